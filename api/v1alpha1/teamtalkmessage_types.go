@@ -1,0 +1,352 @@
+package v1alpha1
+
+import (
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Limits of one message.
+const (
+	// DefaultServerName is the server of messages that name none.
+	DefaultServerName = "default"
+	// MaxRecipients of one message, after users and groups are added up.
+	MaxRecipients = 1000
+	// MaxRecipientMessage is the longest message of one recipient's status, in characters.
+	MaxRecipientMessage = 128
+)
+
+// TeamTalkMessageSpec is one message, to users and groups.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !self.to.users.exists(u, u == self.senderID)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
+type TeamTalkMessageSpec struct {
+	// serverRef names the TeamTalkServer to send through; left out: the one
+	// named "default" in this namespace.
+	// +optional
+	ServerRef *ServerReference `json:"serverRef,omitempty"`
+
+	// senderID is the TeamTalk user that the message speaks as; left out: the
+	// server's default sender.
+	// +optional
+	SenderID *UserID `json:"senderID,omitempty"`
+
+	// to lists who gets the message. Each gets it once.
+	// +required
+	To Recipients `json:"to,omitzero"`
+
+	// content is what is sent.
+	// +required
+	Content Content `json:"content,omitzero"`
+
+	// retryLimit is how often a recipient is tried again after a failure that
+	// may pass. What may have been sent is never tried again unless the store
+	// proves that it was not.
+	// +optional
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	RetryLimit *int32 `json:"retryLimit,omitempty"`
+}
+
+// ServerReference names a TeamTalkServer.
+type ServerReference struct {
+	// name of the TeamTalkServer.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// namespace of the TeamTalkServer, which must permit this one; left out: this one.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// Recipients lists who gets a message.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
+// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
+type Recipients struct {
+	// users by TeamTalk user id.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Users []UserID `json:"users,omitempty"`
+
+	// groups by TeamTalk group id. The sender must be a member.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Groups []GroupID `json:"groups,omitempty"`
+}
+
+// Content is what is sent: exactly one of its fields.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.text), has(self.json), has(self.textFrom), has(self.image), has(self.audio)].filter(x, x).size() == 1",message="set exactly one of text, json, textFrom, image, audio"
+type Content struct {
+	// text, in UTF-8. TeamTalk holds at most 3051 bytes of it (3068 where the
+	// server disables delivery tokens).
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	Text *string `json:"text,omitempty"`
+
+	// json is an object, sent as compact JSON text.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	JSON *apiextensionsv1.JSON `json:"json,omitempty"`
+
+	// textFrom takes the text from a ConfigMap of this namespace, as it is when
+	// the message is sent.
+	// +optional
+	TextFrom *TextSource `json:"textFrom,omitempty"`
+
+	// image sends TeamTalk's image marker with the picture's URL.
+	// +optional
+	Image *ImageContent `json:"image,omitempty"`
+
+	// audio sends a voice message. It is not encrypted on the wire.
+	// +optional
+	Audio *AudioContent `json:"audio,omitempty"`
+}
+
+// TextSource is where a text comes from. Secrets are left out on purpose:
+// whoever may write messages must not be able to read Secrets by mailing them.
+type TextSource struct {
+	// configMapKeyRef names a key of a ConfigMap, in data or binaryData.
+	// +required
+	ConfigMapKeyRef ConfigMapKeyRef `json:"configMapKeyRef,omitzero"`
+}
+
+// ConfigMapKeyRef names one key of a ConfigMap in the same namespace.
+type ConfigMapKeyRef struct {
+	// name of the ConfigMap.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// key in its data or binaryData.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	Key string `json:"key,omitempty"`
+}
+
+// ImageContent is a picture that clients load from its URL.
+type ImageContent struct {
+	// url of the picture, http or https.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^ :/]+[^ ]*$') && !self.contains(':}]&$')",message="url must be an http or https URL that does not contain TeamTalk's end marker"
+	URL string `json:"url,omitempty"`
+
+	// caption is text after the picture.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=3000
+	Caption string `json:"caption,omitempty"`
+}
+
+// AudioContent is a voice message.
+type AudioContent struct {
+	// seconds that clients show as its length.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	Seconds int32 `json:"seconds,omitempty"`
+
+	// configMapKeyRef names the sound, in the ConfigMap's binaryData.
+	// +required
+	ConfigMapKeyRef ConfigMapKeyRef `json:"configMapKeyRef,omitzero"`
+}
+
+// RecipientType says what a recipient's id names.
+//
+// +kubebuilder:validation:Enum=User;Group
+type RecipientType string
+
+// Recipient types.
+const (
+	// RecipientUser is a TeamTalk user.
+	RecipientUser RecipientType = "User"
+	// RecipientGroup is a TeamTalk group.
+	RecipientGroup RecipientType = "Group"
+)
+
+// RecipientState is how far a message has come on its way to one recipient.
+//
+// +kubebuilder:validation:Enum=Pending;InDoubt;Acknowledged;Stored;Routed;Failed
+type RecipientState string
+
+// Recipient states.
+const (
+	// StatePending: not sent, or proved not stored.
+	StatePending RecipientState = "Pending"
+	// StateInDoubt: it may have been sent; the store is asked before anything else.
+	StateInDoubt RecipientState = "InDoubt"
+	// StateAcknowledged: db_proxy gave an id that is not verified.
+	StateAcknowledged RecipientState = "Acknowledged"
+	// StateStored: read back from the store.
+	StateStored RecipientState = "Stored"
+	// StateRouted: handed to the router as well.
+	StateRouted RecipientState = "Routed"
+	// StateFailed: nothing more is tried.
+	StateFailed RecipientState = "Failed"
+)
+
+// TeamTalkMessageStatus is what became of a message.
+type TeamTalkMessageStatus struct {
+	// observedGeneration is the spec that the status speaks of; -1: none yet.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions: Ready, Reconciling, Stalled, Delivered, Finished.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// senderID is the user that the message speaks as.
+	// +optional
+	SenderID *UserID `json:"senderID,omitempty"`
+
+	// toSummary names the recipients in short, for the printer column.
+	// +optional
+	ToSummary string `json:"toSummary,omitempty"`
+
+	// recipientsSummary is delivered/all, for the printer column.
+	// +optional
+	RecipientsSummary string `json:"recipientsSummary,omitempty"`
+
+	// counts add up the recipients.
+	// +optional
+	Counts *RecipientCounts `json:"counts,omitempty"`
+
+	// recipients, each with its own fate.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=1000
+	Recipients []RecipientStatus `json:"recipients,omitempty"`
+
+	// startTime is when the message was first taken up.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+
+	// completionTime is when the last recipient was settled.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+}
+
+// RecipientCounts add up the recipients of one message.
+type RecipientCounts struct {
+	// recipients in all.
+	// +required
+	Recipients int32 `json:"recipients"`
+	// stored, or further.
+	// +required
+	Stored int32 `json:"stored"`
+	// routed to clients.
+	// +required
+	Routed int32 `json:"routed"`
+	// failed for good.
+	// +required
+	Failed int32 `json:"failed"`
+}
+
+// RecipientStatus is one recipient's fate.
+type RecipientStatus struct {
+	// type is User or Group.
+	// +required
+	Type RecipientType `json:"type"`
+
+	// id of the user or group.
+	// +required
+	ID int64 `json:"id"`
+
+	// state is how far the message has come.
+	// +required
+	State RecipientState `json:"state"`
+
+	// reason why the recipient failed, waits or is in doubt; or how it was delivered.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
+	// message for a human.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Message string `json:"message,omitempty"`
+
+	// messageIDs are TeamTalk's ids in the conversation.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=20
+	MessageIDs []int64 `json:"messageIDs,omitempty"`
+
+	// attempts counts the sends.
+	// +optional
+	Attempts int32 `json:"attempts,omitempty"`
+
+	// createTime is TeamTalk's time of a message that carries no delivery token:
+	// written before it is sent, it is how the message is found again.
+	// +optional
+	CreateTime *metav1.Time `json:"createTime,omitempty"`
+
+	// inDoubtSince is when the message may first have been sent without proof.
+	// +optional
+	InDoubtSince *metav1.Time `json:"inDoubtSince,omitempty"`
+
+	// storedAt is when the message was found in the store.
+	// +optional
+	StoredAt *metav1.Time `json:"storedAt,omitempty"`
+
+	// routedAt is when a router took it.
+	// +optional
+	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
+}
+
+// TeamTalkMessage is one message, to users and groups, and what became of it.
+//
+// What decides what is sent, to whom and through what is immutable until the
+// message is finished with nothing stored: what has been said stays said.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=teamtalkmessages,singular=teamtalkmessage,shortName=ttm,categories=teamtalk
+// +kubebuilder:printcolumn:name="To",type=string,JSONPath=`.status.toSummary`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Delivered",type=string,JSONPath=`.status.recipientsSummary`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
+// +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
+// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown')))",message="to, content, senderID and serverRef cannot change once the message is under way: create another TeamTalkMessage; or, if it may be lost, delete this one and create it again; edits are taken once it has Finished with nothing stored"
+type TeamTalkMessage struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is the message as declared.
+	// +required
+	Spec TeamTalkMessageSpec `json:"spec,omitzero"`
+
+	// status is what became of it.
+	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
+	Status TeamTalkMessageStatus `json:"status,omitzero"`
+}
+
+// TeamTalkMessageList is a list of TeamTalkMessages.
+//
+// +kubebuilder:object:root=true
+type TeamTalkMessageList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []TeamTalkMessage `json:"items"`
+}
