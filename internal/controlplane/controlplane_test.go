@@ -1,0 +1,205 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/semver"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const testCRD = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.test.example}
+spec:
+  group: test.example
+  scope: Namespaced
+  names: {kind: Thing, plural: things}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+`
+
+// needPrograms makes the rest of a test one of those that -short leaves out.
+func needPrograms(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it needs kube-apiserver and etcd, which may have to be built")
+	}
+	// Here and not within the test's time, so that what is measured is the start.
+	if _, err := Assets(t.Context(), Options{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestControlPlane(t *testing.T) {
+	needPrograms(t)
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	audit := filepath.Join(t.TempDir(), "audit.log")
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(policy, []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	c, err := Start(t.Context(), Options{Log: t.Logf, APIServerFlags: map[string][]string{
+		"audit-log-path": {audit}, "audit-policy-file": {policy},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("started in %s", time.Since(began))
+	stopped := false
+	stop := func() {
+		if !stopped {
+			stopped = true
+			began := time.Now()
+			if err := c.Stop(); err != nil {
+				t.Error(err)
+			}
+			t.Logf("stopped in %s", time.Since(began))
+		}
+	}
+	defer stop()
+
+	t.Run("its version is stamped", func(t *testing.T) {
+		if os.Getenv(assetsVariable) != "" {
+			t.Skipf("%s may hold any version", assetsVariable)
+		}
+		wd, err := os.Getwd()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := findSource(wd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := discovery.NewDiscoveryClientForConfig(c.Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.ServerVersion()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A downloaded one may be of another patch.
+		if want := semver.MajorMinor(s.kubernetes); semver.MajorMinor(got.GitVersion) != want || "v"+got.Major+"."+got.Minor != want {
+			t.Errorf("version %+v, want %s", got, s.kubernetes)
+		}
+	})
+	t.Run("its admin may create a namespace", func(t *testing.T) {
+		kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+		if err := c.WriteKubeconfig(kubeconfig); err != nil {
+			t.Fatal(err)
+		}
+		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, config := range map[string]*rest.Config{"config": c.Config(), "kubeconfig": config} {
+			if err := createNamespace(t, config, name); err != nil {
+				t.Errorf("by %s: %v", name, err)
+			}
+		}
+	})
+	t.Run("a user without a role may not", func(t *testing.T) {
+		config, err := c.User("somebody", "some-group")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := createNamespace(t, config, "user"); !apierrors.IsForbidden(err) {
+			t.Errorf("error %v, want that it is forbidden", err)
+		}
+	})
+	t.Run("CRDs are served once installed", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := c.InstallCRDs(dir); err == nil || !strings.Contains(err.Error(), "no file with a CustomResourceDefinition") {
+			t.Errorf("from an empty folder: %v", err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "things.yaml"), []byte(testCRD), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.InstallCRDs(dir); err != nil {
+			t.Fatal(err)
+		}
+		things := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "test.example/v1", Kind: "ThingList"}}
+		if err := newClient(t, c.Config()).List(t.Context(), things); err != nil {
+			t.Error(err)
+		}
+	})
+
+	watch, err := watchNamespaces(t, c.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Stop()
+	began = time.Now()
+	stop()
+	if took := time.Since(began); took > stopTimeout/2 {
+		t.Errorf("stopping took %s while a watch was open", took)
+	}
+	if entries, err := os.ReadDir(temp); err != nil || len(entries) > 0 {
+		t.Errorf("%v is left, %v", entries, err)
+	}
+	if data, err := os.ReadFile(audit); err != nil || !strings.Contains(string(data), `"resource":"namespaces"`) {
+		t.Errorf("no namespace in the audit log: %v", err)
+	}
+}
+
+func TestStartSaysWhyItFailed(t *testing.T) {
+	needPrograms(t)
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	_, err := Start(t.Context(), Options{Log: t.Logf, APIServerFlags: map[string][]string{"no-such-flag": {"x"}}})
+	if err == nil || !strings.Contains(err.Error(), "unknown flag: --no-such-flag") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %v", err)
+	}
+	if entries, err := os.ReadDir(temp); err != nil || len(entries) > 0 {
+		t.Errorf("%v is left, %v", entries, err)
+	}
+}
+
+func TestStartCanBeInterrupted(t *testing.T) {
+	needPrograms(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	// The first thing that either program says is early in the start.
+	_, err := Start(ctx, Options{Log: t.Logf, Output: &lines{take: func(string) { cancel() }}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that it was canceled", err)
+	}
+}
+
+func newClient(t *testing.T, config *rest.Config) client.Client {
+	t.Helper()
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func watchNamespaces(t *testing.T, config *rest.Config) (watch.Interface, error) {
+	t.Helper()
+	c, err := client.NewWithWatch(config, client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return c.Watch(t.Context(), &corev1.NamespaceList{})
+}
+
+func createNamespace(t *testing.T, config *rest.Config, name string) error {
+	t.Helper()
+	return newClient(t, config).Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+}

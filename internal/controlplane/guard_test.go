@@ -1,0 +1,116 @@
+package controlplane
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// helperVariable makes TestHelperProcess run a guarded program, in the folder it names.
+const helperVariable = "CONTROLPLANE_TEST_GUARD"
+
+// startGuarded runs, as envtest does, a guarded program in dir, which prints a
+// line and then lives until it is killed.
+func startGuarded(dir string, stdout io.Writer) (*guard, *exec.Cmd, error) {
+	program := filepath.Join(dir, "it's a program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"runs with $1\"\nexec sleep 600\n"), 0o755); err != nil {
+		return nil, nil, err
+	}
+	g, err := newGuard(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	path, err := g.wrap(program)
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd := exec.Command(path, "--flag=value")
+	cmd.Stdout = stdout
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return g, cmd, cmd.Start()
+}
+
+// TestHelperProcess is no test, but the process that the next one kills.
+func TestHelperProcess(t *testing.T) {
+	dir := os.Getenv(helperVariable)
+	if dir == "" {
+		t.Skip("a helper of the other tests")
+	}
+	_, cmd, err := startGuarded(dir, os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // never, as this process is killed first
+}
+
+func TestGuardedProgramDiesWithAParentThatIsKilled(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	helper := exec.Command(self, "-test.run=^TestHelperProcess$")
+	helper.Env = append(os.Environ(), helperVariable+"="+dir)
+	// The program holds this pipe too, so its end is the program's.
+	pipe, err := helper.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := helper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(pipe)
+	if line, err := out.ReadString('\n'); err != nil || line != "runs with --flag=value\n" {
+		t.Fatalf("the program printed %q, %v", line, err)
+	}
+	if err := helper.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Fatal(err)
+	}
+	_ = helper.Wait() // it was killed
+	waitUntilGone(t, dir)
+}
+
+func TestClosingTheGuardKillsTheProgram(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	g, cmd, err := startGuarded(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.close()
+	g.close() // is harmless
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("the program ended with %v", err)
+	}
+	waitUntilGone(t, dir)
+}
+
+func waitUntilGone(t *testing.T, dir string) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		_, err := os.Stat(dir)
+		return errors.Is(err, os.ErrNotExist), nil
+	})
+	if err != nil {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+}

@@ -1,0 +1,112 @@
+package controlplane
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+)
+
+// lines is a Writer that hands each whole line, without its newline, to take.
+type lines struct {
+	take func(line string)
+	rest []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		i := bytes.IndexByte(l.rest, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		l.take(string(bytes.TrimRight(l.rest[:i], "\r")))
+		l.rest = l.rest[i+1:]
+	}
+}
+
+// tail keeps what explains a program's end: its last line that reports an
+// error, or else its last line. What is written goes to out too.
+type tail struct {
+	out io.Writer
+
+	mu    sync.Mutex
+	split lines
+	last  string
+	worst string
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.split.take = func(line string) {
+		if line = strings.TrimSpace(line); line == "" {
+			return
+		}
+		t.last = line
+		if reportsError(line) {
+			t.worst = line
+		}
+	}
+	_, _ = t.split.Write(p)
+	return t.out.Write(p)
+}
+
+func (t *tail) reason() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.worst != "" {
+		return t.worst
+	}
+	return t.last
+}
+
+// reportsError knows klog's error and fatal lines (E1231 23:59:59.9...), zap's
+// JSON ones (etcd), cobra's, and a panic's first.
+func reportsError(line string) bool {
+	if len(line) > 5 && (line[0] == 'E' || line[0] == 'F') && strings.Trim(line[1:5], "0123456789") == "" {
+		return true
+	}
+	for _, sign := range []string{`"level":"fatal"`, `"level":"error"`, "Error: ", "panic: ", "fatal error: "} {
+		if strings.Contains(line, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// errPortTaken marks a start that may succeed on other ports.
+var errPortTaken = errors.New("a port was taken meanwhile")
+
+// explain adds what the programs said of their failure to err, on its line.
+func explain(err error, etcd, api *tail) error {
+	name, reason := apiServerName, api.reason()
+	if reason == "" { // it never came to kube-apiserver
+		name, reason = etcdName, etcd.reason()
+	}
+	if reason == "" {
+		return err
+	}
+	// Another program's words are all there is to tell this by.
+	if strings.Contains(reason, "address already in use") {
+		return fmt.Errorf("%w: %w: %s said: %s", errPortTaken, err, name, reason)
+	}
+	return fmt.Errorf("%w: %s said: %s", err, name, reason)
+}
+
+// shared is a Writer for several goroutines; without w it drops what it gets.
+type shared struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	if s.w == nil {
+		return len(p), nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}
