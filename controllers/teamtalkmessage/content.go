@@ -1,0 +1,139 @@
+package teamtalkmessage
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+)
+
+// Image marker of TeamTalk's clients: the URL between them is shown as a picture.
+const (
+	imageOpen  = "&$#@~^@[{:"
+	imageClose = ":}]&$~@#@"
+)
+
+// maxAudio keeps a voice message, in bytes, within what reaches every client.
+const maxAudio = pdu.MaxToClients - 1<<10
+
+// payload makes what is sent. A problem is terminal, unless it comes with a
+// not-found error: then it is what the message waits for.
+func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *problem, error) {
+	var text []byte
+	switch c := s.message.Spec.Content; {
+	case c.Text != nil:
+		text = []byte(*c.Text)
+	case c.JSON != nil:
+		compact, err := compactJSON(c.JSON.Raw)
+		if err != nil {
+			return delivery.Payload{}, &problem{v1alpha1.ReasonContentInvalid, "content.json is not JSON"}, nil
+		}
+		text = compact
+	case c.Image != nil:
+		text = []byte(imageOpen + c.Image.URL + imageClose + c.Image.Caption)
+	case c.TextFrom != nil:
+		data, missing, err := r.configMapKey(ctx, s, c.TextFrom.ConfigMapKeyRef)
+		if err != nil {
+			return delivery.Payload{}, missing, err
+		}
+		text = data
+	case c.Audio != nil:
+		return r.audio(ctx, s, *c.Audio)
+	}
+	if bad := checkText(text, s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled); bad != nil {
+		return delivery.Payload{}, bad, nil
+	}
+	return delivery.Payload{Data: text}, nil, nil
+}
+
+// compactJSON writes an object without blanks, keys sorted. Characters that the
+// API server escapes for browsers are written as they are: people read this.
+func compactJSON(raw []byte) ([]byte, error) {
+	var value any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&value); err != nil {
+		return nil, err
+	}
+	var compact bytes.Buffer
+	e := json.NewEncoder(&compact)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(compact.Bytes(), []byte("\n")), nil
+}
+
+// checkText refuses what TeamTalk would lose in silence.
+func checkText(text []byte, token bool) *problem {
+	limit := cipher.MaxText
+	if token {
+		limit = cipher.MaxTextWithToken
+	}
+	switch {
+	case len(text) == 0:
+		return &problem{v1alpha1.ReasonContentEmpty, "the text is empty: TeamTalk would not answer"}
+	case len(text) > limit:
+		return &problem{v1alpha1.ReasonContentTooLong, fmt.Sprintf(
+			"the text has %d bytes, TeamTalk's content column holds %d: shorten it", len(text), limit)}
+	case !utf8.Valid(text):
+		return &problem{v1alpha1.ReasonContentInvalid, "the text is not valid UTF-8"}
+	case bytes.IndexByte(text, 0) >= 0:
+		return &problem{v1alpha1.ReasonContentInvalid, "the text holds a NUL byte, at which clients would cut it"}
+	}
+	return nil
+}
+
+// audio makes a voice message: seconds, then the sound.
+func (r *Reconciler) audio(ctx context.Context, s *scope, c v1alpha1.AudioContent) (delivery.Payload, *problem, error) {
+	sound, missing, err := r.configMapKey(ctx, s, c.ConfigMapKeyRef)
+	if err != nil {
+		return delivery.Payload{}, missing, err
+	}
+	switch {
+	case len(sound) == 0:
+		return delivery.Payload{}, &problem{v1alpha1.ReasonContentEmpty, "the audio is empty"}, nil
+	case len(sound) > maxAudio:
+		return delivery.Payload{}, &problem{v1alpha1.ReasonContentTooLong, fmt.Sprintf(
+			"the audio has %d bytes, clients take %d: shorten it", len(sound), maxAudio)}, nil
+	}
+	data := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(sound)), uint32(c.Seconds))
+	return delivery.Payload{Audio: true, Data: append(data, sound...)}, nil, nil
+}
+
+// configMapKey reads one key of a ConfigMap, in data or binaryData. Where it is
+// missing, the ConfigMap is watched and the error is a not-found.
+func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.ConfigMapKeyRef) ([]byte, *problem, error) {
+	key := types.NamespacedName{Namespace: s.message.Namespace, Name: ref.Name}
+	cm := &corev1.ConfigMap{}
+	// Read, and where it is missing watched and read again: so that it cannot
+	// appear in between, and what is there from the start needs no watch.
+	for range 2 {
+		err := r.Client.Get(ctx, key, cm)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)
+		}
+		if text, ok := cm.Data[ref.Key]; ok {
+			return []byte(text), nil, nil
+		}
+		if data, ok := cm.BinaryData[ref.Key]; ok {
+			return data, nil, nil
+		}
+		r.ConfigMaps.Watch(client.ObjectKeyFromObject(s.message), key)
+	}
+	return nil, &problem{v1alpha1.ReasonContentNotFound, fmt.Sprintf(
+			"ConfigMap %q with key %q does not exist in namespace %q: create it", ref.Name, ref.Key, key.Namespace)},
+		apierrors.NewNotFound(corev1.Resource("configmaps"), ref.Name)
+}

@@ -1,0 +1,172 @@
+// Package teamtalkmessage takes TeamTalkMessages to the delivery engine and
+// records on them what became of each.
+package teamtalkmessage
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
+)
+
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
+
+// workers is how many messages are looked at at once. Each look is short: what
+// takes time happens in the engine.
+const workers = 16
+
+// Reconciler reconciles TeamTalkMessages.
+type Reconciler struct {
+	// Client reads ConfigMaps live: they are not cached.
+	Client   client.Client
+	Sessions *connection.Manager
+	Engine   *delivery.Engine
+	// ConfigMaps wakes a message when a ConfigMap that it waits for appears or changes.
+	ConfigMaps *objectwatch.Watcher
+	// Wake enqueues a message whose delivery has made progress.
+	Wake     *wake.Source
+	Recorder events.EventRecorder
+	// Term says what an earlier operator may have been sending.
+	Term *leadership.Keeper
+
+	// seen counts messages as they become known: their order where they were
+	// created within one second.
+	seen atomic.Uint64
+}
+
+// SetupWithManager adds the controller and its index to the manager.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.TeamTalkMessage{}, serverIndex, indexByServer); err != nil {
+		return fmt.Errorf("index messages by server: %w", err)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.TeamTalkMessage{}, builder.WithPredicates(unfinishedOnStart)).
+		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
+			builder.WithPredicates(serverMatters)).
+		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(r.Wake).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Complete(r)
+}
+
+// unfinishedOnStart spares a start the look at every message that is long done.
+var unfinishedOnStart = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool {
+		m, ok := e.Object.(*v1alpha1.TeamTalkMessage)
+		return !ok || !m.Finished()
+	},
+}
+
+// Reconcile takes one message a step further.
+func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	message := &v1alpha1.TeamTalkMessage{}
+	if err := r.Client.Get(ctx, req.NamespacedName, message); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Engine.ForgetOthers(req.NamespacedName, "")
+			r.ConfigMaps.Release(req.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	r.Engine.ForgetOthers(req.NamespacedName, message.UID)
+	if message.Finished() {
+		// Only now: a status that the cache does not show yet must not be sent again.
+		r.Engine.Forget(message.UID)
+		r.ConfigMaps.Release(req.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	if !message.DeletionTimestamp.IsZero() {
+		// Another's finalizer keeps it; what has not been sent will not be.
+		r.Engine.Stop(message.UID)
+		return reconcile.Result{}, nil
+	}
+	term, err := r.Term.Term(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	s := newScope(message, term, r.seen.Add(1))
+	r.lookUp(s)
+	for _, phase := range []func(context.Context, *scope) error{
+		r.resolveServer,
+		r.checkSender,
+		r.checkRecipients,
+		r.requireKey,
+		r.resolveContent,
+		r.stage,
+		r.deliver,
+	} {
+		if err := phase(ctx, s); err != nil {
+			return reconcile.Result{}, err
+		}
+		if s.settled() {
+			break
+		}
+	}
+	return r.record(ctx, s)
+}
+
+// lookUp takes over what the engine knows of the message: it is ahead of the
+// status that the cache shows.
+func (r *Reconciler) lookUp(s *scope) {
+	s.snapshot, s.known = r.Engine.Progress(s.message.UID)
+	if s.known && s.restart && s.snapshot.Generation != s.message.Generation {
+		// What the engine knows is the end of the message before its edit.
+		r.Engine.Forget(s.message.UID)
+		s.known = false
+	}
+	if s.known {
+		s.recipients, s.sender = s.snapshot.Recipients, s.snapshot.Sender
+	}
+}
+
+// record writes what is known to the status, if it says anything new.
+func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, error) {
+	if s.refused {
+		return reconcile.Result{}, nil
+	}
+	if s.wait != nil {
+		// What keeps the message from being taken on also ends its being sent.
+		r.Engine.Stop(s.message.UID)
+	}
+	r.lookUp(s)
+	before := s.message.DeepCopy()
+	setStatus(s, time.Now())
+	changed, err := r.patch(ctx, before, s)
+	switch {
+	case apierrors.IsConflict(err):
+		// The object has changed; that change is on its way here and wakes it again.
+		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if s.known {
+		r.Engine.Recorded(s.message.UID, s.snapshot.Revision)
+	}
+	if changed {
+		r.report(before, s.message)
+	}
+	return reconcile.Result{}, nil
+}

@@ -1,0 +1,70 @@
+package teamtalkmessage
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// serverIndex finds unfinished messages by the server that they go through.
+const serverIndex = "spec.serverRef"
+
+func indexByServer(o client.Object) []string {
+	m, ok := o.(*v1alpha1.TeamTalkMessage)
+	if !ok || m.Finished() {
+		return nil
+	}
+	return []string{m.ServerKey().String()}
+}
+
+// serverMatters passes what can let messages go on: a server that is new, gone,
+// edited, or whose key has become usable. Connections are the engine's to follow.
+var serverMatters = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
+		after, ok2 := e.ObjectNew.(*v1alpha1.TeamTalkServer)
+		if !ok1 || !ok2 || before.Generation != after.Generation ||
+			before.Status.ObservedGeneration != after.Status.ObservedGeneration {
+			return true
+		}
+		key := func(s *v1alpha1.TeamTalkServer) *metav1.Condition {
+			return meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionKeyLoaded)
+		}
+		return !equality.Semantic.DeepEqual(key(before), key(after))
+	},
+}
+
+func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{serverIndex: client.ObjectKeyFromObject(server).String()})
+}
+
+// messagesOfNamespace finds the messages of a namespace whose labels have
+// changed: a server may permit it now, or no longer.
+func (r *Reconciler) messagesOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	return r.requests(ctx, client.InNamespace(namespace.GetName()))
+}
+
+func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
+	list := &v1alpha1.TeamTalkMessageList{}
+	if err := r.Client.List(ctx, list, opts...); err != nil {
+		logf.FromContext(ctx).Error(err, "cannot list messages to wake")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if m := &list.Items[i]; !m.Finished() {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)})
+		}
+	}
+	return requests
+}

@@ -1,0 +1,216 @@
+package teamtalkmessage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+)
+
+// resolveServer finds the server and whether the message's namespace may use it.
+// Both failures look the same: what a namespace may not use does not exist for it.
+func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
+	key := s.message.ServerKey()
+	server := &v1alpha1.TeamTalkServer{}
+	err := r.Client.Get(ctx, key, server)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read TeamTalkServer %s: %w", key, err)
+	}
+	permitted := err == nil
+	if permitted {
+		if permitted, err = r.permits(ctx, server, s.message.Namespace); err != nil {
+			return err
+		}
+	}
+	if !permitted {
+		s.wait = &problem{v1alpha1.ReasonServerNotFound, fmt.Sprintf(
+			"no TeamTalkServer %q in namespace %q that this namespace may use: create it, correct serverRef, or ask its owner to allow this namespace",
+			key.Name, key.Namespace)}
+		return nil
+	}
+	s.server = server
+	return nil
+}
+
+func (r *Reconciler) permits(ctx context.Context, server *v1alpha1.TeamTalkServer, namespace string) (bool, error) {
+	if namespace == server.Namespace {
+		return true, nil
+	}
+	switch allowed := server.Spec.AllowedNamespaces; allowed.From {
+	case v1alpha1.FromAll:
+		return true, nil
+	case v1alpha1.FromSelector:
+		selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
+		if err != nil {
+			// Admission does not check operators; an invalid selector allows nobody.
+			return false, nil //nolint:nilerr // said above
+		}
+		ns := &metav1.PartialObjectMetadata{}
+		ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+		if err := r.Client.Get(ctx, client.ObjectKey{Name: namespace}, ns); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		return selector.Matches(labels.Set(ns.Labels)), nil
+	default:
+		return false, nil
+	}
+}
+
+// checkSender settles whom the message speaks as. What has been taken on goes on.
+func (r *Reconciler) checkSender(_ context.Context, s *scope) error {
+	id := s.server.Spec.Senders.Default
+	if s.message.Spec.SenderID != nil {
+		id = *s.message.Spec.SenderID
+	}
+	s.sender = uint32(id)
+	if !s.known && !s.server.Spec.Senders.Permits(id) {
+		s.fail(v1alpha1.ReasonSenderNotPermitted, fmt.Sprintf(
+			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", id))
+	}
+	return nil
+}
+
+// checkRecipients settles what no directory needs to be asked for.
+func (r *Reconciler) checkRecipients(_ context.Context, s *scope) error {
+	for i, p := range s.recipients {
+		if s.known || p.State != v1alpha1.StatePending {
+			continue
+		}
+		switch {
+		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
+			p.State, p.Reason = v1alpha1.StateFailed, v1alpha1.ReasonSendToSelf
+			p.Message = fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID)
+		case !permitsRecipient(s.server.Spec.Recipients, p.Recipient):
+			p.State, p.Reason = v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotPermitted
+			p.Message = fmt.Sprintf("the server's recipients rules exclude %s %d", strings.ToLower(string(p.Type)), p.ID)
+		}
+		s.recipients[i] = p
+	}
+	return nil
+}
+
+func permitsRecipient(rules *v1alpha1.RecipientRules, r delivery.Recipient) bool {
+	if rules == nil {
+		return true
+	}
+	has := func(set v1alpha1.RecipientSet) bool {
+		if r.Type == v1alpha1.RecipientGroup {
+			return slices.Contains(set.Groups, v1alpha1.GroupID(r.ID))
+		}
+		return slices.Contains(set.Users, v1alpha1.UserID(r.ID))
+	}
+	open := len(rules.Allow.Users) == 0 && len(rules.Allow.Groups) == 0
+	return !has(rules.Deny) && (open || has(rules.Allow))
+}
+
+// requireKey waits for the server's session and key. A connection that is down
+// is the engine's to wait for.
+func (r *Reconciler) requireKey(_ context.Context, s *scope) error {
+	session, ok := r.Sessions.Get(client.ObjectKeyFromObject(s.server))
+	if ok && session.Keys().Current != nil {
+		s.session = session
+		return nil
+	}
+	s.wait = &problem{v1alpha1.ReasonServerNotReady, fmt.Sprintf("TeamTalkServer %q is not ready yet", s.server.Name)}
+	if c := meta.FindStatusCondition(s.server.Status.Conditions, v1alpha1.ConditionKeyLoaded); c != nil && c.Status == metav1.ConditionFalse {
+		s.wait = &problem{c.Reason, c.Message}
+		if s.server.Namespace != s.message.Namespace {
+			// Another namespace's Secrets are not this user's to know.
+			s.wait.message = fmt.Sprintf("TeamTalkServer %q has no usable key: ask its owner", s.server.Name)
+		}
+	}
+	return nil
+}
+
+// resolveContent makes the payload. A delivery under way keeps the one it has.
+func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
+	if s.known && !s.snapshot.Stopped {
+		return nil
+	}
+	payload, bad, err := r.payload(ctx, s)
+	switch {
+	case apierrors.IsNotFound(err):
+		s.wait = bad
+	case err != nil:
+		return err
+	case bad != nil:
+		s.fail(bad.reason, bad.message)
+	}
+	s.payload = payload
+	return nil
+}
+
+// stage gives what carries no token its time, which is written to the status
+// before anything is sent: it is how the message is found again.
+func (r *Reconciler) stage(_ context.Context, s *scope) error {
+	if s.payload.Data == nil || s.tokens() {
+		return nil
+	}
+	now := max(time.Now().Unix(), s.message.CreationTimestamp.Unix())
+	for i, p := range s.recipients {
+		if p.State == v1alpha1.StatePending && p.CreateTime == 0 {
+			s.recipients[i].CreateTime = uint32(now)
+			s.staged = true
+		}
+	}
+	return nil
+}
+
+// deliver hands the message to the engine, or renews what it knows of it.
+func (r *Reconciler) deliver(_ context.Context, s *scope) error {
+	spec := s.server.Spec
+	task := delivery.Task{
+		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
+		Server: s.session, Store: storeName(s.server),
+		Sender: s.sender, Payload: s.payload, Token: s.tokens(),
+		Policy: delivery.Policy{
+			Verify:     spec.Verification != v1alpha1.VerificationNever,
+			Settle:     time.Duration(spec.SettleSeconds) * time.Second,
+			ReplicaLag: time.Duration(*spec.MaxReplicaLagSeconds) * time.Second,
+			RetryLimit: *s.message.Spec.RetryLimit,
+		},
+		Order: delivery.Order{
+			Created: s.message.CreationTimestamp.Time, Seen: s.seen,
+			Name: s.message.Namespace + "/" + s.message.Name,
+		},
+		Recipients:   s.recipients,
+		EarlierUntil: earlierUntil(s.term, s.message),
+	}
+	if _, ok := r.Engine.Submit(task); !ok {
+		s.refused = true
+	}
+	return nil
+}
+
+// earlierUntil is until when another operator may still be sending the message;
+// zero where none can.
+func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
+	if term.Clean || m.CreationTimestamp.After(term.Start.Time) {
+		return time.Time{}
+	}
+	return term.Local.Add(delivery.PeerPatience)
+}
+
+// storeName names the database behind a server's db_proxy endpoints: servers
+// that name the same ones share their conversations.
+func storeName(server *v1alpha1.TeamTalkServer) string {
+	endpoints := make([]string, 0, len(server.Spec.DBProxy.Endpoints))
+	for _, e := range server.Spec.DBProxy.Endpoints {
+		endpoints = append(endpoints, string(e))
+	}
+	slices.Sort(endpoints)
+	return strings.Join(endpoints, ",")
+}

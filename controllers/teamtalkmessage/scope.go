@@ -1,0 +1,117 @@
+package teamtalkmessage
+
+import (
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+)
+
+// problem is why a message cannot go on.
+type problem struct{ reason, message string }
+
+// scope is what the phases of one reconciliation share.
+type scope struct {
+	message *v1alpha1.TeamTalkMessage
+	term    leadership.Term
+	seen    uint64
+
+	server  *v1alpha1.TeamTalkServer
+	session *connection.Session
+	sender  uint32
+	payload delivery.Payload
+
+	// restart: the message had finished with nothing stored, and was edited.
+	restart bool
+	// known: the engine has the message, as snapshot shows it.
+	known    bool
+	snapshot delivery.Snapshot
+
+	// recipients as they stand, in the order in which the spec names them.
+	recipients []delivery.Progress
+	// wait is what must change before the message can go on; a watch wakes it.
+	wait *problem
+	// staged: the status must be written before anything is sent.
+	staged bool
+	// refused: the engine drains, nothing was taken on.
+	refused bool
+}
+
+// settled reports whether the remaining phases have nothing to do.
+func (s *scope) settled() bool {
+	if s.wait != nil || s.staged {
+		return true
+	}
+	for _, p := range s.recipients {
+		if !p.Done() {
+			return false
+		}
+	}
+	return true
+}
+
+// fail ends every recipient that nothing was sent to.
+func (s *scope) fail(reason, message string) {
+	for i, p := range s.recipients {
+		if p.State == v1alpha1.StatePending {
+			s.recipients[i].State = v1alpha1.StateFailed
+			s.recipients[i].Reason, s.recipients[i].Message = reason, message
+		}
+	}
+}
+
+// tokens reports whether the message carries delivery tokens.
+func (s *scope) tokens() bool {
+	return s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled && !s.payload.Audio
+}
+
+// newScope takes a message up where its status left it. An edit of a message
+// that had finished with nothing stored starts it anew.
+func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen uint64) *scope {
+	s := &scope{message: m, term: term, seen: seen}
+	known := map[delivery.Recipient]v1alpha1.RecipientStatus{}
+	s.restart = m.Status.ObservedGeneration != m.Generation && m.Status.CompletionTime != nil && m.Status.NothingStored()
+	if !s.restart {
+		for _, r := range m.Status.Recipients {
+			known[delivery.Recipient{Type: r.Type, ID: uint32(r.ID)}] = r
+		}
+	}
+	add := func(t v1alpha1.RecipientType, id int64) {
+		r := delivery.Recipient{Type: t, ID: uint32(id)}
+		s.recipients = append(s.recipients, progressOf(r, known[r]))
+	}
+	for _, id := range m.Spec.To.Users {
+		add(v1alpha1.RecipientUser, int64(id))
+	}
+	for _, id := range m.Spec.To.Groups {
+		add(v1alpha1.RecipientGroup, int64(id))
+	}
+	return s
+}
+
+// progressOf reads a recipient's progress back from its status; the zero status
+// is one that nothing is known of.
+func progressOf(r delivery.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
+	p := delivery.Progress{
+		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
+	}
+	if p.State == "" {
+		p.State = v1alpha1.StatePending
+	}
+	if n := len(status.MessageIDs); n > 0 {
+		p.MessageID = uint32(status.MessageIDs[n-1])
+	}
+	if status.CreateTime != nil {
+		p.CreateTime = uint32(status.CreateTime.Unix())
+	}
+	if status.InDoubtSince != nil {
+		p.DoubtSince = status.InDoubtSince.Time
+	}
+	if status.StoredAt != nil {
+		p.StoredAt = status.StoredAt.Time
+	}
+	if status.RoutedAt != nil {
+		p.RoutedAt = status.RoutedAt.Time
+	}
+	return p
+}

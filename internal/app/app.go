@@ -1,0 +1,138 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Name of the operator: in its Lease, its events and its API requests.
+const Name = "teamtalk-operator"
+
+// NewScheme returns a scheme with every kind that the operator touches.
+func NewScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+// Run runs the operator until ctx is done, then shuts it down: nothing new is
+// sent, what is in flight is answered and recorded, the Lease is marked and
+// released. It returns an error for what keeps it from running.
+func Run(ctx context.Context, o Options) error {
+	log, err := newLogger(o)
+	if err != nil {
+		return err
+	}
+	cfg, err := restConfig(o.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(cfg, o, log)
+	if err != nil {
+		return err
+	}
+	// The manager outlives ctx by the drain: recording needs its controllers.
+	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	parts, err := wire(mgrCtx, mgr, types.NamespacedName{Namespace: o.LeaseNamespace, Name: Name})
+	if err != nil {
+		return err
+	}
+
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(mgrCtx) }()
+	select {
+	case err := <-ended:
+		return runError(err)
+	case <-ctx.Done():
+	}
+	parts.drain(mgr.Elected(), o.DrainTimeout, log)
+	stop()
+	return runError(<-ended)
+}
+
+func runError(err error) error {
+	if err != nil {
+		return fmt.Errorf("the operator has stopped: %w", err)
+	}
+	return nil
+}
+
+// newLogger makes the process's logger, for the libraries too.
+func newLogger(o Options) (logr.Logger, error) {
+	level, err := o.level()
+	if err != nil {
+		return logr.Logger{}, err
+	}
+	log := zap.New(zap.UseDevMode(o.LogFormat == "text"), zap.Level(level), zap.WriteTo(os.Stderr))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log.WithName("client-go"))
+	return log, nil
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	var cfg *rest.Config
+	var err error
+	if kubeconfig != "" {
+		cfg, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	} else {
+		cfg, err = config.GetConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no cluster to work in: set --kubeconfig or KUBECONFIG, or run in a pod: %w", err)
+	}
+	cfg.UserAgent = Name
+	// A burst of messages is one status patch each; the API server's own
+	// priority and fairness is the limit.
+	cfg.QPS = -1
+	return cfg, nil
+}
+
+func newManager(cfg *rest.Config, o Options, log logr.Logger) (manager.Manager, error) {
+	scheme, err := NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: scheme,
+		Logger: log,
+		Cache:  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Client: client.Options{Cache: &client.CacheOptions{
+			// Only those that are referred to are read, when they are needed.
+			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
+		}},
+		Metrics:                       server.Options{BindAddress: "0"},
+		HealthProbeBindAddress:        o.HealthAddress,
+		LeaderElection:                true,
+		LeaderElectionID:              Name,
+		LeaderElectionNamespace:       o.LeaseNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return mgr, nil
+}

@@ -1,0 +1,78 @@
+// Package app puts the operator together: options, scheme, manager and the list
+// of what runs in it.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
+)
+
+// inClusterNamespace is where a pod finds the namespace that it runs in.
+const inClusterNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// Options configure the operator.
+type Options struct {
+	// Kubeconfig is a file; empty: KUBECONFIG, the pod's service account, or
+	// ~/.kube/config, in that order.
+	Kubeconfig string
+	// LeaseNamespace holds the Lease by which one operator at a time sends.
+	LeaseNamespace string
+	// HealthAddress serves /healthz and /readyz; "0": not at all.
+	HealthAddress string
+	// DrainTimeout bounds the wait, at shutdown, for answers in flight.
+	DrainTimeout time.Duration
+	// LogFormat is json or text, LogLevel debug, info or error.
+	LogFormat, LogLevel string
+}
+
+// Flags adds the options to a flag set, with their defaults.
+func (o *Options) Flags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "",
+		"kubeconfig `file`; left out: $KUBECONFIG, the pod's service account, or ~/.kube/config")
+	fs.StringVar(&o.LeaseNamespace, "lease-namespace", defaultLeaseNamespace(),
+		"`namespace` of the Lease by which one operator at a time sends; the pod's own in a cluster")
+	fs.StringVar(&o.HealthAddress, "health-address", ":8081", "`host:port` of /healthz and /readyz; 0 turns them off")
+	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
+		"how long a shutdown waits for answers in flight; below the pod's terminationGracePeriodSeconds")
+	fs.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log: json or text")
+	fs.StringVar(&o.LogLevel, "log-level", "info", "`level` of the log: debug, info or error")
+}
+
+func defaultLeaseNamespace() string {
+	if b, err := os.ReadFile(inClusterNamespace); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	return "default"
+}
+
+// Validate says in one line what is wrong with the options.
+func (o *Options) Validate() error {
+	switch {
+	case o.LeaseNamespace == "":
+		return errors.New("--lease-namespace must not be empty")
+	case o.DrainTimeout <= 0:
+		return fmt.Errorf("--drain-timeout must be positive, not %s", o.DrainTimeout)
+	case o.LogFormat != "json" && o.LogFormat != "text":
+		return fmt.Errorf("--log-format must be json or text, not %q", o.LogFormat)
+	}
+	_, err := o.level()
+	return err
+}
+
+func (o *Options) level() (zapcore.Level, error) {
+	switch o.LogLevel {
+	case "debug":
+		return zapcore.DebugLevel, nil
+	case "info":
+		return zapcore.InfoLevel, nil
+	case "error":
+		return zapcore.ErrorLevel, nil
+	}
+	return 0, fmt.Errorf("--log-level must be debug, info or error, not %q", o.LogLevel)
+}

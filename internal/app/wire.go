@@ -1,0 +1,98 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
+)
+
+// parts are what the shutdown needs.
+type parts struct {
+	engine *delivery.Engine
+	keeper *leadership.Keeper
+}
+
+// wire lists what runs in the manager, and connects it.
+func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName) (*parts, error) {
+	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("set up the API client: %w", err)
+	}
+	core := clients.CoreV1().RESTClient()
+	recorder := mgr.GetEventRecorder(Name)
+
+	serverWake, messageWake := &wake.Source{}, &wake.Source{}
+	secrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
+	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)
+	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), serverWake.Wake)
+	engine := delivery.NewEngine(messageWake.Wake)
+	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)
+
+	for _, r := range []manager.Runnable{keeper, secrets, configMaps, sessions, engine} {
+		if err := mgr.Add(r); err != nil {
+			return nil, fmt.Errorf("add to the manager: %w", err)
+		}
+	}
+	servers := &teamtalkserver.Reconciler{
+		Client: mgr.GetClient(), Sessions: sessions, Secrets: secrets, Wake: serverWake, Recorder: recorder,
+	}
+	if err := servers.SetupWithManager(mgr); err != nil {
+		return nil, fmt.Errorf("set up the TeamTalkServer controller: %w", err)
+	}
+	messages := &teamtalkmessage.Reconciler{
+		Client: mgr.GetClient(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
+		Wake: messageWake, Recorder: recorder, Term: keeper,
+	}
+	if err := messages.SetupWithManager(ctx, mgr); err != nil {
+		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)
+	}
+	// Ready once the caches have synced: a standby is ready too.
+	synced := func(req *http.Request) error {
+		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
+			return fmt.Errorf("the caches have not synced yet")
+		}
+		return nil
+	}
+	if err := mgr.AddReadyzCheck("caches", synced); err != nil {
+		return nil, err
+	}
+	return &parts{engine: engine, keeper: keeper}, nil
+}
+
+// drain ends what this process sends. Where everything is recorded in time, the
+// Lease says so, and the next leader need not ask the store first.
+func (p *parts) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
+	select {
+	case <-elected:
+	default:
+		// A standby has sent nothing, and the Lease is not its own.
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	log.Info("draining: nothing new is sent, what is in flight is recorded")
+	if err := p.engine.Drain(ctx); err != nil {
+		log.Error(err, "not drained in time; the next leader asks the store first")
+		return
+	}
+	if err := p.keeper.MarkDrained(ctx); err != nil {
+		log.Error(err, "drained, but the Lease could not be marked; the next leader asks the store first")
+		return
+	}
+	log.Info("drained")
+}

@@ -1,0 +1,236 @@
+// Package connection holds live sessions, one per TeamTalkServer: connections to
+// its db_proxy servers and routers, and the keys that open its messages. Sessions
+// are shared by all messages; requests run without holding any lock.
+package connection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Config is what a session connects to. Endpoints are host:port.
+type Config struct {
+	DBProxy     []string
+	Connections int
+	// MaxInFlight and MaxGroupInFlight bound requests per db_proxy endpoint.
+	MaxInFlight, MaxGroupInFlight int
+	Router                        []string
+}
+
+// Health counts a session's connections.
+type Health struct {
+	DBProxyConnected, DBProxyDesired int
+	RouterConnected, RouterDesired   int
+}
+
+// Session is a TeamTalk installation, connected. Its requests are those of
+// dbproxy.Client and router.Client, with their errors.
+type Session struct {
+	config  Config
+	dbProxy []*dbproxy.Client
+	routers []*router.Client
+	turn    atomic.Uint32
+	// calls counts requests in flight: a session is closed once they are answered.
+	calls sync.WaitGroup
+
+	mu      sync.Mutex
+	keys    cipher.Keys
+	changed chan struct{}
+	closing bool
+}
+
+// newSession returns a session whose connections are not held yet: see run.
+func newSession(c Config, limits *limits, log logr.Logger, onChange func()) *Session {
+	s := &Session{config: c, changed: make(chan struct{})}
+	change := func() {
+		s.broadcast()
+		onChange()
+	}
+	for _, address := range c.DBProxy {
+		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
+			Address: address, Connections: c.Connections,
+			Limiter:  limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
+			OnChange: change, Log: log.WithValues("dbProxy", address),
+		}))
+	}
+	for _, address := range c.Router {
+		s.routers = append(s.routers, router.New(router.Options{
+			Address: address, OnChange: change, Log: log.WithValues("router", address),
+		}))
+	}
+	return s
+}
+
+// run holds the connections until ctx is done, and returns when all are closed.
+func (s *Session) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, c := range s.dbProxy {
+		wg.Go(func() { _ = c.Run(ctx) })
+	}
+	for _, c := range s.routers {
+		wg.Go(func() { _ = c.Run(ctx) })
+	}
+	wg.Wait()
+}
+
+// Health counts the connections as they are now.
+func (s *Session) Health() Health {
+	h := Health{DBProxyDesired: len(s.dbProxy) * s.config.Connections, RouterDesired: len(s.routers)}
+	for _, c := range s.dbProxy {
+		h.DBProxyConnected += c.Connected()
+	}
+	for _, c := range s.routers {
+		if c.Connected() {
+			h.RouterConnected++
+		}
+	}
+	return h
+}
+
+// Keys returns the keys as they are now; none where the Secret holds none.
+func (s *Session) Keys() cipher.Keys {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys
+}
+
+func (s *Session) setKeys(k cipher.Keys) {
+	s.mu.Lock()
+	s.keys = k
+	s.mu.Unlock()
+	s.broadcast()
+}
+
+func (s *Session) broadcast() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// WaitReady blocks until a connection to db_proxy is up and a key is loaded, or
+// until ctx is done. It never returns nil for a session that is closing.
+func (s *Session) WaitReady(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		changed, ready := s.changed, s.keys.Current != nil && !s.closing
+		s.mu.Unlock()
+		if ready && s.Health().DBProxyConnected > 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// errClosing is the reason of a request that came after the session was replaced.
+var errClosing = errors.New("the session is closing")
+
+// begin counts a request in; false: the session is closing.
+func (s *Session) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.calls.Add(1)
+	return true
+}
+
+// close takes no more requests and returns when those in flight are settled,
+// each of which has a timeout of its own.
+func (s *Session) close() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.calls.Wait()
+}
+
+// client picks a connected db_proxy, by turns.
+func (s *Session) client() *dbproxy.Client {
+	n := s.turn.Add(1)
+	for i := range s.dbProxy {
+		if c := s.dbProxy[(int(n)+i)%len(s.dbProxy)]; c.Connected() > 0 {
+			return c
+		}
+	}
+	return s.dbProxy[0]
+}
+
+// request runs one request on a connected db_proxy.
+func request[T any](s *Session, do func(*dbproxy.Client) (T, error)) (T, error) {
+	if !s.begin() {
+		var none T
+		return none, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, errClosing)
+	}
+	defer s.calls.Done()
+	return do(s.client())
+}
+
+// Users asks db_proxy for user records.
+func (s *Session) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+	return request(s, func(c *dbproxy.Client) (map[uint32]*wire.UserInfo, error) { return c.Users(ctx, asker, ids) })
+}
+
+// Groups asks db_proxy for groups and their members.
+func (s *Session) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
+	return request(s, func(c *dbproxy.Client) (map[uint32]*wire.GroupInfo, error) { return c.Groups(ctx, asker, ids) })
+}
+
+// Send stores a message and returns the id that db_proxy answers with.
+func (s *Session) Send(ctx context.Context, m dbproxy.Message) (uint32, error) {
+	return request(s, func(c *dbproxy.Client) (uint32, error) { return c.Send(ctx, m) })
+}
+
+// List returns the newest count messages of a conversation, newest first.
+func (s *Session) List(ctx context.Context, session dbproxy.Session, count uint32) ([]*wire.MsgInfo, error) {
+	return request(s, func(c *dbproxy.Client) ([]*wire.MsgInfo, error) { return c.List(ctx, session, count) })
+}
+
+// ByID returns messages of a conversation by id.
+func (s *Session) ByID(ctx context.Context, session dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
+	return request(s, func(c *dbproxy.Client) ([]*wire.MsgInfo, error) { return c.ByID(ctx, session, ids) })
+}
+
+// Route hands a stored message to one router, the one connected for longest:
+// it is the one that message servers speak through. Where that takes nothing,
+// the next is tried.
+func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
+	if !s.begin() {
+		return errClosing
+	}
+	defer s.calls.Done()
+	err := error(dbproxy.ErrNotSent)
+	tried := map[*router.Client]bool{}
+	for range s.routers {
+		var oldest *router.Client
+		var since time.Time
+		for _, c := range s.routers {
+			if at := c.ConnectedSince(); c.Connected() && !tried[c] && (oldest == nil || at.Before(since)) {
+				oldest, since = c, at
+			}
+		}
+		if oldest == nil {
+			return err
+		}
+		if err = oldest.Route(ctx, m, msgID); err == nil {
+			return nil
+		}
+		tried[oldest] = true
+	}
+	return err
+}

@@ -1,0 +1,110 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Directory answers who exists. Ids that do not are left out.
+type Directory interface {
+	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
+	Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error)
+}
+
+// Store keeps messages and says which it holds.
+type Store interface {
+	Send(ctx context.Context, m dbproxy.Message) (uint32, error)
+	List(ctx context.Context, s dbproxy.Session, count uint32) ([]*wire.MsgInfo, error)
+	ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error)
+}
+
+// Announcer hands stored messages to a router.
+type Announcer interface {
+	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
+}
+
+// TeamTalk is one installation, as the engine needs it.
+type TeamTalk interface {
+	Directory
+	Store
+	Announcer
+	// Keys returns the keys as they are now.
+	Keys() cipher.Keys
+	// WaitReady blocks until db_proxy is connected, or ctx is done.
+	WaitReady(ctx context.Context) error
+}
+
+// Look is what the directory showed at one time.
+type Look struct {
+	// At is when it was asked.
+	At     time.Time
+	Users  map[uint32]*wire.UserInfo
+	Groups map[uint32]*wire.GroupInfo
+}
+
+// lookChunk is how many users are asked for at once: an answer stays well below
+// what a frame may hold, long signatures included.
+const lookChunk = 200
+
+// groupChunk is the same for groups, each of which comes with its members.
+const groupChunk = 20
+
+// takeLook asks for the sender beside users and groups: the sender's presence
+// in the answer is what makes another's absence believable.
+func takeLook(ctx context.Context, d Directory, sender uint32, users, groups []uint32) (Look, error) {
+	look := Look{At: time.Now(), Users: map[uint32]*wire.UserInfo{}, Groups: map[uint32]*wire.GroupInfo{}}
+	for first := true; first || len(users) > 0; first = false {
+		n := min(len(users), lookChunk)
+		found, err := d.Users(ctx, sender, append([]uint32{sender}, users[:n]...))
+		if err != nil {
+			return Look{}, err
+		}
+		for id, u := range found {
+			look.Users[id] = u
+		}
+		users = users[n:]
+	}
+	for len(groups) > 0 {
+		n := min(len(groups), groupChunk)
+		found, err := d.Groups(ctx, sender, groups[:n])
+		if err != nil {
+			return Look{}, err
+		}
+		for id, g := range found {
+			look.Groups[id] = g
+		}
+		groups = groups[n:]
+	}
+	return look, nil
+}
+
+// looks shares looks among the recipients of one message: the first one that
+// needs it asks for all that are still open.
+type looks struct {
+	mu   sync.Mutex
+	last Look
+}
+
+// after returns a look taken no earlier than notBefore, asking for it if the
+// last one is older.
+func (l *looks) after(ctx context.Context, notBefore time.Time, take func(context.Context) (Look, error)) (Look, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.last.At.IsZero() && !l.last.At.Before(notBefore) {
+		return l.last, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return Look{}, err
+	}
+	look, err := take(ctx)
+	if err != nil {
+		return Look{}, err
+	}
+	l.last = look
+	return look, nil
+}

@@ -1,0 +1,231 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// progressInterval is how often a message under way reports progress: enough to
+// be watched, little enough to cost nothing.
+const progressInterval = time.Second
+
+// Engine delivers tasks. Its methods may be called from any goroutine.
+type Engine struct {
+	notify func(types.NamespacedName)
+
+	// base ends everything; work ends what has not been sent yet. A drain ends
+	// work first, so that answers in flight still come in.
+	base, work             context.Context
+	cancelBase, cancelWork context.CancelFunc
+
+	lanes      lanes
+	goroutines sync.WaitGroup
+
+	mu    sync.Mutex
+	tasks map[types.UID]*task
+	uids  map[types.NamespacedName]types.UID
+	// poke wakes a drain after every change.
+	poke chan struct{}
+}
+
+// NewEngine returns an engine that calls notify, which must not block, when a
+// task has progress to record: at most every second while it runs, and once it
+// stops.
+func NewEngine(notify func(types.NamespacedName)) *Engine {
+	e := &Engine{
+		notify: notify, poke: make(chan struct{}, 1),
+		tasks: map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
+	}
+	e.base, e.cancelBase = context.WithCancel(context.Background())
+	e.work, e.cancelWork = context.WithCancel(e.base)
+	return e
+}
+
+// Start keeps the engine going until ctx is done, then stops it at once and
+// returns when its last goroutine has ended. It is a manager's Runnable.
+func (e *Engine) Start(ctx context.Context) error {
+	<-ctx.Done()
+	e.mu.Lock()
+	e.cancelBase()
+	e.mu.Unlock()
+	e.goroutines.Wait()
+	return nil
+}
+
+// Submit takes a task on and returns its progress. A task that is known by its
+// UID goes on as it is, with the server and policy as they are declared now; one
+// that was stopped is taken up again where it stopped, with the task's Recipients.
+// It returns false, and has done nothing, once the engine drains or stops.
+func (e *Engine) Submit(spec Task) (Snapshot, bool) {
+	e.mu.Lock()
+	if e.work.Err() != nil {
+		e.mu.Unlock()
+		return Snapshot{}, false
+	}
+	t, known := e.tasks[spec.UID]
+	if known && t.renew(spec) {
+		e.mu.Unlock()
+		return t.snapshot(), true
+	}
+	t = &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), swapped: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancel(e.work)
+	now := time.Now()
+	for i, p := range spec.Recipients {
+		t.recipients[i] = spec.resume(p, now)
+		if !t.recipients[i].Done() {
+			t.running++
+		}
+	}
+	e.tasks[spec.UID] = t
+	e.uids[spec.Key] = spec.UID
+	// Counted under the lock, so that Start cannot stop waiting in between.
+	e.goroutines.Add(t.running)
+	e.mu.Unlock()
+
+	for i := range t.recipients {
+		if !spec.Recipients[i].Done() {
+			go func() {
+				defer e.goroutines.Done()
+				e.deliver(t, i)
+				e.stopped(t)
+			}()
+		}
+	}
+	return t.snapshot(), true
+}
+
+// Progress returns what is known of a task.
+func (e *Engine) Progress(uid types.UID) (Snapshot, bool) {
+	e.mu.Lock()
+	t, ok := e.tasks[uid]
+	e.mu.Unlock()
+	if !ok {
+		return Snapshot{}, false
+	}
+	return t.snapshot(), true
+}
+
+// Recorded tells that the status shows a task's progress up to a revision.
+func (e *Engine) Recorded(uid types.UID, revision uint64) {
+	e.mu.Lock()
+	t, ok := e.tasks[uid]
+	e.mu.Unlock()
+	if ok {
+		t.mu.Lock()
+		t.recorded = max(t.recorded, revision)
+		t.mu.Unlock()
+	}
+	e.wakeDrain()
+}
+
+// Stop sends nothing more for a task: what is in flight comes to its end and is
+// reported. The task is kept until it is forgotten.
+func (e *Engine) Stop(uid types.UID) {
+	e.mu.Lock()
+	t, ok := e.tasks[uid]
+	e.mu.Unlock()
+	if ok {
+		t.cancel()
+	}
+}
+
+// Forget drops a task that has stopped and is recorded, or whose object is gone.
+func (e *Engine) Forget(uid types.UID) {
+	e.mu.Lock()
+	t, ok := e.tasks[uid]
+	if ok {
+		delete(e.tasks, uid)
+		if e.uids[t.spec.Key] == uid {
+			delete(e.uids, t.spec.Key)
+		}
+	}
+	e.mu.Unlock()
+	if ok {
+		t.cancel()
+	}
+	e.wakeDrain()
+}
+
+// ForgetOthers drops the task of an object that had this name before; with an
+// empty uid, the object of this name is gone.
+func (e *Engine) ForgetOthers(key types.NamespacedName, uid types.UID) {
+	e.mu.Lock()
+	before, ok := e.uids[key]
+	e.mu.Unlock()
+	if ok && before != uid {
+		e.Forget(before)
+	}
+}
+
+// Drain sends nothing more, waits for what is in flight to be answered and
+// recorded, and returns nil then. It returns ctx's error if that comes first.
+func (e *Engine) Drain(ctx context.Context) error {
+	e.mu.Lock()
+	e.cancelWork()
+	e.mu.Unlock()
+	for !e.drained() {
+		select {
+		case <-e.poke:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (e *Engine) drained() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range e.tasks {
+		t.mu.Lock()
+		busy := t.running > 0 || t.recorded < t.revision
+		t.mu.Unlock()
+		if busy {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Engine) wakeDrain() {
+	select {
+	case e.poke <- struct{}{}:
+	default:
+	}
+}
+
+// set keeps a recipient's progress and sees that it is reported.
+func (e *Engine) set(t *task, i int, p Progress) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recipients[i] = p
+	t.revision++
+	if t.pending {
+		return
+	}
+	t.pending = true
+	time.AfterFunc(progressInterval, func() {
+		t.mu.Lock()
+		t.pending = false
+		report := t.running > 0 && t.recorded < t.revision
+		t.mu.Unlock()
+		if report {
+			e.notify(t.spec.Key)
+		}
+	})
+}
+
+// stopped counts a recipient's goroutine out and reports the last one's end.
+func (e *Engine) stopped(t *task) {
+	t.mu.Lock()
+	t.running--
+	last := t.running == 0
+	t.mu.Unlock()
+	if last {
+		e.notify(t.spec.Key)
+		e.wakeDrain()
+	}
+}

@@ -1,0 +1,71 @@
+package delivery
+
+import (
+	"bytes"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Mark is how a message is known again among the rows of its conversation.
+// Ciphertexts are never compared: keys rotate.
+type Mark struct {
+	Sender uint32
+	// Token, where HasToken; else CreateTime and the payload decide.
+	Token      cipher.Token
+	HasToken   bool
+	CreateTime uint32
+	Payload    Payload
+}
+
+// Matches reports whether row is the marked message.
+func (m Mark) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
+	if row.GetFromSessionId() != m.Sender || row.GetMsgType().Audio() != m.Payload.Audio {
+		return false
+	}
+	if m.HasToken {
+		return keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return p.HasToken && p.Token == m.Token })
+	}
+	if m.CreateTime == 0 || row.GetCreateTime() != m.CreateTime {
+		return false
+	}
+	return m.sameContent(row, keys)
+}
+
+// Verifies reports whether row is the marked message with the very content that
+// was sent.
+func (m Mark) Verifies(row *wire.MsgInfo, keys cipher.Keys) bool {
+	return m.Matches(row, keys) && m.sameContent(row, keys)
+}
+
+func (m Mark) sameContent(row *wire.MsgInfo, keys cipher.Keys) bool {
+	if m.Payload.Audio {
+		return bytes.Equal(row.GetMsgData(), m.Payload.Data)
+	}
+	return keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return bytes.Equal(p.Text, m.Payload.Data) })
+}
+
+// Finding is what asking the store has shown.
+type Finding struct {
+	// Row is the message, if it was found.
+	Row *wire.MsgInfo
+	// Whole: the answer reached back to before the message's time, and the reads
+	// before and after it showed that the path is alive.
+	Whole bool
+}
+
+// Search looks for the marked message in rows (newest first by create_time) of
+// which want were asked for. whole says that no older row could be it: the
+// conversation has no more, or a row from before bound (unix seconds) is there.
+func Search(rows []*wire.MsgInfo, want uint32, bound uint32, mark Mark, keys cipher.Keys) (row *wire.MsgInfo, whole bool) {
+	whole = uint32(len(rows)) < want
+	for _, r := range rows {
+		if mark.Matches(r, keys) {
+			return r, true
+		}
+		if r.GetCreateTime() < bound {
+			whole = true
+		}
+	}
+	return nil, whole
+}

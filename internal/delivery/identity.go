@@ -1,0 +1,55 @@
+package delivery
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+)
+
+// tokenVersion names the encoding below; another encoding takes another name,
+// so that no two of them can give one token for different deliveries.
+const tokenVersion = "teamtalk.io/delivery/v1"
+
+// Recipient is a TeamTalk user or group.
+type Recipient struct {
+	Type v1alpha1.RecipientType
+	ID   uint32
+}
+
+// DeliveryID names one delivery for good: one message, from one sender, to one
+// recipient.
+type DeliveryID struct {
+	// UID of the TeamTalkMessage.
+	UID types.UID
+	// Revision of its content and Part of a revision, both counted from 0.
+	Revision, Part uint32
+	Sender         uint32
+	Recipient      Recipient
+}
+
+// Token returns the first 64 bits of SHA-256 over the id's canonical encoding:
+// the fields "teamtalk.io/delivery/v1", "uid", the UID, revision, part, sender,
+// recipient type and recipient id, numbers in decimal, each preceded by its
+// length in bytes as u32 big-endian.
+func (d DeliveryID) Token() cipher.Token {
+	h := sha256.New()
+	var buf []byte
+	for _, field := range []string{
+		tokenVersion, "uid", string(d.UID), decimal(d.Revision), decimal(d.Part),
+		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID),
+	} {
+		buf = binary.BigEndian.AppendUint32(buf[:0], uint32(len(field)))
+		buf = append(buf, field...)
+		h.Write(buf)
+	}
+	var t cipher.Token
+	copy(t[:], h.Sum(nil))
+	return t
+}
+
+func decimal(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

@@ -1,0 +1,223 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Messages of recipients. They hold no address, duration or text, so that they
+// stay the same from try to try.
+const (
+	msgNotConnected = "waiting for a connection to db_proxy"
+	msgNoDirectory  = "TeamTalk shows neither sender nor recipients; its database may be down"
+	msgNoAnswer     = "db_proxy did not answer; the store is asked before anything is sent again"
+	msgCounter      = "db_proxy's counter failed; the store is asked before anything is sent again"
+	msgRejected     = "db_proxy answered with id 0: nothing was stored"
+	msgLost         = "db_proxy did not answer; the store proves that nothing was stored"
+	msgUnread       = "db_proxy gave an id that the store does not show yet"
+	msgNotStored    = "db_proxy gave an id, and the store proves that nothing was stored"
+	msgUnknown      = "may have been delivered; the store could not prove it either way"
+	msgTakeover     = "another operator may have sent it; the store is asked first"
+	msgNotRouted    = "no router took it in time; clients see it at their next sync"
+	msgAdoptedOld   = "found in the store, too old to be announced again"
+	msgAdopted      = "found in the store, not sent again"
+	msgWaitRouter   = "stored; waiting for a router"
+)
+
+// afterRead settles a read that failed: it says nothing about what is stored.
+func afterRead(p Progress, err error, pol Policy, now time.Time, message string) Progress {
+	if errors.Is(err, dbproxy.ErrNotSent) {
+		p.waitReady = true
+		if p.State == v1alpha1.StatePending {
+			p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
+		}
+		return p
+	}
+	return p.retry(pol, now, v1alpha1.ReasonNoAnswer, message)
+}
+
+// afterPreflight settles what the directory says of sender and recipient. What
+// is missing is final only if the look shows that the directory is alive and it
+// is still missing once replicas have caught up.
+func afterPreflight(p Progress, look Look, sender uint32, pol Policy, now time.Time) Progress {
+	reason, message := look.objection(sender, p.Recipient)
+	switch {
+	case reason == "":
+		p.checked = true
+		if p.missing != "" {
+			p.missing, p.missingSince = "", time.Time{}
+			p.Reason, p.Message = "", ""
+		}
+		return p
+	case !look.alive():
+		return p.retry(pol, now, v1alpha1.ReasonNoAnswer, msgNoDirectory)
+	case p.missing != reason:
+		p.missing, p.missingSince = reason, look.At
+		p.State, p.Reason, p.Message = v1alpha1.StatePending, reason, message
+		p.wakeAt = look.At.Add(pol.ReplicaLag)
+		return p
+	case look.At.Before(p.missingSince.Add(pol.ReplicaLag)):
+		p.wakeAt = p.missingSince.Add(pol.ReplicaLag)
+		return p
+	}
+	return p.fail(reason, message)
+}
+
+// afterSend settles the answer to a send.
+func afterSend(p Progress, sent dbproxy.Message, id uint32, err error, pol Policy, now time.Time) Progress {
+	if errors.Is(err, dbproxy.ErrNotSent) {
+		p.waitReady = true
+		p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
+		return p
+	}
+	p.Attempts++
+	p.sentBy = now
+	p.CreateTime = sent.CreateTime
+	switch {
+	case err != nil:
+		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgNoAnswer)
+	case id == 0:
+		return p.retry(pol, now, v1alpha1.ReasonStoreRejected, msgRejected)
+	case id == wire.MsgIDUnknown:
+		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgCounter)
+	}
+	p.State, p.Reason, p.Message = v1alpha1.StateAcknowledged, "", ""
+	p.MessageID = id
+	p.row = &wire.MsgInfo{
+		MsgId: &id, FromSessionId: &sent.From, CreateTime: &sent.CreateTime,
+		MsgType: &sent.Type, MsgData: sent.Data,
+	}
+	return p
+}
+
+// afterReadBack settles a read by id. An id that the store does not show is a
+// doubt: only the proof that asking needs makes it NotStored.
+func afterReadBack(p Progress, row *wire.MsgInfo, err error, now time.Time) Progress {
+	if err == nil && row != nil {
+		return p.stored(now, row)
+	}
+	if p.State == v1alpha1.StateStored {
+		// It was read once and stays stored; what is lacking is the row to announce.
+		return routeLater(p, now)
+	}
+	p.MessageID = 0
+	p.answered = true
+	p = p.doubt(now, v1alpha1.ReasonNotStored, msgUnread)
+	p.waitReady = errors.Is(err, dbproxy.ErrNotSent)
+	p.asked++
+	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
+	return p
+}
+
+// afterAsk settles a question to the store that was put at askedAt.
+func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
+	switch {
+	case err == nil && f.Row != nil:
+		p = p.stored(now, f.Row)
+		if !p.answered {
+			p.Reason, p.Message = v1alpha1.ReasonAdopted, msgAdopted
+		}
+		if now.Sub(time.Unix(int64(f.Row.GetCreateTime()), 0)) > RouteAdoptedWithin {
+			p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgAdoptedOld
+		}
+		return p
+	case err == nil && f.Whole && !askedAt.Before(p.sentBy.Add(pol.proofAfter())):
+		if p.Attempts == 0 {
+			// Nobody has sent it: a first attempt, not a retry.
+			p.DoubtSince, p.asked = time.Time{}, 0
+			p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
+			p.wakeAt = now
+			return p
+		}
+		if p.answered {
+			return p.retry(pol, now, v1alpha1.ReasonNotStored, msgNotStored)
+		}
+		return p.retry(pol, now, v1alpha1.ReasonNoAnswer, msgLost)
+	case now.Sub(p.DoubtSince) >= InDoubtLimit:
+		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
+	}
+	p.waitReady = errors.Is(err, dbproxy.ErrNotSent)
+	p.asked++
+	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
+	// The first moment at which absence can be proved is worth a question.
+	if proof := p.sentBy.Add(pol.proofAfter()); now.Before(proof) && p.wakeAt.After(proof) {
+		p.wakeAt = proof
+	}
+	return p
+}
+
+// afterRoute settles a hand-over to a router.
+func afterRoute(p Progress, err error, now time.Time) Progress {
+	if err != nil {
+		return routeLater(p, now)
+	}
+	p.State = v1alpha1.StateRouted
+	if p.Reason != v1alpha1.ReasonAdopted {
+		p.Reason, p.Message = "", ""
+	}
+	p.RoutedAt = now
+	return p
+}
+
+// routeLater tries a router again, until RouteTimeout after the message was stored.
+func routeLater(p Progress, now time.Time) Progress {
+	if p.routeSince.IsZero() {
+		p.routeSince = now
+	}
+	if now.Sub(p.routeSince) >= RouteTimeout {
+		p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgNotRouted
+		return p
+	}
+	p.Message = msgWaitRouter
+	p.routeTries++
+	p.wakeAt = now.Add(exponential(routeBase, routeCap, p.routeTries))
+	return p
+}
+
+// objection says why sender and recipient cannot have the message, or "".
+func (l Look) objection(sender uint32, r Recipient) (reason, message string) {
+	if l.Users[sender] == nil {
+		return v1alpha1.ReasonSenderNotFound, fmt.Sprintf("sender: user %d does not exist in TeamTalk", sender)
+	}
+	if r.Type == v1alpha1.RecipientUser {
+		if l.Users[r.ID] == nil {
+			return v1alpha1.ReasonRecipientNotFound, fmt.Sprintf("user %d does not exist in TeamTalk", r.ID)
+		}
+		return "", ""
+	}
+	g := l.Groups[r.ID]
+	if g == nil {
+		return v1alpha1.ReasonGroupNotFound, fmt.Sprintf("group %d does not exist in TeamTalk", r.ID)
+	}
+	members := g.GetGroupMemberList()
+	for _, m := range members {
+		if m == sender {
+			return "", ""
+		}
+	}
+	if len(members) == 0 {
+		// A flushed cache shows every group empty, and the next send fills it:
+		// db_proxy itself decides, and drops what is not permitted.
+		return "", ""
+	}
+	return v1alpha1.ReasonSenderNotInGroup, fmt.Sprintf("user %d is not a member of group %d", sender, r.ID)
+}
+
+// alive reports whether the look shows that the directory answers from its data:
+// an outage looks like empty lists.
+func (l Look) alive() bool {
+	if len(l.Users) > 0 {
+		return true
+	}
+	for _, g := range l.Groups {
+		if len(g.GetGroupMemberList()) > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,215 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// How many rows of a conversation are asked for: few at first, more until they
+// reach back far enough, and never more than can be held.
+const (
+	askCount    = 16
+	askGrowth   = 8
+	askCountMax = 8192
+)
+
+// readyPause keeps a connection that is up, but takes nothing, from being
+// pressed without pause.
+const readyPause = 50 * time.Millisecond
+
+// deliver takes one recipient's steps until there are none left, or until it is
+// stopped. It holds the conversation while it works, so that messages leave in
+// order, one at a time.
+func (e *Engine) deliver(t *task, i int) {
+	spec := t.current()
+	c := conversationOf(spec.Store, spec.Sender, t.progress(i).Recipient)
+	release, err := e.lanes.acquire(t.ctx, c, spec.Order)
+	if err != nil {
+		return
+	}
+	held := time.Now()
+	defer func() { release() }()
+
+	for {
+		p := t.progress(i)
+		step, until := Next(p, t.current().Policy, time.Now())
+		switch {
+		case step == StepDone:
+			return
+		case step == StepWait || step == StepWaitReady:
+			// What waits long lets its successors pass.
+			pass := step == StepWaitReady || until.Sub(held) > OrderHold
+			if pass {
+				release()
+				release = func() {}
+			}
+			if !e.wait(t, i, p, step, until) {
+				return
+			}
+			if pass {
+				again, err := e.lanes.acquire(t.ctx, c, spec.Order)
+				if err != nil {
+					return
+				}
+				release, held = again, time.Now()
+			}
+		case t.ctx.Err() != nil && !step.finishing():
+			return
+		default:
+			if p, ok := e.take(t, step, p); ok {
+				e.set(t, i, p)
+			} else {
+				return
+			}
+		}
+	}
+}
+
+// wait waits for a time or for db_proxy; false: stopped meanwhile.
+func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) bool {
+	if step == StepWaitReady {
+		if !t.waitReady() {
+			return false
+		}
+		// What the directory said before the connection was lost may be out of date.
+		p.waitReady, p.checked = false, false
+		p.wakeAt = time.Now().Add(readyPause)
+		if p.State == v1alpha1.StatePending {
+			p.Reason, p.Message = "", ""
+		}
+		e.set(t, i, p)
+		return true
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.ctx.Done():
+		return false
+	}
+}
+
+// take carries a step out; false: it was stopped before anything was learned.
+func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
+	spec := t.current()
+	switch step {
+	case StepPreflight:
+		look, err := t.looks.after(t.ctx, p.wakeAt, func(ctx context.Context) (Look, error) {
+			users, groups := t.open()
+			return takeLook(ctx, spec.Server, spec.Sender, users, groups)
+		})
+		switch {
+		case t.ctx.Err() != nil:
+			return p, false
+		case err != nil:
+			return afterRead(p, err, spec.Policy, time.Now(), msgNoDirectory), true
+		}
+		return afterPreflight(p, look, spec.Sender, spec.Policy, time.Now()), true
+	case StepAsk:
+		askedAt := time.Now()
+		finding, err := spec.ask(t.ctx, p, askedAt)
+		if t.ctx.Err() != nil {
+			return p, false
+		}
+		return afterAsk(p, finding, err, askedAt, spec.Policy, time.Now()), true
+	case StepSend:
+		m, ok := spec.message(p, time.Now())
+		if !ok {
+			p.waitReady = true
+			p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
+			return p, true
+		}
+		// Not the task's context: once it is written, its answer is worth waiting for.
+		id, err := spec.Server.Send(e.base, m)
+		return afterSend(p, m, id, err, spec.Policy, time.Now()), true
+	case StepReadBack:
+		row, err := spec.readBack(e.base, p)
+		return afterReadBack(p, row, err, time.Now()), true
+	case StepRoute:
+		m := dbproxy.Message{
+			From: spec.Sender, To: p.ID, CreateTime: p.row.GetCreateTime(),
+			Type: p.row.GetMsgType(), Data: p.row.GetMsgData(),
+		}
+		return afterRoute(p, spec.Server.Route(e.base, m, p.MessageID), time.Now()), true
+	}
+	return p, false
+}
+
+// readBack reads the message by its id; nil if the store does not show it with
+// the content that was sent.
+func (t Task) readBack(ctx context.Context, p Progress) (*wire.MsgInfo, error) {
+	rows, err := t.Server.ByID(ctx, t.session(p), []uint32{p.MessageID})
+	if err != nil {
+		return nil, err
+	}
+	mark, keys := t.mark(p), t.Server.Keys()
+	for _, r := range rows {
+		if r.GetMsgId() != p.MessageID {
+			continue
+		}
+		// What an earlier process found is known by its mark alone: the declared
+		// text may have changed since.
+		if mark.Verifies(r, keys) || p.State == v1alpha1.StateStored && mark.Matches(r, keys) {
+			return r, nil
+		}
+	}
+	return nil, nil
+}
+
+// ask looks for the message in its conversation. When enough time has passed for
+// absence to be proved, it is flanked by reads that show the path is alive.
+func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, error) {
+	prove := !askedAt.Before(p.sentBy.Add(t.Policy.proofAfter()))
+	if prove {
+		if alive, err := t.alive(ctx, p); err != nil || !alive {
+			prove = false
+		}
+	}
+	row, whole, err := t.search(ctx, p)
+	if err != nil || row != nil {
+		return Finding{Row: row}, err
+	}
+	if !prove || !whole {
+		return Finding{}, nil
+	}
+	alive, err := t.alive(ctx, p)
+	return Finding{Whole: alive}, err
+}
+
+func (t Task) search(ctx context.Context, p Progress) (*wire.MsgInfo, bool, error) {
+	mark, bound := t.mark(p), t.bound(p)
+	for count := uint32(askCount); ; count *= askGrowth {
+		rows, err := t.Server.List(ctx, t.session(p), count)
+		if err != nil {
+			return nil, false, err
+		}
+		row, whole := Search(rows, count, bound, mark, t.Server.Keys())
+		if row != nil || whole || count >= askCountMax {
+			return row, whole, nil
+		}
+	}
+}
+
+// alive reports whether the reads that a history depends on return data: the
+// sender's record; for a group, its members with the sender among them.
+func (t Task) alive(ctx context.Context, p Progress) (bool, error) {
+	if p.Type == v1alpha1.RecipientUser {
+		users, err := t.Server.Users(ctx, t.Sender, []uint32{t.Sender})
+		return users[t.Sender] != nil, err
+	}
+	groups, err := t.Server.Groups(ctx, t.Sender, []uint32{p.ID})
+	if err != nil {
+		return false, err
+	}
+	for _, m := range groups[p.ID].GetGroupMemberList() {
+		if m == t.Sender {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,236 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Payload is what is sent: UTF-8 text, or audio as it goes on the wire (seconds
+// as u32 big-endian, then the sound).
+type Payload struct {
+	Audio bool
+	Data  []byte
+}
+
+// Task is one message with everything that its delivery needs.
+type Task struct {
+	Key types.NamespacedName
+	UID types.UID
+	// Generation of the spec that the task was made from.
+	Generation int64
+	Server     TeamTalk
+	// Store names the message store: conversations of one store are kept in order
+	// whichever message they belong to.
+	Store   string
+	Sender  uint32
+	Payload Payload
+	// Token: texts carry a delivery token. Audio never does.
+	Token  bool
+	Policy Policy
+	// Order among the messages of a conversation; its Created bounds how far back
+	// the store is searched.
+	Order Order
+	// Recipients as far as they are known to have come.
+	Recipients []Progress
+	// EarlierUntil is until when another operator may have been sending this
+	// message; zero: none was. Recipients are then asked for first.
+	EarlierUntil time.Time
+}
+
+// Snapshot is a task's progress at one moment.
+type Snapshot struct {
+	Generation int64
+	Sender     uint32
+	Recipients []Progress
+	// Running: steps are still being taken or waited for.
+	Running bool
+	// Stopped: nothing more is sent until the task is submitted again.
+	Stopped bool
+	// Revision counts changes; see Engine.Recorded.
+	Revision uint64
+}
+
+// task is a Task under way.
+type task struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	looks  looks
+
+	mu         sync.Mutex
+	spec       Task
+	recipients []Progress
+	running    int
+	revision   uint64
+	recorded   uint64
+	// pending: a notification is on its way.
+	pending bool
+	// swapped is closed when spec.Server is replaced.
+	swapped chan struct{}
+}
+
+func (t *task) snapshot() Snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Snapshot{
+		Generation: t.spec.Generation,
+		Sender:     t.spec.Sender,
+		Recipients: append([]Progress(nil), t.recipients...),
+		Running:    t.running > 0,
+		Stopped:    t.ctx.Err() != nil,
+		Revision:   t.revision,
+	}
+}
+
+// current returns the task as it is declared now: server and policy may change
+// while it is under way.
+func (t *task) current() Task {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.spec
+}
+
+// renew takes over what may change of a task under way; false: it was stopped,
+// and has come to its end.
+func (t *task) renew(spec Task) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running == 0 && t.ctx.Err() != nil {
+		return false
+	}
+	t.spec.Policy, t.spec.Generation = spec.Policy, spec.Generation
+	if t.spec.Server != spec.Server {
+		t.spec.Server = spec.Server
+		close(t.swapped)
+		t.swapped = make(chan struct{})
+	}
+	return true
+}
+
+// waitReady waits until db_proxy is connected, or the server is another one;
+// false: the task was stopped.
+func (t *task) waitReady() bool {
+	t.mu.Lock()
+	server, swapped := t.spec.Server, t.swapped
+	t.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	go func() {
+		select {
+		case <-swapped:
+			cancel()
+		case <-stop:
+		}
+	}()
+	defer close(stop)
+	return server.WaitReady(ctx) == nil || t.ctx.Err() == nil
+}
+
+func (t *task) progress(i int) Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.recipients[i]
+}
+
+// open returns the recipients that are not settled yet.
+func (t *task) open() (users, groups []uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.recipients {
+		switch {
+		case p.Done():
+		case p.Type == v1alpha1.RecipientGroup:
+			groups = append(groups, p.ID)
+		default:
+			users = append(users, p.ID)
+		}
+	}
+	return users, groups
+}
+
+// resume prepares a recipient for this process: what the status shows as under
+// way may have been sent by another one.
+func (t Task) resume(p Progress, now time.Time) Progress {
+	p.sentBy = now
+	if t.EarlierUntil.After(p.sentBy) {
+		p.sentBy = t.EarlierUntil
+	}
+	if p.State == v1alpha1.StatePending && !t.EarlierUntil.IsZero() {
+		p = p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
+	}
+	return p
+}
+
+// mark returns how the message to p is known again in the store.
+func (t Task) mark(p Progress) Mark {
+	m := Mark{Sender: t.Sender, Payload: t.Payload, CreateTime: p.CreateTime}
+	if t.Token && !t.Payload.Audio {
+		m.HasToken = true
+		m.Token = DeliveryID{UID: t.UID, Sender: t.Sender, Recipient: p.Recipient}.Token()
+	}
+	return m
+}
+
+// bound is the earliest create_time, in unix seconds, that the message to p can bear.
+func (t Task) bound(p Progress) uint32 {
+	if !t.Token && p.CreateTime != 0 {
+		return p.CreateTime
+	}
+	return uint32(t.Order.Created.Unix())
+}
+
+func (t Task) session(p Progress) dbproxy.Session {
+	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: t.Sender, ID: p.ID}
+	if p.Type == v1alpha1.RecipientGroup {
+		s.Type = wire.SessionType_SESSION_TYPE_GROUP
+	}
+	return s
+}
+
+func (t Task) msgType(p Progress) wire.MsgType {
+	group := p.Type == v1alpha1.RecipientGroup
+	switch {
+	case group && t.Payload.Audio:
+		return wire.MsgType_MSG_TYPE_GROUP_AUDIO
+	case group:
+		return wire.MsgType_MSG_TYPE_GROUP_TEXT
+	case t.Payload.Audio:
+		return wire.MsgType_MSG_TYPE_SINGLE_AUDIO
+	}
+	return wire.MsgType_MSG_TYPE_SINGLE_TEXT
+}
+
+// message encrypts the payload for p under the current key; false where there is none.
+func (t Task) message(p Progress, now time.Time) (dbproxy.Message, bool) {
+	m := dbproxy.Message{From: t.Sender, To: p.ID, Type: t.msgType(p), CreateTime: t.createTime(p, now)}
+	if t.Payload.Audio {
+		m.Data = t.Payload.Data
+		return m, true
+	}
+	key := t.Server.Keys().Current
+	if key == nil {
+		return dbproxy.Message{}, false
+	}
+	if mark := t.mark(p); mark.HasToken {
+		m.Data = key.EncryptWithToken(t.Payload.Data, mark.Token)
+	} else {
+		m.Data = key.Encrypt(t.Payload.Data)
+	}
+	return m, true
+}
+
+// createTime is never before the message's creation, which bounds the search
+// for it; what bears no token keeps the time that its status announced.
+func (t Task) createTime(p Progress, now time.Time) uint32 {
+	if p.CreateTime != 0 && (!t.Token || t.Payload.Audio) {
+		return p.CreateTime
+	}
+	return uint32(max(now.Unix(), t.Order.Created.Unix()))
+}

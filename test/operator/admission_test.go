@@ -1,0 +1,154 @@
+package operator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// TestMessageAdmission makes the mistakes that one message shows by itself: the
+// API server refuses them, and says why.
+func TestMessageAdmission(t *testing.T) {
+	text := func(s string) *string { return &s }
+	many := func(n int) (ids []v1alpha1.UserID) {
+		for i := range n {
+			ids = append(ids, v1alpha1.UserID(i+1))
+		}
+		return ids
+	}
+	tests := map[string]struct {
+		edit func(*v1alpha1.TeamTalkMessage)
+		want string // "": accepted
+	}{
+		"as usual":               {edit: func(*v1alpha1.TeamTalkMessage) {}},
+		"no recipient":           {edit: func(m *v1alpha1.TeamTalkMessage) { m.Spec.To = v1alpha1.Recipients{} }, want: "spec.to"},
+		"an empty list of users": {edit: func(m *v1alpha1.TeamTalkMessage) { m.Spec.To = v1alpha1.Recipients{Users: []v1alpha1.UserID{}} }, want: "spec.to"},
+		"user id 0":              {edit: toUsers(0), want: "greater than or equal to 1"},
+		"user id too large":      {edit: toUsers(1 << 31), want: "2147483647"},
+		"group id 0":             {edit: toGroups(0), want: "greater than or equal to 1"},
+		"a user twice":           {edit: toUsers(7, 8, 7), want: "Duplicate value"},
+		"1000 users":             {edit: func(m *v1alpha1.TeamTalkMessage) { m.Spec.To.Users = many(1000) }},
+		"1001 users":             {edit: func(m *v1alpha1.TeamTalkMessage) { m.Spec.To.Users = many(1001) }, want: "Too many"},
+		"1001 users and groups": {edit: func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.To = v1alpha1.Recipients{Users: many(1000), Groups: []v1alpha1.GroupID{1}}
+		}, want: "at most 1000 recipients"},
+		"sender among the users":   {edit: func(m *v1alpha1.TeamTalkMessage) { id := v1alpha1.UserID(7); m.Spec.SenderID = &id; toUsers(7)(m) }, want: "senderID must not be among to.users"},
+		"no content":               {edit: withContent(v1alpha1.Content{}), want: "spec.content"},
+		"two contents":             {edit: withContent(v1alpha1.Content{Text: text("a"), Image: &v1alpha1.ImageContent{URL: "https://example.com/a.png"}}), want: "exactly one of"},
+		"empty text":               {edit: withContent(v1alpha1.Content{Text: text("")}), want: "spec.content.text"},
+		"a text over 64 KiB":       {edit: withContent(v1alpha1.Content{Text: text(strings.Repeat("x", 65537))}), want: "Too long"},
+		"JSON that is no object":   {edit: withContent(v1alpha1.Content{JSON: &apiextensionsv1.JSON{Raw: []byte(`[1]`)}}), want: "must be of type object"},
+		"an image from a file":     {edit: withContent(v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "file:///etc/passwd"}}), want: "http or https"},
+		"an image that closes it":  {edit: withContent(v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "https://example.com/:}]&$~@#@"}}), want: "end marker"},
+		"audio of no seconds":      {edit: withContent(v1alpha1.Content{Audio: &v1alpha1.AudioContent{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "a", Key: "b"}}}), want: "seconds"},
+		"a ConfigMap without name": {edit: withContent(textFrom("", "body")), want: "name"},
+		"a negative retryLimit":    {edit: func(m *v1alpha1.TeamTalkMessage) { n := int32(-1); m.Spec.RetryLimit = &n }, want: "retryLimit"},
+	}
+	x := newTenant(t)
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := x.message("m-"+strings.ReplaceAll(strings.ToLower(name), " ", "-"), "hello", tc.edit)
+			checkAdmission(t, world.admin.Create(t.Context(), m), tc.want)
+		})
+	}
+}
+
+// TestServerAdmission does the same for servers.
+func TestServerAdmission(t *testing.T) {
+	tests := map[string]struct {
+		edit func(*v1alpha1.TeamTalkServer)
+		want string
+	}{
+		"as usual":    {edit: func(*v1alpha1.TeamTalkServer) {}},
+		"no endpoint": {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = nil }, want: "spec.dbProxy"},
+		"an endpoint without port": {edit: func(s *v1alpha1.TeamTalkServer) {
+			s.Spec.Router.Endpoints = []v1alpha1.Endpoint{"route.im.svc"}
+		}, want: "spec.router.endpoints"},
+		"an IPv6 endpoint":          {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"[::1]:10600"} }},
+		"a URL":                     {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"tcp://db:10600"} }, want: "spec.dbProxy.endpoints"},
+		"17 connections":            {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Connections = 17 }, want: "connections"},
+		"more groups than requests": {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxInFlight, s.Spec.DBProxy.MaxGroupInFlight = 4, 8 }, want: "maxGroupInFlight"},
+		"no default sender":         {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = 0 }, want: "senders"},
+		"a selector for All": {edit: func(s *v1alpha1.TeamTalkServer) {
+			s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromAll, Selector: selector("a", "b")}
+		}, want: "selector goes with"},
+		"Selector without selector": {edit: func(s *v1alpha1.TeamTalkServer) {
+			s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromSelector}
+		}, want: "selector goes with"},
+		"another verification": {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.Verification = "Sometimes" }, want: "Unsupported value"},
+	}
+	x := newTenant(t)
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := x.server(tc.edit)
+			s.Name = "s-" + strings.ReplaceAll(strings.ToLower(name), " ", "-")
+			checkAdmission(t, world.admin.Create(t.Context(), s), tc.want)
+		})
+	}
+	t.Run("the default sender is kept", func(t *testing.T) {
+		s := x.server()
+		x.create(s)
+		checkAdmission(t, world.admin.Patch(t.Context(), s, client.RawPatch("application/merge-patch+json",
+			[]byte(`{"spec":{"senders":{"default":77}}}`))), "senders.default is immutable")
+	})
+}
+
+func checkAdmission(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("refused: %v", err)
+	case want != "" && err == nil:
+		t.Errorf("accepted, want it refused for %q", want)
+	case want != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), want)):
+		t.Errorf("refused with %v, want %q", err, want)
+	}
+}
+
+// TestImmutable edits messages: what has been said stays said; what failed with
+// nothing stored may be corrected, and is tried again.
+func TestImmutable(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t).withServer()
+	patch := func(m *v1alpha1.TeamTalkMessage, patch string) error {
+		return world.admin.Patch(t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch)))
+	}
+	const immutable = "cannot change once the message is under way"
+
+	sent := x.message("sent", "hello")
+	x.create(sent)
+	x.awaitDelivered(sent)
+	for name, edit := range map[string]string{
+		"content":         `{"spec":{"content":{"text":"other"}}}`,
+		"another content": `{"spec":{"content":{"text":null,"json":{"a":1}}}}`,
+		"recipients":      fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.bob),
+		"sender":          fmt.Sprintf(`{"spec":{"senderID":%d}}`, x.mate),
+		"server":          `{"spec":{"serverRef":{"name":"other"}}}`,
+	} {
+		t.Run(name, func(t *testing.T) { checkAdmission(t, patch(sent, edit), immutable) })
+	}
+	if err := patch(sent, `{"metadata":{"labels":{"a":"b"}},"spec":{"retryLimit":3}}`); err != nil {
+		t.Errorf("what does not decide what is sent may change: %v", err)
+	}
+	x.await(sent, "observed", func(m *v1alpha1.TeamTalkMessage) bool { return m.Finished() && m.Generation == 2 })
+
+	refused := x.message("refused", "hello", toUsers(1_999_999))
+	x.create(refused)
+	checkAdmission(t, patch(refused, `{"spec":{"content":{"text":"too early"}}}`), immutable)
+	x.await(refused, "finished", (*v1alpha1.TeamTalkMessage).Finished)
+	x.must(patch(refused, fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.bob)))
+	x.checkDelivered(x.awaitDelivered(refused))
+
+	rows := x.rows()
+	slices.SortFunc(rows, func(a, b storedMessage) int { return int(a.To) - int(b.To) })
+	if len(rows) != 2 || rows[0].To != x.alice || rows[1].To != x.bob {
+		t.Errorf("the store holds %+v", rows)
+	}
+}

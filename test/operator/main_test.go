@@ -1,0 +1,116 @@
+// Package operator tests the whole way with nothing faked: a real kube-apiserver
+// and etcd, the operator's binary as a process with the rights of its role, and
+// teamtalk-dev.
+package operator
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// world is what all tests of this package share; each has a namespace and a
+// TeamTalkServer of its own.
+var world struct {
+	admin      client.WithWatch
+	binary     string
+	kubeconfig string
+	operator   *harness.Operator
+	log        logBuffer
+	teamtalk   *devserver.Server
+}
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "the operator's log:\n%s", world.log.String())
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
+		return 1, err
+	}
+	root, err := harness.Root()
+	if err != nil {
+		return 1, err
+	}
+	dir, err := os.MkdirTemp("", "teamtalk-operator-test-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	plane, err := controlplane.Start(ctx, controlplane.Options{})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = plane.Stop() }()
+	if err := plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
+		return 1, err
+	}
+	if world.admin, err = client.NewWithWatch(plane.Config(), client.Options{}); err != nil {
+		return 1, err
+	}
+	const user = "teamtalk-operator"
+	if err := harness.BindOperator(ctx, world.admin, user, "default"); err != nil {
+		return 1, err
+	}
+	cfg, err := plane.User(user)
+	if err != nil {
+		return 1, err
+	}
+	world.kubeconfig = filepath.Join(dir, "kubeconfig")
+	if err := harness.WriteKubeconfig(world.kubeconfig, cfg); err != nil {
+		return 1, err
+	}
+	if world.binary, err = harness.Build(ctx, "teamtalk-operator", dir, buildFlags...); err != nil {
+		return 1, err
+	}
+	if world.teamtalk, err = devserver.Start(ctx, devserver.Options{
+		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
+	}); err != nil {
+		return 1, err
+	}
+	defer world.teamtalk.Stop()
+	if world.operator, err = harness.StartOperator(world.binary, world.kubeconfig, &world.log, "--lease-namespace", "default"); err != nil {
+		return 1, err
+	}
+	defer world.operator.Kill()
+	return m.Run(), nil
+}
+
+// logBuffer keeps what the operator logs.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,292 @@
+package operator
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+)
+
+// refusalLimit is the promise: a reason within it, from the apply on.
+const refusalLimit = 3 * time.Second
+
+// TestRefused makes the mistakes that people make. Each ends with its own reason
+// in the conditions, soon, with an event, and with nothing in the store.
+func TestRefused(t *testing.T) {
+	tests := map[string]struct {
+		// server is what the tenant has; nil: the usual one.
+		server     func(*tenant)
+		prepare    func(*tenant)
+		message    func(*tenant) *v1alpha1.TeamTalkMessage
+		wantReason string
+		// waits: a watch wakes it when the cause is mended; it does not finish.
+		waits bool
+	}{
+		"text over the limit": {
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", strings.Repeat("x", 3052)) },
+			wantReason: v1alpha1.ReasonContentTooLong,
+		},
+		"empty text": {
+			prepare: func(x *tenant) { x.configMap("notice", map[string]string{"body": ""}, nil) },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
+				return x.message("m", "", withContent(textFrom("notice", "body")))
+			},
+			wantReason: v1alpha1.ReasonContentEmpty,
+		},
+		"not UTF-8": {
+			prepare: func(x *tenant) { x.configMap("notice", nil, map[string][]byte{"body": {'a', 0xff, 0xfe}}) },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
+				return x.message("m", "", withContent(textFrom("notice", "body")))
+			},
+			wantReason: v1alpha1.ReasonContentInvalid,
+		},
+		"a NUL inside": {
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "cut\x00here") },
+			wantReason: v1alpha1.ReasonContentInvalid,
+		},
+		"sender is the recipient": {
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toUsers(x.bot)) },
+			wantReason: v1alpha1.ReasonSendToSelf,
+		},
+		"unknown user": {
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toUsers(1_999_999)) },
+			wantReason: v1alpha1.ReasonRecipientNotFound,
+		},
+		"unknown group": {
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toGroups(1_999_999)) },
+			wantReason: v1alpha1.ReasonGroupNotFound,
+		},
+		"sender not in the group": {
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toGroups(x.closed)) },
+			wantReason: v1alpha1.ReasonSenderNotInGroup,
+		},
+		"unknown sender": {
+			server: func(x *tenant) {
+				x.withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = 1_888_888 })
+			},
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			wantReason: v1alpha1.ReasonSenderNotFound,
+		},
+		"key missing": {
+			server:     func(x *tenant) { x.create(x.server()) },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			wantReason: v1alpha1.ReasonKeyNotFound, waits: true,
+		},
+		"key of 31 bytes": {
+			server: func(x *tenant) {
+				x.create(x.secret(devserver.DevelopmentKey[:31]))
+				x.create(x.server())
+			},
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			wantReason: v1alpha1.ReasonKeyInvalid, waits: true,
+		},
+		"server missing": {
+			server:     func(*tenant) {},
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			wantReason: v1alpha1.ReasonServerNotFound, waits: true,
+		},
+		"namespace not permitted": {
+			server: func(x *tenant) {},
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
+				owner := newTenant(x.t).withServer()
+				return x.message("m", "hi", func(m *v1alpha1.TeamTalkMessage) {
+					m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.namespace}
+				})
+			},
+			wantReason: v1alpha1.ReasonServerNotFound, waits: true,
+		},
+		"sender not permitted": {
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
+				return x.message("m", "hi", toUsers(x.bob), func(m *v1alpha1.TeamTalkMessage) {
+					id := v1alpha1.UserID(x.alice)
+					m.Spec.SenderID = &id
+				})
+			},
+			wantReason: v1alpha1.ReasonSenderNotPermitted,
+		},
+		"recipient not permitted": {
+			server: func(x *tenant) {
+				x.withServer(func(s *v1alpha1.TeamTalkServer) {
+					s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.alice)}}}
+				})
+			},
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			wantReason: v1alpha1.ReasonRecipientNotPermitted,
+		},
+		"ConfigMap missing": {
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
+				return x.message("m", "", withContent(textFrom("absent", "body")))
+			},
+			wantReason: v1alpha1.ReasonContentNotFound, waits: true,
+		},
+		"nothing listens there": {
+			server: func(x *tenant) {
+				x.withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} })
+			},
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			wantReason: v1alpha1.ReasonServerNotReady, waits: true,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newTenant(t)
+			if tc.server == nil {
+				x.withServer()
+			} else {
+				tc.server(x)
+			}
+			if tc.prepare != nil {
+				tc.prepare(x)
+			}
+			m := tc.message(x)
+			// Watched, not polled: the time to the reason is the API server's word.
+			applied := time.Now()
+			x.create(m)
+			got := x.await(m, "refused with "+tc.wantReason, func(m *v1alpha1.TeamTalkMessage) bool {
+				c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+				return c != nil && c.Reason == tc.wantReason
+			})
+			ready := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReady)
+			if took := ready.LastTransitionTime.Sub(applied); took > refusalLimit {
+				t.Errorf("the reason came after %s, want it within %s", took, refusalLimit)
+			}
+			if ready.Status != "False" || ready.Message == "" {
+				t.Errorf("Ready: %+v", ready)
+			}
+			x.awaitEvent(m.Name, tc.wantReason)
+			if tc.waits {
+				if !meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionReconciling) ||
+					meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionStalled) != nil {
+					t.Errorf("a message that waits: %+v", got.Status.Conditions)
+				}
+			} else {
+				got = x.await(m, "finished", (*v1alpha1.TeamTalkMessage).Finished)
+				for _, c := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionFinished} {
+					if f := meta.FindStatusCondition(got.Status.Conditions, c); f == nil || f.Status != "True" || f.Reason != tc.wantReason {
+						t.Errorf("%s: %+v", c, f)
+					}
+				}
+				if r := got.Status.Recipients; len(r) != 1 || r[0].State != v1alpha1.StateFailed || r[0].Reason != tc.wantReason {
+					t.Errorf("recipients: %+v", r)
+				}
+			}
+			if rows := x.rows(); len(rows) != 0 {
+				t.Errorf("the store holds %+v", rows)
+			}
+		})
+	}
+}
+
+// TestWaitingGoesOn mends what messages wait for: nothing but the watches wakes them.
+func TestWaitingGoesOn(t *testing.T) {
+	tests := map[string]struct {
+		before, mend func(*tenant)
+		message      func(*tenant) *v1alpha1.TeamTalkMessage
+		wantReason   string
+	}{
+		"the server is created": {
+			before:     func(x *tenant) { x.create(x.secret(devserver.DevelopmentKey)) },
+			mend:       func(x *tenant) { x.create(x.server()) },
+			wantReason: v1alpha1.ReasonServerNotFound,
+		},
+		"the Secret is created": {
+			before:     func(x *tenant) { x.create(x.server()) },
+			mend:       func(x *tenant) { x.create(x.secret(devserver.DevelopmentKey)) },
+			wantReason: v1alpha1.ReasonKeyNotFound,
+		},
+		"the key is corrected": {
+			before: func(x *tenant) {
+				x.create(x.secret(devserver.DevelopmentKey + "\n"))
+				x.create(x.server())
+			},
+			mend:       func(x *tenant) { x.must(world.admin.Update(x.t.Context(), x.secret(devserver.DevelopmentKey))) },
+			wantReason: v1alpha1.ReasonKeyInvalid,
+		},
+		"the ConfigMap is created": {
+			before: func(x *tenant) { x.withServer() },
+			mend:   func(x *tenant) { x.configMap("notice", map[string]string{"body": "hello"}, nil) },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
+				return x.message("m", "", withContent(textFrom("notice", "body")))
+			},
+			wantReason: v1alpha1.ReasonContentNotFound,
+		},
+		"the endpoint is corrected": {
+			before: func(x *tenant) {
+				x.withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} })
+			},
+			mend: func(x *tenant) {
+				x.editServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy = x.server().Spec.DBProxy })
+			},
+			wantReason: v1alpha1.ReasonServerNotReady,
+		},
+		"the namespace is permitted": {
+			before: func(x *tenant) {
+				owner := newTenant(x.t)
+				x.bot, x.mate = owner.bot, owner.mate
+				owner.withServer(func(s *v1alpha1.TeamTalkServer) {
+					s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromSelector, Selector: selector("chat", owner.namespace)}
+				})
+				x.owner = owner.namespace
+			},
+			mend: func(x *tenant) {
+				ns := &corev1.Namespace{}
+				x.must(world.admin.Get(x.t.Context(), client.ObjectKey{Name: x.namespace}, ns))
+				ns.Labels["chat"] = x.owner
+				x.must(world.admin.Update(x.t.Context(), ns))
+			},
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
+				return x.message("m", "hello", func(m *v1alpha1.TeamTalkMessage) {
+					m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: x.owner}
+				})
+			},
+			wantReason: v1alpha1.ReasonServerNotFound,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newTenant(t)
+			tc.before(x)
+			m := x.message("m", "hello")
+			if tc.message != nil {
+				m = tc.message(x)
+			}
+			x.create(m)
+			x.await(m, "waiting for "+tc.wantReason, func(m *v1alpha1.TeamTalkMessage) bool {
+				c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+				return c != nil && c.Reason == tc.wantReason
+			})
+			tc.mend(x)
+			x.checkDelivered(x.awaitDelivered(m))
+			if rows := x.rows(); len(rows) != 1 || rows[0].Text != "hello" {
+				t.Errorf("the store holds %+v", rows)
+			}
+		})
+	}
+}
+
+// editServer changes the tenant's server.
+func (x *tenant) editServer(edit func(*v1alpha1.TeamTalkServer)) {
+	x.t.Helper()
+	x.eventually(patience, func() string { return "the server could not be updated" }, func(ctx context.Context) (bool, error) {
+		s := &v1alpha1.TeamTalkServer{}
+		if err := world.admin.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: "default"}, s); err != nil {
+			return false, err
+		}
+		edit(s)
+		err := world.admin.Update(ctx, s)
+		if apierrors.IsConflict(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
