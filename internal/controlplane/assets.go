@@ -12,6 +12,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"sigs.k8s.io/controller-runtime/tools/setup-envtest/store"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
 )
 
 const (
@@ -108,10 +110,10 @@ func (f *finder) lock(ctx context.Context) (unlock func(), err error) {
 	if err == nil && !locked {
 		began := time.Now()
 		waiting := func() string {
-			return fmt.Sprintf("waiting for another process that makes %s %s: %s", apiServerName, f.source.kubernetes, since(began))
+			return fmt.Sprintf("waiting for another process that makes %s %s: %s", apiServerName, f.source.kubernetes, gobuild.Since(began))
 		}
 		f.log("%s", waiting())
-		stop := report(f.log, waiting)
+		stop := gobuild.Report(f.log, waiting)
 		_, err = l.TryLockContext(ctx, 100*time.Millisecond)
 		stop()
 	}

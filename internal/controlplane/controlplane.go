@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
 )
 
 const (
@@ -116,8 +118,8 @@ func start(ctx context.Context, assets string, o Options) (_ *ControlPlane, err 
 	c.plane.APIServer.Out, c.plane.APIServer.Err = apiLog, apiLog
 	c.plane.Etcd.Out, c.plane.Etcd.Err = etcdLog, etcdLog
 	began := time.Now()
-	stopReport := report(o.log(), func() string {
-		return fmt.Sprintf("starting kube-apiserver and etcd: %s", since(began))
+	stopReport := gobuild.Report(o.log(), func() string {
+		return fmt.Sprintf("starting kube-apiserver and etcd: %s", gobuild.Since(began))
 	})
 	defer stopReport()
 	if err = c.plane.Start(); err != nil {

@@ -18,6 +18,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
 )
 
 const testCRD = `apiVersion: apiextensions.k8s.io/v1
@@ -175,7 +177,7 @@ func TestStartCanBeInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	// The first thing that either program says is early in the start.
-	_, err := Start(ctx, Options{Log: t.Logf, Output: &lines{take: func(string) { cancel() }}})
+	_, err := Start(ctx, Options{Log: t.Logf, Output: &gobuild.Lines{Take: func(string) { cancel() }}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that it was canceled", err)
 	}

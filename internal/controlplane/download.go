@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/tools/setup-envtest/remote"
 	"sigs.k8s.io/controller-runtime/tools/setup-envtest/store"
 	"sigs.k8s.io/controller-runtime/tools/setup-envtest/versions"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
 )
 
 // silence is how long a download may bring nothing before it is given up: not
@@ -168,10 +170,10 @@ func (d download) receive(ctx context.Context, log func(format string, args ...a
 	received := &counter{w: w, heard: func() { alarm.Reset(d.silence) }}
 	began := time.Now()
 	status := func() string {
-		return fmt.Sprintf("downloading %s: %.1f MB, %s", item, float64(received.n.Load())/1e6, since(began))
+		return fmt.Sprintf("downloading %s: %.1f MB, %s", item, float64(received.n.Load())/1e6, gobuild.Since(began))
 	}
 	log("%s", status())
-	defer report(log, status)()
+	defer gobuild.Report(log, status)()
 	if err := client.GetVersion(ctx, item.Version, platform, received); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

@@ -24,7 +24,6 @@ type source struct {
 	dir        string // absolute
 	kubernetes string // version, such as v1.37.2
 	etcd       string // version, such as v3.7.0
-	modules    int    // how many its go.mod names, a bound of what is downloaded
 	key        string // names a build's folder; differs if a build could differ
 }
 
@@ -81,7 +80,6 @@ func readSource(dir string) (source, error) {
 	if s.kubernetes == "" || s.etcd == "" {
 		return source{}, fmt.Errorf("%s does not require both %s and %s: add what is missing", path, kubernetesModule, etcdModule)
 	}
-	s.modules = len(mod.Require)
 
 	hash := sha256.New()
 	for _, part := range [][]byte{goMod, etcdMain, []byte(strings.Join(buildArgs(s), "\n"))} {

@@ -1,31 +1,14 @@
 package controlplane
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
 )
-
-// lines is a Writer that hands each whole line, without its newline, to take.
-type lines struct {
-	take func(line string)
-	rest []byte
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.rest = append(l.rest, p...)
-	for {
-		i := bytes.IndexByte(l.rest, '\n')
-		if i < 0 {
-			return len(p), nil
-		}
-		l.take(string(bytes.TrimRight(l.rest[:i], "\r")))
-		l.rest = l.rest[i+1:]
-	}
-}
 
 // tail keeps what explains a program's end: its last line that reports an
 // error, or else its last line. What is written goes to out too.
@@ -33,7 +16,7 @@ type tail struct {
 	out io.Writer
 
 	mu    sync.Mutex
-	split lines
+	split gobuild.Lines
 	last  string
 	worst string
 }
@@ -41,7 +24,7 @@ type tail struct {
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.split.take = func(line string) {
+	t.split.Take = func(line string) {
 		if line = strings.TrimSpace(line); line == "" {
 			return
 		}

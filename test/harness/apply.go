@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -75,4 +77,38 @@ func Kustomize(dir string) ([]*unstructured.Unstructured, error) {
 		return nil, fmt.Errorf("render %s: %w", filepath.Base(dir), err)
 	}
 	return Decode(b)
+}
+
+// InstallCRDs applies the CustomResourceDefinitions of a folder and waits until
+// the API serves them.
+func InstallCRDs(ctx context.Context, c client.Client, dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	objects, err := Read(files...)
+	if err != nil {
+		return err
+	}
+	if err := Apply(ctx, c, objects...); err != nil {
+		return err
+	}
+	for _, o := range objects {
+		err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+			if err := c.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+				return false, err
+			}
+			conditions, _, err := unstructured.NestedSlice(o.Object, "status", "conditions")
+			for _, condition := range conditions {
+				if m, ok := condition.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
+					return true, err
+				}
+			}
+			return false, err
+		})
+		if err != nil {
+			return fmt.Errorf("wait until the API serves %s: %w", o.GetName(), err)
+		}
+	}
+	return nil
 }

@@ -2,7 +2,13 @@
 
 package harness
 
-import "os/exec"
+import (
+	"os/exec"
+	"syscall"
+)
 
-// dieWithParent has no equivalent here: Stop and Kill end the child.
-func dieWithParent(*exec.Cmd) {}
+// dieWithParent keeps a terminal's Ctrl-C from the child; that it ends with its
+// parent cannot be had here: Stop and Kill end it.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+}

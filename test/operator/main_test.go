@@ -27,7 +27,7 @@ var world struct {
 	admin      client.WithWatch
 	binary     string
 	kubeconfig string
-	operator   *harness.Operator
+	operator   *harness.Process
 	log        logBuffer
 	teamtalk   *devserver.Server
 }
@@ -90,11 +90,16 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer world.teamtalk.Stop()
-	if world.operator, err = harness.StartOperator(world.binary, world.kubeconfig, &world.log, "--lease-namespace", "default"); err != nil {
+	if world.operator, err = startOperator(); err != nil {
 		return 1, err
 	}
 	defer world.operator.Kill()
 	return m.Run(), nil
+}
+
+func startOperator() (*harness.Process, error) {
+	return harness.Start(world.binary, &world.log, "--kubeconfig", world.kubeconfig,
+		"--lease-namespace", "default", "--health-address", "0", "--log-format", "text")
 }
 
 // logBuffer keeps what the operator logs.

@@ -3,11 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,57 +12,6 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// Operator is the operator as a process of its own.
-type Operator struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
-	err   error
-}
-
-// StartOperator starts a binary of teamtalk-operator with a kubeconfig file. Its
-// log goes to log. It dies with this process, and ends with Stop or Kill.
-func StartOperator(binary, kubeconfig string, log io.Writer, flags ...string) (*Operator, error) {
-	args := append([]string{"--kubeconfig", kubeconfig, "--health-address", "0", "--log-format", "text"}, flags...)
-	o := &Operator{cmd: exec.Command(binary, args...), ended: make(chan struct{})}
-	o.cmd.Stdout, o.cmd.Stderr = log, log
-	dieWithParent(o.cmd)
-	if err := o.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the operator: %w", err)
-	}
-	go func() {
-		o.err = o.cmd.Wait()
-		close(o.ended)
-	}()
-	return o, nil
-}
-
-// Ended is closed when the process has ended; Err says how, then.
-func (o *Operator) Ended() <-chan struct{} { return o.ended }
-
-// Err returns how the process ended; nil is exit code 0.
-func (o *Operator) Err() error { return o.err }
-
-// Signal sends the process a signal.
-func (o *Operator) Signal(s os.Signal) error { return o.cmd.Process.Signal(s) }
-
-// Stop shuts the operator down as Kubernetes does, and waits for it to end.
-func (o *Operator) Stop(ctx context.Context) error {
-	_ = o.cmd.Process.Signal(syscall.SIGTERM) // an ended process has nothing to be told
-	select {
-	case <-o.ended:
-		return o.err
-	case <-ctx.Done():
-		o.Kill()
-		return fmt.Errorf("the operator did not stop in time: %w", ctx.Err())
-	}
-}
-
-// Kill ends the operator as a node failure does, and waits for it to end.
-func (o *Operator) Kill() {
-	_ = o.cmd.Process.Kill()
-	<-o.ended
-}
 
 // BindOperator grants user what config/rbac grants the operator: nothing more,
 // so that a missing right fails a test. Its Lease is in leaseNamespace.

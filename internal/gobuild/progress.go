@@ -1,4 +1,4 @@
-package controlplane
+package gobuild
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ import (
 // reportEvery is how long something may take without a line about it.
 const reportEvery = 10 * time.Second
 
-// report logs status every ten seconds until stop is called, which returns when
+// Report logs status every ten seconds until stop is called, which returns when
 // no line follows any more.
-func report(log func(format string, args ...any), status func() string) (stop func()) {
+func Report(log func(format string, args ...any), status func() string) (stop func()) {
 	done := make(chan struct{})
 	var reporting sync.WaitGroup
 	reporting.Go(func() {
@@ -35,8 +35,8 @@ func report(log func(format string, args ...any), status func() string) (stop fu
 	}
 }
 
-// since is the time from began until now, in whole seconds: "2m10s".
-func since(began time.Time) string { return time.Since(began).Round(time.Second).String() }
+// Since is the time from began until now, in whole seconds: "2m10s".
+func Since(began time.Time) string { return time.Since(began).Round(time.Second).String() }
 
 // modules follows what the go command says of the modules it downloads.
 type modules struct {

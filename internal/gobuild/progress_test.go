@@ -1,10 +1,9 @@
-package controlplane
+package gobuild
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,7 +15,7 @@ import (
 func TestReportEveryTenSecondsUntilStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, began := &journal{}, time.Now()
-		stop := report(j.log, func() string { return since(began) })
+		stop := Report(j.log, func() string { return Since(began) })
 		time.Sleep(35 * time.Second) // of the bubble's clock
 		stop()
 		time.Sleep(time.Minute)
@@ -28,7 +27,7 @@ func TestReportEveryTenSecondsUntilStopped(t *testing.T) {
 
 func TestModulesAreCounted(t *testing.T) {
 	var m modules
-	fmt.Fprint(&lines{take: m.line}, "go: downloading k8s.io/api v0.37.2\ngo: downloading k8s.io/kms v0.37.2\ngo: it broke\n")
+	fmt.Fprint(&Lines{Take: m.line}, "go: downloading k8s.io/api v0.37.2\ngo: downloading k8s.io/kms v0.37.2\ngo: it broke\n")
 	if m.count != 2 || m.last != "k8s.io/kms v0.37.2" || !slices.Equal(m.other, []string{"go: it broke"}) {
 		t.Errorf("%d modules, last %q, other lines %q", m.count, m.last, m.other)
 	}
@@ -39,7 +38,7 @@ func TestPackagesAreCounted(t *testing.T) {
 		expected: map[string]bool{"fmt": true, "k8s.io/api/core/v1": true, "m/etcd": true, "m/api": true},
 		mains:    map[string]bool{"m/etcd": true, "m/api": true},
 	}
-	w := &lines{take: p.line}
+	w := &Lines{Take: p.line}
 	for _, step := range []struct{ printed, want string }{
 		{"", "0 of at most 4 packages"},
 		{"fmt\nk8s.io/a", "1 of at most 4 packages"},
@@ -77,44 +76,10 @@ func TestFirstError(t *testing.T) {
 	}
 }
 
-func TestReasonIsTheLastErrorOrTheLastLine(t *testing.T) {
-	for name, test := range map[string]struct{ printed, want string }{
-		"klog":    {"I1231 23:59:59.9 1 a.go:1] \"on\"\nE1231 23:59:59.9 1 run.go:72] \"command failed\"\nI1231 23:59:59.9 1 b.go:1] \"off\"\n", "E1231 23:59:59.9 1 run.go:72] \"command failed\""},
-		"zap":     {`{"level":"fatal","msg":"discovery failed"}` + "\n" + `{"level":"info"}` + "\n", `{"level":"fatal","msg":"discovery failed"}`},
-		"flag":    {"Error: unknown flag: --x\nusage\n", "Error: unknown flag: --x"},
-		"neither": {"Enough\n\nlast\n\n", "last"},
-		"silent":  {"", ""},
-	} {
-		var copied strings.Builder
-		l := &tail{out: &copied}
-		fmt.Fprint(l, test.printed)
-		if got := l.reason(); got != test.want {
-			t.Errorf("%s: %q, want %q", name, got, test.want)
-		}
-		if copied.String() != test.printed {
-			t.Errorf("%s: passed on %q", name, copied.String())
-		}
-	}
-}
+// journal keeps what was logged.
+type journal struct{ lines []string }
 
-func TestExplainedFailure(t *testing.T) {
-	failed := errors.New("failed")
-	for name, test := range map[string]struct {
-		etcd, api string
-		want      string
-		taken     bool
-	}{
-		"nothing said":   {want: "failed"},
-		"by etcd alone":  {etcd: "Error: no\n", want: "failed: etcd said: Error: no"},
-		"by both":        {etcd: "Error: no\n", api: "Error: yes\n", want: "failed: kube-apiserver said: Error: yes"},
-		"a port is used": {api: "Error: bind: address already in use\n", want: "a port was taken meanwhile: failed: kube-apiserver said: Error: bind: address already in use", taken: true},
-	} {
-		etcd, api := &tail{out: io.Discard}, &tail{out: &shared{}}
-		fmt.Fprint(etcd, test.etcd)
-		fmt.Fprint(api, test.api)
-		got := explain(failed, etcd, api)
-		if got.Error() != test.want || !errors.Is(got, failed) || errors.Is(got, errPortTaken) != test.taken {
-			t.Errorf("%s: %q, want %q", name, got, test.want)
-		}
-	}
+func (j *journal) log(format string, args ...any) {
+	j.lines = append(j.lines, fmt.Sprintf(format, args...))
 }
+func (j *journal) text() string { return strings.Join(j.lines, "\n") }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// expectAnnotation on a sample names the reason that it is to end with;
+// without it, Delivered.
+const expectAnnotation = "demo.teamtalk.io/expect"
+
+// follow prints each sample's way to its end, and says whether all ended as
+// expected.
+func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	const row = "demo:   %-10s %-22s %-6s %-20s %-9s %s\n"
+	fmt.Printf(row, "NAME", "TO", "READY", "REASON", "DELIVERED", "MESSAGE")
+
+	open := map[client.ObjectKey]string{}
+	for _, o := range samples {
+		want := o.GetAnnotations()[expectAnnotation]
+		if want == "" {
+			want = v1alpha1.ReasonDelivered
+		}
+		open[client.ObjectKeyFromObject(o)] = want
+	}
+	seen := map[client.ObjectKey]string{}
+	var surprises []string
+	// Looked at, not watched: the samples are few, and a watch may end.
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for len(open) > 0 {
+		list := &v1alpha1.TeamTalkMessageList{}
+		if err := s.client.List(ctx, list); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("list the messages: %w", err)
+		}
+		for i := range list.Items {
+			m := &list.Items[i]
+			key := client.ObjectKeyFromObject(m)
+			want, ok := open[key]
+			ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+			if !ok || ready == nil {
+				continue
+			}
+			if line := fmt.Sprintf(row, m.Name, m.Status.ToSummary, ready.Status, ready.Reason,
+				m.Status.RecipientsSummary, ready.Message); line != seen[key] {
+				seen[key] = line
+				fmt.Print(line)
+			}
+			if !m.Finished() {
+				continue
+			}
+			delete(open, key)
+			if ready.Reason != want {
+				surprises = append(surprises, fmt.Sprintf("%s ended with %s, not %s", m.Name, ready.Reason, want))
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if context.Cause(ctx) == context.Canceled {
+				return context.Canceled
+			}
+			for key := range open {
+				surprises = append(surprises, key.Name+" has not ended in time")
+			}
+			return fmt.Errorf("not as expected: %s", strings.Join(surprises, "; "))
+		}
+	}
+	if len(surprises) > 0 {
+		return fmt.Errorf("not as expected: %s", strings.Join(surprises, "; "))
+	}
+	say("all %d samples ended as expected", len(samples))
+	return nil
+}
+
+// farewell says what there is to look at.
+func (s *stage) farewell() {
+	fmt.Println()
+	say("the inbox shows what each user sees:  %s", s.inbox)
+	if s.kubeconfig != "" {
+		say("the cluster answers to:               export KUBECONFIG=%s", s.kubeconfig)
+	}
+	say("look at the messages with:            kubectl get ttm -A     and     kubectl describe ttm refused%s", s.namespaceFlag())
+	say("the programs' logs are in:            %s", s.bin)
+	say("everything stays up until you press Ctrl-C")
+}
+
+func (s *stage) namespaceFlag() string {
+	if s.current {
+		return " -n " + namespace
+	}
+	return ""
+}

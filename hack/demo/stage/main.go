@@ -1,0 +1,41 @@
+// Command stage runs the demo that `make demo` has built: a control plane,
+// teamtalk-dev and the operator, with config/samples applied.
+//
+// DEMO_EXIT=1 ends it with 0 once all samples are as expected, and with 1
+// otherwise. CLUSTER=current uses the cluster of KUBECONFIG.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s := &stage{bin: filepath.Dir(binary), exit: os.Getenv("DEMO_EXIT") == "1"}
+	switch c := os.Getenv("CLUSTER"); c {
+	case "":
+	case "current":
+		s.current = true
+	default:
+		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, or leave it out for one of the demo's own", c)
+	}
+	defer s.close()
+	return s.play(ctx)
+}

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+const (
+	// namespace of everything that the demo makes in a cluster of the user's own.
+	namespace = "teamtalk-demo"
+	// patience is how long the samples may take to become as expected.
+	patience = 2 * time.Minute
+)
+
+// stage is the demo under way.
+type stage struct {
+	bin           string
+	exit, current bool
+
+	root   string
+	config *rest.Config
+	// plane is the demo's own cluster; nil with the user's.
+	plane      *controlplane.ControlPlane
+	kubeconfig string
+	client     client.WithWatch
+	addresses  addresses
+	inbox      string
+	// cleanup runs backwards at the end.
+	cleanup []func()
+}
+
+// addresses are where teamtalk-dev listens.
+type addresses struct{ dbProxy, router, inbox string }
+
+func say(format string, args ...any) { fmt.Printf("demo: "+format+"\n", args...) }
+
+func (s *stage) close() {
+	for i := len(s.cleanup) - 1; i >= 0; i-- {
+		s.cleanup[i]()
+	}
+}
+
+// play is the demo, scene by scene.
+func (s *stage) play(ctx context.Context) error {
+	log.SetLogger(logr.Discard()) // the libraries' own log is not part of the show
+	var err error
+	if s.root, err = harness.Root(); err != nil {
+		return err
+	}
+	ended := make(chan error, 2)
+	for _, scene := range []func(context.Context, chan<- error) error{
+		s.cluster, s.teamtalk, s.crds, s.operator,
+	} {
+		if err := scene(ctx, ended); err != nil {
+			return err
+		}
+	}
+	samples, err := s.samples(ctx)
+	if err != nil {
+		return err
+	}
+	judged := make(chan error, 1)
+	go func() { judged <- s.follow(ctx, samples) }()
+	select {
+	case err := <-ended:
+		return err
+	case err = <-judged:
+	}
+	if s.exit || ctx.Err() != nil {
+		return interruptedIsFine(err)
+	}
+	if err != nil {
+		say("%v", err)
+	}
+	s.farewell()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// interruptedIsFine: who interrupts the demo has seen enough of it.
+func interruptedIsFine(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// cluster brings up a control plane, or takes the user's.
+func (s *stage) cluster(ctx context.Context, _ chan<- error) error {
+	if s.current {
+		cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+		if err != nil {
+			return fmt.Errorf("CLUSTER=current needs a kubeconfig: set KUBECONFIG: %w", err)
+		}
+		s.config = cfg
+		say("using the cluster at %s, in namespace %s", cfg.Host, namespace)
+		return s.connect()
+	}
+	say("starting kube-apiserver and etcd")
+	plane, err := controlplane.Start(ctx, controlplane.Options{Log: say})
+	if err != nil {
+		return err
+	}
+	s.cleanup = append(s.cleanup, func() {
+		if err := plane.Stop(); err != nil {
+			say("%v", err)
+		}
+	})
+	s.plane, s.config, s.kubeconfig = plane, plane.Config(), filepath.Join(s.bin, "kubeconfig")
+	if err := plane.WriteKubeconfig(s.kubeconfig); err != nil {
+		return err
+	}
+	return s.connect()
+}
+
+func (s *stage) connect() error {
+	scheme, err := app.NewScheme()
+	if err != nil {
+		return err
+	}
+	s.client, err = client.NewWithWatch(s.config, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return nil
+}
+
+// teamtalk starts teamtalk-dev, on its usual ports where they are free.
+func (s *stage) teamtalk(_ context.Context, ended chan<- error) error {
+	var err error
+	for _, a := range []struct {
+		to    *string
+		usual string
+	}{{&s.addresses.dbProxy, "127.0.0.1:10600"}, {&s.addresses.router, "127.0.0.1:8200"}, {&s.addresses.inbox, "127.0.0.1:10680"}} {
+		if *a.to, err = freeAddress(a.usual); err != nil {
+			return err
+		}
+	}
+	s.inbox = "http://" + s.addresses.inbox + "/"
+	say("starting teamtalk-dev: db_proxy at %s, router at %s, inbox at %s", s.addresses.dbProxy, s.addresses.router, s.inbox)
+	return s.start(ended, "teamtalk-dev", "--db-proxy-address", s.addresses.dbProxy,
+		"--router-address", s.addresses.router, "--inbox-address", s.addresses.inbox)
+}
+
+// freeAddress returns the usual address, or another one where it is taken.
+func freeAddress(usual string) (string, error) {
+	for _, address := range []string{usual, "127.0.0.1:0"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		address = l.Addr().String()
+		if err := l.Close(); err != nil {
+			return "", err
+		}
+		if address != usual {
+			say("%s is taken by another program; using %s", usual, address)
+		}
+		return address, nil
+	}
+	return "", fmt.Errorf("no free port on 127.0.0.1, %s among them", usual)
+}
+
+func (s *stage) crds(ctx context.Context, _ chan<- error) error {
+	say("installing the CRDs")
+	return harness.InstallCRDs(ctx, s.client, filepath.Join(s.root, "config", "crd", "bases"))
+}
+
+// operator starts the operator: in the demo's own cluster with the rights of its
+// role alone, in another with the user's.
+func (s *stage) operator(ctx context.Context, ended chan<- error) error {
+	kubeconfig, leases := filepath.Join(s.bin, "operator.kubeconfig"), metav1.NamespaceDefault
+	config := s.config
+	if s.current {
+		leases = namespace
+		if err := s.ownNamespace(ctx); err != nil {
+			return err
+		}
+	} else {
+		if err := harness.BindOperator(ctx, s.client, app.Name, leases); err != nil {
+			return err
+		}
+		var err error
+		if config, err = s.plane.User(app.Name); err != nil {
+			return err
+		}
+	}
+	if err := harness.WriteKubeconfig(kubeconfig, config); err != nil {
+		return err
+	}
+	say("starting the operator")
+	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-address", "0",
+		"--log-format", "text", "--lease-namespace", leases)
+}
+
+// ownNamespace makes the demo's namespace in the user's cluster, and removes it
+// at the end.
+func (s *stage) ownNamespace(ctx context.Context) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	if err := s.client.Create(ctx, ns); err != nil {
+		if apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("namespace %s exists already, perhaps of another demo: delete it, or wait until it is gone", namespace)
+		}
+		return fmt.Errorf("create namespace %s: %w", namespace, err)
+	}
+	s.cleanup = append(s.cleanup, func() {
+		say("deleting namespace %s; the CRDs stay", namespace)
+		if err := s.client.Delete(context.Background(), ns); err != nil {
+			say("%v", err)
+		}
+	})
+	return nil
+}
+
+// start runs one of the demo's programs until the end, its log in a file.
+func (s *stage) start(ended chan<- error, program string, args ...string) error {
+	path := filepath.Join(s.bin, program+".log")
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("make the log of %s: %w", program, err)
+	}
+	p, err := harness.Start(filepath.Join(s.bin, program), file, args...)
+	if err != nil {
+		return err
+	}
+	stopping := make(chan struct{})
+	s.cleanup = append(s.cleanup, func() {
+		close(stopping)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := p.Stop(ctx); err != nil {
+			say("%s: %v; see %s", program, err, path)
+		}
+		_ = file.Close()
+	})
+	go func() {
+		<-p.Ended()
+		select {
+		case <-stopping:
+		default:
+			ended <- fmt.Errorf("%s has ended: %v; see %s", program, p.Err(), path)
+		}
+	}()
+	return nil
+}
+
+// samples applies config/samples and returns its messages.
+func (s *stage) samples(ctx context.Context) ([]*unstructured.Unstructured, error) {
+	objects, err := harness.Kustomize(filepath.Join(s.root, "config", "samples"))
+	if err != nil {
+		return nil, err
+	}
+	var messages []*unstructured.Unstructured
+	for _, o := range objects {
+		if s.current {
+			o.SetNamespace(namespace)
+		}
+		switch o.GetKind() {
+		case "TeamTalkServer":
+			if err := s.point(o); err != nil {
+				return nil, err
+			}
+		case "TeamTalkMessage":
+			messages = append(messages, o)
+		}
+	}
+	say("applying config/samples: %d messages", len(messages))
+	return messages, harness.Apply(ctx, s.client, objects...)
+}
+
+// point leads the samples' server to where teamtalk-dev really listens.
+func (s *stage) point(server *unstructured.Unstructured) error {
+	return errors.Join(
+		unstructured.SetNestedStringSlice(server.Object, []string{s.addresses.dbProxy}, "spec", "dbProxy", "endpoints"),
+		unstructured.SetNestedStringSlice(server.Object, []string{s.addresses.router}, "spec", "router", "endpoints"),
+	)
+}

@@ -1,0 +1,61 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// Process is one of the project's programs, running.
+type Process struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error
+}
+
+// Start starts a program; what it prints goes to log. It dies with this process
+// where the system can see to that, and ends with Stop or Kill.
+func Start(binary string, log io.Writer, args ...string) (*Process, error) {
+	p := &Process{cmd: exec.Command(binary, args...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	dieWithParent(p.cmd)
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(binary), err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// Ended is closed when the process has ended; Err says how, then.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Err returns how the process ended; nil is exit code 0.
+func (p *Process) Err() error { return p.err }
+
+// Signal sends the process a signal.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Stop shuts the process down as Kubernetes does, and waits for it to end.
+func (p *Process) Stop(ctx context.Context) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an ended process has nothing to be told
+	select {
+	case <-p.ended:
+		return p.err
+	case <-ctx.Done():
+		p.Kill()
+		return fmt.Errorf("%s did not stop in time: %w", filepath.Base(p.cmd.Path), ctx.Err())
+	}
+}
+
+// Kill ends the process as a node failure does, and waits for it to end.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
