@@ -19,26 +19,36 @@ const (
 	HeaderLen = 16
 	// Version is the protocol version that servers send and expect.
 	Version = 1
-	// MaxIn is the longest PDU, in bytes, that a Reader accepts. Servers set no
+	// MaxIn is the longest PDU, in bytes, that a Reader holds. Servers set no
 	// limit of their own; histories with audio are the largest answers.
 	MaxIn = 4 << 20
+	// MaxSkip is the longest PDU, in bytes, that a Reader skips to reach the
+	// next one. A longer one is taken for garbage.
+	MaxSkip = 64 << 20
 	// MaxToClients keeps, in bytes, what is relayed to clients within what every
 	// client accepts.
 	MaxToClients = 400 << 10
 )
 
-// ErrLength reports a frame whose length field is shorter than a header or
-// over the reader's limit. Nothing after it can be trusted: close the connection.
-var ErrLength = errors.New("PDU length out of bounds")
+var (
+	// ErrLength reports a frame whose length field is shorter than a header or
+	// over MaxSkip. Nothing after it can be trusted: close the connection.
+	ErrLength = errors.New("PDU length out of bounds")
+	// ErrTooLong reports a frame over the reader's limit that was skipped. The
+	// reader stands at the next frame.
+	ErrTooLong = errors.New("PDU too long to hold")
+)
 
-// PDU is one frame. Version, flag and reserved say nothing that a receiver acts
-// on: they are ignored when reading, and Append
-// writes 1, 0 and 0.
+// PDU is one frame. It leaves out the header's version, flag and reserved
+// fields, on which no receiver acts: they are ignored when reading, and written
+// as 1, 0 and 0.
 type PDU struct {
 	Service wire.Service
 	Command wire.Command
-	Seq     uint16
-	Body    []byte
+	// Seq comes back in the answer.
+	Seq uint16
+	// Body is a protobuf message, empty for a heartbeat.
+	Body []byte
 }
 
 // New marshals body into a PDU for the command.
@@ -72,37 +82,55 @@ type Reader struct {
 	header [HeaderLen]byte
 }
 
-// NewReader returns a Reader that accepts frames of up to limit bytes; 0 means MaxIn.
+// NewReader returns a Reader that holds frames of up to limit bytes and skips
+// those between limit and MaxSkip; 0 means MaxIn.
 func NewReader(r io.Reader, limit int) *Reader {
 	if limit <= 0 {
 		limit = MaxIn
 	}
-	return &Reader{r: r, max: limit}
+	return &Reader{r: r, max: min(limit, MaxSkip)}
 }
 
 // Read returns the next frame; its Body is the caller's. It returns io.EOF
 // between frames, io.ErrUnexpectedEOF inside one, and ErrLength (wrapped) for a
-// length that cannot be.
+// length that cannot be; after these the Reader is of no more use. With
+// ErrTooLong (wrapped) the PDU has its header's fields and no Body, and the
+// Reader goes on with the frame after it.
 func (r *Reader) Read() (PDU, error) {
 	if _, err := io.ReadFull(r.r, r.header[:]); err != nil {
 		return PDU{}, err
 	}
 	h := r.header[:]
 	length := binary.BigEndian.Uint32(h)
-	if length < HeaderLen || uint64(length) > uint64(r.max) {
-		return PDU{}, fmt.Errorf("%w: %d, want %d to %d", ErrLength, length, HeaderLen, r.max)
+	if length < HeaderLen || length > MaxSkip {
+		return PDU{}, fmt.Errorf("%w: %d, want %d to %d", ErrLength, length, HeaderLen, MaxSkip)
 	}
 	p := PDU{
 		Service: wire.Service(binary.BigEndian.Uint16(h[8:])),
 		Command: wire.Command(binary.BigEndian.Uint16(h[10:])),
 		Seq:     binary.BigEndian.Uint16(h[12:]),
 	}
-	body, err := readBody(r.r, int(length)-HeaderLen)
+	bodyLen := int(length) - HeaderLen
+	if int(length) > r.max {
+		if _, err := io.CopyN(io.Discard, r.r, int64(bodyLen)); err != nil {
+			return PDU{}, insideFrame(err)
+		}
+		return p, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLong, length, r.max)
+	}
+	body, err := readBody(r.r, bodyLen)
 	if err != nil {
 		return PDU{}, err
 	}
 	p.Body = body
 	return p, nil
+}
+
+// insideFrame returns err as it is to be reported where a frame has begun.
+func insideFrame(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // readBody reads n bytes. It allocates as bytes arrive, so that a header that
@@ -120,10 +148,7 @@ func readBody(r io.Reader, n int) ([]byte, error) {
 		}
 		body = body[:end]
 		if _, err := io.ReadFull(r, body[start:end]); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
+			return nil, insideFrame(err)
 		}
 	}
 	return body, nil

@@ -1,6 +1,10 @@
 // Package wire holds TeamTalk's internal protobuf messages (proto2) and the
 // ids of the commands that carry them. Field numbers and types are TeamTalk's
 // own; the .proto files in proto/ document what its servers do with them.
+//
+// An enum value that TeamTalk does not know is kept by Go's protobuf, as the
+// number it is, even in a required field. TeamTalk's servers take the whole
+// message for unparsable; whoever must behave like them checks for it.
 package wire
 
 // Service is a PDU's service id. Servers dispatch on the command id alone; the

@@ -1,0 +1,114 @@
+package dbproxy
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// echoServer stores every message under its recipient's id, as fast as it can.
+func echoServer(tb testing.TB) (address string, stop func()) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			nc, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer func() { _ = nc.Close() }()
+				r := pdu.NewReader(nc, 0)
+				for {
+					req, err := r.Read()
+					if err != nil {
+						return
+					}
+					var m wire.IMMsgData
+					if proto.Unmarshal(req.Body, &m) != nil {
+						continue
+					}
+					m.MsgId = m.ToSessionId
+					rsp, err := pdu.New(wire.CommandMsgData, req.Seq, &m)
+					if err != nil {
+						return
+					}
+					if _, err := nc.Write(rsp.Append(nil)); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return listener.Addr().String(), func() {
+		_ = listener.Close()
+		wg.Wait()
+	}
+}
+
+// serve runs a Client of an echoServer over real sockets.
+func serve(tb testing.TB, connections int) (c *Client, stop func()) {
+	address, stopServer := echoServer(tb)
+	changed := make(chan struct{}, 100)
+	c = New(Options{Address: address, Connections: connections, OnChange: func() { changed <- struct{}{} }})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	for range connections {
+		<-changed
+	}
+	return c, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+		stopServer()
+	}
+}
+
+func TestRealSockets(t *testing.T) {
+	c, stop := serve(t, 4)
+	var wg sync.WaitGroup
+	for s := range uint32(100) {
+		wg.Go(func() {
+			for i := range uint32(50) {
+				to := s<<16 | i
+				if id, err := c.Send(t.Context(), message(to)); err != nil || id != to {
+					t.Errorf("sent to %d: %d, %v", to, id, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := c.Strays(); n != 0 {
+		t.Errorf("%d strays", n)
+	}
+	stop()
+}
+
+func BenchmarkSend(b *testing.B) {
+	c, stop := serve(b, 4)
+	m := message(2)
+	m.Data = make([]byte, 200)
+	b.ReportAllocs()
+	b.SetParallelism(32) // times GOMAXPROCS: what the limiter lets through
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if _, err := c.Send(b.Context(), m); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	stop()
+}

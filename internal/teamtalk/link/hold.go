@@ -1,0 +1,32 @@
+package link
+
+import (
+	"sync"
+	"time"
+)
+
+// Hold keeps links from dialing a server that is about to exit. The zero value
+// holds nothing back; it is safe for concurrent use.
+type Hold struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+// extend holds dials back for d from now on, at least.
+func (h *Hold) extend(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if until := time.Now().Add(d); until.After(h.until) {
+		h.until = until
+	}
+}
+
+// remaining returns how long dials are still held back.
+func (h *Hold) remaining() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.until.IsZero() {
+		return 0
+	}
+	return max(0, time.Until(h.until))
+}

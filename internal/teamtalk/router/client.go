@@ -1,0 +1,151 @@
+// Package router is the client of TeamTalk's route_server, which relays
+// messages to every other server and stores nothing.
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+var (
+	// ErrNotSent: not one byte of the message was written. Beside it, the
+	// reason: ErrNotConnected, ErrTooLarge, the gate's error, the context's.
+	ErrNotSent = link.ErrNotSent
+	// ErrMaybeSent: some or all bytes of the message may have been written.
+	ErrMaybeSent = link.ErrMaybeSent
+	// ErrNotConnected is the reason of an ErrNotSent where no connection takes
+	// messages.
+	ErrNotConnected = errors.New("not connected")
+	// ErrTooLarge is the reason of an ErrNotSent for a frame over
+	// pdu.MaxToClients, which clients would not read. It never helps to try again.
+	ErrTooLarge = errors.New("too large for clients")
+)
+
+// Options configure a Client.
+type Options struct {
+	// Address is host:port. The host is resolved anew at each dial.
+	Address string
+	// Gate is asked right before messages are written; where it returns an
+	// error they are not, and fail with ErrNotSent and that error. nil: open.
+	Gate func() error
+	// OnChange is called after each change of Connected, without locks held. It
+	// must not block. nil: nobody is told.
+	OnChange func()
+	// Log gets connections coming and going.
+	Log logr.Logger
+	// Dial connects; nil: a net.Dialer.
+	Dial link.DialFunc
+	// Timing shortens or lengthens the protocol's times.
+	Timing link.Timing
+}
+
+// Client sends messages to one router over one connection. What the router
+// relays is read and discarded: a peer that does not read makes it grow without
+// bound. It is safe for concurrent use.
+type Client struct {
+	opts Options
+	link *link.Link
+
+	mu    sync.Mutex
+	conn  *link.Conn // nil where none takes messages
+	since time.Time
+}
+
+// New returns a Client that is not connected until Run.
+func New(opts Options) *Client {
+	if opts.OnChange == nil {
+		opts.OnChange = func() {}
+	}
+	c := &Client{opts: opts}
+	c.link = link.New(link.Options{
+		Address: opts.Address,
+		Handler: (*handler)(c),
+		Gate:    opts.Gate,
+		Dial:    opts.Dial,
+		Timing:  opts.Timing,
+		Log:     opts.Log,
+	})
+	return c
+}
+
+// Run holds the connection until ctx is done, and returns nil once every
+// goroutine it started has ended. It returns link.ErrRunning where another Run
+// is under way.
+func (c *Client) Run(ctx context.Context) error { return c.link.Run(ctx) }
+
+// Connected reports whether there is a connection that takes messages.
+func (c *Client) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil
+}
+
+// ConnectedSince returns since when Connected holds; the zero time where it
+// does not.
+func (c *Client) ConnectedSince() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.since
+}
+
+// Route relays m, stored under msgID, to every connected client of its sender
+// and its recipient. The router acknowledges nothing: nil says that all of the
+// message was handed to the kernel, and no more. Seq 0 and no attach_data:
+// message servers pass both on to clients, where seq would match a reply.
+func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
+	p, err := pdu.New(wire.CommandMsgData, 0, m.Wire(msgID, nil))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSent, err)
+	}
+	if p.Len() > pdu.MaxToClients {
+		return fmt.Errorf("%w: %w: %d bytes, want at most %d", ErrNotSent, ErrTooLarge, p.Len(), pdu.MaxToClients)
+	}
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn == nil {
+		return fmt.Errorf("%w: %w", ErrNotSent, ErrNotConnected)
+	}
+	return conn.Send(ctx, p.Append(make([]byte, 0, p.Len())))
+}
+
+// set changes what messages are sent on, and tells of it where that is news.
+func (c *Client) set(conn *link.Conn) {
+	c.mu.Lock()
+	changed := c.conn != conn
+	c.conn, c.since = conn, time.Time{}
+	if conn != nil {
+		c.since = time.Now()
+	}
+	c.mu.Unlock()
+	if changed {
+		c.opts.OnChange()
+	}
+}
+
+// handler is the Client as its link knows it.
+type handler Client
+
+var _ link.Handler = (*handler)(nil)
+
+// Up implements link.Handler.
+func (h *handler) Up(conn *link.Conn) { (*Client)(h).set(conn) }
+
+// Frame implements link.Handler.
+func (h *handler) Frame(*link.Conn, pdu.PDU, error) {}
+
+// Draining implements link.Handler.
+func (h *handler) Draining(*link.Conn) { (*Client)(h).set(nil) }
+
+// Down implements link.Handler.
+func (h *handler) Down(*link.Conn, error) { (*Client)(h).set(nil) }

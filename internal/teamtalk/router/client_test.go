@@ -1,0 +1,289 @@
+package router
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testAddress = "router.example:8200"
+
+// harness is a running Client and the router's ends of its connections.
+type harness struct {
+	*Client
+	t       *testing.T
+	routers chan net.Conn
+	changes atomic.Int32
+	cancel  context.CancelFunc
+	ended   chan error
+}
+
+func run(t *testing.T, gate func() error) *harness {
+	t.Helper()
+	h := &harness{t: t, routers: make(chan net.Conn, 100), ended: make(chan error, 1)}
+	h.Client = New(Options{
+		Address:  testAddress,
+		Gate:     gate,
+		OnChange: func() { h.changes.Add(1) },
+		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
+			if network != "tcp" || address != testAddress {
+				t.Errorf("dialed %s %s", network, address)
+			}
+			ours, theirs := net.Pipe()
+			h.routers <- theirs
+			return ours, nil
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	h.cancel = cancel
+	go func() { h.ended <- h.Run(ctx) }()
+	synctest.Wait()
+	return h
+}
+
+func (h *harness) stop() {
+	h.t.Helper()
+	h.cancel()
+	if err := <-h.ended; err != nil {
+		h.t.Errorf("Run: %v", err)
+	}
+}
+
+// route routes m in the background.
+func (h *harness) route(ctx context.Context, m dbproxy.Message, id uint32) <-chan error {
+	outcome := make(chan error, 1)
+	go func() { outcome <- h.Route(ctx, m, id) }()
+	synctest.Wait()
+	return outcome
+}
+
+// frame is what another peer of the router was seen to receive.
+func frame(t *testing.T, name string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile("../testdata/frames.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Frames []map[string]*string }
+	if err := json.Unmarshal(raw, &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range file.Frames {
+		if *f["name"] == name {
+			b, err := hex.DecodeString(*f["peer_receives"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+	}
+	t.Fatalf("%s was not recorded", name)
+	return nil
+}
+
+// recorded is the message in the frame route_message.
+func recorded() dbproxy.Message {
+	return dbproxy.Message{
+		From: 1, To: 150, CreateTime: 1795409000,
+		Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("nnZSBwfPCz60q69ddmfIJA=="),
+	}
+}
+
+func TestRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, nil)
+		router := <-h.routers
+		outcome := h.route(t.Context(), recorded(), 1)
+		want := frame(t, "route_message")
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(router, got); err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Errorf("routed\n%x, want\n%x", got, want)
+		}
+		if err := <-outcome; err != nil {
+			t.Error(err)
+		}
+		h.stop()
+	})
+}
+
+// TestReadsEverything: what the router relays is taken off the wire, whatever
+// it is.
+func TestReadsEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, nil)
+		router := <-h.routers
+		long := pdu.PDU{Command: wire.CommandMsgData, Body: make([]byte, pdu.MaxIn)}.Append(nil)
+		for range 100 {
+			for _, b := range [][]byte{frame(t, "read_notify"), frame(t, "route_message"), long} {
+				if _, err := router.Write(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		synctest.Wait()
+		if !h.Connected() || h.changes.Load() != 1 {
+			t.Errorf("connected: %v, told of %d changes", h.Connected(), h.changes.Load())
+		}
+		h.stop()
+	})
+}
+
+func TestNotSent(t *testing.T) {
+	errGate := errors.New("gate closed")
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	large := recorded()
+	large.Data = make([]byte, pdu.MaxToClients)
+	cases := map[string]struct {
+		ctx     context.Context
+		gate    func() error
+		message dbproxy.Message
+		offline bool
+		want    error
+	}{
+		"not connected": {message: recorded(), offline: true, want: ErrNotConnected},
+		"gate closed":   {message: recorded(), gate: func() error { return errGate }, want: errGate},
+		"context done":  {message: recorded(), ctx: cancelled, want: context.Canceled},
+		"too large":     {message: large, want: ErrTooLarge},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &harness{Client: New(Options{}), t: t}
+				if !tc.offline {
+					h = run(t, tc.gate)
+					defer h.stop()
+				}
+				ctx := tc.ctx
+				if ctx == nil {
+					ctx = t.Context()
+				}
+				err := <-h.route(ctx, tc.message, 1)
+				if !errors.Is(err, ErrNotSent) || !errors.Is(err, tc.want) || errors.Is(err, ErrMaybeSent) {
+					t.Errorf("Route: %v, want %v", err, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// TestLargest: the limit is on the frame, and is what still goes.
+func TestLargest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, nil)
+		router := <-h.routers
+		received := make(chan int, 1)
+		go func() {
+			p, err := pdu.NewReader(router, 0).Read()
+			if err != nil {
+				t.Error(err)
+			}
+			received <- p.Len()
+		}()
+		m := recorded()
+		p, err := pdu.New(wire.CommandMsgData, 0, m.Wire(1, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The length of so much data takes two bytes more.
+		m.Data = make([]byte, pdu.MaxToClients-p.Len()+len(m.Data)-2)
+		if err := <-h.route(t.Context(), m, 1); err != nil {
+			t.Error(err)
+		}
+		if n := <-received; n != pdu.MaxToClients {
+			t.Errorf("%d bytes came", n)
+		}
+		m.Data = append(m.Data, 0)
+		if err := <-h.route(t.Context(), m, 1); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("one byte more: %v", err)
+		}
+		h.stop()
+	})
+}
+
+func TestMaybeSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, nil)
+		router := <-h.routers
+		outcome := h.route(t.Context(), recorded(), 1)
+		if _, err := router.Read(make([]byte, 5)); err != nil {
+			t.Error(err)
+		}
+		_ = router.Close()
+		if err := <-outcome; !errors.Is(err, ErrMaybeSent) || errors.Is(err, ErrNotSent) {
+			t.Errorf("Route: %v", err)
+		}
+		h.stop()
+	})
+}
+
+func TestConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, nil)
+		check := func(what string, connected bool, since time.Time, changes int32) {
+			t.Helper()
+			synctest.Wait()
+			if h.Connected() != connected || !h.ConnectedSince().Equal(since) || h.changes.Load() != changes {
+				t.Errorf("%s: %v since %v, told of %d changes", what, h.Connected(), h.ConnectedSince(), h.changes.Load())
+			}
+		}
+		router := <-h.routers
+		check("at first", true, time.Now(), 1)
+		if err := h.Run(t.Context()); !errors.Is(err, link.ErrRunning) {
+			t.Errorf("second Run: %v", err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, router) }()
+		time.Sleep(20 * time.Second)
+		check("later", true, time.Now().Add(-20*time.Second), 1)
+
+		stop := pdu.PDU{Service: wire.ServiceOther, Command: wire.CommandStopReceiving}
+		if _, err := router.Write(stop.Append(nil)); err != nil {
+			t.Error(err)
+		}
+		check("draining", false, time.Time{}, 2)
+		_ = router.Close()
+		check("closed", false, time.Time{}, 2)
+		router = <-h.routers
+		check("again", true, time.Now(), 3)
+		_ = router.Close()
+		check("lost", false, time.Time{}, 4)
+		<-h.routers
+		check("once more", true, time.Now(), 5)
+		h.stop()
+		check("ended", false, time.Time{}, 6)
+	})
+}
+
+// TestNobodyListening: without OnChange nothing is told.
+func TestNobodyListening(t *testing.T) {
+	c := New(Options{Dial: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		_ = theirs.Close()
+		return ours, nil
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := c.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
