@@ -22,6 +22,7 @@ type TeamTalkMessageSpec struct {
 	// serverRef names the TeamTalkServer to send through; left out: the one
 	// named "default" in this namespace.
 	// +optional
+	// +kubebuilder:default={name: default}
 	ServerRef *ServerReference `json:"serverRef,omitempty"`
 
 	// senderID is the TeamTalk user that the message speaks as; left out: the

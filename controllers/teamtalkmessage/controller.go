@@ -144,7 +144,7 @@ func (r *Reconciler) lookUp(s *scope) {
 
 // record writes what is known to the status, if it says anything new.
 func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if s.refused {
+	if s.later {
 		return reconcile.Result{}, nil
 	}
 	if s.wait != nil {

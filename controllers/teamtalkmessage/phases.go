@@ -124,6 +124,10 @@ func (r *Reconciler) requireKey(_ context.Context, s *scope) error {
 		s.session = session
 		return nil
 	}
+	if !s.known && s.server.Status.ObservedGeneration != s.server.Generation {
+		s.later = true // the server's own controller comes first
+		return nil
+	}
 	s.wait = &problem{v1alpha1.ReasonServerNotReady, fmt.Sprintf("TeamTalkServer %q is not ready yet", s.server.Name)}
 	if c := meta.FindStatusCondition(s.server.Status.Conditions, v1alpha1.ConditionKeyLoaded); c != nil && c.Status == metav1.ConditionFalse {
 		s.wait = &problem{c.Reason, c.Message}
@@ -190,7 +194,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 		EarlierUntil: earlierUntil(s.term, s.message),
 	}
 	if _, ok := r.Engine.Submit(task); !ok {
-		s.refused = true
+		s.later = true // the engine drains
 	}
 	return nil
 }

@@ -33,13 +33,14 @@ type scope struct {
 	wait *problem
 	// staged: the status must be written before anything is sent.
 	staged bool
-	// refused: the engine drains, nothing was taken on.
-	refused bool
+	// later: there is nothing to say yet, and what changes that wakes the message
+	// or its next operator.
+	later bool
 }
 
 // settled reports whether the remaining phases have nothing to do.
 func (s *scope) settled() bool {
-	if s.wait != nil || s.staged {
+	if s.wait != nil || s.staged || s.later {
 		return true
 	}
 	for _, p := range s.recipients {

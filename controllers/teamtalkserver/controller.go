@@ -98,6 +98,9 @@ func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha
 	case apierrors.IsNotFound(err):
 		return cipher.Keys{}, &problem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
 			"Secret %q does not exist in namespace %q: create it with the key %q", ref.Name, namespace, ref.Key)}, nil
+	case apierrors.IsForbidden(err):
+		return cipher.Keys{}, &problem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
+			"the operator may not read Secret %q in namespace %q: grant it get, list and watch", ref.Name, namespace)}, nil
 	case err != nil:
 		return cipher.Keys{}, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
 	}
