@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+)
+
+const usage = `teamtalk-dev is a TeamTalk for development and tests: it behaves as db_proxy_server
+and route_server do, keeps messages in an embedded database, and shows them
+decrypted in an inbox. Nothing in it asks for a password.
+
+Usage: teamtalk-dev [flags]
+
+Flags:
+`
+
+const faultUsage = `
+Faults are comma-separated key=value pairs, for example
+  --fault 'kind=no-answer,command=0x0301,probability=0.5,count=3'
+
+Kinds:
+%s
+Which requests, all of them by default:
+  server       dbproxy or router
+  command      0x0301 message, 0x0309 list, 0x030d by id, 0x030b latest id, 0x0307 unread,
+               0x0204 users, 0x0403 groups, 0x0405 create, 0x0407 change, 0x020a state
+  from, to     sender or asker; recipient, user or group
+  session      single or group
+  skip         let the first N pass
+  count        end after N firings
+  probability  0 to 1
+Other keys (delay, after, limit, store, down) belong to the kinds that name them.
+
+While the server runs, faults are changed at /api/faults of the inbox:
+  GET lists them with how often each has fired, PUT replaces them (a JSON array
+  of objects with the keys above), POST adds one, DELETE removes all, and
+  DELETE /api/faults/ID one.
+`
+
+// parse reads the flags. It returns pflag.ErrHelp after it has written the help.
+func parse(args []string, out io.Writer) (devserver.Options, error) {
+	var o devserver.Options
+	flags := pflag.NewFlagSet("teamtalk-dev", pflag.ContinueOnError)
+	flags.SortFlags = false
+	flags.SetOutput(out)
+	flags.Usage = func() {
+		fmt.Fprint(out, usage, flags.FlagUsagesWrapped(100), fmt.Sprintf(faultUsage, devserver.FaultHelp()))
+	}
+	flags.StringVar(&o.DBProxyAddress, "db-proxy-address", devserver.DefaultDBProxyAddress, "where db_proxy listens; port 0 takes a free one")
+	flags.StringVar(&o.RouterAddress, "router-address", devserver.DefaultRouterAddress, "where the router listens")
+	flags.StringVar(&o.InboxAddress, "inbox-address", devserver.DefaultInboxAddress, "where the inbox and its API listen")
+	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "permit addresses beyond loopback: whoever reaches them reads and writes everything")
+	flags.StringVar(&o.Database, "database", "", "SQLite `file` to keep messages in; none keeps them in memory")
+	flags.BoolVar(&o.LaxSQL, "lax-sql", false, "store over-long texts truncated, as MySQL does outside of strict mode")
+	keyFile := flags.String("aes-key-file", "", "`file` with the 32 bytes of the message key")
+	key := flags.String("aes-key", "", "the message `key` itself, for development only (default the key of TeamTalk's documentation)")
+	specs := flags.StringArray("fault", nil, "something to do wrong, see below; may be repeated")
+	flags.Uint64Var(&o.FaultSeed, "fault-seed", 1, "seed for faults with a probability")
+	flags.DurationVar(&o.Latency, "latency", 0, "delay of every answer")
+	verbose := flags.BoolP("verbose", "v", false, "log connections and requests that stay unanswered")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	var err error
+	if o.AESKey, err = aesKey(*key, *keyFile); err != nil {
+		return o, err
+	}
+	for _, spec := range *specs {
+		f, err := devserver.ParseFault(spec)
+		if err != nil {
+			return o, err
+		}
+		o.Faults = append(o.Faults, f)
+	}
+	level := zapcore.InfoLevel
+	if *verbose {
+		level = zapcore.DebugLevel
+	}
+	o.Log = zap.New(zap.UseDevMode(true), zap.Level(level), zap.WriteTo(out), zap.StacktraceLevel(zapcore.PanicLevel))
+	return o, nil
+}
+
+// aesKey returns the key of the flags; empty where there is none.
+func aesKey(key, file string) ([]byte, error) {
+	if file == "" {
+		return []byte(key), nil
+	}
+	if key != "" {
+		return nil, errors.New("--aes-key and --aes-key-file exclude each other")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the message key: %w", err)
+	}
+	if len(b) > 32 {
+		b = bytes.TrimRight(b, "\r\n") // editors end files with a newline
+	}
+	return b, nil
+}

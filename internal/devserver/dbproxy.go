@@ -1,0 +1,200 @@
+package devserver
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/store"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// queueLength bounds each worker's queue; reading waits while one is full.
+const queueLength = 1024
+
+// dbproxy is the behaviour of db_proxy_server.
+type dbproxy struct {
+	*endpoint
+	store *store.Store
+	// queues are one per worker. Requests are dealt to them at random: what
+	// db_proxy does, and why it keeps no order.
+	queues   []chan task
+	handlers map[wire.Command]handler
+	stopping atomic.Bool // 0x0702 was sent, the connections are not closed yet
+}
+
+type task struct {
+	peer *peer
+	pdu.PDU
+}
+
+func newDBProxy(e *endpoint, db *store.Store) *dbproxy {
+	d := &dbproxy{endpoint: e, store: db}
+	d.handlers = d.commands()
+	for range e.options.Workers {
+		d.queues = append(d.queues, make(chan task, queueLength))
+	}
+	e.handle = d.enqueue
+	return d
+}
+
+func (d *dbproxy) start() {
+	for _, queue := range d.queues {
+		d.goroutine(func() {
+			for {
+				select {
+				case t := <-queue:
+					d.execute(t)
+				case <-d.ctx.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+func (d *dbproxy) enqueue(p *peer, f frame) {
+	if f.Command == wire.CommandHeartBeat {
+		return
+	}
+	select {
+	case d.queues[rand.IntN(len(d.queues))] <- task{p, f.PDU}:
+	case <-p.ctx.Done():
+	}
+}
+
+// execute runs one request. What its connection did not live to see executed is
+// forgotten, as in a crash.
+func (d *dbproxy) execute(t task) {
+	if t.peer.gone() {
+		return
+	}
+	h, ok := d.handlers[t.Command]
+	if !ok {
+		d.log.V(1).Info("Passed over an unknown command", "command", t.Command)
+		return
+	}
+	c, err := h(t.Body)
+	if err != nil {
+		d.log.V(1).Info("Passed over an unparsable request", "command", t.Command, "error", err.Error())
+		return
+	}
+	c.about.Server, c.about.Command = fault.DBProxy, t.Command
+
+	delay, leave, locked := d.faults.Enter(c.about)
+	switch {
+	case locked:
+		// It waits for a database connection that nobody will give back.
+	case leave != nil:
+		d.goroutine(func() {
+			alive := d.wait(t.peer.ctx, delay)
+			if locked := leave(); alive && !locked {
+				d.carryOut(t, c)
+			}
+		})
+	default:
+		d.carryOut(t, c)
+	}
+}
+
+func (d *dbproxy) carryOut(t task, c call) {
+	effect, _ := d.faults.First(c.about, fault.Drop, fault.IDZero, fault.IDUnknown, fault.FalseSuccess,
+		fault.EmptyList, fault.CloseBeforeStore, fault.CloseAfterStore)
+	if effect.Kind == fault.Drop {
+		return
+	}
+	if !d.stopping.Load() {
+		if f, ok := d.faults.First(c.about, fault.StopReceiving); ok {
+			d.stopReceiving(f)
+		}
+	}
+	if effect.Kind == fault.CloseBeforeStore && t.Command != wire.CommandMsgData {
+		d.closePeers() // nothing but a message draws an id first
+		return
+	}
+	answer, err := d.run(c, effect)
+	if err != nil {
+		d.log.Error(err, "Cannot execute a request", "command", t.Command)
+		return
+	}
+	if effect.Kind == fault.CloseBeforeStore || effect.Kind == fault.CloseAfterStore {
+		d.log.Info("Fault: closing every connection", "kind", effect.Kind)
+		d.closePeers()
+		return
+	}
+	if answer == nil {
+		d.log.V(1).Info("Passed over a request that a stock server does not answer", "command", t.Command)
+		return
+	}
+	d.answer(t, c, answer)
+}
+
+// run executes a call under the faults that change what it finds.
+func (d *dbproxy) run(c call, effect Fault) (proto.Message, error) {
+	how := manner{effect: effect}
+	if c.group != 0 {
+		how.groupEmpty = d.faults.GroupEmpty(c.about, c.group)
+	}
+	answer, err := c.run(how)
+	lag, ok := d.faults.Peek(c.about, fault.Lag)
+	if !ok || err != nil {
+		return answer, err
+	}
+	// Fired only where it hides something.
+	how.lag = lag.Delay
+	lagging, err := c.run(how)
+	if err == nil && !proto.Equal(answer, lagging) && d.faults.Fire(lag.ID) {
+		return lagging, nil
+	}
+	return answer, err
+}
+
+func (d *dbproxy) answer(t task, c call, answer proto.Message) {
+	out, err := pdu.New(c.answer, t.Seq, answer)
+	if err != nil {
+		d.log.Error(err, "Cannot answer", "command", t.Command)
+		return
+	}
+	b := out.Append(nil)
+	delivery, _ := d.faults.First(c.about, fault.NoAnswer, fault.Late, fault.Reorder, fault.Repeat)
+	switch delivery.Kind {
+	case fault.NoAnswer:
+	case fault.Late:
+		t.peer.sendAfter(delivery.Delay, b)
+	case fault.Reorder:
+		t.peer.hold(delivery.After, delivery.Delay, b)
+	case fault.Repeat:
+		t.peer.send(slices.Concat(b, b))
+	default:
+		if d.options.Latency > 0 {
+			t.peer.sendAfter(d.options.Latency, b)
+			return
+		}
+		t.peer.send(b)
+	}
+}
+
+// stopReceiving does what SIGTERM does: says so, serves a while longer, exits.
+// What supervises db_proxy has it running again at once.
+func (d *dbproxy) stopReceiving(f Fault) {
+	if !d.stopping.CompareAndSwap(false, true) {
+		return
+	}
+	out, err := pdu.New(wire.CommandStopReceiving, 0, &wire.IMStopReceivePacket{Result: proto.Uint32(0)})
+	if err != nil {
+		d.log.Error(err, "Cannot announce the end")
+		return
+	}
+	b := out.Append(nil)
+	for _, p := range d.everyone() {
+		p.send(b)
+	}
+	d.later(d.ctx, f.Delay, func() {
+		d.closePeers()
+		d.stopping.Store(false)
+	})
+}

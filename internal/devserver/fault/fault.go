@@ -1,0 +1,213 @@
+// Package fault says what a development TeamTalk shall do wrong, when, and how
+// often it did.
+package fault
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Kind is what goes wrong.
+type Kind string
+
+// Kinds of faults of single requests.
+const (
+	// NoAnswer executes a request and does not answer it.
+	NoAnswer Kind = "no-answer"
+	// Drop neither executes nor answers a request.
+	Drop Kind = "drop"
+	// Late executes a request and answers it after Delay (default 2s).
+	Late Kind = "late"
+	// Reorder holds an answer until After (default 1) later ones have left on the
+	// connection, and for Delay (default 2s) at most.
+	Reorder Kind = "reorder"
+	// Repeat answers twice.
+	Repeat Kind = "repeat"
+	// IDZero answers a message with id 0 and stores nothing.
+	IDZero Kind = "id-zero"
+	// IDUnknown answers a message with id 0xFFFFFFFF, and stores it if Store is set.
+	IDUnknown Kind = "id-unknown"
+	// FalseSuccess answers a message with a fresh id and stores nothing.
+	FalseSuccess Kind = "false-success"
+	// EmptyList answers a read as if there were nothing.
+	EmptyList Kind = "empty-list"
+	// CloseBeforeStore draws an id, stores nothing and closes every connection of
+	// the server, as a crash does.
+	CloseBeforeStore Kind = "close-before-store"
+	// CloseAfterStore stores, then closes every connection unanswered.
+	CloseAfterStore Kind = "close-after-store"
+	// StopReceiving announces the end of the server (0x0702) to every connection,
+	// goes on serving, and closes them all after Delay (default 4s). It fires once
+	// when it is added, or, with a command, when a request for it arrives.
+	StopReceiving Kind = "stop-receiving"
+	// RouterDrop relays nothing.
+	RouterDrop Kind = "router-drop"
+)
+
+// Kinds of states that last until the fault is removed.
+const (
+	// Lag hides what was stored less than Delay (default 2s) ago from reads.
+	Lag Kind = "lag"
+	// RedisFlushed shows every group without members and history, until the next
+	// message to it.
+	RedisFlushed Kind = "redis-flushed"
+	// GroupDeadlock answers nothing any more once more than Limit (default 16)
+	// group messages and group reads are under way at once. Delay (default 20ms)
+	// is how long each of them takes.
+	GroupDeadlock Kind = "group-deadlock"
+	// Refuse closes every connection, and those accepted later at once. With Down
+	// nothing listens at all, for Delay or until the fault is removed.
+	Refuse Kind = "refuse"
+)
+
+// Target is the server that a fault is in.
+type Target string
+
+// The two servers.
+const (
+	DBProxy Target = "dbproxy"
+	Router  Target = "router"
+)
+
+// Fault is one thing that goes wrong. Selectors that are zero match everything.
+type Fault struct {
+	// ID names the fault among those of a server, which assigns it.
+	ID   int
+	Kind Kind
+	// Server defaults to dbproxy, and to router for router-drop.
+	Server Target
+	// Command is a request's command id.
+	Command wire.Command
+	// From is the sender of a message or the user who asks.
+	From uint32
+	// To is the recipient of a message, or the user or group that is asked for.
+	To uint32
+	// Session is the kind of session that a request is about.
+	Session wire.SessionType
+
+	// Skip lets the first matching requests pass.
+	Skip int
+	// Count ends the fault after it has fired that often; 0 is without end.
+	Count int
+	// Probability is that of firing for each matching request; 0 means 1.
+	Probability float64
+
+	// Delay, After, Limit, Store and Down are parameters of some kinds.
+	Delay time.Duration
+	After int
+	Limit int
+	Store bool
+	Down  bool
+}
+
+// kindInfo is what a kind takes.
+type kindInfo struct {
+	summary  string
+	commands []wire.Command // nil: all
+	servers  []Target
+	delay    time.Duration // default
+}
+
+var (
+	sends = []wire.Command{wire.CommandMsgData}
+	reads = []wire.Command{
+		wire.CommandUsersInfoReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq,
+		wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq, wire.CommandGroupInfoReq,
+	}
+	history = []wire.Command{
+		wire.CommandUnreadCntReq, wire.CommandMsgListReq, wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq,
+	}
+	onDBProxy = []Target{DBProxy}
+	onBoth    = []Target{DBProxy, Router}
+)
+
+var kinds = map[Kind]kindInfo{
+	NoAnswer:         {"execute, do not answer", nil, onBoth, 0},
+	Drop:             {"neither execute nor answer", nil, onBoth, 0},
+	Late:             {"answer after delay (2s)", nil, onBoth, 2 * time.Second},
+	Reorder:          {"hold an answer until `after` (1) later ones have left, or for delay (2s)", nil, onDBProxy, 2 * time.Second},
+	Repeat:           {"answer, or relay, twice", nil, onBoth, 0},
+	IDZero:           {"answer id 0, store nothing", sends, onDBProxy, 0},
+	IDUnknown:        {"answer id 0xFFFFFFFF; store=true stores all the same", sends, onDBProxy, 0},
+	FalseSuccess:     {"answer a fresh id, store nothing", sends, onDBProxy, 0},
+	EmptyList:        {"answer reads as if there were nothing", reads, onDBProxy, 0},
+	CloseBeforeStore: {"draw an id, then close every connection", nil, onBoth, 0},
+	CloseAfterStore:  {"store, then close every connection", nil, onBoth, 0},
+	StopReceiving:    {"send 0x0702 to all, close after delay (4s); at once, or at a request for command", nil, onDBProxy, 4 * time.Second},
+	RouterDrop:       {"relay nothing", nil, []Target{Router}, 0},
+	Lag:              {"reads do not see rows younger than delay (2s)", history, onDBProxy, 2 * time.Second},
+	RedisFlushed: {"groups look empty until the next message to them", []wire.Command{
+		wire.CommandGroupInfoReq, wire.CommandMsgListReq, wire.CommandMsgByIDReq,
+	}, onDBProxy, 0},
+	GroupDeadlock: {"hang for good once more than limit (16) group requests run at once; each takes delay (20ms)", []wire.Command{
+		wire.CommandMsgData, wire.CommandMsgListReq, wire.CommandMsgByIDReq, wire.CommandLatestMsgIDReq,
+	}, onDBProxy, 20 * time.Millisecond},
+	Refuse: {"close all connections and every new one; down=true: do not listen, for delay", nil, onBoth, 0},
+}
+
+const (
+	defaultAfter = 1
+	defaultLimit = 16
+)
+
+// complete fills in defaults and returns an error for what cannot be.
+func (f Fault) complete() (Fault, error) {
+	info, ok := kinds[f.Kind]
+	if !ok {
+		return f, fmt.Errorf("fault kind %q: want one of %s", f.Kind, kindList())
+	}
+	if f.Server == "" {
+		f.Server = info.servers[0]
+	}
+	if !slices.Contains(info.servers, f.Server) {
+		return f, fmt.Errorf("fault %s: server %q: want one of %q", f.Kind, f.Server, info.servers)
+	}
+	if f.Command != 0 && info.commands != nil && !slices.Contains(info.commands, f.Command) {
+		return f, fmt.Errorf("fault %s: command %#04x is not one that it applies to", f.Kind, uint16(f.Command))
+	}
+	if f.Probability < 0 || f.Probability > 1 {
+		return f, fmt.Errorf("fault %s: probability %v: want 0 to 1", f.Kind, f.Probability)
+	}
+	if f.Skip < 0 || f.Count < 0 || f.Delay < 0 || f.After < 0 || f.Limit < 0 {
+		return f, fmt.Errorf("fault %s: numbers must not be negative", f.Kind)
+	}
+	if f.Delay == 0 {
+		f.Delay = info.delay
+	}
+	if f.Probability == 0 {
+		f.Probability = 1
+	}
+	if f.After == 0 && f.Kind == Reorder {
+		f.After = defaultAfter
+	}
+	if f.Limit == 0 && f.Kind == GroupDeadlock {
+		f.Limit = defaultLimit
+	}
+	return f, nil
+}
+
+// Request is what faults are selected by.
+type Request struct {
+	Server  Target
+	Command wire.Command
+	From    uint32
+	// To holds the recipient, or whoever is asked for.
+	To      []uint32
+	Session wire.SessionType // 0: about no session
+}
+
+func (f Fault) matches(r Request) bool {
+	if f.Kind == StopReceiving && f.Command == 0 {
+		return false // fires when it is added
+	}
+	commands := kinds[f.Kind].commands
+	return f.Server == r.Server &&
+		(f.Command == 0 || f.Command == r.Command) &&
+		(commands == nil || slices.Contains(commands, r.Command)) &&
+		(f.From == 0 || f.From == r.From) &&
+		(f.To == 0 || slices.Contains(r.To, f.To)) &&
+		(f.Session == 0 || f.Session == r.Session)
+}

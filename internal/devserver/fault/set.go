@@ -1,0 +1,257 @@
+package fault
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Fired is a fault with how often it has really fired.
+type Fired struct {
+	Fault
+	Fired int
+}
+
+// Set holds the faults of one development server. It is safe for concurrent use.
+type Set struct {
+	seed uint64
+
+	mu      sync.Mutex
+	nextID  int
+	armed   []*armed
+	counts  map[Kind]int // of all faults ever, removed ones included
+	changed func(added []Fault)
+}
+
+// armed is a fault and what it has done.
+type armed struct {
+	Fault
+	random  *rand.Rand
+	seen    int
+	fired   int
+	filled  map[uint32]bool // redis-flushed: groups that a message has filled again
+	running int             // group-deadlock: requests under way
+	locked  bool            // group-deadlock: for good
+}
+
+// NewSet returns an empty set. Equal seeds let equal faults fire for the same
+// of the matching requests. Changed is called, without locks, after every
+// change, with the faults that were added.
+func NewSet(seed uint64, changed func(added []Fault)) *Set {
+	if changed == nil {
+		changed = func([]Fault) {}
+	}
+	return &Set{seed: seed, counts: map[Kind]int{}, changed: changed}
+}
+
+// Add adds a fault and returns its id.
+func (s *Set) Add(f Fault) (int, error) {
+	added, err := s.add(false, []Fault{f})
+	if err != nil {
+		return 0, err
+	}
+	return added[0].ID, nil
+}
+
+// Set replaces all faults.
+func (s *Set) Set(faults ...Fault) error {
+	_, err := s.add(true, faults)
+	return err
+}
+
+// Clear removes all faults. Counts by kind stay.
+func (s *Set) Clear() { _ = s.Set() }
+
+// Remove removes one fault; false where there is none with the id.
+func (s *Set) Remove(id int) bool {
+	s.mu.Lock()
+	n := len(s.armed)
+	s.armed = slices.DeleteFunc(s.armed, func(a *armed) bool { return a.ID == id })
+	removed := len(s.armed) < n
+	s.mu.Unlock()
+	if removed {
+		s.changed(nil)
+	}
+	return removed
+}
+
+func (s *Set) add(replace bool, faults []Fault) ([]Fault, error) {
+	added := make([]Fault, len(faults))
+	for i, f := range faults {
+		var err error
+		if added[i], err = f.complete(); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	if replace {
+		s.armed = nil
+	}
+	for i := range added {
+		s.nextID++
+		added[i].ID = s.nextID
+		s.armed = append(s.armed, &armed{
+			Fault: added[i], filled: map[uint32]bool{},
+			random: rand.New(rand.NewPCG(s.seed, uint64(s.nextID))),
+		})
+	}
+	s.mu.Unlock()
+	s.changed(added)
+	return added, nil
+}
+
+// List returns the faults with how often each has fired.
+func (s *Set) List() []Fired {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Fired, len(s.armed))
+	for i, a := range s.armed {
+		list[i] = Fired{Fault: a.Fault, Fired: a.fired}
+	}
+	return list
+}
+
+// Fired returns how often faults of the kind have fired since the start,
+// removed ones included.
+func (s *Set) Fired(kind Kind) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts[kind]
+}
+
+// FiredByID returns how often one fault has fired; 0 for one that was removed.
+func (s *Set) FiredByID(id int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if a.ID == id {
+			return a.fired
+		}
+	}
+	return 0
+}
+
+// Counts returns Fired for every kind that has fired.
+func (s *Set) Counts() map[Kind]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make(map[Kind]int, len(s.counts))
+	for kind, n := range s.counts {
+		counts[kind] = n
+	}
+	return counts
+}
+
+// First fires the first fault of the kinds that the request meets.
+func (s *Set) First(r Request, wanted ...Kind) (Fault, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if slices.Contains(wanted, a.Kind) && a.matches(r) && s.fire(a) {
+			return a.Fault, true
+		}
+	}
+	return Fault{}, false
+}
+
+// Peek returns the first fault of the kind that matches the request, for those
+// that find out only later whether it makes a difference, and then Fire it.
+func (s *Set) Peek(r Request, kind Kind) (Fault, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if a.Kind == kind && a.matches(r) {
+			return a.Fault, true
+		}
+	}
+	return Fault{}, false
+}
+
+// Fire counts a fault whose conditions its server has checked itself; false
+// where it is gone, passes this time or has ended.
+func (s *Set) Fire(id int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if a.ID == id {
+			return s.fire(a)
+		}
+	}
+	return false
+}
+
+func (s *Set) fire(a *armed) bool {
+	if a.Count > 0 && a.fired >= a.Count {
+		return false
+	}
+	a.seen++
+	if a.seen <= a.Skip || a.random.Float64() >= a.Probability {
+		return false
+	}
+	a.fired++
+	s.counts[a.Kind]++
+	return true
+}
+
+// GroupEmpty fires redis-flushed for a read of a group that no message has
+// filled again since the fault was added.
+func (s *Set) GroupEmpty(r Request, group uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if a.Kind == RedisFlushed && a.matches(r) && !a.filled[group] && s.fire(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// GroupFilled records a message to a group: its members can be read again.
+func (s *Set) GroupFilled(group uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if a.Kind == RedisFlushed {
+			a.filled[group] = true
+		}
+	}
+}
+
+// Enter counts a group request as under way for group-deadlock. It reports
+// whether the database connections are deadlocked, and then the request is to
+// be forgotten. Where leave is not nil, the request is to be held for the delay;
+// leave ends that and reports whether it has deadlocked meanwhile.
+func (s *Set) Enter(r Request) (delay time.Duration, leave func() bool, locked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if a.Kind != GroupDeadlock || a.Server != r.Server {
+			continue
+		}
+		if a.locked {
+			return 0, nil, true
+		}
+		if !a.matches(r) || r.Session != wire.SessionType_SESSION_TYPE_GROUP {
+			continue
+		}
+		a.running++
+		if a.running > a.Limit && s.fire(a) {
+			a.locked = true
+			return 0, nil, true
+		}
+		return a.Delay, func() bool { return s.leave(a) }, false
+	}
+	return 0, nil, false
+}
+
+// leave ends a request under way. What has deadlocked stays so when the fault
+// is removed: only what comes later finds new connections.
+func (s *Set) leave(a *armed) (locked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.running--
+	return a.locked
+}

@@ -1,0 +1,45 @@
+package devserver
+
+import "github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
+
+// Fault is one thing that a development server does wrong.
+type Fault = fault.Fault
+
+// Faults are those of one development server, to be changed while it runs.
+type Faults = fault.Set
+
+// FaultKind is what goes wrong.
+type FaultKind = fault.Kind
+
+// Kinds of faults; package fault describes each.
+const (
+	NoAnswer         = fault.NoAnswer
+	Drop             = fault.Drop
+	Late             = fault.Late
+	Reorder          = fault.Reorder
+	Repeat           = fault.Repeat
+	IDZero           = fault.IDZero
+	IDUnknown        = fault.IDUnknown
+	FalseSuccess     = fault.FalseSuccess
+	EmptyList        = fault.EmptyList
+	CloseBeforeStore = fault.CloseBeforeStore
+	CloseAfterStore  = fault.CloseAfterStore
+	StopReceiving    = fault.StopReceiving
+	Lag              = fault.Lag
+	RedisFlushed     = fault.RedisFlushed
+	GroupDeadlock    = fault.GroupDeadlock
+	RouterDrop       = fault.RouterDrop
+	Refuse           = fault.Refuse
+)
+
+// The servers that faults are in.
+const (
+	InDBProxy = fault.DBProxy
+	InRouter  = fault.Router
+)
+
+// ParseFault reads a fault written as comma-separated key=value pairs.
+func ParseFault(spec string) (Fault, error) { return fault.Parse(spec) }
+
+// FaultHelp describes every kind of fault, one per line.
+func FaultHelp() string { return fault.Help() }

@@ -1,0 +1,151 @@
+package devserver
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+func TestStopReceiving(t *testing.T) {
+	tests := map[string]Fault{
+		"when added":   {Kind: StopReceiving, Delay: time.Second},
+		"at a request": {Kind: StopReceiving, Delay: time.Second, Command: wire.CommandMsgData, Count: 1},
+	}
+	for name, f := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, nil)
+			c := dial(t, s.DBProxyAddr())
+			c.settle()
+			add(t, s, f)
+			if f.Command != 0 {
+				equal(t, "fired before the request", 0, s.Faults().Fired(StopReceiving))
+				c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "still served"))
+			}
+			equal(t, "announced", wire.CommandStopReceiving, c.next().Command)
+			dial(t, s.DBProxyAddr()).settle() // it still accepts and serves
+			if !c.ended() {
+				t.Error("the connection outlived the stop")
+			}
+			equal(t, "fired", 1, s.Faults().Fired(StopReceiving))
+			dial(t, s.DBProxyAddr()).settle() // and is started again
+		})
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	targets := map[string]func(*Server) (Fault, string){
+		"dbproxy": func(s *Server) (Fault, string) { return Fault{Kind: Refuse, Server: InDBProxy}, s.DBProxyAddr() },
+		"router":  func(s *Server) (Fault, string) { return Fault{Kind: Refuse, Server: InRouter}, s.RouterAddr() },
+	}
+	for name, target := range targets {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, nil)
+			f, address := target(s)
+			before := dial(t, address)
+			before.router = f.Server == InRouter
+			before.settle()
+			id := add(t, s, f)
+			if !before.ended() || !dial(t, address).ended() {
+				t.Error("a connection is open under refuse")
+			}
+			equal(t, "fired", 1, s.Faults().FiredByID(id))
+
+			f.Down = true
+			if err := s.Faults().Set(f); err != nil {
+				t.Fatal(err)
+			}
+			if conn, err := net.Dial("tcp", address); err == nil {
+				_ = conn.Close()
+				t.Error("something listens while the server is down")
+			}
+			equal(t, "fired", 2, s.Faults().Fired(Refuse))
+
+			s.Faults().Clear()
+			up(t, address)
+			after := dial(t, address)
+			after.router = f.Server == InRouter
+			after.settle()
+		})
+	}
+}
+
+// up waits until something listens.
+func up(t *testing.T, address string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			_ = conn.Close()
+			return
+		}
+	}
+	t.Fatal("nothing listens again")
+}
+
+func TestRefuseForAWhile(t *testing.T) {
+	s := start(t, nil)
+	add(t, s, Fault{Kind: Refuse, Down: true, Delay: 20 * time.Millisecond})
+	up(t, s.DBProxyAddr())
+	dial(t, s.DBProxyAddr()).settle()
+}
+
+func TestRouterFaults(t *testing.T) {
+	tests := map[string]struct {
+		fault      Fault
+		wantSeqs   []uint16 // what another peer receives
+		wantRouted int      // relays of the first message
+	}{
+		"none":    {Fault{Kind: RouterDrop, To: 9}, []uint16{1, 2}, 1},
+		"drop":    {Fault{Kind: RouterDrop}, []uint16{2}, 0},
+		"repeat":  {Fault{Kind: Repeat, Server: InRouter}, []uint16{1, 1, 2}, 2},
+		"late":    {Fault{Kind: Late, Server: InRouter, Delay: time.Hour}, []uint16{2}, 1},
+		"dropped": {Fault{Kind: Drop, Server: InRouter}, []uint16{2}, 0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, nil)
+			test.fault.Command, test.fault.Count = wire.CommandMsgData, 1
+			db := dial(t, s.DBProxyAddr())
+			sender, peer := dialRouter(t, s.RouterAddr()), dialRouter(t, s.RouterAddr())
+			peer.settle()
+			add(t, s, test.fault)
+			for seq := uint16(1); seq <= 2; seq++ {
+				db.send(wire.CommandMsgData, seq, textMessage(t, 1, 2, single, "routed"))
+				sender.send(wire.CommandMsgData, seq, body[wire.IMMsgData](t, db.next()))
+			}
+			sender.settle()
+			equal(t, "relayed", test.wantSeqs, seqs(peer.settle()))
+			messages, err := s.Messages(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "routed", []int{test.wantRouted, 1}, []int{messages[0].Routed, messages[1].Routed})
+			want := 1
+			if test.fault.To != 0 {
+				want = 0
+			}
+			equal(t, "fired", want, s.Faults().Fired(test.fault.Kind))
+		})
+	}
+}
+
+func TestProbabilityIsSeeded(t *testing.T) {
+	fired := func(seed uint64) []uint16 {
+		s := start(t, func(o *Options) { o.FaultSeed = seed })
+		add(t, s, Fault{Kind: NoAnswer, Command: wire.CommandMsgData, Probability: 0.5})
+		c := dial(t, s.DBProxyAddr())
+		for seq := range uint16(40) {
+			c.send(wire.CommandMsgData, seq, textMessage(t, 1, 2, single, "perhaps"))
+		}
+		answered := seqs(c.settle())
+		equal(t, "fired", 40-len(answered), s.Faults().Fired(NoAnswer))
+		return answered
+	}
+	first := fired(1)
+	if len(first) < 8 || len(first) > 32 {
+		t.Errorf("half of 40 requests were to be answered, not %d", len(first))
+	}
+	equal(t, "answered with the same seed", first, fired(1))
+}

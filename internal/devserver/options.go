@@ -1,0 +1,117 @@
+// Package devserver is a TeamTalk for development and tests: the behaviour of
+// db_proxy_server and route_server, silences and false successes included, on an
+// embedded database, with faults on demand and an inbox to look at. No message
+// leaves it, no password protects it.
+//
+// It differs from stock servers where those would take the whole test with
+// them: a frame of a length below 16, which aborts them, and one over 64 MiB,
+// which they would hold in memory, close the connection that sent it, and so
+// does not reading what the router relays. What else a stock server does wrong
+// by chance, such as crashing on the first message of a conversation, happens
+// here on demand, as a Fault.
+package devserver
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+// Where a development server listens unless told otherwise.
+const (
+	DefaultDBProxyAddress = "127.0.0.1:10600"
+	DefaultRouterAddress  = "127.0.0.1:8200"
+	DefaultInboxAddress   = "127.0.0.1:10680"
+)
+
+// DevelopmentKey is the key of TeamTalk's own documentation. Everybody knows it.
+const DevelopmentKey = "12345678901234567890123456789012"
+
+// Options of a development server; the zero value works.
+type Options struct {
+	// Addresses are host:port; without a host they are on loopback, and port 0
+	// takes a free one.
+	DBProxyAddress, RouterAddress, InboxAddress string
+	// AllowRemote permits addresses that are not on loopback. Whoever reaches
+	// them reads and writes everything.
+	AllowRemote bool
+	// Database is an SQLite file; empty keeps everything in memory.
+	Database string
+	// AESKey is the message key (32 bytes), which only the inbox and Messages
+	// use; empty is DevelopmentKey.
+	AESKey []byte
+	// LaxSQL stores truncated what is too long for its column.
+	LaxSQL bool
+	// Faults are there from the start.
+	Faults []Fault
+	// FaultSeed seeds the choices of faults with a probability.
+	FaultSeed uint64
+	// Seed fills an empty database; the zero value is DefaultSeed.
+	Seed Seed
+	Log  logr.Logger
+
+	// Workers execute db_proxy's requests, in no order; with 1 they keep it. 0 is 16.
+	Workers int
+	// Latency delays every answer.
+	Latency time.Duration
+	// HeartbeatInterval is how long a connection may be without traffic from the
+	// server before it sends a heartbeat; 0 is 5 s.
+	HeartbeatInterval time.Duration
+	// SilenceTimeout closes a connection whose peer sends nothing for so long; 0
+	// is 30 s.
+	SilenceTimeout time.Duration
+	// Now is the clock of stored rows, replica lag and joining; nil is time.Now.
+	Now func() time.Time
+}
+
+func (o Options) complete() (Options, error) {
+	o.DBProxyAddress = cmp.Or(o.DBProxyAddress, DefaultDBProxyAddress)
+	o.RouterAddress = cmp.Or(o.RouterAddress, DefaultRouterAddress)
+	o.InboxAddress = cmp.Or(o.InboxAddress, DefaultInboxAddress)
+	o.Workers = cmp.Or(o.Workers, 16)
+	o.HeartbeatInterval = cmp.Or(o.HeartbeatInterval, 5*time.Second)
+	o.SilenceTimeout = cmp.Or(o.SilenceTimeout, 30*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if len(o.AESKey) == 0 {
+		o.AESKey = []byte(DevelopmentKey)
+	}
+	if o.Seed.empty() {
+		o.Seed = DefaultSeed()
+	}
+	if o.Log.GetSink() == nil {
+		o.Log = logr.Discard()
+	}
+	for _, address := range []*string{&o.DBProxyAddress, &o.RouterAddress, &o.InboxAddress} {
+		local, err := onLoopback(address)
+		if err != nil {
+			return o, err
+		}
+		if !local && !o.AllowRemote {
+			return o, fmt.Errorf("address %s is not on loopback, which has to be allowed: whoever reaches it reads and writes everything", *address)
+		}
+		if !local {
+			o.Log.Info("Listening beyond loopback: whoever reaches this reads and writes everything", "address", *address)
+		}
+	}
+	return o, nil
+}
+
+// onLoopback puts an address without a host on loopback, and reports whether
+// it is there.
+func onLoopback(address *string) (bool, error) {
+	host, port, err := net.SplitHostPort(*address)
+	if err != nil {
+		return false, fmt.Errorf("address %q: want host:port: %w", *address, err)
+	}
+	if host == "" {
+		*address = net.JoinHostPort("127.0.0.1", port)
+		return true, nil
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
+}

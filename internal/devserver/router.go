@@ -1,0 +1,127 @@
+package devserver
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/store"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// router is the behaviour of route_server: what it relays it does not read.
+type router struct {
+	*endpoint
+	store *store.Store
+
+	mu     sync.Mutex
+	online map[uint32]bool
+}
+
+func (r *router) setOnline(ids []uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.online = map[uint32]bool{}
+	for _, id := range ids {
+		r.online[id] = true
+	}
+}
+
+func (r *router) handleFrame(p *peer, f frame) {
+	switch f.Command {
+	case wire.CommandMsgData, wire.CommandMsgReadNotify, wire.CommandGroupChangeNotify:
+		r.relay(p, f)
+	case wire.CommandUsersStatReq:
+		r.usersState(p, f)
+	}
+}
+
+// relay passes the bytes on to every peer but the sender.
+func (r *router) relay(from *peer, f frame) {
+	about := fault.Request{Server: fault.Router, Command: f.Command}
+	message, err := parse[wire.IMMsgData](f.Body)
+	if f.Command != wire.CommandMsgData || err != nil {
+		message = nil
+	} else {
+		about.From, about.To = message.GetFromUserId(), []uint32{message.GetToSessionId()}
+		about.Session = message.GetMsgType().SessionType()
+	}
+	effect, _ := r.faults.First(about, fault.RouterDrop, fault.Drop, fault.NoAnswer, fault.CloseBeforeStore, fault.CloseAfterStore)
+	switch effect.Kind {
+	case fault.RouterDrop, fault.Drop, fault.NoAnswer:
+		return
+	case fault.CloseBeforeStore:
+		r.closePeers()
+		return
+	}
+	raw := bytes.Clone(f.raw)
+	times := 1
+	delivery, _ := r.faults.First(about, fault.Late, fault.Repeat)
+	if delivery.Kind == fault.Repeat {
+		times = 2
+	}
+	for range times {
+		if message != nil {
+			// Before the peers can know of it: who then asks the store sees it.
+			r.store.Routed(store.SessionOf(about.Session, about.From, message.GetToSessionId()), message.GetMsgId())
+		}
+		for _, p := range r.everyone() {
+			switch {
+			case p == from:
+			case delivery.Kind == fault.Late:
+				p.sendAfter(delivery.Delay, raw)
+			default:
+				p.send(raw)
+			}
+		}
+	}
+	if effect.Kind == fault.CloseAfterStore {
+		r.closePeers()
+	}
+}
+
+// usersState answers the asker alone.
+func (r *router) usersState(p *peer, f frame) {
+	request, err := parse[wire.IMUsersStatReq](f.Body)
+	if err != nil {
+		return
+	}
+	about := fault.Request{Server: fault.Router, Command: f.Command, From: request.GetUserId(), To: request.GetUserIdList()}
+	effect, _ := r.faults.First(about, fault.Drop, fault.NoAnswer, fault.CloseBeforeStore, fault.CloseAfterStore)
+	switch effect.Kind {
+	case fault.Drop, fault.NoAnswer:
+		return
+	case fault.CloseBeforeStore, fault.CloseAfterStore:
+		r.closePeers()
+		return
+	}
+	answer := &wire.IMUsersStatRsp{UserId: request.UserId, AttachData: request.AttachData}
+	r.mu.Lock()
+	for _, id := range request.GetUserIdList() {
+		state := wire.UserStatType_USER_STATUS_OFFLINE
+		if r.online[id] {
+			state = wire.UserStatType_USER_STATUS_ONLINE
+		}
+		answer.UserStatList = append(answer.UserStatList, &wire.UserStat{UserId: proto.Uint32(id), Status: state.Enum()})
+	}
+	r.mu.Unlock()
+	out, err := pdu.New(wire.CommandUsersStatRsp, f.Seq, answer)
+	if err != nil {
+		r.log.Error(err, "Cannot answer")
+		return
+	}
+	b := out.Append(nil)
+	delivery, _ := r.faults.First(about, fault.Late, fault.Repeat)
+	switch delivery.Kind {
+	case fault.Late:
+		p.sendAfter(delivery.Delay, b)
+	case fault.Repeat:
+		p.send(slices.Concat(b, b))
+	default:
+		p.send(b)
+	}
+}

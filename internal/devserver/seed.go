@@ -1,0 +1,82 @@
+package devserver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/store"
+)
+
+// User is a user's record.
+type User = store.User
+
+// Group is a group with its members.
+type Group = store.GroupInfo
+
+// Seed is what an empty database is filled with.
+type Seed struct {
+	Users  []User
+	Groups []Group
+	// Online are the users whom the router reports as online.
+	Online []uint32
+}
+
+func (s Seed) empty() bool { return len(s.Users) == 0 && len(s.Groups) == 0 && len(s.Online) == 0 }
+
+// NewUser returns a record such as TeamTalk's web console would write.
+func NewUser(id uint32, nick, name string) User {
+	return User{
+		ID: id, Gender: 1, Nick: nick, Department: 1, Email: name + "@example.com",
+		Name: name, Tel: fmt.Sprintf("1380000%04d", id%10000), Domain: name, Status: 2,
+	}
+}
+
+// DefaultSeed is a small company: two senders, ten people, and two groups.
+func DefaultSeed() Seed {
+	people := []struct{ nick, name string }{
+		{"ops-bot", "ops-bot"},
+		{"release-bot", "release-bot"},
+		{"陈晓雨", "chenxiaoyu"},
+		{"Anna Keller", "anna.keller"},
+		{"王志强", "wangzhiqiang"},
+		{"Mateo Rossi", "mateo.rossi"},
+		{"李思涵", "lisihan"},
+		{"Priya Nair", "priya.nair"},
+		{"张伟", "zhangwei"},
+		{"Sofia Lindqvist", "sofia.lindqvist"},
+		{"刘洋", "liuyang"},
+		{"Tomás Herrera", "tomas.herrera"},
+	}
+	var seed Seed
+	var everyone []uint32
+	for i, p := range people {
+		id := uint32(i + 1)
+		seed.Users = append(seed.Users, NewUser(id, p.nick, p.name))
+		everyone = append(everyone, id)
+	}
+	seed.Groups = []Group{
+		{ID: 7, Name: "oncall", Members: []uint32{1, 2, 3}},
+		{ID: 8, Name: "everyone", Members: everyone},
+	}
+	seed.Online = []uint32{3, 4, 7}
+	return seed
+}
+
+// apply fills an empty database. Seeded members have been there for ever, so
+// that no clock hides a message from them.
+func (s Seed) apply(db *store.Store) error {
+	empty, err := db.Empty()
+	if err != nil || !empty {
+		return err
+	}
+	var errs []error
+	for _, u := range s.Users {
+		errs = append(errs, db.AddUser(u))
+	}
+	for _, g := range s.Groups {
+		_, err := db.AddGroup(g, time.Unix(0, 0))
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
