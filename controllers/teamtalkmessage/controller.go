@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -47,8 +48,10 @@ type Reconciler struct {
 	// ConfigMaps wakes a message when a ConfigMap that it waits for appears or changes.
 	ConfigMaps *objectwatch.Watcher
 	// Wake enqueues a message whose delivery has made progress.
-	Wake     *wake.Source
-	Recorder events.EventRecorder
+	Wake *wake.Source
+	// SessionWake enqueues the messages of a server whose session can be used now.
+	SessionWake *wake.Source
+	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
 	Term *leadership.Keeper
 
@@ -62,6 +65,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.TeamTalkMessage{}, serverIndex, indexByServer); err != nil {
 		return fmt.Errorf("index messages by server: %w", err)
 	}
+	r.SessionWake.Map = func(server types.NamespacedName) []types.NamespacedName {
+		return r.unfinished(ctx, client.MatchingFields{serverIndex: server.String()})
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.TeamTalkMessage{}, builder.WithPredicates(unfinishedOnStart)).
 		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
@@ -69,6 +75,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfNamespace),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(r.Wake).
+		WatchesRawSource(r.SessionWake).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
 }

@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,16 +56,25 @@ func (r *Reconciler) messagesOfNamespace(ctx context.Context, namespace client.O
 }
 
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, key := range r.unfinished(ctx, opts...) {
+		requests = append(requests, reconcile.Request{NamespacedName: key})
+	}
+	return requests
+}
+
+// unfinished lists the messages that something can still be done for.
+func (r *Reconciler) unfinished(ctx context.Context, opts ...client.ListOption) []types.NamespacedName {
 	list := &v1alpha1.TeamTalkMessageList{}
 	if err := r.Client.List(ctx, list, opts...); err != nil {
 		logf.FromContext(ctx).Error(err, "cannot list messages to wake")
 		return nil
 	}
-	var requests []reconcile.Request
+	var keys []types.NamespacedName
 	for i := range list.Items {
 		if m := &list.Items[i]; !m.Finished() {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)})
+			keys = append(keys, client.ObjectKeyFromObject(m))
 		}
 	}
-	return requests
+	return keys
 }

@@ -39,7 +39,9 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName) 
 	serverWake, messageWake := &wake.Source{}, &wake.Source{}
 	secrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
 	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)
-	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), serverWake.Wake)
+	sessionWake := &wake.Source{}
+	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"),
+		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake})
 	engine := delivery.NewEngine(messageWake.Wake)
 	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)
 
@@ -56,7 +58,7 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName) 
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
-		Wake: messageWake, Recorder: recorder, Term: keeper,
+		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)

@@ -14,7 +14,7 @@ import (
 // Manager keeps one session per TeamTalkServer.
 type Manager struct {
 	log    logr.Logger
-	notify func(types.NamespacedName)
+	on     Events
 	limits limits
 
 	ctx        context.Context
@@ -31,10 +31,18 @@ type held struct {
 	cancel context.CancelFunc
 }
 
-// NewManager returns a Manager that calls notify, which must not block, whenever
-// a connection of a server comes up or goes.
-func NewManager(log logr.Logger, notify func(types.NamespacedName)) *Manager {
-	m := &Manager{log: log, notify: notify, sessions: map[types.NamespacedName]*held{}}
+// Events tell who works with sessions that one has changed. They must not block.
+type Events struct {
+	// Connection: a connection of the server has come up or gone.
+	Connection func(server types.NamespacedName)
+	// Usable: the server has a session with a key, and had none before. No status
+	// need change with it: after a restart, the status says so already.
+	Usable func(server types.NamespacedName)
+}
+
+// NewManager returns a Manager without sessions.
+func NewManager(log logr.Logger, on Events) *Manager {
+	m := &Manager{log: log, on: on, sessions: map[types.NamespacedName]*held{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
@@ -65,17 +73,28 @@ func (m *Manager) Get(server types.NamespacedName) (*Session, bool) {
 // once; a new configuration makes a new session, and the old one is closed when
 // its requests in flight are answered.
 func (m *Manager) Ensure(server types.NamespacedName, c Config, keys cipher.Keys) *Session {
+	session, usable := m.ensure(server, c, keys)
+	if usable {
+		m.on.Usable(server)
+	}
+	return session
+}
+
+// ensure also reports whether the server has a key that it did not have before.
+func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys) (_ *Session, usable bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	usable = keys.Current != nil
 	if h, ok := m.sessions[server]; ok {
 		if reflect.DeepEqual(h.config, c) {
+			usable = usable && h.Keys().Current == nil
 			h.setKeys(keys)
-			return h.Session
+			return h.Session, usable
 		}
 		m.retire(h)
 	}
 	log := m.log.WithValues("server", server.String())
-	h := &held{Session: newSession(c, &m.limits, log, func() { m.notify(server) })}
+	h := &held{Session: newSession(c, &m.limits, log, func() { m.on.Connection(server) })}
 	h.keys = keys
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(m.ctx)
@@ -84,7 +103,7 @@ func (m *Manager) Ensure(server types.NamespacedName, c Config, keys cipher.Keys
 		h.run(ctx)
 		m.limits.release(h.Session)
 	})
-	return h.Session
+	return h.Session, usable
 }
 
 // Remove closes the server's session, if there is one, when its requests in

@@ -65,9 +65,9 @@ func TestDelivered(t *testing.T) {
 		want    func(*tenant) wants
 	}{
 		"a single text": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "Code freeze starts Monday") },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", secretText) },
 			want: func(x *tenant) wants {
-				return wants{"Code freeze starts Monday", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice}}
+				return wants{secretText, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice}}
 			},
 		},
 		"a group text": {

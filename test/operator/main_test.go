@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -84,17 +85,32 @@ func run(m *testing.M) (code int, err error) {
 	if world.binary, err = harness.Build(ctx, "teamtalk-operator", dir, buildFlags...); err != nil {
 		return 1, err
 	}
-	if world.teamtalk, err = devserver.Start(ctx, devserver.Options{
-		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
-	}); err != nil {
+	if world.teamtalk, err = startTeamTalk(ctx); err != nil {
 		return 1, err
 	}
 	defer world.teamtalk.Stop()
 	if world.operator, err = startOperator(); err != nil {
 		return 1, err
 	}
-	defer world.operator.Kill()
-	return m.Run(), nil
+	defer func() { world.operator.Kill() }()
+	if code = m.Run(); code != 0 {
+		return code, nil
+	}
+	for what, secret := range map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText} {
+		if strings.Contains(world.log.String(), secret) {
+			return 1, fmt.Errorf("%s is in the operator's log", what)
+		}
+	}
+	return 0, nil
+}
+
+// secretText is sent by some test, and must not be in any log.
+const secretText = "Code freeze starts Monday"
+
+func startTeamTalk(ctx context.Context) (*devserver.Server, error) {
+	return devserver.Start(ctx, devserver.Options{
+		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
+	})
 }
 
 func startOperator() (*harness.Process, error) {

@@ -28,6 +28,7 @@ var tenants atomic.Int32
 // teamtalk-dev, and users of its own so that tests do not see each other's messages.
 type tenant struct {
 	t         testing.TB
+	teamtalk  *devserver.Server
 	namespace string
 	// bot is the default sender, mate another; both are allowed senders.
 	bot, mate uint32
@@ -35,6 +36,8 @@ type tenant struct {
 	// alice and bob alone.
 	alice, bob     uint32
 	oncall, closed uint32
+	// limit is how long this tenant waits for anything.
+	limit time.Duration
 	// owner is the namespace of a server that this tenant has none of its own.
 	owner string
 }
@@ -45,19 +48,32 @@ func selector(key, value string) *metav1.LabelSelector {
 
 func newTenant(t testing.TB) *tenant {
 	t.Helper()
+	return newTenantOf(t, world.teamtalk)
+}
+
+// newTenantOf is newTenant with a TeamTalk of its own, whose faults are no one else's.
+func newTenantOf(t testing.TB, teamtalk *devserver.Server) *tenant {
+	t.Helper()
 	n := uint32(tenants.Add(1))
 	base := 1000 * n
 	x := &tenant{
-		t: t, namespace: fmt.Sprintf("tenant-%d", n),
+		t: t, teamtalk: teamtalk, limit: patience, namespace: fmt.Sprintf("tenant-%d", n),
 		bot: base + 1, mate: base + 2, alice: base + 3, bob: base + 4, oncall: base + 1, closed: base + 2,
 	}
 	for _, id := range []uint32{x.bot, x.mate, x.alice, x.bob} {
-		x.must(world.teamtalk.AddUser(devserver.NewUser(id, fmt.Sprintf("nick%d", id), fmt.Sprintf("user%d", id))))
+		x.must(teamtalk.AddUser(devserver.NewUser(id, fmt.Sprintf("nick%d", id), fmt.Sprintf("user%d", id))))
 	}
-	x.must(world.teamtalk.AddGroup(x.oncall, "oncall", x.bot, x.alice, x.bob))
-	x.must(world.teamtalk.AddGroup(x.closed, "closed", x.alice, x.bob))
+	x.must(teamtalk.AddGroup(x.oncall, "oncall", x.bot, x.alice, x.bob))
+	x.must(teamtalk.AddGroup(x.closed, "closed", x.alice, x.bob))
 	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
 	return x
+}
+
+// within returns the tenant with another limit.
+func (x *tenant) within(limit time.Duration) *tenant {
+	y := *x
+	y.limit = limit
+	return &y
 }
 
 // withServer adds the key's Secret and the server "default".
@@ -80,8 +96,8 @@ func (x *tenant) server(edits ...func(*v1alpha1.TeamTalkServer)) *v1alpha1.TeamT
 	s := &v1alpha1.TeamTalkServer{
 		ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: x.namespace},
 		Spec: v1alpha1.TeamTalkServerSpec{
-			DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.teamtalk.DBProxyAddr())}},
-			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.teamtalk.RouterAddr())}},
+			DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(x.teamtalk.DBProxyAddr())}},
+			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(x.teamtalk.RouterAddr())}},
 			AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
 			Senders: v1alpha1.SendersSpec{
 				Default: v1alpha1.UserID(x.bot), Allowed: []v1alpha1.UserID{v1alpha1.UserID(x.mate)},
@@ -134,7 +150,7 @@ func (x *tenant) eventually(within time.Duration, what func() string, condition 
 func (x *tenant) await(m *v1alpha1.TeamTalkMessage, want string, is func(*v1alpha1.TeamTalkMessage) bool) *v1alpha1.TeamTalkMessage {
 	x.t.Helper()
 	seen := &v1alpha1.TeamTalkMessage{}
-	x.eventually(patience,
+	x.eventually(x.limit,
 		func() string { return fmt.Sprintf("%s is not %s: %+v", m.Name, want, seen.Status) },
 		func(ctx context.Context) (bool, error) {
 			err := world.admin.Get(ctx, client.ObjectKeyFromObject(m), seen)
@@ -153,7 +169,7 @@ func (x *tenant) awaitDelivered(m *v1alpha1.TeamTalkMessage) *v1alpha1.TeamTalkM
 // rows returns what the store holds from this tenant's senders.
 func (x *tenant) rows() []devserver.StoredMessage {
 	x.t.Helper()
-	all, err := world.teamtalk.Messages(x.t.Context())
+	all, err := x.teamtalk.Messages(x.t.Context())
 	x.must(err)
 	var own []devserver.StoredMessage
 	for _, m := range all {

@@ -1,0 +1,186 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// TestRestart shuts the operator down in order. It leaves nothing in doubt, so
+// the next one sends at once what was declared meanwhile.
+func TestRestart(t *testing.T) {
+	x := newTenant(t).withServer()
+	first := x.message("first", "before")
+	x.create(first)
+	x.awaitDelivered(first)
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := world.operator.Stop(ctx); err != nil {
+		t.Fatalf("the operator's end: %v", err)
+	}
+	lease := &coordinationv1.Lease{}
+	x.must(world.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: "teamtalk-operator"}, lease))
+	if lease.Annotations[leadership.DrainedAnnotation] == "" {
+		t.Fatalf("the Lease is not marked as drained: %+v", lease)
+	}
+
+	second := x.message("second", "meanwhile")
+	x.create(second)
+	began := len(world.log.String())
+	x.restart()
+	x.checkDelivered(x.awaitDelivered(second))
+	if log := world.log.String()[began:]; !strings.Contains(log, `"clean": true`) {
+		t.Errorf("the term did not begin clean: %s", log)
+	}
+	x.must(world.admin.Get(ctx, client.ObjectKeyFromObject(lease), lease))
+	if lease.Annotations[leadership.DrainedAnnotation] != "" {
+		t.Errorf("the mark is still on the Lease")
+	}
+	if rows := x.rows(); len(rows) != 2 {
+		t.Errorf("the store holds %+v", rows)
+	}
+}
+
+func (x *tenant) restart() {
+	x.t.Helper()
+	var err error
+	world.operator, err = startOperator()
+	x.must(err)
+}
+
+// TestKilled kills the operator while answers are on their way: the next one
+// cannot know what was sent, and asks the store before it sends anything.
+func TestKilled(t *testing.T) {
+	teamtalk, err := startTeamTalk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teamtalk.Stop)
+	x := newTenantOf(t, teamtalk).withServer()
+	warm := x.message("warm", "up")
+	x.create(warm)
+	x.awaitDelivered(warm)
+
+	// Stored at once, answered long after the operator is dead; the others wait
+	// behind it for their turn in the conversation, and have not been sent.
+	_, err = teamtalk.Faults().Add(devserver.Fault{Kind: devserver.Late, Command: wire.CommandMsgData, Delay: 5 * time.Minute, Count: 1})
+	x.must(err)
+	var messages []*v1alpha1.TeamTalkMessage
+	for i := range 5 {
+		m := x.message(fmt.Sprintf("m-%d", i), fmt.Sprintf("number %d", i))
+		x.create(m)
+		messages = append(messages, m)
+	}
+	x.eventually(patience, func() string { return "nothing was sent" }, func(context.Context) (bool, error) {
+		return len(x.rows()) == 2, nil
+	})
+	x.must(world.operator.Signal(syscall.SIGKILL))
+	<-world.operator.Ended()
+	x.restart()
+
+	adopted := 0
+	for _, m := range messages {
+		r := x.within(2 * patience).awaitDelivered(m).Status.Recipients[0]
+		if r.Reason == v1alpha1.ReasonAdopted {
+			adopted++
+		}
+	}
+	if adopted != 1 {
+		t.Errorf("%d messages were adopted from the store, want 1", adopted)
+	}
+	texts := map[string]int{}
+	for _, row := range x.rows() {
+		texts[row.Text]++
+	}
+	for i := range messages {
+		if n := texts[fmt.Sprintf("number %d", i)]; n != 1 {
+			t.Errorf("number %d is in the store %d times, want once", i, n)
+		}
+	}
+}
+
+// TestKeyRotation changes the key: it takes effect without a restart, and rows
+// under the one before are still known again.
+func TestKeyRotation(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t).withServer()
+	before := x.message("before", "old key")
+	x.create(before)
+	x.awaitDelivered(before)
+
+	const other = "abcdefghijklmnopqrstuvwxyz012345"
+	secret := x.secret(other)
+	secret.Data["aesKey"+v1alpha1.PreviousKeySuffix] = []byte(devserver.DevelopmentKey)
+	x.must(world.admin.Update(t.Context(), secret))
+
+	key, err := cipher.New([]byte(other))
+	x.must(err)
+	// When the watch has told the operator shows in what it sends next.
+	n := 0
+	x.eventually(patience, func() string { return "nothing is sent under the new key" }, func(context.Context) (bool, error) {
+		n++
+		m := x.message(fmt.Sprintf("after-%d", n), "new key")
+		x.create(m)
+		x.awaitDelivered(m)
+		rows := x.rows()
+		plain, err := key.Decrypt(rows[len(rows)-1].Raw)
+		return err == nil && string(plain.Text) == "new key", nil
+	})
+}
+
+// TestDeleted deletes a message that waits, and makes another of its name: each
+// object is a message of its own.
+func TestDeleted(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	m := x.message("m", "never sent")
+	x.create(m)
+	x.await(m, "waiting", func(m *v1alpha1.TeamTalkMessage) bool { return len(m.Status.Conditions) > 0 })
+	x.must(world.admin.Delete(t.Context(), m))
+	x.withServer()
+	again := x.message("m", "sent")
+	x.create(again)
+	x.awaitDelivered(again)
+	if rows := x.rows(); len(rows) != 1 || rows[0].Text != "sent" {
+		t.Errorf("the store holds %+v", rows)
+	}
+}
+
+// TestManyRecipients sends one message to all that one resource may name.
+func TestManyRecipients(t *testing.T) {
+	t.Parallel()
+	teamtalk, err := startTeamTalk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teamtalk.Stop)
+	x := newTenantOf(t, teamtalk).withServer()
+	var ids []uint32
+	for i := range uint32(v1alpha1.MaxRecipients) {
+		id := 500_000 + i
+		x.must(teamtalk.AddUser(devserver.NewUser(id, fmt.Sprint("n", id), fmt.Sprint("u", id))))
+		ids = append(ids, id)
+	}
+	m := x.message("m", "to everybody", toUsers(ids...))
+	x.create(m)
+	got := x.awaitDelivered(m)
+	if c := got.Status.Counts; c.Routed != v1alpha1.MaxRecipients || c.Failed != 0 || got.Status.RecipientsSummary != "1000/1000" {
+		t.Errorf("counts %+v, summary %s", c, got.Status.RecipientsSummary)
+	}
+	if rows := x.rows(); len(rows) != v1alpha1.MaxRecipients {
+		t.Errorf("the store holds %d messages, want %d", len(rows), v1alpha1.MaxRecipients)
+	}
+}
