@@ -1,0 +1,291 @@
+package teamtalkmessage
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+)
+
+func user(id uint32, state v1alpha1.RecipientState, reason string) delivery.Progress {
+	return delivery.Progress{
+		Recipient: delivery.Recipient{Type: v1alpha1.RecipientUser, ID: id}, State: state, Reason: reason, Message: "because",
+	}
+}
+
+// TestSetStatus checks what the states of all recipients come to: the conditions
+// as kstatus reads them, and the numbers.
+func TestSetStatus(t *testing.T) {
+	routed := user(2, v1alpha1.StateRouted, "")
+	tests := map[string]struct {
+		recipients []delivery.Progress
+		wait       *problem
+		// want is Ready/Reconciling/Stalled/Delivered/Finished: + True, - False, . absent.
+		want, wantReason, wantDelivered, wantSummary string
+		wantMessage                                  string
+	}{
+		"just taken on": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")},
+			want:       "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "0/1",
+		},
+		"delivered": {
+			recipients: []delivery.Progress{routed, routed},
+			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "2/2", wantMessage: "delivered to 2 recipients",
+		},
+		"one is under way": {
+			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateStored, "")},
+			want:       "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "1/2",
+		},
+		"no router": {
+			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)},
+			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantDelivered: v1alpha1.ReasonStoredNotRouted, wantSummary: "2/2",
+		},
+		"failed": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)},
+			want:       "-.+-+", wantReason: v1alpha1.ReasonRecipientNotFound, wantSummary: "0/1", wantMessage: "because",
+		},
+		"failed for both": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StateFailed, v1alpha1.ReasonSendToSelf), user(3, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)},
+			want:       "-.+-+", wantReason: v1alpha1.ReasonSendToSelf, wantSummary: "0/2", wantMessage: "failed for all 2 recipients; first failure: because",
+		},
+		"failed for one": {
+			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)},
+			want:       "-.+-+", wantReason: v1alpha1.ReasonPartiallyDelivered, wantSummary: "1/2", wantMessage: "delivered to 1 of 2 recipients; first failure: because",
+		},
+		"waits for a watch": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")}, wait: &problem{v1alpha1.ReasonKeyNotFound, "no key"},
+			want: "-+.--", wantReason: v1alpha1.ReasonKeyNotFound, wantSummary: "0/1", wantMessage: "no key",
+		},
+		"backs off": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, v1alpha1.ReasonStoreRejected)},
+			want:       "-+.--", wantReason: v1alpha1.ReasonRetryScheduled, wantSummary: "0/1", wantMessage: "because",
+		},
+		"in doubt": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)},
+			want:       "-+.--", wantReason: v1alpha1.ReasonNoAnswer, wantSummary: "0/1", wantMessage: "because",
+		},
+		"missing, and asked for again": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, v1alpha1.ReasonRecipientNotFound)},
+			want:       "-+.--", wantReason: v1alpha1.ReasonRecipientNotFound, wantSummary: "0/1", wantMessage: "because",
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: 4}}
+			// What was there before goes where it no longer holds.
+			for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+				meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{Type: c, Status: "True", Reason: "Before"})
+			}
+			setStatus(&scope{message: m, recipients: tc.recipients, wait: tc.wait, sender: 1}, time.Unix(1_700_000_000, 5))
+			if got := signs(m); got != tc.want {
+				t.Errorf("conditions %s, want %s: %+v", got, tc.want, m.Status.Conditions)
+			}
+			wantDelivered := tc.wantReason
+			if tc.wantDelivered != "" {
+				wantDelivered = tc.wantDelivered
+			}
+			for condition, want := range map[string]string{
+				v1alpha1.ConditionReady: tc.wantReason, v1alpha1.ConditionFinished: tc.wantReason, v1alpha1.ConditionDelivered: wantDelivered,
+			} {
+				c := meta.FindStatusCondition(m.Status.Conditions, condition)
+				if c.Reason != want || c.ObservedGeneration != 4 || tc.wantMessage != "" && c.Message != tc.wantMessage {
+					t.Errorf("%s: %+v, want reason %s and message %q", condition, c, want, tc.wantMessage)
+				}
+			}
+			if m.Status.RecipientsSummary != tc.wantSummary || m.Status.ObservedGeneration != 4 || *m.Status.SenderID != 1 {
+				t.Errorf("status %+v", m.Status)
+			}
+			if finished := tc.want[4] == '+'; finished != (m.Status.CompletionTime != nil) {
+				t.Errorf("completionTime %v", m.Status.CompletionTime)
+			}
+		})
+	}
+}
+
+func signs(m *v1alpha1.TeamTalkMessage) string {
+	var b strings.Builder
+	for _, name := range []string{
+		v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionDelivered, v1alpha1.ConditionFinished,
+	} {
+		switch c := meta.FindStatusCondition(m.Status.Conditions, name); {
+		case c == nil:
+			b.WriteByte('.')
+		case c.Status == metav1.ConditionTrue:
+			b.WriteByte('+')
+		default:
+			b.WriteByte('-')
+		}
+	}
+	return b.String()
+}
+
+// TestStatusRoundTrip reads back what was written: it is all that the next
+// operator knows.
+func TestStatusRoundTrip(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	tests := map[string]delivery.Progress{
+		"nothing":   {State: v1alpha1.StatePending},
+		"staged":    {State: v1alpha1.StatePending, CreateTime: 1_700_000_000},
+		"in doubt":  {State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: "why", Attempts: 2, DoubtSince: at},
+		"delivered": {State: v1alpha1.StateRouted, MessageID: 18, Attempts: 1, StoredAt: at, RoutedAt: at},
+	}
+	for name, p := range tests {
+		t.Run(name, func(t *testing.T) {
+			p.Recipient = delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: 7}
+			got := progressOf(p.Recipient, statusOf(p, true))
+			if diff := cmp.Diff(p, got, cmp.FilterPath(func(p cmp.Path) bool {
+				f, ok := p.Last().(cmp.StructField)
+				return ok && f.Name()[0] >= 'a'
+			}, cmp.Ignore())); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestShorten(t *testing.T) {
+	long := strings.Repeat("界", 200)
+	if got := []rune(shorten(long)); len(got) != v1alpha1.MaxRecipientMessage || got[127] != '…' {
+		t.Errorf("%d characters: %s", len(got), string(got))
+	}
+	if got := shorten("short"); got != "short" {
+		t.Error(got)
+	}
+}
+
+func TestSummarize(t *testing.T) {
+	tests := map[string]struct {
+		to   v1alpha1.Recipients
+		want string
+	}{
+		"a user":          {v1alpha1.Recipients{Users: []v1alpha1.UserID{2}}, "user 2"},
+		"users and group": {v1alpha1.Recipients{Users: []v1alpha1.UserID{2, 3}, Groups: []v1alpha1.GroupID{7}}, "users 2,3; group 7"},
+		"many":            {v1alpha1.Recipients{Groups: []v1alpha1.GroupID{1, 2, 3, 4}}, "4 groups"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := summarize(tc.to); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestNewScope takes messages up as their status left them.
+func TestNewScope(t *testing.T) {
+	failed := v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonRecipientNotFound}
+	unknown := failed
+	unknown.Reason = v1alpha1.ReasonOutcomeUnknown
+	ended := &metav1.Time{Time: time.Unix(1_700_000_000, 0)}
+	tests := map[string]struct {
+		status     v1alpha1.TeamTalkMessageStatus
+		wantState  v1alpha1.RecipientState
+		wantAnew   bool
+		generation int64
+	}{
+		"new":                            {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: -1}, v1alpha1.StatePending, false, 1},
+		"failed":                         {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StateFailed, false, 1},
+		"failed, then edited":            {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StatePending, true, 2},
+		"unknown outcome, then edited":   {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{unknown}}, v1alpha1.StateFailed, false, 2},
+		"under way, then retryLimit set": {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StateFailed, false, 2},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}, Status: tc.status}
+			m.Spec.To.Users = []v1alpha1.UserID{2}
+			s := newScope(m, leadership.Term{}, 1)
+			if s.recipients[0].State != tc.wantState || s.restart != tc.wantAnew {
+				t.Errorf("%+v, restart %v", s.recipients[0], s.restart)
+			}
+		})
+	}
+}
+
+// TestEarlierUntil tells messages that another operator may have sent.
+func TestEarlierUntil(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	local := start.Add(time.Hour) // another clock
+	tests := map[string]struct {
+		clean   bool
+		created time.Time
+		want    time.Time
+	}{
+		"clean":                     {true, start.Add(-time.Hour), time.Time{}},
+		"from before":               {false, start.Add(-time.Second), local.Add(delivery.PeerPatience)},
+		"from the very same second": {false, start, local.Add(delivery.PeerPatience)},
+		"from after":                {false, start.Add(time.Second), time.Time{}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Time{Time: tc.created}}}
+			term := leadership.Term{Clean: tc.clean, Start: metav1.Time{Time: start}, Local: local}
+			if got := earlierUntil(term, m); !got.Equal(tc.want) {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestCheckText(t *testing.T) {
+	tests := map[string]struct {
+		text  string
+		token bool
+		want  string
+	}{
+		"fine":                        {"hello 世界", true, ""},
+		"empty":                       {"", true, v1alpha1.ReasonContentEmpty},
+		"longest with a token":        {strings.Repeat("x", 3051), true, ""},
+		"too long with a token":       {strings.Repeat("x", 3052), true, v1alpha1.ReasonContentTooLong},
+		"longest without":             {strings.Repeat("x", 3068), false, ""},
+		"too long without":            {strings.Repeat("x", 3069), false, v1alpha1.ReasonContentTooLong},
+		"bytes count, not characters": {strings.Repeat("世", 1018), true, v1alpha1.ReasonContentTooLong},
+		"not UTF-8":                   {"a\xff", true, v1alpha1.ReasonContentInvalid},
+		"a NUL":                       {"a\x00b", true, v1alpha1.ReasonContentInvalid},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := checkText([]byte(tc.text), tc.token)
+			if got == nil && tc.want != "" || got != nil && got.reason != tc.want {
+				t.Errorf("%+v, want %q", got, tc.want)
+			}
+			if got != nil && tc.text != "" && strings.Contains(got.message, tc.text) {
+				t.Errorf("the message holds the text: %s", got.message)
+			}
+		})
+	}
+}
+
+func TestPermitsRecipient(t *testing.T) {
+	u := func(id uint32) delivery.Recipient { return delivery.Recipient{Type: v1alpha1.RecipientUser, ID: id} }
+	g := func(id uint32) delivery.Recipient { return delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: id} }
+	two := v1alpha1.RecipientSet{Users: []v1alpha1.UserID{2}}
+	tests := map[string]struct {
+		rules *v1alpha1.RecipientRules
+		r     delivery.Recipient
+		want  bool
+	}{
+		"no rules":            {nil, u(2), true},
+		"denied":              {&v1alpha1.RecipientRules{Deny: two}, u(2), false},
+		"another is denied":   {&v1alpha1.RecipientRules{Deny: two}, u(3), true},
+		"a group of that id":  {&v1alpha1.RecipientRules{Deny: two}, g(2), true},
+		"allowed":             {&v1alpha1.RecipientRules{Allow: two}, u(2), true},
+		"another is allowed":  {&v1alpha1.RecipientRules{Allow: two}, u(3), false},
+		"only users are":      {&v1alpha1.RecipientRules{Allow: two}, g(7), false},
+		"denied and allowed":  {&v1alpha1.RecipientRules{Allow: two, Deny: two}, u(2), false},
+		"rules without words": {&v1alpha1.RecipientRules{}, g(7), true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := permitsRecipient(tc.rules, tc.r); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,51 @@
+package teamtalkserver
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+)
+
+func TestSetStatus(t *testing.T) {
+	up := connection.Health{DBProxyConnected: 1, DBProxyDesired: 2, RouterConnected: 1, RouterDesired: 1}
+	noRouter, noDBProxy := up, up
+	noRouter.RouterConnected, noDBProxy.DBProxyConnected = 0, 0
+	key := &problem{v1alpha1.ReasonKeyInvalid, "31 bytes"}
+	tests := map[string]struct {
+		key    *problem
+		health connection.Health
+		// want are the statuses of Ready, KeyLoaded, DBProxyConnected, RouterConnected.
+		want       [4]metav1.ConditionStatus
+		wantReason string
+	}{
+		"all is up":           {nil, up, [4]metav1.ConditionStatus{"True", "True", "True", "True"}, v1alpha1.ReasonReady},
+		"no router":           {nil, noRouter, [4]metav1.ConditionStatus{"False", "True", "True", "False"}, v1alpha1.ReasonConnecting},
+		"no db_proxy":         {nil, noDBProxy, [4]metav1.ConditionStatus{"False", "True", "False", "True"}, v1alpha1.ReasonConnecting},
+		"a bad key":           {key, up, [4]metav1.ConditionStatus{"False", "False", "True", "True"}, v1alpha1.ReasonKeyInvalid},
+		"the key comes first": {key, connection.Health{}, [4]metav1.ConditionStatus{"False", "False", "False", "False"}, v1alpha1.ReasonKeyInvalid},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
+			setStatus(s, tc.key, tc.health)
+			for i, condition := range []string{
+				v1alpha1.ConditionReady, v1alpha1.ConditionKeyLoaded, v1alpha1.ConditionDBProxyConnected, v1alpha1.ConditionRouterConnected,
+			} {
+				c := meta.FindStatusCondition(s.Status.Conditions, condition)
+				if c == nil || c.Status != tc.want[i] || c.ObservedGeneration != 3 || c.Message == "" {
+					t.Errorf("%s: %+v, want %s", condition, c, tc.want[i])
+				}
+			}
+			if got := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady).Reason; got != tc.wantReason {
+				t.Errorf("reason %s, want %s", got, tc.wantReason)
+			}
+			if s.Status.DBProxy.Desired != int32(tc.health.DBProxyDesired) || s.Status.ObservedGeneration != 3 {
+				t.Errorf("status %+v", s.Status)
+			}
+		})
+	}
+}
