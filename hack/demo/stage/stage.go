@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -197,6 +198,9 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 	config := s.config
 	if s.current {
 		leases = namespace
+		if err := s.nobodyElse(ctx); err != nil {
+			return err
+		}
 		if err := s.ownNamespace(ctx); err != nil {
 			return err
 		}
@@ -215,6 +219,22 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 	say("starting the operator")
 	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-address", "0",
 		"--log-format", "text", "--lease-namespace", leases)
+}
+
+// nobodyElse refuses a cluster in which an operator is at work: two of them
+// would deliver the samples twice.
+func (s *stage) nobodyElse(ctx context.Context) error {
+	leases := &coordinationv1.LeaseList{}
+	if err := s.client.List(ctx, leases); err != nil {
+		return fmt.Errorf("look for an operator in the cluster: %w", err)
+	}
+	for _, l := range leases.Items {
+		if l.Name == app.Name && l.Spec.RenewTime != nil && time.Since(l.Spec.RenewTime.Time) < time.Minute &&
+			l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" {
+			return fmt.Errorf("an operator is at work in this cluster (Lease %s/%s): the demo's would send everything again; stop it, or leave CLUSTER out", l.Namespace, l.Name)
+		}
+	}
+	return nil
 }
 
 // ownNamespace makes the demo's namespace in the user's cluster, and removes it
