@@ -1,0 +1,106 @@
+# What people and CI do with this project; "make help" lists it, docs/development.md says more.
+# Needs Go, make and git. Everything else is built from pinned versions: hack/tools.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Settings, such as "make fuzz FUZZTIME=10m".
+PACKAGES ?= ./...
+TEST_TIMEOUT ?= 30m
+MIN_COVERAGE ?= 90
+FUZZTIME ?= 60s
+ARGS ?=
+
+TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
+GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
+# The modules of this repository; those in hack keep what they need out of the operator's go.mod.
+MODULES := . hack/controlplane hack/tools hack/tools/lint
+WIRE := internal/teamtalk/wire
+
+# The race detector needs cgo, and that a C compiler. Go turns cgo off where it finds none.
+race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
+
+##@ Use
+
+.PHONY: demo
+demo: ## Show the operator at work: a cluster, TeamTalk and messages on this machine (DEMO_EXIT=1 ends by itself; CLUSTER: see the demo's own words)
+	@go run ./hack/demo
+
+.PHONY: run
+run: ## Run the operator against the current kubeconfig; the cluster must have the CRDs of config/crd (ARGS="--help" for its flags)
+	go run ./cmd/teamtalk-operator --log-format text $(ARGS)
+
+.PHONY: run-dev
+run-dev: ## Run teamtalk-dev, a TeamTalk for development (ARGS="--help" for its flags)
+	go run ./cmd/teamtalk-dev $(ARGS)
+
+.PHONY: build
+build: ## Build the programs into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+##@ Check
+
+.PHONY: test
+test: ## Run all tests and check the coverage of internal/teamtalk (the first run builds kube-apiserver and etcd: minutes)
+	@mkdir -p bin; rm -f bin/tests
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	race="$(race)"; \
+	[ -n "$$race" ] || echo "No C compiler with cgo here: the tests run without the race detector."; \
+	$(TOOL) gotestsum --format pkgname --format-hide-empty-pkg --hide-summary=skipped \
+		--post-run-command='sh -c "echo \$$((TESTS_TOTAL - TESTS_SKIPPED - TESTS_FAILED)) passed, \$$((TESTS_FAILED + TESTS_ERRORS)) failed, \$$TESTS_SKIPPED skipped >bin/tests"' \
+		-- $$race -timeout $(TEST_TIMEOUT) $(PACKAGES); \
+	tested=$$?; \
+	$(MAKE) --no-print-directory cover; covered=$$?; \
+	cat bin/tests && [ $$tested = 0 ] && [ $$covered = 0 ]
+
+.PHONY: cover
+cover: ## Check that the tests of internal/teamtalk run MIN_COVERAGE % of its statements; bin/cover.out holds the profile
+	@mkdir -p bin
+	@go test -count=1 -coverpkg=./internal/teamtalk/... -coverprofile=bin/cover.out ./internal/teamtalk/... >bin/cover.log 2>&1 || { cat bin/cover.log; exit 1; }
+	@hack/verify-coverage internal/teamtalk bin/cover.out $(MIN_COVERAGE)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME
+	@targets=$$(grep -rHoE --include='*_test.go' '^func Fuzz\w+' $$(go list -f '{{.Dir}}' ./...)) || { echo "no fuzz tests found" >&2; exit 1; }; \
+	failed=; \
+	while IFS=: read -r file target; do \
+		go test -run='^$$' -fuzz="^$${target#func }$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" || failed="$$failed $${target#func }"; \
+	done <<<"$$(sort -u <<<"$$targets")"; \
+	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+.PHONY: vet
+vet: ## Run go vet
+	go vet ./...
+	go -C hack/tools vet ./...
+
+.PHONY: lint
+lint: ## Run the linters of .golangci.yml, the direction of imports among them (the first run builds golangci-lint: minutes)
+	$(GOLANGCI_LINT) run
+
+.PHONY: verify
+verify: ## Check what make generate and make fmt would change, go.mod files, vet and lint; fails with the difference
+	@MODULES="$(MODULES)" hack/verify
+
+##@ Change
+
+.PHONY: generate
+generate: ## Generate deep copies, CRDs, the role and the protobuf code
+	$(TOOL) controller-gen object paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
+	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... output:rbac:dir=config/rbac
+	go -C hack/tools run ./protogen -proto $(CURDIR)/$(WIRE)/proto -out $(CURDIR)/$(WIRE)
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: clean
+clean: ## Remove bin/, where everything that the targets write into the tree is
+	rm -rf bin
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
