@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -39,10 +41,5 @@ func (s *SendersSpec) Permits(id UserID) bool {
 	if id == s.Default {
 		return true
 	}
-	for _, a := range s.Allowed {
-		if a == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Allowed, id)
 }

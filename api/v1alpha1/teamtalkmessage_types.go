@@ -1,8 +1,8 @@
 package v1alpha1
 
 import (
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // Limits of one message.
@@ -96,7 +96,7 @@ type Content struct {
 	// +optional
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
-	JSON *apiextensionsv1.JSON `json:"json,omitempty"`
+	JSON *runtime.RawExtension `json:"json,omitempty"`
 
 	// textFrom takes the text from a ConfigMap of this namespace, as it is when
 	// the message is sent.

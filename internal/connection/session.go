@@ -214,7 +214,7 @@ func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) er
 		return errClosing
 	}
 	defer s.calls.Done()
-	err := error(dbproxy.ErrNotSent)
+	err := dbproxy.ErrNotSent
 	tried := map[*router.Client]bool{}
 	for range s.routers {
 		var oldest *router.Client

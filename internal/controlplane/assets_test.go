@@ -154,7 +154,7 @@ func TestWaitingForTheLockSaysSoAndCanBeInterrupted(t *testing.T) {
 	if err := other.Lock(); err != nil {
 		t.Fatal(err)
 	}
-	defer other.Unlock()
+	defer func() { _ = other.Unlock() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {

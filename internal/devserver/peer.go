@@ -66,7 +66,7 @@ func (p *peer) run() {
 		// A length below 16 aborts a stock server, and one that is too long fills
 		// its memory. Nothing is gained by copying either.
 		p.log.Info("Closed a connection that sent a frame which kills stock servers", "error", err.Error())
-	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed):
+	case !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed):
 		p.log.V(1).Info("Connection ended", "error", err.Error())
 	default:
 		p.log.V(1).Info("Connection closed")

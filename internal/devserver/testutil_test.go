@@ -1,6 +1,7 @@
 package devserver
 
 import (
+	"errors"
 	"context"
 	"net"
 	"testing"
@@ -120,8 +121,8 @@ func dialRouter(t testing.TB, address string) *client {
 func (c *client) ended() bool {
 	for {
 		if _, err := c.frames.Read(); err != nil {
-			netErr, ok := err.(net.Error)
-			return !ok || !netErr.Timeout()
+			var netErr net.Error
+			return !errors.As(err, &netErr) || !netErr.Timeout()
 		}
 	}
 }

@@ -96,8 +96,7 @@ func (p *packages) status() string {
 // firstError puts the line that says what went wrong, among what a go command
 // printed besides its progress, before err, its exit. An interruption stays as it is.
 func firstError(printed []string, err error) error {
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
+	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 		return err
 	}
 	for _, line := range printed {

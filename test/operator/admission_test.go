@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -44,7 +44,7 @@ func TestMessageAdmission(t *testing.T) {
 		"two contents":             {edit: withContent(v1alpha1.Content{Text: text("a"), Image: &v1alpha1.ImageContent{URL: "https://example.com/a.png"}}), want: "exactly one of"},
 		"empty text":               {edit: withContent(v1alpha1.Content{Text: text("")}), want: "spec.content.text"},
 		"a text over 64 KiB":       {edit: withContent(v1alpha1.Content{Text: text(strings.Repeat("x", 65537))}), want: "Too long"},
-		"JSON that is no object":   {edit: withContent(v1alpha1.Content{JSON: &apiextensionsv1.JSON{Raw: []byte(`[1]`)}}), want: "must be of type object"},
+		"JSON that is no object":   {edit: withContent(v1alpha1.Content{JSON: &runtime.RawExtension{Raw: []byte(`[1]`)}}), want: "must be of type object"},
 		"an image from a file":     {edit: withContent(v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "file:///etc/passwd"}}), want: "http or https"},
 		"an image that closes it":  {edit: withContent(v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "https://example.com/:}]&$~@#@"}}), want: "end marker"},
 		"audio of no seconds":      {edit: withContent(v1alpha1.Content{Audio: &v1alpha1.AudioContent{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "a", Key: "b"}}}), want: "seconds"},

@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -85,7 +85,7 @@ func TestDelivered(t *testing.T) {
 		"a JSON": {
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
 				return x.message("m", "", withContent(v1alpha1.Content{
-					JSON: &apiextensionsv1.JSON{Raw: []byte(`{"from": "2026-12-01", "html": "<b>&", "n": [1, 2]}`)},
+					JSON: &runtime.RawExtension{Raw: []byte(`{"from": "2026-12-01", "html": "<b>&", "n": [1, 2]}`)},
 				}))
 			},
 			want: func(x *tenant) wants {

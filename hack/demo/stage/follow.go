@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -67,7 +68,7 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if context.Cause(ctx) == context.Canceled {
+			if errors.Is(context.Cause(ctx), context.Canceled) {
 				return context.Canceled
 			}
 			for key := range open {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -55,8 +56,8 @@ type addresses struct{ dbProxy, router, inbox string }
 func say(format string, args ...any) { fmt.Printf("demo: "+format+"\n", args...) }
 
 func (s *stage) close() {
-	for i := len(s.cleanup) - 1; i >= 0; i-- {
-		s.cleanup[i]()
+	for _, v := range slices.Backward(s.cleanup) {
+		v()
 	}
 }
 
@@ -282,7 +283,7 @@ func (s *stage) start(ended chan<- error, program string, args ...string) error 
 		select {
 		case <-stopping:
 		default:
-			ended <- fmt.Errorf("%s has ended: %v; see %s", program, p.Err(), path)
+			ended <- fmt.Errorf("%s has ended too early: see %s", program, path)
 		}
 	}()
 	return nil

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -139,9 +140,7 @@ func (s *Set) Counts() map[Kind]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := make(map[Kind]int, len(s.counts))
-	for kind, n := range s.counts {
-		counts[kind] = n
-	}
+	maps.Copy(counts, s.counts)
 	return counts
 }
 

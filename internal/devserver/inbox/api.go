@@ -161,7 +161,7 @@ func (i *Inbox) events(w http.ResponseWriter, r *http.Request) {
 			continue
 		case <-ticker.C:
 		}
-		alive := true
+		var alive bool
 		switch {
 		case changed:
 			alive = say("event: change\ndata: {}")

@@ -1,6 +1,10 @@
 package store
 
-import "github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+import (
+	"slices"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
 
 // What follows is for those who watch the store: nothing in TeamTalk answers it.
 
@@ -34,7 +38,7 @@ func (s *Store) latest(limit int, where string, args ...any) (messages []Message
 	err = s.read(func() error {
 		messages = nil
 		return s.rows(collect(&messages), `SELECT * FROM (SELECT `+messageColumns+where+
-			` ORDER BY m.id DESC LIMIT ?) ORDER BY id`, append(args[:len(args):len(args)], limit)...)
+			` ORDER BY m.id DESC LIMIT ?) ORDER BY id`, append(slices.Clip(args), limit)...)
 	})
 	return messages, err
 }

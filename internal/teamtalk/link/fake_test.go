@@ -23,7 +23,6 @@ const testAddress = "db.example:10600"
 type recorder struct {
 	mu     sync.Mutex
 	events []string
-	causes []error
 	up     chan *Conn
 	down   chan error
 	frames chan pdu.PDU

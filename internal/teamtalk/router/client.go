@@ -18,10 +18,10 @@ import (
 )
 
 var (
-	// ErrNotSent: not one byte of the message was written. Beside it, the
+	// ErrNotSent says that not one byte of the message was written. Beside it, the
 	// reason: ErrNotConnected, ErrTooLarge, the gate's error, the context's.
 	ErrNotSent = link.ErrNotSent
-	// ErrMaybeSent: some or all bytes of the message may have been written.
+	// ErrMaybeSent says that some or all bytes of the message may have been written.
 	ErrMaybeSent = link.ErrMaybeSent
 	// ErrNotConnected is the reason of an ErrNotSent where no connection takes
 	// messages.

@@ -251,7 +251,7 @@ func TestEnums(t *testing.T) {
 			if copied.Elem().Interface() != v {
 				t.Errorf("Enum: %v", copied.Elem())
 			}
-			unmarshal, ok := copied.Interface().(interface{ UnmarshalJSON([]byte) error })
+			unmarshal, ok := reflect.TypeAssert[interface{ UnmarshalJSON([]byte) error }](copied)
 			if !ok {
 				t.Fatal("no UnmarshalJSON")
 			}
