@@ -54,21 +54,16 @@ const lookChunk = 200
 // groupChunk is the same for groups, each of which comes with its members.
 const groupChunk = 20
 
+// lookLife is how long a look is good for recipients that come to it later: a
+// long queue in a conversation must not end with a user who has left since.
+const lookLife = 30 * time.Second
+
 // takeLook asks for the sender beside users and groups: the sender's presence
-// in the answer is what makes another's absence believable.
+// in the answer is what makes another's absence believable. One empty answer
+// makes the whole look empty: what is missing from it must not pass for missing
+// from the directory because another answer was sound.
 func takeLook(ctx context.Context, d Directory, sender uint32, users, groups []uint32) (Look, error) {
 	look := Look{At: time.Now(), Users: map[uint32]*wire.UserInfo{}, Groups: map[uint32]*wire.GroupInfo{}}
-	for first := true; first || len(users) > 0; first = false {
-		n := min(len(users), lookChunk)
-		found, err := d.Users(ctx, sender, append([]uint32{sender}, users[:n]...))
-		if err != nil {
-			return Look{}, err
-		}
-		for id, u := range found {
-			look.Users[id] = u
-		}
-		users = users[n:]
-	}
 	for len(groups) > 0 {
 		n := min(len(groups), groupChunk)
 		found, err := d.Groups(ctx, sender, groups[:n])
@@ -80,7 +75,37 @@ func takeLook(ctx context.Context, d Directory, sender uint32, users, groups []u
 		}
 		groups = groups[n:]
 	}
+	if len(users) == 0 {
+		// Without another user in the answer, a missing sender would look like an outage.
+		users = look.witness(sender)
+	}
+	for first := true; first || len(users) > 0; first = false {
+		n := min(len(users), lookChunk)
+		found, err := d.Users(ctx, sender, append([]uint32{sender}, users[:n]...))
+		if err != nil {
+			return Look{}, err
+		}
+		if len(found) == 0 {
+			return Look{At: look.At}, nil
+		}
+		for id, u := range found {
+			look.Users[id] = u
+		}
+		users = users[n:]
+	}
 	return look, nil
+}
+
+// witness returns a member of one of the groups who is not the sender, if there is one.
+func (l Look) witness(sender uint32) []uint32 {
+	for _, g := range l.Groups {
+		for _, m := range g.GetGroupMemberList() {
+			if m != sender {
+				return []uint32{m}
+			}
+		}
+	}
+	return nil
 }
 
 // looks shares looks among the recipients of one message: the first one that

@@ -27,6 +27,9 @@ type Engine struct {
 	mu    sync.Mutex
 	tasks map[types.UID]*task
 	uids  map[types.NamespacedName]types.UID
+	// running counts recipients whose steps are being taken, those of forgotten
+	// tasks included.
+	running int
 	// poke wakes a drain after every change.
 	poke chan struct{}
 }
@@ -57,42 +60,38 @@ func (e *Engine) Start(ctx context.Context) error {
 
 // Submit takes a task on and returns its progress. A task that is known by its
 // UID goes on as it is, with the server and policy as they are declared now; one
-// that was stopped is taken up again where it stopped, with the task's Recipients.
-// It returns false, and has done nothing, once the engine drains or stops.
+// that was stopped is taken up again where it stopped, with the task's Recipients
+// where nothing is in doubt or beyond. Once the engine drains or stops, a task
+// that is known stays as it is, to be recorded; of another one Submit returns
+// false, and has done nothing.
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
-	if e.work.Err() != nil {
+	before, known := e.tasks[spec.UID]
+	ended := e.work.Err() != nil
+	if known && (ended || before.renew(spec)) {
+		e.mu.Unlock()
+		return before.snapshot(), true
+	}
+	if ended {
 		e.mu.Unlock()
 		return Snapshot{}, false
 	}
-	t, known := e.tasks[spec.UID]
-	if known && t.renew(spec) {
-		e.mu.Unlock()
-		return t.snapshot(), true
-	}
-	t = &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), swapped: make(chan struct{})}
-	t.ctx, t.cancel = context.WithCancel(e.work)
-	now := time.Now()
-	for i, p := range spec.Recipients {
-		t.recipients[i] = spec.resume(p, now)
-		if !t.recipients[i].Done() {
-			t.running++
-		}
-	}
+	t := newTask(e.work, spec, before, time.Now())
+	open := t.unfinished()
+	t.running = len(open)
 	e.tasks[spec.UID] = t
 	e.uids[spec.Key] = spec.UID
+	e.running += len(open)
 	// Counted under the lock, so that Start cannot stop waiting in between.
-	e.goroutines.Add(t.running)
+	e.goroutines.Add(len(open))
 	e.mu.Unlock()
 
-	for i := range t.recipients {
-		if !spec.Recipients[i].Done() {
-			go func() {
-				defer e.goroutines.Done()
-				e.deliver(t, i)
-				e.stopped(t)
-			}()
-		}
+	for _, i := range open {
+		go func() {
+			defer e.goroutines.Done()
+			e.deliver(t, i)
+			e.stopped(t)
+		}()
 	}
 	return t.snapshot(), true
 }
@@ -179,11 +178,14 @@ func (e *Engine) Drain(ctx context.Context) error {
 func (e *Engine) drained() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.running > 0 {
+		return false
+	}
 	for _, t := range e.tasks {
 		t.mu.Lock()
-		busy := t.running > 0 || t.recorded < t.revision
+		unrecorded := t.recorded < t.revision
 		t.mu.Unlock()
-		if busy {
+		if unrecorded {
 			return false
 		}
 	}
@@ -220,10 +222,13 @@ func (e *Engine) set(t *task, i int, p Progress) {
 
 // stopped counts a recipient's goroutine out and reports the last one's end.
 func (e *Engine) stopped(t *task) {
+	e.mu.Lock()
+	e.running--
 	t.mu.Lock()
 	t.running--
 	last := t.running == 0
 	t.mu.Unlock()
+	e.mu.Unlock()
 	if last {
 		e.notify(t.spec.Key)
 		e.wakeDrain()

@@ -32,6 +32,23 @@ func (m Mark) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 	return m.sameContent(row, keys)
 }
 
+// conceals reports whether row may be the marked message without showing it: no
+// key at hand opens it, or there is nothing to know it by.
+func (m Mark) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
+	if row.GetFromSessionId() != m.Sender || row.GetMsgType().Audio() != m.Payload.Audio {
+		return false
+	}
+	if !m.HasToken {
+		if m.CreateTime == 0 {
+			return true
+		}
+		if row.GetCreateTime() != m.CreateTime {
+			return false
+		}
+	}
+	return !m.Payload.Audio && !keys.Open(row.GetMsgData(), func(cipher.Plain) bool { return true })
+}
+
 // Verifies reports whether row is the marked message with the very content that
 // was sent.
 func (m Mark) Verifies(row *wire.MsgInfo, keys cipher.Keys) bool {
@@ -56,16 +73,21 @@ type Finding struct {
 
 // Search looks for the marked message in rows (newest first by create_time) of
 // which want were asked for. whole says that no older row could be it: the
-// conversation has no more, or a row from before bound (unix seconds) is there.
+// conversation has no more, or a row from before bound (unix seconds) is there;
+// and no row hides what it is, as after a key was replaced without being kept as
+// the previous one.
 func Search(rows []*wire.MsgInfo, want uint32, bound uint32, mark Mark, keys cipher.Keys) (row *wire.MsgInfo, whole bool) {
 	whole = uint32(len(rows)) < want
+	concealed := false
 	for _, r := range rows {
 		if mark.Matches(r, keys) {
 			return r, true
 		}
 		if r.GetCreateTime() < bound {
 			whole = true
+			continue
 		}
+		concealed = concealed || mark.conceals(r, keys)
 	}
-	return nil, whole
+	return nil, whole && !concealed
 }

@@ -75,7 +75,23 @@ func (l *lanes) acquire(ctx context.Context, c conversation, o Order) (release f
 	w := &waiter{order: o, granted: make(chan struct{})}
 	heap.Push(&ln.waiting, w)
 	l.mu.Unlock()
+	return l.await(ctx, c, ln, w)
+}
 
+// yield gives a conversation that is held to the oldest message that waits for
+// it, and waits for it again. Doing both at once lets no younger one in between.
+func (l *lanes) yield(ctx context.Context, c conversation, o Order) (release func(), err error) {
+	w := &waiter{order: o, granted: make(chan struct{})}
+	l.mu.Lock()
+	ln := l.held[c]
+	heap.Push(&ln.waiting, w)
+	ln.grant()
+	l.mu.Unlock()
+	return l.await(ctx, c, ln, w)
+}
+
+// await waits until w, which waits for c, is granted it.
+func (l *lanes) await(ctx context.Context, c conversation, ln *lane, w *waiter) (release func(), err error) {
 	select {
 	case <-w.granted:
 		return func() { l.release(c) }, nil
@@ -94,6 +110,15 @@ func (l *lanes) acquire(ctx context.Context, c conversation, o Order) (release f
 	}
 }
 
+// overtaken reports whether an older message waits for the conversation than the
+// one in whose Order it is held.
+func (l *lanes) overtaken(c conversation, o Order) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln := l.held[c]
+	return ln != nil && ln.waiting.Len() > 0 && ln.waiting[0].order.before(o)
+}
+
 func (l *lanes) release(c conversation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +127,44 @@ func (l *lanes) release(c conversation) {
 		delete(l.held, c)
 		return
 	}
-	close(heap.Pop(&ln.waiting).(*waiter).granted)
+	ln.grant()
+}
+
+// grant passes the conversation on to the oldest of those that wait.
+func (ln *lane) grant() { close(heap.Pop(&ln.waiting).(*waiter).granted) }
+
+// turn is a message's hold of a conversation, which it gives up while it waits.
+type turn struct {
+	lanes        *lanes
+	conversation conversation
+	order        Order
+	// release is nil while the conversation is not held.
+	release func()
+}
+
+// take waits for the conversation, unless it is held.
+func (t *turn) take(ctx context.Context) (err error) {
+	if t.release == nil {
+		t.release, err = t.lanes.acquire(ctx, t.conversation, t.order)
+	}
+	return err
+}
+
+// overtaken reports whether an older message waits for the conversation, which is held.
+func (t *turn) overtaken() bool { return t.lanes.overtaken(t.conversation, t.order) }
+
+// yield lets the oldest message that waits go first.
+func (t *turn) yield(ctx context.Context) (err error) {
+	t.release, err = t.lanes.yield(ctx, t.conversation, t.order)
+	return err
+}
+
+// give lets others go on in the conversation.
+func (t *turn) give() {
+	if t.release != nil {
+		t.release()
+		t.release = nil
+	}
 }
 
 // waiters is a heap.Interface by Order.
@@ -124,6 +186,7 @@ func (w *waiters) Push(x any) {
 func (w *waiters) Pop() any {
 	old := *w
 	e := old[len(old)-1]
+	old[len(old)-1] = nil
 	*w = old[:len(old)-1]
 	e.index = -1
 	return e

@@ -49,7 +49,7 @@ func afterPreflight(p Progress, look Look, sender uint32, pol Policy, now time.T
 	switch {
 	case reason == "":
 		p.checked = true
-		if p.missing != "" {
+		if p.missing != "" || p.Reason == v1alpha1.ReasonServerNotReady {
 			p.missing, p.missingSince = "", time.Time{}
 			p.Reason, p.Message = "", ""
 		}
@@ -116,6 +116,8 @@ func afterReadBack(p Progress, row *wire.MsgInfo, err error, now time.Time) Prog
 
 // afterAsk settles a question to the store that was put at askedAt.
 func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
+	// Before it, asking could not have proved absence.
+	proof := p.sentBy.Add(pol.proofAfter())
 	switch {
 	case err == nil && f.Row != nil:
 		p = p.stored(now, f.Row)
@@ -126,7 +128,7 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 			p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgAdoptedOld
 		}
 		return p
-	case err == nil && f.Whole && !askedAt.Before(p.sentBy.Add(pol.proofAfter())):
+	case err == nil && f.Whole && !askedAt.Before(proof):
 		if p.Attempts == 0 {
 			// Nobody has sent it: a first attempt, not a retry.
 			p.DoubtSince, p.asked = time.Time{}, 0
@@ -138,14 +140,16 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 			return p.retry(pol, now, v1alpha1.ReasonNotStored, msgNotStored)
 		}
 		return p.retry(pol, now, v1alpha1.ReasonNoAnswer, msgLost)
-	case now.Sub(p.DoubtSince) >= InDoubtLimit:
+	case errors.Is(err, dbproxy.ErrNotSent):
+		// Nothing was asked: the doubt waits for db_proxy however long it is away.
+		p.waitReady = true
+	case !askedAt.Before(proof) && now.Sub(p.DoubtSince) >= InDoubtLimit:
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	}
-	p.waitReady = errors.Is(err, dbproxy.ErrNotSent)
 	p.asked++
 	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
 	// The first moment at which absence can be proved is worth a question.
-	if proof := p.sentBy.Add(pol.proofAfter()); now.Before(proof) && p.wakeAt.After(proof) {
+	if now.Before(proof) && p.wakeAt.After(proof) {
 		p.wakeAt = proof
 	}
 	return p
@@ -210,14 +214,4 @@ func (l Look) objection(sender uint32, r Recipient) (reason, message string) {
 
 // alive reports whether the look shows that the directory answers from its data:
 // an outage looks like empty lists.
-func (l Look) alive() bool {
-	if len(l.Users) > 0 {
-		return true
-	}
-	for _, g := range l.Groups {
-		if len(g.GetGroupMemberList()) > 0 {
-			return true
-		}
-	}
-	return false
-}
+func (l Look) alive() bool { return len(l.Users) > 0 }

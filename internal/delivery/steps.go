@@ -26,45 +26,42 @@ const readyPause = 50 * time.Millisecond
 // order, one at a time.
 func (e *Engine) deliver(t *task, i int) {
 	spec := t.current()
-	c := conversationOf(spec.Store, spec.Sender, t.progress(i).Recipient)
-	release, err := e.lanes.acquire(t.ctx, c, spec.Order)
-	if err != nil {
-		return
-	}
-	held := time.Now()
-	defer func() { release() }()
+	turn := turn{lanes: &e.lanes, order: spec.Order}
+	turn.conversation = conversationOf(spec.Store, spec.Sender, t.progress(i).Recipient)
+	defer turn.give()
+	// holdUntil is how long the recipient may hold its successors back, counted
+	// from the first time that it waits.
+	var holdUntil time.Time
 
-	for {
-		p := t.progress(i)
-		step, until := Next(p, t.current().Policy, time.Now())
+	for turn.take(t.ctx) == nil {
+		p, now := t.progress(i), time.Now()
+		step, until := Next(p, t.current().Policy, now)
 		switch {
 		case step == StepDone:
 			return
 		case step == StepWait || step == StepWaitReady:
-			// What waits long lets its successors pass.
-			pass := step == StepWaitReady || until.Sub(held) > OrderHold
-			if pass {
-				release()
-				release = func() {}
+			if holdUntil.IsZero() && step == StepWait {
+				holdUntil = now.Add(OrderHold)
+			}
+			if step == StepWaitReady || until.After(holdUntil) {
+				turn.give()
 			}
 			if !e.wait(t, i, p, step, until) {
 				return
 			}
-			if pass {
-				again, err := e.lanes.acquire(t.ctx, c, spec.Order)
-				if err != nil {
-					return
-				}
-				release, held = again, time.Now()
-			}
 		case t.ctx.Err() != nil && !step.finishing():
 			return
-		default:
-			if p, ok := e.take(t, step, p); ok {
-				e.set(t, i, p)
-			} else {
+		case step == StepSend && turn.overtaken():
+			// Older ones have become known, or have woken up, a moment later.
+			if turn.yield(t.ctx) != nil {
 				return
 			}
+		default:
+			p, ok := e.take(t, step, p)
+			if !ok {
+				return
+			}
+			e.set(t, i, p)
 		}
 	}
 }
@@ -78,9 +75,6 @@ func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) bo
 		// What the directory said before the connection was lost may be out of date.
 		p.waitReady, p.checked = false, false
 		p.wakeAt = time.Now().Add(readyPause)
-		if p.State == v1alpha1.StatePending {
-			p.Reason, p.Message = "", ""
-		}
 		e.set(t, i, p)
 		return true
 	}
@@ -99,7 +93,11 @@ func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
 	spec := t.current()
 	switch step {
 	case StepPreflight:
-		look, err := t.looks.after(t.ctx, p.wakeAt, func(ctx context.Context) (Look, error) {
+		notBefore := time.Now().Add(-lookLife)
+		if p.wakeAt.After(notBefore) {
+			notBefore = p.wakeAt
+		}
+		look, err := t.looks.after(t.ctx, notBefore, func(ctx context.Context) (Look, error) {
 			users, groups := t.open()
 			return takeLook(ctx, spec.Server, spec.Sender, users, groups)
 		})

@@ -75,6 +75,46 @@ type task struct {
 	swapped chan struct{}
 }
 
+// newTask takes a spec on; before is the task that it goes on from, stopped and
+// at its end, or nil.
+func newTask(work context.Context, spec Task, before *task, now time.Time) *task {
+	// What was taken on counts as unrecorded until the status shows it: a doubt
+	// about an earlier operator must not be lost by a hand-over that looks clean.
+	t := &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), revision: 1, swapped: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancel(work)
+	learned := map[Recipient]Progress{}
+	if before != nil {
+		before.mu.Lock()
+		defer before.mu.Unlock()
+		t.revision, t.recorded = before.revision+1, before.recorded
+		// Conversations and tokens are the sender's: another one would not find
+		// what has been sent.
+		t.spec.Sender = before.spec.Sender
+		for _, p := range before.recipients {
+			learned[p.Recipient] = p
+		}
+	}
+	for i, p := range spec.Recipients {
+		// The spec's may be from before the last answer came in.
+		if q, ok := learned[p.Recipient]; ok && q.State != v1alpha1.StatePending {
+			p = q
+		}
+		t.recipients[i] = spec.resume(p, now)
+	}
+	return t
+}
+
+// unfinished returns the indices of the recipients that are not settled.
+func (t *task) unfinished() []int {
+	var open []int
+	for i, p := range t.recipients {
+		if !p.Done() {
+			open = append(open, i)
+		}
+	}
+	return open
+}
+
 func (t *task) snapshot() Snapshot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -158,6 +198,9 @@ func (t *task) open() (users, groups []uint32) {
 // resume prepares a recipient for this process: what the status shows as under
 // way may have been sent by another one.
 func (t Task) resume(p Progress, now time.Time) Progress {
+	if p.State == "" {
+		p.State = v1alpha1.StatePending
+	}
 	p.sentBy = now
 	if t.EarlierUntil.After(p.sentBy) {
 		p.sentBy = t.EarlierUntil

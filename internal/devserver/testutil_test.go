@@ -1,8 +1,8 @@
 package devserver
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"

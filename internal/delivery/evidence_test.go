@@ -1,0 +1,216 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+func info(from, created uint32, kind wire.MsgType, data []byte) *wire.MsgInfo {
+	return &wire.MsgInfo{MsgId: proto.Uint32(1), FromSessionId: &from, CreateTime: &created, MsgType: &kind, MsgData: data}
+}
+
+const (
+	text  = wire.MsgType_MSG_TYPE_SINGLE_TEXT
+	audio = wire.MsgType_MSG_TYPE_SINGLE_AUDIO
+)
+
+func TestMark(t *testing.T) {
+	k1, k2, k3 := key(t, 1), key(t, 2), key(t, 3)
+	keys := cipher.Keys{Current: k2, Previous: k1}
+	ours, theirs := cipher.Token{1}, cipher.Token{2}
+	marked := Mark{Sender: bot, Token: ours, HasToken: true, Payload: Payload{Data: []byte("hi")}}
+	timed := Mark{Sender: bot, CreateTime: 50, Payload: Payload{Data: []byte("hi")}}
+	timeless := Mark{Sender: bot, Payload: Payload{Data: []byte("hi")}}
+	sound := Mark{Sender: bot, CreateTime: 50, Payload: Payload{Audio: true, Data: []byte("sound")}}
+	timelessSound := Mark{Sender: bot, Payload: Payload{Audio: true, Data: []byte("sound")}}
+	hi := []byte("hi")
+	cases := map[string]struct {
+		mark                                    Mark
+		row                                     *wire.MsgInfo
+		wantMatches, wantVerifies, wantConceals bool
+	}{
+		"the message":                {marked, info(bot, 9, text, k2.EncryptWithToken(hi, ours)), true, true, false},
+		"under the previous key":     {marked, info(bot, 9, text, k1.EncryptWithToken(hi, ours)), true, true, false},
+		"under a key that is gone":   {marked, info(bot, 9, text, k3.EncryptWithToken(hi, ours)), false, false, true},
+		"another text":               {marked, info(bot, 9, text, k2.EncryptWithToken([]byte("ho"), ours)), true, false, false},
+		"another token":              {marked, info(bot, 9, text, k2.EncryptWithToken(hi, theirs)), false, false, false},
+		"no token":                   {marked, info(bot, 9, text, k2.Encrypt(hi)), false, false, false},
+		"another sender":             {marked, info(alice, 9, text, k2.EncryptWithToken(hi, ours)), false, false, false},
+		"another sender's, unopened": {marked, info(alice, 9, text, k3.EncryptWithToken(hi, ours)), false, false, false},
+		"truncated":                  {marked, info(bot, 9, text, k2.EncryptWithToken(hi, ours)[:20]), false, false, true},
+		"audio for text":             {marked, info(bot, 9, audio, []byte("sound")), false, false, false},
+		"timed":                      {timed, info(bot, 50, text, k1.Encrypt(hi)), true, true, false},
+		"timed, another time":        {timed, info(bot, 51, text, k1.Encrypt(hi)), false, false, false},
+		"timed, another text":        {timed, info(bot, 50, text, k1.Encrypt([]byte("ho"))), false, false, false},
+		"timed, unopened":            {timed, info(bot, 50, text, k3.Encrypt(hi)), false, false, true},
+		"timed, unopened, other":     {timed, info(bot, 51, text, k3.Encrypt(hi)), false, false, false},
+		"no token, no time":          {timeless, info(bot, 50, text, k2.Encrypt(hi)), false, false, true},
+		"sound":                      {sound, info(bot, 50, audio, []byte("sound")), true, true, false},
+		"another sound":              {sound, info(bot, 50, audio, []byte("noise")), false, false, false},
+		"sound, another time":        {sound, info(bot, 49, audio, []byte("sound")), false, false, false},
+		"text for sound":             {sound, info(bot, 50, text, []byte("sound")), false, false, false},
+		"sound, no time":             {timelessSound, info(bot, 50, audio, []byte("noise")), false, false, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := tc.mark.Matches(tc.row, keys); got != tc.wantMatches {
+				t.Errorf("matches: %v", got)
+			}
+			if got := tc.mark.Verifies(tc.row, keys); got != tc.wantVerifies {
+				t.Errorf("verifies: %v", got)
+			}
+			if got := !tc.wantMatches && tc.mark.conceals(tc.row, keys); got != tc.wantConceals {
+				t.Errorf("conceals: %v", got)
+			}
+		})
+	}
+}
+
+func TestSearch(t *testing.T) {
+	k := key(t, 1)
+	keys := cipher.Keys{Current: k}
+	mark := Mark{Sender: bot, Token: cipher.Token{1}, HasToken: true}
+	ours := func(created uint32) *wire.MsgInfo {
+		return info(bot, created, text, k.EncryptWithToken([]byte("hi"), mark.Token))
+	}
+	other := func(created uint32) *wire.MsgInfo { return info(bot, created, text, k.Encrypt([]byte("x"))) }
+	sealed := func(created uint32) *wire.MsgInfo { return info(bot, created, text, key(t, 2).Encrypt([]byte("x"))) }
+	rows := func(r ...*wire.MsgInfo) []*wire.MsgInfo { return r }
+	cases := map[string]struct {
+		rows      []*wire.MsgInfo
+		keys      cipher.Keys
+		want      uint32
+		wantFound bool
+		wantWhole bool
+	}{
+		"nothing at all":                {nil, keys, 4, false, true},
+		"fewer than asked for":          {rows(other(60), other(50)), keys, 3, false, true},
+		"as many as asked for":          {rows(other(60), other(50)), keys, 2, false, false},
+		"one from before the bound":     {rows(other(60), other(49)), keys, 2, false, true},
+		"one from the bound itself":     {rows(other(60), other(50)), keys, 2, false, false},
+		"found":                         {rows(other(60), ours(55)), keys, 2, true, true},
+		"found behind an older one":     {rows(other(49), ours(48)), keys, 2, true, true},
+		"one that no key opens":         {rows(sealed(60), other(49)), keys, 2, false, false},
+		"one that no key opens, of few": {rows(sealed(60)), keys, 2, false, false},
+		"an older one that none opens":  {rows(other(60), sealed(49)), keys, 2, false, true},
+		"no keys":                       {rows(ours(60), other(49)), cipher.Keys{}, 2, false, false},
+		"found beside a sealed one":     {rows(sealed(60), ours(55)), keys, 2, true, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			found, whole := Search(tc.rows, tc.want, 50, mark, tc.keys)
+			if (found != nil) != tc.wantFound || whole != tc.wantWhole {
+				t.Errorf("found %v, whole %v", found, whole)
+			}
+		})
+	}
+}
+
+func TestBoundAndTime(t *testing.T) {
+	created := time.Unix(1000, 0)
+	cases := map[string]struct {
+		token, audio        bool
+		announced           uint32
+		now                 time.Time
+		wantBound, wantTime uint32
+	}{
+		"token":                        {token: true, now: created.Add(time.Minute), wantBound: 1000, wantTime: 1060},
+		"token, slow clock":            {token: true, now: created.Add(-time.Minute), wantBound: 1000, wantTime: 1000},
+		"token, sent before":           {token: true, announced: 1030, now: created.Add(time.Minute), wantBound: 1000, wantTime: 1060},
+		"announced":                    {announced: 1030, now: created.Add(time.Minute), wantBound: 1030, wantTime: 1030},
+		"not announced":                {now: created.Add(time.Minute), wantBound: 1000, wantTime: 1060},
+		"audio":                        {audio: true, announced: 1030, now: created, wantBound: 1030, wantTime: 1030},
+		"audio that may carry a token": {token: true, audio: true, announced: 1030, now: created, wantBound: 1000, wantTime: 1030},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			task := Task{Token: tc.token, Payload: Payload{Audio: tc.audio}, Order: Order{Created: created}}
+			p := Progress{Recipient: toAlice, CreateTime: tc.announced}
+			if b, at := task.bound(p), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
+				t.Errorf("bound %d, time %d", b, at)
+			}
+			if task.mark(p).HasToken != (tc.token && !tc.audio) {
+				t.Error("token")
+			}
+		})
+	}
+}
+
+func TestAfterPreflight(t *testing.T) {
+	u := func(ids ...uint32) map[uint32]*wire.UserInfo {
+		m := map[uint32]*wire.UserInfo{}
+		for _, id := range ids {
+			m[id] = &wire.UserInfo{}
+		}
+		return m
+	}
+	g := func(members ...uint32) map[uint32]*wire.GroupInfo {
+		return map[uint32]*wire.GroupInfo{group: {GroupMemberList: members}}
+	}
+	cases := map[string]struct {
+		to   Recipient
+		look Look
+		// wantFirst is the reason after one such look, and wantLast after another
+		// one when replicas have caught up: final unless it is NoAnswer.
+		wantFirst string
+		wantFinal bool
+	}{
+		"both there":             {to: toAlice, look: Look{Users: u(bot, alice)}},
+		"user missing":           {to: toAlice, look: Look{Users: u(bot)}, wantFirst: v1alpha1.ReasonRecipientNotFound, wantFinal: true},
+		"sender missing":         {to: toAlice, look: Look{Users: u(alice)}, wantFirst: v1alpha1.ReasonSenderNotFound, wantFinal: true},
+		"nobody there":           {to: toAlice, look: Look{}, wantFirst: v1alpha1.ReasonNoAnswer},
+		"nobody, but a group":    {to: toGroup, look: Look{Groups: g(bot)}, wantFirst: v1alpha1.ReasonNoAnswer},
+		"member":                 {to: toGroup, look: Look{Users: u(bot), Groups: g(alice, bot)}},
+		"group without members":  {to: toGroup, look: Look{Users: u(bot), Groups: g()}},
+		"not a member":           {to: toGroup, look: Look{Users: u(bot), Groups: g(alice)}, wantFirst: v1alpha1.ReasonSenderNotInGroup, wantFinal: true},
+		"group missing":          {to: toGroup, look: Look{Users: u(bot)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
+		"user of a group's id":   {to: user(group), look: Look{Users: u(bot), Groups: g(bot)}, wantFirst: v1alpha1.ReasonRecipientNotFound, wantFinal: true},
+		"group of a user's id":   {to: Recipient{v1alpha1.RecipientGroup, alice}, look: Look{Users: u(bot, alice)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
+		"sender missing, member": {to: toGroup, look: Look{Users: u(alice), Groups: g(alice, bot)}, wantFirst: v1alpha1.ReasonSenderNotFound, wantFinal: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			start := Progress{Recipient: tc.to, State: v1alpha1.StatePending, Reason: v1alpha1.ReasonServerNotReady}
+			at := func(d time.Duration) Look { l := tc.look; l.At = base.Add(d); return l }
+			first := afterPreflight(start, at(0), bot, policy, base)
+			wantProgress(t, first, v1alpha1.StatePending, tc.wantFirst)
+			if first.checked != (tc.wantFirst == "") {
+				t.Errorf("checked: %v", first.checked)
+			}
+			if tc.wantFirst == "" {
+				return
+			}
+			early := afterPreflight(first, at(lag-1), bot, policy, base)
+			wantProgress(t, early, v1alpha1.StatePending, tc.wantFirst)
+			late := afterPreflight(early, at(lag), bot, policy, base)
+			if (late.State == v1alpha1.StateFailed) != tc.wantFinal || late.Reason != tc.wantFirst {
+				t.Errorf("%s %s", late.State, late.Reason)
+			}
+			back := afterPreflight(early, Look{At: base, Users: u(bot, tc.to.ID), Groups: map[uint32]*wire.GroupInfo{tc.to.ID: {}}}, bot, policy, base)
+			if !back.checked || tc.wantFinal && back.Reason != "" {
+				t.Errorf("back again: checked %v, %s", back.checked, back.Reason)
+			}
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for n := int32(0); n < 100; n++ {
+		for range 20 {
+			d := policy.backoff(n)
+			low, high := backoffCap/2, backoffCap
+			if n >= 1 && n < 10 {
+				low, high = time.Second<<(n-1)/2, time.Second<<(n-1)
+			}
+			if d < low || d > high {
+				t.Fatalf("try %d: %v, want %v to %v", n, d, low, high)
+			}
+		}
+	}
+}

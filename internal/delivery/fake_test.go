@@ -1,0 +1,389 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	bot   = 1
+	alice = 3
+	bob   = 4
+	group = 7
+
+	settle = 5 * time.Second
+	lag    = 4 * time.Second
+	// patience is after what time the fake db_proxy's client gives up.
+	patience = 10 * time.Second
+)
+
+var errNotSent = fmt.Errorf("%w: %w", dbproxy.ErrNotSent, dbproxy.ErrNotConnected)
+
+func key(t testing.TB, b byte) *cipher.Cipher {
+	t.Helper()
+	c, err := cipher.New(slices.Repeat([]byte{b}, cipher.KeyLen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// reply is what becomes of a send.
+type reply struct {
+	// store: the store keeps it. Otherwise not.
+	store bool
+	// id is answered instead of a fresh one.
+	id *uint32
+	// err is what the client returns, after taking takes.
+	err   error
+	takes time.Duration
+}
+
+var (
+	plain        = reply{store: true}
+	lostBefore   = reply{err: dbproxy.ErrNoAnswer, takes: patience}
+	lostAfter    = reply{err: dbproxy.ErrConnectionLost, store: true}
+	falseSuccess = reply{}
+	rejected     = reply{id: proto.Uint32(0)}
+)
+
+// sent is a send as it reached the fake.
+type sent struct {
+	dbproxy.Message
+	at time.Time
+}
+
+type stored struct {
+	*wire.MsgInfo
+	conversation conversation
+	visible      time.Time
+}
+
+// talk is a TeamTalk in memory that does what a test says.
+type talk struct {
+	mu     sync.Mutex
+	users  map[uint32]bool
+	groups map[uint32][]uint32
+	rows   []stored
+	keys   cipher.Keys
+	down   bool
+	ready  chan struct{} // closed and replaced whenever down or keys change
+	// replies to the first sends; what comes later is plain.
+	replies []reply
+	// fails, where set, may fail a read: "users", "groups", "list" or "byID".
+	fails func(read string) error
+	// lag hides a new row from reads.
+	lag time.Duration
+	// noRouter: nothing is routed.
+	noRouter bool
+
+	sends    []sent
+	routed   []uint32
+	inFlight int
+	maxAtOne map[conversation]int
+	flying   map[conversation]int
+	maxAll   int
+}
+
+func newTalk(t testing.TB) *talk {
+	return &talk{
+		users: map[uint32]bool{bot: true, alice: true, bob: true}, groups: map[uint32][]uint32{group: {bot, alice}},
+		keys: cipher.Keys{Current: key(t, 1)}, ready: make(chan struct{}),
+		maxAtOne: map[conversation]int{}, flying: map[conversation]int{},
+	}
+}
+
+// change alters the fake while it is in use.
+func (f *talk) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+	close(f.ready)
+	f.ready = make(chan struct{})
+}
+
+func (f *talk) sentAt(n int) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sends[n].at
+}
+
+func (f *talk) counts() (sends, rows, routed int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sends), len(f.rows), len(f.routed)
+}
+
+func (f *talk) read(name string) error {
+	if f.down {
+		return errNotSent
+	}
+	if f.fails != nil {
+		return f.fails(name)
+	}
+	return nil
+}
+
+func (f *talk) Users(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.read("users"); err != nil {
+		return nil, err
+	}
+	found := map[uint32]*wire.UserInfo{}
+	for _, id := range ids {
+		if f.users[id] {
+			found[id] = &wire.UserInfo{UserId: proto.Uint32(id)}
+		}
+	}
+	return found, nil
+}
+
+func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.read("groups"); err != nil {
+		return nil, err
+	}
+	found := map[uint32]*wire.GroupInfo{}
+	for _, id := range ids {
+		if members, ok := f.groups[id]; ok {
+			found[id] = &wire.GroupInfo{GroupId: proto.Uint32(id), GroupMemberList: slices.Clone(members)}
+		}
+	}
+	return found, nil
+}
+
+func recipientOf(group bool, id uint32) Recipient {
+	if group {
+		return Recipient{v1alpha1.RecipientGroup, id}
+	}
+	return Recipient{v1alpha1.RecipientUser, id}
+}
+
+func (f *talk) Send(ctx context.Context, m dbproxy.Message) (uint32, error) {
+	c := conversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
+	f.mu.Lock()
+	if f.down {
+		f.mu.Unlock()
+		return 0, errNotSent
+	}
+	r := plain
+	if len(f.replies) > len(f.sends) {
+		r = f.replies[len(f.sends)]
+	}
+	f.sends = append(f.sends, sent{m, time.Now()})
+	f.inFlight++
+	f.flying[c]++
+	f.maxAll, f.maxAtOne[c] = max(f.maxAll, f.inFlight), max(f.maxAtOne[c], f.flying[c])
+	id := uint32(100 + len(f.sends))
+	if r.store {
+		f.rows = append(f.rows, stored{&wire.MsgInfo{
+			MsgId: proto.Uint32(id), FromSessionId: proto.Uint32(m.From), CreateTime: proto.Uint32(m.CreateTime),
+			MsgType: m.Type.Enum(), MsgData: m.Data,
+		}, c, time.Now().Add(f.lag)})
+	}
+	f.mu.Unlock()
+
+	// Like the real client, which stops waiting with its context.
+	timer := time.NewTimer(r.takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		r.err = dbproxy.ErrNoAnswer
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inFlight--
+	f.flying[c]--
+	if r.id != nil {
+		id = *r.id
+	}
+	return id, r.err
+}
+
+func (f *talk) visible(s dbproxy.Session) []*wire.MsgInfo {
+	c := conversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
+	var rows []*wire.MsgInfo
+	for _, r := range f.rows {
+		if r.conversation == c && !r.visible.After(time.Now()) {
+			rows = append(rows, r.MsgInfo)
+		}
+	}
+	return rows
+}
+
+func (f *talk) List(_ context.Context, s dbproxy.Session, count uint32) ([]*wire.MsgInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.read("list"); err != nil {
+		return nil, err
+	}
+	rows := f.visible(s)
+	slices.SortStableFunc(rows, func(a, b *wire.MsgInfo) int { return int(b.GetCreateTime()) - int(a.GetCreateTime()) })
+	return rows[:min(len(rows), int(count))], nil
+}
+
+func (f *talk) ByID(_ context.Context, s dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.read("byID"); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(f.visible(s), func(r *wire.MsgInfo) bool { return !slices.Contains(ids, r.GetMsgId()) }), nil
+}
+
+func (f *talk) Route(_ context.Context, _ dbproxy.Message, id uint32) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noRouter {
+		return errors.New("no router")
+	}
+	f.routed = append(f.routed, id)
+	return nil
+}
+
+func (f *talk) Keys() cipher.Keys {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.keys
+}
+
+func (f *talk) WaitReady(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		ready, changed := !f.down && f.keys.Current != nil, f.ready
+		f.mu.Unlock()
+		if ready {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// harness is an engine with its fake TeamTalk, inside a synctest bubble.
+type harness struct {
+	*Engine
+	t    *testing.T
+	talk *talk
+
+	mu    sync.Mutex
+	notes []time.Time
+}
+
+// run runs do with an engine, in a bubble whose time passes at once, and checks
+// that nothing of the engine is left.
+func run(t *testing.T, do func(*harness)) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &harness{t: t, talk: newTalk(t)}
+		h.Engine = NewEngine(func(types.NamespacedName) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.notes = append(h.notes, time.Now())
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- h.Start(ctx) }()
+		do(h)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Start: %v", err)
+		}
+	})
+}
+
+// advance lets time pass, and everything happen that it brings.
+func advance(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// task returns a message of the bot's.
+func (h *harness) task(uid string, to ...Recipient) Task {
+	spec := Task{
+		Key: types.NamespacedName{Namespace: "chat", Name: uid}, UID: types.UID(uid),
+		Server: h.talk, Store: "db", Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
+		Policy: Policy{Verify: true, Settle: settle, ReplicaLag: lag, RetryLimit: 5},
+		Order:  Order{Created: time.Now().Truncate(time.Second), Name: "chat/" + uid},
+	}
+	for _, r := range to {
+		spec.Recipients = append(spec.Recipients, Progress{Recipient: r, State: v1alpha1.StatePending})
+	}
+	return spec
+}
+
+func (h *harness) submit(spec Task) {
+	h.t.Helper()
+	if _, ok := h.Submit(spec); !ok {
+		h.t.Fatal("Submit was refused")
+	}
+	synctest.Wait()
+}
+
+func (h *harness) snapshot(uid types.UID) Snapshot {
+	h.t.Helper()
+	synctest.Wait()
+	s, ok := h.Progress(uid)
+	if !ok {
+		h.t.Fatalf("%s is not known", uid)
+	}
+	return s
+}
+
+// first returns the progress of a task's first recipient.
+func (h *harness) first(uid types.UID) Progress {
+	h.t.Helper()
+	return h.snapshot(uid).Recipients[0]
+}
+
+// await returns the task's progress when its last recipient has stopped, a
+// second late at most, and fails the test after limit.
+func (h *harness) await(uid types.UID, limit time.Duration) Snapshot {
+	h.t.Helper()
+	for end := time.Now().Add(limit); ; advance(time.Second) {
+		s := h.snapshot(uid)
+		if !s.Running {
+			return s
+		}
+		if time.Now().After(end) {
+			h.t.Fatalf("still running: %+v", s.Recipients)
+		}
+	}
+}
+
+// wantCounts checks what reached db_proxy, the store and the router.
+func (h *harness) wantCounts(sends, rows, routed int) {
+	h.t.Helper()
+	if s, r, o := h.talk.counts(); s != sends || r != rows || o != routed {
+		h.t.Errorf("sent %d, stored %d, routed %d, want %d, %d, %d", s, r, o, sends, rows, routed)
+	}
+}
+
+func wantProgress(t *testing.T, p Progress, state v1alpha1.RecipientState, reason string) {
+	t.Helper()
+	if p.State != state || p.Reason != reason {
+		t.Errorf("%s %q (%s), want %s %q", p.State, p.Reason, p.Message, state, reason)
+	}
+}

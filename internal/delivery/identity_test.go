@@ -1,0 +1,75 @@
+package delivery
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+func user(id uint32) Recipient { return Recipient{v1alpha1.RecipientUser, id} }
+
+// TestTokenVectors writes the encoding out by hand: whoever changes it has to
+// give it another name.
+func TestTokenVectors(t *testing.T) {
+	cases := map[string]struct {
+		id       DeliveryID
+		encoding string
+		want     string
+	}{
+		"to a user": {
+			id: DeliveryID{UID: "0b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01", Sender: 1, Recipient: user(3)},
+			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" +
+				"\x00\x00\x00\x240b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01" +
+				"\x00\x00\x00\x010" + "\x00\x00\x00\x010" + "\x00\x00\x00\x011" + "\x00\x00\x00\x04User" + "\x00\x00\x00\x013",
+			want: "a85dd192a896d2ba",
+		},
+		"to a group, all fields": {
+			id: DeliveryID{
+				UID: "m", Revision: 12, Part: 3, Sender: 4294967295,
+				Recipient: Recipient{v1alpha1.RecipientGroup, 70000},
+			},
+			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" + "\x00\x00\x00\x01m" +
+				"\x00\x00\x00\x0212" + "\x00\x00\x00\x013" + "\x00\x00\x00\x0a4294967295" +
+				"\x00\x00\x00\x05Group" + "\x00\x00\x00\x0570000",
+			want: "9e25204bc9387816",
+		},
+		"nothing set": {
+			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" + "\x00\x00\x00\x00" +
+				"\x00\x00\x00\x010" + "\x00\x00\x00\x010" + "\x00\x00\x00\x010" + "\x00\x00\x00\x00" + "\x00\x00\x00\x010",
+			want: "459c66140236676c",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			sum := sha256.Sum256([]byte(tc.encoding))
+			if got := tc.id.Token().String(); got != hex.EncodeToString(sum[:8]) || got != tc.want {
+				t.Errorf("token %s, encoding %x, want %s", got, sum[:8], tc.want)
+			}
+		})
+	}
+}
+
+func TestTokensDiffer(t *testing.T) {
+	ids := map[string]DeliveryID{
+		"base":      {UID: "m", Sender: 1, Recipient: user(3)},
+		"uid":       {UID: "n", Sender: 1, Recipient: user(3)},
+		"revision":  {UID: "m", Revision: 1, Sender: 1, Recipient: user(3)},
+		"part":      {UID: "m", Part: 1, Sender: 1, Recipient: user(3)},
+		"sender":    {UID: "m", Sender: 2, Recipient: user(3)},
+		"recipient": {UID: "m", Sender: 1, Recipient: user(4)},
+		"type":      {UID: "m", Sender: 1, Recipient: Recipient{v1alpha1.RecipientGroup, 3}},
+		// Without lengths these two would be one.
+		"boundary":       {UID: "m1", Revision: 1, Sender: 1, Recipient: user(3)},
+		"boundary moved": {UID: "m", Revision: 11, Sender: 1, Recipient: user(3)},
+	}
+	seen := map[string]string{}
+	for name, id := range ids {
+		token := id.Token().String()
+		if other, ok := seen[token]; ok {
+			t.Errorf("%q and %q have one token, %s", name, other, token)
+		}
+		seen[token] = name
+	}
+}

@@ -1,0 +1,262 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+var (
+	base   = time.Unix(1_000_000, 0)
+	policy = Policy{Verify: true, Settle: settle, ReplicaLag: lag, RetryLimit: 3}
+	row    = &wire.MsgInfo{MsgId: proto.Uint32(9), CreateTime: proto.Uint32(uint32(base.Unix()))}
+)
+
+func TestNext(t *testing.T) {
+	later := base.Add(time.Second)
+	cases := map[string]struct {
+		p         Progress
+		noVerify  bool
+		want      Step
+		wantUntil time.Time
+	}{
+		"failed":                     {p: Progress{State: v1alpha1.StateFailed, wakeAt: later, waitReady: true}, want: StepDone},
+		"routed":                     {p: Progress{State: v1alpha1.StateRouted}, want: StepDone},
+		"stored, not routed":         {p: Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonStoredNotRouted}, want: StepDone},
+		"waiting for the connection": {p: Progress{State: v1alpha1.StatePending, wakeAt: later, waitReady: true}, want: StepWaitReady},
+		"too early":                  {p: Progress{State: v1alpha1.StateInDoubt, wakeAt: later}, want: StepWait, wantUntil: later},
+		"in time":                    {p: Progress{State: v1alpha1.StateInDoubt, wakeAt: base}, want: StepAsk},
+		"new":                        {p: Progress{State: v1alpha1.StatePending}, want: StepPreflight},
+		"checked":                    {p: Progress{State: v1alpha1.StatePending, checked: true}, want: StepSend},
+		"in doubt, checked":          {p: Progress{State: v1alpha1.StateInDoubt, checked: true}, want: StepAsk},
+		"acknowledged":               {p: Progress{State: v1alpha1.StateAcknowledged, row: row}, want: StepReadBack},
+		"acknowledged, no row":       {p: Progress{State: v1alpha1.StateAcknowledged}, noVerify: true, want: StepReadBack},
+		"acknowledged, trusted":      {p: Progress{State: v1alpha1.StateAcknowledged, row: row}, noVerify: true, want: StepRoute},
+		"stored":                     {p: Progress{State: v1alpha1.StateStored, row: row}, want: StepRoute},
+		"stored by another process":  {p: Progress{State: v1alpha1.StateStored}, want: StepReadBack},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			pol := policy
+			pol.Verify = !tc.noVerify
+			got, until := Next(tc.p, pol, base)
+			if got != tc.want || !until.Equal(tc.wantUntil) {
+				t.Errorf("step %d until %v, want %d until %v", got, until, tc.want, tc.wantUntil)
+			}
+			if got.finishing() != (got == StepReadBack || got == StepRoute) {
+				t.Errorf("step %d finishing: %v", got, got.finishing())
+			}
+		})
+	}
+}
+
+// TestAfterAsk: absence needs time, the whole history and live reads; lacking
+// one of them, nothing is sent.
+func TestAfterAsk(t *testing.T) {
+	provable := base.Add(settle + lag)
+	doubt := Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: msgNoAnswer, Attempts: 1, DoubtSince: base, sentBy: base, checked: true}
+	with := func(change func(*Progress)) Progress {
+		p := doubt
+		change(&p)
+		return p
+	}
+	answered := with(func(p *Progress) { p.answered, p.Reason, p.Message = true, v1alpha1.ReasonNotStored, msgUnread })
+	old := with(func(p *Progress) { p.DoubtSince = base.Add(-InDoubtLimit) })
+	errLong := fmt.Errorf("wrapped: %w", dbproxy.ErrTooLong)
+	cases := map[string]struct {
+		p                      Progress
+		f                      Finding
+		err                    error
+		at                     time.Time
+		wantState              v1alpha1.RecipientState
+		wantReason, wantString string
+		wantReady              bool
+		wantTries              int32
+	}{
+		"found":                             {p: doubt, f: Finding{Row: row}, at: base, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantString: msgAdopted},
+		"found, after an id":                {p: answered, f: Finding{Row: row}, at: base, wantState: v1alpha1.StateStored},
+		"found, too old to announce":        {p: doubt, f: Finding{Row: row}, at: base.Add(RouteAdoptedWithin + time.Second), wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonStoredNotRouted, wantString: msgAdoptedOld},
+		"found beyond the limit":            {p: old, f: Finding{Row: row}, at: provable, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantString: msgAdopted},
+		"absent":                            {p: doubt, f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
+		"absent, after an id":               {p: answered, f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNotStored, wantString: msgNotStored, wantTries: 1},
+		"absent, never sent":                {p: with(func(p *Progress) { p.Attempts = 0 }), f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending},
+		"absent, beyond the limit":          {p: old, f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
+		"absent, a moment too early":        {p: doubt, f: Finding{Whole: true}, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"not whole":                         {p: doubt, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"failed":                            {p: doubt, f: Finding{Whole: true}, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"failed, with a row":                {p: doubt, f: Finding{Row: row}, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"not connected":                     {p: doubt, err: errNotSent, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer, wantReady: true},
+		"not connected, beyond the limit":   {p: old, err: errNotSent, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer, wantReady: true},
+		"limit":                             {p: old, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown, wantString: msgUnknown},
+		"limit, failed":                     {p: old, err: errLong, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown, wantString: msgUnknown},
+		"limit, before proof could be had":  {p: old, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"a moment before the limit":         {p: with(func(p *Progress) { p.DoubtSince = provable.Add(1 - InDoubtLimit) }), at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"absent, retries used up":           {p: with(func(p *Progress) { p.tries = 3 }), f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgLost), wantTries: 4},
+		"absent, after an id, retries gone": {p: func() Progress { p := answered; p.tries = 3; return p }(), f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgNotStored), wantTries: 4},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			p := afterAsk(tc.p, tc.f, tc.err, tc.at, policy, tc.at)
+			wantProgress(t, p, tc.wantState, tc.wantReason)
+			if p.Message != tc.wantString || p.waitReady != tc.wantReady || p.tries != tc.wantTries {
+				t.Errorf("message %q, waitReady %v, tries %d", p.Message, p.waitReady, p.tries)
+			}
+			switch p.State {
+			case v1alpha1.StateInDoubt:
+				if p.DoubtSince != tc.p.DoubtSince || !p.Done() && !p.waitReady && !p.wakeAt.After(tc.at) {
+					t.Errorf("in doubt since %v, again at %v", p.DoubtSince, p.wakeAt)
+				}
+				if tc.at.Before(provable) && p.wakeAt.After(provable) {
+					t.Errorf("the first proof is missed: %v", p.wakeAt)
+				}
+			case v1alpha1.StatePending:
+				// What is sent again is checked again, if it was sent.
+				if !p.DoubtSince.IsZero() || p.answered || p.checked && p.Attempts > 0 {
+					t.Errorf("%+v", p)
+				}
+			}
+		})
+	}
+}
+
+func exhausted(last string) string { return "gave up after retryLimit, nothing stored; last: " + last }
+
+func TestAfterSend(t *testing.T) {
+	m := dbproxy.Message{From: bot, To: alice, CreateTime: 77, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("x")}
+	cases := map[string]struct {
+		id                      uint32
+		err                     error
+		wantState               v1alpha1.RecipientState
+		wantReason, wantMessage string
+		wantAttempts            int32
+	}{
+		"an id":         {id: 5, wantState: v1alpha1.StateAcknowledged, wantAttempts: 1},
+		"id 0":          {wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonStoreRejected, wantMessage: msgRejected, wantAttempts: 1},
+		"unknown id":    {id: wire.MsgIDUnknown, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgCounter, wantAttempts: 1},
+		"not sent":      {err: errNotSent, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonServerNotReady, wantMessage: msgNotConnected},
+		"no answer":     {err: dbproxy.ErrNoAnswer, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgNoAnswer, wantAttempts: 1},
+		"lost":          {err: dbproxy.ErrConnectionLost, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgNoAnswer, wantAttempts: 1},
+		"malformed":     {err: dbproxy.ErrMalformed, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgNoAnswer, wantAttempts: 1},
+		"anything else": {id: 5, err: errors.New("10.0.0.1: reset"), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgNoAnswer, wantAttempts: 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			p := afterSend(Progress{State: v1alpha1.StatePending, checked: true}, m, tc.id, tc.err, policy, base)
+			wantProgress(t, p, tc.wantState, tc.wantReason)
+			if p.Message != tc.wantMessage || p.Attempts != tc.wantAttempts {
+				t.Errorf("message %q, %d attempts", p.Message, p.Attempts)
+			}
+			if sent := tc.wantAttempts > 0; sent != (p.sentBy == base) || sent != (p.CreateTime == 77) {
+				t.Errorf("sent by %v, create_time %d", p.sentBy, p.CreateTime)
+			}
+			if p.State == v1alpha1.StateInDoubt && p.DoubtSince != base {
+				t.Errorf("in doubt since %v", p.DoubtSince)
+			}
+			if p.State == v1alpha1.StateAcknowledged && (p.MessageID != 5 || p.row.GetMsgId() != 5 || string(p.row.GetMsgData()) != "x") {
+				t.Errorf("id %d, row %v", p.MessageID, p.row)
+			}
+		})
+	}
+}
+
+func TestAfterReadBack(t *testing.T) {
+	acknowledged := Progress{State: v1alpha1.StateAcknowledged, MessageID: 9}
+	storedBefore := Progress{State: v1alpha1.StateStored, MessageID: 9}
+	late := storedBefore
+	late.routeSince = base.Add(-RouteTimeout)
+	cases := map[string]struct {
+		p                       Progress
+		row                     *wire.MsgInfo
+		err                     error
+		wantState               v1alpha1.RecipientState
+		wantReason, wantMessage string
+		wantReady, wantAnswered bool
+	}{
+		"there":                      {p: acknowledged, row: row, wantState: v1alpha1.StateStored},
+		"not there":                  {p: acknowledged, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantMessage: msgUnread, wantAnswered: true},
+		"failed":                     {p: acknowledged, err: dbproxy.ErrNoAnswer, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantMessage: msgUnread, wantAnswered: true},
+		"not connected":              {p: acknowledged, err: errNotSent, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantMessage: msgUnread, wantAnswered: true, wantReady: true},
+		"stored before, there":       {p: storedBefore, row: row, wantState: v1alpha1.StateStored},
+		"stored before, not there":   {p: storedBefore, wantState: v1alpha1.StateStored, wantMessage: msgWaitRouter},
+		"stored before, failed":      {p: storedBefore, err: errNotSent, wantState: v1alpha1.StateStored, wantMessage: msgWaitRouter},
+		"stored before, for so long": {p: late, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonStoredNotRouted, wantMessage: msgNotRouted},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			p := afterReadBack(tc.p, tc.row, tc.err, base)
+			wantProgress(t, p, tc.wantState, tc.wantReason)
+			if p.Message != tc.wantMessage || p.waitReady != tc.wantReady || p.answered != tc.wantAnswered {
+				t.Errorf("message %q, waitReady %v, answered %v", p.Message, p.waitReady, p.answered)
+			}
+		})
+	}
+}
+
+func TestAfterRoute(t *testing.T) {
+	adopted := Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonAdopted, Message: msgAdopted}
+	waiting := Progress{State: v1alpha1.StateStored, Message: msgWaitRouter, routeSince: base.Add(-time.Minute)}
+	late := Progress{State: v1alpha1.StateStored, routeSince: base.Add(-RouteTimeout)}
+	errRouter := errors.New("gone")
+	cases := map[string]struct {
+		p                       Progress
+		err                     error
+		wantState               v1alpha1.RecipientState
+		wantReason, wantMessage string
+	}{
+		"taken":          {p: waiting, wantState: v1alpha1.StateRouted},
+		"adopted, taken": {p: adopted, wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantMessage: msgAdopted},
+		"adopted, not":   {p: adopted, err: errRouter, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantMessage: msgWaitRouter},
+		"not taken":      {p: waiting, err: errRouter, wantState: v1alpha1.StateStored, wantMessage: msgWaitRouter},
+		"too late":       {p: late, err: errRouter, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonStoredNotRouted, wantMessage: msgNotRouted},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			p := afterRoute(tc.p, tc.err, base)
+			wantProgress(t, p, tc.wantState, tc.wantReason)
+			if p.Message != tc.wantMessage || (tc.err == nil) != (p.RoutedAt == base) {
+				t.Errorf("message %q, routed at %v", p.Message, p.RoutedAt)
+			}
+		})
+	}
+}
+
+// TestStable: what is tried again and again says the same each time.
+func TestStable(t *testing.T) {
+	cases := map[string]func(Progress, time.Time) Progress{
+		"rejected": func(p Progress, now time.Time) Progress { return afterSend(p, dbproxy.Message{}, 0, nil, policy, now) },
+		"silent": func(p Progress, now time.Time) Progress {
+			return afterSend(p, dbproxy.Message{}, 0, fmt.Errorf("%v", now), policy, now)
+		},
+		"asked": func(p Progress, now time.Time) Progress {
+			return afterAsk(p, Finding{}, fmt.Errorf("%v", now), now, policy, now)
+		},
+		"directory": func(p Progress, now time.Time) Progress {
+			return afterRead(p, fmt.Errorf("%v", now), policy, now, msgNoDirectory)
+		},
+		"outage": func(p Progress, now time.Time) Progress { return afterPreflight(p, Look{At: now}, bot, policy, now) },
+		"routed": func(p Progress, now time.Time) Progress { return afterRoute(p, fmt.Errorf("%v", now), now) },
+		"read": func(p Progress, now time.Time) Progress {
+			p.State = v1alpha1.StateAcknowledged
+			return afterReadBack(p, nil, fmt.Errorf("%v", now), now)
+		},
+	}
+	for name, step := range cases {
+		t.Run(name, func(t *testing.T) {
+			first := step(Progress{Recipient: toAlice, State: v1alpha1.StatePending, DoubtSince: base}, base)
+			second := step(first, base.Add(10*time.Second))
+			if first.State != second.State || first.Reason != second.Reason || first.Message != second.Message {
+				t.Errorf("%s %q %q, then %s %q %q", first.State, first.Reason, first.Message, second.State, second.Reason, second.Message)
+			}
+			if len([]rune(exhausted(first.Message))) > v1alpha1.MaxRecipientMessage {
+				t.Errorf("message too long: %q", first.Message)
+			}
+		})
+	}
+}

@@ -1,0 +1,213 @@
+package leadership
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+var (
+	leaseKey = types.NamespacedName{Namespace: "system", Name: "operator"}
+	created  = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+)
+
+// lease is one that was created, and acquired for the first time, just now.
+func lease(change ...func(*coordinationv1.Lease)) *coordinationv1.Lease {
+	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: leaseKey.Namespace, Name: leaseKey.Name, CreationTimestamp: metav1.NewTime(created),
+	}}
+	transitions, at := int32(0), metav1.NewMicroTime(created.Add(time.Second))
+	l.Spec.LeaseTransitions, l.Spec.AcquireTime = &transitions, &at
+	for _, c := range change {
+		c(l)
+	}
+	return l
+}
+
+func drained(l *coordinationv1.Lease) {
+	l.Annotations = map[string]string{DrainedAnnotation: "2026-01-01T00:00:00Z", "other": "stays"}
+}
+
+func taken(l *coordinationv1.Lease) { *l.Spec.LeaseTransitions = 1 }
+
+// server bears a status that was written so long after the Lease's creation.
+func server(after time.Duration) *v1alpha1.TeamTalkServer {
+	s := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "tt"}}
+	s.Status.Conditions = []metav1.Condition{{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
+		LastTransitionTime: metav1.NewTime(created.Add(after)),
+	}}
+	return s
+}
+
+func newClient(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(coordinationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithInterceptorFuncs(funcs).WithReturnManagedFields().Build()
+}
+
+func TestTerm(t *testing.T) {
+	cases := map[string]struct {
+		objects   []client.Object
+		wantClean bool
+	}{
+		"new lease":                       {objects: []client.Object{lease()}, wantClean: true},
+		"new lease, server just written":  {objects: []client.Object{lease(), server(time.Second)}, wantClean: true},
+		"new lease, server older":         {objects: []client.Object{lease(), server(-time.Second)}},
+		"new lease, server without state": {objects: []client.Object{lease(), &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "tt"}}}, wantClean: true},
+		"drained":                         {objects: []client.Object{lease(taken, drained), server(-time.Hour)}, wantClean: true},
+		"taken over":                      {objects: []client.Object{lease(taken)}},
+		"acquired long after": {objects: []client.Object{lease(func(l *coordinationv1.Lease) {
+			at := metav1.NewMicroTime(created.Add(time.Hour))
+			l.Spec.AcquireTime = &at
+		})}},
+		"never acquired": {objects: []client.Object{lease(func(l *coordinationv1.Lease) { l.Spec.AcquireTime = nil })}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, interceptor.Funcs{}, tc.objects...)
+			k := NewKeeper(c, c, leaseKey)
+			before := time.Now()
+			if err := k.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			term, err := k.Term(t.Context())
+			if err != nil || term.Clean != tc.wantClean {
+				t.Errorf("clean %v, want %v: %v", term.Clean, tc.wantClean, err)
+			}
+			if term.Local.Before(before) || term.Start.Before(&metav1.Time{Time: created}) {
+				t.Errorf("began at %v, %v", term.Local, term.Start)
+			}
+			after := &coordinationv1.Lease{}
+			if err := c.Get(t.Context(), leaseKey, after); err != nil {
+				t.Fatal(err)
+			}
+			if _, marked := after.Annotations[DrainedAnnotation]; marked {
+				t.Error("the mark is still there")
+			}
+			if name == "drained" && after.Annotations["other"] != "stays" {
+				t.Error("another annotation is gone")
+			}
+		})
+	}
+}
+
+// TestStart is the moment of the Lease's last write by the API server's clock.
+func TestStart(t *testing.T) {
+	stamps := []time.Duration{time.Minute, time.Hour, time.Second}
+	l := lease(taken)
+	for _, d := range stamps {
+		at := metav1.NewTime(created.Add(d))
+		l.ManagedFields = append(l.ManagedFields, metav1.ManagedFieldsEntry{Manager: d.String(), Time: &at})
+	}
+	l.ManagedFields = append(l.ManagedFields, metav1.ManagedFieldsEntry{Manager: "no time"})
+	c := newClient(t, interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+			l.DeepCopyInto(obj.(*coordinationv1.Lease))
+			return nil
+		},
+	})
+	term, err := NewKeeper(c, c, leaseKey).begin(t.Context())
+	if want := created.Add(time.Hour); err != nil || !term.Start.Time.Equal(want) {
+		t.Errorf("start %v, want %v: %v", term.Start, want, err)
+	}
+}
+
+// TestTermWaits: nothing is known of a term that could not begin yet.
+func TestTermWaits(t *testing.T) {
+	errDown := apierrors.NewServiceUnavailable("down")
+	var fails atomic.Bool
+	fail := func() error {
+		if fails.Load() {
+			return errDown
+		}
+		return nil
+	}
+	cases := map[string]interceptor.Funcs{
+		"reading the lease": {Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if err := fail(); err != nil {
+				return err
+			}
+			return c.Get(ctx, key, obj, opts...)
+		}},
+		"listing the servers": {List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if err := fail(); err != nil {
+				return err
+			}
+			return c.List(ctx, list, opts...)
+		}},
+		"removing the mark": {Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			if err := fail(); err != nil {
+				return err
+			}
+			return c.Patch(ctx, obj, patch, opts...)
+		}},
+	}
+	for name, funcs := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fails.Store(true)
+				c := newClient(t, funcs, lease(drained))
+				k := NewKeeper(c, c, leaseKey)
+				ended := make(chan error, 1)
+				go func() { ended <- k.Start(t.Context()) }()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if _, err := k.Term(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Term: %v", err)
+				}
+				fails.Store(false)
+				if term, err := k.Term(t.Context()); err != nil || !term.Clean {
+					t.Errorf("clean %v: %v", term.Clean, err)
+				}
+				if err := <-ended; err != nil {
+					t.Errorf("Start: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestStartEndsWithItsContext(t *testing.T) {
+	c := newClient(t, interceptor.Funcs{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := NewKeeper(c, c, leaseKey).Start(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Start: %v", err)
+	}
+}
+
+// TestHandOver: what one leader marks, the next one finds, once.
+func TestHandOver(t *testing.T) {
+	c := newClient(t, interceptor.Funcs{}, lease(taken))
+	if err := NewKeeper(c, c, leaseKey).MarkDrained(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, wantClean := range []bool{true, false} {
+		term, err := NewKeeper(c, c, leaseKey).begin(t.Context())
+		if err != nil || term.Clean != wantClean {
+			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
+		}
+	}
+	if err := NewKeeper(c, newClient(t, interceptor.Funcs{}), leaseKey).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
+		t.Errorf("MarkDrained without a Lease: %v", err)
+	}
+}

@@ -1,0 +1,93 @@
+package wake
+
+import (
+	"sync"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+)
+
+var _ source.Source = (*Source)(nil)
+
+func newQueue(t *testing.T) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+	t.Helper()
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	t.Cleanup(q.ShutDown)
+	return q
+}
+
+func object(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: "chat", Name: name}
+}
+
+func TestSource(t *testing.T) {
+	cases := map[string]struct {
+		mapped      map[string][]string
+		early, late []string
+		want        []string
+	}{
+		"nothing":          {},
+		"before the start": {early: []string{"a", "b"}, want: []string{"a", "b"}},
+		"after the start":  {late: []string{"a", "b"}, want: []string{"a", "b"}},
+		"both":             {early: []string{"a"}, late: []string{"b"}, want: []string{"a", "b"}},
+		"coalesced":        {early: []string{"a", "a"}, late: []string{"a", "b", "b"}, want: []string{"a", "b"}},
+		"mapped": {
+			mapped: map[string][]string{"s": {"a", "b"}, "t": {"c"}},
+			early:  []string{"s"}, late: []string{"t", "u"}, want: []string{"a", "b", "c"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var s Source
+			if tc.mapped != nil {
+				s.Map = func(key types.NamespacedName) (keys []types.NamespacedName) {
+					for _, n := range tc.mapped[key.Name] {
+						keys = append(keys, object(n))
+					}
+					return keys
+				}
+			}
+			q := newQueue(t)
+			for _, n := range tc.early {
+				s.Wake(object(n))
+			}
+			if q.Len() != 0 {
+				t.Error("enqueued before the start")
+			}
+			if err := s.Start(t.Context(), q); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range tc.late {
+				s.Wake(object(n))
+			}
+			if q.Len() != len(tc.want) {
+				t.Fatalf("%d enqueued, want %q", q.Len(), tc.want)
+			}
+			for _, n := range tc.want {
+				if got, _ := q.Get(); got.NamespacedName != object(n) {
+					t.Errorf("got %s, want %s", got, n)
+				}
+			}
+		})
+	}
+}
+
+// TestNoneLost wakes while the source starts.
+func TestNoneLost(t *testing.T) {
+	var s Source
+	q := newQueue(t)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() { s.Wake(object(string(rune('a' + i)))) })
+	}
+	if err := s.Start(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if q.Len() != 100 {
+		t.Errorf("%d of 100 enqueued", q.Len())
+	}
+}
