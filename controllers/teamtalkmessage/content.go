@@ -29,7 +29,7 @@ const (
 const maxAudio = pdu.MaxToClients - 1<<10
 
 // payload makes what is sent. A problem is terminal, unless it comes with a
-// not-found error: then it is what the message waits for.
+// not-found or forbidden error: then it is what the message waits for.
 func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *problem, error) {
 	var text []byte
 	switch c := s.message.Spec.Content; {
@@ -123,6 +123,11 @@ func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.Co
 	// appear in between, and what is there from the start needs no watch.
 	for range 2 {
 		err := r.Client.Get(ctx, key, cm)
+		if apierrors.IsForbidden(err) {
+			r.ConfigMaps.Watch(client.ObjectKeyFromObject(s.message), key)
+			return nil, &problem{v1alpha1.ReasonContentNotFound, fmt.Sprintf(
+				"the operator may not read ConfigMap %q in namespace %q: grant it get, list and watch", ref.Name, key.Namespace)}, err
+		}
 		if client.IgnoreNotFound(err) != nil {
 			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)
 		}

@@ -106,9 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, nil
 	}
 	if !message.DeletionTimestamp.IsZero() {
-		// Another's finalizer keeps it; what has not been sent will not be.
-		r.Engine.Stop(message.UID)
-		return reconcile.Result{}, nil
+		return r.reconcileDeleted(ctx, message)
 	}
 	term, err := r.Term.Term(ctx)
 	if err != nil {
@@ -138,15 +136,31 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // lookUp takes over what the engine knows of the message: it is ahead of the
 // status that the cache shows.
 func (r *Reconciler) lookUp(s *scope) {
-	s.snapshot, s.known = r.Engine.Progress(s.message.UID)
-	if s.known && s.restart && s.snapshot.Generation != s.message.Generation {
+	snapshot, ok := r.Engine.Progress(s.message.UID)
+	switch {
+	case !ok:
+		s.known = false
+		return
+	case s.restart && snapshot.Generation != s.message.Generation:
 		// What the engine knows is the end of the message before its edit.
 		r.Engine.Forget(s.message.UID)
 		s.known = false
+		return
 	}
-	if s.known {
-		s.recipients, s.sender = s.snapshot.Recipients, s.snapshot.Sender
+	s.recipients, s.sender, s.revision = snapshot.Recipients, snapshot.Sender, snapshot.Revision
+	// One that was stopped, and has come to its end, is taken up anew from there.
+	s.known = !snapshot.Stopped || snapshot.Running
+}
+
+// reconcileDeleted records what becomes of a message that another's finalizer
+// keeps: what has not been sent will not be.
+func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+	s := newScope(message, leadership.Term{}, 0)
+	if r.lookUp(s); s.revision == 0 {
+		return reconcile.Result{}, nil
 	}
+	s.wait = &problem{v1alpha1.ReasonSending, "the message is being deleted: nothing more is sent"}
+	return r.record(ctx, s)
 }
 
 // record writes what is known to the status, if it says anything new.
@@ -158,7 +172,9 @@ func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, er
 		// What keeps the message from being taken on also ends its being sent.
 		r.Engine.Stop(s.message.UID)
 	}
-	r.lookUp(s)
+	if ended := s.revision != 0 && !s.known; !ended {
+		r.lookUp(s) // what the phases decided of one that has ended would be lost
+	}
 	before := s.message.DeepCopy()
 	setStatus(s, time.Now())
 	changed, err := r.patch(ctx, before, s)
@@ -169,8 +185,8 @@ func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, er
 	case err != nil:
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if s.known {
-		r.Engine.Recorded(s.message.UID, s.snapshot.Revision)
+	if s.revision != 0 {
+		r.Engine.Recorded(s.message.UID, s.revision)
 	}
 	if changed {
 		r.report(before, s.message)

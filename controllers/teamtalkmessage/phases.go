@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -72,8 +71,15 @@ func (r *Reconciler) permits(ctx context.Context, server *v1alpha1.TeamTalkServe
 // checkSender settles whom the message speaks as. What has been taken on goes on.
 func (r *Reconciler) checkSender(_ context.Context, s *scope) error {
 	id := s.server.Spec.Senders.Default
-	if s.message.Spec.SenderID != nil {
+	switch {
+	case s.known:
+		id = v1alpha1.UserID(s.sender)
+	case s.message.Spec.SenderID != nil:
 		id = *s.message.Spec.SenderID
+	case s.message.Status.SenderID != nil && !s.restart:
+		// The server may have been replaced by one with another default: what was
+		// sent is found in the conversations of who sent it.
+		id = *s.message.Status.SenderID
 	}
 	s.sender = uint32(id)
 	if !s.known && !s.server.Spec.Senders.Permits(id) {
@@ -141,12 +147,12 @@ func (r *Reconciler) requireKey(_ context.Context, s *scope) error {
 
 // resolveContent makes the payload. A delivery under way keeps the one it has.
 func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
-	if s.known && !s.snapshot.Stopped {
+	if s.known {
 		return nil
 	}
 	payload, bad, err := r.payload(ctx, s)
 	switch {
-	case apierrors.IsNotFound(err):
+	case bad != nil && err != nil:
 		s.wait = bad
 	case err != nil:
 		return err

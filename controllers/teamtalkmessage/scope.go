@@ -23,9 +23,10 @@ type scope struct {
 
 	// restart: the message had finished with nothing stored, and was edited.
 	restart bool
-	// known: the engine has the message, as snapshot shows it.
-	known    bool
-	snapshot delivery.Snapshot
+	// known: the engine is at work on the message, or done with it.
+	known bool
+	// revision of the engine's progress that recipients show; 0: none.
+	revision uint64
 
 	// recipients as they stand, in the order in which the spec names them.
 	recipients []delivery.Progress
@@ -61,8 +62,16 @@ func (s *scope) fail(reason, message string) {
 	}
 }
 
-// tokens reports whether the message carries delivery tokens.
+// tokens reports whether the message carries delivery tokens. One that was begun
+// without goes on without, whatever the server declares meanwhile.
 func (s *scope) tokens() bool {
+	if !s.restart {
+		for _, r := range s.message.Status.Recipients {
+			if r.CreateTime != nil {
+				return false
+			}
+		}
+	}
 	return s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled && !s.payload.Audio
 }
 

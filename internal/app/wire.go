@@ -93,7 +93,7 @@ func (p *parts) drain(elected <-chan struct{}, timeout time.Duration, log logr.L
 		return
 	}
 	if err := p.keeper.MarkDrained(ctx); err != nil {
-		log.Error(err, "drained, but the Lease could not be marked; the next leader asks the store first")
+		log.Info("drained, but the Lease is not marked; the next leader asks the store first", "reason", err.Error())
 		return
 	}
 	log.Info("drained")

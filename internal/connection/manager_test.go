@@ -142,10 +142,14 @@ func TestSession(t *testing.T) {
 	h.await("health", func() bool { return s.Health() == want })
 
 	ctx := t.Context()
-	if users, err := s.Users(ctx, 1, []uint32{1, 3, 999}); err != nil || len(users) != 2 {
+	path, err := s.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if users, err := path.Users(ctx, 1, []uint32{1, 3, 999}); err != nil || len(users) != 2 {
 		t.Errorf("%d users: %v", len(users), err)
 	}
-	if groups, err := s.Groups(ctx, 1, []uint32{7, 999}); err != nil || len(groups) != 1 {
+	if groups, err := path.Groups(ctx, 1, []uint32{7, 999}); err != nil || len(groups) != 1 {
 		t.Errorf("%d groups: %v", len(groups), err)
 	}
 	m := message(t, "hello")
@@ -154,10 +158,10 @@ func TestSession(t *testing.T) {
 		t.Errorf("id %d: %v", id, err)
 	}
 	conversation := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: 1, ID: 3}
-	if rows, err := s.List(ctx, conversation, 10); err != nil || len(rows) != 1 || rows[0].GetMsgId() != id {
+	if rows, err := path.List(ctx, conversation, 10); err != nil || len(rows) != 1 || rows[0].GetMsgId() != id {
 		t.Errorf("listed %v: %v", rows, err)
 	}
-	if rows, err := s.ByID(ctx, conversation, []uint32{id}); err != nil || len(rows) != 1 {
+	if rows, err := path.ByID(ctx, conversation, []uint32{id}); err != nil || len(rows) != 1 {
 		t.Errorf("read %v: %v", rows, err)
 	}
 	if err := s.Route(ctx, m, id); err != nil {
@@ -238,7 +242,7 @@ func TestConfigChanged(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	h.await("closing", func() bool {
-		_, err := before.Users(t.Context(), 1, []uint32{1})
+		_, err := before.Send(t.Context(), message(t, "late"))
 		return errors.Is(err, dbproxy.ErrNotSent)
 	})
 	go func() { result <- before.WaitReady(ctx) }()
@@ -284,7 +288,11 @@ func TestOneOfSeveral(t *testing.T) {
 	s := h.Ensure(name, c, keys(t))
 	h.ready(s)
 	for range 5 {
-		if _, err := s.Users(t.Context(), 1, []uint32{1}); err != nil {
+		path, err := s.Path()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := path.Users(t.Context(), 1, []uint32{1}); err != nil {
 			t.Errorf("Users: %v", err)
 		}
 	}

@@ -171,39 +171,57 @@ func (s *Session) client() *dbproxy.Client {
 	return s.dbProxy[0]
 }
 
-// request runs one request on a connected db_proxy.
-func request[T any](s *Session, do func(*dbproxy.Client) (T, error)) (T, error) {
+// request runs one request of the session.
+func request[T any](s *Session, do func() (T, error)) (T, error) {
 	if !s.begin() {
 		var none T
 		return none, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, errClosing)
 	}
 	defer s.calls.Done()
-	return do(s.client())
+	return do()
 }
 
-// Users asks db_proxy for user records.
-func (s *Session) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
-	return request(s, func(c *dbproxy.Client) (map[uint32]*wire.UserInfo, error) { return c.Users(ctx, asker, ids) })
+// path is a db_proxy connection's reads, counted as requests of the session.
+type path struct {
+	session *Session
+	reads   dbproxy.Reads
 }
 
-// Groups asks db_proxy for groups and their members.
-func (s *Session) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
-	return request(s, func(c *dbproxy.Client) (map[uint32]*wire.GroupInfo, error) { return c.Groups(ctx, asker, ids) })
+var _ dbproxy.Reads = path{}
+
+// Path returns the reads over one connection to one db_proxy, or
+// dbproxy.ErrNotSent: only what is asked over one path vouches for each other.
+func (s *Session) Path() (dbproxy.Reads, error) {
+	p, err := s.client().Path()
+	if err != nil {
+		return nil, err
+	}
+	return path{session: s, reads: p}, nil
+}
+
+// Users is dbproxy.Client.Users over the path.
+func (p path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+	return request(p.session, func() (map[uint32]*wire.UserInfo, error) { return p.reads.Users(ctx, asker, ids) })
+}
+
+// Groups is dbproxy.Client.Groups over the path.
+func (p path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
+	return request(p.session, func() (map[uint32]*wire.GroupInfo, error) { return p.reads.Groups(ctx, asker, ids) })
+}
+
+// List is dbproxy.Client.List over the path.
+func (p path) List(ctx context.Context, c dbproxy.Session, count uint32) ([]*wire.MsgInfo, error) {
+	return request(p.session, func() ([]*wire.MsgInfo, error) { return p.reads.List(ctx, c, count) })
+}
+
+// ByID is dbproxy.Client.ByID over the path.
+func (p path) ByID(ctx context.Context, c dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
+	return request(p.session, func() ([]*wire.MsgInfo, error) { return p.reads.ByID(ctx, c, ids) })
 }
 
 // Send stores a message and returns the id that db_proxy answers with.
 func (s *Session) Send(ctx context.Context, m dbproxy.Message) (uint32, error) {
-	return request(s, func(c *dbproxy.Client) (uint32, error) { return c.Send(ctx, m) })
-}
-
-// List returns the newest count messages of a conversation, newest first.
-func (s *Session) List(ctx context.Context, session dbproxy.Session, count uint32) ([]*wire.MsgInfo, error) {
-	return request(s, func(c *dbproxy.Client) ([]*wire.MsgInfo, error) { return c.List(ctx, session, count) })
-}
-
-// ByID returns messages of a conversation by id.
-func (s *Session) ByID(ctx context.Context, session dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
-	return request(s, func(c *dbproxy.Client) ([]*wire.MsgInfo, error) { return c.ByID(ctx, session, ids) })
+	return request(s, func() (uint32, error) { return s.client().Send(ctx, m) })
 }
 
 // Route hands a stored message to one router, the one connected for longest:

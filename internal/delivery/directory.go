@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -10,29 +11,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Directory answers who exists. Ids that do not are left out.
-type Directory interface {
-	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
-	Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error)
-}
-
-// Store keeps messages and says which it holds.
-type Store interface {
-	Send(ctx context.Context, m dbproxy.Message) (uint32, error)
-	List(ctx context.Context, s dbproxy.Session, count uint32) ([]*wire.MsgInfo, error)
-	ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error)
-}
-
-// Announcer hands stored messages to a router.
-type Announcer interface {
-	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
-}
-
 // TeamTalk is one installation, as the engine needs it.
 type TeamTalk interface {
-	Directory
-	Store
-	Announcer
+	// Path returns reads over one path, which vouch for each other. Its errors
+	// are those of the reads.
+	Path() (dbproxy.Reads, error)
+	// Send stores a message and returns the id that db_proxy answers with.
+	Send(ctx context.Context, m dbproxy.Message) (uint32, error)
+	// Route hands a stored message to a router.
+	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
 	// Keys returns the keys as they are now.
 	Keys() cipher.Keys
 	// WaitReady blocks until db_proxy is connected, or ctx is done.
@@ -62,7 +49,7 @@ const lookLife = 30 * time.Second
 // in the answer is what makes another's absence believable. One empty answer
 // makes the whole look empty: what is missing from it must not pass for missing
 // from the directory because another answer was sound.
-func takeLook(ctx context.Context, d Directory, sender uint32, users, groups []uint32) (Look, error) {
+func takeLook(ctx context.Context, d dbproxy.Reads, sender uint32, users, groups []uint32) (Look, error) {
 	look := Look{At: time.Now(), Users: map[uint32]*wire.UserInfo{}, Groups: map[uint32]*wire.GroupInfo{}}
 	for len(groups) > 0 {
 		n := min(len(groups), groupChunk)
@@ -70,9 +57,7 @@ func takeLook(ctx context.Context, d Directory, sender uint32, users, groups []u
 		if err != nil {
 			return Look{}, err
 		}
-		for id, g := range found {
-			look.Groups[id] = g
-		}
+		maps.Copy(look.Groups, found)
 		groups = groups[n:]
 	}
 	if len(users) == 0 {
@@ -88,9 +73,7 @@ func takeLook(ctx context.Context, d Directory, sender uint32, users, groups []u
 		if len(found) == 0 {
 			return Look{At: look.At}, nil
 		}
-		for id, u := range found {
-			look.Users[id] = u
-		}
+		maps.Copy(look.Users, found)
 		users = users[n:]
 	}
 	return look, nil

@@ -67,7 +67,7 @@ func TestDrain(t *testing.T) {
 		"in flight, then not in the store": {
 			talk:      func(f *talk) { f.replies = []reply{{takes: 2 * time.Second}} },
 			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantSends: 1, wantWithin: time.Second,
+			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1, wantWithin: time.Second,
 		},
 		"in flight, then disconnected": {
 			talk: func(f *talk) {
@@ -81,7 +81,7 @@ func TestDrain(t *testing.T) {
 				}
 			},
 			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantSends: 1, wantRows: 1, wantWithin: time.Second,
+			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1, wantRows: 1, wantWithin: time.Second,
 		},
 		"in doubt": {
 			talk:      func(f *talk) { f.replies = []reply{{id: proto.Uint32(wire.MsgIDUnknown)}} },
@@ -96,7 +96,7 @@ func TestDrain(t *testing.T) {
 		"waiting for a router": {
 			talk:      func(f *talk) { f.noRouter = true },
 			after:     time.Second,
-			wantState: v1alpha1.StateStored, wantSends: 1, wantRows: 1,
+			wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonServerNotReady, wantSends: 1, wantRows: 1,
 		},
 	}
 	for name, tc := range cases {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -94,6 +95,8 @@ func TestConnectionGoes(t *testing.T) {
 
 // gated is a TeamTalk that is connected but takes no request.
 type gated struct{ *talk }
+
+func (g gated) Path() (dbproxy.Reads, error) { return g, nil }
 
 func (g gated) Users(context.Context, uint32, []uint32) (map[uint32]*wire.UserInfo, error) {
 	return nil, errNotSent

@@ -11,7 +11,8 @@ import (
 // Ciphertexts are never compared: keys rotate.
 type Mark struct {
 	Sender uint32
-	// Token, where HasToken; else CreateTime and the payload decide.
+	// Token of a text. Where it is not sent with one (HasToken), CreateTime and the
+	// payload decide as well.
 	Token      cipher.Token
 	HasToken   bool
 	CreateTime uint32
@@ -23,8 +24,12 @@ func (m Mark) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 	if row.GetFromSessionId() != m.Sender || row.GetMsgType().Audio() != m.Payload.Audio {
 		return false
 	}
+	// Whether it carries one or not now: an earlier operator may have been told to.
+	if !m.Payload.Audio && keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return p.HasToken && p.Token == m.Token }) {
+		return true
+	}
 	if m.HasToken {
-		return keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return p.HasToken && p.Token == m.Token })
+		return false
 	}
 	if m.CreateTime == 0 || row.GetCreateTime() != m.CreateTime {
 		return false

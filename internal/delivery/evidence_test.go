@@ -123,16 +123,16 @@ func TestBoundAndTime(t *testing.T) {
 		"token":                        {token: true, now: created.Add(time.Minute), wantBound: 1000, wantTime: 1060},
 		"token, slow clock":            {token: true, now: created.Add(-time.Minute), wantBound: 1000, wantTime: 1000},
 		"token, sent before":           {token: true, announced: 1030, now: created.Add(time.Minute), wantBound: 1000, wantTime: 1060},
-		"announced":                    {announced: 1030, now: created.Add(time.Minute), wantBound: 1030, wantTime: 1030},
+		"announced":                    {announced: 1030, now: created.Add(time.Minute), wantBound: 1000, wantTime: 1030},
 		"not announced":                {now: created.Add(time.Minute), wantBound: 1000, wantTime: 1060},
-		"audio":                        {audio: true, announced: 1030, now: created, wantBound: 1030, wantTime: 1030},
+		"audio":                        {audio: true, announced: 1030, now: created, wantBound: 1000, wantTime: 1030},
 		"audio that may carry a token": {token: true, audio: true, announced: 1030, now: created, wantBound: 1000, wantTime: 1030},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			task := Task{Token: tc.token, Payload: Payload{Audio: tc.audio}, Order: Order{Created: created}}
 			p := Progress{Recipient: toAlice, CreateTime: tc.announced}
-			if b, at := task.bound(p), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
+			if b, at := task.bound(), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
 				t.Errorf("bound %d, time %d", b, at)
 			}
 			if task.mark(p).HasToken != (tc.token && !tc.audio) {

@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -107,7 +108,7 @@ func afterReadBack(p Progress, row *wire.MsgInfo, err error, now time.Time) Prog
 	}
 	p.MessageID = 0
 	p.answered = true
-	p = p.doubt(now, v1alpha1.ReasonNotStored, msgUnread)
+	p = p.doubt(now, v1alpha1.ReasonNoAnswer, msgUnread)
 	p.waitReady = errors.Is(err, dbproxy.ErrNotSent)
 	p.asked++
 	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
@@ -177,7 +178,9 @@ func routeLater(p Progress, now time.Time) Progress {
 		p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgNotRouted
 		return p
 	}
-	p.Message = msgWaitRouter
+	if p.Reason == "" {
+		p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgWaitRouter
+	}
 	p.routeTries++
 	p.wakeAt = now.Add(exponential(routeBase, routeCap, p.routeTries))
 	return p
@@ -199,10 +202,8 @@ func (l Look) objection(sender uint32, r Recipient) (reason, message string) {
 		return v1alpha1.ReasonGroupNotFound, fmt.Sprintf("group %d does not exist in TeamTalk", r.ID)
 	}
 	members := g.GetGroupMemberList()
-	for _, m := range members {
-		if m == sender {
-			return "", ""
-		}
+	if slices.Contains(members, sender) {
+		return "", ""
 	}
 	if len(members) == 0 {
 		// A flushed cache shows every group empty, and the next send fills it:

@@ -156,7 +156,7 @@ func TestAfterSend(t *testing.T) {
 			if sent := tc.wantAttempts > 0; sent != (p.sentBy == base) || sent != (p.CreateTime == 77) {
 				t.Errorf("sent by %v, create_time %d", p.sentBy, p.CreateTime)
 			}
-			if p.State == v1alpha1.StateInDoubt && p.DoubtSince != base {
+			if p.State == v1alpha1.StateInDoubt && !p.DoubtSince.Equal(base) {
 				t.Errorf("in doubt since %v", p.DoubtSince)
 			}
 			if p.State == v1alpha1.StateAcknowledged && (p.MessageID != 5 || p.row.GetMsgId() != 5 || string(p.row.GetMsgData()) != "x") {
@@ -180,12 +180,12 @@ func TestAfterReadBack(t *testing.T) {
 		wantReady, wantAnswered bool
 	}{
 		"there":                      {p: acknowledged, row: row, wantState: v1alpha1.StateStored},
-		"not there":                  {p: acknowledged, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantMessage: msgUnread, wantAnswered: true},
-		"failed":                     {p: acknowledged, err: dbproxy.ErrNoAnswer, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantMessage: msgUnread, wantAnswered: true},
-		"not connected":              {p: acknowledged, err: errNotSent, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNotStored, wantMessage: msgUnread, wantAnswered: true, wantReady: true},
+		"not there":                  {p: acknowledged, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgUnread, wantAnswered: true},
+		"failed":                     {p: acknowledged, err: dbproxy.ErrNoAnswer, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgUnread, wantAnswered: true},
+		"not connected":              {p: acknowledged, err: errNotSent, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantMessage: msgUnread, wantAnswered: true, wantReady: true},
 		"stored before, there":       {p: storedBefore, row: row, wantState: v1alpha1.StateStored},
-		"stored before, not there":   {p: storedBefore, wantState: v1alpha1.StateStored, wantMessage: msgWaitRouter},
-		"stored before, failed":      {p: storedBefore, err: errNotSent, wantState: v1alpha1.StateStored, wantMessage: msgWaitRouter},
+		"stored before, not there":   {p: storedBefore, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonServerNotReady, wantMessage: msgWaitRouter},
+		"stored before, failed":      {p: storedBefore, err: errNotSent, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonServerNotReady, wantMessage: msgWaitRouter},
 		"stored before, for so long": {p: late, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonStoredNotRouted, wantMessage: msgNotRouted},
 	}
 	for name, tc := range cases {
@@ -201,7 +201,7 @@ func TestAfterReadBack(t *testing.T) {
 
 func TestAfterRoute(t *testing.T) {
 	adopted := Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonAdopted, Message: msgAdopted}
-	waiting := Progress{State: v1alpha1.StateStored, Message: msgWaitRouter, routeSince: base.Add(-time.Minute)}
+	waiting := Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonServerNotReady, Message: msgWaitRouter, routeSince: base.Add(-time.Minute)}
 	late := Progress{State: v1alpha1.StateStored, routeSince: base.Add(-RouteTimeout)}
 	errRouter := errors.New("gone")
 	cases := map[string]struct {
@@ -212,15 +212,15 @@ func TestAfterRoute(t *testing.T) {
 	}{
 		"taken":          {p: waiting, wantState: v1alpha1.StateRouted},
 		"adopted, taken": {p: adopted, wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantMessage: msgAdopted},
-		"adopted, not":   {p: adopted, err: errRouter, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantMessage: msgWaitRouter},
-		"not taken":      {p: waiting, err: errRouter, wantState: v1alpha1.StateStored, wantMessage: msgWaitRouter},
+		"adopted, not":   {p: adopted, err: errRouter, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantMessage: msgAdopted},
+		"not taken":      {p: waiting, err: errRouter, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonServerNotReady, wantMessage: msgWaitRouter},
 		"too late":       {p: late, err: errRouter, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonStoredNotRouted, wantMessage: msgNotRouted},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			p := afterRoute(tc.p, tc.err, base)
 			wantProgress(t, p, tc.wantState, tc.wantReason)
-			if p.Message != tc.wantMessage || (tc.err == nil) != (p.RoutedAt == base) {
+			if p.Message != tc.wantMessage || (tc.err == nil) != p.RoutedAt.Equal(base) {
 				t.Errorf("message %q, routed at %v", p.Message, p.RoutedAt)
 			}
 		})

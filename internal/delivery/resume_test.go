@@ -128,7 +128,7 @@ func TestRouterReturns(t *testing.T) {
 		h.talk.noRouter = true
 		h.submit(h.task("m", toAlice))
 		advance(time.Minute)
-		wantProgress(t, h.first("m"), v1alpha1.StateStored, "")
+		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonServerNotReady)
 		h.talk.change(func() { h.talk.noRouter = false })
 		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
 		h.wantCounts(1, 1, 1)

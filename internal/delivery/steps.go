@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -98,8 +99,12 @@ func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
 			notBefore = p.wakeAt
 		}
 		look, err := t.looks.after(t.ctx, notBefore, func(ctx context.Context) (Look, error) {
+			path, err := spec.Server.Path()
+			if err != nil {
+				return Look{}, err
+			}
 			users, groups := t.open()
-			return takeLook(ctx, spec.Server, spec.Sender, users, groups)
+			return takeLook(ctx, path, spec.Sender, users, groups)
 		})
 		switch {
 		case t.ctx.Err() != nil:
@@ -141,7 +146,11 @@ func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
 // readBack reads the message by its id; nil if the store does not show it with
 // the content that was sent.
 func (t Task) readBack(ctx context.Context, p Progress) (*wire.MsgInfo, error) {
-	rows, err := t.Server.ByID(ctx, t.session(p), []uint32{p.MessageID})
+	path, err := t.Server.Path()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := path.ByID(ctx, t.session(p), []uint32{p.MessageID})
 	if err != nil {
 		return nil, err
 	}
@@ -162,27 +171,31 @@ func (t Task) readBack(ctx context.Context, p Progress) (*wire.MsgInfo, error) {
 // ask looks for the message in its conversation. When enough time has passed for
 // absence to be proved, it is flanked by reads that show the path is alive.
 func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, error) {
+	path, err := t.Server.Path()
+	if err != nil {
+		return Finding{}, err
+	}
 	prove := !askedAt.Before(p.sentBy.Add(t.Policy.proofAfter()))
 	if prove {
-		if alive, err := t.alive(ctx, p); err != nil || !alive {
+		if alive, err := t.alive(ctx, path, p); err != nil || !alive {
 			prove = false
 		}
 	}
-	row, whole, err := t.search(ctx, p)
+	row, whole, err := t.search(ctx, path, p)
 	if err != nil || row != nil {
 		return Finding{Row: row}, err
 	}
 	if !prove || !whole {
 		return Finding{}, nil
 	}
-	alive, err := t.alive(ctx, p)
+	alive, err := t.alive(ctx, path, p)
 	return Finding{Whole: alive}, err
 }
 
-func (t Task) search(ctx context.Context, p Progress) (*wire.MsgInfo, bool, error) {
-	mark, bound := t.mark(p), t.bound(p)
+func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire.MsgInfo, bool, error) {
+	mark, bound := t.mark(p), t.bound()
 	for count := uint32(askCount); ; count *= askGrowth {
-		rows, err := t.Server.List(ctx, t.session(p), count)
+		rows, err := path.List(ctx, t.session(p), count)
 		if err != nil {
 			return nil, false, err
 		}
@@ -195,19 +208,14 @@ func (t Task) search(ctx context.Context, p Progress) (*wire.MsgInfo, bool, erro
 
 // alive reports whether the reads that a history depends on return data: the
 // sender's record; for a group, its members with the sender among them.
-func (t Task) alive(ctx context.Context, p Progress) (bool, error) {
+func (t Task) alive(ctx context.Context, path dbproxy.Reads, p Progress) (bool, error) {
 	if p.Type == v1alpha1.RecipientUser {
-		users, err := t.Server.Users(ctx, t.Sender, []uint32{t.Sender})
+		users, err := path.Users(ctx, t.Sender, []uint32{t.Sender})
 		return users[t.Sender] != nil, err
 	}
-	groups, err := t.Server.Groups(ctx, t.Sender, []uint32{p.ID})
+	groups, err := path.Groups(ctx, t.Sender, []uint32{p.ID})
 	if err != nil {
 		return false, err
 	}
-	for _, m := range groups[p.ID].GetGroupMemberList() {
-		if m == t.Sender {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.Contains(groups[p.ID].GetGroupMemberList(), t.Sender), nil
 }

@@ -90,6 +90,7 @@ func newTask(work context.Context, spec Task, before *task, now time.Time) *task
 		// Conversations and tokens are the sender's: another one would not find
 		// what has been sent.
 		t.spec.Sender = before.spec.Sender
+		t.spec.Order = before.spec.Order
 		for _, p := range before.recipients {
 			learned[p.Recipient] = p
 		}
@@ -214,20 +215,15 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 // mark returns how the message to p is known again in the store.
 func (t Task) mark(p Progress) Mark {
 	m := Mark{Sender: t.Sender, Payload: t.Payload, CreateTime: p.CreateTime}
-	if t.Token && !t.Payload.Audio {
-		m.HasToken = true
+	if !t.Payload.Audio {
+		m.HasToken = t.Token
 		m.Token = DeliveryID{UID: t.UID, Sender: t.Sender, Recipient: p.Recipient}.Token()
 	}
 	return m
 }
 
-// bound is the earliest create_time, in unix seconds, that the message to p can bear.
-func (t Task) bound(p Progress) uint32 {
-	if !t.Token && p.CreateTime != 0 {
-		return p.CreateTime
-	}
-	return uint32(t.Order.Created.Unix())
-}
+// bound is the earliest create_time, in unix seconds, that the message can bear.
+func (t Task) bound() uint32 { return uint32(t.Order.Created.Unix()) }
 
 func (t Task) session(p Progress) dbproxy.Session {
 	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: t.Sender, ID: p.ID}

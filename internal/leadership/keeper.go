@@ -5,7 +5,9 @@ package leadership
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -23,6 +25,9 @@ import (
 // and everything recorded when it let go. The next leader takes it off before it
 // sends anything.
 const DrainedAnnotation = "teamtalk.io/drained"
+
+// listChunk is how many messages are held at once when all are looked through.
+const listChunk = 500
 
 // Term is one leader's time in office.
 type Term struct {
@@ -126,15 +131,65 @@ func (k *Keeper) fresh(ctx context.Context, lease *coordinationv1.Lease) (bool, 
 	return true, nil
 }
 
+// ErrInherited reports that an earlier leader's doubts are not all on record.
+var ErrInherited = errors.New("messages from before this term have not been asked for yet")
+
 // MarkDrained says on the Lease that nothing is in flight and everything is
-// recorded. The process must not send anything after it.
+// recorded. The process must not send anything after it. It returns ErrInherited
+// where this term did not begin clean, and a message from before it may have been
+// sent by an earlier leader without its status saying so.
 func (k *Keeper) MarkDrained(ctx context.Context) error {
+	select {
+	case <-k.begun:
+	default:
+		// What the Lease said when the term would have begun still holds.
+		return ErrInherited
+	}
+	if !k.term.Clean {
+		inherited, err := k.inherited(ctx)
+		if err != nil {
+			return err
+		}
+		if inherited {
+			return ErrInherited
+		}
+	}
 	lease := &coordinationv1.Lease{}
 	if err := k.reader.Get(ctx, k.lease, lease); err != nil {
 		return fmt.Errorf("read Lease %s: %w", k.lease, err)
 	}
 	now := time.Now().UTC().Format(time.RFC3339)
 	return k.annotate(ctx, lease, &now)
+}
+
+// inherited reports whether a message from before the term is neither finished
+// nor known to be in doubt, stored or failed for each of its recipients.
+func (k *Keeper) inherited(ctx context.Context) (bool, error) {
+	list := &v1alpha1.TeamTalkMessageList{}
+	for {
+		if err := k.reader.List(ctx, list, client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
+			return false, fmt.Errorf("list TeamTalkMessages: %w", err)
+		}
+		for i := range list.Items {
+			if m := &list.Items[i]; !m.CreationTimestamp.After(k.term.Start.Time) && !m.Finished() && mayHideASend(m) {
+				return true, nil
+			}
+		}
+		if list.Continue == "" {
+			return false, nil
+		}
+	}
+}
+
+// mayHideASend reports whether a leader that trusts the status would send
+// something that an earlier one may have sent.
+func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
+	if len(m.Status.Recipients) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
+		return r.State == v1alpha1.StatePending
+	})
 }
 
 // annotate sets or removes the mark. The elector may write the Lease at the same

@@ -195,10 +195,18 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// inOffice returns a Keeper whose term has begun.
+func inOffice(c client.Client, clean bool) *Keeper {
+	k := NewKeeper(c, c, leaseKey)
+	k.term = Term{Clean: clean, Start: metav1.NewTime(created)}
+	close(k.begun)
+	return k
+}
+
 // TestHandOver: what one leader marks, the next one finds, once.
 func TestHandOver(t *testing.T) {
 	c := newClient(t, interceptor.Funcs{}, lease(taken))
-	if err := NewKeeper(c, c, leaseKey).MarkDrained(t.Context()); err != nil {
+	if err := inOffice(c, true).MarkDrained(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, wantClean := range []bool{true, false} {
@@ -207,7 +215,48 @@ func TestHandOver(t *testing.T) {
 			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
 		}
 	}
-	if err := NewKeeper(c, newClient(t, interceptor.Funcs{}), leaseKey).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
+	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
 		t.Errorf("MarkDrained without a Lease: %v", err)
+	}
+	if err := NewKeeper(c, c, leaseKey).MarkDrained(t.Context()); !errors.Is(err, ErrInherited) {
+		t.Errorf("MarkDrained before the term: %v", err)
+	}
+}
+
+// TestInherited: a leader that took over in doubt hands over cleanly only when no
+// message from before its term may have been sent without its status saying so.
+func TestInherited(t *testing.T) {
+	message := func(age time.Duration, finished bool, states ...v1alpha1.RecipientState) *v1alpha1.TeamTalkMessage {
+		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "chat", Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
+		}}
+		for i, s := range states {
+			m.Status.Recipients = append(m.Status.Recipients, v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: int64(i + 1), State: s})
+		}
+		if finished {
+			m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: "True", ObservedGeneration: 1}}
+		}
+		return m
+	}
+	cases := map[string]struct {
+		message   *v1alpha1.TeamTalkMessage
+		clean     bool
+		wantClean bool
+	}{
+		"never looked at":            {message: message(time.Minute, false)},
+		"pending":                    {message: message(time.Minute, false, v1alpha1.StateRouted, v1alpha1.StatePending)},
+		"pending, but clean":         {message: message(time.Minute, false, v1alpha1.StatePending), clean: true, wantClean: true},
+		"in doubt":                   {message: message(time.Minute, false, v1alpha1.StateInDoubt), wantClean: true},
+		"finished":                   {message: message(time.Minute, true, v1alpha1.StateRouted), wantClean: true},
+		"of this term":               {message: message(-time.Second, false, v1alpha1.StatePending), wantClean: true},
+		"of the term's first second": {message: message(0, false, v1alpha1.StatePending)},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), tc.clean).MarkDrained(t.Context())
+			if tc.wantClean && err != nil || !tc.wantClean && !errors.Is(err, ErrInherited) {
+				t.Errorf("MarkDrained: %v", err)
+			}
+		})
 	}
 }

@@ -98,13 +98,14 @@ func InstallCRDs(ctx context.Context, c client.Client, dir string) error {
 			if err := c.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
 				return false, err
 			}
-			conditions, _, err := unstructured.NestedSlice(o.Object, "status", "conditions")
+			// Until something is known of it, its conditions are null: no list at all.
+			conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
 			for _, condition := range conditions {
 				if m, ok := condition.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
-					return true, err
+					return true, nil
 				}
 			}
-			return false, err
+			return false, nil
 		})
 		if err != nil {
 			return fmt.Errorf("wait until the API serves %s: %w", o.GetName(), err)

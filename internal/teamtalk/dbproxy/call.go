@@ -22,6 +22,8 @@ const attachField = 20
 // exchange is a request and what answers it.
 type exchange struct {
 	request, response wire.Command
+	// stores: it may leave something behind, however late it is executed.
+	stores bool
 	// group: db_proxy takes two of its database connections for it.
 	group bool
 	// body returns the request's message, around the attach_data given.
@@ -37,13 +39,20 @@ type conn struct {
 	link *link.Conn
 	// load counts the calls that are to be, or are, under way.
 	load atomic.Int64
-	// draining is guarded by the Client's mu.
+	// overdue counts those whose answer is late, and that wait for the connection
+	// to end; idle wakes them when either number changes.
+	overdue atomic.Int64
+	idle    chan struct{} // of one
+	// draining is guarded by the Client's mu; see takes.
 	draining bool
 
 	mu    sync.Mutex
 	lost  bool
 	calls map[uint16]*call // by seq
 }
+
+// takes reports whether the connection takes requests. It needs the Client's mu.
+func (cn *conn) takes() bool { return !cn.draining && cn.overdue.Load() == 0 }
 
 // call is one request that is under way. Whoever takes it out of its
 // connection's calls finishes it: there is one outcome.
@@ -53,6 +62,7 @@ type call struct {
 	want    wire.Command
 	release func()
 	done    chan outcome // of one
+	overdue atomic.Bool  // counted in its connection's overdue
 	// deadline is set where nobody waits any more; guarded by conn.mu.
 	deadline time.Time
 }
@@ -70,12 +80,18 @@ func (cl *call) seq() uint16 { return uint16(cl.handle) }
 // caller of finish has taken cl out of its connection's calls.
 func (cl *call) finish(o outcome) {
 	cl.done <- o
+	if cl.overdue.Load() {
+		// First: a connection with fewer under way than overdue is ended.
+		cl.conn.overdue.Add(-1)
+	}
 	cl.conn.load.Add(-1)
+	cl.conn.wakeOverdue()
 	cl.release()
 }
 
 // do carries out x on one connection and waits for its answer.
-func (c *Client) do(ctx context.Context, x exchange) error {
+func (p *Path) do(ctx context.Context, x exchange) error {
+	c := p.client
 	if c.Connected() == 0 {
 		return notSent(ErrNotConnected)
 	}
@@ -83,7 +99,7 @@ func (c *Client) do(ctx context.Context, x exchange) error {
 	if err != nil {
 		return notSent(err)
 	}
-	cn := c.pick()
+	cn := p.pick()
 	if cn == nil {
 		release()
 		return notSent(ErrNotConnected)
@@ -94,12 +110,12 @@ func (c *Client) do(ctx context.Context, x exchange) error {
 		release()
 		return notSent(err)
 	}
-	p, err := pdu.New(x.request, cl.seq(), x.body(pdu.AttachData(cl.handle)))
+	frame, err := pdu.New(x.request, cl.seq(), x.body(pdu.AttachData(cl.handle)))
 	if err != nil {
 		cn.withdraw(cl, outcome{})
 		return notSent(err)
 	}
-	if err := cn.link.Send(ctx, p.Append(make([]byte, 0, p.Len()))); err != nil {
+	if err := cn.link.Send(ctx, frame.Append(make([]byte, 0, frame.Len()))); err != nil {
 		if errors.Is(err, link.ErrNotSent) {
 			cn.withdraw(cl, outcome{})
 			return err
@@ -110,11 +126,12 @@ func (c *Client) do(ctx context.Context, x exchange) error {
 			return x.conclude(o)
 		}
 	}
-	return x.conclude(c.await(ctx, cl))
+	return x.conclude(c.await(ctx, cl, x.stores))
 }
 
-// await waits for the outcome of a call that was written, or may have been.
-func (c *Client) await(ctx context.Context, cl *call) outcome {
+// await waits for the outcome of a call that was written, or may have been. One
+// that stores something outlasts its timeout no longer than its connection.
+func (c *Client) await(ctx context.Context, cl *call, stores bool) outcome {
 	deadline := time.Now().Add(c.opts.RequestTimeout)
 	timer := time.NewTimer(c.opts.RequestTimeout)
 	defer timer.Stop()
@@ -122,10 +139,62 @@ func (c *Client) await(ctx context.Context, cl *call) outcome {
 	case o := <-cl.done:
 		return o
 	case <-timer.C:
+		if stores {
+			return c.retire(ctx, cl)
+		}
 		return cl.conn.withdraw(cl, outcome{err: ErrNoAnswer})
 	case <-ctx.Done():
 		// db_proxy is still busy with it: it keeps its slot.
 		return cl.conn.abandon(cl, deadline, outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())})
+	}
+}
+
+// errOverdue is why a connection ended on which a message was not answered.
+var errOverdue = errors.New("a message was not answered in time")
+
+// retire ends the connection of an overdue call, once nothing else is under way
+// on it, and returns how the call ended: an answer may still come meanwhile.
+func (c *Client) retire(ctx context.Context, cl *call) outcome {
+	cn := cl.conn
+	if !cn.markOverdue(cl) {
+		return <-cl.done // answered at the last moment
+	}
+	c.opts.OnChange()
+	defer c.opts.OnChange()
+	for {
+		if cn.load.Load() <= cn.overdue.Load() {
+			cn.link.Close(errOverdue)
+		}
+		select {
+		case o := <-cl.done:
+			if errors.Is(o.err, ErrConnectionLost) {
+				o.err = ErrNoAnswer
+			}
+			cn.wakeOverdue() // another one may wait for the same
+			return o
+		case <-cn.idle:
+		case <-ctx.Done():
+			return cn.abandon(cl, time.Now(), outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())})
+		}
+	}
+}
+
+// markOverdue counts cl as overdue; false where it has ended meanwhile.
+func (cn *conn) markOverdue(cl *call) bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.calls[cl.seq()] != cl {
+		return false
+	}
+	cl.overdue.Store(true)
+	cn.overdue.Add(1)
+	return true
+}
+
+func (cn *conn) wakeOverdue() {
+	select {
+	case cn.idle <- struct{}{}:
+	default:
 	}
 }
 

@@ -136,7 +136,7 @@ func (c *Client) Connected() int {
 	defer c.mu.Unlock()
 	n := 0
 	for _, cn := range c.conns {
-		if !cn.draining {
+		if cn.takes() {
 			n++
 		}
 	}
@@ -154,7 +154,7 @@ func (c *Client) pick() *conn {
 	defer c.mu.Unlock()
 	var best *conn
 	for _, cn := range c.conns {
-		if cn.draining {
+		if !cn.takes() {
 			continue
 		}
 		if best == nil || cn.load.Load() < best.load.Load() {
@@ -175,7 +175,7 @@ var _ link.Handler = (*handler)(nil)
 // Up implements link.Handler.
 func (h *handler) Up(lc *link.Conn) {
 	h.mu.Lock()
-	h.conns[lc] = &conn{link: lc, calls: make(map[uint16]*call)}
+	h.conns[lc] = &conn{link: lc, calls: make(map[uint16]*call), idle: make(chan struct{}, 1)}
 	h.mu.Unlock()
 	h.opts.OnChange()
 }
@@ -204,7 +204,7 @@ func (h *handler) Draining(lc *link.Conn) {
 func (h *handler) Down(lc *link.Conn, _ error) {
 	h.mu.Lock()
 	cn := h.conns[lc]
-	usable := cn != nil && !cn.draining
+	usable := cn != nil && cn.takes()
 	delete(h.conns, lc)
 	h.mu.Unlock()
 	if cn != nil {

@@ -187,7 +187,11 @@ func TestLateAndStrayAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := run(t, Options{Limiter: NewLimiter(1, 1)})
 		server := <-h.peers
-		first := h.sendAsync(t.Context(), message(2))
+		session := Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: 1, ID: 2}
+		first := async(func() (int, error) {
+			rows, err := h.List(t.Context(), session, 3)
+			return len(rows), err
+		})
 		late := server.next()
 		time.Sleep(5 * time.Second)
 		second := h.sendAsync(t.Context(), message(3)) // waits for the slot
@@ -197,7 +201,10 @@ func TestLateAndStrayAnswers(t *testing.T) {
 			t.Errorf("after %v", r.took)
 		}
 		req := server.next()
-		server.stored(late, 1)                                           // late
+		server.send(wire.CommandMsgListRsp, late.Seq, &wire.IMGetMsgListRsp{ // late
+			UserId: proto.Uint32(1), SessionType: &session.Type, SessionId: proto.Uint32(2), MsgIdBegin: proto.Uint32(0),
+			AttachData: pdu.AttachData(uint32(late.Seq)),
+		})
 		server.send(wire.CommandMsgReadNotify, 0, &wire.IMHeartBeat{})   // nobody asked
 		server.send(wire.CommandMsgData, req.Seq, &wire.IMHeartBeat{})   // without a handle
 		server.write(pdu.PDU{Seq: req.Seq, Body: []byte{7}}.Append(nil)) // not protobuf

@@ -62,11 +62,16 @@ func (m Message) data() []byte {
 // proves nothing: db_proxy answers so when its database fails. All ids go into
 // one request, so that those present vouch for those missing.
 func (c *Client) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+	return c.anyPath().Users(ctx, asker, ids)
+}
+
+// Users is Client.Users over this path.
+func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	if len(ids) == 0 {
 		return map[uint32]*wire.UserInfo{}, nil
 	}
 	answer := &wire.IMUsersInfoRsp{}
-	err := c.do(ctx, exchange{
+	err := p.do(ctx, exchange{
 		request:  wire.CommandUsersInfoReq,
 		response: wire.CommandUsersInfoRsp,
 		body: func(attach []byte) proto.Message {
@@ -89,11 +94,16 @@ func (c *Client) Users(ctx context.Context, asker uint32, ids []uint32) (map[uin
 // result, or an empty list of members, proves nothing: db_proxy answers so when
 // its cache fails.
 func (c *Client) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
+	return c.anyPath().Groups(ctx, asker, ids)
+}
+
+// Groups is Client.Groups over this path.
+func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
 	if len(ids) == 0 {
 		return map[uint32]*wire.GroupInfo{}, nil
 	}
 	answer := &wire.IMGroupInfoListRsp{}
-	err := c.do(ctx, exchange{
+	err := p.do(ctx, exchange{
 		request:  wire.CommandGroupInfoReq,
 		response: wire.CommandGroupInfoRsp,
 		group:    true,
@@ -122,12 +132,17 @@ func (c *Client) Groups(ctx context.Context, asker uint32, ids []uint32) (map[ui
 // nothing was stored, wire.MsgIDUnknown that nobody knows. Any other id may
 // still stand for a message that was not stored. db_proxy keeps no id of the
 // caller's: sending twice stores twice.
+//
+// Where no answer comes in time, Send returns ErrNoAnswer only after it has ended
+// the connection, so that db_proxy may execute the request no more than its
+// settle time later. The connection's other requests are answered first.
 func (c *Client) Send(ctx context.Context, m Message) (msgID uint32, err error) {
 	answer := &wire.IMMsgData{}
-	err = c.do(ctx, exchange{
+	err = c.anyPath().do(ctx, exchange{
 		request:  wire.CommandMsgData,
 		response: wire.CommandMsgData,
 		group:    m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,
+		stores:   true,
 		body:     func(attach []byte) proto.Message { return m.Wire(sendingID, attach) },
 		answer:   answer,
 		matches: func() bool {
@@ -144,8 +159,13 @@ func (c *Client) Send(ctx context.Context, m Message) (msgID uint32, err error) 
 // create_time; ids may be in another order. An empty list proves nothing:
 // db_proxy answers so when its database fails.
 func (c *Client) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error) {
+	return c.anyPath().List(ctx, s, count)
+}
+
+// List is Client.List over this path.
+func (p *Path) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error) {
 	answer := &wire.IMGetMsgListRsp{}
-	err := c.do(ctx, exchange{
+	err := p.do(ctx, exchange{
 		request:  wire.CommandMsgListReq,
 		response: wire.CommandMsgListRsp,
 		group:    s.group(),
@@ -172,12 +192,17 @@ func (c *Client) List(ctx context.Context, s Session, count uint32) ([]*wire.Msg
 // More than 100 ids take more than one request, one after the other. An empty
 // result proves nothing: db_proxy answers so when its database fails.
 func (c *Client) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error) {
+	return c.anyPath().ByID(ctx, s, ids)
+}
+
+// ByID is Client.ByID over this path.
+func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error) {
 	var found []*wire.MsgInfo
 	for len(ids) > 0 {
 		part := ids[:min(len(ids), maxIDs)]
 		ids = ids[len(part):]
 		answer := &wire.IMGetMsgByIdRsp{}
-		err := c.do(ctx, exchange{
+		err := p.do(ctx, exchange{
 			request:  wire.CommandMsgByIDReq,
 			response: wire.CommandMsgByIDRsp,
 			group:    s.group(),

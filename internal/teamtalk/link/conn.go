@@ -73,8 +73,9 @@ func newConn(nc net.Conn, opts Options) *Conn {
 	}
 }
 
-// close ends the connection; the first cause given is kept.
-func (c *Conn) close(cause error) {
+// Close ends the connection; the link dials another one. What is under way on it
+// may or may not have reached the peer. The first cause given is kept.
+func (c *Conn) Close(cause error) {
 	c.closeOnce.Do(func() {
 		c.cause = cause
 		close(c.closed)
@@ -91,13 +92,13 @@ func (c *Conn) run(ctx context.Context) (received bool, err error) {
 	wg.Go(func() {
 		select {
 		case <-ctx.Done():
-			c.close(errRunEnding)
+			c.Close(errRunEnding)
 		case <-c.closed:
 		}
 	})
 	c.opts.Handler.Up(c)
 	received, err = c.read()
-	c.close(err)
+	c.Close(err)
 	wg.Wait()
 	c.opts.Handler.Down(c, c.cause)
 	return received, c.cause

@@ -164,7 +164,7 @@ func (c *Conn) writeAll(b []byte, gate func() error) (int, error) {
 		if gate != nil {
 			if err := gate(); err != nil {
 				if written > 0 {
-					c.close(err)
+					c.Close(err)
 				}
 				return written, err
 			}
@@ -181,10 +181,10 @@ func (c *Conn) writeAll(b []byte, gate func() error) (int, error) {
 		switch {
 		case err == nil:
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			c.close(err)
+			c.Close(err)
 			return written, ErrClosed
 		case time.Since(begun) >= patience:
-			c.close(errSlow)
+			c.Close(errSlow)
 			return written, errSlow
 		}
 	}

@@ -1,0 +1,133 @@
+package dbproxy
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// answerUsers answers a question about users with nobody.
+func answerUsers(server *peer, req pdu.PDU) {
+	server.send(wire.CommandUsersInfoRsp, req.Seq, &wire.IMUsersInfoRsp{
+		UserId: proto.Uint32(1), AttachData: pdu.AttachData(uint32(req.Seq)),
+	})
+}
+
+// TestUnansweredSendEndsItsConnection: until the connection is gone, db_proxy may
+// store the message at any time.
+func TestUnansweredSendEndsItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, Options{Connections: 1})
+		server := <-h.peers
+		send := h.sendAsync(t.Context(), message(2))
+		server.next()
+		r := <-send
+		want(t, "send", r, 0, ErrNoAnswer)
+		if r.took != 10*time.Second {
+			t.Errorf("after %v", r.took)
+		}
+		if _, open := <-server.requests; open {
+			t.Error("the connection is still open")
+		}
+		next := <-h.peers
+		synctest.Wait()
+		again := h.sendAsync(t.Context(), message(2))
+		next.stored(next.next(), 7)
+		want(t, "the next send", <-again, 7)
+		h.stop()
+	})
+}
+
+// TestOverdueSendWaitsForItsNeighbours ends the connection when nothing else is
+// under way on it, and takes an answer that comes until then.
+func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprint("late answer: ", late), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := run(t, Options{Connections: 1})
+				server := <-h.peers
+				send := h.sendAsync(t.Context(), message(2))
+				sent := server.next()
+				time.Sleep(5 * time.Second)
+				read := async(func() (int, error) {
+					users, err := h.Users(t.Context(), 1, []uint32{2})
+					return len(users), err
+				})
+				asked := server.next()
+				time.Sleep(6 * time.Second)
+				pending(t, "send", send)
+				if n := h.Connected(); n != 0 {
+					t.Errorf("%d connections take requests, want none", n)
+				}
+				if late {
+					server.stored(sent, 9)
+					want(t, "send", <-send, 9)
+					synctest.Wait()
+					if n := h.Connected(); n != 1 {
+						t.Errorf("%d connections take requests after the answer, want 1", n)
+					}
+				}
+				time.Sleep(time.Second)
+				answerUsers(server, asked)
+				want(t, "read", <-read, 0)
+				if !late {
+					r := <-send
+					want(t, "send", r, 0, ErrNoAnswer)
+					if r.took != 12*time.Second {
+						t.Errorf("after %v", r.took)
+					}
+				}
+				h.stop()
+			})
+		})
+	}
+}
+
+// TestPath keeps to one connection, and ends with it.
+func TestPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, Options{Connections: 2})
+		peers := []*peer{<-h.peers, <-h.peers}
+		path, err := h.Path()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func() <-chan result[int] {
+			return async(func() (int, error) {
+				users, err := path.Users(t.Context(), 1, []uint32{2})
+				return len(users), err
+			})
+		}
+		var server *peer
+		for range 4 {
+			answer := ask()
+			for _, p := range peers {
+				select {
+				case req := <-p.requests:
+					if server != nil && server != p {
+						t.Error("another connection was asked")
+					}
+					server = p
+					answerUsers(p, req)
+				default:
+				}
+			}
+			want(t, "users", <-answer, 0)
+		}
+		_ = server.nc.Close()
+		synctest.Wait()
+		want(t, "users", <-ask(), 0, ErrNotSent)
+		h.stop()
+	})
+}
+
+func TestNoPath(t *testing.T) {
+	_, err := New(Options{Address: testAddress}).Path()
+	want(t, "path", result[int]{err: err}, 0, ErrNotSent)
+}
