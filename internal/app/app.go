@@ -13,7 +13,9 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
 // Name of the operator: in its Lease, its events and its API requests.
@@ -47,14 +50,20 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(cfg, o, log)
+	lease := types.NamespacedName{Namespace: o.LeaseNamespace, Name: Name}
+	gate := leadership.NewGate(leadership.RenewDeadline)
+	lock, err := leadership.NewLock(cfg, lease, gate)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(cfg, o, lock, log)
 	if err != nil {
 		return err
 	}
 	// The manager outlives ctx by the drain: recording needs its controllers.
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	parts, err := wire(mgrCtx, mgr, types.NamespacedName{Namespace: o.LeaseNamespace, Name: Name})
+	parts, err := wire(mgrCtx, mgr, lease, gate)
 	if err != nil {
 		return err
 	}
@@ -108,7 +117,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-func newManager(cfg *rest.Config, o Options, log logr.Logger) (manager.Manager, error) {
+func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log logr.Logger) (manager.Manager, error) {
 	scheme, err := NewScheme()
 	if err != nil {
 		return nil, err
@@ -121,12 +130,14 @@ func newManager(cfg *rest.Config, o Options, log logr.Logger) (manager.Manager, 
 			// Only those that are referred to are read, when they are needed.
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
 		}},
-		Metrics:                       server.Options{BindAddress: "0"},
-		HealthProbeBindAddress:        o.HealthAddress,
-		LeaderElection:                true,
-		LeaderElectionID:              Name,
-		LeaderElectionNamespace:       o.LeaseNamespace,
-		LeaderElectionReleaseOnCancel: true,
+		Metrics:                             server.Options{BindAddress: "0"},
+		HealthProbeBindAddress:              o.HealthAddress,
+		LeaderElection:                      true,
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionReleaseOnCancel:       true,
+		LeaseDuration:                       ptr.To(leadership.LeaseDuration),
+		RenewDeadline:                       ptr.To(leadership.RenewDeadline),
+		RetryPeriod:                         ptr.To(leadership.RetryPeriod),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)

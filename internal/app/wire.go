@@ -28,7 +28,7 @@ type parts struct {
 }
 
 // wire lists what runs in the manager, and connects it.
-func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName) (*parts, error) {
+func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, gate *leadership.Gate) (*parts, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
@@ -40,7 +40,7 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName) 
 	secrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
 	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)
 	sessionWake := &wake.Source{}
-	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"),
+	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open,
 		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake})
 	engine := delivery.NewEngine(messageWake.Wake)
 	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)

@@ -14,6 +14,7 @@ import (
 // Manager keeps one session per TeamTalkServer.
 type Manager struct {
 	log    logr.Logger
+	gate   func() error
 	on     Events
 	limits limits
 
@@ -40,9 +41,10 @@ type Events struct {
 	Usable func(server types.NamespacedName)
 }
 
-// NewManager returns a Manager without sessions.
-func NewManager(log logr.Logger, on Events) *Manager {
-	m := &Manager{log: log, on: on, sessions: map[types.NamespacedName]*held{}}
+// NewManager returns a Manager without sessions. gate is asked before every
+// request is written to a socket, and keeps it from being written by an error.
+func NewManager(log logr.Logger, gate func() error, on Events) *Manager {
+	m := &Manager{log: log, gate: gate, on: on, sessions: map[types.NamespacedName]*held{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
@@ -94,7 +96,7 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 		m.retire(h)
 	}
 	log := m.log.WithValues("server", server.String())
-	h := &held{Session: newSession(c, &m.limits, log, func() { m.on.Connection(server) })}
+	h := &held{Session: newSession(c, &m.limits, log, m.gate, func() { m.on.Connection(server) })}
 	h.keys = keys
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(m.ctx)

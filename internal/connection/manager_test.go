@@ -43,7 +43,7 @@ func start(t *testing.T) *harness {
 			t.Errorf("a change of %s", key)
 		}
 	}
-	h.Manager = NewManager(logr.Discard(), Events{
+	h.Manager = NewManager(logr.Discard(), nil, Events{
 		Connection: func(key types.NamespacedName) {
 			mine(key)
 			select {
@@ -301,7 +301,7 @@ func TestOneOfSeveral(t *testing.T) {
 // TestAfterTheEnd: nothing is started once the Manager has ended.
 func TestAfterTheEnd(t *testing.T) {
 	server := serve(t)
-	m := NewManager(logr.Discard(), Events{
+	m := NewManager(logr.Discard(), nil, Events{
 		Connection: func(types.NamespacedName) {}, Usable: func(types.NamespacedName) {},
 	})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -51,7 +51,7 @@ type Session struct {
 }
 
 // newSession returns a session whose connections are not held yet: see run.
-func newSession(c Config, limits *limits, log logr.Logger, onChange func()) *Session {
+func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func()) *Session {
 	s := &Session{config: c, changed: make(chan struct{})}
 	change := func() {
 		s.broadcast()
@@ -60,13 +60,13 @@ func newSession(c Config, limits *limits, log logr.Logger, onChange func()) *Ses
 	for _, address := range c.DBProxy {
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
 			Address: address, Connections: c.Connections,
-			Limiter:  limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
-			OnChange: change, Log: log.WithValues("dbProxy", address),
+			Limiter: limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
+			Gate:    gate, OnChange: change, Log: log.WithValues("dbProxy", address),
 		}))
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, OnChange: change, Log: log.WithValues("router", address),
+			Address: address, Gate: gate, OnChange: change, Log: log.WithValues("router", address),
 		}))
 	}
 	return s

@@ -1,0 +1,53 @@
+package leadership
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// ErrGateClosed reports that this process may not send: it does not hold the
+// Lease, or has not renewed it for so long that another may.
+var ErrGateClosed = errors.New("the Lease is not held")
+
+// Gate is asked before every write to a socket. Leader election alone is not
+// enough: a process that was stopped past its Lease goes on, when it is
+// continued, with whatever it was about to send.
+type Gate struct {
+	patience time.Duration
+	now      func() time.Duration
+
+	mu      sync.Mutex
+	held    bool
+	renewed time.Duration
+}
+
+// NewGate returns a Gate that closes when the Lease has not been renewed for
+// patience, which must be shorter than the Lease lasts.
+func NewGate(patience time.Duration) *Gate { return &Gate{patience: patience, now: sinceBoot} }
+
+// Open returns nil while this process may send, and ErrGateClosed otherwise.
+func (g *Gate) Open() error {
+	now := g.now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.held || now-g.renewed >= g.patience {
+		return ErrGateClosed
+	}
+	return nil
+}
+
+// renew notes that a write of the Lease that began at the time given has made
+// this process its holder.
+func (g *Gate) renew(began time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held, g.renewed = true, began
+}
+
+// shut closes the gate until the next renewal.
+func (g *Gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = false
+}

@@ -1,0 +1,71 @@
+package leadership
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// Times of the election, those of client-go's own leaders. The gate closes with
+// RenewDeadline, before the Lease can pass to another.
+const (
+	LeaseDuration = 15 * time.Second
+	RenewDeadline = 10 * time.Second
+	RetryPeriod   = 2 * time.Second
+)
+
+// lock is the election's Lease; it opens the gate with every write that makes or
+// keeps this process the holder, and closes it before any that lets go.
+type lock struct {
+	resourcelock.Interface
+	gate *Gate
+}
+
+// NewLock returns the lock on the Lease for the election, which works the gate.
+func NewLock(cfg *rest.Config, lease types.NamespacedName, gate *Gate) (resourcelock.Interface, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this leader: %w", err)
+	}
+	// Unique, so that a restart is a change of holders.
+	identity := host + "_" + string(uuid.NewUUID())
+	inner, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, lease.Namespace, lease.Name,
+		resourcelock.ResourceLockConfig{Identity: identity}, cfg, RenewDeadline)
+	if err != nil {
+		return nil, fmt.Errorf("set up the Lease %s: %w", lease, err)
+	}
+	return &lock{Interface: inner, gate: gate}, nil
+}
+
+// Create implements resourcelock.Interface.
+func (l *lock) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.write(r, func() error { return l.Interface.Create(ctx, r) })
+}
+
+// Update implements resourcelock.Interface.
+func (l *lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.write(r, func() error { return l.Interface.Update(ctx, r) })
+}
+
+func (l *lock) write(r resourcelock.LeaderElectionRecord, do func() error) error {
+	mine := r.HolderIdentity == l.Identity()
+	if !mine {
+		l.gate.shut()
+	}
+	// The Lease runs from some moment after this one: counting from here errs on
+	// the side of closing early.
+	began := l.gate.now()
+	if err := do(); err != nil {
+		return err
+	}
+	if mine {
+		l.gate.renew(began)
+	}
+	return nil
+}
