@@ -294,8 +294,8 @@ func TestUnrecordedAcrossResubmit(t *testing.T) {
 		h.await("m", time.Minute)
 		drained := h.drain(h.t.Context())
 		select {
-		case <-drained:
-			h.t.Fatal("drained with a doubt that no status shows")
+		case err := <-drained:
+			h.t.Fatal("drained with a doubt that no status shows", err)
 		default:
 		}
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)

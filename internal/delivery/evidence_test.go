@@ -201,7 +201,7 @@ func TestAfterPreflight(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	for n := int32(0); n < 100; n++ {
+	for n := range int32(100) {
 		for range 20 {
 			d := policy.backoff(n)
 			low, high := backoffCap/2, backoffCap

@@ -153,7 +153,7 @@ func TestAfterSend(t *testing.T) {
 			if p.Message != tc.wantMessage || p.Attempts != tc.wantAttempts {
 				t.Errorf("message %q, %d attempts", p.Message, p.Attempts)
 			}
-			if sent := tc.wantAttempts > 0; sent != (p.sentBy == base) || sent != (p.CreateTime == 77) {
+			if sent := tc.wantAttempts > 0; sent != p.sentBy.Equal(base) || sent != (p.CreateTime == 77) {
 				t.Errorf("sent by %v, create_time %d", p.sentBy, p.CreateTime)
 			}
 			if p.State == v1alpha1.StateInDoubt && !p.DoubtSince.Equal(base) {

@@ -150,8 +150,8 @@ func TestTakeoverIsRecorded(t *testing.T) {
 		h.record("first")
 		synctest.Wait()
 		select {
-		case <-drained:
-			h.t.Fatal("drained although the status says Pending")
+		case err := <-drained:
+			h.t.Fatal("drained although the status says Pending", err)
 		default:
 		}
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -28,10 +29,8 @@ func always(r reply) []reply {
 // failing makes the named reads fail, for good.
 func failing(names ...string) func(string) error {
 	return func(read string) error {
-		for _, name := range names {
-			if read == name {
-				return dbproxy.ErrNoAnswer
-			}
+		if slices.Contains(names, read) {
+			return dbproxy.ErrNoAnswer
 		}
 		return nil
 	}

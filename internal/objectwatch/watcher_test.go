@@ -69,7 +69,7 @@ func serve(t *testing.T) (*api, rest.Interface) {
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	namespace := strings.Split(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/"), "/")[0]
+	namespace, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/"), "/")
 	name, single := strings.CutPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
 	if !single || r.URL.Path != "/api/v1/namespaces/"+namespace+"/secrets" {
 		http.Error(w, "more than one object was asked for", http.StatusForbidden)
