@@ -25,6 +25,7 @@ race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/de
 
 .PHONY: demo
 demo: ## Show the operator at work: a cluster, TeamTalk and messages on this machine (DEMO_EXIT=1 ends by itself; CLUSTER: see the demo's own words)
+	@echo "demo: compiling the demo's first part"
 	@go run ./hack/demo
 
 .PHONY: run
@@ -45,6 +46,7 @@ build: ## Build the programs into bin/
 .PHONY: test
 test: ## Run all tests and check the coverage of internal/teamtalk (the first run builds kube-apiserver and etcd: minutes)
 	@mkdir -p bin; rm -f bin/tests
+	@echo "test: compiling what finds the control plane (minutes, the first time)"
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
 	race="$(race)"; \
 	[ -n "$$race" ] || echo "No C compiler with cgo here: the tests run without the race detector."; \
@@ -60,6 +62,13 @@ cover: ## Check that the tests of internal/teamtalk run MIN_COVERAGE % of its st
 	@mkdir -p bin
 	@go test -count=1 -coverpkg=./internal/teamtalk/... -coverprofile=bin/cover.out ./internal/teamtalk/... >bin/cover.log 2>&1 || { cat bin/cover.log; exit 1; }
 	@hack/verify-coverage internal/teamtalk bin/cover.out $(MIN_COVERAGE)
+
+.PHONY: bench-idle
+bench-idle: ## Measure the time from create to Delivered, one message at a time; fails if the median is above 60 ms
+	@mkdir -p bin
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	go test -run '^$$' -bench IdleLatency -benchtime 300x ./test/operator | tee bin/bench-idle && \
+	awk '/p50-ms/ {for (i = 2; i <= NF; i++) if ($$i == "p50-ms") p50 = $$(i-1)} END {print "idle_p50_ms=" p50; exit !(p50 > 0 && p50 <= 60)}' bin/bench-idle
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME

@@ -42,7 +42,9 @@ const workers = 16
 // Reconciler reconciles TeamTalkMessages.
 type Reconciler struct {
 	// Client reads ConfigMaps live: they are not cached.
-	Client   client.Client
+	Client client.Client
+	// Live reads past the cache.
+	Live     client.Reader
 	Sessions *connection.Manager
 	Engine   *delivery.Engine
 	// ConfigMaps wakes a message when a ConfigMap that it waits for appears or changes.
@@ -112,8 +114,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	s := newScope(message, term, r.seen.Add(1))
-	r.lookUp(s)
+	s := newScope(message, term, r.seen.Add(1), time.Now())
+	if r.lookUp(s); s.restart {
+		// On record first: until the status shows that the message has begun anew,
+		// it could be edited again, and could begin anew again.
+		return r.record(ctx, s)
+	}
+	if !s.known && !message.CreationTimestamp.After(term.Start.Time) {
+		// The cache may not show yet what the leader before has recorded.
+		if stale, err := r.behind(ctx, message); stale || err != nil {
+			return reconcile.Result{}, err
+		}
+	}
 	for _, phase := range []func(context.Context, *scope) error{
 		r.resolveServer,
 		r.checkSender,
@@ -137,25 +149,44 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // status that the cache shows.
 func (r *Reconciler) lookUp(s *scope) {
 	snapshot, ok := r.Engine.Progress(s.message.UID)
+	s.known, s.held = false, false
 	switch {
 	case !ok:
-		s.known = false
 		return
-	case s.restart && snapshot.Generation != s.message.Generation:
+	case s.restart && !snapshot.Running && failed(snapshot):
 		// What the engine knows is the end of the message before its edit.
 		r.Engine.Forget(s.message.UID)
-		s.known = false
 		return
 	}
+	s.restart = false
 	s.recipients, s.sender, s.revision = snapshot.Recipients, snapshot.Sender, snapshot.Revision
 	// One that was stopped, and has come to its end, is taken up anew from there.
-	s.known = !snapshot.Stopped || snapshot.Running
+	s.known, s.held = !snapshot.Stopped || snapshot.Running, snapshot.Held
+}
+
+func failed(snapshot delivery.Snapshot) bool {
+	for _, p := range snapshot.Recipients {
+		if p.State != v1alpha1.StateFailed {
+			return false
+		}
+	}
+	return true
+}
+
+// behind reports whether the API server has a newer version of the message than
+// the cache; that version is on its way here, and wakes the message again.
+func (r *Reconciler) behind(ctx context.Context, message *v1alpha1.TeamTalkMessage) (bool, error) {
+	live := &v1alpha1.TeamTalkMessage{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(message), live); err != nil {
+		return true, client.IgnoreNotFound(err)
+	}
+	return live.ResourceVersion != message.ResourceVersion, nil
 }
 
 // reconcileDeleted records what becomes of a message that another's finalizer
 // keeps: what has not been sent will not be.
 func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	s := newScope(message, leadership.Term{}, 0)
+	s := newScope(message, leadership.Term{Clean: true}, 0, time.Now())
 	if r.lookUp(s); s.revision == 0 {
 		return reconcile.Result{}, nil
 	}
@@ -165,14 +196,14 @@ func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.Tea
 
 // record writes what is known to the status, if it says anything new.
 func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if s.later {
+	if s.later || s.quiet {
 		return reconcile.Result{}, nil
 	}
 	if s.wait != nil {
 		// What keeps the message from being taken on also ends its being sent.
 		r.Engine.Stop(s.message.UID)
 	}
-	if ended := s.revision != 0 && !s.known; !ended {
+	if ended := s.revision != 0 && !s.known; !ended && !s.restart {
 		r.lookUp(s) // what the phases decided of one that has ended would be lost
 	}
 	before := s.message.DeepCopy()

@@ -83,7 +83,7 @@ func (r *Reconciler) checkSender(_ context.Context, s *scope) error {
 	}
 	s.sender = uint32(id)
 	if !s.known && !s.server.Spec.Senders.Permits(id) {
-		s.fail(v1alpha1.ReasonSenderNotPermitted, fmt.Sprintf(
+		s.refuseAll(v1alpha1.ReasonSenderNotPermitted, fmt.Sprintf(
 			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", id))
 	}
 	return nil
@@ -92,18 +92,15 @@ func (r *Reconciler) checkSender(_ context.Context, s *scope) error {
 // checkRecipients settles what no directory needs to be asked for.
 func (r *Reconciler) checkRecipients(_ context.Context, s *scope) error {
 	for i, p := range s.recipients {
-		if s.known || p.State != v1alpha1.StatePending {
-			continue
-		}
 		switch {
+		case s.known || p.Done():
 		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
-			p.State, p.Reason = v1alpha1.StateFailed, v1alpha1.ReasonSendToSelf
-			p.Message = fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID)
+			s.refuse(i, v1alpha1.ReasonSendToSelf,
+				fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID))
 		case !permitsRecipient(s.server.Spec.Recipients, p.Recipient):
-			p.State, p.Reason = v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotPermitted
-			p.Message = fmt.Sprintf("the server's recipients rules exclude %s %d", strings.ToLower(string(p.Type)), p.ID)
+			s.refuse(i, v1alpha1.ReasonRecipientNotPermitted,
+				fmt.Sprintf("the server's recipients rules exclude %s %d", strings.ToLower(string(p.Type)), p.ID))
 		}
-		s.recipients[i] = p
 	}
 	return nil
 }
@@ -130,8 +127,8 @@ func (r *Reconciler) requireKey(_ context.Context, s *scope) error {
 		s.session = session
 		return nil
 	}
-	if !s.known && s.server.Status.ObservedGeneration != s.server.Generation {
-		s.later = true // the server's own controller comes first
+	if !s.known && (!ok || s.server.Status.ObservedGeneration != s.server.Generation) {
+		s.later = true // the server's own controller comes first, and wakes us then
 		return nil
 	}
 	s.wait = &problem{v1alpha1.ReasonServerNotReady, fmt.Sprintf("TeamTalkServer %q is not ready yet", s.server.Name)}
@@ -147,17 +144,20 @@ func (r *Reconciler) requireKey(_ context.Context, s *scope) error {
 
 // resolveContent makes the payload. A delivery under way keeps the one it has.
 func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
-	if s.known {
+	if s.known && !s.held {
 		return nil
 	}
 	payload, bad, err := r.payload(ctx, s)
 	switch {
+	case bad != nil && err != nil && s.begun():
+		// What may have been sent is asked for, and announced, without it.
+		s.hold = bad
 	case bad != nil && err != nil:
 		s.wait = bad
 	case err != nil:
 		return err
 	case bad != nil:
-		s.fail(bad.reason, bad.message)
+		s.refuseAll(bad.reason, bad.message)
 	}
 	s.payload = payload
 	return nil
@@ -166,7 +166,7 @@ func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
 // stage gives what carries no token its time, which is written to the status
 // before anything is sent: it is how the message is found again.
 func (r *Reconciler) stage(_ context.Context, s *scope) error {
-	if s.payload.Data == nil || s.tokens() {
+	if s.known || s.payload.Data == nil || s.tokens() {
 		return nil
 	}
 	now := max(time.Now().Unix(), s.message.CreationTimestamp.Unix())
@@ -197,11 +197,16 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 			Name: s.message.Namespace + "/" + s.message.Name,
 		},
 		Recipients:   s.recipients,
-		EarlierUntil: earlierUntil(s.term, s.message),
+		Refusals:     s.refusals,
+		Hold:         s.hold != nil,
+		EarlierUntil: s.earlierUntil,
 	}
-	if _, ok := r.Engine.Submit(task); !ok {
+	snapshot, ok := r.Engine.Submit(task)
+	if !ok {
 		s.later = true // the engine drains
+		return nil
 	}
+	s.quiet = !s.known && snapshot.Running && s.hold == nil && !s.begun() && len(s.message.Status.Conditions) == 0
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package teamtalkmessage
 
 import (
+	"time"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -13,7 +15,6 @@ type problem struct{ reason, message string }
 // scope is what the phases of one reconciliation share.
 type scope struct {
 	message *v1alpha1.TeamTalkMessage
-	term    leadership.Term
 	seen    uint64
 
 	server  *v1alpha1.TeamTalkServer
@@ -23,17 +24,28 @@ type scope struct {
 
 	// restart: the message had finished with nothing stored, and was edited.
 	restart bool
-	// known: the engine is at work on the message, or done with it.
-	known bool
+	// known: the engine is at work on the message, or done with it; held: without
+	// its payload.
+	known, held bool
 	// revision of the engine's progress that recipients show; 0: none.
 	revision uint64
 
 	// recipients as they stand, in the order in which the spec names them.
 	recipients []delivery.Progress
+	// refusals are of recipients that are in doubt; see refuse.
+	refusals map[delivery.Recipient]delivery.Refusal
+	// hold is why the payload is not known yet, where something was begun.
+	hold *problem
+	// earlierUntil is until when another operator may still be sending the
+	// message; zero where none can.
+	earlierUntil time.Time
 	// wait is what must change before the message can go on; a watch wakes it.
 	wait *problem
 	// staged: the status must be written before anything is sent.
 	staged bool
+	// quiet: the message has only just been taken on; it is soon told how it ended,
+	// and that it is being sent only if it takes long.
+	quiet bool
 	// later: there is nothing to say yet, and what changes that wakes the message
 	// or its next operator.
 	later bool
@@ -52,19 +64,46 @@ func (s *scope) settled() bool {
 	return true
 }
 
-// fail ends every recipient that nothing was sent to.
-func (s *scope) fail(reason, message string) {
+// refuse keeps a recipient from being sent to. Where nothing was sent it fails at
+// once; else it fails when the store has shown that nothing was.
+func (s *scope) refuse(i int, reason, message string) {
+	p := s.recipients[i]
+	if p.State == v1alpha1.StatePending && !s.known {
+		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
+		s.recipients[i] = p
+		return
+	}
+	if s.refusals == nil {
+		s.refusals = map[delivery.Recipient]delivery.Refusal{}
+	}
+	s.refusals[p.Recipient] = delivery.Refusal{Reason: reason, Message: message}
+}
+
+// refuseAll refuses every recipient that is not done.
+func (s *scope) refuseAll(reason, message string) {
 	for i, p := range s.recipients {
-		if p.State == v1alpha1.StatePending {
-			s.recipients[i].State = v1alpha1.StateFailed
-			s.recipients[i].Reason, s.recipients[i].Message = reason, message
+		if !p.Done() {
+			s.refuse(i, reason, message)
 		}
 	}
+}
+
+// begun reports whether something may have been sent to a recipient that is not done.
+func (s *scope) begun() bool {
+	for _, p := range s.recipients {
+		if !p.Done() && p.State != v1alpha1.StatePending {
+			return true
+		}
+	}
+	return false
 }
 
 // tokens reports whether the message carries delivery tokens. One that was begun
 // without goes on without, whatever the server declares meanwhile.
 func (s *scope) tokens() bool {
+	if s.message.Spec.Content.Audio != nil {
+		return false
+	}
 	if !s.restart {
 		for _, r := range s.message.Status.Recipients {
 			if r.CreateTime != nil {
@@ -72,14 +111,15 @@ func (s *scope) tokens() bool {
 			}
 		}
 	}
-	return s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled && !s.payload.Audio
+	return s.server == nil || s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled
 }
 
 // newScope takes a message up where its status left it. An edit of a message
 // that had finished with nothing stored starts it anew.
-func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen uint64) *scope {
-	s := &scope{message: m, term: term, seen: seen}
+func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen uint64, now time.Time) *scope {
+	s := &scope{message: m, seen: seen}
 	known := map[delivery.Recipient]v1alpha1.RecipientStatus{}
+	s.earlierUntil = earlierUntil(term, m)
 	s.restart = m.Status.ObservedGeneration != m.Generation && m.Status.CompletionTime != nil && m.Status.NothingStored()
 	if !s.restart {
 		for _, r := range m.Status.Recipients {
@@ -88,7 +128,11 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen uint64) *s
 	}
 	add := func(t v1alpha1.RecipientType, id int64) {
 		r := delivery.Recipient{Type: t, ID: uint32(id)}
-		s.recipients = append(s.recipients, progressOf(r, known[r]))
+		p := progressOf(r, known[r])
+		if !s.earlierUntil.IsZero() && !s.restart {
+			p = p.Inherited(now)
+		}
+		s.recipients = append(s.recipients, p)
 	}
 	for _, id := range m.Spec.To.Users {
 		add(v1alpha1.RecipientUser, int64(id))

@@ -41,6 +41,9 @@ func setStatus(s *scope, now time.Time) {
 	case st.CompletionTime == nil || s.restart:
 		st.CompletionTime = &at
 	}
+	if s.restart {
+		st.SenderID = nil // it may be another one now
+	}
 	if s.sender != 0 {
 		sender := v1alpha1.UserID(s.sender)
 		st.SenderID = &sender
@@ -49,7 +52,7 @@ func setStatus(s *scope, now time.Time) {
 	st.Recipients = make([]v1alpha1.RecipientStatus, len(s.recipients))
 	var delivered int32
 	counts := v1alpha1.RecipientCounts{Recipients: int32(len(s.recipients))}
-	staged := s.staged || s.message.Spec.Content.Audio != nil || s.server != nil && !s.tokens()
+	staged := !s.tokens()
 	for i, p := range s.recipients {
 		st.Recipients[i] = statusOf(p, staged)
 		switch p.State {
@@ -127,6 +130,8 @@ func judge(s *scope) verdict {
 	switch {
 	case done < all && s.wait != nil:
 		return verdict{reason: s.wait.reason, message: s.wait.message}
+	case done < all && s.hold != nil:
+		return verdict{reason: s.hold.reason, message: s.hold.message}
 	case done < all && waiting != nil:
 		return verdict{reason: waitingReason(waiting), message: waiting.Message}
 	case done < all:

@@ -57,7 +57,7 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 		return nil, fmt.Errorf("set up the TeamTalkServer controller: %w", err)
 	}
 	messages := &teamtalkmessage.Reconciler{
-		Client: mgr.GetClient(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {

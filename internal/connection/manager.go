@@ -36,7 +36,7 @@ type held struct {
 type Events struct {
 	// Connection: a connection of the server has come up or gone.
 	Connection func(server types.NamespacedName)
-	// Usable: the server has a session with a key, and had none before. No status
+	// Usable: the server has a session, or a key, and had none before. No status
 	// need change with it: after a restart, the status says so already.
 	Usable func(server types.NamespacedName)
 }
@@ -82,14 +82,15 @@ func (m *Manager) Ensure(server types.NamespacedName, c Config, keys cipher.Keys
 	return session
 }
 
-// ensure also reports whether the server has a key that it did not have before.
+// ensure also reports whether the server has a session or a key that it did not
+// have before.
 func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys) (_ *Session, usable bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	usable = keys.Current != nil
+	usable = true
 	if h, ok := m.sessions[server]; ok {
 		if reflect.DeepEqual(h.config, c) {
-			usable = usable && h.Keys().Current == nil
+			usable = keys.Current != nil && h.Keys().Current == nil
 			h.setKeys(keys)
 			return h.Session, usable
 		}

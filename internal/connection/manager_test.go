@@ -185,8 +185,8 @@ func TestSession(t *testing.T) {
 func TestKeysSwapped(t *testing.T) {
 	server, h := serve(t), start(t)
 	s := h.Ensure(name, config(server), cipher.Keys{})
-	if n := h.usable.Load(); n != 0 {
-		t.Errorf("usable %d times without a key", n)
+	if n := h.usable.Load(); n != 1 {
+		t.Errorf("usable %d times, by the session alone it is once", n)
 	}
 	h.await("connected", func() bool { return s.Health().DBProxyConnected == 2 })
 	ctx, cancel := context.WithCancel(t.Context())
@@ -209,8 +209,8 @@ func TestKeysSwapped(t *testing.T) {
 	if s.Keys() != second {
 		t.Error("the keys are not the new ones")
 	}
-	if n := h.usable.Load(); n != 1 {
-		t.Errorf("usable %d times, by its first key alone it is once", n)
+	if n := h.usable.Load(); n != 2 {
+		t.Errorf("usable %d times, by the session and its first key it is twice", n)
 	}
 }
 

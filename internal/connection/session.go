@@ -219,6 +219,11 @@ func (p path) ByID(ctx context.Context, c dbproxy.Session, ids []uint32) ([]*wir
 	return request(p.session, func() ([]*wire.MsgInfo, error) { return p.reads.ByID(ctx, c, ids) })
 }
 
+// LatestID is dbproxy.Client.LatestID over the path.
+func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
+	return request(p.session, func() (uint32, error) { return p.reads.LatestID(ctx, c) })
+}
+
 // Send stores a message and returns the id that db_proxy answers with.
 func (s *Session) Send(ctx context.Context, m dbproxy.Message) (uint32, error) {
 	return request(s, func() (uint32, error) { return s.client().Send(ctx, m) })

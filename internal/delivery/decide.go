@@ -61,6 +61,10 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 	return StepSend, time.Time{}
 }
 
+// starting reports whether a step leads to something being sent: what may not be
+// sent takes none of these.
+func (s Step) starting() bool { return s == StepPreflight || s == StepSend }
+
 // finishing reports whether a step only completes what has been sent: a drain
 // lets it happen, and nothing else.
 func (s Step) finishing() bool { return s == StepReadBack || s == StepRoute }

@@ -86,6 +86,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.goroutines.Add(len(open))
 	e.mu.Unlock()
 
+	e.report(t) // even if nothing can be done for a while
 	for _, i := range open {
 		go func() {
 			defer e.goroutines.Done()
@@ -202,10 +203,18 @@ func (e *Engine) wakeDrain() {
 // set keeps a recipient's progress and sees that it is reported.
 func (e *Engine) set(t *task, i int, p Progress) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.recipients[i] = p
 	t.revision++
-	if t.pending {
+	t.mu.Unlock()
+	e.report(t)
+}
+
+// report has a task's progress recorded within progressInterval, if it is still
+// running then: its end is reported by itself.
+func (e *Engine) report(t *task) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pending || t.running == 0 {
 		return
 	}
 	t.pending = true

@@ -11,6 +11,8 @@ import (
 // Ciphertexts are never compared: keys rotate.
 type Mark struct {
 	Sender uint32
+	// Group: the conversation is a group's.
+	Group bool
 	// Token of a text. Where it is not sent with one (HasToken), CreateTime and the
 	// payload decide as well.
 	Token      cipher.Token
@@ -38,18 +40,15 @@ func (m Mark) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 }
 
 // conceals reports whether row may be the marked message without showing it: no
-// key at hand opens it, or there is nothing to know it by.
+// key at hand opens it, or it bears the time by which the message is known and
+// other content. db_proxy answers so where it cannot read a sound, and a ConfigMap
+// may have changed since.
 func (m Mark) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
 	if row.GetFromSessionId() != m.Sender || row.GetMsgType().Audio() != m.Payload.Audio {
 		return false
 	}
-	if !m.HasToken {
-		if m.CreateTime == 0 {
-			return true
-		}
-		if row.GetCreateTime() != m.CreateTime {
-			return false
-		}
+	if !m.HasToken && (m.CreateTime == 0 || row.GetCreateTime() == m.CreateTime) {
+		return true
 	}
 	return !m.Payload.Audio && !keys.Open(row.GetMsgData(), func(cipher.Plain) bool { return true })
 }
@@ -81,18 +80,27 @@ type Finding struct {
 // conversation has no more, or a row from before bound (unix seconds) is there;
 // and no row hides what it is, as after a key was replaced without being kept as
 // the previous one.
-func Search(rows []*wire.MsgInfo, want uint32, bound uint32, mark Mark, keys cipher.Keys) (row *wire.MsgInfo, whole bool) {
-	whole = uint32(len(rows)) < want
-	concealed := false
+//
+// A group shows its history from its reader's joining on, and hides what bears an
+// earlier time, as from a clock that is slow. So a group's answer is whole only if
+// it shows a row as old as bound, too.
+func Search(rows []*wire.MsgInfo, want, bound uint32, mark Mark, keys cipher.Keys) (row *wire.MsgInfo, whole bool) {
+	short, reached, concealed := uint32(len(rows)) < want, false, false
 	for _, r := range rows {
 		if mark.Matches(r, keys) {
 			return r, true
 		}
+		if r.GetCreateTime() <= bound {
+			reached = true
+		}
 		if r.GetCreateTime() < bound {
-			whole = true
+			short = true
 			continue
 		}
 		concealed = concealed || mark.conceals(r, keys)
 	}
-	return nil, whole && !concealed
+	if mark.Group {
+		return nil, reached && short && !concealed
+	}
+	return nil, short && !concealed
 }

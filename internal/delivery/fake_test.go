@@ -168,6 +168,22 @@ func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wi
 	return found, nil
 }
 
+// LatestID is 0 for a conversation without rows.
+func (f *talk) LatestID(_ context.Context, s dbproxy.Session) (uint32, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.read("latest"); err != nil {
+		return 0, err
+	}
+	c := conversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
+	for _, r := range f.rows {
+		if r.conversation == c {
+			return r.GetMsgId(), nil
+		}
+	}
+	return 0, nil
+}
+
 func recipientOf(group bool, id uint32) Recipient {
 	if group {
 		return Recipient{v1alpha1.RecipientGroup, id}

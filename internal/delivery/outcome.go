@@ -49,7 +49,7 @@ func afterPreflight(p Progress, look Look, sender uint32, pol Policy, now time.T
 	reason, message := look.objection(sender, p.Recipient)
 	switch {
 	case reason == "":
-		p.checked = true
+		p.checked, p.unsent = true, 0
 		if p.missing != "" || p.Reason == v1alpha1.ReasonServerNotReady {
 			p.missing, p.missingSince = "", time.Time{}
 			p.Reason, p.Message = "", ""
@@ -77,6 +77,7 @@ func afterSend(p Progress, sent dbproxy.Message, id uint32, err error, pol Polic
 		return p
 	}
 	p.Attempts++
+	p.unsent = 0
 	p.sentBy = now
 	p.CreateTime = sent.CreateTime
 	switch {

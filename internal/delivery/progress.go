@@ -44,6 +44,8 @@ type Progress struct {
 	routeSince time.Time
 	// wakeAt: nothing is done before it.
 	wakeAt time.Time
+	// unsent counts requests in a row that a connection which is up did not take.
+	unsent int32
 	// waitReady: nothing is done before db_proxy is connected again.
 	waitReady bool
 	// row is the message as stored, to be routed.
@@ -89,6 +91,15 @@ func (p Progress) doubt(now time.Time, reason, message string) Progress {
 		p.DoubtSince = now
 	}
 	p.asked = 0
+	return p
+}
+
+// Inherited returns the progress of a recipient that another operator may have
+// sent to without recording it.
+func (p Progress) Inherited(now time.Time) Progress {
+	if p.State == v1alpha1.StatePending {
+		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
+	}
 	return p
 }
 

@@ -20,7 +20,10 @@ const (
 
 // readyPause keeps a connection that is up, but takes nothing, from being
 // pressed without pause.
-const readyPause = 50 * time.Millisecond
+const (
+	readyPause    = 50 * time.Millisecond
+	readyPauseCap = time.Second
+)
 
 // deliver takes one recipient's steps until there are none left, or until it is
 // stopped. It holds the conversation while it works, so that messages leave in
@@ -52,6 +55,13 @@ func (e *Engine) deliver(t *task, i int) {
 			}
 		case t.ctx.Err() != nil && !step.finishing():
 			return
+		case step.starting() && t.refused(i, p):
+			return
+		case step.starting() && t.held():
+			turn.give()
+			if !t.renewed() {
+				return
+			}
 		case step == StepSend && turn.overtaken():
 			// Older ones have become known, or have woken up, a moment later.
 			if turn.yield(t.ctx) != nil {
@@ -75,7 +85,8 @@ func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) bo
 		}
 		// What the directory said before the connection was lost may be out of date.
 		p.waitReady, p.checked = false, false
-		p.wakeAt = time.Now().Add(readyPause)
+		p.unsent++
+		p.wakeAt = time.Now().Add(exponential(readyPause, readyPauseCap, p.unsent))
 		e.set(t, i, p)
 		return true
 	}
@@ -121,6 +132,10 @@ func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
 		}
 		return afterAsk(p, finding, err, askedAt, spec.Policy, time.Now()), true
 	case StepSend:
+		if len(spec.Payload.Data) == 0 {
+			// Never meant to come here: an empty message would be stored as one.
+			return p.fail(v1alpha1.ReasonContentEmpty, "there is nothing to send"), true
+		}
 		m, ok := spec.message(p, time.Now())
 		if !ok {
 			p.waitReady = true
@@ -192,6 +207,7 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 	return Finding{Whole: alive}, err
 }
 
+// search looks for the message among the newest rows of its conversation.
 func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire.MsgInfo, bool, error) {
 	mark, bound := t.mark(p), t.bound()
 	for count := uint32(askCount); ; count *= askGrowth {
@@ -200,8 +216,15 @@ func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire
 			return nil, false, err
 		}
 		row, whole := Search(rows, count, bound, mark, t.Server.Keys())
-		if row != nil || whole || count >= askCountMax {
+		switch {
+		case row != nil || whole:
 			return row, whole, nil
+		case mark.Group && len(rows) == 0:
+			// A group in which nobody has said anything yet has nothing to hide.
+			latest, err := path.LatestID(ctx, t.session(p))
+			return nil, err == nil && latest == 0, err
+		case uint32(len(rows)) < count || count >= askCountMax:
+			return nil, false, nil
 		}
 	}
 }

@@ -39,10 +39,19 @@ type Task struct {
 	Order Order
 	// Recipients as far as they are known to have come.
 	Recipients []Progress
+	// Refusals keep recipients from being sent to: once nothing is in doubt about
+	// them, they fail.
+	Refusals map[Recipient]Refusal
+	// Hold: the payload is not known yet. What is in doubt or stored goes on, and
+	// nothing is sent.
+	Hold bool
 	// EarlierUntil is until when another operator may have been sending this
 	// message; zero: none was. Recipients are then asked for first.
 	EarlierUntil time.Time
 }
+
+// Refusal is why a recipient may not be sent to.
+type Refusal struct{ Reason, Message string }
 
 // Snapshot is a task's progress at one moment.
 type Snapshot struct {
@@ -51,6 +60,8 @@ type Snapshot struct {
 	Recipients []Progress
 	// Running: steps are still being taken or waited for.
 	Running bool
+	// Held: see Task.Hold.
+	Held bool
 	// Stopped: nothing more is sent until the task is submitted again.
 	Stopped bool
 	// Revision counts changes; see Engine.Recorded.
@@ -71,7 +82,7 @@ type task struct {
 	recorded   uint64
 	// pending: a notification is on its way.
 	pending bool
-	// swapped is closed when spec.Server is replaced.
+	// swapped is closed when spec.Server or the payload is replaced.
 	swapped chan struct{}
 }
 
@@ -124,6 +135,7 @@ func (t *task) snapshot() Snapshot {
 		Sender:     t.spec.Sender,
 		Recipients: append([]Progress(nil), t.recipients...),
 		Running:    t.running > 0,
+		Held:       t.spec.Hold,
 		Stopped:    t.ctx.Err() != nil,
 		Revision:   t.revision,
 	}
@@ -146,12 +158,50 @@ func (t *task) renew(spec Task) bool {
 		return false
 	}
 	t.spec.Policy, t.spec.Generation = spec.Policy, spec.Generation
-	if t.spec.Server != spec.Server {
+	released := t.spec.Hold && !spec.Hold
+	if released {
+		t.spec.Hold, t.spec.Payload, t.spec.Refusals = false, spec.Payload, spec.Refusals
+	}
+	if t.spec.Server != spec.Server || released {
 		t.spec.Server = spec.Server
 		close(t.swapped)
 		t.swapped = make(chan struct{})
 	}
 	return true
+}
+
+// refused fails a recipient that may not be sent to; false: it may be.
+func (t *task) refused(i int, p Progress) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, ok := t.spec.Refusals[p.Recipient]
+	if ok {
+		t.recipients[i] = p.fail(r.Reason, r.Message)
+		t.revision++
+	}
+	return ok
+}
+
+func (t *task) held() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.spec.Hold
+}
+
+// renewed waits until server or payload is replaced; false: the task was stopped.
+func (t *task) renewed() bool {
+	t.mu.Lock()
+	held, swapped := t.spec.Hold, t.swapped
+	t.mu.Unlock()
+	if !held {
+		return true
+	}
+	select {
+	case <-swapped:
+		return true
+	case <-t.ctx.Done():
+		return false
+	}
 }
 
 // waitReady waits until db_proxy is connected, or the server is another one;
@@ -206,15 +256,15 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 	if t.EarlierUntil.After(p.sentBy) {
 		p.sentBy = t.EarlierUntil
 	}
-	if p.State == v1alpha1.StatePending && !t.EarlierUntil.IsZero() {
-		p = p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
+	if !t.EarlierUntil.IsZero() {
+		p = p.Inherited(now)
 	}
 	return p
 }
 
 // mark returns how the message to p is known again in the store.
 func (t Task) mark(p Progress) Mark {
-	m := Mark{Sender: t.Sender, Payload: t.Payload, CreateTime: p.CreateTime}
+	m := Mark{Sender: t.Sender, Group: p.Type == v1alpha1.RecipientGroup, Payload: t.Payload, CreateTime: p.CreateTime}
 	if !t.Payload.Audio {
 		m.HasToken = t.Token
 		m.Token = DeliveryID{UID: t.UID, Sender: t.Sender, Recipient: p.Recipient}.Token()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -112,33 +113,100 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestKeyRotation changes the key: it takes effect without a restart, and rows
-// under the one before are still known again.
+// TestKeyRotation changes the key: it takes effect without a restart, and what
+// was sent under the one before is still known again.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
-	x := newTenant(t).withServer()
+	teamtalk, err := startTeamTalk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teamtalk.Stop)
+	x := newTenantOf(t, teamtalk).withServer()
+	// Stored under the old key, and not answered: in doubt when the key changes.
+	_, err = teamtalk.Faults().Add(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 1})
+	x.must(err)
 	before := x.message("before", "old key")
 	x.create(before)
-	x.awaitDelivered(before)
-
+	x.eventually(patience, func() string { return "nothing was sent" }, func(context.Context) (bool, error) {
+		return len(x.rows()) == 1, nil
+	})
 	const other = "abcdefghijklmnopqrstuvwxyz012345"
 	secret := x.secret(other)
 	secret.Data["aesKey"+v1alpha1.PreviousKeySuffix] = []byte(devserver.DevelopmentKey)
 	x.must(world.admin.Update(t.Context(), secret))
+	if r := x.awaitDelivered(before).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 1 {
+		t.Errorf("recipient %+v, want it adopted", r)
+	}
 
+	after := x.message("after", "new key", toUsers(x.bob))
+	x.create(after)
+	x.awaitDelivered(after)
 	key, err := cipher.New([]byte(other))
 	x.must(err)
-	// When the watch has told the operator shows in what it sends next.
-	n := 0
-	x.eventually(patience, func() string { return "nothing is sent under the new key" }, func(context.Context) (bool, error) {
-		n++
-		m := x.message(fmt.Sprintf("after-%d", n), "new key")
+	rows := x.rows()
+	if len(rows) != 2 {
+		t.Fatalf("the store holds %+v", rows)
+	}
+	if plain, err := key.Decrypt(rows[1].Raw); err != nil || string(plain.Text) != "new key" {
+		t.Errorf("the second is not under the new key: %v", err)
+	}
+}
+
+// TestEditedAgain edits a message that failed, and again while it begins anew:
+// however often, it is sent once.
+func TestEditedAgain(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t).withServer()
+	for n := range 5 {
+		m := x.message(fmt.Sprintf("m-%d", n), fmt.Sprintf("number %d", n), toUsers(1_999_999))
 		x.create(m)
-		x.awaitDelivered(m)
-		rows := x.rows()
-		plain, err := key.Decrypt(rows[len(rows)-1].Raw)
-		return err == nil && string(plain.Text) == "new key", nil
-	})
+		x.await(m, "finished", (*v1alpha1.TeamTalkMessage).Finished)
+		patch := func(patch string) {
+			x.must(world.admin.Patch(t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch))))
+		}
+		patch(fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.bob))
+		for limit := range 8 {
+			patch(fmt.Sprintf(`{"spec":{"retryLimit":%d}}`, limit))
+		}
+		x.await(m, "delivered as edited", func(m *v1alpha1.TeamTalkMessage) bool { return m.Finished() && m.Generation == 10 })
+	}
+	texts := map[string]int{}
+	for _, row := range x.rows() {
+		texts[row.Text]++
+	}
+	for n := range 5 {
+		if got := texts[fmt.Sprintf("number %d", n)]; got != 1 {
+			t.Errorf("number %d is in the store %d times, want once", n, got)
+		}
+	}
+}
+
+// TestOneWrite delivers with one write to the resource.
+func TestOneWrite(t *testing.T) {
+	x := newTenant(t).withServer()
+	warm := x.message("warm", "up")
+	x.create(warm)
+	x.awaitDelivered(warm)
+	w, err := world.admin.Watch(t.Context(), &v1alpha1.TeamTalkMessageList{}, client.InNamespace(x.namespace))
+	x.must(err)
+	defer w.Stop()
+	m := x.message("m", "hello")
+	x.create(m)
+	writes := 0
+	for e := range w.ResultChan() {
+		got, ok := e.Object.(*v1alpha1.TeamTalkMessage)
+		if !ok || got.Name != m.Name || e.Type == watch.Added {
+			continue
+		}
+		writes++
+		if got.Finished() {
+			break
+		}
+	}
+	if writes != 1 {
+		t.Errorf("%d writes, want 1", writes)
+	}
 }
 
 // TestDeleted deletes a message that waits, and makes another of its name: each

@@ -6,6 +6,7 @@ package operator
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -96,12 +98,33 @@ func run(m *testing.M) (code int, err error) {
 	if code = m.Run(); code != 0 {
 		return code, nil
 	}
-	for what, secret := range map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText} {
-		if strings.Contains(world.log.String(), secret) {
-			return 1, fmt.Errorf("%s is in the operator's log", what)
-		}
+	if err := leaks(ctx); err != nil {
+		return 1, err
 	}
 	return 0, nil
+}
+
+// leaks looks for the key, and for a text that was sent, where the operator writes.
+func leaks(ctx context.Context) error {
+	events, messages := &eventsv1.EventList{}, &v1alpha1.TeamTalkMessageList{}
+	if err := errors.Join(world.admin.List(ctx, events), world.admin.List(ctx, messages)); err != nil {
+		return err
+	}
+	written := map[string]string{"log": world.log.String()}
+	for _, e := range events.Items {
+		written["events"] += e.Note
+	}
+	for _, m := range messages.Items {
+		written["statuses"] += fmt.Sprintf("%+v", m.Status)
+	}
+	for where, text := range written {
+		for what, secret := range map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText} {
+			if strings.Contains(text, secret) {
+				return fmt.Errorf("%s is in the operator's %s", what, where)
+			}
+		}
+	}
+	return nil
 }
 
 // secretText is sent by some test, and must not be in any log.

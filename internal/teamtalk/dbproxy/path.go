@@ -13,6 +13,7 @@ type Reads interface {
 	Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error)
 	List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error)
 	ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error)
+	LatestID(ctx context.Context, s Session) (uint32, error)
 }
 
 // Path is a Client's reads over one connection, and so through one db_proxy

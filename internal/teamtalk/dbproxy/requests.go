@@ -226,6 +226,29 @@ func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgIn
 	return found, nil
 }
 
+// LatestID returns the id of the session's newest message by create_time, or 0
+// if it has none. It does not regard when the asker joined a group. 0 proves
+// nothing: db_proxy answers so when its database fails.
+func (c *Client) LatestID(ctx context.Context, s Session) (uint32, error) {
+	return c.anyPath().LatestID(ctx, s)
+}
+
+// LatestID is Client.LatestID over this path.
+func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
+	answer := &wire.IMGetLatestMsgIdRsp{}
+	err := p.do(ctx, exchange{
+		request:  wire.CommandLatestMsgIDReq,
+		response: wire.CommandLatestMsgIDRsp,
+		group:    s.group(),
+		body: func(attach []byte) proto.Message {
+			return &wire.IMGetLatestMsgIdReq{UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, AttachData: attach}
+		},
+		answer:  answer,
+		matches: func() bool { return s.echoed(answer) },
+	})
+	return answer.GetLatestMsgId(), err
+}
+
 func (s Session) group() bool { return s.Type == wire.SessionType_SESSION_TYPE_GROUP }
 
 // echoed reports whether an answer is about s.
