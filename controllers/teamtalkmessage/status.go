@@ -139,7 +139,7 @@ func judge(s *scope) verdict {
 	case delivered == all && notRouted > 0:
 		return verdict{
 			reason: v1alpha1.ReasonDelivered, deliveredReason: v1alpha1.ReasonStoredNotRouted, finished: true, delivered: true,
-			message: fmt.Sprintf("stored for all %d recipients; %d will see it at their next sync, as no router announced it", all, notRouted),
+			message: fmt.Sprintf("delivered to all %d recipients; %d will see it at their next sync, as no router announced it", all, notRouted),
 		}
 	case delivered == all:
 		return verdict{

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
 	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
@@ -233,6 +234,15 @@ func (s *stage) nobodyElse(ctx context.Context) error {
 		if l.Name == app.Name && l.Spec.RenewTime != nil && time.Since(l.Spec.RenewTime.Time) < time.Minute &&
 			l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" {
 			return fmt.Errorf("an operator is at work in this cluster (Lease %s/%s): the demo's would send everything again; stop it, or leave CLUSTER out", l.Namespace, l.Name)
+		}
+	}
+	messages := &v1alpha1.TeamTalkMessageList{}
+	if err := s.client.List(ctx, messages); err != nil {
+		return fmt.Errorf("look for messages in the cluster: %w", err)
+	}
+	for i := range messages.Items {
+		if m := &messages.Items[i]; !m.Finished() {
+			return fmt.Errorf("TeamTalkMessage %s/%s is unfinished: the demo's operator would take it up; delete it, let it finish, or leave CLUSTER out", m.Namespace, m.Name)
 		}
 	}
 	return nil

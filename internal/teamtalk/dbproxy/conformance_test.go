@@ -120,6 +120,9 @@ func TestConformance(t *testing.T) {
 				row(1, 1, createTime-156, text, hello),
 			},
 		},
+		"latest_id": {handle: 17, request: func(ctx context.Context, c *Client) (any, error) {
+			return c.LatestID(ctx, Session{single, 1, 150})
+		}, want: uint32(2)},
 		"msg_list_empty": {handle: 16, request: list(Session{single, 1, 199}, 10), want: []*wire.MsgInfo(nil)},
 	}
 	frames := recorded(t)
