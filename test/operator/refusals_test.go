@@ -18,6 +18,11 @@ import (
 // refusalLimit is the promise: a reason within it, from the apply on.
 const refusalLimit = 3 * time.Second
 
+// asByDefault leaves what is declared of db_proxy's times to the API's defaults.
+func asByDefault(s *v1alpha1.TeamTalkServer) {
+	s.Spec.SettleSeconds, s.Spec.MaxReplicaLagSeconds = 0, nil
+}
+
 // TestRefused makes the mistakes that people make. Each ends with its own reason
 // in the conditions, soon, with an event, and with nothing in the store.
 func TestRefused(t *testing.T) {
@@ -57,14 +62,17 @@ func TestRefused(t *testing.T) {
 			wantReason: v1alpha1.ReasonSendToSelf,
 		},
 		"unknown user": {
+			server:     func(x *tenant) { x.withServer(asByDefault) },
 			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toUsers(1_999_999)) },
 			wantReason: v1alpha1.ReasonRecipientNotFound,
 		},
 		"unknown group": {
+			server:     func(x *tenant) { x.withServer(asByDefault) },
 			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toGroups(1_999_999)) },
 			wantReason: v1alpha1.ReasonGroupNotFound,
 		},
 		"sender not in the group": {
+			server:     func(x *tenant) { x.withServer(asByDefault) },
 			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toGroups(x.closed)) },
 			wantReason: v1alpha1.ReasonSenderNotInGroup,
 		},
