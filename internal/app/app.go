@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -64,7 +65,11 @@ func Run(ctx context.Context, o Options) error {
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	parts, err := wire(mgrCtx, mgr, lease, gate)
-	if err != nil {
+	switch {
+	case meta.IsNoMatchError(err):
+		return fmt.Errorf("the cluster at %s does not know the kinds of %s: install them with \"kubectl apply -k config/crd\"",
+			cfg.Host, v1alpha1.GroupVersion)
+	case err != nil:
 		return err
 	}
 
