@@ -2,7 +2,6 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // Limits of one message.
@@ -83,7 +82,8 @@ type Recipients struct {
 
 // Content is what is sent: exactly one of its fields.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.text), has(self.json), has(self.textFrom), has(self.image), has(self.audio)].filter(x, x).size() == 1",message="set exactly one of text, json, textFrom, image, audio"
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MaxProperties=1
 type Content struct {
 	// text, in UTF-8. TeamTalk holds at most 3051 bytes of it (3068 where the
 	// server disables delivery tokens).
@@ -94,9 +94,7 @@ type Content struct {
 
 	// json is an object, sent as compact JSON text.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
-	JSON *runtime.RawExtension `json:"json,omitempty"`
+	JSON map[string]JSONValue `json:"json,omitempty"`
 
 	// textFrom takes the text from a ConfigMap of this namespace, as it is when
 	// the message is sent.
@@ -110,6 +108,30 @@ type Content struct {
 	// audio sends a voice message. It is not encrypted on the wire.
 	// +optional
 	Audio *AudioContent `json:"audio,omitempty"`
+}
+
+// JSONValue is any JSON value, as it was written. Validation rules do not see into
+// it, but can tell whether it has changed: that is why an object is declared key
+// by key.
+//
+// +kubebuilder:validation:Type=""
+// +kubebuilder:pruning:PreserveUnknownFields
+type JSONValue struct {
+	Raw []byte `json:"-"`
+}
+
+// MarshalJSON writes the value as it is.
+func (v JSONValue) MarshalJSON() ([]byte, error) {
+	if len(v.Raw) == 0 {
+		return []byte("null"), nil
+	}
+	return v.Raw, nil
+}
+
+// UnmarshalJSON keeps the value as it is.
+func (v *JSONValue) UnmarshalJSON(b []byte) error {
+	v.Raw = append([]byte(nil), b...)
+	return nil
 }
 
 // TextSource is where a text comes from. Secrets are left out on purpose:

@@ -36,7 +36,7 @@ func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *
 	case c.Text != nil:
 		text = []byte(*c.Text)
 	case c.JSON != nil:
-		compact, err := compactJSON(c.JSON.Raw)
+		compact, err := compactJSON(c.JSON)
 		if err != nil {
 			bad := &problem{v1alpha1.ReasonContentInvalid, "content.json is not JSON"}
 			return delivery.Payload{}, bad, nil //nolint:nilerr // the user's to mend, not to be tried again
@@ -61,7 +61,11 @@ func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *
 
 // compactJSON writes an object without blanks, keys sorted. Characters that the
 // API server escapes for browsers are written as they are: people read this.
-func compactJSON(raw []byte) ([]byte, error) {
+func compactJSON(object map[string]v1alpha1.JSONValue) ([]byte, error) {
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
 	var value any
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()

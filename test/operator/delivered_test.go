@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -85,7 +84,9 @@ func TestDelivered(t *testing.T) {
 		"a JSON": {
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
 				return x.message("m", "", withContent(v1alpha1.Content{
-					JSON: &runtime.RawExtension{Raw: []byte(`{"from": "2026-12-01", "html": "<b>&", "n": [1, 2]}`)},
+					JSON: map[string]v1alpha1.JSONValue{
+						"n": {Raw: []byte(`[1, 2]`)}, "html": {Raw: []byte(`"<b>&"`)}, "from": {Raw: []byte(`"2026-12-01"`)},
+					},
 				}))
 			},
 			want: func(x *tenant) wants {
