@@ -159,6 +159,12 @@ func (r *Reconciler) lookUp(s *scope) {
 		return
 	}
 	s.restart = false
+	for i, p := range snapshot.Recipients {
+		if p.CreateTime == 0 && len(s.recipients) == len(snapshot.Recipients) {
+			// Staged since: the status has its time, and the engine does not know it yet.
+			snapshot.Recipients[i].CreateTime = s.recipients[i].CreateTime
+		}
+	}
 	s.recipients, s.sender, s.revision = snapshot.Recipients, snapshot.Sender, snapshot.Revision
 	// One that was stopped, and has come to its end, is taken up anew from there.
 	s.known, s.held = !snapshot.Stopped || snapshot.Running, snapshot.Held
@@ -196,7 +202,7 @@ func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.Tea
 
 // record writes what is known to the status, if it says anything new.
 func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if s.later || s.quiet {
+	if s.quiet || s.later && s.revision == 0 {
 		return reconcile.Result{}, nil
 	}
 	if s.wait != nil {

@@ -160,6 +160,8 @@ func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
 		s.refuseAll(bad.reason, bad.message)
 	}
 	s.payload = payload
+	// Known without the sound itself: what is looked for among the rows is audio.
+	s.payload.Audio = s.message.Spec.Content.Audio != nil
 	return nil
 }
 
@@ -171,7 +173,10 @@ func (r *Reconciler) stage(_ context.Context, s *scope) error {
 	}
 	now := max(time.Now().Unix(), s.message.CreationTimestamp.Unix())
 	for i, p := range s.recipients {
-		if p.State == v1alpha1.StatePending && p.CreateTime == 0 {
+		// What no attempt is on record for was not sent before it was staged, by
+		// whichever operator.
+		unsent := p.State == v1alpha1.StatePending || p.State == v1alpha1.StateInDoubt && p.Attempts == 0
+		if unsent && p.CreateTime == 0 {
 			s.recipients[i].CreateTime = uint32(now)
 			s.staged = true
 		}
@@ -198,12 +203,13 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 		},
 		Recipients:   s.recipients,
 		Refusals:     s.refusals,
+		Renewal:      s.known,
 		Hold:         s.hold != nil,
 		EarlierUntil: s.earlierUntil,
 	}
 	snapshot, ok := r.Engine.Submit(task)
 	if !ok {
-		s.later = true // the engine drains
+		s.later = true // the engine drains, or tells presently that the task has ended
 		return nil
 	}
 	s.quiet = !s.known && snapshot.Running && s.hold == nil && !s.begun() && len(s.message.Status.Conditions) == 0

@@ -29,6 +29,7 @@ type verdict struct {
 // that does.
 func setStatus(s *scope, now time.Time) {
 	m, at := s.message, metav1.NewTime(now.Truncate(time.Second))
+	staged := !s.tokens() // by the status as it was
 	st := &m.Status
 	v := judge(s)
 	st.ObservedGeneration = m.Generation
@@ -52,7 +53,6 @@ func setStatus(s *scope, now time.Time) {
 	st.Recipients = make([]v1alpha1.RecipientStatus, len(s.recipients))
 	var delivered int32
 	counts := v1alpha1.RecipientCounts{Recipients: int32(len(s.recipients))}
-	staged := !s.tokens()
 	for i, p := range s.recipients {
 		st.Recipients[i] = statusOf(p, staged)
 		switch p.State {

@@ -289,3 +289,28 @@ func TestPermitsRecipient(t *testing.T) {
 		})
 	}
 }
+
+// TestCreateTimeStays: the time by which a message without a token is found again
+// stays on record, whatever becomes of its server.
+func TestCreateTimeStays(t *testing.T) {
+	at := metav1.NewTime(time.Unix(1_700_000_000, 0))
+	enabled := &v1alpha1.TeamTalkServer{Spec: v1alpha1.TeamTalkServerSpec{DeliveryToken: v1alpha1.DeliveryTokenEnabled}}
+	for name, server := range map[string]*v1alpha1.TeamTalkServer{"gone": nil, "with tokens now": enabled} {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+			m.Spec.To.Users = []v1alpha1.UserID{2}
+			m.Status.ObservedGeneration = 1
+			m.Status.Recipients = []v1alpha1.RecipientStatus{{
+				Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateInDoubt, CreateTime: &at,
+			}}
+			for range 2 {
+				s := newScope(m, leadership.Term{Clean: true}, 1, at.Time)
+				s.server = server
+				setStatus(s, at.Time)
+			}
+			if got := m.Status.Recipients[0].CreateTime; got == nil || !got.Equal(&at) {
+				t.Errorf("createTime %v, want %v", got, at)
+			}
+		})
+	}
+}

@@ -62,8 +62,8 @@ func (e *Engine) Start(ctx context.Context) error {
 // UID goes on as it is, with the server and policy as they are declared now; one
 // that was stopped is taken up again where it stopped, with the task's Recipients
 // where nothing is in doubt or beyond. Once the engine drains or stops, a task
-// that is known stays as it is, to be recorded; of another one Submit returns
-// false, and has done nothing.
+// that is known stays as it is, to be recorded; of another one, and of a Renewal
+// that comes too late, Submit returns false, and has done nothing.
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
@@ -72,7 +72,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 		e.mu.Unlock()
 		return before.snapshot(), true
 	}
-	if ended {
+	if ended || spec.Renewal {
 		e.mu.Unlock()
 		return Snapshot{}, false
 	}

@@ -122,3 +122,61 @@ func TestSearchGroup(t *testing.T) {
 		})
 	}
 }
+
+// TestHoldOfAudio: without its sound, a voice message is neither found nor proved
+// absent; with it, it is found.
+func TestHoldOfAudio(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.task("m", toAlice)
+		spec.Payload = Payload{Audio: true, Data: []byte("\x00\x00\x00\x01sound")}
+		spec.Recipients[0].CreateTime = uint32(time.Now().Unix())
+		h.store(spec)
+		full := spec.Payload
+		spec.EarlierUntil = time.Now().Add(PeerPatience)
+		spec.Payload.Data, spec.Hold = nil, true
+		h.submit(spec)
+		advance(5 * time.Minute)
+		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
+		spec.Payload, spec.Hold = full, false
+		h.submit(spec)
+		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
+		h.wantCounts(0, 1, 1)
+	})
+}
+
+// TestReleasedRefusal: who was refused while the payload was missing stays refused
+// when it comes.
+func TestReleasedRefusal(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.task("m", toAlice)
+		full := spec.Payload
+		spec.EarlierUntil = time.Now().Add(PeerPatience)
+		spec.Refusals = map[Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonRecipientNotPermitted, Message: "no"}}
+		spec.Payload, spec.Hold = Payload{}, true
+		h.submit(spec)
+		spec.Payload, spec.Hold, spec.Refusals = full, false, nil
+		h.submit(spec)
+		wantProgress(t, h.await("m", 2*time.Minute).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotPermitted)
+		h.wantCounts(0, 0, 0)
+	})
+}
+
+// TestLateRenewal: what lacks a payload does not take a task on that has ended.
+func TestLateRenewal(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.down = true
+		spec := h.task("m", toAlice)
+		h.submit(spec)
+		h.Stop("m")
+		h.await("m", time.Minute)
+		renewal := spec
+		renewal.Payload, renewal.Renewal = Payload{}, true
+		if _, ok := h.Submit(renewal); ok {
+			t.Error("it was taken on")
+		}
+		h.talk.change(func() { h.talk.down = false })
+		h.submit(spec)
+		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+		h.wantCounts(1, 1, 1)
+	})
+}

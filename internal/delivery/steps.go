@@ -56,6 +56,7 @@ func (e *Engine) deliver(t *task, i int) {
 		case t.ctx.Err() != nil && !step.finishing():
 			return
 		case step.starting() && t.refused(i, p):
+			e.report(t)
 			return
 		case step.starting() && t.held():
 			turn.give()

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type Task struct {
 	// Refusals keep recipients from being sent to: once nothing is in doubt about
 	// them, they fail.
 	Refusals map[Recipient]Refusal
+	// Renewal: only what is under way is to be renewed; the task lacks what taking it
+	// on anew would need.
+	Renewal bool
 	// Hold: the payload is not known yet. What is in doubt or stored goes on, and
 	// nothing is sent.
 	Hold bool
@@ -160,7 +164,14 @@ func (t *task) renew(spec Task) bool {
 	t.spec.Policy, t.spec.Generation = spec.Policy, spec.Generation
 	released := t.spec.Hold && !spec.Hold
 	if released {
-		t.spec.Hold, t.spec.Payload, t.spec.Refusals = false, spec.Payload, spec.Refusals
+		t.spec.Hold, t.spec.Payload = false, spec.Payload
+		// Those from before still hold: who was refused is not looked at again.
+		refusals := maps.Clone(t.spec.Refusals)
+		if refusals == nil {
+			refusals = map[Recipient]Refusal{}
+		}
+		maps.Copy(refusals, spec.Refusals)
+		t.spec.Refusals = refusals
 	}
 	if t.spec.Server != spec.Server || released {
 		t.spec.Server = spec.Server
