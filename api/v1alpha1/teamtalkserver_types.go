@@ -309,6 +309,3 @@ type TeamTalkServerList struct {
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []TeamTalkServer `json:"items"`
 }
-
-// GetConditions returns the status conditions.
-func (s *TeamTalkServer) GetConditions() []metav1.Condition { return s.Status.Conditions }

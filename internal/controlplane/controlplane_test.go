@@ -33,13 +33,9 @@ spec:
   - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
 `
 
-// needPrograms makes the rest of a test one of those that -short leaves out.
+// needPrograms has the programs found, or built, before a test measures a start.
 func needPrograms(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("it needs kube-apiserver and etcd, which may have to be built")
-	}
-	// Here and not within the test's time, so that what is measured is the start.
 	if _, err := Assets(t.Context(), Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -76,9 +72,6 @@ func TestControlPlane(t *testing.T) {
 	defer stop()
 
 	t.Run("its version is stamped", func(t *testing.T) {
-		if os.Getenv(assetsVariable) != "" {
-			t.Skipf("%s may hold any version", assetsVariable)
-		}
 		wd, err := os.Getwd()
 		if err != nil {
 			t.Fatal(err)
@@ -95,9 +88,14 @@ func TestControlPlane(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A downloaded one may be of another patch.
-		if want := semver.MajorMinor(s.kubernetes); semver.MajorMinor(got.GitVersion) != want || "v"+got.Major+"."+got.Minor != want {
-			t.Errorf("version %+v, want %s", got, s.kubernetes)
+		// A downloaded one may be of another patch; one that somebody else has put
+		// there of any version, but it has one: unstamped, it would say v0.0.0.
+		want := semver.MajorMinor(s.kubernetes)
+		if dir := os.Getenv(assetsVariable); dir != "" && filepath.Base(dir) != s.key {
+			want = semver.MajorMinor(got.GitVersion)
+		}
+		if semver.Major(want) == "v0" || semver.MajorMinor(got.GitVersion) != want || "v"+got.Major+"."+got.Minor != want {
+			t.Errorf("version %+v, want %s", got, want)
 		}
 	})
 	t.Run("its admin may create a namespace", func(t *testing.T) {

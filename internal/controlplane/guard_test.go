@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// helperVariable makes TestHelperProcess run a guarded program, in the folder it names.
+// helperVariable makes this test binary run a guarded program, in the folder it names.
 const helperVariable = "CONTROLPLANE_TEST_GUARD"
 
 // startGuarded runs, as envtest does, a guarded program in dir, which prints a
@@ -40,15 +41,17 @@ func startGuarded(dir string, stdout io.Writer) (*guard, *exec.Cmd, error) {
 	return g, cmd, cmd.Start()
 }
 
-// TestHelperProcess is no test, but the process that the next one kills.
-func TestHelperProcess(t *testing.T) {
+// TestMain runs the tests; or, where one of them asks for it, is the process that
+// this test kills.
+func TestMain(m *testing.M) {
 	dir := os.Getenv(helperVariable)
 	if dir == "" {
-		t.Skip("a helper of the other tests")
+		os.Exit(m.Run())
 	}
 	_, cmd, err := startGuarded(dir, os.Stdout)
 	if err != nil {
-		t.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	_ = cmd.Wait() // never, as this process is killed first
 }
@@ -62,7 +65,7 @@ func TestGuardedProgramDiesWithAParentThatIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	helper := exec.Command(self, "-test.run=^TestHelperProcess$")
+	helper := exec.Command(self)
 	helper.Env = append(os.Environ(), helperVariable+"="+dir)
 	// The program holds this pipe too, so its end is the program's.
 	pipe, err := helper.StdoutPipe()

@@ -193,7 +193,7 @@ func TestLateAndStrayAnswers(t *testing.T) {
 			return len(rows), err
 		})
 		late := server.next()
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		second := h.sendAsync(t.Context(), message(3)) // waits for the slot
 		r := <-first
 		want(t, "first", r, 0, ErrNoAnswer)

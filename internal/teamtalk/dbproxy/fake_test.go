@@ -172,3 +172,6 @@ func groupMessage(to uint32) Message {
 func (h *harness) sendAsync(ctx context.Context, m Message) <-chan result[uint32] {
 	return async(func() (uint32, error) { return h.Send(ctx, m) })
 }
+
+// elapse lets the bubble's clock run: no time passes outside of it.
+func elapse(d time.Duration) { <-time.After(d) }

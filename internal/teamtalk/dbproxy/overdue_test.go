@@ -54,13 +54,13 @@ func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
 				server := <-h.peers
 				send := h.sendAsync(t.Context(), message(2))
 				sent := server.next()
-				time.Sleep(5 * time.Second)
+				elapse(5 * time.Second)
 				read := async(func() (int, error) {
 					users, err := h.Users(t.Context(), 1, []uint32{2})
 					return len(users), err
 				})
 				asked := server.next()
-				time.Sleep(6 * time.Second)
+				elapse(6 * time.Second)
 				pending(t, "send", send)
 				if n := h.Connected(); n != 0 {
 					t.Errorf("%d connections take requests, want none", n)
@@ -73,7 +73,7 @@ func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
 						t.Errorf("%d connections take requests after the answer, want 1", n)
 					}
 				}
-				time.Sleep(time.Second)
+				elapse(time.Second)
 				answerUsers(server, asked)
 				want(t, "read", <-read, 0)
 				if !late {

@@ -148,3 +148,6 @@ func write(t *testing.T, nc net.Conn, b []byte) {
 		t.Errorf("the peer cannot write: %v", err)
 	}
 }
+
+// elapse lets the bubble's clock run: no time passes outside of it.
+func elapse(d time.Duration) { <-time.After(d) }

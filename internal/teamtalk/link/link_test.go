@@ -24,11 +24,11 @@ func TestHeartbeats(t *testing.T) {
 		stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
 		c, peer := <-h.up, <-d.accepted
 		arrivals := collect(peer, time.Now())
-		time.Sleep(12 * time.Second)
+		elapse(12 * time.Second)
 		if err := c.Send(t.Context(), frame(wire.CommandUsersInfoReq, 7)); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(10*time.Second + time.Millisecond)
+		elapse(10*time.Second + time.Millisecond)
 		want := []arrival{
 			{Command: wire.CommandHeartBeat, After: 5 * time.Second},
 			{Command: wire.CommandHeartBeat, After: 10 * time.Second},
@@ -65,7 +65,7 @@ func TestSilence(t *testing.T) {
 		begun, peer := time.Now(), <-d.accepted
 		collect(peer, begun)
 		for range 4 {
-			time.Sleep(29 * time.Second)
+			elapse(29 * time.Second)
 			write(t, peer, frame(wire.CommandHeartBeat, 0))
 		}
 		if err := <-h.down; !errors.Is(err, errSilent) {
@@ -142,7 +142,7 @@ func TestReconnect(t *testing.T) {
 				stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
 				const rounds = 30
 				if tc.fail {
-					time.Sleep(rounds * 30 * time.Second)
+					elapse(rounds * 30 * time.Second)
 				} else {
 					for range rounds {
 						peer := <-d.accepted
@@ -245,11 +245,11 @@ func TestStopReceiving(t *testing.T) {
 				}
 				write(t, peer, frame(wire.CommandMsgData, 9))
 				if tc.closesAfter > 0 {
-					time.Sleep(tc.closesAfter)
+					elapse(tc.closesAfter)
 					_ = peer.Close()
 				} else {
 					for range 5 {
-						time.Sleep(5 * time.Second)
+						elapse(5 * time.Second)
 						write(t, peer, frame(wire.CommandHeartBeat, 0))
 					}
 				}
@@ -372,7 +372,7 @@ func TestCancelled(t *testing.T) {
 				l := New(Options{Address: testAddress, Handler: h, Hold: hold, Dial: dial(t, d, hold, cancel)})
 				ended := make(chan error, 1)
 				go func() { ended <- l.Run(ctx) }()
-				time.Sleep(time.Minute)
+				elapse(time.Minute)
 				cancel()
 				if err := <-ended; err != nil {
 					t.Errorf("Run: %v", err)

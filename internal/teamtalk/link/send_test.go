@@ -198,7 +198,7 @@ func TestGate(t *testing.T) {
 		// Refused frames must not put off heartbeats.
 		for range 8 {
 			wantSend(t, "closed", c.Send(t.Context(), frame(wire.CommandMsgData, 2)), ErrNotSent, errGate)
-			time.Sleep(time.Second)
+			elapse(time.Second)
 		}
 		closed.Store(false)
 		wantSend(t, "open again", c.Send(t.Context(), frame(wire.CommandMsgData, 3)))
