@@ -3,6 +3,7 @@ package connection
 import (
 	"sync"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
@@ -20,6 +21,9 @@ type addressLimit struct {
 }
 
 type bounds struct{ total, group int }
+
+// unbounded is more than any test has in flight.
+const unbounded = 1 << 20
 
 // claim adds a session's bounds for the address and returns the shared limiter.
 func (l *limits) claim(s *Session, address string, total, group int) *dbproxy.Limiter {
@@ -65,6 +69,9 @@ func (a *addressLimit) apply() {
 		if lowest.group == 0 || b.group < lowest.group {
 			lowest.group = b.group
 		}
+	}
+	if !rule.InFlightBound {
+		lowest = bounds{unbounded, unbounded}
 	}
 	a.limiter.SetLimits(lowest.total, min(lowest.total, lowest.group))
 }

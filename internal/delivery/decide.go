@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
 // Step is what to do next for a recipient.
@@ -48,7 +49,7 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		}
 		return StepRoute, time.Time{}
 	case v1alpha1.StateAcknowledged:
-		if pol.Verify || p.row == nil {
+		if pol.Verify && rule.ReadBack || p.row == nil {
 			return StepReadBack, time.Time{}
 		}
 		return StepRoute, time.Time{}

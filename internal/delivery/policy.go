@@ -3,6 +3,8 @@ package delivery
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
 // Times of the promise that no resource declares.
@@ -43,7 +45,12 @@ type Policy struct {
 }
 
 // proofAfter is how long after the last attempt an answer can prove absence.
-func (p Policy) proofAfter() time.Duration { return p.Settle + p.ReplicaLag }
+func (p Policy) proofAfter() time.Duration {
+	if !rule.Settle {
+		return p.ReplicaLag
+	}
+	return p.Settle + p.ReplicaLag
+}
 
 func (p Policy) backoff(tries int32) time.Duration {
 	return exponential(backoffBase, backoffCap, tries)

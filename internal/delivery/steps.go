@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -200,6 +201,9 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 	row, whole, err := t.search(ctx, path, p)
 	if err != nil || row != nil {
 		return Finding{Row: row}, err
+	}
+	if !rule.ProofOfAbsence {
+		return Finding{Whole: true}, nil
 	}
 	if !prove || !whole {
 		return Finding{}, nil

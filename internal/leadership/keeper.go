@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
 // DrainedAnnotation on the Lease says that its last holder had nothing in flight
@@ -99,7 +100,7 @@ func (k *Keeper) begin(ctx context.Context) (Term, error) {
 	if err != nil {
 		return Term{}, err
 	}
-	term.Clean = drained || fresh
+	term.Clean = drained || fresh || !rule.DrainedMark
 	if drained {
 		if err := k.annotate(ctx, lease, nil); err != nil {
 			return Term{}, err
