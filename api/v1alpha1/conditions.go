@@ -3,8 +3,8 @@ package v1alpha1
 // Conditions of a TeamTalkMessage. Each bears observedGeneration; kstatus,
 // Argo CD, Flux and `kubectl wait` read them alike.
 const (
-	// ConditionReady is True once the message is as declared. It is False while
-	// sending and after failure. On a TeamTalkServer: messages can be delivered.
+	// ConditionReady is True once the message is as declared: delivered, or waiting
+	// on purpose (Scheduled, Suspended). It is False while sending and after failure. On a TeamTalkServer: messages can be delivered.
 	ConditionReady = "Ready"
 	// ConditionReconciling is present, and True, only while work goes on.
 	ConditionReconciling = "Reconciling"
@@ -46,6 +46,10 @@ const (
 	ReasonSending = "Sending"
 	// ReasonRetryScheduled: a recipient failed for now and is tried again.
 	ReasonRetryScheduled = "RetryScheduled"
+	// ReasonScheduled: sendAfter has not come yet.
+	ReasonScheduled = "Scheduled"
+	// ReasonSuspended: suspend keeps it from being sent.
+	ReasonSuspended = "Suspended"
 )
 
 // Reasons of a message's end.
@@ -56,6 +60,11 @@ const (
 	ReasonPartiallyDelivered = "PartiallyDelivered"
 	// ReasonRetriesExhausted: tried retryLimit times more; proved not stored.
 	ReasonRetriesExhausted = "RetriesExhausted"
+	// ReasonDeadlineExceeded: the deadline came first; proved not stored.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonKeyReused: its idempotencyKey is found in the store with another text;
+	// nothing was sent.
+	ReasonKeyReused = "KeyReused"
 	// ReasonOutcomeUnknown: may have been delivered, cannot be proved, not tried again.
 	ReasonOutcomeUnknown = "OutcomeUnknown"
 	// ReasonStoredNotRouted: stored, but no router took it in time; clients see

@@ -1,7 +1,9 @@
 package v1alpha1
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,14 +28,20 @@ func (m *TeamTalkMessage) Finished() bool {
 }
 
 // NothingStored reports whether every recipient has failed with proof that
-// nothing was stored: only then may a finished message be tried anew.
+// nothing was stored: only then may a finished message be edited, and begin anew.
 func (s *TeamTalkMessageStatus) NothingStored() bool {
 	for _, r := range s.Recipients {
-		if r.State != StateFailed || r.Reason == ReasonOutcomeUnknown {
+		if !r.Retryable() || len(r.MessageIDs) > 0 {
 			return false
 		}
 	}
 	return true
+}
+
+// Retryable reports whether the recipient has failed with proof that what failed
+// was not stored. Parts before it, of a text that is split, may have been.
+func (r *RecipientStatus) Retryable() bool {
+	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown
 }
 
 // Permits reports whether messages of the server may speak as the user.
@@ -43,3 +51,70 @@ func (s *SendersSpec) Permits(id UserID) bool {
 	}
 	return slices.Contains(s.Allowed, id)
 }
+
+// NotBefore returns the earliest time at which the message may be sent.
+func (m *TeamTalkMessage) NotBefore() time.Time {
+	created := m.CreationTimestamp.Time
+	if after := m.Spec.SendAfter; after != nil && after.After(created) {
+		return after.Time
+	}
+	return created
+}
+
+// DeadlineTime returns the time from which on nothing is sent; zero: none.
+func (m *TeamTalkMessage) DeadlineTime() time.Time {
+	var deadline time.Time
+	if d := m.Spec.Deadline; d != nil {
+		deadline = d.Time
+	}
+	if s := m.Spec.ActiveDeadlineSeconds; s != nil {
+		active := m.NotBefore().Add(time.Duration(min(*s, maxSeconds)) * time.Second)
+		if deadline.IsZero() || active.Before(deadline) {
+			deadline = active
+		}
+	}
+	return deadline
+}
+
+// maxSeconds is what a time.Duration holds.
+const maxSeconds = math.MaxInt64 / int64(time.Second)
+
+// ExpiresAt returns when a finished message is to be deleted; zero: it is kept.
+func (m *TeamTalkMessage) ExpiresAt() time.Time {
+	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil {
+		return time.Time{}
+	}
+	return m.Status.CompletionTime.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
+}
+
+// IdempotencyKey returns the key that makes messages one across resources: the
+// declared one, or the name of what is deleted by its TTL, so that a tool that
+// creates it again sends nothing. Empty: the message is known by its UID.
+func (m *TeamTalkMessage) IdempotencyKey() string {
+	switch {
+	case m.Spec.IdempotencyKey != "":
+		return m.Spec.IdempotencyKey
+	case m.Spec.TTLSecondsAfterFinished != nil && m.Spec.Content.Audio == nil:
+		return m.Name
+	}
+	return ""
+}
+
+// RetryAsked reports whether RetryAnnotation bears a value that was not acted
+// upon yet.
+func (m *TeamTalkMessage) RetryAsked() bool {
+	return m.Annotations[RetryAnnotation] != m.Status.LastHandledRetry
+}
+
+// NeverDueBefore reports that no operator can have sent the message before t: from
+// its creation on it was suspended, or scheduled for a later time.
+func (m *TeamTalkMessage) NeverDueBefore(t time.Time) bool {
+	return m.Generation == 1 && (m.Suspended() || m.NotBefore().After(t.Add(clockSkew)))
+}
+
+// Suspended reports whether the message is kept from being sent.
+func (m *TeamTalkMessage) Suspended() bool { return m.Spec.Suspend != nil && *m.Spec.Suspend }
+
+// clockSkew is by how much the clocks of two operators, and of the API server,
+// may differ.
+const clockSkew = time.Minute

@@ -10,12 +10,35 @@ const (
 	DefaultServerName = "default"
 	// MaxRecipients of one message, after users and groups are added up.
 	MaxRecipients = 1000
+	// MaxParts is how many parts a long text is split into at most.
+	MaxParts = 20
+	// MaxTextBytes is the longest text that is split, in bytes.
+	MaxTextBytes = 64 << 10
 	// MaxRecipientMessage is the longest message of one recipient's status, in characters.
 	MaxRecipientMessage = 128
 )
 
+// RetryAnnotation on a finished TeamTalkMessage: whenever its value changes, the
+// recipients that failed with nothing stored are tried again.
+const RetryAnnotation = "teamtalk.io/retry"
+
+// LongText says what becomes of a text that TeamTalk cannot hold in one message.
+//
+// +kubebuilder:validation:Enum=Reject;Split
+type LongText string
+
+// Values of LongText.
+const (
+	// LongTextReject fails the message with ContentTooLong.
+	LongTextReject LongText = "Reject"
+	// LongTextSplit sends it in numbered parts, in order.
+	LongTextSplit LongText = "Split"
+)
+
 // TeamTalkMessageSpec is one message, to users and groups.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) || !has(self.deadline) || self.sendAfter < self.deadline",message="deadline must be later than sendAfter",fieldPath=".deadline"
+// +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey: it carries no delivery token by which it could be found again",fieldPath=".idempotencyKey"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !self.to.users.exists(u, u == self.senderID)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
 type TeamTalkMessageSpec struct {
 	// serverRef names the TeamTalkServer to send through; left out: the one
@@ -36,6 +59,49 @@ type TeamTalkMessageSpec struct {
 	// content is what is sent.
 	// +required
 	Content Content `json:"content,omitzero"`
+
+	// longText says what becomes of a text or textFrom that is longer than one
+	// TeamTalk message: Reject fails with ContentTooLong; Split sends it in at most
+	// 20 numbered parts, in order.
+	// +optional
+	// +kubebuilder:default=Reject
+	LongText LongText `json:"longText,omitempty"`
+
+	// sendAfter: nothing is sent before this time.
+	// +optional
+	SendAfter *metav1.Time `json:"sendAfter,omitempty"`
+
+	// deadline: nothing is sent at or after this time. What is provably unsent then
+	// fails with DeadlineExceeded; a doubt that cannot be settled, with OutcomeUnknown.
+	// +optional
+	Deadline *metav1.Time `json:"deadline,omitempty"`
+
+	// activeDeadlineSeconds is a deadline counted from sendAfter, or from the
+	// creation where that is later or there is no sendAfter. The earlier of both
+	// deadlines counts.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
+
+	// suspend keeps from being sent what has not been sent yet. A deadline runs on.
+	// +optional
+	Suspend *bool `json:"suspend,omitempty"`
+
+	// ttlSecondsAfterFinished deletes the resource this long after it has finished;
+	// left out: it is kept. A message with it, and without an idempotencyKey, is
+	// known by its name: created again under the same name it is not sent again.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
+
+	// idempotencyKey: what bears the same key is sent once per namespace, sender
+	// and recipient, whatever becomes of the resource. The store is searched for it
+	// as far back as the server's idempotencyWindowSeconds. With another text it
+	// fails with KeyReused. Left out: the resource's UID.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 
 	// retryLimit is how often a recipient is tried again after a failure that
 	// may pass. What may have been sent is never tried again unless the store
@@ -257,6 +323,11 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
+	// lastHandledRetry is the value of the annotation teamtalk.io/retry that was
+	// last acted upon.
+	// +optional
+	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
+
 	// startTime is when the message was first taken up.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -349,7 +420,8 @@ type RecipientStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
-// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown')))",message="to, content, senderID and serverRef cannot change once the message is under way: create another TeamTalkMessage; or, if it may be lost, delete this one and create it again; edits are taken once it has Finished with nothing stored"
+// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey cannot change once the message is under way: create another TeamTalkMessage; or, if it may be lost, delete this one and create it again; edits are taken once it has Finished with nothing stored"
+// +kubebuilder:validation:XValidation:rule="has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True'))",message="ttlSecondsAfterFinished cannot be added or removed before the message has Finished: with it, and without an idempotencyKey, a message is known by its name",fieldPath=".spec.ttlSecondsAfterFinished"
 type TeamTalkMessage struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -101,6 +101,10 @@ type TeamTalkServerSpec struct {
 	// +optional
 	Recipients *RecipientRules `json:"recipients,omitempty"`
 
+	// rateLimit bounds how fast messages are sent through this server.
+	// +optional
+	RateLimit RateLimit `json:"rateLimit,omitzero"`
+
 	// verification says whether each message is read back from the store.
 	// +optional
 	// +kubebuilder:default=Always
@@ -126,6 +130,32 @@ type TeamTalkServerSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=300
 	MaxReplicaLagSeconds *int32 `json:"maxReplicaLagSeconds,omitempty"`
+
+	// idempotencyWindowSeconds is how far back the store is searched for an
+	// idempotencyKey. A conversation with more than about 8000 messages in that time
+	// cannot be searched: a message with a key then ends as OutcomeUnknown.
+	// +optional
+	// +kubebuilder:default=2592000
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=31536000
+	IdempotencyWindowSeconds int32 `json:"idempotencyWindowSeconds,omitempty"`
+}
+
+// RateLimit is a token bucket. Each part of a text that is split counts.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.burst) || self.burst == 0 || (has(self.messagesPerSecond) && self.messagesPerSecond > 0)",message="burst goes with messagesPerSecond"
+type RateLimit struct {
+	// messagesPerSecond on average, to users and groups alike; 0: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	MessagesPerSecond int32 `json:"messagesPerSecond,omitempty"`
+
+	// burst is how many may be sent at once after a pause; 0: as many as in a second.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	Burst int32 `json:"burst,omitempty"`
 }
 
 // DBProxySpec says how to reach db_proxy, and how hard it may be pressed.

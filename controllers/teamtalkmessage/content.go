@@ -53,10 +53,45 @@ func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *
 	case c.Audio != nil:
 		return r.audio(ctx, s, *c.Audio)
 	}
-	if bad := checkText(text, s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled); bad != nil {
-		return delivery.Payload{}, bad, nil
+	payload, bad := textPayload(text, s)
+	return payload, bad, nil
+}
+
+// textPayload makes one message of a text, or several where it is too long and may
+// be split.
+func textPayload(text []byte, s *scope) (delivery.Payload, *problem) {
+	tokens := s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled
+	limit := cipher.MaxText
+	if tokens {
+		limit = cipher.MaxTextWithToken
 	}
-	return delivery.Payload{Data: text}, nil, nil
+	if bad := checkText(text); bad != nil {
+		return delivery.Payload{}, bad
+	}
+	if len(text) <= limit {
+		return delivery.Payload{Data: text}, nil
+	}
+	c := s.message.Spec.Content
+	switch splits := s.message.Spec.LongText == v1alpha1.LongTextSplit; {
+	case !splits:
+		return delivery.Payload{}, tooLong(len(text), limit, "shorten it, or set longText: Split")
+	case c.Text == nil && c.TextFrom == nil:
+		return delivery.Payload{}, tooLong(len(text), limit, "shorten it; only text and textFrom can be split")
+	case !tokens:
+		// Its parts could not be told from one another in the store.
+		return delivery.Payload{}, tooLong(len(text), limit, "shorten it; longText: Split needs the server's deliveryToken: Enabled")
+	case len(text) > v1alpha1.MaxTextBytes:
+		return delivery.Payload{}, tooLong(len(text), v1alpha1.MaxTextBytes, "shorten it; not even split can it be longer")
+	}
+	parts := split(string(text), limit)
+	if len(parts) > v1alpha1.MaxParts {
+		return delivery.Payload{}, tooLong(len(text), v1alpha1.MaxParts*limit, "shorten it; it takes more than 20 parts")
+	}
+	return delivery.Payload{Data: parts[0], Rest: parts[1:]}, nil
+}
+
+func tooLong(length, limit int, advice string) *problem {
+	return &problem{v1alpha1.ReasonContentTooLong, fmt.Sprintf("the text has %d bytes, at most %d can be sent: %s", length, limit, advice)}
 }
 
 // compactJSON writes an object without blanks, keys sorted. Characters that the
@@ -82,17 +117,10 @@ func compactJSON(object map[string]v1alpha1.JSONValue) ([]byte, error) {
 }
 
 // checkText refuses what TeamTalk would lose in silence.
-func checkText(text []byte, token bool) *problem {
-	limit := cipher.MaxText
-	if token {
-		limit = cipher.MaxTextWithToken
-	}
+func checkText(text []byte) *problem {
 	switch {
 	case len(text) == 0:
 		return &problem{v1alpha1.ReasonContentEmpty, "the text is empty: TeamTalk would not answer"}
-	case len(text) > limit:
-		return &problem{v1alpha1.ReasonContentTooLong, fmt.Sprintf(
-			"the text has %d bytes, TeamTalk's content column holds %d: shorten it", len(text), limit)}
 	case !utf8.Valid(text):
 		return &problem{v1alpha1.ReasonContentInvalid, "the text is not valid UTF-8"}
 	case bytes.IndexByte(text, 0) >= 0:

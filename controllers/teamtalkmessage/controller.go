@@ -29,7 +29,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
-// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages/status,verbs=get;patch;update
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
@@ -82,11 +82,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Complete(r)
 }
 
-// unfinishedOnStart spares a start the look at every message that is long done.
+// unfinishedOnStart spares a start the look at every message that is long done, and
+// for which nothing is asked.
 var unfinishedOnStart = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool {
 		m, ok := e.Object.(*v1alpha1.TeamTalkMessage)
-		return !ok || !m.Finished()
+		return !ok || !m.Finished() || !m.ExpiresAt().IsZero() || m.RetryAsked()
 	},
 }
 
@@ -105,7 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		// Only now: a status that the cache does not show yet must not be sent again.
 		r.Engine.Forget(message.UID)
 		r.ConfigMaps.Release(req.NamespacedName)
-		return reconcile.Result{}, nil
+		return r.reconcileFinished(ctx, message)
 	}
 	if !message.DeletionTimestamp.IsZero() {
 		return r.reconcileDeleted(ctx, message)
@@ -127,9 +128,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	for _, phase := range []func(context.Context, *scope) error{
+		r.checkDeadline,
+		r.checkSuspended,
 		r.resolveServer,
 		r.checkSender,
 		r.checkRecipients,
+		r.checkKey,
+		r.checkSchedule,
 		r.requireKey,
 		r.resolveContent,
 		r.stage,
@@ -142,6 +147,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			break
 		}
 	}
+	s.abandon()
 	return r.record(ctx, s)
 }
 
@@ -202,8 +208,9 @@ func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.Tea
 
 // record writes what is known to the status, if it says anything new.
 func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, error) {
+	result := reconcile.Result{RequeueAfter: s.nextLook()}
 	if s.quiet || s.later && s.revision == 0 {
-		return reconcile.Result{}, nil
+		return result, nil
 	}
 	if s.wait != nil {
 		// What keeps the message from being taken on also ends its being sent.
@@ -228,5 +235,8 @@ func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, er
 	if changed {
 		r.report(before, s.message)
 	}
-	return reconcile.Result{}, nil
+	if s.message.Finished() {
+		return reconcile.Result{}, nil
+	}
+	return result, nil
 }

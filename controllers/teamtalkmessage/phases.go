@@ -18,6 +18,40 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
+// checkDeadline fails what the deadline came for. What may have been sent is asked
+// for all the same.
+func (r *Reconciler) checkDeadline(_ context.Context, s *scope) error {
+	if s.expired() && !s.known {
+		s.refuseAll(v1alpha1.ReasonDeadlineExceeded, "the deadline came before it was sent; nothing was stored")
+	}
+	return nil
+}
+
+// checkSuspended keeps a message from going on while it is suspended.
+func (r *Reconciler) checkSuspended(_ context.Context, s *scope) error {
+	if s.message.Suspended() {
+		s.wait, s.onPurpose = &problem{v1alpha1.ReasonSuspended, "spec.suspend is true: nothing is sent"}, true
+	}
+	return nil
+}
+
+// checkSchedule keeps a message of which nothing was sent until its time.
+func (r *Reconciler) checkSchedule(_ context.Context, s *scope) error {
+	if s.now.Before(s.message.NotBefore()) && !s.begun() {
+		s.wait, s.onPurpose = &problem{v1alpha1.ReasonScheduled, "waits for spec.sendAfter"}, true
+	}
+	return nil
+}
+
+// checkKey refuses a key that could not be found again.
+func (r *Reconciler) checkKey(_ context.Context, s *scope) error {
+	if s.message.Spec.IdempotencyKey != "" && !s.known && !s.tokens() {
+		s.refuseAll(v1alpha1.ReasonContentInvalid,
+			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
+	}
+	return nil
+}
+
 // resolveServer finds the server and whether the message's namespace may use it.
 // Both failures look the same: what a namespace may not use does not exist for it.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
@@ -188,13 +222,15 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 	spec := s.server.Spec
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
-		Server: s.session, Store: storeName(s.server),
-		Sender: s.sender, Payload: s.payload, Token: s.tokens(),
+		Identity: identity(s.message),
+		Server:   s.session, Store: storeName(s.server),
+		Sender: s.sender, Payload: s.payload, Token: s.tokens(), Split: s.message.Spec.LongText == v1alpha1.LongTextSplit,
 		Policy: delivery.Policy{
 			Verify:     spec.Verification != v1alpha1.VerificationNever,
 			Settle:     time.Duration(spec.SettleSeconds) * time.Second,
 			ReplicaLag: time.Duration(*spec.MaxReplicaLagSeconds) * time.Second,
 			RetryLimit: *s.message.Spec.RetryLimit,
+			Deadline:   s.message.DeadlineTime(),
 		},
 		Order: delivery.Order{
 			Created: s.message.CreationTimestamp.Time, Seen: s.seen,
@@ -206,20 +242,47 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 		Hold:         s.hold != nil,
 		EarlierUntil: s.earlierUntil,
 	}
+	if task.Identity.Keyed() && task.Token {
+		task.Since = s.now.Add(-time.Duration(spec.IdempotencyWindowSeconds) * time.Second)
+		task.EarlierUntil = lastHeard(s.term)
+	}
 	snapshot, ok := r.Engine.Submit(task)
 	if !ok {
 		s.later = true // the engine drains, or tells presently that the task has ended
 		return nil
 	}
-	s.quiet = !s.known && snapshot.Running && s.hold == nil && !s.begun() && len(s.message.Status.Conditions) == 0
+	s.quiet = !s.known && snapshot.Running && s.hold == nil && !s.begun() && unsaid(s.message)
 	return nil
+}
+
+// unsaid reports whether the status says nothing that would be untrue while the
+// message is sent.
+func unsaid(m *v1alpha1.TeamTalkMessage) bool {
+	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+	return ready == nil || ready.Reason == v1alpha1.ReasonScheduled
+}
+
+// identity is what makes the message one message.
+func identity(m *v1alpha1.TeamTalkMessage) delivery.Identity {
+	if key := m.IdempotencyKey(); key != "" {
+		return delivery.Identity{Namespace: m.Namespace, Key: key}
+	}
+	return delivery.Identity{UID: m.UID}
 }
 
 // earlierUntil is until when another operator may still be sending the message;
 // zero where none can.
 func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
-	if term.Clean || m.CreationTimestamp.After(term.Start.Time) {
+	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.NeverDueBefore(term.Start.Time) {
 		return time.Time{}
+	}
+	return lastHeard(term)
+}
+
+// lastHeard is until when the operator before this one may have been sending.
+func lastHeard(term leadership.Term) time.Time {
+	if term.Clean {
+		return term.Local
 	}
 	return term.Local.Add(delivery.PeerPatience)
 }

@@ -15,6 +15,8 @@ type problem struct{ reason, message string }
 // scope is what the phases of one reconciliation share.
 type scope struct {
 	message *v1alpha1.TeamTalkMessage
+	term    leadership.Term
+	now     time.Time
 	seen    uint64
 
 	server  *v1alpha1.TeamTalkServer
@@ -24,6 +26,8 @@ type scope struct {
 
 	// restart: the message had finished with nothing stored, and was edited.
 	restart bool
+	// retry: the message had finished, and what failed of it is to be tried again.
+	retry bool
 	// known: the engine is at work on the message, or done with it; held: without
 	// its payload.
 	known, held bool
@@ -39,8 +43,10 @@ type scope struct {
 	// earlierUntil is until when another operator may still be sending the
 	// message; zero where none can.
 	earlierUntil time.Time
-	// wait is what must change before the message can go on; a watch wakes it.
-	wait *problem
+	// wait is what must change before the message can go on; a watch wakes it, or
+	// the time that nextLook returns. onPurpose: it is as declared.
+	wait      *problem
+	onPurpose bool
 	// staged: the status must be written before anything is sent.
 	staged bool
 	// quiet: the message has only just been taken on; it is soon told how it ended,
@@ -88,6 +94,52 @@ func (s *scope) refuseAll(reason, message string) {
 	}
 }
 
+// retryFailed begins anew with the recipients that failed with proof that what
+// failed was not stored.
+func (s *scope) retryFailed() {
+	s.retry = true
+	for i, r := range s.message.Status.Recipients {
+		if p := s.recipients[i]; r.Retryable() {
+			s.recipients[i] = delivery.Progress{
+				Recipient: p.Recipient, State: v1alpha1.StatePending, Earlier: p.Earlier, Attempts: p.Attempts,
+			}
+		}
+	}
+}
+
+// abandon ends the doubts of a message that cannot be looked for, once its deadline
+// has come.
+func (s *scope) abandon() {
+	if s.wait == nil || s.known || !s.expired() {
+		return
+	}
+	for i, p := range s.recipients {
+		if p.State == v1alpha1.StateInDoubt {
+			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown,
+				"may have been sent; the deadline came before the store could be asked"
+			s.recipients[i] = p
+		}
+	}
+}
+
+// expired reports whether the message's deadline has come.
+func (s *scope) expired() bool {
+	d := s.message.DeadlineTime()
+	return !d.IsZero() && !s.now.Before(d)
+}
+
+// nextLook returns how long it takes until time alone changes something about a
+// message that is not finished; 0: never.
+func (s *scope) nextLook() time.Duration {
+	var next time.Duration
+	for _, at := range []time.Time{s.message.NotBefore(), s.message.DeadlineTime()} {
+		if d := at.Sub(s.now); d > 0 && (next == 0 || d < next) {
+			next = d
+		}
+	}
+	return next
+}
+
 // begun reports whether something may have been sent to a recipient that is not done.
 func (s *scope) begun() bool {
 	for _, p := range s.recipients {
@@ -117,7 +169,7 @@ func (s *scope) tokens() bool {
 // newScope takes a message up where its status left it. An edit of a message
 // that had finished with nothing stored starts it anew.
 func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen uint64, now time.Time) *scope {
-	s := &scope{message: m, seen: seen}
+	s := &scope{message: m, term: term, now: now, seen: seen}
 	known := map[delivery.Recipient]v1alpha1.RecipientStatus{}
 	s.earlierUntil = earlierUntil(term, m)
 	s.restart = m.Status.ObservedGeneration != m.Generation && m.Status.CompletionTime != nil && m.Status.NothingStored()
@@ -152,8 +204,16 @@ func progressOf(r delivery.Recipient, status v1alpha1.RecipientStatus) delivery.
 	if p.State == "" {
 		p.State = v1alpha1.StatePending
 	}
-	if n := len(status.MessageIDs); n > 0 {
-		p.MessageID = uint32(status.MessageIDs[n-1])
+	earlier := status.MessageIDs
+	switch p.State {
+	case v1alpha1.StateAcknowledged, v1alpha1.StateStored, v1alpha1.StateRouted:
+		// The last one is the current part's.
+		if n := len(earlier); n > 0 {
+			p.MessageID, earlier = uint32(earlier[n-1]), earlier[:n-1]
+		}
+	}
+	for _, id := range earlier {
+		p.Earlier = append(p.Earlier, uint32(id))
 	}
 	if status.CreateTime != nil {
 		p.CreateTime = uint32(status.CreateTime.Unix())

@@ -19,8 +19,9 @@ import (
 // verdict is a message's state in the words of its conditions.
 type verdict struct {
 	reason, message string
-	// finished: nothing more is tried. delivered: every recipient has it.
-	finished, delivered bool
+	// finished: nothing more is tried. delivered: every recipient has it. onPurpose:
+	// it waits as declared.
+	finished, delivered, onPurpose bool
 	// deliveredReason is the Delivered condition's, where it differs.
 	deliveredReason string
 }
@@ -33,6 +34,10 @@ func setStatus(s *scope, now time.Time) {
 	st := &m.Status
 	v := judge(s)
 	st.ObservedGeneration = m.Generation
+	if st.StartTime == nil || s.retry {
+		// A value that came with the message, or that is acted upon now.
+		st.LastHandledRetry = m.Annotations[v1alpha1.RetryAnnotation]
+	}
 	if st.StartTime == nil || s.restart {
 		st.StartTime = &at
 	}
@@ -88,11 +93,11 @@ func setConditions(m *v1alpha1.TeamTalkMessage, v verdict) {
 	if v.deliveredReason != "" {
 		deliveredReason = v.deliveredReason
 	}
-	set(v1alpha1.ConditionReady, v.delivered, v.reason)
+	set(v1alpha1.ConditionReady, v.delivered || v.onPurpose, v.reason)
 	set(v1alpha1.ConditionDelivered, v.delivered, deliveredReason)
 	set(v1alpha1.ConditionFinished, v.finished, v.reason)
 	// Present only while they are so: that is how kstatus reads them.
-	if v.finished {
+	if v.finished || v.onPurpose {
 		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
 	} else {
 		set(v1alpha1.ConditionReconciling, true, v.reason)
@@ -129,7 +134,7 @@ func judge(s *scope) verdict {
 	all := len(s.recipients)
 	switch {
 	case done < all && s.wait != nil:
-		return verdict{reason: s.wait.reason, message: s.wait.message}
+		return verdict{reason: s.wait.reason, message: s.wait.message, onPurpose: s.onPurpose}
 	case done < all && s.hold != nil:
 		return verdict{reason: s.hold.reason, message: s.hold.message}
 	case done < all && waiting != nil:
@@ -185,8 +190,11 @@ func statusOf(p delivery.Progress, staged bool) v1alpha1.RecipientStatus {
 		Type: p.Type, ID: int64(p.ID), State: p.State, Reason: p.Reason, Message: shorten(p.Message),
 		Attempts: p.Attempts, InDoubtSince: at(p.DoubtSince), StoredAt: at(p.StoredAt), RoutedAt: at(p.RoutedAt),
 	}
+	for _, id := range p.Earlier {
+		r.MessageIDs = append(r.MessageIDs, int64(id))
+	}
 	if p.MessageID != 0 {
-		r.MessageIDs = []int64{int64(p.MessageID)}
+		r.MessageIDs = append(r.MessageIDs, int64(p.MessageID))
 	}
 	if staged && p.CreateTime != 0 {
 		r.CreateTime = at(time.Unix(int64(p.CreateTime), 0))
@@ -255,7 +263,7 @@ func (r *Reconciler) report(before, after *v1alpha1.TeamTalkMessage) {
 	}
 	kind, reason, note := corev1.EventTypeWarning, is.Reason, is.Message
 	switch is.Reason {
-	case v1alpha1.ReasonSending:
+	case v1alpha1.ReasonSending, v1alpha1.ReasonScheduled, v1alpha1.ReasonSuspended:
 		return
 	case v1alpha1.ReasonDelivered:
 		kind, reason, note = noteworthy(after)

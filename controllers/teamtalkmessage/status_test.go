@@ -27,6 +27,7 @@ func TestSetStatus(t *testing.T) {
 	tests := map[string]struct {
 		recipients []delivery.Progress
 		wait       *problem
+		onPurpose  bool
 		// want is Ready/Reconciling/Stalled/Delivered/Finished: + True, - False, . absent.
 		want, wantReason, wantDelivered, wantSummary string
 		wantMessage                                  string
@@ -38,6 +39,16 @@ func TestSetStatus(t *testing.T) {
 		"delivered": {
 			recipients: []delivery.Progress{routed, routed},
 			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "2/2", wantMessage: "delivered to 2 recipients",
+		},
+		"scheduled": {
+			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")},
+			wait:       &problem{v1alpha1.ReasonScheduled, "later"}, onPurpose: true,
+			want: "+..--", wantReason: v1alpha1.ReasonScheduled, wantSummary: "0/1", wantMessage: "later",
+		},
+		"suspended, but done": {
+			recipients: []delivery.Progress{routed},
+			wait:       &problem{v1alpha1.ReasonSuspended, "later"}, onPurpose: true,
+			want: "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "1/1",
 		},
 		"one is under way": {
 			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateStored, "")},
@@ -83,7 +94,7 @@ func TestSetStatus(t *testing.T) {
 			for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 				meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{Type: c, Status: "True", Reason: "Before"})
 			}
-			setStatus(&scope{message: m, recipients: tc.recipients, wait: tc.wait, sender: 1}, time.Unix(1_700_000_000, 5))
+			setStatus(&scope{message: m, recipients: tc.recipients, wait: tc.wait, onPurpose: tc.onPurpose, sender: 1}, time.Unix(1_700_000_000, 5))
 			if got := signs(m); got != tc.want {
 				t.Errorf("conditions %s, want %s: %+v", got, tc.want, m.Status.Conditions)
 			}
@@ -233,30 +244,49 @@ func TestEarlierUntil(t *testing.T) {
 	}
 }
 
-func TestCheckText(t *testing.T) {
+func TestTextPayload(t *testing.T) {
+	const splits, disabled = v1alpha1.LongTextSplit, v1alpha1.DeliveryTokenDisabled
 	tests := map[string]struct {
-		text  string
-		token bool
-		want  string
+		text      string
+		tokens    v1alpha1.DeliveryTokenMode
+		longText  v1alpha1.LongText
+		image     bool
+		want      string
+		wantParts int
 	}{
-		"fine":                        {"hello 世界", true, ""},
-		"empty":                       {"", true, v1alpha1.ReasonContentEmpty},
-		"longest with a token":        {strings.Repeat("x", 3051), true, ""},
-		"too long with a token":       {strings.Repeat("x", 3052), true, v1alpha1.ReasonContentTooLong},
-		"longest without":             {strings.Repeat("x", 3068), false, ""},
-		"too long without":            {strings.Repeat("x", 3069), false, v1alpha1.ReasonContentTooLong},
-		"bytes count, not characters": {strings.Repeat("世", 1018), true, v1alpha1.ReasonContentTooLong},
-		"not UTF-8":                   {"a\xff", true, v1alpha1.ReasonContentInvalid},
-		"a NUL":                       {"a\x00b", true, v1alpha1.ReasonContentInvalid},
+		"fine":                        {text: "hello 世界", wantParts: 1},
+		"empty":                       {text: "", want: v1alpha1.ReasonContentEmpty},
+		"longest with a token":        {text: strings.Repeat("x", 3051), wantParts: 1},
+		"too long with a token":       {text: strings.Repeat("x", 3052), want: v1alpha1.ReasonContentTooLong},
+		"longest without":             {text: strings.Repeat("x", 3068), tokens: disabled, wantParts: 1},
+		"too long without":            {text: strings.Repeat("x", 3069), tokens: disabled, want: v1alpha1.ReasonContentTooLong},
+		"bytes count, not characters": {text: strings.Repeat("世", 1018), want: v1alpha1.ReasonContentTooLong},
+		"not UTF-8":                   {text: "a\xff", want: v1alpha1.ReasonContentInvalid},
+		"a NUL":                       {text: "a\x00b", want: v1alpha1.ReasonContentInvalid},
+		"short, may be split":         {text: "hello", longText: splits, wantParts: 1},
+		"split":                       {text: strings.Repeat("x", 3052), longText: splits, wantParts: 2},
+		"split in twenty":             {text: strings.Repeat("x", 20*3043), longText: splits, wantParts: 20},
+		"in twenty-one":               {text: strings.Repeat("x", 20*3043+1), longText: splits, want: v1alpha1.ReasonContentTooLong},
+		"beyond all parts":            {text: strings.Repeat("x", v1alpha1.MaxTextBytes+1), longText: splits, want: v1alpha1.ReasonContentTooLong},
+		"split without tokens":        {text: strings.Repeat("x", 3069), longText: splits, tokens: disabled, want: v1alpha1.ReasonContentTooLong},
+		"what cannot be split":        {text: strings.Repeat("x", 3052), longText: splits, image: true, want: v1alpha1.ReasonContentTooLong},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := checkText([]byte(tc.text), tc.token)
+			s := &scope{message: &v1alpha1.TeamTalkMessage{}, server: &v1alpha1.TeamTalkServer{}}
+			s.message.Spec.LongText, s.server.Spec.DeliveryToken = tc.longText, tc.tokens
+			if !tc.image {
+				s.message.Spec.Content.Text = &tc.text
+			}
+			payload, got := textPayload([]byte(tc.text), s)
 			if got == nil && tc.want != "" || got != nil && got.reason != tc.want {
 				t.Errorf("%+v, want %q", got, tc.want)
 			}
 			if got != nil && tc.text != "" && strings.Contains(got.message, tc.text) {
 				t.Errorf("the message holds the text: %s", got.message)
+			}
+			if got == nil && 1+len(payload.Rest) != tc.wantParts {
+				t.Errorf("%d parts, want %d", 1+len(payload.Rest), tc.wantParts)
 			}
 		})
 	}

@@ -132,6 +132,8 @@ func configOf(server *v1alpha1.TeamTalkServer) connection.Config {
 		Connections:      int(server.Spec.DBProxy.Connections),
 		MaxInFlight:      int(server.Spec.DBProxy.MaxInFlight),
 		MaxGroupInFlight: int(server.Spec.DBProxy.MaxGroupInFlight),
+		Rate:             int(server.Spec.RateLimit.MessagesPerSecond),
+		Burst:            int(server.Spec.RateLimit.Burst),
 	}
 	for _, e := range server.Spec.DBProxy.Endpoints {
 		c.DBProxy = append(c.DBProxy, string(e))

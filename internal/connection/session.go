@@ -26,6 +26,8 @@ type Config struct {
 	// MaxInFlight and MaxGroupInFlight bound requests per db_proxy endpoint.
 	MaxInFlight, MaxGroupInFlight int
 	Router                        []string
+	// Rate bounds messages per second; 0: no bound. Burst may leave at once.
+	Rate, Burst int
 }
 
 // Health counts a session's connections.
@@ -41,6 +43,7 @@ type Session struct {
 	dbProxy []*dbproxy.Client
 	routers []*router.Client
 	turn    atomic.Uint32
+	rate    *pace
 	// calls counts requests in flight: a session is closed once they are answered.
 	calls sync.WaitGroup
 
@@ -52,7 +55,7 @@ type Session struct {
 
 // newSession returns a session whose connections are not held yet: see run.
 func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func()) *Session {
-	s := &Session{config: c, changed: make(chan struct{})}
+	s := &Session{config: c, changed: make(chan struct{}), rate: newPace(c.Rate, c.Burst)}
 	change := func() {
 		s.broadcast()
 		onChange()
@@ -224,9 +227,15 @@ func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
 	return request(p.session, func() (uint32, error) { return p.reads.LatestID(ctx, c) })
 }
 
-// Send stores a message and returns the id that db_proxy answers with.
-func (s *Session) Send(ctx context.Context, m dbproxy.Message) (uint32, error) {
-	return request(s, func() (uint32, error) { return s.client().Send(ctx, m) })
+// Send is dbproxy.Client.Send through one of the session's db_proxy servers,
+// within its rate.
+func (s *Session) Send(ctx, queue context.Context, m dbproxy.Message) (uint32, error) {
+	return request(s, func() (uint32, error) {
+		if err := s.rate.wait(queue); err != nil {
+			return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
+		}
+		return s.client().Send(ctx, queue, m)
+	})
 }
 
 // Route hands a stored message to one router, the one connected for longest:

@@ -28,6 +28,8 @@ const (
 	StepReadBack
 	// StepRoute hands the stored message to a router.
 	StepRoute
+	// StepExpire ends what the deadline has come for.
+	StepExpire
 )
 
 // Next decides what to do for a recipient at the time now; for StepWait it
@@ -36,10 +38,16 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 	switch {
 	case p.Done():
 		return StepDone, time.Time{}
+	case p.expired(pol, now):
+		return StepExpire, time.Time{}
 	case p.waitReady:
 		return StepWaitReady, time.Time{}
-	case now.Before(p.wakeAt):
-		return StepWait, p.wakeAt
+	case now.Before(p.wakeAt) && !p.lastChance(pol, now):
+		until := p.wakeAt
+		if !pol.Deadline.IsZero() && pol.Deadline.Before(until) && pol.Deadline.After(now) {
+			until = pol.Deadline
+		}
+		return StepWait, until
 	}
 	switch p.State {
 	case v1alpha1.StateStored:
@@ -60,6 +68,35 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		return StepPreflight, time.Time{}
 	}
 	return StepSend, time.Time{}
+}
+
+// expiresAt returns when nothing more is tried for the recipient as it stands;
+// zero: its deadline, if there is one, is no reason to stop. What may have been
+// sent is asked for at least once when an answer can prove its absence, unless
+// there is nobody to ask.
+func (p Progress) expiresAt(pol Policy) time.Time {
+	switch {
+	case pol.Deadline.IsZero():
+	case p.State == v1alpha1.StatePending:
+		return pol.Deadline
+	case p.State == v1alpha1.StateInDoubt && p.waitReady:
+		if proof := p.sentBy.Add(pol.proofAfter()); proof.After(pol.Deadline) {
+			return proof
+		}
+		return pol.Deadline
+	}
+	return time.Time{}
+}
+
+// lastChance reports whether a doubt is to be asked about once more, because the
+// deadline has come since it was last.
+func (p Progress) lastChance(pol Policy, now time.Time) bool {
+	return p.State == v1alpha1.StateInDoubt && pol.expired(now) && p.askedAt.Before(pol.Deadline)
+}
+
+func (p Progress) expired(pol Policy, now time.Time) bool {
+	at := p.expiresAt(pol)
+	return !at.IsZero() && !now.Before(at)
 }
 
 // starting reports whether a step leads to something being sent: what may not be

@@ -16,8 +16,9 @@ type TeamTalk interface {
 	// Path returns reads over one path, which vouch for each other. Its errors
 	// are those of the reads.
 	Path() (dbproxy.Reads, error)
-	// Send stores a message and returns the id that db_proxy answers with.
-	Send(ctx context.Context, m dbproxy.Message) (uint32, error)
+	// Send stores a message and returns the id that db_proxy answers with. It waits
+	// for its turn until queue is done, and then for the answer until ctx is.
+	Send(ctx, queue context.Context, m dbproxy.Message) (uint32, error)
 	// Route hands a stored message to a router.
 	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
 	// Keys returns the keys as they are now.

@@ -22,6 +22,7 @@ type Engine struct {
 	cancelBase, cancelWork context.CancelFunc
 
 	lanes      lanes
+	attempts   attempts
 	goroutines sync.WaitGroup
 
 	mu    sync.Mutex

@@ -11,8 +11,9 @@ import (
 // Ciphertexts are never compared: keys rotate.
 type Mark struct {
 	Sender uint32
-	// Group: the conversation is a group's.
-	Group bool
+	// Reach, in unix seconds: a group's history must show a row as old as this, or it
+	// may hide newer ones. 0: it need not.
+	Reach uint32
 	// Token of a text. Where it is not sent with one (HasToken), CreateTime and the
 	// payload decide as well.
 	Token      cipher.Token
@@ -70,6 +71,8 @@ func (m Mark) sameContent(row *wire.MsgInfo, keys cipher.Keys) bool {
 type Finding struct {
 	// Row is the message, if it was found.
 	Row *wire.MsgInfo
+	// Other: it bears the message's key, and another text.
+	Other bool
 	// Whole: the answer reached back to before the message's time, and the reads
 	// before and after it showed that the path is alive.
 	Whole bool
@@ -83,14 +86,14 @@ type Finding struct {
 //
 // A group shows its history from its reader's joining on, and hides what bears an
 // earlier time, as from a clock that is slow. So a group's answer is whole only if
-// it shows a row as old as bound, too.
+// it shows a row as old as mark.Reach, too.
 func Search(rows []*wire.MsgInfo, want, bound uint32, mark Mark, keys cipher.Keys) (row *wire.MsgInfo, whole bool) {
 	short, reached, concealed := uint32(len(rows)) < want, false, false
 	for _, r := range rows {
 		if mark.Matches(r, keys) {
 			return r, true
 		}
-		if r.GetCreateTime() <= bound {
+		if r.GetCreateTime() <= mark.Reach {
 			reached = true
 		}
 		if r.GetCreateTime() < bound {
@@ -99,8 +102,5 @@ func Search(rows []*wire.MsgInfo, want, bound uint32, mark Mark, keys cipher.Key
 		}
 		concealed = concealed || mark.conceals(r, keys)
 	}
-	if mark.Group {
-		return nil, reached && short && !concealed
-	}
-	return nil, short && !concealed
+	return nil, (reached || mark.Reach == 0) && short && !concealed
 }

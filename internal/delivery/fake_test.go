@@ -191,10 +191,10 @@ func recipientOf(group bool, id uint32) Recipient {
 	return Recipient{v1alpha1.RecipientUser, id}
 }
 
-func (f *talk) Send(ctx context.Context, m dbproxy.Message) (uint32, error) {
+func (f *talk) Send(ctx, queue context.Context, m dbproxy.Message) (uint32, error) {
 	c := conversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
 	f.mu.Lock()
-	if f.down {
+	if f.down || queue.Err() != nil {
 		f.mu.Unlock()
 		return 0, errNotSent
 	}
@@ -336,7 +336,7 @@ func advance(d time.Duration) {
 // task returns a message of the bot's.
 func (h *harness) task(uid string, to ...Recipient) Task {
 	spec := Task{
-		Key: types.NamespacedName{Namespace: "chat", Name: uid}, UID: types.UID(uid),
+		Key: types.NamespacedName{Namespace: "chat", Name: uid}, UID: types.UID(uid), Identity: Identity{UID: types.UID(uid)},
 		Server: h.talk, Store: "db", Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
 		Policy: Policy{Verify: true, Settle: settle, ReplicaLag: lag, RetryLimit: 5},
 		Order:  Order{Created: time.Now().Truncate(time.Second), Name: "chat/" + uid},

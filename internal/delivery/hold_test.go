@@ -101,7 +101,7 @@ func TestHiddenHistory(t *testing.T) {
 
 func TestSearchGroup(t *testing.T) {
 	k := key(t, 1)
-	mark := Mark{Sender: bot, Group: true, Token: cipher.Token{1}, HasToken: true}
+	mark := Mark{Sender: bot, Reach: 50, Token: cipher.Token{1}, HasToken: true}
 	other := func(created uint32) *wire.MsgInfo {
 		return info(alice, created, wire.MsgType_MSG_TYPE_GROUP_TEXT, k.Encrypt([]byte("x")))
 	}

@@ -21,11 +21,20 @@ type Recipient struct {
 	ID   uint32
 }
 
+// Identity is what makes a message one message, whatever becomes of its resource:
+// its UID; or, where Key is set, its namespace with the key.
+type Identity struct {
+	UID            types.UID
+	Namespace, Key string
+}
+
+// Keyed reports whether other resources may have been this message before.
+func (i Identity) Keyed() bool { return i.Key != "" }
+
 // DeliveryID names one delivery for good: one message, from one sender, to one
 // recipient.
 type DeliveryID struct {
-	// UID of the TeamTalkMessage.
-	UID types.UID
+	Identity
 	// Revision of its content and Part of a revision, both counted from 0.
 	Revision, Part uint32
 	Sender         uint32
@@ -33,16 +42,19 @@ type DeliveryID struct {
 }
 
 // Token returns the first 64 bits of SHA-256 over the id's canonical encoding:
-// the fields "teamtalk.io/delivery/v1", "uid", the UID, revision, part, sender,
-// recipient type and recipient id, numbers in decimal, each preceded by its
-// length in bytes as u32 big-endian.
+// the fields "teamtalk.io/delivery/v1", "uid" and the UID (or "key", the namespace
+// and the key), revision, part, sender, recipient type and recipient id, numbers
+// in decimal, each preceded by its length in bytes as u32 big-endian.
 func (d DeliveryID) Token() cipher.Token {
+	fields := []string{tokenVersion, "uid", string(d.UID)}
+	if d.Keyed() {
+		fields = []string{tokenVersion, "key", d.Namespace, d.Key}
+	}
+	fields = append(fields, decimal(d.Revision), decimal(d.Part),
+		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID))
 	h := sha256.New()
 	var buf []byte
-	for _, field := range []string{
-		tokenVersion, "uid", string(d.UID), decimal(d.Revision), decimal(d.Part),
-		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID),
-	} {
+	for _, field := range fields {
 		buf = binary.BigEndian.AppendUint32(buf[:0], uint32(len(field)))
 		buf = append(buf, field...)
 		h.Write(buf)

@@ -19,7 +19,7 @@ func TestTokenVectors(t *testing.T) {
 		want     string
 	}{
 		"to a user": {
-			id: DeliveryID{UID: "0b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01", Sender: 1, Recipient: user(3)},
+			id: DeliveryID{Identity: Identity{UID: "0b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01"}, Sender: 1, Recipient: user(3)},
 			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" +
 				"\x00\x00\x00\x240b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01" +
 				"\x00\x00\x00\x010" + "\x00\x00\x00\x010" + "\x00\x00\x00\x011" + "\x00\x00\x00\x04User" + "\x00\x00\x00\x013",
@@ -27,13 +27,20 @@ func TestTokenVectors(t *testing.T) {
 		},
 		"to a group, all fields": {
 			id: DeliveryID{
-				UID: "m", Revision: 12, Part: 3, Sender: 4294967295,
+				Identity: Identity{UID: "m"}, Revision: 12, Part: 3, Sender: 4294967295,
 				Recipient: Recipient{v1alpha1.RecipientGroup, 70000},
 			},
 			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" + "\x00\x00\x00\x01m" +
 				"\x00\x00\x00\x0212" + "\x00\x00\x00\x013" + "\x00\x00\x00\x0a4294967295" +
 				"\x00\x00\x00\x05Group" + "\x00\x00\x00\x0570000",
 			want: "9e25204bc9387816",
+		},
+		"with a key": {
+			id: DeliveryID{Identity: Identity{UID: "not used", Namespace: "im", Key: "release-1.4"}, Part: 1, Sender: 1, Recipient: user(3)},
+			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03key" +
+				"\x00\x00\x00\x02im" + "\x00\x00\x00\x0brelease-1.4" +
+				"\x00\x00\x00\x010" + "\x00\x00\x00\x011" + "\x00\x00\x00\x011" + "\x00\x00\x00\x04User" + "\x00\x00\x00\x013",
+			want: "8e723961f6f1c277",
 		},
 		"nothing set": {
 			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" + "\x00\x00\x00\x00" +
@@ -53,16 +60,19 @@ func TestTokenVectors(t *testing.T) {
 
 func TestTokensDiffer(t *testing.T) {
 	ids := map[string]DeliveryID{
-		"base":      {UID: "m", Sender: 1, Recipient: user(3)},
-		"uid":       {UID: "n", Sender: 1, Recipient: user(3)},
-		"revision":  {UID: "m", Revision: 1, Sender: 1, Recipient: user(3)},
-		"part":      {UID: "m", Part: 1, Sender: 1, Recipient: user(3)},
-		"sender":    {UID: "m", Sender: 2, Recipient: user(3)},
-		"recipient": {UID: "m", Sender: 1, Recipient: user(4)},
-		"type":      {UID: "m", Sender: 1, Recipient: Recipient{v1alpha1.RecipientGroup, 3}},
+		"base":        {Identity: Identity{UID: "m"}, Sender: 1, Recipient: user(3)},
+		"uid":         {Identity: Identity{UID: "n"}, Sender: 1, Recipient: user(3)},
+		"revision":    {Identity: Identity{UID: "m"}, Revision: 1, Sender: 1, Recipient: user(3)},
+		"part":        {Identity: Identity{UID: "m"}, Part: 1, Sender: 1, Recipient: user(3)},
+		"sender":      {Identity: Identity{UID: "m"}, Sender: 2, Recipient: user(3)},
+		"key":         {Identity: Identity{UID: "m", Namespace: "im", Key: "k"}, Sender: 1, Recipient: user(3)},
+		"another key": {Identity: Identity{Namespace: "im", Key: "l"}, Sender: 1, Recipient: user(3)},
+		"namespace":   {Identity: Identity{Namespace: "in", Key: "k"}, Sender: 1, Recipient: user(3)},
+		"recipient":   {Identity: Identity{UID: "m"}, Sender: 1, Recipient: user(4)},
+		"type":        {Identity: Identity{UID: "m"}, Sender: 1, Recipient: Recipient{v1alpha1.RecipientGroup, 3}},
 		// Without lengths these two would be one.
-		"boundary":       {UID: "m1", Revision: 1, Sender: 1, Recipient: user(3)},
-		"boundary moved": {UID: "m", Revision: 11, Sender: 1, Recipient: user(3)},
+		"boundary":       {Identity: Identity{UID: "m1"}, Revision: 1, Sender: 1, Recipient: user(3)},
+		"boundary moved": {Identity: Identity{UID: "m"}, Revision: 11, Sender: 1, Recipient: user(3)},
 	}
 	seen := map[string]string{}
 	for name, id := range ids {

@@ -28,6 +28,10 @@ const (
 	msgAdoptedOld   = "found in the store, too old to be announced again"
 	msgAdopted      = "found in the store, not sent again"
 	msgWaitRouter   = "stored; waiting for a router"
+	msgKeyed        = "the store is asked first whether its key was used before"
+	msgNothing      = "there is nothing to send"
+	msgDeadline     = "the deadline came before it was sent; nothing was stored"
+	msgDeadlinePart = "the deadline came before all parts were sent"
 )
 
 // afterRead settles a read that failed: it says nothing about what is stored.
@@ -77,7 +81,7 @@ func afterSend(p Progress, sent dbproxy.Message, id uint32, err error, pol Polic
 		return p
 	}
 	p.Attempts++
-	p.unsent = 0
+	p.unsent, p.ahead, p.firstSight = 0, false, false
 	p.sentBy = now
 	p.CreateTime = sent.CreateTime
 	switch {
@@ -118,11 +122,16 @@ func afterReadBack(p Progress, row *wire.MsgInfo, err error, now time.Time) Prog
 
 // afterAsk settles a question to the store that was put at askedAt.
 func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
+	p.askedAt = askedAt
 	// Before it, asking could not have proved absence.
 	proof := p.sentBy.Add(pol.proofAfter())
 	switch {
+	case err == nil && f.Row != nil && f.Other:
+		return p.fail(v1alpha1.ReasonKeyReused, fmt.Sprintf(
+			"its key was used for another text, message %d of this conversation; nothing sent: use another key", f.Row.GetMsgId()))
 	case err == nil && f.Row != nil:
 		p = p.stored(now, f.Row)
+		p.ahead = true
 		if !p.answered {
 			p.Reason, p.Message = v1alpha1.ReasonAdopted, msgAdopted
 		}
@@ -145,7 +154,7 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 	case errors.Is(err, dbproxy.ErrNotSent):
 		// Nothing was asked: the doubt waits for db_proxy however long it is away.
 		p.waitReady = true
-	case !askedAt.Before(proof) && now.Sub(p.DoubtSince) >= InDoubtLimit:
+	case !askedAt.Before(proof) && (now.Sub(p.DoubtSince) >= InDoubtLimit || pol.expired(now)):
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	}
 	p.asked++
@@ -155,6 +164,17 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 		p.wakeAt = proof
 	}
 	return p
+}
+
+// afterDeadline ends what the deadline has come for.
+func afterDeadline(p Progress) Progress {
+	switch {
+	case p.State == v1alpha1.StateInDoubt:
+		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
+	case len(p.Earlier) > 0:
+		return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadlinePart)
+	}
+	return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadline)
 }
 
 // afterRoute settles a hand-over to a router.

@@ -42,7 +42,12 @@ type Policy struct {
 	ReplicaLag time.Duration
 	// RetryLimit is how often a recipient is tried again.
 	RetryLimit int32
+	// Deadline: nothing is sent from then on; zero: none.
+	Deadline time.Time
 }
+
+// expired reports whether the deadline has come.
+func (p Policy) expired(now time.Time) bool { return !p.Deadline.IsZero() && !now.Before(p.Deadline) }
 
 // proofAfter is how long after the last attempt an answer can prove absence.
 func (p Policy) proofAfter() time.Duration {

@@ -17,6 +17,9 @@ type Progress struct {
 	Message string
 	// MessageID is TeamTalk's id in the conversation; 0: none yet.
 	MessageID uint32
+	// Earlier are the ids of the parts before the current one, of a text that is
+	// split: their number is the current one's.
+	Earlier []uint32
 	// Attempts counts sends.
 	Attempts int32
 	// CreateTime is TeamTalk's time of the message in unix seconds; 0: not set.
@@ -39,6 +42,8 @@ type Progress struct {
 	// missing is what the directory lacked at missingSince.
 	missing      string
 	missingSince time.Time
+	// askedAt is when the store was last asked.
+	askedAt time.Time
 	// asked counts questions that proved nothing, routeTries routers that took nothing.
 	asked, routeTries int32
 	// routeSince is when the message was first ready to be routed.
@@ -51,6 +56,14 @@ type Progress struct {
 	waitReady bool
 	// row is the message as stored, to be routed.
 	row *wire.MsgInfo
+	// ahead: an operator that has left no record may have sent the parts after the
+	// current one, too.
+	ahead bool
+	// carried is what is to be said of the parts before the current one.
+	carriedReason, carriedMessage string
+	// firstSight: nobody is known to have sent it, and it is only asked for because
+	// another resource may have had its key.
+	firstSight bool
 }
 
 // Done reports whether nothing more is tried for the recipient.

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -38,12 +39,22 @@ func (e *Engine) deliver(t *task, i int) {
 	// from the first time that it waits.
 	var holdUntil time.Time
 
-	for turn.take(t.ctx) == nil {
+	for {
+		ctx, cancel := t.patience(i)
+		err := turn.take(ctx)
+		cancel()
 		p, now := t.progress(i), time.Now()
 		step, until := Next(p, t.current().Policy, now)
 		switch {
+		case t.ctx.Err() != nil && (err != nil || !step.finishing()):
+			return
 		case step == StepDone:
 			return
+		case step == StepExpire:
+			e.set(t, i, afterDeadline(p))
+			return
+		case err != nil:
+			// Not its turn yet, but what it waits for may have changed.
 		case step == StepWait || step == StepWaitReady:
 			if holdUntil.IsZero() && step == StepWait {
 				holdUntil = now.Add(OrderHold)
@@ -51,59 +62,54 @@ func (e *Engine) deliver(t *task, i int) {
 			if step == StepWaitReady || until.After(holdUntil) {
 				turn.give()
 			}
-			if !e.wait(t, i, p, step, until) {
-				return
-			}
-		case t.ctx.Err() != nil && !step.finishing():
-			return
+			e.wait(t, i, p, step, until)
 		case step.starting() && t.refused(i, p):
 			e.report(t)
 			return
 		case step.starting() && t.held():
 			turn.give()
-			if !t.renewed() {
-				return
-			}
+			ctx, cancel := t.patience(i)
+			<-ctx.Done()
+			cancel()
 		case step == StepSend && turn.overtaken():
 			// Older ones have become known, or have woken up, a moment later.
-			if turn.yield(t.ctx) != nil {
-				return
-			}
+			ctx, cancel := t.patience(i)
+			_ = turn.yield(ctx) // taken anew, or given up, above
+			cancel()
 		default:
-			p, ok := e.take(t, step, p)
-			if !ok {
-				return
+			if p, ok := e.take(t, i, step, p); ok {
+				e.set(t, i, p.proceed(t.current(), time.Now()))
 			}
-			e.set(t, i, p)
 		}
 	}
 }
 
-// wait waits for a time or for db_proxy; false: stopped meanwhile.
-func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) bool {
-	if step == StepWaitReady {
-		if !t.waitReady() {
-			return false
+// wait waits for a time or for db_proxy, within the recipient's patience.
+func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) {
+	ctx, cancel := t.patience(i)
+	defer cancel()
+	if step == StepWait {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
 		}
-		// What the directory said before the connection was lost may be out of date.
-		p.waitReady, p.checked = false, false
-		p.unsent++
-		p.wakeAt = time.Now().Add(exponential(readyPause, readyPauseCap, p.unsent))
-		e.set(t, i, p)
-		return true
+		return
 	}
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-t.ctx.Done():
-		return false
+	if t.current().Server.WaitReady(ctx) != nil && ctx.Err() == context.DeadlineExceeded || t.ctx.Err() != nil {
+		return
 	}
+	// Connected, or with another server to try. What the directory said before the
+	// connection was lost may be out of date.
+	p.waitReady, p.checked = false, false
+	p.unsent++
+	p.wakeAt = time.Now().Add(exponential(readyPause, readyPauseCap, p.unsent))
+	e.set(t, i, p)
 }
 
 // take carries a step out; false: it was stopped before anything was learned.
-func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
+func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 	spec := t.current()
 	switch step {
 	case StepPreflight:
@@ -128,15 +134,21 @@ func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
 		return afterPreflight(p, look, spec.Sender, spec.Policy, time.Now()), true
 	case StepAsk:
 		askedAt := time.Now()
+		if spec.keyed() {
+			p.sentBy = e.attempts.latest(spec.mark(p).Token, p.sentBy)
+		}
 		finding, err := spec.ask(t.ctx, p, askedAt)
 		if t.ctx.Err() != nil {
 			return p, false
 		}
 		return afterAsk(p, finding, err, askedAt, spec.Policy, time.Now()), true
 	case StepSend:
+		if p.part() > 0 && int(p.part()) >= spec.Payload.parts() {
+			return p.complete(), true
+		}
 		if len(spec.Payload.Data) == 0 {
 			// Never meant to come here: an empty message would be stored as one.
-			return p.fail(v1alpha1.ReasonContentEmpty, "there is nothing to send"), true
+			return p.fail(v1alpha1.ReasonContentEmpty, msgNothing), true
 		}
 		m, ok := spec.message(p, time.Now())
 		if !ok {
@@ -144,8 +156,17 @@ func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
 			p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
 			return p, true
 		}
-		// Not the task's context: once it is written, its answer is worth waiting for.
-		id, err := spec.Server.Send(e.base, m)
+		// Once it is written, its answer is worth waiting for, whatever becomes of
+		// the task; before, it is not.
+		queue, cancel := t.patience(i)
+		defer cancel()
+		id, err := spec.Server.Send(e.base, queue, m)
+		if errors.Is(err, dbproxy.ErrNotSent) && queue.Err() != nil {
+			return p, false
+		}
+		if spec.keyed() && !errors.Is(err, dbproxy.ErrNotSent) {
+			e.attempts.note(spec.mark(p).Token, time.Now())
+		}
 		return afterSend(p, m, id, err, spec.Policy, time.Now()), true
 	case StepReadBack:
 		row, err := spec.readBack(e.base, p)
@@ -200,7 +221,7 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 	}
 	row, whole, err := t.search(ctx, path, p)
 	if err != nil || row != nil {
-		return Finding{Row: row}, err
+		return Finding{Row: row, Other: row != nil && t.reused(p, row)}, err
 	}
 	if !rule.ProofOfAbsence {
 		return Finding{Whole: true}, nil
@@ -210,6 +231,13 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 	}
 	alive, err := t.alive(ctx, path, p)
 	return Finding{Whole: alive}, err
+}
+
+// reused reports whether row, which bears the recipient's token, holds another
+// text under the same key. A UID is one object's for good, and its text may have
+// changed since; what is on hold does not know its text.
+func (t Task) reused(p Progress, row *wire.MsgInfo) bool {
+	return t.keyed() && !t.Hold && !t.mark(p).Verifies(row, t.Server.Keys())
 }
 
 // search looks for the message among the newest rows of its conversation.
@@ -224,7 +252,7 @@ func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire
 		switch {
 		case row != nil || whole:
 			return row, whole, nil
-		case mark.Group && len(rows) == 0:
+		case mark.Reach != 0 && len(rows) == 0:
 			// A group in which nobody has said anything yet has nothing to hide.
 			latest, err := path.LatestID(ctx, t.session(p))
 			return nil, err == nil && latest == 0, err

@@ -13,7 +13,7 @@ import (
 // where messages carry none any more.
 func TestTokenSwitchedOff(t *testing.T) {
 	c := key(t, 1)
-	before := Task{UID: "u", Sender: bot, Token: true, Payload: Payload{Data: []byte("hello")}}
+	before := Task{Identity: Identity{UID: "u"}, Sender: bot, Token: true, Payload: Payload{Data: []byte("hello")}}
 	after := before
 	after.Token = false
 	p := Progress{Recipient: toAlice}
@@ -28,7 +28,7 @@ func TestTokenSwitchedOff(t *testing.T) {
 		t.Error("it is not known again")
 	}
 	other := after
-	other.UID = "v"
+	other.Identity.UID = "v"
 	if other.mark(staged).Matches(sent, cipher.Keys{Current: c}) {
 		t.Error("another message passes for it")
 	}

@@ -13,17 +13,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Payload is what is sent: UTF-8 text, or audio as it goes on the wire (seconds
-// as u32 big-endian, then the sound).
-type Payload struct {
-	Audio bool
-	Data  []byte
-}
-
 // Task is one message with everything that its delivery needs.
 type Task struct {
 	Key types.NamespacedName
 	UID types.UID
+	// Identity makes it one message; see there.
+	Identity Identity
+	// Since is the earliest time that the message can bear in the store, where that
+	// is not its creation: another resource with its key may have been before it.
+	Since time.Time
 	// Generation of the spec that the task was made from.
 	Generation int64
 	Server     TeamTalk
@@ -32,6 +30,8 @@ type Task struct {
 	Store   string
 	Sender  uint32
 	Payload Payload
+	// Split: the text may take several parts.
+	Split bool
 	// Token: texts carry a delivery token. Audio never does.
 	Token  bool
 	Policy Policy
@@ -50,7 +50,8 @@ type Task struct {
 	// nothing is sent.
 	Hold bool
 	// EarlierUntil is until when another operator may have been sending this
-	// message; zero: none was. Recipients are then asked for first.
+	// message; zero: none was. Recipients are then asked for first, as they are
+	// where the Identity is keyed.
 	EarlierUntil time.Time
 }
 
@@ -86,8 +87,9 @@ type task struct {
 	recorded   uint64
 	// pending: a notification is on its way.
 	pending bool
-	// swapped is closed when spec.Server or the payload is replaced.
-	swapped chan struct{}
+	// epoch is ctx until what the task waits for may have changed.
+	epoch     context.Context
+	nextEpoch context.CancelFunc
 }
 
 // newTask takes a spec on; before is the task that it goes on from, stopped and
@@ -95,8 +97,9 @@ type task struct {
 func newTask(work context.Context, spec Task, before *task, now time.Time) *task {
 	// What was taken on counts as unrecorded until the status shows it: a doubt
 	// about an earlier operator must not be lost by a hand-over that looks clean.
-	t := &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), revision: 1, swapped: make(chan struct{})}
+	t := &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), revision: 1}
 	t.ctx, t.cancel = context.WithCancel(work)
+	t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
 	learned := map[Recipient]Progress{}
 	if before != nil {
 		before.mu.Lock()
@@ -161,6 +164,7 @@ func (t *task) renew(spec Task) bool {
 	if t.running == 0 && t.ctx.Err() != nil {
 		return false
 	}
+	rescheduled := !t.spec.Policy.Deadline.Equal(spec.Policy.Deadline)
 	t.spec.Policy, t.spec.Generation = spec.Policy, spec.Generation
 	released := t.spec.Hold && !spec.Hold
 	if released {
@@ -173,10 +177,10 @@ func (t *task) renew(spec Task) bool {
 		maps.Copy(refusals, spec.Refusals)
 		t.spec.Refusals = refusals
 	}
-	if t.spec.Server != spec.Server || released {
+	if t.spec.Server != spec.Server || released || rescheduled {
 		t.spec.Server = spec.Server
-		close(t.swapped)
-		t.swapped = make(chan struct{})
+		t.nextEpoch()
+		t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
 	}
 	return true
 }
@@ -199,40 +203,15 @@ func (t *task) held() bool {
 	return t.spec.Hold
 }
 
-// renewed waits until server or payload is replaced; false: the task was stopped.
-func (t *task) renewed() bool {
+// patience returns the time that a recipient may wait, as a context: until the
+// task is stopped, what it waits for may have changed, or its deadline has come.
+func (t *task) patience(i int) (context.Context, context.CancelFunc) {
 	t.mu.Lock()
-	held, swapped := t.spec.Hold, t.swapped
-	t.mu.Unlock()
-	if !held {
-		return true
+	defer t.mu.Unlock()
+	if at := t.recipients[i].expiresAt(t.spec.Policy); !at.IsZero() {
+		return context.WithDeadline(t.epoch, at)
 	}
-	select {
-	case <-swapped:
-		return true
-	case <-t.ctx.Done():
-		return false
-	}
-}
-
-// waitReady waits until db_proxy is connected, or the server is another one;
-// false: the task was stopped.
-func (t *task) waitReady() bool {
-	t.mu.Lock()
-	server, swapped := t.spec.Server, t.swapped
-	t.mu.Unlock()
-	ctx, cancel := context.WithCancel(t.ctx)
-	defer cancel()
-	stop := make(chan struct{})
-	go func() {
-		select {
-		case <-swapped:
-			cancel()
-		case <-stop:
-		}
-	}()
-	defer close(stop)
-	return server.WaitReady(ctx) == nil || t.ctx.Err() == nil
+	return t.epoch, func() {}
 }
 
 func (t *task) progress(i int) Progress {
@@ -263,28 +242,47 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 	if p.State == "" {
 		p.State = v1alpha1.StatePending
 	}
-	p.sentBy = now
+	p.firstSight = t.keyed() && p.State == v1alpha1.StatePending
+	if !p.firstSight {
+		p.sentBy = now
+	}
+	p.ahead = p.firstSight || !t.EarlierUntil.IsZero()
 	if t.EarlierUntil.After(p.sentBy) {
 		p.sentBy = t.EarlierUntil
 	}
-	if !t.EarlierUntil.IsZero() {
-		p = p.Inherited(now)
+	switch {
+	case p.firstSight:
+		return p.doubt(now, v1alpha1.ReasonSending, msgKeyed)
+	case !t.EarlierUntil.IsZero():
+		return p.Inherited(now)
 	}
 	return p
 }
 
+// keyed reports whether the store is asked for what other resources with the same
+// key may have sent: without a token, it could not tell.
+func (t Task) keyed() bool { return t.Identity.Keyed() && t.Token }
+
 // mark returns how the message to p is known again in the store.
 func (t Task) mark(p Progress) Mark {
-	m := Mark{Sender: t.Sender, Group: p.Type == v1alpha1.RecipientGroup, Payload: t.Payload, CreateTime: p.CreateTime}
+	m := Mark{Sender: t.Sender, Payload: t.Payload.part(p.part()), CreateTime: p.CreateTime}
+	if p.Type == v1alpha1.RecipientGroup && !p.firstSight {
+		m.Reach = uint32(t.Order.Created.Unix())
+	}
 	if !t.Payload.Audio {
 		m.HasToken = t.Token
-		m.Token = DeliveryID{UID: t.UID, Sender: t.Sender, Recipient: p.Recipient}.Token()
+		m.Token = DeliveryID{Identity: t.Identity, Part: p.part(), Sender: t.Sender, Recipient: p.Recipient}.Token()
 	}
 	return m
 }
 
 // bound is the earliest create_time, in unix seconds, that the message can bear.
-func (t Task) bound() uint32 { return uint32(t.Order.Created.Unix()) }
+func (t Task) bound() uint32 {
+	if t.Since.IsZero() {
+		return uint32(t.Order.Created.Unix())
+	}
+	return uint32(t.Since.Unix())
+}
 
 func (t Task) session(p Progress) dbproxy.Session {
 	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: t.Sender, ID: p.ID}
@@ -310,6 +308,7 @@ func (t Task) msgType(p Progress) wire.MsgType {
 // message encrypts the payload for p under the current key; false where there is none.
 func (t Task) message(p Progress, now time.Time) (dbproxy.Message, bool) {
 	m := dbproxy.Message{From: t.Sender, To: p.ID, Type: t.msgType(p), CreateTime: t.createTime(p, now)}
+	mark := t.mark(p)
 	if t.Payload.Audio {
 		m.Data = t.Payload.Data
 		return m, true
@@ -318,10 +317,10 @@ func (t Task) message(p Progress, now time.Time) (dbproxy.Message, bool) {
 	if key == nil {
 		return dbproxy.Message{}, false
 	}
-	if mark := t.mark(p); mark.HasToken {
-		m.Data = key.EncryptWithToken(t.Payload.Data, mark.Token)
+	if mark.HasToken {
+		m.Data = key.EncryptWithToken(mark.Payload.Data, mark.Token)
 	} else {
-		m.Data = key.Encrypt(t.Payload.Data)
+		m.Data = key.Encrypt(mark.Payload.Data)
 	}
 	return m, true
 }

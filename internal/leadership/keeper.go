@@ -172,7 +172,8 @@ func (k *Keeper) inherited(ctx context.Context) (bool, error) {
 			return false, fmt.Errorf("list TeamTalkMessages: %w", err)
 		}
 		for i := range list.Items {
-			if m := &list.Items[i]; !m.CreationTimestamp.After(k.term.Start.Time) && !m.Finished() && mayHideASend(m) {
+			if m := &list.Items[i]; !m.CreationTimestamp.After(k.term.Start.Time) && !m.Finished() &&
+				!m.NeverDueBefore(k.term.Start.Time) && mayHideASend(m) {
 				return true, nil
 			}
 		}

@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -47,7 +50,15 @@ func TestMessageAdmission(t *testing.T) {
 		"an image that closes it":  {edit: withContent(v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "https://example.com/:}]&$~@#@"}}), want: "end marker"},
 		"audio of no seconds":      {edit: withContent(v1alpha1.Content{Audio: &v1alpha1.AudioContent{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "a", Key: "b"}}}), want: "seconds"},
 		"a ConfigMap without name": {edit: withContent(textFrom("", "body")), want: "name"},
-		"a negative retryLimit":    {edit: func(m *v1alpha1.TeamTalkMessage) { n := int32(-1); m.Spec.RetryLimit = &n }, want: "retryLimit"},
+		"a deadline before sendAfter": {edit: func(m *v1alpha1.TeamTalkMessage) {
+			now := metav1.Now()
+			m.Spec.SendAfter, m.Spec.Deadline = &now, &metav1.Time{Time: now.Add(-time.Second)}
+		}, want: "deadline must be later than sendAfter"},
+		"a key for audio": {edit: func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.IdempotencyKey = "v1"
+			m.Spec.Content = v1alpha1.Content{Audio: &v1alpha1.AudioContent{Seconds: 1, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "a", Key: "b"}}}
+		}, want: "audio cannot have an idempotencyKey"},
+		"a negative retryLimit": {edit: func(m *v1alpha1.TeamTalkMessage) { n := int32(-1); m.Spec.RetryLimit = &n }, want: "retryLimit"},
 	}
 	x := newTenant(t)
 	for name, tc := range tests {
@@ -129,9 +140,14 @@ func TestImmutable(t *testing.T) {
 		"recipients":      fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.bob),
 		"sender":          fmt.Sprintf(`{"spec":{"senderID":%d}}`, x.mate),
 		"server":          `{"spec":{"serverRef":{"name":"other"}}}`,
+		"key":             `{"spec":{"idempotencyKey":"other"}}`,
+		"long text":       `{"spec":{"longText":"Split"}}`,
 	} {
 		t.Run(name, func(t *testing.T) { checkAdmission(t, patch(sent, edit), immutable) })
 	}
+	waiting := x.message("waiting", "hello", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
+	x.create(waiting)
+	checkAdmission(t, patch(waiting, `{"spec":{"ttlSecondsAfterFinished":60}}`), "cannot be added or removed before")
 	json := x.message("json", "", withContent(v1alpha1.Content{JSON: map[string]v1alpha1.JSONValue{"a": {Raw: []byte(`{"b":1}`)}}}))
 	x.create(json)
 	x.awaitDelivered(json)

@@ -22,6 +22,9 @@ const attachField = 20
 // exchange is a request and what answers it.
 type exchange struct {
 	request, response wire.Command
+	// queue, where set, bounds the wait for its turn; once it is written, the
+	// caller's context alone counts.
+	queue context.Context
 	// stores: it may leave something behind, however late it is executed.
 	stores bool
 	// group: db_proxy takes two of its database connections for it.
@@ -95,7 +98,11 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 	if c.Connected() == 0 {
 		return notSent(ErrNotConnected)
 	}
-	release, err := c.opts.Limiter.Acquire(ctx, x.group)
+	queue := ctx
+	if x.queue != nil {
+		queue = x.queue
+	}
+	release, err := c.opts.Limiter.Acquire(queue, x.group)
 	if err != nil {
 		return notSent(err)
 	}

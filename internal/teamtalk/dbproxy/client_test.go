@@ -232,7 +232,7 @@ func TestLateAndStrayAnswers(t *testing.T) {
 func TestMalformed(t *testing.T) {
 	users := func(ctx context.Context, c *Client) error { _, err := c.Users(ctx, 1, []uint32{2}); return err }
 	groups := func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, 1, []uint32{2}); return err }
-	send := func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, message(2)); return err }
+	send := func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, message(2)); return err }
 	session := Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: 1, ID: 2}
 	list := func(ctx context.Context, c *Client) error { _, err := c.List(ctx, session, 3); return err }
 	byID := func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, session, []uint32{3}); return err }

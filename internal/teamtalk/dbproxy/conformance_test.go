@@ -64,7 +64,7 @@ func TestConformance(t *testing.T) {
 	}
 	send := func(from, to uint32, kind wire.MsgType, data string) func(context.Context, *Client) (any, error) {
 		return func(ctx context.Context, c *Client) (any, error) {
-			return c.Send(ctx, Message{From: from, To: to, CreateTime: createTime, Type: kind, Data: []byte(data)})
+			return c.Send(ctx, ctx, Message{From: from, To: to, CreateTime: createTime, Type: kind, Data: []byte(data)})
 		}
 	}
 	users := func(ids ...uint32) func(context.Context, *Client) (any, error) {

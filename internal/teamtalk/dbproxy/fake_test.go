@@ -170,7 +170,7 @@ func groupMessage(to uint32) Message {
 
 // sendAsync sends m in the background.
 func (h *harness) sendAsync(ctx context.Context, m Message) <-chan result[uint32] {
-	return async(func() (uint32, error) { return h.Send(ctx, m) })
+	return async(func() (uint32, error) { return h.Send(ctx, ctx, m) })
 }
 
 // elapse lets the bubble's clock run: no time passes outside of it.

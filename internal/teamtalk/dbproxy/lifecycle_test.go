@@ -147,15 +147,15 @@ func TestInFlight(t *testing.T) {
 		group   bool
 	}{
 		"users":        {request: func(ctx context.Context, c *Client) error { _, err := c.Users(ctx, 1, []uint32{2}); return err }},
-		"send":         {request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, message(2)); return err }},
+		"send":         {request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, message(2)); return err }},
 		"list":         {request: func(ctx context.Context, c *Client) error { _, err := c.List(ctx, single, 9); return err }},
 		"by id":        {request: func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, single, []uint32{1}); return err }},
 		"groups":       {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, 1, []uint32{2}); return err }},
-		"group send":   {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, groupMessage(2)); return err }},
-		"group audio":  {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, Message{Type: 18}); return err }},
+		"group send":   {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, groupMessage(2)); return err }},
+		"group audio":  {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 18}); return err }},
 		"group list":   {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.List(ctx, group, 9); return err }},
 		"group by id":  {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, group, []uint32{1}); return err }},
-		"single audio": {request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, Message{Type: 2}); return err }},
+		"single audio": {request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 2}); return err }},
 	}
 	for name, tc := range requests {
 		t.Run(name, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestInFlight(t *testing.T) {
 					t.Errorf("%d in flight, want %d", n, bound)
 				}
 				if tc.group {
-					wg.Go(func() { _, _ = a.Send(ctx, message(3)) })
+					wg.Go(func() { _, _ = a.Send(ctx, ctx, message(3)) })
 					synctest.Wait()
 					if n := arrived(); n != bound+1 {
 						t.Error("group requests hold a single one back")

@@ -136,9 +136,13 @@ func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint
 // Where no answer comes in time, Send returns ErrNoAnswer only after it has ended
 // the connection, so that db_proxy may execute the request no more than its
 // settle time later. The connection's other requests are answered first.
-func (c *Client) Send(ctx context.Context, m Message) (msgID uint32, err error) {
+//
+// It waits for its turn among the requests in flight until queue is done, and then
+// returns ErrNotSent; ctx is for what comes after.
+func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err error) {
 	answer := &wire.IMMsgData{}
 	err = c.anyPath().do(ctx, exchange{
+		queue:    queue,
 		request:  wire.CommandMsgData,
 		response: wire.CommandMsgData,
 		group:    m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,

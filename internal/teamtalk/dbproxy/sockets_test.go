@@ -82,7 +82,7 @@ func TestRealSockets(t *testing.T) {
 		wg.Go(func() {
 			for i := range uint32(50) {
 				to := s<<16 | i
-				if id, err := c.Send(t.Context(), message(to)); err != nil || id != to {
+				if id, err := c.Send(t.Context(), t.Context(), message(to)); err != nil || id != to {
 					t.Errorf("sent to %d: %d, %v", to, id, err)
 					return
 				}
@@ -104,7 +104,7 @@ func BenchmarkSend(b *testing.B) {
 	b.SetParallelism(32) // times GOMAXPROCS: what the limiter lets through
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			if _, err := c.Send(b.Context(), m); err != nil {
+			if _, err := c.Send(b.Context(), b.Context(), m); err != nil {
 				b.Error(err)
 				return
 			}

@@ -1,0 +1,58 @@
+package teamtalkmessage
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestSplit(t *testing.T) {
+	cases := map[string]struct {
+		text  string
+		limit int
+		want  []string
+	}{
+		"at the end of a line":  {"aaaaaaa\nbbb ccc", 20, []string{"(1/2) aaaaaaa", "(2/2) bbb ccc"}},
+		"at a blank":            {"aaaaaaa bbbccc", 20, []string{"(1/2) aaaaaaa", "(2/2) bbbccc"}},
+		"a line before a blank": {"aaaaaa\nbbb ccc", 20, []string{"(1/2) aaaaaa", "(2/2) bbb ccc"}},
+		"nowhere else":          {strings.Repeat("a", 25), 20, []string{"(1/3) " + strings.Repeat("a", 12), "(2/3) " + strings.Repeat("a", 12), "(3/3) a"}},
+		"between characters":    {strings.Repeat("中", 5), 20, []string{"(1/2) 中中中中", "(2/2) 中"}},
+		"ends with its cut":     {strings.Repeat("a", 11) + "\n" + "b\n", 20, []string{"(1/2) " + strings.Repeat("a", 11), "(2/2) b\n"}},
+		"too early to cut at":   {"aa " + strings.Repeat("b", 12), 20, []string{"(1/2) aa " + strings.Repeat("b", 9), "(2/2) bbb"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, part := range split(tc.text, tc.limit) {
+				got = append(got, string(part))
+			}
+			if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestSplitLosesNothing: whatever the text, its parts hold it all, in characters,
+// but for what was cut at.
+func TestSplitLosesNothing(t *testing.T) {
+	for n := range 200 {
+		text := strings.Repeat("wörter und 中文字 ", n) + strings.Repeat("x", n) + "\n"
+		var joined strings.Builder
+		for i, part := range split(text, 64) {
+			if len(part) > 64 || !utf8.Valid(part) {
+				t.Fatalf("part %d of %d characters: %q", i, n, part)
+			}
+			_, after, ok := strings.Cut(string(part), ") ")
+			if !ok {
+				t.Fatalf("no number: %q", part)
+			}
+			joined.WriteString(after)
+		}
+		bare := strings.NewReplacer(" ", "", "\n", "").Replace
+		if bare(joined.String()) != bare(text) {
+			t.Fatalf("%d: lost %q", n, text)
+		}
+	}
+}

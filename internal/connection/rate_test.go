@@ -1,0 +1,56 @@
+package connection
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestPace(t *testing.T) {
+	cases := map[string]struct {
+		perSecond, burst, messages int
+		want                       time.Duration
+	}{
+		"no bound":                 {0, 0, 1000, 0},
+		"a second's worth":         {10, 0, 10, 0},
+		"beyond it":                {10, 0, 25, 1500 * time.Millisecond},
+		"one at a time":            {10, 1, 11, time.Second},
+		"a burst and what follows": {10, 20, 30, time.Second},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, began := newPace(tc.perSecond, tc.burst), time.Now()
+				for range tc.messages {
+					if err := p.wait(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := time.Since(began); got.Round(time.Millisecond) != tc.want {
+					t.Errorf("%d messages took %v, want %v", tc.messages, got, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// TestPaceGivenUp: who gives up waiting takes nothing from those who wait.
+func TestPaceGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(1, 1)
+		if err := p.wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if err := p.wait(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 500*time.Millisecond {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if err := p.wait(t.Context()); err != nil || time.Since(began) != time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}

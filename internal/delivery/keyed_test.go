@@ -1,0 +1,173 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+)
+
+// keyed returns a message under a key, as a resource of its own; this term began
+// long ago.
+func (h *harness) keyed(uid, text string, to ...Recipient) Task {
+	spec := h.task(uid, to...)
+	spec.Identity = Identity{Namespace: "chat", Key: "release"}
+	spec.Payload.Data = []byte(text)
+	spec.Since = time.Now().Add(-30 * 24 * time.Hour)
+	spec.EarlierUntil = time.Now().Add(-time.Hour)
+	return spec
+}
+
+// TestKeyed sends what bears a key once, whatever resource bears it.
+func TestKeyed(t *testing.T) {
+	other := toGroup
+	cases := map[string]struct {
+		// to is alice where it is empty.
+		to         Recipient
+		change     func(*Task)
+		before     func(*talk)
+		wantState  v1alpha1.RecipientState
+		wantReason string
+		wantSends  int
+		wantAfter  time.Duration
+	}{
+		"again":             {wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1},
+		"again, to a group": {to: toGroup, wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1},
+		"with another text": {
+			change:    func(s *Task) { s.Payload.Data = []byte("another") },
+			wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonKeyReused, wantSends: 1,
+		},
+		"its text is not known yet": {
+			change:    func(s *Task) { s.Payload, s.Hold = Payload{}, true },
+			wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1,
+		},
+		"another key": {
+			change:    func(s *Task) { s.Identity.Key = "another" },
+			wantState: v1alpha1.StateRouted, wantSends: 2,
+		},
+		"another namespace": {
+			change:    func(s *Task) { s.Identity.Namespace = "another" },
+			wantState: v1alpha1.StateRouted, wantSends: 2,
+		},
+		"another recipient": {
+			change:    func(s *Task) { s.Recipients[0].Recipient = other },
+			wantState: v1alpha1.StateRouted, wantSends: 2,
+		},
+		"without tokens the store cannot tell": {
+			change: func(s *Task) {
+				s.Token, s.Recipients[0].CreateTime, s.EarlierUntil = false, uint32(time.Now().Unix()), time.Time{}
+			},
+			wantState: v1alpha1.StateRouted, wantSends: 2,
+		},
+		"still on its way into the store": {
+			before:    func(f *talk) { f.lag = 3 * time.Second },
+			wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				to := tc.to
+				if to == (Recipient{}) {
+					to = toAlice
+				}
+				if tc.before != nil {
+					tc.before(h.talk)
+				}
+				// Sent, its resource deleted at once, and another one created.
+				h.submit(h.keyed("first", "hello", to))
+				h.Forget("first")
+				spec := h.keyed("second", "hello", to)
+				if tc.change != nil {
+					tc.change(&spec)
+				}
+				h.submit(spec)
+				p := h.await("second", time.Minute).Recipients[0]
+				wantProgress(t, p, tc.wantState, tc.wantReason)
+				if sends, rows, _ := h.talk.counts(); sends != tc.wantSends || rows != tc.wantSends {
+					t.Errorf("sent %d times, stored %d, want %d", sends, rows, tc.wantSends)
+				}
+			})
+		})
+	}
+}
+
+// TestKeyedAtOnce: a key that nobody can have used lately is no reason to wait.
+func TestKeyedAtOnce(t *testing.T) {
+	for name, to := range map[string]Recipient{"user": toAlice, "group": toGroup} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				began := time.Now()
+				h.submit(h.keyed("m", "hello", to))
+				wantProgress(t, h.first("m"), v1alpha1.StateRouted, "")
+				if took := time.Since(began); took != 0 {
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// TestKeyedAfterDoubt: a resource whose send was not answered is deleted, and
+// another with its key comes: nothing is sent before that send can have settled.
+func TestKeyedAfterDoubt(t *testing.T) {
+	for name, stored := range map[string]bool{"stored late": true, "never stored": false} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				h.talk.replies = []reply{{store: stored, err: dbproxy.ErrConnectionLost}}
+				h.talk.lag = settle + lag - time.Second
+				h.submit(h.keyed("first", "hello", toAlice))
+				h.Forget("first")
+				began := time.Now()
+				h.submit(h.keyed("second", "hello", toAlice))
+				p := h.await("second", time.Minute).Recipients[0]
+				if !stored {
+					wantProgress(t, p, v1alpha1.StateRouted, "")
+					if took := h.talk.sends[1].at.Sub(began); took < settle+lag {
+						t.Errorf("sent again after %v", took)
+					}
+					return
+				}
+				wantProgress(t, p, v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
+				h.wantCounts(1, 1, 1)
+			})
+		})
+	}
+}
+
+// TestKeyedUnproved: a key that cannot be looked for is not sent.
+func TestKeyedUnproved(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.fails = failing("list")
+		h.submit(h.keyed("m", "hello", toAlice))
+		wantProgress(t, h.await("m", 2*InDoubtLimit).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
+		h.wantCounts(0, 0, 0)
+	})
+}
+
+// TestAttemptsAreForgotten: what is long settled is not remembered for ever.
+func TestAttemptsAreForgotten(t *testing.T) {
+	var a attempts
+	now := time.Unix(1000, 0)
+	token := func(n uint32) (id DeliveryID) {
+		id.Identity, id.Part = Identity{UID: types.UID("m")}, n
+		return id
+	}
+	for n := range uint32(100) {
+		a.note(token(n).Token(), now)
+		now = now.Add(time.Minute)
+	}
+	if n := len(a.at); n > 25 {
+		t.Errorf("%d are remembered", n)
+	}
+	last := now.Add(-time.Minute)
+	if got := a.latest(token(99).Token(), time.Time{}); !got.Equal(last) {
+		t.Errorf("the last one was at %v, want %v", got, last)
+	}
+	if got := a.latest(token(99).Token(), now); !got.Equal(now) {
+		t.Errorf("an earlier attempt hides a later one: %v", got)
+	}
+}

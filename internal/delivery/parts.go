@@ -1,0 +1,80 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Payload is what is sent: UTF-8 text, or audio as it goes on the wire (seconds
+// as u32 big-endian, then the sound).
+type Payload struct {
+	Audio bool
+	Data  []byte
+	// Rest are the parts after Data, of a text that is split.
+	Rest [][]byte
+}
+
+// parts is how many messages of TeamTalk's it takes.
+func (p Payload) parts() int { return 1 + len(p.Rest) }
+
+// part returns what the message of that number holds, from 0; nothing where the
+// text has become shorter since the parts before were sent.
+func (p Payload) part(n uint32) Payload {
+	switch {
+	case n == 0:
+		return Payload{Audio: p.Audio, Data: p.Data}
+	case int(n) <= len(p.Rest):
+		return Payload{Data: p.Rest[n-1]}
+	}
+	return Payload{}
+}
+
+// part is the number of the recipient's current part, from 0.
+func (p Progress) part() uint32 { return uint32(len(p.Earlier)) }
+
+// proceed goes on with the next part of a text that is split, once one is
+// delivered. Where the text is not known yet, there may be a next one.
+func (p Progress) proceed(t Task, now time.Time) Progress {
+	if !p.Delivered() {
+		return p
+	}
+	if int(p.part())+1 < t.Payload.parts() || t.Hold && t.Split {
+		return p.nextPart(now)
+	}
+	return p.conclude()
+}
+
+// nextPart goes on with the part after one that is delivered.
+func (p Progress) nextPart(now time.Time) Progress {
+	p = p.conclude()
+	p.carriedReason, p.carriedMessage = p.Reason, p.Message
+	// Copied: snapshots share the recipients' memory.
+	p.Earlier = append(slices.Clone(p.Earlier), p.MessageID)
+	p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
+	p.MessageID, p.CreateTime, p.row = 0, 0, nil
+	p.tries, p.answered, p.asked, p.routeTries = 0, false, 0, 0
+	p.routeSince, p.wakeAt, p.DoubtSince = time.Time{}, time.Time{}, time.Time{}
+	if p.ahead {
+		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
+	}
+	return p
+}
+
+// conclude says of a delivered part what was to be said of those before it, where
+// that weighs more.
+func (p Progress) conclude() Progress {
+	if p.Reason == "" || p.carriedReason == v1alpha1.ReasonStoredNotRouted {
+		p.Reason, p.Message = p.carriedReason, p.carriedMessage
+	}
+	return p
+}
+
+// complete ends a recipient that turns out to have had all parts.
+func (p Progress) complete() Progress {
+	last := len(p.Earlier) - 1
+	p.MessageID, p.Earlier = p.Earlier[last], p.Earlier[:last]
+	p.State, p.Reason, p.Message = v1alpha1.StateRouted, p.carriedReason, p.carriedMessage
+	return p
+}

@@ -1,0 +1,158 @@
+package delivery
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+var threeParts = Payload{Data: []byte("one"), Rest: [][]byte{[]byte("two"), []byte("three")}}
+
+// TestParts sends the parts of a text in order, each once, whatever happens to one.
+func TestParts(t *testing.T) {
+	cases := map[string]struct {
+		replies    []reply
+		to         Recipient
+		wantReason string
+		wantSent   []string
+		wantRows   int
+	}{
+		"plain":             {wantSent: []string{"one", "two", "three"}, wantRows: 3},
+		"to a group":        {to: toGroup, wantSent: []string{"one", "two", "three"}, wantRows: 3},
+		"one is rejected":   {replies: []reply{plain, rejected}, wantSent: []string{"one", "two", "two", "three"}, wantRows: 3},
+		"one is not stored": {replies: []reply{plain, falseSuccess}, wantSent: []string{"one", "two", "two", "three"}, wantRows: 3},
+		"one is not answered": {
+			replies: []reply{plain, lostAfter}, wantReason: v1alpha1.ReasonAdopted, wantSent: []string{"one", "two", "three"}, wantRows: 3,
+		},
+		"the last is not answered": {
+			replies: []reply{plain, plain, lostAfter}, wantReason: v1alpha1.ReasonAdopted, wantSent: []string{"one", "two", "three"}, wantRows: 3,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				to := tc.to
+				if to == (Recipient{}) {
+					to = toAlice
+				}
+				h.talk.replies = tc.replies
+				spec := h.task("m", to)
+				spec.Payload, spec.Split = threeParts, true
+				h.submit(spec)
+				p := h.await("m", time.Minute).Recipients[0]
+				wantProgress(t, p, v1alpha1.StateRouted, tc.wantReason)
+				if got := h.texts(); !slices.Equal(got, tc.wantSent) {
+					t.Errorf("sent %q, want %q", got, tc.wantSent)
+				}
+				h.wantCounts(len(tc.wantSent), tc.wantRows, 3)
+				if len(p.Earlier) != 2 || p.MessageID == 0 {
+					t.Errorf("ids %v, %d", p.Earlier, p.MessageID)
+				}
+			})
+		})
+	}
+}
+
+// TestPartsFail: a part that cannot be sent ends the message; those before it stay.
+func TestPartsFail(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = append([]reply{plain}, always(rejected)...)
+		spec := h.task("m", toAlice)
+		spec.Payload, spec.Split = threeParts, true
+		spec.Policy.RetryLimit = 2
+		h.submit(spec)
+		p := h.await("m", time.Minute).Recipients[0]
+		wantProgress(t, p, v1alpha1.StateFailed, v1alpha1.ReasonRetriesExhausted)
+		h.wantCounts(4, 1, 1)
+		if !slices.Equal(p.Earlier, []uint32{101}) {
+			t.Errorf("ids %v", p.Earlier)
+		}
+	})
+}
+
+// TestPartsNotAnnounced: parts that no router took are stored all the same, and the
+// message says so.
+func TestPartsNotAnnounced(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.noRouter = true
+		spec := h.task("m", toAlice)
+		spec.Payload, spec.Split = threeParts, true
+		h.submit(spec)
+		advance(RouteTimeout + time.Minute)
+		h.talk.change(func() { h.talk.noRouter = false })
+		p := h.await("m", 10*time.Minute).Recipients[0]
+		wantProgress(t, p, v1alpha1.StateRouted, v1alpha1.ReasonStoredNotRouted)
+		h.wantCounts(3, 3, 2)
+	})
+}
+
+// TestPartsTakenOver: an operator that was lost may have sent further parts than its
+// status says: each is asked for.
+func TestPartsTakenOver(t *testing.T) {
+	cases := map[string]struct {
+		status   Progress
+		sent     int
+		wantSent []string
+	}{
+		"nothing on record":       {Progress{State: v1alpha1.StatePending}, 2, []string{"three"}},
+		"one on record":           {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 2, []string{"three"}},
+		"one stored on record":    {Progress{State: v1alpha1.StateStored, MessageID: 201}, 2, []string{"three"}},
+		"all were sent":           {Progress{State: v1alpha1.StateInDoubt, Attempts: 1}, 3, nil},
+		"nothing was":             {Progress{State: v1alpha1.StatePending}, 0, []string{"one", "two", "three"}},
+		"all were, all on record": {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201, 202, 203}}, 3, nil},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				spec := h.task("m", toAlice)
+				spec.Payload, spec.Split = threeParts, true
+				for n := range tc.sent {
+					m, ok := spec.message(Progress{Recipient: toAlice, Earlier: make([]uint32, n)}, time.Now())
+					if !ok {
+						t.Fatal("no key")
+					}
+					h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
+						MsgId: proto.Uint32(uint32(201 + n)), FromSessionId: &m.From, CreateTime: &m.CreateTime, MsgType: &m.Type, MsgData: m.Data,
+					}, conversationOf("", bot, toAlice), time.Now()})
+				}
+				tc.status.Recipient = toAlice
+				spec.Recipients = []Progress{tc.status}
+				spec.EarlierUntil = time.Now().Add(PeerPatience)
+				h.submit(spec)
+				p := h.await("m", 5*time.Minute).Recipients[0]
+				if !p.Delivered() || p.State != v1alpha1.StateRouted {
+					t.Errorf("%s %s (%s)", p.State, p.Reason, p.Message)
+				}
+				if got := h.texts(); !slices.Equal(got, tc.wantSent) {
+					t.Errorf("sent %q, want %q", got, tc.wantSent)
+				}
+			})
+		})
+	}
+}
+
+// TestPartsHeld: what was sent of a text that is not known now is found; the rest
+// waits for the text.
+func TestPartsHeld(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.task("m", toAlice)
+		spec.Payload, spec.Split = threeParts, true
+		h.store(spec)
+		spec.EarlierUntil = time.Now().Add(PeerPatience)
+		spec.Payload, spec.Hold = Payload{}, true
+		h.submit(spec)
+		advance(5 * time.Minute)
+		wantProgress(t, h.first("m"), v1alpha1.StatePending, "")
+		spec.Payload, spec.Hold = threeParts, false
+		h.submit(spec)
+		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
+		if got := h.texts(); !slices.Equal(got, []string{"two", "three"}) {
+			t.Errorf("sent %q", got)
+		}
+	})
+}
