@@ -22,6 +22,7 @@ type Engine struct {
 	cancelBase, cancelWork context.CancelFunc
 
 	lanes      lanes
+	directory  directory
 	goroutines sync.WaitGroup
 
 	mu    sync.Mutex
@@ -55,6 +56,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.cancelBase()
 	e.mu.Unlock()
 	e.goroutines.Wait()
+	e.directory.questions.Wait()
 	return nil
 }
 

@@ -111,14 +111,7 @@ func (e *Engine) take(t *task, step Step, p Progress) (Progress, bool) {
 		if p.wakeAt.After(notBefore) {
 			notBefore = p.wakeAt
 		}
-		look, err := t.looks.after(t.ctx, notBefore, func(ctx context.Context) (Look, error) {
-			path, err := spec.Server.Path()
-			if err != nil {
-				return Look{}, err
-			}
-			users, groups := t.open()
-			return takeLook(ctx, path, spec.Sender, users, groups)
-		})
+		look, err := e.directory.look(t.ctx, spec, p.Recipient, notBefore)
 		switch {
 		case t.ctx.Err() != nil:
 			return p, false
