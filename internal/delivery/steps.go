@@ -29,10 +29,7 @@ const (
 // deliver takes one recipient's steps until there are none left, or until it is
 // stopped. It holds the conversation while it works, so that messages leave in
 // order, one at a time.
-func (e *Engine) deliver(t *task, i int) {
-	spec := t.current()
-	turn := turn{lanes: &e.lanes, order: spec.Order}
-	turn.conversation = conversationOf(spec.Store, spec.Sender, t.progress(i).Recipient)
+func (e *Engine) deliver(t *task, i int, turn turn) {
 	defer turn.give()
 	// holdUntil is how long the recipient may hold its successors back, counted
 	// from the first time that it waits.
