@@ -5,7 +5,6 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -56,10 +54,11 @@ type Reconciler struct {
 	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
 	Term *leadership.Keeper
+	// Arrivals keeps the order in which messages are first looked at.
+	Arrivals *delivery.Arrivals
 
-	// seen counts messages as they become known: their order where they were
-	// created within one second.
-	seen atomic.Uint64
+	// store is the cache's, of messages; see behind.
+	store versioned
 }
 
 // SetupWithManager adds the controller and its index to the manager.
@@ -70,8 +69,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	r.SessionWake.Map = func(server types.NamespacedName) []types.NamespacedName {
 		return r.unfinished(ctx, client.MatchingFields{serverIndex: server.String()})
 	}
+	var err error
+	if r.store, err = storeOf(ctx, mgr.GetCache()); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.TeamTalkMessage{}, builder.WithPredicates(unfinishedOnStart)).
+		Named("teamtalkmessage").
+		Watches(&v1alpha1.TeamTalkMessage{}, arrivalHandler{r.Arrivals}).
 		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
 			builder.WithPredicates(serverMatters)).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfNamespace),
@@ -82,48 +86,60 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Complete(r)
 }
 
-// unfinishedOnStart spares a start the look at every message that is long done, and
-// for which nothing is asked.
-var unfinishedOnStart = predicate.Funcs{
-	CreateFunc: func(e event.CreateEvent) bool {
-		m, ok := e.Object.(*v1alpha1.TeamTalkMessage)
-		return !ok || !m.Finished() || !m.ExpiresAt().IsZero() || m.RetryAsked()
-	},
-}
-
 // Reconcile takes one message a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	message := &v1alpha1.TeamTalkMessage{}
 	if err := r.Client.Get(ctx, req.NamespacedName, message); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.Engine.ForgetOthers(req.NamespacedName, "")
+			r.Arrivals.Gone(req.NamespacedName, "")
 			r.ConfigMaps.Release(req.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	r.Engine.ForgetOthers(req.NamespacedName, message.UID)
+	r.Arrivals.Gone(req.NamespacedName, message.UID)
 	if message.Finished() {
 		// Only now: a status that the cache does not show yet must not be sent again.
 		r.Engine.Forget(message.UID)
+		r.Arrivals.Leave(message.UID, message.ResourceVersion)
 		r.ConfigMaps.Release(req.NamespacedName)
 		return r.reconcileFinished(ctx, message)
 	}
 	if !message.DeletionTimestamp.IsZero() {
+		r.Arrivals.CheckIn(message.UID)
 		return r.reconcileDeleted(ctx, message)
 	}
 	term, err := r.Term.Term(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	s := newScope(message, term, r.seen.Add(1), time.Now())
+	seen, arrived := r.Arrivals.Seen(message.UID)
+	if !arrived {
+		// Woken by something else before its own event has come: so may be older ones.
+		r.Arrivals.Enter(arrivalOf(message))
+		return reconcile.Result{RequeueAfter: eventLag}, nil
+	}
+	s := newScope(message, term, seen, time.Now())
+	result, err := r.advance(ctx, s, term)
+	if err != nil || !s.comesAgain() {
+		r.Arrivals.CheckIn(message.UID)
+	}
+	return result, err
+}
+
+// advance takes a message that is not finished a step further.
+func (r *Reconciler) advance(ctx context.Context, s *scope, term leadership.Term) (reconcile.Result, error) {
+	message := s.message
 	if r.lookUp(s); s.restart {
 		// On record first: until the status shows that the message has begun anew,
 		// it could be edited again, and could begin anew again.
 		return r.record(ctx, s)
 	}
 	if !s.known && !message.CreationTimestamp.After(term.Start.Time) {
+		var err error
 		// The cache may not show yet what the leader before has recorded.
-		if stale, err := r.behind(ctx, message); stale || err != nil {
+		if s.again, err = r.behind(ctx, message, term); s.again || err != nil {
 			return reconcile.Result{}, err
 		}
 	}
@@ -136,6 +152,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.checkKey,
 		r.checkSchedule,
 		r.requireKey,
+		r.takeTurn,
 		r.resolveContent,
 		r.stage,
 		r.deliver,
@@ -185,20 +202,10 @@ func failed(snapshot delivery.Snapshot) bool {
 	return true
 }
 
-// behind reports whether the API server has a newer version of the message than
-// the cache; that version is on its way here, and wakes the message again.
-func (r *Reconciler) behind(ctx context.Context, message *v1alpha1.TeamTalkMessage) (bool, error) {
-	live := &v1alpha1.TeamTalkMessage{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(message), live); err != nil {
-		return true, client.IgnoreNotFound(err)
-	}
-	return live.ResourceVersion != message.ResourceVersion, nil
-}
-
 // reconcileDeleted records what becomes of a message that another's finalizer
 // keeps: what has not been sent will not be.
 func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	s := newScope(message, leadership.Term{Clean: true}, 0, time.Now())
+	s := newScope(message, leadership.Term{Clean: true}, "", time.Now())
 	if r.lookUp(s); s.revision == 0 {
 		return reconcile.Result{}, nil
 	}

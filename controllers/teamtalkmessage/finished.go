@@ -50,7 +50,7 @@ func (r *Reconciler) retry(ctx context.Context, message *v1alpha1.TeamTalkMessag
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	s := newScope(live, term, 0, time.Now())
+	s := newScope(live, term, "", time.Now())
 	s.retryFailed()
 	return r.record(ctx, s)
 }

@@ -73,6 +73,10 @@ func (r *Reconciler) unfinished(ctx context.Context, opts ...client.ListOption) 
 	var keys []types.NamespacedName
 	for i := range list.Items {
 		if m := &list.Items[i]; !m.Finished() {
+			if _, known := r.Engine.Progress(m.UID); !known {
+				// They may all go on now: in order.
+				r.Arrivals.Again(arrivalOf(m))
+			}
 			keys = append(keys, client.ObjectKeyFromObject(m))
 		}
 	}

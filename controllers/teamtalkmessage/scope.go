@@ -17,7 +17,7 @@ type scope struct {
 	message *v1alpha1.TeamTalkMessage
 	term    leadership.Term
 	now     time.Time
-	seen    uint64
+	seen    string
 
 	server  *v1alpha1.TeamTalkServer
 	session *connection.Session
@@ -55,6 +55,8 @@ type scope struct {
 	// later: there is nothing to say yet, and what changes that wakes the message
 	// or its next operator.
 	later bool
+	// again: it is looked at again presently, before younger ones may go.
+	again bool
 }
 
 // settled reports whether the remaining phases have nothing to do.
@@ -168,7 +170,7 @@ func (s *scope) tokens() bool {
 
 // newScope takes a message up where its status left it. An edit of a message
 // that had finished with nothing stored starts it anew.
-func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen uint64, now time.Time) *scope {
+func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, now time.Time) *scope {
 	s := &scope{message: m, term: term, now: now, seen: seen}
 	known := map[delivery.Recipient]v1alpha1.RecipientStatus{}
 	s.earlierUntil = earlierUntil(term, m)

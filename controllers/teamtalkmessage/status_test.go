@@ -211,7 +211,7 @@ func TestNewScope(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}, Status: tc.status}
 			m.Spec.To.Users = []v1alpha1.UserID{2}
-			s := newScope(m, leadership.Term{Clean: true}, 1, time.Now())
+			s := newScope(m, leadership.Term{Clean: true}, "1", time.Now())
 			if s.recipients[0].State != tc.wantState || s.restart != tc.wantAnew {
 				t.Errorf("%+v, restart %v", s.recipients[0], s.restart)
 			}
@@ -334,7 +334,7 @@ func TestCreateTimeStays(t *testing.T) {
 				Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateInDoubt, CreateTime: &at,
 			}}
 			for range 2 {
-				s := newScope(m, leadership.Term{Clean: true}, 1, at.Time)
+				s := newScope(m, leadership.Term{Clean: true}, "1", at.Time)
 				s.server = server
 				setStatus(s, at.Time)
 			}

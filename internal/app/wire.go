@@ -59,6 +59,7 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
+		Arrivals: delivery.NewArrivals(messageWake.Wake),
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)

@@ -2,8 +2,7 @@ package delivery
 
 import (
 	"context"
-	"maps"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
@@ -42,40 +41,31 @@ const lookChunk = 200
 // groupChunk is the same for groups, each of which comes with its members.
 const groupChunk = 20
 
-// lookLife is how long a look is good for recipients that come to it later: a
-// long queue in a conversation must not end with a user who has left since.
+// lookLife is how long it is believed that somebody was there: a long queue in a
+// conversation must not end with a user who has left since.
 const lookLife = 30 * time.Second
 
-// takeLook asks for the sender beside users and groups: the sender's presence
-// in the answer is what makes another's absence believable. One empty answer
-// makes the whole look empty: what is missing from it must not pass for missing
-// from the directory because another answer was sound.
+// takeLook asks for the sender beside users and groups, of which there are no more
+// than one answer holds: the sender's presence in the answer is what makes
+// another's absence believable. Without any user in it the whole look is empty:
+// a group that is missing from it must not pass for missing from the directory.
 func takeLook(ctx context.Context, d dbproxy.Reads, sender uint32, users, groups []uint32) (Look, error) {
-	look := Look{At: time.Now(), Users: map[uint32]*wire.UserInfo{}, Groups: map[uint32]*wire.GroupInfo{}}
-	for len(groups) > 0 {
-		n := min(len(groups), groupChunk)
-		found, err := d.Groups(ctx, sender, groups[:n])
-		if err != nil {
+	look := Look{At: time.Now()}
+	var err error
+	if len(groups) > 0 {
+		if look.Groups, err = d.Groups(ctx, sender, groups); err != nil {
 			return Look{}, err
 		}
-		maps.Copy(look.Groups, found)
-		groups = groups[n:]
 	}
 	if len(users) == 0 {
 		// Without another user in the answer, a missing sender would look like an outage.
 		users = look.witness(sender)
 	}
-	for first := true; first || len(users) > 0; first = false {
-		n := min(len(users), lookChunk)
-		found, err := d.Users(ctx, sender, append([]uint32{sender}, users[:n]...))
-		if err != nil {
-			return Look{}, err
-		}
-		if len(found) == 0 {
-			return Look{At: look.At}, nil
-		}
-		maps.Copy(look.Users, found)
-		users = users[n:]
+	if look.Users, err = d.Users(ctx, sender, append([]uint32{sender}, users...)); err != nil {
+		return Look{}, err
+	}
+	if len(look.Users) == 0 {
+		return Look{At: look.At}, nil
 	}
 	return look, nil
 }
@@ -92,28 +82,7 @@ func (l Look) witness(sender uint32) []uint32 {
 	return nil
 }
 
-// looks shares looks among the recipients of one message: the first one that
-// needs it asks for all that are still open.
-type looks struct {
-	mu   sync.Mutex
-	last Look
-}
-
-// after returns a look taken no earlier than notBefore, asking for it if the
-// last one is older.
-func (l *looks) after(ctx context.Context, notBefore time.Time, take func(context.Context) (Look, error)) (Look, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.last.At.IsZero() && !l.last.At.Before(notBefore) {
-		return l.last, nil
-	}
-	if err := ctx.Err(); err != nil {
-		return Look{}, err
-	}
-	look, err := take(ctx)
-	if err != nil {
-		return Look{}, err
-	}
-	l.last = look
-	return look, nil
+// member reports whether the look shows the user in the group.
+func (l Look) member(group, user uint32) bool {
+	return slices.Contains(l.Groups[group].GetGroupMemberList(), user)
 }

@@ -23,6 +23,7 @@ type Engine struct {
 
 	lanes      lanes
 	attempts   attempts
+	directory  directory
 	goroutines sync.WaitGroup
 
 	mu    sync.Mutex
@@ -56,6 +57,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.cancelBase()
 	e.mu.Unlock()
 	e.goroutines.Wait()
+	e.directory.questions.Wait()
 	return nil
 }
 
@@ -89,9 +91,13 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 
 	e.report(t) // even if nothing can be done for a while
 	for _, i := range open {
+		turn := turn{lanes: &e.lanes, order: t.spec.Order}
+		turn.conversation = conversationOf(t.spec.Store, t.spec.Sender, t.recipients[i].Recipient)
+		// Here, not by the goroutine: messages stand in line as they are submitted.
+		turn.enter()
 		go func() {
 			defer e.goroutines.Done()
-			e.deliver(t, i)
+			e.deliver(t, i, turn)
 			e.stopped(t)
 		}()
 	}

@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"sync"
-	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -27,32 +26,13 @@ func conversationOf(store string, sender uint32, r Recipient) conversation {
 	return c
 }
 
-// Order says which of two messages of a conversation leaves first: by creation,
-// then by when it was first seen, then by name.
-type Order struct {
-	Created time.Time
-	// Seen counts up as messages become known.
-	Seen uint64
-	Name string
-}
-
-func (o Order) before(p Order) bool {
-	if !o.Created.Equal(p.Created) {
-		return o.Created.Before(p.Created)
-	}
-	if o.Seen != p.Seen {
-		return o.Seen < p.Seen
-	}
-	return o.Name < p.Name
-}
-
 // lanes grant conversations, one holder each, in Order among those that wait.
 type lanes struct {
 	mu   sync.Mutex
 	held map[conversation]*lane
 }
 
-type lane struct{ waiting waiters }
+type lane struct{ waiting byOrder[*waiter] }
 
 type waiter struct {
 	order   Order
@@ -60,22 +40,25 @@ type waiter struct {
 	index   int
 }
 
-// acquire waits for the conversation and returns how to give it back, once.
-func (l *lanes) acquire(ctx context.Context, c conversation, o Order) (release func(), err error) {
+func (w *waiter) rank() Order     { return w.order }
+func (w *waiter) moved(index int) { w.index = index }
+
+// enter asks for the conversation, and is granted it at once if it is free. What
+// is entered must be awaited.
+func (l *lanes) enter(c conversation, o Order) *waiter {
+	w := &waiter{order: o, granted: make(chan struct{}), index: -1}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.held == nil {
 		l.held = map[conversation]*lane{}
 	}
-	ln, taken := l.held[c]
-	if !taken {
+	if ln, taken := l.held[c]; taken {
+		heap.Push(&ln.waiting, w)
+	} else {
 		l.held[c] = &lane{}
-		l.mu.Unlock()
-		return func() { l.release(c) }, nil
+		close(w.granted)
 	}
-	w := &waiter{order: o, granted: make(chan struct{})}
-	heap.Push(&ln.waiting, w)
-	l.mu.Unlock()
-	return l.await(ctx, c, ln, w)
+	return w
 }
 
 // yield gives a conversation that is held to the oldest message that waits for
@@ -87,11 +70,17 @@ func (l *lanes) yield(ctx context.Context, c conversation, o Order) (release fun
 	heap.Push(&ln.waiting, w)
 	ln.grant()
 	l.mu.Unlock()
-	return l.await(ctx, c, ln, w)
+	return l.await(ctx, c, w)
 }
 
-// await waits until w, which waits for c, is granted it.
-func (l *lanes) await(ctx context.Context, c conversation, ln *lane, w *waiter) (release func(), err error) {
+// await waits until w, which waits for c, is granted it, and returns how to give
+// it back, once.
+func (l *lanes) await(ctx context.Context, c conversation, w *waiter) (release func(), err error) {
+	select {
+	case <-w.granted:
+		return func() { l.release(c) }, nil
+	default:
+	}
 	select {
 	case <-w.granted:
 		return func() { l.release(c) }, nil
@@ -99,7 +88,7 @@ func (l *lanes) await(ctx context.Context, c conversation, ln *lane, w *waiter) 
 		l.mu.Lock()
 		granted := w.index < 0
 		if !granted {
-			heap.Remove(&ln.waiting, w.index)
+			heap.Remove(&l.held[c].waiting, w.index)
 		}
 		l.mu.Unlock()
 		if granted {
@@ -138,15 +127,24 @@ type turn struct {
 	lanes        *lanes
 	conversation conversation
 	order        Order
-	// release is nil while the conversation is not held.
+	// waiter is set while the conversation is asked for, release while it is held.
+	waiter  *waiter
 	release func()
 }
 
+// enter asks for the conversation: those that enter later and are younger come later.
+func (t *turn) enter() { t.waiter = t.lanes.enter(t.conversation, t.order) }
+
 // take waits for the conversation, unless it is held.
 func (t *turn) take(ctx context.Context) (err error) {
-	if t.release == nil {
-		t.release, err = t.lanes.acquire(ctx, t.conversation, t.order)
+	if t.release != nil {
+		return nil
 	}
+	if t.waiter == nil {
+		t.enter()
+	}
+	t.release, err = t.lanes.await(ctx, t.conversation, t.waiter)
+	t.waiter = nil
 	return err
 }
 
@@ -165,29 +163,4 @@ func (t *turn) give() {
 		t.release()
 		t.release = nil
 	}
-}
-
-// waiters is a heap.Interface by Order.
-type waiters []*waiter
-
-func (w waiters) Len() int           { return len(w) }
-func (w waiters) Less(i, j int) bool { return w[i].order.before(w[j].order) }
-func (w waiters) Swap(i, j int) {
-	w[i], w[j] = w[j], w[i]
-	w[i].index, w[j].index = i, j
-}
-
-func (w *waiters) Push(x any) {
-	e := x.(*waiter)
-	e.index = len(*w)
-	*w = append(*w, e)
-}
-
-func (w *waiters) Pop() any {
-	old := *w
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*w = old[:len(old)-1]
-	e.index = -1
-	return e
 }

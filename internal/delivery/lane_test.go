@@ -36,10 +36,10 @@ func TestConversationOf(t *testing.T) {
 func TestOrder(t *testing.T) {
 	at := time.Unix(1000, 0)
 	sorted := []Order{
-		{Created: at, Seen: 9, Name: "z"},
-		{Created: at.Add(time.Second), Seen: 1, Name: "y"},
-		{Created: at.Add(time.Second), Seen: 2, Name: "a"},
-		{Created: at.Add(time.Second), Seen: 2, Name: "b"},
+		{Created: at, Seen: "9", Name: "z"},
+		{Created: at.Add(time.Second), Seen: "1", Name: "y"},
+		{Created: at.Add(time.Second), Seen: "20", Name: "a"},
+		{Created: at.Add(time.Second), Seen: "20", Name: "b"},
 	}
 	for i, o := range sorted {
 		for j, p := range sorted {
@@ -52,7 +52,7 @@ func TestOrder(t *testing.T) {
 
 // waitFor queues for c and sends the order's name when it gets it.
 func waitFor(ctx context.Context, l *lanes, c conversation, o Order, got chan<- string) {
-	release, err := l.acquire(ctx, c, o)
+	release, err := l.await(ctx, c, l.enter(c, o))
 	if err != nil {
 		got <- "cancelled " + o.Name
 		return
@@ -66,7 +66,7 @@ func TestLanesKeepOrder(t *testing.T) {
 		var l lanes
 		c, other := conversation{high: 1}, conversation{high: 2}
 		held := Order{Created: time.Unix(5, 0), Name: "held"}
-		release, err := l.acquire(t.Context(), c, held)
+		release, err := l.await(t.Context(), c, l.enter(c, held))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestLanesKeepOrder(t *testing.T) {
 		if !l.overtaken(c, held) {
 			t.Error("not overtaken by an older one")
 		}
-		free, err := l.acquire(t.Context(), other, held)
+		free, err := l.await(t.Context(), other, l.enter(other, held))
 		if err != nil {
 			t.Fatalf("another conversation: %v", err)
 		}
@@ -122,7 +122,7 @@ func TestLaneCancelledWhileGranted(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var l lanes
 			c := conversation{high: 1}
-			release, err := l.acquire(t.Context(), c, Order{})
+			release, err := l.await(t.Context(), c, l.enter(c, Order{}))
 			if err != nil {
 				t.Fatal(err)
 			}

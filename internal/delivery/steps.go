@@ -30,10 +30,7 @@ const (
 // deliver takes one recipient's steps until there are none left, or until it is
 // stopped. It holds the conversation while it works, so that messages leave in
 // order, one at a time.
-func (e *Engine) deliver(t *task, i int) {
-	spec := t.current()
-	turn := turn{lanes: &e.lanes, order: spec.Order}
-	turn.conversation = conversationOf(spec.Store, spec.Sender, t.progress(i).Recipient)
+func (e *Engine) deliver(t *task, i int, turn turn) {
 	defer turn.give()
 	// holdUntil is how long the recipient may hold its successors back, counted
 	// from the first time that it waits.
@@ -117,14 +114,7 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 		if p.wakeAt.After(notBefore) {
 			notBefore = p.wakeAt
 		}
-		look, err := t.looks.after(t.ctx, notBefore, func(ctx context.Context) (Look, error) {
-			path, err := spec.Server.Path()
-			if err != nil {
-				return Look{}, err
-			}
-			users, groups := t.open()
-			return takeLook(ctx, path, spec.Sender, users, groups)
-		})
+		look, err := e.directory.look(t.ctx, spec, p.Recipient, notBefore)
 		switch {
 		case t.ctx.Err() != nil:
 			return p, false

@@ -77,7 +77,6 @@ type Snapshot struct {
 type task struct {
 	ctx    context.Context
 	cancel context.CancelFunc
-	looks  looks
 
 	mu         sync.Mutex
 	spec       Task
@@ -218,22 +217,6 @@ func (t *task) progress(i int) Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.recipients[i]
-}
-
-// open returns the recipients that are not settled yet.
-func (t *task) open() (users, groups []uint32) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, p := range t.recipients {
-		switch {
-		case p.Done():
-		case p.Type == v1alpha1.RecipientGroup:
-			groups = append(groups, p.ID)
-		default:
-			users = append(users, p.ID)
-		}
-	}
-	return users, groups
 }
 
 // resume prepares a recipient for this process: what the status shows as under

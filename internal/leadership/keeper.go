@@ -39,6 +39,9 @@ type Term struct {
 	Start metav1.Time
 	// Local is the same moment by this process's clock.
 	Local time.Time
+	// Version is a resourceVersion of the TeamTalkMessages: a cache that has reached
+	// it shows all that other leaders have written before this term.
+	Version string
 }
 
 // Keeper finds out about the term when it begins, and marks its clean end.
@@ -95,6 +98,11 @@ func (k *Keeper) begin(ctx context.Context) (Term, error) {
 			term.Start = *f.Time
 		}
 	}
+	messages := &v1alpha1.TeamTalkMessageList{}
+	if err := k.reader.List(ctx, messages, client.Limit(1)); err != nil {
+		return Term{}, fmt.Errorf("list TeamTalkMessages: %w", err)
+	}
+	term.Version = messages.ResourceVersion
 	_, drained := lease.Annotations[DrainedAnnotation]
 	fresh, err := k.fresh(ctx, lease)
 	if err != nil {

@@ -1,0 +1,102 @@
+package teamtalkmessage
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+// eventLag is how long a message that is in the cache already is given for its
+// event, which comes right behind. Coming, it wakes the message before.
+const eventLag = 100 * time.Millisecond
+
+// arrivalOf is a message as the register knows it.
+func arrivalOf(m *v1alpha1.TeamTalkMessage) delivery.Arrival {
+	key := client.ObjectKeyFromObject(m)
+	a := delivery.Arrival{
+		Key: key, UID: m.UID, Version: m.ResourceVersion, Server: m.ServerKey(),
+		Order: delivery.Order{Created: m.CreationTimestamp.Time, Seen: m.ResourceVersion, Name: key.String()},
+	}
+	for _, id := range m.Spec.To.Users {
+		a.Recipients = append(a.Recipients, delivery.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(id)})
+	}
+	for _, id := range m.Spec.To.Groups {
+		a.Recipients = append(a.Recipients, delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: uint32(id)})
+	}
+	return a
+}
+
+// arrivalHandler enters messages in the register as their events come, which is in
+// order, and enqueues them. All with one priority: controller-runtime's own
+// handler puts those that are there at the start behind those that come later.
+type arrivalHandler struct{ arrivals *delivery.Arrivals }
+
+var _ handler.EventHandler = arrivalHandler{}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// Create implements handler.EventHandler. It spares a start the look at every
+// message that is long done, and of which nothing is asked.
+func (h arrivalHandler) Create(_ context.Context, e event.CreateEvent, q queue) {
+	m, ok := e.Object.(*v1alpha1.TeamTalkMessage)
+	switch {
+	case !ok:
+	case !m.Finished():
+		h.arrivals.Enter(arrivalOf(m))
+		enqueue(q, m)
+	case !m.ExpiresAt().IsZero() || m.RetryAsked():
+		enqueue(q, m)
+	}
+}
+
+// Update implements handler.EventHandler.
+func (h arrivalHandler) Update(_ context.Context, e event.UpdateEvent, q queue) {
+	m, ok := e.ObjectNew.(*v1alpha1.TeamTalkMessage)
+	switch {
+	case !ok:
+		return
+	case !m.Finished():
+		h.arrivals.Enter(arrivalOf(m)) // one that had finished may have been edited
+	case e.ObjectOld.GetResourceVersion() == m.ResourceVersion:
+		return // a resync of what is long done
+	}
+	enqueue(q, m)
+}
+
+// Delete implements handler.EventHandler.
+func (h arrivalHandler) Delete(_ context.Context, e event.DeleteEvent, q queue) {
+	h.arrivals.Gone(client.ObjectKeyFromObject(e.Object), "")
+	enqueue(q, e.Object)
+}
+
+// Generic implements handler.EventHandler.
+func (arrivalHandler) Generic(context.Context, event.GenericEvent, queue) {}
+
+func enqueue(q queue, o client.Object) {
+	q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(o)})
+}
+
+// takeTurn lets older messages be submitted first, which other workers may be at
+// work on: it comes again when they are. What is under way has had its turn.
+func (r *Reconciler) takeTurn(_ context.Context, s *scope) error {
+	if !s.known && !r.Arrivals.Turn(s.message.UID) {
+		s.later, s.again = true, true
+	}
+	return nil
+}
+
+// comesAgain reports whether the message is looked at again presently, or with all
+// others of its server, so that younger ones must not pass it: it waits for its
+// turn or for its server, or for its own status to be shown by the cache.
+func (s *scope) comesAgain() bool {
+	waitsForServer := s.server != nil && s.session == nil && (s.wait != nil && !s.onPurpose || s.later)
+	return s.again || s.staged || s.restart || waitsForServer
+}

@@ -1,0 +1,65 @@
+package teamtalkmessage
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+)
+
+// versioned is a cache that knows how new it is.
+type versioned interface {
+	// LastStoreSyncResourceVersion returns the resourceVersion up to which the cache
+	// shows everything, or "" if it does not know.
+	LastStoreSyncResourceVersion() string
+}
+
+// storeOf returns the store behind the cache of messages.
+func storeOf(ctx context.Context, c cache.Cache) (versioned, error) {
+	informer, err := c.GetInformer(ctx, &v1alpha1.TeamTalkMessage{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("get the cache of messages: %w", err)
+	}
+	shared, ok := informer.(toolscache.SharedInformer)
+	if !ok {
+		return nil, fmt.Errorf("get the cache of messages: %T has no store", informer)
+	}
+	return shared.GetStore(), nil
+}
+
+// behind reports whether there is a newer version of a message than the one at
+// hand, which may be from before this leader's term: what the leader before has
+// recorded must not be missed. The newer version is on its way here, and wakes the
+// message again.
+//
+// The API server is asked, until the whole cache is as new as the term. The
+// versions are comparable: both are of TeamTalkMessages. The store sets its own
+// together with the objects that bear it, under one lock; a list as a whole, with
+// the version of the list; what a watch brings one by one and in order of version.
+// So it shows all that was written up to that version. Another leader's writes of
+// before the term are among them: the term's version was read from the API server
+// after the Lease had been taken. The message is read again, as the one at hand
+// may have been read before the store came so far.
+func (r *Reconciler) behind(ctx context.Context, message *v1alpha1.TeamTalkMessage, term leadership.Term) (bool, error) {
+	reader := r.Live
+	if reached(r.store, term.Version) {
+		reader = r.Client
+	}
+	now := &v1alpha1.TeamTalkMessage{}
+	if err := reader.Get(ctx, client.ObjectKeyFromObject(message), now); err != nil {
+		return true, client.IgnoreNotFound(err)
+	}
+	return now.ResourceVersion != message.ResourceVersion, nil
+}
+
+// reached reports whether the store shows everything up to a version.
+func reached(store versioned, version string) bool {
+	order, err := resourceversion.CompareResourceVersion(store.LastStoreSyncResourceVersion(), version)
+	return err == nil && order >= 0 // not well-formed: nothing is known
+}
