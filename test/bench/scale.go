@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+const (
+	// scaleMessages are finished when the operator starts.
+	scaleMessages = 100_000
+	// scaleCreators is how many of them are created at once.
+	scaleCreators = 32
+	// scaleWatch is how long the operator is watched, with nothing to do.
+	scaleWatch = 30 * time.Second
+)
+
+// scale measures what finished messages cost: an operator starts with very many of
+// them in the API server, and is watched when it has nothing to do.
+func scale(ctx context.Context, w *world, r *report) error {
+	pattern, err := w.pattern(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := w.createFinished(ctx, pattern); err != nil {
+		return err
+	}
+	r.add("create_s_100k", time.Since(began).Seconds(), 0)
+
+	term, err := w.nextTerm(ctx)
+	if err != nil {
+		return err
+	}
+	from, err := w.audit.end()
+	if err != nil {
+		return err
+	}
+	if w.operator, err = w.startOperator(); err != nil {
+		return err
+	}
+	if err := w.operator.ready(ctx); err != nil {
+		return err
+	}
+	started := time.Since(w.operator.started)
+	at, err := term(ctx, w.operator)
+	if err != nil {
+		return err
+	}
+	r.add("start_s_100k", started.Seconds(), 2)
+	r.add("term_s_100k", at.Sub(w.operator.started).Seconds(), 2)
+	// What a start costs is over when a message is delivered, and that is logged.
+	if _, err := w.deliverOne(ctx, "scale-after"); err != nil {
+		return err
+	}
+	if err := w.loggedStatus(ctx, from, []string{"scale-after"}); err != nil {
+		return err
+	}
+	return w.watchIdle(ctx, r)
+}
+
+// pattern delivers one message, so that the finished ones look like what the
+// operator writes, and shuts the operator down.
+func (w *world) pattern(ctx context.Context) (v1alpha1.TeamTalkMessageStatus, error) {
+	if err := w.lead(ctx); err != nil {
+		return v1alpha1.TeamTalkMessageStatus{}, err
+	}
+	status, err := w.deliverOne(ctx, "scale-pattern")
+	if err != nil {
+		return status, err
+	}
+	return status, w.retire(ctx)
+}
+
+// createFinished creates the messages as anyone may: with a request for each and
+// one for its status. Answers are not decoded.
+func (w *world) createFinished(ctx context.Context, pattern v1alpha1.TeamTalkMessageStatus) error {
+	status, err := json.Marshal(map[string]any{"status": pattern})
+	if err != nil {
+		return err
+	}
+	b := batch{namespace: namespace, prefix: "finished", n: scaleMessages, users: w.o.users}
+	return parallel(ctx, scaleCreators, b.n, func(ctx context.Context, i int) error {
+		m := message(namespace, b.name(i), b.text(i), b.users[i%len(b.users)])
+		m.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessage"))
+		// Its empty status would be refused, as one that lacks what it requires.
+		body, err := json.Marshal(map[string]any{
+			"apiVersion": m.APIVersion, "kind": m.Kind, "metadata": m.ObjectMeta, "spec": m.Spec,
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := w.adminRaw.Post().Namespace(namespace).Resource(messages).Body(body).DoRaw(ctx); err != nil {
+			return fmt.Errorf("create a finished message: %w", err)
+		}
+		_, err = w.adminRaw.Patch(types.MergePatchType).Namespace(namespace).Resource(messages).Name(m.Name).
+			SubResource("status").Body(status).DoRaw(ctx)
+		if err != nil {
+			return fmt.Errorf("finish a message: %w", err)
+		}
+		if i > 0 && i%20_000 == 0 {
+			say("  %d of %d messages created", i, b.n)
+		}
+		return nil
+	})
+}
+
+// watchIdle reports memory, CPU time and requests of an operator with nothing to do.
+func (w *world) watchIdle(ctx context.Context, r *report) error {
+	from, err := w.audit.end()
+	if err != nil {
+		return err
+	}
+	before, err := w.operator.cpu()
+	if err != nil {
+		return err
+	}
+	resident, highest := 0.0, 0.0
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for over := time.After(scaleWatch); ; {
+		now, peak, err := w.operator.memory()
+		if err != nil {
+			return err
+		}
+		resident, highest = max(resident, now), peak
+		select {
+		case <-look.C:
+			continue
+		case <-w.operator.Ended():
+			return errors.New("the operator has ended while it had nothing to do")
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-over:
+		}
+		break
+	}
+	after, err := w.operator.cpu()
+	if err != nil {
+		return err
+	}
+	requests, err := w.audit.since(from)
+	if err != nil {
+		return err
+	}
+	say("  requests in %s: %s", scaleWatch, tally(requests))
+	asked := 0
+	for _, q := range requests {
+		if q.ObjectRef.Resource != "leases" {
+			asked++
+		}
+	}
+	if asked == len(requests) {
+		return errors.New("the log shows no renewal of the Lease: it does not show what the operator asks for")
+	}
+	r.add("rss_mb_100k", highest, 0)
+	r.add("rss_after_mb_100k", resident, 0)
+	r.add("idle_requests_100k", float64(asked), 0)
+	r.add("idle_cpu_ms_100k", milliseconds(after-before), 0)
+	return nil
+}
