@@ -20,9 +20,9 @@ const (
 
 // takeover is what became of messages when the leader ended.
 type takeover struct {
-	// next is until one that was created later was delivered, settled until all
-	// that were created before had finished.
-	next, settled time.Duration
+	// term is until the standby's term began, next until a message that was created
+	// later was delivered, settled until all that were created before had finished.
+	term, next, settled time.Duration
 	inFlight      int
 	// undelivered ended some other way, such as in doubt for good.
 	undelivered int
@@ -34,25 +34,28 @@ func failover(ctx context.Context, w *world, r *report) error {
 	rounds := min(w.o.rounds, failoverRounds)
 	for _, c := range []struct {
 		what string
+		term string
 		next string
 		all  string
 		end  func(*operator) error
 	}{
-		{"kill -9", "failover_s", "recovery_s", func(o *operator) error { o.Kill(); return nil }},
-		{"SIGTERM", "handover_s", "handover_recovery_s", (*operator).interrupt},
+		{"kill -9", "failover_term_s", "failover_s", "recovery_s", func(o *operator) error { o.Kill(); return nil }},
+		{"SIGTERM", "handover_term_s", "handover_s", "handover_recovery_s", (*operator).interrupt},
 	} {
-		var next, settled []float64
+		var term, next, settled []float64
 		undelivered := 0
 		for round := range rounds {
 			k, err := w.takeover(ctx, fmt.Sprintf("%s-%d", c.next[:len(c.next)-2], round), c.end)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.what, err)
 			}
-			say("  %s, round %d: the next was delivered after %.2f s, the %d in flight had settled after %.2f s; %d not delivered",
-				c.what, round+1, k.next.Seconds(), k.inFlight, k.settled.Seconds(), k.undelivered)
+			say("  %s, round %d: the standby led after %.2f s, the next was delivered after %.2f s, the %d in flight had settled after %.2f s; %d not delivered",
+				c.what, round+1, k.term.Seconds(), k.next.Seconds(), k.inFlight, k.settled.Seconds(), k.undelivered)
+			term = append(term, k.term.Seconds())
 			next, settled = append(next, k.next.Seconds()), append(settled, k.settled.Seconds())
 			undelivered += k.undelivered
 		}
+		r.add(c.term, median(term), 2)
 		r.add(c.next, median(next), 2)
 		r.add(c.all, median(settled), 2)
 		if undelivered > 0 {
@@ -94,20 +97,27 @@ func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)
 		creating.Wait()
 		return takeover{}, errors.Join(err, burst)
 	}
+	term, err := w.nextTerm(ctx)
+	if err != nil {
+		creating.Wait()
+		return takeover{}, err
+	}
 	at := time.Now()
 	if err := end(leader); err != nil {
 		return takeover{}, fmt.Errorf("end the leader: %w", err)
 	}
-	creating.Wait()
-	if burst != nil {
-		return takeover{}, burst
-	}
-	k := takeover{}
+	var began time.Time
+	var termErr error
+	creating.Go(func() { began, termErr = term(ctx, standby) })
 	first, after, err := w.createUntilDelivered(ctx, t, prefix+"-after")
 	if err != nil {
 		return takeover{}, err
 	}
-	k.next = first.Sub(at)
+	creating.Wait()
+	if err := errors.Join(burst, termErr); err != nil {
+		return takeover{}, err
+	}
+	k := takeover{term: began.Sub(at), next: first.Sub(at)}
 	for _, name := range before.names() {
 		e, err := t.awaitEnd(ctx, name)
 		if err != nil {

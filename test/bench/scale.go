@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
-
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -15,8 +11,6 @@ import (
 const (
 	// scaleMessages are finished when the operator starts.
 	scaleMessages = 100_000
-	// scaleCreators is how many of them are created at once.
-	scaleCreators = 32
 	// scaleWatch is how long the operator is watched, with nothing to do.
 	scaleWatch = 30 * time.Second
 )
@@ -29,7 +23,8 @@ func scale(ctx context.Context, w *world, r *report) error {
 		return err
 	}
 	began := time.Now()
-	if err := w.createFinished(ctx, pattern); err != nil {
+	b := batch{namespace: namespace, prefix: "finished", n: scaleMessages, users: w.o.users}
+	if err := w.fill(ctx, b, pattern); err != nil {
 		return err
 	}
 	r.add("create_s_100k", time.Since(began).Seconds(), 0)
@@ -76,39 +71,6 @@ func (w *world) pattern(ctx context.Context) (v1alpha1.TeamTalkMessageStatus, er
 		return status, err
 	}
 	return status, w.retire(ctx)
-}
-
-// createFinished creates the messages as anyone may: with a request for each and
-// one for its status. Answers are not decoded.
-func (w *world) createFinished(ctx context.Context, pattern v1alpha1.TeamTalkMessageStatus) error {
-	status, err := json.Marshal(map[string]any{"status": pattern})
-	if err != nil {
-		return err
-	}
-	b := batch{namespace: namespace, prefix: "finished", n: scaleMessages, users: w.o.users}
-	return parallel(ctx, scaleCreators, b.n, func(ctx context.Context, i int) error {
-		m := message(namespace, b.name(i), b.text(i), b.users[i%len(b.users)])
-		m.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessage"))
-		// Its empty status would be refused, as one that lacks what it requires.
-		body, err := json.Marshal(map[string]any{
-			"apiVersion": m.APIVersion, "kind": m.Kind, "metadata": m.ObjectMeta, "spec": m.Spec,
-		})
-		if err != nil {
-			return err
-		}
-		if _, err := w.adminRaw.Post().Namespace(namespace).Resource(messages).Body(body).DoRaw(ctx); err != nil {
-			return fmt.Errorf("create a finished message: %w", err)
-		}
-		_, err = w.adminRaw.Patch(types.MergePatchType).Namespace(namespace).Resource(messages).Name(m.Name).
-			SubResource("status").Body(status).DoRaw(ctx)
-		if err != nil {
-			return fmt.Errorf("finish a message: %w", err)
-		}
-		if i > 0 && i%20_000 == 0 {
-			say("  %d of %d messages created", i, b.n)
-		}
-		return nil
-	})
 }
 
 // watchIdle reports memory, CPU time and requests of an operator with nothing to do.

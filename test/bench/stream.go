@@ -33,8 +33,9 @@ type streamRound struct {
 func (s streamRound) ratio() float64 { return s.delivered * (1/s.patched + 1/s.sent) }
 
 // stream measures how fast an operator works off what has been created while there
-// was none, after a shutdown that was drained. The bare clients' turn is before
-// the operator's in one round and after it in the next; the first is not counted.
+// was none, after a shutdown that was drained. The bare client does one half of its
+// work before the operator's turn and one after it: what else the machine does,
+// more at times and less at others, is on both sides. The first round is not counted.
 func stream(ctx context.Context, w *world, r *report) error {
 	if err := w.lead(ctx); err != nil {
 		return err
@@ -54,15 +55,20 @@ func stream(ctx context.Context, w *world, r *report) error {
 	var rounds []streamRound
 	for round := range w.o.rounds + 1 {
 		var s streamRound
-		sides := []func() error{
-			func() error { return w.streamBare(ctx, &s, pattern, round) },
-			func() error { return w.streamOnce(ctx, t, &s, round) },
-		}
-		for i := range sides {
-			if err := sides[(i+round)%2](); err != nil {
+		var patching, sending time.Duration
+		for half := range 2 {
+			if half == 1 {
+				if err := w.streamOnce(ctx, t, &s, round); err != nil {
+					return err
+				}
+			}
+			p, q, err := w.streamBare(ctx, pattern, fmt.Sprintf("bare-%d-%d", round, half))
+			if err != nil {
 				return err
 			}
+			patching, sending = patching+p, sending+q
 		}
+		s.patched, s.sent = perSecond(streamMessages, patching), perSecond(streamMessages, sending)
 		say("  round %d: %.0f/s by the operator (%.0f ms of its CPU, %.2f s to start); bare: %.0f patches/s, %.0f sends/s: %.3f",
 			round, s.delivered, milliseconds(s.cpu), s.start.Seconds(), s.patched, s.sent, s.ratio())
 		if round > 0 {
@@ -129,21 +135,21 @@ func (w *world) streamOnce(ctx context.Context, t *tracker, s *streamRound, roun
 	return w.clear(ctx, namespace)
 }
 
-// streamBare measures what it takes to write as many statuses like the pattern,
-// and to send as many messages to the same users.
-func (w *world) streamBare(ctx context.Context, s *streamRound, pattern v1alpha1.TeamTalkMessageStatus, round int) error {
+// streamBare measures how long it takes to write half as many statuses like the
+// pattern, and to send half as many messages to the same users.
+func (w *world) streamBare(ctx context.Context, pattern v1alpha1.TeamTalkMessageStatus, prefix string) (patching, sending time.Duration, err error) {
 	if w.operator != nil {
-		return errors.New("an operator is running beside the bare client")
+		return 0, 0, errors.New("an operator is running beside the bare client")
 	}
-	b := batch{namespace: bareNamespace, prefix: fmt.Sprintf("bare-%d", round), n: streamMessages, users: w.o.users[:streamUsers]}
+	b := batch{namespace: bareNamespace, prefix: prefix, n: streamMessages / 2, users: w.o.users[:streamUsers]}
 	created, err := b.create(ctx, w)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	patches := make([]client.Patch, b.n)
 	for i, m := range created {
 		if patches[i], err = statusPatch(pattern, m.ResourceVersion); err != nil {
-			return err
+			return 0, 0, err
 		}
 	}
 	began := time.Now()
@@ -151,18 +157,16 @@ func (w *world) streamBare(ctx context.Context, s *streamRound, pattern v1alpha1
 		return w.asBare.Status().Patch(ctx, created[i], patches[i])
 	})
 	if err != nil {
-		return fmt.Errorf("the bare client: patch a status: %w", err)
+		return 0, 0, fmt.Errorf("the bare client: patch a status: %w", err)
 	}
-	s.patched = perSecond(b.n, time.Since(began))
+	patching = time.Since(began)
 	if !created[b.n-1].Finished() {
-		return errors.New("the bare client's patches do not finish a message")
+		return 0, 0, errors.New("the bare client's patches do not finish a message")
 	}
-	took, err := w.bare.send(ctx, b.users, b.n, b.text)
-	if err != nil {
-		return err
+	if sending, err = w.bare.send(ctx, b.users, b.n, b.text); err != nil {
+		return 0, 0, err
 	}
-	s.sent = perSecond(b.n, took)
-	return w.clear(ctx, bareNamespace)
+	return patching, sending, w.clear(ctx, bareNamespace)
 }
 
 // statusPatch is what the operator writes for a delivered message: its whole
