@@ -59,6 +59,7 @@ type request struct {
 		Code int `json:"code"`
 	} `json:"responseStatus"`
 	Received time.Time `json:"requestReceivedTimestamp"`
+	Answered time.Time `json:"stageTimestamp"`
 }
 
 // statusWrite reports whether the request writes the status of a message.

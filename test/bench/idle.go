@@ -28,7 +28,7 @@ func idle(ctx context.Context, w *world, r *report) error {
 	b := batch{namespace: namespace, prefix: "idle", n: idleSamples, users: users}
 	var took []float64
 	for i := range b.n {
-		m := message(namespace, b.name(i), b.text(i), users[i%len(users)])
+		m := b.message(i)
 		began := time.Now()
 		if err := w.admin.Create(ctx, m); err != nil {
 			return fmt.Errorf("create a message: %w", err)

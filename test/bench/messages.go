@@ -41,6 +41,11 @@ func (b batch) name(i int) string { return fmt.Sprintf("%s-%d", b.prefix, i) }
 
 func (b batch) text(i int) string { return fmt.Sprintf("Deployment %s-%d has finished", b.prefix, i) }
 
+// message returns the i-th message.
+func (b batch) message(i int) *v1alpha1.TeamTalkMessage {
+	return message(b.namespace, b.name(i), b.text(i), b.users[i%len(b.users)])
+}
+
 func (b batch) names() []string {
 	names := make([]string, b.n)
 	for i := range names {
@@ -62,7 +67,7 @@ func (b batch) textsOf(user int) []string {
 func (b batch) create(ctx context.Context, w *world) ([]*v1alpha1.TeamTalkMessage, error) {
 	created := make([]*v1alpha1.TeamTalkMessage, b.n)
 	return created, parallel(ctx, creators, b.n, func(ctx context.Context, i int) error {
-		created[i] = message(b.namespace, b.name(i), b.text(i), b.users[i%len(b.users)])
+		created[i] = b.message(i)
 		if err := w.admin.Create(ctx, created[i]); err != nil {
 			return fmt.Errorf("create a message: %w", err)
 		}

@@ -75,19 +75,12 @@ func stream(ctx context.Context, w *world, r *report) error {
 			rounds = append(rounds, s)
 		}
 	}
-	of := func(what func(streamRound) float64) float64 {
-		var values []float64
-		for _, s := range rounds {
-			values = append(values, what(s))
-		}
-		return median(values)
-	}
-	r.add("stream_ratio", of(streamRound.ratio), 3)
-	r.add("stream_per_s", of(func(s streamRound) float64 { return s.delivered }), 0)
-	r.add("stream_bare_patches_per_s", of(func(s streamRound) float64 { return s.patched }), 0)
-	r.add("stream_bare_sends_per_s", of(func(s streamRound) float64 { return s.sent }), 0)
-	r.add("stream_start_s", of(func(s streamRound) float64 { return s.start.Seconds() }), 2)
-	r.add("stream_cpu_ms", of(func(s streamRound) float64 { return milliseconds(s.cpu) }), 0)
+	r.add("stream_ratio", medianOf(rounds, streamRound.ratio), 3)
+	r.add("stream_per_s", medianOf(rounds, func(s streamRound) float64 { return s.delivered }), 0)
+	r.add("stream_bare_patches_per_s", medianOf(rounds, func(s streamRound) float64 { return s.patched }), 0)
+	r.add("stream_bare_sends_per_s", medianOf(rounds, func(s streamRound) float64 { return s.sent }), 0)
+	r.add("stream_start_s", medianOf(rounds, func(s streamRound) float64 { return s.start.Seconds() }), 2)
+	r.add("stream_cpu_ms", medianOf(rounds, func(s streamRound) float64 { return milliseconds(s.cpu) }), 0)
 	return nil
 }
 

@@ -32,7 +32,7 @@ func writes(ctx context.Context, w *world, r *report) error {
 	}
 	b := batch{namespace: namespace, prefix: "writes", n: writesMessages, users: w.o.users}
 	for i := range b.n {
-		if err := w.admin.Create(ctx, message(namespace, b.name(i), b.text(i), b.users[i%len(b.users)])); err != nil {
+		if err := w.admin.Create(ctx, b.message(i)); err != nil {
 			return fmt.Errorf("create a message: %w", err)
 		}
 	}
