@@ -191,6 +191,9 @@ func (c *ControlPlane) Stop() error {
 // Config is the admin's client configuration, a copy of its own at each call.
 func (c *ControlPlane) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
+// EtcdURL is where etcd answers, without a password, on loopback.
+func (c *ControlPlane) EtcdURL() string { return c.plane.Etcd.URL.String() }
+
 // Kubeconfig is the admin's kubeconfig, YAML with the certificates inside.
 func (c *ControlPlane) Kubeconfig() []byte { return append([]byte(nil), c.kubeconfig...) }
 

@@ -39,6 +39,9 @@ func (p *Process) Ended() <-chan struct{} { return p.ended }
 // Err returns how the process ended; nil is exit code 0.
 func (p *Process) Err() error { return p.err }
 
+// Pid is the process's id.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Signal sends the process a signal.
 func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 

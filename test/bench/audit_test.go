@@ -1,0 +1,39 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+const auditLines = `{"verb":"patch","user":{"username":"teamtalk-operator"},"requestURI":"/apis/teamtalk.io/v1alpha1/namespaces/bench/teamtalkmessages/a/status","objectRef":{"resource":"teamtalkmessages","namespace":"bench","name":"a","subresource":"status"},"responseStatus":{"code":200}}
+{"verb":"patch","user":{"username":"teamtalk-operator"},"objectRef":{"resource":"teamtalkmessages","name":"a","subresource":"status"},"responseStatus":{"code":409}}
+{"verb":"update","user":{"username":"teamtalk-operator"},"objectRef":{"resource":"leases","name":"teamtalk-operator"},"responseStatus":{"code":200}}
+{"verb":"watch","user":{"username":"teamtalk-operator"},"objectRef":{"resource":"teamtalkmessages"},"responseStatus":{"code":200}}
+{"verb":"patch","user":{"username":"bare-client"},"objectRef":{"resource":"teamtalkmessages","name":"b","subresource":"status"},"responseStatus":{"code":200}}
+{"verb":"get","user":{"username":"teamtalk-operator"},"requestURI":"/readyz?verbose","responseStatus":{"code":200}}
+{"verb":"create","user":{"username":"teamtalk-op`
+
+// TestReadAudit holds what is counted: every request of the operator but watches,
+// refused ones too, of lines that are whole.
+func TestReadAudit(t *testing.T) {
+	requests, err := readAudit(strings.NewReader(auditLines))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := 0
+	for _, q := range requests {
+		if q.statusWrite() {
+			writes++
+		}
+	}
+	if len(requests) != 4 || writes != 2 {
+		t.Errorf("%d requests and %d status writes, want 4 and 2", len(requests), writes)
+	}
+	const want = "2 patch teamtalkmessages/status, "
+	if got := tally(requests); !strings.HasPrefix(got, want) || !strings.Contains(got, "1 get /readyz") {
+		t.Errorf("tally %q", got)
+	}
+	if tally(nil) != "none" {
+		t.Error("nothing is not none")
+	}
+}

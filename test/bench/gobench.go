@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// goBenchCount is how often each benchmark runs: what benchstat asks for to tell a
+// difference from noise.
+const goBenchCount = 6
+
+// goBenchmarks runs the Go benchmarks of what each message passes through, and
+// leaves their output, for benchstat to compare, in bin/bench-go.txt.
+func goBenchmarks(ctx context.Context, _ *world, r *report) error {
+	root, err := harness.Root()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark(Encode|Decode|Encrypt|Decrypt)$",
+		"-count", strconv.Itoa(goBenchCount), "./internal/teamtalk/pdu", "./internal/teamtalk/cipher")
+	cmd.Dir = root
+	say("go: %s", strings.Join(cmd.Args, " "))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("run the Go benchmarks: %w\n%s", err, out)
+	}
+	file := filepath.Join(root, "bin", "bench-go.txt")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("keep the Go benchmarks: %w", err)
+	}
+	if err := os.WriteFile(file, out, 0o644); err != nil {
+		return fmt.Errorf("keep the Go benchmarks: %w", err)
+	}
+	for _, name := range []string{"Encode", "Decode", "Encrypt", "Decrypt"} {
+		took := nsPerOp(out, name)
+		if len(took) != goBenchCount {
+			return fmt.Errorf("the Go benchmarks show %s %d times, want %d:\n%s", name, len(took), goBenchCount, out)
+		}
+		r.add(strings.ToLower(name)+"_ns", median(took), 0)
+	}
+	return nil
+}
+
+// nsPerOp reads a benchmark's times from what go test prints.
+func nsPerOp(out []byte, name string) []float64 {
+	line := regexp.MustCompile(`(?m)^Benchmark` + name + `(?:-\d+)?\s+\d+\s+([0-9.]+) ns/op`)
+	var all []float64
+	for _, m := range line.FindAllSubmatch(bytes.TrimSpace(out), -1) {
+		if v, err := strconv.ParseFloat(string(m[1]), 64); err == nil {
+			all = append(all, v)
+		}
+	}
+	return all
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// creators is how many messages are created at once where their number matters
+// and their order does not.
+const creators = 16
+
+// message returns a message of a text to users.
+func message(in, name, text string, users ...uint32) *v1alpha1.TeamTalkMessage {
+	m := &v1alpha1.TeamTalkMessage{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: in},
+		Spec:       v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Text: &text}},
+	}
+	for _, id := range users {
+		m.Spec.To.Users = append(m.Spec.To.Users, v1alpha1.UserID(id))
+	}
+	return m
+}
+
+// batch is a number of messages, one user each, to users in turn.
+type batch struct {
+	namespace, prefix string
+	n                 int
+	users             []uint32
+}
+
+func (b batch) name(i int) string { return fmt.Sprintf("%s-%d", b.prefix, i) }
+
+func (b batch) text(i int) string { return fmt.Sprintf("Deployment %s-%d has finished", b.prefix, i) }
+
+// message returns the i-th message.
+func (b batch) message(i int) *v1alpha1.TeamTalkMessage {
+	return message(b.namespace, b.name(i), b.text(i), b.users[i%len(b.users)])
+}
+
+func (b batch) names() []string {
+	names := make([]string, b.n)
+	for i := range names {
+		names[i] = b.name(i)
+	}
+	return names
+}
+
+// textsOf returns what the i-th user gets.
+func (b batch) textsOf(user int) []string {
+	var texts []string
+	for i := user; i < b.n; i += len(b.users) {
+		texts = append(texts, b.text(i))
+	}
+	return texts
+}
+
+// create creates the messages and returns them as the API server has them.
+func (b batch) create(ctx context.Context, w *world) ([]*v1alpha1.TeamTalkMessage, error) {
+	created := make([]*v1alpha1.TeamTalkMessage, b.n)
+	return created, parallel(ctx, creators, b.n, func(ctx context.Context, i int) error {
+		created[i] = b.message(i)
+		if err := w.admin.Create(ctx, created[i]); err != nil {
+			return fmt.Errorf("create a message: %w", err)
+		}
+		return nil
+	})
+}
+
+// parallel calls do for 0 to n-1, some at once, until one fails.
+func parallel(ctx context.Context, atOnce, n int, do func(ctx context.Context, i int) error) error {
+	var next atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for range atOnce {
+		g.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n || ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if err := do(ctx, i); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// deliverOne sends one message, waits for it and returns its status: what comes
+// first has connections and conversations to open.
+func (w *world) deliverOne(ctx context.Context, name string) (v1alpha1.TeamTalkMessageStatus, error) {
+	m := message(namespace, name, "Good morning", w.o.users[0])
+	if err := w.admin.Create(ctx, m); err != nil {
+		return m.Status, fmt.Errorf("create a message: %w", err)
+	}
+	err := until(ctx, "message "+name+" is delivered", func(ctx context.Context) (bool, error) {
+		err := w.admin.Get(ctx, client.ObjectKeyFromObject(m), m)
+		return meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered), err
+	})
+	return m.Status, err
+}
+
+// sinceMS is how long ago something was, in milliseconds.
+func sinceMS(began, ended time.Time) float64 { return milliseconds(ended.Sub(began)) }

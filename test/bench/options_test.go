@@ -1,0 +1,81 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte("abcdefghijklmnopqrstuvwxyz012345\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own := map[string]string{"DB_PROXY": "a:1", "ROUTER": "b:2", "SENDER": "7", "USERS": "8-9,3", "GROUPS": "5"}
+	with := func(name, v string) map[string]string {
+		env := map[string]string{}
+		for k, v := range own {
+			env[k] = v
+		}
+		env[name] = v
+		return env
+	}
+	tests := map[string]struct {
+		env     map[string]string
+		want    func(options) bool
+		wantErr string
+	}{
+		"nothing": {want: func(o options) bool {
+			return !o.foreign() && o.rounds == 5 && len(o.figures) == len(figures) && len(o.users) == 1000
+		}},
+		"chosen, in the order of the run": {env: map[string]string{"BENCH": "stream,idle"}, want: func(o options) bool {
+			return len(o.figures) == 2 && o.figures[0].name == "idle" && o.figures[1].name == "stream"
+		}},
+		"unknown figure": {env: map[string]string{"BENCH": "tea"}, wantErr: `there is no "tea"`},
+		"rounds":         {env: map[string]string{"ROUNDS": "9"}, want: func(o options) bool { return o.rounds == 9 }},
+		"no rounds":      {env: map[string]string{"ROUNDS": "0"}, wantErr: "ROUNDS=0"},
+		"own": {env: own, want: func(o options) bool {
+			return o.foreign() && o.sender == 7 && slices.Equal(o.users, []uint32{3, 8, 9}) && slices.Equal(o.groups, []uint32{5})
+		}},
+		"own key":           {env: with("AES_KEY_FILE", key), want: func(o options) bool { return string(o.key) == "abcdefghijklmnopqrstuvwxyz012345" }},
+		"no such key":       {env: with("AES_KEY_FILE", key+"x"), wantErr: "AES_KEY_FILE"},
+		"no router":         {env: with("ROUTER", ""), wantErr: "ROUTER is not"},
+		"no sender":         {env: with("SENDER", ""), wantErr: "SENDER="},
+		"two senders":       {env: with("SENDER", "1,2"), wantErr: "SENDER=1,2"},
+		"sender is a user":  {env: with("SENDER", "8"), wantErr: "has the sender"},
+		"bad range":         {env: with("USERS", "9-8"), wantErr: "no range"},
+		"huge range":        {env: with("GROUPS", "1-2000000000"), wantErr: "no range"},
+		"no id":             {env: with("USERS", "0"), wantErr: "no id"},
+		"users without own": {env: map[string]string{"USERS": "3"}, wantErr: "DB_PROXY"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o, err := parse(func(name string) string { return test.env[name] })
+			switch {
+			case test.wantErr != "":
+				if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+					t.Errorf("got error %v, want one with %q", err, test.wantErr)
+				}
+			case err != nil:
+				t.Error(err)
+			case !test.want(o):
+				t.Errorf("got %+v", o)
+			}
+		})
+	}
+}
+
+func TestLacks(t *testing.T) {
+	o := options{users: make([]uint32, 12)}
+	for f, want := range map[*figure]string{
+		{users: 1000}: "it takes 1000 users, and USERS names 12",
+		{groups: 1}:   "it takes a group",
+		{users: 12}:   "",
+	} {
+		if got := o.lacks(*f); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%+v lacks %q, want %q", *f, got, want)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// bar is what a value must reach.
+type bar struct {
+	limit float64
+	// atLeast: below is missed; else above is.
+	atLeast bool
+}
+
+// bars of the figures that have one.
+var bars = map[string]bar{
+	"bulk_ratio":           {0.90, true},
+	"stream_ratio":         {0.85, true},
+	"writes_per_message":   {1.05, false},
+	"requests_per_message": {1.2, false},
+	"rss_mb_100k":          {300, false},
+	"start_s_100k":         {20, false},
+	"idle_requests_100k":   {0, false},
+	"order_violations":     {0, false},
+}
+
+func (b bar) met(v float64) bool {
+	if b.atLeast {
+		return v >= b.limit
+	}
+	return v <= b.limit
+}
+
+func (b bar) String() string {
+	if b.atLeast {
+		return fmt.Sprintf("at least %g", b.limit)
+	}
+	return fmt.Sprintf("at most %g", b.limit)
+}
+
+// report collects what was measured.
+type report struct{ values []value }
+
+type value struct {
+	name     string
+	v        float64
+	decimals int
+}
+
+// add reports a value, and says it at once.
+func (r *report) add(name string, v float64, decimals int) {
+	r.values = append(r.values, value{name, v, decimals})
+	say("  %s", r.values[len(r.values)-1])
+}
+
+func (v value) String() string { return fmt.Sprintf("%s=%.*f", v.name, v.decimals, v.v) }
+
+// print writes a line for each value.
+func (r *report) print(w io.Writer) {
+	for _, v := range r.values {
+		fmt.Fprintln(w, v)
+	}
+}
+
+// missed names the values that miss their bars, as measured rather than as
+// rounded; nil where none does.
+func (r *report) missed() error {
+	var lines []string
+	for _, v := range r.values {
+		if b, ok := bars[v.name]; ok && !b.met(v.v) {
+			lines = append(lines, fmt.Sprintf("%s, want %s", v, b))
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return errors.New("missed: " + strings.Join(lines, "; "))
+}
+
+// median returns the middle one, or the mean of the middle two.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	if n == 0 {
+		return math.NaN()
+	}
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// medianOf returns the median of one figure of each round.
+func medianOf[R any](rounds []R, figure func(R) float64) float64 {
+	var values []float64
+	for _, round := range rounds {
+		values = append(values, figure(round))
+	}
+	return median(values)
+}
+
+// percentile returns the smallest value that p percent of all do not exceed.
+func percentile[T cmp.Ordered](values []T, p int) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[max(0, (len(sorted)*p+99)/100-1)]
+}
+
+// perSecond is how many of n a duration makes in a second.
+func perSecond(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }
+
+// milliseconds with their fraction.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMissed(t *testing.T) {
+	for name, test := range map[string]struct {
+		name   string
+		v      float64
+		missed bool
+	}{
+		"at the bar":                {"bulk_ratio", 0.90, false},
+		"below, if rounded to it":   {"bulk_ratio", 0.8999, true},
+		"at most":                   {"rss_mb_100k", 300, false},
+		"above":                     {"rss_mb_100k", 300.1, true},
+		"none":                      {"order_violations", 0, false},
+		"one":                       {"order_violations", 1, true},
+		"without a bar":             {"idle_p50_ms", 1e9, false},
+		"what was never a number":   {"stream_ratio", math.NaN(), true},
+		"nor this, with a limit up": {"start_s_100k", math.NaN(), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &report{}
+			r.add(test.name, test.v, 2)
+			err := r.missed()
+			if (err != nil) != test.missed {
+				t.Errorf("got %v, want missed %t", err, test.missed)
+			}
+			if err != nil && (!strings.Contains(err.Error(), test.name) || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("want one line that names %s, got %v", test.name, err)
+			}
+		})
+	}
+}
+
+func TestStatistics(t *testing.T) {
+	if m := median([]float64{9, 1, 5}); m != 5 {
+		t.Errorf("median %v, want 5", m)
+	}
+	if m := median([]float64{9, 1, 5, 3}); m != 4 {
+		t.Errorf("median %v, want 4", m)
+	}
+	hundred := make([]int, 100)
+	for i := range hundred {
+		hundred[i] = 100 - i
+	}
+	for p, want := range map[int]int{1: 1, 50: 50, 99: 99, 100: 100} {
+		if got := percentile(hundred, p); got != want {
+			t.Errorf("percentile %d: %d, want %d", p, got, want)
+		}
+	}
+	if got := percentile([]int{7}, 50); got != 7 {
+		t.Errorf("percentile of one: %d", got)
+	}
+}
+
+// TestStreamRatio holds that an operator that writes and sends one after the other,
+// as fast as bare clients do, gets 1.
+func TestStreamRatio(t *testing.T) {
+	s := streamRound{patched: 500, sent: 2000, delivered: 400}
+	if got := s.ratio(); math.Abs(got-1) > 1e-9 {
+		t.Errorf("ratio %v, want 1", got)
+	}
+}
+
+func TestViolations(t *testing.T) {
+	for name, test := range map[string]struct {
+		stored []int
+		want   int
+	}{
+		"in order":       {[]int{0, 1, 2, 3}, 0},
+		"two exchanged":  {[]int{0, 2, 1, 3}, 1},
+		"reversed":       {[]int{3, 2, 1, 0}, 3},
+		"one missing":    {[]int{0, 1, 3}, 1},
+		"one repeated":   {[]int{0, 1, 1, 2, 3}, 1},
+		"nothing stored": {nil, 4},
+	} {
+		if got := violations(test.stored, 4); got != test.want {
+			t.Errorf("%s: %d violations, want %d", name, got, test.want)
+		}
+	}
+}
+
+func TestBatch(t *testing.T) {
+	b := batch{prefix: "x", n: 5, users: []uint32{10, 11}}
+	if got := b.textsOf(1); len(got) != 2 || got[0] != b.text(1) || got[1] != b.text(3) {
+		t.Errorf("the second user gets %q", got)
+	}
+}
+
+func TestProc(t *testing.T) {
+	const status = "Name:\tx\nVmHWM:\t  300000 kB\nVmRSS:\t  250000 kB\n"
+	if mb, err := megabytes(status, "VmRSS:"); err != nil || mb != 256 {
+		t.Errorf("%v MB, %v", mb, err)
+	}
+	if _, err := megabytes(status, "VmSwap:"); err == nil {
+		t.Error("a missing line passes for a number")
+	}
+	const stat = "4711 (a name) with) S 1 4711 4711 0 -1 4194560 7 0 0 0 150 25 0 0 20 0 9 0 1234 5 6"
+	if took, err := cpuTime(stat); err != nil || took != 1750*time.Millisecond {
+		t.Errorf("%v, %v", took, err)
+	}
+}
+
+func TestNsPerOp(t *testing.T) {
+	const out = "BenchmarkEncode-2 \t 100\t 325.5 ns/op\t 3 B/op\nBenchmarkEncodeAll-2 \t 100\t 9 ns/op\nBenchmarkEncode \t 100\t 300 ns/op\n"
+	if got := nsPerOp([]byte(out), "Encode"); len(got) != 2 || got[0] != 325.5 || got[1] != 300 {
+		t.Errorf("got %v", got)
+	}
+}

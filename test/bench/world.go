@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+const (
+	// operatorUser is who the operator is at the API server; its requests are counted.
+	operatorUser = "teamtalk-operator"
+	// bareUser is the client that a ratio's other side is measured with. It has the
+	// same rights: the API server treats both alike.
+	bareUser = "bare-client"
+
+	leaseNamespace = "default"
+	// namespace has the server and what the operator delivers; bareNamespace what
+	// the bare client patches.
+	namespace     = "bench"
+	bareNamespace = "bare"
+	// messages is the API's name of the kind.
+	messages = "teamtalkmessages"
+	// patience bounds every wait: generous, since a slow machine is no failure.
+	patience = 5 * time.Minute
+)
+
+// world is what figures share: a cluster with one server in it, a TeamTalk, and
+// a running operator, if a figure has left one.
+type world struct {
+	o          options
+	dir        string
+	plane      *controlplane.ControlPlane
+	audit      *auditLog
+	admin      client.WithWatch
+	asBare     client.Client
+	adminRaw   *rest.RESTClient
+	kubeconfig string
+	server     *v1alpha1.TeamTalkServer
+	teamtalk   *teamtalk
+	bare       *bare
+	binary     string
+	log        *logBuffer
+	// operator is the one that leads, or nil.
+	operator *operator
+	ends     []func()
+}
+
+func newWorld(ctx context.Context, o options) (_ *world, err error) {
+	w := &world{o: o, log: &logBuffer{}}
+	defer func() {
+		if err != nil {
+			w.stop()
+		}
+	}()
+	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
+		return nil, err
+	}
+	if w.dir, err = os.MkdirTemp("", "teamtalk-bench-"); err != nil {
+		return nil, fmt.Errorf("make a folder for the bench: %w", err)
+	}
+	w.ends = append(w.ends, func() { _ = os.RemoveAll(w.dir) })
+	if err := w.startPlane(ctx); err != nil {
+		return nil, err
+	}
+	if w.teamtalk, err = startTeamTalk(ctx, w.dir, o, w.log); err != nil {
+		return nil, err
+	}
+	w.ends = append(w.ends, w.teamtalk.stop)
+	if err := w.addServer(ctx); err != nil {
+		return nil, err
+	}
+	key, err := cipher.New(o.key)
+	if err != nil {
+		return nil, err
+	}
+	proxy := w.server.Spec.DBProxy
+	if w.bare, err = dialBare(ctx, w.teamtalk.dbProxy, int(proxy.Connections), int(proxy.MaxInFlight), int(proxy.MaxGroupInFlight), key, o.sender); err != nil {
+		return nil, err
+	}
+	w.ends = append(w.ends, w.bare.stop)
+	if err := w.bare.knows(ctx, o.users); err != nil {
+		return nil, err
+	}
+	if w.binary = o.operator; w.binary == "" {
+		if w.binary, err = harness.Build(ctx, "teamtalk-operator", w.dir); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// startPlane starts the control plane with all that the operator needs in it.
+func (w *world) startPlane(ctx context.Context) error {
+	audit, flags, err := newAuditLog(w.dir)
+	if err != nil {
+		return err
+	}
+	w.audit = audit
+	if w.plane, err = controlplane.Start(ctx, controlplane.Options{Log: say, APIServerFlags: flags}); err != nil {
+		return err
+	}
+	w.ends = append(w.ends, func() { _ = w.plane.Stop() })
+	root, err := harness.Root()
+	if err != nil {
+		return err
+	}
+	if err := w.plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
+		return err
+	}
+	admin := unlimited(w.plane.Config())
+	if w.admin, err = client.NewWithWatch(admin, client.Options{}); err != nil {
+		return err
+	}
+	admin.GroupVersion, admin.APIPath = &v1alpha1.GroupVersion, "/apis"
+	admin.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	if w.adminRaw, err = rest.RESTClientFor(admin); err != nil {
+		return err
+	}
+	for _, user := range []string{operatorUser, bareUser} {
+		if err := harness.BindOperator(ctx, w.admin, user, leaseNamespace); err != nil {
+			return err
+		}
+	}
+	bareConfig, err := w.plane.User(bareUser)
+	if err != nil {
+		return err
+	}
+	if w.asBare, err = client.New(unlimited(bareConfig), client.Options{}); err != nil {
+		return err
+	}
+	operatorConfig, err := w.plane.User(operatorUser)
+	if err != nil {
+		return err
+	}
+	w.kubeconfig = filepath.Join(w.dir, "kubeconfig")
+	return harness.WriteKubeconfig(w.kubeconfig, operatorConfig)
+}
+
+// unlimited lifts the client's own rate limit: the API server's is the limit.
+func unlimited(cfg *rest.Config) *rest.Config {
+	cfg.QPS = -1
+	return cfg
+}
+
+// addServer adds the namespaces, the key and the server "default", all of whose
+// limits are left to their defaults.
+func (w *world) addServer(ctx context.Context) error {
+	w.server = &v1alpha1.TeamTalkServer{
+		ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace},
+		Spec: v1alpha1.TeamTalkServerSpec{
+			DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.teamtalk.dbProxy)}},
+			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.teamtalk.router)}},
+			AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
+			Senders:         v1alpha1.SendersSpec{Default: v1alpha1.UserID(w.o.sender)},
+		},
+	}
+	for _, o := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: bareNamespace}},
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: namespace},
+			Data:       map[string][]byte{"aesKey": w.o.key},
+		},
+		w.server,
+	} {
+		if err := w.admin.Create(ctx, o); err != nil {
+			return fmt.Errorf("add the server and its key: %w", err)
+		}
+	}
+	return nil
+}
+
+// clear removes all messages of a namespace.
+func (w *world) clear(ctx context.Context, in string) error {
+	if err := w.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(in)); err != nil {
+		return fmt.Errorf("remove the messages of an earlier round: %w", err)
+	}
+	return nil
+}
+
+// stop ends all that the world has started.
+func (w *world) stop() {
+	if w.operator != nil {
+		w.operator.Kill()
+		w.operator = nil
+	}
+	for len(w.ends) > 0 {
+		last := len(w.ends) - 1
+		w.ends[last]()
+		w.ends = w.ends[:last]
+	}
+}
+
+// sayLog prints the end of what the programs have logged.
+func (w *world) sayLog() {
+	lines := bytes.Split(bytes.TrimSpace(w.log.bytes()), []byte("\n"))
+	say("the last lines of the logs:\n%s", bytes.Join(lines[max(0, len(lines)-30):], []byte("\n")))
+}
+
+// logBuffer keeps what programs log.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.b.Bytes())
+}
+
+// until waits for a condition, which is looked at every few milliseconds.
+func until(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
+	err := wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, patience, true, condition)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = fmt.Errorf("not within %s", patience)
+	}
+	if err != nil {
+		return fmt.Errorf("wait until %s: %w", what, err)
+	}
+	return nil
+}
