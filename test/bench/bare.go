@@ -100,7 +100,7 @@ func (b *bare) sendOne(ctx context.Context, to uint32, text string) error {
 		From: b.sender, To: to, CreateTime: uint32(time.Now().Unix()),
 		Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: b.key.EncryptWithToken([]byte(text), token),
 	}
-	id, err := b.client.Send(ctx, m)
+	id, err := b.client.Send(ctx, ctx, m)
 	if err != nil {
 		return err
 	}
