@@ -102,11 +102,6 @@ func StatusWrite(r *http.Request) bool {
 		strings.Contains(r.URL.Path, "/teamtalkmessages/") && strings.HasSuffix(r.URL.Path, "/status")
 }
 
-// LeaseWrite matches writes of Leases.
-func LeaseWrite(r *http.Request) bool {
-	return r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/leases")
-}
-
 // Refuse answers as an API server that fails, or that somebody else came before.
 func Refuse(code int, reason metav1.StatusReason) Action {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {

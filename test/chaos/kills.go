@@ -15,7 +15,7 @@ import (
 // takeoverBound is how long a scenario may take in which a Lease runs out: 15 s
 // for that, 30 s for db_proxy's patience, settle and lag, and what a busy machine
 // adds.
-const takeoverBound = 3 * time.Minute
+const takeoverBound = 4 * time.Minute
 
 // boundary is a moment of a delivery. It keeps frames there, and has fired once for
 // each; release lets go, after the kill, what was on its way already, or right
@@ -24,6 +24,8 @@ type boundary struct {
 	await   func(context.Context, int) error
 	release func()
 	before  bool
+	// most is how many it can keep at once; 0: any number.
+	most int
 }
 
 func killScenarios() []scenario {
@@ -43,7 +45,7 @@ func killScenarios() []scenario {
 	learned := func(c wire.Command) func(*world) boundary {
 		return func(w *world) boundary {
 			hold := &faultproxy.Hold{}
-			a := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{c}, Do: hold.Do})
+			a := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{c}, Match: hold.Keeps, Do: hold.Do})
 			return boundary{await: a.Await, release: hold.Release, before: true}
 		}
 	}
@@ -55,7 +57,7 @@ func killScenarios() []scenario {
 		kill("read-back-answered", "the stored messages have just come", false, learned(wire.CommandMsgByIDRsp)),
 		kill("announcing", "frames on their way to the router", false, func(w *world) boundary {
 			hold := &faultproxy.Hold{}
-			a := w.onRoute(faultproxy.Rule{Commands: []wire.Command{wire.CommandMsgData}, Do: hold.Do})
+			a := w.onRoute(faultproxy.Rule{Commands: []wire.Command{wire.CommandMsgData}, Match: hold.Keeps, Do: hold.Do})
 			return boundary{await: a.Await, release: hold.Release}
 		}),
 		kill("recording", "status writes under way, every other one done", false, func(w *world) boundary {
@@ -67,10 +69,13 @@ func killScenarios() []scenario {
 				apiproxy.Hang(rw, r, next)
 			}})
 			w.counts(a.Fired)
-			return boundary{await: a.Await, release: a.Remove}
+			return boundary{await: a.Await, release: a.Remove, most: writers}
 		}),
 	}
 }
+
+// writers is how many statuses an operator writes at a time, at least.
+const writers = 8
 
 // caught is how many messages a fault is to catch at once: as many as can be under
 // way, one for each conversation.
@@ -82,7 +87,11 @@ func (w *world) killAt(ctx context.Context, b boundary) error {
 	if err := w.send(ctx, w.size); err != nil {
 		return err
 	}
-	if err := b.await(ctx, w.caught()); err != nil {
+	caught := w.caught()
+	if b.most > 0 {
+		caught = min(caught, b.most)
+	}
+	if err := b.await(ctx, caught); err != nil {
 		return err
 	}
 	if b.before {

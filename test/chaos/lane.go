@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -30,8 +32,12 @@ const (
 // lane is a Kubernetes of its own: an operator sends every message that it sees,
 // so two that are not to share them need two.
 type lane struct {
-	plane  *controlplane.ControlPlane
-	admin  client.Client
+	plane *controlplane.ControlPlane
+	admin client.Client
+	// seen is what a watch has shown of the messages: asking for them all again and
+	// again would be the most that the API server has to do.
+	seen   cache.Cache
+	cancel context.CancelFunc
 	cfg    *rest.Config
 	dir    string
 	binary string
@@ -65,6 +71,9 @@ func newLane(ctx context.Context, binary string, env []string, log func(string, 
 	if l.admin, err = client.New(l.plane.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
+	if err := l.watch(scheme); err != nil {
+		return nil, err
+	}
 	if err := l.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: leases}}); err != nil {
 		return nil, err
 	}
@@ -75,20 +84,40 @@ func newLane(ctx context.Context, binary string, env []string, log func(string, 
 	return l, err
 }
 
+func (l *lane) watch(scheme *runtime.Scheme) (err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
+	if l.seen, err = cache.New(l.plane.Config(), cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()}); err != nil {
+		return err
+	}
+	go func() { _ = l.seen.Start(ctx) }() // ends with the lane
+	_, err = l.seen.GetInformer(ctx, &v1alpha1.TeamTalkMessage{})
+	return err
+}
+
 func (l *lane) stop() {
+	if l.cancel != nil {
+		l.cancel()
+	}
 	if l.plane != nil {
 		_ = l.plane.Stop() // a folder that stays behind is no result
 	}
 	_ = os.RemoveAll(l.dir)
 }
 
-// clear makes the Kubernetes look as if no operator had been at work in it.
-func (l *lane) clear(ctx context.Context, namespace string) error {
-	return errors.Join(
-		l.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(namespace)),
-		l.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkServer{}, client.InNamespace(namespace)),
-		l.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(leases)),
-	)
+// clear makes the Kubernetes look as if no operator had been at work in it. What
+// is finished stays: nobody looks at it again.
+func (l *lane) clear(ctx context.Context, namespace string, all bool) error {
+	errs := []error{l.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkServer{}, client.InNamespace(namespace))}
+	if all {
+		errs = append(errs, l.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(namespace)))
+	}
+	return errors.Join(errs...)
+}
+
+// forgetLeader removes the Lease: the next operator is the first.
+func (l *lane) forgetLeader(ctx context.Context) error {
+	return l.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(leases))
 }
 
 // operator is one operator process, with its own way to the API server.
@@ -120,4 +149,15 @@ func (l *lane) startOperator(ctx context.Context) (*operator, error) {
 		return nil, fmt.Errorf("start an operator: %w", err)
 	}
 	return o, nil
+}
+
+// sound returns an error where the operator's log shows that it is broken.
+func (o *operator) sound() error {
+	log := o.log.String()
+	for _, bad := range []string{"DATA RACE", "panic:", "Observed a panic"} {
+		if i := strings.Index(log, bad); i >= 0 {
+			return fmt.Errorf("an operator's log: %.4000s", log[i:])
+		}
+	}
+	return nil
 }

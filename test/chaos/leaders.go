@@ -8,9 +8,10 @@ import (
 	"syscall"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func leaderScenarios() []scenario {
@@ -25,7 +26,7 @@ func leaderScenarios() []scenario {
 		},
 		{
 			name: "handover", clause: "operators are shut down in order under load, and the next one goes on at once",
-			bound: time.Minute, alone: true, short: true, run: handover,
+			bound: retryBound, alone: true, short: true, run: handover,
 		},
 	}
 }
@@ -36,7 +37,7 @@ func leaderPaused(ctx context.Context, w *world) error {
 		return err
 	}
 	hold := &faultproxy.Hold{}
-	held := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData}, Do: hold.Do})
+	held := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData}, Match: hold.Keeps, Do: hold.Do})
 	defer hold.Release()
 	if err := w.send(ctx, w.size); err != nil {
 		return err

@@ -12,7 +12,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Sizes of the two forms, in messages of each scenario.
@@ -35,6 +38,8 @@ func main() {
 }
 
 func chaos(ctx context.Context, args []string) (passed bool, err error) {
+	logf.SetLogger(logr.Discard()) // of the clients that the suite itself uses
+	klog.SetLogger(logr.Discard())
 	flags := pflag.NewFlagSet("chaos", pflag.ContinueOnError)
 	names := flags.String("scenario", "", "run only these, by `name`, separated by commas")
 	short := flags.Bool("short", false, "run the short form: fewer messages, and not every scenario")

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -83,7 +84,7 @@ func runMutants(ctx context.Context, s *suite, dir, only string) (bool, error) {
 
 // caught: the count itself has shown what is wrong, or db_proxy hangs.
 func (r *result) caught() bool {
-	return r.missing+r.duplicated+r.unexpected > 0
+	return r.missing+r.duplicated+r.unexpected > 0 || errors.Is(r.err, errDeadlock)
 }
 
 // mutant runs one scenario in a Kubernetes of its own.

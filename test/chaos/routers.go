@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
@@ -13,7 +12,7 @@ func routerScenarios() []scenario {
 	return []scenario{
 		{
 			name: "router-drops", clause: "the router relays nothing of some messages",
-			bound: time.Minute, short: true, run: routerDrops,
+			bound: retryBound, short: true, run: routerDrops,
 		},
 		{
 			name: "router-gone", clause: "the router is gone while messages are stored, and comes back",
@@ -44,7 +43,7 @@ func routerGone(ctx context.Context, w *world) error {
 		return err
 	}
 	err := w.await(ctx, "messages are stored and wait for a router", func(ctx context.Context) (string, bool, error) {
-		objects, err := w.objects(ctx)
+		objects, err := w.objects(ctx, w.lane.seen)
 		n := 0
 		for _, o := range objects {
 			if len(o.Status.Recipients) == 1 && o.Status.Recipients[0].State == v1alpha1.StateStored {

@@ -116,7 +116,7 @@ func (w *world) count(ctx context.Context) (*tally, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, err := w.objects(ctx)
+	objects, err := w.objects(ctx, w.lane.admin)
 	if err != nil {
 		return nil, err
 	}

@@ -2,21 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 )
 
@@ -40,6 +38,8 @@ type world struct {
 	db, route *faultproxy.Proxy
 	peer      *peer
 	began     time.Time
+	// settled: every message is finished.
+	settled bool
 	// leader is the first operator; operators are all that were started.
 	leader    *operator
 	operators []*operator
@@ -153,21 +153,14 @@ func (w *world) replace(ctx context.Context) error {
 // kill ends an operator as a node failure does, at once.
 func (w *world) kill(o *operator) { _ = o.Signal(syscall.SIGKILL) } // an ended one has nothing to be told
 
-// holder is who the Lease says leads.
-func (w *world) lease(ctx context.Context) (*coordinationv1.Lease, error) {
-	l := &coordinationv1.Lease{}
-	return l, w.lane.admin.Get(ctx, client.ObjectKey{Namespace: leases, Name: "teamtalk-operator"}, l)
-}
-
-// drained reports whether the Lease is marked as handed over in order.
-func drained(l *coordinationv1.Lease) bool { return l.Annotations[leadership.DrainedAnnotation] != "" }
-
 // teardown ends everything that the scenario has started.
 func (w *world) teardown(ctx context.Context) error {
+	var errs []error
 	for _, o := range w.operators {
 		w.kill(o)
 		<-o.Ended()
 		o.api.Stop()
+		errs = append(errs, o.sound())
 	}
 	if w.peer != nil {
 		w.peer.stop()
@@ -180,10 +173,11 @@ func (w *world) teardown(ctx context.Context) error {
 	if w.dev != nil {
 		w.dev.Stop()
 	}
+	errs = append(errs, w.lane.clear(ctx, w.namespace, !w.settled))
 	if w.alone {
-		return w.lane.clear(ctx, w.namespace)
+		errs = append(errs, w.lane.forgetLeader(ctx))
 	}
-	return w.lane.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(w.namespace))
+	return errors.Join(errs...)
 }
 
 // counts adds a count of faults that have really happened.

@@ -110,6 +110,13 @@ func (h *Hold) Do(c *Conn, f Frame) {
 	}
 }
 
+// Keeps, as a rule's Match, lets the rule count only what is really held.
+func (h *Hold) Keeps(Frame) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.open
+}
+
 // Release passes on what is kept, and all that comes later.
 func (h *Hold) Release() {
 	h.mu.Lock()
