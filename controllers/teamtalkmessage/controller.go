@@ -213,6 +213,10 @@ func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.Tea
 	return r.record(ctx, s)
 }
 
+// conflictPause is how long after a conflict the message is looked at again if
+// nothing has woken it before.
+const conflictPause = time.Second
+
 // record writes what is known to the status, if it says anything new.
 func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, error) {
 	result := reconcile.Result{RequeueAfter: s.nextLook()}
@@ -232,7 +236,9 @@ func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, er
 	switch {
 	case apierrors.IsConflict(err):
 		// The object has changed; that change is on its way here and wakes it again.
-		return reconcile.Result{}, nil
+		// Something between here and the store may have said so without a change,
+		// though, and then nothing would.
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
 	case err != nil:
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}

@@ -20,7 +20,13 @@ type Process struct {
 // Start starts a program; what it prints goes to log. It dies with this process
 // where the system can see to that, and ends with Stop or Kill.
 func Start(binary string, log io.Writer, args ...string) (*Process, error) {
+	return StartWith(nil, binary, log, args...)
+}
+
+// StartWith is Start with variables, as name=value, beside this process's own.
+func StartWith(env []string, binary string, log io.Writer, args ...string) (*Process, error) {
 	p := &Process{cmd: exec.Command(binary, args...), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	dieWithParent(p.cmd)
 	if err := p.cmd.Start(); err != nil {

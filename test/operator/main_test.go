@@ -4,14 +4,12 @@
 package operator
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	eventsv1 "k8s.io/api/events/v1"
@@ -31,7 +29,7 @@ var world struct {
 	binary     string
 	kubeconfig string
 	operator   *harness.Process
-	log        logBuffer
+	log        harness.Log
 	teamtalk   *devserver.Server
 }
 
@@ -139,22 +137,4 @@ func startTeamTalk(ctx context.Context) (*devserver.Server, error) {
 func startOperator() (*harness.Process, error) {
 	return harness.Start(world.binary, &world.log, "--kubeconfig", world.kubeconfig,
 		"--lease-namespace", "default", "--health-address", "0", "--log-format", "text")
-}
-
-// logBuffer keeps what the operator logs.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

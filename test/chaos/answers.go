@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+)
+
+// retryBound is how long a scenario may take in which answers are waited for,
+// stores are asked and messages sent again.
+const retryBound = 3 * time.Minute
+
+var messages = []wire.Command{wire.CommandMsgData}
+
+func answerScenarios() []scenario {
+	// during sends all messages while a fault is at work.
+	during := func(name, clause string, short bool, rule func(*world) faultproxy.Rule) scenario {
+		return scenario{name: name, clause: clause, bound: retryBound, short: short, run: func(ctx context.Context, w *world) error {
+			w.onDB(rule(w))
+			return w.send(ctx, w.size)
+		}}
+	}
+	answers := func(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
+		return func(w *world) faultproxy.Rule {
+			return faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Every: every, Count: w.size / part, Do: do}
+		}
+	}
+	requests := func(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
+		return func(w *world) faultproxy.Rule {
+			return faultproxy.Rule{Commands: messages, Every: every, Count: w.size / part, Do: do}
+		}
+	}
+	return []scenario{
+		during("requests-cut", "connections end with requests in them", true, requests(faultproxy.Cut, 10, 20)),
+		during("answers-cut", "db_proxy crashes between storing and answering: connections end instead of answers", true,
+			answers(faultproxy.Cut, 10, 20)),
+		during("answers-lost", "messages are stored, and never answered", true, answers(faultproxy.Drop, 6, 8)),
+		during("answers-late", "answers come when the operator has given up on them", false, answers(faultproxy.Delay(12*time.Second), 6, 8)),
+		during("answers-reordered", "answers of all kinds come in another order", true, func(*world) faultproxy.Rule {
+			return faultproxy.Rule{Direction: faultproxy.ToClient, Every: 3, Do: faultproxy.Reorder(2, time.Second)}
+		}),
+		during("answers-repeated", "every answer comes twice", true, func(*world) faultproxy.Rule {
+			return faultproxy.Rule{Direction: faultproxy.ToClient, Do: faultproxy.Repeat}
+		}),
+		during("false-success", "db_proxy answers with an id and stores nothing", true, func(w *world) faultproxy.Rule {
+			var id atomic.Uint32
+			id.Store(1_000_000)
+			return requests(func(c *faultproxy.Conn, f faultproxy.Frame) { faultproxy.RefuseWith(id.Add(1))(c, f) }, 6, 8)(w)
+		}),
+		during("id-zero", "db_proxy answers with id 0", true, requests(faultproxy.RefuseWith(0), 6, 8)),
+		during("id-unknown", "db_proxy answers with id 0xFFFFFFFF and stores nothing", true, requests(faultproxy.RefuseWith(wire.MsgIDUnknown), 6, 8)),
+		during("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and has stored the message", true, answers(faultproxy.AnswerID(wire.MsgIDUnknown), 6, 8)),
+		// Later than reads may lag, sooner than db_proxy must have settled.
+		during("executed-late", "db_proxy executes requests after their connection is gone", true,
+			requests(faultproxy.ExecuteLate(lag+500*time.Millisecond), 10, 20)),
+		crash("crash-before-store", "db_proxy crashes between drawing an id and storing", devserver.CloseBeforeStore),
+		crash("crash-after-store", "db_proxy crashes between storing and answering", devserver.CloseAfterStore),
+		{
+			name: "crash-first-message", clause: "db_proxy crashes on the first message of a conversation",
+			bound: retryBound, needsDev: true, run: crashFirst,
+		},
+		{
+			name: "group-deadlock", clause: "db_proxy hangs for good once more than 16 group requests run at once",
+			bound: retryBound, needsDev: true, short: true, run: groupDeadlock,
+		},
+	}
+}
+
+// crash has db_proxy crash now and then: every connection ends.
+func crash(name, clause string, kind devserver.FaultKind) scenario {
+	return scenario{name: name, clause: clause, bound: retryBound, needsDev: true, run: func(ctx context.Context, w *world) error {
+		return errors.Join(
+			w.inDev(devserver.Fault{Kind: kind, Command: wire.CommandMsgData, Probability: 0.1, Count: max(2, w.size/25)}),
+			w.send(ctx, w.size))
+	}}
+}
+
+// inDev has the teamtalk-dev behind the proxies do something wrong.
+func (w *world) inDev(f devserver.Fault) error {
+	id, err := w.dev.Faults().Add(f)
+	w.counts(func() int { return w.dev.Faults().FiredByID(id) })
+	return err
+}
+
+func crashFirst(ctx context.Context, w *world) error {
+	for _, user := range w.users[:max(2, w.size/20)] {
+		err := w.inDev(devserver.Fault{Kind: devserver.CloseBeforeStore, Command: wire.CommandMsgData, To: user, Session: wire.SessionType_SESSION_TYPE_SINGLE, Count: 1})
+		if err != nil {
+			return err
+		}
+	}
+	return w.send(ctx, w.size)
+}
+
+// errDeadlock says that the bound has not kept db_proxy from its deadlock.
+var errDeadlock = errors.New("db_proxy has deadlocked: more than 16 group requests were in flight")
+
+func groupDeadlock(ctx context.Context, w *world) error {
+	if _, err := w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock}); err != nil {
+		return err
+	}
+	// Each group request is one that could have been one too many.
+	w.onDB(faultproxy.Rule{Match: faultproxy.Frame.Group, Do: faultproxy.Pass})
+	w.onlyGroups = true
+	if err := w.send(ctx, w.size); err != nil {
+		return err
+	}
+	return w.await(ctx, "every message is finished", func(ctx context.Context) (string, bool, error) {
+		if w.dev.Faults().Fired(devserver.GroupDeadlock) > 0 {
+			w.dev.Faults().Clear() // as if somebody had restarted it: the count needs it
+			return "", false, errDeadlock
+		}
+		n, err := w.finishedCount(ctx)
+		return "", n == len(w.messages), err
+	})
+}

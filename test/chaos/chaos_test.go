@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestShort runs the short form.
+func TestShort(t *testing.T) {
+	chosen, err := choose("", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &suite{size: shortSize, log: t.Logf}
+	if s.binary, err = build(t.Context(), t.TempDir(), buildFlags...); err != nil {
+		t.Fatal(err)
+	}
+	results, err := s.run(t.Context(), chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table bytes.Buffer
+	if !printTable(&table, results) {
+		t.Errorf("\n%s", &table)
+	}
+}
+
+// TestVerdicts shows that nothing passes that should not.
+func TestVerdicts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		result result
+		want   string
+	}{
+		"no fault":            {result{}, "no fault has happened"},
+		"missing":             {result{faults: 1, tally: tally{missing: 2}}, "2 missing"},
+		"duplicated":          {result{faults: 1, tally: tally{duplicated: 3}}, "3 duplicated"},
+		"unexpected":          {result{faults: 1, tally: tally{unexpected: 1}}, "1 unexpected"},
+		"not announced":       {result{faults: 1, tally: tally{routesMissing: 1}}, "1 not announced"},
+		"announced too often": {result{faults: 1, tally: tally{routesRepeated: 1}}, "1 announced too often"},
+		"a problem":           {result{faults: 1, tally: tally{problems: []string{"odd"}}}, "odd"},
+		"not at its end":      {result{faults: 1, err: errDeadlock}, errDeadlock.Error()},
+	} {
+		r := tc.result
+		r.name = "one"
+		var table bytes.Buffer
+		if printTable(&table, []*result{&r}) || !strings.Contains(table.String(), tc.want) {
+			t.Errorf("%s passes, or is not named: %s", name, &table)
+		}
+	}
+	good := &result{faults: 1}
+	if !printTable(&bytes.Buffer{}, []*result{good}) {
+		t.Error("a good result does not pass")
+	}
+}
+
+func TestChoose(t *testing.T) {
+	all, err := choose("", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, s := range all {
+		if names[s.name] || s.clause == "" || s.bound < time.Minute || s.run == nil {
+			t.Errorf("scenario %q is named twice, or not complete", s.name)
+		}
+		names[s.name] = true
+	}
+	if two, err := choose("id-zero,edited", false); err != nil || len(two) != 2 {
+		t.Errorf("two by name: %d, %v", len(two), err)
+	}
+	if _, err := choose("id-zero,nonsense", false); err == nil {
+		t.Error("a scenario that is not there was chosen")
+	}
+	for _, m := range mutants {
+		if !names[m.scenario] {
+			t.Errorf("rule %s: no scenario %s", m.rule, m.scenario)
+		}
+	}
+}
+
+func TestOwnTarget(t *testing.T) {
+	key := t.TempDir() + "/key"
+	writeFile(t, key, strings.Repeat("k", 32)+"\n")
+	good := map[string]string{
+		"DB_PROXY": "a:1", "ROUTER": "b:2", "SENDER": "1", "USERS": "2, 3", "GROUPS": "7", "AES_KEY_FILE": key,
+	}
+	read := func(change, value string) (*target, error) {
+		return ownTarget(func(name string) string {
+			if name == change {
+				return value
+			}
+			return good[name]
+		})
+	}
+	got, err := read("", "")
+	if err != nil || got.dbProxy != "a:1" || got.router != "b:2" || got.sender != 1 || len(got.users) != 2 || got.groups[0] != 7 || len(got.keys[0]) != 32 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for name, value := range map[string]string{
+		"ROUTER": "", "DB_PROXY": "", "SENDER": "1,2", "USERS": "x", "GROUPS": "", "AES_KEY_FILE": "/nowhere",
+	} {
+		if _, err := read(name, value); err == nil {
+			t.Errorf("%s=%q is taken", name, value)
+		}
+	}
+	if none, err := ownTarget(func(string) string { return "" }); none != nil || err != nil {
+		t.Errorf("without variables: %+v, %v", none, err)
+	}
+}
+
+func writeFile(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

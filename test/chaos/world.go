@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+)
+
+// pollEvery is how often a condition is looked at again.
+const pollEvery = 50 * time.Millisecond
+
+// Times that the scenarios' TeamTalkServer declares. The proxies keep to them.
+const (
+	settle = 3 * time.Second
+	lag    = 2 * time.Second
+)
+
+// world is what one scenario has to itself.
+type world struct {
+	scenario
+	id        string // names the run in every text
+	size      int    // how many messages it is to send, at least
+	lane      *lane
+	namespace string
+	*target
+	db, route *faultproxy.Proxy
+	peer      *peer
+	began     time.Time
+	// settled: every message is finished.
+	settled bool
+	// leader is the first operator; operators are all that were started.
+	leader    *operator
+	operators []*operator
+
+	mu       sync.Mutex
+	messages []*message
+	counters []func() int
+	// onlyGroups sends to groups alone.
+	onlyGroups bool
+	// misdirect chooses messages that are first declared to a user who does not exist.
+	misdirect func(*message) bool
+	// unrouted are messages whose announcement the proxy has lost.
+	unrouted map[int]bool
+}
+
+// setup gives a scenario its TeamTalk, proxies, namespace and server. Where op is
+// nil it starts an operator of its own.
+func (w *world) setup(ctx context.Context, op *operator) error {
+	var err error
+	w.began, w.unrouted = time.Now(), map[int]bool{}
+	if w.db, err = faultproxy.Start(ctx, w.dbProxy); err != nil {
+		return err
+	}
+	if w.route, err = faultproxy.Start(ctx, w.router); err != nil {
+		return err
+	}
+	if w.peer, err = listen(ctx, w); err != nil {
+		return err
+	}
+	if err := w.warmUp(ctx); err != nil {
+		return err
+	}
+	if err := w.lane.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
+		return err
+	}
+	if w.leader = op; op == nil {
+		if w.leader, err = w.start(ctx); err != nil {
+			return err
+		}
+		if err := w.leading(ctx, w.leader); err != nil {
+			return err
+		}
+	}
+	if err := w.lane.admin.Create(ctx, w.secret(w.keys[0], "")); err != nil {
+		return err
+	}
+	if err := w.lane.admin.Create(ctx, w.server()); err != nil {
+		return err
+	}
+	return w.await(ctx, "the TeamTalkServer is Ready", func(ctx context.Context) (string, bool, error) {
+		s := &v1alpha1.TeamTalkServer{}
+		err := w.lane.admin.Get(ctx, types.NamespacedName{Namespace: w.namespace, Name: v1alpha1.DefaultServerName}, s)
+		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady), err
+	})
+}
+
+func (w *world) secret(current, previous string) *corev1.Secret {
+	data := map[string][]byte{"aesKey": []byte(current)}
+	if previous != "" {
+		data["aesKey"+v1alpha1.PreviousKeySuffix] = []byte(previous)
+	}
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: w.namespace}, Data: data}
+}
+
+func (w *world) server() *v1alpha1.TeamTalkServer {
+	seconds := int32(lag / time.Second)
+	return &v1alpha1.TeamTalkServer{
+		ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultServerName, Namespace: w.namespace},
+		Spec: v1alpha1.TeamTalkServerSpec{
+			DBProxy: v1alpha1.DBProxySpec{
+				Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.db.Addr())}, Connections: 4,
+			},
+			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.route.Addr())}},
+			AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
+			Senders:         v1alpha1.SendersSpec{Default: v1alpha1.UserID(w.sender)},
+			SettleSeconds:   int32(settle / time.Second), MaxReplicaLagSeconds: &seconds,
+		},
+	}
+}
+
+// start starts an operator of the scenario's own.
+func (w *world) start(ctx context.Context) (*operator, error) {
+	o, err := w.lane.startOperator(ctx)
+	if err == nil {
+		w.operators = append(w.operators, o)
+	}
+	return o, err
+}
+
+// leading waits until an operator's term has begun.
+func (w *world) leading(ctx context.Context, o *operator) error {
+	return w.await(ctx, "an operator's term has begun", func(context.Context) (string, bool, error) {
+		select {
+		case <-o.Ended():
+			return "", false, fmt.Errorf("an operator has ended by itself: %w; its log: %s", o.Err(), o.log)
+		default:
+			return "no term", strings.Contains(o.log.String(), "term begun"), nil
+		}
+	})
+}
+
+// replace has another operator take over from one that was killed.
+func (w *world) replace(ctx context.Context) error {
+	o, err := w.start(ctx)
+	if err != nil {
+		return err
+	}
+	return w.leading(ctx, o)
+}
+
+// kill ends an operator as a node failure does, at once.
+func (w *world) kill(o *operator) { _ = o.Signal(syscall.SIGKILL) } // an ended one has nothing to be told
+
+// teardown ends everything that the scenario has started.
+func (w *world) teardown(ctx context.Context) error {
+	var errs []error
+	for _, o := range w.operators {
+		w.kill(o)
+		<-o.Ended()
+		o.api.Stop()
+		errs = append(errs, o.sound())
+	}
+	if w.peer != nil {
+		w.peer.stop()
+	}
+	for _, p := range []*faultproxy.Proxy{w.db, w.route} {
+		if p != nil {
+			p.Stop()
+		}
+	}
+	if w.dev != nil {
+		w.dev.Stop()
+	}
+	errs = append(errs, w.lane.clear(ctx, w.namespace, !w.settled))
+	if w.alone {
+		errs = append(errs, w.lane.forgetLeader(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// counts adds a count of faults that have really happened.
+func (w *world) counts(fired func() int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counters = append(w.counters, fired)
+}
+
+// onDB, onRoute put a fault between the operators and db_proxy or the router.
+func (w *world) onDB(r faultproxy.Rule) *faultproxy.Armed {
+	a := w.db.Add(r)
+	w.counts(a.Fired)
+	return a
+}
+
+func (w *world) onRoute(r faultproxy.Rule) *faultproxy.Armed {
+	a := w.route.Add(r)
+	w.counts(a.Fired)
+	return a
+}
+
+// faults is how many have happened.
+func (w *world) faults() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, fired := range w.counters {
+		n += fired()
+	}
+	return n
+}
+
+// await waits for a condition; its error says which, and what was seen last.
+func (w *world) await(ctx context.Context, what string, condition func(context.Context) (seen string, done bool, err error)) error {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		seen, done, err := condition(ctx)
+		if done && err == nil {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("wait until %s: %w", what, err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain until %s; last seen: %s", what, seen)
+		}
+	}
+}
+
+// after lets a time pass that a fault is to last.
+func after(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
