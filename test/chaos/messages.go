@@ -87,7 +87,7 @@ func (w *world) warmUp(ctx context.Context) error {
 	}
 	return w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) error {
 		for _, id := range w.groups {
-			stored, err := db.Send(ctx, dbproxy.Message{
+			stored, err := db.Send(ctx, ctx, dbproxy.Message{
 				From: w.sender, To: id, CreateTime: uint32(time.Now().Unix()) - 1,
 				Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: c.Encrypt([]byte(w.text(warm))),
 			})

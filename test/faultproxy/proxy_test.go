@@ -74,7 +74,7 @@ func (s *stand) until(what string, done func() bool) {
 }
 
 func (s *stand) send() (uint32, error) {
-	return s.db.Send(s.t.Context(), dbproxy.Message{
+	return s.db.Send(s.t.Context(), s.t.Context(), dbproxy.Message{
 		From: sender, To: receiver, CreateTime: 1, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("text"),
 	})
 }
@@ -209,7 +209,7 @@ func TestHeldOutlivesItsClient(t *testing.T) {
 	go func() { ended <- client.Run(ctx) }()
 	s.until("the other client is connected", func() bool { return client.Connected() > 0 })
 	go func() {
-		_, _ = client.Send(ctx, dbproxy.Message{From: sender, To: receiver, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("x")})
+		_, _ = client.Send(ctx, ctx, dbproxy.Message{From: sender, To: receiver, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("x")})
 	}()
 	if err := rule.Await(t.Context(), 1); err != nil {
 		t.Fatal(err)

@@ -163,7 +163,7 @@ func (x *tenant) speak(group uint32) {
 	x.eventually(patience, func() string { return "no connection to db_proxy" }, func(context.Context) (bool, error) {
 		return db.Connected() > 0, nil
 	})
-	_, err := db.Send(ctx, dbproxy.Message{
+	_, err := db.Send(ctx, ctx, dbproxy.Message{
 		From: x.alice, To: group, CreateTime: uint32(time.Now().Unix()) - 1, Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: []byte("hello"),
 	})
 	cancel()
