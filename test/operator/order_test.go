@@ -55,7 +55,8 @@ func (x *tenant) createInOrder(n int) {
 func (x *tenant) wantOrder(n int) {
 	x.t.Helper()
 	var rows []storedMessage
-	x.eventually(patience, func() string { return fmt.Sprintf("the store holds %d messages", len(rows)) },
+	// One after the other: a loaded machine takes its time.
+	x.eventually(5*patience, func() string { return fmt.Sprintf("the store holds %d messages", len(rows)) },
 		func(context.Context) (bool, error) {
 			rows = slices.DeleteFunc(x.rows(), func(r storedMessage) bool { return r.Text == "up" })
 			return len(rows) >= n, nil
