@@ -4,7 +4,6 @@ package teamtalkmessage
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,8 +62,8 @@ type Reconciler struct {
 
 // SetupWithManager adds the controller and its index to the manager.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.TeamTalkMessage{}, serverIndex, indexByServer); err != nil {
-		return fmt.Errorf("index messages by server: %w", err)
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
 	}
 	r.SessionWake.Map = func(server types.NamespacedName) []types.NamespacedName {
 		return r.unfinished(ctx, client.MatchingFields{serverIndex: server.String()})

@@ -2,6 +2,7 @@ package teamtalkmessage
 
 import (
 	"context"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -28,6 +29,26 @@ func indexByServer(o client.Object) []string {
 	return []string{m.ServerKey().String()}
 }
 
+// unfinishedIndex finds the unfinished messages of a namespace.
+const unfinishedIndex = "unfinished"
+
+func indexUnfinished(o client.Object) []string {
+	if m, ok := o.(*v1alpha1.TeamTalkMessage); !ok || m.Finished() {
+		return nil
+	}
+	return []string{"true"}
+}
+
+// addIndexes adds the indexes: finished messages are too many to be gone through.
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for name, index := range map[string]client.IndexerFunc{serverIndex: indexByServer, unfinishedIndex: indexUnfinished} {
+		if err := indexer.IndexField(ctx, &v1alpha1.TeamTalkMessage{}, name, index); err != nil {
+			return fmt.Errorf("index messages by %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // serverMatters passes what can let messages go on: a server that is new, gone,
 // edited, or whose key has become usable. Connections are the engine's to follow.
 var serverMatters = predicate.Funcs{
@@ -52,7 +73,7 @@ func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object)
 // messagesOfNamespace finds the messages of a namespace whose labels have
 // changed: a server may permit it now, or no longer.
 func (r *Reconciler) messagesOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	return r.requests(ctx, client.InNamespace(namespace.GetName()))
+	return r.requests(ctx, client.InNamespace(namespace.GetName()), client.MatchingFields{unfinishedIndex: "true"})
 }
 
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
@@ -63,7 +84,8 @@ func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []
 	return requests
 }
 
-// unfinished lists the messages that something can still be done for.
+// unfinished lists the messages that something can still be done for. The options
+// name one of the indexes.
 func (r *Reconciler) unfinished(ctx context.Context, opts ...client.ListOption) []types.NamespacedName {
 	list := &v1alpha1.TeamTalkMessageList{}
 	if err := r.Client.List(ctx, list, opts...); err != nil {

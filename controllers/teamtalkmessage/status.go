@@ -249,6 +249,10 @@ func (r *Reconciler) patch(ctx context.Context, before *v1alpha1.TeamTalkMessage
 	if equality.Semantic.DeepEqual(before.Status, s.message.Status) {
 		return false, nil
 	}
+	if slimmed(before) {
+		// It would wipe what the cache has dropped.
+		return false, fmt.Errorf("record message %s: the cache keeps only a part of it", client.ObjectKeyFromObject(before))
+	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	return true, r.Client.Status().Patch(ctx, s.message, patch)
 }

@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
@@ -130,7 +131,8 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
-		Cache:  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		// For all kinds: an entry of its own would ask for the kind before it is installed.
+		Cache: cache.Options{DefaultTransform: teamtalkmessage.Slim},
 		Client: client.Options{Cache: &client.CacheOptions{
 			// Only those that are referred to are read, when they are needed.
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
