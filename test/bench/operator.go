@@ -82,9 +82,9 @@ func (w *world) lease(ctx context.Context) (*coordinationv1.Lease, error) {
 	return lease, client.IgnoreNotFound(err)
 }
 
-// nextTerm notes who holds the Lease, and returns how to wait for another
-// holder's term: the moment at which the Lease is seen with a new holder and
-// without the mark of a drained end, which a leader takes off before it sends.
+// nextTerm notes who holds the Lease and watches for another holder's term, which
+// begins when the Lease is seen with a new holder and without the mark of a drained
+// end: a leader takes that off before it sends. It returns how to wait for it.
 func (w *world) nextTerm(ctx context.Context) (await func(context.Context, *operator) (time.Time, error), err error) {
 	before, err := w.lease(ctx)
 	if err != nil {
@@ -94,33 +94,38 @@ func (w *world) nextTerm(ctx context.Context) (await func(context.Context, *oper
 	if err != nil {
 		return nil, fmt.Errorf("watch the Lease: %w", err)
 	}
-	return func(ctx context.Context, o *operator) (time.Time, error) {
-		defer leases.Stop()
-		timeout := time.After(patience)
-		for {
-			select {
-			case e, open := <-leases.ResultChan():
-				if !open {
-					return time.Time{}, errors.New("the watch of the Lease has ended")
-				}
-				at := time.Now()
-				lease, ok := e.Object.(*coordinationv1.Lease)
-				if !ok || lease.Name != app.Name {
-					continue
-				}
-				_, drained := lease.Annotations[leadership.DrainedAnnotation]
-				if holder := holderOf(lease); holder != "" && holder != holderOf(before) && !drained {
-					return at, nil
-				}
-			case <-o.Ended():
-				return time.Time{}, fmt.Errorf("the operator has ended: %w", o.Err())
-			case <-timeout:
-				return time.Time{}, fmt.Errorf("no new leader within %s", patience)
-			case <-ctx.Done():
-				return time.Time{}, ctx.Err()
+	begun := make(chan time.Time, 1)
+	// Read as they come, whenever they are asked for: their time is what matters.
+	go func() {
+		for e := range leases.ResultChan() {
+			at := time.Now()
+			if lease, ok := e.Object.(*coordinationv1.Lease); ok && begins(lease, holderOf(before)) {
+				begun <- at
+				break
 			}
 		}
+		leases.Stop()
+	}()
+	return func(ctx context.Context, o *operator) (time.Time, error) {
+		defer leases.Stop()
+		select {
+		case at := <-begun:
+			return at, nil
+		case <-o.Ended():
+			return time.Time{}, fmt.Errorf("the operator has ended: %w", o.Err())
+		case <-time.After(patience):
+			return time.Time{}, fmt.Errorf("no new leader within %s", patience)
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		}
 	}, nil
+}
+
+// begins reports whether the Lease shows the term of another holder than before.
+func begins(lease *coordinationv1.Lease, before string) bool {
+	_, drained := lease.Annotations[leadership.DrainedAnnotation]
+	holder := holderOf(lease)
+	return lease.Name == app.Name && holder != "" && holder != before && !drained
 }
 
 func holderOf(lease *coordinationv1.Lease) string {
@@ -146,7 +151,7 @@ func (o *operator) ready(ctx context.Context) error {
 		}
 		res, err := c.Do(req)
 		if err != nil {
-			return false, nil //nolint:nilerr // not yet
+			return false, nil // not yet
 		}
 		defer res.Body.Close()
 		_, _ = io.Copy(io.Discard, res.Body)

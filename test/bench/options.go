@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
@@ -20,6 +21,8 @@ type options struct {
 	rounds  int
 	// operator is a binary to be measured instead of the one that these sources make.
 	operator string
+	// latency is how long teamtalk-dev takes for each answer, beside its work.
+	latency time.Duration
 	// dbProxy and router are a TeamTalk of the user's own; empty: teamtalk-dev is started.
 	dbProxy, router string
 	sender          uint32
@@ -50,6 +53,14 @@ func parse(getenv func(string) string) (options, error) {
 	if s := getenv("ROUNDS"); s != "" {
 		if o.rounds, err = strconv.Atoi(s); err != nil || o.rounds < 1 {
 			return o, fmt.Errorf("ROUNDS=%s: want a number from 1 on", s)
+		}
+	}
+	if s := getenv("LATENCY"); s != "" {
+		if o.latency, err = time.ParseDuration(s); err != nil || o.latency < 0 {
+			return o, fmt.Errorf("LATENCY=%s: want a duration, such as 27ms", s)
+		}
+		if o.foreign() {
+			return o, fmt.Errorf("LATENCY is teamtalk-dev's, and DB_PROXY names a TeamTalk of your own: set one of them")
 		}
 	}
 	if !o.foreign() {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParse(t *testing.T) {
@@ -15,10 +17,7 @@ func TestParse(t *testing.T) {
 	}
 	own := map[string]string{"DB_PROXY": "a:1", "ROUTER": "b:2", "SENDER": "7", "USERS": "8-9,3", "GROUPS": "5"}
 	with := func(name, v string) map[string]string {
-		env := map[string]string{}
-		for k, v := range own {
-			env[k] = v
-		}
+		env := maps.Clone(own)
 		env[name] = v
 		return env
 	}
@@ -36,6 +35,9 @@ func TestParse(t *testing.T) {
 		"unknown figure": {env: map[string]string{"BENCH": "tea"}, wantErr: `there is no "tea"`},
 		"rounds":         {env: map[string]string{"ROUNDS": "9"}, want: func(o options) bool { return o.rounds == 9 }},
 		"no rounds":      {env: map[string]string{"ROUNDS": "0"}, wantErr: "ROUNDS=0"},
+		"latency":        {env: map[string]string{"LATENCY": "27ms"}, want: func(o options) bool { return o.latency == 27*time.Millisecond }},
+		"no latency":     {env: map[string]string{"LATENCY": "27"}, wantErr: "LATENCY=27"},
+		"not one's own":  {env: with("LATENCY", "1ms"), wantErr: "LATENCY is teamtalk-dev's"},
 		"own": {env: own, want: func(o options) bool {
 			return o.foreign() && o.sender == 7 && slices.Equal(o.users, []uint32{3, 8, 9}) && slices.Equal(o.groups, []uint32{5})
 		}},

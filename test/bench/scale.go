@@ -74,15 +74,15 @@ func (w *world) watchIdle(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	resident, highest := 0.0, 0.0
+	var resident, highest float64
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	for over := time.After(scaleWatch); ; {
-		now, peak, err := w.operator.memory()
-		if err != nil {
+		var now float64
+		if now, highest, err = w.operator.memory(); err != nil {
 			return err
 		}
-		resident, highest = max(resident, now), peak
+		resident = max(resident, now)
 		select {
 		case <-look.C:
 			continue

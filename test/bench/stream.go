@@ -96,6 +96,10 @@ func (w *world) streamOnce(ctx context.Context, t *tracker, s *streamRound, roun
 	if err != nil {
 		return err
 	}
+	from, err := w.audit.end()
+	if err != nil {
+		return err
+	}
 	if w.operator, err = w.startOperator(); err != nil {
 		return err
 	}
@@ -119,6 +123,14 @@ func (w *world) streamOnce(ctx context.Context, t *tracker, s *streamRound, roun
 		return err
 	}
 	s.delivered, s.start, s.cpu = perSecond(b.n, ended.Sub(began)), began.Sub(w.operator.started), after-before
+	if err := w.loggedStatus(ctx, from, b.names()); err != nil {
+		return err
+	}
+	requests, err := w.audit.since(from)
+	if err != nil {
+		return err
+	}
+	say("  round %d: the operator's requests: %s", round, tally(requests))
 	if err := w.retire(ctx); err != nil {
 		return err
 	}

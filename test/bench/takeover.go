@@ -25,7 +25,7 @@ func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)
 		return takeover{}, err
 	}
 	before := w.burst(ctx, batch{namespace: namespace, prefix: prefix + "-before", n: failoverBurst, users: w.o.users})
-	defer before.stop()
+	defer func() { _ = before.stop() }() // where it matters it has been looked at
 	if err := t.awaitCount(ctx, before.batch.names(), failoverSeen); err != nil {
 		return takeover{}, errors.Join(err, before.stop())
 	}

@@ -38,7 +38,8 @@ func startTeamTalk(ctx context.Context, dir string, o options, log *logBuffer) (
 	}
 	t := &teamtalk{dbProxy: addresses[0], router: addresses[1]}
 	t.process, err = harness.Start(binary, log, "--database", database,
-		"--db-proxy-address", t.dbProxy, "--router-address", t.router, "--inbox-address", addresses[2])
+		"--db-proxy-address", t.dbProxy, "--router-address", t.router, "--inbox-address", addresses[2],
+		"--latency", o.latency.String())
 	return t, err
 }
 

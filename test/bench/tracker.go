@@ -29,7 +29,6 @@ type ending struct {
 	at        time.Time
 	delivered bool
 	reason    string
-	status    v1alpha1.TeamTalkMessageStatus
 }
 
 // track begins to follow. Its stop must be called.
@@ -60,7 +59,7 @@ func (t *tracker) note(m *v1alpha1.TeamTalkMessage, at time.Time) {
 	if _, known := t.ended[m.Name]; known || c == nil {
 		return
 	}
-	t.ended[m.Name] = ending{at: at, delivered: c.Status == "True", reason: c.Reason, status: m.Status}
+	t.ended[m.Name] = ending{at: at, delivered: c.Status == "True", reason: c.Reason}
 	t.wake()
 }
 
@@ -75,14 +74,6 @@ func (t *tracker) breakOff(err error) {
 func (t *tracker) wake() {
 	close(t.changed)
 	t.changed = make(chan struct{})
-}
-
-// end returns how a message ended, if it has.
-func (t *tracker) end(name string) (ending, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e, ok := t.ended[name]
-	return e, ok
 }
 
 // count returns how many of the messages have ended, and what wakes who waits for more.
