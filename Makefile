@@ -63,6 +63,16 @@ cover: ## Check that the tests of internal/teamtalk run MIN_COVERAGE % of its st
 	@go test -count=1 -coverpkg=./internal/teamtalk/... -coverprofile=bin/cover.out ./internal/teamtalk/... >bin/cover.log 2>&1 || { cat bin/cover.log; exit 1; }
 	@hack/verify-coverage internal/teamtalk bin/cover.out $(MIN_COVERAGE)
 
+.PHONY: chaos
+chaos: ## Show by counting that every message arrives once, whatever goes wrong (ARGS="--list"; against your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE, see docs/chaos.md)
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	go run ./test/chaos $(ARGS)
+
+.PHONY: chaos-mutants
+chaos-mutants: ## Switch off one protective rule after the other: the chaos scenario that is about it must fail
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	go run ./test/chaos --mutants $(ARGS)
+
 .PHONY: bench
 bench: ## Measure the operator's speed, ratios against bare clients for the most part; docs/benchmarks.md (BENCH=bulk,stream to choose, ROUNDS=5; DB_PROXY, ROUTER, SENDER, USERS, GROUPS: a TeamTalk of your own)
 	@mkdir -p bin
@@ -111,4 +121,4 @@ clean: ## Remove bin/, where everything that the targets write into the tree is
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

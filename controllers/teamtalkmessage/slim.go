@@ -10,11 +10,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Slim is a cache's transform, of all kinds: none needs its managed fields. Of a message that has finished it keeps what is
-// still asked of it, as finished ones are many: which object it is, at which
-// version, when it was made and finished, its annotations, finalizers and server.
-// Its content, recipients and their fates are dropped. One that is not finished,
-// by an edit too, is kept whole. It may be given what it has returned.
+// Slim is a cache's transform, of all kinds: none needs its managed fields. Of a
+// message that has finished it keeps what is still asked of it, as finished ones
+// are many: which object it is, at which version, when it was made and finished,
+// its time to live, annotations, finalizers and server. Its content, recipients
+// and their fates are dropped. One that is not finished, by an edit too, is kept
+// whole. It may be given what it has returned.
 //
 // A slim message must never be written back, nor a patch be computed from it:
 // patch refuses to. Who needs the whole one reads it from the API server.
@@ -34,9 +35,12 @@ func Slim(in any) (any, error) {
 			Generation: m.Generation, CreationTimestamp: m.CreationTimestamp,
 			DeletionTimestamp: m.DeletionTimestamp, Finalizers: m.Finalizers,
 		},
-		Spec: v1alpha1.TeamTalkMessageSpec{ServerRef: m.Spec.ServerRef},
+		Spec: v1alpha1.TeamTalkMessageSpec{
+			ServerRef: m.Spec.ServerRef, TTLSecondsAfterFinished: m.Spec.TTLSecondsAfterFinished,
+		},
 		Status: v1alpha1.TeamTalkMessageStatus{
 			ObservedGeneration: m.Status.ObservedGeneration, CompletionTime: m.Status.CompletionTime,
+			LastHandledRetry: m.Status.LastHandledRetry,
 		},
 	}
 	for name, value := range m.Annotations {

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -31,11 +32,11 @@ func finishedMessage() *v1alpha1.TeamTalkMessage {
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		},
 		Spec: v1alpha1.TeamTalkMessageSpec{
-			ServerRef: &v1alpha1.ServerReference{Name: "other", Namespace: "im"}, SenderID: &sender,
+			ServerRef: &v1alpha1.ServerReference{Name: "other", Namespace: "im"}, SenderID: &sender, TTLSecondsAfterFinished: ptr.To(int32(7)),
 			To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}, Content: v1alpha1.Content{Text: &text},
 		},
 		Status: v1alpha1.TeamTalkMessageStatus{
-			ObservedGeneration: 2, StartTime: &at, CompletionTime: &at, RecipientsSummary: "1/1",
+			ObservedGeneration: 2, StartTime: &at, CompletionTime: &at, RecipientsSummary: "1/1", LastHandledRetry: "1",
 			Recipients: []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 3, State: v1alpha1.StateRouted}},
 			Conditions: []metav1.Condition{
 				condition(v1alpha1.ConditionReady), condition(v1alpha1.ConditionDelivered), condition(v1alpha1.ConditionFinished),
@@ -51,9 +52,11 @@ func TestSlimFinished(t *testing.T) {
 			Namespace: "chat", Name: "m", UID: "u", ResourceVersion: "7", Generation: 2, CreationTimestamp: at,
 			DeletionTimestamp: &at, Finalizers: []string{"somebody/else"}, Annotations: map[string]string{"teamtalk.io/retry": "2"},
 		},
-		Spec: v1alpha1.TeamTalkMessageSpec{ServerRef: &v1alpha1.ServerReference{Name: "other", Namespace: "im"}},
+		Spec: v1alpha1.TeamTalkMessageSpec{
+			ServerRef: &v1alpha1.ServerReference{Name: "other", Namespace: "im"}, TTLSecondsAfterFinished: ptr.To(int32(7)),
+		},
 		Status: v1alpha1.TeamTalkMessageStatus{
-			ObservedGeneration: 2, CompletionTime: &at,
+			ObservedGeneration: 2, CompletionTime: &at, LastHandledRetry: "1",
 			Conditions: []metav1.Condition{{
 				Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDelivered,
 				ObservedGeneration: 2, LastTransitionTime: at,
@@ -70,7 +73,7 @@ func TestSlimFinished(t *testing.T) {
 			t.Errorf("slimmed %s: %s", time, diff)
 		}
 		m := out.(*v1alpha1.TeamTalkMessage)
-		if !m.Finished() || !slimmed(m) || m.ServerKey() != finishedMessage().ServerKey() {
+		if !m.Finished() || !slimmed(m) || !m.RetryAsked() || !m.ExpiresAt().Equal(finishedMessage().ExpiresAt()) || m.ServerKey() != finishedMessage().ServerKey() {
 			t.Errorf("slimmed %s: finished %v, slimmed %v, server %v", time, m.Finished(), slimmed(m), m.ServerKey())
 		}
 		in = out

@@ -14,7 +14,7 @@ func TestShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{size: shortSize, log: t.Logf}
+	s := &suite{size: shortSize, alones: shortAlones, log: t.Logf}
 	if s.binary, err = build(t.Context(), t.TempDir(), buildFlags...); err != nil {
 		t.Fatal(err)
 	}
@@ -116,4 +116,9 @@ func writeFile(t *testing.T, name, content string) {
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestMain(m *testing.M) {
+	quiet()
+	os.Exit(m.Run())
 }

@@ -38,8 +38,7 @@ func main() {
 }
 
 func chaos(ctx context.Context, args []string) (passed bool, err error) {
-	logf.SetLogger(logr.Discard()) // of the clients that the suite itself uses
-	klog.SetLogger(logr.Discard())
+	quiet()
 	flags := pflag.NewFlagSet("chaos", pflag.ContinueOnError)
 	names := flags.String("scenario", "", "run only these, by `name`, separated by commas")
 	short := flags.Bool("short", false, "run the short form: fewer messages, and not every scenario")
@@ -61,11 +60,11 @@ func chaos(ctx context.Context, args []string) (passed bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	s := &suite{size: longSize, log: func(format string, args ...any) {
+	s := &suite{size: longSize, alones: alones, log: func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 	}}
 	if *short {
-		s.size = shortSize
+		s.size, s.alones = shortSize, shortAlones
 	}
 	if s.own, err = ownTarget(os.Getenv); err != nil {
 		return false, err
@@ -84,6 +83,12 @@ func chaos(ctx context.Context, args []string) (passed bool, err error) {
 	passed = printTable(os.Stdout, results)
 	fmt.Printf("\n%d scenarios, %d messages, %.0f s\n", len(results), total(results), time.Since(began).Seconds())
 	return passed, nil
+}
+
+// quiet keeps the clients that the suite itself uses from logging.
+func quiet() {
+	logf.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
 }
 
 func total(results []*result) (n int) {

@@ -71,7 +71,7 @@ func (w *world) numberOf(text string) (int, bool) {
 	}
 	n, err := strconv.Atoi(rest)
 	if err != nil {
-		return -1, true // ours, and no number that was ever sent
+		return nobodys, true
 	}
 	return n, true
 }

@@ -93,7 +93,7 @@ func (s *suite) mutant(ctx context.Context, binary, rule, name string) (*result,
 	if err != nil {
 		return nil, err
 	}
-	m := &suite{size: mutantSize, binary: binary, log: func(format string, args ...any) {
+	m := &suite{size: mutantSize, alones: 1, binary: binary, log: func(format string, args ...any) {
 		s.log("["+cmp.Or(rule, "no rule")+" off] "+format, args...)
 	}}
 	m.env = []string{"TEAMTALK_MUTANT=" + rule}

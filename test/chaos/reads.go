@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -35,32 +36,38 @@ func readScenarios() []scenario {
 
 // doubtful ends connections instead of answering some of the messages: those are
 // stored, and the operator does not know.
-func (w *world) doubtful(group bool) *faultproxy.Armed {
+func (w *world) doubtful(group bool) *faultproxy.Armed { return w.doubtfulThen(group, nil) }
+
+// doubtfulThen is doubtful, and calls then before each.
+func (w *world) doubtfulThen(group bool, then func(faultproxy.Frame)) *faultproxy.Armed {
 	return w.onDB(faultproxy.Rule{
-		Direction: faultproxy.ToClient, Commands: messages, Every: 5, Count: max(2, w.size/25), Do: faultproxy.Cut,
+		Direction: faultproxy.ToClient, Commands: messages, Every: 5, Count: max(2, w.size/25), OnFire: then, Do: faultproxy.Cut,
 		Match: func(f faultproxy.Frame) bool { return f.Group() == group },
 	})
 }
 
 func (w *world) emptyReads(ctx context.Context, group bool) error {
 	w.onlyGroups = group
-	cut := w.doubtful(group)
+	var out atomic.Bool
+	w.onDB(faultproxy.Rule{
+		Direction: faultproxy.ToClient, Do: faultproxy.Empty,
+		Match: func(f faultproxy.Frame) bool {
+			return out.Load() && f.Command != wire.CommandMsgData && (f.Group() == group || f.Command == wire.CommandUsersInfoRsp)
+		},
+	})
+	// From the first doubt on: the operator is to learn nothing before.
+	cut := w.doubtfulThen(group, func(faultproxy.Frame) { out.Store(true) })
 	if err := w.send(ctx, w.size); err != nil {
 		return err
 	}
 	if err := cut.Await(ctx, 1); err != nil {
 		return err
 	}
-	empty := w.onDB(faultproxy.Rule{
-		Direction: faultproxy.ToClient, Do: faultproxy.Empty,
-		Match: func(f faultproxy.Frame) bool {
-			return f.Command != wire.CommandMsgData && (f.Group() == group || f.Command == wire.CommandUsersInfoRsp)
-		},
-	})
 	if err := after(ctx, outage); err != nil {
 		return err
 	}
-	empty.Remove()
+	out.Store(false)
+	cut.Remove()
 	return nil
 }
 

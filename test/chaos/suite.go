@@ -16,8 +16,9 @@ import (
 // many Kubernetes there are for those that share it with nobody. More of them wait
 // for the processor, not for each other.
 const (
-	sharing = 6
-	alones  = 2
+	sharing     = 6
+	alones      = 2
+	shortAlones = 1
 )
 
 // settleDown bounds the counting and the clearing away after a scenario.
@@ -25,8 +26,9 @@ const settleDown = time.Minute
 
 // suite runs scenarios.
 type suite struct {
-	// size is the number of messages of each scenario, at least.
-	size int
+	// size is the number of messages of each scenario, at least; alones how many
+	// Kubernetes there are for those that share it with nobody.
+	size, alones int
 	// own is the user's own TeamTalk; nil: a teamtalk-dev for each scenario.
 	own *target
 	// binary is the operator's; env are variables for it.
@@ -74,7 +76,7 @@ func (s *suite) run(ctx context.Context, all []scenario) ([]*result, error) {
 	close(shared)
 	close(alone)
 	width := min(sharing, len(shared))
-	lanes := min(alones, len(alone))
+	lanes := min(s.alones, len(alone))
 	if s.own != nil {
 		// A TeamTalk of the user's own must not be pressed by several at once: each
 		// operator keeps the bounds by itself.
