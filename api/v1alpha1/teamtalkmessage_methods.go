@@ -52,13 +52,13 @@ func (s *SendersSpec) Permits(id UserID) bool {
 	return slices.Contains(s.Allowed, id)
 }
 
-// NotBefore returns the earliest time at which the message may be sent.
-func (m *TeamTalkMessage) NotBefore() time.Time {
-	created := m.CreationTimestamp.Time
-	if after := m.Spec.SendAfter; after != nil && after.After(created) {
-		return after.Time
+// ScheduledFor returns the time before which nothing is sent; zero: none. The
+// creation is none: it is by another clock.
+func (m *TeamTalkMessage) ScheduledFor() time.Time {
+	if m.Spec.SendAfter == nil {
+		return time.Time{}
 	}
-	return created
+	return m.Spec.SendAfter.Time
 }
 
 // DeadlineTime returns the time from which on nothing is sent; zero: none.
@@ -68,7 +68,11 @@ func (m *TeamTalkMessage) DeadlineTime() time.Time {
 		deadline = d.Time
 	}
 	if s := m.Spec.ActiveDeadlineSeconds; s != nil {
-		active := m.NotBefore().Add(time.Duration(min(*s, maxSeconds)) * time.Second)
+		begin := m.CreationTimestamp.Time
+		if after := m.ScheduledFor(); after.After(begin) {
+			begin = after
+		}
+		active := begin.Add(time.Duration(min(*s, maxSeconds)) * time.Second)
 		if deadline.IsZero() || active.Before(deadline) {
 			deadline = active
 		}
@@ -109,7 +113,7 @@ func (m *TeamTalkMessage) RetryAsked() bool {
 // NeverDueBefore reports that no operator can have sent the message before t: from
 // its creation on it was suspended, or scheduled for a later time.
 func (m *TeamTalkMessage) NeverDueBefore(t time.Time) bool {
-	return m.Generation == 1 && (m.Suspended() || m.NotBefore().After(t.Add(clockSkew)))
+	return m.Generation == 1 && (m.Suspended() || m.ScheduledFor().After(t.Add(clockSkew)))
 }
 
 // Suspended reports whether the message is kept from being sent.

@@ -37,7 +37,7 @@ func (r *Reconciler) checkSuspended(_ context.Context, s *scope) error {
 
 // checkSchedule keeps a message of which nothing was sent until its time.
 func (r *Reconciler) checkSchedule(_ context.Context, s *scope) error {
-	if s.now.Before(s.message.NotBefore()) && !s.begun() {
+	if s.now.Before(s.message.ScheduledFor()) && !s.begun() {
 		s.wait, s.onPurpose = &problem{v1alpha1.ReasonScheduled, "waits for spec.sendAfter"}, true
 	}
 	return nil

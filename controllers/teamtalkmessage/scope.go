@@ -134,7 +134,7 @@ func (s *scope) expired() bool {
 // message that is not finished; 0: never.
 func (s *scope) nextLook() time.Duration {
 	var next time.Duration
-	for _, at := range []time.Time{s.message.NotBefore(), s.message.DeadlineTime()} {
+	for _, at := range []time.Time{s.message.ScheduledFor(), s.message.DeadlineTime()} {
 		if d := at.Sub(s.now); d > 0 && (next == 0 || d < next) {
 			next = d
 		}

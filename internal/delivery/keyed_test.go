@@ -138,6 +138,29 @@ func TestKeyedAfterDoubt(t *testing.T) {
 	}
 }
 
+// TestKeyedTakenUp: what was being asked for when an operator ended is asked for in
+// the same way: a young group need not show what is older than the message.
+func TestKeyedTakenUp(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.fails = failing("list")
+		h.submit(h.keyed("m", "hello", toGroup))
+		advance(time.Second)
+		asked := h.first("m")
+		h.Forget("m")
+		advance(time.Second)
+		h.talk.change(func() { h.talk.fails = nil })
+		h.submit(h.task("younger", toGroup))
+		again := h.keyed("m", "hello", toGroup)
+		again.Order.Created = time.Now().Add(-10 * time.Second)
+		again.Recipients[0] = Progress{
+			Recipient: toGroup, State: asked.State, Reason: asked.Reason, Message: asked.Message, DoubtSince: asked.DoubtSince,
+		}
+		h.submit(again)
+		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+		h.wantCounts(2, 2, 2)
+	})
+}
+
 // TestKeyedUnproved: a key that cannot be looked for is not sent.
 func TestKeyedUnproved(t *testing.T) {
 	run(t, func(h *harness) {

@@ -225,7 +225,9 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 	if p.State == "" {
 		p.State = v1alpha1.StatePending
 	}
-	p.firstSight = t.keyed() && p.State == v1alpha1.StatePending
+	// One that was being asked for when an operator ended is as it was.
+	asked := p.State == v1alpha1.StateInDoubt && p.Reason == v1alpha1.ReasonSending && p.Attempts == 0
+	p.firstSight = t.keyed() && (p.State == v1alpha1.StatePending || asked)
 	if !p.firstSight {
 		p.sentBy = now
 	}
