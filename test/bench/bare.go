@@ -65,7 +65,7 @@ func (b *bare) knows(ctx context.Context, users []uint32) error {
 		}
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("TeamTalk knows %d of the users not, %d among them: name others in SENDER and USERS", len(unknown), unknown[0])
+		return fmt.Errorf("TeamTalk does not know %d of the users, %d among them: name others in SENDER and USERS", len(unknown), unknown[0])
 	}
 	return nil
 }
