@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 )
@@ -39,10 +42,20 @@ func routerDrops(ctx context.Context, w *world) error {
 func routerGone(ctx context.Context, w *world) error {
 	w.route.SetGone(true)
 	w.counts(w.route.Refused)
+	// What is written to a connection just before its end is noticed is lost, and
+	// nobody can tell.
+	err := w.await(ctx, "the operator has noticed that the router is gone", func(ctx context.Context) (string, bool, error) {
+		s := w.server()
+		err := w.lane.admin.Get(ctx, client.ObjectKeyFromObject(s), s)
+		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionFalse(s.Status.Conditions, v1alpha1.ConditionRouterConnected), err
+	})
+	if err != nil {
+		return err
+	}
 	if err := w.send(ctx, w.size); err != nil {
 		return err
 	}
-	err := w.await(ctx, "messages are stored and wait for a router", func(ctx context.Context) (string, bool, error) {
+	err = w.await(ctx, "messages are stored and wait for a router", func(ctx context.Context) (string, bool, error) {
 		objects, err := w.objects(ctx, w.lane.seen)
 		n := 0
 		for _, o := range objects {

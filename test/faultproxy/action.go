@@ -110,7 +110,7 @@ func (h *Hold) Do(c *Conn, f Frame) {
 	}
 }
 
-// Keeps, as a rule's Match, lets the rule count only what is really held.
+// Keeps is for a rule's Match: it lets the rule count only what is really held.
 func (h *Hold) Keeps(Frame) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
