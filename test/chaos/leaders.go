@@ -115,7 +115,7 @@ const handovers = 3
 
 func handover(ctx context.Context, w *world) error {
 	leader := w.leader
-	for n := range handovers {
+	for range handovers {
 		next, err := w.start(ctx)
 		if err != nil {
 			return err
@@ -129,14 +129,22 @@ func handover(ctx context.Context, w *world) error {
 		if err := leader.Stop(ctx); err != nil {
 			return err
 		}
-		if err := w.leading(ctx, next); err != nil {
+		if err := w.ledCleanly(ctx, next); err != nil {
 			return err
-		}
-		if !strings.Contains(next.log.String(), `"clean":true`) {
-			return fmt.Errorf("hand-over %d was not clean: %s", n+1, next.log)
 		}
 		delayed.Remove()
 		leader = next
+	}
+	return nil
+}
+
+// ledCleanly waits until an operator's term has begun, without a doubt.
+func (w *world) ledCleanly(ctx context.Context, o *operator) error {
+	if err := w.leading(ctx, o); err != nil {
+		return err
+	}
+	if !strings.Contains(o.log.String(), `"clean":true`) {
+		return fmt.Errorf("the hand-over was not clean: %s", o.log)
 	}
 	return nil
 }
