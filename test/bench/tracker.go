@@ -110,7 +110,7 @@ func (t *tracker) awaitCount(ctx context.Context, names []string, want int) erro
 }
 
 // firstDelivered returns when the first of the messages was delivered, if one was.
-func (t *tracker) firstDelivered(names []string) (first time.Time, ok bool) {
+func (t *tracker) firstDelivered(names []string) (first time.Time, ok bool, broken error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, name := range names {
@@ -118,7 +118,7 @@ func (t *tracker) firstDelivered(names []string) (first time.Time, ok bool) {
 			first, ok = e.at, true
 		}
 	}
-	return first, ok
+	return first, ok, t.broken
 }
 
 // awaitEnd waits until the message has ended, whichever way.
