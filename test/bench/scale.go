@@ -48,11 +48,16 @@ func scale(ctx context.Context, w *world, r *report) error {
 		return err
 	}
 	started := time.Since(w.operator.started)
+	busy, err := w.operator.cpu()
+	if err != nil {
+		return err
+	}
 	at, err := term(ctx, w.operator)
 	if err != nil {
 		return err
 	}
 	r.add("start_s_100k", started.Seconds(), 2)
+	r.add("start_cpu_ms_100k", milliseconds(busy), 0)
 	r.add("term_s_100k", at.Sub(w.operator.started).Seconds(), 2)
 	// What a start costs is over when a message is delivered, and that is logged.
 	if _, err := w.deliverOne(ctx, "scale-after"); err != nil {

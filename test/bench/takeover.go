@@ -172,12 +172,15 @@ func (w *world) createUntilDelivered(ctx context.Context, t *tracker, prefix str
 		select {
 		case <-pace.C:
 		case <-timeout:
-			return time.Time{}, b, fmt.Errorf("nothing delivered within %s of the leader's end", patience)
+			n, _, _ := t.count(b.names())
+			return time.Time{}, b, fmt.Errorf("nothing delivered within %s of the leader's end: of %d messages created since, %d have finished",
+				patience, b.n, n)
 		case <-ctx.Done():
 			return time.Time{}, b, ctx.Err()
 		}
-		if at, ok := t.firstDelivered(b.names()); ok {
-			return at, b, nil
+		at, ok, err := t.firstDelivered(b.names())
+		if ok || err != nil {
+			return at, b, err
 		}
 	}
 }
