@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -33,23 +33,49 @@ type ending struct {
 
 // track begins to follow. Its stop must be called.
 func (w *world) track(ctx context.Context) (*tracker, error) {
-	events, err := w.admin.Watch(ctx, &v1alpha1.TeamTalkMessageList{}, client.InNamespace(namespace))
+	ctx, cancel := context.WithCancel(ctx)
+	open := func() (watch.Interface, error) {
+		events, err := w.admin.Watch(ctx, &v1alpha1.TeamTalkMessageList{}, client.InNamespace(namespace))
+		if err != nil {
+			return nil, fmt.Errorf("watch the messages: %w", err)
+		}
+		return events, nil
+	}
+	events, err := open()
 	if err != nil {
-		return nil, fmt.Errorf("watch the messages: %w", err)
+		cancel()
+		return nil, err
 	}
 	t := &tracker{changed: make(chan struct{}), ended: map[string]ending{}}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for e := range events.ResultChan() {
-			at := time.Now()
-			if m, ok := e.Object.(*v1alpha1.TeamTalkMessage); ok && m.Finished() {
-				t.note(m, at)
+		for {
+			t.follow(events)
+			if ctx.Err() != nil {
+				return
+			}
+			// The API server ends watches as it sees fit. A new one begins with all that
+			// there is, so that nothing is missed.
+			say("  the API server has ended the watch of the messages, which begins anew")
+			if events, err = open(); err != nil {
+				t.breakOff(err)
+				return
 			}
 		}
-		t.breakOff(errors.New("the watch of the messages has ended"))
 	})
-	t.stop = func() { events.Stop(); wg.Wait() }
+	t.stop = func() { cancel(); wg.Wait() }
 	return t, nil
+}
+
+// follow notes what a watch shows until it ends.
+func (t *tracker) follow(events watch.Interface) {
+	defer events.Stop()
+	for e := range events.ResultChan() {
+		at := time.Now()
+		if m, ok := e.Object.(*v1alpha1.TeamTalkMessage); ok && m.Finished() {
+			t.note(m, at)
+		}
+	}
 }
 
 func (t *tracker) note(m *v1alpha1.TeamTalkMessage, at time.Time) {
