@@ -27,7 +27,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;delete
-// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages/status,verbs=get;update
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
@@ -231,7 +231,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, er
 	}
 	before := s.message.DeepCopy()
 	setStatus(s, time.Now())
-	changed, err := r.patch(ctx, before, s)
+	changed, err := r.write(ctx, before, s)
 	switch {
 	case apierrors.IsConflict(err):
 		// The object has changed; that change is on its way here and wakes it again.

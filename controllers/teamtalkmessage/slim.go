@@ -17,8 +17,8 @@ import (
 // and their fates are dropped. One that is not finished, by an edit too, is kept
 // whole. It may be given what it has returned.
 //
-// A slim message must never be written back, nor a patch be computed from it:
-// patch refuses to. Who needs the whole one reads it from the API server.
+// A slim message must never be written back, nor a status be computed from it:
+// write refuses to. Who needs the whole one reads it from the API server.
 func Slim(in any) (any, error) {
 	m, ok := in.(*v1alpha1.TeamTalkMessage)
 	if !ok {

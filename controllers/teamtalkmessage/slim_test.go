@@ -104,7 +104,7 @@ func TestSlimUnfinished(t *testing.T) {
 	}
 }
 
-// TestSlimIsNotWrittenBack: no patch is computed from it, whatever comes to record it.
+// TestSlimIsNotWrittenBack: it is not written, whatever comes to record it.
 func TestSlimIsNotWrittenBack(t *testing.T) {
 	out, err := Slim(finishedMessage())
 	if err != nil {
@@ -114,7 +114,7 @@ func TestSlimIsNotWrittenBack(t *testing.T) {
 	s := &scope{message: before.DeepCopy(), recipients: []delivery.Progress{{}}}
 	setStatus(s, time.Now())
 	// Without a client: it does not come so far.
-	if _, err := (&Reconciler{}).patch(t.Context(), before, s); err == nil {
+	if _, err := (&Reconciler{}).write(t.Context(), before, s); err == nil {
 		t.Error("the status is written")
 	}
 }

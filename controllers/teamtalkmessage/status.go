@@ -243,9 +243,9 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// patch writes the status if it has changed, against the version it was
+// write writes the whole status if it has changed, against the version it was
 // computed from.
-func (r *Reconciler) patch(ctx context.Context, before *v1alpha1.TeamTalkMessage, s *scope) (bool, error) {
+func (r *Reconciler) write(ctx context.Context, before *v1alpha1.TeamTalkMessage, s *scope) (bool, error) {
 	if equality.Semantic.DeepEqual(before.Status, s.message.Status) {
 		return false, nil
 	}
@@ -253,8 +253,7 @@ func (r *Reconciler) patch(ctx context.Context, before *v1alpha1.TeamTalkMessage
 		// It would wipe what the cache has dropped.
 		return false, fmt.Errorf("record message %s: the cache keeps only a part of it", client.ObjectKeyFromObject(before))
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return true, r.Client.Status().Patch(ctx, s.message, patch)
+	return true, r.Client.Status().Update(ctx, s.message)
 }
 
 // report writes an event for what a human should notice: that the message waits
