@@ -167,8 +167,10 @@ type Conn struct {
 	detached atomic.Bool
 	attach   []byte
 	answered chan struct{}
-	// inbound counts frames to the server that wait in the proxy.
+	// inbound counts frames to the server that were kept in the proxy, and that the
+	// server has not answered yet.
 	inbound atomic.Int64
+	kept    sync.Map // their seqs
 
 	mu   [2]sync.Mutex // of writing, by Direction
 	held []*late       // answers that wait for later ones; under mu[ToClient]
@@ -199,6 +201,9 @@ func (c *Conn) pump(d Direction, from net.Conn) {
 			continue // what a cut connection had left behind
 		}
 		f := Frame{Direction: d, PDU: p}
+		if d == ToClient {
+			c.settled(p.Seq)
+		}
 		if d == ToClient && c.detached.Load() {
 			c.settle(f)
 			continue
@@ -211,8 +216,19 @@ func (c *Conn) pump(d Direction, from net.Conn) {
 	}
 }
 
-// linger waits until what a client that is gone had sent before is passed on: on a
-// slow network the end of a connection comes after it.
+// settled notes that what was kept is answered, or has had its time.
+func (c *Conn) settled(seq uint16) {
+	if _, ok := c.kept.LoadAndDelete(seq); ok {
+		c.inbound.Add(-1)
+	}
+}
+
+// answerTime is how long a server is given to answer what was kept.
+const answerTime = 5 * time.Second
+
+// linger waits until what a client that is gone had sent before is passed on, and
+// answered: on a slow network the end of a connection comes after it, and a server
+// forgets what it has not executed by then.
 func (c *Conn) linger() {
 	_ = c.client.Close()
 	for c.inbound.Load() > 0 && !c.proxy.stopped() {
@@ -264,10 +280,11 @@ func (c *Conn) keep(f Frame) (pass func()) {
 		c.inbound.Add(1)
 	}
 	return func() {
-		c.pass(f)
 		if f.Direction == ToServer {
-			c.inbound.Add(-1)
+			c.kept.Store(f.Seq, true)
+			time.AfterFunc(answerTime, func() { c.settled(f.Seq) })
 		}
+		c.pass(f)
 		c.proxy.busy.Add(-1)
 	}
 }
