@@ -253,40 +253,6 @@ type AudioContent struct {
 	ConfigMapKeyRef ConfigMapKeyRef `json:"configMapKeyRef,omitzero"`
 }
 
-// RecipientType says what a recipient's id names.
-//
-// +kubebuilder:validation:Enum=User;Group
-type RecipientType string
-
-// Recipient types.
-const (
-	// RecipientUser is a TeamTalk user.
-	RecipientUser RecipientType = "User"
-	// RecipientGroup is a TeamTalk group.
-	RecipientGroup RecipientType = "Group"
-)
-
-// RecipientState is how far a message has come on its way to one recipient.
-//
-// +kubebuilder:validation:Enum=Pending;InDoubt;Acknowledged;Stored;Routed;Failed
-type RecipientState string
-
-// Recipient states.
-const (
-	// StatePending: not sent, or proved not stored.
-	StatePending RecipientState = "Pending"
-	// StateInDoubt: it may have been sent; the store is asked before anything else.
-	StateInDoubt RecipientState = "InDoubt"
-	// StateAcknowledged: db_proxy gave an id that is not verified.
-	StateAcknowledged RecipientState = "Acknowledged"
-	// StateStored: read back from the store.
-	StateStored RecipientState = "Stored"
-	// StateRouted: handed to the router as well.
-	StateRouted RecipientState = "Routed"
-	// StateFailed: nothing more is tried.
-	StateFailed RecipientState = "Failed"
-)
-
 // TeamTalkMessageStatus is what became of a message.
 type TeamTalkMessageStatus struct {
 	// observedGeneration is the spec that the status speaks of; -1: none yet.
@@ -335,78 +301,6 @@ type TeamTalkMessageStatus struct {
 	// completionTime is when the last recipient was settled.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-}
-
-// RecipientCounts add up the recipients of one message.
-type RecipientCounts struct {
-	// recipients in all.
-	// +required
-	Recipients int32 `json:"recipients"`
-	// stored, or further.
-	// +required
-	Stored int32 `json:"stored"`
-	// routed to clients.
-	// +required
-	Routed int32 `json:"routed"`
-	// failed for good.
-	// +required
-	Failed int32 `json:"failed"`
-}
-
-// RecipientStatus is one recipient's fate. The operator alone writes it, and as a
-// whole: the API server need not track who owns which of its fields, which would
-// take longer than all the rest of a status write with 1,000 recipients.
-//
-// +structType=atomic
-type RecipientStatus struct {
-	// type is User or Group.
-	// +required
-	Type RecipientType `json:"type"`
-
-	// id of the user or group.
-	// +required
-	ID int64 `json:"id"`
-
-	// state is how far the message has come.
-	// +required
-	State RecipientState `json:"state"`
-
-	// reason why the recipient failed, waits or is in doubt; or how it was delivered.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	Reason string `json:"reason,omitempty"`
-
-	// message for a human.
-	// +optional
-	// +kubebuilder:validation:MaxLength=128
-	Message string `json:"message,omitempty"`
-
-	// messageIDs are TeamTalk's ids in the conversation.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=20
-	MessageIDs []int64 `json:"messageIDs,omitempty"`
-
-	// attempts counts the sends.
-	// +optional
-	Attempts int32 `json:"attempts,omitempty"`
-
-	// createTime is TeamTalk's time of a message that carries no delivery token:
-	// written before it is sent, it is how the message is found again.
-	// +optional
-	CreateTime *metav1.Time `json:"createTime,omitempty"`
-
-	// inDoubtSince is when the message may first have been sent without proof.
-	// +optional
-	InDoubtSince *metav1.Time `json:"inDoubtSince,omitempty"`
-
-	// storedAt is when the message was found in the store.
-	// +optional
-	StoredAt *metav1.Time `json:"storedAt,omitempty"`
-
-	// routedAt is when a router took it.
-	// +optional
-	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
 }
 
 // TeamTalkMessage is one message, to users and groups, and what became of it.

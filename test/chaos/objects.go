@@ -46,7 +46,6 @@ func (w *world) slowly() *faultproxy.Armed {
 }
 
 func secretRotated(ctx context.Context, w *world) error {
-	const second = "chaos-second-key-0123456789abcde"
 	cut := w.doubtful(false)
 	slow := w.slowly()
 	if err := w.send(ctx, w.size/2); err != nil {
@@ -55,8 +54,7 @@ func secretRotated(ctx context.Context, w *world) error {
 	if err := errors.Join(cut.Await(ctx, 1), slow.Await(ctx, 1)); err != nil {
 		return err
 	}
-	w.keys = append(w.keys, second)
-	if err := w.lane.admin.Update(ctx, w.secret(second, w.keys[0])); err != nil {
+	if err := w.lane.admin.Update(ctx, w.secret(secondKey, w.keys[0])); err != nil {
 		return err
 	}
 	w.counts(func() int { return 1 })

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -208,7 +207,6 @@ func (s *suite) target(ctx context.Context) (*target, error) {
 		return devTarget(ctx)
 	}
 	own := *s.own
-	own.keys = slices.Clone(own.keys)
 	return &own, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -98,9 +99,12 @@ func (w *world) history(ctx context.Context, db *dbproxy.Client, to recipient) (
 	}
 }
 
+// secondKey is what secret-rotated replaces the key by.
+const secondKey = "chaos-second-key-0123456789abcde"
+
 // numberIn decrypts a text and reads its number.
 func (w *world) numberIn(data []byte) (int, bool) {
-	for _, key := range w.keys {
+	for _, key := range append(slices.Clone(w.keys), secondKey) {
 		c, err := w.cipher(key)
 		if err != nil {
 			return 0, false
