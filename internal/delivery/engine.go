@@ -54,6 +54,9 @@ func NewEngine(notify func(types.NamespacedName)) *Engine {
 func (e *Engine) Start(ctx context.Context) error {
 	<-ctx.Done()
 	e.mu.Lock()
+	// First what is not sent yet: whoever is told that the engine ends must not find
+	// its task still going on.
+	e.cancelWork()
 	e.cancelBase()
 	e.mu.Unlock()
 	e.goroutines.Wait()

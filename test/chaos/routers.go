@@ -19,7 +19,7 @@ func routerScenarios() []scenario {
 		},
 		{
 			name: "router-gone", clause: "the router is gone while messages are stored, and comes back",
-			bound: retryBound, short: true, run: routerGone,
+			bound: retryBound, run: routerGone,
 		},
 	}
 }
