@@ -195,13 +195,12 @@ func (d *directory) next(key bookKey, b *book) {
 		for _, a := range askers {
 			a.question = q
 		}
-		if q.waiting == 0 {
+		if len(askers) == 0 {
 			b.asking = false
-		}
-		d.mu.Unlock()
-		if q.waiting == 0 {
+			d.mu.Unlock()
 			return
 		}
+		d.mu.Unlock()
 		overdue := time.AfterFunc(lookPatience, func() {
 			d.mu.Lock()
 			defer d.mu.Unlock()
