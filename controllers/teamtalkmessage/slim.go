@@ -3,7 +3,6 @@ package teamtalkmessage
 import (
 	"unique"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
@@ -35,13 +34,11 @@ func Slim(in any) (any, error) {
 			Generation: m.Generation, CreationTimestamp: m.CreationTimestamp,
 			DeletionTimestamp: m.DeletionTimestamp, Finalizers: m.Finalizers,
 		},
-		Spec: v1alpha1.TeamTalkMessageSpec{
-			ServerRef: m.Spec.ServerRef, TTLSecondsAfterFinished: m.Spec.TTLSecondsAfterFinished,
-		},
-		Status: v1alpha1.TeamTalkMessageStatus{
-			ObservedGeneration: m.Status.ObservedGeneration, CompletionTime: m.Status.CompletionTime,
-			LastHandledRetry: m.Status.LastHandledRetry,
-		},
+		Spec:   v1alpha1.TeamTalkMessageSpec{TTLSecondsAfterFinished: m.Spec.TTLSecondsAfterFinished},
+		Status: v1alpha1.TeamTalkMessageStatus{Conditions: finished(m.Generation), LastHandledRetry: m.Status.LastHandledRetry},
+	}
+	if m.Spec.TTLSecondsAfterFinished != nil {
+		slim.Status.CompletionTime = m.Status.CompletionTime
 	}
 	for name, value := range m.Annotations {
 		if name == lastApplied {
@@ -52,10 +49,19 @@ func Slim(in any) (any, error) {
 		}
 		slim.Annotations[intern(name)] = value
 	}
-	c := *meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionFinished)
-	c.Type, c.Status, c.Reason, c.Message = intern(c.Type), metav1.ConditionStatus(intern(string(c.Status))), intern(c.Reason), ""
-	slim.Status.Conditions = []metav1.Condition{c}
 	return slim, nil
+}
+
+// neverEdited is what the messages that finished as they were created have in
+// common: nearly all.
+var neverEdited = []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
+
+// finished returns what tells that a message of a generation has finished.
+func finished(generation int64) []metav1.Condition {
+	if generation == neverEdited[0].ObservedGeneration {
+		return neverEdited
+	}
+	return []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, ObservedGeneration: generation}}
 }
 
 // lastApplied is where `kubectl apply` keeps what it applied.

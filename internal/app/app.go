@@ -29,6 +29,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/pagedlist"
 )
 
 // Name of the operator: in its Lease, its events and its API requests.
@@ -132,7 +133,7 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 		Scheme: scheme,
 		Logger: log,
 		// For all kinds: an entry of its own would ask for the kind before it is installed.
-		Cache: cache.Options{DefaultTransform: teamtalkmessage.Slim},
+		Cache: cache.Options{DefaultTransform: teamtalkmessage.Slim, NewInformer: pagedlist.NewInformer(teamtalkmessage.Slim)},
 		Client: client.Options{Cache: &client.CacheOptions{
 			// Only those that are referred to are read, when they are needed.
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
