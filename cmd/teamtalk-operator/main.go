@@ -2,41 +2,65 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
 )
 
+// misuse is an error of the command line: it ends the program with 2, not 1.
+type misuse struct{ error }
+
 func main() {
-	var o app.Options
-	flags := pflag.NewFlagSet(app.Name, pflag.ContinueOnError)
-	flags.SortFlags = false
-	flags.Usage = func() {
-		fmt.Fprintf(os.Stderr, "%s delivers TeamTalkMessages of a Kubernetes cluster through TeamTalk.\n\nFlags:\n%s",
-			app.Name, flags.FlagUsages())
-	}
-	o.Flags(flags)
-	err := flags.Parse(os.Args[1:])
-	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		return
-	case err == nil && flags.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
-	}
-	if err == nil {
-		err = o.Validate()
-	}
-	if err != nil {
+	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", app.Name, err)
-		os.Exit(2)
-	}
-	if err := app.Run(ctrl.SetupSignalHandler(), o); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", app.Name, err)
+		if errors.As(err, &misuse{}) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, args []string) error {
+	c := managerCommand()
+	c.SetArgs(args)
+	return c.ExecuteContext(ctx)
+}
+
+// managerCommand is the program without a subcommand: the operator.
+func managerCommand() *cobra.Command {
+	var o app.Options
+	c := newCommand(app.Name, "Deliver the TeamTalkMessages of a Kubernetes cluster through TeamTalk")
+	c.CompletionOptions.DisableDefaultCmd = true
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := o.Validate(); err != nil {
+			return misuse{err}
+		}
+		return app.Run(c.Context(), o)
+	}
+	o.Flags(c.Flags())
+	return c
+}
+
+// newCommand returns a command that takes flags alone, and leaves printing errors
+// to main.
+func newCommand(use, short string) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return misuse{fmt.Errorf("unexpected argument %q; see --help", args[0])}
+			}
+			return nil
+		},
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+	c.Flags().SortFlags = false
+	return c
 }
