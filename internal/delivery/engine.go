@@ -93,6 +93,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Unlock()
 
 	e.report(t) // even if nothing can be done for a while
+	e.foresee(t, open)
 	for _, i := range open {
 		turn := turn{lanes: &e.lanes, order: t.spec.Order}
 		turn.conversation = conversationOf(t.spec.Store, t.spec.Sender, t.recipients[i].Recipient)
@@ -105,6 +106,22 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 		}()
 	}
 	return t.snapshot(), true
+}
+
+// foresee has the directory asked for all whom the task is about to look up there.
+func (e *Engine) foresee(t *task, open []int) {
+	var ahead []Recipient
+	t.mu.Lock()
+	spec := t.spec
+	for _, i := range open {
+		if step, _ := Next(t.recipients[i], spec.Policy, time.Now()); step == StepPreflight {
+			ahead = append(ahead, t.recipients[i].Recipient)
+		}
+	}
+	t.mu.Unlock()
+	if len(ahead) > 1 && !spec.Hold {
+		e.directory.foresee(spec, ahead)
+	}
 }
 
 // Progress returns what is known of a task.
