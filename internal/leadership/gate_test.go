@@ -111,10 +111,8 @@ func TestRenewals(t *testing.T) {
 	}
 	update("") // released
 	update("me")
-	want := []time.Duration{0, 2000, 2500, 3000, 5000, 6000, 6000}
-	for i := range want {
-		want[i] *= time.Millisecond
-	}
+	const half = 500 * time.Millisecond
+	want := []time.Duration{0, 4 * half, 5 * half, 6 * half, 10 * half, 12 * half, 12 * half}
 	if !slices.Equal(writes, want) {
 		t.Errorf("written at %v, want %v", writes, want)
 	}
