@@ -47,6 +47,8 @@ type Session struct {
 	rate    *pace
 	// calls counts requests in flight: a session is closed once they are answered.
 	calls sync.WaitGroup
+	// inFlight is their number, for those who observe.
+	inFlight atomic.Int64
 
 	mu      sync.Mutex
 	keys    cipher.Keys
@@ -152,7 +154,14 @@ func (s *Session) begin() bool {
 		return false
 	}
 	s.calls.Add(1)
+	s.inFlight.Add(1)
 	return true
+}
+
+// end counts a request out that begin has counted in.
+func (s *Session) end() {
+	s.inFlight.Add(-1)
+	s.calls.Done()
 }
 
 // close takes no more requests and returns when those in flight are settled,
@@ -181,7 +190,7 @@ func request[T any](s *Session, do func() (T, error)) (T, error) {
 		var none T
 		return none, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, errClosing)
 	}
-	defer s.calls.Done()
+	defer s.end()
 	return do()
 }
 
@@ -246,7 +255,7 @@ func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) er
 	if !s.begin() {
 		return errClosing
 	}
-	defer s.calls.Done()
+	defer s.end()
 	err := dbproxy.ErrNotSent
 	tried := map[*router.Client]bool{}
 	for range s.routers {

@@ -18,6 +18,9 @@ const (
 
 // Engine delivers tasks. Its methods may be called from any goroutine.
 type Engine struct {
+	// Observer, if there is one, is told of the steps. It is set before Start.
+	Observer Observer
+
 	notify func(types.NamespacedName)
 
 	// base ends everything; work ends what has not been sent yet. A drain ends
