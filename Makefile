@@ -15,7 +15,7 @@ ARGS ?=
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # The modules of this repository; those in hack keep what they need out of the operator's go.mod.
-MODULES := . hack/controlplane hack/tools hack/tools/lint
+MODULES := . hack/controlplane hack/tools hack/tools/helm hack/tools/lint hack/tools/release
 WIRE := internal/teamtalk/wire
 
 # The race detector needs cgo, and that a C compiler. Go turns cgo off where it finds none.
@@ -104,10 +104,15 @@ verify: ## Check what make generate and make fmt would change, go.mod files, vet
 ##@ Change
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, the role and the protobuf code
+generate: ## Generate deep copies, CRDs, the role, the protobuf code and what the chart takes from these
 	$(TOOL) controller-gen object paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... paths=./internal/app/... output:rbac:dir=config/rbac
 	go -C hack/tools run ./protogen -proto $(CURDIR)/$(WIRE)/proto -out $(CURDIR)/$(WIRE)
+	@$(MAKE) --no-print-directory chart
+
+.PHONY: chart
+chart: ## Write what the chart takes from config/, and its README from values.yaml
+	go run ./hack/chart
 
 .PHONY: fmt
 fmt: ## Format the Go code

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/buildinfo"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 )
 
@@ -46,7 +47,8 @@ While the server runs, faults are changed at /api/faults of the inbox:
   DELETE /api/faults/ID one.
 `
 
-// parse reads the flags. It returns pflag.ErrHelp after it has written the help.
+// parse reads the flags. It returns pflag.ErrHelp after it has written the help, or
+// the version.
 func parse(args []string, out io.Writer) (devserver.Options, error) {
 	var o devserver.Options
 	flags := pflag.NewFlagSet("teamtalk-dev", pflag.ContinueOnError)
@@ -67,11 +69,16 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	flags.Uint64Var(&o.FaultSeed, "fault-seed", 1, "seed for faults with a probability")
 	flags.DurationVar(&o.Latency, "latency", 0, "delay of every answer")
 	verbose := flags.BoolP("verbose", "v", false, "log connections and requests that stay unanswered")
+	version := flags.Bool("version", false, "print the version and end")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *version {
+		fmt.Fprintln(out, "teamtalk-dev version", buildinfo.Get())
+		return o, pflag.ErrHelp
 	}
 	var err error
 	if o.AESKey, err = aesKey(*key, *keyFile); err != nil {

@@ -11,6 +11,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/buildinfo"
 )
 
 // misuse is an error of the command line: it ends the program with 2, not 1.
@@ -51,7 +52,7 @@ func managerCommand() *cobra.Command {
 // to main.
 func newCommand(use, short string) *cobra.Command {
 	c := &cobra.Command{
-		Use: use, Short: short,
+		Use: use, Short: short, Version: buildinfo.Get().String(),
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -158,7 +158,8 @@ func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.Co
 		if apierrors.IsForbidden(err) {
 			r.ConfigMaps.Watch(client.ObjectKeyFromObject(s.message), key)
 			return nil, &problem{v1alpha1.ReasonContentNotFound, fmt.Sprintf(
-				"the operator may not read ConfigMap %q in namespace %q: grant it get, list and watch", ref.Name, key.Namespace)}, err
+				"the operator may not read ConfigMap %q in namespace %q: grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md",
+				ref.Name, key.Namespace)}, err
 		}
 		if client.IgnoreNotFound(err) != nil {
 			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)

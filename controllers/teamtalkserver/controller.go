@@ -27,7 +27,7 @@ import (
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkservers,verbs=get;list;watch
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkservers/status,verbs=get;patch;update
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch,roleName=teamtalk-operator-secrets
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
 // cacheLag is how long a cache is given to catch up with a conflict.
@@ -100,7 +100,8 @@ func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha
 			"Secret %q does not exist in namespace %q: create it with the key %q", ref.Name, namespace, ref.Key)}, nil
 	case apierrors.IsForbidden(err):
 		return cipher.Keys{}, &problem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
-			"the operator may not read Secret %q in namespace %q: grant it get, list and watch", ref.Name, namespace)}, nil
+			"the operator may not read Secret %q in namespace %q: grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md",
+			ref.Name, namespace)}, nil
 	case err != nil:
 		return cipher.Keys{}, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
 	}

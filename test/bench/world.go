@@ -171,8 +171,13 @@ func (w *world) addServer(ctx context.Context) error {
 			Senders:         v1alpha1.SendersSpec{Default: v1alpha1.UserID(w.o.sender)},
 		},
 	}
+	if err := w.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
+		return fmt.Errorf("add the server's namespace: %w", err)
+	}
+	if err := harness.GrantNamespace(ctx, w.admin, operatorUser, namespace); err != nil {
+		return err
+	}
 	for _, o := range []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: bareNamespace}},
 		&corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: namespace},

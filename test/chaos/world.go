@@ -16,6 +16,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // pollEvery is how often a condition is looked at again.
@@ -73,6 +74,9 @@ func (w *world) setup(ctx context.Context, op *operator) error {
 		return err
 	}
 	if err := w.lane.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
+		return err
+	}
+	if err := harness.GrantNamespace(ctx, w.lane.admin, user, w.namespace); err != nil {
 		return err
 	}
 	if w.leader = op; op == nil {

@@ -13,8 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// BindOperator grants user what config/rbac grants the operator: nothing more,
-// so that a missing right fails a test. Its Lease is in leaseNamespace.
+// BindOperator grants user what config/rbac grants the operator everywhere: nothing
+// more, so that a missing right fails a test. Its Lease is in leaseNamespace. What
+// it may read in the namespaces of servers and messages, GrantNamespace adds.
 func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace string) error {
 	root, err := Root()
 	if err != nil {
@@ -33,23 +34,39 @@ func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace
 	if err := Apply(ctx, admin, objects...); err != nil {
 		return err
 	}
-	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
-	bindings := []client.Object{
-		&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: subjects,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-operator"},
-		},
-		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: leaseNamespace}, Subjects: subjects,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-operator-leader-election"},
-		},
+	everywhere := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: subjects(user),
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-operator"},
 	}
-	for _, b := range bindings {
+	lease := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: leaseNamespace}, Subjects: subjects(user),
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-operator-leader-election"},
+	}
+	for _, b := range []client.Object{everywhere, lease} {
 		if err := admin.Create(ctx, b); err != nil {
 			return fmt.Errorf("bind the operator's role: %w", err)
 		}
 	}
 	return nil
+}
+
+// GrantNamespace grants user what the operator is granted namespace by namespace:
+// to read Secrets, for the keys of servers, and ConfigMaps, for contents.
+func GrantNamespace(ctx context.Context, admin client.Client, user, namespace string) error {
+	for _, what := range []string{"secrets", "configmaps"} {
+		b := &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: user + "-" + what, Namespace: namespace}, Subjects: subjects(user),
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-operator-" + what},
+		}
+		if err := admin.Create(ctx, b); err != nil {
+			return fmt.Errorf("let the operator read the %s of namespace %s: %w", what, namespace, err)
+		}
+	}
+	return nil
+}
+
+func subjects(user string) []rbacv1.Subject {
+	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
 }
 
 // WriteKubeconfig writes a kubeconfig file for a client configuration.

@@ -70,7 +70,6 @@ func run(m *testing.M) (code int, err error) {
 	if world.admin, err = client.NewWithWatch(plane.Config(), client.Options{}); err != nil {
 		return 1, err
 	}
-	const user = "teamtalk-operator"
 	if err := harness.BindOperator(ctx, world.admin, user, "default"); err != nil {
 		return 1, err
 	}
@@ -101,6 +100,9 @@ func run(m *testing.M) (code int, err error) {
 	}
 	return 0, nil
 }
+
+// user is who the operator is to the API server.
+const user = "teamtalk-operator"
 
 // leaks looks for the key, and for a text that was sent, where the operator writes.
 func leaks(ctx context.Context) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // patience bounds every wait: generous, since a loaded machine is no failure.
@@ -53,6 +54,14 @@ func newTenant(t testing.TB) *tenant {
 
 // newTenantOf is newTenant with a TeamTalk of its own, whose faults are no one else's.
 func newTenantOf(t testing.TB, teamtalk *devserver.Server) *tenant {
+	t.Helper()
+	x := newTenantWithoutAccess(t, teamtalk)
+	x.must(harness.GrantNamespace(t.Context(), world.admin, user, x.namespace))
+	return x
+}
+
+// newTenantWithoutAccess is a tenant whose namespace the operator may not read.
+func newTenantWithoutAccess(t testing.TB, teamtalk *devserver.Server) *tenant {
 	t.Helper()
 	n := uint32(tenants.Add(1))
 	base := 1000 * n

@@ -210,6 +210,10 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		if err := harness.BindOperator(ctx, s.client, app.Name, leases); err != nil {
 			return err
 		}
+		// The samples' namespace.
+		if err := harness.GrantNamespace(ctx, s.client, app.Name, metav1.NamespaceDefault); err != nil {
+			return err
+		}
 		var err error
 		if config, err = s.plane.User(app.Name); err != nil {
 			return err

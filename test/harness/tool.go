@@ -1,0 +1,27 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Tool returns the path of a program that one of the modules in hack/tools pins,
+// such as helm of the module "helm". The first call on a machine builds it.
+func Tool(ctx context.Context, module, name string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join(root, "hack", "tools", module, "go.mod"), "-n", name)
+	cmd.Dir = root
+	var problem strings.Builder
+	cmd.Stderr = &problem
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, problem.String())
+	}
+	return strings.TrimSpace(string(out)), nil
+}

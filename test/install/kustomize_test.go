@@ -1,0 +1,212 @@
+package install
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// TestDefault applies config/default to a cluster that has never seen it, and runs
+// the operator as its Deployment would.
+func TestDefault(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	objects := kustomize(t, "default")
+	// As one "kubectl apply" does: in this order, and nothing has to be there before.
+	must(t, harness.Apply(t.Context(), c.admin, objects...))
+	must(t, harness.InstallCRDs(t.Context(), c.admin, filepath.Join(shared.root, "config", "crd", "bases")))
+	deployment := &appsv1.Deployment{}
+	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, deployment))
+
+	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, deployment) })
+	t.Run("it may do what it must and no more", func(t *testing.T) { c.checkRights(t) })
+	t.Run("it delivers", func(t *testing.T) { c.checkDelivers(t, deployment) })
+}
+
+// TestSamples applies the samples to a cluster with the kinds.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	must(t, c.InstallCRDs(filepath.Join(shared.root, "config", "crd", "bases")))
+	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "samples")...))
+}
+
+func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {
+	t.Helper()
+	objects, err := harness.Kustomize(filepath.Join(shared.root, "config", folder))
+	must(t, err)
+	return objects
+}
+
+func (c *cluster) checkPodSecurity(t *testing.T, deployment *appsv1.Deployment) {
+	create := func(edit func(*corev1.PodSpec)) error {
+		template := deployment.Spec.Template
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "try-", Namespace: namespace, Labels: template.Labels},
+			Spec:       *template.Spec.DeepCopy(),
+		}
+		edit(&pod.Spec)
+		return c.admin.Create(t.Context(), pod, client.DryRunAll)
+	}
+	if err := create(func(*corev1.PodSpec) {}); err != nil {
+		t.Error(err)
+	}
+	err := create(func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr.To(true) })
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "PodSecurity") {
+		t.Errorf("a pod with privileges is not refused: %v", err)
+	}
+}
+
+// checkRights asks the API server's own authorizer.
+func (c *cluster) checkRights(t *testing.T) {
+	const operator = "system:serviceaccount:" + namespace + ":" + name
+	must(t, c.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}}))
+	for _, role := range []string{"viewer", "editor"} {
+		must(t, harness.Apply(t.Context(), c.admin, binding("chat", name+"-teamtalkmessage-"+role, role)))
+	}
+	tests := map[string]struct {
+		user, verb, group, resource, namespace, name string
+		want                                         bool
+	}{
+		"a Secret of its namespace":         {operator, "get", "", "secrets", namespace, "teamtalk", true},
+		"a Secret elsewhere":                {operator, "get", "", "secrets", "chat", "teamtalk", false},
+		"all Secrets":                       {operator, "list", "", "secrets", "", "", false},
+		"to watch all Secrets":              {operator, "watch", "", "secrets", "", "", false},
+		"to write Secrets":                  {operator, "update", "", "secrets", namespace, "teamtalk", false},
+		"a ConfigMap of its namespace":      {operator, "get", "", "configmaps", namespace, "notice", true},
+		"a ConfigMap elsewhere":             {operator, "get", "", "configmaps", "chat", "notice", false},
+		"messages":                          {operator, "list", "teamtalk.io", "teamtalkmessages", "", "", true},
+		"to write messages":                 {operator, "create", "teamtalk.io", "teamtalkmessages", "chat", "", false},
+		"to write statuses":                 {operator, "update", "teamtalk.io", "teamtalkmessages/status", "chat", "m", true},
+		"to write servers":                  {operator, "update", "teamtalk.io", "teamtalkservers", "chat", "default", false},
+		"its Lease":                         {operator, "update", "coordination.k8s.io", "leases", namespace, name, true},
+		"another's Lease":                   {operator, "update", "coordination.k8s.io", "leases", namespace, "other", false},
+		"pods":                              {operator, "list", "", "pods", namespace, "", false},
+		"roles":                             {operator, "create", "rbac.authorization.k8s.io", "roles", namespace, "", false},
+		"a viewer sees messages":            {"viewer", "list", "teamtalk.io", "teamtalkmessages", "chat", "", true},
+		"a viewer writes none":              {"viewer", "create", "teamtalk.io", "teamtalkmessages", "chat", "", false},
+		"an editor writes messages":         {"editor", "create", "teamtalk.io", "teamtalkmessages", "chat", "", true},
+		"an editor writes no statuses":      {"editor", "update", "teamtalk.io", "teamtalkmessages/status", "chat", "m", false},
+		"an editor of messages, no servers": {"editor", "create", "teamtalk.io", "teamtalkservers", "chat", "", false},
+		"an editor, in its namespace alone": {"editor", "create", "teamtalk.io", "teamtalkmessages", "default", "", false},
+	}
+	for what, tc := range tests {
+		resource, sub, _ := strings.Cut(tc.resource, "/")
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: tc.user,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Verb: tc.verb, Group: tc.group, Resource: resource, Subresource: sub, Namespace: tc.namespace, Name: tc.name,
+			},
+		}}
+		// The authorizer's caches follow what was bound just now.
+		err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+			fresh := review.DeepCopy()
+			if err := c.admin.Create(ctx, fresh); err != nil {
+				return false, err
+			}
+			return fresh.Status.Allowed == tc.want, nil
+		})
+		if err != nil {
+			t.Errorf("%s: allowed is not %t", what, tc.want)
+		}
+	}
+}
+
+// patience is for what happens at once on a machine with nothing else to do.
+const patience = 60 * time.Second
+
+func binding(namespace, role, user string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+		"metadata": map[string]any{"name": user, "namespace": namespace},
+		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}},
+	}}
+}
+
+// checkDelivers runs the operator with its service account's token and the
+// Deployment's flags, and has it deliver a message of its own namespace.
+func (c *cluster) checkDelivers(t *testing.T, deployment *appsv1.Deployment) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	binary, err := harness.Build(ctx, name, dir)
+	must(t, err)
+	teamtalk, err := devserver.Start(ctx, devserver.Options{
+		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
+	})
+	must(t, err)
+	t.Cleanup(teamtalk.Stop)
+
+	token := &authenticationv1.TokenRequest{}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: deployment.Spec.Template.Spec.ServiceAccountName, Namespace: namespace}}
+	must(t, c.admin.SubResource("token").Create(ctx, account, token))
+	cfg := &rest.Config{Host: c.Config().Host, BearerToken: token.Status.Token}
+	cfg.CAData = c.Config().CAData
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	must(t, harness.WriteKubeconfig(kubeconfig, cfg))
+	// What the pod has by being one, and an address that is free here.
+	args := append(deployment.Spec.Template.Spec.Containers[0].Args,
+		"--kubeconfig="+kubeconfig, "--lease-namespace="+namespace, "--health-address=127.0.0.1:0")
+	var log harness.Log
+	operator, err := harness.Start(binary, &log, args...)
+	must(t, err)
+	t.Cleanup(func() {
+		operator.Kill()
+		if t.Failed() {
+			t.Logf("the operator's log:\n%s", log.String())
+		}
+	})
+
+	text := "installed"
+	message := &v1alpha1.TeamTalkMessage{
+		ObjectMeta: metav1.ObjectMeta{Name: "first", Namespace: namespace},
+		Spec: v1alpha1.TeamTalkMessageSpec{
+			To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}, Content: v1alpha1.Content{Text: &text},
+		},
+	}
+	for _, o := range []client.Object{
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: namespace},
+			Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
+		},
+		&v1alpha1.TeamTalkServer{
+			ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace},
+			Spec: v1alpha1.TeamTalkServerSpec{
+				DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(teamtalk.DBProxyAddr())}},
+				Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(teamtalk.RouterAddr())}},
+				AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
+				Senders:         v1alpha1.SendersSpec{Default: 1},
+			},
+		},
+		message,
+	} {
+		must(t, c.admin.Create(ctx, o))
+	}
+	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		err := c.admin.Get(ctx, client.ObjectKeyFromObject(message), message)
+		return err == nil && meta.IsStatusConditionTrue(message.Status.Conditions, v1alpha1.ConditionDelivered), err
+	})
+	if err != nil {
+		t.Fatalf("%v: %+v", err, message.Status)
+	}
+	must(t, operator.Stop(ctx))
+}

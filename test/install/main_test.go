@@ -1,0 +1,112 @@
+// Package install tests what installs the operator: config/default and the chart
+// are applied to a real kube-apiserver, the chart by helm itself, and the operator
+// runs with the rights and flags that they give it.
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+const (
+	// namespace and name of the operator, in config/default and of the release.
+	namespace = "teamtalk-system"
+	name      = "teamtalk-operator"
+)
+
+// shared is what all tests of this package use.
+var shared struct{ root, helm string }
+
+func TestMain(m *testing.M) {
+	var err error
+	if shared.root, err = harness.Root(); err == nil {
+		shared.helm, err = harness.Tool(context.Background(), "helm", "helm")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// cluster is a control plane of a test's own.
+type cluster struct {
+	*controlplane.ControlPlane
+	admin      client.Client
+	kubeconfig string
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: t.Logf})
+	must(t, err)
+	t.Cleanup(func() { _ = plane.Stop() })
+	scheme := runtime.NewScheme()
+	must(t, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
+	admin, err := client.New(plane.Config(), client.Options{Scheme: scheme})
+	must(t, err)
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	must(t, plane.WriteKubeconfig(kubeconfig))
+	return &cluster{ControlPlane: plane, admin: admin, kubeconfig: kubeconfig}
+}
+
+// helm runs helm with settings of its own, not the user's.
+func helm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), shared.helm, args...)
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	var problem strings.Builder
+	cmd.Stderr = &problem
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("helm %s: %w\n%s%s", strings.Join(args, " "), err, out, problem.String())
+	}
+	return string(out), err
+}
+
+func chart() string { return filepath.Join(shared.root, "charts", name) }
+
+// template renders the chart as a release in namespace.
+func template(t *testing.T, release string, args ...string) ([]*unstructured.Unstructured, error) {
+	t.Helper()
+	out, err := helm(t, append([]string{"template", release, chart(), "--namespace", namespace}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return harness.Decode([]byte(out))
+}
+
+// find returns the object; it fails the test where there is none.
+func find(t *testing.T, objects []*unstructured.Unstructured, kind, namespace, name string) *unstructured.Unstructured {
+	t.Helper()
+	for _, o := range objects {
+		if o.GetKind() == kind && o.GetName() == name && o.GetNamespace() == namespace {
+			return o
+		}
+	}
+	t.Fatalf("there is no %s %s/%s", kind, namespace, name)
+	return nil
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
