@@ -14,8 +14,6 @@ type mistake struct {
 	want           int
 	// detail is a part of what is said.
 	detail string
-	// direct: only a gateway that has a way to TeamTalk comes so far.
-	direct bool
 }
 
 // mistakes are those that callers make, of every endpoint and code.

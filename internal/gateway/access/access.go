@@ -37,6 +37,7 @@ type Denial struct {
 // Kind of a Denial.
 type Kind int
 
+// Kinds of denials.
 const (
 	// NoCredentials: neither a token nor a key that could be asked about came along.
 	NoCredentials Kind = iota

@@ -83,7 +83,7 @@ func (k *AppKeys) Changed() {
 // Ready says why no keys are known yet; nil: they are.
 func (k *AppKeys) Ready(context.Context) error {
 	if k.byKey.Load() == nil {
-		return fmt.Errorf("Secret %s has not been read yet", k.secret)
+		return fmt.Errorf("the Secret %s has not been read yet", k.secret)
 	}
 	return nil
 }

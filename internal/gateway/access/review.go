@@ -39,8 +39,9 @@ type User = user.Info
 
 // review asks the API server, and remembers its answers for a while.
 type review struct {
-	tokens authenticator.Token
-	rights authorizer.Authorizer
+	tokens    authenticator.Token
+	audiences authenticator.Audiences
+	rights    authorizer.Authorizer
 }
 
 var _ Reviewer = (*review)(nil)
@@ -59,7 +60,7 @@ func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Rev
 	}
 	// Once more after a hiccup, and no longer: the caller waits.
 	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 2}
-	tokens, err := webhook.NewFromInterface(authentication, authenticator.Audiences(audiences), backoff, reviewTimeout,
+	tokens, err := webhook.NewFromInterface(authentication, nil, backoff, reviewTimeout,
 		webhook.AuthenticatorMetrics{
 			RecordRequestTotal:   func(context.Context, string) {},
 			RecordRequestLatency: func(context.Context, string, float64) {},
@@ -76,11 +77,14 @@ func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Rev
 		return nil, fmt.Errorf("set up access reviews: %w", err)
 	}
 	// Keyed by a hash of the token: none is held in memory longer than its request.
-	return &review{tokens: cache.New(tokens, false, tokenLife, tokenLife), rights: rights}, nil
+	return &review{tokens: cache.New(tokens, false, tokenLife, tokenLife), audiences: audiences, rights: rights}, nil
 }
 
 // Token implements Reviewer.
 func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
+	if len(v.audiences) > 0 {
+		ctx = authenticator.WithAudiences(ctx, v.audiences)
+	}
 	answer, ok, err := v.tokens.AuthenticateToken(ctx, token)
 	switch {
 	case err != nil && unavailable(err):

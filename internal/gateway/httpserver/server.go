@@ -142,15 +142,15 @@ func (s *Server) Start(ctx context.Context) error {
 		}()
 		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.GetCertificate}
 	}
-	ended := make(chan error, 1)
+	ended, secure := make(chan error, 1), server.TLSConfig != nil
 	go func() {
-		if server.TLSConfig != nil {
+		if secure {
 			ended <- server.ServeTLS(listener, "", "")
 			return
 		}
 		ended <- server.Serve(listener)
 	}()
-	s.log.Info("listening", "address", address.String(), "tls", server.TLSConfig != nil)
+	s.log.Info("listening", "address", address.String(), "tls", secure)
 	select {
 	case err := <-ended:
 		return fmt.Errorf("the listener has ended: %w", err)
@@ -168,7 +168,7 @@ func (s *Server) drain(ctx context.Context, server *http.Server, ended <-chan er
 	if err != nil {
 		_ = server.Close() // what is still in flight is cut
 	}
-	<-ended
+	<-ended //nolint:errcheck // that it was shut down
 	if err != nil {
 		return fmt.Errorf("requests were still in flight after --drain-timeout: %w", err)
 	}

@@ -135,8 +135,7 @@ func (h *Handlers) waitOf(r *http.Request) (time.Duration, *wrong) {
 
 // fault is the answer to what is the gateway's own fault.
 func fault(r *http.Request, err error) answer {
-	var refused *post.Refusal
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*post.Refusal](err); ok {
 		return answer{Code: codeOf(refused.Reason), Detail: refused.Detail}
 	}
 	httpserver.NoteOf(r.Context()).Add("fault", err.Error())

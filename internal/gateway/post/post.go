@@ -44,6 +44,7 @@ type Result struct {
 // State of a request.
 type State int
 
+// States of a request, and of one recipient's part of it.
 const (
 	// Failed: it has ended, and somebody has not got it.
 	Failed State = iota

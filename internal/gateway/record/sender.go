@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -247,14 +248,14 @@ func fieldsOf(err error) string {
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return "a value is out of bounds"
 	}
-	text := ""
+	var fields []string
 	for _, c := range status.Status().Details.Causes {
 		if c.Field != "" && c.Field != "<nil>" {
-			text += ", " + c.Field
+			fields = append(fields, c.Field)
 		}
 	}
-	if text == "" {
+	if len(fields) == 0 {
 		return "a value is out of bounds"
 	}
-	return text[2:] + " is out of bounds"
+	return strings.Join(fields, ", ") + " is out of bounds"
 }
