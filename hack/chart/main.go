@@ -33,7 +33,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(chart, "README.md"), readme, 0o644); err != nil { //nolint:gosec // for everybody
+	if err := os.WriteFile(filepath.Join(chart, "README.md"), readme, 0o644); err != nil {
 		return err
 	}
 	if err := mirror(filepath.Join(chart, "files", "crds"), "config/crd/bases/*.yaml"); err != nil {
@@ -44,7 +44,7 @@ func run() error {
 
 // mirror makes dir hold copies of the files that match, and nothing else.
 func mirror(dir string, patterns ...string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for everybody
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	var names []string
@@ -90,5 +90,5 @@ func copyFile(to, from string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile(to, b, 0o644) //nolint:gosec // for everybody
+	return os.WriteFile(to, b, 0o644)
 }
