@@ -55,6 +55,8 @@ type Reconciler struct {
 	Term *leadership.Keeper
 	// Arrivals keeps the order in which messages are first looked at.
 	Arrivals *delivery.Arrivals
+	// Observe, if set, is told of every status that has been written. It must not block.
+	Observe func(Recorded)
 
 	// store is the cache's, of messages; see behind.
 	store versioned
@@ -188,6 +190,7 @@ func (r *Reconciler) lookUp(s *scope) {
 		}
 	}
 	s.recipients, s.sender, s.revision = snapshot.Recipients, snapshot.Sender, snapshot.Revision
+	s.serverKey = snapshot.ServerKey
 	// One that was stopped, and has come to its end, is taken up anew from there.
 	s.known, s.held = !snapshot.Stopped || snapshot.Running, snapshot.Held
 }
@@ -231,6 +234,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, er
 	}
 	before := s.message.DeepCopy()
 	setStatus(s, time.Now())
+	began := time.Now()
 	changed, err := r.write(ctx, before, s)
 	switch {
 	case apierrors.IsConflict(err):
@@ -246,6 +250,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, er
 	}
 	if changed {
 		r.report(before, s.message)
+		r.observe(before, s, began)
 	}
 	if s.message.Finished() {
 		return reconcile.Result{}, nil

@@ -73,7 +73,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 			key.Name, key.Namespace)}
 		return nil
 	}
-	s.server = server
+	s.server, s.serverKey = server, key
 	return nil
 }
 
@@ -223,7 +223,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
 		Identity: identity(s.message),
-		Server:   s.session, Store: storeName(s.server),
+		Server:   s.session, ServerKey: s.serverKey, Store: storeName(s.server),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(), Split: s.message.Spec.LongText == v1alpha1.LongTextSplit,
 		Policy: delivery.Policy{
 			Verify:     spec.Verification != v1alpha1.VerificationNever,

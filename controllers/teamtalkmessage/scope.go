@@ -3,6 +3,8 @@ package teamtalkmessage
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -19,10 +21,12 @@ type scope struct {
 	now     time.Time
 	seen    string
 
-	server  *v1alpha1.TeamTalkServer
-	session *connection.Session
-	sender  uint32
-	payload delivery.Payload
+	server *v1alpha1.TeamTalkServer
+	// serverKey names the server, once it is known to exist.
+	serverKey types.NamespacedName
+	session   *connection.Session
+	sender    uint32
+	payload   delivery.Payload
 
 	// restart: the message had finished with nothing stored, and was edited.
 	restart bool

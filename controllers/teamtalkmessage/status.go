@@ -3,6 +3,7 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -268,6 +269,10 @@ func (r *Reconciler) report(before, after *v1alpha1.TeamTalkMessage) {
 	switch is.Reason {
 	case v1alpha1.ReasonSending, v1alpha1.ReasonScheduled, v1alpha1.ReasonSuspended:
 		return
+	case v1alpha1.ReasonNoAnswer:
+		if inheritedDoubt(after) {
+			return
+		}
 	case v1alpha1.ReasonDelivered:
 		kind, reason, note = noteworthy(after)
 		if reason == "" {
@@ -275,6 +280,15 @@ func (r *Reconciler) report(before, after *v1alpha1.TeamTalkMessage) {
 		}
 	}
 	r.Recorder.Eventf(after, nil, kind, reason, "Deliver", "%s", note)
+}
+
+// inheritedDoubt reports whether nothing is in doubt but what an earlier operator
+// may have sent: that is so of every message that is there when a leader is lost,
+// and hundreds of events then would only keep new ones from being sent.
+func inheritedDoubt(m *v1alpha1.TeamTalkMessage) bool {
+	return !slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
+		return r.State == v1alpha1.StateInDoubt && r.Attempts > 0
+	})
 }
 
 // noteworthy says what was unusual about a delivery, or nothing.

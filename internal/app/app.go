@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
@@ -129,6 +128,10 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	if err != nil {
 		return nil, err
 	}
+	serving, err := metricsServer(o)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
@@ -138,8 +141,9 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 			// Only those that are referred to are read, when they are needed.
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
 		}},
-		Metrics:                             server.Options{BindAddress: "0"},
+		Metrics:                             serving,
 		HealthProbeBindAddress:              o.HealthAddress,
+		PprofBindAddress:                    o.PprofAddress,
 		LeaderElection:                      true,
 		LeaderElectionResourceLockInterface: lock,
 		LeaderElectionReleaseOnCancel:       true,

@@ -25,6 +25,15 @@ type Options struct {
 	LeaseNamespace string
 	// HealthAddress serves /healthz and /readyz; "0": not at all.
 	HealthAddress string
+	// MetricsAddress serves /metrics; "0": not at all.
+	MetricsAddress string
+	// MetricsSecure serves them with TLS, to those whom the cluster lets read them.
+	MetricsSecure bool
+	// MetricsCertDir holds tls.crt and tls.key; empty: a certificate is made, which
+	// nobody can verify.
+	MetricsCertDir string
+	// PprofAddress serves Go's profiles, on loopback only; "0": not at all.
+	PprofAddress string
 	// DrainTimeout bounds the wait, at shutdown, for answers in flight.
 	DrainTimeout time.Duration
 	// LogFormat is json or text, LogLevel debug, info or error.
@@ -38,6 +47,12 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.LeaseNamespace, "lease-namespace", defaultLeaseNamespace(),
 		"`namespace` of the Lease by which one operator at a time sends; the pod's own in a cluster")
 	fs.StringVar(&o.HealthAddress, "health-address", ":8081", "`host:port` of /healthz and /readyz; 0 turns them off")
+	fs.StringVar(&o.MetricsAddress, "metrics-address", ":8443", "`host:port` of /metrics; 0 turns them off")
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true,
+		"serve /metrics with TLS, to bearer tokens that the cluster permits to get /metrics; without, in clear to whoever reaches the port")
+	fs.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "",
+		"`folder` with tls.crt and tls.key for /metrics, read anew when they change; left out, a self-signed certificate is made")
+	fs.StringVar(&o.PprofAddress, "pprof-address", "0", "loopback `host:port` of Go's profiles at /debug/pprof; 0 turns them off")
 	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
 		"how long a shutdown waits for answers in flight; below the pod's terminationGracePeriodSeconds")
 	fs.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log: json or text")
@@ -60,6 +75,9 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("--drain-timeout must be positive, not %s", o.DrainTimeout)
 	case o.LogFormat != "json" && o.LogFormat != "text":
 		return fmt.Errorf("--log-format must be json or text, not %q", o.LogFormat)
+	}
+	if err := o.validateObservation(); err != nil {
+		return err
 	}
 	_, err := o.level()
 	return err

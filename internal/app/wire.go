@@ -43,9 +43,15 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open,
 		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake})
 	engine := delivery.NewEngine(messageWake.Wake)
+	measured, err := measure(engine, sessions, gate)
+	if err != nil {
+		return nil, err
+	}
+	engine.Observer = measured
+	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
 	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)
 
-	for _, r := range []manager.Runnable{keeper, secrets, configMaps, sessions, engine} {
+	for _, r := range []manager.Runnable{keeper, secrets, configMaps, sessions, engine, dog} {
 		if err := mgr.Add(r); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}
@@ -60,6 +66,7 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
 		Arrivals: delivery.NewArrivals(messageWake.Wake),
+		Observe:  recorded(measured),
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)
@@ -72,6 +79,9 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 		return nil
 	}
 	if err := mgr.AddReadyzCheck("caches", synced); err != nil {
+		return nil, err
+	}
+	if err := mgr.AddHealthzCheck("watchdog", dog.Check); err != nil {
 		return nil, err
 	}
 	return &parts{engine: engine, keeper: keeper}, nil

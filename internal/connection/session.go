@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
@@ -46,6 +47,8 @@ type Session struct {
 	rate    *pace
 	// calls counts requests in flight: a session is closed once they are answered.
 	calls sync.WaitGroup
+	// inFlight is their number, for those who observe.
+	inFlight atomic.Int64
 
 	mu      sync.Mutex
 	keys    cipher.Keys
@@ -69,7 +72,7 @@ func newSession(c Config, limits *limits, log logr.Logger, gate func() error, on
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, Gate: gate, OnChange: change, Log: log.WithValues("router", address),
+			Address: address, Gate: gate, Confirm: rule.RouteConfirm, OnChange: change, Log: log.WithValues("router", address),
 		}))
 	}
 	return s
@@ -151,7 +154,14 @@ func (s *Session) begin() bool {
 		return false
 	}
 	s.calls.Add(1)
+	s.inFlight.Add(1)
 	return true
+}
+
+// end counts a request out that begin has counted in.
+func (s *Session) end() {
+	s.inFlight.Add(-1)
+	s.calls.Done()
 }
 
 // close takes no more requests and returns when those in flight are settled,
@@ -180,7 +190,7 @@ func request[T any](s *Session, do func() (T, error)) (T, error) {
 		var none T
 		return none, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, errClosing)
 	}
-	defer s.calls.Done()
+	defer s.end()
 	return do()
 }
 
@@ -245,7 +255,7 @@ func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) er
 	if !s.begin() {
 		return errClosing
 	}
-	defer s.calls.Done()
+	defer s.end()
 	err := dbproxy.ErrNotSent
 	tried := map[*router.Client]bool{}
 	for range s.routers {

@@ -108,6 +108,16 @@ func (l *lanes) overtaken(c conversation, o Order) bool {
 	return ln != nil && ln.waiting.Len() > 0 && ln.waiting[0].order.before(o)
 }
 
+// count returns how many conversations are held, and how many wait for one.
+func (l *lanes) count() (held, waiting int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ln := range l.held {
+		waiting += ln.waiting.Len()
+	}
+	return len(l.held), waiting
+}
+
 func (l *lanes) release(c conversation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -107,6 +107,22 @@ func (d *directory) look(ctx context.Context, spec Task, to Recipient, notBefore
 	}
 }
 
+// foresee asks for recipients who will be looked at presently: the one who came
+// first would be asked for alone, and the others wait for that.
+func (d *directory) foresee(spec Task, recipients []Recipient) {
+	key := bookKey{server: spec.Server, store: spec.Store, sender: spec.Sender}
+	notBefore := time.Now().Add(-lookLife)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.book(key)
+	for _, to := range recipients {
+		if _, ok := b.known(key.sender, to, notBefore); !ok {
+			b.waiting = append(b.waiting, &asker{to: to, notBefore: notBefore, done: make(chan struct{})})
+		}
+	}
+	d.next(key, b)
+}
+
 // leave waits no longer. The others do.
 func (d *directory) leave(a *asker) {
 	d.mu.Lock()

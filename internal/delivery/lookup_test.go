@@ -136,6 +136,30 @@ func TestAskedTogether(t *testing.T) {
 	})
 }
 
+// TestForeseen: the recipients of one message are asked for together, from the
+// first question on; nobody who is known by then is asked for again.
+func TestForeseen(t *testing.T) {
+	run(t, func(h *harness) {
+		library := &library{talk: h.talk}
+		var to []Recipient
+		for id := uint32(1000); id < 1000+lookChunk; id++ {
+			library.users[id] = true
+			to = append(to, user(id))
+		}
+		send := func(uid string) {
+			spec := h.task(uid, to...)
+			spec.Server = library
+			h.submit(spec)
+			h.await(spec.UID, time.Minute)
+		}
+		send("a")
+		send("b")
+		if got := library.questions(); !slices.Equal(got, []int{lookChunk}) {
+			t.Errorf("questions for %v users, want all at once", got)
+		}
+	})
+}
+
 // TestSharedByMessages: messages that follow each other ask once.
 func TestSharedByMessages(t *testing.T) {
 	run(t, func(h *harness) {

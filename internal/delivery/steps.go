@@ -48,7 +48,9 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 		case step == StepDone:
 			return
 		case step == StepExpire:
-			e.set(t, i, afterDeadline(p))
+			after := afterDeadline(p)
+			e.took(t, step, now, p, after)
+			e.set(t, i, after)
 			return
 		case err != nil:
 			// Not its turn yet, but what it waits for may have changed.
@@ -74,8 +76,9 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 			_ = turn.yield(ctx) // taken anew, or given up, above
 			cancel()
 		default:
-			if p, ok := e.take(t, i, step, p); ok {
-				e.set(t, i, p.proceed(t.current(), time.Now()))
+			if after, ok := e.take(t, i, step, p); ok {
+				e.took(t, step, now, p, after)
+				e.set(t, i, after.proceed(t.current(), time.Now()))
 			}
 		}
 	}

@@ -25,6 +25,8 @@ type Task struct {
 	// Generation of the spec that the task was made from.
 	Generation int64
 	Server     TeamTalk
+	// ServerKey names the TeamTalkServer, for those who observe.
+	ServerKey types.NamespacedName
 	// Store names the message store: conversations of one store are kept in order
 	// whichever message they belong to.
 	Store   string
@@ -61,6 +63,7 @@ type Refusal struct{ Reason, Message string }
 // Snapshot is a task's progress at one moment.
 type Snapshot struct {
 	Generation int64
+	ServerKey  types.NamespacedName
 	Sender     uint32
 	Recipients []Progress
 	// Running: steps are still being taken or waited for.
@@ -77,6 +80,8 @@ type Snapshot struct {
 type task struct {
 	ctx    context.Context
 	cancel context.CancelFunc
+	// accepted is when the engine took the task on.
+	accepted time.Time
 
 	mu         sync.Mutex
 	spec       Task
@@ -96,7 +101,7 @@ type task struct {
 func newTask(work context.Context, spec Task, before *task, now time.Time) *task {
 	// What was taken on counts as unrecorded until the status shows it: a doubt
 	// about an earlier operator must not be lost by a hand-over that looks clean.
-	t := &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), revision: 1}
+	t := &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), revision: 1, accepted: now}
 	t.ctx, t.cancel = context.WithCancel(work)
 	t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
 	learned := map[Recipient]Progress{}
@@ -138,6 +143,7 @@ func (t *task) snapshot() Snapshot {
 	defer t.mu.Unlock()
 	return Snapshot{
 		Generation: t.spec.Generation,
+		ServerKey:  t.spec.ServerKey,
 		Sender:     t.spec.Sender,
 		Recipients: append([]Progress(nil), t.recipients...),
 		Running:    t.running > 0,

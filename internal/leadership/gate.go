@@ -50,6 +50,14 @@ func (g *Gate) renew(began time.Duration) {
 	g.held, g.renewed = true, began
 }
 
+// renewedWithin reports whether the Lease is held and was renewed no longer ago.
+func (g *Gate) renewedWithin(d time.Duration) bool {
+	now := g.now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held && now-g.renewed < d
+}
+
 // shut closes the gate until the next renewal.
 func (g *Gate) shut() {
 	g.mu.Lock()

@@ -3,6 +3,7 @@ package leadership
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -81,6 +82,39 @@ func TestGate(t *testing.T) {
 		if err := gate.Open(); (err == nil) != step.wantOpen || err != nil && !errors.Is(err, ErrGateClosed) {
 			t.Errorf("%s: %v, want it open: %v", step.name, err, step.wantOpen)
 		}
+	}
+}
+
+// TestRenewals: however often the elector renews, the Lease is written every two
+// seconds; at once after a failure; and always where it passes on.
+func TestRenewals(t *testing.T) {
+	var now time.Duration
+	var writes []time.Duration
+	fails := func() error { return nil }
+	gate := NewGate(10 * time.Second)
+	gate.now = func() time.Duration { return now }
+	l := &lock{gate: gate, Interface: fakeLock{write: func() error {
+		writes = append(writes, now)
+		return fails()
+	}}}
+	update := func(holder string) {
+		_ = l.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: holder})
+	}
+	for ; now < 6*time.Second; now += RetryPeriod {
+		fails = func() error {
+			if now == 2*time.Second || now == 2500*time.Millisecond {
+				return errors.New("conflict")
+			}
+			return nil
+		}
+		update("me")
+	}
+	update("") // released
+	update("me")
+	const half = 500 * time.Millisecond
+	want := []time.Duration{0, 4 * half, 5 * half, 6 * half, 10 * half, 12 * half, 12 * half}
+	if !slices.Equal(writes, want) {
+		t.Errorf("written at %v, want %v", writes, want)
 	}
 }
 

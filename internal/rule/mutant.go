@@ -19,6 +19,7 @@ var (
 	LeaseGate      = on("lease-gate")
 	DrainedMark    = on("drained-mark")
 	InFlightBound  = on("in-flight-bound")
+	RouteConfirm   = on("route-confirm")
 )
 
 var names []string

@@ -22,4 +22,6 @@ const (
 	DrainedMark = true
 	// InFlightBound: requests in flight are bounded per db_proxy address.
 	InFlightBound = true
+	// RouteConfirm: an announcement counts once the router has read it.
+	RouteConfirm = true
 )

@@ -18,8 +18,12 @@ func routerScenarios() []scenario {
 			bound: retryBound, short: true, run: routerDrops,
 		},
 		{
+			name: "router-cut", clause: "connections to the router end with announcements on them",
+			bound: retryBound, short: true, cuts: routerCuts, run: routerCut,
+		},
+		{
 			name: "router-gone", clause: "the router is gone while messages are stored, and comes back",
-			bound: retryBound, run: routerGone,
+			bound: retryBound, short: true, run: routerGone,
 		},
 	}
 }
@@ -39,11 +43,19 @@ func routerDrops(ctx context.Context, w *world) error {
 	return w.send(ctx, w.size)
 }
 
+// routerCuts is how many connections end.
+const routerCuts = 5
+
+// routerCut cuts connections at an announcement, which is lost with it. Nothing but
+// the router's silence tells; no message may go without one.
+func routerCut(ctx context.Context, w *world) error {
+	w.onRoute(faultproxy.Rule{Commands: messages, Every: max(1, w.size/(2*routerCuts)), Count: routerCuts, Do: faultproxy.Cut})
+	return w.send(ctx, w.size)
+}
+
 func routerGone(ctx context.Context, w *world) error {
 	w.route.SetGone(true)
 	w.counts(w.route.Refused)
-	// What is written to a connection just before its end is noticed is lost, and
-	// nobody can tell.
 	err := w.await(ctx, "the operator has noticed that the router is gone", func(ctx context.Context) (string, bool, error) {
 		s := w.server()
 		err := w.lane.admin.Get(ctx, client.ObjectKeyFromObject(s), s)

@@ -110,7 +110,7 @@ func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted 
 	}) // what is missing then is counted
 	t.routesMissing = w.unannounced(rows)
 	for _, m := range w.messages {
-		allowed := 1 + w.takeovers
+		allowed := 1 + w.takeovers + w.cuts
 		if adopted(m) {
 			allowed = max(allowed, 2)
 		}

@@ -26,7 +26,10 @@ type scenario struct {
 	// takeovers is how often another operator takes over without a clean hand-over,
 	// each of which may announce once more what it cannot know to be announced.
 	takeovers int
-	run       func(ctx context.Context, w *world) error
+	// cuts is how often the connection to the router ends with announcements on it,
+	// each of which may be made once more: which were heard, nobody can tell.
+	cuts int
+	run  func(ctx context.Context, w *world) error
 }
 
 // scenarios are all of them, longest first: so they end together.

@@ -68,7 +68,7 @@ func TestJudge(t *testing.T) {
 func TestCountRoutes(t *testing.T) {
 	tests := map[string]struct {
 		announced           int
-		takeovers           int
+		takeovers, cuts     int
 		adopted, lost       bool
 		stored              []uint32
 		missing, repeatedBy int
@@ -81,13 +81,15 @@ func TestCountRoutes(t *testing.T) {
 		"twice, adopted":               {announced: 2, stored: []uint32{1}, adopted: true},
 		"three times, adopted":         {announced: 3, stored: []uint32{1}, adopted: true, repeatedBy: 1},
 		"twice, after a takeover":      {announced: 2, stored: []uint32{1}, takeovers: 1},
+		"twice, after a cut":           {announced: 2, stored: []uint32{1}, cuts: 1},
+		"never, after a cut":           {stored: []uint32{1}, cuts: 1, missing: 1},
 		"four times, after a takeover": {announced: 4, stored: []uint32{1}, takeovers: 1, repeatedBy: 2},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, got := &world{unrouted: map[int]bool{1: tc.lost}}, &tally{}
-			w.takeovers = tc.takeovers
+			w.takeovers, w.cuts = tc.takeovers, tc.cuts
 			w.messages = []*message{{number: 1}}
 			w.peer = &peer{counts: map[int]int{1: tc.announced}}
 			w.countRoutes(t.Context(), got, stored{1: tc.stored}, func(*message) bool { return tc.adopted })

@@ -138,5 +138,5 @@ func startTeamTalk(ctx context.Context) (*devserver.Server, error) {
 
 func startOperator() (*harness.Process, error) {
 	return harness.Start(world.binary, &world.log, "--kubeconfig", world.kubeconfig,
-		"--lease-namespace", "default", "--health-address", "0", "--log-format", "text")
+		"--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0", "--log-format", "text")
 }

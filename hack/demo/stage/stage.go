@@ -223,7 +223,7 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		return err
 	}
 	say("starting the operator")
-	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-address", "0",
+	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-address", "0", "--metrics-address", "0",
 		"--log-format", "text", "--lease-namespace", leases)
 }
 

@@ -38,6 +38,8 @@ type Options struct {
 	// Gate is asked right before messages are written; where it returns an
 	// error they are not, and fail with ErrNotSent and that error. nil: open.
 	Gate func() error
+	// Confirm has Route wait until the router has read the message.
+	Confirm bool
 	// OnChange is called after each change of Connected, without locks held. It
 	// must not block. nil: nobody is told.
 	OnChange func()
@@ -55,10 +57,17 @@ type Options struct {
 type Client struct {
 	opts Options
 	link *link.Link
+	// questions counts the goroutines.
+	questions sync.WaitGroup
 
 	mu    sync.Mutex
 	conn  *link.Conn // nil where none takes messages
 	since time.Time
+	// asking is under way, next waits for its end; see confirm. mute: the router
+	// does not answer, on this connection.
+	asking, next *question
+	mute         bool
+	handles      uint32
 }
 
 // New returns a Client that is not connected until Run.
@@ -81,7 +90,10 @@ func New(opts Options) *Client {
 // Run holds the connection until ctx is done, and returns nil once every
 // goroutine it started has ended. It returns link.ErrRunning where another Run
 // is under way.
-func (c *Client) Run(ctx context.Context) error { return c.link.Run(ctx) }
+func (c *Client) Run(ctx context.Context) error {
+	defer c.questions.Wait()
+	return c.link.Run(ctx)
+}
 
 // Connected reports whether there is a connection that takes messages.
 func (c *Client) Connected() bool {
@@ -99,8 +111,10 @@ func (c *Client) ConnectedSince() time.Time {
 }
 
 // Route relays m, stored under msgID, to every connected client of its sender
-// and its recipient. The router acknowledges nothing: nil says that all of the
-// message was handed to the kernel, and no more. Seq 0 and no attach_data:
+// and its recipient. The router acknowledges no message: nil says that all of it
+// was handed to the kernel; with Options.Confirm, that the router has read it, as
+// its answer shows to a question which was sent after the message. Where the
+// connection ends without that, ErrMaybeSent. Seq 0 and no attach_data:
 // message servers pass both on to clients, where seq would match a reply.
 func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
 	p, err := pdu.New(wire.CommandMsgData, 0, m.Wire(msgID, nil))
@@ -116,7 +130,13 @@ func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) err
 	if conn == nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, ErrNotConnected)
 	}
-	return conn.Send(ctx, p.Append(make([]byte, 0, p.Len())))
+	if err := conn.Send(ctx, p.Append(make([]byte, 0, p.Len()))); err != nil {
+		return err
+	}
+	if !c.opts.Confirm {
+		return nil
+	}
+	return c.confirm(ctx, conn, m.From)
 }
 
 // set changes what messages are sent on, and tells of it where that is news.
@@ -126,6 +146,9 @@ func (c *Client) set(conn *link.Conn) {
 	c.conn, c.since = conn, time.Time{}
 	if conn != nil {
 		c.since = time.Now()
+	}
+	if changed {
+		c.lose()
 	}
 	c.mu.Unlock()
 	if changed {
@@ -142,7 +165,7 @@ var _ link.Handler = (*handler)(nil)
 func (h *handler) Up(conn *link.Conn) { (*Client)(h).set(conn) }
 
 // Frame implements link.Handler.
-func (h *handler) Frame(*link.Conn, pdu.PDU, error) {}
+func (h *handler) Frame(conn *link.Conn, p pdu.PDU, _ error) { (*Client)(h).answer(conn, p) }
 
 // Draining implements link.Handler.
 func (h *handler) Draining(*link.Conn) { (*Client)(h).set(nil) }

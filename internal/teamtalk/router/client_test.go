@@ -41,6 +41,7 @@ func run(t *testing.T, gate func() error) *harness {
 	h.Client = New(Options{
 		Address:  testAddress,
 		Gate:     gate,
+		Confirm:  true,
 		OnChange: func() { h.changes.Add(1) },
 		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
 			if network != "tcp" || address != testAddress {
@@ -119,6 +120,8 @@ func TestRoute(t *testing.T) {
 		if string(got) != string(want) {
 			t.Errorf("routed\n%x, want\n%x", got, want)
 		}
+		p := listen(t, router)
+		p.answer(<-p.questions, 0)
 		if err := <-outcome; err != nil {
 			t.Error(err)
 		}
@@ -191,15 +194,7 @@ func TestNotSent(t *testing.T) {
 func TestLargest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := run(t, nil)
-		router := <-h.routers
-		received := make(chan int, 1)
-		go func() {
-			p, err := pdu.NewReader(router, 0).Read()
-			if err != nil {
-				t.Error(err)
-			}
-			received <- p.Len()
-		}()
+		listener := listen(t, <-h.routers)
 		m := recorded()
 		p, err := pdu.New(wire.CommandMsgData, 0, m.Wire(1, nil))
 		if err != nil {
@@ -207,11 +202,10 @@ func TestLargest(t *testing.T) {
 		}
 		// The length of so much data takes two bytes more.
 		m.Data = make([]byte, pdu.MaxToClients-p.Len()+len(m.Data)-2)
-		if err := <-h.route(t.Context(), m, 1); err != nil {
-			t.Error(err)
-		}
-		if n := <-received; n != pdu.MaxToClients {
-			t.Errorf("%d bytes came", n)
+		outcome := h.route(t.Context(), m, 1)
+		listener.answer(<-listener.questions, 0)
+		if err := <-outcome; err != nil || listener.length != pdu.MaxToClients {
+			t.Errorf("%d bytes came: %v", listener.length, err)
 		}
 		m.Data = append(m.Data, 0)
 		if err := <-h.route(t.Context(), m, 1); !errors.Is(err, ErrTooLarge) {

@@ -1,0 +1,54 @@
+package teamtalkmessage
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// TestReport: events are for what a human should notice, once.
+func TestReport(t *testing.T) {
+	message := func(reason string, recipients ...v1alpha1.RecipientStatus) *v1alpha1.TeamTalkMessage {
+		m := &v1alpha1.TeamTalkMessage{Status: v1alpha1.TeamTalkMessageStatus{Recipients: recipients}}
+		if reason != "" {
+			meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{
+				Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason, Message: "so it is",
+			})
+		}
+		return m
+	}
+	doubt := func(attempts int32) v1alpha1.RecipientStatus {
+		return v1alpha1.RecipientStatus{State: v1alpha1.StateInDoubt, Attempts: attempts}
+	}
+	tests := map[string]struct {
+		before, after *v1alpha1.TeamTalkMessage
+		want          string
+	}{
+		"delivered":             {message(v1alpha1.ReasonSending), message(v1alpha1.ReasonDelivered), ""},
+		"scheduled":             {message(""), message(v1alpha1.ReasonScheduled), ""},
+		"failed":                {message(v1alpha1.ReasonSending), message(v1alpha1.ReasonGroupNotFound), "Warning GroupNotFound so it is"},
+		"no news":               {message(v1alpha1.ReasonNoAnswer, doubt(1)), message(v1alpha1.ReasonNoAnswer, doubt(2)), ""},
+		"not answered":          {message(""), message(v1alpha1.ReasonNoAnswer, doubt(0), doubt(1)), "Warning NoAnswer so it is"},
+		"another leader's":      {message(""), message(v1alpha1.ReasonNoAnswer, doubt(0)), ""},
+		"delivered, but silent": {message(""), message(v1alpha1.ReasonDelivered, v1alpha1.RecipientStatus{Reason: v1alpha1.ReasonStoredNotRouted, Message: "no router"}), "Warning StoredNotRouted no router"},
+		"adopted":               {message(""), message(v1alpha1.ReasonDelivered, v1alpha1.RecipientStatus{Reason: v1alpha1.ReasonAdopted, Message: "found"}), "Normal Adopted found"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			recorder := events.NewFakeRecorder(1)
+			(&Reconciler{Recorder: recorder}).report(tc.before, tc.after)
+			var got string
+			select {
+			case got = <-recorder.Events:
+			default:
+			}
+			if got != tc.want {
+				t.Errorf("event %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,101 @@
+package app
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	certutil "k8s.io/client-go/util/cert"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/metrics"
+)
+
+// Who asks for /metrics is asked about at the API server.
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+
+// off is the address of what is not served.
+const off = "0"
+
+// validateObservation says in one line what is wrong with the options of what
+// shows the operator from outside.
+func (o *Options) validateObservation() error {
+	if o.MetricsCertDir != "" {
+		if !o.MetricsSecure {
+			return errors.New("--metrics-cert-dir needs --metrics-secure: without it /metrics is served in clear")
+		}
+		for _, name := range []string{"tls.crt", "tls.key"} {
+			// The server would make a certificate of its own where one is missing.
+			if _, err := os.Stat(filepath.Join(o.MetricsCertDir, name)); err != nil {
+				return fmt.Errorf("--metrics-cert-dir must hold tls.crt and tls.key: %w", err)
+			}
+		}
+	}
+	if o.PprofAddress == off {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(o.PprofAddress)
+	if err != nil {
+		return fmt.Errorf("--pprof-address must be host:port, or 0: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("--pprof-address must be a loopback address such as 127.0.0.1:6060, not %q: profiles show memory, keys included", o.PprofAddress)
+	}
+	return nil
+}
+
+// metricsServer configures what serves /metrics.
+func metricsServer(o Options) (server.Options, error) {
+	s := server.Options{BindAddress: o.MetricsAddress, SecureServing: o.MetricsSecure, CertDir: o.MetricsCertDir}
+	if !o.MetricsSecure || o.MetricsAddress == off {
+		return s, nil
+	}
+	s.FilterProvider = filters.WithAuthenticationAndAuthorization
+	if o.MetricsCertDir == "" {
+		// Made here: left to itself, the server would look for one in a folder that
+		// anybody may write to.
+		cert, key, err := certutil.GenerateSelfSignedCertKey("localhost", []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, nil)
+		if err != nil {
+			return s, fmt.Errorf("make a certificate for /metrics: %w", err)
+		}
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			return s, fmt.Errorf("make a certificate for /metrics: %w", err)
+		}
+		s.TLSOpts = []func(*tls.Config){func(c *tls.Config) {
+			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
+		}}
+	}
+	return s, nil
+}
+
+// measure registers the operator's own metrics, and has them told of what happens.
+func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leadership.Gate) (*metrics.Metrics, error) {
+	m := metrics.New(metrics.Sources{
+		Load: engine.Load, Servers: sessions.Stats, Leads: func() bool { return gate.Open() == nil },
+	})
+	if err := ctrlmetrics.Registry.Register(m); err != nil {
+		return nil, fmt.Errorf("register the metrics: %w", err)
+	}
+	return m, nil
+}
+
+// recorded returns what is told of every status that has been written.
+func recorded(m *metrics.Metrics) func(teamtalkmessage.Recorded) {
+	return func(r teamtalkmessage.Recorded) {
+		m.RecipientsEnded(r.Server, r.Ended)
+		if r.Finished {
+			m.Finished(r.Server, r.Message, r.Written)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package app
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestOptionsOfObservation(t *testing.T) {
+	certs := t.TempDir()
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		if err := os.WriteFile(filepath.Join(certs, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := map[string]struct {
+		args    []string
+		wantErr string
+	}{
+		"the defaults":             {},
+		"off":                      {args: []string{"--metrics-address=0", "--pprof-address=0"}},
+		"in clear":                 {args: []string{"--metrics-secure=false"}},
+		"a certificate":            {args: []string{"--metrics-cert-dir", certs}},
+		"no certificate":           {args: []string{"--metrics-cert-dir", t.TempDir()}, wantErr: "tls.crt"},
+		"a certificate, in clear":  {args: []string{"--metrics-secure=false", "--metrics-cert-dir", certs}, wantErr: "--metrics-secure"},
+		"profiles on loopback":     {args: []string{"--pprof-address=127.0.0.1:6060"}},
+		"profiles by name":         {args: []string{"--pprof-address=localhost:6060"}},
+		"profiles on IPv6":         {args: []string{"--pprof-address=[::1]:6060"}},
+		"profiles for all":         {args: []string{"--pprof-address=:6060"}, wantErr: "loopback"},
+		"profiles for others":      {args: []string{"--pprof-address=10.0.0.1:6060"}, wantErr: "loopback"},
+		"profiles without a port":  {args: []string{"--pprof-address=127.0.0.1"}, wantErr: "host:port"},
+		"profiles at another name": {args: []string{"--pprof-address=example.com:6060"}, wantErr: "loopback"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var o Options
+			fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+			o.Flags(fs)
+			if err := fs.Parse(tc.args); err != nil {
+				t.Fatal(err)
+			}
+			err := o.Validate()
+			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
+				t.Errorf("got %v, want an error with %q", err, tc.wantErr)
+			}
+		})
+	}
+}

@@ -1,0 +1,164 @@
+package metrics
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+// Sources tell what is under way at one moment.
+type Sources struct {
+	Load    func() delivery.Load
+	Servers func() map[types.NamespacedName]connection.Stats
+	// Leads: this process may send.
+	Leads func() bool
+}
+
+// Gauges, which are read when Prometheus asks.
+var (
+	descLeader = gauge("leader",
+		"1 while this process holds the Lease and may send, else 0.")
+	descRecipients = gauge("recipients",
+		"Recipients under way, by state.", "state")
+	descConversations = gauge("conversations",
+		"Conversations that something is under way in.")
+	descWaiting = gauge("conversations_waiting_recipients",
+		"Recipients that wait for their turn in a conversation.")
+	descConnections = gauge("connections",
+		"Connections that take requests, by what is at their other end: db_proxy or router.", byServer("peer")...)
+	descDesired = gauge("connections_desired",
+		"Connections that the TeamTalkServer declares.", byServer("peer")...)
+	descKey = gauge("key_loaded",
+		"1 if there is a key to encrypt the server's messages with, else 0.", byServer()...)
+	descInFlight = gauge("requests_in_flight",
+		"Requests to db_proxy and routers that are not answered yet, those that wait for their turn included.", byServer()...)
+)
+
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(Prefix+name, help, labels, nil)
+}
+
+// states in which recipients are under way.
+var states = []v1alpha1.RecipientState{
+	v1alpha1.StatePending, v1alpha1.StateInDoubt, v1alpha1.StateAcknowledged, v1alpha1.StateStored,
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descLeader, descRecipients, descConversations, descWaiting, descConnections, descDesired, descKey, descInFlight,
+	} {
+		ch <- d
+	}
+	for _, v := range m.vectors() {
+		v.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	set := func(d *prometheus.Desc, value int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
+	}
+	set(descLeader, number(m.sources.Leads()))
+	load := m.sources.Load()
+	for _, s := range states {
+		set(descRecipients, load.Recipients[s], string(s))
+	}
+	set(descConversations, load.Conversations)
+	set(descWaiting, load.Waiting)
+	stats := m.sources.Servers()
+	for server, s := range stats {
+		ns, name := server.Namespace, server.Name
+		set(descConnections, s.DBProxyConnected, ns, name, "db_proxy")
+		set(descConnections, s.RouterConnected, ns, name, "router")
+		set(descDesired, s.DBProxyDesired, ns, name, "db_proxy")
+		set(descDesired, s.RouterDesired, ns, name, "router")
+		set(descKey, number(s.KeyLoaded), ns, name)
+		set(descInFlight, s.InFlight, ns, name)
+	}
+	m.servers.follow(stats, m.begin, m.end)
+	for _, v := range m.vectors() {
+		v.Collect(ch)
+	}
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// vector is a metric with labels.
+type vector interface {
+	prometheus.Collector
+	DeletePartialMatch(prometheus.Labels) int
+}
+
+func (m *Metrics) vectors() []vector {
+	return []vector{
+		m.messages, m.recipients, m.retries, m.adopted, m.dropped, m.duration, m.stored, m.routed, m.doubt, m.steps,
+	}
+}
+
+// begin lets what should never happen be seen as 0 before it does: a counter that
+// appears with its first event shows no increase.
+func (m *Metrics) begin(server types.NamespacedName) {
+	ns, name := server.Namespace, server.Name
+	m.messages.WithLabelValues(ns, name, v1alpha1.ReasonDelivered, v1alpha1.ReasonDelivered)
+	m.messages.WithLabelValues(ns, name, OutcomeFailed, v1alpha1.ReasonOutcomeUnknown)
+	m.messages.WithLabelValues(ns, name, OutcomeFailed, v1alpha1.ReasonRetriesExhausted)
+	m.recipients.WithLabelValues(ns, name, string(v1alpha1.StateRouted), v1alpha1.ReasonDelivered)
+	m.recipients.WithLabelValues(ns, name, string(v1alpha1.StateStored), v1alpha1.ReasonStoredNotRouted)
+	m.recipients.WithLabelValues(ns, name, string(v1alpha1.StateFailed), v1alpha1.ReasonOutcomeUnknown)
+	for _, reason := range []string{v1alpha1.ReasonNoAnswer, v1alpha1.ReasonStoreRejected, v1alpha1.ReasonNotStored} {
+		m.retries.WithLabelValues(ns, name, reason)
+	}
+	m.adopted.WithLabelValues(ns, name)
+	m.dropped.WithLabelValues(ns, name)
+	m.stored.WithLabelValues(ns, name)
+	m.routed.WithLabelValues(ns, name)
+	for _, end := range delivery.DoubtEnds {
+		m.doubt.WithLabelValues(ns, name, string(end))
+	}
+}
+
+// end drops what was counted for a server that is no more.
+func (m *Metrics) end(server types.NamespacedName) {
+	for _, v := range m.vectors() {
+		v.DeletePartialMatch(prometheus.Labels{labelNamespace: server.Namespace, labelServer: server.Name})
+	}
+}
+
+// servers are those that were there when Prometheus last asked.
+type servers struct {
+	mu    sync.Mutex
+	known map[types.NamespacedName]bool
+}
+
+// follow calls begin for each server that is new, and end for each that is gone.
+func (s *servers) follow(now map[types.NamespacedName]connection.Stats, begin, end func(types.NamespacedName)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = map[types.NamespacedName]bool{}
+	}
+	for server := range now {
+		if !s.known[server] {
+			s.known[server] = true
+			begin(server)
+		}
+	}
+	for server := range s.known {
+		if _, there := now[server]; !there {
+			delete(s.known, server)
+			end(server)
+		}
+	}
+}

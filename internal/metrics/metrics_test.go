@@ -1,0 +1,250 @@
+package metrics
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+var chat = types.NamespacedName{Namespace: "chat", Name: "default"}
+
+// operator is what the metrics read from.
+type operator struct {
+	load    delivery.Load
+	servers map[types.NamespacedName]connection.Stats
+	leads   bool
+}
+
+func (o *operator) metrics() *Metrics {
+	return New(Sources{
+		Load:    func() delivery.Load { return o.load },
+		Servers: func() map[types.NamespacedName]connection.Stats { return o.servers },
+		Leads:   func() bool { return o.leads },
+	})
+}
+
+func full() *operator {
+	return &operator{
+		leads: true,
+		load: delivery.Load{
+			Recipients: map[v1alpha1.RecipientState]int{v1alpha1.StateInDoubt: 2}, Conversations: 3, Waiting: 4,
+		},
+		servers: map[types.NamespacedName]connection.Stats{chat: {
+			Health:    connection.Health{DBProxyConnected: 1, DBProxyDesired: 2, RouterConnected: 1, RouterDesired: 1},
+			KeyLoaded: true, InFlight: 5,
+		}},
+	}
+}
+
+// samples returns what is not 0 of the metrics: one line each, histograms by their
+// number of observations.
+func samples(t *testing.T, m *Metrics) []string {
+	t.Helper()
+	families, err := gather(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		for _, sample := range families[name].GetMetric() {
+			line := strings.TrimPrefix(name, Prefix)
+			for _, l := range sample.GetLabel() {
+				if l.GetName() != labelNamespace && l.GetName() != labelServer {
+					line += " " + l.GetValue()
+				} else if l.GetValue() != chat.Namespace && l.GetValue() != chat.Name {
+					line += " of:" + l.GetValue()
+				}
+			}
+			value := sample.GetCounter().GetValue() + sample.GetGauge().GetValue() + float64(sample.GetHistogram().GetSampleCount())
+			if value != 0 {
+				lines = append(lines, fmt.Sprintf("%s = %v", line, value))
+			}
+		}
+	}
+	return lines
+}
+
+func wantSamples(t *testing.T, m *Metrics, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, samples(t, m)); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+}
+
+func TestGauges(t *testing.T) {
+	wantSamples(t, full().metrics(),
+		"connections db_proxy = 1", "connections router = 1",
+		"connections_desired db_proxy = 2", "connections_desired router = 1",
+		"conversations = 3", "conversations_waiting_recipients = 4",
+		"key_loaded = 1", "leader = 1", "recipients InDoubt = 2", "requests_in_flight = 5",
+	)
+	wantSamples(t, (&operator{}).metrics())
+}
+
+func TestEndsAreCounted(t *testing.T) {
+	created := time.Now().Add(-time.Minute)
+	message := func(status metav1.ConditionStatus, reason string) *v1alpha1.TeamTalkMessage {
+		m := &v1alpha1.TeamTalkMessage{}
+		m.CreationTimestamp = metav1.NewTime(created)
+		m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: status, Reason: reason}}
+		return m
+	}
+	m := (&operator{}).metrics()
+	m.Finished(chat, message("True", v1alpha1.ReasonDelivered), time.Now())
+	m.Finished(chat, message("True", v1alpha1.ReasonStoredNotRouted), time.Now())
+	m.Finished(chat, message("False", v1alpha1.ReasonPartiallyDelivered), time.Now())
+	m.Finished(chat, message("False", v1alpha1.ReasonOutcomeUnknown), time.Now())
+	m.Finished(types.NamespacedName{}, message("False", v1alpha1.ReasonDeadlineExceeded), created.Add(-time.Hour))
+	m.Finished(chat, &v1alpha1.TeamTalkMessage{}, time.Now())
+	m.RecipientsEnded(chat, []v1alpha1.RecipientStatus{
+		{State: v1alpha1.StateRouted}, {State: v1alpha1.StateRouted, Reason: v1alpha1.ReasonAdopted},
+		{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonStoredNotRouted},
+		{State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonGroupNotFound},
+	})
+	wantSamples(t, m,
+		"message_duration_seconds Delivered = 2", "message_duration_seconds Failed of: of: = 1", "message_duration_seconds Failed = 1",
+		"message_duration_seconds PartiallyDelivered = 1",
+		"messages_finished_total Delivered Delivered = 1", "messages_finished_total Delivered StoredNotRouted = 1",
+		"messages_finished_total Failed DeadlineExceeded of: of: = 1",
+		"messages_finished_total Failed OutcomeUnknown = 1", "messages_finished_total PartiallyDelivered PartiallyDelivered = 1",
+		"recipients_finished_total Adopted Routed = 1", "recipients_finished_total Delivered Routed = 1",
+		"recipients_finished_total GroupNotFound Failed = 1", "recipients_finished_total StoredNotRouted Stored = 1",
+	)
+}
+
+func TestDurationCountsFromSendAfter(t *testing.T) {
+	now := time.Now()
+	message := &v1alpha1.TeamTalkMessage{}
+	message.CreationTimestamp = metav1.NewTime(now.Add(-time.Hour))
+	message.Spec.SendAfter = &metav1.Time{Time: now.Add(-2 * time.Second)}
+	message.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: "True", Reason: v1alpha1.ReasonDelivered}}
+	m := (&operator{}).metrics()
+	m.Finished(chat, message, now)
+	families, err := gather(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := families[Prefix+"message_duration_seconds"].GetMetric()[0].GetHistogram().GetSampleSum(); sum != 2 {
+		t.Errorf("got %v s, want 2", sum)
+	}
+}
+
+func TestStepsAreMeasured(t *testing.T) {
+	now := time.Now()
+	m := (&operator{}).metrics()
+	step := func(s delivery.Step, before, after v1alpha1.RecipientState) {
+		m.Took(delivery.Taken{
+			Server: chat, Step: s, Accepted: now.Add(-3 * time.Second), Began: now.Add(-time.Second), Ended: now,
+			Before: delivery.Progress{State: before, DoubtSince: now.Add(-time.Minute)}, After: delivery.Progress{State: after, StoredAt: now, RoutedAt: now},
+		})
+	}
+	step(delivery.StepAsk, v1alpha1.StateInDoubt, v1alpha1.StateStored)
+	step(delivery.StepExpire, v1alpha1.StatePending, v1alpha1.StateFailed)
+	wantSamples(t, m,
+		"accepted_to_stored_seconds = 2", "adopted_total = 1", "doubt_duration_seconds found = 1", "step_duration_seconds ask = 1",
+	)
+}
+
+// TestServersComeAndGo holds that what should never happen is there as 0 before it
+// does, and that nothing is left of a server that is gone.
+func TestServersComeAndGo(t *testing.T) {
+	o := full()
+	m := o.metrics()
+	families, err := gather(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"silent_drops_total", "adopted_total", "retries_total", "recipients_finished_total"} {
+		if families[Prefix+name] == nil {
+			t.Errorf("%s is not there before it is counted", name)
+		}
+	}
+	m.RecipientsEnded(chat, []v1alpha1.RecipientStatus{{State: v1alpha1.StateRouted}})
+	o.servers = nil
+	if families, err = gather(m); err != nil {
+		t.Fatal(err)
+	}
+	for name, f := range families {
+		if strings.Contains(f.String(), chat.Namespace) {
+			t.Errorf("%s still tells of a server that is gone", name)
+		}
+	}
+}
+
+func gather(m *Metrics) (map[string]*dto.MetricFamily, error) {
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(m); err != nil {
+		return nil, err
+	}
+	list, err := registry.Gather()
+	families := map[string]*dto.MetricFamily{}
+	for _, f := range list {
+		families[f.GetName()] = f
+	}
+	return families, err
+}
+
+func TestLint(t *testing.T) {
+	problems, err := testutil.CollectAndLint(full().metrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// names returns the names of all metrics.
+func names(t *testing.T) []string {
+	t.Helper()
+	descs := make(chan *prometheus.Desc, 100)
+	(&operator{}).metrics().Describe(descs)
+	close(descs)
+	var names []string
+	for d := range descs {
+		name := regexp.MustCompile(`fqName: "([a-z_]+)"`).FindStringSubmatch(d.String())
+		if name == nil {
+			t.Fatalf("no name in %s", d)
+		}
+		names = append(names, name[1])
+	}
+	return names
+}
+
+// TestDocumented holds docs/operations.md and the metrics together.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `("+Prefix+"[a-z_]+)`").FindAllSubmatch(page, -1) {
+		documented[string(row[1])] = true
+	}
+	for _, name := range names(t) {
+		if !documented[name] {
+			t.Errorf("%s is not in the table of docs/operations.md", name)
+		}
+		delete(documented, name)
+	}
+	for name := range documented {
+		t.Errorf("docs/operations.md has a metric %s that there is none of", name)
+	}
+}
