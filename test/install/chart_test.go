@@ -20,12 +20,14 @@ func TestChartLints(t *testing.T) {
 }
 
 // TestChartIsConfigDefault holds the chart, as its values are, equal to
-// config/default: neither can change without the other.
+// config/default, and its ServiceMonitor to that of config/prometheus: neither can
+// change without the other.
 func TestChartIsConfigDefault(t *testing.T) {
 	t.Parallel()
-	rendered, err := template(t, name)
+	rendered, err := template(t, name, "--set", "metrics.serviceMonitor.enabled=true")
 	must(t, err)
-	got, want := byID(rendered), byID(kustomize(t, "default"))
+	serviceMonitor := find(t, kustomize(t, "prometheus"), "ServiceMonitor", namespace, name)
+	got, want := byID(rendered), byID(append(kustomize(t, "default"), serviceMonitor))
 	// Helm makes the namespace itself, without the labels that config/default gives it.
 	delete(want, "Namespace//"+namespace)
 	for id, o := range got {
@@ -229,7 +231,7 @@ func TestChartValues(t *testing.T) {
 		}},
 		"nothing that can be left out": {name,
 			[]string{"--set", "crds.install=false,people.roles=false,podDisruptionBudget.enabled=false,networkPolicy.enabled=false," +
-				"serviceAccount.create=false,serviceAccount.name=mine,access.ownNamespace=false"},
+				"serviceAccount.create=false,serviceAccount.name=mine,access.ownNamespace=false,metrics.enabled=false"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
 				var got []string
 				for id := range byID(objects) {
@@ -237,7 +239,8 @@ func TestChartValues(t *testing.T) {
 				}
 				slices.Sort(got)
 				want := []string{
-					"ClusterRole//" + name, "ClusterRole//" + name + "-configmaps", "ClusterRole//" + name + "-secrets", "ClusterRoleBinding//" + name,
+					"ClusterRole//" + name, "ClusterRole//" + name + "-configmaps", "ClusterRole//" + name + "-metrics-reader",
+					"ClusterRole//" + name + "-secrets", "ClusterRoleBinding//" + name,
 					"Deployment/" + namespace + "/" + name, "Role/" + namespace + "/" + name + "-leader-election",
 					"RoleBinding/" + namespace + "/" + name + "-leader-election",
 				}
@@ -272,6 +275,37 @@ func TestChartValues(t *testing.T) {
 				if limit != "1Gi" {
 					t.Errorf("memory %s", limit)
 				}
+			}},
+		"metrics with a certificate": {name, []string{"--set", "metrics.certSecret=cert,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=p"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
+				mounts, _, _ := unstructured.NestedSlice(container(t, objects), "volumeMounts")
+				if !slices.Contains(args, "--metrics-cert-dir="+mounts[0].(map[string]any)["mountPath"].(string)) {
+					t.Errorf("flags %v, mounts %v", args, mounts)
+				}
+				volume := map[string]any{"name": mounts[0].(map[string]any)["name"], "secret": map[string]any{"secretName": "cert"}}
+				want(t, find(t, objects, "Deployment", namespace, name), []any{volume}, "spec", "template", "spec", "volumes")
+				m := find(t, objects, "ServiceMonitor", namespace, name)
+				want(t, m, "p", "metadata", "labels", "release")
+				endpoints, _, _ := unstructured.NestedSlice(m.Object, "spec", "endpoints")
+				tls := endpoints[0].(map[string]any)["tlsConfig"].(map[string]any)
+				if tls["insecureSkipVerify"] != nil || tls["serverName"] != name+"-metrics."+namespace+".svc" {
+					t.Errorf("Prometheus would not check the certificate: %v", tls)
+				}
+			}},
+		"no metrics": {name, []string{"--set", "metrics.enabled=false"}, func(t *testing.T, objects []*unstructured.Unstructured) {
+			args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
+			if !slices.Contains(args, "--metrics-address=0") {
+				t.Errorf("flags %v", args)
+			}
+			wantIDs(t, objects, "Service")
+			want(t, find(t, objects, "NetworkPolicy", namespace, name), nil, "spec", "ingress")
+		}},
+		"metrics for some": {name, []string{"--set", "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				from := []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}}}
+				rule := map[string]any{"from": from, "ports": []any{map[string]any{"port": "metrics"}}}
+				want(t, find(t, objects, "NetworkPolicy", namespace, name), []any{rule}, "spec", "ingress")
 			}},
 		"egress": {name, []string{"--set", "networkPolicy.egress[0].ports[0].port=10600"}, func(t *testing.T, objects []*unstructured.Unstructured) {
 			p := find(t, objects, "NetworkPolicy", namespace, name)

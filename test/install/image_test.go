@@ -29,6 +29,9 @@ func TestImage(t *testing.T) {
 	dir := t.TempDir()
 	build := exec.CommandContext(t.Context(), filepath.Join(shared.root, "hack", "image", "build"), name, "example.com/"+name)
 	build.Env = append(os.Environ(), "IMAGE_DIR="+dir, "VERSION=1.2.3-test", "COMMIT=c0ffee")
+	if _, err := exec.LookPath("umoci"); err == nil && os.Getenv("IMAGE_TOOL") == "" {
+		build.Env = append(build.Env, "IMAGE_TOOL=umoci") // the others fetch what the Dockerfile begins with
+	}
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -163,9 +163,9 @@ func (c *cluster) checkDelivers(t *testing.T, deployment *appsv1.Deployment) {
 	cfg.CAData = c.Config().CAData
 	kubeconfig := filepath.Join(dir, "kubeconfig")
 	must(t, harness.WriteKubeconfig(kubeconfig, cfg))
-	// What the pod has by being one, and an address that is free here.
+	// What the pod has by being one, and addresses that are free here.
 	args := append(deployment.Spec.Template.Spec.Containers[0].Args,
-		"--kubeconfig="+kubeconfig, "--lease-namespace="+namespace, "--health-address=127.0.0.1:0")
+		"--kubeconfig="+kubeconfig, "--lease-namespace="+namespace, "--health-address=127.0.0.1:0", "--metrics-address=127.0.0.1:0")
 	var log harness.Log
 	operator, err := harness.Start(binary, &log, args...)
 	must(t, err)
