@@ -13,6 +13,7 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&TeamTalkServer{}, &TeamTalkServerList{},
 		&TeamTalkMessage{}, &TeamTalkMessageList{},
+		&TeamTalkReceiver{}, &TeamTalkReceiverList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -73,7 +73,12 @@ func (o *Options) Validate() error {
 		return errors.New("--lease-namespace must not be empty")
 	case o.DrainTimeout <= 0:
 		return fmt.Errorf("--drain-timeout must be positive, not %s", o.DrainTimeout)
-	case o.LogFormat != "json" && o.LogFormat != "text":
+	}
+	return o.validateLog()
+}
+
+func (o *Options) validateLog() error {
+	if o.LogFormat != "json" && o.LogFormat != "text" {
 		return fmt.Errorf("--log-format must be json or text, not %q", o.LogFormat)
 	}
 	if err := o.validateObservation(); err != nil {

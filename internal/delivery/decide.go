@@ -62,6 +62,10 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		}
 		return StepRoute, time.Time{}
 	case v1alpha1.StateInDoubt:
+		if p.firstSight && p.asked > 0 && !p.checked {
+			// The store shows nothing where nothing can be sent; the directory says so.
+			return StepPreflight, time.Time{}
+		}
 		return StepAsk, time.Time{}
 	}
 	if !p.checked {

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -168,6 +169,60 @@ func TestKeyedUnproved(t *testing.T) {
 		h.submit(h.keyed("m", "hello", toAlice))
 		wantProgress(t, h.await("m", 2*InDoubtLimit).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
 		h.wantCounts(0, 0, 0)
+	})
+}
+
+// TestKeyedNowhere: a key cannot be looked for where nothing can be sent either. That
+// is said soon, with its reason, and not after an hour of doubt.
+func TestKeyedNowhere(t *testing.T) {
+	for name, tc := range map[string]struct {
+		to         Recipient
+		lacking    func(*talk)
+		wantReason string
+	}{
+		"unknown group":    {toGroup, func(f *talk) { f.groups = nil }, v1alpha1.ReasonGroupNotFound},
+		"sender not in it": {toGroup, func(f *talk) { f.groups[group] = []uint32{alice} }, v1alpha1.ReasonSenderNotInGroup},
+		"unknown sender":   {toAlice, func(f *talk) { f.users[bot] = false }, v1alpha1.ReasonSenderNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				tc.lacking(h.talk)
+				began := time.Now()
+				h.submit(h.keyed("m", "hello", tc.to))
+				wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateFailed, tc.wantReason)
+				if took := time.Since(began); took < lag {
+					t.Errorf("it took %v: replicas may lag %v", took, lag)
+				}
+				h.wantCounts(0, 0, 0)
+			})
+		})
+		t.Run(name+", at first", func(t *testing.T) {
+			run(t, func(h *harness) {
+				users, groups := maps.Clone(h.talk.users), maps.Clone(h.talk.groups)
+				tc.lacking(h.talk)
+				h.submit(h.keyed("m", "hello", tc.to))
+				advance(lag / 2)
+				h.talk.change(func() { h.talk.users, h.talk.groups = users, groups })
+				wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+				h.wantCounts(1, 1, 1)
+			})
+		})
+	}
+}
+
+// TestKeyedOutage: a directory that shows nobody is no reason to give up, nor to send.
+func TestKeyedOutage(t *testing.T) {
+	run(t, func(h *harness) {
+		users := h.talk.users
+		h.talk.users = nil
+		h.talk.fails = failing("list")
+		h.submit(h.keyed("m", "hello", toAlice))
+		advance(10 * time.Minute)
+		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonSending)
+		h.wantCounts(0, 0, 0)
+		h.talk.change(func() { h.talk.users, h.talk.fails = users, nil })
+		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+		h.wantCounts(1, 1, 1)
 	})
 }
 

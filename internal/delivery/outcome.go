@@ -73,6 +73,29 @@ func afterPreflight(p Progress, look Look, sender uint32, pol Policy, now time.T
 	return p.fail(reason, message)
 }
 
+// afterLook settles what the directory says of a message of which nothing is known
+// but that its key may have been used before. Without the sender, the group, or the
+// sender's being a member of it, the store can prove nothing; but nothing can be sent
+// either, and that is final under the conditions of afterPreflight.
+func afterLook(p Progress, look Look, err error, sender uint32, pol Policy) Progress {
+	reason, message := look.objection(sender, p.Recipient)
+	switch {
+	case errors.Is(err, dbproxy.ErrNotSent):
+		p.waitReady = true
+	case err != nil || !look.alive() || reason == "":
+		// The store is to be asked again.
+		p.checked, p.missing, p.missingSince = true, "", time.Time{}
+	case p.missing != reason:
+		p.missing, p.missingSince = reason, look.At
+		p.wakeAt = look.At.Add(pol.ReplicaLag)
+	case look.At.Before(p.missingSince.Add(pol.ReplicaLag)):
+		p.wakeAt = p.missingSince.Add(pol.ReplicaLag)
+	default:
+		return p.fail(reason, message)
+	}
+	return p
+}
+
 // afterSend settles the answer to a send.
 func afterSend(p Progress, sent dbproxy.Message, id uint32, err error, pol Policy, now time.Time) Progress {
 	if errors.Is(err, dbproxy.ErrNotSent) {
@@ -158,6 +181,9 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	}
 	p.asked++
+	if p.firstSight {
+		p.checked = false
+	}
 	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
 	// The first moment at which absence can be proved is worth a question.
 	if now.Before(proof) && p.wakeAt.After(proof) {

@@ -42,6 +42,8 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 		cancel()
 		p, now := t.progress(i), time.Now()
 		step, until := Next(p, t.current().Policy, now)
+		// What is in doubt is not sent, whatever is asked about it.
+		starting := step.starting() && p.State != v1alpha1.StateInDoubt
 		switch {
 		case t.ctx.Err() != nil && (err != nil || !step.finishing()):
 			return
@@ -62,10 +64,10 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 				turn.give()
 			}
 			e.wait(t, i, p, step, until)
-		case step.starting() && t.refused(i, p):
+		case starting && t.refused(i, p):
 			e.report(t)
 			return
-		case step.starting() && t.held():
+		case starting && t.held():
 			turn.give()
 			ctx, cancel := t.patience(i)
 			<-ctx.Done()
@@ -121,6 +123,8 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 		switch {
 		case t.ctx.Err() != nil:
 			return p, false
+		case p.State == v1alpha1.StateInDoubt:
+			return afterLook(p, look, err, spec.Sender, spec.Policy), true
 		case err != nil:
 			return afterRead(p, err, spec.Policy, time.Now(), msgNoDirectory), true
 		}

@@ -1,0 +1,107 @@
+// Package access decides who may use the gateway. Kubernetes does: a bearer token is
+// reviewed, and its owner must be allowed to create TeamTalkMessages in the
+// namespace. Callers that can send no more than http_msg_server's app_key are
+// known by a Secret. On loopback alone, all may be let in.
+package access
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Caller is somebody who was let in.
+type Caller struct {
+	// Name is for the log.
+	Name string
+	// Namespace whose messages the caller's are.
+	Namespace string
+	// Server in it; empty: the default one.
+	Server string
+	// Senders that the caller may speak as; nil: whichever the server permits.
+	Senders []int64
+}
+
+// MaySpeakAs reports whether the caller's messages may bear the sender.
+func (c Caller) MaySpeakAs(sender int64) bool {
+	return c.Senders == nil || slices.Contains(c.Senders, sender)
+}
+
+// Denial is why somebody was not let in; it reveals nothing of what exists.
+type Denial struct {
+	Kind   Kind
+	Detail string
+}
+
+// Kind of a Denial.
+type Kind int
+
+// Kinds of denials.
+const (
+	// NoCredentials: neither a token nor a key that could be asked about came along.
+	NoCredentials Kind = iota
+	// BadToken: the token is nobody's.
+	BadToken
+	// Forbidden: its owner may not create messages there.
+	Forbidden
+	// UnknownKey: the app_key is nobody's.
+	UnknownKey
+	// WrongNamespace: the app_key is for another namespace.
+	WrongNamespace
+	// Unavailable: Kubernetes could not be asked.
+	Unavailable
+)
+
+// Reviewer asks Kubernetes; see NewReviewer.
+type Reviewer interface {
+	// Token returns who bears the token.
+	Token(ctx context.Context, token string) (User, *Denial)
+	// Create says why the user may not create TeamTalkMessages in the namespace; nil:
+	// may.
+	Create(ctx context.Context, user User, namespace string) *Denial
+}
+
+// Guard lets callers in or not.
+type Guard struct {
+	// Reviewer of tokens; nil: everybody is let in. Only for a listener on loopback.
+	Reviewer Reviewer
+	// Keys are the app_keys; nil: none are taken.
+	Keys *AppKeys
+	// Namespace of callers that name none.
+	Namespace string
+}
+
+// Admit decides on a request. appKey is what came along in its body, namespace what
+// its path names; both may be empty.
+func (g *Guard) Admit(r *http.Request, appKey, namespace string) (Caller, *Denial) {
+	wanted := namespace
+	if wanted == "" {
+		wanted = g.Namespace
+	}
+	if g.Reviewer == nil {
+		return Caller{Name: "loopback", Namespace: wanted}, nil
+	}
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		token = strings.TrimSpace(token)
+		if !strings.EqualFold(scheme, "Bearer") || token == "" {
+			return Caller{}, &Denial{NoCredentials, "the Authorization header must be: Bearer TOKEN"}
+		}
+		user, denial := g.Reviewer.Token(r.Context(), token)
+		if denial != nil {
+			return Caller{}, denial
+		}
+		if denial := g.Reviewer.Create(r.Context(), user, wanted); denial != nil {
+			return Caller{}, denial
+		}
+		return Caller{Name: user.GetName(), Namespace: wanted}, nil
+	}
+	switch {
+	case g.Keys == nil:
+		return Caller{}, &Denial{NoCredentials, "send a Kubernetes token: Authorization: Bearer TOKEN"}
+	case appKey == "":
+		return Caller{}, &Denial{UnknownKey, "send an app_key, or a Kubernetes token: Authorization: Bearer TOKEN"}
+	}
+	return g.Keys.admit(appKey, namespace)
+}

@@ -1,0 +1,125 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/token/cache"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	"k8s.io/apiserver/plugin/pkg/authenticator/token/webhook"
+	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// How long answers are believed. A token that was revoked, or a right that was taken
+// away, is honoured for no longer; a right that was just given is seen soon.
+const (
+	tokenLife   = time.Minute
+	allowedLife = time.Minute
+	deniedLife  = 5 * time.Second
+	// reviewTimeout bounds one question, so that callers are answered in time.
+	reviewTimeout = time.Second
+)
+
+// User is who bears a token.
+type User = user.Info
+
+// review asks the API server, and remembers its answers for a while.
+type review struct {
+	tokens    authenticator.Token
+	audiences authenticator.Audiences
+	rights    authorizer.Authorizer
+}
+
+var _ Reviewer = (*review)(nil)
+
+// NewReviewer returns a Reviewer that asks the API server by TokenReview and
+// SubjectAccessReview. A token must be for one of the audiences; none: for the API
+// server's own.
+func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Reviewer, error) {
+	authentication, err := authenticationv1.NewForConfigAndClient(cfg, client)
+	if err != nil {
+		return nil, fmt.Errorf("set up token reviews: %w", err)
+	}
+	authorization, err := authorizationv1.NewForConfigAndClient(cfg, client)
+	if err != nil {
+		return nil, fmt.Errorf("set up access reviews: %w", err)
+	}
+	// Once more after a hiccup, and no longer: the caller waits.
+	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 2}
+	tokens, err := webhook.NewFromInterface(authentication, nil, backoff, reviewTimeout,
+		webhook.AuthenticatorMetrics{
+			RecordRequestTotal:   func(context.Context, string) {},
+			RecordRequestLatency: func(context.Context, string, float64) {},
+		})
+	if err != nil {
+		return nil, fmt.Errorf("set up token reviews: %w", err)
+	}
+	rights, err := authorizerfactory.DelegatingAuthorizerConfig{
+		SubjectAccessReviewClient: authorization,
+		AllowCacheTTL:             allowedLife, DenyCacheTTL: deniedLife,
+		WebhookRetryBackoff: &backoff,
+	}.New()
+	if err != nil {
+		return nil, fmt.Errorf("set up access reviews: %w", err)
+	}
+	// Keyed by a hash of the token: none is held in memory longer than its request.
+	return &review{tokens: cache.New(tokens, false, tokenLife, tokenLife), audiences: audiences, rights: rights}, nil
+}
+
+// Token implements Reviewer.
+func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
+	if len(v.audiences) > 0 {
+		ctx = authenticator.WithAudiences(ctx, v.audiences)
+	}
+	answer, ok, err := v.tokens.AuthenticateToken(ctx, token)
+	switch {
+	case err != nil && unavailable(err):
+		log.FromContext(ctx).Info("a token could not be reviewed", "reason", err.Error())
+		return nil, &Denial{Unavailable, "Kubernetes could not be asked about the token: try again later"}
+	case err != nil || !ok:
+		// What the API server said is not passed on: it may describe the token.
+		return nil, &Denial{BadToken, "the token is not valid, or not for this audience"}
+	}
+	return answer.User, nil
+}
+
+// Create implements Reviewer.
+func (v *review) Create(ctx context.Context, user User, namespace string) *Denial {
+	ctx, cancel := context.WithTimeout(ctx, 2*reviewTimeout)
+	defer cancel()
+	decision, _, err := v.rights.Authorize(ctx, authorizer.AttributesRecord{
+		User: user, Verb: "create", Namespace: namespace, ResourceRequest: true,
+		APIGroup: v1alpha1.GroupVersion.Group, APIVersion: v1alpha1.GroupVersion.Version, Resource: "teamtalkmessages",
+	})
+	switch {
+	case err != nil:
+		log.FromContext(ctx).Info("an access could not be reviewed", "reason", err.Error())
+		return &Denial{Unavailable, "Kubernetes could not be asked about the caller's rights: try again later"}
+	case decision != authorizer.DecisionAllow:
+		return &Denial{Forbidden, fmt.Sprintf("%s may not create teamtalkmessages.%s in namespace %q",
+			user.GetName(), v1alpha1.GroupVersion.Group, namespace)}
+	}
+	return nil
+}
+
+// unavailable reports whether err is about asking, not about the token.
+func unavailable(err error) bool {
+	var status apierrors.APIStatus
+	var network net.Error
+	return errors.As(err, &status) || errors.As(err, &network) || wait.Interrupted(err) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

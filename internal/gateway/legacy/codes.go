@@ -1,0 +1,90 @@
+// Package legacy is http_msg_server's interface: the same JSON in, the same JSON and
+// codes out, and always an answer. Beside a code stands an error_detail, which says
+// in one line what was wrong and what to do.
+package legacy
+
+import (
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
+)
+
+// Code is what http_msg_server answers with.
+type Code int
+
+// The codes, as http_msg_server's own headers name them. 6 and 9 it never had a use for.
+const (
+	CodeOK             Code = 0
+	CodeBadParameter   Code = 1
+	CodeNoSuchKey      Code = 2
+	CodeKeyNotForUser  Code = 3
+	CodeIDNotAllowed   Code = 4
+	CodeNotAuthorized  Code = 5
+	CodeBadType        Code = 7
+	CodeUnknown        Code = 8
+	CodeServerFault    Code = 10
+	CodeCreateGroup    Code = 11
+	CodeChangeMembers  Code = 12
+	CodeEncryptionFail Code = 13
+)
+
+// messages are http_msg_server's words; callers may compare them.
+var messages = map[Code]string{
+	CodeOK:             "成功",
+	CodeBadParameter:   "参数错误",
+	CodeNoSuchKey:      "appKey不存在",
+	CodeKeyNotForUser:  "appKey与用户不匹配",
+	CodeIDNotAllowed:   "含有不允许发送的Id",
+	CodeNotAuthorized:  "未授权的接口",
+	CodeBadType:        "非法的发送类型",
+	CodeUnknown:        "未知错误",
+	CodeServerFault:    "服务器异常",
+	CodeCreateGroup:    "创建群失败",
+	CodeChangeMembers:  "更改群成员失败",
+	CodeEncryptionFail: "消息加密失败",
+}
+
+// codes are of what keeps a message from being delivered, by the API's reasons.
+var codes = map[string]Code{
+	v1alpha1.ReasonContentEmpty:   CodeBadParameter,
+	v1alpha1.ReasonContentInvalid: CodeBadParameter,
+	v1alpha1.ReasonContentTooLong: CodeBadParameter,
+	v1alpha1.ReasonKeyReused:      CodeBadParameter,
+
+	v1alpha1.ReasonSenderNotFound:     CodeKeyNotForUser,
+	v1alpha1.ReasonSenderNotPermitted: CodeKeyNotForUser,
+
+	v1alpha1.ReasonSendToSelf:            CodeIDNotAllowed,
+	v1alpha1.ReasonRecipientNotFound:     CodeIDNotAllowed,
+	v1alpha1.ReasonGroupNotFound:         CodeIDNotAllowed,
+	v1alpha1.ReasonSenderNotInGroup:      CodeIDNotAllowed,
+	v1alpha1.ReasonRecipientNotPermitted: CodeIDNotAllowed,
+
+	v1alpha1.ReasonKeyNotFound: CodeEncryptionFail,
+	v1alpha1.ReasonKeyInvalid:  CodeEncryptionFail,
+
+	v1alpha1.ReasonOutcomeUnknown: CodeUnknown,
+	v1alpha1.ReasonNoAnswer:       CodeUnknown,
+}
+
+// codeOf returns the code for one of the API's reasons: what is no fault of the
+// request's is one of the server's.
+func codeOf(reason string) Code {
+	if c, ok := codes[reason]; ok {
+		return c
+	}
+	return CodeServerFault
+}
+
+// denials are the codes of who was not let in, and the HTTP status: callers that
+// send an app_key look at the code alone, and always got 200.
+var denials = map[access.Kind]struct {
+	code   Code
+	status int
+}{
+	access.NoCredentials:  {CodeNotAuthorized, 401},
+	access.BadToken:       {CodeNotAuthorized, 401},
+	access.Forbidden:      {CodeNotAuthorized, 403},
+	access.UnknownKey:     {CodeNoSuchKey, 200},
+	access.WrongNamespace: {CodeKeyNotForUser, 200},
+	access.Unavailable:    {CodeServerFault, 503},
+}

@@ -1,0 +1,261 @@
+// Package record sends by putting messages on record: each request becomes a
+// TeamTalkMessage, which the operator delivers. The gateway needs no way to
+// TeamTalk, and whatever becomes of it, the message is there to be looked at.
+package record
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+)
+
+const (
+	// Label marks the messages that gateways have created: they watch no others.
+	Label = "teamtalk.io/created-by"
+	// LabelValue is its value.
+	LabelValue = "gateway"
+	// maxRounds is how many resources one key may take: each after the first tries
+	// again what ended with nothing stored.
+	maxRounds = 20
+	// fieldOwner is whom the created fields belong to.
+	fieldOwner = client.FieldOwner("teamtalk-gateway")
+	// createPatience bounds the wait for the API server to take a message.
+	createPatience = 4 * time.Second
+)
+
+// Options configure a Sender.
+type Options struct {
+	// TTL deletes messages this long after they have finished; 0: they are kept.
+	TTL time.Duration
+}
+
+// Sender puts messages on record. It is a post.Sender, and a manager's Runnable.
+type Sender struct {
+	client  client.Client
+	opts    Options
+	watches *watches
+	cancel  context.CancelFunc
+}
+
+var _ post.Sender = (*Sender)(nil)
+
+// New returns a Sender that creates through c, which must not read from a cache, and
+// watches through caches that open makes of cache.Options.
+func New(c client.Client, open func(cache.Options) (cache.Cache, error), opts Options, log logr.Logger) (*Sender, error) {
+	selector, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchLabels: map[string]string{Label: LabelValue}})
+	if err != nil {
+		return nil, err
+	}
+	s := &Sender{client: c, opts: opts}
+	w := &watches{log: log, namespaces: map[string]*watch{}}
+	w.base, s.cancel = context.WithCancel(context.Background())
+	w.open = func(namespace string) (cache.Cache, error) {
+		return open(cache.Options{
+			DefaultNamespaces:    map[string]cache.Config{namespace: {}},
+			DefaultLabelSelector: selector,
+			DefaultTransform:     slim,
+		})
+	}
+	s.watches = w
+	return s, nil
+}
+
+// Start keeps the watches until ctx is done, and returns when they have ended.
+func (s *Sender) Start(ctx context.Context) error {
+	<-ctx.Done()
+	s.watches.mu.Lock()
+	s.cancel()
+	s.watches.mu.Unlock()
+	s.watches.goroutines.Wait()
+	return nil
+}
+
+// Send implements post.Sender.
+func (s *Sender) Send(ctx context.Context, r post.Request) (post.Result, error) {
+	deadline, cancel := context.WithTimeout(ctx, r.Wait)
+	defer cancel()
+	var watch *watch
+	if r.Wait > 0 {
+		var err error
+		if watch, err = s.watches.of(ctx, r.Namespace); err != nil {
+			return post.Result{}, err
+		}
+	}
+	if r.Key == "" {
+		// Every message has one: restored from a backup, it is not sent again.
+		r.Key = uuid.NewString()
+	}
+	for round := 1; ; round++ {
+		m := s.message(r, round)
+		err := s.create(ctx, m)
+		existed := apierrors.IsAlreadyExists(err)
+		switch {
+		case existed:
+			before, err := s.existing(ctx, m)
+			if apierrors.IsNotFound(err) && ctx.Err() == nil {
+				round-- // deleted in between
+				continue
+			}
+			if err != nil {
+				return post.Result{}, err
+			}
+			if *before.Spec.Content.Text != *m.Spec.Content.Text {
+				return post.Result{}, &post.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
+					"the key was used for another text, see TeamTalkMessage %s/%s: use another key", before.Namespace, before.Name)}
+			}
+			if before.Finished() && retryable(before) && round < maxRounds {
+				continue // what ended with nothing stored is tried again, under the same key
+			}
+			m = before
+		case err != nil:
+			// It may be on record all the same: then under this name.
+			return post.Result{Message: m.Namespace + "/" + m.Name}, refusal(err)
+		}
+		result := post.Result{State: post.UnderWay, Message: m.Namespace + "/" + m.Name}
+		if m.Finished() {
+			return resultOf(result, m), nil
+		}
+		if watch == nil {
+			return result, nil
+		}
+		seen, gone := watch.until(deadline, m.Name, m.UID)
+		if seen == nil {
+			result.Detail = "on record; the operator has not looked at it yet"
+			return result, nil
+		}
+		result = resultOf(result, seen)
+		if gone && result.State == post.UnderWay {
+			result.State, result.Detail = post.Unknown, "the TeamTalkMessage was deleted before it had finished"
+		}
+		return result, nil
+	}
+}
+
+// Ready says why messages of a namespace could not be waited for; nil: they can.
+func (s *Sender) Ready(ctx context.Context, namespace string) error {
+	_, err := s.watches.of(ctx, namespace)
+	return err
+}
+
+// create puts the message on record. Once begun it is brought to its end, whether or
+// not the caller still listens: a key that is taken must not be left unexplained.
+func (s *Sender) create(ctx context.Context, m *v1alpha1.TeamTalkMessage) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createPatience)
+	defer cancel()
+	return s.client.Create(ctx, m, fieldOwner)
+}
+
+// existing returns the message that has the name of m already.
+func (s *Sender) existing(ctx context.Context, m *v1alpha1.TeamTalkMessage) (*v1alpha1.TeamTalkMessage, error) {
+	before := &v1alpha1.TeamTalkMessage{}
+	if err := s.client.Get(ctx, client.ObjectKeyFromObject(m), before); err != nil {
+		return nil, fmt.Errorf("read the message that has the key already: %w", err)
+	}
+	same := before.Spec.IdempotencyKey == m.Spec.IdempotencyKey && before.Spec.Content.Text != nil &&
+		before.Labels[Label] == LabelValue
+	if !same {
+		return nil, &post.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
+			"TeamTalkMessage %s/%s is in the way: it is not the gateway's", before.Namespace, before.Name)}
+	}
+	return before, nil
+}
+
+// message is the request as a resource.
+func (s *Sender) message(r post.Request, round int) *v1alpha1.TeamTalkMessage {
+	sender := v1alpha1.UserID(r.Sender)
+	m := &v1alpha1.TeamTalkMessage{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.Namespace, Name: nameOf(r, round), Labels: map[string]string{Label: LabelValue},
+		},
+		Spec: v1alpha1.TeamTalkMessageSpec{
+			SenderID: &sender, Content: v1alpha1.Content{Text: &r.Text}, IdempotencyKey: r.Key,
+		},
+	}
+	if r.Server != "" {
+		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: r.Server}
+	}
+	for _, id := range r.Recipients {
+		if r.Type == v1alpha1.RecipientGroup {
+			m.Spec.To.Groups = append(m.Spec.To.Groups, v1alpha1.GroupID(id))
+		} else {
+			m.Spec.To.Users = append(m.Spec.To.Users, v1alpha1.UserID(id))
+		}
+	}
+	if s.opts.TTL > 0 {
+		ttl := int32(s.opts.TTL.Seconds())
+		m.Spec.TTLSecondsAfterFinished = &ttl
+	}
+	return m
+}
+
+// nameOf makes the name of everything that makes a request the same one but its text,
+// so that a repeat meets what was recorded before.
+func nameOf(r post.Request, round int) string {
+	h := sha256.New()
+	add := func(s string) {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s))))
+		h.Write([]byte(s))
+	}
+	add(r.Key)
+	add(r.Server)
+	add(strconv.FormatInt(r.Sender, 10))
+	add(string(r.Type))
+	// In whichever order they are named.
+	for _, id := range slices.Sorted(slices.Values(r.Recipients)) {
+		add(strconv.FormatInt(id, 10))
+	}
+	name := "gateway-" + hex.EncodeToString(h.Sum(nil))[:32]
+	if round > 1 {
+		name += "-" + strconv.Itoa(round)
+	}
+	return name
+}
+
+// refusal is what the caller can mend of what the API server said.
+func refusal(err error) error {
+	switch {
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return &post.Refusal{Reason: v1alpha1.ReasonContentInvalid, Detail: "the API refuses it: " + fieldsOf(err)}
+	case apierrors.IsNotFound(err):
+		return &post.Refusal{Reason: v1alpha1.ReasonServerNotFound, Detail: "the namespace does not exist"}
+	}
+	return fmt.Errorf("create a TeamTalkMessage: %w", err)
+}
+
+// fieldsOf says which fields are wrong, without their values: one may be the text.
+func fieldsOf(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return "a value is out of bounds"
+	}
+	var fields []string
+	for _, c := range status.Status().Details.Causes {
+		if c.Field != "" && c.Field != "<nil>" {
+			fields = append(fields, c.Field)
+		}
+	}
+	if len(fields) == 0 {
+		return "a value is out of bounds"
+	}
+	return strings.Join(fields, ", ") + " is out of bounds"
+}

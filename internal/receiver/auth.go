@@ -1,0 +1,114 @@
+package receiver
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// SignatureHeader bears the signature of a body: sha256=<HMAC-SHA256 in hex>, as
+// Flux's notification-controller sends it.
+const SignatureHeader = "X-Signature"
+
+// Errors of an Authorize.
+var (
+	// ErrUnauthenticated: it is not known who calls. Answered with 401.
+	ErrUnauthenticated = errors.New("not authenticated")
+	// ErrForbidden: who calls may not. Answered with 403.
+	ErrForbidden = errors.New("not permitted")
+)
+
+// Authorize says whether who sends a request may create TeamTalkMessages in a
+// namespace: nil, ErrUnauthenticated, ErrForbidden, or why it cannot be told.
+type Authorize func(r *http.Request, namespace string) error
+
+// SecretProblem says why callers cannot be checked against a Secret. It is for a
+// user to mend.
+type SecretProblem struct{ message string }
+
+// Error implements error.
+func (p *SecretProblem) Error() string { return p.message }
+
+// LoadSecret reads what the receiver's callers are checked against. Where the user
+// has to mend it, the error is a SecretProblem.
+func LoadSecret(ctx context.Context, c client.Reader, namespace string, ref *v1alpha1.TokenSecretRef) ([]byte, error) {
+	secret := &corev1.Secret{}
+	err := c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &SecretProblem{fmt.Sprintf("Secret %q does not exist in namespace %q: create it with the key %q", ref.Name, namespace, ref.Key)}
+	case apierrors.IsForbidden(err):
+		return nil, &SecretProblem{fmt.Sprintf("Secret %q in namespace %q may not be read: grant get", ref.Name, namespace)}
+	case err != nil:
+		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
+	}
+	if len(strings.TrimSpace(string(secret.Data[ref.Key]))) == 0 {
+		return nil, &SecretProblem{fmt.Sprintf("Secret %q has nothing under the key %q: add it, or correct the reference's key", ref.Name, ref.Key)}
+	}
+	return secret.Data[ref.Key], nil
+}
+
+// authenticate checks who sent a request with this body.
+func (h *Handler) authenticate(req *http.Request, r *v1alpha1.TeamTalkReceiver, body []byte) error {
+	ref := r.SecretRef()
+	if ref == nil {
+		return h.authorize(req, r.Namespace)
+	}
+	secret, err := LoadSecret(req.Context(), h.client, r.Namespace, ref)
+	if err != nil {
+		return err
+	}
+	if r.Spec.Authentication.HMACSecretRef != nil {
+		return verify(req.Header.Get(SignatureHeader), body, secret)
+	}
+	return present(req.Header.Get("Authorization"), secret)
+}
+
+// authorize asks the gateway's Authorize; without one nobody is let in.
+func (h *Handler) authorize(req *http.Request, namespace string) error {
+	if h.options.Authorize == nil {
+		return ErrUnauthenticated
+	}
+	return h.options.Authorize(req, namespace)
+}
+
+// present checks a token that was presented.
+func present(header string, secret []byte) error {
+	scheme, token, _ := strings.Cut(header, " ")
+	// Files, and what was made of them, end in a newline.
+	want := strings.TrimRight(string(secret), "\r\n")
+	// Of equal length, so that the time tells nothing.
+	a, b := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(want))
+	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+		return ErrUnauthenticated
+	}
+	return nil
+}
+
+// verify checks a signature.
+func verify(header string, body, key []byte) error {
+	algorithm, digest, _ := strings.Cut(header, "=")
+	got, err := hex.DecodeString(digest)
+	if err != nil || algorithm != "sha256" {
+		return ErrUnauthenticated
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(body)
+	if !hmac.Equal(got, mac.Sum(nil)) {
+		return ErrUnauthenticated
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package receiver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Pattern is where a Handler belongs in a http.ServeMux: it takes the receiver from
+// the path.
+const Pattern = "/v1/receivers/{namespace}/{name}"
+
+// Bounds of one request.
+const (
+	// MaxBody is the longest body, in bytes.
+	MaxBody = 1 << 20
+	// readTimeout bounds the reading of a body, answerTimeout what follows: callers
+	// give up after 10 seconds.
+	readTimeout   = 3 * time.Second
+	answerTimeout = 6 * time.Second
+	// maxInFlight bounds the requests that are worked on at once.
+	maxInFlight = 64
+)
+
+// Options are what a Handler needs.
+type Options struct {
+	// Client reads live: receivers, Secrets, the messages of a notification, and
+	// with flood control ConfigMaps. It creates messages.
+	Client client.Client
+	// Authorize is asked about callers of receivers that name no Secret. Nil lets
+	// nobody in.
+	Authorize Authorize
+	Log       logr.Logger
+}
+
+// Handler takes what other systems post to TeamTalkReceivers. It answers 200 once
+// every message of it exists, 503 where the caller is to try again, and 4xx only
+// for what would not be better then.
+type Handler struct {
+	options Options
+	client  client.Client
+	status  *statusWriter
+	slots   chan struct{}
+	ledgers locks
+	now     func() time.Time
+}
+
+// NewHandler returns a Handler. Start has to run for statuses to be written.
+func NewHandler(o Options) *Handler {
+	return &Handler{
+		options: o, client: o.Client, status: newStatusWriter(o.Client, o.Log),
+		slots: make(chan struct{}, maxInFlight), now: time.Now,
+	}
+}
+
+// Start writes the statuses of receivers until ctx is done, and what is left then.
+// It is a manager's Runnable.
+func (h *Handler) Start(ctx context.Context) error { return h.status.run(ctx) }
+
+// NeedLeaderElection tells a manager that every replica receives.
+func (h *Handler) NeedLeaderElection() bool { return false }
+
+// answer is what a caller is told.
+type answer struct {
+	code int
+	// Messages are the names of those that were made.
+	Messages []string `json:"messages,omitempty"`
+	// Duplicates counts messages that were there before.
+	Duplicates int `json:"duplicates,omitempty"`
+	// Folded counts what goes to somebody's digest.
+	Folded int    `json:"folded,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// cause is what the receiver's status says of a failure; the caller is not told.
+	cause string
+}
+
+func refuse(code int, format string, args ...any) answer {
+	return answer{code: code, Error: fmt.Sprintf(format, args...)}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	key := types.NamespacedName{Namespace: req.PathValue("namespace"), Name: req.PathValue("name")}
+	began := h.now()
+	a, known := h.serve(w, req, key)
+	if known {
+		h.note(key, a)
+	}
+	observe(a.code, h.now().Sub(began))
+	w.Header().Set("Content-Type", "application/json")
+	if a.code == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="teamtalk"`)
+	}
+	w.WriteHeader(a.code)
+	_ = json.NewEncoder(w).Encode(a) // who does not listen any more asks again
+}
+
+// serve is ServeHTTP without its answer. Known tells that there is such a receiver.
+func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (a answer, known bool) {
+	if req.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), false
+	}
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		return refuse(http.StatusServiceUnavailable, "too many requests at once: try again"), false
+	}
+	// A connection that knows no deadlines is bounded by its server.
+	_ = http.NewResponseController(w).SetReadDeadline(h.now().Add(readTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		a = refuse(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
+	case err != nil:
+		a = refuse(http.StatusRequestTimeout, "the body could not be read in time")
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
+	defer cancel()
+	req = req.WithContext(ctx)
+
+	r := &v1alpha1.TeamTalkReceiver{}
+	if err := h.client.Get(ctx, key, r); apierrors.IsNotFound(err) {
+		// Who may not create messages there is not told which receivers there are.
+		if err := h.authorize(req, key.Namespace); err != nil {
+			return h.refused(key, err), false
+		}
+		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name, key.Namespace), false
+	} else if err != nil {
+		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), false
+	}
+	if a.code != 0 {
+		return a, true
+	}
+	if err := h.authenticate(req, r, body); err != nil {
+		return h.refused(key, err), true
+	}
+	return h.receive(ctx, r, body), true
+}
+
+// refused answers a caller who is not known, or cannot be checked.
+func (h *Handler) refused(key types.NamespacedName, err error) answer {
+	switch {
+	case errors.Is(err, ErrUnauthenticated):
+		return refuse(http.StatusUnauthorized, "not authenticated: present the token or the signature that the receiver asks for")
+	case errors.Is(err, ErrForbidden):
+		return refuse(http.StatusForbidden, "not permitted to create TeamTalkMessages in namespace %q", key.Namespace)
+	}
+	return h.failed(key, fmt.Errorf("check the caller: %w", err))
+}
+
+// failed answers what is to be tried again.
+func (h *Handler) failed(key types.NamespacedName, err error) answer {
+	h.options.Log.Info("a request is to be sent again", "receiver", key.String(), "reason", err.Error())
+	a := refuse(http.StatusServiceUnavailable, "it cannot be taken now: try again; the receiver's status says why")
+	a.cause = err.Error()
+	return a
+}
+
+// note counts an answer.
+func (h *Handler) note(key types.NamespacedName, a answer) {
+	count(key, a)
+	h.status.note(key, func(d *delta) {
+		switch {
+		case a.code == http.StatusOK:
+			d.received = h.now()
+			d.counts.Received++
+			d.counts.Messages += int64(len(a.Messages))
+			d.counts.Duplicates += int64(a.Duplicates)
+			d.counts.Folded += int64(a.Folded)
+			if len(a.Messages) > 0 {
+				d.lastMessage = a.Messages[len(a.Messages)-1]
+			}
+		case a.code < http.StatusInternalServerError:
+			d.counts.Refused++
+			d.fail(h.now(), fmt.Sprintf("answered with %d: %s", a.code, a.Error))
+		default:
+			d.counts.Failed++
+			d.fail(h.now(), a.cause)
+		}
+	})
+}

@@ -1,0 +1,145 @@
+// Package gateway tests the HTTP gateway with nothing faked: a real kube-apiserver
+// and etcd, the operator and the gateway as processes with the rights of their
+// roles, and teamtalk-dev.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// world is what all tests of this package share.
+var world struct {
+	plane    *controlplane.ControlPlane
+	admin    client.WithWatch
+	dir      string
+	binary   string
+	operator *harness.Process
+	log      harness.Log
+	teamtalk *devserver.Server
+	// logs are of every gateway that was started.
+	logs harness.Log
+}
+
+// secrets are used by the tests and must be in no log: texts, tokens and keys.
+const (
+	secretText   = "Code freeze starts Monday"
+	secretAppKey = "an-app-key-of-some-length"
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "the operator's log:\n%s\nthe gateways' logs:\n%s", world.log.String(), world.logs.String())
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
+		return 1, err
+	}
+	root, err := harness.Root()
+	if err != nil {
+		return 1, err
+	}
+	if world.dir, err = os.MkdirTemp("", "teamtalk-gateway-test-"); err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(world.dir)
+	if world.plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
+		return 1, err
+	}
+	defer func() { _ = world.plane.Stop() }()
+	if err := world.plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
+		return 1, err
+	}
+	if world.admin, err = client.NewWithWatch(world.plane.Config(), client.Options{}); err != nil {
+		return 1, err
+	}
+	roles, err := harness.Read(filepath.Join(root, "config", "rbac", "gateway_role.yaml"))
+	if err != nil {
+		return 1, err
+	}
+	for _, o := range roles {
+		if o.GetKind() == "Role" {
+			o.SetNamespace("default")
+		}
+	}
+	if err := harness.Apply(ctx, world.admin, roles...); err != nil {
+		return 1, err
+	}
+	const user = "teamtalk-operator"
+	if err := harness.BindOperator(ctx, world.admin, user, "default"); err != nil {
+		return 1, err
+	}
+	kubeconfig, err := kubeconfigOf(user)
+	if err != nil {
+		return 1, err
+	}
+	if world.binary, err = harness.Build(ctx, "teamtalk-operator", world.dir, buildFlags...); err != nil {
+		return 1, err
+	}
+	if world.teamtalk, err = startTeamTalk(ctx); err != nil {
+		return 1, err
+	}
+	defer world.teamtalk.Stop()
+	if world.operator, err = harness.Start(world.binary, &world.log, "--kubeconfig", kubeconfig,
+		"--lease-namespace", "default", "--health-address", "0", "--log-format", "text"); err != nil {
+		return 1, err
+	}
+	defer func() { world.operator.Kill() }()
+	if code = m.Run(); code != 0 {
+		return code, nil
+	}
+	return code, leaks()
+}
+
+// leaks looks for what must not be in any log.
+func leaks() error {
+	var found []error
+	for _, log := range []string{world.log.String(), world.logs.String()} {
+		for what, secret := range map[string]string{
+			"the AES key": devserver.DevelopmentKey, "a message's text": secretText, "an app key": secretAppKey, "a token": "eyJhbGciOi",
+		} {
+			if strings.Contains(log, secret) {
+				found = append(found, fmt.Errorf("%s is in a log", what))
+			}
+		}
+	}
+	return errors.Join(found...)
+}
+
+func startTeamTalk(ctx context.Context) (*devserver.Server, error) {
+	return devserver.Start(ctx, devserver.Options{
+		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
+	})
+}
+
+// kubeconfigOf writes a kubeconfig file for a user and returns its name.
+func kubeconfigOf(user string) (string, error) {
+	cfg, err := world.plane.User(user)
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(world.dir, "kubeconfig-"+user)
+	return file, harness.WriteKubeconfig(file, cfg)
+}

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// TestRecorded sends through each endpoint: what is answered with success is in the
+// store, on record, and pushed.
+func TestRecorded(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	tests := map[string]struct {
+		path, body string
+		want       []string
+		to         []uint32
+	}{
+		"single":                {"SendSingleMessage", fmt.Sprintf(`{"app_key":"any","req_user_id":%d,"from_user_id":%d,"session_id":%d,"msg":%q}`, x.bot, x.bot, x.alice, secretText), []string{secretText}, []uint32{x.alice}},
+		"numbers as strings":    {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":"%d","session_id":"%d","msg":"strings"}`, x.bot, x.alice), []string{"strings"}, []uint32{x.alice}},
+		"to_user_id":            {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"to_user_id":%d,"msg":"older"}`, x.bot, x.bob), []string{"older"}, []uint32{x.bob}},
+		"msg is an object":      {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{"z": 1, "a": ["<é>", null]}}`, x.bot, x.bob), []string{`{"z":1,"a":["<é>",null]}`}, []uint32{x.bob}},
+		"msg is an empty one":   {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{}}`, x.bot, x.bob), []string{`{}`}, []uint32{x.bob}},
+		"group":                 {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to all"}`, x.bot, x.oncall), []string{"to all"}, []uint32{x.oncall}},
+		"p2p":                   {"SendP2PMessage", fmt.Sprintf(`{"req_user_id":%d,"session_id":%d,"msg":"p2p"}`, x.bot, x.alice), []string{"p2p"}, []uint32{x.alice}},
+		"p2p, to a group":       {"SendP2PMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"p2p group","msg_type":17}`, x.bot, x.oncall), []string{"p2p group"}, []uint32{x.oncall}},
+		"broadcast":             {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,"%d",%d],"msg":"to both","msg_type":1}`, x.bot, x.alice, x.bob, x.alice), []string{"to both", "to both"}, []uint32{x.alice, x.bob}},
+		"the longest text":      {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.bot, x.alice, strings.Repeat("l", 3051)), []string{strings.Repeat("l", 3051)}, []uint32{x.alice}},
+		"unknown fields, blank": {"SendSingleMessage", fmt.Sprintf("\n {\"color\":[{}],\"from_user_id\":%d,\"session_id\":%d,\"msg\":\"extra\"} \n", x.bot, x.alice), []string{"extra"}, []uint32{x.alice}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := g.post("/query/"+tc.path, tc.body)
+			if *a.Code != 0 || a.Text != "成功" || a.status != 200 || a.Detail != "" {
+				t.Fatalf("answered %+v", a)
+			}
+			if got := a.header.Get("Content-Type"); got != "text/html;charset=utf-8" {
+				t.Errorf("Content-Type %q", got)
+			}
+			ids := map[uint32]int64{}
+			if len(tc.to) == 1 {
+				ids[tc.to[0]] = a.MsgID
+			}
+			for _, r := range a.Results {
+				ids[uint32(r.SessionID)] = r.MsgID
+			}
+			var texts []string
+			for _, row := range x.rows() {
+				if row.Text == tc.want[0] {
+					texts = append(texts, row.Text)
+					if row.Routed != 1 || int64(row.MsgID) != ids[row.To] {
+						t.Errorf("stored as %d, routed %d times, answered %+v", row.MsgID, row.Routed, a)
+					}
+				}
+			}
+			if fmt.Sprint(texts) != fmt.Sprint(tc.want) {
+				t.Errorf("the store holds %d of it, want %d", len(texts), len(tc.want))
+			}
+			found := false
+			for _, m := range x.recorded() {
+				found = found || m.Namespace+"/"+m.Name == a.Message && m.Spec.IdempotencyKey != ""
+			}
+			if !found {
+				t.Errorf("no message %s with a key is on record", a.Message)
+			}
+		})
+	}
+}
+
+// TestIdempotencyKey: what bears a key is sent once, whoever asks how often.
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	body := fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"once"}`, x.bot, x.alice)
+	answers := make(chan answer, 8)
+	for range cap(answers) {
+		go func() {
+			a, err := g.try("/query/SendSingleMessage", body, "Idempotency-Key", "k1")
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+	}
+	ids := map[int64]bool{}
+	for range cap(answers) {
+		a := <-answers
+		if a.Code == nil || *a.Code != 0 {
+			t.Fatalf("answered %+v", a)
+		}
+		ids[a.MsgID] = true
+	}
+	if rows := x.rows(); len(rows) != 1 || len(ids) != 1 || !ids[int64(rows[0].MsgID)] {
+		t.Fatalf("the store holds %+v, answered with %v", rows, ids)
+	}
+
+	other := g.post("/query/SendSingleMessage", strings.Replace(body, "once", "other", 1), "Idempotency-Key", "k1")
+	if *other.Code != 1 || !strings.Contains(other.Detail, "key") {
+		t.Errorf("another text: %+v", other)
+	}
+	// Somebody else's with the same key is another one.
+	if a := g.post("/query/SendSingleMessage", strings.Replace(body, fmt.Sprint(x.alice), fmt.Sprint(x.bob), 1), "Idempotency-Key", "k1"); *a.Code != 0 {
+		t.Errorf("another recipient: %+v", a)
+	}
+	// As when its record was deleted: the store knows it.
+	for _, m := range x.recorded() {
+		x.must(world.admin.Delete(t.Context(), &m))
+	}
+	if a := g.post("/query/SendSingleMessage", body, "Idempotency-Key", "k1"); *a.Code != 0 || !ids[a.MsgID] {
+		t.Errorf("after its record was deleted: %+v", a)
+	}
+	if rows := x.rows(); len(rows) != 2 {
+		t.Errorf("the store holds %+v", rows)
+	}
+}
+
+// TestRetryAfterFailure: what ended with nothing stored is tried again under its key.
+func TestRetryAfterFailure(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	body := fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hello"}`, x.bot, x.closed)
+	send := func() answer { return g.post("/query/SendGroupMessage?wait=8", body, "Idempotency-Key", "k") }
+	if a := send(); *a.Code != 4 || !strings.Contains(a.Detail, "not a member") {
+		t.Fatalf("answered %+v", a)
+	}
+	x.must(x.teamtalk.SetMembers(x.closed, x.bot, x.alice))
+	if a := send(); *a.Code != 0 {
+		t.Fatalf("after it was mended: %+v", a)
+	}
+	if a := send(); *a.Code != 0 {
+		t.Fatalf("once more: %+v", a)
+	}
+	if rows := x.rows(); len(rows) != 1 {
+		t.Errorf("the store holds %+v", rows)
+	}
+}
+
+// TestNoWait: who does not wait is told that it is on record, which is no lie.
+func TestNoWait(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	a := g.post("/query/SendSingleMessage?wait=0", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"later"}`, x.bot, x.alice))
+	if *a.Code != 0 || a.status != 202 || a.MsgID != 0 || a.Message == "" {
+		t.Fatalf("answered %+v", a)
+	}
+	x.eventually("not delivered", func() bool { return len(x.rows()) == 1 })
+}
+
+// TestTTL: finished messages do not pile up.
+func TestTTL(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar("--message-ttl", "1s")
+	if a := g.post("/query/SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"brief"}`, x.bot, x.alice)); *a.Code != 0 {
+		t.Fatalf("answered %+v", a)
+	}
+	x.eventually("the message is not deleted", func() bool { return len(x.recorded()) == 0 })
+}
+
+// TestUnderWay: what takes longer than the caller waits is no success, and goes on.
+func TestUnderWay(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} })
+	g := x.sidecar("--wait", "1s")
+	a := g.post("/query/SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"waits"}`, x.bot, x.alice))
+	if *a.Code != 8 || a.Message == "" || !strings.Contains(a.Detail, "not delivered yet") && !strings.Contains(a.Detail, "on record") {
+		t.Fatalf("answered %+v", a)
+	}
+}

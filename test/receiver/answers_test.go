@@ -1,0 +1,266 @@
+package receiver
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+func signed(body, key string) []string {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(body))
+	return []string{"X-Signature", "sha256=" + hex.EncodeToString(mac.Sum(nil))}
+}
+
+func TestAnswers(t *testing.T) {
+	x := newTenant(t)
+	x.receiver("alerts")
+	x.receiver("signed", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.Type = v1alpha1.ReceiverGeneric
+		r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
+	})
+	x.receiver("cluster", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = nil })
+	x.receiver("nosecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "missing" })
+	x.receiver("emptysecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "empty" })
+	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "empty", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("\n")}})
+
+	good := notification("firing", alert("Answer", "firing", noon))
+	tests := map[string]struct {
+		receiver string
+		body     string
+		headers  []string
+		want     int
+	}{
+		"an alert":                      {"alerts", good, nil, 200},
+		"fields that are not known":     {"alerts", strings.Replace(good, "{", `{"new":{"a":[1]},`, 1), nil, 200},
+		"another version":               {"alerts", strings.Replace(good, `"4"`, `"5"`, 1), nil, 200},
+		"no token":                      {"alerts", good, []string{"X", "y"}, 401},
+		"another token":                 {"alerts", good, []string{"Authorization", "Bearer guess"}, 401},
+		"the token as a password":       {"alerts", good, []string{"Authorization", "Basic " + secretToken}, 401},
+		"no JSON":                       {"alerts", "{", nil, 400},
+		"no alerts":                     {"alerts", `{"alerts":[]}`, nil, 400},
+		"wrong types":                   {"alerts", `{"alerts":{"a":1}}`, nil, 400},
+		"nothing":                       {"alerts", "", nil, 400},
+		"a body that is too large":      {"alerts", strings.Repeat(" ", 1<<20+1), nil, 413},
+		"no such receiver":              {"nobody", good, nil, 401},
+		"the cluster's own, no token":   {"cluster", good, nil, 401},
+		"a Secret that is not there":    {"nosecret", good, nil, 503},
+		"a Secret with nothing in it":   {"emptysecret", good, []string{"Authorization", "Bearer "}, 503},
+		"a signature":                   {"signed", `{"message":"hi"}`, signed(`{"message":"hi"}`, secretToken), 200},
+		"no signature":                  {"signed", `{"message":"hi"}`, nil, 401},
+		"a signature by another key":    {"signed", `{"message":"hi"}`, signed(`{"message":"hi"}`, "guess"), 401},
+		"a signature of another body":   {"signed", `{"message":"ho"}`, signed(`{"message":"hi"}`, secretToken), 401},
+		"a signature, not hexadecimal":  {"signed", `{"message":"hi"}`, []string{"X-Signature", "sha256=zz"}, 401},
+		"a signature, another function": {"signed", `{"message":"hi"}`, []string{"X-Signature", "sha1=" + strings.Repeat("00", 20)}, 401},
+		"signed, but no JSON":           {"signed", `{`, signed(`{`, secretToken), 400},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := x.post(x.url(world.shared, tc.receiver), tc.body, tc.headers...)
+			if got.Code != tc.want || (tc.want == 200) != (got.Error == "") {
+				t.Errorf("%+v, want %d", got, tc.want)
+			}
+		})
+	}
+	t.Run("another method", func(t *testing.T) {
+		resp, err := http.Get(x.url(world.shared, "alerts"))
+		x.must(err)
+		defer resp.Body.Close()
+		if resp.StatusCode != 405 || resp.Header.Get("Allow") != "POST" {
+			t.Errorf("%s", resp.Status)
+		}
+	})
+	// The three good bodies are one notification.
+	if got := x.awaitTexts(x.alice, 2); x.settled() != 2 {
+		t.Errorf("%q", got)
+	}
+	t.Run("the status", func(t *testing.T) {
+		r := &v1alpha1.TeamTalkReceiver{}
+		x.eventuallyReceiver("alerts", r, func() bool {
+			c := r.Status.Counts
+			return c.Received == 3 && c.Messages == 1 && c.Duplicates == 2 && c.Refused == 8 && c.Failed == 0 &&
+				r.Status.LastReceivedTime != nil && strings.HasPrefix(r.Status.LastMessage, "alerts-") && r.Status.LastError != nil
+		})
+		x.eventuallyReceiver("nosecret", r, func() bool {
+			return r.Status.Counts.Failed == 1 && strings.Contains(r.Status.LastError.Message, `"missing"`)
+		})
+	})
+}
+
+// eventuallyReceiver waits until a receiver is as wanted.
+func (x *tenant) eventuallyReceiver(name string, r *v1alpha1.TeamTalkReceiver, is func() bool) {
+	x.t.Helper()
+	r.Namespace, r.Name = x.namespace, name
+	x.eventually(func() string { return fmt.Sprintf("%s is not as wanted: %+v", name, r.Status) }, x.reads(r, is))
+}
+
+// TestManyAtOnce posts the same notification, and others, through two processes at
+// once: each is one message, whoever is asked.
+func TestManyAtOnce(t *testing.T) {
+	x := newTenant(t)
+	x.receiver("alerts")
+	second := x.serve()
+	const different, same = 10, 8
+	var wg sync.WaitGroup
+	for i := range different * same {
+		wg.Go(func() {
+			address := []string{world.shared, second.address}[i/different%2]
+			body := notification("firing", alert(fmt.Sprint("Storm", i%different), "firing", noon))
+			if r, err := x.tryPost(x.url(address, "alerts"), body); err != nil || r.Code != 200 {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := x.settled(); n != different {
+		t.Errorf("%d messages, want %d", n, different)
+	}
+	x.awaitTexts(x.alice, different)
+	if t.Failed() {
+		return
+	}
+	// Firing again, resolved, and with another alert, they are others.
+	for _, body := range []string{
+		notification("firing", alert("Storm0", "firing", "2026-11-23T13:00:00Z")),
+		notification("resolved", alert("Storm0", "resolved", noon)),
+		notification("firing", alert("Storm0", "firing", noon), alert("Storm1", "firing", noon)),
+	} {
+		if r := x.post(x.url(world.shared, "alerts"), body); len(r.Messages) != 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+	x.awaitTexts(x.alice, different+3)
+}
+
+// TestRepeats shows that a repeat within the window is none, and one after it is.
+func TestRepeats(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 })
+	body := notification("firing", alert("Again", "firing", noon))
+	first := x.post(x.url(world.shared, "alerts"), body)
+	if len(first.Messages) != 1 || !strings.HasSuffix(first.Messages[0], "-1") {
+		t.Fatalf("%+v", first)
+	}
+	var last reply
+	x.eventually(func() string { return fmt.Sprintf("no repeat: %+v", last) }, x.until(func() bool {
+		last = x.post(x.url(world.shared, "alerts"), body)
+		return len(last.Messages) == 1
+	}))
+	if last.Messages[0] != strings.TrimSuffix(first.Messages[0], "1")+"2" {
+		t.Errorf("%s follows %s", last.Messages[0], first.Messages[0])
+	}
+	messages := x.messages()
+	if len(messages) != 2 {
+		t.Fatalf("%d messages", len(messages))
+	}
+	apart := messages[0].CreationTimestamp.Sub(messages[1].CreationTimestamp.Time).Abs()
+	if apart.Seconds() < 9 {
+		t.Errorf("made %s apart, within the window", apart)
+	}
+	x.awaitTexts(x.alice, 2)
+}
+
+// TestAMessageWithoutLabels shows that what cannot be found by its labels, but has
+// the name, does not swallow a repeat.
+func TestAMessageWithoutLabels(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 })
+	body := notification("firing", alert("Bare", "firing", noon))
+	name := x.post(x.url(world.shared, "alerts"), body).Messages[0]
+	m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: name}}
+	x.must(world.admin.Patch(t.Context(), m, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":null}}`))))
+	if r := x.post(x.url(world.shared, "alerts"), body); r.Duplicates != 1 {
+		t.Errorf("%+v", r)
+	}
+	var last reply
+	x.eventually(func() string { return fmt.Sprintf("no repeat: %+v", last) }, x.until(func() bool {
+		last = x.post(x.url(world.shared, "alerts"), body)
+		return last.Code == 200 && len(last.Messages) == 1
+	}))
+	x.awaitTexts(x.alice, 2)
+}
+
+func TestRecipientsByLabel(t *testing.T) {
+	x := newTenant(t)
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.ToLabel = "teamtalk_user"
+		r.Spec.Allow = &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.bob)}, Groups: []v1alpha1.GroupID{v1alpha1.GroupID(x.bot)}}
+	})
+	r := x.post(x.url(world.shared, "alerts"), notification("firing",
+		alert("ToBob", "firing", noon, "teamtalk_user", fmt.Sprint(x.bob)),
+		alert("ToGroup", "firing", noon, "teamtalk_user", fmt.Sprint("group:", x.bot)),
+		alert("ToNobody", "firing", noon),
+		alert("ToWhoIsNotAllowed", "firing", noon, "teamtalk_user", fmt.Sprint(x.bot)),
+	))
+	if len(r.Messages) != 3 {
+		t.Fatalf("%+v", r)
+	}
+	for to, want := range map[uint32][]string{
+		x.bob: {"ToBob"}, x.bot: {"ToGroup"}, x.alice: {"ToNobody", "ToWhoIsNotAllowed"},
+	} {
+		text := x.awaitTexts(to, 1)[0]
+		for _, name := range want {
+			if !strings.Contains(text, name+" is wrong") {
+				t.Errorf("to %d: %s", to, text)
+			}
+		}
+	}
+	status := &v1alpha1.TeamTalkReceiver{}
+	x.eventuallyReceiver("alerts", status, func() bool {
+		return status.Status.LastError != nil && strings.Contains(status.Status.LastError.Message, "spec.allow")
+	})
+}
+
+// TestFlux posts what Flux's notification-controller documents for its provider
+// generic-hmac.
+func TestFlux(t *testing.T) {
+	x := newTenant(t)
+	x.receiver("flux", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.Type = v1alpha1.ReceiverGeneric
+		r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
+	})
+	body := `{"involvedObject":{"apiVersion":"kustomize.toolkit.fluxcd.io/v1","kind":"Kustomization","name":"webapp","namespace":"apps","uid":"7d0cdc51"},
+"metadata":{"kustomize.toolkit.fluxcd.io/revision":"main/731f7ea"},"severity":"error","reason":"ValidationFailed","message":"` + secretText + `",
+"reportingController":"kustomize-controller","reportingInstance":"kustomize-controller-7c7b","timestamp":"2026-11-23T07:26:19Z"}`
+	headers := append(signed(body, secretToken), "Content-Type", "application/json", "Gotk-Component", "kustomize-controller")
+	for range 3 {
+		if r := x.post(x.url(world.shared, "flux"), body, headers...); r.Code != 200 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if got := x.awaitTexts(x.alice, 1); got[0] != "[error] Kustomization/webapp in apps: ValidationFailed: "+secretText {
+		t.Errorf("%q", got)
+	}
+	if n := x.settled(); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+func TestTemplateFaultIsSaid(t *testing.T) {
+	x := newTenant(t)
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = `{{fail "no"}}` })
+	if r := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Fault", "firing", noon))); len(r.Messages) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if got := x.awaitTexts(x.alice, 1); !strings.HasPrefix(got[0], "🔥 FIRING") {
+		t.Errorf("%q", got)
+	}
+	r := &v1alpha1.TeamTalkReceiver{}
+	x.eventuallyReceiver("alerts", r, func() bool {
+		return r.Status.Counts.TemplateFaults == 1 && strings.Contains(r.Status.LastError.Message, "built-in template")
+	})
+}

@@ -1,0 +1,196 @@
+// Package receiver tests TeamTalkReceivers with nothing faked: a real
+// kube-apiserver and etcd, the operator and what serves receivers as processes of
+// their own with the rights of their roles, teamtalk-dev, and Alertmanager.
+package receiver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// world is what all tests of this package share; each has a namespace and users of
+// its own.
+var world struct {
+	dir      string
+	admin    client.Client
+	teamtalk *devserver.Server
+	// serve is the program that serves receivers, with the kubeconfig of its role.
+	serve, serveConfig string
+	// shared is where a process of it listens that nobody kills.
+	shared string
+	log    harness.Log
+}
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "the programs' log:\n%s", world.log.String())
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
+		return 1, err
+	}
+	root, err := harness.Root()
+	if err != nil {
+		return 1, err
+	}
+	if world.dir, err = os.MkdirTemp("", "teamtalk-receiver-test-"); err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(world.dir)
+	plane, err := controlplane.Start(ctx, controlplane.Options{})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = plane.Stop() }()
+	if err := plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
+		return 1, err
+	}
+	if world.admin, err = client.New(plane.Config(), client.Options{}); err != nil {
+		return 1, err
+	}
+	if world.teamtalk, err = devserver.Start(ctx, devserver.Options{
+		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
+	}); err != nil {
+		return 1, err
+	}
+	defer world.teamtalk.Stop()
+
+	if err := harness.BindOperator(ctx, world.admin, "operator", "default"); err != nil {
+		return 1, err
+	}
+	operatorConfig, err := kubeconfig(plane, "operator")
+	if err != nil {
+		return 1, err
+	}
+	binary, err := harness.Build(ctx, "teamtalk-operator", world.dir, buildFlags...)
+	if err != nil {
+		return 1, err
+	}
+	operator, err := harness.Start(binary, &world.log, "--kubeconfig", operatorConfig,
+		"--lease-namespace", "default", "--health-address", "0", "--log-format", "text")
+	if err != nil {
+		return 1, err
+	}
+	defer operator.Kill()
+
+	if err := bindServe(ctx, root); err != nil {
+		return 1, err
+	}
+	if world.serveConfig, err = kubeconfig(plane, "serve"); err != nil {
+		return 1, err
+	}
+	world.serve = filepath.Join(world.dir, "serve")
+	build := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", world.serve}, buildFlags...), "./test/receiver/serve")...)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build serve: %w\n%s", err, out)
+	}
+	if world.shared, err = freeAddress(); err != nil {
+		return 1, err
+	}
+	serving, err := startServe(world.shared)
+	if err != nil {
+		return 1, err
+	}
+	defer serving.Kill()
+	if err := listening(ctx, serving, world.shared); err != nil {
+		return 1, err
+	}
+	if code = m.Run(); code != 0 {
+		return code, nil
+	}
+	for what, text := range map[string]string{"a text": secretText, "a token": secretToken} {
+		if strings.Contains(world.log.String(), text) {
+			return 1, fmt.Errorf("%s is in a program's log", what)
+		}
+	}
+	return 0, nil
+}
+
+// What some test sends, and must not be in any log.
+const (
+	secretText  = "the vault is open"
+	secretToken = "swordfish-4711"
+)
+
+func kubeconfig(plane *controlplane.ControlPlane, user string) (string, error) {
+	cfg, err := plane.User(user)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(world.dir, user+".kubeconfig")
+	return path, harness.WriteKubeconfig(path, cfg)
+}
+
+// bindServe grants what config/rbac grants who serves receivers: nothing more.
+func bindServe(ctx context.Context, root string) error {
+	role, err := harness.Read(filepath.Join(root, "config", "rbac", "receiver_role.yaml"))
+	if err != nil {
+		return err
+	}
+	if err := harness.Apply(ctx, world.admin, role...); err != nil {
+		return err
+	}
+	return world.admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "serve"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "serve"}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role[0].GetName()},
+	})
+}
+
+func startServe(address string) (*harness.Process, error) {
+	return harness.Start(world.serve, &world.log, "--kubeconfig", world.serveConfig, "--address", address)
+}
+
+// listening waits until a process listens at an address.
+func listening(ctx context.Context, p *harness.Process, address string) error {
+	return wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		select {
+		case <-p.Ended():
+			return false, fmt.Errorf("it ended before it listened at %s: %w", address, p.Err())
+		default:
+		}
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return false, nil //nolint:nilerr // tried again
+		}
+		return true, c.Close()
+	})
+}
+
+// freeAddress returns an address that nobody listens at.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}

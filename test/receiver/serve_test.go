@@ -1,0 +1,57 @@
+package receiver
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// serving is a process of a test's own that serves receivers.
+type serving struct {
+	x       *tenant
+	address string
+	process *harness.Process
+}
+
+// serve starts one, which ends with the test.
+func (x *tenant) serve() *serving {
+	x.t.Helper()
+	address, err := freeAddress()
+	x.must(err)
+	s := &serving{x: x, address: address}
+	s.start()
+	if c, ok := x.t.(interface{ Cleanup(func()) }); ok {
+		c.Cleanup(func() { s.process.Kill() })
+	}
+	return s
+}
+
+// start starts it, again at the same address, and waits until it listens.
+func (s *serving) start() {
+	s.x.t.Helper()
+	var err error
+	s.process, err = startServe(s.address)
+	s.x.must(err)
+	s.x.must(listening(s.x.t.Context(), s.process, s.address))
+}
+
+// until makes a condition of a function.
+func (x *tenant) until(is func() bool) func(context.Context) (bool, error) {
+	return func(context.Context) (bool, error) { return is(), nil }
+}
+
+// reads makes a condition that reads a receiver first.
+func (x *tenant) reads(r *v1alpha1.TeamTalkReceiver, is func() bool) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		// Read into an empty one: what is absent would stay.
+		fresh := &v1alpha1.TeamTalkReceiver{}
+		if err := world.admin.Get(ctx, client.ObjectKeyFromObject(r), fresh); err != nil {
+			return false, err
+		}
+		*r = *fresh
+		return is(), nil
+	}
+}
