@@ -74,15 +74,15 @@ func (o *Options) Validate() error {
 	case o.DrainTimeout <= 0:
 		return fmt.Errorf("--drain-timeout must be positive, not %s", o.DrainTimeout)
 	}
+	if err := o.validateObservation(); err != nil {
+		return err
+	}
 	return o.validateLog()
 }
 
 func (o *Options) validateLog() error {
 	if o.LogFormat != "json" && o.LogFormat != "text" {
 		return fmt.Errorf("--log-format must be json or text, not %q", o.LogFormat)
-	}
-	if err := o.validateObservation(); err != nil {
-		return err
 	}
 	_, err := o.level()
 	return err
