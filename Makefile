@@ -11,8 +11,13 @@ TEST_TIMEOUT ?= 30m
 MIN_COVERAGE ?= 90
 FUZZTIME ?= 60s
 ARGS ?=
+PROGRAM ?= teamtalk-operator
+IMAGE ?= $(PROGRAM)
+VULNDB ?= https://vuln.go.dev
+ARCHS ?= $(shell go env GOARCH)
 
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
+RELEASE_TOOL := go tool -modfile=$(CURDIR)/hack/tools/release/go.mod
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # The modules of this repository; those in hack keep what they need out of the operator's go.mod.
 MODULES := . hack/controlplane hack/tools hack/tools/helm hack/tools/lint hack/tools/release
@@ -39,7 +44,21 @@ run-dev: ## Run teamtalk-dev, a TeamTalk for development (ARGS="--help" for its 
 .PHONY: build
 build: ## Build the programs into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+	@export CGO_ENABLED=0; flags=$$(hack/stamp) || exit; \
+	go build -trimpath -ldflags="$$flags" -o bin/ ./cmd/...
+
+.PHONY: image
+image: ## Build the operator's image as an OCI archive in bin/image (IMAGE=registry.example.com/x, VERSION, ARCHS="amd64 arm64", PROGRAM=teamtalk-dev; IMAGE_TOOL: docker, buildah, podman or umoci)
+	hack/image/build $(PROGRAM) $(IMAGE) $(ARCHS)
+
+.PHONY: sbom
+sbom: build ## Write into bin/sbom, as CycloneDX, which modules in which versions and under which licences are in each program
+	@mkdir -p bin/sbom; version=$$(hack/stamp version) || exit; \
+	for program in $(notdir $(wildcard cmd/*)); do \
+		GOPROXY=off $(RELEASE_TOOL) cyclonedx-gomod bin -json -licenses -std -noserial -notimestamp -version "$$version" \
+			-output "bin/sbom/$$program.cdx.json" "bin/$$program" || exit; \
+		echo "sbom: bin/sbom/$$program.cdx.json"; \
+	done
 
 ##@ Check
 
@@ -87,6 +106,11 @@ fuzz: ## Run each fuzz test for FUZZTIME
 		go test -run='^$$' -fuzz="^$${target#func }$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" || failed="$$failed $${target#func }"; \
 	done <<<"$$(sort -u <<<"$$targets")"; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+.PHONY: vulncheck
+vulncheck: ## Check the programs for known vulnerabilities; fails where the database cannot be reached (VULNDB=URL of a copy)
+	@$(RELEASE_TOOL) govulncheck -db=$(VULNDB) ./cmd/... || { code=$$?; \
+		[ $$code = 3 ] || echo "vulncheck: not checked, see above; nothing is known of vulnerabilities without the database, $(VULNDB)" >&2; exit $$code; }
 
 .PHONY: vet
 vet: ## Run go vet

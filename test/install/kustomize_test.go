@@ -2,7 +2,10 @@ package install
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +28,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
-// TestDefault applies config/default to a cluster that has never seen it, and runs
-// the operator as its Deployment would.
+// TestDefault applies config/default to a cluster that has never seen it, and
+// config/gateway, and runs what they install as their Deployments would.
 func TestDefault(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -34,12 +37,18 @@ func TestDefault(t *testing.T) {
 	// As one "kubectl apply" does: in this order, and nothing has to be there before.
 	must(t, harness.Apply(t.Context(), c.admin, objects...))
 	must(t, harness.InstallCRDs(t.Context(), c.admin, filepath.Join(shared.root, "config", "crd", "bases")))
-	deployment := &appsv1.Deployment{}
-	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, deployment))
+	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "gateway")...))
+	operator, gateway := &appsv1.Deployment{}, &appsv1.Deployment{}
+	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, operator))
+	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "teamtalk-gateway"}, gateway))
+	dir := t.TempDir()
+	binary, err := harness.Build(t.Context(), name, dir)
+	must(t, err)
 
-	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, deployment) })
+	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, operator, gateway) })
 	t.Run("it may do what it must and no more", func(t *testing.T) { c.checkRights(t) })
-	t.Run("it delivers", func(t *testing.T) { c.checkDelivers(t, deployment) })
+	t.Run("it delivers", func(t *testing.T) { c.checkDelivers(t, binary, operator) })
+	t.Run("the gateway becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
 }
 
 // TestSamples applies the samples to a cluster with the kinds.
@@ -57,28 +66,33 @@ func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {
 	return objects
 }
 
-func (c *cluster) checkPodSecurity(t *testing.T, deployment *appsv1.Deployment) {
-	create := func(edit func(*corev1.PodSpec)) error {
-		template := deployment.Spec.Template
-		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "try-", Namespace: namespace, Labels: template.Labels},
-			Spec:       *template.Spec.DeepCopy(),
+func (c *cluster) checkPodSecurity(t *testing.T, deployments ...*appsv1.Deployment) {
+	for _, deployment := range deployments {
+		create := func(edit func(*corev1.PodSpec)) error {
+			template := deployment.Spec.Template
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{GenerateName: "try-", Namespace: namespace, Labels: template.Labels},
+				Spec:       *template.Spec.DeepCopy(),
+			}
+			edit(&pod.Spec)
+			return c.admin.Create(t.Context(), pod, client.DryRunAll)
 		}
-		edit(&pod.Spec)
-		return c.admin.Create(t.Context(), pod, client.DryRunAll)
-	}
-	if err := create(func(*corev1.PodSpec) {}); err != nil {
-		t.Error(err)
-	}
-	err := create(func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr.To(true) })
-	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "PodSecurity") {
-		t.Errorf("a pod with privileges is not refused: %v", err)
+		if err := create(func(*corev1.PodSpec) {}); err != nil {
+			t.Error(err)
+		}
+		err := create(func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr.To(true) })
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "PodSecurity") {
+			t.Errorf("a pod with privileges is not refused: %v", err)
+		}
 	}
 }
 
 // checkRights asks the API server's own authorizer.
 func (c *cluster) checkRights(t *testing.T) {
-	const operator = "system:serviceaccount:" + namespace + ":" + name
+	const (
+		operator = "system:serviceaccount:" + namespace + ":" + name
+		gateway  = "system:serviceaccount:" + namespace + ":teamtalk-gateway"
+	)
 	must(t, c.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}}))
 	for _, role := range []string{"viewer", "editor"} {
 		must(t, harness.Apply(t.Context(), c.admin, binding("chat", name+"-teamtalkmessage-"+role, role)))
@@ -102,6 +116,11 @@ func (c *cluster) checkRights(t *testing.T) {
 		"another's Lease":                   {operator, "update", "coordination.k8s.io", "leases", namespace, "other", false},
 		"pods":                              {operator, "list", "", "pods", namespace, "", false},
 		"roles":                             {operator, "create", "rbac.authorization.k8s.io", "roles", namespace, "", false},
+		"the gateway writes messages":       {gateway, "create", "teamtalk.io", "teamtalkmessages", namespace, "", true},
+		"the gateway, elsewhere":            {gateway, "create", "teamtalk.io", "teamtalkmessages", "chat", "", false},
+		"the gateway reads no key":          {gateway, "get", "", "secrets", namespace, "teamtalk", false},
+		"the gateway reads no server":       {gateway, "get", "teamtalk.io", "teamtalkservers", namespace, "default", false},
+		"the gateway asks about tokens":     {gateway, "create", "authentication.k8s.io", "tokenreviews", "", "", true},
 		"a viewer sees messages":            {"viewer", "list", "teamtalk.io", "teamtalkmessages", "chat", "", true},
 		"a viewer writes none":              {"viewer", "create", "teamtalk.io", "teamtalkmessages", "chat", "", false},
 		"an editor writes messages":         {"editor", "create", "teamtalk.io", "teamtalkmessages", "chat", "", true},
@@ -143,38 +162,70 @@ func binding(namespace, role, user string) *unstructured.Unstructured {
 	}}
 }
 
-// checkDelivers runs the operator with its service account's token and the
-// Deployment's flags, and has it deliver a message of its own namespace.
-func (c *cluster) checkDelivers(t *testing.T, deployment *appsv1.Deployment) {
-	ctx := t.Context()
-	dir := t.TempDir()
-	binary, err := harness.Build(ctx, name, dir)
+// start runs what a Deployment runs, with its service account's token and its
+// flags, beside others for what a pod has and this machine has not.
+func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployment, flags ...string) *harness.Process {
+	t.Helper()
+	spec := deployment.Spec.Template.Spec
+	token := &authenticationv1.TokenRequest{}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: spec.ServiceAccountName, Namespace: namespace}}
+	must(t, c.admin.SubResource("token").Create(t.Context(), account, token))
+	cfg := &rest.Config{Host: c.Config().Host, BearerToken: token.Status.Token}
+	cfg.CAData = c.Config().CAData
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	must(t, harness.WriteKubeconfig(kubeconfig, cfg))
+	args := slices.Concat(spec.Containers[0].Args,
+		[]string{"--kubeconfig=" + kubeconfig, "--health-address=127.0.0.1:0", "--metrics-address=127.0.0.1:0"}, flags)
+	var log harness.Log
+	process, err := harness.Start(binary, &log, args...)
 	must(t, err)
+	t.Cleanup(func() {
+		process.Kill()
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", deployment.Name, log.String())
+		}
+	})
+	return process
+}
+
+// checkGateway runs the gateway until it serves: for that it must be allowed to
+// follow the messages of its namespace.
+func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.Deployment) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	address := free.Addr().String()
+	must(t, free.Close())
+	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--address="+address)
+	last := "nothing"
+	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
+		if err != nil {
+			return false, err
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			last = err.Error()
+			return false, nil
+		}
+		defer answer.Body.Close()
+		last = answer.Status
+		return answer.StatusCode == http.StatusOK, nil
+	})
+	if err != nil {
+		t.Fatalf("%v: %s", err, last)
+	}
+	must(t, gateway.Stop(t.Context()))
+}
+
+// checkDelivers has the operator deliver a message of its own namespace.
+func (c *cluster) checkDelivers(t *testing.T, binary string, deployment *appsv1.Deployment) {
+	ctx := t.Context()
 	teamtalk, err := devserver.Start(ctx, devserver.Options{
 		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
 	})
 	must(t, err)
 	t.Cleanup(teamtalk.Stop)
-
-	token := &authenticationv1.TokenRequest{}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: deployment.Spec.Template.Spec.ServiceAccountName, Namespace: namespace}}
-	must(t, c.admin.SubResource("token").Create(ctx, account, token))
-	cfg := &rest.Config{Host: c.Config().Host, BearerToken: token.Status.Token}
-	cfg.CAData = c.Config().CAData
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	must(t, harness.WriteKubeconfig(kubeconfig, cfg))
-	// What the pod has by being one, and an address that is free here.
-	args := append(deployment.Spec.Template.Spec.Containers[0].Args,
-		"--kubeconfig="+kubeconfig, "--lease-namespace="+namespace, "--health-address=127.0.0.1:0")
-	var log harness.Log
-	operator, err := harness.Start(binary, &log, args...)
-	must(t, err)
-	t.Cleanup(func() {
-		operator.Kill()
-		if t.Failed() {
-			t.Logf("the operator's log:\n%s", log.String())
-		}
-	})
+	operator := c.start(t, binary, deployment, "--lease-namespace="+namespace)
 
 	text := "installed"
 	message := &v1alpha1.TeamTalkMessage{

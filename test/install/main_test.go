@@ -13,10 +13,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
@@ -33,6 +35,7 @@ const (
 var shared struct{ root, helm string }
 
 func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard()) // of the clients that tests use
 	var err error
 	if shared.root, err = harness.Root(); err == nil {
 		shared.helm, err = harness.Tool(context.Background(), "helm", "helm")

@@ -14,6 +14,16 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The gateway's name: teamtalk-gateway beside teamtalk-operator. */}}
+{{- define "teamtalk-operator.gatewayName" -}}
+{{- $fullname := include "teamtalk-operator.fullname" . -}}
+{{- if hasSuffix "operator" $fullname -}}
+{{- printf "%sgateway" (trimSuffix "operator" $fullname) -}}
+{{- else -}}
+{{- printf "%s-gateway" $fullname -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "teamtalk-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "teamtalk-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -44,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* A binding of the operator. Takes a dict: root, kind, name, namespace (empty: everywhere), roleKind, role. */}}
+{{/* A binding. Takes a dict: root, kind, name, namespace (empty: everywhere), roleKind, role, account (empty: the operator's). */}}
 {{- define "teamtalk-operator.binding" -}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ .kind }}
@@ -55,12 +65,15 @@ metadata:
   {{- end }}
   labels:
     {{- include "teamtalk-operator.labels" .root | nindent 4 }}
+    {{- if .account }}
+    app.kubernetes.io/component: gateway
+    {{- end }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ .roleKind }}
   name: {{ .role }}
 subjects:
 - kind: ServiceAccount
-  name: {{ include "teamtalk-operator.serviceAccountName" .root }}
+  name: {{ default (include "teamtalk-operator.serviceAccountName" .root) .account }}
   namespace: {{ .root.Release.Namespace }}
 {{- end -}}

@@ -1,0 +1,262 @@
+package install
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// TestChartRefuses renders the chart with values that cannot be meant.
+func TestChartRefuses(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"an unknown value":         {[]string{"--set", "replica=3"}, "replica"},
+		"a level there is not":     {[]string{"--set", "log.level=loud"}, "log/level"},
+		"a duration that is none":  {[]string{"--set", "drainTimeout=soon"}, "drainTimeout"},
+		"a namespace that is none": {[]string{"--set", "access.secrets.namespaces={Chat_1}"}, "access/secrets/namespaces"},
+		"a name without namespace": {[]string{"--set", "access.secrets.names[0].name=teamtalk"}, "namespace"},
+		"no service account":       {[]string{"--set", "serviceAccount.create=false"}, "serviceAccount.name is needed"},
+		"a server of nothing":      {[]string{"--set", "server.create=true"}, "server/spec"},
+		"a server before its kind": {
+			[]string{"--set", "server.create=true", "--set", "server.spec.senders.default=1"}, "install with server.create=false first",
+		},
+	}
+	for what, tc := range tests {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			_, err := template(t, name, tc.args...)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("want an error with %q, got %v", tc.want, err)
+			}
+		})
+	}
+}
+
+// TestChartValues renders the chart with values other than the defaults.
+func TestChartValues(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		release string
+		args    []string
+		check   func(t *testing.T, objects []*unstructured.Unstructured)
+	}{
+		"another release's name is in all names": {"chat", []string{"--set", "gateway.enabled=true"}, func(t *testing.T, objects []*unstructured.Unstructured) {
+			for _, o := range objects {
+				if o.GetKind() != "CustomResourceDefinition" && !strings.HasPrefix(o.GetName(), "chat-teamtalk-operator") &&
+					!strings.HasPrefix(o.GetName(), "chat-teamtalk-gateway") {
+					t.Errorf("%s %s", o.GetKind(), o.GetName())
+				}
+			}
+			b := find(t, objects, "ClusterRoleBinding", "", "chat-teamtalk-operator")
+			want(t, b, "chat-teamtalk-operator", "roleRef", "name")
+			want(t, find(t, objects, "Deployment", namespace, "chat-teamtalk-operator"), "chat-teamtalk-operator",
+				"spec", "template", "spec", "serviceAccountName")
+		}},
+		"an image": {name, []string{"--set", "image.repository=example.com/x,image.tag=v2,image.digest=sha256:" + strings.Repeat("a", 64)},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				c := container(t, objects)
+				if c["image"] != "example.com/x:v2@sha256:"+strings.Repeat("a", 64) {
+					t.Errorf("image %v", c["image"])
+				}
+			}},
+		"flags": {name, []string{"--set", "log.level=debug,log.format=text,drainTimeout=10s,extraArgs={--lease-namespace=x}"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
+				for _, flag := range []string{"--log-level=debug", "--log-format=text", "--drain-timeout=10s", "--lease-namespace=x"} {
+					if !slices.Contains(args, flag) {
+						t.Errorf("%s is not in %v", flag, args)
+					}
+				}
+			}},
+		"access to namespaces": {name, []string{"--set", "access.ownNamespace=false,access.secrets.namespaces={chat,ops},access.configMaps.namespaces={ops}"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				wantIDs(t, objects, "RoleBinding", "chat/"+name+"-secrets", "ops/"+name+"-configmaps", "ops/"+name+"-secrets",
+					namespace+"/"+name+"-leader-election")
+				want(t, find(t, objects, "RoleBinding", "chat", name+"-secrets"), name+"-secrets", "roleRef", "name")
+			}},
+		"access by name": {name, []string{"--set", "access.ownNamespace=false," +
+			"access.secrets.names[0].namespace=chat,access.secrets.names[0].name=b,access.secrets.names[1].namespace=chat,access.secrets.names[1].name=a," +
+			"access.configMaps.names[0].namespace=ops,access.configMaps.names[0].name=notice"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				wantIDs(t, objects, "RoleBinding", "chat/"+name+"-secrets-by-name", "ops/"+name+"-configmaps-by-name",
+					namespace+"/"+name+"-leader-election")
+				rules, _, _ := unstructured.NestedSlice(find(t, objects, "Role", "chat", name+"-secrets-by-name").Object, "rules")
+				want := []any{map[string]any{
+					"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": []any{"a", "b"}, "verbs": []any{"get", "list", "watch"},
+				}}
+				if diff := cmp.Diff(want, rules); diff != "" {
+					t.Error(diff)
+				}
+			}},
+		"all ConfigMaps": {name, []string{"--set", "access.configMaps.everywhere=true"}, func(t *testing.T, objects []*unstructured.Unstructured) {
+			wantIDs(t, objects, "ClusterRoleBinding", "/"+name, "/"+name+"-configmaps")
+		}},
+		"nothing that can be left out": {name,
+			[]string{"--set", "crds.install=false,people.roles=false,podDisruptionBudget.enabled=false,networkPolicy.enabled=false," +
+				"serviceAccount.create=false,serviceAccount.name=mine,access.ownNamespace=false,metrics.enabled=false"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				var got []string
+				for id := range byID(objects) {
+					got = append(got, id)
+				}
+				slices.Sort(got)
+				want := []string{
+					"ClusterRole//teamtalk-gateway",
+					"ClusterRole//" + name, "ClusterRole//" + name + "-configmaps", "ClusterRole//" + name + "-metrics-reader",
+					"ClusterRole//" + name + "-receiver", "ClusterRole//" + name + "-secrets", "ClusterRoleBinding//" + name,
+					"Deployment/" + namespace + "/" + name,
+					"Role/" + namespace + "/teamtalk-gateway-app-keys", "Role/" + namespace + "/" + name + "-leader-election",
+					"RoleBinding/" + namespace + "/" + name + "-leader-election",
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Error(diff)
+				}
+				subjects, _, _ := unstructured.NestedSlice(find(t, objects, "ClusterRoleBinding", "", name).Object, "subjects")
+				if subjects[0].(map[string]any)["name"] != "mine" {
+					t.Errorf("subjects %v", subjects)
+				}
+			}},
+		"CRDs that go with the release": {name, []string{"--set", "crds.keep=false"}, func(t *testing.T, objects []*unstructured.Unstructured) {
+			crd := find(t, objects, "CustomResourceDefinition", "", "teamtalkmessages.teamtalk.io")
+			if policy, ok := crd.GetAnnotations()["helm.sh/resource-policy"]; ok {
+				t.Errorf("the policy is %s", policy)
+			}
+		}},
+		"pods": {name, []string{"--set", "replicas=3,priorityClassName=p,nodeSelector.disk=ssd,podLabels.a=b,podAnnotations.c=d," +
+			"tolerations[0].key=t,imagePullSecrets[0].name=pull,affinity.podAffinity.x=y,terminationGracePeriodSeconds=90,resources.limits.memory=1Gi"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				d := find(t, objects, "Deployment", namespace, name)
+				want(t, d, 3, "spec", "replicas")
+				want(t, d, "b", "spec", "template", "metadata", "labels", "a")
+				want(t, d, "d", "spec", "template", "metadata", "annotations", "c")
+				want(t, d, "p", "spec", "template", "spec", "priorityClassName")
+				want(t, d, "ssd", "spec", "template", "spec", "nodeSelector", "disk")
+				want(t, d, []any{map[string]any{"key": "t"}}, "spec", "template", "spec", "tolerations")
+				want(t, d, []any{map[string]any{"name": "pull"}}, "spec", "template", "spec", "imagePullSecrets")
+				want(t, d, "y", "spec", "template", "spec", "affinity", "podAffinity", "x")
+				want(t, d, 90, "spec", "template", "spec", "terminationGracePeriodSeconds")
+				limit, _, _ := unstructured.NestedString(container(t, objects), "resources", "limits", "memory")
+				if limit != "1Gi" {
+					t.Errorf("memory %s", limit)
+				}
+			}},
+		"metrics with a certificate": {name, []string{"--set", "metrics.certSecret=cert,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=p"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
+				mounts, _, _ := unstructured.NestedSlice(container(t, objects), "volumeMounts")
+				if !slices.Contains(args, "--metrics-cert-dir="+mounts[0].(map[string]any)["mountPath"].(string)) {
+					t.Errorf("flags %v, mounts %v", args, mounts)
+				}
+				volume := map[string]any{"name": mounts[0].(map[string]any)["name"], "secret": map[string]any{"secretName": "cert"}}
+				want(t, find(t, objects, "Deployment", namespace, name), []any{volume}, "spec", "template", "spec", "volumes")
+				m := find(t, objects, "ServiceMonitor", namespace, name)
+				want(t, m, "p", "metadata", "labels", "release")
+				endpoints, _, _ := unstructured.NestedSlice(m.Object, "spec", "endpoints")
+				tls := endpoints[0].(map[string]any)["tlsConfig"].(map[string]any)
+				if tls["insecureSkipVerify"] != nil || tls["serverName"] != name+"-metrics."+namespace+".svc" {
+					t.Errorf("Prometheus would not check the certificate: %v", tls)
+				}
+			}},
+		"no metrics": {name, []string{"--set", "metrics.enabled=false"}, func(t *testing.T, objects []*unstructured.Unstructured) {
+			args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
+			if !slices.Contains(args, "--metrics-address=0") {
+				t.Errorf("flags %v", args)
+			}
+			wantIDs(t, objects, "Service")
+			want(t, find(t, objects, "NetworkPolicy", namespace, name), nil, "spec", "ingress")
+		}},
+		"metrics for some": {name, []string{"--set", "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				from := []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}}}
+				rule := map[string]any{"from": from, "ports": []any{map[string]any{"port": "metrics"}}}
+				want(t, find(t, objects, "NetworkPolicy", namespace, name), []any{rule}, "spec", "ingress")
+			}},
+		"a gateway": {name, []string{"--set", "gateway.enabled=true,gateway.namespaces={chat},gateway.tlsSecret=tls,gateway.appKeys=true," +
+			"gateway.replicas=4,gateway.extraArgs={--wait=1s},metrics.enabled=false"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				d := find(t, objects, "Deployment", namespace, "teamtalk-gateway")
+				want(t, d, 4, "spec", "replicas")
+				c := containerOf(t, d)
+				args, _, _ := unstructured.NestedStringSlice(c, "args")
+				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
+				at := mounts[0].(map[string]any)["mountPath"].(string)
+				for _, flag := range []string{
+					"--tls-cert-file=" + at + "/tls.crt", "--tls-key-file=" + at + "/tls.key", "--app-keys-secret=teamtalk-app-keys", "--metrics-address=0", "--wait=1s",
+				} {
+					if args[0] != "gateway" || !slices.Contains(args, flag) {
+						t.Errorf("%s is not in %v", flag, args)
+					}
+				}
+				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", namespace + "/teamtalk-gateway-app-keys"} {
+					in, name, _ := strings.Cut(b, "/")
+					want(t, find(t, objects, "RoleBinding", in, name), name, "roleRef", "name")
+				}
+				find(t, objects, "Role", namespace, "teamtalk-gateway-app-keys")
+			}},
+		"egress": {name, []string{"--set", "networkPolicy.egress[0].ports[0].port=10600"}, func(t *testing.T, objects []*unstructured.Unstructured) {
+			p := find(t, objects, "NetworkPolicy", namespace, name)
+			want(t, p, []any{"Ingress", "Egress"}, "spec", "policyTypes")
+			want(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": 10600}}}}, "spec", "egress")
+		}},
+		"a server": {name, []string{"--api-versions", "teamtalk.io/v1alpha1/TeamTalkServer", "--set", "server.create=true,server.spec.senders.default=7"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				want(t, find(t, objects, "TeamTalkServer", namespace, "default"), 7, "spec", "senders", "default")
+			}},
+	}
+	for what, tc := range tests {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			objects, err := template(t, tc.release, tc.args...)
+			must(t, err)
+			tc.check(t, objects)
+		})
+	}
+}
+
+func want(t *testing.T, o *unstructured.Unstructured, value any, path ...string) {
+	t.Helper()
+	field, _, err := unstructured.NestedFieldNoCopy(o.Object, path...)
+	must(t, err)
+	want, err := json.Marshal(value) // in which numbers have no types
+	must(t, err)
+	got, err := json.Marshal(field)
+	must(t, err)
+	if string(want) != string(got) {
+		t.Errorf("%s %s: %s is %s, want %s", o.GetKind(), o.GetName(), strings.Join(path, "."), got, want)
+	}
+}
+
+// wantIDs checks which objects of a kind there are, as namespace/name.
+func wantIDs(t *testing.T, objects []*unstructured.Unstructured, kind string, want ...string) {
+	t.Helper()
+	var got []string
+	for _, o := range objects {
+		if o.GetKind() == kind {
+			got = append(got, o.GetNamespace()+"/"+o.GetName())
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kind %s: %s", kind, diff)
+	}
+}
+
+func container(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
+	t.Helper()
+	return containerOf(t, find(t, objects, "Deployment", namespace, name))
+}
+
+func containerOf(t *testing.T, d *unstructured.Unstructured) map[string]any {
+	t.Helper()
+	containers, _, err := unstructured.NestedSlice(d.Object, "spec", "template", "spec", "containers")
+	must(t, err)
+	return containers[0].(map[string]any)
+}
