@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/go-logr/logr"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -103,7 +105,21 @@ func (c *Client) ConnectedSince() time.Time {
 // message was handed to the kernel, and no more. Seq 0 and no attach_data:
 // message servers pass both on to clients, where seq would match a reply.
 func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
-	p, err := pdu.New(wire.CommandMsgData, 0, m.Wire(msgID, nil))
+	return c.relay(ctx, wire.CommandMsgData, m.Wire(msgID, nil))
+}
+
+// Announce relays that a group's members have changed to every connected client of
+// them: db_proxy tells nobody.
+func (c *Client) Announce(ctx context.Context, change dbproxy.MemberChange, m dbproxy.Membership) error {
+	kind := change.Type()
+	return c.relay(ctx, wire.CommandGroupChangeNotify, &wire.IMGroupChangeMemberNotify{
+		UserId: &change.By, ChangeType: &kind, GroupId: &change.Group, CurUserIdList: m.Current, ChgUserIdList: m.Changed,
+	})
+}
+
+// relay sends what the router relays as it is.
+func (c *Client) relay(ctx context.Context, command wire.Command, body proto.Message) error {
+	p, err := pdu.New(command, 0, body)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
