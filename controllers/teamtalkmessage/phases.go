@@ -3,7 +3,6 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -130,26 +129,12 @@ func (r *Reconciler) checkRecipients(_ context.Context, s *scope) error {
 		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
 			s.refuse(i, v1alpha1.ReasonSendToSelf,
 				fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID))
-		case !permitsRecipient(s.server.Spec.Recipients, p.Recipient):
+		case !s.server.Spec.Recipients.Permits(p.Type, int64(p.ID)):
 			s.refuse(i, v1alpha1.ReasonRecipientNotPermitted,
 				fmt.Sprintf("the server's recipients rules exclude %s %d", strings.ToLower(string(p.Type)), p.ID))
 		}
 	}
 	return nil
-}
-
-func permitsRecipient(rules *v1alpha1.RecipientRules, r delivery.Recipient) bool {
-	if rules == nil {
-		return true
-	}
-	has := func(set v1alpha1.RecipientSet) bool {
-		if r.Type == v1alpha1.RecipientGroup {
-			return slices.Contains(set.Groups, v1alpha1.GroupID(r.ID))
-		}
-		return slices.Contains(set.Users, v1alpha1.UserID(r.ID))
-	}
-	open := len(rules.Allow.Users) == 0 && len(rules.Allow.Groups) == 0
-	return !has(rules.Deny) && (open || has(rules.Allow))
 }
 
 // requireKey waits for the server's session and key. A connection that is down
@@ -223,7 +208,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
 		Identity: identity(s.message),
-		Server:   s.session, ServerKey: s.serverKey, Store: storeName(s.server),
+		Server:   s.session, ServerKey: s.serverKey, Store: s.server.StoreName(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(), Split: s.message.Spec.LongText == v1alpha1.LongTextSplit,
 		Policy: delivery.Policy{
 			Verify:     spec.Verification != v1alpha1.VerificationNever,
@@ -285,15 +270,4 @@ func lastHeard(term leadership.Term) time.Time {
 		return term.Local
 	}
 	return term.Local.Add(delivery.PeerPatience)
-}
-
-// storeName names the database behind a server's db_proxy endpoints: servers
-// that name the same ones share their conversations.
-func storeName(server *v1alpha1.TeamTalkServer) string {
-	endpoints := make([]string, 0, len(server.Spec.DBProxy.Endpoints))
-	for _, e := range server.Spec.DBProxy.Endpoints {
-		endpoints = append(endpoints, string(e))
-	}
-	slices.Sort(endpoints)
-	return strings.Join(endpoints, ",")
 }
