@@ -4,7 +4,7 @@
 #   docker build --build-arg VERSION=0.1.0 --build-arg COMMIT=$(git rev-parse HEAD) .
 #
 # For another architecture: --platform linux/arm64; the compiler runs on this one.
-ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
+ARG GO_IMAGE=golang:1.26-bookworm
 
 FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS build
 ARG PROGRAM=teamtalk-operator
