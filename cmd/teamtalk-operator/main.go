@@ -44,6 +44,7 @@ func managerCommand() *cobra.Command {
 		return app.Run(c.Context(), o)
 	}
 	o.Flags(c.Flags())
+	c.AddCommand(renderCommand())
 	return c
 }
 

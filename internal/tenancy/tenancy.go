@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,10 +19,11 @@ import (
 // not use does not exist for it.
 func Find(ctx context.Context, c client.Reader, key types.NamespacedName, namespace string) (*v1alpha1.TeamTalkServer, error) {
 	server := &v1alpha1.TeamTalkServer{}
-	if err := c.Get(ctx, key, server); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read TeamTalkServer %s: %w", key, err)
-	} else if err != nil {
+	switch err := c.Get(ctx, key, server); {
+	case apierrors.IsNotFound(err):
 		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read TeamTalkServer %s: %w", key, err)
 	}
 	permitted, err := permits(ctx, c, server, namespace)
 	if err != nil || !permitted {

@@ -169,7 +169,9 @@ func count(texts []string, words ...string) int {
 func (x *tenant) awaitCount(want int, words ...string) {
 	x.t.Helper()
 	var texts []string
-	x.eventually(func() string { return fmt.Sprintf("%d texts with %q, want %d: %q", count(texts, words...), words, want, texts) },
+	x.eventually(func() string {
+		return fmt.Sprintf("%d texts with %q, want %d: %q", count(texts, words...), words, want, texts)
+	},
 		x.until(func() bool {
 			texts = x.texts(x.alice)
 			return count(texts, words...) >= want
