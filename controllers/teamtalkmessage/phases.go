@@ -6,15 +6,14 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
 // checkDeadline fails what the deadline came for. What may have been sent is asked
@@ -55,49 +54,16 @@ func (r *Reconciler) checkKey(_ context.Context, s *scope) error {
 // Both failures look the same: what a namespace may not use does not exist for it.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	key := s.message.ServerKey()
-	server := &v1alpha1.TeamTalkServer{}
-	err := r.Client.Get(ctx, key, server)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("read TeamTalkServer %s: %w", key, err)
+	server, err := tenancy.Find(ctx, r.Client, key, s.message.Namespace)
+	if err != nil {
+		return err
 	}
-	permitted := err == nil
-	if permitted {
-		if permitted, err = r.permits(ctx, server, s.message.Namespace); err != nil {
-			return err
-		}
-	}
-	if !permitted {
-		s.wait = &problem{v1alpha1.ReasonServerNotFound, fmt.Sprintf(
-			"no TeamTalkServer %q in namespace %q that this namespace may use: create it, correct serverRef, or ask its owner to allow this namespace",
-			key.Name, key.Namespace)}
+	if server == nil {
+		s.wait = &problem{v1alpha1.ReasonServerNotFound, tenancy.NotFound(key)}
 		return nil
 	}
 	s.server, s.serverKey = server, key
 	return nil
-}
-
-func (r *Reconciler) permits(ctx context.Context, server *v1alpha1.TeamTalkServer, namespace string) (bool, error) {
-	if namespace == server.Namespace {
-		return true, nil
-	}
-	switch allowed := server.Spec.AllowedNamespaces; allowed.From {
-	case v1alpha1.FromAll:
-		return true, nil
-	case v1alpha1.FromSelector:
-		selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
-		if err != nil {
-			// Admission does not check operators; an invalid selector allows nobody.
-			return false, nil //nolint:nilerr // said above
-		}
-		ns := &metav1.PartialObjectMetadata{}
-		ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-		if err := r.Client.Get(ctx, client.ObjectKey{Name: namespace}, ns); err != nil {
-			return false, client.IgnoreNotFound(err)
-		}
-		return selector.Matches(labels.Set(ns.Labels)), nil
-	default:
-		return false, nil
-	}
 }
 
 // checkSender settles whom the message speaks as. What has been taken on goes on.

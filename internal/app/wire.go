@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkreceiver"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -51,7 +52,10 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
 	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)
 
-	for _, r := range []manager.Runnable{keeper, secrets, configMaps, sessions, engine, dog} {
+	receiverWake := &wake.Source{}
+	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)
+
+	for _, r := range []manager.Runnable{keeper, secrets, receiverSecrets, configMaps, sessions, engine, dog} {
 		if err := mgr.Add(r); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}
@@ -70,6 +74,12 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)
+	}
+	receivers := &teamtalkreceiver.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
+	}
+	if err := receivers.SetupWithManager(mgr); err != nil {
+		return nil, fmt.Errorf("set up the TeamTalkReceiver controller: %w", err)
 	}
 	// Ready once the caches have synced: a standby is ready too.
 	synced := func(req *http.Request) error {
