@@ -25,6 +25,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/otlp"
 )
 
 // patience bounds every wait: generous, since a loaded machine is no failure.
@@ -44,6 +45,7 @@ var world struct {
 	leader, standby   *operator
 	log               harness.Log
 	teamtalk          *devserver.Server
+	collector         *otlp.Receiver
 }
 
 // operator is a running operator process.
@@ -117,6 +119,10 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer world.teamtalk.Stop()
+	if world.collector, err = otlp.Start(ctx); err != nil {
+		return 1, err
+	}
+	defer world.collector.Stop()
 	if err := connect(ctx); err != nil {
 		return 1, err
 	}
@@ -136,9 +142,11 @@ func start(ctx context.Context, binary, kubeconfig string) (*operator, error) {
 		return nil, err
 	}
 	o := &operator{metrics: addresses[0], health: addresses[1], pprof: addresses[2]}
-	o.Process, err = harness.Start(binary, &world.log, "--kubeconfig", kubeconfig, "--lease-namespace", "default",
+	soon := []string{"OTEL_BSP_SCHEDULE_DELAY=100"} // milliseconds
+	o.Process, err = harness.StartWith(soon, binary, &world.log, "--kubeconfig", kubeconfig, "--lease-namespace", "default",
 		"--health-address", o.health, "--pprof-address", o.pprof,
-		"--metrics-address", o.metrics, "--metrics-cert-dir", world.certs)
+		"--metrics-address", o.metrics, "--metrics-cert-dir", world.certs,
+		"--otlp-endpoint", world.collector.URL())
 	if err != nil {
 		return nil, err
 	}

@@ -145,6 +145,20 @@ func (p *prometheus) query(ctx context.Context, expr string) ([]sample, error) {
 	return data.Result, err
 }
 
+// now returns what Prometheus answers to a query that has one value at most; none
+// is 0.
+func (p *prometheus) now(expr string) float64 {
+	p.t.Helper()
+	got, err := p.query(p.t.Context(), expr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if len(got) == 0 {
+		return 0
+	}
+	return got[0].value()
+}
+
 // await waits until Prometheus answers a query with one value.
 func (p *prometheus) await(expr string, want float64) {
 	p.t.Helper()

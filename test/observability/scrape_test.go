@@ -28,7 +28,7 @@ func send(t *testing.T, name string, to v1alpha1.Recipients) *v1alpha1.TeamTalkM
 	t.Helper()
 	body := text
 	m := &v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Namespace: namespace},
 		Spec:       v1alpha1.TeamTalkMessageSpec{To: to, Content: v1alpha1.Content{Text: &body}},
 	}
 	if err := world.admin.Create(t.Context(), m); err != nil {
@@ -105,9 +105,33 @@ func TestPrometheus(t *testing.T) {
 	p.await(`teamtalk_operator_connections{peer="db_proxy"} == teamtalk_operator_connections_desired`, 2)
 	p.await("teamtalk_operator_key_loaded", 1)
 	// A first event would not be seen, had the series not been there before it.
-	p.await("sum(teamtalk_operator_silent_drops_total)", 0)
-	p.await(`sum(teamtalk_operator_recipients_finished_total{reason="OutcomeUnknown"})`, 0)
+	p.await("count(teamtalk_operator_silent_drops_total)", 1)
+	p.await(`count(teamtalk_operator_recipients_finished_total{reason="OutcomeUnknown"})`, 1)
 
+	counts := map[string]float64{
+		`sum(teamtalk_operator_messages_finished_total{outcome="Delivered", reason="Delivered"})`:      7,
+		`sum(teamtalk_operator_messages_finished_total{outcome="Failed", reason="RecipientNotFound"})`: 1,
+		`sum(teamtalk_operator_messages_finished_total{outcome="PartiallyDelivered"})`:                 1,
+		`sum(teamtalk_operator_messages_finished_total)`:                                               9,
+		`sum(teamtalk_operator_recipients_finished_total{state="Routed", reason="Delivered"})`:         8,
+		`sum(teamtalk_operator_recipients_finished_total{state="Routed", reason="Adopted"})`:           1,
+		`sum(teamtalk_operator_recipients_finished_total{state="Failed", reason="RecipientNotFound"})`: 2,
+		`sum(teamtalk_operator_recipients_finished_total)`:                                             11,
+		`sum(teamtalk_operator_accepted_to_stored_seconds_count)`:                                      9,
+		`sum(teamtalk_operator_stored_to_routed_seconds_count)`:                                        9,
+		`sum(teamtalk_operator_message_duration_seconds_count)`:                                        9,
+		`sum(teamtalk_operator_silent_drops_total)`:                                                    1,
+		`sum(teamtalk_operator_adopted_total)`:                                                         1,
+		`sum(teamtalk_operator_retries_total{reason="NotStored"})`:                                     1,
+		`sum(teamtalk_operator_doubt_duration_seconds_count{end="found"})`:                             1,
+		`sum(teamtalk_operator_doubt_duration_seconds_count{end="absent"})`:                            1,
+		`sum(teamtalk_operator_step_duration_seconds_count{step="send"})`:                              10,
+		`sum(teamtalk_operator_step_duration_seconds_count{step="route"})`:                             9,
+	}
+	before := map[string]float64{}
+	for expr := range counts {
+		before[expr] = p.now(expr)
+	}
 	users := func(ids ...v1alpha1.UserID) v1alpha1.Recipients { return v1alpha1.Recipients{Users: ids} }
 	for i := range 3 {
 		send(t, fmt.Sprintf("plain-%d", i), users(3))
@@ -121,31 +145,12 @@ func TestPrometheus(t *testing.T) {
 	fault(t, devserver.Fault{Kind: devserver.CloseAfterStore, Command: wire.CommandMsgData})
 	send(t, "adopted", users(6))
 
-	for expr, want := range map[string]float64{
-		`sum(teamtalk_operator_messages_finished_total{outcome="Delivered", reason="Delivered"})`:            7,
-		`sum(teamtalk_operator_messages_finished_total{outcome="Failed", reason="RecipientNotFound"})`:       1,
-		`sum(teamtalk_operator_messages_finished_total{outcome="PartiallyDelivered"})`:                       1,
-		`sum(teamtalk_operator_messages_finished_total)`:                                                     9,
-		`sum(teamtalk_operator_recipients_finished_total{state="Routed", reason="Delivered"})`:               8,
-		`sum(teamtalk_operator_recipients_finished_total{state="Routed", reason="Adopted"})`:                 1,
-		`sum(teamtalk_operator_recipients_finished_total{state="Failed", reason="RecipientNotFound"})`:       2,
-		`sum(teamtalk_operator_recipients_finished_total)`:                                                   11,
-		`sum(teamtalk_operator_accepted_to_stored_seconds_count)`:                                            9,
-		`sum(teamtalk_operator_stored_to_routed_seconds_count)`:                                              9,
-		`sum(teamtalk_operator_message_duration_seconds_count)`:                                              9,
-		`sum(teamtalk_operator_silent_drops_total)`:                                                          1,
-		`sum(teamtalk_operator_adopted_total)`:                                                               1,
-		`sum(teamtalk_operator_retries_total{reason="NotStored"})`:                                           1,
-		`sum(teamtalk_operator_doubt_duration_seconds_count{end="found"})`:                                   1,
-		`sum(teamtalk_operator_doubt_duration_seconds_count{end="absent"})`:                                  1,
-		`sum(teamtalk_operator_step_duration_seconds_count{step="send"})`:                                    10,
-		`sum(teamtalk_operator_step_duration_seconds_count{step="route"})`:                                   9,
-		`count(count by (server_namespace, server) (teamtalk_operator_messages_finished_total{server!=""}))`: 1,
-		`sum(teamtalk_operator_recipients)`:                                                                  0,
-		`sum(teamtalk_operator_conversations)`:                                                               0,
-		`sum(teamtalk_operator_requests_in_flight)`:                                                          0,
-	} {
-		p.await(expr, want)
+	for expr, more := range counts {
+		p.await(expr, before[expr]+more)
+	}
+	p.await(`count(count by (server_namespace, server) (teamtalk_operator_messages_finished_total{server!=""}))`, 1)
+	for _, gauge := range []string{"recipients", "conversations", "requests_in_flight"} {
+		p.await("sum(teamtalk_operator_"+gauge+")", 0)
 	}
 	p.await(`max(ALERTS{alertname="TeamTalkSilentDrops", alertstate="firing"})`, 1)
 	p.evaluates()
