@@ -96,7 +96,7 @@ func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delive
 		return nil, err
 	}
 	engine.Observer = m
-	counted := recorded(m)
+	counted := recorded(m, mgr.GetLogger().WithName("delivery"))
 	wanted := o.tracing(mgr.GetLogger().WithName("tracing"))
 	if !wanted.Wanted() {
 		return counted, nil
@@ -126,9 +126,10 @@ func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leader
 	return m, nil
 }
 
-// recorded returns what is told of every status that has been written.
-func recorded(m *metrics.Metrics) func(teamtalkmessage.Recorded) {
+// recorded returns what counts, and logs, by every status that has been written.
+func recorded(m *metrics.Metrics, log logr.Logger) func(teamtalkmessage.Recorded) {
 	return func(r teamtalkmessage.Recorded) {
+		sayEnd(log, r)
 		m.RecipientsEnded(r.Server, r.Ended)
 		if r.Finished {
 			m.Finished(r.Server, r.Message, r.Written)
