@@ -29,7 +29,7 @@ type parts struct {
 }
 
 // wire lists what runs in the manager, and connects it.
-func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, gate *leadership.Gate) (*parts, error) {
+func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, gate *leadership.Gate) (*parts, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
@@ -44,11 +44,10 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open,
 		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake})
 	engine := delivery.NewEngine(messageWake.Wake)
-	measured, err := measure(engine, sessions, gate)
+	recorded, err := observe(ctx, mgr, o, engine, sessions, gate)
 	if err != nil {
 		return nil, err
 	}
-	engine.Observer = measured
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
 	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)
 
@@ -70,7 +69,7 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
 		Arrivals: delivery.NewArrivals(messageWake.Wake),
-		Observe:  recorded(measured),
+		Observe:  recorded,
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)
