@@ -144,6 +144,13 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 			// Never meant to come here: an empty message would be stored as one.
 			return p.fail(v1alpha1.ReasonContentEmpty, msgNothing), true
 		}
+		if spec.keyed() {
+			// Another resource with its key may have been sent since the store was asked.
+			if latest := e.attempts.latest(spec.mark(p).Token, p.sentBy); latest.After(p.sentBy) {
+				p.firstSight = true
+				return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
+			}
+		}
 		m, ok := spec.message(p, time.Now())
 		if !ok {
 			p.waitReady = true
