@@ -26,7 +26,7 @@ func TestGroupConformance(t *testing.T) {
 		want    any
 		wantErr error
 	}{
-		"group_create":         {handle: 19, request: create(NewGroup{Name: "release", Members: []uint32{1, 20, 21}}), want: uint32(2)},
+		"group_create":         {handle: 19, request: create(NewGroup{Name: "release", Members: []uint32{1, 20, 21}}), want: uint32(3)},
 		"group_create_no_name": {handle: 20, request: create(NewGroup{Members: []uint32{1}}), wantErr: ErrRefused},
 		"group_add": {handle: 21, request: change(MemberChange{Group: 1, Members: []uint32{30, 31}}), want: Membership{
 			Current: []uint32{1, 10, 2, 3, 30, 31, 4}, Changed: []uint32{30, 31},
