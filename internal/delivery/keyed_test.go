@@ -113,6 +113,36 @@ func TestKeyedAtOnce(t *testing.T) {
 	}
 }
 
+// TestKeyedTogether: two resources with one key that have both asked, and both been
+// told that nothing is there, are not both sent.
+func TestKeyedTogether(t *testing.T) {
+	for name, to := range map[string]Recipient{"user": toAlice, "group": toGroup} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				uids := []string{"first", "second", "third"}
+				for n, uid := range uids {
+					spec := h.keyed(uid, "hello", to)
+					spec.EarlierUntil = time.Now().Add(10 * time.Second)
+					// Each is older than the one before, which lets it go first when both have asked.
+					spec.Order.Created = time.Now().Add(-time.Duration(n) * time.Minute)
+					h.submit(spec)
+				}
+				adopted := 0
+				for _, uid := range uids {
+					p := h.await(types.UID(uid), time.Minute).Recipients[0]
+					wantProgress(t, p, v1alpha1.StateRouted, p.Reason)
+					if p.Reason == v1alpha1.ReasonAdopted {
+						adopted++
+					}
+				}
+				if sends, rows, _ := h.talk.counts(); sends != 1 || rows != 1 || adopted != 2 {
+					t.Errorf("sent %d times, stored %d, adopted %d", sends, rows, adopted)
+				}
+			})
+		})
+	}
+}
+
 // TestKeyedAfterDoubt: a resource whose send was not answered is deleted, and
 // another with its key comes: nothing is sent before that send can have settled.
 func TestKeyedAfterDoubt(t *testing.T) {

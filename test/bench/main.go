@@ -45,6 +45,7 @@ var figures = []figure{
 	{name: "writes", run: writes, users: 1},
 	{name: "bulk", run: bulk, users: bulkUsers},
 	{name: "stream", run: stream, users: streamUsers},
+	{name: "gateway", run: gateway, users: streamUsers},
 	{name: "failover", run: failover, users: 1},
 	{name: "scale", run: scale, users: 1, alone: true},
 	{name: "go", run: goBenchmarks, small: true},

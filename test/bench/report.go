@@ -22,6 +22,7 @@ type bar struct {
 var bars = map[string]bar{
 	"bulk_ratio":           {0.90, true},
 	"stream_ratio":         {0.85, true},
+	"gateway_direct_ratio": {0.85, true},
 	"writes_per_message":   {1.05, false},
 	"requests_per_message": {1.2, false},
 	"rss_mb_100k":          {300, false},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"k8s.io/client-go/kubernetes/scheme"
@@ -134,9 +135,14 @@ func startTeamTalk(ctx context.Context) (*devserver.Server, error) {
 	})
 }
 
+// users makes one user at a time: who signs their certificates counts without a lock.
+var users sync.Mutex
+
 // kubeconfigOf writes a kubeconfig file for a user and returns its name.
 func kubeconfigOf(user string) (string, error) {
+	users.Lock()
 	cfg, err := world.plane.User(user)
+	users.Unlock()
 	if err != nil {
 		return "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -141,9 +142,19 @@ type gateway struct {
 	process *harness.Process
 	log     *harness.Log
 	url     string
+	metrics string
 }
 
 var listening = regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
+
+// freeAddress returns a loopback address that nobody listens at now.
+func (x *tenant) freeAddress() string {
+	x.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	x.must(err)
+	defer l.Close()
+	return l.Addr().String()
+}
 
 // sidecar starts a gateway for the tenant's namespace, as a sidecar runs it: without
 // authentication, and with no more rights than to put messages on record there.
@@ -159,9 +170,11 @@ func (x *tenant) gatewayAs(user string, args ...string) *gateway {
 	x.t.Helper()
 	kubeconfig, err := kubeconfigOf(user)
 	x.must(err)
-	g := &gateway{t: x.t, log: &harness.Log{}}
+	metrics := x.freeAddress()
+	g := &gateway{t: x.t, log: &harness.Log{}, metrics: "http://" + metrics}
 	args = append([]string{
 		"gateway", "--kubeconfig", kubeconfig, "--namespace", x.namespace, "--address", "127.0.0.1:0", "--health-address", "0",
+		"--metrics-address", metrics,
 	}, args...)
 	g.process, err = harness.Start(world.binary, io.MultiWriter(g.log, &world.logs), args...)
 	x.must(err)

@@ -30,13 +30,13 @@ const (
 func (s *Sender) CreateGroup(ctx context.Context, n post.NewGroup) (post.GroupResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupPatience)
 	defer cancel()
-	_, session, err := s.actor(ctx, n.Namespace, n.Server, n.By)
+	session, err := s.actor(ctx, n.Namespace, n.Server, n.By)
 	if err != nil {
 		return post.GroupResult{}, err
 	}
 	g := dbproxy.NewGroup{By: uint32(n.By), Temporary: n.Temporary, Name: n.Name, Avatar: n.Avatar, Members: wire(n.Members)}
-	if refusal, err := missing(ctx, session, g.By, g.Members); refusal != "" || err != nil {
-		return post.GroupResult{Detail: refusal}, err
+	if refusal := missing(ctx, session, g.By, g.Members); refusal != "" {
+		return post.GroupResult{Detail: refusal}, nil
 	}
 	id, err := session.CreateGroup(ctx, g)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Sender) CreateGroup(ctx context.Context, n post.NewGroup) (post.GroupRe
 func (s *Sender) ChangeMembers(ctx context.Context, n post.MemberChange) (post.GroupResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupPatience)
 	defer cancel()
-	_, session, err := s.actor(ctx, n.Namespace, n.Server, n.By)
+	session, err := s.actor(ctx, n.Namespace, n.Server, n.By)
 	if err != nil {
 		return post.GroupResult{}, err
 	}
@@ -83,8 +83,8 @@ func (s *Sender) ChangeMembers(ctx context.Context, n post.MemberChange) (post.G
 		return post.GroupResult{Done: true, Group: n.Group, Detail: "nothing to change: it was so already"}, nil
 	}
 	if !c.Remove {
-		if refusal, err := missing(ctx, session, c.By, c.Members); refusal != "" || err != nil {
-			return post.GroupResult{Detail: refusal}, err
+		if refusal := missing(ctx, session, c.By, c.Members); refusal != "" {
+			return post.GroupResult{Detail: refusal}, nil
 		}
 	}
 	membership, err := session.ChangeMembers(ctx, c)
@@ -103,41 +103,41 @@ func (s *Sender) ChangeMembers(ctx context.Context, n post.MemberChange) (post.G
 }
 
 // actor returns the session through which a user may act.
-func (s *Sender) actor(ctx context.Context, namespace, name string, by int64) (*v1alpha1.TeamTalkServer, *connection.Session, error) {
+func (s *Sender) actor(ctx context.Context, namespace, name string, by int64) (*connection.Session, error) {
 	server, session, err := s.servers.session(ctx, namespace, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !server.Spec.Senders.Permits(v1alpha1.UserID(by)) {
-		return nil, nil, &post.Refusal{Reason: v1alpha1.ReasonSenderNotPermitted, Detail: fmt.Sprintf(
+		return nil, &post.Refusal{Reason: v1alpha1.ReasonSenderNotPermitted, Detail: fmt.Sprintf(
 			"nobody may act as user %d: use one of the server's senders, or ask its owner to allow it", by)}
 	}
 	if err := session.WaitReady(ctx); err != nil {
-		return nil, nil, &post.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: "db_proxy is not connected"}
+		return nil, &post.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: "db_proxy is not connected"}
 	}
-	return server, session, nil
+	return session, nil
 }
 
 // missing says who does not exist of those who act or are to be members: db_proxy
 // would take them all the same.
-func missing(ctx context.Context, session *connection.Session, by uint32, members []uint32) (string, error) {
+func missing(ctx context.Context, session *connection.Session, by uint32, members []uint32) string {
 	path, err := session.Path()
 	if err != nil {
-		return failure(err), nil //nolint:nilerr // said to the caller
+		return failure(err)
 	}
 	users, err := path.Users(ctx, by, append([]uint32{by}, members...))
 	switch {
 	case err != nil:
-		return failure(err), nil //nolint:nilerr // said to the caller
+		return failure(err)
 	case len(users) == 0:
-		return "TeamTalk shows none of the users; its database may be down", nil
+		return "TeamTalk shows none of the users; its database may be down"
 	}
 	for _, id := range append([]uint32{by}, members...) {
 		if users[id] == nil {
-			return fmt.Sprintf("user %d does not exist in TeamTalk", id), nil
+			return fmt.Sprintf("user %d does not exist in TeamTalk", id)
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // membersAre reads a group until its members are as wanted, and returns them.

@@ -34,6 +34,7 @@ type Sender struct {
 	// started bounds what a process before this one may have been sending.
 	started time.Time
 	seen    atomic.Uint64
+	flights flights
 
 	mu      sync.Mutex
 	waiting map[types.NamespacedName]chan struct{}
@@ -72,7 +73,11 @@ func (s *Sender) Send(ctx context.Context, r post.Request) (post.Result, error) 
 	if err := permitted(server, r); err != nil {
 		return post.Result{}, err
 	}
-	task := s.task(server, session, r)
+	return s.flights.do(ctx, r, func() (post.Result, error) { return s.send(ctx, s.task(server, session, r)) })
+}
+
+// send has the engine carry a task out, and waits.
+func (s *Sender) send(ctx context.Context, task delivery.Task) (post.Result, error) {
 	ended := make(chan struct{}, 1)
 	s.mu.Lock()
 	s.waiting[task.Key] = ended

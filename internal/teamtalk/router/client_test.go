@@ -129,6 +129,41 @@ func TestRoute(t *testing.T) {
 	})
 }
 
+// TestAnnounce: what message servers pass on to the members of a group that changed.
+func TestAnnounce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change dbproxy.MemberChange
+		want   string
+	}{
+		"added":   {dbproxy.MemberChange{By: 1, Group: 7, Members: []uint32{30}}, "0801" + "1001" + "1807" + "2001201e" + "281e"},
+		"removed": {dbproxy.MemberChange{By: 1, Group: 7, Remove: true, Members: []uint32{30}}, "0801" + "1002" + "1807" + "2001201e" + "281e"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := run(t, nil)
+				router := <-h.routers
+				outcome := make(chan error, 1)
+				go func() {
+					outcome <- h.Announce(t.Context(), tc.change, dbproxy.Membership{Current: []uint32{1, 30}, Changed: []uint32{30}})
+				}()
+				// Length, version 1, flag 0, service 4, command 0x040b, seq 0, reserved.
+				want := "0000001c" + "00010000" + "0004040b" + "00000000" + tc.want
+				got := make([]byte, len(want)/2)
+				if _, err := io.ReadFull(router, got); err != nil {
+					t.Fatal(err)
+				}
+				if hex.EncodeToString(got) != want {
+					t.Errorf("announced\n%x, want\n%s", got, want)
+				}
+				if err := <-outcome; err != nil {
+					t.Error(err)
+				}
+				h.stop()
+			})
+		})
+	}
+}
+
 // TestReadsEverything: what the router relays is taken off the wire, whatever
 // it is.
 func TestReadsEverything(t *testing.T) {

@@ -1,0 +1,122 @@
+package httpserver
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// writeCertificate writes a self-signed certificate for loopback, and returns it.
+func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "gateway"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
+}
+
+// TestTLS: a certificate is served, and a new one in its place without a restart.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	first := writeCertificate(t, certFile, keyFile, 1)
+	s := serve(t, Options{CertFile: certFile, KeyFile: keyFile})
+	address := s.url[len("http://"):]
+	served := func(trust *x509.Certificate) bool {
+		pool := x509.NewCertPool()
+		pool.AddCert(trust)
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+		r, err := (&http.Client{Transport: transport, Timeout: patience}).Get("https://" + address + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = r.Body.Close()
+		return r.StatusCode == http.StatusOK
+	}
+	if !served(first) {
+		t.Fatal("the certificate is not served")
+	}
+	second := writeCertificate(t, certFile, keyFile, 2)
+	for deadline := time.Now().Add(patience); !served(second); {
+		if time.Now().After(deadline) {
+			t.Fatal("the new certificate is not served")
+		}
+	}
+	s.stop()
+	if err := s.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoCertificate: what is missing is said, with the flags that name it.
+func TestNoCertificate(t *testing.T) {
+	s := serve(t, Options{CertFile: filepath.Join(t.TempDir(), "absent"), KeyFile: "absent"})
+	if err := s.ended(); err == nil {
+		t.Error("it serves without a certificate")
+	}
+}
+
+// TestOptions: what is wrong is said in one line.
+func TestOptions(t *testing.T) {
+	valid := Options{Address: ":8400", MaxInFlight: 1, DrainTimeout: time.Second}
+	for name, tc := range map[string]struct {
+		edit func(*Options)
+		want bool
+	}{
+		"valid":              {func(*Options) {}, true},
+		"no port":            {func(o *Options) { o.Address = "127.0.0.1" }, false},
+		"a port that is not": {func(o *Options) { o.Address = "127.0.0.1:http2" }, false},
+		"a port too high":    {func(o *Options) { o.Address = ":65536" }, false},
+		"half a certificate": {func(o *Options) { o.CertFile = "x" }, false},
+		"nothing in flight":  {func(o *Options) { o.MaxInFlight = 0 }, false},
+		"no time to drain":   {func(o *Options) { o.DrainTimeout = 0 }, false},
+	} {
+		o := valid
+		tc.edit(&o)
+		if err := o.Validate(); (err == nil) != tc.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for address, want := range map[string]bool{
+		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, ":1": false, "0.0.0.0:1": false, "[::]:1": false,
+		"localhost:1": false, "10.0.0.1:1": false, "": false,
+	} {
+		if got := (&Options{Address: address}).Loopback(); got != want {
+			t.Errorf("%q is on loopback: %v", address, got)
+		}
+	}
+}

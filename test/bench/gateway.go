@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+const (
+	// gatewayClients post at once, as many as requests may be in flight at db_proxy.
+	gatewayClients = 64
+	// gatewayMessages of a round, and gatewayAlone of the client that is alone.
+	gatewayMessages = 4000
+	gatewayAlone    = 500
+)
+
+// gateway compares the gateway in direct mode, at 64 clients, with a bare client that
+// sends the same to the same users with 64 requests in flight; and says how long one
+// client waits that is alone. Both sides take turns as in bulk.
+func gateway(ctx context.Context, w *world, r *report) error {
+	// It would have connections of its own, and nothing to do.
+	if err := w.retire(ctx); err != nil {
+		return err
+	}
+	g, err := w.startGateway(ctx)
+	if err != nil {
+		return err
+	}
+	defer g.process.Kill()
+	users := w.o.users[:streamUsers]
+	text := func(side string, round int) func(int) string {
+		return func(i int) string { return fmt.Sprintf("Deployment %s-%d-%d has finished", side, round, i) }
+	}
+	var rounds []gatewayRound
+	for round := range w.o.rounds + 1 {
+		var b gatewayRound
+		sides := []func() error{
+			func() error {
+				began := time.Now()
+				err := parallel(ctx, gatewayClients, gatewayMessages, func(ctx context.Context, i int) error {
+					return g.send(ctx, w.o.sender, users[i%len(users)], text("ours", round)(i))
+				})
+				b.gateway = perSecond(gatewayMessages, time.Since(began))
+				return err
+			},
+			func() error {
+				took, err := w.bare.send(ctx, users, gatewayMessages, text("bare", round))
+				b.bare = perSecond(gatewayMessages, took)
+				return err
+			},
+		}
+		for i := range sides {
+			if err := sides[(i+round)%2](); err != nil {
+				return err
+			}
+		}
+		err := w.bare.verify(ctx, users, 64, func(user int) []string {
+			var texts []string
+			for i := user; i < gatewayMessages; i += len(users) {
+				texts = append(texts, text("ours", round)(i))
+			}
+			return texts
+		})
+		if err != nil {
+			return err
+		}
+		say("  round %d: %.0f/s by the gateway, %.0f/s by the bare client: %.3f", round, b.gateway, b.bare, b.ratio())
+		if round > 0 {
+			rounds = append(rounds, b)
+		}
+	}
+	alone := make([]time.Duration, gatewayAlone)
+	for i := range alone {
+		began := time.Now()
+		if err := g.send(ctx, w.o.sender, users[i%len(users)], text("alone", 0)(i)); err != nil {
+			return err
+		}
+		alone[i] = time.Since(began)
+	}
+	r.add("gateway_direct_ratio", medianOf(rounds, gatewayRound.ratio), 3)
+	r.add("gateway_direct_per_s", medianOf(rounds, func(b gatewayRound) float64 { return b.gateway }), 0)
+	r.add("gateway_direct_bare_per_s", medianOf(rounds, func(b gatewayRound) float64 { return b.bare }), 0)
+	r.add("gateway_direct_p50_ms", milliseconds(percentile(alone, 50)), 2)
+	r.add("gateway_direct_p99_ms", milliseconds(percentile(alone, 99)), 2)
+	return nil
+}
+
+// gatewayRound is what one round has measured: messages per second on both sides.
+type gatewayRound struct{ gateway, bare float64 }
+
+func (b gatewayRound) ratio() float64 { return b.gateway / b.bare }
+
+// gatewayProcess is a running gateway.
+type gatewayProcess struct {
+	process *harness.Process
+	url     string
+	client  *http.Client
+}
+
+// startGateway starts a gateway in direct mode, and waits until it has sent something:
+// it connects with the first request.
+func (w *world) startGateway(ctx context.Context) (*gatewayProcess, error) {
+	addresses, err := freeAddresses(1)
+	if err != nil {
+		return nil, err
+	}
+	g := &gatewayProcess{
+		url:    "http://" + addresses[0],
+		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: gatewayClients}},
+	}
+	g.process, err = harness.Start(w.binary, w.log, "gateway", "--kubeconfig", w.kubeconfig, "--namespace", namespace,
+		"--mode", "direct", "--auth", "None", "--address", addresses[0], "--health-address", "0", "--wait", "8s")
+	if err != nil {
+		return nil, err
+	}
+	err = until(ctx, "the gateway sends", func(ctx context.Context) (bool, error) {
+		select {
+		case <-g.process.Ended():
+			return false, fmt.Errorf("it has ended: %w", g.process.Err())
+		default:
+		}
+		return g.send(ctx, w.o.sender, w.o.users[0], "Good morning") == nil, nil
+	})
+	if err != nil {
+		g.process.Kill()
+	}
+	return g, err
+}
+
+// send posts one message, and returns an error unless it is answered with success.
+func (g *gatewayProcess) send(ctx context.Context, sender, to uint32, text string) error {
+	body, err := json.Marshal(map[string]any{"from_user_id": sender, "session_id": to, "msg": text})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/query/SendSingleMessage", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := g.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("post to the gateway: %w", err)
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Code   int    `json:"error_code"`
+		Detail string `json:"error_detail"`
+		MsgID  int64  `json:"msg_id"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	if answer.Code != 0 || answer.MsgID == 0 {
+		return fmt.Errorf("the gateway answers with code %d: %s", answer.Code, answer.Detail)
+	}
+	return nil
+}
