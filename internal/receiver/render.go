@@ -1,10 +1,12 @@
 package receiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -13,6 +15,9 @@ import (
 // MaxText is the longest text, in bytes, that TeamTalk holds in one message with
 // its delivery token.
 const MaxText = 3051
+
+// maxTime is how long a template may take to make a text that fits.
+const maxTime = 2 * time.Second
 
 // Templates are what makes the texts of a receiver.
 type Templates struct {
@@ -58,20 +63,20 @@ func ParseTemplates(r *v1alpha1.TeamTalkReceiver) (*Templates, error) {
 
 // text makes the text of a part. A fault is why the declared template did not make
 // it; the text is the built-in template's then.
-func (t *Templates) text(r *v1alpha1.TeamTalkReceiver, p part) (text string, fault error) {
+func (t *Templates) text(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part) (text string, fault error) {
 	fault = t.fault
 	declared := t.firing
 	if p.alerts != nil && p.alerts.Status == statusResolved {
 		declared = t.resolved
 	}
-	text, err := fit(declared, p)
+	text, err := fit(ctx, declared, p)
 	if err == nil {
 		return text, fault
 	}
 	fallback := builtIn[r.Spec.Type]
 	if declared != fallback {
 		fault = err
-		if text, err = fit(fallback, p); err == nil {
+		if text, err = fit(ctx, fallback, p); err == nil {
 			return text, fault
 		}
 	}
@@ -89,9 +94,13 @@ func bare(p part) string {
 
 // fit renders a part so that TeamTalk holds the text: with as many of its alerts as
 // there is room for.
-func fit(t *Template, p part) (string, error) {
+func fit(ctx context.Context, t *Template, p part) (string, error) {
+	until := time.Now().Add(maxTime)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+		until = deadline
+	}
 	if p.alerts == nil {
-		text, err := clean(t.Execute(p.body))
+		text, err := clean(t.Execute(p.body, until))
 		return cut(text, MaxText), err
 	}
 	// What fires comes first: it is the last to be left out.
@@ -99,7 +108,7 @@ func fit(t *Template, p part) (string, error) {
 	render := func(count int) (string, error) {
 		own := *p.alerts
 		own.Alerts = all[:count]
-		text, err := clean(t.Execute(&own))
+		text, err := clean(t.Execute(&own, until))
 		return text + more(len(all)-count+int(own.TruncatedAlerts)), err
 	}
 	text, err := render(len(all))
@@ -123,7 +132,7 @@ func fit(t *Template, p part) (string, error) {
 	rest := more(len(all) - 1 + int(p.alerts.TruncatedAlerts))
 	one := *p.alerts
 	one.Alerts = all[:1]
-	text, err = clean(t.Execute(&one))
+	text, err = clean(t.Execute(&one, until))
 	return cut(text, MaxText-len(rest)) + rest, err
 }
 

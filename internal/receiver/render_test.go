@@ -38,7 +38,7 @@ func decoded(t *testing.T, body string) *Notification {
 func rendered(t *testing.T, r *v1alpha1.TeamTalkReceiver, p part) (string, error) {
 	t.Helper()
 	templates, _ := ParseTemplates(r)
-	return templates.text(r, p)
+	return templates.text(t.Context(), r, p)
 }
 
 func many(count int) *Notification {

@@ -15,7 +15,6 @@ const (
 	maxSteps  = 20_000 // iterations of loops, calls of templates and functions
 	maxOutput = 64 << 10
 	maxMade   = 4 << 20 // bytes that functions have returned
-	maxTime   = 2 * time.Second
 )
 
 // errBudget ends an execution that takes too much.
@@ -43,15 +42,15 @@ func ParseTemplate(name, text string) (*Template, error) {
 	return &Template{parsed: t}, nil
 }
 
-// Execute renders the data.
-func (t *Template) Execute(data any) (out string, err error) {
+// Execute renders the data. It fails at a time at the latest.
+func (t *Template) Execute(data any, until time.Time) (out string, err error) {
 	// A method or function of the library that panics is a fault of the template.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("it panics: %v", p)
 		}
 	}()
-	b := &budget{until: time.Now().Add(maxTime)}
+	b := &budget{until: until}
 	own, err := t.parsed.Clone()
 	if err != nil {
 		return "", err
