@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,8 +15,12 @@ import (
 // its delivery token.
 const MaxText = 3051
 
-// maxTime is how long a template may take to make a text that fits.
-const maxTime = 2 * time.Second
+const (
+	// maxTime is how long a template may take to make a text that fits.
+	maxTime = 2 * time.Second
+	// maxOutput is the longest text, in bytes, that is cut to fit.
+	maxOutput = 64 << 10
+)
 
 // Templates are what makes the texts of a receiver.
 type Templates struct {
@@ -100,40 +103,55 @@ func fit(ctx context.Context, t *Template, p part) (string, error) {
 		until = deadline
 	}
 	if p.alerts == nil {
-		text, err := clean(t.Execute(p.body, until))
+		text, err := clean(t.Execute(p.body, until, maxOutput))
 		return cut(text, MaxText), err
 	}
 	// What fires comes first: it is the last to be left out.
 	all := append(p.alerts.Alerts.Firing(), p.alerts.Alerts.Resolved()...)
-	render := func(count int) (string, error) {
+	render := func(count, limit int) (string, error) {
 		own := *p.alerts
 		own.Alerts = all[:count]
-		text, err := clean(t.Execute(&own, until))
-		return text + more(len(all)-count+int(own.TruncatedAlerts)), err
+		return clean(t.Execute(&own, until, limit))
 	}
-	text, err := render(len(all))
-	if err != nil || len(text) <= MaxText {
+	rest := func(count int) string { return more(len(all) - count + int(p.alerts.TruncatedAlerts)) }
+	// try renders so many alerts. It does not fit either where so many take too much.
+	try := func(count int) (text string, fits bool, err error) {
+		text, err = render(count, 2*MaxText)
+		if errors.Is(err, errLong) || errors.Is(err, errBudget) {
+			return "", false, nil
+		}
+		text += rest(count)
+		return text, err == nil && len(text) <= MaxText, err
+	}
+	text, ok, err := try(len(all))
+	if ok || err != nil {
 		return text, err
 	}
-	// The least count that is too long; the one before it is sent.
-	tooLong := sort.Search(len(all), func(i int) bool {
-		var one error
-		if text, one = render(i + 1); one != nil {
-			err = one
+	// From few to many: how many there are in all must not matter.
+	best, fits, tooMany := "", 0, 1
+	for ; tooMany < len(all); tooMany *= 2 {
+		if text, ok, err = try(tooMany); err != nil {
+			return "", err
+		} else if !ok {
+			break
 		}
-		return len(text) > MaxText
-	})
-	if err != nil {
-		return "", err
+		best, fits = text, tooMany
 	}
-	if tooLong > 0 {
-		return render(tooLong)
+	for tooMany = min(tooMany, len(all)); tooMany-fits > 1; {
+		middle := (fits + tooMany) / 2
+		if text, ok, err = try(middle); err != nil {
+			return "", err
+		} else if ok {
+			best, fits = text, middle
+		} else {
+			tooMany = middle
+		}
 	}
-	rest := more(len(all) - 1 + int(p.alerts.TruncatedAlerts))
-	one := *p.alerts
-	one.Alerts = all[:1]
-	text, err = clean(t.Execute(&one, until))
-	return cut(text, MaxText-len(rest)) + rest, err
+	if fits > 0 {
+		return best, nil
+	}
+	text, err = render(1, maxOutput)
+	return cut(text, MaxText-len(rest(1))) + rest(1), err
 }
 
 func more(count int) string {

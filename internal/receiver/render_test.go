@@ -147,7 +147,7 @@ func TestTemplateFaultFallsBack(t *testing.T) {
 }
 
 func TestTooLongIsCutBetweenAlerts(t *testing.T) {
-	for _, count := range []int{1, 50, 60, 70, 1000} {
+	for _, count := range []int{1, 50, 60, 70, 1000, 20_000} {
 		got, fault := rendered(t, alertmanager(""), part{alerts: many(count)})
 		if fault != nil || len(got) > MaxText {
 			t.Fatalf("%d alerts: %d bytes, %v", count, len(got), fault)
