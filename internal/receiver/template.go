@@ -12,8 +12,8 @@ import (
 // Bounds of one execution of a template. A template comes from whoever may write
 // receivers, the data from whoever may post: neither may hold the process up.
 const (
-	maxSteps  = 20_000 // iterations of loops, calls of templates and functions
-	maxMade   = 4 << 20 // bytes that functions have returned
+	maxSteps = 20_000  // iterations of loops, calls of templates and functions
+	maxMade  = 4 << 20 // bytes that functions have returned
 )
 
 var (
