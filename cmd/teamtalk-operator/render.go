@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ func renderCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return render(c.OutOrStdout(), r, body)
+		return render(c.Context(), c.OutOrStdout(), r, body)
 	}
 	return c
 }
@@ -84,8 +85,8 @@ func readPayload(file string, stdin io.Reader) ([]byte, error) {
 }
 
 // render prints the messages. A fault of a template is an error, once all is shown.
-func render(w io.Writer, r *v1alpha1.TeamTalkReceiver, body []byte) error {
-	previews, refused, err := receiver.PreviewOf(r, body)
+func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body []byte) error {
+	previews, refused, err := receiver.PreviewOf(ctx, r, body)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -134,9 +135,17 @@ func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiv
 	if server == nil {
 		return &problem{v1alpha1.ReasonServerNotFound, tenancy.NotFound(key)}, nil
 	}
-	if id := o.Spec.SenderID; id != nil && !server.Spec.Senders.Permits(*id) {
+	sender := server.Spec.Senders.Default
+	if o.Spec.SenderID != nil {
+		sender = *o.Spec.SenderID
+	}
+	if !server.Spec.Senders.Permits(sender) {
 		return &problem{v1alpha1.ReasonSenderNotPermitted, fmt.Sprintf(
-			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", *id)}, nil
+			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", sender)}, nil
+	}
+	if slices.Contains(o.Spec.To.Users, sender) || o.Spec.Allow != nil && slices.Contains(o.Spec.Allow.Users, sender) {
+		return &problem{v1alpha1.ReasonSendToSelf, fmt.Sprintf(
+			"user %d is the sender: TeamTalk stores no message to oneself; remove it from to.users and allow.users, or set another senderID", sender)}, nil
 	}
 	return nil, nil
 }

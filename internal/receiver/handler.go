@@ -126,7 +126,8 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	case errors.As(err, &tooLarge):
 		a = refuse(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
 	case err != nil:
-		a = refuse(http.StatusRequestTimeout, "the body could not be read in time")
+		// Not 408: callers would give up.
+		a = h.failed(key, errors.New("a body was not received whole and in time"))
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
 	defer cancel()

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -18,7 +19,7 @@ type Preview struct {
 
 // PreviewOf makes of a body what a receiver would, and sends nothing. Refused counts
 // alerts that name recipients whom they may not.
-func PreviewOf(r *v1alpha1.TeamTalkReceiver, body []byte) (previews []Preview, refused int, err error) {
+func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte) (previews []Preview, refused int, err error) {
 	if _, ok := builtIn[r.Spec.Type]; !ok {
 		return nil, 0, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
 	}
@@ -31,7 +32,7 @@ func PreviewOf(r *v1alpha1.TeamTalkReceiver, body []byte) (previews []Preview, r
 	}
 	templates, _ := ParseTemplates(r) // its fault is that of each text
 	for _, p := range parts {
-		text, fault := templates.text(r, p)
+		text, fault := templates.text(ctx, r, p)
 		previews = append(previews, Preview{Name: nameOf(r, p.hash, 1), To: spec(p.to), Text: text, Fault: fault})
 	}
 	return previews, refused, nil

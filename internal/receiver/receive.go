@@ -95,7 +95,7 @@ func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, templa
 	if last.number > 0 && h.young(r, last.created) && r.Spec.FloodControl == nil {
 		return outcome{duplicate: true}, nil
 	}
-	text, fault := templates.text(r, p)
+	text, fault := templates.text(ctx, r, p)
 	if fault != nil {
 		key := client.ObjectKeyFromObject(r)
 		countFault(key)

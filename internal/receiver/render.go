@@ -1,10 +1,11 @@
 package receiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -13,6 +14,13 @@ import (
 // MaxText is the longest text, in bytes, that TeamTalk holds in one message with
 // its delivery token.
 const MaxText = 3051
+
+const (
+	// maxTime is how long a template may take to make a text that fits.
+	maxTime = 2 * time.Second
+	// maxOutput is the longest text, in bytes, that is cut to fit.
+	maxOutput = 64 << 10
+)
 
 // Templates are what makes the texts of a receiver.
 type Templates struct {
@@ -58,20 +66,20 @@ func ParseTemplates(r *v1alpha1.TeamTalkReceiver) (*Templates, error) {
 
 // text makes the text of a part. A fault is why the declared template did not make
 // it; the text is the built-in template's then.
-func (t *Templates) text(r *v1alpha1.TeamTalkReceiver, p part) (text string, fault error) {
+func (t *Templates) text(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part) (text string, fault error) {
 	fault = t.fault
 	declared := t.firing
 	if p.alerts != nil && p.alerts.Status == statusResolved {
 		declared = t.resolved
 	}
-	text, err := fit(declared, p)
+	text, err := fit(ctx, declared, p)
 	if err == nil {
 		return text, fault
 	}
 	fallback := builtIn[r.Spec.Type]
 	if declared != fallback {
 		fault = err
-		if text, err = fit(fallback, p); err == nil {
+		if text, err = fit(ctx, fallback, p); err == nil {
 			return text, fault
 		}
 	}
@@ -89,42 +97,61 @@ func bare(p part) string {
 
 // fit renders a part so that TeamTalk holds the text: with as many of its alerts as
 // there is room for.
-func fit(t *Template, p part) (string, error) {
+func fit(ctx context.Context, t *Template, p part) (string, error) {
+	until := time.Now().Add(maxTime)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+		until = deadline
+	}
 	if p.alerts == nil {
-		text, err := clean(t.Execute(p.body))
+		text, err := clean(t.Execute(p.body, until, maxOutput))
 		return cut(text, MaxText), err
 	}
 	// What fires comes first: it is the last to be left out.
 	all := append(p.alerts.Alerts.Firing(), p.alerts.Alerts.Resolved()...)
-	render := func(count int) (string, error) {
+	render := func(count, limit int) (string, error) {
 		own := *p.alerts
 		own.Alerts = all[:count]
-		text, err := clean(t.Execute(&own))
-		return text + more(len(all)-count+int(own.TruncatedAlerts)), err
+		return clean(t.Execute(&own, until, limit))
 	}
-	text, err := render(len(all))
-	if err != nil || len(text) <= MaxText {
+	rest := func(count int) string { return more(len(all) - count + int(p.alerts.TruncatedAlerts)) }
+	// try renders so many alerts. It does not fit either where so many take too much.
+	try := func(count int) (text string, fits bool, err error) {
+		text, err = render(count, 2*MaxText)
+		if errors.Is(err, errLong) || errors.Is(err, errBudget) {
+			return "", false, nil
+		}
+		text += rest(count)
+		return text, err == nil && len(text) <= MaxText, err
+	}
+	text, ok, err := try(len(all))
+	if ok || err != nil {
 		return text, err
 	}
-	// The least count that is too long; the one before it is sent.
-	tooLong := sort.Search(len(all), func(i int) bool {
-		var one error
-		if text, one = render(i + 1); one != nil {
-			err = one
+	// From few to many: how many there are in all must not matter.
+	best, fits, tooMany := "", 0, 1
+	for ; tooMany < len(all); tooMany *= 2 {
+		if text, ok, err = try(tooMany); err != nil {
+			return "", err
+		} else if !ok {
+			break
 		}
-		return len(text) > MaxText
-	})
-	if err != nil {
-		return "", err
+		best, fits = text, tooMany
 	}
-	if tooLong > 0 {
-		return render(tooLong)
+	for tooMany = min(tooMany, len(all)); tooMany-fits > 1; {
+		middle := (fits + tooMany) / 2
+		if text, ok, err = try(middle); err != nil {
+			return "", err
+		} else if ok {
+			best, fits = text, middle
+		} else {
+			tooMany = middle
+		}
 	}
-	rest := more(len(all) - 1 + int(p.alerts.TruncatedAlerts))
-	one := *p.alerts
-	one.Alerts = all[:1]
-	text, err = clean(t.Execute(&one))
-	return cut(text, MaxText-len(rest)) + rest, err
+	if fits > 0 {
+		return best, nil
+	}
+	text, err = render(1, maxOutput)
+	return cut(text, MaxText-len(rest(1))) + rest(1), err
 }
 
 func more(count int) string {

@@ -38,7 +38,7 @@ func decoded(t *testing.T, body string) *Notification {
 func rendered(t *testing.T, r *v1alpha1.TeamTalkReceiver, p part) (string, error) {
 	t.Helper()
 	templates, _ := ParseTemplates(r)
-	return templates.text(r, p)
+	return templates.text(t.Context(), r, p)
 }
 
 func many(count int) *Notification {
@@ -147,7 +147,7 @@ func TestTemplateFaultFallsBack(t *testing.T) {
 }
 
 func TestTooLongIsCutBetweenAlerts(t *testing.T) {
-	for _, count := range []int{1, 50, 60, 70, 1000} {
+	for _, count := range []int{1, 50, 60, 70, 1000, 20_000} {
 		got, fault := rendered(t, alertmanager(""), part{alerts: many(count)})
 		if fault != nil || len(got) > MaxText {
 			t.Fatalf("%d alerts: %d bytes, %v", count, len(got), fault)

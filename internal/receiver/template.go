@@ -12,14 +12,16 @@ import (
 // Bounds of one execution of a template. A template comes from whoever may write
 // receivers, the data from whoever may post: neither may hold the process up.
 const (
-	maxSteps  = 20_000 // iterations of loops, calls of templates and functions
-	maxOutput = 64 << 10
-	maxMade   = 4 << 20 // bytes that functions have returned
-	maxTime   = 2 * time.Second
+	maxSteps = 20_000  // iterations of loops, calls of templates and functions
+	maxMade  = 4 << 20 // bytes that functions have returned
 )
 
-// errBudget ends an execution that takes too much.
-var errBudget = errors.New("it takes too long, or makes too much")
+var (
+	// errBudget ends an execution that takes too much.
+	errBudget = errors.New("it takes too long, or makes too much")
+	// errLong ends one whose output is longer than asked for.
+	errLong = errors.New("it makes too long a text")
+)
 
 // stepFunction counts a step. A template that calls it itself only ends sooner.
 const stepFunction = "countStep"
@@ -43,22 +45,25 @@ func ParseTemplate(name, text string) (*Template, error) {
 	return &Template{parsed: t}, nil
 }
 
-// Execute renders the data.
-func (t *Template) Execute(data any) (out string, err error) {
+// Execute renders the data. It fails at a time at the latest, and as soon as the
+// text is longer than so many bytes.
+func (t *Template) Execute(data any, until time.Time, limit int) (out string, err error) {
 	// A method or function of the library that panics is a fault of the template.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("it panics: %v", p)
 		}
 	}()
-	b := &budget{until: time.Now().Add(maxTime)}
+	b := &budget{until: until, limit: limit}
 	own, err := t.parsed.Clone()
 	if err != nil {
 		return "", err
 	}
 	if err := own.Funcs(functions(b)).Execute(b, data); err != nil {
-		if errors.Is(err, errBudget) {
-			return "", fmt.Errorf("%s: %w", own.Name(), errBudget)
+		for _, bound := range []error{errBudget, errLong} {
+			if errors.Is(err, bound) {
+				return "", fmt.Errorf("%s: %w", own.Name(), bound)
+			}
 		}
 		return "", errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
@@ -67,14 +72,17 @@ func (t *Template) Execute(data any) (out string, err error) {
 
 // budget is what an execution may still take. It takes the output.
 type budget struct {
-	steps, made int
-	until       time.Time
-	out         strings.Builder
+	steps, made, limit int
+	until              time.Time
+	out                strings.Builder
 }
 
 // Write implements io.Writer.
 func (b *budget) Write(p []byte) (int, error) {
-	if b.out.Len()+len(p) > maxOutput || time.Now().After(b.until) {
+	if b.out.Len()+len(p) > b.limit {
+		return 0, errLong
+	}
+	if time.Now().After(b.until) {
 		return 0, errBudget
 	}
 	return b.out.Write(p)

@@ -105,7 +105,7 @@ type gatewayProcess struct {
 // startGateway starts a gateway in direct mode, and waits until it has sent something:
 // it connects with the first request.
 func (w *world) startGateway(ctx context.Context) (*gatewayProcess, error) {
-	addresses, err := freeAddresses(1)
+	addresses, err := harness.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}

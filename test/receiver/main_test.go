@@ -30,6 +30,7 @@ import (
 // its own.
 var world struct {
 	dir      string
+	plane    *controlplane.ControlPlane
 	admin    client.Client
 	teamtalk *devserver.Server
 	// serve is the program that serves receivers, with the kubeconfig of its role.
@@ -69,6 +70,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { _ = plane.Stop() }()
+	world.plane = plane
 	if err := plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
 		return 1, err
 	}

@@ -59,7 +59,12 @@ func TestReady(t *testing.T) {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}}
 	x.must(world.admin.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"chat":"yes"}}}`))))
 	x.awaitReady("alerts", v1alpha1.ReasonSenderNotPermitted)
-	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.SenderID = nil })
+	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.SenderID = nil
+		r.Spec.To.Users = append(r.Spec.To.Users, v1alpha1.UserID(owner.bot))
+	})
+	x.awaitReady("alerts", v1alpha1.ReasonSendToSelf)
+	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = r.Spec.To.Users[:1] })
 	x.awaitReady("alerts", v1alpha1.ReasonTemplateInvalid)
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = "{{.Status}}" })
 	x.awaitReady("alerts", v1alpha1.ReasonReady)
