@@ -45,7 +45,7 @@ func managerCommand() *cobra.Command {
 		return app.Run(c.Context(), o)
 	}
 	o.Flags(c.Flags())
-	c.AddCommand(gatewayCommand())
+	c.AddCommand(gatewayCommand(), renderCommand())
 	return c
 }
 

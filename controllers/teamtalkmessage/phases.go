@@ -3,19 +3,17 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
 // checkDeadline fails what the deadline came for. What may have been sent is asked
@@ -56,49 +54,16 @@ func (r *Reconciler) checkKey(_ context.Context, s *scope) error {
 // Both failures look the same: what a namespace may not use does not exist for it.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	key := s.message.ServerKey()
-	server := &v1alpha1.TeamTalkServer{}
-	err := r.Client.Get(ctx, key, server)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("read TeamTalkServer %s: %w", key, err)
+	server, err := tenancy.Find(ctx, r.Client, key, s.message.Namespace)
+	if err != nil {
+		return err
 	}
-	permitted := err == nil
-	if permitted {
-		if permitted, err = r.permits(ctx, server, s.message.Namespace); err != nil {
-			return err
-		}
-	}
-	if !permitted {
-		s.wait = &problem{v1alpha1.ReasonServerNotFound, fmt.Sprintf(
-			"no TeamTalkServer %q in namespace %q that this namespace may use: create it, correct serverRef, or ask its owner to allow this namespace",
-			key.Name, key.Namespace)}
+	if server == nil {
+		s.wait = &problem{v1alpha1.ReasonServerNotFound, tenancy.NotFound(key)}
 		return nil
 	}
 	s.server, s.serverKey = server, key
 	return nil
-}
-
-func (r *Reconciler) permits(ctx context.Context, server *v1alpha1.TeamTalkServer, namespace string) (bool, error) {
-	if namespace == server.Namespace {
-		return true, nil
-	}
-	switch allowed := server.Spec.AllowedNamespaces; allowed.From {
-	case v1alpha1.FromAll:
-		return true, nil
-	case v1alpha1.FromSelector:
-		selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
-		if err != nil {
-			// Admission does not check operators; an invalid selector allows nobody.
-			return false, nil //nolint:nilerr // said above
-		}
-		ns := &metav1.PartialObjectMetadata{}
-		ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-		if err := r.Client.Get(ctx, client.ObjectKey{Name: namespace}, ns); err != nil {
-			return false, client.IgnoreNotFound(err)
-		}
-		return selector.Matches(labels.Set(ns.Labels)), nil
-	default:
-		return false, nil
-	}
 }
 
 // checkSender settles whom the message speaks as. What has been taken on goes on.
@@ -130,26 +95,12 @@ func (r *Reconciler) checkRecipients(_ context.Context, s *scope) error {
 		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
 			s.refuse(i, v1alpha1.ReasonSendToSelf,
 				fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID))
-		case !permitsRecipient(s.server.Spec.Recipients, p.Recipient):
+		case !s.server.Spec.Recipients.Permits(p.Type, int64(p.ID)):
 			s.refuse(i, v1alpha1.ReasonRecipientNotPermitted,
 				fmt.Sprintf("the server's recipients rules exclude %s %d", strings.ToLower(string(p.Type)), p.ID))
 		}
 	}
 	return nil
-}
-
-func permitsRecipient(rules *v1alpha1.RecipientRules, r delivery.Recipient) bool {
-	if rules == nil {
-		return true
-	}
-	has := func(set v1alpha1.RecipientSet) bool {
-		if r.Type == v1alpha1.RecipientGroup {
-			return slices.Contains(set.Groups, v1alpha1.GroupID(r.ID))
-		}
-		return slices.Contains(set.Users, v1alpha1.UserID(r.ID))
-	}
-	open := len(rules.Allow.Users) == 0 && len(rules.Allow.Groups) == 0
-	return !has(rules.Deny) && (open || has(rules.Allow))
 }
 
 // requireKey waits for the server's session and key. A connection that is down
@@ -223,7 +174,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
 		Identity: identity(s.message),
-		Server:   s.session, ServerKey: s.serverKey, Store: storeName(s.server),
+		Server:   s.session, ServerKey: s.serverKey, Store: s.server.StoreName(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(), Split: s.message.Spec.LongText == v1alpha1.LongTextSplit,
 		Policy: delivery.Policy{
 			Verify:     spec.Verification != v1alpha1.VerificationNever,
@@ -285,15 +236,4 @@ func lastHeard(term leadership.Term) time.Time {
 		return term.Local
 	}
 	return term.Local.Add(delivery.PeerPatience)
-}
-
-// storeName names the database behind a server's db_proxy endpoints: servers
-// that name the same ones share their conversations.
-func storeName(server *v1alpha1.TeamTalkServer) string {
-	endpoints := make([]string, 0, len(server.Spec.DBProxy.Endpoints))
-	for _, e := range server.Spec.DBProxy.Endpoints {
-		endpoints = append(endpoints, string(e))
-	}
-	slices.Sort(endpoints)
-	return strings.Join(endpoints, ",")
 }

@@ -313,7 +313,7 @@ func TestPermitsRecipient(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := permitsRecipient(tc.rules, tc.r); got != tc.want {
+			if got := tc.rules.Permits(tc.r.Type, int64(tc.r.ID)); got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})

@@ -70,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	session := r.Sessions.Ensure(req.NamespacedName, configOf(server), keys)
+	session := r.Sessions.Ensure(req.NamespacedName, connection.ConfigOf(server), keys)
 
 	before := server.DeepCopy()
 	setStatus(server, keyProblem, session.Health())
@@ -105,42 +105,9 @@ func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha
 	case err != nil:
 		return cipher.Keys{}, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
 	}
-	var keys cipher.Keys
-	current, ok := secret.Data[ref.Key]
-	if !ok {
-		return cipher.Keys{}, &problem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
-			"Secret %q has no key %q: add it, or correct aesKeySecretRef.key", ref.Name, ref.Key)}, nil
-	}
-	if keys.Current, err = cipher.New(current); err != nil {
-		return cipher.Keys{}, keyInvalid(ref.Name, ref.Key, len(current)), nil //nolint:nilerr // said in the problem
-	}
-	if previous, ok := secret.Data[ref.Key+v1alpha1.PreviousKeySuffix]; ok {
-		if keys.Previous, err = cipher.New(previous); err != nil {
-			return cipher.Keys{}, keyInvalid(ref.Name, ref.Key+v1alpha1.PreviousKeySuffix, len(previous)), nil //nolint:nilerr // as above
-		}
+	keys, bad := connection.KeysOf(secret.Data, ref)
+	if bad != nil {
+		return cipher.Keys{}, &problem{bad.Reason, bad.Message}, nil
 	}
 	return keys, nil, nil
-}
-
-func keyInvalid(secret, key string, length int) *problem {
-	return &problem{v1alpha1.ReasonKeyInvalid, fmt.Sprintf(
-		"key %q of Secret %q has %d bytes, TeamTalk's AES key has %d: check for a newline or for base64 applied twice",
-		key, secret, length, cipher.KeyLen)}
-}
-
-func configOf(server *v1alpha1.TeamTalkServer) connection.Config {
-	c := connection.Config{
-		Connections:      int(server.Spec.DBProxy.Connections),
-		MaxInFlight:      int(server.Spec.DBProxy.MaxInFlight),
-		MaxGroupInFlight: int(server.Spec.DBProxy.MaxGroupInFlight),
-		Rate:             int(server.Spec.RateLimit.MessagesPerSecond),
-		Burst:            int(server.Spec.RateLimit.Burst),
-	}
-	for _, e := range server.Spec.DBProxy.Endpoints {
-		c.DBProxy = append(c.DBProxy, string(e))
-	}
-	for _, e := range server.Spec.Router.Endpoints {
-		c.Router = append(c.Router, string(e))
-	}
-	return c
 }

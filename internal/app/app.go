@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -15,14 +14,12 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -65,7 +62,7 @@ func Run(ctx context.Context, o Options) error {
 	// The manager outlives ctx by the drain: recording needs its controllers.
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	parts, err := wire(mgrCtx, mgr, lease, gate)
+	parts, err := wire(mgrCtx, mgr, o, lease, gate)
 	switch {
 	case meta.IsNoMatchError(err):
 		return fmt.Errorf("the cluster at %s does not know the kinds of %s: install them with \"kubectl apply -k config/crd\"",
@@ -91,18 +88,6 @@ func runError(err error) error {
 		return fmt.Errorf("the operator has stopped: %w", err)
 	}
 	return nil
-}
-
-// newLogger makes the process's logger, for the libraries too.
-func newLogger(o Options) (logr.Logger, error) {
-	level, err := o.level()
-	if err != nil {
-		return logr.Logger{}, err
-	}
-	log := zap.New(zap.UseDevMode(o.LogFormat == "text"), zap.Level(level), zap.WriteTo(os.Stderr))
-	ctrl.SetLogger(log)
-	klog.SetLogger(log.WithName("client-go"))
-	return log, nil
 }
 
 func restConfig(kubeconfig string) (*rest.Config, error) {

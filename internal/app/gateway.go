@@ -23,17 +23,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/direct"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/record"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
-// Values of GatewayOptions.Auth.
+// Values of GatewayOptions.Auth and Mode.
 const (
 	authKubernetes = "Kubernetes"
 	authNone       = "None"
+	modeRecord     = "record"
+	modeDirect     = "direct"
 )
 
 // GatewayOptions configure the gateway that stands alone.
@@ -42,6 +47,9 @@ type GatewayOptions struct {
 	// Namespace of requests that name none.
 	Namespace string
 	HTTP      httpserver.Options
+	// Mode is record (messages become TeamTalkMessages) or direct (they go straight
+	// to TeamTalk).
+	Mode string
 	// Auth is Kubernetes, or None: everybody who reaches the listener, which must
 	// be on loopback, is let in.
 	Auth string
@@ -64,6 +72,8 @@ func (o *GatewayOptions) Flags(fs *pflag.FlagSet) {
 		"kubeconfig `file`; left out: $KUBECONFIG, the pod's service account, or ~/.kube/config")
 	fs.StringVar(&o.Namespace, "namespace", defaultLeaseNamespace(),
 		"`namespace` of requests that name none, and of the Secret of app keys; the pod's own in a cluster")
+	fs.StringVar(&o.Mode, "mode", modeRecord,
+		"how messages are sent: `record` (each becomes a TeamTalkMessage, which the operator delivers) or direct (straight through db_proxy, without a record)")
 	o.HTTP.Flags(fs)
 	fs.StringVar(&o.Auth, "auth", authKubernetes,
 		"who may send: `Kubernetes` (bearer tokens, and app keys if there are any) or None (whoever reaches --address, which must then be on loopback)")
@@ -86,6 +96,8 @@ func (o *GatewayOptions) Validate() error {
 	switch {
 	case o.Namespace == "":
 		return errors.New("--namespace must not be empty")
+	case o.Mode != modeRecord && o.Mode != modeDirect:
+		return fmt.Errorf("--mode must be %s or %s, not %q", modeRecord, modeDirect, o.Mode)
 	case o.Auth != authKubernetes && o.Auth != authNone:
 		return fmt.Errorf("--auth must be %s or %s, not %q", authKubernetes, authNone, o.Auth)
 	case o.Auth == authNone && !o.HTTP.Loopback():
@@ -121,7 +133,8 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		return err
 	}
 	s := httpserver.New(o.HTTP, log.WithName("gateway"))
-	if err := wireGateway(mgr, s, o); err != nil {
+	drain, err := wireGateway(mgr, s, o)
+	if err != nil {
 		return err
 	}
 	if _, err := s.Listen(); err != nil {
@@ -138,6 +151,9 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		ended <- mgr.Start(mgrCtx)
 	}()
 	err = s.Start(serving)
+	draining, cancel := context.WithTimeout(mgrCtx, o.HTTP.DrainTimeout)
+	defer cancel()
+	err = errors.Join(err, drain(draining))
 	stop()
 	if err := errors.Join(err, <-ended); err != nil {
 		return fmt.Errorf("the gateway has stopped: %w", err)
@@ -170,28 +186,76 @@ func newGatewayManager(cfg *rest.Config, o GatewayOptions, log logr.Logger) (man
 	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
 }
 
-// wireGateway lists what the gateway serves, and connects it.
-func wireGateway(mgr manager.Manager, s *httpserver.Server, o GatewayOptions) error {
-	log := mgr.GetLogger().WithName("gateway")
+// wireGateway lists what the gateway serves, and connects it. It returns what ends
+// sending, once no more requests come.
+func wireGateway(mgr manager.Manager, s *httpserver.Server, o GatewayOptions) (drain func(context.Context) error, err error) {
+	guard, err := gatewayGuard(mgr, s, o)
+	if err != nil {
+		return nil, err
+	}
+	handlers := &legacy.Handlers{Guard: guard, Wait: o.Wait}
+	if o.Mode == modeDirect {
+		sender, err := wireDirect(mgr)
+		if err != nil {
+			return nil, err
+		}
+		handlers.Sender, handlers.Groups, drain = sender, sender, sender.Drain
+	} else {
+		sender, err := wireRecord(mgr, o)
+		if err != nil {
+			return nil, err
+		}
+		handlers.Sender, drain = sender, func(context.Context) error { return nil }
+		s.Check("messages", func(ctx context.Context) error { return sender.Ready(ctx, o.Namespace) })
+	}
+	handlers.Mount(s)
+	s.Check("caches", func(ctx context.Context) error {
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("they have not synced yet")
+		}
+		return nil
+	})
+	return drain, mgr.AddReadyzCheck("gateway", func(r *http.Request) error { return s.Ready(r.Context()) })
+}
+
+// wireRecord has messages put on record.
+func wireRecord(mgr manager.Manager, o GatewayOptions) (*record.Sender, error) {
 	open := func(opts cache.Options) (cache.Cache, error) {
 		opts.Scheme, opts.Mapper, opts.HTTPClient = mgr.GetScheme(), mgr.GetRESTMapper(), mgr.GetHTTPClient()
 		return cache.New(mgr.GetConfig(), opts)
 	}
-	messages, err := record.New(mgr.GetClient(), open, record.Options{TTL: o.TTL}, log)
+	sender, err := record.New(mgr.GetClient(), open, record.Options{TTL: o.TTL}, mgr.GetLogger().WithName("gateway"))
 	if err != nil {
-		return fmt.Errorf("set up the gateway: %w", err)
+		return nil, fmt.Errorf("set up the gateway: %w", err)
 	}
-	guard, err := gatewayGuard(mgr, s, o)
+	return sender, mgr.Add(sender)
+}
+
+// wireDirect has messages sent from here.
+func wireDirect(mgr manager.Manager) (*direct.Sender, error) {
+	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
-	handlers := &legacy.Handlers{Guard: guard, Sender: messages, Wait: o.Wait}
-	handlers.Mount(s)
-	s.Check("messages", func(ctx context.Context) error { return messages.Ready(ctx, o.Namespace) })
-	if err := mgr.Add(messages); err != nil {
-		return err
+	awake := &wake.Source{}
+	ignore := func(types.NamespacedName) {} // requests wait on the session itself
+	open := func() error { return nil }     // no Lease: one process sends for one TeamTalk
+	servers := &direct.Servers{
+		Client:   mgr.GetClient(),
+		Sessions: connection.NewManager(mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
+		Secrets:  objectwatch.New(clients.CoreV1().RESTClient(), "secrets", &corev1.Secret{}, awake.Wake),
+		Wake:     awake,
 	}
-	return mgr.AddReadyzCheck("gateway", func(r *http.Request) error { return s.Ready(r.Context()) })
+	sender := direct.New(servers)
+	for _, r := range []manager.Runnable{servers.Secrets, servers.Sessions, sender} {
+		if err := mgr.Add(r); err != nil {
+			return nil, fmt.Errorf("add to the manager: %w", err)
+		}
+	}
+	if err := servers.SetupWithManager(mgr); err != nil {
+		return nil, fmt.Errorf("set up the gateway: %w", err)
+	}
+	return sender, nil
 }
 
 // gatewayGuard decides who may send.

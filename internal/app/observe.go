@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/go-logr/logr"
 	certutil "k8s.io/client-go/util/cert"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -18,6 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/metrics"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
 
 // Who asks for /metrics is asked about at the API server.
@@ -41,8 +45,8 @@ func (o *Options) validateObservation() error {
 			}
 		}
 	}
-	if o.PprofAddress == off {
-		return nil
+	if err := o.tracing(logr.Discard()).Validate(); err != nil || o.PprofAddress == off {
+		return err
 	}
 	host, _, err := net.SplitHostPort(o.PprofAddress)
 	if err != nil {
@@ -79,6 +83,38 @@ func metricsServer(o Options) (server.Options, error) {
 	return s, nil
 }
 
+// tracing configures traces.
+func (o *Options) tracing(log logr.Logger) tracing.Options {
+	return tracing.Options{Endpoint: o.OTLPEndpoint, Ratio: o.TraceRatio, Service: Name, Log: log}
+}
+
+// observe has metrics, and traces if they are wanted, told of what happens. It
+// returns what is to be told of every status that has been written.
+func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, gate *leadership.Gate) (func(teamtalkmessage.Recorded), error) {
+	m, err := measure(engine, sessions, gate)
+	if err != nil {
+		return nil, err
+	}
+	engine.Observer = m
+	counted := recorded(m, mgr.GetLogger().WithName("delivery"))
+	wanted := o.tracing(mgr.GetLogger().WithName("tracing"))
+	if !wanted.Wanted() {
+		return counted, nil
+	}
+	t, err := tracing.New(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(t); err != nil {
+		return nil, fmt.Errorf("add to the manager: %w", err)
+	}
+	engine.Observer = delivery.Observers{m, t}
+	return func(r teamtalkmessage.Recorded) {
+		counted(r)
+		t.Recorded(r.Server, r.Message, r.Began, r.Written, r.Finished)
+	}, nil
+}
+
 // measure registers the operator's own metrics, and has them told of what happens.
 func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leadership.Gate) (*metrics.Metrics, error) {
 	m := metrics.New(metrics.Sources{
@@ -90,9 +126,10 @@ func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leader
 	return m, nil
 }
 
-// recorded returns what is told of every status that has been written.
-func recorded(m *metrics.Metrics) func(teamtalkmessage.Recorded) {
+// recorded returns what counts, and logs, by every status that has been written.
+func recorded(m *metrics.Metrics, log logr.Logger) func(teamtalkmessage.Recorded) {
 	return func(r teamtalkmessage.Recorded) {
+		sayEnd(log, r)
 		m.RecipientsEnded(r.Server, r.Ended)
 		if r.Finished {
 			m.Finished(r.Server, r.Message, r.Written)

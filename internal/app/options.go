@@ -34,6 +34,11 @@ type Options struct {
 	MetricsCertDir string
 	// PprofAddress serves Go's profiles, on loopback only; "0": not at all.
 	PprofAddress string
+	// OTLPEndpoint is the URL of a collector that takes traces; empty: what
+	// OpenTelemetry's environment variables say, which is nothing for the most part.
+	OTLPEndpoint string
+	// TraceRatio of the messages are traced.
+	TraceRatio float64
 	// DrainTimeout bounds the wait, at shutdown, for answers in flight.
 	DrainTimeout time.Duration
 	// LogFormat is json or text, LogLevel debug, info or error.
@@ -53,6 +58,9 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "",
 		"`folder` with tls.crt and tls.key for /metrics, read anew when they change; left out, a self-signed certificate is made")
 	fs.StringVar(&o.PprofAddress, "pprof-address", "0", "loopback `host:port` of Go's profiles at /debug/pprof; 0 turns them off")
+	fs.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "",
+		"`URL` of an OpenTelemetry collector that takes traces over HTTP, such as http://collector:4318; left out, $OTEL_EXPORTER_OTLP_ENDPOINT; neither, no traces")
+	fs.Float64Var(&o.TraceRatio, "trace-ratio", 1, "`part` of the messages that are traced, 0 to 1")
 	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
 		"how long a shutdown waits for answers in flight; below the pod's terminationGracePeriodSeconds")
 	fs.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log: json or text")

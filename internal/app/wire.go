@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkreceiver"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -28,7 +29,7 @@ type parts struct {
 }
 
 // wire lists what runs in the manager, and connects it.
-func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, gate *leadership.Gate) (*parts, error) {
+func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, gate *leadership.Gate) (*parts, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
@@ -43,15 +44,17 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open,
 		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake})
 	engine := delivery.NewEngine(messageWake.Wake)
-	measured, err := measure(engine, sessions, gate)
+	recorded, err := observe(ctx, mgr, o, engine, sessions, gate)
 	if err != nil {
 		return nil, err
 	}
-	engine.Observer = measured
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
 	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)
 
-	for _, r := range []manager.Runnable{keeper, secrets, configMaps, sessions, engine, dog} {
+	receiverWake := &wake.Source{}
+	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)
+
+	for _, r := range []manager.Runnable{keeper, secrets, receiverSecrets, configMaps, sessions, engine, dog} {
 		if err := mgr.Add(r); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}
@@ -66,10 +69,16 @@ func wire(ctx context.Context, mgr manager.Manager, lease types.NamespacedName, 
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
 		Arrivals: delivery.NewArrivals(messageWake.Wake),
-		Observe:  recorded(measured),
+		Observe:  recorded,
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)
+	}
+	receivers := &teamtalkreceiver.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
+	}
+	if err := receivers.SetupWithManager(mgr); err != nil {
+		return nil, fmt.Errorf("set up the TeamTalkReceiver controller: %w", err)
 	}
 	// Ready once the caches have synced: a standby is ready too.
 	synced := func(req *http.Request) error {

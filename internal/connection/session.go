@@ -252,6 +252,11 @@ func (s *Session) Send(ctx, queue context.Context, m dbproxy.Message) (uint32, e
 // it is the one that message servers speak through. Where that takes nothing,
 // the next is tried.
 func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
+	return s.toRouter(func(r *router.Client) error { return r.Route(ctx, m, msgID) })
+}
+
+// toRouter has one router take something; see Route.
+func (s *Session) toRouter(hand func(*router.Client) error) error {
 	if !s.begin() {
 		return errClosing
 	}
@@ -269,7 +274,7 @@ func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) er
 		if oldest == nil {
 			return err
 		}
-		if err = oldest.Route(ctx, m, msgID); err == nil {
+		if err = hand(oldest); err == nil {
 			return nil
 		}
 		tried[oldest] = true

@@ -161,7 +161,12 @@ func (e *Engine) Load() Load {
 	for _, t := range tasks {
 		t.mu.Lock()
 		for _, p := range t.recipients {
-			if !p.Done() {
+			switch {
+			case p.Done():
+			case p.firstSight:
+				// Only asked for because of its key: nothing is known to have been sent.
+				l.Recipients[v1alpha1.StatePending]++
+			default:
 				l.Recipients[p.State]++
 			}
 		}

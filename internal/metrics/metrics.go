@@ -130,20 +130,28 @@ func (m *Metrics) RecipientsEnded(server types.NamespacedName, ended []v1alpha1.
 	}
 }
 
+// Outcome returns how a message has ended, and the reason of its Delivered
+// condition; "": it has not.
+func Outcome(message *v1alpha1.TeamTalkMessage) (outcome, reason string) {
+	c := meta.FindStatusCondition(message.Status.Conditions, v1alpha1.ConditionDelivered)
+	switch {
+	case c == nil:
+		return "", ""
+	case c.Status == "True":
+		return v1alpha1.ReasonDelivered, c.Reason
+	case c.Reason == v1alpha1.ReasonPartiallyDelivered:
+		return v1alpha1.ReasonPartiallyDelivered, c.Reason
+	}
+	return OutcomeFailed, c.Reason
+}
+
 // Finished counts a message whose end is on record since the time given.
 func (m *Metrics) Finished(server types.NamespacedName, message *v1alpha1.TeamTalkMessage, at time.Time) {
-	c := meta.FindStatusCondition(message.Status.Conditions, v1alpha1.ConditionDelivered)
-	if c == nil {
+	outcome, reason := Outcome(message)
+	if outcome == "" {
 		return
 	}
-	outcome := OutcomeFailed
-	switch {
-	case c.Status == "True":
-		outcome = v1alpha1.ReasonDelivered
-	case c.Reason == v1alpha1.ReasonPartiallyDelivered:
-		outcome = v1alpha1.ReasonPartiallyDelivered
-	}
-	m.messages.WithLabelValues(server.Namespace, server.Name, outcome, c.Reason).Inc()
+	m.messages.WithLabelValues(server.Namespace, server.Name, outcome, reason).Inc()
 	due := message.CreationTimestamp.Time
 	if at := message.ScheduledFor(); at.After(due) {
 		due = at

@@ -136,6 +136,9 @@ func decodeAlertmanager(body []byte) (*Notification, error) {
 			a.Status = n.Status
 		}
 	}
+	if n.CommonLabels == nil {
+		n.narrow()
+	}
 	return n, nil
 }
 

@@ -59,7 +59,7 @@ func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, 
 		if known != nil {
 			number = max(number, known.Number)
 		}
-		mine, o.duplicate = clone(*l.enter(r.Spec.FloodControl, now, p, number+1, firstLine(text))), false
+		mine, o.duplicate = clone(*l.enter(r.Spec.FloodControl, now, p, number+1, beginning(text))), false
 		return true
 	})
 	if err != nil {

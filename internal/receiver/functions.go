@@ -201,7 +201,7 @@ func abbreviate(length int, text string) string {
 }
 
 // lookUp finds what is inside of any JSON: get "involvedObject" "name" . Where
-// there is nothing it is nil.
+// there is nothing it is an empty text.
 func lookUp(path ...any) (any, error) {
 	if len(path) == 0 {
 		return nil, errors.New("get: nothing to look into")
@@ -214,9 +214,12 @@ func lookUp(path ...any) (any, error) {
 		}
 		object, ok := v.(map[string]any)
 		if !ok {
-			return nil, nil
+			return "", nil
 		}
 		v = object[name]
+	}
+	if v == nil {
+		return "", nil
 	}
 	return v, nil
 }

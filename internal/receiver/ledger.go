@@ -166,8 +166,8 @@ func (h *Handler) agree(ctx context.Context, r *v1alpha1.TeamTalkReceiver, edit 
 
 func ledgerName(r *v1alpha1.TeamTalkReceiver) string { return "teamtalk-receiver-" + r.Name }
 
-// firstLine is a text's first line, for a digest.
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return abbreviate(120, strings.TrimSpace(line))
+// beginning is a text's first two lines in one, for a digest.
+func beginning(text string) string {
+	lines := strings.SplitN(text, "\n", 3)
+	return abbreviate(160, strings.Join(strings.Fields(strings.Join(lines[:min(2, len(lines))], " ")), " "))
 }

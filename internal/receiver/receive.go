@@ -72,20 +72,12 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	return a
 }
 
-// parts reads a body.
+// parts reads a body, and puts on record whom its alerts may not name.
 func (h *Handler) parts(r *v1alpha1.TeamTalkReceiver, body []byte) ([]part, error) {
-	if r.Spec.Type == v1alpha1.ReceiverGeneric {
-		v, err := decodeGeneric(body)
-		if err != nil {
-			return nil, err
-		}
-		return []part{{hash: hash("body", r.Namespace, r.Name, string(body)), to: recipients(r.Spec.To), body: v}}, nil
-	}
-	n, err := decodeAlertmanager(body)
+	parts, refused, err := read(r, body)
 	if err != nil {
 		return nil, err
 	}
-	parts, refused := split(r, n)
 	if refused > 0 {
 		h.status.note(client.ObjectKeyFromObject(r), func(d *delta) {
 			d.fail(h.now(), fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids", refused, r.Spec.ToLabel))

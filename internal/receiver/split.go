@@ -106,7 +106,7 @@ func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused
 	return parts, refused
 }
 
-// narrow corrects what speaks of all alerts, for those that are left.
+// narrow makes what speaks of all alerts speak of those that are there.
 func (n *Notification) narrow() {
 	n.Status = statusResolved
 	if len(n.Alerts.Firing()) > 0 {
@@ -117,7 +117,8 @@ func (n *Notification) narrow() {
 }
 
 func common(alerts Alerts, of func(Alert) KV) KV {
-	all := maps.Clone(of(alerts[0]))
+	all := KV{}
+	maps.Copy(all, of(alerts[0]))
 	for _, a := range alerts[1:] {
 		maps.DeleteFunc(all, func(name, value string) bool {
 			other, ok := of(a)[name]

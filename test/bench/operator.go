@@ -29,7 +29,7 @@ type operator struct {
 
 // startOperator starts an operator without waiting for anything.
 func (w *world) startOperator() (*operator, error) {
-	addresses, err := freeAddresses(1)
+	addresses, err := harness.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"path/filepath"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -32,7 +31,7 @@ func startTeamTalk(ctx context.Context, dir string, o options, log *logBuffer) (
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := freeAddresses(3)
+	addresses, err := harness.FreeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
@@ -70,18 +69,4 @@ func seed(ctx context.Context, database string, o options) error {
 	}
 	s.Stop()
 	return nil
-}
-
-// freeAddresses returns loopback addresses that nobody listens at.
-func freeAddresses(n int) ([]string, error) {
-	addresses := make([]string, n)
-	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close() // after all are chosen, so that they differ
-		addresses[i] = l.Addr().String()
-	}
-	return addresses, nil
 }

@@ -116,12 +116,7 @@ func (x *tenant) checkMistakes(t *testing.T, g *gateway, table map[string]mistak
 // TestMistakes: in record mode.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := startTeamTalk(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(teamtalk.Stop)
-	x := newTenantOf(t, teamtalk)
+	x := ownTeamTalk(t)
 	table := x.mistakes()
 	// There is no way to TeamTalk from here, and that is said.
 	table["a group"] = mistake{endpoint: "CreateGroup", body: `{"req_user_id":1,"group_name":"x","group_type":1,"user_id_list":[1]}`, want: 11, detail: "--mode direct"}
@@ -129,21 +124,19 @@ func TestMistakes(t *testing.T) {
 	x.checkMistakes(t, x.sidecar(), table)
 }
 
+// faults are what TeamTalk does wrong for good.
+var faults = map[string]devserver.Fault{
+	"false success": {Kind: devserver.FalseSuccess}, "id 0": {Kind: devserver.IDZero}, "silence": {Kind: devserver.Drop},
+	"unknown id": {Kind: devserver.IDUnknown}, "a crash": {Kind: devserver.CloseBeforeStore}, "gone": {Kind: devserver.Refuse},
+}
+
 // TestBadLuck: what TeamTalk does wrong is never answered with success, and always
 // answered.
 func TestBadLuck(t *testing.T) {
-	for name, fault := range map[string]devserver.Fault{
-		"false success": {Kind: devserver.FalseSuccess}, "id 0": {Kind: devserver.IDZero}, "silence": {Kind: devserver.Drop},
-		"unknown id": {Kind: devserver.IDUnknown}, "a crash": {Kind: devserver.CloseBeforeStore}, "gone": {Kind: devserver.Refuse},
-	} {
+	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			teamtalk, err := startTeamTalk(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(teamtalk.Stop)
-			x := newTenantOf(t, teamtalk)
+			x := ownTeamTalk(t)
 			x.checkBadLuck(t, x.sidecar(), fault)
 		})
 	}

@@ -1,6 +1,6 @@
 // Package access decides who may use the gateway. Kubernetes does: a bearer token is
 // reviewed, and its owner must be allowed to create TeamTalkMessages in the
-// namespace. Callers that can send no more than http_msg_server's app_key are
+// namespace, or to change groups. Callers that can send no more than http_msg_server's app_key are
 // known by a Secret. On loopback alone, all may be let in.
 package access
 
@@ -47,19 +47,32 @@ const (
 	Forbidden
 	// UnknownKey: the app_key is nobody's.
 	UnknownKey
+	// NoGroups: the app_key is for messages alone.
+	NoGroups
 	// WrongNamespace: the app_key is for another namespace.
 	WrongNamespace
 	// Unavailable: Kubernetes could not be asked.
 	Unavailable
 )
 
+// Right is what a caller must be allowed to do in the namespace, to one of the
+// resources of the API's group.
+type Right struct{ Verb, Resource string }
+
+// Rights that the endpoints ask for. TeamTalkGroups stand for TeamTalk's own groups:
+// who may write messages need not be allowed to change who reads them.
+var (
+	SendMessages = Right{"create", "teamtalkmessages"}
+	CreateGroups = Right{"create", "teamtalkgroups"}
+	ChangeGroups = Right{"update", "teamtalkgroups"}
+)
+
 // Reviewer asks Kubernetes; see NewReviewer.
 type Reviewer interface {
 	// Token returns who bears the token.
 	Token(ctx context.Context, token string) (User, *Denial)
-	// Create says why the user may not create TeamTalkMessages in the namespace; nil:
-	// may.
-	Create(ctx context.Context, user User, namespace string) *Denial
+	// May says why the user may not do it in the namespace; nil: may.
+	May(ctx context.Context, user User, right Right, namespace string) *Denial
 }
 
 // Guard lets callers in or not.
@@ -72,9 +85,9 @@ type Guard struct {
 	Namespace string
 }
 
-// Admit decides on a request. appKey is what came along in its body, namespace what
+// Admit decides on a request that needs a right. appKey is what came along in its body, namespace what
 // its path names; both may be empty.
-func (g *Guard) Admit(r *http.Request, appKey, namespace string) (Caller, *Denial) {
+func (g *Guard) Admit(r *http.Request, right Right, appKey, namespace string) (Caller, *Denial) {
 	wanted := namespace
 	if wanted == "" {
 		wanted = g.Namespace
@@ -92,7 +105,7 @@ func (g *Guard) Admit(r *http.Request, appKey, namespace string) (Caller, *Denia
 		if denial != nil {
 			return Caller{}, denial
 		}
-		if denial := g.Reviewer.Create(r.Context(), user, wanted); denial != nil {
+		if denial := g.Reviewer.May(r.Context(), user, right, wanted); denial != nil {
 			return Caller{}, denial
 		}
 		return Caller{Name: user.GetName(), Namespace: wanted}, nil
@@ -103,5 +116,5 @@ func (g *Guard) Admit(r *http.Request, appKey, namespace string) (Caller, *Denia
 	case appKey == "":
 		return Caller{}, &Denial{UnknownKey, "send an app_key, or a Kubernetes token: Authorization: Bearer TOKEN"}
 	}
-	return g.Keys.admit(appKey, namespace)
+	return g.Keys.admit(right, appKey, namespace)
 }

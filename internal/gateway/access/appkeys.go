@@ -31,12 +31,14 @@ type app struct {
 	Server string `json:"server,omitempty"`
 	// Senders that the app may speak as; at least one.
 	Senders []int64 `json:"senders"`
+	// Groups lets the app create and change groups, too.
+	Groups bool `json:"groups,omitempty"`
 
 	name string
 }
 
 // AppKeys are the app_keys of a Secret, as it is now. Each entry of it describes one
-// app, in YAML: appKey, namespace, senders and, if it is not the default one, server.
+// app, in YAML: appKey, namespace, senders and, where they are needed, server and groups.
 type AppKeys struct {
 	reader client.Reader
 	secret types.NamespacedName
@@ -113,7 +115,7 @@ func (k *AppKeys) set(entries map[string][]byte) {
 		// Errors of the parser quote what they stumble over.
 		wrong := ""
 		if yaml.UnmarshalStrict(entries[name], &a) != nil {
-			wrong = "it must be YAML with appKey, namespace, senders and optionally server"
+			wrong = "it must be YAML with appKey, namespace, senders and optionally server and groups"
 		}
 		a.name = name
 		sum := sha256.Sum256([]byte(a.AppKey))
@@ -141,7 +143,7 @@ func (k *AppKeys) set(entries map[string][]byte) {
 }
 
 // admit returns the caller with the key; namespace is what the path names, or empty.
-func (k *AppKeys) admit(key, namespace string) (Caller, *Denial) {
+func (k *AppKeys) admit(right Right, key, namespace string) (Caller, *Denial) {
 	byKey := k.byKey.Load()
 	if byKey == nil {
 		return Caller{}, &Denial{Unavailable, "the app keys have not been read yet: try again later"}
@@ -152,6 +154,9 @@ func (k *AppKeys) admit(key, namespace string) (Caller, *Denial) {
 		return Caller{}, &Denial{UnknownKey, "no such app_key"}
 	case namespace != "" && namespace != a.Namespace:
 		return Caller{}, &Denial{WrongNamespace, fmt.Sprintf("the app_key is not for namespace %q", namespace)}
+	}
+	if right != SendMessages && !a.Groups {
+		return Caller{}, &Denial{NoGroups, "the app_key is for messages alone: its entry in the Secret needs groups: true"}
 	}
 	return Caller{Name: "app " + a.name, Namespace: a.Namespace, Server: a.Server, Senders: a.Senders}, nil
 }

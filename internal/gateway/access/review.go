@@ -97,21 +97,21 @@ func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
 	return answer.User, nil
 }
 
-// Create implements Reviewer.
-func (v *review) Create(ctx context.Context, user User, namespace string) *Denial {
+// May implements Reviewer.
+func (v *review) May(ctx context.Context, user User, right Right, namespace string) *Denial {
 	ctx, cancel := context.WithTimeout(ctx, 2*reviewTimeout)
 	defer cancel()
 	decision, _, err := v.rights.Authorize(ctx, authorizer.AttributesRecord{
-		User: user, Verb: "create", Namespace: namespace, ResourceRequest: true,
-		APIGroup: v1alpha1.GroupVersion.Group, APIVersion: v1alpha1.GroupVersion.Version, Resource: "teamtalkmessages",
+		User: user, Verb: right.Verb, Namespace: namespace, ResourceRequest: true,
+		APIGroup: v1alpha1.GroupVersion.Group, APIVersion: v1alpha1.GroupVersion.Version, Resource: right.Resource,
 	})
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("an access could not be reviewed", "reason", err.Error())
 		return &Denial{Unavailable, "Kubernetes could not be asked about the caller's rights: try again later"}
 	case decision != authorizer.DecisionAllow:
-		return &Denial{Forbidden, fmt.Sprintf("%s may not create teamtalkmessages.%s in namespace %q",
-			user.GetName(), v1alpha1.GroupVersion.Group, namespace)}
+		return &Denial{Forbidden, fmt.Sprintf("%s may not %s %s.%s in namespace %q",
+			user.GetName(), right.Verb, right.Resource, v1alpha1.GroupVersion.Group, namespace)}
 	}
 	return nil
 }

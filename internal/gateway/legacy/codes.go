@@ -63,7 +63,6 @@ var codes = map[string]Code{
 	v1alpha1.ReasonKeyInvalid:  CodeEncryptionFail,
 
 	v1alpha1.ReasonOutcomeUnknown: CodeUnknown,
-	v1alpha1.ReasonNoAnswer:       CodeUnknown,
 }
 
 // codeOf returns the code for one of the API's reasons: what is no fault of the
@@ -85,6 +84,7 @@ var denials = map[access.Kind]struct {
 	access.BadToken:       {CodeNotAuthorized, 401},
 	access.Forbidden:      {CodeNotAuthorized, 403},
 	access.UnknownKey:     {CodeNoSuchKey, 200},
+	access.NoGroups:       {CodeNotAuthorized, 200},
 	access.WrongNamespace: {CodeKeyNotForUser, 200},
 	access.Unavailable:    {CodeServerFault, 503},
 }

@@ -60,21 +60,27 @@ type result struct {
 // Mount serves the endpoints: as http_msg_server has them, and below
 // /namespaces/NAMESPACE for callers that name theirs.
 func (h *Handlers) Mount(s *httpserver.Server) {
-	for name, serve := range map[string]func(*http.Request, request) answer{
-		"SendSingleMessage":    h.sendSingle,
-		"SendGroupMessage":     h.sendGroup,
-		"SendP2PMessage":       h.sendP2P,
-		"SendBroadCastMessage": h.sendBroadcast,
-		"CreateGroup":          h.createGroup,
-		"ChangeMembers":        h.changeMembers,
+	for name, e := range map[string]endpoint{
+		"SendSingleMessage":    {access.SendMessages, h.sendSingle},
+		"SendGroupMessage":     {access.SendMessages, h.sendGroup},
+		"SendP2PMessage":       {access.SendMessages, h.sendP2P},
+		"SendBroadCastMessage": {access.SendMessages, h.sendBroadcast},
+		"CreateGroup":          {access.CreateGroups, h.createGroup},
+		"ChangeMembers":        {access.ChangeGroups, h.changeMembers},
 	} {
 		for _, prefix := range []string{"", "/namespaces/{namespace}"} {
 			s.Handle(httpserver.Route{
 				Pattern: "POST " + prefix + "/query/" + name, Name: name,
-				Handler: h.endpoint(serve), Refuse: refuse,
+				Handler: h.handler(e), Refuse: refuse,
 			})
 		}
 	}
+}
+
+// endpoint is what serves one, and the right that it takes.
+type endpoint struct {
+	right access.Right
+	serve func(*http.Request, request) answer
 }
 
 // request is what an endpoint gets: let in, and with its fields.
@@ -85,26 +91,26 @@ type request struct {
 	wait   time.Duration
 }
 
-// endpoint reads a request, lets it in or not, and writes the answer.
-func (h *Handlers) endpoint(serve func(*http.Request, request) answer) http.Handler {
+// handler reads a request, lets it in or not, and writes the answer.
+func (h *Handlers) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q, bad := h.read(r)
+		q, bad := h.read(r, e.right)
 		if bad != nil {
 			write(w, r, bad.answer())
 			return
 		}
 		httpserver.NoteOf(r.Context()).Add("caller", q.caller.Name)
 		httpserver.NoteOf(r.Context()).Add("namespace", q.caller.Namespace)
-		write(w, r, serve(r, q))
+		write(w, r, e.serve(r, q))
 	})
 }
 
-func (h *Handlers) read(r *http.Request) (request, *wrong) {
+func (h *Handlers) read(r *http.Request, right access.Right) (request, *wrong) {
 	f, bad := readFields(r)
 	if bad != nil {
 		return request{}, bad
 	}
-	caller, denial := h.Guard.Admit(r, f.appKey(), r.PathValue("namespace"))
+	caller, denial := h.Guard.Admit(r, right, f.appKey(), r.PathValue("namespace"))
 	if denial != nil {
 		d := denials[denial.Kind]
 		return request{}, &wrong{d.code, d.status, denial.Detail}

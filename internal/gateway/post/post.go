@@ -4,6 +4,7 @@ package post
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -114,4 +115,30 @@ type GroupResult struct {
 	// Detail says, in one line, why it is not done, or what could not be done
 	// beside it.
 	Detail string
+}
+
+// Sum concludes from the recipients how the request as a whole has ended, and why.
+func (r *Result) Sum() {
+	r.State, r.Reason, r.Detail = Delivered, "", ""
+	if len(r.Recipients) == 0 {
+		r.State = Unknown // nothing is known of anybody
+	}
+	missing, failed := 0, false
+	for _, to := range r.Recipients {
+		if to.State == Delivered {
+			continue
+		}
+		missing++
+		failed = failed || to.State == Failed
+		if r.Reason == "" {
+			// One recipient's reason says more than a word for all.
+			r.State, r.Reason, r.Detail = to.State, to.Reason, to.Detail
+		}
+	}
+	if failed {
+		r.State = Failed
+	}
+	if all := len(r.Recipients); missing > 0 && all > 1 {
+		r.Detail = fmt.Sprintf("%d of %d recipients have not got it, for one of them: %s", missing, all, r.Detail)
+	}
 }

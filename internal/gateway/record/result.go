@@ -1,7 +1,6 @@
 package record
 
 import (
-	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,40 +18,21 @@ func retryable(m *v1alpha1.TeamTalkMessage) bool {
 // resultOf adds to a result what the message's status says.
 func resultOf(r post.Result, m *v1alpha1.TeamTalkMessage) post.Result {
 	r.Recipients = make([]post.Recipient, 0, len(m.Status.Recipients))
-	failed, unknown := 0, 0
 	for _, s := range m.Status.Recipients {
-		to := recipientOf(s)
-		switch to.State {
-		case post.Failed:
-			failed++
-		case post.Unknown:
-			unknown++
-		}
-		// One recipient's reason says more than the message's.
-		if to.State != post.Delivered && r.Reason == "" {
-			r.Reason, r.Detail = to.Reason, to.Detail
-		}
-		r.Recipients = append(r.Recipients, to)
+		r.Recipients = append(r.Recipients, recipientOf(s))
 	}
+	r.Sum()
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
 	if r.Reason == "" && ready != nil && ready.Status != "True" {
 		r.Reason, r.Detail = ready.Reason, ready.Message
 	}
-	switch {
+	switch delivered := meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered); {
 	case !m.Finished():
 		r.State = post.UnderWay
 		r.Detail = strings.TrimSuffix("not delivered yet, the operator goes on with it; "+r.Detail, "; ")
-		return r
-	case meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered):
-		r.State, r.Reason, r.Detail = post.Delivered, "", ""
-		return r
-	case unknown > 0 && failed == 0:
-		r.State = post.Unknown
-	default:
+	case r.State == post.Delivered && !delivered:
+		// The message as a whole knows better.
 		r.State = post.Failed
-	}
-	if all := len(r.Recipients); all > 1 {
-		r.Detail = fmt.Sprintf("%d of %d recipients have not got it, for one of them: %s", failed+unknown, all, r.Detail)
 	}
 	return r
 }

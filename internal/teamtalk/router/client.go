@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/go-logr/logr"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -117,7 +119,21 @@ func (c *Client) ConnectedSince() time.Time {
 // connection ends without that, ErrMaybeSent. Seq 0 and no attach_data:
 // message servers pass both on to clients, where seq would match a reply.
 func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
-	p, err := pdu.New(wire.CommandMsgData, 0, m.Wire(msgID, nil))
+	return c.relay(ctx, wire.CommandMsgData, m.From, m.Wire(msgID, nil))
+}
+
+// Announce relays that a group's members have changed to every connected client of
+// them: db_proxy tells nobody. Its errors are those of Route.
+func (c *Client) Announce(ctx context.Context, change dbproxy.MemberChange, m dbproxy.Membership) error {
+	kind := change.Type()
+	return c.relay(ctx, wire.CommandGroupChangeNotify, change.By, &wire.IMGroupChangeMemberNotify{
+		UserId: &change.By, ChangeType: &kind, GroupId: &change.Group, CurUserIdList: m.Current, ChgUserIdList: m.Changed,
+	})
+}
+
+// relay sends what the router relays as it is, on behalf of a user.
+func (c *Client) relay(ctx context.Context, command wire.Command, user uint32, body proto.Message) error {
+	p, err := pdu.New(command, 0, body)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
@@ -136,7 +152,7 @@ func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) err
 	if !c.opts.Confirm {
 		return nil
 	}
-	return c.confirm(ctx, conn, m.From)
+	return c.confirm(ctx, conn, user)
 }
 
 // set changes what messages are sent on, and tells of it where that is news.

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
+)
+
+// renderCommand shows what a TeamTalkReceiver would make of a body, and sends
+// nothing.
+func renderCommand() *cobra.Command {
+	var file, payload string
+	c := newCommand("render", "Show the messages that a TeamTalkReceiver would make of a body; nothing is sent")
+	c.Flags().StringVar(&file, "receiver", "", "`file` with the TeamTalkReceiver, in YAML or JSON")
+	c.Flags().StringVar(&payload, "payload", "", "`file` with what is posted to it; - is standard input")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if file == "" || payload == "" {
+			return misuse{errors.New("--receiver and --payload are required")}
+		}
+		r, err := readReceiver(file)
+		if err != nil {
+			return err
+		}
+		body, err := readPayload(payload, c.InOrStdin())
+		if err != nil {
+			return err
+		}
+		return render(c.OutOrStdout(), r, body)
+	}
+	return c
+}
+
+// readReceiver reads the one TeamTalkReceiver of a file; other objects may be in it.
+func readReceiver(file string) (*v1alpha1.TeamTalkReceiver, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the receiver: %w", err)
+	}
+	var found *v1alpha1.TeamTalkReceiver
+	for document := range bytes.SplitSeq(append([]byte("\n"), b...), []byte("\n---")) {
+		var kind struct{ Kind string }
+		if err := yaml.Unmarshal(document, &kind); err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+		if kind.Kind != "TeamTalkReceiver" {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("%s has more than one TeamTalkReceiver: leave one", file)
+		}
+		found = &v1alpha1.TeamTalkReceiver{}
+		if err := yaml.UnmarshalStrict(document, found); err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("%s has no TeamTalkReceiver", file)
+	}
+	return found, nil
+}
+
+func readPayload(file string, stdin io.Reader) ([]byte, error) {
+	if file == "-" {
+		b, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, fmt.Errorf("read the payload: %w", err)
+		}
+		return b, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the payload: %w", err)
+	}
+	return b, nil
+}
+
+// render prints the messages. A fault of a template is an error, once all is shown.
+func render(w io.Writer, r *v1alpha1.TeamTalkReceiver, body []byte) error {
+	previews, refused, err := receiver.PreviewOf(r, body)
+	if err != nil {
+		return err
+	}
+	var fault error
+	for i, p := range previews {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n", p.Name, names(p.To), len(p.Text), receiver.MaxText)
+		if p.Fault != nil {
+			fault = p.Fault
+			fmt.Fprintln(w, "Template: the built-in one, since the declared one fails")
+		}
+		fmt.Fprintf(w, "\n%s\n", p.Text)
+	}
+	switch {
+	case fault != nil:
+		return fmt.Errorf("the template fails: %w", fault)
+	case refused > 0:
+		return fmt.Errorf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids", refused, r.Spec.ToLabel)
+	}
+	return nil
+}
+
+func names(to v1alpha1.Recipients) string {
+	var names []string
+	for _, id := range to.Users {
+		names = append(names, fmt.Sprintf("user %d", id))
+	}
+	for _, id := range to.Groups {
+		names = append(names, fmt.Sprintf("group %d", id))
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestRender(t *testing.T) {
+	samples := filepath.Join("..", "..", "config", "samples")
+	payload := filepath.Join(samples, "receiver-payload.json")
+	write := func(text string) string {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "receiver.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	declared := func(more string) string {
+		return write("kind: TeamTalkReceiver\nmetadata: {name: r}\nspec:\n  type: Alertmanager\n  to: {users: [2], groups: [7]}\n" + more)
+	}
+	tests := map[string]struct {
+		receiver, payload, stdin string
+		wantOut, wantErr         []string
+	}{
+		"the sample of Alertmanager": {
+			receiver: filepath.Join(samples, "receiver-alertmanager.yaml"), payload: payload,
+			wantOut: []string{"Message: alerts-", "To: user 4\n", "🔥 FIRING · critical · HighLatency\n• p99 is above 1 s (instance=api-1)\n✅ RESOLVED\n"},
+		},
+		"the sample of Flux, from standard input": {
+			receiver: filepath.Join(samples, "receiver-flux.yaml"), payload: "-",
+			stdin:   `{"involvedObject":{"kind":"Kustomization","name":"web","namespace":"apps"},"reason":"Failed","message":"no such image"}`,
+			wantOut: []string{"To: user 4\n", "\nKustomization apps/web: Failed\nno such image\n"},
+		},
+		"a template": {
+			receiver: declared("  template: '{{.Status}} {{len .Alerts}}'"), payload: payload,
+			wantOut: []string{"To: user 2, group 7\n", "\nfiring 2\n"},
+		},
+		"several messages": {
+			receiver: declared("  groupBy: [instance]"), payload: payload,
+			wantOut: []string{"FIRING · critical · HighLatency\n• p99", "\n\nMessage: r-", "✅ RESOLVED · critical · HighLatency\n• p99"},
+		},
+		"a template that fails": {
+			receiver: declared("  template: '{{fail \"no\"}}'"), payload: payload,
+			wantOut: []string{"built-in", "🔥 FIRING"}, wantErr: []string{"the template fails", "no"},
+		},
+		"a template that does not parse": {
+			receiver: declared("  template: '{{.Status'"), payload: payload,
+			wantOut: []string{"built-in", "🔥 FIRING"}, wantErr: []string{"spec.template"},
+		},
+		"a recipient that is not allowed": {
+			receiver: declared("  toLabel: instance\n  allow: {users: [3]}"), payload: payload,
+			wantOut: []string{"To: user 2, group 7\n"}, wantErr: []string{"2 alerts", "spec.allow"},
+		},
+		"an unknown field":      {receiver: declared("  templates: x"), payload: payload, wantErr: []string{"templates"}},
+		"no receiver":           {receiver: write("kind: Secret"), payload: payload, wantErr: []string{"no TeamTalkReceiver"}},
+		"two receivers":         {receiver: write("kind: TeamTalkReceiver\n---\nkind: TeamTalkReceiver"), payload: payload, wantErr: []string{"more than one"}},
+		"no recipients":         {receiver: write("kind: TeamTalkReceiver\nspec: {type: Generic}"), payload: payload, wantErr: []string{"names nobody"}},
+		"no type":               {receiver: write("kind: TeamTalkReceiver"), payload: payload, wantErr: []string{"spec.type"}},
+		"no JSON":               {receiver: declared(""), payload: "-", stdin: "{", wantErr: []string{"bad syntax"}},
+		"a file that is not":    {receiver: "nowhere.yaml", payload: payload, wantErr: []string{"nowhere.yaml"}},
+		"a payload that is not": {receiver: declared(""), payload: "nowhere.json", wantErr: []string{"nowhere.json"}},
+		"nothing":               {wantErr: []string{"--receiver and --payload"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			c := managerCommand()
+			c.SetOut(&out)
+			c.SetIn(strings.NewReader(tc.stdin))
+			c.SetArgs([]string{"render", "--receiver", tc.receiver, "--payload", tc.payload})
+			err := c.ExecuteContext(t.Context())
+			if (err != nil) != (len(tc.wantErr) > 0) {
+				t.Fatalf("error %v, want %q", err, tc.wantErr)
+			}
+			for _, want := range tc.wantOut {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("%q is not in\n%s", want, out.String())
+				}
+			}
+			for _, want := range tc.wantErr {
+				if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("error %q, want %q", err, want)
+				}
+			}
+		})
+	}
+}

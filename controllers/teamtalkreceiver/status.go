@@ -1,0 +1,41 @@
+package teamtalkreceiver
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// problem is what a user has to mend.
+type problem struct{ reason, message string }
+
+// setReady writes what this controller says in a status; the rest is written by
+// whoever serves the receiver.
+func setReady(o *v1alpha1.TeamTalkReceiver, first *problem) {
+	o.Status.ObservedGeneration = o.Generation
+	ready := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
+		Message: "what is posted becomes messages", ObservedGeneration: o.Generation,
+	}
+	if first != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, first.reason, first.message
+	}
+	meta.SetStatusCondition(&o.Status.Conditions, ready)
+}
+
+// report writes an event where the receiver becomes ready, or stops being so for
+// another reason than before.
+func (r *Reconciler) report(before, after *v1alpha1.TeamTalkReceiver) {
+	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
+	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
+	if was != nil && was.Status == is.Status && was.Reason == is.Reason {
+		return
+	}
+	kind := corev1.EventTypeWarning
+	if is.Status == metav1.ConditionTrue {
+		kind = corev1.EventTypeNormal
+	}
+	r.Recorder.Eventf(after, nil, kind, is.Reason, "Check", "%s", is.Message)
+}

@@ -1,0 +1,56 @@
+package connection
+
+import (
+	"fmt"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+)
+
+// ConfigOf returns what a TeamTalkServer declares of its session.
+func ConfigOf(server *v1alpha1.TeamTalkServer) Config {
+	c := Config{
+		Connections:      int(server.Spec.DBProxy.Connections),
+		MaxInFlight:      int(server.Spec.DBProxy.MaxInFlight),
+		MaxGroupInFlight: int(server.Spec.DBProxy.MaxGroupInFlight),
+		Rate:             int(server.Spec.RateLimit.MessagesPerSecond),
+		Burst:            int(server.Spec.RateLimit.Burst),
+	}
+	for _, e := range server.Spec.DBProxy.Endpoints {
+		c.DBProxy = append(c.DBProxy, string(e))
+	}
+	for _, e := range server.Spec.Router.Endpoints {
+		c.Router = append(c.Router, string(e))
+	}
+	return c
+}
+
+// KeyProblem is why a Secret holds no usable key: one of the API's reasons, and what
+// to do.
+type KeyProblem struct{ Reason, Message string }
+
+// KeysOf reads a server's keys from the data of the Secret that it refers to.
+func KeysOf(data map[string][]byte, ref v1alpha1.SecretKeyRef) (cipher.Keys, *KeyProblem) {
+	current, ok := data[ref.Key]
+	if !ok {
+		return cipher.Keys{}, &KeyProblem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
+			"Secret %q has no key %q: add it, or correct aesKeySecretRef.key", ref.Name, ref.Key)}
+	}
+	var keys cipher.Keys
+	var err error
+	if keys.Current, err = cipher.New(current); err != nil {
+		return cipher.Keys{}, keyInvalid(ref.Name, ref.Key, len(current))
+	}
+	if previous, ok := data[ref.Key+v1alpha1.PreviousKeySuffix]; ok {
+		if keys.Previous, err = cipher.New(previous); err != nil {
+			return cipher.Keys{}, keyInvalid(ref.Name, ref.Key+v1alpha1.PreviousKeySuffix, len(previous))
+		}
+	}
+	return keys, nil
+}
+
+func keyInvalid(secret, key string, length int) *KeyProblem {
+	return &KeyProblem{v1alpha1.ReasonKeyInvalid, fmt.Sprintf(
+		"key %q of Secret %q has %d bytes, TeamTalk's AES key has %d: check for a newline or for base64 applied twice",
+		key, secret, length, cipher.KeyLen)}
+}

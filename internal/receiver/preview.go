@@ -1,0 +1,55 @@
+package receiver
+
+import (
+	"fmt"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Preview is a message that a receiver would make.
+type Preview struct {
+	// Name of the first message of this notification.
+	Name string
+	To   v1alpha1.Recipients
+	Text string
+	// Fault is why the declared template did not make the text.
+	Fault error
+}
+
+// PreviewOf makes of a body what a receiver would, and sends nothing. Refused counts
+// alerts that name recipients whom they may not.
+func PreviewOf(r *v1alpha1.TeamTalkReceiver, body []byte) (previews []Preview, refused int, err error) {
+	if _, ok := builtIn[r.Spec.Type]; !ok {
+		return nil, 0, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
+	}
+	if len(recipients(r.Spec.To)) == 0 {
+		return nil, 0, fmt.Errorf("spec.to names nobody")
+	}
+	parts, refused, err := read(r, body)
+	if err != nil {
+		return nil, 0, err
+	}
+	templates, _ := ParseTemplates(r) // its fault is that of each text
+	for _, p := range parts {
+		text, fault := templates.text(r, p)
+		previews = append(previews, Preview{Name: nameOf(r, p.hash, 1), To: spec(p.to), Text: text, Fault: fault})
+	}
+	return previews, refused, nil
+}
+
+// read makes the parts of a body.
+func read(r *v1alpha1.TeamTalkReceiver, body []byte) (parts []part, refused int, err error) {
+	if r.Spec.Type == v1alpha1.ReceiverGeneric {
+		v, err := decodeGeneric(body)
+		if err != nil {
+			return nil, 0, err
+		}
+		return []part{{hash: hash("body", r.Namespace, r.Name, string(body)), to: recipients(r.Spec.To), body: v}}, 0, nil
+	}
+	n, err := decodeAlertmanager(body)
+	if err != nil {
+		return nil, 0, err
+	}
+	parts, refused = split(r, n)
+	return parts, refused, nil
+}

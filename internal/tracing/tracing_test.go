@@ -1,0 +1,210 @@
+package tracing
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/test/otlp"
+)
+
+const uid = types.UID("0b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01")
+
+// start returns a Tracer that sends to a collector, and how to end it and get
+// what has come there.
+func start(t *testing.T, ratio float64) (*Tracer, func() []otlp.Span) {
+	t.Helper()
+	collector, err := otlp.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(collector.Stop)
+	tracer, err := New(t.Context(), Options{Endpoint: collector.URL(), Ratio: ratio, Service: "operator", Log: logr.Discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- tracer.Start(ctx) }()
+	return tracer, func() []otlp.Span {
+		t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Start: %v", err)
+		}
+		return collector.Spans()
+	}
+}
+
+func took(uid types.UID, step delivery.Step, before, after v1alpha1.RecipientState, reason string) delivery.Taken {
+	began := time.Now().Add(-time.Second)
+	return delivery.Taken{
+		Message: types.NamespacedName{Namespace: "chat", Name: "m"}, UID: uid,
+		Server: types.NamespacedName{Namespace: "chat", Name: "default"},
+		Step:   step, Began: began, Ended: began.Add(250 * time.Millisecond),
+		Before: delivery.Progress{State: before},
+		After: delivery.Progress{
+			Recipient: delivery.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, State: after, Reason: reason, Message: "for humans",
+		},
+	}
+}
+
+func message(uid types.UID, status metav1.ConditionStatus, reason string) *v1alpha1.TeamTalkMessage {
+	text := "nobody's business"
+	m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "chat", Name: "m", UID: uid, CreationTimestamp: metav1.NewTime(time.Now().Add(-time.Minute)),
+	}}
+	m.Spec.Content.Text = &text
+	m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: status, Reason: reason}}
+	return m
+}
+
+func TestOneTraceForAMessage(t *testing.T) {
+	tracer, end := start(t, 1)
+	tracer.Took(took(uid, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
+	tracer.Took(took(uid, delivery.StepReadBack, v1alpha1.StateAcknowledged, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer))
+	now := time.Now()
+	server := types.NamespacedName{Namespace: "chat", Name: "default"}
+	tracer.Recorded(server, message(uid, "Unknown", ""), now, now.Add(time.Millisecond), false)
+	tracer.Recorded(server, message(uid, "False", v1alpha1.ReasonOutcomeUnknown), now, now.Add(time.Millisecond), true)
+	spans := end()
+
+	var names []string
+	var root otlp.Span
+	for _, s := range spans {
+		if names = append(names, s.GetName()); s.GetName() == "message" {
+			root = s
+		}
+	}
+	slices.Sort(names)
+	if want := []string{"message", "read_back", "record", "record", "send"}; !slices.Equal(names, want) {
+		t.Fatalf("spans %v, want %v", names, want)
+	}
+	if len(root.GetParentSpanId()) != 0 || root.Attribute("teamtalk.reason") != v1alpha1.ReasonOutcomeUnknown ||
+		root.GetStatus().GetMessage() != v1alpha1.ReasonOutcomeUnknown || root.Service != "operator" {
+		t.Errorf("the message's own span is %v", root)
+	}
+	if d := time.Duration(root.GetEndTimeUnixNano() - root.GetStartTimeUnixNano()); d < 59*time.Second || d > 62*time.Second {
+		t.Errorf("the message's own span lasts %s, want a minute", d)
+	}
+	for _, s := range spans {
+		if s.Trace() != strings.ReplaceAll(string(uid), "-", "") {
+			t.Errorf("%s is of trace %s, want the message's UID", s.GetName(), s.Trace())
+		}
+		if s.GetName() != "message" && hex.EncodeToString(s.GetParentSpanId()) != hex.EncodeToString(root.GetSpanId()) {
+			t.Errorf("%s is not below the message", s.GetName())
+		}
+		for _, secret := range []string{"nobody's business", "for humans"} {
+			if strings.Contains(s.String(), secret) {
+				t.Errorf("%s says %q", s.GetName(), secret)
+			}
+		}
+		if s.GetName() == "read_back" {
+			if d := time.Duration(s.GetEndTimeUnixNano() - s.GetStartTimeUnixNano()); d != 250*time.Millisecond {
+				t.Errorf("read_back lasts %s, want 250ms", d)
+			}
+			if s.Attribute("teamtalk.recipient.id") != "3" || s.Attribute("teamtalk.state") != "InDoubt" ||
+				s.Attribute("teamtalk.server") != "chat/default" || s.GetStatus().GetMessage() != v1alpha1.ReasonNoAnswer {
+				t.Errorf("read_back is %v", s)
+			}
+		}
+	}
+}
+
+func TestRatio(t *testing.T) {
+	tests := map[string]struct {
+		ratio    float64
+		min, max int
+	}{
+		"none":   {0, 0, 0},
+		"all":    {1, 400, 400},
+		"a half": {.5, 120, 280},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			tracer, end := start(t, tc.ratio)
+			for i := range 400 {
+				// As the API server makes them: some bits are the same in all.
+				id := types.UID(fmt.Sprintf("%08x-94c7-4f0e-8a3f-5d4c1f1f9a01", i))
+				tracer.Took(took(id, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
+				now := time.Now()
+				tracer.Recorded(types.NamespacedName{}, message(id, "True", v1alpha1.ReasonDelivered), now, now, true)
+			}
+			perTrace := map[string]int{}
+			for _, s := range end() {
+				perTrace[s.Trace()]++
+			}
+			if n := len(perTrace); n < tc.min || n > tc.max {
+				t.Errorf("%d of 400 are traced, want %d to %d", n, tc.min, tc.max)
+			}
+			for id, n := range perTrace {
+				if n != 3 {
+					t.Errorf("trace %s has %d of 3 spans", id, n)
+				}
+			}
+		})
+	}
+}
+
+func TestWanted(t *testing.T) {
+	tests := map[string]struct {
+		endpoint string
+		env      map[string]string
+		want     bool
+	}{
+		"by default":               {},
+		"the flag":                 {endpoint: "http://collector:4318", want: true},
+		"the environment":          {env: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, want: true},
+		"the traces' environment":  {env: map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318"}, want: true},
+		"turned off":               {endpoint: "http://collector:4318", env: map[string]string{"OTEL_SDK_DISABLED": "true"}},
+		"turned off, traces alone": {endpoint: "http://collector:4318", env: map[string]string{"OTEL_TRACES_EXPORTER": "none"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, k := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER"} {
+				t.Setenv(k, tc.env[k])
+			}
+			if got := (Options{Endpoint: tc.endpoint}).Wanted(); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestALostCollectorIsSaidOnce holds that a collector that is down costs a line in
+// the log, and no error.
+func TestALostCollectorIsSaidOnce(t *testing.T) {
+	collector, err := otlp.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	collector.Stop()
+	var lines []string
+	log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100")
+	tracer, err := New(t.Context(), Options{Endpoint: collector.URL(), Ratio: 1, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer.Took(took(uid, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the end"))
+	if err := tracer.Start(ctx); err != nil {
+		t.Errorf("Start: %v", err)
+	}
+	if len(lines) != 1 || !strings.Contains(lines[0], "traces are lost") {
+		t.Errorf("the log has %q, want one line about lost traces", lines)
+	}
+}

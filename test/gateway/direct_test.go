@@ -1,0 +1,231 @@
+package gateway
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// direct starts a gateway that sends by itself.
+func (x *tenant) direct(args ...string) *gateway {
+	x.t.Helper()
+	user := "direct-" + x.namespace
+	x.create(&rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-gateway-direct"},
+	})
+	return x.gatewayAs(user, append([]string{"--mode", "direct", "--auth", "None"}, args...)...)
+}
+
+// ownTeamTalk returns a tenant with a TeamTalk of its own.
+func ownTeamTalk(t *testing.T) *tenant {
+	t.Helper()
+	teamtalk, err := startTeamTalk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teamtalk.Stop)
+	return newTenantOf(t, teamtalk)
+}
+
+// TestDirect sends through each endpoint: the same answers, and no record.
+func TestDirect(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.direct()
+	t.Run("sends", func(t *testing.T) {
+		x.checkSends(t, g, func(t *testing.T, a answer) {
+			t.Helper()
+			if a.Message != "" {
+				t.Errorf("a record: %+v", a)
+			}
+		})
+	})
+	if n := len(x.recorded()); n != 0 {
+		t.Errorf("%d messages are on record", n)
+	}
+	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("later")); *a.Code != 1 {
+		t.Errorf("without waiting: %+v", a)
+	}
+}
+
+// TestDirectKey: what bears a key is looked for in the store, also by another process.
+func TestDirectKey(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.checkKey(t, x.direct("--wait", "8s"))
+}
+
+func TestDirectMistakes(t *testing.T) {
+	t.Parallel()
+	x := ownTeamTalk(t)
+	table := x.mistakes()
+	change := func(by, group uint32, kind int, members ...uint32) string {
+		list := fmt.Sprint(members[0])
+		for _, m := range members[1:] {
+			list += fmt.Sprintf(",%d", m)
+		}
+		return fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":%d,"user_id_list":[%s]}`, by, group, kind, list)
+	}
+	table["add to an unknown group"] = mistake{endpoint: "ChangeMembers", body: change(x.bot, 1_999_999, 1, x.alice), want: 12, detail: "does not exist"}
+	table["add an unknown user"] = mistake{endpoint: "ChangeMembers", body: change(x.bot, x.closed, 1, 1_999_999), want: 12, detail: "does not exist"}
+	table["change as somebody else"] = mistake{endpoint: "ChangeMembers", body: change(x.bob, x.oncall, 2, x.alice), want: 12, detail: "act as"}
+	table["a group of an unknown user"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[1999999]}`, x.bot), want: 11, detail: "does not exist"}
+	table["a group as somebody else"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[%d]}`, x.bob, x.bob), want: 11, detail: "act as"}
+	x.checkMistakes(t, x.direct(), table)
+}
+
+func TestDirectBadLuck(t *testing.T) {
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := ownTeamTalk(t)
+			x.checkBadLuck(t, x.direct(), fault)
+		})
+	}
+}
+
+// TestDirectStopsSending: what its caller was told is not sent, is not sent later.
+func TestDirectStopsSending(t *testing.T) {
+	t.Parallel()
+	x := ownTeamTalk(t)
+	g := x.direct("--wait", "1s")
+	if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.IDZero, Server: devserver.InDBProxy}); err != nil {
+		t.Fatal(err)
+	}
+	if a := g.post("/query/SendSingleMessage", x.hello("never")); *a.Code != 10 {
+		t.Fatalf("answered %+v", a)
+	}
+	x.teamtalk.Faults().Clear()
+	// Behind it in the same conversation: were it still tried, it would come before.
+	for n := range 3 {
+		if a := g.post("/query/SendSingleMessage?wait=8", x.hello(fmt.Sprint(n))); *a.Code != 0 {
+			t.Fatalf("answered %+v", a)
+		}
+	}
+	for _, row := range x.rows() {
+		if row.Text == "never" {
+			t.Errorf("sent after all: %+v", row)
+		}
+	}
+}
+
+// relayed keeps the changes of groups that the router relays.
+type relayed struct {
+	mu      sync.Mutex
+	changes []*wire.IMGroupChangeMemberNotify
+}
+
+func (r *relayed) of(group int64) []*wire.IMGroupChangeMemberNotify {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var own []*wire.IMGroupChangeMemberNotify
+	for _, c := range r.changes {
+		if int64(c.GetGroupId()) == group {
+			own = append(own, c)
+		}
+	}
+	return own
+}
+
+// listen connects to the tenant's router as a message server does.
+func (x *tenant) listen() *relayed {
+	x.t.Helper()
+	conn, err := net.Dial("tcp", x.teamtalk.RouterAddr())
+	x.must(err)
+	x.t.Cleanup(func() { _ = conn.Close() })
+	r := &relayed{}
+	go func() {
+		for frames := pdu.NewReader(conn, 0); ; {
+			p, err := frames.Read()
+			if err != nil {
+				return
+			}
+			change := &wire.IMGroupChangeMemberNotify{}
+			if p.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(p.Body, change) == nil {
+				r.mu.Lock()
+				r.changes = append(r.changes, change)
+				r.mu.Unlock()
+			}
+		}
+	}()
+	return r
+}
+
+// TestGroups creates a group and changes it: what is answered with success is so, and
+// was announced once.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	x := ownTeamTalk(t)
+	g := x.direct()
+	router := x.listen()
+	a := g.post("/query/CreateGroup", fmt.Sprintf(
+		`{"app_key":"any","req_user_id":"%d","group_name":"New ones","group_type":1,"group_avatar":"http://example.com/a.png","user_id_list":["%d",%d]}`, x.bot, x.bot, x.alice))
+	if *a.Code != 0 || a.GroupID == 0 || a.Detail != "" {
+		t.Fatalf("answered %+v", a)
+	}
+	group := a.GroupID
+	x.eventually("the creation is not announced", func() bool { return len(router.of(group)) == 1 })
+	to := func(text string) answer {
+		return g.post("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.bot, group, text))
+	}
+	if a := to("hello"); *a.Code != 0 {
+		t.Errorf("to the new group: %+v", a)
+	}
+	change := func(kind int, id uint32) answer {
+		return g.post("/query/ChangeMembers", fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":"%d","user_id_list":[%d]}`, x.bot, group, kind, id))
+	}
+	for n, step := range []struct {
+		kind    int
+		id      uint32
+		current []uint32
+		changes bool
+	}{
+		{1, x.bob, []uint32{x.bot, x.alice, x.bob}, true},
+		{1, x.bob, []uint32{x.bot, x.alice, x.bob}, false},
+		{2, x.alice, []uint32{x.bot, x.bob}, true},
+		{2, x.alice, []uint32{x.bot, x.bob}, false},
+	} {
+		before := len(router.of(group))
+		a := change(step.kind, step.id)
+		if *a.Code != 0 || a.GroupID != group || (a.Detail == "") != step.changes {
+			t.Fatalf("step %d: answered %+v", n, a)
+		}
+		if !step.changes {
+			continue
+		}
+		x.eventually("a change is not announced", func() bool { return len(router.of(group)) == before+1 })
+		c := router.of(group)[before]
+		current := slices.Sorted(slices.Values(c.GetCurUserIdList()))
+		if !slices.Equal(current, step.current) || !slices.Equal(c.GetChgUserIdList(), []uint32{step.id}) || int(c.GetChangeType()) != step.kind {
+			t.Errorf("step %d: announced %v", n, c)
+		}
+	}
+	if n := len(router.of(group)); n != 3 {
+		t.Errorf("%d announcements, want 3", n)
+	}
+
+	if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.Drop, Server: devserver.InDBProxy, Command: wire.CommandGroupChangeReq}); err != nil {
+		t.Fatal(err)
+	}
+	if a := change(1, x.alice); *a.Code != 12 {
+		t.Errorf("without an answer: %+v", a)
+	}
+	if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.Drop, Server: devserver.InDBProxy, Command: wire.CommandGroupCreateReq}); err != nil {
+		t.Fatal(err)
+	}
+	if a := g.post("/query/CreateGroup", fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, x.bot, x.alice)); *a.Code != 11 || a.GroupID != 0 {
+		t.Errorf("without an answer: %+v", a)
+	}
+}

@@ -1,0 +1,295 @@
+package receiver
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// alertmanager is a running Alertmanager.
+type alertmanager struct {
+	x       *tenant
+	address string
+	cluster string
+	process *harness.Process
+}
+
+// alertmanagerBinary finds Alertmanager, which Debian's package names as it does.
+func alertmanagerBinary(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{"prometheus-alertmanager", "alertmanager"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Fatal("Alertmanager is missing: install Debian's package prometheus-alertmanager")
+	return ""
+}
+
+// startAlertmanager starts one that posts to target, once it has peers if any are
+// given. It ends with the test.
+func (x *tenant) startAlertmanager(t *testing.T, target string, peers ...*alertmanager) *alertmanager {
+	t.Helper()
+	binary := alertmanagerBinary(t)
+	dir := t.TempDir()
+	token := filepath.Join(dir, "token")
+	x.must(os.WriteFile(token, []byte(secretToken), 0o600))
+	config := filepath.Join(dir, "alertmanager.yml")
+	// A group is posted when it changes, and again after 12 seconds; the receivers
+	// here take what comes within 10 for a retry.
+	x.must(os.WriteFile(config, fmt.Appendf(nil, `
+route: {receiver: team, group_by: [alertname], group_wait: 200ms, group_interval: 1s, repeat_interval: 12s}
+receivers:
+- name: team
+  webhook_configs:
+  - url: %s
+    send_resolved: true
+    http_config: {authorization: {credentials_file: %s}}
+`, target, token), 0o600))
+	am := &alertmanager{x: x}
+	var err error
+	am.address, err = freeAddress()
+	x.must(err)
+	am.cluster, err = freeAddress()
+	x.must(err)
+	// Peers do not wait for each other: both post.
+	args := []string{
+		"--config.file", config, "--storage.path", filepath.Join(dir, "data"), "--web.listen-address", am.address,
+		"--cluster.listen-address", am.cluster, "--cluster.advertise-address", am.cluster,
+		"--cluster.settle-timeout", "1s", "--cluster.peer-timeout", "1ms", "--log.level", "warn",
+	}
+	for _, p := range peers {
+		args = append(args, "--cluster.peer", p.cluster)
+	}
+	am.process, err = harness.Start(binary, &world.log, args...)
+	x.must(err)
+	t.Cleanup(am.process.Kill)
+	x.must(listening(t.Context(), am.process, am.address))
+	return am
+}
+
+// post gives it an alert, which is resolved if it has an end.
+func (am *alertmanager) post(name string, starts time.Time, ends time.Time) {
+	am.x.t.Helper()
+	a := map[string]any{
+		"labels":      map[string]string{"alertname": name, "severity": "critical"},
+		"annotations": map[string]string{"summary": name + " is wrong"},
+		"startsAt":    starts.Format(time.RFC3339Nano),
+		"endsAt":      starts.Add(time.Hour).Format(time.RFC3339Nano),
+	}
+	if !ends.IsZero() {
+		a["endsAt"] = ends.Format(time.RFC3339Nano)
+	}
+	b, err := json.Marshal([]any{a})
+	am.x.must(err)
+	am.x.eventually(func() string { return "Alertmanager takes no alert" }, func(ctx context.Context) (bool, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+am.address+"/api/v2/alerts", bytes.NewReader(b))
+		if err != nil {
+			return false, err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, err
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK, nil
+	})
+}
+
+// metric reads the sum of one of its metrics, of webhooks where it has integrations.
+func (am *alertmanager) metric(name string) float64 {
+	am.x.t.Helper()
+	resp, err := http.Get("http://" + am.address + "/metrics")
+	am.x.must(err)
+	defer resp.Body.Close()
+	var sum float64
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		line := lines.Text()
+		full, value, _ := strings.Cut(line, " ")
+		if base, labels, ok := strings.Cut(full, "{"); base != name || ok && strings.Contains(labels, "integration=") && !strings.Contains(labels, `"webhook"`) {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		am.x.must(err)
+		sum += v
+	}
+	return sum
+}
+
+// awaitMetric waits until a metric is at least so much.
+func (am *alertmanager) awaitMetric(name string, least float64) {
+	am.x.t.Helper()
+	var got float64
+	am.x.eventually(func() string { return fmt.Sprintf("%s is %g, not %g", name, got, least) }, am.x.until(func() bool {
+		got = am.metric(name)
+		return got >= least
+	}))
+}
+
+const (
+	requests = "alertmanager_notification_requests_total"
+	failures = "alertmanager_notification_requests_failed_total"
+	peers    = "alertmanager_cluster_members"
+)
+
+// count counts texts that hold all of some words.
+func count(texts []string, words ...string) int {
+	n := 0
+	for _, text := range texts {
+		all := true
+		for _, word := range words {
+			all = all && strings.Contains(text, word)
+		}
+		if all {
+			n++
+		}
+	}
+	return n
+}
+
+// awaitCount waits until somebody has so many texts with these words.
+func (x *tenant) awaitCount(want int, words ...string) {
+	x.t.Helper()
+	var texts []string
+	x.eventually(func() string {
+		return fmt.Sprintf("%d texts with %q, want %d: %q", count(texts, words...), words, want, texts)
+	},
+		x.until(func() bool {
+			texts = x.texts(x.alice)
+			return count(texts, words...) >= want
+		}))
+	if n := count(texts, words...); n > want {
+		x.t.Fatalf("%d texts with %q, want %d: %q", n, words, want, texts)
+	}
+}
+
+func shortWindow(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 }
+
+// TestAlertmanager shows one message for each notification: firing, repeated after
+// repeat_interval, and resolved.
+func TestAlertmanager(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", shortWindow)
+	am := x.startAlertmanager(t, x.url(world.shared, "alerts"))
+	starts := time.Now()
+	am.post("DiskFull", starts, time.Time{})
+	am.post("Other", starts, time.Time{})
+	x.awaitCount(1, "FIRING", "DiskFull is wrong")
+	x.awaitCount(1, "FIRING", "Other is wrong")
+	am.post("Other", starts, time.Now())
+	x.awaitCount(1, "RESOLVED", "Other is wrong")
+	x.awaitCount(2, "FIRING", "DiskFull is wrong")
+	am.post("DiskFull", starts, time.Now())
+	x.awaitCount(1, "RESOLVED", "DiskFull is wrong")
+	if n := am.metric(failures); n != 0 {
+		t.Errorf("%g requests failed", n)
+	}
+	// Each of its requests made a message, and there is nothing else.
+	if n, sent := x.settled(), am.metric(requests); float64(n) != sent || n != len(x.texts(x.alice)) {
+		t.Errorf("%g requests, %d messages, texts %q", sent, n, x.texts(x.alice))
+	}
+}
+
+// TestAlertmanagerWhileNobodyServes shows that an alert arrives once when what
+// serves the receiver was killed, and comes back.
+func TestAlertmanagerWhileNobodyServes(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts")
+	s := x.serve()
+	am := x.startAlertmanager(t, x.url(s.address, "alerts"))
+	am.post("Before", time.Now(), time.Time{})
+	x.awaitCount(1, "Before is wrong")
+	s.process.Kill()
+	am.post("Meanwhile", time.Now(), time.Time{})
+	am.awaitMetric(failures, 3)
+	s.start()
+	x.awaitCount(1, "Meanwhile is wrong")
+	if n := x.settled(); n != 2 || len(x.texts(x.alice)) != 2 {
+		t.Errorf("%d messages, texts %q", n, x.texts(x.alice))
+	}
+}
+
+// TestAlertmanagerHearsNothing takes the answers away: Alertmanager posts again what
+// was taken, in part by a process that is killed at that very moment.
+func TestAlertmanagerHearsNothing(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts")
+	s := x.serve()
+	target, err := url.Parse("http://" + s.address)
+	x.must(err)
+	var taken atomic.Int32
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ModifyResponse = func(*http.Response) error {
+		switch taken.Add(1) {
+		case 1:
+			return fmt.Errorf("the answer is lost")
+		case 2:
+			s.process.Kill()
+			return fmt.Errorf("the answer is lost, and who gave it")
+		}
+		return nil
+	}
+	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
+	front := httptest.NewServer(proxy)
+	t.Cleanup(front.Close)
+	am := x.startAlertmanager(t, x.url(strings.TrimPrefix(front.URL, "http://"), "alerts"))
+	am.post("Unheard", time.Now(), time.Time{})
+	am.awaitMetric(failures, 3)
+	s.start()
+	x.eventually(func() string { return fmt.Sprintf("%d answers", taken.Load()) }, x.until(func() bool { return taken.Load() >= 3 }))
+	x.awaitCount(1, "Unheard is wrong")
+	if n := x.settled(); n != 1 || len(x.texts(x.alice)) != 1 {
+		t.Errorf("%d messages, texts %q", n, x.texts(x.alice))
+	}
+}
+
+// TestAlertmanagersInACluster shows that what both of two Alertmanagers post, to two
+// processes, arrives once.
+func TestAlertmanagersInACluster(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts")
+	s := x.serve()
+	first := x.startAlertmanager(t, x.url(world.shared, "alerts"))
+	second := x.startAlertmanager(t, x.url(s.address, "alerts"), first)
+	first.awaitMetric(peers, 2)
+	second.awaitMetric(peers, 2)
+	// Gossip may keep a peer from posting; go on until both have posted the same alert.
+	var alerts int
+	x.eventually(func() string { return fmt.Sprintf("of %d alerts none was posted by both", alerts) }, x.until(func() bool {
+		alerts++
+		before := first.metric(requests) + second.metric(requests)
+		name, starts := fmt.Sprintf("Twice%d", alerts), time.Now()
+		first.post(name, starts, time.Time{})
+		second.post(name, starts, time.Time{})
+		x.awaitCount(1, name+" is wrong")
+		return first.metric(requests)+second.metric(requests) >= before+2
+	}))
+	if n := x.settled(); n != alerts || len(x.texts(x.alice)) != alerts {
+		t.Errorf("%d alerts, %d messages, texts %q", alerts, n, x.texts(x.alice))
+	}
+	if n := first.metric(failures) + second.metric(failures); n != 0 {
+		t.Errorf("%g requests failed", n)
+	}
+}

@@ -1,0 +1,158 @@
+package receiver
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// awaitReady waits until Ready has a reason.
+func (x *tenant) awaitReady(name, reason string) {
+	x.t.Helper()
+	r := &v1alpha1.TeamTalkReceiver{}
+	x.eventuallyReceiver(name, r, func() bool {
+		c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && c.Reason == reason && (c.Status == "True") == (reason == v1alpha1.ReasonReady) &&
+			c.ObservedGeneration == r.Generation && r.Status.ObservedGeneration == r.Generation
+	})
+}
+
+// edit changes a receiver.
+func (x *tenant) edit(name string, edit func(*v1alpha1.TeamTalkReceiver)) {
+	x.t.Helper()
+	r := &v1alpha1.TeamTalkReceiver{}
+	x.must(world.admin.Get(x.t.Context(), client.ObjectKey{Namespace: x.namespace, Name: name}, r))
+	before := r.DeepCopy()
+	edit(r)
+	x.must(world.admin.Patch(x.t.Context(), r, client.MergeFrom(before)))
+}
+
+// TestReady mends a receiver step by step, each of which wakes it.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	x, owner := newTenant(t), newTenant(t)
+	sender := v1alpha1.UserID(77)
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.Authentication.TokenSecretRef.Name = "later"
+		r.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.namespace}
+		r.Spec.SenderID = &sender
+		r.Spec.Template = "{{.Status"
+	})
+	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
+	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("t")}})
+	x.awaitReady("alerts", v1alpha1.ReasonServerNotFound)
+	server := &v1alpha1.TeamTalkServer{}
+	x.must(world.admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, server))
+	before := server.DeepCopy()
+	server.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{
+		From: v1alpha1.FromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"chat": "yes"}},
+	}
+	x.must(world.admin.Patch(t.Context(), server, client.MergeFrom(before)))
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}}
+	x.must(world.admin.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"chat":"yes"}}}`))))
+	x.awaitReady("alerts", v1alpha1.ReasonSenderNotPermitted)
+	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.SenderID = nil })
+	x.awaitReady("alerts", v1alpha1.ReasonTemplateInvalid)
+	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = "{{.Status}}" })
+	x.awaitReady("alerts", v1alpha1.ReasonReady)
+	x.must(world.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}}))
+	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
+}
+
+// TestMessagesExpire shows that messages go when their time has come, that of a
+// message which has not finished never comes, and that others' messages stay.
+func TestMessagesExpire(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.DedupWindowSeconds, r.Spec.TTLSecondsAfterFinished = 10, 10
+	})
+	x.receiver("kept")
+	text := "waits"
+	x.create(&v1alpha1.TeamTalkMessage{
+		ObjectMeta: metav1.ObjectMeta{Name: "foreign", Namespace: x.namespace, Labels: map[string]string{v1alpha1.ReceiverLabel: "alerts"}},
+		Spec:       v1alpha1.TeamTalkMessageSpec{To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.bob)}}, Content: v1alpha1.Content{Text: &text}},
+	})
+	gone := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Gone", "firing", noon))).Messages[0]
+	stays := x.post(x.url(world.shared, "kept"), notification("firing", alert("Stays", "firing", noon))).Messages[0]
+	x.eventually(func() string { return gone + " is not deleted" }, x.until(func() bool {
+		m := &v1alpha1.TeamTalkMessage{}
+		return apierrors.IsNotFound(world.admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: gone}, m))
+	}))
+	var left []string
+	for _, m := range x.messages() {
+		left = append(left, m.Name)
+	}
+	if got := strings.Join(left, " "); got != "foreign "+stays {
+		t.Errorf("left are %s", got)
+	}
+	// Its number begins anew; what is sent is another message all the same.
+	if r := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Gone", "firing", noon))); len(r.Messages) != 1 || r.Messages[0] != gone {
+		t.Errorf("%+v", r)
+	}
+	x.awaitTexts(x.alice, 3)
+}
+
+// TestRefusedOnAdmission shows what the API server refuses.
+func TestRefusedOnAdmission(t *testing.T) {
+	x := newTenant(t)
+	bob := v1alpha1.UserID(x.bob)
+	hmac := &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
+	tests := map[string]struct {
+		edit func(*v1alpha1.TeamTalkReceiver)
+		want string
+	}{
+		"fine":                    {func(*v1alpha1.TeamTalkReceiver) {}, ""},
+		"no recipients":           {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
+		"toLabel without allow":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "go together"},
+		"allow without toLabel":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.RecipientSet{} }, "go together"},
+		"groupBy, Generic":        {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},
+		"a signature of alerts":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = hmac }, "does not sign"},
+		"a signature of any JSON": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.Authentication = "Generic", hmac }, ""},
+		"two authentications": {func(r *v1alpha1.TeamTalkReceiver) {
+			r.Spec.Type = "Generic"
+			r.Spec.Authentication.HMACSecretRef = hmac.HMACSecretRef
+		}, "at most 1"},
+		"no authentication in it":  {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{} }, "at least 1"},
+		"to the sender":            {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.SenderID = &bob; r.Spec.To.Users = []v1alpha1.UserID{bob} }, "to itself"},
+		"gone before a repeat":     {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.TTLSecondsAfterFinished = 299 }, "dedupWindowSeconds"},
+		"a window that is too low": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 9 }, "10"},
+		"a name that is too long":  {func(r *v1alpha1.TeamTalkReceiver) { r.Name = strings.Repeat("x", 64) }, "63 characters"},
+		"another type":             {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type = "Other" }, "Alertmanager"},
+		"a budget of nothing":      {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.FloodControl = &v1alpha1.FloodControl{WindowSeconds: 60} }, "messages"},
+	}
+	n := 0
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			n++
+			r := &v1alpha1.TeamTalkReceiver{
+				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("r", n), Namespace: x.namespace},
+				Spec: v1alpha1.TeamTalkReceiverSpec{
+					Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.alice)}},
+					Authentication: &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}},
+				},
+			}
+			tc.edit(r)
+			err := world.admin.Create(t.Context(), r)
+			switch {
+			case tc.want == "" && err != nil:
+				t.Error(err)
+			case tc.want == "":
+				if r.Spec.DedupWindowSeconds != 300 || r.Spec.TTLSecondsAfterFinished != 604800 || r.Status.ObservedGeneration != -1 ||
+					r.Spec.Authentication.HMACSecretRef != nil && r.Spec.Authentication.HMACSecretRef.Key != "token" {
+					t.Errorf("defaults: %+v", r)
+				}
+			case !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), tc.want):
+				t.Errorf("%v, want %q", err, tc.want)
+			}
+		})
+	}
+}
