@@ -105,9 +105,10 @@ func (m *TeamTalkMessage) IdempotencyKey() string {
 }
 
 // RetryAsked reports whether RetryAnnotation bears a value that was not acted
-// upon yet.
+// upon yet. To remove it asks for nothing.
 func (m *TeamTalkMessage) RetryAsked() bool {
-	return m.Annotations[RetryAnnotation] != m.Status.LastHandledRetry
+	value := m.Annotations[RetryAnnotation]
+	return value != "" && value != m.Status.LastHandledRetry
 }
 
 // NeverDueBefore reports that no operator can have sent the message before t: from

@@ -29,10 +29,13 @@ func (r *Reconciler) reconcileFinished(ctx context.Context, message *v1alpha1.Te
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	err := r.Client.Delete(ctx, message, client.Preconditions{UID: &message.UID, ResourceVersion: &message.ResourceVersion})
-	if err := client.IgnoreNotFound(err); err != nil && !apierrors.IsConflict(err) {
+	switch {
+	case apierrors.IsConflict(err):
+		// It has changed, and comes back with its change; or something said so without one.
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
+	case client.IgnoreNotFound(err) != nil:
 		return reconcile.Result{}, fmt.Errorf("delete a message whose ttlSecondsAfterFinished is over: %w", err)
 	}
-	// One that has changed meanwhile comes back with its change.
 	return reconcile.Result{}, nil
 }
 

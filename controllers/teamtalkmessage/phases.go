@@ -41,11 +41,23 @@ func (r *Reconciler) checkSchedule(_ context.Context, s *scope) error {
 	return nil
 }
 
-// checkKey refuses a key that could not be found again.
+// checkKey refuses a key that could not be found again. A message with a TTL has
+// one, its name: without, each time that a tool creates it again would send it.
 func (r *Reconciler) checkKey(_ context.Context, s *scope) error {
-	if s.message.Spec.IdempotencyKey != "" && !s.known && !s.tokens() {
+	if s.known || s.tokens() {
+		return nil
+	}
+	spec := s.message.Spec
+	switch {
+	case spec.IdempotencyKey != "":
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
+	case spec.TTLSecondsAfterFinished != nil && spec.Content.Audio != nil:
+		s.refuseAll(v1alpha1.ReasonContentInvalid,
+			"audio cannot be told from a repeat once it is deleted: remove ttlSecondsAfterFinished")
+	case spec.TTLSecondsAfterFinished != nil:
+		s.refuseAll(v1alpha1.ReasonContentInvalid,
+			"the server's deliveryToken is Disabled; ttlSecondsAfterFinished needs it: remove it, or enable the token")
 	}
 	return nil
 }
@@ -182,6 +194,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 			ReplicaLag: time.Duration(*spec.MaxReplicaLagSeconds) * time.Second,
 			RetryLimit: *s.message.Spec.RetryLimit,
 			Deadline:   s.message.DeadlineTime(),
+			NotBefore:  s.message.ScheduledFor(),
 		},
 		Order: delivery.Order{
 			Created: s.message.CreationTimestamp.Time, Seen: s.seen,
@@ -191,7 +204,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 		Refusals:     s.refusals,
 		Renewal:      s.known,
 		Hold:         s.hold != nil,
-		EarlierUntil: s.earlierUntil,
+		EarlierUntil: s.earlierUntil, Inherited: !s.earlierUntil.IsZero(),
 	}
 	if task.Identity.Keyed() && task.Token {
 		task.Since = s.now.Add(-time.Duration(spec.IdempotencyWindowSeconds) * time.Second)

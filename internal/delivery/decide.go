@@ -68,6 +68,9 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		}
 		return StepAsk, time.Time{}
 	}
+	if now.Before(pol.NotBefore) {
+		return StepWait, pol.NotBefore
+	}
 	if !p.checked {
 		return StepPreflight, time.Time{}
 	}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"maps"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -235,17 +236,59 @@ func TestAttemptsAreForgotten(t *testing.T) {
 		return id
 	}
 	for n := range uint32(100) {
-		a.note(token(n).Token(), now)
+		release, ok := a.claim(token(n).Token(), now, now)
+		if !ok {
+			t.Fatal("not claimed")
+		}
+		release(true)
+		a.at[token(n).Token()] = now // release looks at the clock
 		now = now.Add(time.Minute)
 	}
 	if n := len(a.at); n > 25 {
 		t.Errorf("%d are remembered", n)
 	}
 	last := now.Add(-time.Minute)
-	if got := a.latest(token(99).Token(), time.Time{}); !got.Equal(last) {
-		t.Errorf("the last one was at %v, want %v", got, last)
+	if at, ok := a.latest(token(99).Token()); !ok || !at.Equal(last) {
+		t.Errorf("the last one was at %v, want %v", at, last)
 	}
-	if got := a.latest(token(99).Token(), now); !got.Equal(now) {
-		t.Errorf("an earlier attempt hides a later one: %v", got)
-	}
+}
+
+// TestClaim: what has been sent since the store was asked needs another question;
+// what was not sent leaves no trace.
+func TestClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a attempts
+		token := DeliveryID{Identity: Identity{UID: types.UID("m")}}.Token()
+		claim := func(askedAt time.Time, want, sent bool) {
+			t.Helper()
+			release, ok := a.claim(token, askedAt, time.Now())
+			if ok != want {
+				t.Errorf("claimed: %v, want %v", ok, want)
+			}
+			if ok {
+				time.Sleep(time.Second) // of the bubble
+				release(sent)
+			}
+		}
+		claim(time.Now(), true, false)
+		if _, ok := a.latest(token); ok {
+			t.Error("what was not sent is remembered")
+		}
+		asked := time.Now()
+		claim(asked, true, true)
+		claim(asked, false, false)
+		first, _ := a.latest(token)
+		time.Sleep(time.Second)
+		claim(time.Now(), true, false)
+		if at, ok := a.latest(token); !ok || !at.Equal(first) {
+			t.Errorf("last sent at %v, want %v as before", at, first)
+		}
+		// While one is being sent no other one leaves.
+		release, ok := a.claim(token, time.Now(), time.Now())
+		if !ok {
+			t.Fatal("not claimed")
+		}
+		claim(time.Now(), false, false)
+		release(true)
+	})
 }

@@ -143,6 +143,10 @@ func afterReadBack(p Progress, row *wire.MsgInfo, err error, now time.Time) Prog
 	return p
 }
 
+// minAsked is how many questions of this process a doubt outlives, however old it
+// is: time in which nothing could be asked is no reason to give up.
+const minAsked = 4
+
 // afterAsk settles a question to the store that was put at askedAt.
 func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
 	p.askedAt = askedAt
@@ -177,7 +181,7 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 	case errors.Is(err, dbproxy.ErrNotSent):
 		// Nothing was asked: the doubt waits for db_proxy however long it is away.
 		p.waitReady = true
-	case !askedAt.Before(proof) && (now.Sub(p.DoubtSince) >= InDoubtLimit || pol.expired(now)):
+	case !askedAt.Before(proof) && (now.Sub(p.DoubtSince) >= InDoubtLimit && p.asked >= minAsked || pol.expired(now)):
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	}
 	p.asked++

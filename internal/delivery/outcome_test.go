@@ -24,6 +24,7 @@ func TestNext(t *testing.T) {
 	cases := map[string]struct {
 		p         Progress
 		noVerify  bool
+		notBefore time.Time
 		want      Step
 		wantUntil time.Time
 	}{
@@ -34,6 +35,10 @@ func TestNext(t *testing.T) {
 		"too early":                  {p: Progress{State: v1alpha1.StateInDoubt, wakeAt: later}, want: StepWait, wantUntil: later},
 		"in time":                    {p: Progress{State: v1alpha1.StateInDoubt, wakeAt: base}, want: StepAsk},
 		"new":                        {p: Progress{State: v1alpha1.StatePending}, want: StepPreflight},
+		"scheduled":                  {p: Progress{State: v1alpha1.StatePending, checked: true}, notBefore: later, want: StepWait, wantUntil: later},
+		"scheduled, in doubt":        {p: Progress{State: v1alpha1.StateInDoubt}, notBefore: later, want: StepAsk},
+		"scheduled, stored":          {p: Progress{State: v1alpha1.StateStored, row: row}, notBefore: later, want: StepRoute},
+		"due":                        {p: Progress{State: v1alpha1.StatePending, checked: true}, notBefore: base, want: StepSend},
 		"checked":                    {p: Progress{State: v1alpha1.StatePending, checked: true}, want: StepSend},
 		"in doubt, checked":          {p: Progress{State: v1alpha1.StateInDoubt, checked: true}, want: StepAsk},
 		"acknowledged":               {p: Progress{State: v1alpha1.StateAcknowledged, row: row}, want: StepReadBack},
@@ -45,7 +50,7 @@ func TestNext(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			pol := policy
-			pol.Verify = !tc.noVerify
+			pol.Verify, pol.NotBefore = !tc.noVerify, tc.notBefore
 			got, until := Next(tc.p, pol, base)
 			if got != tc.want || !until.Equal(tc.wantUntil) {
 				t.Errorf("step %d until %v, want %d until %v", got, until, tc.want, tc.wantUntil)
@@ -68,7 +73,8 @@ func TestAfterAsk(t *testing.T) {
 		return p
 	}
 	answered := with(func(p *Progress) { p.answered, p.Reason, p.Message = true, v1alpha1.ReasonNotStored, msgUnread })
-	old := with(func(p *Progress) { p.DoubtSince = base.Add(-InDoubtLimit) })
+	old := with(func(p *Progress) { p.DoubtSince, p.asked = base.Add(-InDoubtLimit), minAsked })
+	unasked := with(func(p *Progress) { p.DoubtSince, p.asked = base.Add(-InDoubtLimit), minAsked-1 })
 	errLong := fmt.Errorf("wrapped: %w", dbproxy.ErrTooLong)
 	cases := map[string]struct {
 		p                      Progress
@@ -96,6 +102,7 @@ func TestAfterAsk(t *testing.T) {
 		"not connected, beyond the limit":   {p: old, err: errNotSent, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer, wantReady: true},
 		"limit":                             {p: old, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown, wantString: msgUnknown},
 		"limit, failed":                     {p: old, err: errLong, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown, wantString: msgUnknown},
+		"limit, hardly asked":               {p: unasked, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"limit, before proof could be had":  {p: old, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"a moment before the limit":         {p: with(func(p *Progress) { p.DoubtSince = provable.Add(1 - InDoubtLimit) }), at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"absent, retries used up":           {p: with(func(p *Progress) { p.tries = 3 }), f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgLost), wantTries: 4},

@@ -42,6 +42,8 @@ type Policy struct {
 	ReplicaLag time.Duration
 	// RetryLimit is how often a recipient is tried again.
 	RetryLimit int32
+	// NotBefore: nothing is sent before it; what is in doubt is asked about.
+	NotBefore time.Time
 	// Deadline: nothing is sent from then on; zero: none.
 	Deadline time.Time
 }

@@ -57,10 +57,12 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 		case err != nil:
 			// Not its turn yet, but what it waits for may have changed.
 		case step == StepWait || step == StepWaitReady:
-			if holdUntil.IsZero() && step == StepWait {
+			up := step == StepWaitReady && t.current().Server.WaitReady(atOnce) == nil
+			if holdUntil.IsZero() && (step == StepWait || up) {
 				holdUntil = now.Add(OrderHold)
 			}
-			if step == StepWaitReady || until.After(holdUntil) {
+			// While db_proxy is away nobody can overtake: there is nothing to hold.
+			if step == StepWaitReady && !up || until.After(holdUntil) || up && now.After(holdUntil) {
 				turn.give()
 			}
 			e.wait(t, i, p, step, until)
@@ -86,6 +88,13 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 	}
 }
 
+// atOnce is for what must not wait.
+var atOnce = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // wait waits for a time or for db_proxy, within the recipient's patience.
 func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) {
 	ctx, cancel := t.patience(i)
@@ -105,6 +114,7 @@ func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) {
 	// Connected, or with another server to try. What the directory said before the
 	// connection was lost may be out of date.
 	p.waitReady, p.checked = false, false
+	p.asked = 0 // what could not be asked does not count
 	p.unsent++
 	p.wakeAt = time.Now().Add(exponential(readyPause, readyPauseCap, p.unsent))
 	e.set(t, i, p)
@@ -131,8 +141,12 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 		return afterPreflight(p, look, spec.Sender, spec.Policy, time.Now()), true
 	case StepAsk:
 		askedAt := time.Now()
-		if spec.keyed() {
-			p.sentBy = e.attempts.latest(spec.mark(p).Token, p.sentBy)
+		if at, sent := e.attempts.latest(spec.mark(p).Token); sent && spec.keyed() {
+			// This process has: where it may be hidden, absence is not proved.
+			p.firstSight = false
+			if at.After(p.sentBy) {
+				p.sentBy = at
+			}
 		}
 		finding, err := spec.ask(t.ctx, p, askedAt)
 		if t.ctx.Err() != nil {
@@ -153,16 +167,19 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 			p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
 			return p, true
 		}
+		release, ok := e.claim(spec, p)
+		if !ok {
+			// Another one with its key has been sent since the store was asked.
+			return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
+		}
 		// Once it is written, its answer is worth waiting for, whatever becomes of
 		// the task; before, it is not.
 		queue, cancel := t.patience(i)
 		defer cancel()
 		id, err := spec.Server.Send(e.base, queue, m)
+		release(!errors.Is(err, dbproxy.ErrNotSent) && (err != nil || id != 0))
 		if errors.Is(err, dbproxy.ErrNotSent) && queue.Err() != nil {
 			return p, false
-		}
-		if spec.keyed() && !errors.Is(err, dbproxy.ErrNotSent) {
-			e.attempts.note(spec.mark(p).Token, time.Now())
 		}
 		return afterSend(p, m, id, err, spec.Policy, time.Now()), true
 	case StepReadBack:
@@ -176,6 +193,14 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 		return afterRoute(p, spec.Server.Route(e.base, m, p.MessageID), time.Now()), true
 	}
 	return p, false
+}
+
+// claim claims the token of what bears a key; anything else is one task's own.
+func (e *Engine) claim(spec Task, p Progress) (release func(sent bool), ok bool) {
+	if !spec.keyed() {
+		return func(bool) {}, true
+	}
+	return e.attempts.claim(spec.mark(p).Token, p.askedAt, time.Now())
 }
 
 // readBack reads the message by its id; nil if the store does not show it with
@@ -232,9 +257,10 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 
 // reused reports whether row, which bears the recipient's token, holds another
 // text under the same key. A UID is one object's for good, and its text may have
-// changed since; what is on hold does not know its text.
+// changed since; so may that of what has been sent already. What is on hold does
+// not know its text.
 func (t Task) reused(p Progress, row *wire.MsgInfo) bool {
-	return t.keyed() && !t.Hold && !t.mark(p).Verifies(row, t.Server.Keys())
+	return t.keyed() && !t.Hold && p.Attempts == 0 && !t.mark(p).Verifies(row, t.Server.Keys())
 }
 
 // search looks for the message among the newest rows of its conversation.

@@ -55,6 +55,9 @@ type Task struct {
 	// message; zero: none was. Recipients are then asked for first, as they are
 	// where the Identity is keyed.
 	EarlierUntil time.Time
+	// Inherited: another operator may have sent this very message, not only another
+	// one with its key.
+	Inherited bool
 }
 
 // Refusal is why a recipient may not be sent to.
@@ -169,7 +172,7 @@ func (t *task) renew(spec Task) bool {
 	if t.running == 0 && t.ctx.Err() != nil {
 		return false
 	}
-	rescheduled := !t.spec.Policy.Deadline.Equal(spec.Policy.Deadline)
+	rescheduled := !t.spec.Policy.Deadline.Equal(spec.Policy.Deadline) || !t.spec.Policy.NotBefore.Equal(spec.Policy.NotBefore)
 	t.spec.Policy, t.spec.Generation = spec.Policy, spec.Generation
 	released := t.spec.Hold && !spec.Hold
 	if released {
@@ -233,7 +236,7 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 	}
 	// One that was being asked for when an operator ended is as it was.
 	asked := p.State == v1alpha1.StateInDoubt && p.Reason == v1alpha1.ReasonSending && p.Attempts == 0
-	p.firstSight = t.keyed() && (p.State == v1alpha1.StatePending || asked)
+	p.firstSight = t.keyed() && !t.Inherited && (p.State == v1alpha1.StatePending || asked)
 	if !p.firstSight {
 		p.sentBy = now
 	}
@@ -267,9 +270,10 @@ func (t Task) mark(p Progress) Mark {
 	return m
 }
 
-// bound is the earliest create_time, in unix seconds, that the message can bear.
+// bound is the earliest create_time, in unix seconds, that the message can bear:
+// what has its own token may be older than the window in which others' are looked for.
 func (t Task) bound() uint32 {
-	if t.Since.IsZero() {
+	if t.Since.IsZero() || t.Order.Created.Before(t.Since) {
 		return uint32(t.Order.Created.Unix())
 	}
 	return uint32(t.Since.Unix())

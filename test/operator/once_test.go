@@ -8,6 +8,8 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -89,9 +91,11 @@ func TestIdempotencyKeyInGroups(t *testing.T) {
 func TestIdempotencyKeyNeedsToken(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t).withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DeliveryToken = v1alpha1.DeliveryTokenDisabled })
-	m := x.message("m", "hello", withKey("v1"))
-	x.create(m)
-	x.await(m, "refused", finishedFor(v1alpha1.ReasonContentInvalid))
+	ttl := func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = ptr.To(int32(3600)) }
+	for _, m := range []*v1alpha1.TeamTalkMessage{x.message("key", "hello", withKey("v1")), x.message("name", "hello", ttl)} {
+		x.create(m)
+		x.await(m, "refused", finishedFor(v1alpha1.ReasonContentInvalid))
+	}
 	if rows := x.rows(); len(rows) != 0 {
 		t.Errorf("the store holds %+v", rows)
 	}

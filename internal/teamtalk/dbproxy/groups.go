@@ -9,7 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// ErrRefused: db_proxy has answered that it did not do it.
+// ErrRefused says that db_proxy has answered that it did not do it.
 var ErrRefused = errors.New("refused by db_proxy")
 
 // NewGroup is a group to be created. db_proxy does not look whether its members

@@ -66,10 +66,10 @@ type Client struct {
 	conn  *link.Conn // nil where none takes messages
 	since time.Time
 	// asking is under way, next waits for its end; see confirm. mute: the router
-	// does not answer, on this connection.
-	asking, next *question
-	mute         bool
-	handles      uint32
+	// does not answer, on this connection; answers: it has, on this one or before.
+	asking, next  *question
+	mute, answers bool
+	handles       uint32
 }
 
 // New returns a Client that is not connected until Run.

@@ -106,12 +106,19 @@ func (c *Client) answered(q *question, err error) {
 	c.ask()
 }
 
-// silent takes it that the router does not answer questions: what was handed to
-// it has to do.
+// silent decides about a router that has not answered in time. One that has
+// answered before is taken to be out of reach: its connection ends, and what was
+// written to it may be lost. One that never has is taken to be of a kind that
+// does not: what was handed to it has to do.
 func (c *Client) silent(q *question) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.asking != q {
+		return
+	}
+	if c.answers {
+		c.lose()
+		q.conn.Close(errUnconfirmed)
 		return
 	}
 	c.opts.Log.Info("The router does not say whether it reads: messages count as routed once they are written to it", "address", c.opts.Address)
@@ -146,8 +153,10 @@ func (c *Client) answer(conn *link.Conn, p pdu.PDU) {
 	handle, ok := pdu.Handle(m.GetAttachData())
 	c.mu.Lock()
 	q := c.asking
+	mine := ok && q != nil && q.conn == conn && q.handle == handle
+	c.answers = c.answers || mine
 	c.mu.Unlock()
-	if ok && q != nil && q.conn == conn && q.handle == handle {
+	if mine {
 		c.answered(q, nil)
 	}
 }

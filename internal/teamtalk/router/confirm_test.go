@@ -214,6 +214,34 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
+// TestFallenSilent: a router that has answered before, and does not now, is out of
+// reach: what was written to it counts as lost, and there is another connection.
+func TestFallenSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, nil)
+		p := listen(t, <-h.routers)
+		outcome := h.route(t.Context(), recorded(), 1)
+		p.answer(<-p.questions, 0)
+		if err := <-outcome; err != nil {
+			t.Error(err)
+		}
+		first := h.route(t.Context(), recorded(), 2)
+		second := h.route(t.Context(), recorded(), 3)
+		for _, outcome := range []<-chan error{first, second} {
+			if err := <-outcome; !errors.Is(err, ErrMaybeSent) {
+				t.Errorf("Route: %v", err)
+			}
+		}
+		p = listen(t, <-h.routers)
+		outcome = h.route(t.Context(), recorded(), 2)
+		p.answer(<-p.questions, 0)
+		if err := <-outcome; err != nil {
+			t.Error(err)
+		}
+		h.stop()
+	})
+}
+
 // TestConfirmGivenUp: who gives up does not know.
 func TestConfirmGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,257 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// chatter has alice say something to the bot, so many times.
+func (f *talk) chatter(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range n {
+		f.rows = append(f.rows, stored{&wire.MsgInfo{
+			MsgId: proto.Uint32(uint32(5000 + i)), FromSessionId: proto.Uint32(alice), CreateTime: proto.Uint32(uint32(time.Now().Unix())),
+			MsgType: wire.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(), MsgData: f.keys.Current.Encrypt([]byte("x")),
+		}, conversationOf("", bot, toAlice), time.Now()})
+	}
+}
+
+// hiding is a TeamTalk that hides from a group's history what is older than its
+// reader's joining.
+type hiding struct {
+	*talk
+	joined uint32
+}
+
+func (f *hiding) Path() (dbproxy.Reads, error) { return f, nil }
+
+func (f *hiding) hide(s dbproxy.Session, rows []*wire.MsgInfo) []*wire.MsgInfo {
+	if s.Type != wire.SessionType_SESSION_TYPE_GROUP {
+		return rows
+	}
+	return slices.DeleteFunc(rows, func(r *wire.MsgInfo) bool { return r.GetCreateTime() < f.joined })
+}
+
+func (f *hiding) List(ctx context.Context, s dbproxy.Session, n uint32) ([]*wire.MsgInfo, error) {
+	rows, err := f.talk.List(ctx, s, n)
+	return f.hide(s, rows), err
+}
+
+func (f *hiding) ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
+	rows, err := f.talk.ByID(ctx, s, ids)
+	return f.hide(s, rows), err
+}
+
+// wantRows fails the test unless the store has so many of the bot's messages.
+func (h *harness) wantRows(want int) {
+	h.t.Helper()
+	if sends, rows, _ := h.talk.counts(); rows != want {
+		h.t.Errorf("sent %d times, stored %d times, want %d", sends, rows, want)
+	}
+}
+
+// TestOwnMessageIsOlderThanTheWindow: how far back others' messages are looked for
+// does not bound the search for a message's own.
+func TestOwnMessageIsOlderThanTheWindow(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.keyed("m", "hello", toAlice)
+		h.submit(spec)
+		h.await("m", time.Minute)
+		h.Forget("m")
+		advance(24 * time.Hour)
+		h.talk.chatter(20)
+		advance(2 * time.Hour)
+		h.talk.chatter(1)
+		spec.Since = time.Now().Add(-time.Hour)
+		h.submit(spec)
+		h.await("m", time.Hour)
+		h.wantRows(1 + 21)
+	})
+}
+
+// TestHiddenAndInherited: where a group's history may hide what an operator before
+// has sent, a key is no reason to take it for absent.
+func TestHiddenAndInherited(t *testing.T) {
+	for name, identity := range map[string]Identity{"key": {Namespace: "chat", Key: "k"}, "uid": {UID: "m"}} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				spec := h.keyed("m", "hello", toGroup)
+				spec.Identity = identity
+				spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
+				m, _ := spec.message(Progress{Recipient: toGroup}, time.Now())
+				if _, err := h.talk.Send(h.t.Context(), h.t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+				advance(20 * time.Second)
+				spec.EarlierUntil, spec.Inherited = time.Now().Add(PeerPatience), true
+				h.submit(spec)
+				wantProgress(t, h.await("m", 3*time.Hour).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
+				h.wantRows(1)
+			})
+		})
+	}
+}
+
+// TestHiddenAndRecreated: the same, where this process has sent it for a resource
+// that is gone.
+func TestHiddenAndRecreated(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = []reply{lostAfter}
+		spec := h.keyed("m", "hello", toGroup)
+		spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
+		h.submit(spec)
+		advance(2 * time.Second)
+		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
+		h.Forget("m")
+		spec.UID = "n"
+		h.submit(spec)
+		h.await("n", 3*time.Hour)
+		h.wantRows(1)
+	})
+}
+
+// TestKeyHasTwoOwners: of two resources with one key the second one is not sent,
+// however long the first one backs off between its tries, with the second one's
+// question answered meanwhile.
+func TestKeyHasTwoOwners(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = []reply{rejected, rejected, rejected, rejected, rejected, rejected}
+		a, b := h.keyed("a", "released", toAlice), h.keyed("b", "released", toAlice)
+		a.Policy.RetryLimit, b.Policy.RetryLimit = 20, 20
+		b.Order.Created = b.Order.Created.Add(time.Second)
+		h.submit(a)
+		h.submit(b)
+		for _, uid := range []string{"a", "b"} {
+			if p := h.await(a.UID, time.Hour).Recipients[0]; p.State != v1alpha1.StateRouted {
+				t.Errorf("%s: %s %s", uid, p.State, p.Reason)
+			}
+		}
+		h.await("b", time.Hour)
+		h.wantRows(1)
+	})
+}
+
+// TestKeyIsSentWhileAnotherLooks: the second one has asked, and is held up until
+// the first one has been sent.
+func TestKeyIsSentWhileAnotherLooks(t *testing.T) {
+	run(t, func(h *harness) {
+		down, asked := true, false
+		h.talk.fails = func(read string) error {
+			asked = asked || read == "list"
+			if read == "users" && asked && down {
+				return errNotSent
+			}
+			return nil
+		}
+		a, b := h.keyed("a", "released", toAlice), h.keyed("b", "released", toAlice)
+		b.Order.Created = b.Order.Created.Add(time.Second)
+		h.submit(b)
+		advance(200 * time.Millisecond)
+		h.submit(a)
+		advance(200 * time.Millisecond)
+		h.talk.change(func() { down = false })
+		h.await("a", time.Hour)
+		h.await("b", time.Hour)
+		h.wantRows(1)
+	})
+}
+
+// TestNotTakenKeepsItsTurn: a request that a connection did not take must not let
+// younger ones pass while there is another.
+func TestNotTakenKeepsItsTurn(t *testing.T) {
+	for range 50 { // which one comes first is left to chance
+		run(t, func(h *harness) {
+			h.talk.replies = []reply{{err: errNotSent}}
+			for i := range 4 {
+				s := h.task(fmt.Sprint("m", i), toAlice)
+				s.Order.Created = s.Order.Created.Add(time.Duration(i) * time.Second)
+				h.Submit(s)
+			}
+			advance(5 * time.Second)
+			var order []string
+			for _, r := range h.talk.rows {
+				h.talk.keys.Open(r.MsgData, func(p cipher.Plain) bool {
+					order = append(order, string(p.Text))
+					return true
+				})
+			}
+			if !slices.IsSorted(order) || len(order) != 4 {
+				t.Errorf("stored in the order %q", order)
+			}
+		})
+	}
+}
+
+// TestSentTextChanges: what was sent itself, and whose text has changed since, has
+// not met another one with its key.
+func TestSentTextChanges(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.keyed("m", "as it was", toAlice)
+		m, _ := spec.message(Progress{Recipient: toAlice}, time.Now())
+		if _, err := h.talk.Send(h.t.Context(), h.t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		spec.Payload = Payload{Data: []byte("as it is now")}
+		p := &spec.Recipients[0]
+		p.State, p.Reason, p.Attempts = v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer, 1
+		h.submit(spec)
+		wantProgress(t, h.await("m", time.Hour).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
+		h.wantRows(1)
+	})
+}
+
+// TestOutageEndsNoDoubt: that db_proxy was away for hours does not use up the
+// patience with a doubt.
+func TestOutageEndsNoDoubt(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = []reply{lostAfter}
+		h.talk.fails = failing("list")
+		h.submit(h.task("m", toAlice))
+		advance(time.Second)
+		h.talk.change(func() { h.talk.down = true })
+		advance(2 * time.Hour)
+		asked := 0
+		h.talk.change(func() {
+			h.talk.down = false
+			h.talk.fails = func(read string) error {
+				if read == "list" {
+					asked++
+				}
+				if asked < 3 {
+					return failing("list")(read)
+				}
+				return nil
+			}
+		})
+		wantProgress(t, h.await("m", time.Hour).Recipients[0], v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)
+		h.wantRows(1)
+	})
+}
+
+// TestNotBefore: what an operator before may have sent is asked for; it is not sent
+// before its time for that.
+func TestNotBefore(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.task("m", toAlice)
+		spec.EarlierUntil, spec.Inherited = time.Now().Add(PeerPatience), true
+		spec.Policy.NotBefore = time.Now().Add(time.Hour)
+		h.submit(spec)
+		advance(59 * time.Minute)
+		wantProgress(t, h.first("m"), v1alpha1.StatePending, "")
+		h.wantRows(0)
+		advance(2 * time.Minute)
+		wantProgress(t, h.first("m"), v1alpha1.StateRouted, "")
+		h.wantRows(1)
+	})
+}
