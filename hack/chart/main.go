@@ -1,5 +1,5 @@
-// Command chart writes what the Helm chart takes from elsewhere: the CRDs and roles
-// of config/, since a chart reads no file outside of itself, and a README with the
+// Command chart writes what the Helm chart takes from elsewhere: the CRDs, roles
+// and alerts of config/, since a chart reads no file outside of itself, and a README with the
 // table of its values. It runs in the project's root:
 //
 //	go run ./hack/chart
@@ -37,6 +37,9 @@ func run() error {
 		return err
 	}
 	if err := mirror(filepath.Join(chart, "files", "crds"), "config/crd/bases/*.yaml"); err != nil {
+		return err
+	}
+	if err := mirror(filepath.Join(chart, "files", "prometheus"), "config/prometheus/prometheusrule.yaml"); err != nil {
 		return err
 	}
 	return mirror(filepath.Join(chart, "files", "rbac"), "config/rbac/role.yaml", "config/rbac/*_role.yaml", "config/rbac/*_roles.yaml")

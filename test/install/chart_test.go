@@ -18,18 +18,13 @@ func TestChartLints(t *testing.T) {
 }
 
 // TestChartIsConfigDefault holds the chart, as its values are, equal to
-// config/default, its gateway to config/gateway and its ServiceMonitors to those of
+// config/default, its gateway to config/gateway and what is Prometheus' to
 // config/prometheus: neither can change without the other.
 func TestChartIsConfigDefault(t *testing.T) {
 	t.Parallel()
-	rendered, err := template(t, name, "--set", "metrics.serviceMonitor.enabled=true,gateway.enabled=true")
+	rendered, err := template(t, name, "--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,gateway.enabled=true")
 	must(t, err)
 	got, want := byID(rendered), byID(slices.Concat(kustomize(t, "default"), kustomize(t, "gateway"), kustomize(t, "prometheus")))
-	for id, o := range want { // alerts are in the overlay alone
-		if o.GetKind() == "PrometheusRule" {
-			delete(want, id)
-		}
-	}
 	// Helm makes the namespace itself, without the labels that config/default gives it.
 	delete(want, "Namespace//"+namespace)
 	for id, o := range got {
@@ -117,8 +112,9 @@ func TestNoRightToAllSecrets(t *testing.T) {
 func TestChartFiles(t *testing.T) {
 	t.Parallel()
 	for dir, patterns := range map[string][]string{
-		"crds": {"crd/bases/*.yaml"},
-		"rbac": {"rbac/role.yaml", "rbac/*_role.yaml", "rbac/*_roles.yaml"},
+		"crds":       {"crd/bases/*.yaml"},
+		"prometheus": {"prometheus/prometheusrule.yaml"},
+		"rbac":       {"rbac/role.yaml", "rbac/*_role.yaml", "rbac/*_roles.yaml"},
 	} {
 		want := map[string]string{}
 		for _, pattern := range patterns {

@@ -63,7 +63,7 @@ func TestImage(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return // what is in the image runs on Linux alone
 	}
-	must(t, os.Chmod(root, 0o755)) //nolint:gosec // as an image's root is
+	must(t, os.Chmod(root, 0o755))
 	run := exec.CommandContext(t.Context(), "/entrypoint", "--version")
 	run.Dir = "/"
 	if os.Geteuid() == 0 {
@@ -146,7 +146,7 @@ func (i *image) unpack(t *testing.T, root string) []string {
 			to := filepath.Join(root, filepath.FromSlash(path.Clean("/"+h.Name)))
 			switch h.Typeflag {
 			case tar.TypeDir:
-				return os.MkdirAll(to, 0o755) //nolint:gosec // as an image's folders are
+				return os.MkdirAll(to, 0o755)
 			case tar.TypeSymlink:
 				files = append(files, strings.TrimPrefix(path.Clean("/"+h.Name), "/"))
 				return os.Symlink(h.Linkname, to)
@@ -155,7 +155,7 @@ func (i *image) unpack(t *testing.T, root string) []string {
 				if h.Mode&0o022 != 0 || h.Uid != 0 {
 					return fmt.Errorf("%s can be written to by others: mode %o, owner %d", h.Name, h.Mode, h.Uid)
 				}
-				return os.WriteFile(to, content, os.FileMode(h.Mode)) //nolint:gosec // the archive is this test's own
+				return os.WriteFile(to, content, os.FileMode(h.Mode))
 			}
 			return fmt.Errorf("%s is of the type %c", h.Name, h.Typeflag)
 		}))

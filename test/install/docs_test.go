@@ -1,0 +1,71 @@
+package install
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(shared.root, "docs", name))
+	must(t, err)
+	return string(b)
+}
+
+// TestInstallPage checks that the roles that one is told to bind exist, and that
+// the values that one is told to set do.
+func TestInstallPage(t *testing.T) {
+	t.Parallel()
+	text := page(t, "install.md")
+	roles := regexp.MustCompile(`--clusterrole=([a-z-]+)`).FindAllStringSubmatch(text, -1)
+	if len(roles) == 0 {
+		t.Error("the page binds no role")
+	}
+	objects := kustomize(t, "default")
+	for _, role := range roles {
+		find(t, objects, "ClusterRole", "", role[1])
+	}
+	readme, err := os.ReadFile(filepath.Join(chart(), "README.md"))
+	must(t, err)
+	values := regexp.MustCompile("`((?:access|people|metrics|gateway|networkPolicy|server)\\.[a-zA-Z.]+)(?:=[a-z]+)?`").FindAllStringSubmatch(text, -1)
+	if len(values) == 0 {
+		t.Error("the page sets no value")
+	}
+	for _, value := range values {
+		if !strings.Contains(string(readme), "| `"+value[1]+"` |") {
+			t.Errorf("the chart has no value %s", value[1])
+		}
+	}
+}
+
+// TestSecurityPage checks that the tests that hold its claims exist where it says.
+func TestSecurityPage(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`(test/[a-z]+)`: ((?:`Test[A-Za-z]+`(?:, )?)+)").FindAllStringSubmatch(page(t, "security.md"), -1)
+	if len(named) == 0 {
+		t.Fatal("the page names no test")
+	}
+	for _, where := range named {
+		var functions []string
+		must(t, filepath.WalkDir(filepath.Join(shared.root, where[1]), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			for _, f := range regexp.MustCompile(`(?m)^func (Test[A-Za-z]+)\(`).FindAllStringSubmatch(string(b), -1) {
+				functions = append(functions, f[1])
+			}
+			return err
+		}))
+		for _, test := range regexp.MustCompile(`Test[A-Za-z]+`).FindAllString(where[2], -1) {
+			if !slices.Contains(functions, test) {
+				t.Errorf("%s has no %s", where[1], test)
+			}
+		}
+	}
+}
