@@ -11,7 +11,7 @@ import (
 // Code is what http_msg_server answers with.
 type Code int
 
-// The codes, as http_msg_server's own headers name them. 6 and 9 it never had a use for.
+// The codes of http_msg_server that have a use here; 6 is for addresses that may not send.
 const (
 	CodeOK             Code = 0
 	CodeBadParameter   Code = 1
