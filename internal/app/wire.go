@@ -50,7 +50,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		return nil, err
 	}
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
-	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease, holder)
+	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease, holder, delivery.PeerPatience)
 
 	receiverWake := &wake.Source{}
 	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)

@@ -24,12 +24,12 @@ const DrainedAnnotation = "teamtalk.io/drained"
 const listChunk = 500
 
 // ErrInherited reports that an earlier leader's doubts are not all on record.
-var ErrInherited = errors.New("messages from before this term have not been asked for yet")
+var ErrInherited = errors.New("what was sent before this term is not all known yet")
 
 // MarkDrained says on the Lease that nothing is in flight and everything is
 // recorded. The process must not send anything after it. It returns ErrInherited
 // where this term did not begin clean, and a message from before it may have been
-// sent by an earlier leader without its status saying so.
+// sent by an earlier leader without its status saying so, or may still be.
 func (k *Keeper) MarkDrained(ctx context.Context) error {
 	select {
 	case <-k.begun:
@@ -38,6 +38,15 @@ func (k *Keeper) MarkDrained(ctx context.Context) error {
 		return ErrInherited
 	}
 	if !k.term.Clean {
+		// A doubt on record says nothing of how long the earlier leader's requests may
+		// yet be executed: who begins clean counts from his own term.
+		doubt, err := k.doubt(ctx)
+		if err != nil {
+			return err
+		}
+		if time.Since(k.term.Local) < doubt {
+			return ErrInherited
+		}
 		inherited, err := k.inherited(ctx)
 		if err != nil {
 			return err
@@ -55,6 +64,20 @@ func (k *Keeper) MarkDrained(ctx context.Context) error {
 		now := time.Now().UTC().Format(time.RFC3339)
 		return k.annotate(ctx, lease, &now)
 	})
+}
+
+// doubt is how long after the term's beginning it can be proved, at every server,
+// that an earlier leader has not sent something.
+func (k *Keeper) doubt(ctx context.Context) (time.Duration, error) {
+	servers := &v1alpha1.TeamTalkServerList{}
+	if err := k.reader.List(ctx, servers); err != nil {
+		return 0, fmt.Errorf("list TeamTalkServers: %w", err)
+	}
+	var longest int32
+	for _, s := range servers.Items {
+		longest = max(longest, s.Spec.SettleSeconds+ptr.Deref(s.Spec.MaxReplicaLagSeconds, 0))
+	}
+	return k.patience + time.Duration(longest)*time.Second, nil
 }
 
 // inherited reports whether a message from before the term is neither finished

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -16,10 +18,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// inOffice returns a Keeper whose term has begun.
+// inOffice returns a Keeper whose term has begun, long ago.
 func inOffice(c client.Client, clean bool) *Keeper {
-	k := NewKeeper(c, c, leaseKey, "me")
-	k.term = Term{Clean: clean, Start: metav1.NewTime(created)}
+	k := NewKeeper(c, c, leaseKey, "me", patience)
+	k.term = Term{Clean: clean, Start: metav1.NewTime(created), Local: time.Now().Add(-time.Hour)}
 	close(k.begun)
 	return k
 }
@@ -31,7 +33,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, wantClean := range []bool{true, false} {
-		term, err := NewKeeper(c, c, leaseKey, "me").begin(t.Context())
+		term, err := NewKeeper(c, c, leaseKey, "me", patience).begin(t.Context())
 		if err != nil || term.Clean != wantClean {
 			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
 		}
@@ -39,7 +41,7 @@ func TestHandOver(t *testing.T) {
 	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
 		t.Errorf("MarkDrained without a Lease: %v", err)
 	}
-	if err := NewKeeper(c, c, leaseKey, "me").MarkDrained(t.Context()); !errors.Is(err, ErrInherited) {
+	if err := NewKeeper(c, c, leaseKey, "me", patience).MarkDrained(t.Context()); !errors.Is(err, ErrInherited) {
 		t.Errorf("MarkDrained before the term: %v", err)
 	}
 }
@@ -148,6 +150,44 @@ func TestInherited(t *testing.T) {
 			if tc.wantClean && err != nil || !tc.wantClean && !errors.Is(err, ErrInherited) {
 				t.Errorf("MarkDrained: %v", err)
 			}
+		})
+	}
+}
+
+// TestInheritedUntilSettled: as long as what an earlier leader has sent may still be
+// executed, no leader hands over cleanly that has not begun so.
+func TestInheritedUntilSettled(t *testing.T) {
+	declares := func(name string, settle int32, lag *int32) *v1alpha1.TeamTalkServer {
+		s := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: name}}
+		s.Spec.SettleSeconds, s.Spec.MaxReplicaLagSeconds = settle, lag
+		return s
+	}
+	servers := []client.Object{declares("a", 5, new(int32(5))), declares("b", 60, new(int32(0))), declares("c", 40, nil)}
+	cases := map[string]struct {
+		clean   bool
+		servers []client.Object
+		age     time.Duration
+		want    error
+	}{
+		"just begun":                    {want: ErrInherited},
+		"just begun, clean":             {clean: true, servers: servers},
+		"no server, too early":          {age: patience - 1, want: ErrInherited},
+		"no server":                     {age: patience},
+		"too early for the slowest":     {servers: servers, age: patience + time.Minute - 1, want: ErrInherited},
+		"late enough for all that is":   {servers: servers, age: patience + time.Minute},
+		"lag counts as well as settles": {servers: servers[:1], age: patience + 10*time.Second - 1, want: ErrInherited},
+		"settled and caught up":         {servers: servers[:1], age: patience + 10*time.Second},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := inOffice(newClient(t, interceptor.Funcs{}, append(slices.Clone(tc.servers), lease(taken))...), tc.clean)
+				k.term.Local = time.Now()
+				time.Sleep(tc.age)
+				if err := k.MarkDrained(t.Context()); !errors.Is(err, tc.want) {
+					t.Errorf("MarkDrained: %v, want %v", err, tc.want)
+				}
+			})
 		})
 	}
 }

@@ -42,14 +42,17 @@ type Keeper struct {
 	lease  types.NamespacedName
 	// identity is what the Lease names as its holder where that is this process.
 	identity string
+	// patience is how long an operator that was lost may still be sending.
+	patience time.Duration
 	begun    chan struct{}
 	term     Term
 }
 
 // NewKeeper returns a Keeper of the Lease for the process whose lock on it has the
-// identity given. reader must read past any cache.
-func NewKeeper(c client.Client, reader client.Reader, lease types.NamespacedName, identity string) *Keeper {
-	return &Keeper{client: c, reader: reader, lease: lease, identity: identity, begun: make(chan struct{})}
+// identity given. patience is how long an operator that was lost may still be
+// sending. reader must read past any cache.
+func NewKeeper(c client.Client, reader client.Reader, lease types.NamespacedName, identity string, patience time.Duration) *Keeper {
+	return &Keeper{client: c, reader: reader, lease: lease, identity: identity, patience: patience, begun: make(chan struct{})}
 }
 
 // Start begins the term, trying until it succeeds. It is a manager's Runnable

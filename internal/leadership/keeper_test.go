@@ -22,6 +22,7 @@ import (
 
 var (
 	leaseKey = types.NamespacedName{Namespace: "system", Name: "operator"}
+	patience = 30 * time.Second
 	created  = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 )
 
@@ -84,7 +85,7 @@ func TestTerm(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, interceptor.Funcs{}, tc.objects...)
-			k := NewKeeper(c, c, leaseKey, "me")
+			k := NewKeeper(c, c, leaseKey, "me", patience)
 			before := time.Now()
 			if err := k.Start(t.Context()); err != nil {
 				t.Fatal(err)
@@ -125,7 +126,7 @@ func TestStart(t *testing.T) {
 			return nil
 		},
 	})
-	term, err := NewKeeper(c, c, leaseKey, "me").begin(t.Context())
+	term, err := NewKeeper(c, c, leaseKey, "me", patience).begin(t.Context())
 	if want := created.Add(time.Hour); err != nil || !term.Start.Time.Equal(want) {
 		t.Errorf("start %v, want %v: %v", term.Start, want, err)
 	}
@@ -166,7 +167,7 @@ func TestTermWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fails.Store(true)
 				c := newClient(t, funcs, lease(drained))
-				k := NewKeeper(c, c, leaseKey, "me")
+				k := NewKeeper(c, c, leaseKey, "me", patience)
 				ended := make(chan error, 1)
 				go func() { ended <- k.Start(t.Context()) }()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -190,7 +191,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	c := newClient(t, interceptor.Funcs{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := NewKeeper(c, c, leaseKey, "me").Start(ctx); !errors.Is(err, context.Canceled) {
+	if err := NewKeeper(c, c, leaseKey, "me", patience).Start(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Start: %v", err)
 	}
 }
