@@ -46,6 +46,8 @@ type conn struct {
 	// to end; idle wakes them when either number changes.
 	overdue atomic.Int64
 	idle    chan struct{} // of one
+	// changed is told where it takes requests again.
+	changed func()
 	// draining is guarded by the Client's mu; see takes.
 	draining bool
 
@@ -64,6 +66,10 @@ type call struct {
 	handle  uint32
 	want    wire.Command
 	release func()
+	// lasting: until the connection has ended, db_proxy is taken to be busy with it,
+	// however late it is. rest, where set, is how long for after that.
+	lasting bool
+	rest    time.Duration
 	done    chan outcome // of one
 	overdue atomic.Bool  // counted in its connection's overdue
 	// deadline is set where nobody waits any more; guarded by conn.mu.
@@ -83,12 +89,18 @@ func (cl *call) seq() uint16 { return uint16(cl.handle) }
 // caller of finish has taken cl out of its connection's calls.
 func (cl *call) finish(o outcome) {
 	cl.done <- o
-	if cl.overdue.Load() {
+	late := cl.overdue.Load()
+	if late {
 		// First: a connection with fewer under way than overdue is ended.
+		defer cl.conn.changed()
 		cl.conn.overdue.Add(-1)
 	}
 	cl.conn.load.Add(-1)
 	cl.conn.wakeOverdue()
+	if late && cl.rest > 0 && errors.Is(o.err, ErrConnectionLost) {
+		time.AfterFunc(cl.rest, cl.release)
+		return
+	}
 	cl.release()
 }
 
@@ -111,8 +123,8 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 		release()
 		return notSent(ErrNotConnected)
 	}
-	cl, err := cn.register(&c.handles, x.response, release)
-	if err != nil {
+	cl := c.newCall(x, release)
+	if err := cn.register(&c.handles, cl); err != nil {
 		cn.load.Add(-1)
 		release()
 		return notSent(err)
@@ -133,12 +145,24 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 			return x.conclude(o)
 		}
 	}
-	return x.conclude(c.await(ctx, cl, x.stores))
+	return x.conclude(c.await(ctx, cl))
+}
+
+// newCall returns the call of x. What stores something may do so at any time until
+// its connection is gone. What touches a group holds db_proxy's database
+// connections: were its slot given back at its timeout, a client that tries again
+// would have more and more of them asked for, until db_proxy has none left for good.
+func (c *Client) newCall(x exchange, release func()) *call {
+	cl := &call{want: x.response, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1)}
+	if x.group {
+		cl.rest = groupRest * c.opts.RequestTimeout
+	}
+	return cl
 }
 
 // await waits for the outcome of a call that was written, or may have been. One
-// that stores something outlasts its timeout no longer than its connection.
-func (c *Client) await(ctx context.Context, cl *call, stores bool) outcome {
+// that is lasting outlasts its timeout no longer than its connection.
+func (c *Client) await(ctx context.Context, cl *call) outcome {
 	deadline := time.Now().Add(c.opts.RequestTimeout)
 	timer := time.NewTimer(c.opts.RequestTimeout)
 	defer timer.Stop()
@@ -146,7 +170,7 @@ func (c *Client) await(ctx context.Context, cl *call, stores bool) outcome {
 	case o := <-cl.done:
 		return o
 	case <-timer.C:
-		if stores {
+		if cl.lasting {
 			return c.retire(ctx, cl)
 		}
 		return cl.conn.withdraw(cl, outcome{err: ErrNoAnswer})
@@ -157,7 +181,7 @@ func (c *Client) await(ctx context.Context, cl *call, stores bool) outcome {
 }
 
 // errOverdue is why a connection ended on which a message was not answered.
-var errOverdue = errors.New("a message was not answered in time")
+var errOverdue = errors.New("a request was not answered in time")
 
 // retire ends the connection of an overdue call, once nothing else is under way
 // on it, and returns how the call ended: an answer may still come meanwhile.
@@ -167,11 +191,8 @@ func (c *Client) retire(ctx context.Context, cl *call) outcome {
 		return <-cl.done // answered at the last moment
 	}
 	c.opts.OnChange()
-	defer c.opts.OnChange()
 	for {
-		if cn.load.Load() <= cn.overdue.Load() {
-			cn.link.Close(errOverdue)
-		}
+		cn.endOverdue()
 		select {
 		case o := <-cl.done:
 			if errors.Is(o.err, ErrConnectionLost) {
@@ -198,6 +219,13 @@ func (cn *conn) markOverdue(cl *call) bool {
 	return true
 }
 
+// endOverdue ends the connection where all that is under way on it is overdue.
+func (cn *conn) endOverdue() {
+	if n := cn.overdue.Load(); n > 0 && cn.load.Load() <= n {
+		cn.link.Close(errOverdue)
+	}
+}
+
 func (cn *conn) wakeOverdue() {
 	select {
 	case cn.idle <- struct{}{}:
@@ -222,21 +250,22 @@ func (x exchange) conclude(o outcome) error {
 
 func notSent(reason error) error { return fmt.Errorf("%w: %w", ErrNotSent, reason) }
 
-// register adds a call under a fresh handle whose seq no other call has.
-func (cn *conn) register(handles *atomic.Uint32, want wire.Command, release func()) (*call, error) {
+// register adds cl under a fresh handle whose seq no other call has.
+func (cn *conn) register(handles *atomic.Uint32, cl *call) error {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if cn.lost {
-		return nil, ErrNotConnected
+		return ErrNotConnected
 	}
+	cl.conn = cn
 	for range 1 << 16 {
-		cl := &call{conn: cn, handle: handles.Add(1), want: want, release: release, done: make(chan outcome, 1)}
+		cl.handle = handles.Add(1)
 		if _, used := cn.calls[cl.seq()]; !used {
 			cn.calls[cl.seq()] = cl
-			return cl, nil
+			return nil
 		}
 	}
-	return nil, errTooManyHandles
+	return errTooManyHandles
 }
 
 // take removes cl from the calls; false where somebody else did.
@@ -274,11 +303,24 @@ func (cn *conn) abandon(cl *call, deadline time.Time, o outcome) outcome {
 	return <-cl.done
 }
 
-// expire finishes what was abandoned and has not been answered until now.
+// expire ends what was abandoned and has not been answered until now. What is
+// lasting goes with its connection, which takes no more requests from now on.
 func (cn *conn) expire(now time.Time) {
-	cn.finishAll(outcome{err: ErrNoAnswer}, func(cl *call) bool {
-		return !cl.deadline.IsZero() && !cl.deadline.After(now)
-	})
+	expired := func(cl *call) bool { return !cl.deadline.IsZero() && !cl.deadline.After(now) }
+	cn.finishAll(outcome{err: ErrNoAnswer}, func(cl *call) bool { return expired(cl) && !cl.lasting })
+	marked := false
+	cn.mu.Lock()
+	for _, cl := range cn.calls {
+		if expired(cl) && cl.overdue.CompareAndSwap(false, true) {
+			cn.overdue.Add(1)
+			marked = true
+		}
+	}
+	cn.mu.Unlock()
+	if marked {
+		cn.changed()
+	}
+	cn.endOverdue()
 }
 
 // lose finishes everything: the connection has ended.
