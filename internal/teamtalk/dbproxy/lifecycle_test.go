@@ -331,6 +331,40 @@ func TestServerNeverReads(t *testing.T) {
 	})
 }
 
+// TestTurnEndsBeforeTheWriter: a send whose time is over while db_proxy does not
+// read leaves no more; one that the writer has taken is waited for.
+func TestTurnEndsBeforeTheWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers := make(chan net.Conn, 10)
+		h := run(t, Options{Dial: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			servers <- theirs
+			return ours, nil
+		}})
+		turn, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		send := func(to uint32) <-chan result[uint32] {
+			return async(func() (uint32, error) { return h.Send(t.Context(), turn, message(to)) })
+		}
+		taken, waits := send(2), send(3)
+		r := <-waits
+		want(t, "waits for the writer", r, 0, ErrNotSent, context.DeadlineExceeded)
+		if r.took != time.Second {
+			t.Errorf("after %v", r.took)
+		}
+		pending(t, "taken", taken)
+		elapse(4 * time.Second)
+		server := newPeer(t, <-servers)
+		server.stored(server.next(), 5)
+		want(t, "taken", <-taken, 5)
+		if n := len(server.requests); n != 0 {
+			t.Errorf("%d requests came after their time", n)
+		}
+		h.stop()
+		_ = server.nc.Close()
+	})
+}
+
 // TestReconnects: a server with frames of bad length is left, and come back to.
 func TestReconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
