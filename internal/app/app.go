@@ -62,7 +62,7 @@ func Run(ctx context.Context, o Options) error {
 	// The manager outlives ctx by the drain: recording needs its controllers.
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	parts, err := wire(mgrCtx, mgr, o, lease, gate)
+	parts, err := wire(mgrCtx, mgr, o, lease, lock.Identity(), gate)
 	switch {
 	case meta.IsNoMatchError(err):
 		return fmt.Errorf("the cluster at %s does not know the kinds of %s: install them with \"kubectl apply -k config/crd\"",

@@ -28,8 +28,9 @@ type parts struct {
 	keeper *leadership.Keeper
 }
 
-// wire lists what runs in the manager, and connects it.
-func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, gate *leadership.Gate) (*parts, error) {
+// wire lists what runs in the manager, and connects it. holder is the name of this
+// process on the Lease.
+func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, holder string, gate *leadership.Gate) (*parts, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
@@ -49,7 +50,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		return nil, err
 	}
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
-	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease)
+	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease, holder, delivery.PeerPatience)
 
 	receiverWake := &wake.Source{}
 	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)

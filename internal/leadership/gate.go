@@ -8,9 +8,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
-// ErrGateClosed reports that this process may not send: it does not hold the
-// Lease, or has not renewed it for so long that another may.
-var ErrGateClosed = errors.New("the Lease is not held")
+var (
+	// ErrGateClosed reports that this process may not send: it does not hold the
+	// Lease, or has not renewed it for so long that another may.
+	ErrGateClosed = errors.New("the Lease is not held")
+	// ErrNotHeld reports that the Lease was found not to be this process's.
+	ErrNotHeld = errors.New("the Lease is not this process's")
+)
 
 // Gate is asked before every write to a socket. Leader election alone is not
 // enough: a process that was stopped past its Lease goes on, when it is

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -14,9 +16,14 @@ import (
 type fakeLock struct {
 	resourcelock.Interface
 	write func() error
+	read  func() (*resourcelock.LeaderElectionRecord, error)
 }
 
 func (f fakeLock) Identity() string { return "me" }
+func (f fakeLock) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	r, err := f.read()
+	return r, nil, err
+}
 func (f fakeLock) Create(context.Context, resourcelock.LeaderElectionRecord) error {
 	return f.write()
 }
@@ -110,11 +117,76 @@ func TestRenewals(t *testing.T) {
 		update("me")
 	}
 	update("") // released
-	update("me")
 	const half = 500 * time.Millisecond
-	want := []time.Duration{0, 4 * half, 5 * half, 6 * half, 10 * half, 12 * half, 12 * half}
+	want := []time.Duration{0, 4 * half, 5 * half, 6 * half, 10 * half, 12 * half}
 	if !slices.Equal(writes, want) {
 		t.Errorf("written at %v, want %v", writes, want)
+	}
+}
+
+// TestLedOnce: a process that was stopped past its Lease neither takes it again nor
+// releases another's, whatever its elector, which has not noticed, makes of it.
+func TestLedOnce(t *testing.T) {
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "leases"}, "operator")
+	cases := map[string]struct {
+		standby   bool // not elected before
+		holder    string
+		err       error
+		wantWrite bool
+	}{
+		"another's":               {holder: "other"},
+		"released by another":     {holder: ""},
+		"deleted":                 {err: gone},
+		"still its own":           {holder: "me", wantWrite: true},
+		"not known":               {err: errors.New("down"), wantWrite: true},
+		"released, for a standby": {standby: true, holder: "", wantWrite: true},
+		"deleted, for a standby":  {standby: true, err: gone, wantWrite: true},
+		"expired, for a standby":  {standby: true, holder: "other", wantWrite: true},
+	}
+	writes := map[string]func(*lock) error{
+		"update": func(l *lock) error {
+			return l.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"})
+		},
+		"create": func(l *lock) error {
+			return l.Create(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"})
+		},
+		"release": func(l *lock) error { return l.Update(t.Context(), resourcelock.LeaderElectionRecord{}) },
+	}
+	for name, tc := range cases {
+		for kind, write := range writes {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				var now time.Duration
+				written := 0
+				gate := NewGate(10 * time.Second)
+				gate.now = func() time.Duration { return now }
+				l := &lock{gate: gate, Interface: fakeLock{
+					write: func() error { written++; return nil },
+					read: func() (*resourcelock.LeaderElectionRecord, error) {
+						return &resourcelock.LeaderElectionRecord{HolderIdentity: tc.holder}, tc.err
+					},
+				}}
+				if !tc.standby {
+					if err := l.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"}); err != nil {
+						t.Fatal(err)
+					}
+					now += RenewInterval
+				}
+				before := written
+				if _, _, err := l.Get(t.Context()); !errors.Is(err, tc.err) {
+					t.Errorf("read: %v", err)
+				}
+				if open := gate.Open() == nil; open != (tc.wantWrite && !tc.standby) {
+					t.Errorf("once read, the gate is open: %v", open)
+				}
+				err := write(l)
+				if wrote := written > before; wrote != tc.wantWrite || wrote != (err == nil) || err != nil && !errors.Is(err, ErrNotHeld) {
+					t.Errorf("written: %v, want %v: %v", wrote, tc.wantWrite, err)
+				}
+				if open := gate.Open() == nil; open != (tc.wantWrite && kind != "release") {
+					t.Errorf("in the end, the gate is open: %v", open)
+				}
+			})
+		}
 	}
 }
 

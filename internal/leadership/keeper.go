@@ -5,15 +5,14 @@ package leadership
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,14 +20,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
-
-// DrainedAnnotation on the Lease says that its last holder had nothing in flight
-// and everything recorded when it let go. The next leader takes it off before it
-// sends anything.
-const DrainedAnnotation = "teamtalk.io/drained"
-
-// listChunk is how many messages are held at once when all are looked through.
-const listChunk = 500
 
 // Term is one leader's time in office.
 type Term struct {
@@ -49,13 +40,19 @@ type Keeper struct {
 	client client.Client
 	reader client.Reader
 	lease  types.NamespacedName
-	begun  chan struct{}
-	term   Term
+	// identity is what the Lease names as its holder where that is this process.
+	identity string
+	// patience is how long an operator that was lost may still be sending.
+	patience time.Duration
+	begun    chan struct{}
+	term     Term
 }
 
-// NewKeeper returns a Keeper of the Lease. reader must read past any cache.
-func NewKeeper(c client.Client, reader client.Reader, lease types.NamespacedName) *Keeper {
-	return &Keeper{client: c, reader: reader, lease: lease, begun: make(chan struct{})}
+// NewKeeper returns a Keeper of the Lease for the process whose lock on it has the
+// identity given. patience is how long an operator that was lost may still be
+// sending. reader must read past any cache.
+func NewKeeper(c client.Client, reader client.Reader, lease types.NamespacedName, identity string, patience time.Duration) *Keeper {
+	return &Keeper{client: c, reader: reader, lease: lease, identity: identity, patience: patience, begun: make(chan struct{})}
 }
 
 // Start begins the term, trying until it succeeds. It is a manager's Runnable
@@ -85,10 +82,20 @@ func (k *Keeper) Term(ctx context.Context) (Term, error) {
 	}
 }
 
-func (k *Keeper) begin(ctx context.Context) (Term, error) {
-	lease := &coordinationv1.Lease{}
-	if err := k.reader.Get(ctx, k.lease, lease); err != nil {
-		return Term{}, fmt.Errorf("read Lease %s: %w", k.lease, err)
+// begin finds out about the term. What it says rests on one version of the Lease,
+// which bore this process's name and, if it bore the mark, until that was taken off.
+func (k *Keeper) begin(ctx context.Context) (term Term, err error) {
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		term, err = k.tryBegin(ctx)
+		return err
+	})
+	return term, err
+}
+
+func (k *Keeper) tryBegin(ctx context.Context) (Term, error) {
+	lease, err := k.held(ctx)
+	if err != nil {
+		return Term{}, err
 	}
 	term := Term{Local: time.Now(), Start: lease.CreationTimestamp}
 	// The API server stamps every write of the Lease: its clock, not ours, is the
@@ -138,83 +145,4 @@ func (k *Keeper) fresh(ctx context.Context, lease *coordinationv1.Lease) (bool, 
 		}
 	}
 	return true, nil
-}
-
-// ErrInherited reports that an earlier leader's doubts are not all on record.
-var ErrInherited = errors.New("messages from before this term have not been asked for yet")
-
-// MarkDrained says on the Lease that nothing is in flight and everything is
-// recorded. The process must not send anything after it. It returns ErrInherited
-// where this term did not begin clean, and a message from before it may have been
-// sent by an earlier leader without its status saying so.
-func (k *Keeper) MarkDrained(ctx context.Context) error {
-	select {
-	case <-k.begun:
-	default:
-		// What the Lease said when the term would have begun still holds.
-		return ErrInherited
-	}
-	if !k.term.Clean {
-		inherited, err := k.inherited(ctx)
-		if err != nil {
-			return err
-		}
-		if inherited {
-			return ErrInherited
-		}
-	}
-	lease := &coordinationv1.Lease{}
-	if err := k.reader.Get(ctx, k.lease, lease); err != nil {
-		return fmt.Errorf("read Lease %s: %w", k.lease, err)
-	}
-	now := time.Now().UTC().Format(time.RFC3339)
-	return k.annotate(ctx, lease, &now)
-}
-
-// inherited reports whether a message from before the term is neither finished
-// nor known to be in doubt, stored or failed for each of its recipients.
-func (k *Keeper) inherited(ctx context.Context) (bool, error) {
-	list := &v1alpha1.TeamTalkMessageList{}
-	for {
-		if err := k.reader.List(ctx, list, client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
-			return false, fmt.Errorf("list TeamTalkMessages: %w", err)
-		}
-		for i := range list.Items {
-			if m := &list.Items[i]; !m.CreationTimestamp.After(k.term.Start.Time) && !m.Finished() &&
-				!m.NeverDueBefore(k.term.Start.Time) && mayHideASend(m) {
-				return true, nil
-			}
-		}
-		if list.Continue == "" {
-			return false, nil
-		}
-	}
-}
-
-// mayHideASend reports whether a leader that trusts the status would send
-// something that an earlier one may have sent.
-func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
-	if len(m.Status.Recipients) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
-		return r.State == v1alpha1.StatePending
-	})
-}
-
-// annotate sets or removes the mark. The elector may write the Lease at the same
-// moment; a merge patch of the one annotation does not mind.
-func (k *Keeper) annotate(ctx context.Context, lease *coordinationv1.Lease, value *string) error {
-	before := lease.DeepCopy()
-	delete(lease.Annotations, DrainedAnnotation)
-	if value != nil {
-		if lease.Annotations == nil {
-			lease.Annotations = map[string]string{}
-		}
-		lease.Annotations[DrainedAnnotation] = *value
-	}
-	if err := k.client.Patch(ctx, lease, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("mark Lease %s: %w", k.lease, err)
-	}
-	return nil
 }

@@ -22,6 +22,7 @@ import (
 
 var (
 	leaseKey = types.NamespacedName{Namespace: "system", Name: "operator"}
+	patience = 30 * time.Second
 	created  = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 )
 
@@ -31,7 +32,7 @@ func lease(change ...func(*coordinationv1.Lease)) *coordinationv1.Lease {
 		Namespace: leaseKey.Namespace, Name: leaseKey.Name, CreationTimestamp: metav1.NewTime(created),
 	}}
 	transitions, at := int32(0), metav1.NewMicroTime(created.Add(time.Second))
-	l.Spec.LeaseTransitions, l.Spec.AcquireTime = &transitions, &at
+	l.Spec.LeaseTransitions, l.Spec.AcquireTime, l.Spec.HolderIdentity = &transitions, &at, new("me")
 	for _, c := range change {
 		c(l)
 	}
@@ -84,7 +85,7 @@ func TestTerm(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, interceptor.Funcs{}, tc.objects...)
-			k := NewKeeper(c, c, leaseKey)
+			k := NewKeeper(c, c, leaseKey, "me", patience)
 			before := time.Now()
 			if err := k.Start(t.Context()); err != nil {
 				t.Fatal(err)
@@ -125,7 +126,7 @@ func TestStart(t *testing.T) {
 			return nil
 		},
 	})
-	term, err := NewKeeper(c, c, leaseKey).begin(t.Context())
+	term, err := NewKeeper(c, c, leaseKey, "me", patience).begin(t.Context())
 	if want := created.Add(time.Hour); err != nil || !term.Start.Time.Equal(want) {
 		t.Errorf("start %v, want %v: %v", term.Start, want, err)
 	}
@@ -166,7 +167,7 @@ func TestTermWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fails.Store(true)
 				c := newClient(t, funcs, lease(drained))
-				k := NewKeeper(c, c, leaseKey)
+				k := NewKeeper(c, c, leaseKey, "me", patience)
 				ended := make(chan error, 1)
 				go func() { ended <- k.Start(t.Context()) }()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -190,73 +191,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	c := newClient(t, interceptor.Funcs{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := NewKeeper(c, c, leaseKey).Start(ctx); !errors.Is(err, context.Canceled) {
+	if err := NewKeeper(c, c, leaseKey, "me", patience).Start(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Start: %v", err)
-	}
-}
-
-// inOffice returns a Keeper whose term has begun.
-func inOffice(c client.Client, clean bool) *Keeper {
-	k := NewKeeper(c, c, leaseKey)
-	k.term = Term{Clean: clean, Start: metav1.NewTime(created)}
-	close(k.begun)
-	return k
-}
-
-// TestHandOver: what one leader marks, the next one finds, once.
-func TestHandOver(t *testing.T) {
-	c := newClient(t, interceptor.Funcs{}, lease(taken))
-	if err := inOffice(c, true).MarkDrained(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for _, wantClean := range []bool{true, false} {
-		term, err := NewKeeper(c, c, leaseKey).begin(t.Context())
-		if err != nil || term.Clean != wantClean {
-			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
-		}
-	}
-	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
-		t.Errorf("MarkDrained without a Lease: %v", err)
-	}
-	if err := NewKeeper(c, c, leaseKey).MarkDrained(t.Context()); !errors.Is(err, ErrInherited) {
-		t.Errorf("MarkDrained before the term: %v", err)
-	}
-}
-
-// TestInherited: a leader that took over in doubt hands over cleanly only when no
-// message from before its term may have been sent without its status saying so.
-func TestInherited(t *testing.T) {
-	message := func(age time.Duration, finished bool, states ...v1alpha1.RecipientState) *v1alpha1.TeamTalkMessage {
-		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "chat", Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
-		}}
-		for i, s := range states {
-			m.Status.Recipients = append(m.Status.Recipients, v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: int64(i + 1), State: s})
-		}
-		if finished {
-			m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: "True", ObservedGeneration: 1}}
-		}
-		return m
-	}
-	cases := map[string]struct {
-		message   *v1alpha1.TeamTalkMessage
-		clean     bool
-		wantClean bool
-	}{
-		"never looked at":            {message: message(time.Minute, false)},
-		"pending":                    {message: message(time.Minute, false, v1alpha1.StateRouted, v1alpha1.StatePending)},
-		"pending, but clean":         {message: message(time.Minute, false, v1alpha1.StatePending), clean: true, wantClean: true},
-		"in doubt":                   {message: message(time.Minute, false, v1alpha1.StateInDoubt), wantClean: true},
-		"finished":                   {message: message(time.Minute, true, v1alpha1.StateRouted), wantClean: true},
-		"of this term":               {message: message(-time.Second, false, v1alpha1.StatePending), wantClean: true},
-		"of the term's first second": {message: message(0, false, v1alpha1.StatePending)},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			err := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), tc.clean).MarkDrained(t.Context())
-			if tc.wantClean && err != nil || !tc.wantClean && !errors.Is(err, ErrInherited) {
-				t.Errorf("MarkDrained: %v", err)
-			}
-		})
 	}
 }

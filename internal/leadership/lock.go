@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
@@ -26,9 +27,20 @@ const (
 
 // lock is the election's Lease; it opens the gate with every write that makes or
 // keeps this process the holder, and closes it before any that lets go.
+//
+// A process takes the Lease once. The elector of a process that was stopped past
+// its Lease does not notice that others have led meanwhile: it would take a Lease
+// that was released, and go on as if its term had never ended; and when it ends, it
+// would release a Lease that is another's. Once the Lease is seen not to be its own
+// any more, the gate stays shut, and every write is refused until the elector ends
+// the process.
+//
+// Only the elector calls it, from one goroutine.
 type lock struct {
 	resourcelock.Interface
 	gate *Gate
+	// led: the Lease was this process's. lost: it is not any more.
+	led, lost bool
 }
 
 // NewLock returns the lock on the Lease for the election, which works the gate.
@@ -45,6 +57,17 @@ func NewLock(cfg *rest.Config, lease types.NamespacedName, gate *Gate) (resource
 		return nil, fmt.Errorf("set up the Lease %s: %w", lease, err)
 	}
 	return &lock{Interface: inner, gate: gate}, nil
+}
+
+// Get implements resourcelock.Interface. What is written next is written over the
+// version that it has read.
+func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	r, raw, err := l.Interface.Get(ctx)
+	if l.led && (apierrors.IsNotFound(err) || err == nil && r.HolderIdentity != l.Identity()) {
+		l.lost = true
+		l.gate.shut()
+	}
+	return r, raw, err
 }
 
 // Create implements resourcelock.Interface.
@@ -66,12 +89,16 @@ func (l *lock) write(r resourcelock.LeaderElectionRecord, do func() error) error
 	if !mine {
 		l.gate.shut()
 	}
+	if l.lost {
+		return fmt.Errorf("%w any more: the process must end, and does not take it again", ErrNotHeld)
+	}
 	// The Lease runs from some moment after this one: counting from here errs on
 	// the side of closing early.
 	began := l.gate.now()
 	if err := do(); err != nil {
 		return err
 	}
+	l.led, l.lost = true, !mine
 	if mine {
 		l.gate.renew(began)
 	}

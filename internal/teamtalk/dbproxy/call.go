@@ -22,8 +22,8 @@ const attachField = 20
 // exchange is a request and what answers it.
 type exchange struct {
 	request, response wire.Command
-	// queue, where set, bounds the wait for its turn; once it is written, the
-	// caller's context alone counts.
+	// queue, where set, bounds the wait for its turn and for the writer; once that
+	// has taken it, the caller's context alone counts.
 	queue context.Context
 	// stores: it may leave something behind, however late it is executed.
 	stores bool
@@ -46,6 +46,8 @@ type conn struct {
 	// to end; idle wakes them when either number changes.
 	overdue atomic.Int64
 	idle    chan struct{} // of one
+	// changed is told where it takes requests again.
+	changed func()
 	// draining is guarded by the Client's mu; see takes.
 	draining bool
 
@@ -64,6 +66,10 @@ type call struct {
 	handle  uint32
 	want    wire.Command
 	release func()
+	// lasting: until the connection has ended, db_proxy is taken to be busy with it,
+	// however late it is. rest, where set, is how long for after that.
+	lasting bool
+	rest    time.Duration
 	done    chan outcome // of one
 	overdue atomic.Bool  // counted in its connection's overdue
 	// deadline is set where nobody waits any more; guarded by conn.mu.
@@ -83,12 +89,18 @@ func (cl *call) seq() uint16 { return uint16(cl.handle) }
 // caller of finish has taken cl out of its connection's calls.
 func (cl *call) finish(o outcome) {
 	cl.done <- o
-	if cl.overdue.Load() {
+	late := cl.overdue.Load()
+	if late {
 		// First: a connection with fewer under way than overdue is ended.
+		defer cl.conn.changed()
 		cl.conn.overdue.Add(-1)
 	}
 	cl.conn.load.Add(-1)
 	cl.conn.wakeOverdue()
+	if late && cl.rest > 0 && errors.Is(o.err, ErrConnectionLost) {
+		time.AfterFunc(cl.rest, cl.release)
+		return
+	}
 	cl.release()
 }
 
@@ -111,8 +123,8 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 		release()
 		return notSent(ErrNotConnected)
 	}
-	cl, err := cn.register(&c.handles, x.response, release)
-	if err != nil {
+	cl := c.newCall(x, release)
+	if err := cn.register(&c.handles, cl); err != nil {
 		cn.load.Add(-1)
 		release()
 		return notSent(err)
@@ -122,23 +134,35 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 		cn.withdraw(cl, outcome{})
 		return notSent(err)
 	}
-	if err := cn.link.Send(ctx, frame.Append(make([]byte, 0, frame.Len()))); err != nil {
+	if err := cn.link.Send(queue, frame.Append(make([]byte, 0, frame.Len()))); err != nil {
 		if errors.Is(err, link.ErrNotSent) {
 			cn.withdraw(cl, outcome{})
 			return err
 		}
-		if ctx.Err() == nil {
+		if queue.Err() == nil {
 			// The write failed, and with it the connection.
 			o := cn.withdraw(cl, outcome{err: ErrConnectionLost})
 			return x.conclude(o)
 		}
 	}
-	return x.conclude(c.await(ctx, cl, x.stores))
+	return x.conclude(c.await(ctx, cl))
+}
+
+// newCall returns the call of x. What stores something may do so at any time until
+// its connection is gone. What touches a group holds db_proxy's database
+// connections: were its slot given back at its timeout, a client that tries again
+// would have more and more of them asked for, until db_proxy has none left for good.
+func (c *Client) newCall(x exchange, release func()) *call {
+	cl := &call{want: x.response, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1)}
+	if x.group {
+		cl.rest = groupRest * c.opts.RequestTimeout
+	}
+	return cl
 }
 
 // await waits for the outcome of a call that was written, or may have been. One
-// that stores something outlasts its timeout no longer than its connection.
-func (c *Client) await(ctx context.Context, cl *call, stores bool) outcome {
+// that is lasting outlasts its timeout no longer than its connection.
+func (c *Client) await(ctx context.Context, cl *call) outcome {
 	deadline := time.Now().Add(c.opts.RequestTimeout)
 	timer := time.NewTimer(c.opts.RequestTimeout)
 	defer timer.Stop()
@@ -146,62 +170,13 @@ func (c *Client) await(ctx context.Context, cl *call, stores bool) outcome {
 	case o := <-cl.done:
 		return o
 	case <-timer.C:
-		if stores {
+		if cl.lasting {
 			return c.retire(ctx, cl)
 		}
 		return cl.conn.withdraw(cl, outcome{err: ErrNoAnswer})
 	case <-ctx.Done():
 		// db_proxy is still busy with it: it keeps its slot.
 		return cl.conn.abandon(cl, deadline, outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())})
-	}
-}
-
-// errOverdue is why a connection ended on which a message was not answered.
-var errOverdue = errors.New("a message was not answered in time")
-
-// retire ends the connection of an overdue call, once nothing else is under way
-// on it, and returns how the call ended: an answer may still come meanwhile.
-func (c *Client) retire(ctx context.Context, cl *call) outcome {
-	cn := cl.conn
-	if !cn.markOverdue(cl) {
-		return <-cl.done // answered at the last moment
-	}
-	c.opts.OnChange()
-	defer c.opts.OnChange()
-	for {
-		if cn.load.Load() <= cn.overdue.Load() {
-			cn.link.Close(errOverdue)
-		}
-		select {
-		case o := <-cl.done:
-			if errors.Is(o.err, ErrConnectionLost) {
-				o.err = ErrNoAnswer
-			}
-			cn.wakeOverdue() // another one may wait for the same
-			return o
-		case <-cn.idle:
-		case <-ctx.Done():
-			return cn.abandon(cl, time.Now(), outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())})
-		}
-	}
-}
-
-// markOverdue counts cl as overdue; false where it has ended meanwhile.
-func (cn *conn) markOverdue(cl *call) bool {
-	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	if cn.calls[cl.seq()] != cl {
-		return false
-	}
-	cl.overdue.Store(true)
-	cn.overdue.Add(1)
-	return true
-}
-
-func (cn *conn) wakeOverdue() {
-	select {
-	case cn.idle <- struct{}{}:
-	default:
 	}
 }
 
@@ -222,21 +197,22 @@ func (x exchange) conclude(o outcome) error {
 
 func notSent(reason error) error { return fmt.Errorf("%w: %w", ErrNotSent, reason) }
 
-// register adds a call under a fresh handle whose seq no other call has.
-func (cn *conn) register(handles *atomic.Uint32, want wire.Command, release func()) (*call, error) {
+// register adds cl under a fresh handle whose seq no other call has.
+func (cn *conn) register(handles *atomic.Uint32, cl *call) error {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if cn.lost {
-		return nil, ErrNotConnected
+		return ErrNotConnected
 	}
+	cl.conn = cn
 	for range 1 << 16 {
-		cl := &call{conn: cn, handle: handles.Add(1), want: want, release: release, done: make(chan outcome, 1)}
+		cl.handle = handles.Add(1)
 		if _, used := cn.calls[cl.seq()]; !used {
 			cn.calls[cl.seq()] = cl
-			return cl, nil
+			return nil
 		}
 	}
-	return nil, errTooManyHandles
+	return errTooManyHandles
 }
 
 // take removes cl from the calls; false where somebody else did.
@@ -272,13 +248,6 @@ func (cn *conn) abandon(cl *call, deadline time.Time, o outcome) outcome {
 		return o
 	}
 	return <-cl.done
-}
-
-// expire finishes what was abandoned and has not been answered until now.
-func (cn *conn) expire(now time.Time) {
-	cn.finishAll(outcome{err: ErrNoAnswer}, func(cl *call) bool {
-		return !cl.deadline.IsZero() && !cl.deadline.After(now)
-	})
 }
 
 // lose finishes everything: the connection has ended.

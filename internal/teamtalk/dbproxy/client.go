@@ -23,6 +23,10 @@ const (
 	// defaultRequestTimeout is far above db_proxy's answering times under load,
 	// which are below a second.
 	defaultRequestTimeout = 10 * time.Second
+	// groupRest is for how many timeouts more the slot of a group request is kept
+	// where its connection was ended because it was overdue: db_proxy is still busy
+	// with it.
+	groupRest = 2
 )
 
 // Options configure a Client.
@@ -107,8 +111,8 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-// sweep frees the slots of requests that nobody waits for any more, and that
-// were not answered in time either.
+// sweep ends the requests that nobody waits for any more, and that were not
+// answered in time either; see conn.expire.
 func (c *Client) sweep(ctx context.Context) {
 	ticker := time.NewTicker(max(c.opts.RequestTimeout/10, time.Millisecond))
 	defer ticker.Stop()
@@ -175,7 +179,7 @@ var _ link.Handler = (*handler)(nil)
 // Up implements link.Handler.
 func (h *handler) Up(lc *link.Conn) {
 	h.mu.Lock()
-	h.conns[lc] = &conn{link: lc, calls: make(map[uint16]*call), idle: make(chan struct{}, 1)}
+	h.conns[lc] = &conn{link: lc, calls: make(map[uint16]*call), idle: make(chan struct{}, 1), changed: h.opts.OnChange}
 	h.mu.Unlock()
 	h.opts.OnChange()
 }

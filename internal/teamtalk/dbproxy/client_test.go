@@ -388,11 +388,11 @@ func TestNoHandleLeft(t *testing.T) {
 		cn.calls[uint16(seq)] = &call{}
 	}
 	var handles atomic.Uint32
-	if _, err := cn.register(&handles, 0, nil); !errors.Is(err, errTooManyHandles) {
+	if err := cn.register(&handles, &call{}); !errors.Is(err, errTooManyHandles) {
 		t.Errorf("register: %v", err)
 	}
 	cn.lost = true
-	if _, err := cn.register(&handles, 0, nil); !errors.Is(err, ErrNotConnected) {
+	if err := cn.register(&handles, &call{}); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("register: %v", err)
 	}
 }

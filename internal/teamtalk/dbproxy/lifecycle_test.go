@@ -145,17 +145,18 @@ func TestInFlight(t *testing.T) {
 	requests := map[string]struct {
 		request func(ctx context.Context, c *Client) error
 		group   bool
+		ends    bool // its connection, where it is not answered in time
 	}{
 		"users":        {request: func(ctx context.Context, c *Client) error { _, err := c.Users(ctx, 1, []uint32{2}); return err }},
-		"send":         {request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, message(2)); return err }},
+		"send":         {ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, message(2)); return err }},
 		"list":         {request: func(ctx context.Context, c *Client) error { _, err := c.List(ctx, single, 9); return err }},
 		"by id":        {request: func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, single, []uint32{1}); return err }},
-		"groups":       {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, 1, []uint32{2}); return err }},
-		"group send":   {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, groupMessage(2)); return err }},
-		"group audio":  {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 18}); return err }},
-		"group list":   {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.List(ctx, group, 9); return err }},
-		"group by id":  {group: true, request: func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, group, []uint32{1}); return err }},
-		"single audio": {request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 2}); return err }},
+		"groups":       {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, 1, []uint32{2}); return err }},
+		"group send":   {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, groupMessage(2)); return err }},
+		"group audio":  {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 18}); return err }},
+		"group list":   {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.List(ctx, group, 9); return err }},
+		"group by id":  {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, group, []uint32{1}); return err }},
+		"single audio": {ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 2}); return err }},
 	}
 	for name, tc := range requests {
 		t.Run(name, func(t *testing.T) {
@@ -176,6 +177,16 @@ func TestInFlight(t *testing.T) {
 				synctest.Wait()
 				peers := []*peer{<-a.peers, <-a.peers, <-a.peers, <-b.peers}
 				arrived := func() (n int) {
+					for more := true; more; {
+						select {
+						case p := <-a.peers:
+							peers = append(peers, p)
+						case p := <-b.peers:
+							peers = append(peers, p)
+						default:
+							more = false
+						}
+					}
 					for _, p := range peers {
 						n += len(p.requests)
 					}
@@ -201,6 +212,19 @@ func TestInFlight(t *testing.T) {
 					t.Errorf("beyond the bound: %v", err)
 				}
 				// After their timeout nothing more is expected of them.
+				elapse(3 * time.Second)
+				if n := arrived(); n != before || (len(peers) > 4) != tc.ends {
+					t.Errorf("%d requests, want %d; %d connections", n, before, len(peers))
+				}
+				if tc.group {
+					// db_proxy is busy with them even so.
+					ctx, cancel = context.WithTimeout(t.Context(), 15*time.Second)
+					defer cancel()
+					if err := tc.request(ctx, a.Client); !errors.Is(err, ErrNotSent) {
+						t.Errorf("right after the timeout: %v", err)
+					}
+					elapse(5 * time.Second)
+				}
 				ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				if err := tc.request(ctx, a.Client); !errors.Is(err, ErrNoAnswer) || arrived() != before+1 {
@@ -304,6 +328,40 @@ func TestServerNeverReads(t *testing.T) {
 		want(t, "cut off", <-cut, 0, ErrConnectionLost)
 		_ = server.Close()
 		h.stop()
+	})
+}
+
+// TestTurnEndsBeforeTheWriter: a send whose time is over while db_proxy does not
+// read leaves no more; one that the writer has taken is waited for.
+func TestTurnEndsBeforeTheWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers := make(chan net.Conn, 10)
+		h := run(t, Options{Dial: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			servers <- theirs
+			return ours, nil
+		}})
+		turn, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		send := func(to uint32) <-chan result[uint32] {
+			return async(func() (uint32, error) { return h.Send(t.Context(), turn, message(to)) })
+		}
+		taken, waits := send(2), send(3)
+		r := <-waits
+		want(t, "waits for the writer", r, 0, ErrNotSent, context.DeadlineExceeded)
+		if r.took != time.Second {
+			t.Errorf("after %v", r.took)
+		}
+		pending(t, "taken", taken)
+		elapse(4 * time.Second)
+		server := newPeer(t, <-servers)
+		server.stored(server.next(), 5)
+		want(t, "taken", <-taken, 5)
+		if n := len(server.requests); n != 0 {
+			t.Errorf("%d requests came after their time", n)
+		}
+		h.stop()
+		_ = server.nc.Close()
 	})
 }
 

@@ -1,7 +1,10 @@
 package dbproxy
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +90,63 @@ func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGroupBoundOfSlowServer: a db_proxy that executes group requests, and answers
+// none, for 55 seconds is never given so many that its database connections run out,
+// however often they are tried again; and once it answers, all goes on.
+func TestGroupBoundOfSlowServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, Options{Connections: 1, Limiter: NewLimiter(64, 8)})
+		group := Session{Type: wire.SessionType_SESSION_TYPE_GROUP, UserID: 1, ID: 7}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					if _, err := h.List(ctx, group, 16); errors.Is(err, ErrNotSent) {
+						elapse(100 * time.Millisecond)
+					}
+				}
+			})
+		}
+		elapse(55 * time.Second)
+		synctest.Wait()
+		asked := 0
+		var server *peer
+		for open := true; open; {
+			select {
+			case server = <-h.peers:
+				asked += len(server.requests)
+			default:
+				open = false
+			}
+		}
+		// 32 at once deadlock it.
+		if asked > 2*8 || asked < 8 {
+			t.Errorf("%d group requests in 55 s, the bound is 8", asked)
+		}
+		cancel()
+		wg.Wait()
+		elapse(time.Minute)
+		for len(h.peers) > 0 {
+			server = <-h.peers
+		}
+		for len(server.requests) > 0 {
+			<-server.requests
+		}
+		list := async(func() (int, error) {
+			rows, err := h.List(t.Context(), group, 16)
+			return len(rows), err
+		})
+		req := server.next()
+		server.send(wire.CommandMsgListRsp, req.Seq, &wire.IMGetMsgListRsp{
+			UserId: &group.UserID, SessionType: &group.Type, SessionId: &group.ID,
+			MsgIdBegin: proto.Uint32(0), AttachData: pdu.AttachData(uint32(req.Seq)),
+		})
+		want(t, "list", <-list, 0)
+		h.stop()
+	})
 }
 
 // TestPath keeps to one connection, and ends with it.

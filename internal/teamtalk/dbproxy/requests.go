@@ -137,8 +137,8 @@ func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint
 // the connection, so that db_proxy may execute the request no more than its
 // settle time later. The connection's other requests are answered first.
 //
-// It waits for its turn among the requests in flight until queue is done, and then
-// returns ErrNotSent; ctx is for what comes after.
+// It waits for its turn among the requests in flight, and for the connection to take
+// it, until queue is done, and then returns ErrNotSent; ctx is for what comes after.
 func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err error) {
 	answer := &wire.IMMsgData{}
 	err = c.anyPath().do(ctx, exchange{

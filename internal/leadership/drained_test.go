@@ -1,0 +1,193 @@
+package leadership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// inOffice returns a Keeper whose term has begun, long ago.
+func inOffice(c client.Client, clean bool) *Keeper {
+	k := NewKeeper(c, c, leaseKey, "me", patience)
+	k.term = Term{Clean: clean, Start: metav1.NewTime(created), Local: time.Now().Add(-time.Hour)}
+	close(k.begun)
+	return k
+}
+
+// TestHandOver: what one leader marks, the next one finds, once.
+func TestHandOver(t *testing.T) {
+	c := newClient(t, interceptor.Funcs{}, lease(taken))
+	if err := inOffice(c, true).MarkDrained(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, wantClean := range []bool{true, false} {
+		term, err := NewKeeper(c, c, leaseKey, "me", patience).begin(t.Context())
+		if err != nil || term.Clean != wantClean {
+			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
+		}
+	}
+	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
+		t.Errorf("MarkDrained without a Lease: %v", err)
+	}
+	if err := NewKeeper(c, c, leaseKey, "me", patience).MarkDrained(t.Context()); !errors.Is(err, ErrInherited) {
+		t.Errorf("MarkDrained before the term: %v", err)
+	}
+}
+
+// TestOwnLeaseOnly: a process that was stopped past its Lease, told to end and woken
+// marks no Lease that is another's by now; and one that has only just lost it takes
+// off no mark. Its own renewals at the same moment do not matter.
+func TestOwnLeaseOnly(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		holder string
+		during bool // it is written after it was read; else before
+		want   error
+	}{
+		{name: "another's", holder: "other", want: ErrNotHeld},
+		{name: "released", holder: "", want: ErrNotHeld},
+		{name: "another's at that moment", holder: "other", during: true, want: ErrNotHeld},
+		{name: "released at that moment", holder: "", during: true, want: ErrNotHeld},
+		{name: "renewed", holder: "me"},
+		{name: "renewed at that moment", holder: "me", during: true},
+	} {
+		for _, marking := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, marking: %v", tc.name, marking), func(t *testing.T) {
+				before := lease(taken)
+				if !marking {
+					drained(before)
+				}
+				written := false
+				write := func(ctx context.Context, c client.Client) error {
+					l := &coordinationv1.Lease{}
+					if err := c.Get(ctx, leaseKey, l); err != nil {
+						return err
+					}
+					written, l.Spec.HolderIdentity = true, &tc.holder
+					return c.Update(ctx, l)
+				}
+				c := newClient(t, interceptor.Funcs{Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+					if tc.during && !written {
+						if err := write(ctx, c); err != nil {
+							return err
+						}
+					}
+					return c.Patch(ctx, obj, patch, opts...)
+				}}, before)
+				k := inOffice(c, true)
+				if !tc.during {
+					if err := write(t.Context(), c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var err error
+				if marking {
+					err = k.MarkDrained(t.Context())
+				} else {
+					_, err = k.begin(t.Context())
+				}
+				if !errors.Is(err, tc.want) || !written {
+					t.Errorf("%v, want %v; the Lease was written meanwhile: %v", err, tc.want, written)
+				}
+				after := &coordinationv1.Lease{}
+				if err := c.Get(t.Context(), leaseKey, after); err != nil {
+					t.Fatal(err)
+				}
+				if _, marked := after.Annotations[DrainedAnnotation]; marked != (marking == (tc.want == nil)) {
+					t.Errorf("the mark is on the Lease: %v", marked)
+				}
+				if holder := *after.Spec.HolderIdentity; holder != tc.holder {
+					t.Errorf("the holder is %q, want %q", holder, tc.holder)
+				}
+			})
+		}
+	}
+}
+
+// TestInherited: a leader that took over in doubt hands over cleanly only when no
+// message from before its term may have been sent without its status saying so.
+func TestInherited(t *testing.T) {
+	message := func(age time.Duration, finished bool, states ...v1alpha1.RecipientState) *v1alpha1.TeamTalkMessage {
+		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "chat", Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
+		}}
+		for i, s := range states {
+			m.Status.Recipients = append(m.Status.Recipients, v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: int64(i + 1), State: s})
+		}
+		if finished {
+			m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: "True", ObservedGeneration: 1}}
+		}
+		return m
+	}
+	cases := map[string]struct {
+		message   *v1alpha1.TeamTalkMessage
+		clean     bool
+		wantClean bool
+	}{
+		"never looked at":            {message: message(time.Minute, false)},
+		"pending":                    {message: message(time.Minute, false, v1alpha1.StateRouted, v1alpha1.StatePending)},
+		"pending, but clean":         {message: message(time.Minute, false, v1alpha1.StatePending), clean: true, wantClean: true},
+		"in doubt":                   {message: message(time.Minute, false, v1alpha1.StateInDoubt), wantClean: true},
+		"finished":                   {message: message(time.Minute, true, v1alpha1.StateRouted), wantClean: true},
+		"of this term":               {message: message(-time.Second, false, v1alpha1.StatePending), wantClean: true},
+		"of the term's first second": {message: message(0, false, v1alpha1.StatePending)},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), tc.clean).MarkDrained(t.Context())
+			if tc.wantClean && err != nil || !tc.wantClean && !errors.Is(err, ErrInherited) {
+				t.Errorf("MarkDrained: %v", err)
+			}
+		})
+	}
+}
+
+// TestInheritedUntilSettled: as long as what an earlier leader has sent may still be
+// executed, no leader hands over cleanly that has not begun so.
+func TestInheritedUntilSettled(t *testing.T) {
+	declares := func(name string, settle int32, lag *int32) *v1alpha1.TeamTalkServer {
+		s := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: name}}
+		s.Spec.SettleSeconds, s.Spec.MaxReplicaLagSeconds = settle, lag
+		return s
+	}
+	servers := []client.Object{declares("a", 5, new(int32(5))), declares("b", 60, new(int32(0))), declares("c", 40, nil)}
+	cases := map[string]struct {
+		clean   bool
+		servers []client.Object
+		age     time.Duration
+		want    error
+	}{
+		"just begun":                    {want: ErrInherited},
+		"just begun, clean":             {clean: true, servers: servers},
+		"no server, too early":          {age: patience - 1, want: ErrInherited},
+		"no server":                     {age: patience},
+		"too early for the slowest":     {servers: servers, age: patience + time.Minute - 1, want: ErrInherited},
+		"late enough for all that is":   {servers: servers, age: patience + time.Minute},
+		"lag counts as well as settles": {servers: servers[:1], age: patience + 10*time.Second - 1, want: ErrInherited},
+		"settled and caught up":         {servers: servers[:1], age: patience + 10*time.Second},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := inOffice(newClient(t, interceptor.Funcs{}, append(slices.Clone(tc.servers), lease(taken))...), tc.clean)
+				k.term.Local = time.Now()
+				time.Sleep(tc.age)
+				if err := k.MarkDrained(t.Context()); !errors.Is(err, tc.want) {
+					t.Errorf("MarkDrained: %v, want %v", err, tc.want)
+				}
+			})
+		})
+	}
+}
