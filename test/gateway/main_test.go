@@ -41,6 +41,9 @@ const (
 	secretAppKey = "an-app-key-of-some-length"
 )
 
+// user is who the operator is to the API server.
+const user = "teamtalk-operator"
+
 func TestMain(m *testing.M) {
 	code, err := run(m)
 	if err != nil {
@@ -88,7 +91,6 @@ func run(m *testing.M) (code int, err error) {
 	if err := harness.Apply(ctx, world.admin, roles...); err != nil {
 		return 1, err
 	}
-	const user = "teamtalk-operator"
 	if err := harness.BindOperator(ctx, world.admin, user, "default"); err != nil {
 		return 1, err
 	}
@@ -104,7 +106,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer world.teamtalk.Stop()
 	if world.operator, err = harness.Start(world.binary, &world.log, "--kubeconfig", kubeconfig,
-		"--lease-namespace", "default", "--health-address", "0", "--log-format", "text"); err != nil {
+		"--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0", "--log-format", "text"); err != nil {
 		return 1, err
 	}
 	defer func() { world.operator.Kill() }()

@@ -60,6 +60,7 @@ func newTenantOf(t testing.TB, teamtalk *devserver.Server, edits ...func(*v1alph
 	x.must(teamtalk.AddGroup(x.oncall, "oncall", x.bot, x.alice, x.bob))
 	x.must(teamtalk.AddGroup(x.closed, "closed", x.alice, x.bob))
 	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
+	x.must(harness.GrantNamespace(t.Context(), world.admin, user, x.namespace))
 	x.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: x.namespace},
 		Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},

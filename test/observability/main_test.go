@@ -54,6 +54,9 @@ type operator struct {
 	metrics, health, pprof string
 }
 
+// user is who the operator is to the API server.
+const user = "teamtalk-operator"
+
 func TestMain(m *testing.M) {
 	code, err := run(m)
 	if err != nil {
@@ -96,7 +99,6 @@ func run(m *testing.M) (code int, err error) {
 	if err := certificate(dir); err != nil {
 		return 1, err
 	}
-	const user = "teamtalk-operator"
 	if err := harness.BindOperator(ctx, world.admin, user, "default"); err != nil {
 		return 1, err
 	}
@@ -242,6 +244,9 @@ func connect(ctx context.Context) error {
 		if err := world.admin.Create(ctx, o); err != nil {
 			return err
 		}
+	}
+	if err := harness.GrantNamespace(ctx, world.admin, user, namespace); err != nil {
+		return err
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ var world struct {
 	log    harness.Log
 }
 
+// operatorUser is who the operator is to the API server.
+const operatorUser = "operator"
+
 func TestMain(m *testing.M) {
 	code, err := run(m)
 	if err != nil {
@@ -84,10 +87,10 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer world.teamtalk.Stop()
 
-	if err := harness.BindOperator(ctx, world.admin, "operator", "default"); err != nil {
+	if err := harness.BindOperator(ctx, world.admin, operatorUser, "default"); err != nil {
 		return 1, err
 	}
-	operatorConfig, err := kubeconfig(plane, "operator")
+	operatorConfig, err := kubeconfig(plane, operatorUser)
 	if err != nil {
 		return 1, err
 	}
@@ -96,7 +99,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	operator, err := harness.Start(binary, &world.log, "--kubeconfig", operatorConfig,
-		"--lease-namespace", "default", "--health-address", "0", "--log-format", "text")
+		"--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0", "--log-format", "text")
 	if err != nil {
 		return 1, err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // patience bounds every wait: generous, since a loaded machine is no failure.
@@ -41,6 +42,7 @@ func newTenant(t testing.TB) *tenant {
 	}
 	x.must(world.teamtalk.AddGroup(x.bot, "oncall", x.bot, x.alice, x.bob))
 	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
+	x.must(harness.GrantNamespace(t.Context(), world.admin, operatorUser, x.namespace))
 	x.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: x.namespace},
 		Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
