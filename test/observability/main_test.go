@@ -245,8 +245,5 @@ func connect(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := harness.GrantNamespace(ctx, world.admin, user, namespace); err != nil {
-		return err
-	}
-	return nil
+	return harness.GrantNamespace(ctx, world.admin, user, namespace)
 }
