@@ -153,7 +153,7 @@ func TestSession(t *testing.T) {
 		t.Errorf("%d groups: %v", len(groups), err)
 	}
 	m := message(t, "hello")
-	id, err := s.Send(ctx, ctx, m)
+	id, err := s.Send(ctx, ctx, m.Type, built(m))
 	if err != nil || id == 0 {
 		t.Errorf("id %d: %v", id, err)
 	}
@@ -174,7 +174,7 @@ func TestSession(t *testing.T) {
 		t.Error("still there after Remove")
 	}
 	h.await("closed", func() bool { return s.Health().DBProxyConnected == 0 && s.Health().RouterConnected == 0 })
-	if _, err := s.Send(ctx, ctx, m); !errors.Is(err, dbproxy.ErrNotSent) {
+	if _, err := s.Send(ctx, ctx, m.Type, built(m)); !errors.Is(err, dbproxy.ErrNotSent) {
 		t.Errorf("Send: %v", err)
 	}
 	if err := s.Route(ctx, m, id); err == nil {
@@ -226,7 +226,7 @@ func TestConfigChanged(t *testing.T) {
 	}
 	answered := make(chan error, 1)
 	go func() {
-		_, err := before.Send(t.Context(), t.Context(), message(t, "in flight"))
+		_, err := send(t, before, "in flight")
 		answered <- err
 	}()
 	h.await("in flight", func() bool {
@@ -242,7 +242,7 @@ func TestConfigChanged(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	h.await("closing", func() bool {
-		_, err := before.Send(t.Context(), t.Context(), message(t, "late"))
+		_, err := send(t, before, "late")
 		return errors.Is(err, dbproxy.ErrNotSent)
 	})
 	go func() { result <- before.WaitReady(ctx) }()
@@ -271,7 +271,7 @@ func TestUnreachable(t *testing.T) {
 	c := config(server)
 	server.Stop()
 	s := h.Ensure(name, c, keys(t))
-	if _, err := s.Send(t.Context(), t.Context(), message(t, "x")); !errors.Is(err, dbproxy.ErrNotSent) {
+	if _, err := send(t, s, "x"); !errors.Is(err, dbproxy.ErrNotSent) {
 		t.Errorf("Send: %v", err)
 	}
 	if err := s.Route(t.Context(), message(t, "x"), 1); !errors.Is(err, dbproxy.ErrNotSent) {
@@ -310,7 +310,7 @@ func TestAfterTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := m.Ensure(name, config(server), keys(t))
-	if _, err := s.Send(t.Context(), t.Context(), message(t, "x")); !errors.Is(err, dbproxy.ErrNotSent) {
+	if _, err := send(t, s, "x"); !errors.Is(err, dbproxy.ErrNotSent) {
 		t.Errorf("Send: %v", err)
 	}
 	m.Remove(name)

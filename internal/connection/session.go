@@ -237,14 +237,14 @@ func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
 	return request(p.session, func() (uint32, error) { return p.reads.LatestID(ctx, c) })
 }
 
-// Send is dbproxy.Client.Send through one of the session's db_proxy servers,
-// within its rate.
-func (s *Session) Send(ctx, queue context.Context, m dbproxy.Message) (uint32, error) {
+// Send is dbproxy.Client.SendLatest through one of the session's db_proxy servers,
+// within its rate: build is called when that allows it, too.
+func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
 	return request(s, func() (uint32, error) {
 		if err := s.rate.wait(queue); err != nil {
 			return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
 		}
-		return s.client().Send(ctx, queue, m)
+		return s.client().SendLatest(ctx, queue, kind, build)
 	})
 }
 

@@ -16,41 +16,48 @@ const attemptLife = 15 * time.Minute
 // the first one may still be on its way into the store.
 type attempts struct {
 	mu      sync.Mutex
-	at      map[cipher.Token]time.Time
+	at      map[cipher.Token]attempt
 	sweepAt time.Time
 }
 
-// claim notes that what bears the token is about to leave, unless it may have left
-// since askedAt, when the store was asked for it on behalf of the caller: that
-// answer proves nothing any more, and claim returns false.
+// attempt is the last one with a token.
+type attempt struct {
+	// at is when it may last have left; zero: never.
+	at time.Time
+	// open: it may leave at any moment.
+	open bool
+}
+
+// claim notes that what bears the token is about to leave, until it is released.
+// It returns false where it is already, or may have left since askedAt, when the
+// store was asked for it on behalf of the caller: that answer proves nothing any
+// more.
 func (a *attempts) claim(token cipher.Token, askedAt, now time.Time) (release func(sent bool), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	before, known := a.at[token]
-	if known && !before.Before(askedAt) {
+	last, known := a.at[token]
+	if known && (last.open || !last.at.Before(askedAt)) {
 		return nil, false
 	}
 	if a.at == nil {
-		a.at = map[cipher.Token]time.Time{}
+		a.at = map[cipher.Token]attempt{}
 	}
-	a.at[token] = now
+	a.at[token] = attempt{at: last.at, open: true}
 	a.sweep(now)
-	return func(sent bool) { a.release(token, now, before, sent) }, true
+	return func(sent bool) { a.release(token, sent) }, true
 }
 
 // release ends a claim: what was sent may have left until now; what was not is as
 // it was before.
-func (a *attempts) release(token cipher.Token, claimed, before time.Time, sent bool) {
+func (a *attempts) release(token cipher.Token, sent bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case sent:
-		a.at[token] = time.Now()
-	case !a.at[token].Equal(claimed):
-	case before.IsZero():
+	last := a.at[token].at
+	if sent {
+		last = time.Now()
+	}
+	if a.at[token] = (attempt{at: last}); last.IsZero() {
 		delete(a.at, token)
-	default:
-		a.at[token] = before
 	}
 }
 
@@ -59,8 +66,8 @@ func (a *attempts) sweep(now time.Time) {
 	if now.Before(a.sweepAt) {
 		return
 	}
-	for token, at := range a.at {
-		if now.Sub(at) > attemptLife {
+	for token, last := range a.at {
+		if !last.open && now.Sub(last.at) > attemptLife {
 			delete(a.at, token)
 		}
 	}
@@ -71,6 +78,9 @@ func (a *attempts) sweep(now time.Time) {
 func (a *attempts) latest(token cipher.Token) (time.Time, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	at, ok := a.at[token]
-	return at, ok
+	last, ok := a.at[token]
+	if last.open {
+		return time.Now(), true
+	}
+	return last.at, ok
 }

@@ -15,9 +15,10 @@ type TeamTalk interface {
 	// Path returns reads over one path, which vouch for each other. Its errors
 	// are those of the reads.
 	Path() (dbproxy.Reads, error)
-	// Send stores a message and returns the id that db_proxy answers with. It waits
-	// for its turn until queue is done, and then for the answer until ctx is.
-	Send(ctx, queue context.Context, m dbproxy.Message) (uint32, error)
+	// Send stores a message of the type given and returns the id that db_proxy answers
+	// with. It waits for its turn until queue is done, has the message built then,
+	// unless there is none any more, and waits for the answer until ctx is done.
+	Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error)
 	// Route hands a stored message to a router.
 	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
 	// Keys returns the keys as they are now.

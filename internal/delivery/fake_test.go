@@ -191,10 +191,11 @@ func recipientOf(group bool, id uint32) Recipient {
 	return Recipient{v1alpha1.RecipientUser, id}
 }
 
-func (f *talk) Send(ctx, queue context.Context, m dbproxy.Message) (uint32, error) {
+func (f *talk) Send(ctx, queue context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
+	m, ok := build()
 	c := conversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
 	f.mu.Lock()
-	if f.down || queue.Err() != nil {
+	if f.down || queue.Err() != nil || !ok {
 		f.mu.Unlock()
 		return 0, errNotSent
 	}

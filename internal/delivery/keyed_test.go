@@ -271,7 +271,7 @@ func TestAttemptsAreForgotten(t *testing.T) {
 			t.Fatal("not claimed")
 		}
 		release(true)
-		a.at[token(n).Token()] = now // release looks at the clock
+		a.at[token(n).Token()] = attempt{at: now} // release looks at the clock
 		now = now.Add(time.Minute)
 	}
 	if n := len(a.at); n > 25 {

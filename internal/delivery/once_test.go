@@ -53,6 +53,17 @@ func (f *hiding) ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*
 	return f.hide(s, rows), err
 }
 
+// sendOf sends what a task says, as an operator before would have.
+func (h *harness) sendOf(spec Task, to Recipient) {
+	h.t.Helper()
+	_, err := h.talk.Send(h.t.Context(), h.t.Context(), spec.msgType(Progress{Recipient: to}), func() (dbproxy.Message, bool) {
+		return spec.message(Progress{Recipient: to}, time.Now())
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // wantRows fails the test unless the store has so many of the bot's messages.
 func (h *harness) wantRows(want int) {
 	h.t.Helper()
@@ -89,10 +100,7 @@ func TestHiddenAndInherited(t *testing.T) {
 				spec := h.keyed("m", "hello", toGroup)
 				spec.Identity = identity
 				spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
-				m, _ := spec.message(Progress{Recipient: toGroup}, time.Now())
-				if _, err := h.talk.Send(h.t.Context(), h.t.Context(), m); err != nil {
-					t.Fatal(err)
-				}
+				h.sendOf(spec, toGroup)
 				advance(20 * time.Second)
 				spec.EarlierUntil, spec.Inherited = time.Now().Add(PeerPatience), true
 				h.submit(spec)
@@ -198,10 +206,7 @@ func TestNotTakenKeepsItsTurn(t *testing.T) {
 func TestSentTextChanges(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.keyed("m", "as it was", toAlice)
-		m, _ := spec.message(Progress{Recipient: toAlice}, time.Now())
-		if _, err := h.talk.Send(h.t.Context(), h.t.Context(), m); err != nil {
-			t.Fatal(err)
-		}
+		h.sendOf(spec, toAlice)
 		spec.Payload = Payload{Data: []byte("as it is now")}
 		p := &spec.Recipients[0]
 		p.State, p.Reason, p.Attempts = v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer, 1

@@ -161,22 +161,22 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 			// Never meant to come here: an empty message would be stored as one.
 			return p.fail(v1alpha1.ReasonContentEmpty, msgNothing), true
 		}
-		m, ok := spec.message(p, time.Now())
-		if !ok {
-			p.waitReady = true
-			p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
-			return p, true
-		}
 		release, ok := e.claim(spec, p)
 		if !ok {
-			// Another one with its key has been sent since the store was asked.
+			// Another one with its key has been sent since the store was asked, or is being.
 			return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
 		}
 		// Once it is written, its answer is worth waiting for, whatever becomes of
 		// the task; before, it is not.
 		queue, cancel := t.patience(i)
 		defer cancel()
-		id, err := spec.Server.Send(e.base, queue, m)
+		// Its key and its time are those of the moment at which it leaves.
+		var m dbproxy.Message
+		id, err := spec.Server.Send(e.base, queue, spec.msgType(p), func() (dbproxy.Message, bool) {
+			built, ok := spec.message(p, time.Now())
+			m = built
+			return built, ok
+		})
 		release(!errors.Is(err, dbproxy.ErrNotSent) && (err != nil || id != 0))
 		if errors.Is(err, dbproxy.ErrNotSent) && queue.Err() != nil {
 			return p, false

@@ -29,7 +29,8 @@ type exchange struct {
 	stores bool
 	// group: db_proxy takes two of its database connections for it.
 	group bool
-	// body returns the request's message, around the attach_data given.
+	// body returns the request's message, around the attach_data given; nil where
+	// there is none any more. It is called when the request has its turn.
 	body func(attach []byte) proto.Message
 	// answer is filled from the response.
 	answer proto.Message
@@ -129,7 +130,12 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 		release()
 		return notSent(err)
 	}
-	frame, err := pdu.New(x.request, cl.seq(), x.body(pdu.AttachData(cl.handle)))
+	body := x.body(pdu.AttachData(cl.handle))
+	if body == nil {
+		cn.withdraw(cl, outcome{})
+		return notSent(errNoMessage)
+	}
+	frame, err := pdu.New(x.request, cl.seq(), body)
 	if err != nil {
 		cn.withdraw(cl, outcome{})
 		return notSent(err)

@@ -30,6 +30,10 @@ var (
 // requests.
 var ErrNotConnected = errors.New("not connected")
 
+// errNoMessage is the reason of an ErrNotSent where there was nothing to send any
+// more when its turn came.
+var errNoMessage = errors.New("there is no message to send")
+
 // errTooManyHandles cannot be met with any sane limit.
 var errTooManyHandles = errors.New("too many requests on one connection")
 

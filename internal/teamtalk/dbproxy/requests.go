@@ -140,15 +140,30 @@ func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint
 // It waits for its turn among the requests in flight, and for the connection to take
 // it, until queue is done, and then returns ErrNotSent; ctx is for what comes after.
 func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err error) {
+	return c.SendLatest(ctx, queue, m.Type, func() (Message, bool) { return m, true })
+}
+
+// SendLatest is Send of a message of the type given that is built once it has its
+// turn, so that no key has been replaced and no time has passed since. Where build
+// says that there is none, SendLatest returns ErrNotSent.
+func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build func() (Message, bool)) (msgID uint32, err error) {
+	var m Message
 	answer := &wire.IMMsgData{}
 	err = c.anyPath().do(ctx, exchange{
 		queue:    queue,
 		request:  wire.CommandMsgData,
 		response: wire.CommandMsgData,
-		group:    m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,
+		group:    kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,
 		stores:   true,
-		body:     func(attach []byte) proto.Message { return m.Wire(sendingID, attach) },
-		answer:   answer,
+		body: func(attach []byte) proto.Message {
+			built, ok := build()
+			if !ok {
+				return nil
+			}
+			m = built
+			return m.Wire(sendingID, attach)
+		},
+		answer: answer,
 		matches: func() bool {
 			return answer.GetFromUserId() == m.From && answer.GetToSessionId() == m.To
 		},

@@ -155,6 +155,8 @@ func TestAnnounce(t *testing.T) {
 				if hex.EncodeToString(got) != want {
 					t.Errorf("announced\n%x, want\n%s", got, want)
 				}
+				p := listen(t, router)
+				p.answer(<-p.questions, 0)
 				if err := <-outcome; err != nil {
 					t.Error(err)
 				}
