@@ -9,7 +9,7 @@ import (
 // gatewayCommand is the HTTP gateway that stands alone.
 func gatewayCommand() *cobra.Command {
 	var o app.GatewayOptions
-	c := newCommand("gateway", "Serve http_msg_server's HTTP interface")
+	c := newCommand("gateway", "Serve http_msg_server's HTTP interface, and TeamTalkReceivers")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := o.Validate(); err != nil {
 			return misuse{err}

@@ -209,6 +209,9 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o GatewayOptions) (d
 		s.Check("messages", func(ctx context.Context) error { return sender.Ready(ctx, o.Namespace) })
 	}
 	handlers.Mount(s)
+	if err := serveReceivers(mgr, s, guard); err != nil {
+		return nil, err
+	}
 	s.Check("caches", func(ctx context.Context) error {
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("they have not synced yet")

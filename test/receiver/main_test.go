@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,8 +32,8 @@ var world struct {
 	plane    *controlplane.ControlPlane
 	admin    client.Client
 	teamtalk *devserver.Server
-	// serve is the program that serves receivers, with the kubeconfig of its role.
-	serve, serveConfig string
+	// binary is the operator's; as a gateway it runs with gatewayConfig.
+	binary, gatewayConfig string
 	// shared is where a process of it listens that nobody kills.
 	shared string
 	log    harness.Log
@@ -105,22 +104,17 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer operator.Kill()
 
-	if err := bindServe(ctx, root); err != nil {
+	if err := bindGateway(ctx, root); err != nil {
 		return 1, err
 	}
-	if world.serveConfig, err = kubeconfig(plane, "serve"); err != nil {
+	if world.gatewayConfig, err = kubeconfig(plane, gatewayUser); err != nil {
 		return 1, err
 	}
-	world.serve = filepath.Join(world.dir, "serve")
-	build := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", world.serve}, buildFlags...), "./test/receiver/serve")...)
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build serve: %w\n%s", err, out)
-	}
+	world.binary = binary
 	if world.shared, err = freeAddress(); err != nil {
 		return 1, err
 	}
-	serving, err := startServe(world.shared)
+	serving, err := startGateway(world.shared)
 	if err != nil {
 		return 1, err
 	}
@@ -154,24 +148,40 @@ func kubeconfig(plane *controlplane.ControlPlane, user string) (string, error) {
 	return path, harness.WriteKubeconfig(path, cfg)
 }
 
-// bindServe grants what config/rbac grants who serves receivers: nothing more.
-func bindServe(ctx context.Context, root string) error {
-	role, err := harness.Read(filepath.Join(root, "config", "rbac", "receiver_role.yaml"))
-	if err != nil {
-		return err
+// gatewayUser is who the gateway is to the API server.
+const gatewayUser = "gateway"
+
+// bindGateway grants what config grants a gateway: nothing more.
+func bindGateway(ctx context.Context, root string) error {
+	for _, file := range []string{"gateway_role.yaml", "receiver_role.yaml"} {
+		roles, err := harness.Read(filepath.Join(root, "config", "rbac", file))
+		if err != nil {
+			return err
+		}
+		for _, role := range roles {
+			if role.GetKind() == "Role" {
+				role.SetNamespace("default")
+			}
+		}
+		if err := harness.Apply(ctx, world.admin, roles...); err != nil {
+			return err
+		}
 	}
-	if err := harness.Apply(ctx, world.admin, role...); err != nil {
-		return err
+	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver", "system:auth-delegator"} {
+		if err := world.admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "gateway-" + role},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: gatewayUser}},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		}); err != nil {
+			return err
+		}
 	}
-	return world.admin.Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "serve"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "serve"}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role[0].GetName()},
-	})
+	return nil
 }
 
-func startServe(address string) (*harness.Process, error) {
-	return harness.Start(world.serve, &world.log, "--kubeconfig", world.serveConfig, "--address", address)
+func startGateway(address string) (*harness.Process, error) {
+	return harness.Start(world.binary, &world.log, "gateway", "--kubeconfig", world.gatewayConfig,
+		"--address", address, "--health-address", "0", "--namespace", "default", "--log-format", "text")
 }
 
 // listening waits until a process listens at an address.

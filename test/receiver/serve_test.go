@@ -33,7 +33,7 @@ func (x *tenant) serve() *serving {
 func (s *serving) start() {
 	s.x.t.Helper()
 	var err error
-	s.process, err = startServe(s.address)
+	s.process, err = startGateway(s.address)
 	s.x.must(err)
 	s.x.must(listening(s.x.t.Context(), s.process, s.address))
 }
