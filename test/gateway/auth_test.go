@@ -7,11 +7,9 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
@@ -46,27 +44,15 @@ func (x *tenant) central(args ...string) *gateway {
 // token returns a token of a new service account of the tenant's.
 func (x *tenant) token(account string, audiences ...string) string {
 	x.t.Helper()
-	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account, Namespace: x.namespace}}
-	if err := world.admin.Create(x.t.Context(), sa); client.IgnoreAlreadyExists(err) != nil {
-		x.t.Fatal(err)
-	}
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}
-	x.must(world.admin.SubResource("token").Create(x.t.Context(), sa, request))
-	return request.Status.Token
+	token, err := harness.Token(x.t.Context(), world.admin, x.namespace, account, audiences...)
+	x.must(err)
+	return token
 }
 
 // mayCreate lets a service account create messages in the tenant's namespace.
 func (x *tenant) mayCreate(account string) {
 	x.t.Helper()
-	x.create(&rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Name: account, Namespace: x.namespace},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"teamtalk.io"}, Resources: []string{"teamtalkmessages"}, Verbs: []string{"create"}}},
-	})
-	x.create(&rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: account, Namespace: x.namespace},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: x.namespace}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
-	})
+	x.must(harness.LetCreateMessages(x.t.Context(), world.admin, x.namespace, account))
 }
 
 func (x *tenant) hello(text string) string {

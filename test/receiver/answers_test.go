@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 func signed(body, key string) []string {
@@ -35,6 +36,13 @@ func TestAnswers(t *testing.T) {
 	x.receiver("nosecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "missing" })
 	x.receiver("emptysecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "empty" })
 	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "empty", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("\n")}})
+
+	bearer := func(account string) []string {
+		token, err := harness.Token(t.Context(), world.admin, x.namespace, account)
+		x.must(err)
+		return []string{"Authorization", "Bearer " + token}
+	}
+	x.must(harness.LetCreateMessages(t.Context(), world.admin, x.namespace, "alertmanager"))
 
 	good := notification("firing", alert("Answer", "firing", noon))
 	tests := map[string]struct {
@@ -56,6 +64,9 @@ func TestAnswers(t *testing.T) {
 		"a body that is too large":      {"alerts", strings.Repeat(" ", 1<<20+1), nil, 413},
 		"no such receiver":              {"nobody", good, nil, 401},
 		"the cluster's own, no token":   {"cluster", good, nil, 401},
+		"the cluster's own":             {"cluster", good, bearer("alertmanager"), 200},
+		"the cluster's own, no right":   {"cluster", good, bearer("stranger"), 403},
+		"no such receiver, but a right": {"nobody", good, bearer("alertmanager"), 404},
 		"a Secret that is not there":    {"nosecret", good, nil, 503},
 		"a Secret with nothing in it":   {"emptysecret", good, []string{"Authorization", "Bearer "}, 503},
 		"a signature":                   {"signed", `{"message":"hi"}`, signed(`{"message":"hi"}`, secretToken), 200},
