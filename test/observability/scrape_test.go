@@ -226,6 +226,7 @@ func (p *prometheus) isDiscreet() {
 		for label, value := range s {
 			switch label {
 			case "__name__", "instance", "job", "server_namespace", "server":
+			case "version", "commit", "go": // of the build
 			case "outcome", "reason", "state", "step", "peer", "end", "le":
 				if !constant.MatchString(value) {
 					p.t.Errorf("%s has a label %s=%q", s["__name__"], label, value)
