@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -151,10 +150,9 @@ var listening = regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
 // freeAddress returns a loopback address that nobody listens at now.
 func (x *tenant) freeAddress() string {
 	x.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := harness.FreeAddresses(1)
 	x.must(err)
-	defer l.Close()
-	return l.Addr().String()
+	return addresses[0]
 }
 
 // sidecar starts a gateway for the tenant's namespace, as a sidecar runs it: without

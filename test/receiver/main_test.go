@@ -202,10 +202,9 @@ func listening(ctx context.Context, p *harness.Process, address string) error {
 
 // freeAddress returns an address that nobody listens at.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := harness.FreeAddresses(1)
 	if err != nil {
 		return "", err
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return addresses[0], nil
 }
