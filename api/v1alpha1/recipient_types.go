@@ -54,11 +54,7 @@ type RecipientCounts struct {
 	Failed int32 `json:"failed"`
 }
 
-// RecipientStatus is one recipient's fate. The operator alone writes it, and as a
-// whole: the API server need not track who owns which of its fields, which would
-// take longer than all the rest of a status write with 1,000 recipients.
-//
-// +structType=atomic
+// RecipientStatus is one recipient's fate.
 type RecipientStatus struct {
 	// type is User or Group.
 	// +required
