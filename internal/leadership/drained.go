@@ -16,7 +16,8 @@ import (
 )
 
 // DrainedAnnotation on the Lease says that its last holder had nothing in flight
-// and everything recorded when it let go. The next leader takes it off before it
+// and everything recorded when it let go. Its value is the resourceVersion of the
+// TeamTalkMessages by which that was so. The next leader takes it off before it
 // sends anything.
 const DrainedAnnotation = "teamtalk.io/drained"
 
@@ -55,15 +56,27 @@ func (k *Keeper) MarkDrained(ctx context.Context) error {
 			return ErrInherited
 		}
 	}
+	recorded, err := k.version(ctx)
+	if err != nil {
+		return err
+	}
 	// The elector renews the Lease meanwhile; each time, it is read again.
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		lease, err := k.held(ctx)
 		if err != nil {
 			return err
 		}
-		now := time.Now().UTC().Format(time.RFC3339)
-		return k.annotate(ctx, lease, &now)
+		return k.annotate(ctx, lease, &recorded)
 	})
+}
+
+// version returns the resourceVersion that the TeamTalkMessages have now.
+func (k *Keeper) version(ctx context.Context) (string, error) {
+	messages := &v1alpha1.TeamTalkMessageList{}
+	if err := k.reader.List(ctx, messages, client.Limit(1)); err != nil {
+		return "", fmt.Errorf("list TeamTalkMessages: %w", err)
+	}
+	return messages.ResourceVersion, nil
 }
 
 // doubt is how long after the term's beginning it can be proved, at every server,

@@ -78,7 +78,7 @@ func TestOwnLeaseOnly(t *testing.T) {
 					written, l.Spec.HolderIdentity = true, &tc.holder
 					return c.Update(ctx, l)
 				}
-				c := newClient(t, interceptor.Funcs{Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+				c := newClient(t, interceptor.Funcs{List: listAs("77"), Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 					if tc.during && !written {
 						if err := write(ctx, c); err != nil {
 							return err
@@ -105,8 +105,9 @@ func TestOwnLeaseOnly(t *testing.T) {
 				if err := c.Get(t.Context(), leaseKey, after); err != nil {
 					t.Fatal(err)
 				}
-				if _, marked := after.Annotations[DrainedAnnotation]; marked != (marking == (tc.want == nil)) {
-					t.Errorf("the mark is on the Lease: %v", marked)
+				mark, marked := after.Annotations[DrainedAnnotation]
+				if marked != (marking == (tc.want == nil)) || marking && marked && mark != "77" {
+					t.Errorf("the mark is on the Lease: %v %q", marked, mark)
 				}
 				if holder := *after.Spec.HolderIdentity; holder != tc.holder {
 					t.Errorf("the holder is %q, want %q", holder, tc.holder)

@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -105,12 +106,14 @@ func (k *Keeper) tryBegin(ctx context.Context) (Term, error) {
 			term.Start = *f.Time
 		}
 	}
-	messages := &v1alpha1.TeamTalkMessageList{}
-	if err := k.reader.List(ctx, messages, client.Limit(1)); err != nil {
-		return Term{}, fmt.Errorf("list TeamTalkMessages: %w", err)
+	mark, drained := lease.Annotations[DrainedAnnotation]
+	if _, err := resourceversion.CompareResourceVersion(mark, mark); drained && err == nil {
+		// The cache has come so far already, as a rule; it may take a minute until it is
+		// known to be as new as now, for want of events.
+		term.Version = mark
+	} else if term.Version, err = k.version(ctx); err != nil {
+		return Term{}, err
 	}
-	term.Version = messages.ResourceVersion
-	_, drained := lease.Annotations[DrainedAnnotation]
 	fresh, err := k.fresh(ctx, lease)
 	if err != nil {
 		return Term{}, err

@@ -1,6 +1,7 @@
 package leadership
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -40,7 +41,7 @@ func lease(change ...func(*coordinationv1.Lease)) *coordinationv1.Lease {
 }
 
 func drained(l *coordinationv1.Lease) {
-	l.Annotations = map[string]string{DrainedAnnotation: "2026-01-01T00:00:00Z", "other": "stays"}
+	l.Annotations = map[string]string{DrainedAnnotation: "41", "other": "stays"}
 }
 
 func taken(l *coordinationv1.Lease) { *l.Spec.LeaseTransitions = 1 }
@@ -65,17 +66,32 @@ func newClient(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) 
 		WithInterceptorFuncs(funcs).WithReturnManagedFields().Build()
 }
 
+// listAs has lists of messages bear a version, which the fake client leaves out.
+func listAs(version string) func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+	return func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+		err := c.List(ctx, list, o...)
+		if messages, ok := list.(*v1alpha1.TeamTalkMessageList); ok {
+			messages.ResourceVersion = version
+		}
+		return err
+	}
+}
+
 func TestTerm(t *testing.T) {
 	cases := map[string]struct {
-		objects   []client.Object
-		wantClean bool
+		objects     []client.Object
+		wantClean   bool
+		wantVersion string // of the mark; else what a list says
 	}{
 		"new lease":                       {objects: []client.Object{lease()}, wantClean: true},
 		"new lease, server just written":  {objects: []client.Object{lease(), server(time.Second)}, wantClean: true},
 		"new lease, server older":         {objects: []client.Object{lease(), server(-time.Second)}},
 		"new lease, server without state": {objects: []client.Object{lease(), &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "tt"}}}, wantClean: true},
-		"drained":                         {objects: []client.Object{lease(taken, drained), server(-time.Hour)}, wantClean: true},
-		"taken over":                      {objects: []client.Object{lease(taken)}},
+		"drained":                         {objects: []client.Object{lease(taken, drained), server(-time.Hour)}, wantClean: true, wantVersion: "41"},
+		"drained, in another's words": {objects: []client.Object{lease(taken, func(l *coordinationv1.Lease) {
+			l.Annotations = map[string]string{DrainedAnnotation: "yes"}
+		})}, wantClean: true},
+		"taken over": {objects: []client.Object{lease(taken)}},
 		"acquired long after": {objects: []client.Object{lease(func(l *coordinationv1.Lease) {
 			at := metav1.NewMicroTime(created.Add(time.Hour))
 			l.Spec.AcquireTime = &at
@@ -84,7 +100,7 @@ func TestTerm(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			c := newClient(t, interceptor.Funcs{}, tc.objects...)
+			c := newClient(t, interceptor.Funcs{List: listAs("77")}, tc.objects...)
 			k := NewKeeper(c, c, leaseKey, "me", patience)
 			before := time.Now()
 			if err := k.Start(t.Context()); err != nil {
@@ -93,6 +109,9 @@ func TestTerm(t *testing.T) {
 			term, err := k.Term(t.Context())
 			if err != nil || term.Clean != tc.wantClean {
 				t.Errorf("clean %v, want %v: %v", term.Clean, tc.wantClean, err)
+			}
+			if want := cmp.Or(tc.wantVersion, "77"); term.Version != want {
+				t.Errorf("version %q, want %q", term.Version, want)
 			}
 			if term.Local.Before(before) || term.Start.Before(&metav1.Time{Time: created}) {
 				t.Errorf("began at %v, %v", term.Local, term.Start)
