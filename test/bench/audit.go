@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -80,16 +81,30 @@ func (q request) String() string {
 	return q.Verb + " " + what
 }
 
-// end returns the position behind what is logged by now.
+// longestLine is more than a line of the log has, at level Metadata.
+const longestLine = 64 << 10
+
+// end returns the position behind the last whole line that is logged by now: the
+// API server may be in the middle of the next one.
 func (l *auditLog) end() (int64, error) {
-	info, err := os.Stat(l.path)
+	f, err := os.Open(l.path)
 	if os.IsNotExist(err) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read the audit log: %w", err)
 	}
-	return info.Size(), nil
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, fmt.Errorf("read the audit log: %w", err)
+	}
+	from := max(0, size-longestLine)
+	tail := make([]byte, size-from)
+	if _, err := f.ReadAt(tail, from); err != nil {
+		return 0, fmt.Errorf("read the audit log: %w", err)
+	}
+	return from + int64(bytes.LastIndexByte(tail, '\n')) + 1, nil
 }
 
 // since returns the operator's requests that were logged after a position,

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -35,5 +37,29 @@ func TestReadAudit(t *testing.T) {
 	}
 	if tally(nil) != "none" {
 		t.Error("nothing is not none")
+	}
+}
+
+// TestAuditLogEnd holds that a position is between lines, whatever is being written.
+func TestAuditLogEnd(t *testing.T) {
+	whole := auditLines[:strings.LastIndexByte(auditLines, '\n')+1]
+	for name, test := range map[string]struct {
+		log  string
+		want int
+	}{
+		"nothing":            {"", 0},
+		"whole lines":        {whole, len(whole)},
+		"a line half done":   {auditLines, len(whole)},
+		"more than one read": {strings.Repeat(whole, 100) + "{", 100 * len(whole)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := &auditLog{path: filepath.Join(t.TempDir(), "audit.log")}
+			if err := os.WriteFile(log.path, []byte(test.log), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if end, err := log.end(); err != nil || end != int64(test.want) {
+				t.Errorf("%d, %v; want %d", end, err, test.want)
+			}
+		})
 	}
 }

@@ -35,8 +35,13 @@ func TestParse(t *testing.T) {
 		"unknown figure": {env: map[string]string{"BENCH": "tea"}, wantErr: `there is no "tea"`},
 		"rounds":         {env: map[string]string{"ROUNDS": "9"}, want: func(o options) bool { return o.rounds == 9 }},
 		"no rounds":      {env: map[string]string{"ROUNDS": "0"}, wantErr: "ROUNDS=0"},
-		"latency":        {env: map[string]string{"LATENCY": "27ms"}, want: func(o options) bool { return o.latency == 27*time.Millisecond }},
-		"no latency":     {env: map[string]string{"LATENCY": "27"}, wantErr: "LATENCY=27"},
+		"a pace": {env: map[string]string{"LATENCY": "9ms"}, want: func(o options) bool {
+			return o.latencyOf(figure{paced: true}) == 9*time.Millisecond && o.latencyOf(figure{}) == 0
+		}},
+		"stock pace":     {want: func(o options) bool { return o.latencyOf(figure{paced: true}) == stockPace }},
+		"no pace":        {env: map[string]string{"LATENCY": "0"}, want: func(o options) bool { return o.latencyOf(figure{paced: true}) == 0 }},
+		"one's own pace": {env: with("", ""), want: func(o options) bool { return o.latencyOf(figure{paced: true}) == 0 }},
+		"no duration":    {env: map[string]string{"LATENCY": "27"}, wantErr: "LATENCY=27"},
 		"not one's own":  {env: with("LATENCY", "1ms"), wantErr: "LATENCY is teamtalk-dev's"},
 		"own": {env: own, want: func(o options) bool {
 			return o.foreign() && o.sender == 7 && slices.Equal(o.users, []uint32{3, 8, 9}) && slices.Equal(o.groups, []uint32{5})

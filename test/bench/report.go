@@ -25,6 +25,8 @@ var bars = map[string]bar{
 	"gateway_direct_ratio": {0.85, true},
 	"writes_per_message":   {1.05, false},
 	"requests_per_message": {1.2, false},
+	"failover_s":           {20, false}, // a Lease's 15 s, and 5
+	"handover_s":           {2, false},
 	"rss_mb_100k":          {300, false},
 	"start_s_100k":         {20, false},
 	"idle_requests_100k":   {0, false},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
@@ -19,7 +20,7 @@ type teamtalk struct {
 // startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk. It is a
 // process of its own, so that nothing of its work passes for the operator's or
 // the bench's; its users are put into its database beforehand.
-func startTeamTalk(ctx context.Context, dir string, o options, log *logBuffer) (*teamtalk, error) {
+func startTeamTalk(ctx context.Context, dir string, o options, latency time.Duration, log *logBuffer) (*teamtalk, error) {
 	if o.foreign() {
 		return &teamtalk{dbProxy: o.dbProxy, router: o.router}, nil
 	}
@@ -38,7 +39,7 @@ func startTeamTalk(ctx context.Context, dir string, o options, log *logBuffer) (
 	t := &teamtalk{dbProxy: addresses[0], router: addresses[1]}
 	t.process, err = harness.Start(binary, log, "--database", database,
 		"--db-proxy-address", t.dbProxy, "--router-address", t.router, "--inbox-address", addresses[2],
-		"--latency", o.latency.String())
+		"--latency", latency.String())
 	return t, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -27,7 +28,7 @@ const (
 	// operatorUser is who the operator is at the API server; its requests are counted.
 	operatorUser = "teamtalk-operator"
 	// bareUser is the client that a ratio's other side is measured with. It has the
-	// same rights: the API server treats both alike.
+	// same rights, so that the API server treats both alike, and may patch statuses.
 	bareUser = "bare-client"
 
 	leaseNamespace = "default"
@@ -44,7 +45,9 @@ const (
 // world is what figures share: a cluster with one server in it, a TeamTalk, and
 // a running operator, if a figure has left one.
 type world struct {
-	o          options
+	o options
+	// latency is teamtalk-dev's.
+	latency    time.Duration
 	dir        string
 	plane      *controlplane.ControlPlane
 	audit      *auditLog
@@ -62,8 +65,8 @@ type world struct {
 	ends     []func()
 }
 
-func newWorld(ctx context.Context, o options) (_ *world, err error) {
-	w := &world{o: o, log: &logBuffer{}}
+func newWorld(ctx context.Context, o options, latency time.Duration) (_ *world, err error) {
+	w := &world{o: o, latency: latency, log: &logBuffer{}}
 	defer func() {
 		if err != nil {
 			w.stop()
@@ -79,7 +82,7 @@ func newWorld(ctx context.Context, o options) (_ *world, err error) {
 	if err := w.startPlane(ctx); err != nil {
 		return nil, err
 	}
-	if w.teamtalk, err = startTeamTalk(ctx, w.dir, o, w.log); err != nil {
+	if w.teamtalk, err = startTeamTalk(ctx, w.dir, o, latency, w.log); err != nil {
 		return nil, err
 	}
 	w.ends = append(w.ends, w.teamtalk.stop)
@@ -138,6 +141,9 @@ func (w *world) startPlane(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.letPatch(ctx, bareUser); err != nil {
+		return err
+	}
 	bareConfig, err := w.plane.User(bareUser)
 	if err != nil {
 		return err
@@ -151,6 +157,27 @@ func (w *world) startPlane(ctx context.Context) error {
 	}
 	w.kubeconfig = filepath.Join(w.dir, "kubeconfig")
 	return harness.WriteKubeconfig(w.kubeconfig, operatorConfig)
+}
+
+// letPatch grants a user to patch the statuses of messages.
+func (w *world) letPatch(ctx context.Context, user string) error {
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "patch-statuses"},
+		Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{messages + "/status"}, Verbs: []string{"patch"},
+		}},
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user + "-patch-statuses"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+	}
+	for _, o := range []client.Object{role, binding} {
+		if err := w.admin.Create(ctx, o); err != nil {
+			return fmt.Errorf("let the bare client patch statuses: %w", err)
+		}
+	}
+	return nil
 }
 
 // unlimited lifts the client's own rate limit: the API server's is the limit.
