@@ -21,7 +21,7 @@ func TestLog(t *testing.T) {
 	// Something that a library has to say by itself.
 	_, _, _ = get(t.Context(), "http://"+world.leader.metrics+"/metrics", "")
 
-	page, err := os.ReadFile(filepath.Join(world.root, "docs", "operations.md"))
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,12 +17,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes/scheme"
 	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 	"github.com/teamtalk-io/teamtalk-operator/test/otlp"
@@ -36,15 +34,13 @@ const namespace = "chat"
 
 // world is what all tests share.
 var world struct {
-	root  string
-	admin client.Client
+	*harness.Cluster
 	// certs holds tls.crt and tls.key of /metrics; ca verifies them.
 	certs, ca string
 	// scraper and stranger are tokens; only the first may read /metrics.
 	scraper, stranger string
 	leader, standby   *operator
 	log               harness.Log
-	teamtalk          *devserver.Server
 	collector         *otlp.Receiver
 }
 
@@ -53,9 +49,6 @@ type operator struct {
 	*harness.Process
 	metrics, health, pprof string
 }
-
-// user is who the operator is to the API server.
-const user = "teamtalk-operator"
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -71,56 +64,16 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
+	if world.Cluster, err = harness.StartCluster(ctx); err != nil {
 		return 1, err
 	}
-	if world.root, err = harness.Root(); err != nil {
-		return 1, err
-	}
-	dir, err := os.MkdirTemp("", "teamtalk-operator-test-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	plane, err := controlplane.Start(ctx, controlplane.Options{})
-	if err != nil {
-		return 1, err
-	}
-	defer func() { _ = plane.Stop() }()
-	if err := plane.InstallCRDs(filepath.Join(world.root, "config", "crd", "bases")); err != nil {
-		return 1, err
-	}
-	if world.admin, err = client.New(plane.Config(), client.Options{}); err != nil {
-		return 1, err
-	}
+	defer world.Stop()
 	if err := accounts(ctx); err != nil {
 		return 1, err
 	}
-	if err := certificate(dir); err != nil {
+	if err := certificate(); err != nil {
 		return 1, err
 	}
-	if err := harness.BindOperator(ctx, world.admin, user, "default"); err != nil {
-		return 1, err
-	}
-	cfg, err := plane.User(user)
-	if err != nil {
-		return 1, err
-	}
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := harness.WriteKubeconfig(kubeconfig, cfg); err != nil {
-		return 1, err
-	}
-	binary, err := harness.Build(ctx, "teamtalk-operator", dir)
-	if err != nil {
-		return 1, err
-	}
-	world.teamtalk, err = devserver.Start(ctx, devserver.Options{
-		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
-	})
-	if err != nil {
-		return 1, err
-	}
-	defer world.teamtalk.Stop()
 	if world.collector, err = otlp.Start(ctx); err != nil {
 		return 1, err
 	}
@@ -129,7 +82,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	for _, o := range []**operator{&world.leader, &world.standby} {
-		if *o, err = start(ctx, binary, kubeconfig); err != nil {
+		if *o, err = start(ctx); err != nil {
 			return 1, err
 		}
 		defer (*o).Kill()
@@ -138,14 +91,14 @@ func run(m *testing.M) (code int, err error) {
 }
 
 // start starts an operator and waits until it is ready: the first one leads.
-func start(ctx context.Context, binary, kubeconfig string) (*operator, error) {
+func start(ctx context.Context) (*operator, error) {
 	addresses, err := harness.FreeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
 	o := &operator{metrics: addresses[0], health: addresses[1], pprof: addresses[2]}
 	soon := []string{"OTEL_BSP_SCHEDULE_DELAY=100"} // milliseconds
-	o.Process, err = harness.StartWith(soon, binary, &world.log, "--kubeconfig", kubeconfig, "--lease-namespace", "default",
+	o.Process, err = world.StartOperatorWith(soon, &world.log, "--log-format", "json",
 		"--health-address", o.health, "--pprof-address", o.pprof,
 		"--metrics-address", o.metrics, "--metrics-cert-dir", world.certs,
 		"--otlp-endpoint", world.collector.URL())
@@ -176,28 +129,28 @@ func leads(ctx context.Context, o *operator) bool {
 
 // accounts makes two service accounts, one of which may read /metrics.
 func accounts(ctx context.Context) error {
-	roles, err := harness.Read(filepath.Join(world.root, "config", "rbac", "metrics_reader_role.yaml"))
+	roles, err := harness.Read(filepath.Join(world.Root, "config", "rbac", "metrics_reader_role.yaml"))
 	if err != nil {
 		return err
 	}
-	if err := harness.Apply(ctx, world.admin, roles...); err != nil {
+	if err := harness.Apply(ctx, world.Admin, roles...); err != nil {
 		return err
 	}
-	if err := world.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
+	if err := world.Admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
 		return err
 	}
 	for name, token := range map[string]*string{"prometheus": &world.scraper, "stranger": &world.stranger} {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "monitoring"}}
-		if err := world.admin.Create(ctx, account); err != nil {
+		if err := world.Admin.Create(ctx, account); err != nil {
 			return err
 		}
 		request := &authenticationv1.TokenRequest{}
-		if err := world.admin.SubResource("token").Create(ctx, account, request); err != nil {
+		if err := world.Admin.SubResource("token").Create(ctx, account, request); err != nil {
 			return fmt.Errorf("ask for a token: %w", err)
 		}
 		*token = request.Status.Token
 	}
-	return world.admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+	return world.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "monitoring", Name: "prometheus"}},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: roles[0].GetName()},
@@ -205,12 +158,12 @@ func accounts(ctx context.Context) error {
 }
 
 // certificate makes one for loopback, which verifies itself.
-func certificate(dir string) error {
+func certificate() error {
 	cert, key, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
 	if err != nil {
 		return err
 	}
-	world.certs = filepath.Join(dir, "certs")
+	world.certs = filepath.Join(world.Dir, "certs")
 	world.ca = filepath.Join(world.certs, "tls.crt")
 	if err := os.Mkdir(world.certs, 0o700); err != nil {
 		return err
@@ -233,17 +186,17 @@ func connect(ctx context.Context) error {
 		&v1alpha1.TeamTalkServer{
 			ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace},
 			Spec: v1alpha1.TeamTalkServerSpec{
-				DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.teamtalk.DBProxyAddr())}},
-				Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.teamtalk.RouterAddr())}},
+				DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.DBProxyAddr())}},
+				Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.RouterAddr())}},
 				AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
 				Senders:         v1alpha1.SendersSpec{Default: 1},
 				SettleSeconds:   1, MaxReplicaLagSeconds: &lag,
 			},
 		},
 	} {
-		if err := world.admin.Create(ctx, o); err != nil {
+		if err := world.Admin.Create(ctx, o); err != nil {
 			return err
 		}
 	}
-	return harness.GrantNamespace(ctx, world.admin, user, namespace)
+	return harness.GrantNamespace(ctx, world.Admin, harness.OperatorUser, namespace)
 }

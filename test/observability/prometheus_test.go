@@ -84,7 +84,7 @@ scrape_configs:
   authorization: {credentials_file: %q}
   static_configs:
   - targets: [%q, %q]
-`, filepath.Join(world.root, "config", "prometheus", "rules.yaml"), world.ca, token, world.leader.metrics, world.standby.metrics)
+`, filepath.Join(world.Root, "config", "prometheus", "rules.yaml"), world.ca, token, world.leader.metrics, world.standby.metrics)
 	for path, text := range map[string]string{token: world.scraper, config: text} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ type rules struct {
 
 func read(t *testing.T, into any, path ...string) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(append([]string{world.root}, path...)...))
+	b, err := os.ReadFile(filepath.Join(append([]string{world.Root}, path...)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func promtool(t *testing.T, args ...string) {
 
 // TestRules has promtool check the rules and run their unit tests.
 func TestRules(t *testing.T) {
-	promtool(t, "check", "rules", filepath.Join(world.root, "config", "prometheus", "rules.yaml"))
+	promtool(t, "check", "rules", filepath.Join(world.Root, "config", "prometheus", "rules.yaml"))
 	promtool(t, "test", "rules", "rules_test.yaml")
 }
 
@@ -85,7 +85,7 @@ func TestAlerts(t *testing.T) {
 			fired[c.Name] = fired[c.Name] || len(c.Want) > 0
 		}
 	}
-	page, err := os.ReadFile(filepath.Join(world.root, "docs", "operations.md"))
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func expressions(t *testing.T) map[string]string {
 			Targets []struct{ RefID, Expr string }
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(world.root, "dashboards", "teamtalk-operator.json"))
+	b, err := os.ReadFile(filepath.Join(world.Root, "dashboards", "teamtalk-operator.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,11 +31,11 @@ func send(t *testing.T, name string, to v1alpha1.Recipients) *v1alpha1.TeamTalkM
 		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Namespace: namespace},
 		Spec:       v1alpha1.TeamTalkMessageSpec{To: to, Content: v1alpha1.Content{Text: &body}},
 	}
-	if err := world.admin.Create(t.Context(), m); err != nil {
+	if err := world.Admin.Create(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		err := world.admin.Get(ctx, client.ObjectKeyFromObject(m), m)
+		err := world.Admin.Get(ctx, client.ObjectKeyFromObject(m), m)
 		return m.Finished(), err
 	})
 	if err != nil {
@@ -47,7 +47,7 @@ func send(t *testing.T, name string, to v1alpha1.Recipients) *v1alpha1.TeamTalkM
 func fault(t *testing.T, f devserver.Fault) {
 	t.Helper()
 	f.Count = 1
-	if _, err := world.teamtalk.Faults().Add(f); err != nil {
+	if _, err := world.TeamTalk.Faults().Add(f); err != nil {
 		t.Fatal(err)
 	}
 }

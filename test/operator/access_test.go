@@ -13,13 +13,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // TestAccessByName has the operator in a namespace where it may read nothing: it
 // says so, and goes on as soon as it is granted the very Secret and ConfigMap.
 func TestAccessByName(t *testing.T) {
 	t.Parallel()
-	x := newTenantWithoutAccess(t, world.teamtalk)
+	x := newTenantWithoutAccess(t, world.TeamTalk)
 	x.withServer()
 	x.awaitServer("not readable", func(s *v1alpha1.TeamTalkServer) bool {
 		c := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionKeyLoaded)
@@ -58,7 +59,7 @@ func (x *tenant) grant(resource, name string) {
 	}}})
 	x.create(&rbacv1.RoleBinding{
 		ObjectMeta: at, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: at.Name},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: harness.OperatorUser}},
 	})
 }
 
@@ -69,7 +70,7 @@ func (x *tenant) awaitServer(want string, is func(*v1alpha1.TeamTalkServer) bool
 	x.eventually(x.limit,
 		func() string { return fmt.Sprintf("the server is not %s: %+v", want, seen.Status) },
 		func(ctx context.Context) (bool, error) {
-			err := world.admin.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: v1alpha1.DefaultServerName}, seen)
+			err := world.Admin.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: v1alpha1.DefaultServerName}, seen)
 			return err == nil && is(seen), err
 		})
 }

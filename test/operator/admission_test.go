@@ -64,7 +64,7 @@ func TestMessageAdmission(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := x.message("m-"+strings.ReplaceAll(strings.ToLower(name), " ", "-"), "hello", tc.edit)
-			checkAdmission(t, world.admin.Create(t.Context(), m), tc.want)
+			checkAdmission(t, world.Admin.Create(t.Context(), m), tc.want)
 		})
 	}
 }
@@ -98,13 +98,13 @@ func TestServerAdmission(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := x.server(tc.edit)
 			s.Name = "s-" + strings.ReplaceAll(strings.ToLower(name), " ", "-")
-			checkAdmission(t, world.admin.Create(t.Context(), s), tc.want)
+			checkAdmission(t, world.Admin.Create(t.Context(), s), tc.want)
 		})
 	}
 	t.Run("the default sender is kept", func(t *testing.T) {
 		s := x.server()
 		x.create(s)
-		checkAdmission(t, world.admin.Patch(t.Context(), s, client.RawPatch("application/merge-patch+json",
+		checkAdmission(t, world.Admin.Patch(t.Context(), s, client.RawPatch("application/merge-patch+json",
 			[]byte(`{"spec":{"senders":{"default":77}}}`))), "senders.default is immutable")
 	})
 }
@@ -127,7 +127,7 @@ func TestImmutable(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t).withServer()
 	patch := func(m *v1alpha1.TeamTalkMessage, patch string) error {
-		return world.admin.Patch(t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch)))
+		return world.Admin.Patch(t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch)))
 	}
 	const immutable = "cannot change once the message is under way"
 

@@ -18,6 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // TestRestart shuts the operator down in order. It leaves nothing in doubt, so
@@ -34,7 +35,7 @@ func TestRestart(t *testing.T) {
 		t.Fatalf("the operator's end: %v", err)
 	}
 	lease := &coordinationv1.Lease{}
-	x.must(world.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: "teamtalk-operator"}, lease))
+	x.must(world.Admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: "teamtalk-operator"}, lease))
 	if lease.Annotations[leadership.DrainedAnnotation] == "" {
 		t.Fatalf("the Lease is not marked as drained: %+v", lease)
 	}
@@ -47,7 +48,7 @@ func TestRestart(t *testing.T) {
 	if log := world.log.String()[began:]; !strings.Contains(log, `"clean": true`) {
 		t.Errorf("the term did not begin clean: %s", log)
 	}
-	x.must(world.admin.Get(ctx, client.ObjectKeyFromObject(lease), lease))
+	x.must(world.Admin.Get(ctx, client.ObjectKeyFromObject(lease), lease))
 	if lease.Annotations[leadership.DrainedAnnotation] != "" {
 		t.Errorf("the mark is still on the Lease")
 	}
@@ -66,7 +67,7 @@ func (x *tenant) restart() {
 // TestKilled kills the operator while answers are on their way: the next one
 // cannot know what was sent, and asks the store before it sends anything.
 func TestKilled(t *testing.T) {
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func TestKilled(t *testing.T) {
 // was sent under the one before is still known again.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func TestKeyRotation(t *testing.T) {
 	const other = "abcdefghijklmnopqrstuvwxyz012345"
 	secret := x.secret(other)
 	secret.Data["aesKey"+v1alpha1.PreviousKeySuffix] = []byte(devserver.DevelopmentKey)
-	x.must(world.admin.Update(t.Context(), secret))
+	x.must(world.Admin.Update(t.Context(), secret))
 	if r := x.awaitDelivered(before).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 1 {
 		t.Errorf("recipient %+v, want it adopted", r)
 	}
@@ -164,7 +165,7 @@ func TestEditedAgain(t *testing.T) {
 		x.create(m)
 		x.await(m, "finished", (*v1alpha1.TeamTalkMessage).Finished)
 		patch := func(patch string) {
-			x.must(world.admin.Patch(t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch))))
+			x.must(world.Admin.Patch(t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch))))
 		}
 		patch(fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.bob))
 		for limit := range 8 {
@@ -190,7 +191,7 @@ func TestOneWrite(t *testing.T) {
 	warm := x.message("warm", "up")
 	x.create(warm)
 	x.awaitDelivered(warm)
-	w, err := world.admin.Watch(t.Context(), &v1alpha1.TeamTalkMessageList{}, client.InNamespace(x.namespace))
+	w, err := world.Admin.Watch(t.Context(), &v1alpha1.TeamTalkMessageList{}, client.InNamespace(x.namespace))
 	x.must(err)
 	defer w.Stop()
 	var writes []int
@@ -227,7 +228,7 @@ func TestDeleted(t *testing.T) {
 	m := x.message("m", "never sent")
 	x.create(m)
 	x.await(m, "waiting", func(m *v1alpha1.TeamTalkMessage) bool { return len(m.Status.Conditions) > 0 })
-	x.must(world.admin.Delete(t.Context(), m))
+	x.must(world.Admin.Delete(t.Context(), m))
 	x.withServer()
 	again := x.message("m", "sent")
 	x.create(again)
@@ -240,7 +241,7 @@ func TestDeleted(t *testing.T) {
 // TestManyRecipients sends one message to all that one resource may name.
 func TestManyRecipients(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 func withKey(key string) func(*v1alpha1.TeamTalkMessage) {
@@ -23,7 +24,7 @@ func withKey(key string) func(*v1alpha1.TeamTalkMessage) {
 func gone(m, seen *v1alpha1.TeamTalkMessage) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (bool, error) {
 		now := &v1alpha1.TeamTalkMessage{}
-		if err := world.admin.Get(ctx, client.ObjectKeyFromObject(m), now); err != nil {
+		if err := world.Admin.Get(ctx, client.ObjectKeyFromObject(m), now); err != nil {
 			return isGone(err)
 		}
 		*seen = *now
@@ -62,7 +63,7 @@ func TestIdempotencyKey(t *testing.T) {
 	x.awaitEvent("reused", v1alpha1.ReasonKeyReused)
 
 	// As after a restore from a backup: the resource comes back without its status.
-	x.must(world.admin.Delete(t.Context(), first))
+	x.must(world.Admin.Delete(t.Context(), first))
 	restored := x.message("first", "v1 is out", withKey("v1"))
 	x.create(restored)
 	if r := x.awaitDelivered(restored).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
@@ -105,7 +106,7 @@ func TestIdempotencyKeyNeedsToken(t *testing.T) {
 // and creates another with its key: the one that is stored is found.
 func TestDeletedMidFlight(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func TestDeletedMidFlight(t *testing.T) {
 			x.eventually(patience, func() string { return "nothing was sent" }, func(context.Context) (bool, error) {
 				return len(x.rows()) == 1, nil
 			})
-			x.must(world.admin.Delete(t.Context(), m))
+			x.must(world.Admin.Delete(t.Context(), m))
 			continue
 		}
 		if r := x.awaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 0 {

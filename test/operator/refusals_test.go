@@ -12,6 +12,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // asByDefault leaves what is declared of db_proxy's times to the API's defaults.
@@ -143,7 +144,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// One of its own: it must hold nothing at all, whoever might be the sender.
-			teamtalk, err := startTeamTalk(t.Context())
+			teamtalk, err := harness.StartTeamTalk(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +214,7 @@ func TestWaitingGoesOn(t *testing.T) {
 				x.create(x.secret(devserver.DevelopmentKey + "\n"))
 				x.create(x.server())
 			},
-			mend:       func(x *tenant) { x.must(world.admin.Update(x.t.Context(), x.secret(devserver.DevelopmentKey))) },
+			mend:       func(x *tenant) { x.must(world.Admin.Update(x.t.Context(), x.secret(devserver.DevelopmentKey))) },
 			wantReason: v1alpha1.ReasonKeyInvalid,
 		},
 		"the ConfigMap is created": {
@@ -244,9 +245,9 @@ func TestWaitingGoesOn(t *testing.T) {
 			},
 			mend: func(x *tenant) {
 				ns := &corev1.Namespace{}
-				x.must(world.admin.Get(x.t.Context(), client.ObjectKey{Name: x.namespace}, ns))
+				x.must(world.Admin.Get(x.t.Context(), client.ObjectKey{Name: x.namespace}, ns))
 				ns.Labels["chat"] = x.owner
-				x.must(world.admin.Update(x.t.Context(), ns))
+				x.must(world.Admin.Update(x.t.Context(), ns))
 			},
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
 				return x.message("m", "hello", func(m *v1alpha1.TeamTalkMessage) {
@@ -284,11 +285,11 @@ func (x *tenant) editServer(edit func(*v1alpha1.TeamTalkServer)) {
 	x.t.Helper()
 	x.eventually(patience, func() string { return "the server could not be updated" }, func(ctx context.Context) (bool, error) {
 		s := &v1alpha1.TeamTalkServer{}
-		if err := world.admin.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: "default"}, s); err != nil {
+		if err := world.Admin.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: "default"}, s); err != nil {
 			return false, err
 		}
 		edit(s)
-		err := world.admin.Update(ctx, s)
+		err := world.Admin.Update(ctx, s)
 		if apierrors.IsConflict(err) {
 			return false, nil
 		}

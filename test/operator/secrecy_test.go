@@ -40,7 +40,7 @@ func TestNothingIsLearned(t *testing.T) {
 			})
 		},
 	} {
-		owner := newTenantOf(t, world.teamtalk)
+		owner := newTenantOf(t, world.TeamTalk)
 		declare(owner)
 		if name != "absent" {
 			owner.awaitServer("looked at", func(s *v1alpha1.TeamTalkServer) bool { return len(s.Status.Conditions) > 0 })
@@ -91,7 +91,7 @@ func (x *tenant) shown(m *v1alpha1.TeamTalkMessage, owner *tenant) string {
 	status, err := json.MarshalIndent(m.Status, "", "  ")
 	x.must(err)
 	list := &eventsv1.EventList{}
-	x.must(world.admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
+	x.must(world.Admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
 	var events []string
 	for _, e := range list.Items {
 		if e.Regarding.Name == m.Name {
@@ -109,7 +109,7 @@ func (x *tenant) shown(m *v1alpha1.TeamTalkMessage, owner *tenant) string {
 // leaks looks for keys, and for a text that was sent, wherever the operator writes.
 func leaks(ctx context.Context) error {
 	events, messages, servers := &eventsv1.EventList{}, &v1alpha1.TeamTalkMessageList{}, &v1alpha1.TeamTalkServerList{}
-	if err := errors.Join(world.admin.List(ctx, events), world.admin.List(ctx, messages), world.admin.List(ctx, servers)); err != nil {
+	if err := errors.Join(world.Admin.List(ctx, events), world.Admin.List(ctx, messages), world.Admin.List(ctx, servers)); err != nil {
 		return err
 	}
 	written := map[string]string{"log": world.log.String()}

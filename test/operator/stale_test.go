@@ -55,7 +55,7 @@ func (x *tenant) deliver(name string) {
 func (x *tenant) lease() *coordinationv1.Lease {
 	x.t.Helper()
 	l := &coordinationv1.Lease{}
-	x.must(world.admin.Get(x.t.Context(), client.ObjectKey{Namespace: "default", Name: "teamtalk-operator"}, l))
+	x.must(world.Admin.Get(x.t.Context(), client.ObjectKey{Namespace: "default", Name: "teamtalk-operator"}, l))
 	return l
 }
 

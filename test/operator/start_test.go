@@ -25,7 +25,7 @@ func TestWithoutCRDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	operator, err := harness.Start(world.binary, &log, "--kubeconfig", kubeconfig,
+	operator, err := harness.Start(world.Binary, &log, "--kubeconfig", kubeconfig,
 		"--health-address", "0", "--metrics-address", "0")
 	if err != nil {
 		t.Fatal(err)

@@ -49,14 +49,14 @@ func selector(key, value string) *metav1.LabelSelector {
 
 func newTenant(t testing.TB) *tenant {
 	t.Helper()
-	return newTenantOf(t, world.teamtalk)
+	return newTenantOf(t, world.TeamTalk)
 }
 
 // newTenantOf is newTenant with a TeamTalk of its own, whose faults are no one else's.
 func newTenantOf(t testing.TB, teamtalk *devserver.Server) *tenant {
 	t.Helper()
 	x := newTenantWithoutAccess(t, teamtalk)
-	x.must(harness.GrantNamespace(t.Context(), world.admin, user, x.namespace))
+	x.must(harness.GrantNamespace(t.Context(), world.Admin, harness.OperatorUser, x.namespace))
 	return x
 }
 
@@ -144,7 +144,7 @@ func (x *tenant) must(err error) {
 
 func (x *tenant) create(o client.Object) {
 	x.t.Helper()
-	x.must(world.admin.Create(x.t.Context(), o))
+	x.must(world.Admin.Create(x.t.Context(), o))
 }
 
 // eventually waits for a condition; what says what was last seen.
@@ -162,7 +162,7 @@ func (x *tenant) await(m *v1alpha1.TeamTalkMessage, want string, is func(*v1alph
 	x.eventually(x.limit,
 		func() string { return fmt.Sprintf("%s is not %s: %+v", m.Name, want, seen.Status) },
 		func(ctx context.Context) (bool, error) {
-			err := world.admin.Get(ctx, client.ObjectKeyFromObject(m), seen)
+			err := world.Admin.Get(ctx, client.ObjectKeyFromObject(m), seen)
 			return err == nil && is(seen), err
 		})
 	return seen
@@ -199,7 +199,7 @@ func (x *tenant) awaitEvent(name, reason string) {
 		},
 		func(ctx context.Context) (bool, error) {
 			list := &eventsv1.EventList{}
-			if err := world.admin.List(ctx, list, client.InNamespace(x.namespace)); err != nil {
+			if err := world.Admin.List(ctx, list, client.InNamespace(x.namespace)); err != nil {
 				return false, err
 			}
 			seen = nil

@@ -13,12 +13,13 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // patch applies a merge patch, as `kubectl patch --type=merge` does.
 func (x *tenant) patch(m *v1alpha1.TeamTalkMessage, patch string) {
 	x.t.Helper()
-	x.must(world.admin.Patch(x.t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch))))
+	x.must(world.Admin.Patch(x.t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch))))
 }
 
 // readyFor reports whether the Ready condition has the status and the reason.
@@ -130,7 +131,7 @@ func TestDeadlines(t *testing.T) {
 // TestSuspended suspends messages before and while they are sent.
 func TestSuspended(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +217,7 @@ func TestRateLimit(t *testing.T) {
 // TestRetryAnnotation tries again what failed, once per value, and nothing else.
 func TestRetryAnnotation(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
