@@ -338,7 +338,7 @@ func advance(d time.Duration) {
 func (h *harness) task(uid string, to ...Recipient) Task {
 	spec := Task{
 		Key: types.NamespacedName{Namespace: "chat", Name: uid}, UID: types.UID(uid), Identity: Identity{UID: types.UID(uid)},
-		Server: h.talk, Store: "db", Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
+		Server: h.talk, Stores: []string{"db"}, Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
 		Policy: Policy{Verify: true, Settle: settle, ReplicaLag: lag, RetryLimit: 5},
 		Order:  Order{Created: time.Now().Truncate(time.Second), Name: "chat/" + uid},
 	}
