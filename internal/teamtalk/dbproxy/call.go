@@ -68,8 +68,10 @@ type call struct {
 	want    wire.Command
 	release func()
 	// lasting: until the connection has ended, db_proxy is taken to be busy with it,
-	// however late it is. rest, where set, is how long for after that.
+	// however late it is. What touches a group has a limiter: db_proxy is taken to be
+	// busy with it for longer, rest at least.
 	lasting bool
+	limiter *Limiter
 	rest    time.Duration
 	done    chan outcome // of one
 	overdue atomic.Bool  // counted in its connection's overdue
@@ -98,8 +100,8 @@ func (cl *call) finish(o outcome) {
 	}
 	cl.conn.load.Add(-1)
 	cl.conn.wakeOverdue()
-	if late && cl.rest > 0 && errors.Is(o.err, ErrConnectionLost) {
-		time.AfterFunc(cl.rest, cl.release)
+	if late && cl.limiter != nil && errors.Is(o.err, ErrConnectionLost) {
+		cl.limiter.rest(cl.release, cl.rest)
 		return
 	}
 	cl.release()
@@ -161,7 +163,7 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 func (c *Client) newCall(x exchange, release func()) *call {
 	cl := &call{want: x.response, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1)}
 	if x.group {
-		cl.rest = groupRest * c.opts.RequestTimeout
+		cl.limiter, cl.rest = c.opts.Limiter, groupRest*c.opts.RequestTimeout
 	}
 	return cl
 }
@@ -311,6 +313,9 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 	}
 	if !cn.take(cl) {
 		return false
+	}
+	if cl.limiter != nil {
+		cl.limiter.resting.answered()
 	}
 	cl.finish(o)
 	return true

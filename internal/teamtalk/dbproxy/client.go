@@ -23,9 +23,8 @@ const (
 	// defaultRequestTimeout is far above db_proxy's answering times under load,
 	// which are below a second.
 	defaultRequestTimeout = 10 * time.Second
-	// groupRest is for how many timeouts more the slot of a group request is kept
-	// where its connection was ended because it was overdue: db_proxy is still busy
-	// with it.
+	// groupRest is for how many timeouts more the slot of a group request is kept at
+	// least where its connection was ended because it was overdue; see resting.
 	groupRest = 2
 )
 
