@@ -156,6 +156,7 @@ func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
 		s.refuseAll(bad.reason, bad.message)
 	}
 	s.payload = payload
+	s.pinParts(bad == nil)
 	// Known without the sound itself: what is looked for among the rows is audio.
 	s.payload.Audio = s.message.Spec.Content.Audio != nil
 	return nil
