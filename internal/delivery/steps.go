@@ -62,7 +62,7 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 				holdUntil = now.Add(OrderHold)
 			}
 			// While db_proxy is away nobody can overtake: there is nothing to hold.
-			if step == StepWaitReady && !up || until.After(holdUntil) || up && now.After(holdUntil) {
+			if step == StepWaitReady && !up || until.After(holdUntil) || up && now.After(holdUntil) || !rule.OrderHold {
 				turn.give()
 			}
 			e.wait(t, i, p, step, until)
@@ -243,7 +243,7 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 	}
 	row, whole, err := t.search(ctx, path, p)
 	if err != nil || row != nil {
-		return Finding{Row: row, Other: row != nil && t.reused(p, row)}, err
+		return Finding{Row: row, Other: row != nil && rule.KeyReused && t.reused(p, row)}, err
 	}
 	if !rule.ProofOfAbsence {
 		return Finding{Whole: true}, nil
