@@ -116,6 +116,9 @@ const (
 	ReasonContentInvalid = "ContentInvalid"
 	// ReasonContentNotFound: the ConfigMap, or the key in it, does not exist.
 	ReasonContentNotFound = "ContentNotFound"
+	// ReasonContentChanged: the ConfigMap holds another text than the one whose first
+	// parts were sent.
+	ReasonContentChanged = "ContentChanged"
 )
 
 // Reasons of one attempt. Each is tried again until retries are exhausted.

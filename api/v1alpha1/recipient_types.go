@@ -84,6 +84,17 @@ type RecipientStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	MessageIDs []int64 `json:"messageIDs,omitempty"`
 
+	// earlierReason is what was unusual about the parts before the current one, of a
+	// text that is split, while there is a current one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	EarlierReason string `json:"earlierReason,omitempty"`
+
+	// earlierMessage says the same for a human.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	EarlierMessage string `json:"earlierMessage,omitempty"`
+
 	// attempts counts the sends.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`

@@ -290,6 +290,11 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
+	// split identifies a text from a ConfigMap that is sent in parts, on record before
+	// the first of them is sent. The others are sent only of this text.
+	// +optional
+	Split *SplitText `json:"split,omitempty"`
+
 	// lastHandledRetry is the value of the annotation teamtalk.io/retry that was
 	// last acted upon.
 	// +optional
@@ -302,6 +307,21 @@ type TeamTalkMessageStatus struct {
 	// completionTime is when the last recipient was settled.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+}
+
+// SplitText identifies a text that is sent in parts.
+type SplitText struct {
+	// parts that it is sent in.
+	// +required
+	// +kubebuilder:validation:Minimum=2
+	// +kubebuilder:validation:Maximum=20
+	Parts int32 `json:"parts,omitempty"`
+
+	// digest is SHA-256 over the parts, in hexadecimal digits.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	Digest string `json:"digest,omitempty"`
 }
 
 // TeamTalkMessage is one message, to users and groups, and what became of it.

@@ -1,9 +1,6 @@
 package v1alpha1
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Permits reports whether messages may reach a recipient.
 func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
@@ -21,13 +18,12 @@ func (s RecipientSet) has(t RecipientType, id int64) bool {
 	return slices.Contains(s.Users, UserID(id))
 }
 
-// StoreName names the database behind the server's db_proxy endpoints: servers that
-// name the same ones share their conversations.
-func (s *TeamTalkServer) StoreName() string {
-	endpoints := make([]string, 0, len(s.Spec.DBProxy.Endpoints))
-	for _, e := range s.Spec.DBProxy.Endpoints {
-		endpoints = append(endpoints, string(e))
+// DBProxyAddresses are those of the db_proxy servers, each host:port. One message
+// store is behind all of them.
+func (s *TeamTalkServer) DBProxyAddresses() []string {
+	addresses := make([]string, len(s.Spec.DBProxy.Endpoints))
+	for i, e := range s.Spec.DBProxy.Endpoints {
+		addresses[i] = string(e)
 	}
-	slices.Sort(endpoints)
-	return strings.Join(endpoints, ",")
+	return addresses
 }

@@ -85,12 +85,34 @@ func enqueue(q queue, o client.Object) {
 }
 
 // takeTurn lets older messages be submitted first, which other workers may be at
-// work on: it comes again when they are. What is under way has had its turn.
+// work on: it comes again when they are, and there is room for it. What is under way
+// has had its turn.
 func (r *Reconciler) takeTurn(_ context.Context, s *scope) error {
-	if !s.known && !r.Arrivals.Turn(s.message.UID) {
+	if s.known {
+		return nil
+	}
+	if !r.Arrivals.Turn(s.message.UID) || !r.Engine.Room(s.serverKey, client.ObjectKeyFromObject(s.message), s.unfinished(), s.order()) {
 		s.later, s.again = true, true
 	}
 	return nil
+}
+
+// unfinished counts the recipients that are not done.
+func (s *scope) unfinished() (n int) {
+	for _, p := range s.recipients {
+		if !p.Done() {
+			n++
+		}
+	}
+	return n
+}
+
+// order is the message's place among those of a conversation.
+func (s *scope) order() delivery.Order {
+	return delivery.Order{
+		Created: s.message.CreationTimestamp.Time, Seen: s.seen,
+		Name: s.message.Namespace + "/" + s.message.Name,
+	}
 }
 
 // comesAgain reports whether the message is looked at again presently, or with all

@@ -156,6 +156,7 @@ func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
 		s.refuseAll(bad.reason, bad.message)
 	}
 	s.payload = payload
+	s.pinParts(bad == nil)
 	// Known without the sound itself: what is looked for among the rows is audio.
 	s.payload.Audio = s.message.Spec.Content.Audio != nil
 	return nil
@@ -186,7 +187,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
 		Identity: identity(s.message),
-		Server:   s.session, ServerKey: s.serverKey, Store: s.server.StoreName(),
+		Server:   s.session, ServerKey: s.serverKey, Stores: s.server.DBProxyAddresses(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(), Split: s.message.Spec.LongText == v1alpha1.LongTextSplit,
 		Policy: delivery.Policy{
 			Verify:     spec.Verification != v1alpha1.VerificationNever,
@@ -196,10 +197,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 			Deadline:   s.message.DeadlineTime(),
 			NotBefore:  s.message.ScheduledFor(),
 		},
-		Order: delivery.Order{
-			Created: s.message.CreationTimestamp.Time, Seen: s.seen,
-			Name: s.message.Namespace + "/" + s.message.Name,
-		},
+		Order:        s.order(),
 		Recipients:   s.recipients,
 		Refusals:     s.refusals,
 		Renewal:      s.known,

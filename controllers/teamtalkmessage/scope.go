@@ -44,6 +44,8 @@ type scope struct {
 	refusals map[delivery.Recipient]delivery.Refusal
 	// hold is why the payload is not known yet, where something was begun.
 	hold *problem
+	// split identifies the text that is on record as being sent in parts.
+	split *v1alpha1.SplitText
 	// earlierUntil is until when another operator may still be sending the
 	// message; zero where none can.
 	earlierUntil time.Time
@@ -107,7 +109,8 @@ func (s *scope) retryFailed() {
 	for i, r := range s.message.Status.Recipients {
 		if p := s.recipients[i]; r.Retryable() {
 			s.recipients[i] = delivery.Progress{
-				Recipient: p.Recipient, State: v1alpha1.StatePending, Earlier: p.Earlier, Attempts: p.Attempts,
+				Recipient: p.Recipient, State: v1alpha1.StatePending, Attempts: p.Attempts,
+				Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage,
 			}
 		}
 	}
@@ -180,6 +183,7 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, no
 	s.earlierUntil = earlierUntil(term, m)
 	s.restart = m.Status.ObservedGeneration != m.Generation && m.Status.CompletionTime != nil && m.Status.NothingStored()
 	if !s.restart {
+		s.split = m.Status.Split
 		for _, r := range m.Status.Recipients {
 			known[delivery.Recipient{Type: r.Type, ID: uint32(r.ID)}] = r
 		}
@@ -206,6 +210,7 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, no
 func progressOf(r delivery.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
 	p := delivery.Progress{
 		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
+		EarlierReason: status.EarlierReason, EarlierMessage: status.EarlierMessage,
 	}
 	if p.State == "" {
 		p.State = v1alpha1.StatePending

@@ -55,6 +55,7 @@ func setStatus(s *scope, now time.Time) {
 		sender := v1alpha1.UserID(s.sender)
 		st.SenderID = &sender
 	}
+	st.Split = s.split
 	st.ToSummary = summarize(m.Spec.To)
 	st.Recipients = make([]v1alpha1.RecipientStatus, len(s.recipients))
 	var delivered int32
@@ -196,6 +197,9 @@ func statusOf(p delivery.Progress, staged bool) v1alpha1.RecipientStatus {
 	}
 	if p.MessageID != 0 {
 		r.MessageIDs = append(r.MessageIDs, int64(p.MessageID))
+	}
+	if !p.Delivered() {
+		r.EarlierReason, r.EarlierMessage = p.EarlierReason, shorten(p.EarlierMessage)
 	}
 	if staged && p.CreateTime != 0 {
 		r.CreateTime = at(time.Unix(int64(p.CreateTime), 0))

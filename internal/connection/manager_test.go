@@ -158,8 +158,9 @@ func TestSession(t *testing.T) {
 		t.Errorf("id %d: %v", id, err)
 	}
 	conversation := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: 1, ID: 3}
-	if rows, err := path.List(ctx, conversation, 10); err != nil || len(rows) != 1 || rows[0].GetMsgId() != id {
-		t.Errorf("listed %v: %v", rows, err)
+	var listed ids
+	if err := path.Scan(ctx, conversation, 10, &listed); err != nil || len(listed) != 1 || listed[0] != id {
+		t.Errorf("listed %v: %v", listed, err)
 	}
 	if rows, err := path.ByID(ctx, conversation, []uint32{id}); err != nil || len(rows) != 1 {
 		t.Errorf("read %v: %v", rows, err)

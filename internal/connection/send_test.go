@@ -6,7 +6,14 @@ import (
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
+
+// ids are those of scanned rows.
+type ids []uint32
+
+func (i *ids) Begin()                { *i = nil }
+func (i *ids) Row(row *wire.MsgInfo) { *i = append(*i, row.GetMsgId()) }
 
 // built is a message that is the same whenever it leaves.
 func built(m dbproxy.Message) func() (dbproxy.Message, bool) {

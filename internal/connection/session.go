@@ -222,9 +222,10 @@ func (p path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint3
 	return request(p.session, func() (map[uint32]*wire.GroupInfo, error) { return p.reads.Groups(ctx, asker, ids) })
 }
 
-// List is dbproxy.Client.List over the path.
-func (p path) List(ctx context.Context, c dbproxy.Session, count uint32) ([]*wire.MsgInfo, error) {
-	return request(p.session, func() ([]*wire.MsgInfo, error) { return p.reads.List(ctx, c, count) })
+// Scan is dbproxy.Path.Scan.
+func (p path) Scan(ctx context.Context, c dbproxy.Session, count uint32, to dbproxy.Scanner) error {
+	_, err := request(p.session, func() (struct{}, error) { return struct{}{}, p.reads.Scan(ctx, c, count, to) })
+	return err
 }
 
 // ByID is dbproxy.Client.ByID over the path.

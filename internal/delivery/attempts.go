@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
@@ -36,7 +37,7 @@ func (a *attempts) claim(token cipher.Token, askedAt, now time.Time) (release fu
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, known := a.at[token]
-	if known && (last.open || !last.at.Before(askedAt)) {
+	if rule.Attempts && known && (last.open || !last.at.Before(askedAt)) {
 		return nil, false
 	}
 	if a.at == nil {
@@ -80,7 +81,7 @@ func (a *attempts) latest(token cipher.Token) (time.Time, bool) {
 	defer a.mu.Unlock()
 	last, ok := a.at[token]
 	if last.open {
-		return time.Now(), true
+		return time.Now(), rule.Attempts
 	}
-	return last.at, ok
+	return last.at, ok && rule.Attempts
 }

@@ -68,7 +68,7 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		}
 		return StepAsk, time.Time{}
 	}
-	if now.Before(pol.NotBefore) {
+	if now.Before(pol.NotBefore) && rule.NotBefore {
 		return StepWait, pol.NotBefore
 	}
 	if !p.checked {

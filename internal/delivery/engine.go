@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type Engine struct {
 	cancelBase, cancelWork context.CancelFunc
 
 	lanes      lanes
+	rooms      rooms
 	attempts   attempts
 	directory  directory
 	goroutines sync.WaitGroup
@@ -80,6 +82,12 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
+	shared := spec.Stores
+	if known {
+		// One server, and so one store, by whatever addresses.
+		shared = append(slices.Clone(shared), before.current().Stores...)
+	}
+	e.lanes.join(shared)
 	ended := e.work.Err() != nil
 	if known && (ended || before.renew(spec)) {
 		e.mu.Unlock()
@@ -95,6 +103,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.tasks[spec.UID] = t
 	e.uids[spec.Key] = spec.UID
 	e.running += len(open)
+	e.rooms.take(spec.ServerKey, len(open))
 	// Counted under the lock, so that Start cannot stop waiting in between.
 	e.goroutines.Add(len(open))
 	e.mu.Unlock()
@@ -103,7 +112,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.foresee(t, open)
 	for _, i := range open {
 		turn := turn{lanes: &e.lanes, order: t.spec.Order}
-		turn.conversation = conversationOf(t.spec.Store, t.spec.Sender, t.recipients[i].Recipient)
+		turn.conversation = conversationOf(t.spec.Stores[0], t.spec.Sender, t.recipients[i].Recipient)
 		// Here, not by the goroutine: messages stand in line as they are submitted.
 		turn.enter()
 		go func() {
@@ -277,4 +286,5 @@ func (e *Engine) stopped(t *task) {
 		e.notify(t.spec.Key)
 		e.wakeDrain()
 	}
+	e.call(e.rooms.leave(t.spec.ServerKey))
 }

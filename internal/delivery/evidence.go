@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -88,19 +89,67 @@ type Finding struct {
 // earlier time, as from a clock that is slow. So a group's answer is whole only if
 // it shows a row as old as mark.Reach, too.
 func Search(rows []*wire.MsgInfo, want, bound uint32, mark Mark, keys cipher.Keys) (row *wire.MsgInfo, whole bool) {
-	short, reached, concealed := uint32(len(rows)) < want, false, false
+	s := search{mark: mark, bound: bound, keys: keys}
+	s.Begin()
 	for _, r := range rows {
-		if mark.Matches(r, keys) {
-			return r, true
-		}
-		if r.GetCreateTime() <= mark.Reach {
-			reached = true
-		}
-		if r.GetCreateTime() < bound {
-			short = true
-			continue
-		}
-		concealed = concealed || mark.conceals(r, keys)
+		s.Row(r)
 	}
-	return nil, (reached || mark.Reach == 0) && short && !concealed
+	return s.result(want)
+}
+
+// search is a Search that takes the rows one by one, and keeps none but the one that
+// was looked for.
+type search struct {
+	mark  Mark
+	bound uint32
+	keys  cipher.Keys
+	seen
+}
+
+// seen is what the rows have shown.
+type seen struct {
+	row *wire.MsgInfo
+	// rows and bytes count what came.
+	rows, bytes                uint64
+	reached, before, concealed bool
+}
+
+var _ dbproxy.Scanner = (*search)(nil)
+
+// Begin implements dbproxy.Scanner.
+func (s *search) Begin() { s.seen = seen{} }
+
+// Row implements dbproxy.Scanner.
+func (s *search) Row(r *wire.MsgInfo) {
+	s.rows++
+	s.bytes += rowOverhead + uint64(len(r.GetMsgData()))
+	switch {
+	case s.row != nil:
+	case s.mark.Matches(r, s.keys):
+		s.row = r
+	default:
+		s.reached = s.reached || r.GetCreateTime() <= s.mark.Reach
+		if r.GetCreateTime() < s.bound {
+			s.before = true
+		} else {
+			s.concealed = s.concealed || s.mark.conceals(r, s.keys)
+		}
+	}
+}
+
+// rowOverhead is what a row takes beside its content, in bytes, at most.
+const rowOverhead = 32
+
+func (s *search) result(want uint32) (row *wire.MsgInfo, whole bool) {
+	if s.row != nil {
+		return s.row, true
+	}
+	short := s.before || s.rows < uint64(want)
+	return nil, (s.reached || s.mark.Reach == 0) && short && !s.concealed
+}
+
+// tooLong reports whether so many rows may be more than can be looked through, by the
+// length of those that came.
+func (s *search) tooLong(count uint32) bool {
+	return s.rows > 0 && s.bytes/s.rows*uint64(count) > dbproxy.MaxScan/2
 }

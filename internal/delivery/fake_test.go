@@ -128,69 +128,6 @@ func (f *talk) counts() (sends, rows, routed int) {
 	return len(f.sends), len(f.rows), len(f.routed)
 }
 
-func (f *talk) read(name string) error {
-	if f.down {
-		return errNotSent
-	}
-	if f.fails != nil {
-		return f.fails(name)
-	}
-	return nil
-}
-
-func (f *talk) Users(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.read("users"); err != nil {
-		return nil, err
-	}
-	found := map[uint32]*wire.UserInfo{}
-	for _, id := range ids {
-		if f.users[id] {
-			found[id] = &wire.UserInfo{UserId: proto.Uint32(id)}
-		}
-	}
-	return found, nil
-}
-
-func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.read("groups"); err != nil {
-		return nil, err
-	}
-	found := map[uint32]*wire.GroupInfo{}
-	for _, id := range ids {
-		if members, ok := f.groups[id]; ok {
-			found[id] = &wire.GroupInfo{GroupId: proto.Uint32(id), GroupMemberList: slices.Clone(members)}
-		}
-	}
-	return found, nil
-}
-
-// LatestID is 0 for a conversation without rows.
-func (f *talk) LatestID(_ context.Context, s dbproxy.Session) (uint32, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.read("latest"); err != nil {
-		return 0, err
-	}
-	c := conversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
-	for _, r := range f.rows {
-		if r.conversation == c {
-			return r.GetMsgId(), nil
-		}
-	}
-	return 0, nil
-}
-
-func recipientOf(group bool, id uint32) Recipient {
-	if group {
-		return Recipient{v1alpha1.RecipientGroup, id}
-	}
-	return Recipient{v1alpha1.RecipientUser, id}
-}
-
 func (f *talk) Send(ctx, queue context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
 	m, ok := build()
 	c := conversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
@@ -232,37 +169,6 @@ func (f *talk) Send(ctx, queue context.Context, _ wire.MsgType, build func() (db
 		id = *r.id
 	}
 	return id, r.err
-}
-
-func (f *talk) visible(s dbproxy.Session) []*wire.MsgInfo {
-	c := conversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
-	var rows []*wire.MsgInfo
-	for _, r := range f.rows {
-		if r.conversation == c && !r.visible.After(time.Now()) {
-			rows = append(rows, r.MsgInfo)
-		}
-	}
-	return rows
-}
-
-func (f *talk) List(_ context.Context, s dbproxy.Session, count uint32) ([]*wire.MsgInfo, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.read("list"); err != nil {
-		return nil, err
-	}
-	rows := f.visible(s)
-	slices.SortStableFunc(rows, func(a, b *wire.MsgInfo) int { return int(b.GetCreateTime()) - int(a.GetCreateTime()) })
-	return rows[:min(len(rows), int(count))], nil
-}
-
-func (f *talk) ByID(_ context.Context, s dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.read("byID"); err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(f.visible(s), func(r *wire.MsgInfo) bool { return !slices.Contains(ids, r.GetMsgId()) }), nil
 }
 
 func (f *talk) Route(_ context.Context, _ dbproxy.Message, id uint32) error {
@@ -338,7 +244,7 @@ func advance(d time.Duration) {
 func (h *harness) task(uid string, to ...Recipient) Task {
 	spec := Task{
 		Key: types.NamespacedName{Namespace: "chat", Name: uid}, UID: types.UID(uid), Identity: Identity{UID: types.UID(uid)},
-		Server: h.talk, Store: "db", Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
+		Server: h.talk, Stores: []string{"db"}, Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
 		Policy: Policy{Verify: true, Settle: settle, ReplicaLag: lag, RetryLimit: 5},
 		Order:  Order{Created: time.Now().Truncate(time.Second), Name: "chat/" + uid},
 	}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -12,6 +13,7 @@ import (
 // requests in no order, and concurrent first messages can create a conversation
 // twice.
 type conversation struct {
+	// store is the name of the message store, or one of its addresses.
 	store string
 	typ   v1alpha1.RecipientType
 	// low and high are the two users, whichever way the message goes; or 0 and the group.
@@ -28,11 +30,17 @@ func conversationOf(store string, sender uint32, r Recipient) conversation {
 
 // lanes grant conversations, one holder each, in Order among those that wait.
 type lanes struct {
-	mu   sync.Mutex
-	held map[conversation]*lane
+	mu     sync.Mutex
+	stores stores
+	held   map[conversation]*lane
 }
 
-type lane struct{ waiting byOrder[*waiter] }
+type lane struct {
+	// holding are the holders: one, or several where stores have turned out to be one
+	// while their conversations were held.
+	holding []Order
+	waiting byOrder[*waiter]
+}
 
 type waiter struct {
 	order   Order
@@ -43,6 +51,38 @@ type waiter struct {
 func (w *waiter) rank() Order     { return w.order }
 func (w *waiter) moved(index int) { w.index = index }
 
+// join has db_proxy addresses be of one store: their conversations are the same from
+// now on.
+func (l *lanes) join(addresses []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stores.join(addresses, func(from, to string) {
+		for c, ln := range l.held {
+			if c.store != from {
+				continue
+			}
+			delete(l.held, c)
+			c.store = to
+			other, taken := l.held[c]
+			if !taken {
+				l.held[c] = ln
+				continue
+			}
+			other.holding = append(other.holding, ln.holding...)
+			for _, w := range ln.waiting {
+				heap.Push(&other.waiting, w)
+			}
+		}
+	})
+}
+
+// lane returns a conversation under the name that its store has now, and its lane; nil
+// where nobody holds it. It needs the lock.
+func (l *lanes) lane(c conversation) (conversation, *lane) {
+	c.store = l.stores.of(c.store)
+	return c, l.held[c]
+}
+
 // enter asks for the conversation, and is granted it at once if it is free. What
 // is entered must be awaited.
 func (l *lanes) enter(c conversation, o Order) *waiter {
@@ -52,12 +92,13 @@ func (l *lanes) enter(c conversation, o Order) *waiter {
 	if l.held == nil {
 		l.held = map[conversation]*lane{}
 	}
-	if ln, taken := l.held[c]; taken {
-		heap.Push(&ln.waiting, w)
-	} else {
-		l.held[c] = &lane{}
-		close(w.granted)
+	c, ln := l.lane(c)
+	if ln == nil {
+		ln = &lane{}
+		l.held[c] = ln
 	}
+	heap.Push(&ln.waiting, w)
+	l.grant(c, ln)
 	return w
 }
 
@@ -66,9 +107,10 @@ func (l *lanes) enter(c conversation, o Order) *waiter {
 func (l *lanes) yield(ctx context.Context, c conversation, o Order) (release func(), err error) {
 	w := &waiter{order: o, granted: make(chan struct{})}
 	l.mu.Lock()
-	ln := l.held[c]
+	now, ln := l.lane(c)
 	heap.Push(&ln.waiting, w)
-	ln.grant()
+	ln.leave(o)
+	l.grant(now, ln)
 	l.mu.Unlock()
 	return l.await(ctx, c, w)
 }
@@ -78,34 +120,39 @@ func (l *lanes) yield(ctx context.Context, c conversation, o Order) (release fun
 func (l *lanes) await(ctx context.Context, c conversation, w *waiter) (release func(), err error) {
 	select {
 	case <-w.granted:
-		return func() { l.release(c) }, nil
+		return func() { l.release(c, w.order) }, nil
 	default:
 	}
 	select {
 	case <-w.granted:
-		return func() { l.release(c) }, nil
+		return func() { l.release(c, w.order) }, nil
 	case <-ctx.Done():
 		l.mu.Lock()
 		granted := w.index < 0
 		if !granted {
-			heap.Remove(&l.held[c].waiting, w.index)
+			_, ln := l.lane(c)
+			heap.Remove(&ln.waiting, w.index)
 		}
 		l.mu.Unlock()
 		if granted {
 			// Granted at the same moment: pass it on.
-			l.release(c)
+			l.release(c, w.order)
 		}
 		return nil, ctx.Err()
 	}
 }
 
-// overtaken reports whether an older message waits for the conversation than the
-// one in whose Order it is held.
+// overtaken reports whether an older message waits for the conversation, or holds it
+// as well, than the one in whose Order it is held.
 func (l *lanes) overtaken(c conversation, o Order) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ln := l.held[c]
-	return ln != nil && ln.waiting.Len() > 0 && ln.waiting[0].order.before(o)
+	_, ln := l.lane(c)
+	if ln == nil {
+		return false
+	}
+	older := func(other Order) bool { return other.before(o) }
+	return ln.waiting.Len() > 0 && older(ln.waiting[0].order) || slices.ContainsFunc(ln.holding, older)
 }
 
 // count returns how many conversations are held, and how many wait for one.
@@ -118,19 +165,33 @@ func (l *lanes) count() (held, waiting int) {
 	return len(l.held), waiting
 }
 
-func (l *lanes) release(c conversation) {
+func (l *lanes) release(c conversation, o Order) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ln := l.held[c]
-	if ln.waiting.Len() == 0 {
-		delete(l.held, c)
-		return
-	}
-	ln.grant()
+	c, ln := l.lane(c)
+	ln.leave(o)
+	l.grant(c, ln)
 }
 
-// grant passes the conversation on to the oldest of those that wait.
-func (ln *lane) grant() { close(heap.Pop(&ln.waiting).(*waiter).granted) }
+// leave takes one of the holders out.
+func (ln *lane) leave(o Order) {
+	i := slices.Index(ln.holding, o)
+	ln.holding = slices.Delete(ln.holding, i, i+1)
+}
+
+// grant passes a conversation that nobody holds on to the oldest of those that wait,
+// or forgets it.
+func (l *lanes) grant(c conversation, ln *lane) {
+	switch {
+	case len(ln.holding) > 0:
+	case ln.waiting.Len() == 0:
+		delete(l.held, c)
+	default:
+		w := heap.Pop(&ln.waiting).(*waiter)
+		ln.holding = append(ln.holding, w.order)
+		close(w.granted)
+	}
+}
 
 // turn is a message's hold of a conversation, which it gives up while it waits.
 type turn struct {

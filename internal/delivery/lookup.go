@@ -37,7 +37,6 @@ type directory struct {
 // vouches for another one's, nor what one sender sees for another.
 type bookKey struct {
 	server TeamTalk
-	store  string
 	sender uint32
 }
 
@@ -82,7 +81,7 @@ type question struct {
 // earlier than notBefore; or, if one of them is not known to be there, one that
 // was asked for after the call.
 func (d *directory) look(ctx context.Context, spec Task, to Recipient, notBefore time.Time) (Look, error) {
-	key := bookKey{server: spec.Server, store: spec.Store, sender: spec.Sender}
+	key := bookKey{server: spec.Server, sender: spec.Sender}
 	d.mu.Lock()
 	b := d.book(key)
 	if look, ok := b.known(key.sender, to, notBefore); ok {
@@ -110,7 +109,7 @@ func (d *directory) look(ctx context.Context, spec Task, to Recipient, notBefore
 // foresee asks for recipients who will be looked at presently: the one who came
 // first would be asked for alone, and the others wait for that.
 func (d *directory) foresee(spec Task, recipients []Recipient) {
-	key := bookKey{server: spec.Server, store: spec.Store, sender: spec.Sender}
+	key := bookKey{server: spec.Server, sender: spec.Sender}
 	notBefore := time.Now().Add(-lookLife)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -81,7 +81,7 @@ func withDirectory(t *testing.T, do func(*lookers)) {
 	})
 }
 
-func (x *lookers) spec() Task { return Task{Server: x.library, Store: "db", Sender: bot} }
+func (x *lookers) spec() Task { return Task{Server: x.library, Stores: []string{"db"}, Sender: bot} }
 
 // look asks in the background; check is called with the answer.
 func (x *lookers) look(ctx context.Context, to Recipient, notBefore time.Time, check func(Look, error)) {
@@ -260,23 +260,23 @@ func TestEmptyGroupIsNotKept(t *testing.T) {
 	})
 }
 
-// TestNothingBorrowed: what one session, store or sender has seen counts for no other.
+// TestNothingBorrowed: what one session or sender has seen counts for no other.
 func TestNothingBorrowed(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		long := time.Now().Add(-lookLife)
 		x.library.users[2] = true
 		edits := map[string]func(*Task){
 			"same": func(*Task) {}, "session": func(s *Task) { s.Server = &library{talk: x.library.talk} },
-			"store": func(s *Task) { s.Store = "other" }, "sender": func(s *Task) { s.Sender = 2 },
+			"sender": func(s *Task) { s.Sender = 2 },
 		}
-		for _, name := range []string{"same", "session", "store", "sender"} {
+		for _, name := range []string{"same", "session", "sender"} {
 			spec := x.spec()
 			edits[name](&spec)
 			if _, err := x.directory.look(x.t.Context(), spec, toAlice, long); err != nil {
 				t.Error(err)
 			}
 		}
-		if n := len(x.directory.books); n != 4 {
+		if n := len(x.directory.books); n != 3 {
 			t.Errorf("%d books, want one for each", n)
 		}
 	})

@@ -43,9 +43,16 @@ func (f *hiding) hide(s dbproxy.Session, rows []*wire.MsgInfo) []*wire.MsgInfo {
 	return slices.DeleteFunc(rows, func(r *wire.MsgInfo) bool { return r.GetCreateTime() < f.joined })
 }
 
-func (f *hiding) List(ctx context.Context, s dbproxy.Session, n uint32) ([]*wire.MsgInfo, error) {
-	rows, err := f.talk.List(ctx, s, n)
-	return f.hide(s, rows), err
+func (f *hiding) Scan(ctx context.Context, s dbproxy.Session, n uint32, to dbproxy.Scanner) error {
+	rows, err := f.List(ctx, s, n)
+	if err != nil {
+		return err
+	}
+	to.Begin()
+	for _, r := range f.hide(s, rows) {
+		to.Row(r)
+	}
+	return nil
 }
 
 func (f *hiding) ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {

@@ -14,10 +14,18 @@ type Payload struct {
 	Data  []byte
 	// Rest are the parts after Data, of a text that is split.
 	Rest [][]byte
+	// Count is how many parts the text had whose first one was sent, where that is on
+	// record: the text may be another one now, or not be known. 0: as many as there are.
+	Count int
 }
 
 // parts is how many messages of TeamTalk's it takes.
-func (p Payload) parts() int { return 1 + len(p.Rest) }
+func (p Payload) parts() int {
+	if p.Count > 0 {
+		return p.Count
+	}
+	return 1 + len(p.Rest)
+}
 
 // part returns what the message of that number holds, from 0; nothing where the
 // text has become shorter since the parts before were sent.
@@ -40,7 +48,7 @@ func (p Progress) proceed(t Task, now time.Time) Progress {
 	if !p.Delivered() {
 		return p
 	}
-	if int(p.part())+1 < t.Payload.parts() || t.Hold && t.Split {
+	if int(p.part())+1 < t.Payload.parts() || t.Hold && t.Split && t.Payload.Count == 0 {
 		return p.nextPart(now)
 	}
 	return p.conclude()
@@ -49,7 +57,7 @@ func (p Progress) proceed(t Task, now time.Time) Progress {
 // nextPart goes on with the part after one that is delivered.
 func (p Progress) nextPart(now time.Time) Progress {
 	p = p.conclude()
-	p.carriedReason, p.carriedMessage = p.Reason, p.Message
+	p.EarlierReason, p.EarlierMessage = p.Reason, p.Message
 	// Copied: snapshots share the recipients' memory.
 	p.Earlier = append(slices.Clone(p.Earlier), p.MessageID)
 	p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
@@ -65,8 +73,8 @@ func (p Progress) nextPart(now time.Time) Progress {
 // conclude says of a delivered part what was to be said of those before it, where
 // that weighs more.
 func (p Progress) conclude() Progress {
-	if p.Reason == "" || p.carriedReason == v1alpha1.ReasonStoredNotRouted {
-		p.Reason, p.Message = p.carriedReason, p.carriedMessage
+	if p.Reason == "" || p.EarlierReason == v1alpha1.ReasonStoredNotRouted {
+		p.Reason, p.Message = p.EarlierReason, p.EarlierMessage
 	}
 	return p
 }
@@ -75,6 +83,6 @@ func (p Progress) conclude() Progress {
 func (p Progress) complete() Progress {
 	last := len(p.Earlier) - 1
 	p.MessageID, p.Earlier = p.Earlier[last], p.Earlier[:last]
-	p.State, p.Reason, p.Message = v1alpha1.StateRouted, p.carriedReason, p.carriedMessage
+	p.State, p.Reason, p.Message = v1alpha1.StateRouted, p.EarlierReason, p.EarlierMessage
 	return p
 }

@@ -112,13 +112,7 @@ func TestPartsTakenOver(t *testing.T) {
 				spec := h.task("m", toAlice)
 				spec.Payload, spec.Split = threeParts, true
 				for n := range tc.sent {
-					m, ok := spec.message(Progress{Recipient: toAlice, Earlier: make([]uint32, n)}, time.Now())
-					if !ok {
-						t.Fatal("no key")
-					}
-					h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
-						MsgId: proto.Uint32(uint32(201 + n)), FromSessionId: &m.From, CreateTime: &m.CreateTime, MsgType: &m.Type, MsgData: m.Data,
-					}, conversationOf("", bot, toAlice), time.Now()})
+					h.storePart(spec, n)
 				}
 				tc.status.Recipient = toAlice
 				spec.Recipients = []Progress{tc.status}
@@ -155,4 +149,92 @@ func TestPartsHeld(t *testing.T) {
 			t.Errorf("sent %q", got)
 		}
 	})
+}
+
+// TestPartsOfAnotherText: where the text has changed after its first parts were sent,
+// what is on record as sent of it is found, and nothing of the new text is sent.
+func TestPartsOfAnotherText(t *testing.T) {
+	changed := Refusal{Reason: v1alpha1.ReasonContentChanged, Message: "changed"}
+	cases := map[string]struct {
+		status    Progress
+		sent      int
+		wantState v1alpha1.RecipientState
+		wantParts int
+	}{
+		"the first was sent":              {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 1, v1alpha1.StateFailed, 1},
+		"two were, one on record":         {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 2, v1alpha1.StateFailed, 2},
+		"all were, one on record":         {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 3, v1alpha1.StateRouted, 3},
+		"the last is stored, unannounced": {Progress{State: v1alpha1.StateStored, Earlier: []uint32{201, 202}, MessageID: 203}, 3, v1alpha1.StateRouted, 3},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				spec := h.task("m", toAlice)
+				spec.Payload, spec.Split = threeParts, true
+				for n := range tc.sent {
+					h.storePart(spec, n)
+				}
+				tc.status.Recipient = toAlice
+				spec.Recipients = []Progress{tc.status}
+				spec.EarlierUntil = time.Now().Add(PeerPatience)
+				// Five parts, and none of them is one of the three.
+				spec.Payload = Payload{Data: []byte("other"), Rest: [][]byte{{1}, {2}, {3}, {4}}, Count: 3}
+				spec.Refusals = map[Recipient]Refusal{toAlice: changed}
+				h.submit(spec)
+				p := h.await("m", 5*time.Minute).Recipients[0]
+				if got := len(p.Earlier) + min(1, int(p.MessageID)); p.State != tc.wantState || got != tc.wantParts {
+					t.Errorf("%s %s with %d parts, want %s with %d", p.State, p.Reason, got, tc.wantState, tc.wantParts)
+				}
+				if p.State == v1alpha1.StateFailed && p.Reason != changed.Reason {
+					t.Errorf("failed with %s", p.Reason)
+				}
+				h.wantCounts(0, tc.sent, tc.wantParts-len(tc.status.Earlier))
+			})
+		})
+	}
+}
+
+// TestPartsHeldAtTheirEnd: how many parts there were is known where the text is not.
+func TestPartsHeldAtTheirEnd(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.task("m", toAlice)
+		spec.Payload, spec.Split = threeParts, true
+		for n := range 3 {
+			h.storePart(spec, n)
+		}
+		spec.EarlierUntil = time.Now().Add(PeerPatience)
+		spec.Payload, spec.Hold = Payload{Count: 3}, true
+		h.submit(spec)
+		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
+		h.wantCounts(0, 3, 3)
+	})
+}
+
+// TestPartsResumed: what is to be said of earlier parts outlasts the operator that
+// sent them.
+func TestPartsResumed(t *testing.T) {
+	run(t, func(h *harness) {
+		spec := h.task("m", toAlice)
+		spec.Payload, spec.Split = threeParts, true
+		spec.Recipients[0].Earlier = []uint32{201}
+		spec.Recipients[0].EarlierReason, spec.Recipients[0].EarlierMessage = v1alpha1.ReasonStoredNotRouted, msgNotRouted
+		h.submit(spec)
+		p := h.await("m", time.Minute).Recipients[0]
+		wantProgress(t, p, v1alpha1.StateRouted, v1alpha1.ReasonStoredNotRouted)
+		if p.Message != msgNotRouted {
+			t.Errorf("its message is %q", p.Message)
+		}
+	})
+}
+
+// storePart puts a part of the task's text into the store, under the id 201 and up.
+func (h *harness) storePart(spec Task, n int) {
+	h.t.Helper()
+	m, ok := spec.message(Progress{Recipient: toAlice, Earlier: make([]uint32, n)}, time.Now())
+	if !ok {
+		h.t.Fatal("no key")
+	}
+	h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
+		MsgId: proto.Uint32(uint32(201 + n)), FromSessionId: &m.From, CreateTime: &m.CreateTime, MsgType: &m.Type, MsgData: m.Data,
+	}, conversationOf("", bot, toAlice), time.Now()})
 }

@@ -20,6 +20,9 @@ type Progress struct {
 	// Earlier are the ids of the parts before the current one, of a text that is
 	// split: their number is the current one's.
 	Earlier []uint32
+	// EarlierReason and EarlierMessage are what is to be said of the parts before the
+	// current one.
+	EarlierReason, EarlierMessage string
 	// Attempts counts sends.
 	Attempts int32
 	// CreateTime is TeamTalk's time of the message in unix seconds; 0: not set.
@@ -59,8 +62,6 @@ type Progress struct {
 	// ahead: an operator that has left no record may have sent the parts after the
 	// current one, too.
 	ahead bool
-	// carried is what is to be said of the parts before the current one.
-	carriedReason, carriedMessage string
 	// firstSight: nobody is known to have sent it, and it is only asked for because
 	// another resource may have had its key.
 	firstSight bool

@@ -12,12 +12,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// How many rows of a conversation are asked for: few at first, more until they
-// reach back far enough, and never more than can be held.
+// How many rows of a conversation are asked for: few at first, more until they reach
+// back far enough. None but the one that is looked for is held.
 const (
 	askCount    = 16
 	askGrowth   = 8
-	askCountMax = 8192
+	askCountMax = 65536
 )
 
 // readyPause keeps a connection that is up, but takes nothing, from being
@@ -62,7 +62,7 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 				holdUntil = now.Add(OrderHold)
 			}
 			// While db_proxy is away nobody can overtake: there is nothing to hold.
-			if step == StepWaitReady && !up || until.After(holdUntil) || up && now.After(holdUntil) {
+			if step == StepWaitReady && !up || until.After(holdUntil) || up && now.After(holdUntil) || !rule.OrderHold {
 				turn.give()
 			}
 			e.wait(t, i, p, step, until)
@@ -243,7 +243,7 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 	}
 	row, whole, err := t.search(ctx, path, p)
 	if err != nil || row != nil {
-		return Finding{Row: row, Other: row != nil && t.reused(p, row)}, err
+		return Finding{Row: row, Other: row != nil && rule.KeyReused && t.reused(p, row)}, err
 	}
 	if !rule.ProofOfAbsence {
 		return Finding{Whole: true}, nil
@@ -265,21 +265,21 @@ func (t Task) reused(p Progress, row *wire.MsgInfo) bool {
 
 // search looks for the message among the newest rows of its conversation.
 func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire.MsgInfo, bool, error) {
-	mark, bound := t.mark(p), t.bound()
 	for count := uint32(askCount); ; count *= askGrowth {
-		rows, err := path.List(ctx, t.session(p), count)
-		if err != nil {
+		// A new one each time: one that has failed may still be given rows.
+		s := &search{mark: t.mark(p), bound: t.bound(), keys: t.Server.Keys()}
+		if err := path.Scan(ctx, t.session(p), count, s); err != nil {
 			return nil, false, err
 		}
-		row, whole := Search(rows, count, bound, mark, t.Server.Keys())
+		row, whole := s.result(count)
 		switch {
 		case row != nil || whole:
 			return row, whole, nil
-		case mark.Reach != 0 && len(rows) == 0:
+		case s.mark.Reach != 0 && s.rows == 0:
 			// A group in which nobody has said anything yet has nothing to hide.
 			latest, err := path.LatestID(ctx, t.session(p))
 			return nil, err == nil && latest == 0, err
-		case uint32(len(rows)) < count || count >= askCountMax:
+		case s.rows < uint64(count) || count >= askCountMax || s.tooLong(count*askGrowth):
 			return nil, false, nil
 		}
 	}

@@ -27,9 +27,10 @@ type Task struct {
 	Server     TeamTalk
 	// ServerKey names the TeamTalkServer, for those who observe.
 	ServerKey types.NamespacedName
-	// Store names the message store: conversations of one store are kept in order
-	// whichever message they belong to.
-	Store   string
+	// Stores are the addresses of db_proxy servers before one message store, at least
+	// one. Conversations of one store are kept in order whichever message they belong
+	// to, and whoever shares an address shares the store.
+	Stores  []string
 	Sender  uint32
 	Payload Payload
 	// Split: the text may take several parts.

@@ -20,6 +20,10 @@ var (
 	DrainedMark    = on("drained-mark")
 	InFlightBound  = on("in-flight-bound")
 	RouteConfirm   = on("route-confirm")
+	NotBefore      = on("not-before")
+	OrderHold      = on("order-hold")
+	KeyReused      = on("key-reused")
+	Attempts       = on("attempts")
 )
 
 var names []string

@@ -24,4 +24,12 @@ const (
 	InFlightBound = true
 	// RouteConfirm: an announcement counts once the router has read it.
 	RouteConfirm = true
+	// NotBefore: what is proved not to have been sent waits for its time all the same.
+	NotBefore = true
+	// OrderHold: a message that waits holds back those after it in its conversation.
+	OrderHold = true
+	// KeyReused: a key that is found with another text is no message that was delivered.
+	KeyReused = true
+	// Attempts: what this process has sent under a key lately may still be on its way.
+	Attempts = true
 )

@@ -17,6 +17,9 @@ const retryBound = 3 * time.Minute
 
 var messages = []wire.Command{wire.CommandMsgData}
 
+// executedAfter is how much later than reads may lag late requests are executed.
+const executedAfter = 500 * time.Millisecond
+
 func answerScenarios() []scenario {
 	// during sends all messages while a fault is at work.
 	during := func(name, clause string, short bool, rule func(*world) faultproxy.Rule) scenario {
@@ -57,7 +60,7 @@ func answerScenarios() []scenario {
 		during("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and has stored the message", true, answers(faultproxy.AnswerID(wire.MsgIDUnknown), 6, 8)),
 		// Later than reads may lag, sooner than db_proxy must have settled.
 		during("executed-late", "db_proxy executes requests after their connection is gone", true,
-			requests(faultproxy.ExecuteLate(lag+500*time.Millisecond), 10, 20)),
+			requests(faultproxy.ExecuteLate(lag+executedAfter), 10, 20)),
 		crash("crash-before-store", "db_proxy crashes between drawing an id and storing", devserver.CloseBeforeStore),
 		crash("crash-after-store", "db_proxy crashes between storing and answering", devserver.CloseAfterStore),
 		{
@@ -67,6 +70,10 @@ func answerScenarios() []scenario {
 		{
 			name: "group-deadlock", clause: "db_proxy hangs for good once more than 16 group requests run at once",
 			bound: retryBound, needsDev: true, short: true, run: groupDeadlock,
+		},
+		{
+			name: "order-kept", clause: "messages of a few conversations, one after the other, are refused or come to nothing: none passes an older one",
+			bound: retryBound, short: true, run: orderKept,
 		},
 	}
 }
@@ -118,4 +125,18 @@ func groupDeadlock(ctx context.Context, w *world) error {
 		n, err := w.finishedCount(ctx)
 		return "", n == len(w.messages), err
 	})
+}
+
+// orderKept has what goes wrong end within the time for which a message holds back
+// those after it.
+func orderKept(ctx context.Context, w *world) error {
+	w.inOrder, w.few = true, max(1, w.size/10)
+	some := max(2, w.size/20)
+	var id atomic.Uint32
+	id.Store(1_000_000)
+	w.onDB(faultproxy.Rule{Commands: messages, Every: 3, Count: 2 * some, Do: faultproxy.RefuseWith(0)})
+	w.onDB(faultproxy.Rule{Commands: messages, Every: 5, Count: some, Do: func(c *faultproxy.Conn, f faultproxy.Frame) {
+		faultproxy.RefuseWith(id.Add(1))(c, f)
+	}})
+	return w.send(ctx, w.size)
 }

@@ -38,6 +38,7 @@ func TestVerdicts(t *testing.T) {
 		"missing":             {result{faults: 1, tally: tally{missing: 2}}, "2 missing"},
 		"duplicated":          {result{faults: 1, tally: tally{duplicated: 3}}, "3 duplicated"},
 		"unexpected":          {result{faults: 1, tally: tally{unexpected: 1}}, "1 unexpected"},
+		"out of order":        {result{faults: 1, tally: tally{misordered: 1}}, "1 out of order"},
 		"not announced":       {result{faults: 1, tally: tally{routesMissing: 1}}, "1 not announced"},
 		"announced too often": {result{faults: 1, tally: tally{routesRepeated: 1}}, "1 announced too often"},
 		"a problem":           {result{faults: 1, tally: tally{problems: []string{"odd"}}}, "odd"},

@@ -31,7 +31,7 @@ type boundary struct {
 func killScenarios() []scenario {
 	kill := func(name, clause string, short bool, arm func(*world) boundary) scenario {
 		return scenario{
-			name: "kill-" + name, clause: "kill -9 of the operator: " + clause, bound: takeoverBound, alone: true, short: short, takeovers: 1,
+			name: "kill-" + name, clause: "kill -9 of the operator: " + clause, bound: takeoverBound, alone: true, short: short, reroutes: true,
 			run: func(ctx context.Context, w *world) error { return w.killAt(ctx, arm(w)) },
 		}
 	}

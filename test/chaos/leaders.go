@@ -18,11 +18,11 @@ func leaderScenarios() []scenario {
 	return []scenario{
 		{
 			name: "leader-paused", clause: "a leader is stopped past its Lease, and woken when another has taken over",
-			bound: takeoverBound, alone: true, takeovers: 1, run: leaderPaused,
+			bound: takeoverBound, alone: true, reroutes: true, run: leaderPaused,
 		},
 		{
 			name: "leaders-overlap", clause: "a leader is cut off from the API server, and goes on sending until its time is up",
-			bound: takeoverBound, alone: true, takeovers: 1, run: leadersOverlap,
+			bound: takeoverBound, alone: true, reroutes: true, run: leadersOverlap,
 		},
 		{
 			name: "handover", clause: "operators are shut down in order under load, and the next one goes on at once",

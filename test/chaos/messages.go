@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,8 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // fate is what is to become of a message.
@@ -26,6 +24,10 @@ const (
 	delivered fate = iota
 	// atMostOnce: its resource was deleted meanwhile.
 	atMostOnce
+	// expired: in the store once, and its resource is gone, by its TTL.
+	expired
+	// refused: not in the store, as its key was used for another text before.
+	refused
 )
 
 // message is one numbered message.
@@ -35,7 +37,18 @@ type message struct {
 	// uid is that of the object, where several had the name.
 	uid  types.UID
 	want fate
-	to   recipient
+	to   []recipient
+	// parts that its text is split into; 0: it is not.
+	parts int
+	// key is its idempotencyKey.
+	key string
+	// notBefore: nothing of it may leave earlier.
+	notBefore time.Time
+	// waits: it is not to finish for now.
+	waits bool
+	// again counts how often its resource was made anew under its key: each may have
+	// it announced once more.
+	again int
 }
 
 // recipient is a user or a group.
@@ -44,59 +57,38 @@ type recipient struct {
 	id    uint32
 }
 
+// pieces are what the store must hold of the message.
+func (m *message) pieces() []piece {
+	var all []piece
+	for _, to := range m.to {
+		for part := range max(1, m.parts) {
+			all = append(all, piece{m.number, part, to})
+		}
+	}
+	return all
+}
+
 // groupEvery: each n-th message goes to a group.
 const groupEvery = 4
 
-// recipientOf deals the numbers out to users and groups.
-func (w *world) recipientOf(number int) recipient {
-	if w.onlyGroups {
-		return recipient{true, w.groups[number%len(w.groups)]}
-	}
-	if number%groupEvery == 0 {
-		return recipient{true, w.groups[number/groupEvery%len(w.groups)]}
-	}
-	return recipient{false, w.users[(number-number/groupEvery)%len(w.users)]}
-}
-
-// text is a message's: it names the run, the scenario and the number.
-func (w *world) text(number int) string {
-	return fmt.Sprintf("chaos %s %s #%d", w.id, w.name, number)
-}
-
-// numberOf reads text back; false for a text of somebody else's.
-func (w *world) numberOf(text string) (int, bool) {
-	rest, ok := strings.CutPrefix(text, fmt.Sprintf("chaos %s %s #", w.id, w.name))
-	if !ok {
-		return 0, false
-	}
-	n, err := strconv.Atoi(rest)
-	if err != nil {
-		return nobodys, true
-	}
-	return n, true
-}
-
-// warm is the number of the messages that are there before the scenario begins. A
-// group that shows nothing as old as a message proves nothing about it.
-const warm = 0
-
-func (w *world) warmUp(ctx context.Context) error {
-	c, err := w.cipher(w.keys[0])
-	if err != nil {
-		return err
-	}
-	return w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) error {
-		for _, id := range w.groups {
-			stored, err := db.Send(ctx, ctx, dbproxy.Message{
-				From: w.sender, To: id, CreateTime: uint32(time.Now().Unix()) - 1,
-				Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: c.Encrypt([]byte(w.text(warm))),
-			})
-			if err != nil || stored == 0 {
-				return fmt.Errorf("send a first message to group %d (id %d): %w", id, stored, err)
-			}
+// recipientsOf deals the numbers out to users and groups.
+func (w *world) recipientsOf(number int) []recipient {
+	switch {
+	case w.fan > 1:
+		to := make([]recipient, w.fan)
+		for i := range to {
+			// Half of them are those of the message before.
+			to[i] = recipient{false, w.crowd[((number-1)*w.fan/2+i)%len(w.crowd)]}
 		}
-		return nil
-	})
+		return to
+	case w.few > 0:
+		return []recipient{{false, w.users[number%min(w.few, len(w.users))]}}
+	case w.onlyGroups:
+		return []recipient{{true, w.groups[number%len(w.groups)]}}
+	case number%groupEvery == 0:
+		return []recipient{{true, w.groups[number/groupEvery%len(w.groups)]}}
+	}
+	return []recipient{{false, w.users[(number-number/groupEvery)%len(w.users)]}}
 }
 
 // object is a message's resource.
@@ -104,51 +96,88 @@ func (w *world) object(m *message) *v1alpha1.TeamTalkMessage {
 	text := w.text(m.number)
 	o := &v1alpha1.TeamTalkMessage{
 		ObjectMeta: metav1.ObjectMeta{Name: m.name, Namespace: w.namespace},
-		Spec:       v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Text: &text}},
+		Spec:       v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Text: &text}, IdempotencyKey: m.key},
 	}
-	if m.to.group {
-		o.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(m.to.id)}
-	} else {
-		o.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(m.to.id)}
+	for _, to := range m.to {
+		if to.group {
+			o.Spec.To.Groups = append(o.Spec.To.Groups, v1alpha1.GroupID(to.id))
+		} else {
+			o.Spec.To.Users = append(o.Spec.To.Users, v1alpha1.UserID(to.id))
+		}
+	}
+	if m.parts > 1 {
+		o.Spec.LongText = v1alpha1.LongTextSplit
+	}
+	if !m.notBefore.IsZero() {
+		o.Spec.SendAfter = &metav1.Time{Time: m.notBefore}
+	}
+	if w.shape != nil {
+		w.shape(m, o)
 	}
 	return o
 }
 
-// send declares n messages more.
-func (w *world) send(ctx context.Context, n int, edits ...func(*v1alpha1.TeamTalkMessage)) error {
+// send declares as many messages as take n pieces more.
+func (w *world) send(ctx context.Context, n int) error {
+	each := max(1, w.parts) * max(1, w.fan)
+	return w.declare(ctx, w.more((n+each-1)/each))
+}
+
+// more adds n messages to those of the scenario, without declaring them.
+func (w *world) more(n int) []*message {
 	w.mu.Lock()
-	var fresh []*message
-	for range n {
+	defer w.mu.Unlock()
+	fresh := make([]*message, n)
+	for i := range fresh {
 		number := len(w.messages) + 1
-		m := &message{number: number, name: fmt.Sprintf("m-%d", number), to: w.recipientOf(number)}
+		m := &message{number: number, name: fmt.Sprintf("m-%d", number), to: w.recipientsOf(number), parts: w.parts}
+		if w.deal != nil {
+			w.deal(m)
+		}
 		w.messages = append(w.messages, m)
-		fresh = append(fresh, m)
+		fresh[i] = m
 	}
-	w.mu.Unlock()
-	return w.each(ctx, fresh, func(ctx context.Context, m *message) error {
-		o := w.object(m)
-		if w.misdirect != nil && w.misdirect(m) {
-			o.Spec.To.Users = []v1alpha1.UserID{absent}
-		}
-		for _, edit := range edits {
-			edit(o)
-		}
-		if err := w.lane.admin.Create(ctx, o); err != nil {
-			return fmt.Errorf("declare message %d: %w", m.number, err)
-		}
-		m.uid = o.UID
-		return nil
-	})
+	return fresh
+}
+
+// declare creates the messages' resources.
+func (w *world) declare(ctx context.Context, all []*message) error { return w.each(ctx, all, w.create) }
+
+func (w *world) create(ctx context.Context, m *message) error {
+	o := w.object(m)
+	if w.misdirect != nil && w.misdirect(m) {
+		o.Spec.To.Users = []v1alpha1.UserID{absent}
+	}
+	if err := w.lane.admin.Create(ctx, o); err != nil {
+		return fmt.Errorf("declare message %d: %w", m.number, err)
+	}
+	m.uid = o.UID
+	return nil
+}
+
+// anew deletes a message's resource, if it is there, and creates another one of its
+// name and key.
+func (w *world) anew(ctx context.Context, m *message) error {
+	if err := client.IgnoreNotFound(w.lane.admin.Delete(ctx, w.object(m))); err != nil {
+		return err
+	}
+	m.again++
+	return w.create(ctx, m)
 }
 
 // creators is how many messages are written at a time.
 const creators = 8
 
-// each does something for every message, several at a time.
+// each does something for every message, several at a time; one by one where they
+// are to be in order.
 func (w *world) each(ctx context.Context, all []*message, do func(context.Context, *message) error) error {
+	width := creators
+	if w.inOrder {
+		width = 1
+	}
 	queue := make(chan *message)
-	errs := make(chan error, creators)
-	for range creators {
+	errs := make(chan error, width)
+	for range width {
 		go func() {
 			var failed error
 			for m := range queue {
@@ -164,7 +193,7 @@ func (w *world) each(ctx context.Context, all []*message, do func(context.Contex
 	}
 	close(queue)
 	var joined error
-	for range creators {
+	for range width {
 		joined = errors.Join(joined, <-errs)
 	}
 	return joined
@@ -205,16 +234,12 @@ func (w *world) open(ctx context.Context, reader client.Reader) (int, string, er
 	open := 0
 	for _, m := range w.messages {
 		o := objects[m.uid]
-		if m.want == atMostOnce || o != nil && o.Finished() {
+		switch {
+		case m.waits, m.want == atMostOnce, m.want == expired && o == nil, m.want != expired && o != nil && o.Finished():
 			continue
 		}
 		open++
-		state := "not taken up"
-		if o != nil && len(o.Status.Recipients) == 1 {
-			r := o.Status.Recipients[0]
-			state = fmt.Sprintf("%s %s (%s)", r.State, r.Reason, r.Message)
-		}
-		states[state]++
+		states[state(o)]++
 	}
 	var seen []string
 	for state, n := range states {
@@ -224,8 +249,30 @@ func (w *world) open(ctx context.Context, reader client.Reader) (int, string, er
 	return open, fmt.Sprintf("%d of %d open: %s", open, len(w.messages), strings.Join(seen, "; ")), nil
 }
 
+// state is what a resource says of the first recipient that is not done.
+func state(o *v1alpha1.TeamTalkMessage) string {
+	if o == nil || len(o.Status.Recipients) == 0 {
+		return "not taken up"
+	}
+	r := o.Status.Recipients[0]
+	for _, r = range o.Status.Recipients {
+		if r.State != v1alpha1.StateRouted && r.State != v1alpha1.StateFailed {
+			break
+		}
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %s (%s)", r.State, r.Reason, cmp.Or(r.Message, "-")))
+}
+
 // finishedCount is how many are.
 func (w *world) finishedCount(ctx context.Context) (int, error) {
 	open, _, err := w.open(ctx, w.lane.seen)
 	return len(w.messages) - open, err
+}
+
+// sent is how many pieces were declared.
+func (w *world) sent() (n int) {
+	for _, m := range w.messages {
+		n += len(m.pieces())
+	}
+	return n
 }

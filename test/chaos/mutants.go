@@ -24,6 +24,10 @@ var mutants = []struct{ rule, scenario string }{
 	{"read-back", "false-success"},
 	{"in-flight-bound", "group-deadlock"},
 	{"route-confirm", "router-cut"},
+	{"not-before", "kill-scheduled"},
+	{"order-hold", "order-kept"},
+	{"key-reused", "key-reused"},
+	{"attempts", "recreated-keyed"},
 }
 
 // runMutants runs each rule's scenario without the rule, and with it: it must fail
@@ -68,7 +72,7 @@ func runMutants(ctx context.Context, s *suite, dir, only string) (bool, error) {
 	}
 	passed := len(runs) > 0
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "rule off\tscenario\tsent\tfaults\tmissing\tduplicated\tunexpected\troutes missing\tcaught\twith the rule")
+	fmt.Fprintln(t, "rule off\tscenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes missing\tcaught\twith the rule")
 	for _, r := range runs {
 		caught, with := "yes", "passed"
 		if !r.without.caught() {
@@ -78,15 +82,15 @@ func runMutants(ctx context.Context, s *suite, dir, only string) (bool, error) {
 			with, passed = "FAILED", false
 		}
 		o := r.without
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
-			r.rule, o.name, o.sent, o.faults, o.missing, o.duplicated, o.unexpected, o.routesMissing, caught, with)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
+			r.rule, o.name, o.sent, o.faults, o.missing, o.duplicated, o.unexpected, o.misordered, o.routesMissing, caught, with)
 	}
 	return passed, t.Flush()
 }
 
 // caught: the count itself has shown what is wrong, or db_proxy hangs.
 func (r *result) caught() bool {
-	return r.missing+r.duplicated+r.unexpected+r.routesMissing > 0 || errors.Is(r.err, errDeadlock)
+	return r.missing+r.duplicated+r.unexpected+r.misordered+r.routesMissing > 0 || errors.Is(r.err, errDeadlock)
 }
 
 // mutant runs one scenario in a Kubernetes of its own.

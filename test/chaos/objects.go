@@ -7,11 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 )
 
@@ -32,10 +29,6 @@ func objectScenarios() []scenario {
 		{
 			name: "recreated", clause: "resources are deleted and others made of their names while messages are under way",
 			bound: retryBound, short: true, run: recreated,
-		},
-		{
-			name: "restored", clause: "the cluster comes back from a backup taken before the send: with an idempotencyKey nothing is sent twice",
-			bound: retryBound, alone: true, short: true, run: restored,
 		},
 	}
 }
@@ -69,7 +62,7 @@ func edited(ctx context.Context, w *world) error {
 	slow := w.slowly()
 	var edits atomic.Int64
 	w.counts(func() int { return int(edits.Load()) })
-	failing := func(m *message) bool { return m.number%5 == 1 && !m.to.group }
+	failing := func(m *message) bool { return m.number%5 == 1 && !m.to[0].group }
 	w.mu.Lock()
 	w.misdirect = failing
 	w.mu.Unlock()
@@ -102,7 +95,7 @@ func edited(ctx context.Context, w *world) error {
 		}
 		edits.Add(1)
 		return errors.Join(
-			w.patch(ctx, m, fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, m.to.id)),
+			w.patch(ctx, m, fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, m.to[0].id)),
 			w.patch(ctx, m, `{"spec":{"retryLimit":7}}`))
 	})
 }
@@ -124,10 +117,7 @@ func recreated(ctx context.Context, w *world) error {
 		again := &message{number: len(w.messages) + 1, name: m.name, to: m.to}
 		w.messages = append(w.messages, again)
 		w.mu.Unlock()
-		o := w.object(again)
-		err := w.lane.admin.Create(ctx, o)
-		again.uid = o.UID
-		return err
+		return w.create(ctx, again)
 	})
 }
 
@@ -158,69 +148,4 @@ func (w *world) remove(ctx context.Context, then func(context.Context, *message)
 		removed.Add(1)
 		return then(ctx, m)
 	})
-}
-
-func restored(ctx context.Context, w *world) error {
-	for range w.size {
-		number := len(w.messages) + 1
-		w.messages = append(w.messages, &message{number: number, name: fmt.Sprintf("m-%d", number), to: w.recipientOf(number)})
-	}
-	w.doubtful(false)
-	create := func(ctx context.Context, m *message) error {
-		o := w.object(m)
-		o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessage"))
-		u, err := keyed(o, fmt.Sprintf("%s-%d", w.id, m.number))
-		if err != nil {
-			return err
-		}
-		if err := w.lane.admin.Create(ctx, u); err != nil {
-			return err
-		}
-		m.uid = u.GetUID()
-		return nil
-	}
-	if err := w.each(ctx, w.messages, create); err != nil {
-		return err
-	}
-	// Some are done, some under way, when the cluster is set back.
-	err := w.await(ctx, "half of the messages are finished", func(ctx context.Context) (string, bool, error) {
-		n, err := w.finishedCount(ctx)
-		return fmt.Sprintf("%d of them", n), n >= w.size/2, err
-	})
-	if err != nil {
-		return err
-	}
-	// The worst of all backups: its Lease says that nothing was in flight, and its
-	// resources know nothing of having been sent.
-	if err := w.leader.Stop(ctx); err != nil {
-		return err
-	}
-	var forgotten atomic.Int64
-	w.counts(func() int { return int(forgotten.Load()) })
-	err = w.each(ctx, w.messages, func(ctx context.Context, m *message) error {
-		if err := w.lane.admin.Delete(ctx, w.object(m)); err != nil {
-			return err
-		}
-		forgotten.Add(1)
-		return create(ctx, m)
-	})
-	if err != nil {
-		return err
-	}
-	next, err := w.start(ctx)
-	if err != nil {
-		return err
-	}
-	return w.ledCleanly(ctx, next)
-}
-
-// keyed gives a message an idempotencyKey.
-func keyed(o *v1alpha1.TeamTalkMessage, key string) (*unstructured.Unstructured, error) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	if err != nil {
-		return nil, err
-	}
-	delete(fields, "status")
-	u := &unstructured.Unstructured{Object: fields}
-	return u, unstructured.SetNestedField(u.Object, key, "spec", "idempotencyKey")
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 )
 
@@ -19,11 +22,15 @@ func routerScenarios() []scenario {
 		},
 		{
 			name: "router-cut", clause: "connections to the router end with announcements on them",
-			bound: retryBound, short: true, cuts: routerCuts, run: routerCut,
+			bound: retryBound, short: true, reroutes: true, run: routerCut,
 		},
 		{
 			name: "router-gone", clause: "the router is gone while messages are stored, and comes back",
 			bound: retryBound, short: true, run: routerGone,
+		},
+		{
+			name: "router-black-hole", clause: "the router takes connections and whatever comes on them, relays nothing and answers nothing, and comes back",
+			bound: retryBound, short: true, run: routerBlackHole,
 		},
 	}
 }
@@ -33,10 +40,10 @@ func routerDrops(ctx context.Context, w *world) error {
 		Commands: messages, Every: 5, Do: faultproxy.Drop,
 		OnFire: func(f faultproxy.Frame) {
 			// What is lost on the way cannot be seen by anybody.
-			if number, ok := w.numberIn(f.Message().GetMsgData()); ok {
+			if which, ok := w.pieceOf(f.Message()); ok {
 				w.mu.Lock()
 				defer w.mu.Unlock()
-				w.unrouted[number] = true
+				w.unrouted[which] = true
 			}
 		},
 	})
@@ -79,4 +86,28 @@ func routerGone(ctx context.Context, w *world) error {
 	})
 	w.route.SetGone(false)
 	return err
+}
+
+// deafness is how long the router is a black hole: longer than the operator waits
+// for the answers of two connections.
+const deafness = 12 * time.Second
+
+// routerBlackHole begins with a router that answers: one that never has is taken to
+// be of a kind that does not.
+func routerBlackHole(ctx context.Context, w *world) error {
+	if err := errors.Join(w.send(ctx, w.size/4), w.finished(ctx)); err != nil {
+		return err
+	}
+	all := []wire.Command{wire.CommandMsgData, wire.CommandUsersStatReq, wire.CommandUsersStatRsp, wire.CommandHeartBeat}
+	in := w.onRoute(faultproxy.Rule{Commands: all, Do: faultproxy.Drop})
+	out := w.route.Add(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: all, Do: faultproxy.Drop})
+	if err := w.send(ctx, w.size-w.size/4); err != nil {
+		return err
+	}
+	if err := errors.Join(in.Await(ctx, w.caught()), after(ctx, deafness)); err != nil {
+		return err
+	}
+	in.Remove()
+	out.Remove()
+	return nil
 }

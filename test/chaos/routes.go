@@ -11,6 +11,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 )
 
 // How often the peer speaks, and how long the last announcements may take once
@@ -28,7 +29,7 @@ type peer struct {
 	stop func()
 
 	mu     sync.Mutex
-	counts map[int]int
+	counts map[piece]int
 	err    error
 }
 
@@ -38,7 +39,7 @@ func listen(ctx context.Context, w *world) (*peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen at the router: %w", err)
 	}
-	p := &peer{conn: conn, counts: map[int]int{}}
+	p := &peer{conn: conn, counts: map[piece]int{}}
 	ended := make(chan struct{})
 	p.stop = sync.OnceFunc(func() {
 		close(ended)
@@ -81,9 +82,9 @@ func (p *peer) read(w *world, ended <-chan struct{}) {
 		if f.Command != wire.CommandMsgData || proto.Unmarshal(f.Body, m) != nil {
 			continue
 		}
-		if number, ok := w.numberIn(m.GetMsgData()); ok {
+		if which, ok := w.pieceOf(m); ok {
 			p.mu.Lock()
-			p.counts[number]++
+			p.counts[which]++
 			p.mu.Unlock()
 		}
 	}
@@ -95,14 +96,54 @@ func (p *peer) failed(err error) {
 	p.err = err
 }
 
-func (p *peer) of(number int) int {
+func (p *peer) of(which piece) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.counts[number]
+	return p.counts[which]
 }
 
-// countRoutes compares the announcements with what is stored.
-func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted func(*message) bool) {
+// onWire remembers which announcements went over which connection to the router.
+type onWire struct {
+	world *world
+	mu    sync.Mutex
+	by    map[*faultproxy.Conn]map[piece]bool
+}
+
+// passed is told of every frame that was passed on to the router or from it.
+func (o *onWire) passed(c *faultproxy.Conn, f faultproxy.Frame) {
+	if f.Direction != faultproxy.ToServer || f.Command != wire.CommandMsgData {
+		return
+	}
+	which, ok := o.world.pieceOf(f.Message())
+	if !ok {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.by[c] == nil {
+		o.by[c] = map[piece]bool{}
+	}
+	o.by[c][which] = true
+}
+
+// ended is how many of the connections that had the piece's announcement have ended.
+func (o *onWire) ended(which piece) (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c, had := range o.by {
+		if had[which] && c.Ended() {
+			n++
+		}
+	}
+	return n
+}
+
+// countRoutes compares the announcements with what is stored. A message may be
+// announced once more where its resource was made anew under its key. Where the end
+// of connections to the router is what a scenario is about, or where the message was
+// adopted, it may also be announced once more for each connection that has ended
+// with it: which of those were heard, nobody can tell.
+func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted func(piece) bool, ended func(piece) int) {
 	ctx, cancel := context.WithTimeout(ctx, routePatient)
 	defer cancel()
 	_ = w.await(ctx, "every stored message was announced", func(context.Context) (string, bool, error) {
@@ -110,12 +151,12 @@ func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted 
 	}) // what is missing then is counted
 	t.routesMissing = w.unannounced(rows)
 	for _, m := range w.messages {
-		allowed := 1 + w.takeovers + w.cuts
-		if adopted(m) {
-			allowed = max(allowed, 2)
-		}
-		if n := w.peer.of(m.number); n > allowed {
-			t.routesRepeated += n - allowed
+		for _, which := range m.pieces() {
+			n, allowed := w.peer.of(which), 1+m.again
+			if n > allowed && (w.reroutes || adopted(which)) {
+				allowed += ended(which)
+			}
+			t.routesRepeated += max(0, n-allowed)
 		}
 	}
 	w.peer.mu.Lock()
@@ -129,8 +170,13 @@ func (w *world) unannounced(rows stored) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, m := range w.messages {
-		if m.want == delivered && len(rows[m.number]) > 0 && w.peer.of(m.number) == 0 && !w.unrouted[m.number] {
-			n++
+		if m.want == atMostOnce {
+			continue
+		}
+		for _, which := range m.pieces() {
+			if len(rows[which]) > 0 && w.peer.of(which) == 0 && !w.unrouted[which] {
+				n++
+			}
 		}
 	}
 	return n

@@ -23,19 +23,16 @@ type scenario struct {
 	needsDev bool
 	// short: it belongs to the short form.
 	short bool
-	// takeovers is how often another operator takes over without a clean hand-over,
-	// each of which may announce once more what it cannot know to be announced.
-	takeovers int
-	// cuts is how often the connection to the router ends with announcements on it,
-	// each of which may be made once more: which were heard, nobody can tell.
-	cuts int
-	run  func(ctx context.Context, w *world) error
+	// reroutes: connections to the router end in it, with operators or without, and
+	// what was on them may be announced once more: which were heard, nobody can tell.
+	reroutes bool
+	run      func(ctx context.Context, w *world) error
 }
 
 // scenarios are all of them, longest first: so they end together.
 func scenarios() []scenario {
-	all := slices.Concat(killScenarios(), leaderScenarios(), answerScenarios(), readScenarios(),
-		routerScenarios(), apiScenarios(), objectScenarios())
+	all := slices.Concat(killScenarios(), lifetimeScenarios(), leaderScenarios(), answerScenarios(), readScenarios(),
+		routerScenarios(), apiScenarios(), objectScenarios(), contentScenarios(), keyScenarios())
 	slices.SortStableFunc(all, func(a, b scenario) int { return cmp.Compare(b.bound, a.bound) })
 	return all
 }

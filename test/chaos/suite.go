@@ -179,7 +179,7 @@ func (s *suite) one(ctx context.Context, l *lane, op *operator, r *result, i int
 			r.tally = *t
 		}
 	}
-	r.sent, r.faults = len(w.messages), w.faults()
+	r.sent, r.faults = w.sent(), w.faults()
 	if r.err != nil {
 		w.dump()
 	}

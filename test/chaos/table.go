@@ -34,7 +34,7 @@ func (r *result) complaints() []string {
 		n    int
 		what string
 	}{
-		{r.missing, "missing"}, {r.duplicated, "duplicated"}, {r.unexpected, "unexpected"},
+		{r.missing, "missing"}, {r.duplicated, "duplicated"}, {r.unexpected, "unexpected"}, {r.misordered, "out of order"},
 		{r.routesMissing, "not announced"}, {r.routesRepeated, "announced too often"},
 	}
 	for _, c := range counts {
@@ -55,18 +55,18 @@ func (r *result) complaints() []string {
 func printTable(out io.Writer, results []*result) (passed bool) {
 	passed = true
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "scenario\tsent\tfaults\tmissing\tduplicated\tunexpected\troutes missing\troutes repeated\tseconds\tresult")
+	fmt.Fprintln(t, "scenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes missing\troutes repeated\tseconds\tresult")
 	for _, r := range results {
 		verdict := "ok"
 		switch {
 		case r.skipped != "":
-			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", r.name, r.skipped)
+			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", r.name, r.skipped)
 			continue
 		case !r.passed():
 			verdict, passed = "FAILED", false
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%s\n", r.name, r.sent, r.faults,
-			r.missing, r.duplicated, r.unexpected, r.routesMissing, r.routesRepeated, r.took.Seconds(), verdict)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%s\n", r.name, r.sent, r.faults,
+			r.missing, r.duplicated, r.unexpected, r.misordered, r.routesMissing, r.routesRepeated, r.took.Seconds(), verdict)
 	}
 	_ = t.Flush() // standard output that is gone has no reader to tell
 	for _, r := range results {

@@ -5,117 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // tally is what the count has shown.
 type tally struct {
 	missing, duplicated, unexpected int
-	routesMissing, routesRepeated   int
+	// misordered are those that stand before an older one of their conversation, where
+	// messages were declared in order.
+	misordered                    int
+	routesMissing, routesRepeated int
 	// problems are what is wrong beside these, in words.
 	problems []string
 }
 
 func (t *tally) clean() bool {
-	return t.missing+t.duplicated+t.unexpected+t.routesMissing+t.routesRepeated+len(t.problems) == 0
+	return t.missing+t.duplicated+t.unexpected+t.misordered+t.routesMissing+t.routesRepeated+len(t.problems) == 0
 }
 
 func (t *tally) problem(format string, args ...any) {
 	t.problems = append(t.problems, fmt.Sprintf(format, args...))
-}
-
-func (w *world) cipher(key string) (*cipher.Cipher, error) { return cipher.New([]byte(key)) }
-
-// direct runs f with a client that goes past the proxies.
-func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Client) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	db := dbproxy.New(dbproxy.Options{Address: w.dbProxy, Connections: 1})
-	ended := make(chan error, 1)
-	go func() { ended <- db.Run(ctx) }()
-	err := w.await(ctx, "db_proxy is connected", func(context.Context) (string, bool, error) {
-		return "no connection", db.Connected() > 0, nil
-	})
-	if err == nil {
-		err = f(ctx, db)
-	}
-	cancel()
-	return errors.Join(err, <-ended)
-}
-
-// nobodys is the number of what nobody has declared.
-const nobodys = -1
-
-// stored are the ids under which each number is in the store.
-type stored map[int][]uint32
-
-// read asks TeamTalk for the history of every conversation, as any client can.
-func (w *world) read(ctx context.Context) (stored, error) {
-	rows := stored{}
-	conversations := map[recipient]bool{}
-	for _, m := range w.messages {
-		conversations[m.to] = true
-	}
-	err := w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) error {
-		for to := range conversations {
-			history, err := w.history(ctx, db, to)
-			if err != nil {
-				return fmt.Errorf("read the history with %+v: %w", to, err)
-			}
-			for _, row := range history {
-				number, ok := w.numberIn(row.GetMsgData())
-				if !ok && w.dev != nil {
-					number, ok = nobodys, true // nobody else writes here
-				}
-				if ok && row.GetFromSessionId() == w.sender && number != warm {
-					rows[number] = append(rows[number], row.GetMsgId())
-				}
-			}
-		}
-		return nil
-	})
-	return rows, err
-}
-
-// history reads back to before the scenario began.
-func (w *world) history(ctx context.Context, db *dbproxy.Client, to recipient) ([]*wire.MsgInfo, error) {
-	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: w.sender, ID: to.id}
-	if to.group {
-		s.Type = wire.SessionType_SESSION_TYPE_GROUP
-	}
-	before := uint32(w.began.Add(-time.Minute).Unix())
-	for count := uint32(256); ; count *= 4 {
-		rows, err := db.List(ctx, s, count)
-		if err != nil || uint32(len(rows)) < count || rows[len(rows)-1].GetCreateTime() < before {
-			return rows, err
-		}
-	}
-}
-
-// secondKey is what secret-rotated replaces the key by.
-const secondKey = "chaos-second-key-0123456789abcde"
-
-// numberIn decrypts a text and reads its number.
-func (w *world) numberIn(data []byte) (int, bool) {
-	for _, key := range append(slices.Clone(w.keys), secondKey) {
-		c, err := w.cipher(key)
-		if err != nil {
-			return 0, false
-		}
-		if plain, err := c.Decrypt(data); err == nil {
-			if n, ok := w.numberOf(string(plain.Text)); ok {
-				return n, true
-			}
-		}
-	}
-	return 0, false
 }
 
 // count compares the store, the router and the resources with what was declared.
@@ -123,7 +36,7 @@ func (w *world) count(ctx context.Context) (*tally, error) {
 	if err := errors.Join(w.db.Idle(ctx), w.route.Idle(ctx)); err != nil {
 		return nil, err
 	}
-	rows, err := w.read(ctx)
+	rows, err := w.rows(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,56 +44,153 @@ func (w *world) count(ctx context.Context) (*tally, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tally{}
-	known := map[int]bool{}
+	w.mu.Lock()
+	t := &tally{unexpected: w.early, problems: slices.Clone(w.odd)}
+	w.mu.Unlock()
+	known := map[piece]bool{}
 	for _, m := range w.messages {
-		known[m.number] = true
-		w.judge(t, m, rows[m.number], objects[m.uid])
+		for _, p := range m.pieces() {
+			known[p] = true
+		}
+		w.judge(t, m, rows, objects[m.uid])
 	}
-	for number, ids := range rows {
-		if !known[number] {
-			t.unexpected += len(ids)
+	for p, there := range rows {
+		if !known[p] {
+			t.unexpected += len(there)
 		}
 	}
-	w.countRoutes(ctx, t, rows, func(m *message) bool { return adopted(objects[m.uid]) })
+	if w.inOrder {
+		t.misordered = misordered(rows)
+	}
+	w.countRoutes(ctx, t, rows, func(p piece) bool { return adopted(objects[w.messages[p.number-1].uid], p.to) }, w.wire.ended)
 	return t, nil
 }
 
-func adopted(o *v1alpha1.TeamTalkMessage) bool {
-	return o != nil && len(o.Status.Recipients) == 1 && o.Status.Recipients[0].Reason == v1alpha1.ReasonAdopted
+// statusOf is what a resource says of a recipient; nil: nothing.
+func statusOf(o *v1alpha1.TeamTalkMessage, to recipient) *v1alpha1.RecipientStatus {
+	if o == nil {
+		return nil
+	}
+	for i := range o.Status.Recipients {
+		r := &o.Status.Recipients[i]
+		if r.ID == int64(to.id) && (r.Type == v1alpha1.RecipientGroup) == to.group {
+			return r
+		}
+	}
+	return nil
+}
+
+func adopted(o *v1alpha1.TeamTalkMessage, to recipient) bool {
+	r := statusOf(o, to)
+	return r != nil && r.Reason == v1alpha1.ReasonAdopted
 }
 
 // judge settles one message.
-func (w *world) judge(t *tally, m *message, ids []uint32, o *v1alpha1.TeamTalkMessage) {
-	if len(ids) > 1 {
-		t.duplicated += len(ids) - 1
+func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMessage) {
+	for _, p := range m.pieces() {
+		w.judgePiece(t, m, rows[p])
 	}
-	if m.want == atMostOnce {
+	switch m.want {
+	case atMostOnce:
 		return
-	}
-	if len(ids) == 0 {
-		t.missing++
+	case expired:
+		if o != nil {
+			t.problem("message %d: its resource is still there", m.number)
+		}
+		return
 	}
 	switch {
 	case o == nil:
 		t.problem("message %d: its resource is gone", m.number)
 		return
-	case !o.Finished() || len(o.Status.Recipients) != 1:
-		t.problem("message %d is not finished: %+v", m.number, o.Status.Recipients)
+	case !o.Finished() || len(o.Status.Recipients) != len(m.to):
+		t.problem("message %d is not finished: %s", m.number, state(o))
 		return
 	}
-	r, c := o.Status.Recipients[0], o.Status.Counts
-	if r.State == v1alpha1.StateFailed && r.Reason != v1alpha1.ReasonOutcomeUnknown && len(ids) > 0 {
-		t.unexpected += len(ids)
+	isDelivered := meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionDelivered)
+	for _, to := range m.to {
+		r := statusOf(o, to)
+		if r == nil {
+			t.problem("message %d: its resource says nothing of %+v", m.number, to)
+			continue
+		}
+		w.compare(t, m, rows, to, r)
 	}
-	if !meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionDelivered) {
-		t.problem("message %d ended as %s %s: %s", m.number, r.State, r.Reason, r.Message)
-		return
-	}
-	if c == nil || c.Recipients != 1 || c.Stored != 1 || c.Failed != 0 {
+	if c := o.Status.Counts; isDelivered && (c == nil || int(c.Recipients) != len(m.to) || int(c.Stored) != len(m.to) || c.Failed != 0) {
 		t.problem("message %d is delivered with counts %+v", m.number, c)
 	}
-	if len(ids) == 1 && (len(r.MessageIDs) != 1 || r.MessageIDs[0] != int64(ids[0])) {
-		t.problem("message %d is stored as %d, its resource says %v", m.number, ids[0], r.MessageIDs)
+}
+
+// judgePiece settles one piece by its rows.
+func (w *world) judgePiece(t *tally, m *message, there []row) {
+	t.duplicated += max(0, len(there)-1)
+	switch m.want {
+	case delivered, expired:
+		if len(there) == 0 {
+			t.missing++
+		}
+	case refused:
+		t.unexpected += len(there)
 	}
+	for _, r := range there {
+		// To the second, as TeamTalk's times are.
+		if int64(r.at) < m.notBefore.Unix() {
+			t.unexpected++
+		}
+	}
+}
+
+// compare compares the rows of a message for one recipient with what its resource says.
+func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1alpha1.RecipientStatus) {
+	var ids []int64
+	var texts []string
+	once := true
+	for part := range max(1, m.parts) {
+		there := rows[piece{m.number, part, to}]
+		once = once && len(there) == 1
+		for _, row := range there {
+			ids = append(ids, int64(row.id))
+			texts = append(texts, row.text)
+		}
+	}
+	if r.State == v1alpha1.StateFailed && r.Reason != v1alpha1.ReasonOutcomeUnknown {
+		t.unexpected += max(0, len(ids)-len(r.MessageIDs))
+	}
+	done := r.State == v1alpha1.StateRouted || r.Reason == v1alpha1.ReasonStoredNotRouted
+	switch {
+	case m.want == refused && r.Reason == v1alpha1.ReasonKeyReused:
+	case m.want == refused && done:
+		t.missing++ // it says that it is there
+	case !done:
+		t.problem("message %d ended as %s %s: %s", m.number, r.State, r.Reason, r.Message)
+	case !once:
+	case !slices.Equal(ids, r.MessageIDs):
+		t.problem("message %d is stored as %d, its resource says %v", m.number, ids, r.MessageIDs)
+	case strings.Join(texts, "\n") != w.text(m.number):
+		t.problem("message %d is stored with another text", m.number)
+	}
+}
+
+// misordered counts the rows that stand before one of a message that was declared
+// earlier. Ids are given in the order in which a conversation is stored.
+func misordered(rows stored) (n int) {
+	type place struct {
+		id     uint32
+		number int
+	}
+	conversations := map[recipient][]place{}
+	for p, there := range rows {
+		for _, r := range there {
+			conversations[p.to] = append(conversations[p.to], place{r.id, p.number})
+		}
+	}
+	for _, places := range conversations {
+		slices.SortFunc(places, func(a, b place) int { return int(a.id) - int(b.id) })
+		for i := 1; i < len(places); i++ {
+			if places[i].number < places[i-1].number {
+				n++
+			}
+		}
+	}
+	return n
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
@@ -17,6 +18,8 @@ type target struct {
 	dbProxy, router string
 	sender          uint32
 	users, groups   []uint32
+	// crowd are users for messages to many.
+	crowd []uint32
 	// keys open what is stored; the first is the one in the Secret.
 	keys []string
 	// dev is nil for a TeamTalk of the user's own.
@@ -28,6 +31,7 @@ type target struct {
 const (
 	devUsers  = 120
 	devGroups = 40
+	devCrowd  = v1alpha1.MaxRecipients
 )
 
 // ownTarget reads which TeamTalk of the user's own is meant; nil: none.
@@ -56,6 +60,7 @@ func ownTarget(env func(string) string) (*target, error) {
 	if len(t.users) == 0 || len(t.groups) == 0 {
 		return nil, fmt.Errorf("USERS and GROUPS: want comma-separated ids, at least one user and one group that has the sender as a member")
 	}
+	t.crowd = t.users
 	key, err := os.ReadFile(env("AES_KEY_FILE"))
 	if err != nil {
 		return nil, fmt.Errorf("AES_KEY_FILE: %w", err)
@@ -89,6 +94,11 @@ func devTarget(ctx context.Context) (*target, error) {
 	for i := range uint32(devUsers) {
 		id := 100 + i
 		t.users = append(t.users, id)
+		seed.Users = append(seed.Users, devserver.NewUser(id, fmt.Sprint("nick", id), fmt.Sprint("user", id)))
+	}
+	for i := range uint32(devCrowd) {
+		id := 10_000 + i
+		t.crowd = append(t.crowd, id)
 		seed.Users = append(seed.Users, devserver.NewUser(id, fmt.Sprint("nick", id), fmt.Sprint("user", id)))
 	}
 	for i := range uint32(devGroups) {

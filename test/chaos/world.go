@@ -48,25 +48,42 @@ type world struct {
 	mu       sync.Mutex
 	messages []*message
 	counters []func() int
-	// onlyGroups sends to groups alone.
+	// parts is into how many parts each text is split; below 2: it is not. fan is to
+	// how many users each message goes; below 2: to one user or group.
+	parts, fan int
+	// onlyGroups sends to groups alone, few to so many users alone.
 	onlyGroups bool
+	few        int
+	// inOrder: messages are declared one after the other, and stored in that order.
+	inOrder bool
+	// deal, where set, makes of a message what the scenario is about, and shape of its
+	// resource.
+	deal  func(*message)
+	shape func(*message, *v1alpha1.TeamTalkMessage)
 	// misdirect chooses messages that are first declared to a user who does not exist.
 	misdirect func(*message) bool
 	// unrouted are messages whose announcement the proxy has lost.
-	unrouted map[int]bool
+	unrouted map[piece]bool
+	// early is how many pieces were sent before their time; odd is what else was wrong.
+	early int
+	odd   []string
+	// wire is what went to the router.
+	wire *onWire
 }
 
 // setup gives a scenario its TeamTalk, proxies, namespace and server. Where op is
 // nil it starts an operator of its own.
 func (w *world) setup(ctx context.Context, op *operator) error {
 	var err error
-	w.began, w.unrouted = time.Now(), map[int]bool{}
+	w.began, w.unrouted = time.Now(), map[piece]bool{}
+	w.wire = &onWire{world: w, by: map[*faultproxy.Conn]map[piece]bool{}}
 	if w.db, err = faultproxy.Start(ctx, w.dbProxy); err != nil {
 		return err
 	}
 	if w.route, err = faultproxy.Start(ctx, w.router); err != nil {
 		return err
 	}
+	w.route.OnPass(w.wire.passed)
 	if w.peer, err = listen(ctx, w); err != nil {
 		return err
 	}

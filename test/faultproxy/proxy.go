@@ -37,6 +37,7 @@ type Proxy struct {
 	gone    bool
 	refused int
 	rules   []*Armed
+	onPass  func(*Conn, Frame)
 	pairs   map[*Conn]struct{}
 }
 
@@ -54,6 +55,13 @@ func Start(ctx context.Context, upstream string) (*Proxy, error) {
 
 // Addr is host:port for clients.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// OnPass has f told of every frame that is passed on, right after.
+func (p *Proxy) OnPass(f func(*Conn, Frame)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onPass = f
+}
 
 // Stop closes every connection and waits until nothing of the proxy is left.
 func (p *Proxy) Stop() {
@@ -171,6 +179,7 @@ type Conn struct {
 	// server has not answered yet.
 	inbound atomic.Int64
 	kept    sync.Map // their seqs
+	ended   atomic.Bool
 
 	mu   [2]sync.Mutex // of writing, by Direction
 	held []*late       // answers that wait for later ones; under mu[ToClient]
@@ -244,6 +253,16 @@ func (p *Proxy) stopped() bool {
 
 // pass hands a frame on to where it goes.
 func (c *Conn) pass(f Frame) {
+	c.hand(f)
+	c.proxy.mu.Lock()
+	told := c.proxy.onPass
+	c.proxy.mu.Unlock()
+	if told != nil {
+		told(c, f)
+	}
+}
+
+func (c *Conn) hand(f Frame) {
 	c.mu[f.Direction].Lock()
 	defer c.mu[f.Direction].Unlock()
 	c.write(f.Direction, f.PDU)
@@ -289,7 +308,11 @@ func (c *Conn) keep(f Frame) (pass func()) {
 	}
 }
 
+// Ended reports whether the connection has.
+func (c *Conn) Ended() bool { return c.ended.Load() }
+
 func (c *Conn) close() {
+	c.ended.Store(true)
 	_ = c.client.Close()
 	_ = c.server.Close()
 }

@@ -3,6 +3,8 @@ package faultproxy
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -301,6 +303,38 @@ func TestGroupFrames(t *testing.T) {
 		f.Command, f.Body = tc.command, body
 		if f.Group() != tc.want {
 			t.Errorf("%s: %v", name, f.Group())
+		}
+	}
+}
+
+// TestOnPass tells of what is passed on, and over which connection.
+func TestOnPass(t *testing.T) {
+	s := newStand(t, dbproxy.Options{Connections: 1})
+	var mu sync.Mutex
+	var passed []Direction
+	over := map[*Conn]bool{}
+	s.proxy.OnPass(func(c *Conn, f Frame) {
+		mu.Lock()
+		defer mu.Unlock()
+		if f.Message() != nil {
+			passed, over[c] = append(passed, f.Direction), true
+		}
+	})
+	s.proxy.Add(Rule{Direction: ToClient, Commands: sends, Skip: 1, Do: Cut})
+	if _, err := s.send(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.send(); !errors.Is(err, dbproxy.ErrConnectionLost) {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []Direction{ToServer, ToClient, ToServer}; !slices.Equal(passed, want) || len(over) != 1 {
+		t.Errorf("passed %v over %d connections, want %v over one", passed, len(over), want)
+	}
+	for c := range over {
+		if !c.Ended() {
+			t.Error("its connection has not ended")
 		}
 	}
 }

@@ -150,7 +150,7 @@ func (s *Sender) task(server *v1alpha1.TeamTalkServer, session *connection.Sessi
 	t := delivery.Task{
 		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid, Generation: 1,
 		Identity: delivery.Identity{UID: uid},
-		Server:   session, Store: server.StoreName(), Sender: uint32(r.Sender),
+		Server:   session, Stores: server.DBProxyAddresses(), Sender: uint32(r.Sender),
 		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: tokens(server),
 		Policy: delivery.Policy{
 			Verify:     spec.Verification != v1alpha1.VerificationNever,

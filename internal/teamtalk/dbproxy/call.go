@@ -36,6 +36,8 @@ type exchange struct {
 	answer proto.Message
 	// matches reports whether answer is about what was asked.
 	matches func() bool
+	// scan, where set, takes the answer's rows, which answer may lack then.
+	scan Scanner
 }
 
 // conn is a connection and the calls that wait on it.
@@ -68,11 +70,17 @@ type call struct {
 	want    wire.Command
 	release func()
 	// lasting: until the connection has ended, db_proxy is taken to be busy with it,
-	// however late it is. rest, where set, is how long for after that.
+	// however late it is. What touches a group has a limiter: db_proxy is taken to be
+	// busy with it for longer, rest at least.
 	lasting bool
+	limiter *Limiter
 	rest    time.Duration
 	done    chan outcome // of one
-	overdue atomic.Bool  // counted in its connection's overdue
+	// scan is the exchange's; rows takes an answer that is too long to hold. Only the
+	// goroutine that reads the connection uses them.
+	scan    Scanner
+	rows    *rows
+	overdue atomic.Bool // counted in its connection's overdue
 	// deadline is set where nobody waits any more; guarded by conn.mu.
 	deadline time.Time
 }
@@ -80,7 +88,9 @@ type call struct {
 // outcome is what became of a call: a response's body, or an error.
 type outcome struct {
 	body []byte
-	err  error
+	// scanned: the rows of the response are not in the body, but with the scanner.
+	scanned bool
+	err     error
 }
 
 // seq is what of the handle fits into a PDU's header.
@@ -98,8 +108,8 @@ func (cl *call) finish(o outcome) {
 	}
 	cl.conn.load.Add(-1)
 	cl.conn.wakeOverdue()
-	if late && cl.rest > 0 && errors.Is(o.err, ErrConnectionLost) {
-		time.AfterFunc(cl.rest, cl.release)
+	if late && cl.limiter != nil && errors.Is(o.err, ErrConnectionLost) {
+		cl.limiter.rest(cl.release, cl.rest)
 		return
 	}
 	cl.release()
@@ -159,9 +169,9 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 // connections: were its slot given back at its timeout, a client that tries again
 // would have more and more of them asked for, until db_proxy has none left for good.
 func (c *Client) newCall(x exchange, release func()) *call {
-	cl := &call{want: x.response, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1)}
+	cl := &call{want: x.response, scan: x.scan, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1)}
 	if x.group {
-		cl.rest = groupRest * c.opts.RequestTimeout
+		cl.limiter, cl.rest = c.opts.Limiter, groupRest*c.opts.RequestTimeout
 	}
 	return cl
 }
@@ -197,6 +207,9 @@ func (x exchange) conclude(o outcome) error {
 	}
 	if !x.matches() {
 		return fmt.Errorf("%w: command %#04x is about something else", ErrMalformed, uint16(x.response))
+	}
+	if !o.scanned {
+		x.deliver()
 	}
 	return nil
 }
@@ -285,9 +298,7 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 	o := outcome{body: p.Body}
 	seq := p.Seq
 	var handle uint32
-	if err != nil {
-		o.err = ErrTooLong
-	} else {
+	if err == nil {
 		var ok bool
 		if handle, ok = handleOf(p.Body); !ok {
 			return false
@@ -302,6 +313,11 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 		return false
 	case err == nil && cl.handle != handle:
 		return false
+	case p.Command == cl.want && err != nil:
+		var mine bool
+		if o, mine = cl.diverted(); !mine {
+			return false
+		}
 	case p.Command == cl.want:
 	case err != nil:
 		// Without a handle only the command tells whose it is.
@@ -311,6 +327,9 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 	}
 	if !cn.take(cl) {
 		return false
+	}
+	if cl.limiter != nil {
+		cl.limiter.resting.answered()
 	}
 	cl.finish(o)
 	return true

@@ -6,6 +6,7 @@ package dbproxy
 
 import (
 	"context"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,8 @@ const (
 	// defaultRequestTimeout is far above db_proxy's answering times under load,
 	// which are below a second.
 	defaultRequestTimeout = 10 * time.Second
-	// groupRest is for how many timeouts more the slot of a group request is kept
-	// where its connection was ended because it was overdue: db_proxy is still busy
-	// with it.
+	// groupRest is for how many timeouts more the slot of a group request is kept at
+	// least where its connection was ended because it was overdue; see resting.
 	groupRest = 2
 )
 
@@ -97,6 +97,7 @@ func (c *Client) Run(ctx context.Context) error {
 		l := link.New(link.Options{
 			Address: c.opts.Address,
 			Handler: (*handler)(c),
+			Divert:  (*handler)(c).divert,
 			Gate:    c.opts.Gate,
 			Hold:    hold,
 			Dial:    c.opts.Dial,
@@ -184,11 +185,23 @@ func (h *handler) Up(lc *link.Conn) {
 	h.opts.OnChange()
 }
 
+func (h *handler) conn(lc *link.Conn) *conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.conns[lc]
+}
+
+// divert is a link's.
+func (h *handler) divert(lc *link.Conn, p pdu.PDU) io.Writer {
+	if cn := h.conn(lc); cn != nil {
+		return cn.divert(p)
+	}
+	return nil
+}
+
 // Frame implements link.Handler.
 func (h *handler) Frame(lc *link.Conn, p pdu.PDU, err error) {
-	h.mu.Lock()
-	cn := h.conns[lc]
-	h.mu.Unlock()
+	cn := h.conn(lc)
 	if cn == nil || !cn.answer(p, err) {
 		h.strays.Add(1)
 	}

@@ -7,11 +7,11 @@ import (
 )
 
 // Reads are the questions that db_proxy answers without storing anything; see
-// Client for each.
+// Client and Path for each.
 type Reads interface {
 	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
 	Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error)
-	List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error)
+	Scan(ctx context.Context, s Session, count uint32, to Scanner) error
 	ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error)
 	LatestID(ctx context.Context, s Session) (uint32, error)
 }

@@ -183,8 +183,17 @@ func (c *Client) List(ctx context.Context, s Session, count uint32) ([]*wire.Msg
 
 // List is Client.List over this path.
 func (p *Path) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error) {
+	x, answer := listing(s, count)
+	if err := p.do(ctx, x); err != nil {
+		return nil, err
+	}
+	return answer.GetMsgList(), nil
+}
+
+// listing asks for the newest count messages of the session.
+func listing(s Session, count uint32) (exchange, *wire.IMGetMsgListRsp) {
 	answer := &wire.IMGetMsgListRsp{}
-	err := p.do(ctx, exchange{
+	return exchange{
 		request:  wire.CommandMsgListReq,
 		response: wire.CommandMsgListRsp,
 		group:    s.group(),
@@ -200,11 +209,7 @@ func (p *Path) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgIn
 		},
 		answer:  answer,
 		matches: func() bool { return s.echoed(answer) },
-	})
-	if err != nil {
-		return nil, err
-	}
-	return answer.GetMsgList(), nil
+	}, answer
 }
 
 // ByID returns those of the session's messages that are stored under the ids.

@@ -108,6 +108,9 @@ func (c *Conn) run(ctx context.Context) (received bool, err error) {
 func (c *Conn) read() (received bool, err error) {
 	in := &patientReader{nc: c.nc, patience: c.opts.Timing.Silence}
 	frames := pdu.NewReader(bufio.NewReaderSize(in, 64<<10), 0)
+	if c.opts.Divert != nil {
+		frames.Divert(func(p pdu.PDU) io.Writer { return c.opts.Divert(c, p) })
+	}
 	for {
 		p, err := frames.Read()
 		switch {

@@ -6,12 +6,15 @@ package link
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
 // Timing is how long things may take. A zero or negative value means the
@@ -62,6 +65,9 @@ type Options struct {
 	Address string
 	// Handler is told of connections and frames; required.
 	Handler Handler
+	// Divert, where set, says where the body of a frame goes that is too long to hold;
+	// nil: nowhere. The Handler's Frame comes right after it.
+	Divert func(c *Conn, p pdu.PDU) io.Writer
 	// Gate is asked right before frames are written; nil is always open. Where
 	// it returns an error they are not written, and fail with that error.
 	// Heartbeats pass without. While a slow peer keeps a write waiting, Gate is

@@ -79,6 +79,7 @@ func (p PDU) Append(b []byte) []byte {
 type Reader struct {
 	r      io.Reader
 	max    int
+	divert func(PDU) io.Writer
 	header [HeaderLen]byte
 }
 
@@ -90,6 +91,11 @@ func NewReader(r io.Reader, limit int) *Reader {
 	}
 	return &Reader{r: r, max: min(limit, MaxSkip)}
 }
+
+// Divert has the body of a frame that is too long to hold written to what to returns
+// for it, which must take all of it, instead of being skipped. It is skipped where to
+// returns nil.
+func (r *Reader) Divert(to func(PDU) io.Writer) { r.divert = to }
 
 // Read returns the next frame; its Body is the caller's. It returns io.EOF
 // between frames, io.ErrUnexpectedEOF inside one, and ErrLength (wrapped) for a
@@ -112,7 +118,13 @@ func (r *Reader) Read() (PDU, error) {
 	}
 	bodyLen := int(length) - HeaderLen
 	if int(length) > r.max {
-		if _, err := io.CopyN(io.Discard, r.r, int64(bodyLen)); err != nil {
+		out := io.Discard
+		if r.divert != nil {
+			if to := r.divert(p); to != nil {
+				out = to
+			}
+		}
+		if _, err := io.CopyN(out, r.r, int64(bodyLen)); err != nil {
 			return PDU{}, insideFrame(err)
 		}
 		return p, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLong, length, r.max)

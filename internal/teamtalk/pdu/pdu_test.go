@@ -349,3 +349,34 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// TestDivert writes the body of a frame that is too long to where it is told, and
+// skips it where it is told nothing.
+func TestDivert(t *testing.T) {
+	long := PDU{Service: 3, Command: wire.CommandMsgListRsp, Seq: 7, Body: bytes.Repeat([]byte("row"), 100)}
+	short := PDU{Service: 3, Command: wire.CommandMsgData, Seq: 8, Body: []byte("short")}
+	var in []byte
+	for _, p := range []PDU{long, short, long} {
+		in = p.Append(in)
+	}
+	var out bytes.Buffer
+	asked := 0
+	r := NewReader(iotest.HalfReader(bytes.NewReader(in)), 100)
+	r.Divert(func(p PDU) io.Writer {
+		if asked++; p.Command != long.Command || p.Seq != long.Seq || p.Body != nil {
+			t.Errorf("asked about %+v", p)
+		}
+		if asked == 1 {
+			return &out
+		}
+		return nil
+	})
+	for _, want := range []error{ErrTooLong, nil, ErrTooLong, io.EOF} {
+		if p, err := r.Read(); !errors.Is(err, want) || err == nil && p.Seq != short.Seq {
+			t.Errorf("read %+v, %v; want %v", p, err, want)
+		}
+	}
+	if asked != 2 || !bytes.Equal(out.Bytes(), long.Body) {
+		t.Errorf("asked %d times, %d bytes written", asked, out.Len())
+	}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+func (w *world) cipher(key string) (*cipher.Cipher, error) { return cipher.New([]byte(key)) }
+
+// direct runs f with a client that goes past the proxies.
+func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Client) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	db := dbproxy.New(dbproxy.Options{Address: w.dbProxy, Connections: 1})
+	ended := make(chan error, 1)
+	go func() { ended <- db.Run(ctx) }()
+	err := w.await(ctx, "db_proxy is connected", func(context.Context) (string, bool, error) {
+		return "no connection", db.Connected() > 0, nil
+	})
+	if err == nil {
+		err = f(ctx, db)
+	}
+	cancel()
+	return errors.Join(err, <-ended)
+}
+
+func (w *world) warmUp(ctx context.Context) error {
+	c, err := w.cipher(w.keys[0])
+	if err != nil {
+		return err
+	}
+	return w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) error {
+		for _, id := range w.groups {
+			stored, err := db.Send(ctx, ctx, dbproxy.Message{
+				From: w.sender, To: id, CreateTime: uint32(time.Now().Unix()) - 1,
+				Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: c.Encrypt([]byte(w.text(warm))),
+			})
+			if err != nil || stored == 0 {
+				return fmt.Errorf("send a first message to group %d (id %d): %w", id, stored, err)
+			}
+		}
+		return nil
+	})
+}
+
+// row is a piece as it is in the store.
+type row struct {
+	id uint32
+	// at is its time in unix seconds, as its sender gave it.
+	at   uint32
+	text string
+}
+
+// stored are the rows of each piece.
+type stored map[piece][]row
+
+// rows asks TeamTalk for the history of every conversation, as any client can.
+func (w *world) rows(ctx context.Context) (stored, error) {
+	rows := stored{}
+	conversations := map[recipient]bool{}
+	for _, m := range w.messages {
+		for _, to := range m.to {
+			conversations[to] = true
+		}
+	}
+	err := w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) error {
+		for to := range conversations {
+			history, err := w.history(ctx, db, to)
+			if err != nil {
+				return fmt.Errorf("read the history with %+v: %w", to, err)
+			}
+			for _, r := range history {
+				s, ok := w.read(r.GetMsgType(), r.GetMsgData())
+				if !ok && w.dev != nil {
+					s, ok = said{number: nobodys}, true // nobody else writes here
+				}
+				if ok && r.GetFromSessionId() == w.sender && s.number != warm {
+					p := piece{s.number, s.part, to}
+					rows[p] = append(rows[p], row{r.GetMsgId(), r.GetCreateTime(), s.text})
+				}
+			}
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// history reads back to before the scenario began.
+func (w *world) history(ctx context.Context, db *dbproxy.Client, to recipient) ([]*wire.MsgInfo, error) {
+	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: w.sender, ID: to.id}
+	if to.group {
+		s.Type = wire.SessionType_SESSION_TYPE_GROUP
+	}
+	before := uint32(w.began.Add(-time.Minute).Unix())
+	for count := uint32(256); ; count *= 4 {
+		rows, err := db.List(ctx, s, count)
+		if err != nil || uint32(len(rows)) < count || rows[len(rows)-1].GetCreateTime() < before {
+			return rows, err
+		}
+	}
+}

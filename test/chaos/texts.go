@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// piece is what the store must hold once: one part of one message, for one recipient.
+type piece struct {
+	number, part int
+	to           recipient
+}
+
+// Numbers that are no message's.
+const (
+	// warm is that of the messages that are there before the scenario begins. A group
+	// that shows nothing as old as a message proves nothing about it.
+	warm = 0
+	// nobodys is that of what nobody has declared.
+	nobodys = -1
+)
+
+// partBytes is how much of a text is in each of its parts, about.
+const partBytes = cipher.MaxTextWithToken
+
+// head begins every text, and every line of one that is split: it names the run, the
+// scenario and the number.
+func (w *world) head(number int) string {
+	return fmt.Sprintf("chaos %s %s #%d", w.id, w.name, number)
+}
+
+// text is a message's. One that is split has lines, so that each part begins with one.
+func (w *world) text(number int) string {
+	if w.parts < 2 || number == warm {
+		return w.head(number)
+	}
+	var b strings.Builder
+	for line := 1; b.Len() < (w.parts-1)*partBytes+partBytes/2; line++ {
+		fmt.Fprintf(&b, "%s line %d\n", w.head(number), line)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// said is what a row, or an announcement, turns out to say.
+type said struct {
+	number, part int
+	// text is without the number of its part.
+	text string
+}
+
+// parse reads what a text says; false for a text of somebody else's.
+func (w *world) parse(text string) (said, bool) {
+	s := said{text: text}
+	if parts, rest, ok := strings.Cut(text, ") "); ok {
+		var of int
+		if n, err := fmt.Sscanf(parts, "(%d/%d", &s.part, &of); n == 2 && err == nil {
+			s.part--
+			s.text = rest
+		}
+	}
+	line, _, _ := strings.Cut(s.text, "\n")
+	rest, ok := strings.CutPrefix(line, fmt.Sprintf("chaos %s %s #", w.id, w.name))
+	if !ok {
+		return said{}, false
+	}
+	number, _, _ := strings.Cut(rest, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		n = nobodys
+	}
+	s.number = n
+	return s, true
+}
+
+// secondKey is what secret-rotated replaces the key by.
+const secondKey = "chaos-second-key-0123456789abcde"
+
+// soundAt is where a voice message's sound begins: behind its length in seconds.
+const soundAt = 4
+
+// read opens what is in a message: a text under any of the keys, or a sound.
+func (w *world) read(kind wire.MsgType, data []byte) (said, bool) {
+	if kind.Audio() {
+		if len(data) < soundAt {
+			return said{}, false
+		}
+		return w.parse(string(data[soundAt:]))
+	}
+	for _, key := range append(slices.Clone(w.keys), secondKey) {
+		c, err := w.cipher(key)
+		if err != nil {
+			return said{}, false
+		}
+		if plain, err := c.Decrypt(data); err == nil {
+			if s, ok := w.parse(string(plain.Text)); ok {
+				return s, true
+			}
+		}
+	}
+	return said{}, false
+}
+
+// pieceOf reads which piece a message on the wire is; false: none of the scenario's.
+func (w *world) pieceOf(m *wire.IMMsgData) (piece, bool) {
+	s, ok := w.read(m.GetMsgType(), m.GetMsgData())
+	to := recipient{group: m.GetMsgType().SessionType() == wire.SessionType_SESSION_TYPE_GROUP, id: m.GetToSessionId()}
+	return piece{s.number, s.part, to}, ok
+}

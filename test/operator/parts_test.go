@@ -1,0 +1,68 @@
+package operator
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// TestPartsOfOneText: when a ConfigMap changes between two parts of its text, nothing
+// of the new text is sent; once it has its text back, the rest can be.
+func TestPartsOfOneText(t *testing.T) {
+	t.Parallel()
+	teamtalk, err := startTeamTalk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teamtalk.Stop)
+	x := newTenantOf(t, teamtalk).withServer()
+	text := func(word string) map[string]string {
+		return map[string]string{"body": strings.TrimSpace(strings.Repeat(word+"\n", 1200))}
+	}
+	x.configMap("notice", text("first"), nil)
+	// Every part but the first is refused for now.
+	_, err = teamtalk.Faults().Add(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandMsgData, Skip: 1})
+	x.must(err)
+	m := x.message("m", "", func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.LongText = v1alpha1.LongTextSplit
+		m.Spec.Content = v1alpha1.Content{TextFrom: &v1alpha1.TextSource{
+			ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "notice", Key: "body"},
+		}}
+	})
+	x.create(m)
+	x.await(m, "in parts", func(m *v1alpha1.TeamTalkMessage) bool {
+		return m.Status.Split != nil && m.Status.Split.Parts == 3 && len(m.Status.Recipients) == 1 && len(m.Status.Recipients[0].MessageIDs) == 1
+	})
+	x.patch(m, `{"spec":{"suspend":true}}`)
+	x.await(m, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
+	x.must(world.admin.Update(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "notice", Namespace: x.namespace}, Data: text("other"),
+	}))
+	teamtalk.Faults().Clear()
+	x.patch(m, `{"spec":{"suspend":false}}`)
+	failed := x.await(m, "refused", finishedFor(v1alpha1.ReasonContentChanged))
+	if rows := x.rows(); len(rows) != 1 || len(failed.Status.Recipients[0].MessageIDs) != 1 {
+		t.Errorf("the store holds %d parts, the status %v", len(rows), failed.Status.Recipients)
+	}
+	x.must(world.admin.Update(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "notice", Namespace: x.namespace}, Data: text("first"),
+	}))
+	x.patch(m, `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}}}`)
+	x.awaitDelivered(m)
+	rows := x.rows()
+	if len(rows) != 3 {
+		t.Fatalf("the store holds %d parts", len(rows))
+	}
+	for n, row := range rows {
+		if !strings.HasPrefix(row.Text, fmt.Sprintf("(%d/3) first", n+1)) || strings.Contains(row.Text, "other") {
+			t.Errorf("part %d begins with %.20q", n+1, row.Text)
+		}
+	}
+}
