@@ -98,6 +98,11 @@ bench: ## Measure the operator's speed, ratios against bare clients for the most
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
 	go build -o bin/bench ./test/bench && bin/bench | tee bin/bench.txt
 
+.PHONY: e2e
+e2e: ## Install the chart on a real node and kill, upgrade and uninstall it under load; docs/e2e.md (as root on Linux; CLUSTER=current with IMAGE and DEV_IMAGE for a cluster of your own)
+	@mkdir -p bin
+	@go build -o bin/e2e ./test/e2e && bin/e2e
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME
 	@targets=$$(grep -rHoE --include='*_test.go' '^func Fuzz\w+' $$(go list -f '{{.Dir}}' ./...)) || { echo "no fuzz tests found" >&2; exit 1; }; \

@@ -23,6 +23,9 @@ const (
 	assetsVariable = "KUBEBUILDER_ASSETS"
 )
 
+// planePrograms are what Assets is about.
+var planePrograms = []string{apiServerName, etcdName}
+
 // Assets returns a folder that holds kube-apiserver and etcd. In this order, it is
 //
 //   - KUBEBUILDER_ASSETS, if that is set: an error if a program is missing there;
@@ -36,20 +39,11 @@ const (
 // o.Log. Mind that "go test" with a list of packages shows a test's output when
 // it is over, and stops it after ten minutes: have the assets made beforehand.
 func Assets(ctx context.Context, o Options) (dir string, err error) {
-	f := finder{log: o.log(), named: os.Getenv(assetsVariable)}
+	f := finder{log: o.log(), named: os.Getenv(assetsVariable), programs: planePrograms}
 	if f.named == "" {
-		wd, err := os.Getwd()
-		if err != nil {
-			return "", fmt.Errorf("find the working directory: %w", err)
-		}
-		if f.source, err = findSource(wd); err != nil {
+		if f.source, f.cache, err = places(); err != nil {
 			return "", err
 		}
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("find a place for %s and %s: %w; set %s to a folder that has them", apiServerName, etcdName, err, assetsVariable)
-		}
-		f.cache = filepath.Join(cache, "teamtalk-operator", "controlplane")
 		if f.download.store, err = store.DefaultStoreDir(); err != nil {
 			f.log("setup-envtest's store is not used: %v", err)
 		}
@@ -58,27 +52,45 @@ func Assets(ctx context.Context, o Options) (dir string, err error) {
 	return f.find(ctx)
 }
 
+// places returns what programs are built from, and the folder that keeps builds.
+func places() (source, string, error) {
+	wd, err := os.Getwd()
+	if err != nil {
+		return source{}, "", fmt.Errorf("find the working directory: %w", err)
+	}
+	s, err := findSource(wd)
+	if err != nil {
+		return source{}, "", err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return source{}, "", fmt.Errorf("find a place for what is built: %w; set HOME, or %s to a folder with %s and %s", err, assetsVariable, apiServerName, etcdName)
+	}
+	return s, filepath.Join(cache, "teamtalk-operator", "controlplane"), nil
+}
+
 // finder is Assets with its surroundings made explicit.
 type finder struct {
 	log      func(format string, args ...any)
 	named    string // KUBEBUILDER_ASSETS
 	source   source
 	cache    string // absolute; need not exist
-	download download
+	programs []string
+	download download // of no use without a store
 	// build fills the empty folder into with programs named as this package names them.
 	build func(ctx context.Context, log func(format string, args ...any), s source, into string) error
 }
 
 func (f *finder) find(ctx context.Context) (string, error) {
 	if f.named != "" {
-		if lacks := missing(f.named); len(lacks) > 0 {
+		if lacks := missing(f.named, f.programs); len(lacks) > 0 {
 			return "", fmt.Errorf("%s is %s, which lacks %s: add that, or unset %s to have it found or built",
 				assetsVariable, f.named, strings.Join(lacks, " and "), assetsVariable)
 		}
 		return f.named, nil
 	}
 	built := filepath.Join(f.cache, f.source.key)
-	if len(missing(built)) == 0 {
+	if len(missing(built, f.programs)) == 0 {
 		return built, nil
 	}
 	unlock, err := f.lock(ctx)
@@ -86,17 +98,19 @@ func (f *finder) find(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if len(missing(built)) == 0 { // by whoever held the lock
+	if len(missing(built, f.programs)) == 0 { // by whoever held the lock
 		return built, nil
 	}
-	dir, err := f.download.get(ctx, f.log, f.source.kubernetes)
-	if err == nil {
-		return dir, nil
+	if f.download.store != "" {
+		dir, err := f.download.get(ctx, f.log, f.source.kubernetes)
+		if err == nil {
+			return dir, nil
+		}
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("download %s: %w", apiServerName, context.Cause(ctx))
+		}
+		f.log("%s %s could not be downloaded, so it is built from source instead: %v", apiServerName, f.source.kubernetes, err)
 	}
-	if ctx.Err() != nil {
-		return "", fmt.Errorf("download %s: %w", apiServerName, context.Cause(ctx))
-	}
-	f.log("%s %s could not be downloaded, so it is built from source instead: %v", apiServerName, f.source.kubernetes, err)
 	return built, f.buildInto(ctx, built)
 }
 
@@ -110,7 +124,7 @@ func (f *finder) lock(ctx context.Context) (unlock func(), err error) {
 	if err == nil && !locked {
 		began := time.Now()
 		waiting := func() string {
-			return fmt.Sprintf("waiting for another process that makes %s %s: %s", apiServerName, f.source.kubernetes, gobuild.Since(began))
+			return fmt.Sprintf("waiting for another process that makes %s %s: %s", f.programs[0], f.source.kubernetes, gobuild.Since(began))
 		}
 		f.log("%s", waiting())
 		stop := gobuild.Report(f.log, waiting)
@@ -148,7 +162,7 @@ func (f *finder) buildInto(ctx context.Context, dir string) (err error) {
 	if err := f.build(ctx, f.log, f.source, temp); err != nil {
 		return err
 	}
-	if lacks := missing(temp); len(lacks) > 0 {
+	if lacks := missing(temp, f.programs); len(lacks) > 0 {
 		return fmt.Errorf("the build of %s ended without %s", f.source.dir, strings.Join(lacks, " and "))
 	}
 	if err := os.Chmod(temp, 0o755); err != nil {
@@ -161,9 +175,9 @@ func (f *finder) buildInto(ctx context.Context, dir string) (err error) {
 }
 
 // missing names the programs that dir does not hold as files that can be run.
-func missing(dir string) []string {
+func missing(dir string, programs []string) []string {
 	var lacks []string
-	for _, name := range []string{apiServerName, etcdName} {
+	for _, name := range programs {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || !info.Mode().IsRegular() || info.Mode()&fs.FileMode(0o111) == 0 {
 			lacks = append(lacks, name)

@@ -51,9 +51,10 @@ func (j *journal) text() string {
 
 func newFinder(t *testing.T, j *journal) *finder {
 	return &finder{
-		log:    j.log,
-		source: source{kubernetes: "v1.37.2", key: "key"},
-		cache:  filepath.Join(t.TempDir(), "cache"),
+		log:      j.log,
+		source:   source{kubernetes: "v1.37.2", key: "key"},
+		cache:    filepath.Join(t.TempDir(), "cache"),
+		programs: planePrograms,
 		build: func(_ context.Context, _ func(string, ...any), _ source, into string) error {
 			put(t, into, apiServerName, etcdName)
 			return nil
@@ -89,7 +90,7 @@ func TestFindTakesTheFirstSource(t *testing.T) {
 			if want := filepath.Join(root, test.want); err != nil || got != want {
 				t.Fatalf("found %q, %v; want %q", got, err, want)
 			}
-			if lacks := missing(got); lacks != nil {
+			if lacks := missing(got, planePrograms); lacks != nil {
 				t.Errorf("%s lacks %v", got, lacks)
 			}
 		})
@@ -120,7 +121,7 @@ func TestAFileThatCannotBeRunIsMissing(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, etcdName), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := missing(dir); len(got) != 1 || got[0] != etcdName {
+	if got := missing(dir, planePrograms); len(got) != 1 || got[0] != etcdName {
 		t.Fatalf("missing %v, want etcd", got)
 	}
 }
@@ -135,7 +136,7 @@ func TestConcurrentCallersBuildOnce(t *testing.T) {
 	var callers sync.WaitGroup
 	for range 8 {
 		callers.Go(func() {
-			if dir, err := f.find(t.Context()); err != nil || missing(dir) != nil {
+			if dir, err := f.find(t.Context()); err != nil || missing(dir, planePrograms) != nil {
 				t.Errorf("found %q, %v", dir, err)
 			}
 		})
@@ -207,10 +208,30 @@ func TestABuildReplacesOneThatLostAProgram(t *testing.T) {
 	f := newFinder(t, &journal{})
 	put(t, filepath.Join(f.cache, "key"), etcdName, "stale")
 	dir, err := f.find(t.Context())
-	if err != nil || missing(dir) != nil {
+	if err != nil || missing(dir, planePrograms) != nil {
 		t.Fatalf("found %q, %v", dir, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "stale")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the old folder's contents are still there: %v", err)
+	}
+}
+
+// TestNodeProgramsAreOnlyBuilt: nobody publishes them, so nothing is downloaded, and
+// what holds the control plane does not stand in for them.
+func TestNodeProgramsAreOnlyBuilt(t *testing.T) {
+	j := &journal{}
+	f := newFinder(t, j)
+	f.programs = nodePrograms
+	f.build = func(_ context.Context, _ func(string, ...any), _ source, into string) error {
+		put(t, into, nodePrograms...)
+		return nil
+	}
+	put(t, filepath.Join(f.cache, "key"), planePrograms...)
+	dir, err := f.find(t.Context())
+	if err != nil || missing(dir, nodePrograms) != nil {
+		t.Fatalf("found %q, %v", dir, err)
+	}
+	if j.text() != "" {
+		t.Errorf("said %q", j.text())
 	}
 }

@@ -35,17 +35,21 @@ func buildArgs(s source) []string {
 // build compiles both programs from s into the folder into with the go command.
 // It needs the modules, from the module cache or wherever GOPROXY says.
 func build(ctx context.Context, log func(format string, args ...any), s source, into string) error {
-	err := gobuild.Build(ctx, gobuild.Request{
-		What:     fmt.Sprintf("%s %s and %s %s", apiServerName, s.kubernetes, etcdName, s.etcd),
+	err := compile(ctx, log, s, into, fmt.Sprintf("%s %s and %s %s", apiServerName, s.kubernetes, etcdName, s.etcd), goPrograms)
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w, or set %s to a folder with %s and %s", err, assetsVariable, apiServerName, etcdName)
+	}
+	return err
+}
+
+func compile(ctx context.Context, log func(format string, args ...any), s source, into, what string, programs []string) error {
+	return gobuild.Build(ctx, gobuild.Request{
+		What:     what,
 		Dir:      s.dir,
-		Programs: goPrograms,
+		Programs: programs,
 		Into:     into,
 		Args:     buildArgs(s),
 		Env:      []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH},
 		Log:      log,
 	})
-	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%w, or set %s to a folder with %s and %s", err, assetsVariable, apiServerName, etcdName)
-	}
-	return err
 }

@@ -78,7 +78,7 @@ func (d download) stored(ctx context.Context, wanted versions.Concrete) string {
 	found := "" // the newest, as they are listed newest first, but the wanted one if it is there
 	for _, item := range items {
 		dir, err := s.Path(item)
-		if err == nil && len(missing(dir)) == 0 && (found == "" || item.Version == wanted) {
+		if err == nil && len(missing(dir, planePrograms)) == 0 && (found == "" || item.Version == wanted) {
 			found = dir
 		}
 	}
@@ -151,7 +151,7 @@ func (d download) fetch(ctx context.Context, log func(format string, args ...any
 	if err != nil {
 		return "", err
 	}
-	if lacks := missing(dir); len(lacks) > 0 {
+	if lacks := missing(dir, planePrograms); len(lacks) > 0 {
 		return "", fmt.Errorf("the release of %s lacks %s", version, lacks)
 	}
 	// The store makes its folders read-only, and moving or removing one writes to it.

@@ -83,7 +83,7 @@ func TestDownload(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), test.wantErr) {
 					t.Fatalf("error %v, want %q", err, test.wantErr)
 				}
-			} else if want := filepath.Join(d.store, "k8s", platformDir(test.want)); err != nil || dir != want || missing(dir) != nil {
+			} else if want := filepath.Join(d.store, "k8s", platformDir(test.want)); err != nil || dir != want || missing(dir, planePrograms) != nil {
 				t.Fatalf("got %q, %v; want %q", dir, err, want)
 			}
 			if left, err := filepath.Glob(filepath.Join(d.store, "downloading-*")); err != nil || left != nil {
@@ -100,7 +100,7 @@ func TestDownloadReplacesAnIncompleteRelease(t *testing.T) {
 	if err := os.Chmod(old, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	if dir, err := d.get(t.Context(), t.Logf, "v1.37.2"); err != nil || dir != old || missing(dir) != nil {
+	if dir, err := d.get(t.Context(), t.Logf, "v1.37.2"); err != nil || dir != old || missing(dir, planePrograms) != nil {
 		t.Fatalf("got %q, %v", dir, err)
 	}
 }

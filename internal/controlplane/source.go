@@ -25,6 +25,7 @@ type source struct {
 	kubernetes string // version, such as v1.37.2
 	etcd       string // version, such as v3.7.0
 	key        string // names a build's folder; differs if a build could differ
+	nodeKey    string // the same of the build of NodeAssets
 }
 
 // findSource reads hack/controlplane of the checkout that from, absolute, is in.
@@ -81,10 +82,16 @@ func readSource(dir string) (source, error) {
 		return source{}, fmt.Errorf("%s does not require both %s and %s: add what is missing", path, kubernetesModule, etcdModule)
 	}
 
+	args := []byte(strings.Join(buildArgs(s), "\n"))
+	s.key = fmt.Sprintf("kubernetes-%s-etcd-%s-%s-%s-%.6x", s.kubernetes, s.etcd, runtime.GOOS, runtime.GOARCH, sum(goMod, etcdMain, args))
+	s.nodeKey = fmt.Sprintf("node-%s-%s-%s-%.6x", s.kubernetes, runtime.GOOS, runtime.GOARCH, sum(goMod, args))
+	return s, nil
+}
+
+func sum(parts ...[]byte) []byte {
 	hash := sha256.New()
-	for _, part := range [][]byte{goMod, etcdMain, []byte(strings.Join(buildArgs(s), "\n"))} {
+	for _, part := range parts {
 		fmt.Fprintf(hash, "%d\n%s", len(part), part) // the length keeps parts from running together
 	}
-	s.key = fmt.Sprintf("kubernetes-%s-etcd-%s-%s-%s-%.6x", s.kubernetes, s.etcd, runtime.GOOS, runtime.GOARCH, hash.Sum(nil))
-	return s, nil
+	return hash.Sum(nil)
 }

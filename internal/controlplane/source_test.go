@@ -62,6 +62,24 @@ func TestKeyChangesWithWhatIsBuilt(t *testing.T) {
 	}
 }
 
+// TestNodeKey: what a node runs is built anew for another Kubernetes, not for another etcd.
+func TestNodeKey(t *testing.T) {
+	key := func(goMod, etcdMain string) string {
+		s, err := readSource(writeSource(t, goMod, etcdMain))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.nodeKey
+	}
+	first := key(testGoMod, "package main")
+	if first != key(testGoMod, "package main // changed") {
+		t.Errorf("the key %s depends on etcd", first)
+	}
+	if first == key(strings.Replace(testGoMod, "v1.37.2", "v1.37.3", 1), "package main") {
+		t.Errorf("another Kubernetes has the same key %s", first)
+	}
+}
+
 func TestSourceWithoutAVersion(t *testing.T) {
 	_, err := readSource(writeSource(t, "module m\n", "package main"))
 	if err == nil || !strings.Contains(err.Error(), "does not require both k8s.io/kubernetes and go.etcd.io/etcd/server/v3") {

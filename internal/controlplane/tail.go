@@ -21,6 +21,16 @@ type tail struct {
 	worst string
 }
 
+// Tail is a Writer for what one program prints: it passes it on, and keeps the line
+// that explains the program's end.
+type Tail struct{ tail }
+
+// NewTail returns a Tail that passes on to out.
+func NewTail(out io.Writer) *Tail { return &Tail{tail{out: out}} }
+
+// Reason is the last line that reports an error, or else the last line.
+func (t *Tail) Reason() string { return t.reason() }
+
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// A leader ends when some of the burst are delivered, and most are not.
+const (
+	burst, burstSeen = 400, 40
+	// A probe is declared every so often after that: there must be pairs left that
+	// have none yet when a Lease has run out.
+	pace, slowerPace = 100 * time.Millisecond, 500 * time.Millisecond
+	slowerAfter      = 20
+)
+
+// Bars: how long nothing may be delivered when the leader is killed, 5 s more than
+// its Lease lasts, and when it is shut down.
+const (
+	barKilled = 20 * time.Second
+	barShut   = 2 * time.Second
+)
+
+// leader returns the pod that holds the Lease, and its container.
+func (w *world) leader(ctx context.Context) (*corev1.Pod, string, error) {
+	lease := &coordinationv1.Lease{}
+	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: release}, lease); err != nil {
+		return nil, "", err
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return nil, "", errors.New("nobody holds the Lease")
+	}
+	name, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
+	pod := &corev1.Pod{}
+	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: name}, pod); err != nil {
+		return nil, "", fmt.Errorf("find the leader: %w", err)
+	}
+	for _, c := range pod.Status.ContainerStatuses {
+		if c.Name == "operator" && c.State.Running != nil {
+			return pod, c.ContainerID, nil
+		}
+	}
+	return nil, "", fmt.Errorf("the leader does not run: %s", describe([]corev1.Pod{*pod}))
+}
+
+// takeover has the leader end in the middle of a burst, with a standby ready, and
+// waits until all is delivered. What ends it is told who it is.
+func (w *world) takeover(ctx context.Context, name string, end func(ctx context.Context, leader *corev1.Pod, container string) error) (seen string, err error) {
+	if err := w.rolledOut(ctx, system, release); err != nil {
+		return "", err
+	}
+	pod, container, err := w.leader(ctx)
+	if err != nil {
+		return "", err
+	}
+	before := w.batch(name)
+	stopped, declared := make(chan struct{}), make(chan error, 1)
+	go func() { declared <- w.declareAll(ctx, before, burst, stopped) }()
+	err = await(ctx, "some messages are delivered", func(ctx context.Context) (string, bool, error) {
+		p, err := w.progress(ctx, before)
+		return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen, err
+	})
+	at := time.Now()
+	if err == nil {
+		err = end(ctx, pod, container)
+	}
+	close(stopped)
+	if err := errors.Join(err, <-declared); err != nil {
+		return "", err
+	}
+	p, err := w.progress(ctx, before)
+	if err != nil {
+		return "", err
+	}
+	if p.open == 0 {
+		return "", errors.New("nothing was in flight when the leader ended: nothing was shown")
+	}
+	probes := w.batch(name + "-probe")
+	probes.probes = true
+	next, err := w.probe(ctx, probes)
+	if err != nil {
+		return "", err
+	}
+	w.gaps[name] = next.Sub(at)
+	if err := errors.Join(w.delivered(ctx, before), w.delivered(ctx, probes)); err != nil {
+		return "", err
+	}
+	settled := time.Since(at)
+	successor, _, err := w.leader(ctx)
+	if err != nil {
+		return "", err
+	}
+	counted, err := w.count(ctx)
+	return fmt.Sprintf("%d in flight, all delivered after %.1f s by %s; %s", p.open, settled.Seconds(), relation(pod, successor), counted), err
+}
+
+func relation(before, after *corev1.Pod) string {
+	if before.UID == after.UID {
+		return "the same pod, started again"
+	}
+	return "the other pod"
+}
+
+// probe declares messages at an even pace until one is delivered.
+func (w *world) probe(ctx context.Context, b *batch) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for i := 0; ; i++ {
+		if err := w.declare(ctx, b, i); err != nil {
+			return time.Time{}, err
+		}
+		next := pace
+		if i >= slowerAfter {
+			next = slowerPace
+		}
+		for due := time.Now().Add(next); time.Now().Before(due); {
+			p, err := w.progress(ctx, b)
+			if err != nil || p.delivered > 0 {
+				return time.Now(), err
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return time.Time{}, fmt.Errorf("of %d messages that were declared since the leader's end, none is delivered%s", b.size(), p.waits)
+			}
+		}
+	}
+}
+
+// killed: the leader's process is killed, as by kill -9.
+func (w *world) killed(ctx context.Context) (seen string, err error) {
+	return w.takeover(ctx, "killed", func(ctx context.Context, _ *corev1.Pod, container string) error {
+		return w.kill(ctx, container)
+	})
+}
+
+// removed: the leader's pod is deleted with no time to end in order.
+func (w *world) removed(ctx context.Context) (seen string, err error) {
+	return w.takeover(ctx, "removed", func(ctx context.Context, pod *corev1.Pod, _ string) error {
+		return w.admin.Delete(ctx, pod, client.GracePeriodSeconds(0))
+	})
+}
+
+// shut: the leader's pod is deleted, and ends in order.
+func (w *world) shut(ctx context.Context) (seen string, err error) {
+	return w.takeover(ctx, "shut", func(ctx context.Context, pod *corev1.Pod, _ string) error {
+		return w.admin.Delete(ctx, pod)
+	})
+}
+
+// within is the step that holds a takeover to its bar.
+func (w *world) within(name string, bar time.Duration) func(context.Context) (string, error) {
+	return func(context.Context) (seen string, err error) {
+		gap, ok := w.gaps[name]
+		if !ok {
+			return "", errors.New("nothing was measured")
+		}
+		seen = fmt.Sprintf("%.1f s", gap.Seconds())
+		if gap > bar {
+			err = fmt.Errorf("it took %s, more than %s", seen, bar)
+		}
+		return seen, err
+	}
+}

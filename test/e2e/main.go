@@ -1,0 +1,66 @@
+// Command e2e installs the operator as a platform team does, on a real node, and
+// takes it through its life under load: see docs/e2e.md. It prints one table of its
+// steps, and ends with 1 if any of them is not ok.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+func main() {
+	become() // in the namespaces of a node of its own this does not return
+	logf.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	passed, err := e2e(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
+		os.Exit(2)
+	}
+	if !passed {
+		os.Exit(1)
+	}
+}
+
+// e2e runs on the cluster that is asked for, and prints the table.
+func e2e(ctx context.Context) (passed bool, err error) {
+	began := time.Now()
+	t := &table{}
+	root, err := harness.Root()
+	if err != nil {
+		return false, err
+	}
+	logs := filepath.Join(root, "bin", "e2e.logs")
+	if err := os.MkdirAll(logs, 0o755); err != nil {
+		return false, fmt.Errorf("make a folder for logs: %w", err)
+	}
+	switch cluster := os.Getenv("CLUSTER"); cluster {
+	case "current":
+		err = onCurrent(ctx, t, root, logs)
+	case "", "node":
+		err = onOwnNode(ctx, t, root, logs)
+	default:
+		return false, fmt.Errorf("CLUSTER is %q: want current for the cluster of your kubeconfig, or nothing for a node on this machine", cluster)
+	}
+	if len(t.Rows) > 0 && !inside() { // whoever made the namespaces prints it
+		t.print(os.Stdout, time.Since(began))
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	return t.passed() && err == nil, err
+}

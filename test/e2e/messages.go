@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// batchLabel is on every message; its value is the batch's name.
+const batchLabel = "teamtalk-e2e/batch"
+
+// Whom messages are between, of those whom teamtalk-dev knows. The server's default
+// sender writes to the others.
+const (
+	sender           = 1
+	firstUser, users = 2, 11
+)
+
+// groups are those that the sender is in.
+var groups = []v1alpha1.GroupID{7, 8}
+
+// pair is the i-th pair of users but the sender: a conversation that nothing is in
+// which a probe would have to wait for.
+func pair(i int) (from, to v1alpha1.UserID) {
+	i %= users * (users - 1) / 2
+	for from = firstUser; ; from++ {
+		others := firstUser + users - 1 - int(from) // those after it
+		if i < others {
+			return from, from + 1 + v1alpha1.UserID(i)
+		}
+		i -= others
+	}
+}
+
+// creators is how many messages are written at a time.
+const creators = 8
+
+// batch is messages of one purpose, numbered from 0.
+type batch struct {
+	name string
+	// probes are each between two who have nothing else under way.
+	probes bool
+
+	mu       sync.Mutex
+	declared map[string]bool // by text
+}
+
+func (w *world) batch(name string) *batch {
+	b := &batch{name: name, declared: map[string]bool{}}
+	w.batches = append(w.batches, b)
+	return b
+}
+
+func (b *batch) size() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.declared)
+}
+
+// prefix begins every text of the run.
+func (w *world) prefix() string { return "e2e " + w.id + " " }
+
+// declare declares the i-th message of a batch.
+func (w *world) declare(ctx context.Context, b *batch, i int) error {
+	text := fmt.Sprintf("%s%s #%d", w.prefix(), b.name, i)
+	m := &v1alpha1.TeamTalkMessage{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", b.name, i), Namespace: chat, Labels: map[string]string{batchLabel: b.name}},
+		Spec:       v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Text: &text}},
+	}
+	switch {
+	case b.probes:
+		from, to := pair(i)
+		m.Spec.SenderID, m.Spec.To.Users = &from, []v1alpha1.UserID{to}
+	case i%6 == 5:
+		m.Spec.To.Groups = []v1alpha1.GroupID{groups[i/6%len(groups)]}
+	default:
+		m.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(firstUser + i%users)}
+	}
+	// Before it is asked for: what the API server has taken may be in the store even
+	// where its answer is lost.
+	b.mu.Lock()
+	b.declared[text] = true
+	b.mu.Unlock()
+	if err := w.admin.Create(ctx, m); err != nil {
+		return fmt.Errorf("declare message %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+// declareAll declares n messages, several at a time, until stopped is closed.
+func (w *world) declareAll(ctx context.Context, b *batch, n int, stopped <-chan struct{}) error {
+	queue := make(chan int)
+	errs := make(chan error, creators)
+	for range creators {
+		go func() {
+			var failed error
+			for i := range queue {
+				if failed == nil {
+					failed = w.declare(ctx, b, i)
+				}
+			}
+			errs <- failed
+		}()
+	}
+	for i := range n {
+		select {
+		case queue <- i:
+			continue
+		case <-stopped:
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(queue)
+	var joined error
+	for range creators {
+		joined = errors.Join(joined, <-errs)
+	}
+	return joined
+}
+
+// progress is how far the messages of a batch are.
+type progress struct {
+	finished, delivered, open int
+	// wrong is one that ended some other way than delivered, in words.
+	wrong string
+	// waits is what the open ones wait for.
+	waits string
+}
+
+func (w *world) progress(ctx context.Context, b *batch) (progress, error) {
+	list := &v1alpha1.TeamTalkMessageList{}
+	if err := w.admin.List(ctx, list, client.InNamespace(chat), client.MatchingLabels{batchLabel: b.name}); err != nil {
+		return progress{}, err
+	}
+	var p progress
+	states := map[string]int{}
+	for i := range list.Items {
+		m := &list.Items[i]
+		var of v1alpha1.RecipientStatus
+		if len(m.Status.Recipients) == 1 {
+			of = m.Status.Recipients[0]
+		}
+		switch {
+		case !m.Finished():
+			p.open++
+			states[strings.TrimSpace(fmt.Sprintf("%s %s", of.State, of.Reason))]++
+		case meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered) && len(of.MessageIDs) == 1:
+			p.delivered++
+			p.finished++
+		default:
+			p.finished++
+			p.wrong = fmt.Sprintf("%s ended as %s %s: %s", m.Name, of.State, of.Reason, of.Message)
+		}
+	}
+	for state, n := range states {
+		p.waits += fmt.Sprintf(", %d %s", n, state)
+	}
+	return p, nil
+}
+
+// delivered waits until every message of a batch says that it is.
+func (w *world) delivered(ctx context.Context, b *batch) error {
+	return await(ctx, "every message of "+b.name+" is Delivered", func(ctx context.Context) (string, bool, error) {
+		p, err := w.progress(ctx, b)
+		if err == nil && p.wrong != "" && p.open == 0 {
+			err = errors.New(p.wrong)
+		}
+		return fmt.Sprintf("%d of %d delivered%s", p.delivered, b.size(), p.waits), p.delivered == b.size(), err
+	})
+}
+
+// stored is a row of TeamTalk's store, as teamtalk-dev shows it.
+type stored struct {
+	ID            uint32 `json:"id"`
+	From          uint32 `json:"from"`
+	Text          string `json:"text"`
+	Undecryptable bool   `json:"undecryptable"`
+	Routed        int    `json:"routed"`
+}
+
+func (w *world) store(ctx context.Context) ([]stored, error) {
+	pods, err := w.core.CoreV1().Pods(chat).List(ctx, metav1.ListOptions{LabelSelector: "app=" + dev})
+	if err != nil {
+		return nil, err
+	}
+	if len(pods.Items) != 1 || restarts(&pods.Items[0]) > 0 {
+		return nil, fmt.Errorf("the store is gone with its pod: %s", describe(pods.Items))
+	}
+	status, body, err := w.ask(ctx, request{
+		namespace: chat, pod: pods.Items[0].Name, port: inboxPort, method: http.MethodGet, path: "/api/messages?session=all&limit=1000000",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the store: %w", err)
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("read the store: status %d: %.300s", status, body)
+	}
+	var rows []stored
+	if err := json.Unmarshal([]byte(body), &rows); err != nil {
+		return nil, fmt.Errorf("read the store: %w", err)
+	}
+	return rows, nil
+}
+
+// count compares the store with everything that was declared so far.
+func (w *world) count(ctx context.Context) (seen string, err error) {
+	rows, err := w.store(ctx)
+	if err != nil {
+		return "", err
+	}
+	return tally(w.batches, rows)
+}
+
+// tally says what is in the store more or less often than once, of all of it: nobody
+// else writes there.
+func tally(batches []*batch, rows []stored) (seen string, err error) {
+	times, unannounced := map[string]int{}, 0
+	for _, r := range rows {
+		times[r.Text]++
+		if r.Routed == 0 {
+			unannounced++
+		}
+	}
+	var missing, duplicated, unexpected []string
+	total := 0
+	for _, b := range batches {
+		for text := range b.declared {
+			total++
+			switch n := times[text]; {
+			case n == 0:
+				missing = append(missing, text)
+			case n > 1:
+				duplicated = append(duplicated, text)
+			}
+			delete(times, text)
+		}
+	}
+	for text := range times {
+		unexpected = append(unexpected, text)
+	}
+	seen = fmt.Sprintf("%d messages so far: %d missing, %d duplicated, %d unexpected, %d not announced",
+		total, len(missing), len(duplicated), len(unexpected), unannounced)
+	switch wrong := slices.Concat(missing, duplicated, unexpected); {
+	case total == 0:
+		return seen, errors.New("nothing was declared")
+	case len(wrong) > 0:
+		return seen, fmt.Errorf("%s; such as %q", seen, wrong[:min(3, len(wrong))])
+	case unannounced > 0:
+		return seen, errors.New(seen)
+	}
+	return seen, nil
+}

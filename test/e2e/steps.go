@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+)
+
+// step is one of what the run shows.
+type step struct {
+	name string
+	// needed: what comes after it makes no sense without it.
+	needed bool
+	// removes: what it leaves is not what one would look at.
+	removes bool
+	run     func(context.Context) (seen string, err error)
+}
+
+// steps are those of every cluster, in order.
+func (w *world) steps() []step {
+	all := []step{
+		{name: "namespaces that enforce restricted Pod Security", needed: true, run: w.namespaces},
+		{name: "teamtalk-dev is ready behind a Service", needed: true, run: w.installTeamTalk},
+		{name: "helm install: two operators, two gateways", needed: true, run: w.installChart},
+		{name: "the TeamTalkServer is Ready", needed: true, run: w.serverReady},
+		{name: "messages are Delivered, each in the store once", needed: true, run: w.first},
+		{name: "a message through the gateway", run: w.throughGateway},
+		{name: "metrics for those who may", run: w.metrics},
+		{name: "NetworkPolicies are there", run: w.policies},
+	}
+	if w.kill != nil {
+		all = append(all,
+			step{name: "the leader is killed (-9) under load: nothing missing, nothing twice", run: w.killed},
+			step{name: "kill -9 until the next is delivered: at most 20 s", run: w.within("killed", barKilled)},
+		)
+	}
+	all = append(all,
+		step{name: "the leader's pod is deleted with grace period 0 under load", run: w.removed},
+		step{name: "that, until the next is delivered: at most 20 s", run: w.within("removed", barKilled)},
+		step{name: "the leader's pod is deleted in order under load", run: w.shut},
+		step{name: "that, until the next is delivered: at most 2 s", run: w.within("shut", barShut)},
+		step{name: "helm upgrade under load: nothing missing, nothing twice", run: w.upgrade},
+		step{name: "helm uninstall leaves messages and kinds", removes: true, run: w.uninstall},
+	)
+	return all
+}
+
+// play runs the steps. Where the run is to be kept to be looked at, it waits before
+// what removes things, and after what failed, until ctx ends.
+func (w *world) play(ctx context.Context, t *table, steps []step) {
+	broken := false
+	for _, s := range steps {
+		if w.Keep && ctx.Err() == nil && (s.removes || !t.passed()) {
+			say("kept: Ctrl-C removes it")
+			<-ctx.Done()
+		}
+		if broken || ctx.Err() != nil {
+			t.add(row{Step: s.name, NotRun: true})
+			continue
+		}
+		err := t.timed(s.name, func() (string, error) {
+			seen, err := s.run(ctx)
+			if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+				err = cause // a part of the node has ended: that is why
+			}
+			return seen, err
+		})
+		broken = broken || err != nil && s.needed
+	}
+	t.keep()
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestTally: a store that is not as it should be does not pass.
+func TestTally(t *testing.T) {
+	batches := []*batch{
+		{name: "a", declared: map[string]bool{"a #0": true, "a #1": true}},
+		{name: "b", declared: map[string]bool{"b #0": true}},
+	}
+	row := func(text string) stored { return stored{Text: text, Routed: 1} }
+	whole := []stored{row("a #0"), row("a #1"), row("b #0")}
+	tests := map[string]struct {
+		batches []*batch
+		rows    []stored
+		want    string // in the error; "": there is none
+	}{
+		"each once":           {batches, whole, ""},
+		"one missing":         {batches, whole[1:], `1 missing, 0 duplicated, 0 unexpected, 0 not announced; such as ["a #0"]`},
+		"one twice":           {batches, append(whole[:3:3], row("b #0")), "0 missing, 1 duplicated"},
+		"one of nobody's":     {batches, append(whole[:3:3], row("c")), "0 duplicated, 1 unexpected"},
+		"one not announced":   {batches, append(whole[:2:2], stored{Text: "b #0"}), "0 unexpected, 1 not announced"},
+		"nothing was to come": {nil, nil, "nothing was declared"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := tally(tc.batches, tc.rows)
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestCutTag(t *testing.T) {
+	for image, want := range map[string][2]string{
+		"registry.example.com:5000/x:v1": {"registry.example.com:5000/x", "v1"},
+		"x:v1":                           {"x", "v1"},
+	} {
+		if name, tag, ok := cutTag(image); !ok || name != want[0] || tag != want[1] {
+			t.Errorf("%s is %s and %s, %v", image, name, tag, ok)
+		}
+	}
+	for _, image := range []string{"", "x", "registry.example.com:5000/x"} {
+		if _, _, ok := cutTag(image); ok {
+			t.Errorf("%s has a tag", image)
+		}
+	}
+}
+
+// TestPairs: all conversations of probes are between others than the sender, and
+// each comes once before any comes again.
+func TestPairs(t *testing.T) {
+	seen := map[[2]int64]bool{}
+	const all = users * (users - 1) / 2
+	for i := range all {
+		from, to := pair(i)
+		if from <= sender || to <= from || to >= firstUser+users || seen[[2]int64{int64(from), int64(to)}] {
+			t.Fatalf("pair %d is %d and %d", i, from, to)
+		}
+		seen[[2]int64{int64(from), int64(to)}] = true
+	}
+	if from, to := pair(all); !seen[[2]int64{int64(from), int64(to)}] || from != firstUser {
+		t.Errorf("pair %d is %d and %d", all, from, to)
+	}
+}

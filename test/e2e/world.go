@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+const (
+	// system is the operator's namespace, chat that of the messages and of TeamTalk.
+	system = "teamtalk-e2e"
+	chat   = "teamtalk-e2e-chat"
+	// release is the release's name, and with it the operator's and its Lease's.
+	release = "teamtalk-operator"
+	gateway = "teamtalk-gateway"
+)
+
+// patience bounds each wait for something that takes seconds.
+const patience = 3 * time.Minute
+
+// plan is what a run has been given.
+type plan struct {
+	Root, Logs, Helm string
+	// Images, as NAME:TAG.
+	Operator, Dev string
+	// Keep: stop at the first step that fails, or before anything is removed.
+	Keep bool
+}
+
+// world is the cluster that a run is about, and what it has made of it.
+type world struct {
+	plan
+	kubeconfig string
+	config     *rest.Config
+	admin      client.WithWatch
+	core       kubernetes.Interface
+	// kill ends a container's process as kill -9 does; nil where the node cannot be
+	// reached for it.
+	kill func(ctx context.Context, containerID string) error
+	// id names the run in every text.
+	id string
+	// batches are all messages that were declared.
+	batches []*batch
+	// gaps are how long nothing was delivered, by what ended the leader.
+	gaps map[string]time.Duration
+}
+
+func newWorld(p plan, config *rest.Config, kubeconfig string) (*world, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 1000, 2000
+	w := &world{plan: p, config: config, kubeconfig: kubeconfig, id: fmt.Sprintf("%x", time.Now().UnixNano()), gaps: map[string]time.Duration{}}
+	var err error
+	if w.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	if w.core, err = kubernetes.NewForConfig(config); err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return w, nil
+}
+
+// helm runs helm with settings of its own, not the user's.
+func (w *world) helm(ctx context.Context, args ...string) error {
+	home, err := os.MkdirTemp("", "teamtalk-e2e-helm-")
+	if err != nil {
+		return fmt.Errorf("make a folder for helm: %w", err)
+	}
+	defer os.RemoveAll(home)
+	cmd := exec.CommandContext(ctx, w.Helm, append(args, "--kubeconfig", w.kubeconfig, "--namespace", system)...)
+	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("helm %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func (w *world) chart() string { return filepath.Join(w.Root, "charts", release) }
+
+// values are the chart's, as the run installs it.
+func (w *world) values(more ...string) []string {
+	repository, tag, _ := cutTag(w.Operator)
+	return append([]string{
+		"--set", "image.repository=" + repository + ",image.tag=" + tag,
+		"--set", "gateway.enabled=true,gateway.namespaces={" + chat + "},access.secrets.namespaces={" + chat + "}",
+		"--wait", "--timeout", patience.String(),
+	}, more...)
+}
+
+// cutTag splits an image's name, which may have a port in it, from its tag.
+func cutTag(image string) (name, tag string, ok bool) {
+	at := strings.LastIndex(image, ":")
+	if at < 0 || strings.Contains(image[at:], "/") {
+		return image, "", false
+	}
+	return image[:at], image[at+1:], true
+}
+
+// pods returns those of a component that are not on their way out.
+func (w *world) pods(ctx context.Context, component string) ([]corev1.Pod, error) {
+	list := &corev1.PodList{}
+	err := w.admin.List(ctx, list, client.InNamespace(system), client.MatchingLabels{
+		"app.kubernetes.io/instance": release, "app.kubernetes.io/component": component,
+	})
+	var pods []corev1.Pod
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil {
+			pods = append(pods, p)
+		}
+	}
+	return pods, err
+}
+
+func ready(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// rolledOut waits until a Deployment is as it is declared, and none of its earlier
+// pods is left.
+func (w *world) rolledOut(ctx context.Context, namespace, name string) error {
+	return await(ctx, name+" is rolled out", func(ctx context.Context) (string, bool, error) {
+		d := &appsv1.Deployment{}
+		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d); err != nil {
+			return "", false, err
+		}
+		list := &corev1.PodList{}
+		if err := w.admin.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels(d.Spec.Selector.MatchLabels)); err != nil {
+			return "", false, err
+		}
+		want, s := *d.Spec.Replicas, d.Status
+		done := s.ObservedGeneration == d.Generation && s.UpdatedReplicas == want && s.ReadyReplicas == want && int32(len(list.Items)) == want
+		return describe(list.Items), done, nil
+	})
+}
+
+// describe says how pods are.
+func describe(pods []corev1.Pod) string {
+	var all []string
+	for i := range pods {
+		p := &pods[i]
+		state := string(p.Status.Phase)
+		if ready(p) {
+			state = "ready"
+		}
+		for _, c := range p.Status.ContainerStatuses {
+			if c.State.Waiting != nil {
+				state += " " + c.State.Waiting.Reason + " " + c.State.Waiting.Message
+			}
+			if c.LastTerminationState.Terminated != nil {
+				state += fmt.Sprintf(" (ended with %d before)", c.LastTerminationState.Terminated.ExitCode)
+			}
+		}
+		all = append(all, p.Name+" "+state)
+	}
+	if len(all) == 0 {
+		return "no pods"
+	}
+	return strings.Join(all, ", ")
+}
+
+// await waits for a condition; its error says which, and what was seen last.
+func await(ctx context.Context, what string, condition func(context.Context) (seen string, done bool, err error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	last := ""
+	for {
+		seen, done, err := condition(ctx)
+		if done && err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			if last = seen; err != nil {
+				last = err.Error()
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				return cause
+			}
+			return fmt.Errorf("waited in vain until %s; last seen: %s", what, last)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// pki makes the cluster's certificates, all signed by one authority, in a folder.
+type pki struct {
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+	n    int64
+}
+
+// validity is longer than any cluster of this package lives.
+const validity = 24 * time.Hour
+
+func newPKI(dir string) (*pki, error) {
+	p := &pki{dir: dir}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make a folder for certificates: %w", err)
+	}
+	template := p.template("teamtalk-node", nil)
+	template.IsCA, template.BasicConstraintsValid = true, true
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
+	var err error
+	if p.pem, p.key, err = p.sign("ca", template, nil, nil); err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(p.pem)
+	if p.cert, err = x509.ParseCertificate(block.Bytes); err != nil {
+		return nil, fmt.Errorf("make the cluster's authority: %w", err)
+	}
+	return p, nil
+}
+
+func (p *pki) template(name string, groups []string) *x509.Certificate {
+	p.n++
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(p.n), Subject: pkix.Name{CommonName: name, Organization: groups},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(validity),
+		KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+}
+
+// sign makes a key and its certificate, and writes file.crt and file.key. Without a
+// parent the certificate signs itself.
+func (p *pki) sign(file string, template, parent *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the key of %s: %w", file, err)
+	}
+	if parent == nil {
+		parent, by = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the certificate of %s: %w", file, err)
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("write the key of %s: %w", file, err)
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	for name, b := range map[string][]byte{
+		p.certFile(file): cert,
+		p.keyFile(file):  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}),
+	} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			return nil, nil, fmt.Errorf("write certificates: %w", err)
+		}
+	}
+	return cert, key, nil
+}
+
+func (p *pki) certFile(name string) string { return filepath.Join(p.dir, name+".crt") }
+func (p *pki) keyFile(name string) string  { return filepath.Join(p.dir, name+".key") }
+
+// server makes a certificate for a listener.
+func (p *pki) server(file string, names []string, addresses ...string) error {
+	template := p.template(file, nil)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.DNSNames = names
+	for _, a := range addresses {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(a))
+	}
+	_, _, err := p.sign(file, template, p.cert, p.key)
+	return err
+}
+
+// client makes a certificate for a user of the API.
+func (p *pki) client(file, user string, groups ...string) error {
+	template := p.template(user, groups)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	_, _, err := p.sign(file, template, p.cert, p.key)
+	return err
+}
+
+// config is the client configuration of a user whose certificate is there.
+func (p *pki) config(file, server string) (*rest.Config, error) {
+	cert, err := os.ReadFile(p.certFile(file))
+	if err != nil {
+		return nil, err
+	}
+	key, err := os.ReadFile(p.keyFile(file))
+	if err != nil {
+		return nil, err
+	}
+	return &rest.Config{
+		Host: server, TLSClientConfig: rest.TLSClientConfig{CAData: p.pem, CertData: cert, KeyData: key},
+		QPS: 1000, Burst: 2000, // one machine's API server has nobody to spare
+	}, nil
+}
+
+// kubeconfig makes a user of the API with a kubeconfig file, and returns its path.
+func (p *pki) kubeconfig(file, server, user string, groups ...string) (string, error) {
+	if err := p.client(file, user, groups...); err != nil {
+		return "", err
+	}
+	config, err := p.config(file, server)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(p.dir, file+".kubeconfig")
+	return path, harness.WriteKubeconfig(path, config)
+}

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Addresses of the node, none of which exists outside of its namespace.
+const (
+	address     = "10.250.0.1"
+	podRange    = "10.244.0.0/24"
+	serviceNet  = "10.96.0.0/24"
+	apiService  = "10.96.0.1" // the first of serviceNet is the API server's
+	nodeName    = "teamtalk-node"
+	apiPort     = "6443"
+	etcdURL     = "http://127.0.0.1:2379"
+	etcdPeerURL = "http://127.0.0.1:2380"
+	serverURL   = "https://" + address + ":" + apiPort
+)
+
+// program is one of the node's processes.
+type program struct {
+	name   string
+	folder string // of its binary; "": it is the machine's
+	args   []string
+}
+
+// settings are what the programs' flags and files are made of.
+type settings struct {
+	Options
+	dir string
+	pki *pki
+}
+
+// controlPlane returns etcd and kube-apiserver.
+func (s *settings) controlPlane() (etcd, api program, err error) {
+	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+	for _, issue := range []func() error{
+		func() error { return s.pki.server("kube-apiserver", names, address, apiService, "127.0.0.1") },
+		func() error { return s.pki.client("kubelet-client", "kube-apiserver", "system:masters") },
+		func() error { return s.pki.client("service-accounts", "service-accounts") }, // only the key of it is used
+	} {
+		if err := issue(); err != nil {
+			return etcd, api, err
+		}
+	}
+	etcd = program{"etcd", s.ControlPlane, []string{
+		"--data-dir=" + filepath.Join(s.dir, "etcd"), "--listen-client-urls=" + etcdURL, "--advertise-client-urls=" + etcdURL,
+		"--listen-peer-urls=" + etcdPeerURL, "--initial-advertise-peer-urls=" + etcdPeerURL, "--initial-cluster=default=" + etcdPeerURL,
+		"--unsafe-no-fsync", // what is lost with the machine is of no use after it
+	}}
+	api = program{"kube-apiserver", s.ControlPlane, []string{
+		"--etcd-servers=" + etcdURL,
+		"--bind-address=0.0.0.0", "--secure-port=" + apiPort, "--advertise-address=" + address,
+		"--tls-cert-file=" + s.pki.certFile("kube-apiserver"), "--tls-private-key-file=" + s.pki.keyFile("kube-apiserver"),
+		"--client-ca-file=" + s.pki.certFile("ca"),
+		"--kubelet-client-certificate=" + s.pki.certFile("kubelet-client"), "--kubelet-client-key=" + s.pki.keyFile("kubelet-client"),
+		"--kubelet-certificate-authority=" + s.pki.certFile("ca"), "--kubelet-preferred-address-types=InternalIP",
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file=" + s.pki.keyFile("service-accounts"), "--service-account-signing-key-file=" + s.pki.keyFile("service-accounts"),
+		"--service-cluster-ip-range=" + serviceNet,
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--profiling=false",
+	}}
+	return etcd, api, nil
+}
+
+// others returns what works through the API: the controllers, the scheduler, kubelet
+// and kube-proxy.
+func (s *settings) others() ([]program, error) {
+	if err := s.pki.server("kubelet", []string{nodeName}, address); err != nil {
+		return nil, err
+	}
+	users := map[string]struct{ user, group string }{
+		"kube-controller-manager": {"system:kube-controller-manager", ""},
+		"kube-scheduler":          {"system:kube-scheduler", ""},
+		"kube-proxy":              {"system:kube-proxy", ""},
+		"kubelet-user":            {"system:node:" + nodeName, "system:nodes"},
+	}
+	kubeconfigs := map[string]string{}
+	for file, u := range users {
+		var groups []string
+		if u.group != "" {
+			groups = append(groups, u.group)
+		}
+		var err error
+		if kubeconfigs[file], err = s.pki.kubeconfig(file, serverURL, u.user, groups...); err != nil {
+			return nil, err
+		}
+	}
+	kubelet, err := s.write("kubelet.yaml", kubeletConfig,
+		"CA", s.pki.certFile("ca"), "CERT", s.pki.certFile("kubelet"), "KEY", s.pki.keyFile("kubelet"),
+		"ADDRESS", address, "CGROUP", "/"+cgroupName(s.dir), "RESOLV", filepath.Join(s.dir, "resolv.conf"), "SOCKET", containerdSocket)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := s.write("kube-proxy.yaml", proxyConfig, "KUBECONFIG", kubeconfigs["kube-proxy"], "NODE", nodeName, "PODS", podRange)
+	if err != nil {
+		return nil, err
+	}
+	// The node asks nobody for names: there is no network beyond it.
+	if err := os.WriteFile(filepath.Join(s.dir, "resolv.conf"), nil, 0o644); err != nil {
+		return nil, fmt.Errorf("write resolv.conf: %w", err)
+	}
+	return []program{
+		{"kube-controller-manager", s.Node, []string{
+			"--kubeconfig=" + kubeconfigs["kube-controller-manager"], "--leader-elect=false", "--bind-address=127.0.0.1",
+			"--service-account-private-key-file=" + s.pki.keyFile("service-accounts"), "--root-ca-file=" + s.pki.certFile("ca"),
+			"--use-service-account-credentials=true", "--profiling=false",
+		}},
+		{"kube-scheduler", s.Node, []string{
+			"--kubeconfig=" + kubeconfigs["kube-scheduler"], "--leader-elect=false", "--bind-address=127.0.0.1", "--profiling=false",
+		}},
+		{"kubelet", s.Node, []string{
+			"--config=" + kubelet, "--kubeconfig=" + kubeconfigs["kubelet-user"], "--hostname-override=" + nodeName, "--node-ip=" + address,
+		}},
+		{"kube-proxy", s.Node, []string{"--config=" + proxy}},
+	}, nil
+}
+
+// kubeletConfig: no image and no pod is ever removed for want of space, which on a
+// machine that others fill would end the pods that are looked at.
+const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+address: {ADDRESS}
+tlsCertFile: {CERT}
+tlsPrivateKeyFile: {KEY}
+authentication:
+  anonymous: {enabled: false}
+  webhook: {enabled: true}
+  x509: {clientCAFile: {CA}}
+authorization: {mode: Webhook}
+containerRuntimeEndpoint: unix://{SOCKET}
+cgroupDriver: cgroupfs
+cgroupRoot: {CGROUP}
+failCgroupV1: false
+failSwapOn: false
+resolvConf: {RESOLV}
+volumePluginDir: /var/lib/kubelet/volume-plugins
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
+evictionHard: {memory.available: "0%", nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.available: "0%", imagefs.inodesFree: "0%"}
+`
+
+// proxyConfig: pods on one bridge answer each other directly, so what goes through a
+// Service is masqueraded, and with it the answer comes back the same way. The
+// machine's own table of connections is left as it is.
+const proxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: iptables
+clientConnection: {kubeconfig: {KUBECONFIG}}
+hostnameOverride: {NODE}
+clusterCIDR: {PODS}
+bindAddress: 127.0.0.1
+healthzBindAddress: ""
+metricsBindAddress: 127.0.0.1:10249
+iptables: {masqueradeAll: true, minSyncPeriod: 0s}
+conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
+`
+
+// write writes a file of the node's, with values for the names in braces.
+func (s *settings) write(name, text string, values ...string) (string, error) {
+	for i, v := range values {
+		if i%2 == 0 {
+			values[i] = "{" + v + "}"
+		}
+	}
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(strings.NewReplacer(values...).Replace(text)), 0o600); err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	return path, nil
+}
