@@ -11,13 +11,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // TestPartsOfOneText: when a ConfigMap changes between two parts of its text, nothing
 // of the new text is sent; once it has its text back, the rest can be.
 func TestPartsOfOneText(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func TestPartsOfOneText(t *testing.T) {
 	})
 	x.patch(m, `{"spec":{"suspend":true}}`)
 	x.await(m, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
-	x.must(world.admin.Update(t.Context(), &corev1.ConfigMap{
+	x.must(world.Admin.Update(t.Context(), &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: "notice", Namespace: x.namespace}, Data: text("other"),
 	}))
 	teamtalk.Faults().Clear()
@@ -51,7 +52,7 @@ func TestPartsOfOneText(t *testing.T) {
 	if rows := x.rows(); len(rows) != 1 || len(failed.Status.Recipients[0].MessageIDs) != 1 {
 		t.Errorf("the store holds %d parts, the status %v", len(rows), failed.Status.Recipients)
 	}
-	x.must(world.admin.Update(t.Context(), &corev1.ConfigMap{
+	x.must(world.Admin.Update(t.Context(), &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: "notice", Namespace: x.namespace}, Data: text("first"),
 	}))
 	x.patch(m, `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}}}`)

@@ -39,6 +39,6 @@ func TestRoomOfOneServer(t *testing.T) {
 	m := other.message("m", "hello")
 	other.create(m)
 	other.awaitDelivered(m)
-	x.must(world.admin.Delete(t.Context(), messages[0]))
+	x.must(world.Admin.Delete(t.Context(), messages[0]))
 	x.await(last, "taken up", waits)
 }
