@@ -2,10 +2,13 @@ package receiver
 
 import (
 	"context"
+	"path/filepath"
+	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
@@ -13,15 +16,16 @@ import (
 type serving struct {
 	x       *tenant
 	address string
+	args    []string
 	process *harness.Process
 }
 
 // serve starts one, which ends with the test.
-func (x *tenant) serve() *serving {
+func (x *tenant) serve(args ...string) *serving {
 	x.t.Helper()
 	address, err := freeAddress()
 	x.must(err)
-	s := &serving{x: x, address: address}
+	s := &serving{x: x, address: address, args: args}
 	s.start()
 	if c, ok := x.t.(interface{ Cleanup(func()) }); ok {
 		c.Cleanup(func() { s.process.Kill() })
@@ -33,9 +37,22 @@ func (x *tenant) serve() *serving {
 func (s *serving) start() {
 	s.x.t.Helper()
 	var err error
-	s.process, err = startGateway(s.address)
+	s.process, err = startGateway(s.address, s.args...)
 	s.x.must(err)
 	s.x.must(listening(s.x.t.Context(), s.process, s.address))
+}
+
+// throughProxy starts one behind an API server that fails on demand.
+func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy.Proxy) {
+	t.Helper()
+	cfg, err := world.plane.User(gatewayUser)
+	x.must(err)
+	api, err := apiproxy.Start(t.Context(), cfg)
+	x.must(err)
+	t.Cleanup(api.Stop)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	x.must(harness.WriteKubeconfig(file, api.Config()))
+	return x.serve(append(args, "--kubeconfig", file)...), api
 }
 
 // until makes a condition of a function.
