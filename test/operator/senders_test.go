@@ -30,15 +30,10 @@ func TestSendersOfScheduled(t *testing.T) {
 	s.Namespace, s.Name = x.namespace, v1alpha1.DefaultServerName
 	x.must(world.admin.Patch(t.Context(), s, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"senders":{"allowed":null}}}`))))
 	x.awaitServer("looked at again", func(now *v1alpha1.TeamTalkServer) bool { return now.Status.ObservedGeneration == s.Generation })
-	x.patch(withdrawn, `{"spec":{"sendAfter":null}}`)
 	for _, m := range []*v1alpha1.TeamTalkMessage{withdrawn, never} {
-		x.await(m, "refused", func(m *v1alpha1.TeamTalkMessage) bool {
-			// Whether it ends at once or waits for its time, it is not sent.
-			return readyFor(metav1.ConditionFalse, v1alpha1.ReasonSenderNotPermitted)(m) || m.Name == "never" && readyFor(metav1.ConditionTrue, v1alpha1.ReasonScheduled)(m)
-		})
+		x.patch(m, `{"spec":{"sendAfter":null}}`) // its time has come
+		x.await(m, "finished", finishedFor(v1alpha1.ReasonSenderNotPermitted))
 	}
-	x.patch(never, `{"metadata":{"annotations":{"teamtalk.io/retry":"now"}}}`)
-	x.await(withdrawn, "finished", finishedFor(v1alpha1.ReasonSenderNotPermitted))
 	all, err := x.teamtalk.Messages(t.Context())
 	x.must(err)
 	for _, row := range all {

@@ -34,8 +34,9 @@ var world struct {
 	plane    *controlplane.ControlPlane
 	admin    client.Client
 	teamtalk *devserver.Server
-	// binary is the operator's; as a gateway it runs with gatewayConfig.
-	binary, gatewayConfig string
+	// binary is the operator's; it runs with operatorConfig, as a gateway with
+	// gatewayConfig.
+	binary, operatorConfig, gatewayConfig string
 	// shared is where a process of it listens that nobody kills, metrics where it
 	// serves those.
 	shared, metrics string
@@ -92,16 +93,13 @@ func run(m *testing.M) (code int, err error) {
 	if err := harness.BindOperator(ctx, world.admin, operatorUser, "default"); err != nil {
 		return 1, err
 	}
-	operatorConfig, err := kubeconfig(plane, operatorUser)
-	if err != nil {
+	if world.operatorConfig, err = kubeconfig(plane, operatorUser); err != nil {
 		return 1, err
 	}
-	binary, err := harness.Build(ctx, "teamtalk-operator", world.dir, buildFlags...)
-	if err != nil {
+	if world.binary, err = harness.Build(ctx, "teamtalk-operator", world.dir, buildFlags...); err != nil {
 		return 1, err
 	}
-	operator, err := harness.Start(binary, &world.log, "--kubeconfig", operatorConfig,
-		"--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0", "--log-format", "text")
+	operator, err := startOperator()
 	if err != nil {
 		return 1, err
 	}
@@ -113,7 +111,6 @@ func run(m *testing.M) (code int, err error) {
 	if world.gatewayConfig, err = kubeconfig(plane, gatewayUser); err != nil {
 		return 1, err
 	}
-	world.binary = binary
 	if world.shared, err = freeAddress(); err != nil {
 		return 1, err
 	}
@@ -200,6 +197,13 @@ func bindGateway(ctx context.Context, root string) error {
 		}
 	}
 	return nil
+}
+
+func startOperator(args ...string) (*harness.Process, error) {
+	return harness.Start(world.binary, &world.log, append([]string{
+		"--kubeconfig", world.operatorConfig, "--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0",
+		"--log-format", "text", "--log-level", "debug", // leaks looks at all that may be logged
+	}, args...)...)
 }
 
 // startGateway starts a gateway; later arguments win.

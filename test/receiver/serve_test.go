@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -53,6 +55,27 @@ func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	x.must(harness.WriteKubeconfig(file, api.Config()))
 	return x.serve(append(args, "--kubeconfig", file)...), api
+}
+
+// serveByOperator starts a replica of the operator that serves receivers, with the
+// operator's rights and those that it is bound to in the tenant's namespace.
+func (x *tenant) serveByOperator(t *testing.T) *serving {
+	t.Helper()
+	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver"} {
+		x.create(&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: role, Namespace: x.namespace},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operatorUser}},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		})
+	}
+	address, err := freeAddress()
+	x.must(err)
+	s := &serving{x: x, address: address}
+	s.process, err = startOperator("--gateway-address", address, "--gateway-namespace", x.namespace)
+	x.must(err)
+	t.Cleanup(s.process.Kill)
+	x.must(listening(t.Context(), s.process, address))
+	return s
 }
 
 // until makes a condition of a function.
