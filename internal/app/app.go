@@ -113,7 +113,7 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	if err != nil {
 		return nil, err
 	}
-	serving, err := metricsServer(o)
+	serving, err := metricsServer(o.MetricsAddress, o.MetricsSecure, o.MetricsCertDir)
 	if err != nil {
 		return nil, err
 	}

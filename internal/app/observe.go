@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -10,11 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/go-logr/logr"
-	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
@@ -23,10 +19,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/metrics"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
-
-// Who asks for /metrics is asked about at the API server.
-// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
-// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
 // off is the address of what is not served.
 const off = "0"
@@ -56,31 +48,6 @@ func (o *Options) validateObservation() error {
 		return fmt.Errorf("--pprof-address must be a loopback address such as 127.0.0.1:6060, not %q: profiles show memory, keys included", o.PprofAddress)
 	}
 	return nil
-}
-
-// metricsServer configures what serves /metrics.
-func metricsServer(o Options) (server.Options, error) {
-	s := server.Options{BindAddress: o.MetricsAddress, SecureServing: o.MetricsSecure, CertDir: o.MetricsCertDir}
-	if !o.MetricsSecure || o.MetricsAddress == off {
-		return s, nil
-	}
-	s.FilterProvider = filters.WithAuthenticationAndAuthorization
-	if o.MetricsCertDir == "" {
-		// Made here: left to itself, the server would look for one in a folder that
-		// anybody may write to.
-		cert, key, err := certutil.GenerateSelfSignedCertKey("localhost", []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, nil)
-		if err != nil {
-			return s, fmt.Errorf("make a certificate for /metrics: %w", err)
-		}
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			return s, fmt.Errorf("make a certificate for /metrics: %w", err)
-		}
-		s.TLSOpts = []func(*tls.Config){func(c *tls.Config) {
-			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
-		}}
-	}
-	return s, nil
 }
 
 // tracing configures traces.

@@ -43,6 +43,11 @@ type Options struct {
 	DrainTimeout time.Duration
 	// LogFormat is json or text, LogLevel debug, info or error.
 	LogFormat, LogLevel string
+	// Gateway is what this process serves beside its work; address "0": nothing.
+	Gateway ServingOptions
+
+	// given returns the names of the flags that were set.
+	given func() []string
 }
 
 // Flags adds the options to a flag set, with their defaults.
@@ -65,6 +70,7 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 		"how long a shutdown waits for answers in flight; below the pod's terminationGracePeriodSeconds")
 	fs.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log: json or text")
 	fs.StringVar(&o.LogLevel, "log-level", "info", "`level` of the log: debug, info or error")
+	o.gatewayFlags(fs)
 }
 
 func defaultLeaseNamespace() string {
@@ -83,6 +89,9 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("--drain-timeout must be positive, not %s", o.DrainTimeout)
 	}
 	if err := o.validateObservation(); err != nil {
+		return err
+	}
+	if err := o.validateGateway(); err != nil {
 		return err
 	}
 	return o.validateLog()

@@ -2,7 +2,6 @@ package app
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,19 +13,15 @@ import (
 )
 
 // serveReceivers has the gateway take what other systems post to TeamTalkReceivers.
-func serveReceivers(mgr manager.Manager, s *httpserver.Server, guard *access.Guard) error {
-	// Live: whether a notification was received before is decided by what the API
-	// server holds, not by a cache.
-	c, err := client.New(mgr.GetConfig(), client.Options{
-		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
-	})
-	if err != nil {
-		return fmt.Errorf("set up the API client: %w", err)
-	}
+func serveReceivers(mgr manager.Manager, live client.WithWatch, s *httpserver.Server, guard *access.Guard) error {
 	handler := receiver.NewHandler(receiver.Options{
-		Client: c, Authorize: authorizeBy(guard), Log: mgr.GetLogger().WithName("receiver"),
+		Client: live, Authorize: authorizeBy(guard), Identify: httpserver.Identify, Log: mgr.GetLogger().WithName("receiver"),
 	})
-	s.Handle(httpserver.Route{Pattern: receiver.Pattern, Name: "Receiver", Handler: handler})
+	s.Handle(httpserver.Route{
+		Pattern: receiver.Pattern, Name: "Receiver", Handler: handler, Refuse: receiver.Refuse,
+		// Alertmanager gives up at 429, as at all but 5xx.
+		Excess: http.StatusServiceUnavailable,
+	})
 	return mgr.Add(handler)
 }
 

@@ -26,6 +26,8 @@ import (
 type parts struct {
 	engine *delivery.Engine
 	keeper *leadership.Keeper
+	// gateway is nil where this process serves none.
+	gateway *gatewayPart
 }
 
 // wire lists what runs in the manager, and connects it. holder is the name of this
@@ -94,20 +96,27 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	if err := mgr.AddHealthzCheck("watchdog", dog.Check); err != nil {
 		return nil, err
 	}
-	return &parts{engine: engine, keeper: keeper}, nil
+	gateway, err := serveGateway(mgr, o)
+	if err != nil {
+		return nil, err
+	}
+	return &parts{engine: engine, keeper: keeper, gateway: gateway}, nil
 }
 
 // drain ends what this process sends. Where everything is recorded in time, the
 // Lease says so, and the next leader need not ask the store first.
 func (p *parts) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	// The requests of the gateway's callers wait for messages that are sent here, as
+	// long as this one leads: that must leave time enough for what follows.
+	p.gateway.leave(timeout / 2)
 	select {
 	case <-elected:
 	default:
 		// A standby has sent nothing, and the Lease is not its own.
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
 	log.Info("draining: nothing new is sent, what is in flight is recorded")
 	if err := p.engine.Drain(ctx); err != nil {
 		log.Error(err, "not drained in time; the next leader asks the store first")

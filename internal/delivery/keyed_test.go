@@ -220,11 +220,33 @@ func TestKeyedNowhere(t *testing.T) {
 				tc.lacking(h.talk)
 				began := time.Now()
 				h.submit(h.keyed("m", "hello", tc.to))
+				advance(lag / 2)
+				// What TeamTalk says so far, for those who do not wait for more.
+				wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, tc.wantReason)
 				wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateFailed, tc.wantReason)
 				if took := time.Since(began); took < lag {
 					t.Errorf("it took %v: replicas may lag %v", took, lag)
 				}
 				h.wantCounts(0, 0, 0)
+			})
+		})
+		t.Run(name+", when it is taken up", func(t *testing.T) {
+			run(t, func(h *harness) {
+				users, groups := maps.Clone(h.talk.users), maps.Clone(h.talk.groups)
+				tc.lacking(h.talk)
+				h.submit(h.keyed("m", "hello", tc.to))
+				advance(lag / 2)
+				said := h.first("m")
+				h.Forget("m")
+				advance(time.Second)
+				h.talk.change(func() { h.talk.users, h.talk.groups = users, groups })
+				again := h.keyed("m", "hello", tc.to)
+				again.Recipients[0] = Progress{
+					Recipient: tc.to, State: said.State, Reason: said.Reason, Message: said.Message, DoubtSince: said.DoubtSince,
+				}
+				h.submit(again)
+				wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+				h.wantCounts(1, 1, 1)
 			})
 		})
 		t.Run(name+", at first", func(t *testing.T) {

@@ -85,8 +85,10 @@ func afterLook(p Progress, look Look, err error, sender uint32, pol Policy) Prog
 	case err != nil || !look.alive() || reason == "":
 		// The store is to be asked again.
 		p.checked, p.missing, p.missingSince = true, "", time.Time{}
+		p.Reason, p.Message = v1alpha1.ReasonSending, msgKeyed
 	case p.missing != reason:
 		p.missing, p.missingSince = reason, look.At
+		p.Reason, p.Message = reason, message // so far
 		p.wakeAt = look.At.Add(pol.ReplicaLag)
 	case look.At.Before(p.missingSince.Add(pol.ReplicaLag)):
 		p.wakeAt = p.missingSince.Add(pol.ReplicaLag)
@@ -94,6 +96,15 @@ func afterLook(p Progress, look Look, err error, sender uint32, pol Policy) Prog
 		return p.fail(reason, message)
 	}
 	return p
+}
+
+// objects reports whether a reason is what a directory says of sender and recipient.
+func objects(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonGroupNotFound, v1alpha1.ReasonSenderNotInGroup:
+		return true
+	}
+	return false
 }
 
 // afterSend settles the answer to a send.

@@ -236,7 +236,7 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 		p.State = v1alpha1.StatePending
 	}
 	// One that was being asked for when an operator ended is as it was.
-	asked := p.State == v1alpha1.StateInDoubt && p.Reason == v1alpha1.ReasonSending && p.Attempts == 0
+	asked := p.State == v1alpha1.StateInDoubt && (p.Reason == v1alpha1.ReasonSending || objects(p.Reason)) && p.Attempts == 0
 	p.firstSight = t.keyed() && !t.Inherited && (p.State == v1alpha1.StatePending || asked)
 	if !p.firstSight {
 		p.sentBy = now

@@ -68,11 +68,14 @@ func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, 
 	if len(mine.To) > 0 {
 		now := slices.DeleteFunc(slices.Clone(p.to), func(r recipient) bool { return !slices.Contains(mine.To, r.String()) })
 		if len(now) > 0 {
-			made, err := h.createNumbered(ctx, r, part{hash: p.hash, to: now}, text, mine.Number)
+			// The number is the ledger's. Who finds it taken by a message from long before,
+			// which was not in the index yet, takes the next one.
+			after := time.Unix(mine.Time, 0).Add(-r.DedupWindow() / 2)
+			made, err := h.create(ctx, r, part{hash: p.hash, to: now}, text, mine.Number, after)
 			if err != nil {
 				return outcome{}, err
 			}
-			o.message = made
+			o.message = made.message
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(mine.Fold)) {
@@ -88,21 +91,6 @@ func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, 
 func clone(e ledgerEntry) ledgerEntry {
 	e.To, e.Fold = slices.Clone(e.To), maps.Clone(e.Fold)
 	return e
-}
-
-// createNumbered makes the one message of a number that the ledger gave out; empty
-// where it is there already.
-func (h *Handler) createNumbered(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, number int) (string, error) {
-	m := message(r, nameOf(r, p.hash, number), p.to)
-	m.Labels[v1alpha1.NotificationLabel] = p.hash
-	m.Spec.Content.Text = &text
-	switch err := h.client.Create(ctx, m); {
-	case apierrors.IsAlreadyExists(err):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("create TeamTalkMessage %s: %w", m.Name, err)
-	}
-	return m.Name, nil
 }
 
 // fold sees to it that a notification is in a recipient's digest. One that was

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,7 +25,7 @@ import (
 type flooded struct {
 	t       *testing.T
 	handler *Handler
-	client  client.Client
+	client  client.WithWatch
 	// fail makes a write fail, if it says so.
 	fail     func(client.Object) error
 	now      time.Time
@@ -50,6 +51,8 @@ func newFlooded(t *testing.T) *flooded {
 			if err := x.fail(o); err != nil {
 				return err
 			}
+			// As the API server does, and the fake does not.
+			o.SetCreationTimestamp(metav1.NewTime(x.now))
 			return c.Create(ctx, o, opts...)
 		},
 	})

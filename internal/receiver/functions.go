@@ -24,7 +24,7 @@ var fromLibrary = []string{
 	"default", "empty", "coalesce", "ternary",
 	"toJson", "kindOf", "kindIs", "hasKey", "first", "last",
 	"regexMatch", "regexFind",
-	"b64dec", "sha256sum", "urlParse", "base", "fail",
+	"b64dec", "sha256sum", "urlParse", "base",
 }
 
 // maxArguments of a function that takes any number: each may be the whole body.
@@ -48,6 +48,8 @@ func library() template.FuncMap {
 		"replace":         replace,
 		"regexReplaceAll": regexReplaceAll,
 		"join":            joinTexts,
+		// What it is given may be the data: the fault says where it was called.
+		"fail": func(string) (string, error) { return "", errors.New("the template says so") },
 		// Those of text/template itself, so that they are bounded too.
 		"print":    fmt.Sprint,
 		"println":  fmt.Sprintln,
@@ -83,8 +85,14 @@ func bound(f any, b *budget) any {
 		in[i] = of.Type().In(i)
 	}
 	out := []reflect.Type{of.Type().Out(0), reflect.TypeFor[error]()}
-	return reflect.MakeFunc(reflect.FuncOf(in, out, of.Type().IsVariadic()), func(args []reflect.Value) []reflect.Value {
-		var results []reflect.Value
+	return reflect.MakeFunc(reflect.FuncOf(in, out, of.Type().IsVariadic()), func(args []reflect.Value) (results []reflect.Value) {
+		// The library panics where it does not like a value, and quotes it.
+		defer func() {
+			if recover() != nil {
+				err := errors.New("it does not take this")
+				results = []reflect.Value{reflect.Zero(out[0]), reflect.ValueOf(&err).Elem()}
+			}
+		}()
 		if err := b.step(0); err != nil {
 			return []reflect.Value{reflect.Zero(out[0]), reflect.ValueOf(&err).Elem()}
 		}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,19 +28,20 @@ const (
 	// give up after 10 seconds.
 	readTimeout   = 3 * time.Second
 	answerTimeout = 6 * time.Second
-	// maxInFlight bounds the requests that are worked on at once.
-	maxInFlight = 64
 )
 
 // Options are what a Handler needs.
 type Options struct {
 	// Client reads live: receivers, Secrets, the messages of a notification, and
-	// with flood control ConfigMaps. It creates messages.
-	Client client.Client
+	// with flood control ConfigMaps. It creates messages, and watches them.
+	Client client.WithWatch
 	// Authorize is asked about callers of receivers that name no Secret. Nil lets
 	// nobody in.
 	Authorize Authorize
-	Log       logr.Logger
+	// Identify is told whose a request is, once that is known, and reports whether
+	// so many are in flight that this one must come again. Nil: they never are.
+	Identify func(ctx context.Context, caller string) bool
+	Log      logr.Logger
 }
 
 // Handler takes what other systems post to TeamTalkReceivers. It answers 200 once
@@ -51,7 +51,7 @@ type Handler struct {
 	options Options
 	client  client.Client
 	status  *statusWriter
-	slots   chan struct{}
+	index   *index
 	ledgers locks
 	now     func() time.Time
 }
@@ -60,13 +60,18 @@ type Handler struct {
 func NewHandler(o Options) *Handler {
 	return &Handler{
 		options: o, client: o.Client, status: newStatusWriter(o.Client, o.Log),
-		slots: make(chan struct{}, maxInFlight), now: time.Now,
+		index: newIndex(o.Client, o.Log), now: time.Now,
 	}
 }
 
-// Start writes the statuses of receivers until ctx is done, and what is left then.
-// It is a manager's Runnable.
-func (h *Handler) Start(ctx context.Context) error { return h.status.run(ctx) }
+// Start follows messages, and writes the statuses of receivers, until ctx is done,
+// and what is left then. It is a manager's Runnable.
+func (h *Handler) Start(ctx context.Context) error {
+	h.index.open(ctx)
+	err := h.status.run(ctx)
+	h.index.wait()
+	return err
+}
 
 // NeedLeaderElection tells a manager that every replica receives.
 func (h *Handler) NeedLeaderElection() bool { return false }
@@ -98,9 +103,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		h.note(key, a)
 	}
 	observe(a.code, h.now().Sub(began))
-	w.Header().Set("Content-Type", "application/json")
 	if a.code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="teamtalk"`)
+	}
+	write(w, a)
+}
+
+// Refuse answers in a Handler's form, for what keeps a request from it.
+func Refuse(w http.ResponseWriter, status int, detail string) {
+	write(w, answer{code: status, Error: detail})
+}
+
+func write(w http.ResponseWriter, a answer) {
+	w.Header().Set("Content-Type", "application/json")
+	if a.code == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(a.code)
 	_ = json.NewEncoder(w).Encode(a) // who does not listen any more asks again
@@ -111,12 +128,6 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), false
-	}
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	default:
-		return refuse(http.StatusServiceUnavailable, "too many requests at once: try again"), false
 	}
 	// A connection that knows no deadlines is bounded by its server.
 	_ = http.NewResponseController(w).SetReadDeadline(h.now().Add(readTimeout))
@@ -133,21 +144,31 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	defer cancel()
 	req = req.WithContext(ctx)
 
+	// Strangers get the same answers whether or not there is such a receiver.
 	r := &v1alpha1.TeamTalkReceiver{}
-	if err := h.client.Get(ctx, key, r); apierrors.IsNotFound(err) {
-		// Who may not create messages there is not told which receivers there are.
+	err = h.client.Get(ctx, key, r)
+	exists := err == nil
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), false
+	case a.code != 0:
+		return a, exists
+	case !exists:
 		if err := h.authorize(req, key.Namespace); err != nil {
 			return h.refused(key, err), false
 		}
 		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name, key.Namespace), false
-	} else if err != nil {
-		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), false
-	}
-	if a.code != 0 {
-		return a, true
 	}
 	if err := h.authenticate(req, r, body); err != nil {
+		if errors.Is(err, ErrUnauthenticated) && r.SecretRef() != nil {
+			if other := h.authorize(req, key.Namespace); other != nil {
+				err = other
+			}
+		}
 		return h.refused(key, err), true
+	}
+	if h.options.Identify != nil && !h.options.Identify(ctx, "receiver "+key.String()) {
+		return h.failed(key, errors.New("too many requests to it at once")), true
 	}
 	return h.receive(ctx, r, body), true
 }

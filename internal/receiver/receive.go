@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -107,7 +108,7 @@ func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, templa
 	if r.Spec.FloodControl != nil {
 		return h.takeWithin(ctx, r, p, text, last)
 	}
-	return h.create(ctx, r, p, text, last.number+1)
+	return h.create(ctx, r, p, text, last.number+1, h.now().Add(-r.DedupWindow()))
 }
 
 // numbered is a message of a notification.
@@ -120,29 +121,45 @@ func (h *Handler) young(r *v1alpha1.TeamTalkReceiver, t metav1.Time) bool {
 	return h.now().Sub(t.Time) < r.DedupWindow()
 }
 
-// newest finds the last message of a notification, at the API server itself: other
-// processes make them too.
+// newest finds the last message of a notification. What the index shows may be
+// behind: then the next number is taken already, see create.
 func (h *Handler) newest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, hash string) (numbered, error) {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
+	if last, ok := h.index.newest(r.Namespace, hash); ok {
+		return last, nil
+	}
+	return h.list(ctx, r, hash)
+}
+
+// list is newest by the API server itself, which looks through all messages of the
+// namespace for it.
+func (h *Handler) list(ctx context.Context, r *v1alpha1.TeamTalkReceiver, hash string) (numbered, error) {
+	list := metadataList()
 	err := h.client.List(ctx, list, client.InNamespace(r.Namespace),
 		client.MatchingLabels{v1alpha1.ReceiverLabel: r.Name, v1alpha1.NotificationLabel: hash})
 	if err != nil {
 		return numbered{}, fmt.Errorf("list the messages of a notification: %w", err)
 	}
 	var last numbered
-	for _, m := range list.Items {
-		if n := numberOf(m.Name); n > last.number {
-			last = numbered{n, m.CreationTimestamp}
+	for i := range list.Items {
+		if _, n := numberIn(&list.Items[i]); n > last.number {
+			last = numbered{n, list.Items[i].CreationTimestamp}
 		}
 	}
 	return last, nil
 }
 
-// create makes the message with a number. That it is there already decides between
-// processes that found the same one to be the next.
-func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, number int) (outcome, error) {
-	for ; ; number++ {
+// metadataList is an empty list of messages without specs and statuses.
+func metadataList() *metav1.PartialObjectMetadataList {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
+	return list
+}
+
+// create makes the message with a number, or with the next one that is free. That it
+// is there already, and was made after a time, decides between processes that found the
+// same one to be the next.
+func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, number int, after time.Time) (outcome, error) {
+	for listed := false; ; number++ {
 		m := message(r, nameOf(r, p.hash, number), p.to)
 		m.Labels[v1alpha1.NotificationLabel] = p.hash
 		m.Spec.Content.Text = &text
@@ -153,14 +170,25 @@ func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p pa
 		if !apierrors.IsAlreadyExists(err) {
 			return outcome{}, fmt.Errorf("create TeamTalkMessage %s: %w", m.Name, err)
 		}
-		// One that lost its labels is not found by them: it may be an old one.
 		other := &v1alpha1.TeamTalkMessage{}
-		if err := h.client.Get(ctx, client.ObjectKeyFromObject(m), other); err != nil {
+		if err := h.client.Get(ctx, client.ObjectKeyFromObject(m), other); client.IgnoreNotFound(err) != nil {
 			return outcome{}, fmt.Errorf("read TeamTalkMessage %s: %w", m.Name, err)
 		}
-		if h.young(r, other.CreationTimestamp) {
+		if other.CreationTimestamp.After(after) {
 			return outcome{duplicate: true}, nil
 		}
+		if listed {
+			continue // one that lost its labels is not found by them
+		}
+		// The index was behind, and there may be many more.
+		last, err := h.list(ctx, r, p.hash)
+		switch {
+		case err != nil:
+			return outcome{}, err
+		case last.number > number && last.created.After(after):
+			return outcome{duplicate: true}, nil
+		}
+		number, listed = max(number, last.number), true
 	}
 }
 
@@ -191,11 +219,14 @@ func nameOf(r *v1alpha1.TeamTalkReceiver, hash string, number int) string {
 	return fmt.Sprintf("%s-%s-%d", r.Name, hash, number)
 }
 
-// numberOf is the number at the end of a name; 0: there is none.
-func numberOf(name string) int {
-	n, err := strconv.Atoi(name[strings.LastIndexByte(name, '-')+1:])
-	if err != nil {
-		return 0
+// numberIn returns which notification a message is of, and its number in it; 0: its
+// labels and its name are not a receiver's.
+func numberIn(m *metav1.PartialObjectMetadata) (hash string, number int) {
+	hash = m.Labels[v1alpha1.NotificationLabel]
+	digits, ours := strings.CutPrefix(m.Name, m.Labels[v1alpha1.ReceiverLabel]+"-"+hash+"-")
+	n, err := strconv.ParseInt(digits, 10, 32)
+	if !ours || err != nil || n < 1 {
+		return hash, 0
 	}
-	return n
+	return hash, int(n)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -190,5 +191,28 @@ func TestTextIsWhatTeamTalkHolds(t *testing.T) {
 	got, fault := rendered(t, r, part{body: map[string]any{"message": "a\x00b" + strings.Repeat("界", 2000)}})
 	if fault != nil || !strings.HasPrefix(got, "ab界") || len(got) > MaxText || !strings.HasSuffix(got, "界…") {
 		t.Errorf("%v, %d bytes: %.20q", fault, len(got), got)
+	}
+}
+
+// TestFaultsQuoteNoData: what is wrong with a template goes to logs and statuses, where
+// the data must not be.
+func TestFaultsQuoteNoData(t *testing.T) {
+	const secret = "the vault is open"
+	data := map[string]any{"secret": secret, "url": "http://[" + secret, "expression": "(" + secret, "list": []any{secret}}
+	for _, text := range []string{
+		`{{fail .secret}}`, `{{range .secret}}{{end}}`, `{{urlParse .url}}`, `{{regexFind .expression "x"}}`, `{{regexReplaceAll .expression "x" "y"}}`,
+		`{{date "15:04" .secret}}`, `{{.secret.more}}`, `{{index .list .secret}}`, `{{index .secret .secret}}`, `{{len 3 .secret}}`, `{{slice .secret 3 2}}`,
+		`{{join "," .secret}}`, `{{first .secret}}`, `{{eq .secret .list}}`, `{{lt .secret 3}}`, `{{printf "%*d" .secret}}`, `{{template .secret}}`,
+		`{{trunc .secret "x"}}`, `{{substr 5 1 .secret}}`, `{{.secret 1}}`, `{{since .secret}}`, `{{hasKey .secret "x"}}`, `{{get .list .}}`,
+	} {
+		parsed, err := ParseTemplate("template", text)
+		if err == nil {
+			_, err = parsed.Execute(data, time.Now().Add(time.Minute), 1<<20)
+		}
+		if err == nil {
+			t.Errorf("%s is no fault", text)
+		} else if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

@@ -48,10 +48,11 @@ func ParseTemplate(name, text string) (*Template, error) {
 // Execute renders the data. It fails at a time at the latest, and as soon as the
 // text is longer than so many bytes.
 func (t *Template) Execute(data any, until time.Time, limit int) (out string, err error) {
-	// A method or function of the library that panics is a fault of the template.
+	// A method of the library that panics is a fault of the template. What it says may
+	// be the data.
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("it panics: %v", p)
+		if recover() != nil {
+			err = errors.New("it panics")
 		}
 	}()
 	b := &budget{until: until, limit: limit}
@@ -65,9 +66,20 @@ func (t *Template) Execute(data any, until time.Time, limit int) (out string, er
 				return "", fmt.Errorf("%s: %w", own.Name(), bound)
 			}
 		}
-		return "", errors.New(strings.TrimPrefix(err.Error(), "template: "))
+		return "", errors.New(discreet(strings.TrimPrefix(err.Error(), "template: ")))
 	}
 	return b.out.String(), nil
+}
+
+// discreet is what text/template says of a fault without the data that it quotes: it
+// goes to logs and statuses. Elsewhere it quotes no more than the template.
+func discreet(fault string) string {
+	for _, beforeData := range []string{": range can't iterate over ", ": if/with can't use "} {
+		if where, _, quotes := strings.Cut(fault, beforeData); quotes {
+			return where + beforeData + "this"
+		}
+	}
+	return fault
 }
 
 // budget is what an execution may still take. It takes the output.

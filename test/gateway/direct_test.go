@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -16,8 +17,18 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// direct starts a gateway that sends by itself.
+// direct starts a gateway that sends by itself, with the right to read the keys of the
+// tenant's namespace.
 func (x *tenant) direct(args ...string) *gateway {
+	x.t.Helper()
+	user := x.directUser()
+	x.grant(user, "teamtalk-operator-secrets")
+	return x.gatewayAs(user, append([]string{"--mode", "direct", "--auth", "None"}, args...)...)
+}
+
+// directUser returns a user with what a gateway in direct mode may everywhere: no
+// Secret is in that.
+func (x *tenant) directUser() string {
 	x.t.Helper()
 	user := "direct-" + x.namespace
 	x.create(&rbacv1.ClusterRoleBinding{
@@ -25,7 +36,30 @@ func (x *tenant) direct(args ...string) *gateway {
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-gateway-direct"},
 	})
-	return x.gatewayAs(user, append([]string{"--mode", "direct", "--auth", "None"}, args...)...)
+	return user
+}
+
+// TestDirectRights: a gateway that sends by itself reads no key but where it is bound,
+// and sends as soon as it may.
+func TestDirectRights(t *testing.T) {
+	t.Parallel()
+	x, other := newTenant(t), newTenant(t)
+	user := x.directUser()
+	g := x.gatewayAs(user, "--mode", "direct", "--auth", "None")
+	send := func(to *tenant) answer {
+		return g.post("/namespaces/"+to.namespace+"/query/SendSingleMessage", to.hello("hello"))
+	}
+	if a := send(x); *a.Code != 13 || !strings.Contains(a.Detail, "may not read it") {
+		t.Errorf("without the right: %+v", a)
+	}
+	x.grant(user, "teamtalk-operator-secrets")
+	x.eventually("the right makes no difference", func() bool { return *send(x).Code == 0 })
+	if a := send(other); *a.Code != 13 {
+		t.Errorf("elsewhere: %+v", a)
+	}
+	if len(x.rows()) != 1 || len(other.rows()) != 0 {
+		t.Errorf("the store holds %+v and %+v", x.rows(), other.rows())
+	}
 }
 
 // ownTeamTalk returns a tenant with a TeamTalk of its own.

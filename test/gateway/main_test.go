@@ -5,11 +5,9 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -31,8 +29,8 @@ var world struct {
 	operator *harness.Process
 	log      harness.Log
 	teamtalk *devserver.Server
-	// logs are of every gateway that was started.
-	logs harness.Log
+	// logs and metrics are of every gateway that was started.
+	logs, metrics harness.Log
 }
 
 // secrets are used by the tests and must be in no log: texts, tokens and keys.
@@ -105,30 +103,32 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer world.teamtalk.Stop()
-	if world.operator, err = harness.Start(world.binary, &world.log, "--kubeconfig", kubeconfig,
-		"--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0", "--log-format", "text"); err != nil {
+	if world.operator, err = harness.Start(world.binary, &world.log, append(operatorArgs(kubeconfig), "--metrics-address", "0")...); err != nil {
 		return 1, err
 	}
 	defer func() { world.operator.Kill() }()
 	if code = m.Run(); code != 0 {
 		return code, nil
 	}
-	return code, leaks()
+	return code, leaks(ctx)
 }
 
-// leaks looks for what must not be in any log.
-func leaks() error {
-	var found []error
-	for _, log := range []string{world.log.String(), world.logs.String()} {
-		for what, secret := range map[string]string{
-			"the AES key": devserver.DevelopmentKey, "a message's text": secretText, "an app key": secretAppKey, "a token": "eyJhbGciOi",
-		} {
-			if strings.Contains(log, secret) {
-				found = append(found, fmt.Errorf("%s is in a log", what))
-			}
+// leaks looks for what must be nowhere that somebody may look: logs, events, statuses
+// and metrics.
+func leaks(ctx context.Context) error {
+	written, err := harness.Written(ctx, world.admin)
+	if err != nil {
+		return err
+	}
+	written["operator's log"], written["gateways' logs"], written["gateways' metrics"] = world.log.String(), world.logs.String(), world.metrics.String()
+	for _, where := range []string{"operator's log", "gateways' logs", "gateways' metrics", "statuses of messages"} {
+		if written[where] == "" {
+			return fmt.Errorf("nothing was written to the %s", where)
 		}
 	}
-	return errors.Join(found...)
+	return harness.Leaked(written, map[string]string{
+		"the AES key": devserver.DevelopmentKey, "a message's text": secretText, "an app key": secretAppKey, "a token": "eyJhbGciOi",
+	})
 }
 
 func startTeamTalk(ctx context.Context) (*devserver.Server, error) {

@@ -169,15 +169,23 @@ func (x *tenant) gatewayAs(user string, args ...string) *gateway {
 	x.t.Helper()
 	kubeconfig, err := kubeconfigOf(user)
 	x.must(err)
+	return x.serving(append([]string{
+		"gateway", "--kubeconfig", kubeconfig, "--namespace", x.namespace, "--address", "127.0.0.1:0", "--health-address", "0",
+	}, args...))
+}
+
+// serving starts a process that serves the gateway, and returns once it is ready.
+func (x *tenant) serving(args []string) *gateway {
+	x.t.Helper()
 	metrics := x.freeAddress()
 	g := &gateway{t: x.t, log: &harness.Log{}, metrics: "http://" + metrics}
-	args = append([]string{
-		"gateway", "--kubeconfig", kubeconfig, "--namespace", x.namespace, "--address", "127.0.0.1:0", "--health-address", "0",
-		"--metrics-address", metrics,
-	}, args...)
-	g.process, err = harness.Start(world.binary, io.MultiWriter(g.log, &world.logs), args...)
+	var err error
+	g.process, err = harness.Start(world.binary, io.MultiWriter(g.log, &world.logs), append(args, "--metrics-address", metrics, "--log-level", "debug")...) // leaks looks at all that may be logged
 	x.must(err)
-	x.t.Cleanup(g.process.Kill)
+	x.t.Cleanup(func() {
+		g.keepMetrics()
+		g.process.Kill()
+	})
 	x.eventually("the gateway does not listen:\n"+g.log.String(), func() bool {
 		if m := listening.FindStringSubmatch(g.log.String()); m != nil {
 			g.url = "http://" + m[1]
@@ -198,6 +206,16 @@ func (x *tenant) gatewayAs(user string, args ...string) *gateway {
 		return r.StatusCode == http.StatusOK
 	})
 	return g
+}
+
+// keepMetrics keeps what the gateway shows at the end, if it still runs.
+func (g *gateway) keepMetrics() {
+	r, err := http.Get(g.metrics + "/metrics")
+	if err != nil {
+		return
+	}
+	defer r.Body.Close()
+	_, _ = io.Copy(&world.metrics, r.Body)
 }
 
 // answer is what the gateway says.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,13 +19,27 @@ func TestChartLints(t *testing.T) {
 }
 
 // TestChartIsConfigDefault holds the chart, as its values are, equal to
-// config/default, its gateway to config/gateway and what is Prometheus' to
-// config/prometheus: neither can change without the other.
+// config/default, its gateway to config/gateway, or in direct mode to
+// config/gateway-direct, and what is Prometheus' to config/prometheus: neither can
+// change without the other.
 func TestChartIsConfigDefault(t *testing.T) {
 	t.Parallel()
-	rendered, err := template(t, name, "--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,gateway.enabled=true")
-	must(t, err)
-	got, want := byID(rendered), byID(slices.Concat(kustomize(t, "default"), kustomize(t, "gateway"), kustomize(t, "prometheus")))
+	for folder, values := range map[string]string{
+		"gateway": "gateway.enabled=true", "gateway-direct": "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1",
+	} {
+		t.Run(folder, func(t *testing.T) {
+			t.Parallel()
+			rendered, err := template(t, name, "--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,"+values)
+			must(t, err)
+			checkEqual(t, byID(slices.Concat(kustomize(t, "default"), kustomize(t, folder), kustomize(t, "prometheus"))), byID(rendered))
+		})
+	}
+}
+
+// checkEqual checks that the chart's objects are those of config, but for what Helm
+// brings along.
+func checkEqual(t *testing.T, want, got map[string]*unstructured.Unstructured) {
+	t.Helper()
 	// Helm makes the namespace itself, without the labels that config/default gives it.
 	delete(want, "Namespace//"+namespace)
 	for id, o := range got {
@@ -46,7 +61,7 @@ func TestChartIsConfigDefault(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, got, cmp.Transformer("content", func(o *unstructured.Unstructured) map[string]any { return o.Object })); diff != "" {
-		t.Errorf("config/default (-) and the chart (+) differ; after a change in config/ run \"make chart\":\n%s", diff)
+		t.Errorf("config (-) and the chart (+) differ; after a change in config/ run \"make chart\":\n%s", diff)
 	}
 }
 
@@ -86,13 +101,16 @@ func TestEveryKindHasRoles(t *testing.T) {
 func TestNoRightToAllSecrets(t *testing.T) {
 	t.Parallel()
 	everywhere := 0
-	objects := kustomize(t, "default")
+	objects := slices.Concat(kustomize(t, "default"), kustomize(t, "gateway-direct"))
 	for _, b := range objects {
 		if b.GetKind() != "ClusterRoleBinding" {
 			continue
 		}
 		everywhere++
 		role, _, _ := unstructured.NestedString(b.Object, "roleRef", "name")
+		if strings.HasPrefix(role, "system:") {
+			continue // Kubernetes' own
+		}
 		rules, _, _ := unstructured.NestedSlice(find(t, objects, "ClusterRole", "", role).Object, "rules")
 		for _, rule := range rules {
 			resources, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "resources")

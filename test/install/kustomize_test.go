@@ -49,6 +49,21 @@ func TestDefault(t *testing.T) {
 	t.Run("it may do what it must and no more", func(t *testing.T) { c.checkRights(t) })
 	t.Run("it delivers", func(t *testing.T) { c.checkDelivers(t, binary, operator) })
 	t.Run("the gateway becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
+
+	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "gateway-direct")...))
+	must(t, c.admin.Get(t.Context(), client.ObjectKeyFromObject(gateway), gateway))
+	t.Run("in direct mode it passes restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, gateway) })
+	t.Run("in direct mode it reads keys where it is bound", func(t *testing.T) {
+		c.checkAllowed(t, map[string]access{
+			"a key of its namespace": {gatewayAccount, "get", "", "secrets", namespace, "teamtalk", true},
+			"servers":                {gatewayAccount, "list", "teamtalk.io", "teamtalkservers", "", "", true},
+			"a key elsewhere":        {gatewayAccount, "get", "", "secrets", "chat", "teamtalk", false},
+			"all Secrets":            {gatewayAccount, "list", "", "secrets", "", "", false},
+			"to write a Secret":      {gatewayAccount, "update", "", "secrets", namespace, "teamtalk", false},
+			"to write a server":      {gatewayAccount, "update", "teamtalk.io", "teamtalkservers", namespace, "default", false},
+		})
+	})
+	t.Run("in direct mode it becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
 }
 
 // TestSamples applies the samples to a cluster with the kinds.
@@ -87,20 +102,22 @@ func (c *cluster) checkPodSecurity(t *testing.T, deployments ...*appsv1.Deployme
 	}
 }
 
-// checkRights asks the API server's own authorizer.
+// gatewayAccount is who the gateway is to the API server.
+const gatewayAccount = "system:serviceaccount:" + namespace + ":teamtalk-gateway"
+
+// access is something that a user may do, or not.
+type access struct {
+	user, verb, group, resource, namespace, name string
+	want                                         bool
+}
+
 func (c *cluster) checkRights(t *testing.T) {
-	const (
-		operator = "system:serviceaccount:" + namespace + ":" + name
-		gateway  = "system:serviceaccount:" + namespace + ":teamtalk-gateway"
-	)
+	const operator, gateway = "system:serviceaccount:" + namespace + ":" + name, gatewayAccount
 	must(t, c.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}}))
 	for _, role := range []string{"viewer", "editor"} {
 		must(t, harness.Apply(t.Context(), c.admin, binding("chat", name+"-teamtalkmessage-"+role, role)))
 	}
-	tests := map[string]struct {
-		user, verb, group, resource, namespace, name string
-		want                                         bool
-	}{
+	c.checkAllowed(t, map[string]access{
 		"a Secret of its namespace":         {operator, "get", "", "secrets", namespace, "teamtalk", true},
 		"a Secret elsewhere":                {operator, "get", "", "secrets", "chat", "teamtalk", false},
 		"all Secrets":                       {operator, "list", "", "secrets", "", "", false},
@@ -127,7 +144,12 @@ func (c *cluster) checkRights(t *testing.T) {
 		"an editor writes no statuses":      {"editor", "update", "teamtalk.io", "teamtalkmessages/status", "chat", "m", false},
 		"an editor of messages, no servers": {"editor", "create", "teamtalk.io", "teamtalkservers", "chat", "", false},
 		"an editor, in its namespace alone": {"editor", "create", "teamtalk.io", "teamtalkmessages", "default", "", false},
-	}
+	})
+}
+
+// checkAllowed asks the API server's own authorizer.
+func (c *cluster) checkAllowed(t *testing.T, tests map[string]access) {
+	t.Helper()
 	for what, tc := range tests {
 		resource, sub, _ := strings.Cut(tc.resource, "/")
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{

@@ -24,6 +24,9 @@ func TestChartRefuses(t *testing.T) {
 		"a name without namespace": {[]string{"--set", "access.secrets.names[0].name=teamtalk"}, "namespace"},
 		"no service account":       {[]string{"--set", "serviceAccount.create=false"}, "serviceAccount.name is needed"},
 		"a server of nothing":      {[]string{"--set", "server.create=true"}, "server/spec"},
+		"a gateway of no mode":     {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
+		"two that send directly":   {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
+		"the operator, directly":   {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
 		"a server before its kind": {
 			[]string{"--set", "server.create=true", "--set", "server.spec.senders.default=1"}, "install with server.create=false first",
 		},
@@ -201,6 +204,51 @@ func TestChartValues(t *testing.T) {
 					want(t, find(t, objects, "RoleBinding", in, name), name, "roleRef", "name")
 				}
 				find(t, objects, "Role", namespace, "teamtalk-gateway-app-keys")
+			}},
+		"a gateway that sends directly": {name, []string{"--set", "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={chat}"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				want(t, find(t, objects, "Deployment", namespace, "teamtalk-gateway"), map[string]any{"type": "Recreate"}, "spec", "strategy")
+				for _, in := range []string{"chat", namespace} {
+					want(t, find(t, objects, "RoleBinding", in, "teamtalk-gateway-secrets"), name+"-secrets", "roleRef", "name")
+				}
+				wantIDs(t, objects, "ClusterRoleBinding", "/"+name, "/teamtalk-gateway-auth-delegator", "/teamtalk-gateway-direct")
+				for _, o := range objects {
+					if o.GetKind() == "RoleBinding" && o.GetName() == "teamtalk-gateway" {
+						t.Error("it may create messages, and creates none")
+					}
+				}
+			}},
+		"a gateway in the operator": {name, []string{"--set", "gateway.enabled=true,gateway.inOperator=true,gateway.namespaces={chat},gateway.receiverNamespaces={ops}," +
+			"gateway.tlsSecret=tls,gateway.appKeys=true,gateway.extraArgs={--wait=1s},metrics.certSecret=cert,metrics.serviceMonitor.enabled=true"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				wantIDs(t, objects, "Deployment", namespace+"/"+name)
+				wantIDs(t, objects, "ServiceAccount", namespace+"/"+name)
+				wantIDs(t, objects, "PodDisruptionBudget", namespace+"/"+name)
+				wantIDs(t, objects, "NetworkPolicy", namespace+"/"+name)
+				wantIDs(t, objects, "ServiceMonitor", namespace+"/"+name)
+				wantIDs(t, objects, "ClusterRoleBinding", "/"+name)
+				c := container(t, objects)
+				args, _, _ := unstructured.NestedStringSlice(c, "args")
+				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
+				at := mounts[1].(map[string]any)["mountPath"].(string)
+				for _, flag := range []string{
+					"--gateway-address=:8400", "--gateway-tls-cert-file=" + at + "/tls.crt", "--gateway-tls-key-file=" + at + "/tls.key",
+					"--gateway-app-keys-secret=teamtalk-app-keys", "--gateway-wait=1s",
+				} {
+					if !slices.Contains(args, flag) {
+						t.Errorf("%s is not in %v", flag, args)
+					}
+				}
+				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", "ops/teamtalk-gateway-receivers", namespace + "/teamtalk-gateway-app-keys"} {
+					in, binding, _ := strings.Cut(b, "/")
+					subjects := []any{map[string]any{"kind": "ServiceAccount", "name": name, "namespace": namespace}}
+					want(t, find(t, objects, "RoleBinding", in, binding), subjects, "subjects")
+				}
+				service := find(t, objects, "Service", namespace, "teamtalk-gateway")
+				want(t, service, "operator", "spec", "selector", "app.kubernetes.io/component")
+				want(t, service, []any{map[string]any{"name": "http", "port": 8400, "targetPort": "http"}}, "spec", "ports")
+				open := []any{map[string]any{"ports": []any{map[string]any{"port": "metrics"}}}, map[string]any{"ports": []any{map[string]any{"port": "http"}}}}
+				want(t, find(t, objects, "NetworkPolicy", namespace, name), open, "spec", "ingress")
 			}},
 		"egress": {name, []string{"--set", "networkPolicy.egress[0].ports[0].port=10600"}, func(t *testing.T, objects []*unstructured.Unstructured) {
 			p := find(t, objects, "NetworkPolicy", namespace, name)

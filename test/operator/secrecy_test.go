@@ -2,10 +2,7 @@ package operator
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // TestNothingIsLearned has a stranger name the servers of others, in whatever state
@@ -108,48 +106,10 @@ func (x *tenant) shown(m *v1alpha1.TeamTalkMessage, owner *tenant) string {
 
 // leaks looks for keys, and for a text that was sent, wherever the operator writes.
 func leaks(ctx context.Context) error {
-	events, messages, servers := &eventsv1.EventList{}, &v1alpha1.TeamTalkMessageList{}, &v1alpha1.TeamTalkServerList{}
-	if err := errors.Join(world.Admin.List(ctx, events), world.Admin.List(ctx, messages), world.Admin.List(ctx, servers)); err != nil {
+	written, err := harness.Written(ctx, world.Admin)
+	if err != nil {
 		return err
 	}
-	written := map[string]string{"log": world.log.String()}
-	for _, e := range events.Items {
-		written["events"] += e.Note
-	}
-	for _, m := range messages.Items {
-		written["statuses of messages"] += fmt.Sprintf("%+v", m.Status)
-	}
-	for _, s := range servers.Items {
-		written["statuses of servers"] += fmt.Sprintf("%+v", s.Status)
-	}
-	return leaked(written)
-}
-
-// leaked says which secret is in what was written, by where it was written.
-func leaked(written map[string]string) error {
-	for where, text := range written {
-		for what, secret := range map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText} {
-			for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret))} {
-				if strings.Contains(text, form) {
-					return fmt.Errorf("%s is in the operator's %s", what, where)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// TestLeaked checks that what TestMain looks for at the end would be found.
-func TestLeaked(t *testing.T) {
-	t.Parallel()
-	for _, text := range []string{
-		"key=" + devserver.DevelopmentKey, `{"text":"` + secretText + `"}`, "aesKey: " + base64.StdEncoding.EncodeToString([]byte(devserver.DevelopmentKey)),
-	} {
-		if err := leaked(map[string]string{"log": text}); err == nil {
-			t.Errorf("nothing is found in %q", text)
-		}
-	}
-	if err := leaked(map[string]string{"log": "nothing"}); err != nil {
-		t.Error(err)
-	}
+	written["log"] = world.log.String()
+	return harness.Leaked(written, map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText})
 }

@@ -236,29 +236,26 @@ func TestRecipientsByLabel(t *testing.T) {
 	})
 }
 
-// TestFlux posts what Flux's notification-controller documents for its provider
-// generic-hmac.
-func TestFlux(t *testing.T) {
+// TestByTheOperator posts to a replica of the operator that serves receivers, while
+// another one leads, and to a gateway.
+func TestByTheOperator(t *testing.T) {
+	t.Parallel()
 	x := newTenant(t)
-	x.receiver("flux", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.Type = v1alpha1.ReceiverGeneric
-		r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
-	})
-	body := `{"involvedObject":{"apiVersion":"kustomize.toolkit.fluxcd.io/v1","kind":"Kustomization","name":"webapp","namespace":"apps","uid":"7d0cdc51"},
-"metadata":{"kustomize.toolkit.fluxcd.io/revision":"main/731f7ea"},"severity":"error","reason":"ValidationFailed","message":"` + secretText + `",
-"reportingController":"kustomize-controller","reportingInstance":"kustomize-controller-7c7b","timestamp":"2026-11-23T07:26:19Z"}`
-	headers := append(signed(body, secretToken), "Content-Type", "application/json", "Gotk-Component", "kustomize-controller")
-	for range 3 {
-		if r := x.post(x.url(world.shared, "flux"), body, headers...); r.Code != 200 {
-			t.Fatalf("%+v", r)
+	x.receiver("alerts")
+	s := x.serveByOperator(t)
+	body := notification("firing", alert("Replica", "firing", noon))
+	x.eventually(func() string { return "nothing is made of it" }, x.until(func() bool {
+		r := x.post(x.url(s.address, "alerts"), body)
+		return len(r.Messages) == 1 // once it may read what it was bound to
+	}))
+	for _, address := range []string{s.address, world.shared} {
+		if r := x.post(x.url(address, "alerts"), body); r.Duplicates != 1 {
+			t.Errorf("%+v", r)
 		}
 	}
-	if got := x.awaitTexts(x.alice, 1); got[0] != "[error] Kustomization/webapp in apps: ValidationFailed: "+secretText {
-		t.Errorf("%q", got)
-	}
-	if n := x.settled(); n != 1 {
-		t.Errorf("%d messages", n)
-	}
+	x.awaitTexts(x.alice, 1)
+	r := &v1alpha1.TeamTalkReceiver{}
+	x.eventuallyReceiver("alerts", r, func() bool { return r.Status.Counts.Messages == 1 && r.Status.Counts.Duplicates == 2 })
 }
 
 func TestTemplateFaultIsSaid(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -25,9 +24,10 @@ func (x *tenant) faulty(t *testing.T) (address string, api *apiproxy.Proxy) {
 	t.Cleanup(api.Stop)
 	cfg := api.Config()
 	cfg.QPS = -1
-	c, err := client.New(cfg, client.Options{})
+	c, err := client.NewWithWatch(cfg, client.Options{})
 	x.must(err)
-	// It does not write statuses, whose requests the rules would take for its others.
+	// It neither writes statuses nor follows messages, whose requests the rules would
+	// take for its others.
 	h := receiver.NewHandler(receiver.Options{Client: c, Log: logr.Discard()})
 	mux := http.NewServeMux()
 	mux.Handle(receiver.Pattern, h)
@@ -111,32 +111,4 @@ func TestTheAPIFails(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
-}
-
-// TestOverload shows that what is too much is to be tried again, and told so at once.
-func TestOverload(t *testing.T) {
-	t.Parallel()
-	x := newTenant(t)
-	x.receiver("alerts")
-	address, api := x.faulty(t)
-	rule := api.Add(apiproxy.Rule{Match: request("GET", "teamtalkreceivers"), Do: apiproxy.Hang})
-	const most = 64
-	body := notification("firing", alert("Much", "firing", noon))
-	var wg sync.WaitGroup
-	for range most {
-		wg.Go(func() {
-			if r, err := x.tryPost(x.url(address, "alerts"), body); err != nil || r.Code != 503 {
-				t.Errorf("%+v, %v", r, err)
-			}
-		})
-	}
-	x.must(rule.Await(t.Context(), most))
-	if r := x.post(x.url(address, "alerts"), body); r.Code != 503 || !strings.Contains(r.Error, "too many") {
-		t.Errorf("%+v", r)
-	}
-	wg.Wait()
-	rule.Remove()
-	if r := x.post(x.url(address, "alerts"), body); len(r.Messages) != 1 {
-		t.Errorf("%+v", r)
-	}
 }

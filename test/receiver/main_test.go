@@ -6,7 +6,9 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,11 +34,13 @@ var world struct {
 	plane    *controlplane.ControlPlane
 	admin    client.Client
 	teamtalk *devserver.Server
-	// binary is the operator's; as a gateway it runs with gatewayConfig.
-	binary, gatewayConfig string
-	// shared is where a process of it listens that nobody kills.
-	shared string
-	log    harness.Log
+	// binary is the operator's; it runs with operatorConfig, as a gateway with
+	// gatewayConfig.
+	binary, operatorConfig, gatewayConfig string
+	// shared is where a process of it listens that nobody kills, metrics where it
+	// serves those.
+	shared, metrics string
+	log             harness.Log
 }
 
 // operatorUser is who the operator is to the API server.
@@ -89,16 +93,13 @@ func run(m *testing.M) (code int, err error) {
 	if err := harness.BindOperator(ctx, world.admin, operatorUser, "default"); err != nil {
 		return 1, err
 	}
-	operatorConfig, err := kubeconfig(plane, operatorUser)
-	if err != nil {
+	if world.operatorConfig, err = kubeconfig(plane, operatorUser); err != nil {
 		return 1, err
 	}
-	binary, err := harness.Build(ctx, "teamtalk-operator", world.dir, buildFlags...)
-	if err != nil {
+	if world.binary, err = harness.Build(ctx, "teamtalk-operator", world.dir, buildFlags...); err != nil {
 		return 1, err
 	}
-	operator, err := harness.Start(binary, &world.log, "--kubeconfig", operatorConfig,
-		"--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0", "--log-format", "text")
+	operator, err := startOperator()
 	if err != nil {
 		return 1, err
 	}
@@ -110,11 +111,13 @@ func run(m *testing.M) (code int, err error) {
 	if world.gatewayConfig, err = kubeconfig(plane, gatewayUser); err != nil {
 		return 1, err
 	}
-	world.binary = binary
 	if world.shared, err = freeAddress(); err != nil {
 		return 1, err
 	}
-	serving, err := startGateway(world.shared)
+	if world.metrics, err = freeAddress(); err != nil {
+		return 1, err
+	}
+	serving, err := startGateway(world.shared, "--metrics-address", world.metrics)
 	if err != nil {
 		return 1, err
 	}
@@ -125,12 +128,29 @@ func run(m *testing.M) (code int, err error) {
 	if code = m.Run(); code != 0 {
 		return code, nil
 	}
-	for what, text := range map[string]string{"a text": secretText, "a token": secretToken} {
-		if strings.Contains(world.log.String(), text) {
-			return 1, fmt.Errorf("%s is in a program's log", what)
-		}
+	return 0, leaks(ctx)
+}
+
+// leaks looks for what must be nowhere that somebody may look: logs, events, statuses
+// and metrics.
+func leaks(ctx context.Context) error {
+	written, err := harness.Written(ctx, world.admin)
+	if err != nil {
+		return err
 	}
-	return 0, nil
+	written["programs' logs"] = world.log.String()
+	resp, err := http.Get("http://" + world.metrics + "/metrics")
+	if err != nil {
+		return fmt.Errorf("read the gateway's metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if written["metrics"] = string(b); err != nil || !strings.Contains(written["metrics"], "teamtalk_receiver_notifications_total") {
+		return fmt.Errorf("read the gateway's metrics: %q, %w", b, err)
+	}
+	return harness.Leaked(written, map[string]string{
+		"the AES key": devserver.DevelopmentKey, "a text": secretText, "a token": secretToken, "a token of the cluster": "eyJhbGciOi",
+	})
 }
 
 // What some test sends, and must not be in any log.
@@ -179,9 +199,20 @@ func bindGateway(ctx context.Context, root string) error {
 	return nil
 }
 
-func startGateway(address string) (*harness.Process, error) {
-	return harness.Start(world.binary, &world.log, "gateway", "--kubeconfig", world.gatewayConfig,
-		"--address", address, "--health-address", "0", "--namespace", "default", "--log-format", "text")
+func startOperator(args ...string) (*harness.Process, error) {
+	return harness.Start(world.binary, &world.log, append([]string{
+		"--kubeconfig", world.operatorConfig, "--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0",
+		"--log-format", "text", "--log-level", "debug", // leaks looks at all that may be logged
+	}, args...)...)
+}
+
+// startGateway starts a gateway; later arguments win.
+func startGateway(address string, args ...string) (*harness.Process, error) {
+	return harness.Start(world.binary, &world.log, append([]string{
+		"gateway", "--kubeconfig", world.gatewayConfig,
+		"--address", address, "--health-address", "0", "--namespace", "default", "--log-format", "text",
+		"--log-level", "debug", // leaks looks at all that may be logged
+	}, args...)...)
 }
 
 // listening waits until a process listens at an address.

@@ -2,10 +2,15 @@ package receiver
 
 import (
 	"context"
+	"path/filepath"
+	"testing"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
@@ -13,15 +18,16 @@ import (
 type serving struct {
 	x       *tenant
 	address string
+	args    []string
 	process *harness.Process
 }
 
 // serve starts one, which ends with the test.
-func (x *tenant) serve() *serving {
+func (x *tenant) serve(args ...string) *serving {
 	x.t.Helper()
 	address, err := freeAddress()
 	x.must(err)
-	s := &serving{x: x, address: address}
+	s := &serving{x: x, address: address, args: args}
 	s.start()
 	if c, ok := x.t.(interface{ Cleanup(func()) }); ok {
 		c.Cleanup(func() { s.process.Kill() })
@@ -33,9 +39,43 @@ func (x *tenant) serve() *serving {
 func (s *serving) start() {
 	s.x.t.Helper()
 	var err error
-	s.process, err = startGateway(s.address)
+	s.process, err = startGateway(s.address, s.args...)
 	s.x.must(err)
 	s.x.must(listening(s.x.t.Context(), s.process, s.address))
+}
+
+// throughProxy starts one behind an API server that fails on demand.
+func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy.Proxy) {
+	t.Helper()
+	cfg, err := world.plane.User(gatewayUser)
+	x.must(err)
+	api, err := apiproxy.Start(t.Context(), cfg)
+	x.must(err)
+	t.Cleanup(api.Stop)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	x.must(harness.WriteKubeconfig(file, api.Config()))
+	return x.serve(append(args, "--kubeconfig", file)...), api
+}
+
+// serveByOperator starts a replica of the operator that serves receivers, with the
+// operator's rights and those that it is bound to in the tenant's namespace.
+func (x *tenant) serveByOperator(t *testing.T) *serving {
+	t.Helper()
+	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver"} {
+		x.create(&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: role, Namespace: x.namespace},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operatorUser}},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		})
+	}
+	address, err := freeAddress()
+	x.must(err)
+	s := &serving{x: x, address: address}
+	s.process, err = startOperator("--gateway-address", address, "--gateway-namespace", x.namespace)
+	x.must(err)
+	t.Cleanup(s.process.Kill)
+	x.must(listening(t.Context(), s.process, address))
+	return s
 }
 
 // until makes a condition of a function.

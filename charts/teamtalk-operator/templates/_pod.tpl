@@ -76,3 +76,20 @@ securityContext:
   capabilities:
     drop: [ALL]
 {{- end -}}
+
+{{/* What the gateway is told wherever it runs. Takes a dict: root, prefix of the flags. */}}
+{{- define "teamtalk-operator.gatewayArgs" -}}
+{{- $gateway := .root.Values.gateway -}}
+{{- $prefix := .prefix -}}
+- --{{ $prefix }}address=:8400
+{{- if $gateway.tlsSecret }}
+- --{{ $prefix }}tls-cert-file=/etc/teamtalk-gateway/tls/tls.crt
+- --{{ $prefix }}tls-key-file=/etc/teamtalk-gateway/tls/tls.key
+{{- end }}
+{{- if $gateway.appKeys }}
+- --{{ $prefix }}app-keys-secret=teamtalk-app-keys
+{{- end }}
+{{- range $gateway.extraArgs }}
+- {{ printf "--%s%s" $prefix (trimPrefix "--" .) | quote }}
+{{- end }}
+{{- end -}}

@@ -73,6 +73,8 @@ type Reviewer interface {
 	Token(ctx context.Context, token string) (User, *Denial)
 	// May says why the user may not do it in the namespace; nil: may.
 	May(ctx context.Context, user User, right Right, namespace string) *Denial
+	// MayGet says why the user may not get the path of a URL; nil: may.
+	MayGet(ctx context.Context, user User, path string) *Denial
 }
 
 // Guard lets callers in or not.
@@ -83,6 +85,11 @@ type Guard struct {
 	Keys *AppKeys
 	// Namespace of callers that name none.
 	Namespace string
+}
+
+// AsksForKey reports whether the app_key in a request's body decides on it.
+func (g *Guard) AsksForKey(r *http.Request) bool {
+	return g.Reviewer != nil && g.Keys != nil && r.Header.Get("Authorization") == ""
 }
 
 // Admit decides on a request that needs a right. appKey is what came along in its body, namespace what

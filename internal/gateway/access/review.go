@@ -99,19 +99,28 @@ func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
 
 // May implements Reviewer.
 func (v *review) May(ctx context.Context, user User, right Right, namespace string) *Denial {
-	ctx, cancel := context.WithTimeout(ctx, 2*reviewTimeout)
-	defer cancel()
-	decision, _, err := v.rights.Authorize(ctx, authorizer.AttributesRecord{
+	return v.authorize(ctx, authorizer.AttributesRecord{
 		User: user, Verb: right.Verb, Namespace: namespace, ResourceRequest: true,
 		APIGroup: v1alpha1.GroupVersion.Group, APIVersion: v1alpha1.GroupVersion.Version, Resource: right.Resource,
-	})
+	}, fmt.Sprintf("%s %s.%s in namespace %q", right.Verb, right.Resource, v1alpha1.GroupVersion.Group, namespace))
+}
+
+// MayGet implements Reviewer.
+func (v *review) MayGet(ctx context.Context, user User, path string) *Denial {
+	return v.authorize(ctx, authorizer.AttributesRecord{User: user, Verb: "get", Path: path}, "get "+path)
+}
+
+// authorize asks about an access; what says it in words.
+func (v *review) authorize(ctx context.Context, access authorizer.AttributesRecord, what string) *Denial {
+	ctx, cancel := context.WithTimeout(ctx, 2*reviewTimeout)
+	defer cancel()
+	decision, _, err := v.rights.Authorize(ctx, access)
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("an access could not be reviewed", "reason", err.Error())
 		return &Denial{Unavailable, "Kubernetes could not be asked about the caller's rights: try again later"}
 	case decision != authorizer.DecisionAllow:
-		return &Denial{Forbidden, fmt.Sprintf("%s may not %s %s.%s in namespace %q",
-			user.GetName(), right.Verb, right.Resource, v1alpha1.GroupVersion.Group, namespace)}
+		return &Denial{Forbidden, fmt.Sprintf("%s may not %s", access.User.GetName(), what)}
 	}
 	return nil
 }

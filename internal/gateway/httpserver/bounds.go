@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"log"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -24,6 +25,9 @@ const maxRequestID = 64
 func (s *Server) bound(route Route) http.Handler {
 	if route.Refuse == nil {
 		route.Refuse = plain
+	}
+	if route.Excess == 0 {
+		route.Excess = http.StatusTooManyRequests
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
@@ -49,16 +53,26 @@ func (s *Server) bound(route Route) http.Handler {
 			s.done(r, route.Name, id, answer, note, time.Since(begin))
 		}()
 
+		refuse := func(status int, detail string) {
+			answer.Header().Set("Retry-After", "1")
+			// Its body is not read: the connection would have to be drained first.
+			answer.Header().Set("Connection", "close")
+			route.Refuse(answer, status, detail)
+		}
 		select {
 		case s.inFlight <- struct{}{}:
 			defer func() { <-s.inFlight }()
 		default:
-			answer.Header().Set("Retry-After", "1")
-			// Its body is not read: the connection would have to be drained first.
-			answer.Header().Set("Connection", "close")
-			route.Refuse(answer, http.StatusServiceUnavailable, "too many requests in flight: try again later")
+			refuse(http.StatusServiceUnavailable, "too many requests in flight: try again later")
 			return
 		}
+		counted := &place{callers: s.callers, caller: "address " + addressOf(r)}
+		if !s.callers.enter(counted.caller) {
+			refuse(route.Excess, "too many requests from your address in flight: try again later")
+			return
+		}
+		defer func() { s.callers.leave(counted.caller) }()
+		ctx = context.WithValue(ctx, placeKey{}, counted)
 		r = r.WithContext(ctx)
 		r.Body = http.MaxBytesReader(answer, r.Body, MaxBody)
 		route.Handler.ServeHTTP(answer, r)
@@ -77,6 +91,15 @@ func (s *Server) done(r *http.Request, endpoint, id string, answer *recorder, no
 		"requestID", id, "endpoint", endpoint, "status", status, "took", took.Round(time.Microsecond).String(), "from", r.RemoteAddr,
 	}, note.values()...)
 	s.log.Info("answered", values...)
+}
+
+// addressOf is where a request comes from, without the port.
+func addressOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 func requestID(r *http.Request) string {

@@ -1,7 +1,6 @@
 package httpserver
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -37,35 +36,53 @@ type Options struct {
 	CertFile, KeyFile string
 	// MaxInFlight bounds the requests that are handled at once.
 	MaxInFlight int
-	// DrainTimeout bounds the wait, at shutdown, for requests in flight.
+	// MaxPerCaller bounds those of one caller; 0: a quarter of MaxInFlight.
+	MaxPerCaller int
+	// DrainTimeout bounds the wait, at shutdown, for requests in flight. It has no
+	// flag here: more than the server may be waited for.
 	DrainTimeout time.Duration
+
+	// prefix of the flags, by which errors name them.
+	prefix string
 }
 
-// Flags adds the options to a flag set, with their defaults.
-func (o *Options) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Address, "address", "127.0.0.1:8400", "`host:port` to listen at")
-	fs.StringVar(&o.CertFile, "tls-cert-file", "", "PEM `file` with the certificate to serve; left out: no TLS")
-	fs.StringVar(&o.KeyFile, "tls-key-file", "", "PEM `file` with the certificate's key")
-	fs.IntVar(&o.MaxInFlight, "max-in-flight", 256, "how many requests are handled at once; those beyond it are answered with 503")
-	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
-		"how long a shutdown waits for requests in flight; below the pod's terminationGracePeriodSeconds")
+// Flags adds the options to a flag set, with their defaults. The names of the flags
+// begin with prefix.
+func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
+	o.prefix = prefix
+	fs.StringVar(&o.Address, prefix+"address", address, usage)
+	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate to serve; left out: no TLS")
+	fs.StringVar(&o.KeyFile, prefix+"tls-key-file", "", "PEM `file` with the certificate's key")
+	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256, "how many requests are handled at once; those beyond it are answered with 503")
+	fs.IntVar(&o.MaxPerCaller, prefix+"max-in-flight-per-caller", 0,
+		"how many of them may be one caller's; those beyond it are answered with 429; 0 is a quarter of --"+prefix+"max-in-flight, or where there is one caller all of it")
 }
 
 // Validate says in one line what is wrong with the options.
 func (o *Options) Validate() error {
 	_, port, err := net.SplitHostPort(o.Address)
 	if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 0 || n > 65535 {
-		return fmt.Errorf("--address must be host:port, not %q", o.Address)
+		return fmt.Errorf("--%saddress must be host:port, not %q", o.prefix, o.Address)
 	}
 	switch {
 	case (o.CertFile == "") != (o.KeyFile == ""):
-		return errors.New("--tls-cert-file and --tls-key-file go together")
+		return fmt.Errorf("--%[1]stls-cert-file and --%[1]stls-key-file go together", o.prefix)
 	case o.MaxInFlight < 1:
-		return fmt.Errorf("--max-in-flight must be at least 1, not %d", o.MaxInFlight)
+		return fmt.Errorf("--%smax-in-flight must be at least 1, not %d", o.prefix, o.MaxInFlight)
+	case o.MaxPerCaller < 0 || o.MaxPerCaller > o.MaxInFlight:
+		return fmt.Errorf("--%[1]smax-in-flight-per-caller must be from 0 to --%[1]smax-in-flight, which is %[2]d, not %[3]d", o.prefix, o.MaxInFlight, o.MaxPerCaller)
 	case o.DrainTimeout <= 0:
 		return fmt.Errorf("--drain-timeout must be positive, not %s", o.DrainTimeout)
 	}
 	return nil
+}
+
+// perCaller is MaxPerCaller with its default.
+func (o *Options) perCaller() int {
+	if o.MaxPerCaller > 0 {
+		return o.MaxPerCaller
+	}
+	return max(1, o.MaxInFlight/4)
 }
 
 // Loopback reports whether the server can be reached from this machine (or pod)

@@ -29,9 +29,12 @@ type Route struct {
 	// is done when the caller hangs up.
 	Handler http.Handler
 	// Refuse answers in Handler's place, in the endpoint's own form: with 503 where
-	// too much is in flight or the server shuts down, with 500 after a panic. nil:
-	// one line of text.
+	// too much is in flight, with Excess where too much is of one caller, with 500
+	// after a panic. nil: one line of text.
 	Refuse func(w http.ResponseWriter, status int, detail string)
+	// Excess is the HTTP status of what is beyond a caller's own bound; 0: 429. It
+	// must be one at which the endpoint's callers come again.
+	Excess int
 }
 
 // Server serves routes. It is a manager's Runnable.
@@ -40,6 +43,7 @@ type Server struct {
 	log      logr.Logger
 	mux      *http.ServeMux
 	inFlight chan struct{}
+	callers  *callers
 	draining atomic.Bool
 
 	mu       sync.Mutex
@@ -51,7 +55,7 @@ type Server struct {
 func New(opts Options, log logr.Logger) *Server {
 	s := &Server{
 		opts: opts, log: log, mux: http.NewServeMux(), inFlight: make(chan struct{}, opts.MaxInFlight),
-		checks: map[string]func(context.Context) error{},
+		callers: newCallers(opts.perCaller()), checks: map[string]func(context.Context) error{},
 	}
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	s.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +108,7 @@ func (s *Server) Listen() (net.Addr, error) {
 	if s.listener == nil {
 		l, err := net.Listen("tcp", s.opts.Address)
 		if err != nil {
-			return nil, fmt.Errorf("listen at --address: %w", err)
+			return nil, fmt.Errorf("listen at --%saddress: %w", s.opts.prefix, err)
 		}
 		s.listener = netutil.LimitListener(l, maxConnections)
 	}
@@ -131,7 +135,7 @@ func (s *Server) Start(ctx context.Context) error {
 		certificate, err := certwatcher.New(s.opts.CertFile, s.opts.KeyFile)
 		if err != nil {
 			_ = listener.Close()
-			return fmt.Errorf("load --tls-cert-file and --tls-key-file: %w", err)
+			return fmt.Errorf("load --%[1]stls-cert-file and --%[1]stls-key-file: %[2]w", s.opts.prefix, err)
 		}
 		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 		defer stop()

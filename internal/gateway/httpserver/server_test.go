@@ -128,7 +128,7 @@ func TestInFlight(t *testing.T) {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, "refused: "+detail)
 	}
-	s := serve(t, Options{MaxInFlight: 2}, r)
+	s := serve(t, Options{MaxInFlight: 2, MaxPerCaller: 2}, r)
 	refused := func() float64 { return testutil.ToFloat64(requests.WithLabelValues("bounded", "503", "")) }
 	before := refused() // the process counts on, however often this runs
 	answers := make(chan int, 2)

@@ -106,21 +106,41 @@ func (h *Handlers) handler(e endpoint) http.Handler {
 }
 
 func (h *Handlers) read(r *http.Request, right access.Right) (request, *wrong) {
-	f, bad := readFields(r)
-	if bad != nil {
+	q := request{key: r.Header.Get(KeyHeader)}
+	// Where no app_key decides, the body of who is not let in is not read.
+	byKey := h.Guard.AsksForKey(r)
+	var bad *wrong
+	if !byKey {
+		if q.caller, bad = h.admit(r, right, ""); bad != nil {
+			return request{}, bad
+		}
+	}
+	if q.fields, bad = readFields(r); bad != nil {
 		return request{}, bad
 	}
-	caller, denial := h.Guard.Admit(r, right, f.appKey(), r.PathValue("namespace"))
-	if denial != nil {
-		d := denials[denial.Kind]
-		return request{}, &wrong{d.code, d.status, denial.Detail}
+	if byKey {
+		if q.caller, bad = h.admit(r, right, q.appKey()); bad != nil {
+			return request{}, bad
+		}
 	}
-	q := request{fields: f, caller: caller, key: r.Header.Get(KeyHeader)}
 	if printable := strings.IndexFunc(q.key, func(c rune) bool { return c < ' ' || c > '~' }) < 0; !printable || len(q.key) > maxKey {
 		return request{}, badParameter("%s must be at most %d characters of ASCII", KeyHeader, maxKey)
 	}
 	q.wait, bad = h.waitOf(r)
 	return q, bad
+}
+
+// admit lets a caller in, or says why not.
+func (h *Handlers) admit(r *http.Request, right access.Right, appKey string) (access.Caller, *wrong) {
+	caller, denial := h.Guard.Admit(r, right, appKey, r.PathValue("namespace"))
+	if denial != nil {
+		d := denials[denial.Kind]
+		return access.Caller{}, &wrong{d.code, d.status, denial.Detail}
+	}
+	if !httpserver.Identify(r.Context(), caller.Name) {
+		return access.Caller{}, &wrong{CodeServerFault, http.StatusTooManyRequests, "too many requests of yours in flight: try again later"}
+	}
+	return caller, nil
 }
 
 // waitOf reads ?wait=, in seconds or as a duration.
@@ -181,7 +201,7 @@ func write(w http.ResponseWriter, r *http.Request, a answer) {
 	if a.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	if a.status == http.StatusServiceUnavailable {
+	if a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(a.status)

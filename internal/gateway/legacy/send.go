@@ -142,8 +142,8 @@ func answerOf(got post.Result, recorded bool) answer {
 
 // code of a message, or of one recipient's part.
 func code(state post.State, reason string) Code {
-	if state != post.Failed {
-		return CodeUnknown
+	if state == post.Failed || state == post.Objected {
+		return codeOf(reason)
 	}
-	return codeOf(reason)
+	return CodeUnknown
 }

@@ -55,6 +55,10 @@ const (
 	UnderWay
 	// Unknown: it has ended, and may have been delivered.
 	Unknown
+	// Objected: TeamTalk says that it cannot be delivered, for the Reason given. It
+	// goes on after the answer all the same: a replica may be behind, and TeamTalk is
+	// asked once more before that counts.
+	Objected
 )
 
 // Recipient is one recipient's part of a Result.

@@ -27,6 +27,9 @@ func resultOf(r post.Result, m *v1alpha1.TeamTalkMessage) post.Result {
 		r.Reason, r.Detail = ready.Reason, ready.Message
 	}
 	switch delivered := meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered); {
+	case !m.Finished() && objected(r.Recipients):
+		r.State = post.Objected
+		r.Detail += ", as far as it shows now; the operator looks once more before it gives up, see the TeamTalkMessage"
 	case !m.Finished():
 		r.State = post.UnderWay
 		r.Detail = strings.TrimSuffix("not delivered yet, the operator goes on with it; "+r.Detail, "; ")
@@ -35,6 +38,28 @@ func resultOf(r post.Result, m *v1alpha1.TeamTalkMessage) post.Result {
 		r.State = post.Failed
 	}
 	return r
+}
+
+// objections are the reasons that TeamTalk itself has named, and that no more than a
+// replica which is behind could refute.
+var objections = map[string]bool{
+	v1alpha1.ReasonSenderNotFound: true, v1alpha1.ReasonRecipientNotFound: true,
+	v1alpha1.ReasonGroupNotFound: true, v1alpha1.ReasonSenderNotInGroup: true,
+}
+
+// objected reports whether TeamTalk objects to all who have not got it.
+func objected(recipients []post.Recipient) bool {
+	missing := false
+	for _, to := range recipients {
+		switch to.State {
+		case post.Delivered:
+		case post.Objected, post.Failed:
+			missing = true
+		default:
+			return false
+		}
+	}
+	return missing
 }
 
 func recipientOf(s v1alpha1.RecipientStatus) post.Recipient {
@@ -46,6 +71,8 @@ func recipientOf(s v1alpha1.RecipientStatus) post.Recipient {
 		to.State = post.Unknown
 	case s.State == v1alpha1.StateFailed:
 		to.State = post.Failed
+	case s.Attempts == 0 && objections[s.Reason]:
+		to.State = post.Objected // nothing was sent
 	}
 	if n := len(s.MessageIDs); n > 0 && to.State == post.Delivered {
 		to.MessageID = s.MessageIDs[n-1]

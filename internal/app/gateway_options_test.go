@@ -1,0 +1,74 @@
+package app
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// options are what both commands parse.
+type options interface {
+	Flags(fs *pflag.FlagSet)
+	Validate() error
+}
+
+// TestOptionsOfGateway: both commands take the same, under other names, and errors
+// name what was given.
+func TestOptionsOfGateway(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		// wantErr is what the error names; "": none.
+		wantErr string
+		// alone: for the gateway that stands alone. never: the operator has no such flag.
+		alone, never bool
+	}{
+		"an address":                     {args: []string{"--address=:8400"}},
+		"nobody asked, on loopback":      {args: []string{"--address=127.0.0.1:8400", "--auth=None"}},
+		"nobody asked, open to all":      {args: []string{"--address=:8400", "--auth=None"}, wantErr: "loopback"},
+		"nobody asked, but for a key":    {args: []string{"--address=127.0.0.1:1", "--auth=None", "--app-keys-secret=x"}, wantErr: "--app-keys-secret"},
+		"an authentication there is not": {args: []string{"--address=:8400", "--auth=Basic"}, wantErr: "--auth"},
+		"no namespace":                   {args: []string{"--address=:8400", "--namespace="}, wantErr: "--namespace"},
+		"a wait that is too long":        {args: []string{"--address=:8400", "--wait=9s"}, wantErr: "--wait"},
+		"a time to live that is none":    {args: []string{"--address=:8400", "--message-ttl=1ms"}, wantErr: "--message-ttl"},
+		"no port":                        {args: []string{"--address=localhost"}, wantErr: "--address"},
+		"a certificate without a key":    {args: []string{"--address=:8400", "--tls-cert-file=x"}, wantErr: "--tls-key-file"},
+		"nothing in flight":              {args: []string{"--address=:8400", "--max-in-flight=0"}, wantErr: "--max-in-flight"},
+		"one caller's":                   {args: []string{"--address=:8400", "--max-in-flight=8", "--max-in-flight-per-caller=8"}},
+		"one caller's beyond all":        {args: []string{"--address=:8400", "--max-in-flight=8", "--max-in-flight-per-caller=9"}, wantErr: "--max-in-flight-per-caller"},
+		"a mode there is not":            {args: []string{"--mode=both"}, wantErr: "--mode", alone: true, never: true},
+		"direct":                         {args: []string{"--mode=direct"}, alone: true, never: true},
+		"its own time to drain":          {args: []string{"--drain-timeout=0s"}, wantErr: "--drain-timeout", alone: true},
+		"flags of what is off":           {args: []string{"--wait=1s"}, wantErr: "does nothing without --address"},
+		"nothing":                        {},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			for prefix, o := range map[string]options{"": &GatewayOptions{}, gatewayPrefix: &Options{}} {
+				if tc.alone && prefix != "" && !tc.never || name == "flags of what is off" && prefix == "" {
+					continue
+				}
+				args, wantErr := make([]string, len(tc.args)), strings.ReplaceAll(tc.wantErr, "--", "--"+prefix)
+				for i, a := range tc.args {
+					args[i] = strings.Replace(a, "--", "--"+prefix, 1)
+				}
+				fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+				o.Flags(fs)
+				err := fs.Parse(args)
+				if tc.never && prefix != "" {
+					if err == nil {
+						t.Errorf("%v is taken", args)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = o.Validate()
+				if wantErr == "" && err != nil || wantErr != "" && (err == nil || !strings.Contains(err.Error(), wantErr) || strings.Contains(err.Error(), "\n")) {
+					t.Errorf("%v: %v, want %q", args, err, wantErr)
+				}
+			}
+		})
+	}
+}

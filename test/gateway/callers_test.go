@@ -1,0 +1,45 @@
+package gateway
+
+import (
+	"net/http"
+	"testing"
+)
+
+// TestPerCaller: who has too much in flight is told to come again, and does not keep
+// others from sending.
+func TestPerCaller(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t, unreachable)
+	g := x.central("--max-in-flight", "8", "--max-in-flight-per-caller", "2")
+	x.mayCreate("greedy")
+	x.mayCreate("modest")
+	greedy := []string{"Authorization", "Bearer " + x.token("greedy")}
+	modest := []string{"Authorization", "Bearer " + x.token("modest")}
+	done := make(chan struct{}, 2)
+	for range cap(done) {
+		go func() {
+			_, _ = g.try("/query/SendSingleMessage?wait=8", x.hello("waits"), greedy...)
+			done <- struct{}{}
+		}()
+	}
+	x.eventually("the requests are not on record", func() bool { return len(x.recorded()) == 2 })
+	a := g.post("/query/SendSingleMessage", x.hello("one more"), greedy...)
+	if *a.Code != 10 || a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" || a.Detail == "" {
+		t.Errorf("beyond the bound: %+v", a)
+	}
+	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("hello"), modest...); *a.Code != 0 || a.status != http.StatusAccepted {
+		t.Errorf("another caller: %+v", a)
+	}
+	for range cap(done) {
+		<-done
+	}
+	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("later"), greedy...); a.status != http.StatusAccepted {
+		t.Errorf("afterwards: %+v", a)
+	}
+	if !g.metric(`teamtalk_gateway_requests_total{endpoint="SendSingleMessage",error_code="10",status="429"} 1`) {
+		t.Error("the refusal is not counted")
+	}
+	if n := len(x.recorded()); n != 4 {
+		t.Errorf("%d messages are on record, want 4", n)
+	}
+}

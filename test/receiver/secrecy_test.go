@@ -1,0 +1,229 @@
+package receiver
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// withSignature makes a receiver take any JSON that is signed.
+func withSignature(r *v1alpha1.TeamTalkReceiver) {
+	r.Spec.Type = v1alpha1.ReceiverGeneric
+	r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
+}
+
+// times are what differs from object to object without saying anything.
+var times = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`)
+
+// TestNothingIsLearned has receivers name the servers of others, in whatever state they
+// are: answers, statuses and events are those of a server that does not exist.
+func TestNothingIsLearned(t *testing.T) {
+	t.Parallel()
+	x, owner := newTenant(t), newTenant(t)
+	closed := &v1alpha1.TeamTalkServer{}
+	x.must(world.admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, closed))
+	closed.ObjectMeta = metav1.ObjectMeta{Namespace: owner.namespace, Name: "closed"}
+	closed.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"}
+	x.create(closed)
+	noKey := closed.DeepCopy()
+	noKey.ObjectMeta = metav1.ObjectMeta{Namespace: owner.namespace, Name: "no-key"}
+	noKey.Spec.AESKeySecretRef.Name = "absent"
+	x.create(noKey)
+	servers := map[string]v1alpha1.ServerReference{
+		"nowhere": {Namespace: "nowhere", Name: "default"}, "absent": {Namespace: owner.namespace, Name: "absent"},
+		"ready": {Namespace: owner.namespace, Name: "default"}, "closed": {Namespace: owner.namespace, Name: "closed"},
+		"no-key": {Namespace: owner.namespace, Name: "no-key"},
+	}
+	read := map[string]string{}
+	for name, ref := range servers {
+		x.receiver(name, func(r *v1alpha1.TeamTalkReceiver) {
+			sender := v1alpha1.UserID(owner.bot) // whom the server would let it speak as
+			r.Spec.ServerRef, r.Spec.SenderID = &ref, &sender
+		})
+		x.awaitReady(name, v1alpha1.ReasonServerNotFound)
+		reply := x.post(x.url(world.shared, name), notification("firing", alert("Learn", "firing", noon)))
+		if len(reply.Messages) != 1 {
+			t.Fatalf("%s: %+v", name, reply)
+		}
+		m := &v1alpha1.TeamTalkMessage{}
+		x.eventually(func() string { return fmt.Sprintf("%s: %+v", name, m.Status) }, x.until(func() bool {
+			x.must(world.admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: reply.Messages[0]}, m))
+			c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+			return c != nil && c.Reason == v1alpha1.ReasonServerNotFound
+		}))
+		r := &v1alpha1.TeamTalkReceiver{}
+		x.eventuallyReceiver(name, r, func() bool { return r.Status.Counts.Received == 1 })
+		shown, err := json.Marshal([]any{reply, m.Status, r.Status})
+		x.must(err)
+		all := strings.ReplaceAll(string(shown)+x.awaitEvents(name), `\"`, `"`)
+		all = regexp.MustCompile(`-[0-9a-f]{20}-`).ReplaceAllString(times.ReplaceAllString(all, "TIME"), "-HASH-")
+		for _, known := range [][2]string{{name + "-HASH", "RECEIVER-HASH"}, {`"` + ref.Name + `"`, "SERVER"}, {ref.Namespace, "OWNER"}} {
+			all = strings.ReplaceAll(all, known[0], known[1])
+		}
+		read[name] = all
+	}
+	for name, shown := range read {
+		if shown != read["nowhere"] {
+			t.Errorf("a server that is %q shows as\n%s\nbut one that does not exist as\n%s", name, shown, read["nowhere"])
+		}
+	}
+	for _, id := range []uint32{x.alice, x.bob} {
+		if got := append(x.texts(id), owner.texts(id)...); len(got) != 0 {
+			t.Errorf("the store holds %q", got)
+		}
+	}
+}
+
+// awaitEvents waits for an event about a receiver, and returns what its events say.
+func (x *tenant) awaitEvents(name string) string {
+	x.t.Helper()
+	var said []string
+	x.eventually(func() string { return "no event about " + name }, x.until(func() bool {
+		list := &eventsv1.EventList{}
+		x.must(world.admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
+		said = nil
+		for _, e := range list.Items {
+			if e.Regarding.Kind == "TeamTalkReceiver" && e.Regarding.Name == name {
+				said = append(said, fmt.Sprintf("%s %s %s %s %v", e.Type, e.Reason, e.Action, e.Note, e.Related))
+			}
+		}
+		return len(said) > 0
+	}))
+	slices.Sort(said)
+	return strings.Join(said, "\n")
+}
+
+// TestStrangers: who may not create messages in a namespace is told the same of a
+// receiver whether or not it exists, and however its callers are known.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	x, home := newTenant(t), newTenant(t)
+	x.receiver("secret")
+	x.receiver("signed", withSignature)
+	x.receiver("cluster", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = nil })
+	x.must(harness.LetCreateMessages(t.Context(), world.admin, home.namespace, "app"))
+	token, err := harness.Token(t.Context(), world.admin, home.namespace, "app")
+	x.must(err)
+	good := notification("firing", alert("Strange", "firing", noon))
+	for what, tc := range map[string]struct {
+		body    string
+		headers []string
+		want    int
+	}{
+		"nobody":                 {good, []string{"X", "y"}, 401},
+		"a guess":                {good, []string{"Authorization", "Bearer guess"}, 401},
+		"a token from elsewhere": {good, []string{"Authorization", "Bearer " + token}, 403},
+		"a signature":            {good, signed(good, "guess"), 401},
+		"a body that is none":    {"{", []string{"X", "y"}, 401},
+		"a body too large":       {strings.Repeat(" ", 1<<20+1), []string{"X", "y"}, 413},
+	} {
+		for _, name := range []string{"absent", "secret", "signed", "cluster"} {
+			r := x.post(x.url(world.shared, name), tc.body, tc.headers...)
+			absent := x.post(x.url(world.shared, "absent"), tc.body, tc.headers...)
+			if r.Code != tc.want || r.Error != absent.Error || r.Error == "" {
+				t.Errorf("%s, to %q: %+v; to one that does not exist: %+v", what, name, r, absent)
+			}
+		}
+	}
+}
+
+// TestSenders: a receiver speaks as nobody whom the server does not allow, whatever is
+// posted to it.
+func TestSenders(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	asBob := func(r *v1alpha1.TeamTalkReceiver) {
+		sender := v1alpha1.UserID(x.bob)
+		r.Spec.SenderID = &sender
+	}
+	x.receiver("alerts", asBob)
+	x.receiver("flood", asBob, withBudget)
+	x.receiver("signed", withSignature, asBob)
+	body := `{"message":"as somebody else"}`
+	for name, reply := range map[string]reply{
+		"alerts": x.post(x.url(world.shared, "alerts"), notification("firing", alert("Sender", "firing", noon))),
+		"flood":  x.post(x.url(world.shared, "flood"), notification("firing", alert("Sender", "firing", noon))),
+		"signed": x.post(x.url(world.shared, "signed"), body, signed(body, secretToken)...),
+	} {
+		if len(reply.Messages) != 1 {
+			t.Errorf("%s: %+v", name, reply)
+		}
+		x.awaitReady(name, v1alpha1.ReasonSenderNotPermitted)
+	}
+	if n := x.settled(); n != 3 {
+		t.Errorf("%d messages", n)
+	}
+	for _, m := range x.messages() {
+		if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady); c == nil || c.Reason != v1alpha1.ReasonSenderNotPermitted {
+			t.Errorf("%s: %+v", m.Name, m.Status.Conditions)
+		}
+	}
+	all, err := world.teamtalk.Messages(t.Context())
+	x.must(err)
+	for _, row := range all {
+		if row.From == x.bob {
+			t.Errorf("the store holds %+v", row)
+		}
+	}
+}
+
+// TestNothingIsShown brings a text, and a token, wherever a caller may bring them, right
+// and wrong: what is looked for after all tests is in none of logs, events, statuses and
+// metrics.
+func TestNothingIsShown(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	for name, template := range map[string]string{
+		"default": "", "fails": "{{fail .CommonAnnotations.summary}}", "ranges": "{{range .CommonAnnotations.summary}}{{end}}",
+		"panics": `{{urlParse (printf "http://[%s" .CommonAnnotations.summary)}}`, "calls": "{{index .Alerts .CommonAnnotations.summary}}",
+	} {
+		x.receiver(name, func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = template })
+		body := strings.ReplaceAll(notification("firing", alert("Shown", "firing", noon)), "Shown is wrong", secretText)
+		if r := x.post(x.url(world.shared, name), body); len(r.Messages) != 1 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	x.receiver("labels", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.bob)}}
+	})
+	x.post(x.url(world.shared, "labels"), notification("firing", alert("Shown", "firing", noon, "to", secretText)))
+	x.receiver("signed", withSignature)
+	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "other", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("other")}})
+	x.receiver("other", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "other" })
+	for _, wrong := range []struct {
+		receiver, body string
+		headers        []string
+		want           int
+	}{
+		{"other", secretText, nil, 401}, // with a token that is another receiver's
+		{"default", secretText, nil, 400},
+		{"default", `{"alerts":{"` + secretText + `":1}}`, nil, 400},
+		{"default", `{"alerts":[{"startsAt":"` + secretText + `"}]}`, nil, 400},
+		{"default", notification("firing", alert("Shown", "firing", noon)), []string{"Authorization", secretToken}, 401},
+		{"signed", secretText, signed(secretText, secretToken), 400},
+		{"signed", secretText, []string{"X-Signature", secretToken}, 401},
+	} {
+		r := x.post(x.url(world.shared, wrong.receiver), wrong.body, wrong.headers...)
+		if r.Code != wrong.want || strings.Contains(r.Error, secretText) || strings.Contains(r.Error, secretToken) {
+			t.Errorf("%s, %q: %+v", wrong.receiver, wrong.body, r)
+		}
+	}
+	x.settled()
+	r := &v1alpha1.TeamTalkReceiver{}
+	for _, name := range []string{"fails", "ranges", "panics", "calls"} {
+		x.eventuallyReceiver(name, r, func() bool { return r.Status.Counts.TemplateFaults == 1 && r.Status.LastError != nil })
+	}
+	x.eventuallyReceiver("default", r, func() bool { return r.Status.Counts.Refused == 4 })
+}
