@@ -91,8 +91,9 @@ func (d *dbproxy) execute(t task) {
 		// It waits for a database connection that nobody will give back.
 	case leave != nil:
 		d.goroutine(func() {
-			alive := d.wait(t.peer.ctx, delay)
-			if locked := leave(); alive && !locked {
+			// Who waits for the database does not notice that its peer is gone.
+			waited := d.wait(d.ctx, delay)
+			if locked := leave(); waited && !locked && !t.peer.gone() {
 				d.carryOut(t, c)
 			}
 		})

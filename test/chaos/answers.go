@@ -72,6 +72,10 @@ func answerScenarios() []scenario {
 			bound: retryBound, needsDev: true, short: true, run: groupDeadlock,
 		},
 		{
+			name: "group-slow", clause: "db_proxy takes 100 s for a group request, and hangs for good once more than 16 run at once",
+			bound: takeoverBound, needsDev: true, run: groupSlow,
+		},
+		{
 			name: "order-kept", clause: "messages of a few conversations, one after the other, are refused or come to nothing: none passes an older one",
 			bound: retryBound, short: true, run: orderKept,
 		},
@@ -125,6 +129,32 @@ func groupDeadlock(ctx context.Context, w *world) error {
 		n, err := w.finishedCount(ctx)
 		return "", n == len(w.messages), err
 	})
+}
+
+// slowness is how long a db_proxy whose database hangs is busy with a group request:
+// so long that, unanswered, it could be asked three times more.
+const slowness = 100 * time.Second
+
+func groupSlow(ctx context.Context, w *world) error {
+	w.onlyGroups = true
+	// That the groups are there is believed for a while then, and messages go at once.
+	if err := errors.Join(w.send(ctx, w.size/2), w.finished(ctx)); err != nil {
+		return err
+	}
+	slow, err := w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: slowness})
+	if err != nil {
+		return err
+	}
+	asked := w.onDB(faultproxy.Rule{Match: faultproxy.Frame.Group, Do: faultproxy.Pass})
+	if err := errors.Join(w.send(ctx, w.size-w.size/2), after(ctx, slowness)); err != nil {
+		return err
+	}
+	asked.Remove()
+	w.dev.Faults().Remove(slow)
+	if w.dev.Faults().Fired(devserver.GroupDeadlock) > 0 {
+		return errDeadlock
+	}
+	return nil
 }
 
 // orderKept has what goes wrong end within the time for which a message holds back

@@ -49,8 +49,9 @@ var contents = []content{
 	{
 		name: "fan-out", clause: "messages to many users each",
 		set: func(_ context.Context, w *world) error {
+			err := w.gather()
 			w.fan = min(5*w.size, len(w.crowd))
-			return nil
+			return err
 		},
 		boundary: halfSent, times: 2,
 	},

@@ -17,7 +17,7 @@ func keyScenarios() []scenario {
 		},
 		{
 			name: "key-reused", clause: "keys were used for another text before: nothing is sent under them, lost answers or not",
-			bound: retryBound, short: true, run: keyReused,
+			bound: retryBound, run: keyReused,
 		},
 		{
 			name: "restored", clause: "the cluster comes back from a backup taken before the send: with an idempotencyKey nothing is sent twice",

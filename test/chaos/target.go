@@ -18,7 +18,7 @@ type target struct {
 	dbProxy, router string
 	sender          uint32
 	users, groups   []uint32
-	// crowd are users for messages to many.
+	// crowd are users for messages to many; see gather.
 	crowd []uint32
 	// keys open what is stored; the first is the one in the Secret.
 	keys []string
@@ -60,7 +60,6 @@ func ownTarget(env func(string) string) (*target, error) {
 	if len(t.users) == 0 || len(t.groups) == 0 {
 		return nil, fmt.Errorf("USERS and GROUPS: want comma-separated ids, at least one user and one group that has the sender as a member")
 	}
-	t.crowd = t.users
 	key, err := os.ReadFile(env("AES_KEY_FILE"))
 	if err != nil {
 		return nil, fmt.Errorf("AES_KEY_FILE: %w", err)
@@ -96,11 +95,6 @@ func devTarget(ctx context.Context) (*target, error) {
 		t.users = append(t.users, id)
 		seed.Users = append(seed.Users, devserver.NewUser(id, fmt.Sprint("nick", id), fmt.Sprint("user", id)))
 	}
-	for i := range uint32(devCrowd) {
-		id := 10_000 + i
-		t.crowd = append(t.crowd, id)
-		seed.Users = append(seed.Users, devserver.NewUser(id, fmt.Sprint("nick", id), fmt.Sprint("user", id)))
-	}
 	for i := range uint32(devGroups) {
 		t.groups = append(t.groups, 1+i)
 		seed.Groups = append(seed.Groups, devserver.Group{ID: 1 + i, Name: fmt.Sprint("group", i), Members: []uint32{1, 100, 101}})
@@ -114,4 +108,20 @@ func devTarget(ctx context.Context) (*target, error) {
 	}
 	t.dev, t.dbProxy, t.router = dev, dev.DBProxyAddr(), dev.RouterAddr()
 	return t, nil
+}
+
+// gather has a crowd be there: of a teamtalk-dev's own, or the user's own users.
+func (t *target) gather() error {
+	if t.dev == nil {
+		t.crowd = t.users
+		return nil
+	}
+	for i := range uint32(devCrowd) {
+		id := 10_000 + i
+		t.crowd = append(t.crowd, id)
+		if err := t.dev.AddUser(devserver.NewUser(id, fmt.Sprint("nick", id), fmt.Sprint("user", id))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
