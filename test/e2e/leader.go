@@ -16,19 +16,26 @@ import (
 // A leader ends when some of the burst are delivered, and most are not.
 const (
 	burst, burstSeen = 400, 40
-	// A probe is declared every so often after that: there must be pairs left that
-	// have none yet when a Lease has run out.
-	pace, slowerPace = 100 * time.Millisecond, 500 * time.Millisecond
-	slowerAfter      = 20
 )
 
+// due is when the i-th probe is declared, counted from the leader's end: often at
+// first, for a hand-over that takes a second, and often again when a Lease has run
+// out. There are pairs for so many: what was declared before the next leader's term is
+// in doubt, and would hold up a later one between the same two.
+func due(i int) time.Duration {
+	const (
+		often, oftenUntil = 100 * time.Millisecond, 15
+		seldom, until     = time.Second, oftenUntil + 12
+		again             = 300 * time.Millisecond
+	)
+	return time.Duration(min(i, oftenUntil))*often + time.Duration(min(max(i-oftenUntil, 0), until-oftenUntil))*seldom + time.Duration(max(i-until, 0))*again
+}
+
 // Bars: how long nothing may be delivered when the leader is killed, 5 s more than
-// its Lease lasts; when its pod is deleted with no grace, which kubelet makes 2 s of;
-// and when it is shut down.
+// its Lease lasts, and when it is shut down.
 const (
-	barKilled  = 20 * time.Second
-	barRemoved = barKilled + 2*time.Second
-	barShut    = 2 * time.Second
+	barKilled = 20 * time.Second
+	barShut   = 2 * time.Second
 )
 
 // leader returns the pod that holds the Lease, and its container.
@@ -88,7 +95,7 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 	}
 	probes := w.batch(name + "-probe")
 	probes.probes = true
-	next, err := w.probe(ctx, probes)
+	next, err := w.probe(ctx, probes, at)
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +109,8 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 		return "", err
 	}
 	counted, err := w.count(ctx)
-	return fmt.Sprintf("%d in flight, all delivered after %.1f s by %s; %s", p.open, settled.Seconds(), relation(pod, successor), counted), err
+	return fmt.Sprintf("%d in flight; the next delivered after %.1f s, all after %.1f s, by %s; %s",
+		p.open, next.Sub(at).Seconds(), settled.Seconds(), relation(pod, successor), counted), err
 }
 
 func relation(before, after *corev1.Pod) string {
@@ -112,28 +120,26 @@ func relation(before, after *corev1.Pod) string {
 	return "the other pod"
 }
 
-// probe declares messages at an even pace until one is delivered.
-func (w *world) probe(ctx context.Context, b *batch) (time.Time, error) {
+// probe declares messages until one is delivered, and returns when that was seen.
+func (w *world) probe(ctx context.Context, b *batch, since time.Time) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for i := 0; ; i++ {
-		if err := w.declare(ctx, b, i); err != nil {
-			return time.Time{}, err
-		}
-		next := pace
-		if i >= slowerAfter {
-			next = slowerPace
-		}
-		for due := time.Now().Add(next); time.Now().Before(due); {
-			p, err := w.progress(ctx, b)
-			if err != nil || p.delivered > 0 {
-				return time.Now(), err
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if time.Since(since) >= due(b.size()) {
+			if err := w.declare(ctx, b, b.size()); err != nil {
+				return time.Time{}, err
 			}
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
-				return time.Time{}, fmt.Errorf("of %d messages that were declared since the leader's end, none is delivered%s", b.size(), p.waits)
-			}
+		}
+		p, err := w.progress(ctx, b)
+		if err != nil || p.delivered > 0 {
+			return time.Now(), err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("of %d messages that were declared since the leader's end, none is delivered%s", b.size(), p.waits)
 		}
 	}
 }

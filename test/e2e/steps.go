@@ -39,7 +39,6 @@ func (w *world) steps() []step {
 	}
 	all = append(all,
 		step{name: "the leader's pod is deleted with grace period 0 under load", run: w.removed},
-		step{name: "that, until the next is delivered: at most 22 s", run: w.within("removed", barRemoved)},
 		step{name: "helm uninstall leaves messages and kinds", removes: true, run: w.uninstall},
 	)
 	return all

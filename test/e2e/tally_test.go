@@ -90,3 +90,15 @@ func TestWithin(t *testing.T) {
 		}
 	}
 }
+
+// TestProbesAreDue: there are pairs for all probes until the bar of a kill.
+func TestProbesAreDue(t *testing.T) {
+	for i := range users * (users - 1) / 2 {
+		if due(i+1) <= due(i) {
+			t.Fatalf("probe %d is due after %s, the one before it after %s", i+1, due(i+1), due(i))
+		}
+	}
+	if due(0) != 0 || due(users*(users-1)/2) < barKilled {
+		t.Errorf("the first probe is due after %s, and there are pairs until %s", due(0), due(users*(users-1)/2))
+	}
+}
