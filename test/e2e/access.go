@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -142,10 +143,8 @@ func closes(policies []networkingv1.NetworkPolicy, pod map[string]string) bool {
 		if err != nil || !selector.Matches(labels.Set(pod)) {
 			continue
 		}
-		for _, t := range p.Spec.PolicyTypes {
-			if t == networkingv1.PolicyTypeIngress {
-				return true
-			}
+		if slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
+			return true
 		}
 	}
 	return false

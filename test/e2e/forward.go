@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // forward opens a way to a port of a pod, as kubectl port-forward does, and returns
@@ -23,14 +23,14 @@ func (w *world) forward(ctx context.Context, namespace, pod string, port int) (a
 	if err != nil {
 		return "", nil, fmt.Errorf("forward a port: %w", err)
 	}
-	older := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
-	newer, err := portforward.NewSPDYOverWebsocketDialer(url, w.config)
+	older := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+	newer, err := portforward.NewSPDYOverWebsocketDialerForStreaming(url, w.config)
 	if err != nil {
 		return "", nil, fmt.Errorf("forward a port: %w", err)
 	}
-	dialer := portforward.NewFallbackDialer(newer, older, httpstream.IsUpgradeFailure)
+	dialer := portforward.NewFallbackDialerForStreaming(newer, older, httpstream.IsUpgradeFailure)
 	stopped, isReady, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	f, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, stopped, isReady, io.Discard, io.Discard)
+	f, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, stopped, isReady, io.Discard, io.Discard)
 	if err != nil {
 		return "", nil, fmt.Errorf("forward a port: %w", err)
 	}

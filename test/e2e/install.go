@@ -110,13 +110,13 @@ func (w *world) complaints(ctx context.Context) error {
 	if err := w.admin.List(ctx, events, client.InNamespace(system)); err != nil {
 		return err
 	}
-	said := describe(list.Items)
+	said := []string{describe(list.Items)}
 	for _, e := range events.Items {
 		if e.Type == corev1.EventTypeWarning {
-			said += "; " + e.Message
+			said = append(said, e.Message)
 		}
 	}
-	return errors.New(said)
+	return errors.New(strings.Join(said, "; "))
 }
 
 func (w *world) serverReady(ctx context.Context) (seen string, err error) {
@@ -130,11 +130,7 @@ func (w *world) serverReady(ctx context.Context) (seen string, err error) {
 	return "", await(ctx, "the TeamTalkServer is Ready", func(ctx context.Context) (string, bool, error) {
 		s := &v1alpha1.TeamTalkServer{}
 		err := w.admin.Get(ctx, client.ObjectKey{Namespace: chat, Name: v1alpha1.DefaultServerName}, s)
-		seen := "no conditions"
-		for _, c := range s.Status.Conditions {
-			seen += fmt.Sprintf("; %s %s: %s", c.Type, c.Status, c.Message)
-		}
-		return seen, meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady), err
+		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady), err
 	})
 }
 

@@ -45,8 +45,10 @@ func e2e(ctx context.Context) (passed bool, err error) {
 		return false, err
 	}
 	logs := filepath.Join(root, "bin", "e2e.logs")
-	if err := os.MkdirAll(logs, 0o755); err != nil {
-		return false, fmt.Errorf("make a folder for logs: %w", err)
+	if !inside() {
+		if err := errors.Join(os.RemoveAll(logs), os.MkdirAll(logs, 0o755)); err != nil {
+			return false, fmt.Errorf("make a folder for logs: %w", err)
+		}
 	}
 	switch cluster := os.Getenv("CLUSTER"); cluster {
 	case "current":

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestTally: a store that is not as it should be does not pass.
@@ -65,5 +66,39 @@ func TestPairs(t *testing.T) {
 	}
 	if from, to := pair(all); !seen[[2]int64{int64(from), int64(to)}] || from != firstUser {
 		t.Errorf("pair %d is %d and %d", all, from, to)
+	}
+}
+
+// TestWithin: a takeover that took too long, or that never was, is not ok.
+func TestWithin(t *testing.T) {
+	w := &world{gaps: map[string][]time.Duration{
+		"once": {19 * time.Second}, "slowly": {21 * time.Second}, "thrice": {9 * time.Second, time.Second, 30 * time.Second},
+	}}
+	tests := map[string]struct {
+		bar  time.Duration
+		seen string
+		ok   bool
+	}{
+		"once":   {20 * time.Second, "19.0 s", true},
+		"slowly": {20 * time.Second, "21.0 s", false},
+		"thrice": {10 * time.Second, "9.0 s (1.0 to 30.0 s)", true},
+		"never":  {time.Hour, "", false},
+	}
+	for how, tc := range tests {
+		if seen, err := w.within(how, tc.bar)(t.Context()); seen != tc.seen || (err == nil) != tc.ok {
+			t.Errorf("%s: %q, %v", how, seen, err)
+		}
+	}
+}
+
+// TestProbesAreDue: there are pairs for all probes until the bar of a kill.
+func TestProbesAreDue(t *testing.T) {
+	for i := range users * (users - 1) / 2 {
+		if due(i+1) <= due(i) {
+			t.Fatalf("probe %d is due after %s, the one before it after %s", i+1, due(i+1), due(i))
+		}
+	}
+	if due(0) != 0 || due(users*(users-1)/2) < barKilled {
+		t.Errorf("the first probe is due after %s, and there are pairs until %s", due(0), due(users*(users-1)/2))
 	}
 }

@@ -56,8 +56,10 @@ type world struct {
 	id string
 	// batches are all messages that were declared.
 	batches []*batch
+	// followed are the containers whose logs are kept.
+	followed map[string]bool
 	// gaps are how long nothing was delivered, by what ended the leader.
-	gaps map[string]time.Duration
+	gaps map[string][]time.Duration
 }
 
 func newWorld(p plan, config *rest.Config, kubeconfig string) (*world, error) {
@@ -67,7 +69,7 @@ func newWorld(p plan, config *rest.Config, kubeconfig string) (*world, error) {
 	}
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 1000, 2000
-	w := &world{plan: p, config: config, kubeconfig: kubeconfig, id: fmt.Sprintf("%x", time.Now().UnixNano()), gaps: map[string]time.Duration{}}
+	w := &world{plan: p, config: config, kubeconfig: kubeconfig, id: fmt.Sprintf("%x", time.Now().UnixNano()), gaps: map[string][]time.Duration{}, followed: map[string]bool{}}
 	var err error
 	if w.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
@@ -141,6 +143,7 @@ func ready(p *corev1.Pod) bool {
 // rolledOut waits until a Deployment is as it is declared, and none of its earlier
 // pods is left.
 func (w *world) rolledOut(ctx context.Context, namespace, name string) error {
+	whole := ctx // a log is followed for longer than is waited here
 	return await(ctx, name+" is rolled out", func(ctx context.Context) (string, bool, error) {
 		d := &appsv1.Deployment{}
 		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d); err != nil {
@@ -152,6 +155,7 @@ func (w *world) rolledOut(ctx context.Context, namespace, name string) error {
 		}
 		want, s := *d.Spec.Replicas, d.Status
 		done := s.ObservedGeneration == d.Generation && s.UpdatedReplicas == want && s.ReadyReplicas == want && int32(len(list.Items)) == want
+		w.follow(whole, list.Items)
 		return describe(list.Items), done, nil
 	})
 }

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// follow keeps what the containers of pods log, until they end: with its pod a log
+// is gone from the node.
+func (w *world) follow(ctx context.Context, pods []corev1.Pod) {
+	for _, p := range pods {
+		for _, c := range p.Status.ContainerStatuses {
+			if c.State.Running == nil || w.followed[c.ContainerID] {
+				continue
+			}
+			w.followed[c.ContainerID] = true
+			// By the container too, as a pod has several after one another.
+			id := strings.TrimPrefix(c.ContainerID, "containerd://")
+			path := filepath.Join(w.Logs, p.Name+"-"+id[:min(8, len(id))]+".log")
+			go func() {
+				if err := w.copyLog(ctx, p, c.Name, path); err != nil && ctx.Err() == nil {
+					say("the log of %s is not kept: %v", p.Name, err)
+				}
+			}()
+		}
+	}
+}
+
+func (w *world) copyLog(ctx context.Context, p corev1.Pod, container, path string) error {
+	log, err := w.core.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Container: container, Follow: true}).Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(f, log)
+	return err
+}
