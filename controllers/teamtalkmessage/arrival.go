@@ -91,9 +91,12 @@ func (r *Reconciler) takeTurn(_ context.Context, s *scope) error {
 	if s.known {
 		return nil
 	}
-	if !r.Arrivals.Turn(s.message.UID) || !r.Engine.Room(s.serverKey, client.ObjectKeyFromObject(s.message), s.unfinished(), s.order()) {
+	if !r.Arrivals.Turn(s.message.UID) {
 		s.later, s.again = true, true
+		return nil
 	}
+	s.noRoom = !r.Engine.Room(s.serverKey, client.ObjectKeyFromObject(s.message), s.unfinished(), s.order())
+	s.later, s.again = s.noRoom, s.noRoom
 	return nil
 }
 

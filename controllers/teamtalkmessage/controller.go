@@ -89,6 +89,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 
 // Reconcile takes one message a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	noRoom := false
+	defer func() {
+		if !noRoom {
+			r.Engine.NoRoom(req.NamespacedName) // it is submitted, or waits for something else
+		}
+	}()
 	message := &v1alpha1.TeamTalkMessage{}
 	if err := r.Client.Get(ctx, req.NamespacedName, message); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -121,8 +127,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.Arrivals.Enter(arrivalOf(message))
 		return reconcile.Result{RequeueAfter: eventLag}, nil
 	}
+	leave, ok := r.Engine.Visit(message.UID)
+	if !ok {
+		return reconcile.Result{}, nil // the next leader's
+	}
+	defer leave()
 	s := newScope(message, term, seen, time.Now())
 	result, err := r.advance(ctx, s, term)
+	noRoom = s.noRoom
 	if err != nil || !s.comesAgain() {
 		r.Arrivals.CheckIn(message.UID)
 	}

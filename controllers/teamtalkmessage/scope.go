@@ -63,6 +63,8 @@ type scope struct {
 	later bool
 	// again: it is looked at again presently, before younger ones may go.
 	again bool
+	// noRoom: it stands in line for the engine to have room.
+	noRoom bool
 }
 
 // settled reports whether the remaining phases have nothing to do.

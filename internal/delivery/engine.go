@@ -41,6 +41,8 @@ type Engine struct {
 	// running counts recipients whose steps are being taken, those of forgotten
 	// tasks included.
 	running int
+	// visits counts looks at messages that are under way, see Visit.
+	visits int
 	// poke wakes a drain after every change.
 	poke chan struct{}
 }
@@ -103,11 +105,11 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.tasks[spec.UID] = t
 	e.uids[spec.Key] = spec.UID
 	e.running += len(open)
-	e.rooms.take(spec.ServerKey, len(open))
 	// Counted under the lock, so that Start cannot stop waiting in between.
 	e.goroutines.Add(len(open))
 	e.mu.Unlock()
 
+	e.call(e.rooms.take(spec.ServerKey, spec.Key, len(open)))
 	e.report(t) // even if nothing can be done for a while
 	e.foresee(t, open)
 	for _, i := range open {
@@ -117,8 +119,10 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 		turn.enter()
 		go func() {
 			defer e.goroutines.Done()
-			e.deliver(t, i, turn)
+			room := &spot{engine: e, server: spec.ServerKey}
+			e.deliver(t, i, turn, room)
 			e.stopped(t)
+			room.give()
 		}()
 	}
 	return t.snapshot(), true
@@ -138,6 +142,24 @@ func (e *Engine) foresee(t *task, open []int) {
 	if len(ahead) > 1 && !spec.Hold {
 		e.directory.foresee(spec, ahead)
 	}
+}
+
+// Visit is to be called before a message is looked at, whatever may be recorded of it
+// then, and leave after it. Once the engine drains, only what it knows may be recorded;
+// of others ok is false: what the mark of a drained end says must be all that there is.
+func (e *Engine) Visit(uid types.UID) (leave func(), ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, known := e.tasks[uid]; !known && e.work.Err() != nil {
+		return nil, false
+	}
+	e.visits++
+	return func() {
+		e.mu.Lock()
+		e.visits--
+		e.mu.Unlock()
+		e.wakeDrain()
+	}, true
 }
 
 // Progress returns what is known of a task.
@@ -222,7 +244,7 @@ func (e *Engine) Drain(ctx context.Context) error {
 func (e *Engine) drained() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.running > 0 {
+	if e.running > 0 || e.visits > 0 {
 		return false
 	}
 	for _, t := range e.tasks {
@@ -286,5 +308,4 @@ func (e *Engine) stopped(t *task) {
 		e.notify(t.spec.Key)
 		e.wakeDrain()
 	}
-	e.call(e.rooms.leave(t.spec.ServerKey))
 }

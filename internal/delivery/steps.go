@@ -29,8 +29,8 @@ const (
 
 // deliver takes one recipient's steps until there are none left, or until it is
 // stopped. It holds the conversation while it works, so that messages leave in
-// order, one at a time.
-func (e *Engine) deliver(t *task, i int, turn turn) {
+// order, one at a time, and its room until it has nothing to send, or waits for long.
+func (e *Engine) deliver(t *task, i int, turn turn, room *spot) {
 	defer turn.give()
 	// holdUntil is how long the recipient may hold its successors back, counted
 	// from the first time that it waits.
@@ -42,6 +42,9 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 		cancel()
 		p, now := t.progress(i), time.Now()
 		step, until := Next(p, t.current().Policy, now)
+		if p.State == v1alpha1.StateStored {
+			room.give()
+		}
 		// What is in doubt is not sent, whatever is asked about it.
 		starting := step.starting() && p.State != v1alpha1.StateInDoubt
 		switch {
@@ -61,9 +64,15 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 			if holdUntil.IsZero() && (step == StepWait || up) {
 				holdUntil = now.Add(OrderHold)
 			}
-			// While db_proxy is away nobody can overtake: there is nothing to hold.
-			if step == StepWaitReady && !up || until.After(holdUntil) || up && now.After(holdUntil) || !rule.OrderHold {
+			// While db_proxy is away nobody can overtake: there is nothing to hold, and
+			// nothing that others could do with the room.
+			away := step == StepWaitReady && !up
+			long := !away && (until.After(holdUntil) || up && now.After(holdUntil))
+			if away || long || !rule.OrderHold {
 				turn.give()
+			}
+			if long {
+				room.give()
 			}
 			e.wait(t, i, p, step, until)
 		case starting && t.refused(i, p):
@@ -71,6 +80,7 @@ func (e *Engine) deliver(t *task, i int, turn turn) {
 			return
 		case starting && t.held():
 			turn.give()
+			room.give()
 			ctx, cancel := t.patience(i)
 			<-ctx.Done()
 			cancel()
