@@ -63,6 +63,8 @@ type scope struct {
 	later bool
 	// again: it is looked at again presently, before younger ones may go.
 	again bool
+	// soon: an event is on its way, and may already have been when the message came.
+	soon bool
 }
 
 // settled reports whether the remaining phases have nothing to do.
@@ -140,6 +142,9 @@ func (s *scope) expired() bool {
 // nextLook returns how long it takes until time alone changes something about a
 // message that is not finished; 0: never.
 func (s *scope) nextLook() time.Duration {
+	if s.soon {
+		return eventLag
+	}
 	var next time.Duration
 	for _, at := range []time.Time{s.message.ScheduledFor(), s.message.DeadlineTime()} {
 		if d := at.Sub(s.now); d > 0 && (next == 0 || d < next) {
