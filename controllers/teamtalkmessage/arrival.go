@@ -2,8 +2,10 @@ package teamtalkmessage
 
 import (
 	"context"
+	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -85,18 +87,56 @@ func enqueue(q queue, o client.Object) {
 }
 
 // takeTurn lets older messages be submitted first, which other workers may be at
-// work on: it comes again when they are, and there is room for it. What is under way
-// has had its turn.
+// work on: it comes again when they are. What is under way has had its turn.
 func (r *Reconciler) takeTurn(_ context.Context, s *scope) error {
-	if s.known {
-		return nil
-	}
-	if !r.Arrivals.Turn(s.message.UID) {
+	switch {
+	case s.known:
+	case !r.announced.has(s.server):
+		s.later, s.again, s.soon = true, true, true
+	case !r.Arrivals.Turn(s.message.UID):
 		s.later, s.again = true, true
-		return nil
 	}
-	s.noRoom = !r.Engine.Room(s.serverKey, client.ObjectKeyFromObject(s.message), s.unfinished(), s.order())
-	s.later, s.again = s.noRoom, s.noRoom
+	return nil
+}
+
+// announcements are the servers, by generation, for which all messages that waited for
+// them stand in line. The cache shows a server before its event comes: a message that
+// is looked at in between must not pass those that have checked in without it. The
+// zero value is ready to use.
+type announcements struct {
+	mu      sync.Mutex
+	servers map[types.NamespacedName]announcement
+}
+
+type announcement struct {
+	uid        types.UID
+	generation int64
+}
+
+// heard says that all messages of the server stand in line.
+func (a *announcements) heard(server client.Object) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.servers == nil {
+		a.servers = map[types.NamespacedName]announcement{}
+	}
+	a.servers[client.ObjectKeyFromObject(server)] = announcement{server.GetUID(), server.GetGeneration()}
+}
+
+// has reports whether they do, for the server as it is here.
+func (a *announcements) has(server client.Object) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	heard := a.servers[client.ObjectKeyFromObject(server)]
+	return heard.uid == server.GetUID() && heard.generation >= server.GetGeneration()
+}
+
+// findRoom has a message wait while too much of its server is under way: it comes
+// again when there is room. It is the last thing to wait for: who is called comes in.
+func (r *Reconciler) findRoom(_ context.Context, s *scope) error {
+	if !s.known && !r.Engine.Room(s.serverKey, client.ObjectKeyFromObject(s.message), s.unfinished(), s.order()) {
+		s.later, s.again, s.noRoom = true, true, true
+	}
 	return nil
 }
 

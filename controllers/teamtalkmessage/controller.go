@@ -60,6 +60,8 @@ type Reconciler struct {
 
 	// store is the cache's, of messages; see behind.
 	store versioned
+	// announced are the servers whose messages stand in line.
+	announced announcements
 }
 
 // SetupWithManager adds the controller and its index to the manager.
@@ -167,6 +169,7 @@ func (r *Reconciler) advance(ctx context.Context, s *scope, term leadership.Term
 		r.requireKey,
 		r.takeTurn,
 		r.resolveContent,
+		r.findRoom,
 		r.stage,
 		r.deliver,
 	} {

@@ -67,7 +67,9 @@ var serverMatters = predicate.Funcs{
 }
 
 func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object) []reconcile.Request {
-	return r.requests(ctx, client.MatchingFields{serverIndex: client.ObjectKeyFromObject(server).String()})
+	requests := r.requests(ctx, client.MatchingFields{serverIndex: client.ObjectKeyFromObject(server).String()})
+	r.announced.heard(server)
+	return requests
 }
 
 // messagesOfNamespace finds the messages of a namespace whose labels have

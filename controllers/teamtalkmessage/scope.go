@@ -65,6 +65,8 @@ type scope struct {
 	again bool
 	// noRoom: it stands in line for the engine to have room.
 	noRoom bool
+	// soon: an event is on its way, and may already have been when the message came.
+	soon bool
 }
 
 // settled reports whether the remaining phases have nothing to do.
@@ -142,6 +144,9 @@ func (s *scope) expired() bool {
 // nextLook returns how long it takes until time alone changes something about a
 // message that is not finished; 0: never.
 func (s *scope) nextLook() time.Duration {
+	if s.soon {
+		return eventLag
+	}
 	var next time.Duration
 	for _, at := range []time.Time{s.message.ScheduledFor(), s.message.DeadlineTime()} {
 		if d := at.Sub(s.now); d > 0 && (next == 0 || d < next) {

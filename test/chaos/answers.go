@@ -112,7 +112,8 @@ func crashFirst(ctx context.Context, w *world) error {
 var errDeadlock = errors.New("db_proxy has deadlocked: more than 16 group requests were in flight")
 
 func groupDeadlock(ctx context.Context, w *world) error {
-	if _, err := w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock}); err != nil {
+	// Slow enough that messages to all groups would meet, on a slow machine as well.
+	if _, err := w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: 200 * time.Millisecond}); err != nil {
 		return err
 	}
 	// Each group request is one that could have been one too many.
