@@ -13,7 +13,8 @@ import (
 // pinParts has all parts be of one text. A ConfigMap may change at any time, also
 // between two of them where the message is taken up anew there: by another operator, or
 // when it is not suspended any more. So which text it is goes on record before its first
-// part leaves; what is left of another one is refused. Without a record nobody has begun a text of several parts, whatever
+// part leaves, and off it before one leaves that takes one part; what is left of another
+// one is refused. Without a record nobody has begun a text of several parts, whatever
 // else may have been sent. known: the text is at hand.
 func (s *scope) pinParts(known bool) {
 	if s.message.Spec.Content.TextFrom == nil {
@@ -26,7 +27,7 @@ func (s *scope) pinParts(known bool) {
 		s.refuseAll(v1alpha1.ReasonContentChanged,
 			"the ConfigMap holds another text than the one whose first parts were sent: restore it and retry")
 	default:
-		s.staged = s.staged || now != nil
+		s.staged = s.staged || now != nil || s.split != nil
 		s.split = now
 	}
 	if s.split != nil {

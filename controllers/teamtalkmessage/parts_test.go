@@ -45,7 +45,7 @@ func TestPinParts(t *testing.T) {
 		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identify(one)},
 		"on record":             {recorded: identify(one), payload: one, wantCount: 2, want: identify(one)},
 		"another, nothing sent": {recorded: identify(one), payload: another, wantStaged: true, wantCount: 2, want: identify(another)},
-		"short, nothing sent":   {recorded: identify(one), payload: payload("a")},
+		"short, nothing sent":   {recorded: identify(one), payload: payload("a"), wantStaged: true},
 		"another": {
 			recorded: identify(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: []uint32{7}}},
 			wantRefused: true, wantCount: 2, want: identify(one),
@@ -136,5 +136,18 @@ func TestPinAfterTakeover(t *testing.T) {
 	next := o.look(payload("(1/2) new", "(2/2) new"), false)
 	if p := next.recipients[0]; p.State != v1alpha1.StateFailed || p.Reason != v1alpha1.ReasonContentChanged {
 		t.Errorf("behind a part of the old text: %s %s", p.State, p.Reason)
+	}
+}
+
+// TestShortened: two parts are on record, and nothing was sent. The text becomes
+// short, is sent, and its operator killed: the next one looks for one part.
+func TestShortened(t *testing.T) {
+	o := newOperators()
+	o.put(t, o.look(payload("(1/2) old", "(2/2) old"), false))
+	short := payload("short")
+	o.put(t, o.look(short, false))
+	next := o.look(short, true)
+	if p := next.recipients[0]; p.State != v1alpha1.StateInDoubt || len(next.refusals) > 0 || next.payload.Count != 0 || next.staged {
+		t.Errorf("%s, refused %v, %d parts, staged %v", p.State, next.refusals, next.payload.Count, next.staged)
 	}
 }
