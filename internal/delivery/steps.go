@@ -18,6 +18,8 @@ const (
 	askCount    = 16
 	askGrowth   = 8
 	askCountMax = 65536
+	// askWorth: by less than one for so many, it is not worth asking again.
+	askWorth = 8
 )
 
 // readyPause keeps a connection that is up, but takes nothing, from being
@@ -265,13 +267,14 @@ func (t Task) reused(p Progress, row *wire.MsgInfo) bool {
 
 // search looks for the message among the newest rows of its conversation.
 func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire.MsgInfo, bool, error) {
-	for count := uint32(askCount); ; count *= askGrowth {
+	for count := uint32(askCount); ; {
 		// A new one each time: one that has failed may still be given rows.
 		s := &search{mark: t.mark(p), bound: t.bound(), keys: t.Server.Keys()}
 		if err := path.Scan(ctx, t.session(p), count, s); err != nil {
 			return nil, false, err
 		}
 		row, whole := s.result(count)
+		next := s.next(count)
 		switch {
 		case row != nil || whole:
 			return row, whole, nil
@@ -279,9 +282,10 @@ func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire
 			// A group in which nobody has said anything yet has nothing to hide.
 			latest, err := path.LatestID(ctx, t.session(p))
 			return nil, err == nil && latest == 0, err
-		case s.rows < uint64(count) || count >= askCountMax || s.tooLong(count*askGrowth):
+		case s.rows < uint64(count) || next == count:
 			return nil, false, nil
 		}
+		count = next
 	}
 }
 
