@@ -178,3 +178,10 @@ func (s *search) next(count uint32) uint32 {
 func (s *search) fit(bound, length uint64) uint64 {
 	return (bound - min(bound, s.bytes)) / length
 }
+
+// unreadableError: the answer was too long, and one with so many rows was not; 0: there
+// was none before.
+type unreadableError struct{ before uint32 }
+
+// Error implements error.
+func (unreadableError) Error() string { return dbproxy.ErrTooLong.Error() }

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -66,16 +67,16 @@ func TestSearchStaysInBounds(t *testing.T) {
 		length    func(int) (int, bool)
 		wantAsked uint32
 	}{
-		"short texts":              {then(0, 0, short, false), askCountMax},
-		"texts":                    {then(0, 0, 400, false), askCountMax / 2},
-		"long texts":               {then(0, 0, long, false), 8000},
-		"long ones behind 100":     {then(100, short, long, false), 8000},
-		"long ones behind 8,192":   {then(8192, short, long, false), 20_000},
-		"long ones behind 9,000":   {then(9000, short, long, false), 20_000},
-		"long ones behind 40,000":  {then(40_000, short, long, false), 40_000},
-		"sounds":                   {then(0, 0, 100_000, true), 250},
-		"sounds behind 100":        {then(100, short, 100_000, true), 128},
-		"a sound now and then":     {func(n int) (int, bool) { return map[bool]int{true: 50_000, false: short}[n%50 == 0], n%50 == 0 }, 5000},
+		"short texts":               {then(0, 0, short, false), askCountMax},
+		"texts":                     {then(0, 0, 400, false), askCountMax / 2},
+		"long texts":                {then(0, 0, long, false), 8000},
+		"long ones behind 100":      {then(100, short, long, false), 8000},
+		"long ones behind 8,192":    {then(8192, short, long, false), 20_000},
+		"long ones behind 9,000":    {then(9000, short, long, false), 20_000},
+		"long ones behind 40,000":   {then(40_000, short, long, false), 40_000},
+		"sounds":                    {then(0, 0, 100_000, true), 250},
+		"sounds behind 100":         {then(100, short, 100_000, true), 128},
+		"a sound now and then":      {func(n int) (int, bool) { return map[bool]int{true: 50_000, false: short}[n%50 == 0], n%50 == 0 }, 5000},
 		"longer sounds behind some": {func(n int) (int, bool) { return 20_000 + 20_000*min(1, n/128), true }, 500},
 	}
 	for name, tc := range cases {
@@ -93,4 +94,20 @@ func TestSearchStaysInBounds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTooLongIsAskedOnce: an answer that ends its connection for all others is asked for
+// once, and the doubt ends in its time.
+func TestTooLongIsAskedOnce(t *testing.T) {
+	run(t, func(h *harness) {
+		x := &history{talk: h.talk, length: func(n int) (int, bool) { return 64 + 50_000*min(1, n/20_000), n >= 20_000 }}
+		spec := h.task("m", toAlice)
+		spec.Server = x
+		spec.EarlierUntil, spec.Inherited = time.Now().Add(PeerPatience), true
+		h.submit(spec)
+		wantProgress(t, h.await("m", 3*time.Hour).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
+		if x.lost != 1 || x.asked < 8192 {
+			t.Errorf("%d connections ended, %d rows asked for", x.lost, x.asked)
+		}
+	})
 }

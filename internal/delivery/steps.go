@@ -267,14 +267,20 @@ func (t Task) reused(p Progress, row *wire.MsgInfo) bool {
 
 // search looks for the message among the newest rows of its conversation.
 func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire.MsgInfo, bool, error) {
-	for count := uint32(askCount); ; {
+	for count, before := uint32(askCount), uint32(0); ; {
 		// A new one each time: one that has failed may still be given rows.
 		s := &search{mark: t.mark(p), bound: t.bound(), keys: t.Server.Keys()}
 		if err := path.Scan(ctx, t.session(p), count, s); err != nil {
+			if errors.Is(err, dbproxy.ErrTooLong) {
+				err = unreadableError{before}
+			}
 			return nil, false, err
 		}
 		row, whole := s.result(count)
 		next := s.next(count)
+		if p.askMost != 0 {
+			next = min(next, p.askMost)
+		}
 		switch {
 		case row != nil || whole:
 			return row, whole, nil
@@ -285,7 +291,7 @@ func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire
 		case s.rows < uint64(count) || next == count:
 			return nil, false, nil
 		}
-		count = next
+		before, count = count, next
 	}
 }
 
