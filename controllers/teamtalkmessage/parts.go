@@ -13,7 +13,9 @@ import (
 // pinParts has all parts be of one text. A ConfigMap may change at any time, also
 // between two of them where the message is taken up anew there: by another operator, or
 // when it is not suspended any more. So which text it is goes on record before its first
-// part leaves; what is left of another one is refused. known: the text is at hand.
+// part leaves, and off it before one leaves that takes one part; what is left of another
+// one is refused. Without a record nobody has begun a text of several parts, whatever
+// else may have been sent. known: the text is at hand.
 func (s *scope) pinParts(known bool) {
 	if s.message.Spec.Content.TextFrom == nil {
 		return
@@ -21,13 +23,11 @@ func (s *scope) pinParts(known bool) {
 	now := identify(s.payload)
 	switch {
 	case !known || s.split != nil && now != nil && *now == *s.split:
-	case s.started():
-		if s.split != nil {
-			s.refuseAll(v1alpha1.ReasonContentChanged,
-				"the ConfigMap holds another text than the one whose first parts were sent: restore it and retry")
-		}
+	case s.split != nil && s.started():
+		s.refuseAll(v1alpha1.ReasonContentChanged,
+			"the ConfigMap holds another text than the one whose first parts were sent: restore it and retry")
 	default:
-		s.staged = s.staged || now != nil
+		s.staged = s.staged || now != nil || s.split != nil
 		s.split = now
 	}
 	if s.split != nil {

@@ -5,11 +5,6 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
 func TestSplit(t *testing.T) {
@@ -59,71 +54,5 @@ func TestSplitLosesNothing(t *testing.T) {
 		if bare(joined.String()) != bare(text) {
 			t.Fatalf("%d: lost %q", n, text)
 		}
-	}
-}
-
-// TestPinParts: the parts of a text from a ConfigMap are all of the text whose first
-// part may have been sent.
-func TestPinParts(t *testing.T) {
-	payload := func(parts ...string) delivery.Payload {
-		p := delivery.Payload{Data: []byte(parts[0])}
-		for _, part := range parts[1:] {
-			p.Rest = append(p.Rest, []byte(part))
-		}
-		return p
-	}
-	one, another := payload("(1/2) a", "(2/2) b"), payload("(1/2) a", "(2/2) c")
-	if identify(payload("ab", "c")).Digest == identify(payload("a", "bc")).Digest {
-		t.Error("texts that are cut otherwise pass for one")
-	}
-	pending := delivery.Progress{State: v1alpha1.StatePending}
-	tests := map[string]struct {
-		recorded    *v1alpha1.SplitText
-		payload     delivery.Payload
-		others      []delivery.Progress
-		inline      bool
-		unknown     bool
-		wantStaged  bool
-		wantRefused bool
-		wantCount   int
-		want        *v1alpha1.SplitText
-	}{
-		"one part":              {payload: payload("a")},
-		"not of a ConfigMap":    {payload: one, inline: true},
-		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identify(one)},
-		"on record":             {recorded: identify(one), payload: one, wantCount: 2, want: identify(one)},
-		"another, nothing sent": {recorded: identify(one), payload: another, wantStaged: true, wantCount: 2, want: identify(another)},
-		"short, nothing sent":   {recorded: identify(one), payload: payload("a")},
-		"another": {
-			recorded: identify(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: []uint32{7}}},
-			wantRefused: true, wantCount: 2, want: identify(one),
-		},
-		"another, may have been sent": {
-			recorded: identify(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantRefused: true, wantCount: 2, want: identify(one),
-		},
-		"short, somebody has it": {
-			recorded: identify(one), payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 8, Earlier: []uint32{7}}},
-			wantRefused: true, wantCount: 2, want: identify(one),
-		},
-		"not known": {
-			recorded: identify(one), unknown: true, payload: delivery.Payload{}, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantCount: 2, want: identify(one),
-		},
-		"never on record": {payload: one, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}}},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			m := &v1alpha1.TeamTalkMessage{}
-			if !tc.inline {
-				m.Spec.Content.TextFrom = &v1alpha1.TextSource{}
-			}
-			s := &scope{message: m, split: tc.recorded, payload: tc.payload, recipients: append([]delivery.Progress{pending}, tc.others...)}
-			s.pinParts(!tc.unknown)
-			refused := s.recipients[0].Reason == v1alpha1.ReasonContentChanged
-			if s.staged != tc.wantStaged || refused != tc.wantRefused || s.payload.Count != tc.wantCount || !cmp.Equal(s.split, tc.want) {
-				t.Errorf("staged %v, refused %v, count %d, on record %+v", s.staged, refused, s.payload.Count, s.split)
-			}
-		})
 	}
 }

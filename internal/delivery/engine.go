@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -84,12 +83,7 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
-	shared := spec.Stores
-	if known {
-		// One server, and so one store, by whatever addresses.
-		shared = append(slices.Clone(shared), before.current().Stores...)
-	}
-	e.lanes.join(shared)
+	e.lanes.join(spec.ServerKey, spec.Stores)
 	ended := e.work.Err() != nil
 	if known && (ended || before.renew(spec)) {
 		e.mu.Unlock()

@@ -109,8 +109,8 @@ type search struct {
 // seen is what the rows have shown.
 type seen struct {
 	row *wire.MsgInfo
-	// rows and bytes count what came.
-	rows, bytes                uint64
+	// rows and bytes count what came; longest is the longest row's bytes.
+	rows, bytes, longest       uint64
 	reached, before, concealed bool
 }
 
@@ -121,8 +121,10 @@ func (s *search) Begin() { s.seen = seen{} }
 
 // Row implements dbproxy.Scanner.
 func (s *search) Row(r *wire.MsgInfo) {
+	length := rowOverhead + uint64(len(r.GetMsgData()))
 	s.rows++
-	s.bytes += rowOverhead + uint64(len(r.GetMsgData()))
+	s.bytes += length
+	s.longest = max(s.longest, length)
 	switch {
 	case s.row != nil:
 	case s.mark.Matches(r, s.keys):
@@ -137,8 +139,14 @@ func (s *search) Row(r *wire.MsgInfo) {
 	}
 }
 
-// rowOverhead is what a row takes beside its content, in bytes, at most.
-const rowOverhead = 32
+const (
+	// rowOverhead is what a row takes beside its content, in bytes, at most.
+	rowOverhead = 32
+	// textRow is the longest row of a text, in bytes.
+	textRow = rowOverhead + cipher.MaxData
+	// scanRest is more than an answer takes beside its rows.
+	scanRest = 4 << 10
+)
 
 func (s *search) result(want uint32) (row *wire.MsgInfo, whole bool) {
 	if s.row != nil {
@@ -148,8 +156,32 @@ func (s *search) result(want uint32) (row *wire.MsgInfo, whole bool) {
 	return nil, (s.reached || s.mark.Reach == 0) && short && !s.concealed
 }
 
-// tooLong reports whether so many rows may be more than can be looked through, by the
-// length of those that came.
-func (s *search) tooLong(count uint32) bool {
-	return s.rows > 0 && s.bytes/s.rows*uint64(count) > dbproxy.MaxScan/2
+// next returns how many rows to ask for after count came: count, where more might be
+// more than can be looked through. The connection does not survive that, so those that
+// have not come yet are taken to be as long as a text can be, however short the others
+// were; or, where there were longer ones, sounds, to be twice as long as the longest.
+// And they must let half of the bound be expected, as such an answer takes its time.
+func (s *search) next(count uint32) uint32 {
+	longest := uint64(textRow)
+	if s.longest > longest {
+		longest = 2 * s.longest
+	}
+	mean := max(1, s.bytes/max(1, s.rows))
+	more := min(s.fit(dbproxy.MaxScan-scanRest, longest), s.fit(dbproxy.MaxScan/2, mean))
+	if more < uint64(count)/askWorth {
+		return count
+	}
+	return uint32(min(uint64(count)+more, uint64(count)*askGrowth, askCountMax))
 }
+
+// fit returns how many more rows of a length fit into a bound.
+func (s *search) fit(bound, length uint64) uint64 {
+	return (bound - min(bound, s.bytes)) / length
+}
+
+// unreadableError: the answer was too long, and one with so many rows was not; 0: there
+// was none before.
+type unreadableError struct{ before uint32 }
+
+// Error implements error.
+func (unreadableError) Error() string { return dbproxy.ErrTooLong.Error() }

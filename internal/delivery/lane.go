@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
@@ -51,12 +53,12 @@ type waiter struct {
 func (w *waiter) rank() Order     { return w.order }
 func (w *waiter) moved(index int) { w.index = index }
 
-// join has db_proxy addresses be of one store: their conversations are the same from
-// now on.
-func (l *lanes) join(addresses []string) {
+// join has the db_proxy addresses of a server be of one store: their conversations are
+// the same from now on.
+func (l *lanes) join(server types.NamespacedName, addresses []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stores.join(addresses, func(from, to string) {
+	l.stores.join(server, addresses, func(from, to string) {
 		for c, ln := range l.held {
 			if c.store != from {
 				continue

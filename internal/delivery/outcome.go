@@ -161,6 +161,10 @@ const minAsked = 4
 // afterAsk settles a question to the store that was put at askedAt.
 func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
 	p.askedAt = askedAt
+	if e, ok := errors.AsType[unreadableError](err); ok {
+		// It may have ended the connection for all others.
+		p.askMost = e.before
+	}
 	// Before it, asking could not have proved absence.
 	proof := p.sentBy.Add(pol.proofAfter())
 	switch {

@@ -49,6 +49,9 @@ type Progress struct {
 	askedAt time.Time
 	// asked counts questions that proved nothing, routeTries routers that took nothing.
 	asked, routeTries int32
+	// askMost is how many rows the store is asked for at most, where an answer with more
+	// was too long; 0: it was not.
+	askMost uint32
 	// routeSince is when the message was first ready to be routed.
 	routeSince time.Time
 	// wakeAt: nothing is done before it.

@@ -18,6 +18,8 @@ const (
 	askCount    = 16
 	askGrowth   = 8
 	askCountMax = 65536
+	// askWorth: by less than one for so many, it is not worth asking again.
+	askWorth = 8
 )
 
 // readyPause keeps a connection that is up, but takes nothing, from being
@@ -275,13 +277,20 @@ func (t Task) reused(p Progress, row *wire.MsgInfo) bool {
 
 // search looks for the message among the newest rows of its conversation.
 func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire.MsgInfo, bool, error) {
-	for count := uint32(askCount); ; count *= askGrowth {
+	for count, before := uint32(askCount), uint32(0); ; {
 		// A new one each time: one that has failed may still be given rows.
 		s := &search{mark: t.mark(p), bound: t.bound(), keys: t.Server.Keys()}
 		if err := path.Scan(ctx, t.session(p), count, s); err != nil {
+			if errors.Is(err, dbproxy.ErrTooLong) {
+				err = unreadableError{before}
+			}
 			return nil, false, err
 		}
 		row, whole := s.result(count)
+		next := s.next(count)
+		if p.askMost != 0 {
+			next = min(next, p.askMost)
+		}
 		switch {
 		case row != nil || whole:
 			return row, whole, nil
@@ -289,9 +298,10 @@ func (t Task) search(ctx context.Context, path dbproxy.Reads, p Progress) (*wire
 			// A group in which nobody has said anything yet has nothing to hide.
 			latest, err := path.LatestID(ctx, t.session(p))
 			return nil, err == nil && latest == 0, err
-		case s.rows < uint64(count) || count >= askCountMax || s.tooLong(count*askGrowth):
+		case s.rows < uint64(count) || next == count:
 			return nil, false, nil
 		}
+		before, count = count, next
 	}
 }
 

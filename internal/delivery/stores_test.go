@@ -9,21 +9,27 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestStores joins addresses, whoever names them together and in whatever order.
+// TestStores joins addresses, whoever names them together and in whatever order, and
+// those that one server names one after the other.
 func TestStores(t *testing.T) {
 	var s stores
 	renamed := 0
-	join := func(addresses ...string) { s.join(addresses, func(string, string) { renamed++ }) }
-	join("a", "b")
-	join("c", "d")
-	join("a", "b")
-	join("e")
-	join()
+	join := func(server string, addresses ...string) {
+		s.join(name(server), addresses, func(string, string) { renamed++ })
+	}
+	join("1", "a", "b")
+	join("2", "c", "d")
+	join("3", "a", "b")
+	join("4", "e")
+	join("5")
 	if s.of("a") != s.of("b") || s.of("c") != s.of("d") || s.of("a") == s.of("c") || s.of("e") == s.of("a") || renamed != 2 {
 		t.Errorf("%v, renamed %d times", s.above, renamed)
 	}
-	join("d", "x", "b")
-	for _, address := range []string{"a", "b", "c", "d", "x"} {
+	join("6", "d", "x", "b")
+	join("5", "y")
+	join("5", "z")
+	join("5", "a")
+	for _, address := range []string{"a", "b", "c", "d", "x", "y", "z"} {
 		if s.of(address) != s.of("a") {
 			t.Errorf("%s is not of the same store: %v", address, s.above)
 		}
@@ -53,18 +59,18 @@ func TestSharedAddresses(t *testing.T) {
 			run(t, func(h *harness) {
 				// The older one is tried again a moment later.
 				h.talk.replies = []reply{rejected}
-				older := h.task("1", toAlice)
-				older.Stores = tc.older
-				h.submit(older)
+				through := func(uid string, stores []string, to Recipient) Task {
+					spec := h.task(uid, to)
+					spec.ServerKey.Name, spec.Stores = uid, stores
+					h.submit(spec)
+					return spec
+				}
+				older := through("1", tc.older, toAlice)
 				if tc.between != nil {
-					between := h.task("3", user(bob))
-					between.Stores = tc.between
-					h.submit(between)
+					through("3", tc.between, user(bob))
 					h.await("3", 0)
 				}
-				younger := h.task("2", toAlice)
-				younger.Stores = tc.younger
-				h.submit(younger)
+				younger := through("2", tc.younger, toAlice)
 				for _, spec := range []Task{older, younger} {
 					wantProgress(t, h.await(spec.UID, time.Minute).Recipients[0], v1alpha1.StateRouted, "")
 				}
@@ -82,24 +88,34 @@ func TestSharedAddresses(t *testing.T) {
 }
 
 // TestAddressesReplaced: a server's other addresses are of the same store, too, where
-// none is left of those that its messages were taken on with.
+// none is left of those that its messages were taken on with; whichever message is the
+// first to be looked at after that.
 func TestAddressesReplaced(t *testing.T) {
-	run(t, func(h *harness) {
-		h.talk.replies = []reply{rejected}
-		older := h.task("1", toAlice)
-		older.Stores = []string{"a"}
-		h.submit(older)
-		older.Stores = []string{"b"}
-		h.submit(older)
-		younger := h.task("2", toAlice)
-		younger.Stores = []string{"b"}
-		h.submit(younger)
-		h.await("1", time.Minute)
-		h.await("2", time.Minute)
-		if got, want := h.texts(), []string{"hello 1", "hello 1", "hello 2"}; !slices.Equal(got, want) {
-			t.Errorf("sent %q, want %q", got, want)
-		}
-	})
+	for name, renewed := range map[string]bool{"the older is renewed first": true, "the younger comes first": false} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				h.talk.replies = []reply{rejected}
+				older := h.task("1", toAlice)
+				older.Stores = []string{"a"}
+				h.submit(older)
+				older.Stores = []string{"b"}
+				if renewed {
+					h.submit(older)
+				}
+				younger := h.task("2", toAlice)
+				younger.Stores = []string{"b"}
+				h.submit(younger)
+				if !renewed {
+					h.submit(older)
+				}
+				h.await("1", time.Minute)
+				h.await("2", time.Minute)
+				if got, want := h.texts(), []string{"hello 1", "hello 1", "hello 2"}; !slices.Equal(got, want) {
+					t.Errorf("sent %q, want %q", got, want)
+				}
+			})
+		})
+	}
 }
 
 // TestLanesJoined: where two stores turn out to be one while a conversation is held in
@@ -124,7 +140,7 @@ func TestLanesJoined(t *testing.T) {
 		if older.overtaken() || younger.overtaken() {
 			t.Error("overtaken before the stores are joined")
 		}
-		l.join([]string{"b", "a"})
+		l.join(name("server"), []string{"b", "a"})
 		if older.overtaken() || !younger.overtaken() {
 			t.Errorf("the older is overtaken: %v, the younger: %v", older.overtaken(), younger.overtaken())
 		}

@@ -25,7 +25,7 @@ type Task struct {
 	// Generation of the spec that the task was made from.
 	Generation int64
 	Server     TeamTalk
-	// ServerKey names the TeamTalkServer, for those who observe.
+	// ServerKey names the TeamTalkServer. All of its Stores are one, see stores.
 	ServerKey types.NamespacedName
 	// Stores are the addresses of db_proxy servers before one message store, at least
 	// one. Conversations of one store are kept in order whichever message they belong

@@ -109,7 +109,7 @@ func (cl *call) finish(o outcome) {
 	cl.conn.load.Add(-1)
 	cl.conn.wakeOverdue()
 	if late && cl.limiter != nil && errors.Is(o.err, ErrConnectionLost) {
-		cl.limiter.rest(cl.release, cl.rest)
+		cl.limiter.rest(cl.rest)
 		return
 	}
 	cl.release()
@@ -329,7 +329,7 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 		return false
 	}
 	if cl.limiter != nil {
-		cl.limiter.resting.answered()
+		cl.limiter.answered()
 	}
 	cl.finish(o)
 	return true

@@ -6,6 +6,7 @@ package dbproxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -218,13 +219,17 @@ func (h *handler) Draining(lc *link.Conn) {
 }
 
 // Down implements link.Handler.
-func (h *handler) Down(lc *link.Conn, _ error) {
+func (h *handler) Down(lc *link.Conn, err error) {
 	h.mu.Lock()
 	cn := h.conns[lc]
 	usable := cn != nil && cn.takes()
 	delete(h.conns, lc)
 	h.mu.Unlock()
 	if cn != nil {
+		if e, ok := errors.AsType[*pdu.LengthError](err); ok && e.Length > pdu.MaxSkip {
+			// Whoever has asked for as much must not do so again; the others may.
+			cn.answer(e.PDU, err)
+		}
 		cn.lose()
 	}
 	if usable {

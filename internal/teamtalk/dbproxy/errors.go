@@ -20,7 +20,8 @@ var (
 	// ErrConnectionLost: the request was written, or may have been, and then
 	// the connection ended.
 	ErrConnectionLost = errors.New("connection lost before the answer")
-	// ErrTooLong: the answer is larger than this process holds.
+	// ErrTooLong: the answer is larger than this process holds. Over MaxScan the
+	// connection has ended for it.
 	ErrTooLong = errors.New("answer too long to hold")
 	// ErrMalformed: the answer does not parse, or answers something else.
 	ErrMalformed = errors.New("malformed answer")

@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"sync"
-	"time"
 )
 
 const (
@@ -95,15 +94,6 @@ func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err 
 		queue.Remove(place)
 	}
 	return nil, ctx.Err()
-}
-
-// rest keeps the slot of a group request that db_proxy is still busy with; see resting.
-func (l *Limiter) rest(release func(), atLeast time.Duration) {
-	l.resting.add(release, atLeast, func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.usedGroup < l.group
-	})
 }
 
 func (l *Limiter) release(group bool) {

@@ -34,8 +34,8 @@ func TestResting(t *testing.T) {
 			}
 		}
 		rest := func(slots []func()) {
-			for _, release := range slots {
-				l.rest(release, atLeast)
+			for range slots {
+				l.rest(atLeast)
 			}
 		}
 		rest(acquire(4))
@@ -51,16 +51,89 @@ func TestResting(t *testing.T) {
 		free(0)
 		elapse(3 * atLeast)
 		free(1)
-		l.resting.answered()
+		l.answered()
 		free(4)
 		// It answers: what was not answered rests for its time only.
 		rest(acquire(4))
 		elapse(time.Second)
-		l.resting.answered()
+		l.answered()
 		free(0)
 		elapse(atLeast)
 		free(4)
 		// Let the last pause end within the bubble.
+		elapse(time.Hour)
+	})
+}
+
+// TestRestingLeavesOthers: where db_proxy hung and nobody asks about groups any more,
+// its slots are there for all others.
+func TestRestingLeavesOthers(t *testing.T) {
+	const bound, atLeast = 16, 20 * time.Second // one bound for all, as declared
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(bound, bound)
+		acquire := func(group bool) (got []func()) {
+			for range bound {
+				if release, err := l.Acquire(atOnce(t), group); err == nil {
+					got = append(got, release)
+				}
+			}
+			return got
+		}
+		for range acquire(true) {
+			l.rest(atLeast)
+		}
+		elapse(atLeast - time.Second)
+		if n := len(acquire(false)); n != 0 {
+			t.Errorf("%d slots while db_proxy is taken to be busy with all", n)
+		}
+		// Who waits is told.
+		waiting := make(chan error, 1)
+		go func() {
+			release, err := l.Acquire(t.Context(), false)
+			if err == nil {
+				release()
+			}
+			waiting <- err
+		}()
+		elapse(time.Second)
+		if err := <-waiting; err != nil {
+			t.Fatal(err)
+		}
+		probes, others := acquire(true), acquire(false)
+		if len(probes) != 1 || len(others) != bound-1 {
+			t.Errorf("%d slots for groups, want one that shows whether db_proxy is back; then %d", len(probes), len(others))
+		}
+		l.answered()
+		for _, release := range append(probes, others...) {
+			release()
+		}
+		if n := len(acquire(true)); n != bound {
+			t.Errorf("%d slots for groups once db_proxy has answered", n)
+		}
+		elapse(time.Hour)
+	})
+}
+
+// TestRestingCount counts what a db_proxy that hangs for five minutes is given by those
+// who always have another request. Documented in docs/architecture.md.
+func TestRestingCount(t *testing.T) {
+	const timeout, want = 10 * time.Second, 14
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(defaultTotal, defaultGroup)
+		given := 0
+		for range 5 * 60 {
+			for {
+				if _, err := l.Acquire(atOnce(t), true); err != nil {
+					break
+				}
+				given++
+				time.AfterFunc(timeout, func() { l.rest(groupRest * timeout) })
+			}
+			elapse(time.Second)
+		}
+		if given != want {
+			t.Errorf("%d requests, want %d", given, want)
+		}
 		elapse(time.Hour)
 	})
 }

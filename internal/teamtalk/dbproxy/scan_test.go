@@ -2,6 +2,7 @@ package dbproxy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -110,6 +111,30 @@ func TestScan(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestScanEndsConnection: an answer that no connection survives is too long for whoever
+// has asked for it; what is under way beside it is merely lost.
+func TestScanEndsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, Options{Connections: 1})
+		server := <-h.peers
+		path, err := h.Path()
+		if err != nil {
+			t.Fatal(err)
+		}
+		session := Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: 1, ID: 2}
+		scan := async(func() (int, error) { return 0, path.Scan(t.Context(), session, 65536, &counter{t: t}) })
+		asked := server.next()
+		send := h.sendAsync(t.Context(), message(2))
+		server.next()
+		header := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: asked.Seq}.Append(nil)
+		binary.BigEndian.PutUint32(header, pdu.MaxSkip+1)
+		server.write(header)
+		want(t, "scan", <-scan, 0, ErrTooLong)
+		want(t, "send", <-send, 0, ErrConnectionLost)
+		h.stop()
+	})
 }
 
 // TestRowsInPieces takes an answer in pieces of any length.

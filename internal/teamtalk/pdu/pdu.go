@@ -39,6 +39,22 @@ var (
 	ErrTooLong = errors.New("PDU too long to hold")
 )
 
+// LengthError is an ErrLength.
+type LengthError struct {
+	// PDU has the header's fields, as far as they can be trusted.
+	PDU PDU
+	// Length is the frame's, in bytes.
+	Length uint32
+}
+
+// Error implements error.
+func (e *LengthError) Error() string {
+	return fmt.Sprintf("%v: %d, want %d to %d", ErrLength, e.Length, HeaderLen, MaxSkip)
+}
+
+// Unwrap returns ErrLength.
+func (e *LengthError) Unwrap() error { return ErrLength }
+
 // PDU is one frame. It leaves out the header's version, flag and reserved
 // fields, on which no receiver acts: they are ignored when reading, and written
 // as 1, 0 and 0.
@@ -98,7 +114,7 @@ func NewReader(r io.Reader, limit int) *Reader {
 func (r *Reader) Divert(to func(PDU) io.Writer) { r.divert = to }
 
 // Read returns the next frame; its Body is the caller's. It returns io.EOF
-// between frames, io.ErrUnexpectedEOF inside one, and ErrLength (wrapped) for a
+// between frames, io.ErrUnexpectedEOF inside one, and a LengthError for a
 // length that cannot be; after these the Reader is of no more use. With
 // ErrTooLong (wrapped) the PDU has its header's fields and no Body, and the
 // Reader goes on with the frame after it.
@@ -108,13 +124,13 @@ func (r *Reader) Read() (PDU, error) {
 	}
 	h := r.header[:]
 	length := binary.BigEndian.Uint32(h)
-	if length < HeaderLen || length > MaxSkip {
-		return PDU{}, fmt.Errorf("%w: %d, want %d to %d", ErrLength, length, HeaderLen, MaxSkip)
-	}
 	p := PDU{
 		Service: wire.Service(binary.BigEndian.Uint16(h[8:])),
 		Command: wire.Command(binary.BigEndian.Uint16(h[10:])),
 		Seq:     binary.BigEndian.Uint16(h[12:]),
+	}
+	if length < HeaderLen || length > MaxSkip {
+		return PDU{}, &LengthError{PDU: p, Length: length}
 	}
 	bodyLen := int(length) - HeaderLen
 	if int(length) > r.max {
