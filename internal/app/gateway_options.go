@@ -48,7 +48,7 @@ func (o *ServingOptions) flags(fs *pflag.FlagSet, prefix, address, usage string)
 	fs.StringVar(&o.Namespace, prefix+"namespace", defaultLeaseNamespace(),
 		"`namespace` of requests that name none, and of the Secret of app keys; the pod's own in a cluster")
 	fs.StringVar(&o.Auth, prefix+"auth", authKubernetes,
-		"who may send: `Kubernetes` (bearer tokens, and app keys if there are any) or None (whoever reaches --"+prefix+"address, which must then be on loopback)")
+		"`way` to know who may send: Kubernetes (bearer tokens, and app keys if there are any) or None (whoever reaches --"+prefix+"address, which must then be on loopback)")
 	fs.StringSliceVar(&o.Audiences, prefix+"token-audience", nil, "`audience` that bearer tokens must be for; may be repeated; left out: the API server's own")
 	fs.StringVar(&o.AppKeys, prefix+"app-keys-secret", "", "`name` of the Secret that maps app keys to namespaces and senders; left out: app keys are not taken")
 	fs.DurationVar(&o.Wait, prefix+"wait", 2500*time.Millisecond, "how long a request waits for its delivery where it has no ?wait=")
@@ -104,7 +104,7 @@ func (o *GatewayOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "",
 		"kubeconfig `file`; left out: $KUBECONFIG, the pod's service account, or ~/.kube/config")
 	fs.StringVar(&o.Mode, "mode", modeRecord,
-		"how messages are sent: `record` (each becomes a TeamTalkMessage, which the operator delivers) or direct (straight through db_proxy, without a record)")
+		"`mode` of sending: record (each message becomes a TeamTalkMessage, which the operator delivers) or direct (straight through db_proxy, without a record)")
 	o.Serving.flags(fs, "", "127.0.0.1:8400", "`host:port` to listen at")
 	fs.DurationVar(&o.Serving.HTTP.DrainTimeout, "drain-timeout", 25*time.Second,
 		"how long a shutdown waits for requests in flight; below the pod's terminationGracePeriodSeconds")

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -46,9 +45,9 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mo
 		}
 		handlers.Sender, handlers.Groups, drain = sender, sender, sender.Drain
 	} else {
-		sender, err := wireRecord(mgr, live, o)
-		if err != nil {
-			return nil, err
+		sender := record.New(live, record.Options{TTL: o.TTL}, mgr.GetLogger().WithName("gateway"))
+		if err := mgr.Add(everywhere{sender}); err != nil {
+			return nil, fmt.Errorf("add to the manager: %w", err)
 		}
 		handlers.Sender, drain = sender, func(context.Context) error { return nil }
 		s.Check("messages", func(ctx context.Context) error { return sender.Ready(ctx, o.Namespace) })
@@ -64,19 +63,6 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mo
 		return nil
 	})
 	return drain, mgr.AddReadyzCheck("gateway", func(r *http.Request) error { return s.Ready(r.Context()) })
-}
-
-// wireRecord has messages put on record.
-func wireRecord(mgr manager.Manager, live client.Client, o ServingOptions) (*record.Sender, error) {
-	open := func(opts cache.Options) (cache.Cache, error) {
-		opts.Scheme, opts.Mapper, opts.HTTPClient = mgr.GetScheme(), mgr.GetRESTMapper(), mgr.GetHTTPClient()
-		return cache.New(mgr.GetConfig(), opts)
-	}
-	sender, err := record.New(live, open, record.Options{TTL: o.TTL}, mgr.GetLogger().WithName("gateway"))
-	if err != nil {
-		return nil, fmt.Errorf("set up the gateway: %w", err)
-	}
-	return sender, mgr.Add(everywhere{sender})
 }
 
 // wireDirect has messages sent from here.

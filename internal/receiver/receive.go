@@ -221,9 +221,10 @@ func nameOf(r *v1alpha1.TeamTalkReceiver, hash string, number int) string {
 
 // numberIn returns which notification a message is of, and its number in it; 0: its
 // labels and its name are not a receiver's.
-func numberIn(m *metav1.PartialObjectMetadata) (hash string, number int) {
-	hash = m.Labels[v1alpha1.NotificationLabel]
-	digits, ours := strings.CutPrefix(m.Name, m.Labels[v1alpha1.ReceiverLabel]+"-"+hash+"-")
+func numberIn(m metav1.Object) (hash string, number int) {
+	labels := m.GetLabels()
+	hash = labels[v1alpha1.NotificationLabel]
+	digits, ours := strings.CutPrefix(m.GetName(), labels[v1alpha1.ReceiverLabel]+"-"+hash+"-")
 	n, err := strconv.ParseInt(digits, 10, 32)
 	if !ours || err != nil || n < 1 {
 		return hash, 0

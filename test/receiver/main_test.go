@@ -145,7 +145,7 @@ func leaks(ctx context.Context) error {
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if written["metrics"] = string(b); err != nil || !strings.Contains(written["metrics"], "teamtalk_receiver_notifications_total") {
+	if written["metrics"] = string(b); err != nil || !strings.Contains(written["metrics"], "teamtalk_gateway_") {
 		return fmt.Errorf("read the gateway's metrics: %q, %w", b, err)
 	}
 	return harness.Leaked(written, map[string]string{

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
 )
@@ -65,4 +66,35 @@ func TestOverload(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	x.awaitTexts(x.alice, 5)
+}
+
+// TestAlertmanagerComesAgain shows that a real Alertmanager tries again what is refused
+// because its receiver has too much to do.
+func TestAlertmanagerComesAgain(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts")
+	s, api := x.throughProxy(t, "--max-in-flight", "2", "--max-in-flight-per-caller", "1")
+	leave := make(chan struct{})
+	held := api.Add(creations(leave))
+	first := make(chan reply, 1)
+	go func() {
+		r, err := x.tryPost(x.url(s.address, "alerts"), notification("firing", alert("First", "firing", noon)))
+		if err != nil {
+			t.Error(err)
+		}
+		first <- r
+	}()
+	x.must(held.Await(t.Context(), 1))
+	am := x.startAlertmanager(t, x.url(s.address, "alerts"))
+	am.post("Refused", time.Now(), time.Time{})
+	am.awaitMetric(failures, 2)
+	close(leave)
+	if r := <-first; len(r.Messages) != 1 {
+		t.Errorf("%+v", r)
+	}
+	x.awaitTexts(x.alice, 2)
+	if n := x.settled(); n != 2 {
+		t.Errorf("%d messages", n)
+	}
 }

@@ -53,9 +53,9 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
 	fs.StringVar(&o.Address, prefix+"address", address, usage)
 	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate to serve; left out: no TLS")
 	fs.StringVar(&o.KeyFile, prefix+"tls-key-file", "", "PEM `file` with the certificate's key")
-	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256, "how many requests are handled at once; those beyond it are answered with 503")
+	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256, "`number` of requests that are handled at once; those beyond it are answered with 503")
 	fs.IntVar(&o.MaxPerCaller, prefix+"max-in-flight-per-caller", 0,
-		"how many of them may be one caller's; those beyond it are answered with 429; 0 is a quarter of --"+prefix+"max-in-flight, or where there is one caller all of it")
+		"`number` of them that may be one caller's; those beyond it are answered with 429, by receivers with 503; 0: a quarter of --"+prefix+"max-in-flight, or all where everybody is let in")
 }
 
 // Validate says in one line what is wrong with the options.

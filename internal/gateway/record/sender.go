@@ -19,7 +19,6 @@ import (
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -48,7 +47,7 @@ type Options struct {
 
 // Sender puts messages on record. It is a post.Sender, and a manager's Runnable.
 type Sender struct {
-	client  client.Client
+	client  client.WithWatch
 	opts    Options
 	watches *watches
 	cancel  context.CancelFunc
@@ -56,25 +55,12 @@ type Sender struct {
 
 var _ post.Sender = (*Sender)(nil)
 
-// New returns a Sender that creates through c, which must not read from a cache, and
-// watches through caches that open makes of cache.Options.
-func New(c client.Client, open func(cache.Options) (cache.Cache, error), opts Options, log logr.Logger) (*Sender, error) {
-	selector, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchLabels: map[string]string{Label: LabelValue}})
-	if err != nil {
-		return nil, err
-	}
-	s := &Sender{client: c, opts: opts}
-	w := &watches{log: log, namespaces: map[string]*watch{}}
-	w.base, s.cancel = context.WithCancel(context.Background())
-	w.open = func(namespace string) (cache.Cache, error) {
-		return open(cache.Options{
-			DefaultNamespaces:    map[string]cache.Config{namespace: {}},
-			DefaultLabelSelector: selector,
-			DefaultTransform:     slim,
-		})
-	}
-	s.watches = w
-	return s, nil
+// New returns a Sender that creates and watches through c, which must not read from a
+// cache.
+func New(c client.WithWatch, opts Options, log logr.Logger) *Sender {
+	s := &Sender{client: c, opts: opts, watches: &watches{client: c, log: log, namespaces: map[string]*watch{}}}
+	s.watches.base, s.cancel = context.WithCancel(context.Background())
+	return s
 }
 
 // Start keeps the watches until ctx is done, and returns when they have ended.
@@ -102,50 +88,66 @@ func (s *Sender) Send(ctx context.Context, r post.Request) (post.Result, error) 
 		// Every message has one: restored from a backup, it is not sent again.
 		r.Key = uuid.NewString()
 	}
-	for round := 1; ; round++ {
-		m := s.message(r, round)
-		err := s.create(ctx, m)
-		existed := apierrors.IsAlreadyExists(err)
-		switch {
-		case existed:
-			before, err := s.existing(ctx, m)
-			if apierrors.IsNotFound(err) && ctx.Err() == nil {
-				round-- // deleted in between
-				continue
-			}
-			if err != nil {
-				return post.Result{}, err
-			}
-			if *before.Spec.Content.Text != *m.Spec.Content.Text {
-				return post.Result{}, &post.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
-					"the key was used for another text, see TeamTalkMessage %s/%s: use another key", before.Namespace, before.Name)}
-			}
-			if before.Finished() && retryable(before) && round < maxRounds {
-				continue // what ended with nothing stored is tried again, under the same key
-			}
-			m = before
-		case err != nil:
-			// It may be on record all the same: then under this name.
-			return post.Result{Message: m.Namespace + "/" + m.Name}, refusal(err)
+	for round := 1; ; {
+		result, next, err := s.round(ctx, deadline, watch, r, round)
+		if next == 0 || err != nil {
+			return result, err
 		}
-		result := post.Result{State: post.UnderWay, Message: m.Namespace + "/" + m.Name}
-		if m.Finished() {
-			return resultOf(result, m), nil
-		}
-		if watch == nil {
-			return result, nil
-		}
-		seen, gone := watch.until(deadline, m.Name, m.UID)
-		if seen == nil {
-			result.Detail = "on record; the operator has not looked at it yet"
-			return result, nil
-		}
-		result = resultOf(result, seen)
-		if gone && result.State == post.UnderWay {
-			result.State, result.Detail = post.Unknown, "the TeamTalkMessage was deleted before it had finished"
-		}
-		return result, nil
+		round = next
 	}
+}
+
+// round records a request under the name of a round, or finds it there, and waits for
+// its end. next is the round to go on with; 0: it is answered.
+func (s *Sender) round(ctx, deadline context.Context, watch *watch, r post.Request, round int) (result post.Result, next int, err error) {
+	m := s.message(r, round)
+	result = post.Result{State: post.UnderWay, Message: m.Namespace + "/" + m.Name}
+	var w *waiter
+	if watch != nil {
+		w = watch.expect(m.Name) // before it is there, so that nothing is missed
+		defer w.release()
+	}
+	err = s.create(ctx, m)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		before, err := s.existing(ctx, m)
+		if apierrors.IsNotFound(err) && ctx.Err() == nil {
+			return post.Result{}, round, nil // deleted in between
+		}
+		if err != nil {
+			return post.Result{}, 0, err
+		}
+		if *before.Spec.Content.Text != *m.Spec.Content.Text {
+			return post.Result{}, 0, &post.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
+				"the key was used for another text, see TeamTalkMessage %s/%s: use another key", before.Namespace, before.Name)}
+		}
+		if before.Finished() && retryable(before) && round < maxRounds {
+			return post.Result{}, round + 1, nil // what ended with nothing stored is tried again, under the same key
+		}
+		m = before
+	case err != nil:
+		// It may be on record all the same: then under this name.
+		return post.Result{Message: result.Message}, 0, refusal(err)
+	}
+	if m.Finished() {
+		return resultOf(result, m), 0, nil
+	}
+	if w == nil {
+		return result, 0, nil
+	}
+	seen, gone := w.until(deadline, m.UID)
+	if seen == nil {
+		seen = m
+	}
+	if seen.Status.ObservedGeneration < 1 {
+		result.Detail = "on record; the operator has not looked at it yet"
+		return result, 0, nil
+	}
+	result = resultOf(result, seen)
+	if gone && !seen.Finished() {
+		result.State, result.Detail = post.Unknown, "the TeamTalkMessage was deleted before it had finished"
+	}
+	return result, 0, nil
 }
 
 // Ready says why messages of a namespace could not be waited for; nil: they can.

@@ -2,17 +2,17 @@ package record
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/follow"
 )
 
 // syncPatience is how long the first request of a namespace waits for its watch.
@@ -20,47 +20,64 @@ const syncPatience = 2 * time.Second
 
 // watches tell waiting requests of their messages: one watch for each namespace that
 // messages are sent from, of the gateways' messages alone, begun with the first
-// request and kept.
+// request and kept. They hold those that somebody waits for, and no others.
 type watches struct {
-	base context.Context
-	open func(namespace string) (cache.Cache, error)
-	log  logr.Logger
+	base   context.Context
+	client client.WithWatch
+	log    logr.Logger
 
 	mu         sync.Mutex
 	namespaces map[string]*watch
 	goroutines sync.WaitGroup
 }
 
-// watch is one namespace's.
+// watch is one namespace's. It is a follow.Sink.
 type watch struct {
-	synced chan struct{}
-	ended  chan struct{}
+	source    follow.Source
+	namespace string
+	log       logr.Logger
+	// begun is closed once changes are told.
+	begun chan struct{}
+	once  sync.Once
 
 	mu      sync.Mutex
-	seen    map[string]*v1alpha1.TeamTalkMessage // by name
-	waiting map[string]map[chan struct{}]struct{}
+	waiting map[string]map[*waiter]struct{} // by name
 }
 
-// of returns the namespace's watch once it shows what there is.
+// waiter is a request that waits for the message of a name.
+type waiter struct {
+	watch *watch
+	name  string
+	woken chan struct{}
+	// Guarded by watch.mu: how the message was last seen, and whether it is gone.
+	seen *v1alpha1.TeamTalkMessage
+	gone bool
+}
+
+// of returns the namespace's watch once it tells of changes.
 func (w *watches) of(ctx context.Context, namespace string) (*watch, error) {
 	w.mu.Lock()
 	n, ok := w.namespaces[namespace]
 	if !ok {
 		n = &watch{
-			synced: make(chan struct{}), ended: make(chan struct{}),
-			seen: map[string]*v1alpha1.TeamTalkMessage{}, waiting: map[string]map[chan struct{}]struct{}{},
+			namespace: namespace, log: w.log.WithValues("namespace", namespace),
+			begun: make(chan struct{}), waiting: map[string]map[*waiter]struct{}{},
+			source: follow.Source{
+				Client: w.client, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
+				Options: []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue}},
+			},
 		}
 		w.namespaces[namespace] = n
-		w.goroutines.Go(func() { w.run(namespace, n) })
+		w.goroutines.Go(func() { n.source.Run(w.base, n) })
 	}
 	w.mu.Unlock()
 	timer := time.NewTimer(syncPatience)
 	defer timer.Stop()
 	select {
-	case <-n.synced:
+	case <-n.begun:
 		return n, nil
-	case <-n.ended:
-		return nil, fmt.Errorf("watch the messages of namespace %q: it has ended", namespace)
+	case <-w.base.Done():
+		return nil, fmt.Errorf("watch the messages of namespace %q: shutting down", namespace)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timer.C:
@@ -68,129 +85,98 @@ func (w *watches) of(ctx context.Context, namespace string) (*watch, error) {
 	}
 }
 
-// run watches until the base context is done. One that cannot begin is forgotten, so
-// that the next request tries again.
-func (w *watches) run(namespace string, n *watch) {
-	defer close(n.ended)
-	if err := w.follow(namespace, n); err != nil && w.base.Err() == nil {
-		w.log.Error(err, "messages are not watched", "namespace", namespace)
-	}
-	w.mu.Lock()
-	delete(w.namespaces, namespace)
-	w.mu.Unlock()
-}
-
-func (w *watches) follow(namespace string, n *watch) error {
-	c, err := w.open(namespace)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(w.base)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- c.Start(ctx) }()
-	informer, err := c.GetInformer(ctx, &v1alpha1.TeamTalkMessage{}, cache.BlockUntilSynced(false))
-	if err == nil {
-		_, err = informer.AddEventHandler(n)
-	}
-	if err == nil && !c.WaitForCacheSync(ctx) {
-		err = errors.New("its first list has not come in")
-	}
-	if err != nil {
-		cancel()
-		return errors.Join(err, <-ended)
-	}
-	close(n.synced)
-	return <-ended
-}
-
-// OnAdd implements cache.ResourceEventHandler, like the others.
-func (n *watch) OnAdd(obj any, _ bool) { n.show(obj) }
-
-// OnUpdate is told of every change.
-func (n *watch) OnUpdate(_, obj any) { n.show(obj) }
-
-// OnDelete forgets what is gone; who waits for it is told.
-func (n *watch) OnDelete(obj any) {
-	if gone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	m, ok := obj.(*v1alpha1.TeamTalkMessage)
-	if !ok {
-		return
-	}
+// expect begins to wait for the message of a name, which need not exist yet. The waiter
+// must be released.
+func (n *watch) expect(name string) *waiter {
+	w := &waiter{watch: n, name: name, woken: make(chan struct{}, 1)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.seen, m.Name)
-	n.wake(m.Name)
+	if n.waiting[name] == nil {
+		n.waiting[name] = map[*waiter]struct{}{}
+	}
+	n.waiting[name][w] = struct{}{}
+	return w
 }
 
-func (n *watch) show(obj any) {
-	m, ok := obj.(*v1alpha1.TeamTalkMessage)
-	if !ok {
+// release ends the waiting; it may be called more than once, and of nil.
+func (w *waiter) release() {
+	if w == nil {
 		return
 	}
+	n := w.watch
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.seen[m.Name] = m
-	n.wake(m.Name)
+	delete(n.waiting[w.name], w)
+	if len(n.waiting[w.name]) == 0 {
+		delete(n.waiting, w.name)
+	}
 }
 
-// wake needs the lock.
-func (n *watch) wake(name string) {
-	for c := range n.waiting[name] {
+// until waits for the end of the message with that UID, and returns how it was last
+// seen, which is nil where it was not seen yet. gone: it was deleted meanwhile.
+func (w *waiter) until(ctx context.Context, uid types.UID) (seen *v1alpha1.TeamTalkMessage, gone bool) {
+	for {
+		w.watch.mu.Lock()
+		if w.seen != nil && w.seen.UID == uid {
+			seen, gone = w.seen, w.gone
+		}
+		w.watch.mu.Unlock()
+		if seen != nil && (gone || seen.Finished()) {
+			return seen, gone
+		}
 		select {
-		case c <- struct{}{}:
+		case <-w.woken:
+		case <-ctx.Done():
+			return seen, false
+		}
+	}
+}
+
+// Begin implements follow.Sink. Of those that are waited for, changes may have been
+// missed.
+func (n *watch) Begin(ctx context.Context) (string, error) {
+	version, err := n.source.Version(ctx)
+	if err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	names := make([]string, 0, len(n.waiting))
+	for name := range n.waiting {
+		names = append(names, name)
+	}
+	n.mu.Unlock()
+	for _, name := range names {
+		m := &v1alpha1.TeamTalkMessage{}
+		err := n.source.Client.Get(ctx, types.NamespacedName{Namespace: n.namespace, Name: name}, m)
+		if client.IgnoreNotFound(err) != nil {
+			return "", err
+		}
+		if err == nil {
+			n.Change(apiwatch.Modified, m)
+		}
+	}
+	n.once.Do(func() { close(n.begun) })
+	return version, nil
+}
+
+// Change implements follow.Sink.
+func (n *watch) Change(kind apiwatch.EventType, o client.Object) {
+	m, ok := o.(*v1alpha1.TeamTalkMessage)
+	if !ok {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for w := range n.waiting[m.Name] {
+		w.seen, w.gone = m, kind == apiwatch.Deleted
+		select {
+		case w.woken <- struct{}{}:
 		default: // it looks presently
 		}
 	}
 }
 
-// until waits for the end of a message of that name and UID, and returns how it was
-// last seen, which is nil where it was not seen yet. gone: it was deleted meanwhile.
-func (n *watch) until(ctx context.Context, name string, uid types.UID) (seen *v1alpha1.TeamTalkMessage, gone bool) {
-	woken := make(chan struct{}, 1)
-	n.mu.Lock()
-	if n.waiting[name] == nil {
-		n.waiting[name] = map[chan struct{}]struct{}{}
-	}
-	n.waiting[name][woken] = struct{}{}
-	n.mu.Unlock()
-	defer func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		delete(n.waiting[name], woken)
-		if len(n.waiting[name]) == 0 {
-			delete(n.waiting, name)
-		}
-	}()
-	for {
-		n.mu.Lock()
-		now := n.seen[name]
-		n.mu.Unlock()
-		switch {
-		case now != nil && now.UID == uid:
-			if seen = now; seen.Finished() {
-				return seen, false
-			}
-		case seen != nil:
-			return seen, true
-		}
-		select {
-		case <-woken:
-		case <-ctx.Done():
-			return seen, false
-		case <-n.ended:
-			return seen, false
-		}
-	}
-}
-
-// slim drops on its way into memory what no waiting request looks at.
-func slim(obj any) (any, error) {
-	if m, ok := obj.(*v1alpha1.TeamTalkMessage); ok {
-		m.ManagedFields, m.Annotations, m.Labels = nil, nil, nil
-		m.Spec = v1alpha1.TeamTalkMessageSpec{}
-	}
-	return obj, nil
+// Lost implements follow.Sink.
+func (n *watch) Lost(err error) {
+	n.log.Info("messages are not watched; trying again", "reason", err.Error())
 }

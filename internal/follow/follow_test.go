@@ -1,0 +1,213 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+)
+
+// server is an API server as far as it is followed.
+type server struct {
+	mu sync.Mutex
+	// versions are those that watches were asked to begin at.
+	versions []string
+	// refuse is what the next watches are answered with.
+	refuse []error
+	events *watch.RaceFreeFakeWatcher
+}
+
+func (s *server) client() client.WithWatch {
+	return interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+		Watch: func(ctx context.Context, _ client.WithWatch, _ client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+			o := (&client.ListOptions{}).ApplyOptions(opts)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.versions = append(s.versions, o.AsListOptions().ResourceVersion)
+			if len(s.refuse) > 0 {
+				err := s.refuse[0]
+				s.refuse = s.refuse[1:]
+				return nil, err
+			}
+			events := watch.NewRaceFreeFake()
+			context.AfterFunc(ctx, events.Stop)
+			s.events = events
+			return events, nil
+		},
+	})
+}
+
+// now returns the watch that is open now.
+func (s *server) now() *watch.RaceFreeFakeWatcher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events
+}
+
+// sink keeps what it is told.
+type sink struct {
+	mu     sync.Mutex
+	begun  int
+	refuse error
+	told   []string
+	lost   []string
+}
+
+func (s *sink) Begin(context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuse != nil {
+		return "", s.refuse
+	}
+	s.begun++
+	return fmt.Sprintf("begin-%d", s.begun), nil
+}
+
+func (s *sink) Change(kind watch.EventType, o client.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = append(s.told, string(kind)+" "+o.GetName())
+}
+
+func (s *sink) Lost(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = append(s.lost, err.Error())
+}
+
+func object(name, version string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: version}}
+}
+
+// run follows in a bubble, in which nobody waits for real.
+func run(t *testing.T, api *server, to *sink, script func()) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		source := Source{Client: api.client(), NewList: func() client.ObjectList { return &corev1.ConfigMapList{} }}
+		go func() {
+			source.Run(ctx, to)
+			close(ended)
+		}()
+		synctest.Wait()
+		script()
+		cancel()
+		<-ended
+	})
+}
+
+func advance(d time.Duration) {
+	time.Sleep(d) // of the bubble
+	synctest.Wait()
+}
+
+// TestRun: all changes are told, and after whatever ends a watch it goes on from where
+// it was, or anew where that cannot be.
+func TestRun(t *testing.T) {
+	api, to := &server{}, &sink{}
+	run(t, api, to, func() {
+		api.now().Add(object("a", "11"))
+		api.now().Modify(object("a", "12"))
+		api.now().Action(watch.Bookmark, object("", "20"))
+		synctest.Wait()
+		api.now().Stop() // as API servers do now and then
+		advance(pause)
+		api.now().Delete(object("a", "21"))
+		synctest.Wait()
+		api.mu.Lock()
+		api.refuse = []error{errors.New("connection refused")}
+		api.mu.Unlock()
+		api.now().Stop()
+		advance(2 * pause)
+		api.now().Error(&apierrors.NewResourceExpired("too old").ErrStatus)
+		synctest.Wait()
+		api.now().Add(object("b", "31"))
+		synctest.Wait()
+	})
+	if want := []string{"ADDED a", "MODIFIED a", "DELETED a", "ADDED b"}; !slices.Equal(to.told, want) {
+		t.Errorf("told %q, want %q", to.told, want)
+	}
+	if want := []string{"begin-1", "20", "21", "21", "begin-2"}; !slices.Equal(api.versions, want) {
+		t.Errorf("watches began at %q, want %q", api.versions, want)
+	}
+	if len(to.lost) != 0 {
+		t.Errorf("lost: %q", to.lost)
+	}
+}
+
+// TestLost: what cannot be followed is tried again and again, less and less often, and
+// said once.
+func TestLost(t *testing.T) {
+	forbidden := apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
+	api, to := &server{}, &sink{refuse: errors.New("connection refused")}
+	run(t, api, to, func() {
+		advance(5 * pause)
+		to.mu.Lock()
+		if len(to.lost) != 1 || to.begun != 0 {
+			t.Errorf("lost %q, begun %d times", to.lost, to.begun)
+		}
+		to.refuse = nil
+		to.mu.Unlock()
+		api.mu.Lock()
+		api.refuse = slices.Repeat([]error{forbidden}, 100)
+		api.mu.Unlock()
+		advance(10 * maxPause)
+		to.mu.Lock()
+		if n := to.begun; n < 8 || n > 13 {
+			t.Errorf("begun %d times", n)
+		}
+		to.mu.Unlock()
+		api.mu.Lock()
+		api.refuse = nil
+		api.mu.Unlock()
+		advance(maxPause)
+		api.now().Add(object("a", "11"))
+		synctest.Wait()
+	})
+	if !slices.Equal(to.told, []string{"ADDED a"}) || len(to.lost) != 1 {
+		t.Errorf("told %q, lost %q", to.told, to.lost)
+	}
+}
+
+// TestRead reads all pages.
+func TestRead(t *testing.T) {
+	builder := fake.NewClientBuilder()
+	for i := range 3 {
+		builder.WithObjects(object(fmt.Sprint("a", i), ""))
+	}
+	pages := 0
+	c := interceptor.NewClient(builder.Build(), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			o := (&client.ListOptions{}).ApplyOptions(opts)
+			if o.Limit != page {
+				t.Errorf("limit %d", o.Limit)
+			}
+			if err := c.List(ctx, list); err != nil {
+				return err
+			}
+			if pages++; o.Continue == "" {
+				list.SetContinue("more")
+			}
+			list.SetResourceVersion("7")
+			return nil
+		},
+	})
+	n := 0
+	version, err := Source{Client: c, NewList: func() client.ObjectList { return &corev1.ConfigMapList{} }}.Read(t.Context(), func(client.Object) { n++ })
+	if err != nil || version != "7" || n != 6 || pages != 2 {
+		t.Errorf("version %q, %v; %d objects on %d pages", version, err, n, pages)
+	}
+}

@@ -1,0 +1,138 @@
+package record
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+)
+
+// api is an API server whose watches the test ends.
+type api struct {
+	client.WithWatch
+	mu      sync.Mutex
+	watches []*apiwatch.RaceFreeFakeWatcher
+}
+
+func newAPI(t *testing.T) *api {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	x := &api{}
+	stored := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.TeamTalkMessage{}).Build()
+	x.WithWatch = interceptor.NewClient(stored, interceptor.Funcs{
+		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
+			list.SetResourceVersion("1")
+			return nil
+		},
+		Watch: func(ctx context.Context, _ client.WithWatch, _ client.ObjectList, _ ...client.ListOption) (apiwatch.Interface, error) {
+			w := apiwatch.NewRaceFreeFake()
+			context.AfterFunc(ctx, w.Stop)
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.watches = append(x.watches, w)
+			return w, nil
+		},
+	})
+	return x
+}
+
+// opened waits for the n-th watch.
+func (x *api) opened(t *testing.T, n int) *apiwatch.RaceFreeFakeWatcher {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		x.mu.Lock()
+		if len(x.watches) >= n {
+			defer x.mu.Unlock()
+			return x.watches[n-1]
+		}
+		x.mu.Unlock()
+	}
+	t.Fatalf("%d watches are not opened", n)
+	return nil
+}
+
+// delivered has the operator deliver the one message that there is, and returns it.
+func (x *api) delivered(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
+	t.Helper()
+	m := &v1alpha1.TeamTalkMessage{}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := x.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m)
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	m.Status.ObservedGeneration = 1
+	for _, kind := range []string{v1alpha1.ConditionFinished, v1alpha1.ConditionDelivered, v1alpha1.ConditionReady} {
+		m.Status.Conditions = append(m.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Delivered"})
+	}
+	m.Status.Recipients = []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateRouted, MessageIDs: []int64{18}}}
+	if err := x.Status().Update(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestWaiting: whoever waits is told, also of what happened while nothing was watched,
+// and nothing is kept once nobody waits.
+func TestWaiting(t *testing.T) {
+	for name, tell := range map[string]func(*testing.T, *api, string){
+		"by the watch": func(t *testing.T, x *api, message string) {
+			x.opened(t, 1).Modify(x.delivered(t, message))
+		},
+		"after the watch was lost": func(t *testing.T, x *api, message string) {
+			w := x.opened(t, 1)
+			x.delivered(t, message)
+			w.Error(&metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired, Code: 410})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newAPI(t)
+			s := New(x, Options{}, logr.Discard())
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- s.Start(ctx) }()
+			r := post.Request{Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []int64{2}, Text: "hello", Key: "k", Wait: time.Minute}
+			type answer struct {
+				post.Result
+				err error
+			}
+			answered := make(chan answer, 1)
+			go func() {
+				result, err := s.Send(t.Context(), r)
+				answered <- answer{result, err}
+			}()
+			tell(t, x, nameOf(r, 1))
+			if a := <-answered; a.err != nil || a.State != post.Delivered || len(a.Recipients) != 1 || a.Recipients[0].MessageID != 18 {
+				t.Errorf("%+v", a)
+			}
+			watch := s.watches.namespaces["chat"]
+			watch.mu.Lock()
+			if len(watch.waiting) != 0 {
+				t.Errorf("kept: %v", watch.waiting)
+			}
+			watch.mu.Unlock()
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
