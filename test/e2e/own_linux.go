@@ -46,9 +46,9 @@ func onOwnNode(ctx context.Context, t *table, root, logs string) error {
 	if err := node.Check(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "teamtalk-e2e-")
+	dir, err := node.TempDir()
 	if err != nil {
-		return fmt.Errorf("make a folder for the node: %w", err)
+		return err
 	}
 	p := &ownPlan{plan: plan{Root: root, Logs: logs, Keep: os.Getenv("E2E_KEEP") != ""}}
 	if p.prepare(ctx, t, dir) {
