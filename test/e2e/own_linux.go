@@ -39,11 +39,15 @@ func become() { node.Init() }
 func inside() bool { return node.Inside() }
 
 // onOwnNode makes what a node needs, and runs the steps on one.
-func onOwnNode(ctx context.Context, t *table, root, logs string) error {
+func onOwnNode(ctx context.Context, t *table, root string) error {
 	if inside() {
 		return insideNode(ctx, t)
 	}
 	if err := node.Check(); err != nil {
+		return err
+	}
+	logs, err := logsIn(root)
+	if err != nil {
 		return err
 	}
 	dir, err := node.TempDir()
