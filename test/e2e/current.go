@@ -20,12 +20,16 @@ import (
 
 // onCurrent runs the steps on the cluster of the user's kubeconfig, whose nodes have
 // the images, or can pull them.
-func onCurrent(ctx context.Context, t *table, root, logs string) error {
-	p := plan{Root: root, Logs: logs, Operator: os.Getenv("IMAGE"), Dev: os.Getenv("DEV_IMAGE"), Keep: os.Getenv("E2E_KEEP") != ""}
+func onCurrent(ctx context.Context, t *table, root string) error {
+	p := plan{Root: root, Operator: os.Getenv("IMAGE"), Dev: os.Getenv("DEV_IMAGE"), Keep: os.Getenv("E2E_KEEP") != ""}
 	for variable, image := range map[string]string{"IMAGE": p.Operator, "DEV_IMAGE": p.Dev} {
 		if _, _, ok := cutTag(image); !ok {
 			return fmt.Errorf("%s is %q: want the NAME:TAG of an image that the cluster's nodes have or can pull; docs/e2e.md says how to make it", variable, image)
 		}
+	}
+	var err error
+	if p.Logs, err = logsIn(root); err != nil {
+		return err
 	}
 	raw, err := clientcmd.NewDefaultClientConfigLoadingRules().Load()
 	if err != nil {

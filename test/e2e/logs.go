@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -9,6 +11,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 )
+
+// logsIn makes the folder for what programs and pods print, without an earlier run's.
+func logsIn(root string) (string, error) {
+	dir := filepath.Join(root, "bin", "e2e.logs")
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		return "", fmt.Errorf("make a folder for logs: %w", err)
+	}
+	return dir, nil
+}
 
 // follow keeps what the containers of pods log, until they end: with its pod a log
 // is gone from the node.

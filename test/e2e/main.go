@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -44,17 +43,11 @@ func e2e(ctx context.Context) (passed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	logs := filepath.Join(root, "bin", "e2e.logs")
-	if !inside() {
-		if err := errors.Join(os.RemoveAll(logs), os.MkdirAll(logs, 0o755)); err != nil {
-			return false, fmt.Errorf("make a folder for logs: %w", err)
-		}
-	}
 	switch cluster := os.Getenv("CLUSTER"); cluster {
 	case "current":
-		err = onCurrent(ctx, t, root, logs)
+		err = onCurrent(ctx, t, root)
 	case "", "node":
-		err = onOwnNode(ctx, t, root, logs)
+		err = onOwnNode(ctx, t, root)
 	default:
 		return false, fmt.Errorf("CLUSTER is %q: want current for the cluster of your kubeconfig, or nothing for a node on this machine", cluster)
 	}

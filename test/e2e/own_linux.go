@@ -39,16 +39,20 @@ func become() { node.Init() }
 func inside() bool { return node.Inside() }
 
 // onOwnNode makes what a node needs, and runs the steps on one.
-func onOwnNode(ctx context.Context, t *table, root, logs string) error {
+func onOwnNode(ctx context.Context, t *table, root string) error {
 	if inside() {
 		return insideNode(ctx, t)
 	}
 	if err := node.Check(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "teamtalk-e2e-")
+	logs, err := logsIn(root)
 	if err != nil {
-		return fmt.Errorf("make a folder for the node: %w", err)
+		return err
+	}
+	dir, err := node.TempDir()
+	if err != nil {
+		return err
 	}
 	p := &ownPlan{plan: plan{Root: root, Logs: logs, Keep: os.Getenv("E2E_KEEP") != ""}}
 	if p.prepare(ctx, t, dir) {

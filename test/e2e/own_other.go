@@ -11,6 +11,6 @@ func become() {}
 
 func inside() bool { return false }
 
-func onOwnNode(context.Context, *table, string, string) error {
+func onOwnNode(context.Context, *table, string) error {
 	return errors.New("a node of its own needs Linux: name a cluster of yours with CLUSTER=current")
 }

@@ -77,7 +77,7 @@ func tryNamespaces() error {
 	cmd := exec.Command("ip", "link", "add", "try0", "type", "bridge")
 	cmd.SysProcAttr = inNamespaces()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("this machine does not let a node have its own namespaces and a bridge in them (%w: %s): run this with all capabilities, on a kernel with bridges",
+		return fmt.Errorf("this machine does not let a node have its own namespaces and a bridge in them: run this with all capabilities, on a kernel with bridges: %w %s",
 			err, strings.TrimSpace(string(out)))
 	}
 	return nil

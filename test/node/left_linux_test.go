@@ -1,0 +1,56 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRemoveTree: folders go, the innermost first, as control groups ask for; what
+// is no folder, which a group that is in use would be like, keeps them.
+func TestRemoveTree(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "group")
+	if err := os.MkdirAll(filepath.Join(root, "pods", "one"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	used := filepath.Join(root, "pods", "used")
+	if err := os.WriteFile(used, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeTree(root); err == nil || exists(filepath.Join(root, "pods", "one")) {
+		t.Errorf("error %v", err)
+	}
+	if err := os.Remove(used); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeTree(root); err != nil || exists(root) {
+		t.Errorf("error %v", err)
+	}
+	if err := removeTree(root); err != nil {
+		t.Errorf("removing what is gone: %v", err)
+	}
+}
+
+// TestGone: what a node leaves is named.
+func TestGone(t *testing.T) {
+	dir := t.TempDir()
+	sleep := exec.Command("sleep", "600")
+	sleep.Env = []string{dirVariable + "=" + dir}
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = sleep.Process.Kill()
+		_ = sleep.Wait() // it was killed
+	}()
+	err := Gone(dir)
+	if err == nil || !strings.Contains(err.Error(), "the folder "+dir) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", sleep.Process.Pid)) {
+		t.Errorf("error %v", err)
+	}
+	if err := Gone(filepath.Join(dir, "never-was")); err != nil {
+		t.Error(err)
+	}
+}
