@@ -55,7 +55,7 @@ var serverMatters = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
 		after, ok2 := e.ObjectNew.(*v1alpha1.TeamTalkServer)
-		if !ok1 || !ok2 || before.Generation != after.Generation ||
+		if !ok1 || !ok2 || before.UID != after.UID || before.Generation != after.Generation ||
 			before.Status.ObservedGeneration != after.Status.ObservedGeneration {
 			return true
 		}
