@@ -195,3 +195,24 @@ func TestUnderWay(t *testing.T) {
 		t.Fatalf("answered %+v", a)
 	}
 }
+
+// TestNotBound: a gateway that may not put messages on record in a namespace says so, and
+// goes on as soon as it may.
+func TestNotBound(t *testing.T) {
+	t.Parallel()
+	x, other := newTenant(t), newTenant(t)
+	g := x.sidecar()
+	send := func(query string) answer {
+		return g.post("/namespaces/"+other.namespace+"/query/SendSingleMessage"+query, other.hello("hello"))
+	}
+	for _, query := range []string{"", "?wait=0"} {
+		if a := send(query); *a.Code != 10 || !strings.Contains(a.Detail, "teamtalk-gateway") || a.Message != "" {
+			t.Errorf("%q: answered %+v", query, a)
+		}
+	}
+	other.grant("gateway-"+x.namespace, "teamtalk-gateway")
+	x.eventually("the right makes no difference", func() bool { return *send("").Code == 0 })
+	if rows := other.rows(); len(rows) != 1 {
+		t.Errorf("the store holds %+v", rows)
+	}
+}

@@ -125,6 +125,8 @@ func (s *Sender) round(ctx, deadline context.Context, watch *watch, r post.Reque
 			return post.Result{}, round + 1, nil // what ended with nothing stored is tried again, under the same key
 		}
 		m = before
+	case apierrors.IsForbidden(err):
+		return post.Result{}, 0, notAllowed(m.Namespace)
 	case err != nil:
 		// It may be on record all the same: then under this name.
 		return post.Result{Message: result.Message}, 0, refusal(err)
@@ -231,6 +233,12 @@ func nameOf(r post.Request, round int) string {
 		name += "-" + strconv.Itoa(round)
 	}
 	return name
+}
+
+// notAllowed is for whoever has set the gateway up to mend.
+func notAllowed(namespace string) error {
+	return &post.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: fmt.Sprintf(
+		"Kubernetes does not let the gateway create and watch TeamTalkMessages in namespace %q: bind it to the ClusterRole teamtalk-gateway there, unless a policy or quota is in the way", namespace)}
 }
 
 // refusal is what the caller can mend of what the API server said.

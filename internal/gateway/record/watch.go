@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,9 +37,11 @@ type watch struct {
 	source    follow.Source
 	namespace string
 	log       logr.Logger
-	// begun is closed once changes are told.
-	begun chan struct{}
-	once  sync.Once
+	// begun is closed once changes are told, lost when they cannot be, with why in
+	// lostFor.
+	begun, lost         chan struct{}
+	beginOnce, loseOnce sync.Once
+	lostFor             error
 
 	mu      sync.Mutex
 	waiting map[string]map[*waiter]struct{} // by name
@@ -61,7 +64,7 @@ func (w *watches) of(ctx context.Context, namespace string) (*watch, error) {
 	if !ok {
 		n = &watch{
 			namespace: namespace, log: w.log.WithValues("namespace", namespace),
-			begun: make(chan struct{}), waiting: map[string]map[*waiter]struct{}{},
+			begun: make(chan struct{}), lost: make(chan struct{}), waiting: map[string]map[*waiter]struct{}{},
 			source: follow.Source{
 				Client: w.client, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
 				Options: []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue}},
@@ -71,17 +74,27 @@ func (w *watches) of(ctx context.Context, namespace string) (*watch, error) {
 		w.goroutines.Go(func() { n.source.Run(w.base, n) })
 	}
 	w.mu.Unlock()
+	select {
+	case <-n.begun:
+		return n, nil
+	default:
+	}
 	timer := time.NewTimer(syncPatience)
 	defer timer.Stop()
 	select {
 	case <-n.begun:
 		return n, nil
+	case <-n.lost:
+		if apierrors.IsForbidden(n.lostFor) {
+			return nil, notAllowed(namespace)
+		}
+		return nil, fmt.Errorf("watch the messages of namespace %q: %w", namespace, n.lostFor)
 	case <-w.base.Done():
 		return nil, fmt.Errorf("watch the messages of namespace %q: shutting down", namespace)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timer.C:
-		return nil, fmt.Errorf("watch the messages of namespace %q: the API server does not answer, or the gateway lacks the right to list and watch teamtalkmessages there", namespace)
+		return nil, fmt.Errorf("watch the messages of namespace %q: the API server does not answer", namespace)
 	}
 }
 
@@ -155,7 +168,7 @@ func (n *watch) Begin(ctx context.Context) (string, error) {
 			n.Change(apiwatch.Modified, m)
 		}
 	}
-	n.once.Do(func() { close(n.begun) })
+	n.beginOnce.Do(func() { close(n.begun) })
 	return version, nil
 }
 
@@ -179,4 +192,8 @@ func (n *watch) Change(kind apiwatch.EventType, o client.Object) {
 // Lost implements follow.Sink.
 func (n *watch) Lost(err error) {
 	n.log.Info("messages are not watched; trying again", "reason", err.Error())
+	n.loseOnce.Do(func() {
+		n.lostFor = err
+		close(n.lost)
+	})
 }
