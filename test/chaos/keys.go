@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
@@ -35,14 +36,16 @@ func keyed(w *world) func(*message) {
 // may lag, and has the resources made anew at once: the store does not hold yet what
 // their keys stand for.
 func recreatedKeyed(ctx context.Context, w *world) error {
-	w.deal = keyed(w)
-	// From then on a plain answer would prove that nobody has sent what bears a key.
-	if err := after(ctx, settle+lag); err != nil {
-		return err
+	// All are there when they become due, and then a plain answer would prove that nobody
+	// has sent what bears a key.
+	due := time.Now().Add(settle + lag + time.Duration(w.size)*20*time.Millisecond).Truncate(time.Second)
+	w.deal = func(m *message) {
+		keyed(w)(m)
+		m.notBefore = due
 	}
 	cut := make(chan int, w.size)
 	late := w.onDB(faultproxy.Rule{
-		Commands: messages, Every: 7, Count: max(2, w.size/20), Do: faultproxy.ExecuteLate(lag + executedAfter),
+		Commands: messages, Every: 5, Count: max(2, w.size/12), Do: faultproxy.ExecuteLate(lag + executedAfter),
 		OnFire: func(f faultproxy.Frame) {
 			if which, ok := w.pieceOf(f.Message()); ok {
 				cut <- which.number
