@@ -15,7 +15,7 @@ import (
 
 // A leader ends when some of the burst are delivered, and most are not.
 const (
-	burst, burstSeen = 400, 40
+	burst, burstSeen = 200, 40
 )
 
 // due is when the i-th probe is declared, counted from the leader's end: often at
@@ -82,16 +82,16 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 	if err == nil {
 		err = end(ctx, pod, container)
 	}
+	var p progress
+	if err == nil {
+		p, err = w.progress(ctx, before)
+	}
 	close(stopped)
 	if err := errors.Join(err, <-declared); err != nil {
 		return "", err
 	}
-	p, err := w.progress(ctx, before)
-	if err != nil {
-		return "", err
-	}
 	if p.open == 0 {
-		return "", errors.New("nothing was in flight when the leader ended: nothing was shown")
+		return "", errors.New("nothing was unfinished when the leader ended: nothing was shown")
 	}
 	probes := w.batch(name + "-probe")
 	probes.probes = true
@@ -109,7 +109,7 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 		return "", err
 	}
 	counted, err := w.count(ctx)
-	return fmt.Sprintf("%d in flight; the next delivered after %.1f s, all after %.1f s, by %s; %s",
+	return fmt.Sprintf("%d unfinished then; the next delivered after %.1f s, all after %.1f s, by %s; %s",
 		p.open, next.Sub(at).Seconds(), settled.Seconds(), relation(pod, successor), counted), err
 }
 
