@@ -31,7 +31,7 @@ func (x *tenant) central(args ...string) *gateway {
 	for _, o := range roles {
 		if o.GetKind() == "Role" {
 			o.SetNamespace(x.namespace)
-			x.must(harness.Apply(x.t.Context(), world.admin, o))
+			x.must(harness.Apply(x.t.Context(), world.Admin, o))
 		}
 	}
 	x.create(&rbacv1.RoleBinding{
@@ -44,7 +44,7 @@ func (x *tenant) central(args ...string) *gateway {
 // token returns a token of a new service account of the tenant's.
 func (x *tenant) token(account string, audiences ...string) string {
 	x.t.Helper()
-	token, err := harness.Token(x.t.Context(), world.admin, x.namespace, account, audiences...)
+	token, err := harness.Token(x.t.Context(), world.Admin, x.namespace, account, audiences...)
 	x.must(err)
 	return token
 }
@@ -52,7 +52,7 @@ func (x *tenant) token(account string, audiences ...string) string {
 // mayCreate lets a service account create messages in the tenant's namespace.
 func (x *tenant) mayCreate(account string) {
 	x.t.Helper()
-	x.must(harness.LetCreateMessages(x.t.Context(), world.admin, x.namespace, account))
+	x.must(harness.LetCreateMessages(x.t.Context(), world.Admin, x.namespace, account))
 }
 
 func (x *tenant) hello(text string) string {
@@ -164,7 +164,7 @@ func TestAppKeys(t *testing.T) {
 	}
 	const next = "the-next-key-of-some-length"
 	secret.StringData = map[string]string{"shop": fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d]\n", next, x.namespace, x.bot)}
-	x.must(world.admin.Update(t.Context(), secret))
+	x.must(world.Admin.Update(t.Context(), secret))
 	x.eventually("the new key is not taken", func() bool { return *send(next, x.bot, "").Code == 0 })
 	if a := send(secretAppKey, x.bot, ""); *a.Code != 2 {
 		t.Errorf("the old key: %+v", a)
@@ -179,7 +179,7 @@ func TestNothingOpen(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "localhost:0", "192.0.2.1:80"} {
 		var log harness.Log
-		p, err := harness.Start(world.binary, &log, "gateway", "--auth", "None", "--address", address)
+		p, err := harness.Start(world.Binary, &log, "gateway", "--auth", "None", "--address", address)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // direct starts a gateway that sends by itself, with the right to read the keys of the
@@ -65,7 +66,7 @@ func TestDirectRights(t *testing.T) {
 // ownTeamTalk returns a tenant with a TeamTalk of its own.
 func ownTeamTalk(t *testing.T) *tenant {
 	t.Helper()
-	teamtalk, err := startTeamTalk(t.Context())
+	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,21 +10,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
-// operatorArgs are what an operator of these tests runs with.
-func operatorArgs(kubeconfig string) []string {
-	return []string{
-		"--kubeconfig", kubeconfig, "--lease-namespace", "default", "--health-address", "0", "--log-format", "text",
-	}
-}
-
 // servingOperator starts a replica of the operator that serves the gateway, too.
 func (x *tenant) servingOperator(args ...string) *gateway {
 	x.t.Helper()
-	x.grant(user, "teamtalk-gateway")
-	kubeconfig, err := kubeconfigOf(user)
+	x.grant(harness.OperatorUser, "teamtalk-gateway")
+	args, err := world.OperatorArgs(append([]string{
+		"--log-format", "json", "--metrics-secure=false", "--gateway-namespace", x.namespace, "--gateway-address", "127.0.0.1:0",
+	}, args...)...)
 	x.must(err)
-	args = append(append(operatorArgs(kubeconfig), "--log-format", "json", "--metrics-secure=false",
-		"--gateway-namespace", x.namespace, "--gateway-address", "127.0.0.1:0"), args...)
 	return x.serving(args)
 }
 
@@ -33,7 +26,7 @@ func (x *tenant) servingOperator(args ...string) *gateway {
 func TestOperatorServes(t *testing.T) {
 	x, stuck := newTenant(t), newTenant(t, unreachable)
 	g := x.servingOperator("--gateway-auth", "None")
-	stuck.grant(user, "teamtalk-gateway")
+	stuck.grant(harness.OperatorUser, "teamtalk-gateway")
 	if a := g.post("/query/SendSingleMessage", x.hello("by a standby")); *a.Code != 0 || a.MsgID == 0 || a.Message == "" {
 		t.Errorf("a standby: %+v", a)
 	}
@@ -95,8 +88,7 @@ func TestOperatorAsks(t *testing.T) {
 // restartOperator has the operator of all tests run again.
 func (x *tenant) restartOperator() {
 	x.t.Helper()
-	kubeconfig, err := kubeconfigOf(user)
-	x.must(err)
-	world.operator, err = harness.Start(world.binary, &world.log, append(operatorArgs(kubeconfig), "--metrics-address", "0")...)
+	var err error
+	world.operator, err = world.StartOperator(&world.log)
 	x.must(err)
 }

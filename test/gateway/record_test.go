@@ -130,7 +130,7 @@ func (x *tenant) checkKey(t *testing.T, g *gateway) {
 	}
 	// As when its record was deleted: the store knows it.
 	for _, m := range x.recorded() {
-		x.must(world.admin.Delete(t.Context(), &m))
+		x.must(world.Admin.Delete(t.Context(), &m))
 	}
 	if a := g.post("/query/SendSingleMessage", body, "Idempotency-Key", "k1"); *a.Code != 0 || !ids[a.MsgID] {
 		t.Errorf("after its record was deleted: %+v", a)

@@ -27,7 +27,7 @@ func TestSamples(t *testing.T) {
 		t.Fatalf("no samples: %v", err)
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}}
-	if err := world.admin.Create(t.Context(), ns); err != nil {
+	if err := world.Admin.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
 	started := 0
@@ -39,13 +39,13 @@ func TestSamples(t *testing.T) {
 		for _, o := range objects {
 			// Applying is strict: what the API does not know is an error.
 			config := client.ApplyConfigurationFromUnstructured(o)
-			if err := world.admin.Apply(t.Context(), config, client.FieldOwner("test"), client.DryRunAll); err != nil {
+			if err := world.Admin.Apply(t.Context(), config, client.FieldOwner("test"), client.DryRunAll); err != nil {
 				t.Errorf("%s: %s %s: %v", filepath.Base(file), o.GetKind(), o.GetName(), err)
 			}
 			for _, args := range gatewayArgs(o) {
 				started++
 				// Flags come before the cluster, which is not there.
-				c := exec.Command(world.binary, append(args, "--kubeconfig", "/nonexistent")...)
+				c := exec.Command(world.Binary, append(args, "--kubeconfig", "/nonexistent")...)
 				out, err := c.CombinedOutput()
 				if err == nil || c.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "/nonexistent") {
 					t.Errorf("%s: %v said %s", filepath.Base(file), args, out)

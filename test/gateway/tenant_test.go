@@ -41,7 +41,7 @@ type tenant struct {
 
 func newTenant(t testing.TB, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
 	t.Helper()
-	return newTenantOf(t, world.teamtalk, edits...)
+	return newTenantOf(t, world.TeamTalk, edits...)
 }
 
 // newTenantOf is newTenant with a TeamTalk of its own, whose faults are no one else's.
@@ -59,7 +59,7 @@ func newTenantOf(t testing.TB, teamtalk *devserver.Server, edits ...func(*v1alph
 	x.must(teamtalk.AddGroup(x.oncall, "oncall", x.bot, x.alice, x.bob))
 	x.must(teamtalk.AddGroup(x.closed, "closed", x.alice, x.bob))
 	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
-	x.must(harness.GrantNamespace(t.Context(), world.admin, user, x.namespace))
+	x.must(harness.GrantNamespace(t.Context(), world.Admin, harness.OperatorUser, x.namespace))
 	x.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: x.namespace},
 		Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
@@ -91,7 +91,7 @@ func (x *tenant) must(err error) {
 
 func (x *tenant) create(o client.Object) {
 	x.t.Helper()
-	x.must(world.admin.Create(x.t.Context(), o))
+	x.must(world.Admin.Create(x.t.Context(), o))
 }
 
 // grant binds a ClusterRole to a user in the tenant's namespace.
@@ -122,7 +122,7 @@ func (x *tenant) rows() []devserver.StoredMessage {
 func (x *tenant) recorded() []v1alpha1.TeamTalkMessage {
 	x.t.Helper()
 	list := &v1alpha1.TeamTalkMessageList{}
-	x.must(world.admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
+	x.must(world.Admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
 	return list.Items
 }
 
@@ -167,7 +167,7 @@ func (x *tenant) sidecar(args ...string) *gateway {
 // gatewayAs starts a gateway with the rights of a user, and returns once it is ready.
 func (x *tenant) gatewayAs(user string, args ...string) *gateway {
 	x.t.Helper()
-	kubeconfig, err := kubeconfigOf(user)
+	kubeconfig, err := world.KubeconfigOf(user)
 	x.must(err)
 	return x.serving(append([]string{
 		"gateway", "--kubeconfig", kubeconfig, "--namespace", x.namespace, "--address", "127.0.0.1:0", "--health-address", "0",
@@ -180,7 +180,7 @@ func (x *tenant) serving(args []string) *gateway {
 	metrics := x.freeAddress()
 	g := &gateway{t: x.t, log: &harness.Log{}, metrics: "http://" + metrics}
 	var err error
-	g.process, err = harness.Start(world.binary, io.MultiWriter(g.log, &world.logs), append(args, "--metrics-address", metrics, "--log-level", "debug")...) // leaks looks at all that may be logged
+	g.process, err = harness.Start(world.Binary, io.MultiWriter(g.log, &world.logs), append(args, "--metrics-address", metrics, "--log-level", "debug")...) // leaks looks at all that may be logged
 	x.must(err)
 	x.t.Cleanup(func() {
 		g.keepMetrics()

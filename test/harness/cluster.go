@@ -101,8 +101,17 @@ func (c *Cluster) KubeconfigOf(user string) (string, error) {
 	return path, WriteKubeconfig(path, cfg)
 }
 
-// StartOperator starts an operator. Flags come after the usual ones, which leave
-// out all that listens, and win.
+// OperatorArgs are what an operator of this cluster runs with: with nothing that
+// listens. Flags come after these, and win.
+func (c *Cluster) OperatorArgs(flags ...string) ([]string, error) {
+	kubeconfig, err := c.KubeconfigOf(OperatorUser)
+	return append([]string{
+		"--kubeconfig", kubeconfig, "--lease-namespace", LeaseNamespace,
+		"--health-address", "0", "--metrics-address", "0", "--log-format", "text",
+	}, flags...), err
+}
+
+// StartOperator starts an operator with OperatorArgs.
 func (c *Cluster) StartOperator(log io.Writer, flags ...string) (*Process, error) {
 	return c.StartOperatorWith(nil, log, flags...)
 }
@@ -110,14 +119,11 @@ func (c *Cluster) StartOperator(log io.Writer, flags ...string) (*Process, error
 // StartOperatorWith is StartOperator with variables, as name=value, beside this
 // process's own.
 func (c *Cluster) StartOperatorWith(env []string, log io.Writer, flags ...string) (*Process, error) {
-	kubeconfig, err := c.KubeconfigOf(OperatorUser)
+	args, err := c.OperatorArgs(flags...)
 	if err != nil {
 		return nil, err
 	}
-	return StartWith(env, c.Binary, log, append([]string{
-		"--kubeconfig", kubeconfig, "--lease-namespace", LeaseNamespace,
-		"--health-address", "0", "--metrics-address", "0", "--log-format", "text",
-	}, flags...)...)
+	return StartWith(env, c.Binary, log, args...)
 }
 
 // Stop ends all that the cluster has started; its operators are ended by whoever

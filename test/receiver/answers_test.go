@@ -38,11 +38,11 @@ func TestAnswers(t *testing.T) {
 	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "empty", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("\n")}})
 
 	bearer := func(account string) []string {
-		token, err := harness.Token(t.Context(), world.admin, x.namespace, account)
+		token, err := harness.Token(t.Context(), world.Admin, x.namespace, account)
 		x.must(err)
 		return []string{"Authorization", "Bearer " + token}
 	}
-	x.must(harness.LetCreateMessages(t.Context(), world.admin, x.namespace, "alertmanager"))
+	x.must(harness.LetCreateMessages(t.Context(), world.Admin, x.namespace, "alertmanager"))
 
 	good := notification("firing", alert("Answer", "firing", noon))
 	tests := map[string]struct {
@@ -193,7 +193,7 @@ func TestAMessageWithoutLabels(t *testing.T) {
 	body := notification("firing", alert("Bare", "firing", noon))
 	name := x.post(x.url(world.shared, "alerts"), body).Messages[0]
 	m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: name}}
-	x.must(world.admin.Patch(t.Context(), m, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":null}}`))))
+	x.must(world.Admin.Patch(t.Context(), m, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":null}}`))))
 	if r := x.post(x.url(world.shared, "alerts"), body); r.Duplicates != 1 {
 		t.Errorf("%+v", r)
 	}

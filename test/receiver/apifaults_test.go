@@ -19,7 +19,7 @@ import (
 // where, and the API server.
 func (x *tenant) faulty(t *testing.T) (address string, api *apiproxy.Proxy) {
 	t.Helper()
-	api, err := apiproxy.Start(t.Context(), world.plane.Config())
+	api, err := apiproxy.Start(t.Context(), world.Plane.Config())
 	x.must(err)
 	t.Cleanup(api.Stop)
 	cfg := api.Config()

@@ -107,7 +107,7 @@ func TestFlood(t *testing.T) {
 	}
 	// The text of a digest goes with it.
 	list := &corev1.ConfigMapList{}
-	x.must(world.admin.List(t.Context(), list, client.InNamespace(x.namespace), client.HasLabels{v1alpha1.ReceiverLabel}))
+	x.must(world.Admin.List(t.Context(), list, client.InNamespace(x.namespace), client.HasLabels{v1alpha1.ReceiverLabel}))
 	for _, cm := range list.Items {
 		want := "TeamTalkReceiver"
 		if strings.Contains(cm.Name, "-digest-") {
@@ -191,7 +191,7 @@ func TestFloodPerRecipient(t *testing.T) {
 		t.Fatalf("%+v", digest)
 	}
 	cm := &corev1.ConfigMap{}
-	x.must(world.admin.Get(t.Context(), client.ObjectKeyFromObject(digest), cm))
+	x.must(world.Admin.Get(t.Context(), client.ObjectKeyFromObject(digest), cm))
 	if want := "📦 1 more within 3600 s\n• 🔥 FIRING · critical · ToBoth • ToBoth is wrong"; !strings.HasPrefix(cm.Data["text"], want) {
 		t.Errorf("%q", cm.Data["text"])
 	}

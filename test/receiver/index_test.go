@@ -127,7 +127,7 @@ func (x *tenant) leftBehind(b *testing.B, count int) {
 			for i := range next {
 				hash := fmt.Sprintf("%020x", i)
 				text, suspend := "done", true
-				err := world.admin.Create(b.Context(), &v1alpha1.TeamTalkMessage{
+				err := world.Admin.Create(b.Context(), &v1alpha1.TeamTalkMessage{
 					ObjectMeta: metav1.ObjectMeta{
 						Namespace: x.namespace, Name: fmt.Sprintf("alerts-%s-1", hash),
 						Labels: map[string]string{v1alpha1.ReceiverLabel: "alerts", v1alpha1.NotificationLabel: hash},

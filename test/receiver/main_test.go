@@ -18,11 +18,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
@@ -30,21 +26,14 @@ import (
 // world is what all tests of this package share; each has a namespace and users of
 // its own.
 var world struct {
-	dir      string
-	plane    *controlplane.ControlPlane
-	admin    client.Client
-	teamtalk *devserver.Server
-	// binary is the operator's; it runs with operatorConfig, as a gateway with
-	// gatewayConfig.
-	binary, operatorConfig, gatewayConfig string
+	*harness.Cluster
+	// gatewayConfig is the kubeconfig of a gateway.
+	gatewayConfig string
 	// shared is where a process of it listens that nobody kills, metrics where it
 	// serves those.
 	shared, metrics string
 	log             harness.Log
 }
-
-// operatorUser is who the operator is to the API server.
-const operatorUser = "operator"
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -60,55 +49,20 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
+	if world.Cluster, err = harness.StartCluster(ctx); err != nil {
 		return 1, err
 	}
-	root, err := harness.Root()
-	if err != nil {
-		return 1, err
-	}
-	if world.dir, err = os.MkdirTemp("", "teamtalk-receiver-test-"); err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(world.dir)
-	plane, err := controlplane.Start(ctx, controlplane.Options{})
-	if err != nil {
-		return 1, err
-	}
-	defer func() { _ = plane.Stop() }()
-	world.plane = plane
-	if err := plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
-		return 1, err
-	}
-	if world.admin, err = client.New(plane.Config(), client.Options{}); err != nil {
-		return 1, err
-	}
-	if world.teamtalk, err = devserver.Start(ctx, devserver.Options{
-		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
-	}); err != nil {
-		return 1, err
-	}
-	defer world.teamtalk.Stop()
-
-	if err := harness.BindOperator(ctx, world.admin, operatorUser, "default"); err != nil {
-		return 1, err
-	}
-	if world.operatorConfig, err = kubeconfig(plane, operatorUser); err != nil {
-		return 1, err
-	}
-	if world.binary, err = harness.Build(ctx, "teamtalk-operator", world.dir, buildFlags...); err != nil {
-		return 1, err
-	}
+	defer world.Stop()
 	operator, err := startOperator()
 	if err != nil {
 		return 1, err
 	}
 	defer operator.Kill()
 
-	if err := bindGateway(ctx, root); err != nil {
+	if err := bindGateway(ctx); err != nil {
 		return 1, err
 	}
-	if world.gatewayConfig, err = kubeconfig(plane, gatewayUser); err != nil {
+	if world.gatewayConfig, err = world.KubeconfigOf(gatewayUser); err != nil {
 		return 1, err
 	}
 	if world.shared, err = freeAddress(); err != nil {
@@ -134,7 +88,7 @@ func run(m *testing.M) (code int, err error) {
 // leaks looks for what must be nowhere that somebody may look: logs, events, statuses
 // and metrics.
 func leaks(ctx context.Context) error {
-	written, err := harness.Written(ctx, world.admin)
+	written, err := harness.Written(ctx, world.Admin)
 	if err != nil {
 		return err
 	}
@@ -159,22 +113,13 @@ const (
 	secretToken = "swordfish-4711"
 )
 
-func kubeconfig(plane *controlplane.ControlPlane, user string) (string, error) {
-	cfg, err := plane.User(user)
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(world.dir, user+".kubeconfig")
-	return path, harness.WriteKubeconfig(path, cfg)
-}
-
 // gatewayUser is who the gateway is to the API server.
 const gatewayUser = "gateway"
 
 // bindGateway grants what config grants a gateway: nothing more.
-func bindGateway(ctx context.Context, root string) error {
+func bindGateway(ctx context.Context) error {
 	for _, file := range []string{"gateway_role.yaml", "receiver_role.yaml"} {
-		roles, err := harness.Read(filepath.Join(root, "config", "rbac", file))
+		roles, err := harness.Read(filepath.Join(world.Root, "config", "rbac", file))
 		if err != nil {
 			return err
 		}
@@ -183,12 +128,12 @@ func bindGateway(ctx context.Context, root string) error {
 				role.SetNamespace("default")
 			}
 		}
-		if err := harness.Apply(ctx, world.admin, roles...); err != nil {
+		if err := harness.Apply(ctx, world.Admin, roles...); err != nil {
 			return err
 		}
 	}
 	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver", "system:auth-delegator"} {
-		if err := world.admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+		if err := world.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: "gateway-" + role},
 			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: gatewayUser}},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
@@ -200,15 +145,13 @@ func bindGateway(ctx context.Context, root string) error {
 }
 
 func startOperator(args ...string) (*harness.Process, error) {
-	return harness.Start(world.binary, &world.log, append([]string{
-		"--kubeconfig", world.operatorConfig, "--lease-namespace", "default", "--health-address", "0", "--metrics-address", "0",
-		"--log-format", "text", "--log-level", "debug", // leaks looks at all that may be logged
-	}, args...)...)
+	// leaks looks at all that may be logged.
+	return world.StartOperator(&world.log, append([]string{"--log-level", "debug"}, args...)...)
 }
 
 // startGateway starts a gateway; later arguments win.
 func startGateway(address string, args ...string) (*harness.Process, error) {
-	return harness.Start(world.binary, &world.log, append([]string{
+	return harness.Start(world.Binary, &world.log, append([]string{
 		"gateway", "--kubeconfig", world.gatewayConfig,
 		"--address", address, "--health-address", "0", "--namespace", "default", "--log-format", "text",
 		"--log-level", "debug", // leaks looks at all that may be logged

@@ -29,10 +29,10 @@ func (x *tenant) awaitReady(name, reason string) {
 func (x *tenant) edit(name string, edit func(*v1alpha1.TeamTalkReceiver)) {
 	x.t.Helper()
 	r := &v1alpha1.TeamTalkReceiver{}
-	x.must(world.admin.Get(x.t.Context(), client.ObjectKey{Namespace: x.namespace, Name: name}, r))
+	x.must(world.Admin.Get(x.t.Context(), client.ObjectKey{Namespace: x.namespace, Name: name}, r))
 	before := r.DeepCopy()
 	edit(r)
-	x.must(world.admin.Patch(x.t.Context(), r, client.MergeFrom(before)))
+	x.must(world.Admin.Patch(x.t.Context(), r, client.MergeFrom(before)))
 }
 
 // TestReady mends a receiver step by step, each of which wakes it.
@@ -50,14 +50,14 @@ func TestReady(t *testing.T) {
 	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("t")}})
 	x.awaitReady("alerts", v1alpha1.ReasonServerNotFound)
 	server := &v1alpha1.TeamTalkServer{}
-	x.must(world.admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, server))
+	x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, server))
 	before := server.DeepCopy()
 	server.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{
 		From: v1alpha1.FromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"chat": "yes"}},
 	}
-	x.must(world.admin.Patch(t.Context(), server, client.MergeFrom(before)))
+	x.must(world.Admin.Patch(t.Context(), server, client.MergeFrom(before)))
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}}
-	x.must(world.admin.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"chat":"yes"}}}`))))
+	x.must(world.Admin.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"chat":"yes"}}}`))))
 	x.awaitReady("alerts", v1alpha1.ReasonSenderNotPermitted)
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.SenderID = nil
@@ -68,7 +68,7 @@ func TestReady(t *testing.T) {
 	x.awaitReady("alerts", v1alpha1.ReasonTemplateInvalid)
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = "{{.Status}}" })
 	x.awaitReady("alerts", v1alpha1.ReasonReady)
-	x.must(world.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}}))
+	x.must(world.Admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}}))
 	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
 }
 
@@ -90,7 +90,7 @@ func TestMessagesExpire(t *testing.T) {
 	stays := x.post(x.url(world.shared, "kept"), notification("firing", alert("Stays", "firing", noon))).Messages[0]
 	x.eventually(func() string { return gone + " is not deleted" }, x.until(func() bool {
 		m := &v1alpha1.TeamTalkMessage{}
-		return apierrors.IsNotFound(world.admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: gone}, m))
+		return apierrors.IsNotFound(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: gone}, m))
 	}))
 	var left []string
 	for _, m := range x.messages() {
@@ -146,7 +146,7 @@ func TestRefusedOnAdmission(t *testing.T) {
 				},
 			}
 			tc.edit(r)
-			err := world.admin.Create(t.Context(), r)
+			err := world.Admin.Create(t.Context(), r)
 			switch {
 			case tc.want == "" && err != nil:
 				t.Error(err)

@@ -33,7 +33,7 @@ func TestNothingIsLearned(t *testing.T) {
 	t.Parallel()
 	x, owner := newTenant(t), newTenant(t)
 	closed := &v1alpha1.TeamTalkServer{}
-	x.must(world.admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, closed))
+	x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, closed))
 	closed.ObjectMeta = metav1.ObjectMeta{Namespace: owner.namespace, Name: "closed"}
 	closed.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"}
 	x.create(closed)
@@ -59,7 +59,7 @@ func TestNothingIsLearned(t *testing.T) {
 		}
 		m := &v1alpha1.TeamTalkMessage{}
 		x.eventually(func() string { return fmt.Sprintf("%s: %+v", name, m.Status) }, x.until(func() bool {
-			x.must(world.admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: reply.Messages[0]}, m))
+			x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: reply.Messages[0]}, m))
 			c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
 			return c != nil && c.Reason == v1alpha1.ReasonServerNotFound
 		}))
@@ -92,7 +92,7 @@ func (x *tenant) awaitEvents(name string) string {
 	var said []string
 	x.eventually(func() string { return "no event about " + name }, x.until(func() bool {
 		list := &eventsv1.EventList{}
-		x.must(world.admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
+		x.must(world.Admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
 		said = nil
 		for _, e := range list.Items {
 			if e.Regarding.Kind == "TeamTalkReceiver" && e.Regarding.Name == name {
@@ -113,8 +113,8 @@ func TestStrangers(t *testing.T) {
 	x.receiver("secret")
 	x.receiver("signed", withSignature)
 	x.receiver("cluster", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = nil })
-	x.must(harness.LetCreateMessages(t.Context(), world.admin, home.namespace, "app"))
-	token, err := harness.Token(t.Context(), world.admin, home.namespace, "app")
+	x.must(harness.LetCreateMessages(t.Context(), world.Admin, home.namespace, "app"))
+	token, err := harness.Token(t.Context(), world.Admin, home.namespace, "app")
 	x.must(err)
 	good := notification("firing", alert("Strange", "firing", noon))
 	for what, tc := range map[string]struct {
@@ -170,7 +170,7 @@ func TestSenders(t *testing.T) {
 			t.Errorf("%s: %+v", m.Name, m.Status.Conditions)
 		}
 	}
-	all, err := world.teamtalk.Messages(t.Context())
+	all, err := world.TeamTalk.Messages(t.Context())
 	x.must(err)
 	for _, row := range all {
 		if row.From == x.bob {

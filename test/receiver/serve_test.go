@@ -47,7 +47,7 @@ func (s *serving) start() {
 // throughProxy starts one behind an API server that fails on demand.
 func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy.Proxy) {
 	t.Helper()
-	cfg, err := world.plane.User(gatewayUser)
+	cfg, err := world.Plane.User(gatewayUser)
 	x.must(err)
 	api, err := apiproxy.Start(t.Context(), cfg)
 	x.must(err)
@@ -64,7 +64,7 @@ func (x *tenant) serveByOperator(t *testing.T) *serving {
 	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver"} {
 		x.create(&rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: role, Namespace: x.namespace},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operatorUser}},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: harness.OperatorUser}},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		})
 	}
@@ -88,7 +88,7 @@ func (x *tenant) reads(r *v1alpha1.TeamTalkReceiver, is func() bool) func(contex
 	return func(ctx context.Context) (bool, error) {
 		// Read into an empty one: what is absent would stay.
 		fresh := &v1alpha1.TeamTalkReceiver{}
-		if err := world.admin.Get(ctx, client.ObjectKeyFromObject(r), fresh); err != nil {
+		if err := world.Admin.Get(ctx, client.ObjectKeyFromObject(r), fresh); err != nil {
 			return false, err
 		}
 		*r = *fresh

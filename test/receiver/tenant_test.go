@@ -38,11 +38,11 @@ func newTenant(t testing.TB) *tenant {
 	n := uint32(tenants.Add(1))
 	x := &tenant{t: t, namespace: fmt.Sprintf("tenant-%d", n), bot: 1000*n + 1, alice: 1000*n + 2, bob: 1000*n + 3}
 	for _, id := range []uint32{x.bot, x.alice, x.bob} {
-		x.must(world.teamtalk.AddUser(devserver.NewUser(id, fmt.Sprintf("nick%d", id), fmt.Sprintf("user%d", id))))
+		x.must(world.TeamTalk.AddUser(devserver.NewUser(id, fmt.Sprintf("nick%d", id), fmt.Sprintf("user%d", id))))
 	}
-	x.must(world.teamtalk.AddGroup(x.bot, "oncall", x.bot, x.alice, x.bob))
+	x.must(world.TeamTalk.AddGroup(x.bot, "oncall", x.bot, x.alice, x.bob))
 	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
-	x.must(harness.GrantNamespace(t.Context(), world.admin, operatorUser, x.namespace))
+	x.must(harness.GrantNamespace(t.Context(), world.Admin, harness.OperatorUser, x.namespace))
 	x.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: x.namespace},
 		Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
@@ -54,8 +54,8 @@ func newTenant(t testing.TB) *tenant {
 	x.create(&v1alpha1.TeamTalkServer{
 		ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: x.namespace},
 		Spec: v1alpha1.TeamTalkServerSpec{
-			DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.teamtalk.DBProxyAddr())}},
-			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.teamtalk.RouterAddr())}},
+			DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.DBProxyAddr())}},
+			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.RouterAddr())}},
 			AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
 			Senders:         v1alpha1.SendersSpec{Default: v1alpha1.UserID(x.bot)},
 			SettleSeconds:   1,
@@ -73,7 +73,7 @@ func (x *tenant) must(err error) {
 
 func (x *tenant) create(o client.Object) {
 	x.t.Helper()
-	x.must(world.admin.Create(x.t.Context(), o))
+	x.must(world.Admin.Create(x.t.Context(), o))
 }
 
 // receiver creates a receiver for Alertmanager to alice, whose callers present the
@@ -155,7 +155,7 @@ func (x *tenant) eventually(what func() string, condition func(context.Context) 
 // texts returns what the store holds from the tenant's sender to somebody.
 func (x *tenant) texts(to uint32) []string {
 	x.t.Helper()
-	all, err := world.teamtalk.Messages(x.t.Context())
+	all, err := world.TeamTalk.Messages(x.t.Context())
 	x.must(err)
 	var texts []string
 	for _, m := range all {
@@ -185,7 +185,7 @@ func (x *tenant) awaitTexts(to uint32, count int) []string {
 func (x *tenant) messages() []v1alpha1.TeamTalkMessage {
 	x.t.Helper()
 	list := &v1alpha1.TeamTalkMessageList{}
-	x.must(world.admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
+	x.must(world.Admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
 	return list.Items
 }
 

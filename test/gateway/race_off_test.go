@@ -1,5 +1,0 @@
-//go:build !race
-
-package gateway
-
-var buildFlags []string
