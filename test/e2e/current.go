@@ -21,7 +21,8 @@ import (
 // onCurrent runs the steps on the cluster of the user's kubeconfig, whose nodes have
 // the images, or can pull them.
 func onCurrent(ctx context.Context, t *table, root string) error {
-	p := plan{Root: root, Operator: os.Getenv("IMAGE"), Dev: os.Getenv("DEV_IMAGE"), Keep: os.Getenv("E2E_KEEP") != ""}
+	p := asked()
+	p.Root, p.Operator, p.Dev = root, os.Getenv("IMAGE"), os.Getenv("DEV_IMAGE")
 	for variable, image := range map[string]string{"IMAGE": p.Operator, "DEV_IMAGE": p.Dev} {
 		if _, _, ok := cutTag(image); !ok {
 			return fmt.Errorf("%s is %q: want the NAME:TAG of an image that the cluster's nodes have or can pull; docs/e2e.md says how to make it", variable, image)

@@ -54,7 +54,8 @@ func onOwnNode(ctx context.Context, t *table, root string) error {
 	if err != nil {
 		return err
 	}
-	p := &ownPlan{plan: plan{Root: root, Logs: logs, Keep: os.Getenv("E2E_KEEP") != ""}}
+	p := &ownPlan{plan: asked()}
+	p.Root, p.Logs = root, logs
 	if p.prepare(ctx, t, dir) {
 		err = runInside(ctx, t, dir, p)
 	}

@@ -89,6 +89,13 @@ func TestWithin(t *testing.T) {
 			t.Errorf("%s: %q, %v", how, seen, err)
 		}
 	}
+	w.Report = true
+	if seen, err := w.within("slowly", 20*time.Second)(t.Context()); seen != "21.0 s, over its bar" || err != nil {
+		t.Errorf("reported: %q, %v", seen, err)
+	}
+	if _, err := w.within("never", time.Hour)(t.Context()); err == nil {
+		t.Error("what never was is reported as if it had been")
+	}
 }
 
 // TestProbesAreDue: there are pairs for all probes until the bar of a kill.

@@ -40,6 +40,14 @@ type plan struct {
 	Operator, Dev string
 	// Keep: stop at the first step that fails, or before anything is removed.
 	Keep bool
+	// Report: what takes longer than its bar is said, and no failure. A machine that
+	// does other work at the same time proves nothing about speed.
+	Report bool
+}
+
+// asked is what of a plan the environment says.
+func asked() plan {
+	return plan{Keep: os.Getenv("E2E_KEEP") != "", Report: os.Getenv("E2E_BARS") == "report"}
 }
 
 // world is the cluster that a run is about, and what it has made of it.
