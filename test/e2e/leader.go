@@ -72,12 +72,11 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 		return "", err
 	}
 	before := w.batch(name)
-	before.few = true
 	stopped, declared := make(chan struct{}), make(chan error, 1)
 	go func() { declared <- w.declareAll(ctx, before, burst, stopped) }()
 	err = await(ctx, "some messages are delivered", func(ctx context.Context) (string, bool, error) {
 		p, err := w.progress(ctx, before)
-		return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen, err
+		return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen && p.open > 0, err
 	})
 	close(stopped)
 	at := time.Now()

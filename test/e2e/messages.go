@@ -25,7 +25,6 @@ const batchLabel = "teamtalk-e2e/batch"
 const (
 	sender           = 1
 	firstUser, users = 2, 11
-	fewUsers         = 4
 )
 
 // groups are those that the sender is in.
@@ -52,8 +51,6 @@ type batch struct {
 	name string
 	// probes are each between two who have nothing else under way.
 	probes bool
-	// few: to few users, so that messages wait for each other and many are unfinished.
-	few bool
 
 	mu       sync.Mutex
 	declared map[string]bool // by text
@@ -87,8 +84,6 @@ func (w *world) declare(ctx context.Context, b *batch, i int) error {
 		m.Spec.SenderID, m.Spec.To.Users = &from, []v1alpha1.UserID{to}
 	case i%6 == 5:
 		m.Spec.To.Groups = []v1alpha1.GroupID{groups[i/6%len(groups)]}
-	case b.few:
-		m.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(firstUser + i%fewUsers)}
 	default:
 		m.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(firstUser + i%users)}
 	}
