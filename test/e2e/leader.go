@@ -76,8 +76,9 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 	go func() { declared <- w.declareAll(ctx, before, burst, stopped) }()
 	err = await(ctx, "some messages are delivered", func(ctx context.Context) (string, bool, error) {
 		p, err := w.progress(ctx, before)
-		return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen, err
+		return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen && p.open > 0, err
 	})
+	close(stopped)
 	at := time.Now()
 	if err == nil {
 		err = end(ctx, pod, container)
@@ -86,7 +87,6 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 	if err == nil {
 		p, err = w.progress(ctx, before)
 	}
-	close(stopped)
 	if err := errors.Join(err, <-declared); err != nil {
 		return "", err
 	}

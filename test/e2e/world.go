@@ -90,7 +90,8 @@ func newWorld(p plan, config *rest.Config, kubeconfig string) (*world, error) {
 
 // helm runs helm with settings of its own, not the user's.
 func (w *world) helm(ctx context.Context, args ...string) error {
-	home, err := os.MkdirTemp("", "teamtalk-e2e-helm-")
+	// Beside the kubeconfig, with which it goes in any case.
+	home, err := os.MkdirTemp(filepath.Dir(w.kubeconfig), "helm-")
 	if err != nil {
 		return fmt.Errorf("make a folder for helm: %w", err)
 	}
