@@ -107,7 +107,12 @@ func routerBlackHole(ctx context.Context, w *world) error {
 	if err := errors.Join(in.Await(ctx, w.caught()), after(ctx, deafness)); err != nil {
 		return err
 	}
+	// Who comes back does not know the connections of before. If they went on, some
+	// question about what was swallowed would be answered, or some answer swallowed
+	// that is about what was not.
+	w.route.SetGone(true)
 	in.Remove()
 	out.Remove()
+	w.route.SetGone(false)
 	return nil
 }
