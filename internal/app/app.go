@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	parts.drain(mgr.Elected(), o.DrainTimeout, log)
 	stop()
-	return runError(<-ended)
+	return runError(awaitEnd(ended, mgr.Elected(), log))
 }
 
 func runError(err error) error {

@@ -55,7 +55,7 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	defer cancel()
 	err = errors.Join(err, drain(draining))
 	stop()
-	if err := errors.Join(err, <-ended); err != nil {
+	if err := errors.Join(err, awaitEnd(ended, mgr.Elected(), log)); err != nil {
 		return fmt.Errorf("the gateway has stopped: %w", err)
 	}
 	return nil

@@ -2,10 +2,13 @@ package operator
 
 import (
 	"bytes"
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
@@ -38,5 +41,30 @@ func TestWithoutCRDs(t *testing.T) {
 	}
 	if operator.Err() == nil || !strings.Contains(log.String(), "kubectl apply -k config/crd") {
 		t.Errorf("ended with %v and said: %s", operator.Err(), log.String())
+	}
+}
+
+// TestStopWithoutRights: an operator that waits for its rights still does what it is told.
+func TestStopWithoutRights(t *testing.T) {
+	t.Parallel()
+	kubeconfig, err := world.KubeconfigOf("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log harness.Log
+	operator, err := world.StartOperator(&log, "--kubeconfig", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(operator.Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) {
+		return strings.Contains(log.String(), "forbidden"), nil
+	}); err != nil {
+		t.Fatalf("it misses no right: %s", log.String())
+	}
+	if err := operator.Stop(ctx); err != nil {
+		t.Errorf("%v; it said: %s", err, log.String())
 	}
 }
