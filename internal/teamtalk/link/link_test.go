@@ -291,6 +291,7 @@ func TestHoldIsShared(t *testing.T) {
 		stopFirst := start(t, Options{Address: testAddress, Handler: first, Dial: d.dial, Hold: hold})
 		stopSecond := start(t, Options{Address: testAddress, Handler: second, Dial: slow, Hold: hold})
 		peer := <-d.accepted
+		synctest.Wait() // the second is dialling, too
 		begun := time.Now()
 		write(t, peer, frame(wire.CommandStopReceiving, 0))
 		synctest.Wait()
