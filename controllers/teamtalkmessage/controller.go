@@ -135,6 +135,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	defer leave()
 	s := newScope(message, term, seen, time.Now())
+	if !s.earlierUntil.IsZero() && r.Arrivals.Yield(message.UID) {
+		// Hundreds may be in doubt at once after a leader was lost, and nothing can be
+		// sent of them for half a minute: they come when there is nothing else to do.
+		return reconcile.Result{RequeueAfter: yieldPause, Priority: new(handler.LowPriority)}, nil
+	}
 	result, err := r.advance(ctx, s, term)
 	noRoom = s.noRoom
 	if err != nil || !s.comesAgain() {
@@ -142,6 +147,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	return result, err
 }
+
+// yieldPause is as good as at once; what is enqueued at once keeps its priority.
+const yieldPause = time.Millisecond
 
 // advance takes a message that is not finished a step further.
 func (r *Reconciler) advance(ctx context.Context, s *scope, term leadership.Term) (reconcile.Result, error) {

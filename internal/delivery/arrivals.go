@@ -66,6 +66,8 @@ type arrival struct {
 	behind int
 	// turnedAway: it has come for its turn, and is woken when it has it.
 	turnedAway bool
+	// yielded: it has let others be looked at first, see Yield.
+	yielded bool
 }
 
 // NewArrivals returns an empty register that calls wake, which must not block, for
@@ -146,6 +148,19 @@ func (a *Arrivals) Seen(uid types.UID) (string, bool) {
 		return "", false
 	}
 	return e.order.Seen, true
+}
+
+// Yield reports, once for each message, that it is to let others be looked at first. It
+// keeps its place in line: those of its own conversations still wait for it.
+func (a *Arrivals) Yield(uid types.UID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e, ok := a.known[uid]
+	if !ok || e.yielded {
+		return false
+	}
+	e.yielded = true
+	return true
 }
 
 // Turn reports whether no older message is still to be looked at. If one is, the

@@ -242,6 +242,20 @@ func TestArrivalsAtRandom(t *testing.T) {
 	d.wantEmpty()
 }
 
+// TestArrivalYields: a message lets others go first once, and keeps its place in line.
+func TestArrivalYields(t *testing.T) {
+	a := NewArrivals(func(types.NamespacedName) {})
+	older, younger := arrivalOf("older", 1, 1, user(bob)), arrivalOf("younger", 1, 2, user(bob))
+	a.Enter(older)
+	a.Enter(younger)
+	if !a.Yield(older.UID) || a.Yield(older.UID) || a.Yield("unknown") {
+		t.Error("not once, or somebody who is not here")
+	}
+	if a.Turn(younger.UID) || !a.Turn(older.UID) {
+		t.Error("it has lost its place")
+	}
+}
+
 // BenchmarkArrivals is the cost of a message to as many as it may name.
 func BenchmarkArrivals(b *testing.B) {
 	var to []Recipient
