@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -53,31 +55,36 @@ func newAPI(t *testing.T) *api {
 // opened waits for the n-th watch.
 func (x *api) opened(t *testing.T, n int) *apiwatch.RaceFreeFakeWatcher {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	var opened *apiwatch.RaceFreeFakeWatcher
+	until(t, fmt.Sprintf("%d watches are opened", n), func() bool {
 		x.mu.Lock()
+		defer x.mu.Unlock()
 		if len(x.watches) >= n {
-			defer x.mu.Unlock()
-			return x.watches[n-1]
+			opened = x.watches[n-1]
 		}
-		x.mu.Unlock()
+		return opened != nil
+	})
+	return opened
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		return condition(), nil
+	})
+	if err != nil {
+		t.Fatalf("wait until %s: %v", what, err)
 	}
-	t.Fatalf("%d watches are not opened", n)
-	return nil
 }
 
 // delivered has the operator deliver the one message that there is, and returns it.
 func (x *api) delivered(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
 	t.Helper()
 	m := &v1alpha1.TeamTalkMessage{}
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		err := x.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m)
-		if err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
+	until(t, "message "+name+" is there", func() bool {
+		return x.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m) == nil
+	})
 	m.Status.ObservedGeneration = 1
 	for _, kind := range []string{v1alpha1.ConditionFinished, v1alpha1.ConditionDelivered, v1alpha1.ConditionReady} {
 		m.Status.Conditions = append(m.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Delivered"})
