@@ -13,10 +13,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A leader ends when some of the burst are delivered, and most are not.
+// A leader ends when some of the burst are delivered; the burst goes on until it has
+// ended. A machine with a pause in the wrong place may have nothing unfinished even so:
+// then nothing was shown, and another leader has to end.
 const (
-	burst, burstSeen = 200, 40
+	burst, burstSeen = 400, 40
+	takeovers        = 5
 )
+
+// errIdle: nothing was unfinished when the leader ended.
+var errIdle = errors.New("nothing was unfinished when the leader ended: nothing was shown")
 
 // due is when the i-th probe is declared, counted from the leader's end: often at
 // first, for a hand-over that takes a second, and often again when a Lease has run
@@ -60,10 +66,23 @@ func (w *world) leader(ctx context.Context) (*corev1.Pod, string, error) {
 	return nil, "", fmt.Errorf("the leader does not run: %s", describe([]corev1.Pod{*pod}))
 }
 
-// takeover has the leader end in the middle of a burst, with a standby ready, and
-// waits until all is delivered. What ends it is told who it is; how long nothing was
-// delivered is kept by its name.
-func (w *world) takeover(ctx context.Context, how, name string, end func(ctx context.Context, leader *corev1.Pod, container string) error) (seen string, err error) {
+// ender ends the leader, in whose pod the container runs.
+type ender func(ctx context.Context, leader *corev1.Pod, container string) error
+
+// takeover has leaders end until one had something unfinished.
+func (w *world) takeover(ctx context.Context, how, name string, end ender) (seen string, err error) {
+	for i := range takeovers {
+		seen, err = w.takeoverOnce(ctx, how, fmt.Sprintf("%s-%d", name, i), end)
+		if !errors.Is(err, errIdle) {
+			return seen, err
+		}
+	}
+	return seen, fmt.Errorf("%d times %w", takeovers, err)
+}
+
+// takeoverOnce has the leader end in the middle of a burst, with a standby ready, and
+// waits until all is delivered. How long nothing was delivered is kept by how it ended.
+func (w *world) takeoverOnce(ctx context.Context, how, name string, end ender) (seen string, err error) {
 	if err := w.rolledOut(ctx, system, release); err != nil {
 		return "", err
 	}
@@ -78,7 +97,6 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 		p, err := w.progress(ctx, before)
 		return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen && p.open > 0, err
 	})
-	close(stopped)
 	at := time.Now()
 	if err == nil {
 		err = end(ctx, pod, container)
@@ -87,11 +105,12 @@ func (w *world) takeover(ctx context.Context, how, name string, end func(ctx con
 	if err == nil {
 		p, err = w.progress(ctx, before)
 	}
+	close(stopped)
 	if err := errors.Join(err, <-declared); err != nil {
 		return "", err
 	}
 	if p.open == 0 {
-		return "", errors.New("nothing was unfinished when the leader ended: nothing was shown")
+		return "", errors.Join(w.delivered(ctx, before), errIdle)
 	}
 	probes := w.batch(name + "-probe")
 	probes.probes = true
