@@ -32,6 +32,7 @@ func (s *scope) pinParts(known bool) {
 	}
 	if s.split != nil {
 		s.payload.Count = int(s.split.Parts)
+		s.payload.Recorded = known && now != nil && *now == *s.split
 	}
 }
 

@@ -84,6 +84,9 @@ func TestPinParts(t *testing.T) {
 			if s.staged != tc.wantStaged || refused != tc.wantRefused || s.payload.Count != tc.wantCount || !cmp.Equal(s.split, tc.want) {
 				t.Errorf("staged %v, refused %v, count %d, on record %+v", s.staged, refused, s.payload.Count, s.split)
 			}
+			if want := tc.wantCount > 0 && !refused && !tc.unknown; s.payload.Recorded != want {
+				t.Errorf("the text is said to be the one on record: %v, want %v", s.payload.Recorded, want)
+			}
 		})
 	}
 }

@@ -74,6 +74,8 @@ type Finding struct {
 	Row *wire.MsgInfo
 	// Other: it bears the message's key, and another text.
 	Other bool
+	// Alone: it is all that was ever meant to be sent, see Task.alone.
+	Alone bool
 	// Whole: the answer reached back to before the message's time, and the reads
 	// before and after it showed that the path is alive.
 	Whole bool

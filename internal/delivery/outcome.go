@@ -173,7 +173,7 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 			"its key was used for another text, message %d of this conversation; nothing sent: use another key", f.Row.GetMsgId()))
 	case err == nil && f.Row != nil:
 		p = p.stored(now, f.Row)
-		p.ahead = true
+		p.ahead, p.alone = true, f.Alone
 		if !p.answered {
 			p.Reason, p.Message = v1alpha1.ReasonAdopted, msgAdopted
 		}

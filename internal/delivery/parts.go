@@ -17,6 +17,8 @@ type Payload struct {
 	// Count is how many parts the text had whose first one was sent, where that is on
 	// record: the text may be another one now, or not be known. 0: as many as there are.
 	Count int
+	// Recorded: it is this text that is on record, as the only one to be sent in parts.
+	Recorded bool
 }
 
 // parts is how many messages of TeamTalk's it takes.
@@ -47,6 +49,9 @@ func (p Progress) part() uint32 { return uint32(len(p.Earlier)) }
 func (p Progress) proceed(t Task, now time.Time) Progress {
 	if !p.Delivered() {
 		return p
+	}
+	if p.alone {
+		return p.conclude()
 	}
 	if int(p.part())+1 < t.Payload.parts() || t.Hold && t.Split && t.Payload.Count == 0 {
 		return p.nextPart(now)

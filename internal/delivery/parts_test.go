@@ -194,6 +194,43 @@ func TestPartsOfAnotherText(t *testing.T) {
 	}
 }
 
+// TestPartsAfterAWhole: what was sent as all of a text is all of it, though the text has
+// become longer since, and is on record as one of several parts now.
+func TestPartsAfterAWhole(t *testing.T) {
+	cases := map[string]struct {
+		status     Progress
+		wantReason string
+	}{
+		"not on record":      {Progress{State: v1alpha1.StatePending}, v1alpha1.ReasonAdopted},
+		"stored, on record":  {Progress{State: v1alpha1.StateStored, MessageID: 201}, ""},
+		"in doubt on record": {Progress{State: v1alpha1.StateInDoubt, Attempts: 1}, v1alpha1.ReasonAdopted},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) {
+				spec := h.task("m", toAlice)
+				spec.Split = true
+				h.storePart(spec, 0)
+				tc.status.Recipient = toAlice
+				spec.Recipients = []Progress{tc.status, {Recipient: toGroup}}
+				spec.EarlierUntil = time.Now().Add(PeerPatience)
+				spec.Payload = threeParts
+				spec.Payload.Count, spec.Payload.Recorded = 3, true
+				h.submit(spec)
+				done := h.await("m", 5*time.Minute).Recipients
+				wantProgress(t, done[0], v1alpha1.StateRouted, tc.wantReason)
+				if len(done[0].Earlier) != 0 || done[0].MessageID != 201 {
+					t.Errorf("ids %v, %d", done[0].Earlier, done[0].MessageID)
+				}
+				wantProgress(t, done[1], v1alpha1.StateRouted, "")
+				if got := h.texts(); !slices.Equal(got, []string{"one", "two", "three"}) {
+					t.Errorf("sent %q, want all of the text, to the group alone", got)
+				}
+			})
+		})
+	}
+}
+
 // TestPartsHeldAtTheirEnd: how many parts there were is known where the text is not.
 func TestPartsHeldAtTheirEnd(t *testing.T) {
 	run(t, func(h *harness) {

@@ -65,6 +65,8 @@ type Progress struct {
 	// ahead: an operator that has left no record may have sent the parts after the
 	// current one, too.
 	ahead bool
+	// alone: no part comes after the one that is stored.
+	alone bool
 	// firstSight: nobody is known to have sent it, and it is only asked for because
 	// another resource may have had its key.
 	firstSight bool

@@ -196,6 +196,7 @@ func (e *Engine) take(t *task, i int, step Step, p Progress) (Progress, bool) {
 		return afterSend(p, m, id, err, spec.Policy, time.Now()), true
 	case StepReadBack:
 		row, err := spec.readBack(e.base, p)
+		p.alone = p.alone || row != nil && spec.alone(p, row)
 		return afterReadBack(p, row, err, time.Now()), true
 	case StepRoute:
 		m := dbproxy.Message{
@@ -255,7 +256,9 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 	}
 	row, whole, err := t.search(ctx, path, p)
 	if err != nil || row != nil {
-		return Finding{Row: row, Other: row != nil && rule.KeyReused && t.reused(p, row)}, err
+		return Finding{
+			Row: row, Other: row != nil && rule.KeyReused && t.reused(p, row), Alone: row != nil && t.alone(p, row),
+		}, err
 	}
 	if !rule.ProofOfAbsence {
 		return Finding{Whole: true}, nil
@@ -273,6 +276,17 @@ func (t Task) ask(ctx context.Context, p Progress, askedAt time.Time) (Finding, 
 // not know its text.
 func (t Task) reused(p Progress, row *wire.MsgInfo) bool {
 	return t.keyed() && !t.Hold && p.Attempts == 0 && !t.mark(p).Verifies(row, t.Server.Keys())
+}
+
+// alone reports whether row, which bears the token of a first part, is no part: it was
+// sent as all of a text that has become longer since. A text of several parts is on
+// record before its first one leaves, so it was none of another such text.
+func (t Task) alone(p Progress, row *wire.MsgInfo) bool {
+	if p.part() > 0 || !t.Payload.Recorded {
+		return false
+	}
+	mark, keys := t.mark(p), t.Server.Keys()
+	return mark.Matches(row, keys) && !mark.sameContent(row, keys)
 }
 
 // search looks for the message among the newest rows of its conversation.
