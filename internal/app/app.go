@@ -113,6 +113,10 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	if err != nil {
 		return nil, err
 	}
+	messages, err := pagedlist.NewReader(cfg, scheme, &v1alpha1.TeamTalkMessage{}, "teamtalkmessages")
+	if err != nil {
+		return nil, err
+	}
 	serving, err := metricsServer(o.MetricsAddress, o.MetricsSecure, o.MetricsCertDir)
 	if err != nil {
 		return nil, err
@@ -121,7 +125,7 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 		Scheme: scheme,
 		Logger: log,
 		// For all kinds: an entry of its own would ask for the kind before it is installed.
-		Cache: cache.Options{DefaultTransform: teamtalkmessage.Slim, NewInformer: pagedlist.NewInformer(teamtalkmessage.Slim)},
+		Cache: cache.Options{DefaultTransform: teamtalkmessage.Slim, NewInformer: pagedlist.NewInformer(teamtalkmessage.Slim, messages)},
 		Client: client.Options{Cache: &client.CacheOptions{
 			// Only those that are referred to are read, when they are needed.
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},

@@ -17,8 +17,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-const pageSize = 500 // client-go's
-
 // server serves a number of ConfigMaps, in pages as they are asked for.
 type server struct {
 	objects int
@@ -125,7 +123,9 @@ func TestExpired(t *testing.T) {
 // TestTransformFails: the list fails with the transform.
 func TestTransformFails(t *testing.T) {
 	fails := errors.New("cannot")
-	l := &listerWatcher{&server{objects: 1}, func(any) (any, error) { return nil, fails }}
+	s := &server{objects: 1}
+	l := &listerWatcher{ListerWatcherWithContext: s, transform: func(any) (any, error) { return nil, fails }}
+	l.read = l.decoded
 	if _, err := l.List(metav1.ListOptions{}); !errors.Is(err, fails) {
 		t.Errorf("got %v", err)
 	}
