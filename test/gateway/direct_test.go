@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -64,14 +65,14 @@ func TestDirectRights(t *testing.T) {
 }
 
 // ownTeamTalk returns a tenant with a TeamTalk of its own.
-func ownTeamTalk(t *testing.T) *tenant {
+func ownTeamTalk(t *testing.T, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
 	t.Helper()
 	teamtalk, err := harness.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(teamtalk.Stop)
-	return newTenantOf(t, teamtalk)
+	return newTenantOf(t, teamtalk, edits...)
 }
 
 // TestDirect sends through each endpoint: the same answers, and no record.

@@ -6,6 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 )
@@ -43,6 +47,8 @@ func (x *tenant) checkSends(t *testing.T, g *gateway, check func(*testing.T, ans
 		"p2p":                   {"SendP2PMessage", fmt.Sprintf(`{"req_user_id":%d,"session_id":%d,"msg":"p2p"}`, x.bot, x.alice), []string{"p2p"}, []uint32{x.alice}},
 		"p2p, to a group":       {"SendP2PMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"p2p group","msg_type":17}`, x.bot, x.oncall), []string{"p2p group"}, []uint32{x.oncall}},
 		"broadcast":             {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,"%d",%d],"msg":"to both","msg_type":1}`, x.bot, x.alice, x.bob, x.alice), []string{"to both", "to both"}, []uint32{x.alice, x.bob}},
+		"broadcast to one":      {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"to one"}`, x.bot, x.alice), []string{"to one"}, []uint32{x.alice}},
+		"a replaced character":  {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"\uFFFD\ufffd😀\ud83d\ude00 \ufffd"}`, x.bot, x.alice), []string{"\uFFFD\uFFFD😀😀 \uFFFD"}, []uint32{x.alice}},
 		"the longest text":      {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.bot, x.alice, strings.Repeat("l", 3051)), []string{strings.Repeat("l", 3051)}, []uint32{x.alice}},
 		"unknown fields, blank": {"SendSingleMessage", fmt.Sprintf("\n {\"color\":[{}],\"from_user_id\":%d,\"session_id\":%d,\"msg\":\"extra\"} \n", x.bot, x.alice), []string{"extra"}, []uint32{x.alice}},
 	}
@@ -57,6 +63,9 @@ func (x *tenant) checkSends(t *testing.T, g *gateway, check func(*testing.T, ans
 				t.Errorf("Content-Type %q", got)
 			}
 			ids := map[uint32]int64{}
+			if broadcast := tc.path == "SendBroadCastMessage"; broadcast != (a.MsgID == 0) || broadcast != (len(a.Results) == len(tc.to)) {
+				t.Errorf("msg_id %d and %d results, of %d recipients", a.MsgID, len(a.Results), len(tc.to))
+			}
 			if len(tc.to) == 1 {
 				ids[tc.to[0]] = a.MsgID
 			}
@@ -194,6 +203,39 @@ func TestUnderWay(t *testing.T) {
 	if *a.Code != 8 || a.Message == "" || !strings.Contains(a.Detail, "not delivered yet") && !strings.Contains(a.Detail, "on record") {
 		t.Fatalf("answered %+v", a)
 	}
+}
+
+// TestNoRoom: what Kubernetes takes no more of comes again, and the answer says why.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	body := fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"no room"}`, x.bot, x.alice)
+	refused := func(want string) {
+		t.Helper()
+		var a answer
+		x.eventually("not refused for the "+want, func() bool {
+			a = g.post("/query/SendSingleMessage", body)
+			return strings.Contains(a.Detail, want)
+		})
+		if *a.Code != 10 || a.status != 503 || a.header.Get("Retry-After") == "" || a.MsgID != 0 {
+			t.Errorf("answered %+v, status %d, Retry-After %q", a, a.status, a.header.Get("Retry-After"))
+		}
+	}
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: "none"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/teamtalkmessages.teamtalk.io": resource.MustParse("0")}},
+	}
+	x.create(quota)
+	// There is no controller here that would count.
+	quota.Status.Hard = quota.Spec.Hard
+	quota.Status.Used = corev1.ResourceList{"count/teamtalkmessages.teamtalk.io": resource.MustParse("0")}
+	x.must(world.Admin.Status().Update(t.Context(), quota))
+	refused("ResourceQuota")
+	x.must(world.Admin.Delete(t.Context(), quota))
+	// No controller ends it, either.
+	x.must(world.Admin.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}}))
+	refused("being deleted")
 }
 
 // TestNotBound: a gateway that may not put messages on record in a namespace says so, and

@@ -42,10 +42,12 @@ func (s *Sender) CreateGroup(ctx context.Context, n post.NewGroup) (post.GroupRe
 	if err != nil {
 		return post.GroupResult{Detail: failure(err)}, nil
 	}
-	current, shown := membersAre(ctx, session, g.By, id, func(now []uint32) bool { return containsAll(now, g.Members) })
+	current, shown := groupIs(ctx, session, g.By, id, func(name string, now []uint32) bool {
+		return name == g.Name && containsAll(now, g.Members)
+	})
 	if !shown {
 		return post.GroupResult{Group: int64(id), Detail: fmt.Sprintf(
-			"db_proxy answered with group %d, and does not show it: it may have been created, look before you try again", id)}, nil
+			"db_proxy answered with group %d, and does not show it as it was asked for: it may have been created, look before you try again", id)}, nil
 	}
 	change := dbproxy.MemberChange{By: g.By, Group: id, Members: g.Members}
 	return announce(ctx, session, change, dbproxy.Membership{Current: current, Changed: g.Members}), nil
@@ -91,7 +93,7 @@ func (s *Sender) ChangeMembers(ctx context.Context, n post.MemberChange) (post.G
 	if err != nil {
 		return post.GroupResult{Detail: failure(err)}, nil
 	}
-	current, shown := membersAre(ctx, session, c.By, c.Group, done)
+	current, shown := groupIs(ctx, session, c.By, c.Group, func(_ string, now []uint32) bool { return done(now) })
 	if !shown {
 		return post.GroupResult{Detail: "db_proxy says that it is done, and the group does not show it: look before you try again"}, nil
 	}
@@ -140,12 +142,12 @@ func missing(ctx context.Context, session *connection.Session, by uint32, member
 	return ""
 }
 
-// membersAre reads a group until its members are as wanted, and returns them.
-func membersAre(ctx context.Context, session *connection.Session, by, group uint32, wanted func([]uint32) bool) ([]uint32, bool) {
+// groupIs reads a group until its name and members are as wanted, and returns the members.
+func groupIs(ctx context.Context, session *connection.Session, by, group uint32, wanted func(name string, members []uint32) bool) ([]uint32, bool) {
 	for {
 		if path, err := session.Path(); err == nil {
 			groups, err := path.Groups(ctx, by, []uint32{group})
-			if g := groups[group]; err == nil && g != nil && wanted(g.GetGroupMemberList()) {
+			if g := groups[group]; err == nil && g != nil && wanted(g.GetGroupName(), g.GetGroupMemberList()) {
 				return g.GetGroupMemberList(), true
 			}
 		}

@@ -138,8 +138,29 @@ func (f fields) text(name string) (string, *wrong) {
 		return "", badParameter("%s is missing", name)
 	case json.Unmarshal(f[name], &s) != nil:
 		return "", badParameter("%s must be a string", name)
+	case halved(f[name], s):
+		return "", badParameter("%s holds one half of a character (a surrogate without its other one)", name)
+	case strings.ContainsRune(s, 0):
+		return "", badParameter("%s holds a NUL, at which clients would cut it", name)
 	}
 	return s, nil
+}
+
+// halved reports whether a string was not what it says before it was decoded: what
+// cannot be encoded becomes U+FFFD.
+func halved(raw json.RawMessage, s string) bool {
+	const replacement = "\uFFFD"
+	meant := bytes.Count(raw, []byte(replacement)) + bytes.Count(bytes.ToLower(raw), []byte(`\ufffd`))
+	return strings.Count(s, replacement) > meant
+}
+
+// name returns a string that TeamTalk keeps as the name of something.
+func (f fields) name(field string) (string, *wrong) {
+	s, bad := f.text(field)
+	if bad == nil && utf8.RuneCountInString(s) > maxName {
+		return "", badParameter("%s must be at most %d characters", field, maxName)
+	}
+	return s, bad
 }
 
 // msg returns what is to be sent: a string as it is, an object as compact JSON.
@@ -152,9 +173,6 @@ func (f fields) msg() (string, *wrong) {
 		text, bad := f.text("msg")
 		if bad == nil && text == "" {
 			bad = badParameter("msg is empty: TeamTalk would not answer")
-		}
-		if bad == nil && strings.ContainsRune(text, 0) {
-			bad = badParameter("msg holds a NUL, at which clients would cut it")
 		}
 		return text, bad
 	case '{':

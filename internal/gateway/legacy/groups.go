@@ -7,8 +7,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
 )
 
-// maxMembers of one request.
-const maxMembers = 1000
+const (
+	// maxMembers of one request.
+	maxMembers = 1000
+	// maxName is how many characters TeamTalk's tables hold of a group's name or avatar.
+	maxName = 256
+)
 
 // noGroups is why this gateway leaves groups alone.
 const noGroups = "this gateway puts messages on record and has no way to TeamTalk itself: change groups through one that runs with --mode direct"
@@ -19,7 +23,7 @@ func (h *Handlers) createGroup(r *http.Request, q request) answer {
 	if n.By, bad = q.id("req_user_id"); bad != nil {
 		return bad.answer()
 	}
-	if n.Name, bad = q.text("group_name"); bad != nil {
+	if n.Name, bad = q.name("group_name"); bad != nil {
 		return bad.answer()
 	}
 	if n.Name == "" {
@@ -34,7 +38,7 @@ func (h *Handlers) createGroup(r *http.Request, q request) answer {
 	}
 	n.Temporary = kind == 2
 	if q.has("group_avatar") {
-		if n.Avatar, bad = q.text("group_avatar"); bad != nil {
+		if n.Avatar, bad = q.name("group_avatar"); bad != nil {
 			return bad.answer()
 		}
 	}
@@ -85,7 +89,7 @@ func (h *Handlers) group(r *http.Request, q request, by int64, failed Code, do f
 	got, err := do()
 	switch {
 	case err != nil:
-		a := fault(r, err)
+		a := fault(r, err, againGroup)
 		a.Code = failed
 		return a
 	case !got.Done:

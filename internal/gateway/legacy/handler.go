@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
@@ -69,12 +70,17 @@ func (h *Handlers) Mount(s *httpserver.Server) {
 		"ChangeMembers":        {access.ChangeGroups, h.changeMembers},
 	} {
 		for _, prefix := range []string{"", "/namespaces/{namespace}"} {
-			s.Handle(httpserver.Route{
-				Pattern: "POST " + prefix + "/query/" + name, Name: name,
-				Handler: h.handler(e), Refuse: refuse,
-			})
+			pattern := prefix + "/query/" + name
+			s.Handle(httpserver.Route{Pattern: "POST " + pattern, Name: name, Handler: h.handler(e), Refuse: refuse})
+			s.Handle(httpserver.Route{Pattern: pattern, Name: name, Handler: http.HandlerFunc(notPost), Refuse: refuse})
 		}
 	}
+}
+
+// notPost answers other methods.
+func notPost(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Allow", http.MethodPost)
+	write(w, r, answer{Code: CodeBadParameter, Detail: "send a JSON object with POST", status: http.StatusMethodNotAllowed})
 }
 
 // endpoint is what serves one, and the right that it takes.
@@ -159,15 +165,26 @@ func (h *Handlers) waitOf(r *http.Request) (time.Duration, *wrong) {
 	return d, nil
 }
 
-// fault is the answer to what is the gateway's own fault.
-func fault(r *http.Request, err error) answer {
+// What to do about a fault.
+const (
+	againWithKey = "try again later, and always with an " + KeyHeader + ", so that nothing is sent twice"
+	againGroup   = "look whether it is done, and try again later"
+)
+
+// fault is the answer to what is the gateway's own fault, and what to do about it; or
+// to what was refused. Where that passes without the caller's doing, it is to come again.
+func fault(r *http.Request, err error, todo string) answer {
 	if refused, ok := errors.AsType[*post.Refusal](err); ok {
-		return answer{Code: codeOf(refused.Reason), Detail: refused.Detail}
+		a := answer{Code: codeOf(refused.Reason), Detail: refused.Detail}
+		if refused.Reason == v1alpha1.ReasonServerNotReady {
+			a.status = http.StatusServiceUnavailable
+		}
+		return a
 	}
 	httpserver.NoteOf(r.Context()).Add("fault", err.Error())
 	return answer{
 		Code: CodeServerFault, status: http.StatusServiceUnavailable,
-		Detail: "the gateway could not do it now: try again later, and always with an " + KeyHeader + ", so that nothing is sent twice",
+		Detail: "the gateway could not do it now: " + todo,
 	}
 }
 

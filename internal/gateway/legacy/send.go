@@ -42,7 +42,7 @@ func (h *Handlers) sendTo(r *http.Request, q request, to v1alpha1.RecipientType,
 	if bad != nil {
 		return bad.answer()
 	}
-	return h.send(r, q, senderField, to, []int64{id})
+	return h.send(r, q, senderField, to, []int64{id}, false)
 }
 
 func (h *Handlers) sendBroadcast(r *http.Request, q request) answer {
@@ -54,9 +54,7 @@ func (h *Handlers) sendBroadcast(r *http.Request, q request) answer {
 	if bad != nil {
 		return bad.answer()
 	}
-	a := h.send(r, q, q.senderField(), to, ids)
-	a.MsgID = 0 // one for each recipient, in the results
-	return a
+	return h.send(r, q, q.senderField(), to, ids, true)
 }
 
 // senderField: for these two, http_msg_server's documentation names the sender
@@ -83,8 +81,8 @@ func (q request) msgType() (v1alpha1.RecipientType, *wrong) {
 		"msg_type must be %d (text to users) or %d (text to groups): nothing else can be sent here", typeSingleText, typeGroupText)}
 }
 
-// send sends, and says what became of it.
-func (h *Handlers) send(r *http.Request, q request, senderField string, to v1alpha1.RecipientType, ids []int64) answer {
+// send sends, and says what became of it; of each recipient, where it is a broadcast.
+func (h *Handlers) send(r *http.Request, q request, senderField string, to v1alpha1.RecipientType, ids []int64, broadcast bool) answer {
 	sender, bad := q.id(senderField)
 	if bad != nil {
 		return bad.answer()
@@ -108,11 +106,15 @@ func (h *Handlers) send(r *http.Request, q request, senderField string, to v1alp
 		Type: to, Recipients: ids, Text: text, Key: q.key, Wait: q.wait,
 	})
 	if err != nil {
-		a := fault(r, err)
+		a := fault(r, err, againWithKey)
 		a.Message = got.Message
 		return a
 	}
-	return answerOf(got, q.wait == 0)
+	a := answerOf(got, q.wait == 0)
+	if !broadcast && len(a.Results) == 1 {
+		a.MsgID, a.Results = a.Results[0].MsgID, nil
+	}
+	return a
 }
 
 // answerOf is the answer to what became of a message. Success is what the store has;
@@ -125,9 +127,6 @@ func answerOf(got post.Result, recorded bool) answer {
 			one.Code, one.Detail = code(to.State, to.Reason), to.Detail
 		}
 		a.Results = append(a.Results, one)
-	}
-	if len(a.Results) == 1 {
-		a.MsgID, a.Results = a.Results[0].MsgID, nil
 	}
 	switch {
 	case got.State == post.Delivered:

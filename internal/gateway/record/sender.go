@@ -5,14 +5,7 @@ package record
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -30,9 +23,6 @@ const (
 	Label = "teamtalk.io/created-by"
 	// LabelValue is its value.
 	LabelValue = "gateway"
-	// maxRounds is how many resources one key may take: each after the first tries
-	// again what ended with nothing stored.
-	maxRounds = 20
 	// fieldOwner is whom the created fields belong to.
 	fieldOwner = client.FieldOwner("teamtalk-gateway")
 	// createPatience bounds the wait for the API server to take a message.
@@ -121,12 +111,14 @@ func (s *Sender) round(ctx, deadline context.Context, watch *watch, r post.Reque
 			return post.Result{}, 0, &post.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
 				"the key was used for another text, see TeamTalkMessage %s/%s: use another key", before.Namespace, before.Name)}
 		}
-		if before.Finished() && retryable(before) && round < maxRounds {
-			return post.Result{}, round + 1, nil // what ended with nothing stored is tried again, under the same key
+		if before.Finished() && retryable(before) {
+			// What ended with nothing stored is tried again, under the same key.
+			next, err := s.roundAfter(ctx, r, round)
+			return post.Result{Message: result.Message}, next, err
 		}
 		m = before
 	case apierrors.IsForbidden(err):
-		return post.Result{}, 0, notAllowed(m.Namespace)
+		return post.Result{}, 0, forbidden(m.Namespace, err)
 	case err != nil:
 		// It may be on record all the same: then under this name.
 		return post.Result{Message: result.Message}, 0, refusal(err)
@@ -210,62 +202,4 @@ func (s *Sender) message(r post.Request, round int) *v1alpha1.TeamTalkMessage {
 		m.Spec.TTLSecondsAfterFinished = &ttl
 	}
 	return m
-}
-
-// nameOf makes the name of everything that makes a request the same one but its text,
-// so that a repeat meets what was recorded before.
-func nameOf(r post.Request, round int) string {
-	h := sha256.New()
-	add := func(s string) {
-		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s))))
-		h.Write([]byte(s))
-	}
-	add(r.Key)
-	add(r.Server)
-	add(strconv.FormatInt(r.Sender, 10))
-	add(string(r.Type))
-	// In whichever order they are named.
-	for _, id := range slices.Sorted(slices.Values(r.Recipients)) {
-		add(strconv.FormatInt(id, 10))
-	}
-	name := "gateway-" + hex.EncodeToString(h.Sum(nil))[:32]
-	if round > 1 {
-		name += "-" + strconv.Itoa(round)
-	}
-	return name
-}
-
-// notAllowed is for whoever has set the gateway up to mend.
-func notAllowed(namespace string) error {
-	return &post.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: fmt.Sprintf(
-		"Kubernetes does not let the gateway create and watch TeamTalkMessages in namespace %q: bind it to the ClusterRole teamtalk-gateway there, unless a policy or quota is in the way", namespace)}
-}
-
-// refusal is what the caller can mend of what the API server said.
-func refusal(err error) error {
-	switch {
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return &post.Refusal{Reason: v1alpha1.ReasonContentInvalid, Detail: "the API refuses it: " + fieldsOf(err)}
-	case apierrors.IsNotFound(err):
-		return &post.Refusal{Reason: v1alpha1.ReasonServerNotFound, Detail: "the namespace does not exist"}
-	}
-	return fmt.Errorf("create a TeamTalkMessage: %w", err)
-}
-
-// fieldsOf says which fields are wrong, without their values: one may be the text.
-func fieldsOf(err error) string {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Details == nil {
-		return "a value is out of bounds"
-	}
-	var fields []string
-	for _, c := range status.Status().Details.Causes {
-		if c.Field != "" && c.Field != "<nil>" {
-			fields = append(fields, c.Field)
-		}
-	}
-	if len(fields) == 0 {
-		return "a value is out of bounds"
-	}
-	return strings.Join(fields, ", ") + " is out of bounds"
 }

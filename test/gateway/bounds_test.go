@@ -1,0 +1,44 @@
+package gateway
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+)
+
+// TestDirectBounds: however many callers come at once, no more group requests are in
+// flight than the TeamTalkServer allows. By default that keeps db_proxy from the
+// deadlock which it has beyond 16.
+func TestDirectBounds(t *testing.T) {
+	const callers = 48
+	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": callers} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := ownTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
+			g := x.direct("--wait", "8s")
+			for i := range uint32(callers) {
+				x.must(x.teamtalk.AddGroup(x.oncall+100+i, "group", x.bot, x.alice))
+			}
+			if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: 50 * time.Millisecond}); err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			for i := range uint32(callers) {
+				all.Go(func() {
+					a, err := g.try("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to many"}`, x.bot, x.oncall+100+i))
+					if err != nil || bound == 0 && *a.Code != 0 {
+						t.Errorf("answered %+v, %v", a, err)
+					}
+				})
+			}
+			all.Wait()
+			if hung := x.teamtalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
+				t.Errorf("db_proxy has hung: %t", hung)
+			}
+		})
+	}
+}
