@@ -137,7 +137,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	s := newScope(message, term, seen, time.Now())
 	if !s.earlierUntil.IsZero() && r.Arrivals.Yield(message.UID) {
 		// Hundreds may be in doubt at once after a leader was lost, and nothing can be
-		// sent of them for half a minute: they come when there is nothing else to do.
+		// sent of them for half a minute: they come when there is nothing else to do; or
+		// then, where there always is something.
+		time.AfterFunc(yieldAtMost, func() { r.Wake.Wake(req.NamespacedName) })
 		return reconcile.Result{RequeueAfter: yieldPause, Priority: new(handler.LowPriority)}, nil
 	}
 	result, err := r.advance(ctx, s, term)
@@ -148,8 +150,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return result, err
 }
 
-// yieldPause is as good as at once; what is enqueued at once keeps its priority.
-const yieldPause = time.Millisecond
+const (
+	// yieldPause is as good as at once; what is enqueued at once keeps its priority.
+	yieldPause = time.Millisecond
+	// yieldAtMost is when what is in doubt counts as much as everything else.
+	yieldAtMost = delivery.PeerPatience
+)
 
 // advance takes a message that is not finished a step further.
 func (r *Reconciler) advance(ctx context.Context, s *scope, term leadership.Term) (reconcile.Result, error) {

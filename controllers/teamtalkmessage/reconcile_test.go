@@ -2,6 +2,7 @@ package teamtalkmessage
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -12,11 +13,14 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // newReconciler returns one with a fake API server that holds a message, and the term of
@@ -36,7 +40,7 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 	}
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(m, lease).WithStatusSubresource(m).Build()
 	r := &Reconciler{
-		Client: api, Live: api, Recorder: events.NewFakeRecorder(10),
+		Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Wake: &wake.Source{},
 		Engine:   delivery.NewEngine(func(types.NamespacedName) {}),
 		Arrivals: delivery.NewArrivals(func(types.NamespacedName) {}),
 		Term:     leadership.NewKeeper(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
@@ -95,6 +99,33 @@ func TestDrainedRecordsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInDoubtYieldsNotForGood: what is in doubt is enqueued as everything else is, once
+// it has waited for long.
+func TestInDoubtYieldsNotForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := expired()
+		r := newReconciler(t, m, 1)
+		q := priorityqueue.New[reconcile.Request]("test")
+		defer q.ShutDown()
+		if err := r.Wake.Start(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		key := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)}
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
+		if result, _ := look(t, r, m); result.Priority == nil {
+			t.Fatalf("it does not yield: %+v", result)
+		}
+		time.Sleep(yieldAtMost)
+		synctest.Wait()
+		other := reconcile.Request{NamespacedName: types.NamespacedName{Name: "other"}}
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority + 1)}, other)
+		synctest.Wait()
+		if first, priority, _ := q.GetWithPriority(); first != key || priority != 0 {
+			t.Errorf("first comes %v with priority %d", first, priority)
+		}
+	})
 }
 
 // TestInDoubtYield: what a leader that was lost has left comes when there is nothing
