@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
@@ -27,7 +27,7 @@ func gateway(ctx context.Context, w *world, r *report) error {
 	if err := w.retire(ctx); err != nil {
 		return err
 	}
-	g, err := w.startGateway(ctx)
+	g, err := w.startGateway(ctx, "direct")
 	if err != nil {
 		return err
 	}
@@ -102,9 +102,9 @@ type gatewayProcess struct {
 	client  *http.Client
 }
 
-// startGateway starts a gateway in direct mode, and waits until it has sent something:
+// startGateway starts a gateway, and waits until it has sent something: in direct mode
 // it connects with the first request.
-func (w *world) startGateway(ctx context.Context) (*gatewayProcess, error) {
+func (w *world) startGateway(ctx context.Context, mode string) (*gatewayProcess, error) {
 	addresses, err := harness.FreeAddresses(1)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (w *world) startGateway(ctx context.Context) (*gatewayProcess, error) {
 		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: gatewayClients}},
 	}
 	g.process, err = harness.Start(w.binary, w.log, "gateway", "--kubeconfig", w.kubeconfig, "--namespace", namespace,
-		"--mode", "direct", "--auth", "None", "--address", addresses[0], "--health-address", "0", "--wait", "8s")
+		"--mode", mode, "--auth", "None", "--address", addresses[0], "--health-address", "0")
 	if err != nil {
 		return nil, err
 	}
@@ -138,25 +138,34 @@ func (g *gatewayProcess) send(ctx context.Context, sender, to uint32, text strin
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/query/SendSingleMessage", bytes.NewReader(body))
+	answer, err := g.post(ctx, "SendSingleMessage?wait=8", string(body))
+	if err == nil && (answer.Code != 0 || answer.MsgID == 0) {
+		err = fmt.Errorf("the gateway answers with code %d: %s", answer.Code, answer.Detail)
+	}
+	return err
+}
+
+// post posts to an endpoint.
+func (g *gatewayProcess) post(ctx context.Context, endpoint, body string) (posted, error) {
+	var answer posted
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/query/"+endpoint, strings.NewReader(body))
 	if err != nil {
-		return err
+		return answer, err
 	}
 	res, err := g.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("post to the gateway: %w", err)
+		return answer, fmt.Errorf("post to the gateway: %w", err)
 	}
 	defer res.Body.Close()
-	var answer struct {
-		Code   int    `json:"error_code"`
-		Detail string `json:"error_detail"`
-		MsgID  int64  `json:"msg_id"`
-	}
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return fmt.Errorf("read the gateway's answer: %w", err)
+		return answer, fmt.Errorf("read the gateway's answer: %w", err)
 	}
-	if answer.Code != 0 || answer.MsgID == 0 {
-		return fmt.Errorf("the gateway answers with code %d: %s", answer.Code, answer.Detail)
-	}
-	return nil
+	return answer, nil
+}
+
+// posted is what the gateway answers.
+type posted struct {
+	Code   int    `json:"error_code"`
+	Detail string `json:"error_detail"`
+	MsgID  int64  `json:"msg_id"`
 }

@@ -49,6 +49,7 @@ var figures = []figure{
 	{name: "bulk", run: bulk, users: bulkUsers, paced: true},
 	{name: "stream", run: stream, users: streamUsers, paced: true},
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
+	{name: "refusals", run: refusals, users: 1},
 	{name: "scale", run: scale, users: 1, alone: true},
 	{name: "go", run: goBenchmarks, small: true},
 }

@@ -23,6 +23,7 @@ var bars = map[string]bar{
 	"bulk_ratio":           {0.90, true},
 	"stream_ratio":         {0.85, true},
 	"gateway_direct_ratio": {0.85, true},
+	"gateway_refusal_s":    {3, false},
 	"writes_per_message":   {1.05, false},
 	"requests_per_message": {1.2, false},
 	"failover_s":           {20, false}, // a Lease's 15 s, and 5

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,7 +142,12 @@ func (w *world) startPlane(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.letPatch(ctx, bareUser); err != nil {
+	if err := w.grant(ctx, bareUser, messages+"/status", "patch"); err != nil {
+		return err
+	}
+	// What config/rbac lets a gateway do that puts messages on record: here the
+	// operator's user starts it.
+	if err := w.grant(ctx, operatorUser, messages, "create", "get", "list", "watch"); err != nil {
 		return err
 	}
 	bareConfig, err := w.plane.User(bareUser)
@@ -159,22 +165,23 @@ func (w *world) startPlane(ctx context.Context) error {
 	return harness.WriteKubeconfig(w.kubeconfig, operatorConfig)
 }
 
-// letPatch grants a user to patch the statuses of messages.
-func (w *world) letPatch(ctx context.Context, user string) error {
+// grant lets a user do something with messages or their statuses.
+func (w *world) grant(ctx context.Context, user, resource string, verbs ...string) error {
+	name := user + "-" + strings.ReplaceAll(resource, "/", "-")
 	role := &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "patch-statuses"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Rules: []rbacv1.PolicyRule{{
-			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{messages + "/status"}, Verbs: []string{"patch"},
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{resource}, Verbs: verbs,
 		}},
 	}
 	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user + "-patch-statuses"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
 	}
 	for _, o := range []client.Object{role, binding} {
 		if err := w.admin.Create(ctx, o); err != nil {
-			return fmt.Errorf("let the bare client patch statuses: %w", err)
+			return fmt.Errorf("grant %s what it needs: %w", user, err)
 		}
 	}
 	return nil
