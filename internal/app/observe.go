@@ -17,6 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/metrics"
+	"github.com/teamtalk-io/teamtalk-operator/internal/reads"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
 
@@ -55,14 +56,19 @@ func (o *Options) tracing(log logr.Logger) tracing.Options {
 	return tracing.Options{Endpoint: o.OTLPEndpoint, Ratio: o.TraceRatio, Service: Name, Log: log}
 }
 
-// observe has metrics, and traces if they are wanted, told of what happens. It
-// returns what is to be told of every status that has been written.
-func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, gate *leadership.Gate) (func(teamtalkmessage.Recorded), error) {
+// observe has metrics, and traces if they are wanted, told of what happens, and
+// follows what is read. It returns what is to be told of every status that has been
+// written.
+func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, unread *reads.Room, gate *leadership.Gate) (func(teamtalkmessage.Recorded), error) {
 	m, err := measure(engine, sessions, gate)
 	if err != nil {
 		return nil, err
 	}
-	engine.Observer = m
+	unread.Listener = m
+	if err := mgr.Add(unread); err != nil {
+		return nil, fmt.Errorf("add to the manager: %w", err)
+	}
+	engine.Observer = delivery.Observers{m, unread}
 	counted := recorded(m, mgr.GetLogger().WithName("delivery"))
 	wanted := o.tracing(mgr.GetLogger().WithName("tracing"))
 	if !wanted.Wanted() {
@@ -75,7 +81,7 @@ func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delive
 	if err := mgr.Add(t); err != nil {
 		return nil, fmt.Errorf("add to the manager: %w", err)
 	}
-	engine.Observer = delivery.Observers{m, t}
+	engine.Observer = delivery.Observers{m, unread, t}
 	return func(r teamtalkmessage.Recorded) {
 		counted(r)
 		t.Recorded(r.Server, r.Message, r.Began, r.Written, r.Finished)

@@ -19,6 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/reads"
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
@@ -44,10 +45,11 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	secrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
 	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)
 	sessionWake := &wake.Source{}
+	unread := reads.NewRoom()
 	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open,
-		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake})
+		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: unread.Notify, Gone: unread.Forget})
 	engine := delivery.NewEngine(messageWake.Wake)
-	recorded, err := observe(ctx, mgr, o, engine, sessions, gate)
+	recorded, err := observe(ctx, mgr, o, engine, sessions, unread, gate)
 	if err != nil {
 		return nil, err
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 )
 
 // Manager keeps one session per TeamTalkServer.
@@ -29,7 +31,10 @@ type Manager struct {
 // held is a session with what ends its connections.
 type held struct {
 	*Session
+	server types.NamespacedName
 	cancel context.CancelFunc
+	// gone: what its routers still say is no longer of interest.
+	gone atomic.Bool
 }
 
 // Events tell who works with sessions that one has changed. They must not block.
@@ -39,6 +44,12 @@ type Events struct {
 	// Usable: the server has a session, or a key, and had none before. No status
 	// need change with it: after a restart, the status says so already.
 	Usable func(server types.NamespacedName)
+	// Read: a router has relayed who has read what. It is called for each router that
+	// does, and never of a session that is Gone. nil: nobody listens.
+	Read func(server types.NamespacedName, read router.Read)
+	// Gone: the session that the server had is no more; what it knew is of a TeamTalk
+	// that may be another one from now on. Called with locks held. nil: nobody listens.
+	Gone func(server types.NamespacedName)
 }
 
 // NewManager returns a Manager without sessions. gate is asked before every
@@ -97,7 +108,8 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 		m.retire(h)
 	}
 	log := m.log.WithValues("server", server.String())
-	h := &held{Session: newSession(c, &m.limits, log, m.gate, func() { m.on.Connection(server) })}
+	h := &held{server: server}
+	h.Session = newSession(c, &m.limits, log, m.gate, func() { m.on.Connection(server) }, m.reads(h))
 	h.keys = keys
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(m.ctx)
@@ -120,8 +132,24 @@ func (m *Manager) Remove(server types.NamespacedName) {
 	}
 }
 
+// reads returns what listens to the read notifies of a session; nil: nobody does.
+func (m *Manager) reads(h *held) func(router.Read) {
+	if m.on.Read == nil {
+		return nil
+	}
+	return func(r router.Read) {
+		if !h.gone.Load() {
+			m.on.Read(h.server, r)
+		}
+	}
+}
+
 // retire needs the lock. It cannot block: requests in flight have timeouts.
 func (m *Manager) retire(h *held) {
+	h.gone.Store(true)
+	if m.on.Gone != nil {
+		m.on.Gone(h.server)
+	}
 	m.spawn(func() {
 		h.close()
 		h.cancel()

@@ -17,6 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -33,11 +34,13 @@ type harness struct {
 	t       *testing.T
 	changed chan struct{}
 	usable  atomic.Int32
+	reads   chan router.Read
+	gone    atomic.Int32
 }
 
 func start(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, changed: make(chan struct{}, 1)}
+	h := &harness{t: t, changed: make(chan struct{}, 1), reads: make(chan router.Read, 10)}
 	mine := func(key types.NamespacedName) {
 		if key != name {
 			t.Errorf("a change of %s", key)
@@ -54,6 +57,14 @@ func start(t *testing.T) *harness {
 		Usable: func(key types.NamespacedName) {
 			mine(key)
 			h.usable.Add(1)
+		},
+		Read: func(key types.NamespacedName, r router.Read) {
+			mine(key)
+			h.reads <- r
+		},
+		Gone: func(key types.NamespacedName) {
+			mine(key)
+			h.gone.Add(1)
 		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())

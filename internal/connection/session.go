@@ -57,7 +57,7 @@ type Session struct {
 }
 
 // newSession returns a session whose connections are not held yet: see run.
-func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func()) *Session {
+func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func(), onRead func(router.Read)) *Session {
 	s := &Session{config: c, changed: make(chan struct{}), rate: newPace(c.Rate, c.Burst)}
 	change := func() {
 		s.broadcast()
@@ -72,7 +72,7 @@ func newSession(c Config, limits *limits, log logr.Logger, gate func() error, on
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, Gate: gate, Confirm: rule.RouteConfirm, OnChange: change, Log: log.WithValues("router", address),
+			Address: address, Gate: gate, Confirm: rule.RouteConfirm, OnChange: change, OnRead: onRead, Log: log.WithValues("router", address),
 		}))
 	}
 	return s

@@ -29,6 +29,8 @@ type Taken struct {
 	Message types.NamespacedName
 	UID     types.UID
 	Server  types.NamespacedName
+	// Sender is who it is from, to TeamTalk.
+	Sender uint32
 	// Accepted is when the engine took the message on.
 	Accepted time.Time
 	Step     Step
@@ -44,7 +46,7 @@ func (e *Engine) took(t *task, step Step, began time.Time, before, after Progres
 	}
 	spec := t.current()
 	e.Observer.Took(Taken{
-		Message: spec.Key, UID: spec.UID, Server: spec.ServerKey, Accepted: t.accepted,
+		Message: spec.Key, UID: spec.UID, Server: spec.ServerKey, Sender: spec.Sender, Accepted: t.accepted,
 		Step: step, Began: began, Ended: time.Now(), Before: before, After: after,
 	})
 }

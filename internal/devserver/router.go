@@ -40,7 +40,18 @@ func (r *router) handleFrame(p *peer, f frame) {
 	}
 }
 
-// relay passes the bytes on to every peer but the sender.
+// tellRead relays what a message server would say of a user's reading: there is none
+// here.
+func (r *router) tellRead(notify *wire.IMMsgDataReadNotify) {
+	p, err := pdu.New(wire.CommandMsgReadNotify, 0, notify)
+	if err != nil {
+		r.log.Error(err, "Cannot tell what was read")
+		return
+	}
+	r.relay(nil, frame{PDU: p, raw: p.Append(nil)})
+}
+
+// relay passes the bytes on to every peer but the sender; nil: to every peer.
 func (r *router) relay(from *peer, f frame) {
 	about := fault.Request{Server: fault.Router, Command: f.Command}
 	message, err := parse[wire.IMMsgData](f.Body)

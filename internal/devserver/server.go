@@ -90,7 +90,7 @@ func (s *Server) start(ctx context.Context, o Options, changes *inbox.Changes) (
 	}
 	s.inbox, err = inbox.Start(ctx, inbox.Options{
 		Address: o.InboxAddress, Reader: s.reader, Faults: s.faults, Changes: changes, Log: o.Log.WithName("inbox"),
-		DBProxy: s.DBProxyAddr(), Router: s.RouterAddr(),
+		Read: s.router.tellRead, DBProxy: s.DBProxyAddr(), Router: s.RouterAddr(),
 	})
 	if err != nil {
 		return err

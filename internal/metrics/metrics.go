@@ -39,7 +39,8 @@ type Metrics struct {
 	messages, recipients      *prometheus.CounterVec
 	retries, adopted, dropped *prometheus.CounterVec
 	duration, stored, routed  *prometheus.HistogramVec
-	doubt, steps              *prometheus.HistogramVec
+	read, doubt, steps        *prometheus.HistogramVec
+	unread, unheard           *prometheus.CounterVec
 }
 
 var (
@@ -55,6 +56,8 @@ var (
 	wayBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800}
 	// Of what takes as long as something is wrong; TeamTalk's times are whole seconds.
 	longBuckets = []float64{1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 86400}
+	// Of what people do, who may have the conversation open or come back tomorrow.
+	readBuckets = []float64{.25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400}
 )
 
 // New returns the metrics; what is under way is read from sources whenever
@@ -84,6 +87,12 @@ func New(sources Sources) *Metrics {
 			"From the engine's taking a message on until the store was seen to hold it, for each recipient.", wayBuckets),
 		routed: histogram("stored_to_routed_seconds",
 			"From then until a router took it, for each recipient.", wayBuckets),
+		read: histogram("routed_to_read_seconds",
+			"From then until the user, or the first of the group but the sender, had read it.", readBuckets, "recipient_type"),
+		unread: counter("reads_given_up_total",
+			"Recipients that are no longer waited for to read: crowded out by newer ones, or after a day.", "reason"),
+		unheard: counter("read_notifies_dropped_total",
+			"What routers said of reading and was not looked at, as too much came at once."),
 		doubt: histogram("doubt_duration_seconds",
 			"How long recipients were in doubt before it was known whether the store holds the message, by what was found.", longBuckets, "end"),
 		steps: histogram("step_duration_seconds",

@@ -21,6 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/reads"
 )
 
 var chat = types.NamespacedName{Namespace: "chat", Name: "default"}
@@ -162,6 +163,20 @@ func TestStepsAreMeasured(t *testing.T) {
 	)
 }
 
+func TestReads(t *testing.T) {
+	m := (&operator{}).metrics()
+	m.Read(chat, v1alpha1.RecipientUser, time.Second)
+	m.Read(chat, v1alpha1.RecipientUser, 0)
+	m.Read(chat, v1alpha1.RecipientGroup, time.Hour)
+	m.GaveUp(chat, reads.Crowded)
+	m.GaveUp(chat, reads.Aged)
+	m.Dropped(chat)
+	wantSamples(t, m,
+		"read_notifies_dropped_total = 1", "reads_given_up_total aged = 1", "reads_given_up_total crowded = 1",
+		"routed_to_read_seconds group = 1", "routed_to_read_seconds user = 2",
+	)
+}
+
 // TestServersComeAndGo holds that what should never happen is there as 0 before it
 // does, and that nothing is left of a server that is gone.
 func TestServersComeAndGo(t *testing.T) {
@@ -171,7 +186,8 @@ func TestServersComeAndGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"silent_drops_total", "adopted_total", "retries_total", "recipients_finished_total"} {
+	for _, name := range []string{"silent_drops_total", "adopted_total", "retries_total", "recipients_finished_total",
+		"routed_to_read_seconds", "reads_given_up_total", "read_notifies_dropped_total"} {
 		if families[Prefix+name] == nil {
 			t.Errorf("%s is not there before it is counted", name)
 		}

@@ -227,7 +227,7 @@ func (p *prometheus) isDiscreet() {
 			switch label {
 			case "__name__", "instance", "job", "server_namespace", "server":
 			case "version", "commit", "go": // of the build
-			case "outcome", "reason", "state", "step", "peer", "end", "le":
+			case "outcome", "reason", "state", "step", "peer", "end", "recipient_type", "le":
 				if !constant.MatchString(value) {
 					p.t.Errorf("%s has a label %s=%q", s["__name__"], label, value)
 				}

@@ -35,12 +35,13 @@ func (i *Inbox) handler() http.Handler {
 	mux.HandleFunc("GET /api/groups", i.groups)
 	mux.HandleFunc("GET /api/messages", i.messages)
 	mux.HandleFunc("GET /api/events", i.events)
+	mux.HandleFunc("POST /api/reads", i.read)
 	mux.HandleFunc("GET /api/faults", i.listFaults)
 	mux.HandleFunc("PUT /api/faults", i.setFaults)
 	mux.HandleFunc("POST /api/faults", i.addFault)
 	mux.HandleFunc("DELETE /api/faults", i.clearFaults)
 	mux.HandleFunc("DELETE /api/faults/{id}", i.removeFault)
-	// A page of another origin must neither change faults nor, with a name that
+	// A page of another origin must neither change anything nor, with a name that
 	// it resolves to this machine, read messages.
 	return i.secure(http.NewCrossOriginProtection().Handler(mux))
 }

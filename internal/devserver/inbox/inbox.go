@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // Limits of the listener.
@@ -33,6 +34,8 @@ type Options struct {
 	Faults  *fault.Set
 	Changes *Changes
 	Log     logr.Logger
+	// Read tells all peers of the router what a user has read.
+	Read func(*wire.IMMsgDataReadNotify)
 	// DBProxy and Router are the addresses that the page shows to newcomers.
 	DBProxy, Router string
 }

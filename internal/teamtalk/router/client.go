@@ -45,6 +45,9 @@ type Options struct {
 	// OnChange is called after each change of Connected, without locks held. It
 	// must not block. nil: nobody is told.
 	OnChange func()
+	// OnRead is called with each read notify that the router relays, on the goroutine
+	// that reads the connection: it must not block. nil: they are discarded.
+	OnRead func(Read)
 	// Log gets connections coming and going.
 	Log logr.Logger
 	// Dial connects; nil: a net.Dialer.
@@ -54,8 +57,8 @@ type Options struct {
 }
 
 // Client sends messages to one router over one connection. What the router
-// relays is read and discarded: a peer that does not read makes it grow without
-// bound. It is safe for concurrent use.
+// relays is read and, but for read notifies, discarded: a peer that does not read
+// makes it grow without bound. It is safe for concurrent use.
 type Client struct {
 	opts Options
 	link *link.Link
@@ -181,7 +184,16 @@ var _ link.Handler = (*handler)(nil)
 func (h *handler) Up(conn *link.Conn) { (*Client)(h).set(conn) }
 
 // Frame implements link.Handler.
-func (h *handler) Frame(conn *link.Conn, p pdu.PDU, _ error) { (*Client)(h).answer(conn, p) }
+func (h *handler) Frame(conn *link.Conn, p pdu.PDU, _ error) {
+	switch p.Command {
+	case wire.CommandUsersStatRsp:
+		(*Client)(h).answer(conn, p)
+	case wire.CommandMsgReadNotify:
+		if read, ok := parseRead(p.Body); ok && h.opts.OnRead != nil {
+			h.opts.OnRead(read)
+		}
+	}
+}
 
 // Draining implements link.Handler.
 func (h *handler) Draining(*link.Conn) { (*Client)(h).set(nil) }

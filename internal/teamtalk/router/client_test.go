@@ -35,10 +35,10 @@ type harness struct {
 	ended   chan error
 }
 
-func run(t *testing.T, gate func() error) *harness {
+func run(t *testing.T, gate func() error, change ...func(*Options)) *harness {
 	t.Helper()
 	h := &harness{t: t, routers: make(chan net.Conn, 100), ended: make(chan error, 1)}
-	h.Client = New(Options{
+	o := Options{
 		Address:  testAddress,
 		Gate:     gate,
 		Confirm:  true,
@@ -51,7 +51,11 @@ func run(t *testing.T, gate func() error) *harness {
 			h.routers <- theirs
 			return ours, nil
 		},
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	h.Client = New(o)
 	ctx, cancel := context.WithCancel(t.Context())
 	h.cancel = cancel
 	go func() { h.ended <- h.Run(ctx) }()

@@ -141,11 +141,9 @@ func (c *Client) lose() {
 	c.asking, c.next, c.mute = nil, nil, false
 }
 
-// answer takes a frame from the router; all but answers is discarded.
+// answer takes an answer from the router; all but the one that is waited for is
+// discarded.
 func (c *Client) answer(conn *link.Conn, p pdu.PDU) {
-	if p.Command != wire.CommandUsersStatRsp {
-		return
-	}
 	m := &wire.IMUsersStatRsp{}
 	if proto.Unmarshal(p.Body, m) != nil {
 		return

@@ -233,6 +233,7 @@ func TestFallenSilent(t *testing.T) {
 			}
 		}
 		p = listen(t, <-h.routers)
+		synctest.Wait() // it is dialled, and then taken up
 		outcome = h.route(t.Context(), recorded(), 2)
 		p.answer(<-p.questions, 0)
 		if err := <-outcome; err != nil {

@@ -4,15 +4,15 @@
 
 const PAGE = 200;
 const $ = (id) => document.getElementById(id);
-const state = { overview: null, session: null, users: new Map(), groups: new Map(), drawn: null };
+const state = { overview: null, session: null, users: new Map(), groups: new Map(), drawn: null, read: new Map() };
 
 const names = {
   user: (id) => state.users.get(id)?.nick || `User ${id}`,
   group: (id) => state.groups.get(id)?.name || `Group ${id}`,
 };
 
-async function get(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+async function get(path, options) {
+  const response = await fetch(path, { headers: { Accept: "application/json" }, ...options });
   if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error || `HTTP ${response.status}`);
   return response.json();
 }
@@ -115,6 +115,39 @@ function drawHead() {
   }));
 }
 
+/** readAs has a user read what is shown, as a client would on opening it. */
+async function readAs(user, session, last) {
+  try {
+    await get("/api/reads", { method: "POST", body: JSON.stringify({ user, session }) });
+  } catch (error) {
+    $("failure").textContent = `Cannot read as ${names.user(user)}: ${error.message}`;
+    $("failure").hidden = false;
+    return;
+  }
+  state.read.set(`${session} ${user}`, last);
+  refresh();
+}
+
+/** drawReaders offers those who can read what is shown: two users, or a group's members. */
+function drawReaders(messages) {
+  const session = state.session, last = messages.at(-1)?.row;
+  const [kind, id] = session.split(":");
+  const both = parties(session);
+  let users = kind === "group" ? state.groups.get(Number(id))?.members || [] : both.length === 2 ? both : [];
+  if (last === undefined) users = [];
+  const all = users.map((user) => ({ user, name: names.user(user), done: state.read.get(`${session} ${user}`) === last }));
+  const key = JSON.stringify([session, last, all]);
+  if ($("readers").dataset.key === key) return; // what is there may have the focus
+  $("readers").dataset.key = key;
+  $("readers").hidden = all.length === 0;
+  $("readers").replaceChildren(...all.map(({ user, name, done }) => {
+    const button = el("button", done ? "chip done" : "chip", done ? `Read by ${name}` : `Read as ${name}`);
+    button.type = "button";
+    button.addEventListener("click", () => readAs(user, session, last));
+    return button;
+  }));
+}
+
 /** copyKey is equal for what looks like one message stored twice. */
 function copyKey(m) {
   return m.token ? `${m.session} ${m.token}` : JSON.stringify([m.session, m.from, m.createTime, m.text, m.type]);
@@ -176,6 +209,7 @@ async function refresh() {
       state.groups = new Map(overview.groups.map((g) => [g.id, g]));
       drawSide();
       drawHead();
+      drawReaders(messages);
       drawMessages(messages);
       // A phone shows the list first, a newcomer what to do first.
       if (!greeted && !location.hash && overview.messages === 0) document.body.dataset.view = "conversation";

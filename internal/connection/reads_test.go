@@ -1,0 +1,94 @@
+package connection
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// say has a router relay, as a message server would, what a user has read.
+func say(t *testing.T, address string, r router.Read) {
+	t.Helper()
+	conn, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	p, err := pdu.New(wire.CommandMsgReadNotify, 0, &wire.IMMsgDataReadNotify{
+		UserId: &r.User, SessionId: &r.Session, MsgId: &r.UpTo, SessionType: wire.SessionType_SESSION_TYPE_SINGLE.Enum(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(p.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *harness) read(want router.Read) {
+	h.t.Helper()
+	select {
+	case got := <-h.reads:
+		if got != want {
+			h.t.Errorf("read %v, want %v", got, want)
+		}
+	case <-time.After(patience):
+		h.t.Fatalf("nobody has read %v", want)
+	}
+}
+
+// TestReads: what each router says is told, and what they say once their session is
+// no more is not.
+func TestReads(t *testing.T) {
+	one, two, h := serve(t), serve(t), start(t)
+	c := config(one)
+	c.Router = append(c.Router, two.RouterAddr())
+	s := h.Ensure(name, c, cipher.Keys{})
+	h.await("routers", func() bool { return s.Health().RouterConnected == 2 })
+	said := router.Read{User: 3, Session: 1, UpTo: 5}
+	for _, address := range c.Router {
+		say(t, address, said)
+		h.read(said)
+	}
+
+	h.Ensure(name, c, keys(t))
+	if n := h.gone.Load(); n != 0 {
+		t.Errorf("gone %d times with another key", n)
+	}
+	before := h.sessions[name]
+	c.Rate = 5
+	s = h.Ensure(name, c, keys(t))
+	if n := h.gone.Load(); n != 1 {
+		t.Errorf("gone %d times with another configuration", n)
+	}
+	h.Manager.reads(before)(said) // its last request is not answered yet
+	h.await("routers", func() bool { return s.Health().RouterConnected == 2 })
+	later := router.Read{User: 3, Session: 1, UpTo: 6}
+	say(t, two.RouterAddr(), later)
+	h.read(later)
+
+	h.Remove(name)
+	h.Remove(name)
+	if n := h.gone.Load(); n != 2 {
+		t.Errorf("gone %d times when it was removed", n)
+	}
+}
+
+// TestNobodyReads: without Read and Gone nobody is told.
+func TestNobodyReads(t *testing.T) {
+	server, h := serve(t), start(t)
+	h.on.Read, h.on.Gone = nil, nil
+	s := h.Ensure(name, config(server), keys(t))
+	h.await("router", func() bool { return s.Health().RouterConnected == 1 })
+	say(t, server.RouterAddr(), router.Read{User: 3, Session: 1, UpTo: 5})
+	m := message(t, "hello")
+	if err := s.Route(t.Context(), m, 1); err != nil {
+		t.Errorf("Route: %v", err)
+	}
+	h.Remove(name)
+}

@@ -1,0 +1,99 @@
+package devserver
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// TestReadAsRecorded: every peer of the router receives what was recorded from a real
+// one, byte for byte, and db_proxy counts nothing as unread any more.
+func TestReadAsRecorded(t *testing.T) {
+	s := recordedServer(t)
+	peers := []*client{dialRouter(t, s.RouterAddr()), dialRouter(t, s.RouterAddr())}
+	for _, p := range peers {
+		p.settle()
+	}
+	db := dial(t, s.DBProxyAddr())
+	unread := func() uint32 {
+		db.send(wire.CommandUnreadCntReq, 1, &wire.IMUnreadMsgCntReq{UserId: proto.Uint32(150)})
+		return body[wire.IMUnreadMsgCntRsp](t, db.next()).GetTotalCnt()
+	}
+	if unread() == 0 {
+		t.Fatal("user 150 has read everything before it reads")
+	}
+	response, answer := callInbox(t, s, http.MethodPost, "/api/reads", `{"user":150,"session":"user:150:1","upTo":1}`, nil)
+	equal(t, "status", 200, response.StatusCode)
+	equal(t, "answer", `{"user":150,"session":"user:150:1","upTo":1}`, strings.TrimSpace(answer))
+	frames := recordedFrames(t)
+	i := slices.IndexFunc(frames, func(f recorded) bool { return f.Name == "read_notify" })
+	want, err := hex.DecodeString(*frames[i].PeerReceives)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, p := range peers {
+		if got := joined(p.settle()); got != hex.EncodeToString(want) {
+			t.Errorf("peer %d received %s, want %x", n, got, want)
+		}
+	}
+	equal(t, "unread", uint32(0), unread())
+}
+
+// TestRead: who reads names a conversation as it knows it, and reads what there is.
+func TestRead(t *testing.T) {
+	s := start(t, nil)
+	db, peer := dial(t, s.DBProxyAddr()), dialRouter(t, s.RouterAddr())
+	for range 3 {
+		db.send(wire.CommandMsgData, 1, textMessage(t, 1, 3, single, "to 3"))
+		db.send(wire.CommandMsgData, 1, textMessage(t, 1, 7, groupText, "to the group"))
+	}
+	db.settle()
+	peer.settle()
+	const one, group = wire.SessionType_SESSION_TYPE_SINGLE, wire.SessionType_SESSION_TYPE_GROUP
+	// What it says: user, session, id, kind.
+	says := func(user, session, id uint32, kind wire.SessionType) string {
+		return fmt.Sprint(user, session, id, kind)
+	}
+	tests := map[string]struct {
+		request, want string
+		wantStatus    int
+	}{
+		"all":                   {`{"user":3,"session":"user:1:3"}`, says(3, 1, 3, one), 200},
+		"by the sender":         {`{"user":1,"session":"user:1:3"}`, says(1, 3, 3, one), 200},
+		"up to one":             {`{"user":3,"session":"user:1:3","upTo":2}`, says(3, 1, 2, one), 200},
+		"a group":               {`{"user":2,"session":"group:7"}`, says(2, 7, 3, group), 200},
+		"a stranger":            {`{"user":4,"session":"user:1:3"}`, "no part in user:1:3", 400},
+		"no member":             {`{"user":9,"session":"group:7"}`, "user 9 is not in group 7", 400},
+		"no such group":         {`{"user":9,"session":"group:99"}`, "not in group 99", 400},
+		"nothing there":         {`{"user":5,"session":"user:5:6"}`, "no message in user:5:6", 400},
+		"no such session":       {`{"user":5,"session":"tea"}`, "want user:ID:ID", 400},
+		"no JSON":               {`tea`, "invalid character", 400},
+		"a key that is unknown": {`{"user":3,"session":"user:1:3","until":2}`, "unknown field", 400},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			response, answer := callInbox(t, s, http.MethodPost, "/api/reads", test.request, nil)
+			equal(t, "status", test.wantStatus, response.StatusCode)
+			told := peer.settle()
+			if test.wantStatus != 200 {
+				equal(t, "relayed", 0, len(told))
+				if !strings.Contains(answer, test.want) {
+					t.Errorf("answered %s, want %q", answer, test.want)
+				}
+				return
+			}
+			equal(t, "relayed", 1, len(told))
+			n := body[wire.IMMsgDataReadNotify](t, told[0])
+			equal(t, "said", test.want, says(n.GetUserId(), n.GetSessionId(), n.GetMsgId(), n.GetSessionType()))
+		})
+	}
+	response, _ := callInbox(t, s, http.MethodPost, "/api/reads", `{"user":3,"session":"user:1:3"}`, map[string]string{"Sec-Fetch-Site": "cross-site"})
+	equal(t, "status for another site", 403, response.StatusCode)
+}
