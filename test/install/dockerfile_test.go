@@ -135,7 +135,7 @@ for last in "$@"; do
 	case $last in oci-archive:*) last=${last#oci-archive:}; : >"${last%%:*}" ;; esac
 	before=$last
 done
-`), 0o700)) //nolint:gosec // it is to be run
+`), 0o700))
 			build := exec.CommandContext(t.Context(), filepath.Join(shared.root, "hack", "image", "build"), name, "example.com/"+name, "arm64")
 			build.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+os.Getenv("PATH"), "CALLED="+called,
 				"IMAGE_TOOL="+tool, "IMAGE_DIR="+dir, "VERSION=1.2.3-test", "COMMIT=c0ffee", "GO_IMAGE=example.com/go:1", "IMAGE_FLAGS=--network=host --quiet")

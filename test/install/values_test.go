@@ -45,11 +45,7 @@ func TestChartRefuses(t *testing.T) {
 // TestChartValues renders the chart with values other than the defaults.
 func TestChartValues(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		release string
-		args    []string
-		check   func(t *testing.T, objects []*unstructured.Unstructured)
-	}{
+	checkValues(t, map[string]rendering{
 		"another release's name is in all names": {"chat", []string{"--set", "gateway.enabled=true"}, func(t *testing.T, objects []*unstructured.Unstructured) {
 			for _, o := range objects {
 				if o.GetKind() != "CustomResourceDefinition" && !strings.HasPrefix(o.GetName(), "chat-teamtalk-operator") &&
@@ -183,73 +179,6 @@ func TestChartValues(t *testing.T) {
 				rule := map[string]any{"from": from, "ports": []any{map[string]any{"port": "metrics"}}}
 				want(t, find(t, objects, "NetworkPolicy", namespace, name), []any{rule}, "spec", "ingress")
 			}},
-		"a gateway": {name, []string{"--set", "gateway.enabled=true,gateway.namespaces={chat},gateway.tlsSecret=tls,gateway.appKeys=true," +
-			"gateway.replicas=4,gateway.extraArgs={--wait=1s},metrics.enabled=false"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				d := find(t, objects, "Deployment", namespace, "teamtalk-gateway")
-				want(t, d, 4, "spec", "replicas")
-				c := containerOf(t, d)
-				args, _, _ := unstructured.NestedStringSlice(c, "args")
-				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
-				at := mounts[0].(map[string]any)["mountPath"].(string)
-				for _, flag := range []string{
-					"--tls-cert-file=" + at + "/tls.crt", "--tls-key-file=" + at + "/tls.key", "--app-keys-secret=teamtalk-app-keys", "--metrics-address=0", "--wait=1s",
-				} {
-					if args[0] != "gateway" || !slices.Contains(args, flag) {
-						t.Errorf("%s is not in %v", flag, args)
-					}
-				}
-				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", namespace + "/teamtalk-gateway-app-keys"} {
-					in, name, _ := strings.Cut(b, "/")
-					want(t, find(t, objects, "RoleBinding", in, name), name, "roleRef", "name")
-				}
-				find(t, objects, "Role", namespace, "teamtalk-gateway-app-keys")
-			}},
-		"a gateway that sends directly": {name, []string{"--set", "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={chat}"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				want(t, find(t, objects, "Deployment", namespace, "teamtalk-gateway"), map[string]any{"type": "Recreate"}, "spec", "strategy")
-				for _, in := range []string{"chat", namespace} {
-					want(t, find(t, objects, "RoleBinding", in, "teamtalk-gateway-secrets"), name+"-secrets", "roleRef", "name")
-				}
-				wantIDs(t, objects, "ClusterRoleBinding", "/"+name, "/teamtalk-gateway-auth-delegator", "/teamtalk-gateway-direct")
-				for _, o := range objects {
-					if o.GetKind() == "RoleBinding" && o.GetName() == "teamtalk-gateway" {
-						t.Error("it may create messages, and creates none")
-					}
-				}
-			}},
-		"a gateway in the operator": {name, []string{"--set", "gateway.enabled=true,gateway.inOperator=true,gateway.namespaces={chat},gateway.receiverNamespaces={ops}," +
-			"gateway.tlsSecret=tls,gateway.appKeys=true,gateway.extraArgs={--wait=1s},metrics.certSecret=cert,metrics.serviceMonitor.enabled=true"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				wantIDs(t, objects, "Deployment", namespace+"/"+name)
-				wantIDs(t, objects, "ServiceAccount", namespace+"/"+name)
-				wantIDs(t, objects, "PodDisruptionBudget", namespace+"/"+name)
-				wantIDs(t, objects, "NetworkPolicy", namespace+"/"+name)
-				wantIDs(t, objects, "ServiceMonitor", namespace+"/"+name)
-				wantIDs(t, objects, "ClusterRoleBinding", "/"+name)
-				c := container(t, objects)
-				args, _, _ := unstructured.NestedStringSlice(c, "args")
-				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
-				at := mounts[1].(map[string]any)["mountPath"].(string)
-				for _, flag := range []string{
-					"--gateway-address=:8400", "--gateway-tls-cert-file=" + at + "/tls.crt", "--gateway-tls-key-file=" + at + "/tls.key",
-					"--gateway-app-keys-secret=teamtalk-app-keys", "--gateway-wait=1s",
-				} {
-					if !slices.Contains(args, flag) {
-						t.Errorf("%s is not in %v", flag, args)
-					}
-				}
-				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", "ops/teamtalk-gateway-receivers", namespace + "/teamtalk-gateway-app-keys"} {
-					in, binding, _ := strings.Cut(b, "/")
-					subjects := []any{map[string]any{"kind": "ServiceAccount", "name": name, "namespace": namespace}}
-					want(t, find(t, objects, "RoleBinding", in, binding), subjects, "subjects")
-				}
-				service := find(t, objects, "Service", namespace, "teamtalk-gateway")
-				want(t, service, "operator", "spec", "selector", "app.kubernetes.io/component")
-				want(t, service, []any{map[string]any{"name": "http", "port": 8400, "targetPort": "http"}}, "spec", "ports")
-				open := []any{map[string]any{"ports": []any{map[string]any{"port": "metrics"}}}, map[string]any{"ports": []any{map[string]any{"port": "http"}}}}
-				want(t, find(t, objects, "NetworkPolicy", namespace, name), open, "spec", "ingress")
-			}},
 		"egress": {name, []string{"--set", "networkPolicy.egress[0].ports[0].port=10600"}, func(t *testing.T, objects []*unstructured.Unstructured) {
 			p := find(t, objects, "NetworkPolicy", namespace, name)
 			want(t, p, []any{"Ingress", "Egress"}, "spec", "policyTypes")
@@ -259,7 +188,17 @@ func TestChartValues(t *testing.T) {
 			func(t *testing.T, objects []*unstructured.Unstructured) {
 				want(t, find(t, objects, "TeamTalkServer", namespace, "default"), 7, "spec", "senders", "default")
 			}},
-	}
+	})
+}
+
+// rendering is the chart as a release with values, and what it must be then.
+type rendering struct {
+	release string
+	args    []string
+	check   func(t *testing.T, objects []*unstructured.Unstructured)
+}
+
+func checkValues(t *testing.T, tests map[string]rendering) {
 	for what, tc := range tests {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

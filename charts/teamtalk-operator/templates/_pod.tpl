@@ -93,3 +93,49 @@ securityContext:
 - {{ printf "--%s%s" $prefix (trimPrefix "--" .) | quote }}
 {{- end }}
 {{- end -}}
+
+{{/* Where metrics are served, by the operator as by the gateway. */}}
+{{- define "teamtalk-operator.metricsArgs" -}}
+{{- if .Values.metrics.enabled -}}
+- --metrics-address=:8443
+{{- if .Values.metrics.certSecret }}
+- --metrics-cert-dir=/etc/teamtalk-operator/metrics
+{{- end }}
+{{- else -}}
+- --metrics-address=0
+{{- end }}
+{{- end -}}
+
+{{/* The certificates in a pod, as a list of name, path and secret. Takes a dict: root, gateway (whether the pod serves it). */}}
+{{- define "teamtalk-operator.certificates" -}}
+{{- if and .root.Values.metrics.enabled .root.Values.metrics.certSecret }}
+- name: metrics-certificate
+  path: /etc/teamtalk-operator/metrics
+  secret: {{ .root.Values.metrics.certSecret }}
+{{- end }}
+{{- if and .gateway .root.Values.gateway.tlsSecret }}
+- name: tls
+  path: /etc/teamtalk-gateway/tls
+  secret: {{ .root.Values.gateway.tlsSecret }}
+{{- end }}
+{{- end -}}
+
+{{/* Takes such a list. */}}
+{{- define "teamtalk-operator.certificateMounts" -}}
+volumeMounts:
+{{- range . }}
+- name: {{ .name }}
+  mountPath: {{ .path }}
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* Takes such a list. */}}
+{{- define "teamtalk-operator.certificateVolumes" -}}
+volumes:
+{{- range . }}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .secret }}
+{{- end }}
+{{- end -}}
