@@ -133,9 +133,11 @@ verify: ## Check what make generate and make fmt would change, go.mod files, vet
 ##@ Change
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, the role, the protobuf code and what the chart takes from these
+generate: ## Generate deep copies, CRDs, roles, the protobuf code and what the chart takes from these
 	$(TOOL) controller-gen object paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... paths=./internal/app/... output:rbac:dir=config/rbac
+	$(TOOL) controller-gen rbac:roleName=teamtalk-gateway,fileName=gateway_role.yaml paths=./internal/gateway/... output:rbac:dir=config/rbac
+	$(TOOL) controller-gen rbac:roleName=teamtalk-operator-receiver,fileName=receiver_role.yaml paths=./internal/receiver/... output:rbac:dir=config/rbac
 	go -C hack/tools run ./protogen -proto $(CURDIR)/$(WIRE)/proto -out $(CURDIR)/$(WIRE)
 	@$(MAKE) --no-print-directory chart
 
