@@ -121,5 +121,40 @@ func TestGatewayValues(t *testing.T) {
 					t.Errorf("Prometheus would not check the certificate: %v", tls)
 				}
 			}},
+		"one key, in direct mode": {name, []string{"--set", "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={ops}," +
+			"gateway.secrets[0].namespace=chat,gateway.secrets[0].name=teamtalk"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				want(t, find(t, objects, "Role", "chat", "teamtalk-gateway-secrets-by-name"), []any{map[string]any{
+					"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": []any{"teamtalk"}, "verbs": []any{"get", "list", "watch"},
+				}}, "rules")
+				b := find(t, objects, "RoleBinding", "chat", "teamtalk-gateway-secrets-by-name")
+				want(t, b, []any{map[string]any{"kind": "ServiceAccount", "name": "teamtalk-gateway", "namespace": namespace}}, "subjects")
+				want(t, b, "teamtalk-gateway-secrets-by-name", "roleRef", "name")
+				find(t, objects, "RoleBinding", "ops", "teamtalk-gateway-secrets")
+				for _, o := range objects {
+					if o.GetKind() == "RoleBinding" && o.GetNamespace() == namespace && o.GetName() == "teamtalk-gateway-secrets" {
+						t.Error("it may read all Secrets of its own namespace")
+					}
+				}
+			}},
+		"receivers by name": {name, slices.Concat(receiversByName, []string{"--set", "gateway.receiverNamespaces={ops}"}),
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				rules, _, _ := unstructured.NestedSlice(find(t, objects, "Role", "named", "teamtalk-gateway-receivers-by-name").Object, "rules")
+				for _, rule := range rules {
+					r := rule.(map[string]any)
+					if messages := slices.Equal(r["resources"].([]any), []any{"teamtalkmessages"}); !messages && r["resourceNames"] == nil {
+						t.Errorf("%v names nothing", r)
+					}
+				}
+				want(t, find(t, objects, "RoleBinding", "flood", "teamtalk-gateway-receivers-by-name"), "Role", "roleRef", "kind")
+				want(t, find(t, objects, "RoleBinding", "ops", "teamtalk-gateway-receivers"), name+"-receiver", "roleRef", "name")
+			}},
 	})
+}
+
+// receiversByName are the receivers named/alerts, with a Secret, and flood/alerts, with
+// flood control.
+var receiversByName = []string{
+	"--set", "gateway.enabled=true,gateway.receivers[0].namespace=named,gateway.receivers[0].name=alerts,gateway.receivers[0].secret=hook",
+	"--set", "gateway.receivers[1].namespace=flood,gateway.receivers[1].name=alerts,gateway.receivers[1].secret=hook,gateway.receivers[1].floodControl=true",
 }

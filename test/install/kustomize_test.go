@@ -52,6 +52,7 @@ func TestDefault(t *testing.T) {
 	t.Run("it may do what it must and no more", func(t *testing.T) { c.checkRights(t) })
 	t.Run("it delivers", func(t *testing.T) { c.checkDelivers(t, binary, operator) })
 	t.Run("the gateway becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
+	t.Run("it serves receivers where it is bound", func(t *testing.T) { c.checkReceivers(t, binary, gateway) })
 
 	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "gateway-direct")...))
 	must(t, c.admin.Get(t.Context(), client.ObjectKeyFromObject(gateway), gateway))
@@ -223,8 +224,25 @@ func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.D
 	certs, trusted := certificate(t, "teamtalk-gateway."+namespace+".svc")
 	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--address="+address,
 		"--metrics-address="+metrics, "--metrics-cert-dir="+certs)
+	ready(t, address)
+	// Whoever knows the certificate can verify it, and is asked for a token.
+	trust := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: trusted, ServerName: "teamtalk-gateway." + namespace + ".svc", MinVersion: tls.VersionTLS12,
+	}, DisableKeepAlives: true}}
+	answer, err := trust.Get("https://" + metrics + "/metrics")
+	must(t, err)
+	must(t, answer.Body.Close())
+	if answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("whoever asks the gateway for metrics without a token is answered with %s", answer.Status)
+	}
+	must(t, gateway.Stop(t.Context()))
+}
+
+// ready waits until a gateway is.
+func ready(t *testing.T, address string) {
+	t.Helper()
 	last := "nothing"
-	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 		if err != nil {
 			return false, err
@@ -241,17 +259,6 @@ func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.D
 	if err != nil {
 		t.Fatalf("%v: %s", err, last)
 	}
-	// Whoever knows the certificate can verify it, and is asked for a token.
-	trust := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: trusted, ServerName: "teamtalk-gateway." + namespace + ".svc", MinVersion: tls.VersionTLS12,
-	}, DisableKeepAlives: true}}
-	answer, err := trust.Get("https://" + metrics + "/metrics")
-	must(t, err)
-	must(t, answer.Body.Close())
-	if answer.StatusCode != http.StatusUnauthorized {
-		t.Errorf("whoever asks the gateway for metrics without a token is answered with %s", answer.Status)
-	}
-	must(t, gateway.Stop(t.Context()))
 }
 
 // certificate makes a folder with tls.crt and tls.key for a host, and returns it with

@@ -27,6 +27,9 @@ func TestChartRefuses(t *testing.T) {
 		"a gateway of no mode":     {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
 		"two that send directly":   {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
 		"the operator, directly":   {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
+		"keys for what needs none": {
+			[]string{"--set", "gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b"}, "gateway.secrets is for gateway.mode=direct",
+		},
 		"a server before its kind": {
 			[]string{"--set", "server.create=true", "--set", "server.spec.senders.default=1"}, "install with server.create=false first",
 		},
