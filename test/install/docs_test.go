@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 func page(t *testing.T, name string) string {
@@ -40,6 +42,29 @@ func TestInstallPage(t *testing.T) {
 		if !strings.Contains(string(readme), "| `"+value[1]+"` |") {
 			t.Errorf("the chart has no value %s", value[1])
 		}
+	}
+}
+
+// TestGatewayLeftBehind checks that the page has what is to be deleted after a change
+// from one gateway to the other, which applying leaves in the cluster.
+func TestGatewayLeftBehind(t *testing.T) {
+	t.Parallel()
+	text := page(t, "install.md")
+	record, direct := byID(kustomize(t, "gateway")), byID(kustomize(t, "gateway-direct"))
+	left := 0
+	for _, pair := range [][2]map[string]*unstructured.Unstructured{{record, direct}, {direct, record}} {
+		for id, o := range pair[0] {
+			if pair[1][id] != nil {
+				continue
+			}
+			left++
+			if what := "kubectl delete " + strings.ToLower(o.GetKind()) + " " + o.GetName() + " "; !strings.Contains(text, what) {
+				t.Errorf("%q is not on the page", what)
+			}
+		}
+	}
+	if left != 3 {
+		t.Errorf("%d objects are left behind, want 3", left)
 	}
 }
 
