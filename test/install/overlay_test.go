@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,6 +29,22 @@ func overlay(t *testing.T, more string, folders ...string) []*unstructured.Unstr
 	objects, err := harness.Kustomize(dir)
 	must(t, err)
 	return objects
+}
+
+// TestOverlayWithoutKinds is the one of docs/install.md for going back to an older version.
+func TestOverlayWithoutKinds(t *testing.T) {
+	t.Parallel()
+	_, patches, ok := strings.Cut(page(t, "install.md"), "```yaml\npatches:\n")
+	if !ok {
+		t.Fatal("the page has no overlay with patches")
+	}
+	patches, _, _ = strings.Cut(patches, "```")
+	want, got := byID(kustomize(t, "default")), byID(overlay(t, "patches:\n"+patches, "default"))
+	for id, o := range want {
+		if left := got[id] == nil; left != (o.GetKind() == "CustomResourceDefinition") {
+			t.Errorf("%s: left out is %t", id, left)
+		}
+	}
 }
 
 // TestOverlayInAnotherNamespace: whoever gives config another namespace gets

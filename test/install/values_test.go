@@ -27,6 +27,7 @@ func TestChartRefuses(t *testing.T) {
 		"a gateway of no mode":     {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
 		"two that send directly":   {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
 		"the operator, directly":   {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
+		"to delete all messages":   {[]string{"--set", "crds.keep=false,crds.install=false"}, "crds.keep=true first"},
 		"keys for what needs none": {
 			[]string{"--set", "gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b"}, "gateway.secrets is for gateway.mode=direct",
 		},
