@@ -17,17 +17,28 @@ func TestChartRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an unknown value":         {[]string{"--set", "replica=3"}, "replica"},
-		"a level there is not":     {[]string{"--set", "log.level=loud"}, "log/level"},
-		"a duration that is none":  {[]string{"--set", "drainTimeout=soon"}, "drainTimeout"},
-		"a namespace that is none": {[]string{"--set", "access.secrets.namespaces={Chat_1}"}, "access/secrets/namespaces"},
-		"a name without namespace": {[]string{"--set", "access.secrets.names[0].name=teamtalk"}, "namespace"},
-		"no service account":       {[]string{"--set", "serviceAccount.create=false"}, "serviceAccount.name is needed"},
-		"a server of nothing":      {[]string{"--set", "server.create=true"}, "server/spec"},
-		"a gateway of no mode":     {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
-		"two that send directly":   {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
-		"the operator, directly":   {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
-		"to delete all messages":   {[]string{"--set", "crds.keep=false,crds.install=false"}, "crds.keep=true first"},
+		"an unknown value":                {[]string{"--set", "replica=3"}, "replica"},
+		"a level there is not":            {[]string{"--set", "log.level=loud"}, "log/level"},
+		"a duration that is none":         {[]string{"--set", "drainTimeout=soon"}, "drainTimeout"},
+		"a namespace that is none":        {[]string{"--set", "access.secrets.namespaces={Chat_1}"}, "access/secrets/namespaces"},
+		"a name without namespace":        {[]string{"--set", "access.secrets.names[0].name=teamtalk"}, "namespace"},
+		"no service account":              {[]string{"--set", "serviceAccount.create=false"}, "serviceAccount.name is needed"},
+		"a server of nothing":             {[]string{"--set", "server.create=true"}, "server/spec"},
+		"a gateway of no mode":            {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
+		"two that send directly":          {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
+		"the operator, directly":          {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
+		"a drain of nothing":              {[]string{"--set", "drainTimeout=0s"}, "drainTimeout must be longer than 0s"},
+		"a drain cut short":               {[]string{"--set", "drainTimeout=40s"}, "terminationGracePeriodSeconds (40) must be longer than drainTimeout (40s)"},
+		"a drain of many parts":           {[]string{"--set", "drainTimeout=1m29s1000ms,terminationGracePeriodSeconds=90"}, "must be longer than drainTimeout"},
+		"more pods than all":              {[]string{"--set", "podDisruptionBudget.maxUnavailable=150%"}, "maxUnavailable"},
+		"a name that is none":             {[]string{"--set", "fullnameOverride=My_Op"}, "fullnameOverride"},
+		"a chart's name, likewise":        {[]string{"--set", "nameOverride=My_Op"}, "nameOverride"},
+		"a Secret that is none":           {[]string{"--set", "metrics.certSecret=My_Cert"}, "certSecret"},
+		"a scrape of nothing":             {[]string{"--set", "metrics.enabled=false,metrics.serviceMonitor.enabled=true"}, "metrics.serviceMonitor.enabled needs metrics.enabled"},
+		"alerts of nothing":               {[]string{"--set", "metrics.enabled=false,metrics.prometheusRule.enabled=true"}, "metrics.prometheusRule.enabled needs metrics.enabled"},
+		"a variable without name":         {[]string{"--set", "extraEnv[0].value=x"}, "extraEnv"},
+		"to delete all messages":          {[]string{"--set", "crds.keep=false,crds.install=false"}, "crds.keep=true first"},
+		"a release that names no Service": {nil, "set fullnameOverride"},
 		"keys for what needs none": {
 			[]string{"--set", "gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b"}, "gateway.secrets is for gateway.mode=direct",
 		},
@@ -38,7 +49,11 @@ func TestChartRefuses(t *testing.T) {
 	for what, tc := range tests {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			_, err := template(t, name, tc.args...)
+			release := name
+			if what == "a release that names no Service" {
+				release = "1.chat"
+			}
+			_, err := template(t, release, tc.args...)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("want an error with %q, got %v", tc.want, err)
 			}
@@ -150,6 +165,44 @@ func TestChartValues(t *testing.T) {
 				limit, _, _ := unstructured.NestedString(container(t, objects), "resources", "limits", "memory")
 				if limit != "1Gi" {
 					t.Errorf("memory %s", limit)
+				}
+			}},
+		"labels and annotations that the chart has, too": {"12", []string{"--set", "fullnameOverride=chat,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true",
+			"--set", "podLabels.app\\.kubernetes\\.io/name=x,podLabels.app\\.kubernetes\\.io/component=x,podLabels.a=b,podAnnotations.kubectl\\.kubernetes\\.io/default-container=sidecar",
+			"--set", "metrics.serviceMonitor.labels.app\\.kubernetes\\.io/component=x,metrics.prometheusRule.labels.app\\.kubernetes\\.io/name=x"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				d := find(t, objects, "Deployment", namespace, "chat")
+				own := map[string]any{"app.kubernetes.io/name": name, "app.kubernetes.io/instance": "12", "app.kubernetes.io/component": "operator"}
+				want(t, d, own, "spec", "selector", "matchLabels")
+				own["a"] = "b"
+				want(t, d, own, "spec", "template", "metadata", "labels")
+				want(t, d, "sidecar", "spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/default-container")
+				want(t, find(t, objects, "ServiceMonitor", namespace, "chat"), "operator", "metadata", "labels", "app.kubernetes.io/component")
+				want(t, find(t, objects, "PrometheusRule", namespace, "chat"), name, "metadata", "labels", "app.kubernetes.io/name")
+			}},
+		"variables": {name, []string{"--set", "gateway.enabled=true,extraEnv[0].name=OTEL_EXPORTER_OTLP_HEADERS,extraEnv[0].valueFrom.secretKeyRef.name=otlp," +
+			"gateway.extraEnv[0].name=GOMEMLIMIT,gateway.extraEnv[0].value=200MiB"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				of := func(c map[string]any, want ...any) {
+					t.Helper()
+					if diff := cmp.Diff(want, c["env"]); diff != "" {
+						t.Error(diff)
+					}
+				}
+				of(container(t, objects), map[string]any{"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "otlp"}}})
+				of(containerOf(t, find(t, objects, "Deployment", namespace, "teamtalk-gateway")), map[string]any{"name": "GOMEMLIMIT", "value": "200MiB"})
+			}},
+		"spread over zones": {name, []string{"--set", "gateway.enabled=true", "--set-json",
+			`topologySpreadConstraints=[{"maxSkew":2,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule"},` +
+				`{"maxSkew":1,"topologyKey":"host","whenUnsatisfiable":"ScheduleAnyway","labelSelector":{"matchLabels":{"a":"b"}}}]`},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				for deployment, component := range map[string]string{name: "operator", "teamtalk-gateway": "gateway"} {
+					want(t, find(t, objects, "Deployment", namespace, deployment), []any{
+						map[string]any{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": map[string]any{"matchLabels": map[string]any{
+							"app.kubernetes.io/name": name, "app.kubernetes.io/instance": name, "app.kubernetes.io/component": component,
+						}}},
+						map[string]any{"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}},
+					}, "spec", "template", "spec", "topologySpreadConstraints")
 				}
 			}},
 		"metrics with a certificate": {name, []string{"--set", "metrics.certSecret=cert,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=p"},

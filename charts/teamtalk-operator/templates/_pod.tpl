@@ -4,18 +4,15 @@ Takes a dict: root, component, account.
 */}}
 {{- define "teamtalk-operator.pod" -}}
 {{- $values := .root.Values -}}
+{{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "teamtalk-operator.selectorLabels" .root | fromYaml) -}}
+{{- $pods := dict "matchLabels" $selector -}}
+{{- $hosts := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" -}}
 metadata:
   labels:
-    {{- with $values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- include "teamtalk-operator.selectorLabels" .root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
+    {{- /* The selector's last: they win. */}}
+    {{- mergeOverwrite (dict) (default dict $values.podLabels) $selector | toYaml | nindent 4 }}
   annotations:
-    kubectl.kubernetes.io/default-container: {{ .component }}
-    {{- with $values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- mergeOverwrite (dict "kubectl.kubernetes.io/default-container" .component) (default dict $values.podAnnotations) | toYaml | nindent 4 }}
 spec:
   serviceAccountName: {{ .account }}
   automountServiceAccountToken: true
@@ -35,13 +32,11 @@ spec:
     seccompProfile:
       type: RuntimeDefault
   topologySpreadConstraints:
-  - maxSkew: 1
-    topologyKey: kubernetes.io/hostname
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "teamtalk-operator.selectorLabels" .root | nindent 8 }}
-        app.kubernetes.io/component: {{ .component }}
+    {{- $constraints := list }}
+    {{- range default (list $hosts) $values.topologySpreadConstraints }}
+    {{- $constraints = append $constraints (ternary . (set (deepCopy .) "labelSelector" $pods) (hasKey . "labelSelector")) }}
+    {{- end }}
+    {{- toYaml $constraints | nindent 2 }}
   {{- with $values.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
