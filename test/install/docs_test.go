@@ -3,6 +3,7 @@ package install
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -42,6 +43,36 @@ func TestInstallPage(t *testing.T) {
 		if !strings.Contains(string(readme), "| `"+value[1]+"` |") {
 			t.Errorf("the chart has no value %s", value[1])
 		}
+	}
+}
+
+// TestMakeTargets checks that "make help" and the page list every target that says what
+// it does, and that CI runs what the pages say.
+func TestMakeTargets(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile(filepath.Join(shared.root, "Makefile"))
+	must(t, err)
+	help := exec.CommandContext(t.Context(), "make", "--no-print-directory", "help")
+	help.Dir = shared.root
+	listed, err := help.Output()
+	must(t, err)
+	text := page(t, "development.md")
+	targets := regexp.MustCompile(`(?m)^([^\s:#]+):.* ## `).FindAllStringSubmatch(string(makefile), -1)
+	if len(targets) == 0 {
+		t.Error("the Makefile has no target")
+	}
+	for _, target := range targets {
+		if !strings.Contains(string(listed), "  make "+target[1]+" ") {
+			t.Errorf("make help does not list %s", target[1])
+		}
+		if target[1] != "help" && !strings.Contains(text, "| `make "+target[1]+"` |") {
+			t.Errorf("docs/development.md does not list make %s", target[1])
+		}
+	}
+	ci, err := os.ReadFile(filepath.Join(shared.root, ".ci", "run"))
+	must(t, err)
+	if bars := "E2E_BARS=report"; strings.Contains(string(ci), bars) != strings.Contains(page(t, "e2e.md"), "CI runs it as well, with `"+bars+"`") {
+		t.Errorf("docs/e2e.md says of %s what .ci/run does not do, or the other way round", bars)
 	}
 }
 
