@@ -56,7 +56,8 @@ sbom: build ## Write into bin/sbom, as CycloneDX, which modules in which version
 	@mkdir -p bin/sbom; version=$$(hack/stamp version) || exit; \
 	for program in $(notdir $(wildcard cmd/*)); do \
 		GOPROXY=off $(RELEASE_TOOL) cyclonedx-gomod bin -json -licenses -std -noserial -notimestamp -version "$$version" \
-			-output "bin/sbom/$$program.cdx.json" "bin/$$program" || exit; \
+			-output "bin/sbom/$$program.cdx.json" "bin/$$program" 2>bin/sbom.log && \
+			go run ./hack/sbom "bin/sbom/$$program.cdx.json" || { cat bin/sbom.log >&2; exit 1; }; \
 		echo "sbom: bin/sbom/$$program.cdx.json"; \
 	done
 
