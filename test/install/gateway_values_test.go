@@ -106,7 +106,7 @@ func TestGatewayValues(t *testing.T) {
 				args, _, _ := unstructured.NestedStringSlice(c, "args")
 				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
 				if len(mounts) != 2 || !slices.Contains(args, "--metrics-cert-dir="+mounts[0].(map[string]any)["mountPath"].(string)) {
-					t.Errorf("flags %v, mounts %v", args, mounts)
+					t.Fatalf("flags %v, mounts %v", args, mounts)
 				}
 				want(t, d, []any{
 					map[string]any{"name": mounts[0].(map[string]any)["name"], "secret": map[string]any{"secretName": "cert"}},
