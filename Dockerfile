@@ -4,7 +4,8 @@
 #   docker build --build-arg VERSION=0.1.0 --build-arg COMMIT=$(git rev-parse HEAD) .
 #
 # For another architecture: --platform linux/arm64; the compiler runs on this one.
-ARG GO_IMAGE=golang:1.26-bookworm
+# With its registry: buildah and podman know no other names where there is nobody to ask.
+ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
 
 FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS build
 ARG PROGRAM=teamtalk-operator

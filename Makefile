@@ -56,7 +56,8 @@ sbom: build ## Write into bin/sbom, as CycloneDX, which modules in which version
 	@mkdir -p bin/sbom; version=$$(hack/stamp version) || exit; \
 	for program in $(notdir $(wildcard cmd/*)); do \
 		GOPROXY=off $(RELEASE_TOOL) cyclonedx-gomod bin -json -licenses -std -noserial -notimestamp -version "$$version" \
-			-output "bin/sbom/$$program.cdx.json" "bin/$$program" || exit; \
+			-output "bin/sbom/$$program.cdx.json" "bin/$$program" 2>bin/sbom.log && \
+			go run ./hack/sbom "bin/sbom/$$program.cdx.json" || { cat bin/sbom.log >&2; exit 1; }; \
 		echo "sbom: bin/sbom/$$program.cdx.json"; \
 	done
 
@@ -133,9 +134,11 @@ verify: ## Check what make generate and make fmt would change, go.mod files, vet
 ##@ Change
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, the role, the protobuf code and what the chart takes from these
+generate: ## Generate deep copies, CRDs, roles, the protobuf code and what the chart takes from these
 	$(TOOL) controller-gen object paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... paths=./internal/app/... output:rbac:dir=config/rbac
+	$(TOOL) controller-gen rbac:roleName=teamtalk-gateway,fileName=gateway_role.yaml paths=./internal/gateway/... output:rbac:dir=config/rbac
+	$(TOOL) controller-gen rbac:roleName=teamtalk-operator-receiver,fileName=receiver_role.yaml paths=./internal/receiver/... output:rbac:dir=config/rbac
 	go -C hack/tools run ./protogen -proto $(CURDIR)/$(WIRE)/proto -out $(CURDIR)/$(WIRE)
 	@$(MAKE) --no-print-directory chart
 
@@ -155,4 +158,4 @@ clean: ## Remove bin/, where everything that the targets write into the tree is
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

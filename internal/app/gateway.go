@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -67,12 +66,7 @@ func newGatewayManager(cfg *rest.Config, o GatewayOptions, log logr.Logger) (man
 	if err != nil {
 		return nil, err
 	}
-	loopback := false
-	if host, _, err := net.SplitHostPort(o.MetricsAddress); err == nil {
-		ip := net.ParseIP(host)
-		loopback = ip != nil && ip.IsLoopback()
-	}
-	metrics, err := metricsServer(o.MetricsAddress, !loopback, "")
+	metrics, err := metricsServer(o.MetricsAddress, o.metricsSecure(), o.MetricsCertDir)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -96,7 +97,10 @@ type GatewayOptions struct {
 	Serving ServingOptions
 	// HealthAddress and MetricsAddress; "0": not at all.
 	HealthAddress, MetricsAddress string
-	LogFormat, LogLevel           string
+	// MetricsCertDir holds tls.crt and tls.key for /metrics; empty: beyond loopback a
+	// certificate is made, which nobody can verify.
+	MetricsCertDir      string
+	LogFormat, LogLevel string
 }
 
 // Flags adds the options to a flag set, with their defaults.
@@ -111,6 +115,8 @@ func (o *GatewayOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.HealthAddress, "health-address", ":8081", "`host:port` of /healthz and /readyz, which --address serves, too; 0 turns it off")
 	fs.StringVar(&o.MetricsAddress, "metrics-address", off,
 		"`host:port` of /metrics; 0 turns it off. Beyond loopback it is served by TLS, to those who may get the URL /metrics")
+	fs.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "",
+		"`folder` with tls.crt and tls.key for /metrics, read anew when they change, by which it is served by TLS on loopback, too; left out, a self-signed certificate is made")
 	fs.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log: json or text")
 	fs.StringVar(&o.LogLevel, "log-level", "info", "`level` of the log: debug, info or error")
 }
@@ -123,7 +129,26 @@ func (o *GatewayOptions) Validate() error {
 	if err := o.Serving.validate(); err != nil {
 		return err
 	}
+	if o.MetricsCertDir != "" {
+		if o.MetricsAddress == off {
+			return errors.New("--metrics-cert-dir does nothing without --metrics-address")
+		}
+		if err := checkCertDir(o.MetricsCertDir); err != nil {
+			return err
+		}
+	}
 	return o.logging().validateLog()
+}
+
+// metricsSecure tells whether /metrics is served by TLS, to those whom the cluster
+// permits: on loopback it is in clear, unless there is a certificate.
+func (o *GatewayOptions) metricsSecure() bool {
+	if o.MetricsCertDir != "" {
+		return true
+	}
+	host, _, err := net.SplitHostPort(o.MetricsAddress)
+	ip := net.ParseIP(host)
+	return err != nil || ip == nil || !ip.IsLoopback()
 }
 
 // logging are the options of the log alone.

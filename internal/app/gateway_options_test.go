@@ -1,6 +1,8 @@
 package app
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +18,12 @@ type options interface {
 // TestOptionsOfGateway: both commands take the same, under other names, and errors
 // name what was given.
 func TestOptionsOfGateway(t *testing.T) {
+	certs := t.TempDir()
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		if err := os.WriteFile(filepath.Join(certs, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tests := map[string]struct {
 		args []string
 		// wantErr is what the error names; "": none.
@@ -39,6 +47,9 @@ func TestOptionsOfGateway(t *testing.T) {
 		"a mode there is not":            {args: []string{"--mode=both"}, wantErr: "--mode", alone: true, never: true},
 		"direct":                         {args: []string{"--mode=direct"}, alone: true, never: true},
 		"its own time to drain":          {args: []string{"--drain-timeout=0s"}, wantErr: "--drain-timeout", alone: true},
+		"metrics with a certificate":     {args: []string{"--metrics-address=:8443", "--metrics-cert-dir=" + certs}, alone: true},
+		"metrics without one":            {args: []string{"--metrics-address=:8443", "--metrics-cert-dir=" + t.TempDir()}, wantErr: "tls.crt", alone: true},
+		"a certificate for nothing":      {args: []string{"--metrics-cert-dir=" + certs}, wantErr: "does nothing without --metrics-address", alone: true},
 		"flags of what is off":           {args: []string{"--wait=1s"}, wantErr: "does nothing without --address"},
 		"nothing":                        {},
 	}
@@ -70,5 +81,25 @@ func TestOptionsOfGateway(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGatewayMetricsSecure: in clear on loopback alone, and there only without a
+// certificate.
+func TestGatewayMetricsSecure(t *testing.T) {
+	for _, tc := range []struct {
+		address, certs string
+		want           bool
+	}{
+		{":8443", "", true},
+		{"0.0.0.0:8443", "", true},
+		{"example.com:8443", "", true},
+		{"127.0.0.1:8443", "", false},
+		{"[::1]:8443", "", false},
+		{"127.0.0.1:8443", "/certs", true},
+	} {
+		if o := (GatewayOptions{MetricsAddress: tc.address, MetricsCertDir: tc.certs}); o.metricsSecure() != tc.want {
+			t.Errorf("at %s with the certificate %q: secure is not %t", tc.address, tc.certs, tc.want)
+		}
 	}
 }

@@ -31,11 +31,8 @@ func (o *Options) validateObservation() error {
 		if !o.MetricsSecure {
 			return errors.New("--metrics-cert-dir needs --metrics-secure: without it /metrics is served in clear")
 		}
-		for _, name := range []string{"tls.crt", "tls.key"} {
-			// The server would make a certificate of its own where one is missing.
-			if _, err := os.Stat(filepath.Join(o.MetricsCertDir, name)); err != nil {
-				return fmt.Errorf("--metrics-cert-dir must hold tls.crt and tls.key: %w", err)
-			}
+		if err := checkCertDir(o.MetricsCertDir); err != nil {
+			return err
 		}
 	}
 	if err := o.tracing(logr.Discard()).Validate(); err != nil || o.PprofAddress == off {
@@ -47,6 +44,17 @@ func (o *Options) validateObservation() error {
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("--pprof-address must be a loopback address such as 127.0.0.1:6060, not %q: profiles show memory, keys included", o.PprofAddress)
+	}
+	return nil
+}
+
+// checkCertDir says in one line what is wrong with the folder of --metrics-cert-dir.
+func checkCertDir(dir string) error {
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		// The server would make a certificate of its own where one is missing.
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("--metrics-cert-dir must hold tls.crt and tls.key: %w", err)
+		}
 	}
 	return nil
 }

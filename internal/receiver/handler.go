@@ -20,6 +20,13 @@ import (
 // the path.
 const Pattern = "/v1/receivers/{namespace}/{name}"
 
+// ConfigMaps are for flood control: digests have names that nobody can know before.
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkreceivers,verbs=get
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkreceivers/status,verbs=patch
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;update;patch
+
 // Bounds of one request.
 const (
 	// MaxBody is the longest body, in bytes.

@@ -3,11 +3,14 @@ package install
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 func page(t *testing.T, name string) string {
@@ -40,6 +43,59 @@ func TestInstallPage(t *testing.T) {
 		if !strings.Contains(string(readme), "| `"+value[1]+"` |") {
 			t.Errorf("the chart has no value %s", value[1])
 		}
+	}
+}
+
+// TestMakeTargets checks that "make help" and the page list every target that says what
+// it does, and that CI runs what the pages say.
+func TestMakeTargets(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile(filepath.Join(shared.root, "Makefile"))
+	must(t, err)
+	help := exec.CommandContext(t.Context(), "make", "--no-print-directory", "help")
+	help.Dir = shared.root
+	listed, err := help.Output()
+	must(t, err)
+	text := page(t, "development.md")
+	targets := regexp.MustCompile(`(?m)^([^\s:#]+):.* ## `).FindAllStringSubmatch(string(makefile), -1)
+	if len(targets) == 0 {
+		t.Error("the Makefile has no target")
+	}
+	for _, target := range targets {
+		if !strings.Contains(string(listed), "  make "+target[1]+" ") {
+			t.Errorf("make help does not list %s", target[1])
+		}
+		if target[1] != "help" && !strings.Contains(text, "| `make "+target[1]+"` |") {
+			t.Errorf("docs/development.md does not list make %s", target[1])
+		}
+	}
+	ci, err := os.ReadFile(filepath.Join(shared.root, ".ci", "run"))
+	must(t, err)
+	if bars := "E2E_BARS=report"; strings.Contains(string(ci), bars) != strings.Contains(page(t, "e2e.md"), "CI runs it as well, with `"+bars+"`") {
+		t.Errorf("docs/e2e.md says of %s what .ci/run does not do, or the other way round", bars)
+	}
+}
+
+// TestGatewayLeftBehind checks that the page has what is to be deleted after a change
+// from one gateway to the other, which applying leaves in the cluster.
+func TestGatewayLeftBehind(t *testing.T) {
+	t.Parallel()
+	text := page(t, "install.md")
+	record, direct := byID(kustomize(t, "gateway")), byID(kustomize(t, "gateway-direct"))
+	left := 0
+	for _, pair := range [][2]map[string]*unstructured.Unstructured{{record, direct}, {direct, record}} {
+		for id, o := range pair[0] {
+			if pair[1][id] != nil {
+				continue
+			}
+			left++
+			if what := "kubectl delete " + strings.ToLower(o.GetKind()) + " " + o.GetName() + " "; !strings.Contains(text, what) {
+				t.Errorf("%q is not on the page", what)
+			}
+		}
+	}
+	if left != 3 {
+		t.Errorf("%d objects are left behind, want 3", left)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -37,9 +38,10 @@ func TestImage(t *testing.T) {
 	}
 	image := readImage(t, filepath.Join(dir, name+"-1.2.3-test-linux-"+runtime.GOARCH+".tar"))
 
-	if image.OS != "linux" || image.Architecture != runtime.GOARCH || image.Config.User != "65532:65532" ||
-		!slices.Equal(image.Config.Entrypoint, []string{"/entrypoint"}) {
-		t.Errorf("the image is %+v", image)
+	user, entrypoint, labels := declared(t)
+	if image.OS != "linux" || image.Architecture != runtime.GOARCH || image.Config.User != user ||
+		!slices.Equal(image.Config.Entrypoint, entrypoint) || !slices.Equal(slices.Sorted(maps.Keys(image.Config.Labels)), labels) {
+		t.Errorf("the image is %+v, want user %s, entrypoint %q, labels %q", image, user, entrypoint, labels)
 	}
 	for label, want := range map[string]string{"title": name, "version": "1.2.3-test", "revision": "c0ffee", "licenses": "Apache-2.0"} {
 		if got := image.Config.Labels["org.opencontainers.image."+label]; got != want {

@@ -2,8 +2,10 @@ package install
 
 import (
 	"context"
-	"net"
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -49,6 +52,7 @@ func TestDefault(t *testing.T) {
 	t.Run("it may do what it must and no more", func(t *testing.T) { c.checkRights(t) })
 	t.Run("it delivers", func(t *testing.T) { c.checkDelivers(t, binary, operator) })
 	t.Run("the gateway becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
+	t.Run("it serves receivers where it is bound", func(t *testing.T) { c.checkReceivers(t, binary, gateway) })
 
 	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "gateway-direct")...))
 	must(t, c.admin.Get(t.Context(), client.ObjectKeyFromObject(gateway), gateway))
@@ -213,13 +217,32 @@ func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployme
 // checkGateway runs the gateway until it serves: for that it must be allowed to
 // follow the messages of its namespace.
 func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.Deployment) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := harness.FreeAddresses(2)
 	must(t, err)
-	address := free.Addr().String()
-	must(t, free.Close())
-	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--address="+address)
+	address, metrics := addresses[0], addresses[1]
+	// With a certificate for metrics, as the chart gives it one.
+	certs, trusted := certificate(t, "teamtalk-gateway."+namespace+".svc")
+	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--address="+address,
+		"--metrics-address="+metrics, "--metrics-cert-dir="+certs)
+	ready(t, address)
+	// Whoever knows the certificate can verify it, and is asked for a token.
+	trust := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: trusted, ServerName: "teamtalk-gateway." + namespace + ".svc", MinVersion: tls.VersionTLS12,
+	}, DisableKeepAlives: true}}
+	answer, err := trust.Get("https://" + metrics + "/metrics")
+	must(t, err)
+	must(t, answer.Body.Close())
+	if answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("whoever asks the gateway for metrics without a token is answered with %s", answer.Status)
+	}
+	must(t, gateway.Stop(t.Context()))
+}
+
+// ready waits until a gateway is.
+func ready(t *testing.T, address string) {
+	t.Helper()
 	last := "nothing"
-	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 		if err != nil {
 			return false, err
@@ -236,7 +259,20 @@ func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.D
 	if err != nil {
 		t.Fatalf("%v: %s", err, last)
 	}
-	must(t, gateway.Stop(t.Context()))
+}
+
+// certificate makes a folder with tls.crt and tls.key for a host, and returns it with
+// what trusts them.
+func certificate(t *testing.T, host string) (dir string, trusted *x509.CertPool) {
+	t.Helper()
+	crt, key, err := certutil.GenerateSelfSignedCertKey(host, nil, nil)
+	must(t, err)
+	dir = t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "tls.crt"), crt, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "tls.key"), key, 0o600))
+	trusted = x509.NewCertPool()
+	trusted.AppendCertsFromPEM(crt)
+	return dir, trusted
 }
 
 // checkDelivers has the operator deliver a message of its own namespace.

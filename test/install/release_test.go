@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // TestRelease takes the chart through its life with helm itself: installed in an
@@ -23,29 +24,13 @@ func TestRelease(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	ctx := t.Context()
-	run := func(args ...string) error {
-		_, err := helm(t, append(args, "--kubeconfig", c.kubeconfig, "--namespace", namespace)...)
-		return err
-	}
-	must(t, run("install", name, olderChart(t), "--create-namespace"))
-	if c.describes(t, "teamtalkmessages.teamtalk.io") != older {
+	run := func(args ...string) error { return c.release(t, namespace, args...) }
+	olderChart := olderChart(t)
+	must(t, run("install", name, olderChart, "--create-namespace"))
+	if !c.isOlder(t) {
 		t.Fatal("the older chart's CRDs are not the older ones")
 	}
-	text := "kept"
-	message := &v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{Name: "kept", Namespace: namespace},
-		Spec: v1alpha1.TeamTalkMessageSpec{
-			To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}, Content: v1alpha1.Content{Text: &text},
-		},
-	}
-	must(t, c.admin.Create(ctx, message))
-	uid := message.UID
-	kept := func(after string) {
-		t.Helper()
-		if err := c.admin.Get(ctx, client.ObjectKeyFromObject(message), message); err != nil || message.UID != uid {
-			t.Fatalf("after %s the message is not the same: %v", after, err)
-		}
-	}
+	kept := c.message(t)
 
 	must(t, c.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}}))
 	server := []string{
@@ -53,8 +38,8 @@ func TestRelease(t *testing.T) {
 		"--set", "server.spec.aesKeySecretRef.name=teamtalk,server.spec.senders.default=1",
 	}
 	must(t, run(append([]string{"upgrade", name, chart(), "--set", "replicas=3,access.secrets.namespaces={chat}"}, server...)...))
-	if got := c.describes(t, "teamtalkmessages.teamtalk.io"); got == older || got == "" {
-		t.Errorf("the upgrade left the CRD as it was: %q", got)
+	if c.isOlder(t) {
+		t.Error("the upgrade left the CRDs as they were")
 	}
 	deployment := &appsv1.Deployment{}
 	must(t, c.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, deployment))
@@ -64,6 +49,22 @@ func TestRelease(t *testing.T) {
 	must(t, c.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.DefaultServerName}, &v1alpha1.TeamTalkServer{}))
 	must(t, c.admin.Get(ctx, client.ObjectKey{Namespace: "chat", Name: name + "-secrets"}, &rbacv1.RoleBinding{}))
 	kept("the upgrade")
+
+	// Back to what was there before: a rollback brings the older CRDs, what the page says
+	// instead leaves the newer ones, and is followed by an upgrade as ever.
+	must(t, run("rollback", name, "1"))
+	if !c.isOlder(t) {
+		t.Error("the page warns of a rollback, which leaves the CRDs as they are")
+	}
+	kept("the rollback")
+	must(t, run(append([]string{"upgrade", name, chart()}, server...)...))
+	must(t, run("upgrade", name, olderChart, "--reuse-values", "--set", "crds.install=false"))
+	if c.isOlder(t) {
+		t.Error("going back without CRDs has brought the older ones")
+	}
+	kept("going back")
+	must(t, run("upgrade", name, chart(), "--reset-then-reuse-values", "--set", "crds.install=true"))
+	kept("the second upgrade")
 
 	must(t, run("uninstall", name))
 	kept("the uninstall")
@@ -78,6 +79,92 @@ func TestRelease(t *testing.T) {
 
 	must(t, run(append([]string{"install", name, chart()}, server...)...))
 	kept("the second install")
+}
+
+// TestKindsThatAreThere installs the chart where the kinds are already: by kubectl, or
+// left by a release of another name.
+func TestKindsThatAreThere(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	must(t, harness.InstallCRDs(t.Context(), c.admin, filepath.Join(olderChart(t), "files", "crds")))
+	must(t, c.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
+	kept := c.message(t)
+	refused := func(namespace string, args ...string) {
+		t.Helper()
+		if err := c.release(t, namespace, args...); err == nil || !strings.Contains(err.Error(), "ownership metadata") {
+			t.Errorf("the page says that helm refuses CRDs which are not its own: %v", err)
+		}
+	}
+
+	refused(namespace, "install", name, chart())
+	must(t, c.release(t, namespace, "install", name, chart(), "--set", "crds.install=false"))
+	must(t, c.release(t, namespace, "uninstall", name))
+	if !c.isOlder(t) {
+		t.Error("crds.install=false has changed the CRDs")
+	}
+	kept("a release without CRDs")
+
+	must(t, c.release(t, namespace, "install", name, chart(), "--take-ownership", "--force-conflicts"))
+	if c.isOlder(t) {
+		t.Error("the CRDs are the older ones, and the release's own")
+	}
+	must(t, c.release(t, namespace, "uninstall", name))
+	kept("a release that took them over")
+
+	refused("chat-ops", "install", "chat", chart(), "--create-namespace")
+	must(t, c.release(t, "chat-ops", "install", "chat", chart(), "--create-namespace", "--take-ownership"))
+	kept("another release that took them over")
+}
+
+// release runs helm for a release in a namespace.
+func (c *cluster) release(t *testing.T, namespace string, args ...string) error {
+	t.Helper()
+	_, err := helm(t, append(args, "--kubeconfig", c.kubeconfig, "--namespace", namespace)...)
+	return err
+}
+
+// message makes a message, and returns what checks that it is still the same.
+func (c *cluster) message(t *testing.T) (kept func(after string)) {
+	t.Helper()
+	text := "kept"
+	message := &v1alpha1.TeamTalkMessage{
+		ObjectMeta: metav1.ObjectMeta{Name: "kept", Namespace: namespace},
+		Spec: v1alpha1.TeamTalkMessageSpec{
+			To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}, Content: v1alpha1.Content{Text: &text},
+		},
+	}
+	must(t, c.admin.Create(t.Context(), message))
+	uid := message.UID
+	return func(after string) {
+		t.Helper()
+		if err := c.admin.Get(t.Context(), client.ObjectKeyFromObject(message), message); err != nil || message.UID != uid {
+			t.Fatalf("after %s the message is not the same: %v", after, err)
+		}
+	}
+}
+
+// TestNotes reads what helm says after an installation.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	for what, tc := range map[string]struct {
+		values, want, never string
+	}{
+		"as it comes":            {"replicas=2", "may read the Secrets and ConfigMaps of its own namespace, and others where", "ALL MESSAGES"},
+		"without its namespace":  {"access.ownNamespace=false", "may read Secrets and ConfigMaps only where", "of its own namespace, and"},
+		"kinds that stay":        {"crds.keep=true", "crds.install=false", "ALL MESSAGES"},
+		"kinds that go":          {"crds.keep=false", "ALL MESSAGES", "crds.install=false"},
+		"kinds of somebody else": {"crds.install=false", "are not part of this release", "stay with all messages"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "install", name, chart(), "--dry-run=client", "--set", tc.values)
+			must(t, err)
+			_, notes, _ := strings.Cut(out, "\nNOTES:\n")
+			if !strings.Contains(notes, tc.want) || strings.Contains(notes, tc.never) {
+				t.Errorf("want %q and not %q in:\n%s", tc.want, tc.never, notes)
+			}
+		})
+	}
 }
 
 // older is what the older chart's CRDs say of themselves.
@@ -105,16 +192,19 @@ func olderChart(t *testing.T) string {
 	return dir
 }
 
-// describes returns what the cluster's CRD says of its kind.
-func (c *cluster) describes(t *testing.T, crd string) string {
+// isOlder tells whether the cluster's CRD of messages is the older chart's.
+func (c *cluster) isOlder(t *testing.T) bool {
 	t.Helper()
 	o := &unstructured.Unstructured{}
 	o.SetAPIVersion("apiextensions.k8s.io/v1")
 	o.SetKind("CustomResourceDefinition")
-	must(t, c.admin.Get(t.Context(), client.ObjectKey{Name: crd}, o))
+	must(t, c.admin.Get(t.Context(), client.ObjectKey{Name: "teamtalkmessages.teamtalk.io"}, o))
 	versions, _, err := unstructured.NestedSlice(o.Object, "spec", "versions")
 	must(t, err)
 	description, _, err := unstructured.NestedString(versions[0].(map[string]any), "schema", "openAPIV3Schema", "description")
 	must(t, err)
-	return description
+	if description == "" {
+		t.Fatal("the CRD does not say what it is")
+	}
+	return description == older
 }

@@ -17,16 +17,31 @@ func TestChartRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an unknown value":         {[]string{"--set", "replica=3"}, "replica"},
-		"a level there is not":     {[]string{"--set", "log.level=loud"}, "log/level"},
-		"a duration that is none":  {[]string{"--set", "drainTimeout=soon"}, "drainTimeout"},
-		"a namespace that is none": {[]string{"--set", "access.secrets.namespaces={Chat_1}"}, "access/secrets/namespaces"},
-		"a name without namespace": {[]string{"--set", "access.secrets.names[0].name=teamtalk"}, "namespace"},
-		"no service account":       {[]string{"--set", "serviceAccount.create=false"}, "serviceAccount.name is needed"},
-		"a server of nothing":      {[]string{"--set", "server.create=true"}, "server/spec"},
-		"a gateway of no mode":     {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
-		"two that send directly":   {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
-		"the operator, directly":   {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
+		"an unknown value":                {[]string{"--set", "replica=3"}, "replica"},
+		"a level there is not":            {[]string{"--set", "log.level=loud"}, "log/level"},
+		"a duration that is none":         {[]string{"--set", "drainTimeout=soon"}, "drainTimeout"},
+		"a namespace that is none":        {[]string{"--set", "access.secrets.namespaces={Chat_1}"}, "access/secrets/namespaces"},
+		"a name without namespace":        {[]string{"--set", "access.secrets.names[0].name=teamtalk"}, "namespace"},
+		"no service account":              {[]string{"--set", "serviceAccount.create=false"}, "serviceAccount.name is needed"},
+		"a server of nothing":             {[]string{"--set", "server.create=true"}, "server/spec"},
+		"a gateway of no mode":            {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
+		"two that send directly":          {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
+		"the operator, directly":          {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
+		"a drain of nothing":              {[]string{"--set", "drainTimeout=0s"}, "drainTimeout must be longer than 0s"},
+		"a drain cut short":               {[]string{"--set", "drainTimeout=40s"}, "terminationGracePeriodSeconds (40) must be longer than drainTimeout (40s)"},
+		"a drain of many parts":           {[]string{"--set", "drainTimeout=1m29s1000ms,terminationGracePeriodSeconds=90"}, "must be longer than drainTimeout"},
+		"more pods than all":              {[]string{"--set", "podDisruptionBudget.maxUnavailable=150%"}, "maxUnavailable"},
+		"a name that is none":             {[]string{"--set", "fullnameOverride=My_Op"}, "fullnameOverride"},
+		"a chart's name, likewise":        {[]string{"--set", "nameOverride=My_Op"}, "nameOverride"},
+		"a Secret that is none":           {[]string{"--set", "metrics.certSecret=My_Cert"}, "certSecret"},
+		"a scrape of nothing":             {[]string{"--set", "metrics.enabled=false,metrics.serviceMonitor.enabled=true"}, "metrics.serviceMonitor.enabled needs metrics.enabled"},
+		"alerts of nothing":               {[]string{"--set", "metrics.enabled=false,metrics.prometheusRule.enabled=true"}, "metrics.prometheusRule.enabled needs metrics.enabled"},
+		"a variable without name":         {[]string{"--set", "extraEnv[0].value=x"}, "extraEnv"},
+		"to delete all messages":          {[]string{"--set", "crds.keep=false,crds.install=false"}, "crds.keep=true first"},
+		"a release that names no Service": {nil, "set fullnameOverride"},
+		"keys for what needs none": {
+			[]string{"--set", "gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b"}, "gateway.secrets is for gateway.mode=direct",
+		},
 		"a server before its kind": {
 			[]string{"--set", "server.create=true", "--set", "server.spec.senders.default=1"}, "install with server.create=false first",
 		},
@@ -34,7 +49,11 @@ func TestChartRefuses(t *testing.T) {
 	for what, tc := range tests {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			_, err := template(t, name, tc.args...)
+			release := name
+			if what == "a release that names no Service" {
+				release = "1.chat"
+			}
+			_, err := template(t, release, tc.args...)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("want an error with %q, got %v", tc.want, err)
 			}
@@ -45,11 +64,7 @@ func TestChartRefuses(t *testing.T) {
 // TestChartValues renders the chart with values other than the defaults.
 func TestChartValues(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		release string
-		args    []string
-		check   func(t *testing.T, objects []*unstructured.Unstructured)
-	}{
+	checkValues(t, map[string]rendering{
 		"another release's name is in all names": {"chat", []string{"--set", "gateway.enabled=true"}, func(t *testing.T, objects []*unstructured.Unstructured) {
 			for _, o := range objects {
 				if o.GetKind() != "CustomResourceDefinition" && !strings.HasPrefix(o.GetName(), "chat-teamtalk-operator") &&
@@ -152,6 +167,44 @@ func TestChartValues(t *testing.T) {
 					t.Errorf("memory %s", limit)
 				}
 			}},
+		"labels and annotations that the chart has, too": {"12", []string{"--set", "fullnameOverride=chat,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true",
+			"--set", "podLabels.app\\.kubernetes\\.io/name=x,podLabels.app\\.kubernetes\\.io/component=x,podLabels.a=b,podAnnotations.kubectl\\.kubernetes\\.io/default-container=sidecar",
+			"--set", "metrics.serviceMonitor.labels.app\\.kubernetes\\.io/component=x,metrics.prometheusRule.labels.app\\.kubernetes\\.io/name=x"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				d := find(t, objects, "Deployment", namespace, "chat")
+				own := map[string]any{"app.kubernetes.io/name": name, "app.kubernetes.io/instance": "12", "app.kubernetes.io/component": "operator"}
+				want(t, d, own, "spec", "selector", "matchLabels")
+				own["a"] = "b"
+				want(t, d, own, "spec", "template", "metadata", "labels")
+				want(t, d, "sidecar", "spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/default-container")
+				want(t, find(t, objects, "ServiceMonitor", namespace, "chat"), "operator", "metadata", "labels", "app.kubernetes.io/component")
+				want(t, find(t, objects, "PrometheusRule", namespace, "chat"), name, "metadata", "labels", "app.kubernetes.io/name")
+			}},
+		"variables": {name, []string{"--set", "gateway.enabled=true,extraEnv[0].name=OTEL_EXPORTER_OTLP_HEADERS,extraEnv[0].valueFrom.secretKeyRef.name=otlp," +
+			"gateway.extraEnv[0].name=GOMEMLIMIT,gateway.extraEnv[0].value=200MiB"},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				of := func(c map[string]any, want ...any) {
+					t.Helper()
+					if diff := cmp.Diff(want, c["env"]); diff != "" {
+						t.Error(diff)
+					}
+				}
+				of(container(t, objects), map[string]any{"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "otlp"}}})
+				of(containerOf(t, find(t, objects, "Deployment", namespace, "teamtalk-gateway")), map[string]any{"name": "GOMEMLIMIT", "value": "200MiB"})
+			}},
+		"spread over zones": {name, []string{"--set", "gateway.enabled=true", "--set-json",
+			`topologySpreadConstraints=[{"maxSkew":2,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule"},` +
+				`{"maxSkew":1,"topologyKey":"host","whenUnsatisfiable":"ScheduleAnyway","labelSelector":{"matchLabels":{"a":"b"}}}]`},
+			func(t *testing.T, objects []*unstructured.Unstructured) {
+				for deployment, component := range map[string]string{name: "operator", "teamtalk-gateway": "gateway"} {
+					want(t, find(t, objects, "Deployment", namespace, deployment), []any{
+						map[string]any{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": map[string]any{"matchLabels": map[string]any{
+							"app.kubernetes.io/name": name, "app.kubernetes.io/instance": name, "app.kubernetes.io/component": component,
+						}}},
+						map[string]any{"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}},
+					}, "spec", "template", "spec", "topologySpreadConstraints")
+				}
+			}},
 		"metrics with a certificate": {name, []string{"--set", "metrics.certSecret=cert,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=p"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
 				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
@@ -183,73 +236,6 @@ func TestChartValues(t *testing.T) {
 				rule := map[string]any{"from": from, "ports": []any{map[string]any{"port": "metrics"}}}
 				want(t, find(t, objects, "NetworkPolicy", namespace, name), []any{rule}, "spec", "ingress")
 			}},
-		"a gateway": {name, []string{"--set", "gateway.enabled=true,gateway.namespaces={chat},gateway.tlsSecret=tls,gateway.appKeys=true," +
-			"gateway.replicas=4,gateway.extraArgs={--wait=1s},metrics.enabled=false"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				d := find(t, objects, "Deployment", namespace, "teamtalk-gateway")
-				want(t, d, 4, "spec", "replicas")
-				c := containerOf(t, d)
-				args, _, _ := unstructured.NestedStringSlice(c, "args")
-				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
-				at := mounts[0].(map[string]any)["mountPath"].(string)
-				for _, flag := range []string{
-					"--tls-cert-file=" + at + "/tls.crt", "--tls-key-file=" + at + "/tls.key", "--app-keys-secret=teamtalk-app-keys", "--metrics-address=0", "--wait=1s",
-				} {
-					if args[0] != "gateway" || !slices.Contains(args, flag) {
-						t.Errorf("%s is not in %v", flag, args)
-					}
-				}
-				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", namespace + "/teamtalk-gateway-app-keys"} {
-					in, name, _ := strings.Cut(b, "/")
-					want(t, find(t, objects, "RoleBinding", in, name), name, "roleRef", "name")
-				}
-				find(t, objects, "Role", namespace, "teamtalk-gateway-app-keys")
-			}},
-		"a gateway that sends directly": {name, []string{"--set", "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={chat}"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				want(t, find(t, objects, "Deployment", namespace, "teamtalk-gateway"), map[string]any{"type": "Recreate"}, "spec", "strategy")
-				for _, in := range []string{"chat", namespace} {
-					want(t, find(t, objects, "RoleBinding", in, "teamtalk-gateway-secrets"), name+"-secrets", "roleRef", "name")
-				}
-				wantIDs(t, objects, "ClusterRoleBinding", "/"+name, "/teamtalk-gateway-auth-delegator", "/teamtalk-gateway-direct")
-				for _, o := range objects {
-					if o.GetKind() == "RoleBinding" && o.GetName() == "teamtalk-gateway" {
-						t.Error("it may create messages, and creates none")
-					}
-				}
-			}},
-		"a gateway in the operator": {name, []string{"--set", "gateway.enabled=true,gateway.inOperator=true,gateway.namespaces={chat},gateway.receiverNamespaces={ops}," +
-			"gateway.tlsSecret=tls,gateway.appKeys=true,gateway.extraArgs={--wait=1s},metrics.certSecret=cert,metrics.serviceMonitor.enabled=true"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				wantIDs(t, objects, "Deployment", namespace+"/"+name)
-				wantIDs(t, objects, "ServiceAccount", namespace+"/"+name)
-				wantIDs(t, objects, "PodDisruptionBudget", namespace+"/"+name)
-				wantIDs(t, objects, "NetworkPolicy", namespace+"/"+name)
-				wantIDs(t, objects, "ServiceMonitor", namespace+"/"+name)
-				wantIDs(t, objects, "ClusterRoleBinding", "/"+name)
-				c := container(t, objects)
-				args, _, _ := unstructured.NestedStringSlice(c, "args")
-				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
-				at := mounts[1].(map[string]any)["mountPath"].(string)
-				for _, flag := range []string{
-					"--gateway-address=:8400", "--gateway-tls-cert-file=" + at + "/tls.crt", "--gateway-tls-key-file=" + at + "/tls.key",
-					"--gateway-app-keys-secret=teamtalk-app-keys", "--gateway-wait=1s",
-				} {
-					if !slices.Contains(args, flag) {
-						t.Errorf("%s is not in %v", flag, args)
-					}
-				}
-				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", "ops/teamtalk-gateway-receivers", namespace + "/teamtalk-gateway-app-keys"} {
-					in, binding, _ := strings.Cut(b, "/")
-					subjects := []any{map[string]any{"kind": "ServiceAccount", "name": name, "namespace": namespace}}
-					want(t, find(t, objects, "RoleBinding", in, binding), subjects, "subjects")
-				}
-				service := find(t, objects, "Service", namespace, "teamtalk-gateway")
-				want(t, service, "operator", "spec", "selector", "app.kubernetes.io/component")
-				want(t, service, []any{map[string]any{"name": "http", "port": 8400, "targetPort": "http"}}, "spec", "ports")
-				open := []any{map[string]any{"ports": []any{map[string]any{"port": "metrics"}}}, map[string]any{"ports": []any{map[string]any{"port": "http"}}}}
-				want(t, find(t, objects, "NetworkPolicy", namespace, name), open, "spec", "ingress")
-			}},
 		"egress": {name, []string{"--set", "networkPolicy.egress[0].ports[0].port=10600"}, func(t *testing.T, objects []*unstructured.Unstructured) {
 			p := find(t, objects, "NetworkPolicy", namespace, name)
 			want(t, p, []any{"Ingress", "Egress"}, "spec", "policyTypes")
@@ -259,7 +245,17 @@ func TestChartValues(t *testing.T) {
 			func(t *testing.T, objects []*unstructured.Unstructured) {
 				want(t, find(t, objects, "TeamTalkServer", namespace, "default"), 7, "spec", "senders", "default")
 			}},
-	}
+	})
+}
+
+// rendering is the chart as a release with values, and what it must be then.
+type rendering struct {
+	release string
+	args    []string
+	check   func(t *testing.T, objects []*unstructured.Unstructured)
+}
+
+func checkValues(t *testing.T, tests map[string]rendering) {
 	for what, tc := range tests {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

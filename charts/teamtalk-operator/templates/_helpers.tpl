@@ -25,8 +25,8 @@
 {{- end -}}
 
 {{- define "teamtalk-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "teamtalk-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "teamtalk-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* Not on pods: they must not be replaced because a label of the chart changes. */}}

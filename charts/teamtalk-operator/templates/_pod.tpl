@@ -4,18 +4,15 @@ Takes a dict: root, component, account.
 */}}
 {{- define "teamtalk-operator.pod" -}}
 {{- $values := .root.Values -}}
+{{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "teamtalk-operator.selectorLabels" .root | fromYaml) -}}
+{{- $pods := dict "matchLabels" $selector -}}
+{{- $hosts := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" -}}
 metadata:
   labels:
-    {{- with $values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- include "teamtalk-operator.selectorLabels" .root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
+    {{- /* The selector's last: they win. */}}
+    {{- mergeOverwrite (dict) (default dict $values.podLabels) $selector | toYaml | nindent 4 }}
   annotations:
-    kubectl.kubernetes.io/default-container: {{ .component }}
-    {{- with $values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- mergeOverwrite (dict "kubectl.kubernetes.io/default-container" .component) (default dict $values.podAnnotations) | toYaml | nindent 4 }}
 spec:
   serviceAccountName: {{ .account }}
   automountServiceAccountToken: true
@@ -35,13 +32,11 @@ spec:
     seccompProfile:
       type: RuntimeDefault
   topologySpreadConstraints:
-  - maxSkew: 1
-    topologyKey: kubernetes.io/hostname
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "teamtalk-operator.selectorLabels" .root | nindent 8 }}
-        app.kubernetes.io/component: {{ .component }}
+    {{- $constraints := list }}
+    {{- range default (list $hosts) $values.topologySpreadConstraints }}
+    {{- $constraints = append $constraints (ternary . (set (deepCopy .) "labelSelector" $pods) (hasKey . "labelSelector")) }}
+    {{- end }}
+    {{- toYaml $constraints | nindent 2 }}
   {{- with $values.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
@@ -91,5 +86,51 @@ securityContext:
 {{- end }}
 {{- range $gateway.extraArgs }}
 - {{ printf "--%s%s" $prefix (trimPrefix "--" .) | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Where metrics are served, by the operator as by the gateway. */}}
+{{- define "teamtalk-operator.metricsArgs" -}}
+{{- if .Values.metrics.enabled -}}
+- --metrics-address=:8443
+{{- if .Values.metrics.certSecret }}
+- --metrics-cert-dir=/etc/teamtalk-operator/metrics
+{{- end }}
+{{- else -}}
+- --metrics-address=0
+{{- end }}
+{{- end -}}
+
+{{/* The certificates in a pod, as a list of name, path and secret. Takes a dict: root, gateway (whether the pod serves it). */}}
+{{- define "teamtalk-operator.certificates" -}}
+{{- if and .root.Values.metrics.enabled .root.Values.metrics.certSecret }}
+- name: metrics-certificate
+  path: /etc/teamtalk-operator/metrics
+  secret: {{ .root.Values.metrics.certSecret }}
+{{- end }}
+{{- if and .gateway .root.Values.gateway.tlsSecret }}
+- name: tls
+  path: /etc/teamtalk-gateway/tls
+  secret: {{ .root.Values.gateway.tlsSecret }}
+{{- end }}
+{{- end -}}
+
+{{/* Takes such a list. */}}
+{{- define "teamtalk-operator.certificateMounts" -}}
+volumeMounts:
+{{- range . }}
+- name: {{ .name }}
+  mountPath: {{ .path }}
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* Takes such a list. */}}
+{{- define "teamtalk-operator.certificateVolumes" -}}
+volumes:
+{{- range . }}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .secret }}
 {{- end }}
 {{- end -}}

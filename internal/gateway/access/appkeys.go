@@ -18,6 +18,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 )
 
+// The one Secret, by the name that it has in config/ and in the chart.
+// +kubebuilder:rbac:groups="",namespace=teamtalk-system,resources=secrets,resourceNames=teamtalk-app-keys,verbs=get;list;watch,roleName=teamtalk-gateway-app-keys
+
 // minAppKey is how short an app_key may be: it is all that its callers prove.
 const minAppKey = 16
 

@@ -25,6 +25,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
+// Keys of servers are not in this role: teamtalk-operator-secrets is bound for them,
+// namespace by namespace, or a Role that names one.
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkservers,verbs=get;list;watch,roleName=teamtalk-gateway-direct
+
 // sessionPatience is how long the first request of a server waits for its session.
 const sessionPatience = 2 * time.Second
 

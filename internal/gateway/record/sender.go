@@ -18,6 +18,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
 )
 
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=create;get;list;watch,roleName=teamtalk-gateway
+
 const (
 	// Label marks the messages that gateways have created: they watch no others.
 	Label = "teamtalk.io/created-by"
