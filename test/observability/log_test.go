@@ -43,7 +43,7 @@ func TestLog(t *testing.T) {
 		}
 		logger, _ := line["logger"].(string)
 		said = said || line["msg"] == "message finished" && line["uid"] == string(m.UID) && line["reason"] == v1alpha1.ReasonRecipientNotFound
-		if !slices.Contains([]string{"", "connection", "delivery", "leadership", "tracing", "net-http"}, logger) {
+		if !slices.Contains([]string{"", "caches", "connection", "delivery", "leadership", "tracing", "net-http"}, logger) {
 			continue
 		}
 		if msg, _ := line["msg"].(string); strings.HasPrefix(strings.ToLower(msg), "starting ") {
