@@ -154,10 +154,10 @@ func TestNotReadyWithoutRights(t *testing.T) {
 	p.stop()
 }
 
-// TestReadyIsWarm has a standby take over: what was said to be ready reads nothing of the
-// cluster that it had not read before. While the API server is away it stays ready.
-func TestReadyIsWarm(t *testing.T) {
-	const user = "warm"
+// startProxy starts a proxy before the API server for a user with the operator's rights,
+// whose Lease is in a namespace of the same name.
+func startProxy(t *testing.T, user string) *apiproxy.Proxy {
+	t.Helper()
 	if err := world.Admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: user}}); err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +176,18 @@ func TestReadyIsWarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Stop)
+	return proxy
+}
+
+// TestReadyIsWarm has a standby take over: what was said to be ready reads nothing of the
+// cluster that it had not read before. While the API server is away it stays ready.
+func TestReadyIsWarm(t *testing.T) {
+	const user = "warm"
+	proxy := startProxy(t, user)
+	cfg, err := world.Plane.User(user)
+	if err != nil {
+		t.Fatal(err)
+	}
 	reads := readsOf(proxy)
 	isReady := func(p *probed) func(context.Context) bool {
 		return func(ctx context.Context) bool {
