@@ -19,7 +19,9 @@ type misuse struct{ error }
 
 func main() {
 	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", app.Name, err)
+		if !app.Said(err) {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", app.Name, err)
+		}
 		if errors.As(err, &misuse{}) {
 			os.Exit(2)
 		}

@@ -40,7 +40,9 @@ func NewScheme() (*runtime.Scheme, error) {
 // Run runs the operator until ctx is done, then shuts it down: nothing new is
 // sent, what is in flight is answered and recorded, the Lease is marked and
 // released. It returns an error for what keeps it from running.
-func Run(ctx context.Context, o Options) error {
+func Run(ctx context.Context, o Options) error { return lastLine(o, run(ctx, o)) }
+
+func run(ctx context.Context, o Options) error {
 	log, err := newLogger(o)
 	if err != nil {
 		return err

@@ -19,6 +19,10 @@ import (
 // RunGateway serves the gateway until ctx is done, then answers what is in flight. It
 // returns an error for what keeps it from running.
 func RunGateway(ctx context.Context, o GatewayOptions) error {
+	return lastLine(*o.logging(), runGateway(ctx, o))
+}
+
+func runGateway(ctx context.Context, o GatewayOptions) error {
 	log, err := newLogger(*o.logging())
 	if err != nil {
 		return err

@@ -2,10 +2,12 @@ package app
 
 import (
 	"bytes"
+	"errors"
 	stdlog "log"
 	"os"
 
 	"github.com/go-logr/logr"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -29,6 +31,26 @@ func newLogger(o Options) (logr.Logger, error) {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(lines{log.WithName("net-http")})
 	return log, nil
+}
+
+// said is an error that the log tells of.
+type said struct{ error }
+
+func (s said) Unwrap() error { return s.error }
+
+// Said reports whether the log tells of what has ended the process.
+func Said(err error) bool { return errors.As(err, &said{}) }
+
+// lastLine has the log say why the process ends, where all of its lines are JSON. For
+// people it is said without a time and a level, by whoever gets the error.
+func lastLine(o Options, err error) error {
+	if err == nil || o.LogFormat != "json" {
+		return err
+	}
+	// Not where in the code: what went wrong is in the error.
+	log := zap.New(zap.UseDevMode(false), zap.WriteTo(os.Stderr), zap.StacktraceLevel(zapcore.PanicLevel))
+	log.Error(err, "the process ends")
+	return said{err}
 }
 
 // lines logs what is written to it, which is one line at a time.

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -40,6 +39,10 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	core := clients.CoreV1().RESTClient()
 	recorder := mgr.GetEventRecorder(Name)
+	known, err := newCaches(ctx, mgr.GetCache(), mgr.GetLogger().WithName("caches"), ofLeaders())
+	if err != nil {
+		return nil, err
+	}
 
 	serverWake, messageWake := &wake.Source{}, &wake.Source{}
 	secrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
@@ -85,14 +88,8 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	if err := receivers.SetupWithManager(mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkReceiver controller: %w", err)
 	}
-	// Ready once the caches have synced: a standby is ready too.
-	synced := func(req *http.Request) error {
-		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
-			return fmt.Errorf("the caches have not synced yet")
-		}
-		return nil
-	}
-	if err := mgr.AddReadyzCheck("caches", synced); err != nil {
+	// A standby is ready, too, where it has read all that a leader works with.
+	if err := mgr.AddReadyzCheck("caches", known.Check); err != nil {
 		return nil, err
 	}
 	if err := mgr.AddHealthzCheck("watchdog", dog.Check); err != nil {

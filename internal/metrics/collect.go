@@ -108,13 +108,25 @@ func (m *Metrics) vectors() []vector {
 	}
 }
 
+// failures are the reasons for which messages end without having reached anybody.
+var failures = []string{
+	v1alpha1.ReasonRetriesExhausted, v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonKeyReused, v1alpha1.ReasonOutcomeUnknown,
+	v1alpha1.ReasonSenderNotPermitted, v1alpha1.ReasonRecipientNotPermitted,
+	v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonGroupNotFound,
+	v1alpha1.ReasonSenderNotInGroup, v1alpha1.ReasonSendToSelf,
+	v1alpha1.ReasonContentEmpty, v1alpha1.ReasonContentTooLong, v1alpha1.ReasonContentInvalid, v1alpha1.ReasonContentChanged,
+}
+
 // begin lets what should never happen be seen as 0 before it does: a counter that
 // appears with its first event shows no increase.
 func (m *Metrics) begin(server types.NamespacedName) {
 	ns, name := server.Namespace, server.Name
 	m.messages.WithLabelValues(ns, name, v1alpha1.ReasonDelivered, v1alpha1.ReasonDelivered)
-	m.messages.WithLabelValues(ns, name, OutcomeFailed, v1alpha1.ReasonOutcomeUnknown)
-	m.messages.WithLabelValues(ns, name, OutcomeFailed, v1alpha1.ReasonRetriesExhausted)
+	m.messages.WithLabelValues(ns, name, v1alpha1.ReasonDelivered, v1alpha1.ReasonStoredNotRouted)
+	m.messages.WithLabelValues(ns, name, v1alpha1.ReasonPartiallyDelivered, v1alpha1.ReasonPartiallyDelivered)
+	for _, reason := range failures {
+		m.messages.WithLabelValues(ns, name, OutcomeFailed, reason)
+	}
 	m.recipients.WithLabelValues(ns, name, string(v1alpha1.StateRouted), v1alpha1.ReasonDelivered)
 	m.recipients.WithLabelValues(ns, name, string(v1alpha1.StateStored), v1alpha1.ReasonStoredNotRouted)
 	m.recipients.WithLabelValues(ns, name, string(v1alpha1.StateFailed), v1alpha1.ReasonOutcomeUnknown)

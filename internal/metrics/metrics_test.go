@@ -204,6 +204,45 @@ func TestServersComeAndGo(t *testing.T) {
 	}
 }
 
+// TestFailuresBeginAtZero: a burst of messages that fail for a reason which was not seen
+// before must show as an increase. No reason of the API may be forgotten.
+func TestFailuresBeginAtZero(t *testing.T) {
+	families, err := gather(full().metrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var there []string
+	for _, sample := range families[Prefix+"messages_finished_total"].GetMetric() {
+		labels := map[string]string{}
+		for _, l := range sample.GetLabel() {
+			labels[l.GetName()] = l.GetValue()
+		}
+		if labels["outcome"] == OutcomeFailed {
+			there = append(there, labels["reason"])
+		}
+	}
+	source, err := os.ReadFile(filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// No message ends for these, or not as one that reached nobody.
+	others := []string{
+		"Ready", "KeyLoaded", "Connected", "Connecting", "Sending", "RetryScheduled", "Scheduled", "Suspended",
+		"Delivered", "PartiallyDelivered", "StoredNotRouted", "Adopted",
+		"ServerNotFound", "ServerNotReady", "KeyNotFound", "KeyInvalid", "ContentNotFound",
+		"StoreRejected", "NotStored", "NoAnswer",
+	}
+	reasons := regexp.MustCompile(`(?m)^\tReason[A-Za-z]+ += "([A-Za-z]+)"`).FindAllSubmatch(source, -1)
+	for _, reason := range reasons {
+		if name := string(reason[1]); slices.Contains(there, name) == slices.Contains(others, name) {
+			t.Errorf("%s must be either there as 0 for messages that failed, or no reason for that", name)
+		}
+	}
+	if len(reasons) < len(others)+len(there) {
+		t.Errorf("the API has %d reasons, want %d at least", len(reasons), len(others)+len(there))
+	}
+}
+
 func gather(m *Metrics) (map[string]*dto.MetricFamily, error) {
 	registry := prometheus.NewPedanticRegistry()
 	if err := registry.Register(m); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -75,7 +76,10 @@ func NewHandler(o Options) *Handler {
 // and what is left then. It is a manager's Runnable.
 func (h *Handler) Start(ctx context.Context) error {
 	h.index.open(ctx)
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { counted.sweep(ctx, h.client) })
 	err := h.status.run(ctx)
+	sweeping.Wait()
 	h.index.wait()
 	return err
 }
@@ -161,6 +165,7 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	case a.code != 0:
 		return a, exists
 	case !exists:
+		counted.end(key)
 		if err := h.authorize(req, key.Namespace); err != nil {
 			return h.refused(key, err), false
 		}

@@ -87,6 +87,9 @@ func (w *statusWriter) note(key types.NamespacedName, edit func(*delta)) {
 		w.pending[key] = d
 	}
 	edit(d)
+	if d.lastError != nil {
+		failedAt(key, d.lastError.Time.Time)
+	}
 }
 
 func (w *statusWriter) run(ctx context.Context) error {

@@ -36,7 +36,7 @@ func TestPerCaller(t *testing.T) {
 	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("later"), greedy...); a.status != http.StatusAccepted {
 		t.Errorf("afterwards: %+v", a)
 	}
-	if !g.metric(`teamtalk_gateway_requests_total{endpoint="SendSingleMessage",error_code="10",status="429"} 1`) {
+	if !g.metric(`teamtalk_gateway_requests_total{error_code="10",operation="SendSingleMessage",status="429"} 1`) {
 		t.Error("the refusal is not counted")
 	}
 	if n := len(x.recorded()); n != 4 {

@@ -142,7 +142,7 @@ func TestTooMany(t *testing.T) {
 	for range 2 {
 		<-done
 	}
-	if !g.metric(`teamtalk_gateway_requests_total{endpoint="SendSingleMessage",error_code="",status="503"} 1`) {
+	if !g.metric(`teamtalk_gateway_requests_total{error_code="",operation="SendSingleMessage",status="503"} 1`) {
 		t.Error("the refusal is not counted")
 	}
 }

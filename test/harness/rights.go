@@ -65,6 +65,37 @@ func GrantNamespace(ctx context.Context, admin client.Client, user, namespace st
 	return nil
 }
 
+// BindGateway grants user what config/rbac grants a gateway that puts messages on record
+// and serves receivers, in all namespaces: nothing more.
+func BindGateway(ctx context.Context, admin client.Client, user string) error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	rbac := filepath.Join(root, "config", "rbac")
+	roles, err := Read(filepath.Join(rbac, "gateway_role.yaml"), filepath.Join(rbac, "receiver_role.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, role := range roles {
+		if role.GetKind() == "Role" {
+			role.SetNamespace("default")
+		}
+	}
+	if err := Apply(ctx, admin, roles...); err != nil {
+		return err
+	}
+	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver", "system:auth-delegator"} {
+		if err := admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: user + "-" + role}, Subjects: subjects(user),
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		}); err != nil {
+			return fmt.Errorf("bind the gateway's roles: %w", err)
+		}
+	}
+	return nil
+}
+
 func subjects(user string) []rbacv1.Subject {
 	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
 }

@@ -2,16 +2,21 @@ package observability
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // TestLog checks that all that the operators say is JSON, that the keys of their
@@ -43,7 +48,7 @@ func TestLog(t *testing.T) {
 		}
 		logger, _ := line["logger"].(string)
 		said = said || line["msg"] == "message finished" && line["uid"] == string(m.UID) && line["reason"] == v1alpha1.ReasonRecipientNotFound
-		if !slices.Contains([]string{"", "connection", "delivery", "leadership", "tracing", "net-http"}, logger) {
+		if !slices.Contains([]string{"", "caches", "connection", "delivery", "leadership", "tracing", "net-http"}, logger) {
 			continue
 		}
 		if msg, _ := line["msg"].(string); strings.HasPrefix(strings.ToLower(msg), "starting ") {
@@ -63,4 +68,86 @@ func TestLog(t *testing.T) {
 			t.Errorf("%s is in the log", what)
 		}
 	}
+}
+
+// TestLastLine: why a process ends is a line as all others, but for what is wrong with
+// its command line, which people read.
+func TestLastLine(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "kubeconfig")
+	tests := map[string]struct {
+		args  []string
+		plain bool
+		want  string
+		code  int
+	}{
+		"no cluster":               {args: []string{"--kubeconfig", nowhere}, want: "no cluster to work in", code: 1},
+		"no cluster, for people":   {args: []string{"--kubeconfig", nowhere, "--log-format", "text"}, plain: true, want: "no cluster to work in", code: 1},
+		"no cluster for a gateway": {args: []string{"gateway", "--kubeconfig", nowhere}, want: "no cluster to work in", code: 1},
+		"misuse":                   {args: []string{"--log-format", "json", "--drain-timeout=-1s"}, plain: true, want: "--drain-timeout", code: 2},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var log harness.Log
+			p, err := harness.Start(world.Binary, &log, tc.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Kill()
+			last, code := lastLine(t, p, &log)
+			if code != tc.code {
+				t.Errorf("it ends with %d, want %d", code, tc.code)
+			}
+			why, isJSON := errorIn(last)
+			if isJSON == tc.plain || tc.plain && !strings.HasPrefix(last, "teamtalk-operator: ") {
+				t.Errorf("the last line is %q", last)
+			}
+			if tc.plain {
+				why = last
+			}
+			if !strings.Contains(why, tc.want) || strings.Count(log.String(), tc.want) != 1 {
+				t.Errorf("it says %q, want %q, once", log.String(), tc.want)
+			}
+		})
+	}
+}
+
+// TestLastLineOfLeader: all that a leader says which has lost its Lease is JSON.
+func TestLastLineOfLeader(t *testing.T) {
+	const user = "lonely"
+	proxy := startProxy(t, user)
+	leader := startProbed(t, proxy.Config(), "--lease-namespace", user)
+	leader.eventually("it does not come to work", func(context.Context) bool { return leader.says("Starting workers") })
+	proxy.SetGone(true)
+	last, code := lastLine(t, leader.Process, &leader.log)
+	if why, isJSON := errorIn(last); !isJSON || !strings.Contains(why, "leader election lost") || code != 1 {
+		t.Errorf("it ends with %d and %q", code, last)
+	}
+	for s := bufio.NewScanner(strings.NewReader(leader.log.String())); s.Scan(); {
+		if !json.Valid(s.Bytes()) {
+			t.Errorf("not JSON: %s", s.Text())
+		}
+	}
+}
+
+// lastLine waits for the end of a process and returns what it said last, and its code.
+func lastLine(t *testing.T, p *harness.Process, log *harness.Log) (line string, code int) {
+	t.Helper()
+	select {
+	case <-p.Ended():
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	var exit *exec.ExitError
+	if !errors.As(p.Err(), &exit) {
+		t.Fatalf("it ends with %v", p.Err())
+	}
+	lines := strings.Split(strings.TrimRight(log.String(), "\n"), "\n")
+	return lines[len(lines)-1], exit.ExitCode()
+}
+
+// errorIn returns what a line of JSON has as its error.
+func errorIn(line string) (why string, isJSON bool) {
+	var l struct{ Level, Error string }
+	err := json.Unmarshal([]byte(line), &l)
+	return l.Error, err == nil && l.Level == "error"
 }

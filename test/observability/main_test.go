@@ -1,6 +1,6 @@
 // Package observability tests what shows the operator from outside, with nothing
-// faked: a real Prometheus scrapes real operators with TLS and a token, and what
-// it knows is compared with what was delivered.
+// faked: a real Prometheus scrapes real operators and a gateway with TLS and a token,
+// and what it knows is compared with what was delivered.
 package observability
 
 import (
@@ -40,6 +40,7 @@ var world struct {
 	// scraper and stranger are tokens; only the first may read /metrics.
 	scraper, stranger string
 	leader, standby   *operator
+	gateway           *gateway
 	log               harness.Log
 	collector         *otlp.Receiver
 }
@@ -87,6 +88,10 @@ func run(m *testing.M) (code int, err error) {
 		}
 		defer (*o).Kill()
 	}
+	if world.gateway, err = startGateway(ctx); err != nil {
+		return 1, err
+	}
+	defer world.gateway.Kill()
 	return m.Run(), nil
 }
 

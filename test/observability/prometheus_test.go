@@ -64,8 +64,9 @@ type prometheus struct {
 	url string
 }
 
-// startPrometheus starts a Prometheus that scrapes both operators as the service
-// account does that may, and evaluates the project's rules.
+// startPrometheus starts a Prometheus that scrapes both operators and the gateway as the
+// service account does that may, and evaluates the project's rules. The targets have the
+// labels that they get from a ServiceMonitor.
 func startPrometheus(t *testing.T) *prometheus {
 	t.Helper()
 	binary, dir := program(t, "prometheus"), t.TempDir()
@@ -83,8 +84,16 @@ scrape_configs:
   tls_config: {ca_file: %q}
   authorization: {credentials_file: %q}
   static_configs:
-  - targets: [%q, %q]
-`, filepath.Join(world.Root, "config", "prometheus", "rules.yaml"), world.ca, token, world.leader.metrics, world.standby.metrics)
+  - {targets: [%q], labels: {pod: a, service: operator, container: manager, namespace: im, endpoint: metrics}}
+  - {targets: [%q], labels: {pod: b, service: operator, container: manager, namespace: im, endpoint: metrics}}
+- job_name: teamtalk-gateway
+  scheme: https
+  tls_config: {insecure_skip_verify: true} # it makes its certificate itself
+  authorization: {credentials_file: %q}
+  static_configs:
+  - {targets: [%q], labels: {pod: c, service: gateway, container: gateway, namespace: im, endpoint: metrics}}
+`, filepath.Join(world.Root, "config", "prometheus", "rules.yaml"),
+		world.ca, token, world.leader.metrics, world.standby.metrics, token, world.gateway.metrics)
 	for path, text := range map[string]string{token: world.scraper, config: text} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

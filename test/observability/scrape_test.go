@@ -99,7 +99,7 @@ func TestProbes(t *testing.T) {
 // Prometheus knows then with what became of them.
 func TestPrometheus(t *testing.T) {
 	p := startPrometheus(t)
-	p.await("count(up == 1)", 2)
+	p.await("count(up == 1)", 3)
 	p.await("sum(teamtalk_operator_leader)", 1)
 	p.await(`teamtalk_operator_connections{server_namespace="chat", server="default", peer="router"}`, 1)
 	p.await(`teamtalk_operator_connections{peer="db_proxy"} == teamtalk_operator_connections_desired`, 2)
@@ -153,7 +153,9 @@ func TestPrometheus(t *testing.T) {
 		p.await("sum(teamtalk_operator_"+gauge+")", 0)
 	}
 	p.await(`max(ALERTS{alertname="TeamTalkSilentDrops", alertstate="firing"})`, 1)
+	p.seesTheGateway()
 	p.evaluates()
+	p.areDocumented()
 	p.knowsAll(expressions(t))
 	p.isDiscreet()
 }
@@ -183,7 +185,7 @@ func (p *prometheus) evaluates() {
 }
 
 // metric is how the names of metrics begin that rules and dashboards may use.
-var metric = regexp.MustCompile(`\b(teamtalk_operator|controller_runtime|workqueue|rest_client|process|go)_[a-z0-9_]+`)
+var metric = regexp.MustCompile(`\b(teamtalk_operator|teamtalk_gateway|teamtalk_receiver|controller_runtime|workqueue|rest_client|process|go)_[a-z0-9_]+`)
 
 // knowsAll has Prometheus evaluate expressions, and checks that every metric in
 // them is one that the operators expose.
@@ -213,21 +215,22 @@ func (p *prometheus) knowsAll(expressions map[string]string) {
 	}
 }
 
-// isDiscreet checks that no label has more in it than the servers' names and
-// constants.
+// isDiscreet checks that no label has more in it than the names of servers and
+// receivers, and constants; and that none of a target's own had to make way for one.
 func (p *prometheus) isDiscreet() {
 	p.t.Helper()
 	var series []map[string]string
-	if err := p.api(p.t.Context(), "series", url.Values{"match[]": {`{__name__=~"teamtalk_operator_.+"}`}}, &series); err != nil {
+	if err := p.api(p.t.Context(), "series", url.Values{"match[]": {`{__name__=~"teamtalk_.+"}`}}, &series); err != nil {
 		p.t.Fatal(err)
 	}
 	constant := regexp.MustCompile(`^([A-Z][A-Za-z]+|[a-z_]+|[0-9.e+-]+|\+Inf)$`)
 	for _, s := range series {
 		for label, value := range s {
 			switch label {
-			case "__name__", "instance", "job", "server_namespace", "server":
+			case "__name__", "instance", "job", "pod", "service", "container", "namespace", "endpoint": // of the target
+			case "server_namespace", "server", "receiver_namespace", "receiver":
 			case "version", "commit", "go": // of the build
-			case "outcome", "reason", "state", "step", "peer", "end", "recipient_type", "le":
+			case "outcome", "reason", "state", "step", "peer", "end", "recipient_type", "le", "result", "code", "operation", "status", "error_code":
 				if !constant.MatchString(value) {
 					p.t.Errorf("%s has a label %s=%q", s["__name__"], label, value)
 				}

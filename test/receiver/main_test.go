@@ -10,13 +10,10 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -59,7 +56,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer operator.Kill()
 
-	if err := bindGateway(ctx); err != nil {
+	if err := harness.BindGateway(ctx, world.Admin, gatewayUser); err != nil {
 		return 1, err
 	}
 	if world.gatewayConfig, err = world.KubeconfigOf(gatewayUser); err != nil {
@@ -115,34 +112,6 @@ const (
 
 // gatewayUser is who the gateway is to the API server.
 const gatewayUser = "gateway"
-
-// bindGateway grants what config grants a gateway: nothing more.
-func bindGateway(ctx context.Context) error {
-	for _, file := range []string{"gateway_role.yaml", "receiver_role.yaml"} {
-		roles, err := harness.Read(filepath.Join(world.Root, "config", "rbac", file))
-		if err != nil {
-			return err
-		}
-		for _, role := range roles {
-			if role.GetKind() == "Role" {
-				role.SetNamespace("default")
-			}
-		}
-		if err := harness.Apply(ctx, world.Admin, roles...); err != nil {
-			return err
-		}
-	}
-	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver", "system:auth-delegator"} {
-		if err := world.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "gateway-" + role},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: gatewayUser}},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func startOperator(args ...string) (*harness.Process, error) {
 	// leaks looks at all that may be logged.

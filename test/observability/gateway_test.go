@@ -1,0 +1,227 @@
+package observability
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// gateway is a running gateway process.
+type gateway struct {
+	*harness.Process
+	// address is where it takes requests of those who bear caller's token.
+	address, metrics, caller string
+}
+
+// startGateway starts a gateway that serves its metrics as it does in a pod: beyond
+// loopback, so by TLS, to those permitted.
+func startGateway(ctx context.Context) (*gateway, error) {
+	const user = "gateway"
+	if err := harness.BindGateway(ctx, world.Admin, user); err != nil {
+		return nil, err
+	}
+	kubeconfig, err := world.KubeconfigOf(user)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := harness.FreeAddresses(2)
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(addresses[1])
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{address: addresses[0], metrics: addresses[1]}
+	if g.caller, err = harness.Token(ctx, world.Admin, namespace, "caller"); err != nil {
+		return nil, err
+	}
+	if err := harness.LetCreateMessages(ctx, world.Admin, namespace, "caller"); err != nil {
+		return nil, err
+	}
+	g.Process, err = harness.Start(world.Binary, &world.log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
+		"--address", g.address, "--health-address", "0", "--metrics-address", ":"+port)
+	if err != nil {
+		return nil, err
+	}
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		select {
+		case <-g.Ended():
+			return false, fmt.Errorf("the gateway has ended: %w", g.Err())
+		default:
+		}
+		status, _, err := get(ctx, "http://"+g.address+"/readyz", "")
+		return err == nil && status == http.StatusOK, nil
+	})
+	if err != nil {
+		g.Kill()
+		return nil, fmt.Errorf("wait until the gateway is ready: %w", err)
+	}
+	return g, nil
+}
+
+// post posts a body with the caller's token, or without, and decodes the answer.
+func (p *prometheus) post(path, body string, known bool) (status int, answer struct {
+	Messages []string
+	Folded   int
+}) {
+	p.t.Helper()
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+world.gateway.address+path, strings.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if known {
+		req.Header.Set("Authorization", "Bearer "+world.gateway.caller)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		p.t.Fatalf("%s answers with %d and no JSON: %v", path, resp.StatusCode, err)
+	}
+	return resp.StatusCode, answer
+}
+
+// notify posts an alert to a receiver.
+func (p *prometheus) notify(receiver, alert string) (status int, made, folded float64) {
+	p.t.Helper()
+	status, answer := p.post("/v1/receivers/"+namespace+"/"+receiver, fmt.Sprintf(`{"version":"4","status":"firing","groupKey":%q,
+		"alerts":[{"status":"firing","labels":{"alertname":%[1]q},"annotations":{"summary":%q},"startsAt":"2026-11-23T12:00:00Z"}]}`, alert, text), true)
+	return status, float64(len(answer.Messages)), float64(answer.Folded)
+}
+
+// seesTheGateway has a gateway and its receivers take, fold, refuse and fail, and
+// compares what Prometheus knows then with what the callers were told.
+func (p *prometheus) seesTheGateway() {
+	p.t.Helper()
+	create := func(name string, edit func(*v1alpha1.TeamTalkReceiverSpec)) *v1alpha1.TeamTalkReceiver {
+		r := &v1alpha1.TeamTalkReceiver{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+			Spec: v1alpha1.TeamTalkReceiverSpec{
+				Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}},
+			},
+		}
+		edit(&r.Spec)
+		if err := world.Admin.Create(p.t.Context(), r); err != nil {
+			p.t.Fatal(err)
+		}
+		return r
+	}
+	create("flooded", func(s *v1alpha1.TeamTalkReceiverSpec) {
+		s.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 3600}
+	})
+	create("faulty", func(s *v1alpha1.TeamTalkReceiverSpec) { s.Template = `{{ fail "no" }}` })
+	locked := create("locked", func(s *v1alpha1.TeamTalkReceiverSpec) {
+		s.Authentication = &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "not-yet"}}
+	})
+
+	const send = `{"from_user_id": 1, "session_id": 3, "msg": "` + text + `"}`
+	if status, _ := p.post("/query/SendSingleMessage", send, true); status != http.StatusOK {
+		p.t.Errorf("a message is answered with %d", status)
+	}
+	if status, _ := p.post("/query/SendSingleMessage", send, false); status != http.StatusUnauthorized {
+		p.t.Errorf("a message of a stranger is answered with %d", status)
+	}
+	var made, folded float64
+	for i := range 3 {
+		status, m, f := p.notify("flooded", fmt.Sprint("Flood", i))
+		if made, folded = made+m, folded+f; status != http.StatusOK {
+			p.t.Errorf("an alert is answered with %d", status)
+		}
+	}
+	if folded == 0 {
+		p.t.Error("nothing was folded")
+	}
+	if status, _, _ := p.notify("faulty", "Fault"); status != http.StatusOK {
+		p.t.Errorf("an alert with a template that fails is answered with %d", status)
+	}
+	if status, _, _ := p.notify("locked", "NoSecret"); status != http.StatusServiceUnavailable {
+		p.t.Errorf("an alert is answered with %d though the Secret is missing", status)
+	}
+	if err := world.Admin.Create(p.t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "not-yet", Namespace: namespace}, Data: map[string][]byte{"token": []byte("swordfish")},
+	}); err != nil {
+		p.t.Fatal(err)
+	}
+	if status, _, _ := p.notify("locked", "NotTheToken"); status != http.StatusUnauthorized {
+		p.t.Errorf("an alert with another token is answered with %d", status)
+	}
+
+	of := func(metric, receiver, more string) string {
+		return fmt.Sprintf(`teamtalk_receiver_%s{receiver_namespace=%q, receiver=%q%s}`, metric, namespace, receiver, more)
+	}
+	for expr, want := range map[string]float64{
+		`teamtalk_gateway_requests_total{operation="SendSingleMessage", status="200", error_code="0"}`: 1,
+		`teamtalk_gateway_requests_total{operation="SendSingleMessage", status="401"}`:                 1,
+		`teamtalk_gateway_requests_total{operation="Receiver", status="200"}`:                          4,
+		`teamtalk_gateway_requests_total{operation="Receiver", status="503"}`:                          1,
+		`teamtalk_gateway_request_duration_seconds_count{operation="SendSingleMessage"}`:               2,
+		`teamtalk_receiver_request_duration_seconds_count{code="200"}`:                                 4,
+		of("notifications_total", "flooded", `, result="taken"`):                                       3,
+		of("notifications_total", "locked", `, result="failed"`):                                       1,
+		of("notifications_total", "locked", `, result="refused"`):                                      1,
+		of("messages_total", "flooded", `, result="message"`):                                          made,
+		of("messages_total", "flooded", `, result="folded"`):                                           folded,
+		of("template_faults_total", "faulty", ""):                                                      1,
+		of("template_faults_total", "flooded", ""):                                                     0,
+	} {
+		p.await(expr, want)
+	}
+	p.await("count("+of("last_error_timestamp_seconds", "locked", "")+")", 1)
+	p.await(`count(ALERTS{alertname="TeamTalkReceiverTemplateFaults", receiver="faulty", alertstate="firing"})`, 1)
+
+	if err := world.Admin.Delete(p.t.Context(), locked); err != nil {
+		p.t.Fatal(err)
+	}
+	if status, _, _ := p.notify("locked", "Gone"); status != http.StatusNotFound {
+		p.t.Errorf("an alert to a receiver that was deleted is answered with %d", status)
+	}
+	p.await(`count({__name__=~"teamtalk_receiver_.+", receiver="locked"}) or vector(0)`, 0)
+}
+
+// areDocumented holds docs/operations.md and what is exposed together. What counts
+// deliveries is compared in internal/metrics: not all of it happens here.
+func (p *prometheus) areDocumented() {
+	p.t.Helper()
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	documented := map[string]bool{"teamtalk_operator_build_info": strings.Contains(string(page), "`teamtalk_operator_build_info`")}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(teamtalk_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
+		documented[row[1]] = true
+	}
+	var known []string
+	if err := p.api(p.t.Context(), "label/__name__/values", nil, &known); err != nil {
+		p.t.Fatal(err)
+	}
+	exposed := map[string]bool{}
+	for _, name := range known {
+		if name = regexp.MustCompile("_(bucket|sum|count)$").ReplaceAllString(name, ""); strings.HasPrefix(name, "teamtalk_") {
+			if exposed[name] = true; !documented[name] {
+				p.t.Errorf("%s is not in docs/operations.md", name)
+			}
+		}
+	}
+	for name := range documented {
+		if !exposed[name] && !strings.HasPrefix(name, "teamtalk_operator_") {
+			p.t.Errorf("docs/operations.md has a metric %s that there is none of", name)
+		}
+	}
+}
