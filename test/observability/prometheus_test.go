@@ -154,16 +154,19 @@ func (p *prometheus) query(ctx context.Context, expr string) ([]sample, error) {
 	return data.Result, err
 }
 
-// now returns what Prometheus answers to a query that has one value at most; none
-// is 0.
+// now returns what Prometheus answers to a query of a sum; none is 0. It asks until all
+// targets were scraped the last time: on a loaded machine one is not, and its series are
+// away for a moment.
 func (p *prometheus) now(expr string) float64 {
 	p.t.Helper()
-	got, err := p.query(p.t.Context(), expr)
+	var got []sample
+	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		got, err = p.query(ctx, "("+expr+" or vector(0)) and on () (count(up == 1) == 3)")
+		return err == nil && len(got) == 1, nil
+	})
 	if err != nil {
-		p.t.Fatal(err)
-	}
-	if len(got) == 0 {
-		return 0
+		p.t.Fatalf("%s: %v", expr, err)
 	}
 	return got[0].value()
 }

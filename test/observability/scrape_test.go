@@ -209,9 +209,23 @@ func (p *prometheus) knowsAll(expressions map[string]string) {
 				p.t.Errorf("%s: there is no metric %s", where, name)
 			}
 		}
-		if result, err := p.query(p.t.Context(), expr); strings.HasPrefix(where, "panel ") && (err != nil || len(result) == 0) {
-			p.t.Errorf("%s shows nothing: %s (%v)", where, expr, err)
+		if strings.HasPrefix(where, "panel ") {
+			p.shows(where, expr)
 		}
+	}
+}
+
+// shows checks that an expression has a value: soon, as one scrape may fail.
+func (p *prometheus) shows(where, expr string) {
+	p.t.Helper()
+	var result []sample
+	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		result, err = p.query(ctx, expr)
+		return err == nil && len(result) > 0, nil
+	})
+	if err != nil {
+		p.t.Errorf("%s shows nothing: %s (%v)", where, expr, err)
 	}
 }
 
