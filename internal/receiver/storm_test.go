@@ -1,0 +1,345 @@
+package receiver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// instances are so many alerts that groupBy makes a part of each.
+func instances(from, count int) []Alert {
+	var alerts []Alert
+	for i := range count {
+		alerts = append(alerts, Alert{Status: statusFiring, Fingerprint: fmt.Sprint(from + i), Labels: KV{"alertname": "A", "instance": fmt.Sprint(from + i)}})
+	}
+	return alerts
+}
+
+// counted counts the requests to the API server.
+func (x *flooded) counted() *atomic.Int64 {
+	var n atomic.Int64
+	x.client = interceptor.NewClient(x.client, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			n.Add(1)
+			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			n.Add(1)
+			return c.List(ctx, list, opts...)
+		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			n.Add(1)
+			return c.Create(ctx, o, opts...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			n.Add(1)
+			return c.Update(ctx, o, opts...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			n.Add(1)
+			return c.Patch(ctx, o, p, opts...)
+		},
+	})
+	x.handler.client = x.client
+	return &n
+}
+
+// sum adds outcomes up.
+func sum(outcomes []outcome) (messages, folded, duplicates int) {
+	for _, o := range outcomes {
+		if o.message != "" {
+			messages++
+		}
+		if o.folded {
+			folded++
+		}
+		if o.duplicate {
+			duplicates++
+		}
+	}
+	return messages, folded, duplicates
+}
+
+// TestAStormIsFewRequests shows what flood control is for: however many alerts and
+// recipients there are, what is folded costs the API server next to nothing.
+func TestAStormIsFewRequests(t *testing.T) {
+	for name, count := range map[string]struct{ alerts, recipients int }{
+		"many alerts": {1000, 1}, "many recipients": {10, 1000}, "many of both": {1000, 300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newFlooded(t)
+			x.receiver.Spec.GroupBy = []string{"instance"}
+			x.receiver.Spec.FloodControl.Messages = 5
+			x.receiver.Spec.To.Users = nil
+			for i := range count.recipients {
+				x.receiver.Spec.To.Users = append(x.receiver.Spec.To.Users, v1alpha1.UserID(1000+i))
+			}
+			requests := x.counted()
+			alerts := instances(0, count.alerts)
+			got, err := x.takeAll(alerts...)
+			if m, f, d := sum(got); err != nil || m != 5 || f != count.alerts-5 || d != 0 {
+				t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
+			}
+			// A list, the ledger read twice and written, five messages, and a digest's
+			// ConfigMap and message.
+			if n := requests.Swap(0); n > 15 {
+				t.Errorf("%d requests", n)
+			}
+			got, err = x.takeAll(alerts...)
+			if m, f, d := sum(got); err != nil || m != 0 || f != 0 || d != count.alerts {
+				t.Errorf("again: %d messages, %d folded, %d duplicates: %v", m, f, d, err)
+			}
+			if n := requests.Load(); n > 5 {
+				t.Errorf("again: %d requests", n)
+			}
+			digests := x.digests()
+			for name, text := range digests {
+				if !strings.HasPrefix(text, fmt.Sprintf("📦 %d more within 60 s\n• 🔥 FIRING · A • A", count.alerts-5)) || len(text) > MaxText {
+					t.Errorf("%q", text)
+				}
+				m := &v1alpha1.TeamTalkMessage{}
+				if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m); err != nil || len(m.Spec.To.Users) != count.recipients {
+					t.Errorf("to %d: %v", len(m.Spec.To.Users), err)
+				}
+			}
+			if len(digests) != 1 {
+				t.Errorf("%d digests", len(digests))
+			}
+		})
+	}
+}
+
+// TestADearTemplate shows that what was taken is not rendered again, and that a line
+// in a digest is not worth waiting for.
+func TestADearTemplate(t *testing.T) {
+	x := newFlooded(t)
+	x.receiver.Spec.GroupBy = []string{"instance"}
+	x.receiver.Spec.FloodControl.Messages = 3
+	// It takes all the time that there is for lines; the built-in one makes the texts.
+	x.receiver.Spec.Template = `{{range 19000}}{{end}}{{range 900}}{{regexMatch "x" (printf "%900d" 1)}}{{end}} {{.Status}} of {{(index .Alerts 0).Labels.instance}}`
+	alerts := instances(0, 300)
+	got, err := x.takeAll(alerts...)
+	if m, f, d := sum(got); err != nil || m != 3 || f != 297 || d != 0 {
+		t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
+	}
+	parts, _ := split(x.receiver, &Notification{Status: statusFiring, Alerts: alerts})
+	texts := &texts{handler: x.handler, receiver: x.receiver, templates: &Templates{}} // which would panic
+	outcomes, err := x.handler.take(t.Context(), x.receiver, texts, parts)
+	if m, f, d := sum(outcomes); err != nil || m != 0 || f != 0 || d != 300 {
+		t.Errorf("again: %d messages, %d folded, %d duplicates: %v", m, f, d, err)
+	}
+}
+
+// TestTriesComeToAnEnd shows that each try goes on from where the one before failed,
+// whatever fails, and that all in all each is counted once.
+func TestTriesComeToAnEnd(t *testing.T) {
+	x := newFlooded(t)
+	x.receiver.Spec.GroupBy = []string{"instance"}
+	x.receiver.Spec.ToLabel = "to"
+	x.receiver.Spec.Allow = &v1alpha1.RecipientSet{}
+	var alerts []Alert
+	for id := range 40 {
+		x.receiver.Spec.Allow.Users = append(x.receiver.Spec.Allow.Users, v1alpha1.UserID(id+1))
+		for _, a := range instances(10*id, 3) {
+			a.Labels["to"] = fmt.Sprint(id + 1)
+			alerts = append(alerts, a)
+		}
+	}
+	// So many creations succeed in a try.
+	var left atomic.Int64
+	x.fail = func(client.Object) error {
+		if left.Add(-1) < 0 {
+			return fmt.Errorf("no more of this")
+		}
+		return nil
+	}
+	messages, folded, tries := 0, 0, 0
+	for err := fmt.Errorf("not tried"); err != nil; tries++ {
+		left.Store(10)
+		var got []outcome
+		got, err = x.takeAll(alerts...)
+		m, f, _ := sum(got)
+		messages, folded = messages+m, folded+f
+		if tries > 20 {
+			t.Fatalf("%d messages, %d folded after %d tries: %v", messages, folded, tries, err)
+		}
+	}
+	// A ledger, 40 messages, and 40 digests in two objects each.
+	if messages != 40 || folded != 80 || len(x.digests()) != 40 || tries < 121/10 {
+		t.Errorf("%d messages, %d folded, %d digests in %d tries", messages, folded, len(x.digests()), tries)
+	}
+	for name, text := range x.digests() {
+		if strings.Count(text, bullet) != 2 || !strings.HasPrefix(text, "📦 2 more") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
+
+// told returns how often each name is in a message or digest that can still be sent
+// when it is made: one is never written to after its time.
+func (x *flooded) told() map[string]int {
+	x.t.Helper()
+	list := &v1alpha1.TeamTalkMessageList{}
+	if err := x.client.List(x.t.Context(), list); err != nil {
+		x.t.Fatal(err)
+	}
+	told := map[string]int{}
+	count := func(text string) {
+		for word := range strings.FieldsSeq(text) {
+			if name, ok := strings.CutPrefix(word, "Told-"); ok {
+				told[name]++
+			}
+		}
+	}
+	for _, m := range list.Items {
+		if m.Spec.Content.Text != nil {
+			count(*m.Spec.Content.Text)
+		}
+	}
+	for _, text := range x.sent {
+		count(text)
+	}
+	return told
+}
+
+// send freezes what digests say whose time has come, as the operator reads it then.
+func (x *flooded) send() {
+	x.t.Helper()
+	for name, text := range x.digests() {
+		m := &v1alpha1.TeamTalkMessage{}
+		if err := x.client.Get(x.t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m); err != nil {
+			x.t.Fatal(err)
+		}
+		if _, done := x.sent[name]; !done && !x.now.Before(m.Spec.SendAfter.Time) {
+			x.sent[name] = text
+		}
+	}
+}
+
+// TestEditsWithinAWindow shows that nothing is lost or told twice where the spec
+// changes while there are open digests.
+func TestEditsWithinAWindow(t *testing.T) {
+	hour := time.Unix((time.Now().Unix()/3600+1)*3600, 0)
+	for name, edit := range map[string]func(*v1alpha1.TeamTalkReceiverSpec){
+		"a longer window":     func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.WindowSeconds = 3600 },
+		"a shorter window":    func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.WindowSeconds = 10 },
+		"a larger budget":     func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.Messages = 2 },
+		"a longer dedup":      func(s *v1alpha1.TeamTalkReceiverSpec) { s.DedupWindowSeconds = 3600 },
+		"another template":    func(s *v1alpha1.TeamTalkReceiverSpec) { s.Template = "Told-{{(index .Alerts 0).Labels.alertname}} again" },
+		"one recipient more":  func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = append(s.To.Users, 3) },
+		"one recipient less":  func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = s.To.Users[:1] },
+		"who may be named":    func(s *v1alpha1.TeamTalkReceiverSpec) { s.ToLabel, s.Allow = "to", &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{2}} },
+		"a group in addition": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Groups = append(s.To.Groups, 7) },
+	} {
+		for _, later := range []time.Duration{time.Second, 25 * time.Second, 10 * time.Minute} {
+			t.Run(fmt.Sprint(name, " after ", later), func(t *testing.T) {
+				x := newFlooded(t)
+				x.receiver.Spec.FloodControl.WindowSeconds = 20
+				x.receiver.Spec.To.Users = []v1alpha1.UserID{2, 5}
+				x.receiver.Spec.Template = "Told-{{(index .Alerts 0).Labels.alertname}} first"
+				x.now = hour // a window's beginning, whatever its length
+				take := func(names ...string) {
+					for _, name := range names {
+						x.send()
+						if o, err := x.take(name); err != nil || o.message == "" && !o.folded {
+							t.Errorf("%s: %+v, %v", name, o, err)
+						}
+						x.now = x.now.Add(time.Second)
+					}
+				}
+				take("A", "B", "C")
+				x.now = x.now.Add(later)
+				edit(&x.receiver.Spec)
+				take("D", "E", "F", "G")
+				x.want("G", aDuplicate)
+				x.now = x.now.Add(2 * time.Hour)
+				x.send()
+				got := x.told()
+				for _, name := range []string{"A", "B", "C", "D", "E", "F", "G"} {
+					// Recipients who do not have the same have it in two.
+					if n := got[name]; n == 0 || n > 2 || n > 1 && !slices.Contains([]string{"D", "E", "F", "G"}, name) {
+						t.Errorf("%s is told %d times: %q", name, n, x.sent)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestTwoProcessesDecide has two processes take a storm at once, each its half and
+// some of the other's.
+func TestTwoProcessesDecide(t *testing.T) {
+	x := newFlooded(t)
+	x.receiver.Spec.GroupBy = []string{"instance"}
+	x.receiver.Spec.Template = "Told-{{(index .Alerts 0).Labels.instance}}"
+	second := NewHandler(Options{Client: x.client, Log: logr.Discard()})
+	second.now = x.handler.now
+	var wg sync.WaitGroup
+	var messages, folded, duplicates atomic.Int64
+	for i := range 12 {
+		h := []*Handler{x.handler, second}[i%2]
+		wg.Go(func() {
+			parts, _ := split(x.receiver, &Notification{Status: statusFiring, Alerts: instances(i/3*5, 10)})
+			templates, _ := ParseTemplates(x.receiver)
+			got, err := h.take(t.Context(), x.receiver, &texts{handler: h, receiver: x.receiver, templates: templates}, parts)
+			if err != nil {
+				t.Error(err)
+			}
+			m, f, d := sum(got)
+			messages.Add(int64(m))
+			folded.Add(int64(f))
+			duplicates.Add(int64(d))
+		})
+	}
+	wg.Wait()
+	if messages.Load() != 1 || len(x.digests()) != 1 || messages.Load()+folded.Load() != 25 || duplicates.Load() != 120-25 {
+		t.Errorf("%d messages, %d folded, %d duplicates, %q", messages.Load(), folded.Load(), duplicates.Load(), x.digests())
+	}
+	x.now = x.now.Add(time.Hour)
+	x.send()
+	for name, n := range x.told() {
+		if n != 1 {
+			t.Errorf("%s is told %d times", name, n)
+		}
+	}
+	if len(x.told()) != 25 {
+		t.Errorf("%v", x.told())
+	}
+}
+
+// TestTheDigestsOfALostLedger shows that who deletes the ledger in the middle of a
+// window loses nothing that was folded.
+func TestTheDigestsOfALostLedger(t *testing.T) {
+	x := newFlooded(t)
+	for _, name := range []string{"A", "B", "C"} {
+		if _, err := x.take(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cm := &corev1.ConfigMap{}
+	cm.Namespace, cm.Name = "chat", ledgerName(x.receiver)
+	if err := x.client.Delete(t.Context(), cm); err != nil {
+		t.Fatal(err)
+	}
+	x.want("D", aMessage)
+	x.want("E", aFold)
+	var texts []string
+	for _, text := range x.digests() {
+		texts = append(texts, text)
+	}
+	if all := strings.Join(texts, "\n"); len(texts) != 2 || !strings.Contains(all, "• B") || !strings.Contains(all, "• C") || !strings.Contains(all, "• E") {
+		t.Errorf("%q", texts)
+	}
+}
