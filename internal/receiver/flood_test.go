@@ -84,16 +84,6 @@ func (x *flooded) takeAll(alerts ...Alert) ([]outcome, error) {
 	return x.handler.take(x.t.Context(), x.receiver, texts, bounded(parts))
 }
 
-// ledger returns the receiver's.
-func (x *flooded) ledger() *ledger {
-	x.t.Helper()
-	_, l, err := x.handler.readLedger(x.t.Context(), x.receiver)
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	return l
-}
-
 // digests returns the texts of all digests, by name.
 func (x *flooded) digests() map[string]string {
 	x.t.Helper()
@@ -230,4 +220,3 @@ func TestTheMessageOfADigestIsMadeLater(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-

@@ -45,8 +45,8 @@ type ledger struct {
 	Names   [][]int64 `json:"names,omitempty"`
 	Digests []digest  `json:"digests,omitempty"`
 	// Folds are lists of references to digests.
-	Folds   [][]int `json:"folds,omitempty"`
-	Lines   []line  `json:"lines,omitempty"`
+	Folds   [][]int       `json:"folds,omitempty"`
+	Lines   []line        `json:"lines,omitempty"`
 	Entries []ledgerEntry `json:"entries,omitempty"`
 
 	// Indices, made when they are needed.

@@ -233,14 +233,18 @@ func (x *flooded) send() {
 func TestEditsWithinAWindow(t *testing.T) {
 	hour := time.Unix((time.Now().Unix()/3600+1)*3600, 0)
 	for name, edit := range map[string]func(*v1alpha1.TeamTalkReceiverSpec){
-		"a longer window":     func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.WindowSeconds = 3600 },
-		"a shorter window":    func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.WindowSeconds = 10 },
-		"a larger budget":     func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.Messages = 2 },
-		"a longer dedup":      func(s *v1alpha1.TeamTalkReceiverSpec) { s.DedupWindowSeconds = 3600 },
-		"another template":    func(s *v1alpha1.TeamTalkReceiverSpec) { s.Template = "Told-{{(index .Alerts 0).Labels.alertname}} again" },
-		"one recipient more":  func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = append(s.To.Users, 3) },
-		"one recipient less":  func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = s.To.Users[:1] },
-		"who may be named":    func(s *v1alpha1.TeamTalkReceiverSpec) { s.ToLabel, s.Allow = "to", &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{2}} },
+		"a longer window":  func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.WindowSeconds = 3600 },
+		"a shorter window": func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.WindowSeconds = 10 },
+		"a larger budget":  func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.Messages = 2 },
+		"a longer dedup":   func(s *v1alpha1.TeamTalkReceiverSpec) { s.DedupWindowSeconds = 3600 },
+		"another template": func(s *v1alpha1.TeamTalkReceiverSpec) {
+			s.Template = "Told-{{(index .Alerts 0).Labels.alertname}} again"
+		},
+		"one recipient more": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = append(s.To.Users, 3) },
+		"one recipient less": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = s.To.Users[:1] },
+		"who may be named": func(s *v1alpha1.TeamTalkReceiverSpec) {
+			s.ToLabel, s.Allow = "to", &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{2}}
+		},
 		"a group in addition": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Groups = append(s.To.Groups, 7) },
 	} {
 		for _, later := range []time.Duration{time.Second, 25 * time.Second, 10 * time.Minute} {
