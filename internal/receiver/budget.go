@@ -168,7 +168,7 @@ var errFull = errors.New("flood control has no room for so much at once: have fe
 func (l *ledger) fit(r *v1alpha1.TeamTalkReceiver, now time.Time, limit int) ([]byte, error) {
 	l.prune(r, now)
 	for {
-		if len(l.Entries) <= maxEntries {
+		if len(l.Entries) <= max(maxEntries, l.entered) {
 			b, err := l.encode()
 			if err != nil || len(b) <= limit {
 				return b, err

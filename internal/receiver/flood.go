@@ -87,7 +87,10 @@ func (h *Handler) decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, text
 		}
 		return len(fresh) > 0
 	})
-	return l, fresh, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return l, fresh, nil
 }
 
 // enter enters the parts that nothing was decided on within the dedup window.

@@ -53,7 +53,7 @@ type Handler struct {
 	client  client.Client
 	status  *statusWriter
 	index   *index
-	ledgers locks
+	ledgers queues
 	now     func() time.Time
 }
 

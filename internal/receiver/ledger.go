@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -230,46 +229,6 @@ func (l *ledger) check() error {
 		return errors.New("it refers to what is not in it")
 	}
 	return nil
-}
-
-// agree changes the ledger by edit, again for as long as another process was faster.
-// Where edit reports no change, nothing is written.
-func (h *Handler) agree(ctx context.Context, r *v1alpha1.TeamTalkReceiver, edit func(*ledger) (changed bool)) (*ledger, error) {
-	release, err := h.ledgers.take(ctx, client.ObjectKeyFromObject(r))
-	if err != nil {
-		return nil, fmt.Errorf("wait for flood control's ledger: %w", err)
-	}
-	defer release()
-	for {
-		cm, l, err := h.readLedger(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		if !edit(l) {
-			return l, nil
-		}
-		b, err := l.fit(r, h.now(), maxLedger)
-		if err != nil {
-			return nil, err
-		}
-		cm.Data, cm.BinaryData = nil, map[string][]byte{ledgerKey: b}
-		if cm.ResourceVersion != "" {
-			err = h.client.Update(ctx, cm)
-		} else {
-			err = h.client.Create(ctx, cm)
-		}
-		switch {
-		case err == nil:
-			return l, nil
-		case !conflicted(err):
-			return nil, fmt.Errorf("write flood control's ConfigMap %s: %w", cm.Name, err)
-		}
-		select {
-		case <-time.After(rand.N(100 * time.Millisecond)):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("write flood control's ConfigMap %s: others are always faster: %w", cm.Name, ctx.Err())
-		}
-	}
 }
 
 // readLedger returns the ledger and its ConfigMap as they are now, or new ones.

@@ -58,7 +58,7 @@ func TestRoomForAStorm(t *testing.T) {
 	r.Spec.DedupWindowSeconds = 86400
 	r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 5, WindowSeconds: 3600}
 	now := time.Unix(1_800_000_000, 0)
-	for _, count := range []int{1, 10, 100, 1000} {
+	for _, count := range []int{1, 100} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			l, all := &ledger{Epoch: "x"}, users(10_000, count)
 			var hashes []string

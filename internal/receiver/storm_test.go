@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -345,5 +346,81 @@ func TestTheDigestsOfALostLedger(t *testing.T) {
 	}
 	if all := strings.Join(texts, "\n"); len(texts) != 2 || !strings.Contains(all, "• B") || !strings.Contains(all, "• C") || !strings.Contains(all, "• E") {
 		t.Errorf("%q", texts)
+	}
+}
+
+// TestRequestsShareAWrite shows that what comes while the ledger is written is written
+// at once then, and that who cannot wait does not take the others with it.
+func TestRequestsShareAWrite(t *testing.T) {
+	x := newFlooded(t)
+	x.want("First", aMessage)
+	var writes atomic.Int32
+	hold, held := make(chan struct{}), make(chan struct{}, 100)
+	x.client = interceptor.NewClient(x.client, interceptor.Funcs{
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			if o.GetName() == ledgerName(x.receiver) {
+				writes.Add(1)
+				held <- struct{}{}
+				select {
+				case <-hold:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return c.Update(ctx, o, opts...)
+		},
+	})
+	x.handler.client = x.client
+	key := client.ObjectKeyFromObject(x.receiver)
+	// waiting waits until so many have joined.
+	waiting := func(count int) {
+		t.Helper()
+		err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+			x.handler.ledgers.mu.Lock()
+			defer x.handler.ledgers.mu.Unlock()
+			of := x.handler.ledgers.byKey[key]
+			return of != nil && len(of.waiting) == count, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter := func(hash string) func(*ledger) bool {
+		return func(l *ledger) bool {
+			l.book(x.receiver, x.now).enter(part{hash: hash, to: users(2, 1)}, 1)
+			return true
+		}
+	}
+	const others = 20
+	var wg sync.WaitGroup
+	first, giveUp := context.WithCancel(t.Context())
+	wg.Go(func() {
+		if _, err := x.handler.agree(first, x.receiver, enter("gives up")); err == nil {
+			t.Error("it did not give up")
+		}
+	})
+	<-held
+	for i := range others {
+		wg.Go(func() {
+			hash := fmt.Sprint("other", i)
+			if l, err := x.handler.agree(t.Context(), x.receiver, enter(hash)); err != nil || l.find(hash) == nil {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	waiting(others)
+	giveUp()
+	<-held
+	// They are all in the second one.
+	impatient, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := x.handler.agree(impatient, x.receiver, enter("leaves")); err == nil {
+		t.Error("it waited")
+	}
+	waiting(0)
+	close(hold)
+	wg.Wait()
+	if writes.Load() != 2 || len(x.handler.ledgers.byKey) != 0 {
+		t.Errorf("%d writes, %d queues", writes.Load(), len(x.handler.ledgers.byKey))
 	}
 }

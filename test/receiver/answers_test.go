@@ -148,7 +148,7 @@ func TestOddPaths(t *testing.T) {
 	for _, name := range []string{"a%2Fb", "%2e%2e", "UPPER", "a%00b", "a%3Fb", strings.Repeat("x", 300)} {
 		for url, known := range map[string]int{
 			"http://" + world.shared + "/v1/receivers/" + x.namespace + "/" + name: 404,
-			"http://" + world.shared + "/v1/receivers/" + name + "/alerts":          403,
+			"http://" + world.shared + "/v1/receivers/" + name + "/alerts":         403,
 		} {
 			if r := x.post(url, "{}"); r.Code != 401 {
 				t.Errorf("a stranger at %.80s: %+v", url, r)
