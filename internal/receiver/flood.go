@@ -73,7 +73,9 @@ func (h *Handler) decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, text
 	if len(fresh) == 0 {
 		return l, fresh, nil
 	}
-	lines := tried.lines(ctx, texts, parts, fresh)
+	rendering, cancel := context.WithTimeout(ctx, h.lineTime)
+	defer cancel()
+	lines := tried.lines(rendering, texts, parts, fresh)
 	l, err = h.agree(ctx, r, func(l *ledger) bool {
 		b := l.book(r, h.now())
 		fresh = h.enter(b, parts, last)
@@ -114,11 +116,8 @@ func (h *Handler) enter(b *booking, parts []part, last map[string]numbered) map[
 	return fresh
 }
 
-// lines makes the lines of those parts that a digest has room for, in as much time as
-// there is for it.
+// lines makes the lines of those parts that a digest has room for, until ctx is done.
 func (b *booking) lines(ctx context.Context, texts *texts, parts []part, fresh map[string]bool) map[string]string {
-	ctx, cancel := context.WithTimeout(ctx, lineTime)
-	defer cancel()
 	made := map[string]string{}
 	// The others' texts are needed as well, and their lines if another process has used
 	// up the budget by then.
@@ -182,7 +181,7 @@ func (h *Handler) foldAll(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *
 			return err
 		}
 		before := l
-		rendering, cancel := context.WithTimeout(ctx, lineTime)
+		rendering, cancel := context.WithTimeout(ctx, h.lineTime)
 		l, err = h.agree(ctx, r, func(l *ledger) bool {
 			b, changed := l.book(r, h.now()), false
 			for _, p := range parts {

@@ -54,14 +54,16 @@ type Handler struct {
 	status  *statusWriter
 	index   *index
 	ledgers queues
-	now     func() time.Time
+	// lineTime is lineTime; tests have another.
+	lineTime time.Duration
+	now      func() time.Time
 }
 
 // NewHandler returns a Handler. Start has to run for statuses to be written.
 func NewHandler(o Options) *Handler {
 	return &Handler{
 		options: o, client: o.Client, status: newStatusWriter(o.Client, o.Log),
-		index: newIndex(o.Client, o.Log), now: time.Now,
+		index: newIndex(o.Client, o.Log), lineTime: lineTime, now: time.Now,
 	}
 }
 

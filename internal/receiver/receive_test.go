@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,6 +33,13 @@ func TestMoreRecipientsThanAMessageHas(t *testing.T) {
 				names = append(names, fmt.Sprint(id+1), fmt.Sprint("group:", id+1))
 			}
 			alert := Alert{Status: statusFiring, Labels: KV{"alertname": "A", "to": strings.Join(names, ",")}}
+			body, err := json.Marshal(Notification{Status: statusFiring, Alerts: Alerts{alert}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if previews, _, err := PreviewOf(t.Context(), x.receiver, body); err != nil || len(previews) != 2 || previews[0].Name == previews[1].Name {
+				t.Errorf("%d previews, %v", len(previews), err)
+			}
 			got, err := x.takeAll(alert)
 			if m, _, _ := sum(got); err != nil || m != 2 {
 				t.Fatalf("%+v, %v", got, err)
@@ -72,8 +80,9 @@ func TestMessagesOfOthers(t *testing.T) {
 		"one that is deleted":  func(m *v1alpha1.TeamTalkMessage) { m.Finalizers = []string{"test/kept"} },
 		"its own, for control": nil,
 	} {
-		for _, flood := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, ", flood control ", flood), func(t *testing.T) {
+		for _, how := range []string{"", "flood control", "the index is behind"} {
+			flood, behind := how == "flood control", how == "the index is behind"
+			t.Run(fmt.Sprint(name, " ", how), func(t *testing.T) {
 				x := newFlooded(t)
 				x.receiver.UID = "now"
 				control := x.receiver.Spec.FloodControl
@@ -102,6 +111,16 @@ func TestMessagesOfOthers(t *testing.T) {
 				}
 				if edit == nil {
 					x.want("A", aDuplicate)
+					return
+				}
+				// Where it is not in the index yet, its name is found to be taken.
+				hash, _ := numberedOf(m)
+				other := part{hash: hash, to: recipients(x.receiver.Spec.To)}
+				if behind {
+					o, err := x.handler.create(t.Context(), x.receiver, other, "text", 1, x.now.Add(-time.Minute))
+					if err != nil || o.message != nameOf(x.receiver, hash, 2) {
+						t.Errorf("%+v, %v", o, err)
+					}
 					return
 				}
 				again, err := x.take("A")
