@@ -74,8 +74,7 @@ type TeamTalkReceiverSpec struct {
 	ToLabel string `json:"toLabel,omitempty"`
 
 	// allow lists whom toLabel may name. An alert that names anybody else goes to
-	// those of them that it may name; if there are none, to the recipients in to. With
-	// flood control each of them has digests of their own.
+	// those of them that it may name; if there are none, to the recipients in to.
 	// +optional
 	Allow *RecipientSet `json:"allow,omitempty"`
 

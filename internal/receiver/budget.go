@@ -19,6 +19,10 @@ const (
 	lineRoom = MaxText - 80
 	// bullet precedes each line.
 	bullet = "\n• "
+	// manyNamed are so many recipients of one alert that a digest for each of them would
+	// be too many to write at once, and maxShared how many digests a window has at most
+	// that such recipients share, beside their own.
+	manyNamed, maxShared = 32, 4
 )
 
 // booking decides on the notifications of a request.
@@ -93,10 +97,10 @@ func (b *booking) fold(list []int64, seq int64) int {
 		d.Last = seq
 		refs = append(refs, ref)
 	}
-	var shared []int64
+	var shared, named []int64
 	for _, one := range list {
 		if b.alone[one] {
-			into(one)
+			named = append(named, one)
 		} else {
 			shared = append(shared, one)
 		}
@@ -104,7 +108,29 @@ func (b *booking) fold(list []int64, seq int64) int {
 	if len(shared) > 0 {
 		into(shared...)
 	}
+	if len(named) > manyNamed && b.mayShare(digestID{id.Begin, id.Seconds, b.names(named)}) {
+		into(named...)
+		return b.folds(refs)
+	}
+	for _, one := range named {
+		into(one)
+	}
 	return b.folds(refs)
+}
+
+// mayShare reports whether recipients who were named together may have a digest in
+// common: they have it already, or its window has few of them.
+func (b *booking) mayShare(id digestID) bool {
+	others := 0
+	for _, d := range b.Digests {
+		if d.digestID == id {
+			return true
+		}
+		if to := b.to(d.To); d.Begin == id.Begin && d.Seconds == id.Seconds && len(to) > manyNamed && b.alone[to[0]] {
+			others++
+		}
+	}
+	return others < maxShared
 }
 
 // wants reports whether a line of that length has room in a digest of the entry.

@@ -125,7 +125,7 @@ func TestNoRoom(t *testing.T) {
 	}
 	folded := 0
 	for _, d := range l.Digests {
-		folded += d.Count
+		folded += d.Count * len(l.to(d.To))
 	}
 	if want := 1200*100 - 168; folded != want {
 		t.Errorf("%d folds, want %d", folded, want)

@@ -77,7 +77,7 @@ func sum(outcomes []outcome) (messages, folded, duplicates int) {
 // recipients there are, what is folded costs the API server next to nothing.
 func TestAStormIsFewRequests(t *testing.T) {
 	for name, count := range map[string]struct{ alerts, recipients int }{
-		"many alerts": {1000, 1}, "many recipients": {10, 1000}, "many of both": {1000, 300},
+		"many alerts": {1000, 1}, "many recipients": {10, 1000}, "many of both": {1000, 300}, "many who are named": {10, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newFlooded(t)
@@ -87,8 +87,15 @@ func TestAStormIsFewRequests(t *testing.T) {
 			for i := range count.recipients {
 				x.receiver.Spec.To.Users = append(x.receiver.Spec.To.Users, v1alpha1.UserID(1000+i))
 			}
-			requests := x.counted()
 			alerts := instances(0, count.alerts)
+			if name == "many who are named" {
+				x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: x.receiver.Spec.To.Users}
+				x.receiver.Spec.To.Users = []v1alpha1.UserID{1}
+				for _, a := range alerts {
+					a.Labels["to"] = strings.Trim(strings.ReplaceAll(fmt.Sprint(x.receiver.Spec.Allow.Users), " ", ","), "[]")
+				}
+			}
+			requests := x.counted()
 			got, err := x.takeAll(alerts...)
 			if m, f, d := sum(got); err != nil || m != 5 || f != count.alerts-5 || d != 0 {
 				t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
@@ -189,6 +196,45 @@ func TestTriesComeToAnEnd(t *testing.T) {
 	for name, text := range x.digests() {
 		if strings.Count(text, bullet) != 2 || !strings.HasPrefix(text, "📦 2 more") {
 			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
+
+// TestManyNamedShareADigest shows that so many recipients of one alert are not as many
+// digests, and that nobody gets many more for it than one.
+func TestManyNamedShareADigest(t *testing.T) {
+	r := alertmanager("")
+	r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60}
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+	for id := range 1000 {
+		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))
+	}
+	l := &ledger{Epoch: "x"}
+	b := l.book(r, time.Unix(1_800_000_000, 0))
+	enter := func(hash string, to []recipient) { b.enter(part{hash: hash, to: to}, 1) }
+	enter("A", users(1, 1000))
+	for i := range 10 {
+		enter(fmt.Sprint("B", i), users(1, 1000))
+	}
+	if len(l.Digests) != 1 || l.Digests[0].Count != 10 {
+		t.Fatalf("%+v", l.Digests)
+	}
+	enter("few", users(1, manyNamed))
+	if len(l.Digests) != 1+manyNamed {
+		t.Errorf("%d digests, of which %d are of few", len(l.Digests), manyNamed)
+	}
+	for i := range 20 {
+		enter(fmt.Sprint("C", i), users(1+i, 100))
+	}
+	has := map[int64]int{}
+	for _, d := range l.Digests {
+		for _, id := range l.to(d.To) {
+			has[id]++
+		}
+	}
+	for id, count := range has {
+		if count > 1+maxShared {
+			t.Errorf("%d has %d digests", id, count)
 		}
 	}
 }

@@ -50,10 +50,10 @@ func (x *tenant) hourly(messages int32) func(*v1alpha1.TeamTalkReceiver) {
 }
 
 // digests returns the messages that wait for the end of their window, and their texts.
-func (x *tenant) digests() (messages []v1alpha1.TeamTalkMessage, texts []string) {
+func (x *tenant) digests(receiver string) (messages []v1alpha1.TeamTalkMessage, texts []string) {
 	x.t.Helper()
 	for _, m := range x.messages() {
-		if strings.Contains(m.Name, "-digest-") {
+		if strings.HasPrefix(m.Name, receiver+"-digest-") {
 			cm := &corev1.ConfigMap{}
 			x.must(world.Admin.Get(x.t.Context(), client.ObjectKeyFromObject(&m), cm))
 			messages, texts = append(messages, m), append(texts, cm.Data["text"])
@@ -85,7 +85,7 @@ func TestAStormOfAlerts(t *testing.T) {
 		t.Errorf("%d requests for a repeat", n)
 	}
 	x.awaitTexts(x.alice, 5)
-	_, texts := x.digests()
+	_, texts := x.digests("alerts")
 	if len(texts) != 1 || !strings.HasPrefix(texts[0], fmt.Sprintf("📦 %d more within 3600 s\n• 🔥 FIRING", alerts-5)) {
 		t.Errorf("%q", texts)
 	}
@@ -99,21 +99,33 @@ func TestAStormOfAlerts(t *testing.T) {
 // digest, taken at once.
 func TestAStormForAThousand(t *testing.T) {
 	x := newTenant(t)
-	x.receiver("alerts", x.hourly(1), func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.To = v1alpha1.Recipients{}
-		for i := range 1000 {
-			r.Spec.To.Users = append(r.Spec.To.Users, v1alpha1.UserID(500_000+i))
-		}
-	})
-	x.tries(2, shared, "alerts", notification("firing", alert("First", "firing", noon)))
-	for _, name := range storms(5) {
-		if r, _ := x.tries(1, shared, "alerts", notification("firing", alert(name, "firing", noon))); r.Folded != 1 {
-			t.Errorf("%+v", r)
-		}
+	var all []v1alpha1.UserID
+	for i := range 1000 {
+		all = append(all, v1alpha1.UserID(500_000+i))
 	}
-	messages, texts := x.digests()
-	if len(messages) != 1 || len(messages[0].Spec.To.Users) != 1000 || strings.Count(texts[0], "Storm-") != 2*5 {
-		t.Errorf("%d digests: %q", len(messages), texts)
+	byLabel := []string{"to", strings.Trim(strings.ReplaceAll(fmt.Sprint(all), " ", ","), "[]")}
+	for name, tc := range map[string]struct {
+		labels []string
+		edit   func(*v1alpha1.TeamTalkReceiver)
+	}{
+		"all": {nil, func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = all }},
+		"named": {byLabel, func(r *v1alpha1.TeamTalkReceiver) {
+			r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: all}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x.receiver(name, x.hourly(1), tc.edit)
+			x.tries(2, shared, name, notification("firing", alert("First", "firing", noon, tc.labels...)))
+			for _, storm := range storms(5) {
+				if r, _ := x.tries(1, shared, name, notification("firing", alert(storm, "firing", noon, tc.labels...))); r.Folded != 1 {
+					t.Errorf("%+v", r)
+				}
+			}
+			messages, texts := x.digests(name)
+			if len(messages) != 1 || len(messages[0].Spec.To.Users) != 1000 || strings.Count(texts[0], "Storm-") != 2*5 {
+				t.Errorf("%d digests: %q", len(messages), texts)
+			}
+		})
 	}
 }
 
@@ -173,4 +185,32 @@ func TestForeignConfigMap(t *testing.T) {
 	})
 	x.must(world.Admin.Delete(t.Context(), foreign))
 	x.tries(1, shared, "alerts", notification("firing", alert("Second", "firing", noon)))
+}
+
+// TestMoreNamedThanAMessageHas shows that an alert that names more recipients than a
+// message may have is taken all the same.
+func TestMoreNamedThanAMessageHas(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	var names []string
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+		for i := range 600 {
+			r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(500_000+i))
+			r.Spec.Allow.Groups = append(r.Spec.Allow.Groups, v1alpha1.GroupID(500_000+i))
+			names = append(names, fmt.Sprint(500_000+i), fmt.Sprint("group:", 500_000+i))
+		}
+	})
+	body := notification("firing", alert("Named", "firing", noon, "to", strings.Join(names, ",")))
+	r := x.post(x.url(world.shared, "alerts"), body)
+	if r.Code != 200 || len(r.Messages) != 2 {
+		t.Fatalf("%+v", r)
+	}
+	named := 0
+	for _, m := range x.messages() {
+		named += len(m.Spec.To.Users) + len(m.Spec.To.Groups)
+	}
+	if again := x.post(x.url(world.shared, "alerts"), body); named != 1200 || again.Duplicates != 2 {
+		t.Errorf("%d are told; again: %+v", named, again)
+	}
 }
