@@ -77,6 +77,7 @@ func TestEditsWithinAWindow(t *testing.T) {
 	} {
 		for _, later := range []time.Duration{time.Second, 25 * time.Second, 10 * time.Minute} {
 			t.Run(fmt.Sprint(name, " after ", later), func(t *testing.T) {
+				t.Parallel()
 				x := newFlooded(t)
 				x.receiver.Spec.FloodControl.WindowSeconds = 20
 				x.receiver.Spec.To.Users = []v1alpha1.UserID{2, 5}

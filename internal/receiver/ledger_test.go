@@ -99,13 +99,13 @@ func TestNoRoom(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	l := &ledger{Epoch: "x"}
 	var last string
-	for round := range 30 {
+	for round := range 15 {
 		b := l.book(r, now)
 		for i := range 40 {
 			last = random(10)
 			b.admit(*b.enter(part{hash: last, to: users(1+(i+round)%100, 100)}, 1), random(60))
 		}
-		bytes, err := l.fit(r, now, 32<<10)
+		bytes, err := l.fit(r, now, 24<<10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,10 +115,10 @@ func TestNoRoom(t *testing.T) {
 		}
 	}
 	b := l.book(r, now)
-	if l.find(last) == nil || len(l.Entries) >= 1200 {
+	if l.find(last) == nil || len(l.Entries) >= 600 {
 		t.Errorf("%d entries", len(l.Entries))
 	}
-	for id := int64(1); id <= 168; id++ {
+	for id := int64(1); id <= 153; id++ {
 		if b.got[id] != 1 {
 			t.Errorf("%d has %d messages", id, b.got[id])
 		}
@@ -127,7 +127,7 @@ func TestNoRoom(t *testing.T) {
 	for _, d := range l.Digests {
 		folded += d.Count * len(l.to(d.To))
 	}
-	if want := 1200*100 - 168; folded != want {
+	if want := 600*100 - 153; folded != want {
 		t.Errorf("%d folds, want %d", folded, want)
 	}
 	if _, err := l.fit(r, now, 10); !errors.Is(err, errFull) {
