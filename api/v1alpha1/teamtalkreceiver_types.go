@@ -203,7 +203,7 @@ type TeamTalkReceiverStatus struct {
 	// +optional
 	Counts ReceiverCounts `json:"counts,omitzero"`
 
-	// lastError is what went wrong last.
+	// lastError is what went wrong last, with what known callers posted.
 	// +optional
 	LastError *ReceiverError `json:"lastError,omitempty"`
 }
@@ -219,17 +219,19 @@ type ReceiverCounts struct {
 	// duplicates made no message: retries, and repeats within dedupWindowSeconds.
 	// +optional
 	Duplicates int64 `json:"duplicates,omitempty"`
-	// folded were held back from a recipient at least, for its digest.
+	// folded were held back from a recipient at least, for its digest. Each is counted
+	// when that is decided, also where the request has to come again.
 	// +optional
 	Folded int64 `json:"folded,omitempty"`
 	// templateFaults are messages made with the built-in template because the
 	// declared one failed.
 	// +optional
 	TemplateFaults int64 `json:"templateFaults,omitempty"`
-	// refused are requests answered with 4xx: not known, or not readable.
+	// refused are requests of known callers answered with 4xx: not readable. Those of
+	// strangers are in metrics alone.
 	// +optional
 	Refused int64 `json:"refused,omitempty"`
-	// failed are requests answered with 503, for the caller to try again.
+	// failed are requests of known callers answered with 503, to try again.
 	// +optional
 	Failed int64 `json:"failed,omitempty"`
 }

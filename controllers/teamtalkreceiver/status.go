@@ -17,7 +17,10 @@ func setReady(o *v1alpha1.TeamTalkReceiver, first *problem) {
 	o.Status.ObservedGeneration = o.Generation
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
-		Message: "what is posted becomes messages", ObservedGeneration: o.Generation,
+		// Not that it is served: whose gateway does that, and what that may read, is not
+		// known here.
+		Message:            "its server, its Secret and its templates are in order; a gateway serves it that may read it in this namespace",
+		ObservedGeneration: o.Generation,
 	}
 	if first != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, first.reason, first.message

@@ -2,233 +2,217 @@ package receiver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// A digest is a TeamTalkMessage that takes its text from a ConfigMap at its time:
-// it is sent whatever becomes of who received its alerts. It is written to for
-// digestOpen after its window, which is longer than a request of the window takes,
-// and sent a good while after that.
-const (
-	digestOpen  = 10 * time.Second
-	digestDelay = 20 * time.Second
-)
+// lineTime bounds the rendering of lines for digests: the ledger must be written
+// whatever a template takes.
+const lineTime = 1500 * time.Millisecond
 
-const (
-	// digestKey is where the text is in its ConfigMap, foldedKey what was folded.
-	digestKey = "text"
-	foldedKey = "folded"
-)
-
-// errClosed tells that a digest takes no more.
-var errClosed = errors.New("the digest is closed")
-
-// takeWithin makes the message of a part for those whose budget allows it, and
-// folds it into the digests of the others. The ledger comes first: whoever finds
-// the notification in it does what it says, again if need be.
-func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, last numbered) (outcome, error) {
-	var o outcome
-	var mine ledgerEntry
-	l, err := h.agree(ctx, r, func(l *ledger) bool {
-		now := h.now()
-		known := l.find(p.hash)
-		switch {
-		case known != nil && now.Sub(time.Unix(known.Time, 0)) < r.DedupWindow():
-			mine, o.duplicate = clone(*known), true
-			return false
-		case known == nil && last.number > 0 && h.young(r, last.created):
-			// It was made while there was no flood control.
-			mine, o.duplicate = ledgerEntry{}, true
-			return false
+// takeWithin makes the messages of parts for those whose budget allows it, and folds
+// them into the digests of the others. The ledger comes first, with all parts at once:
+// whoever finds a notification in it does what it says, as far as that is not done.
+// An error leaves done what is done, and the outcomes say so.
+func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part, last map[string]numbered) ([]outcome, error) {
+	outcomes := make([]outcome, len(parts))
+	l, fresh, err := h.decide(ctx, r, texts, parts, last)
+	if err != nil {
+		return outcomes, err
+	}
+	// entries are what there is to do, by the part.
+	entries, seen := make([]ledgerEntry, len(parts)), map[string]bool{}
+	for i, p := range parts {
+		outcomes[i].duplicate = !fresh[p.hash] || seen[p.hash]
+		if seen[p.hash] {
+			continue // the same alerts twice
 		}
-		number := last.number
-		if known != nil {
+		seen[p.hash] = true
+		if e := l.find(p.hash); e != nil {
+			entries[i] = *e
+			outcomes[i].folded = fresh[p.hash] && e.Fold != 0
+		} else if fresh[p.hash] {
+			return outcomes, errFull
+		}
+	}
+	folding := h.foldAll(ctx, r, l, texts, parts, entries)
+	making := each(ctx, parts, func(i int, p part) error {
+		e := entries[i]
+		after := time.Unix(e.Time, 0).Add(-r.DedupWindow() / 2)
+		if was := last[p.hash]; e.To == 0 || was.of(r) && was.created.After(after) {
+			return nil
+		}
+		// The number is the ledger's. Who finds it taken by a message from long before,
+		// which was not in the index yet, takes the next one.
+		made, err := h.create(ctx, r, part{hash: p.hash, to: recipientsOf(l.to(e.To))}, texts.of(ctx, p), e.Number, after)
+		if err == nil {
+			outcomes[i].message = made.message
+			outcomes[i].duplicate = made.message == "" && !outcomes[i].folded
+		}
+		return err
+	})
+	if making != nil {
+		return outcomes, making
+	}
+	return outcomes, folding
+}
+
+// decide enters what is not in the ledger, and returns it with what was entered.
+func (h *Handler) decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part, last map[string]numbered) (*ledger, map[string]bool, error) {
+	_, l, err := h.readLedger(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Tried on what was read, which nobody else sees: what is known already, or needs
+	// no line, is not rendered.
+	tried := l.book(r, h.now())
+	fresh := h.enter(tried, parts, last)
+	if len(fresh) == 0 {
+		return l, fresh, nil
+	}
+	rendering, cancel := context.WithTimeout(ctx, h.lineTime)
+	defer cancel()
+	lines := tried.lines(rendering, texts, parts, fresh)
+	l, err = h.agree(ctx, r, func(l *ledger) bool {
+		b := l.book(r, h.now())
+		fresh = h.enter(b, parts, last)
+		for _, p := range parts {
+			if !fresh[p.hash] {
+				continue
+			}
+			if e := *b.find(p.hash); b.wants(e, 0) {
+				b.admit(e, lineOf(p, lines))
+			}
+		}
+		return len(fresh) > 0
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return l, fresh, nil
+}
+
+// enter enters the parts that nothing was decided on within the dedup window.
+func (h *Handler) enter(b *booking, parts []part, last map[string]numbered) map[string]bool {
+	fresh := map[string]bool{}
+	r := b.receiver
+	for _, p := range parts {
+		known, was := b.find(p.hash), last[p.hash]
+		number := was.number
+		switch {
+		case known != nil && b.now.Sub(time.Unix(known.Time, 0)) < r.DedupWindow():
+			continue
+		case known == nil && was.of(r) && h.young(r, was.created):
+			continue // it was made while there was no flood control
+		case known != nil:
 			number = max(number, known.Number)
 		}
-		mine, o.duplicate = clone(*l.enter(r.Spec.FloodControl, now, p, number+1, beginning(text))), false
-		return true
-	})
-	if err != nil {
-		return outcome{}, err
+		b.enter(p, number+1)
+		fresh[p.hash] = true
 	}
-	if len(mine.To) > 0 {
-		now := slices.DeleteFunc(slices.Clone(p.to), func(r recipient) bool { return !slices.Contains(mine.To, r.String()) })
-		if len(now) > 0 {
-			// The number is the ledger's. Who finds it taken by a message from long before,
-			// which was not in the index yet, takes the next one.
-			after := time.Unix(mine.Time, 0).Add(-r.DedupWindow() / 2)
-			made, err := h.create(ctx, r, part{hash: p.hash, to: now}, text, mine.Number, after)
-			if err != nil {
-				return outcome{}, err
+	return fresh
+}
+
+// lines makes the lines of those parts that a digest has room for, until ctx is done.
+func (b *booking) lines(ctx context.Context, texts *texts, parts []part, fresh map[string]bool) map[string]string {
+	made := map[string]string{}
+	// The others' texts are needed as well, and their lines if another process has used
+	// up the budget by then.
+	var order, others []part
+	for _, p := range parts {
+		switch {
+		case !fresh[p.hash]:
+		case b.find(p.hash).Fold != 0:
+			order = append(order, p)
+		default:
+			others = append(others, p)
+		}
+	}
+	for some := range slices.Chunk(append(order, others...), parallel) {
+		some = slices.DeleteFunc(slices.Clone(some), func(p part) bool {
+			e := *b.find(p.hash)
+			return e.Fold != 0 && !b.wants(e, 0)
+		})
+		lines := make([]string, len(some))
+		_ = each(ctx, some, func(i int, p part) error {
+			if text := texts.of(ctx, p); ctx.Err() == nil {
+				lines[i] = beginning(text)
 			}
-			o.message = made.message
+			return nil
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		for i, p := range some {
+			made[p.hash] = lines[i]
+			b.admit(*b.find(p.hash), lines[i])
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(mine.Fold)) {
-		if err := h.fold(ctx, r, l, mine, name); err != nil {
-			return outcome{}, err
-		}
-		o.folded = !o.duplicate
-	}
-	return o, nil
+	return made
 }
 
-// clone keeps an entry apart from its ledger, which may be read again.
-func clone(e ledgerEntry) ledgerEntry {
-	e.To, e.Fold = slices.Clone(e.To), maps.Clone(e.Fold)
-	return e
+// lineOf is a part's line, or a plain one where the template has not made it in time.
+func lineOf(p part, lines map[string]string) string {
+	if text := lines[p.hash]; text != "" {
+		return text
+	}
+	if p.alerts == nil {
+		return "received"
+	}
+	name := p.alerts.Alerts[0].Labels["alertname"]
+	return abbreviate(160, fmt.Sprintf("%s %d %s", p.alerts.Status, len(p.alerts.Alerts), name))
 }
 
-// fold sees to it that a notification is in a recipient's digest. One that was
-// entered, but never written before the digest closed, goes to a later one.
-func (h *Handler) fold(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, e ledgerEntry, name string) error {
-	err := h.writeDigest(ctx, r, l, e, name)
-	if !errors.Is(err, errClosed) {
-		return err
-	}
-	window := windowOf(r.Spec.FloodControl, h.now())
-	l, err = h.agree(ctx, r, func(l *ledger) bool {
-		known := l.find(e.Hash)
-		if known == nil || known.Number != e.Number || known.Fold[name] != e.Fold[name] {
-			return false // another process has moved it meanwhile, or it is long over
-		}
-		known.Fold[name] = window
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	if known := l.find(e.Hash); known != nil && known.Number == e.Number {
-		return h.writeDigest(ctx, r, l, *known, name)
-	}
-	return nil
-}
-
-// writeDigest writes a recipient's digest as the ledger has it, and makes its
-// message.
-func (h *Handler) writeDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, e ledgerEntry, name string) error {
-	window := e.Fold[name]
-	end := time.Unix(window, 0).Add(time.Duration(r.Spec.FloodControl.WindowSeconds) * time.Second)
-	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Namespace: r.Namespace, Name: fmt.Sprintf("%s-digest-%d-%s", r.Name, window, name),
-		Labels:          map[string]string{v1alpha1.ReceiverLabel: r.Name},
-		OwnerReferences: []metav1.OwnerReference{owned(r)},
-	}}
-	err := h.client.Get(ctx, client.ObjectKeyFromObject(cm), cm)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("read digest %s: %w", cm.Name, err)
-	}
-	found := err == nil
-	id := e.Hash + "-" + strconv.Itoa(e.Number)
-	if !found || !slices.Contains(strings.Fields(cm.Data[foldedKey]), id) {
-		if h.now().After(end.Add(digestOpen)) {
-			return errClosed
-		}
-		// What is in the ledger is in no other digest; what others have written
-		// meanwhile is in theirs.
-		text, folded := digest(l, name, window, r.Spec.FloodControl)
-		inTime, cancel := context.WithDeadline(ctx, end.Add(digestDelay-2*time.Second))
-		defer cancel()
-		if err := h.put(inTime, cm, found, text, folded); err != nil {
-			if conflicted(err) {
-				return h.again(ctx, r, e, name)
+// foldAll has the digests of entries written. One that was entered, but never written
+// before its digest closed, goes to a later one.
+func (h *Handler) foldAll(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, texts *texts, parts []part, entries []ledgerEntry) error {
+	for range 3 {
+		written, err := h.writeDigests(ctx, r, l, entries)
+		late := map[string]ledgerEntry{}
+		for _, e := range entries {
+			if len(l.late(e, written)) > 0 {
+				late[e.Hash] = e
 			}
-			return fmt.Errorf("write digest %s: %w", cm.Name, err)
+		}
+		if err != nil || len(late) == 0 {
+			return err
+		}
+		before := l
+		rendering, cancel := context.WithTimeout(ctx, h.lineTime)
+		l, err = h.agree(ctx, r, func(l *ledger) bool {
+			b, changed := l.book(r, h.now()), false
+			for _, p := range parts {
+				e, known := late[p.hash], l.find(p.hash)
+				if e.Seq == 0 || known == nil || known.Seq != e.Seq {
+					continue // another process has moved it meanwhile, or it is long over
+				}
+				b.again(known, before.late(e, written))
+				changed = true
+				if !b.wants(*known, 0) {
+					continue
+				}
+				made := map[string]string{}
+				if text := texts.of(rendering, p); rendering.Err() == nil {
+					made[p.hash] = beginning(text)
+				}
+				b.admit(*known, lineOf(p, made))
+			}
+			return changed
+		})
+		cancel()
+		if err != nil {
+			return err
+		}
+		for i := range entries {
+			if known := l.find(entries[i].Hash); known != nil && late[entries[i].Hash].Seq != 0 {
+				entries[i] = *known
+			} else {
+				entries[i].Fold = 0
+			}
 		}
 	}
-	return h.sendDigest(ctx, r, cm, name, end)
-}
-
-// again writes a digest from the ledger as it is now: another process has written
-// it from another one.
-func (h *Handler) again(ctx context.Context, r *v1alpha1.TeamTalkReceiver, e ledgerEntry, name string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	l, err := h.agree(ctx, r, func(*ledger) bool { return false })
-	if err != nil {
-		return err
-	}
-	return h.writeDigest(ctx, r, l, e, name)
-}
-
-func (h *Handler) put(ctx context.Context, cm *corev1.ConfigMap, found bool, text string, folded []string) error {
-	if !found {
-		cm.Data = map[string]string{digestKey: text, foldedKey: strings.Join(folded, " ")}
-		return h.client.Create(ctx, cm)
-	}
-	// An older ledger must not take out what a newer one had.
-	for id := range strings.FieldsSeq(cm.Data[foldedKey]) {
-		if !slices.Contains(folded, id) {
-			return apierrors.NewConflict(corev1.Resource("configmaps"), cm.Name, errors.New("it is ahead of the ledger"))
-		}
-	}
-	cm.Data = map[string]string{digestKey: text, foldedKey: strings.Join(folded, " ")}
-	return h.client.Update(ctx, cm)
-}
-
-func conflicted(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
-}
-
-// sendDigest makes the message of a digest. The ConfigMap goes with it.
-func (h *Handler) sendDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, cm *corev1.ConfigMap, name string, end time.Time) error {
-	var to recipient
-	switch id, _ := strconv.ParseInt(name[1:], 10, 64); name[0] {
-	case 'g':
-		to = recipient{v1alpha1.RecipientGroup, id}
-	default:
-		to = recipient{v1alpha1.RecipientUser, id}
-	}
-	m := message(r, cm.Name, []recipient{to})
-	m.Spec.SendAfter = ptr.To(metav1.NewTime(end.Add(digestDelay)))
-	m.Spec.Content.TextFrom = &v1alpha1.TextSource{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: cm.Name, Key: digestKey}}
-	err := h.client.Create(ctx, m)
-	if apierrors.IsAlreadyExists(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("create TeamTalkMessage %s: %w", m.Name, err)
-	}
-	before := cm.DeepCopy()
-	cm.OwnerReferences = []metav1.OwnerReference{{
-		APIVersion: v1alpha1.GroupVersion.String(), Kind: "TeamTalkMessage", Name: m.Name, UID: m.UID,
-	}}
-	// If it fails, the ConfigMap is kept for as long as the receiver.
-	_ = h.client.Patch(ctx, cm, client.MergeFrom(before))
-	return nil
-}
-
-// digest is the text of a recipient's digest, and what is folded in it.
-func digest(l *ledger, name string, window int64, f *v1alpha1.FloodControl) (text string, folded []string) {
-	var lines []string
-	for _, e := range l.Entries {
-		if w, ok := e.Fold[name]; ok && w == window {
-			lines = append(lines, "• "+e.Line)
-			folded = append(folded, e.Hash+"-"+strconv.Itoa(e.Number))
-		}
-	}
-	text = fmt.Sprintf("📦 %d more within %d s", len(lines), f.WindowSeconds)
-	const room = MaxText - 32 // for "+N more"
-	for i, line := range lines {
-		if len(text)+1+len(line) > room {
-			return text + more(len(lines)-i), folded
-		}
-		text += "\n" + line
-	}
-	return text, folded
+	return errNeverOpen
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -60,15 +61,17 @@ type Handler struct {
 	client  client.Client
 	status  *statusWriter
 	index   *index
-	ledgers locks
-	now     func() time.Time
+	ledgers queues
+	// lineTime is lineTime; tests have another.
+	lineTime time.Duration
+	now      func() time.Time
 }
 
 // NewHandler returns a Handler. Start has to run for statuses to be written.
 func NewHandler(o Options) *Handler {
 	return &Handler{
 		options: o, client: o.Client, status: newStatusWriter(o.Client, o.Log),
-		index: newIndex(o.Client, o.Log), now: time.Now,
+		index: newIndex(o.Client, o.Log), lineTime: lineTime, now: time.Now,
 	}
 }
 
@@ -109,8 +112,11 @@ func refuse(code int, format string, args ...any) answer {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	key := types.NamespacedName{Namespace: req.PathValue("namespace"), Name: req.PathValue("name")}
 	began := h.now()
-	a, known := h.serve(w, req, key)
-	if known {
+	a, about := h.serve(w, req, key)
+	if about != nobodys {
+		count(key, a)
+	}
+	if about == acquaintances {
 		h.note(key, a)
 	}
 	observe(a.code, h.now().Sub(began))
@@ -134,11 +140,24 @@ func write(w http.ResponseWriter, a answer) {
 	_ = json.NewEncoder(w).Encode(a) // who does not listen any more asks again
 }
 
-// serve is ServeHTTP without its answer. Known tells that there is such a receiver.
-func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (a answer, known bool) {
+// standing is whose request an answer is of.
+type standing int
+
+const (
+	// nobodys: there is no such receiver, or it is not known.
+	nobodys standing = iota
+	// strangers: of somebody who is not known to the receiver, which is counted. Its
+	// status is not theirs to write.
+	strangers
+	// acquaintances: of a caller whom the receiver knows.
+	acquaintances
+)
+
+// serve is ServeHTTP without its answer.
+func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (a answer, about standing) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), false
+		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), nobodys
 	}
 	// A connection that knows no deadlines is bounded by its server.
 	_ = http.NewResponseController(w).SetReadDeadline(h.now().Add(readTimeout))
@@ -156,33 +175,56 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	req = req.WithContext(ctx)
 
 	// Strangers get the same answers whether or not there is such a receiver.
-	r := &v1alpha1.TeamTalkReceiver{}
-	err = h.client.Get(ctx, key, r)
-	exists := err == nil
-	switch {
-	case client.IgnoreNotFound(err) != nil:
-		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), false
-	case a.code != 0:
-		return a, exists
-	case !exists:
+	r, err := h.find(ctx, key)
+	if err != nil {
+		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), nobodys
+	}
+	unread := a.code != 0
+	if r == nil {
 		counted.end(key)
-		if err := h.authorize(req, key.Namespace); err != nil {
-			return h.refused(key, err), false
+		if unread {
+			return a, nobodys
 		}
-		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name, key.Namespace), false
+		if err := h.authorize(req, key.Namespace); err != nil {
+			return h.refused(key, err), nobodys
+		}
+		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name, key.Namespace), nobodys
 	}
 	if err := h.authenticate(req, r, body); err != nil {
+		if unread {
+			return a, strangers
+		}
 		if errors.Is(err, ErrUnauthenticated) && r.SecretRef() != nil {
 			if other := h.authorize(req, key.Namespace); other != nil {
 				err = other
 			}
 		}
-		return h.refused(key, err), true
+		return h.refused(key, err), strangers
+	}
+	if unread {
+		return a, acquaintances
+	}
+	if !r.DeletionTimestamp.IsZero() {
+		// What it made would be deleted with it.
+		return h.failed(key, errors.New("the receiver is being deleted")), acquaintances
 	}
 	if h.options.Identify != nil && !h.options.Identify(ctx, "receiver "+key.String()) {
-		return h.failed(key, errors.New("too many requests to it at once")), true
+		return h.failed(key, errors.New("too many requests to it at once")), acquaintances
 	}
-	return h.receive(ctx, r, body), true
+	return h.receive(ctx, r, body), acquaintances
+}
+
+// find reads a receiver; nil: there is none. No object has a name that is not valid,
+// and the API client takes some for a mistake in the program.
+func (h *Handler) find(ctx context.Context, key types.NamespacedName) (*v1alpha1.TeamTalkReceiver, error) {
+	if validation.IsDNS1123Label(key.Namespace) != nil || validation.IsDNS1123Subdomain(key.Name) != nil {
+		return nil, nil
+	}
+	r := &v1alpha1.TeamTalkReceiver{}
+	if err := h.client.Get(ctx, key, r); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return r, nil
 }
 
 // refused answers a caller who is not known, or cannot be checked.
@@ -204,20 +246,21 @@ func (h *Handler) failed(key types.NamespacedName, err error) answer {
 	return a
 }
 
-// note counts an answer.
+// note has an answer counted in the receiver's status.
 func (h *Handler) note(key types.NamespacedName, a answer) {
-	count(key, a)
 	h.status.note(key, func(d *delta) {
+		if a.code == http.StatusOK || len(a.Messages) > 0 {
+			d.received = h.now()
+		}
+		d.counts.Messages += int64(len(a.Messages))
+		d.counts.Duplicates += int64(a.Duplicates)
+		d.counts.Folded += int64(a.Folded)
+		if len(a.Messages) > 0 {
+			d.lastMessage = a.Messages[len(a.Messages)-1]
+		}
 		switch {
 		case a.code == http.StatusOK:
-			d.received = h.now()
 			d.counts.Received++
-			d.counts.Messages += int64(len(a.Messages))
-			d.counts.Duplicates += int64(a.Duplicates)
-			d.counts.Folded += int64(a.Folded)
-			if len(a.Messages) > 0 {
-				d.lastMessage = a.Messages[len(a.Messages)-1]
-			}
 		case a.code < http.StatusInternalServerError:
 			d.counts.Refused++
 			d.fail(h.now(), fmt.Sprintf("answered with %d: %s", a.code, a.Error))

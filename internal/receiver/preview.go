@@ -3,6 +3,8 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -52,5 +54,23 @@ func read(r *v1alpha1.TeamTalkReceiver, body []byte) (parts []part, refused int,
 		return nil, 0, err
 	}
 	parts, refused = split(r, n)
-	return parts, refused, nil
+	return bounded(parts), refused, nil
+}
+
+// bounded makes several of a part with more recipients than a message may have. Their
+// hashes follow from the part's, so that each is once.
+func bounded(parts []part) []part {
+	var all []part
+	for _, p := range parts {
+		i := 0
+		for to := range slices.Chunk(p.to, v1alpha1.MaxRecipients) {
+			one := p
+			if one.to = to; i > 0 {
+				one.hash = hash("recipients", p.hash, strconv.Itoa(i))
+			}
+			all = append(all, one)
+			i++
+		}
+	}
+	return all
 }

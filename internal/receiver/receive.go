@@ -8,18 +8,24 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// parallel is how many messages of one notification are made at once.
-const parallel = 8
+const (
+	// parallel is how many messages of one notification are made at once.
+	parallel = 8
+	// listPage is how many messages are listed at once.
+	listPage = 500
+)
 
 // outcome is what became of a part.
 type outcome struct {
@@ -43,32 +49,22 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	if fault != nil {
 		h.status.note(key, func(d *delta) { d.fail(h.now(), fault.Error()) })
 	}
+	outcomes, err := h.take(ctx, r, &texts{handler: h, receiver: r, templates: templates}, parts)
 	a := answer{code: http.StatusOK}
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
-	for _, p := range parts {
-		group.Go(func() error {
-			o, err := h.take(ctx, r, templates, p)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if o.message != "" {
-				a.Messages = append(a.Messages, o.message)
-			}
-			if o.duplicate {
-				a.Duplicates++
-			}
-			if o.folded {
-				a.Folded++
-			}
-			return nil
-		})
+	if err != nil {
+		a = h.failed(key, err)
 	}
-	if err := group.Wait(); err != nil {
-		return h.failed(key, err)
+	// What was made is counted now, whatever has failed: the next try does not make it.
+	for _, o := range outcomes {
+		if o.message != "" {
+			a.Messages = append(a.Messages, o.message)
+		}
+		if o.folded {
+			a.Folded++
+		}
+		if o.duplicate && err == nil {
+			a.Duplicates++
+		}
 	}
 	return a
 }
@@ -87,65 +83,141 @@ func (h *Handler) parts(r *v1alpha1.TeamTalkReceiver, body []byte) ([]part, erro
 	return parts, nil
 }
 
-// take makes the message of a part, unless it was made before.
-func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, templates *Templates, p part) (outcome, error) {
-	last, err := h.newest(ctx, r, p.hash)
+// take makes the messages of parts, unless they were made before. What it has done
+// stays done where it fails, so that enough tries come to an end.
+func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part) ([]outcome, error) {
+	last, err := h.newest(ctx, r, parts)
 	if err != nil {
-		return outcome{}, err
+		return nil, err
 	}
-	if last.number > 0 && h.young(r, last.created) && r.Spec.FloodControl == nil {
-		return outcome{duplicate: true}, nil
+	if r.Spec.FloodControl != nil {
+		return h.takeWithin(ctx, r, texts, parts, last)
 	}
-	text, fault := templates.text(ctx, r, p)
-	if fault != nil {
-		key := client.ObjectKeyFromObject(r)
+	outcomes := make([]outcome, len(parts))
+	err = each(ctx, parts, func(i int, p part) (err error) {
+		was := last[p.hash]
+		if was.of(r) && h.young(r, was.created) {
+			outcomes[i].duplicate = true
+			return nil
+		}
+		outcomes[i], err = h.create(ctx, r, p, texts.of(ctx, p), was.number+1, h.now().Add(-r.DedupWindow()))
+		return err
+	})
+	return outcomes, err
+}
+
+// each calls f for every item, for some at once, also where it fails for others: what
+// is tried again must find as much done as could be. It returns the first error.
+func each[T any](ctx context.Context, items []T, f func(i int, item T) error) error {
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, item := range items {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("there was not enough time for all at once: %w", err)
+			}
+			return f(i, item)
+		})
+	}
+	return group.Wait()
+}
+
+// texts makes the texts of one request's parts, each at most once.
+type texts struct {
+	handler   *Handler
+	receiver  *v1alpha1.TeamTalkReceiver
+	templates *Templates
+
+	made sync.Map // by hash
+}
+
+// of returns a part's text. Where ctx is done meanwhile, it is not to be used.
+func (x *texts) of(ctx context.Context, p part) string {
+	if text, ok := x.made.Load(p.hash); ok {
+		return text.(string)
+	}
+	text, fault := x.templates.text(ctx, x.receiver, p)
+	if ctx.Err() != nil {
+		return ""
+	}
+	x.made.Store(p.hash, text)
+	if h, key := x.handler, client.ObjectKeyFromObject(x.receiver); fault != nil {
 		countFault(key)
 		h.status.note(key, func(d *delta) {
 			d.counts.TemplateFaults++
 			d.fail(h.now(), "the built-in template was used: "+fault.Error())
 		})
 	}
-	if r.Spec.FloodControl != nil {
-		return h.takeWithin(ctx, r, p, text, last)
-	}
-	return h.create(ctx, r, p, text, last.number+1, h.now().Add(-r.DedupWindow()))
+	return text
 }
 
 // numbered is a message of a notification.
 type numbered struct {
 	number  int
 	created metav1.Time
+	// owner is the receiver that made it; nobody's is one that is being deleted.
+	owner unique.Handle[types.UID]
+}
+
+// numberedOf is what is kept of a message.
+func numberedOf(m metav1.Object) (hash string, n numbered) {
+	hash, n.number = numberIn(m)
+	n.created = m.GetCreationTimestamp()
+	var owner types.UID
+	if o := metav1.GetControllerOfNoCopy(m); o != nil && m.GetDeletionTimestamp() == nil {
+		owner = o.UID
+	}
+	n.owner = unique.Make(owner)
+	return hash, n
+}
+
+// of reports whether there is such a message, which the receiver has made and nobody
+// deletes: one of the same name may have had messages of the same notification.
+func (n numbered) of(r *v1alpha1.TeamTalkReceiver) bool {
+	return n.number > 0 && n.owner == unique.Make(r.UID)
 }
 
 func (h *Handler) young(r *v1alpha1.TeamTalkReceiver, t metav1.Time) bool {
 	return h.now().Sub(t.Time) < r.DedupWindow()
 }
 
-// newest finds the last message of a notification. What the index shows may be
-// behind: then the next number is taken already, see create.
-func (h *Handler) newest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, hash string) (numbered, error) {
-	if last, ok := h.index.newest(r.Namespace, hash); ok {
-		return last, nil
+// newest finds the last messages of notifications. What the index shows may be behind:
+// then the next number is taken already, see create.
+func (h *Handler) newest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, parts []part) (map[string]numbered, error) {
+	found := map[string]numbered{}
+	var err error
+	for _, p := range parts {
+		last, ok := h.index.newest(r.Namespace, p.hash)
+		switch {
+		case ok:
+		case len(parts) > 1:
+			// Once for all of them.
+			return h.list(ctx, r, client.HasLabels{v1alpha1.NotificationLabel})
+		default:
+			return h.list(ctx, r, client.MatchingLabels{v1alpha1.NotificationLabel: p.hash})
+		}
+		found[p.hash] = last
 	}
-	return h.list(ctx, r, hash)
+	return found, err
 }
 
 // list is newest by the API server itself, which looks through all messages of the
 // namespace for it.
-func (h *Handler) list(ctx context.Context, r *v1alpha1.TeamTalkReceiver, hash string) (numbered, error) {
-	list := metadataList()
-	err := h.client.List(ctx, list, client.InNamespace(r.Namespace),
-		client.MatchingLabels{v1alpha1.ReceiverLabel: r.Name, v1alpha1.NotificationLabel: hash})
-	if err != nil {
-		return numbered{}, fmt.Errorf("list the messages of a notification: %w", err)
-	}
-	var last numbered
-	for i := range list.Items {
-		if _, n := numberIn(&list.Items[i]); n > last.number {
-			last = numbered{n, list.Items[i].CreationTimestamp}
+func (h *Handler) list(ctx context.Context, r *v1alpha1.TeamTalkReceiver, which client.ListOption) (map[string]numbered, error) {
+	list, found := metadataList(), map[string]numbered{}
+	for {
+		err := h.client.List(ctx, list, client.InNamespace(r.Namespace), which,
+			client.MatchingLabels{v1alpha1.ReceiverLabel: r.Name}, client.Limit(listPage), client.Continue(list.Continue))
+		if err != nil {
+			return nil, fmt.Errorf("list the messages of a notification: %w", err)
+		}
+		for i := range list.Items {
+			enter(found, &list.Items[i])
+		}
+		if list.Continue == "" {
+			return found, nil
 		}
 	}
-	return last, nil
 }
 
 // metadataList is an empty list of messages without specs and statuses.
@@ -174,18 +246,19 @@ func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p pa
 		if err := h.client.Get(ctx, client.ObjectKeyFromObject(m), other); client.IgnoreNotFound(err) != nil {
 			return outcome{}, fmt.Errorf("read TeamTalkMessage %s: %w", m.Name, err)
 		}
-		if other.CreationTimestamp.After(after) {
+		if _, n := numberedOf(other); n.owner == unique.Make(r.UID) && n.created.After(after) {
 			return outcome{duplicate: true}, nil
 		}
 		if listed {
 			continue // one that lost its labels is not found by them
 		}
 		// The index was behind, and there may be many more.
-		last, err := h.list(ctx, r, p.hash)
+		all, err := h.list(ctx, r, client.MatchingLabels{v1alpha1.NotificationLabel: p.hash})
+		last := all[p.hash]
 		switch {
 		case err != nil:
 			return outcome{}, err
-		case last.number > number && last.created.After(after):
+		case last.number > number && last.of(r) && last.created.After(after):
 			return outcome{duplicate: true}, nil
 		}
 		number, listed = max(number, last.number), true

@@ -1,12 +1,14 @@
 package receiver
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -46,7 +48,7 @@ func request(method, resource string) func(*http.Request) bool {
 func TestTheAPIFails(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts")
-	x.receiver("flood", withBudget, func(r *v1alpha1.TeamTalkReceiver) { r.Spec.FloodControl.WindowSeconds = 3600 })
+	hourly := x.hourly(budget)
 	address, api := x.faulty(t)
 	refuse := apiproxy.Refuse(http.StatusInternalServerError, metav1.StatusReasonInternalError)
 	tests := map[string]struct {
@@ -57,29 +59,47 @@ func TestTheAPIFails(t *testing.T) {
 		heals bool
 		// duplicate tells that the failed try made the message.
 		duplicate bool
+		// before is how many notifications a receiver with flood control has had.
+		before int
 	}{
-		"the receiver cannot be read":       {"alerts", request("GET", "teamtalkreceivers"), refuse, false, false},
-		"the Secret cannot be read":         {"alerts", request("GET", "secrets"), refuse, false, false},
-		"messages cannot be listed":         {"alerts", request("GET", "teamtalkmessages"), refuse, false, false},
-		"a list hangs":                      {"alerts", request("GET", "teamtalkmessages"), apiproxy.Hang, false, false},
-		"a creation is refused":             {"alerts", request("POST", "teamtalkmessages"), refuse, false, false},
-		"a creation never arrives":          {"alerts", request("POST", "teamtalkmessages"), apiproxy.CutBefore, false, false},
-		"a creation's answer is lost":       {"alerts", request("POST", "teamtalkmessages"), apiproxy.CutAfter, false, true},
-		"the ledger cannot be read":         {"flood", request("GET", "configmaps"), refuse, false, false},
-		"the ledger is not written":         {"flood", request("PUT", "configmaps"), refuse, false, false},
-		"the ledger's answer is lost":       {"flood", request("PUT", "configmaps"), apiproxy.CutAfter, false, false},
-		"the ledger conflicts":              {"flood", request("PUT", "configmaps"), apiproxy.Refuse(http.StatusConflict, metav1.StatusReasonConflict), true, false},
-		"beside the ledger, a lost message": {"flood", request("POST", "teamtalkmessages"), apiproxy.CutAfter, false, false},
+		"the receiver cannot be read":          {"alerts", request("GET", "teamtalkreceivers"), refuse, false, false, 0},
+		"the Secret cannot be read":            {"alerts", request("GET", "secrets"), refuse, false, false, 0},
+		"messages cannot be listed":            {"alerts", request("GET", "teamtalkmessages"), refuse, false, false, 0},
+		"a list hangs":                         {"alerts", request("GET", "teamtalkmessages"), apiproxy.Hang, false, false, 0},
+		"a creation is refused":                {"alerts", request("POST", "teamtalkmessages"), refuse, false, false, 0},
+		"a creation never arrives":             {"alerts", request("POST", "teamtalkmessages"), apiproxy.CutBefore, false, false, 0},
+		"a creation's answer is lost":          {"alerts", request("POST", "teamtalkmessages"), apiproxy.CutAfter, false, true, 0},
+		"the ledger cannot be read":            {"flood", request("GET", "configmaps"), refuse, false, false, 2},
+		"the ledger is not made":               {"flood", request("POST", "configmaps"), refuse, false, false, 0},
+		"the ledger is not written":            {"flood", request("PUT", "configmaps/teamtalk-receiver"), refuse, false, false, 2},
+		"the ledger's answer is lost":          {"flood", request("PUT", "configmaps/teamtalk-receiver"), apiproxy.CutAfter, false, false, 4},
+		"the ledger conflicts":                 {"flood", request("PUT", "configmaps/teamtalk-receiver"), apiproxy.Refuse(http.StatusConflict, metav1.StatusReasonConflict), true, false, 2},
+		"beside the ledger, a message is lost": {"flood", request("POST", "teamtalkmessages"), apiproxy.CutAfter, false, false, 1},
+		"a digest is not made":                 {"flood", request("POST", "configmaps"), refuse, false, false, 3},
+		"the message of a digest is not made":  {"flood", request("POST", "teamtalkmessages"), refuse, false, false, 3},
+		"the message of a digest is lost":      {"flood", request("POST", "teamtalkmessages"), apiproxy.CutAfter, false, false, 3},
+		"a digest cannot be read":              {"flood", request("GET", "configmaps/flood"), refuse, false, false, 4},
+		"a digest is not written":              {"flood", request("PUT", "configmaps/flood"), refuse, false, false, 4},
+		"a digest's answer is lost":            {"flood", request("PUT", "configmaps/flood"), apiproxy.CutAfter, false, false, 4},
+		"a digest conflicts":                   {"flood", request("PUT", "configmaps/flood"), apiproxy.Refuse(http.StatusConflict, metav1.StatusReasonConflict), true, false, 4},
 	}
-	// The first entry creates the ledger.
-	x.post(x.url(address, "flood"), notification("firing", alert("First", "firing", noon)))
+	floods := 0
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
+			receiver := tc.receiver
+			if receiver == "flood" {
+				floods++
+				receiver = fmt.Sprint("flood", floods)
+				x.receiver(receiver, hourly)
+				for i := range tc.before {
+					x.post(x.url(address, receiver), notification("firing", alert(fmt.Sprint("Before", i), "firing", noon)))
+				}
+			}
 			rule := api.Add(apiproxy.Rule{Match: tc.match, Count: 1, Do: tc.do})
 			defer rule.Remove()
 			before := len(x.messages())
 			body := notification("firing", alert(strings.ReplaceAll(name, " ", "-"), "firing", noon))
-			first := x.post(x.url(address, tc.receiver), body)
+			first := x.post(x.url(address, receiver), body)
 			if want := map[bool]int{true: 200, false: 503}[tc.heals]; first.Code != want {
 				t.Errorf("the first try: %+v, want %d", first, want)
 			}
@@ -89,14 +109,28 @@ func TestTheAPIFails(t *testing.T) {
 			if rule.Fired() != 1 {
 				t.Fatalf("%d faults", rule.Fired())
 			}
-			second := x.post(x.url(address, tc.receiver), body)
+			second := x.post(x.url(address, receiver), body)
 			if second.Code != 200 || tc.duplicate && second.Duplicates != 1 {
 				t.Errorf("the second try: %+v", second)
 			}
-			x.post(x.url(address, tc.receiver), body)
-			// Of the flood's, those beyond the budget have one digest.
-			if made := len(x.messages()) - before; made > 1 || made == 0 && tc.receiver == "alerts" {
-				t.Errorf("%d messages", made)
+			x.post(x.url(address, receiver), body)
+			made := len(x.messages()) - before
+			want := 1
+			if tc.before > budget {
+				want = 0 // it is in the digest that was there
+			}
+			if made != want {
+				t.Errorf("%d messages, want %d", made, want)
+			}
+			if tc.before < budget {
+				return
+			}
+			list := &corev1.ConfigMapList{}
+			x.must(world.Admin.List(t.Context(), list, client.InNamespace(x.namespace), client.MatchingLabels{v1alpha1.ReceiverLabel: receiver}))
+			for _, cm := range list.Items {
+				if want := fmt.Sprintf("📦 %d more", tc.before-budget+1); strings.Contains(cm.Name, "-digest-") && !strings.HasPrefix(cm.Data["text"], want) {
+					t.Errorf("%q, want %s", cm.Data["text"], want)
+				}
 			}
 		})
 	}

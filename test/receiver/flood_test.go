@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,11 +56,12 @@ func (x *tenant) checkOnce(to uint32, names []string) {
 	var digests, messages int
 	windows := map[string]int{}
 	for _, m := range x.messages() {
-		if window, ok := strings.CutPrefix(m.Name, "alerts-digest-"); ok {
-			if strings.HasSuffix(window, fmt.Sprintf("-u%d", to)) {
+		if rest, ok := strings.CutPrefix(m.Name, "alerts-digest-"); ok {
+			if slices.Contains(m.Spec.To.Users, v1alpha1.UserID(to)) {
 				digests++
+				window, _, _ := strings.Cut(rest, "-")
+				windows[window]++
 			}
-			windows[window]++
 		} else {
 			messages++
 		}

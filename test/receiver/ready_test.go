@@ -68,6 +68,12 @@ func TestReady(t *testing.T) {
 	x.awaitReady("alerts", v1alpha1.ReasonTemplateInvalid)
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = "{{.Status}}" })
 	x.awaitReady("alerts", v1alpha1.ReasonReady)
+	// It does not promise that somebody serves the receiver.
+	r := &v1alpha1.TeamTalkReceiver{}
+	x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: "alerts"}, r))
+	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "a gateway serves it that may") {
+		t.Errorf("%+v", c)
+	}
 	x.must(world.Admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}}))
 	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
 }

@@ -225,5 +225,5 @@ func TestNothingIsShown(t *testing.T) {
 	for _, name := range []string{"fails", "ranges", "panics", "calls"} {
 		x.eventuallyReceiver(name, r, func() bool { return r.Status.Counts.TemplateFaults == 1 && r.Status.LastError != nil })
 	}
-	x.eventuallyReceiver("default", r, func() bool { return r.Status.Counts.Refused == 4 })
+	x.eventuallyReceiver("default", r, func() bool { return r.Status.Counts.Refused == 3 })
 }

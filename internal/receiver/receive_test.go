@@ -1,0 +1,187 @@
+package receiver
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// TestMoreRecipientsThanAMessageHas shows that whoever is named gets an alert, however
+// many they are, and each once.
+func TestMoreRecipientsThanAMessageHas(t *testing.T) {
+	for _, flood := range []bool{false, true} {
+		t.Run(fmt.Sprint("flood control ", flood), func(t *testing.T) {
+			x := newFlooded(t)
+			x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+			if !flood {
+				x.receiver.Spec.FloodControl = nil
+			}
+			var names []string
+			for id := range 1000 {
+				x.receiver.Spec.Allow.Users = append(x.receiver.Spec.Allow.Users, v1alpha1.UserID(id+1))
+				x.receiver.Spec.Allow.Groups = append(x.receiver.Spec.Allow.Groups, v1alpha1.GroupID(id+1))
+				names = append(names, fmt.Sprint(id+1), fmt.Sprint("group:", id+1))
+			}
+			alert := Alert{Status: statusFiring, Labels: KV{"alertname": "A", "to": strings.Join(names, ",")}}
+			body, err := json.Marshal(Notification{Status: statusFiring, Alerts: Alerts{alert}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if previews, _, err := PreviewOf(t.Context(), x.receiver, body); err != nil || len(previews) != 2 || previews[0].Name == previews[1].Name {
+				t.Errorf("%d previews, %v", len(previews), err)
+			}
+			got, err := x.takeAll(alert)
+			if m, _, _ := sum(got); err != nil || m != 2 {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			again, err := x.takeAll(alert)
+			if m, _, d := sum(again); err != nil || m != 0 || d != 2 {
+				t.Errorf("again: %+v, %v", again, err)
+			}
+			users, groups := map[v1alpha1.UserID]bool{}, map[v1alpha1.GroupID]bool{}
+			for _, o := range got {
+				m := &v1alpha1.TeamTalkMessage{}
+				if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: o.message}, m); err != nil {
+					t.Fatal(err)
+				}
+				if n := len(m.Spec.To.Users) + len(m.Spec.To.Groups); n > v1alpha1.MaxRecipients {
+					t.Errorf("%d recipients", n)
+				}
+				for _, id := range m.Spec.To.Users {
+					users[id] = true
+				}
+				for _, id := range m.Spec.To.Groups {
+					groups[id] = true
+				}
+			}
+			if len(users) != 1000 || len(groups) != 1000 {
+				t.Errorf("%d users, %d groups", len(users), len(groups))
+			}
+		})
+	}
+}
+
+// TestMessagesOfOthers shows that a message makes a notification a repeat only if this
+// very receiver made it, and nobody deletes it.
+func TestMessagesOfOthers(t *testing.T) {
+	for name, edit := range map[string]func(*v1alpha1.TeamTalkMessage){
+		"its predecessor's":    func(m *v1alpha1.TeamTalkMessage) { m.OwnerReferences[0].UID = "before" },
+		"nobody's":             func(m *v1alpha1.TeamTalkMessage) { m.OwnerReferences = nil },
+		"one that is deleted":  func(m *v1alpha1.TeamTalkMessage) { m.Finalizers = []string{"test/kept"} },
+		"its own, for control": nil,
+	} {
+		for _, how := range []string{"", "flood control", "the index is behind"} {
+			flood, behind := how == "flood control", how == "the index is behind"
+			t.Run(fmt.Sprint(name, " ", how), func(t *testing.T) {
+				x := newFlooded(t)
+				x.receiver.UID = "now"
+				control := x.receiver.Spec.FloodControl
+				x.receiver.Spec.FloodControl = nil
+				o, err := x.take("A")
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := &v1alpha1.TeamTalkMessage{}
+				if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: o.message}, m); err != nil {
+					t.Fatal(err)
+				}
+				if edit != nil {
+					edit(m)
+					if err := x.client.Update(t.Context(), m); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if len(m.Finalizers) > 0 {
+					if err := x.client.Delete(t.Context(), m); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if flood {
+					x.receiver.Spec.FloodControl = control
+				}
+				if edit == nil {
+					x.want("A", aDuplicate)
+					return
+				}
+				// Where it is not in the index yet, its name is found to be taken.
+				hash, _ := numberedOf(m)
+				other := part{hash: hash, to: recipients(x.receiver.Spec.To)}
+				if behind {
+					o, err := x.handler.create(t.Context(), x.receiver, other, "text", 1, x.now.Add(-time.Minute))
+					if err != nil || o.message != nameOf(x.receiver, hash, 2) {
+						t.Errorf("%+v, %v", o, err)
+					}
+					return
+				}
+				again, err := x.take("A")
+				if err != nil || again.message != strings.TrimSuffix(o.message, "1")+"2" {
+					t.Errorf("%+v, %v", again, err)
+				}
+				x.want("A", aDuplicate)
+			})
+		}
+	}
+}
+
+func TestTheIndexLetsGo(t *testing.T) {
+	x := newFlooded(t).handler.index
+	clock := time.Now()
+	x.now = func() time.Time { return clock }
+	x.open(t.Context())
+	x.newest("idle", "hash")
+	for i := range maxShelves + 10 {
+		clock = clock.Add(time.Second)
+		x.newest(fmt.Sprint("ns-", i), "hash")
+		if i == 0 {
+			x.newest("idle", "hash")
+		}
+	}
+	names := func() []string {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return slices.Sorted(maps.Keys(x.namespaces))
+	}
+	if got := names(); len(got) != maxShelves || slices.Contains(got, "idle") || slices.Contains(got, "ns-9") || !slices.Contains(got, "ns-10") {
+		t.Errorf("%d: %q", len(got), got)
+	}
+	clock = clock.Add(idle + time.Minute)
+	x.newest("new", "hash")
+	if got := names(); !slices.Equal(got, []string{"new"}) {
+		t.Errorf("%q", got)
+	}
+	clock = clock.Add(idle + time.Minute)
+	x.tidy(maxShelves)
+	if got := names(); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestNumberedOf shows what is kept of a message.
+func TestNumberedOf(t *testing.T) {
+	r := alertmanager("")
+	r.UID = "uid"
+	m := message(r, nameOf(r, "abc", 7), recipients(r.Spec.To))
+	m.Labels[v1alpha1.NotificationLabel] = "abc"
+	if hash, n := numberedOf(m); hash != "abc" || n.number != 7 || !n.of(r) {
+		t.Errorf("%s, %+v", hash, n)
+	}
+	other := r.DeepCopy()
+	other.UID = types.UID("other")
+	if _, n := numberedOf(m); n.of(other) {
+		t.Error("it is another receiver's")
+	}
+	m.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	if _, n := numberedOf(m); n.of(r) {
+		t.Error("it is being deleted")
+	}
+}

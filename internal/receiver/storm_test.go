@@ -1,0 +1,339 @@
+package receiver
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// instances are so many alerts that groupBy makes a part of each.
+func instances(from, count int) []Alert {
+	var alerts []Alert
+	for i := range count {
+		alerts = append(alerts, Alert{Status: statusFiring, Fingerprint: fmt.Sprint(from + i), Labels: KV{"alertname": "A", "instance": fmt.Sprint(from + i)}})
+	}
+	return alerts
+}
+
+// counted counts the requests to the API server.
+func (x *flooded) counted() *atomic.Int64 {
+	var n atomic.Int64
+	x.client = interceptor.NewClient(x.client, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			n.Add(1)
+			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			n.Add(1)
+			return c.List(ctx, list, opts...)
+		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			n.Add(1)
+			return c.Create(ctx, o, opts...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			n.Add(1)
+			return c.Update(ctx, o, opts...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			n.Add(1)
+			return c.Patch(ctx, o, p, opts...)
+		},
+	})
+	x.handler.client = x.client
+	return &n
+}
+
+// sum adds outcomes up.
+func sum(outcomes []outcome) (messages, folded, duplicates int) {
+	for _, o := range outcomes {
+		if o.message != "" {
+			messages++
+		}
+		if o.folded {
+			folded++
+		}
+		if o.duplicate {
+			duplicates++
+		}
+	}
+	return messages, folded, duplicates
+}
+
+// TestAStormIsFewRequests shows what flood control is for: however many alerts and
+// recipients there are, what is folded costs the API server next to nothing.
+func TestAStormIsFewRequests(t *testing.T) {
+	for name, count := range map[string]struct{ alerts, recipients int }{
+		"many alerts": {1000, 1}, "many recipients": {10, 1000}, "many of both": {1000, 300}, "many who are named": {10, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newFlooded(t)
+			x.receiver.Spec.GroupBy = []string{"instance"}
+			x.receiver.Spec.FloodControl.Messages = 5
+			x.receiver.Spec.To.Users = nil
+			for i := range count.recipients {
+				x.receiver.Spec.To.Users = append(x.receiver.Spec.To.Users, v1alpha1.UserID(1000+i))
+			}
+			alerts := instances(0, count.alerts)
+			if name == "many who are named" {
+				x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: x.receiver.Spec.To.Users}
+				x.receiver.Spec.To.Users = []v1alpha1.UserID{1}
+				for _, a := range alerts {
+					a.Labels["to"] = strings.Trim(strings.ReplaceAll(fmt.Sprint(x.receiver.Spec.Allow.Users), " ", ","), "[]")
+				}
+			}
+			requests := x.counted()
+			got, err := x.takeAll(alerts...)
+			if m, f, d := sum(got); err != nil || m != 5 || f != count.alerts-5 || d != 0 {
+				t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
+			}
+			// A list, the ledger read twice and written, five messages, and a digest's
+			// ConfigMap and message.
+			if n := requests.Swap(0); n > 15 {
+				t.Errorf("%d requests", n)
+			}
+			got, err = x.takeAll(alerts...)
+			if m, f, d := sum(got); err != nil || m != 0 || f != 0 || d != count.alerts {
+				t.Errorf("again: %d messages, %d folded, %d duplicates: %v", m, f, d, err)
+			}
+			if n := requests.Load(); n > 5 {
+				t.Errorf("again: %d requests", n)
+			}
+			digests := x.digests()
+			for name, text := range digests {
+				if !strings.HasPrefix(text, fmt.Sprintf("📦 %d more within 60 s\n• 🔥 FIRING · A • A", count.alerts-5)) || len(text) > MaxText {
+					t.Errorf("%q", text)
+				}
+				m := &v1alpha1.TeamTalkMessage{}
+				if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m); err != nil || len(m.Spec.To.Users) != count.recipients {
+					t.Errorf("to %d: %v", len(m.Spec.To.Users), err)
+				}
+			}
+			if len(digests) != 1 {
+				t.Errorf("%d digests", len(digests))
+			}
+		})
+	}
+}
+
+// TestADearTemplate shows that what was taken is not rendered again, and that a line
+// in a digest is not waited for.
+func TestADearTemplate(t *testing.T) {
+	x := newFlooded(t)
+	x.receiver.Spec.GroupBy = []string{"instance"}
+	x.receiver.Spec.FloodControl.Messages = 3
+	x.receiver.Spec.Template = `made of {{(index .Alerts 0).Labels.instance}}`
+	x.handler.lineTime = 0 // as if it took longer than there is time for
+	alerts := instances(0, 300)
+	got, err := x.takeAll(alerts...)
+	if m, f, d := sum(got); err != nil || m != 3 || f != 297 || d != 0 {
+		t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
+	}
+	for name, text := range x.digests() {
+		if !strings.Contains(text, "\n• firing 1 A\n") || strings.Contains(text, "made of") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	parts, _ := split(x.receiver, &Notification{Status: statusFiring, Alerts: alerts})
+	texts := &texts{handler: x.handler, receiver: x.receiver, templates: &Templates{}} // which would panic
+	outcomes, err := x.handler.take(t.Context(), x.receiver, texts, parts)
+	if m, f, d := sum(outcomes); err != nil || m != 0 || f != 0 || d != 300 {
+		t.Errorf("again: %d messages, %d folded, %d duplicates: %v", m, f, d, err)
+	}
+}
+
+// TestTriesComeToAnEnd shows that each try goes on from where the one before failed,
+// whatever fails, and that all in all each is counted once.
+func TestTriesComeToAnEnd(t *testing.T) {
+	x := newFlooded(t)
+	x.receiver.Spec.GroupBy = []string{"instance"}
+	x.receiver.Spec.ToLabel = "to"
+	x.receiver.Spec.Allow = &v1alpha1.RecipientSet{}
+	var alerts []Alert
+	for id := range 40 {
+		x.receiver.Spec.Allow.Users = append(x.receiver.Spec.Allow.Users, v1alpha1.UserID(id+1))
+		for _, a := range instances(10*id, 3) {
+			a.Labels["to"] = fmt.Sprint(id + 1)
+			alerts = append(alerts, a)
+		}
+	}
+	// So many creations succeed in a try.
+	var left atomic.Int64
+	x.fail = func(client.Object) error {
+		if left.Add(-1) < 0 {
+			return fmt.Errorf("no more of this")
+		}
+		return nil
+	}
+	messages, folded, tries := 0, 0, 0
+	for err := fmt.Errorf("not tried"); err != nil; tries++ {
+		left.Store(10)
+		var got []outcome
+		got, err = x.takeAll(alerts...)
+		m, f, _ := sum(got)
+		messages, folded = messages+m, folded+f
+		if tries > 20 {
+			t.Fatalf("%d messages, %d folded after %d tries: %v", messages, folded, tries, err)
+		}
+	}
+	// A ledger, 40 messages, and 40 digests in two objects each.
+	if messages != 40 || folded != 80 || len(x.digests()) != 40 || tries < 121/10 {
+		t.Errorf("%d messages, %d folded, %d digests in %d tries", messages, folded, len(x.digests()), tries)
+	}
+	for name, text := range x.digests() {
+		if strings.Count(text, bullet) != 2 || !strings.HasPrefix(text, "📦 2 more") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
+
+// TestManyNamedShareADigest shows that so many recipients of one alert are not as many
+// digests, and that nobody gets many more for it than one.
+func TestManyNamedShareADigest(t *testing.T) {
+	r := alertmanager("")
+	r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60}
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+	for id := range 1000 {
+		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))
+	}
+	l := &ledger{Epoch: "x"}
+	b := l.book(r, time.Unix(1_800_000_000, 0))
+	enter := func(hash string, to []recipient) { b.enter(part{hash: hash, to: to}, 1) }
+	enter("A", users(1, 1000))
+	for i := range 10 {
+		enter(fmt.Sprint("B", i), users(1, 1000))
+	}
+	if len(l.Digests) != 1 || l.Digests[0].Count != 10 {
+		t.Fatalf("%+v", l.Digests)
+	}
+	enter("few", users(1, manyNamed))
+	if len(l.Digests) != 1+manyNamed {
+		t.Errorf("%d digests, of which %d are of few", len(l.Digests), manyNamed)
+	}
+	for i := range 20 {
+		enter(fmt.Sprint("C", i), users(1+i, 100))
+	}
+	has := map[int64]int{}
+	for _, d := range l.Digests {
+		for _, id := range l.to(d.To) {
+			has[id]++
+		}
+	}
+	for id, count := range has {
+		if count > 1+maxShared {
+			t.Errorf("%d has %d digests", id, count)
+		}
+	}
+}
+
+// TestTheDigestsOfALostLedger shows that who deletes the ledger in the middle of a
+// window loses nothing that was folded.
+func TestTheDigestsOfALostLedger(t *testing.T) {
+	x := newFlooded(t)
+	for _, name := range []string{"A", "B", "C"} {
+		if _, err := x.take(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cm := &corev1.ConfigMap{}
+	cm.Namespace, cm.Name = "chat", ledgerName(x.receiver)
+	if err := x.client.Delete(t.Context(), cm); err != nil {
+		t.Fatal(err)
+	}
+	x.want("D", aMessage)
+	x.want("E", aFold)
+	var texts []string
+	for _, text := range x.digests() {
+		texts = append(texts, text)
+	}
+	if all := strings.Join(texts, "\n"); len(texts) != 2 || !strings.Contains(all, "• B") || !strings.Contains(all, "• C") || !strings.Contains(all, "• E") {
+		t.Errorf("%q", texts)
+	}
+}
+
+// TestRequestsShareAWrite shows that what comes while the ledger is written is written
+// at once then, and that who cannot wait does not take the others with it.
+func TestRequestsShareAWrite(t *testing.T) {
+	x := newFlooded(t)
+	x.want("First", aMessage)
+	var writes atomic.Int32
+	hold, held := make(chan struct{}), make(chan struct{}, 100)
+	x.client = interceptor.NewClient(x.client, interceptor.Funcs{
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			if o.GetName() == ledgerName(x.receiver) {
+				writes.Add(1)
+				held <- struct{}{}
+				select {
+				case <-hold:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return c.Update(ctx, o, opts...)
+		},
+	})
+	x.handler.client = x.client
+	key := client.ObjectKeyFromObject(x.receiver)
+	// waiting waits until so many have joined.
+	waiting := func(count int) {
+		t.Helper()
+		err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+			x.handler.ledgers.mu.Lock()
+			defer x.handler.ledgers.mu.Unlock()
+			of := x.handler.ledgers.byKey[key]
+			return of != nil && len(of.waiting) == count, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter := func(hash string) func(*ledger) bool {
+		return func(l *ledger) bool {
+			l.book(x.receiver, x.now).enter(part{hash: hash, to: users(2, 1)}, 1)
+			return true
+		}
+	}
+	const others = 20
+	var wg sync.WaitGroup
+	first, giveUp := context.WithCancel(t.Context())
+	wg.Go(func() {
+		if _, err := x.handler.agree(first, x.receiver, enter("gives up")); err == nil {
+			t.Error("it did not give up")
+		}
+	})
+	<-held
+	for i := range others {
+		wg.Go(func() {
+			hash := fmt.Sprint("other", i)
+			if l, err := x.handler.agree(t.Context(), x.receiver, enter(hash)); err != nil || l.find(hash) == nil {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	waiting(others)
+	giveUp()
+	<-held
+	// They are all in the second one.
+	impatient, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := x.handler.agree(impatient, x.receiver, enter("leaves")); err == nil {
+		t.Error("it waited")
+	}
+	waiting(0)
+	close(hold)
+	wg.Wait()
+	if writes.Load() != 2 || len(x.handler.ledgers.byKey) != 0 {
+		t.Errorf("%d writes, %d queues", writes.Load(), len(x.handler.ledgers.byKey))
+	}
+}

@@ -1,0 +1,216 @@
+package receiver
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
+)
+
+// instances is one notification of so many alerts, which groupBy makes parts of.
+func instances(name string, count int) string {
+	var all []string
+	for i := range count {
+		all = append(all, alert(name, "firing", noon, "instance", fmt.Sprint("i", i)))
+	}
+	return notification("firing", all...)
+}
+
+// tries posts a body until it is taken, and returns how often, and the last answer.
+func (x *tenant) tries(most int, address func(try int) string, receiver, body string) (reply, int) {
+	x.t.Helper()
+	var last reply
+	for try := 1; try <= most; try++ {
+		if last = x.post(x.url(address(try), receiver), body); last.Code == 200 {
+			return last, try
+		}
+	}
+	x.t.Fatalf("not taken in %d tries: %+v", most, last)
+	return last, 0
+}
+
+func shared(int) string { return world.shared }
+
+// hourly makes one window of a test, which must not begin at the end of an hour.
+func (x *tenant) hourly(messages int32) func(*v1alpha1.TeamTalkReceiver) {
+	x.t.Helper()
+	x.eventually(func() string { return "the hour does not end" }, x.until(func() bool { return time.Now().Unix()%3600 < 3570 }))
+	return func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: messages, WindowSeconds: 3600}
+	}
+}
+
+// digests returns the messages that wait for the end of their window, and their texts.
+func (x *tenant) digests(receiver string) (messages []v1alpha1.TeamTalkMessage, texts []string) {
+	x.t.Helper()
+	for _, m := range x.messages() {
+		if strings.HasPrefix(m.Name, receiver+"-digest-") {
+			cm := &corev1.ConfigMap{}
+			x.must(world.Admin.Get(x.t.Context(), client.ObjectKeyFromObject(&m), cm))
+			messages, texts = append(messages, m), append(texts, cm.Data["text"])
+		}
+	}
+	return messages, texts
+}
+
+// TestAStormOfAlerts shows that a thousand alerts at once are taken, and that each try
+// is a handful of requests to the API server.
+func TestAStormOfAlerts(t *testing.T) {
+	x := newTenant(t)
+	x.receiver("alerts", x.hourly(5), func(r *v1alpha1.TeamTalkReceiver) { r.Spec.GroupBy = []string{"instance"} })
+	s, api := x.throughProxy(t)
+	all := api.Add(apiproxy.Rule{Match: func(r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/namespaces/"+x.namespace+"/") && r.URL.Query().Get("watch") == "" && r.Method != http.MethodPatch
+	}, Do: pass})
+	const alerts = 1000
+	body := instances("Storm", alerts)
+	_, tries := x.tries(2, func(int) string { return s.address }, "alerts", body)
+	if n := all.Fired(); n > 25*tries {
+		t.Errorf("%d requests in %d tries", n, tries)
+	}
+	before := all.Fired()
+	if r := x.post(x.url(s.address, "alerts"), body); r.Duplicates != alerts {
+		t.Errorf("a repeat: %+v", r)
+	}
+	if n := all.Fired() - before; n > 10 {
+		t.Errorf("%d requests for a repeat", n)
+	}
+	x.awaitTexts(x.alice, 5)
+	_, texts := x.digests("alerts")
+	if len(texts) != 1 || !strings.HasPrefix(texts[0], fmt.Sprintf("📦 %d more within 3600 s\n• 🔥 FIRING", alerts-5)) {
+		t.Errorf("%q", texts)
+	}
+	r := &v1alpha1.TeamTalkReceiver{}
+	x.eventuallyReceiver("alerts", r, func() bool {
+		return r.Status.Counts.Messages == 5 && r.Status.Counts.Folded == alerts-5 && r.Status.Counts.Received == 2
+	})
+}
+
+// TestAStormForAThousand shows that what is folded for a thousand recipients is one
+// digest, taken at once.
+func TestAStormForAThousand(t *testing.T) {
+	x := newTenant(t)
+	var all []v1alpha1.UserID
+	for i := range 1000 {
+		all = append(all, v1alpha1.UserID(500_000+i))
+	}
+	byLabel := []string{"to", strings.Trim(strings.ReplaceAll(fmt.Sprint(all), " ", ","), "[]")}
+	for name, tc := range map[string]struct {
+		labels []string
+		edit   func(*v1alpha1.TeamTalkReceiver)
+	}{
+		"all": {nil, func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = all }},
+		"named": {byLabel, func(r *v1alpha1.TeamTalkReceiver) {
+			r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: all}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x.receiver(name, x.hourly(1), tc.edit)
+			x.tries(2, shared, name, notification("firing", alert("First", "firing", noon, tc.labels...)))
+			for _, storm := range storms(5) {
+				if r, _ := x.tries(1, shared, name, notification("firing", alert(storm, "firing", noon, tc.labels...))); r.Folded != 1 {
+					t.Errorf("%+v", r)
+				}
+			}
+			messages, texts := x.digests(name)
+			if len(messages) != 1 || len(messages[0].Spec.To.Users) != 1000 || strings.Count(texts[0], "Storm-") != 2*5 {
+				t.Errorf("%d digests: %q", len(messages), texts)
+			}
+		})
+	}
+}
+
+// TestEditedWindow edits the window's length while a digest is open: what is folded
+// before and after arrives, in two digests.
+func TestEditedWindow(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", withBudget)
+	second := x.serve()
+	addresses := []string{world.shared, second.address}
+	names := storms(20)
+	for i, name := range names {
+		if i == len(names)/2 {
+			x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.FloodControl.WindowSeconds = 20 })
+			// The new window may have begun with the old one.
+			second.process.Kill()
+			second.start()
+		}
+		x.tries(5, func(try int) string { return addresses[(i+try)%2] }, "alerts", notification("firing", alert(name, "firing", noon)))
+	}
+	x.settled()
+	texts := x.texts(x.alice)
+	for _, name := range names {
+		if n := len(slices.DeleteFunc(slices.Clone(texts), func(text string) bool { return !strings.Contains(text, name) })); n != 1 {
+			t.Errorf("%s is told %d times: %q", name, n, texts)
+		}
+	}
+}
+
+// TestForeignConfigMap shows that one that is not flood control's stays as it is, and
+// that the receiver says so.
+func TestForeignConfigMap(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", x.hourly(1))
+	x.post(x.url(world.shared, "alerts"), notification("firing", alert("First", "firing", noon)))
+	list := &corev1.ConfigMapList{}
+	x.must(world.Admin.List(t.Context(), list, client.InNamespace(x.namespace), client.HasLabels{v1alpha1.ReceiverLabel}))
+	if len(list.Items) != 1 || !strings.HasPrefix(list.Items[0].Name, "teamtalk-receiver-alerts-") {
+		t.Fatalf("%+v", list.Items)
+	}
+	ours := &list.Items[0]
+	x.must(world.Admin.Delete(t.Context(), ours))
+	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: ours.Name}, Data: map[string]string{"theirs": "kept"}}
+	x.create(foreign)
+	if r := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Second", "firing", noon))); r.Code != 503 {
+		t.Errorf("%+v", r)
+	}
+	x.must(world.Admin.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign))
+	if len(foreign.Data) != 1 || len(foreign.BinaryData) != 0 {
+		t.Errorf("%+v", foreign)
+	}
+	r := &v1alpha1.TeamTalkReceiver{}
+	x.eventuallyReceiver("alerts", r, func() bool {
+		return r.Status.LastError != nil && strings.Contains(r.Status.LastError.Message, "does not belong to the receiver")
+	})
+	x.must(world.Admin.Delete(t.Context(), foreign))
+	x.tries(1, shared, "alerts", notification("firing", alert("Second", "firing", noon)))
+}
+
+// TestMoreNamedThanAMessageHas shows that an alert that names more recipients than a
+// message may have is taken all the same.
+func TestMoreNamedThanAMessageHas(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	var names []string
+	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+		for i := range 600 {
+			r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(500_000+i))
+			r.Spec.Allow.Groups = append(r.Spec.Allow.Groups, v1alpha1.GroupID(500_000+i))
+			names = append(names, fmt.Sprint(500_000+i), fmt.Sprint("group:", 500_000+i))
+		}
+	})
+	body := notification("firing", alert("Named", "firing", noon, "to", strings.Join(names, ",")))
+	r := x.post(x.url(world.shared, "alerts"), body)
+	if r.Code != 200 || len(r.Messages) != 2 {
+		t.Fatalf("%+v", r)
+	}
+	named := 0
+	for _, m := range x.messages() {
+		named += len(m.Spec.To.Users) + len(m.Spec.To.Groups)
+	}
+	if again := x.post(x.url(world.shared, "alerts"), body); named != 1200 || again.Duplicates != 2 {
+		t.Errorf("%d are told; again: %+v", named, again)
+	}
+}
