@@ -97,6 +97,9 @@ func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, templa
 		return outcome{duplicate: true}, nil
 	}
 	text, fault := templates.text(ctx, r, p)
+	if err := ctx.Err(); err != nil {
+		return outcome{}, fmt.Errorf("make the text of a message: %w", err)
+	}
 	if fault != nil {
 		key := client.ObjectKeyFromObject(r)
 		countFault(key)
