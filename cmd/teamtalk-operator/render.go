@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -88,8 +87,11 @@ func admitted(ctx context.Context, document []byte) (*v1alpha1.TeamTalkReceiver,
 	if err := admit(ctx, o); err != nil {
 		return nil, err
 	}
+	if raw, err = o.MarshalJSON(); err != nil {
+		return nil, err
+	}
 	r := &v1alpha1.TeamTalkReceiver{}
-	return r, runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, r)
+	return r, yaml.UnmarshalStrict(raw, r)
 }
 
 func readPayload(file string, stdin io.Reader) ([]byte, error) {

@@ -43,6 +43,10 @@ func TestRender(t *testing.T) {
 			receiver: declared("  template: '{{.Status}} {{len .Alerts}}'"), payload: payload,
 			wantOut: []string{"To: user 2, group 7\n", "\nfiring 2\n"},
 		},
+		"a namespace, and a number": {
+			receiver: write(strings.Replace(one, "{name: r}", "{name: r, namespace: n}", 1)), payload: "-", stdin: `{"n":12345678901234567}`,
+			wantOut: []string{"To: user 2\n", `{"n":12345678901234567}`},
+		},
 		"several messages": {
 			receiver: declared("  groupBy: [instance]"), payload: payload,
 			wantOut: []string{"FIRING · critical · HighLatency\n• p99", "\n\nMessage: r-", "✅ RESOLVED · critical · HighLatency\n• p99"},
