@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -27,7 +28,7 @@ func renderCommand() *cobra.Command {
 		if file == "" || payload == "" {
 			return misuse{errors.New("--receiver and --payload are required")}
 		}
-		r, err := readReceiver(file)
+		r, err := readReceiver(c.Context(), file)
 		if err != nil {
 			return err
 		}
@@ -40,8 +41,9 @@ func renderCommand() *cobra.Command {
 	return c
 }
 
-// readReceiver reads the one TeamTalkReceiver of a file; other objects may be in it.
-func readReceiver(file string) (*v1alpha1.TeamTalkReceiver, error) {
+// readReceiver reads the one TeamTalkReceiver of a file, as it would be in a cluster;
+// other objects may be in it.
+func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read the receiver: %w", err)
@@ -62,11 +64,34 @@ func readReceiver(file string) (*v1alpha1.TeamTalkReceiver, error) {
 		if err := yaml.UnmarshalStrict(document, found); err != nil {
 			return nil, fmt.Errorf("read %s: %w", file, err)
 		}
+		if found, err = admitted(ctx, document); err != nil {
+			return nil, fmt.Errorf("%s: the TeamTalkReceiver is not valid: %w", file, err)
+		}
 	}
 	if found == nil {
 		return nil, fmt.Errorf("%s has no TeamTalkReceiver", file)
 	}
 	return found, nil
+}
+
+// admitted returns the TeamTalkReceiver of a document as an API server keeps it.
+func admitted(ctx context.Context, document []byte) (*v1alpha1.TeamTalkReceiver, error) {
+	raw, err := yaml.YAMLToJSON(document)
+	if err != nil {
+		return nil, err
+	}
+	o := &unstructured.Unstructured{}
+	if err := o.UnmarshalJSON(raw); err != nil {
+		return nil, err
+	}
+	if err := admit(ctx, o); err != nil {
+		return nil, err
+	}
+	if raw, err = o.MarshalJSON(); err != nil {
+		return nil, err
+	}
+	r := &v1alpha1.TeamTalkReceiver{}
+	return r, yaml.UnmarshalStrict(raw, r)
 }
 
 func readPayload(file string, stdin io.Reader) ([]byte, error) {

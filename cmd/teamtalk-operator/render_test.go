@@ -20,8 +20,12 @@ func TestRender(t *testing.T) {
 		return file
 	}
 	declared := func(more string) string {
-		return write("kind: TeamTalkReceiver\nmetadata: {name: r}\nspec:\n  type: Alertmanager\n  to: {users: [2], groups: [7]}\n" + more)
+		return write("apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkReceiver\nmetadata: {name: r}\nspec:\n  type: Alertmanager\n  to: {users: [2], groups: [7]}\n" + more)
 	}
+	valid := func(spec string) string {
+		return write("apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkReceiver\nmetadata: {name: r}\nspec: {" + spec + "}\n")
+	}
+	const one = "apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkReceiver\nmetadata: {name: r}\nspec: {type: Generic, to: {users: [2]}}\n"
 	tests := map[string]struct {
 		receiver, payload, stdin string
 		wantOut, wantErr         []string
@@ -39,6 +43,10 @@ func TestRender(t *testing.T) {
 			receiver: declared("  template: '{{.Status}} {{len .Alerts}}'"), payload: payload,
 			wantOut: []string{"To: user 2, group 7\n", "\nfiring 2\n"},
 		},
+		"a namespace, and a number": {
+			receiver: write(strings.Replace(one, "{name: r}", "{name: r, namespace: n}", 1)), payload: "-", stdin: `{"n":12345678901234567}`,
+			wantOut: []string{"To: user 2\n", `{"n":12345678901234567}`},
+		},
 		"several messages": {
 			receiver: declared("  groupBy: [instance]"), payload: payload,
 			wantOut: []string{"FIRING · critical · HighLatency\n• p99", "\n\nMessage: r-", "✅ RESOLVED · critical · HighLatency\n• p99"},
@@ -55,15 +63,27 @@ func TestRender(t *testing.T) {
 			receiver: declared("  toLabel: instance\n  allow: {users: [3]}"), payload: payload,
 			wantOut: []string{"To: user 2, group 7\n"}, wantErr: []string{"2 alerts", "spec.allow"},
 		},
-		"an unknown field":      {receiver: declared("  templates: x"), payload: payload, wantErr: []string{"templates"}},
-		"no receiver":           {receiver: write("kind: Secret"), payload: payload, wantErr: []string{"no TeamTalkReceiver"}},
-		"two receivers":         {receiver: write("kind: TeamTalkReceiver\n---\nkind: TeamTalkReceiver"), payload: payload, wantErr: []string{"more than one"}},
-		"no recipients":         {receiver: write("kind: TeamTalkReceiver\nspec: {type: Generic}"), payload: payload, wantErr: []string{"names nobody"}},
-		"no type":               {receiver: write("kind: TeamTalkReceiver"), payload: payload, wantErr: []string{"spec.type"}},
-		"no JSON":               {receiver: declared(""), payload: "-", stdin: "{", wantErr: []string{"bad syntax"}},
-		"a file that is not":    {receiver: "nowhere.yaml", payload: payload, wantErr: []string{"nowhere.yaml"}},
-		"a payload that is not": {receiver: declared(""), payload: "nowhere.json", wantErr: []string{"nowhere.json"}},
-		"nothing":               {wantErr: []string{"--receiver and --payload"}},
+		"an unknown field":   {receiver: declared("  templates: x"), payload: payload, wantErr: []string{"templates"}},
+		"no receiver":        {receiver: write("kind: Secret"), payload: payload, wantErr: []string{"no TeamTalkReceiver"}},
+		"two receivers":      {receiver: write(one + "---\n" + one), payload: payload, wantErr: []string{"more than one"}},
+		"no recipients":      {receiver: valid("type: Generic, to: {}"), payload: payload, wantErr: []string{"spec.to"}},
+		"no type":            {receiver: valid("to: {users: [2]}"), payload: payload, wantErr: []string{"spec.type"}},
+		"no spec":            {receiver: valid(""), payload: payload, wantErr: []string{"spec"}},
+		"ids that are none":  {receiver: valid("type: Generic, to: {users: [0, -3]}"), payload: payload, wantErr: []string{"spec.to.users[0]", "spec.to.users[1]"}},
+		"too short a window": {receiver: valid("type: Generic, to: {users: [2]}, dedupWindowSeconds: 1"), payload: payload, wantErr: []string{"spec.dedupWindowSeconds"}},
+		"a label of another type": {
+			receiver: valid("type: Generic, to: {users: [2]}, toLabel: x, allow: {users: [3]}"), payload: payload,
+			wantErr: []string{"toLabel, groupBy and resolvedTemplate go with type Alertmanager"},
+		},
+		"a sender who is a recipient": {receiver: valid("type: Generic, senderID: 2, to: {users: [2]}"), payload: payload, wantErr: []string{"spec.senderID"}},
+		"the same label twice":        {receiver: valid("type: Alertmanager, to: {users: [2]}, groupBy: [a, a]"), payload: payload, wantErr: []string{"spec.groupBy"}},
+		"another version":             {receiver: write("apiVersion: teamtalk.io/v1\nkind: TeamTalkReceiver"), payload: payload, wantErr: []string{"apiVersion"}},
+		"no name":                     {receiver: write("apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkReceiver\nspec: {type: Generic, to: {users: [2]}}"), payload: payload, wantErr: []string{"metadata.name"}},
+		"no name that there may be":   {receiver: write("apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkReceiver\nmetadata: {name: A_b}\nspec: {type: Generic, to: {users: [2]}}"), payload: payload, wantErr: []string{"metadata.name"}},
+		"no JSON":                     {receiver: declared(""), payload: "-", stdin: "{", wantErr: []string{"bad syntax"}},
+		"a file that is not":          {receiver: "nowhere.yaml", payload: payload, wantErr: []string{"nowhere.yaml"}},
+		"a payload that is not":       {receiver: declared(""), payload: "nowhere.json", wantErr: []string{"nowhere.json"}},
+		"nothing":                     {wantErr: []string{"--receiver and --payload"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,11 +1,12 @@
 package receiver
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Statuses of a notification, and of an alert.
@@ -62,26 +63,36 @@ func (kv KV) Values() []string {
 	return values
 }
 
+// maxRemoved is how many names Remove takes.
+const maxRemoved = 64
+
 // Remove returns the set without these names.
-func (kv KV) Remove(names []string) KV {
-	rest := KV{}
-	for name, value := range kv {
-		if !slices.Contains(names, name) {
-			rest[name] = value
+func (kv KV) Remove(names []string) (KV, error) {
+	if len(names) > maxRemoved {
+		return nil, fmt.Errorf("more than %d names to remove", maxRemoved)
+	}
+	longest := 0
+	for name := range kv {
+		longest = max(longest, len(name))
+	}
+	rest := maps.Clone(kv)
+	for _, name := range names {
+		if len(name) <= longest { // no other is worth a hash
+			delete(rest, name)
 		}
 	}
-	return rest
+	return rest, nil
 }
 
 // Alert is one alert of a notification.
 type Alert struct {
-	Status       string    `json:"status"`
-	Labels       KV        `json:"labels"`
-	Annotations  KV        `json:"annotations"`
-	StartsAt     time.Time `json:"startsAt"`
-	EndsAt       time.Time `json:"endsAt"`
-	GeneratorURL string    `json:"generatorURL"`
-	Fingerprint  string    `json:"fingerprint"`
+	Status       string `json:"status"`
+	Labels       KV     `json:"labels"`
+	Annotations  KV     `json:"annotations"`
+	StartsAt     Time   `json:"startsAt"`
+	EndsAt       Time   `json:"endsAt"`
+	GeneratorURL string `json:"generatorURL"`
+	Fingerprint  string `json:"fingerprint"`
 }
 
 // Alerts is a list of alerts.
@@ -124,6 +135,9 @@ type Notification struct {
 // decodeAlertmanager reads a notification. Unknown fields, and a version other
 // than 4, are no error: what is needed of it is there or not.
 func decodeAlertmanager(body []byte) (*Notification, error) {
+	if err := tooMuch(body); err != nil {
+		return nil, err
+	}
 	n := &Notification{}
 	if err := json.Unmarshal(body, n); err != nil {
 		return nil, fmt.Errorf("the body is not an Alertmanager notification: %w", plain(err))
@@ -142,13 +156,65 @@ func decodeAlertmanager(body []byte) (*Notification, error) {
 	return n, nil
 }
 
-// decodeGeneric reads any JSON.
+// decodeGeneric reads any JSON. Its numbers keep all their digits, see number.
 func decodeGeneric(body []byte) (any, error) {
-	var v any
-	if err := json.Unmarshal(body, &v); err != nil {
+	if err := tooMuch(body); err != nil {
+		return nil, err
+	}
+	// Of a body that is more than one value Decode would read the first.
+	var raw json.RawMessage
+	if err := json.Unmarshal(body, &raw); err != nil {
 		return nil, fmt.Errorf("the body is not JSON: %w", plain(err))
 	}
-	return v, nil
+	var v any
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, fmt.Errorf("the body is not JSON: %w", plain(err))
+	}
+	return numbers(v), nil
+}
+
+// Bounds of a body: decoded, a few bytes of it take some hundred in memory.
+const (
+	maxValues = 64 << 10
+	maxDepth  = 200
+)
+
+// tooMuch tells of a body that has more values, or has them deeper in each other, than
+// are decoded.
+func tooMuch(body []byte) error {
+	switch values, depth := shape(body); {
+	case depth > maxDepth:
+		return fmt.Errorf("the body has values more than %d deep in each other", maxDepth)
+	case values > maxValues:
+		return fmt.Errorf("the body has more than %d values", maxValues)
+	}
+	return nil
+}
+
+// shape is how many values a body has at the most, and how deep they are in each other.
+// It counts what begins one, and leaves bad syntax to the decoder.
+func shape(body []byte) (values, deepest int) {
+	values = 1
+	depth, quoted := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == ',':
+			values++
+		case c == '[' || c == '{':
+			values, depth = values+1, depth+1
+			deepest = max(deepest, depth)
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return values, deepest
 }
 
 // plain is a decoder's error without what it read: bodies are not for logs.

@@ -4,230 +4,202 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
-	"strings"
 	"text/template"
-	"time"
-	"unicode/utf8"
 
 	sprig "github.com/go-task/slim-sprig/v3"
 )
 
-// fromLibrary are the functions of sprig that templates may use: those that depend
-// on their arguments alone, and make little more than they are given. What builds
-// lists and maps is left out: few steps would build what takes forever to print.
-var fromLibrary = []string{
-	"trunc", "trim", "upper", "lower", "title", "substr", "trimAll", "trimSuffix", "trimPrefix",
-	"contains", "hasPrefix", "hasSuffix", "quote", "squote", "plural", "toString",
-	"atoi", "int", "int64", "float64", "add", "add1", "sub", "div", "mod", "mul", "max", "min", "ceil", "floor", "round",
-	"splitList", "sortAlpha",
-	"default", "empty", "coalesce", "ternary",
-	"toJson", "kindOf", "kindIs", "hasKey", "first", "last",
-	"regexMatch", "regexFind",
-	"b64dec", "sha256sum", "urlParse", "base",
+// fromLibrary are the functions of sprig that templates may use, with how many bytes
+// each makes at most of one byte of the texts that it is given. They look at no more
+// of a list or map than whether it is empty, its kind, or one of its values. What does
+// more is below, and pays for it.
+var fromLibrary = map[string]int{
+	"trunc": 0, "substr": 0, "trim": 0, "trimSuffix": 0, "trimPrefix": 0, "hasPrefix": 0, "hasSuffix": 0, "plural": 0,
+	"upper": 3, "lower": 3, "title": 3, // letters and their other case differ in length
+	"atoi": 1, "int": 0, "int64": 0, "float64": 0, "add": 0, "add1": 0, "sub": 0, "div": 0, "mod": 0, "mul": 0,
+	"max": 0, "min": 0, "ceil": 0, "floor": 0, "round": 0,
+	"default": 0, "empty": 0, "coalesce": 0, "ternary": 0, "kindOf": 0, "kindIs": 0, "hasKey": 0, "first": 0, "last": 0,
+	"b64dec": 1, "sha256sum": 1, "urlParse": 8, "base": 1,
 }
 
-// maxArguments of a function that takes any number: each may be the whole body.
-const maxArguments = 16
+// own are the other functions. One that takes a budget first pays by itself; the rest
+// do as those of the library do, and share what they are given.
+var own = template.FuncMap{
+	// As Alertmanager's templates name them.
+	"since":  since,
+	"date":   formatTime,
+	"abbrev": abbreviated,
+	"get":    lookUp,
+	// For the built-in templates.
+	"entry":    func(a Alert, common KV) entry { return entry{a, common} },
+	"hasLabel": func(kv KV, name string) bool { _, ok := kv[name]; return ok },
+	// What it is given may be the data: the fault says where it was called.
+	"fail": func(string) (string, error) { return "", errors.New("the template says so") },
+	// Those of the library that look at all they are given, or make much of it.
+	"toString": shown, "quote": quote, "squote": squote, "toJson": toJSON,
+	"contains": contains, "replace": replace, "trimAll": trimAll,
+	"splitList": splitList, "join": joinTexts, "sortAlpha": sortTexts,
+	"regexMatch": regexMatch, "regexFind": regexFind, "regexReplaceAll": regexReplaceAll,
+	// Those of text/template itself; "and", "or" and "not" cost nothing.
+	"print": shown, "println": shownInLine, "printf": format,
+	"html": escaped(template.HTMLEscaper), "js": escaped(template.JSEscaper), "urlquery": escaped(template.URLQueryEscaper),
+	"index": at, "slice": sliced, "len": length,
+	"eq": equal,
+	"ne": func(b *budget, x, y any) (bool, error) { same, err := equal(b, x, y); return !same, err },
+	"lt": comparing(func(order int) bool { return order < 0 }),
+	"le": comparing(func(order int) bool { return order <= 0 }),
+	"gt": comparing(func(order int) bool { return order > 0 }),
+	"ge": comparing(func(order int) bool { return order >= 0 }),
+}
 
-// library returns all functions that templates may use.
-func library() template.FuncMap {
-	all := sprig.HermeticTxtFuncMap()
-	functions := template.FuncMap{
-		// As Alertmanager's templates name them.
-		"toUpper": strings.ToUpper,
-		"toLower": strings.ToLower,
-		"since":   func(t time.Time) string { return time.Since(t).Round(time.Second).String() },
-		"date":    formatTime,
-		"abbrev":  abbreviate,
-		"get":     lookUp,
-		// For the built-in templates.
-		"entry":    func(a Alert, common KV) entry { return entry{a, common} },
-		"hasLabel": func(kv KV, name string) bool { _, ok := kv[name]; return ok },
-		// With bounds that the library's own lack.
-		"replace":         replace,
-		"regexReplaceAll": regexReplaceAll,
-		"join":            joinTexts,
-		// What it is given may be the data: the fault says where it was called.
-		"fail": func(string) (string, error) { return "", errors.New("the template says so") },
-		// Those of text/template itself, so that they are bounded too.
-		"print":    fmt.Sprint,
-		"println":  fmt.Sprintln,
-		"printf":   format,
-		"html":     template.HTMLEscaper,
-		"js":       template.JSEscaper,
-		"urlquery": template.URLQueryEscaper,
+// function is one that templates may use.
+type function struct {
+	call reflect.Value
+	// grows is how many bytes it makes at most of each that it is given.
+	grows int
+	// pays tells that it takes a budget first.
+	pays bool
+	// bounded is its type for templates, whole is where it takes a whole number: those
+	// of JSON are of several types.
+	bounded reflect.Type
+	whole   []int
+}
+
+// library has all functions that templates may use, but and, or and not.
+var library = func() map[string]*function {
+	functions := map[string]*function{}
+	for name, f := range own {
+		functions[name] = newFunction(f, 0)
 	}
-	for _, name := range fromLibrary {
-		if f, ok := all[name]; ok {
-			functions[name] = f
+	all := sprig.HermeticTxtFuncMap()
+	for name, grows := range fromLibrary {
+		functions[name] = newFunction(all[name], grows)
+	}
+	// As Alertmanager's templates name them.
+	functions["toUpper"], functions["toLower"] = functions["upper"], functions["lower"]
+	return functions
+}()
+
+func newFunction(f any, grows int) *function {
+	of := reflect.TypeOf(f)
+	n := &function{call: reflect.ValueOf(f), grows: grows}
+	var in []reflect.Type
+	for t := range of.Ins() {
+		switch {
+		case t == reflect.TypeFor[*budget]():
+			n.pays = true
+		case t.Kind() == reflect.Int:
+			n.whole = append(n.whole, len(in))
+			in = append(in, reflect.TypeFor[any]())
+		default:
+			in = append(in, t)
 		}
 	}
-	return functions
+	n.bounded = reflect.FuncOf(in, []reflect.Type{of.Out(0), reflect.TypeFor[error]()}, of.IsVariadic())
+	return n
 }
 
-// functions returns the functions, each of which counts against the budget; nil:
+// functions returns the functions, each of which is paid for out of the budget; nil:
 // for parsing alone.
 func functions(b *budget) template.FuncMap {
-	bounded := library()
-	for name, f := range bounded {
-		bounded[name] = bound(f, b)
+	bounded := counters(b)
+	for name, f := range library {
+		bounded[name] = f.within(b)
 	}
-	bounded[stepFunction] = func() (string, error) { return "", b.step(0) }
 	return bounded
 }
 
-// bound makes f fail once the budget is spent.
-func bound(f any, b *budget) any {
-	of := reflect.ValueOf(f)
-	in := make([]reflect.Type, of.Type().NumIn())
-	for i := range in {
-		in[i] = of.Type().In(i)
-	}
-	out := []reflect.Type{of.Type().Out(0), reflect.TypeFor[error]()}
-	return reflect.MakeFunc(reflect.FuncOf(in, out, of.Type().IsVariadic()), func(args []reflect.Value) (results []reflect.Value) {
+// available tells whether a template may call a function.
+func available(name string) bool {
+	return library[name] != nil || name == "and" || name == "or" || name == "not"
+}
+
+// maxArguments of a function that takes any number.
+const maxArguments = 16
+
+var (
+	errTakes     = errors.New("it does not take this")
+	errArguments = fmt.Errorf("more than %d arguments", maxArguments)
+)
+
+// within returns the function, paid for out of the budget.
+func (f *function) within(b *budget) any {
+	return reflect.MakeFunc(f.bounded, func(args []reflect.Value) (results []reflect.Value) {
+		fault := func(err error) []reflect.Value {
+			return []reflect.Value{reflect.Zero(f.bounded.Out(0)), reflect.ValueOf(&err).Elem()}
+		}
 		// The library panics where it does not like a value, and quotes it.
 		defer func() {
 			if recover() != nil {
-				err := errors.New("it does not take this")
-				results = []reflect.Value{reflect.Zero(out[0]), reflect.ValueOf(&err).Elem()}
+				results = fault(errTakes)
 			}
 		}()
-		if err := b.step(0); err != nil {
-			return []reflect.Value{reflect.Zero(out[0]), reflect.ValueOf(&err).Elem()}
+		if f.bounded.IsVariadic() && args[len(args)-1].Len() > maxArguments {
+			return fault(errArguments)
 		}
-		if of.Type().IsVariadic() {
-			if args[len(args)-1].Len() > maxArguments {
-				err := fmt.Errorf("more than %d arguments", maxArguments)
-				return []reflect.Value{reflect.Zero(out[0]), reflect.ValueOf(&err).Elem()}
+		held, err := b.call(f, args)
+		if err != nil {
+			return fault(err)
+		}
+		for _, i := range f.whole {
+			n, err := wholeOf(args[i].Interface())
+			if err != nil {
+				return fault(err)
 			}
-			results = of.CallSlice(args)
+			args[i] = reflect.ValueOf(n)
+		}
+		if f.pays {
+			args = append([]reflect.Value{reflect.ValueOf(b)}, args...)
+		}
+		if f.bounded.IsVariadic() {
+			results = f.call.CallSlice(args)
 		} else {
-			results = of.Call(args)
+			results = f.call.Call(args)
 		}
-		var err error
-		if len(results) == 2 && !results[1].IsNil() {
-			err, _ = reflect.TypeAssert[error](results[1])
+		if results[0].Kind() == reflect.String {
+			b.release(held, results[0].Len())
 		}
-		if err == nil {
-			err = b.step(size(results[0]))
+		if len(results) == 1 {
+			var none error
+			results = append(results, reflect.ValueOf(&none).Elem())
 		}
-		return []reflect.Value{results[0], reflect.ValueOf(&err).Elem()}
+		return results
 	}).Interface()
 }
 
-// size is about how many bytes a result takes.
-func size(v reflect.Value) int {
-	for v.Kind() == reflect.Interface && !v.IsNil() {
-		v = v.Elem()
+// call pays for a call, and returns how much it holds. A function that does not pay by
+// itself reads the texts that it is given, and makes no more of them than it grows.
+func (b *budget) call(f *function, args []reflect.Value) (held int, err error) {
+	if err := b.step(); err != nil {
+		return 0, err
 	}
-	switch v.Kind() {
-	case reflect.String:
-		return v.Len()
-	case reflect.Slice, reflect.Map:
-		return 16 * v.Len()
+	if err := b.spend(workCall); err != nil {
+		return 0, err
 	}
-	return 8
-}
-
-// format is Sprintf without widths that blow a value up.
-func format(layout string, args ...any) (string, error) {
-	digits := 0
-	for _, c := range layout {
-		switch {
-		case c >= '0' && c <= '9':
-			digits++
-		case c == '*' || c == '[':
-			return "", fmt.Errorf("printf: %c is not available", c)
-		default:
-			digits = 0
+	if f.pays {
+		return 0, nil
+	}
+	bytes := 0
+	look := func(v reflect.Value) {
+		if v.Kind() == reflect.Interface {
+			v = v.Elem()
 		}
-		if digits > 3 {
-			return "", errors.New("printf: a width may have three digits at most")
+		if v.Kind() == reflect.String {
+			bytes += v.Len()
 		}
 	}
-	return fmt.Sprintf(layout, args...), nil
-}
-
-// replace replaces all of a text that is old.
-func replace(old, with, text string) (string, error) {
-	if strings.Count(text, old)*len(with) > maxMade {
-		return "", errBudget
-	}
-	return strings.ReplaceAll(text, old, with), nil
-}
-
-// regexReplaceAll replaces all that an expression matches; ${1} is its first group.
-func regexReplaceAll(expression, text, with string) (string, error) {
-	if (len(text)+1)*(len(with)+1) > maxMade {
-		return "", errBudget
-	}
-	re, err := regexp.Compile(expression)
-	if err != nil {
-		return "", errors.New("regexReplaceAll: not a regular expression")
-	}
-	return re.ReplaceAllString(text, with), nil
-}
-
-// joinTexts joins the values of a list.
-func joinTexts(separator string, list any) (string, error) {
-	v := reflect.ValueOf(list)
-	if v.Kind() != reflect.Slice {
-		return "", errors.New("join: not a list")
-	}
-	if v.Len()*len(separator) > maxMade {
-		return "", errBudget
-	}
-	texts := make([]string, v.Len())
-	for i := range texts {
-		texts[i] = fmt.Sprint(v.Index(i).Interface())
-	}
-	return strings.Join(texts, separator), nil
-}
-
-// formatTime formats a time, or a text that is one in RFC 3339.
-func formatTime(layout string, t any) (string, error) {
-	switch t := t.(type) {
-	case time.Time:
-		return t.UTC().Format(layout), nil
-	case string:
-		parsed, err := time.Parse(time.RFC3339, t)
-		if err != nil {
-			return "", errors.New("date: not a time in RFC 3339")
+	for i, arg := range args {
+		look(arg)
+		if f.bounded.IsVariadic() && i == len(args)-1 {
+			for j := range arg.Len() {
+				look(arg.Index(j))
+			}
 		}
-		return parsed.UTC().Format(layout), nil
 	}
-	return "", errors.New("date: not a time")
-}
-
-// abbreviate cuts a text to so many characters.
-func abbreviate(length int, text string) string {
-	if length < 1 || utf8.RuneCountInString(text) <= length {
-		return text
+	if err := b.spend(2 * bytes); err != nil {
+		return 0, err
 	}
-	return string([]rune(text)[:length-1]) + "…"
-}
-
-// lookUp finds what is inside of any JSON: get "involvedObject" "name" . Where
-// there is nothing it is an empty text.
-func lookUp(path ...any) (any, error) {
-	if len(path) == 0 {
-		return nil, errors.New("get: nothing to look into")
-	}
-	v := path[len(path)-1]
-	for _, key := range path[:len(path)-1] {
-		name, ok := key.(string)
-		if !ok {
-			return nil, errors.New("get: a name is not a text")
-		}
-		object, ok := v.(map[string]any)
-		if !ok {
-			return "", nil
-		}
-		v = object[name]
-	}
-	if v == nil {
-		return "", nil
-	}
-	return v, nil
+	const result = 32
+	held = bytes*f.grows + result
+	return held, b.hold(held)
 }

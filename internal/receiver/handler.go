@@ -211,6 +211,11 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	if h.options.Identify != nil && !h.options.Identify(ctx, "receiver "+key.String()) {
 		return h.failed(key, errors.New("too many requests to it at once")), acquaintances
 	}
+	leave, err := admit(ctx, key, body)
+	if err != nil {
+		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's max_alerts)")), acquaintances
+	}
+	defer leave()
 	return h.receive(ctx, r, body), acquaintances
 }
 

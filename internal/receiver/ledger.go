@@ -154,12 +154,12 @@ func intern[T int | int64](lists *[][]T, index *map[string]int, list []T) int {
 }
 
 // to returns the list of a reference.
-func (l *ledger) to(ref int) []int64 { return at(l.Names, ref) }
+func (l *ledger) to(ref int) []int64 { return listOf(l.Names, ref) }
 
 // digestsOf returns the digests that an entry is in.
-func (l *ledger) digestsOf(e ledgerEntry) []int { return at(l.Folds, e.Fold) }
+func (l *ledger) digestsOf(e ledgerEntry) []int { return listOf(l.Folds, e.Fold) }
 
-func at[T any](lists [][]T, ref int) []T {
+func listOf[T any](lists [][]T, ref int) []T {
 	if ref == 0 {
 		return nil
 	}

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -15,12 +16,8 @@ import (
 // its delivery token.
 const MaxText = 3051
 
-const (
-	// maxTime is how long a template may take to make a text that fits.
-	maxTime = 2 * time.Second
-	// maxOutput is the longest text, in bytes, that is cut to fit.
-	maxOutput = 64 << 10
-)
+// maxOutput is how much of a text is made, in bytes, to be cut to fit.
+const maxOutput = 64 << 10
 
 // Templates are what makes the texts of a receiver.
 type Templates struct {
@@ -65,14 +62,20 @@ func ParseTemplates(r *v1alpha1.TeamTalkReceiver) (*Templates, error) {
 }
 
 // text makes the text of a part. A fault is why the declared template did not make
-// it; the text is the built-in template's then.
+// it; the text is the built-in template's then. There is neither a fault nor a text
+// worth sending once ctx has ended.
 func (t *Templates) text(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part) (text string, fault error) {
+	leave, err := rendering.enter(ctx, types.NamespacedName{Namespace: r.Namespace, Name: r.Name})
+	if err != nil {
+		return bare(p), nil
+	}
+	defer leave()
 	fault = t.fault
 	declared := t.firing
 	if p.alerts != nil && p.alerts.Status == statusResolved {
 		declared = t.resolved
 	}
-	text, err := fit(ctx, declared, p)
+	text, err = fit(ctx, declared, p)
 	if err == nil {
 		return text, fault
 	}
@@ -82,6 +85,9 @@ func (t *Templates) text(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p pa
 		if text, err = fit(ctx, fallback, p); err == nil {
 			return text, fault
 		}
+	}
+	if ctx.Err() != nil {
+		return bare(p), nil
 	}
 	return bare(p), errors.Join(fault, err)
 }
@@ -98,25 +104,20 @@ func bare(p part) string {
 // fit renders a part so that TeamTalk holds the text: with as many of its alerts as
 // there is room for.
 func fit(ctx context.Context, t *Template, p part) (string, error) {
-	until := time.Now().Add(maxTime)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
-		until = deadline
-	}
+	e := execution{purse: newPurse(), limit: maxOutput}
 	if p.alerts == nil {
-		text, err := clean(t.Execute(p.body, until, maxOutput))
-		return cut(text, MaxText), err
+		return whole(ctx, t, p.body, e, "")
 	}
 	// What fires comes first: it is the last to be left out.
 	all := append(p.alerts.Alerts.Firing(), p.alerts.Alerts.Resolved()...)
-	render := func(count, limit int) (string, error) {
-		own := *p.alerts
-		own.Alerts = all[:count]
-		return clean(t.Execute(&own, until, limit))
-	}
-	rest := func(count int) string { return more(len(all) - count + int(p.alerts.TruncatedAlerts)) }
+	own := *p.alerts
+	rest := func(count int) string { return moreOf(len(all)-count, own.TruncatedAlerts) }
 	// try renders so many alerts. It does not fit either where so many take too much.
 	try := func(count int) (text string, fits bool, err error) {
-		text, err = render(count, 2*MaxText)
+		own.Alerts = all[:count]
+		e.limit = 2 * MaxText
+		e.alerts, e.labels = costs(&own)
+		text, err = clean(t.Execute(ctx, &own, e))
 		if errors.Is(err, errLong) || errors.Is(err, errBudget) {
 			return "", false, nil
 		}
@@ -150,16 +151,34 @@ func fit(ctx context.Context, t *Template, p part) (string, error) {
 	if fits > 0 {
 		return best, nil
 	}
-	text, err = render(1, maxOutput)
-	return cut(text, MaxText-len(rest(1))) + rest(1), err
+	own.Alerts, e.limit = all[:1], maxOutput
+	e.alerts, e.labels = costs(&own)
+	return whole(ctx, t, &own, e, rest(1))
 }
 
-func more(count int) string {
-	if count <= 0 {
+// whole renders all there is, cuts it to fit, and ends it.
+func whole(ctx context.Context, t *Template, data any, e execution, end string) (string, error) {
+	text, err := t.Execute(ctx, data, e)
+	if errors.Is(err, errLong) {
+		err = nil // it is longer than it is cut to
+	}
+	text, err = clean(text, err)
+	return cut(text, MaxText-len(end)) + end, err
+}
+
+// moreOf is more of those that are left out here, and of those that were before.
+func moreOf(here int, before uint64) string {
+	left := uint64(max(0, here))
+	if left+before < before {
+		return "\n+many more"
+	}
+	if left+before == 0 {
 		return ""
 	}
-	return fmt.Sprintf("\n+%d more", count)
+	return fmt.Sprintf("\n+%d more", left+before)
 }
+
+func more(count int) string { return moreOf(count, 0) }
 
 // clean makes a template's output what TeamTalk holds. Nothing at all is an error:
 // an alert that makes no text would be lost.

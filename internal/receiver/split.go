@@ -94,10 +94,15 @@ func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused
 		}
 		s.alerts = append(s.alerts, a)
 	}
-	for _, id := range slices.Sorted(maps.Keys(shares)) {
+	for i, id := range slices.Sorted(maps.Keys(shares)) {
 		s := shares[id]
 		own := *n
 		own.Alerts = s.alerts
+		if i > 0 {
+			// Whose they would have been is not known: the first part, which is that of
+			// to if there is one, speaks of them for all.
+			own.TruncatedAlerts = 0
+		}
 		if len(shares) > 1 {
 			own.narrow()
 		}
@@ -169,7 +174,7 @@ func join(list []recipient) string {
 func hashAlerts(r *v1alpha1.TeamTalkReceiver, groupKey, target string, alerts Alerts) string {
 	lines := make([]string, len(alerts))
 	for i, a := range alerts {
-		lines[i] = strings.Join([]string{a.identity(), a.Status, a.StartsAt.UTC().Format(time.RFC3339Nano)}, "\x00")
+		lines[i] = strings.Join([]string{a.identity(), a.Status, a.StartsAt.t.UTC().Format(time.RFC3339Nano)}, "\x00")
 	}
 	slices.Sort(lines)
 	return hash(append([]string{"alerts", r.Namespace, r.Name, groupKey, target}, slices.Compact(lines)...)...)

@@ -3,6 +3,7 @@ package receiver
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -79,7 +80,7 @@ func TestHashNamesWhatIsNotified(t *testing.T) {
 		"other annotations":   func(n *Notification) { n.Alerts[0].Annotations = nil },
 		"another URL":         func(n *Notification) { n.ExternalURL = "http://peer" },
 		"a later end":         func(n *Notification) { n.Alerts[0].EndsAt = n.Alerts[0].StartsAt },
-		"another time's zone": func(n *Notification) { n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Local() },
+		"another time's zone": func(n *Notification) { n.Alerts[0].StartsAt.t = n.Alerts[0].StartsAt.t.In(time.FixedZone("", 3600)) },
 	} {
 		if of(edit, "alerts") != first {
 			t.Errorf("%s is another notification", name)

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metavalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"sigs.k8s.io/yaml"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/config/crd"
+)
+
+// admit does with a TeamTalkReceiver what an API server would: it sets the defaults,
+// and refuses what the kind's definition does not allow. The error is one line.
+func admit(ctx context.Context, o *unstructured.Unstructured) error {
+	definition := &apiextensionsv1.CustomResourceDefinition{}
+	if err := yaml.UnmarshalStrict(crd.Receivers, definition); err != nil {
+		return fmt.Errorf("read the kind's definition: %w", err)
+	}
+	version := definition.Spec.Versions[slices.IndexFunc(definition.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return v.Name == v1alpha1.GroupVersion.Version
+	})]
+	properties := &apiextensions.JSONSchemaProps{}
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, properties, nil); err != nil {
+		return fmt.Errorf("read the kind's definition: %w", err)
+	}
+	structure, err := schema.NewStructural(properties)
+	if err != nil {
+		return fmt.Errorf("read the kind's definition: %w", err)
+	}
+	validator, _, err := validation.NewSchemaValidator(properties)
+	if err != nil {
+		return fmt.Errorf("read the kind's definition: %w", err)
+	}
+
+	if got, want := o.GetAPIVersion(), v1alpha1.GroupVersion.String(); got != want {
+		return fmt.Errorf("apiVersion must be %s, not %q", want, got)
+	}
+	var faults field.ErrorList
+	if o.GetName() == "" {
+		faults = append(faults, field.Required(field.NewPath("metadata", "name"), ""))
+	}
+	for _, fault := range metavalidation.NameIsDNSSubdomain(o.GetName(), false) {
+		if o.GetName() != "" {
+			faults = append(faults, field.Invalid(field.NewPath("metadata", "name"), o.GetName(), fault))
+		}
+	}
+	defaulting.Default(o.Object, structure)
+	faults = append(faults, validation.ValidateCustomResource(nil, o.Object, validator)...)
+	faults = append(faults, listtype.ValidateListSetsAndMaps(nil, structure, o.Object)...)
+	if len(faults) == 0 { // as an API server: rules are for what has the right form
+		rules := cel.NewValidator(structure, true, celconfig.PerCallLimit)
+		faults, _ = rules.Validate(ctx, nil, structure, o.Object, nil, celconfig.RuntimeCELCostBudget)
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	lines := make([]string, len(faults))
+	for i, fault := range faults {
+		lines[i] = strings.Join(strings.Fields(fault.Error()), " ")
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
