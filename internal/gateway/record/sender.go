@@ -57,7 +57,17 @@ func New(c client.WithWatch, opts Options, log logr.Logger) *Sender {
 
 // Start keeps the watches until ctx is done, and returns when they have ended.
 func (s *Sender) Start(ctx context.Context) error {
-	<-ctx.Done()
+	tick := time.NewTicker(idle / 10)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			s.watches.mu.Lock()
+			s.watches.tidy()
+			s.watches.mu.Unlock()
+		case <-ctx.Done():
+		}
+	}
 	s.watches.mu.Lock()
 	s.cancel()
 	s.watches.mu.Unlock()
@@ -75,6 +85,7 @@ func (s *Sender) Send(ctx context.Context, r post.Request) (post.Result, error) 
 		if watch, err = s.watches.of(ctx, r.Namespace); err != nil {
 			return post.Result{}, err
 		}
+		defer s.watches.leave(watch)
 	}
 	if r.Key == "" {
 		// Every message has one: restored from a backup, it is not sent again.
@@ -148,7 +159,10 @@ func (s *Sender) round(ctx, deadline context.Context, watch *watch, r post.Reque
 
 // Ready says why messages of a namespace could not be waited for; nil: they can.
 func (s *Sender) Ready(ctx context.Context, namespace string) error {
-	_, err := s.watches.of(ctx, namespace)
+	n, err := s.watches.of(ctx, namespace)
+	if err == nil {
+		s.watches.leave(n)
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,12 +17,19 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/follow"
 )
 
-// syncPatience is how long the first request of a namespace waits for its watch.
-const syncPatience = 2 * time.Second
+const (
+	// syncPatience is how long the first request of a namespace waits for its watch.
+	syncPatience = 2 * time.Second
+	// idle is how long a watch is kept that nobody uses.
+	idle = 10 * time.Minute
+	// maxIdle is how many of these there are at most: callers may name any namespace.
+	maxIdle = 64
+)
 
 // watches tell waiting requests of their messages: one watch for each namespace that
 // messages are sent from, of the gateways' messages alone, begun with the first
-// request and kept. They hold those that somebody waits for, and no others.
+// request and kept for as long as there are more. They hold those that somebody waits
+// for, and no others.
 type watches struct {
 	base   context.Context
 	client client.WithWatch
@@ -42,6 +50,11 @@ type watch struct {
 	begun, lost         chan struct{}
 	beginOnce, loseOnce sync.Once
 	lostFor             error
+	// stop ends it. users are at it now, the last one left it at used; guarded by
+	// watches.mu.
+	stop  context.CancelFunc
+	users int
+	used  time.Time
 
 	mu      sync.Mutex
 	waiting map[string]map[*waiter]struct{} // by name
@@ -57,12 +70,27 @@ type waiter struct {
 	gone bool
 }
 
-// of returns the namespace's watch once it tells of changes.
+// of returns the namespace's watch once it tells of changes. Without an error, leave must
+// be called when it is not used any more.
 func (w *watches) of(ctx context.Context, namespace string) (*watch, error) {
+	n := w.enter(namespace)
+	err := w.begun(ctx, n)
+	if err != nil {
+		w.leave(n)
+		return nil, err
+	}
+	return n, nil
+}
+
+// enter returns the namespace's watch for one more user, and begins it if need be.
+func (w *watches) enter(namespace string) *watch {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	n, ok := w.namespaces[namespace]
 	if !ok {
+		ctx, stop := context.WithCancel(w.base)
 		n = &watch{
+			stop:      stop,
 			namespace: namespace, log: w.log.WithValues("namespace", namespace),
 			begun: make(chan struct{}), lost: make(chan struct{}), waiting: map[string]map[*waiter]struct{}{},
 			source: follow.Source{
@@ -71,30 +99,62 @@ func (w *watches) of(ctx context.Context, namespace string) (*watch, error) {
 			},
 		}
 		w.namespaces[namespace] = n
-		w.goroutines.Go(func() { n.source.Run(w.base, n) })
+		w.goroutines.Go(func() { n.source.Run(ctx, n) })
 	}
-	w.mu.Unlock()
+	n.users++
+	return n
+}
+
+// leave takes back what enter or of has given.
+func (w *watches) leave(n *watch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n.users--
+	n.used = time.Now()
+	w.tidy()
+}
+
+// tidy ends watches that nobody uses: those of long ago, and the oldest of too many.
+// It must be called with w.mu held.
+func (w *watches) tidy() {
+	unused := make([]*watch, 0, len(w.namespaces))
+	for _, n := range w.namespaces {
+		if n.users == 0 {
+			unused = append(unused, n)
+		}
+	}
+	slices.SortFunc(unused, func(a, b *watch) int { return b.used.Compare(a.used) }) // the newest first
+	for i, n := range unused {
+		if i >= maxIdle || time.Since(n.used) >= idle {
+			n.stop()
+			delete(w.namespaces, n.namespace)
+		}
+	}
+}
+
+// begun waits until a watch tells of changes.
+func (w *watches) begun(ctx context.Context, n *watch) error {
 	select {
 	case <-n.begun:
-		return n, nil
+		return nil
 	default:
 	}
 	timer := time.NewTimer(syncPatience)
 	defer timer.Stop()
 	select {
 	case <-n.begun:
-		return n, nil
+		return nil
 	case <-n.lost:
 		if apierrors.IsForbidden(n.lostFor) {
-			return nil, notAllowed(namespace)
+			return notAllowed(n.namespace)
 		}
-		return nil, fmt.Errorf("watch the messages of namespace %q: %w", namespace, n.lostFor)
+		return fmt.Errorf("watch the messages of namespace %q: %w", n.namespace, n.lostFor)
 	case <-w.base.Done():
-		return nil, fmt.Errorf("watch the messages of namespace %q: shutting down", namespace)
+		return fmt.Errorf("watch the messages of namespace %q: shutting down", n.namespace)
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	case <-timer.C:
-		return nil, fmt.Errorf("watch the messages of namespace %q: the API server does not answer", namespace)
+		return fmt.Errorf("watch the messages of namespace %q: the API server does not answer", n.namespace)
 	}
 }
 

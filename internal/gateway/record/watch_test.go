@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -142,4 +143,55 @@ func TestWaiting(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWatchesEnd: watches that nobody uses are few, and none is kept for good; one that
+// is used is.
+func TestWatchesEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newAPI(t)
+		s := New(x, Options{}, logr.Discard())
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Start(ctx) }()
+		used, err := s.watches.of(ctx, "used")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 * maxIdle {
+			if err := s.Ready(ctx, fmt.Sprint("namespace-", i)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if got := x.open(); got != maxIdle+1 {
+			t.Errorf("%d watches are open, want %d that are not used and one that is", got, maxIdle)
+		}
+		time.Sleep(2 * idle)
+		if got := x.open(); got != 1 {
+			t.Errorf("%d watches are open after a while, want the one that is used", got)
+		}
+		s.watches.leave(used)
+		time.Sleep(2 * idle)
+		if got := x.open(); got != 0 {
+			t.Errorf("%d watches are open when none is used", got)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// open counts the watches that have not ended.
+func (x *api) open() (n int) {
+	synctest.Wait()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, w := range x.watches {
+		if !w.IsStopped() {
+			n++
+		}
+	}
+	return n
 }
