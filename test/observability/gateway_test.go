@@ -183,7 +183,9 @@ func (p *prometheus) seesTheGateway() {
 	} {
 		p.await(expr, want)
 	}
-	p.await("count("+of("last_error_timestamp_seconds", "locked", "")+")", 1)
+	p.await("count("+of("last_error_timestamp_seconds", "faulty", "")+")", 1)
+	// It has seen nobody whom it knows: strangers write no status.
+	p.await("count("+of("last_error_timestamp_seconds", "locked", "")+") or vector(0)", 0)
 	p.await(`count(ALERTS{alertname="TeamTalkReceiverTemplateFaults", receiver="faulty", alertstate="firing"})`, 1)
 
 	if err := world.Admin.Delete(p.t.Context(), locked); err != nil {
