@@ -185,7 +185,6 @@ func (h *Handler) young(r *v1alpha1.TeamTalkReceiver, t metav1.Time) bool {
 // then the next number is taken already, see create.
 func (h *Handler) newest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, parts []part) (map[string]numbered, error) {
 	found := map[string]numbered{}
-	var err error
 	for _, p := range parts {
 		last, ok := h.index.newest(r.Namespace, p.hash)
 		switch {
@@ -198,7 +197,7 @@ func (h *Handler) newest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, part
 		}
 		found[p.hash] = last
 	}
-	return found, err
+	return found, nil
 }
 
 // list is newest by the API server itself, which looks through all messages of the
