@@ -230,6 +230,9 @@ func metadataList() *metav1.PartialObjectMetadataList {
 // is there already, and was made after a time, decides between processes that found the
 // same one to be the next.
 func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, number int, after time.Time) (outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return outcome{}, fmt.Errorf("make the text of a message: %w", err) // see texts.of
+	}
 	for listed := false; ; number++ {
 		m := message(r, nameOf(r, p.hash, number), p.to)
 		m.Labels[v1alpha1.NotificationLabel] = p.hash

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -68,6 +69,17 @@ func TestMoreRecipientsThanAMessageHas(t *testing.T) {
 				t.Errorf("%d users, %d groups", len(users), len(groups))
 			}
 		})
+	}
+}
+
+// TestOutOfTime shows that no message is made of a text that nobody waited for.
+func TestOutOfTime(t *testing.T) {
+	x := newFlooded(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p := part{hash: "hash", to: []recipient{{id: 3}}}
+	if made, err := x.handler.create(ctx, x.receiver, p, "", 1, x.now); err == nil || made.message != "" {
+		t.Errorf("made %+v, %v", made, err)
 	}
 }
 
