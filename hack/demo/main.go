@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/gobuild"
 )
 
 func main() {

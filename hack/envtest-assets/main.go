@@ -11,7 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
 
 func main() {

@@ -11,7 +11,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 	"github.com/teamtalk-io/teamtalk-operator/test/node"
 )

@@ -10,7 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 

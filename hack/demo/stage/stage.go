@@ -23,7 +23,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
-	"github.com/teamtalk-io/teamtalk-operator/internal/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 

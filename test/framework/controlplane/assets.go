@@ -13,7 +13,7 @@ import (
 	"github.com/gofrs/flock"
 	"sigs.k8s.io/controller-runtime/tools/setup-envtest/store"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/gobuild"
 )
 
 const (

@@ -92,7 +92,7 @@ func TestSourceIsFoundFromAPackageFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Dir(filepath.Dir(wd))
+	root := filepath.Dir(filepath.Dir(filepath.Dir(wd)))
 	for _, from := range []string{wd, root, filepath.Join(root, "hack", "controlplane", "etcd")} {
 		s, err := findSource(from)
 		if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/gobuild"
 )
 
 // tail keeps what explains a program's end: its last line that reports an

@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/gobuild"
 )
 
 const testCRD = `apiVersion: apiextensions.k8s.io/v1

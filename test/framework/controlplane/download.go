@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/tools/setup-envtest/store"
 	"sigs.k8s.io/controller-runtime/tools/setup-envtest/versions"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/gobuild"
 )
 
 // silence is how long a download may bring nothing before it is given up: not

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gobuild"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/gobuild"
 )
 
 const (
