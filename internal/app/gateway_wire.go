@@ -14,10 +14,10 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/crd"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/direct"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/record"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
@@ -45,7 +45,7 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mo
 		}
 		handlers.Sender, handlers.Groups, drain = sender, sender, sender.Drain
 	} else {
-		sender := record.New(live, record.Options{TTL: o.TTL}, mgr.GetLogger().WithName("gateway"))
+		sender := crd.New(live, crd.Options{TTL: o.TTL}, mgr.GetLogger().WithName("gateway"))
 		if err := mgr.Add(everywhere{sender}); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}

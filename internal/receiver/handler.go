@@ -112,11 +112,11 @@ func refuse(code int, format string, args ...any) answer {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	key := types.NamespacedName{Namespace: req.PathValue("namespace"), Name: req.PathValue("name")}
 	began := h.now()
-	a, about := h.serve(w, req, key)
-	if about != nobodys {
+	a, class := h.serve(w, req, key)
+	if class != anonymous {
 		count(key, a)
 	}
-	if about == acquaintances {
+	if class == authenticated {
 		h.note(key, a)
 	}
 	observe(a.code, h.now().Sub(began))
@@ -140,24 +140,23 @@ func write(w http.ResponseWriter, a answer) {
 	_ = json.NewEncoder(w).Encode(a) // who does not listen any more asks again
 }
 
-// standing is whose request an answer is of.
-type standing int
+// callerClass says what is known of a request's caller.
+type callerClass int
 
 const (
-	// nobodys: there is no such receiver, or it is not known.
-	nobodys standing = iota
-	// strangers: of somebody who is not known to the receiver, which is counted. Its
-	// status is not theirs to write.
-	strangers
-	// acquaintances: of a caller whom the receiver knows.
-	acquaintances
+	// anonymous: the receiver does not exist or could not be read. Not counted.
+	anonymous callerClass = iota
+	// unauthenticated callers are counted, but do not change the receiver's status.
+	unauthenticated
+	// authenticated callers are counted, and recorded in the receiver's status.
+	authenticated
 )
 
 // serve is ServeHTTP without its answer.
-func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (a answer, about standing) {
+func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (a answer, class callerClass) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), nobodys
+		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
 	}
 	// A connection that knows no deadlines is bounded by its server.
 	_ = http.NewResponseController(w).SetReadDeadline(h.now().Add(readTimeout))
@@ -174,49 +173,49 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	defer cancel()
 	req = req.WithContext(ctx)
 
-	// Strangers get the same answers whether or not there is such a receiver.
+	// Unauthenticated callers get the same answers whether or not there is such a receiver.
 	r, err := h.find(ctx, key)
 	if err != nil {
-		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), nobodys
+		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), anonymous
 	}
 	unread := a.code != 0
 	if r == nil {
 		counted.end(key)
 		if unread {
-			return a, nobodys
+			return a, anonymous
 		}
 		if err := h.authorize(req, key.Namespace); err != nil {
-			return h.refused(key, err), nobodys
+			return h.refused(key, err), anonymous
 		}
-		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name, key.Namespace), nobodys
+		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name, key.Namespace), anonymous
 	}
 	if err := h.authenticate(req, r, body); err != nil {
 		if unread {
-			return a, strangers
+			return a, unauthenticated
 		}
 		if errors.Is(err, ErrUnauthenticated) && r.SecretRef() != nil {
 			if other := h.authorize(req, key.Namespace); other != nil {
 				err = other
 			}
 		}
-		return h.refused(key, err), strangers
+		return h.refused(key, err), unauthenticated
 	}
 	if unread {
-		return a, acquaintances
+		return a, authenticated
 	}
 	if !r.DeletionTimestamp.IsZero() {
 		// What it made would be deleted with it.
-		return h.failed(key, errors.New("the receiver is being deleted")), acquaintances
+		return h.failed(key, errors.New("the receiver is being deleted")), authenticated
 	}
 	if h.options.Identify != nil && !h.options.Identify(ctx, "receiver "+key.String()) {
-		return h.failed(key, errors.New("too many requests to it at once")), acquaintances
+		return h.failed(key, errors.New("too many requests to it at once")), authenticated
 	}
 	leave, err := admit(ctx, key, body)
 	if err != nil {
-		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's max_alerts)")), acquaintances
+		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's max_alerts)")), authenticated
 	}
 	defer leave()
-	return h.receive(ctx, r, body), acquaintances
+	return h.receive(ctx, r, body), authenticated
 }
 
 // find reads a receiver; nil: there is none. No object has a name that is not valid,

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
 // flights join requests with one key that come while the first of them is under way:
@@ -20,13 +20,13 @@ type flights struct {
 
 type flight struct {
 	landed chan struct{}
-	result post.Result
+	result api.Result
 	err    error
 }
 
 // do sends a request, or returns what became of the same one that is under way. Where
 // that one has not been delivered, this one is sent for as long as ctx lasts.
-func (f *flights) do(ctx context.Context, r post.Request, send func() (post.Result, error)) (post.Result, error) {
+func (f *flights) do(ctx context.Context, r api.Request, send func() (api.Result, error)) (api.Result, error) {
 	if r.Key == "" {
 		return send()
 	}
@@ -54,9 +54,9 @@ func (f *flights) do(ctx context.Context, r post.Request, send func() (post.Resu
 		select {
 		case <-other.landed:
 		case <-ctx.Done():
-			return post.Result{State: post.Unknown, Detail: "another request with its key is still under way"}, nil
+			return api.Result{State: api.Unknown, Detail: "another request with its key is still under way"}, nil
 		}
-		delivered := other.err == nil && other.result.State == post.Delivered
+		delivered := other.err == nil && other.result.State == api.Delivered
 		if delivered || ctx.Err() != nil {
 			return other.result, other.err
 		}
@@ -64,7 +64,7 @@ func (f *flights) do(ctx context.Context, r post.Request, send func() (post.Resu
 }
 
 // sameness is equal for requests that are the same.
-func sameness(r post.Request) string {
+func sameness(r api.Request) string {
 	recipients := slices.Sorted(slices.Values(r.Recipients))
 	return fmt.Sprintf("%q %q %d %s %v %q %x", r.Namespace, r.Server, r.Sender, r.Type, recipients, r.Key, sha256.Sum256([]byte(r.Text)))
 }

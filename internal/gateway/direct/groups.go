@@ -9,7 +9,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
@@ -25,55 +25,55 @@ const (
 	mayBeDone = "db_proxy did not answer in time: it may be done all the same, look before you try again"
 )
 
-// CreateGroup implements post.Groups. TeamTalk knows no key for a group: what is not
+// CreateGroup implements api.Groups. TeamTalk knows no key for a group: what is not
 // answered may have been created.
-func (s *Sender) CreateGroup(ctx context.Context, n post.NewGroup) (post.GroupResult, error) {
+func (s *Sender) CreateGroup(ctx context.Context, n api.NewGroup) (api.GroupResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupPatience)
 	defer cancel()
 	session, err := s.actor(ctx, n.Namespace, n.Server, n.By)
 	if err != nil {
-		return post.GroupResult{}, err
+		return api.GroupResult{}, err
 	}
 	g := dbproxy.NewGroup{By: uint32(n.By), Temporary: n.Temporary, Name: n.Name, Avatar: n.Avatar, Members: wire(n.Members)}
 	if refusal := missing(ctx, session, g.By, g.Members); refusal != "" {
-		return post.GroupResult{Detail: refusal}, nil
+		return api.GroupResult{Detail: refusal}, nil
 	}
 	id, err := session.CreateGroup(ctx, g)
 	if err != nil {
-		return post.GroupResult{Detail: failure(err)}, nil
+		return api.GroupResult{Detail: failure(err)}, nil
 	}
 	current, shown := groupIs(ctx, session, g.By, id, func(name string, now []uint32) bool {
 		return name == g.Name && containsAll(now, g.Members)
 	})
 	if !shown {
-		return post.GroupResult{Group: int64(id), Detail: fmt.Sprintf(
+		return api.GroupResult{Group: int64(id), Detail: fmt.Sprintf(
 			"db_proxy answered with group %d, and does not show it as it was asked for: it may have been created, look before you try again", id)}, nil
 	}
 	change := dbproxy.MemberChange{By: g.By, Group: id, Members: g.Members}
 	return announce(ctx, session, change, dbproxy.Membership{Current: current, Changed: g.Members}), nil
 }
 
-// ChangeMembers implements post.Groups. It may be tried again: what is so already is
+// ChangeMembers implements api.Groups. It may be tried again: what is so already is
 // done.
-func (s *Sender) ChangeMembers(ctx context.Context, n post.MemberChange) (post.GroupResult, error) {
+func (s *Sender) ChangeMembers(ctx context.Context, n api.MemberChange) (api.GroupResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupPatience)
 	defer cancel()
 	session, err := s.actor(ctx, n.Namespace, n.Server, n.By)
 	if err != nil {
-		return post.GroupResult{}, err
+		return api.GroupResult{}, err
 	}
 	c := dbproxy.MemberChange{By: uint32(n.By), Group: uint32(n.Group), Remove: n.Remove, Members: wire(n.Members)}
 	path, err := session.Path()
 	if err != nil {
-		return post.GroupResult{Detail: failure(err)}, nil
+		return api.GroupResult{Detail: failure(err)}, nil
 	}
 	groups, err := path.Groups(ctx, c.By, []uint32{c.Group})
 	switch {
 	case err != nil:
-		return post.GroupResult{Detail: failure(err)}, nil
+		return api.GroupResult{Detail: failure(err)}, nil
 	case groups[c.Group] == nil:
 		// db_proxy would not answer.
-		return post.GroupResult{Detail: fmt.Sprintf("group %d does not exist in TeamTalk, or its database is down", c.Group)}, nil
+		return api.GroupResult{Detail: fmt.Sprintf("group %d does not exist in TeamTalk, or its database is down", c.Group)}, nil
 	}
 	done := func(now []uint32) bool {
 		if c.Remove {
@@ -82,23 +82,23 @@ func (s *Sender) ChangeMembers(ctx context.Context, n post.MemberChange) (post.G
 		return containsAll(now, c.Members)
 	}
 	if before := groups[c.Group].GetGroupMemberList(); len(before) > 0 && done(before) {
-		return post.GroupResult{Done: true, Group: n.Group, Detail: "nothing to change: it was so already"}, nil
+		return api.GroupResult{Done: true, Group: n.Group, Detail: "nothing to change: it was so already"}, nil
 	}
 	if !c.Remove {
 		if refusal := missing(ctx, session, c.By, c.Members); refusal != "" {
-			return post.GroupResult{Detail: refusal}, nil
+			return api.GroupResult{Detail: refusal}, nil
 		}
 	}
 	membership, err := session.ChangeMembers(ctx, c)
 	if err != nil {
-		return post.GroupResult{Detail: failure(err)}, nil
+		return api.GroupResult{Detail: failure(err)}, nil
 	}
 	current, shown := groupIs(ctx, session, c.By, c.Group, func(_ string, now []uint32) bool { return done(now) })
 	if !shown {
-		return post.GroupResult{Detail: "db_proxy says that it is done, and the group does not show it: look before you try again"}, nil
+		return api.GroupResult{Detail: "db_proxy says that it is done, and the group does not show it: look before you try again"}, nil
 	}
 	if len(membership.Changed) == 0 {
-		return post.GroupResult{Done: true, Group: n.Group, Detail: "nothing to change: it was so already"}, nil
+		return api.GroupResult{Done: true, Group: n.Group, Detail: "nothing to change: it was so already"}, nil
 	}
 	membership.Current = current
 	return announce(ctx, session, c, membership), nil
@@ -111,11 +111,11 @@ func (s *Sender) actor(ctx context.Context, namespace, name string, by int64) (*
 		return nil, err
 	}
 	if !server.Spec.Senders.Permits(v1alpha1.UserID(by)) {
-		return nil, &post.Refusal{Reason: v1alpha1.ReasonSenderNotPermitted, Detail: fmt.Sprintf(
+		return nil, &api.Refusal{Reason: v1alpha1.ReasonSenderNotPermitted, Detail: fmt.Sprintf(
 			"nobody may act as user %d: use one of the server's senders, or ask its owner to allow it", by)}
 	}
 	if err := session.WaitReady(ctx); err != nil {
-		return nil, &post.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: "db_proxy is not connected"}
+		return nil, &api.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: "db_proxy is not connected"}
 	}
 	return session, nil
 }
@@ -160,10 +160,10 @@ func groupIs(ctx context.Context, session *connection.Session, by, group uint32,
 }
 
 // announce tells clients of what was done, which it is whether or not they are told.
-func announce(ctx context.Context, session *connection.Session, c dbproxy.MemberChange, m dbproxy.Membership) post.GroupResult {
+func announce(ctx context.Context, session *connection.Session, c dbproxy.MemberChange, m dbproxy.Membership) api.GroupResult {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), routePatience)
 	defer cancel()
-	r := post.GroupResult{Done: true, Group: int64(c.Group)}
+	r := api.GroupResult{Done: true, Group: int64(c.Group)}
 	if session.Announce(ctx, c, m) != nil {
 		r.Detail = "done, but no router has announced it: clients see it at their next sync"
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
@@ -26,7 +26,7 @@ const (
 	stopPatience = 300 * time.Millisecond
 )
 
-// Sender sends by the engine, and waits. It is a post.Sender and a post.Groups, and a
+// Sender sends by the engine, and waits. It is a api.Sender and a api.Groups, and a
 // manager's Runnable.
 type Sender struct {
 	servers *Servers
@@ -41,8 +41,8 @@ type Sender struct {
 }
 
 var (
-	_ post.Sender = (*Sender)(nil)
-	_ post.Groups = (*Sender)(nil)
+	_ api.Sender = (*Sender)(nil)
+	_ api.Groups = (*Sender)(nil)
 )
 
 // New returns a Sender with an engine of its own.
@@ -58,33 +58,33 @@ func (s *Sender) Start(ctx context.Context) error { return s.engine.Start(ctx) }
 // Drain sends nothing more, and waits for what is in flight.
 func (s *Sender) Drain(ctx context.Context) error { return s.engine.Drain(ctx) }
 
-// Send implements post.Sender.
-func (s *Sender) Send(ctx context.Context, r post.Request) (post.Result, error) {
+// Send implements api.Sender.
+func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	if r.Wait <= 0 {
-		return post.Result{}, &post.Refusal{Reason: v1alpha1.ReasonContentInvalid,
+		return api.Result{}, &api.Refusal{Reason: v1alpha1.ReasonContentInvalid,
 			Detail: "wait must be above 0: this gateway keeps no record that would outlast the request"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()
 	server, session, err := s.servers.session(ctx, r.Namespace, r.Server)
 	if err != nil {
-		return post.Result{}, err
+		return api.Result{}, err
 	}
 	if err := permitted(server, r); err != nil {
-		return post.Result{}, err
+		return api.Result{}, err
 	}
-	return s.flights.do(ctx, r, func() (post.Result, error) { return s.send(ctx, s.task(server, session, r)) })
+	return s.flights.do(ctx, r, func() (api.Result, error) { return s.send(ctx, s.task(server, session, r)) })
 }
 
 // send has the engine carry a task out, and waits.
-func (s *Sender) send(ctx context.Context, task delivery.Task) (post.Result, error) {
+func (s *Sender) send(ctx context.Context, task delivery.Task) (api.Result, error) {
 	ended := make(chan struct{}, 1)
 	s.mu.Lock()
 	s.waiting[task.Key] = ended
 	s.mu.Unlock()
 	if _, ok := s.engine.Submit(task); !ok {
 		s.forget(task)
-		return post.Result{}, fmt.Errorf("send: shutting down")
+		return api.Result{}, fmt.Errorf("send: shutting down")
 	}
 	return resultOf(s.await(ctx, task, ended)), nil
 }
@@ -144,7 +144,7 @@ func (s *Sender) forget(task delivery.Task) {
 }
 
 // task is a request as the engine takes it.
-func (s *Sender) task(server *v1alpha1.TeamTalkServer, session *connection.Session, r post.Request) delivery.Task {
+func (s *Sender) task(server *v1alpha1.TeamTalkServer, session *connection.Session, r api.Request) delivery.Task {
 	spec, now := server.Spec, time.Now()
 	uid := types.UID(uuid.NewString())
 	t := delivery.Task{
@@ -180,25 +180,25 @@ func tokens(server *v1alpha1.TeamTalkServer) bool {
 }
 
 // permitted refuses what the server does not permit, and what no TeamTalk can hold.
-func permitted(server *v1alpha1.TeamTalkServer, r post.Request) error {
+func permitted(server *v1alpha1.TeamTalkServer, r api.Request) error {
 	limit := cipher.MaxText
 	if tokens(server) {
 		limit = cipher.MaxTextWithToken
 	}
 	switch {
 	case !server.Spec.Senders.Permits(v1alpha1.UserID(r.Sender)):
-		return &post.Refusal{Reason: v1alpha1.ReasonSenderNotPermitted, Detail: fmt.Sprintf(
+		return &api.Refusal{Reason: v1alpha1.ReasonSenderNotPermitted, Detail: fmt.Sprintf(
 			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", r.Sender)}
 	case len(r.Text) > limit:
-		return &post.Refusal{Reason: v1alpha1.ReasonContentTooLong, Detail: fmt.Sprintf(
+		return &api.Refusal{Reason: v1alpha1.ReasonContentTooLong, Detail: fmt.Sprintf(
 			"the text has %d bytes, at most %d can be sent: shorten it", len(r.Text), limit)}
 	case r.Key != "" && !tokens(server):
-		return &post.Refusal{Reason: v1alpha1.ReasonContentInvalid,
+		return &api.Refusal{Reason: v1alpha1.ReasonContentInvalid,
 			Detail: "the server's deliveryToken is Disabled, and a key needs it: leave the key out, or enable it"}
 	}
 	for _, id := range r.Recipients {
 		if !server.Spec.Recipients.Permits(r.Type, id) {
-			return &post.Refusal{Reason: v1alpha1.ReasonRecipientNotPermitted, Detail: fmt.Sprintf(
+			return &api.Refusal{Reason: v1alpha1.ReasonRecipientNotPermitted, Detail: fmt.Sprintf(
 				"the server's recipients rules exclude %d", id)}
 		}
 	}
@@ -206,8 +206,8 @@ func permitted(server *v1alpha1.TeamTalkServer, r post.Request) error {
 }
 
 // resultOf says what became of a task that has ended, or was stopped.
-func resultOf(s delivery.Snapshot) post.Result {
-	r := post.Result{}
+func resultOf(s delivery.Snapshot) api.Result {
+	r := api.Result{}
 	for _, p := range s.Recipients {
 		r.Recipients = append(r.Recipients, recipientOf(p, s.Running))
 	}
@@ -217,12 +217,12 @@ func resultOf(s delivery.Snapshot) post.Result {
 
 // recipientOf says what became of one recipient; flying: a request may still be in
 // flight.
-func recipientOf(p delivery.Progress, flying bool) post.Recipient {
-	to := post.Recipient{ID: int64(p.ID), State: post.Failed, Reason: p.Reason, Detail: p.Message}
+func recipientOf(p delivery.Progress, flying bool) api.Recipient {
+	to := api.Recipient{ID: int64(p.ID), State: api.Failed, Reason: p.Reason, Detail: p.Message}
 	switch {
 	case p.Delivered() || p.State == v1alpha1.StateStored:
 		// Stored and not announced: clients see it at their next sync.
-		return post.Recipient{ID: to.ID, State: post.Delivered, MessageID: int64(p.MessageID)}
+		return api.Recipient{ID: to.ID, State: api.Delivered, MessageID: int64(p.MessageID)}
 	case p.State == v1alpha1.StateFailed && p.Reason != v1alpha1.ReasonOutcomeUnknown:
 	case p.State == v1alpha1.StatePending && !flying:
 		if to.Reason == "" {
@@ -230,7 +230,7 @@ func recipientOf(p delivery.Progress, flying bool) post.Recipient {
 		}
 		to.Detail = "not delivered, and not tried any more: " + to.Detail
 	default:
-		to.State = post.Unknown
+		to.State = api.Unknown
 		if to.Reason == "" {
 			to.Reason = v1alpha1.ReasonNoAnswer
 		}

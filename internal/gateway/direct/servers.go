@@ -20,7 +20,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
@@ -115,7 +115,7 @@ func (s *Servers) session(ctx context.Context, namespace, name string) (*v1alpha
 		name = v1alpha1.DefaultServerName
 	}
 	key := types.NamespacedName{Namespace: namespace, Name: name}
-	missing := &post.Refusal{Reason: v1alpha1.ReasonServerNotFound, Detail: fmt.Sprintf(
+	missing := &api.Refusal{Reason: v1alpha1.ReasonServerNotFound, Detail: fmt.Sprintf(
 		"no TeamTalkServer %q in namespace %q", name, namespace)}
 	server := &v1alpha1.TeamTalkServer{}
 	if err := s.Client.Get(ctx, key, server); apierrors.IsNotFound(err) {
@@ -149,7 +149,7 @@ func (s *Servers) session(ctx context.Context, namespace, name string) (*v1alpha
 	session, ok := s.Sessions.Get(key)
 	switch {
 	case problem != nil:
-		return nil, nil, &post.Refusal{Reason: problem.Reason, Detail: problem.Message}
+		return nil, nil, &api.Refusal{Reason: problem.Reason, Detail: problem.Message}
 	case !ok:
 		return nil, nil, missing
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
 const (
@@ -18,7 +18,7 @@ const (
 const noGroups = "this gateway puts messages on record and has no way to TeamTalk itself: change groups through one that runs with --mode direct"
 
 func (h *Handlers) createGroup(r *http.Request, q request) answer {
-	n := post.NewGroup{Namespace: q.caller.Namespace, Server: q.caller.Server}
+	n := api.NewGroup{Namespace: q.caller.Namespace, Server: q.caller.Server}
 	var bad *wrong
 	if n.By, bad = q.id("req_user_id"); bad != nil {
 		return bad.answer()
@@ -45,13 +45,13 @@ func (h *Handlers) createGroup(r *http.Request, q request) answer {
 	if n.Members, bad = q.ids("user_id_list", maxMembers); bad != nil {
 		return bad.answer()
 	}
-	return h.group(r, q, n.By, CodeCreateGroup, func() (post.GroupResult, error) {
+	return h.group(r, q, n.By, CodeCreateGroup, func() (api.GroupResult, error) {
 		return h.Groups.CreateGroup(r.Context(), n)
 	})
 }
 
 func (h *Handlers) changeMembers(r *http.Request, q request) answer {
-	c := post.MemberChange{Namespace: q.caller.Namespace, Server: q.caller.Server}
+	c := api.MemberChange{Namespace: q.caller.Namespace, Server: q.caller.Server}
 	var bad *wrong
 	if c.By, bad = q.id("req_user_id"); bad != nil {
 		return bad.answer()
@@ -73,13 +73,13 @@ func (h *Handlers) changeMembers(r *http.Request, q request) answer {
 	if c.Members, bad = q.ids("user_id_list", maxMembers); bad != nil {
 		return bad.answer()
 	}
-	return h.group(r, q, c.By, CodeChangeMembers, func() (post.GroupResult, error) {
+	return h.group(r, q, c.By, CodeChangeMembers, func() (api.GroupResult, error) {
 		return h.Groups.ChangeMembers(r.Context(), c)
 	})
 }
 
 // group does what is asked of a group; failed is the code for what is not done.
-func (h *Handlers) group(r *http.Request, q request, by int64, failed Code, do func() (post.GroupResult, error)) answer {
+func (h *Handlers) group(r *http.Request, q request, by int64, failed Code, do func() (api.GroupResult, error)) answer {
 	switch {
 	case !q.caller.MaySpeakAs(by):
 		return answer{Code: CodeKeyNotForUser, Detail: fmt.Sprintf("the app_key may not act as user %d", by)}

@@ -11,12 +11,12 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
 )
 
 const (
-	// KeyHeader makes requests one: see post.Request.
+	// KeyHeader makes requests one: see api.Request.
 	KeyHeader = "Idempotency-Key"
 	// maxKey is how long the API lets a key be.
 	maxKey = 253
@@ -27,9 +27,9 @@ const (
 // Handlers serve http_msg_server's endpoints.
 type Handlers struct {
 	Guard  *access.Guard
-	Sender post.Sender
+	Sender api.Sender
 	// Groups changes groups; nil: this gateway cannot.
-	Groups post.Groups
+	Groups api.Groups
 	// Wait is how long a request waits for its end where it does not say.
 	Wait time.Duration
 }
@@ -174,7 +174,7 @@ const (
 // fault is the answer to what is the gateway's own fault, and what to do about it; or
 // to what was refused. Where that passes without the caller's doing, it is to come again.
 func fault(r *http.Request, err error, todo string) answer {
-	if refused, ok := errors.AsType[*post.Refusal](err); ok {
+	if refused, ok := errors.AsType[*api.Refusal](err); ok {
 		a := answer{Code: codeOf(refused.Reason), Detail: refused.Detail}
 		if refused.Reason == v1alpha1.ReasonServerNotReady {
 			a.status = http.StatusServiceUnavailable

@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
 // Message types of http_msg_server's msg_type. Its author's 3, a notification of an
@@ -101,7 +101,7 @@ func (h *Handlers) send(r *http.Request, q request, senderField string, to v1alp
 			}
 		}
 	}
-	got, err := h.Sender.Send(r.Context(), post.Request{
+	got, err := h.Sender.Send(r.Context(), api.Request{
 		Namespace: q.caller.Namespace, Server: q.caller.Server, Sender: sender,
 		Type: to, Recipients: ids, Text: text, Key: q.key, Wait: q.wait,
 	})
@@ -119,18 +119,18 @@ func (h *Handlers) send(r *http.Request, q request, senderField string, to v1alp
 
 // answerOf is the answer to what became of a message. Success is what the store has;
 // with recorded, who did not want to wait is told that it is on record.
-func answerOf(got post.Result, recorded bool) answer {
+func answerOf(got api.Result, recorded bool) answer {
 	a := answer{Message: got.Message}
 	for _, to := range got.Recipients {
 		one := result{SessionID: to.ID, MsgID: to.MessageID}
-		if to.State != post.Delivered {
+		if to.State != api.Delivered {
 			one.Code, one.Detail = code(to.State, to.Reason), to.Detail
 		}
 		a.Results = append(a.Results, one)
 	}
 	switch {
-	case got.State == post.Delivered:
-	case got.State == post.UnderWay && recorded:
+	case got.State == api.Delivered:
+	case got.State == api.UnderWay && recorded:
 		a.status = http.StatusAccepted
 		a.Detail = "on record, not delivered yet"
 	default:
@@ -140,8 +140,8 @@ func answerOf(got post.Result, recorded bool) answer {
 }
 
 // code of a message, or of one recipient's part.
-func code(state post.State, reason string) Code {
-	if state == post.Failed || state == post.Objected {
+func code(state api.State, reason string) Code {
+	if state == api.Failed || state == api.Objected {
 		return codeOf(reason)
 	}
 	return CodeUnknown

@@ -1,7 +1,7 @@
-// Package record sends by putting messages on record: each request becomes a
+// Package crd sends by putting messages on record: each request becomes a
 // TeamTalkMessage, which the operator delivers. The gateway needs no way to
 // TeamTalk, and whatever becomes of it, the message is there to be looked at.
-package record
+package crd
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=create;get;list;watch,roleName=teamtalk-gateway
@@ -37,7 +37,7 @@ type Options struct {
 	TTL time.Duration
 }
 
-// Sender puts messages on record. It is a post.Sender, and a manager's Runnable.
+// Sender puts messages on record. It is a api.Sender, and a manager's Runnable.
 type Sender struct {
 	client  client.WithWatch
 	opts    Options
@@ -45,7 +45,7 @@ type Sender struct {
 	cancel  context.CancelFunc
 }
 
-var _ post.Sender = (*Sender)(nil)
+var _ api.Sender = (*Sender)(nil)
 
 // New returns a Sender that creates and watches through c, which must not read from a
 // cache.
@@ -75,15 +75,15 @@ func (s *Sender) Start(ctx context.Context) error {
 	return nil
 }
 
-// Send implements post.Sender.
-func (s *Sender) Send(ctx context.Context, r post.Request) (post.Result, error) {
+// Send implements api.Sender.
+func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	deadline, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()
 	var watch *watch
 	if r.Wait > 0 {
 		var err error
 		if watch, err = s.watches.of(ctx, r.Namespace); err != nil {
-			return post.Result{}, err
+			return api.Result{}, err
 		}
 		defer s.watches.leave(watch)
 	}
@@ -91,20 +91,20 @@ func (s *Sender) Send(ctx context.Context, r post.Request) (post.Result, error) 
 		// Every message has one: restored from a backup, it is not sent again.
 		r.Key = uuid.NewString()
 	}
-	for round := 1; ; {
-		result, next, err := s.round(ctx, deadline, watch, r, round)
+	for attempt := 1; ; {
+		result, next, err := s.attempt(ctx, deadline, watch, r, attempt)
 		if next == 0 || err != nil {
 			return result, err
 		}
-		round = next
+		attempt = next
 	}
 }
 
-// round records a request under the name of a round, or finds it there, and waits for
-// its end. next is the round to go on with; 0: it is answered.
-func (s *Sender) round(ctx, deadline context.Context, watch *watch, r post.Request, round int) (result post.Result, next int, err error) {
-	m := s.message(r, round)
-	result = post.Result{State: post.UnderWay, Message: m.Namespace + "/" + m.Name}
+// attempt creates the message of one attempt, or finds it, and waits until it has
+// finished. next is the attempt to continue with; 0 if the request is answered.
+func (s *Sender) attempt(ctx, deadline context.Context, watch *watch, r api.Request, attempt int) (result api.Result, next int, err error) {
+	m := s.message(r, attempt)
+	result = api.Result{State: api.UnderWay, Message: m.Namespace + "/" + m.Name}
 	var w *waiter
 	if watch != nil {
 		w = watch.expect(m.Name) // before it is there, so that nothing is missed
@@ -115,26 +115,26 @@ func (s *Sender) round(ctx, deadline context.Context, watch *watch, r post.Reque
 	case apierrors.IsAlreadyExists(err):
 		before, err := s.existing(ctx, m)
 		if apierrors.IsNotFound(err) && ctx.Err() == nil {
-			return post.Result{}, round, nil // deleted in between
+			return api.Result{}, attempt, nil // deleted in between
 		}
 		if err != nil {
-			return post.Result{}, 0, err
+			return api.Result{}, 0, err
 		}
 		if *before.Spec.Content.Text != *m.Spec.Content.Text {
-			return post.Result{}, 0, &post.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
+			return api.Result{}, 0, &api.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
 				"the key was used for another text, see TeamTalkMessage %s/%s: use another key", before.Namespace, before.Name)}
 		}
 		if before.Finished() && retryable(before) {
 			// What ended with nothing stored is tried again, under the same key.
-			next, err := s.roundAfter(ctx, r, round)
-			return post.Result{Message: result.Message}, next, err
+			next, err := s.nextAttempt(ctx, r, attempt)
+			return api.Result{Message: result.Message}, next, err
 		}
 		m = before
 	case apierrors.IsForbidden(err):
-		return post.Result{}, 0, forbidden(m.Namespace, err)
+		return api.Result{}, 0, forbidden(m.Namespace, err)
 	case err != nil:
 		// It may be on record all the same: then under this name.
-		return post.Result{Message: result.Message}, 0, refusal(err)
+		return api.Result{Message: result.Message}, 0, refusal(err)
 	}
 	if m.Finished() {
 		return resultOf(result, m), 0, nil
@@ -152,7 +152,7 @@ func (s *Sender) round(ctx, deadline context.Context, watch *watch, r post.Reque
 	}
 	result = resultOf(result, seen)
 	if gone && !seen.Finished() {
-		result.State, result.Detail = post.Unknown, "the TeamTalkMessage was deleted before it had finished"
+		result.State, result.Detail = api.Unknown, "the TeamTalkMessage was deleted before it had finished"
 	}
 	return result, 0, nil
 }
@@ -186,18 +186,18 @@ func (s *Sender) existing(ctx context.Context, m *v1alpha1.TeamTalkMessage) (*v1
 	same := before.Spec.IdempotencyKey == m.Spec.IdempotencyKey && before.Spec.Content.Text != nil &&
 		before.Labels[Label] == LabelValue
 	if !same {
-		return nil, &post.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
+		return nil, &api.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
 			"TeamTalkMessage %s/%s is in the way: it is not the gateway's", before.Namespace, before.Name)}
 	}
 	return before, nil
 }
 
 // message is the request as a resource.
-func (s *Sender) message(r post.Request, round int) *v1alpha1.TeamTalkMessage {
+func (s *Sender) message(r api.Request, attempt int) *v1alpha1.TeamTalkMessage {
 	sender := v1alpha1.UserID(r.Sender)
 	m := &v1alpha1.TeamTalkMessage{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: r.Namespace, Name: nameOf(r, round), Labels: map[string]string{Label: LabelValue},
+			Namespace: r.Namespace, Name: nameOf(r, attempt), Labels: map[string]string{Label: LabelValue},
 		},
 		Spec: v1alpha1.TeamTalkMessageSpec{
 			SenderID: &sender, Content: v1alpha1.Content{Text: &r.Text}, IdempotencyKey: r.Key,

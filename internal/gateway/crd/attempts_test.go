@@ -1,4 +1,4 @@
-package record
+package crd
 
 import (
 	"context"
@@ -11,13 +11,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
-// TestRoundAfter: however often a key was tried, the next round is found, with few
+// TestNextAttempt: however often a key was tried, the next attempt is found, with few
 // questions; and where the key is used up, that is said.
-func TestRoundAfter(t *testing.T) {
-	r := post.Request{Namespace: "chat", Key: "k", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []int64{2}}
+func TestNextAttempt(t *testing.T) {
+	r := api.Request{Namespace: "chat", Key: "k", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []int64{2}}
 	for name, tc := range map[string]struct {
 		from, recorded, want int
 	}{
@@ -27,22 +27,22 @@ func TestRoundAfter(t *testing.T) {
 		"twenty":              {1, 20, 20},
 		"after twenty":        {20, 20, 21},
 		"a thousand":          {1, 1000, 1000},
-		"nearly used up":      {1, maxRounds, maxRounds},
+		"nearly used up":      {1, maxAttempts, maxAttempts},
 	} {
 		t.Run(name, func(t *testing.T) {
 			there := map[string]bool{}
-			for round := 1; round <= tc.recorded; round++ {
-				there[nameOf(r, round)] = true
+			for attempt := 1; attempt <= tc.recorded; attempt++ {
+				there[nameOf(r, attempt)] = true
 			}
 			s, asked := recording(t, there)
-			got, err := s.roundAfter(t.Context(), r, tc.from)
+			got, err := s.nextAttempt(t.Context(), r, tc.from)
 			if err != nil || got != tc.want || *asked > 40 {
-				t.Errorf("round %d, %v after %d questions, want %d", got, err, *asked, tc.want)
+				t.Errorf("attempt %d, %v after %d questions, want %d", got, err, *asked, tc.want)
 			}
 		})
 	}
 	s, _ := recording(t, nil)
-	if _, err := s.roundAfter(t.Context(), r, maxRounds); err == nil {
+	if _, err := s.nextAttempt(t.Context(), r, maxAttempts); err == nil {
 		t.Error("a key is never used up")
 	}
 }

@@ -1,4 +1,4 @@
-package record
+package crd
 
 import (
 	"context"
@@ -18,23 +18,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
-// api is an API server whose watches the test ends.
-type api struct {
+// fakeAPI is an API server whose watches the test ends.
+type fakeAPI struct {
 	client.WithWatch
 	mu      sync.Mutex
 	watches []*apiwatch.RaceFreeFakeWatcher
 }
 
-func newAPI(t *testing.T) *api {
+func newAPI(t *testing.T) *fakeAPI {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	x := &api{}
+	x := &fakeAPI{}
 	stored := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.TeamTalkMessage{}).Build()
 	x.WithWatch = interceptor.NewClient(stored, interceptor.Funcs{
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
@@ -54,7 +54,7 @@ func newAPI(t *testing.T) *api {
 }
 
 // opened waits for the n-th watch.
-func (x *api) opened(t *testing.T, n int) *apiwatch.RaceFreeFakeWatcher {
+func (x *fakeAPI) opened(t *testing.T, n int) *apiwatch.RaceFreeFakeWatcher {
 	t.Helper()
 	var opened *apiwatch.RaceFreeFakeWatcher
 	until(t, fmt.Sprintf("%d watches are opened", n), func() bool {
@@ -80,7 +80,7 @@ func until(t *testing.T, what string, condition func() bool) {
 }
 
 // delivered has the operator deliver the one message that there is, and returns it.
-func (x *api) delivered(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
+func (x *fakeAPI) delivered(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
 	t.Helper()
 	m := &v1alpha1.TeamTalkMessage{}
 	until(t, "message "+name+" is there", func() bool {
@@ -100,11 +100,11 @@ func (x *api) delivered(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
 // TestWaiting: whoever waits is told, also of what happened while nothing was watched,
 // and nothing is kept once nobody waits.
 func TestWaiting(t *testing.T) {
-	for name, tell := range map[string]func(*testing.T, *api, string){
-		"by the watch": func(t *testing.T, x *api, message string) {
+	for name, tell := range map[string]func(*testing.T, *fakeAPI, string){
+		"by the watch": func(t *testing.T, x *fakeAPI, message string) {
 			x.opened(t, 1).Modify(x.delivered(t, message))
 		},
-		"after the watch was lost": func(t *testing.T, x *api, message string) {
+		"after the watch was lost": func(t *testing.T, x *fakeAPI, message string) {
 			w := x.opened(t, 1)
 			x.delivered(t, message)
 			w.Error(&metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired, Code: 410})
@@ -117,9 +117,9 @@ func TestWaiting(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- s.Start(ctx) }()
-			r := post.Request{Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []int64{2}, Text: "hello", Key: "k", Wait: time.Minute}
+			r := api.Request{Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []int64{2}, Text: "hello", Key: "k", Wait: time.Minute}
 			type answer struct {
-				post.Result
+				api.Result
 				err error
 			}
 			answered := make(chan answer, 1)
@@ -128,7 +128,7 @@ func TestWaiting(t *testing.T) {
 				answered <- answer{result, err}
 			}()
 			tell(t, x, nameOf(r, 1))
-			if a := <-answered; a.err != nil || a.State != post.Delivered || len(a.Recipients) != 1 || a.Recipients[0].MessageID != 18 {
+			if a := <-answered; a.err != nil || a.State != api.Delivered || len(a.Recipients) != 1 || a.Recipients[0].MessageID != 18 {
 				t.Errorf("%+v", a)
 			}
 			watch := s.watches.namespaces["chat"]
@@ -184,7 +184,7 @@ func TestWatchesEnd(t *testing.T) {
 }
 
 // open counts the watches that have not ended.
-func (x *api) open() (n int) {
+func (x *fakeAPI) open() (n int) {
 	synctest.Wait()
 	x.mu.Lock()
 	defer x.mu.Unlock()

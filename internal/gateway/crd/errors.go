@@ -1,4 +1,4 @@
-package record
+package crd
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
 // forbidden says why the API server lets nobody, or not the gateway, put a message on
@@ -24,12 +24,12 @@ func forbidden(namespace string, err error) error {
 	default:
 		return notAllowed(namespace)
 	}
-	return &post.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: detail}
+	return &api.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: detail}
 }
 
 // notAllowed is for whoever has set the gateway up to mend.
 func notAllowed(namespace string) error {
-	return &post.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: fmt.Sprintf(
+	return &api.Refusal{Reason: v1alpha1.ReasonServerNotReady, Detail: fmt.Sprintf(
 		"Kubernetes does not let the gateway create and watch TeamTalkMessages in namespace %q: bind it to the ClusterRole teamtalk-gateway there, unless a policy is in the way", namespace)}
 }
 
@@ -37,9 +37,9 @@ func notAllowed(namespace string) error {
 func refusal(err error) error {
 	switch {
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return &post.Refusal{Reason: v1alpha1.ReasonContentInvalid, Detail: "the API refuses it: " + fieldsOf(err)}
+		return &api.Refusal{Reason: v1alpha1.ReasonContentInvalid, Detail: "the API refuses it: " + fieldsOf(err)}
 	case apierrors.IsNotFound(err):
-		return &post.Refusal{Reason: v1alpha1.ReasonServerNotFound, Detail: "the namespace does not exist"}
+		return &api.Refusal{Reason: v1alpha1.ReasonServerNotFound, Detail: "the namespace does not exist"}
 	}
 	return fmt.Errorf("create a TeamTalkMessage: %w", err)
 }

@@ -1,6 +1,6 @@
-// Package post says what a caller of the gateway wants sent, and what became of it:
+// Package api says what a caller of the gateway wants sent, and what became of it:
 // what the interfaces that callers see and the ways of sending have in common.
-package post
+package api
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package record
+package crd
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/post"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
 // retryable reports whether a message that has finished is proved to have reached
@@ -16,8 +16,8 @@ func retryable(m *v1alpha1.TeamTalkMessage) bool {
 }
 
 // resultOf adds to a result what the message's status says.
-func resultOf(r post.Result, m *v1alpha1.TeamTalkMessage) post.Result {
-	r.Recipients = make([]post.Recipient, 0, len(m.Status.Recipients))
+func resultOf(r api.Result, m *v1alpha1.TeamTalkMessage) api.Result {
+	r.Recipients = make([]api.Recipient, 0, len(m.Status.Recipients))
 	for _, s := range m.Status.Recipients {
 		r.Recipients = append(r.Recipients, recipientOf(s))
 	}
@@ -28,14 +28,14 @@ func resultOf(r post.Result, m *v1alpha1.TeamTalkMessage) post.Result {
 	}
 	switch delivered := meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered); {
 	case !m.Finished() && objected(r.Recipients):
-		r.State = post.Objected
+		r.State = api.Objected
 		r.Detail += ", as far as it shows now; the operator looks once more before it gives up, see the TeamTalkMessage"
 	case !m.Finished():
-		r.State = post.UnderWay
+		r.State = api.UnderWay
 		r.Detail = strings.TrimSuffix("not delivered yet, the operator goes on with it; "+r.Detail, "; ")
-	case r.State == post.Delivered && !delivered:
+	case r.State == api.Delivered && !delivered:
 		// The message as a whole knows better.
-		r.State = post.Failed
+		r.State = api.Failed
 	}
 	return r
 }
@@ -48,12 +48,12 @@ var objections = map[string]bool{
 }
 
 // objected reports whether TeamTalk objects to all who have not got it.
-func objected(recipients []post.Recipient) bool {
+func objected(recipients []api.Recipient) bool {
 	missing := false
 	for _, to := range recipients {
 		switch to.State {
-		case post.Delivered:
-		case post.Objected, post.Failed:
+		case api.Delivered:
+		case api.Objected, api.Failed:
 			missing = true
 		default:
 			return false
@@ -62,19 +62,19 @@ func objected(recipients []post.Recipient) bool {
 	return missing
 }
 
-func recipientOf(s v1alpha1.RecipientStatus) post.Recipient {
-	to := post.Recipient{ID: s.ID, Reason: s.Reason, Detail: s.Message, State: post.UnderWay}
+func recipientOf(s v1alpha1.RecipientStatus) api.Recipient {
+	to := api.Recipient{ID: s.ID, Reason: s.Reason, Detail: s.Message, State: api.UnderWay}
 	switch {
 	case s.State == v1alpha1.StateRouted, s.Reason == v1alpha1.ReasonStoredNotRouted && s.State != v1alpha1.StateFailed:
-		to.State, to.Reason, to.Detail = post.Delivered, "", ""
+		to.State, to.Reason, to.Detail = api.Delivered, "", ""
 	case s.State == v1alpha1.StateFailed && s.Reason == v1alpha1.ReasonOutcomeUnknown:
-		to.State = post.Unknown
+		to.State = api.Unknown
 	case s.State == v1alpha1.StateFailed:
-		to.State = post.Failed
+		to.State = api.Failed
 	case s.Attempts == 0 && objections[s.Reason]:
-		to.State = post.Objected // nothing was sent
+		to.State = api.Objected // nothing was sent
 	}
-	if n := len(s.MessageIDs); n > 0 && to.State == post.Delivered {
+	if n := len(s.MessageIDs); n > 0 && to.State == api.Delivered {
 		to.MessageID = s.MessageIDs[n-1]
 	}
 	return to
