@@ -129,7 +129,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.Arrivals.Enter(arrivalOf(message))
 		return reconcile.Result{RequeueAfter: eventLag}, nil
 	}
-	leave, ok := r.Engine.Visit(message.UID)
+	leave, ok := r.Engine.TrackReconcile(message.UID)
 	if !ok {
 		return reconcile.Result{}, nil // the next leader's
 	}
@@ -221,7 +221,7 @@ func (r *Reconciler) lookUp(s *scope) {
 	s.recipients, s.sender, s.revision = snapshot.Recipients, snapshot.Sender, snapshot.Revision
 	s.serverKey = snapshot.ServerKey
 	// One that was stopped, and has come to its end, is taken up anew from there.
-	s.known, s.held = !snapshot.Stopped || snapshot.Running, snapshot.Held
+	s.known, s.held = !snapshot.Stopped || snapshot.Running, snapshot.PayloadPending
 }
 
 func failed(snapshot delivery.Snapshot) bool {

@@ -197,12 +197,12 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 			Deadline:   s.message.DeadlineTime(),
 			NotBefore:  s.message.ScheduledFor(),
 		},
-		Order:        s.order(),
-		Recipients:   s.recipients,
-		Refusals:     s.refusals,
-		Renewal:      s.known,
-		Hold:         s.hold != nil,
-		EarlierUntil: s.earlierUntil, Inherited: !s.earlierUntil.IsZero(),
+		Order:          s.order(),
+		Recipients:     s.recipients,
+		Refusals:       s.refusals,
+		Renewal:        s.known,
+		PayloadPending: s.hold != nil,
+		EarlierUntil:   s.earlierUntil, FromPriorTerm: !s.earlierUntil.IsZero(),
 	}
 	if task.Identity.Keyed() && task.Token {
 		task.Since = s.now.Add(-time.Duration(spec.IdempotencyWindowSeconds) * time.Second)

@@ -199,7 +199,7 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, no
 		r := delivery.Recipient{Type: t, ID: uint32(id)}
 		p := progressOf(r, known[r])
 		if !s.earlierUntil.IsZero() && !s.restart {
-			p = p.Inherited(now)
+			p = p.FromPriorTerm(now)
 		}
 		s.recipients = append(s.recipients, p)
 	}

@@ -89,7 +89,7 @@ func TestDeadline(t *testing.T) {
 				spec.Policy.Deadline = began.Add(deadline)
 				spec.Policy.RetryLimit = 100
 				if tc.hold {
-					spec.Payload, spec.Hold = Payload{}, true
+					spec.Payload, spec.PayloadPending = Payload{}, true
 				}
 				h.submit(spec)
 				p := h.await("m", 10*time.Minute).Recipients[0]

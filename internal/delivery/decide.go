@@ -38,11 +38,11 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 	switch {
 	case p.Done():
 		return StepDone, time.Time{}
-	case p.expired(pol, now):
+	case p.pastExpiry(pol, now):
 		return StepExpire, time.Time{}
 	case p.waitReady:
 		return StepWaitReady, time.Time{}
-	case now.Before(p.wakeAt) && !p.lastChance(pol, now):
+	case now.Before(p.wakeAt) && !p.needsFinalSearch(pol, now):
 		until := p.wakeAt
 		if !pol.Deadline.IsZero() && pol.Deadline.Before(until) && pol.Deadline.After(now) {
 			until = pol.Deadline
@@ -62,7 +62,7 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		}
 		return StepRoute, time.Time{}
 	case v1alpha1.StateInDoubt:
-		if p.firstSight && p.asked > 0 && !p.checked {
+		if p.unseenKey && p.asked > 0 && !p.checked {
 			// The store shows nothing where nothing can be sent; the directory says so.
 			return StepPreflight, time.Time{}
 		}
@@ -87,7 +87,7 @@ func (p Progress) expiresAt(pol Policy) time.Time {
 	case p.State == v1alpha1.StatePending:
 		return pol.Deadline
 	case p.State == v1alpha1.StateInDoubt && p.waitReady:
-		if proof := p.sentBy.Add(pol.proofAfter()); proof.After(pol.Deadline) {
+		if proof := p.lastAttempt.Add(pol.proofAfter()); proof.After(pol.Deadline) {
 			return proof
 		}
 		return pol.Deadline
@@ -95,13 +95,13 @@ func (p Progress) expiresAt(pol Policy) time.Time {
 	return time.Time{}
 }
 
-// lastChance reports whether a doubt is to be asked about once more, because the
+// needsFinalSearch reports whether a doubt is to be asked about once more, because the
 // deadline has come since it was last.
-func (p Progress) lastChance(pol Policy, now time.Time) bool {
-	return p.State == v1alpha1.StateInDoubt && pol.expired(now) && p.askedAt.Before(pol.Deadline)
+func (p Progress) needsFinalSearch(pol Policy, now time.Time) bool {
+	return p.State == v1alpha1.StateInDoubt && pol.deadlinePassed(now) && p.askedAt.Before(pol.Deadline)
 }
 
-func (p Progress) expired(pol Policy, now time.Time) bool {
+func (p Progress) pastExpiry(pol Policy, now time.Time) bool {
 	at := p.expiresAt(pol)
 	return !at.IsZero() && !now.Before(at)
 }

@@ -27,52 +27,52 @@ type TeamTalk interface {
 	WaitReady(ctx context.Context) error
 }
 
-// Look is what the directory showed at one time.
-type Look struct {
+// DirectorySnapshot is what the directory showed at one time.
+type DirectorySnapshot struct {
 	// At is when it was asked.
 	At     time.Time
 	Users  map[uint32]*wire.UserInfo
 	Groups map[uint32]*wire.GroupInfo
 }
 
-// lookChunk is how many users are asked for at once: an answer stays well below
+// maxUsersPerRequest is how many users are asked for at once: an answer stays well below
 // what a frame may hold, long signatures included.
-const lookChunk = 200
+const maxUsersPerRequest = 200
 
-// groupChunk is the same for groups, each of which comes with its members.
-const groupChunk = 20
+// maxGroupsPerRequest is the same for groups, each of which comes with its members.
+const maxGroupsPerRequest = 20
 
-// lookLife is how long it is believed that somebody was there: a long queue in a
+// directoryTTL is how long it is believed that somebody was there: a long queue in a
 // conversation must not end with a user who has left since.
-const lookLife = 30 * time.Second
+const directoryTTL = 30 * time.Second
 
-// takeLook asks for the sender beside users and groups, of which there are no more
+// fetchDirectory asks for the sender beside users and groups, of which there are no more
 // than one answer holds: the sender's presence in the answer is what makes
 // another's absence believable. Without any user in it the whole look is empty:
 // a group that is missing from it must not pass for missing from the directory.
-func takeLook(ctx context.Context, d dbproxy.Reads, sender uint32, users, groups []uint32) (Look, error) {
-	look := Look{At: time.Now()}
+func fetchDirectory(ctx context.Context, d dbproxy.Reads, sender uint32, users, groups []uint32) (DirectorySnapshot, error) {
+	snapshot := DirectorySnapshot{At: time.Now()}
 	var err error
 	if len(groups) > 0 {
-		if look.Groups, err = d.Groups(ctx, sender, groups); err != nil {
-			return Look{}, err
+		if snapshot.Groups, err = d.Groups(ctx, sender, groups); err != nil {
+			return DirectorySnapshot{}, err
 		}
 	}
 	if len(users) == 0 {
 		// Without another user in the answer, a missing sender would look like an outage.
-		users = look.witness(sender)
+		users = snapshot.otherMember(sender)
 	}
-	if look.Users, err = d.Users(ctx, sender, append([]uint32{sender}, users...)); err != nil {
-		return Look{}, err
+	if snapshot.Users, err = d.Users(ctx, sender, append([]uint32{sender}, users...)); err != nil {
+		return DirectorySnapshot{}, err
 	}
-	if len(look.Users) == 0 {
-		return Look{At: look.At}, nil
+	if len(snapshot.Users) == 0 {
+		return DirectorySnapshot{At: snapshot.At}, nil
 	}
-	return look, nil
+	return snapshot, nil
 }
 
-// witness returns a member of one of the groups who is not the sender, if there is one.
-func (l Look) witness(sender uint32) []uint32 {
+// otherMember returns a member of one of the groups who is not the sender, if there is one.
+func (l DirectorySnapshot) otherMember(sender uint32) []uint32 {
 	for _, g := range l.Groups {
 		for _, m := range g.GetGroupMemberList() {
 			if m != sender {
@@ -83,7 +83,7 @@ func (l Look) witness(sender uint32) []uint32 {
 	return nil
 }
 
-// member reports whether the look shows the user in the group.
-func (l Look) member(group, user uint32) bool {
+// isMember reports whether the look shows the user in the group.
+func (l DirectorySnapshot) isMember(group, user uint32) bool {
 	return slices.Contains(l.Groups[group].GetGroupMemberList(), user)
 }

@@ -21,21 +21,21 @@ func (m mute) Users(context.Context, uint32, []uint32) (map[uint32]*wire.UserInf
 // TestTakeLook: an answer without users makes no group missing.
 func TestTakeLook(t *testing.T) {
 	f := newTalk(t)
-	look, err := takeLook(t.Context(), f, bot, []uint32{alice, 99}, []uint32{group, 8})
-	if err != nil || len(look.Users) != 2 || len(look.Groups) != 1 || !look.alive() {
-		t.Errorf("%d users, %d groups, %v", len(look.Users), len(look.Groups), err)
+	snapshot, err := fetchDirectory(t.Context(), f, bot, []uint32{alice, 99}, []uint32{group, 8})
+	if err != nil || len(snapshot.Users) != 2 || len(snapshot.Groups) != 1 || !snapshot.respondsWithData() {
+		t.Errorf("%d users, %d groups, %v", len(snapshot.Users), len(snapshot.Groups), err)
 	}
-	look, err = takeLook(t.Context(), f, bot, nil, []uint32{group})
-	if err != nil || look.Users[alice] == nil {
-		t.Errorf("%d users beside a group, %v: want a member as witness", len(look.Users), err)
+	snapshot, err = fetchDirectory(t.Context(), f, bot, nil, []uint32{group})
+	if err != nil || snapshot.Users[alice] == nil {
+		t.Errorf("%d users beside a group, %v: want a member as witness", len(snapshot.Users), err)
 	}
-	look, err = takeLook(t.Context(), mute{f}, bot, []uint32{alice}, []uint32{group})
-	if err != nil || look.alive() || look.Groups != nil {
-		t.Errorf("%+v, %v: want no evidence", look, err)
+	snapshot, err = fetchDirectory(t.Context(), mute{f}, bot, []uint32{alice}, []uint32{group})
+	if err != nil || snapshot.respondsWithData() || snapshot.Groups != nil {
+		t.Errorf("%+v, %v: want no evidence", snapshot, err)
 	}
 	for _, read := range []string{"users", "groups"} {
 		f.fails = failing(read)
-		if _, err = takeLook(t.Context(), f, bot, nil, []uint32{group}); !errors.Is(err, dbproxy.ErrNoAnswer) {
+		if _, err = fetchDirectory(t.Context(), f, bot, nil, []uint32{group}); !errors.Is(err, dbproxy.ErrNoAnswer) {
 			t.Errorf("%s: %v", read, err)
 		}
 	}
@@ -44,7 +44,7 @@ func TestTakeLook(t *testing.T) {
 // TestLooksAge: who comes to a conversation late asks the directory again.
 func TestLooksAge(t *testing.T) {
 	run(t, func(h *harness) {
-		h.talk.replies = []reply{slow(2 * lookLife)}
+		h.talk.replies = []reply{slow(2 * directoryTTL)}
 		h.submit(h.task("first", user(bob)))
 		h.submit(h.task("m", toAlice, user(bob)))
 		advance(time.Second)

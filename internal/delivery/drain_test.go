@@ -57,7 +57,7 @@ func TestDrain(t *testing.T) {
 		"in flight, then unanswered": {
 			talk:      func(f *talk) { f.replies = []reply{lostBefore} },
 			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1, wantWithin: patience,
+			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1, wantWithin: clientTimeout,
 		},
 		"in flight, then rejected": {
 			talk:      func(f *talk) { f.replies = []reply{{id: proto.Uint32(0), takes: 2 * time.Second}} },

@@ -28,11 +28,11 @@ type Engine struct {
 	base, work             context.Context
 	cancelBase, cancelWork context.CancelFunc
 
-	lanes      lanes
-	rooms      rooms
-	attempts   attempts
-	directory  directory
-	goroutines sync.WaitGroup
+	lanes         lanes
+	rooms         rooms
+	keyedAttempts keyedAttempts
+	directory     directoryCache
+	goroutines    sync.WaitGroup
 
 	mu    sync.Mutex
 	tasks map[types.UID]*task
@@ -40,8 +40,8 @@ type Engine struct {
 	// running counts recipients whose steps are being taken, those of forgotten
 	// tasks included.
 	running int
-	// visits counts looks at messages that are under way, see Visit.
-	visits int
+	// reconciles counts reconciles of messages that are under way, see TrackReconcile.
+	reconciles int
 	// poke wakes a drain after every change.
 	poke chan struct{}
 }
@@ -70,7 +70,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.cancelBase()
 	e.mu.Unlock()
 	e.goroutines.Wait()
-	e.directory.questions.Wait()
+	e.directory.batches.Wait()
 	return nil
 }
 
@@ -105,7 +105,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 
 	e.call(e.rooms.take(spec.ServerKey, spec.Key, len(open)))
 	e.report(t) // even if nothing can be done for a while
-	e.foresee(t, open)
+	e.prefetch(t, open)
 	for _, i := range open {
 		turn := turn{lanes: &e.lanes, order: t.spec.Order}
 		turn.conversation = conversationOf(t.spec.Stores[0], t.spec.Sender, t.recipients[i].Recipient)
@@ -122,35 +122,35 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	return t.snapshot(), true
 }
 
-// foresee has the directory asked for all whom the task is about to look up there.
-func (e *Engine) foresee(t *task, open []int) {
-	var ahead []Recipient
+// prefetch has the directory asked for all whom the task is about to look up there.
+func (e *Engine) prefetch(t *task, open []int) {
+	var upcoming []Recipient
 	t.mu.Lock()
 	spec := t.spec
 	for _, i := range open {
 		if step, _ := Next(t.recipients[i], spec.Policy, time.Now()); step == StepPreflight {
-			ahead = append(ahead, t.recipients[i].Recipient)
+			upcoming = append(upcoming, t.recipients[i].Recipient)
 		}
 	}
 	t.mu.Unlock()
-	if len(ahead) > 1 && !spec.Hold {
-		e.directory.foresee(spec, ahead)
+	if len(upcoming) > 1 && !spec.PayloadPending {
+		e.directory.prefetch(spec, upcoming)
 	}
 }
 
-// Visit is to be called before a message is looked at, whatever may be recorded of it
+// TrackReconcile is to be called before a message is looked at, whatever may be recorded of it
 // then, and leave after it. Once the engine drains, only what it knows may be recorded;
 // of others ok is false: what the mark of a drained end says must be all that there is.
-func (e *Engine) Visit(uid types.UID) (leave func(), ok bool) {
+func (e *Engine) TrackReconcile(uid types.UID) (leave func(), ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, known := e.tasks[uid]; !known && e.work.Err() != nil {
 		return nil, false
 	}
-	e.visits++
+	e.reconciles++
 	return func() {
 		e.mu.Lock()
-		e.visits--
+		e.reconciles--
 		e.mu.Unlock()
 		e.wakeDrain()
 	}, true
@@ -238,7 +238,7 @@ func (e *Engine) Drain(ctx context.Context) error {
 func (e *Engine) drained() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.running > 0 || e.visits > 0 {
+	if e.running > 0 || e.reconciles > 0 {
 		return false
 	}
 	for _, t := range e.tasks {

@@ -30,8 +30,8 @@ const (
 
 	settle = 5 * time.Second
 	lag    = 4 * time.Second
-	// patience is after what time the fake db_proxy's client gives up.
-	patience = 10 * time.Second
+	// clientTimeout is after what time the fake db_proxy's client gives up.
+	clientTimeout = 10 * time.Second
 )
 
 var errNotSent = fmt.Errorf("%w: %w", dbproxy.ErrNotSent, dbproxy.ErrNotConnected)
@@ -58,7 +58,7 @@ type reply struct {
 
 var (
 	plain        = reply{store: true}
-	lostBefore   = reply{err: dbproxy.ErrNoAnswer, takes: patience}
+	lostBefore   = reply{err: dbproxy.ErrNoAnswer, takes: clientTimeout}
 	lostAfter    = reply{err: dbproxy.ErrConnectionLost, store: true}
 	falseSuccess = reply{}
 	rejected     = reply{id: proto.Uint32(0)}

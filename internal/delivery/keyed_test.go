@@ -43,7 +43,7 @@ func TestKeyed(t *testing.T) {
 			wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonKeyReused, wantSends: 1,
 		},
 		"its text is not known yet": {
-			change:    func(s *Task) { s.Payload, s.Hold = Payload{}, true },
+			change:    func(s *Task) { s.Payload, s.PayloadPending = Payload{}, true },
 			wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1,
 		},
 		"another key": {
@@ -281,7 +281,7 @@ func TestKeyedOutage(t *testing.T) {
 
 // TestAttemptsAreForgotten: what is long settled is not remembered for ever.
 func TestAttemptsAreForgotten(t *testing.T) {
-	var a attempts
+	var a keyedAttempts
 	now := time.Unix(1000, 0)
 	token := func(n uint32) (id DeliveryID) {
 		id.Identity, id.Part = Identity{UID: types.UID("m")}, n
@@ -309,7 +309,7 @@ func TestAttemptsAreForgotten(t *testing.T) {
 // what was not sent leaves no trace.
 func TestClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var a attempts
+		var a keyedAttempts
 		token := DeliveryID{Identity: Identity{UID: types.UID("m")}}.Token()
 		claim := func(askedAt time.Time, want, sent bool) {
 			t.Helper()

@@ -11,21 +11,21 @@ import (
 // Observer is told of every step that has been taken. It is called from many
 // goroutines at once, without locks held, and must not block.
 type Observer interface {
-	Took(Taken)
+	Observe(StepEvent)
 }
 
 // Observers are told one after the other.
 type Observers []Observer
 
-// Took implements Observer.
-func (o Observers) Took(t Taken) {
+// Observe implements Observer.
+func (o Observers) Observe(t StepEvent) {
 	for _, each := range o {
-		each.Took(t)
+		each.Observe(t)
 	}
 }
 
-// Taken is one step of one recipient, and what it changed.
-type Taken struct {
+// StepEvent is one step of one recipient, and what it changed.
+type StepEvent struct {
 	Message types.NamespacedName
 	UID     types.UID
 	Server  types.NamespacedName
@@ -39,20 +39,20 @@ type Taken struct {
 	Before, After Progress
 }
 
-// took tells the observer of a step.
-func (e *Engine) took(t *task, step Step, began time.Time, before, after Progress) {
+// observe tells the observer of a step.
+func (e *Engine) observe(t *task, step Step, began time.Time, before, after Progress) {
 	if e.Observer == nil {
 		return
 	}
 	spec := t.current()
-	e.Observer.Took(Taken{
+	e.Observer.Observe(StepEvent{
 		Message: spec.Key, UID: spec.UID, Server: spec.ServerKey, Sender: spec.Sender, Accepted: t.accepted,
 		Step: step, Began: began, Ended: time.Now(), Before: before, After: after,
 	})
 }
 
 // Retry returns the reason for which the recipient is tried again; "": it is not.
-func (t Taken) Retry() string {
+func (t StepEvent) Retry() string {
 	if t.After.tries == t.Before.tries || t.After.Done() {
 		return ""
 	}
@@ -60,19 +60,19 @@ func (t Taken) Retry() string {
 }
 
 // Adopted reports whether the store was found to hold the message already.
-func (t Taken) Adopted() bool {
+func (t StepEvent) Adopted() bool {
 	return t.Step == StepAsk && t.After.State == v1alpha1.StateStored
 }
 
 // SilentDrop reports whether the store was proved not to hold what db_proxy had
 // given an id for.
-func (t Taken) SilentDrop() bool {
+func (t StepEvent) SilentDrop() bool {
 	return t.Step == StepAsk && t.Before.answered && t.After.tries > t.Before.tries
 }
 
 // Stored returns how long it took from the engine's taking the message on until
 // the store was seen to hold it; false: this step did not show that.
-func (t Taken) Stored() (time.Duration, bool) {
+func (t StepEvent) Stored() (time.Duration, bool) {
 	if !t.Before.StoredAt.IsZero() || t.After.StoredAt.IsZero() {
 		return 0, false
 	}
@@ -81,7 +81,7 @@ func (t Taken) Stored() (time.Duration, bool) {
 
 // Routed returns how long it took from then until a router took the message, its
 // first part where it has several; false: this step did not bring it to one.
-func (t Taken) Routed() (time.Duration, bool) {
+func (t StepEvent) Routed() (time.Duration, bool) {
 	if t.After.State != v1alpha1.StateRouted || t.Step != StepRoute || t.After.StoredAt.IsZero() || len(t.After.Earlier) > 0 {
 		return 0, false
 	}
@@ -107,8 +107,8 @@ var DoubtEnds = []DoubtEnd{DoubtFound, DoubtAbsent, DoubtUnknown}
 // Settled returns how long the recipient was in doubt and how that has ended;
 // false: it was not, or still is. A first question about a key is no doubt:
 // nothing is known to have been sent.
-func (t Taken) Settled() (time.Duration, DoubtEnd, bool) {
-	if t.Before.State != v1alpha1.StateInDoubt || t.Before.firstSight || t.After.State == v1alpha1.StateInDoubt {
+func (t StepEvent) Settled() (time.Duration, DoubtEnd, bool) {
+	if t.Before.State != v1alpha1.StateInDoubt || t.Before.unseenKey || t.After.State == v1alpha1.StateInDoubt {
 		return 0, "", false
 	}
 	end := DoubtAbsent
@@ -165,7 +165,7 @@ func (e *Engine) Load() Load {
 		for _, p := range t.recipients {
 			switch {
 			case p.Done():
-			case p.firstSight:
+			case p.unseenKey:
 				// Only asked for because of its key: nothing is known to have been sent.
 				l.Recipients[v1alpha1.StatePending]++
 			default:

@@ -16,10 +16,10 @@ import (
 // notes is an Observer that keeps what it is told.
 type notes struct {
 	mu    sync.Mutex
-	taken []Taken
+	taken []StepEvent
 }
 
-func (n *notes) Took(t Taken) {
+func (n *notes) Observe(t StepEvent) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.taken = append(n.taken, t)
@@ -161,7 +161,7 @@ func TestLoad(t *testing.T) {
 		if l.Recipients[v1alpha1.StatePending] != 3 || l.Conversations != 1 || l.Waiting != 2 {
 			t.Errorf("got %+v, want 3 pending, 1 conversation, 2 waiting", l)
 		}
-		advance(patience + time.Millisecond)
+		advance(clientTimeout + time.Millisecond)
 		if l = h.Load(); l.Recipients[v1alpha1.StateInDoubt] != 1 {
 			t.Errorf("got %+v, want one in doubt", l)
 		}

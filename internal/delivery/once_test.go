@@ -109,7 +109,7 @@ func TestHiddenAndInherited(t *testing.T) {
 				spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
 				h.sendOf(spec, toGroup)
 				advance(20 * time.Second)
-				spec.EarlierUntil, spec.Inherited = time.Now().Add(PeerPatience), true
+				spec.EarlierUntil, spec.FromPriorTerm = time.Now().Add(PeerPatience), true
 				h.submit(spec)
 				wantProgress(t, h.await("m", 3*time.Hour).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
 				h.wantRows(1)
@@ -256,7 +256,7 @@ func TestOutageEndsNoDoubt(t *testing.T) {
 func TestNotBefore(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
-		spec.EarlierUntil, spec.Inherited = time.Now().Add(PeerPatience), true
+		spec.EarlierUntil, spec.FromPriorTerm = time.Now().Add(PeerPatience), true
 		spec.Policy.NotBefore = time.Now().Add(time.Hour)
 		h.submit(spec)
 		advance(59 * time.Minute)

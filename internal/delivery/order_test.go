@@ -112,8 +112,8 @@ func TestHoldsSuccessors(t *testing.T) {
 				}
 				return nil
 			}
-		}, patience + OrderHold},
-		"backing off": {func(f *talk) { f.replies = slices.Repeat([]reply{rejected}, 6) }, OrderHold},
+		}, clientTimeout + OrderGrace},
+		"backing off": {func(f *talk) { f.replies = slices.Repeat([]reply{rejected}, 6) }, OrderGrace},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

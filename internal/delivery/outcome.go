@@ -49,8 +49,8 @@ func afterRead(p Progress, err error, pol Policy, now time.Time, message string)
 // afterPreflight settles what the directory says of sender and recipient. What
 // is missing is final only if the look shows that the directory is alive and it
 // is still missing once replicas have caught up.
-func afterPreflight(p Progress, look Look, sender uint32, pol Policy, now time.Time) Progress {
-	reason, message := look.objection(sender, p.Recipient)
+func afterPreflight(p Progress, snapshot DirectorySnapshot, sender uint32, pol Policy, now time.Time) Progress {
+	reason, message := snapshot.refusal(sender, p.Recipient)
 	switch {
 	case reason == "":
 		p.checked, p.unsent = true, 0
@@ -59,38 +59,38 @@ func afterPreflight(p Progress, look Look, sender uint32, pol Policy, now time.T
 			p.Reason, p.Message = "", ""
 		}
 		return p
-	case !look.alive():
+	case !snapshot.respondsWithData():
 		return p.retry(pol, now, v1alpha1.ReasonNoAnswer, msgNoDirectory)
 	case p.missing != reason:
-		p.missing, p.missingSince = reason, look.At
+		p.missing, p.missingSince = reason, snapshot.At
 		p.State, p.Reason, p.Message = v1alpha1.StatePending, reason, message
-		p.wakeAt = look.At.Add(pol.ReplicaLag)
+		p.wakeAt = snapshot.At.Add(pol.ReplicaLag)
 		return p
-	case look.At.Before(p.missingSince.Add(pol.ReplicaLag)):
+	case snapshot.At.Before(p.missingSince.Add(pol.ReplicaLag)):
 		p.wakeAt = p.missingSince.Add(pol.ReplicaLag)
 		return p
 	}
 	return p.fail(reason, message)
 }
 
-// afterLook settles what the directory says of a message of which nothing is known
+// afterPreflightInDoubt settles what the directory says of a message of which nothing is known
 // but that its key may have been used before. Without the sender, the group, or the
 // sender's being a member of it, the store can prove nothing; but nothing can be sent
 // either, and that is final under the conditions of afterPreflight.
-func afterLook(p Progress, look Look, err error, sender uint32, pol Policy) Progress {
-	reason, message := look.objection(sender, p.Recipient)
+func afterPreflightInDoubt(p Progress, snapshot DirectorySnapshot, err error, sender uint32, pol Policy) Progress {
+	reason, message := snapshot.refusal(sender, p.Recipient)
 	switch {
 	case errors.Is(err, dbproxy.ErrNotSent):
 		p.waitReady = true
-	case err != nil || !look.alive() || reason == "":
+	case err != nil || !snapshot.respondsWithData() || reason == "":
 		// The store is to be asked again.
 		p.checked, p.missing, p.missingSince = true, "", time.Time{}
 		p.Reason, p.Message = v1alpha1.ReasonSending, msgKeyed
 	case p.missing != reason:
-		p.missing, p.missingSince = reason, look.At
+		p.missing, p.missingSince = reason, snapshot.At
 		p.Reason, p.Message = reason, message // so far
-		p.wakeAt = look.At.Add(pol.ReplicaLag)
-	case look.At.Before(p.missingSince.Add(pol.ReplicaLag)):
+		p.wakeAt = snapshot.At.Add(pol.ReplicaLag)
+	case snapshot.At.Before(p.missingSince.Add(pol.ReplicaLag)):
 		p.wakeAt = p.missingSince.Add(pol.ReplicaLag)
 	default:
 		return p.fail(reason, message)
@@ -98,8 +98,8 @@ func afterLook(p Progress, look Look, err error, sender uint32, pol Policy) Prog
 	return p
 }
 
-// objects reports whether a reason is what a directory says of sender and recipient.
-func objects(reason string) bool {
+// isDirectoryReason reports whether a reason is what a directory says of sender and recipient.
+func isDirectoryReason(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonGroupNotFound, v1alpha1.ReasonSenderNotInGroup:
 		return true
@@ -115,8 +115,8 @@ func afterSend(p Progress, sent dbproxy.Message, id uint32, err error, pol Polic
 		return p
 	}
 	p.Attempts++
-	p.unsent, p.ahead, p.firstSight = 0, false, false
-	p.sentBy = now
+	p.unsent, p.laterPartsInDoubt, p.unseenKey = 0, false, false
+	p.lastAttempt = now
 	p.CreateTime = sent.CreateTime
 	switch {
 	case err != nil:
@@ -159,21 +159,21 @@ func afterReadBack(p Progress, row *wire.MsgInfo, err error, now time.Time) Prog
 const minAsked = 4
 
 // afterAsk settles a question to the store that was put at askedAt.
-func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
+func afterAsk(p Progress, f SearchResult, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
 	p.askedAt = askedAt
 	if e, ok := errors.AsType[unreadableError](err); ok {
 		// It may have ended the connection for all others.
-		p.askMost = e.before
+		p.rowLimit = e.before
 	}
 	// Before it, asking could not have proved absence.
-	proof := p.sentBy.Add(pol.proofAfter())
+	proof := p.lastAttempt.Add(pol.proofAfter())
 	switch {
-	case err == nil && f.Row != nil && f.Other:
+	case err == nil && f.Row != nil && f.KeyConflict:
 		return p.fail(v1alpha1.ReasonKeyReused, fmt.Sprintf(
 			"its key was used for another text, message %d of this conversation; nothing sent: use another key", f.Row.GetMsgId()))
 	case err == nil && f.Row != nil:
 		p = p.stored(now, f.Row)
-		p.ahead, p.alone = true, f.Alone
+		p.laterPartsInDoubt, p.standalone = true, f.Standalone
 		if !p.answered {
 			p.Reason, p.Message = v1alpha1.ReasonAdopted, msgAdopted
 		}
@@ -181,7 +181,7 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 			p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgAdoptedOld
 		}
 		return p
-	case err == nil && f.Whole && !askedAt.Before(proof):
+	case err == nil && f.Conclusive && !askedAt.Before(proof):
 		if p.Attempts == 0 {
 			// Nobody has sent it: a first attempt, not a retry.
 			p.DoubtSince, p.asked = time.Time{}, 0
@@ -196,11 +196,11 @@ func afterAsk(p Progress, f Finding, err error, askedAt time.Time, pol Policy, n
 	case errors.Is(err, dbproxy.ErrNotSent):
 		// Nothing was asked: the doubt waits for db_proxy however long it is away.
 		p.waitReady = true
-	case !askedAt.Before(proof) && (now.Sub(p.DoubtSince) >= InDoubtLimit && p.asked >= minAsked || pol.expired(now)):
+	case !askedAt.Before(proof) && (now.Sub(p.DoubtSince) >= InDoubtLimit && p.asked >= minAsked || pol.deadlinePassed(now)):
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	}
 	p.asked++
-	if p.firstSight {
+	if p.unseenKey {
 		p.checked = false
 	}
 	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
@@ -252,8 +252,8 @@ func routeLater(p Progress, now time.Time) Progress {
 	return p
 }
 
-// objection says why sender and recipient cannot have the message, or "".
-func (l Look) objection(sender uint32, r Recipient) (reason, message string) {
+// refusal says why sender and recipient cannot have the message, or "".
+func (l DirectorySnapshot) refusal(sender uint32, r Recipient) (reason, message string) {
 	if l.Users[sender] == nil {
 		return v1alpha1.ReasonSenderNotFound, fmt.Sprintf("sender: user %d does not exist in TeamTalk", sender)
 	}
@@ -279,6 +279,6 @@ func (l Look) objection(sender uint32, r Recipient) (reason, message string) {
 	return v1alpha1.ReasonSenderNotInGroup, fmt.Sprintf("user %d is not a member of group %d", sender, r.ID)
 }
 
-// alive reports whether the look shows that the directory answers from its data:
+// respondsWithData reports whether the snapshot shows that the directory answers from its data:
 // an outage looks like empty lists.
-func (l Look) alive() bool { return len(l.Users) > 0 }
+func (l DirectorySnapshot) respondsWithData() bool { return len(l.Users) > 0 }

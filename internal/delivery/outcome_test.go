@@ -66,7 +66,7 @@ func TestNext(t *testing.T) {
 // one of them, nothing is sent.
 func TestAfterAsk(t *testing.T) {
 	provable := base.Add(settle + lag)
-	doubt := Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: msgNoAnswer, Attempts: 1, DoubtSince: base, sentBy: base, checked: true}
+	doubt := Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: msgNoAnswer, Attempts: 1, DoubtSince: base, lastAttempt: base, checked: true}
 	with := func(change func(*Progress)) Progress {
 		p := doubt
 		change(&p)
@@ -78,7 +78,7 @@ func TestAfterAsk(t *testing.T) {
 	errLong := fmt.Errorf("wrapped: %w", dbproxy.ErrTooLong)
 	cases := map[string]struct {
 		p                      Progress
-		f                      Finding
+		f                      SearchResult
 		err                    error
 		at                     time.Time
 		wantState              v1alpha1.RecipientState
@@ -86,18 +86,18 @@ func TestAfterAsk(t *testing.T) {
 		wantReady              bool
 		wantTries              int32
 	}{
-		"found":                             {p: doubt, f: Finding{Row: row}, at: base, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantString: msgAdopted},
-		"found, after an id":                {p: answered, f: Finding{Row: row}, at: base, wantState: v1alpha1.StateStored},
-		"found, too old to announce":        {p: doubt, f: Finding{Row: row}, at: base.Add(RouteAdoptedWithin + time.Second), wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonStoredNotRouted, wantString: msgAdoptedOld},
-		"found beyond the limit":            {p: old, f: Finding{Row: row}, at: provable, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantString: msgAdopted},
-		"absent":                            {p: doubt, f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
-		"absent, after an id":               {p: answered, f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNotStored, wantString: msgNotStored, wantTries: 1},
-		"absent, never sent":                {p: with(func(p *Progress) { p.Attempts = 0 }), f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending},
-		"absent, beyond the limit":          {p: old, f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
-		"absent, a moment too early":        {p: doubt, f: Finding{Whole: true}, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"found":                             {p: doubt, f: SearchResult{Row: row}, at: base, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantString: msgAdopted},
+		"found, after an id":                {p: answered, f: SearchResult{Row: row}, at: base, wantState: v1alpha1.StateStored},
+		"found, too old to announce":        {p: doubt, f: SearchResult{Row: row}, at: base.Add(RouteAdoptedWithin + time.Second), wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonStoredNotRouted, wantString: msgAdoptedOld},
+		"found beyond the limit":            {p: old, f: SearchResult{Row: row}, at: provable, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantString: msgAdopted},
+		"absent":                            {p: doubt, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
+		"absent, after an id":               {p: answered, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNotStored, wantString: msgNotStored, wantTries: 1},
+		"absent, never sent":                {p: with(func(p *Progress) { p.Attempts = 0 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending},
+		"absent, beyond the limit":          {p: old, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
+		"absent, a moment too early":        {p: doubt, f: SearchResult{Conclusive: true}, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"not whole":                         {p: doubt, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
-		"failed":                            {p: doubt, f: Finding{Whole: true}, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
-		"failed, with a row":                {p: doubt, f: Finding{Row: row}, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"failed":                            {p: doubt, f: SearchResult{Conclusive: true}, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"failed, with a row":                {p: doubt, f: SearchResult{Row: row}, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"not connected":                     {p: doubt, err: errNotSent, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer, wantReady: true},
 		"not connected, beyond the limit":   {p: old, err: errNotSent, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer, wantReady: true},
 		"limit":                             {p: old, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown, wantString: msgUnknown},
@@ -105,8 +105,8 @@ func TestAfterAsk(t *testing.T) {
 		"limit, hardly asked":               {p: unasked, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"limit, before proof could be had":  {p: old, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"a moment before the limit":         {p: with(func(p *Progress) { p.DoubtSince = provable.Add(1 - InDoubtLimit) }), at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
-		"absent, retries used up":           {p: with(func(p *Progress) { p.tries = 3 }), f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgLost), wantTries: 4},
-		"absent, after an id, retries gone": {p: func() Progress { p := answered; p.tries = 3; return p }(), f: Finding{Whole: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgNotStored), wantTries: 4},
+		"absent, retries used up":           {p: with(func(p *Progress) { p.tries = 3 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgLost), wantTries: 4},
+		"absent, after an id, retries gone": {p: func() Progress { p := answered; p.tries = 3; return p }(), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgNotStored), wantTries: 4},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -160,8 +160,8 @@ func TestAfterSend(t *testing.T) {
 			if p.Message != tc.wantMessage || p.Attempts != tc.wantAttempts {
 				t.Errorf("message %q, %d attempts", p.Message, p.Attempts)
 			}
-			if sent := tc.wantAttempts > 0; sent != p.sentBy.Equal(base) || sent != (p.CreateTime == 77) {
-				t.Errorf("sent by %v, create_time %d", p.sentBy, p.CreateTime)
+			if sent := tc.wantAttempts > 0; sent != p.lastAttempt.Equal(base) || sent != (p.CreateTime == 77) {
+				t.Errorf("sent by %v, create_time %d", p.lastAttempt, p.CreateTime)
 			}
 			if p.State == v1alpha1.StateInDoubt && !p.DoubtSince.Equal(base) {
 				t.Errorf("in doubt since %v", p.DoubtSince)
@@ -242,12 +242,14 @@ func TestStable(t *testing.T) {
 			return afterSend(p, dbproxy.Message{}, 0, fmt.Errorf("%v", now), policy, now)
 		},
 		"asked": func(p Progress, now time.Time) Progress {
-			return afterAsk(p, Finding{}, fmt.Errorf("%v", now), now, policy, now)
+			return afterAsk(p, SearchResult{}, fmt.Errorf("%v", now), now, policy, now)
 		},
 		"directory": func(p Progress, now time.Time) Progress {
 			return afterRead(p, fmt.Errorf("%v", now), policy, now, msgNoDirectory)
 		},
-		"outage": func(p Progress, now time.Time) Progress { return afterPreflight(p, Look{At: now}, bot, policy, now) },
+		"outage": func(p Progress, now time.Time) Progress {
+			return afterPreflight(p, DirectorySnapshot{At: now}, bot, policy, now)
+		},
 		"routed": func(p Progress, now time.Time) Progress { return afterRoute(p, fmt.Errorf("%v", now), now) },
 		"read": func(p Progress, now time.Time) Progress {
 			p.State = v1alpha1.StateAcknowledged

@@ -21,17 +21,17 @@ type Payload struct {
 	Recorded bool
 }
 
-// parts is how many messages of TeamTalk's it takes.
-func (p Payload) parts() int {
+// partCount is how many messages of TeamTalk's it takes.
+func (p Payload) partCount() int {
 	if p.Count > 0 {
 		return p.Count
 	}
 	return 1 + len(p.Rest)
 }
 
-// part returns what the message of that number holds, from 0; nothing where the
+// partAt returns what the message of that number holds, from 0; nothing where the
 // text has become shorter since the parts before were sent.
-func (p Payload) part(n uint32) Payload {
+func (p Payload) partAt(n uint32) Payload {
 	switch {
 	case n == 0:
 		return Payload{Audio: p.Audio, Data: p.Data}
@@ -41,8 +41,8 @@ func (p Payload) part(n uint32) Payload {
 	return Payload{}
 }
 
-// part is the number of the recipient's current part, from 0.
-func (p Progress) part() uint32 { return uint32(len(p.Earlier)) }
+// partIndex is the number of the recipient's current part, from 0.
+func (p Progress) partIndex() uint32 { return uint32(len(p.Earlier)) }
 
 // proceed goes on with the next part of a text that is split, once one is
 // delivered. Where the text is not known yet, there may be a next one.
@@ -50,10 +50,10 @@ func (p Progress) proceed(t Task, now time.Time) Progress {
 	if !p.Delivered() {
 		return p
 	}
-	if p.alone {
+	if p.standalone {
 		return p.conclude()
 	}
-	if int(p.part())+1 < t.Payload.parts() || t.Hold && t.Split && t.Payload.Count == 0 {
+	if int(p.partIndex())+1 < t.Payload.partCount() || t.PayloadPending && t.Split && t.Payload.Count == 0 {
 		return p.nextPart(now)
 	}
 	return p.conclude()
@@ -69,7 +69,7 @@ func (p Progress) nextPart(now time.Time) Progress {
 	p.MessageID, p.CreateTime, p.row = 0, 0, nil
 	p.tries, p.answered, p.asked, p.routeTries = 0, false, 0, 0
 	p.routeSince, p.wakeAt, p.DoubtSince = time.Time{}, time.Time{}, time.Time{}
-	if p.ahead {
+	if p.laterPartsInDoubt {
 		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
 	}
 	return p

@@ -138,11 +138,11 @@ func TestPartsHeld(t *testing.T) {
 		spec.Payload, spec.Split = threeParts, true
 		h.store(spec)
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
-		spec.Payload, spec.Hold = Payload{}, true
+		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
 		advance(5 * time.Minute)
 		wantProgress(t, h.first("m"), v1alpha1.StatePending, "")
-		spec.Payload, spec.Hold = threeParts, false
+		spec.Payload, spec.PayloadPending = threeParts, false
 		h.submit(spec)
 		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
 		if got := h.texts(); !slices.Equal(got, []string{"two", "three"}) {
@@ -240,7 +240,7 @@ func TestPartsHeldAtTheirEnd(t *testing.T) {
 			h.storePart(spec, n)
 		}
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
-		spec.Payload, spec.Hold = Payload{Count: 3}, true
+		spec.Payload, spec.PayloadPending = Payload{Count: 3}, true
 		h.submit(spec)
 		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
 		h.wantCounts(0, 3, 3)

@@ -13,9 +13,9 @@ const (
 	InDoubtLimit = time.Hour
 	// RouteTimeout is how long a stored message waits for a router.
 	RouteTimeout = 5 * time.Minute
-	// OrderHold is how long a recipient that waits holds back its successors in
+	// OrderGrace is how long a recipient that waits holds back its successors in
 	// the conversation.
-	OrderHold = 30 * time.Second
+	OrderGrace = 30 * time.Second
 	// RouteAdoptedWithin is how young an adopted message must be to be routed
 	// once more: a repeat is one stored row, a missed push is silence.
 	RouteAdoptedWithin = 10 * time.Minute
@@ -48,8 +48,10 @@ type Policy struct {
 	Deadline time.Time
 }
 
-// expired reports whether the deadline has come.
-func (p Policy) expired(now time.Time) bool { return !p.Deadline.IsZero() && !now.Before(p.Deadline) }
+// deadlinePassed reports whether the deadline has come.
+func (p Policy) deadlinePassed(now time.Time) bool {
+	return !p.Deadline.IsZero() && !now.Before(p.Deadline)
+}
 
 // proofAfter is how long after the last attempt an answer can prove absence.
 func (p Policy) proofAfter() time.Duration {

@@ -37,9 +37,9 @@ type Progress struct {
 	checked bool
 	// tries counts failures that may pass, of whatever step.
 	tries int32
-	// sentBy is the last moment at which an attempt may have left for db_proxy:
+	// lastAttempt is the last moment at which an attempt may have left for db_proxy:
 	// proof of absence counts from it.
-	sentBy time.Time
+	lastAttempt time.Time
 	// answered: the doubt is about a message that db_proxy gave an id for.
 	answered bool
 	// missing is what the directory lacked at missingSince.
@@ -49,9 +49,9 @@ type Progress struct {
 	askedAt time.Time
 	// asked counts questions that proved nothing, routeTries routers that took nothing.
 	asked, routeTries int32
-	// askMost is how many rows the store is asked for at most, where an answer with more
+	// rowLimit is how many rows the store is asked for at most, where an answer with more
 	// was too long; 0: it was not.
-	askMost uint32
+	rowLimit uint32
 	// routeSince is when the message was first ready to be routed.
 	routeSince time.Time
 	// wakeAt: nothing is done before it.
@@ -62,14 +62,14 @@ type Progress struct {
 	waitReady bool
 	// row is the message as stored, to be routed.
 	row *wire.MsgInfo
-	// ahead: an operator that has left no record may have sent the parts after the
+	// laterPartsInDoubt: an operator that has left no record may have sent the parts after the
 	// current one, too.
-	ahead bool
-	// alone: no part comes after the one that is stored.
-	alone bool
-	// firstSight: nobody is known to have sent it, and it is only asked for because
+	laterPartsInDoubt bool
+	// standalone: no part comes after the one that is stored.
+	standalone bool
+	// unseenKey: nobody is known to have sent it, and it is only asked for because
 	// another resource may have had its key.
-	firstSight bool
+	unseenKey bool
 }
 
 // Done reports whether nothing more is tried for the recipient.
@@ -118,9 +118,9 @@ func (p Progress) doubt(now time.Time, reason, message string) Progress {
 	return p
 }
 
-// Inherited returns the progress of a recipient that another operator may have
+// FromPriorTerm returns the progress of a recipient that another operator may have
 // sent to without recording it.
-func (p Progress) Inherited(now time.Time) Progress {
+func (p Progress) FromPriorTerm(now time.Time) Progress {
 	if p.State == v1alpha1.StatePending {
 		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
 	}

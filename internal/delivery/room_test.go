@@ -273,7 +273,7 @@ func TestRoomOfThoseWhoWait(t *testing.T) {
 				fails(h)
 				h.submit(h.task("full", toAlice, user(bob)))
 				for began := time.Now(); !h.room("next"); advance(time.Second) {
-					if time.Since(began) > 2*OrderHold {
+					if time.Since(began) > 2*OrderGrace {
 						t.Fatalf("no room after %s", time.Since(began))
 					}
 				}
@@ -308,11 +308,11 @@ func TestRoomOfADrain(t *testing.T) {
 	})
 }
 
-// TestVisit: once an engine drains, nothing is recorded of messages that it does not
+// TestTrackReconcile: once an engine drains, nothing is recorded of messages that it does not
 // know; and it has not drained before what was being recorded is.
-func TestVisit(t *testing.T) {
+func TestTrackReconcile(t *testing.T) {
 	run(t, func(h *harness) {
-		leave, ok := h.Visit("unknown")
+		leave, ok := h.TrackReconcile("unknown")
 		if !ok {
 			t.Fatal("not at work")
 		}
@@ -321,10 +321,10 @@ func TestVisit(t *testing.T) {
 		ended := h.drain(context.Background())
 		advance(time.Minute)
 		h.record("known")
-		if _, ok := h.Visit("unknown"); ok {
+		if _, ok := h.TrackReconcile("unknown"); ok {
 			t.Error("it may be recorded")
 		}
-		known, ok := h.Visit("known")
+		known, ok := h.TrackReconcile("known")
 		if !ok {
 			t.Fatal("it may not be recorded")
 		}

@@ -85,13 +85,13 @@ func TestScenarios(t *testing.T) {
 		"no answer, and not stored": {
 			talk:      func(f *talk) { f.replies = []reply{lostBefore} },
 			wantState: v1alpha1.StateRouted, wantSends: 2, wantRows: 1, wantRouted: 1,
-			wantAfter: patience + settle + lag, wantWithin: patience + settle + lag + 5*time.Second,
+			wantAfter: clientTimeout + settle + lag, wantWithin: clientTimeout + settle + lag + 5*time.Second,
 		},
 		"no answer, and not stored, in a group": {
 			to:        toGroup,
 			talk:      func(f *talk) { f.replies = []reply{lostBefore} },
 			wantState: v1alpha1.StateRouted, wantSends: 2, wantRows: 1, wantRouted: 1,
-			wantAfter: patience + settle + lag, wantWithin: patience + settle + lag + 5*time.Second,
+			wantAfter: clientTimeout + settle + lag, wantWithin: clientTimeout + settle + lag + 5*time.Second,
 		},
 		"no answer, and seen late": {
 			talk:      func(f *talk) { f.replies, f.lag = []reply{lostAfter}, lag },
@@ -226,7 +226,7 @@ func TestScenarios(t *testing.T) {
 			talk: func(f *talk) { f.replies = []reply{lostBefore} },
 
 			wantState: v1alpha1.StateRouted, wantSends: 2, wantRows: 1, wantRouted: 1,
-			wantAfter: patience + settle + lag, wantWithin: patience + settle + lag + 5*time.Second,
+			wantAfter: clientTimeout + settle + lag, wantWithin: clientTimeout + settle + lag + 5*time.Second,
 		},
 		"tokenless, no answer, stored": {
 			spec:      tokenless,

@@ -93,7 +93,7 @@ func TestSearchStaysInBounds(t *testing.T) {
 				x := &history{talk: h.talk, length: tc.length}
 				spec := h.task("m", toAlice)
 				spec.Server = x
-				if row, whole, err := spec.search(t.Context(), x, spec.Recipients[0]); row != nil || whole || err != nil {
+				if row, whole, err := spec.scanConversation(t.Context(), x, spec.Recipients[0]); row != nil || whole || err != nil {
 					t.Errorf("%v, whole %v, %v", row, whole, err)
 				}
 				if x.asked < tc.wantAsked {
@@ -111,7 +111,7 @@ func TestTooLongIsAskedOnce(t *testing.T) {
 		x := &history{talk: h.talk, length: func(n int) (int, bool) { return 64 + 50_000*min(1, n/1500), n >= 1500 }}
 		spec := h.task("m", toAlice)
 		spec.Server = x
-		spec.EarlierUntil, spec.Inherited = time.Now().Add(PeerPatience), true
+		spec.EarlierUntil, spec.FromPriorTerm = time.Now().Add(PeerPatience), true
 		h.submit(spec)
 		wantProgress(t, h.await("m", 3*time.Hour).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
 		if x.lost != 1 || x.asked < 1024 {

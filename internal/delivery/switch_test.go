@@ -20,16 +20,16 @@ func TestTokenSwitchedOff(t *testing.T) {
 	typ := wire.MsgType_MSG_TYPE_SINGLE_TEXT
 	sent := &wire.MsgInfo{
 		MsgId: proto.Uint32(1), FromSessionId: proto.Uint32(bot), CreateTime: proto.Uint32(1000), MsgType: &typ,
-		MsgData: c.EncryptWithToken(before.Payload.Data, before.mark(p).Token),
+		MsgData: c.EncryptWithToken(before.Payload.Data, before.fingerprint(p).Token),
 	}
 	staged := p
 	staged.CreateTime = 2000 // given after the switch
-	if !after.mark(staged).Matches(sent, cipher.Keys{Current: c}) {
+	if !after.fingerprint(staged).Matches(sent, cipher.Keys{Current: c}) {
 		t.Error("it is not known again")
 	}
 	other := after
 	other.Identity.UID = "v"
-	if other.mark(staged).Matches(sent, cipher.Keys{Current: c}) {
+	if other.fingerprint(staged).Matches(sent, cipher.Keys{Current: c}) {
 		t.Error("another message passes for it")
 	}
 }

@@ -49,16 +49,16 @@ type Task struct {
 	// Renewal: only what is under way is to be renewed; the task lacks what taking it
 	// on anew would need.
 	Renewal bool
-	// Hold: the payload is not known yet. What is in doubt or stored goes on, and
+	// PayloadPending: the payload is not known yet. What is in doubt or stored goes on, and
 	// nothing is sent.
-	Hold bool
+	PayloadPending bool
 	// EarlierUntil is until when another operator may have been sending this
 	// message; zero: none was. Recipients are then asked for first, as they are
 	// where the Identity is keyed.
 	EarlierUntil time.Time
-	// Inherited: another operator may have sent this very message, not only another
+	// FromPriorTerm: another operator may have sent this very message, not only another
 	// one with its key.
-	Inherited bool
+	FromPriorTerm bool
 }
 
 // Refusal is why a recipient may not be sent to.
@@ -72,8 +72,8 @@ type Snapshot struct {
 	Recipients []Progress
 	// Running: steps are still being taken or waited for.
 	Running bool
-	// Held: see Task.Hold.
-	Held bool
+	// PayloadPending: see Task.PayloadPending.
+	PayloadPending bool
 	// Stopped: nothing more is sent until the task is submitted again.
 	Stopped bool
 	// Revision counts changes; see Engine.Recorded.
@@ -146,14 +146,14 @@ func (t *task) snapshot() Snapshot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return Snapshot{
-		Generation: t.spec.Generation,
-		ServerKey:  t.spec.ServerKey,
-		Sender:     t.spec.Sender,
-		Recipients: append([]Progress(nil), t.recipients...),
-		Running:    t.running > 0,
-		Held:       t.spec.Hold,
-		Stopped:    t.ctx.Err() != nil,
-		Revision:   t.revision,
+		Generation:     t.spec.Generation,
+		ServerKey:      t.spec.ServerKey,
+		Sender:         t.spec.Sender,
+		Recipients:     append([]Progress(nil), t.recipients...),
+		Running:        t.running > 0,
+		PayloadPending: t.spec.PayloadPending,
+		Stopped:        t.ctx.Err() != nil,
+		Revision:       t.revision,
 	}
 }
 
@@ -175,9 +175,9 @@ func (t *task) renew(spec Task) bool {
 	}
 	rescheduled := !t.spec.Policy.Deadline.Equal(spec.Policy.Deadline) || !t.spec.Policy.NotBefore.Equal(spec.Policy.NotBefore)
 	t.spec.Policy, t.spec.Generation = spec.Policy, spec.Generation
-	released := t.spec.Hold && !spec.Hold
+	released := t.spec.PayloadPending && !spec.PayloadPending
 	if released {
-		t.spec.Hold, t.spec.Payload = false, spec.Payload
+		t.spec.PayloadPending, t.spec.Payload = false, spec.Payload
 		// Those from before still hold: who was refused is not looked at again.
 		refusals := maps.Clone(t.spec.Refusals)
 		if refusals == nil {
@@ -206,15 +206,15 @@ func (t *task) refused(i int, p Progress) bool {
 	return ok
 }
 
-func (t *task) held() bool {
+func (t *task) payloadPending() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.spec.Hold
+	return t.spec.PayloadPending
 }
 
-// patience returns the time that a recipient may wait, as a context: until the
+// waitContext returns the time that a recipient may wait, as a context: until the
 // task is stopped, what it waits for may have changed, or its deadline has come.
-func (t *task) patience(i int) (context.Context, context.CancelFunc) {
+func (t *task) waitContext(i int) (context.Context, context.CancelFunc) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if at := t.recipients[i].expiresAt(t.spec.Policy); !at.IsZero() {
@@ -236,20 +236,20 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 		p.State = v1alpha1.StatePending
 	}
 	// One that was being asked for when an operator ended is as it was.
-	asked := p.State == v1alpha1.StateInDoubt && (p.Reason == v1alpha1.ReasonSending || objects(p.Reason)) && p.Attempts == 0
-	p.firstSight = t.keyed() && !t.Inherited && (p.State == v1alpha1.StatePending || asked)
-	if !p.firstSight {
-		p.sentBy = now
+	asked := p.State == v1alpha1.StateInDoubt && (p.Reason == v1alpha1.ReasonSending || isDirectoryReason(p.Reason)) && p.Attempts == 0
+	p.unseenKey = t.keyed() && !t.FromPriorTerm && (p.State == v1alpha1.StatePending || asked)
+	if !p.unseenKey {
+		p.lastAttempt = now
 	}
-	p.ahead = p.firstSight || !t.EarlierUntil.IsZero()
-	if t.EarlierUntil.After(p.sentBy) {
-		p.sentBy = t.EarlierUntil
+	p.laterPartsInDoubt = p.unseenKey || !t.EarlierUntil.IsZero()
+	if t.EarlierUntil.After(p.lastAttempt) {
+		p.lastAttempt = t.EarlierUntil
 	}
 	switch {
-	case p.firstSight:
+	case p.unseenKey:
 		return p.doubt(now, v1alpha1.ReasonSending, msgKeyed)
 	case !t.EarlierUntil.IsZero():
-		return p.Inherited(now)
+		return p.FromPriorTerm(now)
 	}
 	return p
 }
@@ -258,15 +258,15 @@ func (t Task) resume(p Progress, now time.Time) Progress {
 // key may have sent: without a token, it could not tell.
 func (t Task) keyed() bool { return t.Identity.Keyed() && t.Token }
 
-// mark returns how the message to p is known again in the store.
-func (t Task) mark(p Progress) Mark {
-	m := Mark{Sender: t.Sender, Payload: t.Payload.part(p.part()), CreateTime: p.CreateTime}
-	if p.Type == v1alpha1.RecipientGroup && !p.firstSight {
+// fingerprint returns how the message to p is known again in the store.
+func (t Task) fingerprint(p Progress) Fingerprint {
+	m := Fingerprint{Sender: t.Sender, Payload: t.Payload.partAt(p.partIndex()), CreateTime: p.CreateTime}
+	if p.Type == v1alpha1.RecipientGroup && !p.unseenKey {
 		m.Reach = uint32(t.Order.Created.Unix())
 	}
 	if !t.Payload.Audio {
 		m.HasToken = t.Token
-		m.Token = DeliveryID{Identity: t.Identity, Part: p.part(), Sender: t.Sender, Recipient: p.Recipient}.Token()
+		m.Token = DeliveryID{Identity: t.Identity, Part: p.partIndex(), Sender: t.Sender, Recipient: p.Recipient}.Token()
 	}
 	return m
 }
@@ -304,7 +304,7 @@ func (t Task) msgType(p Progress) wire.MsgType {
 // message encrypts the payload for p under the current key; false where there is none.
 func (t Task) message(p Progress, now time.Time) (dbproxy.Message, bool) {
 	m := dbproxy.Message{From: t.Sender, To: p.ID, Type: t.msgType(p), CreateTime: t.createTime(p, now)}
-	mark := t.mark(p)
+	fingerprint := t.fingerprint(p)
 	if t.Payload.Audio {
 		m.Data = t.Payload.Data
 		return m, true
@@ -313,10 +313,10 @@ func (t Task) message(p Progress, now time.Time) (dbproxy.Message, bool) {
 	if key == nil {
 		return dbproxy.Message{}, false
 	}
-	if mark.HasToken {
-		m.Data = key.EncryptWithToken(mark.Payload.Data, mark.Token)
+	if fingerprint.HasToken {
+		m.Data = key.EncryptWithToken(fingerprint.Payload.Data, fingerprint.Token)
 	} else {
-		m.Data = key.Encrypt(mark.Payload.Data)
+		m.Data = key.Encrypt(fingerprint.Payload.Data)
 	}
 	return m, true
 }

@@ -102,8 +102,8 @@ func New(sources Sources) *Metrics {
 
 func byServer(more ...string) []string { return append([]string{labelNamespace, labelServer}, more...) }
 
-// Took implements delivery.Observer.
-func (m *Metrics) Took(t delivery.Taken) {
+// Observe implements delivery.Observer.
+func (m *Metrics) Observe(t delivery.StepEvent) {
 	ns, name := t.Server.Namespace, t.Server.Name
 	if t.Step != delivery.StepExpire {
 		m.steps.WithLabelValues(ns, name, t.Step.String()).Observe(t.Ended.Sub(t.Began).Seconds())

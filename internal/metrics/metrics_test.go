@@ -151,7 +151,7 @@ func TestStepsAreMeasured(t *testing.T) {
 	now := time.Now()
 	m := (&operator{}).metrics()
 	step := func(s delivery.Step, before, after v1alpha1.RecipientState) {
-		m.Took(delivery.Taken{
+		m.Observe(delivery.StepEvent{
 			Server: chat, Step: s, Accepted: now.Add(-3 * time.Second), Began: now.Add(-time.Second), Ended: now,
 			Before: delivery.Progress{State: before, DoubtSince: now.Add(-time.Minute)}, After: delivery.Progress{State: after, StoredAt: now, RoutedAt: now},
 		})

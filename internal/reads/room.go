@@ -153,9 +153,9 @@ func (r *Room) Forget(server types.NamespacedName) {
 	}
 }
 
-// Took implements delivery.Observer. Of a text in several parts it follows the first,
+// Observe implements delivery.Observer. Of a text in several parts it follows the first,
 // as what measures its way there does.
-func (r *Room) Took(t delivery.Taken) {
+func (r *Room) Observe(t delivery.StepEvent) {
 	if len(t.Before.Earlier) > 0 || len(t.After.Earlier) > 0 {
 		return
 	}
@@ -176,7 +176,7 @@ func (r *Room) Took(t delivery.Taken) {
 }
 
 // conversationOf returns the conversation of a recipient, as its reader knows it.
-func conversationOf(t delivery.Taken) conversation {
+func conversationOf(t delivery.StepEvent) conversation {
 	if t.After.Type == v1alpha1.RecipientGroup {
 		return conversation{server: t.Server, group: true, session: t.After.ID}
 	}

@@ -140,7 +140,7 @@ func (h *harness) routed(m to) {
 }
 
 func (h *harness) step(m to, step delivery.Step, before, after delivery.Progress) {
-	h.Took(delivery.Taken{
+	h.Observe(delivery.StepEvent{
 		Server: m.server, Sender: m.from, Step: step, Began: time.Now(), Ended: time.Now(), Before: before, After: after,
 	})
 }

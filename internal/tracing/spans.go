@@ -16,8 +16,8 @@ import (
 
 var _ delivery.Observer = (*Tracer)(nil)
 
-// Took implements delivery.Observer: a span for each step.
-func (t *Tracer) Took(k delivery.Taken) {
+// Observe implements delivery.Observer: a span for each step.
+func (t *Tracer) Observe(k delivery.StepEvent) {
 	ctx := within(k.UID)
 	attributes := append(about(k.Message, k.UID, k.Server),
 		attribute.String("teamtalk.recipient.type", string(k.After.Type)),

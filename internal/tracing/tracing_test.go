@@ -48,9 +48,9 @@ func start(t *testing.T, ratio float64) (*Tracer, func() []otlp.Span) {
 	}
 }
 
-func took(uid types.UID, step delivery.Step, before, after v1alpha1.RecipientState, reason string) delivery.Taken {
+func took(uid types.UID, step delivery.Step, before, after v1alpha1.RecipientState, reason string) delivery.StepEvent {
 	began := time.Now().Add(-time.Second)
-	return delivery.Taken{
+	return delivery.StepEvent{
 		Message: types.NamespacedName{Namespace: "chat", Name: "m"}, UID: uid,
 		Server: types.NamespacedName{Namespace: "chat", Name: "default"},
 		Step:   step, Began: began, Ended: began.Add(250 * time.Millisecond),
@@ -73,8 +73,8 @@ func message(uid types.UID, status metav1.ConditionStatus, reason string) *v1alp
 
 func TestOneTraceForAMessage(t *testing.T) {
 	tracer, end := start(t, 1)
-	tracer.Took(took(uid, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
-	tracer.Took(took(uid, delivery.StepReadBack, v1alpha1.StateAcknowledged, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer))
+	tracer.Observe(took(uid, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
+	tracer.Observe(took(uid, delivery.StepReadBack, v1alpha1.StateAcknowledged, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer))
 	now := time.Now()
 	server := types.NamespacedName{Namespace: "chat", Name: "default"}
 	tracer.Recorded(server, message(uid, "Unknown", ""), now, now.Add(time.Millisecond), false)
@@ -138,7 +138,7 @@ func TestRatio(t *testing.T) {
 			for i := range 400 {
 				// As the API server makes them: some bits are the same in all.
 				id := types.UID(fmt.Sprintf("%08x-94c7-4f0e-8a3f-5d4c1f1f9a01", i))
-				tracer.Took(took(id, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
+				tracer.Observe(took(id, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
 				now := time.Now()
 				tracer.Recorded(types.NamespacedName{}, message(id, "True", v1alpha1.ReasonDelivered), now, now, true)
 			}
@@ -198,7 +198,7 @@ func TestALostCollectorIsSaidOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tracer.Took(took(uid, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
+	tracer.Observe(took(uid, delivery.StepSend, v1alpha1.StatePending, v1alpha1.StateAcknowledged, ""))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the end"))
 	if err := tracer.Start(ctx); err != nil {

@@ -12,10 +12,10 @@ import (
 // take to settle and its replicas to catch up.
 const attemptLife = 15 * time.Minute
 
-// attempts remembers when this process last sent what bears a key. The resource
+// keyedAttempts remembers when this process last sent what bears a key. The resource
 // may have been deleted since, and another with its key created: what was sent for
 // the first one may still be on its way into the store.
-type attempts struct {
+type keyedAttempts struct {
 	mu      sync.Mutex
 	at      map[cipher.Token]attempt
 	sweepAt time.Time
@@ -33,7 +33,7 @@ type attempt struct {
 // It returns false where it is already, or may have left since askedAt, when the
 // store was asked for it on behalf of the caller: that answer proves nothing any
 // more.
-func (a *attempts) claim(token cipher.Token, askedAt, now time.Time) (release func(sent bool), ok bool) {
+func (a *keyedAttempts) claim(token cipher.Token, askedAt, now time.Time) (release func(sent bool), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, known := a.at[token]
@@ -50,7 +50,7 @@ func (a *attempts) claim(token cipher.Token, askedAt, now time.Time) (release fu
 
 // release ends a claim: what was sent may have left until now; what was not is as
 // it was before.
-func (a *attempts) release(token cipher.Token, sent bool) {
+func (a *keyedAttempts) release(token cipher.Token, sent bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last := a.at[token].at
@@ -63,7 +63,7 @@ func (a *attempts) release(token cipher.Token, sent bool) {
 }
 
 // sweep drops what is outdated, now and then. It needs the lock.
-func (a *attempts) sweep(now time.Time) {
+func (a *keyedAttempts) sweep(now time.Time) {
 	if now.Before(a.sweepAt) {
 		return
 	}
@@ -76,7 +76,7 @@ func (a *attempts) sweep(now time.Time) {
 }
 
 // latest returns when what bears the token may last have left.
-func (a *attempts) latest(token cipher.Token) (time.Time, bool) {
+func (a *keyedAttempts) latest(token cipher.Token) (time.Time, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, ok := a.at[token]

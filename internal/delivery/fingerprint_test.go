@@ -24,14 +24,14 @@ func TestMark(t *testing.T) {
 	k1, k2, k3 := key(t, 1), key(t, 2), key(t, 3)
 	keys := cipher.Keys{Current: k2, Previous: k1}
 	ours, theirs := cipher.Token{1}, cipher.Token{2}
-	marked := Mark{Sender: bot, Token: ours, HasToken: true, Payload: Payload{Data: []byte("hi")}}
-	timed := Mark{Sender: bot, CreateTime: 50, Payload: Payload{Data: []byte("hi")}}
-	timeless := Mark{Sender: bot, Payload: Payload{Data: []byte("hi")}}
-	sound := Mark{Sender: bot, CreateTime: 50, Payload: Payload{Audio: true, Data: []byte("sound")}}
-	timelessSound := Mark{Sender: bot, Payload: Payload{Audio: true, Data: []byte("sound")}}
+	marked := Fingerprint{Sender: bot, Token: ours, HasToken: true, Payload: Payload{Data: []byte("hi")}}
+	timed := Fingerprint{Sender: bot, CreateTime: 50, Payload: Payload{Data: []byte("hi")}}
+	timeless := Fingerprint{Sender: bot, Payload: Payload{Data: []byte("hi")}}
+	sound := Fingerprint{Sender: bot, CreateTime: 50, Payload: Payload{Audio: true, Data: []byte("sound")}}
+	timelessSound := Fingerprint{Sender: bot, Payload: Payload{Audio: true, Data: []byte("sound")}}
 	hi := []byte("hi")
 	cases := map[string]struct {
-		mark                                    Mark
+		fingerprint                             Fingerprint
 		row                                     *wire.MsgInfo
 		wantMatches, wantVerifies, wantConceals bool
 	}{
@@ -59,13 +59,13 @@ func TestMark(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := tc.mark.Matches(tc.row, keys); got != tc.wantMatches {
+			if got := tc.fingerprint.Matches(tc.row, keys); got != tc.wantMatches {
 				t.Errorf("matches: %v", got)
 			}
-			if got := tc.mark.Verifies(tc.row, keys); got != tc.wantVerifies {
+			if got := tc.fingerprint.Verifies(tc.row, keys); got != tc.wantVerifies {
 				t.Errorf("verifies: %v", got)
 			}
-			if got := !tc.wantMatches && tc.mark.conceals(tc.row, keys); got != tc.wantConceals {
+			if got := !tc.wantMatches && tc.fingerprint.conceals(tc.row, keys); got != tc.wantConceals {
 				t.Errorf("conceals: %v", got)
 			}
 		})
@@ -75,9 +75,9 @@ func TestMark(t *testing.T) {
 func TestSearch(t *testing.T) {
 	k := key(t, 1)
 	keys := cipher.Keys{Current: k}
-	mark := Mark{Sender: bot, Token: cipher.Token{1}, HasToken: true}
+	fingerprint := Fingerprint{Sender: bot, Token: cipher.Token{1}, HasToken: true}
 	ours := func(created uint32) *wire.MsgInfo {
-		return info(bot, created, text, k.EncryptWithToken([]byte("hi"), mark.Token))
+		return info(bot, created, text, k.EncryptWithToken([]byte("hi"), fingerprint.Token))
 	}
 	other := func(created uint32) *wire.MsgInfo { return info(bot, created, text, k.Encrypt([]byte("x"))) }
 	sealed := func(created uint32) *wire.MsgInfo { return info(bot, created, text, key(t, 2).Encrypt([]byte("x"))) }
@@ -104,7 +104,7 @@ func TestSearch(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			found, whole := Search(tc.rows, tc.want, 50, mark, tc.keys)
+			found, whole := Search(tc.rows, tc.want, 50, fingerprint, tc.keys)
 			if (found != nil) != tc.wantFound || whole != tc.wantWhole {
 				t.Errorf("found %v, whole %v", found, whole)
 			}
@@ -135,7 +135,7 @@ func TestBoundAndTime(t *testing.T) {
 			if b, at := task.bound(), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
 				t.Errorf("bound %d, time %d", b, at)
 			}
-			if task.mark(p).HasToken != (tc.token && !tc.audio) {
+			if task.fingerprint(p).HasToken != (tc.token && !tc.audio) {
 				t.Error("token")
 			}
 		})
@@ -154,30 +154,30 @@ func TestAfterPreflight(t *testing.T) {
 		return map[uint32]*wire.GroupInfo{group: {GroupMemberList: members}}
 	}
 	cases := map[string]struct {
-		to   Recipient
-		look Look
+		to       Recipient
+		snapshot DirectorySnapshot
 		// wantFirst is the reason after one such look, and wantLast after another
 		// one when replicas have caught up: final unless it is NoAnswer.
 		wantFirst string
 		wantFinal bool
 	}{
-		"both there":             {to: toAlice, look: Look{Users: u(bot, alice)}},
-		"user missing":           {to: toAlice, look: Look{Users: u(bot)}, wantFirst: v1alpha1.ReasonRecipientNotFound, wantFinal: true},
-		"sender missing":         {to: toAlice, look: Look{Users: u(alice)}, wantFirst: v1alpha1.ReasonSenderNotFound, wantFinal: true},
-		"nobody there":           {to: toAlice, look: Look{}, wantFirst: v1alpha1.ReasonNoAnswer},
-		"nobody, but a group":    {to: toGroup, look: Look{Groups: g(bot)}, wantFirst: v1alpha1.ReasonNoAnswer},
-		"member":                 {to: toGroup, look: Look{Users: u(bot), Groups: g(alice, bot)}},
-		"group without members":  {to: toGroup, look: Look{Users: u(bot), Groups: g()}},
-		"not a member":           {to: toGroup, look: Look{Users: u(bot), Groups: g(alice)}, wantFirst: v1alpha1.ReasonSenderNotInGroup, wantFinal: true},
-		"group missing":          {to: toGroup, look: Look{Users: u(bot)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
-		"user of a group's id":   {to: user(group), look: Look{Users: u(bot), Groups: g(bot)}, wantFirst: v1alpha1.ReasonRecipientNotFound, wantFinal: true},
-		"group of a user's id":   {to: Recipient{v1alpha1.RecipientGroup, alice}, look: Look{Users: u(bot, alice)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
-		"sender missing, member": {to: toGroup, look: Look{Users: u(alice), Groups: g(alice, bot)}, wantFirst: v1alpha1.ReasonSenderNotFound, wantFinal: true},
+		"both there":             {to: toAlice, snapshot: DirectorySnapshot{Users: u(bot, alice)}},
+		"user missing":           {to: toAlice, snapshot: DirectorySnapshot{Users: u(bot)}, wantFirst: v1alpha1.ReasonRecipientNotFound, wantFinal: true},
+		"sender missing":         {to: toAlice, snapshot: DirectorySnapshot{Users: u(alice)}, wantFirst: v1alpha1.ReasonSenderNotFound, wantFinal: true},
+		"nobody there":           {to: toAlice, snapshot: DirectorySnapshot{}, wantFirst: v1alpha1.ReasonNoAnswer},
+		"nobody, but a group":    {to: toGroup, snapshot: DirectorySnapshot{Groups: g(bot)}, wantFirst: v1alpha1.ReasonNoAnswer},
+		"member":                 {to: toGroup, snapshot: DirectorySnapshot{Users: u(bot), Groups: g(alice, bot)}},
+		"group without members":  {to: toGroup, snapshot: DirectorySnapshot{Users: u(bot), Groups: g()}},
+		"not a member":           {to: toGroup, snapshot: DirectorySnapshot{Users: u(bot), Groups: g(alice)}, wantFirst: v1alpha1.ReasonSenderNotInGroup, wantFinal: true},
+		"group missing":          {to: toGroup, snapshot: DirectorySnapshot{Users: u(bot)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
+		"user of a group's id":   {to: user(group), snapshot: DirectorySnapshot{Users: u(bot), Groups: g(bot)}, wantFirst: v1alpha1.ReasonRecipientNotFound, wantFinal: true},
+		"group of a user's id":   {to: Recipient{v1alpha1.RecipientGroup, alice}, snapshot: DirectorySnapshot{Users: u(bot, alice)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
+		"sender missing, member": {to: toGroup, snapshot: DirectorySnapshot{Users: u(alice), Groups: g(alice, bot)}, wantFirst: v1alpha1.ReasonSenderNotFound, wantFinal: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			start := Progress{Recipient: tc.to, State: v1alpha1.StatePending, Reason: v1alpha1.ReasonServerNotReady}
-			at := func(d time.Duration) Look { l := tc.look; l.At = base.Add(d); return l }
+			at := func(d time.Duration) DirectorySnapshot { l := tc.snapshot; l.At = base.Add(d); return l }
 			first := afterPreflight(start, at(0), bot, policy, base)
 			wantProgress(t, first, v1alpha1.StatePending, tc.wantFirst)
 			if first.checked != (tc.wantFirst == "") {
@@ -192,7 +192,7 @@ func TestAfterPreflight(t *testing.T) {
 			if (late.State == v1alpha1.StateFailed) != tc.wantFinal || late.Reason != tc.wantFirst {
 				t.Errorf("%s %s", late.State, late.Reason)
 			}
-			back := afterPreflight(early, Look{At: base, Users: u(bot, tc.to.ID), Groups: map[uint32]*wire.GroupInfo{tc.to.ID: {}}}, bot, policy, base)
+			back := afterPreflight(early, DirectorySnapshot{At: base, Users: u(bot, tc.to.ID), Groups: map[uint32]*wire.GroupInfo{tc.to.ID: {}}}, bot, policy, base)
 			if !back.checked || tc.wantFinal && back.Reason != "" {
 				t.Errorf("back again: checked %v, %s", back.checked, back.Reason)
 			}

@@ -11,42 +11,42 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// lookPatience is how long the next question waits for the one under way: an
+// batchPatience is how long the next question waits for the one under way: an
 // answer that is lost must not hold up those who have not asked yet.
-const lookPatience = time.Second
+const batchPatience = time.Second
 
 // maxShrunk leaves one group in a question.
 const maxShrunk = 5
 
-// directory answers for the directories of TeamTalks, for all messages together.
+// directoryCache answers for the directories of TeamTalks, for all messages together.
 // That somebody is there is believed for lookLife. Whoever is not known to be
 // there is asked for, together with all who come while a question is under way;
 // and what such a question does not show is evidence for those who asked, and is
 // kept for nobody else. The zero value is ready to use.
-type directory struct {
+type directoryCache struct {
 	// questions counts the goroutines.
-	questions sync.WaitGroup
+	batches sync.WaitGroup
 
 	mu    sync.Mutex
-	books map[bookKey]*book
+	views map[viewKey]*directoryView
 	// sweeping: what is outdated is dropped presently.
 	sweeping bool
 }
 
-// bookKey is whose view of which directory, and through what: no session
+// viewKey is whose view of which directory, and through what: no session
 // vouches for another one's, nor what one sender sees for another.
-type bookKey struct {
+type viewKey struct {
 	server TeamTalk
 	sender uint32
 }
 
-// book is what is known through one bookKey.
-type book struct {
+// directoryView is what is known through one bookKey.
+type directoryView struct {
 	// there is when users, the sender among them, and groups with the sender as a
 	// member were last seen.
-	there map[Recipient]time.Time
+	lastSeen map[Recipient]time.Time
 	// waiting are those who are to be asked for next.
-	waiting []*asker
+	waiting []*lookupWaiter
 	// asking: a question is under way, and not overdue yet.
 	asking bool
 	// shrunk halves questions as often: an answer that is too long to be held
@@ -54,22 +54,22 @@ type book struct {
 	shrunk int
 }
 
-// asker waits for a look at a recipient.
-type asker struct {
+// lookupWaiter waits for a look at a recipient.
+type lookupWaiter struct {
 	to        Recipient
 	notBefore time.Time
 	// question is the one that asks for it, once there is one.
-	question *question
+	batch *batch
 	// left: nobody waits any more.
-	left bool
-	done chan struct{}
-	look Look
-	err  error
+	left     bool
+	done     chan struct{}
+	snapshot DirectorySnapshot
+	err      error
 }
 
-// question is one look, on behalf of several.
-type question struct {
-	askers []*asker
+// batch is one request, on behalf of several.
+type batch struct {
+	waiters []*lookupWaiter
 	// waiting counts the askers that have not left; without one it is given up.
 	waiting int
 	cancel  context.CancelFunc
@@ -77,57 +77,57 @@ type question struct {
 	overdue, ended bool
 }
 
-// look returns a look that shows the task's sender and the recipient, taken no
+// get returns a snapshot that shows the task's sender and the recipient, taken no
 // earlier than notBefore; or, if one of them is not known to be there, one that
 // was asked for after the call.
-func (d *directory) look(ctx context.Context, spec Task, to Recipient, notBefore time.Time) (Look, error) {
-	key := bookKey{server: spec.Server, sender: spec.Sender}
+func (d *directoryCache) get(ctx context.Context, spec Task, to Recipient, notBefore time.Time) (DirectorySnapshot, error) {
+	key := viewKey{server: spec.Server, sender: spec.Sender}
 	d.mu.Lock()
-	b := d.book(key)
-	if look, ok := b.known(key.sender, to, notBefore); ok {
+	b := d.directoryView(key)
+	if snapshot, ok := b.cached(key.sender, to, notBefore); ok {
 		d.mu.Unlock()
-		return look, nil
+		return snapshot, nil
 	}
 	if err := ctx.Err(); err != nil {
 		d.mu.Unlock()
-		return Look{}, err
+		return DirectorySnapshot{}, err
 	}
-	a := &asker{to: to, notBefore: notBefore, done: make(chan struct{})}
+	a := &lookupWaiter{to: to, notBefore: notBefore, done: make(chan struct{})}
 	b.waiting = append(b.waiting, a)
 	d.next(key, b)
 	d.mu.Unlock()
 
 	select {
 	case <-a.done:
-		return a.look, a.err
+		return a.snapshot, a.err
 	case <-ctx.Done():
 		d.leave(a)
-		return Look{}, ctx.Err()
+		return DirectorySnapshot{}, ctx.Err()
 	}
 }
 
-// foresee asks for recipients who will be looked at presently: the one who came
+// prefetch asks for recipients who will be looked at presently: the one who came
 // first would be asked for alone, and the others wait for that.
-func (d *directory) foresee(spec Task, recipients []Recipient) {
-	key := bookKey{server: spec.Server, sender: spec.Sender}
-	notBefore := time.Now().Add(-lookLife)
+func (d *directoryCache) prefetch(spec Task, recipients []Recipient) {
+	key := viewKey{server: spec.Server, sender: spec.Sender}
+	notBefore := time.Now().Add(-directoryTTL)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := d.book(key)
+	b := d.directoryView(key)
 	for _, to := range recipients {
-		if _, ok := b.known(key.sender, to, notBefore); !ok {
-			b.waiting = append(b.waiting, &asker{to: to, notBefore: notBefore, done: make(chan struct{})})
+		if _, ok := b.cached(key.sender, to, notBefore); !ok {
+			b.waiting = append(b.waiting, &lookupWaiter{to: to, notBefore: notBefore, done: make(chan struct{})})
 		}
 	}
 	d.next(key, b)
 }
 
 // leave waits no longer. The others do.
-func (d *directory) leave(a *asker) {
+func (d *directoryCache) leave(a *lookupWaiter) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a.left = true
-	if q := a.question; q != nil {
+	if q := a.batch; q != nil {
 		if q.waiting--; q.waiting == 0 {
 			q.cancel()
 		}
@@ -135,88 +135,88 @@ func (d *directory) leave(a *asker) {
 }
 
 // book returns the key's book, which is dropped some time after its last use.
-func (d *directory) book(key bookKey) *book {
-	b, ok := d.books[key]
+func (d *directoryCache) directoryView(key viewKey) *directoryView {
+	b, ok := d.views[key]
 	if !ok {
-		b = &book{there: map[Recipient]time.Time{}}
-		if d.books == nil {
-			d.books = map[bookKey]*book{}
+		b = &directoryView{lastSeen: map[Recipient]time.Time{}}
+		if d.views == nil {
+			d.views = map[viewKey]*directoryView{}
 		}
-		d.books[key] = b
+		d.views[key] = b
 	}
 	if !d.sweeping {
 		d.sweeping = true
-		time.AfterFunc(lookLife, d.sweep)
+		time.AfterFunc(directoryTTL, d.sweep)
 	}
 	return b
 }
 
 // sweep drops what is outdated, and goes on for as long as there is something left.
-func (d *directory) sweep() {
+func (d *directoryCache) sweep() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	oldest := time.Now().Add(-lookLife)
-	for key, b := range d.books {
-		for r, at := range b.there {
+	oldest := time.Now().Add(-directoryTTL)
+	for key, b := range d.views {
+		for r, at := range b.lastSeen {
 			if at.Before(oldest) {
-				delete(b.there, r)
+				delete(b.lastSeen, r)
 			}
 		}
 		b.shrunk = 0
-		if len(b.there) == 0 && len(b.waiting) == 0 && !b.asking {
-			delete(d.books, key)
+		if len(b.lastSeen) == 0 && len(b.waiting) == 0 && !b.asking {
+			delete(d.views, key)
 		}
 	}
-	d.sweeping = len(d.books) > 0
+	d.sweeping = len(d.views) > 0
 	if d.sweeping {
-		time.AfterFunc(lookLife, d.sweep)
+		time.AfterFunc(directoryTTL, d.sweep)
 	}
 }
 
-// known returns a look at those who are known to be there since notBefore.
-func (b *book) known(sender uint32, to Recipient, notBefore time.Time) (Look, bool) {
+// cached returns a look at those who are known to be there since notBefore.
+func (b *directoryView) cached(sender uint32, to Recipient, notBefore time.Time) (DirectorySnapshot, bool) {
 	self := Recipient{v1alpha1.RecipientUser, sender}
-	at, sure := b.there[self]
-	toAt, there := b.there[to]
+	at, sure := b.lastSeen[self]
+	toAt, there := b.lastSeen[to]
 	if toAt.Before(at) {
 		at = toAt
 	}
 	if !sure || !there || at.Before(notBefore) {
-		return Look{}, false
+		return DirectorySnapshot{}, false
 	}
-	look := Look{At: at, Users: map[uint32]*wire.UserInfo{sender: {}}}
+	snapshot := DirectorySnapshot{At: at, Users: map[uint32]*wire.UserInfo{sender: {}}}
 	if to.Type == v1alpha1.RecipientGroup {
-		look.Groups = map[uint32]*wire.GroupInfo{to.ID: {GroupMemberList: []uint32{sender}}}
+		snapshot.Groups = map[uint32]*wire.GroupInfo{to.ID: {GroupMemberList: []uint32{sender}}}
 	} else {
-		look.Users[to.ID] = &wire.UserInfo{}
+		snapshot.Users[to.ID] = &wire.UserInfo{}
 	}
-	return look, true
+	return snapshot, true
 }
 
 // next asks for those who wait, unless a question is under way: then they wait
 // for its end, or until it is overdue. A goroutine does, so that those who come
 // at the same moment go along.
-func (d *directory) next(key bookKey, b *book) {
+func (d *directoryCache) next(key viewKey, b *directoryView) {
 	if b.asking || len(b.waiting) == 0 {
 		return
 	}
 	b.asking = true
-	d.questions.Go(func() {
+	d.batches.Go(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		d.mu.Lock()
-		users, groups, askers := b.gather(key.sender)
-		q := &question{askers: askers, waiting: len(askers), cancel: cancel}
-		for _, a := range askers {
-			a.question = q
+		users, groups, waiters := b.gather(key.sender)
+		q := &batch{waiters: waiters, waiting: len(waiters), cancel: cancel}
+		for _, a := range waiters {
+			a.batch = q
 		}
-		if len(askers) == 0 {
+		if len(waiters) == 0 {
 			b.asking = false
 			d.mu.Unlock()
 			return
 		}
 		d.mu.Unlock()
-		overdue := time.AfterFunc(lookPatience, func() {
+		overdue := time.AfterFunc(batchPatience, func() {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if !q.ended {
@@ -225,33 +225,33 @@ func (d *directory) next(key bookKey, b *book) {
 			}
 		})
 		defer overdue.Stop()
-		look, err := ask(ctx, key, users, groups)
-		d.settle(key, b, q, look, err)
+		snapshot, err := ask(ctx, key, users, groups)
+		d.settle(key, b, q, snapshot, err)
 	})
 }
 
-func ask(ctx context.Context, key bookKey, users, groups []uint32) (Look, error) {
+func ask(ctx context.Context, key viewKey, users, groups []uint32) (DirectorySnapshot, error) {
 	path, err := key.server.Path()
 	if err != nil {
-		return Look{}, err
+		return DirectorySnapshot{}, err
 	}
-	return takeLook(ctx, path, key.sender, users, groups)
+	return fetchDirectory(ctx, path, key.sender, users, groups)
 }
 
 // gather takes as many of those who wait as one question may ask for; who has
 // become known meanwhile is served at once.
-func (b *book) gather(sender uint32) (users, groups []uint32, askers []*asker) {
-	maxUsers, maxGroups := lookChunk>>b.shrunk, max(1, groupChunk>>b.shrunk)
+func (b *directoryView) gather(sender uint32) (users, groups []uint32, waiters []*lookupWaiter) {
+	maxUsers, maxGroups := maxUsersPerRequest>>b.shrunk, max(1, maxGroupsPerRequest>>b.shrunk)
 	asked := map[Recipient]bool{}
-	var rest []*asker
+	var rest []*lookupWaiter
 	for _, a := range b.waiting {
-		look, known := b.known(sender, a.to, a.notBefore)
+		snapshot, known := b.cached(sender, a.to, a.notBefore)
 		group := a.to.Type == v1alpha1.RecipientGroup
 		switch {
 		case a.left:
 			continue
 		case known:
-			a.look = look
+			a.snapshot = snapshot
 			close(a.done)
 			continue
 		case asked[a.to]:
@@ -264,27 +264,27 @@ func (b *book) gather(sender uint32) (users, groups []uint32, askers []*asker) {
 			continue
 		}
 		asked[a.to] = true
-		askers = append(askers, a)
+		waiters = append(waiters, a)
 	}
 	b.waiting = rest
-	return users, groups, askers
+	return users, groups, waiters
 }
 
 // settle answers those who asked, remembers who is there, and lets the next
 // question be asked.
-func (d *directory) settle(key bookKey, b *book, q *question, look Look, err error) {
+func (d *directoryCache) settle(key viewKey, b *directoryView, q *batch, snapshot DirectorySnapshot, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case err == nil:
-		b.remember(key.sender, q, look)
+		b.remember(key.sender, q, snapshot)
 	case errors.Is(err, dbproxy.ErrTooLong):
 		b.shrunk = min(maxShrunk, b.shrunk+1)
 	}
 	q.ended = true
-	for _, a := range q.askers {
+	for _, a := range q.waiters {
 		if !a.left {
-			a.look, a.err = look, err
+			a.snapshot, a.err = snapshot, err
 			close(a.done)
 		}
 	}
@@ -296,27 +296,27 @@ func (d *directory) settle(key bookKey, b *book, q *question, look Look, err err
 
 // remember keeps who is there. Who is missing is only no longer believed to be
 // there: whether that is evidence is for those who asked to judge.
-func (b *book) remember(sender uint32, q *question, look Look) {
-	if !look.alive() {
+func (b *directoryView) remember(sender uint32, q *batch, snapshot DirectorySnapshot) {
+	if !snapshot.respondsWithData() {
 		return
 	}
 	keep := func(r Recipient, there bool) {
-		switch at, known := b.there[r]; {
-		case known && at.After(look.At):
+		switch at, known := b.lastSeen[r]; {
+		case known && at.After(snapshot.At):
 			// An answer that was late.
 		case there:
-			b.there[r] = look.At
+			b.lastSeen[r] = snapshot.At
 		default:
-			delete(b.there, r)
+			delete(b.lastSeen, r)
 		}
 	}
-	keep(Recipient{v1alpha1.RecipientUser, sender}, look.Users[sender] != nil)
-	for _, a := range q.askers {
+	keep(Recipient{v1alpha1.RecipientUser, sender}, snapshot.Users[sender] != nil)
+	for _, a := range q.waiters {
 		if a.to.Type == v1alpha1.RecipientGroup {
 			// Empty ones are sent to, too, but do not show the sender in them.
-			keep(a.to, look.member(a.to.ID, sender))
+			keep(a.to, snapshot.isMember(a.to.ID, sender))
 		} else {
-			keep(a.to, look.Users[a.to.ID] != nil)
+			keep(a.to, snapshot.Users[a.to.ID] != nil)
 		}
 	}
 }

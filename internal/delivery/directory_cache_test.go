@@ -27,7 +27,7 @@ type library struct {
 
 func (l *library) Path() (dbproxy.Reads, error) { return l, nil }
 
-func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+func (l *library) Users(ctx context.Context, lookupWaiter uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	l.mu.Lock()
 	n := len(l.asked)
 	l.asked = append(l.asked, slices.Clone(ids))
@@ -36,7 +36,7 @@ func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[ui
 	var err error
 	if l.fail != nil {
 		if err = l.fail(n, ids); errors.Is(err, dbproxy.ErrNoAnswer) {
-			wait = patience
+			wait = clientTimeout
 		}
 	}
 	select {
@@ -47,11 +47,11 @@ func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[ui
 	if err != nil {
 		return nil, err
 	}
-	return l.talk.Users(ctx, asker, ids)
+	return l.talk.Users(ctx, lookupWaiter, ids)
 }
 
 // questions returns for how many users each question asked, beside the sender.
-func (l *library) questions() []int {
+func (l *library) batches() []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var sizes []int
@@ -67,7 +67,7 @@ func (l *library) questions() []int {
 // lookers is a directory in a bubble, and those who look at it.
 type lookers struct {
 	t         *testing.T
-	directory directory
+	directory directoryCache
 	library   *library
 	answers   sync.WaitGroup
 }
@@ -77,29 +77,29 @@ func withDirectory(t *testing.T, do func(*lookers)) {
 		x := &lookers{t: t, library: &library{talk: newTalk(t)}}
 		do(x)
 		x.answers.Wait()
-		x.directory.questions.Wait()
+		x.directory.batches.Wait()
 	})
 }
 
 func (x *lookers) spec() Task { return Task{Server: x.library, Stores: []string{"db"}, Sender: bot} }
 
 // look asks in the background; check is called with the answer.
-func (x *lookers) look(ctx context.Context, to Recipient, notBefore time.Time, check func(Look, error)) {
-	x.answers.Go(func() { check(x.directory.look(ctx, x.spec(), to, notBefore)) })
+func (x *lookers) get(ctx context.Context, to Recipient, notBefore time.Time, check func(DirectorySnapshot, error)) {
+	x.answers.Go(func() { check(x.directory.get(ctx, x.spec(), to, notBefore)) })
 }
 
 func (x *lookers) wantQuestions(want ...int) {
 	x.t.Helper()
 	synctest.Wait()
-	if got := x.library.questions(); !slices.Equal(got, want) {
+	if got := x.library.batches(); !slices.Equal(got, want) {
 		x.t.Errorf("questions for %v users, want %v", got, want)
 	}
 }
 
 // present fails the test where the look objects to the recipient.
-func (x *lookers) present(to Recipient) func(Look, error) {
-	return func(look Look, err error) {
-		if reason, _ := look.objection(bot, to); err != nil || reason != "" {
+func (x *lookers) present(to Recipient) func(DirectorySnapshot, error) {
+	return func(snapshot DirectorySnapshot, err error) {
+		if reason, _ := snapshot.refusal(bot, to); err != nil || reason != "" {
 			x.t.Errorf("%v: %s %v", to, reason, err)
 		}
 	}
@@ -109,28 +109,28 @@ func (x *lookers) present(to Recipient) func(Look, error) {
 // question is under way by the next one, and nobody twice.
 func TestAskedTogether(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		long := time.Now().Add(-lookLife)
+		long := time.Now().Add(-directoryTTL)
 		for id := uint32(1000); id < 1450; id++ {
 			x.library.users[id] = true
 		}
 		for id := uint32(1000); id < 1450; id++ {
 			for range 2 {
-				x.look(x.t.Context(), user(id), long, x.present(user(id)))
+				x.get(x.t.Context(), user(id), long, x.present(user(id)))
 			}
 		}
 		synctest.Wait()
-		x.look(x.t.Context(), toAlice, long, x.present(toAlice))
+		x.get(x.t.Context(), toAlice, long, x.present(toAlice))
 		x.answers.Wait()
-		asked := x.library.questions()
+		asked := x.library.batches()
 		total := 0
 		for _, n := range asked {
 			total += n
 		}
 		// The first one goes with whoever happens to be there.
-		if len(asked) < 3 || len(asked) > 4 || slices.Max(asked) > lookChunk || total != 451 {
+		if len(asked) < 3 || len(asked) > 4 || slices.Max(asked) > maxUsersPerRequest || total != 451 {
 			t.Errorf("questions for %v users", asked)
 		}
-		x.look(x.t.Context(), user(1449), long, x.present(user(1449)))
+		x.get(x.t.Context(), user(1449), long, x.present(user(1449)))
 		x.answers.Wait()
 		x.wantQuestions(asked...)
 	})
@@ -142,7 +142,7 @@ func TestForeseen(t *testing.T) {
 	run(t, func(h *harness) {
 		library := &library{talk: h.talk}
 		var to []Recipient
-		for id := uint32(1000); id < 1000+lookChunk; id++ {
+		for id := uint32(1000); id < 1000+maxUsersPerRequest; id++ {
 			library.users[id] = true
 			to = append(to, user(id))
 		}
@@ -154,7 +154,7 @@ func TestForeseen(t *testing.T) {
 		}
 		send("a")
 		send("b")
-		if got := library.questions(); !slices.Equal(got, []int{lookChunk}) {
+		if got := library.batches(); !slices.Equal(got, []int{maxUsersPerRequest}) {
 			t.Errorf("questions for %v users, want all at once", got)
 		}
 	})
@@ -170,7 +170,7 @@ func TestSharedByMessages(t *testing.T) {
 			h.submit(spec)
 			h.await(spec.UID, time.Minute)
 		}
-		if n := len(library.questions()); n > 2 {
+		if n := len(library.batches()); n > 2 {
 			t.Errorf("%d questions", n)
 		}
 		h.wantCounts(6, 6, 6)
@@ -181,25 +181,25 @@ func TestSharedByMessages(t *testing.T) {
 // later notBefore, and leaves nothing behind.
 func TestBeliefEnds(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		look := func(notBefore time.Time) {
-			x.look(x.t.Context(), toAlice, notBefore, x.present(toAlice))
+		snapshot := func(notBefore time.Time) {
+			x.get(x.t.Context(), toAlice, notBefore, x.present(toAlice))
 			x.answers.Wait()
 		}
 		began := time.Now()
-		look(began)
-		advance(lookLife - time.Second)
-		look(time.Now().Add(-lookLife))
+		snapshot(began)
+		advance(directoryTTL - time.Second)
+		snapshot(time.Now().Add(-directoryTTL))
 		x.wantQuestions(1)
-		look(time.Now())
+		snapshot(time.Now())
 		x.wantQuestions(1, 1)
-		advance(lookLife + time.Second)
-		look(time.Now().Add(-lookLife))
+		advance(directoryTTL + time.Second)
+		snapshot(time.Now().Add(-directoryTTL))
 		x.wantQuestions(1, 1, 1)
-		advance(3 * lookLife)
+		advance(3 * directoryTTL)
 		x.directory.mu.Lock()
 		defer x.directory.mu.Unlock()
-		if len(x.directory.books) != 0 || x.directory.sweeping {
-			t.Errorf("%d books are left", len(x.directory.books))
+		if len(x.directory.views) != 0 || x.directory.sweeping {
+			t.Errorf("%d books are left", len(x.directory.views))
 		}
 	})
 }
@@ -208,11 +208,11 @@ func TestBeliefEnds(t *testing.T) {
 // believed to be there, and found once he is back.
 func TestMissingIsNotKept(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		long := time.Now().Add(-lookLife)
+		long := time.Now().Add(-directoryTTL)
 		ask := func(notBefore time.Time, want string) {
 			t.Helper()
-			x.look(x.t.Context(), toAlice, notBefore, func(look Look, err error) {
-				if reason, _ := look.objection(bot, toAlice); err != nil || reason != want || !look.alive() {
+			x.get(x.t.Context(), toAlice, notBefore, func(snapshot DirectorySnapshot, err error) {
+				if reason, _ := snapshot.refusal(bot, toAlice); err != nil || reason != want || !snapshot.respondsWithData() {
 					t.Errorf("%q %v, want %q", reason, err, want)
 				}
 			})
@@ -235,9 +235,9 @@ func TestMissingIsNotKept(t *testing.T) {
 		x.library.users[bot] = true
 		ask(time.Now(), "")
 		x.library.users = nil
-		x.look(x.t.Context(), toAlice, time.Now(), func(look Look, err error) {
-			if err != nil || look.alive() {
-				t.Errorf("%+v %v, want an empty look", look, err)
+		x.get(x.t.Context(), toAlice, time.Now(), func(snapshot DirectorySnapshot, err error) {
+			if err != nil || snapshot.respondsWithData() {
+				t.Errorf("%+v %v, want an empty look", snapshot, err)
 			}
 		})
 		x.answers.Wait()
@@ -249,12 +249,12 @@ func TestMissingIsNotKept(t *testing.T) {
 func TestEmptyGroupIsNotKept(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		x.library.groups[8] = nil
-		long := time.Now().Add(-lookLife)
+		long := time.Now().Add(-directoryTTL)
 		for _, to := range []Recipient{toGroup, toGroup, {v1alpha1.RecipientGroup, 8}, {v1alpha1.RecipientGroup, 8}} {
-			x.look(x.t.Context(), to, long, x.present(to))
+			x.get(x.t.Context(), to, long, x.present(to))
 			x.answers.Wait()
 		}
-		if n := len(x.library.questions()); n != 3 {
+		if n := len(x.library.batches()); n != 3 {
 			t.Errorf("%d questions, want one for the first group and two for the empty one", n)
 		}
 	})
@@ -263,7 +263,7 @@ func TestEmptyGroupIsNotKept(t *testing.T) {
 // TestNothingBorrowed: what one session or sender has seen counts for no other.
 func TestNothingBorrowed(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		long := time.Now().Add(-lookLife)
+		long := time.Now().Add(-directoryTTL)
 		x.library.users[2] = true
 		edits := map[string]func(*Task){
 			"same": func(*Task) {}, "session": func(s *Task) { s.Server = &library{talk: x.library.talk} },
@@ -272,11 +272,11 @@ func TestNothingBorrowed(t *testing.T) {
 		for _, name := range []string{"same", "session", "sender"} {
 			spec := x.spec()
 			edits[name](&spec)
-			if _, err := x.directory.look(x.t.Context(), spec, toAlice, long); err != nil {
+			if _, err := x.directory.get(x.t.Context(), spec, toAlice, long); err != nil {
 				t.Error(err)
 			}
 		}
-		if n := len(x.directory.books); n != 3 {
+		if n := len(x.directory.views); n != 3 {
 			t.Errorf("%d books, want one for each", n)
 		}
 	})
@@ -286,35 +286,35 @@ func TestNothingBorrowed(t *testing.T) {
 func TestLeaving(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		first, leave := context.WithCancel(x.t.Context())
-		gone := func(_ Look, err error) {
+		gone := func(_ DirectorySnapshot, err error) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("%v, want to have left", err)
 			}
 		}
 		x.library.users[5] = true
-		x.look(x.t.Context(), user(5), time.Now(), x.present(user(5)))
+		x.get(x.t.Context(), user(5), time.Now(), x.present(user(5)))
 		synctest.Wait()
 		// Both by the next question.
-		x.look(first, toAlice, time.Now(), gone)
-		x.look(x.t.Context(), user(bob), time.Now(), x.present(user(bob)))
+		x.get(first, toAlice, time.Now(), gone)
+		x.get(x.t.Context(), user(bob), time.Now(), x.present(user(bob)))
 		advance(700 * time.Millisecond)
 		x.wantQuestions(1, 2)
 		// And one who leaves before he is asked for.
-		x.look(first, user(5), time.Now(), gone)
+		x.get(first, user(5), time.Now(), gone)
 		synctest.Wait()
 		leave()
 		x.answers.Wait()
 		x.wantQuestions(1, 2)
-		x.look(first, toAlice, time.Now(), gone)
+		x.get(first, toAlice, time.Now(), gone)
 		x.answers.Wait()
 
 		x.library.fail = func(int, []uint32) error { return dbproxy.ErrNoAnswer }
 		alone, leave := context.WithCancel(x.t.Context())
-		x.look(alone, user(bob), time.Now(), gone)
+		x.get(alone, user(bob), time.Now(), gone)
 		synctest.Wait()
 		began := time.Now()
 		leave()
-		x.directory.questions.Wait()
+		x.directory.batches.Wait()
 		if time.Since(began) != 0 {
 			t.Errorf("asked on for %v", time.Since(began))
 		}
@@ -331,16 +331,16 @@ func TestLostAnswer(t *testing.T) {
 			}
 			return nil
 		}
-		x.look(x.t.Context(), toAlice, time.Now(), func(_ Look, err error) {
+		x.get(x.t.Context(), toAlice, time.Now(), func(_ DirectorySnapshot, err error) {
 			if !errors.Is(err, dbproxy.ErrNoAnswer) {
 				t.Errorf("%v", err)
 			}
 		})
 		synctest.Wait()
 		began := time.Now()
-		x.look(x.t.Context(), user(bob), began, func(look Look, err error) {
-			x.present(user(bob))(look, err)
-			if took := time.Since(began); took > 2*lookPatience {
+		x.get(x.t.Context(), user(bob), began, func(snapshot DirectorySnapshot, err error) {
+			x.present(user(bob))(snapshot, err)
+			if took := time.Since(began); took > 2*batchPatience {
 				t.Errorf("took %v", took)
 			}
 		})
@@ -362,12 +362,12 @@ func TestTooLong(t *testing.T) {
 			x.library.users[id] = true
 		}
 		var failed atomic.Int32
-		fewest := int32(lookChunk)
+		fewest := int32(maxUsersPerRequest)
 		for range maxShrunk + 1 {
 			failed.Store(0)
-			x.look(x.t.Context(), toAlice, time.Now(), func(Look, error) {})
+			x.get(x.t.Context(), toAlice, time.Now(), func(DirectorySnapshot, error) {})
 			for id := uint32(1000); id < 1199; id++ {
-				x.look(x.t.Context(), user(id), time.Now(), func(_ Look, err error) {
+				x.get(x.t.Context(), user(id), time.Now(), func(_ DirectorySnapshot, err error) {
 					if err != nil {
 						failed.Add(1)
 					}
@@ -376,7 +376,7 @@ func TestTooLong(t *testing.T) {
 			x.answers.Wait()
 			fewest = min(fewest, failed.Load())
 		}
-		if fewest >= lookChunk>>2 {
+		if fewest >= maxUsersPerRequest>>2 {
 			t.Errorf("%d still fail with it", fewest)
 		}
 	})

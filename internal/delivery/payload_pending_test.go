@@ -58,17 +58,17 @@ func TestHold(t *testing.T) {
 		full := spec.Payload
 		h.store(spec)
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
-		spec.Payload, spec.Hold = Payload{}, true
+		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
 		advance(5 * time.Minute)
 		s := h.snapshot("m")
 		wantProgress(t, s.Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
 		wantProgress(t, s.Recipients[1], v1alpha1.StatePending, "")
-		if !s.Held || !s.Running {
-			t.Errorf("held %v, running %v", s.Held, s.Running)
+		if !s.PayloadPending || !s.Running {
+			t.Errorf("held %v, running %v", s.PayloadPending, s.Running)
 		}
 		h.wantCounts(0, 1, 1)
-		spec.Payload, spec.Hold = full, false
+		spec.Payload, spec.PayloadPending = full, false
 		h.submit(spec)
 		wantProgress(t, h.await("m", time.Minute).Recipients[1], v1alpha1.StateRouted, "")
 		h.wantCounts(1, 2, 2)
@@ -101,7 +101,7 @@ func TestHiddenHistory(t *testing.T) {
 
 func TestSearchGroup(t *testing.T) {
 	k := key(t, 1)
-	mark := Mark{Sender: bot, Reach: 50, Token: cipher.Token{1}, HasToken: true}
+	fingerprint := Fingerprint{Sender: bot, Reach: 50, Token: cipher.Token{1}, HasToken: true}
 	other := func(created uint32) *wire.MsgInfo {
 		return info(alice, created, wire.MsgType_MSG_TYPE_GROUP_TEXT, k.Encrypt([]byte("x")))
 	}
@@ -116,7 +116,7 @@ func TestSearchGroup(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if row, whole := Search(tc.rows, 10, 50, mark, cipher.Keys{Current: k}); row != nil || whole != tc.want {
+			if row, whole := Search(tc.rows, 10, 50, fingerprint, cipher.Keys{Current: k}); row != nil || whole != tc.want {
 				t.Errorf("row %v, whole %v, want %v", row, whole, tc.want)
 			}
 		})
@@ -133,11 +133,11 @@ func TestHoldOfAudio(t *testing.T) {
 		h.store(spec)
 		full := spec.Payload
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
-		spec.Payload.Data, spec.Hold = nil, true
+		spec.Payload.Data, spec.PayloadPending = nil, true
 		h.submit(spec)
 		advance(5 * time.Minute)
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
-		spec.Payload, spec.Hold = full, false
+		spec.Payload, spec.PayloadPending = full, false
 		h.submit(spec)
 		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
 		h.wantCounts(0, 1, 1)
@@ -152,9 +152,9 @@ func TestReleasedRefusal(t *testing.T) {
 		full := spec.Payload
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
 		spec.Refusals = map[Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonRecipientNotPermitted, Message: "no"}}
-		spec.Payload, spec.Hold = Payload{}, true
+		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
-		spec.Payload, spec.Hold, spec.Refusals = full, false, nil
+		spec.Payload, spec.PayloadPending, spec.Refusals = full, false, nil
 		h.submit(spec)
 		wantProgress(t, h.await("m", 2*time.Minute).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotPermitted)
 		h.wantCounts(0, 0, 0)
