@@ -51,7 +51,7 @@ func run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	lease := types.NamespacedName{Namespace: o.LeaseNamespace, Name: Name}
+	lease := types.NamespacedName{Namespace: o.LeaderElectionNamespace, Name: Name}
 	gate := leadership.NewGate(leadership.RenewDeadline)
 	lock, err := leadership.NewLock(cfg, lease, gate)
 	if err != nil {
@@ -119,7 +119,7 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	if err != nil {
 		return nil, err
 	}
-	serving, err := metricsServer(o.MetricsAddress, o.MetricsSecure, o.MetricsCertDir)
+	serving, err := metricsServer(o.MetricsBindAddress, o.MetricsSecure, o.MetricsCertPath)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +133,8 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
 		}},
 		Metrics:                             serving,
-		HealthProbeBindAddress:              o.HealthAddress,
-		PprofBindAddress:                    o.PprofAddress,
+		HealthProbeBindAddress:              o.HealthProbeBindAddress,
+		PprofBindAddress:                    o.PprofBindAddress,
 		LeaderElection:                      true,
 		LeaderElectionResourceLockInterface: lock,
 		LeaderElectionReleaseOnCancel:       true,

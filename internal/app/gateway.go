@@ -70,7 +70,7 @@ func newGatewayManager(cfg *rest.Config, o GatewayOptions, log logr.Logger) (man
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := metricsServer(o.MetricsAddress, o.metricsSecure(), o.MetricsCertDir)
+	metrics, err := metricsServer(o.MetricsBindAddress, o.metricsSecure(), o.MetricsCertPath)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func newGatewayManager(cfg *rest.Config, o GatewayOptions, log logr.Logger) (man
 			DisableFor: []client.Object{&corev1.Secret{}},
 		}},
 		Metrics:                metrics,
-		HealthProbeBindAddress: o.HealthAddress,
+		HealthProbeBindAddress: o.HealthProbeBindAddress,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)

@@ -46,10 +46,10 @@ type ServingOptions struct {
 func (o *ServingOptions) flags(fs *pflag.FlagSet, prefix, address, usage string) {
 	o.prefix = prefix
 	o.HTTP.Flags(fs, prefix, address, usage)
-	fs.StringVar(&o.Namespace, prefix+"namespace", defaultLeaseNamespace(),
+	fs.StringVar(&o.Namespace, prefix+"namespace", podNamespace(),
 		"`namespace` of requests that name none, and of the Secret of app keys; the pod's own in a cluster")
 	fs.StringVar(&o.Auth, prefix+"auth", authKubernetes,
-		"`way` to know who may send: Kubernetes (bearer tokens, and app keys if there are any) or None (whoever reaches --"+prefix+"address, which must then be on loopback)")
+		"`way` to know who may send: Kubernetes (bearer tokens, and app keys if there are any) or None (whoever reaches --"+prefix+"bind-address, which must then be on loopback)")
 	fs.StringSliceVar(&o.Audiences, prefix+"token-audience", nil, "`audience` that bearer tokens must be for; may be repeated; left out: the API server's own")
 	fs.StringVar(&o.AppKeys, prefix+"app-keys-secret", "", "`name` of the Secret that maps app keys to namespaces and senders; left out: app keys are not taken")
 	fs.DurationVar(&o.Wait, prefix+"wait", 2500*time.Millisecond, "how long a request waits for its delivery where it has no ?wait=")
@@ -67,7 +67,7 @@ func (o *ServingOptions) validate() error {
 	case o.Auth != authKubernetes && o.Auth != authNone:
 		return fmt.Errorf("--%sauth must be %s or %s, not %q", p, authKubernetes, authNone, o.Auth)
 	case o.Auth == authNone && !o.HTTP.Loopback():
-		return fmt.Errorf("--%[1]sauth %[2]s needs an --%[1]saddress on loopback, such as 127.0.0.1:8400, not %[3]q: whoever reaches it could send", p, authNone, o.HTTP.Address)
+		return fmt.Errorf("--%[1]sauth %[2]s needs an --%[1]sbind-address on loopback, such as 127.0.0.1:8400, not %[3]q: whoever reaches it could send", p, authNone, o.HTTP.Address)
 	case o.Auth == authNone && (o.AppKeys != "" || len(o.Audiences) > 0):
 		return fmt.Errorf("--%[1]sauth %[2]s lets everybody in: leave out --%[1]sapp-keys-secret and --%[1]stoken-audience", p, authNone)
 	case o.Wait < 0 || o.Wait > 8*time.Second:
@@ -95,11 +95,11 @@ type GatewayOptions struct {
 	// to TeamTalk).
 	Mode    string
 	Serving ServingOptions
-	// HealthAddress and MetricsAddress; "0": not at all.
-	HealthAddress, MetricsAddress string
-	// MetricsCertDir holds tls.crt and tls.key for /metrics; empty: beyond loopback a
+	// HealthProbeBindAddress and MetricsBindAddress; "0": not at all.
+	HealthProbeBindAddress, MetricsBindAddress string
+	// MetricsCertPath holds tls.crt and tls.key for /metrics; empty: beyond loopback a
 	// certificate is made, which nobody can verify.
-	MetricsCertDir      string
+	MetricsCertPath     string
 	LogFormat, LogLevel string
 }
 
@@ -112,10 +112,10 @@ func (o *GatewayOptions) Flags(fs *pflag.FlagSet) {
 	o.Serving.flags(fs, "", "127.0.0.1:8400", "`host:port` to listen at")
 	fs.DurationVar(&o.Serving.HTTP.DrainTimeout, "drain-timeout", 25*time.Second,
 		"how long a shutdown waits for requests in flight; below the pod's terminationGracePeriodSeconds")
-	fs.StringVar(&o.HealthAddress, "health-address", ":8081", "`host:port` of /healthz and /readyz, which --address serves, too; 0 turns it off")
-	fs.StringVar(&o.MetricsAddress, "metrics-address", off,
+	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` of /healthz and /readyz, which --bind-address serves, too; 0 turns it off")
+	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", off,
 		"`host:port` of /metrics; 0 turns it off. Beyond loopback it is served by TLS, to those who may get the URL /metrics")
-	fs.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "",
+	fs.StringVar(&o.MetricsCertPath, "metrics-cert-path", "",
 		"`folder` with tls.crt and tls.key for /metrics, read anew when they change, by which it is served by TLS on loopback, too; left out, a self-signed certificate is made")
 	fs.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log: json or text")
 	fs.StringVar(&o.LogLevel, "log-level", "info", "`level` of the log: debug, info or error")
@@ -129,11 +129,11 @@ func (o *GatewayOptions) Validate() error {
 	if err := o.Serving.validate(); err != nil {
 		return err
 	}
-	if o.MetricsCertDir != "" {
-		if o.MetricsAddress == off {
-			return errors.New("--metrics-cert-dir does nothing without --metrics-address")
+	if o.MetricsCertPath != "" {
+		if o.MetricsBindAddress == off {
+			return errors.New("--metrics-cert-path does nothing without --metrics-bind-address")
 		}
-		if err := checkCertDir(o.MetricsCertDir); err != nil {
+		if err := checkCertDir(o.MetricsCertPath); err != nil {
 			return err
 		}
 	}
@@ -143,10 +143,10 @@ func (o *GatewayOptions) Validate() error {
 // metricsSecure tells whether /metrics is served by TLS, to those whom the cluster
 // permits: on loopback it is in clear, unless there is a certificate.
 func (o *GatewayOptions) metricsSecure() bool {
-	if o.MetricsCertDir != "" {
+	if o.MetricsCertPath != "" {
 		return true
 	}
-	host, _, err := net.SplitHostPort(o.MetricsAddress)
+	host, _, err := net.SplitHostPort(o.MetricsBindAddress)
 	ip := net.ParseIP(host)
 	return err != nil || ip == nil || !ip.IsLoopback()
 }
@@ -180,8 +180,8 @@ func (o *Options) validateGateway() error {
 		return nil
 	}
 	for _, name := range o.given() {
-		if strings.HasPrefix(name, gatewayPrefix) && name != gatewayPrefix+"address" {
-			return errors.New("--" + name + " does nothing without --" + gatewayPrefix + "address")
+		if strings.HasPrefix(name, gatewayPrefix) && name != gatewayPrefix+"bind-address" {
+			return errors.New("--" + name + " does nothing without --" + gatewayPrefix + "bind-address")
 		}
 	}
 	return nil

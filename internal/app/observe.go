@@ -27,33 +27,33 @@ const off = "0"
 // validateObservation says in one line what is wrong with the options of what
 // shows the operator from outside.
 func (o *Options) validateObservation() error {
-	if o.MetricsCertDir != "" {
+	if o.MetricsCertPath != "" {
 		if !o.MetricsSecure {
-			return errors.New("--metrics-cert-dir needs --metrics-secure: without it /metrics is served in clear")
+			return errors.New("--metrics-cert-path needs --metrics-secure: without it /metrics is served in clear")
 		}
-		if err := checkCertDir(o.MetricsCertDir); err != nil {
+		if err := checkCertDir(o.MetricsCertPath); err != nil {
 			return err
 		}
 	}
-	if err := o.tracing(logr.Discard()).Validate(); err != nil || o.PprofAddress == off {
+	if err := o.tracing(logr.Discard()).Validate(); err != nil || o.PprofBindAddress == off {
 		return err
 	}
-	host, _, err := net.SplitHostPort(o.PprofAddress)
+	host, _, err := net.SplitHostPort(o.PprofBindAddress)
 	if err != nil {
-		return fmt.Errorf("--pprof-address must be host:port, or 0: %w", err)
+		return fmt.Errorf("--pprof-bind-address must be host:port, or 0: %w", err)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("--pprof-address must be a loopback address such as 127.0.0.1:6060, not %q: profiles show memory, keys included", o.PprofAddress)
+		return fmt.Errorf("--pprof-bind-address must be a loopback address such as 127.0.0.1:6060, not %q: profiles show memory, keys included", o.PprofBindAddress)
 	}
 	return nil
 }
 
-// checkCertDir says in one line what is wrong with the folder of --metrics-cert-dir.
+// checkCertDir says in one line what is wrong with the folder of --metrics-cert-path.
 func checkCertDir(dir string) error {
 	for _, name := range []string{"tls.crt", "tls.key"} {
 		// The server would make a certificate of its own where one is missing.
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("--metrics-cert-dir must hold tls.crt and tls.key: %w", err)
+			return fmt.Errorf("--metrics-cert-path must hold tls.crt and tls.key: %w", err)
 		}
 	}
 	return nil
@@ -61,7 +61,7 @@ func checkCertDir(dir string) error {
 
 // tracing configures traces.
 func (o *Options) tracing(log logr.Logger) tracing.Options {
-	return tracing.Options{Endpoint: o.OTLPEndpoint, Ratio: o.TraceRatio, Service: Name, Log: log}
+	return tracing.Options{Endpoint: o.OTLPEndpoint, Ratio: o.TraceSamplingRatio, Service: Name, Log: log}
 }
 
 // observe has metrics, and traces if they are wanted, told of what happens, and

@@ -50,7 +50,7 @@ func (o Options) Wanted() bool {
 // Validate says in one line what is wrong with the options.
 func (o Options) Validate() error {
 	if o.Ratio < 0 || o.Ratio > 1 {
-		return fmt.Errorf("--trace-ratio must be between 0 and 1, not %v", o.Ratio)
+		return fmt.Errorf("--trace-sampling-ratio must be between 0 and 1, not %v", o.Ratio)
 	}
 	if o.Endpoint == "" {
 		return nil

@@ -114,7 +114,7 @@ func (w *world) startGateway(ctx context.Context, mode string) (*gatewayProcess,
 		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: gatewayClients}},
 	}
 	g.process, err = harness.Start(w.binary, w.log, "gateway", "--kubeconfig", w.kubeconfig, "--namespace", namespace,
-		"--mode", mode, "--auth", "None", "--address", addresses[0], "--health-address", "0")
+		"--mode", mode, "--auth", "None", "--bind-address", addresses[0], "--health-probe-bind-address", "0")
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (w *world) startOperator() (*operator, error) {
 	}
 	o := &operator{health: addresses[0], started: time.Now()}
 	o.Process, err = harness.Start(w.binary, w.log, "--kubeconfig", w.kubeconfig,
-		"--lease-namespace", leaseNamespace, "--health-address", o.health, "--metrics-address", "0", "--log-format", "text")
+		"--leader-election-namespace", leaseNamespace, "--health-probe-bind-address", o.health, "--metrics-bind-address", "0", "--log-format", "text")
 	return o, err
 }
 

@@ -143,7 +143,7 @@ func (l *lane) startOperator(ctx context.Context) (*operator, error) {
 	}
 	o := &operator{api: api, log: &harness.Log{}}
 	o.Process, err = harness.StartWith(l.env, l.binary, o.log, "--kubeconfig", file.Name(),
-		"--lease-namespace", leases, "--health-address", "0", "--metrics-address", "0")
+		"--leader-election-namespace", leases, "--health-probe-bind-address", "0", "--metrics-bind-address", "0")
 	if err != nil {
 		api.Stop()
 		return nil, fmt.Errorf("start an operator: %w", err)

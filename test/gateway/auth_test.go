@@ -179,7 +179,7 @@ func TestNothingOpen(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "localhost:0", "192.0.2.1:80"} {
 		var log harness.Log
-		p, err := harness.Start(world.Binary, &log, "gateway", "--auth", "None", "--address", address)
+		p, err := harness.Start(world.Binary, &log, "gateway", "--auth", "None", "--bind-address", address)
 		if err != nil {
 			t.Fatal(err)
 		}

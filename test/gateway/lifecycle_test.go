@@ -151,7 +151,7 @@ func TestTooMany(t *testing.T) {
 func TestWithoutCluster(t *testing.T) {
 	t.Parallel()
 	var log harness.Log
-	p, err := harness.StartWith([]string{"KUBECONFIG=/nonexistent", "HOME=/nonexistent"}, world.Binary, &log, "gateway", "--health-address", "0")
+	p, err := harness.StartWith([]string{"KUBECONFIG=/nonexistent", "HOME=/nonexistent"}, world.Binary, &log, "gateway", "--health-probe-bind-address", "0")
 	if err != nil {
 		t.Fatal(err)
 	}

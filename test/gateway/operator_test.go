@@ -15,7 +15,7 @@ func (x *tenant) servingOperator(args ...string) *gateway {
 	x.t.Helper()
 	x.grant(harness.OperatorUser, "teamtalk-gateway")
 	args, err := world.OperatorArgs(append([]string{
-		"--log-format", "json", "--metrics-secure=false", "--gateway-namespace", x.namespace, "--gateway-address", "127.0.0.1:0",
+		"--log-format", "json", "--metrics-secure=false", "--gateway-namespace", x.namespace, "--gateway-bind-address", "127.0.0.1:0",
 	}, args...)...)
 	x.must(err)
 	return x.serving(args)

@@ -170,7 +170,7 @@ func (x *tenant) gatewayAs(user string, args ...string) *gateway {
 	kubeconfig, err := world.KubeconfigOf(user)
 	x.must(err)
 	return x.serving(append([]string{
-		"gateway", "--kubeconfig", kubeconfig, "--namespace", x.namespace, "--address", "127.0.0.1:0", "--health-address", "0",
+		"gateway", "--kubeconfig", kubeconfig, "--namespace", x.namespace, "--bind-address", "127.0.0.1:0", "--health-probe-bind-address", "0",
 	}, args...))
 }
 
@@ -180,7 +180,7 @@ func (x *tenant) serving(args []string) *gateway {
 	metrics := x.freeAddress()
 	g := &gateway{t: x.t, log: &harness.Log{}, metrics: "http://" + metrics}
 	var err error
-	g.process, err = harness.Start(world.Binary, io.MultiWriter(g.log, &world.logs), append(args, "--metrics-address", metrics, "--log-level", "debug")...) // leaks looks at all that may be logged
+	g.process, err = harness.Start(world.Binary, io.MultiWriter(g.log, &world.logs), append(args, "--metrics-bind-address", metrics, "--log-level", "debug")...) // leaks looks at all that may be logged
 	x.must(err)
 	x.t.Cleanup(func() {
 		g.keepMetrics()

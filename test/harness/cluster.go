@@ -106,8 +106,8 @@ func (c *Cluster) KubeconfigOf(user string) (string, error) {
 func (c *Cluster) OperatorArgs(flags ...string) ([]string, error) {
 	kubeconfig, err := c.KubeconfigOf(OperatorUser)
 	return append([]string{
-		"--kubeconfig", kubeconfig, "--lease-namespace", LeaseNamespace,
-		"--health-address", "0", "--metrics-address", "0", "--log-format", "text",
+		"--kubeconfig", kubeconfig, "--leader-election-namespace", LeaseNamespace,
+		"--health-probe-bind-address", "0", "--metrics-bind-address", "0", "--log-format", "text",
 	}, flags...), err
 }
 

@@ -22,7 +22,7 @@ func TestGatewayValues(t *testing.T) {
 				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
 				at := mounts[0].(map[string]any)["mountPath"].(string)
 				for _, flag := range []string{
-					"--tls-cert-file=" + at + "/tls.crt", "--tls-key-file=" + at + "/tls.key", "--app-keys-secret=teamtalk-app-keys", "--metrics-address=0", "--wait=1s",
+					"--tls-cert-file=" + at + "/tls.crt", "--tls-key-file=" + at + "/tls.key", "--app-keys-secret=teamtalk-app-keys", "--metrics-bind-address=0", "--wait=1s",
 				} {
 					if args[0] != "gateway" || !slices.Contains(args, flag) {
 						t.Errorf("%s is not in %v", flag, args)
@@ -61,7 +61,7 @@ func TestGatewayValues(t *testing.T) {
 				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
 				at := mounts[1].(map[string]any)["mountPath"].(string)
 				for _, flag := range []string{
-					"--gateway-address=:8400", "--gateway-tls-cert-file=" + at + "/tls.crt", "--gateway-tls-key-file=" + at + "/tls.key",
+					"--gateway-bind-address=:8400", "--gateway-tls-cert-file=" + at + "/tls.crt", "--gateway-tls-key-file=" + at + "/tls.key",
 					"--gateway-app-keys-secret=teamtalk-app-keys", "--gateway-wait=1s",
 				} {
 					if !slices.Contains(args, flag) {
@@ -105,7 +105,7 @@ func TestGatewayValues(t *testing.T) {
 				c := containerOf(t, d)
 				args, _, _ := unstructured.NestedStringSlice(c, "args")
 				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
-				if len(mounts) != 2 || !slices.Contains(args, "--metrics-cert-dir="+mounts[0].(map[string]any)["mountPath"].(string)) {
+				if len(mounts) != 2 || !slices.Contains(args, "--metrics-cert-path="+mounts[0].(map[string]any)["mountPath"].(string)) {
 					t.Fatalf("flags %v, mounts %v", args, mounts)
 				}
 				want(t, d, []any{

@@ -201,7 +201,7 @@ func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployme
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	must(t, harness.WriteKubeconfig(kubeconfig, cfg))
 	args := slices.Concat(spec.Containers[0].Args,
-		[]string{"--kubeconfig=" + kubeconfig, "--health-address=127.0.0.1:0", "--metrics-address=127.0.0.1:0"}, flags)
+		[]string{"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=127.0.0.1:0", "--metrics-bind-address=127.0.0.1:0"}, flags)
 	var log harness.Log
 	process, err := harness.Start(binary, &log, args...)
 	must(t, err)
@@ -222,8 +222,8 @@ func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.D
 	address, metrics := addresses[0], addresses[1]
 	// With a certificate for metrics, as the chart gives it one.
 	certs, trusted := certificate(t, "teamtalk-gateway."+namespace+".svc")
-	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--address="+address,
-		"--metrics-address="+metrics, "--metrics-cert-dir="+certs)
+	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+address,
+		"--metrics-bind-address="+metrics, "--metrics-cert-path="+certs)
 	ready(t, address)
 	// Whoever knows the certificate can verify it, and is asked for a token.
 	trust := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
@@ -283,7 +283,7 @@ func (c *cluster) checkDelivers(t *testing.T, binary string, deployment *appsv1.
 	})
 	must(t, err)
 	t.Cleanup(teamtalk.Stop)
-	operator := c.start(t, binary, deployment, "--lease-namespace="+namespace)
+	operator := c.start(t, binary, deployment, "--leader-election-namespace="+namespace)
 
 	text := "installed"
 	message := &v1alpha1.TeamTalkMessage{

@@ -71,7 +71,7 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 
 	addresses, err := harness.FreeAddresses(1)
 	must(t, err)
-	process := c.start(t, binary, deployment, "--namespace="+namespace, "--address="+addresses[0])
+	process := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+addresses[0])
 	ready(t, addresses[0])
 	for _, ns := range []string{"whole", "named", "flood"} {
 		must(t, c.admin.Create(ctx, &corev1.Secret{

@@ -84,10 +84,10 @@ func TestChartValues(t *testing.T) {
 					t.Errorf("image %v", c["image"])
 				}
 			}},
-		"flags": {name, []string{"--set", "log.level=debug,log.format=text,drainTimeout=10s,extraArgs={--lease-namespace=x}"},
+		"flags": {name, []string{"--set", "log.level=debug,log.format=text,drainTimeout=10s,extraArgs={--leader-election-namespace=x}"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
 				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
-				for _, flag := range []string{"--log-level=debug", "--log-format=text", "--drain-timeout=10s", "--lease-namespace=x"} {
+				for _, flag := range []string{"--log-level=debug", "--log-format=text", "--drain-timeout=10s", "--leader-election-namespace=x"} {
 					if !slices.Contains(args, flag) {
 						t.Errorf("%s is not in %v", flag, args)
 					}
@@ -209,7 +209,7 @@ func TestChartValues(t *testing.T) {
 			func(t *testing.T, objects []*unstructured.Unstructured) {
 				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
 				mounts, _, _ := unstructured.NestedSlice(container(t, objects), "volumeMounts")
-				if !slices.Contains(args, "--metrics-cert-dir="+mounts[0].(map[string]any)["mountPath"].(string)) {
+				if !slices.Contains(args, "--metrics-cert-path="+mounts[0].(map[string]any)["mountPath"].(string)) {
 					t.Errorf("flags %v, mounts %v", args, mounts)
 				}
 				volume := map[string]any{"name": mounts[0].(map[string]any)["name"], "secret": map[string]any{"secretName": "cert"}}
@@ -224,7 +224,7 @@ func TestChartValues(t *testing.T) {
 			}},
 		"no metrics": {name, []string{"--set", "metrics.enabled=false"}, func(t *testing.T, objects []*unstructured.Unstructured) {
 			args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
-			if !slices.Contains(args, "--metrics-address=0") {
+			if !slices.Contains(args, "--metrics-bind-address=0") {
 				t.Errorf("flags %v", args)
 			}
 			wantIDs(t, objects, "Service")

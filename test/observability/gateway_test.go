@@ -54,7 +54,7 @@ func startGateway(ctx context.Context) (*gateway, error) {
 		return nil, err
 	}
 	g.Process, err = harness.Start(world.Binary, &world.log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
-		"--address", g.address, "--health-address", "0", "--metrics-address", ":"+port)
+		"--bind-address", g.address, "--health-probe-bind-address", "0", "--metrics-bind-address", ":"+port)
 	if err != nil {
 		return nil, err
 	}

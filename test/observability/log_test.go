@@ -115,7 +115,7 @@ func TestLastLine(t *testing.T) {
 func TestLastLineOfLeader(t *testing.T) {
 	const user = "lonely"
 	proxy := startProxy(t, user)
-	leader := startProbed(t, proxy.Config(), "--lease-namespace", user)
+	leader := startProbed(t, proxy.Config(), "--leader-election-namespace", user)
 	leader.eventually("it does not come to work", func(context.Context) bool { return leader.says("Starting workers") })
 	proxy.SetGone(true)
 	last, code := lastLine(t, leader.Process, &leader.log)

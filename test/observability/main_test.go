@@ -104,8 +104,8 @@ func start(ctx context.Context) (*operator, error) {
 	o := &operator{metrics: addresses[0], health: addresses[1], pprof: addresses[2]}
 	soon := []string{"OTEL_BSP_SCHEDULE_DELAY=100"} // milliseconds
 	o.Process, err = world.StartOperatorWith(soon, &world.log, "--log-format", "json",
-		"--health-address", o.health, "--pprof-address", o.pprof,
-		"--metrics-address", o.metrics, "--metrics-cert-dir", world.certs,
+		"--health-probe-bind-address", o.health, "--pprof-bind-address", o.pprof,
+		"--metrics-bind-address", o.metrics, "--metrics-cert-path", world.certs,
 		"--otlp-endpoint", world.collector.URL())
 	if err != nil {
 		return nil, err

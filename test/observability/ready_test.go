@@ -44,7 +44,7 @@ func startProbed(t *testing.T, cfg *rest.Config, flags ...string) *probed {
 	}
 	p := &probed{t: t, health: addresses[0]}
 	p.Process, err = world.StartOperator(&p.log, append([]string{
-		"--kubeconfig", file, "--health-address", p.health, "--log-format", "json",
+		"--kubeconfig", file, "--health-probe-bind-address", p.health, "--log-format", "json",
 	}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -205,9 +205,9 @@ func TestReadyIsWarm(t *testing.T) {
 			return true
 		}
 	}
-	leader := startProbed(t, cfg, "--lease-namespace", user)
+	leader := startProbed(t, cfg, "--leader-election-namespace", user)
 	leader.eventually("the first one does not come to work", works(leader))
-	standby := startProbed(t, proxy.Config(), "--lease-namespace", user)
+	standby := startProbed(t, proxy.Config(), "--leader-election-namespace", user)
 	standby.eventually("the standby is not ready", isReady(standby))
 
 	before := reads()

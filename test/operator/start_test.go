@@ -29,7 +29,7 @@ func TestWithoutCRDs(t *testing.T) {
 	}
 	var log bytes.Buffer
 	operator, err := harness.Start(world.Binary, &log, "--kubeconfig", kubeconfig,
-		"--health-address", "0", "--metrics-address", "0")
+		"--health-probe-bind-address", "0", "--metrics-bind-address", "0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func run(m *testing.M) (code int, err error) {
 	if world.metrics, err = freeAddress(); err != nil {
 		return 1, err
 	}
-	serving, err := startGateway(world.shared, "--metrics-address", world.metrics)
+	serving, err := startGateway(world.shared, "--metrics-bind-address", world.metrics)
 	if err != nil {
 		return 1, err
 	}
@@ -122,7 +122,7 @@ func startOperator(args ...string) (*harness.Process, error) {
 func startGateway(address string, args ...string) (*harness.Process, error) {
 	return harness.Start(world.Binary, &world.log, append([]string{
 		"gateway", "--kubeconfig", world.gatewayConfig,
-		"--address", address, "--health-address", "0", "--namespace", "default", "--log-format", "text",
+		"--bind-address", address, "--health-probe-bind-address", "0", "--namespace", "default", "--log-format", "text",
 		"--log-level", "debug", // leaks looks at all that may be logged
 	}, args...)...)
 }

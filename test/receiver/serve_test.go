@@ -71,7 +71,7 @@ func (x *tenant) serveByOperator(t *testing.T) *serving {
 	address, err := freeAddress()
 	x.must(err)
 	s := &serving{x: x, address: address}
-	s.process, err = startOperator("--gateway-address", address, "--gateway-namespace", x.namespace)
+	s.process, err = startOperator("--gateway-bind-address", address, "--gateway-namespace", x.namespace)
 	x.must(err)
 	t.Cleanup(s.process.Kill)
 	x.must(listening(t.Context(), s.process, address))

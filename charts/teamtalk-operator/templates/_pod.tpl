@@ -76,7 +76,7 @@ securityContext:
 {{- define "teamtalk-operator.gatewayArgs" -}}
 {{- $gateway := .root.Values.gateway -}}
 {{- $prefix := .prefix -}}
-- --{{ $prefix }}address=:8400
+- --{{ $prefix }}bind-address=:8400
 {{- if $gateway.tlsSecret }}
 - --{{ $prefix }}tls-cert-file=/etc/teamtalk-gateway/tls/tls.crt
 - --{{ $prefix }}tls-key-file=/etc/teamtalk-gateway/tls/tls.key
@@ -92,12 +92,12 @@ securityContext:
 {{/* Where metrics are served, by the operator as by the gateway. */}}
 {{- define "teamtalk-operator.metricsArgs" -}}
 {{- if .Values.metrics.enabled -}}
-- --metrics-address=:8443
+- --metrics-bind-address=:8443
 {{- if .Values.metrics.certSecret }}
-- --metrics-cert-dir=/etc/teamtalk-operator/metrics
+- --metrics-cert-path=/etc/teamtalk-operator/metrics
 {{- end }}
 {{- else -}}
-- --metrics-address=0
+- --metrics-bind-address=0
 {{- end }}
 {{- end -}}
 

@@ -223,8 +223,8 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		return err
 	}
 	say("starting the operator")
-	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-address", "0", "--metrics-address", "0",
-		"--log-format", "text", "--lease-namespace", leases)
+	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-probe-bind-address", "0", "--metrics-bind-address", "0",
+		"--log-format", "text", "--leader-election-namespace", leases)
 }
 
 // nobodyElse refuses a cluster in which an operator is at work: two of them

@@ -50,7 +50,7 @@ type Options struct {
 // begin with prefix.
 func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
 	o.prefix = prefix
-	fs.StringVar(&o.Address, prefix+"address", address, usage)
+	fs.StringVar(&o.Address, prefix+"bind-address", address, usage)
 	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate to serve; left out: no TLS")
 	fs.StringVar(&o.KeyFile, prefix+"tls-key-file", "", "PEM `file` with the certificate's key")
 	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256, "`number` of requests that are handled at once; those beyond it are answered with 503")
@@ -62,7 +62,7 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
 func (o *Options) Validate() error {
 	_, port, err := net.SplitHostPort(o.Address)
 	if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 0 || n > 65535 {
-		return fmt.Errorf("--%saddress must be host:port, not %q", o.prefix, o.Address)
+		return fmt.Errorf("--%sbind-address must be host:port, not %q", o.prefix, o.Address)
 	}
 	switch {
 	case (o.CertFile == "") != (o.KeyFile == ""):

@@ -108,7 +108,7 @@ func (s *Server) Listen() (net.Addr, error) {
 	if s.listener == nil {
 		l, err := net.Listen("tcp", s.opts.Address)
 		if err != nil {
-			return nil, fmt.Errorf("listen at --%saddress: %w", s.opts.prefix, err)
+			return nil, fmt.Errorf("listen at --%sbind-address: %w", s.opts.prefix, err)
 		}
 		s.listener = netutil.LimitListener(l, maxConnections)
 	}
