@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -42,6 +43,15 @@ func (s *TeamTalkMessageStatus) NothingStored() bool {
 // was not stored. Parts before it, of a text that is split, may have been.
 func (r *RecipientStatus) Retryable() bool {
 	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown
+}
+
+// Check returns why messages of the server may not speak as the user; nil: they may.
+func (s *SendersSpec) Check(id UserID) *Cause {
+	if s.Permits(id) {
+		return nil
+	}
+	return &Cause{ReasonSenderNotPermitted, fmt.Sprintf(
+		"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", id)}
 }
 
 // Permits reports whether messages of the server may speak as the user.

@@ -1,7 +1,6 @@
 package v1alpha1
 
 import (
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -34,12 +33,4 @@ func (r *TeamTalkReceiver) DedupWindow() time.Duration {
 // TTL is how long a finished message is kept.
 func (r *TeamTalkReceiver) TTL() time.Duration {
 	return time.Duration(r.Spec.TTLSecondsAfterFinished) * time.Second
-}
-
-// Has reports whether the set holds a recipient.
-func (s *RecipientSet) Has(t RecipientType, id int64) bool {
-	if t == RecipientGroup {
-		return slices.Contains(s.Groups, GroupID(id))
-	}
-	return slices.Contains(s.Users, UserID(id))
 }

@@ -8,10 +8,11 @@ func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 		return true
 	}
 	open := len(r.Allow.Users) == 0 && len(r.Allow.Groups) == 0
-	return !r.Deny.has(t, id) && (open || r.Allow.has(t, id))
+	return !r.Deny.Has(t, id) && (open || r.Allow.Has(t, id))
 }
 
-func (s RecipientSet) has(t RecipientType, id int64) bool {
+// Has reports whether the set holds a recipient.
+func (s *RecipientSet) Has(t RecipientType, id int64) bool {
 	if t == RecipientGroup {
 		return slices.Contains(s.Groups, GroupID(id))
 	}

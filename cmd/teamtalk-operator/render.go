@@ -15,6 +15,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // renderCommand shows what a TeamTalkReceiver would make of a body, and sends
@@ -120,7 +121,7 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n", p.Name, names(p.To), len(p.Text), receiver.MaxText)
+		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n", p.Name, names(p.To), len(p.Text), cipher.MaxTextWithToken)
 		if p.Fault != nil {
 			fault = p.Fault
 			fmt.Fprintln(w, "Template: the built-in one, since the declared one fails")

@@ -30,7 +30,7 @@ const maxAudio = pdu.MaxToClients - 1<<10
 
 // payload makes what is sent. A problem is terminal, unless it comes with a
 // not-found or forbidden error: then it is what the message waits for.
-func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *problem, error) {
+func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *v1alpha1.Cause, error) {
 	var text []byte
 	switch c := s.message.Spec.Content; {
 	case c.Text != nil:
@@ -38,7 +38,7 @@ func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *
 	case c.JSON != nil:
 		compact, err := compactJSON(c.JSON)
 		if err != nil {
-			bad := &problem{v1alpha1.ReasonContentInvalid, "content.json is not JSON"}
+			bad := &v1alpha1.Cause{Reason: v1alpha1.ReasonContentInvalid, Message: "content.json is not JSON"}
 			return delivery.Payload{}, bad, nil //nolint:nilerr // the user's to mend, not to be tried again
 		}
 		text = compact
@@ -59,7 +59,7 @@ func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *
 
 // textPayload makes one message of a text, or several where it is too long and may
 // be split.
-func textPayload(text []byte, s *scope) (delivery.Payload, *problem) {
+func textPayload(text []byte, s *scope) (delivery.Payload, *v1alpha1.Cause) {
 	tokens := s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled
 	limit := cipher.MaxText
 	if tokens {
@@ -90,8 +90,8 @@ func textPayload(text []byte, s *scope) (delivery.Payload, *problem) {
 	return delivery.Payload{Data: parts[0], Rest: parts[1:]}, nil
 }
 
-func tooLong(length, limit int, advice string) *problem {
-	return &problem{v1alpha1.ReasonContentTooLong, fmt.Sprintf("the text has %d bytes, at most %d can be sent: %s", length, limit, advice)}
+func tooLong(length, limit int, advice string) *v1alpha1.Cause {
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentTooLong, Message: fmt.Sprintf("the text has %d bytes, at most %d can be sent: %s", length, limit, advice)}
 }
 
 // compactJSON writes an object without blanks, keys sorted. Characters that the
@@ -117,29 +117,29 @@ func compactJSON(object map[string]v1alpha1.JSONValue) ([]byte, error) {
 }
 
 // checkText refuses what TeamTalk would lose in silence.
-func checkText(text []byte) *problem {
+func checkText(text []byte) *v1alpha1.Cause {
 	switch {
 	case len(text) == 0:
-		return &problem{v1alpha1.ReasonContentEmpty, "the text is empty: TeamTalk would not answer"}
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentEmpty, Message: "the text is empty: TeamTalk would not answer"}
 	case !utf8.Valid(text):
-		return &problem{v1alpha1.ReasonContentInvalid, "the text is not valid UTF-8"}
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentInvalid, Message: "the text is not valid UTF-8"}
 	case bytes.IndexByte(text, 0) >= 0:
-		return &problem{v1alpha1.ReasonContentInvalid, "the text holds a NUL byte, at which clients would cut it"}
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentInvalid, Message: "the text holds a NUL byte, at which clients would cut it"}
 	}
 	return nil
 }
 
 // audio makes a voice message: seconds, then the sound.
-func (r *Reconciler) audio(ctx context.Context, s *scope, c v1alpha1.AudioContent) (delivery.Payload, *problem, error) {
+func (r *Reconciler) audio(ctx context.Context, s *scope, c v1alpha1.AudioContent) (delivery.Payload, *v1alpha1.Cause, error) {
 	sound, missing, err := r.configMapKey(ctx, s, c.ConfigMapKeyRef)
 	if err != nil {
 		return delivery.Payload{}, missing, err
 	}
 	switch {
 	case len(sound) == 0:
-		return delivery.Payload{}, &problem{v1alpha1.ReasonContentEmpty, "the audio is empty"}, nil
+		return delivery.Payload{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentEmpty, Message: "the audio is empty"}, nil
 	case len(sound) > maxAudio:
-		return delivery.Payload{}, &problem{v1alpha1.ReasonContentTooLong, fmt.Sprintf(
+		return delivery.Payload{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentTooLong, Message: fmt.Sprintf(
 			"the audio has %d bytes, clients take %d: shorten it", len(sound), maxAudio)}, nil
 	}
 	data := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(sound)), uint32(c.Seconds))
@@ -148,7 +148,7 @@ func (r *Reconciler) audio(ctx context.Context, s *scope, c v1alpha1.AudioConten
 
 // configMapKey reads one key of a ConfigMap, in data or binaryData. Where it is
 // missing, the ConfigMap is watched and the error is a not-found.
-func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.ConfigMapKeyRef) ([]byte, *problem, error) {
+func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.ConfigMapKeyRef) ([]byte, *v1alpha1.Cause, error) {
 	key := types.NamespacedName{Namespace: s.message.Namespace, Name: ref.Name}
 	cm := &corev1.ConfigMap{}
 	// Read, and where it is missing watched and read again: so that it cannot
@@ -157,7 +157,7 @@ func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.Co
 		err := r.Client.Get(ctx, key, cm)
 		if apierrors.IsForbidden(err) {
 			r.ConfigMaps.Watch(client.ObjectKeyFromObject(s.message), key)
-			return nil, &problem{v1alpha1.ReasonContentNotFound, fmt.Sprintf(
+			return nil, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound, Message: fmt.Sprintf(
 				"the operator may not read ConfigMap %q in namespace %q: grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md",
 				ref.Name, key.Namespace)}, err
 		}
@@ -172,7 +172,7 @@ func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.Co
 		}
 		r.ConfigMaps.Watch(client.ObjectKeyFromObject(s.message), key)
 	}
-	return nil, &problem{v1alpha1.ReasonContentNotFound, fmt.Sprintf(
+	return nil, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound, Message: fmt.Sprintf(
 			"ConfigMap %q with key %q does not exist in namespace %q: create it", ref.Name, ref.Key, key.Namespace)},
 		apierrors.NewNotFound(corev1.Resource("configmaps"), ref.Name)
 }

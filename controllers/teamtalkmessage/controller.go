@@ -240,7 +240,7 @@ func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.Tea
 	if r.lookUp(s); s.revision == 0 {
 		return reconcile.Result{}, nil
 	}
-	s.wait = &problem{v1alpha1.ReasonSending, "the message is being deleted: nothing more is sent"}
+	s.wait = &v1alpha1.Cause{Reason: v1alpha1.ReasonSending, Message: "the message is being deleted: nothing more is sent"}
 	return r.record(ctx, s)
 }
 

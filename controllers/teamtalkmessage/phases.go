@@ -2,6 +2,7 @@ package teamtalkmessage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func (r *Reconciler) checkDeadline(_ context.Context, s *scope) error {
 // checkSuspended keeps a message from going on while it is suspended.
 func (r *Reconciler) checkSuspended(_ context.Context, s *scope) error {
 	if s.message.Suspended() {
-		s.wait, s.onPurpose = &problem{v1alpha1.ReasonSuspended, "spec.suspend is true: nothing is sent"}, true
+		s.wait, s.onPurpose = &v1alpha1.Cause{Reason: v1alpha1.ReasonSuspended, Message: "spec.suspend is true: nothing is sent"}, true
 	}
 	return nil
 }
@@ -36,7 +37,7 @@ func (r *Reconciler) checkSuspended(_ context.Context, s *scope) error {
 // checkSchedule keeps a message of which nothing was sent until its time.
 func (r *Reconciler) checkSchedule(_ context.Context, s *scope) error {
 	if s.now.Before(s.message.ScheduledFor()) && !s.begun() {
-		s.wait, s.onPurpose = &problem{v1alpha1.ReasonScheduled, "waits for spec.sendAfter"}, true
+		s.wait, s.onPurpose = &v1alpha1.Cause{Reason: v1alpha1.ReasonScheduled, Message: "waits for spec.sendAfter"}, true
 	}
 	return nil
 }
@@ -66,13 +67,13 @@ func (r *Reconciler) checkKey(_ context.Context, s *scope) error {
 // Both failures look the same: what a namespace may not use does not exist for it.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	key := s.message.ServerKey()
-	server, err := tenancy.Find(ctx, r.Client, key, s.message.Namespace)
+	server, err := tenancy.FindServer(ctx, r.Client, key, s.message.Namespace)
+	if missing, ok := errors.AsType[*tenancy.NotFoundError](err); ok {
+		s.wait = &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotFound, Message: missing.Error()}
+		return nil
+	}
 	if err != nil {
 		return err
-	}
-	if server == nil {
-		s.wait = &problem{v1alpha1.ReasonServerNotFound, tenancy.NotFound(key)}
-		return nil
 	}
 	s.server, s.serverKey = server, key
 	return nil
@@ -92,9 +93,8 @@ func (r *Reconciler) checkSender(_ context.Context, s *scope) error {
 		id = *s.message.Status.SenderID
 	}
 	s.sender = uint32(id)
-	if !s.known && !s.server.Spec.Senders.Permits(id) {
-		s.refuseAll(v1alpha1.ReasonSenderNotPermitted, fmt.Sprintf(
-			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", id))
+	if cause := s.server.Spec.Senders.Check(id); cause != nil && !s.known {
+		s.refuseAll(cause.Reason, cause.Message)
 	}
 	return nil
 }
@@ -127,12 +127,12 @@ func (r *Reconciler) requireKey(_ context.Context, s *scope) error {
 		s.later = true // the server's own controller comes first, and wakes us then
 		return nil
 	}
-	s.wait = &problem{v1alpha1.ReasonServerNotReady, fmt.Sprintf("TeamTalkServer %q is not ready yet", s.server.Name)}
+	s.wait = &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotReady, Message: fmt.Sprintf("TeamTalkServer %q is not ready yet", s.server.Name)}
 	if c := meta.FindStatusCondition(s.server.Status.Conditions, v1alpha1.ConditionKeyLoaded); c != nil && c.Status == metav1.ConditionFalse {
-		s.wait = &problem{c.Reason, c.Message}
+		s.wait = &v1alpha1.Cause{Reason: c.Reason, Message: c.Message}
 		if s.server.Namespace != s.message.Namespace {
 			// Another namespace's Secrets are not this user's to know.
-			s.wait.message = fmt.Sprintf("TeamTalkServer %q has no usable key: ask its owner", s.server.Name)
+			s.wait.Message = fmt.Sprintf("TeamTalkServer %q has no usable key: ask its owner", s.server.Name)
 		}
 	}
 	return nil
@@ -153,7 +153,7 @@ func (r *Reconciler) resolveContent(ctx context.Context, s *scope) error {
 	case err != nil:
 		return err
 	case bad != nil:
-		s.refuseAll(bad.reason, bad.message)
+		s.refuseAll(bad.Reason, bad.Message)
 	}
 	s.payload = payload
 	s.pinParts(bad == nil)
@@ -183,20 +183,14 @@ func (r *Reconciler) stage(_ context.Context, s *scope) error {
 
 // deliver hands the message to the engine, or renews what it knows of it.
 func (r *Reconciler) deliver(_ context.Context, s *scope) error {
-	spec := s.server.Spec
+	policy := delivery.PolicyOf(s.server, *s.message.Spec.RetryLimit)
+	policy.Deadline, policy.NotBefore = s.message.DeadlineTime(), s.message.ScheduledFor()
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
 		Identity: identity(s.message),
 		Server:   s.session, ServerKey: s.serverKey, Stores: s.server.DBProxyAddresses(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(), Split: s.message.Spec.LongText == v1alpha1.LongTextSplit,
-		Policy: delivery.Policy{
-			Verify:     spec.Verification != v1alpha1.VerificationNever,
-			Settle:     time.Duration(spec.SettleSeconds) * time.Second,
-			ReplicaLag: time.Duration(*spec.MaxReplicaLagSeconds) * time.Second,
-			RetryLimit: *s.message.Spec.RetryLimit,
-			Deadline:   s.message.DeadlineTime(),
-			NotBefore:  s.message.ScheduledFor(),
-		},
+		Policy:         policy,
 		Order:          s.order(),
 		Recipients:     s.recipients,
 		Refusals:       s.refusals,
@@ -205,7 +199,7 @@ func (r *Reconciler) deliver(_ context.Context, s *scope) error {
 		EarlierUntil:   s.earlierUntil, FromPriorTerm: !s.earlierUntil.IsZero(),
 	}
 	if task.Identity.Keyed() && task.Token {
-		task.Since = s.now.Add(-time.Duration(spec.IdempotencyWindowSeconds) * time.Second)
+		task.Since = s.now.Add(-time.Duration(s.server.Spec.IdempotencyWindowSeconds) * time.Second)
 		task.EarlierUntil = lastHeard(s.term)
 	}
 	snapshot, ok := r.Engine.Submit(task)

@@ -11,9 +11,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-// problem is why a message cannot go on.
-type problem struct{ reason, message string }
-
 // scope is what the phases of one reconciliation share.
 type scope struct {
 	message *v1alpha1.TeamTalkMessage
@@ -43,7 +40,7 @@ type scope struct {
 	// refusals are of recipients that are in doubt; see refuse.
 	refusals map[delivery.Recipient]delivery.Refusal
 	// hold is why the payload is not known yet, where something was begun.
-	hold *problem
+	hold *v1alpha1.Cause
 	// split identifies the text that is on record as being sent in parts.
 	split *v1alpha1.SplitText
 	// earlierUntil is until when another operator may still be sending the
@@ -51,7 +48,7 @@ type scope struct {
 	earlierUntil time.Time
 	// wait is what must change before the message can go on; a watch wakes it, or
 	// the time that nextLook returns. onPurpose: it is as declared.
-	wait      *problem
+	wait      *v1alpha1.Cause
 	onPurpose bool
 	// staged: the status must be written before anything is sent.
 	staged bool

@@ -96,10 +96,10 @@ func TestNextLook(t *testing.T) {
 
 // TestAbandon ends doubts at the deadline only where nobody can ask.
 func TestAbandon(t *testing.T) {
-	wait := &problem{v1alpha1.ReasonServerNotFound, "none"}
+	wait := &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotFound, Message: "none"}
 	tests := map[string]struct {
 		deadline time.Duration
-		wait     *problem
+		wait     *v1alpha1.Cause
 		known    bool
 		want     v1alpha1.RecipientState
 	}{

@@ -136,9 +136,9 @@ func judge(s *scope) verdict {
 	all := len(s.recipients)
 	switch {
 	case done < all && s.wait != nil:
-		return verdict{reason: s.wait.reason, message: s.wait.message, onPurpose: s.onPurpose}
+		return verdict{reason: s.wait.Reason, message: s.wait.Message, onPurpose: s.onPurpose}
 	case done < all && s.hold != nil:
-		return verdict{reason: s.hold.reason, message: s.hold.message}
+		return verdict{reason: s.hold.Reason, message: s.hold.Message}
 	case done < all && waiting != nil:
 		return verdict{reason: waitingReason(waiting), message: waiting.Message}
 	case done < all:

@@ -26,7 +26,7 @@ func TestSetStatus(t *testing.T) {
 	routed := user(2, v1alpha1.StateRouted, "")
 	tests := map[string]struct {
 		recipients []delivery.Progress
-		wait       *problem
+		wait       *v1alpha1.Cause
 		onPurpose  bool
 		// want is Ready/Reconciling/Stalled/Delivered/Finished: + True, - False, . absent.
 		want, wantReason, wantDelivered, wantSummary string
@@ -42,12 +42,12 @@ func TestSetStatus(t *testing.T) {
 		},
 		"scheduled": {
 			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")},
-			wait:       &problem{v1alpha1.ReasonScheduled, "later"}, onPurpose: true,
+			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonScheduled, Message: "later"}, onPurpose: true,
 			want: "+..--", wantReason: v1alpha1.ReasonScheduled, wantSummary: "0/1", wantMessage: "later",
 		},
 		"suspended, but done": {
 			recipients: []delivery.Progress{routed},
-			wait:       &problem{v1alpha1.ReasonSuspended, "later"}, onPurpose: true,
+			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonSuspended, Message: "later"}, onPurpose: true,
 			want: "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "1/1",
 		},
 		"one is under way": {
@@ -71,7 +71,7 @@ func TestSetStatus(t *testing.T) {
 			want:       "-.+-+", wantReason: v1alpha1.ReasonPartiallyDelivered, wantSummary: "1/2", wantMessage: "delivered to 1 of 2 recipients; first failure: because",
 		},
 		"waits for a watch": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")}, wait: &problem{v1alpha1.ReasonKeyNotFound, "no key"},
+			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")}, wait: &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: "no key"},
 			want: "-+.--", wantReason: v1alpha1.ReasonKeyNotFound, wantSummary: "0/1", wantMessage: "no key",
 		},
 		"backs off": {
@@ -285,11 +285,11 @@ func TestTextPayload(t *testing.T) {
 				s.message.Spec.Content.Text = &tc.text
 			}
 			payload, got := textPayload([]byte(tc.text), s)
-			if got == nil && tc.want != "" || got != nil && got.reason != tc.want {
+			if got == nil && tc.want != "" || got != nil && got.Reason != tc.want {
 				t.Errorf("%+v, want %q", got, tc.want)
 			}
-			if got != nil && tc.text != "" && strings.Contains(got.message, tc.text) {
-				t.Errorf("the message holds the text: %s", got.message)
+			if got != nil && tc.text != "" && strings.Contains(got.Message, tc.text) {
+				t.Errorf("the message holds the text: %s", got.Message)
 			}
 			if got == nil && 1+len(payload.Rest) != tc.wantParts {
 				t.Errorf("%d parts, want %d", 1+len(payload.Rest), tc.wantParts)

@@ -100,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 }
 
 // check returns what a user has to mend first; nil: nothing.
-func (r *Reconciler) check(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*problem, error) {
+func (r *Reconciler) check(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := client.ObjectKeyFromObject(o)
 	if ref := o.SecretRef(); ref == nil {
 		r.Secrets.Release(key)
@@ -109,7 +109,7 @@ func (r *Reconciler) check(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*
 		r.Secrets.Watch(key, types.NamespacedName{Namespace: o.Namespace, Name: ref.Name})
 		_, err := receiver.LoadSecret(ctx, r.Client, o.Namespace, ref)
 		if bad, ok := errors.AsType[*receiver.SecretProblem](err); ok {
-			return &problem{v1alpha1.ReasonSecretNotFound, bad.Error()}, nil
+			return &v1alpha1.Cause{Reason: v1alpha1.ReasonSecretNotFound, Message: bad.Error()}, nil
 		}
 		if err != nil {
 			return nil, err
@@ -119,32 +119,31 @@ func (r *Reconciler) check(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*
 		return p, err
 	}
 	if _, err := receiver.ParseTemplates(o); err != nil {
-		return &problem{v1alpha1.ReasonTemplateInvalid, err.Error()}, nil //nolint:nilerr // said in the problem
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonTemplateInvalid, Message: err.Error()}, nil //nolint:nilerr // the Cause says it
 	}
 	return nil, nil
 }
 
 // checkServer finds whether the receiver's namespace may use its server, and as its
 // sender.
-func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*problem, error) {
+func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := o.ServerKey()
-	server, err := tenancy.Find(ctx, r.Client, key, o.Namespace)
+	server, err := tenancy.FindServer(ctx, r.Client, key, o.Namespace)
+	if missing, ok := errors.AsType[*tenancy.NotFoundError](err); ok {
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotFound, Message: missing.Error()}, nil
+	}
 	if err != nil {
 		return nil, err
-	}
-	if server == nil {
-		return &problem{v1alpha1.ReasonServerNotFound, tenancy.NotFound(key)}, nil
 	}
 	sender := server.Spec.Senders.Default
 	if o.Spec.SenderID != nil {
 		sender = *o.Spec.SenderID
 	}
-	if !server.Spec.Senders.Permits(sender) {
-		return &problem{v1alpha1.ReasonSenderNotPermitted, fmt.Sprintf(
-			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", sender)}, nil
+	if cause := server.Spec.Senders.Check(sender); cause != nil {
+		return cause, nil
 	}
 	if slices.Contains(o.Spec.To.Users, sender) || o.Spec.Allow != nil && slices.Contains(o.Spec.Allow.Users, sender) {
-		return &problem{v1alpha1.ReasonSendToSelf, fmt.Sprintf(
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonSendToSelf, Message: fmt.Sprintf(
 			"user %d is the sender: TeamTalk stores no message to oneself; remove it from to.users and allow.users, or set another senderID", sender)}, nil
 	}
 	return nil, nil

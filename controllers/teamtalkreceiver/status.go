@@ -8,12 +8,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// problem is what a user has to mend.
-type problem struct{ reason, message string }
-
 // setReady writes what this controller says in a status; the rest is written by
 // whoever serves the receiver.
-func setReady(o *v1alpha1.TeamTalkReceiver, first *problem) {
+func setReady(o *v1alpha1.TeamTalkReceiver, first *v1alpha1.Cause) {
 	o.Status.ObservedGeneration = o.Generation
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
@@ -23,7 +20,7 @@ func setReady(o *v1alpha1.TeamTalkReceiver, first *problem) {
 		ObservedGeneration: o.Generation,
 	}
 	if first != nil {
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, first.reason, first.message
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, first.Reason, first.Message
 	}
 	meta.SetStatusCondition(&o.Status.Conditions, ready)
 }

@@ -89,17 +89,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return reconcile.Result{}, nil
 }
 
-// loadKeys reads the keys from the Secret. A problem is what the user has to
-// mend; an error is to be tried again.
-func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha1.SecretKeyRef) (cipher.Keys, *problem, error) {
+// loadKeys reads the keys from the Secret. A Cause is what the user has to
+// fix; an error is retried.
+func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha1.SecretKeyRef) (cipher.Keys, *v1alpha1.Cause, error) {
 	secret := &corev1.Secret{}
 	err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return cipher.Keys{}, &problem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
+		return cipher.Keys{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q: create it with the key %q", ref.Name, namespace, ref.Key)}, nil
 	case apierrors.IsForbidden(err):
-		return cipher.Keys{}, &problem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
+		return cipher.Keys{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"the operator may not read Secret %q in namespace %q: grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md",
 			ref.Name, namespace)}, nil
 	case err != nil:
@@ -107,7 +107,7 @@ func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha
 	}
 	keys, bad := connection.KeysOf(secret.Data, ref)
 	if bad != nil {
-		return cipher.Keys{}, &problem{bad.Reason, bad.Message}, nil
+		return cipher.Keys{}, &v1alpha1.Cause{Reason: bad.Reason, Message: bad.Message}, nil
 	}
 	return keys, nil, nil
 }

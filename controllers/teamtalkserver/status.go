@@ -11,11 +11,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 )
 
-// problem is what a user has to mend.
-type problem struct{ reason, message string }
-
 // setStatus computes the whole status: it is the one place that does.
-func setStatus(server *v1alpha1.TeamTalkServer, key *problem, h connection.Health) {
+func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connection.Health) {
 	s := &server.Status
 	s.ObservedGeneration = server.Generation
 	s.DBProxy = &v1alpha1.ConnectionCount{Connected: int32(h.DBProxyConnected), Desired: int32(h.DBProxyDesired)}
@@ -23,21 +20,21 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *problem, h connection.Healt
 
 	dbProxy := disconnected("db_proxy", "dbProxy", h.DBProxyConnected)
 	router := disconnected("a router", "router", h.RouterConnected)
-	set := func(condition string, p *problem, reason, message string) {
+	set := func(condition string, p *v1alpha1.Cause, reason, message string) {
 		c := metav1.Condition{
 			Type: condition, Status: metav1.ConditionTrue, Reason: reason, Message: message,
 			ObservedGeneration: server.Generation,
 		}
 		if p != nil {
-			c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.reason, p.message
+			c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.Reason, p.Message
 		}
 		meta.SetStatusCondition(&s.Conditions, c)
 	}
 	set(v1alpha1.ConditionKeyLoaded, key, v1alpha1.ReasonKeyLoaded, "the AES key is loaded")
 	set(v1alpha1.ConditionDBProxyConnected, dbProxy, v1alpha1.ReasonConnected, "db_proxy is connected")
 	set(v1alpha1.ConditionRouterConnected, router, v1alpha1.ReasonConnected, "a router is connected")
-	var first *problem
-	for _, p := range []*problem{router, dbProxy, key} {
+	var first *v1alpha1.Cause
+	for _, p := range []*v1alpha1.Cause{router, dbProxy, key} {
 		if p != nil {
 			first = p
 		}
@@ -45,11 +42,11 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *problem, h connection.Healt
 	set(v1alpha1.ConditionReady, first, v1alpha1.ReasonReady, "messages can be delivered")
 }
 
-func disconnected(what, field string, connected int) *problem {
+func disconnected(what, field string, connected int) *v1alpha1.Cause {
 	if connected > 0 {
 		return nil
 	}
-	return &problem{v1alpha1.ReasonConnecting, fmt.Sprintf(
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf(
 		"no connection to %s yet: it is being tried; check spec.%s.endpoints, and that they can be reached from the operator", what, field)}
 }
 

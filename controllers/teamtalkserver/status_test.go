@@ -14,9 +14,9 @@ func TestSetStatus(t *testing.T) {
 	up := connection.Health{DBProxyConnected: 1, DBProxyDesired: 2, RouterConnected: 1, RouterDesired: 1}
 	noRouter, noDBProxy := up, up
 	noRouter.RouterConnected, noDBProxy.DBProxyConnected = 0, 0
-	key := &problem{v1alpha1.ReasonKeyInvalid, "31 bytes"}
+	key := &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyInvalid, Message: "31 bytes"}
 	tests := map[string]struct {
-		key    *problem
+		key    *v1alpha1.Cause
 		health connection.Health
 		// want are the statuses of Ready, KeyLoaded, DBProxyConnected, RouterConnected.
 		want       [4]metav1.ConditionStatus

@@ -25,15 +25,11 @@ func ConfigOf(server *v1alpha1.TeamTalkServer) Config {
 	return c
 }
 
-// KeyProblem is why a Secret holds no usable key: one of the API's reasons, and what
-// to do.
-type KeyProblem struct{ Reason, Message string }
-
 // KeysOf reads a server's keys from the data of the Secret that it refers to.
-func KeysOf(data map[string][]byte, ref v1alpha1.SecretKeyRef) (cipher.Keys, *KeyProblem) {
+func KeysOf(data map[string][]byte, ref v1alpha1.SecretKeyRef) (cipher.Keys, *v1alpha1.Cause) {
 	current, ok := data[ref.Key]
 	if !ok {
-		return cipher.Keys{}, &KeyProblem{v1alpha1.ReasonKeyNotFound, fmt.Sprintf(
+		return cipher.Keys{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"Secret %q has no key %q: add it, or correct aesKeySecretRef.key", ref.Name, ref.Key)}
 	}
 	var keys cipher.Keys
@@ -49,8 +45,8 @@ func KeysOf(data map[string][]byte, ref v1alpha1.SecretKeyRef) (cipher.Keys, *Ke
 	return keys, nil
 }
 
-func keyInvalid(secret, key string, length int) *KeyProblem {
-	return &KeyProblem{v1alpha1.ReasonKeyInvalid, fmt.Sprintf(
+func keyInvalid(secret, key string, length int) *v1alpha1.Cause {
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyInvalid, Message: fmt.Sprintf(
 		"key %q of Secret %q has %d bytes, TeamTalk's AES key has %d: check for a newline or for base64 applied twice",
 		key, secret, length, cipher.KeyLen)}
 }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
@@ -46,6 +47,16 @@ type Policy struct {
 	NotBefore time.Time
 	// Deadline: nothing is sent from then on; zero: none.
 	Deadline time.Time
+}
+
+// PolicyOf returns what a server declares, with the retryLimit of a message.
+func PolicyOf(server *v1alpha1.TeamTalkServer, retryLimit int32) Policy {
+	return Policy{
+		Verify:     server.Spec.Verification != v1alpha1.VerificationNever,
+		Settle:     time.Duration(server.Spec.SettleSeconds) * time.Second,
+		ReplicaLag: time.Duration(*server.Spec.MaxReplicaLagSeconds) * time.Second,
+		RetryLimit: retryLimit,
+	}
 }
 
 // deadlinePassed reports whether the deadline has come.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 	maxLines = 256 << 10
 	// lineRoom is how long the lines of one digest are, in bytes: the rest of it is
 	// for its first line and "+N more".
-	lineRoom = MaxText - 80
+	lineRoom = cipher.MaxTextWithToken - 80
 	// bullet precedes each line.
 	bullet = "\n• "
 	// manyNamed are so many recipients of one alert that a digest for each of them would

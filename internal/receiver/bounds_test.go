@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 const (
@@ -174,7 +176,7 @@ func FuzzTemplate(f *testing.F) {
 		if err != nil {
 			return // no JSON
 		}
-		if text := previews[0].Text; text == "" || len(text) > MaxText {
+		if text := previews[0].Text; text == "" || len(text) > cipher.MaxTextWithToken {
 			t.Errorf("%d bytes: %q", len(text), text)
 		}
 		parsed, err := ParseTemplate("template", template)

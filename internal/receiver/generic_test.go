@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 func generic(template string) *v1alpha1.TeamTalkReceiver {
@@ -71,7 +72,7 @@ func TestLongTextsAreCut(t *testing.T) {
 	for _, size := range []int{100 << 10, 1000 << 10} {
 		for _, template := range []string{"", "{{.message}}", "{{.message | toUpper | toLower}}"} {
 			got, fault := posted(t, generic(template), `{"message":"`+strings.Repeat("disk full ", size/10)+`"}`)
-			if fault != nil || len(got) != MaxText || !strings.HasPrefix(got, "disk full disk") || !strings.HasSuffix(got, "…") {
+			if fault != nil || len(got) != cipher.MaxTextWithToken || !strings.HasPrefix(got, "disk full disk") || !strings.HasSuffix(got, "…") {
 				t.Errorf("%q, %d bytes: %d bytes, %v: %.40s", template, size, len(got), fault, got)
 			}
 		}
@@ -83,7 +84,7 @@ func TestLongTextsAreCut(t *testing.T) {
 	} {
 		for _, template := range []string{"", "{{.}}", "{{range .}}{{.}} {{end}}"} {
 			got, fault := posted(t, generic(template), body)
-			if fault != nil || len(got) < MaxText-8 || len(got) > MaxText || !strings.HasSuffix(got, "…") {
+			if fault != nil || len(got) < cipher.MaxTextWithToken-8 || len(got) > cipher.MaxTextWithToken || !strings.HasSuffix(got, "…") {
 				t.Errorf("%s, %q: %d bytes, %v: %.40s", name, template, len(got), fault, got)
 			}
 		}
@@ -91,7 +92,7 @@ func TestLongTextsAreCut(t *testing.T) {
 	n := many(2)
 	n.Alerts[0].Annotations["summary"] = strings.Repeat("é", 100_000)
 	r := alertmanager(`{{range .Alerts}}{{.Annotations.summary}}{{end}}`)
-	if got, fault := rendered(t, r, part{alerts: n}); fault != nil || len(got) < MaxText-8 || !strings.HasSuffix(got, "é…\n+1 more") {
+	if got, fault := rendered(t, r, part{alerts: n}); fault != nil || len(got) < cipher.MaxTextWithToken-8 || !strings.HasSuffix(got, "é…\n+1 more") {
 		t.Errorf("%d bytes, %v", len(got), fault)
 	}
 }

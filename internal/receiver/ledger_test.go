@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 func random(bytes int) string {
@@ -79,7 +80,7 @@ func TestRoomForAStorm(t *testing.T) {
 				t.Fatalf("%+v", l.Digests)
 			}
 			text := l.text(1)
-			if shown := strings.Count(text, bullet); shown < 40 || len(text) > MaxText || !strings.HasSuffix(text, fmt.Sprintf("\n+%d more", 10_000-5-shown)) {
+			if shown := strings.Count(text, bullet); shown < 40 || len(text) > cipher.MaxTextWithToken || !strings.HasSuffix(text, fmt.Sprintf("\n+%d more", 10_000-5-shown)) {
 				t.Errorf("%d lines in %d bytes: %s", shown, len(text), text[len(text)-40:])
 			}
 		})

@@ -10,11 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
-
-// MaxText is the longest text, in bytes, that TeamTalk holds in one message with
-// its delivery token.
-const MaxText = 3051
 
 // maxOutput is how much of a text is made, in bytes, to be cut to fit.
 const maxOutput = 64 << 10
@@ -115,14 +112,14 @@ func fit(ctx context.Context, t *Template, p part) (string, error) {
 	// try renders so many alerts. It does not fit either where so many take too much.
 	try := func(count int) (text string, fits bool, err error) {
 		own.Alerts = all[:count]
-		e.limit = 2 * MaxText
+		e.limit = 2 * cipher.MaxTextWithToken
 		e.alerts, e.labels = costs(&own)
 		text, err = clean(t.Execute(ctx, &own, e))
 		if errors.Is(err, errLong) || errors.Is(err, errBudget) {
 			return "", false, nil
 		}
 		text += rest(count)
-		return text, err == nil && len(text) <= MaxText, err
+		return text, err == nil && len(text) <= cipher.MaxTextWithToken, err
 	}
 	text, ok, err := try(len(all))
 	if ok || err != nil {
@@ -163,7 +160,7 @@ func whole(ctx context.Context, t *Template, data any, e execution, end string) 
 		err = nil // it is longer than it is cut to
 	}
 	text, err = clean(text, err)
-	return cut(text, MaxText-len(end)) + end, err
+	return cut(text, cipher.MaxTextWithToken-len(end)) + end, err
 }
 
 // moreOf is more of those that are left out here, and of those that were before.

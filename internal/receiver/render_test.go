@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // webhook is a notification as Alertmanager 0.25 posts it.
@@ -148,7 +149,7 @@ func TestTemplateFaultFallsBack(t *testing.T) {
 func TestTooLongIsCutBetweenAlerts(t *testing.T) {
 	for _, count := range []int{1, 50, 60, 70, 1000, 20_000} {
 		got, fault := rendered(t, alertmanager(""), part{alerts: many(count)})
-		if fault != nil || len(got) > MaxText {
+		if fault != nil || len(got) > cipher.MaxTextWithToken {
 			t.Fatalf("%d alerts: %d bytes, %v", count, len(got), fault)
 		}
 		shown := strings.Count(got, "• the node is down (instance=node-")
@@ -172,7 +173,7 @@ func TestTooLongIsCutBetweenAlerts(t *testing.T) {
 			}
 		}
 		got, fault := rendered(t, r, part{alerts: n})
-		if fault != nil || len(got) > MaxText || len(got) < MaxText-8 || !strings.HasSuffix(got, "…\n+2 more") {
+		if fault != nil || len(got) > cipher.MaxTextWithToken || len(got) < cipher.MaxTextWithToken-8 || !strings.HasSuffix(got, "…\n+2 more") {
 			t.Errorf("%d bytes, %v: %s", len(got), fault, got[max(0, len(got)-40):])
 		}
 	}
@@ -187,7 +188,7 @@ func TestTextIsWhatTeamTalkHolds(t *testing.T) {
 	r := alertmanager("")
 	r.Spec.Type = v1alpha1.ReceiverGeneric
 	got, fault := rendered(t, r, part{body: map[string]any{"message": "a\x00b" + strings.Repeat("界", 2000)}})
-	if fault != nil || !strings.HasPrefix(got, "ab界") || len(got) > MaxText || !strings.HasSuffix(got, "界…") {
+	if fault != nil || !strings.HasPrefix(got, "ab界") || len(got) > cipher.MaxTextWithToken || !strings.HasSuffix(got, "界…") {
 		t.Errorf("%v, %d bytes: %.20q", fault, len(got), got)
 	}
 }

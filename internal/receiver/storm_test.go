@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // instances are so many alerts that groupBy makes a part of each.
@@ -112,7 +113,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 			}
 			digests := x.digests()
 			for name, text := range digests {
-				if !strings.HasPrefix(text, fmt.Sprintf("📦 %d more within 60 s\n• 🔥 FIRING · A • A", count.alerts-5)) || len(text) > MaxText {
+				if !strings.HasPrefix(text, fmt.Sprintf("📦 %d more within 60 s\n• 🔥 FIRING · A • A", count.alerts-5)) || len(text) > cipher.MaxTextWithToken {
 					t.Errorf("%q", text)
 				}
 				m := &v1alpha1.TeamTalkMessage{}

@@ -1,4 +1,3 @@
-// Package tenancy says which namespaces may use a TeamTalkServer.
 package tenancy
 
 import (
@@ -15,31 +14,37 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Find returns a server that a namespace may use; nil: there is none. What it may
-// not use does not exist for it.
-func Find(ctx context.Context, c client.Reader, key types.NamespacedName, namespace string) (*v1alpha1.TeamTalkServer, error) {
+// NotFoundError says that a namespace has no such server. A server that the namespace
+// may not use gives the same error as one that does not exist.
+type NotFoundError struct{ Server types.NamespacedName }
+
+// Error implements error. The text is shown to users.
+func (e *NotFoundError) Error() string {
+	return fmt.Sprintf("no TeamTalkServer %q in namespace %q that this namespace may use: "+
+		"create it, correct serverRef, or ask its owner to allow this namespace", e.Server.Name, e.Server.Namespace)
+}
+
+// FindServer returns a server that a namespace may use, or a NotFoundError.
+func FindServer(ctx context.Context, c client.Reader, key types.NamespacedName, namespace string) (
+	*v1alpha1.TeamTalkServer, error,
+) {
 	server := &v1alpha1.TeamTalkServer{}
 	switch err := c.Get(ctx, key, server); {
 	case apierrors.IsNotFound(err):
-		return nil, nil
+		return nil, &NotFoundError{key}
 	case err != nil:
 		return nil, fmt.Errorf("read TeamTalkServer %s: %w", key, err)
 	}
-	permitted, err := permits(ctx, c, server, namespace)
-	if err != nil || !permitted {
+	switch permitted, err := permits(ctx, c, server, namespace); {
+	case err != nil:
 		return nil, err
+	case !permitted:
+		return nil, &NotFoundError{key}
 	}
 	return server, nil
 }
 
-// NotFound is what is said where Find finds none: the same for one that does not
-// exist and one that may not be used.
-func NotFound(key types.NamespacedName) string {
-	return fmt.Sprintf(
-		"no TeamTalkServer %q in namespace %q that this namespace may use: create it, correct serverRef, or ask its owner to allow this namespace",
-		key.Name, key.Namespace)
-}
-
+// permits reports whether the server's allowedNamespaces hold a namespace.
 func permits(ctx context.Context, c client.Reader, server *v1alpha1.TeamTalkServer, namespace string) (bool, error) {
 	if namespace == server.Namespace {
 		return true, nil
@@ -50,8 +55,8 @@ func permits(ctx context.Context, c client.Reader, server *v1alpha1.TeamTalkServ
 	case v1alpha1.FromSelector:
 		selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
 		if err != nil {
-			// Admission does not check operators; an invalid selector allows nobody.
-			return false, nil //nolint:nilerr // said above
+			// Admission does not check a selector's operators. An invalid selector allows no namespace.
+			return false, nil //nolint:nilerr // see above
 		}
 		ns := &metav1.PartialObjectMetadata{}
 		ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))

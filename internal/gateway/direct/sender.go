@@ -145,24 +145,19 @@ func (s *Sender) forget(task delivery.Task) {
 
 // task is a request as the engine takes it.
 func (s *Sender) task(server *v1alpha1.TeamTalkServer, session *connection.Session, r api.Request) delivery.Task {
-	spec, now := server.Spec, time.Now()
+	now := time.Now()
 	uid := types.UID(uuid.NewString())
 	t := delivery.Task{
 		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid, Generation: 1,
 		Identity: delivery.Identity{UID: uid},
 		Server:   session, Stores: server.DBProxyAddresses(), Sender: uint32(r.Sender),
 		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: tokens(server),
-		Policy: delivery.Policy{
-			Verify:     spec.Verification != v1alpha1.VerificationNever,
-			Settle:     time.Duration(spec.SettleSeconds) * time.Second,
-			ReplicaLag: time.Duration(*spec.MaxReplicaLagSeconds) * time.Second,
-			RetryLimit: retryLimit,
-		},
-		Order: delivery.Order{Created: now, Seen: strconv.FormatUint(s.seen.Add(1), 10), Name: string(uid)},
+		Policy: delivery.PolicyOf(server, retryLimit),
+		Order:  delivery.Order{Created: now, Seen: strconv.FormatUint(s.seen.Add(1), 10), Name: string(uid)},
 	}
 	if r.Key != "" {
 		t.Identity = delivery.Identity{Namespace: r.Namespace, Key: r.Key}
-		t.Since = now.Add(-time.Duration(spec.IdempotencyWindowSeconds) * time.Second)
+		t.Since = now.Add(-time.Duration(server.Spec.IdempotencyWindowSeconds) * time.Second)
 		t.EarlierUntil = s.started
 	}
 	for _, id := range r.Recipients {
@@ -185,10 +180,10 @@ func permitted(server *v1alpha1.TeamTalkServer, r api.Request) error {
 	if tokens(server) {
 		limit = cipher.MaxTextWithToken
 	}
+	if cause := server.Spec.Senders.Check(v1alpha1.UserID(r.Sender)); cause != nil {
+		return &api.Refusal{Reason: cause.Reason, Detail: cause.Message}
+	}
 	switch {
-	case !server.Spec.Senders.Permits(v1alpha1.UserID(r.Sender)):
-		return &api.Refusal{Reason: v1alpha1.ReasonSenderNotPermitted, Detail: fmt.Sprintf(
-			"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", r.Sender)}
 	case len(r.Text) > limit:
 		return &api.Refusal{Reason: v1alpha1.ReasonContentTooLong, Detail: fmt.Sprintf(
 			"the text has %d bytes, at most %d can be sent: shorten it", len(r.Text), limit)}

@@ -53,7 +53,7 @@ type wanted struct {
 	looked chan struct{}
 	once   sync.Once
 	// problem is why there is no usable key; guarded by Servers.mu.
-	problem *connection.KeyProblem
+	problem *v1alpha1.Cause
 }
 
 // SetupWithManager adds the reconciler to the manager.
@@ -97,7 +97,7 @@ func (s *Servers) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	}
 	keys, problem := connection.KeysOf(secret.Data, ref)
 	if err != nil {
-		problem = &connection.KeyProblem{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
+		problem = &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q, or the gateway may not read it", ref.Name, key.Namespace)}
 	}
 	s.Sessions.Ensure(key, connection.ConfigOf(server), keys)

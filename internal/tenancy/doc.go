@@ -1,0 +1,4 @@
+// Package tenancy decides which namespaces may use a TeamTalkServer.
+//
+// FindServer is its entry point.
+package tenancy
