@@ -45,6 +45,11 @@ func (r *RecipientStatus) Retryable() bool {
 	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown
 }
 
+// Done reports whether nothing more is tried for the recipient.
+func (r *RecipientStatus) Done() bool {
+	return r.State == StateFailed || r.State == StateRouted || r.Reason == ReasonStoredNotRouted
+}
+
 // Check returns why messages of the server may not speak as the user; nil: they may.
 func (s *SendersSpec) Check(id UserID) *Cause {
 	if s.Permits(id) {

@@ -19,6 +19,9 @@ func (s *RecipientSet) Has(t RecipientType, id int64) bool {
 	return slices.Contains(s.Users, UserID(id))
 }
 
+// DeliveryTokens reports whether texts of the server carry delivery tokens.
+func (s *TeamTalkServer) DeliveryTokens() bool { return s.Spec.DeliveryToken != DeliveryTokenDisabled }
+
 // DBProxyAddresses are those of the db_proxy servers, each host:port. One message
 // store is behind all of them.
 func (s *TeamTalkServer) DBProxyAddresses() []string {

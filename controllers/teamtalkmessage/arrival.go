@@ -23,17 +23,11 @@ const eventLag = 100 * time.Millisecond
 // arrivalOf is a message as the register knows it.
 func arrivalOf(m *v1alpha1.TeamTalkMessage) delivery.Arrival {
 	key := client.ObjectKeyFromObject(m)
-	a := delivery.Arrival{
+	return delivery.Arrival{
 		Key: key, UID: m.UID, Version: m.ResourceVersion, Server: m.ServerKey(),
-		Order: delivery.Order{Created: m.CreationTimestamp.Time, Seen: m.ResourceVersion, Name: key.String()},
+		Order:      delivery.Order{Created: m.CreationTimestamp.Time, Seen: m.ResourceVersion, Name: key.String()},
+		Recipients: recipientsOf(m.Spec.To),
 	}
-	for _, id := range m.Spec.To.Users {
-		a.Recipients = append(a.Recipients, delivery.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(id)})
-	}
-	for _, id := range m.Spec.To.Groups {
-		a.Recipients = append(a.Recipients, delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: uint32(id)})
-	}
-	return a
 }
 
 // arrivalHandler enters messages in the register as their events come, which is in
@@ -88,15 +82,15 @@ func enqueue(q queue, o client.Object) {
 
 // takeTurn lets older messages be submitted first, which other workers may be at
 // work on: it comes again when they are. What is under way has had its turn.
-func (r *Reconciler) takeTurn(_ context.Context, s *scope) error {
+func (r *Reconciler) takeTurn(_ context.Context, s *scope) (outcome, error) {
 	switch {
-	case s.known:
+	case s.underWay():
 	case !r.announced.has(s.server):
-		s.later, s.again, s.soon = true, true, true
+		return requeue(eventLag), nil
 	case !r.Arrivals.Turn(s.message.UID):
-		s.later, s.again = true, true
+		return requeue(0), nil
 	}
-	return nil
+	return proceed, nil
 }
 
 // announcements are the servers, by generation, for which all messages that waited for
@@ -133,35 +127,11 @@ func (a *announcements) has(server client.Object) bool {
 
 // findRoom has a message wait while too much of its server is under way: it comes
 // again when there is room. It is the last thing to wait for: who is called comes in.
-func (r *Reconciler) findRoom(_ context.Context, s *scope) error {
-	if !s.known && !r.Engine.Room(s.serverKey, client.ObjectKeyFromObject(s.message), s.unfinished(), s.order()) {
-		s.later, s.again, s.noRoom = true, true, true
+func (r *Reconciler) findRoom(_ context.Context, s *scope) (outcome, error) {
+	if s.underWay() || r.Engine.Room(s.serverKey(), client.ObjectKeyFromObject(s.message), s.unfinished(), s.order) {
+		return proceed, nil
 	}
-	return nil
-}
-
-// unfinished counts the recipients that are not done.
-func (s *scope) unfinished() (n int) {
-	for _, p := range s.recipients {
-		if !p.Done() {
-			n++
-		}
-	}
-	return n
-}
-
-// order is the message's place among those of a conversation.
-func (s *scope) order() delivery.Order {
-	return delivery.Order{
-		Created: s.message.CreationTimestamp.Time, Seen: s.seen,
-		Name: s.message.Namespace + "/" + s.message.Name,
-	}
-}
-
-// comesAgain reports whether the message is looked at again presently, or with all
-// others of its server, so that younger ones must not pass it: it waits for its
-// turn or for its server, or for its own status to be shown by the cache.
-func (s *scope) comesAgain() bool {
-	waitsForServer := s.server != nil && s.session == nil && (s.wait != nil && !s.onPurpose || s.later)
-	return s.again || s.staged || s.restart || waitsForServer
+	out := requeue(0)
+	out.awaitsRoom = true
+	return out, nil
 }

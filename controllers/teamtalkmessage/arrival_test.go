@@ -34,12 +34,16 @@ func TestAnnounced(t *testing.T) {
 			if tc.heard != nil {
 				r.announced.heard(tc.heard)
 			}
-			s := &scope{message: &v1alpha1.TeamTalkMessage{}, server: tc.seen, known: tc.known}
-			if err := r.takeTurn(t.Context(), s); err != nil {
-				t.Fatal(err)
+			s := &scope{message: &v1alpha1.TeamTalkMessage{}, server: tc.seen}
+			if tc.known {
+				s.snapshot = &delivery.Snapshot{}
 			}
-			if goesOn := !s.later; goesOn != tc.want || !tc.want && (!s.comesAgain() || s.nextLook() != eventLag) {
-				t.Errorf("goes on %v, want %v; comes again %v in %v", goesOn, tc.want, s.comesAgain(), s.nextLook())
+			want := proceed
+			if !tc.want {
+				want = requeue(eventLag)
+			}
+			if got, err := r.takeTurn(t.Context(), s); err != nil || got != want {
+				t.Errorf("outcome %+v %v, want %+v", got, err, want)
 			}
 		})
 	}

@@ -25,77 +25,167 @@ const (
 	imageClose = ":}]&$~@#@"
 )
 
-// maxAudio keeps a voice message, in bytes, within what reaches every client.
+// maxAudio is the longest voice message, in bytes, that reaches every client.
 const maxAudio = pdu.MaxToClients - 1<<10
 
-// payload makes what is sent. A problem is terminal, unless it comes with a
-// not-found or forbidden error: then it is what the message waits for.
-func (r *Reconciler) payload(ctx context.Context, s *scope) (delivery.Payload, *v1alpha1.Cause, error) {
-	var text []byte
+// needsPayload reports whether the payload is to be made. A delivery under way keeps its own.
+func (s *scope) needsPayload() bool { return !s.underWay() || s.snapshot.PayloadPending }
+
+// loadContent reads what a ConfigMap holds of the content. What is missing is waited
+// for, unless something was begun: that is asked for, and routed, without the payload.
+func (r *Reconciler) loadContent(ctx context.Context, s *scope) (outcome, error) {
+	var ref v1alpha1.ConfigMapKeyRef
 	switch c := s.message.Spec.Content; {
-	case c.Text != nil:
-		text = []byte(*c.Text)
-	case c.JSON != nil:
-		compact, err := compactJSON(c.JSON)
-		if err != nil {
-			bad := &v1alpha1.Cause{Reason: v1alpha1.ReasonContentInvalid, Message: "content.json is not JSON"}
-			return delivery.Payload{}, bad, nil //nolint:nilerr // the user's to mend, not to be tried again
-		}
-		text = compact
-	case c.Image != nil:
-		text = []byte(imageOpen + c.Image.URL + imageClose + c.Image.Caption)
+	case !s.needsPayload():
+		return proceed, nil
 	case c.TextFrom != nil:
-		data, missing, err := r.configMapKey(ctx, s, c.TextFrom.ConfigMapKeyRef)
-		if err != nil {
-			return delivery.Payload{}, missing, err
-		}
-		text = data
+		ref = c.TextFrom.ConfigMapKeyRef
 	case c.Audio != nil:
-		return r.audio(ctx, s, *c.Audio)
+		ref = c.Audio.ConfigMapKeyRef
+	default:
+		return proceed, nil
 	}
-	payload, bad := textPayload(text, s)
-	return payload, bad, nil
+	data, missing, err := r.readConfigMap(ctx, client.ObjectKeyFromObject(s.message), ref)
+	switch {
+	case err != nil:
+		return proceed, err
+	case missing == nil:
+		s.source = data
+	case s.begun():
+		s.payloadPending = missing
+	default:
+		return waitFor(missing.Reason, missing.Message), nil
+	}
+	return proceed, nil
 }
 
-// textPayload makes one message of a text, or several where it is too long and may
-// be split.
-func textPayload(text []byte, s *scope) (delivery.Payload, *v1alpha1.Cause) {
-	tokens := s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled
+// readConfigMap reads one key of a ConfigMap, in data or binaryData. Where it cannot be
+// read, the ConfigMap is watched.
+func (r *Reconciler) readConfigMap(ctx context.Context, message types.NamespacedName, ref v1alpha1.ConfigMapKeyRef) (
+	data []byte, missing *v1alpha1.Cause, err error,
+) {
+	key := types.NamespacedName{Namespace: message.Namespace, Name: ref.Name}
+	cause := &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound}
+	// It is read again after the watch has begun, so that it cannot appear in between.
+	// What exists from the start needs no watch.
+	for range 2 {
+		cm := &corev1.ConfigMap{}
+		err := r.Client.Get(ctx, key, cm)
+		text, isText := cm.Data[ref.Key]
+		data, isData := cm.BinaryData[ref.Key]
+		switch {
+		case apierrors.IsForbidden(err):
+			r.ConfigMaps.Watch(message, key)
+			cause.Message = fmt.Sprintf("the operator may not read ConfigMap %q in namespace %q: grant it get, list and "+
+				"watch of it, see \"Access to namespaces\" in docs/install.md", ref.Name, key.Namespace)
+			return nil, cause, nil
+		case client.IgnoreNotFound(err) != nil:
+			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)
+		case isText:
+			return []byte(text), nil, nil
+		case isData:
+			return data, nil, nil
+		}
+		r.ConfigMaps.Watch(message, key)
+	}
+	cause.Message = fmt.Sprintf("ConfigMap %q with key %q does not exist in namespace %q: create it",
+		ref.Name, ref.Key, key.Namespace)
+	return nil, cause, nil
+}
+
+// makePayload makes what is sent.
+func makePayload(s *scope) outcome {
+	if !s.needsPayload() {
+		return proceed
+	}
+	known := s.payloadPending == nil
+	if known {
+		payload, cause := payloadOf(s.message.Spec, s.source, s.server.DeliveryTokens())
+		if cause != nil {
+			s.refuseAll(cause.Reason, cause.Message)
+		}
+		s.payload, known = payload, cause == nil
+	}
+	// Known without the sound: the store is searched for audio.
+	s.payload.Audio = s.message.Spec.Content.Audio != nil
+	return s.pinSplit(known)
+}
+
+// payloadOf makes the payload of a spec. source is what its ConfigMap holds. A Cause is
+// terminal.
+func payloadOf(spec v1alpha1.TeamTalkMessageSpec, source []byte, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
+	switch c := spec.Content; {
+	case c.Audio != nil:
+		return audioPayload(c.Audio.Seconds, source)
+	case c.Text != nil:
+		source = []byte(*c.Text)
+	case c.Image != nil:
+		source = []byte(imageOpen + c.Image.URL + imageClose + c.Image.Caption)
+	case c.JSON != nil:
+		var err error
+		if source, err = compactJSON(c.JSON); err != nil {
+			return refusePayload(v1alpha1.ReasonContentInvalid, "content.json is not JSON")
+		}
+	}
+	return textPayload(source, spec, tokens)
+}
+
+func refusePayload(reason, message string) (delivery.Payload, *v1alpha1.Cause) {
+	return delivery.Payload{}, &v1alpha1.Cause{Reason: reason, Message: message}
+}
+
+// textPayload makes one message of a text; or several, where it is too long and may
+// be split. It refuses what TeamTalk would lose without an error.
+func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
 	limit := cipher.MaxText
 	if tokens {
 		limit = cipher.MaxTextWithToken
 	}
-	if bad := checkText(text); bad != nil {
-		return delivery.Payload{}, bad
+	tooLong := func(limit int, advice string) (delivery.Payload, *v1alpha1.Cause) {
+		return refusePayload(v1alpha1.ReasonContentTooLong,
+			fmt.Sprintf("the text has %d bytes, at most %d can be sent: shorten it%s", len(text), limit, advice))
 	}
-	if len(text) <= limit {
+	switch {
+	case len(text) == 0:
+		return refusePayload(v1alpha1.ReasonContentEmpty, "the text is empty: TeamTalk would not answer")
+	case !utf8.Valid(text):
+		return refusePayload(v1alpha1.ReasonContentInvalid, "the text is not valid UTF-8")
+	case bytes.IndexByte(text, 0) >= 0:
+		return refusePayload(v1alpha1.ReasonContentInvalid, "the text holds a NUL byte, at which clients would cut it")
+	case len(text) <= limit:
 		return delivery.Payload{Data: text}, nil
-	}
-	c := s.message.Spec.Content
-	switch splits := s.message.Spec.LongText == v1alpha1.LongTextSplit; {
-	case !splits:
-		return delivery.Payload{}, tooLong(len(text), limit, "shorten it, or set longText: Split")
-	case c.Text == nil && c.TextFrom == nil:
-		return delivery.Payload{}, tooLong(len(text), limit, "shorten it; only text and textFrom can be split")
+	case spec.LongText != v1alpha1.LongTextSplit:
+		return tooLong(limit, ", or set longText: Split")
+	case spec.Content.Text == nil && spec.Content.TextFrom == nil:
+		return tooLong(limit, "; only text and textFrom can be split")
 	case !tokens:
 		// Its parts could not be told from one another in the store.
-		return delivery.Payload{}, tooLong(len(text), limit, "shorten it; longText: Split needs the server's deliveryToken: Enabled")
+		return tooLong(limit, "; longText: Split needs the server's deliveryToken: Enabled")
 	case len(text) > v1alpha1.MaxTextBytes:
-		return delivery.Payload{}, tooLong(len(text), v1alpha1.MaxTextBytes, "shorten it; not even split can it be longer")
+		return tooLong(v1alpha1.MaxTextBytes, "; not even split can it be longer")
 	}
-	parts := split(string(text), limit)
+	parts := splitText(string(text), limit)
 	if len(parts) > v1alpha1.MaxParts {
-		return delivery.Payload{}, tooLong(len(text), v1alpha1.MaxParts*limit, "shorten it; it takes more than 20 parts")
+		return tooLong(v1alpha1.MaxParts*limit, "; it takes more than 20 parts")
 	}
 	return delivery.Payload{Data: parts[0], Rest: parts[1:]}, nil
 }
 
-func tooLong(length, limit int, advice string) *v1alpha1.Cause {
-	return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentTooLong, Message: fmt.Sprintf("the text has %d bytes, at most %d can be sent: %s", length, limit, advice)}
+// audioPayload makes a voice message: seconds, then the sound.
+func audioPayload(seconds int32, sound []byte) (delivery.Payload, *v1alpha1.Cause) {
+	switch {
+	case len(sound) == 0:
+		return refusePayload(v1alpha1.ReasonContentEmpty, "the audio is empty")
+	case len(sound) > maxAudio:
+		return refusePayload(v1alpha1.ReasonContentTooLong,
+			fmt.Sprintf("the audio has %d bytes, clients take %d: shorten it", len(sound), maxAudio))
+	}
+	data := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(sound)), uint32(seconds))
+	return delivery.Payload{Audio: true, Data: append(data, sound...)}, nil
 }
 
 // compactJSON writes an object without blanks, keys sorted. Characters that the
-// API server escapes for browsers are written as they are: people read this.
+// API server escapes for browsers are written as they are, for people to read.
 func compactJSON(object map[string]v1alpha1.JSONValue) ([]byte, error) {
 	raw, err := json.Marshal(object)
 	if err != nil {
@@ -114,65 +204,4 @@ func compactJSON(object map[string]v1alpha1.JSONValue) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimSuffix(compact.Bytes(), []byte("\n")), nil
-}
-
-// checkText refuses what TeamTalk would lose in silence.
-func checkText(text []byte) *v1alpha1.Cause {
-	switch {
-	case len(text) == 0:
-		return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentEmpty, Message: "the text is empty: TeamTalk would not answer"}
-	case !utf8.Valid(text):
-		return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentInvalid, Message: "the text is not valid UTF-8"}
-	case bytes.IndexByte(text, 0) >= 0:
-		return &v1alpha1.Cause{Reason: v1alpha1.ReasonContentInvalid, Message: "the text holds a NUL byte, at which clients would cut it"}
-	}
-	return nil
-}
-
-// audio makes a voice message: seconds, then the sound.
-func (r *Reconciler) audio(ctx context.Context, s *scope, c v1alpha1.AudioContent) (delivery.Payload, *v1alpha1.Cause, error) {
-	sound, missing, err := r.configMapKey(ctx, s, c.ConfigMapKeyRef)
-	if err != nil {
-		return delivery.Payload{}, missing, err
-	}
-	switch {
-	case len(sound) == 0:
-		return delivery.Payload{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentEmpty, Message: "the audio is empty"}, nil
-	case len(sound) > maxAudio:
-		return delivery.Payload{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentTooLong, Message: fmt.Sprintf(
-			"the audio has %d bytes, clients take %d: shorten it", len(sound), maxAudio)}, nil
-	}
-	data := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(sound)), uint32(c.Seconds))
-	return delivery.Payload{Audio: true, Data: append(data, sound...)}, nil, nil
-}
-
-// configMapKey reads one key of a ConfigMap, in data or binaryData. Where it is
-// missing, the ConfigMap is watched and the error is a not-found.
-func (r *Reconciler) configMapKey(ctx context.Context, s *scope, ref v1alpha1.ConfigMapKeyRef) ([]byte, *v1alpha1.Cause, error) {
-	key := types.NamespacedName{Namespace: s.message.Namespace, Name: ref.Name}
-	cm := &corev1.ConfigMap{}
-	// Read, and where it is missing watched and read again: so that it cannot
-	// appear in between, and what is there from the start needs no watch.
-	for range 2 {
-		err := r.Client.Get(ctx, key, cm)
-		if apierrors.IsForbidden(err) {
-			r.ConfigMaps.Watch(client.ObjectKeyFromObject(s.message), key)
-			return nil, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound, Message: fmt.Sprintf(
-				"the operator may not read ConfigMap %q in namespace %q: grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md",
-				ref.Name, key.Namespace)}, err
-		}
-		if client.IgnoreNotFound(err) != nil {
-			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)
-		}
-		if text, ok := cm.Data[ref.Key]; ok {
-			return []byte(text), nil, nil
-		}
-		if data, ok := cm.BinaryData[ref.Key]; ok {
-			return data, nil, nil
-		}
-		r.ConfigMaps.Watch(client.ObjectKeyFromObject(s.message), key)
-	}
-	return nil, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound, Message: fmt.Sprintf(
-			"ConfigMap %q with key %q does not exist in namespace %q: create it", ref.Name, ref.Key, key.Namespace)},
-		apierrors.NewNotFound(corev1.Resource("configmaps"), ref.Name)
 }

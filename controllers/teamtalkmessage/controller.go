@@ -1,5 +1,3 @@
-// Package teamtalkmessage takes TeamTalkMessages to the delivery engine and
-// records on them what became of each.
 package teamtalkmessage
 
 import (
@@ -32,15 +30,21 @@ import (
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
-// workers is how many messages are looked at at once. Each look is short: what
-// takes time happens in the engine.
-const workers = 16
+// maxConcurrentReconciles is enough: what takes time happens in the engine.
+const maxConcurrentReconciles = 16
+
+const (
+	// yieldPause is as short as can be: what is requeued at once keeps its priority.
+	yieldPause = time.Millisecond
+	// yieldAtMost is how long a message in doubt has a low priority.
+	yieldAtMost = delivery.PeerPatience
+)
 
 // Reconciler reconciles TeamTalkMessages.
 type Reconciler struct {
-	// Client reads ConfigMaps live: they are not cached.
+	// Client reads ConfigMaps from the API server: they are not cached.
 	Client client.Client
-	// Live reads past the cache.
+	// Live reads messages from the API server.
 	Live     client.Reader
 	Sessions *connection.Manager
 	Engine   *delivery.Engine
@@ -48,19 +52,19 @@ type Reconciler struct {
 	ConfigMaps *objectwatch.Watcher
 	// Wake enqueues a message whose delivery has made progress.
 	Wake *wake.Source
-	// SessionWake enqueues the messages of a server whose session can be used now.
+	// SessionWake enqueues the messages of a server whose session has become usable.
 	SessionWake *wake.Source
 	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
 	Term *leadership.Keeper
-	// Arrivals keeps the order in which messages are first looked at.
+	// Arrivals keeps the order in which messages are first reconciled.
 	Arrivals *delivery.Arrivals
-	// Observe, if set, is told of every status that has been written. It must not block.
-	Observe func(Recorded)
+	// OnStatusWrite, if set, is called after every write of a status. It must not block.
+	OnStatusWrite func(StatusWrite)
 
-	// store is the cache's, of messages; see behind.
+	// store is that of the cache of messages; see isStale.
 	store versioned
-	// announced are the servers whose messages stand in line.
+	// announced are the servers whose messages are queued.
 	announced announcements
 }
 
@@ -85,15 +89,15 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(r.Wake).
 		WatchesRawSource(r.SessionWake).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles}).
 		Complete(r)
 }
 
-// Reconcile takes one message a step further.
+// Reconcile reconciles one message.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	noRoom := false
+	var out outcome
 	defer func() {
-		if !noRoom {
+		if !out.awaitsRoom {
 			r.Engine.NoRoom(req.NamespacedName) // it is submitted, or waits for something else
 		}
 	}()
@@ -108,181 +112,103 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	r.Engine.ForgetOthers(req.NamespacedName, message.UID)
 	r.Arrivals.Gone(req.NamespacedName, message.UID)
-	if message.Finished() {
+	var result reconcile.Result
+	var err error
+	switch {
+	case message.Finished():
 		// Only now: a status that the cache does not show yet must not be sent again.
 		r.Engine.Forget(message.UID)
 		r.Arrivals.Leave(message.UID, message.ResourceVersion)
 		r.ConfigMaps.Release(req.NamespacedName)
 		return r.reconcileFinished(ctx, message)
-	}
-	if !message.DeletionTimestamp.IsZero() {
+	case !message.DeletionTimestamp.IsZero():
 		r.Arrivals.CheckIn(message.UID)
 		return r.reconcileDeleted(ctx, message)
 	}
-	term, err := r.Term.Term(ctx)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	seen, arrived := r.Arrivals.Seen(message.UID)
-	if !arrived {
-		// Woken by something else before its own event has come: so may be older ones.
-		r.Arrivals.Enter(arrivalOf(message))
-		return reconcile.Result{RequeueAfter: eventLag}, nil
-	}
-	leave, ok := r.Engine.TrackReconcile(message.UID)
-	if !ok {
-		return reconcile.Result{}, nil // the next leader's
-	}
-	defer leave()
-	s := newScope(message, term, seen, time.Now())
-	if !s.earlierUntil.IsZero() && r.Arrivals.Yield(message.UID) {
-		// Hundreds may be in doubt at once after a leader was lost, and nothing can be
-		// sent of them for half a minute: they come when there is nothing else to do; or
-		// then, where there always is something.
-		time.AfterFunc(yieldAtMost, func() { r.Wake.Wake(req.NamespacedName) })
-		return reconcile.Result{RequeueAfter: yieldPause, Priority: new(handler.LowPriority)}, nil
-	}
-	result, err := r.advance(ctx, s, term)
-	noRoom = s.noRoom
-	if err != nil || !s.comesAgain() {
-		r.Arrivals.CheckIn(message.UID)
-	}
+	result, out, err = r.reconcileUnfinished(ctx, message)
 	return result, err
 }
 
-const (
-	// yieldPause is as good as at once; what is enqueued at once keeps its priority.
-	yieldPause = time.Millisecond
-	// yieldAtMost is when what is in doubt counts as much as everything else.
-	yieldAtMost = delivery.PeerPatience
-)
+// reconcileUnfinished runs the phases over a message, and records what they come to.
+func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (
+	result reconcile.Result, out outcome, err error,
+) {
+	term, err := r.Term.Term(ctx)
+	if err != nil {
+		return result, out, err
+	}
+	seen, arrived := r.Arrivals.Seen(m.UID)
+	if !arrived {
+		// Something else has woken it before its own event: older ones may be without theirs, too.
+		r.Arrivals.Enter(arrivalOf(m))
+		return reconcile.Result{RequeueAfter: eventLag}, out, nil
+	}
+	end, ok := r.Engine.TrackReconcile(m.UID)
+	if !ok {
+		return result, out, nil // the next leader's
+	}
+	defer end()
+	s := newScope(m, term, seen, time.Now())
+	if !s.earlierUntil.IsZero() && r.Arrivals.Yield(m.UID) {
+		// Hundreds may be in doubt after a leader was lost, and nothing can be sent of them
+		// for half a minute. They have a low priority for that time.
+		time.AfterFunc(yieldAtMost, func() { r.Wake.Wake(client.ObjectKeyFromObject(m)) })
+		return reconcile.Result{RequeueAfter: yieldPause, Priority: new(handler.LowPriority)}, out, nil
+	}
+	r.readProgress(s)
+	if out, err = r.runPhases(ctx, s); err == nil {
+		s.abandonDoubts(out)
+		result, err = r.record(ctx, s, out)
+	}
+	if err != nil || !out.keepsPlace {
+		r.Arrivals.CheckIn(m.UID)
+	}
+	return result, out, err
+}
 
-// advance takes a message that is not finished a step further.
-func (r *Reconciler) advance(ctx context.Context, s *scope, term leadership.Term) (reconcile.Result, error) {
-	message := s.message
-	if r.lookUp(s); s.restart {
-		// On record first: until the status shows that the message has begun anew,
-		// it could be edited again, and could begin anew again.
-		return r.record(ctx, s)
+// runPhases returns the outcome of the first phase that does not go on to the next.
+func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
+	if s.origin == originEdit {
+		// Until the status shows that the message has started again, it could be edited once
+		// more, and would start again once more.
+		return recordFirst, nil
 	}
-	if !s.known && !message.CreationTimestamp.After(term.Start.Time) {
-		var err error
-		// The cache may not show yet what the leader before has recorded.
-		if s.again, err = r.behind(ctx, message, term); s.again || err != nil {
-			return reconcile.Result{}, err
-		}
+	if isStale, err := r.isStale(ctx, s); isStale || err != nil {
+		return stale, err
 	}
-	for _, phase := range []func(context.Context, *scope) error{
-		r.checkDeadline,
-		r.checkSuspended,
+	for _, phase := range []phase{
+		check(checkDeadline),
+		check(checkSuspended),
 		r.resolveServer,
-		r.checkSender,
-		r.checkRecipients,
-		r.checkKey,
-		r.checkSchedule,
-		r.requireKey,
+		check(checkSender),
+		check(checkRecipients),
+		check(checkIdempotencyKey),
+		check(checkSchedule),
+		r.requireAESKey,
 		r.takeTurn,
-		r.resolveContent,
+		r.loadContent,
+		check(makePayload),
 		r.findRoom,
-		r.stage,
-		r.deliver,
+		check(stageCreateTime),
+		r.submit,
 	} {
-		if err := phase(ctx, s); err != nil {
-			return reconcile.Result{}, err
+		out, err := phase(ctx, s)
+		if err != nil || out.action != actionContinue {
+			return out, err
 		}
-		if s.settled() {
-			break
+		if s.unfinished() == 0 {
+			return done, nil
 		}
 	}
-	s.abandon()
-	return r.record(ctx, s)
+	return done, nil
 }
 
-// lookUp takes over what the engine knows of the message: it is ahead of the
-// status that the cache shows.
-func (r *Reconciler) lookUp(s *scope) {
-	snapshot, ok := r.Engine.Progress(s.message.UID)
-	s.known, s.held = false, false
-	switch {
-	case !ok:
-		return
-	case s.restart && !snapshot.Running && failed(snapshot):
-		// What the engine knows is the end of the message before its edit.
-		r.Engine.Forget(s.message.UID)
-		return
-	}
-	s.restart = false
-	for i, p := range snapshot.Recipients {
-		if p.CreateTime == 0 && len(s.recipients) == len(snapshot.Recipients) {
-			// Staged since: the status has its time, and the engine does not know it yet.
-			snapshot.Recipients[i].CreateTime = s.recipients[i].CreateTime
-		}
-	}
-	s.recipients, s.sender, s.revision = snapshot.Recipients, snapshot.Sender, snapshot.Revision
-	s.serverKey = snapshot.ServerKey
-	// One that was stopped, and has come to its end, is taken up anew from there.
-	s.known, s.held = !snapshot.Stopped || snapshot.Running, snapshot.PayloadPending
-}
-
-func failed(snapshot delivery.Snapshot) bool {
-	for _, p := range snapshot.Recipients {
-		if p.State != v1alpha1.StateFailed {
-			return false
-		}
-	}
-	return true
-}
-
-// reconcileDeleted records what becomes of a message that another's finalizer
-// keeps: what has not been sent will not be.
-func (r *Reconciler) reconcileDeleted(ctx context.Context, message *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	s := newScope(message, leadership.Term{Clean: true}, "", time.Now())
-	if r.lookUp(s); s.revision == 0 {
+// reconcileDeleted records what becomes of a message that a finalizer of somebody else
+// keeps: nothing more is sent.
+func (r *Reconciler) reconcileDeleted(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+	s := newScope(m, leadership.Term{Clean: true}, "", time.Now())
+	if r.readProgress(s); s.snapshot == nil {
 		return reconcile.Result{}, nil
 	}
-	s.wait = &v1alpha1.Cause{Reason: v1alpha1.ReasonSending, Message: "the message is being deleted: nothing more is sent"}
-	return r.record(ctx, s)
-}
-
-// conflictPause is how long after a conflict the message is looked at again if
-// nothing has woken it before.
-const conflictPause = time.Second
-
-// record writes what is known to the status, if it says anything new.
-func (r *Reconciler) record(ctx context.Context, s *scope) (reconcile.Result, error) {
-	result := reconcile.Result{RequeueAfter: s.nextLook()}
-	if s.quiet || s.later && s.revision == 0 {
-		return result, nil
-	}
-	if s.wait != nil {
-		// What keeps the message from being taken on also ends its being sent.
-		r.Engine.Stop(s.message.UID)
-	}
-	if ended := s.revision != 0 && !s.known; !ended && !s.restart {
-		r.lookUp(s) // what the phases decided of one that has ended would be lost
-	}
-	before := s.message.DeepCopy()
-	setStatus(s, time.Now())
-	began := time.Now()
-	changed, err := r.write(ctx, before, s)
-	switch {
-	case apierrors.IsConflict(err):
-		// The object has changed; that change is on its way here and wakes it again.
-		// Something between here and the store may have said so without a change,
-		// though, and then nothing would.
-		return reconcile.Result{RequeueAfter: conflictPause}, nil
-	case err != nil:
-		return reconcile.Result{}, client.IgnoreNotFound(err)
-	}
-	if s.revision != 0 {
-		r.Engine.Recorded(s.message.UID, s.revision)
-	}
-	if changed {
-		r.report(before, s.message)
-		r.observe(before, s, began)
-	}
-	if s.message.Finished() {
-		return reconcile.Result{}, nil
-	}
-	return result, nil
+	return r.record(ctx, s, waitFor(v1alpha1.ReasonSending, "the message is being deleted: nothing more is sent"))
 }

@@ -12,42 +12,40 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// reconcileFinished tries again what failed of a message, where that is asked for,
-// and deletes one whose time has come.
-func (r *Reconciler) reconcileFinished(ctx context.Context, message *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	if !message.DeletionTimestamp.IsZero() {
+// reconcileFinished retries what failed of a message, if the annotation asks for it, or
+// deletes the message once its ttlSecondsAfterFinished is over.
+func (r *Reconciler) reconcileFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+	expires := m.ExpiresAt()
+	switch {
+	case !m.DeletionTimestamp.IsZero():
 		return reconcile.Result{}, nil
-	}
-	if message.RetryAsked() {
-		return r.retry(ctx, message)
-	}
-	expires := message.ExpiresAt()
-	if expires.IsZero() {
+	case m.RetryAsked():
+		return r.retryFinished(ctx, m)
+	case expires.IsZero():
 		return reconcile.Result{}, nil
 	}
 	if wait := time.Until(expires); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	err := r.Client.Delete(ctx, message, client.Preconditions{UID: &message.UID, ResourceVersion: &message.ResourceVersion})
+	err := r.Client.Delete(ctx, m, client.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion})
 	switch {
 	case apierrors.IsConflict(err):
-		// It has changed, and comes back with its change; or something said so without one.
-		return reconcile.Result{RequeueAfter: conflictPause}, nil
+		return reconcile.Result{RequeueAfter: conflictDelay}, nil // as in record
 	case client.IgnoreNotFound(err) != nil:
 		return reconcile.Result{}, fmt.Errorf("delete a message whose ttlSecondsAfterFinished is over: %w", err)
 	}
 	return reconcile.Result{}, nil
 }
 
-// retry puts on record that the recipients which failed begin anew. Until the
-// status shows it nothing is sent, so that it happens once per value.
-func (r *Reconciler) retry(ctx context.Context, message *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+// retryFinished records that the recipients which failed start again. Nothing is sent
+// until the status shows it, so that it happens once per value of the annotation.
+func (r *Reconciler) retryFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
 	live := &v1alpha1.TeamTalkMessage{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(message), live); err != nil {
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(m), live); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if live.UID != message.UID || !live.Finished() || !live.RetryAsked() {
-		return reconcile.Result{}, nil // the cache is behind, and comes back with what is new
+	if live.UID != m.UID || !live.Finished() || !live.RetryAsked() {
+		return reconcile.Result{}, nil // the cache is stale; the newer version wakes the message
 	}
 	term, err := r.Term.Term(ctx)
 	if err != nil {
@@ -55,5 +53,5 @@ func (r *Reconciler) retry(ctx context.Context, message *v1alpha1.TeamTalkMessag
 	}
 	s := newScope(live, term, "", time.Now())
 	s.retryFailed()
-	return r.record(ctx, s)
+	return r.record(ctx, s, done)
 }

@@ -10,13 +10,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
 // versioned is a cache that knows how new it is.
 type versioned interface {
 	// LastStoreSyncResourceVersion returns the resourceVersion up to which the cache
-	// shows everything, or "" if it does not know.
+	// shows everything, or "" if it is not known.
 	LastStoreSyncResourceVersion() string
 }
 
@@ -33,29 +32,30 @@ func storeOf(ctx context.Context, c cache.Cache) (versioned, error) {
 	return shared.GetStore(), nil
 }
 
-// behind reports whether there is a newer version of a message than the one at
-// hand, which may be from before this leader's term: what the leader before has
-// recorded must not be missed. The newer version is on its way here, and wakes the
-// message again.
+// isStale reports whether there is a newer version of a message than the one at hand,
+// which may be from before this leader's term: what the earlier leader recorded must
+// not be missed. The newer version is on its way here, and wakes the message.
 //
-// The API server is asked, until the whole cache is as new as the term. The
-// versions are comparable: both are of TeamTalkMessages. The store sets its own
-// together with the objects that bear it, under one lock; a list as a whole, with
-// the version of the list; what a watch brings one by one and in order of version.
-// So it shows all that was written up to that version. Another leader's writes of
-// before the term are among them: the term's version was read from the API server
-// after the Lease had been taken. The message is read again, as the one at hand
-// may have been read before the store came so far.
-func (r *Reconciler) behind(ctx context.Context, message *v1alpha1.TeamTalkMessage, term leadership.Term) (bool, error) {
+// The API server is asked, until the whole cache is as new as the term. The versions
+// are comparable: both are of TeamTalkMessages. The store sets its own version together
+// with the objects of that version, under one lock: with a list, and with each event of
+// a watch, in order of version. So it shows all that was written up to its version.
+// That includes what another leader wrote before the term: the term's version was read
+// from the API server after the Lease had been acquired. The message is read again, as
+// the one at hand may have been read before the store was as new.
+func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
+	if s.underWay() || s.message.CreationTimestamp.After(s.term.Start.Time) {
+		return false, nil
+	}
 	reader := r.Live
-	if reached(r.store, term.Version) {
+	if reached(r.store, s.term.Version) {
 		reader = r.Client
 	}
 	now := &v1alpha1.TeamTalkMessage{}
-	if err := reader.Get(ctx, client.ObjectKeyFromObject(message), now); err != nil {
+	if err := reader.Get(ctx, client.ObjectKeyFromObject(s.message), now); err != nil {
 		return true, client.IgnoreNotFound(err)
 	}
-	return now.ResourceVersion != message.ResourceVersion, nil
+	return now.ResourceVersion != s.message.ResourceVersion, nil
 }
 
 // reached reports whether the store shows everything up to a version.

@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-func TestBehind(t *testing.T) {
+func TestIsStale(t *testing.T) {
 	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
 		t.Fatal(err)
 	}
@@ -48,10 +48,12 @@ func TestBehind(t *testing.T) {
 			if tc.live != "never asked" {
 				r.Live = at(tc.live)
 			}
-			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "m", ResourceVersion: "7", UID: types.UID("u")}}
-			got, err := r.behind(t.Context(), m, leadership.Term{Version: "100"})
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+				Namespace: "n", Name: "m", ResourceVersion: "7", UID: types.UID("u"),
+			}}
+			got, err := r.isStale(t.Context(), &scope{message: m, term: leadership.Term{Version: "100"}})
 			if err != nil || got != tc.want {
-				t.Errorf("behind: %v %v, want %v", got, err, tc.want)
+				t.Errorf("%v %v, want %v", got, err, tc.want)
 			}
 		})
 	}

@@ -21,11 +21,11 @@ func payload(parts ...string) delivery.Payload {
 	return p
 }
 
-// TestPinParts: the parts of a text from a ConfigMap are all of the text whose first
+// TestPinSplit: the parts of a text from a ConfigMap are all of the text whose first
 // part may have been sent.
-func TestPinParts(t *testing.T) {
+func TestPinSplit(t *testing.T) {
 	one, another := payload("(1/2) a", "(2/2) b"), payload("(1/2) a", "(2/2) c")
-	if identify(payload("ab", "c")).Digest == identify(payload("a", "bc")).Digest {
+	if identifySplit(payload("ab", "c")).Digest == identifySplit(payload("a", "bc")).Digest {
 		t.Error("texts that are cut otherwise pass for one")
 	}
 	pending := delivery.Progress{State: v1alpha1.StatePending}
@@ -42,33 +42,33 @@ func TestPinParts(t *testing.T) {
 	}{
 		"one part":              {payload: payload("a")},
 		"not of a ConfigMap":    {payload: one, inline: true},
-		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identify(one)},
-		"on record":             {recorded: identify(one), payload: one, wantCount: 2, want: identify(one)},
-		"another, nothing sent": {recorded: identify(one), payload: another, wantStaged: true, wantCount: 2, want: identify(another)},
-		"short, nothing sent":   {recorded: identify(one), payload: payload("a"), wantStaged: true},
+		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identifySplit(one)},
+		"on record":             {recorded: identifySplit(one), payload: one, wantCount: 2, want: identifySplit(one)},
+		"another, nothing sent": {recorded: identifySplit(one), payload: another, wantStaged: true, wantCount: 2, want: identifySplit(another)},
+		"short, nothing sent":   {recorded: identifySplit(one), payload: payload("a"), wantStaged: true},
 		"another": {
-			recorded: identify(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: []uint32{7}}},
-			wantRefused: true, wantCount: 2, want: identify(one),
+			recorded: identifySplit(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: []uint32{7}}},
+			wantRefused: true, wantCount: 2, want: identifySplit(one),
 		},
 		"another, may have been sent": {
-			recorded: identify(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantRefused: true, wantCount: 2, want: identify(one),
+			recorded: identifySplit(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
+			wantRefused: true, wantCount: 2, want: identifySplit(one),
 		},
 		"short, somebody has it": {
-			recorded: identify(one), payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 8, Earlier: []uint32{7}}},
-			wantRefused: true, wantCount: 2, want: identify(one),
+			recorded: identifySplit(one), payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 8, Earlier: []uint32{7}}},
+			wantRefused: true, wantCount: 2, want: identifySplit(one),
 		},
 		"not known": {
-			recorded: identify(one), unknown: true, payload: delivery.Payload{}, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantCount: 2, want: identify(one),
+			recorded: identifySplit(one), unknown: true, payload: delivery.Payload{}, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
+			wantCount: 2, want: identifySplit(one),
 		},
 		"may have been sent, not in parts": {
 			payload: one, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantStaged: true, wantCount: 2, want: identify(one),
+			wantStaged: true, wantCount: 2, want: identifySplit(one),
 		},
 		"somebody has a short one": {
 			payload: one, others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 7}},
-			wantStaged: true, wantCount: 2, want: identify(one),
+			wantStaged: true, wantCount: 2, want: identifySplit(one),
 		},
 		"short, somebody has one": {payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 7}}},
 	}
@@ -79,10 +79,10 @@ func TestPinParts(t *testing.T) {
 				m.Spec.Content.TextFrom = &v1alpha1.TextSource{}
 			}
 			s := &scope{message: m, split: tc.recorded, payload: tc.payload, recipients: append([]delivery.Progress{pending}, tc.others...)}
-			s.pinParts(!tc.unknown)
+			staged := s.pinSplit(!tc.unknown) == recordFirst
 			refused := s.recipients[0].Reason == v1alpha1.ReasonContentChanged
-			if s.staged != tc.wantStaged || refused != tc.wantRefused || s.payload.Count != tc.wantCount || !cmp.Equal(s.split, tc.want) {
-				t.Errorf("staged %v, refused %v, count %d, on record %+v", s.staged, refused, s.payload.Count, s.split)
+			if staged != tc.wantStaged || refused != tc.wantRefused || s.payload.Count != tc.wantCount || !cmp.Equal(s.split, tc.want) {
+				t.Errorf("staged %v, refused %v, count %d, recorded %+v", staged, refused, s.payload.Count, s.split)
 			}
 			if want := tc.wantCount > 0 && !refused && !tc.unknown; s.payload.Recorded != want {
 				t.Errorf("the text is said to be the one on record: %v, want %v", s.payload.Recorded, want)
@@ -104,23 +104,22 @@ func newOperators() operators {
 
 // look is an operator's look at the message with the text as it is now. killed: the
 // operator before did not say what it had sent.
-func (o operators) look(text delivery.Payload, killed bool) *scope {
+func (o operators) look(text delivery.Payload, killed bool) (*scope, outcome) {
 	now := time.Now()
 	s := newScope(o.message, leadership.Term{Clean: !killed, Start: metav1.NewTime(now), Local: now}, "1", now)
 	s.payload = text
-	s.pinParts(true)
-	return s
+	return s, s.pinSplit(true)
 }
 
 // put has the status say what the scope does, and the next look must find it there.
-func (o operators) put(t *testing.T, s *scope) {
+func (o operators) put(t *testing.T, s *scope, out outcome) {
 	t.Helper()
-	if !s.staged {
-		t.Fatal("sent without being on record first")
+	if out != recordFirst {
+		t.Fatal("sent without being recorded first")
 	}
-	setStatus(s, time.Now())
-	if again := o.look(s.payload, false); again.staged || !cmp.Equal(o.message.Status.Split, identify(s.payload)) {
-		t.Fatalf("written again: %v; on record %+v", again.staged, o.message.Status.Split)
+	setStatus(s, nil, time.Now())
+	if _, out := o.look(s.payload, false); out != proceed || !cmp.Equal(o.message.Status.Split, identifySplit(s.payload)) {
+		t.Fatalf("outcome %+v; recorded %+v", out, o.message.Status.Split)
 	}
 }
 
@@ -129,14 +128,14 @@ func (o operators) put(t *testing.T, s *scope) {
 // text follows it.
 func TestPinAfterTakeover(t *testing.T) {
 	o := newOperators()
-	s := o.look(payload("(1/2) old", "(2/2) old"), true)
+	s, out := o.look(payload("(1/2) old", "(2/2) old"), true)
 	if s.recipients[0].State != v1alpha1.StateInDoubt {
 		t.Fatalf("%s", s.recipients[0].State)
 	}
-	o.put(t, s)
+	o.put(t, s, out)
 	s.recipients[0].State, s.recipients[0].Earlier = v1alpha1.StatePending, []uint32{7}
-	setStatus(s, time.Now())
-	next := o.look(payload("(1/2) new", "(2/2) new"), false)
+	setStatus(s, nil, time.Now())
+	next, _ := o.look(payload("(1/2) new", "(2/2) new"), false)
 	if p := next.recipients[0]; p.State != v1alpha1.StateFailed || p.Reason != v1alpha1.ReasonContentChanged {
 		t.Errorf("behind a part of the old text: %s %s", p.State, p.Reason)
 	}
@@ -146,11 +145,13 @@ func TestPinAfterTakeover(t *testing.T) {
 // short, is sent, and its operator killed: the next one looks for one part.
 func TestShortened(t *testing.T) {
 	o := newOperators()
-	o.put(t, o.look(payload("(1/2) old", "(2/2) old"), false))
+	s, out := o.look(payload("(1/2) old", "(2/2) old"), false)
+	o.put(t, s, out)
 	short := payload("short")
-	o.put(t, o.look(short, false))
-	next := o.look(short, true)
-	if p := next.recipients[0]; p.State != v1alpha1.StateInDoubt || len(next.refusals) > 0 || next.payload.Count != 0 || next.staged {
-		t.Errorf("%s, refused %v, %d parts, staged %v", p.State, next.refusals, next.payload.Count, next.staged)
+	s, out = o.look(short, false)
+	o.put(t, s, out)
+	next, out := o.look(short, true)
+	if p := next.recipients[0]; p.State != v1alpha1.StateInDoubt || len(next.refusals) > 0 || next.payload.Count != 0 || out != proceed {
+		t.Errorf("%s, refused %v, %d parts, outcome %+v", p.State, next.refusals, next.payload.Count, out)
 	}
 }

@@ -1,9 +1,12 @@
 package teamtalkmessage
 
 import (
+	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
@@ -11,81 +14,220 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-// scope is what the phases of one reconciliation share.
+// scope is what the phases of one reconciliation share. newScope sets the fields up to
+// recipients.
 type scope struct {
 	message *v1alpha1.TeamTalkMessage
 	term    leadership.Term
 	now     time.Time
-	seen    string
-
-	server *v1alpha1.TeamTalkServer
-	// serverKey names the server, once it is known to exist.
-	serverKey types.NamespacedName
-	session   *connection.Session
-	sender    uint32
-	payload   delivery.Payload
-
-	// restart: the message had finished with nothing stored, and was edited.
-	restart bool
-	// retry: the message had finished, and what failed of it is to be tried again.
-	retry bool
-	// known: the engine is at work on the message, or done with it; held: without
-	// its payload.
-	known, held bool
-	// revision of the engine's progress that recipients show; 0: none.
-	revision uint64
-
-	// recipients as they stand, in the order in which the spec names them.
-	recipients []delivery.Progress
-	// refusals are of recipients that are in doubt; see refuse.
-	refusals map[delivery.Recipient]delivery.Refusal
-	// hold is why the payload is not known yet, where something was begun.
-	hold *v1alpha1.Cause
-	// split identifies the text that is on record as being sent in parts.
-	split *v1alpha1.SplitText
-	// earlierUntil is until when another operator may still be sending the
-	// message; zero where none can.
+	// order is the message's place in its conversations.
+	order  delivery.Order
+	origin origin
+	// earlierUntil is until when another operator may be sending the message; zero: none can.
 	earlierUntil time.Time
-	// wait is what must change before the message can go on; a watch wakes it, or
-	// the time that nextLook returns. onPurpose: it is as declared.
-	wait      *v1alpha1.Cause
-	onPurpose bool
-	// staged: the status must be written before anything is sent.
-	staged bool
-	// quiet: the message has only just been taken on; it is soon told how it ended,
-	// and that it is being sent only if it takes long.
-	quiet bool
-	// later: there is nothing to say yet, and what changes that wakes the message
-	// or its next operator.
-	later bool
-	// again: it is looked at again presently, before younger ones may go.
-	again bool
-	// noRoom: it stands in line for the engine to have room.
-	noRoom bool
-	// soon: an event is on its way, and may already have been when the message came.
-	soon bool
+	// split identifies the text that is recorded as being sent in parts; nil: none.
+	// pinSplit changes it.
+	split *v1alpha1.SplitText
+	// recipients, in the order of the spec. They show the status, or the snapshot.
+	recipients []delivery.Progress
+
+	// snapshot is the engine's; nil: it does not know the message. Set by adopt.
+	snapshot *delivery.Snapshot
+	// server is set by resolveServer, where the message's namespace may use it.
+	server *v1alpha1.TeamTalkServer
+	// sender is the snapshot's, or set by checkSender; 0: not known.
+	sender uint32
+	// session is set by requireAESKey.
+	session *connection.Session
+	// source is what a ConfigMap holds. Set by loadContent.
+	source []byte
+	// payloadPending is why the payload is not known yet, of a message that may have been
+	// sent. Set by loadContent.
+	payloadPending *v1alpha1.Cause
+	// payload is set by makePayload.
+	payload delivery.Payload
+	// refusals are of recipients that are in doubt. Set by refuse.
+	refusals map[delivery.Recipient]delivery.Refusal
 }
 
-// settled reports whether the remaining phases have nothing to do.
-func (s *scope) settled() bool {
-	if s.wait != nil || s.staged || s.later {
-		return true
+// origin is how a reconciliation begins with a message.
+type origin int
+
+const (
+	// originStatus: where its status left it.
+	originStatus origin = iota
+	// originEdit: it had finished with nothing stored, and was edited.
+	originEdit
+	// originRetry: it had finished, and what failed of it is tried again.
+	originRetry
+)
+
+// newScope resumes a message from its status. An edit of a message that had finished
+// with nothing stored starts it from the beginning.
+func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, now time.Time) *scope {
+	s := &scope{
+		message: m, term: term, now: now, earlierUntil: earlierUntil(term, m),
+		order: delivery.Order{
+			Created: m.CreationTimestamp.Time, Seen: seen, Name: client.ObjectKeyFromObject(m).String(),
+		},
 	}
-	for _, p := range s.recipients {
-		if !p.Done() {
-			return false
+	recorded := map[delivery.Recipient]v1alpha1.RecipientStatus{}
+	edited := m.Status.ObservedGeneration != m.Generation
+	if edited && m.Status.CompletionTime != nil && m.Status.NothingStored() {
+		s.origin = originEdit
+	} else {
+		s.split = m.Status.Split
+		for _, r := range m.Status.Recipients {
+			recorded[recipientOf(r)] = r
 		}
 	}
-	return true
+	for _, r := range recipientsOf(m.Spec.To) {
+		p := progressOf(r, recorded[r])
+		if !s.earlierUntil.IsZero() && s.origin != originEdit {
+			p = p.FromPriorTerm(now)
+		}
+		s.recipients = append(s.recipients, p)
+	}
+	return s
+}
+
+// recipientOf returns whom a recipient's status is about.
+func recipientOf(r v1alpha1.RecipientStatus) delivery.Recipient {
+	return delivery.Recipient{Type: r.Type, ID: uint32(r.ID)}
+}
+
+// recipientsOf returns whom a message is to, in the order of its spec.
+func recipientsOf(to v1alpha1.Recipients) []delivery.Recipient {
+	var recipients []delivery.Recipient
+	for _, id := range to.Users {
+		recipients = append(recipients, delivery.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(id)})
+	}
+	for _, id := range to.Groups {
+		recipients = append(recipients, delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: uint32(id)})
+	}
+	return recipients
+}
+
+// progressOf reads a recipient's progress back from its status; the zero status
+// is of a new recipient.
+func progressOf(r delivery.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
+	p := delivery.Progress{
+		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
+		EarlierReason: status.EarlierReason, EarlierMessage: status.EarlierMessage,
+		DoubtSince: timeOf(status.InDoubtSince), StoredAt: timeOf(status.StoredAt), RoutedAt: timeOf(status.RoutedAt),
+	}
+	earlier := status.MessageIDs
+	switch p.State {
+	case "":
+		p.State = v1alpha1.StatePending
+	case v1alpha1.StateAcknowledged, v1alpha1.StateStored, v1alpha1.StateRouted:
+		// The last one is the current part's.
+		if n := len(earlier); n > 0 {
+			p.MessageID, earlier = uint32(earlier[n-1]), earlier[:n-1]
+		}
+	}
+	for _, id := range earlier {
+		p.Earlier = append(p.Earlier, uint32(id))
+	}
+	if status.CreateTime != nil {
+		p.CreateTime = uint32(status.CreateTime.Unix())
+	}
+	return p
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+// supersedes reports whether an edit starts a message from the beginning that the engine knows
+// only from before the edit.
+func (s *scope) supersedes(snapshot delivery.Snapshot) bool {
+	return s.origin == originEdit && !snapshot.Running &&
+		!slices.ContainsFunc(snapshot.Recipients, func(p delivery.Progress) bool { return p.State != v1alpha1.StateFailed })
+}
+
+// adopt takes over what the engine knows of the message. It is newer than the status
+// that the cache shows.
+func (s *scope) adopt(snapshot delivery.Snapshot) {
+	s.origin, s.snapshot, s.sender = originStatus, &snapshot, snapshot.Sender
+	for i, p := range snapshot.Recipients {
+		if p.CreateTime == 0 && len(s.recipients) == len(snapshot.Recipients) {
+			// Staged since: the status has its time, and the engine does not know it yet.
+			snapshot.Recipients[i].CreateTime = s.recipients[i].CreateTime
+		}
+	}
+	s.recipients = snapshot.Recipients
+}
+
+// underWay reports whether the engine delivers the message, or has delivered it. A
+// task that was stopped, and has ended, is submitted again.
+func (s *scope) underWay() bool {
+	return s.snapshot != nil && (!s.snapshot.Stopped || s.snapshot.Running)
+}
+
+// serverKey names the server, once it is known to exist.
+func (s *scope) serverKey() types.NamespacedName {
+	switch {
+	case s.server != nil:
+		return client.ObjectKeyFromObject(s.server)
+	case s.snapshot != nil:
+		return s.snapshot.ServerKey
+	}
+	return types.NamespacedName{}
+}
+
+// tokens reports whether the message carries delivery tokens. A message that was begun
+// without goes on without, whatever the server declares meanwhile.
+func (s *scope) tokens() bool {
+	begunWithout := s.origin != originEdit && slices.ContainsFunc(s.message.Status.Recipients,
+		func(r v1alpha1.RecipientStatus) bool { return r.CreateTime != nil })
+	return s.message.Spec.Content.Audio == nil && !begunWithout && (s.server == nil || s.server.DeliveryTokens())
+}
+
+// begun reports whether something may have been sent to a recipient that is not done.
+func (s *scope) begun() bool {
+	return slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
+		return !p.Done() && p.State != v1alpha1.StatePending
+	})
+}
+
+// unfinished counts the recipients that are not done.
+func (s *scope) unfinished() (n int) {
+	for _, p := range s.recipients {
+		if !p.Done() {
+			n++
+		}
+	}
+	return n
+}
+
+// expired reports whether the message's deadline has come.
+func (s *scope) expired() bool {
+	d := s.message.DeadlineTime()
+	return !d.IsZero() && !s.now.Before(d)
+}
+
+// untilDue returns how long it takes until the schedule or the deadline of the message
+// comes; 0: both have come, or there is none.
+func (s *scope) untilDue() time.Duration {
+	var next time.Duration
+	for _, at := range []time.Time{s.message.ScheduledFor(), s.message.DeadlineTime()} {
+		if d := at.Sub(s.now); d > 0 && (next == 0 || d < next) {
+			next = d
+		}
+	}
+	return next
 }
 
 // refuse keeps a recipient from being sent to. Where nothing was sent it fails at
 // once; else it fails when the store has shown that nothing was.
 func (s *scope) refuse(i int, reason, message string) {
-	p := s.recipients[i]
-	if p.State == v1alpha1.StatePending && !s.known {
+	p := &s.recipients[i]
+	if p.State == v1alpha1.StatePending && !s.underWay() {
 		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
-		s.recipients[i] = p
 		return
 	}
 	if s.refusals == nil {
@@ -103,10 +245,10 @@ func (s *scope) refuseAll(reason, message string) {
 	}
 }
 
-// retryFailed begins anew with the recipients that failed with proof that what
-// failed was not stored.
+// retryFailed starts again with the recipients that failed with proof that what failed
+// was not stored.
 func (s *scope) retryFailed() {
-	s.retry = true
+	s.origin = originRetry
 	for i, r := range s.message.Status.Recipients {
 		if p := s.recipients[i]; r.Retryable() {
 			s.recipients[i] = delivery.Progress{
@@ -117,130 +259,33 @@ func (s *scope) retryFailed() {
 	}
 }
 
-// abandon ends the doubts of a message that cannot be looked for, once its deadline
-// has come.
-func (s *scope) abandon() {
-	if s.wait == nil || s.known || !s.expired() {
+// abandonDoubts ends, at the deadline, the doubts of a message that waits: the store
+// cannot be asked.
+func (s *scope) abandonDoubts(out outcome) {
+	if out.cause == nil || s.underWay() || !s.expired() {
 		return
 	}
-	for i, p := range s.recipients {
-		if p.State == v1alpha1.StateInDoubt {
+	for i := range s.recipients {
+		if p := &s.recipients[i]; p.State == v1alpha1.StateInDoubt {
 			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown,
 				"may have been sent; the deadline came before the store could be asked"
-			s.recipients[i] = p
 		}
 	}
 }
 
-// expired reports whether the message's deadline has come.
-func (s *scope) expired() bool {
-	d := s.message.DeadlineTime()
-	return !d.IsZero() && !s.now.Before(d)
+// earlierUntil is until when another operator may still be sending the message;
+// zero: none can.
+func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
+	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.NeverDueBefore(term.Start.Time) {
+		return time.Time{}
+	}
+	return earlierTermUntil(term)
 }
 
-// nextLook returns how long it takes until time alone changes something about a
-// message that is not finished; 0: never.
-func (s *scope) nextLook() time.Duration {
-	if s.soon {
-		return eventLag
+// earlierTermUntil is until when the operator of the earlier term may be sending.
+func earlierTermUntil(term leadership.Term) time.Time {
+	if term.Clean {
+		return term.Local
 	}
-	var next time.Duration
-	for _, at := range []time.Time{s.message.ScheduledFor(), s.message.DeadlineTime()} {
-		if d := at.Sub(s.now); d > 0 && (next == 0 || d < next) {
-			next = d
-		}
-	}
-	return next
-}
-
-// begun reports whether something may have been sent to a recipient that is not done.
-func (s *scope) begun() bool {
-	for _, p := range s.recipients {
-		if !p.Done() && p.State != v1alpha1.StatePending {
-			return true
-		}
-	}
-	return false
-}
-
-// tokens reports whether the message carries delivery tokens. One that was begun
-// without goes on without, whatever the server declares meanwhile.
-func (s *scope) tokens() bool {
-	if s.message.Spec.Content.Audio != nil {
-		return false
-	}
-	if !s.restart {
-		for _, r := range s.message.Status.Recipients {
-			if r.CreateTime != nil {
-				return false
-			}
-		}
-	}
-	return s.server == nil || s.server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled
-}
-
-// newScope takes a message up where its status left it. An edit of a message
-// that had finished with nothing stored starts it anew.
-func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, now time.Time) *scope {
-	s := &scope{message: m, term: term, now: now, seen: seen}
-	known := map[delivery.Recipient]v1alpha1.RecipientStatus{}
-	s.earlierUntil = earlierUntil(term, m)
-	s.restart = m.Status.ObservedGeneration != m.Generation && m.Status.CompletionTime != nil && m.Status.NothingStored()
-	if !s.restart {
-		s.split = m.Status.Split
-		for _, r := range m.Status.Recipients {
-			known[delivery.Recipient{Type: r.Type, ID: uint32(r.ID)}] = r
-		}
-	}
-	add := func(t v1alpha1.RecipientType, id int64) {
-		r := delivery.Recipient{Type: t, ID: uint32(id)}
-		p := progressOf(r, known[r])
-		if !s.earlierUntil.IsZero() && !s.restart {
-			p = p.FromPriorTerm(now)
-		}
-		s.recipients = append(s.recipients, p)
-	}
-	for _, id := range m.Spec.To.Users {
-		add(v1alpha1.RecipientUser, int64(id))
-	}
-	for _, id := range m.Spec.To.Groups {
-		add(v1alpha1.RecipientGroup, int64(id))
-	}
-	return s
-}
-
-// progressOf reads a recipient's progress back from its status; the zero status
-// is one that nothing is known of.
-func progressOf(r delivery.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
-	p := delivery.Progress{
-		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
-		EarlierReason: status.EarlierReason, EarlierMessage: status.EarlierMessage,
-	}
-	if p.State == "" {
-		p.State = v1alpha1.StatePending
-	}
-	earlier := status.MessageIDs
-	switch p.State {
-	case v1alpha1.StateAcknowledged, v1alpha1.StateStored, v1alpha1.StateRouted:
-		// The last one is the current part's.
-		if n := len(earlier); n > 0 {
-			p.MessageID, earlier = uint32(earlier[n-1]), earlier[:n-1]
-		}
-	}
-	for _, id := range earlier {
-		p.Earlier = append(p.Earlier, uint32(id))
-	}
-	if status.CreateTime != nil {
-		p.CreateTime = uint32(status.CreateTime.Unix())
-	}
-	if status.InDoubtSince != nil {
-		p.DoubtSince = status.InDoubtSince.Time
-	}
-	if status.StoredAt != nil {
-		p.StoredAt = status.StoredAt.Time
-	}
-	if status.RoutedAt != nil {
-		p.RoutedAt = status.RoutedAt.Time
-	}
-	return p
+	return term.Local.Add(delivery.PeerPatience)
 }

@@ -38,7 +38,7 @@ func TestPartsOnRecord(t *testing.T) {
 			if diff := cmp.Diff(tc.wantEarlier, p.Earlier); diff != "" || p.MessageID != tc.wantID {
 				t.Errorf("id %d, earlier %s", p.MessageID, diff)
 			}
-			if diff := cmp.Diff(tc.ids, statusOf(p, false).MessageIDs, cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(tc.ids, recipientStatus(p, false).MessageIDs, cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -71,7 +71,7 @@ func TestRetryFailed(t *testing.T) {
 	}
 }
 
-func TestNextLook(t *testing.T) {
+func TestUntilDue(t *testing.T) {
 	in := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: noon.Add(d)} }
 	tests := map[string]struct {
 		spec v1alpha1.TeamTalkMessageSpec
@@ -87,33 +87,36 @@ func TestNextLook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// The API server's clock is ahead of ours.
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *in(5 * time.Second)}, Spec: tc.spec}
-			if got := newScope(m, leadership.Term{Clean: true}, "", noon).nextLook(); got != tc.want {
+			if got := newScope(m, leadership.Term{Clean: true}, "", noon).untilDue(); got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})
 	}
 }
 
-// TestAbandon ends doubts at the deadline only where nobody can ask.
-func TestAbandon(t *testing.T) {
-	wait := &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotFound, Message: "none"}
+// TestAbandonDoubts ends doubts at the deadline only where nobody can ask.
+func TestAbandonDoubts(t *testing.T) {
+	wait := waitFor(v1alpha1.ReasonServerNotFound, "none")
 	tests := map[string]struct {
 		deadline time.Duration
-		wait     *v1alpha1.Cause
+		outcome  outcome
 		known    bool
 		want     v1alpha1.RecipientState
 	}{
 		"nobody to ask":       {-time.Second, wait, false, v1alpha1.StateFailed},
 		"before its deadline": {time.Second, wait, false, v1alpha1.StateInDoubt},
-		"it is being asked":   {-time.Second, nil, false, v1alpha1.StateInDoubt},
+		"it is being asked":   {-time.Second, done, false, v1alpha1.StateInDoubt},
 		"the engine has it":   {-time.Second, wait, true, v1alpha1.StateInDoubt},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{}
 			m.Spec.Deadline = &metav1.Time{Time: noon.Add(tc.deadline)}
-			s := &scope{message: m, now: noon, wait: tc.wait, known: tc.known, recipients: []delivery.Progress{{State: v1alpha1.StateInDoubt}}}
-			s.abandon()
+			s := &scope{message: m, now: noon, recipients: []delivery.Progress{{State: v1alpha1.StateInDoubt}}}
+			if tc.known {
+				s.snapshot = &delivery.Snapshot{}
+			}
+			s.abandonDoubts(tc.outcome)
 			if got := s.recipients[0].State; got != tc.want {
 				t.Errorf("%s, want %s", got, tc.want)
 			}

@@ -24,7 +24,7 @@ func TestSplit(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, part := range split(tc.text, tc.limit) {
+			for _, part := range splitText(tc.text, tc.limit) {
 				got = append(got, string(part))
 			}
 			if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tc.want) {
@@ -40,7 +40,7 @@ func TestSplitLosesNothing(t *testing.T) {
 	for n := range 200 {
 		text := strings.Repeat("wörter und 中文字 ", n) + strings.Repeat("x", n) + "\n"
 		var joined strings.Builder
-		for i, part := range split(text, 64) {
+		for i, part := range splitText(text, 64) {
 			if len(part) > 64 || !utf8.Valid(part) {
 				t.Fatalf("part %d of %d characters: %q", i, n, part)
 			}

@@ -1,67 +1,57 @@
 package teamtalkmessage
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// verdict is a message's state in the words of its conditions.
-type verdict struct {
-	reason, message string
-	// finished: nothing more is tried. delivered: every recipient has it. onPurpose:
-	// it waits as declared.
-	finished, delivered, onPurpose bool
-	// deliveredReason is the Delivered condition's, where it differs.
-	deliveredReason string
-}
-
-// setStatus computes the whole status from what is known: it is the one place
-// that does.
-func setStatus(s *scope, now time.Time) {
+// setStatus computes the whole status from the scope. cause is what the message waits
+// for; nil: nothing.
+func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	m, at := s.message, metav1.NewTime(now.Truncate(time.Second))
 	staged := !s.tokens() // by the status as it was
+	edited := s.origin == originEdit
 	st := &m.Status
-	v := judge(s)
+	o := overallOf(s, cause)
 	st.ObservedGeneration = m.Generation
-	if st.StartTime == nil || s.retry {
-		// A value that came with the message, or that is acted upon now.
+	if st.StartTime == nil || s.origin == originRetry {
+		// A value that came with the message, or one that is handled now.
 		st.LastHandledRetry = m.Annotations[v1alpha1.RetryAnnotation]
 	}
-	if st.StartTime == nil || s.restart {
+	if st.StartTime == nil || edited {
 		st.StartTime = &at
 	}
 	switch {
-	case !v.finished:
+	case !o.finished:
 		st.CompletionTime = nil
-	case st.CompletionTime == nil || s.restart:
+	case st.CompletionTime == nil || edited:
 		st.CompletionTime = &at
 	}
-	if s.restart {
+	switch {
+	case s.sender != 0:
+		st.SenderID = new(v1alpha1.UserID(s.sender))
+	case edited:
 		st.SenderID = nil // it may be another one now
 	}
-	if s.sender != 0 {
-		sender := v1alpha1.UserID(s.sender)
-		st.SenderID = &sender
-	}
 	st.Split = s.split
-	st.ToSummary = summarize(m.Spec.To)
-	st.Recipients = make([]v1alpha1.RecipientStatus, len(s.recipients))
-	var delivered int32
-	counts := v1alpha1.RecipientCounts{Recipients: int32(len(s.recipients))}
-	for i, p := range s.recipients {
-		st.Recipients[i] = statusOf(p, staged)
+	st.ToSummary = summarizeRecipients(m.Spec.To)
+	setRecipients(st, s.recipients, staged)
+	setConditions(m, o)
+}
+
+// setRecipients writes the recipients and counts them.
+func setRecipients(st *v1alpha1.TeamTalkMessageStatus, recipients []delivery.Progress, staged bool) {
+	st.Recipients = make([]v1alpha1.RecipientStatus, len(recipients))
+	delivered, counts := 0, v1alpha1.RecipientCounts{Recipients: int32(len(recipients))}
+	for i, p := range recipients {
+		st.Recipients[i] = recipientStatus(p, staged)
 		switch p.State {
 		case v1alpha1.StateRouted:
 			counts.Routed++
@@ -76,11 +66,12 @@ func setStatus(s *scope, now time.Time) {
 		}
 	}
 	st.Counts = &counts
-	st.RecipientsSummary = fmt.Sprintf("%d/%d", delivered, counts.Recipients)
-	setConditions(m, v)
+	st.RecipientsSummary = fmt.Sprintf("%d/%d", delivered, len(recipients))
 }
 
-func setConditions(m *v1alpha1.TeamTalkMessage, v verdict) {
+// setConditions writes the conditions. Reconciling and Stalled are present only while
+// they are True: that is how kstatus reads them.
+func setConditions(m *v1alpha1.TeamTalkMessage, o overall) {
 	conditions := &m.Status.Conditions
 	set := func(condition string, is bool, reason string) {
 		status := metav1.ConditionFalse
@@ -88,31 +79,42 @@ func setConditions(m *v1alpha1.TeamTalkMessage, v verdict) {
 			status = metav1.ConditionTrue
 		}
 		meta.SetStatusCondition(conditions, metav1.Condition{
-			Type: condition, Status: status, Reason: reason, Message: v.message, ObservedGeneration: m.Generation,
+			Type: condition, Status: status, Reason: reason, Message: o.Message, ObservedGeneration: m.Generation,
 		})
 	}
-	deliveredReason := v.reason
-	if v.deliveredReason != "" {
-		deliveredReason = v.deliveredReason
+	setWhile := func(condition string, is bool) {
+		if is {
+			set(condition, true, o.Reason)
+		} else {
+			meta.RemoveStatusCondition(conditions, condition)
+		}
 	}
-	set(v1alpha1.ConditionReady, v.delivered || v.onPurpose, v.reason)
-	set(v1alpha1.ConditionDelivered, v.delivered, deliveredReason)
-	set(v1alpha1.ConditionFinished, v.finished, v.reason)
-	// Present only while they are so: that is how kstatus reads them.
-	if v.finished || v.onPurpose {
-		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
-	} else {
-		set(v1alpha1.ConditionReconciling, true, v.reason)
+	deliveredReason := o.Reason
+	if o.notRouted {
+		deliveredReason = v1alpha1.ReasonStoredNotRouted
 	}
-	if v.finished && !v.delivered {
-		set(v1alpha1.ConditionStalled, true, v.reason)
-	} else {
-		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
-	}
+	set(v1alpha1.ConditionReady, o.delivered || o.asDeclared(), o.Reason)
+	set(v1alpha1.ConditionDelivered, o.delivered, deliveredReason)
+	set(v1alpha1.ConditionFinished, o.finished, o.Reason)
+	setWhile(v1alpha1.ConditionReconciling, !o.finished && !o.asDeclared())
+	setWhile(v1alpha1.ConditionStalled, o.finished && !o.delivered)
 }
 
-// judge finds the words for the state of all recipients together.
-func judge(s *scope) verdict {
+// overall is what all recipients come to, as the conditions show it.
+type overall struct {
+	v1alpha1.Cause
+	// finished: nothing more is tried. delivered: every recipient has it; notRouted: some
+	// without a router.
+	finished, delivered, notRouted bool
+}
+
+// asDeclared reports whether the message waits because its spec says so.
+func (o overall) asDeclared() bool {
+	return o.Reason == v1alpha1.ReasonScheduled || o.Reason == v1alpha1.ReasonSuspended
+}
+
+// overallOf adds up the recipients. cause is what the message waits for; nil: nothing.
+func overallOf(s *scope, cause *v1alpha1.Cause) overall {
 	var done, delivered, notRouted int
 	var failed, waiting *delivery.Progress
 	for i := range s.recipients {
@@ -135,39 +137,42 @@ func judge(s *scope) verdict {
 	}
 	all := len(s.recipients)
 	switch {
-	case done < all && s.wait != nil:
-		return verdict{reason: s.wait.Reason, message: s.wait.Message, onPurpose: s.onPurpose}
-	case done < all && s.hold != nil:
-		return verdict{reason: s.hold.Reason, message: s.hold.Message}
-	case done < all && waiting != nil:
-		return verdict{reason: waitingReason(waiting), message: waiting.Message}
-	case done < all:
-		return verdict{reason: v1alpha1.ReasonSending, message: "sending"}
-	case delivered == all && notRouted > 0:
-		return verdict{
-			reason: v1alpha1.ReasonDelivered, deliveredReason: v1alpha1.ReasonStoredNotRouted, finished: true, delivered: true,
-			message: fmt.Sprintf("delivered to all %d recipients; %d will see it at their next sync, as no router announced it", all, notRouted),
-		}
-	case delivered == all:
-		return verdict{
-			reason: v1alpha1.ReasonDelivered, finished: true, delivered: true,
-			message: "delivered to " + plural(all, "recipient"),
-		}
-	case delivered > 0:
-		return verdict{
-			reason: v1alpha1.ReasonPartiallyDelivered, finished: true,
-			message: fmt.Sprintf("delivered to %d of %s; first failure: %s", delivered, plural(all, "recipient"), failed.Message),
-		}
-	case all > 1:
-		return verdict{
-			reason: failed.Reason, finished: true,
-			message: fmt.Sprintf("failed for all %s; first failure: %s", plural(all, "recipient"), failed.Message),
-		}
+	case done == all:
+		return finishedOf(all, delivered, notRouted, failed)
+	case cause != nil:
+		return overall{Cause: *cause}
+	case s.payloadPending != nil:
+		return overall{Cause: *s.payloadPending}
+	case waiting != nil:
+		return overall{Cause: v1alpha1.Cause{Reason: waitingReason(waiting), Message: waiting.Message}}
 	}
-	return verdict{reason: failed.Reason, finished: true, message: failed.Message}
+	return overall{Cause: v1alpha1.Cause{Reason: v1alpha1.ReasonSending, Message: "sending"}}
 }
 
-// waitingReason names what holds a message up: a failure that is tried again is
+// finishedOf says how a message has finished. failed is the first recipient that failed.
+func finishedOf(all, delivered, notRouted int, failed *delivery.Progress) overall {
+	o := overall{finished: true, delivered: delivered == all, notRouted: delivered == all && notRouted > 0}
+	switch {
+	case o.notRouted:
+		o.Reason = v1alpha1.ReasonDelivered
+		o.Message = fmt.Sprintf("delivered to all %d recipients; %d will see it at their next sync, "+
+			"as no router announced it", all, notRouted)
+	case o.delivered:
+		o.Reason, o.Message = v1alpha1.ReasonDelivered, "delivered to "+plural(all, "recipient")
+	case delivered > 0:
+		o.Reason = v1alpha1.ReasonPartiallyDelivered
+		o.Message = fmt.Sprintf("delivered to %d of %s; first failure: %s",
+			delivered, plural(all, "recipient"), failed.Message)
+	case all > 1:
+		o.Reason = failed.Reason
+		o.Message = fmt.Sprintf("failed for all %s; first failure: %s", plural(all, "recipient"), failed.Message)
+	default:
+		o.Reason, o.Message = failed.Reason, failed.Message
+	}
+	return o
+}
+
+// waitingReason returns what a message waits for. A failure that is retried is
 // RetryScheduled, whatever it was; the recipient has the details.
 func waitingReason(p *delivery.Progress) string {
 	if p.State == v1alpha1.StatePending {
@@ -179,9 +184,9 @@ func waitingReason(p *delivery.Progress) string {
 	return p.Reason
 }
 
-// statusOf writes a recipient's progress down; staged: with the time by which it
-// is found again.
-func statusOf(p delivery.Progress, staged bool) v1alpha1.RecipientStatus {
+// recipientStatus is the inverse of progressOf. staged: with the time by which the
+// message is found again.
+func recipientStatus(p delivery.Progress, staged bool) v1alpha1.RecipientStatus {
 	at := func(t time.Time) *metav1.Time {
 		if t.IsZero() {
 			return nil
@@ -207,7 +212,7 @@ func statusOf(p delivery.Progress, staged bool) v1alpha1.RecipientStatus {
 	return r
 }
 
-// shorten keeps a message within what the API allows, in characters.
+// shorten limits a message to what the API allows, in characters.
 func shorten(message string) string {
 	if runes := []rune(message); len(runes) > v1alpha1.MaxRecipientMessage {
 		return string(runes[:v1alpha1.MaxRecipientMessage-1]) + "…"
@@ -215,30 +220,25 @@ func shorten(message string) string {
 	return message
 }
 
-// summarize names the recipients, or counts them where there are many.
-func summarize(to v1alpha1.Recipients) string {
-	part := func(what string, n int, id func(int) int64) string {
-		switch {
-		case n == 0:
-			return ""
-		case n > 3:
-			return plural(n, what)
-		}
-		ids := make([]string, n)
-		for i := range ids {
-			ids[i] = fmt.Sprint(id(i))
-		}
-		if n > 1 {
-			what += "s"
-		}
-		return what + " " + strings.Join(ids, ",")
-	}
-	users := part("user", len(to.Users), func(i int) int64 { return int64(to.Users[i]) })
-	groups := part("group", len(to.Groups), func(i int) int64 { return int64(to.Groups[i]) })
+// summarizeRecipients names the recipients, or counts them where they are many.
+func summarizeRecipients(to v1alpha1.Recipients) string {
+	users, groups := summarizeIDs("user", to.Users), summarizeIDs("group", to.Groups)
 	if users != "" && groups != "" {
 		return users + "; " + groups
 	}
 	return users + groups
+}
+
+func summarizeIDs[T v1alpha1.UserID | v1alpha1.GroupID](what string, ids []T) string {
+	switch n := len(ids); {
+	case n == 0:
+		return ""
+	case n > 3:
+		return plural(n, what)
+	case n > 1:
+		what += "s"
+	}
+	return what + " " + strings.Trim(strings.ReplaceAll(fmt.Sprint(ids), " ", ","), "[]")
 }
 
 func plural(n int, what string) string {
@@ -246,64 +246,4 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// write writes the whole status if it has changed, against the version it was
-// computed from.
-func (r *Reconciler) write(ctx context.Context, before *v1alpha1.TeamTalkMessage, s *scope) (bool, error) {
-	if equality.Semantic.DeepEqual(before.Status, s.message.Status) {
-		return false, nil
-	}
-	if slimmed(before) {
-		// It would wipe what the cache has dropped.
-		return false, fmt.Errorf("record message %s: the cache keeps only a part of it", client.ObjectKeyFromObject(before))
-	}
-	return true, r.Client.Status().Update(ctx, s.message)
-}
-
-// report writes an event for what a human should notice: that the message waits
-// or has failed, or was found in the store. Plain success writes none.
-func (r *Reconciler) report(before, after *v1alpha1.TeamTalkMessage) {
-	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
-	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
-	if was != nil && was.Reason == is.Reason {
-		return
-	}
-	kind, reason, note := corev1.EventTypeWarning, is.Reason, is.Message
-	switch is.Reason {
-	case v1alpha1.ReasonSending, v1alpha1.ReasonScheduled, v1alpha1.ReasonSuspended:
-		return
-	case v1alpha1.ReasonNoAnswer:
-		if inheritedDoubt(after) {
-			return
-		}
-	case v1alpha1.ReasonDelivered:
-		kind, reason, note = noteworthy(after)
-		if reason == "" {
-			return
-		}
-	}
-	r.Recorder.Eventf(after, nil, kind, reason, "Deliver", "%s", note)
-}
-
-// inheritedDoubt reports whether nothing is in doubt but what an earlier operator
-// may have sent: that is so of every message that is there when a leader is lost,
-// and hundreds of events then would only keep new ones from being sent.
-func inheritedDoubt(m *v1alpha1.TeamTalkMessage) bool {
-	return !slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
-		return r.State == v1alpha1.StateInDoubt && r.Attempts > 0
-	})
-}
-
-// noteworthy says what was unusual about a delivery, or nothing.
-func noteworthy(m *v1alpha1.TeamTalkMessage) (kind, reason, note string) {
-	for _, r := range m.Status.Recipients {
-		switch r.Reason {
-		case v1alpha1.ReasonStoredNotRouted:
-			return corev1.EventTypeWarning, r.Reason, r.Message
-		case v1alpha1.ReasonAdopted:
-			kind, reason, note = corev1.EventTypeNormal, r.Reason, r.Message
-		}
-	}
-	return kind, reason, note
 }

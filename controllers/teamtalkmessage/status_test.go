@@ -27,7 +27,6 @@ func TestSetStatus(t *testing.T) {
 	tests := map[string]struct {
 		recipients []delivery.Progress
 		wait       *v1alpha1.Cause
-		onPurpose  bool
 		// want is Ready/Reconciling/Stalled/Delivered/Finished: + True, - False, . absent.
 		want, wantReason, wantDelivered, wantSummary string
 		wantMessage                                  string
@@ -42,13 +41,13 @@ func TestSetStatus(t *testing.T) {
 		},
 		"scheduled": {
 			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")},
-			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonScheduled, Message: "later"}, onPurpose: true,
-			want: "+..--", wantReason: v1alpha1.ReasonScheduled, wantSummary: "0/1", wantMessage: "later",
+			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonScheduled, Message: "later"},
+			want:       "+..--", wantReason: v1alpha1.ReasonScheduled, wantSummary: "0/1", wantMessage: "later",
 		},
 		"suspended, but done": {
 			recipients: []delivery.Progress{routed},
-			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonSuspended, Message: "later"}, onPurpose: true,
-			want: "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "1/1",
+			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonSuspended, Message: "later"},
+			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "1/1",
 		},
 		"one is under way": {
 			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateStored, "")},
@@ -94,7 +93,7 @@ func TestSetStatus(t *testing.T) {
 			for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 				meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{Type: c, Status: "True", Reason: "Before"})
 			}
-			setStatus(&scope{message: m, recipients: tc.recipients, wait: tc.wait, onPurpose: tc.onPurpose, sender: 1}, time.Unix(1_700_000_000, 5))
+			setStatus(&scope{message: m, recipients: tc.recipients, sender: 1}, tc.wait, time.Unix(1_700_000_000, 5))
 			if got := signs(m); got != tc.want {
 				t.Errorf("conditions %s, want %s: %+v", got, tc.want, m.Status.Conditions)
 			}
@@ -156,7 +155,7 @@ func TestStatusRoundTrip(t *testing.T) {
 	for name, p := range tests {
 		t.Run(name, func(t *testing.T) {
 			p.Recipient = delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: 7}
-			got := progressOf(p.Recipient, statusOf(p, true))
+			got := progressOf(p.Recipient, recipientStatus(p, true))
 			if diff := cmp.Diff(p, got, cmp.FilterPath(func(p cmp.Path) bool {
 				f, ok := p.Last().(cmp.StructField)
 				return ok && f.Name()[0] >= 'a'
@@ -177,7 +176,7 @@ func TestShorten(t *testing.T) {
 	}
 }
 
-func TestSummarize(t *testing.T) {
+func TestSummarizeRecipients(t *testing.T) {
 	tests := map[string]struct {
 		to   v1alpha1.Recipients
 		want string
@@ -188,7 +187,7 @@ func TestSummarize(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := summarize(tc.to); got != tc.want {
+			if got := summarizeRecipients(tc.to); got != tc.want {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
@@ -204,7 +203,7 @@ func TestNewScope(t *testing.T) {
 	tests := map[string]struct {
 		status     v1alpha1.TeamTalkMessageStatus
 		wantState  v1alpha1.RecipientState
-		wantAnew   bool
+		wantEdited bool
 		generation int64
 	}{
 		"new":                            {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: -1}, v1alpha1.StatePending, false, 1},
@@ -218,8 +217,8 @@ func TestNewScope(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}, Status: tc.status}
 			m.Spec.To.Users = []v1alpha1.UserID{2}
 			s := newScope(m, leadership.Term{Clean: true}, "1", time.Now())
-			if s.recipients[0].State != tc.wantState || s.restart != tc.wantAnew {
-				t.Errorf("%+v, restart %v", s.recipients[0], s.restart)
+			if edited := s.origin == originEdit; s.recipients[0].State != tc.wantState || edited != tc.wantEdited {
+				t.Errorf("%+v, origin %v", s.recipients[0], s.origin)
 			}
 		})
 	}
@@ -279,12 +278,12 @@ func TestTextPayload(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := &scope{message: &v1alpha1.TeamTalkMessage{}, server: &v1alpha1.TeamTalkServer{}}
-			s.message.Spec.LongText, s.server.Spec.DeliveryToken = tc.longText, tc.tokens
+			spec := v1alpha1.TeamTalkMessageSpec{LongText: tc.longText}
 			if !tc.image {
-				s.message.Spec.Content.Text = &tc.text
+				spec.Content.Text = &tc.text
 			}
-			payload, got := textPayload([]byte(tc.text), s)
+			server := &v1alpha1.TeamTalkServer{Spec: v1alpha1.TeamTalkServerSpec{DeliveryToken: tc.tokens}}
+			payload, got := textPayload([]byte(tc.text), spec, server.DeliveryTokens())
 			if got == nil && tc.want != "" || got != nil && got.Reason != tc.want {
 				t.Errorf("%+v, want %q", got, tc.want)
 			}
@@ -342,7 +341,7 @@ func TestCreateTimeStays(t *testing.T) {
 			for range 2 {
 				s := newScope(m, leadership.Term{Clean: true}, "1", at.Time)
 				s.server = server
-				setStatus(s, at.Time)
+				setStatus(s, nil, at.Time)
 			}
 			if got := m.Status.Recipients[0].CreateTime; got == nil || !got.Equal(&at) {
 				t.Errorf("createTime %v, want %v", got, at)

@@ -1,6 +1,3 @@
-// Package teamtalkreceiver says on each TeamTalkReceiver whether it can be used, and
-// deletes its messages when their time has come. What is received is not its
-// concern: whoever serves receivers makes the messages.
 package teamtalkreceiver
 
 import (
@@ -13,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -38,12 +34,12 @@ import (
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
-// cacheLag is how long a cache is given to catch up with a conflict.
+// cacheLag is how long the cache takes at most to show the change behind a conflict.
 const cacheLag = 200 * time.Millisecond
 
 // Reconciler reconciles TeamTalkReceivers.
 type Reconciler struct {
-	// Client reads Secrets live: they are not cached.
+	// Client reads Secrets from the API server: they are not cached.
 	Client client.Client
 	// Live reads messages from the API server: the cache drops the labels of those
 	// that have finished.
@@ -57,19 +53,17 @@ type Reconciler struct {
 
 // SetupWithManager adds the controller to the manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.TeamTalkReceiver{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.receiversOfServer),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WatchesMetadata(namespace, handler.EnqueueRequestsFromMapFunc(r.receiversOfNamespace),
+		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.receiversOfNamespace),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(r.Wake).
 		Complete(r)
 }
 
-// Reconcile says how one receiver stands, and looks for messages to delete.
+// Reconcile checks one receiver, writes its status and deletes its expired messages.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	o := &v1alpha1.TeamTalkReceiver{}
 	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
@@ -78,15 +72,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	first, err := r.check(ctx, o)
+	cause, err := r.checkReceiver(ctx, o)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	before := o.DeepCopy()
-	setReady(o, first)
+	setReady(o, cause)
 	if !equality.Semantic.DeepEqual(before.Status, o.Status) {
-		// Others write what was received: the patch is of the conditions alone, but
-		// they are a list, which it replaces.
+		// The gateway writes other fields, so that only the conditions are patched. They are a
+		// list, which the patch replaces: hence the lock.
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 		if err := r.Client.Status().Patch(ctx, o, patch); err != nil {
 			if apierrors.IsConflict(err) {
@@ -94,13 +88,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			}
 			return reconcile.Result{}, client.IgnoreNotFound(err)
 		}
-		r.report(before, o)
+		if kind, ready := readyEvent(before, o); kind != "" {
+			r.Recorder.Eventf(o, nil, kind, ready.Reason, "Check", "%s", ready.Message)
+		}
 	}
-	return r.expire(ctx, o)
+	return r.deleteExpired(ctx, o)
 }
 
-// check returns what a user has to mend first; nil: nothing.
-func (r *Reconciler) check(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
+// checkReceiver returns what the user has to fix first; nil: nothing.
+func (r *Reconciler) checkReceiver(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := client.ObjectKeyFromObject(o)
 	if ref := o.SecretRef(); ref == nil {
 		r.Secrets.Release(key)
@@ -115,17 +111,18 @@ func (r *Reconciler) check(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*
 			return nil, err
 		}
 	}
-	if p, err := r.checkServer(ctx, o); p != nil || err != nil {
-		return p, err
+	if cause, err := r.checkServer(ctx, o); cause != nil || err != nil {
+		return cause, err
 	}
 	if _, err := receiver.ParseTemplates(o); err != nil {
-		return &v1alpha1.Cause{Reason: v1alpha1.ReasonTemplateInvalid, Message: err.Error()}, nil //nolint:nilerr // the Cause says it
+		//nolint:nilerr // the Cause says it
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonTemplateInvalid, Message: err.Error()}, nil
 	}
 	return nil, nil
 }
 
-// checkServer finds whether the receiver's namespace may use its server, and as its
-// sender.
+// checkServer returns why the receiver's namespace may not use its server, or not as its
+// sender; nil: it may.
 func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := o.ServerKey()
 	server, err := tenancy.FindServer(ctx, r.Client, key, o.Namespace)
@@ -142,34 +139,35 @@ func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiv
 	if cause := server.Spec.Senders.Check(sender); cause != nil {
 		return cause, nil
 	}
-	if slices.Contains(o.Spec.To.Users, sender) || o.Spec.Allow != nil && slices.Contains(o.Spec.Allow.Users, sender) {
+	allow := o.Spec.Allow
+	if slices.Contains(o.Spec.To.Users, sender) || allow != nil && slices.Contains(allow.Users, sender) {
 		return &v1alpha1.Cause{Reason: v1alpha1.ReasonSendToSelf, Message: fmt.Sprintf(
-			"user %d is the sender: TeamTalk stores no message to oneself; remove it from to.users and allow.users, or set another senderID", sender)}, nil
+			"user %d is the sender: TeamTalk stores no message to oneself; "+
+				"remove it from to.users and allow.users, or set another senderID", sender)}, nil
 	}
 	return nil, nil
 }
 
 func (r *Reconciler) receiversOfServer(ctx context.Context, server client.Object) []reconcile.Request {
-	return r.requests(ctx, func(o *v1alpha1.TeamTalkReceiver) bool {
-		return o.ServerKey() == client.ObjectKeyFromObject(server)
-	})
+	key := client.ObjectKeyFromObject(server)
+	return r.requests(ctx, func(o *v1alpha1.TeamTalkReceiver) bool { return o.ServerKey() == key })
 }
 
 func (r *Reconciler) receiversOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	return r.requests(ctx, func(*v1alpha1.TeamTalkReceiver) bool { return true }, client.InNamespace(namespace.GetName()))
+	return r.requests(ctx, func(o *v1alpha1.TeamTalkReceiver) bool { return o.Namespace == namespace.GetName() })
 }
 
-// requests lists receivers, which are few.
-func (r *Reconciler) requests(ctx context.Context, want func(*v1alpha1.TeamTalkReceiver) bool, opts ...client.ListOption) []reconcile.Request {
+// requests lists the receivers that match; there are few.
+func (r *Reconciler) requests(ctx context.Context, match func(*v1alpha1.TeamTalkReceiver) bool) []reconcile.Request {
 	list := &v1alpha1.TeamTalkReceiverList{}
-	if err := r.Client.List(ctx, list, opts...); err != nil {
+	if err := r.Client.List(ctx, list); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list receivers to wake")
 		return nil
 	}
 	var requests []reconcile.Request
 	for i := range list.Items {
-		if want(&list.Items[i]) {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		if o := &list.Items[i]; match(o) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(o)})
 		}
 	}
 	return requests

@@ -14,20 +14,19 @@ import (
 )
 
 const (
-	// How often a receiver's messages are looked through: half its time to live,
-	// within these bounds.
-	minExpiry, maxExpiry = 10 * time.Second, time.Hour
+	// A receiver's messages are listed at intervals of half its time to live, within these bounds.
+	minExpiryInterval, maxExpiryInterval = 10 * time.Second, time.Hour
 	// pageSize is how many messages are listed at once.
 	pageSize = 500
 )
 
-// expire deletes messages that finished longer ago than ttlSecondsAfterFinished. A
-// message's own field of that name would make it known by its name in the store,
-// and have every conversation searched for it.
-func (r *Reconciler) expire(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (reconcile.Result, error) {
-	again := reconcile.Result{RequeueAfter: min(max(o.TTL()/2, minExpiry), maxExpiry)}
+// deleteExpired deletes messages that finished longer ago than ttlSecondsAfterFinished. It
+// does not set the field of that name on messages: a message would be known by its
+// name in the store, and every conversation would be searched for it.
+func (r *Reconciler) deleteExpired(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (reconcile.Result, error) {
+	next := reconcile.Result{RequeueAfter: min(max(o.TTL()/2, minExpiryInterval), maxExpiryInterval)}
 	if !o.DeletionTimestamp.IsZero() {
-		return again, nil
+		return next, nil
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
@@ -35,24 +34,26 @@ func (r *Reconciler) expire(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (
 		err := r.Live.List(ctx, list, client.InNamespace(o.Namespace),
 			client.MatchingLabels{v1alpha1.ReceiverLabel: o.Name}, client.Limit(pageSize), client.Continue(list.Continue))
 		if apierrors.IsResourceExpired(err) {
-			return again, nil // it took too long to go through: from the start, next time
+			return next, nil // the list took too long; the next one begins again
 		}
 		if err != nil {
 			return reconcile.Result{}, fmt.Errorf("list the receiver's messages: %w", err)
 		}
 		for i := range list.Items {
-			if err := r.expireOne(ctx, o, &list.Items[i]); err != nil {
+			if err := r.deleteIfExpired(ctx, o, &list.Items[i]); err != nil {
 				return reconcile.Result{}, err
 			}
 		}
 		if list.Continue == "" {
-			return again, nil
+			return next, nil
 		}
 	}
 }
 
-func (r *Reconciler) expireOne(ctx context.Context, o *v1alpha1.TeamTalkReceiver, listed *metav1.PartialObjectMetadata) error {
-	// It has finished later than it was created: most need not be read.
+func (r *Reconciler) deleteIfExpired(
+	ctx context.Context, o *v1alpha1.TeamTalkReceiver, listed *metav1.PartialObjectMetadata,
+) error {
+	// A message finishes later than it is created: most need not be read.
 	if time.Since(listed.CreationTimestamp.Time) < o.TTL() || !metav1.IsControlledBy(listed, o) {
 		return nil
 	}

@@ -8,34 +8,32 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// setReady writes what this controller says in a status; the rest is written by
-// whoever serves the receiver.
-func setReady(o *v1alpha1.TeamTalkReceiver, first *v1alpha1.Cause) {
+// setReady writes this controller's part of the status. The gateway writes the rest.
+func setReady(o *v1alpha1.TeamTalkReceiver, cause *v1alpha1.Cause) {
 	o.Status.ObservedGeneration = o.Generation
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
-		// Not that it is served: whose gateway does that, and what that may read, is not
-		// known here.
-		Message:            "its server, its Secret and its templates are in order; a gateway serves it that may read it in this namespace",
 		ObservedGeneration: o.Generation,
+		// Not that it is served: which gateway serves it, and what that may read, is not known here.
+		Message: "its server, its Secret and its templates are in order; " +
+			"a gateway serves it that may read it in this namespace",
 	}
-	if first != nil {
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, first.Reason, first.Message
+	if cause != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, cause.Reason, cause.Message
 	}
 	meta.SetStatusCondition(&o.Status.Conditions, ready)
 }
 
-// report writes an event where the receiver becomes ready, or stops being so for
-// another reason than before.
-func (r *Reconciler) report(before, after *v1alpha1.TeamTalkReceiver) {
+// readyEvent returns the type of the event that tells of a change of Ready, or of its
+// reason; "": there is none.
+func readyEvent(before, after *v1alpha1.TeamTalkReceiver) (kind string, is *metav1.Condition) {
 	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
-	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
-	if was != nil && was.Status == is.Status && was.Reason == is.Reason {
-		return
+	is = meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case was != nil && was.Status == is.Status && was.Reason == is.Reason:
+		return "", is
+	case is.Status == metav1.ConditionTrue:
+		return corev1.EventTypeNormal, is
 	}
-	kind := corev1.EventTypeWarning
-	if is.Status == metav1.ConditionTrue {
-		kind = corev1.EventTypeNormal
-	}
-	r.Recorder.Eventf(after, nil, kind, is.Reason, "Check", "%s", is.Message)
+	return corev1.EventTypeWarning, is
 }

@@ -1,5 +1,3 @@
-// Package teamtalkserver keeps a session for each TeamTalkServer and says on the
-// resource how it stands.
 package teamtalkserver
 
 import (
@@ -30,12 +28,12 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch,roleName=teamtalk-operator-secrets
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
-// cacheLag is how long a cache is given to catch up with a conflict.
+// cacheLag is how long the cache takes at most to show the change behind a conflict.
 const cacheLag = 200 * time.Millisecond
 
 // Reconciler reconciles TeamTalkServers.
 type Reconciler struct {
-	// Client reads Secrets live: they are not cached.
+	// Client reads Secrets from the API server: they are not cached.
 	Client   client.Client
 	Sessions *connection.Manager
 	// Secrets wakes a server when the Secret of its key changes.
@@ -53,7 +51,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// Reconcile brings one server's session in line with its spec and Secret.
+// Reconcile sets up one server's session by its spec and Secret, and writes its status.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	server := &v1alpha1.TeamTalkServer{}
 	if err := r.Client.Get(ctx, req.NamespacedName, server); err != nil {
@@ -66,48 +64,49 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	// The watch begins before the read, so that no change falls in between.
 	ref := server.Spec.AESKeySecretRef
 	r.Secrets.Watch(req.NamespacedName, types.NamespacedName{Namespace: server.Namespace, Name: ref.Name})
-	keys, keyProblem, err := r.loadKeys(ctx, server.Namespace, ref)
+	keys, cause, err := r.loadKeys(ctx, server.Namespace, ref)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	session := r.Sessions.Ensure(req.NamespacedName, connection.ConfigOf(server), keys)
 
 	before := server.DeepCopy()
-	setStatus(server, keyProblem, session.Health())
+	setStatus(server, cause, session.Health())
 	if equality.Semantic.DeepEqual(before.Status, server.Status) {
 		return reconcile.Result{}, nil
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Status().Patch(ctx, server, patch); err != nil {
 		if apierrors.IsConflict(err) {
-			// The cache is behind by a change of status, which wakes nobody here.
+			// The cache is stale by a change of status, which does not wake the server.
 			return reconcile.Result{RequeueAfter: cacheLag}, nil
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	r.report(before, server)
+	if kind, ready := readyEvent(before, server); kind != "" {
+		r.Recorder.Eventf(server, nil, kind, ready.Reason, "Connect", "%s", ready.Message)
+	}
 	return reconcile.Result{}, nil
 }
 
-// loadKeys reads the keys from the Secret. A Cause is what the user has to
-// fix; an error is retried.
-func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha1.SecretKeyRef) (cipher.Keys, *v1alpha1.Cause, error) {
+// loadKeys reads the keys from the Secret. A Cause is for the user to fix; an error is
+// retried.
+func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha1.SecretKeyRef) (
+	keys cipher.Keys, cause *v1alpha1.Cause, err error,
+) {
 	secret := &corev1.Secret{}
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
+	err = r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return cipher.Keys{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
+		return keys, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q: create it with the key %q", ref.Name, namespace, ref.Key)}, nil
 	case apierrors.IsForbidden(err):
-		return cipher.Keys{}, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
-			"the operator may not read Secret %q in namespace %q: grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md",
-			ref.Name, namespace)}, nil
+		return keys, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
+			"the operator may not read Secret %q in namespace %q: grant it get, list and watch of it, "+
+				"see \"Access to namespaces\" in docs/install.md", ref.Name, namespace)}, nil
 	case err != nil:
-		return cipher.Keys{}, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
+		return keys, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
 	}
-	keys, bad := connection.KeysOf(secret.Data, ref)
-	if bad != nil {
-		return cipher.Keys{}, &v1alpha1.Cause{Reason: bad.Reason, Message: bad.Message}, nil
-	}
-	return keys, nil, nil
+	keys, cause = connection.KeysOf(secret.Data, ref)
+	return keys, cause, nil
 }

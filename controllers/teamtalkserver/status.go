@@ -1,6 +1,7 @@
 package teamtalkserver
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,7 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 )
 
-// setStatus computes the whole status: it is the one place that does.
+// setStatus computes the whole status. key is why there is no usable key; nil: there is.
 func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connection.Health) {
 	s := &server.Status
 	s.ObservedGeneration = server.Generation
@@ -20,50 +21,43 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connectio
 
 	dbProxy := disconnected("db_proxy", "dbProxy", h.DBProxyConnected)
 	router := disconnected("a router", "router", h.RouterConnected)
-	set := func(condition string, p *v1alpha1.Cause, reason, message string) {
+	set := func(condition string, cause *v1alpha1.Cause, reason, message string) {
 		c := metav1.Condition{
 			Type: condition, Status: metav1.ConditionTrue, Reason: reason, Message: message,
 			ObservedGeneration: server.Generation,
 		}
-		if p != nil {
-			c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.Reason, p.Message
+		if cause != nil {
+			c.Status, c.Reason, c.Message = metav1.ConditionFalse, cause.Reason, cause.Message
 		}
 		meta.SetStatusCondition(&s.Conditions, c)
 	}
 	set(v1alpha1.ConditionKeyLoaded, key, v1alpha1.ReasonKeyLoaded, "the AES key is loaded")
 	set(v1alpha1.ConditionDBProxyConnected, dbProxy, v1alpha1.ReasonConnected, "db_proxy is connected")
 	set(v1alpha1.ConditionRouterConnected, router, v1alpha1.ReasonConnected, "a router is connected")
-	var first *v1alpha1.Cause
-	for _, p := range []*v1alpha1.Cause{router, dbProxy, key} {
-		if p != nil {
-			first = p
-		}
-	}
-	set(v1alpha1.ConditionReady, first, v1alpha1.ReasonReady, "messages can be delivered")
+	set(v1alpha1.ConditionReady, cmp.Or(key, dbProxy, router), v1alpha1.ReasonReady, "messages can be delivered")
 }
 
+// disconnected returns why there is no connection; nil: there is one.
 func disconnected(what, field string, connected int) *v1alpha1.Cause {
 	if connected > 0 {
 		return nil
 	}
-	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf(
-		"no connection to %s yet: it is being tried; check spec.%s.endpoints, and that they can be reached from the operator", what, field)}
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf("no connection to %s yet: "+
+		"it is being tried; check spec.%s.endpoints, and that they can be reached from the operator", what, field)}
 }
 
-// report writes an event where the server becomes ready, or stops being so for
-// another reason than before.
-func (r *Reconciler) report(before, after *v1alpha1.TeamTalkServer) {
+// readyEvent returns the type of the event that tells of a change of Ready, or of its
+// reason; "": there is none.
+func readyEvent(before, after *v1alpha1.TeamTalkServer) (kind string, is *metav1.Condition) {
 	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
-	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
-	if was != nil && was.Status == is.Status && was.Reason == is.Reason {
-		return
+	is = meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case was != nil && was.Status == is.Status && was.Reason == is.Reason:
+		return "", is
+	case is.Status == metav1.ConditionTrue:
+		return corev1.EventTypeNormal, is
+	case was == nil && is.Reason == v1alpha1.ReasonConnecting:
+		return "", is // a new server is always connecting at first
 	}
-	kind := corev1.EventTypeWarning
-	if is.Status == metav1.ConditionTrue {
-		kind = corev1.EventTypeNormal
-	} else if was == nil && is.Reason == v1alpha1.ReasonConnecting {
-		// A new server is always connecting at first.
-		return
-	}
-	r.Recorder.Eventf(after, nil, kind, is.Reason, "Connect", "%s", is.Message)
+	return corev1.EventTypeWarning, is
 }

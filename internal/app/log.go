@@ -63,7 +63,7 @@ func (l lines) Write(b []byte) (int, error) {
 }
 
 // sayEnd logs how a message has ended: at the level info if somebody has not got it.
-func sayEnd(log logr.Logger, r teamtalkmessage.Recorded) {
+func sayEnd(log logr.Logger, r teamtalkmessage.StatusWrite) {
 	if !r.Finished {
 		return
 	}

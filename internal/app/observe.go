@@ -67,7 +67,7 @@ func (o *Options) tracing(log logr.Logger) tracing.Options {
 // observe has metrics, and traces if they are wanted, told of what happens, and
 // follows what is read. It returns what is to be told of every status that has been
 // written.
-func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, unread *reads.Room, gate *leadership.Gate) (func(teamtalkmessage.Recorded), error) {
+func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, unread *reads.Room, gate *leadership.Gate) (func(teamtalkmessage.StatusWrite), error) {
 	m, err := measure(engine, sessions, gate)
 	if err != nil {
 		return nil, err
@@ -90,9 +90,9 @@ func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delive
 		return nil, fmt.Errorf("add to the manager: %w", err)
 	}
 	engine.Observer = delivery.Observers{m, unread, t}
-	return func(r teamtalkmessage.Recorded) {
+	return func(r teamtalkmessage.StatusWrite) {
 		counted(r)
-		t.Recorded(r.Server, r.Message, r.Began, r.Written, r.Finished)
+		t.Recorded(r.Server, r.Message, r.Began, r.Ended, r.Finished)
 	}, nil
 }
 
@@ -108,12 +108,12 @@ func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leader
 }
 
 // recorded returns what counts, and logs, by every status that has been written.
-func recorded(m *metrics.Metrics, log logr.Logger) func(teamtalkmessage.Recorded) {
-	return func(r teamtalkmessage.Recorded) {
+func recorded(m *metrics.Metrics, log logr.Logger) func(teamtalkmessage.StatusWrite) {
+	return func(r teamtalkmessage.StatusWrite) {
 		sayEnd(log, r)
-		m.RecipientsEnded(r.Server, r.Ended)
+		m.RecipientsEnded(r.Server, r.Done)
 		if r.Finished {
-			m.Finished(r.Server, r.Message, r.Written)
+			m.Finished(r.Server, r.Message, r.Ended)
 		}
 	}
 }

@@ -76,8 +76,8 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
-		Arrivals: delivery.NewArrivals(messageWake.Wake),
-		Observe:  recorded,
+		Arrivals:      delivery.NewArrivals(messageWake.Wake),
+		OnStatusWrite: recorded,
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the TeamTalkMessage controller: %w", err)

@@ -151,7 +151,7 @@ func (s *Sender) task(server *v1alpha1.TeamTalkServer, session *connection.Sessi
 		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid, Generation: 1,
 		Identity: delivery.Identity{UID: uid},
 		Server:   session, Stores: server.DBProxyAddresses(), Sender: uint32(r.Sender),
-		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: tokens(server),
+		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: server.DeliveryTokens(),
 		Policy: delivery.PolicyOf(server, retryLimit),
 		Order:  delivery.Order{Created: now, Seen: strconv.FormatUint(s.seen.Add(1), 10), Name: string(uid)},
 	}
@@ -170,14 +170,10 @@ func (s *Sender) task(server *v1alpha1.TeamTalkServer, session *connection.Sessi
 	return t
 }
 
-func tokens(server *v1alpha1.TeamTalkServer) bool {
-	return server.Spec.DeliveryToken != v1alpha1.DeliveryTokenDisabled
-}
-
 // permitted refuses what the server does not permit, and what no TeamTalk can hold.
 func permitted(server *v1alpha1.TeamTalkServer, r api.Request) error {
 	limit := cipher.MaxText
-	if tokens(server) {
+	if server.DeliveryTokens() {
 		limit = cipher.MaxTextWithToken
 	}
 	if cause := server.Spec.Senders.Check(v1alpha1.UserID(r.Sender)); cause != nil {
@@ -187,7 +183,7 @@ func permitted(server *v1alpha1.TeamTalkServer, r api.Request) error {
 	case len(r.Text) > limit:
 		return &api.Refusal{Reason: v1alpha1.ReasonContentTooLong, Detail: fmt.Sprintf(
 			"the text has %d bytes, at most %d can be sent: shorten it", len(r.Text), limit)}
-	case r.Key != "" && !tokens(server):
+	case r.Key != "" && !server.DeliveryTokens():
 		return &api.Refusal{Reason: v1alpha1.ReasonContentInvalid,
 			Detail: "the server's deliveryToken is Disabled, and a key needs it: leave the key out, or enable it"}
 	}

@@ -1,0 +1,171 @@
+package teamtalkmessage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+// conflictDelay is how long after a conflict the message is reconciled again if nothing
+// has woken it before.
+const conflictDelay = time.Second
+
+// StatusWrite is a status that has been written.
+type StatusWrite struct {
+	Message *v1alpha1.TeamTalkMessage
+	// Server is the TeamTalkServer that the message goes through; empty where none was
+	// found, as the name in the spec is any text that a user chose.
+	Server types.NamespacedName
+	// Began and Ended are when the write began and ended, by this process's clock.
+	Began, Ended time.Time
+	// Finished: it is the write that shows the message's end.
+	Finished bool
+	// Done are the recipients whose end it is the first to show.
+	Done []v1alpha1.RecipientStatus
+}
+
+// record writes the status, if the outcome asks for it and the status changes. Then it tells
+// the engine, and whoever watches events and status writes.
+func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconcile.Result, error) {
+	result := reconcile.Result{RequeueAfter: cmp.Or(out.after, s.untilDue())}
+	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {
+		return result, nil
+	}
+	if out.cause != nil {
+		// What a message waits for before it is submitted also stops its delivery.
+		r.Engine.Stop(s.message.UID)
+	}
+	if s.origin != originEdit && (s.snapshot == nil || s.underWay()) {
+		// Not where a task has ended: what the phases decided would be lost.
+		r.readProgress(s)
+	}
+	before := s.message.DeepCopy()
+	setStatus(s, out.cause, time.Now())
+	began := time.Now()
+	changed, err := r.writeStatus(ctx, before, s.message)
+	switch {
+	case apierrors.IsConflict(err):
+		// The object has changed, and the change wakes the message. A proxy before the API
+		// server may report a conflict without a change: then nothing would.
+		return reconcile.Result{RequeueAfter: conflictDelay}, nil
+	case err != nil:
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if s.snapshot != nil {
+		r.Engine.Recorded(s.message.UID, s.snapshot.Revision)
+	}
+	if changed {
+		if e := eventOf(before, s.message); e.reason != "" {
+			r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
+		}
+	}
+	if changed && r.OnStatusWrite != nil {
+		r.OnStatusWrite(StatusWrite{
+			Message: s.message, Server: s.serverKey(), Began: began, Ended: time.Now(),
+			Finished: s.message.Finished() && !before.Finished(),
+			Done:     newlyDone(before.Status.Recipients, s.message.Status.Recipients),
+		})
+	}
+	if s.message.Finished() {
+		return reconcile.Result{}, nil
+	}
+	return result, nil
+}
+
+// readProgress takes over what the engine knows of the message.
+func (r *Reconciler) readProgress(s *scope) {
+	switch snapshot, ok := r.Engine.Progress(s.message.UID); {
+	case !ok:
+	case s.supersedes(snapshot):
+		r.Engine.Forget(s.message.UID)
+	default:
+		s.adopt(snapshot)
+	}
+}
+
+// writeStatus writes the whole status if it has changed, against the version that it
+// was computed from.
+func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.TeamTalkMessage) (bool, error) {
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+		return false, nil
+	}
+	if slimmed(before) {
+		// It would delete what the cache has dropped.
+		return false, fmt.Errorf("record message %s: the cache keeps only a part of it", client.ObjectKeyFromObject(before))
+	}
+	return true, r.Client.Status().Update(ctx, after)
+}
+
+// newlyDone returns the recipients that are done since before. One that was retried in
+// between counts again.
+func newlyDone(before, after []v1alpha1.RecipientStatus) (done []v1alpha1.RecipientStatus) {
+	earlier := make(map[delivery.Recipient]v1alpha1.RecipientStatus, len(before))
+	for _, r := range before {
+		earlier[recipientOf(r)] = r
+	}
+	for _, r := range after {
+		if b := earlier[recipientOf(r)]; r.Done() && (!b.Done() || b.Attempts != r.Attempts) {
+			done = append(done, r)
+		}
+	}
+	return done
+}
+
+// statusEvent is an event about a change of status; the zero value: none.
+type statusEvent struct{ kind, reason, note string }
+
+// eventOf returns the event that tells a user of a change: the message waits, has
+// failed, or was found in the store. A delivery without incident has none.
+func eventOf(before, after *v1alpha1.TeamTalkMessage) statusEvent {
+	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
+	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
+	if was != nil && was.Reason == is.Reason {
+		return statusEvent{}
+	}
+	switch is.Reason {
+	case v1alpha1.ReasonSending, v1alpha1.ReasonScheduled, v1alpha1.ReasonSuspended:
+		return statusEvent{}
+	case v1alpha1.ReasonNoAnswer:
+		if onlyEarlierDoubt(after) {
+			return statusEvent{}
+		}
+	case v1alpha1.ReasonDelivered:
+		return deliveryEvent(after)
+	}
+	return statusEvent{corev1.EventTypeWarning, is.Reason, is.Message}
+}
+
+// onlyEarlierDoubt reports whether nothing is in doubt but what an earlier operator may
+// have sent. That is so of every message that exists when a leader is lost: hundreds of
+// events would delay new messages.
+func onlyEarlierDoubt(m *v1alpha1.TeamTalkMessage) bool {
+	return !slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
+		return r.State == v1alpha1.StateInDoubt && r.Attempts > 0
+	})
+}
+
+// deliveryEvent tells what was unusual about a delivery, if anything.
+func deliveryEvent(m *v1alpha1.TeamTalkMessage) (e statusEvent) {
+	for _, r := range m.Status.Recipients {
+		switch r.Reason {
+		case v1alpha1.ReasonStoredNotRouted:
+			return statusEvent{corev1.EventTypeWarning, r.Reason, r.Message}
+		case v1alpha1.ReasonAdopted:
+			e = statusEvent{corev1.EventTypeNormal, r.Reason, r.Message}
+		}
+	}
+	return e
+}
