@@ -89,7 +89,7 @@ chaos: ## Show by counting that every message arrives once, whatever goes wrong 
 	go run ./test/chaos $(ARGS)
 
 .PHONY: chaos-mutants
-chaos-mutants: ## Switch off one protective rule after the other: the chaos scenario that is about it must fail
+chaos-mutants: ## Remove one protection of the operator after another: the chaos scenario for it must fail
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
 	go run ./test/chaos --mutants $(ARGS)
 

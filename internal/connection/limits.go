@@ -3,7 +3,6 @@ package connection
 import (
 	"sync"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
@@ -21,9 +20,6 @@ type addressLimit struct {
 }
 
 type bounds struct{ total, group int }
-
-// unbounded is more than any test has in flight.
-const unbounded = 1 << 20
 
 // claim adds a session's bounds for the address and returns the shared limiter.
 func (l *limits) claim(s *Session, address string, total, group int) *dbproxy.Limiter {
@@ -69,9 +65,6 @@ func (a *addressLimit) apply() {
 		if lowest.group == 0 || b.group < lowest.group {
 			lowest.group = b.group
 		}
-	}
-	if !rule.InFlightBound {
-		lowest = bounds{unbounded, unbounded}
 	}
 	a.limiter.SetLimits(lowest.total, min(lowest.total, lowest.group))
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
@@ -72,7 +71,7 @@ func newSession(c Config, limits *limits, log logr.Logger, gate func() error, on
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, Gate: gate, Confirm: rule.RouteConfirm, OnChange: change, OnRead: onRead, Log: log.WithValues("router", address),
+			Address: address, Gate: gate, OnChange: change, OnRead: onRead, Log: log.WithValues("router", address),
 		}))
 	}
 	return s

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
 // Step is what to do next for a recipient.
@@ -57,7 +56,7 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		}
 		return StepRoute, time.Time{}
 	case v1alpha1.StateAcknowledged:
-		if pol.Verify && rule.ReadBack || p.row == nil {
+		if pol.Verify || p.row == nil {
 			return StepReadBack, time.Time{}
 		}
 		return StepRoute, time.Time{}
@@ -68,7 +67,7 @@ func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
 		}
 		return StepAsk, time.Time{}
 	}
-	if now.Before(pol.NotBefore) && rule.NotBefore {
+	if now.Before(pol.NotBefore) {
 		return StepWait, pol.NotBefore
 	}
 	if !p.checked {

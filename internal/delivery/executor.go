@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
@@ -58,7 +57,7 @@ func (e *Engine) deliver(t *task, i int, turn turn, room *spot) {
 			// nothing that others could do with the room.
 			away := step == StepWaitReady && !up
 			long := !away && (until.After(holdUntil) || up && now.After(holdUntil))
-			if away || long || !rule.OrderHold {
+			if away || long {
 				turn.give()
 			}
 			if long {

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
@@ -37,7 +36,7 @@ func (a *keyedAttempts) claim(token cipher.Token, askedAt, now time.Time) (relea
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, known := a.at[token]
-	if rule.Attempts && known && (last.open || !last.at.Before(askedAt)) {
+	if known && (last.open || !last.at.Before(askedAt)) {
 		return nil, false
 	}
 	if a.at == nil {
@@ -81,7 +80,7 @@ func (a *keyedAttempts) latest(token cipher.Token) (time.Time, bool) {
 	defer a.mu.Unlock()
 	last, ok := a.at[token]
 	if last.open {
-		return time.Now(), rule.Attempts
+		return time.Now(), true
 	}
-	return last.at, ok && rule.Attempts
+	return last.at, ok
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
 // Times of the promise that no resource declares.
@@ -66,9 +65,6 @@ func (p Policy) deadlinePassed(now time.Time) bool {
 
 // proofAfter is how long after the last attempt an answer can prove absence.
 func (p Policy) proofAfter() time.Duration {
-	if !rule.Settle {
-		return p.ReplicaLag
-	}
 	return p.Settle + p.ReplicaLag
 }
 

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -106,10 +105,6 @@ func (p Progress) retry(pol Policy, now time.Time, reason, message string) Progr
 
 // doubt keeps the recipient from being sent to again until the store has been asked.
 func (p Progress) doubt(now time.Time, reason, message string) Progress {
-	if !rule.AskFirst {
-		p.State, p.wakeAt = v1alpha1.StatePending, now.Add(backoffBase)
-		return p
-	}
 	p.State, p.Reason, p.Message = v1alpha1.StateInDoubt, reason, message
 	if p.DoubtSince.IsZero() {
 		p.DoubtSince = now

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -77,11 +76,10 @@ func (t Task) searchStore(ctx context.Context, p Progress, askedAt time.Time) (S
 	row, whole, err := t.scanConversation(ctx, path, p)
 	if err != nil || row != nil {
 		return SearchResult{
-			Row: row, KeyConflict: row != nil && rule.KeyReused && t.isKeyConflict(p, row), Standalone: row != nil && t.isStandalone(p, row),
+			Row:         row,
+			KeyConflict: row != nil && t.isKeyConflict(p, row),
+			Standalone:  row != nil && t.isStandalone(p, row),
 		}, err
-	}
-	if !rule.ProofOfAbsence {
-		return SearchResult{Conclusive: true}, nil
 	}
 	if !prove || !whole {
 		return SearchResult{}, nil

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
 var (
@@ -34,9 +32,6 @@ func NewGate(patience time.Duration) *Gate { return &Gate{patience: patience, no
 
 // Open returns nil while this process may send, and ErrGateClosed otherwise.
 func (g *Gate) Open() error {
-	if !rule.LeaseGate {
-		return nil
-	}
 	now := g.now()
 	g.mu.Lock()
 	defer g.mu.Unlock()

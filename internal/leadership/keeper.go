@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/rule"
 )
 
 // Term is one leader's time in office.
@@ -118,7 +117,7 @@ func (k *Keeper) tryBegin(ctx context.Context) (Term, error) {
 	if err != nil {
 		return Term{}, err
 	}
-	term.Clean = drained || fresh || !rule.DrainedMark
+	term.Clean = drained || fresh
 	if drained {
 		if err := k.annotate(ctx, lease, nil); err != nil {
 			return Term{}, err

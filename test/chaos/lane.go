@@ -41,15 +41,14 @@ type lane struct {
 	cfg    *rest.Config
 	dir    string
 	binary string
-	env    []string
 }
 
-func newLane(ctx context.Context, binary string, env []string, log func(string, ...any)) (_ *lane, err error) {
+func newLane(ctx context.Context, binary string, log func(string, ...any)) (_ *lane, err error) {
 	root, err := harness.Root()
 	if err != nil {
 		return nil, err
 	}
-	l := &lane{binary: binary, env: env}
+	l := &lane{binary: binary}
 	defer func() {
 		if err != nil {
 			l.stop()
@@ -142,7 +141,7 @@ func (l *lane) startOperator(ctx context.Context) (*operator, error) {
 		return nil, err
 	}
 	o := &operator{api: api, log: &harness.Log{}}
-	o.Process, err = harness.StartWith(l.env, l.binary, o.log, "--kubeconfig", file.Name(),
+	o.Process, err = harness.Start(l.binary, o.log, "--kubeconfig", file.Name(),
 		"--leader-election-namespace", leases, "--health-probe-bind-address", "0", "--metrics-bind-address", "0")
 	if err != nil {
 		api.Stop()

@@ -43,7 +43,7 @@ func chaos(ctx context.Context, args []string) (passed bool, err error) {
 	names := flags.String("scenario", "", "run only these, by `name`, separated by commas")
 	short := flags.Bool("short", false, "run the short form: fewer messages, and not every scenario")
 	list := flags.Bool("list", false, "show what there is, and run nothing")
-	mutants := flags.Bool("mutants", false, "switch off one protective rule after the other: its scenario must fail then")
+	mutants := flags.Bool("mutants", false, "remove one protection of the operator after another: its scenario must fail")
 	if err := flags.Parse(args); err != nil {
 		return errors.Is(err, pflag.ErrHelp), err
 	}

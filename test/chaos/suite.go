@@ -30,9 +30,8 @@ type suite struct {
 	size, alones int
 	// own is the user's own TeamTalk; nil: a teamtalk-dev for each scenario.
 	own *target
-	// binary is the operator's; env are variables for it.
+	// binary is the operator's.
 	binary string
-	env    []string
 	log    func(format string, args ...any)
 }
 
@@ -107,7 +106,7 @@ func (s *suite) run(ctx context.Context, all []scenario) ([]*result, error) {
 
 // shared runs scenarios side by side under one operator.
 func (s *suite) shared(ctx context.Context, width int, queue <-chan int, one func(*lane, *operator, int)) (err error) {
-	l, err := newLane(ctx, s.binary, s.env, s.log)
+	l, err := newLane(ctx, s.binary, s.log)
 	if err != nil {
 		return err
 	}
@@ -137,7 +136,7 @@ func (s *suite) shared(ctx context.Context, width int, queue <-chan int, one fun
 
 // alone runs scenarios one after the other, each with operators of its own.
 func (s *suite) alone(ctx context.Context, queue <-chan int, one func(*lane, *operator, int)) error {
-	l, err := newLane(ctx, s.binary, s.env, s.log)
+	l, err := newLane(ctx, s.binary, s.log)
 	if err != nil {
 		return err
 	}

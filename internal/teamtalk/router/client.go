@@ -40,8 +40,6 @@ type Options struct {
 	// Gate is asked right before messages are written; where it returns an
 	// error they are not, and fail with ErrNotSent and that error. nil: open.
 	Gate func() error
-	// Confirm has Route wait until the router has read the message.
-	Confirm bool
 	// OnChange is called after each change of Connected, without locks held. It
 	// must not block. nil: nobody is told.
 	OnChange func()
@@ -116,11 +114,11 @@ func (c *Client) ConnectedSince() time.Time {
 }
 
 // Route relays m, stored under msgID, to every connected client of its sender
-// and its recipient. The router acknowledges no message: nil says that all of it
-// was handed to the kernel; with Options.Confirm, that the router has read it, as
-// its answer shows to a question which was sent after the message. Where the
-// connection ends without that, ErrMaybeSent. Seq 0 and no attach_data:
-// message servers pass both on to clients, where seq would match a reply.
+// and its recipient. The router acknowledges no message, so Route sends a query
+// after it: nil means that the router has answered the query, and so has read the
+// message. ErrMaybeSent means that the connection ended before the answer. Seq is 0
+// and attach_data is empty: message servers pass both on to clients, where seq
+// would match a reply.
 func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
 	return c.relay(ctx, wire.CommandMsgData, m.From, m.Wire(msgID, nil))
 }
@@ -151,9 +149,6 @@ func (c *Client) relay(ctx context.Context, command wire.Command, user uint32, b
 	}
 	if err := conn.Send(ctx, p.Append(make([]byte, 0, p.Len()))); err != nil {
 		return err
-	}
-	if !c.opts.Confirm {
-		return nil
 	}
 	return c.confirm(ctx, conn, user)
 }

@@ -41,7 +41,6 @@ func run(t *testing.T, gate func() error, change ...func(*Options)) *harness {
 	o := Options{
 		Address:  testAddress,
 		Gate:     gate,
-		Confirm:  true,
 		OnChange: func() { h.changes.Add(1) },
 		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
 			if network != "tcp" || address != testAddress {

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/chaos/mutants"
+	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+)
+
+// TestMutants checks that each patch applies to the current source, that the result
+// type-checks, and that the scenario which must catch the mutant exists.
+func TestMutants(t *testing.T) {
+	root, err := harness.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := mutants.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 12 {
+		t.Errorf("%d mutants, want at least 12", len(all))
+	}
+	packages, err := listPackages(t, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		t.Run(m.Name, func(t *testing.T) {
+			if _, err := choose(m.Scenario, false); err != nil {
+				t.Error(err)
+			}
+			patched, err := m.Patch(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for path := range patched {
+				if err := packages.check(filepath.Dir(path), patched); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// goPackage is a package as "go list" describes it.
+type goPackage struct {
+	ImportPath, Dir, Export string
+	GoFiles                 []string
+}
+
+// goPackages are the operator's packages by folder, with an importer of them.
+type goPackages struct {
+	fset     *token.FileSet
+	byDir    map[string]goPackage
+	importer types.Importer
+}
+
+func listPackages(t *testing.T, root string) (*goPackages, error) {
+	t.Helper()
+	args := append([]string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles"}, buildFlags...)
+	list := exec.CommandContext(t.Context(), "go", append(args, "./cmd/teamtalk-operator")...)
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	p := &goPackages{fset: token.NewFileSet(), byDir: map[string]goPackage{}}
+	exports := map[string]string{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var one goPackage
+		if err := d.Decode(&one); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		p.byDir[one.Dir] = one
+		exports[one.ImportPath] = one.Export
+	}
+	p.importer = importer.ForCompiler(p.fset, "gc", func(path string) (io.ReadCloser, error) {
+		return os.Open(exports[path])
+	})
+	return p, nil
+}
+
+// check type-checks the package in dir. patched replaces the contents of files.
+func (p *goPackages) check(dir string, patched map[string]string) error {
+	var files []*ast.File
+	for _, name := range p.byDir[dir].GoFiles {
+		path := filepath.Join(dir, name)
+		var source any
+		if content, ok := patched[path]; ok {
+			source = content
+		}
+		file, err := parser.ParseFile(p.fset, path, source, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		files = append(files, file)
+	}
+	config := types.Config{Importer: p.importer}
+	_, err := config.Check(p.byDir[dir].ImportPath, p.fset, files, nil)
+	return err
+}
