@@ -56,7 +56,7 @@ type Reconciler struct {
 	SessionWake *wake.Source
 	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
-	Term *leadership.Keeper
+	Term *leadership.TermTracker
 	// Arrivals keeps the order in which messages are first reconciled.
 	Arrivals *delivery.Arrivals
 	// OnStatusWrite, if set, is called after every write of a status. It must not block.

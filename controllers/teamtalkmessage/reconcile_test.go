@@ -43,7 +43,7 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 		Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Wake: &wake.Source{},
 		Engine:   delivery.NewEngine(func(types.NamespacedName) {}),
 		Arrivals: delivery.NewArrivals(func(types.NamespacedName) {}),
-		Term:     leadership.NewKeeper(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
+		Term:     leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
 		store:    toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
 	}
 	if err := r.Term.Start(t.Context()); err != nil {

@@ -52,7 +52,7 @@ func run(ctx context.Context, o Options) error {
 		return err
 	}
 	lease := types.NamespacedName{Namespace: o.LeaderElectionNamespace, Name: Name}
-	gate := leadership.NewGate(leadership.RenewDeadline)
+	gate := leadership.NewFencingGate(leadership.RenewDeadline)
 	lock, err := leadership.NewLock(cfg, lease, gate)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/metrics"
-	"github.com/teamtalk-io/teamtalk-operator/internal/reads"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
 
@@ -67,7 +67,7 @@ func (o *Options) tracing(log logr.Logger) tracing.Options {
 // observe has metrics, and traces if they are wanted, told of what happens, and
 // follows what is read. It returns what is to be told of every status that has been
 // written.
-func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, unread *reads.Room, gate *leadership.Gate) (func(teamtalkmessage.StatusWrite), error) {
+func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, unread *readreceipt.Tracker, gate *leadership.FencingGate) (func(teamtalkmessage.StatusWrite), error) {
 	m, err := measure(engine, sessions, gate)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delive
 }
 
 // measure registers the operator's own metrics, and has them told of what happens.
-func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leadership.Gate) (*metrics.Metrics, error) {
+func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leadership.FencingGate) (*metrics.Metrics, error) {
 	m := metrics.New(metrics.Sources{
 		Load: engine.Load, Servers: sessions.Stats, Leads: func() bool { return gate.Open() == nil },
 	})

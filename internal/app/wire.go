@@ -18,21 +18,21 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
-	"github.com/teamtalk-io/teamtalk-operator/internal/reads"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // parts are what the shutdown needs.
 type parts struct {
 	engine *delivery.Engine
-	keeper *leadership.Keeper
+	terms  *leadership.TermTracker
 	// gateway is nil where this process serves none.
 	gateway *gatewayPart
 }
 
 // wire lists what runs in the manager, and connects it. holder is the name of this
 // process on the Lease.
-func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, holder string, gate *leadership.Gate) (*parts, error) {
+func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, holder string, gate *leadership.FencingGate) (*parts, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
@@ -48,7 +48,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	secrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
 	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)
 	sessionWake := &wake.Source{}
-	unread := reads.NewRoom()
+	unread := readreceipt.NewTracker()
 	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open,
 		connection.Events{Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: unread.Notify, Gone: unread.Forget})
 	engine := delivery.NewEngine(messageWake.Wake)
@@ -57,12 +57,12 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		return nil, err
 	}
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
-	keeper := leadership.NewKeeper(mgr.GetClient(), mgr.GetAPIReader(), lease, holder, delivery.PeerPatience)
+	terms := leadership.NewTermTracker(mgr.GetClient(), mgr.GetAPIReader(), lease, holder, delivery.PeerPatience)
 
 	receiverWake := &wake.Source{}
 	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)
 
-	for _, r := range []manager.Runnable{keeper, secrets, receiverSecrets, configMaps, sessions, engine, dog} {
+	for _, r := range []manager.Runnable{terms, secrets, receiverSecrets, configMaps, sessions, engine, dog} {
 		if err := mgr.Add(r); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}
@@ -75,7 +75,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
-		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: keeper,
+		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms,
 		Arrivals:      delivery.NewArrivals(messageWake.Wake),
 		OnStatusWrite: recorded,
 	}
@@ -99,7 +99,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	if err != nil {
 		return nil, err
 	}
-	return &parts{engine: engine, keeper: keeper, gateway: gateway}, nil
+	return &parts{engine: engine, terms: terms, gateway: gateway}, nil
 }
 
 // drain ends what this process sends. Where everything is recorded in time, the
@@ -121,7 +121,7 @@ func (p *parts) drain(elected <-chan struct{}, timeout time.Duration, log logr.L
 		log.Error(err, "not drained in time; the next leader asks the store first")
 		return
 	}
-	if err := p.keeper.MarkDrained(ctx); err != nil {
+	if err := p.terms.MarkDrained(ctx); err != nil {
 		log.Info("drained, but the Lease is not marked; the next leader asks the store first", "reason", err.Error())
 		return
 	}

@@ -24,56 +24,56 @@ const DrainedAnnotation = "teamtalk.io/drained"
 // listChunk is how many messages are held at once when all are looked through.
 const listChunk = 500
 
-// ErrInherited reports that an earlier leader's doubts are not all on record.
-var ErrInherited = errors.New("what was sent before this term is not all known yet")
+// ErrPriorTerm reports that an earlier leader's doubts are not all on record.
+var ErrPriorTerm = errors.New("what was sent before this term is not all known yet")
 
 // MarkDrained says on the Lease that nothing is in flight and everything is
-// recorded. The process must not send anything after it. It returns ErrInherited
+// recorded. The process must not send anything after it. It returns ErrPriorTerm
 // where this term did not begin clean, and a message from before it may have been
 // sent by an earlier leader without its status saying so, or may still be.
-func (k *Keeper) MarkDrained(ctx context.Context) error {
+func (t *TermTracker) MarkDrained(ctx context.Context) error {
 	select {
-	case <-k.begun:
+	case <-t.begun:
 	default:
 		// What the Lease said when the term would have begun still holds.
-		return ErrInherited
+		return ErrPriorTerm
 	}
-	if !k.term.Clean {
+	if !t.term.Clean {
 		// A doubt on record says nothing of how long the earlier leader's requests may
 		// yet be executed: who begins clean counts from his own term.
-		doubt, err := k.doubt(ctx)
+		doubt, err := t.doubt(ctx)
 		if err != nil {
 			return err
 		}
-		if time.Since(k.term.Local) < doubt {
-			return ErrInherited
+		if time.Since(t.term.Local) < doubt {
+			return ErrPriorTerm
 		}
-		inherited, err := k.inherited(ctx)
+		inherited, err := t.inherited(ctx)
 		if err != nil {
 			return err
 		}
 		if inherited {
-			return ErrInherited
+			return ErrPriorTerm
 		}
 	}
-	recorded, err := k.version(ctx)
+	recorded, err := t.version(ctx)
 	if err != nil {
 		return err
 	}
 	// The elector renews the Lease meanwhile; each time, it is read again.
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		lease, err := k.held(ctx)
+		lease, err := t.held(ctx)
 		if err != nil {
 			return err
 		}
-		return k.annotate(ctx, lease, &recorded)
+		return t.annotate(ctx, lease, &recorded)
 	})
 }
 
 // version returns the resourceVersion that the TeamTalkMessages have now.
-func (k *Keeper) version(ctx context.Context) (string, error) {
+func (t *TermTracker) version(ctx context.Context) (string, error) {
 	messages := &v1alpha1.TeamTalkMessageList{}
-	if err := k.reader.List(ctx, messages, client.Limit(1)); err != nil {
+	if err := t.reader.List(ctx, messages, client.Limit(1)); err != nil {
 		return "", fmt.Errorf("list TeamTalkMessages: %w", err)
 	}
 	return messages.ResourceVersion, nil
@@ -81,29 +81,29 @@ func (k *Keeper) version(ctx context.Context) (string, error) {
 
 // doubt is how long after the term's beginning it can be proved, at every server,
 // that an earlier leader has not sent something.
-func (k *Keeper) doubt(ctx context.Context) (time.Duration, error) {
+func (t *TermTracker) doubt(ctx context.Context) (time.Duration, error) {
 	servers := &v1alpha1.TeamTalkServerList{}
-	if err := k.reader.List(ctx, servers); err != nil {
+	if err := t.reader.List(ctx, servers); err != nil {
 		return 0, fmt.Errorf("list TeamTalkServers: %w", err)
 	}
 	var longest int32
 	for _, s := range servers.Items {
 		longest = max(longest, s.Spec.SettleSeconds+ptr.Deref(s.Spec.MaxReplicaLagSeconds, 0))
 	}
-	return k.patience + time.Duration(longest)*time.Second, nil
+	return t.sendTimeout + time.Duration(longest)*time.Second, nil
 }
 
 // inherited reports whether a message from before the term is neither finished
 // nor known to be in doubt, stored or failed for each of its recipients.
-func (k *Keeper) inherited(ctx context.Context) (bool, error) {
+func (t *TermTracker) inherited(ctx context.Context) (bool, error) {
 	list := &v1alpha1.TeamTalkMessageList{}
 	for {
-		if err := k.reader.List(ctx, list, client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
+		if err := t.reader.List(ctx, list, client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
 			return false, fmt.Errorf("list TeamTalkMessages: %w", err)
 		}
 		for i := range list.Items {
-			if m := &list.Items[i]; !m.CreationTimestamp.After(k.term.Start.Time) && !m.Finished() &&
-				!m.NeverDueBefore(k.term.Start.Time) && mayHideASend(m) {
+			if m := &list.Items[i]; !m.CreationTimestamp.After(t.term.Start.Time) && !m.Finished() &&
+				!m.NeverDueBefore(t.term.Start.Time) && mayHideASend(m) {
 				return true, nil
 			}
 		}
@@ -127,20 +127,20 @@ func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
 // held returns the Lease as it is now, or ErrNotHeld where another holds it. The
 // lock takes the Lease once in a process's life: what names this process as the
 // holder is of its one term.
-func (k *Keeper) held(ctx context.Context) (*coordinationv1.Lease, error) {
+func (t *TermTracker) held(ctx context.Context) (*coordinationv1.Lease, error) {
 	lease := &coordinationv1.Lease{}
-	if err := k.reader.Get(ctx, k.lease, lease); err != nil {
-		return nil, fmt.Errorf("read Lease %s: %w", k.lease, err)
+	if err := t.reader.Get(ctx, t.lease, lease); err != nil {
+		return nil, fmt.Errorf("read Lease %s: %w", t.lease, err)
 	}
-	if holder := ptr.Deref(lease.Spec.HolderIdentity, ""); holder != k.identity {
-		return nil, fmt.Errorf("%w: Lease %s names %q as its holder", ErrNotHeld, k.lease, holder)
+	if holder := ptr.Deref(lease.Spec.HolderIdentity, ""); holder != t.identity {
+		return nil, fmt.Errorf("%w: Lease %s names %q as its holder", ErrNotHeld, t.lease, holder)
 	}
 	return lease, nil
 }
 
 // annotate sets or removes the mark on the Lease as it was read, and on no other
 // version of it: the next one may be another holder's, which has sent since.
-func (k *Keeper) annotate(ctx context.Context, lease *coordinationv1.Lease, value *string) error {
+func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease, value *string) error {
 	before := lease.DeepCopy()
 	delete(lease.Annotations, DrainedAnnotation)
 	if value != nil {
@@ -150,8 +150,8 @@ func (k *Keeper) annotate(ctx context.Context, lease *coordinationv1.Lease, valu
 		lease.Annotations[DrainedAnnotation] = *value
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := k.client.Patch(ctx, lease, patch); err != nil {
-		return fmt.Errorf("mark Lease %s: %w", k.lease, err)
+	if err := t.client.Patch(ctx, lease, patch); err != nil {
+		return fmt.Errorf("mark Lease %s: %w", t.lease, err)
 	}
 	return nil
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// inOffice returns a Keeper whose term has begun, long ago.
-func inOffice(c client.Client, clean bool) *Keeper {
-	k := NewKeeper(c, c, leaseKey, "me", patience)
+// inOffice returns a TermTracker whose term has begun, long ago.
+func inOffice(c client.Client, clean bool) *TermTracker {
+	k := NewTermTracker(c, c, leaseKey, "me", patience)
 	k.term = Term{Clean: clean, Start: metav1.NewTime(created), Local: time.Now().Add(-time.Hour)}
 	close(k.begun)
 	return k
@@ -33,7 +33,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, wantClean := range []bool{true, false} {
-		term, err := NewKeeper(c, c, leaseKey, "me", patience).begin(t.Context())
+		term, err := NewTermTracker(c, c, leaseKey, "me", patience).begin(t.Context())
 		if err != nil || term.Clean != wantClean {
 			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
 		}
@@ -41,7 +41,7 @@ func TestHandOver(t *testing.T) {
 	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
 		t.Errorf("MarkDrained without a Lease: %v", err)
 	}
-	if err := NewKeeper(c, c, leaseKey, "me", patience).MarkDrained(t.Context()); !errors.Is(err, ErrInherited) {
+	if err := NewTermTracker(c, c, leaseKey, "me", patience).MarkDrained(t.Context()); !errors.Is(err, ErrPriorTerm) {
 		t.Errorf("MarkDrained before the term: %v", err)
 	}
 }
@@ -148,7 +148,7 @@ func TestInherited(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			err := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), tc.clean).MarkDrained(t.Context())
-			if tc.wantClean && err != nil || !tc.wantClean && !errors.Is(err, ErrInherited) {
+			if tc.wantClean && err != nil || !tc.wantClean && !errors.Is(err, ErrPriorTerm) {
 				t.Errorf("MarkDrained: %v", err)
 			}
 		})
@@ -170,13 +170,13 @@ func TestInheritedUntilSettled(t *testing.T) {
 		age     time.Duration
 		want    error
 	}{
-		"just begun":                    {want: ErrInherited},
+		"just begun":                    {want: ErrPriorTerm},
 		"just begun, clean":             {clean: true, servers: servers},
-		"no server, too early":          {age: patience - 1, want: ErrInherited},
+		"no server, too early":          {age: patience - 1, want: ErrPriorTerm},
 		"no server":                     {age: patience},
-		"too early for the slowest":     {servers: servers, age: patience + time.Minute - 1, want: ErrInherited},
+		"too early for the slowest":     {servers: servers, age: patience + time.Minute - 1, want: ErrPriorTerm},
 		"late enough for all that is":   {servers: servers, age: patience + time.Minute},
-		"lag counts as well as settles": {servers: servers[:1], age: patience + 10*time.Second - 1, want: ErrInherited},
+		"lag counts as well as settles": {servers: servers[:1], age: patience + 10*time.Second - 1, want: ErrPriorTerm},
 		"settled and caught up":         {servers: servers[:1], age: patience + 10*time.Second},
 	}
 	for name, tc := range cases {

@@ -38,13 +38,13 @@ const (
 // Only the elector calls it, from one goroutine.
 type lock struct {
 	resourcelock.Interface
-	gate *Gate
+	gate *FencingGate
 	// led: the Lease was this process's. lost: it is not any more.
 	led, lost bool
 }
 
 // NewLock returns the lock on the Lease for the election, which works the gate.
-func NewLock(cfg *rest.Config, lease types.NamespacedName, gate *Gate) (resourcelock.Interface, error) {
+func NewLock(cfg *rest.Config, lease types.NamespacedName, gate *FencingGate) (resourcelock.Interface, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("name this leader: %w", err)
@@ -65,7 +65,7 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 	r, raw, err := l.Interface.Get(ctx)
 	if l.led && (apierrors.IsNotFound(err) || err == nil && r.HolderIdentity != l.Identity()) {
 		l.lost = true
-		l.gate.shut()
+		l.gate.close()
 	}
 	return r, raw, err
 }
@@ -87,7 +87,7 @@ func (l *lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) 
 func (l *lock) write(r resourcelock.LeaderElectionRecord, do func() error) error {
 	mine := r.HolderIdentity == l.Identity()
 	if !mine {
-		l.gate.shut()
+		l.gate.close()
 	}
 	if l.lost {
 		return fmt.Errorf("%w any more: the process must end, and does not take it again", ErrNotHeld)

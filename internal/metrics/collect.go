@@ -104,7 +104,7 @@ type vector interface {
 func (m *Metrics) vectors() []vector {
 	return []vector{
 		m.messages, m.recipients, m.retries, m.adopted, m.dropped, m.duration, m.stored, m.routed, m.read, m.doubt, m.steps,
-		m.unread, m.unheard,
+		m.readExpired, m.readDropped,
 	}
 }
 
@@ -137,7 +137,7 @@ func (m *Metrics) begin(server types.NamespacedName) {
 	m.dropped.WithLabelValues(ns, name)
 	m.stored.WithLabelValues(ns, name)
 	m.routed.WithLabelValues(ns, name)
-	m.beginReads(ns, name)
+	m.beginReadReceipts(ns, name)
 	for _, end := range delivery.DoubtEnds {
 		m.doubt.WithLabelValues(ns, name, string(end))
 	}

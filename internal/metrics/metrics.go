@@ -40,7 +40,7 @@ type Metrics struct {
 	retries, adopted, dropped *prometheus.CounterVec
 	duration, stored, routed  *prometheus.HistogramVec
 	read, doubt, steps        *prometheus.HistogramVec
-	unread, unheard           *prometheus.CounterVec
+	readExpired, readDropped  *prometheus.CounterVec
 }
 
 var (
@@ -89,9 +89,9 @@ func New(sources Sources) *Metrics {
 			"From then until a router took it, for each recipient.", wayBuckets),
 		read: histogram("routed_to_read_seconds",
 			"From then until the user, or the first of the group but the sender, had read it.", readBuckets, "recipient_type"),
-		unread: counter("reads_given_up_total",
+		readExpired: counter("read_receipts_expired_total",
 			"Recipients that are no longer waited for to read: crowded out by newer ones, or after a day.", "reason"),
-		unheard: counter("read_notifies_dropped_total",
+		readDropped: counter("read_receipts_dropped_total",
 			"What routers said of reading and was not looked at, as too much came at once."),
 		doubt: histogram("doubt_duration_seconds",
 			"How long recipients were in doubt before it was known whether the store holds the message, by what was found.", longBuckets, "end"),

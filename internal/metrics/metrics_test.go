@@ -21,7 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
-	"github.com/teamtalk-io/teamtalk-operator/internal/reads"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 )
 
 var chat = types.NamespacedName{Namespace: "chat", Name: "default"}
@@ -168,11 +168,11 @@ func TestReads(t *testing.T) {
 	m.Read(chat, v1alpha1.RecipientUser, time.Second)
 	m.Read(chat, v1alpha1.RecipientUser, 0)
 	m.Read(chat, v1alpha1.RecipientGroup, time.Hour)
-	m.GaveUp(chat, reads.Crowded)
-	m.GaveUp(chat, reads.Aged)
+	m.Expired(chat, readreceipt.ExpiredByLimit)
+	m.Expired(chat, readreceipt.ExpiredByAge)
 	m.Dropped(chat)
 	wantSamples(t, m,
-		"read_notifies_dropped_total = 1", "reads_given_up_total aged = 1", "reads_given_up_total crowded = 1",
+		"read_receipts_dropped_total = 1", "read_receipts_expired_total age = 1", "read_receipts_expired_total limit = 1",
 		"routed_to_read_seconds group = 1", "routed_to_read_seconds user = 2",
 	)
 }
@@ -187,7 +187,7 @@ func TestServersComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"silent_drops_total", "adopted_total", "retries_total", "recipients_finished_total",
-		"routed_to_read_seconds", "reads_given_up_total", "read_notifies_dropped_total"} {
+		"routed_to_read_seconds", "read_receipts_expired_total", "read_receipts_dropped_total"} {
 		if families[Prefix+name] == nil {
 			t.Errorf("%s is not there before it is counted", name)
 		}

@@ -171,7 +171,7 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 func (c *Client) newCall(x exchange, release func()) *call {
 	cl := &call{want: x.response, scan: x.scan, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1)}
 	if x.group {
-		cl.limiter, cl.rest = c.opts.Limiter, groupRest*c.opts.RequestTimeout
+		cl.limiter, cl.rest = c.opts.Limiter, quarantineFactor*c.opts.RequestTimeout
 	}
 	return cl
 }
@@ -315,7 +315,7 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 		return false
 	case p.Command == cl.want && err != nil:
 		var mine bool
-		if o, mine = cl.diverted(); !mine {
+		if o, mine = cl.streamed(); !mine {
 			return false
 		}
 	case p.Command == cl.want:

@@ -25,9 +25,9 @@ const (
 	// defaultRequestTimeout is far above db_proxy's answering times under load,
 	// which are below a second.
 	defaultRequestTimeout = 10 * time.Second
-	// groupRest is for how many timeouts more the slot of a group request is kept at
-	// least where its connection was ended because it was overdue; see resting.
-	groupRest = 2
+	// quarantineFactor is for how many timeouts more the slot of a group request is kept at
+	// least where its connection was ended because it was overdue; see quarantine.
+	quarantineFactor = 2
 )
 
 // Options configure a Client.
@@ -60,10 +60,10 @@ type Options struct {
 // Client sends requests to one db_proxy over several connections. It is safe
 // for concurrent use.
 type Client struct {
-	opts    Options
-	running atomic.Bool
-	handles atomic.Uint32
-	strays  atomic.Uint64
+	opts      Options
+	running   atomic.Bool
+	handles   atomic.Uint32
+	unmatched atomic.Uint64
 
 	mu    sync.Mutex
 	conns map[*link.Conn]*conn
@@ -92,18 +92,18 @@ func (c *Client) Run(ctx context.Context) error {
 		return link.ErrRunning
 	}
 	defer c.running.Store(false)
-	hold := &link.Hold{}
+	dialBackoff := &link.DialBackoff{}
 	var wg sync.WaitGroup
 	for range c.opts.Connections {
 		l := link.New(link.Options{
-			Address: c.opts.Address,
-			Handler: (*handler)(c),
-			Divert:  (*handler)(c).divert,
-			Gate:    c.opts.Gate,
-			Hold:    hold,
-			Dial:    c.opts.Dial,
-			Timing:  c.opts.Timing,
-			Log:     c.opts.Log,
+			Address:     c.opts.Address,
+			Handler:     (*handler)(c),
+			Stream:      (*handler)(c).stream,
+			Gate:        c.opts.Gate,
+			DialBackoff: dialBackoff,
+			Dial:        c.opts.Dial,
+			Timing:      c.opts.Timing,
+			Log:         c.opts.Log,
 		})
 		// Its only error is ErrRunning, and this link is ours alone.
 		wg.Go(func() { _ = l.Run(ctx) })
@@ -149,9 +149,9 @@ func (c *Client) Connected() int {
 	return n
 }
 
-// Strays returns how many frames came that answered no request under way: late
+// Unmatched returns how many frames came that answered no request under way: late
 // answers, repeated ones, and what db_proxy sends of its own accord.
-func (c *Client) Strays() uint64 { return c.strays.Load() }
+func (c *Client) Unmatched() uint64 { return c.unmatched.Load() }
 
 // pick returns the connection with the fewest requests under way and counts
 // one more on it, or nil where none takes requests.
@@ -192,10 +192,10 @@ func (h *handler) conn(lc *link.Conn) *conn {
 	return h.conns[lc]
 }
 
-// divert is a link's.
-func (h *handler) divert(lc *link.Conn, p pdu.PDU) io.Writer {
+// stream is a link's.
+func (h *handler) stream(lc *link.Conn, p pdu.PDU) io.Writer {
 	if cn := h.conn(lc); cn != nil {
-		return cn.divert(p)
+		return cn.stream(p)
 	}
 	return nil
 }
@@ -204,7 +204,7 @@ func (h *handler) divert(lc *link.Conn, p pdu.PDU) io.Writer {
 func (h *handler) Frame(lc *link.Conn, p pdu.PDU, err error) {
 	cn := h.conn(lc)
 	if cn == nil || !cn.answer(p, err) {
-		h.strays.Add(1)
+		h.unmatched.Add(1)
 	}
 }
 

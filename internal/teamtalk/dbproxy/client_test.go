@@ -176,14 +176,14 @@ func TestAnswersInAnyOrder(t *testing.T) {
 			server.stored(requests[i], uint32(1000+i))
 			want(t, fmt.Sprint("send ", i), <-results[i], uint32(1000+i))
 		}
-		if n := h.Strays(); n != 0 {
-			t.Errorf("%d strays", n)
+		if n := h.Unmatched(); n != 0 {
+			t.Errorf("%d unmatched", n)
 		}
 		h.stop()
 	})
 }
 
-func TestLateAndStrayAnswers(t *testing.T) {
+func TestLateAndUnmatchedAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := run(t, Options{Limiter: NewLimiter(1, 1)})
 		server := <-h.peers
@@ -218,8 +218,8 @@ func TestLateAndStrayAnswers(t *testing.T) {
 		want(t, "second", <-second, 8)
 		server.stored(req, 9) // once more
 		synctest.Wait()
-		if n := h.Strays(); n != 8 {
-			t.Errorf("%d strays", n)
+		if n := h.Unmatched(); n != 8 {
+			t.Errorf("%d unmatched", n)
 		}
 		third := h.sendAsync(t.Context(), message(4))
 		server.stored(server.next(), 10)
@@ -308,8 +308,8 @@ func TestTooLong(t *testing.T) {
 		want(t, "list", <-list, 0, ErrTooLong)
 		server.stored(sendReq, 5)
 		want(t, "send", <-send, 5)
-		if n := h.Strays(); n != 2 {
-			t.Errorf("%d strays", n)
+		if n := h.Unmatched(); n != 2 {
+			t.Errorf("%d unmatched", n)
 		}
 		h.stop()
 	})

@@ -266,8 +266,8 @@ func TestAbandonedIsAnswered(t *testing.T) {
 		server.stored(server.next(), 6)
 		r := <-second
 		want(t, "second", r, 6)
-		if r.took != 0 || h.Strays() != 0 {
-			t.Errorf("after %v, %d strays", r.took, h.Strays())
+		if r.took != 0 || h.Unmatched() != 0 {
+			t.Errorf("after %v, %d unmatched", r.took, h.Unmatched())
 		}
 		h.stop()
 	})

@@ -28,7 +28,7 @@ type Limiter struct {
 	tickets                uint64
 	waiting, waitingGroups list.List // of *waiter, oldest first
 
-	resting resting
+	quarantine quarantine
 }
 
 // waiter is one Acquire that waits.

@@ -104,9 +104,9 @@ func (r *rows) body() []byte {
 	return r.rest
 }
 
-// divert returns what takes the body of a frame that is too long to hold; nil: nothing
+// stream returns what takes the body of a frame that is too long to hold; nil: nothing
 // does.
-func (cn *conn) divert(p pdu.PDU) io.Writer {
+func (cn *conn) stream(p pdu.PDU) io.Writer {
 	cn.mu.Lock()
 	cl := cn.calls[p.Seq]
 	cn.mu.Unlock()
@@ -118,9 +118,9 @@ func (cn *conn) divert(p pdu.PDU) io.Writer {
 	return cl.rows
 }
 
-// diverted returns what is known of a frame whose body went to a call's rows, and
+// streamed returns what is known of a frame whose body went to a call's rows, and
 // whether it answers that call.
-func (cl *call) diverted() (outcome, bool) {
+func (cl *call) streamed() (outcome, bool) {
 	r := cl.rows
 	cl.rows = nil
 	if r == nil {

@@ -90,8 +90,8 @@ func TestRealSockets(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := c.Strays(); n != 0 {
-		t.Errorf("%d strays", n)
+	if n := c.Unmatched(); n != 0 {
+		t.Errorf("%d unmatched", n)
 	}
 	stop()
 }

@@ -108,8 +108,8 @@ func (c *Conn) run(ctx context.Context) (received bool, err error) {
 func (c *Conn) read() (received bool, err error) {
 	in := &patientReader{nc: c.nc, patience: c.opts.Timing.Silence}
 	frames := pdu.NewReader(bufio.NewReaderSize(in, 64<<10), 0)
-	if c.opts.Divert != nil {
-		frames.Divert(func(p pdu.PDU) io.Writer { return c.opts.Divert(c, p) })
+	if c.opts.Stream != nil {
+		frames.Stream(func(p pdu.PDU) io.Writer { return c.opts.Stream(c, p) })
 	}
 	for {
 		p, err := frames.Read()
@@ -144,7 +144,7 @@ func (c *Conn) read() (received bool, err error) {
 // dialing it while it exits.
 func (c *Conn) drain() {
 	away := c.opts.Timing.StayAway
-	c.opts.Hold.extend(away + jitter(away/5))
+	c.opts.DialBackoff.extend(away + jitter(away/5))
 	close(c.draining)
 	c.opts.Log.Info("the server takes no more")
 	c.opts.Handler.Draining(c)

@@ -65,17 +65,17 @@ type Options struct {
 	Address string
 	// Handler is told of connections and frames; required.
 	Handler Handler
-	// Divert, where set, says where the body of a frame goes that is too long to hold;
+	// Stream, where set, says where the body of a frame goes that is too long to hold;
 	// nil: nowhere. The Handler's Frame comes right after it.
-	Divert func(c *Conn, p pdu.PDU) io.Writer
+	Stream func(c *Conn, p pdu.PDU) io.Writer
 	// Gate is asked right before frames are written; nil is always open. Where
 	// it returns an error they are not written, and fail with that error.
 	// Heartbeats pass without. While a slow peer keeps a write waiting, Gate is
 	// asked again at every tenth of Timing.Write.
 	Gate func() error
-	// Hold is shared by links to one server, so that a stop-receiving on one of
+	// DialBackoff is shared by links to one server, so that a stop-receiving on one of
 	// them keeps all of them from dialing; nil: the link's own.
-	Hold *Hold
+	DialBackoff *DialBackoff
 	// Dial connects; nil: a net.Dialer.
 	Dial DialFunc
 	// Timing shortens or lengthens the protocol's times.
@@ -96,8 +96,8 @@ var ErrRunning = errors.New("already running")
 // New returns a Link that does nothing until Run.
 func New(opts Options) *Link {
 	opts.Timing = opts.Timing.withDefaults()
-	if opts.Hold == nil {
-		opts.Hold = &Hold{}
+	if opts.DialBackoff == nil {
+		opts.DialBackoff = &DialBackoff{}
 	}
 	if opts.Dial == nil {
 		opts.Dial = (&net.Dialer{}).DialContext
@@ -116,7 +116,7 @@ func (l *Link) Run(ctx context.Context) error {
 
 	failures := 0
 	for {
-		for held := l.opts.Hold.remaining(); held > 0; held = l.opts.Hold.remaining() {
+		for held := l.opts.DialBackoff.remaining(); held > 0; held = l.opts.DialBackoff.remaining() {
 			if !sleep(ctx, held) {
 				return nil
 			}
@@ -142,7 +142,7 @@ func (l *Link) once(ctx context.Context) bool {
 		}
 		return false
 	}
-	if l.opts.Hold.remaining() > 0 || ctx.Err() != nil {
+	if l.opts.DialBackoff.remaining() > 0 || ctx.Err() != nil {
 		// The server said that it is about to exit while this dial was under
 		// way, and will not say so again.
 		_ = nc.Close()

@@ -280,7 +280,7 @@ func TestStopReceiving(t *testing.T) {
 // of no use, and no other is begun.
 func TestHoldIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hold := &Hold{}
+		dialBackoff := &DialBackoff{}
 		first, second := newRecorder(), newRecorder()
 		d := newDials(t)
 		release := make(chan struct{})
@@ -288,8 +288,8 @@ func TestHoldIsShared(t *testing.T) {
 			<-release
 			return d.dial(ctx, network, address)
 		}
-		stopFirst := start(t, Options{Address: testAddress, Handler: first, Dial: d.dial, Hold: hold})
-		stopSecond := start(t, Options{Address: testAddress, Handler: second, Dial: slow, Hold: hold})
+		stopFirst := start(t, Options{Address: testAddress, Handler: first, Dial: d.dial, DialBackoff: dialBackoff})
+		stopSecond := start(t, Options{Address: testAddress, Handler: second, Dial: slow, DialBackoff: dialBackoff})
 		peer := <-d.accepted
 		synctest.Wait() // the second is dialling, too
 		begun := time.Now()
@@ -353,11 +353,14 @@ func TestRunOnceAtATime(t *testing.T) {
 
 // TestCancelled: wherever a link is when its context ends, it ends.
 func TestCancelled(t *testing.T) {
-	cases := map[string]func(t *testing.T, d *dials, hold *Hold, cancel func()) DialFunc{
-		"before":      func(_ *testing.T, d *dials, _ *Hold, cancel func()) DialFunc { cancel(); return d.dial },
-		"in the hold": func(_ *testing.T, d *dials, hold *Hold, _ func()) DialFunc { hold.extend(time.Hour); return d.dial },
-		"in backoff":  func(_ *testing.T, d *dials, _ *Hold, _ func()) DialFunc { d.fail = true; return d.dial },
-		"as a dial succeeds": func(_ *testing.T, d *dials, _ *Hold, cancel func()) DialFunc {
+	cases := map[string]func(t *testing.T, d *dials, dialBackoff *DialBackoff, cancel func()) DialFunc{
+		"before": func(_ *testing.T, d *dials, _ *DialBackoff, cancel func()) DialFunc { cancel(); return d.dial },
+		"in the dial backoff": func(_ *testing.T, d *dials, dialBackoff *DialBackoff, _ func()) DialFunc {
+			dialBackoff.extend(time.Hour)
+			return d.dial
+		},
+		"in backoff": func(_ *testing.T, d *dials, _ *DialBackoff, _ func()) DialFunc { d.fail = true; return d.dial },
+		"as a dial succeeds": func(_ *testing.T, d *dials, _ *DialBackoff, cancel func()) DialFunc {
 			return func(ctx context.Context, network, address string) (net.Conn, error) {
 				cancel()
 				return d.dial(ctx, network, address)
@@ -369,8 +372,8 @@ func TestCancelled(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				h, d, hold := newRecorder(), newDials(t), &Hold{}
-				l := New(Options{Address: testAddress, Handler: h, Hold: hold, Dial: dial(t, d, hold, cancel)})
+				h, d, dialBackoff := newRecorder(), newDials(t), &DialBackoff{}
+				l := New(Options{Address: testAddress, Handler: h, DialBackoff: dialBackoff, Dial: dial(t, d, dialBackoff, cancel)})
 				ended := make(chan error, 1)
 				go func() { ended <- l.Run(ctx) }()
 				elapse(time.Minute)

@@ -363,7 +363,7 @@ func BenchmarkSend(b *testing.B) {
 		_, _ = io.Copy(io.Discard, theirs)
 	}()
 	h := newRecorder()
-	c := newConn(ours, Options{Handler: h, Hold: &Hold{}, Timing: Timing{}.withDefaults()})
+	c := newConn(ours, Options{Handler: h, DialBackoff: &DialBackoff{}, Timing: Timing{}.withDefaults()})
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan struct{})
 	go func() {

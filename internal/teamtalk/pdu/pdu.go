@@ -36,7 +36,7 @@ var (
 	ErrLength = errors.New("PDU length out of bounds")
 	// ErrTooLong reports a frame over the reader's limit that was skipped. The
 	// reader stands at the next frame.
-	ErrTooLong = errors.New("PDU too long to hold")
+	ErrTooLong = errors.New("PDU too long to dialBackoff")
 )
 
 // LengthError is an ErrLength.
@@ -95,7 +95,7 @@ func (p PDU) Append(b []byte) []byte {
 type Reader struct {
 	r      io.Reader
 	max    int
-	divert func(PDU) io.Writer
+	stream func(PDU) io.Writer
 	header [HeaderLen]byte
 }
 
@@ -108,10 +108,10 @@ func NewReader(r io.Reader, limit int) *Reader {
 	return &Reader{r: r, max: min(limit, MaxSkip)}
 }
 
-// Divert has the body of a frame that is too long to hold written to what to returns
+// Stream has the body of a frame that is too long to dialBackoff written to what to returns
 // for it, which must take all of it, instead of being skipped. It is skipped where to
 // returns nil.
-func (r *Reader) Divert(to func(PDU) io.Writer) { r.divert = to }
+func (r *Reader) Stream(to func(PDU) io.Writer) { r.stream = to }
 
 // Read returns the next frame; its Body is the caller's. It returns io.EOF
 // between frames, io.ErrUnexpectedEOF inside one, and a LengthError for a
@@ -135,8 +135,8 @@ func (r *Reader) Read() (PDU, error) {
 	bodyLen := int(length) - HeaderLen
 	if int(length) > r.max {
 		out := io.Discard
-		if r.divert != nil {
-			if to := r.divert(p); to != nil {
+		if r.stream != nil {
+			if to := r.stream(p); to != nil {
 				out = to
 			}
 		}

@@ -362,7 +362,7 @@ func TestDivert(t *testing.T) {
 	var out bytes.Buffer
 	asked := 0
 	r := NewReader(iotest.HalfReader(bytes.NewReader(in)), 100)
-	r.Divert(func(p PDU) io.Writer {
+	r.Stream(func(p PDU) io.Writer {
 		if asked++; p.Command != long.Command || p.Seq != long.Seq || p.Body != nil {
 			t.Errorf("asked about %+v", p)
 		}

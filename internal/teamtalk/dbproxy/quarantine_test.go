@@ -127,7 +127,7 @@ func TestRestingCount(t *testing.T) {
 					break
 				}
 				given++
-				time.AfterFunc(timeout, func() { l.rest(groupRest * timeout) })
+				time.AfterFunc(timeout, func() { l.rest(quarantineFactor * timeout) })
 			}
 			elapse(time.Second)
 		}

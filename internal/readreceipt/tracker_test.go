@@ -1,4 +1,4 @@
-package reads
+package readreceipt
 
 import (
 	"context"
@@ -27,7 +27,7 @@ var (
 // sender is who all messages are from, unless a test says otherwise.
 const sender = 1
 
-// notes is a Listener that keeps what it is told, a line each.
+// notes is a Listener that records each call as a line.
 type notes struct {
 	mu    sync.Mutex
 	lines []string
@@ -42,21 +42,23 @@ func (n *notes) add(format string, args ...any) {
 func (n *notes) Read(server types.NamespacedName, to v1alpha1.RecipientType, after time.Duration) {
 	n.add("%s: %s read after %s", server.Name, to, after)
 }
-func (n *notes) GaveUp(server types.NamespacedName, why GiveUp) { n.add("%s: %s", server.Name, why) }
-func (n *notes) Dropped(server types.NamespacedName)            { n.add("%s: dropped", server.Name) }
+func (n *notes) Expired(server types.NamespacedName, why ExpiryReason) {
+	n.add("%s: %s", server.Name, why)
+}
+func (n *notes) Dropped(server types.NamespacedName) { n.add("%s: dropped", server.Name) }
 
-// harness is a Room that is at work.
+// harness is a started Tracker.
 type harness struct {
-	*Room
+	*Tracker
 	t     *testing.T
 	notes *notes
 }
 
-// inRoom runs a test in a bubble, with a Room.
-func inRoom(t *testing.T, test func(h *harness)) {
+// withTracker runs a test with a started Tracker in a synctest bubble.
+func withTracker(t *testing.T, test func(h *harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := &harness{Room: NewRoom(), t: t, notes: &notes{}}
+		h := &harness{Tracker: NewTracker(), t: t, notes: &notes{}}
 		h.Listener = h.notes
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -68,14 +70,14 @@ func inRoom(t *testing.T, test func(h *harness)) {
 			t.Errorf("Start: %v", err)
 		}
 		if byConversation := h.count(); byConversation != h.byAge.Len() {
-			t.Errorf("%d wait in conversations, %d by age", byConversation, h.byAge.Len())
+			t.Errorf("%d pending in conversations, %d by age", byConversation, h.byAge.Len())
 		}
 	})
 }
 
 func (h *harness) count() int {
 	n := 0
-	for _, ids := range h.waiting {
+	for _, ids := range h.pending {
 		n += len(ids)
 	}
 	return n
@@ -93,13 +95,13 @@ func (h *harness) want(lines ...string) {
 	h.notes.lines = nil
 }
 
-// waits checks how many recipients are waited for.
-func (h *harness) waits(want int) {
+// wantPending checks how many recipients are tracked.
+func (h *harness) wantPending(want int) {
 	h.t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if got := h.byAge.Len(); got != want {
-		h.t.Errorf("%d recipients are waited for, want %d", got, want)
+		h.t.Errorf("%d recipients are tracked, want %d", got, want)
 	}
 }
 
@@ -124,7 +126,7 @@ func (m to) progress(state v1alpha1.RecipientState) delivery.Progress {
 	return p
 }
 
-// stored tells the Room that the store has given a message its id.
+// stored tells the Tracker that the store has given a message its id.
 func (h *harness) stored(m to) {
 	before, after := m.progress(v1alpha1.StatePending), m.progress(v1alpha1.StateAcknowledged)
 	before.MessageID = 0
@@ -202,12 +204,12 @@ func TestWhatIsRead(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			inRoom(t, func(h *harness) {
+			withTracker(t, func(h *harness) {
 				h.sent(tc.sent...)
 				pass(3 * time.Second)
 				h.Notify(chat, tc.notify)
 				h.want(tc.want...)
-				h.waits(tc.left)
+				h.wantPending(tc.left)
 			})
 		})
 	}
@@ -216,7 +218,7 @@ func TestWhatIsRead(t *testing.T) {
 // TestReadOnce: several routers relay the same, and further members of a group read
 // it, too; a message is read once.
 func TestReadOnce(t *testing.T) {
-	inRoom(t, func(h *harness) {
+	withTracker(t, func(h *harness) {
 		h.sent(user(3, 5), group(7, 5))
 		pass(time.Second)
 		h.reads(3, sender, 5)
@@ -234,33 +236,33 @@ func TestReadOnce(t *testing.T) {
 
 // TestReadBeforeItIsKnownToBeRouted: a phone is quicker than a router's confirmation.
 func TestReadBeforeItIsKnownToBeRouted(t *testing.T) {
-	inRoom(t, func(h *harness) {
+	withTracker(t, func(h *harness) {
 		h.stored(user(3, 5))
 		pass(time.Second)
 		h.reads(3, sender, 5)
 		h.want()
-		h.waits(1)
+		h.wantPending(1)
 		pass(time.Second)
 		h.routed(user(3, 5))
 		h.want("default: User read after 0s")
-		h.waits(0)
+		h.wantPending(0)
 	})
 }
 
 // TestSaidBefore: what was said before a message was sent is not about it, even if it
 // is looked at after.
 func TestSaidBefore(t *testing.T) {
-	inRoom(t, func(h *harness) {
+	withTracker(t, func(h *harness) {
 		at := time.Now()
 		pass(time.Second)
 		h.sent(user(3, 5))
-		h.look(notify{server: chat, Read: router.Read{User: 3, Session: sender, UpTo: 5}, at: at})
+		h.handle(notify{server: chat, Read: router.Read{User: 3, Session: sender, UpTo: 5}, at: at})
 		h.want()
-		h.waits(1)
+		h.wantPending(1)
 	})
 }
 
-// TestNotRouted: what no router has is not waited for.
+// TestNotRouted: what no router has is not tracked.
 func TestNotRouted(t *testing.T) {
 	m := user(3, 5)
 	ended := m.progress(v1alpha1.StateStored)
@@ -281,10 +283,10 @@ func TestNotRouted(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			inRoom(t, func(h *harness) {
+			withTracker(t, func(h *harness) {
 				h.stored(m)
 				tc.then(h)
-				h.waits(tc.left)
+				h.wantPending(tc.left)
 				h.reads(3, sender, 9)
 				h.want()
 			})
@@ -292,25 +294,25 @@ func TestNotRouted(t *testing.T) {
 	}
 }
 
-// TestParts: of a text in parts the first one is followed, even where the others turn
+// TestSegments: of a split text the first segment is tracked, even if the others turn
 // out not to be needed.
-func TestParts(t *testing.T) {
-	inRoom(t, func(h *harness) {
+func TestSegments(t *testing.T) {
+	withTracker(t, func(h *harness) {
 		first, second := user(3, 5), user(3, 6)
 		h.sent(first)
 		pending, stored := second.progress(v1alpha1.StatePending), second.progress(v1alpha1.StateAcknowledged)
 		pending.Earlier, stored.Earlier = []uint32{5}, []uint32{5}
 		h.step(second, delivery.StepSend, pending, stored)
-		h.waits(1)
+		h.wantPending(1)
 		h.step(second, delivery.StepSend, pending, first.progress(v1alpha1.StateRouted))
-		h.waits(1)
+		h.wantPending(1)
 		h.reads(3, sender, 6)
 		h.want("default: User read after 0s")
 	})
 }
 
-// TestAdopted: another resource with its key finds a message that waits to be read, and
-// announces it again or not; it still is one message, which has been there since.
+// TestAdopted: another resource with its key finds a tracked message, and
+// routes it again or not. It stays one message, tracked since its first routing.
 func TestAdopted(t *testing.T) {
 	m := user(3, 5)
 	old := m.progress(v1alpha1.StateStored)
@@ -320,7 +322,7 @@ func TestAdopted(t *testing.T) {
 		"too old": func(h *harness) { h.step(m, delivery.StepAsk, delivery.Progress{}, old) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inRoom(t, func(h *harness) {
+			withTracker(t, func(h *harness) {
 				h.sent(m)
 				pass(time.Second)
 				adopt(h)
@@ -332,15 +334,15 @@ func TestAdopted(t *testing.T) {
 	}
 }
 
-// TestForget: nothing is left of a server that is another one from now on.
+// TestForget drops one server and keeps the others.
 func TestForget(t *testing.T) {
-	inRoom(t, func(h *harness) {
+	withTracker(t, func(h *harness) {
 		elsewhere := user(3, 5)
 		elsewhere.server = other
 		h.sent(user(3, 5), elsewhere, group(7, 5))
 		h.stored(user(4, 5))
 		h.Forget(chat)
-		h.waits(1)
+		h.wantPending(1)
 		h.routed(user(4, 5)) // by the session that it had
 		h.reads(3, sender, 5)
 		h.reads(4, sender, 5)
@@ -350,42 +352,42 @@ func TestForget(t *testing.T) {
 	})
 }
 
-// TestCrowded: the oldest make room, and are known to have.
-func TestCrowded(t *testing.T) {
-	inRoom(t, func(h *harness) {
-		h.most = 3
+// TestLimit: the oldest recipients expire, and are reported.
+func TestLimit(t *testing.T) {
+	withTracker(t, func(h *harness) {
+		h.limit = 3
 		h.sent(user(3, 1), user(3, 2), user(4, 1))
 		h.want()
-		h.stored(user(4, 1)) // waits already
+		h.stored(user(4, 1)) // tracked already
 		h.want()
 		h.sent(group(7, 1))
-		h.want("default: crowded")
-		h.waits(3)
+		h.want("default: limit")
+		h.wantPending(3)
 		h.reads(3, sender, 2)
 		h.want("default: User read after 0s")
 	})
 }
 
-// TestAged: a day later nobody waits any more, whatever happens then.
-func TestAged(t *testing.T) {
+// TestAge: recipients expire after a day, whatever happens then.
+func TestAge(t *testing.T) {
 	for name, happens := range map[string]func(h *harness){
 		"it is read":      func(h *harness) { h.reads(3, sender, 5) },
 		"another is read": func(h *harness) { h.reads(8, 9, 5) },
 		"another is sent": func(h *harness) { h.sent(user(4, 1)); h.reads(4, sender, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inRoom(t, func(h *harness) {
+			withTracker(t, func(h *harness) {
 				h.sent(user(3, 5))
 				pass(maxAge - time.Second)
 				h.sent(user(5, 1))
 				pass(time.Second)
 				happens(h)
 				synctest.Wait()
-				h.waits(1)
+				h.wantPending(1)
 				h.reads(5, sender, 1)
 				synctest.Wait()
 				got := h.notes.lines
-				if !slices.Contains(got, "default: aged") || !slices.Contains(got, "default: User read after 1s") ||
+				if !slices.Contains(got, "default: age") || !slices.Contains(got, "default: User read after 1s") ||
 					slices.Contains(got, "default: User read after 24h0m0s") {
 					t.Errorf("told %q", got)
 				}
@@ -394,9 +396,9 @@ func TestAged(t *testing.T) {
 	}
 }
 
-// TestNotifyNeverBlocks: what comes while nobody looks is kept so far, then counted.
+// TestNotifyNeverBlocks: notifies beyond the queue are dropped and counted.
 func TestNotifyNeverBlocks(t *testing.T) {
-	r, told := NewRoom(), &notes{}
+	r, told := NewTracker(), &notes{}
 	r.Listener = told
 	for range maxNotifies + 3 {
 		r.Notify(chat, router.Read{User: 3, Session: sender, UpTo: 5})
@@ -406,10 +408,10 @@ func TestNotifyNeverBlocks(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce has senders and routers at work together, as they are: everything is
-// read once, and nothing is left.
-func TestManyAtOnce(t *testing.T) {
-	inRoom(t, func(h *harness) {
+// TestConcurrent runs senders and routers together: each message is read once, and none
+// stays tracked.
+func TestConcurrent(t *testing.T) {
+	withTracker(t, func(h *harness) {
 		const users, messages, routers = 6, 40, 3 // with fewer notifies than are kept
 		var all sync.WaitGroup
 		for u := range uint32(users) {
@@ -432,7 +434,7 @@ func TestManyAtOnce(t *testing.T) {
 			h.reads(100+u, sender, messages)
 		}
 		synctest.Wait()
-		h.waits(0)
+		h.wantPending(0)
 		if n := len(h.notes.lines); n != users*messages {
 			t.Errorf("told of %d, want %d", n, users*messages)
 		}

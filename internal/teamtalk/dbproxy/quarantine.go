@@ -6,14 +6,14 @@ import "time"
 // a pause, which doubles up to so many times the first.
 const probePauses = 3
 
-// resting are the slots of group requests whose connections were ended as nothing was
+// quarantine are the slots of group requests whose connections were ended as nothing was
 // answered. Ending a connection ends nothing in db_proxy: it keeps database connections
 // for each of them, for as long as it hangs. So a slot is kept for a time, and then
 // until some other group request has been answered since; from then on it counts against
 // the group's bound alone, as nobody may ask about groups any more. Without an answer, a
 // single slot at a time is given up: the request that takes it shows whether db_proxy is
 // back. The zero value is ready to use; the Limiter's mu guards it.
-type resting struct {
+type quarantine struct {
 	// answers counts group requests that were answered.
 	answers uint64
 	// stuck counts the slots that have had their time.
@@ -28,7 +28,7 @@ type resting struct {
 func (l *Limiter) answered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := &l.resting
+	r := &l.quarantine
 	l.usedGroup -= r.stuck
 	r.answers++
 	r.stuck, r.pause = 0, 0
@@ -39,13 +39,13 @@ func (l *Limiter) answered() {
 // time at least.
 func (l *Limiter) rest(atLeast time.Duration) {
 	l.mu.Lock()
-	before := l.resting.answers
+	before := l.quarantine.answers
 	l.mu.Unlock()
 	time.AfterFunc(atLeast, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.put(true)
-		if r := &l.resting; r.answers == before {
+		if r := &l.quarantine; r.answers == before {
 			l.usedGroup++
 			r.stuck++
 			l.probe(atLeast)
@@ -57,7 +57,7 @@ func (l *Limiter) rest(atLeast time.Duration) {
 // probe gives one slot up, unless one is free or was given up not long ago. The caller
 // holds mu.
 func (l *Limiter) probe(first time.Duration) {
-	r := &l.resting
+	r := &l.quarantine
 	if r.probing || r.stuck == 0 {
 		return
 	}

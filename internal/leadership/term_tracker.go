@@ -35,48 +35,48 @@ type Term struct {
 	Version string
 }
 
-// Keeper finds out about the term when it begins, and marks its clean end.
-type Keeper struct {
+// TermTracker finds out about the term when it begins, and marks its clean end.
+type TermTracker struct {
 	client client.Client
 	reader client.Reader
 	lease  types.NamespacedName
 	// identity is what the Lease names as its holder where that is this process.
 	identity string
-	// patience is how long an operator that was lost may still be sending.
-	patience time.Duration
-	begun    chan struct{}
-	term     Term
+	// sendTimeout is how long an operator that was lost may still be sending.
+	sendTimeout time.Duration
+	begun       chan struct{}
+	term        Term
 }
 
-// NewKeeper returns a Keeper of the Lease for the process whose lock on it has the
-// identity given. patience is how long an operator that was lost may still be
+// NewTermTracker returns a TermTracker of the Lease for the process whose lock on it has the
+// identity given. sendTimeout is how long an operator that was lost may still be
 // sending. reader must read past any cache.
-func NewKeeper(c client.Client, reader client.Reader, lease types.NamespacedName, identity string, patience time.Duration) *Keeper {
-	return &Keeper{client: c, reader: reader, lease: lease, identity: identity, patience: patience, begun: make(chan struct{})}
+func NewTermTracker(c client.Client, reader client.Reader, lease types.NamespacedName, identity string, sendTimeout time.Duration) *TermTracker {
+	return &TermTracker{client: c, reader: reader, lease: lease, identity: identity, sendTimeout: sendTimeout, begun: make(chan struct{})}
 }
 
 // Start begins the term, trying until it succeeds. It is a manager's Runnable
 // that needs leader election.
-func (k *Keeper) Start(ctx context.Context) error {
+func (t *TermTracker) Start(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("leadership")
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		term, err := k.begin(ctx)
+		term, err := t.begin(ctx)
 		if err != nil {
 			log.Error(err, "cannot begin the term yet; nothing is sent until it has begun")
 			return false, nil
 		}
-		k.term = term
-		close(k.begun)
+		t.term = term
+		close(t.begun)
 		log.Info("term begun", "clean", term.Clean)
 		return true, nil
 	})
 }
 
 // Term returns the term, waiting until it has begun.
-func (k *Keeper) Term(ctx context.Context) (Term, error) {
+func (t *TermTracker) Term(ctx context.Context) (Term, error) {
 	select {
-	case <-k.begun:
-		return k.term, nil
+	case <-t.begun:
+		return t.term, nil
 	case <-ctx.Done():
 		return Term{}, fmt.Errorf("wait for the leader's term: %w", ctx.Err())
 	}
@@ -84,16 +84,16 @@ func (k *Keeper) Term(ctx context.Context) (Term, error) {
 
 // begin finds out about the term. What it says rests on one version of the Lease,
 // which bore this process's name and, if it bore the mark, until that was taken off.
-func (k *Keeper) begin(ctx context.Context) (term Term, err error) {
+func (t *TermTracker) begin(ctx context.Context) (term Term, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		term, err = k.tryBegin(ctx)
+		term, err = t.tryBegin(ctx)
 		return err
 	})
 	return term, err
 }
 
-func (k *Keeper) tryBegin(ctx context.Context) (Term, error) {
-	lease, err := k.held(ctx)
+func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
+	lease, err := t.held(ctx)
 	if err != nil {
 		return Term{}, err
 	}
@@ -110,16 +110,16 @@ func (k *Keeper) tryBegin(ctx context.Context) (Term, error) {
 		// The cache has come so far already, as a rule; it may take a minute until it is
 		// known to be as new as now, for want of events.
 		term.Version = mark
-	} else if term.Version, err = k.version(ctx); err != nil {
+	} else if term.Version, err = t.version(ctx); err != nil {
 		return Term{}, err
 	}
-	fresh, err := k.fresh(ctx, lease)
+	fresh, err := t.fresh(ctx, lease)
 	if err != nil {
 		return Term{}, err
 	}
 	term.Clean = drained || fresh
 	if drained {
-		if err := k.annotate(ctx, lease, nil); err != nil {
+		if err := t.annotate(ctx, lease, nil); err != nil {
 			return Term{}, err
 		}
 	}
@@ -129,7 +129,7 @@ func (k *Keeper) tryBegin(ctx context.Context) (Term, error) {
 // fresh reports whether no operator has worked here before: the Lease is new,
 // and no server bears a status, which every operator writes before it sends. A
 // Lease that was deleted by hand is told from a new one by that.
-func (k *Keeper) fresh(ctx context.Context, lease *coordinationv1.Lease) (bool, error) {
+func (t *TermTracker) fresh(ctx context.Context, lease *coordinationv1.Lease) (bool, error) {
 	if n := lease.Spec.LeaseTransitions; n != nil && *n > 0 {
 		return false, nil
 	}
@@ -137,7 +137,7 @@ func (k *Keeper) fresh(ctx context.Context, lease *coordinationv1.Lease) (bool, 
 		return false, nil
 	}
 	servers := &v1alpha1.TeamTalkServerList{}
-	if err := k.reader.List(ctx, servers); err != nil {
+	if err := t.reader.List(ctx, servers); err != nil {
 		return false, fmt.Errorf("list TeamTalkServers: %w", err)
 	}
 	for _, s := range servers.Items {

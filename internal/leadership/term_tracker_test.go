@@ -101,7 +101,7 @@ func TestTerm(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, interceptor.Funcs{List: listAs("77")}, tc.objects...)
-			k := NewKeeper(c, c, leaseKey, "me", patience)
+			k := NewTermTracker(c, c, leaseKey, "me", patience)
 			before := time.Now()
 			if err := k.Start(t.Context()); err != nil {
 				t.Fatal(err)
@@ -145,7 +145,7 @@ func TestStart(t *testing.T) {
 			return nil
 		},
 	})
-	term, err := NewKeeper(c, c, leaseKey, "me", patience).begin(t.Context())
+	term, err := NewTermTracker(c, c, leaseKey, "me", patience).begin(t.Context())
 	if want := created.Add(time.Hour); err != nil || !term.Start.Time.Equal(want) {
 		t.Errorf("start %v, want %v: %v", term.Start, want, err)
 	}
@@ -186,7 +186,7 @@ func TestTermWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fails.Store(true)
 				c := newClient(t, funcs, lease(drained))
-				k := NewKeeper(c, c, leaseKey, "me", patience)
+				k := NewTermTracker(c, c, leaseKey, "me", patience)
 				ended := make(chan error, 1)
 				go func() { ended <- k.Start(t.Context()) }()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -210,7 +210,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	c := newClient(t, interceptor.Funcs{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := NewKeeper(c, c, leaseKey, "me", patience).Start(ctx); !errors.Is(err, context.Canceled) {
+	if err := NewTermTracker(c, c, leaseKey, "me", patience).Start(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Start: %v", err)
 	}
 }

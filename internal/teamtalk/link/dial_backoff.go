@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Hold keeps links from dialing a server that is about to exit. The zero value
+// DialBackoff keeps links from dialing a server that is about to exit. The zero value
 // holds nothing back; it is safe for concurrent use.
-type Hold struct {
+type DialBackoff struct {
 	mu    sync.Mutex
 	until time.Time
 }
 
 // extend holds dials back for d from now on, at least.
-func (h *Hold) extend(d time.Duration) {
+func (h *DialBackoff) extend(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if until := time.Now().Add(d); until.After(h.until) {
@@ -22,7 +22,7 @@ func (h *Hold) extend(d time.Duration) {
 }
 
 // remaining returns how long dials are still held back.
-func (h *Hold) remaining() time.Duration {
+func (h *DialBackoff) remaining() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.until.IsZero() {

@@ -14,28 +14,30 @@ var (
 	ErrNotHeld = errors.New("the Lease is not this process's")
 )
 
-// Gate is asked before every write to a socket. Leader election alone is not
+// FencingGate is asked before every write to a socket. Leader election alone is not
 // enough: a process that was stopped past its Lease goes on, when it is
 // continued, with whatever it was about to send.
-type Gate struct {
-	patience time.Duration
-	now      func() time.Duration
+type FencingGate struct {
+	renewDeadline time.Duration
+	now           func() time.Duration
 
 	mu      sync.Mutex
 	held    bool
 	renewed time.Duration
 }
 
-// NewGate returns a Gate that closes when the Lease has not been renewed for
+// NewFencingGate returns a FencingGate that closes when the Lease has not been renewed for
 // patience, which must be shorter than the Lease lasts.
-func NewGate(patience time.Duration) *Gate { return &Gate{patience: patience, now: sinceBoot} }
+func NewFencingGate(renewDeadline time.Duration) *FencingGate {
+	return &FencingGate{renewDeadline: renewDeadline, now: sinceBoot}
+}
 
 // Open returns nil while this process may send, and ErrGateClosed otherwise.
-func (g *Gate) Open() error {
+func (g *FencingGate) Open() error {
 	now := g.now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.held || now-g.renewed >= g.patience {
+	if !g.held || now-g.renewed >= g.renewDeadline {
 		return ErrGateClosed
 	}
 	return nil
@@ -43,14 +45,14 @@ func (g *Gate) Open() error {
 
 // renew notes that a write of the Lease that began at the time given has made
 // this process its holder.
-func (g *Gate) renew(began time.Duration) {
+func (g *FencingGate) renew(began time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held, g.renewed = true, began
 }
 
 // renewedWithin reports whether the Lease is held and was renewed no longer ago.
-func (g *Gate) renewedWithin(d time.Duration) bool {
+func (g *FencingGate) renewedWithin(d time.Duration) bool {
 	now := g.now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -58,7 +60,7 @@ func (g *Gate) renewedWithin(d time.Duration) bool {
 }
 
 // shut closes the gate until the next renewal.
-func (g *Gate) shut() {
+func (g *FencingGate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held = false

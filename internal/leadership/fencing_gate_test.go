@@ -31,12 +31,12 @@ func (f fakeLock) Update(context.Context, resourcelock.LeaderElectionRecord) err
 	return f.write()
 }
 
-// TestGate walks through a Lease's life: step after step, each at a time of its own.
-func TestGate(t *testing.T) {
+// TestFencingGate walks through a Lease's life: step after step, each at a time of its own.
+func TestFencingGate(t *testing.T) {
 	var now time.Duration
 	var fails error
 	var duringWrite func()
-	gate := NewGate(10 * time.Second)
+	gate := NewFencingGate(10 * time.Second)
 	gate.now = func() time.Duration { return now }
 	l := &lock{gate: gate, Interface: fakeLock{write: func() error {
 		if duringWrite != nil {
@@ -98,7 +98,7 @@ func TestRenewals(t *testing.T) {
 	var now time.Duration
 	var writes []time.Duration
 	fails := func() error { return nil }
-	gate := NewGate(10 * time.Second)
+	gate := NewFencingGate(10 * time.Second)
 	gate.now = func() time.Duration { return now }
 	l := &lock{gate: gate, Interface: fakeLock{write: func() error {
 		writes = append(writes, now)
@@ -157,7 +157,7 @@ func TestLedOnce(t *testing.T) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				var now time.Duration
 				written := 0
-				gate := NewGate(10 * time.Second)
+				gate := NewFencingGate(10 * time.Second)
 				gate.now = func() time.Duration { return now }
 				l := &lock{gate: gate, Interface: fakeLock{
 					write: func() error { written++; return nil },

@@ -1,0 +1,293 @@
+package readreceipt
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
+)
+
+const (
+	// maxTracked bounds the tracked recipients: about 10 MB. The oldest expire first.
+	maxTracked = 20_000
+	// maxAge is how long a recipient is tracked.
+	maxAge = 24 * time.Hour
+	// maxNotifies bounds the queue of notifies. Routers relay every read of a TeamTalk,
+	// whoever sent the message.
+	maxNotifies = 1024
+)
+
+// ExpiryReason is why a recipient is no longer tracked although it has not read the message.
+type ExpiryReason string
+
+// Reasons of Listener.Expired.
+const (
+	// ExpiredByLimit: too many newer recipients are tracked.
+	ExpiredByLimit ExpiryReason = "limit"
+	// ExpiredByAge: the recipient has not read the message within a day.
+	ExpiredByAge ExpiryReason = "age"
+)
+
+// ExpiryReasons are all reasons of Listener.Expired.
+var ExpiryReasons = []ExpiryReason{ExpiredByLimit, ExpiredByAge}
+
+// Listener receives the events of a Tracker. It is called from several goroutines, without locks
+// held, and must not block.
+type Listener interface {
+	// Read: the user, or the first member of the group other than the sender, has read a message.
+	// after is the time since a router accepted it.
+	Read(server types.NamespacedName, to v1alpha1.RecipientType, after time.Duration)
+	// Expired: a recipient is no longer tracked.
+	Expired(server types.NamespacedName, why ExpiryReason)
+	// Dropped: a notify was discarded because the queue is full.
+	Dropped(server types.NamespacedName)
+}
+
+// Tracker matches read notifies with the messages that were handed to a router.
+type Tracker struct {
+	// Listener must be set before any method is called.
+	Listener Listener
+
+	notifies chan notify
+	limit    int // recipients
+
+	mu sync.Mutex
+	// pending has the elements of byAge by conversation and message id. The front is the oldest.
+	pending map[conversation]map[uint32]*list.Element
+	byAge   *list.List
+}
+
+var _ delivery.Observer = (*Tracker)(nil)
+
+// conversation is what a user reads up to a message.
+type conversation struct {
+	server types.NamespacedName
+	group  bool
+	// reader is 0 for a group, in which any member may be the first to read.
+	reader uint32
+	// session is the reader's id of the conversation: the sender, or the group.
+	session uint32
+}
+
+// message is one that is tracked for one recipient.
+type message struct {
+	conversation
+	id     uint32
+	sender uint32
+	// since is before the message was stored. Earlier notifies are not about it.
+	since time.Time
+	// read can be earlier than routed: a fast client reads the message before the router's
+	// confirmation arrives.
+	routed, read time.Time
+}
+
+// notify is a read notify with the time of its arrival.
+type notify struct {
+	server types.NamespacedName
+	router.Read
+	at time.Time
+}
+
+func (n notify) conversation() conversation {
+	c := conversation{server: n.server, group: n.Group, session: n.Session}
+	if !n.Group {
+		c.reader = n.User
+	}
+	return c
+}
+
+// NewTracker returns an empty Tracker.
+func NewTracker() *Tracker {
+	return &Tracker{
+		notifies: make(chan notify, maxNotifies), limit: maxTracked,
+		pending: map[conversation]map[uint32]*list.Element{}, byAge: list.New(),
+	}
+}
+
+// Start implements manager.Runnable: it handles notifies until ctx is done.
+func (t *Tracker) Start(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case n := <-t.notifies:
+			t.handle(n)
+		}
+	}
+}
+
+// Notify queues a notify of one of the server's routers. It never blocks: its caller reads a socket.
+func (t *Tracker) Notify(server types.NamespacedName, read router.Read) {
+	select {
+	case t.notifies <- notify{server: server, Read: read, at: time.Now()}:
+	default:
+		t.Listener.Dropped(server)
+	}
+}
+
+// Forget drops what is tracked for a server. Its endpoints may belong to another TeamTalk now.
+func (t *Tracker) Forget(server types.NamespacedName) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for e := t.byAge.Front(); e != nil; {
+		next := e.Next()
+		if e.Value.(*message).server == server {
+			t.remove(e)
+		}
+		e = next
+	}
+}
+
+// Observe implements delivery.Observer. Of a text that is split it tracks the first segment, as the
+// delivery metrics do.
+func (t *Tracker) Observe(e delivery.StepEvent) {
+	if len(e.Before.Earlier) > 0 || len(e.After.Earlier) > 0 {
+		return
+	}
+	c := conversationOf(e)
+	if before := e.Before.MessageID; before != 0 && before != e.After.MessageID {
+		t.forgetUnrouted(c, before)
+	}
+	_, routed := e.Routed()
+	switch {
+	case routed:
+		t.markRouted(c, e.After.MessageID, e.After.RoutedAt)
+	case e.After.Done():
+		t.forgetUnrouted(c, e.After.MessageID) // no router accepted it
+	case e.After.MessageID != 0:
+		// Before a router has the message, so before anybody can read it.
+		t.track(&message{conversation: c, id: e.After.MessageID, sender: e.Sender, since: e.Began})
+	}
+}
+
+// conversationOf returns the conversation of a recipient as its reader identifies it.
+func conversationOf(e delivery.StepEvent) conversation {
+	if e.After.Type == v1alpha1.RecipientGroup {
+		return conversation{server: e.Server, group: true, session: e.After.ID}
+	}
+	return conversation{server: e.Server, reader: e.After.ID, session: e.Sender}
+}
+
+// track adds a message that is about to be routed.
+func (t *Tracker) track(m *message) {
+	t.mu.Lock()
+	var expired []expiry
+	if t.pending[m.conversation][m.id] == nil {
+		expired = t.expire(time.Now(), 1)
+		if t.pending[m.conversation] == nil {
+			t.pending[m.conversation] = map[uint32]*list.Element{}
+		}
+		t.pending[m.conversation][m.id] = t.byAge.PushBack(m)
+	}
+	t.mu.Unlock()
+	t.report(expired)
+}
+
+// markRouted records that a router has the message, and reports it if it was already read.
+func (t *Tracker) markRouted(c conversation, id uint32, at time.Time) {
+	t.mu.Lock()
+	e := t.pending[c][id]
+	if e == nil {
+		t.mu.Unlock()
+		return
+	}
+	m := e.Value.(*message)
+	if m.routed.IsZero() { // else another resource has adopted it and routes it again
+		m.routed = at
+	}
+	read := !m.read.IsZero()
+	if read {
+		t.remove(e)
+	}
+	t.mu.Unlock()
+	if read {
+		t.reportRead(m)
+	}
+}
+
+// handle finds the messages that a notify is about. Several routers may relay the same notify: a
+// message is removed by the first one.
+func (t *Tracker) handle(n notify) {
+	var read []*message
+	t.mu.Lock()
+	expired := t.expire(n.at, 0)
+	for id, e := range t.pending[n.conversation()] {
+		m := e.Value.(*message)
+		// A sender's own devices do not count as readers.
+		if id > n.UpTo || m.sender == n.User || n.at.Before(m.since) {
+			continue
+		}
+		m.read = n.at
+		if !m.routed.IsZero() {
+			t.remove(e)
+			read = append(read, m)
+		}
+	}
+	t.mu.Unlock()
+	t.report(expired)
+	for _, m := range read {
+		t.reportRead(m)
+	}
+}
+
+func (t *Tracker) reportRead(m *message) {
+	to := v1alpha1.RecipientUser
+	if m.group {
+		to = v1alpha1.RecipientGroup
+	}
+	t.Listener.Read(m.server, to, max(0, m.read.Sub(m.routed)))
+}
+
+// expiry is one call of Listener.Expired.
+type expiry struct {
+	server types.NamespacedName
+	why    ExpiryReason
+}
+
+func (t *Tracker) report(expired []expiry) {
+	for _, x := range expired {
+		t.Listener.Expired(x.server, x.why)
+	}
+}
+
+// expire removes what is too old, and the oldest until added more recipients fit. It needs mu.
+func (t *Tracker) expire(now time.Time, added int) (expired []expiry) {
+	for e := t.byAge.Front(); e != nil; e = t.byAge.Front() {
+		m := e.Value.(*message)
+		switch {
+		case now.Sub(m.since) >= maxAge:
+			expired = append(expired, expiry{m.server, ExpiredByAge})
+		case t.byAge.Len()+added > t.limit:
+			expired = append(expired, expiry{m.server, ExpiredByLimit})
+		default:
+			return expired
+		}
+		t.remove(e)
+	}
+	return expired
+}
+
+// forgetUnrouted drops a message that no router has. A routed message can be read even if another
+// resource has adopted it and failed.
+func (t *Tracker) forgetUnrouted(c conversation, id uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.pending[c][id]; e != nil && e.Value.(*message).routed.IsZero() {
+		t.remove(e)
+	}
+}
+
+// remove needs mu.
+func (t *Tracker) remove(e *list.Element) {
+	m := t.byAge.Remove(e).(*message)
+	delete(t.pending[m.conversation], m.id)
+	if len(t.pending[m.conversation]) == 0 {
+		delete(t.pending, m.conversation)
+	}
+}
