@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 const (
@@ -97,7 +97,7 @@ func (b gatewayRound) ratio() float64 { return b.gateway / b.bare }
 
 // gatewayProcess is a running gateway.
 type gatewayProcess struct {
-	process *harness.Process
+	process *framework.Process
 	url     string
 	client  *http.Client
 }
@@ -105,7 +105,7 @@ type gatewayProcess struct {
 // startGateway starts a gateway, and waits until it has sent something: in direct mode
 // it connects with the first request.
 func (w *world) startGateway(ctx context.Context, mode string) (*gatewayProcess, error) {
-	addresses, err := harness.FreeAddresses(1)
+	addresses, err := framework.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (w *world) startGateway(ctx context.Context, mode string) (*gatewayProcess,
 		url:    "http://" + addresses[0],
 		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: gatewayClients}},
 	}
-	g.process, err = harness.Start(w.binary, w.log, "gateway", "--kubeconfig", w.kubeconfig, "--namespace", namespace,
+	g.process, err = framework.Start(w.binary, w.log, "gateway", "--kubeconfig", w.kubeconfig, "--namespace", namespace,
 		"--mode", mode, "--auth", "None", "--bind-address", addresses[0], "--health-probe-bind-address", "0")
 	if err != nil {
 		return nil, err

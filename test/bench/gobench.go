@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // goBenchCount is how often each benchmark runs: what benchstat asks for to tell a
@@ -21,7 +21,7 @@ const goBenchCount = 6
 // goBenchmarks runs the Go benchmarks of what each message passes through, and
 // leaves their output, for benchstat to compare, in bin/bench-go.txt.
 func goBenchmarks(ctx context.Context, _ *world, r *report) error {
-	root, err := harness.Root()
+	root, err := framework.Root()
 	if err != nil {
 		return err
 	}

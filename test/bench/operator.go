@@ -17,24 +17,24 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // operator is a running operator process.
 type operator struct {
-	*harness.Process
+	*framework.Process
 	health  string
 	started time.Time
 }
 
 // startOperator starts an operator without waiting for anything.
 func (w *world) startOperator() (*operator, error) {
-	addresses, err := harness.FreeAddresses(1)
+	addresses, err := framework.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
 	o := &operator{health: addresses[0], started: time.Now()}
-	o.Process, err = harness.Start(w.binary, w.log, "--kubeconfig", w.kubeconfig,
+	o.Process, err = framework.Start(w.binary, w.log, "--kubeconfig", w.kubeconfig,
 		"--leader-election-namespace", leaseNamespace, "--health-probe-bind-address", o.health, "--metrics-bind-address", "0", "--log-format", "text")
 	return o, err
 }

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // teamtalk is where messages go: one of the user's own, or teamtalk-dev.
 type teamtalk struct {
 	dbProxy, router string
 	// process is teamtalk-dev's, or nil.
-	process *harness.Process
+	process *framework.Process
 }
 
 // startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk. It is a
@@ -28,16 +28,16 @@ func startTeamTalk(ctx context.Context, dir string, o options, latency time.Dura
 	if err := seed(ctx, database, o); err != nil {
 		return nil, fmt.Errorf("fill teamtalk-dev's database: %w", err)
 	}
-	binary, err := harness.Build(ctx, "teamtalk-dev", dir)
+	binary, err := framework.Build(ctx, "teamtalk-dev", dir)
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := harness.FreeAddresses(3)
+	addresses, err := framework.FreeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
 	t := &teamtalk{dbProxy: addresses[0], router: addresses[1]}
-	t.process, err = harness.Start(binary, log, "--database", database,
+	t.process, err = framework.Start(binary, log, "--database", database,
 		"--db-proxy-address", t.dbProxy, "--router-address", t.router, "--inbox-address", addresses[2],
 		"--latency", latency.String())
 	return t, err

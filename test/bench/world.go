@@ -21,8 +21,8 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 const (
@@ -103,7 +103,7 @@ func newWorld(ctx context.Context, o options, latency time.Duration) (_ *world, 
 		return nil, err
 	}
 	if w.binary = o.operator; w.binary == "" {
-		if w.binary, err = harness.Build(ctx, "teamtalk-operator", w.dir); err != nil {
+		if w.binary, err = framework.Build(ctx, "teamtalk-operator", w.dir); err != nil {
 			return nil, err
 		}
 	}
@@ -121,7 +121,7 @@ func (w *world) startPlane(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, func() { _ = w.plane.Stop() })
-	root, err := harness.Root()
+	root, err := framework.Root()
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (w *world) startPlane(ctx context.Context) error {
 		return err
 	}
 	for _, user := range []string{operatorUser, bareUser} {
-		if err := harness.BindOperator(ctx, w.admin, user, leaseNamespace); err != nil {
+		if err := framework.BindOperator(ctx, w.admin, user, leaseNamespace); err != nil {
 			return err
 		}
 	}
@@ -162,7 +162,7 @@ func (w *world) startPlane(ctx context.Context) error {
 		return err
 	}
 	w.kubeconfig = filepath.Join(w.dir, "kubeconfig")
-	return harness.WriteKubeconfig(w.kubeconfig, operatorConfig)
+	return framework.WriteKubeconfig(w.kubeconfig, operatorConfig)
 }
 
 // grant lets a user do something with messages or their statuses.
@@ -208,7 +208,7 @@ func (w *world) addServer(ctx context.Context) error {
 	if err := w.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		return fmt.Errorf("add the server's namespace: %w", err)
 	}
-	if err := harness.GrantNamespace(ctx, w.admin, operatorUser, namespace); err != nil {
+	if err := framework.GrantNamespace(ctx, w.admin, operatorUser, namespace); err != nil {
 		return err
 	}
 	for _, o := range []client.Object{

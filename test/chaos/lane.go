@@ -19,8 +19,8 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // user is who the operators are to the API server; leases is where their Lease is.
@@ -44,7 +44,7 @@ type lane struct {
 }
 
 func newLane(ctx context.Context, binary string, log func(string, ...any)) (_ *lane, err error) {
-	root, err := harness.Root()
+	root, err := framework.Root()
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func newLane(ctx context.Context, binary string, log func(string, ...any)) (_ *l
 	if err := l.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: leases}}); err != nil {
 		return nil, err
 	}
-	if err := harness.BindOperator(ctx, l.admin, user, leases); err != nil {
+	if err := framework.BindOperator(ctx, l.admin, user, leases); err != nil {
 		return nil, err
 	}
 	l.cfg, err = l.plane.User(user)
@@ -121,9 +121,9 @@ func (l *lane) forgetLeader(ctx context.Context) error {
 
 // operator is one operator process, with its own way to the API server.
 type operator struct {
-	*harness.Process
+	*framework.Process
 	api *apiproxy.Proxy
-	log *harness.Log
+	log *framework.Log
 }
 
 // startOperator starts an operator.
@@ -137,11 +137,11 @@ func (l *lane) startOperator(ctx context.Context) (*operator, error) {
 		return nil, err
 	}
 	_ = file.Close() // only its name is needed
-	if err := harness.WriteKubeconfig(file.Name(), api.Config()); err != nil {
+	if err := framework.WriteKubeconfig(file.Name(), api.Config()); err != nil {
 		return nil, err
 	}
-	o := &operator{api: api, log: &harness.Log{}}
-	o.Process, err = harness.Start(l.binary, o.log, "--kubeconfig", file.Name(),
+	o := &operator{api: api, log: &framework.Log{}}
+	o.Process, err = framework.Start(l.binary, o.log, "--kubeconfig", file.Name(),
 		"--leader-election-namespace", leases, "--health-probe-bind-address", "0", "--metrics-bind-address", "0")
 	if err != nil {
 		api.Stop()

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/chaos/mutants"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // mutantSize is the number of messages that a scenario sends for a mutant.
@@ -54,7 +54,7 @@ func runMutants(ctx context.Context, s *suite, dir, only string) (bool, error) {
 
 // runMutant builds the mutant in dir and fills in both results.
 func (s *suite) runMutant(ctx context.Context, r *mutantRun, intact, dir string) error {
-	root, err := harness.Root()
+	root, err := framework.Root()
 	if err != nil {
 		return err
 	}

@@ -17,13 +17,13 @@ import (
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/chaos/mutants"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestMutants checks that each patch applies to the current source, that the result
 // type-checks, and that the scenario which must catch the mutant exists.
 func TestMutants(t *testing.T) {
-	root, err := harness.Root()
+	root, err := framework.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // Widths of the suite: how many scenarios share one operator at a time, and how
@@ -53,7 +53,7 @@ func (r *result) passed() bool {
 
 // build builds the operator.
 func build(ctx context.Context, dir string, flags ...string) (string, error) {
-	return harness.Build(ctx, "teamtalk-operator", dir, flags...)
+	return framework.Build(ctx, "teamtalk-operator", dir, flags...)
 }
 
 // run runs the scenarios, and returns their results in order.

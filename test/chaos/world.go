@@ -16,7 +16,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // pollEvery is how often a condition is looked at again.
@@ -93,7 +93,7 @@ func (w *world) setup(ctx context.Context, op *operator) error {
 	if err := w.lane.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
 		return err
 	}
-	if err := harness.GrantNamespace(ctx, w.lane.admin, user, w.namespace); err != nil {
+	if err := framework.GrantNamespace(ctx, w.lane.admin, user, w.namespace); err != nil {
 		return err
 	}
 	if w.leader = op; op == nil {

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // Ports of the operator's and the gateway's pods.
@@ -33,11 +33,11 @@ func (w *world) throughGateway(ctx context.Context) (seen string, err error) {
 	if len(pods) == 0 {
 		return "", errors.New("the gateway has no pods")
 	}
-	token, err := harness.Token(ctx, w.admin, chat, "caller")
+	token, err := framework.Token(ctx, w.admin, chat, "caller")
 	if err != nil {
 		return "", err
 	}
-	if err := harness.LetCreateMessages(ctx, w.admin, chat, "caller"); err != nil {
+	if err := framework.LetCreateMessages(ctx, w.admin, chat, "caller"); err != nil {
 		return "", err
 	}
 	b := w.batch("posted")
@@ -77,11 +77,11 @@ func (w *world) metrics(ctx context.Context) (seen string, err error) {
 	if err != nil {
 		return "", err
 	}
-	stranger, err := harness.Token(ctx, w.admin, chat, "stranger")
+	stranger, err := framework.Token(ctx, w.admin, chat, "stranger")
 	if err != nil {
 		return "", err
 	}
-	reader, err := harness.Token(ctx, w.admin, chat, "prometheus")
+	reader, err := framework.Token(ctx, w.admin, chat, "prometheus")
 	if err != nil {
 		return "", err
 	}

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // onCurrent runs the steps on the cluster of the user's kubeconfig, whose nodes have
@@ -49,7 +49,7 @@ func onCurrent(ctx context.Context, t *table, root string) error {
 	if err := clientcmd.WriteToFile(*raw, kubeconfig); err != nil {
 		return fmt.Errorf("write the kubeconfig: %w", err)
 	}
-	if p.Helm, err = harness.Tool(ctx, "helm", "helm"); err != nil {
+	if p.Helm, err = framework.Tool(ctx, "helm", "helm"); err != nil {
 		return err
 	}
 	w, err := newWorld(p, config, kubeconfig)

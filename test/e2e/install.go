@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // dev is the name of teamtalk-dev's Deployment and Service.
@@ -34,11 +34,11 @@ func (w *world) apply(ctx context.Context, name string, values map[string]string
 	if err != nil {
 		return err
 	}
-	objects, err := harness.Decode([]byte(os.Expand(string(b), func(key string) string { return values[key] })))
+	objects, err := framework.Decode([]byte(os.Expand(string(b), func(key string) string { return values[key] })))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	return harness.Apply(ctx, w.admin, objects...)
+	return framework.Apply(ctx, w.admin, objects...)
 }
 
 // namespaces makes those of the run, and sees that they are strict.

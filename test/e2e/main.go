@@ -16,7 +16,7 @@ import (
 	"k8s.io/klog/v2"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func main() {
@@ -39,7 +39,7 @@ func main() {
 func e2e(ctx context.Context) (passed bool, err error) {
 	began := time.Now()
 	t := &table{}
-	root, err := harness.Root()
+	root, err := framework.Root()
 	if err != nil {
 		return false, err
 	}

@@ -11,8 +11,8 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 	"github.com/teamtalk-io/teamtalk-operator/test/node"
 )
 
@@ -73,7 +73,7 @@ func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) (ok bool) {
 		if p.Node, err = controlplane.NodeAssets(ctx, o); err != nil {
 			return "", err
 		}
-		p.Helm, err = harness.Tool(ctx, "helm", "helm")
+		p.Helm, err = framework.Tool(ctx, "helm", "helm")
 		return "", err
 	})
 	if err != nil {

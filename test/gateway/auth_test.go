@@ -11,7 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // central starts a gateway that checks who its callers are, in the tenant's namespace.
@@ -24,14 +24,14 @@ func (x *tenant) central(args ...string) *gateway {
 		ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: subjects,
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:auth-delegator"},
 	})
-	root, err := harness.Root()
+	root, err := framework.Root()
 	x.must(err)
-	roles, err := harness.Read(root + "/config/rbac/gateway_role.yaml")
+	roles, err := framework.Read(root + "/config/rbac/gateway_role.yaml")
 	x.must(err)
 	for _, o := range roles {
 		if o.GetKind() == "Role" {
 			o.SetNamespace(x.namespace)
-			x.must(harness.Apply(x.t.Context(), world.Admin, o))
+			x.must(framework.Apply(x.t.Context(), world.Admin, o))
 		}
 	}
 	x.create(&rbacv1.RoleBinding{
@@ -44,7 +44,7 @@ func (x *tenant) central(args ...string) *gateway {
 // token returns a token of a new service account of the tenant's.
 func (x *tenant) token(account string, audiences ...string) string {
 	x.t.Helper()
-	token, err := harness.Token(x.t.Context(), world.Admin, x.namespace, account, audiences...)
+	token, err := framework.Token(x.t.Context(), world.Admin, x.namespace, account, audiences...)
 	x.must(err)
 	return token
 }
@@ -52,7 +52,7 @@ func (x *tenant) token(account string, audiences ...string) string {
 // mayCreate lets a service account create messages in the tenant's namespace.
 func (x *tenant) mayCreate(account string) {
 	x.t.Helper()
-	x.must(harness.LetCreateMessages(x.t.Context(), world.Admin, x.namespace, account))
+	x.must(framework.LetCreateMessages(x.t.Context(), world.Admin, x.namespace, account))
 }
 
 func (x *tenant) hello(text string) string {
@@ -178,8 +178,8 @@ func TestAppKeys(t *testing.T) {
 func TestNothingOpen(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "localhost:0", "192.0.2.1:80"} {
-		var log harness.Log
-		p, err := harness.Start(world.Binary, &log, "gateway", "--auth", "None", "--bind-address", address)
+		var log framework.Log
+		p, err := framework.Start(world.Binary, &log, "gateway", "--auth", "None", "--bind-address", address)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // direct starts a gateway that sends by itself, with the right to read the keys of the
@@ -67,7 +67,7 @@ func TestDirectRights(t *testing.T) {
 // ownTeamTalk returns a tenant with a TeamTalk of its own.
 func ownTeamTalk(t *testing.T, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
 	t.Helper()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // unreachable has the operator wait for a db_proxy that is not there.
@@ -150,8 +150,8 @@ func TestTooMany(t *testing.T) {
 // TestWithoutCluster: a gateway that cannot ask Kubernetes says so and lets nobody in.
 func TestWithoutCluster(t *testing.T) {
 	t.Parallel()
-	var log harness.Log
-	p, err := harness.StartWith([]string{"KUBECONFIG=/nonexistent", "HOME=/nonexistent"}, world.Binary, &log, "gateway", "--health-probe-bind-address", "0")
+	var log framework.Log
+	p, err := framework.StartWith([]string{"KUBECONFIG=/nonexistent", "HOME=/nonexistent"}, world.Binary, &log, "gateway", "--health-probe-bind-address", "0")
 	if err != nil {
 		t.Fatal(err)
 	}

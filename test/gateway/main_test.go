@@ -11,16 +11,16 @@ import (
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // world is what all tests of this package share.
 var world struct {
-	*harness.Cluster
-	operator *harness.Process
-	log      harness.Log
+	*framework.Cluster
+	operator *framework.Process
+	log      framework.Log
 	// logs and metrics are of every gateway that was started.
-	logs, metrics harness.Log
+	logs, metrics framework.Log
 }
 
 // secrets are used by the tests and must be in no log: texts, tokens and keys.
@@ -43,11 +43,11 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	if world.Cluster, err = harness.StartCluster(ctx); err != nil {
+	if world.Cluster, err = framework.StartCluster(ctx); err != nil {
 		return 1, err
 	}
 	defer world.Stop()
-	roles, err := harness.Read(filepath.Join(world.Root, "config", "rbac", "gateway_role.yaml"))
+	roles, err := framework.Read(filepath.Join(world.Root, "config", "rbac", "gateway_role.yaml"))
 	if err != nil {
 		return 1, err
 	}
@@ -56,7 +56,7 @@ func run(m *testing.M) (code int, err error) {
 			o.SetNamespace("default")
 		}
 	}
-	if err := harness.Apply(ctx, world.Admin, roles...); err != nil {
+	if err := framework.Apply(ctx, world.Admin, roles...); err != nil {
 		return 1, err
 	}
 	if world.operator, err = world.StartOperator(&world.log); err != nil {
@@ -72,7 +72,7 @@ func run(m *testing.M) (code int, err error) {
 // leaks looks for what must be nowhere that somebody may look: logs, events, statuses
 // and metrics.
 func leaks(ctx context.Context) error {
-	written, err := harness.Written(ctx, world.Admin)
+	written, err := framework.Written(ctx, world.Admin)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func leaks(ctx context.Context) error {
 			return fmt.Errorf("nothing was written to the %s", where)
 		}
 	}
-	return harness.Leaked(written, map[string]string{
+	return framework.Leaked(written, map[string]string{
 		"the AES key": devserver.DevelopmentKey, "a message's text": secretText, "an app key": secretAppKey, "a token": "eyJhbGciOi",
 	})
 }

@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // servingOperator starts a replica of the operator that serves the gateway, too.
 func (x *tenant) servingOperator(args ...string) *gateway {
 	x.t.Helper()
-	x.grant(harness.OperatorUser, "teamtalk-gateway")
+	x.grant(framework.OperatorUser, "teamtalk-gateway")
 	args, err := world.OperatorArgs(append([]string{
 		"--log-format", "json", "--metrics-secure=false", "--gateway-namespace", x.namespace, "--gateway-bind-address", "127.0.0.1:0",
 	}, args...)...)
@@ -26,7 +26,7 @@ func (x *tenant) servingOperator(args ...string) *gateway {
 func TestOperatorServes(t *testing.T) {
 	x, stuck := newTenant(t), newTenant(t, unreachable)
 	g := x.servingOperator("--gateway-auth", "None")
-	stuck.grant(harness.OperatorUser, "teamtalk-gateway")
+	stuck.grant(framework.OperatorUser, "teamtalk-gateway")
 	if a := g.post("/query/SendSingleMessage", x.hello("by a standby")); *a.Code != 0 || a.MsgID == 0 || a.Message == "" {
 		t.Errorf("a standby: %+v", a)
 	}

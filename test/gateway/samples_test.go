@@ -11,14 +11,14 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestSamples: the API server takes them as they are, and the gateway takes the flags
 // in them.
 func TestSamples(t *testing.T) {
 	t.Parallel()
-	root, err := harness.Root()
+	root, err := framework.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestSamples(t *testing.T) {
 	}
 	started := 0
 	for _, file := range files {
-		objects, err := harness.Read(file)
+		objects, err := framework.Read(file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // patience bounds every wait: generous, since a loaded machine is no failure.
@@ -59,7 +59,7 @@ func newTenantOf(t testing.TB, teamtalk *devserver.Server, edits ...func(*v1alph
 	x.must(teamtalk.AddGroup(x.oncall, "oncall", x.bot, x.alice, x.bob))
 	x.must(teamtalk.AddGroup(x.closed, "closed", x.alice, x.bob))
 	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
-	x.must(harness.GrantNamespace(t.Context(), world.Admin, harness.OperatorUser, x.namespace))
+	x.must(framework.GrantNamespace(t.Context(), world.Admin, framework.OperatorUser, x.namespace))
 	x.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: x.namespace},
 		Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
@@ -139,8 +139,8 @@ func (x *tenant) eventually(what string, condition func() bool) {
 // gateway is a gateway's process.
 type gateway struct {
 	t       testing.TB
-	process *harness.Process
-	log     *harness.Log
+	process *framework.Process
+	log     *framework.Log
 	url     string
 	metrics string
 }
@@ -150,7 +150,7 @@ var listening = regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
 // freeAddress returns a loopback address that nobody listens at now.
 func (x *tenant) freeAddress() string {
 	x.t.Helper()
-	addresses, err := harness.FreeAddresses(1)
+	addresses, err := framework.FreeAddresses(1)
 	x.must(err)
 	return addresses[0]
 }
@@ -178,9 +178,9 @@ func (x *tenant) gatewayAs(user string, args ...string) *gateway {
 func (x *tenant) serving(args []string) *gateway {
 	x.t.Helper()
 	metrics := x.freeAddress()
-	g := &gateway{t: x.t, log: &harness.Log{}, metrics: "http://" + metrics}
+	g := &gateway{t: x.t, log: &framework.Log{}, metrics: "http://" + metrics}
 	var err error
-	g.process, err = harness.Start(world.Binary, io.MultiWriter(g.log, &world.logs), append(args, "--metrics-bind-address", metrics, "--log-level", "debug")...) // leaks looks at all that may be logged
+	g.process, err = framework.Start(world.Binary, io.MultiWriter(g.log, &world.logs), append(args, "--metrics-bind-address", metrics, "--log-level", "debug")...) // leaks looks at all that may be logged
 	x.must(err)
 	x.t.Cleanup(func() {
 		g.keepMetrics()

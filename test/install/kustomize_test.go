@@ -28,7 +28,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestDefault applies config/default to a cluster that has never seen it, and
@@ -38,14 +38,14 @@ func TestDefault(t *testing.T) {
 	c := newCluster(t)
 	objects := kustomize(t, "default")
 	// As one "kubectl apply" does: in this order, and nothing has to be there before.
-	must(t, harness.Apply(t.Context(), c.admin, objects...))
-	must(t, harness.InstallCRDs(t.Context(), c.admin, filepath.Join(shared.root, "config", "crd", "bases")))
-	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "gateway")...))
+	must(t, framework.Apply(t.Context(), c.admin, objects...))
+	must(t, framework.InstallCRDs(t.Context(), c.admin, filepath.Join(shared.root, "config", "crd", "bases")))
+	must(t, framework.Apply(t.Context(), c.admin, kustomize(t, "gateway")...))
 	operator, gateway := &appsv1.Deployment{}, &appsv1.Deployment{}
 	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, operator))
 	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "teamtalk-gateway"}, gateway))
 	dir := t.TempDir()
-	binary, err := harness.Build(t.Context(), name, dir)
+	binary, err := framework.Build(t.Context(), name, dir)
 	must(t, err)
 
 	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, operator, gateway) })
@@ -54,7 +54,7 @@ func TestDefault(t *testing.T) {
 	t.Run("the gateway becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
 	t.Run("it serves receivers where it is bound", func(t *testing.T) { c.checkReceivers(t, binary, gateway) })
 
-	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "gateway-direct")...))
+	must(t, framework.Apply(t.Context(), c.admin, kustomize(t, "gateway-direct")...))
 	must(t, c.admin.Get(t.Context(), client.ObjectKeyFromObject(gateway), gateway))
 	t.Run("in direct mode it passes restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, gateway) })
 	t.Run("in direct mode it reads keys where it is bound", func(t *testing.T) {
@@ -75,12 +75,12 @@ func TestSamples(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	must(t, c.InstallCRDs(filepath.Join(shared.root, "config", "crd", "bases")))
-	must(t, harness.Apply(t.Context(), c.admin, kustomize(t, "samples")...))
+	must(t, framework.Apply(t.Context(), c.admin, kustomize(t, "samples")...))
 }
 
 func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	objects, err := harness.Kustomize(filepath.Join(shared.root, "config", folder))
+	objects, err := framework.Kustomize(filepath.Join(shared.root, "config", folder))
 	must(t, err)
 	return objects
 }
@@ -119,7 +119,7 @@ func (c *cluster) checkRights(t *testing.T) {
 	const operator, gateway = "system:serviceaccount:" + namespace + ":" + name, gatewayAccount
 	must(t, c.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}}))
 	for _, role := range []string{"viewer", "editor"} {
-		must(t, harness.Apply(t.Context(), c.admin, binding("chat", name+"-teamtalkmessage-"+role, role)))
+		must(t, framework.Apply(t.Context(), c.admin, binding("chat", name+"-teamtalkmessage-"+role, role)))
 	}
 	c.checkAllowed(t, map[string]access{
 		"a Secret of its namespace":         {operator, "get", "", "secrets", namespace, "teamtalk", true},
@@ -190,7 +190,7 @@ func binding(namespace, role, user string) *unstructured.Unstructured {
 
 // start runs what a Deployment runs, with its service account's token and its
 // flags, beside others for what a pod has and this machine has not.
-func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployment, flags ...string) *harness.Process {
+func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployment, flags ...string) *framework.Process {
 	t.Helper()
 	spec := deployment.Spec.Template.Spec
 	token := &authenticationv1.TokenRequest{}
@@ -199,11 +199,11 @@ func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployme
 	cfg := &rest.Config{Host: c.Config().Host, BearerToken: token.Status.Token}
 	cfg.CAData = c.Config().CAData
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, harness.WriteKubeconfig(kubeconfig, cfg))
+	must(t, framework.WriteKubeconfig(kubeconfig, cfg))
 	args := slices.Concat(spec.Containers[0].Args,
 		[]string{"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=127.0.0.1:0", "--metrics-bind-address=127.0.0.1:0"}, flags)
-	var log harness.Log
-	process, err := harness.Start(binary, &log, args...)
+	var log framework.Log
+	process, err := framework.Start(binary, &log, args...)
 	must(t, err)
 	t.Cleanup(func() {
 		process.Kill()
@@ -217,7 +217,7 @@ func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployme
 // checkGateway runs the gateway until it serves: for that it must be allowed to
 // follow the messages of its namespace.
 func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.Deployment) {
-	addresses, err := harness.FreeAddresses(2)
+	addresses, err := framework.FreeAddresses(2)
 	must(t, err)
 	address, metrics := addresses[0], addresses[1]
 	// With a certificate for metrics, as the chart gives it one.

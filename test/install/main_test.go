@@ -21,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 const (
@@ -37,8 +37,8 @@ var shared struct{ root, helm string }
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard()) // of the clients that tests use
 	var err error
-	if shared.root, err = harness.Root(); err == nil {
-		shared.helm, err = harness.Tool(context.Background(), "helm", "helm")
+	if shared.root, err = framework.Root(); err == nil {
+		shared.helm, err = framework.Tool(context.Background(), "helm", "helm")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -92,7 +92,7 @@ func template(t *testing.T, release string, args ...string) ([]*unstructured.Uns
 	if err != nil {
 		return nil, err
 	}
-	return harness.Decode([]byte(out))
+	return framework.Decode([]byte(out))
 }
 
 // find returns the object; it fails the test where there is none.

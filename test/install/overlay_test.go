@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // overlay renders a kustomization over folders of config/, as users write one.
@@ -26,7 +26,7 @@ func overlay(t *testing.T, more string, folders ...string) []*unstructured.Unstr
 		text += "- " + relative + "\n"
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600))
-	objects, err := harness.Kustomize(dir)
+	objects, err := framework.Kustomize(dir)
 	must(t, err)
 	return objects
 }

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // checkReceivers binds the gateway to serve the receivers of a namespace, as
@@ -28,13 +28,13 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 	must(t, unstructured.SetNestedSlice(whole.Object, []any{
 		map[string]any{"kind": "ServiceAccount", "name": "teamtalk-gateway", "namespace": namespace},
 	}, "subjects"))
-	must(t, harness.Apply(ctx, c.admin, whole))
+	must(t, framework.Apply(ctx, c.admin, whole))
 	rendered, err := template(t, name, receiversByName...)
 	must(t, err)
 	byName := slices.DeleteFunc(rendered, func(o *unstructured.Unstructured) bool {
 		return o.GetNamespace() != "named" && o.GetNamespace() != "flood"
 	})
-	must(t, harness.Apply(ctx, c.admin, byName...))
+	must(t, framework.Apply(ctx, c.admin, byName...))
 
 	const gateway, group = gatewayAccount, "teamtalk.io"
 	c.checkAllowed(t, map[string]access{
@@ -69,7 +69,7 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 		"by name, a key where there may be floods": {gateway, "get", "", "secrets", "flood", "teamtalk", false},
 	})
 
-	addresses, err := harness.FreeAddresses(1)
+	addresses, err := framework.FreeAddresses(1)
 	must(t, err)
 	process := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+addresses[0])
 	ready(t, addresses[0])

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestRelease takes the chart through its life with helm itself: installed in an
@@ -86,7 +86,7 @@ func TestRelease(t *testing.T) {
 func TestKindsThatAreThere(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	must(t, harness.InstallCRDs(t.Context(), c.admin, filepath.Join(olderChart(t), "files", "crds")))
+	must(t, framework.InstallCRDs(t.Context(), c.admin, filepath.Join(olderChart(t), "files", "crds")))
 	must(t, c.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	kept := c.message(t)
 	refused := func(namespace string, args ...string) {

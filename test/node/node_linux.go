@@ -17,8 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // startTimeout bounds the start of each part: ten times what an idle machine takes.
@@ -186,7 +186,7 @@ func (n *Node) run(p program) error {
 		}
 	}
 	tail := controlplane.NewTail(log)
-	process, err := harness.Start(path, tail, p.args...)
+	process, err := framework.Start(path, tail, p.args...)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // pki makes the cluster's certificates, all signed by one authority, in a folder.
@@ -138,5 +138,5 @@ func (p *pki) kubeconfig(file, server, user string, groups ...string) (string, e
 		return "", err
 	}
 	path := filepath.Join(p.dir, file+".kubeconfig")
-	return path, harness.WriteKubeconfig(path, config)
+	return path, framework.WriteKubeconfig(path, config)
 }

@@ -17,12 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // gateway is a running gateway process.
 type gateway struct {
-	*harness.Process
+	*framework.Process
 	// address is where it takes requests of those who bear caller's token.
 	address, metrics, caller string
 }
@@ -31,14 +31,14 @@ type gateway struct {
 // loopback, so by TLS, to those permitted.
 func startGateway(ctx context.Context) (*gateway, error) {
 	const user = "gateway"
-	if err := harness.BindGateway(ctx, world.Admin, user); err != nil {
+	if err := framework.BindGateway(ctx, world.Admin, user); err != nil {
 		return nil, err
 	}
 	kubeconfig, err := world.KubeconfigOf(user)
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := harness.FreeAddresses(2)
+	addresses, err := framework.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
@@ -47,13 +47,13 @@ func startGateway(ctx context.Context) (*gateway, error) {
 		return nil, err
 	}
 	g := &gateway{address: addresses[0], metrics: addresses[1]}
-	if g.caller, err = harness.Token(ctx, world.Admin, namespace, "caller"); err != nil {
+	if g.caller, err = framework.Token(ctx, world.Admin, namespace, "caller"); err != nil {
 		return nil, err
 	}
-	if err := harness.LetCreateMessages(ctx, world.Admin, namespace, "caller"); err != nil {
+	if err := framework.LetCreateMessages(ctx, world.Admin, namespace, "caller"); err != nil {
 		return nil, err
 	}
-	g.Process, err = harness.Start(world.Binary, &world.log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
+	g.Process, err = framework.Start(world.Binary, &world.log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
 		"--bind-address", g.address, "--health-probe-bind-address", "0", "--metrics-bind-address", ":"+port)
 	if err != nil {
 		return nil, err

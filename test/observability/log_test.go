@@ -16,7 +16,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestLog checks that all that the operators say is JSON, that the keys of their
@@ -87,8 +87,8 @@ func TestLastLine(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			var log harness.Log
-			p, err := harness.Start(world.Binary, &log, tc.args...)
+			var log framework.Log
+			p, err := framework.Start(world.Binary, &log, tc.args...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +130,7 @@ func TestLastLineOfLeader(t *testing.T) {
 }
 
 // lastLine waits for the end of a process and returns what it said last, and its code.
-func lastLine(t *testing.T, p *harness.Process, log *harness.Log) (line string, code int) {
+func lastLine(t *testing.T, p *framework.Process, log *framework.Log) (line string, code int) {
 	t.Helper()
 	select {
 	case <-p.Ended():

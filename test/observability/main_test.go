@@ -22,7 +22,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/otlp"
 )
 
@@ -34,20 +34,20 @@ const namespace = "chat"
 
 // world is what all tests share.
 var world struct {
-	*harness.Cluster
+	*framework.Cluster
 	// certs holds tls.crt and tls.key of /metrics; ca verifies them.
 	certs, ca string
 	// scraper and stranger are tokens; only the first may read /metrics.
 	scraper, stranger string
 	leader, standby   *operator
 	gateway           *gateway
-	log               harness.Log
+	log               framework.Log
 	collector         *otlp.Receiver
 }
 
 // operator is a running operator process.
 type operator struct {
-	*harness.Process
+	*framework.Process
 	metrics, health, pprof string
 }
 
@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	if world.Cluster, err = harness.StartCluster(ctx); err != nil {
+	if world.Cluster, err = framework.StartCluster(ctx); err != nil {
 		return 1, err
 	}
 	defer world.Stop()
@@ -97,7 +97,7 @@ func run(m *testing.M) (code int, err error) {
 
 // start starts an operator and waits until it is ready: the first one leads.
 func start(ctx context.Context) (*operator, error) {
-	addresses, err := harness.FreeAddresses(3)
+	addresses, err := framework.FreeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +134,11 @@ func leads(ctx context.Context, o *operator) bool {
 
 // accounts makes two service accounts, one of which may read /metrics.
 func accounts(ctx context.Context) error {
-	roles, err := harness.Read(filepath.Join(world.Root, "config", "rbac", "metrics_reader_role.yaml"))
+	roles, err := framework.Read(filepath.Join(world.Root, "config", "rbac", "metrics_reader_role.yaml"))
 	if err != nil {
 		return err
 	}
-	if err := harness.Apply(ctx, world.Admin, roles...); err != nil {
+	if err := framework.Apply(ctx, world.Admin, roles...); err != nil {
 		return err
 	}
 	if err := world.Admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
@@ -203,5 +203,5 @@ func connect(ctx context.Context) error {
 			return err
 		}
 	}
-	return harness.GrantNamespace(ctx, world.Admin, harness.OperatorUser, namespace)
+	return framework.GrantNamespace(ctx, world.Admin, framework.OperatorUser, namespace)
 }

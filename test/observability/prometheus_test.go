@@ -18,7 +18,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // program returns where a program of Debian's package prometheus is.
@@ -70,7 +70,7 @@ type prometheus struct {
 func startPrometheus(t *testing.T) *prometheus {
 	t.Helper()
 	binary, dir := program(t, "prometheus"), t.TempDir()
-	addresses, err := harness.FreeAddresses(1)
+	addresses, err := framework.FreeAddresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +99,8 @@ scrape_configs:
 			t.Fatal(err)
 		}
 	}
-	var log harness.Log
-	process, err := harness.Start(binary, &log, "--config.file="+config, "--web.listen-address="+addresses[0],
+	var log framework.Log
+	process, err := framework.Start(binary, &log, "--config.file="+config, "--web.listen-address="+addresses[0],
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--log.level=warn")
 	if err != nil {
 		t.Fatal(err)

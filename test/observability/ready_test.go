@@ -20,25 +20,25 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // probed is an operator of its own, which is asked how it is.
 type probed struct {
-	*harness.Process
+	*framework.Process
 	t      *testing.T
 	health string
-	log    harness.Log
+	log    framework.Log
 }
 
 // startProbed starts an operator that reaches the API server by cfg.
 func startProbed(t *testing.T, cfg *rest.Config, flags ...string) *probed {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := harness.WriteKubeconfig(file, cfg); err != nil {
+	if err := framework.WriteKubeconfig(file, cfg); err != nil {
 		t.Fatal(err)
 	}
-	addresses, err := harness.FreeAddresses(1)
+	addresses, err := framework.FreeAddresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestNotReadyWithoutRights(t *testing.T) {
 		},
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: subjects, RoleRef: role("ClusterRole", user)},
 		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: harness.LeaseNamespace}, Subjects: subjects,
+			ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: framework.LeaseNamespace}, Subjects: subjects,
 			RoleRef: role("Role", "teamtalk-operator-leader-election"),
 		},
 	} {
@@ -161,10 +161,10 @@ func startProxy(t *testing.T, user string) *apiproxy.Proxy {
 	if err := world.Admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: user}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := harness.BindOperator(t.Context(), world.Admin, user, user); err != nil {
+	if err := framework.BindOperator(t.Context(), world.Admin, user, user); err != nil {
 		t.Fatal(err)
 	}
-	if err := harness.GrantNamespace(t.Context(), world.Admin, user, namespace); err != nil {
+	if err := framework.GrantNamespace(t.Context(), world.Admin, user, namespace); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := world.Plane.User(user)

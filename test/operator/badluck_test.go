@@ -10,7 +10,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // shown is what a recipient's status says.
@@ -102,7 +102,7 @@ func TestBadLuck(t *testing.T) {
 // ownTeamTalk is a tenant with a TeamTalk that is no one else's.
 func ownTeamTalk(t *testing.T, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
 	t.Helper()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

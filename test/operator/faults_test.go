@@ -7,7 +7,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestFaults lets TeamTalk do what its servers do on bad days. Each message is in
@@ -68,7 +68,7 @@ func TestFaults(t *testing.T) {
 		for _, to := range []string{"user", "group"} {
 			t.Run(fmt.Sprintf("%s (%s)", name, to), func(t *testing.T) {
 				t.Parallel()
-				teamtalk, err := harness.StartTeamTalk(t.Context())
+				teamtalk, err := framework.StartTeamTalk(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -18,7 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestRestart shuts the operator down in order. It leaves nothing in doubt, so
@@ -67,7 +67,7 @@ func (x *tenant) restart() {
 // TestKilled kills the operator while answers are on their way: the next one
 // cannot know what was sent, and asks the store before it sends anything.
 func TestKilled(t *testing.T) {
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestKilled(t *testing.T) {
 // was sent under the one before is still known again.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestDeleted(t *testing.T) {
 // TestManyRecipients sends one message to all that one resource may name.
 func TestManyRecipients(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

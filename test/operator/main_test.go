@@ -9,15 +9,15 @@ import (
 	"os"
 	"testing"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // world is what all tests of this package share; each has a namespace and a
 // TeamTalkServer of its own.
 var world struct {
-	*harness.Cluster
-	operator *harness.Process
-	log      harness.Log
+	*framework.Cluster
+	operator *framework.Process
+	log      framework.Log
 }
 
 func TestMain(m *testing.M) {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	if world.Cluster, err = harness.StartCluster(ctx); err != nil {
+	if world.Cluster, err = framework.StartCluster(ctx); err != nil {
 		return 1, err
 	}
 	defer world.Stop()
@@ -55,6 +55,6 @@ func run(m *testing.M) (code int, err error) {
 const secretText = "Code freeze starts Monday"
 
 // startOperator starts an operator that logs all it can: leaks looks at that.
-func startOperator() (*harness.Process, error) {
+func startOperator() (*framework.Process, error) {
 	return world.StartOperator(&world.log, "--log-level", "debug")
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func withKey(key string) func(*v1alpha1.TeamTalkMessage) {
@@ -106,7 +106,7 @@ func TestIdempotencyKeyNeedsToken(t *testing.T) {
 // and creates another with its key: the one that is stored is found.
 func TestDeletedMidFlight(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

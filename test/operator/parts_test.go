@@ -11,14 +11,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestPartsOfOneText: when a ConfigMap changes between two parts of its text, nothing
 // of the new text is sent; once it has its text back, the rest can be.
 func TestPartsOfOneText(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

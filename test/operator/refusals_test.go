@@ -12,7 +12,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // asByDefault leaves what is declared of db_proxy's times to the API's defaults.
@@ -144,7 +144,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// One of its own: it must hold nothing at all, whoever might be the sender.
-			teamtalk, err := harness.StartTeamTalk(t.Context())
+			teamtalk, err := framework.StartTeamTalk(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestNothingIsLearned has a stranger name the servers of others, in whatever state
@@ -106,10 +106,10 @@ func (x *tenant) shown(m *v1alpha1.TeamTalkMessage, owner *tenant) string {
 
 // leaks looks for keys, and for a text that was sent, wherever the operator writes.
 func leaks(ctx context.Context) error {
-	written, err := harness.Written(ctx, world.Admin)
+	written, err := framework.Written(ctx, world.Admin)
 	if err != nil {
 		return err
 	}
 	written["log"] = world.log.String()
-	return harness.Leaked(written, map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText})
+	return framework.Leaked(written, map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText})
 }

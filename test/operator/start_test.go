@@ -10,8 +10,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 // TestWithoutCRDs starts the operator before its kinds are installed, as one does:
@@ -28,7 +28,7 @@ func TestWithoutCRDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	operator, err := harness.Start(world.Binary, &log, "--kubeconfig", kubeconfig,
+	operator, err := framework.Start(world.Binary, &log, "--kubeconfig", kubeconfig,
 		"--health-probe-bind-address", "0", "--metrics-bind-address", "0")
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func TestStopWithoutRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log harness.Log
+	var log framework.Log
 	operator, err := world.StartOperator(&log, "--kubeconfig", kubeconfig)
 	if err != nil {
 		t.Fatal(err)

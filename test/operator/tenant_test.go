@@ -17,7 +17,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // patience bounds every wait: generous, since a loaded machine is no failure.
@@ -56,7 +56,7 @@ func newTenant(t testing.TB) *tenant {
 func newTenantOf(t testing.TB, teamtalk *devserver.Server) *tenant {
 	t.Helper()
 	x := newTenantWithoutAccess(t, teamtalk)
-	x.must(harness.GrantNamespace(t.Context(), world.Admin, harness.OperatorUser, x.namespace))
+	x.must(framework.GrantNamespace(t.Context(), world.Admin, framework.OperatorUser, x.namespace))
 	return x
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // patch applies a merge patch, as `kubectl patch --type=merge` does.
@@ -131,7 +131,7 @@ func TestDeadlines(t *testing.T) {
 // TestSuspended suspends messages before and while they are sent.
 func TestSuspended(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestRateLimit(t *testing.T) {
 // TestRetryAnnotation tries again what failed, once per value, and nothing else.
 func TestRetryAnnotation(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := harness.StartTeamTalk(t.Context())
+	teamtalk, err := framework.StartTeamTalk(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // alertmanager is a running Alertmanager.
@@ -28,7 +28,7 @@ type alertmanager struct {
 	x       *tenant
 	address string
 	cluster string
-	process *harness.Process
+	process *framework.Process
 }
 
 // alertmanagerBinary finds Alertmanager, which Debian's package names as it does.
@@ -78,7 +78,7 @@ receivers:
 	for _, p := range peers {
 		args = append(args, "--cluster.peer", p.cluster)
 	}
-	am.process, err = harness.Start(binary, &world.log, args...)
+	am.process, err = framework.Start(binary, &world.log, args...)
 	x.must(err)
 	t.Cleanup(am.process.Kill)
 	x.must(listening(t.Context(), am.process, am.address))

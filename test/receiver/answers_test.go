@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func signed(body, key string) []string {
@@ -38,11 +38,11 @@ func TestAnswers(t *testing.T) {
 	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "empty", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("\n")}})
 
 	bearer := func(account string) []string {
-		token, err := harness.Token(t.Context(), world.Admin, x.namespace, account)
+		token, err := framework.Token(t.Context(), world.Admin, x.namespace, account)
 		x.must(err)
 		return []string{"Authorization", "Bearer " + token}
 	}
-	x.must(harness.LetCreateMessages(t.Context(), world.Admin, x.namespace, "alertmanager"))
+	x.must(framework.LetCreateMessages(t.Context(), world.Admin, x.namespace, "alertmanager"))
 
 	good := notification("firing", alert("Answer", "firing", noon))
 	tests := map[string]struct {
@@ -142,8 +142,8 @@ func TestStrangersWriteNoStatus(t *testing.T) {
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
-	x.must(harness.LetCreateMessages(t.Context(), world.Admin, x.namespace, "alertmanager"))
-	token, err := harness.Token(t.Context(), world.Admin, x.namespace, "alertmanager")
+	x.must(framework.LetCreateMessages(t.Context(), world.Admin, x.namespace, "alertmanager"))
+	token, err := framework.Token(t.Context(), world.Admin, x.namespace, "alertmanager")
 	x.must(err)
 	for _, name := range []string{"a%2Fb", "%2e%2e", "UPPER", "a%00b", "a%3Fb", strings.Repeat("x", 300)} {
 		for url, known := range map[string]int{

@@ -17,19 +17,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // world is what all tests of this package share; each has a namespace and users of
 // its own.
 var world struct {
-	*harness.Cluster
+	*framework.Cluster
 	// gatewayConfig is the kubeconfig of a gateway.
 	gatewayConfig string
 	// shared is where a process of it listens that nobody kills, metrics where it
 	// serves those.
 	shared, metrics string
-	log             harness.Log
+	log             framework.Log
 }
 
 func TestMain(m *testing.M) {
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	if world.Cluster, err = harness.StartCluster(ctx); err != nil {
+	if world.Cluster, err = framework.StartCluster(ctx); err != nil {
 		return 1, err
 	}
 	defer world.Stop()
@@ -56,7 +56,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer operator.Kill()
 
-	if err := harness.BindGateway(ctx, world.Admin, gatewayUser); err != nil {
+	if err := framework.BindGateway(ctx, world.Admin, gatewayUser); err != nil {
 		return 1, err
 	}
 	if world.gatewayConfig, err = world.KubeconfigOf(gatewayUser); err != nil {
@@ -85,7 +85,7 @@ func run(m *testing.M) (code int, err error) {
 // leaks looks for what must be nowhere that somebody may look: logs, events, statuses
 // and metrics.
 func leaks(ctx context.Context) error {
-	written, err := harness.Written(ctx, world.Admin)
+	written, err := framework.Written(ctx, world.Admin)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func leaks(ctx context.Context) error {
 	if written["metrics"] = string(b); err != nil || !strings.Contains(written["metrics"], "teamtalk_gateway_") {
 		return fmt.Errorf("read the gateway's metrics: %q, %w", b, err)
 	}
-	return harness.Leaked(written, map[string]string{
+	return framework.Leaked(written, map[string]string{
 		"the AES key": devserver.DevelopmentKey, "a text": secretText, "a token": secretToken, "a token of the cluster": "eyJhbGciOi",
 	})
 }
@@ -113,14 +113,14 @@ const (
 // gatewayUser is who the gateway is to the API server.
 const gatewayUser = "gateway"
 
-func startOperator(args ...string) (*harness.Process, error) {
+func startOperator(args ...string) (*framework.Process, error) {
 	// leaks looks at all that may be logged.
 	return world.StartOperator(&world.log, append([]string{"--log-level", "debug"}, args...)...)
 }
 
 // startGateway starts a gateway; later arguments win.
-func startGateway(address string, args ...string) (*harness.Process, error) {
-	return harness.Start(world.Binary, &world.log, append([]string{
+func startGateway(address string, args ...string) (*framework.Process, error) {
+	return framework.Start(world.Binary, &world.log, append([]string{
 		"gateway", "--kubeconfig", world.gatewayConfig,
 		"--bind-address", address, "--health-probe-bind-address", "0", "--namespace", "default", "--log-format", "text",
 		"--log-level", "debug", // leaks looks at all that may be logged
@@ -128,7 +128,7 @@ func startGateway(address string, args ...string) (*harness.Process, error) {
 }
 
 // listening waits until a process listens at an address.
-func listening(ctx context.Context, p *harness.Process, address string) error {
+func listening(ctx context.Context, p *framework.Process, address string) error {
 	return wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		select {
 		case <-p.Ended():
@@ -145,7 +145,7 @@ func listening(ctx context.Context, p *harness.Process, address string) error {
 
 // freeAddress returns an address that nobody listens at.
 func freeAddress() (string, error) {
-	addresses, err := harness.FreeAddresses(1)
+	addresses, err := framework.FreeAddresses(1)
 	if err != nil {
 		return "", err
 	}

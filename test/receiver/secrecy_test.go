@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // withSignature makes a receiver take any JSON that is signed.
@@ -113,8 +113,8 @@ func TestStrangers(t *testing.T) {
 	x.receiver("secret")
 	x.receiver("signed", withSignature)
 	x.receiver("cluster", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = nil })
-	x.must(harness.LetCreateMessages(t.Context(), world.Admin, home.namespace, "app"))
-	token, err := harness.Token(t.Context(), world.Admin, home.namespace, "app")
+	x.must(framework.LetCreateMessages(t.Context(), world.Admin, home.namespace, "app"))
+	token, err := framework.Token(t.Context(), world.Admin, home.namespace, "app")
 	x.must(err)
 	good := notification("firing", alert("Strange", "firing", noon))
 	for what, tc := range map[string]struct {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // serving is a process of a test's own that serves receivers.
@@ -19,7 +19,7 @@ type serving struct {
 	x       *tenant
 	address string
 	args    []string
-	process *harness.Process
+	process *framework.Process
 }
 
 // serve starts one, which ends with the test.
@@ -53,7 +53,7 @@ func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy
 	x.must(err)
 	t.Cleanup(api.Stop)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	x.must(harness.WriteKubeconfig(file, api.Config()))
+	x.must(framework.WriteKubeconfig(file, api.Config()))
 	return x.serve(append(args, "--kubeconfig", file)...), api
 }
 
@@ -64,7 +64,7 @@ func (x *tenant) serveByOperator(t *testing.T) *serving {
 	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver"} {
 		x.create(&rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: role, Namespace: x.namespace},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: harness.OperatorUser}},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: framework.OperatorUser}},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		})
 	}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // patience bounds every wait: generous, since a loaded machine is no failure.
@@ -42,7 +42,7 @@ func newTenant(t testing.TB) *tenant {
 	}
 	x.must(world.TeamTalk.AddGroup(x.bot, "oncall", x.bot, x.alice, x.bob))
 	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
-	x.must(harness.GrantNamespace(t.Context(), world.Admin, harness.OperatorUser, x.namespace))
+	x.must(framework.GrantNamespace(t.Context(), world.Admin, framework.OperatorUser, x.namespace))
 	x.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: x.namespace},
 		Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},

@@ -23,8 +23,8 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
-	"github.com/teamtalk-io/teamtalk-operator/test/harness"
 )
 
 const (
@@ -66,7 +66,7 @@ func (s *stage) close() {
 func (s *stage) play(ctx context.Context) error {
 	log.SetLogger(logr.Discard()) // the libraries' own log is not part of the show
 	var err error
-	if s.root, err = harness.Root(); err != nil {
+	if s.root, err = framework.Root(); err != nil {
 		return err
 	}
 	ended := make(chan error, 2)
@@ -190,7 +190,7 @@ func freeAddress(usual string) (string, error) {
 
 func (s *stage) crds(ctx context.Context, _ chan<- error) error {
 	say("installing the CRDs")
-	return harness.InstallCRDs(ctx, s.client, filepath.Join(s.root, "config", "crd", "bases"))
+	return framework.InstallCRDs(ctx, s.client, filepath.Join(s.root, "config", "crd", "bases"))
 }
 
 // operator starts the operator: in the demo's own cluster with the rights of its
@@ -207,11 +207,11 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 			return err
 		}
 	} else {
-		if err := harness.BindOperator(ctx, s.client, app.Name, leases); err != nil {
+		if err := framework.BindOperator(ctx, s.client, app.Name, leases); err != nil {
 			return err
 		}
 		// The samples' namespace.
-		if err := harness.GrantNamespace(ctx, s.client, app.Name, metav1.NamespaceDefault); err != nil {
+		if err := framework.GrantNamespace(ctx, s.client, app.Name, metav1.NamespaceDefault); err != nil {
 			return err
 		}
 		var err error
@@ -219,7 +219,7 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 			return err
 		}
 	}
-	if err := harness.WriteKubeconfig(kubeconfig, config); err != nil {
+	if err := framework.WriteKubeconfig(kubeconfig, config); err != nil {
 		return err
 	}
 	say("starting the operator")
@@ -278,7 +278,7 @@ func (s *stage) start(ended chan<- error, program string, args ...string) error 
 	if err != nil {
 		return fmt.Errorf("make the log of %s: %w", program, err)
 	}
-	p, err := harness.Start(filepath.Join(s.bin, program), file, args...)
+	p, err := framework.Start(filepath.Join(s.bin, program), file, args...)
 	if err != nil {
 		return err
 	}
@@ -305,7 +305,7 @@ func (s *stage) start(ended chan<- error, program string, args ...string) error 
 
 // samples applies config/samples and returns its messages.
 func (s *stage) samples(ctx context.Context) ([]*unstructured.Unstructured, error) {
-	objects, err := harness.Kustomize(filepath.Join(s.root, "config", "samples"))
+	objects, err := framework.Kustomize(filepath.Join(s.root, "config", "samples"))
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +324,7 @@ func (s *stage) samples(ctx context.Context) ([]*unstructured.Unstructured, erro
 		}
 	}
 	say("applying config/samples: %d messages", len(messages))
-	return messages, harness.Apply(ctx, s.client, objects...)
+	return messages, framework.Apply(ctx, s.client, objects...)
 }
 
 // point leads the samples' server to where teamtalk-dev really listens.

@@ -1,4 +1,4 @@
-package harness
+package framework
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 )
 
 // fieldOwner is who the applied fields belong to.
-const fieldOwner = client.FieldOwner("teamtalk-harness")
+const fieldOwner = client.FieldOwner("teamtalk-test-framework")
 
 // Apply applies objects as `kubectl apply --server-side` does.
 func Apply(ctx context.Context, c client.Client, objects ...*unstructured.Unstructured) error {

@@ -1,6 +1,6 @@
-//go:build race
+//go:build !race
 
-package harness
+package framework
 
 // RaceFlags give what is built the race detector where this program has it.
-var RaceFlags = []string{"-race"}
+var RaceFlags []string

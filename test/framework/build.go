@@ -1,7 +1,7 @@
-// Package harness runs whole programs for tests and the demo: it builds the
+// Package framework runs whole programs for tests and the demo: it builds the
 // project's binaries, starts the operator as a process of its own with no more
 // rights than its role grants, and applies manifests.
-package harness
+package framework
 
 import (
 	"context"
