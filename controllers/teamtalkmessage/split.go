@@ -1,8 +1,6 @@
 package teamtalkmessage
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -88,12 +86,6 @@ func identifySplit(p delivery.Payload) *v1alpha1.SplitText {
 	if len(p.Rest) == 0 {
 		return nil
 	}
-	h := sha256.New()
-	var length [4]byte
-	for _, part := range append([][]byte{p.Data}, p.Rest...) {
-		binary.BigEndian.PutUint32(length[:], uint32(len(part)))
-		h.Write(length[:])
-		h.Write(part)
-	}
-	return &v1alpha1.SplitText{Parts: int32(1 + len(p.Rest)), Digest: hex.EncodeToString(h.Sum(nil))}
+	digest := delivery.Digest(append([][]byte{p.Data}, p.Rest...)...)
+	return &v1alpha1.SplitText{Parts: int32(1 + len(p.Rest)), Digest: hex.EncodeToString(digest[:])}
 }

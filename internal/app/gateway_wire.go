@@ -45,7 +45,7 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mo
 		}
 		handlers.Sender, handlers.Groups, drain = sender, sender, sender.Drain
 	} else {
-		sender := crd.New(live, crd.Options{TTL: o.TTL}, mgr.GetLogger().WithName("gateway"))
+		sender := crd.New(live, o.TTL, mgr.GetLogger().WithName("gateway"))
 		if err := mgr.Add(everywhere{sender}); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}

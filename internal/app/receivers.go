@@ -18,9 +18,9 @@ func serveReceivers(mgr manager.Manager, live client.WithWatch, s *httpserver.Se
 		Client: live, Authorize: authorizeBy(guard), Identify: httpserver.Identify, Log: mgr.GetLogger().WithName("receiver"),
 	})
 	s.Handle(httpserver.Route{
-		Pattern: receiver.Pattern, Name: "Receiver", Handler: handler, Refuse: receiver.Refuse,
+		Pattern: receiver.Pattern, Name: "Receiver", Handler: handler, WriteError: receiver.Refuse,
 		// Alertmanager gives up at 429, as at all but 5xx.
-		Excess: http.StatusServiceUnavailable,
+		CallerLimitStatus: http.StatusServiceUnavailable,
 	})
 	return mgr.Add(handler)
 }

@@ -52,16 +52,20 @@ func (d DeliveryID) Token() cipher.Token {
 	}
 	fields = append(fields, decimal(d.Revision), decimal(d.Part),
 		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID))
-	h := sha256.New()
-	var buf []byte
-	for _, field := range fields {
-		buf = binary.BigEndian.AppendUint32(buf[:0], uint32(len(field)))
-		buf = append(buf, field...)
-		h.Write(buf)
-	}
 	var t cipher.Token
-	copy(t[:], h.Sum(nil))
+	digest := Digest(fields...)
+	copy(t[:], digest[:])
 	return t
+}
+
+// Digest returns the SHA-256 of the fields, each preceded by its length in bytes as u32 big-endian.
+func Digest[T string | []byte](fields ...T) [sha256.Size]byte {
+	var b []byte
+	for _, field := range fields {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
+		b = append(b, field...)
+	}
+	return sha256.Sum256(b)
 }
 
 func decimal(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

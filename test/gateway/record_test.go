@@ -200,7 +200,7 @@ func TestUnderWay(t *testing.T) {
 	x := newTenant(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} })
 	g := x.sidecar("--wait", "1s")
 	a := g.post("/query/SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"waits"}`, x.bot, x.alice))
-	if *a.Code != 8 || a.Message == "" || !strings.Contains(a.Detail, "not delivered yet") && !strings.Contains(a.Detail, "on record") {
+	if *a.Code != 8 || a.Message == "" || !strings.Contains(a.Detail, "not delivered yet") && !strings.Contains(a.Detail, "recorded") {
 		t.Fatalf("answered %+v", a)
 	}
 }

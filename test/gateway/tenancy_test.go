@@ -131,7 +131,7 @@ func TestObjections(t *testing.T) {
 			x.eventually("a first message is not delivered", func() bool { return len(x.rows()) == 1 })
 		}
 		a := g.post("/query/"+tc.endpoint, tc.body)
-		if *a.Code != tc.want || a.status != 200 || !strings.Contains(a.Detail, tc.detail) || !strings.Contains(a.Detail, "looks once more") || a.Message == "" {
+		if *a.Code != tc.want || a.status != 200 || !strings.Contains(a.Detail, tc.detail) || !strings.Contains(a.Detail, "checks once more") || a.Message == "" {
 			t.Errorf("%s: answered %+v, want code %d", name, a, tc.want)
 		}
 		for _, one := range a.Results {

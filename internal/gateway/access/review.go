@@ -24,20 +24,20 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// How long answers are believed. A token that was revoked, or a right that was taken
-// away, is honoured for no longer; a right that was just given is seen soon.
 const (
-	tokenLife   = time.Minute
-	allowedLife = time.Minute
-	deniedLife  = 5 * time.Second
-	// reviewTimeout bounds one question, so that callers are answered in time.
+	// tokenTTL and allowedTTL are how long a revoked token or right still works, deniedTTL is how long
+	// a new right may be denied.
+	tokenTTL   = time.Minute
+	allowedTTL = time.Minute
+	deniedTTL  = 5 * time.Second
+	// reviewTimeout is for one request to the API server.
 	reviewTimeout = time.Second
 )
 
-// User is who bears a token.
+// User is the user of a token.
 type User = user.Info
 
-// review asks the API server, and remembers its answers for a while.
+// review asks the API server, and caches its answers.
 type review struct {
 	tokens    authenticator.Token
 	audiences authenticator.Audiences
@@ -46,9 +46,8 @@ type review struct {
 
 var _ Reviewer = (*review)(nil)
 
-// NewReviewer returns a Reviewer that asks the API server by TokenReview and
-// SubjectAccessReview. A token must be for one of the audiences; none: for the API
-// server's own.
+// NewReviewer returns a Reviewer that creates TokenReviews and SubjectAccessReviews. A token must be for
+// one of the audiences, or for the API server's own if there are none.
 func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Reviewer, error) {
 	authentication, err := authenticationv1.NewForConfigAndClient(cfg, client)
 	if err != nil {
@@ -58,7 +57,7 @@ func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Rev
 	if err != nil {
 		return nil, fmt.Errorf("set up access reviews: %w", err)
 	}
-	// Once more after a hiccup, and no longer: the caller waits.
+	// One retry: the caller waits.
 	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 2}
 	tokens, err := webhook.NewFromInterface(authentication, nil, backoff, reviewTimeout,
 		webhook.AuthenticatorMetrics{
@@ -70,14 +69,15 @@ func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Rev
 	}
 	rights, err := authorizerfactory.DelegatingAuthorizerConfig{
 		SubjectAccessReviewClient: authorization,
-		AllowCacheTTL:             allowedLife, DenyCacheTTL: deniedLife,
-		WebhookRetryBackoff: &backoff,
+		AllowCacheTTL:             allowedTTL,
+		DenyCacheTTL:              deniedTTL,
+		WebhookRetryBackoff:       &backoff,
 	}.New()
 	if err != nil {
 		return nil, fmt.Errorf("set up access reviews: %w", err)
 	}
-	// Keyed by a hash of the token: none is held in memory longer than its request.
-	return &review{tokens: cache.New(tokens, false, tokenLife, tokenLife), audiences: audiences, rights: rights}, nil
+	// The cache holds hashes of tokens.
+	return &review{tokens: cache.New(tokens, false, tokenTTL, tokenTTL), audiences: audiences, rights: rights}, nil
 }
 
 // Token implements Reviewer.
@@ -87,11 +87,11 @@ func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
 	}
 	answer, ok, err := v.tokens.AuthenticateToken(ctx, token)
 	switch {
-	case err != nil && unavailable(err):
-		log.FromContext(ctx).Info("a token could not be reviewed", "reason", err.Error())
-		return nil, &Denial{Unavailable, "Kubernetes could not be asked about the token: try again later"}
+	case err != nil && isUnavailable(err):
+		log.FromContext(ctx).Info("the review of a token failed", "reason", err.Error())
+		return nil, &Denial{Unavailable, "Kubernetes could not check the token: try again later"}
 	case err != nil || !ok:
-		// What the API server said is not passed on: it may describe the token.
+		// The API server's error may describe the token.
 		return nil, &Denial{BadToken, "the token is not valid, or not for this audience"}
 	}
 	return answer.User, nil
@@ -110,23 +110,23 @@ func (v *review) MayGet(ctx context.Context, user User, path string) *Denial {
 	return v.authorize(ctx, authorizer.AttributesRecord{User: user, Verb: "get", Path: path}, "get "+path)
 }
 
-// authorize asks about an access; what says it in words.
-func (v *review) authorize(ctx context.Context, access authorizer.AttributesRecord, what string) *Denial {
+// authorize asks about an access, which action describes.
+func (v *review) authorize(ctx context.Context, access authorizer.AttributesRecord, action string) *Denial {
 	ctx, cancel := context.WithTimeout(ctx, 2*reviewTimeout)
 	defer cancel()
 	decision, _, err := v.rights.Authorize(ctx, access)
 	switch {
 	case err != nil:
-		log.FromContext(ctx).Info("an access could not be reviewed", "reason", err.Error())
-		return &Denial{Unavailable, "Kubernetes could not be asked about the caller's rights: try again later"}
+		log.FromContext(ctx).Info("the review of an access failed", "reason", err.Error())
+		return &Denial{Unavailable, "Kubernetes could not check the caller's rights: try again later"}
 	case decision != authorizer.DecisionAllow:
-		return &Denial{Forbidden, fmt.Sprintf("%s may not %s", access.User.GetName(), what)}
+		return &Denial{Forbidden, fmt.Sprintf("%s may not %s", access.User.GetName(), action)}
 	}
 	return nil
 }
 
-// unavailable reports whether err is about asking, not about the token.
-func unavailable(err error) bool {
+// isUnavailable reports whether the review failed, as opposed to the token.
+func isUnavailable(err error) bool {
 	var status apierrors.APIStatus
 	var network net.Error
 	return errors.As(err, &status) || errors.As(err, &network) || wait.Interrupted(err) ||

@@ -17,7 +17,7 @@ import (
 // TestNextAttempt: however often a key was tried, the next attempt is found, with few
 // questions; and where the key is used up, that is said.
 func TestNextAttempt(t *testing.T) {
-	r := api.Request{Namespace: "chat", Key: "k", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []int64{2}}
+	r := api.Request{Namespace: "chat", Key: "k", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}}
 	for name, tc := range map[string]struct {
 		from, recorded, want int
 	}{
@@ -47,7 +47,7 @@ func TestNextAttempt(t *testing.T) {
 	}
 }
 
-// recording returns a Sender to which the messages of these names are on record.
+// recording returns a Sender to which the messages of these names are there.
 func recording(t *testing.T, there map[string]bool) (*Sender, *int) {
 	t.Helper()
 	scheme := runtime.NewScheme()

@@ -1,10 +1,8 @@
-// Package crd sends by putting messages on record: each request becomes a
-// TeamTalkMessage, which the operator delivers. The gateway needs no way to
-// TeamTalk, and whatever becomes of it, the message is there to be looked at.
 package crd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -21,186 +21,143 @@ import (
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=create;get;list;watch,roleName=teamtalk-gateway
 
 const (
-	// Label marks the messages that gateways have created: they watch no others.
+	// Label marks the messages that gateways create. They watch no others.
 	Label = "teamtalk.io/created-by"
-	// LabelValue is its value.
+	// LabelValue is the value of Label.
 	LabelValue = "gateway"
-	// fieldOwner is whom the created fields belong to.
+	// fieldOwner is the field manager of the messages.
 	fieldOwner = client.FieldOwner("teamtalk-gateway")
-	// createPatience bounds the wait for the API server to take a message.
-	createPatience = 4 * time.Second
+	// createTimeout is how long the API server may take to create a message.
+	createTimeout = 4 * time.Second
 )
 
-// Options configure a Sender.
-type Options struct {
-	// TTL deletes messages this long after they have finished; 0: they are kept.
-	TTL time.Duration
-}
-
-// Sender puts messages on record. It is a api.Sender, and a manager's Runnable.
+// Sender creates messages. It is an api.Sender, and a manager's Runnable.
 type Sender struct {
 	client  client.WithWatch
-	opts    Options
-	watches *watches
-	cancel  context.CancelFunc
+	ttl     time.Duration
+	watches *watchPool
 }
 
 var _ api.Sender = (*Sender)(nil)
 
-// New returns a Sender that creates and watches through c, which must not read from a
-// cache.
-func New(c client.WithWatch, opts Options, log logr.Logger) *Sender {
-	s := &Sender{client: c, opts: opts, watches: &watches{client: c, log: log, namespaces: map[string]*watch{}}}
-	s.watches.base, s.cancel = context.WithCancel(context.Background())
-	return s
+// New returns a Sender. Its messages are deleted ttl after they have finished; 0 keeps them. c must not
+// read from a cache.
+func New(c client.WithWatch, ttl time.Duration, log logr.Logger) *Sender {
+	return &Sender{client: c, ttl: ttl, watches: newWatchPool(c, log)}
 }
 
 // Start keeps the watches until ctx is done, and returns when they have ended.
 func (s *Sender) Start(ctx context.Context) error {
-	tick := time.NewTicker(idle / 10)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-tick.C:
-			s.watches.mu.Lock()
-			s.watches.tidy()
-			s.watches.mu.Unlock()
-		case <-ctx.Done():
-		}
-	}
-	s.watches.mu.Lock()
-	s.cancel()
-	s.watches.mu.Unlock()
-	s.watches.goroutines.Wait()
+	wait.UntilWithContext(ctx, func(context.Context) { s.watches.evict() }, idleTimeout/10)
+	s.watches.stop()
 	return nil
+}
+
+// Ready returns an error if the gateway cannot wait for messages of the namespace.
+func (s *Sender) Ready(ctx context.Context, namespace string) error {
+	w, err := s.watches.acquire(ctx, namespace)
+	if err == nil {
+		s.watches.release(w)
+	}
+	return err
 }
 
 // Send implements api.Sender.
 func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
-	deadline, cancel := context.WithTimeout(ctx, r.Wait)
+	waiting, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()
-	var watch *watch
+	var watch *namespaceWatch
 	if r.Wait > 0 {
 		var err error
-		if watch, err = s.watches.of(ctx, r.Namespace); err != nil {
+		if watch, err = s.watches.acquire(ctx, r.Namespace); err != nil {
 			return api.Result{}, err
 		}
-		defer s.watches.leave(watch)
+		defer s.watches.release(watch)
 	}
 	if r.Key == "" {
-		// Every message has one: restored from a backup, it is not sent again.
+		// With a key, a message that is restored from a backup is not sent again.
 		r.Key = uuid.NewString()
 	}
 	for attempt := 1; ; {
-		result, next, err := s.attempt(ctx, deadline, watch, r, attempt)
-		if next == 0 || err != nil {
-			return result, err
+		m := s.newMessage(r, attempt)
+		w := watch.expect(m.Name) // before the message exists, so that no event is missed
+		next, err := s.record(ctx, r, attempt, m)
+		if err == nil && next == 0 {
+			defer w.remove()
+			return await(waiting, w, m), nil
+		}
+		w.remove()
+		if _, refused := errors.AsType[*api.Refusal](err); refused {
+			return api.Result{}, err
+		} else if err != nil {
+			return api.Result{MessageName: m.Namespace + "/" + m.Name}, err // it may exist
 		}
 		attempt = next
 	}
 }
 
-// attempt creates the message of one attempt, or finds it, and waits until it has
-// finished. next is the attempt to continue with; 0 if the request is answered.
-func (s *Sender) attempt(ctx, deadline context.Context, watch *watch, r api.Request, attempt int) (result api.Result, next int, err error) {
-	m := s.message(r, attempt)
-	result = api.Result{State: api.UnderWay, Message: m.Namespace + "/" + m.Name}
-	var w *waiter
-	if watch != nil {
-		w = watch.expect(m.Name) // before it is there, so that nothing is missed
-		defer w.release()
+// record creates the message of an attempt, or reads the one that exists into m. If next is not 0, the
+// request continues with that attempt.
+func (s *Sender) record(
+	ctx context.Context, r api.Request, attempt int, m *v1alpha1.TeamTalkMessage,
+) (next int, err error) {
+	if err := s.create(ctx, m); !apierrors.IsAlreadyExists(err) {
+		return 0, createError(m.Namespace, err)
 	}
-	err = s.create(ctx, m)
+	err = s.client.Get(ctx, client.ObjectKeyFromObject(m), m)
 	switch {
-	case apierrors.IsAlreadyExists(err):
-		before, err := s.existing(ctx, m)
-		if apierrors.IsNotFound(err) && ctx.Err() == nil {
-			return api.Result{}, attempt, nil // deleted in between
-		}
-		if err != nil {
-			return api.Result{}, 0, err
-		}
-		if *before.Spec.Content.Text != *m.Spec.Content.Text {
-			return api.Result{}, 0, &api.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
-				"the key was used for another text, see TeamTalkMessage %s/%s: use another key", before.Namespace, before.Name)}
-		}
-		if before.Finished() && retryable(before) {
-			// What ended with nothing stored is tried again, under the same key.
-			next, err := s.nextAttempt(ctx, r, attempt)
-			return api.Result{Message: result.Message}, next, err
-		}
-		m = before
-	case apierrors.IsForbidden(err):
-		return api.Result{}, 0, forbidden(m.Namespace, err)
+	case apierrors.IsNotFound(err) && ctx.Err() == nil:
+		return attempt, nil // deleted in between
 	case err != nil:
-		// It may be on record all the same: then under this name.
-		return api.Result{Message: result.Message}, 0, refusal(err)
+		return 0, fmt.Errorf("read the message that has the key already: %w", err)
+	case m.Spec.IdempotencyKey != r.Key || m.Spec.Content.Text == nil || m.Labels[Label] != LabelValue:
+		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
+			"TeamTalkMessage %s/%s is in the way: it is not the gateway's", m.Namespace, m.Name)
+	case *m.Spec.Content.Text != r.Text:
+		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
+			"the key was used for another text, see TeamTalkMessage %s/%s: use another key", m.Namespace, m.Name)
+	case m.Finished() && len(m.Status.Recipients) > 0 && m.Status.NothingStored():
+		return s.nextAttempt(ctx, r, attempt)
 	}
-	if m.Finished() {
-		return resultOf(result, m), 0, nil
-	}
-	if w == nil {
-		return result, 0, nil
-	}
-	seen, gone := w.until(deadline, m.UID)
-	if seen == nil {
-		seen = m
-	}
-	if seen.Status.ObservedGeneration < 1 {
-		result.Detail = "on record; the operator has not looked at it yet"
-		return result, 0, nil
-	}
-	result = resultOf(result, seen)
-	if gone && !seen.Finished() {
-		result.State, result.Detail = api.Unknown, "the TeamTalkMessage was deleted before it had finished"
-	}
-	return result, 0, nil
+	return 0, nil
 }
 
-// Ready says why messages of a namespace could not be waited for; nil: they can.
-func (s *Sender) Ready(ctx context.Context, namespace string) error {
-	n, err := s.watches.of(ctx, namespace)
-	if err == nil {
-		s.watches.leave(n)
+// await returns the result of a message once it has finished, or what is known of it when ctx is done.
+// If w is nil, it does not wait.
+func await(ctx context.Context, w *waiter, m *v1alpha1.TeamTalkMessage) api.Result {
+	deleted := false
+	switch {
+	case m.Finished():
+	case w == nil:
+		return api.Result{State: api.Pending, MessageName: m.Namespace + "/" + m.Name}
+	default:
+		m, deleted = w.wait(ctx, m)
 	}
-	return err
+	result := resultOf(m)
+	if deleted && !m.Finished() {
+		result.State, result.Cause.Message = api.Unknown, "the TeamTalkMessage was deleted before it had finished"
+	}
+	return result
 }
 
-// create puts the message on record. Once begun it is brought to its end, whether or
-// not the caller still listens: a key that is taken must not be left unexplained.
+// create creates the message even if the caller hangs up meanwhile: a key must not be taken without the
+// gateway knowing.
 func (s *Sender) create(ctx context.Context, m *v1alpha1.TeamTalkMessage) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()
 	return s.client.Create(ctx, m, fieldOwner)
 }
 
-// existing returns the message that has the name of m already.
-func (s *Sender) existing(ctx context.Context, m *v1alpha1.TeamTalkMessage) (*v1alpha1.TeamTalkMessage, error) {
-	before := &v1alpha1.TeamTalkMessage{}
-	if err := s.client.Get(ctx, client.ObjectKeyFromObject(m), before); err != nil {
-		return nil, fmt.Errorf("read the message that has the key already: %w", err)
-	}
-	same := before.Spec.IdempotencyKey == m.Spec.IdempotencyKey && before.Spec.Content.Text != nil &&
-		before.Labels[Label] == LabelValue
-	if !same {
-		return nil, &api.Refusal{Reason: v1alpha1.ReasonKeyReused, Detail: fmt.Sprintf(
-			"TeamTalkMessage %s/%s is in the way: it is not the gateway's", before.Namespace, before.Name)}
-	}
-	return before, nil
-}
-
-// message is the request as a resource.
-func (s *Sender) message(r api.Request, attempt int) *v1alpha1.TeamTalkMessage {
-	sender := v1alpha1.UserID(r.Sender)
+func (s *Sender) newMessage(r api.Request, attempt int) *v1alpha1.TeamTalkMessage {
 	m := &v1alpha1.TeamTalkMessage{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.Namespace, Name: nameOf(r, attempt), Labels: map[string]string{Label: LabelValue},
 		},
 		Spec: v1alpha1.TeamTalkMessageSpec{
-			SenderID: &sender, Content: v1alpha1.Content{Text: &r.Text}, IdempotencyKey: r.Key,
+			SenderID: ptr.To(v1alpha1.UserID(r.Sender)), Content: v1alpha1.Content{Text: &r.Text}, IdempotencyKey: r.Key,
 		},
 	}
 	if r.Server != "" {
@@ -213,9 +170,8 @@ func (s *Sender) message(r api.Request, attempt int) *v1alpha1.TeamTalkMessage {
 			m.Spec.To.Users = append(m.Spec.To.Users, v1alpha1.UserID(id))
 		}
 	}
-	if s.opts.TTL > 0 {
-		ttl := int32(s.opts.TTL.Seconds())
-		m.Spec.TTLSecondsAfterFinished = &ttl
+	if s.ttl > 0 {
+		m.Spec.TTLSecondsAfterFinished = ptr.To(int32(s.ttl.Seconds()))
 	}
 	return m
 }

@@ -2,7 +2,9 @@ package crd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,205 +20,207 @@ import (
 )
 
 const (
-	// syncPatience is how long the first request of a namespace waits for its watch.
-	syncPatience = 2 * time.Second
-	// idle is how long a watch is kept that nobody uses.
-	idle = 10 * time.Minute
-	// maxIdle is how many of these there are at most: callers may name any namespace.
+	// startTimeout is how long the first request of a namespace waits for its watch.
+	startTimeout = 2 * time.Second
+	// idleTimeout is how long an unused watch is kept.
+	idleTimeout = 10 * time.Minute
+	// maxIdle limits the unused watches: callers may name any namespace.
 	maxIdle = 64
 )
 
-// watches tell waiting requests of their messages: one watch for each namespace that
-// messages are sent from, of the gateways' messages alone, begun with the first
-// request and kept for as long as there are more. They hold those that somebody waits
-// for, and no others.
-type watches struct {
-	base   context.Context
+// watchPool notifies requests about their messages. It has one watch for each namespace in use, which
+// starts with the first request. It keeps only those messages in memory that a request waits for.
+type watchPool struct {
+	ctx    context.Context
+	cancel context.CancelFunc
 	client client.WithWatch
 	log    logr.Logger
 
 	mu         sync.Mutex
-	namespaces map[string]*watch
+	namespaces map[string]*namespaceWatch
 	goroutines sync.WaitGroup
 }
 
-// watch is one namespace's. It is a follow.Sink.
-type watch struct {
+// namespaceWatch watches the messages of one namespace. It is a follow.Sink.
+type namespaceWatch struct {
 	source    follow.Source
 	namespace string
 	log       logr.Logger
-	// begun is closed once changes are told, lost when they cannot be, with why in
-	// lostFor.
-	begun, lost         chan struct{}
-	beginOnce, loseOnce sync.Once
-	lostFor             error
-	// stop ends it. users are at it now, the last one left it at used; guarded by
-	// watches.mu.
-	stop  context.CancelFunc
-	users int
-	used  time.Time
+	// started is closed once events are received, failed when they cannot be, for the reason failure.
+	started, failed     chan struct{}
+	startOnce, failOnce sync.Once
+	failure             error
+	// stop ends the watch. Guarded by watchPool.mu: the number of users, and when the last one left.
+	stop     context.CancelFunc
+	users    int
+	lastUsed time.Time
 
 	mu      sync.Mutex
-	waiting map[string]map[*waiter]struct{} // by name
+	waiters map[string]map[*waiter]struct{} // by name of the message
 }
 
-// waiter is a request that waits for the message of a name.
+// waiter is a request that waits for a message.
 type waiter struct {
-	watch *watch
-	name  string
-	woken chan struct{}
-	// Guarded by watch.mu: how the message was last seen, and whether it is gone.
-	seen *v1alpha1.TeamTalkMessage
-	gone bool
+	watch  *namespaceWatch
+	name   string
+	notify chan struct{}
+	// Guarded by namespaceWatch.mu: the message as last seen, and whether it was deleted then.
+	seen    *v1alpha1.TeamTalkMessage
+	deleted bool
 }
 
-// of returns the namespace's watch once it tells of changes. Without an error, leave must
-// be called when it is not used any more.
-func (w *watches) of(ctx context.Context, namespace string) (*watch, error) {
-	n := w.enter(namespace)
-	err := w.begun(ctx, n)
-	if err != nil {
-		w.leave(n)
-		return nil, err
+func newWatchPool(c client.WithWatch, log logr.Logger) *watchPool {
+	p := &watchPool{client: c, log: log, namespaces: map[string]*namespaceWatch{}}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// stop ends all watches and waits for them.
+func (p *watchPool) stop() {
+	p.mu.Lock()
+	p.cancel()
+	p.mu.Unlock()
+	p.goroutines.Wait()
+}
+
+// acquire returns the namespace's watch once it receives events. It must be released unless there is an
+// error.
+func (p *watchPool) acquire(ctx context.Context, namespace string) (*namespaceWatch, error) {
+	n := p.use(namespace)
+	if err := p.waitStarted(ctx, n); err != nil {
+		p.release(n)
+		return nil, fmt.Errorf("watch the messages of namespace %q: %w", namespace, err)
 	}
 	return n, nil
 }
 
-// enter returns the namespace's watch for one more user, and begins it if need be.
-func (w *watches) enter(namespace string) *watch {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n, ok := w.namespaces[namespace]
+// use returns the namespace's watch with one more user. It starts the watch if there is none.
+func (p *watchPool) use(namespace string) *namespaceWatch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, ok := p.namespaces[namespace]
 	if !ok {
-		ctx, stop := context.WithCancel(w.base)
-		n = &watch{
-			stop:      stop,
-			namespace: namespace, log: w.log.WithValues("namespace", namespace),
-			begun: make(chan struct{}), lost: make(chan struct{}), waiting: map[string]map[*waiter]struct{}{},
+		ctx, stop := context.WithCancel(p.ctx)
+		n = &namespaceWatch{
+			namespace: namespace, log: p.log.WithValues("namespace", namespace), stop: stop,
+			started: make(chan struct{}), failed: make(chan struct{}), waiters: map[string]map[*waiter]struct{}{},
 			source: follow.Source{
-				Client: w.client, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
+				Client: p.client, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
 				Options: []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue}},
 			},
 		}
-		w.namespaces[namespace] = n
-		w.goroutines.Go(func() { n.source.Run(ctx, n) })
+		p.namespaces[namespace] = n
+		p.goroutines.Go(func() { n.source.Run(ctx, n) })
 	}
 	n.users++
 	return n
 }
 
-// leave takes back what enter or of has given.
-func (w *watches) leave(n *watch) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (p *watchPool) release(n *namespaceWatch) {
+	p.mu.Lock()
 	n.users--
-	n.used = time.Now()
-	w.tidy()
+	n.lastUsed = time.Now()
+	p.mu.Unlock()
+	p.evict()
 }
 
-// tidy ends watches that nobody uses: those of long ago, and the oldest of too many.
-// It must be called with w.mu held.
-func (w *watches) tidy() {
-	unused := make([]*watch, 0, len(w.namespaces))
-	for _, n := range w.namespaces {
-		if n.users == 0 {
-			unused = append(unused, n)
-		}
-	}
-	slices.SortFunc(unused, func(a, b *watch) int { return b.used.Compare(a.used) }) // the newest first
+// evict ends the watches that were not used for idleTimeout, and the oldest of too many unused ones.
+func (p *watchPool) evict() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	unused := slices.SortedFunc(maps.Values(p.namespaces), func(a, b *namespaceWatch) int {
+		return b.lastUsed.Compare(a.lastUsed)
+	})
+	unused = slices.DeleteFunc(unused, func(n *namespaceWatch) bool { return n.users > 0 })
 	for i, n := range unused {
-		if i >= maxIdle || time.Since(n.used) >= idle {
+		if i >= maxIdle || time.Since(n.lastUsed) >= idleTimeout {
 			n.stop()
-			delete(w.namespaces, n.namespace)
+			delete(p.namespaces, n.namespace)
 		}
 	}
 }
 
-// begun waits until a watch tells of changes.
-func (w *watches) begun(ctx context.Context, n *watch) error {
+// waitStarted waits until the watch receives events.
+func (p *watchPool) waitStarted(ctx context.Context, n *namespaceWatch) error {
 	select {
-	case <-n.begun:
+	case <-n.started: // even if it failed before
 		return nil
 	default:
 	}
-	timer := time.NewTimer(syncPatience)
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("the API server does not answer"))
+	defer cancel()
 	select {
-	case <-n.begun:
+	case <-n.started:
 		return nil
-	case <-n.lost:
-		if apierrors.IsForbidden(n.lostFor) {
+	case <-n.failed:
+		if apierrors.IsForbidden(n.failure) {
 			return notAllowed(n.namespace)
 		}
-		return fmt.Errorf("watch the messages of namespace %q: %w", n.namespace, n.lostFor)
-	case <-w.base.Done():
-		return fmt.Errorf("watch the messages of namespace %q: shutting down", n.namespace)
+		return n.failure
+	case <-p.ctx.Done():
+		return errors.New("shutting down")
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return fmt.Errorf("watch the messages of namespace %q: the API server does not answer", n.namespace)
+		return context.Cause(ctx)
 	}
 }
 
-// expect begins to wait for the message of a name, which need not exist yet. The waiter
-// must be released.
-func (n *watch) expect(name string) *waiter {
-	w := &waiter{watch: n, name: name, woken: make(chan struct{}, 1)}
+// expect registers a waiter for the message of a name, which need not exist yet. The waiter must be
+// removed. It is nil for a nil watch.
+func (n *namespaceWatch) expect(name string) *waiter {
+	if n == nil {
+		return nil
+	}
+	w := &waiter{watch: n, name: name, notify: make(chan struct{}, 1)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.waiting[name] == nil {
-		n.waiting[name] = map[*waiter]struct{}{}
+	if n.waiters[name] == nil {
+		n.waiters[name] = map[*waiter]struct{}{}
 	}
-	n.waiting[name][w] = struct{}{}
+	n.waiters[name][w] = struct{}{}
 	return w
 }
 
-// release ends the waiting; it may be called more than once, and of nil.
-func (w *waiter) release() {
+func (w *waiter) remove() {
 	if w == nil {
 		return
 	}
 	n := w.watch
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.waiting[w.name], w)
-	if len(n.waiting[w.name]) == 0 {
-		delete(n.waiting, w.name)
+	delete(n.waiters[w.name], w)
+	if len(n.waiters[w.name]) == 0 {
+		delete(n.waiters, w.name)
 	}
 }
 
-// until waits for the end of the message with that UID, and returns how it was last
-// seen, which is nil where it was not seen yet. gone: it was deleted meanwhile.
-func (w *waiter) until(ctx context.Context, uid types.UID) (seen *v1alpha1.TeamTalkMessage, gone bool) {
+// wait waits until the message has finished or was deleted, or ctx is done. It returns the message as last
+// seen.
+func (w *waiter) wait(ctx context.Context, m *v1alpha1.TeamTalkMessage) (seen *v1alpha1.TeamTalkMessage, deleted bool) {
 	for {
 		w.watch.mu.Lock()
-		if w.seen != nil && w.seen.UID == uid {
-			seen, gone = w.seen, w.gone
+		if w.seen != nil && w.seen.UID == m.UID {
+			m, deleted = w.seen, w.deleted
 		}
 		w.watch.mu.Unlock()
-		if seen != nil && (gone || seen.Finished()) {
-			return seen, gone
+		if deleted || m.Finished() {
+			return m, deleted
 		}
 		select {
-		case <-w.woken:
+		case <-w.notify:
 		case <-ctx.Done():
-			return seen, false
+			return m, false
 		}
 	}
 }
 
-// Begin implements follow.Sink. Of those that are waited for, changes may have been
-// missed.
-func (n *watch) Begin(ctx context.Context) (string, error) {
+// Begin implements follow.Sink. It reads the messages that are waited for: events may have been missed.
+func (n *namespaceWatch) Begin(ctx context.Context) (string, error) {
 	version, err := n.source.Version(ctx)
 	if err != nil {
 		return "", err
 	}
 	n.mu.Lock()
-	names := make([]string, 0, len(n.waiting))
-	for name := range n.waiting {
-		names = append(names, name)
-	}
+	names := slices.Collect(maps.Keys(n.waiters))
 	n.mu.Unlock()
 	for _, name := range names {
 		m := &v1alpha1.TeamTalkMessage{}
@@ -228,32 +232,32 @@ func (n *watch) Begin(ctx context.Context) (string, error) {
 			n.Change(apiwatch.Modified, m)
 		}
 	}
-	n.beginOnce.Do(func() { close(n.begun) })
+	n.startOnce.Do(func() { close(n.started) })
 	return version, nil
 }
 
 // Change implements follow.Sink.
-func (n *watch) Change(kind apiwatch.EventType, o client.Object) {
+func (n *namespaceWatch) Change(event apiwatch.EventType, o client.Object) {
 	m, ok := o.(*v1alpha1.TeamTalkMessage)
 	if !ok {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for w := range n.waiting[m.Name] {
-		w.seen, w.gone = m, kind == apiwatch.Deleted
+	for w := range n.waiters[m.Name] {
+		w.seen, w.deleted = m, event == apiwatch.Deleted
 		select {
-		case w.woken <- struct{}{}:
-		default: // it looks presently
+		case w.notify <- struct{}{}:
+		default: // a notification is pending
 		}
 	}
 }
 
 // Lost implements follow.Sink.
-func (n *watch) Lost(err error) {
-	n.log.Info("messages are not watched; trying again", "reason", err.Error())
-	n.loseOnce.Do(func() {
-		n.lostFor = err
-		close(n.lost)
+func (n *namespaceWatch) Lost(err error) {
+	n.log.Info("watching messages failed, will retry", "reason", err.Error())
+	n.failOnce.Do(func() {
+		n.failure = err
+		close(n.failed)
 	})
 }

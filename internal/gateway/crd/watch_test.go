@@ -113,11 +113,11 @@ func TestWaiting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			x := newAPI(t)
-			s := New(x, Options{}, logr.Discard())
+			s := New(x, 0, logr.Discard())
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- s.Start(ctx) }()
-			r := api.Request{Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []int64{2}, Text: "hello", Key: "k", Wait: time.Minute}
+			r := api.Request{Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}, Text: "hello", Key: "k", Wait: time.Minute}
 			type answer struct {
 				api.Result
 				err error
@@ -133,8 +133,8 @@ func TestWaiting(t *testing.T) {
 			}
 			watch := s.watches.namespaces["chat"]
 			watch.mu.Lock()
-			if len(watch.waiting) != 0 {
-				t.Errorf("kept: %v", watch.waiting)
+			if len(watch.waiters) != 0 {
+				t.Errorf("kept: %v", watch.waiters)
 			}
 			watch.mu.Unlock()
 			cancel()
@@ -150,11 +150,11 @@ func TestWaiting(t *testing.T) {
 func TestWatchesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newAPI(t)
-		s := New(x, Options{}, logr.Discard())
+		s := New(x, 0, logr.Discard())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Start(ctx) }()
-		used, err := s.watches.of(ctx, "used")
+		used, err := s.watches.acquire(ctx, "used")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,12 +167,12 @@ func TestWatchesEnd(t *testing.T) {
 		if got := x.open(); got != maxIdle+1 {
 			t.Errorf("%d watches are open, want %d that are not used and one that is", got, maxIdle)
 		}
-		time.Sleep(2 * idle)
+		time.Sleep(2 * idleTimeout)
 		if got := x.open(); got != 1 {
 			t.Errorf("%d watches are open after a while, want the one that is used", got)
 		}
-		s.watches.leave(used)
-		time.Sleep(2 * idle)
+		s.watches.release(used)
+		time.Sleep(2 * idleTimeout)
 		if got := x.open(); got != 0 {
 			t.Errorf("%d watches are open when none is used", got)
 		}

@@ -2,42 +2,35 @@ package direct
 
 import (
 	"context"
-	"fmt"
-	"strconv"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-const (
-	// retryLimit is far more than fits into a request's time.
-	retryLimit = 10
-	// stopPatience is how long what is in flight is waited for once the request's
-	// time is over.
-	stopPatience = 300 * time.Millisecond
-)
+// stopTimeout is how long Send waits for a request to TeamTalk that is in flight when its time is over.
+const stopTimeout = 300 * time.Millisecond
 
-// Sender sends by the engine, and waits. It is a api.Sender and a api.Groups, and a
-// manager's Runnable.
+// Sender sends through a delivery engine of its own. It is a manager's Runnable.
 type Sender struct {
 	servers *Servers
 	engine  *delivery.Engine
-	// started bounds what a process before this one may have been sending.
+	// started is when an earlier process had stopped sending.
 	started time.Time
-	seen    atomic.Uint64
-	flights flights
+	// sequence numbers the requests in the order of arrival.
+	sequence atomic.Uint64
+	// inFlight are the requests with a key.
+	inFlight singleflight.Group
 
-	mu      sync.Mutex
-	waiting map[types.NamespacedName]chan struct{}
+	// waiting holds a chan struct{} for each UID of a task, which is notified of its progress.
+	waiting sync.Map
 }
 
 var (
@@ -45,24 +38,24 @@ var (
 	_ api.Groups = (*Sender)(nil)
 )
 
-// New returns a Sender with an engine of its own.
+// New returns a Sender.
 func New(servers *Servers) *Sender {
-	s := &Sender{servers: servers, started: time.Now(), waiting: map[types.NamespacedName]chan struct{}{}}
-	s.engine = delivery.NewEngine(s.progress)
+	s := &Sender{servers: servers, started: time.Now()}
+	s.engine = delivery.NewEngine(s.notify)
 	return s
 }
 
-// Start keeps the engine going until ctx is done.
+// Start runs the engine until ctx is done.
 func (s *Sender) Start(ctx context.Context) error { return s.engine.Start(ctx) }
 
-// Drain sends nothing more, and waits for what is in flight.
+// Drain stops sending, and waits for the requests to TeamTalk in flight.
 func (s *Sender) Drain(ctx context.Context) error { return s.engine.Drain(ctx) }
 
 // Send implements api.Sender.
 func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	if r.Wait <= 0 {
-		return api.Result{}, &api.Refusal{Reason: v1alpha1.ReasonContentInvalid,
-			Detail: "wait must be above 0: this gateway keeps no record that would outlast the request"}
+		return api.Result{}, api.Refuse(v1alpha1.ReasonContentInvalid,
+			"wait must be above 0: this gateway keeps no record that would outlast the request")
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()
@@ -70,162 +63,88 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
-	if err := permitted(server, r); err != nil {
+	if err := check(server, r); err != nil {
 		return api.Result{}, err
 	}
-	return s.flights.do(ctx, r, func() (api.Result, error) { return s.send(ctx, s.task(server, session, r)) })
+	return s.once(ctx, r, func() (api.Result, error) { return s.send(ctx, s.newTask(server, session, r)) })
 }
 
-// send has the engine carry a task out, and waits.
-func (s *Sender) send(ctx context.Context, task delivery.Task) (api.Result, error) {
-	ended := make(chan struct{}, 1)
-	s.mu.Lock()
-	s.waiting[task.Key] = ended
-	s.mu.Unlock()
-	if _, ok := s.engine.Submit(task); !ok {
-		s.forget(task)
-		return api.Result{}, fmt.Errorf("send: shutting down")
+// once calls send. A request with a key joins the same one in flight, or both would find the message of the
+// first in the store and route it again. It calls send itself if that one was not delivered.
+func (s *Sender) once(
+	ctx context.Context, r api.Request, send func() (api.Result, error),
+) (api.Result, error) {
+	if r.Key == "" {
+		return send()
 	}
-	return resultOf(s.await(ctx, task, ended)), nil
+	for {
+		first := false
+		done := s.inFlight.DoChan(requestID(r), func() (any, error) {
+			first = true
+			return send()
+		})
+		var got singleflight.Result
+		select {
+		case got = <-done:
+		case <-ctx.Done():
+			select {
+			case got = <-done:
+			case <-time.After(2 * stopTimeout): // send returns before
+				return api.Result{State: api.Unknown, Cause: v1alpha1.Cause{
+					Message: "another request with its key is still in progress",
+				}}, nil
+			}
+		}
+		result, _ := got.Val.(api.Result)
+		delivered := got.Err == nil && result.State == api.Delivered
+		if first || delivered || ctx.Err() != nil {
+			return result, got.Err
+		}
+	}
 }
 
-// await waits for a task's end. When the caller's time is over, nothing more is sent.
-func (s *Sender) await(ctx context.Context, task delivery.Task, ended <-chan struct{}) delivery.Snapshot {
-	over, timer := ctx.Done(), (<-chan time.Time)(nil)
+// send submits a task to the engine and waits for its end. When ctx is done, the engine sends nothing more.
+func (s *Sender) send(ctx context.Context, task delivery.Task) (api.Result, error) {
+	notified := make(chan struct{}, 1)
+	s.waiting.Store(task.UID, notified)
+	defer s.waiting.Delete(task.UID)
+	if _, ok := s.engine.Submit(task); !ok {
+		s.engine.Forget(task.UID)
+		return api.Result{}, errors.New("send: shutting down")
+	}
+	over, timeout := ctx.Done(), (<-chan time.Time)(nil)
 	for {
 		now, _ := s.engine.Progress(task.UID)
 		if !now.Running {
-			s.forget(task)
-			return now
+			s.engine.Forget(task.UID)
+			return resultOf(now), nil
 		}
 		select {
-		case <-ended:
+		case <-notified:
 		case <-over:
 			s.engine.Stop(task.UID)
-			over, timer = nil, time.After(stopPatience)
-		case <-timer:
-			// Forgotten by progress, when it has ended.
-			s.mu.Lock()
-			delete(s.waiting, task.Key)
-			s.mu.Unlock()
-			if now, _ = s.engine.Progress(task.UID); !now.Running {
-				s.engine.Forget(task.UID)
-			}
-			return now
+			over, timeout = nil, time.After(stopTimeout)
+		case <-timeout:
+			now, _ = s.engine.Progress(task.UID)
+			s.waiting.Delete(task.UID)
+			s.notify(task.Key) // or the engine does so later
+			return resultOf(now), nil
 		}
 	}
 }
 
-// progress is told by the engine, and tells who waits; what nobody waits for any
-// more is forgotten once it has ended.
-func (s *Sender) progress(key types.NamespacedName) {
-	s.mu.Lock()
-	ended, ok := s.waiting[key]
-	s.mu.Unlock()
-	if ok {
+// notify is called by the engine on progress of a task. It forgets a task that has ended if no request waits
+// for it any more.
+func (s *Sender) notify(key types.NamespacedName) {
+	uid := types.UID(key.Name)
+	if notified, ok := s.waiting.Load(uid); ok {
 		select {
-		case ended <- struct{}{}:
+		case notified.(chan struct{}) <- struct{}{}:
 		default:
 		}
 		return
 	}
-	if uid := types.UID(key.Name); uid != "" {
-		if now, known := s.engine.Progress(uid); known && !now.Running {
-			s.engine.Forget(uid)
-		}
+	if now, known := s.engine.Progress(uid); known && !now.Running {
+		s.engine.Forget(uid)
 	}
-}
-
-func (s *Sender) forget(task delivery.Task) {
-	s.mu.Lock()
-	delete(s.waiting, task.Key)
-	s.mu.Unlock()
-	s.engine.Forget(task.UID)
-}
-
-// task is a request as the engine takes it.
-func (s *Sender) task(server *v1alpha1.TeamTalkServer, session *connection.Session, r api.Request) delivery.Task {
-	now := time.Now()
-	uid := types.UID(uuid.NewString())
-	t := delivery.Task{
-		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid, Generation: 1,
-		Identity: delivery.Identity{UID: uid},
-		Server:   session, Stores: server.DBProxyAddresses(), Sender: uint32(r.Sender),
-		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: server.DeliveryTokens(),
-		Policy: delivery.PolicyOf(server, retryLimit),
-		Order:  delivery.Order{Created: now, Seen: strconv.FormatUint(s.seen.Add(1), 10), Name: string(uid)},
-	}
-	if r.Key != "" {
-		t.Identity = delivery.Identity{Namespace: r.Namespace, Key: r.Key}
-		t.Since = now.Add(-time.Duration(server.Spec.IdempotencyWindowSeconds) * time.Second)
-		t.EarlierUntil = s.started
-	}
-	for _, id := range r.Recipients {
-		p := delivery.Progress{Recipient: delivery.Recipient{Type: r.Type, ID: uint32(id)}, State: v1alpha1.StatePending}
-		if !t.Token {
-			p.CreateTime = uint32(now.Unix()) // by which it is found again
-		}
-		t.Recipients = append(t.Recipients, p)
-	}
-	return t
-}
-
-// permitted refuses what the server does not permit, and what no TeamTalk can hold.
-func permitted(server *v1alpha1.TeamTalkServer, r api.Request) error {
-	limit := cipher.MaxText
-	if server.DeliveryTokens() {
-		limit = cipher.MaxTextWithToken
-	}
-	if cause := server.Spec.Senders.Check(v1alpha1.UserID(r.Sender)); cause != nil {
-		return &api.Refusal{Reason: cause.Reason, Detail: cause.Message}
-	}
-	switch {
-	case len(r.Text) > limit:
-		return &api.Refusal{Reason: v1alpha1.ReasonContentTooLong, Detail: fmt.Sprintf(
-			"the text has %d bytes, at most %d can be sent: shorten it", len(r.Text), limit)}
-	case r.Key != "" && !server.DeliveryTokens():
-		return &api.Refusal{Reason: v1alpha1.ReasonContentInvalid,
-			Detail: "the server's deliveryToken is Disabled, and a key needs it: leave the key out, or enable it"}
-	}
-	for _, id := range r.Recipients {
-		if !server.Spec.Recipients.Permits(r.Type, id) {
-			return &api.Refusal{Reason: v1alpha1.ReasonRecipientNotPermitted, Detail: fmt.Sprintf(
-				"the server's recipients rules exclude %d", id)}
-		}
-	}
-	return nil
-}
-
-// resultOf says what became of a task that has ended, or was stopped.
-func resultOf(s delivery.Snapshot) api.Result {
-	r := api.Result{}
-	for _, p := range s.Recipients {
-		r.Recipients = append(r.Recipients, recipientOf(p, s.Running))
-	}
-	r.Sum()
-	return r
-}
-
-// recipientOf says what became of one recipient; flying: a request may still be in
-// flight.
-func recipientOf(p delivery.Progress, flying bool) api.Recipient {
-	to := api.Recipient{ID: int64(p.ID), State: api.Failed, Reason: p.Reason, Detail: p.Message}
-	switch {
-	case p.Delivered() || p.State == v1alpha1.StateStored:
-		// Stored and not announced: clients see it at their next sync.
-		return api.Recipient{ID: to.ID, State: api.Delivered, MessageID: int64(p.MessageID)}
-	case p.State == v1alpha1.StateFailed && p.Reason != v1alpha1.ReasonOutcomeUnknown:
-	case p.State == v1alpha1.StatePending && !flying:
-		if to.Reason == "" {
-			to.Reason, to.Detail = v1alpha1.ReasonServerNotReady, "its turn has not come in time"
-		}
-		to.Detail = "not delivered, and not tried any more: " + to.Detail
-	default:
-		to.State = api.Unknown
-		if to.Reason == "" {
-			to.Reason = v1alpha1.ReasonNoAnswer
-		}
-		to.Detail = "it may have been delivered; send it again with the same Idempotency-Key to find out, if it had one: " + to.Detail
-	}
-	return to
 }

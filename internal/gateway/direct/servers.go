@@ -1,12 +1,12 @@
-// Package direct sends straight through db_proxy and router, with the operator's own
-// engine. It keeps no record: what it promises holds within its process, and across
-// processes for what bears a key.
 package direct
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,35 +25,35 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
-// Keys of servers are not in this role: teamtalk-operator-secrets is bound for them,
-// namespace by namespace, or a Role that names one.
+// The role has no Secrets. For a server's key, bind teamtalk-operator-secrets in its namespace, or a Role that
+// names the Secret.
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkservers,verbs=get;list;watch,roleName=teamtalk-gateway-direct
 
-// sessionPatience is how long the first request of a server waits for its session.
-const sessionPatience = 2 * time.Second
+// sessionTimeout is how long the first request of a server waits for its session.
+const sessionTimeout = 2 * time.Second
 
-// Servers keep a session for each TeamTalkServer that requests have asked for. It is
-// a reconciler: servers and their keys may change.
+// Servers keeps a session for each TeamTalkServer that a request has used. It is a reconciler: servers and
+// their keys may change.
 type Servers struct {
-	// Client reads TeamTalkServers from a cache, and Secrets live.
+	// Client reads TeamTalkServers from a cache, and Secrets from the API server.
 	Client   client.Client
 	Sessions *connection.Manager
-	// Secrets wakes a server when the Secret of its key changes.
+	// Secrets enqueues a server when the Secret of its key changes.
 	Secrets *objectwatch.Watcher
-	// Wake enqueues a server that is asked for, or whose Secret has changed.
+	// Wake enqueues a server on its first request, and on changes of its Secret.
 	Wake *wake.Source
 
-	mu     sync.Mutex
-	wanted map[types.NamespacedName]*wanted
+	// used holds a *usedServer for each types.NamespacedName.
+	used sync.Map
 }
 
-// wanted is a server that was asked for.
-type wanted struct {
-	// looked is closed once the server was looked at.
-	looked chan struct{}
-	once   sync.Once
-	// problem is why there is no usable key; guarded by Servers.mu.
-	problem *v1alpha1.Cause
+// usedServer is a TeamTalkServer that a request has used.
+type usedServer struct {
+	// reconciled is closed after the first reconcile.
+	reconciled chan struct{}
+	once       sync.Once
+	// keyProblem is why there is no usable key.
+	keyProblem atomic.Pointer[v1alpha1.Cause]
 }
 
 // SetupWithManager adds the reconciler to the manager.
@@ -65,35 +65,40 @@ func (s *Servers) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(s)
 }
 
-// Reconcile brings a wanted server's session in line with its spec and Secret.
+// Reconcile updates the session of a server in use to its spec and Secret.
 func (s *Servers) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	key := req.NamespacedName
-	s.mu.Lock()
-	w := s.wanted[key]
-	s.mu.Unlock()
-	if w == nil {
+	entry, ok := s.used.Load(req.NamespacedName)
+	if !ok {
 		return reconcile.Result{}, nil
 	}
-	server := &v1alpha1.TeamTalkServer{}
-	if err := s.Client.Get(ctx, key, server); apierrors.IsNotFound(err) {
-		s.mu.Lock()
-		delete(s.wanted, key)
-		s.mu.Unlock()
-		s.Sessions.Remove(key)
-		s.Secrets.Release(key)
-		w.once.Do(func() { close(w.looked) })
-		return reconcile.Result{}, nil
-	} else if err != nil {
+	problem, err := s.reconcile(ctx, req.NamespacedName)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
-	// The watch begins before the read, so that no change falls in between.
+	used := entry.(*usedServer)
+	used.keyProblem.Store(problem)
+	used.once.Do(func() { close(used.reconciled) })
+	return reconcile.Result{}, nil
+}
+
+// reconcile returns why the server's key is not usable.
+func (s *Servers) reconcile(ctx context.Context, key types.NamespacedName) (*v1alpha1.Cause, error) {
+	server := &v1alpha1.TeamTalkServer{}
+	if err := s.Client.Get(ctx, key, server); apierrors.IsNotFound(err) {
+		s.used.Delete(key)
+		s.Sessions.Remove(key)
+		s.Secrets.Release(key)
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
 	ref := server.Spec.AESKeySecretRef
 	name := types.NamespacedName{Namespace: key.Namespace, Name: ref.Name}
-	s.Secrets.Watch(key, name)
+	s.Secrets.Watch(key, name) // before the read, so that no change is missed
 	secret := &corev1.Secret{}
 	err := s.Client.Get(ctx, name, secret)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
-		return reconcile.Result{}, fmt.Errorf("read Secret %s: %w", name, err)
+		return nil, fmt.Errorf("read Secret %s: %w", name, err)
 	}
 	keys, problem := connection.KeysOf(secret.Data, ref)
 	if err != nil {
@@ -101,57 +106,39 @@ func (s *Servers) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 			"Secret %q does not exist in namespace %q, or the gateway may not read it", ref.Name, key.Namespace)}
 	}
 	s.Sessions.Ensure(key, connection.ConfigOf(server), keys)
-	s.mu.Lock()
-	w.problem = problem
-	s.mu.Unlock()
-	w.once.Do(func() { close(w.looked) })
-	return reconcile.Result{}, nil
+	return problem, nil
 }
 
-// session returns a namespace's server, by its name or the default one, and its
-// session. A Refusal says what is wrong with it.
-func (s *Servers) session(ctx context.Context, namespace, name string) (*v1alpha1.TeamTalkServer, *connection.Session, error) {
-	if name == "" {
-		name = v1alpha1.DefaultServerName
-	}
-	key := types.NamespacedName{Namespace: namespace, Name: name}
-	missing := &api.Refusal{Reason: v1alpha1.ReasonServerNotFound, Detail: fmt.Sprintf(
-		"no TeamTalkServer %q in namespace %q", name, namespace)}
+// session returns a server of the namespace and its session. If name is empty, it is the default server.
+func (s *Servers) session(
+	ctx context.Context, namespace, name string,
+) (*v1alpha1.TeamTalkServer, *connection.Session, error) {
+	key := types.NamespacedName{Namespace: namespace, Name: cmp.Or(name, v1alpha1.DefaultServerName)}
+	notFound := api.Refuse(v1alpha1.ReasonServerNotFound, "no TeamTalkServer %q in namespace %q", key.Name, namespace)
 	server := &v1alpha1.TeamTalkServer{}
 	if err := s.Client.Get(ctx, key, server); apierrors.IsNotFound(err) {
-		return nil, nil, missing
+		return nil, nil, notFound
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("read TeamTalkServer %s: %w", key, err)
 	}
-	s.mu.Lock()
-	w := s.wanted[key]
-	if w == nil {
-		if s.wanted == nil {
-			s.wanted = map[types.NamespacedName]*wanted{}
-		}
-		w = &wanted{looked: make(chan struct{})}
-		s.wanted[key] = w
+	entry, known := s.used.LoadOrStore(key, &usedServer{reconciled: make(chan struct{})})
+	if !known {
 		s.Wake.Wake(key)
 	}
-	s.mu.Unlock()
-	timer := time.NewTimer(sessionPatience)
-	defer timer.Stop()
+	used := entry.(*usedServer)
+	waiting, cancel := context.WithTimeoutCause(ctx, sessionTimeout, errors.New("its Secret could not be read yet"))
+	defer cancel()
 	select {
-	case <-w.looked:
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
-	case <-timer.C:
-		return nil, nil, fmt.Errorf("connect to TeamTalkServer %s: its Secret could not be read yet", key)
+	case <-used.reconciled:
+	case <-waiting.Done():
+		return nil, nil, fmt.Errorf("connect to TeamTalkServer %s: %w", key, context.Cause(waiting))
 	}
-	s.mu.Lock()
-	problem := w.problem
-	s.mu.Unlock()
 	session, ok := s.Sessions.Get(key)
 	switch {
-	case problem != nil:
-		return nil, nil, &api.Refusal{Reason: problem.Reason, Detail: problem.Message}
+	case used.keyProblem.Load() != nil:
+		return nil, nil, (*api.Refusal)(used.keyProblem.Load())
 	case !ok:
-		return nil, nil, missing
+		return nil, nil, notFound
 	}
 	return server, session, nil
 }

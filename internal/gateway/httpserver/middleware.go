@@ -1,11 +1,12 @@
 package httpserver
 
 import (
+	"cmp"
 	"context"
-	"log"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,135 +15,130 @@ import (
 	"github.com/google/uuid"
 )
 
-// RequestID is the header by which a request is found in the log. A caller may
-// choose it; every answer bears it.
-const RequestID = "X-Request-Id"
+const (
+	// RequestID is the header with the id of a request in the log. A caller may choose the id.
+	RequestID = "X-Request-Id"
+	// maxRequestID is the longest id, in bytes, that a caller may choose.
+	maxRequestID = 64
+	// requestIDChars are the characters of an id that a caller may choose.
+	requestIDChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+)
 
-// maxRequestID is how long a caller's own may be.
-const maxRequestID = 64
-
-// bound puts the bounds around a route's handler.
-func (s *Server) bound(route Route) http.Handler {
-	if route.Refuse == nil {
-		route.Refuse = plain
+// wrap puts around a route's handler what every request passes through, outermost first.
+func (s *Server) wrap(route Route) http.Handler {
+	if route.WriteError == nil {
+		route.WriteError = writeText
 	}
-	if route.Excess == 0 {
-		route.Excess = http.StatusTooManyRequests
+	if route.CallerLimitStatus == 0 {
+		route.CallerLimitStatus = http.StatusTooManyRequests
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begin := time.Now()
-		id := requestID(r)
-		answer := &recorder{ResponseWriter: w}
-		w.Header().Set(RequestID, id)
-		note := &Note{}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), noteKey{}, note), handleTimeout)
-		defer cancel()
-		ctx = logr.NewContext(ctx, s.log.WithValues("requestID", id))
+	pipeline := []func(Route, http.Handler) http.HandlerFunc{
+		s.observe,
+		s.recoverPanic,
+		s.limitInFlight,
+		s.limitPerCaller,
+		limitBody,
+	}
+	handler := route.Handler
+	for _, middleware := range slices.Backward(pipeline) {
+		handler = middleware(route, handler)
+	}
+	return handler
+}
 
+// observe gives the request an id and a deadline. It logs and counts the answer.
+func (s *Server) observe(route Route, next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		began, id := time.Now(), requestID(r)
 		inFlight.Inc()
+		defer inFlight.Dec()
+		w.Header().Set(RequestID, id)
+		info := &requestInfo{ResponseWriter: w}
+		log := s.log.WithValues("requestID", id)
+		ctx := logr.NewContext(context.WithValue(r.Context(), requestInfoKey{}, info), log)
+		ctx, cancel := context.WithTimeout(ctx, handleTimeout)
+		defer cancel()
+		next.ServeHTTP(info, r.WithContext(ctx))
+
+		status, took := cmp.Or(info.status, http.StatusOK), time.Since(began)
+		requests.WithLabelValues(route.Name, strconv.Itoa(status), info.errorCode).Inc()
+		durations.WithLabelValues(route.Name).Observe(took.Seconds())
+		log.WithValues(info.logValues...).Info("answered",
+			"endpoint", route.Name, "status", status, "took", took.Round(time.Microsecond).String(), "from", r.RemoteAddr)
+	}
+}
+
+// recoverPanic answers a request whose handler panics.
+func (s *Server) recoverPanic(route Route, next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			// Beside its own bounds, whatever a handler does wrong must end as an answer.
-			if p := recover(); p != nil {
-				// Not the value: it could hold something of the request.
-				s.log.Info("a handler has panicked", "requestID", id, "endpoint", route.Name, "stack", string(debug.Stack()))
-				if answer.status == 0 {
-					route.Refuse(answer, http.StatusInternalServerError, "internal error, see the gateway's log for this request id")
-				}
+			if recover() == nil {
+				return
 			}
-			inFlight.Dec()
-			s.done(r, route.Name, id, answer, note, time.Since(begin))
+			// The panic's value is not logged: it may hold a part of the request.
+			log := logr.FromContextOrDiscard(r.Context())
+			log.Info("a handler has panicked", "endpoint", route.Name, "stack", string(debug.Stack()))
+			if infoOf(r.Context()).status == 0 {
+				route.WriteError(w, http.StatusInternalServerError, "internal error, see the gateway's log for this request id")
+			}
 		}()
+		next.ServeHTTP(w, r)
+	}
+}
 
-		refuse := func(status int, detail string) {
-			answer.Header().Set("Retry-After", "1")
-			// Its body is not read: the connection would have to be drained first.
-			answer.Header().Set("Connection", "close")
-			route.Refuse(answer, status, detail)
-		}
-		select {
-		case s.inFlight <- struct{}{}:
-			defer func() { <-s.inFlight }()
-		default:
-			refuse(http.StatusServiceUnavailable, "too many requests in flight: try again later")
+// limitInFlight rejects requests over the server's limit.
+func (s *Server) limitInFlight(route Route, next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.inFlight.TryAcquire(1) {
+			reject(w, route, http.StatusServiceUnavailable, "too many requests in flight: try again later")
 			return
 		}
-		counted := &place{callers: s.callers, caller: "address " + addressOf(r)}
-		if !s.callers.enter(counted.caller) {
-			refuse(route.Excess, "too many requests from your address in flight: try again later")
+		defer s.inFlight.Release(1)
+		next.ServeHTTP(w, r)
+	}
+}
+
+// limitPerCaller rejects requests over the limit of one address, and lets Identify count the request
+// for its caller.
+func (s *Server) limitPerCaller(route Route, next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			host = r.RemoteAddr
+		}
+		address := "address " + host
+		if !s.callers.acquire(address) {
+			reject(w, route, route.CallerLimitStatus, "too many requests from your address in flight: try again later")
 			return
 		}
-		defer func() { s.callers.leave(counted.caller) }()
-		ctx = context.WithValue(ctx, placeKey{}, counted)
-		r = r.WithContext(ctx)
-		r.Body = http.MaxBytesReader(answer, r.Body, MaxBody)
-		route.Handler.ServeHTTP(answer, r)
-	})
-}
-
-// done counts and logs a request that was answered.
-func (s *Server) done(r *http.Request, endpoint, id string, answer *recorder, note *Note, took time.Duration) {
-	status := answer.status
-	if status == 0 {
-		status = http.StatusOK
+		info := infoOf(r.Context())
+		info.callers, info.caller = s.callers, address
+		defer func() { s.callers.release(info.caller) }()
+		next.ServeHTTP(w, r)
 	}
-	requests.WithLabelValues(endpoint, strconv.Itoa(status), note.code()).Inc()
-	durations.WithLabelValues(endpoint).Observe(took.Seconds())
-	values := append([]any{
-		"requestID", id, "endpoint", endpoint, "status", status, "took", took.Round(time.Microsecond).String(), "from", r.RemoteAddr,
-	}, note.values()...)
-	s.log.Info("answered", values...)
 }
 
-// addressOf is where a request comes from, without the port.
-func addressOf(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
+// limitBody makes reading fail beyond MaxBody.
+func limitBody(_ Route, next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		next.ServeHTTP(w, r)
 	}
-	return host
 }
 
+// reject answers a request that is over a limit.
+func reject(w http.ResponseWriter, route Route, status int, detail string) {
+	w.Header().Set("Retry-After", "1")
+	// The body is not read, so the connection cannot serve another request.
+	w.Header().Set("Connection", "close")
+	route.WriteError(w, status, detail)
+}
+
+// requestID returns the caller's id for the request if it can be logged, else a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get(RequestID)
-	sane := strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
-	if id == "" || len(id) > maxRequestID || !sane {
+	if id == "" || len(id) > maxRequestID || strings.Trim(id, requestIDChars) != "" {
 		return uuid.NewString()
 	}
 	return id
-}
-
-// recorder knows with what status was answered.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (w *recorder) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap is how http.ResponseController finds the connection.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// errorLog takes what net/http has to say: of connections, never of bodies.
-func errorLog(to logr.Logger) *log.Logger { return log.New(lineWriter{to}, "", 0) }
-
-type lineWriter struct{ to logr.Logger }
-
-// Write implements io.Writer.
-func (w lineWriter) Write(p []byte) (int, error) {
-	w.to.Info("http", "message", strings.TrimSpace(string(p)))
-	return len(p), nil
 }

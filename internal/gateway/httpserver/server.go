@@ -1,6 +1,3 @@
-// Package httpserver is the gateway's listener, with a bound on everything: bodies,
-// headers, times, connections, requests in flight. What is served is mounted on it
-// as routes, which need not think of any of that.
 package httpserver
 
 import (
@@ -8,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -15,26 +13,25 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/net/netutil"
+	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// Route is something that is served.
+// Route is an operation that a Server serves.
 type Route struct {
-	// Pattern is what http.ServeMux takes: "POST /query/SendSingleMessage".
+	// Pattern is a pattern of http.ServeMux: "POST /query/SendSingleMessage".
 	Pattern string
-	// Name is the endpoint's in metrics and logs; it must not hold anything of a
-	// request.
+	// Name of the operation in metrics and logs. It must not depend on the request.
 	Name string
-	// Handler serves it. Its request's body and time are bounded, and its context
-	// is done when the caller hangs up.
+	// Handler serves requests. Their bodies are limited, and their contexts have a deadline.
 	Handler http.Handler
-	// Refuse answers in Handler's place, in the endpoint's own form: with 503 where
-	// too much is in flight, with Excess where too much is of one caller, with 500
-	// after a panic. nil: one line of text.
-	Refuse func(w http.ResponseWriter, status int, detail string)
-	// Excess is the HTTP status of what is beyond a caller's own bound; 0: 429. It
-	// must be one at which the endpoint's callers come again.
-	Excess int
+	// WriteError answers in the operation's own form where Handler does not: with 503 over the limit
+	// of requests in flight, with CallerLimitStatus over the limit of one address, with 500 after a
+	// panic. If nil, the answer is a line of text.
+	WriteError func(w http.ResponseWriter, status int, detail string)
+	// CallerLimitStatus is the HTTP status over the limit of one address, at which callers of the
+	// operation must try again. If 0, it is 429.
+	CallerLimitStatus int
 }
 
 // Server serves routes. It is a manager's Runnable.
@@ -42,8 +39,8 @@ type Server struct {
 	opts     Options
 	log      logr.Logger
 	mux      *http.ServeMux
-	inFlight chan struct{}
-	callers  *callers
+	inFlight *semaphore.Weighted
+	callers  *callerLimiter
 	draining atomic.Bool
 
 	mu       sync.Mutex
@@ -51,35 +48,35 @@ type Server struct {
 	checks   map[string]func(context.Context) error
 }
 
-// New returns a Server that listens to nothing yet.
+// New returns a Server that does not listen yet.
 func New(opts Options, log logr.Logger) *Server {
 	s := &Server{
-		opts: opts, log: log, mux: http.NewServeMux(), inFlight: make(chan struct{}, opts.MaxInFlight),
-		callers: newCallers(opts.perCaller()), checks: map[string]func(context.Context) error{},
+		opts: opts, log: log, mux: http.NewServeMux(), inFlight: semaphore.NewWeighted(int64(opts.MaxInFlight)),
+		callers: newCallerLimiter(opts.perCaller()), checks: map[string]func(context.Context) error{},
 	}
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	s.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Ready(r.Context()); err != nil {
-			plain(w, http.StatusServiceUnavailable, err.Error())
+			writeText(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
-		plain(w, http.StatusOK, "ok")
+		writeText(w, http.StatusOK, "ok")
 	})
-	s.mux.Handle("/", s.bound(Route{Name: "unknown", Handler: http.NotFoundHandler()}))
+	s.Handle(Route{Pattern: "/", Name: "unknown", Handler: http.NotFoundHandler()})
 	return s
 }
 
-// Handle mounts a route. It must be called before Start.
-func (s *Server) Handle(r Route) { s.mux.Handle(r.Pattern, s.bound(r)) }
+// Handle adds a route. It must be called before Start.
+func (s *Server) Handle(r Route) { s.mux.Handle(r.Pattern, s.wrap(r)) }
 
-// Check adds a condition of /readyz. It must be called before Start.
+// Check adds a check to /readyz. It must be called before Start.
 func (s *Server) Check(name string, check func(context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.checks[name] = check
 }
 
-// Ready says why the server should get no requests now; nil: it should.
+// Ready returns an error while the server should not receive requests.
 func (s *Server) Ready(ctx context.Context) error {
 	if s.draining.Load() {
 		return errors.New("shutting down")
@@ -97,11 +94,10 @@ func (s *Server) Ready(ctx context.Context) error {
 	return nil
 }
 
-// NeedLeaderElection says that standbys of a manager serve, too.
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica serves.
 func (s *Server) NeedLeaderElection() bool { return false }
 
-// Listen binds the address, so that it fails early, and returns what was bound.
-// Start does it where it was not done.
+// Listen binds the address, so that a wrong address is an error at startup. Start calls it as well.
 func (s *Server) Listen() (net.Addr, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,46 +111,33 @@ func (s *Server) Listen() (net.Addr, error) {
 	return s.listener.Addr(), nil
 }
 
-// Start serves until ctx is done; then it takes no new requests, waits for those
-// in flight within DrainTimeout, and returns.
+// Start serves until ctx is done. Then it waits for the requests in flight, at most DrainTimeout.
 func (s *Server) Start(ctx context.Context) error {
 	address, err := s.Listen()
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	listener := s.listener
-	s.mu.Unlock()
 	server := &http.Server{
-		Handler:           s.guard(s.mux),
-		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaders,
-		ErrorLog:       errorLog(s.log),
+		Handler:           s.rejectCrossOrigin(s.mux),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaders,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelInfo),
 	}
+	certificates, stop := context.WithCancel(context.WithoutCancel(ctx)) // until it is drained
+	defer stop()
+	serve := func() error { return server.Serve(s.listener) }
 	if s.opts.CertFile != "" {
-		certificate, err := certwatcher.New(s.opts.CertFile, s.opts.KeyFile)
-		if err != nil {
-			_ = listener.Close()
-			return fmt.Errorf("load --%[1]stls-cert-file and --%[1]stls-key-file: %[2]w", s.opts.prefix, err)
+		if server.TLSConfig, err = s.tlsConfig(certificates); err != nil {
+			return errors.Join(err, s.listener.Close())
 		}
-		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
-		defer stop()
-		go func() {
-			if err := certificate.Start(watching); err != nil {
-				s.log.Error(err, "the certificate's files are not watched any more")
-			}
-		}()
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.GetCertificate}
+		serve = func() error { return server.ServeTLS(s.listener, "", "") }
 	}
-	ended, secure := make(chan error, 1), server.TLSConfig != nil
-	go func() {
-		if secure {
-			ended <- server.ServeTLS(listener, "", "")
-			return
-		}
-		ended <- server.Serve(listener)
-	}()
-	s.log.Info("listening", "address", address.String(), "tls", secure)
+	ended := make(chan error, 1)
+	go func() { ended <- serve() }()
+	s.log.Info("listening", "address", address.String(), "tls", server.TLSConfig != nil)
 	select {
 	case err := <-ended:
 		return fmt.Errorf("the listener has ended: %w", err)
@@ -163,24 +146,36 @@ func (s *Server) Start(ctx context.Context) error {
 	return s.drain(ctx, server, ended)
 }
 
-func (s *Server) drain(ctx context.Context, server *http.Server, ended <-chan error) error {
-	s.draining.Store(true)
-	s.log.Info("draining: no new requests are taken")
-	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.DrainTimeout)
-	defer cancel()
-	err := server.Shutdown(waiting)
+// tlsConfig loads the certificate, and loads it again when its files change, until ctx is done.
+func (s *Server) tlsConfig(ctx context.Context) (*tls.Config, error) {
+	certificate, err := certwatcher.New(s.opts.CertFile, s.opts.KeyFile)
 	if err != nil {
-		_ = server.Close() // what is still in flight is cut
+		return nil, fmt.Errorf("load --%[1]stls-cert-file and --%[1]stls-key-file: %[2]w", s.opts.prefix, err)
 	}
-	<-ended //nolint:errcheck // that it was shut down
-	if err != nil {
-		return fmt.Errorf("requests were still in flight after --drain-timeout: %w", err)
-	}
-	return nil
+	go func() {
+		if err := certificate.Start(ctx); err != nil {
+			s.log.Error(err, "the files of the certificate are not watched any more")
+		}
+	}()
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.GetCertificate}, nil
 }
 
-// plain answers with one line of text.
-func plain(w http.ResponseWriter, status int, text string) {
+func (s *Server) drain(ctx context.Context, server *http.Server, ended <-chan error) error {
+	s.draining.Store(true)
+	s.log.Info("draining: the gateway accepts no new requests")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.DrainTimeout)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if err != nil {
+		_ = server.Close() // aborts the requests that are still in flight
+		err = fmt.Errorf("requests were still in flight after --drain-timeout: %w", err)
+	}
+	<-ended //nolint:errcheck // it is http.ErrServerClosed
+	return err
+}
+
+// writeText answers with one line of text.
+func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

@@ -1,17 +1,16 @@
-// Package legacy is http_msg_server's interface: the same JSON in, the same JSON and
-// codes out, and always an answer. Beside a code stands an error_detail, which says
-// in one line what was wrong and what to do.
 package legacy
 
 import (
+	"net/http"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
 )
 
-// Code is what http_msg_server answers with.
+// Code is an error_code of http_msg_server.
 type Code int
 
-// The codes of http_msg_server that have a use here; 6 is for addresses that may not send.
+// The codes in use here. Code 6 is for addresses that may not send.
 const (
 	CodeOK             Code = 0
 	CodeBadParameter   Code = 1
@@ -27,7 +26,7 @@ const (
 	CodeEncryptionFail Code = 13
 )
 
-// messages are http_msg_server's words; callers may compare them.
+// messages are the error_msg texts of http_msg_server. Callers may compare them.
 var messages = map[Code]string{
 	CodeOK:             "成功",
 	CodeBadParameter:   "参数错误",
@@ -43,7 +42,7 @@ var messages = map[Code]string{
 	CodeEncryptionFail: "消息加密失败",
 }
 
-// codes are of what keeps a message from being delivered, by the API's reasons.
+// codes of the API's reasons.
 var codes = map[string]Code{
 	v1alpha1.ReasonContentEmpty:   CodeBadParameter,
 	v1alpha1.ReasonContentInvalid: CodeBadParameter,
@@ -65,8 +64,7 @@ var codes = map[string]Code{
 	v1alpha1.ReasonOutcomeUnknown: CodeUnknown,
 }
 
-// codeOf returns the code for one of the API's reasons: what is no fault of the
-// request's is one of the server's.
+// codeOf returns the code for one of the API's reasons. By default the server is at fault.
 func codeOf(reason string) Code {
 	if c, ok := codes[reason]; ok {
 		return c
@@ -74,17 +72,13 @@ func codeOf(reason string) Code {
 	return CodeServerFault
 }
 
-// denials are the codes of who was not let in, and the HTTP status: callers that
-// send an app_key look at the code alone, and always got 200.
-var denials = map[access.Kind]struct {
-	code   Code
-	status int
-}{
-	access.NoCredentials:  {CodeNotAuthorized, 401},
-	access.BadToken:       {CodeNotAuthorized, 401},
-	access.Forbidden:      {CodeNotAuthorized, 403},
-	access.UnknownKey:     {CodeNoSuchKey, 200},
-	access.NoGroups:       {CodeNotAuthorized, 200},
-	access.WrongNamespace: {CodeKeyNotForUser, 200},
-	access.Unavailable:    {CodeServerFault, 503},
+// denials are the codes and HTTP statuses of denials. Callers that send an app_key expect 200.
+var denials = map[access.Kind]response{
+	access.NoCredentials:  {Code: CodeNotAuthorized, status: http.StatusUnauthorized},
+	access.BadToken:       {Code: CodeNotAuthorized, status: http.StatusUnauthorized},
+	access.Forbidden:      {Code: CodeNotAuthorized, status: http.StatusForbidden},
+	access.UnknownKey:     {Code: CodeNoSuchKey},
+	access.NoGroups:       {Code: CodeNotAuthorized},
+	access.WrongNamespace: {Code: CodeKeyNotForUser},
+	access.Unavailable:    {Code: CodeServerFault, status: http.StatusServiceUnavailable},
 }

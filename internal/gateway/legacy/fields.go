@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -15,97 +14,114 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 )
 
-// fields are a request's JSON object. Names count exactly, unknown ones are ignored.
-type fields map[string]json.RawMessage
+// maxName is how many characters TeamTalk's tables hold of a group's name or avatar.
+const maxName = 256
 
-// wrong is what is the matter with a request, in one line that holds no value of it.
-type wrong struct {
-	code   Code
-	status int
-	detail string
+// fields decode the JSON object of a request. Names are case-sensitive, unknown ones are ignored.
+type fields struct {
+	raw map[string]json.RawMessage
+	// bad is the first error. After it, decoded values are not to be used.
+	bad *response
 }
 
-func badParameter(format string, args ...any) *wrong {
-	return &wrong{CodeBadParameter, http.StatusOK, fmt.Sprintf(format, args...)}
-}
-
-// readFields reads a request's body, whatever its Content-Type says: callers never
-// had to set it.
-func readFields(r *http.Request) (fields, *wrong) {
+// readObject reads the body. It ignores the Content-Type, which callers of http_msg_server need not set.
+func readObject(r *http.Request) (map[string]json.RawMessage, *response) {
 	body, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, &wrong{CodeBadParameter, http.StatusRequestEntityTooLarge,
-			fmt.Sprintf("the body is longer than %d bytes", httpserver.MaxBody)}
+	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
+	case tooLarge:
+		bad := badParameter("the body is longer than %d bytes", httpserver.MaxBody)
+		bad.status = http.StatusRequestEntityTooLarge
+		return nil, bad
 	case err != nil:
-		return nil, &wrong{CodeBadParameter, http.StatusBadRequest, "the body did not come in whole, or not in time"}
+		bad := badParameter("the body was not received completely and in time")
+		bad.status = http.StatusBadRequest
+		return nil, bad
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil, badParameter("the body is empty: send a JSON object")
 	case !utf8.Valid(body):
 		return nil, badParameter("the body is not UTF-8")
 	}
-	var f fields
-	var syntax *json.SyntaxError
-	err = json.Unmarshal(body, &f)
-	switch {
-	case errors.As(err, &syntax):
+	var object map[string]json.RawMessage
+	err = json.Unmarshal(body, &object)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return nil, badParameter("the body is not JSON, at byte %d", syntax.Offset)
-	case err != nil || f == nil:
+	}
+	if object == nil {
 		return nil, badParameter("the body must be a JSON object")
 	}
-	return f, nil
+	return object, nil
 }
 
-func (f fields) has(name string) bool {
-	raw, ok := f[name]
+// fail sets the first error and returns it, or one that is ignored.
+func (f *fields) fail(format string, args ...any) *response {
+	bad := badParameter(format, args...)
+	if f.bad == nil {
+		f.bad = bad
+	}
+	return bad
+}
+
+func (f *fields) has(name string) bool {
+	raw, ok := f.raw[name]
 	return ok && string(raw) != "null"
 }
 
-// id returns a user's or group's id, written as a number or as a string.
-func (f fields) id(name string) (int64, *wrong) {
+// require reports whether the field exists. It is an error if not.
+func (f *fields) require(name string) bool {
 	if !f.has(name) {
-		return 0, badParameter("%s is missing", name)
+		f.fail("%s is missing", name)
+		return false
 	}
-	id, ok := idOf(f[name])
-	if !ok {
-		return 0, badParameter("%s must be a number from 1 to %d, or a string of one", name, math.MaxInt32)
-	}
-	return id, nil
+	return true
 }
 
-// ids returns an array of ids, each once, in their order.
-func (f fields) ids(name string, most int) ([]int64, *wrong) {
-	if !f.has(name) {
-		return nil, badParameter("%s is missing", name)
+// id returns the id of a user or group, which is a number or a string of one.
+func (f *fields) id(name string) uint32 {
+	if !f.require(name) {
+		return 0
+	}
+	id, ok := parseID(f.raw[name])
+	if !ok {
+		f.fail("%s must be a number from 1 to %d, or a string of one", name, math.MaxInt32)
+	}
+	return id
+}
+
+// ids returns the distinct ids of an array, in their order.
+func (f *fields) ids(name string, limit int) []uint32 {
+	if !f.require(name) {
+		return nil
 	}
 	var raw []json.RawMessage
-	if json.Unmarshal(f[name], &raw) != nil {
-		return nil, badParameter("%s must be an array", name)
+	if json.Unmarshal(f.raw[name], &raw) != nil {
+		f.fail("%s must be an array", name)
+		return nil
 	}
-	seen := map[int64]bool{}
-	ids := make([]int64, 0, min(len(raw), most))
+	seen := map[uint32]bool{}
+	var ids []uint32
 	for i, one := range raw {
-		id, ok := idOf(one)
+		id, ok := parseID(one)
 		switch {
 		case !ok:
-			return nil, badParameter("%s[%d] must be a number from 1 to %d, or a string of one", name, i, math.MaxInt32)
+			f.fail("%s[%d] must be a number from 1 to %d, or a string of one", name, i, math.MaxInt32)
+			return nil
 		case seen[id]:
 			continue
-		case len(ids) == most:
-			return nil, badParameter("%s must not hold more than %d", name, most)
+		case len(ids) == limit:
+			f.fail("%s must not hold more than %d", name, limit)
+			return nil
 		}
 		seen[id] = true
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 {
-		return nil, badParameter("%s is empty", name)
+		f.fail("%s is empty", name)
 	}
-	return ids, nil
+	return ids
 }
 
-// idOf reads an id; whatever is neither a whole number nor a string of one is none.
-func idOf(raw json.RawMessage) (int64, bool) {
+// parseID reads a whole number from 1, or a string of one.
+func parseID(raw json.RawMessage) (uint32, bool) {
 	text := string(raw)
 	if strings.HasPrefix(text, `"`) {
 		if json.Unmarshal(raw, &text) != nil {
@@ -114,82 +130,93 @@ func idOf(raw json.RawMessage) (int64, bool) {
 		text = strings.TrimSpace(text)
 	}
 	id, err := strconv.ParseUint(text, 10, 31)
-	return int64(id), err == nil && id > 0
+	return uint32(id), err == nil && id > 0
 }
 
-// small returns a small number, written as a number or as a string; otherwise is its
-// value where it is missing.
-func (f fields) small(name string, otherwise int64) (int64, *wrong) {
+// number returns a positive number. If the field is missing, it is def.
+func (f *fields) number(name string, def uint32) uint32 {
 	if !f.has(name) {
-		return otherwise, nil
+		return def
 	}
-	n, ok := idOf(f[name])
+	n, ok := parseID(f.raw[name])
 	if !ok {
-		return 0, badParameter("%s must be a positive number, or a string of one", name)
+		f.fail("%s must be a positive number, or a string of one", name)
 	}
-	return n, nil
+	return n
 }
 
-// text returns a string; it may be empty.
-func (f fields) text(name string) (string, *wrong) {
+// oneOrTwo returns 1 or 2, which meaning describes. If the field is missing, it is def; if def is 0, that
+// is an error.
+func (f *fields) oneOrTwo(name string, def uint32, meaning string) uint32 {
+	if def == 0 && !f.require(name) {
+		return 0
+	}
+	n := f.number(name, def)
+	if n > 2 {
+		f.fail("%s must be %s", name, meaning)
+	}
+	return n
+}
+
+// text returns a string, which may be empty.
+func (f *fields) text(name string) string {
+	if !f.require(name) {
+		return ""
+	}
 	var s string
 	switch {
-	case !f.has(name):
-		return "", badParameter("%s is missing", name)
-	case json.Unmarshal(f[name], &s) != nil:
-		return "", badParameter("%s must be a string", name)
-	case halved(f[name], s):
-		return "", badParameter("%s holds one half of a character (a surrogate without its other one)", name)
+	case json.Unmarshal(f.raw[name], &s) != nil:
+		f.fail("%s must be a string", name)
+	case hasLoneSurrogate(f.raw[name], s):
+		f.fail("%s holds one half of a character (a surrogate without its other one)", name)
 	case strings.ContainsRune(s, 0):
-		return "", badParameter("%s holds a NUL, at which clients would cut it", name)
+		f.fail("%s holds a NUL, at which clients would cut it", name)
 	}
-	return s, nil
+	return s
 }
 
-// halved reports whether a string was not what it says before it was decoded: what
-// cannot be encoded becomes U+FFFD.
-func halved(raw json.RawMessage, s string) bool {
+// hasLoneSurrogate reports whether decoding raw to s replaced something by U+FFFD.
+func hasLoneSurrogate(raw json.RawMessage, s string) bool {
 	const replacement = "\uFFFD"
 	meant := bytes.Count(raw, []byte(replacement)) + bytes.Count(bytes.ToLower(raw), []byte(`\ufffd`))
 	return strings.Count(s, replacement) > meant
 }
 
-// name returns a string that TeamTalk keeps as the name of something.
-func (f fields) name(field string) (string, *wrong) {
-	s, bad := f.text(field)
-	if bad == nil && utf8.RuneCountInString(s) > maxName {
-		return "", badParameter("%s must be at most %d characters", field, maxName)
+// name returns the name or avatar of a group.
+func (f *fields) name(field string) string {
+	s := f.text(field)
+	if utf8.RuneCountInString(s) > maxName {
+		f.fail("%s must be at most %d characters", field, maxName)
 	}
-	return s, bad
+	return s
 }
 
-// msg returns what is to be sent: a string as it is, an object as compact JSON.
-func (f fields) msg() (string, *wrong) {
-	if !f.has("msg") {
-		return "", badParameter("msg is missing")
+// msg returns the text to send: a string, or an object as compact JSON.
+func (f *fields) msg() string {
+	if !f.require("msg") {
+		return ""
 	}
-	switch f["msg"][0] {
+	switch f.raw["msg"][0] {
 	case '"':
-		text, bad := f.text("msg")
-		if bad == nil && text == "" {
-			bad = badParameter("msg is empty: TeamTalk would not answer")
+		text := f.text("msg")
+		if text == "" {
+			f.fail("msg is empty: TeamTalk would not answer")
 		}
-		return text, bad
+		return text
 	case '{':
 		var compact bytes.Buffer
-		if json.Compact(&compact, f["msg"]) != nil {
-			return "", badParameter("msg is not JSON")
-		}
-		return compact.String(), nil
+		_ = json.Compact(&compact, f.raw["msg"]) // it is valid JSON: the body was decoded
+		return compact.String()
 	}
-	return "", badParameter("msg must be a string or an object")
+	f.fail("msg must be a string or an object")
+	return ""
 }
 
-// appKey returns the app_key: not every caller has one, and a number counts as one.
-func (f fields) appKey() string {
+// appKey returns the app_key, which may be missing or a number.
+func (f *fields) appKey() string {
 	var s string
-	if json.Unmarshal(f["app_key"], &s) == nil {
+	if json.Unmarshal(f.raw["app_key"], &s) == nil {
 		return s
 	}
-	return strings.TrimSpace(string(f["app_key"]))
+	return strings.TrimSpace(string(f.raw["app_key"]))
 }

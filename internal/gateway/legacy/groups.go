@@ -8,92 +8,58 @@ import (
 )
 
 const (
-	// maxMembers of one request.
+	// maxMembers limits the members in one request.
 	maxMembers = 1000
-	// maxName is how many characters TeamTalk's tables hold of a group's name or avatar.
-	maxName = 256
+	// noGroups answers where Handlers.Groups is nil.
+	noGroups = "this gateway creates TeamTalkMessages and has no connection to TeamTalk: " +
+		"change groups through a gateway with --mode direct"
+	// checkGroup is the advice after a fault.
+	checkGroup = "check whether it is done, and try again later"
 )
 
-// noGroups is why this gateway leaves groups alone.
-const noGroups = "this gateway puts messages on record and has no way to TeamTalk itself: change groups through one that runs with --mode direct"
-
-func (h *Handlers) createGroup(r *http.Request, q request) answer {
-	n := api.NewGroup{Namespace: q.caller.Namespace, Server: q.caller.Server}
-	var bad *wrong
-	if n.By, bad = q.id("req_user_id"); bad != nil {
-		return bad.answer()
+func (h *Handlers) createGroup(r *http.Request, q *request) response {
+	g := api.NewGroup{Namespace: q.caller.Namespace, Server: q.caller.Server}
+	g.By, g.Name = q.id("req_user_id"), q.name("group_name")
+	if g.Name == "" {
+		q.fail("group_name is empty")
 	}
-	if n.Name, bad = q.name("group_name"); bad != nil {
-		return bad.answer()
-	}
-	if n.Name == "" {
-		return badParameter("group_name is empty").answer()
-	}
-	kind, bad := q.small("group_type", 1)
-	switch {
-	case bad != nil:
-		return bad.answer()
-	case kind > 2:
-		return badParameter("group_type must be 1 (normal) or 2 (temporary)").answer()
-	}
-	n.Temporary = kind == 2
+	g.Temporary = q.oneOrTwo("group_type", 1, "1 (normal) or 2 (temporary)") == 2
 	if q.has("group_avatar") {
-		if n.Avatar, bad = q.name("group_avatar"); bad != nil {
-			return bad.answer()
-		}
+		g.Avatar = q.name("group_avatar")
 	}
-	if n.Members, bad = q.ids("user_id_list", maxMembers); bad != nil {
-		return bad.answer()
-	}
-	return h.group(r, q, n.By, CodeCreateGroup, func() (api.GroupResult, error) {
-		return h.Groups.CreateGroup(r.Context(), n)
+	g.Members = q.ids("user_id_list", maxMembers)
+	return h.changeGroup(r, q, g.By, CodeCreateGroup, func() (api.GroupResult, error) {
+		return h.Groups.CreateGroup(r.Context(), g)
 	})
 }
 
-func (h *Handlers) changeMembers(r *http.Request, q request) answer {
+func (h *Handlers) changeMembers(r *http.Request, q *request) response {
 	c := api.MemberChange{Namespace: q.caller.Namespace, Server: q.caller.Server}
-	var bad *wrong
-	if c.By, bad = q.id("req_user_id"); bad != nil {
-		return bad.answer()
-	}
-	if c.Group, bad = q.id("group_id"); bad != nil {
-		return bad.answer()
-	}
-	if !q.has("modify_type") {
-		return badParameter("modify_type is missing").answer()
-	}
-	kind, bad := q.small("modify_type", 0)
-	switch {
-	case bad != nil:
-		return bad.answer()
-	case kind > 2:
-		return badParameter("modify_type must be 1 (add) or 2 (remove)").answer()
-	}
-	c.Remove = kind == 2
-	if c.Members, bad = q.ids("user_id_list", maxMembers); bad != nil {
-		return bad.answer()
-	}
-	return h.group(r, q, c.By, CodeChangeMembers, func() (api.GroupResult, error) {
+	c.By, c.Group = q.id("req_user_id"), q.id("group_id")
+	c.Remove = q.oneOrTwo("modify_type", 0, "1 (add) or 2 (remove)") == 2
+	c.Members = q.ids("user_id_list", maxMembers)
+	return h.changeGroup(r, q, c.By, CodeChangeMembers, func() (api.GroupResult, error) {
 		return h.Groups.ChangeMembers(r.Context(), c)
 	})
 }
 
-// group does what is asked of a group; failed is the code for what is not done.
-func (h *Handlers) group(r *http.Request, q request, by int64, failed Code, do func() (api.GroupResult, error)) answer {
+// changeGroup calls change for a caller who may act as the user. failed is the code if it is not done.
+func (h *Handlers) changeGroup(
+	r *http.Request, q *request, by uint32, failed Code, change func() (api.GroupResult, error),
+) response {
 	switch {
+	case q.bad != nil:
+		return *q.bad
 	case !q.caller.MaySpeakAs(by):
-		return answer{Code: CodeKeyNotForUser, Detail: fmt.Sprintf("the app_key may not act as user %d", by)}
+		return response{Code: CodeKeyNotForUser, Detail: fmt.Sprintf("the app_key may not act as user %d", by)}
 	case h.Groups == nil:
-		return answer{Code: failed, Detail: noGroups}
+		return response{Code: failed, Detail: noGroups}
 	}
-	got, err := do()
-	switch {
-	case err != nil:
-		a := fault(r, err, againGroup)
+	got, err := change()
+	if err != nil {
+		a := errorResponse(r, err, checkGroup)
 		a.Code = failed
 		return a
-	case !got.Done:
-		return answer{Code: failed, Detail: got.Detail}
 	}
-	return answer{GroupID: got.Group, Detail: got.Detail}
+	return response{GroupID: got.Group, Detail: got.Detail}
 }

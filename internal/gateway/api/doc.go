@@ -1,0 +1,5 @@
+// Package api holds the types that the gateway's HTTP interfaces share with the packages that send:
+// what a caller asks for, and the result.
+//
+// Sender sends messages and Groups changes groups. Refusal is an error that the caller can act on.
+package api

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Sender sends messages. It returns a Refusal for what the caller can act on. Any other error means
+// that the gateway failed: nothing was sent, and no TeamTalkMessage exists unless the Result names one.
+type Sender interface {
+	Send(ctx context.Context, r Request) (Result, error)
+}
+
+// Request is a text to users or groups.
+type Request struct {
+	// Namespace of the message.
+	Namespace string
+	// Server is the name of the TeamTalkServer in the namespace. If empty, it is the default one.
+	Server string
+	// Sender is the TeamTalk user who the message is from.
+	Sender uint32
+	// Type of all recipients.
+	Type v1alpha1.RecipientType
+	// Recipients are distinct ids.
+	Recipients []uint32
+	Text       string
+	// Key is the idempotency key: requests with one key are sent once for each namespace, sender and
+	// recipient. If empty, the request is sent.
+	Key string
+	// Wait limits the wait for the delivery. If 0, Send does not wait.
+	Wait time.Duration
+}
+
+// Result is what is known of a request when it is answered.
+type Result struct {
+	// MessageName is the namespace/name of the TeamTalkMessage, empty if there is none.
+	MessageName string
+	// State of the request as a whole.
+	State State
+	// Cause is why the state is not Delivered.
+	Cause v1alpha1.Cause
+	// Recipients in the order of the request, empty if nothing is known of them.
+	Recipients []Recipient
+}
+
+// Recipient is the part of a Result for one recipient.
+type Recipient struct {
+	ID    uint32
+	State State
+	// MessageID is TeamTalk's id of the message in the conversation, 0 if it is not stored.
+	MessageID int64
+	// Cause is why the state is not Delivered.
+	Cause v1alpha1.Cause
+}
+
+// State of a request, or of one recipient's part of it.
+type State int
+
+const (
+	// Failed means that delivery ended, and that a recipient does not have the message.
+	Failed State = iota
+	// Delivered means that the store has the message for every recipient.
+	Delivered
+	// Pending means that delivery continues after the answer.
+	Pending
+	// Unknown means that delivery ended, and that the message may have been delivered.
+	Unknown
+	// Rejected means that TeamTalk says the message cannot be delivered, but that delivery continues:
+	// the answer may come from a replica that lags, so TeamTalk is asked once more.
+	Rejected
+)
+
+// Summarize sets the state and the cause of the whole from those of the recipients.
+func (r *Result) Summarize() {
+	r.State, r.Cause = Delivered, v1alpha1.Cause{}
+	if len(r.Recipients) == 0 {
+		r.State = Unknown
+	}
+	undelivered, failed := 0, false
+	for _, to := range r.Recipients {
+		if to.State == Delivered {
+			continue
+		}
+		undelivered++
+		failed = failed || to.State == Failed
+		if r.Cause.Reason == "" {
+			r.State, r.Cause = to.State, to.Cause
+		}
+	}
+	if failed {
+		r.State = Failed
+	}
+	if all := len(r.Recipients); undelivered > 0 && all > 1 {
+		r.Cause.Message = fmt.Sprintf("%d of %d recipients do not have it; one of them: %s", undelivered, all, r.Cause.Message)
+	}
+}
+
+// Refusal is an error that the caller can act on. Nothing was sent, and no TeamTalkMessage exists.
+type Refusal v1alpha1.Cause
+
+// Refuse returns a Refusal.
+func Refuse(reason, format string, args ...any) *Refusal {
+	return &Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.Reason + ": " + r.Message }

@@ -1,0 +1,5 @@
+// Package direct sends through db_proxy and router, with the operator's own delivery engine. It keeps no
+// record: what it promises holds within its process, and across processes for requests with a key.
+//
+// Sender implements api.Sender and api.Groups. Servers, a reconciler, keeps the sessions that it uses.
+package direct

@@ -1,0 +1,6 @@
+// Package legacy serves http_msg_server's interface: the same JSON and the same codes, and always an
+// answer. An error_detail beside the code says in one line what is wrong and what to do.
+//
+// Handlers.Mount adds the operations to a server. A request passes through decode, which admits its
+// caller, an operation, and write.
+package legacy

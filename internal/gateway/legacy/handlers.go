@@ -1,0 +1,154 @@
+package legacy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
+)
+
+const (
+	// KeyHeader is the header with the idempotency key; see api.Request.
+	KeyHeader = "Idempotency-Key"
+	// maxKey is the longest key, in bytes, that a TeamTalkMessage can have.
+	maxKey = 253
+	// maxWait leaves time to answer before the request's deadline.
+	maxWait = 8 * time.Second
+)
+
+// Handlers serve http_msg_server's operations.
+type Handlers struct {
+	Guard  *access.Guard
+	Sender api.Sender
+	// Groups is nil if this gateway cannot change groups.
+	Groups api.Groups
+	// Wait is how long a request without ?wait= waits for the delivery.
+	Wait time.Duration
+}
+
+// operation is one of http_msg_server's, and the right that callers need for it.
+type operation struct {
+	right access.Right
+	serve func(*http.Request, *request) response
+}
+
+// request is a request whose caller was admitted.
+type request struct {
+	fields
+	caller access.Caller
+	key    string
+	wait   time.Duration
+}
+
+// Mount adds the operations: where http_msg_server has them, and below /namespaces/NAMESPACE for
+// callers that name their namespace.
+func (h *Handlers) Mount(s *httpserver.Server) {
+	for name, o := range map[string]operation{
+		"SendSingleMessage":    {access.SendMessages, h.sendSingle},
+		"SendGroupMessage":     {access.SendMessages, h.sendGroup},
+		"SendP2PMessage":       {access.SendMessages, h.sendP2P},
+		"SendBroadCastMessage": {access.SendMessages, h.sendBroadcast},
+		"CreateGroup":          {access.CreateGroups, h.createGroup},
+		"ChangeMembers":        {access.ChangeGroups, h.changeMembers},
+	} {
+		for _, prefix := range []string{"", "/namespaces/{namespace}"} {
+			pattern := prefix + "/query/" + name
+			route := httpserver.Route{Pattern: "POST " + pattern, Name: name, Handler: h.handler(o), WriteError: writeError}
+			s.Handle(route)
+			route.Pattern, route.Handler = pattern, http.HandlerFunc(onlyPost)
+			s.Handle(route)
+		}
+	}
+}
+
+func (h *Handlers) handler(o operation) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q, bad := h.decode(r, o.right)
+		if bad != nil {
+			respond(w, r, *bad)
+			return
+		}
+		httpserver.AddLogValue(r.Context(), "caller", q.caller.Name)
+		httpserver.AddLogValue(r.Context(), "namespace", q.caller.Namespace)
+		respond(w, r, o.serve(r, q))
+	})
+}
+
+// onlyPost answers other methods.
+func onlyPost(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Allow", http.MethodPost)
+	respond(w, r, response{
+		Code: CodeBadParameter, Detail: "send a JSON object with POST", status: http.StatusMethodNotAllowed,
+	})
+}
+
+func respond(w http.ResponseWriter, r *http.Request, a response) {
+	httpserver.SetErrorCode(r.Context(), int(a.Code))
+	if a.MessageName != "" {
+		httpserver.AddLogValue(r.Context(), "message", a.MessageName)
+	}
+	write(w, a)
+}
+
+// decode admits the caller and reads the request. It does not read the body of a caller who is denied
+// without it.
+func (h *Handlers) decode(r *http.Request, right access.Right) (*request, *response) {
+	q := &request{key: r.Header.Get(KeyHeader)}
+	byAppKey := h.Guard.NeedsAppKey(r)
+	var bad *response
+	if !byAppKey {
+		if q.caller, bad = h.admit(r, right, ""); bad != nil {
+			return nil, bad
+		}
+	}
+	if q.raw, bad = readObject(r); bad != nil {
+		return nil, bad
+	}
+	if byAppKey {
+		if q.caller, bad = h.admit(r, right, q.appKey()); bad != nil {
+			return nil, bad
+		}
+	}
+	if len(q.key) > maxKey || strings.ContainsFunc(q.key, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return nil, badParameter("%s must be at most %d characters of ASCII", KeyHeader, maxKey)
+	}
+	q.wait, bad = h.waitOf(r)
+	return q, bad
+}
+
+// admit returns the caller, or why it is denied.
+func (h *Handlers) admit(r *http.Request, right access.Right, appKey string) (access.Caller, *response) {
+	caller, denial := h.Guard.Admit(r, right, appKey, r.PathValue("namespace"))
+	if denial != nil {
+		a := denials[denial.Kind]
+		a.Detail = denial.Detail
+		return access.Caller{}, &a
+	}
+	if !httpserver.Identify(r.Context(), caller.Name) {
+		return access.Caller{}, &response{
+			Code: CodeServerFault, status: http.StatusTooManyRequests,
+			Detail: "too many requests of yours in flight: try again later",
+		}
+	}
+	return caller, nil
+}
+
+// waitOf reads ?wait=, in seconds or as a duration.
+func (h *Handlers) waitOf(r *http.Request) (time.Duration, *response) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return h.Wait, nil
+	}
+	wait, err := time.ParseDuration(text)
+	if seconds, notNumber := strconv.ParseFloat(text, 64); notNumber == nil && seconds >= 0 && seconds <= maxWait.Seconds() {
+		wait, err = time.Duration(seconds*float64(time.Second)), nil
+	}
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, badParameter("wait must be seconds, from 0 to %d", int(maxWait.Seconds()))
+	}
+	return wait, nil
+}

@@ -1,0 +1,98 @@
+package legacy
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
+)
+
+// Values of msg_type. Stock TeamTalk's db_proxy does not answer http_msg_server's 3, a notification.
+const (
+	typeSingleText = 1
+	typeGroupText  = 17
+)
+
+// useKey is the advice after a fault.
+const useKey = "try again later, and always with an " + KeyHeader + ", so that nothing is sent twice"
+
+func (h *Handlers) sendSingle(r *http.Request, q *request) response {
+	return h.sendToOne(r, q, v1alpha1.RecipientUser, "from_user_id")
+}
+
+func (h *Handlers) sendGroup(r *http.Request, q *request) response {
+	return h.sendToOne(r, q, v1alpha1.RecipientGroup, "from_user_id")
+}
+
+// sendP2P sends to a user, or to a group if msg_type says so.
+func (h *Handlers) sendP2P(r *http.Request, q *request) response {
+	return h.sendToOne(r, q, q.recipientType(), q.senderField())
+}
+
+func (h *Handlers) sendToOne(r *http.Request, q *request, to v1alpha1.RecipientType, senderField string) response {
+	field := "session_id"
+	if !q.has(field) && q.has("to_user_id") {
+		field = "to_user_id"
+	}
+	a := h.send(r, q, senderField, to, []uint32{q.id(field)})
+	if len(a.Results) == 1 {
+		a.MsgID, a.Results = a.Results[0].MsgID, nil
+	}
+	return a
+}
+
+func (h *Handlers) sendBroadcast(r *http.Request, q *request) response {
+	to, ids := q.recipientType(), q.ids("session_ids", v1alpha1.MaxRecipients)
+	return h.send(r, q, q.senderField(), to, ids)
+}
+
+// senderField returns the sender's field of two operations. The documentation of http_msg_server calls it
+// req_user_id, its examples call it from_user_id.
+func (q *request) senderField() string {
+	if !q.has("from_user_id") && q.has("req_user_id") {
+		return "req_user_id"
+	}
+	return "from_user_id"
+}
+
+// recipientType returns the one that msg_type stands for. The default is a text to users.
+func (q *request) recipientType() v1alpha1.RecipientType {
+	switch q.number("msg_type", typeSingleText) {
+	case typeSingleText:
+		return v1alpha1.RecipientUser
+	case typeGroupText:
+		return v1alpha1.RecipientGroup
+	}
+	q.fail("msg_type must be %d (text to users) or %d (text to groups): nothing else can be sent here",
+		typeSingleText, typeGroupText).Code = CodeBadType
+	return ""
+}
+
+// send sends a message. The response has the results of all recipients.
+func (h *Handlers) send(
+	r *http.Request, q *request, senderField string, to v1alpha1.RecipientType, ids []uint32,
+) response {
+	sender, text := q.id(senderField), q.msg()
+	switch {
+	case q.bad != nil:
+		return *q.bad
+	case !q.caller.MaySpeakAs(sender):
+		return response{Code: CodeKeyNotForUser, Detail: fmt.Sprintf("the app_key may not speak as user %d", sender)}
+	case to == v1alpha1.RecipientUser && slices.Contains(ids, sender):
+		return response{
+			Code: CodeIDNotAllowed, Detail: fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", sender),
+		}
+	}
+	got, err := h.Sender.Send(r.Context(), api.Request{
+		Namespace: q.caller.Namespace, Server: q.caller.Server, Sender: sender,
+		Type: to, Recipients: ids, Text: text, Key: q.key, Wait: q.wait,
+	})
+	if err != nil {
+		a := errorResponse(r, err, useKey)
+		a.MessageName = got.MessageName
+		return a
+	}
+	return responseOf(got, q.wait == 0)
+}

@@ -1,0 +1,114 @@
+package legacy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
+)
+
+// response answers a request. Like http_msg_server it leaves out what does not apply.
+type response struct {
+	Code Code `json:"error_code"`
+	// Text is set by write.
+	Text    string `json:"error_msg"`
+	Detail  string `json:"error_detail,omitempty"`
+	MsgID   int64  `json:"msg_id,omitempty"`
+	GroupID uint32 `json:"group_id,omitempty"`
+	// MessageName is the namespace/name of the TeamTalkMessage.
+	MessageName string `json:"message,omitempty"`
+	// Results are those of a broadcast, one for each recipient.
+	Results []result `json:"results,omitempty"`
+
+	// status is the HTTP status. If 0, it is 200.
+	status int
+}
+
+// result is the result for one recipient.
+type result struct {
+	SessionID uint32 `json:"session_id"`
+	Code      Code   `json:"error_code"`
+	Detail    string `json:"error_detail,omitempty"`
+	MsgID     int64  `json:"msg_id,omitempty"`
+}
+
+// responseOf answers with the result of a message. accepted is for callers who do not wait: a pending
+// message is a success for them.
+func responseOf(got api.Result, accepted bool) response {
+	a := response{MessageName: got.MessageName}
+	for _, to := range got.Recipients {
+		one := result{SessionID: to.ID, MsgID: to.MessageID}
+		if to.State != api.Delivered {
+			one.Code, one.Detail = codeOfState(to.State, to.Cause.Reason), to.Cause.Message
+		}
+		a.Results = append(a.Results, one)
+	}
+	switch {
+	case got.State == api.Delivered:
+	case got.State == api.Pending && accepted:
+		a.status, a.Detail = http.StatusAccepted, "recorded, not delivered yet"
+	default:
+		a.Code, a.Detail = codeOfState(got.State, got.Cause.Reason), got.Cause.Message
+	}
+	return a
+}
+
+func codeOfState(state api.State, reason string) Code {
+	if state == api.Failed || state == api.Rejected {
+		return codeOf(reason)
+	}
+	return CodeUnknown
+}
+
+// errorResponse answers with a Refusal, or with a fault of the gateway and the advice what to do about it.
+func errorResponse(r *http.Request, err error, advice string) response {
+	if refusal, ok := errors.AsType[*api.Refusal](err); ok {
+		a := response{Code: codeOf(refusal.Reason), Detail: refusal.Message}
+		if refusal.Reason == v1alpha1.ReasonServerNotReady {
+			a.status = http.StatusServiceUnavailable // the same request may succeed later
+		}
+		return a
+	}
+	httpserver.AddLogValue(r.Context(), "fault", err.Error())
+	return response{
+		Code: CodeServerFault, Detail: "the gateway could not do it now: " + advice, status: http.StatusServiceUnavailable,
+	}
+}
+
+// badParameter answers a request that cannot be used. The text must not contain values of the request.
+func badParameter(format string, args ...any) *response {
+	return &response{Code: CodeBadParameter, Detail: fmt.Sprintf(format, args...)}
+}
+
+// writeError answers where an operation cannot.
+func writeError(w http.ResponseWriter, status int, detail string) {
+	write(w, response{Code: CodeServerFault, Detail: detail, status: status})
+}
+
+// write writes a response as http_msg_server does, including its Content-Type.
+func write(w http.ResponseWriter, a response) {
+	a.Text = messages[a.Code]
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	body, err := json.Marshal(a)
+	if err != nil {
+		panic(fmt.Sprintf("encode a response: %v", err)) // unreachable
+	}
+	w.Header().Set("Content-Type", "text/html;charset=utf-8")
+	// Details may contain parts of the request: a browser must not show them as a page.
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	switch a.status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(body)
+}
