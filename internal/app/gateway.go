@@ -13,11 +13,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 )
 
-// RunGateway serves the gateway until ctx is done, then answers what is in flight. It
-// returns an error for what keeps it from running.
+// RunGateway serves the gateway until ctx is done, then answers the requests in flight.
 func RunGateway(ctx context.Context, o GatewayOptions) error {
 	return lastLine(*o.logging(), runGateway(ctx, o))
 }
@@ -35,15 +34,15 @@ func runGateway(ctx context.Context, o GatewayOptions) error {
 	if err != nil {
 		return err
 	}
-	s := httpserver.New(o.Serving.httpOptions(), log.WithName("gateway"))
-	drain, err := wireGateway(mgr, s, o.Serving, o.Mode)
+	s := o.Gateway.NewServer(log.WithName("gateway"))
+	drain, err := gateway.Wire(mgr, s, o.Gateway, gateway.Mode(o.Mode))
 	if err != nil {
 		return err
 	}
 	if _, err := s.Listen(); err != nil {
 		return err
 	}
-	// The manager outlives ctx by the drain: requests in flight need its watches.
+	// The manager runs until the drain has ended: requests in flight need its watches.
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	serving, unserve := context.WithCancel(ctx)
@@ -54,7 +53,7 @@ func runGateway(ctx context.Context, o GatewayOptions) error {
 		ended <- mgr.Start(mgrCtx)
 	}()
 	err = s.Start(serving)
-	draining, cancel := context.WithTimeout(mgrCtx, o.Serving.HTTP.DrainTimeout)
+	draining, cancel := context.WithTimeout(mgrCtx, o.Gateway.HTTP.DrainTimeout)
 	defer cancel()
 	err = errors.Join(err, drain(draining))
 	stop()
@@ -64,7 +63,7 @@ func runGateway(ctx context.Context, o GatewayOptions) error {
 	return nil
 }
 
-// newGatewayManager returns a manager that leads nothing and caches nothing of itself.
+// newGatewayManager returns a manager without leader election.
 func newGatewayManager(cfg *rest.Config, o GatewayOptions, log logr.Logger) (manager.Manager, error) {
 	scheme, err := NewScheme()
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 )
 
 // inClusterNamespace is where a pod finds the namespace that it runs in.
@@ -44,10 +46,10 @@ type Options struct {
 	// LogFormat is json or text, LogLevel debug, info or error.
 	LogFormat, LogLevel string
 	// Gateway is what this process serves beside its work; address "0": nothing.
-	Gateway ServingOptions
+	Gateway gateway.Options
 
-	// given returns the names of the flags that were set.
-	given func() []string
+	// flags know which of them were set.
+	flags *pflag.FlagSet
 }
 
 // Flags adds the options to a flag set, with their defaults.

@@ -14,6 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkreceiver"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
@@ -27,7 +28,7 @@ type parts struct {
 	engine *delivery.Engine
 	terms  *leadership.TermTracker
 	// gateway is nil where this process serves none.
-	gateway *gatewayPart
+	gateway *gateway.InProcess
 }
 
 // wire lists what runs in the manager, and connects it. holder is the name of this
@@ -95,11 +96,13 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	if err := mgr.AddHealthzCheck("watchdog", dog.Check); err != nil {
 		return nil, err
 	}
-	gateway, err := serveGateway(mgr, o)
-	if err != nil {
-		return nil, err
+	p := &parts{engine: engine, terms: terms}
+	if o.servesGateway() {
+		if p.gateway, err = gateway.NewInProcess(mgr, o.Gateway); err != nil {
+			return nil, err
+		}
 	}
-	return &parts{engine: engine, terms: terms, gateway: gateway}, nil
+	return p, nil
 }
 
 // drain ends what this process sends. Where everything is recorded in time, the
@@ -109,7 +112,7 @@ func (p *parts) drain(elected <-chan struct{}, timeout time.Duration, log logr.L
 	defer cancel()
 	// The requests of the gateway's callers wait for messages that are sent here, as
 	// long as this one leads: that must leave time enough for what follows.
-	p.gateway.leave(timeout / 2)
+	p.gateway.Drain(timeout / 2)
 	select {
 	case <-elected:
 	default:

@@ -1,4 +1,4 @@
-package app
+package gateway
 
 import (
 	"context"
@@ -22,15 +22,16 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
-// wireGateway lists what the gateway serves, and connects it. It returns what ends
-// sending, once no more requests come.
-func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mode string) (drain func(context.Context) error, err error) {
-	guard, err := gatewayGuard(mgr, s, o)
+// Wire adds the routes of the gateway to the server, and what they need to the manager. drain stops sending; call it
+// once there are no more requests.
+func Wire(
+	mgr manager.Manager, s *httpserver.Server, o Options, mode Mode,
+) (drain func(context.Context) error, err error) {
+	guard, err := newGuard(mgr, s, o)
 	if err != nil {
 		return nil, err
 	}
-	// Live: whether something was received or recorded before is decided by what the
-	// API server holds, not by a cache.
+	// A cache may not show what was recorded just before.
 	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
 		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
 	})
@@ -38,7 +39,7 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mo
 		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
 	handlers := &legacy.Handlers{Guard: guard, Wait: o.Wait}
-	if mode == modeDirect {
+	if mode == ModeDirect {
 		sender, err := wireDirect(mgr)
 		if err != nil {
 			return nil, err
@@ -46,7 +47,7 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mo
 		handlers.Sender, handlers.Groups, drain = sender, sender, sender.Drain
 	} else {
 		sender := crd.New(live, o.TTL, mgr.GetLogger().WithName("gateway"))
-		if err := mgr.Add(everywhere{sender}); err != nil {
+		if err := mgr.Add(everyReplica{sender}); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}
 		handlers.Sender, drain = sender, func(context.Context) error { return nil }
@@ -65,15 +66,15 @@ func wireGateway(mgr manager.Manager, s *httpserver.Server, o ServingOptions, mo
 	return drain, mgr.AddReadyzCheck("gateway", func(r *http.Request) error { return s.Ready(r.Context()) })
 }
 
-// wireDirect has messages sent from here.
+// wireDirect adds what direct mode needs to the manager.
 func wireDirect(mgr manager.Manager) (*direct.Sender, error) {
 	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
 	awake := &wake.Source{}
-	ignore := func(types.NamespacedName) {} // requests wait on the session itself
-	open := func() error { return nil }     // no Lease: one process sends for one TeamTalk
+	ignore := func(types.NamespacedName) {} // requests wait for the session itself
+	open := func() error { return nil }     // there is no Lease
 	servers := &direct.Servers{
 		Client:   mgr.GetClient(),
 		Sessions: connection.NewManager(mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
@@ -92,8 +93,8 @@ func wireDirect(mgr manager.Manager) (*direct.Sender, error) {
 	return sender, nil
 }
 
-// gatewayGuard decides who may send.
-func gatewayGuard(mgr manager.Manager, s *httpserver.Server, o ServingOptions) (*access.Guard, error) {
+// newGuard returns the guard for the options, and adds what it needs to the manager.
+func newGuard(mgr manager.Manager, s *httpserver.Server, o Options) (*access.Guard, error) {
 	guard := &access.Guard{Namespace: o.Namespace}
 	if o.Auth == authNone {
 		return guard, nil
@@ -109,16 +110,18 @@ func gatewayGuard(mgr manager.Manager, s *httpserver.Server, o ServingOptions) (
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
-	keys := access.NewAppKeys(mgr.GetAPIReader(), types.NamespacedName{Namespace: o.Namespace, Name: o.AppKeys}, mgr.GetLogger().WithName("gateway"))
-	watcher := objectwatch.New(clients.CoreV1().RESTClient(), "secrets", &corev1.Secret{}, func(types.NamespacedName) { keys.Changed() })
+	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.AppKeys}
+	keys := access.NewAppKeys(mgr.GetAPIReader(), secret, mgr.GetLogger().WithName("gateway"))
+	changed := func(types.NamespacedName) { keys.Changed() }
+	watcher := objectwatch.New(clients.CoreV1().RESTClient(), "secrets", &corev1.Secret{}, changed)
 	guard.Keys = keys
 	s.Check("app keys", keys.Ready)
 	follow := manager.RunnableFunc(func(ctx context.Context) error { return keys.Start(ctx, watcher) })
-	return guard, errors.Join(mgr.Add(everywhere{watcher}), mgr.Add(everywhere{follow}))
+	return guard, errors.Join(mgr.Add(everyReplica{watcher}), mgr.Add(everyReplica{follow}))
 }
 
-// everywhere runs in every replica, not only in the one that leads.
-type everywhere struct{ manager.Runnable }
+// everyReplica runs in every replica, not only in the leader.
+type everyReplica struct{ manager.Runnable }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (everywhere) NeedLeaderElection() bool { return false }
+func (everyReplica) NeedLeaderElection() bool { return false }

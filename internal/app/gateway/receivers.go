@@ -1,4 +1,4 @@
-package app
+package gateway
 
 import (
 	"errors"
@@ -12,21 +12,20 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 )
 
-// serveReceivers has the gateway take what other systems post to TeamTalkReceivers.
+// serveReceivers adds the route of TeamTalkReceivers, to which other systems post.
 func serveReceivers(mgr manager.Manager, live client.WithWatch, s *httpserver.Server, guard *access.Guard) error {
 	handler := receiver.NewHandler(receiver.Options{
 		Client: live, Authorize: authorizeBy(guard), Identify: httpserver.Identify, Log: mgr.GetLogger().WithName("receiver"),
 	})
 	s.Handle(httpserver.Route{
 		Pattern: receiver.Pattern, Name: "Receiver", Handler: handler, WriteError: receiver.Refuse,
-		// Alertmanager gives up at 429, as at all but 5xx.
+		// Alertmanager retries after 5xx only.
 		CallerLimitStatus: http.StatusServiceUnavailable,
 	})
 	return mgr.Add(handler)
 }
 
-// authorizeBy asks the gateway's guard about callers of receivers that name no
-// Secret: by a token, as everywhere; a receiver's callers have no app_key.
+// authorizeBy returns the check of callers whose receiver names no Secret. They need a token; an app_key does not count.
 func authorizeBy(guard *access.Guard) receiver.Authorize {
 	return func(r *http.Request, namespace string) error {
 		_, denial := guard.Admit(r, access.SendMessages, "", namespace)
