@@ -1,6 +1,6 @@
 package v1alpha1
 
-// Conditions of a TeamTalkMessage. Each bears observedGeneration; kstatus,
+// Conditions of a TeamTalkMessage. Each has observedGeneration; kstatus,
 // Argo CD, Flux and `kubectl wait` read them alike.
 const (
 	// ConditionReady is True once the message is as declared: delivered, or waiting

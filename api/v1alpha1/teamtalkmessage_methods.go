@@ -29,7 +29,7 @@ func (m *TeamTalkMessage) Finished() bool {
 }
 
 // NothingStored reports whether every recipient has failed with proof that
-// nothing was stored: only then may a finished message be edited, and begin anew.
+// nothing was stored: only then may a finished message be edited, and begin again.
 func (s *TeamTalkMessageStatus) NothingStored() bool {
 	for _, r := range s.Recipients {
 		if !r.Retryable() || len(r.MessageIDs) > 0 {
@@ -119,7 +119,7 @@ func (m *TeamTalkMessage) IdempotencyKey() string {
 	return ""
 }
 
-// RetryAsked reports whether RetryAnnotation bears a value that was not acted
+// RetryAsked reports whether RetryAnnotation has a value that was not acted
 // upon yet. To remove it asks for nothing.
 func (m *TeamTalkMessage) RetryAsked() bool {
 	value := m.Annotations[RetryAnnotation]

@@ -94,7 +94,7 @@ type TeamTalkMessageSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 
-	// idempotencyKey: what bears the same key is sent once per namespace, sender
+	// idempotencyKey: what has the same key is sent once per namespace, sender
 	// and recipient, whatever becomes of the resource. The store is searched for it
 	// as far back as the server's idempotencyWindowSeconds. With another text it
 	// fails with KeyReused. Left out: the resource's UID.
@@ -290,7 +290,7 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
-	// split identifies a text from a ConfigMap that is sent in parts, on record before
+	// split identifies a text from a ConfigMap that is sent in parts, recorded before
 	// the first of them is sent. The others are sent only of this text.
 	// +optional
 	Split *SplitText `json:"split,omitempty"`
@@ -326,7 +326,7 @@ type SplitText struct {
 
 // TeamTalkMessage is one message, to users and groups, and what became of it.
 //
-// What decides what is sent, to whom and through what is immutable until the
+// What decides content, recipients and server is immutable until the
 // message is finished with nothing stored: what has been said stays said.
 //
 // +kubebuilder:object:root=true

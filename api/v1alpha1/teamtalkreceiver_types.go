@@ -8,7 +8,7 @@ import (
 const (
 	// ReceiverLabel names the TeamTalkReceiver that a message came through.
 	ReceiverLabel = "teamtalk.io/receiver"
-	// NotificationLabel bears the hash of what was notified: messages with the same
+	// NotificationLabel has the hash of what was notified: messages with the same
 	// one are repeats of each other, numbered at the end of their names.
 	NotificationLabel = "teamtalk.io/notification"
 )
@@ -38,7 +38,7 @@ const (
 
 // TeamTalkReceiverSpec says what is received, and what messages are made of it.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.toLabel) == has(self.allow)",message="toLabel and allow go together: allow lists whom the label may name"
+// +kubebuilder:validation:XValidation:rule="has(self.toLabel) == has(self.allow)",message="toLabel and allow go together: allow lists the recipients that the label may name"
 // +kubebuilder:validation:XValidation:rule="self.type == 'Alertmanager' || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate go with type Alertmanager"
 // +kubebuilder:validation:XValidation:rule="self.type == 'Generic' || !has(self.authentication) || !has(self.authentication.hmacSecretRef)",message="authentication.hmacSecretRef goes with type Generic: Alertmanager does not sign",fieldPath=".authentication"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !self.to.users.exists(u, u == self.senderID)) && (!has(self.allow) || !has(self.allow.users) || !self.allow.users.exists(u, u == self.senderID)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
@@ -61,7 +61,7 @@ type TeamTalkReceiverSpec struct {
 	SenderID *UserID `json:"senderID,omitempty"`
 
 	// to lists who gets the messages: all, or with toLabel those of alerts that name
-	// nobody whom they may.
+	// no allowed recipient.
 	// +required
 	To Recipients `json:"to,omitzero"`
 
@@ -73,7 +73,7 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	ToLabel string `json:"toLabel,omitempty"`
 
-	// allow lists whom toLabel may name. An alert that names anybody else goes to
+	// allow lists the recipients that toLabel may name. An alert that names anybody else goes to
 	// those of them that it may name; if there are none, to the recipients in to.
 	// +optional
 	Allow *RecipientSet `json:"allow,omitempty"`
@@ -220,7 +220,7 @@ type ReceiverCounts struct {
 	// +optional
 	Duplicates int64 `json:"duplicates,omitempty"`
 	// folded were held back from a recipient at least, for its digest. Each is counted
-	// when that is decided, also where the request has to come again.
+	// when that is decided, also where the caller has to retry the request.
 	// +optional
 	Folded int64 `json:"folded,omitempty"`
 	// templateFaults are messages made with the built-in template because the
@@ -228,7 +228,7 @@ type ReceiverCounts struct {
 	// +optional
 	TemplateFaults int64 `json:"templateFaults,omitempty"`
 	// refused are requests of known callers answered with 4xx: not readable. Those of
-	// strangers are in metrics alone.
+	// unauthenticated requests are in metrics alone.
 	// +optional
 	Refused int64 `json:"refused,omitempty"`
 	// failed are requests of known callers answered with 503, to try again.
@@ -261,7 +261,7 @@ type ReceiverError struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
 // +kubebuilder:printcolumn:name="Error",type=string,priority=1,JSONPath=`.status.lastError.message`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="a receiver's name has at most 63 characters: its messages bear it as a label"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="a receiver's name has at most 63 characters: its messages have it as a label"
 type TeamTalkReceiver struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -8,7 +8,7 @@ import (
 // before the current one: it opens rows that were stored under it.
 const PreviousKeySuffix = ".previous"
 
-// Endpoint is host:port. The host is resolved anew at each connect.
+// Endpoint is host:port. The host is resolved again at each connect.
 //
 // +kubebuilder:validation:MinLength=3
 // +kubebuilder:validation:MaxLength=260
@@ -97,7 +97,7 @@ type TeamTalkServerSpec struct {
 	// +kubebuilder:default={from: Same}
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitzero"`
 
-	// recipients restricts whom messages may reach.
+	// recipients restricts which users and groups messages may reach.
 	// +optional
 	Recipients *RecipientRules `json:"recipients,omitempty"`
 
@@ -248,7 +248,7 @@ type AllowedNamespaces struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// RecipientRules restrict whom messages may reach. Deny goes before allow.
+// RecipientRules restrict which users and groups messages may reach. Deny goes before allow.
 type RecipientRules struct {
 	// deny lists recipients that no message may reach.
 	// +optional

@@ -69,7 +69,7 @@ func TestRead(t *testing.T) {
 		"by the sender":         {`{"user":1,"session":"user:1:3"}`, says(1, 3, 3, one), 200},
 		"up to one":             {`{"user":3,"session":"user:1:3","upTo":2}`, says(3, 1, 2, one), 200},
 		"a group":               {`{"user":2,"session":"group:7"}`, says(2, 7, 3, group), 200},
-		"a stranger":            {`{"user":4,"session":"user:1:3"}`, "no part in user:1:3", 400},
+		"a user without a part": {`{"user":4,"session":"user:1:3"}`, "no part in user:1:3", 400},
 		"no member":             {`{"user":9,"session":"group:7"}`, "user 9 is not in group 7", 400},
 		"no such group":         {`{"user":9,"session":"group:99"}`, "not in group 99", 400},
 		"nothing there":         {`{"user":5,"session":"user:5:6"}`, "no message in user:5:6", 400},

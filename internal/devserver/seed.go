@@ -18,7 +18,7 @@ type Group = store.GroupInfo
 type Seed struct {
 	Users  []User
 	Groups []Group
-	// Online are the users whom the router reports as online.
+	// Online are the users that the router reports as online.
 	Online []uint32
 }
 

@@ -136,7 +136,7 @@ func TestHistory(t *testing.T) {
 
 	at(4, groupText, 7, now-1000, "before 9 joined")
 	equal(t, "for a member", []uint32{1}, ids(3, 7, 0, 10, group))
-	equal(t, "for a stranger", []uint32(nil), ids(9, 7, 0, 10, group))
+	equal(t, "for a user who is no member", []uint32(nil), ids(9, 7, 0, 10, group))
 	if err := s.SetMembers(7, 1, 2, 9); err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func (s Source) Run(ctx context.Context, to Sink) {
 }
 
 // run follows for as long as the API server goes on from where it was. nil: it has to
-// be begun anew.
+// be begun again.
 func (s Source) run(ctx context.Context, to Sink) error {
 	version, err := to.Begin(ctx)
 	if err != nil {

@@ -115,7 +115,7 @@ func advance(d time.Duration) {
 }
 
 // TestRun: all changes are told, and after whatever ends a watch it goes on from where
-// it was, or anew where that cannot be.
+// it was, or again where that cannot be.
 func TestRun(t *testing.T) {
 	api, to := &server{}, &sink{}
 	run(t, api, to, func() {

@@ -62,7 +62,7 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Tracer writes traces. It never blocks those whom it listens to: what the
+// Tracer writes traces. It never blocks those that it listens to: what the
 // collector does not take in time is dropped.
 type Tracer struct {
 	provider *sdktrace.TracerProvider

@@ -46,7 +46,7 @@ func dialBare(ctx context.Context, address string, connections, inFlight, groupI
 	return b, nil
 }
 
-// knows returns an error that names the users whom TeamTalk does not know: what
+// knows returns an error that names the users that TeamTalk does not know: what
 // is sent to them would measure failures.
 func (b *bare) knows(ctx context.Context, users []uint32) error {
 	asked := append([]uint32{b.sender}, users...)

@@ -84,7 +84,7 @@ func copyOf(original []byte, name, text string, user uint32) ([]byte, error) {
 // the time which that takes does not pass for the operator's, and returns an error
 // unless they are all finished, as far as can be seen from the last.
 func (w *world) serves(ctx context.Context, b batch) error {
-	const patience = 5 * time.Minute // it is read anew, whole, each time
+	const patience = 5 * time.Minute // it is read again, whole, each time
 	err := wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
 		// Version 0 is answered from the cache, as far as it has come.
 		all := &metav1.PartialObjectMetadataList{}

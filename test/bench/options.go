@@ -103,7 +103,7 @@ func (o *options) own(getenv func(string) string) error {
 		return fmt.Errorf("neither USERS nor GROUPS is set: name ids, such as USERS=3,5-9, who will get messages")
 	}
 	if slices.Contains(o.users, o.sender) {
-		return fmt.Errorf("USERS=%s: has the sender, %d, to whom TeamTalk stores nothing", getenv("USERS"), o.sender)
+		return fmt.Errorf("USERS=%s: has the sender, %d, and TeamTalk stores nothing to oneself", getenv("USERS"), o.sender)
 	}
 	if file := getenv("AES_KEY_FILE"); file != "" {
 		if o.key, err = os.ReadFile(file); err != nil {

@@ -56,7 +56,7 @@ func (w *world) track(ctx context.Context) (*tracker, error) {
 			}
 			// The API server ends watches as it sees fit. A new one begins with all that
 			// there is, so that nothing is missed.
-			say("  the API server has ended the watch of the messages, which begins anew")
+			say("  the API server has ended the watch of the messages, which begins again")
 			if events, err = open(); err != nil {
 				t.breakOff(err)
 				return

@@ -145,7 +145,7 @@ func (w *world) startPlane(ctx context.Context) error {
 	if err := w.grant(ctx, bareUser, messages+"/status", "patch"); err != nil {
 		return err
 	}
-	// What config/rbac lets a gateway do that puts messages on record: here the
+	// What config/rbac lets a gateway do that records messages: here the
 	// operator's user starts it.
 	if err := w.grant(ctx, operatorUser, messages, "create", "get", "list", "watch"); err != nil {
 		return err

@@ -44,7 +44,7 @@ var contents = []content{
 		boundary: halfLost,
 	},
 	{
-		name: "audio", clause: "voice messages, which bear no token", set: sounds, boundary: halfLost,
+		name: "audio", clause: "voice messages, which have no token", set: sounds, boundary: halfLost,
 	},
 	{
 		name: "fan-out", clause: "messages to many users each",
@@ -102,7 +102,7 @@ func halfLost(w *world) boundary {
 	}
 }
 
-// halfSent answers half of a message's recipients so slowly that some are on record,
+// halfSent answers half of a message's recipients so slowly that some are recorded,
 // and then none.
 func halfSent(w *world) boundary {
 	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.fan / 2, Do: faultproxy.Drop})

@@ -13,7 +13,7 @@ import (
 func keyScenarios() []scenario {
 	return []scenario{
 		{
-			name: "recreated-keyed", clause: "resources with an idempotencyKey are made anew while db_proxy may still execute what was sent for the old ones",
+			name: "recreated-keyed", clause: "resources with an idempotencyKey are recreated while db_proxy may still execute what was sent for the old ones",
 			bound: retryBound, short: true, run: recreatedKeyed,
 		},
 		{
@@ -33,11 +33,11 @@ func keyed(w *world) func(*message) {
 }
 
 // recreatedKeyed cuts connections at requests, which are executed later than reads
-// may lag, and has the resources made anew at once: the store does not hold yet what
+// may lag, and has the resources recreated at once: the store does not hold yet what
 // their keys stand for.
 func recreatedKeyed(ctx context.Context, w *world) error {
 	// All are there when they become due, and then a plain answer would prove that nobody
-	// has sent what bears a key.
+	// has sent what has a key.
 	due := time.Now().Add(settle + lag + time.Duration(w.size)*20*time.Millisecond).Truncate(time.Second)
 	w.deal = func(m *message) {
 		keyed(w)(m)
@@ -62,7 +62,7 @@ func recreatedKeyed(ctx context.Context, w *world) error {
 	for range late.Count {
 		select {
 		case number := <-cut:
-			if err := w.anew(ctx, w.messages[number-1]); err != nil {
+			if err := w.recreate(ctx, w.messages[number-1]); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -122,7 +122,7 @@ func restored(ctx context.Context, w *world) error {
 	w.counts(func() int { return int(forgotten.Load()) })
 	err = w.each(ctx, w.messages, func(ctx context.Context, m *message) error {
 		forgotten.Add(1)
-		return w.anew(ctx, m)
+		return w.recreate(ctx, m)
 	})
 	if err != nil {
 		return err

@@ -147,7 +147,7 @@ func killExpiring(ctx context.Context, w *world) error {
 	w.counts(func() int { return int(again.Load()) })
 	remake := func(ctx context.Context, m *message) error {
 		again.Add(1)
-		return w.anew(ctx, m)
+		return w.recreate(ctx, m)
 	}
 	lost := w.unanswered(w.size / 2)
 	if err := w.send(ctx, w.size); err != nil {

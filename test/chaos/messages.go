@@ -46,7 +46,7 @@ type message struct {
 	notBefore time.Time
 	// waits: it is not to finish for now.
 	waits bool
-	// again counts how often its resource was made anew under its key: each may have
+	// again counts how often its resource was recreated under its key: each may have
 	// it announced once more.
 	again int
 }
@@ -155,9 +155,9 @@ func (w *world) create(ctx context.Context, m *message) error {
 	return nil
 }
 
-// anew deletes a message's resource, if it is there, and creates another one of its
+// recreate deletes a message's resource, if it is there, and creates another one of its
 // name and key.
-func (w *world) anew(ctx context.Context, m *message) error {
+func (w *world) recreate(ctx context.Context, m *message) error {
 	if err := client.IgnoreNotFound(w.lane.admin.Delete(ctx, w.object(m))); err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (o *onWire) ended(which piece) (n int) {
 }
 
 // countRoutes compares the announcements with what is stored. A message may be
-// announced once more where its resource was made anew under its key. Where the end
+// announced once more where its resource was recreated under its key. Where the end
 // of connections to the router is what a scenario is about, or where the message was
 // adopted, it may also be announced once more for each connection that has ended
 // with it: which of those were heard, nobody can tell.

@@ -12,7 +12,7 @@ import (
 // scenario is one clause of what is promised, put to the test.
 type scenario struct {
 	name string
-	// clause says what happens to whom.
+	// clause says what goes wrong, and where.
 	clause string
 	// bound is how long it may take in all.
 	bound time.Duration

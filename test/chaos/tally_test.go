@@ -159,8 +159,8 @@ func TestCountRoutes(t *testing.T) {
 		"twice, and connections are to stay":    {announced: 2, ended: 1, repeatedBy: 1},
 		"twice, adopted from a lost operator":   {announced: 2, ended: 1, adopted: true},
 		"twice, adopted from the same one":      {announced: 2, adopted: true, repeatedBy: 1},
-		"twice, its resource made anew":         {announced: 2, again: 1},
-		"three times, its resource made anew":   {announced: 3, again: 1, repeatedBy: 1},
+		"twice, its resource recreated":         {announced: 2, again: 1},
+		"three times, its resource recreated":   {announced: 3, again: 1, repeatedBy: 1},
 		"never, on a connection that has ended": {ended: 1, reroutes: true, missing: 1},
 	}
 	for name, tc := range tests {

@@ -77,7 +77,7 @@ func (w *world) metrics(ctx context.Context) (seen string, err error) {
 	if err != nil {
 		return "", err
 	}
-	stranger, err := framework.Token(ctx, w.admin, chat, "stranger")
+	outsider, err := framework.Token(ctx, w.admin, chat, "outsider")
 	if err != nil {
 		return "", err
 	}
@@ -97,7 +97,7 @@ func (w *world) metrics(ctx context.Context) (seen string, err error) {
 	for _, c := range []struct {
 		who, token string
 		want       int
-	}{{"nobody", "", http.StatusUnauthorized}, {"a stranger", stranger, http.StatusForbidden}, {"Prometheus", reader, http.StatusOK}} {
+	}{{"nobody", "", http.StatusUnauthorized}, {"another account", outsider, http.StatusForbidden}, {"Prometheus", reader, http.StatusOK}} {
 		status, body, err := w.ask(ctx, request{
 			namespace: system, pod: pod.Name, port: metricsPort, tls: true, method: http.MethodGet, path: "/metrics", token: c.token,
 		})
@@ -112,7 +112,7 @@ func (w *world) metrics(ctx context.Context) (seen string, err error) {
 			return "", fmt.Errorf("%s is told, with status %d: %.300s", c.who, status, body)
 		}
 	}
-	return "401 without a token, 403 with a stranger's, 200 with Prometheus'", nil
+	return "401 without a token, 403 with another account's, 200 with Prometheus'", nil
 }
 
 // policies sees that there is a NetworkPolicy for each component, which means its pods.

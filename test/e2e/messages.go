@@ -20,7 +20,7 @@ import (
 // batchLabel is on every message; its value is the batch's name.
 const batchLabel = "teamtalk-e2e/batch"
 
-// Whom messages are between, of those whom teamtalk-dev knows. The server's default
+// Users that messages are between, of those that teamtalk-dev knows. The server's default
 // sender writes to the others.
 const (
 	sender           = 1

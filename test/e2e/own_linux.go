@@ -192,7 +192,7 @@ func insideNode(ctx context.Context, t *table) error {
 	return nil
 }
 
-// removeAll removes the node's folder, and looks for what else might bear its name.
+// removeAll removes the node's folder, and looks for what else might have its name.
 func removeAll(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove the node's folder: %w", err)

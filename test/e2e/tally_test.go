@@ -53,7 +53,7 @@ func TestCutTag(t *testing.T) {
 }
 
 // TestPairs: all conversations of probes are between others than the sender, and
-// each comes once before any comes again.
+// each comes once before any is repeated.
 func TestPairs(t *testing.T) {
 	seen := map[[2]int64]bool{}
 	const all = users * (users - 1) / 2

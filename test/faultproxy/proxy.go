@@ -171,7 +171,7 @@ type Conn struct {
 	proxy          *Proxy
 	client, server net.Conn
 	// detached: the client is cut off, the server not yet: it still has to answer
-	// the request that bears attach, and answered is closed then.
+	// the request that has attach, and answered is closed then.
 	detached atomic.Bool
 	attach   []byte
 	answered chan struct{}

@@ -23,7 +23,7 @@ import (
 // gateway is a running gateway process.
 type gateway struct {
 	*framework.Process
-	// address is where it takes requests of those who bear caller's token.
+	// address is where it takes requests of those who have caller's token.
 	address, metrics, caller string
 }
 
@@ -136,7 +136,7 @@ func (p *prometheus) seesTheGateway() {
 		p.t.Errorf("a message is answered with %d", status)
 	}
 	if status, _ := p.post("/query/SendSingleMessage", send, false); status != http.StatusUnauthorized {
-		p.t.Errorf("a message of a stranger is answered with %d", status)
+		p.t.Errorf("an unauthenticated message is answered with %d", status)
 	}
 	var made, folded float64
 	for i := range 3 {
@@ -184,7 +184,7 @@ func (p *prometheus) seesTheGateway() {
 		p.await(expr, want)
 	}
 	p.await("count("+of("last_error_timestamp_seconds", "faulty", "")+")", 1)
-	// It has seen nobody whom it knows: strangers write no status.
+	// It has authenticated no caller: unauthenticated ones write no status.
 	p.await("count("+of("last_error_timestamp_seconds", "locked", "")+") or vector(0)", 0)
 	p.await(`count(ALERTS{alertname="TeamTalkReceiverTemplateFaults", receiver="faulty", alertstate="firing"})`, 1)
 

@@ -37,8 +37,8 @@ var world struct {
 	*framework.Cluster
 	// certs holds tls.crt and tls.key of /metrics; ca verifies them.
 	certs, ca string
-	// scraper and stranger are tokens; only the first may read /metrics.
-	scraper, stranger string
+	// scraper and outsider are tokens; only the first may read /metrics.
+	scraper, outsider string
 	leader, standby   *operator
 	gateway           *gateway
 	log               framework.Log
@@ -144,7 +144,7 @@ func accounts(ctx context.Context) error {
 	if err := world.Admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
 		return err
 	}
-	for name, token := range map[string]*string{"prometheus": &world.scraper, "stranger": &world.stranger} {
+	for name, token := range map[string]*string{"prometheus": &world.scraper, "outsider": &world.outsider} {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "monitoring"}}
 		if err := world.Admin.Create(ctx, account); err != nil {
 			return err

@@ -62,7 +62,7 @@ func TestMetricsAreServedToThosePermitted(t *testing.T) {
 		"permitted":                 {"https", world.scraper, 200},
 		"nobody":                    {"https", "", 401},
 		"a token that is none":      {"https", "tea", 401},
-		"an account without a role": {"https", world.stranger, 403},
+		"an account without a role": {"https", world.outsider, 403},
 		"in clear":                  {"http", world.scraper, 0},
 	}
 	for name, tc := range tests {

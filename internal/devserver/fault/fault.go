@@ -131,7 +131,7 @@ var kinds = map[Kind]kindInfo{
 	Reorder:          {"hold an answer until `after` (1) later ones have left, or for delay (2s)", nil, onDBProxy, 2 * time.Second},
 	Repeat:           {"answer, or relay, twice", nil, onBoth, 0},
 	IDZero:           {"answer id 0, store nothing", sends, onDBProxy, 0},
-	IDUnknown:        {"answer id 0xFFFFFFFF; store=true stores all the same", sends, onDBProxy, 0},
+	IDUnknown:        {"answer id 0xFFFFFFFF; store=true stores anyway", sends, onDBProxy, 0},
 	FalseSuccess:     {"answer a fresh id, store nothing", sends, onDBProxy, 0},
 	EmptyList:        {"answer reads as if there were nothing", reads, onDBProxy, 0},
 	CloseBeforeStore: {"draw an id, then close every connection", nil, onBoth, 0},

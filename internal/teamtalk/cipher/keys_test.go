@@ -4,7 +4,7 @@ import "testing"
 
 func TestKeys(t *testing.T) {
 	current, previous := mustNew(t, testKey), mustNew(t, []byte("another key, of thirty-two bytes"))
-	stranger := mustNew(t, []byte("a third key, of thirty-two bytes"))
+	other := mustNew(t, []byte("a third key, of thirty-two bytes"))
 	cases := map[string]struct {
 		keys   Keys
 		sealed *Cipher
@@ -15,7 +15,7 @@ func TestKeys(t *testing.T) {
 		"the previous key":   {keys: Keys{current, previous}, sealed: previous, accept: "text", want: true},
 		"only a previous":    {keys: Keys{Previous: previous}, sealed: previous, accept: "text", want: true},
 		"no previous":        {keys: Keys{Current: current}, sealed: previous, accept: "text"},
-		"neither":            {keys: Keys{current, previous}, sealed: stranger, accept: "text"},
+		"neither":            {keys: Keys{current, previous}, sealed: other, accept: "text"},
 		"no keys":            {sealed: current, accept: "text"},
 		"not what was asked": {keys: Keys{current, previous}, sealed: current, accept: "another text"},
 	}

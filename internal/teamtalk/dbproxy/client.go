@@ -32,7 +32,7 @@ const (
 
 // Options configure a Client.
 type Options struct {
-	// Address is host:port. The host is resolved anew at each dial.
+	// Address is host:port. The host is resolved again at each dial.
 	Address string
 	// Connections is how many connections are held, 1 to 16; what lies outside
 	// is taken for the nearest.

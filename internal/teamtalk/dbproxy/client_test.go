@@ -328,7 +328,7 @@ func TestByIDSplits(t *testing.T) {
 			rows, err := h.ByID(t.Context(), session, ids)
 			for i, row := range rows {
 				if row.GetMsgId() != uint32(i+1) {
-					t.Errorf("row %d bears id %d", i, row.GetMsgId())
+					t.Errorf("row %d has id %d", i, row.GetMsgId())
 				}
 			}
 			return len(rows), err

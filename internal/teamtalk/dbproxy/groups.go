@@ -39,7 +39,7 @@ func (c MemberChange) Type() wire.GroupModifyType {
 	return wire.GroupModifyType_GROUP_MODIFY_TYPE_ADD
 }
 
-// Membership is a group's members after a change, and whom it has added or removed.
+// Membership is a group's members after a change, and those that it added or removed.
 type Membership struct{ Current, Changed []uint32 }
 
 // CreateGroup creates a group and returns its id. db_proxy keeps no id of the

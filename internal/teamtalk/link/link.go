@@ -61,7 +61,7 @@ type DialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 
 // Options configure a Link.
 type Options struct {
-	// Address is host:port. The host is resolved anew at each dial.
+	// Address is host:port. The host is resolved again at each dial.
 	Address string
 	// Handler is told of connections and frames; required.
 	Handler Handler

@@ -107,7 +107,7 @@ func TestPeerNeverReads(t *testing.T) {
 			rest = append(rest, send(t.Context(), c, frame(wire.CommandMsgData, 4)))
 		}
 		synctest.Wait()
-		crowdedOut := send(short, c, frame(wire.CommandMsgData, 5)) // finds no room
+		crowdedOut := send(short, c, frame(wire.CommandMsgData, 5)) // the queue is full
 		outside := send(t.Context(), c, frame(wire.CommandMsgData, 6))
 
 		wantSend(t, "taken", <-first, ErrMaybeSent, context.DeadlineExceeded)

@@ -35,7 +35,7 @@ var (
 
 // Options configure a Client.
 type Options struct {
-	// Address is host:port. The host is resolved anew at each dial.
+	// Address is host:port. The host is resolved again at each dial.
 	Address string
 	// Gate is asked right before messages are written; where it returns an
 	// error they are not, and fail with ErrNotSent and that error. nil: open.

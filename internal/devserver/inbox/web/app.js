@@ -37,14 +37,14 @@ function drawSide() {
   $("groups").replaceChildren(...[...o.groups].sort(byName).map((g) =>
     entry(`group:${g.id}`, g.id, g.name, `group ${g.id} · ${g.members.length} members`, g.messages, "group")));
   $("users").replaceChildren(...o.users.map((u) => entry(`user:${u.id}`, u.id, u.nick, `user ${u.id}`, u.messages)));
-  const strangers = new Map();
+  const unknownUsers = new Map();
   for (const c of o.conversations) {
     for (const id of parties(c.session)) {
-      if (!state.users.has(id)) strangers.set(id, (strangers.get(id) || 0) + c.messages);
+      if (!state.users.has(id)) unknownUsers.set(id, (unknownUsers.get(id) || 0) + c.messages);
     }
   }
-  $("strangers").replaceChildren(...[...strangers].map(([id, n]) => entry(`user:${id}`, id, `User ${id}`, "no such user", n, "stranger")));
-  $("strangers-section").hidden = strangers.size === 0;
+  $("unknown-users").replaceChildren(...[...unknownUsers].map(([id, n]) => entry(`user:${id}`, id, `User ${id}`, "no such user", n, "unknown")));
+  $("unknown-users-section").hidden = unknownUsers.size === 0;
   $("all-count").textContent = o.messages;
   $("total").textContent = o.messages === 1 ? "1 message" : `${o.messages} messages`;
   drawFaults(o.faults);
