@@ -128,14 +128,14 @@ lint: ## Run the linters of .golangci.yml, the direction of imports among them (
 	$(GOLANGCI_LINT) run
 
 .PHONY: verify
-verify: ## Check what make generate and make fmt would change, go.mod files, vet and lint; fails with the difference
+verify: ## Check what make generate and make fmt would change, go.mod files, licence headers, words, vet and lint; fails with the difference
 	@MODULES="$(MODULES)" hack/verify
 
 ##@ Change
 
 .PHONY: generate
 generate: ## Generate deep copies, CRDs, roles, the protobuf code and what the chart takes from these
-	$(TOOL) controller-gen object paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... paths=./internal/app/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=teamtalk-gateway,fileName=gateway_role.yaml paths=./internal/gateway/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator-receiver,fileName=receiver_role.yaml paths=./internal/receiver/... output:rbac:dir=config/rbac
