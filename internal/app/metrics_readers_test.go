@@ -30,7 +30,7 @@ func (c *cluster) Token(_ context.Context, token string) (access.User, *access.D
 	case c.away:
 		return nil, &access.Denial{Kind: access.Unavailable, Detail: "away"}
 	case !c.good[token] && !c.known[token]:
-		return nil, &access.Denial{Kind: access.BadToken, Detail: "bad"}
+		return nil, &access.Denial{Kind: access.Unauthenticated, Detail: "bad"}
 	}
 	return &user.DefaultInfo{Name: token}, nil
 }

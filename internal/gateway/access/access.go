@@ -11,13 +11,13 @@ import (
 // Caller is a caller who was admitted.
 type Caller struct {
 	// Name identifies the caller in the log and for the limit per caller.
-	Name string
+	Name string `json:"-"`
 	// Namespace of the caller's messages.
-	Namespace string
+	Namespace string `json:"namespace"`
 	// Server in the namespace. If empty, it is the default one.
-	Server string
+	Server string `json:"server,omitempty"`
 	// Senders that the caller may speak as. If nil, only the TeamTalkServer limits them.
-	Senders []uint32
+	Senders []uint32 `json:"senders"`
 }
 
 // MaySpeakAs reports whether the caller may use the sender. The TeamTalkServer must permit it as well.
@@ -35,10 +35,8 @@ type Denial struct {
 type Kind int
 
 const (
-	// NoCredentials means that the request has neither a token nor an app_key that could be checked.
-	NoCredentials Kind = iota
-	// BadToken means that the token is not valid.
-	BadToken
+	// Unauthenticated means that the request has no valid token.
+	Unauthenticated Kind = iota
 	// Forbidden means that the token's user does not have the right.
 	Forbidden
 	// UnknownKey means that the app_key is not in the Secret.
@@ -87,8 +85,7 @@ func (g *Guard) NeedsAppKey(r *http.Request) bool {
 	return g.Reviewer != nil && g.Keys != nil && r.Header.Get("Authorization") == ""
 }
 
-// Admit decides on a request that needs a right. appKey is from its body, namespace from its path. Both
-// may be empty.
+// Admit decides on a request that needs a right. appKey is from its body, namespace from its path. Both may be empty.
 func (g *Guard) Admit(r *http.Request, right Right, appKey, namespace string) (Caller, *Denial) {
 	header := r.Header.Get("Authorization")
 	switch {
@@ -97,7 +94,7 @@ func (g *Guard) Admit(r *http.Request, right Right, appKey, namespace string) (C
 	case header != "":
 		return g.admitToken(r.Context(), header, right, cmp.Or(namespace, g.Namespace))
 	case g.Keys == nil:
-		return Caller{}, &Denial{NoCredentials, "send a Kubernetes token: Authorization: Bearer TOKEN"}
+		return Caller{}, &Denial{Unauthenticated, "send a Kubernetes token: Authorization: Bearer TOKEN"}
 	case appKey == "":
 		return Caller{}, &Denial{UnknownKey, "send an app_key, or a Kubernetes token: Authorization: Bearer TOKEN"}
 	}
@@ -108,7 +105,7 @@ func (g *Guard) admitToken(ctx context.Context, header string, right Right, name
 	scheme, token, _ := strings.Cut(header, " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return Caller{}, &Denial{NoCredentials, "the Authorization header must be: Bearer TOKEN"}
+		return Caller{}, &Denial{Unauthenticated, "the Authorization header must be: Bearer TOKEN"}
 	}
 	user, denial := g.Reviewer.Token(ctx, token)
 	if denial == nil {

@@ -32,17 +32,9 @@ const (
 // app is an entry of the Secret, in YAML.
 type app struct {
 	AppKey string `json:"appKey"`
-	// Namespace of the app's messages.
-	Namespace string `json:"namespace"`
-	// Server in the namespace. If empty, it is the default one.
-	Server string `json:"server,omitempty"`
-	// Senders that the app may speak as; at least one.
-	Senders []uint32 `json:"senders"`
 	// Groups lets the app create and change groups as well.
 	Groups bool `json:"groups,omitempty"`
-
-	// name of the entry.
-	name string
+	Caller
 }
 
 // keyHash identifies an app_key. The time of a lookup by hash reveals nothing about the keys.
@@ -115,7 +107,7 @@ func (k *AppKeys) load(ctx context.Context) error {
 		a, err := parseApp(name, secret.Data[name])
 		hash := sha256.Sum256([]byte(a.AppKey))
 		if other, taken := apps[hash]; err == nil && taken {
-			err = fmt.Errorf("its appKey is the one of entry %q", other.name)
+			err = fmt.Errorf("its appKey is the one of %s", other.Name)
 		}
 		if err != nil {
 			k.log.Info("an entry of the app keys is skipped", "entry", name, "reason", err.Error())
@@ -133,7 +125,7 @@ func (k *AppKeys) load(ctx context.Context) error {
 func parseApp(name string, data []byte) (app, error) {
 	a := app{}
 	err := yaml.UnmarshalStrict(data, &a)
-	a.name = name
+	a.Name = "app " + name
 	switch {
 	case err != nil:
 		return a, errors.New("it must be YAML with appKey, namespace, senders and optionally server and groups")
@@ -162,5 +154,5 @@ func (k *AppKeys) admit(right Right, key, namespace string) (Caller, *Denial) {
 	case right != SendMessages && !a.Groups:
 		return Caller{}, &Denial{NoGroups, "the app_key is for messages only: its entry in the Secret needs groups: true"}
 	}
-	return Caller{Name: "app " + a.name, Namespace: a.Namespace, Server: a.Server, Senders: a.Senders}, nil
+	return a.Caller, nil
 }

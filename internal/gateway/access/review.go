@@ -92,7 +92,7 @@ func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
 		return nil, &Denial{Unavailable, "Kubernetes could not check the token: try again later"}
 	case err != nil || !ok:
 		// The API server's error may describe the token.
-		return nil, &Denial{BadToken, "the token is not valid, or not for this audience"}
+		return nil, &Denial{Unauthenticated, "the token is not valid, or not for this audience"}
 	}
 	return answer.User, nil
 }

@@ -16,9 +16,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
-// maxAttempts is how many messages one key may take: a retry of what ended with nothing stored is
-// another message. It is not reached in practice: an attempt takes seconds, and finished messages are
-// deleted.
+// maxAttempts is how many messages one key may take: a retry of what ended with nothing stored is another message. It
+// is not reached in practice: an attempt takes seconds, and finished messages are deleted.
 const maxAttempts = 1 << 16
 
 // nextAttempt returns the attempt to continue with after one that ended with nothing stored: the last

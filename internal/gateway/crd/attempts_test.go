@@ -14,8 +14,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
-// TestNextAttempt: however often a key was tried, the next attempt is found, with few
-// questions; and where the key is used up, that is said.
+// TestNextAttempt: the next attempt is found with few requests, however many there were. A key that is used up is an
+// error.
 func TestNextAttempt(t *testing.T) {
 	r := api.Request{Namespace: "chat", Key: "k", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}}
 	for name, tc := range map[string]struct {
@@ -34,21 +34,21 @@ func TestNextAttempt(t *testing.T) {
 			for attempt := 1; attempt <= tc.recorded; attempt++ {
 				there[nameOf(r, attempt)] = true
 			}
-			s, asked := recording(t, there)
+			s, asked := newFakeSender(t, there)
 			got, err := s.nextAttempt(t.Context(), r, tc.from)
 			if err != nil || got != tc.want || *asked > 40 {
 				t.Errorf("attempt %d, %v after %d questions, want %d", got, err, *asked, tc.want)
 			}
 		})
 	}
-	s, _ := recording(t, nil)
+	s, _ := newFakeSender(t, nil)
 	if _, err := s.nextAttempt(t.Context(), r, maxAttempts); err == nil {
 		t.Error("a key is never used up")
 	}
 }
 
-// recording returns a Sender to which the messages of these names are there.
-func recording(t *testing.T, there map[string]bool) (*Sender, *int) {
+// newFakeSender returns a Sender whose API server has the messages of these names, and counts its requests.
+func newFakeSender(t *testing.T, there map[string]bool) (*Sender, *int) {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {

@@ -83,8 +83,7 @@ func (p *watchPool) stop() {
 	p.goroutines.Wait()
 }
 
-// acquire returns the namespace's watch once it receives events. It must be released unless there is an
-// error.
+// acquire returns the namespace's watch once it receives events. It must be released unless there is an error.
 func (p *watchPool) acquire(ctx context.Context, namespace string) (*namespaceWatch, error) {
 	n := p.use(namespace)
 	if err := p.waitStarted(ctx, n); err != nil {
@@ -193,8 +192,7 @@ func (w *waiter) remove() {
 	}
 }
 
-// wait waits until the message has finished or was deleted, or ctx is done. It returns the message as last
-// seen.
+// wait waits until the message has finished or was deleted, or ctx is done. It returns the message as last seen.
 func (w *waiter) wait(ctx context.Context, m *v1alpha1.TeamTalkMessage) (seen *v1alpha1.TeamTalkMessage, deleted bool) {
 	for {
 		w.watch.mu.Lock()

@@ -11,7 +11,6 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -21,7 +20,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
-// fakeAPI is an API server whose watches the test ends.
+// fakeAPI is an API server whose watches the test controls.
 type fakeAPI struct {
 	client.WithWatch
 	mu      sync.Mutex
@@ -53,136 +52,6 @@ func newAPI(t *testing.T) *fakeAPI {
 	return x
 }
 
-// opened waits for the n-th watch.
-func (x *fakeAPI) opened(t *testing.T, n int) *apiwatch.RaceFreeFakeWatcher {
-	t.Helper()
-	var opened *apiwatch.RaceFreeFakeWatcher
-	until(t, fmt.Sprintf("%d watches are opened", n), func() bool {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		if len(x.watches) >= n {
-			opened = x.watches[n-1]
-		}
-		return opened != nil
-	})
-	return opened
-}
-
-// until waits for a condition.
-func until(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		return condition(), nil
-	})
-	if err != nil {
-		t.Fatalf("wait until %s: %v", what, err)
-	}
-}
-
-// delivered has the operator deliver the one message that there is, and returns it.
-func (x *fakeAPI) delivered(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
-	t.Helper()
-	m := &v1alpha1.TeamTalkMessage{}
-	until(t, "message "+name+" is there", func() bool {
-		return x.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m) == nil
-	})
-	m.Status.ObservedGeneration = 1
-	for _, kind := range []string{v1alpha1.ConditionFinished, v1alpha1.ConditionDelivered, v1alpha1.ConditionReady} {
-		m.Status.Conditions = append(m.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Delivered"})
-	}
-	m.Status.Recipients = []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateRouted, MessageIDs: []int64{18}}}
-	if err := x.Status().Update(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-// TestWaiting: whoever waits is told, also of what happened while nothing was watched,
-// and nothing is kept once nobody waits.
-func TestWaiting(t *testing.T) {
-	for name, tell := range map[string]func(*testing.T, *fakeAPI, string){
-		"by the watch": func(t *testing.T, x *fakeAPI, message string) {
-			x.opened(t, 1).Modify(x.delivered(t, message))
-		},
-		"after the watch was lost": func(t *testing.T, x *fakeAPI, message string) {
-			w := x.opened(t, 1)
-			x.delivered(t, message)
-			w.Error(&metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired, Code: 410})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			x := newAPI(t)
-			s := New(x, 0, logr.Discard())
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() { ended <- s.Start(ctx) }()
-			r := api.Request{Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}, Text: "hello", Key: "k", Wait: time.Minute}
-			type answer struct {
-				api.Result
-				err error
-			}
-			answered := make(chan answer, 1)
-			go func() {
-				result, err := s.Send(t.Context(), r)
-				answered <- answer{result, err}
-			}()
-			tell(t, x, nameOf(r, 1))
-			if a := <-answered; a.err != nil || a.State != api.Delivered || len(a.Recipients) != 1 || a.Recipients[0].MessageID != 18 {
-				t.Errorf("%+v", a)
-			}
-			watch := s.watches.namespaces["chat"]
-			watch.mu.Lock()
-			if len(watch.waiters) != 0 {
-				t.Errorf("kept: %v", watch.waiters)
-			}
-			watch.mu.Unlock()
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-// TestWatchesEnd: watches that nobody uses are few, and none is kept for good; one that
-// is used is.
-func TestWatchesEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		x := newAPI(t)
-		s := New(x, 0, logr.Discard())
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- s.Start(ctx) }()
-		used, err := s.watches.acquire(ctx, "used")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 2 * maxIdle {
-			if err := s.Ready(ctx, fmt.Sprint("namespace-", i)); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Second)
-		}
-		if got := x.open(); got != maxIdle+1 {
-			t.Errorf("%d watches are open, want %d that are not used and one that is", got, maxIdle)
-		}
-		time.Sleep(2 * idleTimeout)
-		if got := x.open(); got != 1 {
-			t.Errorf("%d watches are open after a while, want the one that is used", got)
-		}
-		s.watches.release(used)
-		time.Sleep(2 * idleTimeout)
-		if got := x.open(); got != 0 {
-			t.Errorf("%d watches are open when none is used", got)
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // open counts the watches that have not ended.
 func (x *fakeAPI) open() (n int) {
 	synctest.Wait()
@@ -194,4 +63,104 @@ func (x *fakeAPI) open() (n int) {
 		}
 	}
 	return n
+}
+
+// deliver sets the status that the operator sets after a delivery, and returns the message.
+func (x *fakeAPI) deliver(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
+	t.Helper()
+	m := &v1alpha1.TeamTalkMessage{}
+	if err := x.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m); err != nil {
+		t.Fatal(err)
+	}
+	m.Status.ObservedGeneration = 1
+	for _, kind := range []string{v1alpha1.ConditionFinished, v1alpha1.ConditionDelivered, v1alpha1.ConditionReady} {
+		m.Status.Conditions = append(m.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Delivered"})
+	}
+	m.Status.Recipients = []v1alpha1.RecipientStatus{
+		{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateRouted, MessageIDs: []int64{18}},
+	}
+	if err := x.Status().Update(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// start runs a Sender. stop ends it and waits.
+func start(t *testing.T, x *fakeAPI) (s *Sender, stop func()) {
+	t.Helper()
+	s = New(x, 0, logr.Discard())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Start(ctx) }()
+	return s, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestWait: a waiting request gets the result, even if the watch was interrupted meanwhile. Then its message is not
+// kept in memory.
+func TestWait(t *testing.T) {
+	for name, lost := range map[string]bool{"with the watch": false, "after the watch was lost": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := newAPI(t)
+				s, stop := start(t, x)
+				r := api.Request{
+					Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}, Text: "hello", Key: "k",
+					Wait: time.Minute,
+				}
+				go func() {
+					synctest.Wait() // Send waits
+					m := x.deliver(t, nameOf(r, 1))
+					if lost {
+						x.watches[0].Error(&metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired, Code: 410})
+					} else {
+						x.watches[0].Modify(m)
+					}
+				}()
+				got, err := s.Send(t.Context(), r)
+				if err != nil || got.State != api.Delivered || len(got.Recipients) != 1 || got.Recipients[0].MessageID != 18 {
+					t.Errorf("%+v, %v", got, err)
+				}
+				if kept := s.watches.namespaces["chat"].waiters; len(kept) != 0 {
+					t.Errorf("kept: %v", kept)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// TestEvict: unused watches are limited in number and end after a while. Watches in use do not.
+func TestEvict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newAPI(t)
+		s, stop := start(t, x)
+		used, err := s.watches.acquire(t.Context(), "used")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 * maxIdle {
+			if err := s.Ready(t.Context(), fmt.Sprint("namespace-", i)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if got := x.open(); got != maxIdle+1 {
+			t.Errorf("%d watches are open, want %d unused ones and one in use", got, maxIdle)
+		}
+		time.Sleep(2 * idleTimeout)
+		if got := x.open(); got != 1 {
+			t.Errorf("%d watches are open after a while, want the one in use", got)
+		}
+		s.watches.release(used)
+		time.Sleep(2 * idleTimeout)
+		if got := x.open(); got != 0 {
+			t.Errorf("%d watches are open, and none is in use", got)
+		}
+		stop()
+	})
 }

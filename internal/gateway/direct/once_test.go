@@ -11,28 +11,31 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
-// TestOnce: what is the same is sent once at a time, and again only if it failed.
+// TestOnce: equal requests are sent one at a time, and again only if the one before failed.
 func TestOnce(t *testing.T) {
 	delivered, failed := api.Result{State: api.Delivered}, api.Result{State: api.Failed}
 	keyed := api.Request{Key: "k", Recipients: []uint32{2, 3}}
+	reordered, otherText, otherNamespace := keyed, keyed, keyed
+	reordered.Recipients = []uint32{3, 2}
+	otherText.Text, otherNamespace.Namespace = "x", "x"
 	tests := map[string]struct {
 		requests []api.Request
-		results  []api.Result
-		want     int
+		// results are those of the sends, in order.
+		results                 []api.Result
+		wantSent, wantDelivered int32
 	}{
-		"the same":             {[]api.Request{keyed, keyed, {Key: "k", Recipients: []uint32{3, 2}}}, []api.Result{delivered}, 1},
-		"without a key":        {[]api.Request{{}, {}}, []api.Result{delivered, delivered}, 2},
-		"another text":         {[]api.Request{keyed, {Key: "k", Recipients: []uint32{2, 3}, Text: "x"}}, []api.Result{delivered, delivered}, 2},
-		"another namespace":    {[]api.Request{keyed, {Key: "k", Recipients: []uint32{2, 3}, Namespace: "x"}}, []api.Result{delivered, delivered}, 2},
-		"the first has failed": {[]api.Request{keyed, keyed, keyed}, []api.Result{failed, delivered}, 2},
+		"equal":             {[]api.Request{keyed, keyed, reordered}, []api.Result{delivered}, 1, 3},
+		"without a key":     {[]api.Request{{}, {}}, []api.Result{delivered, delivered}, 2, 2},
+		"another text":      {[]api.Request{keyed, otherText}, []api.Result{delivered, delivered}, 2, 2},
+		"another namespace": {[]api.Request{keyed, otherNamespace}, []api.Result{delivered, delivered}, 2, 2},
+		"the first failed":  {[]api.Request{keyed, keyed, keyed}, []api.Result{failed, delivered}, 2, 2},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &Sender{}
-				var sent atomic.Int32
+				var sent, ok atomic.Int32
 				var wg sync.WaitGroup
-				var ok atomic.Int32
 				for _, r := range tc.requests {
 					wg.Go(func() {
 						got, err := s.once(t.Context(), r, func() (api.Result, error) {
@@ -46,35 +49,29 @@ func TestOnce(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				want := len(tc.requests)
-				if tc.results[0].State != api.Delivered {
-					want--
-				}
-				if int(sent.Load()) != tc.want || int(ok.Load()) != want {
-					t.Errorf("sent %d times, want %d; delivered %d, want %d", sent.Load(), tc.want, ok.Load(), want)
+				if sent.Load() != tc.wantSent || ok.Load() != tc.wantDelivered {
+					t.Errorf("sent %d times, want %d; delivered %d, want %d", sent.Load(), tc.wantSent, ok.Load(), tc.wantDelivered)
 				}
 			})
 		})
 	}
 }
 
-// TestOnceTimeout: who waits for another's end waits no longer than its own time,
-// and is told no success.
+// TestOnceTimeout: a request waits for an equal one until its own time is over, and is not answered with success.
 func TestOnceTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Sender{}
 		r := api.Request{Key: "k", Recipients: []uint32{2}}
-		go func() {
-			_, _ = s.once(t.Context(), r, func() (api.Result, error) {
-				time.Sleep(time.Minute)
-				return api.Result{State: api.Delivered}, nil
-			})
-		}()
+		send := func() (api.Result, error) {
+			time.Sleep(time.Minute)
+			return api.Result{State: api.Delivered}, nil
+		}
+		go func() { _, _ = s.once(t.Context(), r, send) }()
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		got, err := s.once(ctx, r, func() (api.Result, error) {
-			t.Error("sent beside the one under way")
+			t.Error("sent while the other one is in flight")
 			return api.Result{}, nil
 		})
 		if err != nil || got.State != api.Unknown {

@@ -98,8 +98,7 @@ func (s *Server) limitInFlight(route Route, next http.Handler) http.HandlerFunc 
 	}
 }
 
-// limitPerCaller rejects requests over the limit of one address, and lets Identify count the request
-// for its caller.
+// limitPerCaller rejects requests over the limit of one address, and lets Identify count the request for its caller.
 func (s *Server) limitPerCaller(route Route, next http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)

@@ -30,8 +30,7 @@ func infoOf(ctx context.Context) *requestInfo {
 	return &requestInfo{}
 }
 
-// SetErrorCode sets the operation's own error code, for the log and the metrics. There must be few
-// different codes.
+// SetErrorCode sets the operation's own error code, for the log and the metrics. There must be few different codes.
 func SetErrorCode(ctx context.Context, code int) {
 	infoOf(ctx).errorCode = strconv.Itoa(code)
 	AddLogValue(ctx, "errorCode", strconv.Itoa(code))
@@ -43,9 +42,8 @@ func AddLogValue(ctx context.Context, name, value string) {
 	info.logValues = append(info.logValues, name, value)
 }
 
-// Identify counts the request for a caller, once that is known, and reports whether the caller is
-// below its limit. Until then the request is counted for its address, which a proxy may share among
-// callers.
+// Identify counts the request for a caller, once that is known, and reports whether the caller is below its limit.
+// Until then the request is counted for its address, which a proxy may share among callers.
 func Identify(ctx context.Context, caller string) bool {
 	info, caller := infoOf(ctx), "caller "+caller
 	if info.callers == nil || info.caller == caller {

@@ -43,9 +43,10 @@ type Server struct {
 	callers  *callerLimiter
 	draining atomic.Bool
 
+	checks map[string]func(context.Context) error
+
 	mu       sync.Mutex
 	listener net.Listener
-	checks   map[string]func(context.Context) error
 }
 
 // New returns a Server that does not listen yet.
@@ -71,8 +72,6 @@ func (s *Server) Handle(r Route) { s.mux.Handle(r.Pattern, s.wrap(r)) }
 
 // Check adds a check to /readyz. It must be called before Start.
 func (s *Server) Check(name string, check func(context.Context) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.checks[name] = check
 }
 
@@ -82,8 +81,9 @@ func (s *Server) Ready(ctx context.Context) error {
 		return errors.New("shutting down")
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.listener == nil {
+	listening := s.listener != nil
+	s.mu.Unlock()
+	if !listening {
 		return errors.New("not listening yet")
 	}
 	for name, check := range s.checks {

@@ -74,11 +74,10 @@ func codeOf(reason string) Code {
 
 // denials are the codes and HTTP statuses of denials. Callers that send an app_key expect 200.
 var denials = map[access.Kind]response{
-	access.NoCredentials:  {Code: CodeNotAuthorized, status: http.StatusUnauthorized},
-	access.BadToken:       {Code: CodeNotAuthorized, status: http.StatusUnauthorized},
-	access.Forbidden:      {Code: CodeNotAuthorized, status: http.StatusForbidden},
-	access.UnknownKey:     {Code: CodeNoSuchKey},
-	access.NoGroups:       {Code: CodeNotAuthorized},
-	access.WrongNamespace: {Code: CodeKeyNotForUser},
-	access.Unavailable:    {Code: CodeServerFault, status: http.StatusServiceUnavailable},
+	access.Unauthenticated: {Code: CodeNotAuthorized, status: http.StatusUnauthorized},
+	access.Forbidden:       {Code: CodeNotAuthorized, status: http.StatusForbidden},
+	access.UnknownKey:      {Code: CodeNoSuchKey},
+	access.NoGroups:        {Code: CodeNotAuthorized},
+	access.WrongNamespace:  {Code: CodeKeyNotForUser},
+	access.Unavailable:     {Code: CodeServerFault, status: http.StatusServiceUnavailable},
 }

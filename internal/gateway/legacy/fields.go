@@ -77,11 +77,8 @@ func (f *fields) require(name string) bool {
 
 // id returns the id of a user or group, which is a number or a string of one.
 func (f *fields) id(name string) uint32 {
-	if !f.require(name) {
-		return 0
-	}
 	id, ok := parseID(f.raw[name])
-	if !ok {
+	if f.require(name) && !ok {
 		f.fail("%s must be a number from 1 to %d, or a string of one", name, math.MaxInt32)
 	}
 	return id

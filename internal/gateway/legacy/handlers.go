@@ -94,8 +94,7 @@ func respond(w http.ResponseWriter, r *http.Request, a response) {
 	write(w, a)
 }
 
-// decode admits the caller and reads the request. It does not read the body of a caller who is denied
-// without it.
+// decode admits the caller and reads the request. It does not read the body of a caller who is denied without it.
 func (h *Handlers) decode(r *http.Request, right access.Right) (*request, *response) {
 	q := &request{key: r.Header.Get(KeyHeader)}
 	byAppKey := h.Guard.NeedsAppKey(r)
