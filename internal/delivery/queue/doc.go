@@ -1,0 +1,43 @@
+// Package queue decides which message may be sent next. Messages of one conversation
+// are sent in Order, one at a time. Of each TeamTalkServer a bounded number of
+// recipients is under way.
+//
+// The controller calls Add, Requeue and Delete when something has changed, Admit and
+// Done when it reconciles a message. The engine calls Submit, and acquires the Places
+// that it returns. There is one Queue with one lock; each operation takes O(log n).
+//
+// # The path of a message
+//
+//  1. Add reserves the message's place when its watch event comes. Its sender is not
+//     known yet, and its server may not exist: it gets a place in the line of each
+//     pair of server and recipient.
+//  2. Admit reports whether it may be submitted: it is the first in all of its lines,
+//     and its server has slots for its recipients. If not, it keeps its places, so
+//     that no younger message passes it, and the queue wakes it when that has changed.
+//     Of those that wait for slots, one is woken at a time, the oldest first.
+//  3. Submit replaces the reserved places by Places in the conversations, under one
+//     lock, and takes the slots.
+//  4. Acquire waits until the Place is the first in its conversation and nobody holds
+//     it. Release passes the conversation on. ReleaseSlot admits others; a recipient
+//     that waits for long calls it before its end.
+//
+// A reconcile that does not submit the message either calls Done, and others pass it
+// until Requeue; or it calls nothing, and the message keeps its places. It must keep
+// them only if it is reconciled again soon, or together with all others of its server:
+// messages behind it wait. One message always waits for no other, as all wait by one
+// Order.
+//
+// # Stores
+//
+// A conversation belongs to a message store, not to a server. Servers that name the
+// same db_proxy address share the store, and so do all addresses that one server has
+// named. Join records that. Conversations of stores that turn out to be one are merged,
+// with the Places that hold them and those that wait.
+//
+// # Why no library
+//
+// A workqueue, also controller-runtime's with priorities, keeps no key back while
+// another one is reconciled or is still to come. semaphore.Weighted serves its waiters
+// in the order of their calls, and blocks a goroutine for each: of 100,000 messages
+// that wait for slots, none has a goroutine here. A keyed mutex has no order.
+package queue

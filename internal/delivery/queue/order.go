@@ -1,0 +1,70 @@
+package queue
+
+import (
+	"cmp"
+	"time"
+)
+
+// Order says which of two messages of a conversation is sent first: by creation
+// time, then by the resourceVersion at which it was first seen, then by name.
+type Order struct {
+	Created time.Time
+	// Seen is a resourceVersion: creation times are whole seconds.
+	Seen string
+	Name string
+}
+
+// Before reports whether o is sent before p.
+func (o Order) Before(p Order) bool {
+	return cmp.Or(
+		o.Created.Compare(p.Created),
+		// Decimal numbers without leading zeros, of any length.
+		cmp.Compare(len(o.Seen), len(p.Seen)),
+		cmp.Compare(o.Seen, p.Seen),
+		cmp.Compare(o.Name, p.Name),
+	) < 0
+}
+
+// entry is embedded in what waits in a line.
+type entry struct {
+	order Order
+	// index in the line; negative: in none.
+	index int
+}
+
+func (e *entry) self() *entry { return e }
+
+// line is a heap.Interface, the oldest entry first.
+type line[T interface{ self() *entry }] []T
+
+func (l line[T]) first() (oldest T) {
+	if len(l) > 0 {
+		oldest = l[0]
+	}
+	return oldest
+}
+
+// Len implements heap.Interface, like the others.
+func (l line[T]) Len() int           { return len(l) }
+func (l line[T]) Less(i, j int) bool { return l[i].self().order.Before(l[j].self().order) }
+func (l line[T]) Swap(i, j int) {
+	l[i], l[j] = l[j], l[i]
+	l[i].self().index, l[j].self().index = i, j
+}
+
+// Push implements heap.Interface.
+func (l *line[T]) Push(x any) {
+	e := x.(T)
+	e.self().index = len(*l)
+	*l = append(*l, e)
+}
+
+// Pop implements heap.Interface.
+func (l *line[T]) Pop() any {
+	last := len(*l) - 1
+	e := (*l)[last]
+	clear((*l)[last:])
+	*l = (*l)[:last]
+	e.self().index = -1
+	return e
+}

@@ -1,0 +1,200 @@
+package queue
+
+import (
+	"container/heap"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Queue orders the messages of one process. Its methods may be called from any
+// goroutine.
+type Queue struct {
+	wake  func(types.NamespacedName)
+	slots int
+
+	mu            sync.Mutex
+	pending       map[types.UID]*pending
+	uids          map[types.NamespacedName]types.UID
+	reserved      map[peer]*line[*reservation]
+	quotas        map[types.NamespacedName]*serverQuota
+	conversations map[Conversation]*conversation
+	stores        map[string]string // see Join
+	// changed and woken are what to look at, and whom to wake, at the end of a call.
+	changed []*serverQuota
+	woken   []types.NamespacedName
+}
+
+// New returns a Queue that calls wake for a message that Admit is to be called for
+// again. It must not block.
+func New(wake func(types.NamespacedName)) *Queue {
+	return &Queue{
+		wake: wake, slots: serverSlots,
+		pending: map[types.UID]*pending{}, uids: map[types.NamespacedName]types.UID{},
+		reserved: map[peer]*line[*reservation]{}, quotas: map[types.NamespacedName]*serverQuota{},
+		conversations: map[Conversation]*conversation{}, stores: map[string]string{},
+	}
+}
+
+// unlock ends a call: it wakes messages without the lock.
+func (q *Queue) unlock() {
+	for _, s := range q.changed {
+		q.wakeNext(s)
+	}
+	woken := q.woken
+	q.changed, q.woken = nil, nil
+	q.mu.Unlock()
+	for _, key := range woken {
+		q.wake(key)
+	}
+}
+
+// Message is a message that has not finished.
+type Message struct {
+	Key             types.NamespacedName
+	UID             types.UID
+	ResourceVersion string
+	Server          types.NamespacedName
+	// Order is kept from the first Add.
+	Order      Order
+	Recipients []v1alpha1.Recipient
+}
+
+// pending is a Message in the queue. Its entry is in the line for slots.
+type pending struct {
+	entry
+	key     types.NamespacedName
+	uid     types.UID
+	version string
+	// reserved are its places; nil once it is submitted, or Done.
+	reserved []*reservation
+	// behind counts the lines in which it is not the first.
+	behind int
+	// waits: it is woken when it is the first in all lines.
+	waits bool
+	// quota of which it has slots, or waits for them; nil: none.
+	quota *serverQuota
+	slots int
+	// called: it has been woken because there are slots for it.
+	called bool
+}
+
+// peer identifies a line: messages through one server to one recipient, from any sender.
+type peer struct {
+	server    types.NamespacedName
+	recipient v1alpha1.Recipient
+}
+
+// reservation is a place of a message that is not submitted.
+type reservation struct {
+	entry
+	peer peer
+	of   *pending
+}
+
+// Add reserves the places of a message that is not known yet. It returns the
+// resourceVersion at which the message was first added.
+func (q *Queue) Add(m Message) (seen string, known bool) {
+	q.mu.Lock()
+	defer q.unlock()
+	if p := q.pending[m.UID]; p != nil {
+		p.version = m.ResourceVersion
+		return p.order.Seen, true
+	}
+	q.drop(q.pending[q.uids[m.Key]])
+	p := &pending{entry: entry{order: m.Order, index: -1}, key: m.Key, uid: m.UID, version: m.ResourceVersion}
+	q.pending[m.UID], q.uids[m.Key] = p, m.UID
+	q.reserve(p, m)
+	return m.Order.Seen, false
+}
+
+// Requeue reserves the places of a message that was Done: others that have waited for
+// the same must not pass it.
+func (q *Queue) Requeue(m Message) {
+	q.mu.Lock()
+	defer q.unlock()
+	if p := q.pending[m.UID]; p != nil && p.reserved == nil {
+		q.reserve(p, m)
+	}
+}
+
+// Done gives up the places and slots of a message: others need not wait for it.
+func (q *Queue) Done(uid types.UID) {
+	q.mu.Lock()
+	defer q.unlock()
+	q.done(q.pending[uid])
+}
+
+// Delete drops the message of a name, unless its object is the one given, and has been
+// added at a later resourceVersion.
+func (q *Queue) Delete(key types.NamespacedName, uid types.UID, resourceVersion string) {
+	q.mu.Lock()
+	defer q.unlock()
+	p := q.pending[q.uids[key]]
+	if p == nil || p.uid != uid || !(Order{Seen: resourceVersion}).Before(Order{Seen: p.version}) {
+		q.drop(p)
+	}
+}
+
+func (q *Queue) reserve(p *pending, m Message) {
+	p.reserved = make([]*reservation, 0, len(m.Recipients))
+	unique := make(map[v1alpha1.Recipient]bool, len(m.Recipients))
+	for _, recipient := range m.Recipients {
+		if unique[recipient] {
+			continue // it would wait for itself
+		}
+		unique[recipient] = true
+		r := &reservation{entry: entry{order: p.order}, peer: peer{m.Server, recipient}, of: p}
+		p.reserved = append(p.reserved, r)
+		l := valueOf(q.reserved, r.peer)
+		first := l.first()
+		heap.Push(l, r)
+		switch {
+		case r.index > 0:
+			p.behind++
+		case first != nil:
+			first.of.behind++
+		}
+	}
+}
+
+func (q *Queue) done(p *pending) {
+	if p == nil {
+		return
+	}
+	q.releaseSlots(p)
+	for _, r := range p.reserved {
+		l, wasFirst := q.reserved[r.peer], r.index == 0
+		heap.Remove(l, r.index)
+		switch first := l.first(); {
+		case first == nil:
+			delete(q.reserved, r.peer)
+		case wasFirst:
+			first.of.behind--
+			if first.of.behind == 0 && first.of.waits {
+				first.of.waits = false
+				q.woken = append(q.woken, first.of.key)
+			}
+		}
+	}
+	p.reserved, p.behind, p.waits = nil, 0, false
+}
+
+func (q *Queue) drop(p *pending) {
+	if q.done(p); p != nil {
+		delete(q.pending, p.uid)
+		delete(q.uids, p.key)
+	}
+}
+
+// valueOf returns what a map holds under a key, and creates it if necessary.
+func valueOf[K comparable, V any](m map[K]*V, key K) *V {
+	v := m[key]
+	if v == nil {
+		v = new(V)
+		m[key] = v
+	}
+	return v
+}
