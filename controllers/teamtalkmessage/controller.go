@@ -2,10 +2,10 @@ package teamtalkmessage
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -34,10 +34,10 @@ import (
 const maxConcurrentReconciles = 16
 
 const (
-	// yieldPause is as short as can be: what is requeued at once keeps its priority.
-	yieldPause = time.Millisecond
-	// yieldAtMost is how long a message in doubt has a low priority.
-	yieldAtMost = delivery.PeerPatience
+	// postponePause is as short as can be: what is requeued at once keeps its priority.
+	postponePause = time.Millisecond
+	// postponeLimit is how long a message in doubt has a low priority.
+	postponeLimit = delivery.PeerPatience
 )
 
 // Reconciler reconciles TeamTalkMessages.
@@ -57,15 +57,14 @@ type Reconciler struct {
 	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
 	Term *leadership.TermTracker
-	// Arrivals keeps the order in which messages are first reconciled.
-	Arrivals *delivery.Arrivals
 	// OnStatusWrite, if set, is called after every write of a status. It must not block.
 	OnStatusWrite func(StatusWrite)
 
 	// store is that of the cache of messages; see isStale.
-	store versioned
-	// announced are the servers whose messages are queued.
-	announced announcements
+	store      versioned
+	serverSeen seenServers
+	// postponed are the names of messages that have been postponed.
+	postponed sync.Map
 }
 
 // SetupWithManager adds the controller and its index to the manager.
@@ -82,7 +81,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage").
-		Watches(&v1alpha1.TeamTalkMessage{}, arrivalHandler{r.Arrivals}).
+		Watches(&v1alpha1.TeamTalkMessage{}, eventHandler{r.Engine.Queue}).
 		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
 			builder.WithPredicates(serverMatters)).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfNamespace),
@@ -95,75 +94,76 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 
 // Reconcile reconciles one message.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	var out outcome
-	defer func() {
-		if !out.awaitsRoom {
-			r.Engine.NoRoom(req.NamespacedName) // it is submitted, or waits for something else
-		}
-	}()
 	message := &v1alpha1.TeamTalkMessage{}
-	if err := r.Client.Get(ctx, req.NamespacedName, message); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.Engine.ForgetOthers(req.NamespacedName, "")
-			r.Arrivals.Gone(req.NamespacedName, "")
-			r.ConfigMaps.Release(req.NamespacedName)
-		}
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+	if err := r.Client.Get(ctx, req.NamespacedName, message); client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, err
 	}
-	r.Engine.ForgetOthers(req.NamespacedName, message.UID)
-	r.Arrivals.Gone(req.NamespacedName, message.UID)
-	var result reconcile.Result
-	var err error
+	r.Engine.Sync(delivery.Object{
+		Key: req.NamespacedName, UID: message.UID, ResourceVersion: message.ResourceVersion, Finished: message.Finished(),
+	})
 	switch {
+	case message.UID == "":
+		r.forget(req.NamespacedName)
+		return reconcile.Result{}, nil
 	case message.Finished():
-		// Only now: a status that the cache does not show yet must not be sent again.
-		r.Engine.Forget(message.UID)
-		r.Arrivals.Leave(message.UID, message.ResourceVersion)
-		r.ConfigMaps.Release(req.NamespacedName)
+		r.forget(req.NamespacedName)
 		return r.reconcileFinished(ctx, message)
 	case !message.DeletionTimestamp.IsZero():
-		r.Arrivals.CheckIn(message.UID)
+		r.Engine.Queue.Done(message.UID)
 		return r.reconcileDeleted(ctx, message)
 	}
-	result, out, err = r.reconcileUnfinished(ctx, message)
-	return result, err
+	return r.reconcileUnfinished(ctx, message)
+}
+
+// forget drops what is kept for a message that is gone or has finished.
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.ConfigMaps.Release(key)
+	r.postponed.Delete(key)
 }
 
 // reconcileUnfinished runs the phases over a message, and records what they come to.
-func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (
-	result reconcile.Result, out outcome, err error,
-) {
+func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
 	term, err := r.Term.Term(ctx)
 	if err != nil {
-		return result, out, err
+		return reconcile.Result{}, err
 	}
-	seen, arrived := r.Arrivals.Seen(m.UID)
-	if !arrived {
+	order, known := r.Engine.Queue.Add(queueMessage(m))
+	if !known {
 		// Something else has woken it before its own event: older ones may be without theirs, too.
-		r.Arrivals.Enter(arrivalOf(m))
-		return reconcile.Result{RequeueAfter: eventLag}, out, nil
+		return reconcile.Result{RequeueAfter: cacheLag}, nil
 	}
 	end, ok := r.Engine.TrackReconcile(m.UID)
 	if !ok {
-		return result, out, nil // the next leader's
+		return reconcile.Result{}, nil // the next leader's
 	}
 	defer end()
-	s := newScope(m, term, seen, time.Now())
-	if !s.earlierUntil.IsZero() && r.Arrivals.Yield(m.UID) {
-		// Hundreds may be in doubt after a leader was lost, and nothing can be sent of them
-		// for half a minute. They have a low priority for that time.
-		time.AfterFunc(yieldAtMost, func() { r.Wake.Wake(client.ObjectKeyFromObject(m)) })
-		return reconcile.Result{RequeueAfter: yieldPause, Priority: new(handler.LowPriority)}, out, nil
+	s := newScope(m, term, time.Now())
+	s.order = order
+	if !s.earlierUntil.IsZero() && r.postpone(client.ObjectKeyFromObject(m)) {
+		return reconcile.Result{RequeueAfter: postponePause, Priority: new(handler.LowPriority)}, nil
 	}
 	r.readProgress(s)
-	if out, err = r.runPhases(ctx, s); err == nil {
+	var result reconcile.Result
+	out, err := r.runPhases(ctx, s)
+	if err == nil {
 		s.abandonDoubts(out)
 		result, err = r.record(ctx, s, out)
 	}
 	if err != nil || !out.keepsPlace {
-		r.Arrivals.CheckIn(m.UID)
+		r.Engine.Queue.Done(m.UID)
 	}
-	return result, out, err
+	return result, err
+}
+
+// postpone reports, once for each message, that others are to be reconciled first.
+// Hundreds may be in doubt after a leader was lost, and nothing can be sent of them for
+// half a minute. They have a low priority for that time.
+func (r *Reconciler) postpone(key types.NamespacedName) bool {
+	if _, before := r.postponed.LoadOrStore(key, nil); before {
+		return false
+	}
+	time.AfterFunc(postponeLimit, func() { r.Wake.Wake(key) })
+	return true
 }
 
 // runPhases returns the outcome of the first phase that does not go on to the next.
@@ -185,10 +185,9 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(checkIdempotencyKey),
 		check(checkSchedule),
 		r.requireAESKey,
-		r.takeTurn,
 		r.loadContent,
 		check(makePayload),
-		r.findRoom,
+		r.admit,
 		check(stageCreateTime),
 		r.submit,
 	} {
@@ -206,7 +205,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 // reconcileDeleted records what becomes of a message that a finalizer of somebody else
 // keeps: nothing more is sent.
 func (r *Reconciler) reconcileDeleted(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	s := newScope(m, leadership.Term{Clean: true}, "", time.Now())
+	s := newScope(m, leadership.Term{Clean: true}, time.Now())
 	if r.readProgress(s); s.snapshot == nil {
 		return reconcile.Result{}, nil
 	}

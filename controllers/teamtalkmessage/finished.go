@@ -51,7 +51,7 @@ func (r *Reconciler) retryFinished(ctx context.Context, m *v1alpha1.TeamTalkMess
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	s := newScope(live, term, "", time.Now())
+	s := newScope(live, term, time.Now())
 	s.retryFailed()
 	return r.record(ctx, s, done)
 }

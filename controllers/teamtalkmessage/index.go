@@ -68,7 +68,7 @@ var serverMatters = predicate.Funcs{
 
 func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.MatchingFields{serverIndex: client.ObjectKeyFromObject(server).String()})
-	r.announced.heard(server)
+	r.serverSeen.add(server)
 	return requests
 }
 
@@ -97,9 +97,9 @@ func (r *Reconciler) unfinished(ctx context.Context, opts ...client.ListOption) 
 	var keys []types.NamespacedName
 	for i := range list.Items {
 		if m := &list.Items[i]; !m.Finished() {
-			if _, known := r.Engine.Progress(m.UID); !known {
+			if _, known := r.Engine.Snapshot(m.UID); !known {
 				// They may all go on now: in order.
-				r.Arrivals.Again(arrivalOf(m))
+				r.Engine.Queue.Requeue(m.UID)
 			}
 			keys = append(keys, client.ObjectKeyFromObject(m))
 		}

@@ -23,10 +23,9 @@ type outcome struct {
 	// after is when the message is reconciled again unless it is woken before; 0: when
 	// its schedule or deadline comes.
 	after time.Duration
-	// keepsPlace: younger messages to its recipients must not pass it.
+	// keepsPlace: younger messages of its conversations must not pass it. It is reconciled
+	// again soon, or with all others of its server.
 	keepsPlace bool
-	// awaitsRoom: the engine wakes it when there is room.
-	awaitsRoom bool
 }
 
 type action int

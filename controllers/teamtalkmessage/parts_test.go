@@ -106,7 +106,7 @@ func newOperators() operators {
 // operator before did not say what it had sent.
 func (o operators) look(text delivery.Payload, killed bool) (*scope, outcome) {
 	now := time.Now()
-	s := newScope(o.message, leadership.Term{Clean: !killed, Start: metav1.NewTime(now), Local: now}, "1", now)
+	s := newScope(o.message, leadership.Term{Clean: !killed, Start: metav1.NewTime(now), Local: now}, now)
 	s.payload = text
 	return s, s.pinSplit(true)
 }

@@ -41,10 +41,9 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(m, lease).WithStatusSubresource(m).Build()
 	r := &Reconciler{
 		Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Wake: &wake.Source{},
-		Engine:   delivery.NewEngine(func(types.NamespacedName) {}),
-		Arrivals: delivery.NewArrivals(func(types.NamespacedName) {}),
-		Term:     leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
-		store:    toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
+		Engine: delivery.NewEngine(func(types.NamespacedName) {}),
+		Term:   leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
+		store:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
 	}
 	if err := r.Term.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -52,7 +51,7 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
 		t.Fatal(err)
 	}
-	r.Arrivals.Enter(arrivalOf(m))
+	r.Engine.Queue.Add(queueMessage(m))
 	return r
 }
 
@@ -101,9 +100,9 @@ func TestDrainedRecordsNothing(t *testing.T) {
 	}
 }
 
-// TestInDoubtYieldsNotForGood: what is in doubt is enqueued as everything else is, once
+// TestInDoubtIsNotPostponedForGood: what is in doubt is enqueued as everything else is, once
 // it has waited for long.
-func TestInDoubtYieldsNotForGood(t *testing.T) {
+func TestInDoubtIsNotPostponedForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := expired()
 		r := newReconciler(t, m, 1)
@@ -115,9 +114,9 @@ func TestInDoubtYieldsNotForGood(t *testing.T) {
 		key := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)}
 		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
 		if result, _ := look(t, r, m); result.Priority == nil {
-			t.Fatalf("it does not yield: %+v", result)
+			t.Fatalf("it is not postponed: %+v", result)
 		}
-		time.Sleep(yieldAtMost)
+		time.Sleep(postponeLimit)
 		synctest.Wait()
 		other := reconcile.Request{NamespacedName: types.NamespacedName{Name: "other"}}
 		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority + 1)}, other)
@@ -128,17 +127,23 @@ func TestInDoubtYieldsNotForGood(t *testing.T) {
 	})
 }
 
-// TestInDoubtYield: what a leader that was lost has left comes when there is nothing
+// TestInDoubtIsPostponed: what a leader that was lost has left comes when there is nothing
 // else to do, and does come.
-func TestInDoubtYield(t *testing.T) {
+func TestInDoubtIsPostponed(t *testing.T) {
 	m := expired()
 	r := newReconciler(t, m, 1)
 	result, written := look(t, r, m)
 	if written || result.RequeueAfter <= 0 || result.Priority == nil || *result.Priority >= 0 {
 		t.Errorf("the first look: %+v, written: %v", result, written)
 	}
-	if r.Arrivals.Yield(m.UID) {
-		t.Error("it lets others go first more than once")
+	if r.postpone(client.ObjectKeyFromObject(m)) {
+		t.Error("it is postponed more than once")
+	}
+	younger := queueMessage(m)
+	younger.Key.Name, younger.UID, younger.Order.Name = "younger", "younger", "chat/younger"
+	r.Engine.Queue.Add(younger)
+	if r.Engine.Queue.Admit("younger", younger.Server, 1) {
+		t.Error("it has lost its place")
 	}
 	if _, written := look(t, r, m); !written {
 		t.Error("the second look has written nothing")

@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
 // conflictDelay is how long after a conflict the message is reconciled again if nothing
@@ -65,7 +64,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if s.snapshot != nil {
-		r.Engine.Recorded(s.message.UID, s.snapshot.Revision)
+		r.Engine.Ack(s.message.UID, s.snapshot.Revision)
 	}
 	if changed {
 		if e := eventOf(before, s.message); e.reason != "" {
@@ -87,7 +86,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 
 // readProgress takes over what the engine knows of the message.
 func (r *Reconciler) readProgress(s *scope) {
-	switch snapshot, ok := r.Engine.Progress(s.message.UID); {
+	switch snapshot, ok := r.Engine.Snapshot(s.message.UID); {
 	case !ok:
 	case s.supersedes(snapshot):
 		r.Engine.Forget(s.message.UID)
@@ -112,7 +111,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.Te
 // newlyDone returns the recipients that are done since before. One that was retried in
 // between counts again.
 func newlyDone(before, after []v1alpha1.RecipientStatus) (done []v1alpha1.RecipientStatus) {
-	earlier := make(map[delivery.Recipient]v1alpha1.RecipientStatus, len(before))
+	earlier := make(map[v1alpha1.Recipient]v1alpha1.RecipientStatus, len(before))
 	for _, r := range before {
 		earlier[recipientOf(r)] = r
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
@@ -20,9 +21,7 @@ type scope struct {
 	message *v1alpha1.TeamTalkMessage
 	term    leadership.Term
 	now     time.Time
-	// order is the message's place in its conversations.
-	order  delivery.Order
-	origin origin
+	origin  origin
 	// earlierUntil is until when another operator may be sending the message; zero: none can.
 	earlierUntil time.Time
 	// split identifies the text that is recorded as being sent in parts; nil: none.
@@ -31,6 +30,8 @@ type scope struct {
 	// recipients, in the order of the spec. They show the status, or the snapshot.
 	recipients []delivery.Progress
 
+	// order among the messages of a conversation. Set before the phases run.
+	order queue.Order
 	// snapshot is the engine's; nil: it does not know the message. Set by adopt.
 	snapshot *delivery.Snapshot
 	// server is set by resolveServer, where the message's namespace may use it.
@@ -47,7 +48,7 @@ type scope struct {
 	// payload is set by makePayload.
 	payload delivery.Payload
 	// refusals are of recipients that are in doubt. Set by refuse.
-	refusals map[delivery.Recipient]delivery.Refusal
+	refusals map[v1alpha1.Recipient]delivery.Refusal
 }
 
 // origin is how a reconciliation begins with a message.
@@ -64,14 +65,9 @@ const (
 
 // newScope resumes a message from its status. An edit of a message that had finished
 // with nothing stored starts it from the beginning.
-func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, now time.Time) *scope {
-	s := &scope{
-		message: m, term: term, now: now, earlierUntil: earlierUntil(term, m),
-		order: delivery.Order{
-			Created: m.CreationTimestamp.Time, Seen: seen, Name: client.ObjectKeyFromObject(m).String(),
-		},
-	}
-	recorded := map[delivery.Recipient]v1alpha1.RecipientStatus{}
+func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) *scope {
+	s := &scope{message: m, term: term, now: now, earlierUntil: earlierUntil(term, m)}
+	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
 	edited := m.Status.ObservedGeneration != m.Generation
 	if edited && m.Status.CompletionTime != nil && m.Status.NothingStored() {
 		s.origin = originEdit
@@ -81,7 +77,7 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, no
 			recorded[recipientOf(r)] = r
 		}
 	}
-	for _, r := range recipientsOf(m.Spec.To) {
+	for _, r := range m.Spec.To.All() {
 		p := progressOf(r, recorded[r])
 		if !s.earlierUntil.IsZero() && s.origin != originEdit {
 			p = p.FromPriorTerm(now)
@@ -92,25 +88,13 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, seen string, no
 }
 
 // recipientOf returns whom a recipient's status is about.
-func recipientOf(r v1alpha1.RecipientStatus) delivery.Recipient {
-	return delivery.Recipient{Type: r.Type, ID: uint32(r.ID)}
-}
-
-// recipientsOf returns whom a message is to, in the order of its spec.
-func recipientsOf(to v1alpha1.Recipients) []delivery.Recipient {
-	var recipients []delivery.Recipient
-	for _, id := range to.Users {
-		recipients = append(recipients, delivery.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(id)})
-	}
-	for _, id := range to.Groups {
-		recipients = append(recipients, delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: uint32(id)})
-	}
-	return recipients
+func recipientOf(r v1alpha1.RecipientStatus) v1alpha1.Recipient {
+	return v1alpha1.Recipient{Type: r.Type, ID: uint32(r.ID)}
 }
 
 // progressOf reads a recipient's progress back from its status; the zero status
 // is of a new recipient.
-func progressOf(r delivery.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
+func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
 	p := delivery.Progress{
 		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
 		EarlierReason: status.EarlierReason, EarlierMessage: status.EarlierMessage,
@@ -231,7 +215,7 @@ func (s *scope) refuse(i int, reason, message string) {
 		return
 	}
 	if s.refusals == nil {
-		s.refusals = map[delivery.Recipient]delivery.Refusal{}
+		s.refusals = map[v1alpha1.Recipient]delivery.Refusal{}
 	}
 	s.refusals[p.Recipient] = delivery.Refusal{Reason: reason, Message: message}
 }

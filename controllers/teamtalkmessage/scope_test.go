@@ -34,7 +34,7 @@ func TestPartsOnRecord(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := progressOf(delivery.Recipient{}, v1alpha1.RecipientStatus{State: tc.state, MessageIDs: tc.ids})
+			p := progressOf(v1alpha1.Recipient{}, v1alpha1.RecipientStatus{State: tc.state, MessageIDs: tc.ids})
 			if diff := cmp.Diff(tc.wantEarlier, p.Earlier); diff != "" || p.MessageID != tc.wantID {
 				t.Errorf("id %d, earlier %s", p.MessageID, diff)
 			}
@@ -56,7 +56,7 @@ func TestRetryFailed(t *testing.T) {
 		{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateRouted, MessageIDs: []int64{9}},
 		failed(3, v1alpha1.ReasonRetriesExhausted), failed(4, v1alpha1.ReasonOutcomeUnknown), failed(5, v1alpha1.ReasonDeadlineExceeded, 7),
 	}
-	s := newScope(m, leadership.Term{Clean: true}, "", noon)
+	s := newScope(m, leadership.Term{Clean: true}, noon)
 	s.retryFailed()
 	want := map[uint32]v1alpha1.RecipientState{
 		2: v1alpha1.StateRouted, 3: v1alpha1.StatePending, 4: v1alpha1.StateFailed, 5: v1alpha1.StatePending,
@@ -87,7 +87,7 @@ func TestUntilDue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// The API server's clock is ahead of ours.
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *in(5 * time.Second)}, Spec: tc.spec}
-			if got := newScope(m, leadership.Term{Clean: true}, "", noon).untilDue(); got != tc.want {
+			if got := newScope(m, leadership.Term{Clean: true}, noon).untilDue(); got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})

@@ -16,7 +16,7 @@ import (
 
 func user(id uint32, state v1alpha1.RecipientState, reason string) delivery.Progress {
 	return delivery.Progress{
-		Recipient: delivery.Recipient{Type: v1alpha1.RecipientUser, ID: id}, State: state, Reason: reason, Message: "because",
+		Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: id}, State: state, Reason: reason, Message: "because",
 	}
 }
 
@@ -154,7 +154,7 @@ func TestStatusRoundTrip(t *testing.T) {
 	}
 	for name, p := range tests {
 		t.Run(name, func(t *testing.T) {
-			p.Recipient = delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: 7}
+			p.Recipient = v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: 7}
 			got := progressOf(p.Recipient, recipientStatus(p, true))
 			if diff := cmp.Diff(p, got, cmp.FilterPath(func(p cmp.Path) bool {
 				f, ok := p.Last().(cmp.StructField)
@@ -216,7 +216,7 @@ func TestNewScope(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}, Status: tc.status}
 			m.Spec.To.Users = []v1alpha1.UserID{2}
-			s := newScope(m, leadership.Term{Clean: true}, "1", time.Now())
+			s := newScope(m, leadership.Term{Clean: true}, time.Now())
 			if edited := s.origin == originEdit; s.recipients[0].State != tc.wantState || edited != tc.wantEdited {
 				t.Errorf("%+v, origin %v", s.recipients[0], s.origin)
 			}
@@ -298,12 +298,12 @@ func TestTextPayload(t *testing.T) {
 }
 
 func TestPermitsRecipient(t *testing.T) {
-	u := func(id uint32) delivery.Recipient { return delivery.Recipient{Type: v1alpha1.RecipientUser, ID: id} }
-	g := func(id uint32) delivery.Recipient { return delivery.Recipient{Type: v1alpha1.RecipientGroup, ID: id} }
+	u := func(id uint32) v1alpha1.Recipient { return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: id} }
+	g := func(id uint32) v1alpha1.Recipient { return v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: id} }
 	two := v1alpha1.RecipientSet{Users: []v1alpha1.UserID{2}}
 	tests := map[string]struct {
 		rules *v1alpha1.RecipientRules
-		r     delivery.Recipient
+		r     v1alpha1.Recipient
 		want  bool
 	}{
 		"no rules":            {nil, u(2), true},
@@ -339,7 +339,7 @@ func TestCreateTimeStays(t *testing.T) {
 				Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateInDoubt, CreateTime: &at,
 			}}
 			for range 2 {
-				s := newScope(m, leadership.Term{Clean: true}, "1", at.Time)
+				s := newScope(m, leadership.Term{Clean: true}, at.Time)
 				s.server = server
 				setStatus(s, nil, at.Time)
 			}

@@ -77,7 +77,6 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms,
-		Arrivals:      delivery.NewArrivals(messageWake.Wake),
 		OnStatusWrite: recorded,
 	}
 	if err := messages.SetupWithManager(ctx, mgr); err != nil {

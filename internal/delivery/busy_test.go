@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -37,7 +38,7 @@ func TestKeyedInBusyConversation(t *testing.T) {
 				for n := range tc.rows {
 					h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
 						MsgId: proto.Uint32(uint32(1000 + n)), FromSessionId: from, CreateTime: now, MsgType: &kind, MsgData: data,
-					}, conversationOf("", bot, toAlice), time.Now()})
+					}, queue.ConversationOf("", bot, toAlice), time.Now()})
 				}
 				spec.Policy.Deadline = time.Now().Add(time.Minute)
 				h.submit(spec)

@@ -44,7 +44,7 @@ type viewKey struct {
 type directoryView struct {
 	// there is when users, the sender among them, and groups with the sender as a
 	// member were last seen.
-	lastSeen map[Recipient]time.Time
+	lastSeen map[v1alpha1.Recipient]time.Time
 	// waiting are those who are to be asked for next.
 	waiting []*lookupWaiter
 	// asking: a question is under way, and not overdue yet.
@@ -56,7 +56,7 @@ type directoryView struct {
 
 // lookupWaiter waits for a look at a recipient.
 type lookupWaiter struct {
-	to        Recipient
+	to        v1alpha1.Recipient
 	notBefore time.Time
 	// question is the one that asks for it, once there is one.
 	batch *batch
@@ -80,7 +80,7 @@ type batch struct {
 // get returns a snapshot that shows the task's sender and the recipient, taken no
 // earlier than notBefore; or, if one of them is not known to be there, one that
 // was asked for after the call.
-func (d *directoryCache) get(ctx context.Context, spec Task, to Recipient, notBefore time.Time) (DirectorySnapshot, error) {
+func (d *directoryCache) get(ctx context.Context, spec Task, to v1alpha1.Recipient, notBefore time.Time) (DirectorySnapshot, error) {
 	key := viewKey{server: spec.Server, sender: spec.Sender}
 	d.mu.Lock()
 	b := d.directoryView(key)
@@ -108,7 +108,7 @@ func (d *directoryCache) get(ctx context.Context, spec Task, to Recipient, notBe
 
 // prefetch asks for recipients who will be looked at presently: the one who came
 // first would be asked for alone, and the others wait for that.
-func (d *directoryCache) prefetch(spec Task, recipients []Recipient) {
+func (d *directoryCache) prefetch(spec Task, recipients []v1alpha1.Recipient) {
 	key := viewKey{server: spec.Server, sender: spec.Sender}
 	notBefore := time.Now().Add(-directoryTTL)
 	d.mu.Lock()
@@ -138,7 +138,7 @@ func (d *directoryCache) leave(a *lookupWaiter) {
 func (d *directoryCache) directoryView(key viewKey) *directoryView {
 	b, ok := d.views[key]
 	if !ok {
-		b = &directoryView{lastSeen: map[Recipient]time.Time{}}
+		b = &directoryView{lastSeen: map[v1alpha1.Recipient]time.Time{}}
 		if d.views == nil {
 			d.views = map[viewKey]*directoryView{}
 		}
@@ -174,8 +174,8 @@ func (d *directoryCache) sweep() {
 }
 
 // cached returns a look at those who are known to be there since notBefore.
-func (b *directoryView) cached(sender uint32, to Recipient, notBefore time.Time) (DirectorySnapshot, bool) {
-	self := Recipient{v1alpha1.RecipientUser, sender}
+func (b *directoryView) cached(sender uint32, to v1alpha1.Recipient, notBefore time.Time) (DirectorySnapshot, bool) {
+	self := v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: sender}
 	at, sure := b.lastSeen[self]
 	toAt, there := b.lastSeen[to]
 	if toAt.Before(at) {
@@ -242,7 +242,7 @@ func ask(ctx context.Context, key viewKey, users, groups []uint32) (DirectorySna
 // become known meanwhile is served at once.
 func (b *directoryView) gather(sender uint32) (users, groups []uint32, waiters []*lookupWaiter) {
 	maxUsers, maxGroups := maxUsersPerRequest>>b.shrunk, max(1, maxGroupsPerRequest>>b.shrunk)
-	asked := map[Recipient]bool{}
+	asked := map[v1alpha1.Recipient]bool{}
 	var rest []*lookupWaiter
 	for _, a := range b.waiting {
 		snapshot, known := b.cached(sender, a.to, a.notBefore)
@@ -300,7 +300,7 @@ func (b *directoryView) remember(sender uint32, q *batch, snapshot DirectorySnap
 	if !snapshot.respondsWithData() {
 		return
 	}
-	keep := func(r Recipient, there bool) {
+	keep := func(r v1alpha1.Recipient, there bool) {
 		switch at, known := b.lastSeen[r]; {
 		case known && at.After(snapshot.At):
 			// An answer that was late.
@@ -310,7 +310,7 @@ func (b *directoryView) remember(sender uint32, q *batch, snapshot DirectorySnap
 			delete(b.lastSeen, r)
 		}
 	}
-	keep(Recipient{v1alpha1.RecipientUser, sender}, snapshot.Users[sender] != nil)
+	keep(v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: sender}, snapshot.Users[sender] != nil)
 	for _, a := range q.waiters {
 		if a.to.Type == v1alpha1.RecipientGroup {
 			// Empty ones are sent to, too, but do not show the sender in them.

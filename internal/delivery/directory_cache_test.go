@@ -84,7 +84,7 @@ func withDirectory(t *testing.T, do func(*lookers)) {
 func (x *lookers) spec() Task { return Task{Server: x.library, Stores: []string{"db"}, Sender: bot} }
 
 // look asks in the background; check is called with the answer.
-func (x *lookers) get(ctx context.Context, to Recipient, notBefore time.Time, check func(DirectorySnapshot, error)) {
+func (x *lookers) get(ctx context.Context, to v1alpha1.Recipient, notBefore time.Time, check func(DirectorySnapshot, error)) {
 	x.answers.Go(func() { check(x.directory.get(ctx, x.spec(), to, notBefore)) })
 }
 
@@ -97,7 +97,7 @@ func (x *lookers) wantQuestions(want ...int) {
 }
 
 // present fails the test where the look objects to the recipient.
-func (x *lookers) present(to Recipient) func(DirectorySnapshot, error) {
+func (x *lookers) present(to v1alpha1.Recipient) func(DirectorySnapshot, error) {
 	return func(snapshot DirectorySnapshot, err error) {
 		if reason, _ := snapshot.refusal(bot, to); err != nil || reason != "" {
 			x.t.Errorf("%v: %s %v", to, reason, err)
@@ -141,7 +141,7 @@ func TestAskedTogether(t *testing.T) {
 func TestForeseen(t *testing.T) {
 	run(t, func(h *harness) {
 		library := &library{talk: h.talk}
-		var to []Recipient
+		var to []v1alpha1.Recipient
 		for id := uint32(1000); id < 1000+maxUsersPerRequest; id++ {
 			library.users[id] = true
 			to = append(to, user(id))
@@ -250,7 +250,7 @@ func TestEmptyGroupIsNotKept(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		x.library.groups[8] = nil
 		long := time.Now().Add(-directoryTTL)
-		for _, to := range []Recipient{toGroup, toGroup, {v1alpha1.RecipientGroup, 8}, {v1alpha1.RecipientGroup, 8}} {
+		for _, to := range []v1alpha1.Recipient{toGroup, toGroup, {Type: v1alpha1.RecipientGroup, ID: 8}, {Type: v1alpha1.RecipientGroup, ID: 8}} {
 			x.get(x.t.Context(), to, long, x.present(to))
 			x.answers.Wait()
 		}

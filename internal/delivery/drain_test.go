@@ -113,7 +113,7 @@ func TestDrain(t *testing.T) {
 				advance(tc.after)
 				drained := h.drain(h.t.Context())
 				// Behind it in the conversation, and elsewhere: none may start any more.
-				for _, to := range []Recipient{toAlice, user(bob)} {
+				for _, to := range []v1alpha1.Recipient{toAlice, user(bob)} {
 					if _, ok := h.Submit(h.task("n", to)); ok {
 						t.Error("a new task was taken on")
 					}

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
 // A message under way reports progress at intervals of a second, and of a
@@ -20,6 +23,8 @@ const (
 type Engine struct {
 	// Observer, if there is one, is told of the steps. It is set before Start.
 	Observer Observer
+	// Queue says which message may be submitted, and which recipient is next.
+	Queue *queue.Queue
 
 	notify func(types.NamespacedName)
 
@@ -28,8 +33,6 @@ type Engine struct {
 	base, work             context.Context
 	cancelBase, cancelWork context.CancelFunc
 
-	lanes         lanes
-	rooms         rooms
 	keyedAttempts keyedAttempts
 	directory     directoryCache
 	goroutines    sync.WaitGroup
@@ -46,9 +49,9 @@ type Engine struct {
 	poke chan struct{}
 }
 
-// NewEngine returns an engine that calls notify, which must not block, when a
-// task has progress to record: at most every second while it runs, and once it
-// stops.
+// NewEngine returns an engine that calls notify, which must not block, when a task has
+// progress to record, at most every second while it runs, and once it stops; and when
+// the Queue wakes a message, unless the engine drains.
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1),
@@ -56,6 +59,11 @@ func NewEngine(notify func(types.NamespacedName)) *Engine {
 	}
 	e.base, e.cancelBase = context.WithCancel(context.Background())
 	e.work, e.cancelWork = context.WithCancel(e.base)
+	e.Queue = queue.New(func(key types.NamespacedName) {
+		if e.work.Err() == nil {
+			e.notify(key)
+		}
+	})
 	return e
 }
 
@@ -83,7 +91,7 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
-	e.lanes.join(spec.ServerKey, spec.Stores)
+	e.Queue.Join(spec.ServerKey, spec.Stores)
 	ended := e.work.Err() != nil
 	if known && (ended || before.renew(spec)) {
 		e.mu.Unlock()
@@ -103,20 +111,19 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.goroutines.Add(len(open))
 	e.mu.Unlock()
 
-	e.call(e.rooms.take(spec.ServerKey, spec.Key, len(open)))
+	conversations := make([]queue.Conversation, len(open))
+	for n, i := range open {
+		conversations[n] = queue.ConversationOf(t.spec.Stores[0], t.spec.Sender, t.recipients[i].Recipient)
+	}
+	places := e.Queue.Submit(spec.UID, spec.ServerKey, t.spec.Order, conversations)
 	e.report(t) // even if nothing can be done for a while
 	e.prefetch(t, open)
-	for _, i := range open {
-		turn := turn{lanes: &e.lanes, order: t.spec.Order}
-		turn.conversation = conversationOf(t.spec.Stores[0], t.spec.Sender, t.recipients[i].Recipient)
-		// Here, not by the goroutine: messages stand in line as they are submitted.
-		turn.enter()
+	for n, i := range open {
 		go func() {
 			defer e.goroutines.Done()
-			room := &spot{engine: e, server: spec.ServerKey}
-			e.deliver(t, i, turn, room)
+			e.deliver(t, i, places[n])
 			e.stopped(t)
-			room.give()
+			places[n].ReleaseSlot()
 		}()
 	}
 	return t.snapshot(), true
@@ -124,7 +131,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 
 // prefetch has the directory asked for all whom the task is about to look up there.
 func (e *Engine) prefetch(t *task, open []int) {
-	var upcoming []Recipient
+	var upcoming []v1alpha1.Recipient
 	t.mu.Lock()
 	spec := t.spec
 	for _, i := range open {
@@ -156,8 +163,8 @@ func (e *Engine) TrackReconcile(uid types.UID) (leave func(), ok bool) {
 	}, true
 }
 
-// Progress returns what is known of a task.
-func (e *Engine) Progress(uid types.UID) (Snapshot, bool) {
+// Snapshot returns what is known of a task.
+func (e *Engine) Snapshot(uid types.UID) (Snapshot, bool) {
 	e.mu.Lock()
 	t, ok := e.tasks[uid]
 	e.mu.Unlock()
@@ -167,8 +174,8 @@ func (e *Engine) Progress(uid types.UID) (Snapshot, bool) {
 	return t.snapshot(), true
 }
 
-// Recorded tells that the status shows a task's progress up to a revision.
-func (e *Engine) Recorded(uid types.UID, revision uint64) {
+// Ack says that the status shows a task's progress up to a revision.
+func (e *Engine) Ack(uid types.UID, revision uint64) {
 	e.mu.Lock()
 	t, ok := e.tasks[uid]
 	e.mu.Unlock()
@@ -208,14 +215,29 @@ func (e *Engine) Forget(uid types.UID) {
 	e.wakeDrain()
 }
 
-// ForgetOthers drops the task of an object that had this name before; with an
-// empty uid, the object of this name is gone.
-func (e *Engine) ForgetOthers(key types.NamespacedName, uid types.UID) {
+// Object is what the cache shows under a name.
+type Object struct {
+	Key types.NamespacedName
+	// UID is empty where there is no object.
+	UID             types.UID
+	ResourceVersion string
+	Finished        bool
+}
+
+// Sync drops what is known of other objects that have had the name, and of this one if
+// it has finished. Only then: a status that the cache does not show yet must not lead
+// to another send.
+func (e *Engine) Sync(o Object) {
+	finishedAt := ""
+	if o.Finished {
+		finishedAt = o.ResourceVersion
+	}
+	e.Queue.Delete(o.Key, o.UID, finishedAt)
 	e.mu.Lock()
-	before, ok := e.uids[key]
+	uid, ok := e.uids[o.Key]
 	e.mu.Unlock()
-	if ok && before != uid {
-		e.Forget(before)
+	if ok && (uid != o.UID || o.Finished) {
+		e.Forget(uid)
 	}
 }
 

@@ -34,7 +34,7 @@ func (h *harness) texts() []string {
 }
 
 // record records what is known of a task, as a controller does.
-func (h *harness) record(uid types.UID) { h.Recorded(uid, h.snapshot(uid).Revision) }
+func (h *harness) record(uid types.UID) { h.Ack(uid, h.snapshot(uid).Revision) }
 
 func TestWaitsForConnection(t *testing.T) {
 	run(t, func(h *harness) {
@@ -149,7 +149,7 @@ func TestNoBusyLoop(t *testing.T) {
 func TestNotify(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = always(slow(300 * time.Millisecond))
-		var to []Recipient
+		var to []v1alpha1.Recipient
 		for id := range uint32(8) {
 			h.talk.users[20+id] = true
 			to = append(to, user(20+id))
@@ -181,7 +181,7 @@ func TestNotifyOfNothing(t *testing.T) {
 		h.talk.down = true
 		h.submit(h.task("m", toAlice))
 		h.record("m")
-		h.Recorded("unknown", 7)
+		h.Ack("unknown", 7)
 		advance(time.Minute)
 		if len(h.notes) != 0 {
 			t.Errorf("notified at %v", h.notes)
@@ -191,19 +191,19 @@ func TestNotifyOfNothing(t *testing.T) {
 
 func TestUnknown(t *testing.T) {
 	run(t, func(h *harness) {
-		if _, ok := h.Progress("nobody"); ok {
+		if _, ok := h.Snapshot("nobody"); ok {
 			t.Error("progress of nobody")
 		}
 		h.Stop("nobody")
 		h.Forget("nobody")
-		h.ForgetOthers(types.NamespacedName{Name: "nobody"}, "")
+		h.Sync(Object{Key: types.NamespacedName{Name: "nobody"}})
 		if err := h.Drain(h.t.Context()); err != nil {
 			t.Errorf("Drain: %v", err)
 		}
 		if _, ok := h.Submit(h.task("m", toAlice)); ok {
 			t.Error("taken on while draining")
 		}
-		if _, ok := h.Progress("m"); ok {
+		if _, ok := h.Snapshot("m"); ok {
 			t.Error("known although refused")
 		}
 	})
@@ -215,10 +215,11 @@ func TestForget(t *testing.T) {
 		wantKnown bool
 	}{
 		"by uid":                     {func(h *harness) { h.Forget("m") }, false},
-		"gone":                       {func(h *harness) { h.ForgetOthers(h.task("m").Key, "") }, false},
-		"another of its name":        {func(h *harness) { h.ForgetOthers(h.task("m").Key, "n") }, false},
-		"itself":                     {func(h *harness) { h.ForgetOthers(h.task("m").Key, "m") }, true},
-		"another name":               {func(h *harness) { h.ForgetOthers(h.task("n").Key, "") }, true},
+		"gone":                       {func(h *harness) { h.Sync(Object{Key: h.task("m").Key}) }, false},
+		"another of its name":        {func(h *harness) { h.Sync(Object{Key: h.task("m").Key, UID: "n"}) }, false},
+		"itself":                     {func(h *harness) { h.Sync(Object{Key: h.task("m").Key, UID: "m"}) }, true},
+		"finished":                   {func(h *harness) { h.Sync(Object{Key: h.task("m").Key, UID: "m", ResourceVersion: "1", Finished: true}) }, false},
+		"another name":               {func(h *harness) { h.Sync(Object{Key: h.task("n").Key}) }, true},
 		"another one, long replaced": {func(h *harness) { h.Forget("n") }, true},
 	}
 	for name, tc := range cases {
@@ -227,7 +228,7 @@ func TestForget(t *testing.T) {
 				h.talk.replies = []reply{slow(time.Second)}
 				h.submit(h.task("m", toAlice))
 				tc.forget(h)
-				if _, known := h.Progress("m"); known != tc.wantKnown {
+				if _, known := h.Snapshot("m"); known != tc.wantKnown {
 					t.Errorf("known: %v", known)
 				}
 				// What is in flight comes to its end all the same.
@@ -247,12 +248,12 @@ func TestForgetLeavesSuccessor(t *testing.T) {
 		second.UID = "m2"
 		h.submit(second)
 		h.Forget("m")
-		h.ForgetOthers(second.Key, "m2")
-		if _, ok := h.Progress("m2"); !ok {
+		h.Sync(Object{Key: second.Key, UID: "m2"})
+		if _, ok := h.Snapshot("m2"); !ok {
 			t.Error("m2 is forgotten")
 		}
-		h.ForgetOthers(second.Key, "")
-		if _, ok := h.Progress("m2"); ok {
+		h.Sync(Object{Key: second.Key})
+		if _, ok := h.Snapshot("m2"); ok {
 			t.Error("m2 is still known")
 		}
 	})

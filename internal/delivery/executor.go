@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
@@ -18,21 +19,21 @@ const (
 
 // deliver takes one recipient's steps until there are none left, or until it is
 // stopped. It holds the conversation while it works, so that messages leave in
-// order, one at a time, and its room until it has nothing to send, or waits for long.
-func (e *Engine) deliver(t *task, i int, turn turn, room *spot) {
-	defer turn.give()
+// order, one at a time, and its slot until it has nothing to send, or waits for long.
+func (e *Engine) deliver(t *task, i int, place *queue.Place) {
+	defer place.Release()
 	// holdUntil is how long the recipient may hold its successors back, counted
 	// from the first time that it waits.
 	var holdUntil time.Time
 
 	for {
 		ctx, cancel := t.waitContext(i)
-		err := turn.take(ctx)
+		err := place.Acquire(ctx)
 		cancel()
 		p, now := t.progress(i), time.Now()
 		step, until := Next(p, t.current().Policy, now)
 		if p.State == v1alpha1.StateStored {
-			room.give()
+			place.ReleaseSlot()
 		}
 		// What is in doubt is not sent, whatever is asked about it.
 		starting := step.starting() && p.State != v1alpha1.StateInDoubt
@@ -54,30 +55,27 @@ func (e *Engine) deliver(t *task, i int, turn turn, room *spot) {
 				holdUntil = now.Add(OrderGrace)
 			}
 			// While db_proxy is away nobody can overtake: there is nothing to hold, and
-			// nothing that others could do with the room.
+			// nothing that others could do with the slot.
 			away := step == StepWaitReady && !up
 			long := !away && (until.After(holdUntil) || up && now.After(holdUntil))
 			if away || long {
-				turn.give()
+				place.Release()
 			}
 			if long {
-				room.give()
+				place.ReleaseSlot()
 			}
 			e.wait(t, i, p, step, until)
 		case starting && t.refused(i, p):
 			e.report(t)
 			return
 		case starting && t.payloadPending():
-			turn.give()
-			room.give()
+			place.Release()
+			place.ReleaseSlot()
 			ctx, cancel := t.waitContext(i)
 			<-ctx.Done()
 			cancel()
-		case step == StepSend && turn.overtaken():
-			// Older ones have become known, or have woken up, a moment later.
-			ctx, cancel := t.waitContext(i)
-			_ = turn.yield(ctx) // taken anew, or given up, above
-			cancel()
+		case step == StepSend && place.Requeue():
+			// Older messages have become known, or go on after a wait: they are first.
 		default:
 			if after, ok := e.execute(t, i, step, p); ok {
 				e.observe(t, step, now, p, after)
@@ -167,17 +165,17 @@ func (e *Engine) execute(t *task, i int, step Step, p Progress) (Progress, bool)
 		}
 		// Once it is written, its answer is worth waiting for, whatever becomes of
 		// the task; before, it is not.
-		queue, cancel := t.waitContext(i)
+		waiting, cancel := t.waitContext(i)
 		defer cancel()
 		// Its key and its time are those of the moment at which it leaves.
 		var m dbproxy.Message
-		id, err := spec.Server.Send(e.base, queue, spec.msgType(p), func() (dbproxy.Message, bool) {
+		id, err := spec.Server.Send(e.base, waiting, spec.msgType(p), func() (dbproxy.Message, bool) {
 			built, ok := spec.message(p, time.Now())
 			m = built
 			return built, ok
 		})
 		release(!errors.Is(err, dbproxy.ErrNotSent) && (err != nil || id != 0))
-		if errors.Is(err, dbproxy.ErrNotSent) && queue.Err() != nil {
+		if errors.Is(err, dbproxy.ErrNotSent) && waiting.Err() != nil {
 			return p, false
 		}
 		return afterSend(p, m, id, err, spec.Policy, time.Now()), true

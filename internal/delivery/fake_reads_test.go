@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -59,7 +60,7 @@ func (f *talk) LatestID(_ context.Context, s dbproxy.Session) (uint32, error) {
 	if err := f.read("latest"); err != nil {
 		return 0, err
 	}
-	c := conversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
+	c := queue.ConversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
 	for _, r := range f.rows {
 		if r.conversation == c {
 			return r.GetMsgId(), nil
@@ -68,15 +69,15 @@ func (f *talk) LatestID(_ context.Context, s dbproxy.Session) (uint32, error) {
 	return 0, nil
 }
 
-func recipientOf(group bool, id uint32) Recipient {
+func recipientOf(group bool, id uint32) v1alpha1.Recipient {
 	if group {
-		return Recipient{v1alpha1.RecipientGroup, id}
+		return v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: id}
 	}
-	return Recipient{v1alpha1.RecipientUser, id}
+	return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: id}
 }
 
 func (f *talk) visible(s dbproxy.Session) []*wire.MsgInfo {
-	c := conversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
+	c := queue.ConversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
 	var rows []*wire.MsgInfo
 	for _, r := range f.rows {
 		if r.conversation == c && !r.visible.After(time.Now()) {

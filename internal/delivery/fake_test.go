@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -72,7 +73,7 @@ type sent struct {
 
 type stored struct {
 	*wire.MsgInfo
-	conversation conversation
+	conversation queue.Conversation
 	visible      time.Time
 }
 
@@ -97,8 +98,8 @@ type talk struct {
 	sends    []sent
 	routed   []uint32
 	inFlight int
-	maxAtOne map[conversation]int
-	flying   map[conversation]int
+	maxAtOne map[queue.Conversation]int
+	flying   map[queue.Conversation]int
 	maxAll   int
 }
 
@@ -106,7 +107,7 @@ func newTalk(t testing.TB) *talk {
 	return &talk{
 		users: map[uint32]bool{bot: true, alice: true, bob: true}, groups: map[uint32][]uint32{group: {bot, alice}},
 		keys: cipher.Keys{Current: key(t, 1)}, ready: make(chan struct{}),
-		maxAtOne: map[conversation]int{}, flying: map[conversation]int{},
+		maxAtOne: map[queue.Conversation]int{}, flying: map[queue.Conversation]int{},
 	}
 }
 
@@ -128,11 +129,11 @@ func (f *talk) counts() (sends, rows, routed int) {
 	return len(f.sends), len(f.rows), len(f.routed)
 }
 
-func (f *talk) Send(ctx, queue context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
+func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
 	m, ok := build()
-	c := conversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
+	c := queue.ConversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
 	f.mu.Lock()
-	if f.down || queue.Err() != nil || !ok {
+	if f.down || waiting.Err() != nil || !ok {
 		f.mu.Unlock()
 		return 0, errNotSent
 	}
@@ -241,12 +242,12 @@ func advance(d time.Duration) {
 }
 
 // task returns a message of the bot's.
-func (h *harness) task(uid string, to ...Recipient) Task {
+func (h *harness) task(uid string, to ...v1alpha1.Recipient) Task {
 	spec := Task{
 		Key: types.NamespacedName{Namespace: "chat", Name: uid}, UID: types.UID(uid), Identity: Identity{UID: types.UID(uid)},
 		Server: h.talk, Stores: []string{"db"}, Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
 		Policy: Policy{Verify: true, Settle: settle, ReplicaLag: lag, RetryLimit: 5},
-		Order:  Order{Created: time.Now().Truncate(time.Second), Name: "chat/" + uid},
+		Order:  queue.Order{Created: time.Now().Truncate(time.Second), Name: "chat/" + uid},
 	}
 	for _, r := range to {
 		spec.Recipients = append(spec.Recipients, Progress{Recipient: r, State: v1alpha1.StatePending})
@@ -265,7 +266,7 @@ func (h *harness) submit(spec Task) {
 func (h *harness) snapshot(uid types.UID) Snapshot {
 	h.t.Helper()
 	synctest.Wait()
-	s, ok := h.Progress(uid)
+	s, ok := h.Snapshot(uid)
 	if !ok {
 		h.t.Fatalf("%s is not known", uid)
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -130,7 +131,7 @@ func TestBoundAndTime(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			task := Task{Token: tc.token, Payload: Payload{Audio: tc.audio}, Order: Order{Created: created}}
+			task := Task{Token: tc.token, Payload: Payload{Audio: tc.audio}, Order: queue.Order{Created: created}}
 			p := Progress{Recipient: toAlice, CreateTime: tc.announced}
 			if b, at := task.bound(), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
 				t.Errorf("bound %d, time %d", b, at)
@@ -154,7 +155,7 @@ func TestAfterPreflight(t *testing.T) {
 		return map[uint32]*wire.GroupInfo{group: {GroupMemberList: members}}
 	}
 	cases := map[string]struct {
-		to       Recipient
+		to       v1alpha1.Recipient
 		snapshot DirectorySnapshot
 		// wantFirst is the reason after one such look, and wantLast after another
 		// one when replicas have caught up: final unless it is NoAnswer.
@@ -171,7 +172,7 @@ func TestAfterPreflight(t *testing.T) {
 		"not a member":           {to: toGroup, snapshot: DirectorySnapshot{Users: u(bot), Groups: g(alice)}, wantFirst: v1alpha1.ReasonSenderNotInGroup, wantFinal: true},
 		"group missing":          {to: toGroup, snapshot: DirectorySnapshot{Users: u(bot)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
 		"user of a group's id":   {to: user(group), snapshot: DirectorySnapshot{Users: u(bot), Groups: g(bot)}, wantFirst: v1alpha1.ReasonRecipientNotFound, wantFinal: true},
-		"group of a user's id":   {to: Recipient{v1alpha1.RecipientGroup, alice}, snapshot: DirectorySnapshot{Users: u(bot, alice)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
+		"group of a user's id":   {to: v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: alice}, snapshot: DirectorySnapshot{Users: u(bot, alice)}, wantFirst: v1alpha1.ReasonGroupNotFound, wantFinal: true},
 		"sender missing, member": {to: toGroup, snapshot: DirectorySnapshot{Users: u(alice), Groups: g(alice, bot)}, wantFirst: v1alpha1.ReasonSenderNotFound, wantFinal: true},
 	}
 	for name, tc := range cases {

@@ -15,12 +15,6 @@ import (
 // so that no two of them can give one token for different deliveries.
 const tokenVersion = "teamtalk.io/delivery/v1"
 
-// Recipient is a TeamTalk user or group.
-type Recipient struct {
-	Type v1alpha1.RecipientType
-	ID   uint32
-}
-
 // Identity is what makes a message one message, whatever becomes of its resource:
 // its UID; or, where Key is set, its namespace with the key.
 type Identity struct {
@@ -38,7 +32,7 @@ type DeliveryID struct {
 	// Revision of its content and Part of a revision, both counted from 0.
 	Revision, Part uint32
 	Sender         uint32
-	Recipient      Recipient
+	Recipient      v1alpha1.Recipient
 }
 
 // Token returns the first 64 bits of SHA-256 over the id's canonical encoding:

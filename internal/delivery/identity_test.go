@@ -8,7 +8,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-func user(id uint32) Recipient { return Recipient{v1alpha1.RecipientUser, id} }
+func user(id uint32) v1alpha1.Recipient {
+	return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: id}
+}
 
 // TestTokenVectors writes the encoding out by hand: whoever changes it has to
 // give it another name.
@@ -28,7 +30,7 @@ func TestTokenVectors(t *testing.T) {
 		"to a group, all fields": {
 			id: DeliveryID{
 				Identity: Identity{UID: "m"}, Revision: 12, Part: 3, Sender: 4294967295,
-				Recipient: Recipient{v1alpha1.RecipientGroup, 70000},
+				Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: 70000},
 			},
 			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" + "\x00\x00\x00\x01m" +
 				"\x00\x00\x00\x0212" + "\x00\x00\x00\x013" + "\x00\x00\x00\x0a4294967295" +
@@ -69,7 +71,7 @@ func TestTokensDiffer(t *testing.T) {
 		"another key": {Identity: Identity{Namespace: "im", Key: "l"}, Sender: 1, Recipient: user(3)},
 		"namespace":   {Identity: Identity{Namespace: "in", Key: "k"}, Sender: 1, Recipient: user(3)},
 		"recipient":   {Identity: Identity{UID: "m"}, Sender: 1, Recipient: user(4)},
-		"type":        {Identity: Identity{UID: "m"}, Sender: 1, Recipient: Recipient{v1alpha1.RecipientGroup, 3}},
+		"type":        {Identity: Identity{UID: "m"}, Sender: 1, Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: 3}},
 		// Without lengths these two would be one.
 		"boundary":       {Identity: Identity{UID: "m1"}, Revision: 1, Sender: 1, Recipient: user(3)},
 		"boundary moved": {Identity: Identity{UID: "m"}, Revision: 11, Sender: 1, Recipient: user(3)},

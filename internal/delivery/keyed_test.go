@@ -14,7 +14,7 @@ import (
 
 // keyed returns a message under a key, as a resource of its own; this term began
 // long ago.
-func (h *harness) keyed(uid, text string, to ...Recipient) Task {
+func (h *harness) keyed(uid, text string, to ...v1alpha1.Recipient) Task {
 	spec := h.task(uid, to...)
 	spec.Identity = Identity{Namespace: "chat", Key: "release"}
 	spec.Payload.Data = []byte(text)
@@ -28,7 +28,7 @@ func TestKeyed(t *testing.T) {
 	other := toGroup
 	cases := map[string]struct {
 		// to is alice where it is empty.
-		to         Recipient
+		to         v1alpha1.Recipient
 		change     func(*Task)
 		before     func(*talk)
 		wantState  v1alpha1.RecipientState
@@ -73,7 +73,7 @@ func TestKeyed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(h *harness) {
 				to := tc.to
-				if to == (Recipient{}) {
+				if to == (v1alpha1.Recipient{}) {
 					to = toAlice
 				}
 				if tc.before != nil {
@@ -99,7 +99,7 @@ func TestKeyed(t *testing.T) {
 
 // TestKeyedAtOnce: a key that nobody can have used lately is no reason to wait.
 func TestKeyedAtOnce(t *testing.T) {
-	for name, to := range map[string]Recipient{"user": toAlice, "group": toGroup} {
+	for name, to := range map[string]v1alpha1.Recipient{"user": toAlice, "group": toGroup} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(h *harness) {
 				began := time.Now()
@@ -116,7 +116,7 @@ func TestKeyedAtOnce(t *testing.T) {
 // TestKeyedTogether: two resources with one key that have both asked, and both been
 // told that nothing is there, are not both sent.
 func TestKeyedTogether(t *testing.T) {
-	for name, to := range map[string]Recipient{"user": toAlice, "group": toGroup} {
+	for name, to := range map[string]v1alpha1.Recipient{"user": toAlice, "group": toGroup} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(h *harness) {
 				uids := []string{"first", "second", "third"}
@@ -207,7 +207,7 @@ func TestKeyedUnproved(t *testing.T) {
 // is said soon, with its reason, and not after an hour of doubt.
 func TestKeyedNowhere(t *testing.T) {
 	for name, tc := range map[string]struct {
-		to         Recipient
+		to         v1alpha1.Recipient
 		lacking    func(*talk)
 		wantReason string
 	}{

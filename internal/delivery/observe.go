@@ -174,7 +174,7 @@ func (e *Engine) Load() Load {
 		}
 		t.mu.Unlock()
 	}
-	l.Conversations, l.Waiting = e.lanes.count()
+	l.Conversations, l.Waiting = e.Queue.Count()
 	return l
 }
 

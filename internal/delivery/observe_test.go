@@ -130,7 +130,7 @@ func TestObserver(t *testing.T) {
 			run(t, func(h *harness) {
 				n := &notes{}
 				h.Observer = n
-				spec := h.task("m", Recipient{Type: v1alpha1.RecipientUser, ID: alice})
+				spec := h.task("m", v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: alice})
 				if tc.prepare != nil {
 					tc.prepare(h, &spec)
 				}
@@ -154,7 +154,7 @@ func TestLoad(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{lostBefore}
 		for _, uid := range []string{"a", "b", "c"} {
-			h.submit(h.task(uid, Recipient{Type: v1alpha1.RecipientUser, ID: alice}))
+			h.submit(h.task(uid, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: alice}))
 		}
 		// The first is being sent, the others wait for the conversation.
 		l := h.Load()

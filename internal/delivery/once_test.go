@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -23,7 +24,7 @@ func (f *talk) chatter(n int) {
 		f.rows = append(f.rows, stored{&wire.MsgInfo{
 			MsgId: proto.Uint32(uint32(5000 + i)), FromSessionId: proto.Uint32(alice), CreateTime: proto.Uint32(uint32(time.Now().Unix())),
 			MsgType: wire.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(), MsgData: f.keys.Current.Encrypt([]byte("x")),
-		}, conversationOf("", bot, toAlice), time.Now()})
+		}, queue.ConversationOf("", bot, toAlice), time.Now()})
 	}
 }
 
@@ -61,7 +62,7 @@ func (f *hiding) ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*
 }
 
 // sendOf sends what a task says, as an operator before would have.
-func (h *harness) sendOf(spec Task, to Recipient) {
+func (h *harness) sendOf(spec Task, to v1alpha1.Recipient) {
 	h.t.Helper()
 	_, err := h.talk.Send(h.t.Context(), h.t.Context(), spec.msgType(Progress{Recipient: to}), func() (dbproxy.Message, bool) {
 		return spec.message(Progress{Recipient: to}, time.Now())

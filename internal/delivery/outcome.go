@@ -253,7 +253,7 @@ func routeLater(p Progress, now time.Time) Progress {
 }
 
 // refusal says why sender and recipient cannot have the message, or "".
-func (l DirectorySnapshot) refusal(sender uint32, r Recipient) (reason, message string) {
+func (l DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) (reason, message string) {
 	if l.Users[sender] == nil {
 		return v1alpha1.ReasonSenderNotFound, fmt.Sprintf("sender: user %d does not exist in TeamTalk", sender)
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -17,7 +18,7 @@ var threeParts = Payload{Data: []byte("one"), Rest: [][]byte{[]byte("two"), []by
 func TestParts(t *testing.T) {
 	cases := map[string]struct {
 		replies    []reply
-		to         Recipient
+		to         v1alpha1.Recipient
 		wantReason string
 		wantSent   []string
 		wantRows   int
@@ -37,7 +38,7 @@ func TestParts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(h *harness) {
 				to := tc.to
-				if to == (Recipient{}) {
+				if to == (v1alpha1.Recipient{}) {
 					to = toAlice
 				}
 				h.talk.replies = tc.replies
@@ -179,7 +180,7 @@ func TestPartsOfAnotherText(t *testing.T) {
 				spec.EarlierUntil = time.Now().Add(PeerPatience)
 				// Five parts, and none of them is one of the three.
 				spec.Payload = Payload{Data: []byte("other"), Rest: [][]byte{{1}, {2}, {3}, {4}}, Count: 3}
-				spec.Refusals = map[Recipient]Refusal{toAlice: changed}
+				spec.Refusals = map[v1alpha1.Recipient]Refusal{toAlice: changed}
 				h.submit(spec)
 				p := h.await("m", 5*time.Minute).Recipients[0]
 				if got := len(p.Earlier) + min(1, int(p.MessageID)); p.State != tc.wantState || got != tc.wantParts {
@@ -273,5 +274,5 @@ func (h *harness) storePart(spec Task, n int) {
 	}
 	h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
 		MsgId: proto.Uint32(uint32(201 + n)), FromSessionId: &m.From, CreateTime: &m.CreateTime, MsgType: &m.Type, MsgData: m.Data,
-	}, conversationOf("", bot, toAlice), time.Now()})
+	}, queue.ConversationOf("", bot, toAlice), time.Now()})
 }

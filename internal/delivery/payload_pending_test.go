@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -20,7 +21,7 @@ func (h *harness) store(spec Task) {
 	}
 	h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
 		MsgId: proto.Uint32(7), FromSessionId: &m.From, CreateTime: &m.CreateTime, MsgType: &m.Type, MsgData: m.Data,
-	}, conversationOf("", bot, toAlice), time.Now()})
+	}, queue.ConversationOf("", bot, toAlice), time.Now()})
 }
 
 // TestRefused: what may not be sent any more is still asked for, and fails only
@@ -35,7 +36,7 @@ func TestRefused(t *testing.T) {
 				}
 				spec.EarlierUntil = time.Now().Add(PeerPatience)
 				spec.Payload = Payload{}
-				spec.Refusals = map[Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonContentEmpty, Message: "empty"}}
+				spec.Refusals = map[v1alpha1.Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonContentEmpty, Message: "empty"}}
 				h.submit(spec)
 				p := h.await("m", 2*time.Minute).Recipients[0]
 				if sentBefore {
@@ -151,7 +152,7 @@ func TestReleasedRefusal(t *testing.T) {
 		spec := h.task("m", toAlice)
 		full := spec.Payload
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
-		spec.Refusals = map[Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonRecipientNotPermitted, Message: "no"}}
+		spec.Refusals = map[v1alpha1.Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonRecipientNotPermitted, Message: "no"}}
 		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
 		spec.Payload, spec.PayloadPending, spec.Refusals = full, false, nil

@@ -10,7 +10,7 @@ import (
 // Progress is how far one recipient has come. The exported fields are what the
 // resource's status shows; the others are the working memory of the process.
 type Progress struct {
-	Recipient
+	v1alpha1.Recipient
 	State   v1alpha1.RecipientState
 	Reason  string
 	Message string

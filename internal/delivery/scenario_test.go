@@ -14,7 +14,7 @@ import (
 
 var (
 	toAlice = user(alice)
-	toGroup = Recipient{v1alpha1.RecipientGroup, group}
+	toGroup = v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: group}
 )
 
 // always repeats a reply often enough for every try.
@@ -50,7 +50,7 @@ func TestScenarios(t *testing.T) {
 		spec.Recipients[0].CreateTime = uint32(time.Now().Unix())
 	}
 	cases := map[string]struct {
-		to         Recipient // alice where empty
+		to         v1alpha1.Recipient // alice where empty
 		talk       func(*talk)
 		spec       func(*Task)
 		wantState  v1alpha1.RecipientState
@@ -287,7 +287,7 @@ func TestScenarios(t *testing.T) {
 				if tc.talk != nil {
 					tc.talk(h.talk)
 				}
-				if tc.to == (Recipient{}) {
+				if tc.to == (v1alpha1.Recipient{}) {
 					tc.to = toAlice
 				}
 				spec := h.task("m", tc.to)

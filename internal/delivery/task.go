@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -40,12 +41,12 @@ type Task struct {
 	Policy Policy
 	// Order among the messages of a conversation; its Created bounds how far back
 	// the store is searched.
-	Order Order
+	Order queue.Order
 	// Recipients as far as they are known to have come.
 	Recipients []Progress
 	// Refusals keep recipients from being sent to: once nothing is in doubt about
 	// them, they fail.
-	Refusals map[Recipient]Refusal
+	Refusals map[v1alpha1.Recipient]Refusal
 	// Renewal: only what is under way is to be renewed; the task lacks what taking it
 	// on anew would need.
 	Renewal bool
@@ -76,7 +77,7 @@ type Snapshot struct {
 	PayloadPending bool
 	// Stopped: nothing more is sent until the task is submitted again.
 	Stopped bool
-	// Revision counts changes; see Engine.Recorded.
+	// Revision counts changes; see Engine.Ack.
 	Revision uint64
 }
 
@@ -108,7 +109,7 @@ func newTask(work context.Context, spec Task, before *task, now time.Time) *task
 	t := &task{spec: spec, recipients: make([]Progress, len(spec.Recipients)), revision: 1, accepted: now}
 	t.ctx, t.cancel = context.WithCancel(work)
 	t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
-	learned := map[Recipient]Progress{}
+	learned := map[v1alpha1.Recipient]Progress{}
 	if before != nil {
 		before.mu.Lock()
 		defer before.mu.Unlock()
@@ -181,7 +182,7 @@ func (t *task) renew(spec Task) bool {
 		// Those from before still hold: who was refused is not looked at again.
 		refusals := maps.Clone(t.spec.Refusals)
 		if refusals == nil {
-			refusals = map[Recipient]Refusal{}
+			refusals = map[v1alpha1.Recipient]Refusal{}
 		}
 		maps.Copy(refusals, spec.Refusals)
 		t.spec.Refusals = refusals

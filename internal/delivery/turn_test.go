@@ -17,9 +17,9 @@ type queued struct {
 	wait func()
 }
 
-func (q *queued) Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
+func (q *queued) Send(ctx, waiting context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
 	q.wait()
-	return q.talk.Send(ctx, queue, kind, build)
+	return q.talk.Send(ctx, waiting, kind, build)
 }
 
 // TestBuiltInItsTurn: a message that waits for its turn leaves under the key and

@@ -119,7 +119,7 @@ func group(id, msg uint32) to { return to{server: chat, from: sender, group: tru
 
 // progress is where the message's recipient is in a state.
 func (m to) progress(state v1alpha1.RecipientState) delivery.Progress {
-	p := delivery.Progress{Recipient: delivery.Recipient{Type: v1alpha1.RecipientUser, ID: m.id}, State: state, MessageID: m.msg}
+	p := delivery.Progress{Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: m.id}, State: state, MessageID: m.msg}
 	if m.group {
 		p.Type = v1alpha1.RecipientGroup
 	}

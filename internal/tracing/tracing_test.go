@@ -56,7 +56,7 @@ func took(uid types.UID, step delivery.Step, before, after v1alpha1.RecipientSta
 		Step:   step, Began: began, Ended: began.Add(250 * time.Millisecond),
 		Before: delivery.Progress{State: before},
 		After: delivery.Progress{
-			Recipient: delivery.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, State: after, Reason: reason, Message: "for humans",
+			Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, State: after, Reason: reason, Message: "for humans",
 		},
 	}
 }

@@ -157,7 +157,7 @@ func TestDelivered(t *testing.T) {
 					len(status.MessageIDs) != 1 || status.MessageIDs[0] != int64(row.MsgID) {
 					t.Errorf("status of %d: %+v, stored as %d", to, status, row.MsgID)
 				}
-				id := delivery.DeliveryID{Identity: delivery.Identity{UID: got.UID}, Sender: x.bot, Recipient: delivery.Recipient{Type: status.Type, ID: to}}
+				id := delivery.DeliveryID{Identity: delivery.Identity{UID: got.UID}, Sender: x.bot, Recipient: v1alpha1.Recipient{Type: status.Type, ID: to}}
 				if row.Token != id.Token().String() {
 					t.Errorf("token %s, want %s", row.Token, id.Token())
 				}

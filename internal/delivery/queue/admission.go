@@ -80,6 +80,6 @@ func (q *Queue) wakeNext(s *serverQuota) {
 		delete(q.quotas, s.server)
 	case first != nil && !first.called && q.fits(s, first.slots):
 		first.called = true
-		q.woken = append(q.woken, first.key)
+		q.woken = append(q.woken, first.Key)
 	}
 }

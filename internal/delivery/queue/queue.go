@@ -65,9 +65,7 @@ type Message struct {
 // pending is a Message in the queue. Its entry is in the line for slots.
 type pending struct {
 	entry
-	key     types.NamespacedName
-	uid     types.UID
-	version string
+	Message
 	// reserved are its places; nil once it is submitted, or Done.
 	reserved []*reservation
 	// behind counts the lines in which it is not the first.
@@ -94,29 +92,30 @@ type reservation struct {
 	of   *pending
 }
 
-// Add reserves the places of a message that is not known yet. It returns the
-// resourceVersion at which the message was first added.
-func (q *Queue) Add(m Message) (seen string, known bool) {
+// Add reserves the places of a message that is not known yet. It returns the Order with
+// which the message was first added.
+func (q *Queue) Add(m Message) (o Order, known bool) {
 	q.mu.Lock()
 	defer q.unlock()
 	if p := q.pending[m.UID]; p != nil {
-		p.version = m.ResourceVersion
-		return p.order.Seen, true
+		m.Order = p.Order
+		p.Message = m
+		return m.Order, true
 	}
 	q.drop(q.pending[q.uids[m.Key]])
-	p := &pending{entry: entry{order: m.Order, index: -1}, key: m.Key, uid: m.UID, version: m.ResourceVersion}
+	p := &pending{entry: entry{order: m.Order, index: -1}, Message: m}
 	q.pending[m.UID], q.uids[m.Key] = p, m.UID
-	q.reserve(p, m)
-	return m.Order.Seen, false
+	q.reserve(p)
+	return m.Order, false
 }
 
 // Requeue reserves the places of a message that was Done: others that have waited for
 // the same must not pass it.
-func (q *Queue) Requeue(m Message) {
+func (q *Queue) Requeue(uid types.UID) {
 	q.mu.Lock()
 	defer q.unlock()
-	if p := q.pending[m.UID]; p != nil && p.reserved == nil {
-		q.reserve(p, m)
+	if p := q.pending[uid]; p != nil && p.reserved == nil {
+		q.reserve(p)
 	}
 }
 
@@ -133,20 +132,20 @@ func (q *Queue) Delete(key types.NamespacedName, uid types.UID, resourceVersion 
 	q.mu.Lock()
 	defer q.unlock()
 	p := q.pending[q.uids[key]]
-	if p == nil || p.uid != uid || !(Order{Seen: resourceVersion}).Before(Order{Seen: p.version}) {
+	if p == nil || p.UID != uid || !(Order{Seen: resourceVersion}).Before(Order{Seen: p.ResourceVersion}) {
 		q.drop(p)
 	}
 }
 
-func (q *Queue) reserve(p *pending, m Message) {
-	p.reserved = make([]*reservation, 0, len(m.Recipients))
-	unique := make(map[v1alpha1.Recipient]bool, len(m.Recipients))
-	for _, recipient := range m.Recipients {
+func (q *Queue) reserve(p *pending) {
+	p.reserved = make([]*reservation, 0, len(p.Recipients))
+	unique := make(map[v1alpha1.Recipient]bool, len(p.Recipients))
+	for _, recipient := range p.Recipients {
 		if unique[recipient] {
 			continue // it would wait for itself
 		}
 		unique[recipient] = true
-		r := &reservation{entry: entry{order: p.order}, peer: peer{m.Server, recipient}, of: p}
+		r := &reservation{entry: entry{order: p.order}, peer: peer{p.Server, recipient}, of: p}
 		p.reserved = append(p.reserved, r)
 		l := valueOf(q.reserved, r.peer)
 		first := l.first()
@@ -175,7 +174,7 @@ func (q *Queue) done(p *pending) {
 			first.of.behind--
 			if first.of.behind == 0 && first.of.waits {
 				first.of.waits = false
-				q.woken = append(q.woken, first.of.key)
+				q.woken = append(q.woken, first.of.Key)
 			}
 		}
 	}
@@ -184,8 +183,8 @@ func (q *Queue) done(p *pending) {
 
 func (q *Queue) drop(p *pending) {
 	if q.done(p); p != nil {
-		delete(q.pending, p.uid)
-		delete(q.uids, p.key)
+		delete(q.pending, p.UID)
+		delete(q.uids, p.Key)
 	}
 }
 

@@ -94,8 +94,8 @@ func TestAddedInAnyOrder(t *testing.T) {
 		r.Done(types.UID(n))
 		r.wantWoken(want[i+1 : min(i+2, len(want))]...)
 		r.Done(types.UID(n)) // once is enough
-		if seen, known := r.Add(message(n, 0, 100, toGroup)); !known || seen != fmt.Sprint(order[n][1]) {
-			t.Errorf("%s was first seen at %s", n, seen)
+		if o, known := r.Add(message(n, 0, 100, toGroup)); !known || o.Seen != fmt.Sprint(order[n][1]) {
+			t.Errorf("%s was first seen at %s", n, o.Seen)
 		}
 		r.Delete(named(n), types.UID(n), "100")
 	}
@@ -171,15 +171,14 @@ func TestDelete(t *testing.T) {
 // TestRequeue: messages that have waited for the same thing go on in order.
 func TestRequeue(t *testing.T) {
 	r := newRecorder(t)
-	a, b := message("a", 1, 1, toAlice), message("b", 2, 2, toAlice)
-	r.Add(a)
+	r.Add(message("a", 1, 1, toAlice))
 	r.Done("a")
-	r.Add(b)
+	r.Add(message("b", 2, 2, toAlice))
 	r.wantFirst(true, "b")
-	r.Requeue(b)
-	r.Requeue(a)
-	r.Requeue(a)
-	r.Requeue(message("unknown", 0, 0, toAlice))
+	r.Requeue("b")
+	r.Requeue("a")
+	r.Requeue("a")
+	r.Requeue("unknown")
 	r.wantFirst(false, "b")
 	r.Done("a")
 	r.wantWoken("b")

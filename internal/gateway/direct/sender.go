@@ -114,7 +114,7 @@ func (s *Sender) send(ctx context.Context, task delivery.Task) (api.Result, erro
 	}
 	over, timeout := ctx.Done(), (<-chan time.Time)(nil)
 	for {
-		now, _ := s.engine.Progress(task.UID)
+		now, _ := s.engine.Snapshot(task.UID)
 		if !now.Running {
 			s.engine.Forget(task.UID)
 			return resultOf(now), nil
@@ -125,7 +125,7 @@ func (s *Sender) send(ctx context.Context, task delivery.Task) (api.Result, erro
 			s.engine.Stop(task.UID)
 			over, timeout = nil, time.After(stopTimeout)
 		case <-timeout:
-			now, _ = s.engine.Progress(task.UID)
+			now, _ = s.engine.Snapshot(task.UID)
 			s.waiting.Delete(task.UID)
 			s.notify(task.Key) // or the engine does so later
 			return resultOf(now), nil
@@ -144,7 +144,7 @@ func (s *Sender) notify(key types.NamespacedName) {
 		}
 		return
 	}
-	if now, known := s.engine.Progress(uid); known && !now.Running {
+	if now, known := s.engine.Snapshot(uid); known && !now.Running {
 		s.engine.Forget(uid)
 	}
 }

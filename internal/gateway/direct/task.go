@@ -12,6 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
@@ -55,7 +56,7 @@ func (s *Sender) newTask(
 		Server:   session, Stores: server.DBProxyAddresses(), Sender: r.Sender,
 		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: server.DeliveryTokens(),
 		Policy: delivery.PolicyOf(server, retryLimit),
-		Order:  delivery.Order{Created: now, Seen: strconv.FormatUint(s.sequence.Add(1), 10), Name: string(uid)},
+		Order:  queue.Order{Created: now, Seen: strconv.FormatUint(s.sequence.Add(1), 10), Name: string(uid)},
 	}
 	if r.Key != "" {
 		t.Identity = delivery.Identity{Namespace: r.Namespace, Key: r.Key}
@@ -63,7 +64,7 @@ func (s *Sender) newTask(
 		t.EarlierUntil = s.started
 	}
 	for _, id := range r.Recipients {
-		p := delivery.Progress{Recipient: delivery.Recipient{Type: r.Type, ID: id}, State: v1alpha1.StatePending}
+		p := delivery.Progress{Recipient: v1alpha1.Recipient{Type: r.Type, ID: id}, State: v1alpha1.StatePending}
 		if !t.Token {
 			p.CreateTime = uint32(now.Unix()) // identifies the message in the store
 		}

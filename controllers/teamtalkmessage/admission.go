@@ -1,0 +1,51 @@
+package teamtalkmessage
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// cacheLag is how long a reconcile waits for an event whose object the cache shows
+// already.
+const cacheLag = 100 * time.Millisecond
+
+// admit waits for older messages of the same conversations that are not submitted yet,
+// and for slots of the server: the queue wakes the message then. It comes after all that
+// a message waits for on its own.
+func (r *Reconciler) admit(_ context.Context, s *scope) (outcome, error) {
+	switch {
+	case s.underWay():
+	case !r.serverSeen.has(s.server):
+		return requeue(cacheLag), nil
+	case !r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()):
+		return requeue(0), nil
+	}
+	return proceed, nil
+}
+
+// seenServers are the servers whose events have been handled, by name: the messages that
+// waited for them have their places in the queue again. The cache shows a server before
+// its event comes. A message that is reconciled in between must not pass messages that
+// have waited for the server. The zero value is ready to use.
+type seenServers struct{ versions sync.Map }
+
+type serverVersion struct {
+	uid        types.UID
+	generation int64
+}
+
+func (s *seenServers) add(server client.Object) {
+	s.versions.Store(client.ObjectKeyFromObject(server), serverVersion{server.GetUID(), server.GetGeneration()})
+}
+
+func (s *seenServers) has(server *v1alpha1.TeamTalkServer) bool {
+	v, _ := s.versions.Load(client.ObjectKeyFromObject(server))
+	seen, ok := v.(serverVersion)
+	return ok && seen.uid == server.UID && seen.generation >= server.Generation
+}
