@@ -1,20 +1,21 @@
 package v1alpha1
 
-// Conditions of a TeamTalkMessage. Each has observedGeneration; kstatus,
-// Argo CD, Flux and `kubectl wait` read them alike.
+// Conditions of a TeamTalkMessage. Each has an observedGeneration.
 const (
-	// ConditionReady is True once the message is as declared: delivered, or waiting
-	// on purpose (Scheduled, Suspended). It is False while sending and after failure. On a TeamTalkServer: messages can be delivered.
+	// ConditionReady is True when the message is as declared: delivered, or waiting because
+	// of its spec (Scheduled, Suspended). It is False during the delivery and after a failure.
+	// Ready of a TeamTalkServer is True when messages can be delivered, Ready of a
+	// TeamTalkReceiver when its server, Secret and templates can be used.
 	ConditionReady = "Ready"
-	// ConditionReconciling is present, and True, only while work goes on.
+	// ConditionReconciling is present, and True, only during the delivery.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present, and True, only after failing for good.
+	// ConditionStalled is present, and True, only after a terminal failure.
 	ConditionStalled = "Stalled"
-	// ConditionDelivered is True when every recipient is Routed (or Stored, with
-	// reason StoredNotRouted, where no router took the message in time).
+	// ConditionDelivered is True when every recipient is Routed; or Stored with reason
+	// StoredNotRouted, where no router took the message in time.
 	ConditionDelivered = "Delivered"
-	// ConditionFinished is True when nothing more will be tried, whichever way
-	// it ended: the one to wait on.
+	// ConditionFinished is True when nothing more is tried, after success and failure.
+	// Wait for this condition.
 	ConditionFinished = "Finished"
 )
 
@@ -30,60 +31,62 @@ const (
 
 // Reasons of a TeamTalkServer's conditions, beside KeyNotFound and KeyInvalid.
 const (
-	// ReasonReady: the key is loaded, db_proxy and a router are connected.
+	// ReasonReady: the key is loaded, and db_proxy and a router are connected.
 	ReasonReady = "Ready"
 	// ReasonKeyLoaded: the Secret holds a usable key.
 	ReasonKeyLoaded = "KeyLoaded"
-	// ReasonConnected: every declared connection is up, or enough of them to work.
+	// ReasonConnected: at least one connection is up.
 	ReasonConnected = "Connected"
-	// ReasonConnecting: no connection is up; it is being tried, with backoff.
+	// ReasonConnecting: no connection is up. The operator retries with backoff.
 	ReasonConnecting = "Connecting"
 )
 
-// Reasons while a message is under way.
+// Reasons of a TeamTalkMessage that has not finished.
 const (
 	// ReasonSending: the message is being sent.
 	ReasonSending = "Sending"
-	// ReasonRetryScheduled: a recipient failed for now and is tried again.
+	// ReasonRetryScheduled: a transient failure of a recipient is retried.
 	ReasonRetryScheduled = "RetryScheduled"
-	// ReasonScheduled: sendAfter has not come yet.
+	// ReasonScheduled: the time of sendAfter has not come yet.
 	ReasonScheduled = "Scheduled"
-	// ReasonSuspended: suspend keeps it from being sent.
+	// ReasonSuspended: suspend is true.
 	ReasonSuspended = "Suspended"
 )
 
-// Reasons of a message's end.
+// Reasons of a TeamTalkMessage that has finished.
 const (
 	// ReasonDelivered: every recipient has it.
 	ReasonDelivered = "Delivered"
 	// ReasonPartiallyDelivered: some recipients have it, others failed.
 	ReasonPartiallyDelivered = "PartiallyDelivered"
-	// ReasonRetriesExhausted: tried retryLimit times more; proved not stored.
+	// ReasonRetriesExhausted: retryLimit was reached, and the message is proved not stored.
 	ReasonRetriesExhausted = "RetriesExhausted"
-	// ReasonDeadlineExceeded: the deadline came first; proved not stored.
+	// ReasonDeadlineExceeded: the deadline came, and the message is proved not stored.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonKeyReused: its idempotencyKey is found in the store with another text;
-	// nothing was sent.
+	// ReasonKeyReused: the store holds another text under its idempotencyKey. Nothing was
+	// sent.
 	ReasonKeyReused = "KeyReused"
-	// ReasonOutcomeUnknown: may have been delivered, cannot be proved, not tried again.
+	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It
+	// is not retried.
 	ReasonOutcomeUnknown = "OutcomeUnknown"
-	// ReasonStoredNotRouted: stored, but no router took it in time; clients see
-	// it at their next sync.
+	// ReasonStoredNotRouted: the message is stored, but no router took it in time. Clients
+	// see it at their next sync.
 	ReasonStoredNotRouted = "StoredNotRouted"
-	// ReasonAdopted: found in the store under its delivery token, not sent again.
+	// ReasonAdopted: the message was found in the store under its delivery token, and not
+	// sent again.
 	ReasonAdopted = "Adopted"
 )
 
-// Reasons that concern the server, its permissions and its key.
+// Reasons about the server, its permissions and its key.
 const (
-	// ReasonServerNotFound: no such server, or this namespace may not use it;
-	// which of the two is never revealed.
+	// ReasonServerNotFound: there is no such server, or this namespace may not use it. Users
+	// are not told which.
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerNotReady: db_proxy is not connected.
 	ReasonServerNotReady = "ServerNotReady"
 	// ReasonSenderNotPermitted: the server does not let messages speak as this user.
 	ReasonSenderNotPermitted = "SenderNotPermitted"
-	// ReasonRecipientNotPermitted: the server's recipients rules exclude it.
+	// ReasonRecipientNotPermitted: the server's recipients rules exclude the recipient.
 	ReasonRecipientNotPermitted = "RecipientNotPermitted"
 	// ReasonKeyNotFound: the Secret, or the key in it, does not exist.
 	ReasonKeyNotFound = "KeyNotFound"
@@ -91,28 +94,29 @@ const (
 	ReasonKeyInvalid = "KeyInvalid"
 )
 
-// Reasons that TeamTalk's directory gives.
+// Reasons from TeamTalk's directory.
 const (
-	// ReasonSenderNotFound: TeamTalk has no such sender; mobile clients would hide the message.
+	// ReasonSenderNotFound: the sender does not exist. Mobile clients would hide the message.
 	ReasonSenderNotFound = "SenderNotFound"
-	// ReasonRecipientNotFound: TeamTalk has no such user; it would store the message for nobody.
+	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store the
+	// message for no one.
 	ReasonRecipientNotFound = "RecipientNotFound"
-	// ReasonGroupNotFound: TeamTalk has no such group; it would not answer.
+	// ReasonGroupNotFound: the group does not exist. TeamTalk would not answer.
 	ReasonGroupNotFound = "GroupNotFound"
-	// ReasonSenderNotInGroup: the sender is no member of the group; TeamTalk would not answer.
+	// ReasonSenderNotInGroup: the sender is not a member. TeamTalk would not answer.
 	ReasonSenderNotInGroup = "SenderNotInGroup"
 	// ReasonSendToSelf: sender and recipient are the same user.
 	ReasonSendToSelf = "SendToSelf"
 )
 
-// Reasons that concern the content.
+// Reasons about the content.
 const (
 	// ReasonContentEmpty: the text is empty, or the audio holds no sound.
 	ReasonContentEmpty = "ContentEmpty"
-	// ReasonContentTooLong: longer than TeamTalk's content column holds; it
-	// would report success and store nothing.
+	// ReasonContentTooLong: longer than TeamTalk's content column. TeamTalk would report
+	// success and store nothing.
 	ReasonContentTooLong = "ContentTooLong"
-	// ReasonContentInvalid: not UTF-8, or a NUL inside, where clients would cut it.
+	// ReasonContentInvalid: not UTF-8, or with a NUL byte, where clients would cut it.
 	ReasonContentInvalid = "ContentInvalid"
 	// ReasonContentNotFound: the ConfigMap, or the key in it, does not exist.
 	ReasonContentNotFound = "ContentNotFound"
@@ -121,12 +125,13 @@ const (
 	ReasonContentChanged = "ContentChanged"
 )
 
-// Reasons of one attempt. Each is tried again until retries are exhausted.
+// Reasons of one attempt. Each is retried until retryLimit is reached.
 const (
-	// ReasonStoreRejected: answered with id 0; nothing was stored.
+	// ReasonStoreRejected: the answer has id 0. Nothing was stored.
 	ReasonStoreRejected = "StoreRejected"
-	// ReasonNotStored: answered with an id, proved absent from the store.
+	// ReasonNotStored: the answer has an id, and the message is proved absent from the store.
 	ReasonNotStored = "NotStored"
-	// ReasonNoAnswer: no answer, or none that proves anything: it may have been stored.
+	// ReasonNoAnswer: there was no answer, or none that proves anything. The message may have
+	// been stored.
 	ReasonNoAnswer = "NoAnswer"
 )

@@ -76,8 +76,8 @@ func (r *Reconciler) readConfigMap(ctx context.Context, message types.Namespaced
 		switch {
 		case apierrors.IsForbidden(err):
 			r.ConfigMaps.Watch(message, key)
-			cause.Message = fmt.Sprintf("the operator may not read ConfigMap %q in namespace %q: grant it get, list and "+
-				"watch of it, see \"Access to namespaces\" in docs/install.md", ref.Name, key.Namespace)
+			cause.Message = fmt.Sprintf("the operator may not read ConfigMap %q in namespace %q: "+
+				"grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md", ref.Name, key.Namespace)
 			return nil, cause, nil
 		case client.IgnoreNotFound(err) != nil:
 			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)

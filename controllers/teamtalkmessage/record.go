@@ -103,7 +103,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.Te
 	}
 	if slimmed(before) {
 		// It would delete what the cache has dropped.
-		return false, fmt.Errorf("record message %s: the cache keeps only a part of it", client.ObjectKeyFromObject(before))
+		return false, fmt.Errorf("record message %s/%s: the cache keeps only a part of it", before.Namespace, before.Name)
 	}
 	return true, r.Client.Status().Update(ctx, after)
 }

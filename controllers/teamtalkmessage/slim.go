@@ -9,15 +9,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Slim is a cache's transform, of all kinds: none needs its managed fields. Of a
-// message that has finished it keeps what is still asked of it, as finished ones
-// are many: which object it is, at which version, when it was made and finished,
-// its time to live, annotations, finalizers and server. Its content, recipients
-// and their fates are dropped. One that is not finished, by an edit too, is kept
-// whole. It may be given what it has returned.
+// Slim is the cache's transform of all objects: it drops managed fields. Finished
+// messages are many. It keeps of them what the controller still needs: identity, version,
+// times, time to live, annotations and finalizers. It drops their content and recipients.
+// Other messages are kept whole, also one that is not finished after an edit. It may be
+// given what it has returned.
 //
-// A slim message must never be written back, nor a status be computed from it:
-// write refuses to. Who needs the whole one reads it from the API server.
+// A slim message must not be written back, and no status may be computed from it:
+// writeStatus refuses to. The whole message is read from the API server.
 func Slim(in any) (any, error) {
 	m, ok := in.(*v1alpha1.TeamTalkMessage)
 	if !ok {
@@ -34,15 +33,17 @@ func Slim(in any) (any, error) {
 			Generation: m.Generation, CreationTimestamp: m.CreationTimestamp,
 			DeletionTimestamp: m.DeletionTimestamp, Finalizers: m.Finalizers,
 		},
-		Spec:   v1alpha1.TeamTalkMessageSpec{TTLSecondsAfterFinished: m.Spec.TTLSecondsAfterFinished},
-		Status: v1alpha1.TeamTalkMessageStatus{Conditions: finished(m.Generation), LastHandledRetry: m.Status.LastHandledRetry},
+		Spec: v1alpha1.TeamTalkMessageSpec{TTLSecondsAfterFinished: m.Spec.TTLSecondsAfterFinished},
+		Status: v1alpha1.TeamTalkMessageStatus{
+			Conditions: finishedCondition(m.Generation), LastHandledRetry: m.Status.LastHandledRetry,
+		},
 	}
 	if m.Spec.TTLSecondsAfterFinished != nil {
 		slim.Status.CompletionTime = m.Status.CompletionTime
 	}
 	for name, value := range m.Annotations {
 		if name == lastApplied {
-			continue // the whole message once more
+			continue // a copy of the whole message
 		}
 		if slim.Annotations == nil {
 			slim.Annotations = map[string]string{}
@@ -52,26 +53,29 @@ func Slim(in any) (any, error) {
 	return slim, nil
 }
 
-// neverEdited is what the messages that finished as they were created have in
-// common: nearly all.
-var neverEdited = []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
+// neverEdited is shared by the messages that were never edited: nearly all.
+var neverEdited = []metav1.Condition{{
+	Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, ObservedGeneration: 1,
+}}
 
-// finished returns what tells that a message of a generation has finished.
-func finished(generation int64) []metav1.Condition {
+// finishedCondition says that a message has finished at a generation.
+func finishedCondition(generation int64) []metav1.Condition {
 	if generation == neverEdited[0].ObservedGeneration {
 		return neverEdited
 	}
-	return []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, ObservedGeneration: generation}}
+	c := neverEdited[0]
+	c.ObservedGeneration = generation
+	return []metav1.Condition{c}
 }
 
 // lastApplied is where `kubectl apply` keeps what it applied.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
-// intern returns the one copy of a string that many objects bear.
+// intern returns the one copy of a string that many objects have.
 func intern(s string) string { return unique.Make(s).Value() }
 
-// slimmed reports whether Slim has dropped what a message says and to whom: no
-// whole message lacks recipients.
+// slimmed reports whether Slim has dropped the content and the recipients: a whole
+// message has recipients.
 func slimmed(m *v1alpha1.TeamTalkMessage) bool {
 	return len(m.Spec.To.Users) == 0 && len(m.Spec.To.Groups) == 0
 }

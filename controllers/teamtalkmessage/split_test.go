@@ -4,10 +4,18 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-func TestSplit(t *testing.T) {
+func TestSplitText(t *testing.T) {
 	cases := map[string]struct {
 		text  string
 		limit int
@@ -54,5 +62,149 @@ func TestSplitLosesNothing(t *testing.T) {
 		if bare(joined.String()) != bare(text) {
 			t.Fatalf("%d: lost %q", n, text)
 		}
+	}
+}
+
+// payload is a text in parts.
+func payload(parts ...string) delivery.Payload {
+	p := delivery.Payload{Data: []byte(parts[0])}
+	for _, part := range parts[1:] {
+		p.Rest = append(p.Rest, []byte(part))
+	}
+	return p
+}
+
+// TestPinSplit: the parts of a text from a ConfigMap are all of the text whose first
+// part may have been sent.
+func TestPinSplit(t *testing.T) {
+	one, another := payload("(1/2) a", "(2/2) b"), payload("(1/2) a", "(2/2) c")
+	if identifySplit(payload("ab", "c")).Digest == identifySplit(payload("a", "bc")).Digest {
+		t.Error("texts that are cut otherwise pass for one")
+	}
+	pending := delivery.Progress{State: v1alpha1.StatePending}
+	tests := map[string]struct {
+		recorded    *v1alpha1.SplitText
+		payload     delivery.Payload
+		others      []delivery.Progress
+		inline      bool
+		unknown     bool
+		wantStaged  bool
+		wantRefused bool
+		wantCount   int
+		want        *v1alpha1.SplitText
+	}{
+		"one part":              {payload: payload("a")},
+		"not of a ConfigMap":    {payload: one, inline: true},
+		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identifySplit(one)},
+		"on record":             {recorded: identifySplit(one), payload: one, wantCount: 2, want: identifySplit(one)},
+		"another, nothing sent": {recorded: identifySplit(one), payload: another, wantStaged: true, wantCount: 2, want: identifySplit(another)},
+		"short, nothing sent":   {recorded: identifySplit(one), payload: payload("a"), wantStaged: true},
+		"another": {
+			recorded: identifySplit(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: []uint32{7}}},
+			wantRefused: true, wantCount: 2, want: identifySplit(one),
+		},
+		"another, may have been sent": {
+			recorded: identifySplit(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
+			wantRefused: true, wantCount: 2, want: identifySplit(one),
+		},
+		"short, somebody has it": {
+			recorded: identifySplit(one), payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 8, Earlier: []uint32{7}}},
+			wantRefused: true, wantCount: 2, want: identifySplit(one),
+		},
+		"not known": {
+			recorded: identifySplit(one), unknown: true, payload: delivery.Payload{}, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
+			wantCount: 2, want: identifySplit(one),
+		},
+		"may have been sent, not in parts": {
+			payload: one, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
+			wantStaged: true, wantCount: 2, want: identifySplit(one),
+		},
+		"somebody has a short one": {
+			payload: one, others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 7}},
+			wantStaged: true, wantCount: 2, want: identifySplit(one),
+		},
+		"short, somebody has one": {payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 7}}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{}
+			if !tc.inline {
+				m.Spec.Content.TextFrom = &v1alpha1.TextSource{}
+			}
+			s := &scope{message: m, split: tc.recorded, payload: tc.payload, recipients: append([]delivery.Progress{pending}, tc.others...)}
+			staged := s.pinSplit(!tc.unknown) == recordFirst
+			refused := s.recipients[0].Reason == v1alpha1.ReasonContentChanged
+			if staged != tc.wantStaged || refused != tc.wantRefused || s.payload.Count != tc.wantCount || !cmp.Equal(s.split, tc.want) {
+				t.Errorf("staged %v, refused %v, count %d, recorded %+v", staged, refused, s.payload.Count, s.split)
+			}
+			if want := tc.wantCount > 0 && !refused && !tc.unknown; s.payload.Recorded != want {
+				t.Errorf("the text is said to be the one on record: %v, want %v", s.payload.Recorded, want)
+			}
+		})
+	}
+}
+
+// operators take up one message of a ConfigMap's text, one after the other.
+type operators struct{ message *v1alpha1.TeamTalkMessage }
+
+func newOperators() operators {
+	m := &v1alpha1.TeamTalkMessage{}
+	m.CreationTimestamp, m.Generation = metav1.NewTime(time.Now().Add(-time.Minute)), 1
+	m.Spec.To.Users = []v1alpha1.UserID{3}
+	m.Spec.Content.TextFrom = &v1alpha1.TextSource{}
+	return operators{m}
+}
+
+// look is an operator's look at the message with the text as it is now. killed: the
+// operator before did not say what it had sent.
+func (o operators) look(text delivery.Payload, killed bool) (*scope, outcome) {
+	now := time.Now()
+	s := newScope(o.message, leadership.Term{Clean: !killed, Start: metav1.NewTime(now), Local: now}, now)
+	s.payload = text
+	return s, s.pinSplit(true)
+}
+
+// put has the status say what the scope does, and the next look must find it there.
+func (o operators) put(t *testing.T, s *scope, out outcome) {
+	t.Helper()
+	if out != recordFirst {
+		t.Fatal("sent without being recorded first")
+	}
+	setStatus(s, nil, time.Now())
+	if _, out := o.look(s.payload, false); out != proceed || !cmp.Equal(o.message.Status.Split, identifySplit(s.payload)) {
+		t.Fatalf("outcome %+v; recorded %+v", out, o.message.Status.Split)
+	}
+}
+
+// TestPinAfterTakeover: a message that waited when its operator was killed is sent by
+// the next one, part by part, of which a third one finds but one. No part of another
+// text follows it.
+func TestPinAfterTakeover(t *testing.T) {
+	o := newOperators()
+	s, out := o.look(payload("(1/2) old", "(2/2) old"), true)
+	if s.recipients[0].State != v1alpha1.StateInDoubt {
+		t.Fatalf("%s", s.recipients[0].State)
+	}
+	o.put(t, s, out)
+	s.recipients[0].State, s.recipients[0].Earlier = v1alpha1.StatePending, []uint32{7}
+	setStatus(s, nil, time.Now())
+	next, _ := o.look(payload("(1/2) new", "(2/2) new"), false)
+	if p := next.recipients[0]; p.State != v1alpha1.StateFailed || p.Reason != v1alpha1.ReasonContentChanged {
+		t.Errorf("behind a part of the old text: %s %s", p.State, p.Reason)
+	}
+}
+
+// TestShortened: two parts are on record, and nothing was sent. The text becomes
+// short, is sent, and its operator killed: the next one looks for one part.
+func TestShortened(t *testing.T) {
+	o := newOperators()
+	s, out := o.look(payload("(1/2) old", "(2/2) old"), false)
+	o.put(t, s, out)
+	short := payload("short")
+	s, out = o.look(short, false)
+	o.put(t, s, out)
+	next, out := o.look(short, true)
+	if p := next.recipients[0]; p.State != v1alpha1.StateInDoubt || len(next.refusals) > 0 || next.payload.Count != 0 || out != proceed {
+		t.Errorf("%s, refused %v, %d parts, outcome %+v", p.State, next.refusals, next.payload.Count, out)
 	}
 }

@@ -28,11 +28,12 @@ func (r *Reconciler) deleteExpired(ctx context.Context, o *v1alpha1.TeamTalkRece
 	if !o.DeletionTimestamp.IsZero() {
 		return next, nil
 	}
+	labels := client.MatchingLabels{v1alpha1.ReceiverLabel: o.Name}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
 	for {
-		err := r.Live.List(ctx, list, client.InNamespace(o.Namespace),
-			client.MatchingLabels{v1alpha1.ReceiverLabel: o.Name}, client.Limit(pageSize), client.Continue(list.Continue))
+		err := r.Live.List(ctx, list, client.InNamespace(o.Namespace), labels,
+			client.Limit(pageSize), client.Continue(list.Continue))
 		if apierrors.IsResourceExpired(err) {
 			return next, nil // the list took too long; the next one begins again
 		}
