@@ -36,13 +36,10 @@ func storeOf(ctx context.Context, c cache.Cache) (versioned, error) {
 // which may be from before this leader's term: what the earlier leader recorded must
 // not be missed. The newer version is on its way here, and wakes the message.
 //
-// The API server is asked, until the whole cache is as new as the term. The versions
-// are comparable: both are of TeamTalkMessages. The store sets its own version together
-// with the objects of that version, under one lock: with a list, and with each event of
-// a watch, in order of version. So it shows all that was written up to its version.
-// That includes what another leader wrote before the term: the term's version was read
-// from the API server after the Lease had been acquired. The message is read again, as
-// the one at hand may have been read before the store was as new.
+// The API server is asked, until the whole cache is as new as the term. Both versions
+// are of TeamTalkMessages, and comparable. The store sets its version under one lock with
+// the objects of a list or of an event, in order: it shows all that was written up to
+// its version. The message is read again, as the one at hand may be older than the store.
 func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
 	if s.underWay() || s.message.CreationTimestamp.After(s.term.Start.Time) {
 		return false, nil

@@ -6,6 +6,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -48,7 +49,7 @@ type scope struct {
 	// payload is set by makePayload.
 	payload delivery.Payload
 	// refusals are of recipients that are in doubt. Set by refuse.
-	refusals map[v1alpha1.Recipient]delivery.Refusal
+	refusals map[v1alpha1.Recipient]v1alpha1.Cause
 }
 
 // origin is how a reconciliation begins with a message.
@@ -98,7 +99,9 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 	p := delivery.Progress{
 		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
 		EarlierReason: status.EarlierReason, EarlierMessage: status.EarlierMessage,
-		DoubtSince: timeOf(status.InDoubtSince), StoredAt: timeOf(status.StoredAt), RoutedAt: timeOf(status.RoutedAt),
+		DoubtSince: ptr.Deref(status.InDoubtSince, metav1.Time{}).Time,
+		StoredAt:   ptr.Deref(status.StoredAt, metav1.Time{}).Time,
+		RoutedAt:   ptr.Deref(status.RoutedAt, metav1.Time{}).Time,
 	}
 	earlier := status.MessageIDs
 	switch p.State {
@@ -119,24 +122,20 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 	return p
 }
 
-func timeOf(t *metav1.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
-}
-
-// supersedes reports whether an edit starts a message from the beginning that the engine knows
-// only from before the edit.
+// supersedes reports whether the snapshot is only of the message before an edit that
+// starts it from the beginning.
 func (s *scope) supersedes(snapshot delivery.Snapshot) bool {
-	return s.origin == originEdit && !snapshot.Running &&
-		!slices.ContainsFunc(snapshot.Recipients, func(p delivery.Progress) bool { return p.State != v1alpha1.StateFailed })
+	notFailed := func(p delivery.Progress) bool { return p.State != v1alpha1.StateFailed }
+	return s.origin == originEdit && !snapshot.Running && !slices.ContainsFunc(snapshot.Recipients, notFailed)
 }
 
 // adopt takes over what the engine knows of the message. It is newer than the status
 // that the cache shows.
 func (s *scope) adopt(snapshot delivery.Snapshot) {
-	s.origin, s.snapshot, s.sender = originStatus, &snapshot, snapshot.Sender
+	if s.origin == originEdit {
+		s.origin = originStatus
+	}
+	s.snapshot, s.sender = &snapshot, snapshot.Sender
 	for i, p := range snapshot.Recipients {
 		if p.CreateTime == 0 && len(s.recipients) == len(snapshot.Recipients) {
 			// Staged since: the status has its time, and the engine does not know it yet.
@@ -215,9 +214,9 @@ func (s *scope) refuse(i int, reason, message string) {
 		return
 	}
 	if s.refusals == nil {
-		s.refusals = map[v1alpha1.Recipient]delivery.Refusal{}
+		s.refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
 	}
-	s.refusals[p.Recipient] = delivery.Refusal{Reason: reason, Message: message}
+	s.refusals[p.Recipient] = v1alpha1.Cause{Reason: reason, Message: message}
 }
 
 // refuseAll refuses every recipient that is not done.

@@ -16,6 +16,61 @@ import (
 
 var noon = time.Unix(1_700_000_000, 0)
 
+// TestNewScope takes messages up as their status left them.
+func TestNewScope(t *testing.T) {
+	failed := v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonRecipientNotFound}
+	unknown := failed
+	unknown.Reason = v1alpha1.ReasonOutcomeUnknown
+	ended := &metav1.Time{Time: time.Unix(1_700_000_000, 0)}
+	tests := map[string]struct {
+		status     v1alpha1.TeamTalkMessageStatus
+		wantState  v1alpha1.RecipientState
+		wantEdited bool
+		generation int64
+	}{
+		"new":                            {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: -1}, v1alpha1.StatePending, false, 1},
+		"failed":                         {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StateFailed, false, 1},
+		"failed, then edited":            {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StatePending, true, 2},
+		"unknown outcome, then edited":   {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{unknown}}, v1alpha1.StateFailed, false, 2},
+		"under way, then retryLimit set": {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StateFailed, false, 2},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}, Status: tc.status}
+			m.Spec.To.Users = []v1alpha1.UserID{2}
+			s := newScope(m, leadership.Term{Clean: true}, time.Now())
+			if edited := s.origin == originEdit; s.recipients[0].State != tc.wantState || edited != tc.wantEdited {
+				t.Errorf("%+v, origin %v", s.recipients[0], s.origin)
+			}
+		})
+	}
+}
+
+// TestEarlierUntil tells messages that another operator may have sent.
+func TestEarlierUntil(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	local := start.Add(time.Hour) // another clock
+	tests := map[string]struct {
+		clean   bool
+		created time.Time
+		want    time.Time
+	}{
+		"clean":                     {true, start.Add(-time.Hour), time.Time{}},
+		"from before":               {false, start.Add(-time.Second), local.Add(delivery.PeerPatience)},
+		"from the very same second": {false, start, local.Add(delivery.PeerPatience)},
+		"from after":                {false, start.Add(time.Second), time.Time{}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Time{Time: tc.created}}}
+			term := leadership.Term{Clean: tc.clean, Start: metav1.Time{Time: start}, Local: local}
+			if got := earlierUntil(term, m); !got.Equal(tc.want) {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestPartsOnRecord reads how many parts of a text are done from the ids on record.
 func TestPartsOnRecord(t *testing.T) {
 	tests := map[string]struct {

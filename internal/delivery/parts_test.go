@@ -155,7 +155,7 @@ func TestPartsHeld(t *testing.T) {
 // TestPartsOfAnotherText: where the text has changed after its first parts were sent,
 // what is on record as sent of it is found, and nothing of the new text is sent.
 func TestPartsOfAnotherText(t *testing.T) {
-	changed := Refusal{Reason: v1alpha1.ReasonContentChanged, Message: "changed"}
+	changed := v1alpha1.Cause{Reason: v1alpha1.ReasonContentChanged, Message: "changed"}
 	cases := map[string]struct {
 		status    Progress
 		sent      int
@@ -180,7 +180,7 @@ func TestPartsOfAnotherText(t *testing.T) {
 				spec.EarlierUntil = time.Now().Add(PeerPatience)
 				// Five parts, and none of them is one of the three.
 				spec.Payload = Payload{Data: []byte("other"), Rest: [][]byte{{1}, {2}, {3}, {4}}, Count: 3}
-				spec.Refusals = map[v1alpha1.Recipient]Refusal{toAlice: changed}
+				spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: changed}
 				h.submit(spec)
 				p := h.await("m", 5*time.Minute).Recipients[0]
 				if got := len(p.Earlier) + min(1, int(p.MessageID)); p.State != tc.wantState || got != tc.wantParts {

@@ -36,7 +36,7 @@ func TestRefused(t *testing.T) {
 				}
 				spec.EarlierUntil = time.Now().Add(PeerPatience)
 				spec.Payload = Payload{}
-				spec.Refusals = map[v1alpha1.Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonContentEmpty, Message: "empty"}}
+				spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonContentEmpty, Message: "empty"}}
 				h.submit(spec)
 				p := h.await("m", 2*time.Minute).Recipients[0]
 				if sentBefore {
@@ -152,7 +152,7 @@ func TestReleasedRefusal(t *testing.T) {
 		spec := h.task("m", toAlice)
 		full := spec.Payload
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
-		spec.Refusals = map[v1alpha1.Recipient]Refusal{toAlice: {Reason: v1alpha1.ReasonRecipientNotPermitted, Message: "no"}}
+		spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonRecipientNotPermitted, Message: "no"}}
 		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
 		spec.Payload, spec.PayloadPending, spec.Refusals = full, false, nil

@@ -46,7 +46,7 @@ type Task struct {
 	Recipients []Progress
 	// Refusals keep recipients from being sent to: once nothing is in doubt about
 	// them, they fail.
-	Refusals map[v1alpha1.Recipient]Refusal
+	Refusals map[v1alpha1.Recipient]v1alpha1.Cause
 	// Renewal: only what is under way is to be renewed; the task lacks what taking it
 	// on anew would need.
 	Renewal bool
@@ -61,9 +61,6 @@ type Task struct {
 	// one with its key.
 	FromPriorTerm bool
 }
-
-// Refusal is why a recipient may not be sent to.
-type Refusal struct{ Reason, Message string }
 
 // Snapshot is a task's progress at one moment.
 type Snapshot struct {
@@ -182,7 +179,7 @@ func (t *task) renew(spec Task) bool {
 		// Those from before still hold: who was refused is not looked at again.
 		refusals := maps.Clone(t.spec.Refusals)
 		if refusals == nil {
-			refusals = map[v1alpha1.Recipient]Refusal{}
+			refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
 		}
 		maps.Copy(refusals, spec.Refusals)
 		t.spec.Refusals = refusals
