@@ -185,6 +185,22 @@ func TestRequeue(t *testing.T) {
 	r.wantFirst(true, "b")
 }
 
+// TestDoneAfterRequeue: a message whose reconcile began before Requeue, and ends after it,
+// does not pass older ones.
+func TestDoneAfterRequeue(t *testing.T) {
+	r := newRecorder(t)
+	r.Add(message("a", 1, 1, toAlice))
+	r.Done("a")
+	r.Add(message("b", 2, 2, toAlice))
+	r.Requeue("a")
+	r.Requeue("b")
+	r.Done("b")
+	r.wantFirst(false, "b")
+	r.Done("a")
+	r.wantWoken("b")
+	r.wantFirst(true, "b")
+}
+
 // TestTwiceToOne: no message waits for itself.
 func TestTwiceToOne(t *testing.T) {
 	r := newRecorder(t)
