@@ -109,7 +109,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, erro
 	return proceed, err
 }
 
-// checkSender decides whom the message speaks as. A message under way keeps its sender.
+// checkSender decides which user the message speaks as. A message under way keeps its sender.
 func checkSender(s *scope) outcome {
 	if s.underWay() {
 		return proceed

@@ -88,7 +88,7 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) 
 	return s
 }
 
-// recipientOf returns whom a recipient's status is about.
+// recipientOf returns the recipient of a status.
 func recipientOf(r v1alpha1.RecipientStatus) v1alpha1.Recipient {
 	return v1alpha1.Recipient{Type: r.Type, ID: uint32(r.ID)}
 }

@@ -71,8 +71,8 @@ func TestEarlierUntil(t *testing.T) {
 	}
 }
 
-// TestPartsOnRecord reads how many parts of a text are done from the ids on record.
-func TestPartsOnRecord(t *testing.T) {
+// TestRecordedParts reads how many parts of a text are done from the recorded ids.
+func TestRecordedParts(t *testing.T) {
 	tests := map[string]struct {
 		state       v1alpha1.RecipientState
 		ids         []int64
@@ -100,7 +100,7 @@ func TestPartsOnRecord(t *testing.T) {
 	}
 }
 
-// TestRetryFailed begins anew with those that failed, and only with them.
+// TestRetryFailed starts again with the recipients that failed, and only with them.
 func TestRetryFailed(t *testing.T) {
 	m := &v1alpha1.TeamTalkMessage{}
 	m.Spec.To.Users = []v1alpha1.UserID{2, 3, 4, 5}

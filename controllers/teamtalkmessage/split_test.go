@@ -96,7 +96,7 @@ func TestPinSplit(t *testing.T) {
 		"one part":              {payload: payload("a")},
 		"not of a ConfigMap":    {payload: one, inline: true},
 		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identifySplit(one)},
-		"on record":             {recorded: identifySplit(one), payload: one, wantCount: 2, want: identifySplit(one)},
+		"recorded":              {recorded: identifySplit(one), payload: one, wantCount: 2, want: identifySplit(one)},
 		"another, nothing sent": {recorded: identifySplit(one), payload: another, wantStaged: true, wantCount: 2, want: identifySplit(another)},
 		"short, nothing sent":   {recorded: identifySplit(one), payload: payload("a"), wantStaged: true},
 		"another": {
@@ -138,7 +138,7 @@ func TestPinSplit(t *testing.T) {
 				t.Errorf("staged %v, refused %v, count %d, recorded %+v", staged, refused, s.payload.Count, s.split)
 			}
 			if want := tc.wantCount > 0 && !refused && !tc.unknown; s.payload.Recorded != want {
-				t.Errorf("the text is said to be the one on record: %v, want %v", s.payload.Recorded, want)
+				t.Errorf("the text is the recorded one: %v, want %v", s.payload.Recorded, want)
 			}
 		})
 	}
@@ -194,7 +194,7 @@ func TestPinAfterTakeover(t *testing.T) {
 	}
 }
 
-// TestShortened: two parts are on record, and nothing was sent. The text becomes
+// TestShortened: two parts are recorded, and nothing was sent. The text becomes
 // short, is sent, and its operator killed: the next one looks for one part.
 func TestShortened(t *testing.T) {
 	o := newOperators()

@@ -195,7 +195,7 @@ func TestSummarizeRecipients(t *testing.T) {
 }
 
 // TestCreateTimeStays: the time by which a message without a token is found again
-// stays on record, whatever becomes of its server.
+// stays in the status, whatever becomes of its server.
 func TestCreateTimeStays(t *testing.T) {
 	at := metav1.NewTime(time.Unix(1_700_000_000, 0))
 	enabled := &v1alpha1.TeamTalkServer{Spec: v1alpha1.TeamTalkServerSpec{DeliveryToken: v1alpha1.DeliveryTokenEnabled}}
