@@ -1,20 +1,27 @@
 package framework
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"syscall"
 )
 
-// FreeAddresses returns loopback addresses that nobody listens at.
+// FreeAddresses returns loopback addresses that nobody listens at. Their ports are below
+// those that systems give to outgoing connections, so that no connection takes one.
 func FreeAddresses(n int) ([]string, error) {
-	addresses := make([]string, n)
-	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	var addresses []string
+	for len(addresses) < n {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(18_000)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
 		defer l.Close() // after all are chosen, so that they differ
-		addresses[i] = l.Addr().String()
+		addresses = append(addresses, l.Addr().String())
 	}
 	return addresses, nil
 }

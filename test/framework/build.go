@@ -1,6 +1,3 @@
-// Package framework runs whole programs for tests and the demo: it builds the
-// project's binaries, starts the operator as a process of its own with no more
-// rights than its role grants, and applies manifests.
 package framework
 
 import (
@@ -10,6 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
+
+	"github.com/gofrs/flock"
 )
 
 // Root returns the project's root folder.
@@ -40,4 +40,23 @@ func Build(ctx context.Context, command, dir string, flags ...string) (string, e
 		return "", fmt.Errorf("build %s: %w\n%s", command, err, out)
 	}
 	return binary, nil
+}
+
+// BuildCached builds one of cmd/ into bin/test, with the race detector if this program
+// has it. Builds of several test packages share the result: only the first one links.
+func BuildCached(ctx context.Context, command string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(root, "bin", "test", strings.Join(append([]string{"build"}, RaceFlags...), ""))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("build %s: %w", command, err)
+	}
+	lock := flock.New(filepath.Join(dir, command+".lock"))
+	if err := lock.Lock(); err != nil {
+		return "", fmt.Errorf("build %s: %w", command, err)
+	}
+	defer lock.Close()
+	return Build(ctx, command, dir, RaceFlags...)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"k8s.io/client-go/kubernetes/scheme"
@@ -23,64 +24,65 @@ const OperatorUser = "teamtalk-operator"
 const LeaseNamespace = "default"
 
 // Cluster is what the tests of a package share: a control plane with the project's
-// CRDs, the operator's user with the rights of its role, the operator's binary,
-// and teamtalk-dev.
+// CRDs, the operator's user with the rights of its role, the operator's binary, and
+// teamtalk-dev.
 type Cluster struct {
-	// Root is the project's folder.
+	// Root is the project's directory.
 	Root string
-	// Dir is for files; it goes with the cluster.
+	// Dir is for files. It is removed with the cluster.
 	Dir   string
 	Plane *controlplane.ControlPlane
 	Admin client.WithWatch
-	// Binary is the operator's; it has the race detector where the tests have it.
+	// Binary is the operator's. It has the race detector if the tests have it.
 	Binary   string
 	TeamTalk *devserver.Server
+	// Leader is the operator that StartLeader started last.
+	Leader *Process
+	// Log is what the programs have logged.
+	Log Log
 
-	// users makes one user at a time: who signs their certificates counts without a lock.
+	// users serializes the creation of users: their serial numbers are counted without a lock.
 	users sync.Mutex
 	ends  []func()
 }
 
-// StartCluster starts one. Its Stop must be called.
-func StartCluster(ctx context.Context) (_ *Cluster, err error) {
-	c := &Cluster{}
-	defer func() {
-		if err != nil {
-			c.Stop()
-		}
-	}()
+// start starts all but the operator. Stop must be called in any case.
+func (c *Cluster) start(ctx context.Context) (err error) {
 	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
-		return nil, err
+		return err
 	}
 	if c.Root, err = Root(); err != nil {
-		return nil, err
+		return err
 	}
 	if c.Dir, err = os.MkdirTemp("", "teamtalk-test-"); err != nil {
-		return nil, fmt.Errorf("make a folder for the tests: %w", err)
+		return fmt.Errorf("create a directory for the tests: %w", err)
 	}
-	c.ends = append(c.ends, func() { _ = os.RemoveAll(c.Dir) })
+	c.Cleanup(func() { _ = os.RemoveAll(c.Dir) })
 	if c.Plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
-		return nil, err
+		return err
 	}
-	c.ends = append(c.ends, func() { _ = c.Plane.Stop() })
+	c.Cleanup(func() { _ = c.Plane.Stop() })
 	if err := c.Plane.InstallCRDs(filepath.Join(c.Root, "config", "crd", "bases")); err != nil {
-		return nil, err
+		return err
 	}
 	if c.Admin, err = client.NewWithWatch(c.Plane.Config(), client.Options{}); err != nil {
-		return nil, err
+		return err
 	}
 	if err := BindOperator(ctx, c.Admin, OperatorUser, LeaseNamespace); err != nil {
-		return nil, err
+		return err
 	}
-	if c.Binary, err = Build(ctx, "teamtalk-operator", c.Dir, RaceFlags...); err != nil {
-		return nil, err
+	if c.Binary, err = BuildCached(ctx, "teamtalk-operator"); err != nil {
+		return err
 	}
 	if c.TeamTalk, err = StartTeamTalk(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	c.ends = append(c.ends, c.TeamTalk.Stop)
-	return c, nil
+	c.Cleanup(c.TeamTalk.Stop)
+	return nil
 }
+
+// Cleanup has Stop call f, before what was registered earlier.
+func (c *Cluster) Cleanup(f func()) { c.ends = append(c.ends, f) }
 
 // StartTeamTalk starts teamtalk-dev in this process, with its own users, at ports
 // that are free. Its Stop must be called.
@@ -101,23 +103,23 @@ func (c *Cluster) KubeconfigOf(user string) (string, error) {
 	return path, WriteKubeconfig(path, cfg)
 }
 
-// OperatorArgs are what an operator of this cluster runs with: with nothing that
-// listens. Flags come after these, and win.
+// OperatorArgs are the arguments of an operator of this cluster. It listens at no
+// address, and logs all that it can. Later flags win.
 func (c *Cluster) OperatorArgs(flags ...string) ([]string, error) {
 	kubeconfig, err := c.KubeconfigOf(OperatorUser)
 	return append([]string{
 		"--kubeconfig", kubeconfig, "--leader-election-namespace", LeaseNamespace,
-		"--health-probe-bind-address", "0", "--metrics-bind-address", "0", "--log-format", "text",
+		"--health-probe-bind-address", "0", "--metrics-bind-address", "0", "--log-format", "text", "--log-level", "debug",
 	}, flags...), err
 }
 
-// StartOperator starts an operator with OperatorArgs.
-func (c *Cluster) StartOperator(log io.Writer, flags ...string) (*Process, error) {
-	return c.StartOperatorWith(nil, log, flags...)
+// StartOperator starts an operator with OperatorArgs, which logs to Log.
+func (c *Cluster) StartOperator(flags ...string) (*Process, error) {
+	return c.StartOperatorWith(nil, &c.Log, flags...)
 }
 
-// StartOperatorWith is StartOperator with variables, as name=value, beside this
-// process's own.
+// StartOperatorWith is StartOperator with environment variables, as name=value, and
+// another log.
 func (c *Cluster) StartOperatorWith(env []string, log io.Writer, flags ...string) (*Process, error) {
 	args, err := c.OperatorArgs(flags...)
 	if err != nil {
@@ -126,12 +128,21 @@ func (c *Cluster) StartOperatorWith(env []string, log io.Writer, flags ...string
 	return StartWith(env, c.Binary, log, args...)
 }
 
-// Stop ends all that the cluster has started; its operators are ended by whoever
-// started them.
-func (c *Cluster) Stop() {
-	for len(c.ends) > 0 {
-		last := len(c.ends) - 1
-		c.ends[last]()
-		c.ends = c.ends[:last]
+// StartLeader starts the operator that all tests share.
+func (c *Cluster) StartLeader() error {
+	leader, err := c.StartOperator()
+	if err != nil {
+		return err
 	}
+	c.Leader = leader
+	c.Cleanup(leader.Kill)
+	return nil
+}
+
+// Stop ends what the cluster has started, in the reverse order.
+func (c *Cluster) Stop() {
+	for _, end := range slices.Backward(c.ends) {
+		end()
+	}
+	c.ends = nil
 }

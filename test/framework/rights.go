@@ -35,11 +35,11 @@ func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace
 		return err
 	}
 	everywhere := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: subjects(user),
+		ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: Users(user),
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-operator"},
 	}
 	lease := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: leaseNamespace}, Subjects: subjects(user),
+		ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: leaseNamespace}, Subjects: Users(user),
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-operator-leader-election"},
 	}
 	for _, b := range []client.Object{everywhere, lease} {
@@ -55,7 +55,7 @@ func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace
 func GrantNamespace(ctx context.Context, admin client.Client, user, namespace string) error {
 	for _, what := range []string{"secrets", "configmaps"} {
 		b := &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: user + "-" + what, Namespace: namespace}, Subjects: subjects(user),
+			ObjectMeta: metav1.ObjectMeta{Name: user + "-" + what, Namespace: namespace}, Subjects: Users(user),
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-operator-" + what},
 		}
 		if err := admin.Create(ctx, b); err != nil {
@@ -87,7 +87,7 @@ func BindGateway(ctx context.Context, admin client.Client, user string) error {
 	}
 	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver", "system:auth-delegator"} {
 		if err := admin.Create(ctx, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: user + "-" + role}, Subjects: subjects(user),
+			ObjectMeta: metav1.ObjectMeta{Name: user + "-" + role}, Subjects: Users(user),
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		}); err != nil {
 			return fmt.Errorf("bind the gateway's roles: %w", err)
@@ -96,7 +96,8 @@ func BindGateway(ctx context.Context, admin client.Client, user string) error {
 	return nil
 }
 
-func subjects(user string) []rbacv1.Subject {
+// Users is a user as the subject of a binding.
+func Users(user string) []rbacv1.Subject {
 	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
 }
 

@@ -3,60 +3,40 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // central starts a gateway that checks who its callers are, in the tenant's namespace.
 func (x *tenant) central(args ...string) *gateway {
-	x.t.Helper()
-	user := "central-" + x.namespace
-	x.grant(user, "teamtalk-gateway")
-	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
-	x.create(&rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: subjects,
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:auth-delegator"},
-	})
-	root, err := framework.Root()
-	x.must(err)
-	roles, err := framework.Read(root + "/config/rbac/gateway_role.yaml")
-	x.must(err)
+	x.Helper()
+	user := "central-" + x.Namespace
+	x.Grant(user, "teamtalk-gateway")
+	x.grantCluster(user, "system:auth-delegator")
+	roles, err := framework.Read(filepath.Join(world.Root, "config", "rbac", "gateway_role.yaml"))
+	x.Must(err)
 	for _, o := range roles {
 		if o.GetKind() == "Role" {
-			o.SetNamespace(x.namespace)
-			x.must(framework.Apply(x.t.Context(), world.Admin, o))
+			o.SetNamespace(x.Namespace)
+			x.Must(framework.Apply(x.Context(), world.Admin, o))
 		}
 	}
-	x.create(&rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user + "-app-keys", Namespace: x.namespace}, Subjects: subjects,
+	x.Create(&rbacv1.RoleBinding{
+		ObjectMeta: x.Named(user + "-app-keys"), Subjects: framework.Users(user),
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-gateway-app-keys"},
 	})
 	return x.gatewayAs(user, args...)
 }
 
-// token returns a token of a new service account of the tenant's.
-func (x *tenant) token(account string, audiences ...string) string {
-	x.t.Helper()
-	token, err := framework.Token(x.t.Context(), world.Admin, x.namespace, account, audiences...)
-	x.must(err)
-	return token
-}
-
-// mayCreate lets a service account create messages in the tenant's namespace.
-func (x *tenant) mayCreate(account string) {
-	x.t.Helper()
-	x.must(framework.LetCreateMessages(x.t.Context(), world.Admin, x.namespace, account))
-}
-
 func (x *tenant) hello(text string) string {
-	return fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.bot, x.alice, text)
+	return fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, x.Alice, text)
 }
 
 // TestTokens: Kubernetes decides who may send.
@@ -65,8 +45,8 @@ func TestTokens(t *testing.T) {
 	x := newTenant(t)
 	elsewhere := newTenant(t)
 	g := x.central()
-	x.mayCreate("app")
-	app, other, foreign := x.token("app"), x.token("other"), x.token("app", "somebody-else")
+	x.AllowCreate("app")
+	app, other, foreign := x.Token("app"), x.Token("other"), x.Token("app", "somebody-else")
 	tests := map[string]struct {
 		path    string
 		headers []string
@@ -79,10 +59,10 @@ func TestTokens(t *testing.T) {
 		"changed":                    {headers: []string{"Authorization", "Bearer " + app[:len(app)-4] + "AAAA"}, want: 5, status: 401},
 		"for another audience":       {headers: []string{"Authorization", "Bearer " + foreign}, want: 5, status: 401},
 		"without the right":          {headers: []string{"Authorization", "Bearer " + other}, want: 5, status: 403},
-		"in another namespace":       {path: "/namespaces/" + elsewhere.namespace, headers: []string{"Authorization", "Bearer " + app}, want: 5, status: 403},
+		"in another namespace":       {path: "/namespaces/" + elsewhere.Namespace, headers: []string{"Authorization", "Bearer " + app}, want: 5, status: 403},
 		"in none that exists":        {path: "/namespaces/nowhere", headers: []string{"Authorization", "Bearer " + app}, want: 5, status: 403},
 		"with the right":             {headers: []string{"Authorization", "Bearer " + app}, want: 0, status: 200},
-		"with the right, by path":    {path: "/namespaces/" + x.namespace, headers: []string{"authorization", "bearer " + app}, want: 0, status: 200},
+		"with the right, by path":    {path: "/namespaces/" + x.Namespace, headers: []string{"authorization", "bearer " + app}, want: 0, status: 200},
 		"an app_key is not taken":    {headers: []string{"X-App-Key", secretAppKey}, want: 5, status: 401},
 		"a page of another site's":   {headers: []string{"Authorization", "Bearer " + app, "Origin", "https://example.com", "Sec-Fetch-Site", "cross-site"}, want: -1, status: 403},
 		"by a name that is not ours": {headers: []string{"Authorization", "Bearer " + app, "Host", "attacker.example"}, want: -1, status: 403},
@@ -101,12 +81,12 @@ func TestTokens(t *testing.T) {
 			}
 		})
 	}
-	for _, row := range x.rows() {
+	for _, row := range x.Rows() {
 		if tests[row.Text].want != 0 {
 			t.Errorf("%q is stored", row.Text)
 		}
 	}
-	if n := len(x.rows()) + len(elsewhere.rows()); n != 2 {
+	if n := len(x.Rows()) + len(elsewhere.Rows()); n != 2 {
 		t.Errorf("%d messages are stored, want 2", n)
 	}
 }
@@ -116,11 +96,11 @@ func TestAudience(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	g := x.central("--token-audience", "teamtalk-gateway")
-	x.mayCreate("app")
-	if a := g.post("/query/SendSingleMessage", x.hello("for Kubernetes"), "Authorization", "Bearer "+x.token("app")); a.status != 401 {
+	x.AllowCreate("app")
+	if a := g.post("/query/SendSingleMessage", x.hello("for Kubernetes"), "Authorization", "Bearer "+x.Token("app")); a.status != 401 {
 		t.Errorf("a token for the API server: %+v", a)
 	}
-	if a := g.post("/query/SendSingleMessage", x.hello("for the gateway"), "Authorization", "Bearer "+x.token("app", "teamtalk-gateway")); *a.Code != 0 {
+	if a := g.post("/query/SendSingleMessage", x.hello("for the gateway"), "Authorization", "Bearer "+x.Token("app", "teamtalk-gateway")); *a.Code != 0 {
 		t.Errorf("a token for the gateway: %+v", a)
 	}
 }
@@ -132,18 +112,18 @@ func TestAppKeys(t *testing.T) {
 	x := newTenant(t)
 	other := newTenant(t)
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk-app-keys", Namespace: x.namespace},
+		ObjectMeta: x.Named("teamtalk-app-keys"),
 		StringData: map[string]string{
-			"shop":    fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d]\n", secretAppKey, x.namespace, x.bot),
-			"short":   fmt.Sprintf("appKey: short\nnamespace: %s\nsenders: [%d]\n", x.namespace, x.bot),
+			"shop":    fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d]\n", secretAppKey, x.Namespace, x.Bot),
+			"short":   fmt.Sprintf("appKey: short\nnamespace: %s\nsenders: [%d]\n", x.Namespace, x.Bot),
 			"garbage": "{",
 		},
 	}
-	x.create(secret)
+	x.Create(secret)
 	g := x.central("--app-keys-secret", "teamtalk-app-keys")
 	send := func(key string, sender uint32, prefix string) answer {
 		return g.post(prefix+"/query/SendSingleMessage",
-			fmt.Sprintf(`{"app_key":%q,"req_user_id":%d,"from_user_id":%d,"session_id":%d,"msg":"keyed"}`, key, sender, sender, x.alice))
+			fmt.Sprintf(`{"app_key":%q,"req_user_id":%d,"from_user_id":%d,"session_id":%d,"msg":"keyed"}`, key, sender, sender, x.Alice))
 	}
 	for name, tc := range map[string]struct {
 		key    string
@@ -151,27 +131,25 @@ func TestAppKeys(t *testing.T) {
 		prefix string
 		want   int
 	}{
-		"its own":           {secretAppKey, x.bot, "", 0},
-		"unknown":           {"another-key-of-some-length", x.bot, "", 2},
-		"none":              {"", x.bot, "", 2},
-		"too short a one":   {"short", x.bot, "", 2},
-		"another sender":    {secretAppKey, x.bob, "", 3},
-		"another namespace": {secretAppKey, x.bot, "/namespaces/" + other.namespace, 3},
+		"its own":           {secretAppKey, x.Bot, "", 0},
+		"unknown":           {"another-key-of-some-length", x.Bot, "", 2},
+		"none":              {"", x.Bot, "", 2},
+		"too short a one":   {"short", x.Bot, "", 2},
+		"another sender":    {secretAppKey, x.Bob, "", 3},
+		"another namespace": {secretAppKey, x.Bot, "/namespaces/" + other.Namespace, 3},
 	} {
 		if a := send(tc.key, tc.sender, tc.prefix); *a.Code != tc.want || a.status != 200 {
 			t.Errorf("%s: answered %+v, want code %d", name, a, tc.want)
 		}
 	}
 	const next = "the-next-key-of-some-length"
-	secret.StringData = map[string]string{"shop": fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d]\n", next, x.namespace, x.bot)}
-	x.must(world.Admin.Update(t.Context(), secret))
-	x.eventually("the new key is not taken", func() bool { return *send(next, x.bot, "").Code == 0 })
-	if a := send(secretAppKey, x.bot, ""); *a.Code != 2 {
+	secret.StringData = map[string]string{"shop": fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d]\n", next, x.Namespace, x.Bot)}
+	x.Update(secret)
+	x.Eventually("the new key is not taken", func() bool { return *send(next, x.Bot, "").Code == 0 })
+	if a := send(secretAppKey, x.Bot, ""); *a.Code != 2 {
 		t.Errorf("the old key: %+v", a)
 	}
-	if rows := x.rows(); len(rows) != 2 {
-		t.Errorf("the store holds %d messages, want 2", len(rows))
-	}
+	x.CheckRows(2)
 }
 
 // TestNothingOpen: without authentication the gateway does not listen beyond loopback.
@@ -185,7 +163,7 @@ func TestNothingOpen(t *testing.T) {
 		}
 		select {
 		case <-p.Ended():
-		case <-time.After(patience):
+		case <-time.After(framework.Timeout):
 			p.Kill()
 		}
 		if p.Err() == nil || !strings.Contains(log.String(), "loopback") || strings.Count(log.String(), "\n") != 1 {
@@ -205,7 +183,7 @@ func (g *gateway) status(path, body string, headers ...string) int {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	r.Host = r.Header.Get("Host")
-	response, err := hang.Do(r)
+	response, err := httpClient.Do(r)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -18,25 +18,23 @@ func TestDirectBounds(t *testing.T) {
 	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": callers} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := ownTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
+			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
 			g := x.direct("--wait", "8s")
 			for i := range uint32(callers) {
-				x.must(x.teamtalk.AddGroup(x.oncall+100+i, "group", x.bot, x.alice))
+				x.Must(x.TeamTalk.AddGroup(x.OnCall+100+i, "group", x.Bot, x.Alice))
 			}
-			if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: 50 * time.Millisecond}); err != nil {
-				t.Fatal(err)
-			}
+			x.AddFault(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: 50 * time.Millisecond})
 			var all sync.WaitGroup
 			for i := range uint32(callers) {
 				all.Go(func() {
-					a, err := g.try("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to many"}`, x.bot, x.oncall+100+i))
+					a, err := g.try("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to many"}`, x.Bot, x.OnCall+100+i))
 					if err != nil || bound == 0 && *a.Code != 0 {
 						t.Errorf("answered %+v, %v", a, err)
 					}
 				})
 			}
 			all.Wait()
-			if hung := x.teamtalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
+			if hung := x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
 				t.Errorf("db_proxy has hung: %t", hung)
 			}
 		})

@@ -3,18 +3,20 @@ package gateway
 import (
 	"net/http"
 	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestPerCaller: who has too much in flight is told to come again, and does not keep
 // others from sending.
 func TestPerCaller(t *testing.T) {
 	t.Parallel()
-	x := newTenant(t, unreachable)
+	x := newTenant(t, framework.Unreachable)
 	g := x.central("--max-in-flight", "8", "--max-in-flight-per-caller", "2")
-	x.mayCreate("greedy")
-	x.mayCreate("modest")
-	greedy := []string{"Authorization", "Bearer " + x.token("greedy")}
-	modest := []string{"Authorization", "Bearer " + x.token("modest")}
+	x.AllowCreate("greedy")
+	x.AllowCreate("modest")
+	greedy := []string{"Authorization", "Bearer " + x.Token("greedy")}
+	modest := []string{"Authorization", "Bearer " + x.Token("modest")}
 	done := make(chan struct{}, 2)
 	for range cap(done) {
 		go func() {
@@ -22,7 +24,7 @@ func TestPerCaller(t *testing.T) {
 			done <- struct{}{}
 		}()
 	}
-	x.eventually("the requests are not on record", func() bool { return len(x.recorded()) == 2 })
+	x.Eventually("the requests are not on record", func() bool { return len(x.Messages()) == 2 })
 	a := g.post("/query/SendSingleMessage", x.hello("one more"), greedy...)
 	if *a.Code != 10 || a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" || a.Detail == "" {
 		t.Errorf("beyond the bound: %+v", a)
@@ -39,7 +41,7 @@ func TestPerCaller(t *testing.T) {
 	if !g.metric(`teamtalk_gateway_requests_total{error_code="10",operation="SendSingleMessage",status="429"} 1`) {
 		t.Error("the refusal is not counted")
 	}
-	if n := len(x.recorded()); n != 4 {
+	if n := len(x.Messages()); n != 4 {
 		t.Errorf("%d messages are on record, want 4", n)
 	}
 }

@@ -9,35 +9,27 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // direct starts a gateway that sends by itself, with the right to read the keys of the
 // tenant's namespace.
 func (x *tenant) direct(args ...string) *gateway {
-	x.t.Helper()
+	x.Helper()
 	user := x.directUser()
-	x.grant(user, "teamtalk-operator-secrets")
+	x.Grant(user, "teamtalk-operator-secrets")
 	return x.gatewayAs(user, append([]string{"--mode", "direct", "--auth", "None"}, args...)...)
 }
 
 // directUser returns a user with what a gateway in direct mode may everywhere: no
 // Secret is in that.
 func (x *tenant) directUser() string {
-	x.t.Helper()
-	user := "direct-" + x.namespace
-	x.create(&rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-gateway-direct"},
-	})
+	x.Helper()
+	user := "direct-" + x.Namespace
+	x.grantCluster(user, "teamtalk-gateway-direct")
 	return user
 }
 
@@ -49,30 +41,19 @@ func TestDirectRights(t *testing.T) {
 	user := x.directUser()
 	g := x.gatewayAs(user, "--mode", "direct", "--auth", "None")
 	send := func(to *tenant) answer {
-		return g.post("/namespaces/"+to.namespace+"/query/SendSingleMessage", to.hello("hello"))
+		return g.post("/namespaces/"+to.Namespace+"/query/SendSingleMessage", to.hello("hello"))
 	}
 	if a := send(x); *a.Code != 13 || !strings.Contains(a.Detail, "may not read it") {
 		t.Errorf("without the right: %+v", a)
 	}
-	x.grant(user, "teamtalk-operator-secrets")
-	x.eventually("the right makes no difference", func() bool { return *send(x).Code == 0 })
+	x.Grant(user, "teamtalk-operator-secrets")
+	x.Eventually("the right makes no difference", func() bool { return *send(x).Code == 0 })
 	if a := send(other); *a.Code != 13 {
 		t.Errorf("elsewhere: %+v", a)
 	}
-	if len(x.rows()) != 1 || len(other.rows()) != 0 {
-		t.Errorf("the store holds %+v and %+v", x.rows(), other.rows())
+	if len(x.Rows()) != 1 || len(other.Rows()) != 0 {
+		t.Errorf("the store holds %+v and %+v", x.Rows(), other.Rows())
 	}
-}
-
-// ownTeamTalk returns a tenant with a TeamTalk of its own.
-func ownTeamTalk(t *testing.T, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
-	t.Helper()
-	teamtalk, err := framework.StartTeamTalk(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(teamtalk.Stop)
-	return newTenantOf(t, teamtalk, edits...)
 }
 
 // TestDirect sends through each endpoint: the same answers, and no record.
@@ -88,7 +69,7 @@ func TestDirect(t *testing.T) {
 			}
 		})
 	})
-	if n := len(x.recorded()); n != 0 {
+	if n := len(x.Messages()); n != 0 {
 		t.Errorf("%d messages are on record", n)
 	}
 	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("later")); *a.Code != 1 {
@@ -105,7 +86,7 @@ func TestDirectKey(t *testing.T) {
 
 func TestDirectMistakes(t *testing.T) {
 	t.Parallel()
-	x := ownTeamTalk(t)
+	x := newTenantWithTeamTalk(t)
 	table := x.mistakes()
 	change := func(by, group uint32, kind int, members ...uint32) string {
 		list := fmt.Sprint(members[0])
@@ -114,11 +95,11 @@ func TestDirectMistakes(t *testing.T) {
 		}
 		return fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":%d,"user_id_list":[%s]}`, by, group, kind, list)
 	}
-	table["add to an unknown group"] = mistake{endpoint: "ChangeMembers", body: change(x.bot, 1_999_999, 1, x.alice), want: 12, detail: "does not exist"}
-	table["add an unknown user"] = mistake{endpoint: "ChangeMembers", body: change(x.bot, x.closed, 1, 1_999_999), want: 12, detail: "does not exist"}
-	table["change as somebody else"] = mistake{endpoint: "ChangeMembers", body: change(x.bob, x.oncall, 2, x.alice), want: 12, detail: "act as"}
-	table["a group of an unknown user"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[1999999]}`, x.bot), want: 11, detail: "does not exist"}
-	table["a group as somebody else"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[%d]}`, x.bob, x.bob), want: 11, detail: "act as"}
+	table["add to an unknown group"] = mistake{endpoint: "ChangeMembers", body: change(x.Bot, 1_999_999, 1, x.Alice), want: 12, detail: "does not exist"}
+	table["add an unknown user"] = mistake{endpoint: "ChangeMembers", body: change(x.Bot, x.Closed, 1, 1_999_999), want: 12, detail: "does not exist"}
+	table["change as somebody else"] = mistake{endpoint: "ChangeMembers", body: change(x.Bob, x.OnCall, 2, x.Alice), want: 12, detail: "act as"}
+	table["a group of an unknown user"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[1999999]}`, x.Bot), want: 11, detail: "does not exist"}
+	table["a group as somebody else"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[%d]}`, x.Bob, x.Bob), want: 11, detail: "act as"}
 	x.checkMistakes(t, x.direct(), table)
 }
 
@@ -126,7 +107,7 @@ func TestDirectBadLuck(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := ownTeamTalk(t)
+			x := newTenantWithTeamTalk(t)
 			x.checkBadLuck(t, x.direct(), fault)
 		})
 	}
@@ -135,22 +116,20 @@ func TestDirectBadLuck(t *testing.T) {
 // TestDirectStopsSending: what its caller was told is not sent, is not sent later.
 func TestDirectStopsSending(t *testing.T) {
 	t.Parallel()
-	x := ownTeamTalk(t)
+	x := newTenantWithTeamTalk(t)
 	g := x.direct("--wait", "1s")
-	if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.IDZero, Server: devserver.InDBProxy}); err != nil {
-		t.Fatal(err)
-	}
+	x.AddFault(devserver.Fault{Kind: devserver.IDZero, Server: devserver.InDBProxy})
 	if a := g.post("/query/SendSingleMessage", x.hello("never")); *a.Code != 10 {
 		t.Fatalf("answered %+v", a)
 	}
-	x.teamtalk.Faults().Clear()
+	x.TeamTalk.Faults().Clear()
 	// Behind it in the same conversation: were it still tried, it would come before.
 	for n := range 3 {
 		if a := g.post("/query/SendSingleMessage?wait=8", x.hello(fmt.Sprint(n))); *a.Code != 0 {
 			t.Fatalf("answered %+v", a)
 		}
 	}
-	for _, row := range x.rows() {
+	for _, row := range x.Rows() {
 		if row.Text == "never" {
 			t.Errorf("sent after all: %+v", row)
 		}
@@ -177,10 +156,10 @@ func (r *relayed) of(group int64) []*wire.IMGroupChangeMemberNotify {
 
 // listen connects to the tenant's router as a message server does.
 func (x *tenant) listen() *relayed {
-	x.t.Helper()
-	conn, err := net.Dial("tcp", x.teamtalk.RouterAddr())
-	x.must(err)
-	x.t.Cleanup(func() { _ = conn.Close() })
+	x.Helper()
+	conn, err := net.Dial("tcp", x.TeamTalk.RouterAddr())
+	x.Must(err)
+	x.Cleanup(func() { _ = conn.Close() })
 	r := &relayed{}
 	go func() {
 		for frames := pdu.NewReader(conn, 0); ; {
@@ -203,24 +182,24 @@ func (x *tenant) listen() *relayed {
 // was announced once.
 func TestGroups(t *testing.T) {
 	t.Parallel()
-	x := ownTeamTalk(t)
+	x := newTenantWithTeamTalk(t)
 	g := x.direct()
 	router := x.listen()
 	a := g.post("/query/CreateGroup", fmt.Sprintf(
-		`{"app_key":"any","req_user_id":"%d","group_name":"New ones","group_type":1,"group_avatar":"http://example.com/a.png","user_id_list":["%d",%d]}`, x.bot, x.bot, x.alice))
+		`{"app_key":"any","req_user_id":"%d","group_name":"New ones","group_type":1,"group_avatar":"http://example.com/a.png","user_id_list":["%d",%d]}`, x.Bot, x.Bot, x.Alice))
 	if *a.Code != 0 || a.GroupID == 0 || a.Detail != "" {
 		t.Fatalf("answered %+v", a)
 	}
 	group := a.GroupID
-	x.eventually("the creation is not announced", func() bool { return len(router.of(group)) == 1 })
+	x.Eventually("the creation is not announced", func() bool { return len(router.of(group)) == 1 })
 	to := func(text string) answer {
-		return g.post("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.bot, group, text))
+		return g.post("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, group, text))
 	}
 	if a := to("hello"); *a.Code != 0 {
 		t.Errorf("to the new group: %+v", a)
 	}
 	change := func(kind int, id uint32) answer {
-		return g.post("/query/ChangeMembers", fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":"%d","user_id_list":[%d]}`, x.bot, group, kind, id))
+		return g.post("/query/ChangeMembers", fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":"%d","user_id_list":[%d]}`, x.Bot, group, kind, id))
 	}
 	for n, step := range []struct {
 		kind    int
@@ -228,10 +207,10 @@ func TestGroups(t *testing.T) {
 		current []uint32
 		changes bool
 	}{
-		{1, x.bob, []uint32{x.bot, x.alice, x.bob}, true},
-		{1, x.bob, []uint32{x.bot, x.alice, x.bob}, false},
-		{2, x.alice, []uint32{x.bot, x.bob}, true},
-		{2, x.alice, []uint32{x.bot, x.bob}, false},
+		{1, x.Bob, []uint32{x.Bot, x.Alice, x.Bob}, true},
+		{1, x.Bob, []uint32{x.Bot, x.Alice, x.Bob}, false},
+		{2, x.Alice, []uint32{x.Bot, x.Bob}, true},
+		{2, x.Alice, []uint32{x.Bot, x.Bob}, false},
 	} {
 		before := len(router.of(group))
 		a := change(step.kind, step.id)
@@ -241,7 +220,7 @@ func TestGroups(t *testing.T) {
 		if !step.changes {
 			continue
 		}
-		x.eventually("a change is not announced", func() bool { return len(router.of(group)) == before+1 })
+		x.Eventually("a change is not announced", func() bool { return len(router.of(group)) == before+1 })
 		c := router.of(group)[before]
 		current := slices.Sorted(slices.Values(c.GetCurUserIdList()))
 		if !slices.Equal(current, step.current) || !slices.Equal(c.GetChgUserIdList(), []uint32{step.id}) || int(c.GetChangeType()) != step.kind {
@@ -252,16 +231,12 @@ func TestGroups(t *testing.T) {
 		t.Errorf("%d announcements, want 3", n)
 	}
 
-	if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.Drop, Server: devserver.InDBProxy, Command: wire.CommandGroupChangeReq}); err != nil {
-		t.Fatal(err)
-	}
-	if a := change(1, x.alice); *a.Code != 12 {
+	x.AddFault(devserver.Fault{Kind: devserver.Drop, Server: devserver.InDBProxy, Command: wire.CommandGroupChangeReq})
+	if a := change(1, x.Alice); *a.Code != 12 {
 		t.Errorf("without an answer: %+v", a)
 	}
-	if _, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.Drop, Server: devserver.InDBProxy, Command: wire.CommandGroupCreateReq}); err != nil {
-		t.Fatal(err)
-	}
-	if a := g.post("/query/CreateGroup", fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, x.bot, x.alice)); *a.Code != 11 || a.GroupID != 0 {
+	x.AddFault(devserver.Fault{Kind: devserver.Drop, Server: devserver.InDBProxy, Command: wire.CommandGroupCreateReq})
+	if a := g.post("/query/CreateGroup", fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, x.Bot, x.Alice)); *a.Code != 11 || a.GroupID != 0 {
 		t.Errorf("without an answer: %+v", a)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestOldHTTP: callers that speak HTTP as old programs do are understood.
@@ -16,7 +18,7 @@ func TestOldHTTP(t *testing.T) {
 	x := newTenant(t)
 	g := x.sidecar()
 	body := func(text string) string {
-		return fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.bot, x.alice, text)
+		return fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, x.Alice, text)
 	}
 	const path = "/query/SendSingleMessage"
 	chunked := body("in chunks")
@@ -35,7 +37,7 @@ func TestOldHTTP(t *testing.T) {
 				t.Errorf("status %d", answered.StatusCode)
 			}
 			n := 0
-			for _, row := range x.rows() {
+			for _, row := range x.Rows() {
 				if row.Text == text {
 					n++
 				}
@@ -55,7 +57,7 @@ func (g *gateway) raw(t *testing.T, request string) *http.Response {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(framework.Timeout)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Write([]byte(request)); err != nil {
@@ -74,14 +76,14 @@ func TestOtherMethods(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	g := x.sidecar()
-	body := fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"no"}`, x.bot, x.alice)
+	body := fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"no"}`, x.Bot, x.Alice)
 	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPatch} {
-		for _, path := range []string{"/query/SendSingleMessage", "/namespaces/" + x.namespace + "/query/ChangeMembers"} {
+		for _, path := range []string{"/query/SendSingleMessage", "/namespaces/" + x.Namespace + "/query/ChangeMembers"} {
 			r, err := http.NewRequest(method, g.url+path, strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
-			answered, err := hang.Do(r)
+			answered, err := httpClient.Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,9 +93,7 @@ func TestOtherMethods(t *testing.T) {
 			}
 		}
 	}
-	if rows := x.rows(); len(rows) != 0 {
-		t.Errorf("the store holds %+v", rows)
-	}
+	x.CheckRows(0)
 }
 
 // TestTwice: of a field that is there twice, the last one counts.
@@ -102,11 +102,11 @@ func TestTwice(t *testing.T) {
 	x := newTenant(t)
 	g := x.sidecar()
 	a := g.post("/query/SendSingleMessage", fmt.Sprintf(
-		`{"from_user_id":%d,"session_id":%d,"session_id":%d,"msg":"first","msg":"last"}`, x.bot, x.alice, x.bob))
+		`{"from_user_id":%d,"session_id":%d,"session_id":%d,"msg":"first","msg":"last"}`, x.Bot, x.Alice, x.Bob))
 	if *a.Code != 0 {
 		t.Fatalf("answered %+v", a)
 	}
-	if rows := x.rows(); len(rows) != 1 || rows[0].To != x.bob || rows[0].Text != "last" {
+	if rows := x.Rows(); len(rows) != 1 || rows[0].To != x.Bob || rows[0].Text != "last" {
 		t.Errorf("the store holds %+v", rows)
 	}
 }

@@ -11,14 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
-
-// unreachable has the operator wait for a db_proxy that is not there.
-func unreachable(s *v1alpha1.TeamTalkServer) {
-	s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"}
-}
 
 // TestShutdown: what is in flight when the gateway is told to end is answered, in
 // either mode.
@@ -29,7 +23,7 @@ func TestShutdown(t *testing.T) {
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			x := newTenant(t, unreachable)
+			x := newTenant(t, framework.Unreachable)
 			g := start(x)
 			answered := make(chan answer, 1)
 			go func() {
@@ -39,7 +33,7 @@ func TestShutdown(t *testing.T) {
 				}
 				answered <- a
 			}()
-			x.eventually("the request does not arrive", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 1") })
+			x.Eventually("the request does not arrive", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 1") })
 			if err := g.process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +43,7 @@ func TestShutdown(t *testing.T) {
 			}
 			select {
 			case <-g.process.Ended():
-			case <-time.After(patience):
+			case <-time.After(framework.Timeout):
 				t.Fatal("the gateway does not end")
 			}
 			if err := g.process.Err(); err != nil {
@@ -66,17 +60,17 @@ func TestShutdown(t *testing.T) {
 // it any more.
 func TestHangUp(t *testing.T) {
 	t.Parallel()
-	x := newTenant(t, unreachable)
+	x := newTenant(t, framework.Unreachable)
 	for mode, g := range map[string]*gateway{"record": x.sidecar(), "direct": x.direct()} {
 		for range 20 {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
-			x.must(err)
+			x.Must(err)
 			body := x.hello("hello")
 			_, err = fmt.Fprintf(conn, "POST /query/SendSingleMessage HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-			x.must(err)
-			x.must(conn.Close())
+			x.Must(err)
+			x.Must(conn.Close())
 		}
-		x.eventually(mode+": requests are still in flight", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 0") })
+		x.Eventually(mode+": requests are still in flight", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 0") })
 		if a := g.post("/query/SendSingleMessage?wait=0.1", "{"); *a.Code != 1 {
 			t.Errorf("%s: afterwards: %+v", mode, a)
 		}
@@ -90,23 +84,23 @@ func TestKeepAlive(t *testing.T) {
 	x := newTenant(t)
 	g := x.sidecar()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
-	x.must(err)
+	x.Must(err)
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	for n := range 5 {
 		body := x.hello(fmt.Sprintf("number %d", n))
 		_, err := fmt.Fprintf(conn, "POST /query/SendSingleMessage HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		x.must(err)
+		x.Must(err)
 		r, err := http.ReadResponse(in, nil)
-		x.must(err)
+		x.Must(err)
 		b, err := io.ReadAll(r.Body)
-		x.must(err)
+		x.Must(err)
 		_ = r.Body.Close()
 		if r.ContentLength != int64(len(b)) || !strings.HasPrefix(string(b), `{"error_code":0,"error_msg":"成功","msg_id":`) {
 			t.Errorf("answered %q, Content-Length %d", b, r.ContentLength)
 		}
 	}
-	if n := len(x.rows()); n != 5 {
+	if n := len(x.Rows()); n != 5 {
 		t.Errorf("%d messages are stored", n)
 	}
 }
@@ -125,7 +119,7 @@ func TestTooLarge(t *testing.T) {
 // TestTooMany: beyond the bound of requests in flight, callers are told to come again.
 func TestTooMany(t *testing.T) {
 	t.Parallel()
-	x := newTenant(t, unreachable)
+	x := newTenant(t, framework.Unreachable)
 	g := x.sidecar("--max-in-flight", "2")
 	done := make(chan struct{}, 2)
 	for range 2 {
@@ -134,7 +128,7 @@ func TestTooMany(t *testing.T) {
 			done <- struct{}{}
 		}()
 	}
-	x.eventually("the requests do not arrive", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 2") })
+	x.Eventually("the requests do not arrive", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 2") })
 	a := g.post("/query/SendSingleMessage", x.hello("one more"))
 	if *a.Code != 10 || a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("answered %+v", a)
@@ -165,7 +159,7 @@ func TestWithoutCluster(t *testing.T) {
 // metric reports whether the gateway's metrics hold a line.
 func (g *gateway) metric(line string) bool {
 	g.t.Helper()
-	r, err := http.Get(g.metrics + "/metrics")
+	r, err := http.Get(g.metrics)
 	if err != nil {
 		return false
 	}

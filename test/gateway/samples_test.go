@@ -18,11 +18,7 @@ import (
 // in them.
 func TestSamples(t *testing.T) {
 	t.Parallel()
-	root, err := framework.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob(filepath.Join(root, "config", "samples", "gateway", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(world.Root, "config", "samples", "gateway", "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no samples: %v", err)
 	}

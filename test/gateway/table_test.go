@@ -19,31 +19,31 @@ type mistake struct {
 // mistakes are those that callers make, of every endpoint and code.
 func (x *tenant) mistakes() map[string]mistake {
 	send := func(to any, msg string) string {
-		return fmt.Sprintf(`{"from_user_id":%d,"session_id":%v,"msg":%s}`, x.bot, to, msg)
+		return fmt.Sprintf(`{"from_user_id":%d,"session_id":%v,"msg":%s}`, x.Bot, to, msg)
 	}
 	long := fmt.Sprintf("%q", strings.Repeat("x", 10_000))
 	table := map[string]mistake{
 		"unknown user":             {endpoint: "SendSingleMessage", body: send(1_999_999, `"hi"`), want: 4, detail: "does not exist"},
 		"unknown user, p2p":        {endpoint: "SendP2PMessage", body: send(1_999_999, `"hi"`), want: 4, detail: "does not exist"},
 		"unknown group":            {endpoint: "SendGroupMessage", body: send(1_999_999, `"hi"`), want: 4, detail: "does not exist"},
-		"sender not in the group":  {endpoint: "SendGroupMessage", body: send(x.closed, `"hi"`), want: 4, detail: "not a member"},
-		"unknown among many":       {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[1999999,1999998],"msg":"hi"}`, x.bot), want: 4, detail: "2 of 2"},
-		"to oneself":               {endpoint: "SendSingleMessage", body: send(x.bot, `"hi"`), want: 4, detail: "oneself"},
-		"sender not permitted":     {endpoint: "SendSingleMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.bob, x.alice), want: 3, detail: "may not speak"},
-		"10,000 characters":        {endpoint: "SendSingleMessage", body: send(x.alice, long), want: 1, detail: "10000 bytes"},
-		"10,000, to a group":       {endpoint: "SendGroupMessage", body: send(x.oncall, long), want: 1, detail: "10000 bytes"},
-		"one byte too many":        {endpoint: "SendSingleMessage", body: send(x.alice, fmt.Sprintf("%q", strings.Repeat("x", 3052))), want: 1, detail: "3052 bytes"},
-		"100,000 characters":       {endpoint: "SendSingleMessage", body: send(x.alice, fmt.Sprintf("%q", strings.Repeat("x", 100_000))), want: 1},
-		"a NUL":                    {endpoint: "SendSingleMessage", body: send(x.alice, `"a\u0000b"`), want: 1, detail: "NUL"},
-		"msg_type of audio":        {endpoint: "SendP2PMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"x","msg_type":2}`, x.bot, x.alice), want: 7, detail: "msg_type"},
-		"msg_type of notification": {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"x","msg_type":"3"}`, x.bot, x.alice), want: 7, detail: "msg_type"},
-		"msg_type of no kind":      {endpoint: "SendP2PMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"x","msg_type":{}}`, x.bot, x.alice), want: 1, detail: "msg_type"},
-		"no session_ids":           {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"msg":"x"}`, x.bot), want: 1, detail: "session_ids is missing"},
-		"session_ids is no array":  {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":%d,"msg":"x"}`, x.bot, x.alice), want: 1, detail: "session_ids"},
-		"session_ids is empty":     {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[],"msg":"x"}`, x.bot), want: 1, detail: "session_ids"},
-		"an id among them is none": {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,-2],"msg":"x"}`, x.bot, x.alice), want: 1, detail: "session_ids[1]"},
+		"sender not in the group":  {endpoint: "SendGroupMessage", body: send(x.Closed, `"hi"`), want: 4, detail: "not a member"},
+		"unknown among many":       {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[1999999,1999998],"msg":"hi"}`, x.Bot), want: 4, detail: "2 of 2"},
+		"to oneself":               {endpoint: "SendSingleMessage", body: send(x.Bot, `"hi"`), want: 4, detail: "oneself"},
+		"sender not permitted":     {endpoint: "SendSingleMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bob, x.Alice), want: 3, detail: "may not speak"},
+		"10,000 characters":        {endpoint: "SendSingleMessage", body: send(x.Alice, long), want: 1, detail: "10000 bytes"},
+		"10,000, to a group":       {endpoint: "SendGroupMessage", body: send(x.OnCall, long), want: 1, detail: "10000 bytes"},
+		"one byte too many":        {endpoint: "SendSingleMessage", body: send(x.Alice, fmt.Sprintf("%q", strings.Repeat("x", 3052))), want: 1, detail: "3052 bytes"},
+		"100,000 characters":       {endpoint: "SendSingleMessage", body: send(x.Alice, fmt.Sprintf("%q", strings.Repeat("x", 100_000))), want: 1},
+		"a NUL":                    {endpoint: "SendSingleMessage", body: send(x.Alice, `"a\u0000b"`), want: 1, detail: "NUL"},
+		"msg_type of audio":        {endpoint: "SendP2PMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"x","msg_type":2}`, x.Bot, x.Alice), want: 7, detail: "msg_type"},
+		"msg_type of notification": {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"x","msg_type":"3"}`, x.Bot, x.Alice), want: 7, detail: "msg_type"},
+		"msg_type of no kind":      {endpoint: "SendP2PMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"x","msg_type":{}}`, x.Bot, x.Alice), want: 1, detail: "msg_type"},
+		"no session_ids":           {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"msg":"x"}`, x.Bot), want: 1, detail: "session_ids is missing"},
+		"session_ids is no array":  {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":%d,"msg":"x"}`, x.Bot, x.Alice), want: 1, detail: "session_ids"},
+		"session_ids is empty":     {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[],"msg":"x"}`, x.Bot), want: 1, detail: "session_ids"},
+		"an id among them is none": {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,-2],"msg":"x"}`, x.Bot, x.Alice), want: 1, detail: "session_ids[1]"},
 		"a group without a name":   {endpoint: "CreateGroup", body: `{"req_user_id":1,"group_name":"","group_type":1,"user_id_list":[1]}`, want: 1, detail: "group_name"},
-		"half a character":         {endpoint: "SendSingleMessage", body: send(x.alice, `"a\ud83d"`), want: 1, detail: "half"},
+		"half a character":         {endpoint: "SendSingleMessage", body: send(x.Alice, `"a\ud83d"`), want: 1, detail: "half"},
 		"a group named with a NUL": {endpoint: "CreateGroup", body: `{"req_user_id":1,"group_name":"a\u0000","group_type":1,"user_id_list":[1]}`, want: 1, detail: "NUL"},
 		"a group of a long name":   {endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":1,"group_name":%q,"group_type":1,"user_id_list":[1]}`, strings.Repeat("é", 257)), want: 1, detail: "256 characters"},
 		"a long avatar":            {endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":1,"group_name":"x","group_avatar":%q,"user_id_list":[1]}`, strings.Repeat("x", 257)), want: 1, detail: "group_avatar"},
@@ -112,7 +112,7 @@ func (x *tenant) checkMistakes(t *testing.T, g *gateway, table map[string]mistak
 			})
 		}
 	})
-	if rows, err := x.teamtalk.Messages(t.Context()); err != nil || len(rows) != 0 {
+	if rows, err := x.TeamTalk.Messages(t.Context()); err != nil || len(rows) != 0 {
 		t.Errorf("the store holds %+v: %v", rows, err)
 	}
 }
@@ -120,7 +120,7 @@ func (x *tenant) checkMistakes(t *testing.T, g *gateway, table map[string]mistak
 // TestMistakes: in record mode.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
-	x := ownTeamTalk(t)
+	x := newTenantWithTeamTalk(t)
 	table := x.mistakes()
 	// There is no way to TeamTalk from here, and that is said.
 	table["a group"] = mistake{endpoint: "CreateGroup", body: `{"req_user_id":1,"group_name":"x","group_type":1,"user_id_list":[1]}`, want: 11, detail: "--mode direct"}
@@ -140,7 +140,7 @@ func TestBadLuck(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := ownTeamTalk(t)
+			x := newTenantWithTeamTalk(t)
 			x.checkBadLuck(t, x.sidecar(), fault)
 		})
 	}
@@ -150,17 +150,13 @@ func TestBadLuck(t *testing.T) {
 func (x *tenant) checkBadLuck(t *testing.T, g *gateway, fault devserver.Fault) {
 	t.Helper()
 	fault.Server = devserver.InDBProxy
-	if _, err := x.teamtalk.Faults().Add(fault); err != nil {
-		t.Fatal(err)
-	}
-	for endpoint, to := range map[string]uint32{"SendSingleMessage": x.alice, "SendGroupMessage": x.oncall} {
-		a := g.post("/query/"+endpoint, fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hello"}`, x.bot, to))
+	x.AddFault(fault)
+	for endpoint, to := range map[string]uint32{"SendSingleMessage": x.Alice, "SendGroupMessage": x.OnCall} {
+		a := g.post("/query/"+endpoint, fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hello"}`, x.Bot, to))
 		if *a.Code != 8 && *a.Code != 10 || a.Detail == "" || a.MsgID != 0 {
 			t.Errorf("%s: answered %+v", endpoint, a)
 		}
 		t.Logf("%s: code %d after %v: %s", endpoint, *a.Code, a.took, a.Detail)
 	}
-	if rows := x.rows(); len(rows) != 0 {
-		t.Errorf("the store holds %+v", rows)
-	}
+	x.CheckRows(0)
 }

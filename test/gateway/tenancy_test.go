@@ -6,22 +6,18 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // askingDirect is direct for callers with tokens.
 func (x *tenant) askingDirect(args ...string) *gateway {
-	x.t.Helper()
+	x.Helper()
 	user := x.directUser()
-	x.grant(user, "teamtalk-operator-secrets")
-	x.create(&rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user + "-auth"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:auth-delegator"},
-	})
+	x.Grant(user, "teamtalk-operator-secrets")
+	x.grantCluster(user, "system:auth-delegator")
 	return x.gatewayAs(user, append([]string{"--mode", "direct"}, args...)...)
 }
 
@@ -34,20 +30,20 @@ func TestNothingIsLearned(t *testing.T) {
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			stranger, ready, closed := newTenant(t), newTenant(t), newTenant(t, unreachable)
+			stranger, ready, closed := newTenant(t), newTenant(t), newTenant(t, framework.Unreachable)
 			void := "void-" + mode
-			stranger.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: void}})
-			stranger.mayCreate("app") // at home
-			token := stranger.token("app")
+			stranger.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: void}})
+			stranger.AllowCreate("app") // at home
+			token := stranger.Token("app")
 			g := start(stranger)
 			for endpoint, body := range map[string]string{
 				"SendSingleMessage": ready.hello("hi"), "SendGroupMessage": ready.hello("hi"),
-				"SendBroadCastMessage": fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"hi"}`, ready.bot, ready.alice),
-				"CreateGroup":          fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, ready.bot, ready.alice),
-				"ChangeMembers":        fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":1,"user_id_list":[%d]}`, ready.bot, ready.oncall, ready.alice),
+				"SendBroadCastMessage": fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"hi"}`, ready.Bot, ready.Alice),
+				"CreateGroup":          fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, ready.Bot, ready.Alice),
+				"ChangeMembers":        fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":1,"user_id_list":[%d]}`, ready.Bot, ready.OnCall, ready.Alice),
 			} {
 				read := map[string]string{}
-				for _, namespace := range []string{"nowhere", void, ready.namespace, closed.namespace} {
+				for _, namespace := range []string{"nowhere", void, ready.Namespace, closed.Namespace} {
 					a := g.post("/namespaces/"+namespace+"/query/"+endpoint, body, "Authorization", "Bearer "+token)
 					read[namespace] = strings.ReplaceAll(fmt.Sprint(a.status, *a.Code, a.Text, a.Detail, a.MsgID, a.GroupID, a.Message, a.Results), namespace, "NAMESPACE")
 				}
@@ -57,7 +53,7 @@ func TestNothingIsLearned(t *testing.T) {
 					}
 				}
 			}
-			if rows := ready.rows(); len(rows) != 0 || len(ready.recorded())+len(closed.recorded()) != 0 {
+			if rows := ready.Rows(); len(rows) != 0 || len(ready.Messages())+len(closed.Messages()) != 0 {
 				t.Errorf("the store holds %+v", rows)
 			}
 		})
@@ -74,9 +70,9 @@ func TestSenders(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			x := newTenant(t)
-			x.create(&corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Name: "teamtalk-app-keys", Namespace: x.namespace},
-				StringData: map[string]string{"shop": fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d, %d]\ngroups: true\n", secretAppKey, x.namespace, x.bot, x.bob)},
+			x.Create(&corev1.Secret{
+				ObjectMeta: x.Named("teamtalk-app-keys"),
+				StringData: map[string]string{"shop": fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d, %d]\ngroups: true\n", secretAppKey, x.Namespace, x.Bot, x.Bob)},
 			})
 			g := start(x)
 			for endpoint, body := range map[string]string{
@@ -88,18 +84,18 @@ func TestSenders(t *testing.T) {
 				if endpoint == "CreateGroup" {
 					want = 11
 				}
-				if a := g.post("/query/"+endpoint, fmt.Sprintf(body, secretAppKey, x.bob, x.alice)); *a.Code != want {
+				if a := g.post("/query/"+endpoint, fmt.Sprintf(body, secretAppKey, x.Bob, x.Alice)); *a.Code != want {
 					t.Errorf("%s: answered %+v, want code %d", endpoint, a, want)
 				}
 			}
-			all, err := x.teamtalk.Messages(t.Context())
-			x.must(err)
+			all, err := x.TeamTalk.Messages(t.Context())
+			x.Must(err)
 			for _, row := range all {
-				if row.From == x.bob {
+				if row.From == x.Bob {
 					t.Errorf("the store holds %+v", row)
 				}
 			}
-			if a := g.post("/query/SendSingleMessage?wait=8", fmt.Sprintf(`{"app_key":%q,"from_user_id":%d,"session_id":%d,"msg":"hi"}`, secretAppKey, x.bot, x.alice)); *a.Code != 0 {
+			if a := g.post("/query/SendSingleMessage?wait=8", fmt.Sprintf(`{"app_key":%q,"from_user_id":%d,"session_id":%d,"msg":"hi"}`, secretAppKey, x.Bot, x.Alice)); *a.Code != 0 {
 				t.Errorf("the sender that is allowed: %+v", a)
 			}
 		})
@@ -118,30 +114,30 @@ func TestObjections(t *testing.T) {
 	})
 	g := x.sidecar()
 	for name, tc := range map[string]mistake{
-		"an unknown user":   {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.bot, later), 4, "does not exist"},
-		"an unknown group":  {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.bot, ghost), 4, "does not exist"},
-		"not in the group":  {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.bot, x.closed), 4, "not a member"},
-		"an unknown sender": {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, ghost, x.alice), 3, "does not exist"},
-		"one of several":    {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,%d],"msg":"some"}`, x.bot, x.alice, ghost), 4, "1 of 2"},
+		"an unknown user":   {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bot, later), 4, "does not exist"},
+		"an unknown group":  {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bot, ghost), 4, "does not exist"},
+		"not in the group":  {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bot, x.Closed), 4, "not a member"},
+		"an unknown sender": {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, ghost, x.Alice), 3, "does not exist"},
+		"one of several":    {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,%d],"msg":"some"}`, x.Bot, x.Alice, ghost), 4, "1 of 2"},
 	} {
 		if name == "one of several" {
 			// Only some time after the operator's start an empty conversation proves that a
 			// key was not used before.
 			g.post("/query/SendSingleMessage?wait=0", x.hello("some"))
-			x.eventually("a first message is not delivered", func() bool { return len(x.rows()) == 1 })
+			x.Eventually("a first message is not delivered", func() bool { return len(x.Rows()) == 1 })
 		}
 		a := g.post("/query/"+tc.endpoint, tc.body)
 		if *a.Code != tc.want || a.status != 200 || !strings.Contains(a.Detail, tc.detail) || !strings.Contains(a.Detail, "checks once more") || a.Message == "" {
 			t.Errorf("%s: answered %+v, want code %d", name, a, tc.want)
 		}
 		for _, one := range a.Results {
-			if (one.SessionID == int64(x.alice)) != (one.Code == 0) || one.Code != 0 && one.Code != 4 {
+			if (one.SessionID == int64(x.Alice)) != (one.Code == 0) || one.Code != 0 && one.Code != 4 {
 				t.Errorf("%s: %+v", name, one)
 			}
 		}
 	}
-	for _, row := range x.rows() {
-		if row.Text != "some" || row.To != x.alice {
+	for _, row := range x.Rows() {
+		if row.Text != "some" || row.To != x.Alice {
 			t.Errorf("the store holds %+v", row)
 		}
 	}

@@ -10,11 +10,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -53,25 +51,13 @@ func startGateway(ctx context.Context) (*gateway, error) {
 	if err := framework.LetCreateMessages(ctx, world.Admin, namespace, "caller"); err != nil {
 		return nil, err
 	}
-	g.Process, err = framework.Start(world.Binary, &world.log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
+	g.Process, err = framework.Start(world.Binary, &world.Log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
 		"--bind-address", g.address, "--health-probe-bind-address", "0", "--metrics-bind-address", ":"+port)
 	if err != nil {
 		return nil, err
 	}
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		select {
-		case <-g.Ended():
-			return false, fmt.Errorf("the gateway has ended: %w", g.Err())
-		default:
-		}
-		status, _, err := get(ctx, "http://"+g.address+"/readyz", "")
-		return err == nil && status == http.StatusOK, nil
-	})
-	if err != nil {
-		g.Kill()
-		return nil, fmt.Errorf("wait until the gateway is ready: %w", err)
-	}
-	return g, nil
+	world.Cleanup(g.Kill)
+	return g, g.AwaitOK(ctx, "http://"+g.address+"/readyz")
 }
 
 // post posts a body with the caller's token, or without, and decodes the answer.

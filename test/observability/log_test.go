@@ -39,7 +39,7 @@ func TestLog(t *testing.T) {
 		}
 	}
 	said := false
-	log := world.log.String()
+	log := world.Log.String()
 	for s := bufio.NewScanner(strings.NewReader(log)); s.Scan(); {
 		var line map[string]any
 		if err := json.Unmarshal(s.Bytes(), &line); err != nil {
@@ -134,7 +134,7 @@ func lastLine(t *testing.T, p *framework.Process, log *framework.Log) (line stri
 	t.Helper()
 	select {
 	case <-p.Ended():
-	case <-time.After(patience):
+	case <-time.After(framework.Timeout):
 		t.Fatal("it does not end")
 	}
 	var exit *exec.ExitError

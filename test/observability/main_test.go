@@ -5,32 +5,29 @@ package observability
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/otlp"
 )
 
-// patience bounds every wait: generous, since a loaded machine is no failure.
-const patience = 90 * time.Second
-
 // namespace is where the TeamTalkServer and its messages are.
 const namespace = "chat"
+
+// chat is the tenant that all tests share.
+func chat(t testing.TB) *framework.Tenant {
+	return &framework.Tenant{TB: t, Cluster: world.Cluster, TeamTalk: world.TeamTalk, Namespace: namespace, Timeout: framework.Timeout}
+}
 
 // world is what all tests share.
 var world struct {
@@ -41,7 +38,6 @@ var world struct {
 	scraper, outsider string
 	leader, standby   *operator
 	gateway           *gateway
-	log               framework.Log
 	collector         *otlp.Receiver
 }
 
@@ -52,78 +48,57 @@ type operator struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "the operators' log:\n%s", world.log.String())
-	}
-	os.Exit(code)
+	framework.Suite{Setup: setup}.RunTests(m)
 }
 
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	if world.Cluster, err = framework.StartCluster(ctx); err != nil {
-		return 1, err
+func setup(ctx context.Context, c *framework.Cluster) (err error) {
+	world.Cluster = c
+	if err := createAccounts(ctx); err != nil {
+		return err
 	}
-	defer world.Stop()
-	if err := accounts(ctx); err != nil {
-		return 1, err
-	}
-	if err := certificate(); err != nil {
-		return 1, err
+	if err := createCertificate(); err != nil {
+		return err
 	}
 	if world.collector, err = otlp.Start(ctx); err != nil {
-		return 1, err
+		return err
 	}
-	defer world.collector.Stop()
-	if err := connect(ctx); err != nil {
-		return 1, err
+	c.Cleanup(world.collector.Stop)
+	if err := createServer(ctx); err != nil {
+		return err
 	}
 	for _, o := range []**operator{&world.leader, &world.standby} {
-		if *o, err = start(ctx); err != nil {
-			return 1, err
+		if *o, err = startOperator(ctx); err != nil {
+			return err
 		}
-		defer (*o).Kill()
 	}
-	if world.gateway, err = startGateway(ctx); err != nil {
-		return 1, err
-	}
-	defer world.gateway.Kill()
-	return m.Run(), nil
+	world.gateway, err = startGateway(ctx)
+	return err
 }
 
-// start starts an operator and waits until it is ready: the first one leads.
-func start(ctx context.Context) (*operator, error) {
+// startOperator starts an operator and waits until it is ready: the first one leads.
+func startOperator(ctx context.Context) (*operator, error) {
 	addresses, err := framework.FreeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
 	o := &operator{metrics: addresses[0], health: addresses[1], pprof: addresses[2]}
-	soon := []string{"OTEL_BSP_SCHEDULE_DELAY=100"} // milliseconds
-	o.Process, err = world.StartOperatorWith(soon, &world.log, "--log-format", "json",
+	exportDelay := []string{"OTEL_BSP_SCHEDULE_DELAY=100"} // milliseconds
+	o.Process, err = world.StartOperatorWith(exportDelay, &world.Log, "--log-format", "json", "--log-level", "info",
 		"--health-probe-bind-address", o.health, "--pprof-bind-address", o.pprof,
 		"--metrics-bind-address", o.metrics, "--metrics-cert-path", world.certs,
 		"--otlp-endpoint", world.collector.URL())
 	if err != nil {
 		return nil, err
 	}
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		select {
-		case <-o.Ended():
-			return false, fmt.Errorf("an operator has ended: %w", o.Err())
-		default:
-		}
-		status, _, err := get(ctx, "http://"+o.health+"/readyz", "")
-		return err == nil && status == 200 && (world.leader == nil) == leads(ctx, o), nil
-	})
-	if err != nil {
-		o.Kill()
-		return nil, fmt.Errorf("wait until an operator is ready: %w", err)
+	world.Cleanup(o.Kill)
+	if err := o.AwaitOK(ctx, "http://"+o.health+"/readyz"); err != nil {
+		return nil, err
 	}
-	return o, nil
+	ctx, cancel := context.WithTimeout(ctx, framework.Timeout)
+	defer cancel()
+	return o, framework.Await(ctx, "the first operator alone leads", func(ctx context.Context) (string, bool, error) {
+		return "", (world.leader == nil) == leads(ctx, o), nil
+	})
 }
 
 // leads reports whether an operator says that it does.
@@ -132,8 +107,8 @@ func leads(ctx context.Context, o *operator) bool {
 	return err == nil && strings.Contains(body, "teamtalk_operator_leader 1\n")
 }
 
-// accounts makes two service accounts, one of which may read /metrics.
-func accounts(ctx context.Context) error {
+// createAccounts creates two service accounts, one of which may read /metrics.
+func createAccounts(ctx context.Context) error {
 	roles, err := framework.Read(filepath.Join(world.Root, "config", "rbac", "metrics_reader_role.yaml"))
 	if err != nil {
 		return err
@@ -145,15 +120,9 @@ func accounts(ctx context.Context) error {
 		return err
 	}
 	for name, token := range map[string]*string{"prometheus": &world.scraper, "outsider": &world.outsider} {
-		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "monitoring"}}
-		if err := world.Admin.Create(ctx, account); err != nil {
+		if *token, err = framework.Token(ctx, world.Admin, "monitoring", name); err != nil {
 			return err
 		}
-		request := &authenticationv1.TokenRequest{}
-		if err := world.Admin.SubResource("token").Create(ctx, account, request); err != nil {
-			return fmt.Errorf("ask for a token: %w", err)
-		}
-		*token = request.Status.Token
 	}
 	return world.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
@@ -162,8 +131,8 @@ func accounts(ctx context.Context) error {
 	})
 }
 
-// certificate makes one for loopback, which verifies itself.
-func certificate() error {
+// createCertificate creates a certificate for loopback, which verifies itself.
+func createCertificate() error {
 	cert, key, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
 	if err != nil {
 		return err
@@ -179,25 +148,14 @@ func certificate() error {
 	return os.WriteFile(filepath.Join(world.certs, "tls.key"), key, 0o600)
 }
 
-// connect makes the TeamTalkServer.
-func connect(ctx context.Context) error {
+// createServer creates the TeamTalkServer.
+func createServer(ctx context.Context) error {
+	server := framework.Server(namespace, world.TeamTalk.DBProxyAddr(), world.TeamTalk.RouterAddr(), 1)
 	lag := int32(1)
+	server.Spec.SettleSeconds, server.Spec.MaxReplicaLagSeconds = 1, &lag
 	for _, o := range []client.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
-		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: namespace},
-			Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
-		},
-		&v1alpha1.TeamTalkServer{
-			ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace},
-			Spec: v1alpha1.TeamTalkServerSpec{
-				DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.DBProxyAddr())}},
-				Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.RouterAddr())}},
-				AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
-				Senders:         v1alpha1.SendersSpec{Default: 1},
-				SettleSeconds:   1, MaxReplicaLagSeconds: &lag,
-			},
-		},
+		framework.KeySecret(namespace, []byte(devserver.DevelopmentKey)), server,
 	} {
 		if err := world.Admin.Create(ctx, o); err != nil {
 			return err

@@ -160,7 +160,7 @@ func (p *prometheus) query(ctx context.Context, expr string) ([]sample, error) {
 func (p *prometheus) now(expr string) float64 {
 	p.t.Helper()
 	var got []sample
-	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		var err error
 		got, err = p.query(ctx, "("+expr+" or vector(0)) and on () (count(up == 1) == 3)")
 		return err == nil && len(got) == 1, nil
@@ -176,7 +176,7 @@ func (p *prometheus) await(expr string, want float64) {
 	p.t.Helper()
 	var got []sample
 	var last error
-	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		got, last = p.query(ctx, expr)
 		return last == nil && len(got) == 1 && got[0].value() == want, nil
 	})

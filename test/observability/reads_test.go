@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
-
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
@@ -74,13 +72,10 @@ func TestReads(t *testing.T) {
 	await := func(what string, users, groups int) {
 		t.Helper()
 		var last error
-		err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-			times, took, last = readBy(ctx)
-			return last == nil && times["user"]-before["user"] >= users && times["group"]-before["group"] >= groups, nil
+		chat(t).EventuallySeen(func() string { return fmt.Sprintf("%s: %v, %v", what, times, last) }, func() bool {
+			times, took, last = readBy(t.Context())
+			return last == nil && times["user"]-before["user"] >= users && times["group"]-before["group"] >= groups
 		})
-		if err != nil {
-			t.Fatalf("%s: %v (%v)", what, err, last)
-		}
 		if times["user"]-before["user"] != users || times["group"]-before["group"] != groups {
 			t.Errorf("%s: read %v, before %v; want %d more by users and %d by groups", what, times, before, users, groups)
 		}

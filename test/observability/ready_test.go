@@ -9,12 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -43,8 +41,8 @@ func startProbed(t *testing.T, cfg *rest.Config, flags ...string) *probed {
 		t.Fatal(err)
 	}
 	p := &probed{t: t, health: addresses[0]}
-	p.Process, err = world.StartOperator(&p.log, append([]string{
-		"--kubeconfig", file, "--health-probe-bind-address", p.health, "--log-format", "json",
+	p.Process, err = world.StartOperatorWith(nil, &p.log, append([]string{
+		"--kubeconfig", file, "--health-probe-bind-address", p.health, "--log-format", "json", "--log-level", "info",
 	}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -61,12 +59,7 @@ func startProbed(t *testing.T, cfg *rest.Config, flags ...string) *probed {
 // eventually waits until something is so.
 func (p *probed) eventually(what string, so func(ctx context.Context) bool) {
 	p.t.Helper()
-	err := wait.PollUntilContextTimeout(p.t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		return so(ctx), nil
-	})
-	if err != nil {
-		p.t.Fatalf("%s: %v", what, err)
-	}
+	chat(p.t).Eventually(what, func() bool { return so(p.t.Context()) })
 }
 
 // ready returns what /readyz says, and the check of caches alone.
@@ -89,7 +82,7 @@ func (p *probed) says(all ...string) bool {
 // stop ends it as Kubernetes does.
 func (p *probed) stop() {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), framework.Timeout)
 	defer cancel()
 	if err := p.Stop(ctx); err != nil {
 		p.t.Errorf("it ends with %v", err)
@@ -104,7 +97,7 @@ func TestNotReadyWithoutRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
+	subjects := framework.Users(user)
 	role := func(kind, name string) rbacv1.RoleRef {
 		return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}
 	}

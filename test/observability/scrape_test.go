@@ -11,13 +11,12 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // text is what is sent: it must not be in any metric.
@@ -26,30 +25,17 @@ const text = "Rollback at nine"
 // send creates a message and waits for its end.
 func send(t *testing.T, name string, to v1alpha1.Recipients) *v1alpha1.TeamTalkMessage {
 	t.Helper()
-	body := text
-	m := &v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Namespace: namespace},
-		Spec:       v1alpha1.TeamTalkMessageSpec{To: to, Content: v1alpha1.Content{Text: &body}},
-	}
-	if err := world.Admin.Create(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		err := world.Admin.Get(ctx, client.ObjectKeyFromObject(m), m)
-		return m.Finished(), err
-	})
-	if err != nil {
-		t.Fatalf("message %s does not end: %v, %+v", name, err, m.Status)
-	}
-	return m
+	x := chat(t)
+	m := x.Message("", text, func(m *v1alpha1.TeamTalkMessage) { m.GenerateName, m.Spec.To = name+"-", to })
+	x.Create(m)
+	return x.AwaitMessage(m, "finished", (*v1alpha1.TeamTalkMessage).Finished)
 }
 
+// fault has teamtalk-dev do something wrong once.
 func fault(t *testing.T, f devserver.Fault) {
 	t.Helper()
 	f.Count = 1
-	if _, err := world.TeamTalk.Faults().Add(f); err != nil {
-		t.Fatal(err)
-	}
+	chat(t).AddFault(f)
 }
 
 // TestMetricsAreServedToThosePermitted asks for /metrics as different clients do.
@@ -219,7 +205,7 @@ func (p *prometheus) knowsAll(expressions map[string]string) {
 func (p *prometheus) shows(where, expr string) {
 	p.t.Helper()
 	var result []sample
-	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		var err error
 		result, err = p.query(ctx, expr)
 		return err == nil && len(result) > 0, nil

@@ -1,14 +1,10 @@
 package observability
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -35,7 +31,7 @@ func TestTraces(t *testing.T) {
 			slices.Sort(tc.want)
 			var names []string
 			var spans []otlp.Span
-			err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+			chat(t).EventuallySeen(func() string { return fmt.Sprintf("the trace has %v, want %v", names, tc.want) }, func() bool {
 				names, spans = nil, nil
 				for _, s := range world.collector.Spans() {
 					if s.Trace() == id {
@@ -43,11 +39,8 @@ func TestTraces(t *testing.T) {
 					}
 				}
 				slices.Sort(names)
-				return slices.Equal(names, tc.want), nil
+				return slices.Equal(names, tc.want)
 			})
-			if err != nil {
-				t.Fatalf("the trace has %v, want %v", names, tc.want)
-			}
 			for _, s := range spans {
 				if s.Attribute("teamtalk.message.name") != m.Name || s.Attribute("teamtalk.server") != "chat/default" {
 					t.Errorf("%s does not say whose it is: %v", s.GetName(), s)

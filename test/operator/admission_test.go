@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -63,7 +62,7 @@ func TestMessageAdmission(t *testing.T) {
 	x := newTenant(t)
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := x.message("m-"+strings.ReplaceAll(strings.ToLower(name), " ", "-"), "hello", tc.edit)
+			m := x.Message("m-"+strings.ReplaceAll(strings.ToLower(name), " ", "-"), "hello", tc.edit)
 			checkAdmission(t, world.Admin.Create(t.Context(), m), tc.want)
 		})
 	}
@@ -96,16 +95,15 @@ func TestServerAdmission(t *testing.T) {
 	x := newTenant(t)
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := x.server(tc.edit)
+			s := x.Server(tc.edit)
 			s.Name = "s-" + strings.ReplaceAll(strings.ToLower(name), " ", "-")
 			checkAdmission(t, world.Admin.Create(t.Context(), s), tc.want)
 		})
 	}
 	t.Run("the default sender is kept", func(t *testing.T) {
-		s := x.server()
-		x.create(s)
-		checkAdmission(t, world.Admin.Patch(t.Context(), s, client.RawPatch("application/merge-patch+json",
-			[]byte(`{"spec":{"senders":{"default":77}}}`))), "senders.default is immutable")
+		s := x.Server()
+		x.Create(s)
+		checkAdmission(t, x.TryPatch(s, `{"spec":{"senders":{"default":77}}}`), "senders.default is immutable")
 	})
 }
 
@@ -125,58 +123,49 @@ func checkAdmission(t *testing.T, err error, want string) {
 // nothing stored may be corrected, and is tried again.
 func TestImmutable(t *testing.T) {
 	t.Parallel()
-	x := newTenant(t).withServer()
-	patch := func(m *v1alpha1.TeamTalkMessage, patch string) error {
-		return world.Admin.Patch(t.Context(), m.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch)))
-	}
+	x := newTenantWithServer(t)
 	const immutable = "cannot change once the message is under way"
 
-	sent := x.message("sent", "hello")
-	x.create(sent)
-	x.awaitDelivered(sent)
+	sent := x.Deliver("sent", "hello")
 	for name, edit := range map[string]string{
 		"content":         `{"spec":{"content":{"text":"other"}}}`,
 		"another content": `{"spec":{"content":{"text":null,"json":{"a":1}}}}`,
-		"recipients":      fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.bob),
-		"sender":          fmt.Sprintf(`{"spec":{"senderID":%d}}`, x.mate),
+		"recipients":      fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.Bob),
+		"sender":          fmt.Sprintf(`{"spec":{"senderID":%d}}`, x.Mate),
 		"server":          `{"spec":{"serverRef":{"name":"other"}}}`,
 		"key":             `{"spec":{"idempotencyKey":"other"}}`,
 		"long text":       `{"spec":{"longText":"Split"}}`,
 	} {
-		t.Run(name, func(t *testing.T) { checkAdmission(t, patch(sent, edit), immutable) })
+		t.Run(name, func(t *testing.T) { checkAdmission(t, x.TryPatch(sent, edit), immutable) })
 	}
-	waiting := x.message("waiting", "hello", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
-	x.create(waiting)
-	checkAdmission(t, patch(waiting, `{"spec":{"ttlSecondsAfterFinished":60}}`), "cannot be added or removed before")
-	json := x.message("json", "", withContent(v1alpha1.Content{JSON: map[string]v1alpha1.JSONValue{"a": {Raw: []byte(`{"b":1}`)}}}))
-	x.create(json)
-	x.awaitDelivered(json)
+	waiting := x.Declare("waiting", "hello", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
+	checkAdmission(t, x.TryPatch(waiting, `{"spec":{"ttlSecondsAfterFinished":60}}`), "cannot be added or removed before")
+	json := x.Deliver("json", "", withContent(v1alpha1.Content{JSON: map[string]v1alpha1.JSONValue{"a": {Raw: []byte(`{"b":1}`)}}}))
 	for name, edit := range map[string]string{
 		"another key":       `{"spec":{"content":{"json":{"a":null,"c":{"b":1}}}}}`,
 		"another value":     `{"spec":{"content":{"json":{"a":{"b":2}}}}}`,
 		"another inner key": `{"spec":{"content":{"json":{"a":{"b":null,"c":1}}}}}`,
 		"one more key":      `{"spec":{"content":{"json":{"c":1}}}}`,
 	} {
-		t.Run(name, func(t *testing.T) { checkAdmission(t, patch(json, edit), immutable) })
+		t.Run(name, func(t *testing.T) { checkAdmission(t, x.TryPatch(json, edit), immutable) })
 	}
-	if err := patch(json, `{"spec":{"retryLimit":3}}`); err != nil {
+	if err := x.TryPatch(json, `{"spec":{"retryLimit":3}}`); err != nil {
 		t.Errorf("retryLimit of a JSON message: %v", err)
 	}
-	if err := patch(sent, `{"metadata":{"labels":{"a":"b"}},"spec":{"retryLimit":3}}`); err != nil {
+	if err := x.TryPatch(sent, `{"metadata":{"labels":{"a":"b"}},"spec":{"retryLimit":3}}`); err != nil {
 		t.Errorf("what does not decide what is sent may change: %v", err)
 	}
-	x.await(sent, "observed", func(m *v1alpha1.TeamTalkMessage) bool { return m.Finished() && m.Generation == 2 })
+	x.AwaitMessage(sent, "observed", func(m *v1alpha1.TeamTalkMessage) bool { return m.Finished() && m.Generation == 2 })
 
-	refused := x.message("refused", "hello", toUsers(1_999_999))
-	x.create(refused)
-	checkAdmission(t, patch(refused, `{"spec":{"content":{"text":"too early"}}}`), immutable)
-	x.await(refused, "finished", (*v1alpha1.TeamTalkMessage).Finished)
-	x.must(patch(refused, fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.bob)))
-	x.checkDelivered(x.awaitDelivered(refused))
+	refused := x.Declare("refused", "hello", toUsers(1_999_999))
+	checkAdmission(t, x.TryPatch(refused, `{"spec":{"content":{"text":"too early"}}}`), immutable)
+	x.AwaitMessage(refused, "finished", (*v1alpha1.TeamTalkMessage).Finished)
+	x.Must(x.TryPatch(refused, fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.Bob)))
+	x.checkDelivered(x.AwaitDelivered(refused))
 
-	rows := slices.DeleteFunc(x.rows(), func(m storedMessage) bool { return strings.HasPrefix(m.Text, "{") })
+	rows := slices.DeleteFunc(x.Rows(), func(m storedMessage) bool { return strings.HasPrefix(m.Text, "{") })
 	slices.SortFunc(rows, func(a, b storedMessage) int { return int(a.To) - int(b.To) })
-	if len(rows) != 2 || rows[0].To != x.alice || rows[1].To != x.bob {
+	if len(rows) != 2 || rows[0].To != x.Alice || rows[1].To != x.Bob {
 		t.Errorf("the store holds %+v", rows)
 	}
 }

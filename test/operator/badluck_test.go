@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // shown is what a recipient's status says.
@@ -19,7 +19,14 @@ type shown struct {
 	reason string
 }
 
-func of(r v1alpha1.RecipientStatus) shown { return shown{r.State, r.Reason} }
+func shownOf(r v1alpha1.RecipientStatus) shown { return shown{r.State, r.Reason} }
+
+var inDoubt = shown{v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer}
+
+// anyInDoubt reports whether a message may have been stored for a recipient.
+func anyInDoubt(m *v1alpha1.TeamTalkMessage) bool {
+	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool { return shownOf(r) == inDoubt })
+}
 
 // TestBadLuck has TeamTalk do, until somebody mends it, what is known of its
 // servers; what the resource shows meanwhile, and that it ends with one row.
@@ -68,46 +75,34 @@ func TestBadLuck(t *testing.T) {
 		for _, to := range []string{"user", "group"} {
 			t.Run(fmt.Sprintf("%s (%s)", name, to), func(t *testing.T) {
 				t.Parallel()
-				x := ownTeamTalk(t)
-				m := x.message("m", "once")
+				x := newTenantWithTeamTalk(t)
+				m := x.Message("m", "once")
 				if to == "group" {
-					toGroups(x.oncall)(m)
-					x.speak(x.oncall)
+					toGroups(x.OnCall)(m)
+					x.speak(x.OnCall)
 				}
 				for _, f := range tc.faults {
 					if f.Skip > 0 && to == "group" {
 						f.Skip = 2 // the look at the directory takes two requests
 					}
-					_, err := x.teamtalk.Faults().Add(f)
-					x.must(err)
+					x.AddFault(f)
 				}
-				x.create(m)
-				x.await(m, fmt.Sprintf("%+v", tc.meanwhile), func(m *v1alpha1.TeamTalkMessage) bool {
-					return len(m.Status.Recipients) == 1 && of(m.Status.Recipients[0]) == tc.meanwhile
+				x.Create(m)
+				x.AwaitMessage(m, fmt.Sprintf("%+v", tc.meanwhile), func(m *v1alpha1.TeamTalkMessage) bool {
+					return len(m.Status.Recipients) == 1 && shownOf(m.Status.Recipients[0]) == tc.meanwhile
 				})
 				x.goesOn(tc.faults[len(tc.faults)-1].Kind, tc.meanwhile.state)
 				x.still(m, tc.meanwhile)
-				x.teamtalk.Faults().Clear()
-				got := x.awaitDelivered(m)
+				x.TeamTalk.Faults().Clear()
+				got := x.AwaitDelivered(m)
 				r := got.Status.Recipients[0]
 				if r.State != v1alpha1.StateRouted || r.Reason != tc.reason || r.Attempts < tc.attempts || tc.sure && r.Attempts > tc.attempts {
 					t.Errorf("recipient %+v, want reason %q and %d attempts (sure: %t)", r, tc.reason, tc.attempts, tc.sure)
 				}
-				x.onlyOnce("once")
+				x.checkOnce("once")
 			})
 		}
 	}
-}
-
-// ownTeamTalk is a tenant with a TeamTalk that is no one else's.
-func ownTeamTalk(t *testing.T, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
-	t.Helper()
-	teamtalk, err := framework.StartTeamTalk(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(teamtalk.Stop)
-	return newTenantOf(t, teamtalk).withServer(edits...)
 }
 
 // How often a fault must have fired before the state is looked at again. A doubt is
@@ -120,97 +115,73 @@ const (
 )
 
 func (x *tenant) goesOn(kind devserver.FaultKind, state v1alpha1.RecipientState) {
-	x.t.Helper()
+	x.Helper()
 	limit := triesPending
 	if state == v1alpha1.StateInDoubt {
 		limit = asksInDoubt
 	}
-	x.eventually(patience, func() string { return fmt.Sprintf("%s has fired %d times", kind, x.teamtalk.Faults().Fired(kind)) },
-		func(context.Context) (bool, error) { return x.teamtalk.Faults().Fired(kind) >= limit, nil })
+	fired := func() int { return x.TeamTalk.Faults().Fired(kind) }
+	x.EventuallySeen(func() string { return fmt.Sprintf("%s has fired %d times", kind, fired()) },
+		func() bool { return fired() >= limit })
 }
 
 // still checks that the message shows what it showed.
 func (x *tenant) still(m *v1alpha1.TeamTalkMessage, want shown) {
-	x.t.Helper()
-	x.await(m, fmt.Sprintf("still %+v", want), func(m *v1alpha1.TeamTalkMessage) bool {
+	x.Helper()
+	x.AwaitMessage(m, fmt.Sprintf("still %+v", want), func(m *v1alpha1.TeamTalkMessage) bool {
 		if m.Finished() {
-			x.t.Fatalf("finished: %+v", m.Status)
+			x.Fatalf("finished: %+v", m.Status)
 		}
-		return of(m.Status.Recipients[0]) == want
+		return shownOf(m.Status.Recipients[0]) == want
 	})
-}
-
-func (x *tenant) onlyOnce(text string) {
-	x.t.Helper()
-	n := 0
-	for _, row := range x.rows() {
-		if row.Text == text {
-			n++
-		}
-	}
-	if n != 1 {
-		x.t.Errorf("%q is in the store %d times, want once", text, n)
-	}
 }
 
 // speak has somebody write to a group: what it shows then is as old as any message
 // after it, and a flushed Redis is filled again.
 func (x *tenant) speak(group uint32) {
-	x.t.Helper()
-	ctx, cancel := context.WithCancel(x.t.Context())
-	db := dbproxy.New(dbproxy.Options{Address: x.teamtalk.DBProxyAddr(), Connections: 1})
+	x.Helper()
+	ctx, cancel := context.WithCancel(x.Context())
+	db := dbproxy.New(dbproxy.Options{Address: x.TeamTalk.DBProxyAddr(), Connections: 1})
 	ended := make(chan error, 1)
 	go func() { ended <- db.Run(ctx) }()
-	x.eventually(patience, func() string { return "no connection to db_proxy" }, func(context.Context) (bool, error) {
-		return db.Connected() > 0, nil
-	})
+	x.Eventually("no connection to db_proxy", func() bool { return db.Connected() > 0 })
 	_, err := db.Send(ctx, ctx, dbproxy.Message{
-		From: x.alice, To: group, CreateTime: uint32(time.Now().Unix()) - 1, Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: []byte("hello"),
+		From: x.Alice, To: group, CreateTime: uint32(time.Now().Unix()) - 1, Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: []byte("hello"),
 	})
 	cancel()
-	x.must(err)
-	x.must(<-ended)
+	x.Must(err)
+	x.Must(<-ended)
 }
 
 // TestCrashOnFirstMessage meets a db_proxy that crashes at the first message of each
 // conversation, as stock builds do: the second attempt succeeds.
 func TestCrashOnFirstMessage(t *testing.T) {
 	t.Parallel()
-	x := ownTeamTalk(t)
-	x.speak(x.oncall)
+	x := newTenantWithTeamTalk(t)
+	x.speak(x.OnCall)
 	recipients := map[uint32]wire.SessionType{
-		x.alice: wire.SessionType_SESSION_TYPE_SINGLE, x.bob: wire.SessionType_SESSION_TYPE_SINGLE, x.oncall: wire.SessionType_SESSION_TYPE_GROUP,
+		x.Alice: wire.SessionType_SESSION_TYPE_SINGLE, x.Bob: wire.SessionType_SESSION_TYPE_SINGLE, x.OnCall: wire.SessionType_SESSION_TYPE_GROUP,
 	}
 	for to, session := range recipients {
-		_, err := x.teamtalk.Faults().Add(devserver.Fault{
+		x.AddFault(devserver.Fault{
 			Kind: devserver.CloseBeforeStore, Command: wire.CommandMsgData, To: to, Session: session, Count: 1,
 		})
-		x.must(err)
 	}
-	m := x.message("m", "first", toUsers(x.alice, x.bob))
-	m.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(x.oncall)}
-	x.create(m)
-	x.await(m, "in doubt", func(m *v1alpha1.TeamTalkMessage) bool {
-		for _, r := range m.Status.Recipients {
-			if of(r) == (shown{v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer}) {
-				return true
-			}
-		}
-		return false
-	})
-	got := x.awaitDelivered(m)
+	m := x.Message("m", "first", toUsers(x.Alice, x.Bob))
+	m.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(x.OnCall)}
+	x.Create(m)
+	x.AwaitMessage(m, "in doubt", anyInDoubt)
+	got := x.AwaitDelivered(m)
 	for _, r := range got.Status.Recipients {
 		// All connections end with each crash, and so one more attempt may be spent.
-		if of(r) != (shown{v1alpha1.StateRouted, ""}) && of(r) != (shown{v1alpha1.StateRouted, v1alpha1.ReasonAdopted}) {
+		if shownOf(r) != (shown{v1alpha1.StateRouted, ""}) && shownOf(r) != (shown{v1alpha1.StateRouted, v1alpha1.ReasonAdopted}) {
 			t.Errorf("recipient %+v", r)
 		}
 	}
-	if n := x.teamtalk.Faults().Fired(devserver.CloseBeforeStore); n != len(recipients) {
+	if n := x.TeamTalk.Faults().Fired(devserver.CloseBeforeStore); n != len(recipients) {
 		t.Errorf("db_proxy has crashed %d times, want %d", n, len(recipients))
 	}
-	if rows := x.rows(); len(rows) != len(recipients) {
-		t.Errorf("the store holds %+v", rows)
-	}
+	x.CheckRows(len(recipients))
 }
 
 // TestGroupDeadlock sends to more groups at once than a stock db_proxy survives.
@@ -221,35 +192,24 @@ func TestGroupDeadlock(t *testing.T) {
 	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": groups} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := ownTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
+			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
 			var ids []uint32
 			for i := range uint32(groups) {
-				ids = append(ids, x.oncall+100+i)
-				x.must(x.teamtalk.AddGroup(x.oncall+100+i, "group", x.bot, x.alice))
-				x.speak(x.oncall + 100 + i)
+				ids = append(ids, x.OnCall+100+i)
+				x.Must(x.TeamTalk.AddGroup(x.OnCall+100+i, "group", x.Bot, x.Alice))
+				x.speak(x.OnCall + 100 + i)
 			}
-			_, err := x.teamtalk.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock})
-			x.must(err)
-			m := x.message("m", "to all", toGroups(ids...))
-			x.create(m)
+			x.AddFault(devserver.Fault{Kind: devserver.GroupDeadlock})
+			m := x.Declare("m", "to all", toGroups(ids...))
 			if bound > 0 {
-				x.await(m, "in doubt", func(m *v1alpha1.TeamTalkMessage) bool {
-					for _, r := range m.Status.Recipients {
-						if of(r) == (shown{v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer}) {
-							return true
-						}
-					}
-					return false
-				})
-				x.teamtalk.Faults().Clear() // somebody restarts it
+				x.AwaitMessage(m, "in doubt", anyInDoubt)
+				x.TeamTalk.Faults().Clear() // somebody restarts it
 			}
-			x.awaitDelivered(m)
-			if hung := x.teamtalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
+			x.AwaitDelivered(m)
+			if hung := x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
 				t.Errorf("db_proxy has hung: %t", hung)
 			}
-			if rows := x.rows(); len(rows) != groups {
-				t.Errorf("the store holds %d messages, want %d", len(rows), groups)
-			}
+			x.CheckRows(groups)
 		})
 	}
 }
@@ -258,43 +218,33 @@ func TestGroupDeadlock(t *testing.T) {
 // until somebody writes to the group. A new one is sent all the same, and fills it.
 func TestRedisFlushed(t *testing.T) {
 	t.Parallel()
-	x := ownTeamTalk(t)
-	x.speak(x.oncall)
-	add := func(f devserver.Fault) {
-		_, err := x.teamtalk.Faults().Add(f)
-		x.must(err)
-	}
-	add(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 1})
-	m := x.message("m", "in doubt", toGroups(x.oncall))
-	x.create(m)
-	x.eventually(patience, func() string { return "nothing is stored" }, func(context.Context) (bool, error) {
-		return len(x.rows()) == 1, nil
-	})
-	add(devserver.Fault{Kind: devserver.RedisFlushed})
-	doubt := shown{v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer}
-	x.await(m, "in doubt", func(m *v1alpha1.TeamTalkMessage) bool {
-		return len(m.Status.Recipients) == 1 && of(m.Status.Recipients[0]) == doubt
-	})
-	x.goesOn(devserver.RedisFlushed, doubt.state)
-	x.still(m, doubt)
-	x.speak(x.oncall)
-	if r := x.awaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 1 {
+	x := newTenantWithTeamTalk(t)
+	x.speak(x.OnCall)
+	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 1})
+	m := x.Declare("m", "in doubt", toGroups(x.OnCall))
+	x.AwaitRows(1)
+	x.AddFault(devserver.Fault{Kind: devserver.RedisFlushed})
+	x.AwaitMessage(m, "in doubt", anyInDoubt)
+	x.goesOn(devserver.RedisFlushed, inDoubt.state)
+	x.still(m, inDoubt)
+	x.speak(x.OnCall)
+	if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 1 {
 		t.Errorf("recipient %+v, want it adopted", r)
 	}
-	x.onlyOnce("in doubt")
+	x.checkOnce("in doubt")
 
-	fired := x.teamtalk.Faults().Fired(devserver.RedisFlushed)
-	add(devserver.Fault{Kind: devserver.RedisFlushed})
+	fired := x.TeamTalk.Faults().Fired(devserver.RedisFlushed)
+	x.AddFault(devserver.Fault{Kind: devserver.RedisFlushed})
 	// Another server of this namespace has not looked at the directory yet.
-	x.create(x.server(func(s *v1alpha1.TeamTalkServer) { s.Name = "second" }))
-	next := x.message("next", "fills it", toGroups(x.oncall))
+	x.Create(x.Server(func(s *v1alpha1.TeamTalkServer) { s.Name = "second" }))
+	next := x.Message("next", "fills it", toGroups(x.OnCall))
 	next.Spec.ServerRef = &v1alpha1.ServerReference{Name: "second"}
-	x.create(next)
-	if r := x.awaitDelivered(next).Status.Recipients[0]; r.Reason != "" || r.Attempts != 1 {
+	x.Create(next)
+	if r := x.AwaitDelivered(next).Status.Recipients[0]; r.Reason != "" || r.Attempts != 1 {
 		t.Errorf("recipient %+v, want it delivered at the first attempt", r)
 	}
-	x.onlyOnce("fills it")
-	if x.teamtalk.Faults().Fired(devserver.RedisFlushed) == fired {
+	x.checkOnce("fills it")
+	if x.TeamTalk.Faults().Fired(devserver.RedisFlushed) == fired {
 		t.Error("nobody has seen the group empty")
 	}
 }

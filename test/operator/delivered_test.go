@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -14,14 +13,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
-
-// configMap is where texts and sounds come from.
-func (x *tenant) configMap(name string, data map[string]string, binary map[string][]byte) {
-	x.t.Helper()
-	x.create(&corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: x.namespace}, Data: data, BinaryData: binary,
-	})
-}
 
 func textFrom(name, key string) v1alpha1.Content {
 	return v1alpha1.Content{TextFrom: &v1alpha1.TextSource{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: name, Key: key}}}
@@ -64,80 +55,80 @@ func TestDelivered(t *testing.T) {
 		want    func(*tenant) wants
 	}{
 		"a single text": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", secretText) },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", secretText) },
 			want: func(x *tenant) wants {
-				return wants{secretText, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice}}
+				return wants{secretText, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
 			},
 		},
 		"a group text": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "to all", toGroups(x.oncall)) },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "to all", toGroups(x.OnCall)) },
 			want: func(x *tenant) wants {
-				return wants{"to all", wire.MsgType_MSG_TYPE_GROUP_TEXT, []uint32{x.oncall}}
+				return wants{"to all", wire.MsgType_MSG_TYPE_GROUP_TEXT, []uint32{x.OnCall}}
 			},
 		},
 		"two users": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "both", toUsers(x.alice, x.bob)) },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "both", toUsers(x.Alice, x.Bob)) },
 			want: func(x *tenant) wants {
-				return wants{"both", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice, x.bob}}
+				return wants{"both", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice, x.Bob}}
 			},
 		},
 		"a JSON": {
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "", withContent(v1alpha1.Content{
+				return x.Message("m", "", withContent(v1alpha1.Content{
 					JSON: map[string]v1alpha1.JSONValue{
 						"n": {Raw: []byte(`[1, 2]`)}, "html": {Raw: []byte(`"<b>&"`)}, "from": {Raw: []byte(`"2026-12-01"`)},
 					},
 				}))
 			},
 			want: func(x *tenant) wants {
-				return wants{`{"from":"2026-12-01","html":"<b>&","n":[1,2]}`, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice}}
+				return wants{`{"from":"2026-12-01","html":"<b>&","n":[1,2]}`, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
 			},
 		},
 		"a ConfigMap text": {
 			prepare: func(x *tenant) { x.configMap("notice", map[string]string{"body": "from a ConfigMap\n"}, nil) },
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "", withContent(textFrom("notice", "body")))
+				return x.Message("m", "", withContent(textFrom("notice", "body")))
 			},
 			want: func(x *tenant) wants {
-				return wants{"from a ConfigMap\n", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice}}
+				return wants{"from a ConfigMap\n", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
 			},
 		},
 		"an image": {
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "", withContent(v1alpha1.Content{
+				return x.Message("m", "", withContent(v1alpha1.Content{
 					Image: &v1alpha1.ImageContent{URL: "https://example.com/plan.png?w=1", Caption: "the plan"},
 				}))
 			},
 			want: func(x *tenant) wants {
-				return wants{"&$#@~^@[{:https://example.com/plan.png?w=1:}]&$~@#@the plan", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice}}
+				return wants{"&$#@~^@[{:https://example.com/plan.png?w=1:}]&$~@#@the plan", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
 			},
 		},
 		"a 3051-byte text": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", longest) },
+			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", longest) },
 			want: func(x *tenant) wants {
-				return wants{longest, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.alice}}
+				return wants{longest, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
 			},
 		},
 		"Chinese and emoji": {
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "告警：节点 node-7 内存不足 🚨👩‍💻", toGroups(x.oncall))
+				return x.Message("m", "告警：节点 node-7 内存不足 🚨👩‍💻", toGroups(x.OnCall))
 			},
 			want: func(x *tenant) wants {
-				return wants{"告警：节点 node-7 内存不足 🚨👩‍💻", wire.MsgType_MSG_TYPE_GROUP_TEXT, []uint32{x.oncall}}
+				return wants{"告警：节点 node-7 内存不足 🚨👩‍💻", wire.MsgType_MSG_TYPE_GROUP_TEXT, []uint32{x.OnCall}}
 			},
 		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := newTenant(t).withServer()
+			x := newTenantWithServer(t)
 			if tc.prepare != nil {
 				tc.prepare(x)
 			}
 			m := tc.message(x)
-			x.create(m)
-			got, want := x.awaitDelivered(m), tc.want(x)
-			rows := x.rows()
+			x.Create(m)
+			got, want := x.AwaitDelivered(m), tc.want(x)
+			rows := x.Rows()
 			if len(rows) != len(want.to) {
 				t.Fatalf("the store holds %d messages, want %d: %+v", len(rows), len(want.to), rows)
 			}
@@ -150,14 +141,14 @@ func TestDelivered(t *testing.T) {
 			}
 			for i, to := range want.to {
 				row, status := byRecipient[to], got.Status.Recipients[i]
-				if row.Text != want.text || row.Type != want.typ || row.From != x.bot || row.Routed != 1 {
+				if row.Text != want.text || row.Type != want.typ || row.From != x.Bot || row.Routed != 1 {
 					t.Errorf("stored for %d: %+v, want %+v", to, row, want)
 				}
 				if status.State != v1alpha1.StateRouted || status.ID != int64(to) || status.Attempts != 1 ||
 					len(status.MessageIDs) != 1 || status.MessageIDs[0] != int64(row.MsgID) {
 					t.Errorf("status of %d: %+v, stored as %d", to, status, row.MsgID)
 				}
-				id := delivery.DeliveryID{Identity: delivery.Identity{UID: got.UID}, Sender: x.bot, Recipient: v1alpha1.Recipient{Type: status.Type, ID: to}}
+				id := delivery.DeliveryID{Identity: delivery.Identity{UID: got.UID}, Sender: x.Bot, Recipient: v1alpha1.Recipient{Type: status.Type, ID: to}}
 				if row.Token != id.Token().String() {
 					t.Errorf("token %s, want %s", row.Token, id.Token())
 				}
@@ -169,20 +160,20 @@ func TestDelivered(t *testing.T) {
 
 // checkDelivered checks what kstatus and people read of a delivered message.
 func (x *tenant) checkDelivered(m *v1alpha1.TeamTalkMessage) {
-	x.t.Helper()
+	x.Helper()
 	for _, c := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionDelivered, v1alpha1.ConditionFinished} {
 		if got := meta.FindStatusCondition(m.Status.Conditions, c); got == nil || got.Status != metav1.ConditionTrue ||
 			got.Reason != v1alpha1.ReasonDelivered || got.ObservedGeneration != m.Generation {
-			x.t.Errorf("condition %s: %+v", c, got)
+			x.Errorf("condition %s: %+v", c, got)
 		}
 	}
 	for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		if got := meta.FindStatusCondition(m.Status.Conditions, c); got != nil {
-			x.t.Errorf("condition %s is present: %+v", c, got)
+			x.Errorf("condition %s is present: %+v", c, got)
 		}
 	}
 	if m.Status.SenderID == nil || m.Status.CompletionTime == nil || m.Status.ObservedGeneration != m.Generation {
-		x.t.Errorf("status: %+v", m.Status)
+		x.Errorf("status: %+v", m.Status)
 	}
 }
 
@@ -190,15 +181,14 @@ func (x *tenant) checkDelivered(m *v1alpha1.TeamTalkMessage) {
 // status before it is sent.
 func TestAudio(t *testing.T) {
 	t.Parallel()
-	x := newTenant(t).withServer()
+	x := newTenantWithServer(t)
 	sound := []byte{0, 1, 2, 0xff, 0, 'R', 'I', 'F', 'F'}
 	x.configMap("voice", nil, map[string][]byte{"note": sound})
-	m := x.message("m", "", toGroups(x.oncall), withContent(v1alpha1.Content{
+	m := x.Declare("m", "", toGroups(x.OnCall), withContent(v1alpha1.Content{
 		Audio: &v1alpha1.AudioContent{Seconds: 4, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "voice", Key: "note"}},
 	}))
-	x.create(m)
-	got := x.awaitDelivered(m)
-	rows := x.rows()
+	got := x.AwaitDelivered(m)
+	rows := x.Rows()
 	if len(rows) != 1 || rows[0].Type != wire.MsgType_MSG_TYPE_GROUP_AUDIO || rows[0].AudioSeconds != 4 {
 		t.Fatalf("stored: %+v", rows)
 	}
@@ -213,13 +203,12 @@ func TestAudio(t *testing.T) {
 // TestWithoutToken sends 17 bytes more, and still knows its message again.
 func TestWithoutToken(t *testing.T) {
 	t.Parallel()
-	x := newTenant(t).withServer(func(s *v1alpha1.TeamTalkServer) {
+	x := newTenantWithServer(t, func(s *v1alpha1.TeamTalkServer) {
 		s.Spec.DeliveryToken = v1alpha1.DeliveryTokenDisabled
 	})
-	m := x.message("m", strings.Repeat("y", 3068))
-	x.create(m)
-	got := x.awaitDelivered(m)
-	rows := x.rows()
+	m := x.Declare("m", strings.Repeat("y", 3068))
+	got := x.AwaitDelivered(m)
+	rows := x.Rows()
 	if len(rows) != 1 || rows[0].Token != "" || rows[0].Text != *m.Spec.Content.Text {
 		t.Fatalf("stored: %d rows", len(rows))
 	}
@@ -234,20 +223,19 @@ func TestSenders(t *testing.T) {
 	t.Parallel()
 	owner := newTenant(t)
 	x := newTenant(t)
-	owner.withServer(func(s *v1alpha1.TeamTalkServer) {
-		s.Spec.Senders.Default, s.Spec.Senders.Allowed = v1alpha1.UserID(x.bot), []v1alpha1.UserID{v1alpha1.UserID(x.mate)}
+	owner.CreateServer(func(s *v1alpha1.TeamTalkServer) {
+		s.Spec.Senders.Default, s.Spec.Senders.Allowed = v1alpha1.UserID(x.Bot), []v1alpha1.UserID{v1alpha1.UserID(x.Mate)}
 		s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{
-			From: v1alpha1.FromSelector, Selector: selector("kubernetes.io/metadata.name", x.namespace),
+			From: v1alpha1.FromSelector, Selector: selector("kubernetes.io/metadata.name", x.Namespace),
 		}
 	})
-	mate := v1alpha1.UserID(x.mate)
-	m := x.message("m", "as the mate", func(m *v1alpha1.TeamTalkMessage) {
+	mate := v1alpha1.UserID(x.Mate)
+	m := x.Declare("m", "as the mate", func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.SenderID = &mate
-		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.namespace}
+		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.Namespace}
 	})
-	x.create(m)
-	x.awaitDelivered(m)
-	if rows := x.rows(); len(rows) != 1 || rows[0].From != x.mate {
+	x.AwaitDelivered(m)
+	if rows := x.Rows(); len(rows) != 1 || rows[0].From != x.Mate {
 		t.Errorf("stored: %+v", rows)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestFaults lets TeamTalk do what its servers do on bad days. Each message is in
@@ -68,27 +67,20 @@ func TestFaults(t *testing.T) {
 		for _, to := range []string{"user", "group"} {
 			t.Run(fmt.Sprintf("%s (%s)", name, to), func(t *testing.T) {
 				t.Parallel()
-				teamtalk, err := framework.StartTeamTalk(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(teamtalk.Stop)
-				x := newTenantOf(t, teamtalk).withServer()
+				x := newTenantWithTeamTalk(t)
 				fault := tc.fault
 				fault.Count = 1
-				if _, err := teamtalk.Faults().Add(fault); err != nil {
-					t.Fatal(err)
-				}
-				m := x.message("m", "once")
+				x.AddFault(fault)
+				m := x.Message("m", "once")
 				if to == "group" {
-					toGroups(x.oncall)(m)
+					toGroups(x.OnCall)(m)
 				}
-				x.create(m)
-				got := x.awaitDelivered(m)
-				if n := teamtalk.Faults().Fired(fault.Kind); n != 1 {
+				x.Create(m)
+				got := x.AwaitDelivered(m)
+				if n := x.TeamTalk.Faults().Fired(fault.Kind); n != 1 {
 					t.Fatalf("the fault has fired %d times, want 1", n)
 				}
-				rows := x.rows()
+				rows := x.Rows()
 				if len(rows) != 1 || rows[0].Text != "once" || rows[0].Routed == 0 {
 					t.Errorf("the store holds %+v", rows)
 				}
@@ -97,7 +89,7 @@ func TestFaults(t *testing.T) {
 				}
 				x.checkDelivered(got)
 				if tc.wantReason != "" {
-					x.awaitEvent(m.Name, tc.wantReason)
+					x.AwaitEvent(m.Name, tc.wantReason)
 				}
 			})
 		}

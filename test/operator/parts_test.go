@@ -11,53 +11,45 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestPartsOfOneText: when a ConfigMap changes between two parts of its text, nothing
 // of the new text is sent; once it has its text back, the rest can be.
 func TestPartsOfOneText(t *testing.T) {
 	t.Parallel()
-	teamtalk, err := framework.StartTeamTalk(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(teamtalk.Stop)
-	x := newTenantOf(t, teamtalk).withServer()
+	x := newTenantWithTeamTalk(t)
 	text := func(word string) map[string]string {
 		return map[string]string{"body": strings.TrimSpace(strings.Repeat(word+"\n", 1200))}
 	}
 	x.configMap("notice", text("first"), nil)
 	// Every part but the first is refused for now.
-	_, err = teamtalk.Faults().Add(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandMsgData, Skip: 1})
-	x.must(err)
-	m := x.message("m", "", func(m *v1alpha1.TeamTalkMessage) {
+	x.AddFault(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandMsgData, Skip: 1})
+	m := x.Declare("m", "", func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.LongText = v1alpha1.LongTextSplit
 		m.Spec.Content = v1alpha1.Content{TextFrom: &v1alpha1.TextSource{
 			ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "notice", Key: "body"},
 		}}
 	})
-	x.create(m)
-	x.await(m, "in parts", func(m *v1alpha1.TeamTalkMessage) bool {
+	x.AwaitMessage(m, "in parts", func(m *v1alpha1.TeamTalkMessage) bool {
 		return m.Status.Split != nil && m.Status.Split.Parts == 3 && len(m.Status.Recipients) == 1 && len(m.Status.Recipients[0].MessageIDs) == 1
 	})
-	x.patch(m, `{"spec":{"suspend":true}}`)
-	x.await(m, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
-	x.must(world.Admin.Update(t.Context(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: "notice", Namespace: x.namespace}, Data: text("other"),
+	x.Patch(m, `{"spec":{"suspend":true}}`)
+	x.AwaitMessage(m, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
+	x.Must(world.Admin.Update(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: x.Named("notice"), Data: text("other"),
 	}))
-	teamtalk.Faults().Clear()
-	x.patch(m, `{"spec":{"suspend":false}}`)
-	failed := x.await(m, "refused", finishedFor(v1alpha1.ReasonContentChanged))
-	if rows := x.rows(); len(rows) != 1 || len(failed.Status.Recipients[0].MessageIDs) != 1 {
-		t.Errorf("the store holds %d parts, the status %v", len(rows), failed.Status.Recipients)
+	x.TeamTalk.Faults().Clear()
+	x.Patch(m, `{"spec":{"suspend":false}}`)
+	failed := x.AwaitMessage(m, "refused", finishedFor(v1alpha1.ReasonContentChanged))
+	if rows := x.Rows(); len(rows) != 1 || len(failed.Status.Recipients[0].MessageIDs) != 1 {
+		t.Errorf("the store holds %+v", rows)
 	}
-	x.must(world.Admin.Update(t.Context(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: "notice", Namespace: x.namespace}, Data: text("first"),
+	x.Must(world.Admin.Update(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: x.Named("notice"), Data: text("first"),
 	}))
-	x.patch(m, `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}}}`)
-	x.awaitDelivered(m)
-	rows := x.rows()
+	x.Patch(m, `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}}}`)
+	x.AwaitDelivered(m)
+	rows := x.Rows()
 	if len(rows) != 3 {
 		t.Fatalf("the store holds %d parts", len(rows))
 	}

@@ -1,14 +1,13 @@
 package operator
 
 import (
-	"context"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -33,85 +32,86 @@ func TestRefused(t *testing.T) {
 		waits bool
 	}{
 		"text over the limit": {
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", strings.Repeat("x", 3052)) },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", strings.Repeat("x", 3052)) },
 			wantReason: v1alpha1.ReasonContentTooLong,
 		},
 		"empty text": {
 			prepare: func(x *tenant) { x.configMap("notice", map[string]string{"body": ""}, nil) },
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "", withContent(textFrom("notice", "body")))
+				return x.Message("m", "", withContent(textFrom("notice", "body")))
 			},
 			wantReason: v1alpha1.ReasonContentEmpty,
 		},
 		"not UTF-8": {
 			prepare: func(x *tenant) { x.configMap("notice", nil, map[string][]byte{"body": {'a', 0xff, 0xfe}}) },
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "", withContent(textFrom("notice", "body")))
+				return x.Message("m", "", withContent(textFrom("notice", "body")))
 			},
 			wantReason: v1alpha1.ReasonContentInvalid,
 		},
 		"a NUL inside": {
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "cut\x00here") },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "cut\x00here") },
 			wantReason: v1alpha1.ReasonContentInvalid,
 		},
 		"sender is the recipient": {
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toUsers(x.bot)) },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi", toUsers(x.Bot)) },
 			wantReason: v1alpha1.ReasonSendToSelf,
 		},
 		"unknown user": {
-			server:     func(x *tenant) { x.withServer(asByDefault) },
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toUsers(1_999_999)) },
+			server:     func(x *tenant) { x.CreateServer(asByDefault) },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi", toUsers(1_999_999)) },
 			wantReason: v1alpha1.ReasonRecipientNotFound,
 		},
 		"unknown group": {
-			server:     func(x *tenant) { x.withServer(asByDefault) },
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toGroups(1_999_999)) },
+			server:     func(x *tenant) { x.CreateServer(asByDefault) },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi", toGroups(1_999_999)) },
 			wantReason: v1alpha1.ReasonGroupNotFound,
 		},
 		"sender not in the group": {
-			server:     func(x *tenant) { x.withServer(asByDefault) },
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi", toGroups(x.closed)) },
+			server:     func(x *tenant) { x.CreateServer(asByDefault) },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi", toGroups(x.Closed)) },
 			wantReason: v1alpha1.ReasonSenderNotInGroup,
 		},
 		"unknown sender": {
 			server: func(x *tenant) {
-				x.withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = 1_888_888 })
+				x.CreateServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = 1_888_888 })
 			},
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi") },
 			wantReason: v1alpha1.ReasonSenderNotFound,
 		},
 		"key missing": {
-			server:     func(x *tenant) { x.create(x.server()) },
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			server:     func(x *tenant) { x.Create(x.Server()) },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi") },
 			wantReason: v1alpha1.ReasonKeyNotFound, waits: true,
 		},
 		"key of 31 bytes": {
 			server: func(x *tenant) {
-				x.create(x.secret(devserver.DevelopmentKey[:31]))
-				x.create(x.server())
+				x.Create(x.KeySecret(devserver.DevelopmentKey[:31]))
+				x.Create(x.Server())
 			},
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi") },
 			wantReason: v1alpha1.ReasonKeyInvalid, waits: true,
 		},
 		"server missing": {
 			server:     func(*tenant) {},
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi") },
 			wantReason: v1alpha1.ReasonServerNotFound, waits: true,
 		},
 		"namespace not permitted": {
 			server: func(x *tenant) {},
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				owner := newTenantOf(x.t, x.teamtalk).withServer()
-				return x.message("m", "hi", func(m *v1alpha1.TeamTalkMessage) {
-					m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.namespace}
+				owner := newTenantIn(x.TB, x.TeamTalk)
+				owner.CreateServer()
+				return x.Message("m", "hi", func(m *v1alpha1.TeamTalkMessage) {
+					m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.Namespace}
 				})
 			},
 			wantReason: v1alpha1.ReasonServerNotFound, waits: true,
 		},
 		"sender not permitted": {
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "hi", toUsers(x.bob), func(m *v1alpha1.TeamTalkMessage) {
-					id := v1alpha1.UserID(x.alice)
+				return x.Message("m", "hi", toUsers(x.Bob), func(m *v1alpha1.TeamTalkMessage) {
+					id := v1alpha1.UserID(x.Alice)
 					m.Spec.SenderID = &id
 				})
 			},
@@ -119,24 +119,24 @@ func TestRefused(t *testing.T) {
 		},
 		"recipient not permitted": {
 			server: func(x *tenant) {
-				x.withServer(func(s *v1alpha1.TeamTalkServer) {
-					s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.alice)}}}
+				x.CreateServer(func(s *v1alpha1.TeamTalkServer) {
+					s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}}}
 				})
 			},
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi") },
 			wantReason: v1alpha1.ReasonRecipientNotPermitted,
 		},
 		"ConfigMap missing": {
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "", withContent(textFrom("absent", "body")))
+				return x.Message("m", "", withContent(textFrom("absent", "body")))
 			},
 			wantReason: v1alpha1.ReasonContentNotFound, waits: true,
 		},
 		"nothing listens there": {
 			server: func(x *tenant) {
-				x.withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} })
+				x.CreateServer(framework.Unreachable)
 			},
-			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.message("m", "hi") },
+			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi") },
 			wantReason: v1alpha1.ReasonServerNotReady, waits: true,
 		},
 	}
@@ -144,14 +144,9 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// One of its own: it must hold nothing at all, whoever might be the sender.
-			teamtalk, err := framework.StartTeamTalk(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(teamtalk.Stop)
-			x := newTenantOf(t, teamtalk)
+			x := newTenantIn(t, framework.TeamTalkFor(t))
 			if tc.server == nil {
-				x.withServer()
+				x.CreateServer()
 			} else {
 				tc.server(x)
 			}
@@ -159,23 +154,20 @@ func TestRefused(t *testing.T) {
 				tc.prepare(x)
 			}
 			m := tc.message(x)
-			x.create(m)
-			got := x.await(m, "refused with "+tc.wantReason, func(m *v1alpha1.TeamTalkMessage) bool {
-				c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-				return c != nil && c.Reason == tc.wantReason
-			})
+			x.Create(m)
+			got := x.AwaitMessage(m, "refused with "+tc.wantReason, hasReason(tc.wantReason))
 			ready := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReady)
 			if ready.Status != "False" || ready.Message == "" {
 				t.Errorf("Ready: %+v", ready)
 			}
-			x.awaitEvent(m.Name, tc.wantReason)
+			x.AwaitEvent(m.Name, tc.wantReason)
 			if tc.waits {
 				if !meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionReconciling) ||
 					meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionStalled) != nil {
 					t.Errorf("a message that waits: %+v", got.Status.Conditions)
 				}
 			} else {
-				got = x.await(m, "finished", (*v1alpha1.TeamTalkMessage).Finished)
+				got = x.AwaitMessage(m, "finished", (*v1alpha1.TeamTalkMessage).Finished)
 				for _, c := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionFinished} {
 					if f := meta.FindStatusCondition(got.Status.Conditions, c); f == nil || f.Status != "True" || f.Reason != tc.wantReason {
 						t.Errorf("%s: %+v", c, f)
@@ -185,7 +177,7 @@ func TestRefused(t *testing.T) {
 					t.Errorf("recipients: %+v", r)
 				}
 			}
-			if rows, err := teamtalk.Messages(t.Context()); err != nil || len(rows) != 0 {
+			if rows, err := x.TeamTalk.Messages(t.Context()); err != nil || len(rows) != 0 {
 				t.Errorf("the store holds %+v: %v", rows, err)
 			}
 		})
@@ -200,57 +192,55 @@ func TestWaitingGoesOn(t *testing.T) {
 		wantReason   string
 	}{
 		"the server is created": {
-			before:     func(x *tenant) { x.create(x.secret(devserver.DevelopmentKey)) },
-			mend:       func(x *tenant) { x.create(x.server()) },
+			before:     func(x *tenant) { x.Create(x.KeySecret(devserver.DevelopmentKey)) },
+			mend:       func(x *tenant) { x.Create(x.Server()) },
 			wantReason: v1alpha1.ReasonServerNotFound,
 		},
 		"the Secret is created": {
-			before:     func(x *tenant) { x.create(x.server()) },
-			mend:       func(x *tenant) { x.create(x.secret(devserver.DevelopmentKey)) },
+			before:     func(x *tenant) { x.Create(x.Server()) },
+			mend:       func(x *tenant) { x.Create(x.KeySecret(devserver.DevelopmentKey)) },
 			wantReason: v1alpha1.ReasonKeyNotFound,
 		},
 		"the key is corrected": {
 			before: func(x *tenant) {
-				x.create(x.secret(devserver.DevelopmentKey + "\n"))
-				x.create(x.server())
+				x.Create(x.KeySecret(devserver.DevelopmentKey + "\n"))
+				x.Create(x.Server())
 			},
-			mend:       func(x *tenant) { x.must(world.Admin.Update(x.t.Context(), x.secret(devserver.DevelopmentKey))) },
+			mend:       func(x *tenant) { x.Must(world.Admin.Update(x.Context(), x.KeySecret(devserver.DevelopmentKey))) },
 			wantReason: v1alpha1.ReasonKeyInvalid,
 		},
 		"the ConfigMap is created": {
-			before: func(x *tenant) { x.withServer() },
+			before: func(x *tenant) { x.CreateServer() },
 			mend:   func(x *tenant) { x.configMap("notice", map[string]string{"body": "hello"}, nil) },
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "", withContent(textFrom("notice", "body")))
+				return x.Message("m", "", withContent(textFrom("notice", "body")))
 			},
 			wantReason: v1alpha1.ReasonContentNotFound,
 		},
 		"the endpoint is corrected": {
 			before: func(x *tenant) {
-				x.withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} })
+				x.CreateServer(framework.Unreachable)
 			},
 			mend: func(x *tenant) {
-				x.editServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy = x.server().Spec.DBProxy })
+				x.editServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy = x.Server().Spec.DBProxy })
 			},
 			wantReason: v1alpha1.ReasonServerNotReady,
 		},
 		"the namespace is permitted": {
 			before: func(x *tenant) {
-				owner := newTenant(x.t)
-				x.bot, x.mate = owner.bot, owner.mate
-				owner.withServer(func(s *v1alpha1.TeamTalkServer) {
-					s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromSelector, Selector: selector("chat", owner.namespace)}
+				owner := newTenant(x.TB)
+				x.Bot, x.Mate = owner.Bot, owner.Mate
+				owner.CreateServer(func(s *v1alpha1.TeamTalkServer) {
+					s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromSelector, Selector: selector("chat", owner.Namespace)}
 				})
-				x.owner = owner.namespace
+				x.owner = owner.Namespace
 			},
 			mend: func(x *tenant) {
-				ns := &corev1.Namespace{}
-				x.must(world.Admin.Get(x.t.Context(), client.ObjectKey{Name: x.namespace}, ns))
-				ns.Labels["chat"] = x.owner
-				x.must(world.Admin.Update(x.t.Context(), ns))
+				ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.Namespace}}
+				x.Patch(ns, `{"metadata":{"labels":{"chat":"`+x.owner+`"}}}`)
 			},
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.message("m", "hello", func(m *v1alpha1.TeamTalkMessage) {
+				return x.Message("m", "hello", func(m *v1alpha1.TeamTalkMessage) {
 					m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: x.owner}
 				})
 			},
@@ -262,18 +252,15 @@ func TestWaitingGoesOn(t *testing.T) {
 			t.Parallel()
 			x := newTenant(t)
 			tc.before(x)
-			m := x.message("m", "hello")
+			m := x.Message("m", "hello")
 			if tc.message != nil {
 				m = tc.message(x)
 			}
-			x.create(m)
-			x.await(m, "waiting for "+tc.wantReason, func(m *v1alpha1.TeamTalkMessage) bool {
-				c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-				return c != nil && c.Reason == tc.wantReason
-			})
+			x.Create(m)
+			x.AwaitMessage(m, "waiting for "+tc.wantReason, hasReason(tc.wantReason))
 			tc.mend(x)
-			x.checkDelivered(x.awaitDelivered(m))
-			if rows := x.rows(); len(rows) != 1 || rows[0].Text != "hello" {
+			x.checkDelivered(x.AwaitDelivered(m))
+			if rows := x.Rows(); len(rows) != 1 || rows[0].Text != "hello" {
 				t.Errorf("the store holds %+v", rows)
 			}
 		})
@@ -282,17 +269,11 @@ func TestWaitingGoesOn(t *testing.T) {
 
 // editServer changes the tenant's server.
 func (x *tenant) editServer(edit func(*v1alpha1.TeamTalkServer)) {
-	x.t.Helper()
-	x.eventually(patience, func() string { return "the server could not be updated" }, func(ctx context.Context) (bool, error) {
-		s := &v1alpha1.TeamTalkServer{}
-		if err := world.Admin.Get(ctx, client.ObjectKey{Namespace: x.namespace, Name: "default"}, s); err != nil {
-			return false, err
-		}
+	x.Helper()
+	x.Must(retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		s := &v1alpha1.TeamTalkServer{ObjectMeta: x.Named(v1alpha1.DefaultServerName)}
+		x.Get(s)
 		edit(s)
-		err := world.Admin.Update(ctx, s)
-		if apierrors.IsConflict(err) {
-			return false, nil
-		}
-		return err == nil, err
-	})
+		return world.Admin.Update(x.Context(), s)
+	}))
 }

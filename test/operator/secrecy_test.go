@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -9,12 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -27,42 +21,37 @@ func TestNothingIsLearned(t *testing.T) {
 	owners := map[string]*tenant{}
 	for name, declare := range map[string]func(*tenant){
 		"absent": func(*tenant) {},
-		"ready":  func(x *tenant) { x.withServer() },
-		"no-key": func(x *tenant) { x.create(x.server()) },
+		"ready":  func(x *tenant) { x.CreateServer() },
+		"no-key": func(x *tenant) { x.Create(x.Server()) },
 		"closed": func(x *tenant) {
-			x.withServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} })
+			x.CreateServer(framework.Unreachable)
 		},
 		"for-others": func(x *tenant) {
-			x.withServer(func(s *v1alpha1.TeamTalkServer) {
+			x.CreateServer(func(s *v1alpha1.TeamTalkServer) {
 				s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromSelector, Selector: selector("friend", "true")}
 			})
 		},
 	} {
-		owner := newTenantOf(t, world.TeamTalk)
+		owner := newTenant(t)
 		declare(owner)
 		if name != "absent" {
-			owner.awaitServer("looked at", func(s *v1alpha1.TeamTalkServer) bool { return len(s.Status.Conditions) > 0 })
+			owner.AwaitServer("looked at", func(s *v1alpha1.TeamTalkServer) bool { return len(s.Status.Conditions) > 0 })
 		}
 		if name == "ready" || name == "for-others" {
-			owner.awaitServer("ready", func(s *v1alpha1.TeamTalkServer) bool {
-				return meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady)
-			})
+			owner.AwaitServer("ready", serverIsReady)
 		}
 		owners[name] = owner
 	}
 	read := map[string]string{}
 	for name, owner := range owners {
-		m := stranger.message(name, "hi", func(m *v1alpha1.TeamTalkMessage) {
-			m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.namespace}
-			id := v1alpha1.UserID(owner.bot) // whom the server would let it speak as
+		m := stranger.Message(name, "hi", func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.Namespace}
+			id := v1alpha1.UserID(owner.Bot) // whom the server would let it speak as
 			m.Spec.SenderID = &id
 		})
-		stranger.create(m)
-		m = stranger.await(m, "told of no server", func(m *v1alpha1.TeamTalkMessage) bool {
-			c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-			return c != nil && c.Reason == v1alpha1.ReasonServerNotFound
-		})
-		stranger.awaitEvent(name, v1alpha1.ReasonServerNotFound)
+		stranger.Create(m)
+		m = stranger.AwaitMessage(m, "told of no server", hasReason(v1alpha1.ReasonServerNotFound))
+		stranger.AwaitEvent(name, v1alpha1.ReasonServerNotFound)
 		read[name] = stranger.shown(m, owner)
 	}
 	for name, shown := range read {
@@ -70,11 +59,9 @@ func TestNothingIsLearned(t *testing.T) {
 			t.Errorf("a server that is %q shows as\n%s\nbut one that does not exist as\n%s", name, shown, read["absent"])
 		}
 	}
-	if rows := stranger.rows(); len(rows) != 0 {
-		t.Errorf("the store holds %+v", rows)
-	}
+	stranger.CheckRows(0)
 	for name, owner := range owners {
-		if rows := owner.rows(); len(rows) != 0 {
+		if rows := owner.Rows(); len(rows) != 0 {
 			t.Errorf("%s: the store holds %+v", name, rows)
 		}
 	}
@@ -85,31 +72,17 @@ var times = regexp.MustCompile(`"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z"`)
 
 // shown returns all that the message and its events show, without times and names.
 func (x *tenant) shown(m *v1alpha1.TeamTalkMessage, owner *tenant) string {
-	x.t.Helper()
+	x.Helper()
 	status, err := json.MarshalIndent(m.Status, "", "  ")
-	x.must(err)
-	list := &eventsv1.EventList{}
-	x.must(world.Admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
+	x.Must(err)
 	var events []string
-	for _, e := range list.Items {
-		if e.Regarding.Name == m.Name {
-			events = append(events, fmt.Sprintf("%s %s %s %s %v", e.Type, e.Reason, e.Action, e.Note, e.Related))
-		}
+	for _, e := range x.Events(m.Name) {
+		events = append(events, fmt.Sprintf("%s %s %s %s %v", e.Type, e.Reason, e.Action, e.Note, e.Related))
 	}
 	slices.Sort(events)
 	all := fmt.Sprintf("%s\nannotations %v\nevents %s", times.ReplaceAllString(string(status), "TIME"), m.Annotations, strings.Join(events, "\n"))
-	for id, stands := range map[string]string{owner.namespace: "OWNER", fmt.Sprint(owner.bot): "SENDER"} {
+	for id, stands := range map[string]string{owner.Namespace: "OWNER", fmt.Sprint(owner.Bot): "SENDER"} {
 		all = strings.ReplaceAll(all, id, stands)
 	}
 	return all
-}
-
-// leaks looks for keys, and for a text that was sent, wherever the operator writes.
-func leaks(ctx context.Context) error {
-	written, err := framework.Written(ctx, world.Admin)
-	if err != nil {
-		return err
-	}
-	written["log"] = world.log.String()
-	return framework.Leaked(written, map[string]string{"the key": devserver.DevelopmentKey, "a message's text": secretText})
 }

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
-
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
@@ -35,7 +33,7 @@ func TestWithoutCRDs(t *testing.T) {
 	}
 	select {
 	case <-operator.Ended():
-	case <-time.After(patience):
+	case <-time.After(framework.Timeout):
 		operator.Kill()
 		t.Fatal("the operator goes on without its kinds")
 	}
@@ -52,18 +50,16 @@ func TestStopWithoutRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log framework.Log
-	operator, err := world.StartOperator(&log, "--kubeconfig", kubeconfig)
+	operator, err := world.StartOperatorWith(nil, &log, "--kubeconfig", kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(operator.Kill)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	newTenant(t).EventuallySeen(func() string { return "it misses no right: " + log.String() }, func() bool {
+		return strings.Contains(log.String(), "forbidden")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
 	defer cancel()
-	if err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) {
-		return strings.Contains(log.String(), "forbidden"), nil
-	}); err != nil {
-		t.Fatalf("it misses no right: %s", log.String())
-	}
 	if err := operator.Stop(ctx); err != nil {
 		t.Errorf("%v; it said: %s", err, log.String())
 	}

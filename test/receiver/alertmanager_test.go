@@ -3,7 +3,6 @@ package receiver
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -50,11 +49,11 @@ func (x *tenant) startAlertmanager(t *testing.T, target string, peers ...*alertm
 	binary := alertmanagerBinary(t)
 	dir := t.TempDir()
 	token := filepath.Join(dir, "token")
-	x.must(os.WriteFile(token, []byte(secretToken), 0o600))
+	x.Must(os.WriteFile(token, []byte(secretToken), 0o600))
 	config := filepath.Join(dir, "alertmanager.yml")
 	// A group is posted when it changes, and again after 12 seconds; the receivers
 	// here take what comes within 10 for a retry.
-	x.must(os.WriteFile(config, fmt.Appendf(nil, `
+	x.Must(os.WriteFile(config, fmt.Appendf(nil, `
 route: {receiver: team, group_by: [alertname], group_wait: 200ms, group_interval: 1s, repeat_interval: 12s}
 receivers:
 - name: team
@@ -65,10 +64,8 @@ receivers:
 `, target, token), 0o600))
 	am := &alertmanager{x: x}
 	var err error
-	am.address, err = freeAddress()
-	x.must(err)
-	am.cluster, err = freeAddress()
-	x.must(err)
+	am.address = x.freeAddress()
+	am.cluster = x.freeAddress()
 	// Peers do not wait for each other: both post.
 	args := []string{
 		"--config.file", config, "--storage.path", filepath.Join(dir, "data"), "--web.listen-address", am.address,
@@ -78,16 +75,16 @@ receivers:
 	for _, p := range peers {
 		args = append(args, "--cluster.peer", p.cluster)
 	}
-	am.process, err = framework.Start(binary, &world.log, args...)
-	x.must(err)
+	am.process, err = framework.Start(binary, &world.Log, args...)
+	x.Must(err)
 	t.Cleanup(am.process.Kill)
-	x.must(listening(t.Context(), am.process, am.address))
+	x.Must(am.process.AwaitListening(t.Context(), am.address))
 	return am
 }
 
 // post gives it an alert, which is resolved if it has an end.
 func (am *alertmanager) post(name string, starts time.Time, ends time.Time) {
-	am.x.t.Helper()
+	am.x.Helper()
 	a := map[string]any{
 		"labels":      map[string]string{"alertname": name, "severity": "critical"},
 		"annotations": map[string]string{"summary": name + " is wrong"},
@@ -98,27 +95,20 @@ func (am *alertmanager) post(name string, starts time.Time, ends time.Time) {
 		a["endsAt"] = ends.Format(time.RFC3339Nano)
 	}
 	b, err := json.Marshal([]any{a})
-	am.x.must(err)
-	am.x.eventually(func() string { return "Alertmanager takes no alert" }, func(ctx context.Context) (bool, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+am.address+"/api/v2/alerts", bytes.NewReader(b))
-		if err != nil {
-			return false, err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return false, err
-		}
+	am.x.Must(err)
+	am.x.Eventually("Alertmanager takes no alert", func() bool {
+		resp, err := http.Post("http://"+am.address+"/api/v2/alerts", "application/json", bytes.NewReader(b))
+		am.x.Must(err)
 		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusOK, nil
+		return resp.StatusCode == http.StatusOK
 	})
 }
 
 // metric reads the sum of one of its metrics, of webhooks where it has integrations.
 func (am *alertmanager) metric(name string) float64 {
-	am.x.t.Helper()
+	am.x.Helper()
 	resp, err := http.Get("http://" + am.address + "/metrics")
-	am.x.must(err)
+	am.x.Must(err)
 	defer resp.Body.Close()
 	var sum float64
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
@@ -128,7 +118,7 @@ func (am *alertmanager) metric(name string) float64 {
 			continue
 		}
 		v, err := strconv.ParseFloat(value, 64)
-		am.x.must(err)
+		am.x.Must(err)
 		sum += v
 	}
 	return sum
@@ -136,12 +126,12 @@ func (am *alertmanager) metric(name string) float64 {
 
 // awaitMetric waits until a metric is at least so much.
 func (am *alertmanager) awaitMetric(name string, least float64) {
-	am.x.t.Helper()
+	am.x.Helper()
 	var got float64
-	am.x.eventually(func() string { return fmt.Sprintf("%s is %g, not %g", name, got, least) }, am.x.until(func() bool {
+	am.x.EventuallySeen(func() string { return fmt.Sprintf("%s is %g, not %g", name, got, least) }, func() bool {
 		got = am.metric(name)
 		return got >= least
-	}))
+	})
 }
 
 const (
@@ -167,17 +157,16 @@ func count(texts []string, words ...string) int {
 
 // awaitCount waits until somebody has so many texts with these words.
 func (x *tenant) awaitCount(want int, words ...string) {
-	x.t.Helper()
+	x.Helper()
 	var texts []string
-	x.eventually(func() string {
+	x.EventuallySeen(func() string {
 		return fmt.Sprintf("%d texts with %q, want %d: %q", count(texts, words...), words, want, texts)
-	},
-		x.until(func() bool {
-			texts = x.texts(x.alice)
-			return count(texts, words...) >= want
-		}))
+	}, func() bool {
+		texts = x.texts(x.Alice)
+		return count(texts, words...) >= want
+	})
 	if n := count(texts, words...); n > want {
-		x.t.Fatalf("%d texts with %q, want %d: %q", n, words, want, texts)
+		x.Fatalf("%d texts with %q, want %d: %q", n, words, want, texts)
 	}
 }
 
@@ -204,8 +193,8 @@ func TestAlertmanager(t *testing.T) {
 		t.Errorf("%g requests failed", n)
 	}
 	// Each of its requests made a message, and there is nothing else.
-	if n, sent := x.settled(), am.metric(requests); float64(n) != sent || n != len(x.texts(x.alice)) {
-		t.Errorf("%g requests, %d messages, texts %q", sent, n, x.texts(x.alice))
+	if n, sent := x.settled(), am.metric(requests); float64(n) != sent || n != len(x.texts(x.Alice)) {
+		t.Errorf("%g requests, %d messages, texts %q", sent, n, x.texts(x.Alice))
 	}
 }
 
@@ -224,8 +213,8 @@ func TestAlertmanagerWhileNobodyServes(t *testing.T) {
 	am.awaitMetric(failures, 3)
 	s.start()
 	x.awaitCount(1, "Meanwhile is wrong")
-	if n := x.settled(); n != 2 || len(x.texts(x.alice)) != 2 {
-		t.Errorf("%d messages, texts %q", n, x.texts(x.alice))
+	if n := x.settled(); n != 2 || len(x.texts(x.Alice)) != 2 {
+		t.Errorf("%d messages, texts %q", n, x.texts(x.Alice))
 	}
 }
 
@@ -237,7 +226,7 @@ func TestAlertmanagerHearsNothing(t *testing.T) {
 	x.receiver("alerts")
 	s := x.serve()
 	target, err := url.Parse("http://" + s.address)
-	x.must(err)
+	x.Must(err)
 	var taken atomic.Int32
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.ModifyResponse = func(*http.Response) error {
@@ -257,10 +246,10 @@ func TestAlertmanagerHearsNothing(t *testing.T) {
 	am.post("Unheard", time.Now(), time.Time{})
 	am.awaitMetric(failures, 3)
 	s.start()
-	x.eventually(func() string { return fmt.Sprintf("%d answers", taken.Load()) }, x.until(func() bool { return taken.Load() >= 3 }))
+	x.EventuallySeen(func() string { return fmt.Sprintf("%d answers", taken.Load()) }, func() bool { return taken.Load() >= 3 })
 	x.awaitCount(1, "Unheard is wrong")
-	if n := x.settled(); n != 1 || len(x.texts(x.alice)) != 1 {
-		t.Errorf("%d messages, texts %q", n, x.texts(x.alice))
+	if n := x.settled(); n != 1 || len(x.texts(x.Alice)) != 1 {
+		t.Errorf("%d messages, texts %q", n, x.texts(x.Alice))
 	}
 }
 
@@ -277,7 +266,7 @@ func TestAlertmanagersInACluster(t *testing.T) {
 	second.awaitMetric(peers, 2)
 	// Gossip may keep a peer from posting; go on until both have posted the same alert.
 	var alerts int
-	x.eventually(func() string { return fmt.Sprintf("of %d alerts none was posted by both", alerts) }, x.until(func() bool {
+	x.EventuallySeen(func() string { return fmt.Sprintf("of %d alerts none was posted by both", alerts) }, func() bool {
 		alerts++
 		before := first.metric(requests) + second.metric(requests)
 		name, starts := fmt.Sprintf("Twice%d", alerts), time.Now()
@@ -285,9 +274,9 @@ func TestAlertmanagersInACluster(t *testing.T) {
 		second.post(name, starts, time.Time{})
 		x.awaitCount(1, name+" is wrong")
 		return first.metric(requests)+second.metric(requests) >= before+2
-	}))
-	if n := x.settled(); n != alerts || len(x.texts(x.alice)) != alerts {
-		t.Errorf("%d alerts, %d messages, texts %q", alerts, n, x.texts(x.alice))
+	})
+	if n := x.settled(); n != alerts || len(x.texts(x.Alice)) != alerts {
+		t.Errorf("%d alerts, %d messages, texts %q", alerts, n, x.texts(x.Alice))
 	}
 	if n := first.metric(failures) + second.metric(failures); n != 0 {
 		t.Errorf("%g requests failed", n)

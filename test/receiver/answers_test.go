@@ -10,13 +10,10 @@ import (
 	"sync"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func signed(body, key string) []string {
@@ -35,16 +32,15 @@ func TestAnswers(t *testing.T) {
 	x.receiver("cluster", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = nil })
 	x.receiver("nosecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "missing" })
 	x.receiver("emptysecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "empty" })
-	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "empty", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("\n")}})
+	x.CreateSecret("empty", map[string]string{"token": "\n"})
 
 	bearer := func(account string) []string {
-		token, err := framework.Token(t.Context(), world.Admin, x.namespace, account)
-		x.must(err)
+		token := x.Token(account)
 		return []string{"Authorization", "Bearer " + token}
 	}
-	x.must(framework.LetCreateMessages(t.Context(), world.Admin, x.namespace, "alertmanager"))
+	x.AllowCreate("alertmanager")
 
-	good := notification("firing", alert("Answer", "firing", noon))
+	good := firing("Answer")
 	tests := map[string]struct {
 		receiver string
 		body     string
@@ -87,19 +83,18 @@ func TestAnswers(t *testing.T) {
 	}
 	t.Run("another method", func(t *testing.T) {
 		resp, err := http.Get(x.url(world.shared, "alerts"))
-		x.must(err)
+		x.Must(err)
 		defer resp.Body.Close()
 		if resp.StatusCode != 405 || resp.Header.Get("Allow") != "POST" {
 			t.Errorf("%s", resp.Status)
 		}
 	})
 	// The three good bodies are one notification; each receiver makes a message of its own.
-	if got := x.awaitTexts(x.alice, 3); x.settled() != 3 {
+	if got := x.awaitTexts(x.Alice, 3); x.settled() != 3 {
 		t.Errorf("%q", got)
 	}
 	t.Run("the status", func(t *testing.T) {
-		r := &v1alpha1.TeamTalkReceiver{}
-		x.eventuallyReceiver("alerts", r, func() bool {
+		r := x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool {
 			c := r.Status.Counts
 			return c.Received == 3 && c.Messages == 1 && c.Duplicates == 2 && c.Refused == 5 && c.Failed == 0 &&
 				r.Status.LastReceivedTime != nil && strings.HasPrefix(r.Status.LastMessage, "alerts-") && r.Status.LastError != nil
@@ -109,7 +104,7 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%+v", r.Status.LastError)
 		}
 		for _, name := range []string{"nosecret", "emptysecret"} {
-			x.eventuallyReceiver(name, r, func() bool { return r.Status.ObservedGeneration == r.Generation })
+			r := x.awaitReceiver(name, func(r *v1alpha1.TeamTalkReceiver) bool { return r.Status.ObservedGeneration == r.Generation })
 			if r.Status.LastError != nil || r.Status.Counts != (v1alpha1.ReceiverCounts{}) {
 				t.Errorf("%s: %+v", name, r.Status)
 			}
@@ -124,15 +119,14 @@ func TestStrangersWriteNoStatus(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts")
 	stranger := []string{"Authorization", "Bearer guess"}
-	for _, body := range []string{notification("firing", alert("Answer", "firing", noon)), "{", strings.Repeat(" ", 1<<20+1)} {
+	for _, body := range []string{firing("Answer"), "{", strings.Repeat(" ", 1<<20+1)} {
 		if r := x.post(x.url(world.shared, "alerts"), body, stranger...); r.Code != 401 && r.Code != 413 {
 			t.Errorf("%+v", r)
 		}
 	}
 	// Statuses are written in the order of requests.
 	x.post(x.url(world.shared, "alerts"), strings.Repeat(" ", 1<<20+1))
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver("alerts", r, func() bool { return r.Status.LastError != nil })
+	r := x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool { return r.Status.LastError != nil })
 	if want := (v1alpha1.ReceiverCounts{Refused: 1}); r.Status.Counts != want || !strings.Contains(r.Status.LastError.Message, "max_alerts") {
 		t.Errorf("%+v, %+v", r.Status.Counts, r.Status.LastError)
 	}
@@ -142,12 +136,11 @@ func TestStrangersWriteNoStatus(t *testing.T) {
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
-	x.must(framework.LetCreateMessages(t.Context(), world.Admin, x.namespace, "alertmanager"))
-	token, err := framework.Token(t.Context(), world.Admin, x.namespace, "alertmanager")
-	x.must(err)
+	x.AllowCreate("alertmanager")
+	token := x.Token("alertmanager")
 	for _, name := range []string{"a%2Fb", "%2e%2e", "UPPER", "a%00b", "a%3Fb", strings.Repeat("x", 300)} {
 		for url, known := range map[string]int{
-			"http://" + world.shared + "/v1/receivers/" + x.namespace + "/" + name: 404,
+			"http://" + world.shared + "/v1/receivers/" + x.Namespace + "/" + name: 404,
 			"http://" + world.shared + "/v1/receivers/" + name + "/alerts":         403,
 		} {
 			if r := x.post(url, "{}"); r.Code != 401 {
@@ -172,10 +165,10 @@ func TestCreatedAnew(t *testing.T) {
 					r.Spec.FloodControl = nil
 				}
 			}
-			body := notification("firing", alert("Anew", "firing", noon))
+			body := firing("Anew")
 			before := x.receiver("alerts", with)
 			first := x.post(x.url(world.shared, "alerts"), body)
-			x.must(world.Admin.Delete(t.Context(), before))
+			x.Delete(before)
 			now := x.receiver("alerts", with)
 			second := x.post(x.url(world.shared, "alerts"), body)
 			if len(first.Messages) != 1 || len(second.Messages) != 1 || first.Messages[0] == second.Messages[0] {
@@ -185,19 +178,12 @@ func TestCreatedAnew(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 			m := &v1alpha1.TeamTalkMessage{}
-			x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: second.Messages[0]}, m))
+			x.Must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.Namespace, Name: second.Messages[0]}, m))
 			if !metav1.IsControlledBy(m, now) {
 				t.Errorf("%+v", m.OwnerReferences)
 			}
 		})
 	}
-}
-
-// eventuallyReceiver waits until a receiver is as wanted.
-func (x *tenant) eventuallyReceiver(name string, r *v1alpha1.TeamTalkReceiver, is func() bool) {
-	x.t.Helper()
-	r.Namespace, r.Name = x.namespace, name
-	x.eventually(func() string { return fmt.Sprintf("%s is not as wanted: %+v", name, r.Status) }, x.reads(r, is))
 }
 
 // TestManyAtOnce posts the same notification, and others, through two processes at
@@ -211,7 +197,7 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range different * same {
 		wg.Go(func() {
 			address := []string{world.shared, second.address}[i/different%2]
-			body := notification("firing", alert(fmt.Sprint("Storm", i%different), "firing", noon))
+			body := firing(fmt.Sprint("Storm", i%different))
 			if r, err := x.tryPost(x.url(address, "alerts"), body); err != nil || r.Code != 200 {
 				t.Errorf("%+v, %v", r, err)
 			}
@@ -221,7 +207,7 @@ func TestManyAtOnce(t *testing.T) {
 	if n := x.settled(); n != different {
 		t.Errorf("%d messages, want %d", n, different)
 	}
-	x.awaitTexts(x.alice, different)
+	x.awaitTexts(x.Alice, different)
 	if t.Failed() {
 		return
 	}
@@ -235,7 +221,7 @@ func TestManyAtOnce(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	x.awaitTexts(x.alice, different+3)
+	x.awaitTexts(x.Alice, different+3)
 }
 
 // TestRepeats shows that a repeat within the window is none, and one after it is.
@@ -243,20 +229,20 @@ func TestRepeats(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 })
-	body := notification("firing", alert("Again", "firing", noon))
+	body := firing("Again")
 	first := x.post(x.url(world.shared, "alerts"), body)
 	if len(first.Messages) != 1 || !strings.HasSuffix(first.Messages[0], "-1") {
 		t.Fatalf("%+v", first)
 	}
 	var last reply
-	x.eventually(func() string { return fmt.Sprintf("no repeat: %+v", last) }, x.until(func() bool {
+	x.EventuallySeen(func() string { return fmt.Sprintf("no repeat: %+v", last) }, func() bool {
 		last = x.post(x.url(world.shared, "alerts"), body)
 		return len(last.Messages) == 1
-	}))
+	})
 	if last.Messages[0] != strings.TrimSuffix(first.Messages[0], "1")+"2" {
 		t.Errorf("%s follows %s", last.Messages[0], first.Messages[0])
 	}
-	messages := x.messages()
+	messages := x.Messages()
 	if len(messages) != 2 {
 		t.Fatalf("%d messages", len(messages))
 	}
@@ -264,7 +250,7 @@ func TestRepeats(t *testing.T) {
 	if apart.Seconds() < 9 {
 		t.Errorf("made %s apart, within the window", apart)
 	}
-	x.awaitTexts(x.alice, 2)
+	x.awaitTexts(x.Alice, 2)
 }
 
 // TestAMessageWithoutLabels shows that what cannot be found by its labels, but has
@@ -273,38 +259,38 @@ func TestAMessageWithoutLabels(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 })
-	body := notification("firing", alert("Bare", "firing", noon))
+	body := firing("Bare")
 	name := x.post(x.url(world.shared, "alerts"), body).Messages[0]
-	m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: name}}
-	x.must(world.Admin.Patch(t.Context(), m, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":null}}`))))
+	m := &v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(name)}
+	x.Patch(m, `{"metadata":{"labels":null}}`)
 	if r := x.post(x.url(world.shared, "alerts"), body); r.Duplicates != 1 {
 		t.Errorf("%+v", r)
 	}
 	var last reply
-	x.eventually(func() string { return fmt.Sprintf("no repeat: %+v", last) }, x.until(func() bool {
+	x.EventuallySeen(func() string { return fmt.Sprintf("no repeat: %+v", last) }, func() bool {
 		last = x.post(x.url(world.shared, "alerts"), body)
 		return last.Code == 200 && len(last.Messages) == 1
-	}))
-	x.awaitTexts(x.alice, 2)
+	})
+	x.awaitTexts(x.Alice, 2)
 }
 
 func TestRecipientsByLabel(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.ToLabel = "teamtalk_user"
-		r.Spec.Allow = &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.bob)}, Groups: []v1alpha1.GroupID{v1alpha1.GroupID(x.bot)}}
+		r.Spec.Allow = &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}, Groups: []v1alpha1.GroupID{v1alpha1.GroupID(x.Bot)}}
 	})
 	r := x.post(x.url(world.shared, "alerts"), notification("firing",
-		alert("ToBob", "firing", noon, "teamtalk_user", fmt.Sprint(x.bob)),
-		alert("ToGroup", "firing", noon, "teamtalk_user", fmt.Sprint("group:", x.bot)),
+		alert("ToBob", "firing", noon, "teamtalk_user", fmt.Sprint(x.Bob)),
+		alert("ToGroup", "firing", noon, "teamtalk_user", fmt.Sprint("group:", x.Bot)),
 		alert("ToNobody", "firing", noon),
-		alert("ToWhoIsNotAllowed", "firing", noon, "teamtalk_user", fmt.Sprint(x.bot)),
+		alert("ToWhoIsNotAllowed", "firing", noon, "teamtalk_user", fmt.Sprint(x.Bot)),
 	))
 	if len(r.Messages) != 3 {
 		t.Fatalf("%+v", r)
 	}
 	for to, want := range map[uint32][]string{
-		x.bob: {"ToBob"}, x.bot: {"ToGroup"}, x.alice: {"ToNobody", "ToWhoIsNotAllowed"},
+		x.Bob: {"ToBob"}, x.Bot: {"ToGroup"}, x.Alice: {"ToNobody", "ToWhoIsNotAllowed"},
 	} {
 		text := x.awaitTexts(to, 1)[0]
 		for _, name := range want {
@@ -313,9 +299,8 @@ func TestRecipientsByLabel(t *testing.T) {
 			}
 		}
 	}
-	status := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver("alerts", status, func() bool {
-		return status.Status.LastError != nil && strings.Contains(status.Status.LastError.Message, "spec.allow")
+	x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool {
+		return r.Status.LastError != nil && strings.Contains(r.Status.LastError.Message, "spec.allow")
 	})
 }
 
@@ -326,32 +311,32 @@ func TestByTheOperator(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts")
 	s := x.serveByOperator(t)
-	body := notification("firing", alert("Replica", "firing", noon))
-	x.eventually(func() string { return "nothing is made of it" }, x.until(func() bool {
+	body := firing("Replica")
+	x.Eventually("nothing is made of it", func() bool {
 		r := x.post(x.url(s.address, "alerts"), body)
 		return len(r.Messages) == 1 // once it may read what it was bound to
-	}))
+	})
 	for _, address := range []string{s.address, world.shared} {
 		if r := x.post(x.url(address, "alerts"), body); r.Duplicates != 1 {
 			t.Errorf("%+v", r)
 		}
 	}
-	x.awaitTexts(x.alice, 1)
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver("alerts", r, func() bool { return r.Status.Counts.Messages == 1 && r.Status.Counts.Duplicates == 2 })
+	x.awaitTexts(x.Alice, 1)
+	x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool {
+		return r.Status.Counts.Messages == 1 && r.Status.Counts.Duplicates == 2
+	})
 }
 
 func TestTemplateFaultIsSaid(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = `{{fail "no"}}` })
-	if r := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Fault", "firing", noon))); len(r.Messages) != 1 {
+	if r := x.notify("alerts", "Fault"); len(r.Messages) != 1 {
 		t.Fatalf("%+v", r)
 	}
-	if got := x.awaitTexts(x.alice, 1); !strings.HasPrefix(got[0], "🔥 FIRING") {
+	if got := x.awaitTexts(x.Alice, 1); !strings.HasPrefix(got[0], "🔥 FIRING") {
 		t.Errorf("%q", got)
 	}
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver("alerts", r, func() bool {
+	x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool {
 		return r.Status.Counts.TemplateFaults == 1 && strings.Contains(r.Status.LastError.Message, "built-in template")
 	})
 }

@@ -22,12 +22,12 @@ import (
 func (x *tenant) faulty(t *testing.T) (address string, api *apiproxy.Proxy) {
 	t.Helper()
 	api, err := apiproxy.Start(t.Context(), world.Plane.Config())
-	x.must(err)
+	x.Must(err)
 	t.Cleanup(api.Stop)
 	cfg := api.Config()
 	cfg.QPS = -1
 	c, err := client.NewWithWatch(cfg, client.Options{})
-	x.must(err)
+	x.Must(err)
 	// It neither writes statuses nor follows messages, whose requests the rules would
 	// take for its others.
 	h := receiver.NewHandler(receiver.Options{Client: c, Log: logr.Discard()})
@@ -92,13 +92,13 @@ func TestTheAPIFails(t *testing.T) {
 				receiver = fmt.Sprint("flood", floods)
 				x.receiver(receiver, hourly)
 				for i := range tc.before {
-					x.post(x.url(address, receiver), notification("firing", alert(fmt.Sprint("Before", i), "firing", noon)))
+					x.post(x.url(address, receiver), firing(fmt.Sprint("Before", i)))
 				}
 			}
 			rule := api.Add(apiproxy.Rule{Match: tc.match, Count: 1, Do: tc.do})
 			defer rule.Remove()
-			before := len(x.messages())
-			body := notification("firing", alert(strings.ReplaceAll(name, " ", "-"), "firing", noon))
+			before := len(x.Messages())
+			body := firing(strings.ReplaceAll(name, " ", "-"))
 			first := x.post(x.url(address, receiver), body)
 			if want := map[bool]int{true: 200, false: 503}[tc.heals]; first.Code != want {
 				t.Errorf("the first try: %+v, want %d", first, want)
@@ -114,7 +114,7 @@ func TestTheAPIFails(t *testing.T) {
 				t.Errorf("the second try: %+v", second)
 			}
 			x.post(x.url(address, receiver), body)
-			made := len(x.messages()) - before
+			made := len(x.Messages()) - before
 			want := 1
 			if tc.before > budget {
 				want = 0 // it is in the digest that was there
@@ -126,7 +126,7 @@ func TestTheAPIFails(t *testing.T) {
 				return
 			}
 			list := &corev1.ConfigMapList{}
-			x.must(world.Admin.List(t.Context(), list, client.InNamespace(x.namespace), client.MatchingLabels{v1alpha1.ReceiverLabel: receiver}))
+			x.List(list, client.MatchingLabels{v1alpha1.ReceiverLabel: receiver})
 			for _, cm := range list.Items {
 				if want := fmt.Sprintf("📦 %d more", tc.before-budget+1); strings.Contains(cm.Name, "-digest-") && !strings.HasPrefix(cm.Data["text"], want) {
 					t.Errorf("%q, want %s", cm.Data["text"], want)
@@ -136,7 +136,7 @@ func TestTheAPIFails(t *testing.T) {
 	}
 	t.Run("the API is gone", func(t *testing.T) {
 		api.SetGone(true)
-		body := notification("firing", alert("Gone", "firing", noon))
+		body := firing("Gone")
 		if r := x.post(x.url(address, "alerts"), body); r.Code != 503 {
 			t.Errorf("%+v", r)
 		}

@@ -24,18 +24,18 @@ func withBudget(r *v1alpha1.TeamTalkReceiver) {
 // flood posts as many notifications as names, at once and each again until it is
 // taken, to whichever address is given for the try.
 func (x *tenant) flood(receiver string, names []string, address func(index, try int) string) {
-	x.t.Helper()
+	x.Helper()
 	var wg sync.WaitGroup
 	for i, name := range names {
 		wg.Go(func() {
-			body := notification("firing", alert(name, "firing", noon))
+			body := firing(name)
 			for try := range 50 {
 				// What has no answer, or 503, is posted again, as Alertmanager does.
 				if r, err := x.tryPost(x.url(address(i, try), receiver), body); err == nil && r.Code == 200 {
 					return
 				}
 			}
-			x.t.Errorf("%s is not taken", name)
+			x.Errorf("%s is not taken", name)
 		})
 	}
 	wg.Wait()
@@ -52,10 +52,10 @@ func storms(count int) []string {
 // checkOnce checks that somebody was told of each name once, be it in a message or
 // in a digest, and no more often in a window than the budget allows.
 func (x *tenant) checkOnce(to uint32, names []string) {
-	x.t.Helper()
+	x.Helper()
 	var digests, messages int
 	windows := map[string]int{}
-	for _, m := range x.messages() {
+	for _, m := range x.Messages() {
 		if rest, ok := strings.CutPrefix(m.Name, "alerts-digest-"); ok {
 			if slices.Contains(m.Spec.To.Users, v1alpha1.UserID(to)) {
 				digests++
@@ -75,17 +75,17 @@ func (x *tenant) checkOnce(to uint32, names []string) {
 			}
 		}
 		if told != 1 {
-			x.t.Errorf("%d is told of %s %d times", to, name, told)
+			x.Errorf("%d is told of %s %d times", to, name, told)
 		}
 	}
 	for window, n := range windows {
 		if n != 1 {
-			x.t.Errorf("%d digests of %s", n, window)
+			x.Errorf("%d digests of %s", n, window)
 		}
 	}
 	// A flood may fall into several windows, each of which but the last is full.
 	if digests == 0 || messages > budget*(digests+1) || len(texts) != digests+messages {
-		x.t.Errorf("%d messages, %d digests, %d texts: %q", messages, digests, len(texts), texts)
+		x.Errorf("%d messages, %d digests, %d texts: %q", messages, digests, len(texts), texts)
 	}
 }
 
@@ -100,16 +100,15 @@ func TestFlood(t *testing.T) {
 	// Each is posted twice: by a cluster of Alertmanagers, say.
 	x.flood("alerts", append(names, names...), func(i, _ int) string { return []string{world.shared, s.address}[i%5%2] })
 	if x.settled(); !t.Failed() {
-		x.checkOnce(x.alice, names)
+		x.checkOnce(x.Alice, names)
 	}
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver("alerts", r, func() bool { return r.Status.Counts.Received == int64(2*len(names)) })
+	r := x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool { return r.Status.Counts.Received == int64(2*len(names)) })
 	if c := r.Status.Counts; c.Messages+c.Folded != int64(len(names)) || c.Duplicates != int64(len(names)) {
 		t.Errorf("%+v", c)
 	}
 	// The text of a digest goes with it.
 	list := &corev1.ConfigMapList{}
-	x.must(world.Admin.List(t.Context(), list, client.InNamespace(x.namespace), client.HasLabels{v1alpha1.ReceiverLabel}))
+	x.List(list, client.HasLabels{v1alpha1.ReceiverLabel})
 	for _, cm := range list.Items {
 		want := "TeamTalkReceiver"
 		if strings.Contains(cm.Name, "-digest-") {
@@ -152,7 +151,7 @@ func TestFloodOfKills(t *testing.T) {
 	close(stop)
 	killer.Wait()
 	if x.settled(); !t.Failed() {
-		x.checkOnce(x.alice, names)
+		x.checkOnce(x.Alice, names)
 	}
 }
 
@@ -163,37 +162,37 @@ func TestFloodPerRecipient(t *testing.T) {
 	x.receiver("alerts", withBudget, func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.FloodControl.WindowSeconds = 3600
 		r.Spec.ToLabel = "to"
-		both := []v1alpha1.UserID{v1alpha1.UserID(x.alice), v1alpha1.UserID(x.bob)}
+		both := []v1alpha1.UserID{v1alpha1.UserID(x.Alice), v1alpha1.UserID(x.Bob)}
 		r.Spec.Allow = &v1alpha1.RecipientSet{Users: both}
 	})
 	// What follows is of one window.
-	x.eventually(func() string { return "the hour does not end" }, x.until(func() bool { return time.Now().Unix()%3600 < 3570 }))
+	x.Eventually("the hour does not end", func() bool { return time.Now().Unix()%3600 < 3570 })
 	tell := func(name string, to ...uint32) reply {
 		ids := strings.Trim(strings.ReplaceAll(fmt.Sprint(to), " ", ","), "[]")
-		return x.post(x.url(world.shared, "alerts"), notification("firing", alert(name, "firing", noon, "to", ids)))
+		return x.post(x.url(world.shared, "alerts"), firing(name, "to", ids))
 	}
 	for _, name := range storms(budget) {
-		tell(name, x.alice)
+		tell(name, x.Alice)
 	}
 	// Alice has had hers, Bob has not.
-	if r := tell("ToBoth", x.alice, x.bob); len(r.Messages) != 1 || r.Folded != 1 {
+	if r := tell("ToBoth", x.Alice, x.Bob); len(r.Messages) != 1 || r.Folded != 1 {
 		t.Errorf("%+v", r)
 	}
-	if got := x.awaitTexts(x.bob, 1); !strings.Contains(got[0], "ToBoth") {
+	if got := x.awaitTexts(x.Bob, 1); !strings.Contains(got[0], "ToBoth") {
 		t.Errorf("%q", got)
 	}
-	x.awaitTexts(x.alice, budget)
+	x.awaitTexts(x.Alice, budget)
 	var digest *v1alpha1.TeamTalkMessage
-	for _, m := range x.messages() {
+	for _, m := range x.Messages() {
 		if strings.Contains(m.Name, "-digest-") {
 			digest = &m
 		}
 	}
-	if digest == nil || digest.Spec.SendAfter == nil || len(digest.Spec.To.Users) != 1 || uint32(digest.Spec.To.Users[0]) != x.alice {
+	if digest == nil || digest.Spec.SendAfter == nil || len(digest.Spec.To.Users) != 1 || uint32(digest.Spec.To.Users[0]) != x.Alice {
 		t.Fatalf("%+v", digest)
 	}
 	cm := &corev1.ConfigMap{}
-	x.must(world.Admin.Get(t.Context(), client.ObjectKeyFromObject(digest), cm))
+	x.Must(world.Admin.Get(x.Context(), client.ObjectKeyFromObject(digest), cm))
 	if want := "📦 1 more within 3600 s\n• 🔥 FIRING · critical · ToBoth • ToBoth is wrong"; !strings.HasPrefix(cm.Data["text"], want) {
 		t.Errorf("%q", cm.Data["text"])
 	}

@@ -54,7 +54,7 @@ func TestFlux(t *testing.T) {
 					t.Fatalf("%+v", r)
 				}
 			}
-			if got := x.awaitTexts(x.alice, 1); got[0] != "[error] Kustomization/webapp in apps: ValidationFailed: "+secretText {
+			if got := x.awaitTexts(x.Alice, 1); got[0] != "[error] Kustomization/webapp in apps: ValidationFailed: "+secretText {
 				t.Errorf("%q", got)
 			}
 			// Another event of the same object is another message.

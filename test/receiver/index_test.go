@@ -32,14 +32,14 @@ func TestNothingIsListed(t *testing.T) {
 	s, api := x.throughProxy(t)
 	listed := api.Add(apiproxy.Rule{Match: lists, Do: pass})
 	post := func(receiver, name string) reply {
-		return x.post(x.url(s.address, receiver), notification("firing", alert(name, "firing", noon)))
+		return x.post(x.url(s.address, receiver), firing(name))
 	}
 	n := 0
-	x.eventually(func() string { return "each notification is a list" }, x.until(func() bool {
+	x.Eventually("each notification is a list", func() bool {
 		n++
 		before := listed.Fired()
 		return len(post("alerts", fmt.Sprint("Warm", n)).Messages) == 1 && listed.Fired() == before
-	}))
+	})
 	before := listed.Fired()
 	const storm = 20
 	for i := range storm {
@@ -64,16 +64,16 @@ func TestNothingIsListed(t *testing.T) {
 	api.SetGone(true)
 	cut := api.Add(apiproxy.Rule{Match: watch, Do: apiproxy.CutBefore})
 	api.SetGone(false)
-	if r := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Unseen", "firing", noon))); len(r.Messages) != 1 {
+	if r := x.notify("alerts", "Unseen"); len(r.Messages) != 1 {
 		t.Errorf("%+v", r)
 	}
-	x.eventually(func() string { return "it does not come back" }, x.until(func() bool {
-		r, err := x.tryPost(x.url(s.address, "alerts"), notification("firing", alert("Unseen", "firing", noon)))
+	x.Eventually("it does not come back", func() bool {
+		r, err := x.tryPost(x.url(s.address, "alerts"), firing("Unseen"))
 		if err == nil && len(r.Messages) != 0 {
 			t.Fatalf("what another process has received is a message once more: %+v", r)
 		}
 		return err == nil && r.Code == 200 && r.Duplicates == 1
-	}))
+	})
 	if listed.Fired() != before {
 		t.Error("it was listed: nothing is shown of an index that is behind")
 	}
@@ -97,7 +97,7 @@ func BenchmarkNotification(b *testing.B) {
 	n := 0
 	post := func() bool {
 		n++
-		r := x.post(x.url(s.address, "alerts"), notification("firing", alert(fmt.Sprint("Loop", n), "firing", noon)))
+		r := x.post(x.url(s.address, "alerts"), firing(fmt.Sprint("Loop", n)))
 		return len(r.Messages) == 1
 	}
 	measure := func(b *testing.B) {
@@ -107,13 +107,13 @@ func BenchmarkNotification(b *testing.B) {
 			}
 		}
 	}
-	x.eventually(func() string { return "nothing is taken" }, x.until(post))
+	x.Eventually("nothing is taken", post)
 	b.Run("listed", measure)
 	unread.Remove()
-	x.eventually(func() string { return "the index is not read" }, x.until(func() bool {
+	x.Eventually("the index is not read", func() bool {
 		before := listed.Fired()
 		return post() && listed.Fired() == before
-	}))
+	})
 	b.Run("followed", measure)
 }
 
@@ -129,11 +129,11 @@ func (x *tenant) leftBehind(b *testing.B, count int) {
 				text, suspend := "done", true
 				err := world.Admin.Create(b.Context(), &v1alpha1.TeamTalkMessage{
 					ObjectMeta: metav1.ObjectMeta{
-						Namespace: x.namespace, Name: fmt.Sprintf("alerts-%s-1", hash),
+						Namespace: x.Namespace, Name: fmt.Sprintf("alerts-%s-1", hash),
 						Labels: map[string]string{v1alpha1.ReceiverLabel: "alerts", v1alpha1.NotificationLabel: hash},
 					},
 					Spec: v1alpha1.TeamTalkMessageSpec{
-						To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.bob)}}, Content: v1alpha1.Content{Text: &text}, Suspend: &suspend,
+						To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}, Content: v1alpha1.Content{Text: &text}, Suspend: &suspend,
 					},
 				})
 				if err != nil {

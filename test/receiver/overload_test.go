@@ -29,7 +29,7 @@ func TestOverload(t *testing.T) {
 	s, api := x.throughProxy(t, "--max-in-flight", "4", "--max-in-flight-per-caller", "2")
 	leave := make(chan struct{})
 	held := api.Add(creations(leave))
-	body := func(name string) string { return notification("firing", alert(name, "firing", noon)) }
+	body := func(name string) string { return firing(name) }
 	var wg sync.WaitGroup
 	hold := func(receiver string, names ...string) {
 		t.Helper()
@@ -41,15 +41,15 @@ func TestOverload(t *testing.T) {
 				}
 			})
 		}
-		x.must(held.Await(t.Context(), before+len(names)))
+		x.Must(held.Await(t.Context(), before+len(names)))
 	}
 	refused := func(receiver, why string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, x.url(s.address, receiver), strings.NewReader(body("Refused")))
-		x.must(err)
+		x.Must(err)
 		req.Header.Set("Authorization", "Bearer "+secretToken)
 		resp, err := http.DefaultClient.Do(req)
-		x.must(err)
+		x.Must(err)
 		_ = resp.Body.Close()
 		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || resp.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %s %v", why, resp.Status, resp.Header)
@@ -65,7 +65,7 @@ func TestOverload(t *testing.T) {
 	if r := x.post(x.url(s.address, "busy"), body("Refused")); len(r.Messages) != 1 {
 		t.Errorf("%+v", r)
 	}
-	x.awaitTexts(x.alice, 5)
+	x.awaitTexts(x.Alice, 5)
 }
 
 // TestAlertmanagerComesAgain shows that a real Alertmanager tries again what is refused
@@ -79,13 +79,13 @@ func TestAlertmanagerComesAgain(t *testing.T) {
 	held := api.Add(creations(leave))
 	first := make(chan reply, 1)
 	go func() {
-		r, err := x.tryPost(x.url(s.address, "alerts"), notification("firing", alert("First", "firing", noon)))
+		r, err := x.tryPost(x.url(s.address, "alerts"), firing("First"))
 		if err != nil {
 			t.Error(err)
 		}
 		first <- r
 	}()
-	x.must(held.Await(t.Context(), 1))
+	x.Must(held.Await(t.Context(), 1))
 	am := x.startAlertmanager(t, x.url(s.address, "alerts"))
 	am.post("Refused", time.Now(), time.Time{})
 	am.awaitMetric(failures, 2)
@@ -93,7 +93,7 @@ func TestAlertmanagerComesAgain(t *testing.T) {
 	if r := <-first; len(r.Messages) != 1 {
 		t.Errorf("%+v", r)
 	}
-	x.awaitTexts(x.alice, 2)
+	x.awaitTexts(x.Alice, 2)
 	if n := x.settled(); n != 2 {
 		t.Errorf("%d messages", n)
 	}

@@ -16,9 +16,8 @@ import (
 
 // awaitReady waits until Ready has a reason.
 func (x *tenant) awaitReady(name, reason string) {
-	x.t.Helper()
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver(name, r, func() bool {
+	x.Helper()
+	x.awaitReceiver(name, func(r *v1alpha1.TeamTalkReceiver) bool {
 		c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady)
 		return c != nil && c.Reason == reason && (c.Status == "True") == (reason == v1alpha1.ReasonReady) &&
 			c.ObservedGeneration == r.Generation && r.Status.ObservedGeneration == r.Generation
@@ -27,12 +26,12 @@ func (x *tenant) awaitReady(name, reason string) {
 
 // edit changes a receiver.
 func (x *tenant) edit(name string, edit func(*v1alpha1.TeamTalkReceiver)) {
-	x.t.Helper()
+	x.Helper()
 	r := &v1alpha1.TeamTalkReceiver{}
-	x.must(world.Admin.Get(x.t.Context(), client.ObjectKey{Namespace: x.namespace, Name: name}, r))
+	x.Must(world.Admin.Get(x.Context(), client.ObjectKey{Namespace: x.Namespace, Name: name}, r))
 	before := r.DeepCopy()
 	edit(r)
-	x.must(world.Admin.Patch(x.t.Context(), r, client.MergeFrom(before)))
+	x.Must(world.Admin.Patch(x.Context(), r, client.MergeFrom(before)))
 }
 
 // TestReady mends a receiver step by step, each of which wakes it.
@@ -42,26 +41,26 @@ func TestReady(t *testing.T) {
 	sender := v1alpha1.UserID(77)
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.Authentication.TokenSecretRef.Name = "later"
-		r.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.namespace}
+		r.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.Namespace}
 		r.Spec.SenderID = &sender
 		r.Spec.Template = "{{.Status"
 	})
 	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
-	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("t")}})
+	x.CreateSecret("later", map[string]string{"token": "t"})
 	x.awaitReady("alerts", v1alpha1.ReasonServerNotFound)
 	server := &v1alpha1.TeamTalkServer{}
-	x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, server))
+	x.Must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: owner.Namespace, Name: "default"}, server))
 	before := server.DeepCopy()
 	server.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{
 		From: v1alpha1.FromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"chat": "yes"}},
 	}
-	x.must(world.Admin.Patch(t.Context(), server, client.MergeFrom(before)))
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}}
-	x.must(world.Admin.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"chat":"yes"}}}`))))
+	x.Must(world.Admin.Patch(t.Context(), server, client.MergeFrom(before)))
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.Namespace}}
+	x.Patch(ns, `{"metadata":{"labels":{"chat":"yes"}}}`)
 	x.awaitReady("alerts", v1alpha1.ReasonSenderNotPermitted)
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.SenderID = nil
-		r.Spec.To.Users = append(r.Spec.To.Users, v1alpha1.UserID(owner.bot))
+		r.Spec.To.Users = append(r.Spec.To.Users, v1alpha1.UserID(owner.Bot))
 	})
 	x.awaitReady("alerts", v1alpha1.ReasonSendToSelf)
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = r.Spec.To.Users[:1] })
@@ -70,11 +69,11 @@ func TestReady(t *testing.T) {
 	x.awaitReady("alerts", v1alpha1.ReasonReady)
 	// It does not promise that somebody serves the receiver.
 	r := &v1alpha1.TeamTalkReceiver{}
-	x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: "alerts"}, r))
+	x.Must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.Namespace, Name: "alerts"}, r))
 	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "a gateway serves it that may") {
 		t.Errorf("%+v", c)
 	}
-	x.must(world.Admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: x.namespace}}))
+	x.Delete(&corev1.Secret{ObjectMeta: x.Named("later")})
 	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
 }
 
@@ -88,34 +87,34 @@ func TestMessagesExpire(t *testing.T) {
 	})
 	x.receiver("kept")
 	text := "waits"
-	x.create(&v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{Name: "foreign", Namespace: x.namespace, Labels: map[string]string{v1alpha1.ReceiverLabel: "alerts"}},
-		Spec:       v1alpha1.TeamTalkMessageSpec{To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.bob)}}, Content: v1alpha1.Content{Text: &text}},
+	x.Create(&v1alpha1.TeamTalkMessage{
+		ObjectMeta: metav1.ObjectMeta{Name: "foreign", Namespace: x.Namespace, Labels: map[string]string{v1alpha1.ReceiverLabel: "alerts"}},
+		Spec:       v1alpha1.TeamTalkMessageSpec{To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}, Content: v1alpha1.Content{Text: &text}},
 	})
-	gone := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Gone", "firing", noon))).Messages[0]
-	stays := x.post(x.url(world.shared, "kept"), notification("firing", alert("Stays", "firing", noon))).Messages[0]
-	x.eventually(func() string { return gone + " is not deleted" }, x.until(func() bool {
+	gone := x.notify("alerts", "Gone").Messages[0]
+	stays := x.notify("kept", "Stays").Messages[0]
+	x.Eventually(gone+" is not deleted", func() bool {
 		m := &v1alpha1.TeamTalkMessage{}
-		return apierrors.IsNotFound(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: gone}, m))
-	}))
+		return apierrors.IsNotFound(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.Namespace, Name: gone}, m))
+	})
 	var left []string
-	for _, m := range x.messages() {
+	for _, m := range x.Messages() {
 		left = append(left, m.Name)
 	}
 	if got := strings.Join(left, " "); got != "foreign "+stays {
 		t.Errorf("left are %s", got)
 	}
 	// Its number begins anew; what is sent is another message all the same.
-	if r := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Gone", "firing", noon))); len(r.Messages) != 1 || r.Messages[0] != gone {
+	if r := x.notify("alerts", "Gone"); len(r.Messages) != 1 || r.Messages[0] != gone {
 		t.Errorf("%+v", r)
 	}
-	x.awaitTexts(x.alice, 3)
+	x.awaitTexts(x.Alice, 3)
 }
 
 // TestRefusedOnAdmission shows what the API server refuses.
 func TestRefusedOnAdmission(t *testing.T) {
 	x := newTenant(t)
-	bob := v1alpha1.UserID(x.bob)
+	bob := v1alpha1.UserID(x.Bob)
 	hmac := &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
 	tests := map[string]struct {
 		edit func(*v1alpha1.TeamTalkReceiver)
@@ -145,9 +144,9 @@ func TestRefusedOnAdmission(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n++
 			r := &v1alpha1.TeamTalkReceiver{
-				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("r", n), Namespace: x.namespace},
+				ObjectMeta: x.Named(fmt.Sprint("r", n)),
 				Spec: v1alpha1.TeamTalkReceiverSpec{
-					Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.alice)}},
+					Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}},
 					Authentication: &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}},
 				},
 			}

@@ -8,11 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -32,41 +28,34 @@ var times = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`)
 func TestNothingIsLearned(t *testing.T) {
 	t.Parallel()
 	x, owner := newTenant(t), newTenant(t)
-	closed := &v1alpha1.TeamTalkServer{}
-	x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: owner.namespace, Name: "default"}, closed))
-	closed.ObjectMeta = metav1.ObjectMeta{Namespace: owner.namespace, Name: "closed"}
-	closed.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"}
-	x.create(closed)
-	noKey := closed.DeepCopy()
-	noKey.ObjectMeta = metav1.ObjectMeta{Namespace: owner.namespace, Name: "no-key"}
-	noKey.Spec.AESKeySecretRef.Name = "absent"
-	x.create(noKey)
+	owner.Create(owner.Server(framework.Unreachable, func(s *v1alpha1.TeamTalkServer) { s.Name = "closed" }))
+	owner.Create(owner.Server(framework.Unreachable, func(s *v1alpha1.TeamTalkServer) {
+		s.Name, s.Spec.AESKeySecretRef.Name = "no-key", "absent"
+	}))
 	servers := map[string]v1alpha1.ServerReference{
-		"nowhere": {Namespace: "nowhere", Name: "default"}, "absent": {Namespace: owner.namespace, Name: "absent"},
-		"ready": {Namespace: owner.namespace, Name: "default"}, "closed": {Namespace: owner.namespace, Name: "closed"},
-		"no-key": {Namespace: owner.namespace, Name: "no-key"},
+		"nowhere": {Namespace: "nowhere", Name: "default"}, "absent": {Namespace: owner.Namespace, Name: "absent"},
+		"ready": {Namespace: owner.Namespace, Name: "default"}, "closed": {Namespace: owner.Namespace, Name: "closed"},
+		"no-key": {Namespace: owner.Namespace, Name: "no-key"},
 	}
 	read := map[string]string{}
 	for name, ref := range servers {
 		x.receiver(name, func(r *v1alpha1.TeamTalkReceiver) {
-			sender := v1alpha1.UserID(owner.bot) // whom the server would let it speak as
+			sender := v1alpha1.UserID(owner.Bot) // whom the server would let it speak as
 			r.Spec.ServerRef, r.Spec.SenderID = &ref, &sender
 		})
 		x.awaitReady(name, v1alpha1.ReasonServerNotFound)
-		reply := x.post(x.url(world.shared, name), notification("firing", alert("Learn", "firing", noon)))
+		reply := x.notify(name, "Learn")
 		if len(reply.Messages) != 1 {
 			t.Fatalf("%s: %+v", name, reply)
 		}
-		m := &v1alpha1.TeamTalkMessage{}
-		x.eventually(func() string { return fmt.Sprintf("%s: %+v", name, m.Status) }, x.until(func() bool {
-			x.must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.namespace, Name: reply.Messages[0]}, m))
+		m := &v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(reply.Messages[0])}
+		m = x.AwaitMessage(m, "told of no server", func(m *v1alpha1.TeamTalkMessage) bool {
 			c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
 			return c != nil && c.Reason == v1alpha1.ReasonServerNotFound
-		}))
-		r := &v1alpha1.TeamTalkReceiver{}
-		x.eventuallyReceiver(name, r, func() bool { return r.Status.Counts.Received == 1 })
+		})
+		r := x.awaitReceiver(name, func(r *v1alpha1.TeamTalkReceiver) bool { return r.Status.Counts.Received == 1 })
 		shown, err := json.Marshal([]any{reply, m.Status, r.Status})
-		x.must(err)
+		x.Must(err)
 		all := strings.ReplaceAll(string(shown)+x.awaitEvents(name), `\"`, `"`)
 		all = regexp.MustCompile(`-[0-9a-f]{20}-`).ReplaceAllString(times.ReplaceAllString(all, "TIME"), "-HASH-")
 		for _, known := range [][2]string{{name + "-HASH", "RECEIVER-HASH"}, {`"` + ref.Name + `"`, "SERVER"}, {ref.Namespace, "OWNER"}} {
@@ -79,7 +68,7 @@ func TestNothingIsLearned(t *testing.T) {
 			t.Errorf("a server that is %q shows as\n%s\nbut one that does not exist as\n%s", name, shown, read["nowhere"])
 		}
 	}
-	for _, id := range []uint32{x.alice, x.bob} {
+	for _, id := range []uint32{x.Alice, x.Bob} {
 		if got := append(x.texts(id), owner.texts(id)...); len(got) != 0 {
 			t.Errorf("the store holds %q", got)
 		}
@@ -88,19 +77,17 @@ func TestNothingIsLearned(t *testing.T) {
 
 // awaitEvents waits for an event about a receiver, and returns what its events say.
 func (x *tenant) awaitEvents(name string) string {
-	x.t.Helper()
+	x.Helper()
 	var said []string
-	x.eventually(func() string { return "no event about " + name }, x.until(func() bool {
-		list := &eventsv1.EventList{}
-		x.must(world.Admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
+	x.Eventually("no event about "+name, func() bool {
 		said = nil
-		for _, e := range list.Items {
-			if e.Regarding.Kind == "TeamTalkReceiver" && e.Regarding.Name == name {
+		for _, e := range x.Events(name) {
+			if e.Regarding.Kind == "TeamTalkReceiver" {
 				said = append(said, fmt.Sprintf("%s %s %s %s %v", e.Type, e.Reason, e.Action, e.Note, e.Related))
 			}
 		}
 		return len(said) > 0
-	}))
+	})
 	slices.Sort(said)
 	return strings.Join(said, "\n")
 }
@@ -113,10 +100,9 @@ func TestStrangers(t *testing.T) {
 	x.receiver("secret")
 	x.receiver("signed", withSignature)
 	x.receiver("cluster", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = nil })
-	x.must(framework.LetCreateMessages(t.Context(), world.Admin, home.namespace, "app"))
-	token, err := framework.Token(t.Context(), world.Admin, home.namespace, "app")
-	x.must(err)
-	good := notification("firing", alert("Strange", "firing", noon))
+	home.AllowCreate("app")
+	token := home.Token("app")
+	good := firing("Strange")
 	for what, tc := range map[string]struct {
 		body    string
 		headers []string
@@ -145,7 +131,7 @@ func TestSenders(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	asBob := func(r *v1alpha1.TeamTalkReceiver) {
-		sender := v1alpha1.UserID(x.bob)
+		sender := v1alpha1.UserID(x.Bob)
 		r.Spec.SenderID = &sender
 	}
 	x.receiver("alerts", asBob)
@@ -153,8 +139,8 @@ func TestSenders(t *testing.T) {
 	x.receiver("signed", withSignature, asBob)
 	body := `{"message":"as somebody else"}`
 	for name, reply := range map[string]reply{
-		"alerts": x.post(x.url(world.shared, "alerts"), notification("firing", alert("Sender", "firing", noon))),
-		"flood":  x.post(x.url(world.shared, "flood"), notification("firing", alert("Sender", "firing", noon))),
+		"alerts": x.notify("alerts", "Sender"),
+		"flood":  x.notify("flood", "Sender"),
 		"signed": x.post(x.url(world.shared, "signed"), body, signed(body, secretToken)...),
 	} {
 		if len(reply.Messages) != 1 {
@@ -165,15 +151,15 @@ func TestSenders(t *testing.T) {
 	if n := x.settled(); n != 3 {
 		t.Errorf("%d messages", n)
 	}
-	for _, m := range x.messages() {
+	for _, m := range x.Messages() {
 		if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady); c == nil || c.Reason != v1alpha1.ReasonSenderNotPermitted {
 			t.Errorf("%s: %+v", m.Name, m.Status.Conditions)
 		}
 	}
 	all, err := world.TeamTalk.Messages(t.Context())
-	x.must(err)
+	x.Must(err)
 	for _, row := range all {
-		if row.From == x.bob {
+		if row.From == x.Bob {
 			t.Errorf("the store holds %+v", row)
 		}
 	}
@@ -190,17 +176,17 @@ func TestNothingIsShown(t *testing.T) {
 		"panics": `{{urlParse (printf "http://[%s" .CommonAnnotations.summary)}}`, "calls": "{{index .Alerts .CommonAnnotations.summary}}",
 	} {
 		x.receiver(name, func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = template })
-		body := strings.ReplaceAll(notification("firing", alert("Shown", "firing", noon)), "Shown is wrong", secretText)
+		body := strings.ReplaceAll(firing("Shown"), "Shown is wrong", secretText)
 		if r := x.post(x.url(world.shared, name), body); len(r.Messages) != 1 {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
 	x.receiver("labels", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.bob)}}
+		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}
 	})
-	x.post(x.url(world.shared, "labels"), notification("firing", alert("Shown", "firing", noon, "to", secretText)))
+	x.post(x.url(world.shared, "labels"), firing("Shown", "to", secretText))
 	x.receiver("signed", withSignature)
-	x.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "other", Namespace: x.namespace}, Data: map[string][]byte{"token": []byte("other")}})
+	x.CreateSecret("other", map[string]string{"token": "other"})
 	x.receiver("other", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "other" })
 	for _, wrong := range []struct {
 		receiver, body string
@@ -211,7 +197,7 @@ func TestNothingIsShown(t *testing.T) {
 		{"default", secretText, nil, 400},
 		{"default", `{"alerts":{"` + secretText + `":1}}`, nil, 400},
 		{"default", `{"alerts":[{"startsAt":"` + secretText + `"}]}`, nil, 400},
-		{"default", notification("firing", alert("Shown", "firing", noon)), []string{"Authorization", secretToken}, 401},
+		{"default", firing("Shown"), []string{"Authorization", secretToken}, 401},
 		{"signed", secretText, signed(secretText, secretToken), 400},
 		{"signed", secretText, []string{"X-Signature", secretToken}, 401},
 	} {
@@ -221,9 +207,10 @@ func TestNothingIsShown(t *testing.T) {
 		}
 	}
 	x.settled()
-	r := &v1alpha1.TeamTalkReceiver{}
 	for _, name := range []string{"fails", "ranges", "panics", "calls"} {
-		x.eventuallyReceiver(name, r, func() bool { return r.Status.Counts.TemplateFaults == 1 && r.Status.LastError != nil })
+		x.awaitReceiver(name, func(r *v1alpha1.TeamTalkReceiver) bool {
+			return r.Status.Counts.TemplateFaults == 1 && r.Status.LastError != nil
+		})
 	}
-	x.eventuallyReceiver("default", r, func() bool { return r.Status.Counts.Refused == 3 })
+	x.awaitReceiver("default", func(r *v1alpha1.TeamTalkReceiver) bool { return r.Status.Counts.Refused == 3 })
 }

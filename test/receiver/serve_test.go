@@ -1,15 +1,9 @@
 package receiver
 
 import (
-	"context"
 	"path/filepath"
 	"testing"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -24,36 +18,33 @@ type serving struct {
 
 // serve starts one, which ends with the test.
 func (x *tenant) serve(args ...string) *serving {
-	x.t.Helper()
-	address, err := freeAddress()
-	x.must(err)
+	x.Helper()
+	address := x.freeAddress()
 	s := &serving{x: x, address: address, args: args}
 	s.start()
-	if c, ok := x.t.(interface{ Cleanup(func()) }); ok {
-		c.Cleanup(func() { s.process.Kill() })
-	}
+	x.Cleanup(func() { s.process.Kill() })
 	return s
 }
 
 // start starts it, again at the same address, and waits until it listens.
 func (s *serving) start() {
-	s.x.t.Helper()
+	s.x.Helper()
 	var err error
 	s.process, err = startGateway(s.address, s.args...)
-	s.x.must(err)
-	s.x.must(listening(s.x.t.Context(), s.process, s.address))
+	s.x.Must(err)
+	s.x.Must(s.process.AwaitListening(s.x.Context(), s.address))
 }
 
 // throughProxy starts one behind an API server that fails on demand.
 func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy.Proxy) {
 	t.Helper()
 	cfg, err := world.Plane.User(gatewayUser)
-	x.must(err)
+	x.Must(err)
 	api, err := apiproxy.Start(t.Context(), cfg)
-	x.must(err)
+	x.Must(err)
 	t.Cleanup(api.Stop)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	x.must(framework.WriteKubeconfig(file, api.Config()))
+	x.Must(framework.WriteKubeconfig(file, api.Config()))
 	return x.serve(append(args, "--kubeconfig", file)...), api
 }
 
@@ -62,36 +53,21 @@ func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy
 func (x *tenant) serveByOperator(t *testing.T) *serving {
 	t.Helper()
 	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver"} {
-		x.create(&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: role, Namespace: x.namespace},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: framework.OperatorUser}},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		})
+		x.Grant(framework.OperatorUser, role)
 	}
-	address, err := freeAddress()
-	x.must(err)
+	address := x.freeAddress()
 	s := &serving{x: x, address: address}
-	s.process, err = startOperator("--gateway-bind-address", address, "--gateway-namespace", x.namespace)
-	x.must(err)
+	var err error
+	s.process, err = world.StartOperator("--gateway-bind-address", address, "--gateway-namespace", x.Namespace)
+	x.Must(err)
 	t.Cleanup(s.process.Kill)
-	x.must(listening(t.Context(), s.process, address))
+	x.Must(s.process.AwaitListening(t.Context(), address))
 	return s
 }
 
-// until makes a condition of a function.
-func (x *tenant) until(is func() bool) func(context.Context) (bool, error) {
-	return func(context.Context) (bool, error) { return is(), nil }
-}
-
-// reads makes a condition that reads a receiver first.
-func (x *tenant) reads(r *v1alpha1.TeamTalkReceiver, is func() bool) func(context.Context) (bool, error) {
-	return func(ctx context.Context) (bool, error) {
-		// Read into an empty one: what is absent would stay.
-		fresh := &v1alpha1.TeamTalkReceiver{}
-		if err := world.Admin.Get(ctx, client.ObjectKeyFromObject(r), fresh); err != nil {
-			return false, err
-		}
-		*r = *fresh
-		return is(), nil
-	}
+func (x *tenant) freeAddress() string {
+	x.Helper()
+	addresses, err := framework.FreeAddresses(1)
+	x.Must(err)
+	return addresses[0]
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -27,14 +26,14 @@ func instances(name string, count int) string {
 
 // tries posts a body until it is taken, and returns how often, and the last answer.
 func (x *tenant) tries(most int, address func(try int) string, receiver, body string) (reply, int) {
-	x.t.Helper()
+	x.Helper()
 	var last reply
 	for try := 1; try <= most; try++ {
 		if last = x.post(x.url(address(try), receiver), body); last.Code == 200 {
 			return last, try
 		}
 	}
-	x.t.Fatalf("not taken in %d tries: %+v", most, last)
+	x.Fatalf("not taken in %d tries: %+v", most, last)
 	return last, 0
 }
 
@@ -42,8 +41,8 @@ func shared(int) string { return world.shared }
 
 // hourly makes one window of a test, which must not begin at the end of an hour.
 func (x *tenant) hourly(messages int32) func(*v1alpha1.TeamTalkReceiver) {
-	x.t.Helper()
-	x.eventually(func() string { return "the hour does not end" }, x.until(func() bool { return time.Now().Unix()%3600 < 3570 }))
+	x.Helper()
+	x.Eventually("the hour does not end", func() bool { return time.Now().Unix()%3600 < 3570 })
 	return func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: messages, WindowSeconds: 3600}
 	}
@@ -51,11 +50,11 @@ func (x *tenant) hourly(messages int32) func(*v1alpha1.TeamTalkReceiver) {
 
 // digests returns the messages that wait for the end of their window, and their texts.
 func (x *tenant) digests(receiver string) (messages []v1alpha1.TeamTalkMessage, texts []string) {
-	x.t.Helper()
-	for _, m := range x.messages() {
+	x.Helper()
+	for _, m := range x.Messages() {
 		if strings.HasPrefix(m.Name, receiver+"-digest-") {
 			cm := &corev1.ConfigMap{}
-			x.must(world.Admin.Get(x.t.Context(), client.ObjectKeyFromObject(&m), cm))
+			x.Must(world.Admin.Get(x.Context(), client.ObjectKeyFromObject(&m), cm))
 			messages, texts = append(messages, m), append(texts, cm.Data["text"])
 		}
 	}
@@ -69,7 +68,7 @@ func TestAStormOfAlerts(t *testing.T) {
 	x.receiver("alerts", x.hourly(5), func(r *v1alpha1.TeamTalkReceiver) { r.Spec.GroupBy = []string{"instance"} })
 	s, api := x.throughProxy(t)
 	all := api.Add(apiproxy.Rule{Match: func(r *http.Request) bool {
-		return strings.Contains(r.URL.Path, "/namespaces/"+x.namespace+"/") && r.URL.Query().Get("watch") == "" && r.Method != http.MethodPatch
+		return strings.Contains(r.URL.Path, "/namespaces/"+x.Namespace+"/") && r.URL.Query().Get("watch") == "" && r.Method != http.MethodPatch
 	}, Do: pass})
 	const alerts = 1000
 	body := instances("Storm", alerts)
@@ -84,13 +83,12 @@ func TestAStormOfAlerts(t *testing.T) {
 	if n := all.Fired() - before; n > 10 {
 		t.Errorf("%d requests for a repeat", n)
 	}
-	x.awaitTexts(x.alice, 5)
+	x.awaitTexts(x.Alice, 5)
 	_, texts := x.digests("alerts")
 	if len(texts) != 1 || !strings.HasPrefix(texts[0], fmt.Sprintf("📦 %d more within 3600 s\n• 🔥 FIRING", alerts-5)) {
 		t.Errorf("%q", texts)
 	}
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver("alerts", r, func() bool {
+	x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool {
 		return r.Status.Counts.Messages == 5 && r.Status.Counts.Folded == alerts-5 && r.Status.Counts.Received == 2
 	})
 }
@@ -115,9 +113,9 @@ func TestAStormForAThousand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x.receiver(name, x.hourly(1), tc.edit)
-			x.tries(2, shared, name, notification("firing", alert("First", "firing", noon, tc.labels...)))
+			x.tries(2, shared, name, firing("First", tc.labels...))
 			for _, storm := range storms(5) {
-				if r, _ := x.tries(1, shared, name, notification("firing", alert(storm, "firing", noon, tc.labels...))); r.Folded != 1 {
+				if r, _ := x.tries(1, shared, name, firing(storm, tc.labels...)); r.Folded != 1 {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -145,10 +143,10 @@ func TestEditedWindow(t *testing.T) {
 			second.process.Kill()
 			second.start()
 		}
-		x.tries(5, func(try int) string { return addresses[(i+try)%2] }, "alerts", notification("firing", alert(name, "firing", noon)))
+		x.tries(5, func(try int) string { return addresses[(i+try)%2] }, "alerts", firing(name))
 	}
 	x.settled()
-	texts := x.texts(x.alice)
+	texts := x.texts(x.Alice)
 	for _, name := range names {
 		if n := len(slices.DeleteFunc(slices.Clone(texts), func(text string) bool { return !strings.Contains(text, name) })); n != 1 {
 			t.Errorf("%s is told %d times: %q", name, n, texts)
@@ -162,29 +160,28 @@ func TestForeignConfigMap(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts", x.hourly(1))
-	x.post(x.url(world.shared, "alerts"), notification("firing", alert("First", "firing", noon)))
+	x.notify("alerts", "First")
 	list := &corev1.ConfigMapList{}
-	x.must(world.Admin.List(t.Context(), list, client.InNamespace(x.namespace), client.HasLabels{v1alpha1.ReceiverLabel}))
+	x.List(list, client.HasLabels{v1alpha1.ReceiverLabel})
 	if len(list.Items) != 1 || !strings.HasPrefix(list.Items[0].Name, "teamtalk-receiver-alerts-") {
 		t.Fatalf("%+v", list.Items)
 	}
 	ours := &list.Items[0]
-	x.must(world.Admin.Delete(t.Context(), ours))
-	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: x.namespace, Name: ours.Name}, Data: map[string]string{"theirs": "kept"}}
-	x.create(foreign)
-	if r := x.post(x.url(world.shared, "alerts"), notification("firing", alert("Second", "firing", noon))); r.Code != 503 {
+	x.Delete(ours)
+	foreign := &corev1.ConfigMap{ObjectMeta: x.Named(ours.Name), Data: map[string]string{"theirs": "kept"}}
+	x.Create(foreign)
+	if r := x.notify("alerts", "Second"); r.Code != 503 {
 		t.Errorf("%+v", r)
 	}
-	x.must(world.Admin.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign))
+	x.Must(world.Admin.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign))
 	if len(foreign.Data) != 1 || len(foreign.BinaryData) != 0 {
 		t.Errorf("%+v", foreign)
 	}
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.eventuallyReceiver("alerts", r, func() bool {
+	x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool {
 		return r.Status.LastError != nil && strings.Contains(r.Status.LastError.Message, "does not belong to the receiver")
 	})
-	x.must(world.Admin.Delete(t.Context(), foreign))
-	x.tries(1, shared, "alerts", notification("firing", alert("Second", "firing", noon)))
+	x.Delete(foreign)
+	x.tries(1, shared, "alerts", firing("Second"))
 }
 
 // TestMoreNamedThanAMessageHas shows that an alert that names more recipients than a
@@ -201,13 +198,13 @@ func TestMoreNamedThanAMessageHas(t *testing.T) {
 			names = append(names, fmt.Sprint(500_000+i), fmt.Sprint("group:", 500_000+i))
 		}
 	})
-	body := notification("firing", alert("Named", "firing", noon, "to", strings.Join(names, ",")))
+	body := firing("Named", "to", strings.Join(names, ","))
 	r := x.post(x.url(world.shared, "alerts"), body)
 	if r.Code != 200 || len(r.Messages) != 2 {
 		t.Fatalf("%+v", r)
 	}
 	named := 0
-	for _, m := range x.messages() {
+	for _, m := range x.Messages() {
 		named += len(m.Spec.To.Users) + len(m.Spec.To.Groups)
 	}
 	if again := x.post(x.url(world.shared, "alerts"), body); named != 1200 || again.Duplicates != 2 {

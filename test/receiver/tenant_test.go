@@ -2,102 +2,64 @@ package receiver
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"sync/atomic"
+	"strings"
 	"testing"
-	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// patience bounds every wait: generous, since a loaded machine is no failure.
-const patience = 90 * time.Second
+// tenant is a framework.Tenant with what the tests of this package do to it.
+type tenant struct{ *framework.Tenant }
 
-var tenants atomic.Int32
-
-// tenant is one test's namespace, with a TeamTalkServer, a sender and two users.
-type tenant struct {
-	t               testing.TB
-	namespace       string
-	bot, alice, bob uint32
-}
-
+// newTenant is a tenant with a server, and with the callers' token in a Secret.
 func newTenant(t testing.TB) *tenant {
 	t.Helper()
-	n := uint32(tenants.Add(1))
-	x := &tenant{t: t, namespace: fmt.Sprintf("tenant-%d", n), bot: 1000*n + 1, alice: 1000*n + 2, bob: 1000*n + 3}
-	for _, id := range []uint32{x.bot, x.alice, x.bob} {
-		x.must(world.TeamTalk.AddUser(devserver.NewUser(id, fmt.Sprintf("nick%d", id), fmt.Sprintf("user%d", id))))
-	}
-	x.must(world.TeamTalk.AddGroup(x.bot, "oncall", x.bot, x.alice, x.bob))
-	x.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.namespace}})
-	x.must(framework.GrantNamespace(t.Context(), world.Admin, framework.OperatorUser, x.namespace))
-	x.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: x.namespace},
-		Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
-	})
-	x.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "caller", Namespace: x.namespace},
-		Data:       map[string][]byte{"token": []byte(secretToken)},
-	})
-	x.create(&v1alpha1.TeamTalkServer{
-		ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: x.namespace},
-		Spec: v1alpha1.TeamTalkServerSpec{
-			DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.DBProxyAddr())}},
-			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(world.TeamTalk.RouterAddr())}},
-			AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
-			Senders:         v1alpha1.SendersSpec{Default: v1alpha1.UserID(x.bot)},
-			SettleSeconds:   1,
-		},
-	})
+	x := &tenant{world.NewTenant(t, world.TeamTalk)}
+	x.GrantOperator()
+	x.CreateServer()
+	x.CreateSecret("caller", map[string]string{"token": secretToken})
 	return x
-}
-
-func (x *tenant) must(err error) {
-	x.t.Helper()
-	if err != nil {
-		x.t.Fatal(err)
-	}
-}
-
-func (x *tenant) create(o client.Object) {
-	x.t.Helper()
-	x.must(world.Admin.Create(x.t.Context(), o))
 }
 
 // receiver creates a receiver for Alertmanager to alice, whose callers present the
 // tenant's token; edits make it another.
 func (x *tenant) receiver(name string, edits ...func(*v1alpha1.TeamTalkReceiver)) *v1alpha1.TeamTalkReceiver {
-	x.t.Helper()
+	x.Helper()
 	r := &v1alpha1.TeamTalkReceiver{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: x.namespace},
+		ObjectMeta: x.Named(name),
 		Spec: v1alpha1.TeamTalkReceiverSpec{
 			Type:           v1alpha1.ReceiverAlertmanager,
-			To:             v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.alice)}},
+			To:             v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}},
 			Authentication: &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}},
 		},
 	}
 	for _, edit := range edits {
 		edit(r)
 	}
-	x.create(r)
+	x.Create(r)
 	return r
 }
 
 // url is where a receiver is served at an address.
 func (x *tenant) url(address, name string) string {
-	return fmt.Sprintf("http://%s/v1/receivers/%s/%s", address, x.namespace, name)
+	return fmt.Sprintf("http://%s/v1/receivers/%s/%s", address, x.Namespace, name)
+}
+
+// awaitReceiver waits until a receiver is as wanted, and returns it.
+func (x *tenant) awaitReceiver(name string, is func(*v1alpha1.TeamTalkReceiver) bool) *v1alpha1.TeamTalkReceiver {
+	x.Helper()
+	return framework.AwaitObject(x.Tenant, &v1alpha1.TeamTalkReceiver{ObjectMeta: x.Named(name)}, "as wanted", is)
+}
+
+// notify posts an alert that fires to a receiver of the shared gateway.
+func (x *tenant) notify(receiver, alert string) reply {
+	x.Helper()
+	return x.post(x.url(world.shared, receiver), firing(alert))
 }
 
 // reply is what a caller is told.
@@ -111,14 +73,14 @@ type reply struct {
 
 // post posts a body with the tenant's token, or the headers that are given.
 func (x *tenant) post(url, body string, headers ...string) reply {
-	x.t.Helper()
+	x.Helper()
 	r, err := x.tryPost(url, body, headers...)
-	x.must(err)
+	x.Must(err)
 	return r
 }
 
 func (x *tenant) tryPost(url, body string, headers ...string) (reply, error) {
-	req, err := http.NewRequestWithContext(x.t.Context(), http.MethodPost, url, bytes.NewBufferString(body))
+	req, err := http.NewRequestWithContext(x.Context(), http.MethodPost, url, bytes.NewBufferString(body))
 	if err != nil {
 		return reply{}, err
 	}
@@ -144,22 +106,12 @@ func (x *tenant) tryPost(url, body string, headers ...string) (reply, error) {
 	return r, nil
 }
 
-// eventually waits for a condition; what says what was last seen.
-func (x *tenant) eventually(what func() string, condition func(context.Context) (bool, error)) {
-	x.t.Helper()
-	if err := wait.PollUntilContextTimeout(x.t.Context(), 50*time.Millisecond, patience, true, condition); err != nil {
-		x.t.Fatalf("%v: %s", err, what())
-	}
-}
-
 // texts returns what the store holds from the tenant's sender to somebody.
 func (x *tenant) texts(to uint32) []string {
-	x.t.Helper()
-	all, err := world.TeamTalk.Messages(x.t.Context())
-	x.must(err)
+	x.Helper()
 	var texts []string
-	for _, m := range all {
-		if m.From == x.bot && m.To == to {
+	for _, m := range x.RowsFrom(x.Bot) {
+		if m.To == to {
 			texts = append(texts, m.Text)
 		}
 	}
@@ -168,42 +120,32 @@ func (x *tenant) texts(to uint32) []string {
 
 // awaitTexts waits until somebody has so many texts, and fails if they are more.
 func (x *tenant) awaitTexts(to uint32, count int) []string {
-	x.t.Helper()
+	x.Helper()
 	var got []string
-	x.eventually(func() string { return fmt.Sprintf("%d texts, want %d: %q", len(got), count, got) },
-		func(context.Context) (bool, error) {
-			got = x.texts(to)
-			return len(got) >= count, nil
-		})
+	x.EventuallySeen(func() string { return fmt.Sprintf("%d texts, want %d: %q", len(got), count, got) }, func() bool {
+		got = x.texts(to)
+		return len(got) >= count
+	})
 	if len(got) > count {
-		x.t.Fatalf("%d texts, want %d: %q", len(got), count, got)
+		x.Fatalf("%d texts, want %d: %q", len(got), count, got)
 	}
 	return got
 }
 
-// messages returns the messages that receivers have made.
-func (x *tenant) messages() []v1alpha1.TeamTalkMessage {
-	x.t.Helper()
-	list := &v1alpha1.TeamTalkMessageList{}
-	x.must(world.Admin.List(x.t.Context(), list, client.InNamespace(x.namespace)))
-	return list.Items
-}
-
 // settled waits until all messages have finished, and returns how many there are.
 func (x *tenant) settled() int {
-	x.t.Helper()
+	x.Helper()
 	var count, left int
-	x.eventually(func() string { return fmt.Sprintf("%d of %d messages have not finished", left, count) },
-		func(context.Context) (bool, error) {
-			count, left = 0, 0
-			for _, m := range x.messages() {
-				count++
-				if !m.Finished() {
-					left++
-				}
+	x.EventuallySeen(func() string { return fmt.Sprintf("%d of %d messages have not finished", left, count) }, func() bool {
+		count, left = 0, 0
+		for _, m := range x.Messages() {
+			count++
+			if !m.Finished() {
+				left++
 			}
-			return left == 0, nil
-		})
+		}
+		return left == 0
+	})
 	return count
 }
 
@@ -222,14 +164,13 @@ func alert(name, status, startsAt string, more ...string) string {
 
 // notification is what Alertmanager would post, with these alerts.
 func notification(status string, alerts ...string) string {
-	body := `{"version":"4","groupKey":"{}:{}","status":"` + status + `","receiver":"team","externalURL":"http://am","alerts":[`
-	for i, a := range alerts {
-		if i > 0 {
-			body += ","
-		}
-		body += a
-	}
-	return body + `]}`
+	return fmt.Sprintf(`{"version":"4","groupKey":"{}:{}","status":%q,"receiver":"team","externalURL":"http://am","alerts":[%s]}`,
+		status, strings.Join(alerts, ","))
+}
+
+// firing is a notification of one alert that fires since noon.
+func firing(name string, labels ...string) string {
+	return firing(name, labels...)
 }
 
 const noon = "2026-11-23T12:00:00Z"

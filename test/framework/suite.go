@@ -1,0 +1,88 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+)
+
+// parallelTests is how many parallel tests of a suite run at a time. They wait for
+// TeamTalk and Kubernetes, not for the processor, so that GOMAXPROCS is far too few.
+const parallelTests = "12"
+
+// Suite is a package of tests that share a Cluster.
+type Suite struct {
+	// Setup starts what the tests share beside the cluster.
+	Setup func(context.Context, *Cluster) error
+	// Secrets are used by the tests, by name. If it is set, none of them may be in logs,
+	// events, statuses, or what Outputs returns, when all tests have passed.
+	Secrets map[string]string
+	// Outputs returns what else the programs have shown, by where.
+	Outputs func(context.Context) (map[string]string, error)
+}
+
+// RunTests runs the tests of a package, for its TestMain. It does not return.
+func (s Suite) RunTests(m *testing.M) {
+	flag.Parse()
+	if !isSet("test.parallel") {
+		_ = flag.Set("test.parallel", parallelTests) // a constant that parses
+	}
+	c := &Cluster{}
+	code, err := s.run(m, c)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "the programs' log:\n%s", c.Log.String())
+	}
+	os.Exit(code)
+}
+
+func isSet(name string) (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
+
+func (s Suite) run(m *testing.M, c *Cluster) (code int, err error) {
+	ctx := context.Background()
+	defer c.Stop()
+	if err := c.start(ctx); err != nil {
+		return 1, err
+	}
+	if err := s.Setup(ctx, c); err != nil {
+		return 1, err
+	}
+	if code = m.Run(); code != 0 || s.Secrets == nil {
+		return code, nil
+	}
+	return 0, s.checkSecrets(ctx, c)
+}
+
+// checkSecrets returns an error for each secret that the programs have shown.
+func (s Suite) checkSecrets(ctx context.Context, c *Cluster) error {
+	written, err := Written(ctx, c.Admin)
+	if err != nil {
+		return err
+	}
+	written["log"] = c.Log.String()
+	if s.Outputs != nil {
+		more, err := s.Outputs(ctx)
+		if err != nil {
+			return err
+		}
+		maps.Copy(written, more)
+	}
+	if written["log"] == "" || written["statuses of messages"] == "" {
+		return errors.New("nothing was written that secrets could be in")
+	}
+	secrets := maps.Clone(s.Secrets)
+	secrets["the AES key"], secrets["a token of the cluster"] = devserver.DevelopmentKey, "eyJhbGciOi"
+	return Leaked(written, secrets)
+}

@@ -1,0 +1,97 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	// Timeout bounds a wait in a test. A busy machine must not fail a test.
+	Timeout = 90 * time.Second
+	// pollInterval is the time between two looks at a condition.
+	pollInterval = 20 * time.Millisecond
+)
+
+// Condition reports whether it is met, and what it saw, for the error of a wait that
+// ends in vain. An error ends the wait.
+type Condition func(ctx context.Context) (seen string, met bool, err error)
+
+// Await waits until a condition is met or ctx ends. Its error says what was waited for
+// and what was seen last.
+func Await(ctx context.Context, what string, condition Condition) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	last := ""
+	for {
+		seen, met, err := condition(ctx)
+		switch {
+		case met && err == nil:
+			return nil
+		case err != nil && ctx.Err() == nil:
+			return fmt.Errorf("wait until %s: %w", what, err)
+		case ctx.Err() == nil:
+			last = seen
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				return cause
+			}
+			return fmt.Errorf("timed out waiting until %s; last seen: %s", what, last)
+		}
+	}
+}
+
+// AwaitListening waits until the process accepts connections at an address.
+func (p *Process) AwaitListening(ctx context.Context, address string) error {
+	return p.await(ctx, "it listens at "+address, func(ctx context.Context) error {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+}
+
+// AwaitOK waits until the process answers GET requests for a URL with 200.
+func (p *Process) AwaitOK(ctx context.Context, url string) error {
+	// A probe may hang until caches have synced: a short one sees it at once.
+	c := http.Client{Timeout: time.Second}
+	return p.await(ctx, "it answers with 200 at "+url, func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
+}
+
+// await waits until try succeeds, for Timeout at most and no longer than the process runs.
+func (p *Process) await(ctx context.Context, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	return Await(ctx, what, func(ctx context.Context) (string, bool, error) {
+		select {
+		case <-p.Ended():
+			return "", false, fmt.Errorf("the process has ended: %w", p.Err())
+		default:
+		}
+		if err := try(ctx); err != nil {
+			return err.Error(), false, nil
+		}
+		return "", true, nil
+	})
+}
