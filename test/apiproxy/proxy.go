@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 )
 
 // Proxy passes requests on, as the client whose certificate it has.
@@ -32,11 +34,11 @@ type Proxy struct {
 	server   *http.Server
 	reverse  *httputil.ReverseProxy
 	ca       []byte
+	rules    fault.Rules[*http.Request, Action]
 
 	mu      sync.Mutex
 	gone    bool
 	refused int
-	rules   []*Armed
 	conns   map[net.Conn]struct{}
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
@@ -30,13 +31,13 @@ type Proxy struct {
 	listener net.Listener
 	wg       sync.WaitGroup
 	// busy counts frames that wait inside the proxy to be passed on later.
-	busy atomic.Int64
+	busy  atomic.Int64
+	rules fault.Rules[Frame, Action]
 
 	mu      sync.Mutex
 	closed  bool
 	gone    bool
 	refused int
-	rules   []*Armed
 	onPass  func(*Conn, Frame)
 	pairs   map[*Conn]struct{}
 }
@@ -217,7 +218,7 @@ func (c *Conn) pump(d Direction, from net.Conn) {
 			c.settle(f)
 			continue
 		}
-		if rule := c.proxy.rule(f); rule != nil {
+		if rule := c.proxy.rules.First(f); rule != nil {
 			rule.Do(c, f)
 			continue
 		}

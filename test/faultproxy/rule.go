@@ -1,13 +1,11 @@
 package faultproxy
 
 import (
-	"context"
-	"fmt"
 	"slices"
-	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -80,70 +78,23 @@ type Rule struct {
 }
 
 // Armed is a rule at work.
-type Armed struct {
-	Rule
-	proxy *Proxy
-	seen  int // under proxy.mu
-	fired atomic.Int64
-}
+type Armed = fault.Armed[Frame, Action]
 
 // Add puts a rule to work. Of several that take a frame, the first one does.
 func (p *Proxy) Add(r Rule) *Armed {
-	a := &Armed{Rule: r, proxy: p}
-	p.mu.Lock()
-	p.rules = append(p.rules, a)
-	p.mu.Unlock()
-	return a
-}
-
-// Fired is how often the rule has fired.
-func (a *Armed) Fired() int { return int(a.fired.Load()) }
-
-// Remove ends the rule; frames that it holds stay held.
-func (a *Armed) Remove() {
-	a.proxy.mu.Lock()
-	defer a.proxy.mu.Unlock()
-	a.proxy.rules = slices.DeleteFunc(a.proxy.rules, func(other *Armed) bool { return other == a })
-}
-
-// Await waits until the rule has fired n times.
-func (a *Armed) Await(ctx context.Context, n int) error {
-	return poll(ctx, func() string {
-		return fmt.Sprintf("%d of %d frames %04x %s have come", a.Fired(), n, a.Commands, a.Direction)
-	}, func() bool { return a.Fired() >= n })
-}
-
-// rule returns the rule that takes the frame, fired; nil where none does.
-func (p *Proxy) rule(f Frame) *Armed {
-	a := p.match(f)
-	if a != nil && a.OnFire != nil {
-		a.OnFire(f)
-	}
-	return a
-}
-
-func (p *Proxy) match(f Frame) *Armed {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, a := range p.rules {
-		if a.takes(f) {
-			a.fired.Add(1)
-			return a
+	do := r.Do
+	if r.OnFire != nil {
+		do = func(c *Conn, f Frame) {
+			r.OnFire(f)
+			r.Do(c, f)
 		}
 	}
-	return nil
+	return p.rules.Add(fault.Rule[Frame, Action]{Match: r.matches, Skip: r.Skip, Every: r.Every, Count: r.Count, Do: do})
 }
 
-func (a *Armed) takes(f Frame) bool {
-	switch {
-	case a.Direction != f.Direction,
-		len(a.Commands) == 0 && f.Command == wire.CommandHeartBeat,
-		len(a.Commands) > 0 && !slices.Contains(a.Commands, f.Command),
-		a.Match != nil && !a.Match(f),
-		a.Count > 0 && a.Fired() >= a.Count:
+func (r *Rule) matches(f Frame) bool {
+	if len(r.Commands) == 0 && f.Command == wire.CommandHeartBeat || len(r.Commands) > 0 && !slices.Contains(r.Commands, f.Command) {
 		return false
 	}
-	a.seen++
-	n := a.seen - a.Skip
-	return n > 0 && (a.Every <= 1 || n%a.Every == 0)
+	return r.Direction == f.Direction && (r.Match == nil || r.Match(f))
 }

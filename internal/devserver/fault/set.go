@@ -22,17 +22,15 @@ type Set struct {
 
 	mu      sync.Mutex
 	nextID  int
-	armed   []*armed
+	armed   []*activeFault
 	counts  map[Kind]int // of all faults ever, removed ones included
 	changed func(added []Fault)
 }
 
-// armed is a fault and what it has done.
-type armed struct {
+// activeFault is a fault and what it has done.
+type activeFault struct {
 	Fault
-	random  *rand.Rand
-	seen    int
-	fired   int
+	trigger Trigger
 	filled  map[uint32]bool // redis-flushed: groups that a message has filled again
 	running int             // group-deadlock: requests under way
 	locked  bool            // group-deadlock: for good
@@ -70,7 +68,7 @@ func (s *Set) Clear() { _ = s.Set() }
 func (s *Set) Remove(id int) bool {
 	s.mu.Lock()
 	n := len(s.armed)
-	s.armed = slices.DeleteFunc(s.armed, func(a *armed) bool { return a.ID == id })
+	s.armed = slices.DeleteFunc(s.armed, func(a *activeFault) bool { return a.ID == id })
 	removed := len(s.armed) < n
 	s.mu.Unlock()
 	if removed {
@@ -94,10 +92,12 @@ func (s *Set) add(replace bool, faults []Fault) ([]Fault, error) {
 	for i := range added {
 		s.nextID++
 		added[i].ID = s.nextID
-		s.armed = append(s.armed, &armed{
-			Fault: added[i], filled: map[uint32]bool{},
-			random: rand.New(rand.NewPCG(s.seed, uint64(s.nextID))),
-		})
+		f := added[i]
+		random := rand.New(rand.NewPCG(s.seed, uint64(s.nextID)))
+		a := &activeFault{Fault: f, filled: map[uint32]bool{}}
+		a.trigger.Skip, a.trigger.Count = f.Skip, f.Count
+		a.trigger.Chance = func() bool { return random.Float64() < f.Probability }
+		s.armed = append(s.armed, a)
 	}
 	s.mu.Unlock()
 	s.changed(added)
@@ -110,7 +110,7 @@ func (s *Set) List() []Fired {
 	defer s.mu.Unlock()
 	list := make([]Fired, len(s.armed))
 	for i, a := range s.armed {
-		list[i] = Fired{Fault: a.Fault, Fired: a.fired}
+		list[i] = Fired{Fault: a.Fault, Fired: a.trigger.Fired()}
 	}
 	return list
 }
@@ -129,7 +129,7 @@ func (s *Set) FiredByID(id int) int {
 	defer s.mu.Unlock()
 	for _, a := range s.armed {
 		if a.ID == id {
-			return a.fired
+			return a.trigger.Fired()
 		}
 	}
 	return 0
@@ -182,15 +182,10 @@ func (s *Set) Fire(id int) bool {
 	return false
 }
 
-func (s *Set) fire(a *armed) bool {
-	if a.Count > 0 && a.fired >= a.Count {
+func (s *Set) fire(a *activeFault) bool {
+	if !a.trigger.Fire() {
 		return false
 	}
-	a.seen++
-	if a.seen <= a.Skip || a.random.Float64() >= a.Probability {
-		return false
-	}
-	a.fired++
 	s.counts[a.Kind]++
 	return true
 }
@@ -248,7 +243,7 @@ func (s *Set) Enter(r Request) (delay time.Duration, leave func() bool, locked b
 
 // leave ends a request under way. What has deadlocked stays so when the fault
 // is removed: only what comes later finds new connections.
-func (s *Set) leave(a *armed) (locked bool) {
+func (s *Set) leave(a *activeFault) (locked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a.running--
