@@ -57,14 +57,17 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	flags.Usage = func() {
 		fmt.Fprint(out, usage, flags.FlagUsagesWrapped(100), fmt.Sprintf(faultUsage, devserver.FaultHelp()))
 	}
-	flags.StringVar(&o.DBProxyAddress, "db-proxy-address", devserver.DefaultDBProxyAddress, "where db_proxy listens; port 0 takes a free one")
+	flags.StringVar(&o.DBProxyAddress, "db-proxy-address", devserver.DefaultDBProxyAddress,
+		"where db_proxy listens; port 0 takes a free one")
 	flags.StringVar(&o.RouterAddress, "router-address", devserver.DefaultRouterAddress, "where the router listens")
 	flags.StringVar(&o.InboxAddress, "inbox-address", devserver.DefaultInboxAddress, "where the inbox and its API listen")
-	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "permit addresses beyond loopback: whoever reaches them reads and writes everything")
+	flags.BoolVar(&o.AllowRemote, "allow-remote", false,
+		"permit addresses beyond loopback: whoever reaches them reads and writes everything")
 	flags.StringVar(&o.Database, "database", "", "SQLite `file` to keep messages in; none keeps them in memory")
 	flags.BoolVar(&o.LaxSQL, "lax-sql", false, "store over-long texts truncated, as MySQL does outside of strict mode")
 	keyFile := flags.String("aes-key-file", "", "`file` with the 32 bytes of the message key")
-	key := flags.String("aes-key", "", "the message `key` itself, for development only (default the key of TeamTalk's documentation)")
+	key := flags.String("aes-key", "",
+		"the message `key` itself, for development only (default the key of TeamTalk's documentation)")
 	specs := flags.StringArray("fault", nil, "something to do wrong, see below; may be repeated")
 	flags.Uint64Var(&o.FaultSeed, "fault-seed", 1, "seed for faults with a probability")
 	flags.DurationVar(&o.Latency, "latency", 0, "delay of every answer")

@@ -121,7 +121,8 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n", p.Name, names(p.To), len(p.Text), cipher.MaxTextWithToken)
+		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n", p.Name, names(p.To), len(p.Text),
+			cipher.MaxTextWithToken)
 		if p.Fault != nil {
 			fault = p.Fault
 			fmt.Fprintln(w, "Template: the built-in one, since the declared one fails")
@@ -132,7 +133,8 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 	case fault != nil:
 		return fmt.Errorf("the template fails: %w", fault)
 	case refused > 0:
-		return fmt.Errorf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids", refused, r.Spec.ToLabel)
+		return fmt.Errorf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids",
+			refused, r.Spec.ToLabel)
 	}
 	return nil
 }

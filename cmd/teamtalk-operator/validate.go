@@ -31,11 +31,13 @@ func admit(ctx context.Context, o *unstructured.Unstructured) error {
 	if err := yaml.UnmarshalStrict(crd.Receivers, definition); err != nil {
 		return fmt.Errorf("read the kind's definition: %w", err)
 	}
-	version := definition.Spec.Versions[slices.IndexFunc(definition.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
-		return v.Name == v1alpha1.GroupVersion.Version
-	})]
+	version := definition.Spec.Versions[slices.IndexFunc(definition.Spec.Versions,
+		func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+			return v.Name == v1alpha1.GroupVersion.Version
+		})]
 	properties := &apiextensions.JSONSchemaProps{}
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, properties, nil); err != nil {
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema,
+		properties, nil); err != nil {
 		return fmt.Errorf("read the kind's definition: %w", err)
 	}
 	structure, err := schema.NewStructural(properties)

@@ -42,7 +42,8 @@ func run() error {
 	if err := mirror(filepath.Join(chart, "files", "prometheus"), "config/prometheus/prometheusrule.yaml"); err != nil {
 		return err
 	}
-	return mirror(filepath.Join(chart, "files", "rbac"), "config/rbac/role.yaml", "config/rbac/*_role.yaml", "config/rbac/*_roles.yaml")
+	return mirror(filepath.Join(chart, "files", "rbac"), "config/rbac/role.yaml", "config/rbac/*_role.yaml",
+		"config/rbac/*_roles.yaml")
 }
 
 // mirror makes dir hold copies of the files that match, and nothing else.

@@ -11,8 +11,8 @@ import (
 const head = `<!-- Written by "make chart" from values.yaml. -->
 # teamtalk-operator
 
-The operator in a cluster, by Helm: what ` + "`kubectl apply -k config/default`" + ` installs, with choices. How to install it,
-let it read your namespaces, upgrade and remove it: [Installing](../../docs/install.md).
+The chart installs what ` + "`kubectl apply -k config/default`" + ` does, with choices.
+How to install it, let it read your namespaces, upgrade and remove it: [Installing](../../docs/install.md).
 
 ` + "```sh" + `
 helm install teamtalk-operator charts/teamtalk-operator --namespace teamtalk-system --create-namespace \

@@ -71,7 +71,8 @@ func complete(b []byte) ([]byte, error) {
 		}
 	}
 	if len(without) > 0 {
-		return nil, fmt.Errorf("no licence was found of %s: look at these modules before they are used", strings.Join(without, ", "))
+		return nil, fmt.Errorf("no licence was found of %s: look at these modules before they are used",
+			strings.Join(without, ", "))
 	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)

@@ -56,7 +56,8 @@ type Session struct {
 }
 
 // newSession returns a session whose connections are not held yet: see run.
-func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func(), onRead func(router.Read)) *Session {
+func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func(),
+	onRead func(router.Read)) *Session {
 	s := &Session{config: c, changed: make(chan struct{}), rate: newPace(c.Rate, c.Burst)}
 	change := func() {
 		s.broadcast()
@@ -239,7 +240,8 @@ func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
 
 // Send is dbproxy.Client.SendLatest through one of the session's db_proxy servers,
 // within its rate: build is called when that allows it, too.
-func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
+func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType,
+	build func() (dbproxy.Message, bool)) (uint32, error) {
 	return request(s, func() (uint32, error) {
 		if err := s.rate.wait(queue); err != nil {
 			return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)

@@ -92,7 +92,8 @@ func (o Options) complete() (Options, error) {
 			return o, err
 		}
 		if !local && !o.AllowRemote {
-			return o, fmt.Errorf("address %s is not on loopback: whoever reaches it reads and writes everything; --allow-remote permits it", *address)
+			return o, fmt.Errorf("address %s is not on loopback: whoever reaches it reads and writes everything; "+
+				"--allow-remote permits it", *address)
 		}
 		if !local {
 			o.Log.Info("Listening beyond loopback: whoever reaches this reads and writes everything", "address", *address)

@@ -61,7 +61,8 @@ func (r *router) relay(from *peer, f frame) {
 		about.From, about.To = message.GetFromUserId(), []uint32{message.GetToSessionId()}
 		about.Session = message.GetMsgType().SessionType()
 	}
-	effect, _ := r.faults.First(about, fault.RouterDrop, fault.Drop, fault.NoAnswer, fault.CloseBeforeStore, fault.CloseAfterStore)
+	effect, _ := r.faults.First(about, fault.RouterDrop, fault.Drop, fault.NoAnswer, fault.CloseBeforeStore,
+		fault.CloseAfterStore)
 	switch effect.Kind {
 	case fault.RouterDrop, fault.Drop, fault.NoAnswer:
 		return
@@ -101,7 +102,8 @@ func (r *router) usersState(p *peer, f frame) {
 	if err != nil {
 		return
 	}
-	about := fault.Request{Server: fault.Router, Command: f.Command, From: request.GetUserId(), To: request.GetUserIdList()}
+	about := fault.Request{Server: fault.Router, Command: f.Command, From: request.GetUserId(),
+		To: request.GetUserIdList()}
 	effect, _ := r.faults.First(about, fault.Drop, fault.NoAnswer, fault.CloseBeforeStore, fault.CloseAfterStore)
 	switch effect.Kind {
 	case fault.Drop, fault.NoAnswer:

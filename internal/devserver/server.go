@@ -32,7 +32,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	o.Log.Info("TeamTalk for development is ready", "dbProxy", s.DBProxyAddr(), "router", s.RouterAddr(), "inbox", s.InboxURL())
+	o.Log.Info("TeamTalk for development is ready", "dbProxy", s.DBProxyAddr(), "router", s.RouterAddr(),
+		"inbox", s.InboxURL())
 	<-ctx.Done()
 	s.Stop()
 	return nil

@@ -87,7 +87,8 @@ func (s Source) run(ctx context.Context, to Sink) error {
 // it has come.
 func (s Source) changes(ctx context.Context, to Sink, version string) (string, error) {
 	options := append([]client.ListOption{}, s.Options...)
-	options = append(options, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true}})
+	options = append(options,
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true}})
 	w, err := s.Client.Watch(ctx, s.NewList(), options...)
 	if err != nil {
 		return version, fmt.Errorf("watch: %w", err)

@@ -41,7 +41,8 @@ type watch struct {
 // New returns a Watcher of a resource, such as "secrets", of the client's API
 // group. notify is called for each owner of an object after every change of it,
 // and once when its watch begins; it must not call back into the Watcher.
-func New(client rest.Interface, resource string, example runtime.Object, notify func(owner types.NamespacedName)) *Watcher {
+func New(client rest.Interface, resource string, example runtime.Object,
+	notify func(owner types.NamespacedName)) *Watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Watcher{
 		client: client, resource: resource, example: example, notify: notify, ctx: ctx, cancel: cancel,

@@ -29,8 +29,10 @@ const pageSize = 500
 // the transform to every page as it comes. It fits a cache's options. The transform
 // is given what it has returned once more where the cache applies it too. Kinds that
 // are many are read by a Reader each; for all others the cache's own client does.
-func NewInformer(transform cache.TransformFunc, many ...Reader) func(cache.ListerWatcher, runtime.Object, time.Duration, cache.Indexers) cache.SharedIndexInformer {
-	return func(lw cache.ListerWatcher, of runtime.Object, resync time.Duration, indexers cache.Indexers) cache.SharedIndexInformer {
+func NewInformer(transform cache.TransformFunc, many ...Reader) func(
+	cache.ListerWatcher, runtime.Object, time.Duration, cache.Indexers) cache.SharedIndexInformer {
+	return func(lw cache.ListerWatcher, of runtime.Object, resync time.Duration,
+		indexers cache.Indexers) cache.SharedIndexInformer {
 		l := &listerWatcher{ListerWatcherWithContext: cache.ToListerWatcherWithContext(lw), transform: transform}
 		l.read = l.decoded
 		for _, r := range many {

@@ -43,7 +43,8 @@ func NewReader(cfg *rest.Config, scheme *runtime.Scheme, of runtime.Object, reso
 		return Reader{}, fmt.Errorf("read lists of %s: %w", resource, err)
 	}
 	return Reader{
-		of: reflect.TypeOf(of), scheme: scheme, list: group.WithKind(kinds[0].Kind + "List"), resource: resource, client: client,
+		of: reflect.TypeOf(of), scheme: scheme, list: group.WithKind(kinds[0].Kind + "List"), resource: resource,
+		client: client,
 	}, nil
 }
 

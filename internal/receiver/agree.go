@@ -78,7 +78,8 @@ func (q *queues) take(of *queue) []*editing {
 // change. Where edit reports no change, nothing is written for it. It may be called
 // more than once, and by another goroutine, also after an error: what it has set must
 // not be looked at then. The ledger is shared, to be read alone.
-func (h *Handler) agree(ctx context.Context, r *v1alpha1.TeamTalkReceiver, edit func(*ledger) (changed bool)) (*ledger, error) {
+func (h *Handler) agree(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
+	edit func(*ledger) (changed bool)) (*ledger, error) {
 	key, own := client.ObjectKeyFromObject(r), &editing{edit: edit, done: make(chan struct{})}
 	of := h.ledgers.join(key, own)
 	defer h.ledgers.leave(key, of, own)

@@ -49,14 +49,16 @@ func LoadSecret(ctx context.Context, c client.Reader, namespace string, ref *v1a
 	err := c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &SecretProblem{fmt.Sprintf("Secret %q does not exist in namespace %q: create it with the key %q", ref.Name, namespace, ref.Key)}
+		return nil, &SecretProblem{fmt.Sprintf("Secret %q does not exist in namespace %q: create it with the key %q",
+			ref.Name, namespace, ref.Key)}
 	case apierrors.IsForbidden(err):
 		return nil, &SecretProblem{fmt.Sprintf("Secret %q in namespace %q may not be read: grant get", ref.Name, namespace)}
 	case err != nil:
 		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
 	}
 	if len(strings.TrimSpace(string(secret.Data[ref.Key]))) == 0 {
-		return nil, &SecretProblem{fmt.Sprintf("Secret %q has nothing under the key %q: add it, or correct the reference's key", ref.Name, ref.Key)}
+		return nil, &SecretProblem{fmt.Sprintf("Secret %q has nothing under the key %q: add it, or correct the reference's "+
+			"key", ref.Name, ref.Key)}
 	}
 	return secret.Data[ref.Key], nil
 }

@@ -187,7 +187,8 @@ func (l *ledger) text(ref int) string {
 }
 
 // errFull tells of a single request that a whole ledger does not hold.
-var errFull = errors.New("flood control has no room for so much at once: have fewer alerts sent at once (Alertmanager's max_alerts)")
+var errFull = errors.New("flood control has no room for so much at once: have fewer alerts sent at once " +
+	"(Alertmanager's max_alerts)")
 
 // fit writes the ledger so that it has at most so many bytes: where it has more, the
 // oldest notifications are forgotten. Their repeats would be told again, which is
@@ -233,7 +234,8 @@ func (l *ledger) forget(r *v1alpha1.TeamTalkReceiver, now time.Time) bool {
 func (l *ledger) prune(r *v1alpha1.TeamTalkReceiver, now time.Time) {
 	open := make([]bool, len(l.Folds)+1)
 	for i, refs := range l.Folds {
-		open[i+1] = slices.ContainsFunc(refs, func(ref int) bool { return now.Before(l.Digests[ref-1].end().Add(digestDelay)) })
+		open[i+1] = slices.ContainsFunc(refs,
+			func(ref int) bool { return now.Before(l.Digests[ref-1].end().Add(digestDelay)) })
 	}
 	before := len(l.Entries) + len(l.Lines)
 	l.Lines = slices.DeleteFunc(l.Lines, func(one line) bool { return !open[one.Fold] })

@@ -35,7 +35,8 @@ const (
 // writeDigest sees to it that a digest is written up to an entry at least, as the
 // ledger has it, and that its message is there. A digest that is closed stays as it
 // is: up to where it is written tells.
-func (h *Handler) writeDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, ref int, upTo int64) (written int64, err error) {
+func (h *Handler) writeDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, ref int,
+	upTo int64) (written int64, err error) {
 	d := l.Digests[ref-1]
 	name := digestName(r, l, d)
 	inTime, cancel := context.WithDeadline(ctx, time.Now().Add(d.end().Add(digestDelay-2*time.Second).Sub(h.now())))
@@ -72,7 +73,8 @@ func (h *Handler) writeDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
 
 // readDigest returns the ConfigMap of a digest, or a new one, and up to which entry it
 // is written.
-func (h *Handler) readDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string) (*corev1.ConfigMap, int64, error) {
+func (h *Handler) readDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
+	name string) (*corev1.ConfigMap, int64, error) {
 	cm := &corev1.ConfigMap{}
 	err := h.client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, cm)
 	switch {
@@ -95,13 +97,15 @@ func (h *Handler) readDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, 
 
 // sendDigest makes the message of a digest, unless it was made before. The ConfigMap
 // goes with it.
-func (h *Handler) sendDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, d digest, cm *corev1.ConfigMap) error {
+func (h *Handler) sendDigest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, d digest,
+	cm *corev1.ConfigMap) error {
 	if owner := metav1.GetControllerOf(cm); owner == nil {
 		return nil // it is the message's
 	}
 	m := message(r, cm.Name, recipientsOf(l.to(d.To)))
 	m.Spec.SendAfter = ptr.To(metav1.NewTime(d.end().Add(digestDelay)))
-	m.Spec.Content.TextFrom = &v1alpha1.TextSource{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: cm.Name, Key: digestKey}}
+	m.Spec.Content.TextFrom = &v1alpha1.TextSource{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: cm.Name,
+		Key: digestKey}}
 	err := h.client.Create(ctx, m)
 	if apierrors.IsAlreadyExists(err) {
 		return nil
@@ -125,7 +129,8 @@ func digestName(r *v1alpha1.TeamTalkReceiver, l *ledger, d digest) string {
 }
 
 // writeDigests writes the digests of entries, and returns how far each is.
-func (h *Handler) writeDigests(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, entries []ledgerEntry) (map[int]int64, error) {
+func (h *Handler) writeDigests(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger,
+	entries []ledgerEntry) (map[int]int64, error) {
 	upTo := map[int]int64{}
 	for _, e := range entries {
 		for _, ref := range l.digestsOf(e) {

@@ -17,7 +17,8 @@ const lineTime = 1500 * time.Millisecond
 // them into the digests of the others. The ledger comes first, with all parts at once:
 // whoever finds a notification in it does what it says, as far as that is not done.
 // An error leaves done what is done, and the outcomes say so.
-func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part, last map[string]numbered) ([]outcome, error) {
+func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part,
+	last map[string]numbered) ([]outcome, error) {
 	outcomes := make([]outcome, len(parts))
 	l, fresh, err := h.decide(ctx, r, texts, parts, last)
 	if err != nil {
@@ -61,7 +62,8 @@ func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, 
 }
 
 // decide enters what is not in the ledger, and returns it with what was entered.
-func (h *Handler) decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part, last map[string]numbered) (*ledger, map[string]bool, error) {
+func (h *Handler) decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part,
+	last map[string]numbered) (*ledger, map[string]bool, error) {
 	_, l, err := h.readLedger(ctx, r)
 	if err != nil {
 		return nil, nil, err
@@ -168,7 +170,8 @@ func lineOf(p part, lines map[string]string) string {
 
 // foldAll has the digests of entries written. One that was entered, but never written
 // before its digest closed, goes to a later one.
-func (h *Handler) foldAll(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, texts *texts, parts []part, entries []ledgerEntry) error {
+func (h *Handler) foldAll(ctx context.Context, r *v1alpha1.TeamTalkReceiver, l *ledger, texts *texts, parts []part,
+	entries []ledgerEntry) error {
 	for range 3 {
 		written, err := h.writeDigests(ctx, r, l, entries)
 		late := map[string]ledgerEntry{}

@@ -42,8 +42,9 @@ var own = template.FuncMap{
 	"regexMatch": regexMatch, "regexFind": regexFind, "regexReplaceAll": regexReplaceAll,
 	// Those of text/template itself; "and", "or" and "not" cost nothing.
 	"print": shown, "println": shownInLine, "printf": format,
-	"html": escaped(template.HTMLEscaper), "js": escaped(template.JSEscaper), "urlquery": escaped(template.URLQueryEscaper),
-	"index": at, "slice": sliced, "len": length,
+	"html": escaped(template.HTMLEscaper), "js": escaped(template.JSEscaper),
+	"urlquery": escaped(template.URLQueryEscaper),
+	"index":    at, "slice": sliced, "len": length,
 	"eq": equal,
 	"ne": func(b *budget, x, y any) (bool, error) { same, err := equal(b, x, y); return !same, err },
 	"lt": comparing(func(order int) bool { return order < 0 }),

@@ -153,7 +153,8 @@ const (
 )
 
 // serve is ServeHTTP without its answer.
-func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (a answer, class callerClass) {
+func (h *Handler) serve(w http.ResponseWriter, req *http.Request,
+	key types.NamespacedName) (a answer, class callerClass) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
@@ -164,7 +165,8 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		a = refuse(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
+		a = refuse(http.StatusRequestEntityTooLarge,
+			"the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
 	case err != nil:
 		// Not 408: callers would give up.
 		a = h.failed(key, errors.New("a body was not received whole and in time"))
@@ -187,7 +189,8 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 		if err := h.authorize(req, key.Namespace); err != nil {
 			return h.refused(key, err), anonymous
 		}
-		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name, key.Namespace), anonymous
+		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name,
+			key.Namespace), anonymous
 	}
 	if err := h.authenticate(req, r, body); err != nil {
 		if unread {
@@ -212,7 +215,8 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	}
 	leave, err := admit(ctx, key, body)
 	if err != nil {
-		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's max_alerts)")), authenticated
+		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's "+
+			"max_alerts)")), authenticated
 	}
 	defer leave()
 	return h.receive(ctx, r, body), authenticated
@@ -235,7 +239,8 @@ func (h *Handler) find(ctx context.Context, key types.NamespacedName) (*v1alpha1
 func (h *Handler) refused(key types.NamespacedName, err error) answer {
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
-		return refuse(http.StatusUnauthorized, "not authenticated: present the token or the signature that the receiver asks for")
+		return refuse(http.StatusUnauthorized,
+			"not authenticated: present the token or the signature that the receiver asks for")
 	case errors.Is(err, ErrForbidden):
 		return refuse(http.StatusForbidden, "not permitted to create TeamTalkMessages in namespace %q", key.Namespace)
 	}

@@ -209,7 +209,8 @@ func (s *shelf) Change(kind watch.EventType, o client.Object) {
 // Lost implements follow.Sink. What would be older and older is forgotten: notifications
 // are listed, as before all was read.
 func (s *shelf) Lost(err error) {
-	s.log.Info("the messages of receivers are not followed, and listed for each notification instead; trying again", "reason", err.Error())
+	s.log.Info("the messages of receivers are not followed, and listed for each notification instead; trying again",
+		"reason", err.Error())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.newest = nil

@@ -246,7 +246,8 @@ func (h *Handler) readLedger(ctx context.Context, r *v1alpha1.TeamTalkReceiver) 
 	case err != nil:
 		return nil, nil, fmt.Errorf("read flood control's ConfigMap %s: %w", ledgerName(r), err)
 	case !metav1.IsControlledBy(cm, r):
-		return nil, nil, fmt.Errorf("ConfigMap %s does not belong to the receiver, which needs it for flood control: rename or delete it", cm.Name)
+		return nil, nil, fmt.Errorf("ConfigMap %s does not belong to the receiver, which needs it for flood control: rename "+
+			"or delete it", cm.Name)
 	}
 	l := &ledger{}
 	if err := l.decode(cm.BinaryData[ledgerKey]); err != nil {

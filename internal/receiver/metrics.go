@@ -31,7 +31,8 @@ var (
 	}, []string{labelNamespace, labelReceiver, "result"})
 	made = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_messages_total",
-		Help: "What became of notifications and their parts: message (made), duplicate (there before), folded (in somebody's digest).",
+		Help: "What became of notifications and their parts: message (made), duplicate (there before), folded (in " +
+			"somebody's digest).",
 	}, []string{labelNamespace, labelReceiver, "result"})
 	faults = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_template_faults_total",
@@ -39,7 +40,8 @@ var (
 	}, []string{labelNamespace, labelReceiver})
 	lastError = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "teamtalk_receiver_last_error_timestamp_seconds",
-		Help: "When this process last had something to say in a TeamTalkReceiver's status.lastError; absent where it had not.",
+		Help: "When this process last had something to say in a TeamTalkReceiver's status.lastError; absent where it had " +
+			"not.",
 	}, []string{labelNamespace, labelReceiver})
 	took = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "teamtalk_receiver_request_duration_seconds",

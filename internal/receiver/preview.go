@@ -21,7 +21,8 @@ type Preview struct {
 
 // PreviewOf makes of a body what a receiver would, and sends nothing. Refused counts
 // alerts that name recipients whom they may not.
-func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte) (previews []Preview, refused int, err error) {
+func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
+	body []byte) (previews []Preview, refused int, err error) {
 	if _, ok := builtIn[r.Spec.Type]; !ok {
 		return nil, 0, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
 	}

@@ -77,7 +77,8 @@ func (h *Handler) parts(r *v1alpha1.TeamTalkReceiver, body []byte) ([]part, erro
 	}
 	if refused > 0 {
 		h.status.note(client.ObjectKeyFromObject(r), func(d *delta) {
-			d.fail(h.now(), fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids", refused, r.Spec.ToLabel))
+			d.fail(h.now(), fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not list, or that "+
+				"are no ids", refused, r.Spec.ToLabel))
 		})
 	}
 	return parts, nil
@@ -85,7 +86,8 @@ func (h *Handler) parts(r *v1alpha1.TeamTalkReceiver, body []byte) ([]part, erro
 
 // take makes the messages of parts, unless they were made before. What it has done
 // stays done where it fails, so that enough tries come to an end.
-func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part) ([]outcome, error) {
+func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts,
+	parts []part) ([]outcome, error) {
 	last, err := h.newest(ctx, r, parts)
 	if err != nil {
 		return nil, err
@@ -202,7 +204,8 @@ func (h *Handler) newest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, part
 
 // list is newest by the API server itself, which looks through all messages of the
 // namespace for it.
-func (h *Handler) list(ctx context.Context, r *v1alpha1.TeamTalkReceiver, which client.ListOption) (map[string]numbered, error) {
+func (h *Handler) list(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
+	which client.ListOption) (map[string]numbered, error) {
 	list, found := metadataList(), map[string]numbered{}
 	for {
 		err := h.client.List(ctx, list, client.InNamespace(r.Namespace), which,
@@ -229,7 +232,8 @@ func metadataList() *metav1.PartialObjectMetadataList {
 // create makes the message with a number, or with the next one that is free. That it
 // is there already, and was made after a time, decides between processes that found the
 // same one to be the next.
-func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, number int, after time.Time) (outcome, error) {
+func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, number int,
+	after time.Time) (outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return outcome{}, fmt.Errorf("make the text of a message: %w", err) // see texts.of
 	}

@@ -39,7 +39,8 @@ func (d *delta) fail(now time.Time, text string) {
 
 // addTo adds the delta to a status.
 func (d *delta) addTo(s *v1alpha1.TeamTalkReceiverStatus) {
-	if t := metav1.NewTime(d.received); !d.received.IsZero() && (s.LastReceivedTime == nil || s.LastReceivedTime.Before(&t)) {
+	if t := metav1.NewTime(d.received); !d.received.IsZero() &&
+		(s.LastReceivedTime == nil || s.LastReceivedTime.Before(&t)) {
 		s.LastReceivedTime = &t
 		if d.lastMessage != "" {
 			s.LastMessage = d.lastMessage

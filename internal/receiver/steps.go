@@ -20,7 +20,9 @@ const (
 // counters returns those functions, for a budget.
 func counters(b *budget) template.FuncMap {
 	return template.FuncMap{
-		stepFunction: func(work, alerts, labels, texts int) (string, error) { return "", b.block(work, alerts, labels, texts) },
+		stepFunction: func(work, alerts, labels, texts int) (string, error) {
+			return "", b.block(work, alerts, labels, texts)
+		},
 		enterFunction: func(depth int) (string, error) {
 			if b.nesting += depth; b.nesting > maxNesting {
 				return "", errNesting
@@ -224,6 +226,7 @@ func (c *counter) command(pos parse.Pos, function string, args ...int) *parse.Co
 func (c *counter) call(pos parse.Pos, function string, args ...int) parse.Node {
 	return &parse.ActionNode{
 		NodeType: parse.NodeAction, Pos: pos,
-		Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Pos: pos, Cmds: []*parse.CommandNode{c.command(pos, function, args...)}},
+		Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Pos: pos,
+			Cmds: []*parse.CommandNode{c.command(pos, function, args...)}},
 	}
 }

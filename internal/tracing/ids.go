@@ -75,7 +75,8 @@ func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingRe
 	if s.ratio >= 1 || float64(binary.BigEndian.Uint64(sum[:8])>>11)/(1<<53) < s.ratio {
 		decision = sdktrace.RecordAndSample
 	}
-	return sdktrace.SamplingResult{Decision: decision, Tracestate: trace.SpanContextFromContext(p.ParentContext).TraceState()}
+	return sdktrace.SamplingResult{Decision: decision,
+		Tracestate: trace.SpanContextFromContext(p.ParentContext).TraceState()}
 }
 
 // Description implements sdktrace.Sampler.

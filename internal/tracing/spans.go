@@ -40,7 +40,8 @@ func (t *Tracer) Observe(k delivery.StepEvent) {
 
 // Recorded writes a span for a status that has been written, and, if it is the
 // last one, the message's own. server is empty where none was found.
-func (t *Tracer) Recorded(server types.NamespacedName, m *v1alpha1.TeamTalkMessage, began, written time.Time, finished bool) {
+func (t *Tracer) Recorded(server types.NamespacedName, m *v1alpha1.TeamTalkMessage, began, written time.Time,
+	finished bool) {
 	attributes := about(types.NamespacedName{Namespace: m.Namespace, Name: m.Name}, m.UID, server)
 	_, span := t.tracer.Start(within(m.UID), "record", trace.WithTimestamp(began),
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
@@ -52,7 +53,8 @@ func (t *Tracer) Recorded(server types.NamespacedName, m *v1alpha1.TeamTalkMessa
 	_, root := t.tracer.Start(ctx, "message", trace.WithTimestamp(m.CreationTimestamp.Time), trace.WithNewRoot(),
 		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(attributes...))
 	if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionDelivered); c != nil {
-		root.SetAttributes(attribute.String("teamtalk.reason", c.Reason), attribute.Int("teamtalk.recipients", len(m.Status.Recipients)))
+		root.SetAttributes(attribute.String("teamtalk.reason", c.Reason),
+			attribute.Int("teamtalk.recipients", len(m.Status.Recipients)))
 		if c.Status != "True" {
 			root.SetStatus(codes.Error, c.Reason)
 		}

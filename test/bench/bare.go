@@ -27,7 +27,8 @@ type bare struct {
 	stop     func()
 }
 
-func dialBare(ctx context.Context, address string, connections, inFlight, groupInFlight int, key *cipher.Cipher, sender uint32) (*bare, error) {
+func dialBare(ctx context.Context, address string, connections, inFlight, groupInFlight int, key *cipher.Cipher,
+	sender uint32) (*bare, error) {
 	b := &bare{key: key, sender: sender, inFlight: inFlight}
 	b.client = dbproxy.New(dbproxy.Options{
 		Address: address, Connections: connections, Limiter: dbproxy.NewLimiter(inFlight, groupInFlight),
@@ -65,7 +66,8 @@ func (b *bare) knows(ctx context.Context, users []uint32) error {
 		}
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("TeamTalk does not know %d of the users, %d among them: name others in SENDER and USERS", len(unknown), unknown[0])
+		return fmt.Errorf("TeamTalk does not know %d of the users, %d among them: name others in SENDER and USERS",
+			len(unknown), unknown[0])
 	}
 	return nil
 }

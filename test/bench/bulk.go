@@ -40,7 +40,8 @@ func bulk(ctx context.Context, w *world, r *report) error {
 				return err
 			}
 		}
-		say("  round %d: %.0f/s by the operator (%.0f ms of its CPU, %.0f ms for the API server's last status write), %.0f/s by the bare client: %.3f",
+		say("  round %d: %.0f/s by the operator (%.0f ms of its CPU, %.0f ms for the API server's last status write), "+
+			"%.0f/s by the bare client: %.3f",
 			round, b.delivered, milliseconds(b.cpu), milliseconds(b.status), b.bare, b.ratio())
 		if round > 0 {
 			rounds = append(rounds, b)

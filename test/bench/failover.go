@@ -48,7 +48,8 @@ func failover(ctx context.Context, w *world, r *report) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.what, err)
 			}
-			say("  %s, round %d: the standby led after %.2f s, the next was delivered after %.2f s, the %d in flight had settled after %.2f s; %d not delivered",
+			say("  %s, round %d: the standby led after %.2f s, the next was delivered after %.2f s, the %d in flight had "+
+				"settled after %.2f s; %d not delivered",
 				c.what, round+1, k.term.Seconds(), k.next.Seconds(), k.inFlight, k.settled.Seconds(), k.undelivered)
 			term = append(term, k.term.Seconds())
 			next, settled = append(next, k.next.Seconds()), append(settled, k.settled.Seconds())

@@ -89,7 +89,8 @@ func (w *world) serves(ctx context.Context, b batch) error {
 		// Version 0 is answered from the cache, as far as it has come.
 		all := &metav1.PartialObjectMetadataList{}
 		all.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
-		err := w.admin.List(ctx, all, client.InNamespace(b.namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}})
+		err := w.admin.List(ctx, all, client.InNamespace(b.namespace),
+			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}})
 		return len(all.Items) >= b.n+1, err // and the one that they are copies of
 	})
 	if err != nil {

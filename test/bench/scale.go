@@ -28,7 +28,8 @@ func scale(ctx context.Context, w *world, r *report) error {
 		return err
 	}
 	began := time.Now()
-	if err := w.multiply(ctx, pattern, batch{namespace: namespace, prefix: "finished", n: scaleMessages, users: w.o.users}); err != nil {
+	if err := w.multiply(ctx, pattern,
+		batch{namespace: namespace, prefix: "finished", n: scaleMessages, users: w.o.users}); err != nil {
 		return err
 	}
 	r.add("fill_s_100k", time.Since(began).Seconds(), 0)

@@ -69,7 +69,8 @@ func stream(ctx context.Context, w *world, r *report) error {
 			patching, sending = patching+p, sending+q
 		}
 		s.patched, s.sent = perSecond(streamMessages, patching), perSecond(streamMessages, sending)
-		say("  round %d: %.0f/s by the operator (%.0f ms of its CPU, %.2f s to start); bare: %.0f patches/s, %.0f sends/s: %.3f",
+		say("  round %d: %.0f/s by the operator (%.0f ms of its CPU, %.2f s to start); bare: %.0f patches/s, %.0f sends/s: "+
+			"%.3f",
 			round, s.delivered, milliseconds(s.cpu), s.start.Seconds(), s.patched, s.sent, s.ratio())
 		if round > 0 {
 			rounds = append(rounds, s)
@@ -88,7 +89,8 @@ func stream(ctx context.Context, w *world, r *report) error {
 // delivers counts from the moment at which its term has begun: before that it may
 // not send anything.
 func (w *world) streamOnce(ctx context.Context, t *tracker, s *streamRound, round int) error {
-	b := batch{namespace: namespace, prefix: fmt.Sprintf("stream-%d", round), n: streamMessages, users: w.o.users[:streamUsers]}
+	b := batch{namespace: namespace, prefix: fmt.Sprintf("stream-%d", round), n: streamMessages,
+		users: w.o.users[:streamUsers]}
 	if _, err := b.create(ctx, w); err != nil {
 		return err
 	}
@@ -142,7 +144,8 @@ func (w *world) streamOnce(ctx context.Context, t *tracker, s *streamRound, roun
 
 // streamBare measures how long it takes to write half as many statuses like the
 // pattern, and to send half as many messages to the same users.
-func (w *world) streamBare(ctx context.Context, pattern v1alpha1.TeamTalkMessageStatus, prefix string) (patching, sending time.Duration, err error) {
+func (w *world) streamBare(ctx context.Context, pattern v1alpha1.TeamTalkMessageStatus,
+	prefix string) (patching, sending time.Duration, err error) {
 	if w.operator != nil {
 		return 0, 0, errors.New("an operator is running beside the bare client")
 	}

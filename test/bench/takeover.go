@@ -173,7 +173,8 @@ func (w *world) createUntilDelivered(ctx context.Context, t *tracker, prefix str
 		case <-pace.C:
 		case <-timeout:
 			n, _, _ := t.count(b.names())
-			return time.Time{}, b, fmt.Errorf("nothing delivered within %s of the leader's end: of %d messages created since, %d have finished",
+			return time.Time{}, b, fmt.Errorf("nothing delivered within %s of the leader's end: of %d messages created since, "+
+				"%d have finished",
 				patience, b.n, n)
 		case <-ctx.Done():
 			return time.Time{}, b, ctx.Err()

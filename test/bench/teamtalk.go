@@ -20,7 +20,8 @@ type teamtalk struct {
 // startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk. It is a
 // process of its own, so that nothing of its work passes for the operator's or
 // the bench's; its users are put into its database beforehand.
-func startTeamTalk(ctx context.Context, dir string, o options, latency time.Duration, log *logBuffer) (*teamtalk, error) {
+func startTeamTalk(ctx context.Context, dir string, o options, latency time.Duration,
+	log *logBuffer) (*teamtalk, error) {
 	if o.foreign() {
 		return &teamtalk{dbProxy: o.dbProxy, router: o.router}, nil
 	}

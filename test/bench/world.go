@@ -95,7 +95,8 @@ func newWorld(ctx context.Context, o options, latency time.Duration) (_ *world, 
 		return nil, err
 	}
 	proxy := w.server.Spec.DBProxy
-	if w.bare, err = dialBare(ctx, w.teamtalk.dbProxy, int(proxy.Connections), int(proxy.MaxInFlight), int(proxy.MaxGroupInFlight), key, o.sender); err != nil {
+	if w.bare, err = dialBare(ctx, w.teamtalk.dbProxy, int(proxy.Connections), int(proxy.MaxInFlight),
+		int(proxy.MaxGroupInFlight), key, o.sender); err != nil {
 		return nil, err
 	}
 	w.ends = append(w.ends, w.bare.stop)

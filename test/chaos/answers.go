@@ -23,14 +23,16 @@ const executedAfter = 500 * time.Millisecond
 func answerScenarios() []scenario {
 	// during sends all messages while a fault is at work.
 	during := func(name, clause string, short bool, rule func(*world) faultproxy.Rule) scenario {
-		return scenario{name: name, clause: clause, bound: retryBound, short: short, run: func(ctx context.Context, w *world) error {
-			w.onDB(rule(w))
-			return w.send(ctx, w.size)
-		}}
+		return scenario{name: name, clause: clause, bound: retryBound, short: short,
+			run: func(ctx context.Context, w *world) error {
+				w.onDB(rule(w))
+				return w.send(ctx, w.size)
+			}}
 	}
 	answers := func(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
 		return func(w *world) faultproxy.Rule {
-			return faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Every: every, Count: w.size / part, Do: do}
+			return faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Every: every, Count: w.size / part,
+				Do: do}
 		}
 	}
 	requests := func(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
@@ -43,7 +45,8 @@ func answerScenarios() []scenario {
 		during("answers-cut", "db_proxy crashes between storing and answering: connections end instead of answers", true,
 			answers(faultproxy.Cut, 10, 20)),
 		during("answers-lost", "messages are stored, and never answered", true, answers(faultproxy.Drop, 6, 8)),
-		during("answers-late", "answers come when the operator has given up on them", false, answers(faultproxy.Delay(12*time.Second), 6, 8)),
+		during("answers-late", "answers come when the operator has given up on them", false,
+			answers(faultproxy.Delay(12*time.Second), 6, 8)),
 		during("answers-reordered", "answers of all kinds come in another order", true, func(*world) faultproxy.Rule {
 			return faultproxy.Rule{Direction: faultproxy.ToClient, Every: 3, Do: faultproxy.Reorder(2, time.Second)}
 		}),
@@ -56,8 +59,10 @@ func answerScenarios() []scenario {
 			return requests(func(c *faultproxy.Conn, f faultproxy.Frame) { faultproxy.RefuseWith(id.Add(1))(c, f) }, 6, 8)(w)
 		}),
 		during("id-zero", "db_proxy answers with id 0", true, requests(faultproxy.RefuseWith(0), 6, 8)),
-		during("id-unknown", "db_proxy answers with id 0xFFFFFFFF and stores nothing", true, requests(faultproxy.RefuseWith(wire.MsgIDUnknown), 6, 8)),
-		during("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and has stored the message", true, answers(faultproxy.AnswerID(wire.MsgIDUnknown), 6, 8)),
+		during("id-unknown", "db_proxy answers with id 0xFFFFFFFF and stores nothing", true,
+			requests(faultproxy.RefuseWith(wire.MsgIDUnknown), 6, 8)),
+		during("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and has stored the message", true,
+			answers(faultproxy.AnswerID(wire.MsgIDUnknown), 6, 8)),
 		// Later than reads may lag, sooner than db_proxy must have settled.
 		during("executed-late", "db_proxy executes requests after their connection is gone", true,
 			requests(faultproxy.ExecuteLate(lag+executedAfter), 10, 20)),
@@ -72,11 +77,13 @@ func answerScenarios() []scenario {
 			bound: retryBound, needsDev: true, short: true, run: groupDeadlock,
 		},
 		{
-			name: "group-slow", clause: "db_proxy takes 100 s for a group request, and hangs for good once more than 16 run at once",
+			name: "group-slow", clause: "db_proxy takes 100 s for a group request, and hangs for good once more than 16 run at " +
+				"once",
 			bound: takeoverBound, needsDev: true, run: groupSlow,
 		},
 		{
-			name: "order-kept", clause: "messages of a few conversations, one after the other, are refused or come to nothing: none passes an older one",
+			name: "order-kept", clause: "messages of a few conversations, one after the other, are refused or come to nothing: " +
+				"none passes an older one",
 			bound: retryBound, short: true, run: orderKept,
 		},
 	}
@@ -84,11 +91,12 @@ func answerScenarios() []scenario {
 
 // crash has db_proxy crash now and then: every connection ends.
 func crash(name, clause string, kind devserver.FaultKind) scenario {
-	return scenario{name: name, clause: clause, bound: retryBound, needsDev: true, run: func(ctx context.Context, w *world) error {
-		return errors.Join(
-			w.inDev(devserver.Fault{Kind: kind, Command: wire.CommandMsgData, Probability: 0.1, Count: max(2, w.size/25)}),
-			w.send(ctx, w.size))
-	}}
+	return scenario{name: name, clause: clause, bound: retryBound, needsDev: true,
+		run: func(ctx context.Context, w *world) error {
+			return errors.Join(
+				w.inDev(devserver.Fault{Kind: kind, Command: wire.CommandMsgData, Probability: 0.1, Count: max(2, w.size/25)}),
+				w.send(ctx, w.size))
+		}}
 }
 
 // inDev has the teamtalk-dev behind the proxies do something wrong.
@@ -100,7 +108,8 @@ func (w *world) inDev(f devserver.Fault) error {
 
 func crashFirst(ctx context.Context, w *world) error {
 	for _, user := range w.users[:max(2, w.size/20)] {
-		err := w.inDev(devserver.Fault{Kind: devserver.CloseBeforeStore, Command: wire.CommandMsgData, To: user, Session: wire.SessionType_SESSION_TYPE_SINGLE, Count: 1})
+		err := w.inDev(devserver.Fault{Kind: devserver.CloseBeforeStore, Command: wire.CommandMsgData, To: user,
+			Session: wire.SessionType_SESSION_TYPE_SINGLE, Count: 1})
 		if err != nil {
 			return err
 		}
@@ -113,7 +122,8 @@ var errDeadlock = errors.New("db_proxy has deadlocked: more than 16 group reques
 
 func groupDeadlock(ctx context.Context, w *world) error {
 	// Slow enough that messages to all groups would meet, on a slow machine as well.
-	if _, err := w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: 200 * time.Millisecond}); err != nil {
+	if _, err := w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock,
+		Delay: 200 * time.Millisecond}); err != nil {
 		return err
 	}
 	// Each group request is one that could have been one too many.

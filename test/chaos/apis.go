@@ -16,18 +16,21 @@ import (
 
 func apiScenarios() []scenario {
 	during := func(name, clause string, short bool, rules ...apiproxy.Rule) scenario {
-		return scenario{name: name, clause: clause, bound: retryBound, alone: true, short: short, run: func(ctx context.Context, w *world) error {
-			for _, r := range rules {
-				r.Match = apiproxy.StatusWrite
-				w.counts(w.leader.api.Add(r).Fired)
-			}
-			return w.send(ctx, w.size)
-		}}
+		return scenario{name: name, clause: clause, bound: retryBound, alone: true, short: short,
+			run: func(ctx context.Context, w *world) error {
+				for _, r := range rules {
+					r.Match = apiproxy.StatusWrite
+					w.counts(w.leader.api.Add(r).Fired)
+				}
+				return w.send(ctx, w.size)
+			}}
 	}
 	return []scenario{
 		during("api-refuses", "the API server fails at status writes", true,
-			apiproxy.Rule{Every: 3, Count: 40, Do: apiproxy.Refuse(http.StatusInternalServerError, metav1.StatusReasonInternalError)},
-			apiproxy.Rule{Every: 5, Count: 40, Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)}),
+			apiproxy.Rule{Every: 3, Count: 40,
+				Do: apiproxy.Refuse(http.StatusInternalServerError, metav1.StatusReasonInternalError)},
+			apiproxy.Rule{Every: 5, Count: 40,
+				Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)}),
 		{
 			name: "api-conflicts", clause: "status writes conflict: somebody else was first, or something says so",
 			bound: retryBound, alone: true, short: true, run: apiConflicts,

@@ -64,7 +64,8 @@ func contentScenarios() []scenario {
 	for _, c := range contents {
 		all = append(all,
 			scenario{
-				name: "kill-" + c.name, clause: "kill -9 of the operator: " + c.clause + ", sent in part", bound: takeoverBound, alone: true, reroutes: true,
+				name: "kill-" + c.name, clause: "kill -9 of the operator: " + c.clause + ", sent in part", bound: takeoverBound,
+				alone: true, reroutes: true,
 				run: func(ctx context.Context, w *world) error {
 					if err := c.set(ctx, w); err != nil {
 						return err
@@ -73,7 +74,8 @@ func contentScenarios() []scenario {
 				},
 			},
 			scenario{
-				name: c.name, clause: c.clause + ", while requests and answers are lost and cut, and ids come to nothing", bound: retryBound, short: true,
+				name: c.name, clause: c.clause + ", while requests and answers are lost and cut, and ids come to nothing",
+				bound: retryBound, short: true,
 				run: func(ctx context.Context, w *world) error {
 					if err := c.set(ctx, w); err != nil {
 						return err
@@ -90,7 +92,8 @@ func contentScenarios() []scenario {
 // the answers to the rest.
 func halfLost(w *world) boundary {
 	lost := w.onDB(faultproxy.Rule{Commands: messages, Skip: w.size / 4, Every: 2, Do: faultproxy.Drop})
-	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.size / 4, Do: faultproxy.Drop})
+	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.size / 4,
+		Do: faultproxy.Drop})
 	return boundary{
 		await: func(ctx context.Context, n int) error {
 			return errors.Join(lost.Await(ctx, (n+1)/2), unanswered.Await(ctx, (n+1)/2))
@@ -105,8 +108,10 @@ func halfLost(w *world) boundary {
 // halfSent answers half of a message's recipients so slowly that some are recorded,
 // and then none.
 func halfSent(w *world) boundary {
-	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.fan / 2, Do: faultproxy.Drop})
-	slow := w.db.Add(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Do: faultproxy.Delay(400 * time.Millisecond)})
+	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.fan / 2,
+		Do: faultproxy.Drop})
+	slow := w.db.Add(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages,
+		Do: faultproxy.Delay(400 * time.Millisecond)})
 	return boundary{await: unanswered.Await, release: func() {
 		unanswered.Remove()
 		slow.Remove()
@@ -137,7 +142,8 @@ const soundsOf = "sounds"
 
 // sounds has messages be voice messages, each with a sound of its own.
 func sounds(ctx context.Context, w *world) error {
-	all := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: soundsOf, Namespace: w.namespace}, BinaryData: map[string][]byte{}}
+	all := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: soundsOf, Namespace: w.namespace},
+		BinaryData: map[string][]byte{}}
 	for number := range 2 * w.size {
 		all.BinaryData[strconv.Itoa(number)] = []byte(w.text(number))
 	}

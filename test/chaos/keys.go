@@ -13,15 +13,19 @@ import (
 func keyScenarios() []scenario {
 	return []scenario{
 		{
-			name: "recreated-keyed", clause: "resources with an idempotencyKey are recreated while db_proxy may still execute what was sent for the old ones",
+			name: "recreated-keyed",
+			clause: "resources with an idempotencyKey are recreated while db_proxy may still execute what was sent for the old " +
+				"ones",
 			bound: retryBound, short: true, run: recreatedKeyed,
 		},
 		{
-			name: "key-reused", clause: "keys were used for another text before: nothing is sent under them, lost answers or not",
+			name: "key-reused", clause: "keys were used for another text before: nothing is sent under them, lost answers or " +
+				"not",
 			bound: retryBound, run: keyReused,
 		},
 		{
-			name: "restored", clause: "the cluster comes back from a backup taken before the send: with an idempotencyKey nothing is sent twice",
+			name: "restored", clause: "the cluster comes back from a backup taken before the send: with an idempotencyKey " +
+				"nothing is sent twice",
 			bound: retryBound, alone: true, short: true, run: restored,
 		},
 	}
@@ -89,7 +93,8 @@ func keyReused(ctx context.Context, w *world) error {
 	var reused atomic.Int64
 	w.counts(func() int { return int(reused.Load()) })
 	w.onDB(faultproxy.Rule{
-		Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgListRsp}, Every: 4, Count: w.size / 10, Do: faultproxy.Drop,
+		Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgListRsp}, Every: 4, Count: w.size / 10,
+		Do: faultproxy.Drop,
 	})
 	w.deal = func(m *message) {
 		before := w.messages[m.number-1-first]

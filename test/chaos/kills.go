@@ -31,8 +31,9 @@ type boundary struct {
 func killScenarios() []scenario {
 	kill := func(name, clause string, short bool, arm func(*world) boundary) scenario {
 		return scenario{
-			name: "kill-" + name, clause: "kill -9 of the operator: " + clause, bound: takeoverBound, alone: true, short: short, reroutes: true,
-			run: func(ctx context.Context, w *world) error { return w.killAt(ctx, arm(w)) },
+			name: "kill-" + name, clause: "kill -9 of the operator: " + clause, bound: takeoverBound, alone: true, short: short,
+			reroutes: true,
+			run:      func(ctx context.Context, w *world) error { return w.killAt(ctx, arm(w)) },
 		}
 	}
 	db := func(d faultproxy.Direction, c wire.Command) func(*world) boundary {
@@ -45,7 +46,8 @@ func killScenarios() []scenario {
 	learned := func(c wire.Command) func(*world) boundary {
 		return func(w *world) boundary {
 			hold := &faultproxy.Hold{}
-			a := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{c}, Match: hold.Keeps, Do: hold.Do})
+			a := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{c}, Match: hold.Keeps,
+				Do: hold.Do})
 			return boundary{await: a.Await, release: hold.Release, before: true}
 		}
 	}
@@ -62,12 +64,13 @@ func killScenarios() []scenario {
 		}),
 		kill("recording", "status writes under way, every other one done", false, func(w *world) boundary {
 			var n atomic.Int64
-			a := w.leader.api.Add(apiproxy.Rule{Match: apiproxy.StatusWrite, Do: func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
-				if n.Add(1)%2 == 0 {
-					next.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
-				}
-				apiproxy.Hang(rw, r, next)
-			}})
+			a := w.leader.api.Add(apiproxy.Rule{Match: apiproxy.StatusWrite,
+				Do: func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
+					if n.Add(1)%2 == 0 {
+						next.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
+					}
+					apiproxy.Hang(rw, r, next)
+				}})
 			w.counts(a.Fired)
 			return boundary{await: a.Await, release: a.Remove, most: writers}
 		}),

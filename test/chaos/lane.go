@@ -86,7 +86,8 @@ func newLane(ctx context.Context, binary string, log func(string, ...any)) (_ *l
 func (l *lane) watch(scheme *runtime.Scheme) (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
-	if l.seen, err = cache.New(l.plane.Config(), cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()}); err != nil {
+	if l.seen, err = cache.New(l.plane.Config(),
+		cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()}); err != nil {
 		return err
 	}
 	go func() { _ = l.seen.Start(ctx) }() // ends with the lane

@@ -37,7 +37,8 @@ func leaderPaused(ctx context.Context, w *world) error {
 		return err
 	}
 	hold := &faultproxy.Hold{}
-	held := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData}, Match: hold.Keeps, Do: hold.Do})
+	held := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData},
+		Match: hold.Keeps, Do: hold.Do})
 	defer hold.Release()
 	if err := w.send(ctx, w.size); err != nil {
 		return err
@@ -90,7 +91,8 @@ func leadersOverlap(ctx context.Context, w *world) error {
 	}
 	// Slow enough that the leader still has work when its time is up.
 	const slow = 600 * time.Millisecond
-	delayed := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData}, Do: faultproxy.Delay(slow)})
+	delayed := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData},
+		Do: faultproxy.Delay(slow)})
 	w.counts(w.leader.api.Refused)
 	if err := w.send(ctx, w.size); err != nil {
 		return err
@@ -121,7 +123,8 @@ func handover(ctx context.Context, w *world) error {
 			return err
 		}
 		delayed := w.onDB(faultproxy.Rule{
-			Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData}, Do: faultproxy.Delay(300 * time.Millisecond),
+			Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgData},
+			Do: faultproxy.Delay(300 * time.Millisecond),
 		})
 		if err := errors.Join(w.send(ctx, (w.size+handovers-1)/handovers), delayed.Await(ctx, 1)); err != nil {
 			return err

@@ -21,12 +21,15 @@ import (
 func lifetimeScenarios() []scenario {
 	kill := func(name, clause string, run func(context.Context, *world) error) scenario {
 		return scenario{
-			name: "kill-" + name, clause: "kill -9 of the operator: " + clause, bound: takeoverBound, alone: true, reroutes: true, run: run,
+			name: "kill-" + name, clause: "kill -9 of the operator: " + clause, bound: takeoverBound, alone: true,
+			reroutes: true, run: run,
 		}
 	}
 	return []scenario{
-		kill("scheduled", "messages become due before it, while nobody leads, and after it; none is sent before its sendAfter", killScheduled),
-		kill("suspended", "messages were suspended, from the beginning or under way; nothing of them is sent until they go on", killSuspended),
+		kill("scheduled", "messages become due before it, while nobody leads, and after it; none is sent before its "+
+			"sendAfter", killScheduled),
+		kill("suspended", "messages were suspended, from the beginning or under way; nothing of them is sent until they go "+
+			"on", killSuspended),
 		kill("expiring", "resources are deleted by their TTL, and made again by a tool, before it and after", killExpiring),
 	}
 }

@@ -96,7 +96,8 @@ func (s *suite) runAlone(ctx context.Context, binary, label, name string) (*resu
 func printMutants(runs []*mutantRun) (passed bool, err error) {
 	passed = len(runs) > 0
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "mutant\tscenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes missing\tcaught\twithout it")
+	fmt.Fprintln(t, "mutant\tscenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes "+
+		"missing\tcaught\twithout it")
 	for _, r := range runs {
 		caught, intact := "yes", "passed"
 		if !r.mutated.caught() {

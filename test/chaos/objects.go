@@ -35,7 +35,8 @@ func objectScenarios() []scenario {
 
 // slowly delays answers so that there is time to do something mid-flight.
 func (w *world) slowly() *faultproxy.Armed {
-	return w.db.Add(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Do: faultproxy.Delay(500 * time.Millisecond)})
+	return w.db.Add(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages,
+		Do: faultproxy.Delay(500 * time.Millisecond)})
 }
 
 func secretRotated(ctx context.Context, w *world) error {
@@ -74,7 +75,8 @@ func edited(ctx context.Context, w *world) error {
 			return nil
 		}
 		for limit := range 3 {
-			if err := w.patch(ctx, m, fmt.Sprintf(`{"metadata":{"labels":{"edit":"%d"}},"spec":{"retryLimit":%d}}`, limit, 10+limit)); err != nil {
+			if err := w.patch(ctx, m,
+				fmt.Sprintf(`{"metadata":{"labels":{"edit":"%d"}},"spec":{"retryLimit":%d}}`, limit, 10+limit)); err != nil {
 				return err
 			}
 			edits.Add(1)

@@ -41,7 +41,8 @@ func (w *world) doubtful(group bool) *faultproxy.Armed { return w.doubtfulThen(g
 // doubtfulThen is doubtful, and calls then before each.
 func (w *world) doubtfulThen(group bool, then func(faultproxy.Frame)) *faultproxy.Armed {
 	return w.onDB(faultproxy.Rule{
-		Direction: faultproxy.ToClient, Commands: messages, Every: 5, Count: max(2, w.size/25), OnFire: then, Do: faultproxy.Cut,
+		Direction: faultproxy.ToClient, Commands: messages, Every: 5, Count: max(2, w.size/25), OnFire: then,
+		Do:    faultproxy.Cut,
 		Match: func(f faultproxy.Frame) bool { return f.Group() == group },
 	})
 }
@@ -52,7 +53,8 @@ func (w *world) emptyReads(ctx context.Context, group bool) error {
 	w.onDB(faultproxy.Rule{
 		Direction: faultproxy.ToClient, Do: faultproxy.Empty,
 		Match: func(f faultproxy.Frame) bool {
-			return out.Load() && f.Command != wire.CommandMsgData && (f.Group() == group || f.Command == wire.CommandUsersInfoRsp)
+			return out.Load() && f.Command != wire.CommandMsgData &&
+				(f.Group() == group || f.Command == wire.CommandUsersInfoRsp)
 		},
 	})
 	// From the first doubt on: the operator is to learn nothing before.

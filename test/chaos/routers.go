@@ -29,7 +29,9 @@ func routerScenarios() []scenario {
 			bound: retryBound, short: true, run: routerGone,
 		},
 		{
-			name: "router-black-hole", clause: "the router takes connections and whatever comes on them, relays nothing and answers nothing, and comes back",
+			name: "router-black-hole",
+			clause: "the router takes connections and whatever comes on them, relays nothing and answers nothing, and comes " +
+				"back",
 			bound: retryBound, short: true, run: routerBlackHole,
 		},
 	}
@@ -56,18 +58,21 @@ const routerCuts = 5
 // routerCut cuts connections at an announcement, which is lost with it. Nothing but
 // the router's silence tells; no message may go without one.
 func routerCut(ctx context.Context, w *world) error {
-	w.onRoute(faultproxy.Rule{Commands: messages, Every: max(1, w.size/(2*routerCuts)), Count: routerCuts, Do: faultproxy.Cut})
+	w.onRoute(faultproxy.Rule{Commands: messages, Every: max(1, w.size/(2*routerCuts)), Count: routerCuts,
+		Do: faultproxy.Cut})
 	return w.send(ctx, w.size)
 }
 
 func routerGone(ctx context.Context, w *world) error {
 	w.route.SetGone(true)
 	w.counts(w.route.Refused)
-	err := w.await(ctx, "the operator has noticed that the router is gone", func(ctx context.Context) (string, bool, error) {
-		s := w.server()
-		err := w.lane.admin.Get(ctx, client.ObjectKeyFromObject(s), s)
-		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionFalse(s.Status.Conditions, v1alpha1.ConditionRouterConnected), err
-	})
+	err := w.await(ctx, "the operator has noticed that the router is gone",
+		func(ctx context.Context) (string, bool, error) {
+			s := w.server()
+			err := w.lane.admin.Get(ctx, client.ObjectKeyFromObject(s), s)
+			return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionFalse(s.Status.Conditions,
+				v1alpha1.ConditionRouterConnected), err
+		})
 	if err != nil {
 		return err
 	}

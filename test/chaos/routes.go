@@ -143,7 +143,8 @@ func (o *onWire) ended(which piece) (n int) {
 // of connections to the router is what a scenario is about, or where the message was
 // adopted, it may also be announced once more for each connection that has ended
 // with it: which of those were heard, nobody can tell.
-func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted func(piece) bool, ended func(piece) int) {
+func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted func(piece) bool,
+	ended func(piece) int) {
 	ctx, cancel := context.WithTimeout(ctx, routePatient)
 	defer cancel()
 	_ = w.await(ctx, "every stored message was announced", func(context.Context) (string, bool, error) {

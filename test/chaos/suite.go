@@ -156,7 +156,8 @@ func (s *suite) one(ctx context.Context, l *lane, op *operator, r *result, i int
 		r.took = time.Since(began)
 		s.log("%s", r.line())
 	}()
-	w := &world{scenario: r.scenario, id: fmt.Sprintf("%x", began.UnixNano()), size: s.size, lane: l, namespace: fmt.Sprintf("chaos-%d", i)}
+	w := &world{scenario: r.scenario, id: fmt.Sprintf("%x", began.UnixNano()), size: s.size, lane: l,
+		namespace: fmt.Sprintf("chaos-%d", i)}
 	overall, cancelOverall := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelOverall()
 	var err error

@@ -55,7 +55,8 @@ func (r *result) complaints() []string {
 func printTable(out io.Writer, results []*result) (passed bool) {
 	passed = true
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "scenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes missing\troutes repeated\tseconds\tresult")
+	fmt.Fprintln(t, "scenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes missing\troutes "+
+		"repeated\tseconds\tresult")
 	for _, r := range results {
 		verdict := "ok"
 		switch {

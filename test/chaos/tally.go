@@ -62,7 +62,8 @@ func (w *world) count(ctx context.Context) (*tally, error) {
 	if w.inOrder {
 		t.misordered = misordered(rows)
 	}
-	w.countRoutes(ctx, t, rows, func(p piece) bool { return adopted(objects[w.messages[p.number-1].uid], p.to) }, w.wire.ended)
+	w.countRoutes(ctx, t, rows, func(p piece) bool { return adopted(objects[w.messages[p.number-1].uid], p.to) },
+		w.wire.ended)
 	return t, nil
 }
 
@@ -116,7 +117,8 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 		}
 		w.compare(t, m, rows, to, r)
 	}
-	if c := o.Status.Counts; isDelivered && (c == nil || int(c.Recipients) != len(m.to) || int(c.Stored) != len(m.to) || c.Failed != 0) {
+	if c := o.Status.Counts; isDelivered &&
+		(c == nil || int(c.Recipients) != len(m.to) || int(c.Stored) != len(m.to) || c.Failed != 0) {
 		t.problem("message %d is delivered with counts %+v", m.number, c)
 	}
 }

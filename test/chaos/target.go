@@ -58,7 +58,8 @@ func ownTarget(env func(string) string) (*target, error) {
 		return nil, err
 	}
 	if len(t.users) == 0 || len(t.groups) == 0 {
-		return nil, fmt.Errorf("USERS and GROUPS: want comma-separated ids, at least one user and one group that has the sender as a member")
+		return nil, fmt.Errorf("USERS and GROUPS: want comma-separated ids, at least one user and one group that has the " +
+			"sender as a member")
 	}
 	key, err := os.ReadFile(env("AES_KEY_FILE"))
 	if err != nil {
@@ -97,7 +98,8 @@ func devTarget(ctx context.Context) (*target, error) {
 	}
 	for i := range uint32(devGroups) {
 		t.groups = append(t.groups, 1+i)
-		seed.Groups = append(seed.Groups, devserver.Group{ID: 1 + i, Name: fmt.Sprint("group", i), Members: []uint32{1, 100, 101}})
+		seed.Groups = append(seed.Groups,
+			devserver.Group{ID: 1 + i, Name: fmt.Sprint("group", i), Members: []uint32{1, 100, 101}})
 	}
 	dev, err := devserver.Start(ctx, devserver.Options{
 		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0", Seed: seed,

@@ -113,7 +113,8 @@ func (w *world) setup(ctx context.Context, op *operator) error {
 	return w.await(ctx, "the TeamTalkServer is Ready", func(ctx context.Context) (string, bool, error) {
 		s := &v1alpha1.TeamTalkServer{}
 		err := w.lane.admin.Get(ctx, types.NamespacedName{Namespace: w.namespace, Name: v1alpha1.DefaultServerName}, s)
-		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady), err
+		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions,
+			v1alpha1.ConditionReady), err
 	})
 }
 
@@ -233,7 +234,8 @@ func (w *world) faults() int {
 }
 
 // await waits for a condition; its error says which, and what was seen last.
-func (w *world) await(ctx context.Context, what string, condition func(context.Context) (seen string, done bool, err error)) error {
+func (w *world) await(ctx context.Context, what string,
+	condition func(context.Context) (seen string, done bool, err error)) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {

@@ -43,7 +43,8 @@ func (w *world) throughGateway(ctx context.Context) (seen string, err error) {
 	b := w.batch("posted")
 	text := w.prefix() + "posted #0"
 	r := request{
-		namespace: system, pod: pods[0].Name, port: gatewayPort, method: http.MethodPost, path: "/namespaces/" + chat + "/query/SendSingleMessage?wait=8",
+		namespace: system, pod: pods[0].Name, port: gatewayPort, method: http.MethodPost,
+		path: "/namespaces/" + chat + "/query/SendSingleMessage?wait=8",
 		body: fmt.Sprintf(`{"from_user_id":1,"session_id":3,"msg":%q}`, text),
 	}
 	status, _, err := w.ask(ctx, r)
@@ -63,7 +64,8 @@ func (w *world) throughGateway(ctx context.Context) (seen string, err error) {
 		Code  *int   `json:"error_code"`
 		MsgID uint32 `json:"msg_id"`
 	}
-	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != http.StatusOK || answer.Code == nil || *answer.Code != 0 || answer.MsgID == 0 {
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != http.StatusOK || answer.Code == nil ||
+		*answer.Code != 0 || answer.MsgID == 0 {
 		return "", fmt.Errorf("the gateway answers with status %d: %.300s", status, body)
 	}
 	seen, err = w.count(ctx)
@@ -97,9 +99,11 @@ func (w *world) metrics(ctx context.Context) (seen string, err error) {
 	for _, c := range []struct {
 		who, token string
 		want       int
-	}{{"nobody", "", http.StatusUnauthorized}, {"another account", outsider, http.StatusForbidden}, {"Prometheus", reader, http.StatusOK}} {
+	}{{"nobody", "", http.StatusUnauthorized}, {"another account", outsider, http.StatusForbidden},
+		{"Prometheus", reader, http.StatusOK}} {
 		status, body, err := w.ask(ctx, request{
-			namespace: system, pod: pod.Name, port: metricsPort, tls: true, method: http.MethodGet, path: "/metrics", token: c.token,
+			namespace: system, pod: pod.Name, port: metricsPort, tls: true, method: http.MethodGet, path: "/metrics",
+			token: c.token,
 		})
 		if err != nil {
 			return "", err
@@ -107,7 +111,8 @@ func (w *world) metrics(ctx context.Context) (seen string, err error) {
 		if status != c.want {
 			return "", fmt.Errorf("%s gets status %d, want %d", c.who, status, c.want)
 		}
-		names := strings.Contains(body, "teamtalk_operator_messages_finished_total") && strings.Contains(body, "teamtalk_operator_build_info")
+		names := strings.Contains(body, "teamtalk_operator_messages_finished_total") &&
+			strings.Contains(body, "teamtalk_operator_build_info")
 		if leads := strings.Contains(body, "\nteamtalk_operator_leader 1\n"); (names && leads) != (status == http.StatusOK) {
 			return "", fmt.Errorf("%s is told, with status %d: %.300s", c.who, status, body)
 		}

@@ -25,7 +25,8 @@ func onCurrent(ctx context.Context, t *table, root string) error {
 	p.Root, p.Operator, p.Dev = root, os.Getenv("IMAGE"), os.Getenv("DEV_IMAGE")
 	for variable, image := range map[string]string{"IMAGE": p.Operator, "DEV_IMAGE": p.Dev} {
 		if _, _, ok := cutTag(image); !ok {
-			return fmt.Errorf("%s is %q: want the NAME:TAG of an image that the cluster's nodes have or can pull; docs/e2e.md says how to make it", variable, image)
+			return fmt.Errorf("%s is %q: want the NAME:TAG of an image that the cluster's nodes have or can pull; docs/e2e.md "+
+				"says how to make it", variable, image)
 		}
 	}
 	var err error
@@ -74,7 +75,8 @@ func (w *world) free(ctx context.Context) error {
 		return fmt.Errorf("look at the cluster: %w", err)
 	}
 	if len(crds) > 0 {
-		return errors.New("the cluster knows TeamTalk's kinds already, and the run would remove them with all messages: take a cluster without them")
+		return errors.New("the cluster knows TeamTalk's kinds already, and the run would remove them with all messages: " +
+			"take a cluster without them")
 	}
 	for _, name := range []string{system, chat} {
 		switch err := w.admin.Get(ctx, client.ObjectKey{Name: name}, &corev1.Namespace{}); {
@@ -109,7 +111,8 @@ func (w *world) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	var errs []error
-	if err := w.helm(ctx, "uninstall", release, "--ignore-not-found", "--wait", "--timeout", time.Minute.String()); err != nil {
+	if err := w.helm(ctx, "uninstall", release, "--ignore-not-found", "--wait", "--timeout",
+		time.Minute.String()); err != nil {
 		errs = append(errs, err)
 	}
 	crds, err := w.kinds(ctx)

@@ -30,7 +30,8 @@ func (w *world) forward(ctx context.Context, namespace, pod string, port int) (a
 	}
 	dialer := portforward.NewFallbackDialerForStreaming(newer, older, httpstream.IsUpgradeFailure)
 	stopped, isReady, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	f, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, stopped, isReady, io.Discard, io.Discard)
+	f, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)},
+		stopped, isReady, io.Discard, io.Discard)
 	if err != nil {
 		return "", nil, fmt.Errorf("forward a port: %w", err)
 	}
@@ -83,7 +84,8 @@ func (w *world) ask(ctx context.Context, r request) (status int, body string, er
 	}
 	c := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the operator's own certificate, which nobody can verify, by a port of its pod
+		//nolint:gosec // the operator's own certificate, which nobody can verify, by a port of its pod
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	answer, err := c.Do(q)
 	if err != nil {

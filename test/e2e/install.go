@@ -124,13 +124,15 @@ func (w *world) serverReady(ctx context.Context) (seen string, err error) {
 	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: chat, Name: dev}, service); err != nil {
 		return "", err
 	}
-	if err := w.apply(ctx, "server.yaml", map[string]string{"NAMESPACE": chat, "ADDRESS": service.Spec.ClusterIP}); err != nil {
+	if err := w.apply(ctx, "server.yaml",
+		map[string]string{"NAMESPACE": chat, "ADDRESS": service.Spec.ClusterIP}); err != nil {
 		return "", err
 	}
 	return "", await(ctx, "the TeamTalkServer is Ready", func(ctx context.Context) (string, bool, error) {
 		s := &v1alpha1.TeamTalkServer{}
 		err := w.admin.Get(ctx, client.ObjectKey{Namespace: chat, Name: v1alpha1.DefaultServerName}, s)
-		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady), err
+		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions,
+			v1alpha1.ConditionReady), err
 	})
 }
 

@@ -34,7 +34,8 @@ func due(i int) time.Duration {
 		seldom, until     = time.Second, oftenUntil + 12
 		again             = 300 * time.Millisecond
 	)
-	return time.Duration(min(i, oftenUntil))*often + time.Duration(min(max(i-oftenUntil, 0), until-oftenUntil))*seldom + time.Duration(max(i-until, 0))*again
+	return time.Duration(min(i, oftenUntil))*often + time.Duration(min(max(i-oftenUntil, 0),
+		until-oftenUntil))*seldom + time.Duration(max(i-until, 0))*again
 }
 
 // Bars: how long nothing may be delivered when the leader is killed, 5 s more than
@@ -158,7 +159,8 @@ func (w *world) probe(ctx context.Context, b *batch, since time.Time) (time.Time
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("of %d messages that were declared since the leader's end, none is delivered%s", b.size(), p.waits)
+			return time.Time{}, fmt.Errorf("of %d messages that were declared since the leader's end, none is delivered%s",
+				b.size(), p.waits)
 		}
 	}
 }
@@ -184,9 +186,10 @@ const shuts = 3
 // shut: the leader's pod is deleted, and ends in order.
 func (w *world) shut(ctx context.Context) (seen string, err error) {
 	for i := range shuts {
-		seen, err = w.takeover(ctx, "shut", fmt.Sprintf("shut-%d", i), func(ctx context.Context, pod *corev1.Pod, _ string) error {
-			return w.admin.Delete(ctx, pod)
-		})
+		seen, err = w.takeover(ctx, "shut", fmt.Sprintf("shut-%d", i),
+			func(ctx context.Context, pod *corev1.Pod, _ string) error {
+				return w.admin.Delete(ctx, pod)
+			})
 		if err != nil {
 			return seen, err
 		}

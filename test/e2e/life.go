@@ -29,7 +29,8 @@ func (w *world) upgrade(ctx context.Context) (seen string, err error) {
 	declared := make(chan error, 1)
 	go func() { declared <- w.declareSteadily(loading, load) }()
 	began := time.Now()
-	err = w.helm(ctx, append([]string{"upgrade", release, w.chart()}, w.values("--set-string", "log.level=debug,podAnnotations.run="+w.id)...)...)
+	err = w.helm(ctx, append([]string{"upgrade", release, w.chart()},
+		w.values("--set-string", "log.level=debug,podAnnotations.run="+w.id)...)...)
 	if err == nil {
 		err = errors.Join(w.rolledOut(ctx, system, release), w.rolledOut(ctx, system, gateway))
 	}
@@ -51,7 +52,8 @@ func (w *world) upgrade(ctx context.Context) (seen string, err error) {
 		return "", err
 	}
 	counted, err := w.count(ctx)
-	return fmt.Sprintf("%d pods replaced in %.1f s, %d messages declared meanwhile; %s", len(before), took.Seconds(), load.size(), counted), err
+	return fmt.Sprintf("%d pods replaced in %.1f s, %d messages declared meanwhile; %s", len(before), took.Seconds(),
+		load.size(), counted), err
 }
 
 // declareSteadily declares one message after the other until ctx ends.
@@ -98,7 +100,8 @@ func (w *world) uninstall(ctx context.Context) (seen string, err error) {
 		}
 		deployments := &appsv1.DeploymentList{}
 		err = w.admin.List(ctx, deployments, client.InNamespace(system))
-		return fmt.Sprintf("%d pods, %d Deployments", len(pods), len(deployments.Items)), len(pods)+len(deployments.Items) == 0, err
+		return fmt.Sprintf("%d pods, %d Deployments", len(pods),
+			len(deployments.Items)), len(pods)+len(deployments.Items) == 0, err
 	}); err != nil {
 		return "", err
 	}

@@ -43,7 +43,8 @@ func (w *world) follow(ctx context.Context, pods []corev1.Pod) {
 }
 
 func (w *world) copyLog(ctx context.Context, p corev1.Pod, container, path string) error {
-	log, err := w.core.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Container: container, Follow: true, Timestamps: true}).Stream(ctx)
+	log, err := w.core.CoreV1().Pods(p.Namespace).GetLogs(p.Name,
+		&corev1.PodLogOptions{Container: container, Follow: true, Timestamps: true}).Stream(ctx)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,8 @@ func e2e(ctx context.Context) (passed bool, err error) {
 	case "", "node":
 		err = onOwnNode(ctx, t, root)
 	default:
-		return false, fmt.Errorf("CLUSTER is %q: want current for the cluster of your kubeconfig, or nothing for a node on this machine", cluster)
+		return false, fmt.Errorf("CLUSTER is %q: want current for the cluster of your kubeconfig, or nothing for a node on "+
+			"this machine", cluster)
 	}
 	if len(t.Rows) > 0 && !inside() { // whoever made the namespaces prints it
 		t.print(os.Stdout, time.Since(began))

@@ -75,8 +75,9 @@ func (w *world) prefix() string { return "e2e " + w.id + " " }
 func (w *world) declare(ctx context.Context, b *batch, i int) error {
 	text := fmt.Sprintf("%s%s #%d", w.prefix(), b.name, i)
 	m := &v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", b.name, i), Namespace: chat, Labels: map[string]string{batchLabel: b.name}},
-		Spec:       v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Text: &text}},
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", b.name, i), Namespace: chat,
+			Labels: map[string]string{batchLabel: b.name}},
+		Spec: v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Text: &text}},
 	}
 	switch {
 	case b.probes:
@@ -199,7 +200,8 @@ func (w *world) store(ctx context.Context) ([]stored, error) {
 		return nil, fmt.Errorf("the store is gone with its pod: %s", describe(pods.Items))
 	}
 	status, body, err := w.ask(ctx, request{
-		namespace: chat, pod: pods.Items[0].Name, port: inboxPort, method: http.MethodGet, path: "/api/messages?session=all&limit=1000000",
+		namespace: chat, pod: pods.Items[0].Name, port: inboxPort, method: http.MethodGet,
+		path: "/api/messages?session=all&limit=1000000",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the store: %w", err)

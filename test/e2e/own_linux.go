@@ -84,7 +84,8 @@ func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) (ok bool) {
 			program, image string
 			name           *string
 		}{
-			{"test/node/pause", node.PauseImage, &p.Pause}, {"teamtalk-operator", operatorImage, &p.Operator}, {"teamtalk-dev", devImage, &p.Dev},
+			{"test/node/pause", node.PauseImage, &p.Pause}, {"teamtalk-operator", operatorImage, &p.Operator},
+			{"teamtalk-dev", devImage, &p.Dev},
 		} {
 			archive, err := p.image(ctx, dir, i.program, i.image, i.name)
 			if err != nil {
@@ -113,7 +114,8 @@ func (p *ownPlan) image(ctx context.Context, dir, program, image string, name *s
 	if len(found) != 1 {
 		return "", fmt.Errorf("build the image of %s: %d archives", program, len(found))
 	}
-	version := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), filepath.Base(program)+"-"), "-linux-"+runtime.GOARCH+".tar")
+	version := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), filepath.Base(program)+"-"),
+		"-linux-"+runtime.GOARCH+".tar")
 	*name = image + ":" + version
 	return found[0], nil
 }
@@ -131,7 +133,8 @@ func runInside(ctx context.Context, t *table, dir string, p *ownPlan) error {
 	t.keep()
 	started := func(pid int) {
 		if p.Keep {
-			say("to look at the node while it runs: nsenter --target %d --mount --net --pid env KUBECONFIG=%s kubectl get pods -A", pid, node.KubeconfigIn(dir))
+			say("to look at the node while it runs: nsenter --target %d --mount --net --pid env KUBECONFIG=%s kubectl get pods "+
+				"-A", pid, node.KubeconfigIn(dir))
 		}
 	}
 	code, err := node.Run(ctx, dir, started, p.Root, p.ControlPlane, p.Node, p.Helm)
@@ -165,7 +168,8 @@ func insideNode(ctx context.Context, t *table) error {
 	var n *node.Node
 	err = t.timed("the node is up and Ready", func() (seen string, err error) {
 		n, err = node.Start(ctx, node.Options{
-			ControlPlane: p.ControlPlane, Node: p.Node, Pause: p.Pause, Archive: p.Archives[0], Logs: p.Logs, Failed: func(err error) { fail(err) },
+			ControlPlane: p.ControlPlane, Node: p.Node, Pause: p.Pause, Archive: p.Archives[0], Logs: p.Logs,
+			Failed: func(err error) { fail(err) },
 		})
 		if err != nil {
 			return "", err

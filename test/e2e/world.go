@@ -77,7 +77,8 @@ func newWorld(p plan, config *rest.Config, kubeconfig string) (*world, error) {
 	}
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 1000, 2000
-	w := &world{plan: p, config: config, kubeconfig: kubeconfig, id: fmt.Sprintf("%x", time.Now().UnixNano()), gaps: map[string][]time.Duration{}, followed: map[string]bool{}}
+	w := &world{plan: p, config: config, kubeconfig: kubeconfig, id: fmt.Sprintf("%x", time.Now().UnixNano()),
+		gaps: map[string][]time.Duration{}, followed: map[string]bool{}}
 	var err error
 	if w.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
@@ -159,11 +160,13 @@ func (w *world) rolledOut(ctx context.Context, namespace, name string) error {
 			return "", false, err
 		}
 		list := &corev1.PodList{}
-		if err := w.admin.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels(d.Spec.Selector.MatchLabels)); err != nil {
+		if err := w.admin.List(ctx, list, client.InNamespace(namespace),
+			client.MatchingLabels(d.Spec.Selector.MatchLabels)); err != nil {
 			return "", false, err
 		}
 		want, s := *d.Spec.Replicas, d.Status
-		done := s.ObservedGeneration == d.Generation && s.UpdatedReplicas == want && s.ReadyReplicas == want && int32(len(list.Items)) == want
+		done := s.ObservedGeneration == d.Generation && s.UpdatedReplicas == want && s.ReadyReplicas == want &&
+			int32(len(list.Items)) == want
 		w.follow(whole, list.Items)
 		return describe(list.Items), done, nil
 	})
@@ -195,7 +198,8 @@ func describe(pods []corev1.Pod) string {
 }
 
 // await waits for a condition; its error says which, and what was seen last.
-func await(ctx context.Context, what string, condition func(context.Context) (seen string, done bool, err error)) error {
+func await(ctx context.Context, what string,
+	condition func(context.Context) (seen string, done bool, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)

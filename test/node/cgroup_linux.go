@@ -29,7 +29,8 @@ func cgroupHierarchies() ([]hierarchy, error) {
 	var all []hierarchy
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if len(fields) > 2 && strings.HasPrefix(fields[1], "/sys/fs/cgroup") && (fields[2] == "cgroup" || fields[2] == "cgroup2") {
+		if len(fields) > 2 && strings.HasPrefix(fields[1], "/sys/fs/cgroup") &&
+			(fields[2] == "cgroup" || fields[2] == "cgroup2") {
 			all = append(all, hierarchy{path: fields[1], v2: fields[2] == "cgroup2"})
 		}
 	}

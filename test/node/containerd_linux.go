@@ -85,7 +85,8 @@ func snapshotter() string {
 
 // ctr runs containerd's own client, on kubelet's containers and images.
 func (n *Node) ctr(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "ctr", append([]string{"--address", containerdSocket, "--namespace", "k8s.io"}, args...)...)
+	cmd := exec.CommandContext(ctx, "ctr",
+		append([]string{"--address", containerdSocket, "--namespace", "k8s.io"}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))

@@ -92,7 +92,8 @@ func (n *Node) Describe(ctx context.Context) (string, error) {
 		return "", err
 	}
 	i := node.Status.NodeInfo
-	return fmt.Sprintf("kubelet %s, %s with %s, kernel %s", i.KubeletVersion, i.ContainerRuntimeVersion, n.snapshotter, i.KernelVersion), nil
+	return fmt.Sprintf("kubelet %s, %s with %s, kernel %s", i.KubeletVersion, i.ContainerRuntimeVersion, n.snapshotter,
+		i.KernelVersion), nil
 }
 
 // connect gives the namespace its loopback, and the node its address.
@@ -208,10 +209,11 @@ func dial(network, address string) error {
 // await waits until there is nothing to complain about.
 func await(ctx context.Context, what string, complaint func(context.Context) error) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
-		last = complaint(ctx)
-		return last == nil, nil
-	})
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true,
+		func(ctx context.Context) (bool, error) {
+			last = complaint(ctx)
+			return last == nil, nil
+		})
 	switch {
 	case err == nil:
 		return nil

@@ -61,7 +61,8 @@ func (p *pki) template(name string, groups []string) *x509.Certificate {
 
 // sign makes a key and its certificate, and writes file.crt and file.key. Without a
 // parent the certificate signs itself.
-func (p *pki) sign(file string, template, parent *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey, error) {
+func (p *pki) sign(file string, template, parent *x509.Certificate,
+	by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the key of %s: %w", file, err)

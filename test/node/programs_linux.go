@@ -48,7 +48,8 @@ func (s *settings) controlPlane() (etcd, api program, err error) {
 	}
 	etcd = program{"etcd", s.ControlPlane, []string{
 		"--data-dir=" + filepath.Join(s.dir, "etcd"), "--listen-client-urls=" + etcdURL, "--advertise-client-urls=" + etcdURL,
-		"--listen-peer-urls=" + etcdPeerURL, "--initial-advertise-peer-urls=" + etcdPeerURL, "--initial-cluster=default=" + etcdPeerURL,
+		"--listen-peer-urls=" + etcdPeerURL, "--initial-advertise-peer-urls=" + etcdPeerURL,
+		"--initial-cluster=default=" + etcdPeerURL,
 		"--unsafe-no-fsync", // what is lost with the machine is of no use after it
 	}}
 	api = program{"kube-apiserver", s.ControlPlane, []string{
@@ -56,10 +57,12 @@ func (s *settings) controlPlane() (etcd, api program, err error) {
 		"--bind-address=0.0.0.0", "--secure-port=" + apiPort, "--advertise-address=" + address,
 		"--tls-cert-file=" + s.pki.certFile("kube-apiserver"), "--tls-private-key-file=" + s.pki.keyFile("kube-apiserver"),
 		"--client-ca-file=" + s.pki.certFile("ca"),
-		"--kubelet-client-certificate=" + s.pki.certFile("kubelet-client"), "--kubelet-client-key=" + s.pki.keyFile("kubelet-client"),
+		"--kubelet-client-certificate=" + s.pki.certFile("kubelet-client"),
+		"--kubelet-client-key=" + s.pki.keyFile("kubelet-client"),
 		"--kubelet-certificate-authority=" + s.pki.certFile("ca"), "--kubelet-preferred-address-types=InternalIP",
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file=" + s.pki.keyFile("service-accounts"), "--service-account-signing-key-file=" + s.pki.keyFile("service-accounts"),
+		"--service-account-key-file=" + s.pki.keyFile("service-accounts"),
+		"--service-account-signing-key-file=" + s.pki.keyFile("service-accounts"),
 		"--service-cluster-ip-range=" + serviceNet,
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--profiling=false",
 	}}
@@ -91,11 +94,13 @@ func (s *settings) others() ([]program, error) {
 	}
 	kubelet, err := s.write("kubelet.yaml", kubeletConfig,
 		"CA", s.pki.certFile("ca"), "CERT", s.pki.certFile("kubelet"), "KEY", s.pki.keyFile("kubelet"),
-		"ADDRESS", address, "CGROUP", "/"+cgroupName(s.dir), "RESOLV", filepath.Join(s.dir, "resolv.conf"), "SOCKET", containerdSocket)
+		"ADDRESS", address, "CGROUP", "/"+cgroupName(s.dir), "RESOLV", filepath.Join(s.dir,
+			"resolv.conf"), "SOCKET", containerdSocket)
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := s.write("kube-proxy.yaml", proxyConfig, "KUBECONFIG", kubeconfigs["kube-proxy"], "NODE", nodeName, "PODS", podRange)
+	proxy, err := s.write("kube-proxy.yaml", proxyConfig, "KUBECONFIG", kubeconfigs["kube-proxy"], "NODE", nodeName,
+		"PODS", podRange)
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +115,12 @@ func (s *settings) others() ([]program, error) {
 			"--use-service-account-credentials=true", "--profiling=false",
 		}},
 		{"kube-scheduler", s.Node, []string{
-			"--kubeconfig=" + kubeconfigs["kube-scheduler"], "--leader-elect=false", "--bind-address=127.0.0.1", "--profiling=false",
+			"--kubeconfig=" + kubeconfigs["kube-scheduler"], "--leader-elect=false", "--bind-address=127.0.0.1",
+			"--profiling=false",
 		}},
 		{"kubelet", s.Node, []string{
-			"--config=" + kubelet, "--kubeconfig=" + kubeconfigs["kubelet-user"], "--hostname-override=" + nodeName, "--node-ip=" + address,
+			"--config=" + kubelet, "--kubeconfig=" + kubeconfigs["kubelet-user"], "--hostname-override=" + nodeName,
+			"--node-ip=" + address,
 		}},
 		{"kube-proxy", s.Node, []string{"--config=" + proxy}},
 	}, nil

@@ -53,7 +53,8 @@ func Check() error {
 		return err
 	}
 	if len(hierarchies) == 0 {
-		return errors.New("a node needs control groups, and none are mounted at /sys/fs/cgroup: run this where they are, such as on the machine itself")
+		return errors.New("a node needs control groups, and none are mounted at /sys/fs/cgroup: run this where they are, " +
+			"such as on the machine itself")
 	}
 	return tryNamespaces()
 }
@@ -77,7 +78,8 @@ func tryNamespaces() error {
 	cmd := exec.Command("ip", "link", "add", "try0", "type", "bridge")
 	cmd.SysProcAttr = inNamespaces()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("this machine does not let a node have its own namespaces and a bridge in them: run this with all capabilities, on a kernel with bridges: %w %s",
+		return fmt.Errorf("this machine does not let a node have its own namespaces and a bridge in them: run this with all "+
+			"capabilities, on a kernel with bridges: %w %s",
 			err, strings.TrimSpace(string(out)))
 	}
 	return nil

@@ -91,7 +91,8 @@ func (s *stage) farewell() {
 	if s.kubeconfig != "" {
 		say("the cluster answers to:               export KUBECONFIG=%s", s.kubeconfig)
 	}
-	say("look at the messages with:            kubectl get ttm -A     and     kubectl describe ttm refused%s", s.namespaceFlag())
+	say("look at the messages with:            kubectl get ttm -A     and     kubectl describe ttm refused%s",
+		s.namespaceFlag())
 	say("the programs' logs are in:            %s", s.bin)
 	say("everything stays up until you press Ctrl-C")
 }

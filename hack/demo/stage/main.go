@@ -34,7 +34,8 @@ func run(ctx context.Context) error {
 	case "current":
 		s.current = true
 	default:
-		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, or leave it out for one of the demo's own", c)
+		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, or leave it out for one of "+
+			"the demo's own", c)
 	}
 	defer s.close()
 	return s.play(ctx)

@@ -74,7 +74,8 @@ func run(ctx context.Context, in, out string) error {
 }
 
 // appendFile appends f to to, after everything that it imports, each once.
-func appendFile(to []*descriptorpb.FileDescriptorProto, added map[string]bool, f linker.File) []*descriptorpb.FileDescriptorProto {
+func appendFile(to []*descriptorpb.FileDescriptorProto, added map[string]bool,
+	f linker.File) []*descriptorpb.FileDescriptorProto {
 	if added[f.Path()] {
 		return to
 	}

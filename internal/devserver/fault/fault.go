@@ -125,10 +125,11 @@ var (
 )
 
 var kinds = map[Kind]kindInfo{
-	NoAnswer:         {"execute, do not answer", nil, onBoth, 0},
-	Drop:             {"neither execute nor answer", nil, onBoth, 0},
-	Late:             {"answer after delay (2s)", nil, onBoth, 2 * time.Second},
-	Reorder:          {"hold an answer until `after` (1) later ones have left, or for delay (2s)", nil, onDBProxy, 2 * time.Second},
+	NoAnswer: {"execute, do not answer", nil, onBoth, 0},
+	Drop:     {"neither execute nor answer", nil, onBoth, 0},
+	Late:     {"answer after delay (2s)", nil, onBoth, 2 * time.Second},
+	Reorder: {"hold an answer until `after` (1) later ones have left, or for delay (2s)", nil, onDBProxy,
+		2 * time.Second},
 	Repeat:           {"answer, or relay, twice", nil, onBoth, 0},
 	IDZero:           {"answer id 0, store nothing", sends, onDBProxy, 0},
 	IDUnknown:        {"answer id 0xFFFFFFFF; store=true stores anyway", sends, onDBProxy, 0},
@@ -136,15 +137,17 @@ var kinds = map[Kind]kindInfo{
 	EmptyList:        {"answer reads as if there were nothing", reads, onDBProxy, 0},
 	CloseBeforeStore: {"draw an id, then close every connection", nil, onBoth, 0},
 	CloseAfterStore:  {"store, then close every connection", nil, onBoth, 0},
-	StopReceiving:    {"send 0x0702 to all, close after delay (4s); at once, or at a request for command", nil, onDBProxy, 4 * time.Second},
-	RouterDrop:       {"relay nothing", nil, []Target{Router}, 0},
-	Lag:              {"reads do not see rows younger than delay (2s)", history, onDBProxy, 2 * time.Second},
+	StopReceiving: {"send 0x0702 to all, close after delay (4s); at once, or at a request for command", nil, onDBProxy,
+		4 * time.Second},
+	RouterDrop: {"relay nothing", nil, []Target{Router}, 0},
+	Lag:        {"reads do not see rows younger than delay (2s)", history, onDBProxy, 2 * time.Second},
 	RedisFlushed: {"groups look empty until the next message to them", []wire.Command{
 		wire.CommandGroupInfoReq, wire.CommandMsgListReq, wire.CommandMsgByIDReq,
 	}, onDBProxy, 0},
-	GroupDeadlock: {"hang for good once more than limit (16) group requests run at once; each takes delay (20ms)", []wire.Command{
-		wire.CommandMsgData, wire.CommandMsgListReq, wire.CommandMsgByIDReq, wire.CommandLatestMsgIDReq,
-	}, onDBProxy, 20 * time.Millisecond},
+	GroupDeadlock: {"hang for good once more than limit (16) group requests run at once; each takes delay (20ms)",
+		[]wire.Command{
+			wire.CommandMsgData, wire.CommandMsgListReq, wire.CommandMsgByIDReq, wire.CommandLatestMsgIDReq,
+		}, onDBProxy, 20 * time.Millisecond},
 	Refuse: {"close all connections and every new one; down=true: do not listen, for delay", nil, onBoth, 0},
 }
 

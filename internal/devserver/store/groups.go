@@ -100,7 +100,8 @@ type Change struct {
 
 // ChangeMembers adds or removes members. The answer is false for an unknown
 // group. Removing reports all that it was asked to remove, present or not.
-func (s *Store) ChangeMembers(user, group uint32, change wire.GroupModifyType, ids []uint32) (c Change, known bool, err error) {
+func (s *Store) ChangeMembers(user, group uint32, change wire.GroupModifyType,
+	ids []uint32) (c Change, known bool, err error) {
 	ids = SortedSet(ids)
 	err = s.write(func() error {
 		c = Change{}
