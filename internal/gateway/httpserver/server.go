@@ -137,7 +137,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- serve() }()
-	s.log.Info("listening", "address", address.String(), "tls", server.TLSConfig != nil)
+	s.log.Info("listening", "address", address.String(), "tls", s.opts.CertFile != "")
 	select {
 	case err := <-ended:
 		return fmt.Errorf("the listener has ended: %w", err)
