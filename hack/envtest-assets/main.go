@@ -1,5 +1,5 @@
-// Command envtest-assets prints the folder that holds kube-apiserver and etcd,
-// after finding, downloading or building them; progress goes to standard error:
+// Command envtest-assets prints the folder of kube-apiserver and etcd, which it finds,
+// downloads or builds. It logs progress to standard error.
 //
 //	export KUBEBUILDER_ASSETS=$(go run ./hack/envtest-assets)
 package main
@@ -11,7 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/assets"
 )
 
 func main() {
@@ -24,7 +24,7 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	dir, err := controlplane.Assets(ctx, controlplane.Options{})
+	dir, err := assets.ControlPlane(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -3,13 +3,15 @@ package framework
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 )
 
-// Tool returns the path of a program that one of the modules in hack/tools pins,
-// such as helm of the module "helm". The first call on a machine builds it.
+// Tool returns the path of a program that a module in hack/tools pins, such as helm of the
+// module "helm". The first call on a machine builds it, with the flags of the control plane's
+// build, so that both share compiled packages.
 func Tool(ctx context.Context, module, name string) (string, error) {
 	root, err := Root()
 	if err != nil {
@@ -17,6 +19,7 @@ func Tool(ctx context.Context, module, name string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join(root, "hack", "tools", module, "go.mod"), "-n", name)
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+os.Getenv("GOFLAGS")+" -trimpath")
 	var problem strings.Builder
 	cmd.Stderr = &problem
 	out, err := cmd.Output()

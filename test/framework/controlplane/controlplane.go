@@ -1,11 +1,7 @@
-// Package controlplane runs a real Kubernetes control plane, kube-apiserver and
-// etcd, on this machine's loopback, for tests and the demo. Whoever has Go has
-// what it needs: Assets finds the two programs, downloads them, or builds them
-// from hack/controlplane. Nothing in the operator's binary imports it. It is for
-// Unix systems, like envtest, on which it is built.
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,41 +18,34 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/assets"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/gobuild"
 )
 
 const (
-	// startTimeout bounds the start of each of the two programs. Ten times what
-	// an idle machine takes: CI runs packages' tests side by side.
+	// startTimeout bounds the start of each program: ten times what an idle machine needs,
+	// because CI runs the tests of several packages at once.
 	startTimeout = 60 * time.Second
-	// stopTimeout bounds the end of each.
+	// stopTimeout bounds the end of each program.
 	stopTimeout = 20 * time.Second
-	// startTries is how often a start is tried when a port that was free is taken.
-	startTries = 3
+	// startAttempts is the number of attempts if another process takes a free port.
+	startAttempts = 3
 )
 
-// Options say how a control plane is found and run. The zero value works.
+// Options configure Start. The zero value works.
 type Options struct {
-	// Log takes one line of progress, without a newline. While something takes
-	// long it is called at least every ten seconds. Nil writes to standard error.
-	Log func(format string, args ...any)
-	// Output takes the logs of kube-apiserver and etcd, one write at a time. Nil drops
-	// them; the line that explains a failed start is in Start's error either way.
+	// Log logs progress, at least every ten seconds. Nil writes to standard error.
+	Log assets.Logf
+	// Output receives the logs of kube-apiserver and etcd, one write at a time. Nil drops
+	// them; Start's error has the line that explains a failed start in either case.
 	Output io.Writer
-	// APIServerFlags are flags for kube-apiserver: names without dashes, such as
-	// "audit-log-path", and their values. One that envtest sets too replaces it.
+	// APIServerFlags are flags of kube-apiserver by name without dashes, such as
+	// "audit-log-path". They replace those of envtest.
 	APIServerFlags map[string][]string
 }
 
-func (o Options) log() func(format string, args ...any) {
-	if o.Log != nil {
-		return o.Log
-	}
-	return func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-}
-
-// ControlPlane is a running kube-apiserver and etcd. They end with Stop, or when
-// the process that started them ends in whatever way.
+// ControlPlane is a running kube-apiserver and etcd. They end with Stop, or with the
+// process that started them, even if that is killed.
 type ControlPlane struct {
 	plane      *envtest.ControlPlane
 	guard      *guard
@@ -65,63 +54,62 @@ type ControlPlane struct {
 	kubeconfig []byte
 }
 
-// Start finds kube-apiserver and etcd with Assets and runs them on free loopback
-// ports with their data in a temporary folder. It returns once the API serves
-// and the default namespace exists. RBAC is on, and so are the default admission
-// plugins except ServiceAccount, which needs a controller that does not run here.
-// Ending ctx interrupts a start, not a control plane that runs.
+// Start runs kube-apiserver and etcd on free loopback ports, with their data in a
+// temporary folder. It returns once the API serves and the default namespace exists. RBAC
+// is enabled, and so are the default admission plugins except ServiceAccount, which needs
+// a controller. Cancelling ctx interrupts Start, not a running control plane.
 func Start(ctx context.Context, o Options) (*ControlPlane, error) {
-	assets, err := Assets(ctx, o)
+	o.Log = assets.LogTo(o.Log)
+	programs, err := assets.ControlPlane(ctx, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	for try := 1; ; try++ {
-		c, err := start(ctx, assets, o)
+	for attempt := 1; ; attempt++ {
+		c, err := start(ctx, programs, o)
 		if err == nil {
 			return c, nil
 		}
-		// Ports are picked before the programs bind them, so another process may come first.
-		if try == startTries || !errors.Is(err, errPortTaken) {
+		// envtest picks ports before the programs bind them: another process may be first.
+		if attempt == startAttempts || !errors.Is(err, errPortTaken) {
 			return nil, err
 		}
-		o.log()("%v; trying other ports", err)
+		o.Log("%v; trying other ports", err)
 	}
 }
 
-func start(ctx context.Context, assets string, o Options) (_ *ControlPlane, err error) {
+func start(ctx context.Context, programs string, o Options) (_ *ControlPlane, err error) {
 	dir, err := os.MkdirTemp("", "controlplane-")
 	if err != nil {
-		return nil, fmt.Errorf("make a folder for the control plane's data: %w", err)
+		return nil, fmt.Errorf("create the control plane's data folder: %w", err)
 	}
 	guard, err := newGuard(dir)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	c := &ControlPlane{guard: guard, dir: dir}
-	out := &shared{w: o.Output}
-	apiLog, etcdLog := &tail{out: out}, &tail{out: out}
+	out := &syncWriter{w: o.Output}
+	apiLog, etcdLog := &Tail{Out: out}, &Tail{Out: out}
 	// Closing the guard kills the programs, which envtest's start notices.
-	notInterrupted := context.AfterFunc(ctx, guard.close)
+	disarm := context.AfterFunc(ctx, guard.close)
 	defer func() {
-		if letRun := notInterrupted(); letRun && err == nil {
+		if disarmed := disarm(); disarmed && err == nil {
 			return
 		}
 		if ctx.Err() != nil {
 			err = fmt.Errorf("start the control plane: %w", context.Cause(ctx))
 		}
-		_ = c.Stop() // the reason why it did not start is the one to report
+		_ = c.Stop() // the first error explains more
 	}()
 
-	if c.plane, err = configure(guard, dir, assets, o); err != nil {
+	if c.plane, err = configure(guard, dir, programs, o); err != nil {
 		return nil, err
 	}
 	c.plane.APIServer.Out, c.plane.APIServer.Err = apiLog, apiLog
 	c.plane.Etcd.Out, c.plane.Etcd.Err = etcdLog, etcdLog
-	began := time.Now()
-	stopReport := gobuild.Report(o.log(), func() string {
-		return fmt.Sprintf("starting kube-apiserver and etcd: %s", gobuild.Since(began))
-	})
-	defer stopReport()
+	begin := time.Now()
+	defer gobuild.Report(o.Log, func() string {
+		return fmt.Sprintf("starting kube-apiserver and etcd: %s", gobuild.Since(begin))
+	})()
 	if err = c.plane.Start(); err != nil {
 		return nil, fmt.Errorf("start the control plane: %w", explain(err, etcdLog, apiLog))
 	}
@@ -139,9 +127,9 @@ func start(ctx context.Context, assets string, o Options) (_ *ControlPlane, err 
 	return c, nil
 }
 
-// configure describes both programs to envtest, all of whose lookups by
-// environment variable are settled here so that what runs is what was found.
-func configure(g *guard, dir, assets string, o Options) (*envtest.ControlPlane, error) {
+// configure returns envtest's configuration of both programs. It sets every path that
+// envtest would otherwise take from environment variables.
+func configure(g *guard, dir, programs string, o Options) (*envtest.ControlPlane, error) {
 	api := &envtest.APIServer{
 		CertDir:      filepath.Join(dir, "kube-apiserver"),
 		StartTimeout: startTimeout,
@@ -153,27 +141,27 @@ func configure(g *guard, dir, assets string, o Options) (*envtest.ControlPlane, 
 		StopTimeout:  stopTimeout,
 	}
 	for _, d := range []string{api.CertDir, etcd.DataDir} {
-		if err := os.Mkdir(d, 0o700); err != nil { // 0700 is what etcd asks of its data folder
-			return nil, fmt.Errorf("make the control plane's data folder: %w", err)
+		if err := os.Mkdir(d, 0o700); err != nil { // the mode that etcd requires
+			return nil, fmt.Errorf("create the control plane's data folder: %w", err)
 		}
 	}
 	var err error
-	if api.Path, err = g.wrap(filepath.Join(assets, apiServerName)); err != nil {
+	if api.Path, err = g.wrap(filepath.Join(programs, assets.APIServer)); err != nil {
 		return nil, err
 	}
-	if etcd.Path, err = g.wrap(filepath.Join(assets, etcdName)); err != nil {
+	if etcd.Path, err = g.wrap(filepath.Join(programs, assets.Etcd)); err != nil {
 		return nil, err
 	}
 	for name, values := range o.APIServerFlags {
 		api.Configure().Set(strings.TrimLeft(name, "-"), values...)
 	}
-	return &envtest.ControlPlane{APIServer: api, Etcd: etcd, KubectlPath: filepath.Join(assets, "kubectl")}, nil
+	return &envtest.ControlPlane{APIServer: api, Etcd: etcd, KubectlPath: filepath.Join(programs, "kubectl")}, nil
 }
 
 // Stop ends both programs and removes their data.
 func (c *ControlPlane) Stop() error {
-	// First, as kube-apiserver would wait a minute for the watches that clients have
-	// open; there is nothing to save, and its audit log is written at each request.
+	// A SIGTERM would make kube-apiserver wait a minute for open watches. Nothing needs
+	// saving: the audit log is written at each request.
 	c.guard.close()
 	var err error
 	if c.plane != nil {
@@ -188,16 +176,16 @@ func (c *ControlPlane) Stop() error {
 	return nil
 }
 
-// Config is the admin's client configuration, a copy of its own at each call.
+// Config returns a copy of the admin's client configuration.
 func (c *ControlPlane) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
-// EtcdURL is where etcd answers, without a password, on loopback.
+// EtcdURL returns the URL of etcd, which needs no authentication.
 func (c *ControlPlane) EtcdURL() string { return c.plane.Etcd.URL.String() }
 
-// Kubeconfig is the admin's kubeconfig, YAML with the certificates inside.
-func (c *ControlPlane) Kubeconfig() []byte { return append([]byte(nil), c.kubeconfig...) }
+// Kubeconfig returns the admin's kubeconfig with embedded certificates.
+func (c *ControlPlane) Kubeconfig() []byte { return bytes.Clone(c.kubeconfig) }
 
-// WriteKubeconfig writes Kubeconfig to path, readable by its owner alone.
+// WriteKubeconfig writes Kubeconfig to path with mode 0600.
 func (c *ControlPlane) WriteKubeconfig(path string) error {
 	if err := os.WriteFile(path, c.kubeconfig, 0o600); err != nil {
 		return fmt.Errorf("write the admin's kubeconfig: %w", err)
@@ -205,8 +193,8 @@ func (c *ControlPlane) WriteKubeconfig(path string) error {
 	return nil
 }
 
-// User adds a user and returns its client configuration. It may do what RBAC
-// grants to its name and groups: nothing until a test binds a role.
+// User adds a user and returns its client configuration. RBAC grants it nothing until a
+// test binds a role.
 func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error) {
 	user, err := c.plane.AddUser(envtest.User{Name: name, Groups: groups}, fastConfig())
 	if err != nil {
@@ -215,8 +203,8 @@ func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error)
 	return user.Config(), nil
 }
 
-// InstallCRDs installs every CustomResourceDefinition in the YAML and JSON files
-// of dir, not of its subfolders, and returns once the API serves them.
+// InstallCRDs installs the CustomResourceDefinitions of dir, without its subfolders, and
+// returns once the API serves them.
 func (c *ControlPlane) InstallCRDs(dir string) error {
 	crds, err := envtest.InstallCRDs(c.Config(), envtest.CRDInstallOptions{
 		Paths:              []string{dir},
@@ -233,7 +221,7 @@ func (c *ControlPlane) InstallCRDs(dir string) error {
 	return nil
 }
 
-// fastConfig lifts client-go's rate limits, as envtest does: a test's API server has no one to spare.
+// fastConfig raises client-go's rate limits as envtest does.
 func fastConfig() *rest.Config { return &rest.Config{QPS: 1000, Burst: 2000} }
 
 func waitForDefaultNamespace(ctx context.Context, config *rest.Config) error {

@@ -17,11 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// helperVariable makes this test binary run a guarded program, in the folder it names.
+// helperVariable makes this test binary run a guarded program in the folder that it names.
 const helperVariable = "CONTROLPLANE_TEST_GUARD"
 
-// startGuarded runs, as envtest does, a guarded program in dir, which prints a
-// line and then lives until it is killed.
+// startGuarded runs a guarded program in dir as envtest does. It prints a line and then
+// runs until it is killed.
 func startGuarded(dir string, stdout io.Writer) (*guard, *exec.Cmd, error) {
 	program := filepath.Join(dir, "it's a program")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"runs with $1\"\nexec sleep 600\n"), 0o755); err != nil {
@@ -41,8 +41,7 @@ func startGuarded(dir string, stdout io.Writer) (*guard, *exec.Cmd, error) {
 	return g, cmd, cmd.Start()
 }
 
-// TestMain runs the tests; or, where one of them asks for it, is the process that
-// this test kills.
+// TestMain runs the tests, or is the process that a test kills.
 func TestMain(m *testing.M) {
 	dir := os.Getenv(helperVariable)
 	if dir == "" {
@@ -53,10 +52,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	_ = cmd.Wait() // never, as this process is killed first
+	_ = cmd.Wait() // this process is killed first
 }
 
-func TestGuardedProgramDiesWithAParentThatIsKilled(t *testing.T) {
+func TestGuardedProgramDiesWithKilledParent(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -67,7 +66,7 @@ func TestGuardedProgramDiesWithAParentThatIsKilled(t *testing.T) {
 	}
 	helper := exec.Command(self)
 	helper.Env = append(os.Environ(), helperVariable+"="+dir)
-	// The program holds this pipe too, so its end is the program's.
+	// The program has this pipe as well, so EOF means that it ended.
 	pipe, err := helper.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +88,7 @@ func TestGuardedProgramDiesWithAParentThatIsKilled(t *testing.T) {
 	waitUntilGone(t, dir)
 }
 
-func TestClosingTheGuardKillsTheProgram(t *testing.T) {
+func TestGuardCloseKillsProgram(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -99,7 +98,7 @@ func TestClosingTheGuardKillsTheProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.close()
-	g.close() // is harmless
+	g.close() // no-op
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("the program ended with %v", err)

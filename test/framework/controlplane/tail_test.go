@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestReasonIsTheLastErrorOrTheLastLine(t *testing.T) {
+func TestTailReason(t *testing.T) {
 	for name, test := range map[string]struct{ printed, want string }{
 		"klog":    {"I1231 23:59:59.9 1 a.go:1] \"on\"\nE1231 23:59:59.9 1 run.go:72] \"command failed\"\nI1231 23:59:59.9 1 b.go:1] \"off\"\n", "E1231 23:59:59.9 1 run.go:72] \"command failed\""},
 		"zap":     {`{"level":"fatal","msg":"discovery failed"}` + "\n" + `{"level":"info"}` + "\n", `{"level":"fatal","msg":"discovery failed"}`},
@@ -17,9 +17,9 @@ func TestReasonIsTheLastErrorOrTheLastLine(t *testing.T) {
 		"silent":  {"", ""},
 	} {
 		var copied strings.Builder
-		l := &tail{out: &copied}
+		l := &Tail{Out: &copied}
 		fmt.Fprint(l, test.printed)
-		if got := l.reason(); got != test.want {
+		if got := l.Reason(); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 		if copied.String() != test.printed {
@@ -28,7 +28,7 @@ func TestReasonIsTheLastErrorOrTheLastLine(t *testing.T) {
 	}
 }
 
-func TestExplainedFailure(t *testing.T) {
+func TestExplain(t *testing.T) {
 	failed := errors.New("failed")
 	for name, test := range map[string]struct {
 		etcd, api string
@@ -40,7 +40,7 @@ func TestExplainedFailure(t *testing.T) {
 		"by both":        {etcd: "Error: no\n", api: "Error: yes\n", want: "failed: kube-apiserver said: Error: yes"},
 		"a port is used": {api: "Error: bind: address already in use\n", want: "a port was taken meanwhile: failed: kube-apiserver said: Error: bind: address already in use", taken: true},
 	} {
-		etcd, api := &tail{out: io.Discard}, &tail{out: &shared{}}
+		etcd, api := &Tail{Out: io.Discard}, &Tail{Out: &syncWriter{}}
 		fmt.Fprint(etcd, test.etcd)
 		fmt.Fprint(api, test.api)
 		got := explain(failed, etcd, api)

@@ -1,6 +1,3 @@
-// Package gobuild builds programs with the go command and says, all the while,
-// how far it is. It needs nothing but the standard library, so that what uses it
-// is compiled at once on a machine where everything else is yet to be.
 package gobuild
 
 import (
@@ -14,25 +11,25 @@ import (
 	"time"
 )
 
-// Request is what to build.
+// Request describes a build.
 type Request struct {
-	// What names it in progress and errors, such as "kube-apiserver v1.37.2".
+	// What names the result in progress and errors, such as "kube-apiserver v1.37.2".
 	What string
-	// Dir is a folder of the module that is built in.
+	// Dir is a folder of the module to build.
 	Dir string
-	// Programs are main packages, as paths ("./cmd/x") or import paths; each
-	// program has the name of its folder.
+	// Programs are the main packages, as paths ("./cmd/x") or import paths. Each program has
+	// the name of its folder.
 	Programs []string
-	// Into is the folder that the programs are written to; it must exist.
+	// Into is the folder of the programs. It must exist.
 	Into string
-	// Args are further arguments of "go build" and Env further variables.
+	// Args are more arguments of "go build", Env more variables.
 	Args, Env []string
-	// Log takes a line, at least every ten seconds.
+	// Log logs progress, at least every ten seconds.
 	Log func(format string, args ...any)
 }
 
-// Build downloads the modules that the programs need, and no others, and compiles
-// them. Ending ctx interrupts it; nothing half-built is left in Into.
+// Build downloads the modules that the programs need and compiles the programs. If ctx is
+// cancelled, Into has no incomplete files.
 func Build(ctx context.Context, r Request) error {
 	if _, err := exec.LookPath("go"); err != nil {
 		return fmt.Errorf("build %s: %w; install Go", r.What, err)
@@ -42,9 +39,9 @@ func Build(ctx context.Context, r Request) error {
 		return err
 	}
 	p := packages{expected: expected, mains: mains}
-	began := time.Now()
+	begin := time.Now()
 	status := func() string {
-		return fmt.Sprintf("building %s (once, then cached): %s, %s", r.What, p.status(), Since(began))
+		return fmt.Sprintf("building %s (once, then cached): %s, %s", r.What, p.status(), Since(begin))
 	}
 	stop := Report(r.Log, status)
 	args := append([]string{"build", "-v"}, r.Args...)
@@ -54,22 +51,21 @@ func Build(ctx context.Context, r Request) error {
 	if err != nil {
 		return fmt.Errorf("build %s in %s: %w", r.What, r.Dir, firstError(p.other, err))
 	}
-	r.Log("built %s in %s", r.What, Since(began))
+	r.Log("built %s in %s", r.What, Since(begin))
 	return nil
 }
 
-// list returns the import paths of all packages of the build, and of these the
-// programs.
+// list returns the import paths of all packages of the build, and those of the programs.
 func (r Request) list(ctx context.Context) (all, mains map[string]bool, err error) {
 	var m modules
-	began := time.Now()
+	begin := time.Now()
 	stop := Report(r.Log, func() string {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.count == 0 {
-			return fmt.Sprintf("looking up what %s needs: %s", r.What, Since(began))
+			return fmt.Sprintf("listing the packages of %s: %s", r.What, Since(begin))
 		}
-		return fmt.Sprintf("downloading the modules of %s: %d so far, now %s, %s", r.What, m.count, m.last, Since(began))
+		return fmt.Sprintf("downloading the modules of %s: %d so far, now %s, %s", r.What, m.count, m.last, Since(begin))
 	})
 	defer stop()
 	list := func(deps ...string) (map[string]bool, error) {
@@ -91,9 +87,9 @@ func (r Request) list(ctx context.Context) (all, mains map[string]bool, err erro
 	return all, mains, err
 }
 
-// run runs go in the request's folder, its standard output to out and each line
-// of its standard error to line. Ending ctx interrupts it, which makes it stop
-// its compilers and remove its temporary files.
+// run runs go in the request's folder, with its standard output to out and the lines of its
+// standard error to line. If ctx is cancelled, an interrupt makes go stop its compilers and
+// remove its temporary files.
 func (r Request) run(ctx context.Context, out io.Writer, line func(string), args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = r.Dir
@@ -103,7 +99,7 @@ func (r Request) run(ctx context.Context, out io.Writer, line func(string), args
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()
-	if ctx.Err() != nil { // how it ended says less than why
+	if ctx.Err() != nil { // explains more than err
 		return context.Cause(ctx)
 	}
 	return err

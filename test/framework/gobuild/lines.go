@@ -2,7 +2,7 @@ package gobuild
 
 import "bytes"
 
-// Lines is a Writer that hands each whole line, without its newline, to Take.
+// Lines is a Writer that calls Take with each complete line, without its newline.
 type Lines struct {
 	Take func(line string)
 	rest []byte

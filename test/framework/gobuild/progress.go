@@ -9,16 +9,15 @@ import (
 	"time"
 )
 
-// reportEvery is how long something may take without a line about it.
-const reportEvery = 10 * time.Second
+const reportInterval = 10 * time.Second
 
-// Report logs status every ten seconds until stop is called, which returns when
-// no line follows any more.
+// Report logs status every ten seconds until stop is called. Nothing is logged after stop
+// returns.
 func Report(log func(format string, args ...any), status func() string) (stop func()) {
 	done := make(chan struct{})
 	var reporting sync.WaitGroup
 	reporting.Go(func() {
-		ticker := time.NewTicker(reportEvery)
+		ticker := time.NewTicker(reportInterval)
 		defer ticker.Stop()
 		for {
 			select {
@@ -35,15 +34,15 @@ func Report(log func(format string, args ...any), status func() string) (stop fu
 	}
 }
 
-// Since is the time from began until now, in whole seconds: "2m10s".
-func Since(began time.Time) string { return time.Since(began).Round(time.Second).String() }
+// Since returns the time since begin in whole seconds, such as "2m10s".
+func Since(begin time.Time) string { return time.Since(begin).Round(time.Second).String() }
 
-// modules follows what the go command says of the modules it downloads.
+// modules counts the modules that the go command downloads.
 type modules struct {
 	mu    sync.Mutex
 	count int
-	last  string   // the latest module and its version
-	other []string // lines that are not progress: the error, if it failed
+	last  string   // the last module and its version
+	other []string // all other lines, such as errors
 }
 
 func (m *modules) line(line string) {
@@ -57,11 +56,11 @@ func (m *modules) line(line string) {
 	m.other = append(m.other, line)
 }
 
-// packages follows "go build -v", which names each package when its compilation
-// starts, and no package that its cache holds already.
+// packages counts the packages that "go build -v" prints: each when its compilation starts,
+// none that is cached.
 type packages struct {
-	expected map[string]bool // every package of the build, by import path
-	mains    map[string]bool // of these, the programs
+	expected map[string]bool // all packages of the build
+	mains    map[string]bool // those of the programs
 
 	mu      sync.Mutex
 	started int
@@ -78,11 +77,11 @@ func (p *packages) line(line string) {
 	}
 	p.started++
 	if p.mains[line] {
-		p.linking++ // what a main package needs is compiled by now, and itself takes no time
+		p.linking++ // its dependencies are compiled by now
 	}
 }
 
-// status is such as "412 of at most 2181 packages".
+// status returns a line such as "412 of at most 2181 packages".
 func (p *packages) status() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,14 +92,14 @@ func (p *packages) status() string {
 	return s
 }
 
-// firstError puts the line that says what went wrong, among what a go command
-// printed besides its progress, before err, its exit. An interruption stays as it is.
+// firstError wraps err, the exit of a go command, with the first line of what it printed
+// besides progress. It returns other errors unchanged.
 func firstError(printed []string, err error) error {
 	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 		return err
 	}
 	for _, line := range printed {
-		// "# import/path" only heads what follows.
+		// "# import/path" is the heading of an error.
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			return fmt.Errorf("%s: %w", line, err)
 		}

@@ -14,13 +14,13 @@ import (
 
 func TestReportEveryTenSecondsUntilStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j, began := &journal{}, time.Now()
-		stop := Report(j.log, func() string { return Since(began) })
+		b, begin := &logBuffer{}, time.Now()
+		stop := Report(b.log, func() string { return Since(begin) })
 		elapse(35 * time.Second) // of the bubble's clock
 		stop()
 		elapse(time.Minute)
-		if want := "10s\n20s\n30s"; j.text() != want {
-			t.Errorf("reported %q, want %q", j.text(), want)
+		if want := "10s\n20s\n30s"; b.text() != want {
+			t.Errorf("reported %q, want %q", b.text(), want)
 		}
 	})
 }
@@ -63,11 +63,11 @@ func TestFirstError(t *testing.T) {
 		err     error
 		want    string // of the message
 	}{
-		"what the compiler said":      {[]string{"# m/x", "x.go:1:1: undefined: y", "more"}, exit, "x.go:1:1: undefined: y: <nil>"},
-		"nothing said":                {nil, exit, "<nil>"},
-		"why it was interrupted":      {[]string{"signal: interrupt"}, context.Canceled, "context canceled"},
-		"the program is not there":    {nil, exec.ErrNotFound, exec.ErrNotFound.Error()},
-		"only headings, no more said": {[]string{"# m/x"}, exit, "<nil>"},
+		"a compiler's error": {[]string{"# m/x", "x.go:1:1: undefined: y", "more"}, exit, "x.go:1:1: undefined: y: <nil>"},
+		"no output":          {nil, exit, "<nil>"},
+		"an interruption":    {[]string{"signal: interrupt"}, context.Canceled, "context canceled"},
+		"no go command":      {nil, exec.ErrNotFound, exec.ErrNotFound.Error()},
+		"headings alone":     {[]string{"# m/x"}, exit, "<nil>"},
 	} {
 		got := firstError(test.printed, test.err)
 		if got.Error() != test.want || !errors.Is(got, test.err) {
@@ -76,13 +76,13 @@ func TestFirstError(t *testing.T) {
 	}
 }
 
-// journal keeps what was logged.
-type journal struct{ lines []string }
+// logBuffer keeps what is logged.
+type logBuffer struct{ lines []string }
 
-func (j *journal) log(format string, args ...any) {
-	j.lines = append(j.lines, fmt.Sprintf(format, args...))
+func (b *logBuffer) log(format string, args ...any) {
+	b.lines = append(b.lines, fmt.Sprintf(format, args...))
 }
-func (j *journal) text() string { return strings.Join(j.lines, "\n") }
+func (b *logBuffer) text() string { return strings.Join(b.lines, "\n") }
 
-// elapse lets the bubble's clock run: no time passes outside of it.
+// elapse advances the bubble's clock.
 func elapse(d time.Duration) { <-time.After(d) }

@@ -1,4 +1,4 @@
-package controlplane
+package assets
 
 import (
 	"os"
@@ -20,8 +20,8 @@ require (
 
 func writeSource(t *testing.T, goMod, etcdMain string) string {
 	t.Helper()
-	dir := put(t, t.TempDir())
-	put(t, filepath.Join(dir, "etcd"))
+	dir := writePrograms(t, t.TempDir())
+	writePrograms(t, filepath.Join(dir, "etcd"))
 	for name, text := range map[string]string{"go.mod": goMod, "etcd/main.go": etcdMain} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -30,7 +30,7 @@ func writeSource(t *testing.T, goMod, etcdMain string) string {
 	return dir
 }
 
-func TestKeyChangesWithWhatIsBuilt(t *testing.T) {
+func TestKey(t *testing.T) {
 	keys := map[string]string{}
 	for name, test := range map[string]struct{ goMod, etcdMain string }{
 		"as it is":           {testGoMod, "package main"},
@@ -62,7 +62,7 @@ func TestKeyChangesWithWhatIsBuilt(t *testing.T) {
 	}
 }
 
-// TestNodeKey: what a node runs is built anew for another Kubernetes, not for another etcd.
+// TestNodeKey checks that the key depends on the version of Kubernetes and not on etcd.
 func TestNodeKey(t *testing.T) {
 	key := func(goMod, etcdMain string) string {
 		s, err := readSource(writeSource(t, goMod, etcdMain))
@@ -80,14 +80,14 @@ func TestNodeKey(t *testing.T) {
 	}
 }
 
-func TestSourceWithoutAVersion(t *testing.T) {
+func TestSourceWithoutVersion(t *testing.T) {
 	_, err := readSource(writeSource(t, "module m\n", "package main"))
 	if err == nil || !strings.Contains(err.Error(), "does not require both k8s.io/kubernetes and go.etcd.io/etcd/server/v3") {
 		t.Fatalf("error %v", err)
 	}
 }
 
-func TestSourceIsFoundFromAPackageFolder(t *testing.T) {
+func TestFindSource(t *testing.T) {
 	wd, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestSourceIsFoundFromAPackageFolder(t *testing.T) {
 	}
 }
 
-func TestSourceOutsideACheckout(t *testing.T) {
+func TestFindSourceOutsideCheckout(t *testing.T) {
 	dir := t.TempDir()
 	_, err := findSource(dir)
 	if err == nil || !strings.HasPrefix(err.Error(), "no go.mod of "+mainModule+" in "+dir+" or above: ") || strings.Contains(err.Error(), "\n") {
@@ -112,7 +112,7 @@ func TestSourceOutsideACheckout(t *testing.T) {
 	}
 }
 
-func TestBuildIsStampedWithItsVersion(t *testing.T) {
+func TestBuildArgsStampVersion(t *testing.T) {
 	args := strings.Join(buildArgs(source{kubernetes: "v1.37.2"}), " ")
 	for _, want := range []string{
 		"-X k8s.io/component-base/version.gitVersion=v1.37.2 ",

@@ -1,4 +1,4 @@
-package controlplane
+package assets
 
 import (
 	"crypto/sha256"
@@ -19,16 +19,16 @@ const (
 	etcdModule       = "go.etcd.io/etcd/server/v3"
 )
 
-// source is hack/controlplane, from which the programs are built.
+// source is the module hack/controlplane, which the programs are built from.
 type source struct {
 	dir        string // absolute
 	kubernetes string // version, such as v1.37.2
 	etcd       string // version, such as v3.7.0
-	key        string // names a build's folder; differs if a build could differ
-	nodeKey    string // the same of the build of NodeAssets
+	key        string // name of the folder of ControlPlane's build; differs if the result could
+	nodeKey    string // the same for Node
 }
 
-// findSource reads hack/controlplane of the checkout that from, absolute, is in.
+// findSource reads hack/controlplane of the checkout that contains the absolute path from.
 func findSource(from string) (source, error) {
 	root, err := moduleRoot(from)
 	if err != nil {
@@ -37,8 +37,8 @@ func findSource(from string) (source, error) {
 	return readSource(filepath.Join(root, "hack", "controlplane"))
 }
 
-// moduleRoot is the nearest folder, from or above, with the main module's
-// go.mod; those of the modules inside it are passed by.
+// moduleRoot returns the nearest folder, from or above, with the main module's go.mod.
+// The go.mod files of nested modules are skipped.
 func moduleRoot(from string) (string, error) {
 	for dir := from; ; dir = filepath.Dir(dir) {
 		data, err := os.ReadFile(filepath.Join(dir, "go.mod"))
@@ -46,11 +46,11 @@ func moduleRoot(from string) (string, error) {
 			return dir, nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("look for the project's go.mod: %w", err)
+			return "", fmt.Errorf("find the project's go.mod: %w", err)
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no go.mod of %s in %s or above: run this inside a checkout of it, or set %s to a folder with %s and %s",
-				mainModule, from, assetsVariable, apiServerName, etcdName)
+			return "", fmt.Errorf("no go.mod of %s in %s or above: run this inside a checkout of it, "+
+				"or set %s to a folder with %s and %s", mainModule, from, variable, APIServer, Etcd)
 		}
 	}
 }
@@ -60,15 +60,15 @@ func readSource(dir string) (source, error) {
 	path := filepath.Join(dir, "go.mod")
 	goMod, err := os.ReadFile(path)
 	if err != nil {
-		return source{}, fmt.Errorf("read how the control plane is built: %w", err)
+		return source{}, fmt.Errorf("read the version of the control plane: %w", err)
 	}
 	etcdMain, err := os.ReadFile(filepath.Join(dir, "etcd", "main.go"))
 	if err != nil {
-		return source{}, fmt.Errorf("read how etcd is built: %w", err)
+		return source{}, fmt.Errorf("read the source of etcd: %w", err)
 	}
 	mod, err := modfile.Parse(path, goMod, nil)
 	if err != nil {
-		return source{}, fmt.Errorf("read how the control plane is built: %w", err)
+		return source{}, fmt.Errorf("read the version of the control plane: %w", err)
 	}
 	for _, r := range mod.Require {
 		switch r.Mod.Path {
@@ -83,8 +83,9 @@ func readSource(dir string) (source, error) {
 	}
 
 	args := []byte(strings.Join(buildArgs(s), "\n"))
-	s.key = fmt.Sprintf("kubernetes-%s-etcd-%s-%s-%s-%.6x", s.kubernetes, s.etcd, runtime.GOOS, runtime.GOARCH, sum(goMod, etcdMain, args))
-	s.nodeKey = fmt.Sprintf("node-%s-%s-%s-%.6x", s.kubernetes, runtime.GOOS, runtime.GOARCH, sum(goMod, args))
+	platform := runtime.GOOS + "-" + runtime.GOARCH
+	s.key = fmt.Sprintf("kubernetes-%s-etcd-%s-%s-%.6x", s.kubernetes, s.etcd, platform, sum(goMod, etcdMain, args))
+	s.nodeKey = fmt.Sprintf("node-%s-%s-%.6x", s.kubernetes, platform, sum(goMod, args))
 	return s, nil
 }
 
