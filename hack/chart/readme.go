@@ -11,8 +11,8 @@ import (
 const head = `<!-- Written by "make chart" from values.yaml. -->
 # teamtalk-operator
 
-The chart installs what ` + "`kubectl apply -k config/default`" + ` does, with choices.
-How to install it, let it read your namespaces, upgrade and remove it: [Installing](../../docs/install.md).
+Installs the operator as ` + "`kubectl apply -k config/default`" + ` does, with options.
+[Installing](../../docs/install.md) describes access to namespaces, upgrades and removal.
 
 ` + "```sh" + `
 helm install teamtalk-operator charts/teamtalk-operator --namespace teamtalk-system --create-namespace \
@@ -25,9 +25,9 @@ helm install teamtalk-operator charts/teamtalk-operator --namespace teamtalk-sys
 | --- | --- | --- |
 `
 
-// Readme makes the chart's README. Each value has a comment right above it that
-// says what it is, or is part of one that has.
-func Readme(values []byte) ([]byte, error) {
+// readme returns the chart's README. Each value, or a map that it is in, must have a comment
+// in values.yaml.
+func readme(values []byte) ([]byte, error) {
 	root, err := yaml.Parse(string(values))
 	if err != nil {
 		return nil, fmt.Errorf("read values.yaml: %w", err)
@@ -40,22 +40,22 @@ func Readme(values []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// rows writes a line for each value of a map. The map's own comment, in first,
-// stands before that of its first value; explained says that there is one.
-func rows(out *bytes.Buffer, m *yaml.Node, prefix, first string, explained bool) error {
+// rows writes a line for each value of the map m. The line of the first value begins with the
+// map's own comment. documented reports whether the map has one.
+func rows(out *bytes.Buffer, m *yaml.Node, prefix, mapComment string, documented bool) error {
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		key, value := m.Content[i], m.Content[i+1]
-		path, own := prefix+key.Value, comment(key.HeadComment)
-		about := strings.TrimSpace(first + " " + own)
-		first = ""
+		path, valueComment := prefix+key.Value, comment(key.HeadComment)
+		about := strings.TrimSpace(mapComment + " " + valueComment)
+		mapComment = ""
 		if value.Kind == yaml.MappingNode && len(value.Content) > 0 {
-			if err := rows(out, value, path+".", about, explained || about != ""); err != nil {
+			if err := rows(out, value, path+".", about, documented || about != ""); err != nil {
 				return err
 			}
 			continue
 		}
-		if own == "" && !explained {
-			return fmt.Errorf("values.yaml: %s has no comment that says what it is", path)
+		if valueComment == "" && !documented {
+			return fmt.Errorf("values.yaml: %s has no comment", path)
 		}
 		text, err := oneLine(value)
 		if err != nil {
@@ -74,7 +74,7 @@ func comment(c string) string {
 	return strings.Join(lines, " ")
 }
 
-// oneLine writes a default as it stands in values.yaml.
+// oneLine returns a default value as YAML on one line.
 func oneLine(n *yaml.Node) (string, error) {
 	if n.Kind == yaml.ScalarNode && n.Style&yaml.DoubleQuotedStyle == 0 {
 		return n.Value, nil

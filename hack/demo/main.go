@@ -1,6 +1,6 @@
-// Command demo shows the main job on this machine: `make demo`. It only builds
-// what the demo consists of and then becomes its stage; it needs nothing but the
-// standard library, so that it can say from the first second what goes on.
+// Command demo implements "make demo": it builds the demo's programs and executes one of
+// them, stage. It imports the standard library and gobuild alone, so that it starts at once
+// and reports the progress of the build.
 package main
 
 import (
@@ -21,7 +21,7 @@ func main() {
 	}
 }
 
-// run expects to be started in the project's root, as make does.
+// run must be called in the project's root.
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -31,7 +31,7 @@ func run() error {
 	}
 	bin := filepath.Join(root, "bin", "demo")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
-		return fmt.Errorf("make the folder for the programs: %w", err)
+		return fmt.Errorf("create the folder of the programs: %w", err)
 	}
 	say := func(format string, args ...any) { fmt.Printf("demo: "+format+"\n", args...) }
 	say("building the operator, teamtalk-dev and the demo")

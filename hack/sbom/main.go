@@ -1,6 +1,5 @@
-// Command sbom completes lists of what is in a program, in CycloneDX's JSON, by the
-// licences that are in no module: Go's own and this project's. It fails where another
-// one has none. It runs in "make sbom":
+// Command sbom adds the licences of Go and of this project to CycloneDX files in JSON. It
+// fails if another component has no licence. "make sbom" runs it:
 //
 //	go run ./hack/sbom bin/sbom/*.cdx.json
 package main
@@ -15,10 +14,8 @@ import (
 )
 
 const (
-	// ofProject is the licence of this project: LICENSE.
-	ofProject = "Apache-2.0"
-	// ofGo is that of Go's own packages, which are part of every program.
-	ofGo = "BSD-3-Clause"
+	projectLicense = "Apache-2.0"
+	goLicense      = "BSD-3-Clause" // of Go's standard library
 )
 
 func main() {
@@ -35,35 +32,32 @@ func run(file string) error {
 	if err != nil {
 		return err
 	}
-	if b, err = complete(b); err != nil {
+	if b, err = addLicenses(b); err != nil {
 		return err
 	}
 	return os.WriteFile(file, b, 0o644)
 }
 
-// component is one entry of the list; what else is in it is left as it is.
-type component = map[string]any
-
-func complete(b []byte) ([]byte, error) {
+func addLicenses(b []byte) ([]byte, error) {
 	var bom map[string]any
 	if err := json.Unmarshal(b, &bom); err != nil {
 		return nil, err
 	}
 	metadata, _ := bom["metadata"].(map[string]any)
-	program, ok := metadata["component"].(component)
+	program, ok := metadata["component"].(map[string]any)
 	if !ok {
-		return nil, errors.New("it does not say which program it is of")
+		return nil, errors.New("the program is missing: metadata.component")
 	}
-	license(program, ofProject)
+	setLicense(program, projectLicense)
 	components, _ := bom["components"].([]any)
 	if len(components) == 0 {
-		return nil, errors.New("it lists nothing")
+		return nil, errors.New("there are no components")
 	}
 	var without []string
 	for _, c := range components {
-		c, _ := c.(component)
+		c, _ := c.(map[string]any)
 		if c["name"] == "std" {
-			license(c, ofGo)
+			setLicense(c, goLicense)
 		}
 		evidence, _ := c["evidence"].(map[string]any)
 		if c["licenses"] == nil && evidence["licenses"] == nil {
@@ -71,8 +65,7 @@ func complete(b []byte) ([]byte, error) {
 		}
 	}
 	if len(without) > 0 {
-		return nil, fmt.Errorf("no licence was found of %s: look at these modules before they are used",
-			strings.Join(without, ", "))
+		return nil, fmt.Errorf("no licence found for %s: check these modules before you use them", strings.Join(without, ", "))
 	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
@@ -82,6 +75,6 @@ func complete(b []byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-func license(c component, id string) {
+func setLicense(c map[string]any, id string) {
 	c["licenses"] = []any{map[string]any{"license": map[string]any{"id": id}}}
 }

@@ -1,5 +1,6 @@
-// Package otlp is a collector for tests: it takes OTLP over HTTP and keeps the
-// spans that come.
+// Package otlp provides a trace collector for tests.
+//
+// Start starts a Receiver, which accepts OTLP over HTTP and keeps the spans.
 package otlp
 
 import (
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,10 +21,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// maxBody is more than any batch of a test has.
+// maxBody exceeds any batch of a test, in bytes.
 const maxBody = 64 << 20
 
-// Span is one that came, with the name of the service that sent it.
+// Span is a received span with the name of its service.
 type Span struct {
 	*trace.Span
 	Service string
@@ -31,7 +33,7 @@ type Span struct {
 // Trace returns the id of the span's trace, in hex.
 func (s Span) Trace() string { return hex.EncodeToString(s.GetTraceId()) }
 
-// Attribute returns an attribute as text; "": it is not there.
+// Attribute returns an attribute as text, or "" if there is none.
 func (s Span) Attribute(key string) string {
 	for _, a := range s.GetAttributes() {
 		if a.GetKey() != key {
@@ -45,7 +47,7 @@ func (s Span) Attribute(key string) string {
 	return ""
 }
 
-// Receiver is a collector.
+// Receiver collects spans.
 type Receiver struct {
 	server *http.Server
 	url    string
@@ -54,15 +56,15 @@ type Receiver struct {
 	spans []Span
 }
 
-// Start starts a Receiver at a free port of loopback.
+// Start starts a Receiver on a free loopback port.
 func Start(ctx context.Context) (*Receiver, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, fmt.Errorf("start a collector: %w", err)
+		return nil, fmt.Errorf("start the collector: %w", err)
 	}
 	r := &Receiver{url: "http://" + l.Addr().String()}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/traces", r.take)
+	mux.HandleFunc("POST /v1/traces", r.receive)
 	r.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -72,20 +74,20 @@ func Start(ctx context.Context) (*Receiver, error) {
 	return r, nil
 }
 
-// URL is what goes into --otlp-endpoint.
+// URL returns the value for --otlp-endpoint.
 func (r *Receiver) URL() string { return r.url }
 
-// Stop ends the receiver.
+// Stop stops the receiver.
 func (r *Receiver) Stop() { _ = r.server.Close() }
 
-// Spans returns what has come.
+// Spans returns the received spans.
 func (r *Receiver) Spans() []Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]Span(nil), r.spans...)
+	return slices.Clone(r.spans)
 }
 
-func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
+func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
 	batch := &collector.ExportTraceServiceRequest{}
 	if err == nil {
@@ -97,14 +99,14 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, of := range batch.GetResourceSpans() {
+	for _, resource := range batch.GetResourceSpans() {
 		service := ""
-		for _, a := range of.GetResource().GetAttributes() {
+		for _, a := range resource.GetResource().GetAttributes() {
 			if a.GetKey() == "service.name" {
 				service = a.GetValue().GetStringValue()
 			}
 		}
-		for _, scope := range of.GetScopeSpans() {
+		for _, scope := range resource.GetScopeSpans() {
 			for _, s := range scope.GetSpans() {
 				r.spans = append(r.spans, Span{Span: s, Service: service})
 			}

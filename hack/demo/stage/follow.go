@@ -14,14 +14,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// expectAnnotation on a sample names the reason that it is to end with;
-// without it, Delivered.
+// expectAnnotation names the reason that a sample must end with. The default is Delivered.
 const expectAnnotation = "demo.teamtalk.io/expect"
 
-// follow prints each sample's way to its end, and says whether all ended as
-// expected.
+// follow prints the changes of each sample's status until all have finished. It returns an
+// error if one ends with another reason than expected.
 func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, samplesTimeout)
 	defer cancel()
 	const row = "demo:   %-10s %-22s %-6s %-20s %-9s %s\n"
 	fmt.Printf(row, "NAME", "TO", "READY", "REASON", "DELIVERED", "MESSAGE")
@@ -35,8 +34,8 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 		open[client.ObjectKeyFromObject(o)] = want
 	}
 	seen := map[client.ObjectKey]string{}
-	var surprises []string
-	// Looked at, not watched: the samples are few, and a watch may end.
+	var failures []string
+	// The samples are few, so polling is simpler than a watch.
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for len(open) > 0 {
@@ -62,7 +61,7 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 			}
 			delete(open, key)
 			if ready.Reason != want {
-				surprises = append(surprises, fmt.Sprintf("%s ended with %s, not %s", m.Name, ready.Reason, want))
+				failures = append(failures, fmt.Sprintf("%s ended with %s, not %s", m.Name, ready.Reason, want))
 			}
 		}
 		select {
@@ -72,29 +71,28 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 				return context.Canceled
 			}
 			for key := range open {
-				surprises = append(surprises, key.Name+" has not ended in time")
+				failures = append(failures, key.Name+" has not finished in time")
 			}
-			return fmt.Errorf("not as expected: %s", strings.Join(surprises, "; "))
+			return fmt.Errorf("not as expected: %s", strings.Join(failures, "; "))
 		}
 	}
-	if len(surprises) > 0 {
-		return fmt.Errorf("not as expected: %s", strings.Join(surprises, "; "))
+	if len(failures) > 0 {
+		return fmt.Errorf("not as expected: %s", strings.Join(failures, "; "))
 	}
 	say("all %d samples ended as expected", len(samples))
 	return nil
 }
 
-// farewell says what there is to look at.
-func (s *stage) farewell() {
+// printHints prints what the user can do next.
+func (s *stage) printHints() {
 	fmt.Println()
-	say("the inbox shows what each user sees:  %s", s.inbox)
+	say("the inbox of each user:               %s", s.inbox)
 	if s.kubeconfig != "" {
-		say("the cluster answers to:               export KUBECONFIG=%s", s.kubeconfig)
+		say("to use the cluster:                   export KUBECONFIG=%s", s.kubeconfig)
 	}
-	say("look at the messages with:            kubectl get ttm -A     and     kubectl describe ttm refused%s",
-		s.namespaceFlag())
-	say("the programs' logs are in:            %s", s.bin)
-	say("everything stays up until you press Ctrl-C")
+	say("to see the messages:                  kubectl get ttm -A     and     kubectl describe ttm refused%s", s.namespaceFlag())
+	say("the programs' logs:                   %s", s.bin)
+	say("press Ctrl-C to stop everything")
 }
 
 func (s *stage) namespaceFlag() string {

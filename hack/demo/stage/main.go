@@ -1,8 +1,8 @@
-// Command stage runs the demo that `make demo` has built: a control plane,
-// teamtalk-dev and the operator, with config/samples applied.
+// Command stage runs a control plane, teamtalk-dev and the operator, applies config/samples
+// and prints their progress.
 //
-// DEMO_EXIT=1 ends it with 0 once all samples are as expected, and with 1
-// otherwise. CLUSTER=current uses the cluster of KUBECONFIG.
+// With DEMO_EXIT=1 it exits with 0 once all samples end as expected, else with 1. With
+// CLUSTER=current it uses the cluster of KUBECONFIG.
 package main
 
 import (
@@ -34,8 +34,7 @@ func run(ctx context.Context) error {
 	case "current":
 		s.current = true
 	default:
-		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, or leave it out for one of "+
-			"the demo's own", c)
+		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, or unset it", c)
 	}
 	defer s.close()
 	return s.play(ctx)

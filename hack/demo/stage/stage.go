@@ -28,30 +28,30 @@ import (
 )
 
 const (
-	// namespace of everything that the demo makes in a cluster of the user's own.
+	// namespace is where the demo creates everything in the user's own cluster.
 	namespace = "teamtalk-demo"
-	// patience is how long the samples may take to become as expected.
-	patience = 2 * time.Minute
+	// samplesTimeout bounds the time until all samples have finished.
+	samplesTimeout = 2 * time.Minute
 )
 
-// stage is the demo under way.
+// stage is a running demo.
 type stage struct {
 	bin           string
 	exit, current bool
 
 	root   string
 	config *rest.Config
-	// plane is the demo's own cluster; nil with the user's.
+	// plane is the demo's own cluster, or nil with the user's.
 	plane      *controlplane.ControlPlane
 	kubeconfig string
 	client     client.WithWatch
 	addresses  addresses
 	inbox      string
-	// cleanup runs backwards at the end.
+	// cleanup is called at the end, last function first.
 	cleanup []func()
 }
 
-// addresses are where teamtalk-dev listens.
+// addresses are the listeners of teamtalk-dev.
 type addresses struct{ dbProxy, router, inbox string }
 
 func say(format string, args ...any) { fmt.Printf("demo: "+format+"\n", args...) }
@@ -62,18 +62,18 @@ func (s *stage) close() {
 	}
 }
 
-// play is the demo, scene by scene.
+// play starts everything, applies the samples and waits for their end.
 func (s *stage) play(ctx context.Context) error {
-	log.SetLogger(logr.Discard()) // the libraries' own log is not part of the show
+	log.SetLogger(logr.Discard()) // the libraries' logs
 	var err error
 	if s.root, err = framework.Root(); err != nil {
 		return err
 	}
 	ended := make(chan error, 2)
-	for _, scene := range []func(context.Context, chan<- error) error{
+	for _, start := range []func(context.Context, chan<- error) error{
 		s.cluster, s.teamtalk, s.crds, s.operator,
 	} {
-		if err := scene(ctx, ended); err != nil {
+		if err := start(ctx, ended); err != nil {
 			return err
 		}
 	}
@@ -81,20 +81,20 @@ func (s *stage) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	judged := make(chan error, 1)
-	go func() { judged <- s.follow(ctx, samples) }()
+	followed := make(chan error, 1)
+	go func() { followed <- s.follow(ctx, samples) }()
 	select {
 	case err := <-ended:
 		return err
-	case err = <-judged:
+	case err = <-followed:
 	}
 	if s.exit || ctx.Err() != nil {
-		return interruptedIsFine(err)
+		return ignoreInterrupt(err)
 	}
 	if err != nil {
 		say("%v", err)
 	}
-	s.farewell()
+	s.printHints()
 	select {
 	case err := <-ended:
 		return err
@@ -103,15 +103,15 @@ func (s *stage) play(ctx context.Context) error {
 	}
 }
 
-// interruptedIsFine: who interrupts the demo has seen enough of it.
-func interruptedIsFine(err error) error {
+// ignoreInterrupt returns nil if the user interrupted the demo.
+func ignoreInterrupt(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-// cluster brings up a control plane, or takes the user's.
+// cluster starts a control plane, or connects to the user's cluster.
 func (s *stage) cluster(ctx context.Context, _ chan<- error) error {
 	if s.current {
 		cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
@@ -152,26 +152,24 @@ func (s *stage) connect() error {
 	return nil
 }
 
-// teamtalk starts teamtalk-dev, on its usual ports where they are free.
+// teamtalk starts teamtalk-dev, on its default ports if they are free.
 func (s *stage) teamtalk(_ context.Context, ended chan<- error) error {
 	var err error
 	for _, a := range []struct {
 		to    *string
 		usual string
-	}{{&s.addresses.dbProxy, "127.0.0.1:10600"}, {&s.addresses.router, "127.0.0.1:8200"},
-		{&s.addresses.inbox, "127.0.0.1:10680"}} {
+	}{{&s.addresses.dbProxy, "127.0.0.1:10600"}, {&s.addresses.router, "127.0.0.1:8200"}, {&s.addresses.inbox, "127.0.0.1:10680"}} {
 		if *a.to, err = freeAddress(a.usual); err != nil {
 			return err
 		}
 	}
 	s.inbox = "http://" + s.addresses.inbox + "/"
-	say("starting teamtalk-dev: db_proxy at %s, router at %s, inbox at %s", s.addresses.dbProxy, s.addresses.router,
-		s.inbox)
+	say("starting teamtalk-dev: db_proxy at %s, router at %s, inbox at %s", s.addresses.dbProxy, s.addresses.router, s.inbox)
 	return s.start(ended, "teamtalk-dev", "--db-proxy-address", s.addresses.dbProxy,
 		"--router-address", s.addresses.router, "--inbox-address", s.addresses.inbox)
 }
 
-// freeAddress returns the usual address, or another one where it is taken.
+// freeAddress returns the usual address, or another one if it is in use.
 func freeAddress(usual string) (string, error) {
 	for _, address := range []string{usual, "127.0.0.1:0"} {
 		l, err := net.Listen("tcp", address)
@@ -183,11 +181,11 @@ func freeAddress(usual string) (string, error) {
 			return "", err
 		}
 		if address != usual {
-			say("%s is taken by another program; using %s", usual, address)
+			say("%s is in use; using %s", usual, address)
 		}
 		return address, nil
 	}
-	return "", fmt.Errorf("no free port on 127.0.0.1, %s among them", usual)
+	return "", fmt.Errorf("%s and all other ports of 127.0.0.1 are in use", usual)
 }
 
 func (s *stage) crds(ctx context.Context, _ chan<- error) error {
@@ -195,17 +193,17 @@ func (s *stage) crds(ctx context.Context, _ chan<- error) error {
 	return framework.InstallCRDs(ctx, s.client, filepath.Join(s.root, "config", "crd", "bases"))
 }
 
-// operator starts the operator: in the demo's own cluster with the rights of its
-// role alone, in another with the user's.
+// operator starts the operator: in the demo's own cluster with the rights of its role, in the
+// user's cluster with the user's.
 func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 	kubeconfig, leases := filepath.Join(s.bin, "operator.kubeconfig"), metav1.NamespaceDefault
 	config := s.config
 	if s.current {
 		leases = namespace
-		if err := s.nobodyElse(ctx); err != nil {
+		if err := s.checkNoOperator(ctx); err != nil {
 			return err
 		}
-		if err := s.ownNamespace(ctx); err != nil {
+		if err := s.createNamespace(ctx); err != nil {
 			return err
 		}
 	} else {
@@ -225,46 +223,44 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		return err
 	}
 	say("starting the operator")
-	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-probe-bind-address", "0",
-		"--metrics-bind-address", "0",
+	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-probe-bind-address", "0", "--metrics-bind-address", "0",
 		"--log-format", "text", "--leader-election-namespace", leases)
 }
 
-// nobodyElse refuses a cluster in which an operator is at work: two of them
-// would deliver the samples twice.
-func (s *stage) nobodyElse(ctx context.Context) error {
+// checkNoOperator returns an error if an operator runs in the cluster: two operators would
+// deliver the samples twice.
+func (s *stage) checkNoOperator(ctx context.Context) error {
 	leases := &coordinationv1.LeaseList{}
 	if err := s.client.List(ctx, leases); err != nil {
-		return fmt.Errorf("look for an operator in the cluster: %w", err)
+		return fmt.Errorf("list the Leases: %w", err)
 	}
 	for _, l := range leases.Items {
 		if l.Name == app.Name && l.Spec.RenewTime != nil && time.Since(l.Spec.RenewTime.Time) < time.Minute &&
 			l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" {
-			return fmt.Errorf("an operator is at work in this cluster (Lease %s/%s): the demo's would send everything again; "+
-				"stop it, or leave CLUSTER out", l.Namespace, l.Name)
+			return fmt.Errorf("an operator runs in this cluster (Lease %s/%s), and the demo's would send everything again: "+
+				"stop it, or unset CLUSTER", l.Namespace, l.Name)
 		}
 	}
 	messages := &v1alpha1.TeamTalkMessageList{}
 	if err := s.client.List(ctx, messages); err != nil {
-		return fmt.Errorf("look for messages in the cluster: %w", err)
+		return fmt.Errorf("list the messages: %w", err)
 	}
 	for i := range messages.Items {
 		if m := &messages.Items[i]; !m.Finished() {
-			return fmt.Errorf("TeamTalkMessage %s/%s is unfinished: the demo's operator would take it up; delete it, let it "+
-				"finish, or leave CLUSTER out", m.Namespace, m.Name)
+			return fmt.Errorf("TeamTalkMessage %s/%s is unfinished, and the demo's operator would deliver it: "+
+				"delete it, let it finish, or unset CLUSTER", m.Namespace, m.Name)
 		}
 	}
 	return nil
 }
 
-// ownNamespace makes the demo's namespace in the user's cluster, and removes it
-// at the end.
-func (s *stage) ownNamespace(ctx context.Context) error {
+// createNamespace creates the demo's namespace in the user's cluster and deletes it at the
+// end.
+func (s *stage) createNamespace(ctx context.Context) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	if err := s.client.Create(ctx, ns); err != nil {
 		if apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("namespace %s exists already, perhaps of another demo: delete it, or wait until it is gone",
-				namespace)
+			return fmt.Errorf("namespace %s exists already, perhaps from another demo: delete it, or wait until it is deleted", namespace)
 		}
 		return fmt.Errorf("create namespace %s: %w", namespace, err)
 	}
@@ -277,12 +273,12 @@ func (s *stage) ownNamespace(ctx context.Context) error {
 	return nil
 }
 
-// start runs one of the demo's programs until the end, its log in a file.
+// start starts a program, with its log in a file, and stops it at the end.
 func (s *stage) start(ended chan<- error, program string, args ...string) error {
 	path := filepath.Join(s.bin, program+".log")
 	file, err := os.Create(path)
 	if err != nil {
-		return fmt.Errorf("make the log of %s: %w", program, err)
+		return fmt.Errorf("create the log of %s: %w", program, err)
 	}
 	p, err := framework.Start(filepath.Join(s.bin, program), file, args...)
 	if err != nil {
@@ -303,13 +299,13 @@ func (s *stage) start(ended chan<- error, program string, args ...string) error 
 		select {
 		case <-stopping:
 		default:
-			ended <- fmt.Errorf("%s has ended too early: see %s", program, path)
+			ended <- fmt.Errorf("%s ended: see %s", program, path)
 		}
 	}()
 	return nil
 }
 
-// samples applies config/samples and returns its messages.
+// samples applies config/samples and returns the messages.
 func (s *stage) samples(ctx context.Context) ([]*unstructured.Unstructured, error) {
 	objects, err := framework.Kustomize(filepath.Join(s.root, "config", "samples"))
 	if err != nil {
@@ -322,7 +318,7 @@ func (s *stage) samples(ctx context.Context) ([]*unstructured.Unstructured, erro
 		}
 		switch o.GetKind() {
 		case "TeamTalkServer":
-			if err := s.point(o); err != nil {
+			if err := s.setEndpoints(o); err != nil {
 				return nil, err
 			}
 		case "TeamTalkMessage":
@@ -333,8 +329,8 @@ func (s *stage) samples(ctx context.Context) ([]*unstructured.Unstructured, erro
 	return messages, framework.Apply(ctx, s.client, objects...)
 }
 
-// point leads the samples' server to where teamtalk-dev really listens.
-func (s *stage) point(server *unstructured.Unstructured) error {
+// setEndpoints sets the server's endpoints to the listeners of teamtalk-dev.
+func (s *stage) setEndpoints(server *unstructured.Unstructured) error {
 	return errors.Join(
 		unstructured.SetNestedStringSlice(server.Object, []string{s.addresses.dbProxy}, "spec", "dbProxy", "endpoints"),
 		unstructured.SetNestedStringSlice(server.Object, []string{s.addresses.router}, "spec", "router", "endpoints"),

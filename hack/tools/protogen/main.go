@@ -1,5 +1,5 @@
-// Command protogen generates the Go code of every .proto file in a folder, with
-// what protoc-gen-go runs on and a compiler in Go, so that nobody needs protoc:
+// Command protogen generates the Go code of the .proto files in a folder with protoc-gen-go as
+// a library and a compiler in Go, so that protoc is not needed:
 //
 //	protogen -proto internal/teamtalk/wire/proto -out internal/teamtalk/wire
 package main
@@ -73,9 +73,8 @@ func run(ctx context.Context, in, out string) error {
 	return nil
 }
 
-// appendFile appends f to to, after everything that it imports, each once.
-func appendFile(to []*descriptorpb.FileDescriptorProto, added map[string]bool,
-	f linker.File) []*descriptorpb.FileDescriptorProto {
+// appendFile appends f to to after its imports, each file once.
+func appendFile(to []*descriptorpb.FileDescriptorProto, added map[string]bool, f linker.File) []*descriptorpb.FileDescriptorProto {
 	if added[f.Path()] {
 		return to
 	}
