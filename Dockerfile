@@ -1,10 +1,10 @@
-# The image of one of the programs: a static binary and the certificates that
-# clients trust, no shell, nothing that runs as root. "make image" builds it.
+# The image of a program: a static binary and CA certificates. No shell, no root.
 #
 #   docker build --build-arg VERSION=0.1.0 --build-arg COMMIT=$(git rev-parse HEAD) .
 #
-# For another architecture: --platform linux/arm64; the compiler runs on this one.
-# With its registry: buildah and podman know no other names where there is nobody to ask.
+# The same image without Docker: "make image". For another architecture add
+# --platform linux/arm64: the compiler runs on this machine's architecture.
+# The full name of the base image also works with buildah and podman.
 ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
 
 FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS build
@@ -17,7 +17,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN VERSION=${VERSION} COMMIT=${COMMIT} GOOS=${TARGETOS} GOARCH=${TARGETARCH} hack/image/rootfs ${PROGRAM} /rootfs
+RUN VERSION=${VERSION} COMMIT=${COMMIT} GOOS=${TARGETOS} GOARCH=${TARGETARCH} hack/image/rootfs cmd/${PROGRAM} /rootfs
 
 FROM scratch
 ARG PROGRAM=teamtalk-operator
@@ -29,5 +29,5 @@ LABEL org.opencontainers.image.title=${PROGRAM} \
       org.opencontainers.image.licenses=Apache-2.0
 COPY --from=build /rootfs /
 USER 65532:65532
-# A link to the program: an entrypoint takes no build argument.
+# ENTRYPOINT takes no build argument, hence the link.
 ENTRYPOINT ["/entrypoint"]

@@ -1,12 +1,13 @@
-# What people and CI do with this project; "make help" lists it, docs/development.md says more.
-# Needs Go, make and git. Everything else is built from pinned versions: hack/tools.
+# The targets for people and CI. "make help" lists them, docs/development.md describes them.
+# They need Go, make and git. Other tools are built from pinned versions, see hack/tools.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 
 # Settings, such as "make fuzz FUZZTIME=10m".
-PACKAGES ?= ./...
+# The slow packages come first.
+PACKAGES ?= ./test/... ./...
 TEST_TIMEOUT ?= 30m
 MIN_COVERAGE ?= 90
 FUZZTIME ?= 60s
@@ -14,31 +15,27 @@ ARGS ?=
 PROGRAM ?= teamtalk-operator
 IMAGE ?= $(PROGRAM)
 VULNDB ?= https://vuln.go.dev
-ARCHS ?= $(shell go env GOARCH)
+ARCHS ?=
 
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 RELEASE_TOOL := go tool -modfile=$(CURDIR)/hack/tools/release/go.mod
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-# The modules of this repository; those in hack keep what they need out of the operator's go.mod.
-MODULES := . hack/controlplane hack/tools hack/tools/helm hack/tools/lint hack/tools/release
+# Separate modules keep the tools' dependencies out of the operator's go.mod.
+MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/helm hack/tools/lint hack/tools/release
 WIRE := internal/teamtalk/wire
-
-# The race detector needs cgo, and that a C compiler. Go turns cgo off where it finds none.
-race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
 
 ##@ Use
 
 .PHONY: demo
-demo: ## Show the operator at work: a cluster, TeamTalk and messages on this machine (DEMO_EXIT=1 ends by itself; CLUSTER: see the demo's own words)
-	@echo "demo: compiling the demo's first part"
+demo: ## Run the operator, a cluster and TeamTalk on this machine and send messages (DEMO_EXIT=1 exits at the end; CLUSTER=current uses your cluster)
 	@go run ./hack/demo
 
 .PHONY: run
-run: ## Run the operator against the current kubeconfig; the cluster must have the CRDs of config/crd (ARGS="--help" for its flags)
+run: ## Run the operator against the current kubeconfig; install config/crd first (ARGS="--help" lists its flags)
 	go run ./cmd/teamtalk-operator --log-format text $(ARGS)
 
 .PHONY: run-dev
-run-dev: ## Run teamtalk-dev, a TeamTalk for development (ARGS="--help" for its flags)
+run-dev: ## Run teamtalk-dev, a TeamTalk for development (ARGS="--help" lists its flags)
 	go run ./cmd/teamtalk-dev $(ARGS)
 
 .PHONY: build
@@ -48,11 +45,11 @@ build: ## Build the programs into bin/
 	go build -trimpath -ldflags="$$flags" -o bin/ ./cmd/...
 
 .PHONY: image
-image: ## Build the operator's image as an OCI archive in bin/image (IMAGE=registry.example.com/x, VERSION, ARCHS="amd64 arm64", PROGRAM=teamtalk-dev; IMAGE_TOOL: docker, buildah, podman or umoci)
-	hack/image/build $(PROGRAM) $(IMAGE) $(ARCHS)
+image: ## Build the operator's image as an OCI archive in bin/image (IMAGE=registry.example.com/x, VERSION, ARCHS="amd64 arm64", PROGRAM=teamtalk-dev)
+	@go -C hack/image run . -name $(IMAGE) cmd/$(PROGRAM) $(ARCHS)
 
 .PHONY: sbom
-sbom: build ## Write into bin/sbom, as CycloneDX, which modules in which versions and under which licences are in each program
+sbom: build ## Write the modules, versions and licences of each program into bin/sbom, as CycloneDX
 	@mkdir -p bin/sbom; version=$$(hack/stamp version) || exit; \
 	for program in $(notdir $(wildcard cmd/*)); do \
 		GOPROXY=off $(RELEASE_TOOL) cyclonedx-gomod bin -json -licenses -std -noserial -notimestamp -version "$$version" \
@@ -65,26 +62,26 @@ sbom: build ## Write into bin/sbom, as CycloneDX, which modules in which version
 
 .PHONY: test
 test: ## Run all tests and check the coverage of internal/teamtalk (the first run builds kube-apiserver and etcd: minutes)
+	@hack/requirements test
 	@mkdir -p bin; rm -f bin/tests
-	@echo "test: compiling what finds the control plane (minutes, the first time)"
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
-	race="$(race)"; \
-	[ -n "$$race" ] || echo "No C compiler with cgo here: the tests run without the race detector."; \
+	race=; if [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null; then race=-race; \
+	else echo "There is no C compiler: the tests run without the race detector."; fi; \
 	$(TOOL) gotestsum --format pkgname --format-hide-empty-pkg --hide-summary=skipped \
 		--post-run-command='sh -c "echo \$$((TESTS_TOTAL - TESTS_SKIPPED - TESTS_FAILED)) passed, \$$((TESTS_FAILED + TESTS_ERRORS)) failed, \$$TESTS_SKIPPED skipped >bin/tests"' \
-		-- $$race -timeout $(TEST_TIMEOUT) $(PACKAGES); \
+		-- $$race -vet=off -timeout $(TEST_TIMEOUT) $(PACKAGES); \
 	tested=$$?; \
 	$(MAKE) --no-print-directory cover; covered=$$?; \
 	cat bin/tests && [ $$tested = 0 ] && [ $$covered = 0 ]
 
 .PHONY: cover
-cover: ## Check that the tests of internal/teamtalk run MIN_COVERAGE % of its statements; bin/cover.out holds the profile
+cover: ## Check that the tests of internal/teamtalk cover MIN_COVERAGE % of its statements (the profile is bin/cover.out)
 	@mkdir -p bin
 	@go test -count=1 -coverpkg=./internal/teamtalk/... -coverprofile=bin/cover.out ./internal/teamtalk/... >bin/cover.log 2>&1 || { cat bin/cover.log; exit 1; }
 	@hack/verify-coverage internal/teamtalk bin/cover.out $(MIN_COVERAGE)
 
 .PHONY: chaos
-chaos: ## Show by counting that every message arrives once, whatever goes wrong (ARGS="--list"; against your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE, see docs/chaos.md)
+chaos: ## Count that each message arrives exactly once under every fault; docs/chaos.md (ARGS="--list"; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE)
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
 	go run ./test/chaos $(ARGS)
 
@@ -94,13 +91,14 @@ chaos-mutants: ## Remove one protection of the operator after another: the chaos
 	go run ./test/chaos --mutants $(ARGS)
 
 .PHONY: bench
-bench: ## Measure the operator's speed, ratios against bare clients for the most part; docs/benchmarks.md (BENCH=bulk,stream to choose, ROUNDS=5; DB_PROXY, ROUTER, SENDER, USERS, GROUPS: a TeamTalk of your own)
+bench: ## Measure the operator against bare clients; docs/benchmarks.md (BENCH=bulk,stream chooses, ROUNDS=5; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS)
 	@mkdir -p bin
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
 	go build -o bin/bench ./test/bench && bin/bench | tee bin/bench.txt
 
 .PHONY: e2e
-e2e: ## Install the chart on a real node and kill, upgrade and uninstall it under load; docs/e2e.md (as root on Linux; CLUSTER=current with IMAGE and DEV_IMAGE for a cluster of your own)
+e2e: ## Install the chart on a real node; kill, upgrade and uninstall it under load; docs/e2e.md (root on Linux, or your own cluster: CLUSTER=current, IMAGE, DEV_IMAGE)
+	@hack/requirements e2e
 	@mkdir -p bin
 	@go build -o bin/e2e ./test/e2e && bin/e2e
 
@@ -114,27 +112,28 @@ fuzz: ## Run each fuzz test for FUZZTIME
 	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 .PHONY: vulncheck
-vulncheck: ## Check the programs for known vulnerabilities; fails where the database cannot be reached (VULNDB=URL of a copy)
+vulncheck: ## Check the programs for known vulnerabilities; fails if the database cannot be reached (VULNDB=URL of a copy)
 	@$(RELEASE_TOOL) govulncheck -db=$(VULNDB) ./cmd/... || { code=$$?; \
-		[ $$code = 3 ] || echo "vulncheck: not checked, see above; nothing is known of vulnerabilities without the database, $(VULNDB)" >&2; exit $$code; }
+		[ $$code = 3 ] || echo "vulncheck: not checked: the database $(VULNDB) is needed, see above" >&2; exit $$code; }
 
 .PHONY: vet
 vet: ## Run go vet
 	go vet ./...
 	go -C hack/tools vet ./...
+	go -C hack/image vet ./...
 
 .PHONY: lint
-lint: ## Run the linters of .golangci.yml, the direction of imports among them (the first run builds golangci-lint: minutes)
+lint: ## Run the linters of .golangci.yml (the first run builds golangci-lint: minutes)
 	$(GOLANGCI_LINT) run
 
 .PHONY: verify
-verify: ## Check what make generate and make fmt would change, go.mod files, licence headers, words, vet and lint; fails with the difference
+verify: ## Check generated code, formatting, go.mod files, licence headers and words, run vet and lint; prints the differences
 	@MODULES="$(MODULES)" hack/verify
 
 ##@ Change
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, roles, the protobuf code and what the chart takes from these
+generate: ## Generate deep copies, CRDs, roles, the protobuf code and the chart's copies
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... paths=./internal/app/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=teamtalk-gateway,fileName=gateway_role.yaml paths=./internal/gateway/... output:rbac:dir=config/rbac
@@ -143,7 +142,7 @@ generate: ## Generate deep copies, CRDs, roles, the protobuf code and what the c
 	@$(MAKE) --no-print-directory chart
 
 .PHONY: chart
-chart: ## Write what the chart takes from config/, and its README from values.yaml
+chart: ## Copy CRDs, roles and alerts from config/ to the chart, and write its README from values.yaml
 	go run ./hack/chart
 
 .PHONY: fmt
@@ -151,7 +150,7 @@ fmt: ## Format the Go code
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: clean
-clean: ## Remove bin/, where everything that the targets write into the tree is
+clean: ## Remove bin/, the only folder of the tree that other targets write to
 	rm -rf bin
 
 .PHONY: help

@@ -65,7 +65,8 @@ func addLicenses(b []byte) ([]byte, error) {
 		}
 	}
 	if len(without) > 0 {
-		return nil, fmt.Errorf("no licence found for %s: check these modules before you use them", strings.Join(without, ", "))
+		return nil, fmt.Errorf("no licence found for %s: check these modules before you use them",
+			strings.Join(without, ", "))
 	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
-	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/assets"
 	"github.com/teamtalk-io/teamtalk-operator/test/node"
 )
 
@@ -66,11 +66,10 @@ func onOwnNode(ctx context.Context, t *table, root string) error {
 // prepare builds the programs and the images, as far as they are not there.
 func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) (ok bool) {
 	err := t.timed("Kubernetes' programs and helm are built, or were", func() (seen string, err error) {
-		o := controlplane.Options{Log: say}
-		if p.ControlPlane, err = controlplane.Assets(ctx, o); err != nil {
+		if p.ControlPlane, err = assets.ControlPlane(ctx, say); err != nil {
 			return "", err
 		}
-		if p.Node, err = controlplane.NodeAssets(ctx, o); err != nil {
+		if p.Node, err = assets.Node(ctx, say); err != nil {
 			return "", err
 		}
 		p.Helm, err = framework.Tool(ctx, "helm", "helm")
@@ -84,8 +83,8 @@ func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) (ok bool) {
 			program, image string
 			name           *string
 		}{
-			{"test/node/pause", node.PauseImage, &p.Pause}, {"teamtalk-operator", operatorImage, &p.Operator},
-			{"teamtalk-dev", devImage, &p.Dev},
+			{"test/node/pause", node.PauseImage, &p.Pause}, {"cmd/teamtalk-operator", operatorImage, &p.Operator},
+			{"cmd/teamtalk-dev", devImage, &p.Dev},
 		} {
 			archive, err := p.image(ctx, dir, i.program, i.image, i.name)
 			if err != nil {
@@ -100,9 +99,8 @@ func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) (ok bool) {
 
 // image builds an image of a program, and returns the archive it is in.
 func (p *ownPlan) image(ctx context.Context, dir, program, image string, name *string) (archive string, err error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(p.Root, "hack", "image", "build"), program, image, runtime.GOARCH)
-	// The other tools fetch what the Dockerfile begins with.
-	cmd.Env = append(os.Environ(), "IMAGE_DIR="+dir, "IMAGE_TOOL=umoci")
+	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(p.Root, "hack", "image"), "run", ".",
+		"-dir", dir, "-name", image, program, runtime.GOARCH)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the image of %s: %w: %s", program, err, strings.TrimSpace(string(out)))
@@ -190,7 +188,7 @@ func insideNode(ctx context.Context, t *table) error {
 				return "", err
 			}
 		}
-		return "", n.Has(ctx, p.Operator, p.Dev)
+		return "", n.HasImages(ctx, p.Operator, p.Dev)
 	}}
 	w.play(ctx, t, append([]step{images}, w.steps()...))
 	return nil

@@ -17,7 +17,8 @@ func Tool(ctx context.Context, module, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join(root, "hack", "tools", module, "go.mod"), "-n", name)
+	cmd := exec.CommandContext(ctx, "go", "tool",
+		"-modfile="+filepath.Join(root, "hack", "tools", module, "go.mod"), "-n", name)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+os.Getenv("GOFLAGS")+" -trimpath")
 	var problem strings.Builder

@@ -13,15 +13,13 @@ import (
 
 func TestChartLints(t *testing.T) {
 	t.Parallel()
-	if _, err := helm(t, "lint", "--strict", chart()); err != nil {
+	if _, err := helm(t, "lint", "--strict", chartDir()); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestChartIsConfigDefault holds the chart, as its values are, equal to
-// config/default, its gateway to config/gateway, or in direct mode to
-// config/gateway-direct, and what is Prometheus' to config/prometheus: neither can
-// change without the other.
+// TestChartIsConfigDefault checks that the chart renders the same objects as config/default,
+// config/gateway or config/gateway-direct, and config/prometheus.
 func TestChartIsConfigDefault(t *testing.T) {
 	t.Parallel()
 	for folder, values := range map[string]string{
@@ -36,25 +34,25 @@ func TestChartIsConfigDefault(t *testing.T) {
 	}
 }
 
-// checkEqual checks that the chart's objects are those of config, but for what Helm
-// brings along.
+// checkEqual checks that the chart's objects are those of config, except for Helm's labels and
+// annotations.
 func checkEqual(t *testing.T, want, got map[string]*unstructured.Unstructured) {
 	t.Helper()
-	// Helm makes the namespace itself, without the labels that config/default gives it.
+	// Helm creates the namespace itself, without the labels of config/default.
 	delete(want, "Namespace//"+namespace)
 	for id, o := range got {
 		labels := o.GetLabels()
-		for _, ofHelm := range []string{"app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"} {
-			if labels[ofHelm] == "" {
-				t.Errorf("%s lacks the label %s", id, ofHelm)
+		for _, label := range []string{"app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"} {
+			if labels[label] == "" {
+				t.Errorf("%s lacks the label %s", id, label)
 			}
-			delete(labels, ofHelm)
+			delete(labels, label)
 		}
 		o.SetLabels(labels)
 		if o.GetKind() == "CustomResourceDefinition" {
 			annotations := o.GetAnnotations()
 			if annotations["helm.sh/resource-policy"] != "keep" {
-				t.Errorf("%s would go, and all messages with it, when the release is uninstalled", id)
+				t.Errorf("%s would be deleted with all messages when the release is uninstalled", id)
 			}
 			delete(annotations, "helm.sh/resource-policy")
 			o.SetAnnotations(annotations)
@@ -73,7 +71,7 @@ func byID(objects []*unstructured.Unstructured) map[string]*unstructured.Unstruc
 	return m
 }
 
-// TestEveryKindHasRoles keeps a kind from being added without roles for people.
+// TestEveryKindHasRoles checks that each kind has roles for people.
 func TestEveryKindHasRoles(t *testing.T) {
 	t.Parallel()
 	objects := kustomize(t, "default")
@@ -85,7 +83,7 @@ func TestEveryKindHasRoles(t *testing.T) {
 		kinds++
 		kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "singular")
 		for role, into := range map[string]string{"viewer": "view", "editor": "edit"} {
-			r := find(t, objects, "ClusterRole", "", name+"-"+kind+"-"+role)
+			r := findObject(t, objects, "ClusterRole", "", name+"-"+kind+"-"+role)
 			if r.GetLabels()["rbac.authorization.k8s.io/aggregate-to-"+into] != "true" {
 				t.Errorf("%s is not part of the role %s", r.GetName(), into)
 			}
@@ -96,8 +94,8 @@ func TestEveryKindHasRoles(t *testing.T) {
 	}
 }
 
-// TestNoRightToAllSecrets keeps a marker without roleName from granting all
-// Secrets or ConfigMaps of the cluster.
+// TestNoRightToAllSecrets checks that no role grants all Secrets or ConfigMaps of the cluster,
+// as a marker without roleName would.
 func TestNoRightToAllSecrets(t *testing.T) {
 	t.Parallel()
 	everywhere := 0
@@ -111,22 +109,22 @@ func TestNoRightToAllSecrets(t *testing.T) {
 		if strings.HasPrefix(role, "system:") {
 			continue // Kubernetes' own
 		}
-		rules, _, _ := unstructured.NestedSlice(find(t, objects, "ClusterRole", "", role).Object, "rules")
+		rules, _, _ := unstructured.NestedSlice(findObject(t, objects, "ClusterRole", "", role).Object, "rules")
 		for _, rule := range rules {
 			resources, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "resources")
 			for _, no := range []string{"secrets", "configmaps", "*"} {
 				if slices.Contains(resources, no) {
-					t.Errorf("%s grants %s everywhere: name a role of its own in the marker", role, no)
+					t.Errorf("%s grants %s everywhere: set roleName in the marker", role, no)
 				}
 			}
 		}
 	}
 	if everywhere == 0 {
-		t.Error("no ClusterRoleBinding was looked at")
+		t.Error("there is no ClusterRoleBinding")
 	}
 }
 
-// TestChartFiles checks that what "make chart" writes is up to date.
+// TestChartFiles checks that the files that "make chart" writes are up to date.
 func TestChartFiles(t *testing.T) {
 	t.Parallel()
 	for dir, patterns := range map[string][]string{
@@ -136,18 +134,18 @@ func TestChartFiles(t *testing.T) {
 	} {
 		want := map[string]string{}
 		for _, pattern := range patterns {
-			read(t, want, filepath.Join(shared.root, "config", pattern))
+			readFiles(t, want, filepath.Join(shared.root, "config", pattern))
 		}
 		got := map[string]string{}
-		read(t, got, filepath.Join(chart(), "files", dir, "*"))
+		readFiles(t, got, filepath.Join(chartDir(), "files", dir, "*"))
 		if len(want) == 0 || !cmp.Equal(want, got) {
 			t.Errorf("files/%s of the chart is not what config/ has: run \"make chart\"\n%s", dir, cmp.Diff(want, got))
 		}
 	}
 }
 
-// read adds the files that match, by their base names.
-func read(t *testing.T, into map[string]string, pattern string) {
+// readFiles adds the contents of the matching files by base name.
+func readFiles(t *testing.T, into map[string]string, pattern string) {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	must(t, err)

@@ -13,27 +13,26 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-func page(t *testing.T, name string) string {
+func readPage(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(shared.root, "docs", name))
 	must(t, err)
 	return string(b)
 }
 
-// TestInstallPage checks that the roles that one is told to bind exist, and that
-// the values that one is told to set do.
+// TestInstallPage checks that the roles and values that the page names exist.
 func TestInstallPage(t *testing.T) {
 	t.Parallel()
-	text := page(t, "install.md")
+	text := readPage(t, "install.md")
 	roles := regexp.MustCompile(`--clusterrole=([a-z-]+)`).FindAllStringSubmatch(text, -1)
 	if len(roles) == 0 {
 		t.Error("the page binds no role")
 	}
 	objects := kustomize(t, "default")
 	for _, role := range roles {
-		find(t, objects, "ClusterRole", "", role[1])
+		findObject(t, objects, "ClusterRole", "", role[1])
 	}
-	readme, err := os.ReadFile(filepath.Join(chart(), "README.md"))
+	readme, err := os.ReadFile(filepath.Join(chartDir(), "README.md"))
 	must(t, err)
 	values := regexp.MustCompile("`((?:access|people|metrics|gateway|networkPolicy|server)\\.[a-zA-Z.]+)(?:=[a-z]+)?`").FindAllStringSubmatch(text, -1)
 	if len(values) == 0 {
@@ -46,8 +45,8 @@ func TestInstallPage(t *testing.T) {
 	}
 }
 
-// TestMakeTargets checks that "make help" and the page list every target that says what
-// it does, and that CI runs what the pages say.
+// TestMakeTargets checks that "make help" and the page list every documented target, and that
+// CI runs what the pages say.
 func TestMakeTargets(t *testing.T) {
 	t.Parallel()
 	makefile, err := os.ReadFile(filepath.Join(shared.root, "Makefile"))
@@ -56,7 +55,7 @@ func TestMakeTargets(t *testing.T) {
 	help.Dir = shared.root
 	listed, err := help.Output()
 	must(t, err)
-	text := page(t, "development.md")
+	text := readPage(t, "development.md")
 	targets := regexp.MustCompile(`(?m)^([^\s:#]+):.* ## `).FindAllStringSubmatch(string(makefile), -1)
 	if len(targets) == 0 {
 		t.Error("the Makefile has no target")
@@ -71,16 +70,16 @@ func TestMakeTargets(t *testing.T) {
 	}
 	ci, err := os.ReadFile(filepath.Join(shared.root, ".ci", "run"))
 	must(t, err)
-	if bars := "E2E_BARS=report"; strings.Contains(string(ci), bars) != strings.Contains(page(t, "e2e.md"), "CI runs it as well, with `"+bars+"`") {
-		t.Errorf("docs/e2e.md says of %s what .ci/run does not do, or the other way round", bars)
+	if bars := "E2E_BARS=report"; strings.Contains(string(ci), bars) != strings.Contains(readPage(t, "e2e.md"), "CI runs it as well, with `"+bars+"`") {
+		t.Errorf("docs/e2e.md and .ci/run disagree about %s", bars)
 	}
 }
 
-// TestGatewayLeftBehind checks that the page has what is to be deleted after a change
-// from one gateway to the other, which applying leaves in the cluster.
+// TestGatewayLeftBehind checks that the page lists the objects to delete after a change from
+// one gateway to the other.
 func TestGatewayLeftBehind(t *testing.T) {
 	t.Parallel()
-	text := page(t, "install.md")
+	text := readPage(t, "install.md")
 	record, direct := byID(kustomize(t, "gateway")), byID(kustomize(t, "gateway-direct"))
 	left := 0
 	for _, pair := range [][2]map[string]*unstructured.Unstructured{{record, direct}, {direct, record}} {
@@ -99,10 +98,10 @@ func TestGatewayLeftBehind(t *testing.T) {
 	}
 }
 
-// TestSecurityPage checks that the tests that hold its claims exist where it says.
+// TestSecurityPage checks that the tests that the page names exist.
 func TestSecurityPage(t *testing.T) {
 	t.Parallel()
-	named := regexp.MustCompile("`(test/[a-z]+)`: ((?:`Test[A-Za-z]+`(?:, )?)+)").FindAllStringSubmatch(page(t, "security.md"), -1)
+	named := regexp.MustCompile("`(test/[a-z]+)`: ((?:`Test[A-Za-z]+`(?:, )?)+)").FindAllStringSubmatch(readPage(t, "security.md"), -1)
 	if len(named) == 0 {
 		t.Fatal("the page names no test")
 	}

@@ -15,8 +15,8 @@ func TestGatewayValues(t *testing.T) {
 		"a gateway": {name, []string{"--set", "gateway.enabled=true,gateway.namespaces={chat},gateway.tlsSecret=tls,gateway.appKeys=true," +
 			"gateway.replicas=4,gateway.extraArgs={--wait=1s},metrics.enabled=false"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
-				d := find(t, objects, "Deployment", namespace, "teamtalk-gateway")
-				want(t, d, 4, "spec", "replicas")
+				d := findObject(t, objects, "Deployment", namespace, "teamtalk-gateway")
+				wantField(t, d, 4, "spec", "replicas")
 				c := containerOf(t, d)
 				args, _, _ := unstructured.NestedStringSlice(c, "args")
 				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
@@ -30,15 +30,15 @@ func TestGatewayValues(t *testing.T) {
 				}
 				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", namespace + "/teamtalk-gateway-app-keys"} {
 					in, name, _ := strings.Cut(b, "/")
-					want(t, find(t, objects, "RoleBinding", in, name), name, "roleRef", "name")
+					wantField(t, findObject(t, objects, "RoleBinding", in, name), name, "roleRef", "name")
 				}
-				find(t, objects, "Role", namespace, "teamtalk-gateway-app-keys")
+				findObject(t, objects, "Role", namespace, "teamtalk-gateway-app-keys")
 			}},
 		"a gateway that sends directly": {name, []string{"--set", "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={chat}"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
-				want(t, find(t, objects, "Deployment", namespace, "teamtalk-gateway"), map[string]any{"type": "Recreate"}, "spec", "strategy")
+				wantField(t, findObject(t, objects, "Deployment", namespace, "teamtalk-gateway"), map[string]any{"type": "Recreate"}, "spec", "strategy")
 				for _, in := range []string{"chat", namespace} {
-					want(t, find(t, objects, "RoleBinding", in, "teamtalk-gateway-secrets"), name+"-secrets", "roleRef", "name")
+					wantField(t, findObject(t, objects, "RoleBinding", in, "teamtalk-gateway-secrets"), name+"-secrets", "roleRef", "name")
 				}
 				wantIDs(t, objects, "ClusterRoleBinding", "/"+name, "/teamtalk-gateway-auth-delegator", "/teamtalk-gateway-direct")
 				for _, o := range objects {
@@ -71,52 +71,52 @@ func TestGatewayValues(t *testing.T) {
 				for _, b := range []string{"chat/teamtalk-gateway", namespace + "/teamtalk-gateway", "ops/teamtalk-gateway-receivers", namespace + "/teamtalk-gateway-app-keys"} {
 					in, binding, _ := strings.Cut(b, "/")
 					subjects := []any{map[string]any{"kind": "ServiceAccount", "name": name, "namespace": namespace}}
-					want(t, find(t, objects, "RoleBinding", in, binding), subjects, "subjects")
+					wantField(t, findObject(t, objects, "RoleBinding", in, binding), subjects, "subjects")
 				}
-				service := find(t, objects, "Service", namespace, "teamtalk-gateway")
-				want(t, service, "operator", "spec", "selector", "app.kubernetes.io/component")
-				want(t, service, []any{map[string]any{"name": "http", "port": 8400, "targetPort": "http"}}, "spec", "ports")
+				service := findObject(t, objects, "Service", namespace, "teamtalk-gateway")
+				wantField(t, service, "operator", "spec", "selector", "app.kubernetes.io/component")
+				wantField(t, service, []any{map[string]any{"name": "http", "port": 8400, "targetPort": "http"}}, "spec", "ports")
 				open := []any{map[string]any{"ports": []any{map[string]any{"port": "metrics"}}}, map[string]any{"ports": []any{map[string]any{"port": "http"}}}}
-				want(t, find(t, objects, "NetworkPolicy", namespace, name), open, "spec", "ingress")
+				wantField(t, findObject(t, objects, "NetworkPolicy", namespace, name), open, "spec", "ingress")
 			}},
 		"its network, in direct mode": {name, []string{"--set", "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1," +
 			"networkPolicy.egress[0].ports[0].port=10600,networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
 				from := []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}}}
-				p := find(t, objects, "NetworkPolicy", namespace, "teamtalk-gateway")
-				want(t, p, []any{"Ingress", "Egress"}, "spec", "policyTypes")
-				want(t, p, []any{
+				p := findObject(t, objects, "NetworkPolicy", namespace, "teamtalk-gateway")
+				wantField(t, p, []any{"Ingress", "Egress"}, "spec", "policyTypes")
+				wantField(t, p, []any{
 					map[string]any{"ports": []any{map[string]any{"port": "http"}}},
 					map[string]any{"from": from, "ports": []any{map[string]any{"port": "metrics"}}},
 				}, "spec", "ingress")
-				want(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": 10600}}}}, "spec", "egress")
+				wantField(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": 10600}}}}, "spec", "egress")
 			}},
 		"its network, other than the operator's": {name, []string{"--set", "gateway.enabled=true,metrics.enabled=false," +
 			"networkPolicy.egress[0].ports[0].port=10600,networkPolicy.gatewayEgress[0].ports[0].port=443"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
-				p := find(t, objects, "NetworkPolicy", namespace, "teamtalk-gateway")
-				want(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": 443}}}}, "spec", "egress")
-				want(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": "http"}}}}, "spec", "ingress")
-				want(t, find(t, objects, "NetworkPolicy", namespace, name), []any{map[string]any{"ports": []any{map[string]any{"port": 10600}}}}, "spec", "egress")
+				p := findObject(t, objects, "NetworkPolicy", namespace, "teamtalk-gateway")
+				wantField(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": 443}}}}, "spec", "egress")
+				wantField(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": "http"}}}}, "spec", "ingress")
+				wantField(t, findObject(t, objects, "NetworkPolicy", namespace, name), []any{map[string]any{"ports": []any{map[string]any{"port": 10600}}}}, "spec", "egress")
 			}},
 		"its metrics, with a certificate": {name, []string{"--set", "gateway.enabled=true,gateway.tlsSecret=tls,metrics.certSecret=cert,metrics.serviceMonitor.enabled=true"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
-				d := find(t, objects, "Deployment", namespace, "teamtalk-gateway")
+				d := findObject(t, objects, "Deployment", namespace, "teamtalk-gateway")
 				c := containerOf(t, d)
 				args, _, _ := unstructured.NestedStringSlice(c, "args")
 				mounts, _, _ := unstructured.NestedSlice(c, "volumeMounts")
 				if len(mounts) != 2 || !slices.Contains(args, "--metrics-cert-path="+mounts[0].(map[string]any)["mountPath"].(string)) {
 					t.Fatalf("flags %v, mounts %v", args, mounts)
 				}
-				want(t, d, []any{
+				wantField(t, d, []any{
 					map[string]any{"name": mounts[0].(map[string]any)["name"], "secret": map[string]any{"secretName": "cert"}},
 					map[string]any{"name": mounts[1].(map[string]any)["name"], "secret": map[string]any{"secretName": "tls"}},
 				}, "spec", "template", "spec", "volumes")
-				endpoints, _, _ := unstructured.NestedSlice(find(t, objects, "ServiceMonitor", namespace, "teamtalk-gateway").Object, "spec", "endpoints")
+				endpoints, _, _ := unstructured.NestedSlice(findObject(t, objects, "ServiceMonitor", namespace, "teamtalk-gateway").Object, "spec", "endpoints")
 				tls := endpoints[0].(map[string]any)["tlsConfig"].(map[string]any)
 				// By the name of a Service that there is.
 				service := strings.TrimSuffix(tls["serverName"].(string), "."+namespace+".svc")
-				find(t, objects, "Service", namespace, service)
+				findObject(t, objects, "Service", namespace, service)
 				if tls["insecureSkipVerify"] != nil || service != "teamtalk-gateway" || tls["ca"] == nil {
 					t.Errorf("Prometheus would not check the certificate: %v", tls)
 				}
@@ -124,13 +124,13 @@ func TestGatewayValues(t *testing.T) {
 		"one key, in direct mode": {name, []string{"--set", "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={ops}," +
 			"gateway.secrets[0].namespace=chat,gateway.secrets[0].name=teamtalk"},
 			func(t *testing.T, objects []*unstructured.Unstructured) {
-				want(t, find(t, objects, "Role", "chat", "teamtalk-gateway-secrets-by-name"), []any{map[string]any{
+				wantField(t, findObject(t, objects, "Role", "chat", "teamtalk-gateway-secrets-by-name"), []any{map[string]any{
 					"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": []any{"teamtalk"}, "verbs": []any{"get", "list", "watch"},
 				}}, "rules")
-				b := find(t, objects, "RoleBinding", "chat", "teamtalk-gateway-secrets-by-name")
-				want(t, b, []any{map[string]any{"kind": "ServiceAccount", "name": "teamtalk-gateway", "namespace": namespace}}, "subjects")
-				want(t, b, "teamtalk-gateway-secrets-by-name", "roleRef", "name")
-				find(t, objects, "RoleBinding", "ops", "teamtalk-gateway-secrets")
+				b := findObject(t, objects, "RoleBinding", "chat", "teamtalk-gateway-secrets-by-name")
+				wantField(t, b, []any{map[string]any{"kind": "ServiceAccount", "name": "teamtalk-gateway", "namespace": namespace}}, "subjects")
+				wantField(t, b, "teamtalk-gateway-secrets-by-name", "roleRef", "name")
+				findObject(t, objects, "RoleBinding", "ops", "teamtalk-gateway-secrets")
 				for _, o := range objects {
 					if o.GetKind() == "RoleBinding" && o.GetNamespace() == namespace && o.GetName() == "teamtalk-gateway-secrets" {
 						t.Error("it may read all Secrets of its own namespace")
@@ -139,15 +139,15 @@ func TestGatewayValues(t *testing.T) {
 			}},
 		"receivers by name": {name, slices.Concat(receiversByName, []string{"--set", "gateway.receiverNamespaces={ops}"}),
 			func(t *testing.T, objects []*unstructured.Unstructured) {
-				rules, _, _ := unstructured.NestedSlice(find(t, objects, "Role", "named", "teamtalk-gateway-receivers-by-name").Object, "rules")
+				rules, _, _ := unstructured.NestedSlice(findObject(t, objects, "Role", "named", "teamtalk-gateway-receivers-by-name").Object, "rules")
 				for _, rule := range rules {
 					r := rule.(map[string]any)
 					if messages := slices.Equal(r["resources"].([]any), []any{"teamtalkmessages"}); !messages && r["resourceNames"] == nil {
 						t.Errorf("%v names nothing", r)
 					}
 				}
-				want(t, find(t, objects, "RoleBinding", "flood", "teamtalk-gateway-receivers-by-name"), "Role", "roleRef", "kind")
-				want(t, find(t, objects, "RoleBinding", "ops", "teamtalk-gateway-receivers"), name+"-receiver", "roleRef", "name")
+				wantField(t, findObject(t, objects, "RoleBinding", "flood", "teamtalk-gateway-receivers-by-name"), "Role", "roleRef", "kind")
+				wantField(t, findObject(t, objects, "RoleBinding", "ops", "teamtalk-gateway-receivers"), name+"-receiver", "roleRef", "name")
 			}},
 	})
 }

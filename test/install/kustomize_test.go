@@ -31,13 +31,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestDefault applies config/default to a cluster that has never seen it, and
-// config/gateway, and runs what they install as their Deployments would.
+// TestDefault applies config/default and config/gateway to an empty cluster, and runs the
+// programs as their Deployments would.
 func TestDefault(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	objects := kustomize(t, "default")
-	// As one "kubectl apply" does: in this order, and nothing has to be there before.
+	// In the order of "kubectl apply".
 	must(t, framework.Apply(t.Context(), c.admin, objects...))
 	must(t, framework.InstallCRDs(t.Context(), c.admin, filepath.Join(shared.root, "config", "crd", "bases")))
 	must(t, framework.Apply(t.Context(), c.admin, kustomize(t, "gateway")...))
@@ -45,7 +45,7 @@ func TestDefault(t *testing.T) {
 	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, operator))
 	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "teamtalk-gateway"}, gateway))
 	dir := t.TempDir()
-	binary, err := framework.Build(t.Context(), name, dir)
+	binary, err := framework.Build(t.Context(), name, dir, framework.RaceFlags...)
 	must(t, err)
 
 	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, operator, gateway) })
@@ -70,7 +70,7 @@ func TestDefault(t *testing.T) {
 	t.Run("in direct mode it becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
 }
 
-// TestSamples applies the samples to a cluster with the kinds.
+// TestSamples applies the samples to a cluster with the CRDs.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -106,10 +106,10 @@ func (c *cluster) checkPodSecurity(t *testing.T, deployments ...*appsv1.Deployme
 	}
 }
 
-// gatewayAccount is who the gateway is to the API server.
+// gatewayAccount is the gateway's user.
 const gatewayAccount = "system:serviceaccount:" + namespace + ":teamtalk-gateway"
 
-// access is something that a user may do, or not.
+// access is a request that a user may or may not make.
 type access struct {
 	user, verb, group, resource, namespace, name string
 	want                                         bool
@@ -162,8 +162,8 @@ func (c *cluster) checkAllowed(t *testing.T, tests map[string]access) {
 				Verb: tc.verb, Group: tc.group, Resource: resource, Subresource: sub, Namespace: tc.namespace, Name: tc.name,
 			},
 		}}
-		// The authorizer's caches follow what was bound just now.
-		err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		// The authorizer's caches lag behind the bindings.
+		err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 			fresh := review.DeepCopy()
 			if err := c.admin.Create(ctx, fresh); err != nil {
 				return false, err
@@ -176,8 +176,8 @@ func (c *cluster) checkAllowed(t *testing.T, tests map[string]access) {
 	}
 }
 
-// patience is for what happens at once on a machine with nothing else to do.
-const patience = 60 * time.Second
+// timeout bounds what takes well below a second on an idle machine.
+const timeout = 60 * time.Second
 
 func binding(namespace, role, user string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
@@ -188,8 +188,8 @@ func binding(namespace, role, user string) *unstructured.Unstructured {
 	}}
 }
 
-// start runs what a Deployment runs, with its service account's token and its
-// flags, beside others for what a pod has and this machine has not.
+// start runs a Deployment's program with its service account's token and its flags, and with
+// flags that replace what only a pod has.
 func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployment, flags ...string) *framework.Process {
 	t.Helper()
 	spec := deployment.Spec.Template.Spec
@@ -214,18 +214,18 @@ func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployme
 	return process
 }
 
-// checkGateway runs the gateway until it serves: for that it must be allowed to
-// follow the messages of its namespace.
+// checkGateway runs the gateway until it is ready, for which it must be allowed to watch the
+// messages of its namespace.
 func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.Deployment) {
 	addresses, err := framework.FreeAddresses(2)
 	must(t, err)
 	address, metrics := addresses[0], addresses[1]
-	// With a certificate for metrics, as the chart gives it one.
+	// With a certificate for metrics, as the chart configures it.
 	certs, trusted := certificate(t, "teamtalk-gateway."+namespace+".svc")
 	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+address,
 		"--metrics-bind-address="+metrics, "--metrics-cert-path="+certs)
-	ready(t, address)
-	// Whoever knows the certificate can verify it, and is asked for a token.
+	waitReady(t, address)
+	// A client can verify the certificate, and needs a token.
 	trust := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
 		RootCAs: trusted, ServerName: "teamtalk-gateway." + namespace + ".svc", MinVersion: tls.VersionTLS12,
 	}, DisableKeepAlives: true}}
@@ -233,16 +233,16 @@ func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.D
 	must(t, err)
 	must(t, answer.Body.Close())
 	if answer.StatusCode != http.StatusUnauthorized {
-		t.Errorf("whoever asks the gateway for metrics without a token is answered with %s", answer.Status)
+		t.Errorf("a request for metrics without a token: %s", answer.Status)
 	}
 	must(t, gateway.Stop(t.Context()))
 }
 
-// ready waits until a gateway is.
-func ready(t *testing.T, address string) {
+// waitReady waits until a gateway is ready.
+func waitReady(t *testing.T, address string) {
 	t.Helper()
 	last := "nothing"
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 		if err != nil {
 			return false, err
@@ -261,8 +261,7 @@ func ready(t *testing.T, address string) {
 	}
 }
 
-// certificate makes a folder with tls.crt and tls.key for a host, and returns it with
-// what trusts them.
+// certificate creates a folder with tls.crt and tls.key of a host, and a pool that trusts it.
 func certificate(t *testing.T, host string) (dir string, trusted *x509.CertPool) {
 	t.Helper()
 	crt, key, err := certutil.GenerateSelfSignedCertKey(host, nil, nil)
@@ -310,7 +309,7 @@ func (c *cluster) checkDelivers(t *testing.T, binary string, deployment *appsv1.
 	} {
 		must(t, c.admin.Create(ctx, o))
 	}
-	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		err := c.admin.Get(ctx, client.ObjectKeyFromObject(message), message)
 		return err == nil && meta.IsStatusConditionTrue(message.Status.Conditions, v1alpha1.ConditionDelivered), err
 	})

@@ -1,6 +1,6 @@
-// Package install tests what installs the operator: config/default and the chart
-// are applied to a real kube-apiserver, the chart by helm itself, and the operator
-// runs with the rights and flags that they give it.
+// Package install tests the installation of the operator. It applies config/default and the
+// chart, by helm itself, to a real kube-apiserver, and runs the operator with their roles and
+// flags.
 package install
 
 import (
@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	// namespace and name of the operator, in config/default and of the release.
+	// namespace and name of the operator and of the release.
 	namespace = "teamtalk-system"
 	name      = "teamtalk-operator"
 )
@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// cluster is a control plane of a test's own.
+// cluster is the control plane of one test.
 type cluster struct {
 	*controlplane.ControlPlane
 	admin      client.Client
@@ -68,7 +68,7 @@ func newCluster(t *testing.T) *cluster {
 	return &cluster{ControlPlane: plane, admin: admin, kubeconfig: kubeconfig}
 }
 
-// helm runs helm with settings of its own, not the user's.
+// helm runs helm without the user's settings.
 func helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), shared.helm, args...)
@@ -83,20 +83,20 @@ func helm(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-func chart() string { return filepath.Join(shared.root, "charts", name) }
+func chartDir() string { return filepath.Join(shared.root, "charts", name) }
 
 // template renders the chart as a release in namespace.
 func template(t *testing.T, release string, args ...string) ([]*unstructured.Unstructured, error) {
 	t.Helper()
-	out, err := helm(t, append([]string{"template", release, chart(), "--namespace", namespace}, args...)...)
+	out, err := helm(t, append([]string{"template", release, chartDir(), "--namespace", namespace}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	return framework.Decode([]byte(out))
 }
 
-// find returns the object; it fails the test where there is none.
-func find(t *testing.T, objects []*unstructured.Unstructured, kind, namespace, name string) *unstructured.Unstructured {
+// findObject returns an object, or fails the test if there is none.
+func findObject(t *testing.T, objects []*unstructured.Unstructured, kind, namespace, name string) *unstructured.Unstructured {
 	t.Helper()
 	for _, o := range objects {
 		if o.GetKind() == kind && o.GetName() == name && o.GetNamespace() == namespace {

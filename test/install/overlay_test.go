@@ -12,13 +12,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// overlay renders a kustomization over folders of config/, as users write one.
-func overlay(t *testing.T, more string, folders ...string) []*unstructured.Unstructured {
+// overlay renders a kustomization of folders of config/, as users write one.
+func overlay(t *testing.T, fields string, folders ...string) []*unstructured.Unstructured {
 	t.Helper()
 	dir := t.TempDir()
-	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" + more + "resources:\n"
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" + fields + "resources:\n"
 	for _, folder := range folders {
-		// kustomize takes folders by relative paths alone, and follows links first.
+		// kustomize takes relative paths alone, and resolves links first.
 		here, err := filepath.EvalSymlinks(dir)
 		must(t, err)
 		relative, err := filepath.Rel(here, filepath.Join(shared.root, "config", folder))
@@ -31,10 +31,10 @@ func overlay(t *testing.T, more string, folders ...string) []*unstructured.Unstr
 	return objects
 }
 
-// TestOverlayWithoutKinds is the one of docs/install.md for going back to an older version.
+// TestOverlayWithoutKinds tests the overlay of docs/install.md for a return to an older version.
 func TestOverlayWithoutKinds(t *testing.T) {
 	t.Parallel()
-	_, patches, ok := strings.Cut(page(t, "install.md"), "```yaml\npatches:\n")
+	_, patches, ok := strings.Cut(readPage(t, "install.md"), "```yaml\npatches:\n")
 	if !ok {
 		t.Fatal("the page has no overlay with patches")
 	}
@@ -47,8 +47,8 @@ func TestOverlayWithoutKinds(t *testing.T) {
 	}
 }
 
-// TestOverlayInAnotherNamespace: whoever gives config another namespace gets
-// everything there, and no right to an account of the old one, which may be anybody's.
+// TestOverlayInAnotherNamespace checks that an overlay with another namespace moves everything
+// there, and grants nothing to accounts of the old namespace.
 func TestOverlayInAnotherNamespace(t *testing.T) {
 	t.Parallel()
 	for what, folders := range map[string][]string{
@@ -62,7 +62,7 @@ func TestOverlayInAnotherNamespace(t *testing.T) {
 			bindings := 0
 			for id, o := range have {
 				if ns := o.GetNamespace(); ns != "" && ns != "chat-ops" || id == "Namespace//"+namespace {
-					t.Errorf("%s has stayed in its namespace", id)
+					t.Errorf("%s is still in its old namespace", id)
 				}
 				subjects, _, err := unstructured.NestedSlice(o.Object, "subjects")
 				must(t, err)
@@ -76,7 +76,7 @@ func TestOverlayInAnotherNamespace(t *testing.T) {
 				}
 			}
 			if bindings == 0 {
-				t.Error("nobody is bound")
+				t.Error("there are no subjects")
 			}
 		})
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// checkReceivers binds the gateway to serve the receivers of a namespace, as
-// docs/receivers.md says, and single ones by name, as the chart does it: it may do what
-// that takes and no more, and serves them with that.
+// checkReceivers lets the gateway serve the receivers of a namespace, as docs/receivers.md
+// describes, and single receivers by name, as the chart does. It checks the gateway's access and
+// that it serves the receivers.
 func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1.Deployment) {
 	ctx := t.Context()
 	for _, ns := range []string{"whole", "named", "flood"} {
@@ -44,7 +44,7 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 		"to create a message":                      {gateway, "create", group, "teamtalkmessages", "whole", "", true},
 		"to change a message":                      {gateway, "update", group, "teamtalkmessages", "whole", "m", false},
 		"to delete a message":                      {gateway, "delete", group, "teamtalkmessages", "whole", "m", false},
-		"to write what became of a message":        {gateway, "patch", group, "teamtalkmessages/status", "whole", "m", false},
+		"to write a status":                        {gateway, "patch", group, "teamtalkmessages/status", "whole", "m", false},
 		"a Secret":                                 {gateway, "get", "", "secrets", "whole", "hook", true},
 		"to find Secrets":                          {gateway, "list", "", "secrets", "whole", "", false},
 		"to write a Secret":                        {gateway, "update", "", "secrets", "whole", "hook", false},
@@ -72,7 +72,7 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 	addresses, err := framework.FreeAddresses(1)
 	must(t, err)
 	process := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+addresses[0])
-	ready(t, addresses[0])
+	waitReady(t, addresses[0])
 	for _, ns := range []string{"whole", "named", "flood"} {
 		must(t, c.admin.Create(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: "hook", Namespace: ns}, StringData: map[string]string{"token": "open-sesame"},
@@ -100,7 +100,7 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 		must(t, err)
 		must(t, answer.Body.Close())
 		if answer.StatusCode != want {
-			t.Errorf("what is posted to %s/%s is answered with %s, want %d", ns, receiver, answer.Status, want)
+			t.Errorf("a post to %s/%s: %s, want %d", ns, receiver, answer.Status, want)
 		}
 	}
 	post("whole", "alerts", `{"n": 1}`, http.StatusOK)

@@ -18,8 +18,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestRelease takes the chart through its life with helm itself: installed in an
-// older version, upgraded, uninstalled and installed again. Messages outlive it all.
+// TestRelease installs an older version of the chart with helm, upgrades, rolls back, uninstalls
+// and installs again. Messages are kept all the time.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -37,7 +37,7 @@ func TestRelease(t *testing.T) {
 		"--set", "server.create=true,server.spec.dbProxy.endpoints={127.0.0.1:10600},server.spec.router.endpoints={127.0.0.1:8200}",
 		"--set", "server.spec.aesKeySecretRef.name=teamtalk,server.spec.senders.default=1",
 	}
-	must(t, run(append([]string{"upgrade", name, chart(), "--set", "replicas=3,access.secrets.namespaces={chat}"}, server...)...))
+	must(t, run(append([]string{"upgrade", name, chartDir(), "--set", "replicas=3,access.secrets.namespaces={chat}"}, server...)...))
 	if c.isOlder(t) {
 		t.Error("the upgrade left the CRDs as they were")
 	}
@@ -50,20 +50,20 @@ func TestRelease(t *testing.T) {
 	must(t, c.admin.Get(ctx, client.ObjectKey{Namespace: "chat", Name: name + "-secrets"}, &rbacv1.RoleBinding{}))
 	kept("the upgrade")
 
-	// Back to what was there before: a rollback brings the older CRDs, what the page says
-	// instead leaves the newer ones, and is followed by an upgrade as ever.
+	// A rollback brings the older CRDs. The way that the page describes keeps the newer ones,
+	// and a later upgrade works.
 	must(t, run("rollback", name, "1"))
 	if !c.isOlder(t) {
 		t.Error("the page warns of a rollback, which leaves the CRDs as they are")
 	}
 	kept("the rollback")
-	must(t, run(append([]string{"upgrade", name, chart()}, server...)...))
+	must(t, run(append([]string{"upgrade", name, chartDir()}, server...)...))
 	must(t, run("upgrade", name, olderChart, "--reuse-values", "--set", "crds.install=false"))
 	if c.isOlder(t) {
 		t.Error("going back without CRDs has brought the older ones")
 	}
 	kept("going back")
-	must(t, run("upgrade", name, chart(), "--reset-then-reuse-values", "--set", "crds.install=true"))
+	must(t, run("upgrade", name, chartDir(), "--reset-then-reuse-values", "--set", "crds.install=true"))
 	kept("the second upgrade")
 
 	must(t, run("uninstall", name))
@@ -77,13 +77,13 @@ func TestRelease(t *testing.T) {
 		t.Errorf("the uninstall left %d ClusterRoles", len(roles.Items))
 	}
 
-	must(t, run(append([]string{"install", name, chart()}, server...)...))
+	must(t, run(append([]string{"install", name, chartDir()}, server...)...))
 	kept("the second install")
 }
 
-// TestKindsThatAreThere installs the chart where the kinds are already: by kubectl, or
-// left by a release of another name.
-func TestKindsThatAreThere(t *testing.T) {
+// TestExistingKinds installs the chart where the CRDs exist: from kubectl, or from another
+// release.
+func TestExistingKinds(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	must(t, framework.InstallCRDs(t.Context(), c.admin, filepath.Join(olderChart(t), "files", "crds")))
@@ -96,23 +96,23 @@ func TestKindsThatAreThere(t *testing.T) {
 		}
 	}
 
-	refused(namespace, "install", name, chart())
-	must(t, c.release(t, namespace, "install", name, chart(), "--set", "crds.install=false"))
+	refused(namespace, "install", name, chartDir())
+	must(t, c.release(t, namespace, "install", name, chartDir(), "--set", "crds.install=false"))
 	must(t, c.release(t, namespace, "uninstall", name))
 	if !c.isOlder(t) {
 		t.Error("crds.install=false has changed the CRDs")
 	}
 	kept("a release without CRDs")
 
-	must(t, c.release(t, namespace, "install", name, chart(), "--take-ownership", "--force-conflicts"))
+	must(t, c.release(t, namespace, "install", name, chartDir(), "--take-ownership", "--force-conflicts"))
 	if c.isOlder(t) {
 		t.Error("the CRDs are the older ones, and the release's own")
 	}
 	must(t, c.release(t, namespace, "uninstall", name))
 	kept("a release that took them over")
 
-	refused("chat-ops", "install", "chat", chart(), "--create-namespace")
-	must(t, c.release(t, "chat-ops", "install", "chat", chart(), "--create-namespace", "--take-ownership"))
+	refused("chat-ops", "install", "chat", chartDir(), "--create-namespace")
+	must(t, c.release(t, "chat-ops", "install", "chat", chartDir(), "--create-namespace", "--take-ownership"))
 	kept("another release that took them over")
 }
 
@@ -123,7 +123,7 @@ func (c *cluster) release(t *testing.T, namespace string, args ...string) error 
 	return err
 }
 
-// message makes a message, and returns what checks that it is still the same.
+// message creates a message and returns a function that checks that it still exists.
 func (c *cluster) message(t *testing.T) (kept func(after string)) {
 	t.Helper()
 	text := "kept"
@@ -143,21 +143,21 @@ func (c *cluster) message(t *testing.T) (kept func(after string)) {
 	}
 }
 
-// TestNotes reads what helm says after an installation.
+// TestNotes checks the notes that helm prints after an installation.
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	for what, tc := range map[string]struct {
 		values, want, never string
 	}{
-		"as it comes":            {"replicas=2", "may read the Secrets and ConfigMaps of its own namespace, and others where", "ALL MESSAGES"},
-		"without its namespace":  {"access.ownNamespace=false", "may read Secrets and ConfigMaps only where", "of its own namespace, and"},
-		"kinds that stay":        {"crds.keep=true", "crds.install=false", "ALL MESSAGES"},
-		"kinds that go":          {"crds.keep=false", "ALL MESSAGES", "crds.install=false"},
-		"kinds of somebody else": {"crds.install=false", "are not part of this release", "stay with all messages"},
+		"the default":                {"replicas=2", "may read the Secrets and ConfigMaps of its own namespace, and others where", "ALL MESSAGES"},
+		"no access to its namespace": {"access.ownNamespace=false", "may read Secrets and ConfigMaps only where", "of its own namespace, and"},
+		"kinds are kept":             {"crds.keep=true", "crds.install=false", "ALL MESSAGES"},
+		"kinds are deleted":          {"crds.keep=false", "ALL MESSAGES", "crds.install=false"},
+		"kinds of another release":   {"crds.install=false", "are not part of this release", "stay with all messages"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			out, err := helm(t, "install", name, chart(), "--dry-run=client", "--set", tc.values)
+			out, err := helm(t, "install", name, chartDir(), "--dry-run=client", "--set", tc.values)
 			must(t, err)
 			_, notes, _ := strings.Cut(out, "\nNOTES:\n")
 			if !strings.Contains(notes, tc.want) || strings.Contains(notes, tc.never) {
@@ -167,14 +167,14 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// older is what the older chart's CRDs say of themselves.
+// older is the description in the older chart's CRDs.
 const older = "As an older version had it."
 
-// olderChart is the chart with CRDs that describe their kind in another way.
+// olderChart returns a copy of the chart with other descriptions in its CRDs.
 func olderChart(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
-	must(t, os.CopyFS(dir, os.DirFS(chart())))
+	must(t, os.CopyFS(dir, os.DirFS(chartDir())))
 	files, err := filepath.Glob(filepath.Join(dir, "files", "crds", "*.yaml"))
 	must(t, err)
 	for _, file := range files {
@@ -192,7 +192,7 @@ func olderChart(t *testing.T) string {
 	return dir
 }
 
-// isOlder tells whether the cluster's CRD of messages is the older chart's.
+// isOlder reports whether the cluster's CRD of messages is the older chart's.
 func (c *cluster) isOlder(t *testing.T) bool {
 	t.Helper()
 	o := &unstructured.Unstructured{}

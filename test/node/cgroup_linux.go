@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// hierarchy is a mounted tree of control groups: one for all controllers in version
-// 2, one for each in version 1.
+// hierarchy is a mounted tree of control groups. Version 2 has one for all controllers,
+// version 1 one for each.
 type hierarchy struct {
 	path string
 	v2   bool
 }
 
-// cgroupHierarchies returns what is mounted below /sys/fs/cgroup.
+// cgroupHierarchies returns the hierarchies mounted below /sys/fs/cgroup.
 func cgroupHierarchies() ([]hierarchy, error) {
 	f, err := os.Open("/proc/self/mounts")
 	if err != nil {
-		return nil, fmt.Errorf("look for control groups: %w", err)
+		return nil, fmt.Errorf("find the control groups: %w", err)
 	}
 	defer f.Close()
 	var all []hierarchy
@@ -37,7 +37,7 @@ func cgroupHierarchies() ([]hierarchy, error) {
 	return all, nil
 }
 
-// makeCgroup makes a control group at the root of every hierarchy.
+// makeCgroup creates a control group at the root of every hierarchy.
 func makeCgroup(name string) error {
 	all, err := cgroupHierarchies()
 	if err != nil {
@@ -51,18 +51,18 @@ func makeCgroup(name string) error {
 		}
 		dir := filepath.Join(h.path, name)
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return fmt.Errorf("make a control group for the node: %w", err)
+			return fmt.Errorf("create the node's control group: %w", err)
 		}
 		if h.v2 {
 			if err := enableControllers(dir); err != nil {
 				return err
 			}
 		}
-		// A new cpuset has neither processors nor memory until it is given some.
+		// A new cpuset of version 1 has neither processors nor memory.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if b, err := os.ReadFile(filepath.Join(h.path, file)); err == nil && !h.v2 {
 				if err := os.WriteFile(filepath.Join(dir, file), b, 0o644); err != nil {
-					return fmt.Errorf("make a control group for the node: %w", err)
+					return fmt.Errorf("create the node's control group: %w", err)
 				}
 			}
 		}
@@ -70,21 +70,21 @@ func makeCgroup(name string) error {
 	return nil
 }
 
-// enableControllers passes the controllers of a group of version 2 on to those in it.
+// enableControllers enables the controllers of a group of version 2 for its children.
 func enableControllers(dir string) error {
 	b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
-		return fmt.Errorf("look for controllers: %w", err)
+		return fmt.Errorf("read the controllers: %w", err)
 	}
 	for name := range strings.FieldsSeq(string(b)) {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644); err != nil {
-			return fmt.Errorf("let the groups in %s use the controller %s: %w", dir, name, err)
+			return fmt.Errorf("enable in %s the controller %s: %w", dir, name, err)
 		}
 	}
 	return nil
 }
 
-// removeCgroup removes the group, which holds no process any more, and those in it.
+// removeCgroup removes the group and its children, which have no processes any more.
 func removeCgroup(name string) error {
 	all, err := cgroupHierarchies()
 	if err != nil {
@@ -94,7 +94,7 @@ func removeCgroup(name string) error {
 	var errs []error
 	for _, h := range all {
 		err := removeTree(filepath.Join(h.path, name))
-		for err != nil && time.Now().Before(deadline) { // the kernel may be behind with what has ended
+		for err != nil && time.Now().Before(deadline) { // the kernel removes ended processes asynchronously
 			time.Sleep(100 * time.Millisecond)
 			err = removeTree(filepath.Join(h.path, name))
 		}
@@ -106,7 +106,7 @@ func removeCgroup(name string) error {
 	return nil
 }
 
-// removeTree removes a group's folders, the innermost first: their files go with them.
+// removeTree removes a group's folders, innermost first. Their files are virtual.
 func removeTree(root string) error {
 	var dirs []string
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -11,14 +11,14 @@ import (
 	"syscall"
 )
 
-// containerdSocket is in the node's own /run.
+// containerdSocket is in the node's /run.
 const containerdSocket = "/run/containerd/containerd.sock"
 
 // PauseImage is the name of the image of test/node/pause, without its tag.
 const PauseImage = "teamtalk.example/pause"
 
-// restrict_oom_score_adj: in a container, even root may not be spared more than the
-// process that started it.
+// containerdConfig has restrict_oom_score_adj because in a container not even root may lower
+// the OOM score below its parent's.
 const containerdConfig = `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -41,7 +41,7 @@ state = "/run/containerd"
     conf_dir = "{NETWORKS}"
 `
 
-// network is the pods': a bridge that is their gateway.
+// network is the pods' network: a bridge that is their gateway.
 const network = `{
   "cniVersion": "0.4.0",
   "name": "pods",
@@ -52,11 +52,11 @@ const network = `{
 }
 `
 
-// containerd returns the program, with its files written.
+// containerd writes the configuration of containerd and returns the program.
 func (s *settings) containerd() (program, error) {
 	networks := filepath.Join(s.dir, "networks")
 	if err := os.MkdirAll(networks, 0o755); err != nil {
-		return program{}, fmt.Errorf("make a folder for networks: %w", err)
+		return program{}, fmt.Errorf("create the folder of the networks: %w", err)
 	}
 	if _, err := s.write(filepath.Join("networks", "pods.conflist"), network, "PODS", podRange); err != nil {
 		return program{}, err
@@ -66,24 +66,24 @@ func (s *settings) containerd() (program, error) {
 	return program{name: "containerd", args: []string{"--config=" + config}}, err
 }
 
-// snapshotter is how containers get their files: as layers over each other, or as
-// copies where the kernel does not lay the folder's kind over itself.
+// snapshotter returns containerd's snapshotter: overlayfs, or native if the kernel cannot
+// overlay the folder's filesystem.
 func snapshotter() string {
-	const at = "/var/lib/try"
-	for _, dir := range []string{"lower", "upper", "work", "merged"} {
-		if err := os.MkdirAll(filepath.Join(at, dir), 0o755); err != nil {
+	const dir = "/var/lib/try"
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			return "native"
 		}
 	}
-	options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", at)
-	if err := syscall.Mount("overlay", at+"/merged", "overlay", 0, options); err != nil {
+	options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
+	if err := syscall.Mount("overlay", dir+"/merged", "overlay", 0, options); err != nil {
 		return "native"
 	}
-	_ = syscall.Unmount(at+"/merged", 0) // it goes with the namespace otherwise
+	_ = syscall.Unmount(dir+"/merged", 0) // else it ends with the namespace
 	return "overlayfs"
 }
 
-// ctr runs containerd's own client, on kubelet's containers and images.
+// ctr runs containerd's client in kubelet's namespace.
 func (n *Node) ctr(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "ctr",
 		append([]string{"--address", containerdSocket, "--namespace", "k8s.io"}, args...)...)
@@ -94,14 +94,14 @@ func (n *Node) ctr(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Import gives the node an image, from an OCI archive.
+// Import imports an OCI archive.
 func (n *Node) Import(ctx context.Context, archive string) error {
 	_, err := n.ctr(ctx, "images", "import", "--snapshotter", n.snapshotter, archive)
 	return err
 }
 
-// Has sees that the node has images of these names.
-func (n *Node) Has(ctx context.Context, images ...string) error {
+// HasImages returns an error unless the node has the images.
+func (n *Node) HasImages(ctx context.Context, images ...string) error {
 	out, err := n.ctr(ctx, "images", "list", "--quiet")
 	if err != nil {
 		return err
@@ -114,8 +114,7 @@ func (n *Node) Has(ctx context.Context, images ...string) error {
 	return nil
 }
 
-// Kill sends a container's first process a SIGKILL: it ends as with a kill -9, and
-// kubelet learns of it afterwards. The id is as in a pod's status.
+// Kill sends a SIGKILL to a container's first process. The id is that of a pod's status.
 func (n *Node) Kill(ctx context.Context, containerID string) error {
 	_, err := n.ctr(ctx, "tasks", "kill", "--signal", "SIGKILL", strings.TrimPrefix(containerID, "containerd://"))
 	return err

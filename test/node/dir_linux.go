@@ -9,26 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix begins the names of nodes' folders, and of their control groups.
+// prefix of the names of the nodes' folders and control groups.
 const prefix = "teamtalk-node-"
 
-// held keep their folders locked as long as this process lives.
-var held []*os.File
+// lockedDirs keep their folders locked until this process ends.
+var lockedDirs []*os.File
 
-// TempDir makes a folder for a node, which is this process's until it ends. What is
-// left of nodes whose process was killed it removes.
+// TempDir creates a folder for a node and locks it until this process ends. It removes what
+// killed processes have left.
 func TempDir() (dir string, err error) {
-	// One at a time, lest another takes the new folder for a left one.
+	// Another process must not take the new folder for an abandoned one.
 	all, err := lock(os.TempDir(), unix.LOCK_EX)
 	if err != nil {
 		return "", err
 	}
 	defer all.Close()
-	left, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	abandoned, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	if err != nil {
 		return "", err
 	}
-	for _, old := range left {
+	for _, old := range abandoned {
 		f, err := lock(old, unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			continue // it is in use
@@ -37,17 +37,17 @@ func TempDir() (dir string, err error) {
 			err = errors.Join(removeCgroup(cgroupName(old)), os.RemoveAll(old), f.Close())
 		}
 		if err != nil {
-			return "", fmt.Errorf("remove what an earlier node has left: %w", err)
+			return "", fmt.Errorf("remove an abandoned node: %w", err)
 		}
 	}
 	if dir, err = os.MkdirTemp("", prefix); err != nil {
-		return "", fmt.Errorf("make a folder for the node: %w", err)
+		return "", fmt.Errorf("create the node's folder: %w", err)
 	}
 	f, err := lock(dir, unix.LOCK_EX)
 	if err != nil {
 		return "", err
 	}
-	held = append(held, f)
+	lockedDirs = append(lockedDirs, f)
 	return dir, nil
 }
 

@@ -1,11 +1,15 @@
-// Package node brings up a whole Kubernetes of one node on this machine: etcd,
-// kube-apiserver, kube-controller-manager, kube-scheduler, kubelet and kube-proxy as
-// processes, on Debian's containerd, runc and CNI plugins.
+// Package node runs a Kubernetes cluster of one node on this machine: etcd, kube-apiserver,
+// kube-controller-manager, kube-scheduler, kubelet and kube-proxy, with the machine's
+// containerd, runc and CNI plugins.
 //
-// It leaves nothing behind, however it ends. Run starts the calling program once
-// more in namespaces of its own: of processes, so that the kernel ends all of them
-// with the first one; of mounts, so that /run, /var/lib and /var/log are folders of
-// a temporary one, and a containerd that the machine runs itself is not touched; and
-// of the network, so that bridges, addresses and iptables' rules are nobody else's.
-// What no namespace holds, control groups, Run removes.
+// Check reports what the machine lacks. Run starts the calling program again in namespaces
+// of its own, where Start starts the node. Gone reports what is left of it afterwards.
+//
+// The namespaces isolate the node from the machine:
+//   - processes: the kernel kills all of them with the first one;
+//   - mounts: /run, /var/lib and /var/log are temporary folders, so that the machine's own
+//     containerd is not affected;
+//   - network: bridges, addresses and iptables rules are the node's own.
+//
+// Control groups have no such namespace. Run removes them.
 package node

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Gone sees that nothing of the node that was in dir is left on the machine, once
-// dir is removed: no process, mount, control group or address.
+// Gone returns an error if a process, mount, control group, address or the folder of the
+// node in dir still exists.
 func Gone(dir string) error {
 	var left []string
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
@@ -20,7 +20,7 @@ func Gone(dir string) error {
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return fmt.Errorf("look at the mounts: %w", err)
+		return fmt.Errorf("read the mounts: %w", err)
 	}
 	if strings.Contains(string(mounts), dir) {
 		left = append(left, "mounts of "+dir)
@@ -39,14 +39,14 @@ func Gone(dir string) error {
 		return err
 	}
 	for _, path := range environments {
-		b, err := os.ReadFile(path) // it may have ended
+		b, err := os.ReadFile(path) // the process may have ended
 		if err == nil && bytes.Contains(b, []byte(dirVariable+"="+dir+"\x00")) {
 			left = append(left, "process "+filepath.Base(filepath.Dir(path)))
 		}
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
-		return fmt.Errorf("look at the addresses: %w", err)
+		return fmt.Errorf("read the addresses: %w", err)
 	}
 	for _, a := range addresses {
 		if strings.HasPrefix(a.String(), address+"/") {
@@ -54,7 +54,7 @@ func Gone(dir string) error {
 		}
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("the node has left %s", strings.Join(left, ", "))
+		return fmt.Errorf("left by the node: %s", strings.Join(left, ", "))
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Variables that tell this program which part it plays.
+// Environment variables of the processes in the namespaces.
 const (
 	stageVariable = "TEAMTALK_NODE_STAGE"
 	dirVariable   = "TEAMTALK_NODE_DIR"
@@ -22,14 +22,14 @@ const (
 	mainStage = "main" // the program itself, in them
 )
 
-// grace is how long the program in the namespaces may take to end when it is told to.
+// grace is how long the program in the namespaces may take to end after a SIGTERM.
 const grace = 30 * time.Second
 
-// hidden are the machine's folders that the node has its own of.
+// hidden are the folders of which the node has its own.
 var hidden = []string{"/run", "/var/lib", "/var/log"}
 
-// kernelSettings are what kubelet sets for the whole machine. In the node's
-// namespace of mounts each is a plain file, which it sets instead.
+// kernelSettings are the machine's settings that kubelet changes. In the node's mount
+// namespace each is a plain file.
 var kernelSettings = []string{
 	"/proc/sys/vm/overcommit_memory", "/proc/sys/vm/panic_on_oom", "/proc/sys/kernel/panic",
 	"/proc/sys/kernel/panic_on_oops", "/proc/sys/kernel/keys/root_maxkeys", "/proc/sys/kernel/keys/root_maxbytes",
@@ -39,27 +39,26 @@ func inNamespaces() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,
-		Setpgid:    true, // a terminal's Ctrl-C is Run's to pass on
+		Setpgid:    true, // Run passes a terminal's Ctrl-C on
 	}
 }
 
-// Inside reports whether this process is in the namespaces that Run made.
+// Inside reports whether this process is in the namespaces of Run.
 func Inside() bool { return os.Getenv(stageVariable) == mainStage }
 
-// Dir is the folder that Run was given.
+// Dir returns the folder that Run was called with.
 func Dir() string { return os.Getenv(dirVariable) }
 
-// Run runs this program again, with the same arguments, in namespaces of its own,
-// and waits until it and all that it has started are gone. It returns the program's
-// exit code. The program calls Init first, and finds Inside true. Ending ctx sends
-// it a SIGTERM. dir is where the node keeps everything; Run does not remove it. needs
-// are files that the program reads there; started is told the number of the namespaces'
-// first process.
+// Run runs this program again in new namespaces, with the same arguments, and waits until it
+// and all its children have ended. It returns the program's exit code. The program must call
+// Init first; Inside is true there. Cancelling ctx sends it a SIGTERM. The node keeps its
+// files in dir, which Run does not remove. The program reads files in the paths needs. Run
+// calls started with the id of the namespaces' first process.
 func Run(ctx context.Context, dir string, started func(pid int), needs ...string) (code int, err error) {
 	for _, need := range append(needs, dir) {
-		for _, own := range hidden {
-			if strings.HasPrefix(need, own+"/") {
-				return 0, fmt.Errorf("the node has a %s of its own, in which it would not find %s: move that elsewhere", own, need)
+		for _, folder := range hidden {
+			if strings.HasPrefix(need, folder+"/") {
+				return 0, fmt.Errorf("the node replaces %s, so %s must be elsewhere", folder, need)
 			}
 		}
 	}
@@ -80,7 +79,7 @@ func Run(ctx context.Context, dir string, started func(pid int), needs ...string
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code, err = exit.ExitCode(), nil
 		if code < 0 {
-			err = fmt.Errorf("what ran on the node was ended: %w", exit)
+			err = fmt.Errorf("the program in the node's namespaces was killed: %w", exit)
 		}
 	}
 	if ctx.Err() != nil {
@@ -89,28 +88,27 @@ func Run(ctx context.Context, dir string, started func(pid int), needs ...string
 	return code, errors.Join(err, removeCgroup(group))
 }
 
-// cgroupName is the control group of the node in dir.
+// cgroupName returns the name of the control group of the node in dir.
 func cgroupName(dir string) string { return filepath.Base(dir) }
 
-// Init turns the process that Run has started into the first one of its namespaces,
-// and does not return there. In all others it does nothing. It is for the beginning
-// of main.
+// Init must be called first in main. In the process that Run started it becomes the first
+// process of the namespaces and does not return. Elsewhere it does nothing.
 func Init() {
 	if os.Getenv(stageVariable) != initStage {
 		return
 	}
-	code, err := beInit(Dir())
+	code, err := runInit(Dir())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "node:", err)
 		code = 2
 	}
-	os.Exit(code) // which ends all other processes of the namespace
+	os.Exit(code) // the kernel kills the other processes of the namespace
 }
 
-func beInit(dir string) (code int, err error) {
+func runInit(dir string) (code int, err error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
-	if err := arrangeMounts(dir); err != nil {
+	if err := setUpMounts(dir); err != nil {
 		return 0, err
 	}
 	self, err := os.Executable()
@@ -120,14 +118,14 @@ func beInit(dir string) (code int, err error) {
 	if err := os.Setenv(stageVariable, mainStage); err != nil {
 		return 0, err
 	}
-	// Not by os/exec, which would wait for it: this process waits for everyone.
+	// os/exec would wait for the process, but this process waits for all.
 	pid, err := syscall.ForkExec(self, os.Args, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})
 	if err != nil {
-		return 0, fmt.Errorf("start this program in its namespaces: %w", err)
+		return 0, fmt.Errorf("start the program in its namespaces: %w", err)
 	}
 	go func() {
 		for range signals {
-			_ = syscall.Kill(pid, syscall.SIGTERM) // it may have ended
+			_ = syscall.Kill(pid, syscall.SIGTERM) // it may have ended already
 		}
 	}()
 	for {
@@ -139,17 +137,17 @@ func beInit(dir string) (code int, err error) {
 			return 0, fmt.Errorf("wait for processes: %w", err)
 		case ended != pid:
 		case status.Signaled():
-			return 0, fmt.Errorf("what ran on the node was ended by %s", status.Signal())
+			return 0, fmt.Errorf("the program in the node's namespaces was killed by %s", status.Signal())
 		default:
 			return status.ExitStatus(), nil
 		}
 	}
 }
 
-// arrangeMounts gives the namespace its own /proc, folders and kernel settings.
-func arrangeMounts(dir string) error {
+// setUpMounts mounts the namespace's /proc, folders and kernel settings.
+func setUpMounts(dir string) error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("keep mounts in their namespace: %w", err)
+		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
@@ -165,8 +163,8 @@ func arrangeMounts(dir string) error {
 		}
 	}
 	for _, path := range hidden {
-		own := filepath.Join(dir, filepath.Base(path))
-		if err := errors.Join(os.MkdirAll(own, 0o755), bind(own, path)); err != nil {
+		source := filepath.Join(dir, filepath.Base(path))
+		if err := errors.Join(os.MkdirAll(source, 0o755), bind(source, path)); err != nil {
 			return err
 		}
 	}
@@ -175,7 +173,7 @@ func arrangeMounts(dir string) error {
 
 func bind(from, to string) error {
 	if err := syscall.Mount(from, to, "", syscall.MS_BIND, ""); err != nil {
-		return fmt.Errorf("put %s in place of %s: %w", from, to, err)
+		return fmt.Errorf("bind %s to %s: %w", from, to, err)
 	}
 	return nil
 }

@@ -21,24 +21,22 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
 
-// startTimeout bounds the start of each part: ten times what an idle machine takes.
+// startTimeout bounds each phase of the start: ten times what an idle machine needs.
 const startTimeout = 2 * time.Minute
 
-// Options say what a node is made of.
+// Options configure Start.
 type Options struct {
-	// ControlPlane and Node are the folders of controlplane.Assets and NodeAssets.
+	// ControlPlane and Node are the folders that package assets returns.
 	ControlPlane, Node string
-	// Pause is the name of the image that holds pods' namespaces, and Archive the
-	// OCI archive that it is in.
+	// Pause is the name of the image that holds pods' namespaces, Archive its OCI archive.
 	Pause, Archive string
-	// Logs is a folder for what the programs print, a file for each.
+	// Logs is the folder of the programs' logs.
 	Logs string
-	// Failed is told when one of the programs ends by itself.
+	// Failed is called when a program ends by itself.
 	Failed func(error)
 }
 
-// Node is a cluster of one node that runs in this process's namespaces, and ends
-// with them.
+// Node is a cluster of one node. It ends with this process's namespaces.
 type Node struct {
 	settings
 	snapshotter string
@@ -46,14 +44,13 @@ type Node struct {
 	kubeconfig  string
 }
 
-// Start brings up the node, in the namespaces that Run has made, and returns when it
-// is Ready.
+// Start starts the node in the namespaces of Run and returns when it is Ready.
 func Start(ctx context.Context, o Options) (*Node, error) {
 	if !Inside() {
-		return nil, errors.New("a node is started in the namespaces that Run makes")
+		return nil, errors.New("a node starts only in the namespaces that Run creates")
 	}
 	n := &Node{settings: settings{Options: o, dir: Dir()}, snapshotter: snapshotter()}
-	if err := connect(ctx); err != nil {
+	if err := setUpNetwork(ctx); err != nil {
 		return nil, err
 	}
 	var err error
@@ -72,16 +69,16 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	return n, nil
 }
 
-// Config is the admin's client configuration, a copy of its own at each call.
+// Config returns a copy of the admin's client configuration.
 func (n *Node) Config() *rest.Config { return rest.CopyConfig(n.config) }
 
-// Kubeconfig is the path of the admin's kubeconfig.
+// Kubeconfig returns the path of the admin's kubeconfig.
 func (n *Node) Kubeconfig() string { return n.kubeconfig }
 
-// KubeconfigIn is the path of the admin's kubeconfig of a node in dir.
+// KubeconfigIn returns the path of the admin's kubeconfig of a node in dir.
 func KubeconfigIn(dir string) string { return filepath.Join(dir, "pki", "admin.kubeconfig") }
 
-// Describe says in a line what the node runs.
+// Describe returns a line with the versions of the node's programs.
 func (n *Node) Describe(ctx context.Context) (string, error) {
 	client, err := kubernetes.NewForConfig(n.config)
 	if err != nil {
@@ -96,17 +93,17 @@ func (n *Node) Describe(ctx context.Context) (string, error) {
 		i.KernelVersion), nil
 }
 
-// connect gives the namespace its loopback, and the node its address.
-func connect(ctx context.Context) error {
+// setUpNetwork sets up the loopback interface and the node's address.
+func setUpNetwork(ctx context.Context) error {
 	for _, args := range []string{
 		"link set lo up", "link add node0 type bridge", "address add " + address + "/24 dev node0", "link set node0 up",
 	} {
 		if out, err := exec.CommandContext(ctx, "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("give the node its address: ip %s: %w: %s", args, err, strings.TrimSpace(string(out)))
+			return fmt.Errorf("set up the node's network: ip %s: %w: %s", args, err, strings.TrimSpace(string(out)))
 		}
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("let the node forward its pods' packets: %w", err)
+		return fmt.Errorf("enable forwarding of the pods' packets: %w", err)
 	}
 	return nil
 }
@@ -120,7 +117,7 @@ func (n *Node) startAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	others, err := n.others()
+	clients, err := n.apiClients()
 	if err != nil {
 		return err
 	}
@@ -131,7 +128,7 @@ func (n *Node) startAll(ctx context.Context) error {
 	if err := errors.Join(n.run(etcd), n.run(containerd)); err != nil {
 		return err
 	}
-	if err := await(ctx, "etcd and containerd listen", func(context.Context) error {
+	if err := waitUntil(ctx, "etcd and containerd listen", func(context.Context) error {
 		return errors.Join(dial("tcp", strings.TrimPrefix(etcdURL, "http://")), dial("unix", containerdSocket))
 	}); err != nil {
 		return err
@@ -142,20 +139,20 @@ func (n *Node) startAll(ctx context.Context) error {
 	if err := n.Import(ctx, n.Archive); err != nil { // while kube-apiserver starts
 		return err
 	}
-	if err := await(ctx, "kube-apiserver is ready", func(ctx context.Context) error {
+	if err := waitUntil(ctx, "kube-apiserver is ready", func(ctx context.Context) error {
 		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	}); err != nil {
 		return err
 	}
-	for _, p := range others {
+	for _, p := range clients {
 		if err := n.run(p); err != nil {
 			return err
 		}
 	}
-	return await(ctx, "the node is Ready", func(ctx context.Context) error { return n.ready(ctx, client) })
+	return waitUntil(ctx, "the node is Ready", func(ctx context.Context) error { return n.ready(ctx, client) })
 }
 
-// ready says what the node lacks yet.
+// ready returns an error that says why the node is not ready.
 func (n *Node) ready(ctx context.Context, client kubernetes.Interface) error {
 	node, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
 	if err != nil {
@@ -167,18 +164,18 @@ func (n *Node) ready(ctx context.Context, client kubernetes.Interface) error {
 		}
 	}
 	if len(node.Status.Conditions) == 0 || len(node.Spec.Taints) > 0 {
-		return fmt.Errorf("it has the taints %v", node.Spec.Taints)
+		return fmt.Errorf("the node has the taints %v", node.Spec.Taints)
 	}
-	// Pods need an account, which a controller makes.
+	// Pods need a service account, which a controller creates.
 	_, err = client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 	return err
 }
 
-// run starts a program that is to run as long as this process does.
+// run starts a program and reports its end as a failure.
 func (n *Node) run(p program) error {
 	log, err := os.Create(filepath.Join(n.Logs, p.name+".log"))
 	if err != nil {
-		return fmt.Errorf("make a log for %s: %w", p.name, err)
+		return fmt.Errorf("create the log of %s: %w", p.name, err)
 	}
 	path := filepath.Join(p.folder, p.name)
 	if p.folder == "" {
@@ -186,14 +183,14 @@ func (n *Node) run(p program) error {
 			return err
 		}
 	}
-	tail := controlplane.NewTail(log)
+	tail := &controlplane.Tail{Out: log}
 	process, err := framework.Start(path, tail, p.args...)
 	if err != nil {
 		return err
 	}
 	go func() {
 		<-process.Ended()
-		n.Failed(fmt.Errorf("%s has ended (%w): %s; see %s", p.name, process.Err(), tail.Reason(), log.Name()))
+		n.Failed(fmt.Errorf("%s ended (%w): %s; see %s", p.name, process.Err(), tail.Reason(), log.Name()))
 	}()
 	return nil
 }
@@ -206,12 +203,12 @@ func dial(network, address string) error {
 	return c.Close()
 }
 
-// await waits until there is nothing to complain about.
-func await(ctx context.Context, what string, complaint func(context.Context) error) error {
+// waitUntil polls check until it returns nil.
+func waitUntil(ctx context.Context, what string, check func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true,
 		func(ctx context.Context) (bool, error) {
-			last = complaint(ctx)
+			last = check(ctx)
 			return last == nil, nil
 		})
 	switch {
@@ -220,5 +217,5 @@ func await(ctx context.Context, what string, complaint func(context.Context) err
 	case ctx.Err() != nil:
 		return fmt.Errorf("wait until %s: %w", what, context.Cause(ctx))
 	}
-	return fmt.Errorf("waited in vain until %s: %w", what, last)
+	return fmt.Errorf("timed out waiting until %s: %w", what, last)
 }

@@ -19,22 +19,22 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// pki makes the cluster's certificates, all signed by one authority, in a folder.
+// pki creates the cluster's CA and certificates in a folder.
 type pki struct {
 	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte
-	n    int64
+	n    int64 // the last serial number
 }
 
-// validity is longer than any cluster of this package lives.
+// validity exceeds the lifetime of a node.
 const validity = 24 * time.Hour
 
 func newPKI(dir string) (*pki, error) {
 	p := &pki{dir: dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make a folder for certificates: %w", err)
+		return nil, fmt.Errorf("create the folder of the certificates: %w", err)
 	}
 	template := p.template("teamtalk-node", nil)
 	template.IsCA, template.BasicConstraintsValid = true, true
@@ -45,7 +45,7 @@ func newPKI(dir string) (*pki, error) {
 	}
 	block, _ := pem.Decode(p.pem)
 	if p.cert, err = x509.ParseCertificate(block.Bytes); err != nil {
-		return nil, fmt.Errorf("make the cluster's authority: %w", err)
+		return nil, fmt.Errorf("create the cluster's CA: %w", err)
 	}
 	return p, nil
 }
@@ -59,24 +59,25 @@ func (p *pki) template(name string, groups []string) *x509.Certificate {
 	}
 }
 
-// sign makes a key and its certificate, and writes file.crt and file.key. Without a
-// parent the certificate signs itself.
-func (p *pki) sign(file string, template, parent *x509.Certificate,
-	by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey, error) {
+// sign creates a key and its certificate, and writes file.crt and file.key. Without a parent
+// the certificate is self-signed.
+func (p *pki) sign(file string, template, parent *x509.Certificate, by *ecdsa.PrivateKey) (
+	[]byte, *ecdsa.PrivateKey, error,
+) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the key of %s: %w", file, err)
+		return nil, nil, fmt.Errorf("create the key of %s: %w", file, err)
 	}
 	if parent == nil {
 		parent, by = template, key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the certificate of %s: %w", file, err)
+		return nil, nil, fmt.Errorf("create the certificate of %s: %w", file, err)
 	}
 	private, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("write the key of %s: %w", file, err)
+		return nil, nil, fmt.Errorf("encode the key of %s: %w", file, err)
 	}
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	for name, b := range map[string][]byte{
@@ -93,7 +94,7 @@ func (p *pki) sign(file string, template, parent *x509.Certificate,
 func (p *pki) certFile(name string) string { return filepath.Join(p.dir, name+".crt") }
 func (p *pki) keyFile(name string) string  { return filepath.Join(p.dir, name+".key") }
 
-// server makes a certificate for a listener.
+// server creates a server certificate.
 func (p *pki) server(file string, names []string, addresses ...string) error {
 	template := p.template(file, nil)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -105,7 +106,7 @@ func (p *pki) server(file string, names []string, addresses ...string) error {
 	return err
 }
 
-// client makes a certificate for a user of the API.
+// client creates a client certificate for a user.
 func (p *pki) client(file, user string, groups ...string) error {
 	template := p.template(user, groups)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
@@ -113,7 +114,7 @@ func (p *pki) client(file, user string, groups ...string) error {
 	return err
 }
 
-// config is the client configuration of a user whose certificate is there.
+// config returns the client configuration of a user whose certificate exists.
 func (p *pki) config(file, server string) (*rest.Config, error) {
 	cert, err := os.ReadFile(p.certFile(file))
 	if err != nil {
@@ -125,11 +126,11 @@ func (p *pki) config(file, server string) (*rest.Config, error) {
 	}
 	return &rest.Config{
 		Host: server, TLSClientConfig: rest.TLSClientConfig{CAData: p.pem, CertData: cert, KeyData: key},
-		QPS: 1000, Burst: 2000, // one machine's API server has nobody to spare
+		QPS: 1000, Burst: 2000, // client-go's limits would slow the tests
 	}, nil
 }
 
-// kubeconfig makes a user of the API with a kubeconfig file, and returns its path.
+// kubeconfig creates a client certificate and kubeconfig for a user, and returns its path.
 func (p *pki) kubeconfig(file, server, user string, groups ...string) (string, error) {
 	if err := p.client(file, user, groups...); err != nil {
 		return "", err

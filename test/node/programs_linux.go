@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// Addresses of the node, none of which exists outside of its namespace.
+// Addresses in the node's network namespace.
 const (
 	address     = "10.250.0.1"
 	podRange    = "10.244.0.0/24"
 	serviceNet  = "10.96.0.0/24"
-	apiService  = "10.96.0.1" // the first of serviceNet is the API server's
+	apiService  = "10.96.0.1" // the first address of serviceNet
 	nodeName    = "teamtalk-node"
 	apiPort     = "6443"
 	etcdURL     = "http://127.0.0.1:2379"
@@ -23,11 +23,11 @@ const (
 // program is one of the node's processes.
 type program struct {
 	name   string
-	folder string // of its binary; "": it is the machine's
+	folder string // of the binary; if empty, it is in PATH
 	args   []string
 }
 
-// settings are what the programs' flags and files are made of.
+// settings determine the flags and files of the programs.
 type settings struct {
 	Options
 	dir string
@@ -40,7 +40,7 @@ func (s *settings) controlPlane() (etcd, api program, err error) {
 	for _, issue := range []func() error{
 		func() error { return s.pki.server("kube-apiserver", names, address, apiService, "127.0.0.1") },
 		func() error { return s.pki.client("kubelet-client", "kube-apiserver", "system:masters") },
-		func() error { return s.pki.client("service-accounts", "service-accounts") }, // only the key of it is used
+		func() error { return s.pki.client("service-accounts", "service-accounts") }, // only its key is used
 	} {
 		if err := issue(); err != nil {
 			return etcd, api, err
@@ -50,7 +50,7 @@ func (s *settings) controlPlane() (etcd, api program, err error) {
 		"--data-dir=" + filepath.Join(s.dir, "etcd"), "--listen-client-urls=" + etcdURL, "--advertise-client-urls=" + etcdURL,
 		"--listen-peer-urls=" + etcdPeerURL, "--initial-advertise-peer-urls=" + etcdPeerURL,
 		"--initial-cluster=default=" + etcdPeerURL,
-		"--unsafe-no-fsync", // what is lost with the machine is of no use after it
+		"--unsafe-no-fsync", // the data need not survive the machine
 	}}
 	api = program{"kube-apiserver", s.ControlPlane, []string{
 		"--etcd-servers=" + etcdURL,
@@ -69,9 +69,9 @@ func (s *settings) controlPlane() (etcd, api program, err error) {
 	return etcd, api, nil
 }
 
-// others returns what works through the API: the controllers, the scheduler, kubelet
+// apiClients returns the clients of the API server: the controllers, the scheduler, kubelet
 // and kube-proxy.
-func (s *settings) others() ([]program, error) {
+func (s *settings) apiClients() ([]program, error) {
 	if err := s.pki.server("kubelet", []string{nodeName}, address); err != nil {
 		return nil, err
 	}
@@ -94,17 +94,17 @@ func (s *settings) others() ([]program, error) {
 	}
 	kubelet, err := s.write("kubelet.yaml", kubeletConfig,
 		"CA", s.pki.certFile("ca"), "CERT", s.pki.certFile("kubelet"), "KEY", s.pki.keyFile("kubelet"),
-		"ADDRESS", address, "CGROUP", "/"+cgroupName(s.dir), "RESOLV", filepath.Join(s.dir,
-			"resolv.conf"), "SOCKET", containerdSocket)
+		"ADDRESS", address, "CGROUP", "/"+cgroupName(s.dir), "SOCKET", containerdSocket,
+		"RESOLV", filepath.Join(s.dir, "resolv.conf"))
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := s.write("kube-proxy.yaml", proxyConfig, "KUBECONFIG", kubeconfigs["kube-proxy"], "NODE", nodeName,
-		"PODS", podRange)
+	proxy, err := s.write("kube-proxy.yaml", proxyConfig, "KUBECONFIG", kubeconfigs["kube-proxy"],
+		"NODE", nodeName, "PODS", podRange)
 	if err != nil {
 		return nil, err
 	}
-	// The node asks nobody for names: there is no network beyond it.
+	// There is no DNS server.
 	if err := os.WriteFile(filepath.Join(s.dir, "resolv.conf"), nil, 0o644); err != nil {
 		return nil, fmt.Errorf("write resolv.conf: %w", err)
 	}
@@ -126,8 +126,8 @@ func (s *settings) others() ([]program, error) {
 	}, nil
 }
 
-// kubeletConfig: no image and no pod is ever removed for want of space, which on a
-// machine that others fill would end the pods that are looked at.
+// kubeletConfig disables garbage collection and eviction: other users of the machine may fill
+// its disk, which must not end the pods under test.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: {ADDRESS}
@@ -147,12 +147,16 @@ resolvConf: {RESOLV}
 volumePluginDir: /var/lib/kubelet/volume-plugins
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
-evictionHard: {memory.available: "0%", nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.available: "0%", imagefs.inodesFree: "0%"}
+evictionHard:
+  memory.available: "0%"
+  nodefs.available: "0%"
+  nodefs.inodesFree: "0%"
+  imagefs.available: "0%"
+  imagefs.inodesFree: "0%"
 `
 
-// proxyConfig: pods on one bridge answer each other directly, so what goes through a
-// Service is masqueraded, and with it the answer comes back the same way. The
-// machine's own table of connections is left as it is.
+// proxyConfig masquerades all traffic to Services: pods on one bridge would reply to each
+// other directly. It leaves the machine's connection tracking table unchanged.
 const proxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
@@ -166,7 +170,7 @@ iptables: {masqueradeAll: true, minSyncPeriod: 0s}
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 `
 
-// write writes a file of the node's, with values for the names in braces.
+// write writes a file with values for the names in braces, and returns its path.
 func (s *settings) write(name, text string, values ...string) (string, error) {
 	for i, v := range values {
 		if i%2 == 0 {

@@ -3,6 +3,7 @@ package receiver
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,10 +11,10 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,23 +31,17 @@ type alertmanager struct {
 	process *framework.Process
 }
 
-// alertmanagerBinary finds Alertmanager, which Debian's package names as it does.
-func alertmanagerBinary(t testing.TB) string {
-	t.Helper()
-	for _, name := range []string{"prometheus-alertmanager", "alertmanager"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("Alertmanager is missing: install Debian's package prometheus-alertmanager")
-	return ""
-}
+// alertmanagerBinary builds Alertmanager on first use.
+var alertmanagerBinary = sync.OnceValues(func() (string, error) {
+	return framework.Tool(context.Background(), "alertmanager", "alertmanager")
+})
 
 // startAlertmanager starts one that posts to target, once it has peers if any are
 // given. It ends with the test.
 func (x *tenant) startAlertmanager(t *testing.T, target string, peers ...*alertmanager) *alertmanager {
 	t.Helper()
-	binary := alertmanagerBinary(t)
+	binary, err := alertmanagerBinary()
+	x.Must(err)
 	dir := t.TempDir()
 	token := filepath.Join(dir, "token")
 	x.Must(os.WriteFile(token, []byte(secretToken), 0o600))
@@ -63,7 +58,6 @@ receivers:
     http_config: {authorization: {credentials_file: %s}}
 `, target, token), 0o600))
 	am := &alertmanager{x: x}
-	var err error
 	am.address = x.freeAddress()
 	am.cluster = x.freeAddress()
 	// Peers do not wait for each other: both post.

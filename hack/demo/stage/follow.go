@@ -90,7 +90,8 @@ func (s *stage) printHints() {
 	if s.kubeconfig != "" {
 		say("to use the cluster:                   export KUBECONFIG=%s", s.kubeconfig)
 	}
-	say("to see the messages:                  kubectl get ttm -A     and     kubectl describe ttm refused%s", s.namespaceFlag())
+	say("to see the messages:                  kubectl get ttm -A     and     kubectl describe ttm refused%s",
+		s.namespaceFlag())
 	say("the programs' logs:                   %s", s.bin)
 	say("press Ctrl-C to stop everything")
 }

@@ -158,13 +158,18 @@ func (s *stage) teamtalk(_ context.Context, ended chan<- error) error {
 	for _, a := range []struct {
 		to    *string
 		usual string
-	}{{&s.addresses.dbProxy, "127.0.0.1:10600"}, {&s.addresses.router, "127.0.0.1:8200"}, {&s.addresses.inbox, "127.0.0.1:10680"}} {
+	}{
+		{&s.addresses.dbProxy, "127.0.0.1:10600"},
+		{&s.addresses.router, "127.0.0.1:8200"},
+		{&s.addresses.inbox, "127.0.0.1:10680"},
+	} {
 		if *a.to, err = freeAddress(a.usual); err != nil {
 			return err
 		}
 	}
 	s.inbox = "http://" + s.addresses.inbox + "/"
-	say("starting teamtalk-dev: db_proxy at %s, router at %s, inbox at %s", s.addresses.dbProxy, s.addresses.router, s.inbox)
+	say("starting teamtalk-dev: db_proxy at %s, router at %s, inbox at %s",
+		s.addresses.dbProxy, s.addresses.router, s.inbox)
 	return s.start(ended, "teamtalk-dev", "--db-proxy-address", s.addresses.dbProxy,
 		"--router-address", s.addresses.router, "--inbox-address", s.addresses.inbox)
 }
@@ -223,7 +228,8 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		return err
 	}
 	say("starting the operator")
-	return s.start(ended, app.Name, "--kubeconfig", kubeconfig, "--health-probe-bind-address", "0", "--metrics-bind-address", "0",
+	return s.start(ended, app.Name, "--kubeconfig", kubeconfig,
+		"--health-probe-bind-address", "0", "--metrics-bind-address", "0",
 		"--log-format", "text", "--leader-election-namespace", leases)
 }
 
@@ -260,7 +266,8 @@ func (s *stage) createNamespace(ctx context.Context) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	if err := s.client.Create(ctx, ns); err != nil {
 		if apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("namespace %s exists already, perhaps from another demo: delete it, or wait until it is deleted", namespace)
+			return fmt.Errorf("namespace %s exists already, perhaps from another demo: "+
+				"delete it, or wait until it is deleted", namespace)
 		}
 		return fmt.Errorf("create namespace %s: %w", namespace, err)
 	}

@@ -74,7 +74,9 @@ func run(ctx context.Context, in, out string) error {
 }
 
 // appendFile appends f to to after its imports, each file once.
-func appendFile(to []*descriptorpb.FileDescriptorProto, added map[string]bool, f linker.File) []*descriptorpb.FileDescriptorProto {
+func appendFile(
+	to []*descriptorpb.FileDescriptorProto, added map[string]bool, f linker.File,
+) []*descriptorpb.FileDescriptorProto {
 	if added[f.Path()] {
 		return to
 	}

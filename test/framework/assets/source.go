@@ -79,7 +79,8 @@ func readSource(dir string) (source, error) {
 		}
 	}
 	if s.kubernetes == "" || s.etcd == "" {
-		return source{}, fmt.Errorf("%s does not require both %s and %s: add what is missing", path, kubernetesModule, etcdModule)
+		return source{}, fmt.Errorf("%s does not require both %s and %s: add what is missing",
+			path, kubernetesModule, etcdModule)
 	}
 
 	args := []byte(strings.Join(buildArgs(s), "\n"))

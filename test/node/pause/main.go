@@ -1,5 +1,5 @@
-// Command pause is what holds a pod's namespaces while its containers come and go:
-// it sleeps, and waits for processes that lost their parents, as their new one.
+// Command pause holds a pod's namespaces while containers start and end. It reaps orphaned
+// processes.
 package main
 
 import (

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestRemoveTree: folders go, the innermost first, as control groups ask for; what
-// is no folder, which a group that is in use would be like, keeps them.
+// TestRemoveTree checks that folders are removed innermost first, and that a file, which
+// stands for a group in use, prevents it.
 func TestRemoveTree(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "group")
 	if err := os.MkdirAll(filepath.Join(root, "pods", "one"), 0o755); err != nil {
@@ -30,11 +30,10 @@ func TestRemoveTree(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if err := removeTree(root); err != nil {
-		t.Errorf("removing what is gone: %v", err)
+		t.Errorf("removing it again: %v", err)
 	}
 }
 
-// TestGone: what a node leaves is named.
 func TestGone(t *testing.T) {
 	dir := t.TempDir()
 	sleep := exec.Command("sleep", "600")
