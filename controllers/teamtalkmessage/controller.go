@@ -71,13 +71,13 @@ type Reconciler struct {
 
 // SetupWithManager adds the controller and its index to the manager.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
-		return err
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.TeamTalkMessage{}, serverIndex, indexByServer)
+	if err != nil {
+		return fmt.Errorf("index messages by server: %w", err)
 	}
 	r.SessionWake.Map = func(server types.NamespacedName) []types.NamespacedName {
-		return r.unfinished(ctx, client.MatchingFields{serverIndex: server.String()})
+		return r.requeueUnfinished(ctx, client.MatchingFields{serverIndex: server.String()})
 	}
-	var err error
 	if r.store, err = storeOf(ctx, mgr.GetCache()); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package teamtalkmessage
 
 import (
 	"context"
-	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -79,39 +78,20 @@ func queueMessage(m *v1alpha1.TeamTalkMessage) queue.Message {
 	}
 }
 
-// serverIndex finds unfinished messages by the server that they go through.
-const serverIndex = "spec.serverRef"
+// serverIndex finds the unfinished messages of a server, or of anyServer. Finished
+// messages are too many to list.
+const serverIndex, anyServer = "spec.serverRef", "*"
 
 func indexByServer(o client.Object) []string {
 	m, ok := o.(*v1alpha1.TeamTalkMessage)
 	if !ok || m.Finished() {
 		return nil
 	}
-	return []string{m.ServerKey().String()}
+	return []string{m.ServerKey().String(), anyServer}
 }
 
-// unfinishedIndex finds the unfinished messages of a namespace.
-const unfinishedIndex = "unfinished"
-
-func indexUnfinished(o client.Object) []string {
-	if m, ok := o.(*v1alpha1.TeamTalkMessage); !ok || m.Finished() {
-		return nil
-	}
-	return []string{"true"}
-}
-
-// addIndexes adds the indexes: finished messages are too many to be gone through.
-func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	for name, index := range map[string]client.IndexerFunc{serverIndex: indexByServer, unfinishedIndex: indexUnfinished} {
-		if err := indexer.IndexField(ctx, &v1alpha1.TeamTalkMessage{}, name, index); err != nil {
-			return fmt.Errorf("index messages by %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// serverMatters passes what can let messages go on: a server that is new, gone,
-// edited, or whose key has become usable. Connections are the engine's to follow.
+// serverMatters passes the events after which messages may go on: a server is created,
+// deleted or edited, or its key has become usable. The engine follows its connections.
 var serverMatters = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
@@ -127,39 +107,39 @@ var serverMatters = predicate.Funcs{
 	},
 }
 
+// messagesOfServer requeues the messages of a server.
 func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.MatchingFields{serverIndex: client.ObjectKeyFromObject(server).String()})
 	r.serverSeen.add(server)
 	return requests
 }
 
-// messagesOfNamespace finds the messages of a namespace whose labels have
-// changed: a server may permit it now, or no longer.
+// messagesOfNamespace requeues the messages of a namespace whose labels have changed: a
+// server may permit it now, or no longer.
 func (r *Reconciler) messagesOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	return r.requests(ctx, client.InNamespace(namespace.GetName()), client.MatchingFields{unfinishedIndex: "true"})
+	return r.requests(ctx, client.InNamespace(namespace.GetName()), client.MatchingFields{serverIndex: anyServer})
 }
 
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
 	var requests []reconcile.Request
-	for _, key := range r.unfinished(ctx, opts...) {
+	for _, key := range r.requeueUnfinished(ctx, opts...) {
 		requests = append(requests, reconcile.Request{NamespacedName: key})
 	}
 	return requests
 }
 
-// unfinished lists the messages that something can still be done for. The options
-// name one of the indexes.
-func (r *Reconciler) unfinished(ctx context.Context, opts ...client.ListOption) []types.NamespacedName {
+// requeueUnfinished gives the messages that the options select through serverIndex their
+// places in the queue, before any of them is reconciled, and returns them.
+func (r *Reconciler) requeueUnfinished(ctx context.Context, opts ...client.ListOption) []types.NamespacedName {
 	list := &v1alpha1.TeamTalkMessageList{}
 	if err := r.Client.List(ctx, list, opts...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "cannot list messages to wake")
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list messages to requeue")
 		return nil
 	}
 	var keys []types.NamespacedName
 	for i := range list.Items {
 		if m := &list.Items[i]; !m.Finished() {
 			if _, known := r.Engine.Snapshot(m.UID); !known {
-				// They may all go on now: in order.
 				r.Engine.Queue.Requeue(m.UID)
 			}
 			keys = append(keys, client.ObjectKeyFromObject(m))
