@@ -67,13 +67,12 @@ func NewEngine(notify func(types.NamespacedName)) *Engine {
 	return e
 }
 
-// Start keeps the engine going until ctx is done, then stops it at once and
-// returns when its last goroutine has ended. It is a manager's Runnable.
+// Start runs the engine until ctx is done. It returns when the last goroutine has ended.
+// It implements manager.Runnable.
 func (e *Engine) Start(ctx context.Context) error {
 	<-ctx.Done()
 	e.mu.Lock()
-	// First what is not sent yet: whoever is told that the engine ends must not find
-	// its task still going on.
+	// What is not sent yet first: no task may go on after another was told of the end.
 	e.cancelWork()
 	e.cancelBase()
 	e.mu.Unlock()
@@ -82,12 +81,11 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// Submit takes a task on and returns its progress. A task that is known by its
-// UID goes on as it is, with the server and policy as they are declared now; one
-// that was stopped is taken up again where it stopped, with the task's Recipients
-// where nothing is in doubt or beyond. Once the engine drains or stops, a task
-// that is known stays as it is, to be recorded; of another one, and of a Renewal
-// that comes too late, Submit returns false, and has done nothing.
+// Submit starts a task and returns its progress. A task that runs goes on, with the
+// server and policy that are declared now. One that was stopped is resumed, with the new
+// Recipients where nothing is in doubt or stored. Once the engine drains, a known task
+// stays as it is, to be recorded. Of others, and of a Renewal that comes too late, Submit
+// returns false: it has done nothing.
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
@@ -145,10 +143,10 @@ func (e *Engine) prefetch(t *task, open []int) {
 	}
 }
 
-// TrackReconcile is to be called before a message is looked at, whatever may be recorded of it
-// then, and leave after it. Once the engine drains, only what it knows may be recorded;
-// of others ok is false: what the mark of a drained end says must be all that there is.
-func (e *Engine) TrackReconcile(uid types.UID) (leave func(), ok bool) {
+// TrackReconcile is called before a message is reconciled, and end after it: a drain waits
+// for it. Once the engine drains, only what it knows may be recorded, and ok is false for
+// other messages: nothing may be recorded after the Lease says that all is.
+func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, known := e.tasks[uid]; !known && e.work.Err() != nil {
@@ -165,10 +163,8 @@ func (e *Engine) TrackReconcile(uid types.UID) (leave func(), ok bool) {
 
 // Snapshot returns what is known of a task.
 func (e *Engine) Snapshot(uid types.UID) (Snapshot, bool) {
-	e.mu.Lock()
-	t, ok := e.tasks[uid]
-	e.mu.Unlock()
-	if !ok {
+	t := e.taskOf(uid)
+	if t == nil {
 		return Snapshot{}, false
 	}
 	return t.snapshot(), true
@@ -176,10 +172,7 @@ func (e *Engine) Snapshot(uid types.UID) (Snapshot, bool) {
 
 // Ack says that the status shows a task's progress up to a revision.
 func (e *Engine) Ack(uid types.UID, revision uint64) {
-	e.mu.Lock()
-	t, ok := e.tasks[uid]
-	e.mu.Unlock()
-	if ok {
+	if t := e.taskOf(uid); t != nil {
 		t.mu.Lock()
 		t.recorded = max(t.recorded, revision)
 		t.mu.Unlock()
@@ -187,31 +180,32 @@ func (e *Engine) Ack(uid types.UID, revision uint64) {
 	e.wakeDrain()
 }
 
-// Stop sends nothing more for a task: what is in flight comes to its end and is
-// reported. The task is kept until it is forgotten.
+// Stop sends nothing more for a task. Requests in flight are waited for, and reported.
+// The task is kept until it is forgotten.
 func (e *Engine) Stop(uid types.UID) {
-	e.mu.Lock()
-	t, ok := e.tasks[uid]
-	e.mu.Unlock()
-	if ok {
+	if t := e.taskOf(uid); t != nil {
 		t.cancel()
 	}
 }
 
-// Forget drops a task that has stopped and is recorded, or whose object is gone.
+func (e *Engine) taskOf(uid types.UID) *task {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tasks[uid]
+}
+
+// Forget drops a task whose end is recorded, or whose object is gone.
 func (e *Engine) Forget(uid types.UID) {
 	e.mu.Lock()
 	t, ok := e.tasks[uid]
 	if ok {
+		t.cancel()
 		delete(e.tasks, uid)
 		if e.uids[t.spec.Key] == uid {
 			delete(e.uids, t.spec.Key)
 		}
 	}
 	e.mu.Unlock()
-	if ok {
-		t.cancel()
-	}
 	e.wakeDrain()
 }
 
@@ -224,9 +218,9 @@ type Object struct {
 	Finished        bool
 }
 
-// Sync drops what is known of other objects that have had the name, and of this one if
-// it has finished. Only then: a status that the cache does not show yet must not lead
-// to another send.
+// Sync drops what is known of other objects of the name, and of this one if it has
+// finished. It must be the cache that shows its end: before, the next reconcile could
+// send it again.
 func (e *Engine) Sync(o Object) {
 	finishedAt := ""
 	if o.Finished {
@@ -241,8 +235,8 @@ func (e *Engine) Sync(o Object) {
 	}
 }
 
-// Drain sends nothing more, waits for what is in flight to be answered and
-// recorded, and returns nil then. It returns ctx's error if that comes first.
+// Drain sends nothing more, and waits until requests in flight are answered and all
+// progress is recorded, or until ctx is done.
 func (e *Engine) Drain(ctx context.Context) error {
 	e.mu.Lock()
 	e.cancelWork()
