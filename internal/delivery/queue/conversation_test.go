@@ -103,6 +103,12 @@ func (c *conversations) wantAcquired(want ...string) {
 	}
 }
 
+func cancelledContext() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
 // holds reports whether the place holds its conversation.
 func (p *Place) holds() bool {
 	return p.conversation != nil && slices.Contains(p.conversation.held, p)
@@ -181,9 +187,7 @@ func TestPlaceRequeue(t *testing.T) {
 		if !held.Requeue() {
 			t.Error("not requeued behind an older one")
 		}
-		cancelled, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := held.Acquire(cancelled); !errors.Is(err, context.Canceled) {
+		if err := held.Acquire(cancelledContext()); !errors.Is(err, context.Canceled) {
 			t.Errorf("acquire: %v", err)
 		}
 		c.acquire(older)
@@ -196,14 +200,12 @@ func TestPlaceRequeue(t *testing.T) {
 // context is; one that has released it waits again.
 func TestAcquireAgain(t *testing.T) {
 	c := newConversations(t)
-	cancelled, cancel := context.WithCancel(t.Context())
-	cancel()
 	a, b := c.place(Conversation{}, Order{Name: "a"}), c.place(Conversation{}, Order{Name: "b"})
 	c.acquire(a)
-	if err := a.Acquire(cancelled); err != nil {
+	if err := a.Acquire(cancelledContext()); err != nil {
 		t.Errorf("acquire what is held: %v", err)
 	}
-	if err := b.Acquire(cancelled); !errors.Is(err, context.Canceled) {
+	if err := b.Acquire(cancelledContext()); !errors.Is(err, context.Canceled) {
 		t.Errorf("acquire: %v", err)
 	}
 	b.Release()

@@ -267,6 +267,59 @@ func TestAtRandom(t *testing.T) {
 	r.wantEmpty()
 }
 
+// TestAllAreSent: in whatever order messages are added, reconciled and executed, with few
+// slots, all are sent, and those to one recipient in order.
+func TestAllAreSent(t *testing.T) {
+	const messages = 500
+	type running struct {
+		*Place
+		to    v1alpha1.Recipient
+		order int64
+	}
+	r := newRecorder(t)
+	r.slots = 5
+	all, enqueued := map[string]Message{}, []string{}
+	for _, n := range rand.Perm(messages) {
+		var to []v1alpha1.Recipient
+		for _, id := range rand.Perm(8)[:1+rand.N(4)] {
+			to = append(to, user(uint32(10+id)))
+		}
+		m := message(fmt.Sprint(n), n, n, to...)
+		r.Add(m)
+		all[m.Key.Name], enqueued = m, append(enqueued, m.Key.Name)
+	}
+	var underWay []running
+	sent := map[v1alpha1.Recipient][]int64{}
+	for step := 0; len(enqueued)+len(underWay) > 0; step++ {
+		if step > 1000*messages {
+			t.Fatalf("%d messages wait, %d recipients are under way", len(enqueued), len(underWay))
+		}
+		if i := rand.N(len(enqueued) + len(underWay)); i < len(enqueued) {
+			m := all[enqueued[i]]
+			enqueued = slices.Delete(enqueued, i, i+1)
+			if r.Admit(m.UID, m.Server, len(m.Recipients)) {
+				for n, p := range r.submit("server", m) {
+					underWay = append(underWay, running{p, m.Recipients[n], m.Order.Created.Unix()})
+				}
+				r.Delete(m.Key, "", "")
+			}
+		} else if p := underWay[i-len(enqueued)]; p.holds() {
+			underWay = slices.Delete(underWay, i-len(enqueued), i-len(enqueued)+1)
+			sent[p.to] = append(sent[p.to], p.order)
+			p.Release()
+			p.ReleaseSlot()
+		}
+		enqueued = append(enqueued, r.woken...)
+		r.woken = nil
+	}
+	for to, orders := range sent {
+		if !slices.IsSorted(orders) {
+			t.Errorf("to %v in order %v", to, orders)
+		}
+	}
+	r.wantEmpty()
+}
+
 // TestSubmit: a message that is submitted keeps its place before younger ones.
 func TestSubmit(t *testing.T) {
 	r := newRecorder(t)
