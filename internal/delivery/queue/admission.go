@@ -25,7 +25,7 @@ type serverQuota struct {
 // Admit reports whether a message with n recipients may be submitted. It keeps slots for
 // them then, until Submit or Done. If not, the message is woken when Admit is to be called
 // again. A message that has been deleted is not admitted. One that is Done gets its places
-// back: it may be Done since Requeue, by a reconcile that began before.
+// back: it must not pass older ones that have theirs.
 func (q *Queue) Admit(uid types.UID, server types.NamespacedName, n int) bool {
 	q.mu.Lock()
 	defer q.unlock()
@@ -34,9 +34,7 @@ func (q *Queue) Admit(uid types.UID, server types.NamespacedName, n int) bool {
 		return false
 	}
 	q.releaseSlots(p)
-	if p.reserved == nil {
-		q.reserve(p)
-	}
+	q.reserve(p)
 	if p.waits = p.behind > 0; p.waits {
 		return false
 	}

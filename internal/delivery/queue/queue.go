@@ -70,6 +70,8 @@ type pending struct {
 	reserved []*reservation
 	// behind counts the lines in which it is not the first.
 	behind int
+	// requeued: see Done.
+	requeued bool
 	// waits: it is woken when it is the first in all lines.
 	waits bool
 	// quota of which it has slots, or waits for them; nil: none.
@@ -109,35 +111,48 @@ func (q *Queue) Add(m Message) (o Order, known bool) {
 	return m.Order, false
 }
 
-// Requeue reserves the places of a message that was Done: others that have waited for
-// the same must not pass it.
+// Requeue reserves the places of a message, also of one that is Done: others that have
+// waited for the same must not pass it. The message must be reconciled after that.
 func (q *Queue) Requeue(uid types.UID) {
 	q.mu.Lock()
 	defer q.unlock()
-	if p := q.pending[uid]; p != nil && p.reserved == nil {
+	if p := q.pending[uid]; p != nil {
+		p.requeued = true
 		q.reserve(p)
 	}
 }
 
-// Done gives up the places and slots of a message: others need not wait for it.
+// Done ends a reconcile: others need not wait for the message. It gives up its slots, and
+// its places, unless it was requeued since the reconcile began.
 func (q *Queue) Done(uid types.UID) {
 	q.mu.Lock()
 	defer q.unlock()
-	q.done(q.pending[uid])
+	switch p := q.pending[uid]; {
+	case p == nil:
+	case p.requeued:
+		q.releaseSlots(p)
+	default:
+		q.done(p)
+	}
 }
 
-// Delete drops the message of a name, unless its object is the one given, and has been
-// added at a later resourceVersion.
+// Delete is called when a reconcile begins. It drops the message of a name, unless its
+// object is the one given, and has been added at a later resourceVersion.
 func (q *Queue) Delete(key types.NamespacedName, uid types.UID, resourceVersion string) {
 	q.mu.Lock()
 	defer q.unlock()
 	p := q.pending[q.uids[key]]
 	if p == nil || p.UID != uid || !(Order{Seen: resourceVersion}).Before(Order{Seen: p.ResourceVersion}) {
 		q.drop(p)
+		return
 	}
+	p.requeued = false
 }
 
 func (q *Queue) reserve(p *pending) {
+	if p.reserved != nil {
+		return
+	}
 	p.reserved = make([]*reservation, 0, len(p.Recipients))
 	unique := make(map[v1alpha1.Recipient]bool, len(p.Recipients))
 	for _, recipient := range p.Recipients {
@@ -178,7 +193,7 @@ func (q *Queue) done(p *pending) {
 			}
 		}
 	}
-	p.reserved, p.behind, p.waits = nil, 0, false
+	p.reserved, p.behind, p.requeued, p.waits = nil, 0, false, false
 }
 
 func (q *Queue) drop(p *pending) {

@@ -168,37 +168,44 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// TestRequeue: messages that have waited for the same thing go on in order.
-func TestRequeue(t *testing.T) {
-	r := newRecorder(t)
-	r.Add(message("a", 1, 1, toAlice))
-	r.Done("a")
-	r.Add(message("b", 2, 2, toAlice))
-	r.wantFirst(true, "b")
-	r.Requeue("b")
-	r.Requeue("a")
-	r.Requeue("a")
-	r.Requeue("unknown")
-	r.wantFirst(false, "b")
-	r.Done("a")
-	r.wantWoken("b")
-	r.wantFirst(true, "b")
+// reconcile begins and ends a reconcile of a message, in which something happens.
+func (r *recorder) reconcile(uid types.UID, while func()) {
+	r.Delete(named(string(uid)), uid, "")
+	while()
+	r.Done(uid)
 }
 
-// TestDoneAfterRequeue: a message whose reconcile began before Requeue, and ends after it,
-// does not pass older ones.
-func TestDoneAfterRequeue(t *testing.T) {
-	r := newRecorder(t)
-	r.Add(message("a", 1, 1, toAlice))
-	r.Done("a")
-	r.Add(message("b", 2, 2, toAlice))
-	r.Requeue("a")
-	r.Requeue("b")
-	r.Done("b")
-	r.wantFirst(false, "b")
-	r.Done("a")
-	r.wantWoken("b")
-	r.wantFirst(true, "b")
+// TestRequeue: messages that have waited for the same thing go on in order, also where one
+// is requeued while a reconcile that has begun before finds that it has to wait.
+func TestRequeue(t *testing.T) {
+	none := func() {}
+	for name, during := range map[string]types.UID{"no reconcile": "", "of the older": "a", "of the younger": "b"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRecorder(t)
+			for n, uid := range []types.UID{"a", "b"} {
+				r.Add(message(string(uid), n, n, toAlice))
+				if uid != during {
+					r.reconcile(uid, none)
+				}
+			}
+			requeue := func() {
+				for _, uid := range []types.UID{"b", "a", "a", "unknown"} {
+					r.Requeue(uid)
+				}
+			}
+			if during == "" {
+				r.wantFirst(true, "b")
+				r.Done("b")
+				requeue()
+			} else {
+				r.reconcile(during, requeue)
+			}
+			r.wantFirst(false, "b")
+			r.reconcile("a", none)
+			r.wantWoken("b")
+			r.wantFirst(true, "b")
+		})
+	}
 }
 
 // TestTwiceToOne: no message waits for itself.
