@@ -1,27 +1,27 @@
 package v1alpha1
 
-// Conditions of a TeamTalkMessage. Each has an observedGeneration.
+// Conditions of a TeamTalkMessage. They follow kstatus, as do Argo CD, Flux and `kubectl wait`.
 const (
-	// ConditionReady is True when the message is as declared: delivered, or waiting because
-	// of its spec (Scheduled, Suspended). It is False during the delivery and after a failure.
-	// Ready of a TeamTalkServer is True when messages can be delivered, Ready of a
-	// TeamTalkReceiver when its server, Secret and templates can be used.
+	// ConditionReady of a TeamTalkMessage is True when the message is as declared: delivered, or
+	// waiting on purpose (Scheduled, Suspended). It is False while sending and after a failure.
+	// ConditionReady of a TeamTalkServer is True when messages can be delivered.
+	// ConditionReady of a TeamTalkReceiver is True when it accepts notifications and uses its own templates.
 	ConditionReady = "Ready"
-	// ConditionReconciling is present, and True, only during the delivery.
+	// ConditionReconciling is present, with status True, only while the message is in progress.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present, and True, only after a terminal failure.
+	// ConditionStalled is present, with status True, only after the message has failed.
 	ConditionStalled = "Stalled"
-	// ConditionDelivered is True when every recipient is Routed; or Stored with reason
-	// StoredNotRouted, where no router took the message in time.
+	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason
+	// StoredNotRouted.
 	ConditionDelivered = "Delivered"
-	// ConditionFinished is True when nothing more is tried, after success and failure.
+	// ConditionFinished is True when the operator will not try anything more, whatever the outcome.
 	// Wait for this condition.
 	ConditionFinished = "Finished"
 )
 
-// Conditions of a TeamTalkServer, beside Ready.
+// Conditions of a TeamTalkServer, in addition to Ready.
 const (
-	// ConditionKeyLoaded is True when the Secret holds a usable AES key.
+	// ConditionKeyLoaded is True when the Secret holds a valid AES key.
 	ConditionKeyLoaded = "KeyLoaded"
 	// ConditionDBProxyConnected is True when a connection to db_proxy is up.
 	ConditionDBProxyConnected = "DBProxyConnected"
@@ -29,81 +29,78 @@ const (
 	ConditionRouterConnected = "RouterConnected"
 )
 
-// Reasons of a TeamTalkServer's conditions, beside KeyNotFound and KeyInvalid.
+// Reasons of a TeamTalkServer's conditions, in addition to KeyNotFound and KeyInvalid.
 const (
-	// ReasonReady: the key is loaded, and db_proxy and a router are connected.
+	// ReasonReady: the key is loaded, db_proxy and a router are connected.
 	ReasonReady = "Ready"
-	// ReasonKeyLoaded: the Secret holds a usable key.
+	// ReasonKeyLoaded: the Secret holds a valid key.
 	ReasonKeyLoaded = "KeyLoaded"
 	// ReasonConnected: at least one connection is up.
 	ReasonConnected = "Connected"
-	// ReasonConnecting: no connection is up. The operator retries with backoff.
+	// ReasonConnecting: no connection is up; the operator retries with backoff.
 	ReasonConnecting = "Connecting"
 )
 
-// Reasons of a TeamTalkMessage that has not finished.
+// Reasons of a message in progress.
 const (
 	// ReasonSending: the message is being sent.
 	ReasonSending = "Sending"
-	// ReasonRetryScheduled: a transient failure of a recipient is retried.
+	// ReasonRetryScheduled: sending to a recipient failed and will be retried.
 	ReasonRetryScheduled = "RetryScheduled"
-	// ReasonScheduled: the time of sendAfter has not come yet.
+	// ReasonScheduled: sendAfter is in the future.
 	ReasonScheduled = "Scheduled"
-	// ReasonSuspended: suspend is true.
+	// ReasonSuspended: spec.suspend is true.
 	ReasonSuspended = "Suspended"
 )
 
-// Reasons of a TeamTalkMessage that has finished.
+// Reasons of a finished message.
 const (
-	// ReasonDelivered: every recipient has it.
+	// ReasonDelivered: every recipient has the message.
 	ReasonDelivered = "Delivered"
-	// ReasonPartiallyDelivered: some recipients have it, others failed.
+	// ReasonPartiallyDelivered: some recipients have the message, others failed.
 	ReasonPartiallyDelivered = "PartiallyDelivered"
-	// ReasonRetriesExhausted: retryLimit was reached, and the message is proved not stored.
+	// ReasonRetriesExhausted: retryLimit is reached. It is proved that the message is not stored.
 	ReasonRetriesExhausted = "RetriesExhausted"
-	// ReasonDeadlineExceeded: the deadline came, and the message is proved not stored.
+	// ReasonDeadlineExceeded: the deadline has passed. It is proved that the message is not stored.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonKeyReused: the store holds another text under its idempotencyKey. Nothing was
-	// sent.
+	// ReasonKeyReused: the store holds another text with the same idempotencyKey. Nothing was sent.
 	ReasonKeyReused = "KeyReused"
-	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It
-	// is not retried.
+	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It is not
+	// retried.
 	ReasonOutcomeUnknown = "OutcomeUnknown"
-	// ReasonStoredNotRouted: the message is stored, but no router took it in time. Clients
-	// see it at their next sync.
+	// ReasonStoredNotRouted: the message is stored, but no router accepted it in time. Clients show
+	// it at their next synchronization.
 	ReasonStoredNotRouted = "StoredNotRouted"
-	// ReasonAdopted: the message was found in the store under its delivery token, and not
-	// sent again.
+	// ReasonAdopted: the store already held the message with its delivery token. It was not sent again.
 	ReasonAdopted = "Adopted"
 )
 
 // Reasons about the server, its permissions and its key.
 const (
-	// ReasonServerNotFound: there is no such server, or this namespace may not use it. Users
-	// are not told which.
+	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. The two
+	// cases are not distinguished, to reveal nothing about other namespaces.
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerNotReady: db_proxy is not connected.
 	ReasonServerNotReady = "ServerNotReady"
-	// ReasonSenderNotPermitted: the server does not let messages speak as this user.
+	// ReasonSenderNotPermitted: the server does not allow messages from this sender.
 	ReasonSenderNotPermitted = "SenderNotPermitted"
-	// ReasonRecipientNotPermitted: the server's recipients rules exclude the recipient.
+	// ReasonRecipientNotPermitted: the server's rules exclude this recipient.
 	ReasonRecipientNotPermitted = "RecipientNotPermitted"
 	// ReasonKeyNotFound: the Secret, or the key in it, does not exist.
 	ReasonKeyNotFound = "KeyNotFound"
-	// ReasonKeyInvalid: the key is not 32 bytes long.
+	// ReasonKeyInvalid: the AES key is not 32 bytes long.
 	ReasonKeyInvalid = "KeyInvalid"
 )
 
-// Reasons from TeamTalk's directory.
+// Reasons from TeamTalk's directory of users and groups.
 const (
 	// ReasonSenderNotFound: the sender does not exist. Mobile clients would hide the message.
 	ReasonSenderNotFound = "SenderNotFound"
-	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store the
-	// message for no one.
+	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store the message for nobody.
 	ReasonRecipientNotFound = "RecipientNotFound"
 	// ReasonGroupNotFound: the group does not exist. TeamTalk would not answer.
 	ReasonGroupNotFound = "GroupNotFound"
-	// ReasonSenderNotInGroup: the sender is not a member. TeamTalk would not answer.
+	// ReasonSenderNotInGroup: the sender is not a member of the group. TeamTalk would not answer.
 	ReasonSenderNotInGroup = "SenderNotInGroup"
 	// ReasonSendToSelf: sender and recipient are the same user.
 	ReasonSendToSelf = "SendToSelf"
@@ -113,25 +110,23 @@ const (
 const (
 	// ReasonContentEmpty: the text is empty, or the audio holds no sound.
 	ReasonContentEmpty = "ContentEmpty"
-	// ReasonContentTooLong: longer than TeamTalk's content column. TeamTalk would report
+	// ReasonContentTooLong: the content is longer than TeamTalk's column. TeamTalk would report
 	// success and store nothing.
 	ReasonContentTooLong = "ContentTooLong"
-	// ReasonContentInvalid: not UTF-8, or with a NUL byte, where clients would cut it.
+	// ReasonContentInvalid: the text is not UTF-8, or contains a NUL, at which clients truncate it.
 	ReasonContentInvalid = "ContentInvalid"
 	// ReasonContentNotFound: the ConfigMap, or the key in it, does not exist.
 	ReasonContentNotFound = "ContentNotFound"
-	// ReasonContentChanged: the ConfigMap holds another text than the one whose first
-	// parts were sent.
+	// ReasonContentChanged: the text in the ConfigMap has changed after its first segments were sent.
 	ReasonContentChanged = "ContentChanged"
 )
 
-// Reasons of one attempt. Each is retried until retryLimit is reached.
+// Reasons of one failed attempt. Attempts are retried until retryLimit is reached.
 const (
-	// ReasonStoreRejected: the answer has id 0. Nothing was stored.
+	// ReasonStoreRejected: db_proxy answered with id 0. Nothing was stored.
 	ReasonStoreRejected = "StoreRejected"
-	// ReasonNotStored: the answer has an id, and the message is proved absent from the store.
+	// ReasonNotStored: db_proxy answered with an id, but it is proved that nothing was stored.
 	ReasonNotStored = "NotStored"
-	// ReasonNoAnswer: there was no answer, or none that proves anything. The message may have
-	// been stored.
+	// ReasonNoAnswer: there was no conclusive answer. The message may have been stored.
 	ReasonNoAnswer = "NoAnswer"
 )

@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RecipientType says what a recipient's id names.
+// RecipientType is the type of a recipient.
 //
 // +kubebuilder:validation:Enum=User;Group
 type RecipientType string
@@ -17,102 +17,102 @@ const (
 	RecipientGroup RecipientType = "Group"
 )
 
-// RecipientState is how far a message has come on its way to one recipient.
+// RecipientState is the delivery state of a message for one recipient.
 //
 // +kubebuilder:validation:Enum=Pending;InDoubt;Acknowledged;Stored;Routed;Failed
 type RecipientState string
 
 // Recipient states.
 const (
-	// StatePending: not sent, or proved not stored.
+	// StatePending: the message was not sent, or it is proved that it is not stored.
 	StatePending RecipientState = "Pending"
-	// StateInDoubt: it may have been sent; the store is asked before anything else.
+	// StateInDoubt: the message may have been sent. The operator searches the store before it retries.
 	StateInDoubt RecipientState = "InDoubt"
-	// StateAcknowledged: db_proxy gave an id that is not verified.
+	// StateAcknowledged: db_proxy answered with an id. It was not read back yet.
 	StateAcknowledged RecipientState = "Acknowledged"
-	// StateStored: read back from the store.
+	// StateStored: the message was read back from the store.
 	StateStored RecipientState = "Stored"
-	// StateRouted: handed to the router as well.
+	// StateRouted: the message is stored, and a router has accepted it.
 	StateRouted RecipientState = "Routed"
-	// StateFailed: nothing more is tried.
+	// StateFailed: the operator will not retry.
 	StateFailed RecipientState = "Failed"
 )
 
-// RecipientCounts add up the recipients of one message.
+// RecipientCounts counts the recipients of one message.
 type RecipientCounts struct {
-	// recipients in all.
+	// recipients is the number of all recipients.
 	// +required
 	Recipients int32 `json:"recipients"`
-	// stored, or further.
+	// stored is the number of recipients in state Stored or Routed.
 	// +required
 	Stored int32 `json:"stored"`
-	// routed to clients.
+	// routed is the number of recipients in state Routed.
 	// +required
 	Routed int32 `json:"routed"`
-	// failed for good.
+	// failed is the number of recipients in state Failed.
 	// +required
 	Failed int32 `json:"failed"`
 }
 
-// RecipientStatus is one recipient's fate.
+// RecipientStatus is the delivery status of one recipient.
 type RecipientStatus struct {
 	// type is User or Group.
 	// +required
 	Type RecipientType `json:"type"`
 
-	// id of the user or group.
+	// id is the id of the user or group.
 	// +required
 	ID int64 `json:"id"`
 
-	// state is how far the message has come.
+	// state is the delivery state.
 	// +required
 	State RecipientState `json:"state"`
 
-	// reason why the recipient failed, waits or is in doubt; or how it was delivered.
+	// reason is a CamelCase reason for the state.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
 
-	// message for a human.
+	// message describes the reason in words.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Message string `json:"message,omitempty"`
 
-	// messageIDs are TeamTalk's ids in the conversation.
+	// messageIDs are the ids that TeamTalk gave the message in the conversation. A text that is
+	// split has one for each segment.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=20
 	MessageIDs []int64 `json:"messageIDs,omitempty"`
 
-	// earlierReason is what was unusual about the parts before the current one, of a
-	// text that is split, while there is a current one.
+	// earlierReason is the reason of the segments before the current one, of a text that is split.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	EarlierReason string `json:"earlierReason,omitempty"`
 
-	// earlierMessage says the same for a human.
+	// earlierMessage describes earlierReason in words.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	EarlierMessage string `json:"earlierMessage,omitempty"`
 
-	// attempts counts the sends.
+	// attempts is how often the message was sent.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// createTime is TeamTalk's time of a message that carries no delivery token:
-	// written before it is sent, it is how the message is found again.
+	// createTime is the TeamTalk time of a message without a delivery token. It is recorded before
+	// the message is sent, to find the message in the store.
 	// +optional
 	CreateTime *metav1.Time `json:"createTime,omitempty"`
 
-	// inDoubtSince is when the message may first have been sent without proof.
+	// inDoubtSince is when the recipient entered the state InDoubt.
 	// +optional
 	InDoubtSince *metav1.Time `json:"inDoubtSince,omitempty"`
 
-	// storedAt is when the message was found in the store.
+	// storedAt is when the message was read back from the store.
 	// +optional
 	StoredAt *metav1.Time `json:"storedAt,omitempty"`
 
-	// routedAt is when a router took it.
+	// routedAt is when a router accepted the message.
 	// +optional
 	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
 }

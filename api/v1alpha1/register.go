@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// GroupVersion is the group and version of every kind in this package.
+// GroupVersion is the API group and version of this package.
 var GroupVersion = schema.GroupVersion{Group: "teamtalk.io", Version: "v1alpha1"}
 
 var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
@@ -19,5 +19,5 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 	return nil
 })
 
-// AddToScheme registers the kinds of this package.
+// AddToScheme registers the types of this package.
 var AddToScheme = schemeBuilder.AddToScheme

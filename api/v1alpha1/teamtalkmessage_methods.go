@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// ServerKey returns the TeamTalkServer that the message goes through.
+// ServerKey returns the TeamTalkServer that sends the message.
 func (m *TeamTalkMessage) ServerKey() types.NamespacedName {
 	key := types.NamespacedName{Namespace: m.Namespace, Name: DefaultServerName}
 	if ref := m.Spec.ServerRef; ref != nil {
@@ -22,14 +22,14 @@ func (m *TeamTalkMessage) ServerKey() types.NamespacedName {
 	return key
 }
 
-// Finished reports whether nothing more will be tried for the spec as it is now.
+// Finished reports whether the current generation has finished.
 func (m *TeamTalkMessage) Finished() bool {
 	c := meta.FindStatusCondition(m.Status.Conditions, ConditionFinished)
 	return c != nil && c.Status == "True" && c.ObservedGeneration == m.Generation
 }
 
-// NothingStored reports whether every recipient has failed with proof that
-// nothing was stored: only then may a finished message be edited, and begin again.
+// NothingStored reports whether every recipient has failed with proof that nothing was stored. Only
+// then may a finished message be edited and sent again.
 func (s *TeamTalkMessageStatus) NothingStored() bool {
 	for _, r := range s.Recipients {
 		if !r.Retryable() || len(r.MessageIDs) > 0 {
@@ -39,18 +39,18 @@ func (s *TeamTalkMessageStatus) NothingStored() bool {
 	return true
 }
 
-// Retryable reports whether the recipient has failed with proof that what failed
-// was not stored. Parts before it, of a text that is split, may have been.
+// Retryable reports whether the recipient has failed with proof that the failed segment was not
+// stored. Earlier segments may be stored.
 func (r *RecipientStatus) Retryable() bool {
 	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown
 }
 
-// Done reports whether nothing more is tried for the recipient.
+// Done reports whether the operator will not retry the recipient.
 func (r *RecipientStatus) Done() bool {
 	return r.State == StateFailed || r.State == StateRouted || r.Reason == ReasonStoredNotRouted
 }
 
-// Check returns why messages of the server may not speak as the user; nil: they may.
+// Check returns why the user may not send messages, or nil.
 func (s *SendersSpec) Check(id UserID) *Cause {
 	if s.Permits(id) {
 		return nil
@@ -59,16 +59,13 @@ func (s *SendersSpec) Check(id UserID) *Cause {
 		"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", id)}
 }
 
-// Permits reports whether messages of the server may speak as the user.
+// Permits reports whether the user may send messages.
 func (s *SendersSpec) Permits(id UserID) bool {
-	if id == s.Default {
-		return true
-	}
-	return slices.Contains(s.Allowed, id)
+	return id == s.Default || slices.Contains(s.Allowed, id)
 }
 
-// ScheduledFor returns the time before which nothing is sent; zero: none. The
-// creation is none: it is by another clock.
+// ScheduledFor returns sendAfter, or the zero time. It does not return the creation time, which is
+// taken from another clock.
 func (m *TeamTalkMessage) ScheduledFor() time.Time {
 	if m.Spec.SendAfter == nil {
 		return time.Time{}
@@ -76,7 +73,7 @@ func (m *TeamTalkMessage) ScheduledFor() time.Time {
 	return m.Spec.SendAfter.Time
 }
 
-// DeadlineTime returns the time from which on nothing is sent; zero: none.
+// DeadlineTime returns the earlier one of both deadlines, or the zero time.
 func (m *TeamTalkMessage) DeadlineTime() time.Time {
 	var deadline time.Time
 	if d := m.Spec.Deadline; d != nil {
@@ -95,10 +92,10 @@ func (m *TeamTalkMessage) DeadlineTime() time.Time {
 	return deadline
 }
 
-// maxSeconds is what a time.Duration holds.
+// maxSeconds is the longest time.Duration in seconds.
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
-// ExpiresAt returns when a finished message is to be deleted; zero: it is kept.
+// ExpiresAt returns when a finished message is deleted, or the zero time if it is kept.
 func (m *TeamTalkMessage) ExpiresAt() time.Time {
 	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil {
 		return time.Time{}
@@ -106,9 +103,8 @@ func (m *TeamTalkMessage) ExpiresAt() time.Time {
 	return m.Status.CompletionTime.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
 }
 
-// IdempotencyKey returns the key that makes messages one across resources: the
-// declared one, or the name of what is deleted by its TTL, so that a tool that
-// creates it again sends nothing. Empty: the message is known by its UID.
+// IdempotencyKey returns the declared key, or the name of a message with a TTL, so that a tool that
+// creates it again sends nothing. If empty, the UID identifies the message.
 func (m *TeamTalkMessage) IdempotencyKey() string {
 	switch {
 	case m.Spec.IdempotencyKey != "":
@@ -119,22 +115,20 @@ func (m *TeamTalkMessage) IdempotencyKey() string {
 	return ""
 }
 
-// RetryAsked reports whether RetryAnnotation has a value that was not acted
-// upon yet. To remove it asks for nothing.
+// RetryAsked reports whether RetryAnnotation has a value that was not handled yet.
 func (m *TeamTalkMessage) RetryAsked() bool {
 	value := m.Annotations[RetryAnnotation]
 	return value != "" && value != m.Status.LastHandledRetry
 }
 
-// NeverDueBefore reports that no operator can have sent the message before t: from
-// its creation on it was suspended, or scheduled for a later time.
+// NeverDueBefore reports whether no operator can have sent the message before t: it has been
+// suspended, or scheduled for a later time, since its creation.
 func (m *TeamTalkMessage) NeverDueBefore(t time.Time) bool {
 	return m.Generation == 1 && (m.Suspended() || m.ScheduledFor().After(t.Add(clockSkew)))
 }
 
-// Suspended reports whether the message is kept from being sent.
+// Suspended reports whether spec.suspend is true.
 func (m *TeamTalkMessage) Suspended() bool { return m.Spec.Suspend != nil && *m.Spec.Suspend }
 
-// clockSkew is by how much the clocks of two operators, and of the API server,
-// may differ.
+// clockSkew is the largest difference between the clocks of two operators and the API server.
 const clockSkew = time.Minute

@@ -6,106 +6,103 @@ import (
 
 // Limits of one message.
 const (
-	// DefaultServerName is the server of messages that name none.
+	// DefaultServerName is the server of messages without a serverRef.
 	DefaultServerName = "default"
-	// MaxRecipients of one message, after users and groups are added up.
+	// MaxRecipients is the highest number of users and groups of one message.
 	MaxRecipients = 1000
-	// MaxParts is how many parts a long text is split into at most.
+	// MaxParts is the highest number of segments of a text that is split.
 	MaxParts = 20
 	// MaxTextBytes is the longest text that is split, in bytes.
 	MaxTextBytes = 64 << 10
-	// MaxRecipientMessage is the longest message of one recipient's status, in characters.
+	// MaxRecipientMessage is the longest message in the status of a recipient, in characters.
 	MaxRecipientMessage = 128
 )
 
-// RetryAnnotation on a finished TeamTalkMessage: whenever its value changes, the
-// recipients that failed with nothing stored are tried again.
+// RetryAnnotation requests a retry of a finished TeamTalkMessage. When its value changes, the
+// operator retries the recipients that failed with nothing stored.
 const RetryAnnotation = "teamtalk.io/retry"
 
-// LongText says what becomes of a text that TeamTalk cannot hold in one message.
+// LongText is what the operator does with a text that does not fit into one TeamTalk message.
 //
 // +kubebuilder:validation:Enum=Reject;Split
 type LongText string
 
 // Values of LongText.
 const (
-	// LongTextReject fails the message with ContentTooLong.
+	// LongTextReject fails the message with the reason ContentTooLong.
 	LongTextReject LongText = "Reject"
-	// LongTextSplit sends it in numbered parts, in order.
+	// LongTextSplit sends numbered segments, in order.
 	LongTextSplit LongText = "Split"
 )
 
-// TeamTalkMessageSpec is one message, to users and groups.
+// TeamTalkMessageSpec is the desired message.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) || !has(self.deadline) || self.sendAfter < self.deadline",message="deadline must be later than sendAfter",fieldPath=".deadline"
 // +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey: it carries no delivery token by which it could be found again",fieldPath=".idempotencyKey"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !self.to.users.exists(u, u == self.senderID)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
 type TeamTalkMessageSpec struct {
-	// serverRef names the TeamTalkServer to send through; left out: the one
-	// named "default" in this namespace.
+	// serverRef refers to the TeamTalkServer that sends the message. If unset, it is the server
+	// "default" in the namespace of the message.
 	// +optional
 	// +kubebuilder:default={name: default}
 	ServerRef *ServerReference `json:"serverRef,omitempty"`
 
-	// senderID is the TeamTalk user that the message speaks as; left out: the
-	// server's default sender.
+	// senderID is the TeamTalk user who sends the message. If unset, it is senders.default of the server.
 	// +optional
 	SenderID *UserID `json:"senderID,omitempty"`
 
-	// to lists who gets the message. Each gets it once.
+	// to lists the recipients. Each of them gets the message once.
 	// +required
 	To Recipients `json:"to,omitzero"`
 
-	// content is what is sent.
+	// content is the content of the message.
 	// +required
 	Content Content `json:"content,omitzero"`
 
-	// longText says what becomes of a text or textFrom that is longer than one
-	// TeamTalk message: Reject fails with ContentTooLong; Split sends it in at most
-	// 20 numbered parts, in order.
+	// longText is what happens to a text or textFrom that is longer than one TeamTalk message.
+	// Reject fails the message with the reason ContentTooLong. Split sends up to 20 numbered
+	// segments, in order.
 	// +optional
 	// +kubebuilder:default=Reject
 	LongText LongText `json:"longText,omitempty"`
 
-	// sendAfter: nothing is sent before this time.
+	// sendAfter is the time before which the message is not sent. If unset, it is sent at once.
 	// +optional
 	SendAfter *metav1.Time `json:"sendAfter,omitempty"`
 
-	// deadline: nothing is sent at or after this time. What is provably unsent then
-	// fails with DeadlineExceeded; a doubt that cannot be settled, with OutcomeUnknown.
+	// deadline is the time from which on the message is not sent. Recipients that are proved unsent
+	// then fail with the reason DeadlineExceeded, and those that stay in doubt with OutcomeUnknown.
 	// +optional
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 
-	// activeDeadlineSeconds is a deadline counted from sendAfter, or from the
-	// creation where that is later or there is no sendAfter. The earlier of both
-	// deadlines counts.
+	// activeDeadlineSeconds is a deadline relative to sendAfter or the creation, whichever is
+	// later. If deadline is set too, the earlier one applies.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
 
-	// suspend keeps from being sent what has not been sent yet. A deadline runs on.
+	// suspend stops the operator from sending what it has not sent yet. It does not extend a deadline.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 
-	// ttlSecondsAfterFinished deletes the resource this long after it has finished;
-	// left out: it is kept. A message with it, and without an idempotencyKey, is
-	// known by its name: created again under the same name it is not sent again.
+	// ttlSecondsAfterFinished limits the lifetime of a message that has finished. If unset, the
+	// message is kept. If it is set without an idempotencyKey, the name of the message is its
+	// idempotencyKey: a message that is created again with the same name is not sent again.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 
-	// idempotencyKey: what has the same key is sent once per namespace, sender
-	// and recipient, whatever becomes of the resource. The store is searched for it
-	// as far back as the server's idempotencyWindowSeconds. With another text it
-	// fails with KeyReused. Left out: the resource's UID.
+	// idempotencyKey identifies the message across resources. Messages with the same key are sent
+	// once for each namespace, sender and recipient, even if the resource is deleted. The
+	// store is searched back to idempotencyWindowSeconds of the server. A message with the same
+	// key and another text fails with the reason KeyReused. If unset, it is the UID of the resource.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 
-	// retryLimit is how often a recipient is tried again after a failure that
-	// may pass. What may have been sent is never tried again unless the store
-	// proves that it was not.
+	// retryLimit is how often the operator retries a recipient after a transient failure. It retries
+	// a message that may have been sent only if the store proves that it was not.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0
@@ -113,72 +110,70 @@ type TeamTalkMessageSpec struct {
 	RetryLimit *int32 `json:"retryLimit,omitempty"`
 }
 
-// ServerReference names a TeamTalkServer.
+// ServerReference refers to a TeamTalkServer.
 type ServerReference struct {
-	// name of the TeamTalkServer.
+	// name is the name of the TeamTalkServer.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// namespace of the TeamTalkServer, which must permit this one; left out: this one.
+	// namespace is the namespace of the TeamTalkServer, which must allow this namespace. If unset, it
+	// is this namespace.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
 }
 
-// Recipients lists who gets a message.
+// Recipients are the recipients of a message.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
 // +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
 type Recipients struct {
-	// users by TeamTalk user id.
+	// users are TeamTalk user ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Users []UserID `json:"users,omitempty"`
 
-	// groups by TeamTalk group id. The sender must be a member.
+	// groups are TeamTalk group ids. The sender must be a member of each group.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Groups []GroupID `json:"groups,omitempty"`
 }
 
-// Content is what is sent: exactly one of its fields.
+// Content is the content of a message. Exactly one of its fields must be set.
 //
-// +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:MaxProperties=1
+// +kubebuilder:validation:ExactlyOneOf=text;json;textFrom;image;audio
 type Content struct {
-	// text, in UTF-8. TeamTalk holds at most 3051 bytes of it (3068 where the
-	// server disables delivery tokens).
+	// text is a text in UTF-8. One TeamTalk message holds up to 3051 bytes, or 3068 bytes if the
+	// server disables delivery tokens.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=65536
 	Text *string `json:"text,omitempty"`
 
-	// json is an object, sent as compact JSON text.
+	// json is an object that is sent as compact JSON.
 	// +optional
 	JSON map[string]JSONValue `json:"json,omitempty"`
 
-	// textFrom takes the text from a ConfigMap of this namespace, as it is when
-	// the message is sent.
+	// textFrom is a text from a ConfigMap in this namespace. It is read when the message is sent.
 	// +optional
 	TextFrom *TextSource `json:"textFrom,omitempty"`
 
-	// image sends TeamTalk's image marker with the picture's URL.
+	// image is a picture. TeamTalk's image marker is sent with its URL.
 	// +optional
 	Image *ImageContent `json:"image,omitempty"`
 
-	// audio sends a voice message. It is not encrypted on the wire.
+	// audio is a voice message. TeamTalk does not encrypt audio.
 	// +optional
 	Audio *AudioContent `json:"audio,omitempty"`
 }
 
-// JSONValue is any JSON value, as it was written. Validation rules do not see into
-// it, but can tell whether it has changed: that is why an object is declared key
-// by key.
+// JSONValue is any JSON value. Validation rules cannot read it, but can detect that it has
+// changed if the object is declared as a map of values.
 //
 // +kubebuilder:validation:Type=""
 // +kubebuilder:pruning:PreserveUnknownFields
@@ -186,7 +181,7 @@ type JSONValue struct {
 	Raw []byte `json:"-"`
 }
 
-// MarshalJSON writes the value as it is.
+// MarshalJSON implements json.Marshaler.
 func (v JSONValue) MarshalJSON() ([]byte, error) {
 	if len(v.Raw) == 0 {
 		return []byte("null"), nil
@@ -194,29 +189,29 @@ func (v JSONValue) MarshalJSON() ([]byte, error) {
 	return v.Raw, nil
 }
 
-// UnmarshalJSON keeps the value as it is.
+// UnmarshalJSON implements json.Unmarshaler.
 func (v *JSONValue) UnmarshalJSON(b []byte) error {
 	v.Raw = append([]byte(nil), b...)
 	return nil
 }
 
-// TextSource is where a text comes from. Secrets are left out on purpose:
-// whoever may write messages must not be able to read Secrets by mailing them.
+// TextSource is the source of a text. Secrets are not supported: users who may create messages
+// must not be able to read Secrets by sending them.
 type TextSource struct {
-	// configMapKeyRef names a key of a ConfigMap, in data or binaryData.
+	// configMapKeyRef selects a key of a ConfigMap, in data or binaryData.
 	// +required
 	ConfigMapKeyRef ConfigMapKeyRef `json:"configMapKeyRef,omitzero"`
 }
 
-// ConfigMapKeyRef names one key of a ConfigMap in the same namespace.
+// ConfigMapKeyRef selects a key of a ConfigMap in the same namespace.
 type ConfigMapKeyRef struct {
-	// name of the ConfigMap.
+	// name is the name of the ConfigMap.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// key in its data or binaryData.
+	// key is a key in data or binaryData.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -224,16 +219,16 @@ type ConfigMapKeyRef struct {
 	Key string `json:"key,omitempty"`
 }
 
-// ImageContent is a picture that clients load from its URL.
+// ImageContent is a picture that clients load from a URL.
 type ImageContent struct {
-	// url of the picture, http or https.
+	// url is the http or https URL of the picture.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^ :/]+[^ ]*$') && !self.contains(':}]&$')",message="url must be an http or https URL that does not contain TeamTalk's end marker"
 	URL string `json:"url,omitempty"`
 
-	// caption is text after the picture.
+	// caption is a text below the picture.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=3000
@@ -242,92 +237,91 @@ type ImageContent struct {
 
 // AudioContent is a voice message.
 type AudioContent struct {
-	// seconds that clients show as its length.
+	// seconds is the length that clients show.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
 	Seconds int32 `json:"seconds,omitempty"`
 
-	// configMapKeyRef names the sound, in the ConfigMap's binaryData.
+	// configMapKeyRef selects the sound, in binaryData of a ConfigMap.
 	// +required
 	ConfigMapKeyRef ConfigMapKeyRef `json:"configMapKeyRef,omitzero"`
 }
 
-// TeamTalkMessageStatus is what became of a message.
+// TeamTalkMessageStatus is the observed state of a message.
 type TeamTalkMessageStatus struct {
-	// observedGeneration is the spec that the status speaks of; -1: none yet.
+	// observedGeneration is the generation that the status is about. It is -1 before the first one.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions: Ready, Reconciling, Stalled, Delivered, Finished.
+	// conditions are Ready, Reconciling, Stalled, Delivered and Finished.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// senderID is the user that the message speaks as.
+	// senderID is the user who sends the message.
 	// +optional
 	SenderID *UserID `json:"senderID,omitempty"`
 
-	// toSummary names the recipients in short, for the printer column.
+	// toSummary is a short list of the recipients, for the printer column.
 	// +optional
 	ToSummary string `json:"toSummary,omitempty"`
 
-	// recipientsSummary is delivered/all, for the printer column.
+	// recipientsSummary is delivered/all recipients, for the printer column.
 	// +optional
 	RecipientsSummary string `json:"recipientsSummary,omitempty"`
 
-	// counts add up the recipients.
+	// counts are the numbers of recipients by state.
 	// +optional
 	Counts *RecipientCounts `json:"counts,omitempty"`
 
-	// recipients, each with its own fate. There is one of each type and id. The
-	// operator alone writes them, and all at once: a list that is merged by keys
-	// would cost the API server a quarter more of its time for each write with
-	// 1,000 recipients, to track an owner for every one.
+	// recipients are the delivery status of each recipient, unique by type and id.
+	//
+	// The list is atomic: the operator alone writes it. With a map list, a write with 1,000 recipients
+	// would take the API server a quarter more time.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
-	// split identifies a text from a ConfigMap that is sent in parts, recorded before
-	// the first of them is sent. The others are sent only of this text.
+	// split identifies a text from a ConfigMap that is sent in segments. It is recorded before the
+	// first segment is sent. If the ConfigMap changes, the other segments are not sent.
 	// +optional
 	Split *SplitText `json:"split,omitempty"`
 
-	// lastHandledRetry is the value of the annotation teamtalk.io/retry that was
-	// last acted upon.
+	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled.
 	// +optional
 	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
 
-	// startTime is when the message was first taken up.
+	// startTime is when the operator first reconciled the message.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
-	// completionTime is when the last recipient was settled.
+	// completionTime is when the message finished.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
 
-// SplitText identifies a text that is sent in parts.
+// SplitText identifies a text that is sent in segments.
 type SplitText struct {
-	// parts that it is sent in.
+	// parts is the number of segments.
 	// +required
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=20
 	Parts int32 `json:"parts,omitempty"`
 
-	// digest is SHA-256 over the parts, in hexadecimal digits.
+	// digest is the SHA-256 of the segments, in hexadecimal digits.
 	// +required
 	// +kubebuilder:validation:MinLength=64
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
 }
 
-// TeamTalkMessage is one message, to users and groups, and what became of it.
+// TeamTalkMessage is a message to users and groups. Creating it sends it.
 //
-// What decides content, recipients and server is immutable until the
-// message is finished with nothing stored: what has been said stays said.
+// Content, recipients, sender and server are immutable, except after the message has finished with
+// nothing stored.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -339,18 +333,18 @@ type SplitText struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
-// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey cannot change once the message is under way: create another TeamTalkMessage; or, if it may be lost, delete this one and create it again; edits are taken once it has Finished with nothing stored"
+// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey cannot change once the message is under way: create another TeamTalkMessage; or, if it may be lost, delete this one and create it again; edits are taken once it has Finished with nothing stored",fieldPath=".spec"
 // +kubebuilder:validation:XValidation:rule="has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True'))",message="ttlSecondsAfterFinished cannot be added or removed before the message has Finished: with it, and without an idempotencyKey, a message is known by its name",fieldPath=".spec.ttlSecondsAfterFinished"
 type TeamTalkMessage struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is the message as declared.
+	// spec is the desired message.
 	// +required
 	Spec TeamTalkMessageSpec `json:"spec,omitzero"`
 
-	// status is what became of it.
+	// status is the observed state of the message.
 	// +optional
 	// +kubebuilder:default:={"observedGeneration":-1}
 	Status TeamTalkMessageStatus `json:"status,omitzero"`

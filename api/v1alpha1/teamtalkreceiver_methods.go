@@ -6,14 +6,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// ServerKey returns the TeamTalkServer that the receiver's messages go through.
+// ServerKey returns the TeamTalkServer that sends the messages of the receiver.
 func (r *TeamTalkReceiver) ServerKey() types.NamespacedName {
 	m := TeamTalkMessage{Spec: TeamTalkMessageSpec{ServerRef: r.Spec.ServerRef}}
 	m.Namespace = r.Namespace
 	return m.ServerKey()
 }
 
-// SecretRef returns the Secret that callers are checked against; nil: none is.
+// SecretRef returns the Secret that callers are authenticated with, or nil.
 func (r *TeamTalkReceiver) SecretRef() *TokenSecretRef {
 	switch a := r.Spec.Authentication; {
 	case a == nil:
@@ -25,12 +25,12 @@ func (r *TeamTalkReceiver) SecretRef() *TokenSecretRef {
 	}
 }
 
-// DedupWindow is how long a notification is a repeat of the one before it.
+// DedupWindow returns dedupWindowSeconds.
 func (r *TeamTalkReceiver) DedupWindow() time.Duration {
 	return time.Duration(r.Spec.DedupWindowSeconds) * time.Second
 }
 
-// TTL is how long a finished message is kept.
+// TTL returns ttlSecondsAfterFinished.
 func (r *TeamTalkReceiver) TTL() time.Duration {
 	return time.Duration(r.Spec.TTLSecondsAfterFinished) * time.Second
 }

@@ -4,82 +4,80 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Labels of the messages that a receiver makes.
+// Labels of the messages that a receiver creates.
 const (
-	// ReceiverLabel names the TeamTalkReceiver that a message came through.
+	// ReceiverLabel is the name of the TeamTalkReceiver that created a message.
 	ReceiverLabel = "teamtalk.io/receiver"
-	// NotificationLabel has the hash of what was notified: messages with the same
-	// one are repeats of each other, numbered at the end of their names.
+	// NotificationLabel is the hash of the notification. Messages with the same hash are repeats,
+	// numbered at the end of their names.
 	NotificationLabel = "teamtalk.io/notification"
 )
 
-// Reasons of a TeamTalkReceiver's Ready, beside Ready and ServerNotFound.
+// Reasons of a TeamTalkReceiver's Ready condition, in addition to Ready and ServerNotFound.
 const (
-	// ReasonTemplateInvalid: a template does not parse. Messages are made with the
-	// built-in one until it does.
+	// ReasonTemplateInvalid: a template does not parse. The built-in template is used instead.
 	ReasonTemplateInvalid = "TemplateInvalid"
-	// ReasonSecretNotFound: the Secret that callers are checked against, or the key
-	// in it, does not exist or is empty. Callers are answered with 503 until it does.
+	// ReasonSecretNotFound: the Secret that callers are authenticated with, or its key, does not
+	// exist or is empty. Callers get status 503.
 	ReasonSecretNotFound = "SecretNotFound"
 )
 
-// ReceiverType says what a receiver is sent.
+// ReceiverType is the format of the notifications of a receiver.
 //
 // +kubebuilder:validation:Enum=Alertmanager;Generic
 type ReceiverType string
 
 // Receiver types.
 const (
-	// ReceiverAlertmanager takes webhooks of Prometheus Alertmanager, version 4.
+	// ReceiverAlertmanager accepts webhooks of Prometheus Alertmanager, version 4.
 	ReceiverAlertmanager ReceiverType = "Alertmanager"
-	// ReceiverGeneric takes any JSON.
+	// ReceiverGeneric accepts any JSON.
 	ReceiverGeneric ReceiverType = "Generic"
 )
 
-// TeamTalkReceiverSpec says what is received, and what messages are made of it.
+// TeamTalkReceiverSpec describes the notifications and the messages that are created for them.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.toLabel) == has(self.allow)",message="toLabel and allow go together: allow lists the recipients that the label may name"
+// +kubebuilder:validation:XValidation:rule="has(self.toLabel) == has(self.allow)",message="toLabel and allow must be set together: allow lists the recipients that the label may name"
 // +kubebuilder:validation:XValidation:rule="self.type == 'Alertmanager' || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate go with type Alertmanager"
 // +kubebuilder:validation:XValidation:rule="self.type == 'Generic' || !has(self.authentication) || !has(self.authentication.hmacSecretRef)",message="authentication.hmacSecretRef goes with type Generic: Alertmanager does not sign",fieldPath=".authentication"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !self.to.users.exists(u, u == self.senderID)) && (!has(self.allow) || !has(self.allow.users) || !self.allow.users.exists(u, u == self.senderID)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
 // +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: a repeat is known by the message before it",fieldPath=".ttlSecondsAfterFinished"
 type TeamTalkReceiverSpec struct {
-	// type is what is received: Alertmanager (its webhook, version 4) or Generic
+	// type is the format of the notifications: Alertmanager (its webhook, version 4) or Generic
 	// (any JSON).
 	// +required
 	Type ReceiverType `json:"type,omitempty"`
 
-	// serverRef names the TeamTalkServer to send through; left out: the one
-	// named "default" in this namespace.
+	// serverRef refers to the TeamTalkServer that sends the messages. If unset, it is the server
+	// "default" in the namespace of the receiver.
 	// +optional
 	// +kubebuilder:default={name: default}
 	ServerRef *ServerReference `json:"serverRef,omitempty"`
 
-	// senderID is the TeamTalk user that the messages speak as; left out: the
-	// server's default sender.
+	// senderID is the TeamTalk user who sends the messages. If unset, it is senders.default of the
+	// server.
 	// +optional
 	SenderID *UserID `json:"senderID,omitempty"`
 
-	// to lists who gets the messages: all, or with toLabel those of alerts that name
-	// no allowed recipient.
+	// to lists the recipients. If toLabel is set, they get the alerts that name no allowed recipient.
 	// +required
 	To Recipients `json:"to,omitzero"`
 
-	// toLabel is the label by which an alert names its recipients: user ids,
-	// "group:" before the id of a group, commas between several.
+	// toLabel is the label of an alert that lists its recipients: user ids, and group ids with the
+	// prefix "group:", separated by commas.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	ToLabel string `json:"toLabel,omitempty"`
 
-	// allow lists the recipients that toLabel may name. An alert that names anybody else goes to
-	// those of them that it may name; if there are none, to the recipients in to.
+	// allow lists the recipients that toLabel may name. Others in the label are ignored. If none is
+	// left, the alert is sent to the recipients in to.
 	// +optional
 	Allow *RecipientSet `json:"allow,omitempty"`
 
-	// groupBy splits a notification further: alerts with the same values of these
-	// labels are one message.
+	// groupBy lists labels. Alerts of a notification with the same values of these labels are sent
+	// in one message. If unset, a notification is one message.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -88,55 +86,54 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:items:MaxLength=128
 	GroupBy []string `json:"groupBy,omitempty"`
 
-	// template makes the text, in Go's template language. Left out, or where it
-	// fails: a built-in one.
+	// template is the Go template of the text. If it is unset or fails, the built-in template is used.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
 	Template string `json:"template,omitempty"`
 
-	// resolvedTemplate makes the text where all alerts are resolved; left out:
-	// template does.
+	// resolvedTemplate is the Go template for notifications whose alerts are all resolved. If unset,
+	// template is used.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
 	ResolvedTemplate string `json:"resolvedTemplate,omitempty"`
 
-	// authentication says how callers are known. Left out: they present a token of
-	// the cluster whose owner may create TeamTalkMessages in this namespace.
+	// authentication is how callers are authenticated. If unset, they need a token of the cluster
+	// whose user may create TeamTalkMessages in this namespace.
 	// +optional
 	Authentication *ReceiverAuthentication `json:"authentication,omitempty"`
 
-	// dedupWindowSeconds: the same notification within this time of its last message
-	// is a retry, or a repeat by another Alertmanager of the cluster, and makes no
-	// message. Longer than Alertmanager's retries, shorter than its repeat_interval.
+	// dedupWindowSeconds is how long after a message the same notification creates no further
+	// message: it is a retry, or comes from another Alertmanager of the cluster. Use a time that is
+	// longer than Alertmanager's retries and shorter than its repeat_interval.
 	// +optional
 	// +kubebuilder:default=300
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
 	DedupWindowSeconds int32 `json:"dedupWindowSeconds,omitempty"`
 
-	// floodControl bounds how many messages a recipient gets; left out: it does not.
+	// floodControl limits how many messages a recipient gets. If unset, there is no limit.
 	// +optional
 	FloodControl *FloodControl `json:"floodControl,omitempty"`
 
-	// ttlSecondsAfterFinished deletes the messages this long after they have finished.
+	// ttlSecondsAfterFinished limits the lifetime of messages that have finished.
 	// +optional
 	// +kubebuilder:default=604800
 	// +kubebuilder:validation:Minimum=10
 	TTLSecondsAfterFinished int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
 
-// FloodControl is a budget per recipient and window. What is beyond it is folded
-// into one message at the window's end.
+// FloodControl is a limit per recipient and window. Messages over the limit are replaced by one
+// digest at the end of the window.
 type FloodControl struct {
-	// messages that a recipient gets in a window.
+	// messages is the highest number of messages that a recipient gets in a window.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	Messages int32 `json:"messages,omitempty"`
 
-	// windowSeconds is how long a window is.
+	// windowSeconds is the length of a window.
 	// +optional
 	// +kubebuilder:default=60
 	// +kubebuilder:validation:Minimum=10
@@ -144,31 +141,29 @@ type FloodControl struct {
 	WindowSeconds int32 `json:"windowSeconds,omitempty"`
 }
 
-// ReceiverAuthentication is how callers are known: exactly one of its fields.
+// ReceiverAuthentication is how callers are authenticated. Exactly one of its fields must be set.
 //
-// +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:MaxProperties=1
+// +kubebuilder:validation:ExactlyOneOf=tokenSecretRef;hmacSecretRef
 type ReceiverAuthentication struct {
-	// tokenSecretRef names the token that callers present, as "Authorization:
-	// Bearer <token>".
+	// tokenSecretRef selects the token that callers send as "Authorization: Bearer <token>".
 	// +optional
 	TokenSecretRef *TokenSecretRef `json:"tokenSecretRef,omitempty"`
 
-	// hmacSecretRef names the key that callers sign the body with, as "X-Signature:
-	// sha256=<HMAC-SHA256 in hex>".
+	// hmacSecretRef selects the key that callers sign the body with, as
+	// "X-Signature: sha256=<HMAC-SHA256 in hex>".
 	// +optional
 	HMACSecretRef *TokenSecretRef `json:"hmacSecretRef,omitempty"`
 }
 
-// TokenSecretRef names one key of a Secret in the same namespace.
+// TokenSecretRef selects a key of a Secret in the same namespace.
 type TokenSecretRef struct {
-	// name of the Secret.
+	// name is the name of the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// key in the Secret's data.
+	// key is a key in data of the Secret.
 	// +optional
 	// +kubebuilder:default=token
 	// +kubebuilder:validation:MinLength=1
@@ -177,77 +172,77 @@ type TokenSecretRef struct {
 	Key string `json:"key,omitempty"`
 }
 
-// TeamTalkReceiverStatus is what a receiver has received.
+// TeamTalkReceiverStatus is the observed state of a receiver.
 type TeamTalkReceiverStatus struct {
-	// observedGeneration is the spec that the conditions speak of; -1: none yet.
+	// observedGeneration is the generation that the conditions are about. It is -1 before the first
+	// one.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions: Ready.
+	// conditions holds Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// lastReceivedTime is when a caller was last taken seriously: known, and with a
-	// body that could be read.
+	// lastReceivedTime is when an authenticated caller last posted a valid notification.
 	// +optional
 	LastReceivedTime *metav1.Time `json:"lastReceivedTime,omitempty"`
 
-	// lastMessage is the name of the newest TeamTalkMessage made.
+	// lastMessage is the name of the newest TeamTalkMessage of the receiver.
 	// +optional
 	LastMessage string `json:"lastMessage,omitempty"`
 
-	// counts add up what was received. They are written every few seconds: what a
-	// gateway had counted when it was killed is missing.
+	// counts counts the requests. They are written every few seconds: if a gateway is killed, its
+	// last counts are lost.
 	// +optional
 	Counts ReceiverCounts `json:"counts,omitzero"`
 
-	// lastError is what went wrong last, with what known callers posted.
+	// lastError is the last error of a request of an authenticated caller.
 	// +optional
 	LastError *ReceiverError `json:"lastError,omitempty"`
 }
 
-// ReceiverCounts add up what a receiver has received.
+// ReceiverCounts counts the requests to a receiver.
 type ReceiverCounts struct {
-	// received are the notifications.
+	// received is the number of notifications.
 	// +optional
 	Received int64 `json:"received,omitempty"`
-	// messages that were made of them.
+	// messages is the number of messages that were created.
 	// +optional
 	Messages int64 `json:"messages,omitempty"`
-	// duplicates made no message: retries, and repeats within dedupWindowSeconds.
+	// duplicates is the number of notifications that repeat another one within dedupWindowSeconds.
 	// +optional
 	Duplicates int64 `json:"duplicates,omitempty"`
-	// folded were held back from a recipient at least, for its digest. Each is counted
-	// when that is decided, also where the caller has to retry the request.
+	// folded is the number of notifications that were suppressed for at least one recipient and are
+	// in its digest. A notification of a request that fails afterwards is counted again at its retry.
 	// +optional
 	Folded int64 `json:"folded,omitempty"`
-	// templateFaults are messages made with the built-in template because the
-	// declared one failed.
+	// templateFaults is the number of messages with the built-in template because the declared
+	// template failed.
 	// +optional
 	TemplateFaults int64 `json:"templateFaults,omitempty"`
-	// refused are requests of known callers answered with 4xx: not readable. Those of
-	// unauthenticated requests are in metrics alone.
+	// refused is the number of requests of authenticated callers that got a 4xx status.
+	// Unauthenticated requests are counted in metrics only.
 	// +optional
 	Refused int64 `json:"refused,omitempty"`
-	// failed are requests of known callers answered with 503, to try again.
+	// failed is the number of requests of authenticated callers that got status 503.
 	// +optional
 	Failed int64 `json:"failed,omitempty"`
 }
 
-// ReceiverError is something that went wrong.
+// ReceiverError is an error of a request.
 type ReceiverError struct {
-	// time of it.
+	// time is when the error occurred.
 	// +required
 	Time metav1.Time `json:"time,omitzero"`
-	// message says what it was.
+	// message describes the error.
 	// +required
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
 }
 
-// TeamTalkReceiver takes what other systems post over HTTP, and makes messages of it.
+// TeamTalkReceiver accepts notifications of other systems over HTTP and creates TeamTalkMessages.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -261,17 +256,17 @@ type ReceiverError struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
 // +kubebuilder:printcolumn:name="Error",type=string,priority=1,JSONPath=`.status.lastError.message`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="a receiver's name has at most 63 characters: its messages have it as a label"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="a receiver's name has at most 63 characters: it is a label of its messages",fieldPath=".metadata"
 type TeamTalkReceiver struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec says what is received, and what messages are made of it.
+	// spec describes the notifications and the messages.
 	// +required
 	Spec TeamTalkReceiverSpec `json:"spec,omitzero"`
 
-	// status is what was received.
+	// status is the observed state of the receiver.
 	// +optional
 	// +kubebuilder:default:={"observedGeneration":-1}
 	Status TeamTalkReceiverStatus `json:"status,omitzero"`

@@ -2,7 +2,7 @@ package v1alpha1
 
 import "slices"
 
-// Permits reports whether messages may reach a recipient.
+// Permits reports whether messages may be sent to a recipient.
 func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 	if r == nil {
 		return true
@@ -11,7 +11,7 @@ func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 	return !r.Deny.Has(t, id) && (open || r.Allow.Has(t, id))
 }
 
-// Has reports whether the set holds a recipient.
+// Has reports whether the set contains the recipient.
 func (s *RecipientSet) Has(t RecipientType, id int64) bool {
 	if t == RecipientGroup {
 		return slices.Contains(s.Groups, GroupID(id))
@@ -22,8 +22,7 @@ func (s *RecipientSet) Has(t RecipientType, id int64) bool {
 // DeliveryTokens reports whether texts of the server carry delivery tokens.
 func (s *TeamTalkServer) DeliveryTokens() bool { return s.Spec.DeliveryToken != DeliveryTokenDisabled }
 
-// DBProxyAddresses are those of the db_proxy servers, each host:port. One message
-// store is behind all of them.
+// DBProxyAddresses returns the endpoints of db_proxy. All of them share one message store.
 func (s *TeamTalkServer) DBProxyAddresses() []string {
 	addresses := make([]string, len(s.Spec.DBProxy.Endpoints))
 	for i, e := range s.Spec.DBProxy.Endpoints {

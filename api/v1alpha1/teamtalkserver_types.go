@@ -4,11 +4,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PreviousKeySuffix is appended to the key's name in the Secret to name the key
-// before the current one: it opens rows that were stored under it.
+// PreviousKeySuffix is appended to the name of the AES key in the Secret to name the previous AES
+// key. It decrypts messages that were stored with that key.
 const PreviousKeySuffix = ".previous"
 
-// Endpoint is host:port. The host is resolved again at each connect.
+// Endpoint is host:port. The host is resolved for each connection.
 //
 // +kubebuilder:validation:MinLength=3
 // +kubebuilder:validation:MaxLength=260
@@ -27,113 +27,112 @@ type UserID int64
 // +kubebuilder:validation:Maximum=2147483647
 type GroupID int64
 
-// Verification says whether messages are read back from the store.
+// Verification is whether messages are read back from the store.
 //
 // +kubebuilder:validation:Enum=Always;Never
 type Verification string
 
 // Verification modes.
 const (
-	// VerificationAlways reads each message back: db_proxy answers with an id
-	// for some messages that it never stored.
+	// VerificationAlways reads each message back: db_proxy answers with an id for some messages
+	// that it did not store.
 	VerificationAlways Verification = "Always"
-	// VerificationNever trusts db_proxy's answer; recipients pass through Acknowledged.
+	// VerificationNever trusts the answer of db_proxy.
 	VerificationNever Verification = "Never"
 )
 
-// DeliveryTokenMode says whether texts carry a delivery token.
+// DeliveryTokenMode is whether texts carry a delivery token.
 //
 // +kubebuilder:validation:Enum=Enabled;Disabled
 type DeliveryTokenMode string
 
 // Delivery token modes.
 const (
-	// DeliveryTokenEnabled hides 64 bits in the filler that clients skip.
+	// DeliveryTokenEnabled adds 64 bits to the padding, which clients skip.
 	DeliveryTokenEnabled DeliveryTokenMode = "Enabled"
-	// DeliveryTokenDisabled sends plain cipher text, 17 bytes longer at most; a
-	// message's time is then written to its status before it is sent.
+	// DeliveryTokenDisabled sends texts without a token, up to 17 bytes longer. The time of a message
+	// is recorded in its status before it is sent.
 	DeliveryTokenDisabled DeliveryTokenMode = "Disabled"
 )
 
-// FromNamespaces says which namespaces may use a server, as in the Gateway API.
+// FromNamespaces is which namespaces may use a server, as in the Gateway API.
 //
 // +kubebuilder:validation:Enum=Same;All;Selector
 type FromNamespaces string
 
 // Values of FromNamespaces.
 const (
-	// FromSame lets only the server's own namespace use it.
+	// FromSame allows the namespace of the server.
 	FromSame FromNamespaces = "Same"
-	// FromAll lets every namespace use it.
+	// FromAll allows all namespaces.
 	FromAll FromNamespaces = "All"
-	// FromSelector lets the namespaces use it whose labels match.
+	// FromSelector allows the namespaces whose labels match.
 	FromSelector FromNamespaces = "Selector"
 )
 
-// TeamTalkServerSpec is one TeamTalk installation.
+// TeamTalkServerSpec describes a TeamTalk installation.
 //
-// +kubebuilder:validation:XValidation:rule="self.senders.default == oldSelf.senders.default",message="senders.default is immutable: messages without a senderID speak as it; add another TeamTalkServer, or set senderID on messages"
+// +kubebuilder:validation:XValidation:rule="self.senders.default == oldSelf.senders.default",message="senders.default is immutable: messages without a senderID speak as it; add another TeamTalkServer, or set senderID on messages",fieldPath=".senders"
 type TeamTalkServerSpec struct {
-	// dbProxy is where messages are stored.
+	// dbProxy describes the db_proxy servers, which store messages.
 	// +required
 	DBProxy DBProxySpec `json:"dbProxy,omitzero"`
 
-	// router is where stored messages are announced, so that clients show them at once.
+	// router describes the routers, which announce stored messages to connected clients.
 	// +required
 	Router RouterSpec `json:"router,omitzero"`
 
-	// aesKeySecretRef names the key that all TeamTalk clients share: exactly 32
-	// bytes (AES-256), in a Secret of this namespace. A second key in the Secret,
-	// named as this one with ".previous" appended, opens older rows.
+	// aesKeySecretRef selects the AES-256 key that all TeamTalk clients share: exactly 32 bytes in a
+	// Secret of this namespace. The optional key with the suffix ".previous" decrypts older messages.
 	// +required
 	AESKeySecretRef SecretKeyRef `json:"aesKeySecretRef,omitzero"`
 
-	// senders are the users that messages may speak as.
+	// senders are the users who may send messages.
 	// +required
 	Senders SendersSpec `json:"senders,omitzero"`
 
-	// allowedNamespaces says whose messages may use this server.
+	// allowedNamespaces selects the namespaces whose messages may use this server. If unset, it is
+	// the namespace of the server.
 	// +optional
 	// +kubebuilder:default={from: Same}
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitzero"`
 
-	// recipients restricts which users and groups messages may reach.
+	// recipients restricts the recipients of messages. If unset, all recipients are allowed.
 	// +optional
 	Recipients *RecipientRules `json:"recipients,omitempty"`
 
-	// rateLimit bounds how fast messages are sent through this server.
+	// rateLimit limits how fast messages are sent. If unset, there is no limit.
 	// +optional
 	RateLimit RateLimit `json:"rateLimit,omitzero"`
 
-	// verification says whether each message is read back from the store.
+	// verification is whether each message is read back from the store.
 	// +optional
 	// +kubebuilder:default=Always
 	Verification Verification `json:"verification,omitempty"`
 
-	// deliveryToken says whether texts carry a token by which the store can be
-	// asked whether a message was sent.
+	// deliveryToken is whether texts carry a token, with which the operator finds a message in the
+	// store.
 	// +optional
 	// +kubebuilder:default=Enabled
 	DeliveryToken DeliveryTokenMode `json:"deliveryToken,omitempty"`
 
-	// settleSeconds is how long db_proxy may still execute a request after its
-	// connection is gone.
+	// settleSeconds is how long db_proxy may still execute a request after its connection has ended.
 	// +optional
 	// +kubebuilder:default=5
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=300
 	SettleSeconds int32 `json:"settleSeconds,omitempty"`
 
-	// maxReplicaLagSeconds is how far db_proxy's read replicas may lag.
+	// maxReplicaLagSeconds is the longest lag of the read replicas behind db_proxy.
 	// +optional
 	// +kubebuilder:default=5
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=300
 	MaxReplicaLagSeconds *int32 `json:"maxReplicaLagSeconds,omitempty"`
 
-	// idempotencyWindowSeconds is how far back the store is searched for an
-	// idempotencyKey. A conversation with more than about 8000 messages in that time
-	// cannot be searched: a message with a key then ends as OutcomeUnknown.
+	// idempotencyWindowSeconds is how far back the store is searched for an idempotencyKey. A
+	// conversation with more than about 8000 messages in that time cannot be searched: its messages
+	// with a key fail with the reason OutcomeUnknown.
 	// +optional
 	// +kubebuilder:default=2592000
 	// +kubebuilder:validation:Minimum=60
@@ -141,51 +140,51 @@ type TeamTalkServerSpec struct {
 	IdempotencyWindowSeconds int32 `json:"idempotencyWindowSeconds,omitempty"`
 }
 
-// RateLimit is a token bucket. Each part of a text that is split counts.
+// RateLimit is a token bucket. Each segment of a text that is split counts as a message.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.burst) || self.burst == 0 || (has(self.messagesPerSecond) && self.messagesPerSecond > 0)",message="burst goes with messagesPerSecond"
 type RateLimit struct {
-	// messagesPerSecond on average, to users and groups alike; 0: no limit.
+	// messagesPerSecond is the average rate. 0 means no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100000
 	MessagesPerSecond int32 `json:"messagesPerSecond,omitempty"`
 
-	// burst is how many may be sent at once after a pause; 0: as many as in a second.
+	// burst is how many messages may be sent at once after a pause. 0 means messagesPerSecond.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100000
 	Burst int32 `json:"burst,omitempty"`
 }
 
-// DBProxySpec says how to reach db_proxy, and how hard it may be pressed.
+// DBProxySpec describes the db_proxy servers and limits the requests to them.
 //
 // +kubebuilder:validation:XValidation:rule="self.maxGroupInFlight <= self.maxInFlight",message="maxGroupInFlight must not exceed maxInFlight"
 type DBProxySpec struct {
-	// endpoints are host:port of db_proxy servers before one database.
+	// endpoints are host:port of db_proxy servers with the same database.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 
-	// connections held per endpoint.
+	// connections is the number of connections per endpoint.
 	// +optional
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=16
 	Connections int32 `json:"connections,omitempty"`
 
-	// maxInFlight bounds the requests in flight per endpoint, over all its
-	// connections and all TeamTalkServers that name it (the lowest counts).
+	// maxInFlight limits the concurrent requests per endpoint, over all its connections. If several
+	// TeamTalkServers name the same endpoint, the lowest limit applies to all of them together.
 	// +optional
 	// +kubebuilder:default=64
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1024
 	MaxInFlight int32 `json:"maxInFlight,omitempty"`
 
-	// maxGroupInFlight bounds those of them that touch a group: a stock db_proxy
-	// answers 16 at once, and 32 at once deadlock it for good.
+	// maxGroupInFlight limits the concurrent requests about groups. A stock db_proxy handles 16 of
+	// them; 32 deadlock it until it is restarted.
 	// +optional
 	// +kubebuilder:default=8
 	// +kubebuilder:validation:Minimum=1
@@ -193,9 +192,9 @@ type DBProxySpec struct {
 	MaxGroupInFlight int32 `json:"maxGroupInFlight,omitempty"`
 }
 
-// RouterSpec says how to reach the routers.
+// RouterSpec describes the routers.
 type RouterSpec struct {
-	// endpoints are host:port of routers. A message is announced through one.
+	// endpoints are host:port of routers. A message is announced through one of them.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -203,15 +202,15 @@ type RouterSpec struct {
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 }
 
-// SecretKeyRef names one key of a Secret in the same namespace.
+// SecretKeyRef selects a key of a Secret in the same namespace.
 type SecretKeyRef struct {
-	// name of the Secret.
+	// name is the name of the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// key in the Secret's data.
+	// key is a key in data of the Secret.
 	// +optional
 	// +kubebuilder:default=aesKey
 	// +kubebuilder:validation:MinLength=1
@@ -220,93 +219,92 @@ type SecretKeyRef struct {
 	Key string `json:"key,omitempty"`
 }
 
-// SendersSpec lists the users that messages may speak as.
+// SendersSpec lists the users who may send messages.
 type SendersSpec struct {
-	// default is the sender of messages that name none. Immutable.
+	// default is the sender of messages without a senderID. It is immutable.
 	// +required
 	Default UserID `json:"default,omitempty"`
 
-	// allowed are the senders that messages may name; empty: the default only.
-	// The default is always allowed.
+	// allowed are the users that a message may name as senderID, in addition to the default.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Allowed []UserID `json:"allowed,omitempty"`
 }
 
-// AllowedNamespaces says whose messages may use a server.
+// AllowedNamespaces selects the namespaces whose messages may use a server.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.from) && self.from == 'Selector') == has(self.selector)",message="selector goes with from: Selector, and only with it"
 type AllowedNamespaces struct {
-	// from is Same (this namespace), All, or Selector.
+	// from is Same (the namespace of the server), All, or Selector.
 	// +optional
 	// +kubebuilder:default=Same
 	From FromNamespaces `json:"from,omitempty"`
 
-	// selector matches labels of namespaces, with from: Selector.
+	// selector selects namespaces by their labels. It is required if from is Selector.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// RecipientRules restrict which users and groups messages may reach. Deny goes before allow.
+// RecipientRules restricts the recipients of messages. deny takes precedence over allow.
 type RecipientRules struct {
-	// deny lists recipients that no message may reach.
+	// deny lists the recipients that get no messages.
 	// +optional
 	Deny RecipientSet `json:"deny,omitzero"`
 
-	// allow lists the only recipients that messages may reach; where it names
-	// nobody, all that are not denied.
+	// allow lists the only recipients that get messages. If empty, all recipients are allowed that
+	// are not in deny.
 	// +optional
 	Allow RecipientSet `json:"allow,omitzero"`
 }
 
 // RecipientSet is a set of users and groups.
 type RecipientSet struct {
-	// users by id.
+	// users are TeamTalk user ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Users []UserID `json:"users,omitempty"`
 
-	// groups by id.
+	// groups are TeamTalk group ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Groups []GroupID `json:"groups,omitempty"`
 }
 
-// TeamTalkServerStatus is what is known of a TeamTalk installation.
+// TeamTalkServerStatus is the observed state of a TeamTalk installation.
 type TeamTalkServerStatus struct {
-	// observedGeneration is the spec that the status speaks of; -1: none yet.
+	// observedGeneration is the generation that the status is about. It is -1 before the first one.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions: Ready, KeyLoaded, DBProxyConnected, RouterConnected.
+	// conditions are Ready, KeyLoaded, DBProxyConnected and RouterConnected.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// dbProxy counts connections over all endpoints.
+	// dbProxy counts the connections to all db_proxy endpoints.
 	// +optional
 	DBProxy *ConnectionCount `json:"dbProxy,omitempty"`
 
-	// router counts connections over all endpoints.
+	// router counts the connections to all router endpoints.
 	// +optional
 	Router *ConnectionCount `json:"router,omitempty"`
 }
 
 // ConnectionCount counts connections.
 type ConnectionCount struct {
-	// connected now.
+	// connected is the number of connections that are up.
 	// +required
 	Connected int32 `json:"connected"`
-	// desired by the spec.
+	// desired is the number of connections in the spec.
 	// +required
 	Desired int32 `json:"desired"`
 }
 
-// TeamTalkServer is one TeamTalk installation and who may use it.
+// TeamTalkServer describes a TeamTalk installation and who may use it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -321,11 +319,11 @@ type TeamTalkServer struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is the installation as declared.
+	// spec describes the installation.
 	// +required
 	Spec TeamTalkServerSpec `json:"spec,omitzero"`
 
-	// status is what is known of it.
+	// status is the observed state of the installation.
 	// +optional
 	// +kubebuilder:default:={"observedGeneration":-1}
 	Status TeamTalkServerStatus `json:"status,omitzero"`
