@@ -15,9 +15,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 )
 
-const usage = `teamtalk-dev is a TeamTalk for development and tests: it behaves as db_proxy_server
-and route_server do, keeps messages in an embedded database, and shows them
-decrypted in an inbox. Nothing in it asks for a password.
+const usage = `teamtalk-dev is a TeamTalk for development and tests: it implements db_proxy_server and
+route_server with an embedded database, and shows the decrypted messages in an inbox.
+It has no authentication.
 
 Usage: teamtalk-dev [flags]
 
@@ -47,8 +47,7 @@ While the server runs, faults are changed at /api/faults of the inbox:
   DELETE /api/faults/ID one.
 `
 
-// parse reads the flags. It returns pflag.ErrHelp after it has written the help, or
-// the version.
+// parse parses the flags. It returns pflag.ErrHelp after it has printed the help or the version.
 func parse(args []string, out io.Writer) (devserver.Options, error) {
 	var o devserver.Options
 	flags := pflag.NewFlagSet("teamtalk-dev", pflag.ContinueOnError)
@@ -58,21 +57,22 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 		fmt.Fprint(out, usage, flags.FlagUsagesWrapped(100), fmt.Sprintf(faultUsage, devserver.FaultHelp()))
 	}
 	flags.StringVar(&o.DBProxyAddress, "db-proxy-address", devserver.DefaultDBProxyAddress,
-		"where db_proxy listens; port 0 takes a free one")
-	flags.StringVar(&o.RouterAddress, "router-address", devserver.DefaultRouterAddress, "where the router listens")
-	flags.StringVar(&o.InboxAddress, "inbox-address", devserver.DefaultInboxAddress, "where the inbox and its API listen")
+		"`host:port` of db_proxy; port 0 selects a free one")
+	flags.StringVar(&o.RouterAddress, "router-address", devserver.DefaultRouterAddress, "`host:port` of the router")
+	flags.StringVar(&o.InboxAddress, "inbox-address", devserver.DefaultInboxAddress,
+		"`host:port` of the inbox and its API")
 	flags.BoolVar(&o.AllowRemote, "allow-remote", false,
-		"permit addresses beyond loopback: whoever reaches them reads and writes everything")
-	flags.StringVar(&o.Database, "database", "", "SQLite `file` to keep messages in; none keeps them in memory")
-	flags.BoolVar(&o.LaxSQL, "lax-sql", false, "store over-long texts truncated, as MySQL does outside of strict mode")
+		"allow addresses other than loopback. Anybody who reaches them can read and write everything")
+	flags.StringVar(&o.Database, "database", "", "SQLite `file` of messages. If empty, they are in memory")
+	flags.BoolVar(&o.LaxSQL, "lax-sql", false, "truncate long texts, as MySQL does without strict mode")
 	keyFile := flags.String("aes-key-file", "", "`file` with the 32 bytes of the message key")
 	key := flags.String("aes-key", "",
-		"the message `key` itself, for development only (default the key of TeamTalk's documentation)")
-	specs := flags.StringArray("fault", nil, "something to do wrong, see below; may be repeated")
+		"message `key`, for development only (default the key of TeamTalk's documentation)")
+	specs := flags.StringArray("fault", nil, "fault to inject, see below; may be repeated")
 	flags.Uint64Var(&o.FaultSeed, "fault-seed", 1, "seed for faults with a probability")
 	flags.DurationVar(&o.Latency, "latency", 0, "delay of every answer")
-	verbose := flags.BoolP("verbose", "v", false, "log connections and requests that stay unanswered")
-	version := flags.Bool("version", false, "print the version and end")
+	verbose := flags.BoolP("verbose", "v", false, "log connections and requests without an answer")
+	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -102,7 +102,7 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	return o, nil
 }
 
-// aesKey returns the key of the flags; empty where there is none.
+// aesKey returns the key of the flags, or an empty one.
 func aesKey(key, file string) ([]byte, error) {
 	if file == "" {
 		return []byte(key), nil

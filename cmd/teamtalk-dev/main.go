@@ -1,5 +1,5 @@
-// Command teamtalk-dev is a TeamTalk for development: db_proxy and router on an
-// embedded database, faults on demand, and an inbox in the browser.
+// Command teamtalk-dev is a TeamTalk for development: db_proxy and router with an embedded database, fault
+// injection, and an inbox in the browser.
 package main
 
 import (

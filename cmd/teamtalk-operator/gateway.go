@@ -3,18 +3,18 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 )
 
-// gatewayCommand is the HTTP gateway that stands alone.
+// gatewayCommand runs a gateway process.
 func gatewayCommand() *cobra.Command {
-	var o app.GatewayOptions
+	var o gateway.ProcessOptions
 	c := newCommand("gateway", "Serve http_msg_server's HTTP interface, and TeamTalkReceivers")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := o.Validate(); err != nil {
-			return misuse{err}
+			return usageError{err}
 		}
-		return app.RunGateway(c.Context(), o)
+		return gateway.Run(c.Context(), o)
 	}
 	o.Flags(c.Flags())
 	return c

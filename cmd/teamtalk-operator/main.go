@@ -11,18 +11,19 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/buildinfo"
 )
 
-// misuse is an error of the command line: it ends the program with 2, not 1.
-type misuse struct{ error }
+// usageError is an error of the command line. Its exit code is 2.
+type usageError struct{ error }
 
 func main() {
 	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
-		if !app.Said(err) {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", app.Name, err)
+		if !process.IsLogged(err) {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", process.Name, err)
 		}
-		if errors.As(err, &misuse{}) {
+		if errors.As(err, &usageError{}) {
 			os.Exit(2)
 		}
 		os.Exit(1)
@@ -35,14 +36,14 @@ func run(ctx context.Context, args []string) error {
 	return c.ExecuteContext(ctx)
 }
 
-// managerCommand is the program without a subcommand: the operator.
+// managerCommand runs the operator.
 func managerCommand() *cobra.Command {
 	var o app.Options
-	c := newCommand(app.Name, "Deliver the TeamTalkMessages of a Kubernetes cluster through TeamTalk")
+	c := newCommand(process.Name, "Deliver the TeamTalkMessages of a Kubernetes cluster through TeamTalk")
 	c.CompletionOptions.DisableDefaultCmd = true
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := o.Validate(); err != nil {
-			return misuse{err}
+			return usageError{err}
 		}
 		return app.Run(c.Context(), o)
 	}
@@ -51,20 +52,19 @@ func managerCommand() *cobra.Command {
 	return c
 }
 
-// newCommand returns a command that takes flags alone, and leaves printing errors
-// to main.
+// newCommand returns a command without arguments. main prints its errors.
 func newCommand(use, short string) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short, Version: buildinfo.Get().String(),
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return misuse{fmt.Errorf("unexpected argument %q; see --help", args[0])}
+				return usageError{fmt.Errorf("unexpected argument %q; see --help", args[0])}
 			}
 			return nil
 		},
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.Flags().SortFlags = false
 	return c
 }

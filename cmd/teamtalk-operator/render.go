@@ -18,16 +18,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// renderCommand shows what a TeamTalkReceiver would make of a body, and sends
-// nothing.
+// renderCommand prints the messages that a TeamTalkReceiver would create for a request body.
 func renderCommand() *cobra.Command {
 	var file, payload string
-	c := newCommand("render", "Show the messages that a TeamTalkReceiver would make of a body; nothing is sent")
+	c := newCommand("render", "Print the messages that a TeamTalkReceiver would create for a request body")
 	c.Flags().StringVar(&file, "receiver", "", "`file` with the TeamTalkReceiver, in YAML or JSON")
-	c.Flags().StringVar(&payload, "payload", "", "`file` with what is posted to it; - is standard input")
+	c.Flags().StringVar(&payload, "payload", "", "`file` with the request body, or - for standard input")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if file == "" || payload == "" {
-			return misuse{errors.New("--receiver and --payload are required")}
+			return usageError{errors.New("--receiver and --payload are required")}
 		}
 		r, err := readReceiver(c.Context(), file)
 		if err != nil {
@@ -42,8 +41,7 @@ func renderCommand() *cobra.Command {
 	return c
 }
 
-// readReceiver reads the one TeamTalkReceiver of a file, as it would be in a cluster;
-// other objects may be in it.
+// readReceiver reads the only TeamTalkReceiver of a file and admits it. It ignores other objects.
 func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -59,7 +57,7 @@ func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver,
 			continue
 		}
 		if found != nil {
-			return nil, fmt.Errorf("%s has more than one TeamTalkReceiver: leave one", file)
+			return nil, fmt.Errorf("%s has more than one TeamTalkReceiver", file)
 		}
 		found = &v1alpha1.TeamTalkReceiver{}
 		if err := yaml.UnmarshalStrict(document, found); err != nil {
@@ -75,7 +73,7 @@ func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver,
 	return found, nil
 }
 
-// admitted returns the TeamTalkReceiver of a document as an API server keeps it.
+// admitted returns the TeamTalkReceiver of a document as an API server stores it.
 func admitted(ctx context.Context, document []byte) (*v1alpha1.TeamTalkReceiver, error) {
 	raw, err := yaml.YAMLToJSON(document)
 	if err != nil {
@@ -96,21 +94,18 @@ func admitted(ctx context.Context, document []byte) (*v1alpha1.TeamTalkReceiver,
 }
 
 func readPayload(file string, stdin io.Reader) ([]byte, error) {
+	read := func() ([]byte, error) { return os.ReadFile(file) }
 	if file == "-" {
-		b, err := io.ReadAll(stdin)
-		if err != nil {
-			return nil, fmt.Errorf("read the payload: %w", err)
-		}
-		return b, nil
+		read = func() ([]byte, error) { return io.ReadAll(stdin) }
 	}
-	b, err := os.ReadFile(file)
+	b, err := read()
 	if err != nil {
 		return nil, fmt.Errorf("read the payload: %w", err)
 	}
 	return b, nil
 }
 
-// render prints the messages. A fault of a template is an error, once all is shown.
+// render prints the messages. It returns the error of a template after the last message.
 func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body []byte) error {
 	previews, refused, err := receiver.PreviewOf(ctx, r, body)
 	if err != nil {
@@ -121,8 +116,8 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n", p.Name, names(p.To), len(p.Text),
-			cipher.MaxTextWithToken)
+		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n",
+			p.Name, names(p.To), len(p.Text), cipher.MaxTextWithToken)
 		if p.Fault != nil {
 			fault = p.Fault
 			fmt.Fprintln(w, "Template: the built-in one, since the declared one fails")
@@ -133,7 +128,7 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 	case fault != nil:
 		return fmt.Errorf("the template fails: %w", fault)
 	case refused > 0:
-		return fmt.Errorf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids",
+		return fmt.Errorf("%d alerts name recipients in the label %q that are invalid or not in spec.allow",
 			refused, r.Spec.ToLabel)
 	}
 	return nil

@@ -24,29 +24,29 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/config/crd"
 )
 
-// admit does with a TeamTalkReceiver what an API server would: it sets the defaults,
-// and refuses what the kind's definition does not allow. The error is one line.
+// admit sets the defaults of a TeamTalkReceiver and validates it as an API server does. The error is
+// one line.
 func admit(ctx context.Context, o *unstructured.Unstructured) error {
 	definition := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict(crd.Receivers, definition); err != nil {
-		return fmt.Errorf("read the kind's definition: %w", err)
+		return fmt.Errorf("read the CRD: %w", err)
 	}
-	version := definition.Spec.Versions[slices.IndexFunc(definition.Spec.Versions,
-		func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
-			return v.Name == v1alpha1.GroupVersion.Version
-		})]
+	isVersion := func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return v.Name == v1alpha1.GroupVersion.Version
+	}
+	version := definition.Spec.Versions[slices.IndexFunc(definition.Spec.Versions, isVersion)]
 	properties := &apiextensions.JSONSchemaProps{}
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema,
-		properties, nil); err != nil {
-		return fmt.Errorf("read the kind's definition: %w", err)
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
+		version.Schema.OpenAPIV3Schema, properties, nil); err != nil {
+		return fmt.Errorf("read the CRD: %w", err)
 	}
 	structure, err := schema.NewStructural(properties)
 	if err != nil {
-		return fmt.Errorf("read the kind's definition: %w", err)
+		return fmt.Errorf("read the CRD: %w", err)
 	}
 	validator, _, err := validation.NewSchemaValidator(properties)
 	if err != nil {
-		return fmt.Errorf("read the kind's definition: %w", err)
+		return fmt.Errorf("read the CRD: %w", err)
 	}
 
 	if got, want := o.GetAPIVersion(), v1alpha1.GroupVersion.String(); got != want {
@@ -64,7 +64,7 @@ func admit(ctx context.Context, o *unstructured.Unstructured) error {
 	defaulting.Default(o.Object, structure)
 	faults = append(faults, validation.ValidateCustomResource(nil, o.Object, validator)...)
 	faults = append(faults, listtype.ValidateListSetsAndMaps(nil, structure, o.Object)...)
-	if len(faults) == 0 { // as an API server: rules are for what has the right form
+	if len(faults) == 0 { // as an API server, evaluate rules only on valid structures
 		rules := cel.NewValidator(structure, true, celconfig.PerCallLimit)
 		faults, _ = rules.Validate(ctx, nil, structure, o.Object, nil, celconfig.RuntimeCELCostBudget)
 	}

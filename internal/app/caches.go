@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,25 +19,25 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// caches are the kinds that a process must have read before it can do its work. Left to
-// themselves, controllers begin to read theirs when they start, which is after an
-// election: a standby would not know whether it may.
+// caches are the informers that must have synced before the operator stands for election. By default,
+// controllers start their informers after the election: a standby would not know whether it
+// may read the objects.
 type caches struct {
-	log   logr.Logger
-	kinds []*kind
+	log       logr.Logger
+	informers []*informer
 }
 
-// kind is one of them.
-type kind struct {
-	name     string
-	informer toolscache.SharedInformer
+type informer struct {
+	toolscache.SharedInformer
+	name string
 
-	mu   sync.Mutex
-	said string
+	mu sync.Mutex
+	// logged is the last error that was logged.
+	logged string
 }
 
-// ofLeaders are the kinds that the operator's controllers follow.
-func ofLeaders() map[string]client.Object {
+// controllerTypes returns the types that the operator's controllers watch, by their names.
+func controllerTypes() map[string]client.Object {
 	namespaces := &metav1.PartialObjectMetadata{}
 	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	return map[string]client.Object{
@@ -47,55 +48,53 @@ func ofLeaders() map[string]client.Object {
 	}
 }
 
-// newCaches has a cache that was not started yet read kinds as soon as it is: the
-// manager waits for all of them before it stands for election.
-func newCaches(ctx context.Context, c cache.Cache, log logr.Logger, kinds map[string]client.Object) (*caches, error) {
+// newCaches adds informers to a cache that was not started yet. The manager starts them with the
+// cache, and waits for them before the election.
+func newCaches(ctx context.Context, c cache.Cache, log logr.Logger, types map[string]client.Object) (*caches, error) {
 	all := &caches{log: log}
-	for name, of := range kinds {
-		informer, err := c.GetInformer(ctx, of, cache.BlockUntilSynced(false))
+	for _, name := range slices.Sorted(maps.Keys(types)) {
+		added, err := c.GetInformer(ctx, types[name], cache.BlockUntilSynced(false))
 		if err != nil {
-			return nil, fmt.Errorf("get the cache of the kind %s: %w", name, err)
+			return nil, fmt.Errorf("get the informer of %s: %w", name, err)
 		}
-		shared, ok := informer.(toolscache.SharedInformer)
+		shared, ok := added.(toolscache.SharedInformer)
 		if !ok {
-			return nil, fmt.Errorf("get the cache of the kind %s: %T says nothing of errors", name, informer)
+			return nil, fmt.Errorf("get the informer of %s: %T does not report errors", name, added)
 		}
-		k := &kind{name: name, informer: shared}
-		if err := shared.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *toolscache.Reflector, err error) {
-			all.failed(k, err)
+		i := &informer{SharedInformer: shared, name: name}
+		if err := i.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *toolscache.Reflector, err error) {
+			all.logError(i, err)
 			toolscache.DefaultWatchErrorHandler(ctx, r, err)
 		}); err != nil {
-			return nil, fmt.Errorf("get the cache of the kind %s: %w", name, err)
+			return nil, fmt.Errorf("get the informer of %s: %w", name, err)
 		}
-		all.kinds = append(all.kinds, k)
+		all.informers = append(all.informers, i)
 	}
-	slices.SortFunc(all.kinds, func(a, b *kind) int { return strings.Compare(a.name, b.name) })
 	return all, nil
 }
 
-// failed says, once for each reason, why a kind could not be read yet. What fails later
-// is client-go's to say: then there is something to work with.
-func (c *caches) failed(k *kind, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.informer.HasSynced() || err.Error() == k.said {
+// logError logs each reason once until the informer has synced. client-go logs later errors.
+func (c *caches) logError(i *informer, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.HasSynced() || err.Error() == i.logged {
 		return
 	}
-	k.said = err.Error()
-	c.log.Info("not ready: a kind cannot be read; trying again", "kind", k.name, "reason", err.Error())
+	i.logged = err.Error()
+	c.log.Info("not ready: a type cannot be read; retrying", "kind", i.name, "reason", err.Error())
 }
 
-// Check is a healthz.Checker. What was read once stays known: while the API server is
-// away nobody could lead, and who comes to lead when it is back reads on from there.
+// Check is a healthz.Checker. An informer that has synced once stays ready: without an API server no
+// replica can lead, and the informer resumes when it is back.
 func (c *caches) Check(*http.Request) error {
 	var missing []string
-	for _, k := range c.kinds {
-		if !k.informer.HasSynced() {
-			missing = append(missing, k.name)
+	for _, i := range c.informers {
+		if !i.HasSynced() {
+			missing = append(missing, i.name)
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("not read yet: %s; the log says why", strings.Join(missing, ", "))
+		return fmt.Errorf("not synced yet: %s; the log holds the reason", strings.Join(missing, ", "))
 	}
 	return nil
 }

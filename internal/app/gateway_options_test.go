@@ -7,16 +7,19 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 )
 
-// options are what both commands parse.
+// options are those of both commands.
 type options interface {
 	Flags(fs *pflag.FlagSet)
 	Validate() error
 }
 
-// TestOptionsOfGateway: both commands have the same flags, with different prefixes. Errors name the flag.
-func TestOptionsOfGateway(t *testing.T) {
+// TestGatewayOptions: both commands have the same flags with different prefixes, and errors name the flag
+// that was given.
+func TestGatewayOptions(t *testing.T) {
 	certs := t.TempDir()
 	for _, name := range []string{"tls.crt", "tls.key"} {
 		if err := os.WriteFile(filepath.Join(certs, name), nil, 0o600); err != nil {
@@ -54,7 +57,7 @@ func TestOptionsOfGateway(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			for prefix, o := range map[string]options{"": &GatewayOptions{}, gatewayPrefix: &Options{}} {
+			for prefix, o := range map[string]options{"": &gateway.ProcessOptions{}, gatewayPrefix: &Options{}} {
 				if tc.alone && prefix != "" && !tc.never || name == "flags of what is off" && prefix == "" {
 					continue
 				}
@@ -80,25 +83,5 @@ func TestOptionsOfGateway(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestGatewayMetricsSecure: in clear on loopback alone, and there only without a
-// certificate.
-func TestGatewayMetricsSecure(t *testing.T) {
-	for _, tc := range []struct {
-		address, certs string
-		want           bool
-	}{
-		{":8443", "", true},
-		{"0.0.0.0:8443", "", true},
-		{"example.com:8443", "", true},
-		{"127.0.0.1:8443", "", false},
-		{"[::1]:8443", "", false},
-		{"127.0.0.1:8443", "/certs", true},
-	} {
-		if o := (GatewayOptions{MetricsBindAddress: tc.address, MetricsCertPath: tc.certs}); o.metricsSecure() != tc.want {
-			t.Errorf("at %s with the certificate %q: secure is not %t", tc.address, tc.certs, tc.want)
-		}
 	}
 }

@@ -2,16 +2,13 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -21,99 +18,65 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
 
-// off is the address of what is not served.
-const off = "0"
-
-// validateObservation says in one line what is wrong with the options of what
-// shows the operator from outside.
-func (o *Options) validateObservation() error {
-	if o.MetricsCertPath != "" {
-		if !o.MetricsSecure {
-			return errors.New("--metrics-cert-path needs --metrics-secure: without it /metrics is served in clear")
-		}
-		if err := checkCertDir(o.MetricsCertPath); err != nil {
-			return err
-		}
-	}
-	if err := o.tracing(logr.Discard()).Validate(); err != nil || o.PprofBindAddress == off {
-		return err
-	}
-	host, _, err := net.SplitHostPort(o.PprofBindAddress)
-	if err != nil {
-		return fmt.Errorf("--pprof-bind-address must be host:port, or 0: %w", err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("--pprof-bind-address must be a loopback address such as 127.0.0.1:6060, not %q: profiles show memory, keys included", o.PprofBindAddress)
-	}
-	return nil
+// observed are the components that metrics and traces observe.
+type observed struct {
+	engine   *delivery.Engine
+	sessions *connection.Manager
+	receipts *readreceipt.Tracker
+	gate     *leadership.FencingGate
 }
 
-// checkCertDir says in one line what is wrong with the folder of --metrics-cert-path.
-func checkCertDir(dir string) error {
-	for _, name := range []string{"tls.crt", "tls.key"} {
-		// The server would make a certificate of its own where one is missing.
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("--metrics-cert-path must hold tls.crt and tls.key: %w", err)
-		}
-	}
-	return nil
-}
-
-// tracing configures traces.
-func (o *Options) tracing(log logr.Logger) tracing.Options {
-	return tracing.Options{Endpoint: o.OTLPEndpoint, Ratio: o.TraceSamplingRatio, Service: Name, Log: log}
-}
-
-// observe has metrics, and traces if they are wanted, told of what happens, and
-// follows what is read. It returns what is to be told of every status that has been
-// written.
-func observe(ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager, unread *readreceipt.Tracker, gate *leadership.FencingGate) (func(teamtalkmessage.StatusWrite), error) {
-	m, err := measure(engine, sessions, gate)
-	if err != nil {
-		return nil, err
-	}
-	unread.Listener = m
-	if err := mgr.Add(unread); err != nil {
-		return nil, fmt.Errorf("add to the manager: %w", err)
-	}
-	engine.Observer = delivery.Observers{m, unread}
-	counted := recorded(m, mgr.GetLogger().WithName("delivery"))
-	wanted := o.tracing(mgr.GetLogger().WithName("tracing"))
-	if !wanted.Wanted() {
-		return counted, nil
-	}
-	t, err := tracing.New(ctx, wanted)
-	if err != nil {
-		return nil, err
-	}
-	if err := mgr.Add(t); err != nil {
-		return nil, fmt.Errorf("add to the manager: %w", err)
-	}
-	engine.Observer = delivery.Observers{m, unread, t}
-	return func(r teamtalkmessage.StatusWrite) {
-		counted(r)
-		t.Recorded(r.Server, r.Message, r.Began, r.Ended, r.Finished)
-	}, nil
-}
-
-// measure registers the operator's own metrics, and has them told of what happens.
-func measure(engine *delivery.Engine, sessions *connection.Manager, gate *leadership.FencingGate) (*metrics.Metrics, error) {
+// observe connects metrics, and traces if enabled, with the components. It returns the callback for
+// each status that is written.
+func observe(ctx context.Context, mgr manager.Manager, o Options, c observed) (
+	func(teamtalkmessage.StatusWrite), error,
+) {
 	m := metrics.New(metrics.Sources{
-		Load: engine.Load, Servers: sessions.Stats, Leads: func() bool { return gate.Open() == nil },
+		Load: c.engine.Load, Servers: c.sessions.Stats, Leads: func() bool { return c.gate.Open() == nil },
 	})
 	if err := ctrlmetrics.Registry.Register(m); err != nil {
 		return nil, fmt.Errorf("register the metrics: %w", err)
 	}
-	return m, nil
-}
-
-// recorded returns what counts, and logs, by every status that has been written.
-func recorded(m *metrics.Metrics, log logr.Logger) func(teamtalkmessage.StatusWrite) {
-	return func(r teamtalkmessage.StatusWrite) {
-		sayEnd(log, r)
-		m.RecipientsEnded(r.Server, r.Done)
-		if r.Finished {
-			m.Finished(r.Server, r.Message, r.Ended)
+	c.receipts.Listener = m
+	observers := delivery.Observers{m, c.receipts}
+	log := mgr.GetLogger().WithName("delivery")
+	onStatusWrite := func(w teamtalkmessage.StatusWrite) {
+		m.RecipientsEnded(w.Server, w.Done)
+		if w.Finished {
+			logFinished(log, w)
+			m.Finished(w.Server, w.Message, w.Ended)
 		}
 	}
+	options := o.tracing(mgr.GetLogger().WithName("tracing"))
+	if !options.Enabled() {
+		c.engine.Observer = observers
+		return onStatusWrite, nil
+	}
+	tracer, err := tracing.New(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(tracer); err != nil {
+		return nil, fmt.Errorf("add to the manager: %w", err)
+	}
+	c.engine.Observer = append(observers, tracer)
+	return func(w teamtalkmessage.StatusWrite) {
+		onStatusWrite(w)
+		tracer.Recorded(w.Server, w.Message, w.Began, w.Ended, w.Finished)
+	}, nil
+}
+
+// logFinished logs the outcome of a message, at level debug if every recipient has it.
+func logFinished(log logr.Logger, w teamtalkmessage.StatusWrite) {
+	m := w.Message
+	outcome, reason := metrics.Outcome(m)
+	if outcome == v1alpha1.ReasonDelivered {
+		log = log.V(1)
+	}
+	server := ""
+	if w.Server.Name != "" {
+		server = w.Server.String()
+	}
+	log.Info("message finished", "message", m.Namespace+"/"+m.Name, "uid", string(m.UID), "server", server,
+		"outcome", outcome, "reason", reason, "recipients", len(m.Status.Recipients))
 }

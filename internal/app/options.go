@@ -1,88 +1,68 @@
-// Package app puts the operator together: options, scheme, manager and the list
-// of what runs in it.
 package app
 
 import (
 	"errors"
 	"fmt"
-	"os"
+	"net"
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
 
-// inClusterNamespace is where a pod finds the namespace that it runs in.
-const inClusterNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-
-// Options configure the operator.
+// Options configure the operator. Flags describes the fields.
 type Options struct {
-	// Kubeconfig is a file; empty: KUBECONFIG, the pod's service account, or
-	// ~/.kube/config, in that order.
-	Kubeconfig string
-	// LeaderElectionNamespace holds the Lease by which one operator at a time sends.
+	Kubeconfig              string
 	LeaderElectionNamespace string
-	// HealthProbeBindAddress serves /healthz and /readyz; "0": not at all.
-	HealthProbeBindAddress string
-	// MetricsBindAddress serves /metrics; "0": not at all.
-	MetricsBindAddress string
-	// MetricsSecure serves them with TLS, to those whom the cluster lets read them.
-	MetricsSecure bool
-	// MetricsCertPath holds tls.crt and tls.key; empty: a certificate is made, which
-	// nobody can verify.
-	MetricsCertPath string
-	// PprofBindAddress serves Go's profiles, on loopback only; "0": not at all.
-	PprofBindAddress string
-	// OTLPEndpoint is the URL of a collector that takes traces; empty: what
-	// OpenTelemetry's environment variables say, which is nothing for the most part.
-	OTLPEndpoint string
-	// TraceSamplingRatio of the messages are traced.
-	TraceSamplingRatio float64
-	// DrainTimeout bounds the wait, at shutdown, for answers in flight.
-	DrainTimeout time.Duration
-	// LogFormat is json or text, LogLevel debug, info or error.
-	LogFormat, LogLevel string
-	// Gateway is what this process serves beside its work; address "0": nothing.
+	HealthProbeBindAddress  string
+	PprofBindAddress        string
+	Metrics                 process.MetricsOptions
+	OTLPEndpoint            string
+	TraceSamplingRatio      float64
+	DrainTimeout            time.Duration
+	Log                     process.LogOptions
+	// Gateway is the gateway in the operator's process.
 	Gateway gateway.Options
 
-	// flags know which of them were set.
+	// flags tell which of them were set.
 	flags *pflag.FlagSet
 }
 
-// Flags adds the options to a flag set, with their defaults.
+// gatewayPrefix is the prefix of the flags of Options.Gateway.
+const gatewayPrefix = "gateway-"
+
+// Flags adds the options to a flag set.
 func (o *Options) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Kubeconfig, "kubeconfig", "",
-		"kubeconfig `file`; left out: $KUBECONFIG, the pod's service account, or ~/.kube/config")
-	fs.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", podNamespace(),
-		"`namespace` of the Lease by which one operator at a time sends; the pod's own in a cluster")
-	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "`host:port` of /healthz and /readyz; 0 turns them off")
-	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8443", "`host:port` of /metrics; 0 turns them off")
-	fs.BoolVar(&o.MetricsSecure, "metrics-secure", true,
-		"serve /metrics with TLS, to bearer tokens that the cluster permits to get /metrics; without, in clear to whoever reaches the port")
-	fs.StringVar(&o.MetricsCertPath, "metrics-cert-path", "",
-		"`folder` with tls.crt and tls.key for /metrics, read anew when they change; left out, a self-signed certificate is made")
-	fs.StringVar(&o.PprofBindAddress, "pprof-bind-address", "0", "loopback `host:port` of Go's profiles at /debug/pprof; 0 turns them off")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", process.KubeconfigUsage)
+	fs.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", process.PodNamespace(),
+		"`namespace` of the leader election Lease; in a cluster, by default that of the pod")
+	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081",
+		"`host:port` of /healthz and /readyz, or 0 to disable them")
+	fs.StringVar(&o.Metrics.BindAddress, "metrics-bind-address", ":8443", "`host:port` of /metrics, or 0 to disable it")
+	fs.BoolVar(&o.Metrics.Secure, "metrics-secure", true,
+		"serve /metrics with TLS to bearer tokens that may get /metrics. If false, use plain HTTP without authentication")
+	o.Metrics.CertPathFlag(fs)
+	fs.StringVar(&o.PprofBindAddress, "pprof-bind-address", process.Off,
+		"loopback `host:port` of /debug/pprof, or 0 to disable it")
 	fs.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "",
-		"`URL` of an OpenTelemetry collector that takes traces over HTTP, such as http://collector:4318; left out, $OTEL_EXPORTER_OTLP_ENDPOINT; neither, no traces")
-	fs.Float64Var(&o.TraceSamplingRatio, "trace-sampling-ratio", 1, "`part` of the messages that are traced, 0 to 1")
+		"`URL` of an OpenTelemetry collector for traces over HTTP, such as http://collector:4318. "+
+			"If empty, $OTEL_EXPORTER_OTLP_ENDPOINT is used; if that is empty too, traces are disabled")
+	fs.Float64Var(&o.TraceSamplingRatio, "trace-sampling-ratio", 1, "`ratio` of the messages that are traced, 0 to 1")
 	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
-		"how long a shutdown waits for answers in flight; below the pod's terminationGracePeriodSeconds")
-	fs.StringVar(&o.LogFormat, "log-format", "json", "`format` of the log: json or text")
-	fs.StringVar(&o.LogLevel, "log-level", "info", "`level` of the log: debug, info or error")
-	o.gatewayFlags(fs)
+		"how long a shutdown waits for requests in flight; must be shorter than terminationGracePeriodSeconds of the pod")
+	o.Log.Flags(fs)
+	o.Gateway.Flags(fs, gatewayPrefix, process.PodNamespace(), process.Off,
+		"`host:port` of the HTTP gateway in record mode and of TeamTalkReceivers, which every replica serves, "+
+			"or 0 to disable them")
+	o.flags = fs
 }
 
-func podNamespace() string {
-	if b, err := os.ReadFile(inClusterNamespace); err == nil {
-		return strings.TrimSpace(string(b))
-	}
-	return "default"
-}
-
-// Validate says in one line what is wrong with the options.
+// Validate returns a one-line error.
 func (o *Options) Validate() error {
 	switch {
 	case o.LeaderElectionNamespace == "":
@@ -90,31 +70,48 @@ func (o *Options) Validate() error {
 	case o.DrainTimeout <= 0:
 		return fmt.Errorf("--drain-timeout must be positive, not %s", o.DrainTimeout)
 	}
-	if err := o.validateObservation(); err != nil {
-		return err
+	o.Gateway.HTTP.DrainTimeout = o.DrainTimeout / 2 // see components.drain
+	for _, validate := range []func() error{
+		o.Metrics.Validate, o.tracing(logr.Discard()).Validate, o.validatePprof, o.validateGateway, o.Log.Validate,
+	} {
+		if err := validate(); err != nil {
+			return err
+		}
 	}
-	if err := o.validateGateway(); err != nil {
-		return err
-	}
-	return o.validateLog()
+	return nil
 }
 
-func (o *Options) validateLog() error {
-	if o.LogFormat != "json" && o.LogFormat != "text" {
-		return fmt.Errorf("--log-format must be json or text, not %q", o.LogFormat)
+func (o *Options) validatePprof() error {
+	if o.PprofBindAddress == process.Off {
+		return nil
 	}
-	_, err := o.level()
+	host, _, err := net.SplitHostPort(o.PprofBindAddress)
+	if err != nil {
+		return fmt.Errorf("--pprof-bind-address must be host:port, or 0: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("--pprof-bind-address must be a loopback address such as 127.0.0.1:6060, not %q: "+
+			"profiles show memory, including keys", o.PprofBindAddress)
+	}
+	return nil
+}
+
+func (o *Options) validateGateway() (err error) {
+	if o.servesGateway() {
+		return o.Gateway.Validate()
+	}
+	o.flags.Visit(func(f *pflag.Flag) {
+		if strings.HasPrefix(f.Name, gatewayPrefix) && f.Name != gatewayPrefix+"bind-address" {
+			err = errors.New("--" + f.Name + " does nothing without --" + gatewayPrefix + "bind-address")
+		}
+	})
 	return err
 }
 
-func (o *Options) level() (zapcore.Level, error) {
-	switch o.LogLevel {
-	case "debug":
-		return zapcore.DebugLevel, nil
-	case "info":
-		return zapcore.InfoLevel, nil
-	case "error":
-		return zapcore.ErrorLevel, nil
-	}
-	return 0, fmt.Errorf("--log-level must be debug, info or error, not %q", o.LogLevel)
+func (o *Options) servesGateway() bool {
+	return o.Gateway.HTTP.Address != "" && o.Gateway.HTTP.Address != process.Off
+}
+
+func (o *Options) tracing(log logr.Logger) tracing.Options {
+	return tracing.Options{Endpoint: o.OTLPEndpoint, Ratio: o.TraceSamplingRatio, Service: process.Name, Log: log}
 }

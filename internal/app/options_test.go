@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func TestOptionsOfObservation(t *testing.T) {
+func TestOptions(t *testing.T) {
 	certs := t.TempDir()
 	for _, name := range []string{"tls.crt", "tls.key"} {
 		if err := os.WriteFile(filepath.Join(certs, name), nil, 0o600); err != nil {

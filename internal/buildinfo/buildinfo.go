@@ -1,7 +1,10 @@
-// Package buildinfo knows which build of the project is running.
+// Package buildinfo describes the build of the running program.
+//
+// Get returns what the linker or the go command recorded.
 package buildinfo
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -10,42 +13,32 @@ import (
 // Set by the linker: -X .../internal/buildinfo.version=0.1.0, see the Makefile.
 var version, commit string
 
-// unknown stands for what a build does not say of itself.
+// unknown is the value of what was not recorded.
 const unknown = "unknown"
 
-// Info is what a build says of itself.
+// Info describes a build.
 type Info struct {
-	// Version is the release, or Go's own name for a build without one.
+	// Version is the release, or Go's pseudo-version.
 	Version string
-	// Commit of the source; "-dirty" at its end says that the source was changed.
+	// Commit of the source, with the suffix "-dirty" if it was modified.
 	Commit string
-	// Go is the version of the compiler, Platform what was compiled for.
+	// Go is the version of the compiler, Platform is GOOS/GOARCH.
 	Go, Platform string
 }
 
-// Get returns what is known of this build: what was stamped into it and, for what
-// was not, what the go command noted by itself.
+// Get returns the values of the linker flags, and otherwise those that the go command recorded.
 func Get() Info {
-	noted, _ := debug.ReadBuildInfo()
-	return from(version, commit, noted)
+	recorded, _ := debug.ReadBuildInfo()
+	return from(version, commit, recorded)
 }
 
-func from(version, commit string, noted *debug.BuildInfo) Info {
+func from(version, commit string, recorded *debug.BuildInfo) Info {
 	i := Info{Version: version, Commit: commit, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	if noted != nil {
-		if i.Version == "" {
-			i.Version = noted.Main.Version
-		}
-		if i.Commit == "" {
-			i.Commit = revision(noted.Settings)
-		}
+	if recorded != nil {
+		i.Version = cmp.Or(i.Version, recorded.Main.Version)
+		i.Commit = cmp.Or(i.Commit, revision(recorded.Settings))
 	}
-	if i.Version == "" {
-		i.Version = unknown
-	}
-	if i.Commit == "" {
-		i.Commit = unknown
-	}
+	i.Version, i.Commit = cmp.Or(i.Version, unknown), cmp.Or(i.Commit, unknown)
 	return i
 }
 
@@ -65,7 +58,7 @@ func revision(settings []debug.BuildSetting) string {
 	return commit + dirty
 }
 
-// String is what --version prints after the program's name.
+// String is for --version.
 func (i Info) String() string {
 	return fmt.Sprintf("%s (commit %s, %s, %s)", i.Version, i.Commit, i.Go, i.Platform)
 }

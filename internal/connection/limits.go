@@ -6,9 +6,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// limits bound requests per db_proxy address, whatever number of
-// TeamTalkServers names it: it is the server that must not be pressed too hard.
-// Where they declare different bounds, the lowest counts.
+// limits are the limiters by db_proxy address. TeamTalkServers that name the same address share one, with
+// the lowest of their limits: they protect the db_proxy.
 type limits struct {
 	mu        sync.Mutex
 	byAddress map[string]*addressLimit
@@ -21,7 +20,7 @@ type addressLimit struct {
 
 type bounds struct{ total, group int }
 
-// claim adds a session's bounds for the address and returns the shared limiter.
+// claim adds the limits of a session for an address and returns the shared limiter.
 func (l *limits) claim(s *Session, address string, total, group int) *dbproxy.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,7 +37,7 @@ func (l *limits) claim(s *Session, address string, total, group int) *dbproxy.Li
 	return a.limiter
 }
 
-// release takes a session's bounds back, once it sends nothing more.
+// release removes the limits of a session after its last request.
 func (l *limits) release(s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,7 +54,7 @@ func (l *limits) release(s *Session) {
 	}
 }
 
-// apply sets the lowest of the claimed bounds.
+// apply sets the lowest limits.
 func (a *addressLimit) apply() {
 	var lowest bounds
 	for _, b := range a.claims {

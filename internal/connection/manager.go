@@ -13,7 +13,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 )
 
-// Manager keeps one session per TeamTalkServer.
+// Manager holds a session for each TeamTalkServer.
 type Manager struct {
 	log    logr.Logger
 	gate   func() error
@@ -25,43 +25,42 @@ type Manager struct {
 	goroutines sync.WaitGroup
 
 	mu       sync.Mutex
-	sessions map[types.NamespacedName]*held
+	sessions map[types.NamespacedName]*entry
 }
 
-// held is a session with what ends its connections.
-type held struct {
+// entry is a session of a Manager.
+type entry struct {
 	*Session
 	server types.NamespacedName
 	cancel context.CancelFunc
-	// gone: what its routers still say is no longer of interest.
-	gone atomic.Bool
+	// retired: read notifies of its routers are ignored.
+	retired atomic.Bool
 }
 
-// Events tell who works with sessions that one has changed. They must not block.
+// Events are the callbacks of a Manager. They must not block.
 type Events struct {
-	// Connection: a connection of the server has come up or gone.
+	// Connection: a connection of the server is up or down.
 	Connection func(server types.NamespacedName)
-	// Usable: the server has a session, or a key, and had none before. No status
-	// need change with it: after a restart, the status says so already.
+	// Usable: the server now has a session or a key, and had none before. This need not change its status,
+	// for example after a restart.
 	Usable func(server types.NamespacedName)
-	// Read: a router has relayed who has read what. It is called for each router that
-	// does, and never of a session that is Gone. nil: nobody listens.
+	// Read: a router has relayed a read notify. Several routers may relay the same one. It may be nil.
 	Read func(server types.NamespacedName, read router.Read)
-	// Gone: the session that the server had is no more; what it knew is of a TeamTalk
-	// that may be another one from now on. Called with locks held. nil: nobody listens.
+	// Gone: the session of the server is removed or replaced; the server may be another TeamTalk now. It is
+	// called with locks held, and may be nil.
 	Gone func(server types.NamespacedName)
 }
 
-// NewManager returns a Manager without sessions. gate is asked before every
-// request is written to a socket, and keeps it from being written by an error.
+// NewManager returns a Manager without sessions. gate is called before a request is written to a socket,
+// which it prevents by an error.
 func NewManager(log logr.Logger, gate func() error, on Events) *Manager {
-	m := &Manager{log: log, gate: gate, on: on, sessions: map[types.NamespacedName]*held{}}
+	m := &Manager{log: log, gate: gate, on: on, sessions: map[types.NamespacedName]*entry{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
 
-// Start keeps the sessions until ctx is done, then closes them and returns when
-// the last connection is closed. It is a manager's Runnable.
+// Start implements manager.Runnable. When ctx is done, it closes the sessions and waits until their
+// connections are closed.
 func (m *Manager) Start(ctx context.Context) error {
 	<-ctx.Done()
 	m.mu.Lock()
@@ -82,9 +81,8 @@ func (m *Manager) Get(server types.NamespacedName) (*Session, bool) {
 	return h.Session, true
 }
 
-// Ensure returns the server's session as configured. New keys take effect at
-// once; a new configuration makes a new session, and the old one is closed when
-// its requests in flight are answered.
+// Ensure returns a session with the configuration. New keys apply at once. A new configuration replaces
+// the session, and the old one is closed after its requests in flight.
 func (m *Manager) Ensure(server types.NamespacedName, c Config, keys cipher.Keys) *Session {
 	session, usable := m.ensure(server, c, keys)
 	if usable {
@@ -93,8 +91,7 @@ func (m *Manager) Ensure(server types.NamespacedName, c Config, keys cipher.Keys
 	return session
 }
 
-// ensure also reports whether the server has a session or a key that it did not
-// have before.
+// ensure also reports whether to call Events.Usable.
 func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys) (_ *Session, usable bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,8 +105,8 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 		m.retire(h)
 	}
 	log := m.log.WithValues("server", server.String())
-	h := &held{server: server}
-	h.Session = newSession(c, &m.limits, log, m.gate, func() { m.on.Connection(server) }, m.reads(h))
+	h := &entry{server: server}
+	h.Session = newSession(c, &m.limits, log, m.gate, func() { m.on.Connection(server) }, m.onRead(h))
 	h.keys = keys
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(m.ctx)
@@ -121,8 +118,7 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 	return h.Session, usable
 }
 
-// Remove closes the server's session, if there is one, when its requests in
-// flight are answered.
+// Remove removes the server's session and closes it after its requests in flight.
 func (m *Manager) Remove(server types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,21 +128,21 @@ func (m *Manager) Remove(server types.NamespacedName) {
 	}
 }
 
-// reads returns what listens to the read notifies of a session; nil: nobody does.
-func (m *Manager) reads(h *held) func(router.Read) {
+// onRead returns the callback for read notifies of a session, or nil.
+func (m *Manager) onRead(h *entry) func(router.Read) {
 	if m.on.Read == nil {
 		return nil
 	}
 	return func(r router.Read) {
-		if !h.gone.Load() {
+		if !h.retired.Load() {
 			m.on.Read(h.server, r)
 		}
 	}
 }
 
-// retire needs the lock. It cannot block: requests in flight have timeouts.
-func (m *Manager) retire(h *held) {
-	h.gone.Store(true)
+// retire closes a session in the background. It needs the lock.
+func (m *Manager) retire(h *entry) {
+	h.retired.Store(true)
 	if m.on.Gone != nil {
 		m.on.Gone(h.server)
 	}
@@ -156,7 +152,7 @@ func (m *Manager) retire(h *held) {
 	})
 }
 
-// spawn needs the lock: nothing is started once Start waits for what runs.
+// spawn runs f unless Start has ended. It needs the lock.
 func (m *Manager) spawn(f func()) {
 	if m.ctx.Err() == nil {
 		m.goroutines.Go(f)

@@ -328,31 +328,35 @@ func TestAfterTheEnd(t *testing.T) {
 	m.Remove(name)
 }
 
-// listener is a message server that hears what a router relays.
+// listener is a message server that receives what a router relays.
 type listener struct {
 	t      *testing.T
 	frames *pdu.Reader
 }
 
-func listen(t *testing.T, address string) *listener {
+// dialRouter connects to a router as a message server and sends a message.
+func dialRouter(t *testing.T, address string, command wire.Command, seq uint16, m proto.Message) net.Conn {
 	t.Helper()
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	p, err := pdu.New(wire.CommandUsersStatReq, 1, &wire.IMUsersStatReq{UserId: proto.Uint32(1)})
-	if err != nil {
+	p, err := pdu.New(command, seq, m)
+	if err := errors.Join(err, conn.SetDeadline(time.Now().Add(patience))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Write(p.Append(nil)); err != nil {
 		t.Fatal(err)
 	}
+	return conn
+}
+
+func listen(t *testing.T, address string) *listener {
+	t.Helper()
+	conn := dialRouter(t, address, wire.CommandUsersStatReq, 1, &wire.IMUsersStatReq{UserId: proto.Uint32(1)})
 	l := &listener{t, pdu.NewReader(conn, 0)}
-	// Whoever is answered is known to the router.
+	// The answer shows that the router knows the connection.
 	l.next(wire.CommandUsersStatRsp)
 	return l
 }

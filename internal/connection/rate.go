@@ -7,25 +7,23 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// pace bounds messages per second; nil does not.
-type pace struct{ bucket *rate.Limiter }
+// rateLimit limits messages per second. A nil rateLimit does not.
+type rateLimit struct{ bucket *rate.Limiter }
 
-// newPace returns a pace of perSecond messages on average, of which burst may
-// leave at once (0: as many as in a second); nil where perSecond is 0.
-func newPace(perSecond, burst int) *pace {
+// newRateLimit returns nil if perSecond is 0. If burst is 0, it is perSecond.
+func newRateLimit(perSecond, burst int) *rateLimit {
 	if perSecond <= 0 {
 		return nil
 	}
 	if burst <= 0 {
 		burst = perSecond
 	}
-	return &pace{rate.NewLimiter(rate.Limit(perSecond), burst)}
+	return &rateLimit{rate.NewLimiter(rate.Limit(perSecond), burst)}
 }
 
-// wait waits until a message may leave, or returns ctx's error. Unlike the
-// bucket's own Wait it does not give up at once where ctx ends first: its caller
-// has nothing better to do, and may get a later deadline meanwhile.
-func (p *pace) wait(ctx context.Context) error {
+// wait waits until a message may be sent. Unlike rate.Limiter.Wait, it does not fail early if the deadline
+// of ctx is too soon: the caller may extend the deadline.
+func (p *rateLimit) wait(ctx context.Context) error {
 	if p == nil {
 		return ctx.Err()
 	}

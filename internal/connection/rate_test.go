@@ -22,7 +22,7 @@ func TestPace(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, began := newPace(tc.perSecond, tc.burst), time.Now()
+				p, began := newRateLimit(tc.perSecond, tc.burst), time.Now()
 				for range tc.messages {
 					if err := p.wait(t.Context()); err != nil {
 						t.Fatal(err)
@@ -39,7 +39,7 @@ func TestPace(t *testing.T) {
 // TestPaceGivenUp: who gives up waiting takes nothing from those who wait.
 func TestPaceGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace(1, 1)
+		p := newRateLimit(1, 1)
 		if err := p.wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -1,33 +1,20 @@
 package connection
 
 import (
-	"net"
 	"testing"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// say has a router relay, as a message server would, what a user has read.
+// say sends a read notify to a router, which relays it.
 func say(t *testing.T, address string, r router.Read) {
 	t.Helper()
-	conn, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	p, err := pdu.New(wire.CommandMsgReadNotify, 0, &wire.IMMsgDataReadNotify{
+	dialRouter(t, address, wire.CommandMsgReadNotify, 0, &wire.IMMsgDataReadNotify{
 		UserId: &r.User, SessionId: &r.Session, MsgId: &r.UpTo, SessionType: wire.SessionType_SESSION_TYPE_SINGLE.Enum(),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.Write(p.Append(nil)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (h *harness) read(want router.Read) {
@@ -66,7 +53,7 @@ func TestReads(t *testing.T) {
 	if n := h.gone.Load(); n != 1 {
 		t.Errorf("gone %d times with another configuration", n)
 	}
-	h.Manager.reads(before)(said) // its last request is not answered yet
+	h.Manager.onRead(before)(said) // its last request is not answered yet
 	h.await("routers", func() bool { return s.Health().RouterConnected == 2 })
 	later := router.Read{User: 3, Session: 1, UpTo: 6}
 	say(t, two.RouterAddr(), later)

@@ -1,6 +1,3 @@
-// Package connection holds live sessions, one per TeamTalkServer: connections to
-// its db_proxy servers and routers, and the keys that open its messages. Sessions
-// are shared by all messages; requests run without holding any lock.
 package connection
 
 import (
@@ -19,14 +16,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Config is what a session connects to. Endpoints are host:port.
+// Config configures a session. Endpoints are host:port.
 type Config struct {
 	DBProxy     []string
 	Connections int
-	// MaxInFlight and MaxGroupInFlight bound requests per db_proxy endpoint.
+	// MaxInFlight and MaxGroupInFlight limit the requests per db_proxy endpoint.
 	MaxInFlight, MaxGroupInFlight int
 	Router                        []string
-	// Rate bounds messages per second; 0: no bound. Burst may leave at once.
+	// Rate is the limit of messages per second, or 0. Burst messages may be sent at once.
 	Rate, Burst int
 }
 
@@ -36,17 +33,18 @@ type Health struct {
 	RouterConnected, RouterDesired   int
 }
 
-// Session is a TeamTalk installation, connected. Its requests are those of
-// dbproxy.Client and router.Client, with their errors.
+// Session is a connected TeamTalk installation. Its requests return the errors of dbproxy.Client and
+// router.Client.
 type Session struct {
 	config  Config
 	dbProxy []*dbproxy.Client
 	routers []*router.Client
-	turn    atomic.Uint32
-	rate    *pace
-	// calls counts requests in flight: a session is closed once they are answered.
+	// next is the index of the db_proxy for the next request, modulo their number.
+	next atomic.Uint32
+	rate *rateLimit
+	// calls waits for the requests in flight before the session is closed.
 	calls sync.WaitGroup
-	// inFlight is their number, for those who observe.
+	// inFlight is their number, for Stats.
 	inFlight atomic.Int64
 
 	mu      sync.Mutex
@@ -55,10 +53,11 @@ type Session struct {
 	closing bool
 }
 
-// newSession returns a session whose connections are not held yet: see run.
+// newSession returns a session that does not connect until run.
 func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func(),
-	onRead func(router.Read)) *Session {
-	s := &Session{config: c, changed: make(chan struct{}), rate: newPace(c.Rate, c.Burst)}
+	onRead func(router.Read),
+) *Session {
+	s := &Session{config: c, changed: make(chan struct{}), rate: newRateLimit(c.Rate, c.Burst)}
 	change := func() {
 		s.broadcast()
 		onChange()
@@ -78,7 +77,7 @@ func newSession(c Config, limits *limits, log logr.Logger, gate func() error, on
 	return s
 }
 
-// run holds the connections until ctx is done, and returns when all are closed.
+// run keeps the connections up until ctx is done, and returns when all are closed.
 func (s *Session) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, c := range s.dbProxy {
@@ -90,7 +89,7 @@ func (s *Session) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Health counts the connections as they are now.
+// Health counts the current connections.
 func (s *Session) Health() Health {
 	h := Health{DBProxyDesired: len(s.dbProxy) * s.config.Connections, RouterDesired: len(s.routers)}
 	for _, c := range s.dbProxy {
@@ -104,7 +103,7 @@ func (s *Session) Health() Health {
 	return h
 }
 
-// Keys returns the keys as they are now; none where the Secret holds none.
+// Keys returns the current keys, which are empty if the Secret holds none.
 func (s *Session) Keys() cipher.Keys {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,8 +124,8 @@ func (s *Session) broadcast() {
 	s.changed = make(chan struct{})
 }
 
-// WaitReady blocks until a connection to db_proxy is up and a key is loaded, or
-// until ctx is done. It never returns nil for a session that is closing.
+// WaitReady waits until a connection to db_proxy is up and a key is loaded, or ctx is done. It never
+// returns nil for a session that is closing.
 func (s *Session) WaitReady(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -143,10 +142,10 @@ func (s *Session) WaitReady(ctx context.Context) error {
 	}
 }
 
-// errClosing is the reason of a request that came after the session was replaced.
+// errClosing reports a request to a session that was replaced.
 var errClosing = errors.New("the session is closing")
 
-// begin counts a request in; false: the session is closing.
+// begin counts a request, or returns false if the session is closing.
 func (s *Session) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,14 +157,13 @@ func (s *Session) begin() bool {
 	return true
 }
 
-// end counts a request out that begin has counted in.
+// end undoes begin.
 func (s *Session) end() {
 	s.inFlight.Add(-1)
 	s.calls.Done()
 }
 
-// close takes no more requests and returns when those in flight are settled,
-// each of which has a timeout of its own.
+// close refuses new requests and waits for those in flight, which have timeouts.
 func (s *Session) close() {
 	s.mu.Lock()
 	s.closing = true
@@ -173,9 +171,9 @@ func (s *Session) close() {
 	s.calls.Wait()
 }
 
-// client picks a connected db_proxy, by turns.
+// client returns the next connected db_proxy, round robin.
 func (s *Session) client() *dbproxy.Client {
-	n := s.turn.Add(1)
+	n := s.next.Add(1)
 	for i := range s.dbProxy {
 		if c := s.dbProxy[(int(n)+i)%len(s.dbProxy)]; c.Connected() > 0 {
 			return c
@@ -194,7 +192,7 @@ func request[T any](s *Session, do func() (T, error)) (T, error) {
 	return do()
 }
 
-// path is a db_proxy connection's reads, counted as requests of the session.
+// path is a dbproxy.Path whose reads count as requests of the session.
 type path struct {
 	session *Session
 	reads   dbproxy.Reads
@@ -202,10 +200,10 @@ type path struct {
 
 var _ dbproxy.Reads = path{}
 
-// Path returns the reads over one connection to one db_proxy, or
-// dbproxy.ErrNotSent: only what is asked over one path vouches for each other.
+// Path returns the reads over one connection to one db_proxy, or dbproxy.ErrNotSent. Only answers over
+// the same path prove something about each other.
 func (s *Session) Path() (dbproxy.Reads, error) {
-	p, err := s.client().Path()
+	p, err := s.client().OpenPath()
 	if err != nil {
 		return nil, err
 	}
@@ -238,10 +236,11 @@ func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
 	return request(p.session, func() (uint32, error) { return p.reads.LatestID(ctx, c) })
 }
 
-// Send is dbproxy.Client.SendLatest through one of the session's db_proxy servers,
-// within its rate: build is called when that allows it, too.
-func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType,
-	build func() (dbproxy.Message, bool)) (uint32, error) {
+// Send is dbproxy.Client.SendLatest within the rate of the session. build is called after the wait for
+// the rate.
+func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (
+	uint32, error,
+) {
 	return request(s, func() (uint32, error) {
 		if err := s.rate.wait(queue); err != nil {
 			return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
@@ -250,15 +249,14 @@ func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType,
 	})
 }
 
-// Route hands a stored message to one router, the one connected for longest:
-// it is the one that message servers speak through. Where that takes nothing,
-// the next is tried.
+// Route announces a stored message through the router that has been connected for the longest time,
+// which message servers use too. If that fails, it tries the next one.
 func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
-	return s.toRouter(func(r *router.Client) error { return r.Route(ctx, m, msgID) })
+	return s.announce(func(r *router.Client) error { return r.Route(ctx, m, msgID) })
 }
 
-// toRouter has one router take something; see Route.
-func (s *Session) toRouter(hand func(*router.Client) error) error {
+// announce calls send with one router after the other; see Route.
+func (s *Session) announce(send func(*router.Client) error) error {
 	if !s.begin() {
 		return errClosing
 	}
@@ -276,7 +274,7 @@ func (s *Session) toRouter(hand func(*router.Client) error) error {
 		if oldest == nil {
 			return err
 		}
-		if err = hand(oldest); err == nil {
+		if err = send(oldest); err == nil {
 			return nil
 		}
 		tried[oldest] = true

@@ -2,16 +2,16 @@ package connection
 
 import "k8s.io/apimachinery/pkg/types"
 
-// Stats is how a session stands at one moment.
+// Stats is the state of a session.
 type Stats struct {
 	Health
-	// KeyLoaded: there is a key to encrypt with.
+	// KeyLoaded: there is a key for encryption.
 	KeyLoaded bool
-	// InFlight counts requests under way, those that wait for their turn included.
+	// InFlight counts requests, including queued ones.
 	InFlight int
 }
 
-// Stats returns how the session of each server stands.
+// Stats returns the state of each session by server.
 func (m *Manager) Stats() map[types.NamespacedName]Stats {
 	m.mu.Lock()
 	sessions := make(map[types.NamespacedName]*Session, len(m.sessions))

@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is a clock that runs on while the process is stopped and while the
-// machine sleeps; Go's own monotonic clock stands still with the latter.
+// sinceBoot is a clock that advances while the process or the machine is suspended. Go's monotonic clock
+// stops with the machine.
 func sinceBoot() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		// Every Linux that Go runs on has it; without a clock the gate must close.
+		// Unreachable. Without a clock the gate must close.
 		return time.Duration(1<<63 - 1)
 	}
 	return time.Duration(ts.Nano())

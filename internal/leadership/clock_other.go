@@ -6,6 +6,5 @@ import "time"
 
 var started = time.Now()
 
-// sinceBoot runs on while the process is stopped. While the machine sleeps it may
-// stand still: the operator is meant to run on Linux.
+// sinceBoot may stop while the machine is suspended. Only Linux is supported in production.
 func sinceBoot() time.Duration { return time.Since(started) }

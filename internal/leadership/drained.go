@@ -15,44 +15,42 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// DrainedAnnotation on the Lease says that its last holder had nothing in flight
-// and everything recorded when it let go. Its value is the resourceVersion of the
-// TeamTalkMessages by which that was so. The next leader takes it off before it
-// sends anything.
+// DrainedAnnotation on the Lease means that its last holder had nothing in flight and everything
+// recorded when it released the Lease. Its value is the resourceVersion of the TeamTalkMessages at
+// that time. The next leader removes it before it sends anything.
 const DrainedAnnotation = "teamtalk.io/drained"
 
-// listChunk is how many messages are held at once when all are looked through.
+// listChunk is the page size of lists.
 const listChunk = 500
 
-// ErrPriorTerm reports that an earlier leader's doubts are not all on record.
-var ErrPriorTerm = errors.New("what was sent before this term is not all known yet")
+// ErrPriorTerm reports that a message of an earlier leader may not be recorded.
+var ErrPriorTerm = errors.New("not everything that an earlier leader may have sent is recorded")
 
-// MarkDrained says on the Lease that nothing is in flight and everything is
-// recorded. The process must not send anything after it. It returns ErrPriorTerm
-// where this term did not begin clean, and a message from before it may have been
-// sent by an earlier leader without its status saying so, or may still be.
+// MarkDrained sets DrainedAnnotation on the Lease. The process must not send anything afterwards. It
+// returns ErrPriorTerm if the term did not begin clean, and an earlier leader may have sent, or may
+// still send, a message whose status does not show it.
 func (t *TermTracker) MarkDrained(ctx context.Context) error {
 	select {
 	case <-t.begun:
 	default:
-		// What the Lease said when the term would have begun still holds.
+		// The annotation was not removed.
 		return ErrPriorTerm
 	}
 	if !t.term.Clean {
-		// A doubt on record says nothing of how long the earlier leader's requests may
-		// yet be executed: who begins clean counts from his own term.
-		doubt, err := t.doubt(ctx)
+		// Requests of the earlier leader may still be executed, even if its messages are recorded as in
+		// doubt. A leader whose term is clean counts this time from the beginning of its own term.
+		delay, err := t.proofDelay(ctx)
 		if err != nil {
 			return err
 		}
-		if time.Since(t.term.Local) < doubt {
+		if time.Since(t.term.Local) < delay {
 			return ErrPriorTerm
 		}
-		inherited, err := t.inherited(ctx)
+		unrecorded, err := t.unrecorded(ctx)
 		if err != nil {
 			return err
 		}
-		if inherited {
+		if unrecorded {
 			return ErrPriorTerm
 		}
 	}
@@ -60,9 +58,9 @@ func (t *TermTracker) MarkDrained(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The elector renews the Lease meanwhile; each time, it is read again.
+	// The elector renews the Lease concurrently.
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		lease, err := t.held(ctx)
+		lease, err := t.heldLease(ctx)
 		if err != nil {
 			return err
 		}
@@ -70,7 +68,7 @@ func (t *TermTracker) MarkDrained(ctx context.Context) error {
 	})
 }
 
-// version returns the resourceVersion that the TeamTalkMessages have now.
+// version returns the current resourceVersion of the TeamTalkMessages.
 func (t *TermTracker) version(ctx context.Context) (string, error) {
 	messages := &v1alpha1.TeamTalkMessageList{}
 	if err := t.reader.List(ctx, messages, client.Limit(1)); err != nil {
@@ -79,9 +77,9 @@ func (t *TermTracker) version(ctx context.Context) (string, error) {
 	return messages.ResourceVersion, nil
 }
 
-// doubt is how long after the term's beginning it can be proved, at every server,
-// that an earlier leader has not sent something.
-func (t *TermTracker) doubt(ctx context.Context) (time.Duration, error) {
+// proofDelay returns how long after the beginning of the term the store of each server proves that an
+// earlier leader has not sent a message.
+func (t *TermTracker) proofDelay(ctx context.Context) (time.Duration, error) {
 	servers := &v1alpha1.TeamTalkServerList{}
 	if err := t.reader.List(ctx, servers); err != nil {
 		return 0, fmt.Errorf("list TeamTalkServers: %w", err)
@@ -93,9 +91,8 @@ func (t *TermTracker) doubt(ctx context.Context) (time.Duration, error) {
 	return t.sendTimeout + time.Duration(longest)*time.Second, nil
 }
 
-// inherited reports whether a message from before the term is neither finished
-// nor known to be in doubt, stored or failed for each of its recipients.
-func (t *TermTracker) inherited(ctx context.Context) (bool, error) {
+// unrecorded reports whether an earlier leader may have sent a message whose status does not show it.
+func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
 	list := &v1alpha1.TeamTalkMessageList{}
 	for {
 		if err := t.reader.List(ctx, list, client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
@@ -113,8 +110,8 @@ func (t *TermTracker) inherited(ctx context.Context) (bool, error) {
 	}
 }
 
-// mayHideASend reports whether a leader that trusts the status would send
-// something that an earlier one may have sent.
+// mayHideASend reports whether a leader that relies on the status would send something that an earlier
+// leader may have sent.
 func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
 	if len(m.Status.Recipients) == 0 {
 		return true
@@ -124,10 +121,9 @@ func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
 	})
 }
 
-// held returns the Lease as it is now, or ErrNotHeld where another holds it. The
-// lock takes the Lease once in a process's life: what names this process as the
-// holder is of its one term.
-func (t *TermTracker) held(ctx context.Context) (*coordinationv1.Lease, error) {
+// heldLease returns the current Lease, or ErrNotHeld if another process holds it. A process acquires the
+// Lease once, so a Lease that names it belongs to its only term.
+func (t *TermTracker) heldLease(ctx context.Context) (*coordinationv1.Lease, error) {
 	lease := &coordinationv1.Lease{}
 	if err := t.reader.Get(ctx, t.lease, lease); err != nil {
 		return nil, fmt.Errorf("read Lease %s: %w", t.lease, err)
@@ -138,8 +134,8 @@ func (t *TermTracker) held(ctx context.Context) (*coordinationv1.Lease, error) {
 	return lease, nil
 }
 
-// annotate sets or removes the mark on the Lease as it was read, and on no other
-// version of it: the next one may be another holder's, which has sent since.
+// annotate sets or removes the annotation on this version of the Lease only: the next version may
+// belong to another holder that has sent messages.
 func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease, value *string) error {
 	before := lease.DeepCopy()
 	delete(lease.Annotations, DrainedAnnotation)
@@ -151,7 +147,7 @@ func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease,
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := t.client.Patch(ctx, lease, patch); err != nil {
-		return fmt.Errorf("mark Lease %s: %w", t.lease, err)
+		return fmt.Errorf("annotate Lease %s: %w", t.lease, err)
 	}
 	return nil
 }

@@ -7,16 +7,14 @@ import (
 )
 
 var (
-	// ErrGateClosed reports that this process may not send: it does not hold the
-	// Lease, or has not renewed it for so long that another may.
+	// ErrGateClosed reports that this process may not send: it does not hold the Lease, or has not
+	// renewed it in time, so another process may hold it.
 	ErrGateClosed = errors.New("the Lease is not held")
-	// ErrNotHeld reports that the Lease was found not to be this process's.
-	ErrNotHeld = errors.New("the Lease is not this process's")
+	// ErrNotHeld reports that another process holds the Lease.
+	ErrNotHeld = errors.New("this process does not hold the Lease")
 )
 
-// FencingGate is asked before every write to a socket. Leader election alone is not
-// enough: a process that was stopped past its Lease goes on, when it is
-// continued, with whatever it was about to send.
+// FencingGate allows this process to send while it holds the Lease.
 type FencingGate struct {
 	renewDeadline time.Duration
 	now           func() time.Duration
@@ -26,8 +24,8 @@ type FencingGate struct {
 	renewed time.Duration
 }
 
-// NewFencingGate returns a FencingGate that closes when the Lease has not been renewed for
-// patience, which must be shorter than the Lease lasts.
+// NewFencingGate returns a closed gate. It closes when the Lease was not renewed for renewDeadline,
+// which must be shorter than the duration of the Lease.
 func NewFencingGate(renewDeadline time.Duration) *FencingGate {
 	return &FencingGate{renewDeadline: renewDeadline, now: sinceBoot}
 }
@@ -43,15 +41,14 @@ func (g *FencingGate) Open() error {
 	return nil
 }
 
-// renew notes that a write of the Lease that began at the time given has made
-// this process its holder.
+// renew opens the gate after a write of the Lease that began at the time.
 func (g *FencingGate) renew(began time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held, g.renewed = true, began
 }
 
-// renewedWithin reports whether the Lease is held and was renewed no longer ago.
+// renewedWithin reports whether the Lease is held and was renewed within d.
 func (g *FencingGate) renewedWithin(d time.Duration) bool {
 	now := g.now()
 	g.mu.Lock()
@@ -59,7 +56,7 @@ func (g *FencingGate) renewedWithin(d time.Duration) bool {
 	return g.held && now-g.renewed < d
 }
 
-// shut closes the gate until the next renewal.
+// close closes the gate until the next renewal.
 func (g *FencingGate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -13,11 +13,10 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Times of the election, those of client-go's own leaders but for RetryPeriod: a
-// standby looks at the Lease at intervals of one to 2.2 times that, so it takes a
-// Lease that was released within about a second. The leader writes it no sooner
-// than RenewInterval after its last write. The gate closes with RenewDeadline,
-// before the Lease can pass to another.
+// Times of the leader election. All but RetryPeriod are the defaults of client-go. A standby reads the
+// Lease at intervals of 1 to 2.2 times RetryPeriod, so it acquires a released Lease within about a
+// second. The leader writes the Lease every RenewInterval. The gate closes after RenewDeadline,
+// before another process can acquire the Lease.
 const (
 	LeaseDuration = 15 * time.Second
 	RenewDeadline = 10 * time.Second
@@ -25,31 +24,29 @@ const (
 	RenewInterval = 2 * time.Second
 )
 
-// lock is the election's Lease; it opens the gate with every write that makes or
-// keeps this process the holder, and closes it before any that lets go.
+// lock is the lock on the Lease for the elector. It opens the gate with each write that acquires or renews
+// the Lease, and closes the gate before a write that releases it.
 //
-// A process takes the Lease once. The elector of a process that was stopped past
-// its Lease does not notice that others have led meanwhile: it would take a Lease
-// that was released, and go on as if its term had never ended; and when it ends, it
-// would release a Lease that is another's. Once the Lease is seen not to be its own
-// any more, the gate stays shut, and every write is refused until the elector ends
-// the process.
+// A process acquires the Lease once. The elector of a process that was suspended past its Lease does
+// not notice that another process has led: it would acquire a released Lease and continue its term,
+// or release the Lease of another process when it ends. So once the Lease names another holder, the
+// gate stays closed and all writes fail until the elector ends the process.
 //
 // Only the elector calls it, from one goroutine.
 type lock struct {
 	resourcelock.Interface
 	gate *FencingGate
-	// led: the Lease was this process's. lost: it is not any more.
+	// led: this process has held the Lease. lost: it does not hold it any more.
 	led, lost bool
 }
 
-// NewLock returns the lock on the Lease for the election, which works the gate.
+// NewLock returns the lock on the Lease for the elector. It opens and closes the gate.
 func NewLock(cfg *rest.Config, lease types.NamespacedName, gate *FencingGate) (resourcelock.Interface, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("name this leader: %w", err)
+		return nil, fmt.Errorf("get the hostname: %w", err)
 	}
-	// Unique, so that a restart is a change of holders.
+	// Unique, so that a restarted process is another holder.
 	identity := host + "_" + string(uuid.NewUUID())
 	inner, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, lease.Namespace, lease.Name,
 		resourcelock.ResourceLockConfig{Identity: identity}, cfg, RenewDeadline)
@@ -59,8 +56,7 @@ func NewLock(cfg *rest.Config, lease types.NamespacedName, gate *FencingGate) (r
 	return &lock{Interface: inner, gate: gate}, nil
 }
 
-// Get implements resourcelock.Interface. What is written next is written over the
-// version that it has read.
+// Get implements resourcelock.Interface. The next write updates the version that it returns.
 func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	r, raw, err := l.Interface.Get(ctx)
 	if l.led && (apierrors.IsNotFound(err) || err == nil && r.HolderIdentity != l.Identity()) {
@@ -75,8 +71,8 @@ func (l *lock) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) 
 	return l.write(r, func() error { return l.Interface.Create(ctx, r) })
 }
 
-// Update implements resourcelock.Interface. It leaves out renewals that come too
-// soon: the elector renews as often as a standby looks.
+// Update implements resourcelock.Interface. It skips renewals within RenewInterval: the elector renews
+// every RetryPeriod.
 func (l *lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
 	if r.HolderIdentity == l.Identity() && l.gate.renewedWithin(RenewInterval) {
 		return nil
@@ -90,10 +86,9 @@ func (l *lock) write(r resourcelock.LeaderElectionRecord, do func() error) error
 		l.gate.close()
 	}
 	if l.lost {
-		return fmt.Errorf("%w any more: the process must end, and does not take it again", ErrNotHeld)
+		return fmt.Errorf("%w any more: the process must end", ErrNotHeld)
 	}
-	// The Lease runs from some moment after this one: counting from here errs on
-	// the side of closing early.
+	// The Lease is renewed after this time, so the gate closes early rather than late.
 	began := l.gate.now()
 	if err := do(); err != nil {
 		return err

@@ -1,6 +1,3 @@
-// Package leadership knows what an operator that was leader before may still be
-// sending. Leader election alone does not tell: a lease can be lost while sends
-// are under way.
 package leadership
 
 import (
@@ -14,55 +11,56 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
-
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Term is one leader's time in office.
+// Term is the time in which one process leads.
 type Term struct {
-	// Clean: the leader before, if there was one, has left nothing in flight.
+	// Clean: no earlier leader has left anything in flight.
 	Clean bool
-	// Start is when the term began, by the API server's clock: objects created
-	// later were never seen by another leader.
+	// Start is when the term began, by the API server's clock. No other leader has seen objects that
+	// were created later.
 	Start metav1.Time
-	// Local is the same moment by this process's clock.
+	// Local is Start by the clock of this process.
 	Local time.Time
-	// Version is a resourceVersion of the TeamTalkMessages: a cache that has reached
-	// it shows all that other leaders have written before this term.
+	// Version is a resourceVersion of the TeamTalkMessages. A cache that has reached it contains all
+	// writes of earlier leaders.
 	Version string
 }
 
-// TermTracker finds out about the term when it begins, and marks its clean end.
+// TermTracker determines the Term of this process when it begins, and marks its clean end.
 type TermTracker struct {
 	client client.Client
 	reader client.Reader
 	lease  types.NamespacedName
-	// identity is what the Lease names as its holder where that is this process.
+	// identity is this process as the holder of the Lease.
 	identity string
-	// sendTimeout is how long an operator that was lost may still be sending.
+	// sendTimeout is how long an earlier leader may still be sending.
 	sendTimeout time.Duration
 	begun       chan struct{}
 	term        Term
 }
 
-// NewTermTracker returns a TermTracker of the Lease for the process whose lock on it has the
-// identity given. sendTimeout is how long an operator that was lost may still be
-// sending. reader must read past any cache.
-func NewTermTracker(c client.Client, reader client.Reader, lease types.NamespacedName, identity string, sendTimeout time.Duration) *TermTracker {
-	return &TermTracker{client: c, reader: reader, lease: lease, identity: identity, sendTimeout: sendTimeout, begun: make(chan struct{})}
+// NewTermTracker returns a TermTracker of the Lease for the process with the identity. sendTimeout is
+// how long an earlier leader may still be sending. reader must not be a cache.
+func NewTermTracker(c client.Client, reader client.Reader, lease types.NamespacedName, identity string,
+	sendTimeout time.Duration,
+) *TermTracker {
+	return &TermTracker{
+		client: c, reader: reader, lease: lease, identity: identity, sendTimeout: sendTimeout, begun: make(chan struct{}),
+	}
 }
 
-// Start begins the term, trying until it succeeds. It is a manager's Runnable
-// that needs leader election.
+// Start implements manager.Runnable, with leader election. It retries until the term has begun.
 func (t *TermTracker) Start(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("leadership")
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		term, err := t.begin(ctx)
 		if err != nil {
-			log.Error(err, "cannot begin the term yet; nothing is sent until it has begun")
+			log.Error(err, "cannot begin the term; nothing is sent until it has begun")
 			return false, nil
 		}
 		t.term = term
@@ -72,7 +70,7 @@ func (t *TermTracker) Start(ctx context.Context) error {
 	})
 }
 
-// Term returns the term, waiting until it has begun.
+// Term waits until the term has begun and returns it.
 func (t *TermTracker) Term(ctx context.Context) (Term, error) {
 	select {
 	case <-t.begun:
@@ -82,8 +80,8 @@ func (t *TermTracker) Term(ctx context.Context) (Term, error) {
 	}
 }
 
-// begin finds out about the term. What it says rests on one version of the Lease,
-// which bore this process's name and, if it bore the mark, until that was taken off.
+// begin determines the term from one version of the Lease that this process holds, and removes the
+// annotation from that version.
 func (t *TermTracker) begin(ctx context.Context) (term Term, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		term, err = t.tryBegin(ctx)
@@ -93,13 +91,12 @@ func (t *TermTracker) begin(ctx context.Context) (term Term, err error) {
 }
 
 func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
-	lease, err := t.held(ctx)
+	lease, err := t.heldLease(ctx)
 	if err != nil {
 		return Term{}, err
 	}
 	term := Term{Local: time.Now(), Start: lease.CreationTimestamp}
-	// The API server stamps every write of the Lease: its clock, not ours, is the
-	// one that objects' creation times are read against.
+	// managedFields holds the time of each write by the API server's clock, as creation timestamps do.
 	for _, f := range lease.ManagedFields {
 		if f.Time != nil && f.Time.After(term.Start.Time) {
 			term.Start = *f.Time
@@ -107,8 +104,8 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 	}
 	mark, drained := lease.Annotations[DrainedAnnotation]
 	if _, err := resourceversion.CompareResourceVersion(mark, mark); drained && err == nil {
-		// The cache has come so far already, as a rule; it may take a minute until it is
-		// known to be as new as now, for want of events.
+		// The cache has usually reached this version. Without events, it would take up to a minute to know
+		// that it has reached the current one.
 		term.Version = mark
 	} else if term.Version, err = t.version(ctx); err != nil {
 		return Term{}, err
@@ -126,14 +123,15 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 	return term, nil
 }
 
-// fresh reports whether no operator has worked here before: the Lease is new,
-// and no server bears a status, which every operator writes before it sends. A
-// Lease that was deleted by hand is told from a new one by that.
+// fresh reports whether no operator has led before: the Lease is new, and no server has an older status,
+// which each operator writes before it sends. The status distinguishes a new Lease from one that a
+// user has deleted.
 func (t *TermTracker) fresh(ctx context.Context, lease *coordinationv1.Lease) (bool, error) {
 	if n := lease.Spec.LeaseTransitions; n != nil && *n > 0 {
 		return false, nil
 	}
-	if lease.Spec.AcquireTime == nil || lease.Spec.AcquireTime.Time.Sub(lease.CreationTimestamp.Time).Abs() > time.Minute {
+	acquired := lease.Spec.AcquireTime
+	if acquired == nil || acquired.Time.Sub(lease.CreationTimestamp.Time).Abs() > time.Minute {
 		return false, nil
 	}
 	servers := &v1alpha1.TeamTalkServerList{}
@@ -141,8 +139,9 @@ func (t *TermTracker) fresh(ctx context.Context, lease *coordinationv1.Lease) (b
 		return false, fmt.Errorf("list TeamTalkServers: %w", err)
 	}
 	for _, s := range servers.Items {
-		// The one that is being written now is this operator's own.
-		if ready := s.Status.Conditions; len(ready) > 0 && ready[0].LastTransitionTime.Time.Before(lease.CreationTimestamp.Time) {
+		// A newer status was written by this operator.
+		conditions := s.Status.Conditions
+		if len(conditions) > 0 && conditions[0].LastTransitionTime.Before(&lease.CreationTimestamp) {
 			return false, nil
 		}
 	}

@@ -46,7 +46,7 @@ func drained(l *coordinationv1.Lease) {
 
 func taken(l *coordinationv1.Lease) { *l.Spec.LeaseTransitions = 1 }
 
-// server bears a status that was written so long after the Lease's creation.
+// server has a status that was written this long after the creation of the Lease.
 func server(after time.Duration) *v1alpha1.TeamTalkServer {
 	s := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "tt"}}
 	s.Status.Conditions = []metav1.Condition{{
@@ -66,7 +66,7 @@ func newClient(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) 
 		WithInterceptorFuncs(funcs).WithReturnManagedFields().Build()
 }
 
-// listAs has lists of messages bear a version, which the fake client leaves out.
+// listAs sets the resourceVersion of lists of messages, which the fake client omits.
 func listAs(version string) func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
 	return func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
 		err := c.List(ctx, list, o...)

@@ -11,39 +11,39 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// Sources tell what is under way at one moment.
+// Sources are the sources of the gauges.
 type Sources struct {
 	Load    func() delivery.Load
 	Servers func() map[types.NamespacedName]connection.Stats
-	// Leads: this process may send.
+	// Leads reports whether this process may send.
 	Leads func() bool
 }
 
-// Gauges, which are read when Prometheus asks.
+// Gauges, which are read at each scrape.
 var (
 	descLeader = gauge("leader",
 		"1 while this process holds the Lease and may send, else 0.")
 	descRecipients = gauge("recipients",
-		"Recipients under way, by state.", "state")
+		"Recipients in progress, by state.", "state")
 	descConversations = gauge("conversations",
-		"Conversations that something is under way in.")
+		"Conversations with recipients in progress.")
 	descWaiting = gauge("conversations_waiting_recipients",
-		"Recipients that wait for their turn in a conversation.")
+		"Recipients that are queued in their conversations.")
 	descConnections = gauge("connections",
-		"Connections that take requests, by what is at their other end: db_proxy or router.", byServer("peer")...)
+		"Connections that accept requests, by peer: db_proxy or router.", byServer("peer")...)
 	descDesired = gauge("connections_desired",
-		"Connections that the TeamTalkServer declares.", byServer("peer")...)
+		"Connections in the spec of the TeamTalkServer.", byServer("peer")...)
 	descKey = gauge("key_loaded",
-		"1 if there is a key to encrypt the server's messages with, else 0.", byServer()...)
+		"1 if there is a key to encrypt messages, else 0.", byServer()...)
 	descInFlight = gauge("requests_in_flight",
-		"Requests to db_proxy and routers that are not answered yet, those that wait for their turn included.", byServer()...)
+		"Requests to db_proxy and routers without an answer, including queued ones.", byServer()...)
 )
 
 func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(Prefix+name, help, labels, nil)
 }
 
-// states in which recipients are under way.
+// states of recipients in progress.
 var states = []v1alpha1.RecipientState{
 	v1alpha1.StatePending, v1alpha1.StateInDoubt, v1alpha1.StateAcknowledged, v1alpha1.StateStored,
 }
@@ -82,7 +82,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		set(descKey, number(s.KeyLoaded), ns, name)
 		set(descInFlight, s.InFlight, ns, name)
 	}
-	m.servers.follow(stats, m.begin, m.end)
+	m.servers.update(stats, m.initialize, m.remove)
 	for _, v := range m.vectors() {
 		v.Collect(ch)
 	}
@@ -103,23 +103,25 @@ type vector interface {
 
 func (m *Metrics) vectors() []vector {
 	return []vector{
-		m.messages, m.recipients, m.retries, m.adopted, m.dropped, m.duration, m.stored, m.routed, m.read, m.doubt, m.steps,
-		m.readExpired, m.readDropped,
+		m.messages, m.recipients, m.retries, m.adopted, m.dropped, m.duration, m.stored, m.routed,
+		m.read, m.readExpired, m.readDropped, m.doubt, m.steps,
 	}
 }
 
-// failures are the reasons for which messages end without having reached anybody.
+// failures are the reasons of messages with OutcomeFailed.
 var failures = []string{
-	v1alpha1.ReasonRetriesExhausted, v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonKeyReused, v1alpha1.ReasonOutcomeUnknown,
+	v1alpha1.ReasonRetriesExhausted, v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonKeyReused,
+	v1alpha1.ReasonOutcomeUnknown,
 	v1alpha1.ReasonSenderNotPermitted, v1alpha1.ReasonRecipientNotPermitted,
 	v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonGroupNotFound,
 	v1alpha1.ReasonSenderNotInGroup, v1alpha1.ReasonSendToSelf,
-	v1alpha1.ReasonContentEmpty, v1alpha1.ReasonContentTooLong, v1alpha1.ReasonContentInvalid, v1alpha1.ReasonContentChanged,
+	v1alpha1.ReasonContentEmpty, v1alpha1.ReasonContentTooLong, v1alpha1.ReasonContentInvalid,
+	v1alpha1.ReasonContentChanged,
 }
 
-// begin lets what should never happen be seen as 0 before it does: a counter that
-// appears with its first event shows no increase.
-func (m *Metrics) begin(server types.NamespacedName) {
+// initialize creates the series of a server with value 0. Prometheus sees no increase in a counter that appears
+// with its first event.
+func (m *Metrics) initialize(server types.NamespacedName) {
 	ns, name := server.Namespace, server.Name
 	m.messages.WithLabelValues(ns, name, v1alpha1.ReasonDelivered, v1alpha1.ReasonDelivered)
 	m.messages.WithLabelValues(ns, name, v1alpha1.ReasonDelivered, v1alpha1.ReasonStoredNotRouted)
@@ -137,27 +139,27 @@ func (m *Metrics) begin(server types.NamespacedName) {
 	m.dropped.WithLabelValues(ns, name)
 	m.stored.WithLabelValues(ns, name)
 	m.routed.WithLabelValues(ns, name)
-	m.beginReadReceipts(ns, name)
+	m.initializeReadReceipts(ns, name)
 	for _, end := range delivery.DoubtEnds {
 		m.doubt.WithLabelValues(ns, name, string(end))
 	}
 }
 
-// end drops what was counted for a server that is no more.
-func (m *Metrics) end(server types.NamespacedName) {
+// remove deletes the series of a server.
+func (m *Metrics) remove(server types.NamespacedName) {
 	for _, v := range m.vectors() {
 		v.DeletePartialMatch(prometheus.Labels{labelNamespace: server.Namespace, labelServer: server.Name})
 	}
 }
 
-// servers are those that were there when Prometheus last asked.
+// servers are those at the last scrape.
 type servers struct {
 	mu    sync.Mutex
 	known map[types.NamespacedName]bool
 }
 
-// follow calls begin for each server that is new, and end for each that is gone.
-func (s *servers) follow(now map[types.NamespacedName]connection.Stats, begin, end func(types.NamespacedName)) {
+// update calls add for each new server and remove for each deleted one.
+func (s *servers) update(now map[types.NamespacedName]connection.Stats, add, remove func(types.NamespacedName)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
@@ -166,13 +168,13 @@ func (s *servers) follow(now map[types.NamespacedName]connection.Stats, begin, e
 	for server := range now {
 		if !s.known[server] {
 			s.known[server] = true
-			begin(server)
+			add(server)
 		}
 	}
 	for server := range s.known {
 		if _, there := now[server]; !there {
 			delete(s.known, server)
-			end(server)
+			remove(server)
 		}
 	}
 }

@@ -1,12 +1,12 @@
-// Package metrics counts and measures what the operator does, for Prometheus. It
-// listens to those who do it: they know nothing of it. docs/operations.md says
-// what each metric means.
+// Package metrics holds the operator's metrics for Prometheus. docs/operations.md describes them.
 //
-// Labels are bounded: TeamTalkServers that exist, and constants. No metric bears
-// an id of TeamTalk's, a message's name, or text.
+// New returns the Metrics, which are a delivery.Observer and a readreceipt.Listener. The values of labels are
+// bounded: they are existing TeamTalkServers and constants, never ids of TeamTalk, names of messages or
+// texts.
 package metrics
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,21 +17,20 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// Prefix is what the names of all metrics of the operator's own begin with.
+// Prefix is the prefix of the names of the operator's metrics.
 const Prefix = "teamtalk_operator_"
 
-// Labels of the TeamTalkServer that something goes through. Not "namespace" and
-// "service", which Prometheus gives to the target itself.
+// Labels of the TeamTalkServer. Prometheus sets "namespace" and "service" for the target.
 const (
 	labelNamespace = "server_namespace"
 	labelServer    = "server"
 )
 
-// OutcomeFailed is the outcome of a message that nobody is known to have got; the
-// others are reasons of the API.
+// OutcomeFailed is the outcome of a message without a recipient that is known to have it. The other outcomes are
+// reasons of the API.
 const OutcomeFailed = "Failed"
 
-// Metrics are all metrics of the operator's own, as one prometheus.Collector.
+// Metrics are the operator's metrics.
 type Metrics struct {
 	sources Sources
 	servers servers
@@ -50,53 +49,54 @@ var (
 
 // Buckets, in seconds.
 var (
-	// Of what one db_proxy or router does.
+	// For requests to one db_proxy or router.
 	stepBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20}
-	// Of ways that are short unless something is wrong.
-	wayBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800}
-	// Of what takes as long as something is wrong; TeamTalk's times are whole seconds.
+	// For times that are short unless something is wrong.
+	latencyBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800}
+	// For times that depend on outages. TeamTalk's times are whole seconds.
 	longBuckets = []float64{1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 86400}
-	// Of what people do, who may have the conversation open or come back tomorrow.
+	// For readers, who may have the conversation open or return the next day.
 	readBuckets = []float64{.25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400}
 )
 
-// New returns the metrics; what is under way is read from sources whenever
-// Prometheus asks.
+// New returns the metrics. Gauges are read from sources at each scrape.
 func New(sources Sources) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: Prefix + name, Help: help}, byServer(labels...))
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: Prefix + name, Help: help, Buckets: buckets}, byServer(labels...))
+		return prometheus.NewHistogramVec(
+			prometheus.HistogramOpts{Name: Prefix + name, Help: help, Buckets: buckets}, byServer(labels...))
 	}
 	return &Metrics{
 		sources: sources,
 		messages: counter("messages_finished_total",
-			"Messages whose end is on record, by outcome and the reason of their Delivered condition.", "outcome", "reason"),
+			"Messages whose end is recorded, by outcome and the reason of their Delivered condition.", "outcome", "reason"),
 		recipients: counter("recipients_finished_total",
-			"Recipients whose end is on record, by state and reason.", "state", "reason"),
+			"Recipients whose end is recorded, by state and reason.", "state", "reason"),
 		retries: counter("retries_total",
-			"Tries again, after nothing was stored or nothing could be asked, by reason.", "reason"),
+			"Retries, after nothing was stored or there was no answer, by reason.", "reason"),
 		adopted: counter("adopted_total",
 			"Messages found in the store by their delivery token, time or content, and not sent again."),
 		dropped: counter("silent_drops_total",
-			"Messages that db_proxy gave an id for, and that were proved not to be stored."),
+			"Messages that db_proxy gave an id, and that are proved not to be stored."),
 		duration: histogram("message_duration_seconds",
-			"From a message's creation, or its sendAfter, until its end was on record, by outcome.", longBuckets, "outcome"),
+			"From the creation of a message, or its sendAfter, until its end is recorded, by outcome.", longBuckets, "outcome"),
 		stored: histogram("accepted_to_stored_seconds",
-			"From the engine's taking a message on until the store was seen to hold it, for each recipient.", wayBuckets),
+			"From the submission of a message until it is proved to be stored, for each recipient.", latencyBuckets),
 		routed: histogram("stored_to_routed_seconds",
-			"From then until a router took it, for each recipient.", wayBuckets),
+			"From the store until a router accepted the message, for each recipient.", latencyBuckets),
 		read: histogram("routed_to_read_seconds",
-			"From then until the user, or the first of the group but the sender, had read it.", readBuckets, "recipient_type"),
+			"From the router until the user, or the first member of the group other than the sender, read it.",
+			readBuckets, "recipient_type"),
 		readExpired: counter("read_receipts_expired_total",
-			"Recipients that are no longer waited for to read: crowded out by newer ones, or after a day.", "reason"),
+			"Recipients that are no longer tracked without having read the message, by reason: limit or age.", "reason"),
 		readDropped: counter("read_receipts_dropped_total",
-			"What routers said of reading and was not looked at, as too much came at once."),
+			"Read notifies that were dropped because the queue was full."),
 		doubt: histogram("doubt_duration_seconds",
-			"How long recipients were in doubt before it was known whether the store holds the message, by what was found.", longBuckets, "end"),
+			"How long recipients were in doubt whether their message is stored, by the result.", longBuckets, "end"),
 		steps: histogram("step_duration_seconds",
-			"How long the steps of a delivery take, waiting for their turn at db_proxy included.", stepBuckets, "step"),
+			"Duration of the steps of a delivery, including the queue for db_proxy.", stepBuckets, "step"),
 	}
 }
 
@@ -128,19 +128,15 @@ func (m *Metrics) Observe(t delivery.StepEvent) {
 	}
 }
 
-// RecipientsEnded counts recipients whose end is on record now.
+// RecipientsEnded counts recipients whose end was recorded.
 func (m *Metrics) RecipientsEnded(server types.NamespacedName, ended []v1alpha1.RecipientStatus) {
 	for _, r := range ended {
-		reason := r.Reason
-		if reason == "" {
-			reason = v1alpha1.ReasonDelivered
-		}
+		reason := cmp.Or(r.Reason, v1alpha1.ReasonDelivered)
 		m.recipients.WithLabelValues(server.Namespace, server.Name, string(r.State), reason).Inc()
 	}
 }
 
-// Outcome returns how a message has ended, and the reason of its Delivered
-// condition; "": it has not.
+// Outcome returns the outcome of a message and the reason of its Delivered condition, or "" if it has none.
 func Outcome(message *v1alpha1.TeamTalkMessage) (outcome, reason string) {
 	c := meta.FindStatusCondition(message.Status.Conditions, v1alpha1.ConditionDelivered)
 	switch {
@@ -154,7 +150,7 @@ func Outcome(message *v1alpha1.TeamTalkMessage) (outcome, reason string) {
 	return OutcomeFailed, c.Reason
 }
 
-// Finished counts a message whose end is on record since the time given.
+// Finished counts a message whose end was recorded at the time.
 func (m *Metrics) Finished(server types.NamespacedName, message *v1alpha1.TeamTalkMessage, at time.Time) {
 	outcome, reason := Outcome(message)
 	if outcome == "" {
@@ -165,6 +161,6 @@ func (m *Metrics) Finished(server types.NamespacedName, message *v1alpha1.TeamTa
 	if at := message.ScheduledFor(); at.After(due) {
 		due = at
 	}
-	// The API server's clock may be ahead of ours.
+	// The clock of the API server may be ahead.
 	m.duration.WithLabelValues(server.Namespace, server.Name, outcome).Observe(max(0, at.Sub(due).Seconds()))
 }

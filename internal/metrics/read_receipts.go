@@ -27,8 +27,8 @@ func (m *Metrics) Dropped(server types.NamespacedName) {
 	m.readDropped.WithLabelValues(server.Namespace, server.Name).Inc()
 }
 
-// beginReadReceipts lets what is to be seen from its first event on be seen as 0 before.
-func (m *Metrics) beginReadReceipts(ns, name string) {
+// initializeReadReceipts is initialize for the metrics of read receipts.
+func (m *Metrics) initializeReadReceipts(ns, name string) {
 	for _, to := range []v1alpha1.RecipientType{v1alpha1.RecipientUser, v1alpha1.RecipientGroup} {
 		m.read.WithLabelValues(ns, name, recipientType(to))
 	}
@@ -38,5 +38,5 @@ func (m *Metrics) beginReadReceipts(ns, name string) {
 	m.readDropped.WithLabelValues(ns, name)
 }
 
-// recipientType is user or group.
+// recipientType returns user or group.
 func recipientType(t v1alpha1.RecipientType) string { return strings.ToLower(string(t)) }

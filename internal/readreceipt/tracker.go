@@ -37,8 +37,8 @@ const (
 // ExpiryReasons are all reasons of Listener.Expired.
 var ExpiryReasons = []ExpiryReason{ExpiredByLimit, ExpiredByAge}
 
-// Listener receives the events of a Tracker. It is called from several goroutines, without locks
-// held, and must not block.
+// Listener receives the events of a Tracker. It is called from several goroutines and with locks held: it must
+// not block, and must not call the Tracker.
 type Listener interface {
 	// Read: the user, or the first member of the group other than the sender, has read a message.
 	// after is the time since a router accepted it.
@@ -177,46 +177,38 @@ func conversationOf(e delivery.StepEvent) conversation {
 // track adds a message that is about to be routed.
 func (t *Tracker) track(m *message) {
 	t.mu.Lock()
-	var expired []expiry
-	if t.pending[m.conversation][m.id] == nil {
-		expired = t.expire(time.Now(), 1)
-		if t.pending[m.conversation] == nil {
-			t.pending[m.conversation] = map[uint32]*list.Element{}
-		}
-		t.pending[m.conversation][m.id] = t.byAge.PushBack(m)
+	defer t.mu.Unlock()
+	if t.pending[m.conversation][m.id] != nil {
+		return
 	}
-	t.mu.Unlock()
-	t.report(expired)
+	t.expire(time.Now(), 1)
+	if t.pending[m.conversation] == nil {
+		t.pending[m.conversation] = map[uint32]*list.Element{}
+	}
+	t.pending[m.conversation][m.id] = t.byAge.PushBack(m)
 }
 
 // markRouted records that a router has the message, and reports it if it was already read.
 func (t *Tracker) markRouted(c conversation, id uint32, at time.Time) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	e := t.pending[c][id]
 	if e == nil {
-		t.mu.Unlock()
 		return
 	}
 	m := e.Value.(*message)
 	if m.routed.IsZero() { // else another resource has adopted it and routes it again
 		m.routed = at
 	}
-	read := !m.read.IsZero()
-	if read {
-		t.remove(e)
-	}
-	t.mu.Unlock()
-	if read {
-		t.reportRead(m)
-	}
+	t.reportIfRead(e)
 }
 
 // handle finds the messages that a notify is about. Several routers may relay the same notify: a
 // message is removed by the first one.
 func (t *Tracker) handle(n notify) {
-	var read []*message
 	t.mu.Lock()
-	expired := t.expire(n.at, 0)
+	defer t.mu.Unlock()
+	t.expire(n.at, 0)
 	for id, e := range t.pending[n.conversation()] {
 		m := e.Value.(*message)
 		// A sender's own devices do not count as readers.
@@ -224,19 +216,17 @@ func (t *Tracker) handle(n notify) {
 			continue
 		}
 		m.read = n.at
-		if !m.routed.IsZero() {
-			t.remove(e)
-			read = append(read, m)
-		}
-	}
-	t.mu.Unlock()
-	t.report(expired)
-	for _, m := range read {
-		t.reportRead(m)
+		t.reportIfRead(e)
 	}
 }
 
-func (t *Tracker) reportRead(m *message) {
+// reportIfRead reports and removes a message that is both routed and read. It needs mu.
+func (t *Tracker) reportIfRead(e *list.Element) {
+	m := e.Value.(*message)
+	if m.read.IsZero() || m.routed.IsZero() {
+		return
+	}
+	t.remove(e)
 	to := v1alpha1.RecipientUser
 	if m.group {
 		to = v1alpha1.RecipientGroup
@@ -244,33 +234,20 @@ func (t *Tracker) reportRead(m *message) {
 	t.Listener.Read(m.server, to, max(0, m.read.Sub(m.routed)))
 }
 
-// expiry is one call of Listener.Expired.
-type expiry struct {
-	server types.NamespacedName
-	why    ExpiryReason
-}
-
-func (t *Tracker) report(expired []expiry) {
-	for _, x := range expired {
-		t.Listener.Expired(x.server, x.why)
-	}
-}
-
 // expire removes what is too old, and the oldest until added more recipients fit. It needs mu.
-func (t *Tracker) expire(now time.Time, added int) (expired []expiry) {
+func (t *Tracker) expire(now time.Time, added int) {
 	for e := t.byAge.Front(); e != nil; e = t.byAge.Front() {
 		m := e.Value.(*message)
 		switch {
 		case now.Sub(m.since) >= maxAge:
-			expired = append(expired, expiry{m.server, ExpiredByAge})
+			t.Listener.Expired(m.server, ExpiredByAge)
 		case t.byAge.Len()+added > t.limit:
-			expired = append(expired, expiry{m.server, ExpiredByLimit})
+			t.Listener.Expired(m.server, ExpiredByLimit)
 		default:
-			return expired
+			return
 		}
 		t.remove(e)
 	}
-	return expired
 }
 
 // forgetUnrouted drops a message that no router has. A routed message can be read even if another

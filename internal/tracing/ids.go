@@ -13,13 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// traceID is a message's UID without its hyphens: who has the one finds the other,
-// and an operator goes on with the trace that another has begun.
+// traceID is the UID of a message without hyphens, so that users find the trace of a message, and
+// operators continue each other's traces.
 func traceID(uid types.UID) trace.TraceID {
 	var id trace.TraceID
 	b, err := hex.DecodeString(strings.ReplaceAll(string(uid), "-", ""))
 	if err != nil || len(b) != len(id) {
-		// Not the API server's own; any will do that is always the same.
+		// Not a UID of an API server. The id must only be deterministic.
 		sum := sha256.Sum256([]byte(uid))
 		b = sum[:]
 	}
@@ -27,8 +27,8 @@ func traceID(uid types.UID) trace.TraceID {
 	return id
 }
 
-// rootID is the id of the message's own span, known before the span is written:
-// that is when the message has come to its end.
+// rootID is the id of the span of a message. It must be known before the span is written, at the end
+// of the message.
 func rootID(uid types.UID) trace.SpanID {
 	var id trace.SpanID
 	sum := sha256.Sum256([]byte("teamtalk.io/trace/v1 " + uid))
@@ -36,34 +36,34 @@ func rootID(uid types.UID) trace.SpanID {
 	return id
 }
 
-// rootKey is under which a context holds the UID whose own span is begun.
+// rootKey is the context key of the UID of a message whose span is started.
 type rootKey struct{}
 
-// ids gives messages their own ids, and steps random ones.
-type ids struct{}
+// idGenerator generates deterministic ids for messages, and random ones for steps.
+type idGenerator struct{}
 
-var _ sdktrace.IDGenerator = ids{}
+var _ sdktrace.IDGenerator = idGenerator{}
 
 // NewIDs implements sdktrace.IDGenerator.
-func (i ids) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
+func (g idGenerator) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
 	if uid, ok := ctx.Value(rootKey{}).(types.UID); ok {
 		return traceID(uid), rootID(uid)
 	}
 	var id trace.TraceID
 	binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
 	binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
-	return id, i.NewSpanID(ctx, id)
+	return id, g.NewSpanID(ctx, id)
 }
 
 // NewSpanID implements sdktrace.IDGenerator.
-func (ids) NewSpanID(context.Context, trace.TraceID) trace.SpanID {
+func (idGenerator) NewSpanID(context.Context, trace.TraceID) trace.SpanID {
 	var id trace.SpanID
 	binary.NativeEndian.PutUint64(id[:], rand.Uint64()|1) // never 0, which is no id
 	return id
 }
 
-// sampler takes a part of the messages. OpenTelemetry's own reads bits of the id
-// that are the same in every UID.
+// sampler samples messages by a hash of their ids. OpenTelemetry's sampler uses bits that are the same
+// in every UID.
 type sampler struct{ ratio float64 }
 
 var _ sdktrace.Sampler = sampler{}
@@ -75,8 +75,8 @@ func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingRe
 	if s.ratio >= 1 || float64(binary.BigEndian.Uint64(sum[:8])>>11)/(1<<53) < s.ratio {
 		decision = sdktrace.RecordAndSample
 	}
-	return sdktrace.SamplingResult{Decision: decision,
-		Tracestate: trace.SpanContextFromContext(p.ParentContext).TraceState()}
+	state := trace.SpanContextFromContext(p.ParentContext).TraceState()
+	return sdktrace.SamplingResult{Decision: decision, Tracestate: state}
 }
 
 // Description implements sdktrace.Sampler.

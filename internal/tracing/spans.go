@@ -16,10 +16,10 @@ import (
 
 var _ delivery.Observer = (*Tracer)(nil)
 
-// Observe implements delivery.Observer: a span for each step.
+// Observe implements delivery.Observer: it writes a span for each step.
 func (t *Tracer) Observe(k delivery.StepEvent) {
-	ctx := within(k.UID)
-	attributes := append(about(k.Message, k.UID, k.Server),
+	ctx := messageContext(k.UID)
+	attributes := append(commonAttributes(k.Message, k.UID, k.Server),
 		attribute.String("teamtalk.recipient.type", string(k.After.Type)),
 		attribute.Int64("teamtalk.recipient.id", int64(k.After.ID)),
 		attribute.String("teamtalk.state.before", string(k.Before.State)),
@@ -38,12 +38,13 @@ func (t *Tracer) Observe(k delivery.StepEvent) {
 	span.End(trace.WithTimestamp(k.Ended))
 }
 
-// Recorded writes a span for a status that has been written, and, if it is the
-// last one, the message's own. server is empty where none was found.
+// Recorded writes a span for a write of the status, and the span of the message if it is the last one.
+// server is empty if none was found.
 func (t *Tracer) Recorded(server types.NamespacedName, m *v1alpha1.TeamTalkMessage, began, written time.Time,
-	finished bool) {
-	attributes := about(types.NamespacedName{Namespace: m.Namespace, Name: m.Name}, m.UID, server)
-	_, span := t.tracer.Start(within(m.UID), "record", trace.WithTimestamp(began),
+	finished bool,
+) {
+	attributes := commonAttributes(types.NamespacedName{Namespace: m.Namespace, Name: m.Name}, m.UID, server)
+	_, span := t.tracer.Start(messageContext(m.UID), "record", trace.WithTimestamp(began),
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
 	span.End(trace.WithTimestamp(written))
 	if !finished {
@@ -62,14 +63,14 @@ func (t *Tracer) Recorded(server types.NamespacedName, m *v1alpha1.TeamTalkMessa
 	root.End(trace.WithTimestamp(written))
 }
 
-// within returns a context in which spans are the message's.
-func within(uid types.UID) context.Context {
+// messageContext returns a context whose spans are children of the message's span.
+func messageContext(uid types.UID) context.Context {
 	return trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: traceID(uid), SpanID: rootID(uid), TraceFlags: trace.FlagsSampled, Remote: true,
 	}))
 }
 
-func about(message types.NamespacedName, uid types.UID, server types.NamespacedName) []attribute.KeyValue {
+func commonAttributes(message types.NamespacedName, uid types.UID, server types.NamespacedName) []attribute.KeyValue {
 	all := []attribute.KeyValue{
 		attribute.String("k8s.namespace.name", message.Namespace),
 		attribute.String("teamtalk.message.name", message.Name),

@@ -1,8 +1,3 @@
-// Package tracing writes one OpenTelemetry trace for each message: a span for the
-// message and one for every step of its delivery. It listens to those who deliver;
-// they know nothing of it. Where it is off, nothing of it runs.
-//
-// Spans name messages and recipients. They never hold text or keys.
 package tracing
 
 import (
@@ -22,25 +17,24 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// flushTimeout bounds the wait, at the end, for the collector to take what is left.
+// flushTimeout bounds the export of the remaining spans at shutdown.
 const flushTimeout = 5 * time.Second
 
 // Options configure a Tracer.
 type Options struct {
-	// Endpoint is the collector's base URL, to which v1/traces is added; empty: what
-	// OpenTelemetry's environment variables say. See Wanted.
+	// Endpoint is the base URL of the collector, without v1/traces. If empty, OpenTelemetry's
+	// environment variables apply.
 	Endpoint string
-	// Ratio of the messages that are traced, 0 to 1. It is the same messages for
-	// every operator.
+	// Ratio of the messages that are traced, 0 to 1. All operators choose the same messages.
 	Ratio float64
-	// Service is the name of the program, unless OTEL_SERVICE_NAME gives another.
+	// Service is the default of OTEL_SERVICE_NAME.
 	Service string
 	Log     logr.Logger
 }
 
-// Wanted reports whether traces are: an endpoint is given, by the flag or by
-// OpenTelemetry's environment variables, and none of these turns them off.
-func (o Options) Wanted() bool {
+// Enabled reports whether there is an endpoint, in the options or in OpenTelemetry's environment
+// variables, and these do not disable traces.
+func (o Options) Enabled() bool {
 	if os.Getenv("OTEL_SDK_DISABLED") == "true" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false
 	}
@@ -48,7 +42,7 @@ func (o Options) Wanted() bool {
 		os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 }
 
-// Validate says in one line what is wrong with the options.
+// Validate returns a one-line error.
 func (o Options) Validate() error {
 	if o.Ratio < 0 || o.Ratio > 1 {
 		return fmt.Errorf("--trace-sampling-ratio must be between 0 and 1, not %v", o.Ratio)
@@ -63,15 +57,13 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Tracer writes traces. It never blocks those that it listens to: what the
-// collector does not take in time is dropped.
+// Tracer writes traces. It never blocks: spans that the collector does not accept in time are dropped.
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 }
 
-// New returns a Tracer that sends in OTLP over HTTP. Whether the collector can be
-// reached shows later, in the log.
+// New returns a Tracer that exports OTLP over HTTP. If the collector cannot be reached, Tracer logs it.
 func New(ctx context.Context, o Options) (*Tracer, error) {
 	var to []otlptracehttp.Option
 	if o.Endpoint != "" {
@@ -91,29 +83,29 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up traces: OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	// A collector that is down says so with every batch.
-	now := rate.Sometimes{Interval: time.Minute}
+	// There is an error for each batch while the collector is down.
+	sometimes := rate.Sometimes{Interval: time.Minute}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		now.Do(func() { o.Log.Info("traces are lost", "reason", err.Error()) })
+		sometimes.Do(func() { o.Log.Info("traces are lost", "reason", err.Error()) })
 	}))
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter), sdktrace.WithResource(about),
-		sdktrace.WithIDGenerator(ids{}), sdktrace.WithSampler(sampler{o.Ratio}),
+		sdktrace.WithIDGenerator(idGenerator{}), sdktrace.WithSampler(sampler{o.Ratio}),
 	)
 	return &Tracer{provider: provider, tracer: provider.Tracer("github.com/teamtalk-io/teamtalk-operator")}, nil
 }
 
-// Start waits until ctx is done, then sends what is left. It is a manager's Runnable.
+// Start implements manager.Runnable: when ctx is done, it exports the remaining spans.
 func (t *Tracer) Start(ctx context.Context) error {
 	<-ctx.Done()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
-		otel.Handle(err) // no reason for the operator to end with an error
+		otel.Handle(err) // the operator must not end with an error
 	}
 	return nil
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: it ends after what
-// it listens to.
+// NeedLeaderElection implements manager.LeaderElectionRunnable. Without it, Tracer ends after the
+// engine, whose last spans it exports.
 func (t *Tracer) NeedLeaderElection() bool { return false }

@@ -176,7 +176,7 @@ func TestWanted(t *testing.T) {
 			for _, k := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER"} {
 				t.Setenv(k, tc.env[k])
 			}
-			if got := (Options{Endpoint: tc.endpoint}).Wanted(); got != tc.want {
+			if got := (Options{Endpoint: tc.endpoint}).Enabled(); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})

@@ -10,7 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
@@ -63,10 +63,10 @@ func TestBegins(t *testing.T) {
 		lease *coordinationv1.Lease
 		want  bool
 	}{
-		"another holder":       {lease(app.Name, "b", false), true},
-		"the same":             {lease(app.Name, "a", false), false},
-		"nobody":               {lease(app.Name, "", false), false},
-		"the mark still on it": {lease(app.Name, "b", true), false},
+		"another holder":       {lease(process.Name, "b", false), true},
+		"the same":             {lease(process.Name, "a", false), false},
+		"nobody":               {lease(process.Name, "", false), false},
+		"the mark still on it": {lease(process.Name, "b", true), false},
 		"another Lease":        {lease("x", "b", false), false},
 	} {
 		if got := begins(test.lease, "a"); got != test.want {

@@ -15,7 +15,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -78,7 +78,7 @@ func (w *world) retire(ctx context.Context) error {
 
 func (w *world) lease(ctx context.Context) (*coordinationv1.Lease, error) {
 	lease := &coordinationv1.Lease{}
-	err := w.admin.Get(ctx, client.ObjectKey{Namespace: leaseNamespace, Name: app.Name}, lease)
+	err := w.admin.Get(ctx, client.ObjectKey{Namespace: leaseNamespace, Name: process.Name}, lease)
 	return lease, client.IgnoreNotFound(err)
 }
 
@@ -125,7 +125,7 @@ func (w *world) nextTerm(ctx context.Context) (await func(context.Context, *oper
 func begins(lease *coordinationv1.Lease, before string) bool {
 	_, drained := lease.Annotations[leadership.DrainedAnnotation]
 	holder := holderOf(lease)
-	return lease.Name == app.Name && holder != "" && holder != before && !drained
+	return lease.Name == process.Name && holder != "" && holder != before && !drained
 }
 
 func holderOf(lease *coordinationv1.Lease) string {

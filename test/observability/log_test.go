@@ -80,9 +80,9 @@ func TestLastLine(t *testing.T) {
 		want  string
 		code  int
 	}{
-		"no cluster":               {args: []string{"--kubeconfig", nowhere}, want: "no cluster to work in", code: 1},
-		"no cluster, for people":   {args: []string{"--kubeconfig", nowhere, "--log-format", "text"}, plain: true, want: "no cluster to work in", code: 1},
-		"no cluster for a gateway": {args: []string{"gateway", "--kubeconfig", nowhere}, want: "no cluster to work in", code: 1},
+		"no cluster":               {args: []string{"--kubeconfig", nowhere}, want: "no cluster configured", code: 1},
+		"no cluster, for people":   {args: []string{"--kubeconfig", nowhere, "--log-format", "text"}, plain: true, want: "no cluster configured", code: 1},
+		"no cluster for a gateway": {args: []string{"gateway", "--kubeconfig", nowhere}, want: "no cluster configured", code: 1},
 		"misuse":                   {args: []string{"--log-format", "json", "--drain-timeout=-1s"}, plain: true, want: "--drain-timeout", code: 2},
 	}
 	for name, tc := range tests {

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
@@ -141,7 +141,7 @@ func (s *stage) cluster(ctx context.Context, _ chan<- error) error {
 }
 
 func (s *stage) connect() error {
-	scheme, err := app.NewScheme()
+	scheme, err := process.NewScheme()
 	if err != nil {
 		return err
 	}
@@ -212,15 +212,15 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 			return err
 		}
 	} else {
-		if err := framework.BindOperator(ctx, s.client, app.Name, leases); err != nil {
+		if err := framework.BindOperator(ctx, s.client, process.Name, leases); err != nil {
 			return err
 		}
 		// The samples' namespace.
-		if err := framework.GrantNamespace(ctx, s.client, app.Name, metav1.NamespaceDefault); err != nil {
+		if err := framework.GrantNamespace(ctx, s.client, process.Name, metav1.NamespaceDefault); err != nil {
 			return err
 		}
 		var err error
-		if config, err = s.plane.User(app.Name); err != nil {
+		if config, err = s.plane.User(process.Name); err != nil {
 			return err
 		}
 	}
@@ -228,7 +228,7 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		return err
 	}
 	say("starting the operator")
-	return s.start(ended, app.Name, "--kubeconfig", kubeconfig,
+	return s.start(ended, process.Name, "--kubeconfig", kubeconfig,
 		"--health-probe-bind-address", "0", "--metrics-bind-address", "0",
 		"--log-format", "text", "--leader-election-namespace", leases)
 }
@@ -241,7 +241,7 @@ func (s *stage) checkNoOperator(ctx context.Context) error {
 		return fmt.Errorf("list the Leases: %w", err)
 	}
 	for _, l := range leases.Items {
-		if l.Name == app.Name && l.Spec.RenewTime != nil && time.Since(l.Spec.RenewTime.Time) < time.Minute &&
+		if l.Name == process.Name && l.Spec.RenewTime != nil && time.Since(l.Spec.RenewTime.Time) < time.Minute &&
 			l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" {
 			return fmt.Errorf("an operator runs in this cluster (Lease %s/%s), and the demo's would send everything again: "+
 				"stop it, or unset CLUSTER", l.Namespace, l.Name)

@@ -59,7 +59,7 @@ func Wire(
 	}
 	s.Check("caches", func(ctx context.Context) error {
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
-			return errors.New("they have not synced yet")
+			return errors.New("not synced yet")
 		}
 		return nil
 	})
@@ -76,10 +76,11 @@ func wireDirect(mgr manager.Manager) (*direct.Sender, error) {
 	ignore := func(types.NamespacedName) {} // requests wait for the session itself
 	open := func() error { return nil }     // there is no Lease
 	servers := &direct.Servers{
-		Client:   mgr.GetClient(),
-		Sessions: connection.NewManager(mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
-		Secrets:  objectwatch.New(clients.CoreV1().RESTClient(), "secrets", &corev1.Secret{}, awake.Wake),
-		Wake:     awake,
+		Client: mgr.GetClient(),
+		Sessions: connection.NewManager(
+			mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
+		Secrets: objectwatch.New(clients.CoreV1().RESTClient(), "secrets", &corev1.Secret{}, awake.Wake),
+		Wake:    awake,
 	}
 	sender := direct.New(servers)
 	for _, r := range []manager.Runnable{servers.Secrets, servers.Sessions, sender} {

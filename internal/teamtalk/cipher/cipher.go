@@ -1,10 +1,9 @@
-// Package cipher is TeamTalk's message cipher: AES-256-ECB over the text, its
-// filler and the text's length (u32 big-endian, the last four bytes), in
-// base64 without line breaks. It hides texts from the servers' disks and no
-// more: equal blocks encrypt alike, and nothing proves who wrote them.
+// Package cipher is TeamTalk's message cipher: AES-256-ECB over the text, the padding and the length of the text
+// (u32 big-endian, the last four bytes), in base64 without line breaks. It only hides texts from the disks of
+// servers: equal blocks have equal ciphertexts, and there is no authentication.
 //
-// The filler is zeros, or carries a delivery token. Readers of texts take the
-// length from the trailer and skip what lies between.
+// The padding is zeros, or a delivery token. Clients ignore it. New returns a Cipher; Keys decrypts with the
+// current or the previous one.
 package cipher
 
 import (
@@ -20,55 +19,50 @@ import (
 const (
 	// KeyLen is the length of a key in bytes: AES-256.
 	KeyLen = 32
-	// MaxData is the longest ciphertext, in bytes of base64, that db_proxy's
-	// content column holds. Beyond it a message is answered but not stored.
+	// MaxData is the longest ciphertext, in bytes of base64, that the content column of db_proxy holds. A longer
+	// message is answered but not stored.
 	MaxData = 4096
-	// MaxText is the longest text, in bytes, whose Encrypt is at most MaxData.
+	// MaxText is the longest text, in bytes, for Encrypt.
 	MaxText = MaxData/4*3 - trailerLen
-	// MaxTextWithToken is the longest text, in bytes, whose EncryptWithToken is
-	// at most MaxData.
+	// MaxTextWithToken is the longest text, in bytes, for EncryptWithToken.
 	MaxTextWithToken = MaxText - tokenFillerLen
 
-	// trailerLen is the text's length as u32, at the end of the last block.
+	// trailerLen is the size of the length at the end of the last block.
 	trailerLen = 4
-	// tokenFillerLen is one NUL, where the one client that cuts at NUL cuts,
-	// and a byte per nibble of the token.
+	// tokenFillerLen is the size of a NUL, at which one client truncates texts, and a byte per nibble of the token.
 	tokenFillerLen = 1 + 2*len(Token{})
-	// nibbleMark is or-ed with each nibble: 0x10..0x1F are the bytes that every
-	// client shows as nothing.
+	// nibbleMark is combined with each nibble: no client shows the bytes 0x10 to 0x1F.
 	nibbleMark = 0x10
 )
 
 var (
 	// ErrKeyLength reports a key that is not KeyLen bytes long.
 	ErrKeyLength = errors.New("key length")
-	// ErrCiphertext reports data that this cipher cannot have made under this
-	// key: another key, another version, or no ciphertext at all.
+	// ErrCiphertext reports data that was not encrypted with this cipher and key.
 	ErrCiphertext = errors.New("not a message ciphertext")
 )
 
-// Token marks a ciphertext as one particular delivery of ours.
+// Token is a delivery token, which identifies a message of this project in the store.
 type Token [8]byte
 
 // String returns the token as 16 hexadecimal digits.
 func (t Token) String() string { return hex.EncodeToString(t[:]) }
 
-// Plain is what a ciphertext holds.
+// Plain is a decrypted message.
 type Plain struct {
 	Text []byte
-	// Token is meaningful only where HasToken is set.
+	// Token is valid if HasToken is set.
 	Token    Token
 	HasToken bool
 }
 
-// Cipher encrypts and decrypts under one key. It is immutable and safe for
-// concurrent use.
+// Cipher encrypts and decrypts with a key. It is safe for concurrent use.
 type Cipher struct {
 	block gocipher.Block
 }
 
-// New returns the cipher under key, which it does not keep. It returns
-// ErrKeyLength (wrapped) for a key that is not KeyLen bytes long.
+// New returns the cipher for a key. It does not keep the key. It returns ErrKeyLength (wrapped) if the key is
+// not KeyLen bytes long.
 func New(key []byte) (*Cipher, error) {
 	if len(key) != KeyLen {
 		return nil, fmt.Errorf("%w: got %d bytes, want %d", ErrKeyLength, len(key), KeyLen)
@@ -80,14 +74,14 @@ func New(key []byte) (*Cipher, error) {
 	return &Cipher{block: block}, nil
 }
 
-// Encrypt returns the base64 ciphertext of text, filled with zeros. Texts over
-// MaxText are encrypted too; db_proxy cannot store them.
+// Encrypt returns the base64 ciphertext of a text, padded with zeros. It also encrypts texts over MaxText, which
+// db_proxy cannot store.
 func (c *Cipher) Encrypt(text []byte) []byte {
 	return c.seal(frame(text, 0), len(text))
 }
 
-// EncryptWithToken returns the base64 ciphertext of text with t as its filler.
-// Texts over MaxTextWithToken are encrypted too; db_proxy cannot store them.
+// EncryptWithToken returns the base64 ciphertext of a text, padded with a token. It also encrypts texts over
+// MaxTextWithToken, which db_proxy cannot store.
 func (c *Cipher) EncryptWithToken(text []byte, t Token) []byte {
 	b := frame(text, tokenFillerLen)
 	filler := b[len(text)+1:]
@@ -98,8 +92,7 @@ func (c *Cipher) EncryptWithToken(text []byte, t Token) []byte {
 	return c.seal(b, len(text))
 }
 
-// frame returns whole blocks, zeroed but for the text at their start, with
-// room for filler bytes and the trailer.
+// frame returns blocks with the text and zeros, long enough for filler bytes of padding and the trailer.
 func frame(text []byte, filler int) []byte {
 	n := len(text) + filler + trailerLen
 	b := make([]byte, (n+aes.BlockSize-1)/aes.BlockSize*aes.BlockSize)
@@ -118,17 +111,13 @@ func (c *Cipher) seal(b []byte, textLen int) []byte {
 	return out
 }
 
-// Decrypt returns what data, as Encrypt or EncryptWithToken or any TeamTalk
-// client makes it, holds. It returns ErrCiphertext (wrapped) where data is not
-// base64, is not whole blocks, or announces a longer text than it has room
-// for. There is no other check to make: a wrong key passes with a probability
-// of about 1 in 2^20 for the longest texts, and then yields garbage.
+// Decrypt decrypts data of Encrypt, EncryptWithToken or any TeamTalk client. It returns ErrCiphertext (wrapped) if
+// data is not base64, is not whole blocks, or has an invalid length. No other check is possible: with a
+// wrong key, the longest texts pass with a probability of about 1 in 2^20 and yield garbage.
 func (c *Cipher) Decrypt(data []byte) (Plain, error) {
 	b := make([]byte, base64.StdEncoding.DecodedLen(len(data)))
 	n, err := base64.StdEncoding.Decode(b, data)
 	if err != nil {
-		// The decoder's own error gives an offset only, but no more than that
-		// is needed either.
 		return Plain{}, fmt.Errorf("%w: bad base64", ErrCiphertext)
 	}
 	b = b[:n]
@@ -148,8 +137,7 @@ func (c *Cipher) Decrypt(data []byte) (Plain, error) {
 	return p, nil
 }
 
-// parseToken returns the token in the filler: a NUL, sixteen marked nibbles,
-// zeros. Any other filler holds none.
+// parseToken returns the token in the padding: a NUL, sixteen marked nibbles and zeros.
 func parseToken(filler []byte) (Token, bool) {
 	if len(filler) < tokenFillerLen || filler[0] != 0 {
 		return Token{}, false

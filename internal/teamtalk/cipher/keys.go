@@ -1,14 +1,13 @@
 package cipher
 
-// Keys opens stored texts: the current key, and the previous one where there is
-// one, since keys rotate and rows stay. Its zero value opens nothing.
+// Keys are the current key and, after a rotation, the previous one, with which older texts are encrypted. Both may
+// be nil.
 type Keys struct {
 	Current, Previous *Cipher
 }
 
-// Open decrypts data under each key in turn and reports whether accept took one
-// of the results. The key that encrypted data is not recorded anywhere: accept
-// must know the right text or token when it sees it.
+// Open decrypts data with each key until accept returns true, and reports whether it did. Data does not tell its
+// key: accept must recognize the right text or token.
 func (k Keys) Open(data []byte, accept func(Plain) bool) bool {
 	for _, c := range []*Cipher{k.Current, k.Previous} {
 		if c == nil {

@@ -16,40 +16,39 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// attachField is the number of attach_data in every message that has it.
+// attachField is the field number of attach_data in all messages.
 const attachField = 20
 
-// exchange is a request and what answers it.
+// exchange is a request and its answer.
 type exchange struct {
 	request, response wire.Command
-	// queue, where set, bounds the wait for its turn and for the writer; once that
-	// has taken it, the caller's context alone counts.
+	// queue, if set, bounds the wait for the limiter and the writer. After that, the caller's context applies.
 	queue context.Context
-	// stores: it may leave something behind, however late it is executed.
+	// stores: the request changes the store, however late it is executed.
 	stores bool
-	// group: db_proxy takes two of its database connections for it.
+	// group: the request needs two database connections of db_proxy.
 	group bool
-	// body returns the request's message, around the attach_data given; nil where
-	// there is none any more. It is called when the request has its turn.
+	// body returns the message of the request with attach_data, or nil if it is not needed any more. It is
+	// called after the wait for the limiter.
 	body func(attach []byte) proto.Message
 	// answer is filled from the response.
 	answer proto.Message
-	// matches reports whether answer is about what was asked.
+	// matches reports whether answer is about the request.
 	matches func() bool
-	// scan, where set, takes the answer's rows, which answer may lack then.
+	// scan, if set, gets the rows of the answer, which answer may lack then.
 	scan Scanner
 }
 
-// conn is a connection and the calls that wait on it.
+// conn is a connection with its calls in flight.
 type conn struct {
 	link *link.Conn
-	// load counts the calls that are to be, or are, under way.
+	// load counts the calls in flight, and those that are about to be.
 	load atomic.Int64
-	// overdue counts those whose answer is late, and that wait for the connection
-	// to end; idle wakes them when either number changes.
+	// overdue counts the calls whose answers are late and that wait for the connection to end. idle wakes
+	// them when load or overdue changes.
 	overdue atomic.Int64
-	idle    chan struct{} // of one
-	// changed is told where it takes requests again.
+	idle    chan struct{} // capacity 1
+	// changed is called when the connection accepts requests again.
 	changed func()
 	// draining is guarded by the Client's mu; see takes.
 	draining bool
@@ -59,63 +58,62 @@ type conn struct {
 	calls map[uint16]*call // by seq
 }
 
-// takes reports whether the connection takes requests. It needs the Client's mu.
+// takes reports whether the connection accepts requests. It needs the Client's mu.
 func (cn *conn) takes() bool { return !cn.draining && cn.overdue.Load() == 0 }
 
-// call is one request that is under way. Whoever takes it out of its
-// connection's calls finishes it: there is one outcome.
+// call is a request in flight. The goroutine that removes it from its connection finishes it, so it has one
+// outcome.
 type call struct {
 	conn    *conn
 	handle  uint32
 	want    wire.Command
 	release func()
-	// lasting: until the connection has ended, db_proxy is taken to be busy with it,
-	// however late it is. What touches a group has a limiter: db_proxy is taken to be
-	// busy with it for longer, rest at least.
-	lasting bool
-	limiter *Limiter
-	rest    time.Duration
-	done    chan outcome // of one
-	// scan is the exchange's; rows takes an answer that is too long to hold. Only the
-	// goroutine that reads the connection uses them.
+	// lasting: db_proxy may work on the call until the connection has ended. limiter is set for calls about
+	// groups, on which db_proxy may work longer: their slots are quarantined.
+	lasting    bool
+	limiter    *Limiter
+	quarantine time.Duration
+	done       chan outcome // capacity 1
+	// scan is that of the exchange. rows gets an answer that is too long to hold. Only the goroutine that
+	// reads the connection uses them.
 	scan    Scanner
 	rows    *rows
-	overdue atomic.Bool // counted in its connection's overdue
-	// deadline is set where nobody waits any more; guarded by conn.mu.
+	overdue atomic.Bool // counted in conn.overdue
+	// deadline is set when the call is abandoned. It is guarded by conn.mu.
 	deadline time.Time
 }
 
-// outcome is what became of a call: a response's body, or an error.
+// outcome is the body of a response, or an error.
 type outcome struct {
 	body []byte
-	// scanned: the rows of the response are not in the body, but with the scanner.
+	// scanned: the scanner has got the rows, which are not in body.
 	scanned bool
 	err     error
 }
 
-// seq is what of the handle fits into a PDU's header.
+// seq is the part of the handle that fits into the header of a PDU.
 func (cl *call) seq() uint16 { return uint16(cl.handle) }
 
-// finish tells the caller, if there still is one, and frees the slot. The
-// caller of finish has taken cl out of its connection's calls.
+// finish sends the outcome to the caller and releases the slot. The call must have been removed from its
+// connection.
 func (cl *call) finish(o outcome) {
 	cl.done <- o
 	late := cl.overdue.Load()
 	if late {
-		// First: a connection with fewer under way than overdue is ended.
+		// Before load: endOverdue closes a connection with load <= overdue.
 		defer cl.conn.changed()
 		cl.conn.overdue.Add(-1)
 	}
 	cl.conn.load.Add(-1)
 	cl.conn.wakeOverdue()
 	if late && cl.limiter != nil && errors.Is(o.err, ErrConnectionLost) {
-		cl.limiter.rest(cl.rest)
+		cl.limiter.quarantineSlot(cl.quarantine)
 		return
 	}
 	cl.release()
 }
 
-// do carries out x on one connection and waits for its answer.
+// do sends the request of x on a connection and waits for its answer.
 func (p *Path) do(ctx context.Context, x exchange) error {
 	c := p.client
 	if c.Connected() == 0 {
@@ -156,7 +154,7 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 			return err
 		}
 		if queue.Err() == nil {
-			// The write failed, and with it the connection.
+			// The write has failed, which ends the connection.
 			o := cn.withdraw(cl, outcome{err: ErrConnectionLost})
 			return x.conclude(o)
 		}
@@ -164,20 +162,21 @@ func (p *Path) do(ctx context.Context, x exchange) error {
 	return x.conclude(c.await(ctx, cl))
 }
 
-// newCall returns the call of x. What stores something may do so at any time until
-// its connection is gone. What touches a group holds db_proxy's database
-// connections: were its slot given back at its timeout, a client that tries again
-// would have more and more of them asked for, until db_proxy has none left for good.
+// newCall returns the call of x. A request that stores something may be executed until its connection has
+// ended. A request about a group holds database connections of db_proxy: if its slot were released at
+// the timeout, retries would acquire more and more of them, until db_proxy is deadlocked.
 func (c *Client) newCall(x exchange, release func()) *call {
-	cl := &call{want: x.response, scan: x.scan, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1)}
+	cl := &call{
+		want: x.response, scan: x.scan, release: release, lasting: x.stores || x.group, done: make(chan outcome, 1),
+	}
 	if x.group {
-		cl.limiter, cl.rest = c.opts.Limiter, quarantineFactor*c.opts.RequestTimeout
+		cl.limiter, cl.quarantine = c.opts.Limiter, quarantineFactor*c.opts.RequestTimeout
 	}
 	return cl
 }
 
-// await waits for the outcome of a call that was written, or may have been. One
-// that is lasting outlasts its timeout no longer than its connection.
+// await waits for the outcome of a call that may have been written. A lasting call ends after its timeout
+// with its connection.
 func (c *Client) await(ctx context.Context, cl *call) outcome {
 	deadline := time.Now().Add(c.opts.RequestTimeout)
 	timer := time.NewTimer(c.opts.RequestTimeout)
@@ -187,22 +186,22 @@ func (c *Client) await(ctx context.Context, cl *call) outcome {
 		return o
 	case <-timer.C:
 		if cl.lasting {
-			return c.retire(ctx, cl)
+			return c.awaitClose(ctx, cl)
 		}
 		return cl.conn.withdraw(cl, outcome{err: ErrNoAnswer})
 	case <-ctx.Done():
-		// db_proxy is still busy with it: it keeps its slot.
+		// db_proxy may still work on it: it keeps its slot.
 		return cl.conn.abandon(cl, deadline, outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())})
 	}
 }
 
-// conclude fills x's answer from the outcome.
+// conclude parses the outcome into the answer of x.
 func (x exchange) conclude(o outcome) error {
 	if o.err != nil {
 		return o.err
 	}
 	if err := proto.Unmarshal(o.body, x.answer); err != nil {
-		// The parser's error may quote what it read.
+		// The error of the parser may quote content.
 		return fmt.Errorf("%w: command %#04x does not parse", ErrMalformed, uint16(x.response))
 	}
 	if !x.matches() {
@@ -216,7 +215,7 @@ func (x exchange) conclude(o outcome) error {
 
 func notSent(reason error) error { return fmt.Errorf("%w: %w", ErrNotSent, reason) }
 
-// register adds cl under a fresh handle whose seq no other call has.
+// register adds cl with a new handle whose seq no other call has.
 func (cn *conn) register(handles *atomic.Uint32, cl *call) error {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
@@ -234,8 +233,8 @@ func (cn *conn) register(handles *atomic.Uint32, cl *call) error {
 	return errTooManyHandles
 }
 
-// take removes cl from the calls; false where somebody else did.
-func (cn *conn) take(cl *call) bool {
+// remove removes cl from the calls. It returns false if another goroutine has removed it.
+func (cn *conn) remove(cl *call) bool {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if cn.calls[cl.seq()] != cl {
@@ -245,39 +244,38 @@ func (cn *conn) take(cl *call) bool {
 	return true
 }
 
-// withdraw finishes cl with o, unless it was finished before, and returns how
-// it ended.
+// withdraw finishes cl with o unless it was finished before, and returns its outcome.
 func (cn *conn) withdraw(cl *call, o outcome) outcome {
-	if cn.take(cl) {
+	if cn.remove(cl) {
 		cl.finish(o)
 	}
 	return <-cl.done
 }
 
-// abandon leaves cl to be answered, or to expire at deadline, with nobody
-// waiting, and returns o; or how it ended, where it has.
+// abandon leaves cl without a waiting caller until it is answered or expires at the deadline, and returns
+// o. If cl has finished, abandon returns its outcome.
 func (cn *conn) abandon(cl *call, deadline time.Time, o outcome) outcome {
 	cn.mu.Lock()
-	under := cn.calls[cl.seq()] == cl
-	if under {
+	inFlight := cn.calls[cl.seq()] == cl
+	if inFlight {
 		cl.deadline = deadline
 	}
 	cn.mu.Unlock()
-	if under {
+	if inFlight {
 		return o
 	}
 	return <-cl.done
 }
 
-// lose finishes everything: the connection has ended.
-func (cn *conn) lose() {
+// fail finishes all calls when the connection has ended.
+func (cn *conn) fail() {
 	cn.mu.Lock()
 	cn.lost = true
 	cn.mu.Unlock()
 	cn.finishAll(outcome{err: ErrConnectionLost}, func(*call) bool { return true })
 }
 
-// finishAll finishes the calls that which selects.
+// finishAll finishes the calls for which the function returns true.
 func (cn *conn) finishAll(o outcome, which func(*call) bool) {
 	cn.mu.Lock()
 	var selected []*call
@@ -320,12 +318,12 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 		}
 	case p.Command == cl.want:
 	case err != nil:
-		// Without a handle only the command tells whose it is.
+		// Without a handle, the command must match.
 		return false
 	default:
 		o = outcome{err: fmt.Errorf("%w: command %#04x, want %#04x", ErrMalformed, uint16(p.Command), uint16(cl.want))}
 	}
-	if !cn.take(cl) {
+	if !cn.remove(cl) {
 		return false
 	}
 	if cl.limiter != nil {
@@ -335,8 +333,8 @@ func (cn *conn) answer(p pdu.PDU, err error) bool {
 	return true
 }
 
-// handleOf returns the handle in a message's attach_data. It looks at no more
-// of the message than it must: parsing is the caller's work, not the reader's.
+// handleOf returns the handle in attach_data of a message. It does not parse the rest of the message, which
+// the goroutine of the caller does.
 func handleOf(body []byte) (handle uint32, ok bool) {
 	for len(body) > 0 {
 		num, typ, n := protowire.ConsumeTag(body)
@@ -349,7 +347,7 @@ func handleOf(body []byte) (handle uint32, ok bool) {
 			if n < 0 {
 				break
 			}
-			// As in any protobuf message, the last one counts.
+			// As always in protobuf, the last one counts.
 			handle, ok = pdu.Handle(value)
 			body = body[n:]
 			continue

@@ -1,7 +1,3 @@
-// Package dbproxy is the client of TeamTalk's db_proxy_server, which stores
-// messages and answers questions about users, groups and histories.
-//
-// Its errors say what may have become of a request; see ErrNotSent.
 package dbproxy
 
 import (
@@ -19,47 +15,44 @@ import (
 )
 
 const (
-	// maxConnections bounds what one client opens; db_proxy's threads, not its
-	// sockets, are what limits it.
+	// maxConnections limits the connections of a client. More would not help: db_proxy is limited by its
+	// threads.
 	maxConnections = 16
-	// defaultRequestTimeout is far above db_proxy's answering times under load,
-	// which are below a second.
+	// defaultRequestTimeout is far longer than db_proxy takes under load, which is less than a second.
 	defaultRequestTimeout = 10 * time.Second
-	// quarantineFactor is for how many timeouts more the slot of a group request is kept at
-	// least where its connection was ended because it was overdue; see quarantine.
+	// quarantineFactor times the request timeout is the minimum quarantine of a slot; see quarantine.
 	quarantineFactor = 2
 )
 
 // Options configure a Client.
 type Options struct {
-	// Address is host:port. The host is resolved again at each dial.
+	// Address is host:port. The host is resolved at each dial.
 	Address string
-	// Connections is how many connections are held, 1 to 16; what lies outside
-	// is taken for the nearest.
+	// Connections is the number of connections, limited to 1 to 16.
 	Connections int
-	// RequestTimeout bounds the wait for an answer, from when its request was
-	// written; 0: 10 s.
+	// RequestTimeout bounds the wait for an answer after the request was written. If 0, it is 10 s.
 	RequestTimeout time.Duration
-	// Limiter bounds the requests in flight; clients of one address share one.
-	// nil: one of its own, 64 and 8.
+	// Limiter limits the requests in flight. Clients of the same address share one. If nil, the client has
+	// its own, of 64 requests and 8 of groups.
 	Limiter *Limiter
-	// Gate is asked right before requests are written; where it returns an
-	// error they are not, and fail with ErrNotSent and that error. nil: open.
+	// Gate is called before a request is written. If it returns an error, the request fails with
+	// ErrNotSent and that error. It may be nil.
 	Gate func() error
-	// OnChange is called after each change of Connected, without locks held. It
-	// must not block. nil: nobody is told.
+	// OnChange is called after each change of Connected, without locks held. It must not block, and may be
+	// nil.
 	OnChange func()
-	// Log gets connections coming and going.
+	// Log is for connects and disconnects.
 	Log logr.Logger
-	// Dial connects; nil: a net.Dialer.
+	// Dial may be nil.
 	Dial link.DialFunc
-	// Timing shortens or lengthens the protocol's times.
+	// Timing overrides the times of the protocol.
 	Timing link.Timing
 }
 
-// Client sends requests to one db_proxy over several connections. It is safe
-// for concurrent use.
+// Client sends requests to a db_proxy over several connections. It is safe for concurrent use.
 type Client struct {
+	// Path reads over the connection with the fewest requests.
+	*Path
 	opts      Options
 	running   atomic.Bool
 	handles   atomic.Uint32
@@ -69,7 +62,7 @@ type Client struct {
 	conns map[*link.Conn]*conn
 }
 
-// New returns a Client that is not connected until Run.
+// New returns a Client that does not connect until Run.
 func New(opts Options) *Client {
 	opts.Connections = min(max(opts.Connections, 1), maxConnections)
 	if opts.RequestTimeout <= 0 {
@@ -81,12 +74,13 @@ func New(opts Options) *Client {
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
 	}
-	return &Client{opts: opts, conns: make(map[*link.Conn]*conn)}
+	c := &Client{opts: opts, conns: make(map[*link.Conn]*conn)}
+	c.Path = &Path{client: c}
+	return c
 }
 
-// Run holds the connections until ctx is done, and returns nil once every
-// goroutine it started has ended. Requests still under way then fail with
-// ErrConnectionLost. It returns link.ErrRunning where another Run is under way.
+// Run keeps the connections up until ctx is done, and returns nil when its goroutines have ended. Requests
+// in flight fail with ErrConnectionLost. It returns link.ErrRunning if the Client runs already.
 func (c *Client) Run(ctx context.Context) error {
 	if !c.running.CompareAndSwap(false, true) {
 		return link.ErrRunning
@@ -105,7 +99,7 @@ func (c *Client) Run(ctx context.Context) error {
 			Timing:      c.opts.Timing,
 			Log:         c.opts.Log,
 		})
-		// Its only error is ErrRunning, and this link is ours alone.
+		// Its only error is ErrRunning.
 		wg.Go(func() { _ = l.Run(ctx) })
 	}
 	wg.Go(func() { c.sweep(ctx) })
@@ -113,8 +107,7 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-// sweep ends the requests that nobody waits for any more, and that were not
-// answered in time either; see conn.expire.
+// sweep ends abandoned requests that were not answered in time; see conn.expire.
 func (c *Client) sweep(ctx context.Context) {
 	ticker := time.NewTicker(max(c.opts.RequestTimeout/10, time.Millisecond))
 	defer ticker.Stop()
@@ -136,7 +129,7 @@ func (c *Client) sweep(ctx context.Context) {
 	}
 }
 
-// Connected returns how many connections take requests.
+// Connected returns how many connections accept requests.
 func (c *Client) Connected() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,12 +142,12 @@ func (c *Client) Connected() int {
 	return n
 }
 
-// Unmatched returns how many frames came that answered no request under way: late
-// answers, repeated ones, and what db_proxy sends of its own accord.
+// Unmatched counts the frames that answered no request in flight: late answers, repeated ones, and frames
+// that db_proxy sent unasked.
 func (c *Client) Unmatched() uint64 { return c.unmatched.Load() }
 
-// pick returns the connection with the fewest requests under way and counts
-// one more on it, or nil where none takes requests.
+// pick returns the connection with the fewest requests and counts one more on it. It returns nil if none
+// accepts requests.
 func (c *Client) pick() *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,7 +166,7 @@ func (c *Client) pick() *conn {
 	return best
 }
 
-// handler is the Client as its links know it.
+// handler is the link.Handler of a Client.
 type handler Client
 
 var _ link.Handler = (*handler)(nil)
@@ -192,7 +185,7 @@ func (h *handler) conn(lc *link.Conn) *conn {
 	return h.conns[lc]
 }
 
-// stream is a link's.
+// stream is for link.Options.
 func (h *handler) stream(lc *link.Conn, p pdu.PDU) io.Writer {
 	if cn := h.conn(lc); cn != nil {
 		return cn.stream(p)
@@ -227,10 +220,10 @@ func (h *handler) Down(lc *link.Conn, err error) {
 	h.mu.Unlock()
 	if cn != nil {
 		if e, ok := errors.AsType[*pdu.LengthError](err); ok && e.Length > pdu.MaxSkip {
-			// Whoever has asked for as much must not do so again; the others may.
+			// Only the request with this answer fails with ErrTooLong; the others may be retried.
 			cn.answer(e.PDU, err)
 		}
-		cn.lose()
+		cn.fail()
 	}
 	if usable {
 		h.opts.OnChange()

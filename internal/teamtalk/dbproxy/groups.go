@@ -9,29 +9,29 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// ErrRefused is db_proxy's answer that it did not do it.
+// ErrRefused reports an answer of db_proxy that it has not executed the request.
 var ErrRefused = errors.New("refused by db_proxy")
 
-// NewGroup is a group to be created. db_proxy does not look whether its members
-// exist, and does not add its creator to them.
+// NewGroup is a group to create. db_proxy does not check whether its members exist, and does not add the
+// creator to them.
 type NewGroup struct {
-	// By is the creator; 0: the system.
+	// By is the creator, or 0 for the system.
 	By           uint32
 	Temporary    bool
 	Name, Avatar string
 	Members      []uint32
 }
 
-// MemberChange adds users to a group, or removes them.
+// MemberChange adds users to a group or removes them.
 type MemberChange struct {
-	// By is who changes it; 0 may change every group.
+	// By is the user who changes the group. 0 may change every group.
 	By      uint32
 	Group   uint32
 	Remove  bool
 	Members []uint32
 }
 
-// Type is the change's direction on the wire.
+// Type is the protocol's type of the change.
 func (c MemberChange) Type() wire.GroupModifyType {
 	if c.Remove {
 		return wire.GroupModifyType_GROUP_MODIFY_TYPE_DEL
@@ -39,19 +39,18 @@ func (c MemberChange) Type() wire.GroupModifyType {
 	return wire.GroupModifyType_GROUP_MODIFY_TYPE_ADD
 }
 
-// Membership is a group's members after a change, and those that it added or removed.
+// Membership lists the members of a group after a change, and those that the change concerns.
 type Membership struct{ Current, Changed []uint32 }
 
-// CreateGroup creates a group and returns its id. db_proxy keeps no id of the
-// caller's: creating twice makes two groups. As with Send, no answer is reported
-// only once db_proxy can execute the request no longer than its settle time.
+// CreateGroup creates a group and returns its id. db_proxy does not deduplicate: creating twice creates two
+// groups. For ErrNoAnswer see SendLatest.
 func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (uint32, error) {
 	answer := &wire.IMGroupCreateRsp{}
 	kind := wire.GroupType_GROUP_TYPE_NORMAL
 	if g.Temporary {
 		kind = wire.GroupType_GROUP_TYPE_TMP
 	}
-	err := c.anyPath().do(ctx, exchange{
+	err := c.do(ctx, exchange{
 		request:  wire.CommandGroupCreateReq,
 		response: wire.CommandGroupCreateRsp,
 		group:    true,
@@ -74,12 +73,12 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (uint32, error) {
 	return answer.GetGroupId(), nil
 }
 
-// ChangeMembers changes a group's members. db_proxy does not answer for a group that
-// it does not know, and refuses to add only users who are members already.
+// ChangeMembers changes the members of a group. db_proxy does not answer if the group does not exist, and
+// refuses a change that only adds existing members.
 func (c *Client) ChangeMembers(ctx context.Context, m MemberChange) (Membership, error) {
 	answer := &wire.IMGroupChangeMemberRsp{}
 	kind := m.Type()
-	err := c.anyPath().do(ctx, exchange{
+	err := c.do(ctx, exchange{
 		request:  wire.CommandGroupChangeReq,
 		response: wire.CommandGroupChangeRsp,
 		group:    true,

@@ -7,20 +7,16 @@ import (
 )
 
 const (
-	// defaultTotal saturates a db_proxy with single-chat requests.
+	// defaultTotal is enough to saturate a db_proxy with requests about single chats.
 	defaultTotal = 64
-	// defaultGroup is half of what a stock db_proxy's pool of 16 database
-	// connections answers; each group request holds one while it takes a
-	// second, and 32 at once deadlock the pool for good.
+	// defaultGroup is half of what a stock db_proxy with its pool of 16 database connections handles. Each
+	// group request holds one connection while it acquires a second one; 32 of them deadlock.
 	defaultGroup = 8
 )
 
-// Limiter bounds the requests in flight at one db_proxy. Requests that touch a
-// group count against both of its bounds, others against the total alone. Slots
-// are given in the order in which they were asked for, except that requests
-// which only wait for the group bound hold nobody else back.
-//
-// It is shared by every client of one address, and safe for concurrent use.
+// Limiter limits the requests in flight at a db_proxy. Requests about groups count against both of its limits,
+// others only against the total. Slots are granted in order, except that requests that wait for
+// the group limit do not block others. It is safe for concurrent use.
 type Limiter struct {
 	mu                     sync.Mutex
 	total, group           int
@@ -31,22 +27,21 @@ type Limiter struct {
 	quarantine quarantine
 }
 
-// waiter is one Acquire that waits.
+// waiter is a waiting Acquire.
 type waiter struct {
 	ticket  uint64
 	granted chan struct{}
 }
 
-// NewLimiter returns a Limiter of total requests at once, of which group may
-// touch groups. A bound below 1 counts as 1.
+// NewLimiter returns a Limiter of total requests, of which group may be about groups. The minimum of both
+// is 1.
 func NewLimiter(total, group int) *Limiter {
 	l := &Limiter{}
 	l.SetLimits(total, group)
 	return l
 }
 
-// SetLimits changes the bounds. Requests over a lowered bound finish; no new
-// ones start until there is room.
+// SetLimits changes the limits. Requests in flight over a lower limit are not affected.
 func (l *Limiter) SetLimits(total, group int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,8 +49,7 @@ func (l *Limiter) SetLimits(total, group int) {
 	l.grant()
 }
 
-// Acquire waits for a slot until ctx is done, and then returns ctx's error.
-// release gives the slot back; calls after the first do nothing.
+// Acquire waits for a slot until ctx is done. Calls of release after the first one do nothing.
 func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -67,7 +61,7 @@ func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err 
 	}
 	l.tickets++
 	w := &waiter{ticket: l.tickets, granted: make(chan struct{})}
-	place := queue.PushBack(w)
+	element := queue.PushBack(w)
 	l.grant()
 	l.mu.Unlock()
 
@@ -87,11 +81,11 @@ func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err 
 	defer l.mu.Unlock()
 	select {
 	case <-w.granted:
-		// Granted in the same moment; somebody else can use it.
+		// Granted concurrently: pass it on.
 		l.put(group)
 		l.grant()
 	default:
-		queue.Remove(place)
+		queue.Remove(element)
 	}
 	return nil, ctx.Err()
 }
@@ -103,7 +97,7 @@ func (l *Limiter) release(group bool) {
 	l.grant()
 }
 
-// put takes a slot back. The caller holds mu.
+// put returns a slot. It needs mu.
 func (l *Limiter) put(group bool) {
 	l.used--
 	if group {
@@ -111,8 +105,7 @@ func (l *Limiter) put(group bool) {
 	}
 }
 
-// grant gives slots to those that waited longest, as long as there are any.
-// The caller holds mu.
+// grant grants free slots to the oldest waiters. It needs mu.
 func (l *Limiter) grant() {
 	for l.used < l.total {
 		next := l.waiting.Front()
@@ -132,7 +125,7 @@ func (l *Limiter) grant() {
 	}
 }
 
-// ticket returns when the waiter at e came.
+// ticket returns the ticket of the waiter at e.
 func ticket(e *list.Element) uint64 {
 	w, _ := e.Value.(*waiter)
 	return w.ticket

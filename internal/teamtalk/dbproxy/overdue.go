@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// errOverdue is why a connection ended on which a message was not answered.
+// errOverdue is the cause of closing a connection with an overdue call.
 var errOverdue = errors.New("a request was not answered in time")
 
-// retire ends the connection of an overdue call, once nothing else is under way
-// on it, and returns how the call ended: an answer may still come meanwhile.
-func (c *Client) retire(ctx context.Context, cl *call) outcome {
+// awaitClose closes the connection of an overdue call after its other calls, and returns the outcome: an
+// answer may still arrive before.
+func (c *Client) awaitClose(ctx context.Context, cl *call) outcome {
 	cn := cl.conn
 	if !cn.markOverdue(cl) {
-		return <-cl.done // answered at the last moment
+		return <-cl.done // answered concurrently
 	}
 	c.opts.OnChange()
 	for {
@@ -25,7 +25,7 @@ func (c *Client) retire(ctx context.Context, cl *call) outcome {
 			if errors.Is(o.err, ErrConnectionLost) {
 				o.err = ErrNoAnswer
 			}
-			cn.wakeOverdue() // another one may wait for the same
+			cn.wakeOverdue() // another call may wait too
 			return o
 		case <-cn.idle:
 		case <-ctx.Done():
@@ -34,7 +34,7 @@ func (c *Client) retire(ctx context.Context, cl *call) outcome {
 	}
 }
 
-// markOverdue counts cl as overdue; false where it has ended meanwhile.
+// markOverdue counts cl as overdue. It returns false if cl has finished.
 func (cn *conn) markOverdue(cl *call) bool {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
@@ -46,7 +46,7 @@ func (cn *conn) markOverdue(cl *call) bool {
 	return true
 }
 
-// endOverdue ends the connection where all that is under way on it is overdue.
+// endOverdue closes the connection if all of its calls are overdue.
 func (cn *conn) endOverdue() {
 	if n := cn.overdue.Load(); n > 0 && cn.load.Load() <= n {
 		cn.link.Close(errOverdue)
@@ -60,8 +60,8 @@ func (cn *conn) wakeOverdue() {
 	}
 }
 
-// expire ends what was abandoned and has not been answered until now. What is
-// lasting goes with its connection, which takes no more requests from now on.
+// expire finishes abandoned calls after their deadlines. Lasting calls become overdue: their connection accepts
+// no more requests, and they finish with it.
 func (cn *conn) expire(now time.Time) {
 	expired := func(cl *call) bool { return !cl.deadline.IsZero() && !cl.deadline.After(now) }
 	cn.finishAll(outcome{err: ErrNoAnswer}, func(cl *call) bool { return expired(cl) && !cl.lasting })

@@ -157,7 +157,7 @@ func TestPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := run(t, Options{Connections: 2})
 		peers := []*peer{<-h.peers, <-h.peers}
-		path, err := h.Path()
+		path, err := h.OpenPath()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,6 +191,6 @@ func TestPath(t *testing.T) {
 }
 
 func TestNoPath(t *testing.T) {
-	_, err := New(Options{Address: testAddress}).Path()
+	_, err := New(Options{Address: testAddress}).OpenPath()
 	want(t, "path", result[int]{err: err}, 0, ErrNotSent)
 }

@@ -6,8 +6,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Reads are the questions that db_proxy answers without storing anything; see
-// Client and Path for each.
+// Reads are the requests that store nothing. See Path for each of them.
 type Reads interface {
 	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
 	Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error)
@@ -16,31 +15,27 @@ type Reads interface {
 	LatestID(ctx context.Context, s Session) (uint32, error)
 }
 
-// Path is a Client's reads over one connection, and so through one db_proxy
-// process, however many stand behind the address: what one answer vouches for
-// holds for the others. Its requests fail with ErrNotSent once the connection is
-// gone.
+// Path sends reads over one connection, and so to one db_proxy process, even if there are several behind
+// the address: its answers prove something about each other. Its requests fail with ErrNotSent
+// after the connection has ended.
 type Path struct {
 	client *Client
-	conn   *conn // nil: whichever has the least to do
+	conn   *conn // nil: for each request, the one with the fewest requests
 }
 
 var _ Reads = (*Path)(nil)
 
-// Path returns a path over a connection that takes requests, or ErrNotSent.
-func (c *Client) Path() (*Path, error) {
+// OpenPath returns a path over a connection that accepts requests, or ErrNotSent.
+func (c *Client) OpenPath() (*Path, error) {
 	cn := c.pick()
 	if cn == nil {
 		return nil, notSent(ErrNotConnected)
 	}
-	cn.load.Add(-1) // it was counted for a request, and this is none yet
+	cn.load.Add(-1) // undo the count of pick: there is no request yet
 	return &Path{client: c, conn: cn}, nil
 }
 
-func (c *Client) anyPath() *Path { return &Path{client: c} }
-
-// pick returns the path's connection with one more request counted on it, or nil
-// where it takes none.
+// pick returns the connection for a request and counts the request on it, or nil if there is none.
 func (p *Path) pick() *conn {
 	if p.conn == nil {
 		return p.client.pick()
@@ -50,7 +45,7 @@ func (p *Path) pick() *conn {
 	if !p.conn.takes() {
 		return nil
 	}
-	// One that is lost meanwhile refuses to register the call.
+	// If the connection ends now, register fails.
 	p.conn.load.Add(1)
 	return p.conn
 }

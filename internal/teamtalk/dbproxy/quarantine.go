@@ -2,29 +2,27 @@ package dbproxy
 
 import "time"
 
-// probePauses: a db_proxy that answers no group request at all is given one more after
-// a pause, which doubles up to so many times the first.
-const probePauses = 3
+// maxProbePause times the quarantine is the longest pause between probes.
+const maxProbePause = 3
 
-// quarantine are the slots of group requests whose connections were ended as nothing was
-// answered. Ending a connection ends nothing in db_proxy: it keeps database connections
-// for each of them, for as long as it hangs. So a slot is kept for a time, and then
-// until some other group request has been answered since; from then on it counts against
-// the group's bound alone, as nobody may ask about groups any more. Without an answer, a
-// single slot at a time is given up: the request that takes it shows whether db_proxy is
-// back. The zero value is ready to use; the Limiter's mu guards it.
+// quarantine holds the slots of group requests whose connections were closed without an answer. db_proxy keeps
+// the database connections of such requests while it hangs, even after the connection has ended. So a
+// slot is held for a minimum time, and then until another group request was answered. After the minimum
+// time it only counts against the group limit. Without an answer, one slot at a time is released
+// as a probe: its request shows whether db_proxy has recovered.
+//
+// The zero value is ready to use. Limiter.mu guards it.
 type quarantine struct {
-	// answers counts group requests that were answered.
+	// answers counts answered group requests.
 	answers uint64
-	// stuck counts the slots that have had their time.
+	// stuck counts the slots that are held beyond the minimum time.
 	stuck int
-	// probing: one was given up not long ago, and pause is for how long no other is;
-	// 0: db_proxy has answered.
+	// probing: a slot was released less than pause ago. pause is 0 after an answer.
 	probing bool
 	pause   time.Duration
 }
 
-// answered says that db_proxy has answered a group request.
+// answered records the answer to a group request: it releases all stuck slots.
 func (l *Limiter) answered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,9 +33,8 @@ func (l *Limiter) answered() {
 	l.grant()
 }
 
-// rest keeps the slot of a group request, which must not be released any more, for a
-// time at least.
-func (l *Limiter) rest(atLeast time.Duration) {
+// quarantineSlot holds the slot of a group request instead of releasing it.
+func (l *Limiter) quarantineSlot(atLeast time.Duration) {
 	l.mu.Lock()
 	before := l.quarantine.answers
 	l.mu.Unlock()
@@ -54,14 +51,13 @@ func (l *Limiter) rest(atLeast time.Duration) {
 	})
 }
 
-// probe gives one slot up, unless one is free or was given up not long ago. The caller
-// holds mu.
+// probe releases a stuck slot, unless a slot is free or was released recently. It needs mu.
 func (l *Limiter) probe(first time.Duration) {
 	r := &l.quarantine
 	if r.probing || r.stuck == 0 {
 		return
 	}
-	r.pause = min(max(first, 2*r.pause), probePauses*first)
+	r.pause = min(max(first, 2*r.pause), maxProbePause*first)
 	r.probing = true
 	time.AfterFunc(r.pause, func() {
 		l.mu.Lock()

@@ -35,7 +35,7 @@ func TestResting(t *testing.T) {
 		}
 		rest := func(slots []func()) {
 			for range slots {
-				l.rest(atLeast)
+				l.quarantineSlot(atLeast)
 			}
 		}
 		rest(acquire(4))
@@ -80,7 +80,7 @@ func TestRestingLeavesOthers(t *testing.T) {
 			return got
 		}
 		for range acquire(true) {
-			l.rest(atLeast)
+			l.quarantineSlot(atLeast)
 		}
 		elapse(atLeast - time.Second)
 		if n := len(acquire(false)); n != 0 {
@@ -127,7 +127,7 @@ func TestRestingCount(t *testing.T) {
 					break
 				}
 				given++
-				time.AfterFunc(timeout, func() { l.rest(quarantineFactor * timeout) })
+				time.AfterFunc(timeout, func() { l.quarantineSlot(quarantineFactor * timeout) })
 			}
 			elapse(time.Second)
 		}

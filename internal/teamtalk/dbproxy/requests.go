@@ -9,63 +9,51 @@ import (
 )
 
 const (
-	// maxIDs is how many rows db_proxy returns for one request by id.
+	// maxIDs is the highest number of rows in an answer to a request by id.
 	maxIDs = 100
-	// sendingID stands in for the id of a message that has none yet.
+	// sendingID is the id in requests to store a message.
 	sendingID = 1
 )
 
-// Session is a conversation as one of its users sees it.
+// Session is the conversation of a user.
 type Session struct {
 	Type wire.SessionType
-	// UserID is who asks: our sender.
+	// UserID is the user who asks: the sender.
 	UserID uint32
-	// ID is the peer user, or the group.
+	// ID is the other user, or the group.
 	ID uint32
 }
 
-// Message is one message to be stored, or routed.
+// Message is a message to store or to route.
 type Message struct {
-	// From is the sender's user id; To the recipient's, or the group's, as Type
-	// says.
+	// From is the sender. To is a user or a group, depending on Type.
 	From, To uint32
-	// CreateTime in unix seconds; db_proxy keeps it as it is.
+	// CreateTime in Unix seconds. db_proxy stores it unchanged.
 	CreateTime uint32
 	Type       wire.MsgType
-	// Data is a text's ciphertext, or raw audio.
+	// Data is the ciphertext of a text, or raw audio.
 	Data []byte
 }
 
-// Wire returns the message as IMMsgData, under the id given and with
-// attach_data where attach is not nil.
+// Wire returns the message as IMMsgData with the id, and with attach_data unless attach is nil.
 func (m Message) Wire(msgID uint32, attach []byte) *wire.IMMsgData {
+	if m.Data == nil {
+		m.Data = []byte{} // the field is required
+	}
 	return &wire.IMMsgData{
 		FromUserId:  &m.From,
 		ToSessionId: &m.To,
 		MsgId:       &msgID,
 		CreateTime:  &m.CreateTime,
 		MsgType:     &m.Type,
-		MsgData:     m.data(),
+		MsgData:     m.Data,
 		AttachData:  attach,
 	}
 }
 
-// data returns Data, never nil: the field is required, and nil would be absent.
-func (m Message) data() []byte {
-	if m.Data == nil {
-		return []byte{}
-	}
-	return m.Data
-}
-
-// Users returns the records of the users that exist, by id. An empty result
-// proves nothing: db_proxy answers so when its database fails. All ids go into
-// one request, so that those present vouch for those missing.
-func (c *Client) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
-	return c.anyPath().Users(ctx, asker, ids)
-}
-
-// Users is Client.Users over this path.
+// Users returns the users that exist, by id. An empty result proves nothing: db_proxy returns it if its
+// database fails. All ids are in one request, so that the users found prove that the others do
+// not exist.
 func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	if len(ids) == 0 {
 		return map[uint32]*wire.UserInfo{}, nil
@@ -90,14 +78,8 @@ func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint3
 	return users, nil
 }
 
-// Groups returns the groups that exist, with their members, by id. An empty
-// result, or an empty list of members, proves nothing: db_proxy answers so when
-// its cache fails.
-func (c *Client) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
-	return c.anyPath().Groups(ctx, asker, ids)
-}
-
-// Groups is Client.Groups over this path.
+// Groups returns the groups that exist, with their members, by id. An empty result, or a group without
+// members, proves nothing: db_proxy returns it if its cache fails.
 func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
 	if len(ids) == 0 {
 		return map[uint32]*wire.GroupInfo{}, nil
@@ -128,28 +110,28 @@ func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint
 	return groups, nil
 }
 
-// Send asks db_proxy to store m and returns the id in its answer. 0 means that
-// nothing was stored, wire.MsgIDUnknown that nobody knows. Any other id may
-// still stand for a message that was not stored. db_proxy keeps no id of the
-// caller's: sending twice stores twice.
-//
-// Where no answer comes in time, Send returns ErrNoAnswer only after it has ended
-// the connection, so that db_proxy may execute the request no more than its
-// settle time later. The connection's other requests are answered first.
-//
-// It waits for its turn among the requests in flight, and for the connection to take
-// it, until queue is done, and then returns ErrNotSent; ctx is for what comes after.
+// Send is SendLatest of a message that is known.
 func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err error) {
 	return c.SendLatest(ctx, queue, m.Type, func() (Message, bool) { return m, true })
 }
 
-// SendLatest is Send of a message of the type given that is built once it has its
-// turn, so that no key has been replaced and no time has passed since. Where build
-// says that there is none, SendLatest returns ErrNotSent.
-func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build func() (Message, bool)) (msgID uint32, err error) {
+// SendLatest asks db_proxy to store a message and returns the id of its answer. 0 means that nothing was
+// stored, wire.MsgIDUnknown that the outcome is unknown. A message with another id may not be
+// stored either. db_proxy does not deduplicate: sending twice stores twice.
+//
+// build is called when the request leaves the queue, so that the message has the current key and time.
+// If it returns false, SendLatest returns ErrNotSent.
+//
+// If no answer arrives in time, SendLatest closes the connection, after the other requests on it, and
+// then returns ErrNoAnswer: db_proxy may execute the request for its settle time at most.
+//
+// queue bounds the wait for the limiter and the writer. After that, ctx applies.
+func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build func() (Message, bool)) (
+	uint32, error,
+) {
 	var m Message
 	answer := &wire.IMMsgData{}
-	err = c.anyPath().do(ctx, exchange{
+	err := c.do(ctx, exchange{
 		queue:    queue,
 		request:  wire.CommandMsgData,
 		response: wire.CommandMsgData,
@@ -174,24 +156,18 @@ func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build
 	return answer.GetMsgId(), nil
 }
 
-// List returns the newest count messages of the session, newest first by
-// create_time; ids may be in another order. An empty list proves nothing:
-// db_proxy answers so when its database fails.
-func (c *Client) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error) {
-	return c.anyPath().List(ctx, s, count)
-}
-
-// List is Client.List over this path.
+// List returns the newest count messages of the session, newest first by create_time; their ids may be in
+// another order. An empty result proves nothing: db_proxy returns it if its database fails.
 func (p *Path) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error) {
-	x, answer := listing(s, count)
+	x, answer := listExchange(s, count)
 	if err := p.do(ctx, x); err != nil {
 		return nil, err
 	}
 	return answer.GetMsgList(), nil
 }
 
-// listing asks for the newest count messages of the session.
-func listing(s Session, count uint32) (exchange, *wire.IMGetMsgListRsp) {
+// listExchange is the exchange of List, and the message that it fills.
+func listExchange(s Session, count uint32) (exchange, *wire.IMGetMsgListRsp) {
 	answer := &wire.IMGetMsgListRsp{}
 	return exchange{
 		request:  wire.CommandMsgListReq,
@@ -212,19 +188,13 @@ func listing(s Session, count uint32) (exchange, *wire.IMGetMsgListRsp) {
 	}, answer
 }
 
-// ByID returns those of the session's messages that are stored under the ids.
-// More than 100 ids take more than one request, one after the other. An empty
-// result proves nothing: db_proxy answers so when its database fails.
-func (c *Client) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error) {
-	return c.anyPath().ByID(ctx, s, ids)
-}
-
-// ByID is Client.ByID over this path.
+// ByID returns the messages of the session with the ids, in one request for each 100 ids. An empty result
+// proves nothing: db_proxy returns it if its database fails.
 func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error) {
 	var found []*wire.MsgInfo
 	for len(ids) > 0 {
-		part := ids[:min(len(ids), maxIDs)]
-		ids = ids[len(part):]
+		chunk := ids[:min(len(ids), maxIDs)]
+		ids = ids[len(chunk):]
 		answer := &wire.IMGetMsgByIdRsp{}
 		err := p.do(ctx, exchange{
 			request:  wire.CommandMsgByIDReq,
@@ -235,7 +205,7 @@ func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgIn
 					UserId:      &s.UserID,
 					SessionType: &s.Type,
 					SessionId:   &s.ID,
-					MsgIdList:   part,
+					MsgIdList:   chunk,
 					AttachData:  attach,
 				}
 			},
@@ -250,14 +220,8 @@ func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgIn
 	return found, nil
 }
 
-// LatestID returns the id of the session's newest message by create_time, or 0
-// if it has none. It does not regard when the asker joined a group. 0 proves
-// nothing: db_proxy answers so when its database fails.
-func (c *Client) LatestID(ctx context.Context, s Session) (uint32, error) {
-	return c.anyPath().LatestID(ctx, s)
-}
-
-// LatestID is Client.LatestID over this path.
+// LatestID returns the id of the newest message of the session by create_time, or 0. It ignores when the
+// user joined a group. 0 proves nothing: db_proxy returns it if its database fails.
 func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
 	answer := &wire.IMGetLatestMsgIdRsp{}
 	err := p.do(ctx, exchange{
@@ -275,7 +239,7 @@ func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
 
 func (s Session) group() bool { return s.Type == wire.SessionType_SESSION_TYPE_GROUP }
 
-// echoed reports whether an answer is about s.
+// echoed reports whether the answer is about s.
 func (s Session) echoed(answer interface {
 	GetUserId() uint32
 	GetSessionType() wire.SessionType

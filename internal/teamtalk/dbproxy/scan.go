@@ -12,36 +12,34 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// MaxScan is how long an answer can be, in bytes, that is looked through row by row.
-// The connection does not survive a longer one.
+// MaxScan is the longest answer, in bytes, that Scan can read. A longer one ends the connection.
 const MaxScan = pdu.MaxSkip
 
-// Scanner takes the rows of an answer one by one, on the goroutine that reads the
-// connection.
+// Scanner gets the rows of an answer one by one, on the goroutine that reads the connection.
 type Scanner interface {
-	// Begin comes before the first row; all rows before it were of another answer.
+	// Begin is called before the first row of an answer.
 	Begin()
 	Row(*wire.MsgInfo)
 }
 
-// Scan gives the scanner what List returns, without holding it all: an answer may have
-// MaxScan bytes. Where Scan returns an error, the scanner may be called even later.
+// Scan passes the rows of List to the scanner without holding all of them. If it returns an error, the scanner
+// may still be called later.
 func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) error {
-	x, _ := listing(s, count)
+	x, _ := listExchange(s, count)
 	x.scan = to
 	return p.do(ctx, x)
 }
 
-// listField is the number of the rows in an answer to a list.
+// listField is the field number of the rows.
 const listField = 5
 
-// maxRest is far above the size, in bytes, of all that an answer has beside its rows.
+// maxRest is far more than the size, in bytes, of an answer without its rows.
 const maxRest = 4 << 10
 
-// rows is an io.Writer for the body of an answer that is too long to hold.
+// rows parses the body of an answer that is too long to hold.
 type rows struct {
 	scanner Scanner
-	// field is the one that has not come whole yet, rest all those that are no rows.
+	// field is the incomplete field at the end, rest are the fields that are not rows.
 	field, rest []byte
 	bad         bool
 }
@@ -54,7 +52,7 @@ func (r *rows) Write(b []byte) (int, error) {
 	r.field = append(r.field, b...)
 	left := r.field
 	for len(left) > 0 {
-		n := r.take(left)
+		n := r.consumeField(left)
 		if n == 0 {
 			break
 		}
@@ -65,9 +63,8 @@ func (r *rows) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// take takes the first field, and returns its length; 0: it has not come whole, or is
-// none.
-func (r *rows) take(b []byte) int {
+// consumeField handles the first field and returns its length, or 0 if it is incomplete or malformed.
+func (r *rows) consumeField(b []byte) int {
 	number, kind, tag := protowire.ConsumeTag(b)
 	if tag < 0 {
 		r.malformed(tag)
@@ -96,7 +93,7 @@ func (r *rows) malformed(code int) {
 	r.bad = r.bad || !errors.Is(protowire.ParseError(code), io.ErrUnexpectedEOF)
 }
 
-// body is the answer without its rows; nil where it was none.
+// body returns the answer without its rows, or nil if it is malformed.
 func (r *rows) body() []byte {
 	if r.bad || len(r.field) > 0 {
 		return nil
@@ -104,8 +101,7 @@ func (r *rows) body() []byte {
 	return r.rest
 }
 
-// stream returns what takes the body of a frame that is too long to hold; nil: nothing
-// does.
+// stream returns the writer for the body of a frame that is too long to hold, or nil.
 func (cn *conn) stream(p pdu.PDU) io.Writer {
 	cn.mu.Lock()
 	cl := cn.calls[p.Seq]
@@ -118,8 +114,7 @@ func (cn *conn) stream(p pdu.PDU) io.Writer {
 	return cl.rows
 }
 
-// streamed returns what is known of a frame whose body went to a call's rows, and
-// whether it answers that call.
+// streamed returns the outcome of a frame whose body was streamed, and whether it answers the call.
 func (cl *call) streamed() (outcome, bool) {
 	r := cl.rows
 	cl.rows = nil
@@ -137,7 +132,7 @@ func (cl *call) streamed() (outcome, bool) {
 	return outcome{body: body, scanned: true}, true
 }
 
-// deliver gives the scanner, if there is one, the rows of an answer that was held.
+// deliver passes the rows of an answer that was held to the scanner, if there is one.
 func (x exchange) deliver() {
 	list, ok := x.answer.(interface{ GetMsgList() []*wire.MsgInfo })
 	if x.scan == nil || !ok {

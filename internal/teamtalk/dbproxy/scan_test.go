@@ -86,7 +86,7 @@ func TestScan(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := run(t, Options{Connections: 1})
 				server := <-h.peers
-				path, err := h.Path()
+				path, err := h.OpenPath()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -119,7 +119,7 @@ func TestScanEndsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := run(t, Options{Connections: 1})
 		server := <-h.peers
-		path, err := h.Path()
+		path, err := h.OpenPath()
 		if err != nil {
 			t.Fatal(err)
 		}

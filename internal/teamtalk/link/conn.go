@@ -20,8 +20,8 @@ var (
 	ErrProtocol = errors.New("protocol violation")
 	// ErrClosed reports a connection that has ended.
 	ErrClosed = errors.New("connection closed")
-	// ErrDraining reports a peer that said stop-receiving.
-	ErrDraining = errors.New("the server takes no more")
+	// ErrDraining reports a peer that sent stop-receiving.
+	ErrDraining = errors.New("the server accepts no more requests")
 
 	errSilent    = errors.New("nothing received for too long")
 	errDrained   = errors.New("still open long after stop-receiving")
@@ -30,36 +30,32 @@ var (
 	errRunEnding = errors.New("no longer wanted")
 )
 
-// Handler is told what happens on a Link. Its methods are called one at a time
-// per link, in this order for each connection: Up, any number of Frame with at
-// most one Draining between, Down. They must not block: while they run, nothing
-// is read.
+// Handler gets the events of a Link. Its methods are called sequentially, for each connection in this order:
+// Up, any number of Frame and at most one Draining, Down. They must not block, because they delay
+// reading.
 type Handler interface {
-	// Up hands over a new connection, ready to send.
+	// Up: c is connected and can send.
 	Up(c *Conn)
-	// Frame hands over a frame that came, heartbeats and stop-receiving aside.
-	// err is nil, or wraps pdu.ErrTooLong for a frame that was skipped and has
-	// no body.
+	// Frame: a frame was received, other than heartbeats and stop-receiving. err is nil, or wraps pdu.ErrTooLong
+	// for a frame without its body.
 	Frame(c *Conn, p pdu.PDU, err error)
-	// Draining says that c sends no more; what is under way is still read.
+	// Draining: c does not send any more, but still reads.
 	Draining(c *Conn)
-	// Down says that c has ended, and why. The fate of every frame given to
-	// Send is settled by then.
+	// Down: c has ended. All calls of Send have their results.
 	Down(c *Conn, err error)
 }
 
-// Conn is one connection of a Link. Once it has ended it stays so: a Link's
-// next connection is another Conn.
+// Conn is a connection of a Link, until it ends.
 type Conn struct {
 	nc   net.Conn
 	opts Options
 
 	queue chan *outgoing
-	// draining and closed tell the writer to stop; written is closed once it has.
+	// draining and closed stop the writer. written is closed when it has stopped.
 	draining, closed, written chan struct{}
 
 	closeOnce sync.Once
-	cause     error // why the connection ended; set before closed is
+	cause     error // set before closed is closed
 }
 
 func newConn(nc net.Conn, opts Options) *Conn {
@@ -73,19 +69,18 @@ func newConn(nc net.Conn, opts Options) *Conn {
 	}
 }
 
-// Close ends the connection; the link dials another one. What is under way on it
-// may or may not have reached the peer. The first cause given is kept.
+// Close ends the connection, so that the link redials. Frames in flight may have reached the peer. The first
+// cause is kept.
 func (c *Conn) Close(cause error) {
 	c.closeOnce.Do(func() {
 		c.cause = cause
 		close(c.closed)
-		// Nothing is lost where closing fails: nobody uses it any more.
 		_ = c.nc.Close()
 	})
 }
 
-// run holds the connection until it ends or ctx is done. It returns whether
-// anything came, and why the connection ended, never nil.
+// run waits until the connection ends or ctx is done. It returns whether it has received a frame, and the
+// cause of the end, which is never nil.
 func (c *Conn) run(ctx context.Context) (received bool, err error) {
 	var wg sync.WaitGroup
 	wg.Go(c.write)
@@ -104,9 +99,9 @@ func (c *Conn) run(ctx context.Context) (received bool, err error) {
 	return received, c.cause
 }
 
-// read hands frames over until the connection ends, and says why it did.
+// read passes frames to the handler until the connection ends, and returns the cause.
 func (c *Conn) read() (received bool, err error) {
-	in := &patientReader{nc: c.nc, patience: c.opts.Timing.Silence}
+	in := &deadlineReader{nc: c.nc, timeout: c.opts.Timing.Silence}
 	frames := pdu.NewReader(bufio.NewReaderSize(in, 64<<10), 0)
 	if c.opts.Stream != nil {
 		frames.Stream(func(p pdu.PDU) io.Writer { return c.opts.Stream(c, p) })
@@ -140,32 +135,30 @@ func (c *Conn) read() (received bool, err error) {
 	}
 }
 
-// drain stops sending, for good, and keeps the links to this server from
-// dialing it while it exits.
+// drain stops sending, and delays dials until the server has exited.
 func (c *Conn) drain() {
 	away := c.opts.Timing.StayAway
 	c.opts.DialBackoff.extend(away + jitter(away/5))
 	close(c.draining)
-	c.opts.Log.Info("the server takes no more")
+	c.opts.Log.Info("the server accepts no more requests")
 	c.opts.Handler.Draining(c)
 }
 
-// patientReader reads from a connection, giving each read so much patience,
-// and none after until where that is set. A long frame may thus take as long
-// as it likes while it is coming.
-type patientReader struct {
-	nc       net.Conn
-	patience time.Duration
-	until    time.Time
+// deadlineReader reads from a connection with a timeout for each read, and until a time if that is set. So a
+// long frame may take as long as it makes progress.
+type deadlineReader struct {
+	nc      net.Conn
+	timeout time.Duration
+	until   time.Time
 }
 
 // Read implements io.Reader.
-func (r *patientReader) Read(b []byte) (int, error) {
-	deadline := time.Now().Add(r.patience)
+func (r *deadlineReader) Read(b []byte) (int, error) {
+	deadline := time.Now().Add(r.timeout)
 	if !r.until.IsZero() && r.until.Before(deadline) {
 		deadline = r.until
 	}
-	// A connection that takes no deadline has ended; the read says how.
+	// It fails only if the connection has ended, as the read does.
 	_ = r.nc.SetReadDeadline(deadline)
 	return r.nc.Read(b)
 }

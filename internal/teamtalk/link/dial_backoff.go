@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// DialBackoff keeps links from dialing a server that is about to exit. The zero value
-// holds nothing back; it is safe for concurrent use.
+// DialBackoff delays dials to a server that is about to exit. The zero value delays nothing. It is safe for
+// concurrent use.
 type DialBackoff struct {
 	mu    sync.Mutex
 	until time.Time
 }
 
-// extend holds dials back for d from now on, at least.
-func (h *DialBackoff) extend(d time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if until := time.Now().Add(d); until.After(h.until) {
-		h.until = until
+// extend delays dials for at least d from now.
+func (b *DialBackoff) extend(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if until := time.Now().Add(d); until.After(b.until) {
+		b.until = until
 	}
 }
 
-// remaining returns how long dials are still held back.
-func (h *DialBackoff) remaining() time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.until.IsZero() {
+// remaining returns the remaining delay.
+func (b *DialBackoff) remaining() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.until.IsZero() {
 		return 0
 	}
-	return max(0, time.Until(h.until))
+	return max(0, time.Until(b.until))
 }

@@ -1,9 +1,11 @@
-// Package link holds one TCP connection to a TeamTalk server: it dials, keeps
-// the connection alive, reads at all times, writes without being held up, and
-// dials again. What the frames mean is its Handler's business.
+// Package link keeps a TCP connection to a TeamTalk server up: it dials and redials, sends heartbeats, reads
+// frames and writes frames in batches.
+//
+// New returns a Link, whose Run passes connections and frames to a Handler. Conn.Send writes a frame.
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -17,83 +19,75 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
-// Timing is how long things may take. A zero or negative value means the
-// default, which is the protocol's where it has one.
+// Timing holds the times of a link. The defaults apply to zero and negative values.
 type Timing struct {
-	// Dial bounds resolving the host and connecting, together. 10 s.
+	// Dial bounds the resolution of the host and the connect. Default 10 s.
 	Dial time.Duration
-	// Heartbeat is how long nothing is sent before a heartbeat is. 5 s.
+	// Heartbeat is the time without a frame after which a heartbeat is sent. Default 5 s.
 	Heartbeat time.Duration
-	// Silence is how long nothing is received before the connection is closed,
-	// and the longest that a connection is drained. 30 s.
+	// Silence is the time without a frame after which the connection is closed, and bounds the draining of a
+	// connection. Default 30 s.
 	Silence time.Duration
-	// Write bounds the writing of one batch of frames. 10 s.
+	// Write bounds the write of a batch of frames. Default 10 s.
 	Write time.Duration
-	// BackoffMin and BackoffMax bound the pause between two dials: it is drawn
-	// evenly from zero to a bound that doubles from the one to the other, and
-	// starts again after a connection that received something. 100 ms, 30 s.
+	// BackoffMin and BackoffMax bound the pause between dials, which is random below a limit that doubles from
+	// BackoffMin to BackoffMax. A connection that received a frame resets it. Default 100 ms and 30 s.
 	BackoffMin, BackoffMax time.Duration
-	// StayAway is how long a server that said stop-receiving is not dialed; up
-	// to a fifth of it is added at random. db_proxy still accepts connections
-	// for 4 s, until it exits. 5 s.
+	// StayAway is the pause after stop-receiving, to which up to a fifth of it is added at random. db_proxy
+	// exits 4 s after stop-receiving, and accepts connections until then. Default 5 s.
 	StayAway time.Duration
 }
 
-// withDefaults returns t with its zero values filled in.
+// withDefaults returns t with the defaults.
 func (t Timing) withDefaults() Timing {
-	or := func(d *time.Duration, v time.Duration) {
-		if *d <= 0 {
-			*d = v
-		}
+	return Timing{
+		Dial:       cmp.Or(max(t.Dial, 0), 10*time.Second),
+		Heartbeat:  cmp.Or(max(t.Heartbeat, 0), 5*time.Second),
+		Silence:    cmp.Or(max(t.Silence, 0), 30*time.Second),
+		Write:      cmp.Or(max(t.Write, 0), 10*time.Second),
+		BackoffMin: cmp.Or(max(t.BackoffMin, 0), 100*time.Millisecond),
+		BackoffMax: cmp.Or(max(t.BackoffMax, 0), 30*time.Second),
+		StayAway:   cmp.Or(max(t.StayAway, 0), 5*time.Second),
 	}
-	or(&t.Dial, 10*time.Second)
-	or(&t.Heartbeat, 5*time.Second)
-	or(&t.Silence, 30*time.Second)
-	or(&t.Write, 10*time.Second)
-	or(&t.BackoffMin, 100*time.Millisecond)
-	or(&t.BackoffMax, 30*time.Second)
-	or(&t.StayAway, 5*time.Second)
-	return t
 }
 
-// DialFunc connects to an address; it must return when ctx is done.
+// DialFunc connects to an address. It must return when ctx is done.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // Options configure a Link.
 type Options struct {
-	// Address is host:port. The host is resolved again at each dial.
+	// Address is host:port. The host is resolved at each dial.
 	Address string
-	// Handler is told of connections and frames; required.
+	// Handler is required.
 	Handler Handler
-	// Stream, where set, says where the body of a frame goes that is too long to hold;
-	// nil: nowhere. The Handler's Frame comes right after it.
+	// Stream returns the writer for the body of a frame that is too long to hold, or nil to discard it. Handler.
+	// Frame is called after it. Stream may be nil.
 	Stream func(c *Conn, p pdu.PDU) io.Writer
-	// Gate is asked right before frames are written; nil is always open. Where
-	// it returns an error they are not written, and fail with that error.
-	// Heartbeats pass without. While a slow peer keeps a write waiting, Gate is
-	// asked again at every tenth of Timing.Write.
+	// Gate is called before frames are written, but not before heartbeats. If it returns an error, the frames
+	// fail with that error. During a slow write, it is called again after each tenth of Timing.Write.
+	// It may be nil.
 	Gate func() error
-	// DialBackoff is shared by links to one server, so that a stop-receiving on one of
-	// them keeps all of them from dialing; nil: the link's own.
+	// DialBackoff is shared by the links to a server, so that a stop-receiving on one of them delays the dials
+	// of all. If nil, the link has its own.
 	DialBackoff *DialBackoff
-	// Dial connects; nil: a net.Dialer.
+	// Dial may be nil.
 	Dial DialFunc
-	// Timing shortens or lengthens the protocol's times.
+	// Timing overrides the times of the protocol.
 	Timing Timing
-	// Log gets connections coming and going, and failed dials at V(1).
+	// Log is for connects, disconnects and, at V(1), failed dials.
 	Log logr.Logger
 }
 
-// Link holds one connection at a time. See Run.
+// Link keeps a connection up. See Run.
 type Link struct {
 	opts    Options
 	running atomic.Bool
 }
 
-// ErrRunning reports a second Run of what can run once only at a time.
+// ErrRunning reports a concurrent second Run.
 var ErrRunning = errors.New("already running")
 
-// New returns a Link that does nothing until Run.
+// New returns a Link that does not connect until Run.
 func New(opts Options) *Link {
 	opts.Timing = opts.Timing.withDefaults()
 	if opts.DialBackoff == nil {
@@ -105,9 +99,8 @@ func New(opts Options) *Link {
 	return &Link{opts: opts}
 }
 
-// Run connects, and connects again, until ctx is done; then it closes the
-// connection and returns nil, once every goroutine it started has ended. It
-// returns ErrRunning where another Run is under way.
+// Run connects and reconnects until ctx is done. Then it closes the connection and returns nil when its
+// goroutines have ended. It returns ErrRunning if the Link runs already.
 func (l *Link) Run(ctx context.Context) error {
 	if !l.running.CompareAndSwap(false, true) {
 		return ErrRunning
@@ -121,8 +114,7 @@ func (l *Link) Run(ctx context.Context) error {
 				return nil
 			}
 		}
-		healthy := l.once(ctx)
-		if healthy {
+		if l.connectOnce(ctx) {
 			failures = 0
 		}
 		if !sleep(ctx, l.backoff(failures)) {
@@ -132,9 +124,9 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 }
 
-// once dials and holds the connection until it ends. It reports whether the
-// connection was of use, so that the next dial need not wait long.
-func (l *Link) once(ctx context.Context) bool {
+// connectOnce dials and waits until the connection ends. It reports whether the connection received a frame,
+// which resets the backoff.
+func (l *Link) connectOnce(ctx context.Context) bool {
 	nc, err := l.dial(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -143,8 +135,7 @@ func (l *Link) once(ctx context.Context) bool {
 		return false
 	}
 	if l.opts.DialBackoff.remaining() > 0 || ctx.Err() != nil {
-		// The server said that it is about to exit while this dial was under
-		// way, and will not say so again.
+		// The server announced its exit during the dial, and does not repeat it.
 		_ = nc.Close()
 		return false
 	}
@@ -161,21 +152,17 @@ func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 	return l.opts.Dial(ctx, "tcp", l.opts.Address)
 }
 
-// backoff returns the pause before the next dial after so many failures.
+// backoff returns the pause before the next dial.
 func (l *Link) backoff(failures int) time.Duration {
 	t := l.opts.Timing
 	bound := t.BackoffMin
-	for range failures {
-		if bound >= t.BackoffMax/2 {
-			bound = t.BackoffMax
-			break
-		}
+	for i := 0; i < failures && bound < t.BackoffMax; i++ {
 		bound *= 2
 	}
-	return jitter(bound)
+	return jitter(min(bound, t.BackoffMax))
 }
 
-// jitter returns a duration drawn evenly from zero to bound.
+// jitter returns a random duration up to bound.
 func jitter(bound time.Duration) time.Duration {
 	if bound <= 0 {
 		return 0
@@ -183,7 +170,7 @@ func jitter(bound time.Duration) time.Duration {
 	return rand.N(bound + 1)
 }
 
-// sleep returns true after d, and false once ctx is done.
+// sleep returns true after d, or false when ctx is done.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if ctx.Err() != nil {
 		return false

@@ -13,37 +13,34 @@ import (
 )
 
 const (
-	// queueLen bounds the frames that wait for the writer; more senders wait
-	// until there is room.
+	// queueLen bounds the frames that wait for the writer. Senders block while the queue is full.
 	queueLen = 256
-	// batchLen is how many bytes of frames the writer gathers, at least, before
-	// it writes without looking for more.
+	// batchLen is the size in bytes at which a batch is written without waiting for more frames.
 	batchLen = 64 << 10
-	// keepLen is the largest buffer, in bytes, that the writer keeps.
+	// keepLen is the largest buffer, in bytes, that the writer reuses.
 	keepLen = 1 << 20
 )
 
 var (
-	// ErrNotSent reports a frame of which not one byte was handed to the kernel.
+	// ErrNotSent reports a frame of which no byte was passed to the kernel.
 	ErrNotSent = errors.New("not sent")
-	// ErrMaybeSent reports a frame of which some or all bytes may have been
-	// handed to the kernel.
+	// ErrMaybeSent reports a frame of which some or all bytes may have been passed to the kernel.
 	ErrMaybeSent = errors.New("may have been sent")
 )
 
-// A frame's state decides who may speak for it: its sender, as long as it
-// waits; the writer, once it has taken it.
+// States of a frame. While it is waiting, its sender may withdraw it. After the writer has taken it, the writer
+// determines the result.
 const (
 	waiting int32 = iota
 	taken
 	withdrawn
 )
 
-// outgoing is a frame on its way to the writer.
+// outgoing is a frame for the writer.
 type outgoing struct {
 	frame []byte
 	state atomic.Int32
-	// err is the outcome; set before settled is closed.
+	// err is the result. It is set before settled is closed.
 	err     error
 	settled chan struct{}
 }
@@ -53,11 +50,10 @@ func (o *outgoing) settle(err error) {
 	close(o.settled)
 }
 
-// Send writes one whole frame, which must not change any more. It returns nil
-// once all of it was handed to the kernel. ErrNotSent (wrapped, beside its
-// reason: the gate's or ctx's error, ErrDraining, ErrClosed) says that not one
-// byte was, ErrMaybeSent (wrapped) that this is not known or that it was cut
-// off. Concurrent frames are written together.
+// Send writes a frame, which must not change any more. It returns nil when the kernel has all of it. ErrNotSent
+// (wrapped with the reason: the error of the gate or of ctx, ErrDraining or ErrClosed) means that the
+// kernel has no byte of it, ErrMaybeSent (wrapped) that it may have some. Concurrent frames are written
+// together.
 func (c *Conn) Send(ctx context.Context, frame []byte) error {
 	if err := ctx.Err(); err != nil {
 		return notSent(err)
@@ -99,8 +95,8 @@ func (c *Conn) Send(ctx context.Context, frame []byte) error {
 func notSent(reason error) error   { return fmt.Errorf("%w: %w", ErrNotSent, reason) }
 func maybeSent(reason error) error { return fmt.Errorf("%w: %w", ErrMaybeSent, reason) }
 
-// stopped returns why nothing is sent any more, or nil. The connection's own
-// errors name addresses; they are for Down alone.
+// stopped returns why the connection does not send any more, or nil. It does not return the cause, which
+// contains addresses.
 func (c *Conn) stopped() error {
 	select {
 	case <-c.draining:
@@ -115,7 +111,7 @@ func (c *Conn) stopped() error {
 	}
 }
 
-// write writes frames and heartbeats until the connection drains or ends.
+// write is the writer. It stops when the connection drains or ends.
 func (c *Conn) write() {
 	defer close(c.written)
 	idle := time.NewTimer(c.opts.Timing.Heartbeat)
@@ -123,7 +119,7 @@ func (c *Conn) write() {
 	heartbeat := pdu.PDU{Service: wire.ServiceOther, Command: wire.CommandHeartBeat}.Append(nil)
 	var b batch
 	for {
-		// Which of several ready cases a select takes is left to chance.
+		// Select chooses among several ready cases at random.
 		if c.stopped() != nil {
 			return
 		}
@@ -137,30 +133,28 @@ func (c *Conn) write() {
 			n, err := c.writeAll(b.bytes, c.opts.Gate)
 			b.settle(n, err)
 			if n == 0 {
-				// A closed gate must not keep heartbeats from being sent.
+				// A closed gate must not delay heartbeats.
 				continue
 			}
 		case <-idle.C:
-			// A failure has closed the connection.
+			// A failure closes the connection.
 			_, _ = c.writeAll(heartbeat, nil)
 		}
 		idle.Reset(c.opts.Timing.Heartbeat)
 	}
 }
 
-// writeAll writes b while the gate is open. It returns how many bytes were
-// handed to the kernel. After an error other than the gate's, and after one of
-// the gate's that cuts b, the connection is closed: the peer could not make
-// sense of what came next.
+// writeAll writes b while the gate is open. It returns how many bytes were passed to the kernel. It closes the
+// connection after an error, unless the gate returned it before the first byte: the peer could not parse
+// the next frame.
 func (c *Conn) writeAll(b []byte, gate func() error) (int, error) {
 	begun := time.Now()
-	patience := c.opts.Timing.Write
+	timeout := c.opts.Timing.Write
 	written := 0
 	for written < len(b) {
-		// Bytes leave for the kernel during the whole of a slow write, and this
-		// process may be stopped at any point. Counted from before the gate was
-		// asked, the deadline keeps an answer of the gate from being used late.
-		slice := time.Now().Add(max(patience/10, time.Millisecond))
+		// The process may be suspended at any time. The deadline starts before the call of the gate, so that the
+		// result of the gate is not used too late during a slow write.
+		slice := time.Now().Add(max(timeout/10, time.Millisecond))
 		if gate != nil {
 			if err := gate(); err != nil {
 				if written > 0 {
@@ -183,7 +177,7 @@ func (c *Conn) writeAll(b []byte, gate func() error) (int, error) {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			c.Close(err)
 			return written, ErrClosed
-		case time.Since(begun) >= patience:
+		case time.Since(begun) >= timeout:
 			c.Close(errSlow)
 			return written, errSlow
 		}
@@ -191,14 +185,13 @@ func (c *Conn) writeAll(b []byte, gate func() error) (int, error) {
 	return written, nil
 }
 
-// batch is what is written at once. It is used again and again.
+// batch is a reusable buffer of frames that are written together.
 type batch struct {
 	bytes  []byte
 	frames []*outgoing
 }
 
-// gather takes first and what else waits in queue, up to batchLen or the one
-// frame that exceeds it. Withdrawn frames are left out.
+// gather takes first and further frames from queue until batchLen is reached. It skips withdrawn frames.
 func (b *batch) gather(first *outgoing, queue <-chan *outgoing) {
 	if cap(b.bytes) > keepLen {
 		b.bytes = nil
@@ -220,8 +213,7 @@ func (b *batch) gather(first *outgoing, queue <-chan *outgoing) {
 	}
 }
 
-// settle tells each frame's sender what became of it, given how many bytes of
-// the batch were handed to the kernel and why no more were.
+// settle sets the result of each frame from the number of bytes that were passed to the kernel and the error.
 func (b *batch) settle(written int, err error) {
 	start := 0
 	for _, o := range b.frames {

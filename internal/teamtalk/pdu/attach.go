@@ -2,12 +2,11 @@ package pdu
 
 import "encoding/binary"
 
-// attachType is the attach_data type that carries a bare handle, as message
-// servers send it for requests of their own.
+// attachType is the type of attach_data with a handle only, which message servers use for their own requests.
 const attachType = 3
 
-// AttachData returns the 12 opaque bytes that servers hand back unchanged:
-// type 3, the handle, service type 0, each u32 big-endian.
+// AttachData returns 12 bytes that servers copy to the answer: type 3, the handle and service type 0, each as u32
+// big-endian.
 func AttachData(handle uint32) []byte {
 	b := make([]byte, 0, 12)
 	b = binary.BigEndian.AppendUint32(b, attachType)
@@ -15,8 +14,7 @@ func AttachData(handle uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, 0)
 }
 
-// Handle returns the handle that AttachData put into b, and false where b is
-// not such data.
+// Handle returns the handle in attach_data, or false if b is not from AttachData.
 func Handle(b []byte) (uint32, bool) {
 	if len(b) != 12 || binary.BigEndian.Uint32(b) != attachType {
 		return 0, false

@@ -1,6 +1,8 @@
-// Package pdu frames TeamTalk's internal protocol: a 16-byte big-endian header
-// (length u32, version u16, flag u16, service id u16, command id u16, seq u16,
-// reserved u16) before a protobuf body. Length counts the header.
+// Package pdu implements the framing of TeamTalk's internal protocol: a 16-byte big-endian header (length u32,
+// version u16, flag u16, service id u16, command id u16, seq u16, reserved u16) and a protobuf body. The
+// length includes the header.
+//
+// New returns a PDU, PDU.Append encodes it, and a Reader decodes frames.
 package pdu
 
 import (
@@ -19,31 +21,28 @@ const (
 	HeaderLen = 16
 	// Version is the protocol version that servers send and expect.
 	Version = 1
-	// MaxIn is the longest PDU, in bytes, that a Reader holds. Servers set no
-	// limit of their own; histories with audio are the largest answers.
+	// MaxIn is the longest PDU, in bytes, that a Reader holds. Servers have no limit. The longest answers are
+	// histories with audio.
 	MaxIn = 4 << 20
-	// MaxSkip is the longest PDU, in bytes, that a Reader skips to reach the
-	// next one. A longer one is taken for garbage.
+	// MaxSkip is the longest PDU, in bytes, that a Reader skips. A longer one is an error.
 	MaxSkip = 64 << 20
-	// MaxToClients keeps, in bytes, what is relayed to clients within what every
-	// client accepts.
+	// MaxToClients is the longest PDU, in bytes, that all clients accept.
 	MaxToClients = 400 << 10
 )
 
 var (
-	// ErrLength reports a frame whose length field is shorter than a header or
-	// over MaxSkip. Nothing after it can be trusted: close the connection.
+	// ErrLength reports a frame whose length is less than a header or more than MaxSkip. The rest of the stream
+	// is invalid: close the connection.
 	ErrLength = errors.New("PDU length out of bounds")
-	// ErrTooLong reports a frame over the reader's limit that was skipped. The
-	// reader stands at the next frame.
+	// ErrTooLong reports a frame over the limit of the Reader, which was skipped.
 	ErrTooLong = errors.New("PDU too long to dialBackoff")
 )
 
 // LengthError is an ErrLength.
 type LengthError struct {
-	// PDU has the header's fields, as far as they can be trusted.
+	// PDU has the other fields of the header.
 	PDU PDU
-	// Length is the frame's, in bytes.
+	// Length is the length of the frame in bytes.
 	Length uint32
 }
 
@@ -55,15 +54,14 @@ func (e *LengthError) Error() string {
 // Unwrap returns ErrLength.
 func (e *LengthError) Unwrap() error { return ErrLength }
 
-// PDU is one frame. It leaves out the header's version, flag and reserved
-// fields, on which no receiver acts: they are ignored when reading, and written
-// as 1, 0 and 0.
+// PDU is a frame. It has no version, flag and reserved fields, which no receiver uses: they are ignored when
+// reading, and written as 1, 0 and 0.
 type PDU struct {
 	Service wire.Service
 	Command wire.Command
-	// Seq comes back in the answer.
+	// Seq is repeated in the answer.
 	Seq uint16
-	// Body is a protobuf message, empty for a heartbeat.
+	// Body is a protobuf message, or empty for a heartbeat.
 	Body []byte
 }
 
@@ -99,8 +97,8 @@ type Reader struct {
 	header [HeaderLen]byte
 }
 
-// NewReader returns a Reader that holds frames of up to limit bytes and skips
-// those between limit and MaxSkip; 0 means MaxIn.
+// NewReader returns a Reader that holds frames of up to limit bytes, and skips frames of up to MaxSkip bytes. If
+// limit is 0, it is MaxIn.
 func NewReader(r io.Reader, limit int) *Reader {
 	if limit <= 0 {
 		limit = MaxIn
@@ -108,16 +106,13 @@ func NewReader(r io.Reader, limit int) *Reader {
 	return &Reader{r: r, max: min(limit, MaxSkip)}
 }
 
-// Stream has the body of a frame that is too long to dialBackoff written to what to returns
-// for it, which must take all of it, instead of being skipped. It is skipped where to
-// returns nil.
-func (r *Reader) Stream(to func(PDU) io.Writer) { r.stream = to }
+// Stream sets the function that returns the writer for the body of a frame that is too long to hold. The writer
+// must accept all of it. If the function returns nil, the body is skipped.
+func (r *Reader) Stream(writer func(PDU) io.Writer) { r.stream = writer }
 
-// Read returns the next frame; its Body is the caller's. It returns io.EOF
-// between frames, io.ErrUnexpectedEOF inside one, and a LengthError for a
-// length that cannot be; after these the Reader is of no more use. With
-// ErrTooLong (wrapped) the PDU has its header's fields and no Body, and the
-// Reader goes on with the frame after it.
+// Read returns the next frame. The caller owns its Body. It returns io.EOF between frames, io.ErrUnexpectedEOF
+// inside a frame, and a LengthError for an invalid length; these are final. With ErrTooLong (wrapped), the
+// PDU has no Body, and the next frame can be read.
 func (r *Reader) Read() (PDU, error) {
 	if _, err := io.ReadFull(r.r, r.header[:]); err != nil {
 		return PDU{}, err
@@ -153,7 +148,7 @@ func (r *Reader) Read() (PDU, error) {
 	return p, nil
 }
 
-// insideFrame returns err as it is to be reported where a frame has begun.
+// insideFrame replaces io.EOF inside a frame.
 func insideFrame(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -161,8 +156,7 @@ func insideFrame(err error) error {
 	return err
 }
 
-// readBody reads n bytes. It allocates as bytes arrive, so that a header that
-// announces much and sends nothing costs nothing.
+// readBody reads n bytes. It allocates memory as bytes arrive, because the length is not trusted.
 func readBody(r io.Reader, n int) ([]byte, error) {
 	const chunk = 64 << 10
 	body := make([]byte, 0, min(n, chunk))

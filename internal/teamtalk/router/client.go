@@ -1,5 +1,7 @@
-// Package router is the client of TeamTalk's route_server, which relays
-// messages to every other server and stores nothing.
+// Package router is the client of TeamTalk's route_server, which relays messages to all other servers and stores
+// nothing.
+//
+// New returns a Client. Client.Route announces a message, Client.Announce a change of a group.
 package router
 
 import (
@@ -20,60 +22,58 @@ import (
 )
 
 var (
-	// ErrNotSent says that not one byte of the message was written. Beside it, the
-	// reason: ErrNotConnected, ErrTooLarge, the gate's error, the context's.
+	// ErrNotSent: no byte of the message was written. The error also wraps the reason, such as ErrNotConnected or
+	// ErrTooLarge, or the error of the gate or the context.
 	ErrNotSent = link.ErrNotSent
-	// ErrMaybeSent says that some or all bytes of the message may have been written.
+	// ErrMaybeSent: some or all bytes of the message may have been written.
 	ErrMaybeSent = link.ErrMaybeSent
-	// ErrNotConnected is the reason of an ErrNotSent where no connection takes
-	// messages.
+	// ErrNotConnected is the reason of ErrNotSent if there is no connection.
 	ErrNotConnected = errors.New("not connected")
-	// ErrTooLarge is the reason of an ErrNotSent for a frame over
-	// pdu.MaxToClients, which clients would not read. It never helps to try again.
+	// ErrTooLarge is the reason of ErrNotSent for a frame over pdu.MaxToClients, which clients do not accept. A
+	// retry does not help.
 	ErrTooLarge = errors.New("too large for clients")
 )
 
 // Options configure a Client.
 type Options struct {
-	// Address is host:port. The host is resolved again at each dial.
+	// Address is host:port. The host is resolved at each dial.
 	Address string
-	// Gate is asked right before messages are written; where it returns an
-	// error they are not, and fail with ErrNotSent and that error. nil: open.
+	// Gate is called before a message is written. If it returns an error, the message fails with ErrNotSent and
+	// that error. It may be nil.
 	Gate func() error
-	// OnChange is called after each change of Connected, without locks held. It
-	// must not block. nil: nobody is told.
+	// OnChange is called after each change of Connected, without locks held. It must not block, and may be nil.
 	OnChange func()
-	// OnRead is called with each read notify that the router relays, on the goroutine
-	// that reads the connection: it must not block. nil: they are discarded.
+	// OnRead is called with each read notify, on the goroutine that reads the connection. It must not block, and
+	// may be nil.
 	OnRead func(Read)
-	// Log gets connections coming and going.
+	// Log is for connects and disconnects.
 	Log logr.Logger
-	// Dial connects; nil: a net.Dialer.
+	// Dial may be nil.
 	Dial link.DialFunc
-	// Timing shortens or lengthens the protocol's times.
+	// Timing overrides the times of the protocol.
 	Timing link.Timing
 }
 
-// Client sends messages to one router over one connection. What the router
-// relays is read and, but for read notifies, discarded: a peer that does not read
-// makes it grow without bound. It is safe for concurrent use.
+// Client sends messages to a router over one connection. It reads what the router relays, because the router's
+// buffer for a peer is unbounded, and discards everything but read notifies. It is safe for concurrent
+// use.
 type Client struct {
 	opts Options
 	link *link.Link
-	// questions counts the goroutines.
-	questions sync.WaitGroup
+	// goroutines wait for answers to pings.
+	goroutines sync.WaitGroup
 
 	mu    sync.Mutex
-	conn  *link.Conn // nil where none takes messages
+	conn  *link.Conn // nil if there is no connection
 	since time.Time
-	// asking is under way, next waits for its end; see confirm. mute: the router
-	// does not answer, on this connection; answers: it has, on this one or before.
-	asking, next  *question
-	mute, answers bool
-	handles       uint32
+	// next is sent when inFlight is answered; see confirm. noPings: the router does not answer on this connection.
+	// hasAnswered: it has answered, on this connection or before.
+	inFlight, next       *ping
+	noPings, hasAnswered bool
+	handles              uint32
 }
 
-// New returns a Client that is not connected until Run.
+// New returns a Client that does not connect until Run.
 func New(opts Options) *Client {
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
@@ -90,41 +90,37 @@ func New(opts Options) *Client {
 	return c
 }
 
-// Run holds the connection until ctx is done, and returns nil once every
-// goroutine it started has ended. It returns link.ErrRunning where another Run
-// is under way.
+// Run keeps the connection up until ctx is done, and returns nil when its goroutines have ended. It returns
+// link.ErrRunning if the Client runs already.
 func (c *Client) Run(ctx context.Context) error {
-	defer c.questions.Wait()
+	defer c.goroutines.Wait()
 	return c.link.Run(ctx)
 }
 
-// Connected reports whether there is a connection that takes messages.
+// Connected reports whether there is a connection.
 func (c *Client) Connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.conn != nil
 }
 
-// ConnectedSince returns since when Connected holds; the zero time where it
-// does not.
+// ConnectedSince returns the time of the connect, or the zero time without a connection.
 func (c *Client) ConnectedSince() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.since
 }
 
-// Route relays m, stored under msgID, to every connected client of its sender
-// and its recipient. The router acknowledges no message, so Route sends a query
-// after it: nil means that the router has answered the query, and so has read the
-// message. ErrMaybeSent means that the connection ended before the answer. Seq is 0
-// and attach_data is empty: message servers pass both on to clients, where seq
-// would match a reply.
+// Route relays a message that is stored under msgID to the connected clients of its sender and recipient. The
+// router acknowledges no message, so Route sends a ping after it: nil means that the router has answered the
+// ping, and so has read the message. ErrMaybeSent means that the connection ended before the answer. Seq
+// is 0 and attach_data is empty: message servers pass both on to clients, where seq would match a reply.
 func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
 	return c.relay(ctx, wire.CommandMsgData, m.From, m.Wire(msgID, nil))
 }
 
-// Announce relays that a group's members have changed to every connected client of
-// them: db_proxy tells nobody. Its errors are those of Route.
+// Announce announces a change of the members of a group to the connected clients of its members, which
+// db_proxy does not do. Its errors are those of Route.
 func (c *Client) Announce(ctx context.Context, change dbproxy.MemberChange, m dbproxy.Membership) error {
 	kind := change.Type()
 	return c.relay(ctx, wire.CommandGroupChangeNotify, change.By, &wire.IMGroupChangeMemberNotify{
@@ -132,7 +128,7 @@ func (c *Client) Announce(ctx context.Context, change dbproxy.MemberChange, m db
 	})
 }
 
-// relay sends what the router relays as it is, on behalf of a user.
+// relay sends a PDU that the router relays unchanged, on behalf of a user.
 func (c *Client) relay(ctx context.Context, command wire.Command, user uint32, body proto.Message) error {
 	p, err := pdu.New(command, 0, body)
 	if err != nil {
@@ -153,8 +149,8 @@ func (c *Client) relay(ctx context.Context, command wire.Command, user uint32, b
 	return c.confirm(ctx, conn, user)
 }
 
-// set changes what messages are sent on, and tells of it where that is news.
-func (c *Client) set(conn *link.Conn) {
+// setConn replaces the connection and calls OnChange if it has changed.
+func (c *Client) setConn(conn *link.Conn) {
 	c.mu.Lock()
 	changed := c.conn != conn
 	c.conn, c.since = conn, time.Time{}
@@ -162,7 +158,7 @@ func (c *Client) set(conn *link.Conn) {
 		c.since = time.Now()
 	}
 	if changed {
-		c.lose()
+		c.failPings()
 	}
 	c.mu.Unlock()
 	if changed {
@@ -170,19 +166,19 @@ func (c *Client) set(conn *link.Conn) {
 	}
 }
 
-// handler is the Client as its link knows it.
+// handler is the link.Handler of a Client.
 type handler Client
 
 var _ link.Handler = (*handler)(nil)
 
 // Up implements link.Handler.
-func (h *handler) Up(conn *link.Conn) { (*Client)(h).set(conn) }
+func (h *handler) Up(conn *link.Conn) { (*Client)(h).setConn(conn) }
 
 // Frame implements link.Handler.
 func (h *handler) Frame(conn *link.Conn, p pdu.PDU, _ error) {
 	switch p.Command {
 	case wire.CommandUsersStatRsp:
-		(*Client)(h).answer(conn, p)
+		(*Client)(h).handleAnswer(conn, p)
 	case wire.CommandMsgReadNotify:
 		if read, ok := parseRead(p.Body); ok && h.opts.OnRead != nil {
 			h.opts.OnRead(read)
@@ -191,7 +187,7 @@ func (h *handler) Frame(conn *link.Conn, p pdu.PDU, _ error) {
 }
 
 // Draining implements link.Handler.
-func (h *handler) Draining(*link.Conn) { (*Client)(h).set(nil) }
+func (h *handler) Draining(*link.Conn) { (*Client)(h).setConn(nil) }
 
 // Down implements link.Handler.
-func (h *handler) Down(*link.Conn, error) { (*Client)(h).set(nil) }
+func (h *handler) Down(*link.Conn, error) { (*Client)(h).setConn(nil) }

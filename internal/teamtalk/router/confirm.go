@@ -13,17 +13,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// confirmTimeout is how long a router is given to answer. A route_server answers
-// at once; one that does not answer at all is not asked again on its connection.
+// confirmTimeout bounds the wait for an answer. A route_server answers at once.
 const confirmTimeout = 5 * time.Second
 
-var errUnconfirmed = errors.New("the connection was lost before the router had read it")
+var errUnconfirmed = errors.New("the connection was lost before the router confirmed the message")
 
-// question asks a router for somebody's presence, which it answers, after all that
-// was sent on the connection before: it reads its connections in order, one PDU at
-// a time. So its answer shows that the messages have been relayed, and did not end
-// up in a connection that was dead already.
-type question struct {
+// ping is a request for the presence of a user. A router handles the PDUs of a connection in order, so its answer
+// proves that it has relayed the messages before the ping, and that the connection was not dead.
+type ping struct {
 	conn   *link.Conn
 	about  uint32 // a user
 	handle uint32
@@ -32,30 +29,29 @@ type question struct {
 	done chan struct{}
 }
 
-func (q *question) settle(err error) {
+func (q *ping) settle(err error) {
 	q.err = err
 	close(q.done)
 }
 
-// confirm waits until the router has read all that was sent on conn before. It
-// returns ErrMaybeSent where the connection ends before, and nil where the router
-// does not answer such questions.
+// confirm waits until the router has read everything that was sent on conn. It returns ErrMaybeSent if the
+// connection ends before, and nil if the router does not answer pings.
 func (c *Client) confirm(ctx context.Context, conn *link.Conn, about uint32) error {
 	c.mu.Lock()
 	if c.conn != conn {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: %w", ErrMaybeSent, errUnconfirmed)
 	}
-	if c.mute {
+	if c.noPings {
 		c.mu.Unlock()
 		return nil
 	}
 	q := c.next
-	if q == nil { // else one answer is enough for several messages
+	if q == nil { // else the next ping confirms this message too
 		c.handles++
-		q = &question{conn: conn, about: about, handle: c.handles, done: make(chan struct{})}
+		q = &ping{conn: conn, about: about, handle: c.handles, done: make(chan struct{})}
 		c.next = q
-		c.ask()
+		c.sendPing()
 	}
 	c.mu.Unlock()
 	select {
@@ -66,15 +62,15 @@ func (c *Client) confirm(ctx context.Context, conn *link.Conn, about uint32) err
 	}
 }
 
-// ask asks the next question, unless one is under way: it would be of no use to
-// those who come meanwhile. It needs mu.
-func (c *Client) ask() {
-	if c.asking != nil || c.next == nil {
+// sendPing sends the next ping, unless one is in flight: an earlier ping does not confirm later messages. It
+// needs mu.
+func (c *Client) sendPing() {
+	if c.inFlight != nil || c.next == nil {
 		return
 	}
 	q := c.next
-	c.asking, c.next = q, nil
-	c.questions.Go(func() {
+	c.inFlight, c.next = q, nil
+	c.goroutines.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
 		defer cancel()
 		request := &wire.IMUsersStatReq{UserId: &q.about, UserIdList: []uint32{q.about}, AttachData: pdu.AttachData(q.handle)}
@@ -83,78 +79,76 @@ func (c *Client) ask() {
 			err = q.conn.Send(ctx, p.Append(nil))
 		}
 		if err != nil {
-			c.answered(q, fmt.Errorf("%w: %w", ErrMaybeSent, errUnconfirmed))
+			c.finish(q, fmt.Errorf("%w: %w", ErrMaybeSent, errUnconfirmed))
 			return
 		}
 		select {
 		case <-q.done:
 		case <-ctx.Done():
-			c.silent(q)
+			c.timeout(q)
 		}
 	})
 }
 
-// answered settles q, if it is under way, and lets the next one be asked.
-func (c *Client) answered(q *question, err error) {
+// finish settles q, if it is in flight, and sends the next ping.
+func (c *Client) finish(q *ping, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asking != q {
+	if c.inFlight != q {
 		return
 	}
 	q.settle(err)
-	c.asking = nil
-	c.ask()
+	c.inFlight = nil
+	c.sendPing()
 }
 
-// silent decides about a router that has not answered in time. One that has
-// answered before is taken to be out of reach: its connection ends, and what was
-// written to it may be lost. One that never has is taken to be of a kind that
-// does not: what was handed to it has to do.
-func (c *Client) silent(q *question) {
+// timeout handles a router that has not answered in time. If it has answered before, its connection is closed, and
+// the messages on it may be lost. Otherwise the router is assumed not to support pings, and messages
+// count as routed when they are written.
+func (c *Client) timeout(q *ping) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asking != q {
+	if c.inFlight != q {
 		return
 	}
-	if c.answers {
-		c.lose()
+	if c.hasAnswered {
+		c.failPings()
 		q.conn.Close(errUnconfirmed)
 		return
 	}
-	c.opts.Log.Info("The router does not say whether it reads: messages count as routed once they are written to it", "address", c.opts.Address)
-	c.mute = true
+	c.opts.Log.Info("the router does not answer pings: messages count as routed when they are written",
+		"address", c.opts.Address)
+	c.noPings = true
 	q.settle(nil)
 	if c.next != nil {
 		c.next.settle(nil)
 	}
-	c.asking, c.next = nil, nil
+	c.inFlight, c.next = nil, nil
 }
 
-// lose settles the questions of a connection that has ended or drains: nobody
-// answers them any more. It needs mu.
-func (c *Client) lose() {
-	for _, q := range []*question{c.asking, c.next} {
+// failPings settles the pings of a connection that has ended or drains. It needs mu.
+func (c *Client) failPings() {
+	for _, q := range []*ping{c.inFlight, c.next} {
 		if q != nil {
 			q.settle(fmt.Errorf("%w: %w", ErrMaybeSent, errUnconfirmed))
 		}
 	}
-	c.asking, c.next, c.mute = nil, nil, false
+	c.inFlight, c.next, c.noPings = nil, nil, false
 }
 
-// answer takes an answer from the router; all but the one that is waited for is
-// discarded.
-func (c *Client) answer(conn *link.Conn, p pdu.PDU) {
+// handleAnswer handles the answer to a ping. It ignores other answers.
+func (c *Client) handleAnswer(conn *link.Conn, p pdu.PDU) {
 	m := &wire.IMUsersStatRsp{}
 	if proto.Unmarshal(p.Body, m) != nil {
 		return
 	}
 	handle, ok := pdu.Handle(m.GetAttachData())
 	c.mu.Lock()
-	q := c.asking
+	q := c.inFlight
 	mine := ok && q != nil && q.conn == conn && q.handle == handle
-	c.answers = c.answers || mine
+	c.hasAnswered = c.hasAnswered || mine
 	c.mu.Unlock()
 	if mine {
-		c.answered(q, nil)
+		c.finish(q, nil)
 	}
 }

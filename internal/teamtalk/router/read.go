@@ -6,20 +6,19 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Read is what a user has read: a conversation up to a message. Message servers
-// speak through one router and listen to all, so that several may relay the same.
+// Read is a read notify: a user has read a conversation up to a message. Several routers may relay the same one.
 type Read struct {
-	// User is who has read.
+	// User is the reader.
 	User uint32
-	// Session is the user at the other end, or the group.
+	// Session is the other user, or the group.
 	Session uint32
 	Group   bool
-	// UpTo is the id of the last message that has been read.
+	// UpTo is the id of the last message that the user has read.
 	UpTo uint32
 }
 
-// parseRead returns what the body of a read notify says; false: it is none. As a
-// stock server does, it takes a kind of session that there is none of for unreadable.
+// parseRead parses the body of a read notify. It returns false if the body is invalid. Like a stock server, it
+// rejects unknown session types.
 func parseRead(body []byte) (Read, bool) {
 	m := &wire.IMMsgDataReadNotify{}
 	if proto.Unmarshal(body, m) != nil {

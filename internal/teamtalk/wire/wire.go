@@ -1,14 +1,11 @@
-// Package wire holds TeamTalk's internal protobuf messages (proto2) and the
-// ids of the commands that carry them. Field numbers and types are TeamTalk's
-// own; the .proto files in proto/ document what its servers do with them.
+// Package wire holds TeamTalk's internal protobuf messages (proto2) and their command ids. The .proto files in proto/
+// have TeamTalk's field numbers and types, and document what its servers do with them.
 //
-// An enum value that TeamTalk does not know is kept by Go's protobuf, as the
-// number it is, even in a required field. TeamTalk's servers take the whole
-// message for unparsable; whoever must behave like them checks for it.
+// Go's protobuf keeps unknown enum values as numbers, even in required fields. TeamTalk's servers reject such
+// messages.
 package wire
 
-// Service is a PDU's service id. Servers dispatch on the command id alone; the
-// service id is sent as they expect it.
+// Service is the service id of a PDU. Servers ignore it and dispatch on the command id.
 type Service uint16
 
 // Services, with TeamTalk's numbers.
@@ -22,7 +19,7 @@ const (
 	ServiceOther   Service = 7
 )
 
-// Command is a PDU's command id; its high byte is the service it belongs to.
+// Command is the command id of a PDU. Its high byte is the service.
 type Command uint16
 
 // Commands that this project speaks, with TeamTalk's numbers.
@@ -56,19 +53,18 @@ const (
 	CommandStopReceiving Command = 0x0702
 )
 
-// Service returns the service that the command belongs to.
+// Service returns the service of the command.
 func (c Command) Service() Service { return Service(c >> 8) }
 
-// MsgIDUnknown is the id in an answer whose counter failed: whether a row was
-// stored is not known.
+// MsgIDUnknown is the id in an answer after a failure of db_proxy's counter. The message may be stored.
 const MsgIDUnknown uint32 = 0xFFFFFFFF
 
-// Audio reports whether the type carries raw audio rather than cipher text.
+// Audio reports whether the type is raw audio, not ciphertext.
 func (t MsgType) Audio() bool {
 	return t == MsgType_MSG_TYPE_SINGLE_AUDIO || t == MsgType_MSG_TYPE_GROUP_AUDIO
 }
 
-// SessionType returns the kind of session that messages of this type go to.
+// SessionType returns the type of the sessions of such messages.
 func (t MsgType) SessionType() SessionType {
 	if t == MsgType_MSG_TYPE_GROUP_TEXT || t == MsgType_MSG_TYPE_GROUP_AUDIO {
 		return SessionType_SESSION_TYPE_GROUP

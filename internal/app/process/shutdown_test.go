@@ -1,4 +1,4 @@
-package app
+package process
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// TestAwaitEnd: a manager that is at work is waited for, however long it takes.
-func TestAwaitEnd(t *testing.T) {
+// TestAwaitManager: a manager whose controllers run is awaited without a timeout.
+func TestAwaitManager(t *testing.T) {
 	fails := errors.New("fails")
 	for name, tc := range map[string]struct {
 		endsAfter, worksAfter time.Duration // 0: never
@@ -30,7 +30,7 @@ func TestAwaitEnd(t *testing.T) {
 				if tc.worksAfter > 0 {
 					time.AfterFunc(tc.worksAfter, func() { close(atWork) })
 				}
-				if err := awaitEnd(ended, atWork, logr.Discard()); !errors.Is(err, tc.want) {
+				if err := AwaitManager(ended, atWork, logr.Discard()); !errors.Is(err, tc.want) {
 					t.Errorf("got %v, want %v", err, tc.want)
 				}
 			})

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -14,30 +13,26 @@ import (
 )
 
 const (
-	// pulse is how often the watchdog looks.
-	pulse = 5 * time.Second
-	// stuckAfter is how long something may take that takes no time: a machine that
-	// is short of everything must not have its operator restarted for it.
+	probeInterval = 5 * time.Second
+	// stuckAfter is how long a probe may take, which normally takes no time. It is long because an
+	// overloaded machine is no reason to restart the operator.
 	stuckAfter = time.Minute
-	// closedAfter is how long a leader may be unable to send. Leader election ends
-	// the process after leadership.RenewDeadline without a renewal; where it has not
-	// after this, it hangs.
+	// closedAfter is how long the gate of a leader may be closed. Leader election ends the process
+	// after leadership.RenewDeadline without a renewal, unless it hangs.
 	closedAfter = 3 * leadership.LeaseDuration
 )
 
-// watchdog finds out what only a restart can mend: the engine's locks being
-// stuck, or a leader that may not send and has not ended. What TeamTalk and the
-// API server do is no part of it: a restart would not mend them.
+// watchdog detects failures that only a restart fixes: deadlocks in the engine, and a leader that may
+// not send and does not end. It ignores the state of TeamTalk and of the API server.
 type watchdog struct {
-	// probe passes through what may be stuck.
+	// probe acquires the locks that can be stuck.
 	probe func()
-	// elected is closed when this process leads; gate says whether it may send.
+	// elected is closed when this process leads. gate returns nil while it may send.
 	elected <-chan struct{}
 	gate    func() error
 
 	mu sync.Mutex
-	// passed is when probe last returned, opened when the gate was last seen open
-	// or there was no reason for it to be.
+	// passed is when probe last returned. opened is when the gate was last open, or allowed to be closed.
 	passed, opened time.Time
 }
 
@@ -51,18 +46,16 @@ func newWatchdog(probe func(), elected <-chan struct{}, gate func() error) *watc
 	return &watchdog{probe: probe, elected: elected, gate: gate, passed: now, opened: now}
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: a standby is
-// watched, too.
+// NeedLeaderElection implements manager.LeaderElectionRunnable: a standby is watched too.
 func (*watchdog) NeedLeaderElection() bool { return false }
 
-// Start looks until ctx is done. What is stuck keeps it from looking, which is
-// what Check sees; and from returning, which is why it looks in a goroutine.
+// Start probes until ctx is done. It probes in a goroutine, because a stuck probe never returns.
 func (w *watchdog) Start(ctx context.Context) error {
 	go func() {
-		ticker := time.NewTicker(pulse)
+		ticker := time.NewTicker(probeInterval)
 		defer ticker.Stop()
 		for {
-			w.look()
+			w.runProbe()
 			select {
 			case <-ticker.C:
 			case <-ctx.Done():
@@ -74,13 +67,13 @@ func (w *watchdog) Start(ctx context.Context) error {
 	return nil
 }
 
-func (w *watchdog) look() {
+func (w *watchdog) runProbe() {
 	w.probe()
 	open := w.gate() == nil
 	select {
 	case <-w.elected:
 	default:
-		open = true // a standby's is closed
+		open = true // the gate of a standby is closed
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +91,7 @@ func (w *watchdog) Check(*http.Request) error {
 	case time.Since(w.passed) > stuckAfter:
 		return fmt.Errorf("the delivery engine has been stuck for more than %s", stuckAfter)
 	case w.passed.Sub(w.opened) > closedAfter:
-		return errors.New("elected, but the Lease has not been renewed for long: leader election hangs")
+		return fmt.Errorf("this process leads, but has not renewed the Lease for more than %s", closedAfter)
 	}
 	return nil
 }

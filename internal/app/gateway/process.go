@@ -1,4 +1,4 @@
-package app
+package gateway
 
 import (
 	"context"
@@ -13,63 +13,59 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 )
 
-// RunGateway serves the gateway until ctx is done, then answers the requests in flight.
-func RunGateway(ctx context.Context, o GatewayOptions) error {
-	return lastLine(*o.logging(), runGateway(ctx, o))
+// Run runs the gateway until ctx is done. Then it answers the requests in flight.
+func Run(ctx context.Context, o ProcessOptions) error {
+	return o.Log.LogFatal(run(ctx, o, o.Log.NewLogger()))
 }
 
-func runGateway(ctx context.Context, o GatewayOptions) error {
-	log, err := newLogger(*o.logging())
+func run(ctx context.Context, o ProcessOptions, log logr.Logger) error {
+	cfg, err := process.RESTConfig(o.Kubeconfig)
 	if err != nil {
 		return err
 	}
-	cfg, err := restConfig(o.Kubeconfig)
-	if err != nil {
-		return err
-	}
-	mgr, err := newGatewayManager(cfg, o, log)
+	mgr, err := newManager(cfg, o, log)
 	if err != nil {
 		return err
 	}
 	s := o.Gateway.NewServer(log.WithName("gateway"))
-	drain, err := gateway.Wire(mgr, s, o.Gateway, gateway.Mode(o.Mode))
+	drain, err := Wire(mgr, s, o.Gateway, o.Mode)
 	if err != nil {
 		return err
 	}
 	if _, err := s.Listen(); err != nil {
 		return err
 	}
-	// The manager runs until the drain has ended: requests in flight need its watches.
+	// The manager outlives ctx by the drain: requests in flight need its watches.
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	serving, unserve := context.WithCancel(ctx)
-	defer unserve()
-	ended := make(chan error, 1)
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	result := make(chan error, 1)
 	go func() {
-		defer unserve()
-		ended <- mgr.Start(mgrCtx)
+		defer stopServing()
+		result <- mgr.Start(mgrCtx)
 	}()
 	err = s.Start(serving)
 	draining, cancel := context.WithTimeout(mgrCtx, o.Gateway.HTTP.DrainTimeout)
 	defer cancel()
 	err = errors.Join(err, drain(draining))
 	stop()
-	if err := errors.Join(err, awaitEnd(ended, mgr.Elected(), log)); err != nil {
+	if err := errors.Join(err, process.AwaitManager(result, mgr.Elected(), log)); err != nil {
 		return fmt.Errorf("the gateway has stopped: %w", err)
 	}
 	return nil
 }
 
-// newGatewayManager returns a manager without leader election.
-func newGatewayManager(cfg *rest.Config, o GatewayOptions, log logr.Logger) (manager.Manager, error) {
-	scheme, err := NewScheme()
+// newManager returns a manager without leader election.
+func newManager(cfg *rest.Config, o ProcessOptions, log logr.Logger) (manager.Manager, error) {
+	scheme, err := process.NewScheme()
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := metricsServer(o.MetricsBindAddress, o.metricsSecure(), o.MetricsCertPath)
+	metrics, err := o.Metrics.Server()
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package app
+package process
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,12 +11,10 @@ func init() {
 	metrics.Registry.MustRegister(newBuildInfo(buildinfo.Get()))
 }
 
-// newBuildInfo is the metric that tells builds apart: always 1, what counts is in
-// its labels.
 func newBuildInfo(i buildinfo.Info) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "teamtalk_operator_build_info",
-		Help:        "Always 1; the labels say which build of the operator this is.",
+		Help:        "Always 1. The labels identify the build.",
 		ConstLabels: prometheus.Labels{"version": i.Version, "commit": i.Commit, "go": i.Go},
 	}, func() float64 { return 1 })
 }

@@ -20,10 +20,10 @@ func TestWatchdog(t *testing.T) {
 	}{
 		"a leader at work":              {elected: true, after: time.Hour},
 		"a standby cannot send":         {gate: closed, after: time.Hour},
-		"a leader that cannot, yet":     {elected: true, gate: closed, after: closedAfter - pulse},
-		"a leader that cannot for long": {elected: true, gate: closed, after: closedAfter + 2*pulse, wantErr: true},
-		"stuck for a moment":            {elected: true, stuckAt: time.Minute, after: time.Minute + stuckAfter - pulse},
-		"stuck":                         {elected: true, stuckAt: time.Minute, after: time.Minute + stuckAfter + 2*pulse, wantErr: true},
+		"a leader that cannot, yet":     {elected: true, gate: closed, after: closedAfter - probeInterval},
+		"a leader that cannot for long": {elected: true, gate: closed, after: closedAfter + 2*probeInterval, wantErr: true},
+		"stuck for a moment":            {elected: true, stuckAt: time.Minute, after: time.Minute + stuckAfter - probeInterval},
+		"stuck":                         {elected: true, stuckAt: time.Minute, after: time.Minute + stuckAfter + 2*probeInterval, wantErr: true},
 		"a standby that is stuck":       {gate: closed, stuckAt: time.Minute, after: time.Hour, wantErr: true},
 	}
 	for name, tc := range tests {

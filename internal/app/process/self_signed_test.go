@@ -1,4 +1,4 @@
-package app
+package process
 
 import (
 	"crypto/tls"
@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// TestSelfSignedIsRenewed has a server run for years: whenever somebody connects, its
-// certificate is valid.
+// TestSelfSignedIsRenewed: the certificate of a server that runs for years is always valid.
 func TestSelfSignedIsRenewed(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -35,7 +34,7 @@ func TestSelfSignedIsRenewed(t *testing.T) {
 	made := map[string]bool{}
 	const days, every = 1000, 10
 	for range days / every {
-		c, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // it is looked at below
+		c, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // verified below
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// ConfigOf returns what a TeamTalkServer declares of its session.
+// ConfigOf returns the Config of a TeamTalkServer.
 func ConfigOf(server *v1alpha1.TeamTalkServer) Config {
 	c := Config{
 		Connections:      int(server.Spec.DBProxy.Connections),

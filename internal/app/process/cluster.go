@@ -1,0 +1,58 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Name is the name of the operator in its Lease, events and API requests.
+const Name = "teamtalk-operator"
+
+// KubeconfigUsage describes the flag --kubeconfig.
+const KubeconfigUsage = "kubeconfig `file`. " +
+	"If empty, $KUBECONFIG, the service account of the pod, or ~/.kube/config is used"
+
+// podNamespaceFile holds the namespace of the pod.
+const podNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// NewScheme returns a scheme with all types that the processes use.
+func NewScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+// PodNamespace returns the namespace of the pod, and "default" outside a cluster.
+func PodNamespace() string {
+	if b, err := os.ReadFile(podNamespaceFile); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	return "default"
+}
+
+// RESTConfig returns the configuration of the API clients. See KubeconfigUsage.
+func RESTConfig(kubeconfig string) (*rest.Config, error) {
+	var cfg *rest.Config
+	var err error
+	if kubeconfig != "" {
+		cfg, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	} else {
+		cfg, err = config.GetConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no cluster configured: set --kubeconfig or KUBECONFIG, or run in a pod: %w", err)
+	}
+	cfg.UserAgent = Name
+	// Each message needs a status patch. The API server's priority and fairness limits the rate.
+	cfg.QPS = -1
+	return cfg, nil
+}

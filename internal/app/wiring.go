@@ -1,0 +1,130 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkreceiver"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
+	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
+)
+
+// components are what the shutdown drains.
+type components struct {
+	engine *delivery.Engine
+	terms  *leadership.TermTracker
+	// gateway is nil if this process serves none.
+	gateway *gateway.InProcess
+}
+
+// wire creates what runs in the manager, and connects it. identity is that of this process in the
+// Lease.
+func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, identity string,
+	gate *leadership.FencingGate,
+) (*components, error) {
+	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("set up the API client: %w", err)
+	}
+	core := clients.CoreV1().RESTClient()
+	recorder := mgr.GetEventRecorder(process.Name)
+	caches, err := newCaches(ctx, mgr.GetCache(), mgr.GetLogger().WithName("caches"), controllerTypes())
+	if err != nil {
+		return nil, err
+	}
+
+	serverWake, sessionWake, messageWake, receiverWake := &wake.Source{}, &wake.Source{}, &wake.Source{}, &wake.Source{}
+	serverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
+	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)
+	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)
+	receipts := readreceipt.NewTracker()
+	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open, connection.Events{
+		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
+	})
+	engine := delivery.NewEngine(messageWake.Wake)
+	onStatusWrite, err := observe(ctx, mgr, o, observed{engine, sessions, receipts, gate})
+	if err != nil {
+		return nil, err
+	}
+	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
+	terms := leadership.NewTermTracker(mgr.GetClient(), mgr.GetAPIReader(), lease, identity, delivery.PeerPatience)
+
+	for _, r := range []manager.Runnable{
+		terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog,
+	} {
+		if err := mgr.Add(r); err != nil {
+			return nil, fmt.Errorf("add to the manager: %w", err)
+		}
+	}
+	servers := &teamtalkserver.Reconciler{
+		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Wake: serverWake, Recorder: recorder,
+	}
+	messages := &teamtalkmessage.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
+		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms,
+		OnStatusWrite: onStatusWrite,
+	}
+	receivers := &teamtalkreceiver.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
+	}
+	if err := errors.Join(
+		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), receivers.SetupWithManager(mgr),
+	); err != nil {
+		return nil, fmt.Errorf("set up the controllers: %w", err)
+	}
+	if err := errors.Join(
+		mgr.AddReadyzCheck("caches", caches.Check), mgr.AddHealthzCheck("watchdog", dog.Check),
+	); err != nil {
+		return nil, fmt.Errorf("add the checks: %w", err)
+	}
+	c := &components{engine: engine, terms: terms}
+	return c, c.addGateway(mgr, o)
+}
+
+func (c *components) addGateway(mgr manager.Manager, o Options) (err error) {
+	if o.servesGateway() {
+		c.gateway, err = gateway.NewInProcess(mgr, o.Gateway)
+	}
+	return err
+}
+
+// drain stops sending. If everything is recorded in time, it marks the Lease, so that the next leader
+// need not search the store before it sends.
+func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	// Callers of the gateway wait for messages that this process sends while it leads. Half of the
+	// time is left for the rest.
+	c.gateway.Drain(timeout / 2)
+	select {
+	case <-elected:
+	default:
+		return // a standby has sent nothing
+	}
+	log.Info("draining: nothing new is sent, what is in flight is recorded")
+	if err := c.engine.Drain(ctx); err != nil {
+		log.Error(err, "not drained in time; the next leader searches the store first")
+		return
+	}
+	if err := c.terms.MarkDrained(ctx); err != nil {
+		log.Info("drained, but the Lease is not marked; the next leader searches the store first", "reason", err.Error())
+		return
+	}
+	log.Info("drained")
+}

@@ -1,0 +1,33 @@
+// Package leadership fences the sending of messages: at any time, at most one process may send, and a
+// new leader knows what its predecessor may still be sending. Leader election alone does not ensure
+// this: a process that is suspended past its Lease continues with what it was about to send.
+//
+// # Setup
+//
+// NewFencingGate and NewLock are created before the manager. The lock is the
+// LeaderElectionResourceLockInterface of the manager: it opens the gate whenever it acquires or renews
+// the Lease. NewTermTracker returns a Runnable of the manager.
+//
+// # Use
+//
+// FencingGate.Open is called before each write to a socket. TermTracker.Term returns the Term of this
+// process, which waits until the term has begun. If it is not Clean, messages that the predecessor
+// may have sent are searched in the store before they are sent. At shutdown, after the engine has
+// drained, TermTracker.MarkDrained sets DrainedAnnotation on the Lease, which makes the next term Clean.
+//
+// # Implementation
+//
+// The gate closes when the Lease was not renewed for RenewDeadline, by a clock that advances while the
+// process or the machine is suspended. A process acquires the Lease once: after it has lost it, the
+// lock refuses every write until the elector ends the process.
+//
+// The annotation is only changed on the version of the Lease that was read, with this process as its
+// holder. Its value is the resourceVersion of the TeamTalkMessages that holds everything that was
+// recorded.
+//
+// # Trade-offs
+//
+// A leader that was not drained costs its successor a search of the store, but no message is lost
+// or sent twice. A gate that closes early delays messages; one that closes late could send twice, so
+// the time is counted from before the write of the Lease.
+package leadership

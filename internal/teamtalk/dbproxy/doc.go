@@ -1,0 +1,6 @@
+// Package dbproxy is the client of TeamTalk's db_proxy_server, which stores messages and answers requests
+// about users, groups and histories.
+//
+// New returns a Client. Its errors tell whether a request may have been executed; see ErrNotSent. Client's
+// OpenPath reads over one connection. A Limiter limits the requests of all clients of one db_proxy.
+package dbproxy
