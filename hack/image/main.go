@@ -77,9 +77,9 @@ func (b *builder) run(pkg string, archs []string) error {
 	if b.commit, err = output("hack/stamp", "commit"); err != nil {
 		return err
 	}
-	seconds, _ := output("git", "log", "-1", "--format=%ct") // the epoch outside a git checkout
-	epoch, _ := strconv.ParseInt(seconds, 10, 64)
-	b.created = time.Unix(epoch, 0).UTC()
+	commitTime, _ := exec.Command("git", "log", "-1", "--format=%ct").Output()
+	seconds, _ := strconv.ParseInt(strings.TrimSpace(string(commitTime)), 10, 64) // 0 outside a git checkout
+	b.created = time.Unix(seconds, 0).UTC()
 	if b.dir, err = filepath.Abs(b.dir); err != nil {
 		return err
 	}
