@@ -6,14 +6,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Step is what to do next for a recipient.
+// Step is what the engine does next for a recipient.
 type Step int
 
-// Steps, in the order in which a plain delivery takes them.
+// Steps, in the order of a delivery without failures.
 const (
 	// StepDone: nothing more.
 	StepDone Step = iota
-	// StepWait: nothing before the returned time.
+	// StepWait: nothing before a time.
 	StepWait
 	// StepWaitReady: nothing before db_proxy is connected.
 	StepWaitReady
@@ -27,88 +27,129 @@ const (
 	StepReadBack
 	// StepRoute hands the stored message to a router.
 	StepRoute
-	// StepExpire ends what the deadline has come for.
+	// StepExpire ends what has reached its deadline.
 	StepExpire
 )
 
-// Next decides what to do for a recipient at the time now; for StepWait it
-// returns until when.
-func Next(p Progress, pol Policy, now time.Time) (Step, time.Time) {
-	switch {
-	case p.Done():
-		return StepDone, time.Time{}
-	case p.pastExpiry(pol, now):
-		return StepExpire, time.Time{}
-	case p.waitReady:
-		return StepWaitReady, time.Time{}
-	case now.Before(p.wakeAt) && !p.needsFinalSearch(pol, now):
-		until := p.wakeAt
-		if !pol.Deadline.IsZero() && pol.Deadline.Before(until) && pol.Deadline.After(now) {
-			until = pol.Deadline
-		}
-		return StepWait, until
-	}
-	switch p.State {
-	case v1alpha1.StateStored:
-		if p.row == nil {
-			// Stored by an earlier process: what is routed is read from the store.
-			return StepReadBack, time.Time{}
-		}
-		return StepRoute, time.Time{}
-	case v1alpha1.StateAcknowledged:
-		if pol.Verify || p.row == nil {
-			return StepReadBack, time.Time{}
-		}
-		return StepRoute, time.Time{}
-	case v1alpha1.StateInDoubt:
-		if p.unseenKey && p.asked > 0 && !p.checked {
-			// The store shows nothing where nothing can be sent; the directory says so.
-			return StepPreflight, time.Time{}
-		}
-		return StepAsk, time.Time{}
-	}
-	if now.Before(pol.NotBefore) {
-		return StepWait, pol.NotBefore
-	}
-	if !p.checked {
-		return StepPreflight, time.Time{}
-	}
-	return StepSend, time.Time{}
+// environment is what a decision depends on beside the recipient's state.
+type environment struct {
+	Policy
+	now time.Time
+	// jitter returns a duration of at most the one given.
+	jitter func(time.Duration) time.Duration
 }
 
-// expiresAt returns when nothing more is tried for the recipient as it stands;
-// zero: its deadline, if there is one, is no reason to stop. What may have been
-// sent is asked for at least once when an answer can prove its absence, unless
-// there is nobody to ask.
-func (p Progress) expiresAt(pol Policy) time.Time {
+// checks decide what comes next: the first one that applies does.
+var checks = []struct {
+	applies func(recipientState, environment) bool
+	step    Step
+}{
+	{isDone, StepDone},
+	{hasExpired, StepExpire},
+	{needsConnection, StepWaitReady},
+	{isBackingOff, StepWait},
+	{needsVerification, StepReadBack},
+	{needsRow, StepReadBack},
+	{isStored, StepRoute},
+	{needsDirectoryInDoubt, StepPreflight},
+	{isInDoubt, StepAsk},
+	{isScheduled, StepWait},
+	{needsPreflight, StepPreflight},
+	{isReadyToSend, StepSend},
+}
+
+// nextStep decides what to do for a recipient; for StepWait it returns until when.
+func nextStep(p recipientState, env environment) (step Step, until time.Time) {
+	for _, check := range checks {
+		if check.applies(p, env) {
+			if step = check.step; step == StepWait {
+				until = p.waitsUntil(env)
+			}
+			break
+		}
+	}
+	return step, until
+}
+
+func isDone(p recipientState, _ environment) bool { return p.Done() }
+
+func hasExpired(p recipientState, env environment) bool {
+	expiry := p.expiresAt(env.Policy)
+	return !expiry.IsZero() && !env.now.Before(expiry)
+}
+
+func needsConnection(p recipientState, _ environment) bool { return p.waitReady }
+
+// isBackingOff is not true of a doubt that is searched for once more, because the
+// deadline has come since the last search.
+func isBackingOff(p recipientState, env environment) bool {
+	lastSearch := p.State == v1alpha1.StateInDoubt && env.deadlinePassed(env.now) && p.askedAt.Before(env.Deadline)
+	return env.now.Before(p.wakeAt) && !lastSearch
+}
+
+func needsVerification(p recipientState, env environment) bool {
+	return p.State == v1alpha1.StateAcknowledged && env.Verify
+}
+
+// needsRow is true of what an earlier process has sent: the row to route is read from
+// the store.
+func needsRow(p recipientState, env environment) bool { return isStored(p, env) && p.row == nil }
+
+func isStored(p recipientState, _ environment) bool {
+	return p.State == v1alpha1.StateStored || p.State == v1alpha1.StateAcknowledged
+}
+
+// needsDirectoryInDoubt: a store shows nothing where nothing can be sent; the directory
+// says so.
+func needsDirectoryInDoubt(p recipientState, env environment) bool {
+	return isInDoubt(p, env) && p.unseenKey && p.asked > 0 && !p.checked
+}
+
+func isInDoubt(p recipientState, _ environment) bool { return p.State == v1alpha1.StateInDoubt }
+
+func isScheduled(_ recipientState, env environment) bool { return env.now.Before(env.NotBefore) }
+
+func needsPreflight(p recipientState, _ environment) bool { return !p.checked }
+
+func isReadyToSend(recipientState, environment) bool { return true }
+
+// waitsUntil returns the end of a backoff or of the time until the schedule. A deadline
+// ends a backoff.
+func (p recipientState) waitsUntil(env environment) time.Time {
+	switch {
+	case !isBackingOff(p, env):
+		return env.NotBefore
+	case env.Deadline.After(env.now) && env.Deadline.Before(p.wakeAt):
+		return env.Deadline
+	}
+	return p.wakeAt
+}
+
+// expiresAt returns when nothing more is tried for the recipient in its state; zero: no
+// deadline ends it. What may have been sent is searched for at least once when an answer
+// can prove its absence, unless there is no connection.
+func (p recipientState) expiresAt(pol Policy) time.Time {
 	switch {
 	case pol.Deadline.IsZero():
 	case p.State == v1alpha1.StatePending:
 		return pol.Deadline
 	case p.State == v1alpha1.StateInDoubt && p.waitReady:
-		if proof := p.lastAttempt.Add(pol.proofAfter()); proof.After(pol.Deadline) {
-			return proof
-		}
-		return pol.Deadline
+		return later(pol.Deadline, p.lastAttempt.Add(pol.proofAfter()))
 	}
 	return time.Time{}
 }
 
-// needsFinalSearch reports whether a doubt is to be asked about once more, because the
-// deadline has come since it was last.
-func (p Progress) needsFinalSearch(pol Policy, now time.Time) bool {
-	return p.State == v1alpha1.StateInDoubt && pol.deadlinePassed(now) && p.askedAt.Before(pol.Deadline)
+// isStarting reports whether a step leads to a send: what may not be sent takes none of
+// these.
+func (s Step) isStarting() bool { return s == StepPreflight || s == StepSend }
+
+// isFinishing reports whether a step completes what has been sent: while the engine
+// drains, it takes no other.
+func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
-
-func (p Progress) pastExpiry(pol Policy, now time.Time) bool {
-	at := p.expiresAt(pol)
-	return !at.IsZero() && !now.Before(at)
-}
-
-// starting reports whether a step leads to something being sent: what may not be
-// sent takes none of these.
-func (s Step) starting() bool { return s == StepPreflight || s == StepSend }
-
-// finishing reports whether a step only completes what has been sent: a drain
-// lets it happen, and nothing else.
-func (s Step) finishing() bool { return s == StepReadBack || s == StepRoute }

@@ -2,9 +2,11 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -16,8 +18,8 @@ type TeamTalk interface {
 	// are those of the reads.
 	Path() (dbproxy.Reads, error)
 	// Send stores a message of the type given and returns the id that db_proxy answers
-	// with. It waits for its turn until queue is done, has the message built then,
-	// unless there is none any more, and waits for the answer until ctx is done.
+	// with. It waits for its turn until queue is done, then calls build, which returns
+	// false if there is no message any more, and waits for the answer until ctx is done.
 	Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error)
 	// Route hands a stored message to a router.
 	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
@@ -35,45 +37,47 @@ type DirectorySnapshot struct {
 	Groups map[uint32]*wire.GroupInfo
 }
 
-// maxUsersPerRequest is how many users are asked for at once: an answer stays well below
-// what a frame may hold, long signatures included.
-const maxUsersPerRequest = 200
+const (
+	// maxUsersPerRequest keeps an answer well below the length of a frame, long
+	// signatures included.
+	maxUsersPerRequest = 200
+	// maxGroupsPerRequest does the same for groups, each of which has its members.
+	maxGroupsPerRequest = 20
+	// directoryTTL is how long a user or group is assumed to exist: a long queue in a
+	// conversation must not end with a user that was deleted meanwhile.
+	directoryTTL = 30 * time.Second
+)
 
-// maxGroupsPerRequest is the same for groups, each of which comes with its members.
-const maxGroupsPerRequest = 20
-
-// directoryTTL is how long it is believed that somebody was there: a long queue in a
-// conversation must not end with a user who has left since.
-const directoryTTL = 30 * time.Second
-
-// fetchDirectory asks for the sender beside users and groups, of which there are no more
-// than one answer holds: the sender's presence in the answer is what makes
-// another's absence believable. Without any user in it the whole look is empty:
-// a group that is missing from it must not pass for missing from the directory.
-func fetchDirectory(ctx context.Context, d dbproxy.Reads, sender uint32, users, groups []uint32) (DirectorySnapshot, error) {
-	snapshot := DirectorySnapshot{At: time.Now()}
+// fetchDirectory asks for the sender beside users and groups, no more than one answer
+// holds: if the sender is in the answer, the absence of others is evidence. Without any
+// user in it the whole snapshot is empty: a group that is missing from an outage's
+// answer may exist.
+func fetchDirectory(
+	ctx context.Context, reads dbproxy.Reads, sender uint32, users, groups []uint32,
+) (DirectorySnapshot, error) {
+	s := DirectorySnapshot{At: time.Now()}
 	var err error
 	if len(groups) > 0 {
-		if snapshot.Groups, err = d.Groups(ctx, sender, groups); err != nil {
+		if s.Groups, err = reads.Groups(ctx, sender, groups); err != nil {
 			return DirectorySnapshot{}, err
 		}
 	}
 	if len(users) == 0 {
 		// Without another user in the answer, a missing sender would look like an outage.
-		users = snapshot.otherMember(sender)
+		users = s.otherMember(sender)
 	}
-	if snapshot.Users, err = d.Users(ctx, sender, append([]uint32{sender}, users...)); err != nil {
+	if s.Users, err = reads.Users(ctx, sender, append([]uint32{sender}, users...)); err != nil {
 		return DirectorySnapshot{}, err
 	}
-	if len(snapshot.Users) == 0 {
-		return DirectorySnapshot{At: snapshot.At}, nil
+	if !s.respondsWithData() {
+		return DirectorySnapshot{At: s.At}, nil
 	}
-	return snapshot, nil
+	return s, nil
 }
 
-// otherMember returns a member of one of the groups who is not the sender, if there is one.
-func (l DirectorySnapshot) otherMember(sender uint32) []uint32 {
-	for _, g := range l.Groups {
+// otherMember returns a member of one of the groups who is not the sender, if any.
+func (s DirectorySnapshot) otherMember(sender uint32) []uint32 {
+	for _, g := range s.Groups {
 		for _, m := range g.GetGroupMemberList() {
 			if m != sender {
 				return []uint32{m}
@@ -83,7 +87,46 @@ func (l DirectorySnapshot) otherMember(sender uint32) []uint32 {
 	return nil
 }
 
-// isMember reports whether the look shows the user in the group.
-func (l DirectorySnapshot) isMember(group, user uint32) bool {
-	return slices.Contains(l.Groups[group].GetGroupMemberList(), user)
+// respondsWithData reports whether the directory answered from its data: an outage looks
+// like empty lists.
+func (s DirectorySnapshot) respondsWithData() bool { return len(s.Users) > 0 }
+
+// shows reports whether the snapshot shows a user, or a group with the sender as a member.
+func (s DirectorySnapshot) shows(r v1alpha1.Recipient, sender uint32) bool {
+	if r.Type == v1alpha1.RecipientUser {
+		return s.Users[r.ID] != nil
+	}
+	return slices.Contains(s.Groups[r.ID].GetGroupMemberList(), sender)
+}
+
+// refusal says why the recipient cannot have a message of the sender; nil: it can.
+func (s DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) *v1alpha1.Cause {
+	refuse := func(reason, format string, args ...any) *v1alpha1.Cause {
+		return &v1alpha1.Cause{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	}
+	switch group := s.Groups[r.ID]; {
+	case s.Users[sender] == nil:
+		return refuse(v1alpha1.ReasonSenderNotFound, "sender: user %d does not exist in TeamTalk", sender)
+	case s.shows(r, sender):
+		return nil
+	case r.Type == v1alpha1.RecipientUser:
+		return refuse(v1alpha1.ReasonRecipientNotFound, "user %d does not exist in TeamTalk", r.ID)
+	case group == nil:
+		return refuse(v1alpha1.ReasonGroupNotFound, "group %d does not exist in TeamTalk", r.ID)
+	case len(group.GetGroupMemberList()) == 0:
+		// A flushed cache shows every group empty, and the next send fills it: db_proxy
+		// decides itself, and drops what is not permitted.
+		return nil
+	}
+	return refuse(v1alpha1.ReasonSenderNotInGroup, "user %d is not a member of group %d", sender, r.ID)
+}
+
+// isDirectoryReason reports whether a reason is one of refusal's.
+func isDirectoryReason(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound,
+		v1alpha1.ReasonGroupNotFound, v1alpha1.ReasonSenderNotInGroup:
+		return true
+	}
+	return false
 }

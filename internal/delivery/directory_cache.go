@@ -11,312 +11,314 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// batchPatience is how long the next question waits for the one under way: an
-// answer that is lost must not hold up those who have not asked yet.
-const batchPatience = time.Second
+const (
+	// batchPatience is how long the next batch waits for the one under way: a lost
+	// answer must not hold up others.
+	batchPatience = time.Second
+	// maxShrunk leaves one group in a batch.
+	maxShrunk = 5
+)
 
-// maxShrunk leaves one group in a question.
-const maxShrunk = 5
-
-// directoryCache answers for the directories of TeamTalks, for all messages together.
-// That somebody is there is believed for lookLife. Whoever is not known to be
-// there is asked for, together with all who come while a question is under way;
-// and what such a question does not show is evidence for those who asked, and is
-// kept for nobody else. The zero value is ready to use.
+// directoryCache asks the directories of TeamTalks, for all messages together. Whoever
+// was seen is assumed to exist for directoryTTL. Others are asked for in batches: those
+// who wait while one is under way share the next one. That somebody is missing is
+// evidence for those who asked, and is not kept. The zero value is ready to use.
 type directoryCache struct {
-	// questions counts the goroutines.
+	// batches counts the goroutines.
 	batches sync.WaitGroup
 
 	mu    sync.Mutex
 	views map[viewKey]*directoryView
-	// sweeping: what is outdated is dropped presently.
+	// sweeping: sweep is scheduled.
 	sweeping bool
 }
 
-// viewKey is whose view of which directory, and through what: no session
-// vouches for another one's, nor what one sender sees for another.
+// viewKey identifies a view: neither sessions nor senders vouch for each other.
 type viewKey struct {
 	server TeamTalk
 	sender uint32
 }
 
-// directoryView is what is known through one bookKey.
+// directoryView is what one sender sees of one directory.
 type directoryView struct {
-	// there is when users, the sender among them, and groups with the sender as a
-	// member were last seen.
+	viewKey
+	// lastSeen is of users, the sender among them, and of groups with the sender as a
+	// member.
 	lastSeen map[v1alpha1.Recipient]time.Time
-	// waiting are those who are to be asked for next.
-	waiting []*lookupWaiter
-	// asking: a question is under way, and not overdue yet.
+	waiting  []*waiter
+	// asking: a batch is under way, and not overdue.
 	asking bool
-	// shrunk halves questions as often: an answer that is too long to be held
-	// must not fail everybody who is asked for with it.
+	// shrunk is how often the size of batches was halved: an answer that is too long
+	// must not fail all who wait for it.
 	shrunk int
 }
 
-// lookupWaiter waits for a look at a recipient.
-type lookupWaiter struct {
+// waiter waits for a snapshot that shows a recipient.
+type waiter struct {
 	to        v1alpha1.Recipient
 	notBefore time.Time
-	// question is the one that asks for it, once there is one.
+	// batch that asks for it; nil: none does yet.
 	batch *batch
-	// left: nobody waits any more.
+	// left: it waits no longer.
 	left     bool
 	done     chan struct{}
 	snapshot DirectorySnapshot
 	err      error
 }
 
-// batch is one request, on behalf of several.
+func (w *waiter) answer(snapshot DirectorySnapshot, err error) {
+	if !w.left {
+		w.snapshot, w.err = snapshot, err
+		close(w.done)
+	}
+}
+
+// batch is one request for several waiters.
 type batch struct {
-	waiters []*lookupWaiter
-	// waiting counts the askers that have not left; without one it is given up.
+	users, groups []uint32
+	waiters       []*waiter
+	// waiting counts the waiters that have not left; cancel ends a batch without any.
 	waiting int
 	cancel  context.CancelFunc
-	// overdue: the next question did not wait for it; ended: it is settled.
+	// overdue: the next batch did not wait for it. ended: its waiters have answers.
 	overdue, ended bool
 }
 
-// get returns a snapshot that shows the task's sender and the recipient, taken no
-// earlier than notBefore; or, if one of them is not known to be there, one that
-// was asked for after the call.
-func (d *directoryCache) get(ctx context.Context, spec Task, to v1alpha1.Recipient, notBefore time.Time) (DirectorySnapshot, error) {
-	key := viewKey{server: spec.Server, sender: spec.Sender}
+// get returns a snapshot that shows the task's sender and the recipient, from notBefore
+// or later; or, if one of them was not seen since, one from after the call.
+func (d *directoryCache) get(
+	ctx context.Context, t Task, to v1alpha1.Recipient, notBefore time.Time,
+) (DirectorySnapshot, error) {
 	d.mu.Lock()
-	b := d.directoryView(key)
-	if snapshot, ok := b.cached(key.sender, to, notBefore); ok {
+	v := d.view(viewKey{t.Server, t.Sender})
+	snapshot, seen := v.cached(to, notBefore)
+	if err := ctx.Err(); seen || err != nil {
 		d.mu.Unlock()
-		return snapshot, nil
+		if seen {
+			err = nil
+		}
+		return snapshot, err
 	}
-	if err := ctx.Err(); err != nil {
-		d.mu.Unlock()
-		return DirectorySnapshot{}, err
-	}
-	a := &lookupWaiter{to: to, notBefore: notBefore, done: make(chan struct{})}
-	b.waiting = append(b.waiting, a)
-	d.next(key, b)
+	w := v.enqueue(to, notBefore)
+	d.startBatch(v)
 	d.mu.Unlock()
 
 	select {
-	case <-a.done:
-		return a.snapshot, a.err
+	case <-w.done:
+		return w.snapshot, w.err
 	case <-ctx.Done():
-		d.leave(a)
+		d.leave(w)
 		return DirectorySnapshot{}, ctx.Err()
 	}
 }
 
-// prefetch asks for recipients who will be looked at presently: the one who came
-// first would be asked for alone, and the others wait for that.
-func (d *directoryCache) prefetch(spec Task, recipients []v1alpha1.Recipient) {
-	key := viewKey{server: spec.Server, sender: spec.Sender}
+// prefetch asks for recipients who are about to be looked up. Without it the first one
+// would have a batch of its own, and the others would wait for that.
+func (d *directoryCache) prefetch(t Task, recipients []v1alpha1.Recipient) {
 	notBefore := time.Now().Add(-directoryTTL)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := d.directoryView(key)
+	v := d.view(viewKey{t.Server, t.Sender})
 	for _, to := range recipients {
-		if _, ok := b.cached(key.sender, to, notBefore); !ok {
-			b.waiting = append(b.waiting, &lookupWaiter{to: to, notBefore: notBefore, done: make(chan struct{})})
+		if _, ok := v.cached(to, notBefore); !ok {
+			v.enqueue(to, notBefore)
 		}
 	}
-	d.next(key, b)
+	d.startBatch(v)
 }
 
-// leave waits no longer. The others do.
-func (d *directoryCache) leave(a *lookupWaiter) {
+// leave ends a wait. The batch goes on while others wait for it.
+func (d *directoryCache) leave(w *waiter) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a.left = true
-	if q := a.batch; q != nil {
-		if q.waiting--; q.waiting == 0 {
-			q.cancel()
+	w.left = true
+	if b := w.batch; b != nil {
+		if b.waiting--; b.waiting == 0 {
+			b.cancel()
 		}
 	}
 }
 
-// book returns the key's book, which is dropped some time after its last use.
-func (d *directoryCache) directoryView(key viewKey) *directoryView {
-	b, ok := d.views[key]
+// view returns the view of a key. sweep deletes it some time after its last use.
+func (d *directoryCache) view(key viewKey) *directoryView {
+	v, ok := d.views[key]
 	if !ok {
-		b = &directoryView{lastSeen: map[v1alpha1.Recipient]time.Time{}}
+		v = &directoryView{viewKey: key, lastSeen: map[v1alpha1.Recipient]time.Time{}}
 		if d.views == nil {
 			d.views = map[viewKey]*directoryView{}
 		}
-		d.views[key] = b
+		d.views[key] = v
 	}
 	if !d.sweeping {
 		d.sweeping = true
 		time.AfterFunc(directoryTTL, d.sweep)
 	}
-	return b
+	return v
 }
 
-// sweep drops what is outdated, and goes on for as long as there is something left.
+// sweep deletes what is outdated. It is repeated while anything is left.
 func (d *directoryCache) sweep() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	oldest := time.Now().Add(-directoryTTL)
-	for key, b := range d.views {
-		for r, at := range b.lastSeen {
+	for key, v := range d.views {
+		for r, at := range v.lastSeen {
 			if at.Before(oldest) {
-				delete(b.lastSeen, r)
+				delete(v.lastSeen, r)
 			}
 		}
-		b.shrunk = 0
-		if len(b.lastSeen) == 0 && len(b.waiting) == 0 && !b.asking {
+		v.shrunk = 0
+		if len(v.lastSeen) == 0 && len(v.waiting) == 0 && !v.asking {
 			delete(d.views, key)
 		}
 	}
-	d.sweeping = len(d.views) > 0
-	if d.sweeping {
+	if d.sweeping = len(d.views) > 0; d.sweeping {
 		time.AfterFunc(directoryTTL, d.sweep)
 	}
 }
 
-// cached returns a look at those who are known to be there since notBefore.
-func (b *directoryView) cached(sender uint32, to v1alpha1.Recipient, notBefore time.Time) (DirectorySnapshot, bool) {
-	self := v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: sender}
-	at, sure := b.lastSeen[self]
-	toAt, there := b.lastSeen[to]
+// startBatch asks for those who wait, unless a batch is under way: they wait for its
+// end, or until it is overdue. A goroutine collects them, so that those who come at the
+// same moment are in it.
+func (d *directoryCache) startBatch(v *directoryView) {
+	if v.asking || len(v.waiting) == 0 {
+		return
+	}
+	v.asking = true
+	d.batches.Go(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		d.mu.Lock()
+		b := v.nextBatch(cancel)
+		v.asking = len(b.waiters) > 0
+		d.mu.Unlock()
+		if len(b.waiters) == 0 {
+			return
+		}
+		overdue := time.AfterFunc(batchPatience, func() { d.overdue(v, b) })
+		defer overdue.Stop()
+		snapshot, err := v.fetch(ctx, b)
+		d.settle(v, b, snapshot, err)
+	})
+}
+
+func (d *directoryCache) overdue(v *directoryView, b *batch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !b.ended {
+		b.overdue, v.asking = true, false
+		d.startBatch(v)
+	}
+}
+
+func (v *directoryView) fetch(ctx context.Context, b *batch) (DirectorySnapshot, error) {
+	path, err := v.server.Path()
+	if err != nil {
+		return DirectorySnapshot{}, err
+	}
+	return fetchDirectory(ctx, path, v.sender, b.users, b.groups)
+}
+
+// settle answers a batch's waiters, remembers who was seen, and starts the next batch.
+func (d *directoryCache) settle(v *directoryView, b *batch, snapshot DirectorySnapshot, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err == nil:
+		v.remember(b, snapshot)
+	case errors.Is(err, dbproxy.ErrTooLong):
+		v.shrunk = min(maxShrunk, v.shrunk+1)
+	}
+	b.ended = true
+	for _, w := range b.waiters {
+		w.answer(snapshot, err)
+	}
+	if !b.overdue {
+		v.asking = false
+	}
+	d.startBatch(v)
+}
+
+func (v *directoryView) enqueue(to v1alpha1.Recipient, notBefore time.Time) *waiter {
+	w := &waiter{to: to, notBefore: notBefore, done: make(chan struct{})}
+	v.waiting = append(v.waiting, w)
+	return w
+}
+
+// self is the sender as a recipient.
+func (v *directoryView) self() v1alpha1.Recipient {
+	return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: v.sender}
+}
+
+// cached returns a snapshot if sender and recipient were seen at notBefore or later.
+func (v *directoryView) cached(to v1alpha1.Recipient, notBefore time.Time) (DirectorySnapshot, bool) {
+	at, sure := v.lastSeen[v.self()]
+	toAt, seen := v.lastSeen[to]
 	if toAt.Before(at) {
 		at = toAt
 	}
-	if !sure || !there || at.Before(notBefore) {
+	if !sure || !seen || at.Before(notBefore) {
 		return DirectorySnapshot{}, false
 	}
-	snapshot := DirectorySnapshot{At: at, Users: map[uint32]*wire.UserInfo{sender: {}}}
+	snapshot := DirectorySnapshot{At: at, Users: map[uint32]*wire.UserInfo{v.sender: {}}}
 	if to.Type == v1alpha1.RecipientGroup {
-		snapshot.Groups = map[uint32]*wire.GroupInfo{to.ID: {GroupMemberList: []uint32{sender}}}
+		snapshot.Groups = map[uint32]*wire.GroupInfo{to.ID: {GroupMemberList: []uint32{v.sender}}}
 	} else {
 		snapshot.Users[to.ID] = &wire.UserInfo{}
 	}
 	return snapshot, true
 }
 
-// next asks for those who wait, unless a question is under way: then they wait
-// for its end, or until it is overdue. A goroutine does, so that those who come
-// at the same moment go along.
-func (d *directoryCache) next(key viewKey, b *directoryView) {
-	if b.asking || len(b.waiting) == 0 {
-		return
-	}
-	b.asking = true
-	d.batches.Go(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		d.mu.Lock()
-		users, groups, waiters := b.gather(key.sender)
-		q := &batch{waiters: waiters, waiting: len(waiters), cancel: cancel}
-		for _, a := range waiters {
-			a.batch = q
-		}
-		if len(waiters) == 0 {
-			b.asking = false
-			d.mu.Unlock()
-			return
-		}
-		d.mu.Unlock()
-		overdue := time.AfterFunc(batchPatience, func() {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if !q.ended {
-				q.overdue, b.asking = true, false
-				d.next(key, b)
-			}
-		})
-		defer overdue.Stop()
-		snapshot, err := ask(ctx, key, users, groups)
-		d.settle(key, b, q, snapshot, err)
-	})
-}
-
-func ask(ctx context.Context, key viewKey, users, groups []uint32) (DirectorySnapshot, error) {
-	path, err := key.server.Path()
-	if err != nil {
-		return DirectorySnapshot{}, err
-	}
-	return fetchDirectory(ctx, path, key.sender, users, groups)
-}
-
-// gather takes as many of those who wait as one question may ask for; who has
-// become known meanwhile is served at once.
-func (b *directoryView) gather(sender uint32) (users, groups []uint32, waiters []*lookupWaiter) {
-	maxUsers, maxGroups := maxUsersPerRequest>>b.shrunk, max(1, maxGroupsPerRequest>>b.shrunk)
+// nextBatch takes as many waiters as one request may ask for. Those whose recipients
+// were seen meanwhile are answered at once.
+func (v *directoryView) nextBatch(cancel context.CancelFunc) *batch {
+	b := &batch{cancel: cancel}
+	maxUsers, maxGroups := maxUsersPerRequest>>v.shrunk, max(1, maxGroupsPerRequest>>v.shrunk)
 	asked := map[v1alpha1.Recipient]bool{}
-	var rest []*lookupWaiter
-	for _, a := range b.waiting {
-		snapshot, known := b.cached(sender, a.to, a.notBefore)
-		group := a.to.Type == v1alpha1.RecipientGroup
+	var rest []*waiter
+	for _, w := range v.waiting {
+		snapshot, seen := v.cached(w.to, w.notBefore)
+		group := w.to.Type == v1alpha1.RecipientGroup
 		switch {
-		case a.left:
+		case w.left:
 			continue
-		case known:
-			a.snapshot = snapshot
-			close(a.done)
+		case seen:
+			w.answer(snapshot, nil)
 			continue
-		case asked[a.to]:
-		case group && len(groups) < maxGroups:
-			groups = append(groups, a.to.ID)
-		case !group && len(users) < maxUsers:
-			users = append(users, a.to.ID)
+		case asked[w.to]:
+		case group && len(b.groups) < maxGroups:
+			b.groups = append(b.groups, w.to.ID)
+		case !group && len(b.users) < maxUsers:
+			b.users = append(b.users, w.to.ID)
 		default:
-			rest = append(rest, a)
+			rest = append(rest, w)
 			continue
 		}
-		asked[a.to] = true
-		waiters = append(waiters, a)
+		asked[w.to], w.batch = true, b
+		b.waiters = append(b.waiters, w)
 	}
-	b.waiting = rest
-	return users, groups, waiters
+	v.waiting, b.waiting = rest, len(b.waiters)
+	return b
 }
 
-// settle answers those who asked, remembers who is there, and lets the next
-// question be asked.
-func (d *directoryCache) settle(key viewKey, b *directoryView, q *batch, snapshot DirectorySnapshot, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case err == nil:
-		b.remember(key.sender, q, snapshot)
-	case errors.Is(err, dbproxy.ErrTooLong):
-		b.shrunk = min(maxShrunk, b.shrunk+1)
-	}
-	q.ended = true
-	for _, a := range q.waiters {
-		if !a.left {
-			a.snapshot, a.err = snapshot, err
-			close(a.done)
-		}
-	}
-	if !q.overdue {
-		b.asking = false
-	}
-	d.next(key, b)
-}
-
-// remember keeps who is there. Who is missing is only no longer believed to be
-// there: whether that is evidence is for those who asked to judge.
-func (b *directoryView) remember(sender uint32, q *batch, snapshot DirectorySnapshot) {
+// remember keeps who was seen, and forgets who is missing: whether that is evidence is
+// for those who asked to decide.
+func (v *directoryView) remember(b *batch, snapshot DirectorySnapshot) {
 	if !snapshot.respondsWithData() {
 		return
 	}
-	keep := func(r v1alpha1.Recipient, there bool) {
-		switch at, known := b.lastSeen[r]; {
-		case known && at.After(snapshot.At):
-			// An answer that was late.
-		case there:
-			b.lastSeen[r] = snapshot.At
+	keep := func(r v1alpha1.Recipient) {
+		switch {
+		case v.lastSeen[r].After(snapshot.At):
+			// This answer was late.
+		case snapshot.shows(r, v.sender):
+			v.lastSeen[r] = snapshot.At
 		default:
-			delete(b.lastSeen, r)
+			delete(v.lastSeen, r)
 		}
 	}
-	keep(v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: sender}, snapshot.Users[sender] != nil)
-	for _, a := range q.waiters {
-		if a.to.Type == v1alpha1.RecipientGroup {
-			// Empty ones are sent to, too, but do not show the sender in them.
-			keep(a.to, snapshot.isMember(a.to.ID, sender))
-		} else {
-			keep(a.to, snapshot.Users[a.to.ID] != nil)
-		}
+	keep(v.self())
+	for _, w := range b.waiters {
+		keep(w.to)
 	}
 }

@@ -27,7 +27,7 @@ type library struct {
 
 func (l *library) Path() (dbproxy.Reads, error) { return l, nil }
 
-func (l *library) Users(ctx context.Context, lookupWaiter uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	l.mu.Lock()
 	n := len(l.asked)
 	l.asked = append(l.asked, slices.Clone(ids))
@@ -47,7 +47,7 @@ func (l *library) Users(ctx context.Context, lookupWaiter uint32, ids []uint32) 
 	if err != nil {
 		return nil, err
 	}
-	return l.talk.Users(ctx, lookupWaiter, ids)
+	return l.talk.Users(ctx, asker, ids)
 }
 
 // questions returns for how many users each question asked, beside the sender.
@@ -99,8 +99,8 @@ func (x *lookers) wantQuestions(want ...int) {
 // present fails the test where the look objects to the recipient.
 func (x *lookers) present(to v1alpha1.Recipient) func(DirectorySnapshot, error) {
 	return func(snapshot DirectorySnapshot, err error) {
-		if reason, _ := snapshot.refusal(bot, to); err != nil || reason != "" {
-			x.t.Errorf("%v: %s %v", to, reason, err)
+		if refusal := snapshot.refusal(bot, to); err != nil || refusal != nil {
+			x.t.Errorf("%v: %v %v", to, refusal, err)
 		}
 	}
 }
@@ -212,7 +212,11 @@ func TestMissingIsNotKept(t *testing.T) {
 		ask := func(notBefore time.Time, want string) {
 			t.Helper()
 			x.get(x.t.Context(), toAlice, notBefore, func(snapshot DirectorySnapshot, err error) {
-				if reason, _ := snapshot.refusal(bot, toAlice); err != nil || reason != want || !snapshot.respondsWithData() {
+				reason := ""
+				if refusal := snapshot.refusal(bot, toAlice); refusal != nil {
+					reason = refusal.Reason
+				}
+				if err != nil || reason != want || !snapshot.respondsWithData() {
 					t.Errorf("%q %v, want %q", reason, err, want)
 				}
 			})

@@ -258,7 +258,8 @@ func TestResubmitTakesDecisions(t *testing.T) {
 		h.Stop("m")
 		h.await("m", time.Second)
 		spec.Recipients = h.snapshot("m").Recipients
-		spec.Recipients[0] = spec.Recipients[0].fail(v1alpha1.ReasonContentEmpty, "the text is empty")
+		p := &spec.Recipients[0]
+		p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonContentEmpty, "the text is empty"
 		h.submit(spec)
 		wantProgress(t, h.first("m"), v1alpha1.StateFailed, v1alpha1.ReasonContentEmpty)
 	})

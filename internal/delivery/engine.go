@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type Engine struct {
 	Queue *queue.Queue
 
 	notify func(types.NamespacedName)
+	// jitter returns a random duration of at most the one given.
+	jitter func(time.Duration) time.Duration
 
 	// base ends everything; work ends what has not been sent yet. A drain ends
 	// work first, so that answers in flight still come in.
@@ -55,7 +58,8 @@ type Engine struct {
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1),
-		tasks: map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
+		jitter: func(d time.Duration) time.Duration { return rand.N(d + 1) },
+		tasks:  map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
 	}
 	e.base, e.cancelBase = context.WithCancel(context.Background())
 	e.work, e.cancelWork = context.WithCancel(e.base)
@@ -119,7 +123,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	for n, i := range open {
 		go func() {
 			defer e.goroutines.Done()
-			e.deliver(t, i, places[n])
+			(&executor{engine: e, task: t, index: i, place: places[n]}).run()
 			e.stopped(t)
 			places[n].ReleaseSlot()
 		}()
@@ -133,7 +137,7 @@ func (e *Engine) prefetch(t *task, open []int) {
 	t.mu.Lock()
 	spec := t.spec
 	for _, i := range open {
-		if step, _ := Next(t.recipients[i], spec.Policy, time.Now()); step == StepPreflight {
+		if step, _ := nextStep(t.recipients[i], e.environment(spec)); step == StepPreflight {
 			upcoming = append(upcoming, t.recipients[i].Recipient)
 		}
 	}
@@ -159,6 +163,11 @@ func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
 		e.mu.Unlock()
 		e.wakeDrain()
 	}, true
+}
+
+// environment returns what a decision about a task depends on now.
+func (e *Engine) environment(t Task) environment {
+	return environment{Policy: t.Policy, now: time.Now(), jitter: e.jitter}
 }
 
 // Snapshot returns what is known of a task.
@@ -276,7 +285,7 @@ func (e *Engine) wakeDrain() {
 }
 
 // set keeps a recipient's progress and sees that it is reported.
-func (e *Engine) set(t *task, i int, p Progress) {
+func (e *Engine) set(t *task, i int, p recipientState) {
 	t.mu.Lock()
 	t.recipients[i] = p
 	t.revision++
@@ -289,14 +298,14 @@ func (e *Engine) set(t *task, i int, p Progress) {
 func (e *Engine) report(t *task) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pending || t.running == 0 {
+	if t.reporting || t.running == 0 {
 		return
 	}
-	t.pending = true
+	t.reporting = true
 	interval := progressInterval + time.Duration(len(t.recipients))*progressPerRecipient
 	time.AfterFunc(interval, func() {
 		t.mu.Lock()
-		t.pending = false
+		t.reporting = false
 		report := t.running > 0 && t.recorded < t.revision
 		t.mu.Unlock()
 		if report {

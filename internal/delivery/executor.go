@@ -10,193 +10,206 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// readyPause keeps a connection that is up, but takes nothing, from being
-// pressed without pause.
-const (
-	readyPause    = 50 * time.Millisecond
-	readyPauseCap = time.Second
-)
+// executor executes the steps of one recipient. It holds the conversation while it
+// works, so that messages are sent in order, one at a time. It holds its slot until it
+// has nothing to send, or waits for long.
+type executor struct {
+	engine *Engine
+	task   *task
+	// index of the recipient in the task.
+	index int
+	place *queue.Place
+	// graceEnd is until when the recipient may hold back its successors: it counts from
+	// the first time that the recipient waits.
+	graceEnd time.Time
+}
 
-// deliver takes one recipient's steps until there are none left, or until it is
-// stopped. It holds the conversation while it works, so that messages leave in
-// order, one at a time, and its slot until it has nothing to send, or waits for long.
-func (e *Engine) deliver(t *task, i int, place *queue.Place) {
-	defer place.Release()
-	// holdUntil is how long the recipient may hold its successors back, counted
-	// from the first time that it waits.
-	var holdUntil time.Time
-
-	for {
-		ctx, cancel := t.waitContext(i)
-		err := place.Acquire(ctx)
-		cancel()
-		p, now := t.progress(i), time.Now()
-		step, until := Next(p, t.current().Policy, now)
-		if p.State == v1alpha1.StateStored {
-			place.ReleaseSlot()
-		}
-		// What is in doubt is not sent, whatever is asked about it.
-		starting := step.starting() && p.State != v1alpha1.StateInDoubt
-		switch {
-		case t.ctx.Err() != nil && (err != nil || !step.finishing()):
-			return
-		case step == StepDone:
-			return
-		case step == StepExpire:
-			after := afterDeadline(p)
-			e.observe(t, step, now, p, after)
-			e.set(t, i, after)
-			return
-		case err != nil:
-			// Not its turn yet, but what it waits for may have changed.
-		case step == StepWait || step == StepWaitReady:
-			up := step == StepWaitReady && t.current().Server.WaitReady(atOnce) == nil
-			if holdUntil.IsZero() && (step == StepWait || up) {
-				holdUntil = now.Add(OrderGrace)
-			}
-			// While db_proxy is away nobody can overtake: there is nothing to hold, and
-			// nothing that others could do with the slot.
-			away := step == StepWaitReady && !up
-			long := !away && (until.After(holdUntil) || up && now.After(holdUntil))
-			if away || long {
-				place.Release()
-			}
-			if long {
-				place.ReleaseSlot()
-			}
-			e.wait(t, i, p, step, until)
-		case starting && t.refused(i, p):
-			e.report(t)
-			return
-		case starting && t.payloadPending():
-			place.Release()
-			place.ReleaseSlot()
-			ctx, cancel := t.waitContext(i)
-			<-ctx.Done()
-			cancel()
-		case step == StepSend && place.Requeue():
-			// Older messages have become known, or go on after a wait: they are first.
-		default:
-			if after, ok := e.execute(t, i, step, p); ok {
-				e.observe(t, step, now, p, after)
-				e.set(t, i, after.proceed(t.current(), time.Now()))
-			}
-		}
+// run executes steps until none is left, or the task is stopped.
+func (x *executor) run() {
+	defer x.place.Release()
+	for x.advance() {
 	}
 }
 
-// atOnce is for what must not wait.
-var atOnce = func() context.Context {
+// advance acquires the conversation, decides on the next step and executes it; false:
+// there is none.
+func (x *executor) advance() bool {
+	// Taken before the task is read: it ends if that changes.
+	ctx, cancel := x.task.waitContext(x.index)
+	defer cancel()
+	acquired := x.place.Acquire(ctx) == nil
+	t, p, began := x.task.current(), x.task.recipient(x.index), time.Now()
+	step, until := nextStep(p, x.engine.environment(t))
+	if p.State == v1alpha1.StateStored {
+		x.place.ReleaseSlot()
+	}
+	// A doubt is not sent to, whatever is asked about it.
+	starting := step.isStarting() && p.State != v1alpha1.StateInDoubt
+	refusal, refused := t.Refusals[p.Recipient]
+	switch {
+	case x.task.ctx.Err() != nil && (!acquired || !step.isFinishing()), step == StepDone:
+		return false
+	case step == StepExpire:
+		x.record(step, began, p, afterDeadline(p))
+		return false
+	case !acquired:
+		// What it waits for may have changed.
+	case step == StepWait:
+		x.giveWay(until, began)
+		waitUntil(ctx, until)
+	case step == StepWaitReady:
+		if x.awaitConnection(ctx, t, began) {
+			x.set(afterReady(p, x.engine.environment(t)))
+		}
+	case starting && refused:
+		x.set(p.fail(refusal.Reason, refusal.Message))
+		return false
+	case starting && t.PayloadPending:
+		x.place.Release()
+		x.place.ReleaseSlot()
+		<-ctx.Done()
+	case step == StepSend && x.place.Requeue():
+		// Older messages have become known, or go on after a wait: they are first.
+	default:
+		if after, ok := x.execute(ctx, step, t, p); ok {
+			x.record(step, began, p, after)
+		}
+	}
+	return true
+}
+
+// giveWay lets successors pass a recipient that waits beyond its grace period.
+func (x *executor) giveWay(until, now time.Time) {
+	if x.graceEnd.IsZero() {
+		x.graceEnd = now.Add(OrderGrace)
+	}
+	if until.After(x.graceEnd) {
+		x.place.Release()
+		x.place.ReleaseSlot()
+	}
+}
+
+func waitUntil(ctx context.Context, until time.Time) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// canceled is for calls that must not block.
+var canceled = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// wait waits for a time or for db_proxy, within the recipient's patience.
-func (e *Engine) wait(t *task, i int, p Progress, step Step, until time.Time) {
-	ctx, cancel := t.waitContext(i)
-	defer cancel()
-	if step == StepWait {
-		timer := time.NewTimer(time.Until(until))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		return
+// awaitConnection waits until db_proxy is connected, or the task has another server;
+// false: the deadline came first, or the task was stopped.
+func (x *executor) awaitConnection(ctx context.Context, t Task, now time.Time) bool {
+	if t.Server.WaitReady(canceled) == nil {
+		x.giveWay(now, now)
+	} else {
+		// While db_proxy is away nothing can overtake, and nothing could use the slot.
+		x.place.Release()
 	}
-	if t.current().Server.WaitReady(ctx) != nil && ctx.Err() == context.DeadlineExceeded || t.ctx.Err() != nil {
-		return
-	}
-	// Connected, or with another server to try. What the directory said before the
-	// connection was lost may be out of date.
-	p.waitReady, p.checked = false, false
-	p.asked = 0 // what could not be asked does not count
-	p.unsent++
-	p.wakeAt = time.Now().Add(exponential(readyPause, readyPauseCap, p.unsent))
-	e.set(t, i, p)
+	err := t.Server.WaitReady(ctx)
+	return (err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded)) && x.task.ctx.Err() == nil
 }
 
-// execute carries a step out; false: it was stopped before anything was learned.
-func (e *Engine) execute(t *task, i int, step Step, p Progress) (Progress, bool) {
-	spec := t.current()
+// record is told of every step that was executed.
+func (x *executor) record(step Step, began time.Time, before, after recipientState) {
+	x.engine.observe(x.task, step, began, before, after)
+	x.set(after.proceed(x.task.current(), time.Now()))
+}
+
+func (x *executor) set(p recipientState) { x.engine.set(x.task, x.index, p) }
+
+// execute executes a step; false: it was stopped before anything was learned.
+func (x *executor) execute(ctx context.Context, step Step, t Task, p recipientState) (recipientState, bool) {
 	switch step {
 	case StepPreflight:
-		notBefore := time.Now().Add(-directoryTTL)
-		if p.wakeAt.After(notBefore) {
-			notBefore = p.wakeAt
-		}
-		snapshot, err := e.directory.get(t.ctx, spec, p.Recipient, notBefore)
-		switch {
-		case t.ctx.Err() != nil:
-			return p, false
-		case p.State == v1alpha1.StateInDoubt:
-			return afterPreflightInDoubt(p, snapshot, err, spec.Sender, spec.Policy), true
-		case err != nil:
-			return afterRead(p, err, spec.Policy, time.Now(), msgNoDirectory), true
-		}
-		return afterPreflight(p, snapshot, spec.Sender, spec.Policy, time.Now()), true
+		return x.preflight(t, p)
 	case StepAsk:
-		askedAt := time.Now()
-		if at, sent := e.keyedAttempts.latest(spec.fingerprint(p).Token); sent && spec.keyed() {
-			// This process has: where it may be hidden, absence is not proved.
-			p.unseenKey = false
-			if at.After(p.lastAttempt) {
-				p.lastAttempt = at
-			}
-		}
-		finding, err := spec.searchStore(t.ctx, p, askedAt)
-		if t.ctx.Err() != nil {
-			return p, false
-		}
-		return afterAsk(p, finding, err, askedAt, spec.Policy, time.Now()), true
+		return x.ask(t, p)
 	case StepSend:
-		if p.partIndex() > 0 && int(p.partIndex()) >= spec.Payload.partCount() {
-			return p.complete(), true
-		}
-		if len(spec.Payload.Data) == 0 {
-			// Never meant to come here: an empty message would be stored as one.
-			return p.fail(v1alpha1.ReasonContentEmpty, msgNothing), true
-		}
-		release, ok := e.claim(spec, p)
-		if !ok {
-			// Another one with its key has been sent since the store was asked, or is being.
-			return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
-		}
-		// Once it is written, its answer is worth waiting for, whatever becomes of
-		// the task; before, it is not.
-		waiting, cancel := t.waitContext(i)
-		defer cancel()
-		// Its key and its time are those of the moment at which it leaves.
-		var m dbproxy.Message
-		id, err := spec.Server.Send(e.base, waiting, spec.msgType(p), func() (dbproxy.Message, bool) {
-			built, ok := spec.message(p, time.Now())
-			m = built
-			return built, ok
-		})
-		release(!errors.Is(err, dbproxy.ErrNotSent) && (err != nil || id != 0))
-		if errors.Is(err, dbproxy.ErrNotSent) && waiting.Err() != nil {
-			return p, false
-		}
-		return afterSend(p, m, id, err, spec.Policy, time.Now()), true
+		return x.send(ctx, t, p)
 	case StepReadBack:
-		row, err := spec.readBack(e.base, p)
-		p.standalone = p.standalone || row != nil && spec.isStandalone(p, row)
-		return afterReadBack(p, row, err, time.Now()), true
+		return x.readBack(t, p), true
 	case StepRoute:
-		m := dbproxy.Message{
-			From: spec.Sender, To: p.ID, CreateTime: p.row.GetCreateTime(),
-			Type: p.row.GetMsgType(), Data: p.row.GetMsgData(),
-		}
-		return afterRoute(p, spec.Server.Route(e.base, m, p.MessageID), time.Now()), true
+		return x.route(t, p), true
 	}
 	return p, false
 }
 
-// claim claims the token of what bears a key; anything else is one task's own.
-func (e *Engine) claim(spec Task, p Progress) (release func(sent bool), ok bool) {
-	if !spec.keyed() {
+func (x *executor) preflight(t Task, p recipientState) (recipientState, bool) {
+	notBefore := later(time.Now().Add(-directoryTTL), p.wakeAt)
+	snapshot, err := x.engine.directory.get(x.task.ctx, t, p.Recipient, notBefore)
+	if x.task.ctx.Err() != nil {
+		return p, false
+	}
+	return afterPreflight(p, snapshot, err, t.Sender, x.engine.environment(t)), true
+}
+
+func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
+	askedAt := time.Now()
+	if last, sent := x.engine.keyedAttempts.latest(t.fingerprint(p).Token); sent && t.keyed() {
+		// This process has sent under the key: a group that may hide it proves nothing.
+		p.unseenKey = false
+		p.lastAttempt = later(p.lastAttempt, last)
+	}
+	result, err := t.searchStore(x.task.ctx, p, askedAt)
+	if x.task.ctx.Err() != nil {
+		return p, false
+	}
+	return afterAsk(p, result, err, askedAt, x.engine.environment(t)), true
+}
+
+// send sends unless ctx is done before the request is written. Once it is, the answer
+// is waited for, even if the task is stopped.
+func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipientState, bool) {
+	if ended, ok := beforeSend(p, t); ok {
+		return ended, true
+	}
+	release, ok := x.claim(t, p)
+	if !ok {
+		// Another message with its key was sent since the store was asked, or is being sent.
+		return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
+	}
+	var m dbproxy.Message
+	id, err := t.Server.Send(x.engine.base, ctx, t.msgType(p), func() (_ dbproxy.Message, ok bool) {
+		// Key and time are of the moment at which it is sent.
+		m, ok = t.message(p, time.Now())
+		return m, ok
+	})
+	notSent := errors.Is(err, dbproxy.ErrNotSent)
+	release(!notSent && (err != nil || id != 0))
+	if notSent && ctx.Err() != nil {
+		return p, false
+	}
+	return afterSend(p, m, id, err, x.engine.environment(t)), true
+}
+
+// claim claims the token of a message that has a key. Other tokens are one task's only.
+func (x *executor) claim(t Task, p recipientState) (release func(sent bool), ok bool) {
+	if !t.keyed() {
 		return func(bool) {}, true
 	}
-	return e.keyedAttempts.claim(spec.fingerprint(p).Token, p.askedAt, time.Now())
+	return x.engine.keyedAttempts.claim(t.fingerprint(p).Token, p.askedAt, time.Now())
+}
+
+func (x *executor) readBack(t Task, p recipientState) recipientState {
+	row, err := t.readBack(x.engine.base, p)
+	p.standalone = p.standalone || row != nil && t.isStandalone(p, row)
+	return afterReadBack(p, row, err, x.engine.environment(t))
+}
+
+func (x *executor) route(t Task, p recipientState) recipientState {
+	m := dbproxy.Message{
+		From: t.Sender, To: p.ID, CreateTime: p.row.GetCreateTime(),
+		Type: p.row.GetMsgType(), Data: p.row.GetMsgData(),
+	}
+	err := t.Server.Route(x.engine.base, m, p.MessageID)
+	return afterRoute(p, err, x.engine.environment(t))
 }

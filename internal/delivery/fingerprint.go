@@ -7,8 +7,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Fingerprint is how a message is known again among the rows of its conversation.
-// Ciphertexts are never compared: keys rotate.
+// Fingerprint identifies a message among the rows of its conversation. Ciphertexts are
+// never compared: keys rotate.
 type Fingerprint struct {
 	Sender uint32
 	// Reach, in unix seconds: a group's history must show a row as old as this, or it
@@ -22,47 +22,45 @@ type Fingerprint struct {
 	Payload    Payload
 }
 
-// Matches reports whether row is the marked message.
-func (m Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
-	if row.GetFromSessionId() != m.Sender || row.GetMsgType().Audio() != m.Payload.Audio {
+// sameKind reports whether row has the message's sender and type.
+func (f Fingerprint) sameKind(row *wire.MsgInfo) bool {
+	return row.GetFromSessionId() == f.Sender && row.GetMsgType().Audio() == f.Payload.Audio
+}
+
+// Matches reports whether row is the message.
+func (f Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
+	if !f.sameKind(row) {
 		return false
 	}
-	// Whether it carries one or not now: an earlier operator may have been told to.
-	if !m.Payload.Audio && keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return p.HasToken && p.Token == m.Token }) {
+	// Whatever HasToken says: an earlier operator may have been told otherwise.
+	hasToken := func(p cipher.Plain) bool { return p.HasToken && p.Token == f.Token }
+	if !f.Payload.Audio && keys.Open(row.GetMsgData(), hasToken) {
 		return true
 	}
-	if m.HasToken {
-		return false
-	}
-	if m.CreateTime == 0 || row.GetCreateTime() != m.CreateTime {
-		return false
-	}
-	return m.sameContent(row, keys)
+	return !f.HasToken && f.CreateTime != 0 && row.GetCreateTime() == f.CreateTime && f.sameContent(row, keys)
 }
 
-// conceals reports whether row may be the marked message without showing it: no
-// key at hand opens it, or it bears the time by which the message is known and
-// other content. db_proxy answers so where it cannot read a sound, and a ConfigMap
-// may have changed since.
-func (m Fingerprint) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
-	if row.GetFromSessionId() != m.Sender || row.GetMsgType().Audio() != m.Payload.Audio {
+// conceals reports whether row may be the message without showing it: no key at hand
+// opens it, or it has the message's time and other content. db_proxy answers so if it
+// cannot read an audio file, and a ConfigMap may have changed since.
+func (f Fingerprint) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
+	if !f.sameKind(row) {
 		return false
 	}
-	if !m.HasToken && (m.CreateTime == 0 || row.GetCreateTime() == m.CreateTime) {
+	if !f.HasToken && (f.CreateTime == 0 || row.GetCreateTime() == f.CreateTime) {
 		return true
 	}
-	return !m.Payload.Audio && !keys.Open(row.GetMsgData(), func(cipher.Plain) bool { return true })
+	return !f.Payload.Audio && !keys.Open(row.GetMsgData(), func(cipher.Plain) bool { return true })
 }
 
-// Verifies reports whether row is the marked message with the very content that
-// was sent.
-func (m Fingerprint) Verifies(row *wire.MsgInfo, keys cipher.Keys) bool {
-	return m.Matches(row, keys) && m.sameContent(row, keys)
+// Verifies reports whether row is the message with the content that was sent.
+func (f Fingerprint) Verifies(row *wire.MsgInfo, keys cipher.Keys) bool {
+	return f.Matches(row, keys) && f.sameContent(row, keys)
 }
 
-func (m Fingerprint) sameContent(row *wire.MsgInfo, keys cipher.Keys) bool {
-	if m.Payload.Audio {
-		return bytes.Equal(row.GetMsgData(), m.Payload.Data)
+func (f Fingerprint) sameContent(row *wire.MsgInfo, keys cipher.Keys) bool {
+	if f.Payload.Audio {
+		return bytes.Equal(row.GetMsgData(), f.Payload.Data)
 	}
-	return keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return bytes.Equal(p.Text, m.Payload.Data) })
+	return keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return bytes.Equal(p.Text, f.Payload.Data) })
 }

@@ -73,6 +73,18 @@ func TestMark(t *testing.T) {
 	}
 }
 
+// searchRows looks for a message in rows, of which want were asked for.
+func searchRows(
+	rows []*wire.MsgInfo, want, bound uint32, fingerprint Fingerprint, keys cipher.Keys,
+) (row *wire.MsgInfo, whole bool) {
+	s := rowScanner{fingerprint: fingerprint, bound: bound, keys: keys}
+	s.Begin()
+	for _, r := range rows {
+		s.Row(r)
+	}
+	return s.result(want)
+}
+
 func TestSearch(t *testing.T) {
 	k := key(t, 1)
 	keys := cipher.Keys{Current: k}
@@ -105,7 +117,7 @@ func TestSearch(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			found, whole := Search(tc.rows, tc.want, 50, fingerprint, tc.keys)
+			found, whole := searchRows(tc.rows, tc.want, 50, fingerprint, tc.keys)
 			if (found != nil) != tc.wantFound || whole != tc.wantWhole {
 				t.Errorf("found %v, whole %v", found, whole)
 			}
@@ -132,7 +144,7 @@ func TestBoundAndTime(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			task := Task{Token: tc.token, Payload: Payload{Audio: tc.audio}, Order: queue.Order{Created: created}}
-			p := Progress{Recipient: toAlice, CreateTime: tc.announced}
+			p := recipientState{Progress: Progress{Recipient: toAlice, CreateTime: tc.announced}}
 			if b, at := task.bound(), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
 				t.Errorf("bound %d, time %d", b, at)
 			}
@@ -177,23 +189,25 @@ func TestAfterPreflight(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			start := Progress{Recipient: tc.to, State: v1alpha1.StatePending, Reason: v1alpha1.ReasonServerNotReady}
+			start := recipientState{Progress: Progress{
+				Recipient: tc.to, State: v1alpha1.StatePending, Reason: v1alpha1.ReasonServerNotReady,
+			}}
 			at := func(d time.Duration) DirectorySnapshot { l := tc.snapshot; l.At = base.Add(d); return l }
-			first := afterPreflight(start, at(0), bot, policy, base)
-			wantProgress(t, first, v1alpha1.StatePending, tc.wantFirst)
+			first := afterPreflight(start, at(0), nil, bot, envAt(base))
+			wantProgress(t, first.Progress, v1alpha1.StatePending, tc.wantFirst)
 			if first.checked != (tc.wantFirst == "") {
 				t.Errorf("checked: %v", first.checked)
 			}
 			if tc.wantFirst == "" {
 				return
 			}
-			early := afterPreflight(first, at(lag-1), bot, policy, base)
-			wantProgress(t, early, v1alpha1.StatePending, tc.wantFirst)
-			late := afterPreflight(early, at(lag), bot, policy, base)
+			early := afterPreflight(first, at(lag-1), nil, bot, envAt(base))
+			wantProgress(t, early.Progress, v1alpha1.StatePending, tc.wantFirst)
+			late := afterPreflight(early, at(lag), nil, bot, envAt(base))
 			if (late.State == v1alpha1.StateFailed) != tc.wantFinal || late.Reason != tc.wantFirst {
 				t.Errorf("%s %s", late.State, late.Reason)
 			}
-			back := afterPreflight(early, DirectorySnapshot{At: base, Users: u(bot, tc.to.ID), Groups: map[uint32]*wire.GroupInfo{tc.to.ID: {}}}, bot, policy, base)
+			back := afterPreflight(early, DirectorySnapshot{At: base, Users: u(bot, tc.to.ID), Groups: map[uint32]*wire.GroupInfo{tc.to.ID: {}}}, nil, bot, envAt(base))
 			if !back.checked || tc.wantFinal && back.Reason != "" {
 				t.Errorf("back again: checked %v, %s", back.checked, back.Reason)
 			}
@@ -202,16 +216,33 @@ func TestAfterPreflight(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
+	none := func(time.Duration) time.Duration { return 0 }
 	for n := range int32(100) {
-		for range 20 {
-			d := policy.backoff(n)
-			low, high := backoffCap/2, backoffCap
-			if n >= 1 && n < 10 {
-				low, high = time.Second<<(n-1)/2, time.Second<<(n-1)
-			}
-			if d < low || d > high {
-				t.Fatalf("try %d: %v, want %v to %v", n, d, low, high)
-			}
+		longest := retryBackoff.limit
+		if n >= 1 && n < 10 {
+			longest = time.Second << (n - 1)
 		}
+		env := envAt(base)
+		if d := env.backoff(retryBackoff, n).Sub(base); d != longest {
+			t.Errorf("try %d with the most jitter: %v, want %v", n, d, longest)
+		}
+		env.jitter = none
+		if d := env.backoff(retryBackoff, n).Sub(base); d != longest/2 {
+			t.Errorf("try %d without jitter: %v, want %v", n, d, longest/2)
+		}
+	}
+}
+
+// TestJitter: the engine's is random, within its bound.
+func TestJitter(t *testing.T) {
+	jitter, seen := NewEngine(nil).jitter, map[time.Duration]bool{}
+	for range 100 {
+		d := jitter(time.Second)
+		if seen[d] = true; d < 0 || d > time.Second {
+			t.Errorf("%v, want at most a second", d)
+		}
+	}
+	if len(seen) < 50 || jitter(0) != 0 {
+		t.Errorf("%d values in 100 calls", len(seen))
 	}
 }

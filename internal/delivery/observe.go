@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -8,8 +10,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Observer is told of every step that has been taken. It is called from many
-// goroutines at once, without locks held, and must not block.
+// Observer is told of every step that was executed. It is called from many goroutines,
+// without locks held, and must not block.
 type Observer interface {
 	Observe(StepEvent)
 }
@@ -18,9 +20,9 @@ type Observer interface {
 type Observers []Observer
 
 // Observe implements Observer.
-func (o Observers) Observe(t StepEvent) {
+func (o Observers) Observe(s StepEvent) {
 	for _, each := range o {
-		each.Observe(t)
+		each.Observe(s)
 	}
 }
 
@@ -29,66 +31,74 @@ type StepEvent struct {
 	Message types.NamespacedName
 	UID     types.UID
 	Server  types.NamespacedName
-	// Sender is who it is from, to TeamTalk.
+	// Sender is the TeamTalk user that the message is from.
 	Sender uint32
-	// Accepted is when the engine took the message on.
+	// Accepted is when the engine accepted the message.
 	Accepted time.Time
 	Step     Step
 	// Began and Ended are by this process's clock.
 	Began, Ended  time.Time
 	Before, After Progress
+	// TryFailed: the step counts against the policy's RetryLimit.
+	TryFailed bool
+	// Answered: before, db_proxy had returned an id that the store did not show.
+	Answered bool
+	// UnseenKey: before, nothing was known to have been sent.
+	UnseenKey bool
 }
 
 // observe tells the observer of a step.
-func (e *Engine) observe(t *task, step Step, began time.Time, before, after Progress) {
+func (e *Engine) observe(t *task, step Step, began time.Time, before, after recipientState) {
 	if e.Observer == nil {
 		return
 	}
 	spec := t.current()
 	e.Observer.Observe(StepEvent{
 		Message: spec.Key, UID: spec.UID, Server: spec.ServerKey, Sender: spec.Sender, Accepted: t.accepted,
-		Step: step, Began: began, Ended: time.Now(), Before: before, After: after,
+		Step: step, Began: began, Ended: time.Now(), Before: before.Progress, After: after.Progress,
+		TryFailed: after.tries > before.tries, Answered: before.answered, UnseenKey: before.unseenKey,
 	})
 }
 
-// Retry returns the reason for which the recipient is tried again; "": it is not.
-func (t StepEvent) Retry() string {
-	if t.After.tries == t.Before.tries || t.After.Done() {
+// Retry returns the reason for which the recipient is retried; "": it is not.
+func (s StepEvent) Retry() string {
+	if !s.TryFailed || s.After.Done() {
 		return ""
 	}
-	return t.After.Reason
+	return s.After.Reason
 }
 
 // Adopted reports whether the store was found to hold the message already.
-func (t StepEvent) Adopted() bool {
-	return t.Step == StepAsk && t.After.State == v1alpha1.StateStored
+func (s StepEvent) Adopted() bool {
+	return s.Step == StepAsk && s.After.State == v1alpha1.StateStored
 }
 
 // SilentDrop reports whether the store was proved not to hold what db_proxy had
-// given an id for.
-func (t StepEvent) SilentDrop() bool {
-	return t.Step == StepAsk && t.Before.answered && t.After.tries > t.Before.tries
+// returned an id for.
+func (s StepEvent) SilentDrop() bool {
+	return s.Step == StepAsk && s.Answered && s.TryFailed
 }
 
-// Stored returns how long it took from the engine's taking the message on until
-// the store was seen to hold it; false: this step did not show that.
-func (t StepEvent) Stored() (time.Duration, bool) {
-	if !t.Before.StoredAt.IsZero() || t.After.StoredAt.IsZero() {
+// Stored returns the time from Accepted until the store was seen to hold the message;
+// false: this step did not show that.
+func (s StepEvent) Stored() (time.Duration, bool) {
+	if !s.Before.StoredAt.IsZero() || s.After.StoredAt.IsZero() {
 		return 0, false
 	}
-	return t.After.StoredAt.Sub(t.Accepted), true
+	return s.After.StoredAt.Sub(s.Accepted), true
 }
 
-// Routed returns how long it took from then until a router took the message, its
-// first part where it has several; false: this step did not bring it to one.
-func (t StepEvent) Routed() (time.Duration, bool) {
-	if t.After.State != v1alpha1.StateRouted || t.Step != StepRoute || t.After.StoredAt.IsZero() || len(t.After.Earlier) > 0 {
+// Routed returns the time from then until a router took the message, the first part of
+// several; false: this step did not route it.
+func (s StepEvent) Routed() (time.Duration, bool) {
+	routed := s.Step == StepRoute && s.After.State == v1alpha1.StateRouted
+	if !routed || s.After.StoredAt.IsZero() || len(s.After.Earlier) > 0 {
 		return 0, false
 	}
-	return t.After.RoutedAt.Sub(t.After.StoredAt), true
+	return s.After.RoutedAt.Sub(s.After.StoredAt), true
 }
 
-// DoubtEnd says how a doubt has ended.
+// DoubtEnd is how a doubt has ended.
 type DoubtEnd string
 
 // How doubts end.
@@ -101,27 +111,27 @@ const (
 	DoubtUnknown DoubtEnd = "unknown"
 )
 
-// DoubtEnds are all ways in which doubts end.
+// DoubtEnds are all values of DoubtEnd.
 var DoubtEnds = []DoubtEnd{DoubtFound, DoubtAbsent, DoubtUnknown}
 
-// Settled returns how long the recipient was in doubt and how that has ended;
-// false: it was not, or still is. A first question about a key is no doubt:
-// nothing is known to have been sent.
-func (t StepEvent) Settled() (time.Duration, DoubtEnd, bool) {
-	if t.Before.State != v1alpha1.StateInDoubt || t.Before.unseenKey || t.After.State == v1alpha1.StateInDoubt {
+// Settled returns how long the recipient was in doubt and how that has ended; false: it
+// was not, or still is. A first search for a key is no doubt: nothing is known to have
+// been sent.
+func (s StepEvent) Settled() (time.Duration, DoubtEnd, bool) {
+	if s.Before.State != v1alpha1.StateInDoubt || s.UnseenKey || s.After.State == v1alpha1.StateInDoubt {
 		return 0, "", false
 	}
 	end := DoubtAbsent
 	switch {
-	case t.After.State == v1alpha1.StateStored, t.After.Reason == v1alpha1.ReasonKeyReused:
+	case s.After.State == v1alpha1.StateStored, s.After.Reason == v1alpha1.ReasonKeyReused:
 		end = DoubtFound
-	case t.After.Reason == v1alpha1.ReasonOutcomeUnknown:
+	case s.After.Reason == v1alpha1.ReasonOutcomeUnknown:
 		end = DoubtUnknown
 	}
-	return t.Ended.Sub(t.Before.DoubtSince), end, true
+	return s.Ended.Sub(s.Before.DoubtSince), end, true
 }
 
-// String names the step, in the words of metrics and traces.
+// String names the step in metrics and traces.
 func (s Step) String() string {
 	switch s {
 	case StepPreflight:
@@ -142,12 +152,11 @@ func (s Step) String() string {
 	return "done"
 }
 
-// Load is what the engine has under way at one moment.
+// Load is how much the engine has to do at one moment.
 type Load struct {
 	// Recipients that are not done, by state.
 	Recipients map[v1alpha1.RecipientState]int
-	// Conversations that something is under way in, and the recipients that wait
-	// for their turn in one.
+	// Conversations that are held, and the recipients that wait for one.
 	Conversations, Waiting int
 }
 
@@ -155,10 +164,7 @@ type Load struct {
 func (e *Engine) Load() Load {
 	l := Load{Recipients: map[v1alpha1.RecipientState]int{}}
 	e.mu.Lock()
-	tasks := make([]*task, 0, len(e.tasks))
-	for _, t := range e.tasks {
-		tasks = append(tasks, t)
-	}
+	tasks := slices.Collect(maps.Values(e.tasks))
 	e.mu.Unlock()
 	for _, t := range tasks {
 		t.mu.Lock()
@@ -166,7 +172,7 @@ func (e *Engine) Load() Load {
 			switch {
 			case p.Done():
 			case p.unseenKey:
-				// Only asked for because of its key: nothing is known to have been sent.
+				// Searched for because of its key: nothing is known to have been sent.
 				l.Recipients[v1alpha1.StatePending]++
 			default:
 				l.Recipients[p.State]++
@@ -178,6 +184,5 @@ func (e *Engine) Load() Load {
 	return l
 }
 
-// Probe passes through the engine's locks, and so does not return while one of
-// them is stuck.
+// Probe acquires the engine's locks: it does not return while one of them is stuck.
 func (e *Engine) Probe() { _ = e.Load() }

@@ -64,8 +64,9 @@ func (f *hiding) ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*
 // sendOf sends what a task says, as an operator before would have.
 func (h *harness) sendOf(spec Task, to v1alpha1.Recipient) {
 	h.t.Helper()
-	_, err := h.talk.Send(h.t.Context(), h.t.Context(), spec.msgType(Progress{Recipient: to}), func() (dbproxy.Message, bool) {
-		return spec.message(Progress{Recipient: to}, time.Now())
+	p := recipientState{Progress: Progress{Recipient: to}}
+	_, err := h.talk.Send(h.t.Context(), h.t.Context(), spec.msgType(p), func() (dbproxy.Message, bool) {
+		return spec.message(p, time.Now())
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -3,7 +3,6 @@ package delivery
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -11,8 +10,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Messages of recipients. They hold no address, duration or text, so that they
-// stay the same from try to try.
+// Messages of recipients. They contain no address, duration or text, so that they are
+// the same for each try.
 const (
 	msgNotConnected = "waiting for a connection to db_proxy"
 	msgNoDirectory  = "TeamTalk shows neither sender nor recipients; its database may be down"
@@ -34,97 +33,93 @@ const (
 	msgDeadlinePart = "the deadline came before all parts were sent"
 )
 
-// afterRead settles a read that failed: it says nothing about what is stored.
-func afterRead(p Progress, err error, pol Policy, now time.Time, message string) Progress {
-	if errors.Is(err, dbproxy.ErrNotSent) {
-		p.waitReady = true
-		if p.State == v1alpha1.StatePending {
-			p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
-		}
-		return p
-	}
-	return p.retry(pol, now, v1alpha1.ReasonNoAnswer, message)
+// minAsked is how many searches of this process a doubt survives, however old it is:
+// time in which nothing could be asked is no reason to give up.
+const minAsked = 4
+
+// afterReady is the state once a connection that was waited for is up, or another server
+// is to be tried. What the directory said before may be out of date, and what could not
+// be asked does not count.
+func afterReady(p recipientState, env environment) recipientState {
+	p.waitReady, p.checked, p.asked = false, false, 0
+	p.unsent++
+	p.wakeAt = env.backoff(readyBackoff, p.unsent)
+	return p
 }
 
-// afterPreflight settles what the directory says of sender and recipient. What
-// is missing is final only if the look shows that the directory is alive and it
-// is still missing once replicas have caught up.
-func afterPreflight(p Progress, snapshot DirectorySnapshot, sender uint32, pol Policy, now time.Time) Progress {
-	reason, message := snapshot.refusal(sender, p.Recipient)
+// afterPreflight is the state after the directory was asked for sender and recipient.
+// What is missing is final if the snapshot shows somebody, and another one after the
+// replica lag shows the same. In doubt, it is final as well: nothing can be sent, and
+// the store can prove nothing.
+func afterPreflight(
+	p recipientState, snapshot DirectorySnapshot, err error, sender uint32, env environment,
+) recipientState {
+	inDoubt := p.State == v1alpha1.StateInDoubt
+	refusal := snapshot.refusal(sender, p.Recipient)
 	switch {
-	case reason == "":
+	case errors.Is(err, dbproxy.ErrNotSent):
+		return p.notConnected()
+	case inDoubt && (err != nil || !snapshot.respondsWithData() || refusal == nil):
+		// The store is searched again.
+		p.checked, p.missing, p.missingSince = true, "", time.Time{}
+		p.Reason, p.Message = v1alpha1.ReasonSending, msgKeyed
+	case err != nil || !snapshot.respondsWithData():
+		return p.retry(env, v1alpha1.ReasonNoAnswer, msgNoDirectory)
+	case refusal == nil:
 		p.checked, p.unsent = true, 0
 		if p.missing != "" || p.Reason == v1alpha1.ReasonServerNotReady {
 			p.missing, p.missingSince = "", time.Time{}
 			p.Reason, p.Message = "", ""
 		}
-		return p
-	case !snapshot.respondsWithData():
-		return p.retry(pol, now, v1alpha1.ReasonNoAnswer, msgNoDirectory)
-	case p.missing != reason:
-		p.missing, p.missingSince = reason, snapshot.At
-		p.State, p.Reason, p.Message = v1alpha1.StatePending, reason, message
-		p.wakeAt = snapshot.At.Add(pol.ReplicaLag)
-		return p
-	case snapshot.At.Before(p.missingSince.Add(pol.ReplicaLag)):
-		p.wakeAt = p.missingSince.Add(pol.ReplicaLag)
-		return p
-	}
-	return p.fail(reason, message)
-}
-
-// afterPreflightInDoubt settles what the directory says of a message of which nothing is known
-// but that its key may have been used before. Without the sender, the group, or the
-// sender's being a member of it, the store can prove nothing; but nothing can be sent
-// either, and that is final under the conditions of afterPreflight.
-func afterPreflightInDoubt(p Progress, snapshot DirectorySnapshot, err error, sender uint32, pol Policy) Progress {
-	reason, message := snapshot.refusal(sender, p.Recipient)
-	switch {
-	case errors.Is(err, dbproxy.ErrNotSent):
-		p.waitReady = true
-	case err != nil || !snapshot.respondsWithData() || reason == "":
-		// The store is to be asked again.
-		p.checked, p.missing, p.missingSince = true, "", time.Time{}
-		p.Reason, p.Message = v1alpha1.ReasonSending, msgKeyed
-	case p.missing != reason:
-		p.missing, p.missingSince = reason, snapshot.At
-		p.Reason, p.Message = reason, message // so far
-		p.wakeAt = snapshot.At.Add(pol.ReplicaLag)
-	case snapshot.At.Before(p.missingSince.Add(pol.ReplicaLag)):
-		p.wakeAt = p.missingSince.Add(pol.ReplicaLag)
+	case p.missing != refusal.Reason:
+		p.missing, p.missingSince = refusal.Reason, snapshot.At
+		p.Reason, p.Message = refusal.Reason, refusal.Message
+		p.wakeAt = snapshot.At.Add(env.ReplicaLag)
+	case snapshot.At.Before(p.missingSince.Add(env.ReplicaLag)):
+		p.wakeAt = p.missingSince.Add(env.ReplicaLag)
 	default:
-		return p.fail(reason, message)
+		return p.fail(refusal.Reason, refusal.Message)
 	}
 	return p
 }
 
-// isDirectoryReason reports whether a reason is what a directory says of sender and recipient.
-func isDirectoryReason(reason string) bool {
-	switch reason {
-	case v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonGroupNotFound, v1alpha1.ReasonSenderNotInGroup:
-		return true
+// notConnected is the state where a request was not sent.
+func (p recipientState) notConnected() recipientState {
+	p.waitReady = true
+	if p.State == v1alpha1.StatePending {
+		p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
 	}
-	return false
+	return p
 }
 
-// afterSend settles the answer to a send.
-func afterSend(p Progress, sent dbproxy.Message, id uint32, err error, pol Policy, now time.Time) Progress {
+// beforeSend ends what has nothing left to send; false: it is sent.
+func beforeSend(p recipientState, t Task) (recipientState, bool) {
+	switch {
+	case p.partIndex() > 0 && int(p.partIndex()) >= t.Payload.partCount():
+		return p.complete(), true
+	case len(t.Payload.Data) == 0:
+		// Unreachable. An empty message would be stored.
+		return p.fail(v1alpha1.ReasonContentEmpty, msgNothing), true
+	}
+	return p, false
+}
+
+// afterSend is the state after the answer to a send, or without one.
+func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env environment) recipientState {
 	if errors.Is(err, dbproxy.ErrNotSent) {
-		p.waitReady = true
-		p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgNotConnected
-		return p
+		return p.notConnected()
 	}
 	p.Attempts++
 	p.unsent, p.laterPartsInDoubt, p.unseenKey = 0, false, false
-	p.lastAttempt = now
+	p.lastAttempt = env.now
 	p.CreateTime = sent.CreateTime
 	switch {
 	case err != nil:
-		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgNoAnswer)
+		return p.doubt(env.now, v1alpha1.ReasonNoAnswer, msgNoAnswer)
 	case id == 0:
-		return p.retry(pol, now, v1alpha1.ReasonStoreRejected, msgRejected)
+		return p.retry(env, v1alpha1.ReasonStoreRejected, msgRejected)
 	case id == wire.MsgIDUnknown:
-		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgCounter)
+		return p.doubt(env.now, v1alpha1.ReasonNoAnswer, msgCounter)
 	}
 	p.State, p.Reason, p.Message = v1alpha1.StateAcknowledged, "", ""
 	p.MessageID = id
@@ -135,84 +130,92 @@ func afterSend(p Progress, sent dbproxy.Message, id uint32, err error, pol Polic
 	return p
 }
 
-// afterReadBack settles a read by id. An id that the store does not show is a
-// doubt: only the proof that asking needs makes it NotStored.
-func afterReadBack(p Progress, row *wire.MsgInfo, err error, now time.Time) Progress {
+// afterReadBack is the state after a read by id. An id that the store does not show is
+// a doubt: it needs the same proof as any other.
+func afterReadBack(p recipientState, row *wire.MsgInfo, err error, env environment) recipientState {
 	if err == nil && row != nil {
-		return p.stored(now, row)
+		return p.stored(env.now, row)
 	}
 	if p.State == v1alpha1.StateStored {
-		// It was read once and stays stored; what is lacking is the row to announce.
-		return routeLater(p, now)
+		// It was read before and stays stored. Only the row to route is missing.
+		return p.routeLater(env)
 	}
 	p.MessageID = 0
 	p.answered = true
-	p = p.doubt(now, v1alpha1.ReasonNoAnswer, msgUnread)
+	p = p.doubt(env.now, v1alpha1.ReasonNoAnswer, msgUnread)
 	p.waitReady = errors.Is(err, dbproxy.ErrNotSent)
 	p.asked++
-	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
+	p.wakeAt = env.backoff(askBackoff, p.asked)
 	return p
 }
 
-// minAsked is how many questions of this process a doubt outlives, however old it
-// is: time in which nothing could be asked is no reason to give up.
-const minAsked = 4
-
-// afterAsk settles a question to the store that was put at askedAt.
-func afterAsk(p Progress, f SearchResult, err error, askedAt time.Time, pol Policy, now time.Time) Progress {
+// afterAsk is the state after a search of the store that began at askedAt.
+func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time, env environment) recipientState {
 	p.askedAt = askedAt
-	if e, ok := errors.AsType[unreadableError](err); ok {
-		// It may have ended the connection for all others.
-		p.rowLimit = e.before
+	if tooLong, ok := errors.AsType[unreadableError](err); ok {
+		// The answer may have ended the connection for all others.
+		p.rowLimit = tooLong.before
 	}
-	// Before it, asking could not have proved absence.
-	proof := p.lastAttempt.Add(pol.proofAfter())
+	// No earlier search can prove absence.
+	proof := p.lastAttempt.Add(env.proofAfter())
+	canProve := !askedAt.Before(proof)
 	switch {
-	case err == nil && f.Row != nil && f.KeyConflict:
+	case err == nil && found.Row != nil && found.KeyConflict:
 		return p.fail(v1alpha1.ReasonKeyReused, fmt.Sprintf(
-			"its key was used for another text, message %d of this conversation; nothing sent: use another key", f.Row.GetMsgId()))
-	case err == nil && f.Row != nil:
-		p = p.stored(now, f.Row)
-		p.laterPartsInDoubt, p.standalone = true, f.Standalone
-		if !p.answered {
-			p.Reason, p.Message = v1alpha1.ReasonAdopted, msgAdopted
-		}
-		if now.Sub(time.Unix(int64(f.Row.GetCreateTime()), 0)) > RouteAdoptedWithin {
-			p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgAdoptedOld
-		}
-		return p
-	case err == nil && f.Conclusive && !askedAt.Before(proof):
-		if p.Attempts == 0 {
-			// Nobody has sent it: a first attempt, not a retry.
-			p.DoubtSince, p.asked = time.Time{}, 0
-			p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
-			p.wakeAt = now
-			return p
-		}
-		if p.answered {
-			return p.retry(pol, now, v1alpha1.ReasonNotStored, msgNotStored)
-		}
-		return p.retry(pol, now, v1alpha1.ReasonNoAnswer, msgLost)
+			"its key was used for another text, message %d of this conversation; nothing sent: use another key",
+			found.Row.GetMsgId()))
+	case err == nil && found.Row != nil:
+		return p.adopt(found, env)
+	case err == nil && found.Conclusive && canProve:
+		return p.absent(env)
 	case errors.Is(err, dbproxy.ErrNotSent):
-		// Nothing was asked: the doubt waits for db_proxy however long it is away.
+		// Nothing was asked: the doubt waits for db_proxy without a limit.
 		p.waitReady = true
-	case !askedAt.Before(proof) && (now.Sub(p.DoubtSince) >= InDoubtLimit && p.asked >= minAsked || pol.deadlinePassed(now)):
+	case canProve && (env.now.Sub(p.DoubtSince) >= InDoubtLimit && p.asked >= minAsked || env.deadlinePassed(env.now)):
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	}
 	p.asked++
 	if p.unseenKey {
 		p.checked = false
 	}
-	p.wakeAt = now.Add(exponential(askBase, askCap, p.asked))
-	// The first moment at which absence can be proved is worth a question.
-	if now.Before(proof) && p.wakeAt.After(proof) {
+	p.wakeAt = env.backoff(askBackoff, p.asked)
+	// The first moment at which absence can be proved is worth a search.
+	if env.now.Before(proof) && p.wakeAt.After(proof) {
 		p.wakeAt = proof
 	}
 	return p
 }
 
-// afterDeadline ends what the deadline has come for.
-func afterDeadline(p Progress) Progress {
+// adopt takes a row of the store for the message.
+func (p recipientState) adopt(found SearchResult, env environment) recipientState {
+	p = p.stored(env.now, found.Row)
+	p.laterPartsInDoubt, p.standalone = true, found.Standalone
+	if !p.answered {
+		p.Reason, p.Message = v1alpha1.ReasonAdopted, msgAdopted
+	}
+	if env.now.Sub(time.Unix(int64(found.Row.GetCreateTime()), 0)) > RouteAdoptedWithin {
+		p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgAdoptedOld
+	}
+	return p
+}
+
+// absent is the state where nothing was stored.
+func (p recipientState) absent(env environment) recipientState {
+	switch {
+	case p.Attempts == 0:
+		// Nothing was sent before: a first attempt, not a retry.
+		p.DoubtSince, p.asked = time.Time{}, 0
+		p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
+		p.wakeAt = env.now
+		return p
+	case p.answered:
+		return p.retry(env, v1alpha1.ReasonNotStored, msgNotStored)
+	}
+	return p.retry(env, v1alpha1.ReasonNoAnswer, msgLost)
+}
+
+// afterDeadline ends what has reached its deadline.
+func afterDeadline(p recipientState) recipientState {
 	switch {
 	case p.State == v1alpha1.StateInDoubt:
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
@@ -222,25 +225,25 @@ func afterDeadline(p Progress) Progress {
 	return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadline)
 }
 
-// afterRoute settles a hand-over to a router.
-func afterRoute(p Progress, err error, now time.Time) Progress {
+// afterRoute is the state after a router was to take the message.
+func afterRoute(p recipientState, err error, env environment) recipientState {
 	if err != nil {
-		return routeLater(p, now)
+		return p.routeLater(env)
 	}
 	p.State = v1alpha1.StateRouted
 	if p.Reason != v1alpha1.ReasonAdopted {
 		p.Reason, p.Message = "", ""
 	}
-	p.RoutedAt = now
+	p.RoutedAt = env.now
 	return p
 }
 
-// routeLater tries a router again, until RouteTimeout after the message was stored.
-func routeLater(p Progress, now time.Time) Progress {
+// routeLater retries a router, until RouteTimeout after the message was stored.
+func (p recipientState) routeLater(env environment) recipientState {
 	if p.routeSince.IsZero() {
-		p.routeSince = now
+		p.routeSince = env.now
 	}
-	if now.Sub(p.routeSince) >= RouteTimeout {
+	if env.now.Sub(p.routeSince) >= RouteTimeout {
 		p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgNotRouted
 		return p
 	}
@@ -248,37 +251,6 @@ func routeLater(p Progress, now time.Time) Progress {
 		p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgWaitRouter
 	}
 	p.routeTries++
-	p.wakeAt = now.Add(exponential(routeBase, routeCap, p.routeTries))
+	p.wakeAt = env.backoff(routeBackoff, p.routeTries)
 	return p
 }
-
-// refusal says why sender and recipient cannot have the message, or "".
-func (l DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) (reason, message string) {
-	if l.Users[sender] == nil {
-		return v1alpha1.ReasonSenderNotFound, fmt.Sprintf("sender: user %d does not exist in TeamTalk", sender)
-	}
-	if r.Type == v1alpha1.RecipientUser {
-		if l.Users[r.ID] == nil {
-			return v1alpha1.ReasonRecipientNotFound, fmt.Sprintf("user %d does not exist in TeamTalk", r.ID)
-		}
-		return "", ""
-	}
-	g := l.Groups[r.ID]
-	if g == nil {
-		return v1alpha1.ReasonGroupNotFound, fmt.Sprintf("group %d does not exist in TeamTalk", r.ID)
-	}
-	members := g.GetGroupMemberList()
-	if slices.Contains(members, sender) {
-		return "", ""
-	}
-	if len(members) == 0 {
-		// A flushed cache shows every group empty, and the next send fills it:
-		// db_proxy itself decides, and drops what is not permitted.
-		return "", ""
-	}
-	return v1alpha1.ReasonSenderNotInGroup, fmt.Sprintf("user %d is not a member of group %d", sender, r.ID)
-}
-
-// respondsWithData reports whether the snapshot shows that the directory answers from its data:
-// an outage looks like empty lists.
-func (l DirectorySnapshot) respondsWithData() bool { return len(l.Users) > 0 }

@@ -19,44 +19,49 @@ var (
 	row    = &wire.MsgInfo{MsgId: proto.Uint32(9), CreateTime: proto.Uint32(uint32(base.Unix()))}
 )
 
-func TestNext(t *testing.T) {
+// envAt returns the environment at a time, with the longest backoffs.
+func envAt(now time.Time) environment {
+	return environment{Policy: policy, now: now, jitter: func(d time.Duration) time.Duration { return d }}
+}
+
+func TestNextStep(t *testing.T) {
 	later := base.Add(time.Second)
 	cases := map[string]struct {
-		p         Progress
+		p         recipientState
 		noVerify  bool
 		notBefore time.Time
 		want      Step
 		wantUntil time.Time
 	}{
-		"failed":                     {p: Progress{State: v1alpha1.StateFailed, wakeAt: later, waitReady: true}, want: StepDone},
-		"routed":                     {p: Progress{State: v1alpha1.StateRouted}, want: StepDone},
-		"stored, not routed":         {p: Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonStoredNotRouted}, want: StepDone},
-		"waiting for the connection": {p: Progress{State: v1alpha1.StatePending, wakeAt: later, waitReady: true}, want: StepWaitReady},
-		"too early":                  {p: Progress{State: v1alpha1.StateInDoubt, wakeAt: later}, want: StepWait, wantUntil: later},
-		"in time":                    {p: Progress{State: v1alpha1.StateInDoubt, wakeAt: base}, want: StepAsk},
-		"new":                        {p: Progress{State: v1alpha1.StatePending}, want: StepPreflight},
-		"scheduled":                  {p: Progress{State: v1alpha1.StatePending, checked: true}, notBefore: later, want: StepWait, wantUntil: later},
-		"scheduled, in doubt":        {p: Progress{State: v1alpha1.StateInDoubt}, notBefore: later, want: StepAsk},
-		"scheduled, stored":          {p: Progress{State: v1alpha1.StateStored, row: row}, notBefore: later, want: StepRoute},
-		"due":                        {p: Progress{State: v1alpha1.StatePending, checked: true}, notBefore: base, want: StepSend},
-		"checked":                    {p: Progress{State: v1alpha1.StatePending, checked: true}, want: StepSend},
-		"in doubt, checked":          {p: Progress{State: v1alpha1.StateInDoubt, checked: true}, want: StepAsk},
-		"acknowledged":               {p: Progress{State: v1alpha1.StateAcknowledged, row: row}, want: StepReadBack},
-		"acknowledged, no row":       {p: Progress{State: v1alpha1.StateAcknowledged}, noVerify: true, want: StepReadBack},
-		"acknowledged, trusted":      {p: Progress{State: v1alpha1.StateAcknowledged, row: row}, noVerify: true, want: StepRoute},
-		"stored":                     {p: Progress{State: v1alpha1.StateStored, row: row}, want: StepRoute},
-		"stored by another process":  {p: Progress{State: v1alpha1.StateStored}, want: StepReadBack},
+		"failed":                     {p: recipientState{Progress: Progress{State: v1alpha1.StateFailed}, wakeAt: later, waitReady: true}, want: StepDone},
+		"routed":                     {p: recipientState{Progress: Progress{State: v1alpha1.StateRouted}}, want: StepDone},
+		"stored, not routed":         {p: recipientState{Progress: Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonStoredNotRouted}}, want: StepDone},
+		"waiting for the connection": {p: recipientState{Progress: Progress{State: v1alpha1.StatePending}, wakeAt: later, waitReady: true}, want: StepWaitReady},
+		"too early":                  {p: recipientState{Progress: Progress{State: v1alpha1.StateInDoubt}, wakeAt: later}, want: StepWait, wantUntil: later},
+		"in time":                    {p: recipientState{Progress: Progress{State: v1alpha1.StateInDoubt}, wakeAt: base}, want: StepAsk},
+		"new":                        {p: recipientState{Progress: Progress{State: v1alpha1.StatePending}}, want: StepPreflight},
+		"scheduled":                  {p: recipientState{Progress: Progress{State: v1alpha1.StatePending}, checked: true}, notBefore: later, want: StepWait, wantUntil: later},
+		"scheduled, in doubt":        {p: recipientState{Progress: Progress{State: v1alpha1.StateInDoubt}}, notBefore: later, want: StepAsk},
+		"scheduled, stored":          {p: recipientState{Progress: Progress{State: v1alpha1.StateStored}, row: row}, notBefore: later, want: StepRoute},
+		"due":                        {p: recipientState{Progress: Progress{State: v1alpha1.StatePending}, checked: true}, notBefore: base, want: StepSend},
+		"checked":                    {p: recipientState{Progress: Progress{State: v1alpha1.StatePending}, checked: true}, want: StepSend},
+		"in doubt, checked":          {p: recipientState{Progress: Progress{State: v1alpha1.StateInDoubt}, checked: true}, want: StepAsk},
+		"acknowledged":               {p: recipientState{Progress: Progress{State: v1alpha1.StateAcknowledged}, row: row}, want: StepReadBack},
+		"acknowledged, no row":       {p: recipientState{Progress: Progress{State: v1alpha1.StateAcknowledged}}, noVerify: true, want: StepReadBack},
+		"acknowledged, trusted":      {p: recipientState{Progress: Progress{State: v1alpha1.StateAcknowledged}, row: row}, noVerify: true, want: StepRoute},
+		"stored":                     {p: recipientState{Progress: Progress{State: v1alpha1.StateStored}, row: row}, want: StepRoute},
+		"stored by another process":  {p: recipientState{Progress: Progress{State: v1alpha1.StateStored}}, want: StepReadBack},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			pol := policy
-			pol.Verify, pol.NotBefore = !tc.noVerify, tc.notBefore
-			got, until := Next(tc.p, pol, base)
+			env := envAt(base)
+			env.Verify, env.NotBefore = !tc.noVerify, tc.notBefore
+			got, until := nextStep(tc.p, env)
 			if got != tc.want || !until.Equal(tc.wantUntil) {
 				t.Errorf("step %d until %v, want %d until %v", got, until, tc.want, tc.wantUntil)
 			}
-			if got.finishing() != (got == StepReadBack || got == StepRoute) {
-				t.Errorf("step %d finishing: %v", got, got.finishing())
+			if got.isFinishing() != (got == StepReadBack || got == StepRoute) {
+				t.Errorf("step %d finishing: %v", got, got.isFinishing())
 			}
 		})
 	}
@@ -66,18 +71,18 @@ func TestNext(t *testing.T) {
 // one of them, nothing is sent.
 func TestAfterAsk(t *testing.T) {
 	provable := base.Add(settle + lag)
-	doubt := Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: msgNoAnswer, Attempts: 1, DoubtSince: base, lastAttempt: base, checked: true}
-	with := func(change func(*Progress)) Progress {
+	doubt := recipientState{Progress: Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: msgNoAnswer, Attempts: 1, DoubtSince: base}, lastAttempt: base, checked: true}
+	with := func(change func(*recipientState)) recipientState {
 		p := doubt
 		change(&p)
 		return p
 	}
-	answered := with(func(p *Progress) { p.answered, p.Reason, p.Message = true, v1alpha1.ReasonNotStored, msgUnread })
-	old := with(func(p *Progress) { p.DoubtSince, p.asked = base.Add(-InDoubtLimit), minAsked })
-	unasked := with(func(p *Progress) { p.DoubtSince, p.asked = base.Add(-InDoubtLimit), minAsked-1 })
+	answered := with(func(p *recipientState) { p.answered, p.Reason, p.Message = true, v1alpha1.ReasonNotStored, msgUnread })
+	old := with(func(p *recipientState) { p.DoubtSince, p.asked = base.Add(-InDoubtLimit), minAsked })
+	unasked := with(func(p *recipientState) { p.DoubtSince, p.asked = base.Add(-InDoubtLimit), minAsked-1 })
 	errLong := fmt.Errorf("wrapped: %w", dbproxy.ErrTooLong)
 	cases := map[string]struct {
-		p                      Progress
+		p                      recipientState
 		f                      SearchResult
 		err                    error
 		at                     time.Time
@@ -92,7 +97,7 @@ func TestAfterAsk(t *testing.T) {
 		"found beyond the limit":            {p: old, f: SearchResult{Row: row}, at: provable, wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonAdopted, wantString: msgAdopted},
 		"absent":                            {p: doubt, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
 		"absent, after an id":               {p: answered, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNotStored, wantString: msgNotStored, wantTries: 1},
-		"absent, never sent":                {p: with(func(p *Progress) { p.Attempts = 0 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending},
+		"absent, never sent":                {p: with(func(p *recipientState) { p.Attempts = 0 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending},
 		"absent, beyond the limit":          {p: old, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
 		"absent, a moment too early":        {p: doubt, f: SearchResult{Conclusive: true}, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"not whole":                         {p: doubt, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
@@ -104,14 +109,14 @@ func TestAfterAsk(t *testing.T) {
 		"limit, failed":                     {p: old, err: errLong, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown, wantString: msgUnknown},
 		"limit, hardly asked":               {p: unasked, err: errLong, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"limit, before proof could be had":  {p: old, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
-		"a moment before the limit":         {p: with(func(p *Progress) { p.DoubtSince = provable.Add(1 - InDoubtLimit) }), at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
-		"absent, retries used up":           {p: with(func(p *Progress) { p.tries = 3 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgLost), wantTries: 4},
-		"absent, after an id, retries gone": {p: func() Progress { p := answered; p.tries = 3; return p }(), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgNotStored), wantTries: 4},
+		"a moment before the limit":         {p: with(func(p *recipientState) { p.DoubtSince = provable.Add(1 - InDoubtLimit) }), at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
+		"absent, retries used up":           {p: with(func(p *recipientState) { p.tries = 3 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgLost), wantTries: 4},
+		"absent, after an id, retries gone": {p: func() recipientState { p := answered; p.tries = 3; return p }(), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonRetriesExhausted, wantString: exhausted(msgNotStored), wantTries: 4},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			p := afterAsk(tc.p, tc.f, tc.err, tc.at, policy, tc.at)
-			wantProgress(t, p, tc.wantState, tc.wantReason)
+			p := afterAsk(tc.p, tc.f, tc.err, tc.at, envAt(tc.at))
+			wantProgress(t, p.Progress, tc.wantState, tc.wantReason)
 			if p.Message != tc.wantString || p.waitReady != tc.wantReady || p.tries != tc.wantTries {
 				t.Errorf("message %q, waitReady %v, tries %d", p.Message, p.waitReady, p.tries)
 			}
@@ -155,8 +160,8 @@ func TestAfterSend(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			p := afterSend(Progress{State: v1alpha1.StatePending, checked: true}, m, tc.id, tc.err, policy, base)
-			wantProgress(t, p, tc.wantState, tc.wantReason)
+			p := afterSend(recipientState{Progress: Progress{State: v1alpha1.StatePending}, checked: true}, m, tc.id, tc.err, envAt(base))
+			wantProgress(t, p.Progress, tc.wantState, tc.wantReason)
 			if p.Message != tc.wantMessage || p.Attempts != tc.wantAttempts {
 				t.Errorf("message %q, %d attempts", p.Message, p.Attempts)
 			}
@@ -174,12 +179,12 @@ func TestAfterSend(t *testing.T) {
 }
 
 func TestAfterReadBack(t *testing.T) {
-	acknowledged := Progress{State: v1alpha1.StateAcknowledged, MessageID: 9}
-	storedBefore := Progress{State: v1alpha1.StateStored, MessageID: 9}
+	acknowledged := recipientState{Progress: Progress{State: v1alpha1.StateAcknowledged, MessageID: 9}}
+	storedBefore := recipientState{Progress: Progress{State: v1alpha1.StateStored, MessageID: 9}}
 	late := storedBefore
 	late.routeSince = base.Add(-RouteTimeout)
 	cases := map[string]struct {
-		p                       Progress
+		p                       recipientState
 		row                     *wire.MsgInfo
 		err                     error
 		wantState               v1alpha1.RecipientState
@@ -197,8 +202,8 @@ func TestAfterReadBack(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			p := afterReadBack(tc.p, tc.row, tc.err, base)
-			wantProgress(t, p, tc.wantState, tc.wantReason)
+			p := afterReadBack(tc.p, tc.row, tc.err, envAt(base))
+			wantProgress(t, p.Progress, tc.wantState, tc.wantReason)
 			if p.Message != tc.wantMessage || p.waitReady != tc.wantReady || p.answered != tc.wantAnswered {
 				t.Errorf("message %q, waitReady %v, answered %v", p.Message, p.waitReady, p.answered)
 			}
@@ -207,12 +212,12 @@ func TestAfterReadBack(t *testing.T) {
 }
 
 func TestAfterRoute(t *testing.T) {
-	adopted := Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonAdopted, Message: msgAdopted}
-	waiting := Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonServerNotReady, Message: msgWaitRouter, routeSince: base.Add(-time.Minute)}
-	late := Progress{State: v1alpha1.StateStored, routeSince: base.Add(-RouteTimeout)}
+	adopted := recipientState{Progress: Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonAdopted, Message: msgAdopted}}
+	waiting := recipientState{Progress: Progress{State: v1alpha1.StateStored, Reason: v1alpha1.ReasonServerNotReady, Message: msgWaitRouter}, routeSince: base.Add(-time.Minute)}
+	late := recipientState{Progress: Progress{State: v1alpha1.StateStored}, routeSince: base.Add(-RouteTimeout)}
 	errRouter := errors.New("gone")
 	cases := map[string]struct {
-		p                       Progress
+		p                       recipientState
 		err                     error
 		wantState               v1alpha1.RecipientState
 		wantReason, wantMessage string
@@ -225,8 +230,8 @@ func TestAfterRoute(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			p := afterRoute(tc.p, tc.err, base)
-			wantProgress(t, p, tc.wantState, tc.wantReason)
+			p := afterRoute(tc.p, tc.err, envAt(base))
+			wantProgress(t, p.Progress, tc.wantState, tc.wantReason)
 			if p.Message != tc.wantMessage || (tc.err == nil) != p.RoutedAt.Equal(base) {
 				t.Errorf("message %q, routed at %v", p.Message, p.RoutedAt)
 			}
@@ -236,30 +241,32 @@ func TestAfterRoute(t *testing.T) {
 
 // TestStable: what is tried again and again says the same each time.
 func TestStable(t *testing.T) {
-	cases := map[string]func(Progress, time.Time) Progress{
-		"rejected": func(p Progress, now time.Time) Progress { return afterSend(p, dbproxy.Message{}, 0, nil, policy, now) },
-		"silent": func(p Progress, now time.Time) Progress {
-			return afterSend(p, dbproxy.Message{}, 0, fmt.Errorf("%v", now), policy, now)
+	cases := map[string]func(recipientState, error, environment) recipientState{
+		"rejected": func(p recipientState, _ error, env environment) recipientState {
+			return afterSend(p, dbproxy.Message{}, 0, nil, env)
 		},
-		"asked": func(p Progress, now time.Time) Progress {
-			return afterAsk(p, SearchResult{}, fmt.Errorf("%v", now), now, policy, now)
+		"silent": func(p recipientState, err error, env environment) recipientState {
+			return afterSend(p, dbproxy.Message{}, 0, err, env)
 		},
-		"directory": func(p Progress, now time.Time) Progress {
-			return afterRead(p, fmt.Errorf("%v", now), policy, now, msgNoDirectory)
+		"asked": func(p recipientState, err error, env environment) recipientState {
+			return afterAsk(p, SearchResult{}, err, env.now, env)
 		},
-		"outage": func(p Progress, now time.Time) Progress {
-			return afterPreflight(p, DirectorySnapshot{At: now}, bot, policy, now)
+		"directory": func(p recipientState, err error, env environment) recipientState {
+			return afterPreflight(p, DirectorySnapshot{}, err, bot, env)
 		},
-		"routed": func(p Progress, now time.Time) Progress { return afterRoute(p, fmt.Errorf("%v", now), now) },
-		"read": func(p Progress, now time.Time) Progress {
+		"outage": func(p recipientState, _ error, env environment) recipientState {
+			return afterPreflight(p, DirectorySnapshot{At: env.now}, nil, bot, env)
+		},
+		"routed": afterRoute,
+		"read": func(p recipientState, err error, env environment) recipientState {
 			p.State = v1alpha1.StateAcknowledged
-			return afterReadBack(p, nil, fmt.Errorf("%v", now), now)
+			return afterReadBack(p, nil, err, env)
 		},
 	}
 	for name, step := range cases {
 		t.Run(name, func(t *testing.T) {
-			first := step(Progress{Recipient: toAlice, State: v1alpha1.StatePending, DoubtSince: base}, base)
-			second := step(first, base.Add(10*time.Second))
+			first := step(recipientState{Progress: Progress{Recipient: toAlice, State: v1alpha1.StatePending, DoubtSince: base}}, errors.New("first"), envAt(base))
+			second := step(first, errors.New("second"), envAt(base.Add(10*time.Second)))
 			if first.State != second.State || first.Reason != second.Reason || first.Message != second.Message {
 				t.Errorf("%s %q %q, then %s %q %q", first.State, first.Reason, first.Message, second.State, second.Reason, second.Message)
 			}

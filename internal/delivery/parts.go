@@ -7,21 +7,21 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Payload is what is sent: UTF-8 text, or audio as it goes on the wire (seconds
-// as u32 big-endian, then the sound).
+// Payload is what is sent: UTF-8 text, or audio in its wire format (seconds as u32
+// big-endian, then the sound).
 type Payload struct {
 	Audio bool
 	Data  []byte
 	// Rest are the parts after Data, of a text that is split.
 	Rest [][]byte
-	// Count is how many parts the text had whose first one was sent, where that is on
-	// record: the text may be another one now, or not be known. 0: as many as there are.
+	// Count is the number of parts of the text whose first one was sent, if it is
+	// recorded: the text may have changed, or may not be known yet. 0: 1 + len(Rest).
 	Count int
-	// Recorded: it is this text that is on record, as the only one to be sent in parts.
+	// Recorded: this text is recorded as the only one to be sent in parts.
 	Recorded bool
 }
 
-// partCount is how many messages of TeamTalk's it takes.
+// partCount is the number of TeamTalk messages that it takes.
 func (p Payload) partCount() int {
 	if p.Count > 0 {
 		return p.Count
@@ -29,8 +29,8 @@ func (p Payload) partCount() int {
 	return 1 + len(p.Rest)
 }
 
-// partAt returns what the message of that number holds, from 0; nothing where the
-// text has become shorter since the parts before were sent.
+// partAt returns the content of the nth part, from 0; nothing if the text has become
+// shorter since the parts before were sent.
 func (p Payload) partAt(n uint32) Payload {
 	switch {
 	case n == 0:
@@ -41,29 +41,23 @@ func (p Payload) partAt(n uint32) Payload {
 	return Payload{}
 }
 
-// partIndex is the number of the recipient's current part, from 0.
-func (p Progress) partIndex() uint32 { return uint32(len(p.Earlier)) }
-
-// proceed goes on with the next part of a text that is split, once one is
-// delivered. Where the text is not known yet, there may be a next one.
-func (p Progress) proceed(t Task, now time.Time) Progress {
-	if !p.Delivered() {
+// proceed goes on with the next part of a text that is split, once one is delivered. If
+// the text is not known yet, there may be a next one.
+func (p recipientState) proceed(t Task, now time.Time) recipientState {
+	more := int(p.partIndex())+1 < t.Payload.partCount() || t.PayloadPending && t.Split && t.Payload.Count == 0
+	switch {
+	case !p.Delivered():
 		return p
-	}
-	if p.standalone {
-		return p.conclude()
-	}
-	if int(p.partIndex())+1 < t.Payload.partCount() || t.PayloadPending && t.Split && t.Payload.Count == 0 {
+	case more && !p.standalone:
 		return p.nextPart(now)
 	}
-	return p.conclude()
+	return p.withEarlierReason()
 }
 
-// nextPart goes on with the part after one that is delivered.
-func (p Progress) nextPart(now time.Time) Progress {
-	p = p.conclude()
+func (p recipientState) nextPart(now time.Time) recipientState {
+	p = p.withEarlierReason()
 	p.EarlierReason, p.EarlierMessage = p.Reason, p.Message
-	// Copied: snapshots share the recipients' memory.
+	// Cloned: snapshots share the recipients' memory.
 	p.Earlier = append(slices.Clone(p.Earlier), p.MessageID)
 	p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
 	p.MessageID, p.CreateTime, p.row = 0, 0, nil
@@ -75,17 +69,17 @@ func (p Progress) nextPart(now time.Time) Progress {
 	return p
 }
 
-// conclude says of a delivered part what was to be said of those before it, where
-// that weighs more.
-func (p Progress) conclude() Progress {
+// withEarlierReason gives a delivered part the reason of the parts before it, where that
+// is more important.
+func (p recipientState) withEarlierReason() recipientState {
 	if p.Reason == "" || p.EarlierReason == v1alpha1.ReasonStoredNotRouted {
 		p.Reason, p.Message = p.EarlierReason, p.EarlierMessage
 	}
 	return p
 }
 
-// complete ends a recipient that turns out to have had all parts.
-func (p Progress) complete() Progress {
+// complete ends a recipient that has had all parts already.
+func (p recipientState) complete() recipientState {
 	last := len(p.Earlier) - 1
 	p.MessageID, p.Earlier = p.Earlier[last], p.Earlier[:last]
 	p.State, p.Reason, p.Message = v1alpha1.StateRouted, p.EarlierReason, p.EarlierMessage

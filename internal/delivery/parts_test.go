@@ -268,7 +268,7 @@ func TestPartsResumed(t *testing.T) {
 // storePart puts a part of the task's text into the store, under the id 201 and up.
 func (h *harness) storePart(spec Task, n int) {
 	h.t.Helper()
-	m, ok := spec.message(Progress{Recipient: toAlice, Earlier: make([]uint32, n)}, time.Now())
+	m, ok := spec.message(recipientState{Progress: Progress{Recipient: toAlice, Earlier: make([]uint32, n)}}, time.Now())
 	if !ok {
 		h.t.Fatal("no key")
 	}

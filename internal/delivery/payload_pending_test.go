@@ -15,7 +15,7 @@ import (
 // store puts the task's message to Alice into the store, as an earlier operator
 // would have.
 func (h *harness) store(spec Task) {
-	m, ok := spec.message(spec.Recipients[0], time.Now())
+	m, ok := spec.message(recipientState{Progress: spec.Recipients[0]}, time.Now())
 	if !ok {
 		h.t.Fatal("no key")
 	}
@@ -117,7 +117,7 @@ func TestSearchGroup(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if row, whole := Search(tc.rows, 10, 50, fingerprint, cipher.Keys{Current: k}); row != nil || whole != tc.want {
+			if row, whole := searchRows(tc.rows, 10, 50, fingerprint, cipher.Keys{Current: k}); row != nil || whole != tc.want {
 				t.Errorf("row %v, whole %v, want %v", row, whole, tc.want)
 			}
 		})

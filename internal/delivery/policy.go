@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -16,19 +15,12 @@ const (
 	// OrderGrace is how long a recipient that waits holds back its successors in
 	// the conversation.
 	OrderGrace = 30 * time.Second
-	// RouteAdoptedWithin is how young an adopted message must be to be routed
-	// once more: a repeat is one stored row, a missed push is silence.
+	// RouteAdoptedWithin is the age up to which an adopted message is routed once
+	// more: clients drop a repeat, and a missed push is not noticed.
 	RouteAdoptedWithin = 10 * time.Minute
 	// PeerPatience is how long db_proxy keeps the connection of a silent peer,
 	// and so how long an operator that was lost may still be sending.
 	PeerPatience = 30 * time.Second
-
-	backoffBase = time.Second
-	backoffCap  = 5 * time.Minute
-	askBase     = 100 * time.Millisecond
-	askCap      = time.Minute
-	routeBase   = time.Second
-	routeCap    = 30 * time.Second
 )
 
 // Policy is what a message and its server declare about sending.
@@ -40,9 +32,9 @@ type Policy struct {
 	Settle time.Duration
 	// ReplicaLag is how far reads may lag behind.
 	ReplicaLag time.Duration
-	// RetryLimit is how often a recipient is tried again.
+	// RetryLimit is how often a recipient is retried.
 	RetryLimit int32
-	// NotBefore: nothing is sent before it; what is in doubt is asked about.
+	// NotBefore: nothing is sent before it. Doubts are investigated.
 	NotBefore time.Time
 	// Deadline: nothing is sent from then on; zero: none.
 	Deadline time.Time
@@ -68,18 +60,28 @@ func (p Policy) proofAfter() time.Duration {
 	return p.Settle + p.ReplicaLag
 }
 
-func (p Policy) backoff(tries int32) time.Duration {
-	return exponential(backoffBase, backoffCap, tries)
+// backoff doubles from base up to limit.
+type backoff struct{ base, limit time.Duration }
+
+var (
+	retryBackoff = backoff{time.Second, 5 * time.Minute}
+	askBackoff   = backoff{100 * time.Millisecond, time.Minute}
+	routeBackoff = backoff{time.Second, 30 * time.Second}
+	// readyBackoff is for a connection that is up, but accepts no request.
+	readyBackoff = backoff{50 * time.Millisecond, time.Second}
+)
+
+// delay returns the delay of the nth try, counted from 1, before jitter.
+func (b backoff) delay(n int32) time.Duration {
+	if n < 1 || n > 30 {
+		return b.limit
+	}
+	return min(b.limit, b.base<<(n-1))
 }
 
-// exponential returns base·2^(n-1), at most limit, with half of it jittered so
-// that what failed together does not return together.
-func exponential(base, limit time.Duration, n int32) time.Duration {
-	d := limit
-	if n >= 1 && n < 32 {
-		if s := base << (n - 1); s > 0 && s < limit {
-			d = s
-		}
-	}
-	return d/2 + rand.N(d/2+1)
+// backoff returns when the nth try begins. Half of the delay has jitter, so that what
+// failed at one time does not retry at one time.
+func (e environment) backoff(b backoff, n int32) time.Time {
+	half := b.delay(n) / 2
+	return e.now.Add(half + e.jitter(half))
 }

@@ -202,3 +202,20 @@ func TestFlanked(t *testing.T) {
 		})
 	}
 }
+
+// TestStopKeepsTries: a task that is stopped and submitted again has no more retries
+// than another.
+func TestStopKeepsTries(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = always(rejected)
+		spec := h.task("m", toAlice)
+		spec.Policy.RetryLimit = 1
+		h.submit(spec)
+		h.Stop("m")
+		spec.Recipients = h.await("m", time.Second).Recipients
+		wantProgress(t, spec.Recipients[0], v1alpha1.StatePending, v1alpha1.ReasonStoreRejected)
+		h.submit(spec)
+		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonRetriesExhausted)
+		h.wantCounts(2, 0, 0)
+	})
+}

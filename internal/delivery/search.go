@@ -12,66 +12,40 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// How many rows of a conversation are asked for: few at first, more until they reach
-// back far enough. None but the one that is looked for is held.
+// The number of rows that are asked for: few at first, more until they reach back far
+// enough.
 const (
-	askCount    = 16
-	askGrowth   = 8
-	askCountMax = 65536
-	// askWorth: by less than one for so many, it is not worth asking again.
-	askWorth = 8
+	scanCount    = 16
+	scanGrowth   = 8
+	scanCountMax = 65536
+	// scanWorth: an increase by less than one in so many is not worth another scan.
+	scanWorth = 8
 )
 
-// SearchResult is what asking the store has shown.
+// SearchResult is what a search of the store has shown.
 type SearchResult struct {
 	// Row is the message, if it was found.
 	Row *wire.MsgInfo
-	// KeyConflict: it bears the message's key, and another text.
+	// KeyConflict: the row has the message's key, and another text.
 	KeyConflict bool
-	// Standalone: it is all that was ever meant to be sent, see Task.isStandalone.
+	// Standalone: no other part of the text was ever sent, see Task.isStandalone.
 	Standalone bool
 	// Conclusive: the answer reached back to before the message's time, and the reads
-	// before and after it showed that the path is alive.
+	// before and after it returned data.
 	Conclusive bool
 }
 
-// readBack reads the message by its id; nil if the store does not show it with
-// the content that was sent.
-func (t Task) readBack(ctx context.Context, p Progress) (*wire.MsgInfo, error) {
-	path, err := t.Server.Path()
-	if err != nil {
-		return nil, err
-	}
-	rows, err := path.ByID(ctx, t.session(p), []uint32{p.MessageID})
-	if err != nil {
-		return nil, err
-	}
-	fingerprint, keys := t.fingerprint(p), t.Server.Keys()
-	for _, r := range rows {
-		if r.GetMsgId() != p.MessageID {
-			continue
-		}
-		// What an earlier process found is known by its mark alone: the declared
-		// text may have changed since.
-		if fingerprint.Verifies(r, keys) || p.State == v1alpha1.StateStored && fingerprint.Matches(r, keys) {
-			return r, nil
-		}
-	}
-	return nil, nil
-}
-
-// searchStore looks for the message in its conversation. When enough time has passed for
-// absence to be proved, it is flanked by reads that show the path is alive.
-func (t Task) searchStore(ctx context.Context, p Progress, askedAt time.Time) (SearchResult, error) {
+// searchStore looks for the message in its conversation. If absence can be proved by
+// now, it reads other data before and after.
+func (t Task) searchStore(ctx context.Context, p recipientState, askedAt time.Time) (SearchResult, error) {
 	path, err := t.Server.Path()
 	if err != nil {
 		return SearchResult{}, err
 	}
 	prove := !askedAt.Before(p.lastAttempt.Add(t.Policy.proofAfter()))
 	if prove {
-		if alive, err := t.readsRespond(ctx, path, p); err != nil || !alive {
-			prove = false
-		}
+		responds, err := t.readsRespond(ctx, path, p)
+		prove = responds && err == nil
 	}
 	row, whole, err := t.scanConversation(ctx, path, p)
 	if err != nil || row != nil {
@@ -84,22 +58,21 @@ func (t Task) searchStore(ctx context.Context, p Progress, askedAt time.Time) (S
 	if !prove || !whole {
 		return SearchResult{}, nil
 	}
-	alive, err := t.readsRespond(ctx, path, p)
-	return SearchResult{Conclusive: alive}, err
+	responds, err := t.readsRespond(ctx, path, p)
+	return SearchResult{Conclusive: responds}, err
 }
 
-// isKeyConflict reports whether row, which bears the recipient's token, holds another
-// text under the same key. A UID is one object's for good, and its text may have
-// changed since; so may that of what has been sent already. What is on hold does
-// not know its text.
-func (t Task) isKeyConflict(p Progress, row *wire.MsgInfo) bool {
+// isKeyConflict reports whether row, which has the recipient's token, has another text
+// under the same key. It never is for a UID, whose text may have changed, for what was
+// sent already, and for a text that is not known yet.
+func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
 	return t.keyed() && !t.PayloadPending && p.Attempts == 0 && !t.fingerprint(p).Verifies(row, t.Server.Keys())
 }
 
-// isStandalone reports whether row, which bears the token of a first part, is no part: it was
-// sent as all of a text that has become longer since. A text of several parts is on
-// record before its first one leaves, so it was none of another such text.
-func (t Task) isStandalone(p Progress, row *wire.MsgInfo) bool {
+// isStandalone reports whether row, which has the token of a first part, was sent as all
+// of a text that has become longer since. A text of several parts is recorded before the
+// first one is sent, so the row is no part of another such text.
+func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
 	if p.partIndex() > 0 || !t.Payload.Recorded {
 		return false
 	}
@@ -108,9 +81,12 @@ func (t Task) isStandalone(p Progress, row *wire.MsgInfo) bool {
 }
 
 // scanConversation looks for the message among the newest rows of its conversation.
-func (t Task) scanConversation(ctx context.Context, path dbproxy.Reads, p Progress) (*wire.MsgInfo, bool, error) {
-	for count, before := uint32(askCount), uint32(0); ; {
-		// A new one each time: one that has failed may still be given rows.
+// whole: if it is not among them, no other row can be it.
+func (t Task) scanConversation(
+	ctx context.Context, path dbproxy.Reads, p recipientState,
+) (row *wire.MsgInfo, whole bool, err error) {
+	for count, before := uint32(scanCount), uint32(0); ; {
+		// A new one each time: a scan that has failed may still be given rows.
 		s := &rowScanner{fingerprint: t.fingerprint(p), bound: t.bound(), keys: t.Server.Keys()}
 		if err := path.Scan(ctx, t.session(p), count, s); err != nil {
 			if errors.Is(err, dbproxy.ErrTooLong) {
@@ -127,7 +103,7 @@ func (t Task) scanConversation(ctx context.Context, path dbproxy.Reads, p Progre
 		case row != nil || whole:
 			return row, whole, nil
 		case s.fingerprint.Reach != 0 && s.rows == 0:
-			// A group in which nobody has said anything yet has nothing to hide.
+			// A group without any message hides none.
 			latest, err := path.LatestID(ctx, t.session(p))
 			return nil, err == nil && latest == 0, err
 		case s.rows < uint64(count) || next == count:
@@ -139,42 +115,51 @@ func (t Task) scanConversation(ctx context.Context, path dbproxy.Reads, p Progre
 
 // readsRespond reports whether the reads that a history depends on return data: the
 // sender's record; for a group, its members with the sender among them.
-func (t Task) readsRespond(ctx context.Context, path dbproxy.Reads, p Progress) (bool, error) {
+func (t Task) readsRespond(ctx context.Context, path dbproxy.Reads, p recipientState) (bool, error) {
 	if p.Type == v1alpha1.RecipientUser {
 		users, err := path.Users(ctx, t.Sender, []uint32{t.Sender})
 		return users[t.Sender] != nil, err
 	}
 	groups, err := path.Groups(ctx, t.Sender, []uint32{p.ID})
+	return err == nil && slices.Contains(groups[p.ID].GetGroupMemberList(), t.Sender), err
+}
+
+// readBack reads the message by its id; nil if the store does not show it with the
+// content that was sent.
+func (t Task) readBack(ctx context.Context, p recipientState) (*wire.MsgInfo, error) {
+	path, err := t.Server.Path()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return slices.Contains(groups[p.ID].GetGroupMemberList(), t.Sender), nil
-}
-
-// Search looks for the marked message in rows (newest first by create_time) of
-// which want were asked for. whole says that no older row could be it: the
-// conversation has no more, or a row from before bound (unix seconds) is there;
-// and no row hides what it is, as after a key was replaced without being kept as
-// the previous one.
-//
-// A group shows its history from its reader's joining on, and hides what bears an
-// earlier time, as from a clock that is slow. So a group's answer is whole only if
-// it shows a row as old as mark.Reach, too.
-func Search(rows []*wire.MsgInfo, want, bound uint32, fingerprint Fingerprint, keys cipher.Keys) (row *wire.MsgInfo, whole bool) {
-	s := rowScanner{fingerprint: fingerprint, bound: bound, keys: keys}
-	s.Begin()
+	rows, err := path.ByID(ctx, t.session(p), []uint32{p.MessageID})
+	if err != nil {
+		return nil, err
+	}
+	fingerprint, keys := t.fingerprint(p), t.Server.Keys()
 	for _, r := range rows {
-		s.Row(r)
+		if r.GetMsgId() != p.MessageID {
+			continue
+		}
+		// The content of what an earlier process found is not compared: the declared
+		// text may have changed since.
+		if fingerprint.Verifies(r, keys) || p.State == v1alpha1.StateStored && fingerprint.Matches(r, keys) {
+			return r, nil
+		}
 	}
-	return s.result(want)
+	return nil, nil
 }
 
-// rowScanner is a Search that takes the rows one by one, and keeps none but the one that
-// was looked for.
+// rowScanner looks for a message in rows, newest first by create_time. It keeps no row
+// but the message.
+//
+// A group shows its history from the time at which its reader joined, and hides what
+// has an earlier time, as from a slow clock. So a group's answer is whole only if it
+// shows a row as old as the fingerprint's Reach.
 type rowScanner struct {
 	fingerprint Fingerprint
-	bound       uint32
-	keys        cipher.Keys
+	// bound is the earliest create_time of the message, in unix seconds.
+	bound uint32
+	keys  cipher.Keys
 	scanState
 }
 
@@ -182,7 +167,9 @@ type rowScanner struct {
 type scanState struct {
 	row *wire.MsgInfo
 	// rows and bytes count what came; longest is the longest row's bytes.
-	rows, bytes, longest       uint64
+	rows, bytes, longest uint64
+	// reached: a row is as old as Reach. before: one is from before bound. concealed:
+	// one may be the message without showing it.
 	reached, before, concealed bool
 }
 
@@ -220,19 +207,22 @@ const (
 	scanRest = 4 << 10
 )
 
-func (s *rowScanner) result(want uint32) (row *wire.MsgInfo, whole bool) {
+// result returns the message; or whether no row can be it, of an answer to a request for
+// count rows: the conversation has no more rows, or an older one was shown, and none
+// conceals what it is.
+func (s *rowScanner) result(count uint32) (row *wire.MsgInfo, whole bool) {
 	if s.row != nil {
 		return s.row, true
 	}
-	short := s.before || s.rows < uint64(want)
-	return nil, (s.reached || s.fingerprint.Reach == 0) && short && !s.concealed
+	complete := s.before || s.rows < uint64(count)
+	return nil, (s.reached || s.fingerprint.Reach == 0) && complete && !s.concealed
 }
 
-// next returns how many rows to ask for after count came: count, where more might be
-// more than can be looked through. The connection does not survive that, so those that
-// have not come yet are taken to be as long as a text can be, however short the others
-// were; or, where there were longer ones, sounds, to be twice as long as the longest.
-// And they must let half of the bound be expected, as such an answer takes its time.
+// next returns how many rows to ask for after count: count, if more might be too long to
+// read, which would end the connection. The rows that have not come yet are assumed to
+// be as long as a text can be; or, after longer ones (audio), twice as long as the
+// longest. With the mean length so far, the answer must stay below half of the bound, as
+// such an answer takes its time.
 func (s *rowScanner) next(count uint32) uint32 {
 	longest := uint64(textRow)
 	if s.longest > longest {
@@ -240,10 +230,10 @@ func (s *rowScanner) next(count uint32) uint32 {
 	}
 	mean := max(1, s.bytes/max(1, s.rows))
 	more := min(s.fit(dbproxy.MaxScan-scanRest, longest), s.fit(dbproxy.MaxScan/2, mean))
-	if more < uint64(count)/askWorth {
+	if more < uint64(count)/scanWorth {
 		return count
 	}
-	return uint32(min(uint64(count)+more, uint64(count)*askGrowth, askCountMax))
+	return uint32(min(uint64(count)+more, uint64(count)*scanGrowth, scanCountMax))
 }
 
 // fit returns how many more rows of a length fit into a bound.
@@ -251,8 +241,8 @@ func (s *rowScanner) fit(bound, length uint64) uint64 {
 	return (bound - min(bound, s.bytes)) / length
 }
 
-// unreadableError: the answer was too long, and one with so many rows was not; 0: there
-// was none before.
+// unreadableError: the answer was too long. One with before rows was not; 0: there was
+// none before.
 type unreadableError struct{ before uint32 }
 
 // Error implements error.

@@ -75,8 +75,8 @@ func TestSearchStaysInBounds(t *testing.T) {
 		length    func(int) (int, bool)
 		wantAsked uint32
 	}{
-		"short texts":               {then(0, 0, short, false), askCountMax},
-		"texts":                     {then(0, 0, 400, false), askCountMax / 2},
+		"short texts":               {then(0, 0, short, false), scanCountMax},
+		"texts":                     {then(0, 0, 400, false), scanCountMax / 2},
 		"long texts":                {then(0, 0, long, false), 8000},
 		"long ones behind 100":      {then(100, short, long, false), 8000},
 		"long ones behind 8,192":    {then(8192, short, long, false), 20_000},
@@ -93,7 +93,8 @@ func TestSearchStaysInBounds(t *testing.T) {
 				x := &history{talk: h.talk, length: tc.length}
 				spec := h.task("m", toAlice)
 				spec.Server = x
-				if row, whole, err := spec.scanConversation(t.Context(), x, spec.Recipients[0]); row != nil || whole || err != nil {
+				p := recipientState{Progress: spec.Recipients[0]}
+				if row, whole, err := spec.scanConversation(t.Context(), x, p); row != nil || whole || err != nil {
 					t.Errorf("%v, whole %v, %v", row, whole, err)
 				}
 				if x.asked < tc.wantAsked {

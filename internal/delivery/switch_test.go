@@ -16,7 +16,7 @@ func TestTokenSwitchedOff(t *testing.T) {
 	before := Task{Identity: Identity{UID: "u"}, Sender: bot, Token: true, Payload: Payload{Data: []byte("hello")}}
 	after := before
 	after.Token = false
-	p := Progress{Recipient: toAlice}
+	p := recipientState{Progress: Progress{Recipient: toAlice}}
 	typ := wire.MsgType_MSG_TYPE_SINGLE_TEXT
 	sent := &wire.MsgInfo{
 		MsgId: proto.Uint32(1), FromSessionId: proto.Uint32(bot), CreateTime: proto.Uint32(1000), MsgType: &typ,
