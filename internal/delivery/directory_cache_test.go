@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// library is a directory whose questions are counted, take half a second, and fail
+// library is a directory whose requests are counted, take half a second, and fail
 // or hang when a test says so.
 type library struct {
 	*talk
@@ -50,7 +50,7 @@ func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[ui
 	return l.talk.Users(ctx, asker, ids)
 }
 
-// questions returns for how many users each question asked, beside the sender.
+// batches returns how many users each batch asked for, beside the sender.
 func (l *library) batches() []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +64,7 @@ func (l *library) batches() []int {
 	return sizes
 }
 
-// lookers is a directory in a bubble, and those who look at it.
+// lookers is a cache in a bubble, and its users.
 type lookers struct {
 	t         *testing.T
 	directory directoryCache
@@ -83,20 +83,20 @@ func withDirectory(t *testing.T, do func(*lookers)) {
 
 func (x *lookers) spec() Task { return Task{Server: x.library, Stores: []string{"db"}, Sender: bot} }
 
-// look asks in the background; check is called with the answer.
+// get asks in the background; check is called with the answer.
 func (x *lookers) get(ctx context.Context, to v1alpha1.Recipient, notBefore time.Time, check func(DirectorySnapshot, error)) {
 	x.answers.Go(func() { check(x.directory.get(ctx, x.spec(), to, notBefore)) })
 }
 
-func (x *lookers) wantQuestions(want ...int) {
+func (x *lookers) wantBatches(want ...int) {
 	x.t.Helper()
 	synctest.Wait()
 	if got := x.library.batches(); !slices.Equal(got, want) {
-		x.t.Errorf("questions for %v users, want %v", got, want)
+		x.t.Errorf("batches of %v users, want %v", got, want)
 	}
 }
 
-// present fails the test where the look objects to the recipient.
+// present fails the test if the snapshot refuses the recipient.
 func (x *lookers) present(to v1alpha1.Recipient) func(DirectorySnapshot, error) {
 	return func(snapshot DirectorySnapshot, err error) {
 		if refusal := snapshot.refusal(bot, to); err != nil || refusal != nil {
@@ -132,7 +132,7 @@ func TestAskedTogether(t *testing.T) {
 		}
 		x.get(x.t.Context(), user(1449), long, x.present(user(1449)))
 		x.answers.Wait()
-		x.wantQuestions(asked...)
+		x.wantBatches(asked...)
 	})
 }
 
@@ -189,17 +189,17 @@ func TestBeliefEnds(t *testing.T) {
 		snapshot(began)
 		advance(directoryTTL - time.Second)
 		snapshot(time.Now().Add(-directoryTTL))
-		x.wantQuestions(1)
+		x.wantBatches(1)
 		snapshot(time.Now())
-		x.wantQuestions(1, 1)
+		x.wantBatches(1, 1)
 		advance(directoryTTL + time.Second)
 		snapshot(time.Now().Add(-directoryTTL))
-		x.wantQuestions(1, 1, 1)
+		x.wantBatches(1, 1, 1)
 		advance(3 * directoryTTL)
 		x.directory.mu.Lock()
 		defer x.directory.mu.Unlock()
 		if len(x.directory.views) != 0 || x.directory.sweeping {
-			t.Errorf("%d books are left", len(x.directory.views))
+			t.Errorf("%d views are left", len(x.directory.views))
 		}
 	})
 }
@@ -227,14 +227,14 @@ func TestMissingIsNotKept(t *testing.T) {
 		ask(long, "") // still believed
 		ask(time.Now(), v1alpha1.ReasonRecipientNotFound)
 		ask(long, v1alpha1.ReasonRecipientNotFound)
-		x.wantQuestions(1, 1, 1)
+		x.wantBatches(1, 1, 1)
 		x.library.users[alice] = true
 		ask(long, "")
 		// A sender who is missing is so for everybody.
 		delete(x.library.users, bot)
 		ask(time.Now(), v1alpha1.ReasonSenderNotFound)
 		ask(long, v1alpha1.ReasonSenderNotFound)
-		x.wantQuestions(1, 1, 1, 1, 1, 1)
+		x.wantBatches(1, 1, 1, 1, 1, 1)
 		// An outage is no evidence, and takes nothing from what is known.
 		x.library.users[bot] = true
 		ask(time.Now(), "")
@@ -302,13 +302,13 @@ func TestLeaving(t *testing.T) {
 		x.get(first, toAlice, time.Now(), gone)
 		x.get(x.t.Context(), user(bob), time.Now(), x.present(user(bob)))
 		advance(700 * time.Millisecond)
-		x.wantQuestions(1, 2)
+		x.wantBatches(1, 2)
 		// And one who leaves before he is asked for.
 		x.get(first, user(5), time.Now(), gone)
 		synctest.Wait()
 		leave()
 		x.answers.Wait()
-		x.wantQuestions(1, 2)
+		x.wantBatches(1, 2)
 		x.get(first, toAlice, time.Now(), gone)
 		x.answers.Wait()
 
@@ -349,7 +349,7 @@ func TestLostAnswer(t *testing.T) {
 			}
 		})
 		x.answers.Wait()
-		x.wantQuestions(1, 1)
+		x.wantBatches(1, 1)
 	})
 }
 

@@ -11,15 +11,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// mute is a directory whose answers about users are empty.
+// mute is a directory that shows no users.
 type mute struct{ *talk }
 
 func (m mute) Users(context.Context, uint32, []uint32) (map[uint32]*wire.UserInfo, error) {
 	return map[uint32]*wire.UserInfo{}, nil
 }
 
-// TestTakeLook: an answer without users makes no group missing.
-func TestTakeLook(t *testing.T) {
+// TestFetchDirectory: an answer without users is no evidence that a group is missing.
+func TestFetchDirectory(t *testing.T) {
 	f := newTalk(t)
 	snapshot, err := fetchDirectory(t.Context(), f, bot, []uint32{alice, 99}, []uint32{group, 8})
 	if err != nil || len(snapshot.Users) != 2 || len(snapshot.Groups) != 1 || !snapshot.respondsWithData() {
@@ -27,7 +27,7 @@ func TestTakeLook(t *testing.T) {
 	}
 	snapshot, err = fetchDirectory(t.Context(), f, bot, nil, []uint32{group})
 	if err != nil || snapshot.Users[alice] == nil {
-		t.Errorf("%d users beside a group, %v: want a member as witness", len(snapshot.Users), err)
+		t.Errorf("%d users beside a group, %v: want a member", len(snapshot.Users), err)
 	}
 	snapshot, err = fetchDirectory(t.Context(), mute{f}, bot, []uint32{alice}, []uint32{group})
 	if err != nil || snapshot.respondsWithData() || snapshot.Groups != nil {
@@ -41,8 +41,8 @@ func TestTakeLook(t *testing.T) {
 	}
 }
 
-// TestLooksAge: who comes to a conversation late asks the directory again.
-func TestLooksAge(t *testing.T) {
+// TestSnapshotsExpire: a message that has waited for its conversation asks again.
+func TestSnapshotsExpire(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{slow(2 * directoryTTL)}
 		h.submit(h.task("first", user(bob)))

@@ -1,9 +1,13 @@
-// Package delivery brings one message to one recipient exactly once, or says why not.
+// Package delivery delivers a message to each of its recipients exactly once, or reports
+// why it did not. The store is the ledger: nothing is sent while an earlier attempt may
+// have reached it. A doubt that cannot be settled ends as OutcomeUnknown.
 //
-// The store is the ledger: nothing is sent while an earlier attempt may have
-// reached it, and a doubt that cannot be settled ends as OutcomeUnknown, never
-// as a guess. What to do next is decided by pure functions of a recipient's
-// Progress, a Policy and the time (decide.go, outcome.go, evidence.go); the
-// Engine carries the steps out, one goroutine a recipient, one message at a time
-// in each conversation.
+// Engine.Submit starts the delivery of a Task, Engine.Snapshot returns its progress, and
+// Engine.Ack says that it is recorded. Engine.Drain ends all work in order. An Observer is
+// told of every step.
+//
+// Each recipient has an executor, which executes steps until none is left. nextStep
+// decides on the step; the functions in outcome.go decide what its result means. Both are
+// pure functions of the recipientState and an environment (policy, time and jitter).
+// searchStore looks for a message in the store, and says whether it is proved absent.
 package delivery

@@ -169,8 +169,8 @@ func TestAfterPreflight(t *testing.T) {
 	cases := map[string]struct {
 		to       v1alpha1.Recipient
 		snapshot DirectorySnapshot
-		// wantFirst is the reason after one such look, and wantLast after another
-		// one when replicas have caught up: final unless it is NoAnswer.
+		// wantFirst is the reason after one such snapshot. wantFinal: it is final after
+		// another one when replicas have caught up.
 		wantFirst string
 		wantFinal bool
 	}{
@@ -244,5 +244,30 @@ func TestJitter(t *testing.T) {
 	}
 	if len(seen) < 50 || jitter(0) != 0 {
 		t.Errorf("%d values in 100 calls", len(seen))
+	}
+}
+
+// TestTokenSwitchedOff: a message that was sent with a token is found by it, also after
+// tokens were disabled.
+func TestTokenSwitchedOff(t *testing.T) {
+	c := key(t, 1)
+	before := Task{Identity: Identity{UID: "u"}, Sender: bot, Token: true, Payload: Payload{Data: []byte("hello")}}
+	after := before
+	after.Token = false
+	p := recipientState{Progress: Progress{Recipient: toAlice}}
+	typ := wire.MsgType_MSG_TYPE_SINGLE_TEXT
+	sent := &wire.MsgInfo{
+		MsgId: proto.Uint32(1), FromSessionId: proto.Uint32(bot), CreateTime: proto.Uint32(1000), MsgType: &typ,
+		MsgData: c.EncryptWithToken(before.Payload.Data, before.fingerprint(p).Token),
+	}
+	staged := p
+	staged.CreateTime = 2000 // given after the switch
+	if !after.fingerprint(staged).Matches(sent, cipher.Keys{Current: c}) {
+		t.Error("it is not found")
+	}
+	other := after
+	other.Identity.UID = "v"
+	if other.fingerprint(staged).Matches(sent, cipher.Keys{Current: c}) {
+		t.Error("another message matches")
 	}
 }

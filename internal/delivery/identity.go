@@ -12,21 +12,20 @@ import (
 )
 
 // tokenVersion names the encoding below; another encoding takes another name,
-// so that no two of them can give one token for different deliveries.
+// so that no two of them give one token for different deliveries.
 const tokenVersion = "teamtalk.io/delivery/v1"
 
-// Identity is what makes a message one message, whatever becomes of its resource:
-// its UID; or, where Key is set, its namespace with the key.
+// Identity identifies a message: by the UID of its resource; or, if Key is set, by its
+// namespace and the key, also after the resource was deleted and created again.
 type Identity struct {
 	UID            types.UID
 	Namespace, Key string
 }
 
-// Keyed reports whether other resources may have been this message before.
+// Keyed reports whether other resources may have had the identity before.
 func (i Identity) Keyed() bool { return i.Key != "" }
 
-// DeliveryID names one delivery for good: one message, from one sender, to one
-// recipient.
+// DeliveryID identifies a delivery: one message, from one sender, to one recipient.
 type DeliveryID struct {
 	Identity
 	// Revision of its content and Part of a revision, both counted from 0.
@@ -46,13 +45,12 @@ func (d DeliveryID) Token() cipher.Token {
 	}
 	fields = append(fields, decimal(d.Revision), decimal(d.Part),
 		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID))
-	var t cipher.Token
 	digest := Digest(fields...)
-	copy(t[:], digest[:])
-	return t
+	return cipher.Token(digest[:len(cipher.Token{})])
 }
 
-// Digest returns the SHA-256 of the fields, each preceded by its length in bytes as u32 big-endian.
+// Digest returns the SHA-256 of the fields, each preceded by its length in bytes as u32
+// big-endian. Tokens, names and recorded digests rest on it: it must not change.
 func Digest[T string | []byte](fields ...T) [sha256.Size]byte {
 	var b []byte
 	for _, field := range fields {

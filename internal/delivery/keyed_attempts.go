@@ -7,80 +7,75 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// attemptLife is how long an attempt is remembered: longer than any server may
-// take to settle and its replicas to catch up.
-const attemptLife = 15 * time.Minute
+// attemptTTL is longer than any server may take to settle and its replicas to catch up.
+const attemptTTL = 15 * time.Minute
 
-// keyedAttempts remembers when this process last sent what bears a key. The resource
-// may have been deleted since, and another with its key created: what was sent for
-// the first one may still be on its way into the store.
+// keyedAttempts remembers when this process last sent a message with a key. Its resource
+// may have been deleted, and another one with the key created: what was sent for the
+// first one may not be in the store yet.
 type keyedAttempts struct {
 	mu      sync.Mutex
-	at      map[cipher.Token]attempt
+	last    map[cipher.Token]attempt
 	sweepAt time.Time
 }
 
 // attempt is the last one with a token.
 type attempt struct {
-	// at is when it may last have left; zero: never.
-	at time.Time
-	// open: it may leave at any moment.
-	open bool
+	// sentAt is the last moment at which it may have been sent; zero: never.
+	sentAt time.Time
+	// claimed: it may be sent at any moment.
+	claimed bool
 }
 
-// claim notes that what bears the token is about to leave, until it is released.
-// It returns false where it is already, or may have left since askedAt, when the
-// store was asked for it on behalf of the caller: that answer proves nothing any
-// more.
+// claim reserves a token for one send. ok is false if another send has the token, or may
+// have happened since askedAt, when the store was searched: the search proves nothing
+// then. release must be called with whether the message may have been sent.
 func (a *keyedAttempts) claim(token cipher.Token, askedAt, now time.Time) (release func(sent bool), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last, known := a.at[token]
-	if known && (last.open || !last.at.Before(askedAt)) {
+	last, known := a.last[token]
+	if known && (last.claimed || !last.sentAt.Before(askedAt)) {
 		return nil, false
 	}
-	if a.at == nil {
-		a.at = map[cipher.Token]attempt{}
+	if a.last == nil {
+		a.last = map[cipher.Token]attempt{}
 	}
-	a.at[token] = attempt{at: last.at, open: true}
+	a.last[token] = attempt{sentAt: last.sentAt, claimed: true}
 	a.sweep(now)
-	return func(sent bool) { a.release(token, sent) }, true
+	return func(sent bool) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		switch {
+		case sent:
+			a.last[token] = attempt{sentAt: time.Now()}
+		case known:
+			a.last[token] = last
+		default:
+			delete(a.last, token)
+		}
+	}, true
 }
 
-// release ends a claim: what was sent may have left until now; what was not is as
-// it was before.
-func (a *keyedAttempts) release(token cipher.Token, sent bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	last := a.at[token].at
-	if sent {
-		last = time.Now()
-	}
-	if a.at[token] = (attempt{at: last}); last.IsZero() {
-		delete(a.at, token)
-	}
-}
-
-// sweep drops what is outdated, now and then. It needs the lock.
+// sweep deletes outdated attempts at intervals. It needs the lock.
 func (a *keyedAttempts) sweep(now time.Time) {
 	if now.Before(a.sweepAt) {
 		return
 	}
-	for token, last := range a.at {
-		if !last.open && now.Sub(last.at) > attemptLife {
-			delete(a.at, token)
+	for token, last := range a.last {
+		if !last.claimed && now.Sub(last.sentAt) > attemptTTL {
+			delete(a.last, token)
 		}
 	}
-	a.sweepAt = now.Add(attemptLife / 4)
+	a.sweepAt = now.Add(attemptTTL / 4)
 }
 
-// latest returns when what bears the token may last have left.
+// latest returns the last moment at which a message with the token may have been sent.
 func (a *keyedAttempts) latest(token cipher.Token) (time.Time, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last, ok := a.at[token]
-	if last.open {
+	last, ok := a.last[token]
+	if last.claimed {
 		return time.Now(), true
 	}
-	return last.at, ok
+	return last.sentAt, ok
 }

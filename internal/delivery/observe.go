@@ -131,26 +131,13 @@ func (s StepEvent) Settled() (time.Duration, DoubtEnd, bool) {
 	return s.Ended.Sub(s.Before.DoubtSince), end, true
 }
 
-// String names the step in metrics and traces.
-func (s Step) String() string {
-	switch s {
-	case StepPreflight:
-		return "preflight"
-	case StepAsk:
-		return "ask"
-	case StepSend:
-		return "send"
-	case StepReadBack:
-		return "read_back"
-	case StepRoute:
-		return "route"
-	case StepExpire:
-		return "expire"
-	case StepWait, StepWaitReady:
-		return "wait"
-	}
-	return "done"
+var stepNames = [...]string{
+	StepDone: "done", StepWait: "wait", StepWaitReady: "wait", StepPreflight: "preflight", StepAsk: "ask",
+	StepSend: "send", StepReadBack: "read_back", StepRoute: "route", StepExpire: "expire",
 }
+
+// String names the step in metrics and traces.
+func (s Step) String() string { return stepNames[s] }
 
 // Load is how much the engine has to do at one moment.
 type Load struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// queued is a talk through which a message waits for its turn.
+// queued is a TeamTalk whose requests wait before they are sent.
 type queued struct {
 	*talk
 	wait func()
@@ -22,9 +22,9 @@ func (q *queued) Send(ctx, waiting context.Context, kind wire.MsgType, build fun
 	return q.talk.Send(ctx, waiting, kind, build)
 }
 
-// TestBuiltInItsTurn: a message that waits for its turn leaves under the key and
-// with the time of the moment in which it has it.
-func TestBuiltInItsTurn(t *testing.T) {
+// TestBuiltWhenSent: a message that was queued has the key and the time of the moment at
+// which it is sent.
+func TestBuiltWhenSent(t *testing.T) {
 	run(t, func(h *harness) {
 		was, is := key(t, 1), key(t, 2)
 		spec := h.task("m", toAlice)
@@ -45,9 +45,8 @@ func TestBuiltInItsTurn(t *testing.T) {
 	})
 }
 
-// TestKeyGoneInItsTurn: a message whose key is gone when its turn comes is not sent,
-// and leaves under the next one.
-func TestKeyGoneInItsTurn(t *testing.T) {
+// TestKeyGoneWhileQueued: a message without a key is not sent before there is one.
+func TestKeyGoneWhileQueued(t *testing.T) {
 	run(t, func(h *harness) {
 		first := true
 		spec := h.task("m", toAlice)
