@@ -25,7 +25,7 @@ func serveReceivers(mgr manager.Manager, live client.WithWatch, s *httpserver.Se
 	return mgr.Add(handler)
 }
 
-// authorizeBy returns the check of callers whose receiver names no Secret. They need a token; an app_key does not count.
+// authorizeBy returns the check of callers whose receiver names no Secret. They need a token, not an app_key.
 func authorizeBy(guard *access.Guard) receiver.Authorize {
 	return func(r *http.Request, namespace string) error {
 		_, denial := guard.Admit(r, access.SendMessages, "", namespace)

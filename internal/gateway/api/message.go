@@ -94,7 +94,8 @@ func (r *Result) Summarize() {
 		r.State = Failed
 	}
 	if all := len(r.Recipients); undelivered > 0 && all > 1 {
-		r.Cause.Message = fmt.Sprintf("%d of %d recipients do not have it; one of them: %s", undelivered, all, r.Cause.Message)
+		r.Cause.Message = fmt.Sprintf("%d of %d recipients do not have it; one of them: %s",
+			undelivered, all, r.Cause.Message)
 	}
 }
 

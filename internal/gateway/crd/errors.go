@@ -35,7 +35,7 @@ func createError(namespace string, err error) error {
 // notAllowed tells the administrator of the gateway what to do.
 func notAllowed(namespace string) error {
 	return api.Refuse(v1alpha1.ReasonServerNotReady, "Kubernetes does not let the gateway create and watch "+
-		"TeamTalkMessages in namespace %q: bind it to the ClusterRole teamtalk-gateway there, or check for a policy", namespace)
+		"TeamTalkMessages in namespace %q: bind it to the ClusterRole teamtalk-gateway there, or check policies", namespace)
 }
 
 // invalidFields names the fields, without their values: one may be the text.

@@ -143,8 +143,8 @@ func (h *Handlers) waitOf(r *http.Request) (time.Duration, *response) {
 		return h.Wait, nil
 	}
 	wait, err := time.ParseDuration(text)
-	if seconds, notNumber := strconv.ParseFloat(text, 64); notNumber == nil && seconds >= 0 && seconds <= maxWait.Seconds() {
-		wait, err = time.Duration(seconds*float64(time.Second)), nil
+	if n, notNumber := strconv.ParseFloat(text, 64); notNumber == nil && n >= 0 && n <= maxWait.Seconds() {
+		wait, err = time.Duration(n*float64(time.Second)), nil
 	}
 	if err != nil || wait < 0 || wait > maxWait {
 		return 0, badParameter("wait must be seconds, from 0 to %d", int(maxWait.Seconds()))
