@@ -75,7 +75,9 @@ func Start(ctx context.Context, cfg *rest.Config) (*Proxy, error) {
 		ErrorLog:          log.New(io.Discard, "", 0), // cut connections are what it is for
 		ConnState:         p.connState,
 		// HTTP/1 alone: a connection that is cut takes one request with it.
-		TLSConfig:    &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
+		TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
+		},
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
 	go func() { _ = p.server.ServeTLS(&guarded{listener, p}, "", "") }() // ends with Stop
@@ -158,7 +160,8 @@ func selfSigned() (tls.Certificate, []byte, error) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "apiproxy"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

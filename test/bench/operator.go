@@ -35,7 +35,8 @@ func (w *world) startOperator() (*operator, error) {
 	}
 	o := &operator{health: addresses[0], started: time.Now()}
 	o.Process, err = framework.Start(w.binary, w.log, "--kubeconfig", w.kubeconfig,
-		"--leader-election-namespace", leaseNamespace, "--health-probe-bind-address", o.health, "--metrics-bind-address", "0", "--log-format", "text")
+		"--leader-election-namespace", leaseNamespace, "--health-probe-bind-address", o.health,
+		"--metrics-bind-address", "0", "--log-format", "text")
 	return o, err
 }
 

@@ -21,7 +21,7 @@ type teamtalk struct {
 // process of its own, so that nothing of its work passes for the operator's or
 // the bench's; its users are put into its database beforehand.
 func startTeamTalk(ctx context.Context, dir string, o options, latency time.Duration,
-	log *logBuffer) (*teamtalk, error) {
+	log *framework.Log) (*teamtalk, error) {
 	if o.foreign() {
 		return &teamtalk{dbProxy: o.dbProxy, router: o.router}, nil
 	}

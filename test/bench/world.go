@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,22 +58,19 @@ type world struct {
 	teamtalk   *teamtalk
 	bare       *bare
 	binary     string
-	log        *logBuffer
+	log        *framework.Log
 	// operator is the one that leads, or nil.
 	operator *operator
 	ends     []func()
 }
 
 func newWorld(ctx context.Context, o options, latency time.Duration) (_ *world, err error) {
-	w := &world{o: o, latency: latency, log: &logBuffer{}}
+	w := &world{o: o, latency: latency, log: &framework.Log{}}
 	defer func() {
 		if err != nil {
 			w.stop()
 		}
 	}()
-	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
-		return nil, err
-	}
 	if w.dir, err = os.MkdirTemp("", "teamtalk-bench-"); err != nil {
 		return nil, fmt.Errorf("make a folder for the bench: %w", err)
 	}
@@ -118,21 +113,12 @@ func (w *world) startPlane(ctx context.Context) error {
 		return err
 	}
 	w.audit = audit
-	if w.plane, err = controlplane.Start(ctx, controlplane.Options{Log: say, APIServerFlags: flags}); err != nil {
-		return err
-	}
-	w.ends = append(w.ends, func() { _ = w.plane.Stop() })
-	root, err := framework.Root()
+	w.plane, w.admin, err = framework.StartPlane(ctx, controlplane.Options{Log: say, APIServerFlags: flags})
 	if err != nil {
 		return err
 	}
-	if err := w.plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
-		return err
-	}
+	w.ends = append(w.ends, func() { _ = w.plane.Stop() })
 	admin := unlimited(w.plane.Config())
-	if w.admin, err = client.NewWithWatch(admin, client.Options{}); err != nil {
-		return err
-	}
 	admin.GroupVersion, admin.APIPath = &v1alpha1.GroupVersion, "/apis"
 	admin.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
 	if w.adminRaw, err = rest.RESTClientFor(admin); err != nil {
@@ -177,7 +163,7 @@ func (w *world) grant(ctx context.Context, user, resource string, verbs ...strin
 	}
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		Subjects:   framework.Users(user),
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
 	}
 	for _, o := range []client.Object{role, binding} {
@@ -197,15 +183,7 @@ func unlimited(cfg *rest.Config) *rest.Config {
 // addServer adds the namespaces, the key and the server "default", all of whose
 // limits are left to their defaults.
 func (w *world) addServer(ctx context.Context) error {
-	w.server = &v1alpha1.TeamTalkServer{
-		ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace},
-		Spec: v1alpha1.TeamTalkServerSpec{
-			DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.teamtalk.dbProxy)}},
-			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.teamtalk.router)}},
-			AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
-			Senders:         v1alpha1.SendersSpec{Default: v1alpha1.UserID(w.o.sender)},
-		},
-	}
+	w.server = framework.Server(namespace, w.teamtalk.dbProxy, w.teamtalk.router, w.o.sender)
 	if err := w.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		return fmt.Errorf("add the server's namespace: %w", err)
 	}
@@ -214,10 +192,7 @@ func (w *world) addServer(ctx context.Context) error {
 	}
 	for _, o := range []client.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: bareNamespace}},
-		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: namespace},
-			Data:       map[string][]byte{"aesKey": w.o.key},
-		},
+		framework.KeySecret(namespace, w.o.key),
 		w.server,
 	} {
 		if err := w.admin.Create(ctx, o); err != nil {
@@ -250,27 +225,8 @@ func (w *world) stop() {
 
 // sayLog prints the end of what the programs have logged.
 func (w *world) sayLog() {
-	lines := bytes.Split(bytes.TrimSpace(w.log.bytes()), []byte("\n"))
-	say("the last lines of the logs:\n%s", bytes.Join(lines[max(0, len(lines)-30):], []byte("\n")))
-}
-
-// logBuffer keeps what programs log.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) bytes() []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Clone(l.b.Bytes())
+	lines := strings.Split(strings.TrimSpace(w.log.String()), "\n")
+	say("the last lines of the logs:\n%s", strings.Join(lines[max(0, len(lines)-30):], "\n"))
 }
 
 // until waits for a condition, which is looked at every few milliseconds.

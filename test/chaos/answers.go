@@ -9,6 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // retryBound is how long a scenario may take in which answers are waited for,
@@ -132,7 +133,7 @@ func groupDeadlock(ctx context.Context, w *world) error {
 	if err := w.send(ctx, w.size); err != nil {
 		return err
 	}
-	return w.await(ctx, "every message is finished", func(ctx context.Context) (string, bool, error) {
+	return framework.Await(ctx, "every message is finished", func(ctx context.Context) (string, bool, error) {
 		if w.dev.Faults().Fired(devserver.GroupDeadlock) > 0 {
 			w.dev.Faults().Clear() // as if somebody had restarted it: the count needs it
 			return "", false, errDeadlock

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestShort runs the short form.
@@ -15,7 +17,7 @@ func TestShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &suite{size: shortSize, alones: shortAlones, log: t.Logf}
-	if s.binary, err = build(t.Context(), t.TempDir(), buildFlags...); err != nil {
+	if s.binary, err = framework.BuildCached(t.Context(), "teamtalk-operator"); err != nil {
 		t.Fatal(err)
 	}
 	results, err := s.run(t.Context(), chosen)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func keyScenarios() []scenario {
@@ -111,7 +112,7 @@ func restored(ctx context.Context, w *world) error {
 		return err
 	}
 	// Some are done, some under way, when the cluster is set back.
-	err := w.await(ctx, "half of the messages are finished", func(ctx context.Context) (string, bool, error) {
+	err := framework.Await(ctx, "half of the messages are finished", func(ctx context.Context) (string, bool, error) {
 		n, err := w.finishedCount(ctx)
 		return fmt.Sprintf("%d of them", n), n >= w.size/2, err
 	})

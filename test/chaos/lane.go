@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,7 +30,7 @@ const (
 // so two that are not to share them need two.
 type lane struct {
 	plane *controlplane.ControlPlane
-	admin client.Client
+	admin client.WithWatch
 	// seen is what a watch has shown of the messages: asking for them all again and
 	// again would be the most that the API server has to do.
 	seen   cache.Cache
@@ -44,10 +41,6 @@ type lane struct {
 }
 
 func newLane(ctx context.Context, binary string, log func(string, ...any)) (_ *lane, err error) {
-	root, err := framework.Root()
-	if err != nil {
-		return nil, err
-	}
 	l := &lane{binary: binary}
 	defer func() {
 		if err != nil {
@@ -57,20 +50,10 @@ func newLane(ctx context.Context, binary string, log func(string, ...any)) (_ *l
 	if l.dir, err = os.MkdirTemp("", "teamtalk-chaos-"); err != nil {
 		return nil, err
 	}
-	if l.plane, err = controlplane.Start(ctx, controlplane.Options{Log: log}); err != nil {
+	if l.plane, l.admin, err = framework.StartPlane(ctx, controlplane.Options{Log: log}); err != nil {
 		return nil, err
 	}
-	if err := l.plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
-		return nil, err
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, err
-	}
-	if l.admin, err = client.New(l.plane.Config(), client.Options{Scheme: scheme}); err != nil {
-		return nil, err
-	}
-	if err := l.watch(scheme); err != nil {
+	if err := l.watch(); err != nil {
 		return nil, err
 	}
 	if err := l.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: leases}}); err != nil {
@@ -83,11 +66,11 @@ func newLane(ctx context.Context, binary string, log func(string, ...any)) (_ *l
 	return l, err
 }
 
-func (l *lane) watch(scheme *runtime.Scheme) (err error) {
+func (l *lane) watch() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
-	if l.seen, err = cache.New(l.plane.Config(),
-		cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()}); err != nil {
+	l.seen, err = cache.New(l.plane.Config(), cache.Options{DefaultTransform: cache.TransformStripManagedFields()})
+	if err != nil {
 		return err
 	}
 	go func() { _ = l.seen.Start(ctx) }() // ends with the lane

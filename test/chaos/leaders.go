@@ -12,6 +12,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func leaderScenarios() []scenario {
@@ -75,7 +76,7 @@ func (w *world) bound(ctx context.Context, n int) error {
 
 // ended waits until an operator that lost its Lease has ended by itself.
 func (w *world) ended(ctx context.Context, o *operator) error {
-	return w.await(ctx, "the operator that lost its Lease has ended", func(context.Context) (string, bool, error) {
+	return framework.Await(ctx, "the operator that lost its Lease has ended", func(context.Context) (string, bool, error) {
 		select {
 		case <-o.Ended():
 			return "", true, nil

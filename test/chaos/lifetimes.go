@@ -14,6 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // lifetimeScenarios are about messages that wait, and resources that go, across a
@@ -160,7 +161,7 @@ func killExpiring(ctx context.Context, w *world) error {
 		return err
 	}
 	var gone []*message
-	err := w.await(ctx, "resources were deleted by their TTL", func(ctx context.Context) (string, bool, error) {
+	err := framework.Await(ctx, "resources were deleted by their TTL", func(ctx context.Context) (string, bool, error) {
 		var err error
 		gone, err = w.gone(ctx)
 		return fmt.Sprintf("%d of them", len(gone)), len(gone) >= w.size/5, err

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // fate is what is to become of a message.
@@ -214,7 +215,7 @@ func (w *world) objects(ctx context.Context, reader client.Reader) (map[types.UI
 
 // finished waits until every message's resource says that it is.
 func (w *world) finished(ctx context.Context) error {
-	return w.await(ctx, "every message is finished", func(ctx context.Context) (string, bool, error) {
+	return framework.Await(ctx, "every message is finished", func(ctx context.Context) (string, bool, error) {
 		open, seen, err := w.open(ctx, w.lane.seen)
 		if open == 0 && err == nil {
 			// A watch may be behind: the API server has the last word.

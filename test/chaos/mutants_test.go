@@ -71,7 +71,7 @@ type goPackages struct {
 
 func listPackages(t *testing.T, root string) (*goPackages, error) {
 	t.Helper()
-	args := append([]string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles"}, buildFlags...)
+	args := append([]string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles"}, framework.RaceFlags...)
 	list := exec.CommandContext(t.Context(), "go", append(args, "./cmd/teamtalk-operator")...)
 	list.Dir = root
 	out, err := list.Output()

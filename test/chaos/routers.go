@@ -12,6 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func routerScenarios() []scenario {
@@ -66,20 +67,21 @@ func routerCut(ctx context.Context, w *world) error {
 func routerGone(ctx context.Context, w *world) error {
 	w.route.SetGone(true)
 	w.counts(w.route.Refused)
-	err := w.await(ctx, "the operator has noticed that the router is gone",
-		func(ctx context.Context) (string, bool, error) {
-			s := w.server()
-			err := w.lane.admin.Get(ctx, client.ObjectKeyFromObject(s), s)
-			return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionFalse(s.Status.Conditions,
-				v1alpha1.ConditionRouterConnected), err
-		})
+	const noticed = "the operator has noticed that the router is gone"
+	err := framework.Await(ctx, noticed, func(ctx context.Context) (string, bool, error) {
+		s := w.server()
+		err := w.lane.admin.Get(ctx, client.ObjectKeyFromObject(s), s)
+		conditions := s.Status.Conditions
+		return fmt.Sprintf("%+v", conditions),
+			meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionRouterConnected), err
+	})
 	if err != nil {
 		return err
 	}
 	if err := w.send(ctx, w.size); err != nil {
 		return err
 	}
-	err = w.await(ctx, "messages are stored and wait for a router", func(ctx context.Context) (string, bool, error) {
+	err = framework.Await(ctx, "messages are stored and wait for a router", func(ctx context.Context) (string, bool, error) {
 		objects, err := w.objects(ctx, w.lane.seen)
 		n := 0
 		for _, o := range objects {

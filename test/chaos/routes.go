@@ -12,6 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // How often the peer speaks, and how long the last announcements may take once
@@ -147,7 +148,7 @@ func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted 
 	ended func(piece) int) {
 	ctx, cancel := context.WithTimeout(ctx, routePatient)
 	defer cancel()
-	_ = w.await(ctx, "every stored message was announced", func(context.Context) (string, bool, error) {
+	_ = framework.Await(ctx, "every stored message was announced", func(context.Context) (string, bool, error) {
 		return "", w.unannounced(rows) == 0, nil
 	}) // what is missing then is counted
 	t.routesMissing = w.unannounced(rows)

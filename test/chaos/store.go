@@ -9,6 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func (w *world) cipher(key string) (*cipher.Cipher, error) { return cipher.New([]byte(key)) }
@@ -20,7 +21,7 @@ func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Cli
 	db := dbproxy.New(dbproxy.Options{Address: w.dbProxy, Connections: 1})
 	ended := make(chan error, 1)
 	go func() { ended <- db.Run(ctx) }()
-	err := w.await(ctx, "db_proxy is connected", func(context.Context) (string, bool, error) {
+	err := framework.Await(ctx, "db_proxy is connected", func(context.Context) (string, bool, error) {
 		return "no connection", db.Connected() > 0, nil
 	})
 	if err == nil {

@@ -19,9 +19,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// pollEvery is how often a condition is looked at again.
-const pollEvery = 50 * time.Millisecond
-
 // Times that the scenarios' TeamTalkServer declares. The proxies keep to them.
 const (
 	settle = 3 * time.Second
@@ -110,7 +107,7 @@ func (w *world) setup(ctx context.Context, op *operator) error {
 	if err := w.lane.admin.Create(ctx, w.server()); err != nil {
 		return err
 	}
-	return w.await(ctx, "the TeamTalkServer is Ready", func(ctx context.Context) (string, bool, error) {
+	return framework.Await(ctx, "the TeamTalkServer is Ready", func(ctx context.Context) (string, bool, error) {
 		s := &v1alpha1.TeamTalkServer{}
 		err := w.lane.admin.Get(ctx, types.NamespacedName{Namespace: w.namespace, Name: v1alpha1.DefaultServerName}, s)
 		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions,
@@ -119,27 +116,19 @@ func (w *world) setup(ctx context.Context, op *operator) error {
 }
 
 func (w *world) secret(current, previous string) *corev1.Secret {
-	data := map[string][]byte{"aesKey": []byte(current)}
+	s := framework.KeySecret(w.namespace, []byte(current))
 	if previous != "" {
-		data["aesKey"+v1alpha1.PreviousKeySuffix] = []byte(previous)
+		s.Data["aesKey"+v1alpha1.PreviousKeySuffix] = []byte(previous)
 	}
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: w.namespace}, Data: data}
+	return s
 }
 
 func (w *world) server() *v1alpha1.TeamTalkServer {
 	seconds := int32(lag / time.Second)
-	return &v1alpha1.TeamTalkServer{
-		ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultServerName, Namespace: w.namespace},
-		Spec: v1alpha1.TeamTalkServerSpec{
-			DBProxy: v1alpha1.DBProxySpec{
-				Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.db.Addr())}, Connections: 4,
-			},
-			Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(w.route.Addr())}},
-			AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
-			Senders:         v1alpha1.SendersSpec{Default: v1alpha1.UserID(w.sender)},
-			SettleSeconds:   int32(settle / time.Second), MaxReplicaLagSeconds: &seconds,
-		},
-	}
+	s := framework.Server(w.namespace, w.db.Addr(), w.route.Addr(), w.sender)
+	s.Spec.DBProxy.Connections = 4
+	s.Spec.SettleSeconds, s.Spec.MaxReplicaLagSeconds = int32(settle/time.Second), &seconds
+	return s
 }
 
 // start starts an operator of the scenario's own.
@@ -153,7 +142,7 @@ func (w *world) start(ctx context.Context) (*operator, error) {
 
 // leading waits until an operator's term has begun.
 func (w *world) leading(ctx context.Context, o *operator) error {
-	return w.await(ctx, "an operator's term has begun", func(context.Context) (string, bool, error) {
+	return framework.Await(ctx, "an operator's term has begun", func(context.Context) (string, bool, error) {
 		select {
 		case <-o.Ended():
 			return "", false, fmt.Errorf("an operator has ended by itself: %w; its log: %s", o.Err(), o.log)
@@ -231,27 +220,6 @@ func (w *world) faults() int {
 		n += fired()
 	}
 	return n
-}
-
-// await waits for a condition; its error says which, and what was seen last.
-func (w *world) await(ctx context.Context, what string,
-	condition func(context.Context) (seen string, done bool, err error)) error {
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	for {
-		seen, done, err := condition(ctx)
-		if done && err == nil {
-			return nil
-		}
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("wait until %s: %w", what, err)
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s; last seen: %s", what, seen)
-		}
-	}
 }
 
 // after lets a time pass that a fault is to last.

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 const (
@@ -197,31 +198,16 @@ func describe(pods []corev1.Pod) string {
 	return strings.Join(all, ", ")
 }
 
-// await waits for a condition; its error says which, and what was seen last.
-func await(ctx context.Context, what string,
-	condition func(context.Context) (seen string, done bool, err error)) error {
+// await waits for a condition, which may fail meanwhile: so does a cluster that is
+// being changed.
+func await(ctx context.Context, what string, condition framework.Condition) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	last := ""
-	for {
-		seen, done, err := condition(ctx)
-		if done && err == nil {
-			return nil
+	return framework.Await(ctx, what, func(ctx context.Context) (string, bool, error) {
+		seen, met, err := condition(ctx)
+		if err != nil {
+			return err.Error(), false, nil
 		}
-		if ctx.Err() == nil {
-			if last = seen; err != nil {
-				last = err.Error()
-			}
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-				return cause
-			}
-			return fmt.Errorf("waited in vain until %s; last seen: %s", what, last)
-		}
-	}
+		return seen, met, nil
+	})
 }

@@ -58,7 +58,8 @@ func (f Frame) Group() bool {
 		wire.CommandLatestMsgIDReq: &wire.IMGetLatestMsgIdReq{}, wire.CommandLatestMsgIDRsp: &wire.IMGetLatestMsgIdRsp{},
 	}
 	body := empty[f.Command]
-	return body != nil && proto.Unmarshal(f.Body, body) == nil && body.GetSessionType() == wire.SessionType_SESSION_TYPE_GROUP
+	return body != nil && proto.Unmarshal(f.Body, body) == nil &&
+		body.GetSessionType() == wire.SessionType_SESSION_TYPE_GROUP
 }
 
 // Rule says what happens to which frames.
@@ -93,8 +94,9 @@ func (p *Proxy) Add(r Rule) *Armed {
 }
 
 func (r *Rule) matches(f Frame) bool {
-	if len(r.Commands) == 0 && f.Command == wire.CommandHeartBeat || len(r.Commands) > 0 && !slices.Contains(r.Commands, f.Command) {
-		return false
+	about := f.Command != wire.CommandHeartBeat
+	if len(r.Commands) > 0 {
+		about = slices.Contains(r.Commands, f.Command)
 	}
-	return r.Direction == f.Direction && (r.Match == nil || r.Match(f))
+	return about && r.Direction == f.Direction && (r.Match == nil || r.Match(f))
 }

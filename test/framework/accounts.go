@@ -29,7 +29,9 @@ func LetCreateMessages(ctx context.Context, admin client.Client, namespace, acco
 	meta := metav1.ObjectMeta{Name: account, Namespace: namespace}
 	if err := admin.Create(ctx, &rbacv1.Role{
 		ObjectMeta: meta,
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"teamtalkmessages"}, Verbs: []string{"create"}}},
+		Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"teamtalkmessages"}, Verbs: []string{"create"},
+		}},
 	}); err != nil {
 		return err
 	}

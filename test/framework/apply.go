@@ -94,7 +94,8 @@ func InstallCRDs(ctx context.Context, c client.Client, dir string) error {
 		return err
 	}
 	for _, o := range objects {
-		err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		const interval, limit = 50 * time.Millisecond, time.Minute
+		err := wait.PollUntilContextTimeout(ctx, interval, limit, true, func(ctx context.Context) (bool, error) {
 			if err := c.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
 				return false, err
 			}

@@ -48,9 +48,6 @@ type Cluster struct {
 
 // start starts all but the operator. Stop must be called in any case.
 func (c *Cluster) start(ctx context.Context) (err error) {
-	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
-		return err
-	}
 	if c.Root, err = Root(); err != nil {
 		return err
 	}
@@ -58,16 +55,10 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 		return fmt.Errorf("create a directory for the tests: %w", err)
 	}
 	c.Cleanup(func() { _ = os.RemoveAll(c.Dir) })
-	if c.Plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
+	if c.Plane, c.Admin, err = StartPlane(ctx, controlplane.Options{}); err != nil {
 		return err
 	}
 	c.Cleanup(func() { _ = c.Plane.Stop() })
-	if err := c.Plane.InstallCRDs(filepath.Join(c.Root, "config", "crd", "bases")); err != nil {
-		return err
-	}
-	if c.Admin, err = client.NewWithWatch(c.Plane.Config(), client.Options{}); err != nil {
-		return err
-	}
 	if err := BindOperator(ctx, c.Admin, OperatorUser, LeaseNamespace); err != nil {
 		return err
 	}
@@ -79,6 +70,39 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	}
 	c.Cleanup(c.TeamTalk.Stop)
 	return nil
+}
+
+// addToScheme adds the project's kinds to the scheme that clients share. Control planes
+// may be started at the same time.
+var addToScheme = sync.OnceValue(func() error { return v1alpha1.AddToScheme(scheme.Scheme) })
+
+// StartPlane starts a control plane with the project's CRDs, whose Stop must be called,
+// and returns an administrator's client without a rate limit.
+func StartPlane(ctx context.Context, o controlplane.Options) (
+	_ *controlplane.ControlPlane, _ client.WithWatch, err error) {
+	root, err := Root()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := addToScheme(); err != nil {
+		return nil, nil, err
+	}
+	plane, err := controlplane.Start(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = plane.Stop()
+		}
+	}()
+	if err := plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
+		return nil, nil, err
+	}
+	config := plane.Config()
+	config.QPS = -1
+	admin, err := client.NewWithWatch(config, client.Options{})
+	return plane, admin, err
 }
 
 // Cleanup has Stop call f, before what was registered earlier.

@@ -65,7 +65,7 @@ func GrantNamespace(ctx context.Context, admin client.Client, user, namespace st
 	return nil
 }
 
-// BindGateway grants user what config/rbac grants a gateway that puts messages on record
+// BindGateway grants user what config/rbac grants a gateway that records messages
 // and serves receivers, in all namespaces: nothing more.
 func BindGateway(ctx context.Context, admin client.Client, user string) error {
 	root, err := Root()

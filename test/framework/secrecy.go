@@ -38,7 +38,8 @@ func Written(ctx context.Context, c client.Reader) (map[string]string, error) {
 	}
 	written := map[string]string{}
 	for where, list := range map[string]any{
-		"events": events.Items, "statuses of messages": messages.Items, "statuses of servers": servers.Items, "statuses of receivers": receivers.Items,
+		"events": events.Items, "statuses of messages": messages.Items,
+		"statuses of servers": servers.Items, "statuses of receivers": receivers.Items,
 	} {
 		b, err := json.Marshal(list)
 		if err != nil {
@@ -57,7 +58,8 @@ func Leaked(written, secrets map[string]string) error {
 		for _, what := range slices.Sorted(maps.Keys(secrets)) {
 			secret := secrets[what]
 			for _, form := range []string{
-				secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret)), url.QueryEscape(secret),
+				secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret)),
+				url.QueryEscape(secret),
 			} {
 				if strings.Contains(written[where], form) {
 					found = append(found, fmt.Errorf("%s is in the %s", what, where))

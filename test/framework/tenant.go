@@ -282,7 +282,9 @@ func AwaitObject[T client.Object](x *Tenant, o T, want string, is func(T) bool) 
 }
 
 // AwaitMessage waits until a message is as wanted, and returns it.
-func (x *Tenant) AwaitMessage(m *v1alpha1.TeamTalkMessage, want string, is func(*v1alpha1.TeamTalkMessage) bool) *v1alpha1.TeamTalkMessage {
+func (x *Tenant) AwaitMessage(
+	m *v1alpha1.TeamTalkMessage, want string, is func(*v1alpha1.TeamTalkMessage) bool,
+) *v1alpha1.TeamTalkMessage {
 	x.Helper()
 	return AwaitObject(x, m, want, is)
 }
@@ -359,7 +361,8 @@ func (x *Tenant) Events(name string) []eventsv1.Event {
 func (x *Tenant) AwaitEvent(name, reason string) {
 	x.Helper()
 	var seen []eventsv1.Event
-	x.EventuallySeen(func() string { return fmt.Sprintf("no event %s about %s, only %v", reason, name, seen) }, func() bool {
+	problem := func() string { return fmt.Sprintf("no event %s about %s, only %v", reason, name, seen) }
+	x.EventuallySeen(problem, func() bool {
 		seen = x.Events(name)
 		return slices.ContainsFunc(seen, func(e eventsv1.Event) bool { return e.Reason == reason })
 	})

@@ -13,7 +13,7 @@ const (
 	// Timeout bounds a wait in a test. A busy machine must not fail a test.
 	Timeout = 90 * time.Second
 	// pollInterval is the time between two looks at a condition.
-	pollInterval = 20 * time.Millisecond
+	pollInterval = 50 * time.Millisecond
 )
 
 // Condition reports whether it is met, and what it saw, for the error of a wait that
@@ -39,10 +39,7 @@ func Await(ctx context.Context, what string, condition Condition) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-				return cause
-			}
-			return fmt.Errorf("timed out waiting until %s; last seen: %s", what, last)
+			return fmt.Errorf("waited in vain until %s: %w; last seen: %s", what, context.Cause(ctx), last)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func TestPerCaller(t *testing.T) {
 			done <- struct{}{}
 		}()
 	}
-	x.Eventually("the requests are not on record", func() bool { return len(x.Messages()) == 2 })
+	x.Eventually("the requests are not recorded", func() bool { return len(x.Messages()) == 2 })
 	a := g.post("/query/SendSingleMessage", x.hello("one more"), greedy...)
 	if *a.Code != 10 || a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" || a.Detail == "" {
 		t.Errorf("beyond the bound: %+v", a)
@@ -42,6 +42,6 @@ func TestPerCaller(t *testing.T) {
 		t.Error("the refusal is not counted")
 	}
 	if n := len(x.Messages()); n != 4 {
-		t.Errorf("%d messages are on record, want 4", n)
+		t.Errorf("%d messages are recorded, want 4", n)
 	}
 }

@@ -70,14 +70,14 @@ func TestDirect(t *testing.T) {
 		})
 	})
 	if n := len(x.Messages()); n != 0 {
-		t.Errorf("%d messages are on record", n)
+		t.Errorf("%d messages are recorded", n)
 	}
 	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("later")); *a.Code != 1 {
 		t.Errorf("without waiting: %+v", a)
 	}
 }
 
-// TestDirectKey: what bears a key is looked for in the store, also by another process.
+// TestDirectKey: a message with a key is looked up in the store, also by another process.
 func TestDirectKey(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

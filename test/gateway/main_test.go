@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -44,8 +45,8 @@ func TestMain(m *testing.M) {
 		},
 		Secrets: map[string]string{"a message's text": secretText, "an app key": secretAppKey},
 		Outputs: func(context.Context) (map[string]string, error) {
-			if metrics.String() == "" {
-				return nil, errors.New("no gateway has shown metrics")
+			if metrics.String() == "" || !strings.Contains(world.Log.String(), `"msg":"listening"`) {
+				return nil, errors.New("no gateway has logged or shown metrics")
 			}
 			return map[string]string{"gateways' metrics": metrics.String()}, nil
 		},

@@ -34,7 +34,7 @@ func TestOperatorServes(t *testing.T) {
 	}
 	x.StopLeader()
 	defer x.StartLeader()
-	// The standby takes over, and sends what it has put on record itself.
+	// The standby takes over, and sends what it has recorded itself.
 	if a := g.post("/query/SendSingleMessage?wait=8", x.hello("by the leader")); *a.Code != 0 {
 		t.Errorf("the leader: %+v", a)
 	}
@@ -46,7 +46,7 @@ func TestOperatorServes(t *testing.T) {
 		}
 		answered <- a
 	}()
-	x.Eventually("the request is not on record", func() bool { return len(stuck.Messages()) == 1 })
+	x.Eventually("the request is not recorded", func() bool { return len(stuck.Messages()) == 1 })
 	x.Must(g.process.Signal(syscall.SIGTERM))
 	if a := <-answered; a.Code == nil || *a.Code != 8 || a.Message == "" {
 		t.Errorf("in flight: %+v", a)
@@ -63,7 +63,7 @@ func TestOperatorServes(t *testing.T) {
 	x.CheckRows(2)
 }
 
-// TestOperatorAsks: the operator's gateway lets in whom Kubernetes does, with no more
+// TestOperatorAsks: the operator's gateway admits the callers that Kubernetes does, with no more
 // rights than the operator has.
 func TestOperatorAsks(t *testing.T) {
 	t.Parallel()

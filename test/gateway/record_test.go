@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestRecorded sends through each endpoint, and finds each message on record.
+// TestRecorded sends through each endpoint, and finds each message recorded.
 func TestRecorded(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -25,7 +25,7 @@ func TestRecorded(t *testing.T) {
 				return
 			}
 		}
-		t.Errorf("no message %s with a key is on record", a.Message)
+		t.Errorf("no message %s with a key is recorded", a.Message)
 	})
 }
 
@@ -96,7 +96,7 @@ func (x *tenant) checkSends(t *testing.T, g *gateway, check func(*testing.T, ans
 	}
 }
 
-// TestIdempotencyKey: what bears a key is sent once, whoever asks how often.
+// TestIdempotencyKey: a message with a key is sent once, however often it is requested.
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -159,7 +159,7 @@ func TestRetryAfterFailure(t *testing.T) {
 	}
 	x.Must(x.TeamTalk.SetMembers(x.Closed, x.Bot, x.Alice))
 	if a := send(); *a.Code != 0 {
-		t.Fatalf("after it was mended: %+v", a)
+		t.Fatalf("after it was fixed: %+v", a)
 	}
 	if a := send(); *a.Code != 0 {
 		t.Fatalf("once more: %+v", a)
@@ -167,7 +167,7 @@ func TestRetryAfterFailure(t *testing.T) {
 	x.CheckRows(1)
 }
 
-// TestNoWait: who does not wait is told that it is on record, which is no lie.
+// TestNoWait: a caller that does not wait is told that the message is recorded.
 func TestNoWait(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -201,7 +201,7 @@ func TestUnderWay(t *testing.T) {
 	}
 }
 
-// TestNoRoom: what Kubernetes takes no more of comes again, and the answer says why.
+// TestNoRoom: the caller of a message that Kubernetes refuses is told to retry, and why.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -234,7 +234,7 @@ func TestNoRoom(t *testing.T) {
 	refused("being deleted")
 }
 
-// TestNotBound: a gateway that may not put messages on record in a namespace says so, and
+// TestNotBound: a gateway that may not create messages in a namespace says so, and
 // goes on as soon as it may.
 func TestNotBound(t *testing.T) {
 	t.Parallel()

@@ -21,7 +21,7 @@ func (x *tenant) askingDirect(args ...string) *gateway {
 	return x.gatewayAs(user, append([]string{"--mode", "direct"}, args...)...)
 }
 
-// TestNothingIsLearned has a stranger post to namespaces of others, with servers in
+// TestNothingIsLearned has a caller without rights post to namespaces of others, with servers in
 // whatever state: the answers are those of a namespace that does not exist.
 func TestNothingIsLearned(t *testing.T) {
 	for mode, start := range map[string]func(*tenant) *gateway{
@@ -30,12 +30,12 @@ func TestNothingIsLearned(t *testing.T) {
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			stranger, ready, closed := newTenant(t), newTenant(t), newTenant(t, framework.Unreachable)
+			outsider, ready, closed := newTenant(t), newTenant(t), newTenant(t, framework.Unreachable)
 			void := "void-" + mode
-			stranger.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: void}})
-			stranger.AllowCreate("app") // at home
-			token := stranger.Token("app")
-			g := start(stranger)
+			outsider.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: void}})
+			outsider.AllowCreate("app") // at home
+			token := outsider.Token("app")
+			g := start(outsider)
 			for endpoint, body := range map[string]string{
 				"SendSingleMessage": ready.hello("hi"), "SendGroupMessage": ready.hello("hi"),
 				"SendBroadCastMessage": fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"hi"}`, ready.Bot, ready.Alice),

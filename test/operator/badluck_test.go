@@ -28,7 +28,7 @@ func anyInDoubt(m *v1alpha1.TeamTalkMessage) bool {
 	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool { return shownOf(r) == inDoubt })
 }
 
-// TestBadLuck has TeamTalk do, until somebody mends it, what is known of its
+// TestBadLuck has TeamTalk do, until somebody fixes it, what is known of its
 // servers; what the resource shows meanwhile, and that it ends with one row.
 func TestBadLuck(t *testing.T) {
 	const (
@@ -215,7 +215,7 @@ func TestGroupDeadlock(t *testing.T) {
 }
 
 // TestRedisFlushed flushes Redis: groups look empty, and a message in doubt stays so
-// until somebody writes to the group. A new one is sent all the same, and fills it.
+// until somebody writes to the group. A new one is sent, and fills it.
 func TestRedisFlushed(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)

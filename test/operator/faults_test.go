@@ -10,7 +10,7 @@ import (
 )
 
 // TestFaults lets TeamTalk do what its servers do on bad days. Each message is in
-// the store exactly once all the same.
+// the store exactly once.
 func TestFaults(t *testing.T) {
 	tests := map[string]struct {
 		fault devserver.Fault

@@ -102,7 +102,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 }
 
-// TestEditedAgain edits a message that failed, and again while it begins anew:
+// TestEditedAgain edits a message that failed, and again while it is retried:
 // however often, it is sent once.
 func TestEditedAgain(t *testing.T) {
 	t.Parallel()

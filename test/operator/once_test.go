@@ -35,7 +35,7 @@ func (x *tenant) awaitGone(m *v1alpha1.TeamTalkMessage) *v1alpha1.TeamTalkMessag
 	return seen
 }
 
-// TestIdempotencyKey sends what bears a key once, whatever resource bears it.
+// TestIdempotencyKey sends a text with a key once, whichever resource has the key.
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)

@@ -28,7 +28,7 @@ func TestRefused(t *testing.T) {
 		prepare    func(*tenant)
 		message    func(*tenant) *v1alpha1.TeamTalkMessage
 		wantReason string
-		// waits: a watch wakes it when the cause is mended; it does not finish.
+		// waits: a watch wakes it when the cause is fixed; it does not finish.
 		waits bool
 	}{
 		"text over the limit": {
@@ -184,21 +184,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestWaitingGoesOn mends what messages wait for: nothing but the watches wakes them.
+// TestWaitingGoesOn fixes what messages wait for: nothing but the watches wakes them.
 func TestWaitingGoesOn(t *testing.T) {
 	tests := map[string]struct {
-		before, mend func(*tenant)
-		message      func(*tenant) *v1alpha1.TeamTalkMessage
-		wantReason   string
+		before, fix func(*tenant)
+		message     func(*tenant) *v1alpha1.TeamTalkMessage
+		wantReason  string
 	}{
 		"the server is created": {
 			before:     func(x *tenant) { x.Create(x.KeySecret(devserver.DevelopmentKey)) },
-			mend:       func(x *tenant) { x.Create(x.Server()) },
+			fix:        func(x *tenant) { x.Create(x.Server()) },
 			wantReason: v1alpha1.ReasonServerNotFound,
 		},
 		"the Secret is created": {
 			before:     func(x *tenant) { x.Create(x.Server()) },
-			mend:       func(x *tenant) { x.Create(x.KeySecret(devserver.DevelopmentKey)) },
+			fix:        func(x *tenant) { x.Create(x.KeySecret(devserver.DevelopmentKey)) },
 			wantReason: v1alpha1.ReasonKeyNotFound,
 		},
 		"the key is corrected": {
@@ -206,12 +206,12 @@ func TestWaitingGoesOn(t *testing.T) {
 				x.Create(x.KeySecret(devserver.DevelopmentKey + "\n"))
 				x.Create(x.Server())
 			},
-			mend:       func(x *tenant) { x.Must(world.Admin.Update(x.Context(), x.KeySecret(devserver.DevelopmentKey))) },
+			fix:        func(x *tenant) { x.Must(world.Admin.Update(x.Context(), x.KeySecret(devserver.DevelopmentKey))) },
 			wantReason: v1alpha1.ReasonKeyInvalid,
 		},
 		"the ConfigMap is created": {
 			before: func(x *tenant) { x.CreateServer() },
-			mend:   func(x *tenant) { x.configMap("notice", map[string]string{"body": "hello"}, nil) },
+			fix:    func(x *tenant) { x.configMap("notice", map[string]string{"body": "hello"}, nil) },
 			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
 				return x.Message("m", "", withContent(textFrom("notice", "body")))
 			},
@@ -221,7 +221,7 @@ func TestWaitingGoesOn(t *testing.T) {
 			before: func(x *tenant) {
 				x.CreateServer(framework.Unreachable)
 			},
-			mend: func(x *tenant) {
+			fix: func(x *tenant) {
 				x.editServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy = x.Server().Spec.DBProxy })
 			},
 			wantReason: v1alpha1.ReasonServerNotReady,
@@ -235,7 +235,7 @@ func TestWaitingGoesOn(t *testing.T) {
 				})
 				x.owner = owner.Namespace
 			},
-			mend: func(x *tenant) {
+			fix: func(x *tenant) {
 				ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.Namespace}}
 				x.Patch(ns, `{"metadata":{"labels":{"chat":"`+x.owner+`"}}}`)
 			},
@@ -258,7 +258,7 @@ func TestWaitingGoesOn(t *testing.T) {
 			}
 			x.Create(m)
 			x.AwaitMessage(m, "waiting for "+tc.wantReason, hasReason(tc.wantReason))
-			tc.mend(x)
+			tc.fix(x)
 			x.checkDelivered(x.AwaitDelivered(m))
 			if rows := x.Rows(); len(rows) != 1 || rows[0].Text != "hello" {
 				t.Errorf("the store holds %+v", rows)

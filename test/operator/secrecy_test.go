@@ -12,12 +12,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestNothingIsLearned has a stranger name the servers of others, in whatever state
+// TestNothingIsLearned has a tenant name the servers of others, in whatever state
 // they are: all that it reads afterwards is what it reads of a server that does
 // not exist.
 func TestNothingIsLearned(t *testing.T) {
 	t.Parallel()
-	stranger := newTenant(t)
+	outsider := newTenant(t)
 	owners := map[string]*tenant{}
 	for name, declare := range map[string]func(*tenant){
 		"absent": func(*tenant) {},
@@ -44,22 +44,22 @@ func TestNothingIsLearned(t *testing.T) {
 	}
 	read := map[string]string{}
 	for name, owner := range owners {
-		m := stranger.Message(name, "hi", func(m *v1alpha1.TeamTalkMessage) {
+		m := outsider.Message(name, "hi", func(m *v1alpha1.TeamTalkMessage) {
 			m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.Namespace}
-			id := v1alpha1.UserID(owner.Bot) // whom the server would let it speak as
+			id := v1alpha1.UserID(owner.Bot) // a sender that the server allows
 			m.Spec.SenderID = &id
 		})
-		stranger.Create(m)
-		m = stranger.AwaitMessage(m, "told of no server", hasReason(v1alpha1.ReasonServerNotFound))
-		stranger.AwaitEvent(name, v1alpha1.ReasonServerNotFound)
-		read[name] = stranger.shown(m, owner)
+		outsider.Create(m)
+		m = outsider.AwaitMessage(m, "told of no server", hasReason(v1alpha1.ReasonServerNotFound))
+		outsider.AwaitEvent(name, v1alpha1.ReasonServerNotFound)
+		read[name] = outsider.shown(m, owner)
 	}
 	for name, shown := range read {
 		if shown != read["absent"] {
 			t.Errorf("a server that is %q shows as\n%s\nbut one that does not exist as\n%s", name, shown, read["absent"])
 		}
 	}
-	stranger.CheckRows(0)
+	outsider.CheckRows(0)
 	for name, owner := range owners {
 		if rows := owner.Rows(); len(rows) != 0 {
 			t.Errorf("%s: the store holds %+v", name, rows)

@@ -11,8 +11,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestSendersOfScheduled: a message that waits for its time speaks as nobody whom the
-// server does not allow then, whomever it allowed when the message was made.
+// TestSendersOfScheduled: a message that waits for its time speaks only as a sender that the
+// server allows then, whatever it allowed when the message was made.
 func TestSendersOfScheduled(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)

@@ -61,7 +61,7 @@ func TestAnswers(t *testing.T) {
 		"no such receiver":              {"nobody", good, nil, 401},
 		"the cluster's own, no token":   {"cluster", good, nil, 401},
 		"the cluster's own":             {"cluster", good, bearer("alertmanager"), 200},
-		"the cluster's own, no right":   {"cluster", good, bearer("stranger"), 403},
+		"the cluster's own, no right":   {"cluster", good, bearer("outsider"), 403},
 		"no such receiver, but a right": {"nobody", good, bearer("alertmanager"), 404},
 		"a Secret that is not there":    {"nosecret", good, nil, 503},
 		"a Secret with nothing in it":   {"emptysecret", good, []string{"Authorization", "Bearer "}, 503},
@@ -99,7 +99,7 @@ func TestAnswers(t *testing.T) {
 			return c.Received == 3 && c.Messages == 1 && c.Duplicates == 2 && c.Refused == 5 && c.Failed == 0 &&
 				r.Status.LastReceivedTime != nil && strings.HasPrefix(r.Status.LastMessage, "alerts-") && r.Status.LastError != nil
 		})
-		// What strangers did came before what is there by now: it is not theirs to write.
+		// Unauthenticated requests came first: they must not write the status.
 		if strings.Contains(r.Status.LastError.Message, "not authenticated") {
 			t.Errorf("%+v", r.Status.LastError)
 		}
@@ -118,9 +118,9 @@ func TestStrangersWriteNoStatus(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts")
-	stranger := []string{"Authorization", "Bearer guess"}
+	unknown := []string{"Authorization", "Bearer guess"}
 	for _, body := range []string{firing("Answer"), "{", strings.Repeat(" ", 1<<20+1)} {
-		if r := x.post(x.url(world.shared, "alerts"), body, stranger...); r.Code != 401 && r.Code != 413 {
+		if r := x.post(x.url(world.shared, "alerts"), body, unknown...); r.Code != 401 && r.Code != 413 {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -144,7 +144,7 @@ func TestOddPaths(t *testing.T) {
 			"http://" + world.shared + "/v1/receivers/" + name + "/alerts":         403,
 		} {
 			if r := x.post(url, "{}"); r.Code != 401 {
-				t.Errorf("a stranger at %.80s: %+v", url, r)
+				t.Errorf("an unauthenticated caller at %.80s: %+v", url, r)
 			}
 			if r := x.post(url, "{}", "Authorization", "Bearer "+token); r.Code != known {
 				t.Errorf("who may, in the tenant's namespace, at %.80s: %+v", url, r)

@@ -23,7 +23,7 @@ func lists(r *http.Request) bool {
 func pass(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
 
 // TestNothingIsListed shows that notifications cost no list of messages, and that they
-// are once all the same, also when what the process knows is behind.
+// arrive once, also when the cache of the process is stale.
 func TestNothingIsListed(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

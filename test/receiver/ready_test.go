@@ -34,7 +34,7 @@ func (x *tenant) edit(name string, edit func(*v1alpha1.TeamTalkReceiver)) {
 	x.Must(world.Admin.Patch(x.Context(), r, client.MergeFrom(before)))
 }
 
-// TestReady mends a receiver step by step, each of which wakes it.
+// TestReady fixes a receiver step by step, each of which wakes it.
 func TestReady(t *testing.T) {
 	t.Parallel()
 	x, owner := newTenant(t), newTenant(t)
@@ -104,7 +104,7 @@ func TestMessagesExpire(t *testing.T) {
 	if got := strings.Join(left, " "); got != "foreign "+stays {
 		t.Errorf("left are %s", got)
 	}
-	// Its number begins anew; what is sent is another message all the same.
+	// Its number starts over, and yet another message is sent.
 	if r := x.notify("alerts", "Gone"); len(r.Messages) != 1 || r.Messages[0] != gone {
 		t.Errorf("%+v", r)
 	}

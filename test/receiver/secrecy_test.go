@@ -40,7 +40,7 @@ func TestNothingIsLearned(t *testing.T) {
 	read := map[string]string{}
 	for name, ref := range servers {
 		x.receiver(name, func(r *v1alpha1.TeamTalkReceiver) {
-			sender := v1alpha1.UserID(owner.Bot) // whom the server would let it speak as
+			sender := v1alpha1.UserID(owner.Bot) // a sender that the server allows
 			r.Spec.ServerRef, r.Spec.SenderID = &ref, &sender
 		})
 		x.awaitReady(name, v1alpha1.ReasonServerNotFound)
@@ -125,7 +125,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestSenders: a receiver speaks as nobody whom the server does not allow, whatever is
+// TestSenders: a receiver speaks only as a sender that the server allows, whatever is
 // posted to it.
 func TestSenders(t *testing.T) {
 	t.Parallel()

@@ -185,7 +185,7 @@ func TestForeignConfigMap(t *testing.T) {
 }
 
 // TestMoreNamedThanAMessageHas shows that an alert that names more recipients than a
-// message may have is taken all the same.
+// message may have is accepted.
 func TestMoreNamedThanAMessageHas(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

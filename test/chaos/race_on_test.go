@@ -1,6 +1,0 @@
-//go:build race
-
-package main
-
-// buildFlags give the operator's binary the race detector where the tests have it.
-var buildFlags = []string{"-race"}
