@@ -7,17 +7,17 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 )
 
-// parallelTests is how many parallel tests of a suite run at a time. They wait for
-// TeamTalk and Kubernetes, not for the processor, so that GOMAXPROCS is far too few.
-const parallelTests = "12"
-
 // Suite is a package of tests that share a Cluster.
 type Suite struct {
+	// Parallel is how many parallel tests run at a time, unless go test has -parallel. Tests
+	// mostly wait for TeamTalk and Kubernetes: GOMAXPROCS, the default, is far too few.
+	Parallel int
 	// Setup starts what the tests share beside the cluster.
 	Setup func(context.Context, *Cluster) error
 	// Secrets are used by the tests, by name. If it is set, none of them may be in logs,
@@ -30,8 +30,8 @@ type Suite struct {
 // RunTests runs the tests of a package, for its TestMain. It does not return.
 func (s Suite) RunTests(m *testing.M) {
 	flag.Parse()
-	if !isSet("test.parallel") {
-		_ = flag.Set("test.parallel", parallelTests) // a constant that parses
+	if s.Parallel > 0 && !isSet("test.parallel") {
+		_ = flag.Set("test.parallel", strconv.Itoa(s.Parallel)) // a number parses
 	}
 	c := &Cluster{}
 	code, err := s.run(m, c)

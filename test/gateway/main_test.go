@@ -27,6 +27,7 @@ const (
 
 func TestMain(m *testing.M) {
 	framework.Suite{
+		Parallel: 4, // callers wait for a limited time: a busy machine must not use it up
 		Setup: func(ctx context.Context, c *framework.Cluster) error {
 			world = c
 			roles, err := framework.Read(filepath.Join(c.Root, "config", "rbac", "gateway_role.yaml"))

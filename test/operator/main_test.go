@@ -18,6 +18,7 @@ const secretText = "Code freeze starts Monday"
 
 func TestMain(m *testing.M) {
 	framework.Suite{
+		Parallel: 12,
 		Setup: func(_ context.Context, c *framework.Cluster) error {
 			world = c
 			return c.StartLeader()

@@ -34,7 +34,7 @@ const gatewayUser = "gateway"
 
 func TestMain(m *testing.M) {
 	framework.Suite{
-		Setup: setup, Outputs: readMetrics,
+		Parallel: 6, Setup: setup, Outputs: readMetrics,
 		Secrets: map[string]string{"a text": secretText, "a token": secretToken},
 	}.RunTests(m)
 }
