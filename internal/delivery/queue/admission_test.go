@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -11,187 +13,100 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// quotas is a Queue with three slots for each server, and messages to nobody in common.
-type quotas struct {
-	*recorder
-	*testing.T
-	places map[string][]*Place // by server
-}
-
-func newQuotas(t *testing.T) *quotas {
-	q := &quotas{recorder: newRecorder(t), T: t, places: map[string][]*Place{}}
-	q.slots = 3
-	return q
-}
-
-// wantCalled checks who is woken, in order.
-func (q *quotas) wantCalled(did string, want []string) {
-	q.Helper()
-	if !slices.Equal(q.woken, want) {
-		q.Errorf("%s: woken %q, want %q", did, q.woken, want)
+// do takes one step, such as "admit m s 2 yes wakes n": m asks server s for two slots, has
+// them, and n is woken. Other steps are "add m", which reserves a place, "submit m s 2",
+// "end s", which ends a recipient of the server's oldest message, and "done m".
+func (r *recorder) do(step string, places map[string][]*Place) {
+	r.t.Helper()
+	r.woken = nil
+	what, wakes, _ := strings.Cut(step, " wakes ")
+	f := append(strings.Fields(what), "", "", "")
+	name, server, want := f[1], f[2], f[4]
+	n, _ := strconv.Atoi(f[3])
+	m := Message{Key: named(name), UID: types.UID(name), Order: Order{Name: name}}
+	switch f[0] {
+	case "add":
+		m.Recipients = []v1alpha1.Recipient{toGroup}
+		r.Add(m)
+	case "admit":
+		r.Add(m)
+		if r.Admit(m.UID, named(server), n) != (want == "yes") {
+			r.t.Errorf("%s: not so", step)
+		}
+	case "submit":
+		for id := range n {
+			m.Recipients = append(m.Recipients, user(uint32(id)))
+		}
+		places[server] = append(places[server], r.submit(server, m)...)
+	case "end":
+		p := places[name][0]
+		places[name] = places[name][1:]
+		p.Release()
+		p.ReleaseSlot()
+	case "done":
+		r.Done(m.UID)
 	}
-	q.woken = nil
-}
-
-func (q *quotas) admit(server, name string, n int, want bool, wantCalled ...string) {
-	q.Helper()
-	q.Add(Message{Key: named(name), UID: types.UID(name), Order: Order{Name: name}})
-	if got := q.Admit(types.UID(name), named(server), n); got != want {
-		q.Errorf("%s at %s: admitted: %v", name, server, got)
+	if !slices.Equal(r.woken, strings.Fields(wakes)) {
+		r.t.Errorf("%s: wakes %q", step, r.woken)
 	}
-	q.wantCalled(name+" at "+server, wantCalled)
-}
-
-func (q *quotas) submit(server, name string, n int, wantCalled ...string) {
-	q.Helper()
-	m := Message{UID: types.UID(name), Order: Order{Name: name}}
-	for id := range n {
-		m.Recipients = append(m.Recipients, user(uint32(id)))
-	}
-	q.places[server] = append(q.places[server], q.recorder.submit(server, m)...)
-	q.wantCalled("submit "+name, wantCalled)
-}
-
-// end releases a slot of the server.
-func (q *quotas) end(server string, wantCalled ...string) {
-	q.Helper()
-	p := q.places[server][0]
-	q.places[server] = q.places[server][1:]
-	p.Release()
-	p.ReleaseSlot()
-	q.wantCalled("end at "+server, wantCalled)
-}
-
-func (q *quotas) done(name string, wantCalled ...string) {
-	q.Helper()
-	q.Done(types.UID(name))
-	q.wantCalled("done "+name, wantCalled)
 }
 
 // TestAdmission admits messages for which there are slots, and wakes the others when
-// there are, the oldest first and each once.
+// there are, the oldest first and each once. A server has three.
 func TestAdmission(t *testing.T) {
-	for name, walk := range map[string]func(q *quotas){
-		"the oldest first": func(q *quotas) {
-			q.admit("s", "a", 2, true)
-			q.submit("s", "a", 2)
-			q.admit("s", "d", 2, false)
-			q.admit("s", "b", 1, true) // it is older, and fits
-			q.submit("s", "b", 1)
-			q.admit("s", "e", 1, false)
-			q.admit("s", "c", 3, false)
-			q.admit("s", "c", 3, false) // asked again, it waits once
-			q.end("s")
-			q.end("s")
-			q.end("s", "c") // what comes behind it does not fit
-			q.admit("s", "c", 3, true)
-			q.submit("s", "c", 3)
-			q.end("s")
-			q.end("s", "d")
-			q.end("s") // it has been woken
-			q.admit("s", "e", 1, false)
-			q.admit("s", "d", 2, true, "e")
-			q.submit("s", "d", 2)
-			q.admit("s", "e", 1, true)
-			q.submit("s", "e", 1)
-			q.end("s")
-			q.end("s")
-			q.end("s")
+	for name, steps := range map[string][]string{
+		"the oldest first": {
+			"admit a s 2 yes", "submit a s 2", "admit d s 2 no",
+			"admit b s 1 yes", "submit b s 1", // it is older, and fits
+			"admit e s 1 no", "admit c s 3 no", "admit c s 3 no", // asked again, it waits once
+			"end s", "end s", "end s wakes c", // what comes behind it does not fit
+			"admit c s 3 yes", "submit c s 3", "end s", "end s wakes d", "end s", // it has been woken
+			"admit e s 1 no", "admit d s 2 yes wakes e", "submit d s 2",
+			"admit e s 1 yes", "submit e s 1", "end s", "end s", "end s",
 		},
-		"servers have slots of their own": func(q *quotas) {
-			q.admit("s", "a", 3, true)
-			q.admit("s", "b", 1, false)
-			q.admit("t", "c", 9, true) // alone, whatever its size
-			q.done("c")
-			q.done("a", "b")
-			q.done("b")
+		"servers have slots of their own": {
+			"admit a s 3 yes", "admit b s 1 no", "admit c t 9 yes", // alone, whatever its size
+			"done c", "done a wakes b", "done b",
 		},
-		"what is promised is taken": func(q *quotas) {
-			q.admit("s", "a", 2, true)
-			q.admit("s", "b", 2, false)
-			q.submit("s", "a", 1, "b") // fewer than it had asked for
-			q.admit("s", "b", 2, true)
-			q.done("b")
-			q.end("s")
+		"what is promised is taken": {
+			"admit a s 2 yes", "admit b s 2 no", "submit a s 1 wakes b", // fewer than it had asked for
+			"admit b s 2 yes", "done b", "end s",
 		},
-		"what was woken does not come": func(q *quotas) {
-			q.admit("s", "a", 3, true)
-			q.admit("s", "b", 1, false)
-			q.admit("s", "c", 1, false)
-			q.done("a", "b")
-			q.done("b", "c")
-			q.admit("s", "c", 1, true)
-			q.done("c")
+		"what was woken does not come": {
+			"admit a s 3 yes", "admit b s 1 no", "admit c s 1 no", "done a wakes b", "done b wakes c",
+			"admit c s 1 yes", "done c",
 		},
-		"what comes is not submitted": func(q *quotas) {
-			q.admit("s", "a", 3, true)
-			q.submit("s", "a", 3)
-			q.admit("s", "b", 3, false)
-			q.admit("s", "c", 3, false)
-			q.end("s")
-			q.end("s")
-			q.end("s", "b")
-			q.admit("s", "b", 3, true)
-			q.done("b", "c")
-			q.done("c")
+		"what comes is not submitted": {
+			"admit a s 3 yes", "submit a s 3", "admit b s 3 no", "admit c s 3 no",
+			"end s", "end s", "end s wakes b", "admit b s 3 yes", "done b wakes c", "done c",
 		},
-		"an older one comes between": func(q *quotas) {
-			q.admit("s", "a", 3, true)
-			q.submit("s", "a", 3)
-			q.admit("s", "c", 3, false)
-			q.end("s")
-			q.end("s")
-			q.end("s", "c")
-			q.admit("s", "b", 3, true)
-			q.submit("s", "b", 3)
-			q.admit("s", "c", 3, false)
-			q.end("s")
-			q.end("s")
-			q.end("s", "c")
-			q.done("c")
+		"an older one comes between": {
+			"admit a s 3 yes", "submit a s 3", "admit c s 3 no", "end s", "end s", "end s wakes c",
+			"admit b s 3 yes", "submit b s 3", "admit c s 3 no", "end s", "end s", "end s wakes c", "done c",
 		},
-		"made again for another server": func(q *quotas) {
-			for _, s := range []string{"s", "t"} {
-				q.admit(s, s, 3, true)
-				q.submit(s, s, 3)
-			}
-			q.admit("s", "m", 1, false)
-			q.admit("s", "n", 1, false)
-			q.admit("t", "other", 1, false)
-			q.end("s", "m")
-			q.admit("t", "m", 1, false, "n")
-			q.admit("s", "n", 1, true)
-			q.done("n")
-			q.end("t", "m")
-			q.done("m", "other")
-			q.done("other")
-			q.end("s")
-			q.end("s")
-			q.end("t")
-			q.end("t")
+		"made again for another server": {
+			"admit s s 3 yes", "submit s s 3", "admit t t 3 yes", "submit t t 3",
+			"admit m s 1 no", "admit n s 1 no", "admit other t 1 no", "end s wakes m",
+			"admit m t 1 no wakes n", "admit n s 1 yes", "done n", "end t wakes m",
+			"done m wakes other", "done other", "end s", "end s", "end t", "end t",
 		},
-		"what was woken has to wait for an older one": func(q *quotas) {
-			q.admit("s", "a", 3, true)
-			q.Add(Message{Key: named("m"), UID: "m", Order: Order{Name: "m"}, Recipients: []v1alpha1.Recipient{toGroup}})
-			q.admit("s", "m", 1, false)
-			q.admit("s", "n", 1, false)
-			q.done("a", "m")
-			q.Add(Message{Key: named("b"), UID: "b", Order: Order{Name: "b"}, Recipients: []v1alpha1.Recipient{toGroup}})
-			q.admit("s", "m", 1, false, "n")
-			q.admit("s", "n", 1, true)
-			q.done("n")
-			q.done("b", "m")
-			q.done("m")
+		"what was woken has to wait for an older one": {
+			"admit a s 3 yes", "add m", "admit m s 1 no", "admit n s 1 no", "done a wakes m",
+			"add b", "admit m s 1 no wakes n", "admit n s 1 yes", "done n", "done b wakes m", "done m",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := newQuotas(t)
-			walk(q)
-			for _, key := range slices.Collect(maps.Keys(q.uids)) {
-				q.Delete(key, "", "")
+			r, places := newRecorder(t), map[string][]*Place{}
+			r.slots = 3
+			for _, step := range steps {
+				r.do(step, places)
 			}
-			q.wantCalled("end", nil)
-			q.wantEmpty()
+			r.woken = nil
+			for _, key := range slices.Collect(maps.Keys(r.uids)) {
+				r.Delete(key, "", "")
+			}
+			r.wantWoken()
+			r.wantEmpty()
 		})
 	}
 }
@@ -200,31 +115,28 @@ func TestAdmission(t *testing.T) {
 // who are woken, each is woken once, and in order.
 func TestOneIsWoken(t *testing.T) {
 	const slots, waiting = 1000, 4000
-	q := newQuotas(t)
-	q.slots = slots
-	q.submit("s", "full", slots)
+	r, places := newRecorder(t), map[string][]*Place{}
+	r.slots = slots
+	r.do(fmt.Sprintf("submit full s %d", slots), places)
 	for n := range waiting {
-		q.admit("s", fmt.Sprintf("m%05d", n), 1, false)
+		r.do(fmt.Sprintf("admit m%05d s 1 no", n), places)
 	}
-	for _, p := range q.places["s"] {
+	for _, p := range places["s"] {
 		p.Release()
 		p.ReleaseSlot()
 	}
 	var admitted []string
-	for len(q.woken) > 0 {
-		if len(q.woken) > 1 {
-			t.Fatalf("woken at once: %v", q.woken)
+	for len(r.woken) > 0 {
+		if len(r.woken) > 1 {
+			t.Fatalf("woken at once: %v", r.woken)
 		}
-		name := q.woken[0]
-		q.woken = nil
-		if !q.Admit(types.UID(name), named("s"), 1) {
+		name := r.woken[0]
+		r.woken = nil
+		if !r.Admit(types.UID(name), named("s"), 1) {
 			t.Fatalf("%s was woken, and is not admitted", name)
 		}
 		admitted = append(admitted, name)
-		woken := q.woken
-		q.woken = nil
-		q.recorder.submit("s", Message{UID: types.UID(name), Recipients: []v1alpha1.Recipient{toGroup}})
-		q.woken = append(woken, q.woken...)
+		r.submit("s", Message{UID: types.UID(name), Recipients: []v1alpha1.Recipient{toGroup}})
 	}
 	if len(admitted) != slots || !slices.IsSorted(admitted) {
 		t.Errorf("%d were admitted, want %d in order", len(admitted), slots)
