@@ -22,10 +22,10 @@
 //     that waits for long calls it before its end.
 //
 // A reconcile that does not submit the message either calls Done, and others pass it
-// until Requeue; or it calls nothing, and the message keeps its places. It must keep
-// them only if it is reconciled again soon, or together with all others of its server:
-// messages behind it wait. One message always waits for no other, as all wait by one
-// Order.
+// until Requeue or Admit; or it calls nothing, and the message keeps its places. It must
+// keep them only if it is reconciled again soon, or together with all others of its
+// server: messages behind it wait. One message always waits for no other, as all wait by
+// one Order.
 //
 // # Stores
 //

@@ -67,7 +67,7 @@ type pending struct {
 	entry
 	Message
 	// reserved are its places; nil once it is submitted, or Done.
-	reserved []*reservation
+	reserved []reservation
 	// behind counts the lines in which it is not the first.
 	behind int
 	// requeued: see Done.
@@ -153,15 +153,15 @@ func (q *Queue) reserve(p *pending) {
 	if p.reserved != nil {
 		return
 	}
-	p.reserved = make([]*reservation, 0, len(p.Recipients))
+	p.reserved = make([]reservation, 0, len(p.Recipients)) // not to be moved: lines point into it
 	unique := make(map[v1alpha1.Recipient]bool, len(p.Recipients))
 	for _, recipient := range p.Recipients {
 		if unique[recipient] {
 			continue // it would wait for itself
 		}
 		unique[recipient] = true
-		r := &reservation{entry: entry{order: p.order}, peer: peer{p.Server, recipient}, of: p}
-		p.reserved = append(p.reserved, r)
+		p.reserved = append(p.reserved, reservation{entry{order: p.order}, peer{p.Server, recipient}, p})
+		r := &p.reserved[len(p.reserved)-1]
 		l := valueOf(q.reserved, r.peer)
 		first := l.first()
 		heap.Push(l, r)
@@ -179,7 +179,8 @@ func (q *Queue) done(p *pending) {
 		return
 	}
 	q.releaseSlots(p)
-	for _, r := range p.reserved {
+	for i := range p.reserved {
+		r := &p.reserved[i]
 		l, wasFirst := q.reserved[r.peer], r.index == 0
 		heap.Remove(l, r.index)
 		switch first := l.first(); {
