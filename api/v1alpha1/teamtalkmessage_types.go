@@ -146,7 +146,7 @@ type Recipients struct {
 
 // Content is the content of a message. Exactly one of its fields must be set.
 //
-// +kubebuilder:validation:ExactlyOneOf=text;json;textFrom;image;audio
+// +kubebuilder:validation:XValidation:rule="(has(self.text)?1:0)+(has(dyn(self).json)?1:0)+(has(self.textFrom)?1:0)+(has(self.image)?1:0)+(has(self.audio)?1:0) == 1",message="exactly one of the fields in [text json textFrom image audio] must be set"
 type Content struct {
 	// text is a text in UTF-8. One TeamTalk message holds up to 3051 bytes, or 3068 bytes if the
 	// server disables delivery tokens.
