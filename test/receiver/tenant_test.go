@@ -170,7 +170,7 @@ func notification(status string, alerts ...string) string {
 
 // firing is a notification of one alert that fires since noon.
 func firing(name string, labels ...string) string {
-	return firing(name, labels...)
+	return notification("firing", alert(name, "firing", noon, labels...))
 }
 
 const noon = "2026-11-23T12:00:00Z"
