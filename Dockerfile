@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # The image of a program: a static binary and CA certificates. No shell, no root.
 #
 #   docker build --build-arg VERSION=0.1.0 --build-arg COMMIT=$(git rev-parse HEAD) .

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # The targets for people and CI. "make help" lists them, docs/development.md describes them.
 # They need Go, make and git. Other tools are built from pinned versions, see hack/tools.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 // Cause is the reason why something waits or has failed. It is not part of the API.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package v1alpha1 holds the API types of teamtalk.io/v1alpha1.
 //
 // A TeamTalkServer describes a TeamTalk installation and who may use it. A TeamTalkMessage is a

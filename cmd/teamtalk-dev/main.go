@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command teamtalk-dev is a TeamTalk for development: db_proxy and router with an embedded database, fault
 // injection, and an inbox in the browser.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command teamtalk-operator delivers TeamTalkMessages.
 package main
 

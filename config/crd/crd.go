@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package crd has the definitions of the kinds, for what checks objects without a
 // cluster.
 package crd

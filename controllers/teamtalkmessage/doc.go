@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package teamtalkmessage reconciles TeamTalkMessages: it hands them to the delivery
 // engine, and records in their status how far the engine has come.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command chart copies the CRDs, roles and alerts of config/ into the Helm chart, which can
 // read no files outside of itself. It also writes the chart's README with the table of its
 // values. Run it in the project's root:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command envtest-assets prints the folder of kube-apiserver and etcd, which it finds,
 // downloads or builds. It logs progress to standard error.
 //

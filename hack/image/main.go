@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command image builds the image of a program for each architecture and writes it as an
 // OCI archive, in the same bytes for the same commit and toolchain. It needs neither a
 // daemon nor a base image:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command sbom adds the licences of Go and of this project to CycloneDX files in JSON. It
 // fails if another component has no licence. "make sbom" runs it:
 //

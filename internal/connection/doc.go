@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package connection holds a session for each TeamTalkServer: the connections to its db_proxy servers
 // and routers, its keys and its limits.
 //

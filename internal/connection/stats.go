@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package connection
 
 import "k8s.io/apimachinery/pkg/types"

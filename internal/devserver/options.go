@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package devserver is a TeamTalk for development and tests: the behaviour of
 // db_proxy_server and route_server, silences and false successes included, on an
 // embedded database, with faults on demand and an inbox to look at. No message

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package follow tells of the changes of many objects, and holds none of them: an
 // informer would keep every one in memory for whoever looks at few, or at little of
 // each.

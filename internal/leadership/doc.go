@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package leadership fences the sending of messages: at any time, at most one process may send, and a
 // new leader knows what its predecessor may still be sending. Leader election alone does not ensure
 // this: a process that is suspended past its Lease continues with what it was about to send.

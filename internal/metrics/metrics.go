@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package metrics holds the operator's metrics for Prometheus. docs/operations.md describes them.
 //
 // New returns the Metrics, which are a delivery.Observer and a readreceipt.Listener. The values of labels are

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package objectwatch watches single objects by name. A Secret or ConfigMap that
 // some resource refers to can be followed without the right to list, or the
 // memory to hold, all of its kind: RBAC with resourceNames suffices.

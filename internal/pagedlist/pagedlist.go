@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pagedlist has a cache's first list read page by page.
 //
 // client-go reads it as a stream of single events where the API server can, and as

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package readreceipt measures when messages are read.
 //
 // A Tracker observes the delivery engine (it is a delivery.Observer) and the routers: Notify takes

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package receiver
 
 // defaultAlerts is the text of a notification where no template of the user's own

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wake lets what is not an API object, such as a connection or a
 // delivery under way, enqueue reconcile requests.
 package wake

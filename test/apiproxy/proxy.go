@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package apiproxy is an HTTPS proxy before a kube-apiserver, for one client that
 // it speaks for. It does on purpose what an API server does on a bad day: each
 // Rule counts how often it really did.

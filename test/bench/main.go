@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command bench measures how fast the operator is, with real parts all round: a
 // kube-apiserver and etcd, the operator as a process with the rights of its role,
 // and teamtalk-dev or a TeamTalk of the user's own. What can be a ratio is one,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command chaos shows by numbered messages, counted in TeamTalk's store, that each
 // of them arrives exactly once, whatever goes wrong: see docs/chaos.md.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package faultproxy is a TCP proxy that understands TeamTalk's frames. It stands
 // between a client and any db_proxy or router, and does on purpose what networks
 // and crashing servers do by chance: each Rule counts how often it really did.

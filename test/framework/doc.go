@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package framework is what the project's test suites and the demo are built from:
 // control planes, processes of the project's programs, tenants and waiting.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package gateway tests the HTTP gateway with nothing faked: a real kube-apiserver
 // and etcd, the operator and the gateway as processes with the rights of their
 // roles, and teamtalk-dev.

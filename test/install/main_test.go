@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package install tests the installation of the operator. It applies config/default and the
 // chart, by helm itself, to a real kube-apiserver, and runs the operator with their roles and
 // flags.

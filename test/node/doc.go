@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package node runs a Kubernetes cluster of one node on this machine: etcd, kube-apiserver,
 // kube-controller-manager, kube-scheduler, kubelet and kube-proxy, with the machine's
 // containerd, runc and CNI plugins.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package operator tests the whole path of a message with nothing faked: a real
 // kube-apiserver and etcd, the operator's binary as a process with the rights of its
 // role, and teamtalk-dev.

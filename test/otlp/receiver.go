@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package otlp provides a trace collector for tests.
 //
 // Start starts a Receiver, which accepts OTLP over HTTP and keeps the spans.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package receiver tests TeamTalkReceivers with nothing faked: a real
 // kube-apiserver and etcd, the operator and what serves receivers as processes of
 // their own with the rights of their roles, teamtalk-dev, and Alertmanager.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command etcd is the unmodified etcd server, here so that go.mod pins and checks it.
 package main
 

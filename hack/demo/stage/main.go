@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command stage runs a control plane, teamtalk-dev and the operator, applies config/samples
 // and prints their progress.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command protogen generates the Go code of the .proto files in a folder with protoc-gen-go as
 // a library and a compiler in Go, so that protoc is not needed:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package gateway connects the parts of the HTTP gateway, for both processes that serve it: the gateway's own and
 // the operator's.
 //

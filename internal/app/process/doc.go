@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process holds what the operator's process and the gateway's process have in common.
 //
 // NewScheme and RESTConfig set up the access to the cluster, LogOptions the log, and MetricsOptions

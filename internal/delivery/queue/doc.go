@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package queue decides which message may be sent next. Messages of one conversation
 // are sent in Order, one at a time. Of each TeamTalkServer a bounded number of
 // recipients is under way.

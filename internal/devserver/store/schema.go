@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package store
 
 // schema mirrors TeamTalk's tables and, in drawn, unread and read_count, the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package api holds the types that the gateway's HTTP interfaces share with the packages that send:
 // what a caller asks for, and the result.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package direct sends through db_proxy and router, with the operator's own delivery engine. It keeps no
 // record: what it promises holds within its process, and across processes for requests with a key.
 //

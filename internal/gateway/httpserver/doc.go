@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package httpserver serves HTTP with a limit on everything that a caller controls:
 // connections, headers, bodies, times, requests in flight, and requests in flight per caller.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package legacy serves http_msg_server's interface: the same JSON and the same codes, and always an
 // answer. An error_detail beside the code says in one line what is wrong and what to do.
 //

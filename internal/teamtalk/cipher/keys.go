@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package cipher
 
 // Keys are the current key and, after a rotation, the previous one, with which older texts are encrypted. Both may

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dbproxy is the client of TeamTalk's db_proxy_server, which stores messages and answers requests
 // about users, groups and histories.
 //

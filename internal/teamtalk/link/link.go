@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package link keeps a TCP connection to a TeamTalk server up: it dials and redials, sends heartbeats, reads
 // frames and writes frames in batches.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package router is the client of TeamTalk's route_server, which relays messages to all other servers and stores
 // nothing.
 //

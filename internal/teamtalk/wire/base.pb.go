@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Enumerations shared by TeamTalk's internal messages. All are closed
 // (proto2): a stock server treats a message with an unknown value in a
 // required field as unparsable and does not answer it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wire holds TeamTalk's internal protobuf messages (proto2) and their command ids. The .proto files in proto/
 // have TeamTalk's field numbers and types, and document what its servers do with them.
 //

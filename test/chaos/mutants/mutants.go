@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mutants removes one protection of the operator at a time, by patches that
 // are applied to a copy of the source and built with "go build -overlay".
 //

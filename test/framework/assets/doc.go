@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package assets provides the Kubernetes programs that tests and the demo run, in the
 // versions that hack/controlplane pins.
 //

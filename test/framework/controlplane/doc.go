@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controlplane runs kube-apiserver and etcd on this machine's loopback for tests
 // and the demo.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package gobuild builds programs with the go command and logs the progress.
 //
 // Build downloads modules and compiles. Report and Since log the progress of anything else

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command pause holds a pod's namespaces while containers start and end. It reaps orphaned
 // processes.
 package main
