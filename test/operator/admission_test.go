@@ -116,7 +116,7 @@ func checkAdmission(t *testing.T, err error, want string) {
 		t.Errorf("refused: %v", err)
 	case want != "" && err == nil:
 		t.Errorf("accepted, want it refused for %q", want)
-	case want != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "<nil>")):
+	case want != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "is invalid: <nil>")):
 		t.Errorf("refused with %v, want %q", err, want)
 	}
 }
