@@ -17,7 +17,7 @@ import (
 // name is a message's, or a server's.
 func name(s string) types.NamespacedName { return types.NamespacedName{Namespace: "chat", Name: s} }
 
-// leaveTwoSlots takes all slots but two, and has the engine note whom it notifies.
+// leaveTwoSlots takes all slots but two, and has the engine record its notifications.
 func (h *harness) leaveTwoSlots() (notified func() []types.NamespacedName) {
 	h.Queue.Submit("others", types.NamespacedName{}, queue.Order{}, make([]queue.Conversation, 10_000-2))
 	var all []types.NamespacedName

@@ -133,7 +133,7 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	return t.snapshot(), true
 }
 
-// prefetch has the directory asked for all whom the task is about to look up there.
+// prefetch requests everything that the task will look up in the directory.
 func (e *Engine) prefetch(t *task, open []int) {
 	var upcoming []v1alpha1.Recipient
 	t.mu.Lock()

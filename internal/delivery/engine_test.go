@@ -233,7 +233,7 @@ func TestForget(t *testing.T) {
 				if _, known := h.Snapshot("m"); known != tc.wantKnown {
 					t.Errorf("known: %v", known)
 				}
-				// What is in flight comes to its end all the same.
+				// What is in flight comes to its end anyway.
 				advance(2 * time.Second)
 				h.wantCounts(1, 1, 1)
 			})

@@ -28,7 +28,7 @@ func (h *harness) keyed(uid, text string, to ...v1alpha1.Recipient) Task {
 	return spec
 }
 
-// TestKeyed sends what bears a key once, whatever resource bears it.
+// TestKeyed sends a message with a key once, whatever resource has the key.
 func TestKeyed(t *testing.T) {
 	other := toGroup
 	cases := map[string]struct {

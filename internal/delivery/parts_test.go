@@ -78,7 +78,7 @@ func TestPartsFail(t *testing.T) {
 	})
 }
 
-// TestPartsNotAnnounced: parts that no router took are stored all the same, and the
+// TestPartsNotAnnounced: parts that no router took are stored anyway, and the
 // message says so.
 func TestPartsNotAnnounced(t *testing.T) {
 	run(t, func(h *harness) {
@@ -102,12 +102,12 @@ func TestPartsTakenOver(t *testing.T) {
 		sent     int
 		wantSent []string
 	}{
-		"nothing on record":       {Progress{State: v1alpha1.StatePending}, 2, []string{"three"}},
-		"one on record":           {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 2, []string{"three"}},
-		"one stored on record":    {Progress{State: v1alpha1.StateStored, MessageID: 201}, 2, []string{"three"}},
-		"all were sent":           {Progress{State: v1alpha1.StateInDoubt, Attempts: 1}, 3, nil},
-		"nothing was":             {Progress{State: v1alpha1.StatePending}, 0, []string{"one", "two", "three"}},
-		"all were, all on record": {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201, 202, 203}}, 3, nil},
+		"nothing recorded":       {Progress{State: v1alpha1.StatePending}, 2, []string{"three"}},
+		"one recorded":           {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 2, []string{"three"}},
+		"one stored recorded":    {Progress{State: v1alpha1.StateStored, MessageID: 201}, 2, []string{"three"}},
+		"all were sent":          {Progress{State: v1alpha1.StateInDoubt, Attempts: 1}, 3, nil},
+		"nothing was":            {Progress{State: v1alpha1.StatePending}, 0, []string{"one", "two", "three"}},
+		"all were, all recorded": {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201, 202, 203}}, 3, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestPartsHeld(t *testing.T) {
 }
 
 // TestPartsOfAnotherText: where the text has changed after its first parts were sent,
-// what is on record as sent of it is found, and nothing of the new text is sent.
+// what is recorded as sent of it is found, and nothing of the new text is sent.
 func TestPartsOfAnotherText(t *testing.T) {
 	changed := v1alpha1.Cause{Reason: v1alpha1.ReasonContentChanged, Message: "changed"}
 	cases := map[string]struct {
@@ -165,8 +165,8 @@ func TestPartsOfAnotherText(t *testing.T) {
 		wantParts int
 	}{
 		"the first was sent":              {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 1, v1alpha1.StateFailed, 1},
-		"two were, one on record":         {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 2, v1alpha1.StateFailed, 2},
-		"all were, one on record":         {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 3, v1alpha1.StateRouted, 3},
+		"two were, one recorded":          {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 2, v1alpha1.StateFailed, 2},
+		"all were, one recorded":          {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 3, v1alpha1.StateRouted, 3},
 		"the last is stored, unannounced": {Progress{State: v1alpha1.StateStored, Earlier: []uint32{201, 202}, MessageID: 203}, 3, v1alpha1.StateRouted, 3},
 	}
 	for name, tc := range cases {
@@ -198,15 +198,15 @@ func TestPartsOfAnotherText(t *testing.T) {
 }
 
 // TestPartsAfterAWhole: what was sent as all of a text is all of it, though the text has
-// become longer since, and is on record as one of several parts now.
+// become longer since, and is recorded as one of several parts now.
 func TestPartsAfterAWhole(t *testing.T) {
 	cases := map[string]struct {
 		status     Progress
 		wantReason string
 	}{
-		"not on record":      {Progress{State: v1alpha1.StatePending}, v1alpha1.ReasonAdopted},
-		"stored, on record":  {Progress{State: v1alpha1.StateStored, MessageID: 201}, ""},
-		"in doubt on record": {Progress{State: v1alpha1.StateInDoubt, Attempts: 1}, v1alpha1.ReasonAdopted},
+		"not recorded":      {Progress{State: v1alpha1.StatePending}, v1alpha1.ReasonAdopted},
+		"stored, recorded":  {Progress{State: v1alpha1.StateStored, MessageID: 201}, ""},
+		"in doubt recorded": {Progress{State: v1alpha1.StateInDoubt, Attempts: 1}, v1alpha1.ReasonAdopted},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

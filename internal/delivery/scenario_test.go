@@ -247,7 +247,7 @@ func TestScenarios(t *testing.T) {
 			wantState: v1alpha1.StateRouted, wantSends: 1, wantRows: 1, wantRouted: 1,
 			wantAfter: PeerPatience + settle + lag, wantWithin: PeerPatience + settle + lag + 2*time.Second,
 		},
-		"doubt older than its limit, settled all the same": {
+		"doubt older than its limit, settled anyway": {
 			spec: func(s *Task) {
 				s.EarlierUntil = time.Now().Add(PeerPatience)
 				s.Recipients[0].State, s.Recipients[0].Attempts = v1alpha1.StateInDoubt, 1

@@ -154,25 +154,31 @@ const (
 	authenticated
 )
 
-// serve is ServeHTTP without its answer.
-func (h *Handler) serve(w http.ResponseWriter, req *http.Request,
-	key types.NamespacedName) (a answer, class callerClass) {
-	if req.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
-	}
+// readBody reads the body of a request. The answer has no code if it was read.
+func (h *Handler) readBody(w http.ResponseWriter, req *http.Request, key types.NamespacedName) ([]byte, answer) {
 	// A connection that knows no deadlines is bounded by its server.
 	_ = http.NewResponseController(w).SetReadDeadline(h.now().Add(readTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		a = refuse(http.StatusRequestEntityTooLarge,
+		return nil, refuse(http.StatusRequestEntityTooLarge,
 			"the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
 	case err != nil:
 		// Not 408: callers would give up.
-		a = h.failed(key, errors.New("a body was not received whole and in time"))
+		return nil, h.failed(key, errors.New("a body was not received whole and in time"))
 	}
+	return body, answer{}
+}
+
+// serve is ServeHTTP without its answer.
+func (h *Handler) serve(w http.ResponseWriter, req *http.Request,
+	key types.NamespacedName) (answer, callerClass) {
+	if req.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
+	}
+	body, a := h.readBody(w, req, key)
 	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
 	defer cancel()
 	req = req.WithContext(ctx)

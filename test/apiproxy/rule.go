@@ -18,11 +18,11 @@ import (
 // Action is what happens to a request; next passes it on.
 type Action func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// Rule says what happens to which requests. Armed is a rule at work.
-type (
-	Rule  = fault.Rule[*http.Request, Action]
-	Armed = fault.Armed[*http.Request, Action]
-)
+// Rule says what happens to which requests.
+type Rule = fault.Rule[*http.Request, Action]
+
+// Armed is a rule that was added.
+type Armed = fault.Armed[*http.Request, Action]
 
 // Add puts a rule to work. Of several that take a request, the first one does.
 func (p *Proxy) Add(r Rule) *Armed { return p.rules.Add(r) }

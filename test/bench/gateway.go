@@ -35,39 +35,9 @@ func gateway(ctx context.Context, w *world, r *report) error {
 	}
 	defer g.process.Kill()
 	users := w.o.users[:streamUsers]
-	text := func(side string, round int) func(int) string {
-		return func(i int) string { return fmt.Sprintf("Deployment %s-%d-%d has finished", side, round, i) }
-	}
 	var rounds []gatewayRound
 	for round := range w.o.rounds + 1 {
-		var b gatewayRound
-		sides := []func() error{
-			func() error {
-				began := time.Now()
-				err := parallel(ctx, gatewayClients, gatewayMessages, func(ctx context.Context, i int) error {
-					return g.send(ctx, w.o.sender, users[i%len(users)], text("ours", round)(i))
-				})
-				b.gateway = perSecond(gatewayMessages, time.Since(began))
-				return err
-			},
-			func() error {
-				took, err := w.bare.send(ctx, users, gatewayMessages, text("bare", round))
-				b.bare = perSecond(gatewayMessages, took)
-				return err
-			},
-		}
-		for i := range sides {
-			if err := sides[(i+round)%2](); err != nil {
-				return err
-			}
-		}
-		err := w.bare.verify(ctx, users, 64, func(user int) []string {
-			var texts []string
-			for i := user; i < gatewayMessages; i += len(users) {
-				texts = append(texts, text("ours", round)(i))
-			}
-			return texts
-		})
+		b, err := w.measureGateway(ctx, g, users, round)
 		if err != nil {
 			return err
 		}
@@ -79,7 +49,7 @@ func gateway(ctx context.Context, w *world, r *report) error {
 	alone := make([]time.Duration, gatewayAlone)
 	for i := range alone {
 		began := time.Now()
-		if err := g.send(ctx, w.o.sender, users[i%len(users)], text("alone", 0)(i)); err != nil {
+		if err := g.send(ctx, w.o.sender, users[i%len(users)], gatewayText("alone", 0)(i)); err != nil {
 			return err
 		}
 		alone[i] = time.Since(began)
@@ -90,6 +60,42 @@ func gateway(ctx context.Context, w *world, r *report) error {
 	r.add("gateway_direct_p50_ms", milliseconds(percentile(alone, 50)), 2)
 	r.add("gateway_direct_p99_ms", milliseconds(percentile(alone, 99)), 2)
 	return nil
+}
+
+func gatewayText(side string, round int) func(int) string {
+	return func(i int) string { return fmt.Sprintf("Deployment %s-%d-%d has finished", side, round, i) }
+}
+
+// measureGateway measures one round, and verifies that all is stored.
+func (w *world) measureGateway(ctx context.Context, g *gatewayProcess, users []uint32,
+	round int) (b gatewayRound, err error) {
+	sides := []func() error{
+		func() error {
+			began := time.Now()
+			err := parallel(ctx, gatewayClients, gatewayMessages, func(ctx context.Context, i int) error {
+				return g.send(ctx, w.o.sender, users[i%len(users)], gatewayText("ours", round)(i))
+			})
+			b.gateway = perSecond(gatewayMessages, time.Since(began))
+			return err
+		},
+		func() error {
+			took, err := w.bare.send(ctx, users, gatewayMessages, gatewayText("bare", round))
+			b.bare = perSecond(gatewayMessages, took)
+			return err
+		},
+	}
+	for i := range sides {
+		if err := sides[(i+round)%2](); err != nil {
+			return b, err
+		}
+	}
+	return b, w.bare.verify(ctx, users, 64, func(user int) []string {
+		var texts []string
+		for i := user; i < gatewayMessages; i += len(users) {
+			texts = append(texts, gatewayText("ours", round)(i))
+		}
+		return texts
+	})
 }
 
 // gatewayRound is what one round has measured: messages per second on both sides.

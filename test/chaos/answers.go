@@ -23,52 +23,55 @@ var messages = []wire.Command{wire.CommandMsgData}
 // executedAfter is how much later than reads may lag late requests are executed.
 const executedAfter = 500 * time.Millisecond
 
+// sendDuring sends all messages while a fault is active.
+func sendDuring(name, clause string, short bool, rule func(*world) faultproxy.Rule) scenario {
+	return scenario{name: name, clause: clause, bound: retryBound, short: short,
+		run: func(ctx context.Context, w *world) error {
+			w.onDB(rule(w))
+			return w.send(ctx, w.size)
+		}}
+}
+
+func answersTo(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
+	return func(w *world) faultproxy.Rule {
+		return faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Every: every, Count: w.size / part,
+			Do: do}
+	}
+}
+
+func requestsTo(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
+	return func(w *world) faultproxy.Rule {
+		return faultproxy.Rule{Commands: messages, Every: every, Count: w.size / part, Do: do}
+	}
+}
+
 func answerScenarios() []scenario {
-	// during sends all messages while a fault is at work.
-	during := func(name, clause string, short bool, rule func(*world) faultproxy.Rule) scenario {
-		return scenario{name: name, clause: clause, bound: retryBound, short: short,
-			run: func(ctx context.Context, w *world) error {
-				w.onDB(rule(w))
-				return w.send(ctx, w.size)
-			}}
-	}
-	answers := func(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
-		return func(w *world) faultproxy.Rule {
-			return faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Every: every, Count: w.size / part,
-				Do: do}
-		}
-	}
-	requests := func(do faultproxy.Action, every, part int) func(*world) faultproxy.Rule {
-		return func(w *world) faultproxy.Rule {
-			return faultproxy.Rule{Commands: messages, Every: every, Count: w.size / part, Do: do}
-		}
-	}
 	return []scenario{
-		during("requests-cut", "connections end with requests in them", true, requests(faultproxy.Cut, 10, 20)),
-		during("answers-cut", "db_proxy crashes between storing and answering: connections end instead of answers", true,
-			answers(faultproxy.Cut, 10, 20)),
-		during("answers-lost", "messages are stored, and never answered", true, answers(faultproxy.Drop, 6, 8)),
-		during("answers-late", "answers come when the operator has given up on them", false,
-			answers(faultproxy.Delay(12*time.Second), 6, 8)),
-		during("answers-reordered", "answers of all kinds come in another order", true, func(*world) faultproxy.Rule {
+		sendDuring("requests-cut", "connections end with requests in them", true, requestsTo(faultproxy.Cut, 10, 20)),
+		sendDuring("answers-cut", "db_proxy crashes between storing and answering: connections end instead of answers", true,
+			answersTo(faultproxy.Cut, 10, 20)),
+		sendDuring("answers-lost", "messages are stored, and never answered", true, answersTo(faultproxy.Drop, 6, 8)),
+		sendDuring("answers-late", "answers come when the operator has given up on them", false,
+			answersTo(faultproxy.Delay(12*time.Second), 6, 8)),
+		sendDuring("answers-reordered", "answers of all kinds come in another order", true, func(*world) faultproxy.Rule {
 			return faultproxy.Rule{Direction: faultproxy.ToClient, Every: 3, Do: faultproxy.Reorder(2, time.Second)}
 		}),
-		during("answers-repeated", "every answer comes twice", true, func(*world) faultproxy.Rule {
+		sendDuring("answers-repeated", "every answer comes twice", true, func(*world) faultproxy.Rule {
 			return faultproxy.Rule{Direction: faultproxy.ToClient, Do: faultproxy.Repeat}
 		}),
-		during("false-success", "db_proxy answers with an id and stores nothing", true, func(w *world) faultproxy.Rule {
+		sendDuring("false-success", "db_proxy answers with an id and stores nothing", true, func(w *world) faultproxy.Rule {
 			var id atomic.Uint32
 			id.Store(1_000_000)
-			return requests(func(c *faultproxy.Conn, f faultproxy.Frame) { faultproxy.RefuseWith(id.Add(1))(c, f) }, 6, 8)(w)
+			return requestsTo(func(c *faultproxy.Conn, f faultproxy.Frame) { faultproxy.RefuseWith(id.Add(1))(c, f) }, 6, 8)(w)
 		}),
-		during("id-zero", "db_proxy answers with id 0", true, requests(faultproxy.RefuseWith(0), 6, 8)),
-		during("id-unknown", "db_proxy answers with id 0xFFFFFFFF and stores nothing", true,
-			requests(faultproxy.RefuseWith(wire.MsgIDUnknown), 6, 8)),
-		during("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and has stored the message", true,
-			answers(faultproxy.AnswerID(wire.MsgIDUnknown), 6, 8)),
+		sendDuring("id-zero", "db_proxy answers with id 0", true, requestsTo(faultproxy.RefuseWith(0), 6, 8)),
+		sendDuring("id-unknown", "db_proxy answers with id 0xFFFFFFFF and stores nothing", true,
+			requestsTo(faultproxy.RefuseWith(wire.MsgIDUnknown), 6, 8)),
+		sendDuring("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and has stored the message", true,
+			answersTo(faultproxy.AnswerID(wire.MsgIDUnknown), 6, 8)),
 		// Later than reads may lag, sooner than db_proxy must have settled.
-		during("executed-late", "db_proxy executes requests after their connection is gone", true,
-			requests(faultproxy.ExecuteLate(lag+executedAfter), 10, 20)),
+		sendDuring("executed-late", "db_proxy executes requests after their connection is gone", true,
+			requestsTo(faultproxy.ExecuteLate(lag+executedAfter), 10, 20)),
 		crash("crash-before-store", "db_proxy crashes between drawing an id and storing", devserver.CloseBeforeStore),
 		crash("crash-after-store", "db_proxy crashes between storing and answering", devserver.CloseAfterStore),
 		{
@@ -80,12 +83,14 @@ func answerScenarios() []scenario {
 			bound: retryBound, needsDev: true, short: true, run: groupDeadlock,
 		},
 		{
-			name: "group-slow", clause: "db_proxy takes 100 s for a group request, and hangs for good once more than 16 run at " +
-				"once",
+			name: "group-slow",
+			clause: "db_proxy takes 100 s for a group request, and hangs for good once more than " +
+				"16 run at once",
 			bound: takeoverBound, needsDev: true, run: groupSlow,
 		},
 		{
-			name: "order-kept", clause: "messages of a few conversations, one after the other, are refused or come to nothing: " +
+			name: "order-kept",
+			clause: "messages of a few conversations, one after the other, are refused or come to nothing: " +
 				"none passes an older one",
 			bound: retryBound, short: true, run: orderKept,
 		},

@@ -17,8 +17,8 @@ func keyScenarios() []scenario {
 	return []scenario{
 		{
 			name: "recreated-keyed",
-			clause: "resources with an idempotencyKey are recreated while db_proxy may still execute what was sent for the old " +
-				"ones",
+			clause: "resources with an idempotencyKey are recreated while db_proxy may still execute what was sent for the " +
+				"old ones",
 			bound: retryBound, short: true, run: recreatedKeyed,
 		},
 		{

@@ -83,16 +83,17 @@ func routerGone(ctx context.Context, w *world) error {
 	if err := w.send(ctx, w.size); err != nil {
 		return err
 	}
-	err = framework.Await(ctx, "messages are stored and wait for a router", func(ctx context.Context) (string, bool, error) {
-		objects, err := w.objects(ctx, w.lane.seen)
-		n := 0
-		for _, o := range objects {
-			if len(o.Status.Recipients) == 1 && o.Status.Recipients[0].State == v1alpha1.StateStored {
-				n++
+	err = framework.Await(ctx, "messages are stored and wait for a router",
+		func(ctx context.Context) (string, bool, error) {
+			objects, err := w.objects(ctx, w.lane.seen)
+			n := 0
+			for _, o := range objects {
+				if len(o.Status.Recipients) == 1 && o.Status.Recipients[0].State == v1alpha1.StateStored {
+					n++
+				}
 			}
-		}
-		return fmt.Sprintf("%d of them", n), n >= w.caught(), err
-	})
+			return fmt.Sprintf("%d of them", n), n >= w.caught(), err
+		})
 	w.route.SetGone(false)
 	return err
 }

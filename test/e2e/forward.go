@@ -20,7 +20,8 @@ import (
 // forward opens a way to a port of a pod, as kubectl port-forward does, and returns
 // the local address. It is closed with stop.
 func (w *world) forward(ctx context.Context, namespace, pod string, port int) (address string, stop func(), err error) {
-	url := w.core.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+	request := w.core.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod)
+	url := request.SubResource("portforward").URL()
 	transport, upgrader, err := spdy.RoundTripperFor(w.config)
 	if err != nil {
 		return "", nil, fmt.Errorf("forward a port: %w", err)

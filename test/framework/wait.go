@@ -89,7 +89,7 @@ func (p *Process) await(ctx context.Context, what string, try func(context.Conte
 		default:
 		}
 		if err := try(ctx); err != nil {
-			return err.Error(), false, nil
+			return err.Error(), false, nil //nolint:nilerr // it is tried again
 		}
 		return "", true, nil
 	})

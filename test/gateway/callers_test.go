@@ -9,7 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestPerCaller: who has too much in flight is told to come again, and does not keep
+// TestPerCaller: who has too much in flight is told to retry, and does not keep
 // others from sending.
 func TestPerCaller(t *testing.T) {
 	t.Parallel()

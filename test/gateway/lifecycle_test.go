@@ -118,7 +118,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestTooMany: beyond the bound of requests in flight, callers are told to come again.
+// TestTooMany: beyond the bound of requests in flight, callers are told to retry.
 func TestTooMany(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t, framework.Unreachable)

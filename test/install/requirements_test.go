@@ -75,7 +75,7 @@ func TestRequirements(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			for _, name := range strings.Fields(tc.have) {
+			for name := range strings.FieldsSeq(tc.have) {
 				text := ""
 				switch name {
 				case "id":

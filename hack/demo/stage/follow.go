@@ -27,14 +27,7 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 	const row = "demo:   %-10s %-22s %-6s %-20s %-9s %s\n"
 	fmt.Printf(row, "NAME", "TO", "READY", "REASON", "DELIVERED", "MESSAGE")
 
-	open := map[client.ObjectKey]string{}
-	for _, o := range samples {
-		want := o.GetAnnotations()[expectAnnotation]
-		if want == "" {
-			want = v1alpha1.ReasonDelivered
-		}
-		open[client.ObjectKeyFromObject(o)] = want
-	}
+	open := expectedReasons(samples)
 	seen := map[client.ObjectKey]string{}
 	var failures []string
 	// The samples are few, so polling is simpler than a watch.
@@ -83,6 +76,19 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 	}
 	say("all %d samples ended as expected", len(samples))
 	return nil
+}
+
+// expectedReasons returns the reason that each sample must end with.
+func expectedReasons(samples []*unstructured.Unstructured) map[client.ObjectKey]string {
+	reasons := map[client.ObjectKey]string{}
+	for _, o := range samples {
+		want := o.GetAnnotations()[expectAnnotation]
+		if want == "" {
+			want = v1alpha1.ReasonDelivered
+		}
+		reasons[client.ObjectKeyFromObject(o)] = want
+	}
+	return reasons
 }
 
 // printHints prints what the user can do next.

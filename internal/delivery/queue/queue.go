@@ -24,7 +24,7 @@ type Queue struct {
 	quotas        map[types.NamespacedName]*serverQuota
 	conversations map[Conversation]*conversation
 	stores        map[string]string // see Join
-	// changed and woken are what to look at, and whom to wake, at the end of a call.
+	// changed and woken are to be examined and woken at the end of a call.
 	changed []*serverQuota
 	woken   []types.NamespacedName
 }
