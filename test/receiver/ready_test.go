@@ -124,16 +124,16 @@ func TestRefusedOnAdmission(t *testing.T) {
 	}{
 		"fine":                    {func(*v1alpha1.TeamTalkReceiver) {}, ""},
 		"no recipients":           {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
-		"toLabel without allow":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "go together"},
-		"allow without toLabel":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.RecipientSet{} }, "go together"},
+		"toLabel without allow":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
+		"allow without toLabel":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.RecipientSet{} }, "must be set together"},
 		"groupBy, Generic":        {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},
 		"a signature of alerts":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = hmac }, "does not sign"},
 		"a signature of any JSON": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.Authentication = "Generic", hmac }, ""},
 		"two authentications": {func(r *v1alpha1.TeamTalkReceiver) {
 			r.Spec.Type = "Generic"
 			r.Spec.Authentication.HMACSecretRef = hmac.HMACSecretRef
-		}, "at most 1"},
-		"no authentication in it":  {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{} }, "at least 1"},
+		}, "exactly one of the fields"},
+		"no authentication in it":  {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{} }, "exactly one of the fields"},
 		"to the sender":            {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.SenderID = &bob; r.Spec.To.Users = []v1alpha1.UserID{bob} }, "to itself"},
 		"gone before a repeat":     {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.TTLSecondsAfterFinished = 299 }, "dedupWindowSeconds"},
 		"a window that is too low": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 9 }, "10"},
