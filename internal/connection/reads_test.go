@@ -55,7 +55,7 @@ func TestReads(t *testing.T) {
 	if n := h.gone.Load(); n != 1 {
 		t.Errorf("gone %d times with another configuration", n)
 	}
-	h.Manager.onRead(before)(said) // its last request is not answered yet
+	h.onRead(before)(said) // its last request is not answered yet
 	h.await("routers", func() bool { return s.Health().RouterConnected == 2 })
 	later := router.Read{User: 3, Session: 1, UpTo: 6}
 	say(t, two.RouterAddr(), later)

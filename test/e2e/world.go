@@ -208,7 +208,7 @@ func await(ctx context.Context, what string, condition framework.Condition) erro
 	return framework.Await(ctx, what, func(ctx context.Context) (string, bool, error) {
 		seen, met, err := condition(ctx)
 		if err != nil {
-			return err.Error(), false, nil
+			return err.Error(), false, nil //nolint:nilerr // it is tried again
 		}
 		return seen, met, nil
 	})

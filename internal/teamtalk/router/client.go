@@ -24,10 +24,10 @@ import (
 )
 
 var (
-	// ErrNotSent: no byte of the message was written. The error also wraps the reason, such as ErrNotConnected or
+	// ErrNotSent says that no byte of the message was written. It also wraps the reason, such as ErrNotConnected or
 	// ErrTooLarge, or the error of the gate or the context.
 	ErrNotSent = link.ErrNotSent
-	// ErrMaybeSent: some or all bytes of the message may have been written.
+	// ErrMaybeSent says that some or all bytes of the message may have been written.
 	ErrMaybeSent = link.ErrMaybeSent
 	// ErrNotConnected is the reason of ErrNotSent if there is no connection.
 	ErrNotConnected = errors.New("not connected")
