@@ -106,21 +106,24 @@ func (s *Sender) record(
 	if err := s.create(ctx, m); !apierrors.IsAlreadyExists(err) {
 		return 0, createError(m.Namespace, err)
 	}
-	err = s.client.Get(ctx, client.ObjectKeyFromObject(m), m)
+	// Into an empty object: decoding keeps what the answer does not mention.
+	existing := &v1alpha1.TeamTalkMessage{}
+	err = s.client.Get(ctx, client.ObjectKeyFromObject(m), existing)
 	switch {
 	case apierrors.IsNotFound(err) && ctx.Err() == nil:
 		return attempt, nil // deleted in between
 	case err != nil:
 		return 0, fmt.Errorf("read the message that has the key already: %w", err)
-	case m.Spec.IdempotencyKey != r.Key || m.Spec.Content.Text == nil || m.Labels[Label] != LabelValue:
+	case existing.Spec.IdempotencyKey != r.Key || existing.Spec.Content.Text == nil || existing.Labels[Label] != LabelValue:
 		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
 			"TeamTalkMessage %s/%s is in the way: it is not the gateway's", m.Namespace, m.Name)
-	case *m.Spec.Content.Text != r.Text:
+	case *existing.Spec.Content.Text != r.Text:
 		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
 			"the key was used for another text, see TeamTalkMessage %s/%s: use another key", m.Namespace, m.Name)
-	case m.Finished() && len(m.Status.Recipients) > 0 && m.Status.NothingStored():
+	case existing.Finished() && len(existing.Status.Recipients) > 0 && existing.Status.NothingStored():
 		return s.nextAttempt(ctx, r, attempt)
 	}
+	*m = *existing
 	return 0, nil
 }
 
