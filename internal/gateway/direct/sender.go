@@ -80,26 +80,40 @@ func (s *Sender) once(
 		return send()
 	}
 	for {
-		first := false
-		done := s.inFlight.DoChan(requestID(r), func() (any, error) {
-			first = true
+		var first atomic.Bool
+		var panicked any
+		done := s.inFlight.DoChan(requestID(r), func() (_ any, err error) {
+			first.Store(true)
+			// singleflight would end the process: the panic is the handler's of the first request.
+			defer func() {
+				if panicked = recover(); panicked != nil {
+					err = errors.New("send: panic")
+				}
+			}()
 			return send()
 		})
 		var got singleflight.Result
 		select {
 		case got = <-done:
 		case <-ctx.Done():
+			timeout := time.After(2 * stopTimeout)
+			if first.Load() {
+				timeout = nil // send returns soon, as ctx is done
+			}
 			select {
 			case got = <-done:
-			case <-time.After(2 * stopTimeout): // send returns before
+			case <-timeout:
 				return api.Result{State: api.Unknown, Cause: v1alpha1.Cause{
 					Message: "another request with its key is still in progress",
 				}}, nil
 			}
 		}
+		if panicked != nil {
+			panic(panicked)
+		}
 		result, _ := got.Val.(api.Result)
 		delivered := got.Err == nil && result.State == api.Delivered
-		if first || delivered || ctx.Err() != nil {
+		if first.Load() || delivered || ctx.Err() != nil {
 			return result, got.Err
 		}
 	}

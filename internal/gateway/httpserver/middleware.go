@@ -65,6 +65,9 @@ func (s *Server) observe(route Route, next http.Handler) http.HandlerFunc {
 		status, took := cmp.Or(info.status, http.StatusOK), time.Since(began)
 		requests.WithLabelValues(route.Name, strconv.Itoa(status), info.errorCode).Inc()
 		durations.WithLabelValues(route.Name).Observe(took.Seconds())
+		if info.errorCode != "" {
+			log = log.WithValues("errorCode", info.errorCode)
+		}
 		log.WithValues(info.logValues...).Info("answered",
 			"endpoint", route.Name, "status", status, "took", took.Round(time.Microsecond).String(), "from", r.RemoteAddr)
 	}

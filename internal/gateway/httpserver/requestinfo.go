@@ -35,7 +35,6 @@ func infoOf(ctx context.Context) *requestInfo {
 // SetErrorCode sets the operation's own error code, for the log and the metrics. There must be few different codes.
 func SetErrorCode(ctx context.Context, code int) {
 	infoOf(ctx).errorCode = strconv.Itoa(code)
-	AddLogValue(ctx, "errorCode", strconv.Itoa(code))
 }
 
 // AddLogValue adds a value to the request's line in the log. It must not be a text, key or token.
