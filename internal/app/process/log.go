@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
@@ -32,6 +33,30 @@ type LogOptions struct {
 	Format string
 	// Level is debug, info or error.
 	Level string
+
+	output *logOutput // set by NewLogger
+}
+
+// logOutput is stderr until it is closed.
+type logOutput struct {
+	mu     sync.Mutex
+	closed bool
+}
+
+// Write implements io.Writer. It drops what comes after close.
+func (o *logOutput) Write(line []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return len(line), nil
+	}
+	return os.Stderr.Write(line)
+}
+
+func (o *logOutput) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
 }
 
 // Flags adds the options to a flag set.
@@ -54,7 +79,8 @@ func (o *LogOptions) Validate() error {
 // NewLogger returns the logger of the process and sets it for the libraries.
 // docs/operations.md documents the keys of its lines.
 func (o *LogOptions) NewLogger() logr.Logger {
-	log := zap.New(zap.UseDevMode(o.Format == logFormatText), zap.Level(logLevels[o.Level]), zap.WriteTo(os.Stderr))
+	o.output = &logOutput{}
+	log := zap.New(zap.UseDevMode(o.Format == logFormatText), zap.Level(logLevels[o.Level]), zap.WriteTo(o.output))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("client-go"))
 	// HTTP servers write errors of their clients to the standard logger, which slog redirects.
@@ -71,9 +97,16 @@ func (e loggedError) Unwrap() error { return e.error }
 func IsLogged(err error) bool { return errors.As(err, &loggedError{}) }
 
 // LogFatal logs why the process ends if the log is JSON, so that all of its lines are. Otherwise the
-// caller prints the error.
+// caller prints the error. Either is the last line: controllers of a lost leader are not waited for, and
+// may still log.
 func (o *LogOptions) LogFatal(err error) error {
-	if err == nil || o.Format != logFormatJSON {
+	if err == nil {
+		return nil
+	}
+	if o.output != nil {
+		o.output.close()
+	}
+	if o.Format != logFormatJSON {
 		return err
 	}
 	log := zap.New(zap.UseDevMode(false), zap.WriteTo(os.Stderr), zap.StacktraceLevel(zapcore.PanicLevel))
