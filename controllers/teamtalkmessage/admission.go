@@ -3,7 +3,6 @@
 package teamtalkmessage
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -17,18 +16,23 @@ import (
 // already.
 const cacheLag = 100 * time.Millisecond
 
+// awaitServerEvent waits until the messages that have waited for the server have their
+// places in the queue again.
+func (r *Reconciler) awaitServerEvent(s *scope) outcome {
+	if !s.underWay() && !r.serverSeen.has(s.server) {
+		return requeue(cacheLag)
+	}
+	return proceed
+}
+
 // admit waits for older messages of the same conversations that are not submitted yet,
 // and for slots of the server: the queue wakes the message then. It comes after all that
 // a message waits for on its own.
-func (r *Reconciler) admit(_ context.Context, s *scope) (outcome, error) {
-	switch {
-	case s.underWay():
-	case !r.serverSeen.has(s.server):
-		return requeue(cacheLag), nil
-	case !r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()):
-		return requeue(0), nil
+func (r *Reconciler) admit(s *scope) outcome {
+	if !s.underWay() && !r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()) {
+		return requeue(0)
 	}
-	return proceed, nil
+	return proceed
 }
 
 // seenServers are the servers whose events have been handled, by name: the messages that

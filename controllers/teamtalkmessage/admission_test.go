@@ -34,13 +34,11 @@ func TestServerSeen(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := &Reconciler{Engine: delivery.NewEngine(func(types.NamespacedName) {})}
-			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "m", UID: "m"}}
-			r.Engine.Queue.Add(queueMessage(m))
+			r := &Reconciler{}
 			if tc.seen != nil {
 				r.serverSeen.add(tc.seen)
 			}
-			s := &scope{message: m, server: tc.cached}
+			s := &scope{server: tc.cached}
 			if tc.known {
 				s.snapshot = &delivery.Snapshot{}
 			}
@@ -48,8 +46,8 @@ func TestServerSeen(t *testing.T) {
 			if !tc.want {
 				want = requeue(cacheLag)
 			}
-			if got, err := r.admit(t.Context(), s); err != nil || got != want {
-				t.Errorf("outcome %+v %v, want %+v", got, err, want)
+			if got := r.awaitServerEvent(s); got != want {
+				t.Errorf("outcome %+v, want %+v", got, want)
 			}
 		})
 	}

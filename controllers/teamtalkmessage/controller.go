@@ -189,9 +189,10 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(checkIdempotencyKey),
 		check(checkSchedule),
 		r.requireAESKey,
+		check(r.awaitServerEvent),
 		r.loadContent,
 		check(makePayload),
-		r.admit,
+		check(r.admit),
 		check(stageCreateTime),
 		r.submit,
 	} {
