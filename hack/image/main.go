@@ -79,8 +79,16 @@ func (b *builder) run(pkg string, archs []string) error {
 	if b.commit, err = output("hack/stamp", "commit"); err != nil {
 		return err
 	}
-	commitTime, _ := exec.Command("git", "log", "-1", "--format=%ct").Output()
-	seconds, _ := strconv.ParseInt(strings.TrimSpace(string(commitTime)), 10, 64) // 0 outside a git checkout
+	var seconds int64 // 0 outside a git checkout
+	if _, err := os.Stat(".git"); err == nil {
+		commitTime, err := output("git", "log", "-1", "--format=%ct")
+		if err != nil {
+			return err
+		}
+		if seconds, err = strconv.ParseInt(commitTime, 10, 64); err != nil {
+			return fmt.Errorf("read the time of the commit: %w", err)
+		}
+	}
 	b.created = time.Unix(seconds, 0).UTC()
 	if b.dir, err = filepath.Abs(b.dir); err != nil {
 		return err

@@ -7,11 +7,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// hasPlugins reports whether a folder has the CNI plugins that a node needs.
+func hasPlugins(dir string) bool {
+	for _, plugin := range []string{"bridge", "host-local", "loopback"} {
+		if _, err := os.Stat(filepath.Join(dir, plugin)); err != nil {
+			return false
+		}
+	}
+	return true
+}
 
 // writeScript writes an executable shell script. Its interpreter is named in full, so that
 // it runs with any PATH.
@@ -45,7 +56,7 @@ func TestRequirements(t *testing.T) {
 	const tools = "id apt-get certificates"
 	// The plugins are not in the PATH, so what the script reports depends on the machine.
 	nodePackages, nodeOutput, nodeCode := "ca-certificates containerd runc iptables iproute2 mount", "", 0
-	if _, err := os.Stat("/usr/lib/cni/loopback"); err != nil {
+	if !slices.ContainsFunc([]string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}, hasPlugins) {
 		nodePackages, nodeCode = nodePackages+" containernetworking-plugins", 1
 		nodeOutput = "make e2e needs the CNI plugins bridge, host-local and loopback: " +
 			"run \"apt-get install containernetworking-plugins\" as root, or what your system has for it\n"
