@@ -114,7 +114,7 @@ func (s *Sender) record(
 		return attempt, nil // deleted in between
 	case err != nil:
 		return 0, fmt.Errorf("read the message that has the key already: %w", err)
-	case existing.Spec.IdempotencyKey != r.Key || existing.Spec.Content.Text == nil || existing.Labels[Label] != LabelValue:
+	case existing.Spec.IdempotencyKey != r.Key, existing.Spec.Content.Text == nil, existing.Labels[Label] != LabelValue:
 		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
 			"TeamTalkMessage %s/%s is in the way: it is not the gateway's", m.Namespace, m.Name)
 	case *existing.Spec.Content.Text != r.Text:
