@@ -39,7 +39,7 @@ type StatusWrite struct {
 }
 
 // record writes the status, if the outcome asks for it and the status changes. Then it tells
-// the engine, and whoever watches events and status writes.
+// the engine, writes an event and calls OnStatusWrite.
 func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconcile.Result, error) {
 	result := reconcile.Result{RequeueAfter: cmp.Or(out.after, s.untilDue())}
 	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {

@@ -21,10 +21,10 @@ const (
 	maxShrunk = 5
 )
 
-// directoryCache asks the directories of TeamTalks, for all messages together. Whoever
-// was seen is assumed to exist for directoryTTL. Others are asked for in batches: those
-// who wait while one is under way share the next one. That somebody is missing is
-// evidence for those who asked, and is not kept. The zero value is ready to use.
+// directoryCache asks the directories of TeamTalks, for all messages together. A user or
+// group that was seen is assumed to exist for directoryTTL. Others are asked for in
+// batches: lookups that wait while one is under way share the next one. An absence is
+// evidence for these lookups only, and is not kept. The zero value is ready to use.
 type directoryCache struct {
 	// batches counts the goroutines.
 	batches sync.WaitGroup

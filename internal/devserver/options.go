@@ -94,11 +94,11 @@ func (o Options) complete() (Options, error) {
 			return o, err
 		}
 		if !local && !o.AllowRemote {
-			return o, fmt.Errorf("address %s is not on loopback: whoever reaches it reads and writes everything; "+
+			return o, fmt.Errorf("address %s is not on loopback: anybody who reaches it reads and writes everything; "+
 				"--allow-remote permits it", *address)
 		}
 		if !local {
-			o.Log.Info("Listening beyond loopback: whoever reaches this reads and writes everything", "address", *address)
+			o.Log.Info("Listening beyond loopback: anybody who reaches this reads and writes everything", "address", *address)
 		}
 	}
 	return o, nil

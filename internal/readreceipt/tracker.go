@@ -21,7 +21,7 @@ const (
 	// maxAge is how long a recipient is tracked.
 	maxAge = 24 * time.Hour
 	// maxNotifies bounds the queue of notifies. Routers relay every read of a TeamTalk,
-	// whoever sent the message.
+	// also of messages from other senders.
 	maxNotifies = 1024
 )
 

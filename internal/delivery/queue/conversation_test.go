@@ -216,8 +216,8 @@ func TestAcquireAgain(t *testing.T) {
 	c.acquire(b)
 }
 
-// TestStores joins addresses, whoever names them together and in whatever order, and
-// those that one server names one after the other.
+// TestStores joins addresses that servers name together, in any order, and those that one
+// server names one after the other.
 func TestStores(t *testing.T) {
 	q := New(func(types.NamespacedName) {})
 	join := func(server string, addresses ...string) { q.Join(named(server), addresses) }
