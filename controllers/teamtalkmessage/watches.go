@@ -141,7 +141,7 @@ func (r *Reconciler) requeueUnfinished(ctx context.Context, opts ...client.ListO
 	var keys []types.NamespacedName
 	for i := range list.Items {
 		if m := &list.Items[i]; !m.Finished() {
-			if _, known := r.Engine.Snapshot(m.UID); !known {
+			if !r.Engine.Knows(m.UID) {
 				r.Engine.Queue.Requeue(m.UID)
 			}
 			keys = append(keys, client.ObjectKeyFromObject(m))

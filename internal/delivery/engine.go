@@ -181,6 +181,9 @@ func (e *Engine) Snapshot(uid types.UID) (Snapshot, bool) {
 	return t.snapshot(), true
 }
 
+// Knows reports whether there is a task of the message.
+func (e *Engine) Knows(uid types.UID) bool { return e.taskOf(uid) != nil }
+
 // Ack says that the status shows a task's progress up to a revision.
 func (e *Engine) Ack(uid types.UID, revision uint64) {
 	if t := e.taskOf(uid); t != nil {
