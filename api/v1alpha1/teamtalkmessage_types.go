@@ -12,8 +12,8 @@ const (
 	DefaultServerName = "default"
 	// MaxRecipients is the highest number of users and groups of one message.
 	MaxRecipients = 1000
-	// MaxParts is the highest number of segments of a text that is split.
-	MaxParts = 20
+	// MaxSegments is the highest number of segments of a text that is split.
+	MaxSegments = 20
 	// MaxTextBytes is the longest text that is split, in bytes.
 	MaxTextBytes = 64 << 10
 	// MaxRecipientMessage is the longest message in the status of a recipient, in characters.
@@ -307,11 +307,11 @@ type TeamTalkMessageStatus struct {
 
 // SplitText identifies a text that is sent in segments.
 type SplitText struct {
-	// parts is the number of segments.
+	// segments is how many segments the text has.
 	// +required
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=20
-	Parts int32 `json:"parts,omitempty"`
+	Segments int32 `json:"segments,omitempty"`
 
 	// digest is the SHA-256 of the segments, in hexadecimal digits.
 	// +required

@@ -161,16 +161,16 @@ func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (d
 	case spec.Content.Text == nil && spec.Content.TextFrom == nil:
 		return tooLong(limit, "; only text and textFrom can be split")
 	case !tokens:
-		// Its parts could not be told from one another in the store.
+		// Its segments could not be told from one another in the store.
 		return tooLong(limit, "; longText: Split needs the server's deliveryToken: Enabled")
 	case len(text) > v1alpha1.MaxTextBytes:
 		return tooLong(v1alpha1.MaxTextBytes, "; not even split can it be longer")
 	}
-	parts := splitText(string(text), limit)
-	if len(parts) > v1alpha1.MaxParts {
-		return tooLong(v1alpha1.MaxParts*limit, "; it takes more than 20 parts")
+	segments := splitText(string(text), limit)
+	if len(segments) > v1alpha1.MaxSegments {
+		return tooLong(v1alpha1.MaxSegments*limit, "; it takes more than 20 segments")
 	}
-	return delivery.Payload{Data: parts[0], Rest: parts[1:]}, nil
+	return delivery.Payload{Data: segments[0], Rest: segments[1:]}, nil
 }
 
 // audioPayload makes a voice message: seconds, then the sound.

@@ -12,27 +12,27 @@ import (
 func TestTextPayload(t *testing.T) {
 	const splits, disabled = v1alpha1.LongTextSplit, v1alpha1.DeliveryTokenDisabled
 	tests := map[string]struct {
-		text      string
-		tokens    v1alpha1.DeliveryTokenMode
-		longText  v1alpha1.LongText
-		image     bool
-		want      string
-		wantParts int
+		text         string
+		tokens       v1alpha1.DeliveryTokenMode
+		longText     v1alpha1.LongText
+		image        bool
+		want         string
+		wantSegments int
 	}{
-		"fine":                        {text: "hello 世界", wantParts: 1},
+		"fine":                        {text: "hello 世界", wantSegments: 1},
 		"empty":                       {text: "", want: v1alpha1.ReasonContentEmpty},
-		"longest with a token":        {text: strings.Repeat("x", 3051), wantParts: 1},
+		"longest with a token":        {text: strings.Repeat("x", 3051), wantSegments: 1},
 		"too long with a token":       {text: strings.Repeat("x", 3052), want: v1alpha1.ReasonContentTooLong},
-		"longest without":             {text: strings.Repeat("x", 3068), tokens: disabled, wantParts: 1},
+		"longest without":             {text: strings.Repeat("x", 3068), tokens: disabled, wantSegments: 1},
 		"too long without":            {text: strings.Repeat("x", 3069), tokens: disabled, want: v1alpha1.ReasonContentTooLong},
 		"bytes count, not characters": {text: strings.Repeat("世", 1018), want: v1alpha1.ReasonContentTooLong},
 		"not UTF-8":                   {text: "a\xff", want: v1alpha1.ReasonContentInvalid},
 		"a NUL":                       {text: "a\x00b", want: v1alpha1.ReasonContentInvalid},
-		"short, may be split":         {text: "hello", longText: splits, wantParts: 1},
-		"split":                       {text: strings.Repeat("x", 3052), longText: splits, wantParts: 2},
-		"split in twenty":             {text: strings.Repeat("x", 20*3043), longText: splits, wantParts: 20},
+		"short, may be split":         {text: "hello", longText: splits, wantSegments: 1},
+		"split":                       {text: strings.Repeat("x", 3052), longText: splits, wantSegments: 2},
+		"split in twenty":             {text: strings.Repeat("x", 20*3043), longText: splits, wantSegments: 20},
 		"in twenty-one":               {text: strings.Repeat("x", 20*3043+1), longText: splits, want: v1alpha1.ReasonContentTooLong},
-		"beyond all parts":            {text: strings.Repeat("x", v1alpha1.MaxTextBytes+1), longText: splits, want: v1alpha1.ReasonContentTooLong},
+		"beyond all segments":         {text: strings.Repeat("x", v1alpha1.MaxTextBytes+1), longText: splits, want: v1alpha1.ReasonContentTooLong},
 		"split without tokens":        {text: strings.Repeat("x", 3069), longText: splits, tokens: disabled, want: v1alpha1.ReasonContentTooLong},
 		"what cannot be split":        {text: strings.Repeat("x", 3052), longText: splits, image: true, want: v1alpha1.ReasonContentTooLong},
 	}
@@ -50,8 +50,8 @@ func TestTextPayload(t *testing.T) {
 			if got != nil && tc.text != "" && strings.Contains(got.Message, tc.text) {
 				t.Errorf("the message holds the text: %s", got.Message)
 			}
-			if got == nil && 1+len(payload.Rest) != tc.wantParts {
-				t.Errorf("%d parts, want %d", 1+len(payload.Rest), tc.wantParts)
+			if got == nil && 1+len(payload.Rest) != tc.wantSegments {
+				t.Errorf("%d segments, want %d", 1+len(payload.Rest), tc.wantSegments)
 			}
 		})
 	}

@@ -27,7 +27,7 @@ type scope struct {
 	origin  origin
 	// earlierUntil is until when another operator may be sending the message; zero: none can.
 	earlierUntil time.Time
-	// split identifies the text that is recorded as being sent in parts; nil: none.
+	// split identifies the text that is recorded as being sent in segments; nil: none.
 	// pinSplit changes it.
 	split *v1alpha1.SplitText
 	// recipients, in the order of the spec. They show the status, or the snapshot.
@@ -110,7 +110,7 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 	case "":
 		p.State = v1alpha1.StatePending
 	case v1alpha1.StateAcknowledged, v1alpha1.StateStored, v1alpha1.StateRouted:
-		// The last one is the current part's.
+		// The last one is the current segment's.
 		if n := len(earlier); n > 0 {
 			p.MessageID, earlier = uint32(earlier[n-1]), earlier[:n-1]
 		}

@@ -73,8 +73,8 @@ func TestEarlierUntil(t *testing.T) {
 	}
 }
 
-// TestRecordedParts reads how many parts of a text are done from the recorded ids.
-func TestRecordedParts(t *testing.T) {
+// TestRecordedSegments reads how many segments of a text are done from the recorded ids.
+func TestRecordedSegments(t *testing.T) {
 	tests := map[string]struct {
 		state       v1alpha1.RecipientState
 		ids         []int64
@@ -124,7 +124,7 @@ func TestRetryFailed(t *testing.T) {
 		}
 	}
 	if got := s.recipients[3].Earlier; len(got) != 1 || got[0] != 7 {
-		t.Errorf("the parts that are there: %v", got)
+		t.Errorf("the segments that are there: %v", got)
 	}
 }
 

@@ -13,13 +13,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// splitText splits a text into parts of at most limit bytes, each with its number before
+// splitText splits a text into segments of at most limit bytes, each with its number before
 // it, "(2/3) ". It splits at the end of a line where there is one in the second half
-// of a part, else at a blank, else between two characters. The line end or blank is left
+// of a segment, else at a blank, else between two characters. The line end or blank is left
 // out.
 func splitText(text string, limit int) [][]byte {
-	// Room for the longest number, of as many parts as there may be.
-	room := limit - len(partNumber(99, 99))
+	// Room for the longest number, of as many segments as there may be.
+	room := limit - len(segmentNumber(99, 99))
 	var pieces []string
 	for len(text) > room {
 		piece := text[:room]
@@ -38,20 +38,20 @@ func splitText(text string, limit int) [][]byte {
 	if text != "" {
 		pieces = append(pieces, text)
 	}
-	parts := make([][]byte, len(pieces))
+	segments := make([][]byte, len(pieces))
 	for i, piece := range pieces {
-		parts[i] = []byte(partNumber(i+1, len(pieces)) + piece)
+		segments[i] = []byte(segmentNumber(i+1, len(pieces)) + piece)
 	}
-	return parts
+	return segments
 }
 
-func partNumber(n, of int) string { return fmt.Sprintf("(%d/%d) ", n, of) }
+func segmentNumber(n, of int) string { return fmt.Sprintf("(%d/%d) ", n, of) }
 
-// pinSplit sends only parts of one text. A ConfigMap may change between two parts, where
+// pinSplit sends only segments of one text. A ConfigMap may change between two segments, where
 // another operator takes the message over, or where it is suspended for a while. So the
-// status identifies a text of several parts before the first is sent, and no longer
-// does before a text of one part is sent. What is left of another text is refused.
-// Where the status identifies none, nobody has begun a text of several parts. known:
+// status identifies a text of several segments before the first is sent, and no longer
+// does before a text of one segment is sent. What is left of another text is refused.
+// Where the status identifies none, nobody has begun a text of several segments. known:
 // the text is at hand.
 func (s *scope) pinSplit(known bool) outcome {
 	if s.message.Spec.Content.TextFrom == nil {
@@ -62,20 +62,20 @@ func (s *scope) pinSplit(known bool) outcome {
 	same := now != nil && s.split != nil && *now == *s.split
 	switch {
 	case !known || same:
-	case s.split != nil && s.sentInPart():
+	case s.split != nil && s.maybeSent():
 		s.refuseAll(v1alpha1.ReasonContentChanged,
-			"the ConfigMap holds another text than the one whose first parts were sent: restore it and retry")
+			"the ConfigMap holds another text than the one whose first segments were sent: restore it and retry")
 	case now != nil || s.split != nil:
 		s.split, same, next = now, now != nil, recordFirst
 	}
 	if s.split != nil {
-		s.payload.Count, s.payload.Recorded = int(s.split.Parts), known && same
+		s.payload.Count, s.payload.Recorded = int(s.split.Segments), known && same
 	}
 	return next
 }
 
-// sentInPart reports whether some of the message may have been sent, to any recipient.
-func (s *scope) sentInPart() bool {
+// maybeSent reports whether some of the message may have been sent, to any recipient.
+func (s *scope) maybeSent() bool {
 	return slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
 		unsent := p.State == v1alpha1.StatePending ||
 			p.State == v1alpha1.StateFailed && p.Reason != v1alpha1.ReasonOutcomeUnknown
@@ -83,11 +83,11 @@ func (s *scope) sentInPart() bool {
 	})
 }
 
-// identifySplit tells a text that takes several parts from every other; nil: it takes one.
+// identifySplit tells a text that takes several segments from every other; nil: it takes one.
 func identifySplit(p delivery.Payload) *v1alpha1.SplitText {
 	if len(p.Rest) == 0 {
 		return nil
 	}
 	digest := delivery.Digest(append([][]byte{p.Data}, p.Rest...)...)
-	return &v1alpha1.SplitText{Parts: int32(1 + len(p.Rest)), Digest: hex.EncodeToString(digest[:])}
+	return &v1alpha1.SplitText{Segments: int32(1 + len(p.Rest)), Digest: hex.EncodeToString(digest[:])}
 }

@@ -34,8 +34,8 @@ func TestSplitText(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, part := range splitText(tc.text, tc.limit) {
-				got = append(got, string(part))
+			for _, segment := range splitText(tc.text, tc.limit) {
+				got = append(got, string(segment))
 			}
 			if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tc.want) {
 				t.Errorf("%q, want %q", got, tc.want)
@@ -44,19 +44,19 @@ func TestSplitText(t *testing.T) {
 	}
 }
 
-// TestSplitLosesNothing: whatever the text, its parts hold it all, in characters,
+// TestSplitLosesNothing: whatever the text, its segments hold it all, in characters,
 // but for what was cut at.
 func TestSplitLosesNothing(t *testing.T) {
 	for n := range 200 {
 		text := strings.Repeat("wörter und 中文字 ", n) + strings.Repeat("x", n) + "\n"
 		var joined strings.Builder
-		for i, part := range splitText(text, 64) {
-			if len(part) > 64 || !utf8.Valid(part) {
-				t.Fatalf("part %d of %d characters: %q", i, n, part)
+		for i, segment := range splitText(text, 64) {
+			if len(segment) > 64 || !utf8.Valid(segment) {
+				t.Fatalf("segment %d of %d characters: %q", i, n, segment)
 			}
-			_, after, ok := strings.Cut(string(part), ") ")
+			_, after, ok := strings.Cut(string(segment), ") ")
 			if !ok {
-				t.Fatalf("no number: %q", part)
+				t.Fatalf("no number: %q", segment)
 			}
 			joined.WriteString(after)
 		}
@@ -67,17 +67,17 @@ func TestSplitLosesNothing(t *testing.T) {
 	}
 }
 
-// payload is a text in parts.
-func payload(parts ...string) delivery.Payload {
-	p := delivery.Payload{Data: []byte(parts[0])}
-	for _, part := range parts[1:] {
-		p.Rest = append(p.Rest, []byte(part))
+// payload is a text in segments.
+func payload(segments ...string) delivery.Payload {
+	p := delivery.Payload{Data: []byte(segments[0])}
+	for _, segment := range segments[1:] {
+		p.Rest = append(p.Rest, []byte(segment))
 	}
 	return p
 }
 
-// TestPinSplit: the parts of a text from a ConfigMap are all of the text whose first
-// part may have been sent.
+// TestPinSplit: the segments of a text from a ConfigMap are all of the text whose first
+// segment may have been sent.
 func TestPinSplit(t *testing.T) {
 	one, another := payload("(1/2) a", "(2/2) b"), payload("(1/2) a", "(2/2) c")
 	if identifySplit(payload("ab", "c")).Digest == identifySplit(payload("a", "bc")).Digest {
@@ -95,7 +95,7 @@ func TestPinSplit(t *testing.T) {
 		wantCount   int
 		want        *v1alpha1.SplitText
 	}{
-		"one part":              {payload: payload("a")},
+		"one segment":           {payload: payload("a")},
 		"not of a ConfigMap":    {payload: one, inline: true},
 		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identifySplit(one)},
 		"recorded":              {recorded: identifySplit(one), payload: one, wantCount: 2, want: identifySplit(one)},
@@ -117,7 +117,7 @@ func TestPinSplit(t *testing.T) {
 			recorded: identifySplit(one), unknown: true, payload: delivery.Payload{}, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
 			wantCount: 2, want: identifySplit(one),
 		},
-		"may have been sent, not in parts": {
+		"may have been sent, not in segments": {
 			payload: one, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
 			wantStaged: true, wantCount: 2, want: identifySplit(one),
 		},
@@ -179,7 +179,7 @@ func (o operators) put(t *testing.T, s *scope, out outcome) {
 }
 
 // TestPinAfterTakeover: a message that waited when its operator was killed is sent by
-// the next one, part by part, of which a third one finds but one. No part of another
+// the next one, segment by segment, of which a third one finds but one. No segment of another
 // text follows it.
 func TestPinAfterTakeover(t *testing.T) {
 	o := newOperators()
@@ -192,12 +192,12 @@ func TestPinAfterTakeover(t *testing.T) {
 	setStatus(s, nil, time.Now())
 	next, _ := o.look(payload("(1/2) new", "(2/2) new"), false)
 	if p := next.recipients[0]; p.State != v1alpha1.StateFailed || p.Reason != v1alpha1.ReasonContentChanged {
-		t.Errorf("behind a part of the old text: %s %s", p.State, p.Reason)
+		t.Errorf("behind a segment of the old text: %s %s", p.State, p.Reason)
 	}
 }
 
-// TestShortened: two parts are recorded, and nothing was sent. The text becomes
-// short, is sent, and its operator killed: the next one looks for one part.
+// TestShortened: two segments are recorded, and nothing was sent. The text becomes
+// short, is sent, and its operator killed: the next one looks for one segment.
 func TestShortened(t *testing.T) {
 	o := newOperators()
 	s, out := o.look(payload("(1/2) old", "(2/2) old"), false)
@@ -207,6 +207,6 @@ func TestShortened(t *testing.T) {
 	o.put(t, s, out)
 	next, out := o.look(short, true)
 	if p := next.recipients[0]; p.State != v1alpha1.StateInDoubt || len(next.refusals) > 0 || next.payload.Count != 0 || out != proceed {
-		t.Errorf("%s, refused %v, %d parts, outcome %+v", p.State, next.refusals, next.payload.Count, out)
+		t.Errorf("%s, refused %v, %d segments, outcome %+v", p.State, next.refusals, next.payload.Count, out)
 	}
 }

@@ -147,10 +147,10 @@ func TestStatusRoundTrip(t *testing.T) {
 		"staged":    {State: v1alpha1.StatePending, CreateTime: 1_700_000_000},
 		"in doubt":  {State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: "why", Attempts: 2, DoubtSince: at},
 		"delivered": {State: v1alpha1.StateRouted, MessageID: 18, Attempts: 1, StoredAt: at, RoutedAt: at},
-		"in its second part": {
+		"in its second segment": {
 			State: v1alpha1.StatePending, Earlier: []uint32{18}, EarlierReason: v1alpha1.ReasonStoredNotRouted, EarlierMessage: "why", Attempts: 1, StoredAt: at,
 		},
-		"failed in its second part": {
+		"failed in its second segment": {
 			State: v1alpha1.StateFailed, Earlier: []uint32{18}, EarlierReason: v1alpha1.ReasonAdopted, EarlierMessage: "why", Attempts: 1, StoredAt: at,
 		},
 	}

@@ -30,22 +30,22 @@ func (i Identity) Keyed() bool { return i.Key != "" }
 // DeliveryID identifies a delivery: one message, from one sender, to one recipient.
 type DeliveryID struct {
 	Identity
-	// Revision of its content and Part of a revision, both counted from 0.
-	Revision, Part uint32
-	Sender         uint32
-	Recipient      v1alpha1.Recipient
+	// Revision of its content and Segment of a revision, both counted from 0.
+	Revision, Segment uint32
+	Sender            uint32
+	Recipient         v1alpha1.Recipient
 }
 
 // Token returns the first 64 bits of SHA-256 over the id's canonical encoding:
 // the fields "teamtalk.io/delivery/v1", "uid" and the UID (or "key", the namespace
-// and the key), revision, part, sender, recipient type and recipient id, numbers
+// and the key), revision, segment, sender, recipient type and recipient id, numbers
 // in decimal, each preceded by its length in bytes as u32 big-endian.
 func (d DeliveryID) Token() cipher.Token {
 	fields := []string{tokenVersion, "uid", string(d.UID)}
 	if d.Keyed() {
 		fields = []string{tokenVersion, "key", d.Namespace, d.Key}
 	}
-	fields = append(fields, decimal(d.Revision), decimal(d.Part),
+	fields = append(fields, decimal(d.Revision), decimal(d.Segment),
 		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID))
 	digest := Digest(fields...)
 	return cipher.Token(digest[:len(cipher.Token{})])

@@ -31,7 +31,7 @@ func TestTokenVectors(t *testing.T) {
 		},
 		"to a group, all fields": {
 			id: DeliveryID{
-				Identity: Identity{UID: "m"}, Revision: 12, Part: 3, Sender: 4294967295,
+				Identity: Identity{UID: "m"}, Revision: 12, Segment: 3, Sender: 4294967295,
 				Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: 70000},
 			},
 			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03uid" + "\x00\x00\x00\x01m" +
@@ -40,7 +40,7 @@ func TestTokenVectors(t *testing.T) {
 			want: "9e25204bc9387816",
 		},
 		"with a key": {
-			id: DeliveryID{Identity: Identity{UID: "not used", Namespace: "im", Key: "release-1.4"}, Part: 1, Sender: 1, Recipient: user(3)},
+			id: DeliveryID{Identity: Identity{UID: "not used", Namespace: "im", Key: "release-1.4"}, Segment: 1, Sender: 1, Recipient: user(3)},
 			encoding: "\x00\x00\x00\x17teamtalk.io/delivery/v1" + "\x00\x00\x00\x03key" +
 				"\x00\x00\x00\x02im" + "\x00\x00\x00\x0brelease-1.4" +
 				"\x00\x00\x00\x010" + "\x00\x00\x00\x011" + "\x00\x00\x00\x011" + "\x00\x00\x00\x04User" + "\x00\x00\x00\x013",
@@ -67,7 +67,7 @@ func TestTokensDiffer(t *testing.T) {
 		"base":        {Identity: Identity{UID: "m"}, Sender: 1, Recipient: user(3)},
 		"uid":         {Identity: Identity{UID: "n"}, Sender: 1, Recipient: user(3)},
 		"revision":    {Identity: Identity{UID: "m"}, Revision: 1, Sender: 1, Recipient: user(3)},
-		"part":        {Identity: Identity{UID: "m"}, Part: 1, Sender: 1, Recipient: user(3)},
+		"segment":     {Identity: Identity{UID: "m"}, Segment: 1, Sender: 1, Recipient: user(3)},
 		"sender":      {Identity: Identity{UID: "m"}, Sender: 2, Recipient: user(3)},
 		"key":         {Identity: Identity{UID: "m", Namespace: "im", Key: "k"}, Sender: 1, Recipient: user(3)},
 		"another key": {Identity: Identity{Namespace: "im", Key: "l"}, Sender: 1, Recipient: user(3)},

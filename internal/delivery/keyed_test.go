@@ -289,7 +289,7 @@ func TestAttemptsAreForgotten(t *testing.T) {
 	var a keyedAttempts
 	now := time.Unix(1000, 0)
 	token := func(n uint32) (id DeliveryID) {
-		id.Identity, id.Part = Identity{UID: types.UID("m")}, n
+		id.Identity, id.Segment = Identity{UID: types.UID("m")}, n
 		return id
 	}
 	for n := range uint32(100) {

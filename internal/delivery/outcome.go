@@ -15,24 +15,24 @@ import (
 // Messages of recipients. They contain no address, duration or text, so that they are
 // the same for each try.
 const (
-	msgNotConnected = "waiting for a connection to db_proxy"
-	msgNoDirectory  = "TeamTalk shows neither sender nor recipients; its database may be down"
-	msgNoAnswer     = "db_proxy did not answer; the store is asked before anything is sent again"
-	msgCounter      = "db_proxy's counter failed; the store is asked before anything is sent again"
-	msgRejected     = "db_proxy answered with id 0: nothing was stored"
-	msgLost         = "db_proxy did not answer; the store proves that nothing was stored"
-	msgUnread       = "db_proxy gave an id that the store does not show yet"
-	msgNotStored    = "db_proxy gave an id, and the store proves that nothing was stored"
-	msgUnknown      = "may have been delivered; the store could not prove it either way"
-	msgTakeover     = "another operator may have sent it; the store is asked first"
-	msgNotRouted    = "no router took it in time; clients see it at their next sync"
-	msgAdoptedOld   = "found in the store, too old to be announced again"
-	msgAdopted      = "found in the store, not sent again"
-	msgWaitRouter   = "stored; waiting for a router"
-	msgKeyed        = "the store is asked first whether its key was used before"
-	msgNothing      = "there is nothing to send"
-	msgDeadline     = "the deadline came before it was sent; nothing was stored"
-	msgDeadlinePart = "the deadline came before all parts were sent"
+	msgNotConnected    = "waiting for a connection to db_proxy"
+	msgNoDirectory     = "TeamTalk shows neither sender nor recipients; its database may be down"
+	msgNoAnswer        = "db_proxy did not answer; the store is asked before anything is sent again"
+	msgCounter         = "db_proxy's counter failed; the store is asked before anything is sent again"
+	msgRejected        = "db_proxy answered with id 0: nothing was stored"
+	msgLost            = "db_proxy did not answer; the store proves that nothing was stored"
+	msgUnread          = "db_proxy gave an id that the store does not show yet"
+	msgNotStored       = "db_proxy gave an id, and the store proves that nothing was stored"
+	msgUnknown         = "may have been delivered; the store could not prove it either way"
+	msgTakeover        = "another operator may have sent it; the store is asked first"
+	msgNotRouted       = "no router took it in time; clients see it at their next sync"
+	msgAdoptedOld      = "found in the store, too old to be announced again"
+	msgAdopted         = "found in the store, not sent again"
+	msgWaitRouter      = "stored; waiting for a router"
+	msgKeyed           = "the store is asked first whether its key was used before"
+	msgNothing         = "there is nothing to send"
+	msgDeadline        = "the deadline came before it was sent; nothing was stored"
+	msgDeadlineSegment = "the deadline came before all segments were sent"
 )
 
 // minAsked is how many searches of this process a doubt survives, however old it is:
@@ -97,7 +97,7 @@ func (p recipientState) notConnected() recipientState {
 // beforeSend ends what has nothing left to send; false: it is sent.
 func beforeSend(p recipientState, t Task) (recipientState, bool) {
 	switch {
-	case p.partIndex() > 0 && int(p.partIndex()) >= t.Payload.partCount():
+	case p.segmentIndex() > 0 && int(p.segmentIndex()) >= t.Payload.segmentCount():
 		return p.complete(), true
 	case len(t.Payload.Data) == 0:
 		// Unreachable. An empty message would be stored.
@@ -112,7 +112,7 @@ func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env
 		return p.notConnected()
 	}
 	p.Attempts++
-	p.unsent, p.laterPartsInDoubt, p.unseenKey = 0, false, false
+	p.unsent, p.laterSegmentsInDoubt, p.unseenKey = 0, false, false
 	p.lastAttempt = env.now
 	p.CreateTime = sent.CreateTime
 	switch {
@@ -191,7 +191,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 // adopt takes a row of the store for the message.
 func (p recipientState) adopt(found SearchResult, env environment) recipientState {
 	p = p.stored(env.now, found.Row)
-	p.laterPartsInDoubt, p.standalone = true, found.Standalone
+	p.laterSegmentsInDoubt, p.standalone = true, found.Standalone
 	if !p.answered {
 		p.Reason, p.Message = v1alpha1.ReasonAdopted, msgAdopted
 	}
@@ -222,7 +222,7 @@ func afterDeadline(p recipientState) recipientState {
 	case p.State == v1alpha1.StateInDoubt:
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	case len(p.Earlier) > 0:
-		return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadlinePart)
+		return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadlineSegment)
 	}
 	return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadline)
 }

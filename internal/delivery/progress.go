@@ -17,9 +17,9 @@ type Progress struct {
 	Message string
 	// MessageID is TeamTalk's id in the conversation; 0: none yet.
 	MessageID uint32
-	// Earlier are the ids of the parts before the current one, of a text that is split.
+	// Earlier are the ids of the segments before the current one, of a text that is split.
 	Earlier []uint32
-	// EarlierReason and EarlierMessage are of the parts before the current one.
+	// EarlierReason and EarlierMessage are of the segments before the current one.
 	EarlierReason, EarlierMessage string
 	// Attempts counts sends.
 	Attempts int32
@@ -60,8 +60,8 @@ func (p Progress) doubt(now time.Time, reason, message string) Progress {
 	return p
 }
 
-// partIndex is the number of the current part, from 0.
-func (p Progress) partIndex() uint32 { return uint32(len(p.Earlier)) }
+// segmentIndex is the number of the current segment, from 0.
+func (p Progress) segmentIndex() uint32 { return uint32(len(p.Earlier)) }
 
 // recipientState is a recipient's Progress with the working memory of this process.
 type recipientState struct {
@@ -95,10 +95,10 @@ type recipientState struct {
 	waitReady bool
 	// row is the message as stored, to be routed.
 	row *wire.MsgInfo
-	// laterPartsInDoubt: an operator that recorded nothing may have sent the parts
+	// laterSegmentsInDoubt: an operator that recorded nothing may have sent the segments
 	// after the current one.
-	laterPartsInDoubt bool
-	// standalone: no part follows the one that is stored.
+	laterSegmentsInDoubt bool
+	// standalone: no segment follows the one that is stored.
 	standalone bool
 	// unseenKey: nothing is known to have been sent. The store is searched because
 	// another resource may have had the key.

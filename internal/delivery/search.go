@@ -30,7 +30,7 @@ type SearchResult struct {
 	Row *wire.MsgInfo
 	// KeyConflict: the row has the message's key, and another text.
 	KeyConflict bool
-	// Standalone: no other part of the text was ever sent, see Task.isStandalone.
+	// Standalone: no other segment of the text was ever sent, see Task.isStandalone.
 	Standalone bool
 	// Conclusive: the answer reached back to before the message's time, and the reads
 	// before and after it returned data.
@@ -71,11 +71,11 @@ func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
 	return t.keyed() && !t.PayloadPending && p.Attempts == 0 && !t.fingerprint(p).Verifies(row, t.Server.Keys())
 }
 
-// isStandalone reports whether row, which has the token of a first part, was sent as all
-// of a text that has become longer since. A text of several parts is recorded before the
-// first one is sent, so the row is no part of another such text.
+// isStandalone reports whether row, which has the token of a first segment, was sent as all
+// of a text that has become longer since. A text of several segments is recorded before the
+// first one is sent, so the row is no segment of another such text.
 func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
-	if p.partIndex() > 0 || !t.Payload.Recorded {
+	if p.segmentIndex() > 0 || !t.Payload.Recorded {
 		return false
 	}
 	fingerprint, keys := t.fingerprint(p), t.Server.Keys()

@@ -35,7 +35,7 @@ type Task struct {
 	Stores  []string
 	Sender  uint32
 	Payload Payload
-	// Split: the text may take several parts.
+	// Split: the text may take several segments.
 	Split bool
 	// Token: texts carry a delivery token. Audio never does.
 	Token  bool
@@ -224,7 +224,7 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 	if !p.unseenKey {
 		p.lastAttempt = now
 	}
-	p.laterPartsInDoubt = p.unseenKey || !t.EarlierUntil.IsZero()
+	p.laterSegmentsInDoubt = p.unseenKey || !t.EarlierUntil.IsZero()
 	p.lastAttempt = later(p.lastAttempt, t.EarlierUntil)
 	switch {
 	case p.unseenKey:
@@ -241,14 +241,14 @@ func (t Task) keyed() bool { return t.Identity.Keyed() && t.Token }
 
 // fingerprint returns how the message to p is found in the store.
 func (t Task) fingerprint(p recipientState) Fingerprint {
-	f := Fingerprint{Sender: t.Sender, Payload: t.Payload.partAt(p.partIndex()), CreateTime: p.CreateTime}
+	f := Fingerprint{Sender: t.Sender, Payload: t.Payload.segmentAt(p.segmentIndex()), CreateTime: p.CreateTime}
 	if p.Type == v1alpha1.RecipientGroup && !p.unseenKey {
 		f.Reach = uint32(t.Order.Created.Unix())
 	}
 	if !t.Payload.Audio {
 		f.HasToken = t.Token
 		f.Token = DeliveryID{
-			Identity: t.Identity, Part: p.partIndex(), Sender: t.Sender, Recipient: p.Recipient,
+			Identity: t.Identity, Segment: p.segmentIndex(), Sender: t.Sender, Recipient: p.Recipient,
 		}.Token()
 	}
 	return f

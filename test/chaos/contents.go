@@ -40,7 +40,7 @@ var contents = []content{
 	{
 		name: "split", clause: "texts that are split in three",
 		set: func(_ context.Context, w *world) error {
-			w.parts = 3
+			w.segments = 3
 			return nil
 		},
 		boundary: halfLost,

@@ -41,8 +41,8 @@ type message struct {
 	uid  types.UID
 	want fate
 	to   []recipient
-	// parts that its text is split into; 0: it is not.
-	parts int
+	// segments that its text is split into; 0: it is not.
+	segments int
 	// key is its idempotencyKey.
 	key string
 	// notBefore: nothing of it may leave earlier.
@@ -64,8 +64,8 @@ type recipient struct {
 func (m *message) pieces() []piece {
 	var all []piece
 	for _, to := range m.to {
-		for part := range max(1, m.parts) {
-			all = append(all, piece{m.number, part, to})
+		for segment := range max(1, m.segments) {
+			all = append(all, piece{m.number, segment, to})
 		}
 	}
 	return all
@@ -108,7 +108,7 @@ func (w *world) object(m *message) *v1alpha1.TeamTalkMessage {
 			o.Spec.To.Users = append(o.Spec.To.Users, v1alpha1.UserID(to.id))
 		}
 	}
-	if m.parts > 1 {
+	if m.segments > 1 {
 		o.Spec.LongText = v1alpha1.LongTextSplit
 	}
 	if !m.notBefore.IsZero() {
@@ -122,7 +122,7 @@ func (w *world) object(m *message) *v1alpha1.TeamTalkMessage {
 
 // send declares as many messages as take n pieces more.
 func (w *world) send(ctx context.Context, n int) error {
-	each := max(1, w.parts) * max(1, w.fan)
+	each := max(1, w.segments) * max(1, w.fan)
 	return w.declare(ctx, w.more((n+each-1)/each))
 }
 
@@ -133,7 +133,7 @@ func (w *world) more(n int) []*message {
 	fresh := make([]*message, n)
 	for i := range fresh {
 		number := len(w.messages) + 1
-		m := &message{number: number, name: fmt.Sprintf("m-%d", number), to: w.recipientsOf(number), parts: w.parts}
+		m := &message{number: number, name: fmt.Sprintf("m-%d", number), to: w.recipientsOf(number), segments: w.segments}
 		if w.deal != nil {
 			w.deal(m)
 		}

@@ -84,7 +84,7 @@ func (w *world) rows(ctx context.Context) (stored, error) {
 					s, ok = said{number: nobodys}, true // nobody else writes here
 				}
 				if ok && r.GetFromSessionId() == w.sender && s.number != warm {
-					p := piece{s.number, s.part, to}
+					p := piece{s.number, s.segment, to}
 					rows[p] = append(rows[p], row{r.GetMsgId(), r.GetCreateTime(), s.text})
 				}
 			}

@@ -149,8 +149,8 @@ func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1al
 	var ids []int64
 	var texts []string
 	once := true
-	for part := range max(1, m.parts) {
-		there := rows[piece{m.number, part, to}]
+	for segment := range max(1, m.segments) {
+		there := rows[piece{m.number, segment, to}]
 		once = once && len(there) == 1
 		for _, row := range there {
 			ids = append(ids, int64(row.id))

@@ -84,8 +84,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestJudgeParts compares the parts of a text, for each of several recipients.
-func TestJudgeParts(t *testing.T) {
+// TestJudgeSegments compares the segments of a text, for each of several recipients.
+func TestJudgeSegments(t *testing.T) {
 	o := &v1alpha1.TeamTalkMessage{}
 	o.Status.Recipients = []v1alpha1.RecipientStatus{
 		{Type: v1alpha1.RecipientUser, ID: 3, State: v1alpha1.StateRouted, MessageIDs: []int64{5, 6}},
@@ -93,8 +93,8 @@ func TestJudgeParts(t *testing.T) {
 	}
 	o.Status.Counts = &v1alpha1.RecipientCounts{Recipients: 2, Stored: 2}
 	o.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: "True"}, {Type: v1alpha1.ConditionDelivered, Status: "True"}}
-	w := &world{parts: 2}
-	m := &message{number: 1, parts: 2, to: []recipient{{id: 3}, {group: true, id: 3}}}
+	w := &world{segments: 2}
+	m := &message{number: 1, segments: 2, to: []recipient{{id: 3}, {group: true, id: 3}}}
 	head, tail, _ := strings.Cut(w.text(1), "\n") // what is cut at is left out
 	good := func() stored {
 		return stored{
@@ -107,12 +107,12 @@ func TestJudgeParts(t *testing.T) {
 		change func(stored)
 		want   counts
 	}{
-		"all there":             {func(stored) {}, counts{}},
-		"a part is missing":     {func(s stored) { delete(s, piece{1, 1, m.to[1]}) }, counts{missing: 1}},
-		"a part is there twice": {func(s stored) { s[piece{1, 0, m.to[0]}] = []row{{id: 5}, {id: 9}} }, counts{duplicated: 1}},
-		"a part is another":     {func(s stored) { s[piece{1, 1, m.to[0]}] = []row{{id: 6, text: head}} }, counts{problems: 1}},
-		"a part has another id": {func(s stored) { s[piece{1, 1, m.to[0]}] = []row{{id: 7, text: tail}} }, counts{problems: 1}},
-		"parts are out of order": {func(s stored) {
+		"all there":                {func(stored) {}, counts{}},
+		"a segment is missing":     {func(s stored) { delete(s, piece{1, 1, m.to[1]}) }, counts{missing: 1}},
+		"a segment is there twice": {func(s stored) { s[piece{1, 0, m.to[0]}] = []row{{id: 5}, {id: 9}} }, counts{duplicated: 1}},
+		"a segment is another":     {func(s stored) { s[piece{1, 1, m.to[0]}] = []row{{id: 6, text: head}} }, counts{problems: 1}},
+		"a segment has another id": {func(s stored) { s[piece{1, 1, m.to[0]}] = []row{{id: 7, text: tail}} }, counts{problems: 1}},
+		"segments are out of order": {func(s stored) {
 			s[piece{1, 0, m.to[0]}], s[piece{1, 1, m.to[0]}] = s[piece{1, 1, m.to[0]}], s[piece{1, 0, m.to[0]}]
 		}, counts{problems: 1}},
 	} {
@@ -195,8 +195,8 @@ func TestTexts(t *testing.T) {
 	}
 	text, sound := wire.MsgType_MSG_TYPE_SINGLE_TEXT, wire.MsgType_MSG_TYPE_SINGLE_AUDIO
 	for content, want := range map[string]struct {
-		number, part int
-		own          bool
+		number, segment int
+		own             bool
 	}{
 		w.text(7):                        {7, 0, true},
 		"(2/3) " + w.text(7) + " line 9": {7, 1, true},
@@ -205,7 +205,7 @@ func TestTexts(t *testing.T) {
 		"hello":                          {},
 	} {
 		for kind, data := range map[wire.MsgType][]byte{text: c.Encrypt([]byte(content)), sound: append([]byte{0, 0, 0, 1}, content...)} {
-			if got, own := w.read(kind, data); got.number != want.number || got.part != want.part || own != want.own {
+			if got, own := w.read(kind, data); got.number != want.number || got.segment != want.segment || own != want.own {
 				t.Errorf("%v %q: %+v %t, want %+v", kind, content, got, own, want)
 			}
 		}

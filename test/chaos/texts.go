@@ -12,10 +12,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// piece is what the store must hold once: one part of one message, for one recipient.
+// piece is what the store must hold once: one segment of one message, for one recipient.
 type piece struct {
-	number, part int
-	to           recipient
+	number, segment int
+	to              recipient
 }
 
 // Numbers that are no message's.
@@ -27,8 +27,8 @@ const (
 	nobodys = -1
 )
 
-// partBytes is how much of a text is in each of its parts, about.
-const partBytes = cipher.MaxTextWithToken
+// segmentBytes is how much of a text is in each of its segments, about.
+const segmentBytes = cipher.MaxTextWithToken
 
 // head begins every text, and every line of one that is split: it names the run, the
 // scenario and the number.
@@ -36,13 +36,13 @@ func (w *world) head(number int) string {
 	return fmt.Sprintf("chaos %s %s #%d", w.id, w.name, number)
 }
 
-// text is a message's. One that is split has lines, so that each part begins with one.
+// text is a message's. One that is split has lines, so that each segment begins with one.
 func (w *world) text(number int) string {
-	if w.parts < 2 || number == warm {
+	if w.segments < 2 || number == warm {
 		return w.head(number)
 	}
 	var b strings.Builder
-	for line := 1; b.Len() < (w.parts-1)*partBytes+partBytes/2; line++ {
+	for line := 1; b.Len() < (w.segments-1)*segmentBytes+segmentBytes/2; line++ {
 		fmt.Fprintf(&b, "%s line %d\n", w.head(number), line)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
@@ -50,18 +50,18 @@ func (w *world) text(number int) string {
 
 // said is what a row, or an announcement, turns out to say.
 type said struct {
-	number, part int
-	// text is without the number of its part.
+	number, segment int
+	// text is without the number of its segment.
 	text string
 }
 
 // parse reads what a text says; false for a text of somebody else's.
 func (w *world) parse(text string) (said, bool) {
 	s := said{text: text}
-	if parts, rest, ok := strings.Cut(text, ") "); ok {
+	if segments, rest, ok := strings.Cut(text, ") "); ok {
 		var of int
-		if n, err := fmt.Sscanf(parts, "(%d/%d", &s.part, &of); n == 2 && err == nil {
-			s.part--
+		if n, err := fmt.Sscanf(segments, "(%d/%d", &s.segment, &of); n == 2 && err == nil {
+			s.segment--
 			s.text = rest
 		}
 	}
@@ -111,5 +111,5 @@ func (w *world) read(kind wire.MsgType, data []byte) (said, bool) {
 func (w *world) pieceOf(m *wire.IMMsgData) (piece, bool) {
 	s, ok := w.read(m.GetMsgType(), m.GetMsgData())
 	to := recipient{group: m.GetMsgType().SessionType() == wire.SessionType_SESSION_TYPE_GROUP, id: m.GetToSessionId()}
-	return piece{s.number, s.part, to}, ok
+	return piece{s.number, s.segment, to}, ok
 }

@@ -47,9 +47,9 @@ type world struct {
 	mu       sync.Mutex
 	messages []*message
 	counters []func() int
-	// parts is into how many parts each text is split; below 2: it is not. fan is to
+	// segments is into how many segments each text is split; below 2: it is not. fan is to
 	// how many users each message goes; below 2: to one user or group.
-	parts, fan int
+	segments, fan int
 	// onlyGroups sends to groups alone, few to so many users alone.
 	onlyGroups bool
 	few        int

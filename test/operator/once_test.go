@@ -115,7 +115,7 @@ func TestDeletedMidFlight(t *testing.T) {
 	x.CheckRows(1)
 }
 
-// TestSplit sends a long text in parts, in order, once each.
+// TestSplit sends a long text in segments, in order, once each.
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
@@ -132,24 +132,24 @@ func TestSplit(t *testing.T) {
 	for _, row := range x.Rows() {
 		texts[row.To] = append(texts[row.To], row.Text)
 		if row.Routed != 1 {
-			t.Errorf("part %d was routed %d times", row.MsgID, row.Routed)
+			t.Errorf("segment %d was routed %d times", row.MsgID, row.Routed)
 		}
 	}
 	for i, to := range []uint32{x.Alice, x.OnCall} {
-		parts := texts[to]
-		if len(parts) != 4 || len(got.Status.Recipients[i].MessageIDs) != 4 {
-			t.Fatalf("%d parts for %d, ids %v", len(parts), to, got.Status.Recipients[i].MessageIDs)
+		segments := texts[to]
+		if len(segments) != 4 || len(got.Status.Recipients[i].MessageIDs) != 4 {
+			t.Fatalf("%d segments for %d, ids %v", len(segments), to, got.Status.Recipients[i].MessageIDs)
 		}
 		var joined []string
-		for n, part := range parts {
-			text, ok := strings.CutPrefix(part, fmt.Sprintf("(%d/4) ", n+1))
+		for n, segment := range segments {
+			text, ok := strings.CutPrefix(segment, fmt.Sprintf("(%d/4) ", n+1))
 			if !ok {
-				t.Errorf("part %d begins with %.10q", n+1, part)
+				t.Errorf("segment %d begins with %.10q", n+1, segment)
 			}
 			joined = append(joined, text)
 		}
 		if strings.Join(joined, "\n") != long.String() {
-			t.Errorf("the parts for %d do not make the text", to)
+			t.Errorf("the segments for %d do not make the text", to)
 		}
 	}
 }

@@ -14,26 +14,26 @@ import (
 type Payload struct {
 	Audio bool
 	Data  []byte
-	// Rest are the parts after Data, of a text that is split.
+	// Rest are the segments after Data, of a text that is split.
 	Rest [][]byte
-	// Count is the number of parts of the text whose first one was sent, if it is
+	// Count is the number of segments of the text whose first one was sent, if it is
 	// recorded: the text may have changed, or may not be known yet. 0: 1 + len(Rest).
 	Count int
-	// Recorded: this text is recorded as the only one to be sent in parts.
+	// Recorded: this text is recorded as the only one to be sent in segments.
 	Recorded bool
 }
 
-// partCount is the number of TeamTalk messages that it takes.
-func (p Payload) partCount() int {
+// segmentCount is the number of TeamTalk messages that it takes.
+func (p Payload) segmentCount() int {
 	if p.Count > 0 {
 		return p.Count
 	}
 	return 1 + len(p.Rest)
 }
 
-// partAt returns the content of the nth part, from 0; nothing if the text has become
-// shorter since the parts before were sent.
-func (p Payload) partAt(n uint32) Payload {
+// segmentAt returns the content of the nth segment, from 0; nothing if the text has become
+// shorter since the segments before were sent.
+func (p Payload) segmentAt(n uint32) Payload {
 	switch {
 	case n == 0:
 		return Payload{Audio: p.Audio, Data: p.Data}
@@ -43,20 +43,20 @@ func (p Payload) partAt(n uint32) Payload {
 	return Payload{}
 }
 
-// proceed goes on with the next part of a text that is split, once one is delivered. If
+// proceed goes on with the next segment of a text that is split, once one is delivered. If
 // the text is not known yet, there may be a next one.
 func (p recipientState) proceed(t Task, now time.Time) recipientState {
-	more := int(p.partIndex())+1 < t.Payload.partCount() || t.PayloadPending && t.Split && t.Payload.Count == 0
+	more := int(p.segmentIndex())+1 < t.Payload.segmentCount() || t.PayloadPending && t.Split && t.Payload.Count == 0
 	switch {
 	case !p.Delivered():
 		return p
 	case more && !p.standalone:
-		return p.nextPart(now)
+		return p.nextSegment(now)
 	}
 	return p.withEarlierReason()
 }
 
-func (p recipientState) nextPart(now time.Time) recipientState {
+func (p recipientState) nextSegment(now time.Time) recipientState {
 	p = p.withEarlierReason()
 	p.EarlierReason, p.EarlierMessage = p.Reason, p.Message
 	// Cloned: snapshots share the recipients' memory.
@@ -65,13 +65,13 @@ func (p recipientState) nextPart(now time.Time) recipientState {
 	p.MessageID, p.CreateTime, p.row = 0, 0, nil
 	p.tries, p.answered, p.asked, p.routeTries = 0, false, 0, 0
 	p.routeSince, p.wakeAt, p.DoubtSince = time.Time{}, time.Time{}, time.Time{}
-	if p.laterPartsInDoubt {
+	if p.laterSegmentsInDoubt {
 		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
 	}
 	return p
 }
 
-// withEarlierReason gives a delivered part the reason of the parts before it, where that
+// withEarlierReason gives a delivered segment the reason of the segments before it, where that
 // is more important.
 func (p recipientState) withEarlierReason() recipientState {
 	if p.Reason == "" || p.EarlierReason == v1alpha1.ReasonStoredNotRouted {
@@ -80,7 +80,7 @@ func (p recipientState) withEarlierReason() recipientState {
 	return p
 }
 
-// complete ends a recipient that has had all parts already.
+// complete ends a recipient that has had all segments already.
 func (p recipientState) complete() recipientState {
 	last := len(p.Earlier) - 1
 	p.MessageID, p.Earlier = p.Earlier[last], p.Earlier[:last]

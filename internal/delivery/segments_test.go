@@ -14,10 +14,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-var threeParts = Payload{Data: []byte("one"), Rest: [][]byte{[]byte("two"), []byte("three")}}
+var threeSegments = Payload{Data: []byte("one"), Rest: [][]byte{[]byte("two"), []byte("three")}}
 
-// TestParts sends the parts of a text in order, each once, whatever happens to one.
-func TestParts(t *testing.T) {
+// TestSegments sends the segments of a text in order, each once, whatever happens to one.
+func TestSegments(t *testing.T) {
 	cases := map[string]struct {
 		replies    []reply
 		to         v1alpha1.Recipient
@@ -45,7 +45,7 @@ func TestParts(t *testing.T) {
 				}
 				h.talk.replies = tc.replies
 				spec := h.task("m", to)
-				spec.Payload, spec.Split = threeParts, true
+				spec.Payload, spec.Split = threeSegments, true
 				h.submit(spec)
 				p := h.await("m", time.Minute).Recipients[0]
 				wantProgress(t, p, v1alpha1.StateRouted, tc.wantReason)
@@ -61,12 +61,12 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestPartsFail: a part that cannot be sent ends the message; those before it stay.
-func TestPartsFail(t *testing.T) {
+// TestSegmentsFail: a segment that cannot be sent ends the message; those before it stay.
+func TestSegmentsFail(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = append([]reply{plain}, always(rejected)...)
 		spec := h.task("m", toAlice)
-		spec.Payload, spec.Split = threeParts, true
+		spec.Payload, spec.Split = threeSegments, true
 		spec.Policy.RetryLimit = 2
 		h.submit(spec)
 		p := h.await("m", time.Minute).Recipients[0]
@@ -78,13 +78,13 @@ func TestPartsFail(t *testing.T) {
 	})
 }
 
-// TestPartsNotAnnounced: parts that no router took are stored anyway, and the
+// TestSegmentsNotAnnounced: segments that no router took are stored anyway, and the
 // message says so.
-func TestPartsNotAnnounced(t *testing.T) {
+func TestSegmentsNotAnnounced(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.noRouter = true
 		spec := h.task("m", toAlice)
-		spec.Payload, spec.Split = threeParts, true
+		spec.Payload, spec.Split = threeSegments, true
 		h.submit(spec)
 		advance(RouteTimeout + time.Minute)
 		h.talk.change(func() { h.talk.noRouter = false })
@@ -94,9 +94,9 @@ func TestPartsNotAnnounced(t *testing.T) {
 	})
 }
 
-// TestPartsTakenOver: an operator that was lost may have sent further parts than its
+// TestSegmentsTakenOver: an operator that was lost may have sent further segments than its
 // status says: each is asked for.
-func TestPartsTakenOver(t *testing.T) {
+func TestSegmentsTakenOver(t *testing.T) {
 	cases := map[string]struct {
 		status   Progress
 		sent     int
@@ -113,9 +113,9 @@ func TestPartsTakenOver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(h *harness) {
 				spec := h.task("m", toAlice)
-				spec.Payload, spec.Split = threeParts, true
+				spec.Payload, spec.Split = threeSegments, true
 				for n := range tc.sent {
-					h.storePart(spec, n)
+					h.storeSegment(spec, n)
 				}
 				tc.status.Recipient = toAlice
 				spec.Recipients = []Progress{tc.status}
@@ -133,19 +133,19 @@ func TestPartsTakenOver(t *testing.T) {
 	}
 }
 
-// TestPartsHeld: what was sent of a text that is not known now is found; the rest
+// TestSegmentsHeld: what was sent of a text that is not known now is found; the rest
 // waits for the text.
-func TestPartsHeld(t *testing.T) {
+func TestSegmentsHeld(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
-		spec.Payload, spec.Split = threeParts, true
+		spec.Payload, spec.Split = threeSegments, true
 		h.store(spec)
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
 		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
 		advance(5 * time.Minute)
 		wantProgress(t, h.first("m"), v1alpha1.StatePending, "")
-		spec.Payload, spec.PayloadPending = threeParts, false
+		spec.Payload, spec.PayloadPending = threeSegments, false
 		h.submit(spec)
 		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
 		if got := h.texts(); !slices.Equal(got, []string{"two", "three"}) {
@@ -154,15 +154,15 @@ func TestPartsHeld(t *testing.T) {
 	})
 }
 
-// TestPartsOfAnotherText: where the text has changed after its first parts were sent,
+// TestSegmentsOfAnotherText: where the text has changed after its first segments were sent,
 // what is recorded as sent of it is found, and nothing of the new text is sent.
-func TestPartsOfAnotherText(t *testing.T) {
+func TestSegmentsOfAnotherText(t *testing.T) {
 	changed := v1alpha1.Cause{Reason: v1alpha1.ReasonContentChanged, Message: "changed"}
 	cases := map[string]struct {
-		status    Progress
-		sent      int
-		wantState v1alpha1.RecipientState
-		wantParts int
+		status       Progress
+		sent         int
+		wantState    v1alpha1.RecipientState
+		wantSegments int
 	}{
 		"the first was sent":              {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 1, v1alpha1.StateFailed, 1},
 		"two were, one recorded":          {Progress{State: v1alpha1.StatePending, Earlier: []uint32{201}}, 2, v1alpha1.StateFailed, 2},
@@ -173,33 +173,33 @@ func TestPartsOfAnotherText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(h *harness) {
 				spec := h.task("m", toAlice)
-				spec.Payload, spec.Split = threeParts, true
+				spec.Payload, spec.Split = threeSegments, true
 				for n := range tc.sent {
-					h.storePart(spec, n)
+					h.storeSegment(spec, n)
 				}
 				tc.status.Recipient = toAlice
 				spec.Recipients = []Progress{tc.status}
 				spec.EarlierUntil = time.Now().Add(PeerPatience)
-				// Five parts, and none of them is one of the three.
+				// Five segments, and none of them is one of the three.
 				spec.Payload = Payload{Data: []byte("other"), Rest: [][]byte{{1}, {2}, {3}, {4}}, Count: 3}
 				spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: changed}
 				h.submit(spec)
 				p := h.await("m", 5*time.Minute).Recipients[0]
-				if got := len(p.Earlier) + min(1, int(p.MessageID)); p.State != tc.wantState || got != tc.wantParts {
-					t.Errorf("%s %s with %d parts, want %s with %d", p.State, p.Reason, got, tc.wantState, tc.wantParts)
+				if got := len(p.Earlier) + min(1, int(p.MessageID)); p.State != tc.wantState || got != tc.wantSegments {
+					t.Errorf("%s %s with %d segments, want %s with %d", p.State, p.Reason, got, tc.wantState, tc.wantSegments)
 				}
 				if p.State == v1alpha1.StateFailed && p.Reason != changed.Reason {
 					t.Errorf("failed with %s", p.Reason)
 				}
-				h.wantCounts(0, tc.sent, tc.wantParts-len(tc.status.Earlier))
+				h.wantCounts(0, tc.sent, tc.wantSegments-len(tc.status.Earlier))
 			})
 		})
 	}
 }
 
-// TestPartsAfterAWhole: what was sent as all of a text is all of it, though the text has
-// become longer since, and is recorded as one of several parts now.
-func TestPartsAfterAWhole(t *testing.T) {
+// TestSegmentsAfterAWhole: what was sent as all of a text is all of it, though the text has
+// become longer since, and is recorded as one of several segments now.
+func TestSegmentsAfterAWhole(t *testing.T) {
 	cases := map[string]struct {
 		status     Progress
 		wantReason string
@@ -213,11 +213,11 @@ func TestPartsAfterAWhole(t *testing.T) {
 			run(t, func(h *harness) {
 				spec := h.task("m", toAlice)
 				spec.Split = true
-				h.storePart(spec, 0)
+				h.storeSegment(spec, 0)
 				tc.status.Recipient = toAlice
 				spec.Recipients = []Progress{tc.status, {Recipient: toGroup}}
 				spec.EarlierUntil = time.Now().Add(PeerPatience)
-				spec.Payload = threeParts
+				spec.Payload = threeSegments
 				spec.Payload.Count, spec.Payload.Recorded = 3, true
 				h.submit(spec)
 				done := h.await("m", 5*time.Minute).Recipients
@@ -234,13 +234,13 @@ func TestPartsAfterAWhole(t *testing.T) {
 	}
 }
 
-// TestPartsHeldAtTheirEnd: how many parts there were is known where the text is not.
-func TestPartsHeldAtTheirEnd(t *testing.T) {
+// TestSegmentsHeldAtTheirEnd: how many segments there were is known where the text is not.
+func TestSegmentsHeldAtTheirEnd(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
-		spec.Payload, spec.Split = threeParts, true
+		spec.Payload, spec.Split = threeSegments, true
 		for n := range 3 {
-			h.storePart(spec, n)
+			h.storeSegment(spec, n)
 		}
 		spec.EarlierUntil = time.Now().Add(PeerPatience)
 		spec.Payload, spec.PayloadPending = Payload{Count: 3}, true
@@ -250,12 +250,12 @@ func TestPartsHeldAtTheirEnd(t *testing.T) {
 	})
 }
 
-// TestPartsResumed: what is to be said of earlier parts outlasts the operator that
+// TestSegmentsResumed: what is to be said of earlier segments outlasts the operator that
 // sent them.
-func TestPartsResumed(t *testing.T) {
+func TestSegmentsResumed(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
-		spec.Payload, spec.Split = threeParts, true
+		spec.Payload, spec.Split = threeSegments, true
 		spec.Recipients[0].Earlier = []uint32{201}
 		spec.Recipients[0].EarlierReason, spec.Recipients[0].EarlierMessage = v1alpha1.ReasonStoredNotRouted, msgNotRouted
 		h.submit(spec)
@@ -267,8 +267,8 @@ func TestPartsResumed(t *testing.T) {
 	})
 }
 
-// storePart puts a part of the task's text into the store, under the id 201 and up.
-func (h *harness) storePart(spec Task, n int) {
+// storeSegment puts a segment of the task's text into the store, under the id 201 and up.
+func (h *harness) storeSegment(spec Task, n int) {
 	h.t.Helper()
 	m, ok := spec.message(recipientState{Progress: Progress{Recipient: toAlice, Earlier: make([]uint32, n)}}, time.Now())
 	if !ok {

@@ -15,16 +15,16 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// TestPartsOfOneText: when a ConfigMap changes between two parts of its text, nothing
+// TestSegmentsOfOneText: when a ConfigMap changes between two segments of its text, nothing
 // of the new text is sent; once it has its text back, the rest can be.
-func TestPartsOfOneText(t *testing.T) {
+func TestSegmentsOfOneText(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
 	text := func(word string) map[string]string {
 		return map[string]string{"body": strings.TrimSpace(strings.Repeat(word+"\n", 1200))}
 	}
 	x.configMap("notice", text("first"), nil)
-	// Every part but the first is refused for now.
+	// Every segment but the first is refused for now.
 	x.AddFault(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandMsgData, Skip: 1})
 	m := x.Declare("m", "", func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.LongText = v1alpha1.LongTextSplit
@@ -32,8 +32,8 @@ func TestPartsOfOneText(t *testing.T) {
 			ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "notice", Key: "body"},
 		}}
 	})
-	x.AwaitMessage(m, "in parts", func(m *v1alpha1.TeamTalkMessage) bool {
-		return m.Status.Split != nil && m.Status.Split.Parts == 3 && len(m.Status.Recipients) == 1 && len(m.Status.Recipients[0].MessageIDs) == 1
+	x.AwaitMessage(m, "in segments", func(m *v1alpha1.TeamTalkMessage) bool {
+		return m.Status.Split != nil && m.Status.Split.Segments == 3 && len(m.Status.Recipients) == 1 && len(m.Status.Recipients[0].MessageIDs) == 1
 	})
 	x.Patch(m, `{"spec":{"suspend":true}}`)
 	x.AwaitMessage(m, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
@@ -53,11 +53,11 @@ func TestPartsOfOneText(t *testing.T) {
 	x.AwaitDelivered(m)
 	rows := x.Rows()
 	if len(rows) != 3 {
-		t.Fatalf("the store holds %d parts", len(rows))
+		t.Fatalf("the store holds %d segments", len(rows))
 	}
 	for n, row := range rows {
 		if !strings.HasPrefix(row.Text, fmt.Sprintf("(%d/3) first", n+1)) || strings.Contains(row.Text, "other") {
-			t.Errorf("part %d begins with %.20q", n+1, row.Text)
+			t.Errorf("segment %d begins with %.20q", n+1, row.Text)
 		}
 	}
 }
