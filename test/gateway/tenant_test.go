@@ -5,6 +5,7 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -93,7 +94,8 @@ func (x *tenant) serve(addressFlag string, args []string) *gateway {
 		g.keepMetrics()
 		g.process.Kill()
 	})
-	if err := g.process.AwaitOK(x.Context(), g.url+"/readyz"); err != nil {
+	ready := g.process.AwaitOK(x.Context(), g.url+"/readyz")
+	if err := errors.Join(ready, g.process.AwaitListening(x.Context(), addresses[1])); err != nil {
 		x.Fatalf("%v\n%s", err, g.log.String())
 	}
 	return g

@@ -227,6 +227,8 @@ func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.D
 	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+address,
 		"--metrics-bind-address="+metrics, "--metrics-cert-path="+certs)
 	waitReady(t, address)
+	// Metrics are served a moment after the gateway is ready.
+	must(t, gateway.AwaitListening(t.Context(), metrics))
 	// A client can verify the certificate, and needs a token.
 	trust := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
 		RootCAs: trusted, ServerName: "teamtalk-gateway." + namespace + ".svc", MinVersion: tls.VersionTLS12,

@@ -7,6 +7,7 @@ package receiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -63,7 +64,7 @@ func setup(ctx context.Context, c *framework.Cluster) error {
 		return err
 	}
 	c.Cleanup(gateway.Kill)
-	return gateway.AwaitListening(ctx, world.shared)
+	return errors.Join(gateway.AwaitListening(ctx, world.shared), gateway.AwaitListening(ctx, world.metrics))
 }
 
 // readMetrics returns what the shared gateway exposes.
