@@ -33,8 +33,8 @@ func overlay(t *testing.T, fields string, folders ...string) []*unstructured.Uns
 	return objects
 }
 
-// TestOverlayWithoutKinds tests the overlay of docs/install.md for a return to an older version.
-func TestOverlayWithoutKinds(t *testing.T) {
+// TestOverlayWithoutCRDs tests the overlay of docs/install.md for a return to an older version.
+func TestOverlayWithoutCRDs(t *testing.T) {
 	t.Parallel()
 	_, patches, ok := strings.Cut(readPage(t, "install.md"), "```yaml\npatches:\n")
 	if !ok {

@@ -83,9 +83,9 @@ func TestRelease(t *testing.T) {
 	kept("the second install")
 }
 
-// TestExistingKinds installs the chart where the CRDs exist: from kubectl, or from another
+// TestExistingCRDs installs the chart where the CRDs exist: from kubectl, or from another
 // release.
-func TestExistingKinds(t *testing.T) {
+func TestExistingCRDs(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	must(t, framework.InstallCRDs(t.Context(), c.admin, filepath.Join(olderChart(t), "files", "crds")))
@@ -151,11 +151,11 @@ func TestNotes(t *testing.T) {
 	for what, tc := range map[string]struct {
 		values, want, never string
 	}{
-		"the default":                {"replicas=2", "may read the Secrets and ConfigMaps of its own namespace, and others where", "ALL MESSAGES"},
-		"no access to its namespace": {"access.ownNamespace=false", "may read Secrets and ConfigMaps only where", "of its own namespace, and"},
-		"kinds are kept":             {"crds.keep=true", "crds.install=false", "ALL MESSAGES"},
-		"kinds are deleted":          {"crds.keep=false", "ALL MESSAGES", "crds.install=false"},
-		"kinds of another release":   {"crds.install=false", "are not part of this release", "stay with all messages"},
+		"the default":                {"replicas=2", "may read the Secrets and ConfigMaps of its own namespace, and those", "ALL MESSAGES"},
+		"no access to its namespace": {"access.ownNamespace=false", "may read only the Secrets and ConfigMaps that", "of its own namespace, and"},
+		"CRDs are kept":              {"crds.keep=true", "crds.install=false", "ALL MESSAGES"},
+		"CRDs are deleted":           {"crds.keep=false", "ALL MESSAGES", "crds.install=false"},
+		"CRDs of another release":    {"crds.install=false", "are not part of this release", "are kept"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

@@ -42,7 +42,7 @@ func TestChartRefuses(t *testing.T) {
 		"all messages would be deleted":          {[]string{"--set", "crds.keep=false,crds.install=false"}, "crds.keep=true first"},
 		"a release name that is no Service name": {nil, "set fullnameOverride"},
 		"keys without direct mode": {
-			[]string{"--set", "gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b"}, "gateway.secrets is for gateway.mode=direct",
+			[]string{"--set", "gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b"}, "gateway.secrets needs gateway.mode=direct",
 		},
 		"a server before its CRD": {
 			[]string{"--set", "server.create=true", "--set", "server.spec.senders.default=1"}, "install with server.create=false first",
