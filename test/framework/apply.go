@@ -10,10 +10,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -32,6 +32,12 @@ func Apply(ctx context.Context, c client.Client, objects ...*unstructured.Unstru
 		}
 	}
 	return nil
+}
+
+// MergePatch patches an object as `kubectl patch --type=merge` does. It leaves o as it is.
+func MergePatch(ctx context.Context, c client.Client, o client.Object, format string, args ...any) error {
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, format, args...))
+	return c.Patch(ctx, o.DeepCopyObject().(client.Object), patch)
 }
 
 // Read reads the objects of YAML files, each of which may hold several.
@@ -95,23 +101,20 @@ func InstallCRDs(ctx context.Context, c client.Client, dir string) error {
 	if err := Apply(ctx, c, objects...); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
 	for _, o := range objects {
-		const interval, limit = 50 * time.Millisecond, time.Minute
-		err := wait.PollUntilContextTimeout(ctx, interval, limit, true, func(ctx context.Context) (bool, error) {
-			if err := c.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
-				return false, err
-			}
-			// Until something is known of it, its conditions are null: no list at all.
+		err := Await(ctx, "the API serves "+o.GetName(), func(ctx context.Context) (string, bool, error) {
+			err := c.Get(ctx, client.ObjectKeyFromObject(o), o)
+			// A new CRD has null conditions, which are no list.
 			conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
-			for _, condition := range conditions {
-				if m, ok := condition.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
-					return true, nil
-				}
-			}
-			return false, nil
+			return "", slices.ContainsFunc(conditions, func(condition any) bool {
+				m, ok := condition.(map[string]any)
+				return ok && m["type"] == "Established" && m["status"] == "True"
+			}), err
 		})
 		if err != nil {
-			return fmt.Errorf("wait until the API serves %s: %w", o.GetName(), err)
+			return err
 		}
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"k8s.io/client-go/kubernetes/scheme"
@@ -29,6 +28,7 @@ const LeaseNamespace = "default"
 // CRDs, the operator's user with the rights of its role, the operator's binary, and
 // teamtalk-dev.
 type Cluster struct {
+	Cleanups
 	// Root is the project's directory.
 	Root string
 	// Dir is for files. It is removed with the cluster.
@@ -45,7 +45,6 @@ type Cluster struct {
 
 	// users serializes the creation of users: their serial numbers are counted without a lock.
 	users sync.Mutex
-	ends  []func()
 }
 
 // start starts all but the operator. Stop must be called in any case.
@@ -107,16 +106,6 @@ func StartPlane(ctx context.Context, o controlplane.Options) (
 	return plane, admin, err
 }
 
-// Cleanup has Stop call f, before what was registered earlier.
-func (c *Cluster) Cleanup(f func()) { c.ends = append(c.ends, f) }
-
-// StartTeamTalk starts teamtalk-dev in this process, with its own users, at ports
-// that are free. Its Stop must be called.
-func StartTeamTalk(ctx context.Context) (*devserver.Server, error) {
-	const anyPort = "127.0.0.1:0"
-	return devserver.Start(ctx, devserver.Options{DBProxyAddress: anyPort, RouterAddress: anyPort, InboxAddress: anyPort})
-}
-
 // KubeconfigOf writes a kubeconfig file for a user and returns its path.
 func (c *Cluster) KubeconfigOf(user string) (string, error) {
 	c.users.Lock()
@@ -129,14 +118,19 @@ func (c *Cluster) KubeconfigOf(user string) (string, error) {
 	return path, WriteKubeconfig(path, cfg)
 }
 
-// OperatorArgs are the arguments of an operator of this cluster. It listens at no
-// address, and logs all that it can. Later flags win.
+// OperatorArgs are the arguments of an operator that listens at no address. Later flags win.
+func OperatorArgs(kubeconfig, leaseNamespace string, flags ...string) []string {
+	return append([]string{
+		"--kubeconfig", kubeconfig, "--leader-election-namespace", leaseNamespace,
+		"--health-probe-bind-address", "0", "--metrics-bind-address", "0",
+	}, flags...)
+}
+
+// OperatorArgs are the arguments of an operator of this cluster. It logs all that it can.
 func (c *Cluster) OperatorArgs(flags ...string) ([]string, error) {
 	kubeconfig, err := c.KubeconfigOf(OperatorUser)
-	return append([]string{
-		"--kubeconfig", kubeconfig, "--leader-election-namespace", LeaseNamespace,
-		"--health-probe-bind-address", "0", "--metrics-bind-address", "0", "--log-format", "text", "--log-level", "debug",
-	}, flags...), err
+	return OperatorArgs(kubeconfig, LeaseNamespace,
+		append([]string{"--log-format", "text", "--log-level", "debug"}, flags...)...), err
 }
 
 // StartOperator starts an operator with OperatorArgs, which logs to Log.
@@ -163,12 +157,4 @@ func (c *Cluster) StartLeader() error {
 	c.Leader = leader
 	c.Cleanup(leader.Kill)
 	return nil
-}
-
-// Stop ends what the cluster has started, in the reverse order.
-func (c *Cluster) Stop() {
-	for _, end := range slices.Backward(c.ends) {
-		end()
-	}
-	c.ends = nil
 }

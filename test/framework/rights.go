@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -15,39 +16,53 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// BindOperator grants user what config/rbac grants the operator everywhere: nothing
-// more, so that a missing right fails a test. Its Lease is in leaseNamespace. What
-// it may read in the namespaces of servers and messages, GrantNamespace adds.
+// BindOperator grants user what config/rbac grants the operator everywhere, and nothing more:
+// a missing right fails a test. Its Lease is in leaseNamespace. GrantNamespace adds what it
+// may read in the namespaces of servers and messages.
 func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace string) error {
+	if err := applyRoles(ctx, admin, leaseNamespace, "role.yaml", "leader_election_role.yaml"); err != nil {
+		return err
+	}
+	if err := bindClusterRole(ctx, admin, user, user, "teamtalk-operator"); err != nil {
+		return err
+	}
+	err := admin.Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: leaseNamespace}, Subjects: Users(user),
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-operator-leader-election"},
+	})
+	if err != nil {
+		return fmt.Errorf("bind the operator's role: %w", err)
+	}
+	return nil
+}
+
+// applyRoles applies files of config/rbac. Roles go to a namespace.
+func applyRoles(ctx context.Context, admin client.Client, namespace string, files ...string) error {
 	root, err := Root()
 	if err != nil {
 		return err
 	}
-	rbac := filepath.Join(root, "config", "rbac")
-	objects, err := Read(filepath.Join(rbac, "role.yaml"), filepath.Join(rbac, "leader_election_role.yaml"))
+	for i, file := range files {
+		files[i] = filepath.Join(root, "config", "rbac", file)
+	}
+	roles, err := Read(files...)
 	if err != nil {
 		return err
 	}
-	for _, o := range objects {
-		if o.GetKind() == "Role" {
-			o.SetNamespace(leaseNamespace)
+	for _, role := range roles {
+		if role.GetKind() == "Role" {
+			role.SetNamespace(namespace)
 		}
 	}
-	if err := Apply(ctx, admin, objects...); err != nil {
-		return err
-	}
-	everywhere := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: Users(user),
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-operator"},
-	}
-	lease := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: leaseNamespace}, Subjects: Users(user),
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-operator-leader-election"},
-	}
-	for _, b := range []client.Object{everywhere, lease} {
-		if err := admin.Create(ctx, b); err != nil {
-			return fmt.Errorf("bind the operator's role: %w", err)
-		}
+	return Apply(ctx, admin, roles...)
+}
+
+func bindClusterRole(ctx context.Context, admin client.Client, name, user, role string) error {
+	if err := admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: Users(user),
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+	}); err != nil {
+		return fmt.Errorf("bind the role %s: %w", role, err)
 	}
 	return nil
 }
@@ -67,35 +82,26 @@ func GrantNamespace(ctx context.Context, admin client.Client, user, namespace st
 	return nil
 }
 
-// BindGateway grants user what config/rbac grants a gateway that records messages
-// and serves receivers, in all namespaces: nothing more.
+// BindGateway grants user what config/rbac grants a gateway that records messages and serves
+// receivers, in all namespaces, and nothing more.
 func BindGateway(ctx context.Context, admin client.Client, user string) error {
-	root, err := Root()
-	if err != nil {
-		return err
-	}
-	rbac := filepath.Join(root, "config", "rbac")
-	roles, err := Read(filepath.Join(rbac, "gateway_role.yaml"), filepath.Join(rbac, "receiver_role.yaml"))
-	if err != nil {
-		return err
-	}
-	for _, role := range roles {
-		if role.GetKind() == "Role" {
-			role.SetNamespace("default")
-		}
-	}
-	if err := Apply(ctx, admin, roles...); err != nil {
+	if err := applyRoles(ctx, admin, "default", "gateway_role.yaml", "receiver_role.yaml"); err != nil {
 		return err
 	}
 	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver", "system:auth-delegator"} {
-		if err := admin.Create(ctx, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: user + "-" + role}, Subjects: Users(user),
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		}); err != nil {
-			return fmt.Errorf("bind the gateway's roles: %w", err)
+		if err := bindClusterRole(ctx, admin, user+"-"+role, user, role); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// CreateNamespace creates a namespace and grants user in it what GrantNamespace does.
+func CreateNamespace(ctx context.Context, admin client.Client, user, name string) error {
+	if err := admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		return fmt.Errorf("create the namespace %s: %w", name, err)
+	}
+	return GrantNamespace(ctx, admin, user, name)
 }
 
 // Users is a user as the subject of a binding.

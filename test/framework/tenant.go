@@ -52,7 +52,7 @@ func (c *Cluster) NewTenant(t testing.TB, teamtalk *devserver.Server) *Tenant {
 		Bot: base + 1, Mate: base + 2, Alice: base + 3, Bob: base + 4, OnCall: base + 1, Closed: base + 2,
 	}
 	for _, id := range []uint32{x.Bot, x.Mate, x.Alice, x.Bob} {
-		x.Must(teamtalk.AddUser(devserver.NewUser(id, fmt.Sprintf("nick%d", id), fmt.Sprintf("user%d", id))))
+		x.Must(teamtalk.AddUser(User(id)))
 	}
 	x.Must(teamtalk.AddGroup(x.OnCall, "oncall", x.Bot, x.Alice, x.Bob))
 	x.Must(teamtalk.AddGroup(x.Closed, "closed", x.Alice, x.Bob))
@@ -166,8 +166,7 @@ func (x *Tenant) Patch(o client.Object, patch string) {
 
 // TryPatch is Patch where the API server may refuse it. It leaves o as it is.
 func (x *Tenant) TryPatch(o client.Object, patch string) error {
-	return x.Cluster.Admin.Patch(x.Context(), o.DeepCopyObject().(client.Object),
-		client.RawPatch("application/merge-patch+json", []byte(patch)))
+	return MergePatch(x.Context(), x.Cluster.Admin, o, "%s", patch)
 }
 
 // CreateSecret creates a Secret of the tenant.

@@ -9,6 +9,11 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
 const (
@@ -48,7 +53,7 @@ func Await(ctx context.Context, what string, condition Condition) error {
 
 // AwaitListening waits until the process accepts connections at an address.
 func (p *Process) AwaitListening(ctx context.Context, address string) error {
-	return p.await(ctx, "it listens at "+address, func(ctx context.Context) error {
+	return p.retry(ctx, "it listens at "+address, func(ctx context.Context) error {
 		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return err
@@ -61,7 +66,7 @@ func (p *Process) AwaitListening(ctx context.Context, address string) error {
 func (p *Process) AwaitOK(ctx context.Context, url string) error {
 	// A probe may hang until caches have synced: a short one sees it at once.
 	c := http.Client{Timeout: time.Second}
-	return p.await(ctx, "it answers with 200 at "+url, func(ctx context.Context) error {
+	return p.retry(ctx, "it answers with 200 at "+url, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
@@ -78,19 +83,42 @@ func (p *Process) AwaitOK(ctx context.Context, url string) error {
 	})
 }
 
-// await waits until try succeeds, for Timeout at most and no longer than the process runs.
-func (p *Process) await(ctx context.Context, what string, try func(context.Context) error) error {
+// retry waits until try succeeds, for Timeout at most and no longer than the process runs.
+func (p *Process) retry(ctx context.Context, what string, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
+	return p.Await(ctx, what, Retried(func(ctx context.Context) (string, bool, error) { return "", true, try(ctx) }))
+}
+
+// Await is the function Await, which also ends with the process.
+func (p *Process) Await(ctx context.Context, what string, condition Condition) error {
 	return Await(ctx, what, func(ctx context.Context) (string, bool, error) {
 		select {
 		case <-p.Ended():
 			return "", false, fmt.Errorf("the process has ended: %w", p.Err())
 		default:
+			return condition(ctx)
 		}
-		if err := try(ctx); err != nil {
-			return err.Error(), false, nil //nolint:nilerr // it is tried again
-		}
-		return "", true, nil
 	})
+}
+
+// Retried is a condition that may fail for a while.
+func Retried(condition Condition) Condition {
+	return func(ctx context.Context) (string, bool, error) {
+		seen, met, err := condition(ctx)
+		if err != nil {
+			return err.Error(), false, nil //nolint:nilerr // the condition is checked again
+		}
+		return seen, met, nil
+	}
+}
+
+// ServerReady is the condition that the namespace's TeamTalkServer is Ready.
+func ServerReady(c client.Reader, namespace string) Condition {
+	return func(ctx context.Context) (string, bool, error) {
+		s := &v1alpha1.TeamTalkServer{}
+		err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.DefaultServerName}, s)
+		conditions := s.Status.Conditions
+		return fmt.Sprintf("%+v", conditions), meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady), err
+	}
 }
