@@ -82,7 +82,8 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	if err != nil {
 		return nil, err
 	}
-	messages, err := pagedlist.NewReader(cfg, scheme, &v1alpha1.TeamTalkMessage{}, "teamtalkmessages")
+	newInformer, err := pagedlist.NewInformer(cfg, v1alpha1.GroupVersion, "teamtalkmessages",
+		&v1alpha1.TeamTalkMessage{}, &v1alpha1.TeamTalkMessageList{}, teamtalkmessage.Slim)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 		// Not in ByObject, which would ask the API server about the type before it is installed.
 		Cache: cache.Options{
 			DefaultTransform: teamtalkmessage.Slim,
-			NewInformer:      pagedlist.NewInformer(teamtalkmessage.Slim, messages),
+			NewInformer:      newInformer,
 		},
 		Client: client.Options{Cache: &client.CacheOptions{
 			// Secrets and ConfigMaps are read one by one, if they are referred to.

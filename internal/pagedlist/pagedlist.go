@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pagedlist has a cache's first list read page by page.
-//
-// client-go reads it as a stream of single events where the API server can, and as
-// one answer with everything in it where it cannot. Of 100,000 objects the first
-// takes four times as long, for both sides, as each event is decoded twice; the
-// second takes the memory for all of them at once, whole. A page is decoded at
-// once, while the API server is at work on the next one, and what is dropped of its
-// objects is dropped before the one after that is asked for.
 package pagedlist
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,147 +15,134 @@ import (
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/pager"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	kjson "sigs.k8s.io/json"
 )
 
 // pageSize is how many objects a page has, as with client-go's pager.
 const pageSize = 500
 
-// NewInformer returns a constructor of informers that list page by page and apply
-// the transform to every page as it comes. It fits a cache's options. The transform
-// is given what it has returned once more where the cache applies it too. Kinds that
-// are many are read by a Reader each; for all others the cache's own client does.
-func NewInformer(transform cache.TransformFunc, many ...Reader) func(
-	cache.ListerWatcher, runtime.Object, time.Duration, cache.Indexers) cache.SharedIndexInformer {
-	return func(lw cache.ListerWatcher, of runtime.Object, resync time.Duration,
-		indexers cache.Indexers) cache.SharedIndexInformer {
-		l := &listerWatcher{ListerWatcherWithContext: cache.ToListerWatcherWithContext(lw), transform: transform}
-		l.read = l.decoded
-		for _, r := range many {
-			if r.reads(of) {
-				l.read = r.read
-			}
-		}
-		return cache.NewSharedIndexInformer(l, of, resync, indexers)
-	}
-}
+// Constructor is the type of cache.Options.NewInformer.
+type Constructor = func(
+	cache.ListerWatcher, runtime.Object, time.Duration, cache.Indexers,
+) cache.SharedIndexInformer
 
-// listerWatcher lists page by page.
-type listerWatcher struct {
+// lister lists the objects of one resource page by page.
+type lister struct {
+	cache.ListerWatcher
 	cache.ListerWatcherWithContext
+	client    rest.Interface
+	resource  string
+	list      client.ObjectList
 	transform cache.TransformFunc
-	read      func(context.Context, metav1.ListOptions) (page, error)
 }
 
-// page is a page of a list.
-type page struct {
-	metav1.ListMeta
-	// list decodes it.
-	list func() (runtime.Object, error)
+// NewInformer returns a constructor of informers. Those of the object's type read the lists of a custom resource page
+// by page, in all namespaces. Those of other types do what client-go does. The transform must accept its own result:
+// the cache applies it again.
+func NewInformer(
+	cfg *rest.Config, group schema.GroupVersion, resource string, object client.Object, list client.ObjectList,
+	transform cache.TransformFunc,
+) (Constructor, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.APIPath, cfg.GroupVersion = "/apis", &group
+	cfg.ContentType, cfg.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	cfg.NegotiatedSerializer = scheme.Codecs.WithoutConversion() // of errors
+	rc, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("set up the lists of %s: %w", resource, err)
+	}
+	return func(
+		lw cache.ListerWatcher, of runtime.Object, resync time.Duration, indexers cache.Indexers,
+	) cache.SharedIndexInformer {
+		if reflect.TypeOf(of) == reflect.TypeOf(object) {
+			lw = &lister{lw, cache.ToListerWatcherWithContext(lw), rc, resource, list, transform}
+		}
+		return cache.NewSharedIndexInformer(lw, of, resync, indexers)
+	}, nil
 }
-
-var (
-	_ cache.ListerWatcher            = (*listerWatcher)(nil)
-	_ cache.ListerWatcherWithContext = (*listerWatcher)(nil)
-)
 
 // IsWatchListSemanticsUnSupported tells client-go to list rather than to stream.
-func (*listerWatcher) IsWatchListSemanticsUnSupported() bool { return true }
+func (*lister) IsWatchListSemanticsUnSupported() bool { return true }
 
-// List implements cache.Lister.
-func (l *listerWatcher) List(o metav1.ListOptions) (runtime.Object, error) {
-	return l.ListWithContext(context.Background(), o)
-}
-
-// ListWithContext implements cache.ListerWithContext with all pages, of the newest
-// version whatever is asked for: an older one cannot be had in pages. Where the
-// API server has dropped that version before the last page, it reads one that is
-// whole instead.
-func (l *listerWatcher) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-	o.Limit, o.Continue, o.ResourceVersion, o.ResourceVersionMatch = pageSize, "", "", ""
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // a page that nobody waits for any more
-	all := &metainternalversion.List{}
-	for next := l.ask(ctx, o); next != nil; {
-		p, err := next()
-		if apierrors.IsResourceExpired(err) && o.Limit > 0 && o.Continue != "" {
-			o.Limit, o.Continue = 0, ""
-			all.Items = nil
-			next = l.ask(ctx, o)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		next = nil
-		if p.Continue != "" {
-			o.Continue = p.Continue
-			next = l.ask(ctx, o)
-		}
-		// All pages are of one version.
-		all.ResourceVersion = p.ResourceVersion
-		if all.Items, err = l.append(all.Items, p); err != nil {
-			return nil, fmt.Errorf("read a page of a list: %w", err)
-		}
+// ListWithContext implements cache.ListerWithContext. It reads the newest version, whatever o asks for: an older one
+// has no pages.
+func (l *lister) ListWithContext(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
+	all, err := l.readPages(ctx, pageSize)
+	if apierrors.IsResourceExpired(err) {
+		// The API server has dropped the version of the first pages: read everything at once.
+		all, err = l.readPages(ctx, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the list of %s: %w", l.resource, err)
 	}
 	return all, nil
 }
 
-// ask begins to read a page, and returns how to wait for it.
-func (l *listerWatcher) ask(ctx context.Context, o metav1.ListOptions) func() (page, error) {
-	var p page
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p, err = l.read(ctx, o)
-	}()
-	return func() (page, error) {
-		<-done
-		return p, err
-	}
+// readPages returns all objects. It reads pages of a size, or one with everything if the size is 0.
+func (l *lister) readPages(ctx context.Context, size int64) (*metainternalversion.List, error) {
+	all := &metainternalversion.List{}
+	// Without a buffer, the pager reads at most one page ahead.
+	pages := &pager.ListPager{PageSize: size, PageFn: l.readPage}
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(page runtime.Object) error {
+		list := l.list.DeepCopyObject().(client.ObjectList)
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(page.(*runtime.Unknown).Raw, list); err != nil {
+			return err
+		}
+		all.ResourceVersion = list.GetResourceVersion() // the same one in all pages
+		// The copies let go of the array that all objects of a page are decoded into.
+		return meta.EachListItemWithAlloc(list, func(o runtime.Object) error {
+			transformed, err := l.transform(o)
+			if err != nil {
+				return err
+			}
+			object, ok := transformed.(runtime.Object)
+			if !ok {
+				return fmt.Errorf("the transform has returned a %T", transformed)
+			}
+			all.Items = append(all.Items, object)
+			return nil
+		})
+	})
+	return all, err
 }
 
-// decoded reads a page with the cache's own client.
-func (l *listerWatcher) decoded(ctx context.Context, o metav1.ListOptions) (page, error) {
-	in, err := l.ListerWatcherWithContext.ListWithContext(ctx, o)
-	if err != nil {
-		return page{}, err
+// readPage is a pager.ListPageFunc. It decodes only the metadata of a page, whose one item is the undecoded page: the
+// pager can request the next page before this one is decoded.
+func (l *lister) readPage(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	result := l.client.Get().Resource(l.resource).VersionedParams(&o, metav1.ParameterCodec).Do(ctx)
+	if err := result.Error(); err != nil { // Raw would not decode the API server's error
+		return nil, err
 	}
-	listMeta, err := meta.ListAccessor(in)
-	if err != nil {
-		return page{}, fmt.Errorf("read a page of a list: %w", err)
-	}
-	return page{
-		ListMeta: metav1.ListMeta{ResourceVersion: listMeta.GetResourceVersion(), Continue: listMeta.GetContinue()},
-		list:     func() (runtime.Object, error) { return in, nil },
-	}, nil
-}
-
-// append appends what the transform makes of each object of a page, so that nothing
-// holds on to the array which all of them were decoded into.
-func (l *listerWatcher) append(to []runtime.Object, p page) ([]runtime.Object, error) {
-	in, err := p.list()
+	body, err := result.Raw()
 	if err != nil {
 		return nil, err
 	}
-	err = meta.EachListItemWithAlloc(in, func(o runtime.Object) error {
-		transformed, err := l.transform(o)
-		if err != nil {
-			return err
-		}
-		object, ok := transformed.(runtime.Object)
-		if !ok {
-			return fmt.Errorf("the transform has returned a %T", transformed)
-		}
-		to = append(to, object)
-		return nil
-	})
-	return to, err
+	listMeta, err := metaOf(body)
+	return &metainternalversion.List{ListMeta: listMeta, Items: []runtime.Object{&runtime.Unknown{Raw: body}}}, err
 }
 
-// Watch implements cache.Watcher.
-func (l *listerWatcher) Watch(o metav1.ListOptions) (watch.Interface, error) {
-	return l.WatchWithContext(context.Background(), o)
+// metaOf returns the metadata of a list. API servers write it after the items of custom resources. To look there
+// first saves a third of the time of decoding. Quotes within strings are escaped, so only a key matches, and only the
+// list's own metadata is followed by the end of the list.
+func metaOf(body []byte) (metav1.ListMeta, error) {
+	const key = `"metadata":`
+	if i := bytes.LastIndex(body, []byte(key)); i >= 0 {
+		if tail, ok := bytes.CutSuffix(bytes.TrimSpace(body[i+len(key):]), []byte("}")); ok {
+			var m metav1.ListMeta
+			if json.Unmarshal(tail, &m) == nil {
+				return m, nil
+			}
+		}
+	}
+	var list struct {
+		metav1.ListMeta `json:"metadata"`
+	}
+	err := json.Unmarshal(body, &list)
+	return list.ListMeta, err
 }

@@ -233,9 +233,9 @@ func readsOf(proxy *apiproxy.Proxy) func() map[string]int {
 	lists := map[string]int{}
 	proxy.Add(apiproxy.Rule{Match: func(r *http.Request) bool {
 		q, path := r.URL.Query(), strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-		// Of the whole cluster: /api/v1/X or /apis/GROUP/VERSION/X, and its first page.
+		// Of the whole cluster: /api/v1/X or /apis/GROUP/VERSION/X, and its first page or a stream of all objects.
 		if r.Method != http.MethodGet || len(path) != map[string]int{"api": 3, "apis": 4}[path[0]] ||
-			q.Get("limit") != "500" || q.Get("continue") != "" {
+			q.Get("limit") != "500" && q.Get("sendInitialEvents") != "true" || q.Get("continue") != "" {
 			return false
 		}
 		mu.Lock()
