@@ -2,6 +2,11 @@
 
 package v1alpha1
 
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // Conditions of a TeamTalkMessage. They follow kstatus, as do Argo CD, Flux and `kubectl wait`.
 const (
 	// ConditionReady of a TeamTalkMessage is True when the message is as declared: delivered, or
@@ -132,3 +137,29 @@ const (
 	// ReasonNoAnswer: there was no conclusive answer. The message may have been stored.
 	ReasonNoAnswer = "NoAnswer"
 )
+
+// Cause is the reason why something waits or has failed. It is not part of the API.
+//
+// +kubebuilder:object:generate=false
+type Cause struct {
+	// Reason is one of the reasons of this package.
+	Reason string
+	// Message describes what to do.
+	Message string
+}
+
+// ReadyEvent returns the condition Ready, and the type of the event that reports its change. If there is
+// nothing to report, the type is empty.
+func ReadyEvent(before, after []metav1.Condition) (eventType string, ready *metav1.Condition) {
+	was := meta.FindStatusCondition(before, ConditionReady)
+	ready = meta.FindStatusCondition(after, ConditionReady)
+	switch {
+	case was != nil && was.Status == ready.Status && was.Reason == ready.Reason:
+		return "", ready
+	case ready.Status == metav1.ConditionTrue:
+		return "Normal", ready
+	case was == nil && ready.Reason == ReasonConnecting:
+		return "", ready // a new server is always connecting at first
+	}
+	return "Warning", ready
+}

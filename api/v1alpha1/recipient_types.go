@@ -3,6 +3,8 @@
 package v1alpha1
 
 import (
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -13,9 +15,7 @@ type RecipientType string
 
 // Recipient types.
 const (
-	// RecipientUser is a TeamTalk user.
-	RecipientUser RecipientType = "User"
-	// RecipientGroup is a TeamTalk group.
+	RecipientUser  RecipientType = "User"
 	RecipientGroup RecipientType = "Group"
 )
 
@@ -117,4 +117,32 @@ type RecipientStatus struct {
 	// routedAt is when a router accepted the message.
 	// +optional
 	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
+}
+
+// Recipient is a TeamTalk user or group. It is not part of the API.
+//
+// +kubebuilder:object:generate=false
+type Recipient struct {
+	Type RecipientType
+	ID   uint32
+}
+
+// All returns the recipients, the users first.
+func (r *Recipients) All() []Recipient {
+	all := make([]Recipient, 0, len(r.Users)+len(r.Groups))
+	for _, id := range r.Users {
+		all = append(all, Recipient{RecipientUser, uint32(id)})
+	}
+	for _, id := range r.Groups {
+		all = append(all, Recipient{RecipientGroup, uint32(id)})
+	}
+	return all
+}
+
+// Has reports whether the set contains the recipient.
+func (r *Recipients) Has(t RecipientType, id int64) bool {
+	if t == RecipientGroup {
+		return slices.Contains(r.Groups, GroupID(id))
+	}
+	return slices.Contains(r.Users, UserID(id))
 }

@@ -31,10 +31,8 @@ type LongText string
 
 // Values of LongText.
 const (
-	// LongTextReject fails the message with the reason ContentTooLong.
 	LongTextReject LongText = "Reject"
-	// LongTextSplit sends numbered segments, in order.
-	LongTextSplit LongText = "Split"
+	LongTextSplit  LongText = "Split"
 )
 
 // TeamTalkMessageSpec is the desired message.
@@ -55,6 +53,8 @@ type TeamTalkMessageSpec struct {
 
 	// to lists the recipients. Each of them gets the message once.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
 	To Recipients `json:"to,omitzero"`
 
 	// content is the content of the message.
@@ -128,10 +128,7 @@ type ServerReference struct {
 	Namespace string `json:"namespace,omitempty"`
 }
 
-// Recipients are the recipients of a message.
-//
-// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
-// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
+// Recipients is a set of users and groups.
 type Recipients struct {
 	// users are TeamTalk user ids.
 	// +optional
@@ -139,7 +136,7 @@ type Recipients struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Users []UserID `json:"users,omitempty"`
 
-	// groups are TeamTalk group ids. The sender must be a member of each group.
+	// groups are TeamTalk group ids. A sender must be a member of each group.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000

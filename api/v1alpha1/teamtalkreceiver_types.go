@@ -31,10 +31,8 @@ type ReceiverType string
 
 // Receiver types.
 const (
-	// ReceiverAlertmanager accepts webhooks of Prometheus Alertmanager, version 4.
 	ReceiverAlertmanager ReceiverType = "Alertmanager"
-	// ReceiverGeneric accepts any JSON.
-	ReceiverGeneric ReceiverType = "Generic"
+	ReceiverGeneric      ReceiverType = "Generic"
 )
 
 // TeamTalkReceiverSpec describes the notifications and the messages that are created for them.
@@ -63,6 +61,8 @@ type TeamTalkReceiverSpec struct {
 
 	// to lists the recipients. If toLabel is set, they get the alerts that name no allowed recipient.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
 	To Recipients `json:"to,omitzero"`
 
 	// toLabel is the label of an alert that lists its recipients: user ids, and group ids with the
@@ -76,7 +76,7 @@ type TeamTalkReceiverSpec struct {
 	// allow lists the recipients that toLabel may name. Others in the label are ignored. If none is
 	// left, the alert is sent to the recipients in to.
 	// +optional
-	Allow *RecipientSet `json:"allow,omitempty"`
+	Allow *Recipients `json:"allow,omitempty"`
 
 	// groupBy lists labels. Alerts of a notification with the same values of these labels are sent
 	// in one message. If unset, a notification is one message.

@@ -2,8 +2,6 @@
 
 package v1alpha1
 
-import "slices"
-
 // Permits reports whether messages may be sent to a recipient.
 func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 	if r == nil {
@@ -11,14 +9,6 @@ func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 	}
 	open := len(r.Allow.Users) == 0 && len(r.Allow.Groups) == 0
 	return !r.Deny.Has(t, id) && (open || r.Allow.Has(t, id))
-}
-
-// Has reports whether the set contains the recipient.
-func (s *RecipientSet) Has(t RecipientType, id int64) bool {
-	if t == RecipientGroup {
-		return slices.Contains(s.Groups, GroupID(id))
-	}
-	return slices.Contains(s.Users, UserID(id))
 }
 
 // DeliveryTokens reports whether texts of the server carry delivery tokens.

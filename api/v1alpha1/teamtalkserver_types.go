@@ -64,11 +64,8 @@ type FromNamespaces string
 
 // Values of FromNamespaces.
 const (
-	// FromSame allows the namespace of the server.
-	FromSame FromNamespaces = "Same"
-	// FromAll allows all namespaces.
-	FromAll FromNamespaces = "All"
-	// FromSelector allows the namespaces whose labels match.
+	FromSame     FromNamespaces = "Same"
+	FromAll      FromNamespaces = "All"
 	FromSelector FromNamespaces = "Selector"
 )
 
@@ -252,27 +249,12 @@ type AllowedNamespaces struct {
 type RecipientRules struct {
 	// deny lists the recipients that get no messages.
 	// +optional
-	Deny RecipientSet `json:"deny,omitzero"`
+	Deny Recipients `json:"deny,omitzero"`
 
 	// allow lists the only recipients that get messages. If empty, all recipients are allowed that
 	// are not in deny.
 	// +optional
-	Allow RecipientSet `json:"allow,omitzero"`
-}
-
-// RecipientSet is a set of users and groups.
-type RecipientSet struct {
-	// users are TeamTalk user ids.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=1000
-	Users []UserID `json:"users,omitempty"`
-
-	// groups are TeamTalk group ids.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=1000
-	Groups []GroupID `json:"groups,omitempty"`
+	Allow Recipients `json:"allow,omitzero"`
 }
 
 // TeamTalkServerStatus is the observed state of a TeamTalk installation.

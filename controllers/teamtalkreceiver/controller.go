@@ -97,7 +97,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			}
 			return reconcile.Result{}, client.IgnoreNotFound(err)
 		}
-		if kind, ready := readyEvent(before, o); kind != "" {
+		if kind, ready := v1alpha1.ReadyEvent(before.Status.Conditions, o.Status.Conditions); kind != "" {
 			r.Recorder.Eventf(o, nil, kind, ready.Reason, "Check", "%s", ready.Message)
 		}
 	}

@@ -3,7 +3,6 @@
 package teamtalkreceiver
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -24,18 +23,4 @@ func setReady(o *v1alpha1.TeamTalkReceiver, cause *v1alpha1.Cause) {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, cause.Reason, cause.Message
 	}
 	meta.SetStatusCondition(&o.Status.Conditions, ready)
-}
-
-// readyEvent returns the type of the event that tells of a change of Ready, or of its
-// reason; "": there is none.
-func readyEvent(before, after *v1alpha1.TeamTalkReceiver) (kind string, is *metav1.Condition) {
-	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
-	is = meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
-	switch {
-	case was != nil && was.Status == is.Status && was.Reason == is.Reason:
-		return "", is
-	case is.Status == metav1.ConditionTrue:
-		return corev1.EventTypeNormal, is
-	}
-	return corev1.EventTypeWarning, is
 }

@@ -85,7 +85,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if kind, ready := readyEvent(before, server); kind != "" {
+	if kind, ready := v1alpha1.ReadyEvent(before.Status.Conditions, server.Status.Conditions); kind != "" {
 		r.Recorder.Eventf(server, nil, kind, ready.Reason, "Connect", "%s", ready.Message)
 	}
 	return reconcile.Result{}, nil

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -46,20 +45,4 @@ func disconnected(what, field string, connected int) *v1alpha1.Cause {
 	}
 	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf("no connection to %s yet: "+
 		"it is being tried; check spec.%s.endpoints, and that they can be reached from the operator", what, field)}
-}
-
-// readyEvent returns the type of the event that tells of a change of Ready, or of its
-// reason; "": there is none.
-func readyEvent(before, after *v1alpha1.TeamTalkServer) (kind string, is *metav1.Condition) {
-	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
-	is = meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
-	switch {
-	case was != nil && was.Status == is.Status && was.Reason == is.Reason:
-		return "", is
-	case is.Status == metav1.ConditionTrue:
-		return corev1.EventTypeNormal, is
-	case was == nil && is.Reason == v1alpha1.ReasonConnecting:
-		return "", is // a new server is always connecting at first
-	}
-	return corev1.EventTypeWarning, is
 }

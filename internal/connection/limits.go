@@ -3,6 +3,7 @@
 package connection
 
 import (
+	"math"
 	"sync"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -47,25 +48,19 @@ func (l *limits) release(s *Session) {
 		if _, ok := a.claims[s]; !ok {
 			continue
 		}
-		delete(a.claims, s)
-		if len(a.claims) == 0 {
+		if delete(a.claims, s); len(a.claims) > 0 {
+			a.apply()
+		} else {
 			delete(l.byAddress, address)
-			continue
 		}
-		a.apply()
 	}
 }
 
 // apply sets the lowest limits.
 func (a *addressLimit) apply() {
-	var lowest bounds
+	lowest := bounds{math.MaxInt, math.MaxInt}
 	for _, b := range a.claims {
-		if lowest.total == 0 || b.total < lowest.total {
-			lowest.total = b.total
-		}
-		if lowest.group == 0 || b.group < lowest.group {
-			lowest.group = b.group
-		}
+		lowest = bounds{min(lowest.total, b.total), min(lowest.group, b.group)}
 	}
 	a.limiter.SetLimits(lowest.total, min(lowest.total, lowest.group))
 }

@@ -4,6 +4,7 @@ package connection
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -76,11 +77,10 @@ func (m *Manager) Start(ctx context.Context) error {
 func (m *Manager) Get(server types.NamespacedName) (*Session, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	h, ok := m.sessions[server]
-	if !ok {
-		return nil, false
+	if h, ok := m.sessions[server]; ok {
+		return h.Session, true
 	}
-	return h.Session, true
+	return nil, false
 }
 
 // Ensure returns a session with the configuration. New keys apply at once. A new configuration replaces
@@ -159,4 +159,27 @@ func (m *Manager) spawn(f func()) {
 	if m.ctx.Err() == nil {
 		m.goroutines.Go(f)
 	}
+}
+
+// Stats is the state of a session.
+type Stats struct {
+	Health
+	// KeyLoaded: there is a key for encryption.
+	KeyLoaded bool
+	// InFlight counts requests, including queued ones.
+	InFlight int
+}
+
+// Stats returns the state of each session by server.
+func (m *Manager) Stats() map[types.NamespacedName]Stats {
+	m.mu.Lock()
+	sessions := maps.Clone(m.sessions)
+	m.mu.Unlock()
+	stats := make(map[types.NamespacedName]Stats, len(sessions))
+	for server, s := range sessions {
+		stats[server] = Stats{
+			Health: s.Health(), KeyLoaded: s.Keys().Current != nil, InFlight: int(s.inFlight.Load()),
+		}
+	}
+	return stats
 }

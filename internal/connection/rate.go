@@ -3,40 +3,31 @@
 package connection
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// rateLimit limits messages per second. A nil rateLimit does not.
-type rateLimit struct{ bucket *rate.Limiter }
-
-// newRateLimit returns nil if perSecond is 0. If burst is 0, it is perSecond.
-func newRateLimit(perSecond, burst int) *rateLimit {
+// newLimiter returns a limiter of messages per second. 0 means no limit. If burst is 0, it is perSecond.
+func newLimiter(perSecond, burst int) *rate.Limiter {
 	if perSecond <= 0 {
-		return nil
+		return rate.NewLimiter(rate.Inf, 0)
 	}
-	if burst <= 0 {
-		burst = perSecond
-	}
-	return &rateLimit{rate.NewLimiter(rate.Limit(perSecond), burst)}
+	return rate.NewLimiter(rate.Limit(perSecond), cmp.Or(max(burst, 0), perSecond))
 }
 
-// wait waits until a message may be sent. Unlike rate.Limiter.Wait, it does not fail early if the deadline
-// of ctx is too soon: the caller may extend the deadline.
-func (p *rateLimit) wait(ctx context.Context) error {
-	if p == nil {
-		return ctx.Err()
-	}
-	r := p.bucket.Reserve()
+// waitForRate waits until a message may be sent. Unlike rate.Limiter.Wait, it does not fail early if the
+// deadline of ctx is too soon: the caller may extend the deadline.
+func waitForRate(ctx context.Context, limiter *rate.Limiter) error {
+	r := limiter.Reserve()
 	timer := time.NewTimer(r.Delay())
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return ctx.Err()
 	case <-ctx.Done():
 		r.Cancel()
-		return ctx.Err()
 	}
+	return ctx.Err()
 }

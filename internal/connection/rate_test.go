@@ -24,9 +24,9 @@ func TestPace(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, began := newRateLimit(tc.perSecond, tc.burst), time.Now()
+				limiter, began := newLimiter(tc.perSecond, tc.burst), time.Now()
 				for range tc.messages {
-					if err := p.wait(t.Context()); err != nil {
+					if err := waitForRate(t.Context(), limiter); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -38,20 +38,20 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestPaceGivenUp: who gives up waiting takes nothing from those who wait.
+// TestPaceGivenUp: a wait that is canceled takes nothing from the others.
 func TestPaceGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newRateLimit(1, 1)
-		if err := p.wait(t.Context()); err != nil {
+		limiter := newLimiter(1, 1)
+		if err := waitForRate(t.Context(), limiter); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		if err := p.wait(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 500*time.Millisecond {
+		if err := waitForRate(ctx, limiter); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 500*time.Millisecond {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
-		if err := p.wait(t.Context()); err != nil || time.Since(began) != time.Second {
+		if err := waitForRate(t.Context(), limiter); err != nil || time.Since(began) != time.Second {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 	})

@@ -6,11 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -43,7 +44,7 @@ type Session struct {
 	routers []*router.Client
 	// next is the index of the db_proxy for the next request, modulo their number.
 	next atomic.Uint32
-	rate *rateLimit
+	rate *rate.Limiter
 	// calls waits for the requests in flight before the session is closed.
 	calls sync.WaitGroup
 	// inFlight is their number, for Stats.
@@ -59,7 +60,7 @@ type Session struct {
 func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func(),
 	onRead func(router.Read),
 ) *Session {
-	s := &Session{config: c, changed: make(chan struct{}), rate: newRateLimit(c.Rate, c.Burst)}
+	s := &Session{config: c, changed: make(chan struct{}), rate: newLimiter(c.Rate, c.Burst)}
 	change := func() {
 		s.broadcast()
 		onChange()
@@ -119,6 +120,7 @@ func (s *Session) setKeys(k cipher.Keys) {
 	s.broadcast()
 }
 
+// broadcast wakes the callers of WaitReady.
 func (s *Session) broadcast() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,7 +246,7 @@ func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func
 	uint32, error,
 ) {
 	return request(s, func() (uint32, error) {
-		if err := s.rate.wait(queue); err != nil {
+		if err := waitForRate(queue, s.rate); err != nil {
 			return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
 		}
 		return s.client().SendLatest(ctx, queue, kind, build)
@@ -263,23 +265,32 @@ func (s *Session) announce(send func(*router.Client) error) error {
 		return errClosing
 	}
 	defer s.end()
+	oldestFirst := slices.SortedStableFunc(slices.Values(s.routers), func(a, b *router.Client) int {
+		return a.ConnectedSince().Compare(b.ConnectedSince())
+	})
 	err := dbproxy.ErrNotSent
-	tried := map[*router.Client]bool{}
-	for range s.routers {
-		var oldest *router.Client
-		var since time.Time
-		for _, c := range s.routers {
-			if at := c.ConnectedSince(); c.Connected() && !tried[c] && (oldest == nil || at.Before(since)) {
-				oldest, since = c, at
-			}
+	for _, c := range oldestFirst {
+		if !c.Connected() {
+			continue
 		}
-		if oldest == nil {
-			return err
+		if err = send(c); err == nil {
+			break
 		}
-		if err = send(oldest); err == nil {
-			return nil
-		}
-		tried[oldest] = true
 	}
 	return err
+}
+
+// CreateGroup is dbproxy.Client.CreateGroup.
+func (s *Session) CreateGroup(ctx context.Context, g dbproxy.NewGroup) (uint32, error) {
+	return request(s, func() (uint32, error) { return s.client().CreateGroup(ctx, g) })
+}
+
+// ChangeMembers is dbproxy.Client.ChangeMembers.
+func (s *Session) ChangeMembers(ctx context.Context, c dbproxy.MemberChange) (dbproxy.Membership, error) {
+	return request(s, func() (dbproxy.Membership, error) { return s.client().ChangeMembers(ctx, c) })
+}
+
+// Announce announces a change of a group, as Route does for a message.
+func (s *Session) Announce(ctx context.Context, c dbproxy.MemberChange, m dbproxy.Membership) error {
+	return s.announce(func(r *router.Client) error { return r.Announce(ctx, c, m) })
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,11 +49,9 @@ func (t *TermTracker) MarkDrained(ctx context.Context) error {
 		if time.Since(t.term.Local) < delay {
 			return ErrPriorTerm
 		}
-		unrecorded, err := t.unrecorded(ctx)
-		if err != nil {
+		if unrecorded, err := t.unrecorded(ctx); err != nil {
 			return err
-		}
-		if unrecorded {
+		} else if unrecorded {
 			return ErrPriorTerm
 		}
 	}
@@ -115,12 +114,8 @@ func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
 // mayHideASend reports whether a leader that relies on the status would send something that an earlier
 // leader may have sent.
 func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
-	if len(m.Status.Recipients) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
-		return r.State == v1alpha1.StatePending
-	})
+	isPending := func(r v1alpha1.RecipientStatus) bool { return r.State == v1alpha1.StatePending }
+	return len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, isPending)
 }
 
 // heldLease returns the current Lease, or ErrNotHeld if another process holds it. A process acquires the
@@ -142,10 +137,7 @@ func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease,
 	before := lease.DeepCopy()
 	delete(lease.Annotations, DrainedAnnotation)
 	if value != nil {
-		if lease.Annotations == nil {
-			lease.Annotations = map[string]string{}
-		}
-		lease.Annotations[DrainedAnnotation] = *value
+		metav1.SetMetaDataAnnotation(&lease.ObjectMeta, DrainedAnnotation, *value)
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := t.client.Patch(ctx, lease, patch); err != nil {

@@ -34,13 +34,10 @@ func NewFencingGate(renewDeadline time.Duration) *FencingGate {
 
 // Open returns nil while this process may send, and ErrGateClosed otherwise.
 func (g *FencingGate) Open() error {
-	now := g.now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.held || now-g.renewed >= g.renewDeadline {
-		return ErrGateClosed
+	if g.renewedWithin(g.renewDeadline) {
+		return nil
 	}
-	return nil
+	return ErrGateClosed
 }
 
 // renew opens the gate after a write of the Lease that began at the time.

@@ -94,7 +94,7 @@ func TestRoomForAStorm(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	r := alertmanager("")
 	r.Spec.DedupWindowSeconds = 86400
-	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
 	r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 3600}
 	for id := range 200 {
 		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))

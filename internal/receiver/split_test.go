@@ -37,7 +37,7 @@ func TestSplit(t *testing.T) {
 			r := alertmanager("")
 			r.Spec.To.Groups = []v1alpha1.GroupID{7}
 			r.Spec.ToLabel = "to"
-			r.Spec.Allow = &v1alpha1.RecipientSet{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
+			r.Spec.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
 			r.Spec.GroupBy = tc.groupBy
 			parts, refused := split(r, &Notification{Alerts: tc.alerts})
 			var got []string

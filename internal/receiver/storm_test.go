@@ -90,7 +90,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 			}
 			alerts := instances(0, count.alerts)
 			if name == "many who are named" {
-				x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: x.receiver.Spec.To.Users}
+				x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.Recipients{Users: x.receiver.Spec.To.Users}
 				x.receiver.Spec.To.Users = []v1alpha1.UserID{1}
 				for _, a := range alerts {
 					a.Labels["to"] = strings.Trim(strings.ReplaceAll(fmt.Sprint(x.receiver.Spec.Allow.Users), " ", ","), "[]")
@@ -162,7 +162,7 @@ func TestTriesComeToAnEnd(t *testing.T) {
 	x := newFlooded(t)
 	x.receiver.Spec.GroupBy = []string{"instance"}
 	x.receiver.Spec.ToLabel = "to"
-	x.receiver.Spec.Allow = &v1alpha1.RecipientSet{}
+	x.receiver.Spec.Allow = &v1alpha1.Recipients{}
 	var alerts []Alert
 	for id := range 40 {
 		x.receiver.Spec.Allow.Users = append(x.receiver.Spec.Allow.Users, v1alpha1.UserID(id+1))
@@ -206,7 +206,7 @@ func TestTriesComeToAnEnd(t *testing.T) {
 func TestManyNamedShareADigest(t *testing.T) {
 	r := alertmanager("")
 	r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60}
-	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
 	for id := range 1000 {
 		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))
 	}

@@ -122,7 +122,7 @@ func TestRefused(t *testing.T) {
 		"recipient not permitted": {
 			server: func(x *tenant) {
 				x.CreateServer(func(s *v1alpha1.TeamTalkServer) {
-					s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.RecipientSet{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}}}
+					s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}}}
 				})
 			},
 			message:    func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "hi") },

@@ -165,7 +165,7 @@ func TestFloodPerRecipient(t *testing.T) {
 		r.Spec.FloodControl.WindowSeconds = 3600
 		r.Spec.ToLabel = "to"
 		both := []v1alpha1.UserID{v1alpha1.UserID(x.Alice), v1alpha1.UserID(x.Bob)}
-		r.Spec.Allow = &v1alpha1.RecipientSet{Users: both}
+		r.Spec.Allow = &v1alpha1.Recipients{Users: both}
 	})
 	// What follows is of one window.
 	x.Eventually("the hour does not end", func() bool { return time.Now().Unix()%3600 < 3570 })

@@ -125,7 +125,7 @@ func TestRefusedOnAdmission(t *testing.T) {
 		"fine":                    {func(*v1alpha1.TeamTalkReceiver) {}, ""},
 		"no recipients":           {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
 		"toLabel without allow":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
-		"allow without toLabel":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.RecipientSet{} }, "must be set together"},
+		"allow without toLabel":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.Recipients{} }, "must be set together"},
 		"groupBy, Generic":        {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},
 		"a signature of alerts":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = hmac }, "does not sign"},
 		"a signature of any JSON": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.Authentication = "Generic", hmac }, ""},

@@ -110,7 +110,7 @@ func TestAStormForAThousand(t *testing.T) {
 	}{
 		"all": {nil, func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = all }},
 		"named": {byLabel, func(r *v1alpha1.TeamTalkReceiver) {
-			r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{Users: all}
+			r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{Users: all}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestMoreNamedThanAMessageHas(t *testing.T) {
 	x := newTenant(t)
 	var names []string
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientSet{}
+		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
 		for i := range 600 {
 			r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(500_000+i))
 			r.Spec.Allow.Groups = append(r.Spec.Allow.Groups, v1alpha1.GroupID(500_000+i))
