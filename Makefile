@@ -24,6 +24,8 @@ RELEASE_TOOL := go tool -modfile=$(CURDIR)/hack/tools/release/go.mod
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # Separate modules keep the tools' dependencies out of the operator's go.mod.
 MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/helm hack/tools/lint hack/tools/release
+# Those that have Go code of ours. The others only pin versions.
+GO_MODULES := . hack/tools hack/image
 WIRE := internal/teamtalk/wire
 
 ##@ Use
@@ -120,13 +122,13 @@ vulncheck: ## Check the programs for known vulnerabilities; fails if the databas
 
 .PHONY: vet
 vet: ## Run go vet
-	go vet ./...
-	go -C hack/tools vet ./...
-	go -C hack/image vet ./...
+	@for module in $(GO_MODULES); do (set -x; go -C $$module vet ./...) || exit; done
 
 .PHONY: lint
 lint: ## Run the linters of .golangci.yml (the first run builds golangci-lint: minutes)
-	$(GOLANGCI_LINT) run
+	@for module in $(GO_MODULES); do \
+		(set -x; cd $$module && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml) || exit; \
+	done
 
 .PHONY: verify
 verify: ## Check generated code, formatting, go.mod files, licence headers and words, run vet and lint; prints the differences

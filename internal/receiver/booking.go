@@ -43,7 +43,7 @@ type booking struct {
 func (l *ledger) book(r *v1alpha1.TeamTalkReceiver, now time.Time) *booking {
 	b := &booking{ledger: l, receiver: r, now: now, got: map[int64]int32{}, alone: map[int64]bool{}}
 	if r.Spec.Allow != nil {
-		for _, id := range idsOf(recipients(v1alpha1.Recipients(*r.Spec.Allow))) {
+		for _, id := range idsOf(recipients(*r.Spec.Allow)) {
 			b.alone[id] = true
 		}
 	}

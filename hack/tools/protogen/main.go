@@ -35,8 +35,11 @@ func main() {
 
 func run(ctx context.Context, in, out string) error {
 	paths, err := filepath.Glob(filepath.Join(in, "*.proto"))
-	if err != nil || len(paths) == 0 {
-		return fmt.Errorf("no .proto files in %q (%v)", in, err)
+	if err != nil {
+		return err
+	}
+	if len(paths) == 0 {
+		return fmt.Errorf("no .proto files in %q", in)
 	}
 	request := &pluginpb.CodeGeneratorRequest{Parameter: proto.String("paths=source_relative")}
 	for _, p := range paths {
