@@ -12,12 +12,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// cacheLag is how long a reconcile waits for an event whose object the cache shows
-// already.
+// cacheLag is how long a reconcile waits for an event whose object the cache shows already.
 const cacheLag = 100 * time.Millisecond
 
-// awaitServerEvent waits until the messages that have waited for the server have their
-// places in the queue again.
+// awaitServerEvent waits until the messages that have waited for the server have their places in the queue again.
 func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 	if !s.underWay() && !r.serverSeen.has(s.server) {
 		return requeue(cacheLag)
@@ -25,9 +23,8 @@ func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 	return proceed
 }
 
-// admit waits for older messages of the same conversations that are not submitted yet,
-// and for slots of the server: the queue wakes the message then. It comes after all that
-// a message waits for on its own.
+// admit waits for older messages of the same conversations that are not submitted yet, and for slots of the
+// server: the queue wakes the message then. It comes after all that a message waits for on its own.
 func (r *Reconciler) admit(s *scope) outcome {
 	if !s.underWay() && !r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()) {
 		return requeue(0)
@@ -35,10 +32,9 @@ func (r *Reconciler) admit(s *scope) outcome {
 	return proceed
 }
 
-// seenServers are the servers whose events have been handled, by name: the messages that
-// waited for them have their places in the queue again. The cache shows a server before
-// its event comes. A message that is reconciled in between must not pass messages that
-// have waited for the server. The zero value is ready to use.
+// seenServers are the servers whose events have been handled, by name: the messages that waited for them have
+// their places in the queue again. The cache shows a server before its event comes. A message that is reconciled
+// in between must not pass messages that have waited for the server. The zero value is ready to use.
 type seenServers struct{ versions sync.Map }
 
 type serverVersion struct {

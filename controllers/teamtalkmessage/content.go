@@ -113,8 +113,7 @@ func makePayload(s *scope) outcome {
 	return s.pinSplit(known)
 }
 
-// payloadOf makes the payload of a spec. source is what its ConfigMap holds. A Cause is
-// terminal.
+// payloadOf makes the payload of a spec. source is what its ConfigMap holds. A Cause is terminal.
 func payloadOf(spec v1alpha1.TeamTalkMessageSpec, source []byte, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
 	switch c := spec.Content; {
 	case c.Audio != nil:

@@ -159,9 +159,8 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 	return result, err
 }
 
-// postpone reports, once for each message, that others are to be reconciled first.
-// Hundreds may be in doubt after a leader was lost, and nothing can be sent of them for
-// half a minute. They have a low priority for that time.
+// postpone reports, once for each message, that others are to be reconciled first. Hundreds may be in doubt after
+// a leader was lost, and nothing can be sent of them for half a minute. They have a low priority for that time.
 func (r *Reconciler) postpone(key types.NamespacedName) bool {
 	if _, before := r.postponed.LoadOrStore(key, nil); before {
 		return false

@@ -3,7 +3,6 @@
 // Package teamtalkmessage reconciles TeamTalkMessages: it hands them to the delivery
 // engine, and records in their status how far the engine has come.
 //
-// Reconciler is its entry point. A reconciliation runs the phases that Reconcile lists
-// over one scope, applies their outcome and writes the status. Slim is the transform of
-// the cache that the package reads from.
+// Reconciler is its entry point. A reconciliation runs the phases that Reconcile lists over one scope, applies
+// their outcome and writes the status. Slim is the transform of the cache that the package reads from.
 package teamtalkmessage

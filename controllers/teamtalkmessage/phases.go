@@ -84,8 +84,7 @@ func requeue(after time.Duration) outcome {
 	return outcome{action: actionRecordProgress, after: after, keepsPlace: true}
 }
 
-// checkDeadline fails what was not sent before the deadline. What may have been sent is
-// asked for nevertheless.
+// checkDeadline fails what was not sent before the deadline. What may have been sent is asked for nevertheless.
 func checkDeadline(s *scope) outcome {
 	if s.expired() && !s.underWay() {
 		s.refuseAll(v1alpha1.ReasonDeadlineExceeded, "the deadline came before it was sent; nothing was stored")
@@ -151,9 +150,8 @@ func checkRecipients(s *scope) outcome {
 	return proceed
 }
 
-// checkIdempotencyKey refuses a key that could not be found again without a token. The
-// key of a message with a TTL is its name: without a token, a tool that creates the message
-// again would send it again.
+// checkIdempotencyKey refuses a key that could not be found again without a token. The key of a message with a
+// TTL is its name: without a token, a tool that creates the message again would send it again.
 func checkIdempotencyKey(s *scope) outcome {
 	if s.underWay() || s.tokens() {
 		return proceed
@@ -181,8 +179,7 @@ func checkSchedule(s *scope) outcome {
 	return proceed
 }
 
-// requireAESKey waits for the server's session and its AES key. The engine waits for
-// connections.
+// requireAESKey waits for the server's session and its AES key. The engine waits for connections.
 func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error) {
 	session, ok := r.Sessions.Get(client.ObjectKeyFromObject(s.server))
 	if ok && session.Keys().Current != nil {
@@ -214,8 +211,7 @@ func stageCreateTime(s *scope) outcome {
 	next := proceed
 	for i := range s.recipients {
 		p := &s.recipients[i]
-		// A recipient without a recorded attempt was not sent to before it was staged, by
-		// any operator.
+		// A recipient without a recorded attempt was not sent to before it was staged, by any operator.
 		unsent := p.State == v1alpha1.StatePending || p.State == v1alpha1.StateInDoubt && p.Attempts == 0
 		if unsent && p.CreateTime == 0 {
 			p.CreateTime = uint32(max(s.now.Unix(), s.message.CreationTimestamp.Unix()))

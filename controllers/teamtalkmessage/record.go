@@ -20,8 +20,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// conflictDelay is how long after a conflict the message is reconciled again if nothing
-// has woken it before.
+// conflictDelay is how long after a conflict the message is reconciled again if nothing has woken it before.
 const conflictDelay = time.Second
 
 // StatusWrite is a status that has been written.
@@ -97,8 +96,7 @@ func (r *Reconciler) readProgress(s *scope) {
 	}
 }
 
-// writeStatus writes the whole status if it has changed, against the version that it
-// was computed from.
+// writeStatus writes the whole status if it has changed, against the version that it was computed from.
 func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.TeamTalkMessage) (bool, error) {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return false, nil
@@ -110,8 +108,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.Te
 	return true, r.Client.Status().Update(ctx, after)
 }
 
-// newlyDone returns the recipients that are done since before. One that was retried in
-// between counts again.
+// newlyDone returns the recipients that are done since before. One that was retried in between counts again.
 func newlyDone(before, after []v1alpha1.RecipientStatus) (done []v1alpha1.RecipientStatus) {
 	earlier := make(map[v1alpha1.Recipient]v1alpha1.RecipientStatus, len(before))
 	for _, r := range before {
@@ -149,9 +146,8 @@ func eventOf(before, after *v1alpha1.TeamTalkMessage) statusEvent {
 	return statusEvent{corev1.EventTypeWarning, is.Reason, is.Message}
 }
 
-// onlyEarlierDoubt reports whether nothing is in doubt but what an earlier operator may
-// have sent. That is so of every message that exists when a leader is lost: hundreds of
-// events would delay new messages.
+// onlyEarlierDoubt reports whether nothing is in doubt but what an earlier operator may have sent. That is so of
+// every message that exists when a leader is lost: hundreds of events would delay new messages.
 func onlyEarlierDoubt(m *v1alpha1.TeamTalkMessage) bool {
 	return !slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
 		return r.State == v1alpha1.StateInDoubt && r.Attempts > 0

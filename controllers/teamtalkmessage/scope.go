@@ -18,8 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-// scope is what the phases of one reconciliation share. newScope sets the fields up to
-// recipients.
+// scope is what the phases of one reconciliation share. newScope sets the fields up to recipients.
 type scope struct {
 	message *v1alpha1.TeamTalkMessage
 	term    leadership.Term
@@ -27,8 +26,7 @@ type scope struct {
 	origin  origin
 	// earlierUntil is until when another operator may be sending the message; zero: none can.
 	earlierUntil time.Time
-	// split identifies the text that is recorded as being sent in segments; nil: none.
-	// pinSplit changes it.
+	// split identifies the text that is recorded as being sent in segments; nil: none. pinSplit changes it.
 	split *v1alpha1.SplitText
 	// recipients, in the order of the spec. They show the status, or the snapshot.
 	recipients []delivery.Progress
@@ -95,8 +93,7 @@ func recipientOf(r v1alpha1.RecipientStatus) v1alpha1.Recipient {
 	return v1alpha1.Recipient{Type: r.Type, ID: uint32(r.ID)}
 }
 
-// progressOf reads a recipient's progress back from its status; the zero status
-// is of a new recipient.
+// progressOf reads a recipient's progress back from its status; the zero status is of a new recipient.
 func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
 	p := delivery.Progress{
 		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
@@ -131,8 +128,7 @@ func (s *scope) supersedes(snapshot delivery.Snapshot) bool {
 	return s.origin == originEdit && !snapshot.Running && !slices.ContainsFunc(snapshot.Recipients, notFailed)
 }
 
-// adopt takes over what the engine knows of the message. It is newer than the status
-// that the cache shows.
+// adopt takes over what the engine knows of the message. It is newer than the status that the cache shows.
 func (s *scope) adopt(snapshot delivery.Snapshot) {
 	if s.origin == originEdit {
 		s.origin = originStatus
@@ -230,8 +226,7 @@ func (s *scope) refuseAll(reason, message string) {
 	}
 }
 
-// retryFailed starts again with the recipients that failed with proof that what failed
-// was not stored.
+// retryFailed starts again with the recipients that failed with proof that what failed was not stored.
 func (s *scope) retryFailed() {
 	s.origin = originRetry
 	for i, r := range s.message.Status.Recipients {
@@ -244,8 +239,7 @@ func (s *scope) retryFailed() {
 	}
 }
 
-// abandonDoubts ends, at the deadline, the doubts of a message that waits: the store
-// cannot be asked.
+// abandonDoubts ends, at the deadline, the doubts of a message that waits: the store cannot be asked.
 func (s *scope) abandonDoubts(out outcome) {
 	if out.cause == nil || s.underWay() || !s.expired() {
 		return
@@ -258,8 +252,7 @@ func (s *scope) abandonDoubts(out outcome) {
 	}
 }
 
-// earlierUntil is until when another operator may still be sending the message;
-// zero: none can.
+// earlierUntil is until when another operator may still be sending the message; zero: none can.
 func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
 	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.NeverDueBefore(term.Start.Time) {
 		return time.Time{}

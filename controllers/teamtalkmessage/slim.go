@@ -11,11 +11,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Slim is the cache's transform of all objects: it drops managed fields. Finished
-// messages are many. It keeps of them what the controller still needs: identity, version,
-// times, time to live, annotations and finalizers. It drops their content and recipients.
-// Other messages are kept whole, also one that is not finished after an edit. It may be
-// given what it has returned.
+// Slim is the cache's transform of all objects: it drops managed fields. Finished messages are many. It keeps of
+// them what the controller still needs: identity, version, times, time to live, annotations and finalizers. It
+// drops their content and recipients. Other messages are kept whole, also one that is not finished after an edit.
+// It may be given what it has returned.
 //
 // A slim message must not be written back, and no status may be computed from it:
 // writeStatus refuses to. The whole message is read from the API server.
@@ -76,8 +75,7 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 // intern returns the one copy of a string that many objects have.
 func intern(s string) string { return unique.Make(s).Value() }
 
-// slimmed reports whether Slim has dropped the content and the recipients: a whole
-// message has recipients.
+// slimmed reports whether Slim has dropped the content and the recipients: a whole message has recipients.
 func slimmed(m *v1alpha1.TeamTalkMessage) bool {
 	return len(m.Spec.To.Users) == 0 && len(m.Spec.To.Groups) == 0
 }

@@ -13,10 +13,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// splitText splits a text into segments of at most limit bytes, each with its number before
-// it, "(2/3) ". It splits at the end of a line where there is one in the second half
-// of a segment, else at a blank, else between two characters. The line end or blank is left
-// out.
+// splitText splits a text into segments of at most limit bytes, each with its number before it, "(2/3) ". It
+// splits at the end of a line where there is one in the second half of a segment, else at a blank, else between
+// two characters. The line end or blank is left out.
 func splitText(text string, limit int) [][]byte {
 	// Room for the longest number, of as many segments as there may be.
 	room := limit - len(segmentNumber(99, 99))
@@ -47,11 +46,10 @@ func splitText(text string, limit int) [][]byte {
 
 func segmentNumber(n, of int) string { return fmt.Sprintf("(%d/%d) ", n, of) }
 
-// pinSplit sends only segments of one text. A ConfigMap may change between two segments, where
-// another operator takes the message over, or where it is suspended for a while. So the
-// status identifies a text of several segments before the first is sent, and no longer
-// does before a text of one segment is sent. What is left of another text is refused.
-// Where the status identifies none, nobody has begun a text of several segments. known:
+// pinSplit sends only segments of one text. A ConfigMap may change between two segments, where another operator
+// takes the message over, or where it is suspended for a while. So the status identifies a text of several
+// segments before the first is sent, and no longer does before a text of one segment is sent. What is left of
+// another text is refused. Where the status identifies none, nobody has begun a text of several segments. known:
 // the text is at hand.
 func (s *scope) pinSplit(known bool) outcome {
 	if s.message.Spec.Content.TextFrom == nil {

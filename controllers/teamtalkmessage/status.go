@@ -14,8 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// setStatus computes the whole status from the scope. cause is what the message waits
-// for; nil: nothing.
+// setStatus computes the whole status from the scope. cause is what the message waits for; nil: nothing.
 func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	m, at := s.message, metav1.NewTime(now.Truncate(time.Second))
 	staged := !s.tokens() // by the status as it was
@@ -105,8 +104,7 @@ func setConditions(m *v1alpha1.TeamTalkMessage, o overall) {
 // overall is what all recipients come to, as the conditions show it.
 type overall struct {
 	v1alpha1.Cause
-	// finished: nothing more is tried. delivered: every recipient has it; notRouted: some
-	// without a router.
+	// finished: nothing more is tried. delivered: every recipient has it; notRouted: some without a router.
 	finished, delivered, notRouted bool
 }
 
@@ -186,8 +184,7 @@ func waitingReason(p *delivery.Progress) string {
 	return p.Reason
 }
 
-// recipientStatus is the inverse of progressOf. staged: with the time by which the
-// message is found again.
+// recipientStatus is the inverse of progressOf. staged: with the time by which the message is found again.
 func recipientStatus(p delivery.Progress, staged bool) v1alpha1.RecipientStatus {
 	at := func(t time.Time) *metav1.Time {
 		if t.IsZero() {

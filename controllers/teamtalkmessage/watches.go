@@ -80,8 +80,7 @@ func queueMessage(m *v1alpha1.TeamTalkMessage) queue.Message {
 	}
 }
 
-// serverIndex finds the unfinished messages of a server, or of anyServer. Finished
-// messages are too many to list.
+// serverIndex finds the unfinished messages of a server, or of anyServer. Finished messages are too many to list.
 const serverIndex, anyServer = "spec.serverRef", "*"
 
 func indexByServer(o client.Object) []string {

@@ -50,8 +50,7 @@ const (
 type Reconciler struct {
 	// Client reads Secrets from the API server: they are not cached.
 	Client client.Client
-	// Live reads messages from the API server: the cache drops the labels of those
-	// that have finished.
+	// Live reads messages from the API server: the cache drops the labels of those that have finished.
 	Live client.Reader
 	// Secrets wakes a receiver when its Secret changes.
 	Secrets *objectwatch.Watcher
@@ -130,8 +129,7 @@ func (r *Reconciler) checkReceiver(ctx context.Context, o *v1alpha1.TeamTalkRece
 	return nil, nil
 }
 
-// checkServer returns why the receiver's namespace may not use its server, or not as its
-// sender; nil: it may.
+// checkServer returns why the receiver's namespace may not use its server, or not as its sender; nil: it may.
 func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := o.ServerKey()
 	server, err := tenancy.FindServer(ctx, r.Client, key, o.Namespace)

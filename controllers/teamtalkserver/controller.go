@@ -91,8 +91,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return reconcile.Result{}, nil
 }
 
-// loadKeys reads the keys from the Secret. A Cause is for the user to fix; an error is
-// retried.
+// loadKeys reads the keys from the Secret. A Cause is for the user to fix; an error is retried.
 func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha1.SecretKeyRef) (
 	keys cipher.Keys, cause *v1alpha1.Cause, err error,
 ) {

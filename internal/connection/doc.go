@@ -17,17 +17,15 @@
 //
 // # Implementation
 //
-// A session dials in the background and redials with backoff; requests do not wait for a
-// connection. They pick a connected db_proxy in turn, and the router that has been connected for the
-// longest time. A session with a changed Config is replaced: the new one accepts requests at
-// once, and the old one closes its connections after its requests in flight have ended. New keys
-// replace the keys of a session without a new connection. The limits of requests in flight belong to
-// the address of a db_proxy, and are shared by all sessions that name it.
+// A session dials in the background and redials with backoff; requests do not wait for a connection. They pick a
+// connected db_proxy in turn, and the router that has been connected for the longest time. A session with a
+// changed Config is replaced: the new one accepts requests at once, and the old one closes its connections after
+// its requests in flight have ended. New keys replace the keys of a session without a new connection. The limits
+// of requests in flight belong to the address of a db_proxy, and are shared by all sessions that name it.
 //
 // # Trade-offs
 //
-// Each TeamTalkServer has its own connections, even if several name the same TeamTalk: tenants
-// cannot affect each other's connections, at the cost of more of them. No lock is held during a
-// request, so a session that was replaced may still be used: its requests fail with
-// dbproxy.ErrNotSent and are retried on the new one.
+// Each TeamTalkServer has its own connections, even if several name the same TeamTalk: tenants cannot affect each
+// other's connections, at the cost of more of them. No lock is held during a request, so a session that was
+// replaced may still be used: its requests fail with dbproxy.ErrNotSent and are retried on the new one.
 package connection

@@ -93,16 +93,14 @@ func needsVerification(p recipientState, env environment) bool {
 	return p.State == v1alpha1.StateAcknowledged && env.Verify
 }
 
-// needsRow is true of what an earlier process has sent: the row to route is read from
-// the store.
+// needsRow is true of what an earlier process has sent: the row to route is read from the store.
 func needsRow(p recipientState, env environment) bool { return isStored(p, env) && p.row == nil }
 
 func isStored(p recipientState, _ environment) bool {
 	return p.State == v1alpha1.StateStored || p.State == v1alpha1.StateAcknowledged
 }
 
-// needsDirectoryInDoubt: a store shows nothing where nothing can be sent; the directory
-// says so.
+// needsDirectoryInDoubt: a store shows nothing where nothing can be sent; the directory says so.
 func needsDirectoryInDoubt(p recipientState, env environment) bool {
 	return isInDoubt(p, env) && p.unseenKey && p.asked > 0 && !p.checked
 }
@@ -115,8 +113,7 @@ func needsPreflight(p recipientState, _ environment) bool { return !p.checked }
 
 func isReadyToSend(recipientState, environment) bool { return true }
 
-// waitsUntil returns the end of a backoff or of the time until the schedule. A deadline
-// ends a backoff.
+// waitsUntil returns the end of a backoff or of the time until the schedule. A deadline ends a backoff.
 func (p recipientState) waitsUntil(env environment) time.Time {
 	switch {
 	case !isBackingOff(p, env):
@@ -141,12 +138,10 @@ func (p recipientState) expiresAt(pol Policy) time.Time {
 	return time.Time{}
 }
 
-// isStarting reports whether a step leads to a send: what may not be sent takes none of
-// these.
+// isStarting reports whether a step leads to a send: what may not be sent takes none of these.
 func (s Step) isStarting() bool { return s == StepPreflight || s == StepSend }
 
-// isFinishing reports whether a step completes what has been sent: while the engine
-// drains, it takes no other.
+// isFinishing reports whether a step completes what has been sent: while the engine drains, it takes no other.
 func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
 
 func later(a, b time.Time) time.Time {

@@ -16,8 +16,7 @@ import (
 
 // TeamTalk is one installation, as the engine needs it.
 type TeamTalk interface {
-	// Path returns reads over one path, which vouch for each other. Its errors
-	// are those of the reads.
+	// Path returns reads over one path, which vouch for each other. Its errors are those of the reads.
 	Path() (dbproxy.Reads, error)
 	// Send stores a message of the type given and returns the id that db_proxy answers
 	// with. It waits for its turn until queue is done, then calls build, which returns
@@ -40,8 +39,7 @@ type DirectorySnapshot struct {
 }
 
 const (
-	// maxUsersPerRequest keeps an answer well below the length of a frame, long
-	// signatures included.
+	// maxUsersPerRequest keeps an answer well below the length of a frame, long signatures included.
 	maxUsersPerRequest = 200
 	// maxGroupsPerRequest does the same for groups, each of which has its members.
 	maxGroupsPerRequest = 20
@@ -50,10 +48,9 @@ const (
 	directoryTTL = 30 * time.Second
 )
 
-// fetchDirectory asks for the sender beside users and groups, no more than one answer
-// holds: if the sender is in the answer, the absence of others is evidence. Without any
-// user in it the whole snapshot is empty: a group that is missing from an outage's
-// answer may exist.
+// fetchDirectory asks for the sender beside users and groups, no more than one answer holds: if the sender is in
+// the answer, the absence of others is evidence. Without any user in it the whole snapshot is empty: a group that
+// is missing from an outage's answer may exist.
 func fetchDirectory(
 	ctx context.Context, reads dbproxy.Reads, sender uint32, users, groups []uint32,
 ) (DirectorySnapshot, error) {
@@ -89,8 +86,7 @@ func (s DirectorySnapshot) otherMember(sender uint32) []uint32 {
 	return nil
 }
 
-// respondsWithData reports whether the directory answered from its data: an outage looks
-// like empty lists.
+// respondsWithData reports whether the directory answered from its data: an outage looks like empty lists.
 func (s DirectorySnapshot) respondsWithData() bool { return len(s.Users) > 0 }
 
 // shows reports whether the snapshot shows a user, or a group with the sender as a member.

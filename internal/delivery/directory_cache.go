@@ -5,8 +5,11 @@ package delivery
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/cache"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -31,8 +34,6 @@ type directoryCache struct {
 
 	mu    sync.Mutex
 	views map[viewKey]*directoryView
-	// sweeping: sweep is scheduled.
-	sweeping bool
 }
 
 // viewKey identifies a view: neither sessions nor senders vouch for each other.
@@ -44,15 +45,16 @@ type viewKey struct {
 // directoryView is what one sender sees of one directory.
 type directoryView struct {
 	viewKey
-	// lastSeen is of users, the sender among them, and of groups with the sender as a
-	// member.
-	lastSeen map[v1alpha1.Recipient]time.Time
+	// lastSeen holds when a user, or a group with the sender as a member, was last seen.
+	lastSeen *cache.Expiring
+	lastUsed time.Time
 	waiting  []*waiter
 	// asking: a batch is under way, and not overdue.
 	asking bool
-	// shrunk is how often the size of batches was halved: an answer that is too long
-	// must not fail all who wait for it.
-	shrunk int
+	// shrunk is how often the size of batches was halved since shrunkAt: an answer that is too long must not
+	// fail all who wait for it.
+	shrunk   int
+	shrunkAt time.Time
 }
 
 // waiter waits for a snapshot that shows a recipient.
@@ -93,13 +95,9 @@ func (d *directoryCache) get(
 ) (DirectorySnapshot, error) {
 	d.mu.Lock()
 	v := d.view(viewKey{t.Server, t.Sender})
-	snapshot, seen := v.cached(to, notBefore)
-	if err := ctx.Err(); seen || err != nil {
+	if snapshot, seen := v.cached(to, notBefore); seen {
 		d.mu.Unlock()
-		if seen {
-			err = nil
-		}
-		return snapshot, err
+		return snapshot, nil
 	}
 	w := v.enqueue(to, notBefore)
 	d.startBatch(v)
@@ -141,47 +139,26 @@ func (d *directoryCache) leave(w *waiter) {
 	}
 }
 
-// view returns the view of a key. sweep deletes it some time after its last use.
+// view returns the view of a key. A new view takes the place of those that are not used any more.
 func (d *directoryCache) view(key viewKey) *directoryView {
+	now := time.Now()
 	v, ok := d.views[key]
 	if !ok {
-		v = &directoryView{viewKey: key, lastSeen: map[v1alpha1.Recipient]time.Time{}}
+		maps.DeleteFunc(d.views, func(_ viewKey, v *directoryView) bool {
+			return len(v.waiting) == 0 && !v.asking && now.Sub(v.lastUsed) > directoryTTL
+		})
+		v = &directoryView{viewKey: key, lastSeen: cache.NewExpiring()}
 		if d.views == nil {
 			d.views = map[viewKey]*directoryView{}
 		}
 		d.views[key] = v
 	}
-	if !d.sweeping {
-		d.sweeping = true
-		time.AfterFunc(directoryTTL, d.sweep)
-	}
+	v.lastUsed = now
 	return v
 }
 
-// sweep deletes what is outdated. It is repeated while anything is left.
-func (d *directoryCache) sweep() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	oldest := time.Now().Add(-directoryTTL)
-	for key, v := range d.views {
-		for r, at := range v.lastSeen {
-			if at.Before(oldest) {
-				delete(v.lastSeen, r)
-			}
-		}
-		v.shrunk = 0
-		if len(v.lastSeen) == 0 && len(v.waiting) == 0 && !v.asking {
-			delete(d.views, key)
-		}
-	}
-	if d.sweeping = len(d.views) > 0; d.sweeping {
-		time.AfterFunc(directoryTTL, d.sweep)
-	}
-}
-
-// startBatch asks for those who wait, unless a batch is under way: they wait for its
-// end, or until it is overdue. A goroutine collects them, so that those who come at the
-// same moment are in it.
+// startBatch asks for those who wait, unless a batch is under way: they wait for its end, or until it is overdue.
+// A goroutine collects them, so that those who come at the same moment are in it.
 func (d *directoryCache) startBatch(v *directoryView) {
 	if v.asking || len(v.waiting) == 0 {
 		return
@@ -229,7 +206,7 @@ func (d *directoryCache) settle(v *directoryView, b *batch, snapshot DirectorySn
 	case err == nil:
 		v.remember(b, snapshot)
 	case errors.Is(err, dbproxy.ErrTooLong):
-		v.shrunk = min(maxShrunk, v.shrunk+1)
+		v.shrunk, v.shrunkAt = min(maxShrunk, v.shrunk+1), time.Now()
 	}
 	b.ended = true
 	for _, w := range b.waiters {
@@ -252,14 +229,20 @@ func (v *directoryView) self() v1alpha1.Recipient {
 	return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: v.sender}
 }
 
+// seenAt returns when a recipient was last seen; the zero time: not within directoryTTL.
+func (v *directoryView) seenAt(r v1alpha1.Recipient) time.Time {
+	at, _ := v.lastSeen.Get(r)
+	seen, _ := at.(time.Time)
+	return seen
+}
+
 // cached returns a snapshot if sender and recipient were seen at notBefore or later.
 func (v *directoryView) cached(to v1alpha1.Recipient, notBefore time.Time) (DirectorySnapshot, bool) {
-	at, sure := v.lastSeen[v.self()]
-	toAt, seen := v.lastSeen[to]
-	if toAt.Before(at) {
+	at := v.seenAt(v.self())
+	if toAt := v.seenAt(to); toAt.Before(at) {
 		at = toAt
 	}
-	if !sure || !seen || at.Before(notBefore) {
+	if at.IsZero() || at.Before(notBefore) {
 		return DirectorySnapshot{}, false
 	}
 	snapshot := DirectorySnapshot{At: at, Users: map[uint32]*wire.UserInfo{v.sender: {}}}
@@ -275,6 +258,9 @@ func (v *directoryView) cached(to v1alpha1.Recipient, notBefore time.Time) (Dire
 // were seen meanwhile are answered at once.
 func (v *directoryView) nextBatch(cancel context.CancelFunc) *batch {
 	b := &batch{cancel: cancel}
+	if time.Since(v.shrunkAt) > directoryTTL {
+		v.shrunk = 0
+	}
 	maxUsers, maxGroups := maxUsersPerRequest>>v.shrunk, max(1, maxGroupsPerRequest>>v.shrunk)
 	asked := map[v1alpha1.Recipient]bool{}
 	var rest []*waiter
@@ -311,12 +297,12 @@ func (v *directoryView) remember(b *batch, snapshot DirectorySnapshot) {
 	}
 	keep := func(r v1alpha1.Recipient) {
 		switch {
-		case v.lastSeen[r].After(snapshot.At):
+		case v.seenAt(r).After(snapshot.At):
 			// This answer was late.
 		case snapshot.shows(r, v.sender):
-			v.lastSeen[r] = snapshot.At
+			v.lastSeen.Set(r, snapshot.At, directoryTTL)
 		default:
-			delete(v.lastSeen, r)
+			v.lastSeen.Delete(r)
 		}
 	}
 	keep(v.self())

@@ -198,10 +198,17 @@ func TestBeliefEnds(t *testing.T) {
 		snapshot(time.Now().Add(-directoryTTL))
 		x.wantBatches(1, 1, 1)
 		advance(3 * directoryTTL)
-		x.directory.mu.Lock()
-		defer x.directory.mu.Unlock()
-		if len(x.directory.views) != 0 || x.directory.sweeping {
-			t.Errorf("%d views are left", len(x.directory.views))
+		x.library.users[bob] = true
+		x.get(x.t.Context(), user(bob), time.Now(), x.present(user(bob)))
+		x.answers.Wait()
+		if n := x.directory.views[viewKey{x.library, bot}].lastSeen.Len(); n != 2 {
+			t.Errorf("%d are remembered, want the sender and the other user", n)
+		}
+		advance(2 * directoryTTL)
+		other := x.spec()
+		other.Sender = bob
+		if _, err := x.directory.get(x.t.Context(), other, toAlice, time.Now()); err != nil || len(x.directory.views) != 1 {
+			t.Errorf("%d views are left, want the new one: %v", len(x.directory.views), err)
 		}
 	})
 }

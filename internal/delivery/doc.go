@@ -4,9 +4,8 @@
 // why it did not. The store is the ledger: nothing is sent while an earlier attempt may
 // have reached it. A doubt that cannot be settled ends as OutcomeUnknown.
 //
-// Engine.Submit starts the delivery of a Task, Engine.Snapshot returns its progress, and
-// Engine.Ack says that it is recorded. Engine.Drain ends all work in order. An Observer is
-// told of every step.
+// Engine.Submit starts the delivery of a Task, Engine.Snapshot returns its progress, and Engine.Ack says that it
+// is recorded. Engine.Drain ends all work in order. An Observer is told of every step.
 //
 // Each recipient has an executor, which executes steps until none is left. nextStep
 // decides on the step; the functions in outcome.go decide what its result means. Both are

@@ -14,9 +14,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
-// A message under way reports progress at intervals of a second, and of a
-// millisecond more for each recipient: writing the status takes about a tenth of
-// that, and whatever ends meanwhile has to wait for it.
+// A message under way reports progress at intervals of a second, and of a millisecond more for each recipient:
+// writing the status takes about a tenth of that, and whatever ends meanwhile has to wait for it.
 const (
 	progressInterval     = time.Second
 	progressPerRecipient = time.Millisecond
@@ -38,15 +37,14 @@ type Engine struct {
 	base, work             context.Context
 	cancelBase, cancelWork context.CancelFunc
 
-	keyedAttempts keyedAttempts
+	keyedAttempts *keyedAttempts
 	directory     directoryCache
 	goroutines    sync.WaitGroup
 
 	mu    sync.Mutex
 	tasks map[types.UID]*task
 	uids  map[types.NamespacedName]types.UID
-	// running counts recipients whose steps are being taken, those of forgotten
-	// tasks included.
+	// running counts recipients whose steps are being taken, those of forgotten tasks included.
 	running int
 	// reconciles counts reconciles of messages that are under way, see TrackReconcile.
 	reconciles int
@@ -59,7 +57,7 @@ type Engine struct {
 // the Queue wakes a message, unless the engine drains.
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
-		notify: notify, poke: make(chan struct{}, 1),
+		notify: notify, poke: make(chan struct{}, 1), keyedAttempts: newKeyedAttempts(),
 		jitter: func(d time.Duration) time.Duration { return rand.N(d + 1) },
 		tasks:  map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
 	}
@@ -87,11 +85,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// Submit starts a task and returns its progress. A task that runs goes on, with the
-// server and policy that are declared now. One that was stopped is resumed, with the new
-// Recipients where nothing is in doubt or stored. Once the engine drains, a known task
-// stays as it is, to be recorded. Of others, and of a Renewal that comes too late, Submit
-// returns false: it has done nothing.
+// Submit starts a task and returns its progress. A task that runs goes on, with the server and policy that are
+// declared now. One that was stopped is resumed, with the new Recipients where nothing is in doubt or stored.
+// Once the engine drains, a known task stays as it is, to be recorded. Of others, and of a Renewal that comes too
+// late, Submit returns false: it has done nothing.
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
@@ -232,9 +229,8 @@ type Object struct {
 	Finished        bool
 }
 
-// Sync drops what is known of other objects of the name, and of this one if it has
-// finished. It must be the cache that shows its end: before, the next reconcile could
-// send it again.
+// Sync drops what is known of other objects of the name, and of this one if it has finished. It must be the cache
+// that shows its end: before, the next reconcile could send it again.
 func (e *Engine) Sync(o Object) {
 	finishedAt := ""
 	if o.Finished {

@@ -12,9 +12,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// executor executes the steps of one recipient. It holds the conversation while it
-// works, so that messages are sent in order, one at a time. It holds its slot until it
-// has nothing to send, or waits for long.
+// executor executes the steps of one recipient. It holds the conversation while it works, so that messages are
+// sent in order, one at a time. It holds its slot until it has nothing to send, or waits for long.
 type executor struct {
 	engine *Engine
 	task   *task
@@ -33,8 +32,7 @@ func (x *executor) run() {
 	}
 }
 
-// advance acquires the conversation, decides on the next step and executes it; false:
-// there is none.
+// advance acquires the conversation, decides on the next step and executes it; false: there is none.
 func (x *executor) advance() bool {
 	// Taken before the task is read: it ends if that changes.
 	ctx, cancel := x.task.waitContext(x.index)
@@ -198,7 +196,7 @@ func (x *executor) claim(t Task, p recipientState) (release func(sent bool), ok 
 	if !t.keyed() {
 		return func(bool) {}, true
 	}
-	return x.engine.keyedAttempts.claim(t.fingerprint(p).Token, p.askedAt, time.Now())
+	return x.engine.keyedAttempts.claim(t.fingerprint(p).Token, p.askedAt)
 }
 
 func (x *executor) readBack(t Task, p recipientState) recipientState {

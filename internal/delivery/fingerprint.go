@@ -16,8 +16,7 @@ type Fingerprint struct {
 	// Reach, in unix seconds: a group's history must show a row as old as this, or it
 	// may hide newer ones. 0: it need not.
 	Reach uint32
-	// Token of a text. Where it is not sent with one (HasToken), CreateTime and the
-	// payload decide as well.
+	// Token of a text. Where it is not sent with one (HasToken), CreateTime and the payload decide as well.
 	Token      cipher.Token
 	HasToken   bool
 	CreateTime uint32

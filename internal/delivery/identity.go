@@ -36,10 +36,9 @@ type DeliveryID struct {
 	Recipient         v1alpha1.Recipient
 }
 
-// Token returns the first 64 bits of SHA-256 over the id's canonical encoding:
-// the fields "teamtalk.io/delivery/v1", "uid" and the UID (or "key", the namespace
-// and the key), revision, segment, sender, recipient type and recipient id, numbers
-// in decimal, each preceded by its length in bytes as u32 big-endian.
+// Token returns the first 64 bits of SHA-256 over the id's canonical encoding: the fields
+// "teamtalk.io/delivery/v1", "uid" and the UID (or "key", the namespace and the key), revision, segment, sender,
+// recipient type and recipient id, numbers in decimal, each preceded by its length in bytes as u32 big-endian.
 func (d DeliveryID) Token() cipher.Token {
 	fields := []string{tokenVersion, "uid", string(d.UID)}
 	if d.Keyed() {

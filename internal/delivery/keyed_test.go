@@ -13,6 +13,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -286,39 +287,35 @@ func TestKeyedOutage(t *testing.T) {
 
 // TestAttemptsAreForgotten: what is long settled is not remembered for ever.
 func TestAttemptsAreForgotten(t *testing.T) {
-	var a keyedAttempts
-	now := time.Unix(1000, 0)
-	token := func(n uint32) (id DeliveryID) {
-		id.Identity, id.Segment = Identity{UID: types.UID("m")}, n
-		return id
-	}
-	for n := range uint32(100) {
-		release, ok := a.claim(token(n).Token(), now, now)
-		if !ok {
-			t.Fatal("not claimed")
+	synctest.Test(t, func(t *testing.T) {
+		a := newKeyedAttempts()
+		var last cipher.Token
+		for n := range uint32(100) {
+			last = DeliveryID{Identity: Identity{UID: "m"}, Segment: n}.Token()
+			release, ok := a.claim(last, time.Now())
+			if !ok {
+				t.Fatal("not claimed")
+			}
+			release(true)
+			time.Sleep(time.Minute) // of the bubble
 		}
-		release(true)
-		a.last[token(n).Token()] = attempt{sentAt: now} // release looks at the clock
-		now = now.Add(time.Minute)
-	}
-	if n := len(a.last); n > 25 {
-		t.Errorf("%d are remembered", n)
-	}
-	last := now.Add(-time.Minute)
-	if at, ok := a.latest(token(99).Token()); !ok || !at.Equal(last) {
-		t.Errorf("the last one was at %v, want %v", at, last)
-	}
+		if n := a.sentAt.Len(); n > 25 || len(a.claimed) != 0 {
+			t.Errorf("%d are remembered, %d claimed", n, len(a.claimed))
+		}
+		if at, ok := a.latest(last); !ok || time.Since(at) != time.Minute {
+			t.Errorf("the last one was at %v", at)
+		}
+	})
 }
 
 // TestClaim: what has been sent since the store was asked needs another question;
 // what was not sent leaves no trace.
 func TestClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var a keyedAttempts
-		token := DeliveryID{Identity: Identity{UID: types.UID("m")}}.Token()
+		a, token := newKeyedAttempts(), DeliveryID{Identity: Identity{UID: "m"}}.Token()
 		claim := func(askedAt time.Time, want, sent bool) {
 			t.Helper()
-			release, ok := a.claim(token, askedAt, time.Now())
+			release, ok := a.claim(token, askedAt)
 			if ok != want {
 				t.Errorf("claimed: %v, want %v", ok, want)
 			}
@@ -341,7 +338,7 @@ func TestClaim(t *testing.T) {
 			t.Errorf("last sent at %v, want %v as before", at, first)
 		}
 		// While one is being sent no other one leaves.
-		release, ok := a.claim(token, time.Now(), time.Now())
+		release, ok := a.claim(token, time.Now())
 		if !ok {
 			t.Fatal("not claimed")
 		}

@@ -75,8 +75,7 @@ func (s StepEvent) Adopted() bool {
 	return s.Step == StepAsk && s.After.State == v1alpha1.StateStored
 }
 
-// SilentDrop reports whether the store was proved not to hold what db_proxy had
-// returned an id for.
+// SilentDrop reports whether the store was proved not to hold what db_proxy had returned an id for.
 func (s StepEvent) SilentDrop() bool {
 	return s.Step == StepAsk && s.Answered && s.TryFailed
 }
@@ -116,9 +115,8 @@ const (
 // DoubtEnds are all values of DoubtEnd.
 var DoubtEnds = []DoubtEnd{DoubtFound, DoubtAbsent, DoubtUnknown}
 
-// Settled returns how long the recipient was in doubt and how that has ended; false: it
-// was not, or still is. A first search for a key is no doubt: nothing is known to have
-// been sent.
+// Settled returns how long the recipient was in doubt and how that has ended; false: it was not, or still is. A
+// first search for a key is no doubt: nothing is known to have been sent.
 func (s StepEvent) Settled() (time.Duration, DoubtEnd, bool) {
 	if s.Before.State != v1alpha1.StateInDoubt || s.UnseenKey || s.After.State == v1alpha1.StateInDoubt {
 		return 0, "", false

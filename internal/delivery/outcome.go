@@ -12,8 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Messages of recipients. They contain no address, duration or text, so that they are
-// the same for each try.
+// Messages of recipients. They contain no address, duration or text, so that they are the same for each try.
 const (
 	msgNotConnected    = "waiting for a connection to db_proxy"
 	msgNoDirectory     = "TeamTalk shows neither sender nor recipients; its database may be down"
@@ -39,9 +38,8 @@ const (
 // time in which nothing could be asked is no reason to give up.
 const minAsked = 4
 
-// afterReady is the state once a connection that was waited for is up, or another server
-// is to be tried. What the directory said before may be out of date, and what could not
-// be asked does not count.
+// afterReady is the state once a connection that was waited for is up, or another server is to be tried. What the
+// directory said before may be out of date, and what could not be asked does not count.
 func afterReady(p recipientState, env environment) recipientState {
 	p.waitReady, p.checked, p.asked = false, false, 0
 	p.unsent++
@@ -49,10 +47,9 @@ func afterReady(p recipientState, env environment) recipientState {
 	return p
 }
 
-// afterPreflight is the state after the directory was asked for sender and recipient.
-// What is missing is final if the snapshot shows somebody, and another one after the
-// replica lag shows the same. In doubt, it is final as well: nothing can be sent, and
-// the store can prove nothing.
+// afterPreflight is the state after the directory was asked for sender and recipient. What is missing is final if
+// the snapshot shows somebody, and another one after the replica lag shows the same. In doubt, it is final as
+// well: nothing can be sent, and the store can prove nothing.
 func afterPreflight(
 	p recipientState, snapshot DirectorySnapshot, err error, sender uint32, env environment,
 ) recipientState {
@@ -154,9 +151,9 @@ func afterReadBack(p recipientState, row *wire.MsgInfo, err error, env environme
 // afterAsk is the state after a search of the store that began at askedAt.
 func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time, env environment) recipientState {
 	p.askedAt = askedAt
-	if tooLong, ok := errors.AsType[unreadableError](err); ok {
+	if errors.Is(err, dbproxy.ErrTooLong) {
 		// The answer may have ended the connection for all others.
-		p.rowLimit = tooLong.before
+		p.rowLimit = found.Readable
 	}
 	// No earlier search can prove absence.
 	proof := p.lastAttempt.Add(env.proofAfter())

@@ -14,8 +14,7 @@ const (
 	InDoubtLimit = time.Hour
 	// RouteTimeout is how long a stored message waits for a router.
 	RouteTimeout = 5 * time.Minute
-	// OrderGrace is how long a recipient that waits holds back its successors in
-	// the conversation.
+	// OrderGrace is how long a recipient that waits holds back its successors in the conversation.
 	OrderGrace = 30 * time.Second
 	// RouteAdoptedWithin is the age up to which an adopted message is routed once
 	// more: clients drop a repeat, and a missed push is not noticed.
@@ -29,8 +28,7 @@ const (
 type Policy struct {
 	// Verify reads each message back from the store.
 	Verify bool
-	// Settle is how long db_proxy may still execute a request after its
-	// connection is gone.
+	// Settle is how long db_proxy may still execute a request after its connection is gone.
 	Settle time.Duration
 	// ReplicaLag is how far reads may lag behind.
 	ReplicaLag time.Duration

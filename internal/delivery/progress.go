@@ -42,8 +42,7 @@ func (p Progress) Delivered() bool {
 	return p.State == v1alpha1.StateRouted || p.Reason == v1alpha1.ReasonStoredNotRouted
 }
 
-// FromPriorTerm returns the progress of a recipient that another operator may have sent
-// to without recording it.
+// FromPriorTerm returns the progress of a recipient that another operator may have sent to without recording it.
 func (p Progress) FromPriorTerm(now time.Time) Progress {
 	if p.State == v1alpha1.StatePending {
 		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
@@ -95,8 +94,7 @@ type recipientState struct {
 	waitReady bool
 	// row is the message as stored, to be routed.
 	row *wire.MsgInfo
-	// laterSegmentsInDoubt: an operator that recorded nothing may have sent the segments
-	// after the current one.
+	// laterSegmentsInDoubt: an operator that recorded nothing may have sent the segments after the current one.
 	laterSegmentsInDoubt bool
 	// standalone: no segment follows the one that is stored.
 	standalone bool
@@ -112,9 +110,8 @@ func (p recipientState) fail(reason, message string) recipientState {
 	return p
 }
 
-// retry tries again after a backoff, or fails when the policy's retries are used up. The
-// message is the same for each try, so that the status does not change. Call it only
-// where nothing was stored.
+// retry tries again after a backoff, or fails when the policy's retries are used up. The message is the same for
+// each try, so that the status does not change. Call it only where nothing was stored.
 func (p recipientState) retry(env environment, reason, message string) recipientState {
 	p.tries++
 	p.checked = false

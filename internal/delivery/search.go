@@ -4,7 +4,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -14,8 +13,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// The number of rows that are asked for: few at first, more until they reach back far
-// enough.
+// The number of rows that are asked for: few at first, more until they reach back far enough.
 const (
 	scanCount    = 16
 	scanGrowth   = 8
@@ -35,6 +33,8 @@ type SearchResult struct {
 	// Conclusive: the answer reached back to before the message's time, and the reads
 	// before and after it returned data.
 	Conclusive bool
+	// Readable is how many rows an answer had that was not too long to be read; 0: none was read.
+	Readable uint32
 }
 
 // searchStore looks for the message in its conversation. If absence can be proved by
@@ -49,19 +49,17 @@ func (t Task) searchStore(ctx context.Context, p recipientState, askedAt time.Ti
 		responds, err := t.readsRespond(ctx, path, p)
 		prove = responds && err == nil
 	}
-	row, whole, err := t.scanConversation(ctx, path, p)
-	if err != nil || row != nil {
-		return SearchResult{
-			Row:         row,
-			KeyConflict: row != nil && t.isKeyConflict(p, row),
-			Standalone:  row != nil && t.isStandalone(p, row),
-		}, err
+	found, err := t.scanConversation(ctx, path, p)
+	switch {
+	case err != nil:
+	case found.Row != nil:
+		found.KeyConflict, found.Standalone = t.isKeyConflict(p, found.Row), t.isStandalone(p, found.Row)
+	case prove && found.Conclusive:
+		found.Conclusive, err = t.readsRespond(ctx, path, p)
+	default:
+		found.Conclusive = false
 	}
-	if !prove || !whole {
-		return SearchResult{}, nil
-	}
-	responds, err := t.readsRespond(ctx, path, p)
-	return SearchResult{Conclusive: responds}, err
+	return found, err
 }
 
 // isKeyConflict reports whether row, which has the recipient's token, has another text
@@ -82,36 +80,35 @@ func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
 	return fingerprint.Matches(row, keys) && !fingerprint.sameContent(row, keys)
 }
 
-// scanConversation looks for the message among the newest rows of its conversation.
-// whole: if it is not among them, no other row can be it.
+// scanConversation looks for the message among the newest rows of its conversation. The result is conclusive if
+// no other row can be the message.
 func (t Task) scanConversation(
 	ctx context.Context, path dbproxy.Reads, p recipientState,
-) (row *wire.MsgInfo, whole bool, err error) {
-	for count, before := uint32(scanCount), uint32(0); ; {
+) (found SearchResult, err error) {
+	for count := uint32(scanCount); ; {
 		// A new one each time: a scan that has failed may still be given rows.
 		s := &rowScanner{fingerprint: t.fingerprint(p), bound: t.bound(), keys: t.Server.Keys()}
 		if err := path.Scan(ctx, t.session(p), count, s); err != nil {
-			if errors.Is(err, dbproxy.ErrTooLong) {
-				err = unreadableError{before}
-			}
-			return nil, false, err
+			return found, err
 		}
-		row, whole := s.result(count)
+		found.Row, found.Conclusive = s.result(count)
+		found.Readable = count
 		next := s.next(count)
 		if p.rowLimit != 0 {
 			next = min(next, p.rowLimit)
 		}
 		switch {
-		case row != nil || whole:
-			return row, whole, nil
+		case found.Row != nil || found.Conclusive:
+			return found, nil
 		case s.fingerprint.Reach != 0 && s.rows == 0:
 			// A group without any message hides none.
 			latest, err := path.LatestID(ctx, t.session(p))
-			return nil, err == nil && latest == 0, err
+			found.Conclusive = err == nil && latest == 0
+			return found, err
 		case s.rows < uint64(count) || next == count:
-			return nil, false, nil
+			return found, nil
 		}
-		before, count = count, next
+		count = next
 	}
 }
 
@@ -126,8 +123,7 @@ func (t Task) readsRespond(ctx context.Context, path dbproxy.Reads, p recipientS
 	return err == nil && slices.Contains(groups[p.ID].GetGroupMemberList(), t.Sender), err
 }
 
-// readBack reads the message by its id; nil if the store does not show it with the
-// content that was sent.
+// readBack reads the message by its id; nil if the store does not show it with the content that was sent.
 func (t Task) readBack(ctx context.Context, p recipientState) (*wire.MsgInfo, error) {
 	path, err := t.Server.Path()
 	if err != nil {
@@ -142,8 +138,7 @@ func (t Task) readBack(ctx context.Context, p recipientState) (*wire.MsgInfo, er
 		if r.GetMsgId() != p.MessageID {
 			continue
 		}
-		// The content of what an earlier process found is not compared: the declared
-		// text may have changed since.
+		// The content of what an earlier process found is not compared: the declared text may have changed since.
 		if fingerprint.Verifies(r, keys) || p.State == v1alpha1.StateStored && fingerprint.Matches(r, keys) {
 			return r, nil
 		}
@@ -151,12 +146,10 @@ func (t Task) readBack(ctx context.Context, p recipientState) (*wire.MsgInfo, er
 	return nil, nil
 }
 
-// rowScanner looks for a message in rows, newest first by create_time. It keeps no row
-// but the message.
+// rowScanner looks for a message in rows, newest first by create_time. It keeps no row but the message.
 //
-// A group shows its history from the time at which its reader joined, and hides what
-// has an earlier time, as from a slow clock. So a group's answer is whole only if it
-// shows a row as old as the fingerprint's Reach.
+// A group shows its history from the time at which its reader joined, and hides what has an earlier time, as from
+// a slow clock. So a group's answer is whole only if it shows a row as old as the fingerprint's Reach.
 type rowScanner struct {
 	fingerprint Fingerprint
 	// bound is the earliest create_time of the message, in unix seconds.
@@ -209,9 +202,8 @@ const (
 	scanRest = 4 << 10
 )
 
-// result returns the message; or whether no row can be it, of an answer to a request for
-// count rows: the conversation has no more rows, or an older one was shown, and none
-// conceals what it is.
+// result returns the message; or whether no row can be it, of an answer to a request for count rows: the
+// conversation has no more rows, or an older one was shown, and none conceals what it is.
 func (s *rowScanner) result(count uint32) (row *wire.MsgInfo, whole bool) {
 	if s.row != nil {
 		return s.row, true
@@ -220,11 +212,10 @@ func (s *rowScanner) result(count uint32) (row *wire.MsgInfo, whole bool) {
 	return nil, (s.reached || s.fingerprint.Reach == 0) && complete && !s.concealed
 }
 
-// next returns how many rows to ask for after count: count, if more might be too long to
-// read, which would end the connection. The rows that have not come yet are assumed to
-// be as long as a text can be; or, after longer ones (audio), twice as long as the
-// longest. With the mean length so far, the answer must stay below half of the bound, as
-// such an answer takes its time.
+// next returns how many rows to ask for after count: count, if more might be too long to read, which would end
+// the connection. The rows that have not come yet are assumed to be as long as a text can be; or, after longer
+// ones (audio), twice as long as the longest. With the mean length so far, the answer must stay below half of the
+// bound, as such an answer takes its time.
 func (s *rowScanner) next(count uint32) uint32 {
 	longest := uint64(textRow)
 	if s.longest > longest {
@@ -242,10 +233,3 @@ func (s *rowScanner) next(count uint32) uint32 {
 func (s *rowScanner) fit(bound, length uint64) uint64 {
 	return (bound - min(bound, s.bytes)) / length
 }
-
-// unreadableError: the answer was too long. One with before rows was not; 0: there was
-// none before.
-type unreadableError struct{ before uint32 }
-
-// Error implements error.
-func (unreadableError) Error() string { return dbproxy.ErrTooLong.Error() }

@@ -96,8 +96,8 @@ func TestSearchStaysInBounds(t *testing.T) {
 				spec := h.task("m", toAlice)
 				spec.Server = x
 				p := recipientState{Progress: spec.Recipients[0]}
-				if row, whole, err := spec.scanConversation(t.Context(), x, p); row != nil || whole || err != nil {
-					t.Errorf("%v, whole %v, %v", row, whole, err)
+				if found, err := spec.scanConversation(t.Context(), x, p); found.Row != nil || found.Conclusive || err != nil {
+					t.Errorf("%+v, %v", found, err)
 				}
 				if x.asked < tc.wantAsked {
 					t.Errorf("asked for %d rows, want %d", x.asked, tc.wantAsked)

@@ -9,8 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Payload is what is sent: UTF-8 text, or audio in its wire format (seconds as u32
-// big-endian, then the sound).
+// Payload is what is sent: UTF-8 text, or audio in its wire format (seconds as u32 big-endian, then the sound).
 type Payload struct {
 	Audio bool
 	Data  []byte
@@ -71,8 +70,7 @@ func (p recipientState) nextSegment(now time.Time) recipientState {
 	return p
 }
 
-// withEarlierReason gives a delivered segment the reason of the segments before it, where that
-// is more important.
+// withEarlierReason gives a delivered segment the reason of the segments before it, where that is more important.
 func (p recipientState) withEarlierReason() recipientState {
 	if p.Reason == "" || p.EarlierReason == v1alpha1.ReasonStoredNotRouted {
 		p.Reason, p.Message = p.EarlierReason, p.EarlierMessage

@@ -29,9 +29,8 @@ type Task struct {
 	Server     TeamTalk
 	// ServerKey names the TeamTalkServer.
 	ServerKey types.NamespacedName
-	// Stores are the addresses of db_proxy servers before one message store, at least
-	// one. Conversations of one store are kept in order whichever message they belong
-	// to, and whoever shares an address shares the store.
+	// Stores are the addresses of db_proxy servers before one message store, at least one. Conversations of one
+	// store are kept in order whichever message they belong to, and whoever shares an address shares the store.
 	Stores  []string
 	Sender  uint32
 	Payload Payload
@@ -40,8 +39,7 @@ type Task struct {
 	// Token: texts carry a delivery token. Audio never does.
 	Token  bool
 	Policy Policy
-	// Order among the messages of a conversation. Its Created bounds how far back
-	// the store is searched.
+	// Order among the messages of a conversation. Its Created bounds how far back the store is searched.
 	Order queue.Order
 	// Recipients as they are recorded.
 	Recipients []Progress
@@ -49,14 +47,12 @@ type Task struct {
 	Refusals map[v1alpha1.Recipient]v1alpha1.Cause
 	// Renewal: the task lacks what accepting it for the first time would need.
 	Renewal bool
-	// PayloadPending: the payload is not known yet. What is in doubt or stored goes on,
-	// and nothing is sent.
+	// PayloadPending: the payload is not known yet. What is in doubt or stored goes on, and nothing is sent.
 	PayloadPending bool
 	// EarlierUntil is until when another operator may have been sending this message;
 	// zero: none was. The store is then searched first, as it is for a key.
 	EarlierUntil time.Time
-	// FromPriorTerm: another operator may have sent this very message, not only another
-	// one with its key.
+	// FromPriorTerm: another operator may have sent this very message, not only another one with its key.
 	FromPriorTerm bool
 }
 
@@ -159,8 +155,7 @@ func (t *task) snapshot() Snapshot {
 	return s
 }
 
-// current returns the task as it is declared now: server and policy may change while it
-// is under way.
+// current returns the task as it is declared now: server and policy may change while it is under way.
 func (t *task) current() Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -173,8 +168,7 @@ func (t *task) recipient(i int) recipientState {
 	return t.recipients[i]
 }
 
-// renew takes over what may change of a task under way; false: it was stopped and has
-// ended.
+// renew takes over what may change of a task under way; false: it was stopped and has ended.
 func (t *task) renew(spec Task) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -211,8 +205,7 @@ func (t *task) waitContext(i int) (context.Context, context.CancelFunc) {
 	return t.epoch, func() {}
 }
 
-// resume prepares a recipient for this process: what is recorded as under way may have
-// been sent by another one.
+// resume prepares a recipient for this process: what is recorded as under way may have been sent by another one.
 func (t Task) resume(p recipientState, now time.Time) recipientState {
 	if p.State == "" {
 		p.State = v1alpha1.StatePending

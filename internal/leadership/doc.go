@@ -23,9 +23,8 @@
 // process or the machine is suspended. A process acquires the Lease once: after it has lost it, the
 // lock refuses every write until the elector ends the process.
 //
-// The annotation is only changed on the version of the Lease that was read, with this process as its
-// holder. Its value is the resourceVersion of the TeamTalkMessages that holds everything that was
-// recorded.
+// The annotation is only changed on the version of the Lease that was read, with this process as its holder. Its
+// value is the resourceVersion of the TeamTalkMessages that holds everything that was recorded.
 //
 // # Trade-offs
 //

@@ -8,13 +8,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// serverSlots is how many recipients of one server may be under way before no more
-// messages are admitted. Each costs memory, most of it a goroutine's. It is far above
-// what any db_proxy has in flight.
+// serverSlots is how many recipients of one server may be under way before no more messages are admitted. Each
+// costs memory, most of it a goroutine's. It is far above what any db_proxy has in flight.
 const serverSlots = 10_000
 
-// serverQuota are the slots of one server: one that is down must not keep another's
-// messages waiting.
+// serverQuota are the slots of one server: one that is down must not keep another's messages waiting.
 type serverQuota struct {
 	server types.NamespacedName
 	// used counts recipients under way, and those of messages that are admitted.
@@ -24,10 +22,9 @@ type serverQuota struct {
 	waiting line[*pending]
 }
 
-// Admit reports whether a message with n recipients may be submitted. It keeps slots for
-// them then, until Submit or Done. If not, the message is woken when Admit is to be called
-// again. A message that has been deleted is not admitted. One that is Done gets its places
-// back: it must not pass older ones that have theirs.
+// Admit reports whether a message with n recipients may be submitted. It keeps slots for them then, until Submit
+// or Done. If not, the message is woken when Admit is to be called again. A message that has been deleted is not
+// admitted. One that is Done gets its places back: it must not pass older ones that have theirs.
 func (q *Queue) Admit(uid types.UID, server types.NamespacedName, n int) bool {
 	q.mu.Lock()
 	defer q.unlock()
@@ -73,8 +70,7 @@ func (q *Queue) releaseSlots(p *pending) {
 	p.quota = nil
 }
 
-// fits reports whether there are n slots. While none is used there are, however few a
-// server has.
+// fits reports whether there are n slots. While none is used there are, however few a server has.
 func (q *Queue) fits(s *serverQuota, n int) bool { return s.used == 0 || s.used+n <= q.slots }
 
 // wakeNext wakes the first message that waits, once, when there are slots for it.

@@ -88,9 +88,8 @@ func (p *Place) Acquire(ctx context.Context) error {
 	}
 }
 
-// Requeue lets older messages go first that wait for the conversation, or hold it as
-// well. It reports whether there are any: then the conversation must be acquired again,
-// and no younger message gets in between.
+// Requeue lets older messages go first that wait for the conversation, or hold it as well. It reports whether
+// there are any: then the conversation must be acquired again, and no younger message gets in between.
 func (p *Place) Requeue() bool {
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()

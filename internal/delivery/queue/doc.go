@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package queue decides which message may be sent next. Messages of one conversation
-// are sent in Order, one at a time. Of each TeamTalkServer a bounded number of
-// recipients is under way.
+// Package queue decides which message may be sent next. Messages of one conversation are sent in Order, one at a
+// time. Of each TeamTalkServer a bounded number of recipients is under way.
 //
 // The controller calls Add, Requeue and Delete when something has changed, Admit and
 // Done when it reconciles a message. The engine calls Submit, and acquires the Places
@@ -23,23 +22,20 @@
 //     it. Release passes the conversation on. ReleaseSlot admits others; a recipient
 //     that waits for long calls it before its end.
 //
-// A reconcile that does not submit the message either calls Done, and others pass it
-// until Requeue or Admit; or it calls nothing, and the message keeps its places. It must
-// keep them only if it is reconciled again soon, or together with all others of its
-// server: messages behind it wait. One message always waits for no other, as all wait by
-// one Order.
+// A reconcile that does not submit the message either calls Done, and others pass it until Requeue or Admit; or
+// it calls nothing, and the message keeps its places. It must keep them only if it is reconciled again soon, or
+// together with all others of its server: messages behind it wait. One message always waits for no other, as all
+// wait by one Order.
 //
 // # Stores
 //
-// A conversation belongs to a message store, not to a server. Servers that name the
-// same db_proxy address share the store, and so do all addresses that one server has
-// named. Join records that. Conversations of stores that turn out to be one are merged,
-// with the Places that hold them and those that wait.
+// A conversation belongs to a message store, not to a server. Servers that name the same db_proxy address share
+// the store, and so do all addresses that one server has named. Join records that. Conversations of stores that
+// turn out to be one are merged, with the Places that hold them and those that wait.
 //
 // # Why no library
 //
-// A workqueue, also controller-runtime's with priorities, keeps no key back while
-// another one is reconciled or is still to come. semaphore.Weighted serves its waiters
-// in the order of their calls, and blocks a goroutine for each: of 100,000 messages
-// that wait for slots, none has a goroutine here. A keyed mutex has no order.
+// A workqueue, also controller-runtime's with priorities, keeps no key back while another one is reconciled or is
+// still to come. semaphore.Weighted serves its waiters in the order of their calls, and blocks a goroutine for
+// each: of 100,000 messages that wait for slots, none has a goroutine here. A keyed mutex has no order.
 package queue

@@ -11,8 +11,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Queue orders the messages of one process. Its methods may be called from any
-// goroutine.
+// Queue orders the messages of one process. Its methods may be called from any goroutine.
 type Queue struct {
 	wake  func(types.NamespacedName)
 	slots int
@@ -29,8 +28,7 @@ type Queue struct {
 	woken   []types.NamespacedName
 }
 
-// New returns a Queue that calls wake for a message that Admit is to be called for
-// again. It must not block.
+// New returns a Queue that calls wake for a message that Admit is to be called for again. It must not block.
 func New(wake func(types.NamespacedName)) *Queue {
 	return &Queue{
 		wake: wake, slots: serverSlots,
