@@ -395,7 +395,7 @@ func TestRoutePicksOldest(t *testing.T) {
 	c := config(older)
 	c.Router = []string{younger.RouterAddr(), older.RouterAddr()}
 	s := h.Ensure(name, c, keys(t))
-	h.await("the older router", func() bool { return s.routers[1].Connected() })
+	h.await("the older router", func() bool { return !s.routers[1].ConnectedSince().IsZero() })
 	younger.Faults().Remove(down)
 	h.await("both routers", func() bool { return s.Health().RouterConnected == 2 })
 
@@ -406,7 +406,7 @@ func TestRoutePicksOldest(t *testing.T) {
 	}
 	one.wantID(11)
 	older.Stop()
-	h.await("the older one's end", func() bool { return !s.routers[1].Connected() })
+	h.await("the older one's end", func() bool { return !!s.routers[1].ConnectedSince().IsZero() })
 	if err := s.Route(t.Context(), m, 12); err != nil {
 		t.Fatal(err)
 	}

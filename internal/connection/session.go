@@ -84,10 +84,10 @@ func newSession(c Config, limits *limits, log logr.Logger, gate func() error, on
 func (s *Session) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, c := range s.dbProxy {
-		wg.Go(func() { _ = c.Run(ctx) })
+		wg.Go(func() { c.Run(ctx) })
 	}
 	for _, c := range s.routers {
-		wg.Go(func() { _ = c.Run(ctx) })
+		wg.Go(func() { c.Run(ctx) })
 	}
 	wg.Wait()
 }
@@ -99,7 +99,7 @@ func (s *Session) Health() Health {
 		h.DBProxyConnected += c.Connected()
 	}
 	for _, c := range s.routers {
-		if c.Connected() {
+		if !c.ConnectedSince().IsZero() {
 			h.RouterConnected++
 		}
 	}
@@ -269,7 +269,7 @@ func (s *Session) announce(send func(*router.Client) error) error {
 	})
 	err := dbproxy.ErrNotSent
 	for _, c := range oldestFirst {
-		if !c.Connected() {
+		if c.ConnectedSince().IsZero() {
 			continue
 		}
 		if err = send(c); err == nil {

@@ -37,7 +37,7 @@ func dialBare(ctx context.Context, address string, connections, inFlight, groupI
 	})
 	run, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = b.client.Run(run) })
+	wg.Go(func() { b.client.Run(run) })
 	b.stop = func() { cancel(); wg.Wait() }
 	err := until(ctx, "db_proxy at "+address+" takes connections", func(context.Context) (bool, error) {
 		return b.client.Connected() == connections, nil

@@ -4,8 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
@@ -21,8 +21,8 @@ func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Cli
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	db := dbproxy.New(dbproxy.Options{Address: w.dbProxy, Connections: 1})
-	ended := make(chan error, 1)
-	go func() { ended <- db.Run(ctx) }()
+	var wg sync.WaitGroup
+	wg.Go(func() { db.Run(ctx) })
 	err := framework.Await(ctx, "db_proxy is connected", func(context.Context) (string, bool, error) {
 		return "no connection", db.Connected() > 0, nil
 	})
@@ -30,7 +30,8 @@ func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Cli
 		err = f(ctx, db)
 	}
 	cancel()
-	return errors.Join(err, <-ended)
+	wg.Wait()
+	return err
 }
 
 func (w *world) warmUp(ctx context.Context) error {

@@ -50,14 +50,12 @@ func newStand(t *testing.T, o dbproxy.Options) *stand {
 	o.Address = proxy.Addr()
 	o.Timing = link.Timing{BackoffMin: time.Millisecond, BackoffMax: 10 * time.Millisecond}
 	s := &stand{t: t, teamtalk: teamtalk, proxy: proxy, db: dbproxy.New(o)}
-	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { ended <- s.db.Run(ctx) }()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.db.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		wg.Wait()
 	})
 	s.connected()
 	return s
@@ -212,8 +210,8 @@ func TestHeldOutlivesItsClient(t *testing.T) {
 	rule := s.proxy.Add(Rule{Commands: sends, Match: hold.Keeps, Do: hold.Do})
 	ctx, cancel := context.WithCancel(t.Context())
 	client := dbproxy.New(dbproxy.Options{Address: s.proxy.Addr(), Connections: 1})
-	ended := make(chan error, 1)
-	go func() { ended <- client.Run(ctx) }()
+	var wg sync.WaitGroup
+	wg.Go(func() { client.Run(ctx) })
 	s.until("the other client is connected", func() bool { return client.Connected() > 0 })
 	go func() {
 		_, _ = client.Send(ctx, ctx, dbproxy.Message{From: sender, To: receiver, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("x")})
@@ -222,9 +220,7 @@ func TestHeldOutlivesItsClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
+	wg.Wait()
 	hold.Release()
 	s.until("the message is stored", func() bool { return s.rows() == 1 })
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -144,15 +145,15 @@ func (x *tenant) speak(group uint32) {
 	x.Helper()
 	ctx, cancel := context.WithCancel(x.Context())
 	db := dbproxy.New(dbproxy.Options{Address: x.TeamTalk.DBProxyAddr(), Connections: 1})
-	ended := make(chan error, 1)
-	go func() { ended <- db.Run(ctx) }()
+	var wg sync.WaitGroup
+	wg.Go(func() { db.Run(ctx) })
 	x.Eventually("no connection to db_proxy", func() bool { return db.Connected() > 0 })
 	_, err := db.Send(ctx, ctx, dbproxy.Message{
 		From: x.Alice, To: group, CreateTime: uint32(time.Now().Unix()) - 1, Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: []byte("hello"),
 	})
 	cancel()
+	wg.Wait()
 	x.Must(err)
-	x.Must(<-ended)
 }
 
 // TestCrashOnFirstMessage meets a db_proxy that crashes at the first message of each

@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cipher is TeamTalk's message cipher: AES-256-ECB over the text, the padding and the length of the text
-// (u32 big-endian, the last four bytes), in base64 without line breaks. It only hides texts from the disks of
-// servers: equal blocks have equal ciphertexts, and there is no authentication.
-//
-// The padding is zeros, or a delivery token. Clients ignore it. New returns a Cipher; Keys decrypts with the
-// current or the previous one.
 package cipher
 
 import (
@@ -16,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const (
@@ -108,21 +103,18 @@ func (c *Cipher) seal(b []byte, textLen int) []byte {
 	for i := 0; i < len(b); i += aes.BlockSize {
 		c.block.Encrypt(b[i:i+aes.BlockSize], b[i:i+aes.BlockSize])
 	}
-	out := make([]byte, base64.StdEncoding.EncodedLen(len(b)))
-	base64.StdEncoding.Encode(out, b)
-	return out
+	return base64.StdEncoding.AppendEncode(nil, b)
 }
 
 // Decrypt decrypts data of Encrypt, EncryptWithToken or any TeamTalk client. It returns ErrCiphertext (wrapped) if
 // data is not base64, is not whole blocks, or has an invalid length. No other check is possible: with a
 // wrong key, the longest texts pass with a probability of about 1 in 2^20 and yield garbage.
 func (c *Cipher) Decrypt(data []byte) (Plain, error) {
-	b := make([]byte, base64.StdEncoding.DecodedLen(len(data)))
-	n, err := base64.StdEncoding.Decode(b, data)
+	b, err := base64.StdEncoding.AppendDecode(nil, data)
 	if err != nil {
 		return Plain{}, fmt.Errorf("%w: bad base64", ErrCiphertext)
 	}
-	b = b[:n]
+	n := len(b)
 	if n == 0 || n%aes.BlockSize != 0 {
 		return Plain{}, fmt.Errorf("%w: %d bytes are not whole blocks", ErrCiphertext, n)
 	}
@@ -151,10 +143,28 @@ func parseToken(filler []byte) (Token, bool) {
 		}
 		t[i/2] = t[i/2]<<4 | v&0x0F
 	}
-	for _, v := range filler[tokenFillerLen:] {
-		if v != 0 {
-			return Token{}, false
-		}
+	if slices.ContainsFunc(filler[tokenFillerLen:], func(v byte) bool { return v != 0 }) {
+		return Token{}, false
 	}
 	return t, true
+}
+
+// Keys are the current key and, after a rotation, the previous one, with which older texts are encrypted. Both may
+// be nil.
+type Keys struct {
+	Current, Previous *Cipher
+}
+
+// Open decrypts data with each key until accept returns true, and reports whether it did. Data does not tell its
+// key: accept must recognize the right text or token.
+func (k Keys) Open(data []byte, accept func(Plain) bool) bool {
+	for _, c := range []*Cipher{k.Current, k.Previous} {
+		if c == nil {
+			continue
+		}
+		if plain, err := c.Decrypt(data); err == nil && accept(plain) {
+			return true
+		}
+	}
+	return false
 }

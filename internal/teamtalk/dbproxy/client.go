@@ -4,8 +4,6 @@ package dbproxy
 
 import (
 	"context"
-	"errors"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +11,6 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
 const (
@@ -56,12 +53,11 @@ type Client struct {
 	// Path reads over the connection with the fewest requests.
 	*Path
 	opts      Options
-	running   atomic.Bool
 	handles   atomic.Uint32
 	unmatched atomic.Uint64
 
 	mu    sync.Mutex
-	conns map[*link.Conn]*conn
+	conns map[*conn]struct{}
 }
 
 // New returns a Client that does not connect until Run.
@@ -76,59 +72,40 @@ func New(opts Options) *Client {
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
 	}
-	c := &Client{opts: opts, conns: make(map[*link.Conn]*conn)}
+	c := &Client{opts: opts, conns: make(map[*conn]struct{})}
 	c.Path = &Path{client: c}
 	return c
 }
 
-// Run keeps the connections up until ctx is done, and returns nil when its goroutines have ended. Requests
-// in flight fail with ErrConnectionLost. It returns link.ErrRunning if the Client runs already.
-func (c *Client) Run(ctx context.Context) error {
-	if !c.running.CompareAndSwap(false, true) {
-		return link.ErrRunning
-	}
-	defer c.running.Store(false)
+// Run keeps the connections up until ctx is done, and returns when its goroutines have ended. Requests
+// in flight fail with ErrConnectionLost. It must not be called twice.
+func (c *Client) Run(ctx context.Context) {
 	dialBackoff := &link.DialBackoff{}
 	var wg sync.WaitGroup
 	for range c.opts.Connections {
-		l := link.New(link.Options{
-			Address:     c.opts.Address,
-			Handler:     (*handler)(c),
-			Stream:      (*handler)(c).stream,
-			Gate:        c.opts.Gate,
-			DialBackoff: dialBackoff,
-			Dial:        c.opts.Dial,
-			Timing:      c.opts.Timing,
-			Log:         c.opts.Log,
+		wg.Go(func() {
+			link.Run(ctx, link.Options{
+				Address:     c.opts.Address,
+				Up:          c.up,
+				Gate:        c.opts.Gate,
+				DialBackoff: dialBackoff,
+				Dial:        c.opts.Dial,
+				Timing:      c.opts.Timing,
+				Log:         c.opts.Log,
+			})
 		})
-		// Its only error is ErrRunning.
-		wg.Go(func() { _ = l.Run(ctx) })
 	}
-	wg.Go(func() { c.sweep(ctx) })
 	wg.Wait()
-	return nil
 }
 
-// sweep ends abandoned requests that were not answered in time; see conn.expire.
-func (c *Client) sweep(ctx context.Context) {
-	ticker := time.NewTicker(max(c.opts.RequestTimeout/10, time.Millisecond))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			c.mu.Lock()
-			conns := make([]*conn, 0, len(c.conns))
-			for _, cn := range c.conns {
-				conns = append(conns, cn)
-			}
-			c.mu.Unlock()
-			for _, cn := range conns {
-				cn.expire(now)
-			}
-		}
-	}
+// up is for link.Options.
+func (c *Client) up(l *link.Conn) link.Handler {
+	cn := &conn{client: c, link: l, calls: make(map[uint16]*call)}
+	c.mu.Lock()
+	c.conns[cn] = struct{}{}
+	c.mu.Unlock()
+	c.opts.OnChange()
+	return cn
 }
 
 // Connected returns how many connections accept requests.
@@ -136,7 +113,7 @@ func (c *Client) Connected() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
-	for _, cn := range c.conns {
+	for cn := range c.conns {
 		if cn.takes() {
 			n++
 		}
@@ -148,86 +125,13 @@ func (c *Client) Connected() int {
 // that db_proxy sent unasked.
 func (c *Client) Unmatched() uint64 { return c.unmatched.Load() }
 
-// pick returns the connection with the fewest requests and counts one more on it. It returns nil if none
-// accepts requests.
-func (c *Client) pick() *conn {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// leastLoaded returns the connection with the fewest requests, or nil if none accepts requests. It needs mu.
+func (c *Client) leastLoaded() *conn {
 	var best *conn
-	for _, cn := range c.conns {
-		if !cn.takes() {
-			continue
-		}
-		if best == nil || cn.load.Load() < best.load.Load() {
+	for cn := range c.conns {
+		if cn.takes() && (best == nil || cn.load.Load() < best.load.Load()) {
 			best = cn
 		}
 	}
-	if best != nil {
-		best.load.Add(1)
-	}
 	return best
-}
-
-// handler is the link.Handler of a Client.
-type handler Client
-
-var _ link.Handler = (*handler)(nil)
-
-// Up implements link.Handler.
-func (h *handler) Up(lc *link.Conn) {
-	h.mu.Lock()
-	h.conns[lc] = &conn{link: lc, calls: make(map[uint16]*call), idle: make(chan struct{}, 1), changed: h.opts.OnChange}
-	h.mu.Unlock()
-	h.opts.OnChange()
-}
-
-func (h *handler) conn(lc *link.Conn) *conn {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.conns[lc]
-}
-
-// stream is for link.Options.
-func (h *handler) stream(lc *link.Conn, p pdu.PDU) io.Writer {
-	if cn := h.conn(lc); cn != nil {
-		return cn.stream(p)
-	}
-	return nil
-}
-
-// Frame implements link.Handler.
-func (h *handler) Frame(lc *link.Conn, p pdu.PDU, err error) {
-	cn := h.conn(lc)
-	if cn == nil || !cn.answer(p, err) {
-		h.unmatched.Add(1)
-	}
-}
-
-// Draining implements link.Handler.
-func (h *handler) Draining(lc *link.Conn) {
-	h.mu.Lock()
-	if cn := h.conns[lc]; cn != nil {
-		cn.draining = true
-	}
-	h.mu.Unlock()
-	h.opts.OnChange()
-}
-
-// Down implements link.Handler.
-func (h *handler) Down(lc *link.Conn, err error) {
-	h.mu.Lock()
-	cn := h.conns[lc]
-	usable := cn != nil && cn.takes()
-	delete(h.conns, lc)
-	h.mu.Unlock()
-	if cn != nil {
-		if e, ok := errors.AsType[*pdu.LengthError](err); ok && e.Length > pdu.MaxSkip {
-			// Only the request with this answer fails with ErrTooLong; the others may be retried.
-			cn.answer(e.PDU, err)
-		}
-		cn.fail()
-	}
-	if usable {
-		h.opts.OnChange()
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,9 +78,6 @@ func TestOptions(t *testing.T) {
 				h := run(t, Options{Connections: tc.connections})
 				if n := h.Connected(); n != tc.want {
 					t.Errorf("%d connections, want %d", n, tc.want)
-				}
-				if err := h.Run(t.Context()); !errors.Is(err, link.ErrRunning) {
-					t.Errorf("second Run: %v", err)
 				}
 				h.stop()
 			})
@@ -238,7 +234,7 @@ func TestMalformed(t *testing.T) {
 	session := Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: 1, ID: 2}
 	list := func(ctx context.Context, c *Client) error { _, err := c.List(ctx, session, 3); return err }
 	byID := func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, session, []uint32{3}); return err }
-	data := func(from, to uint32) *wire.IMMsgData { return Message{From: from, To: to, Type: 1}.Wire(5, nil) }
+	data := func(from, to uint32) *wire.IMMsgData { return Message{From: from, To: to, Type: 1}.Wire(5) }
 	listed := func(user uint32, kind wire.SessionType, id uint32) *wire.IMGetMsgListRsp {
 		return &wire.IMGetMsgListRsp{UserId: &user, SessionType: &kind, SessionId: &id, MsgIdBegin: proto.Uint32(0)}
 	}
@@ -385,16 +381,15 @@ func TestHandlesWrap(t *testing.T) {
 }
 
 func TestNoHandleLeft(t *testing.T) {
-	cn := &conn{calls: make(map[uint16]*call)}
+	cn := &conn{client: New(Options{}), calls: make(map[uint16]*call)}
 	for seq := range 1 << 16 {
 		cn.calls[uint16(seq)] = &call{}
 	}
-	var handles atomic.Uint32
-	if err := cn.register(&handles, &call{}); !errors.Is(err, errTooManyHandles) {
+	if err := cn.register(&call{}); !errors.Is(err, errTooManyHandles) {
 		t.Errorf("register: %v", err)
 	}
-	cn.lost = true
-	if err := cn.register(&handles, &call{}); !errors.Is(err, ErrNotConnected) {
+	cn.calls = nil
+	if err := cn.register(&call{}); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("register: %v", err)
 	}
 }

@@ -95,13 +95,13 @@ type harness struct {
 	t      *testing.T
 	peers  chan *peer
 	cancel context.CancelFunc
-	ended  chan error
+	ended  chan struct{}
 }
 
 // run starts a Client; within a synctest bubble, all is connected on return.
 func run(t *testing.T, opts Options) *harness {
 	t.Helper()
-	h := &harness{t: t, peers: make(chan *peer, 100), ended: make(chan error, 1)}
+	h := &harness{t: t, peers: make(chan *peer, 100), ended: make(chan struct{})}
 	opts.Address = testAddress
 	if opts.Dial == nil {
 		opts.Dial = func(_ context.Context, network, address string) (net.Conn, error) {
@@ -116,7 +116,10 @@ func run(t *testing.T, opts Options) *harness {
 	h.Client = New(opts)
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(t.Context())
-	go func() { h.ended <- h.Run(ctx) }()
+	go func() {
+		defer close(h.ended)
+		h.Run(ctx)
+	}()
 	synctest.Wait()
 	return h
 }
@@ -124,9 +127,7 @@ func run(t *testing.T, opts Options) *harness {
 func (h *harness) stop() {
 	h.t.Helper()
 	h.cancel()
-	if err := <-h.ended; err != nil {
-		h.t.Errorf("Run: %v", err)
-	}
+	<-h.ended
 	if n := h.Connected(); n != 0 {
 		h.t.Errorf("%d connections after the end", n)
 	}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -52,16 +50,12 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (uint32, error) {
 	if g.Temporary {
 		kind = wire.GroupType_GROUP_TYPE_TMP
 	}
-	err := c.do(ctx, exchange{
-		request:  wire.CommandGroupCreateReq,
-		response: wire.CommandGroupCreateRsp,
-		group:    true,
-		stores:   true,
-		body: func(attach []byte) proto.Message {
-			return &wire.IMGroupCreateReq{
-				UserId: &g.By, GroupType: &kind, GroupName: &g.Name, GroupAvatar: &g.Avatar,
-				MemberIdList: g.Members, AttachData: attach,
-			}
+	err := c.do(ctx, &exchange{
+		request: wire.CommandGroupCreateReq,
+		group:   true,
+		stores:  true,
+		message: &wire.IMGroupCreateReq{
+			UserId: &g.By, GroupType: &kind, GroupName: &g.Name, GroupAvatar: &g.Avatar, MemberIdList: g.Members,
 		},
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == g.By && answer.GetGroupName() == g.Name },
@@ -80,15 +74,12 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (uint32, error) {
 func (c *Client) ChangeMembers(ctx context.Context, m MemberChange) (Membership, error) {
 	answer := &wire.IMGroupChangeMemberRsp{}
 	kind := m.Type()
-	err := c.do(ctx, exchange{
-		request:  wire.CommandGroupChangeReq,
-		response: wire.CommandGroupChangeRsp,
-		group:    true,
-		stores:   true,
-		body: func(attach []byte) proto.Message {
-			return &wire.IMGroupChangeMemberReq{
-				UserId: &m.By, ChangeType: &kind, GroupId: &m.Group, MemberIdList: m.Members, AttachData: attach,
-			}
+	err := c.do(ctx, &exchange{
+		request: wire.CommandGroupChangeReq,
+		group:   true,
+		stores:  true,
+		message: &wire.IMGroupChangeMemberReq{
+			UserId: &m.By, ChangeType: &kind, GroupId: &m.Group, MemberIdList: m.Members,
 		},
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == m.By && answer.GetGroupId() == m.Group },

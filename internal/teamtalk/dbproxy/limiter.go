@@ -3,8 +3,8 @@
 package dbproxy
 
 import (
-	"container/list"
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -20,18 +20,17 @@ const (
 // others only against the total. Slots are granted in order, except that requests that wait for
 // the group limit do not block others. It is safe for concurrent use.
 type Limiter struct {
-	mu                     sync.Mutex
-	total, group           int
-	used, usedGroup        int
-	tickets                uint64
-	waiting, waitingGroups list.List // of *waiter, oldest first
+	mu              sync.Mutex
+	total, group    int
+	used, usedGroup int
+	waiting         []*waiter // oldest first
 
 	quarantine quarantine
 }
 
 // waiter is a waiting Acquire.
 type waiter struct {
-	ticket  uint64
+	group   bool
 	granted chan struct{}
 }
 
@@ -56,40 +55,23 @@ func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	w := &waiter{group: group, granted: make(chan struct{})}
 	l.mu.Lock()
-	queue := &l.waiting
-	if group {
-		queue = &l.waitingGroups
-	}
-	l.tickets++
-	w := &waiter{ticket: l.tickets, granted: make(chan struct{})}
-	element := queue.PushBack(w)
+	l.waiting = append(l.waiting, w)
 	l.grant()
 	l.mu.Unlock()
-
-	release = sync.OnceFunc(func() { l.release(group) })
 	select {
 	case <-w.granted:
-		return release, nil
-	default:
-	}
-	select {
-	case <-w.granted:
-		return release, nil
 	case <-ctx.Done():
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if i := slices.Index(l.waiting, w); i >= 0 {
+			l.waiting = slices.Delete(l.waiting, i, i+1)
+			return nil, ctx.Err()
+		}
+		// Granted concurrently.
 	}
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-w.granted:
-		// Granted concurrently: pass it on.
-		l.put(group)
-		l.grant()
-	default:
-		queue.Remove(element)
-	}
-	return nil, ctx.Err()
+	return sync.OnceFunc(func() { l.release(group) }), nil
 }
 
 func (l *Limiter) release(group bool) {
@@ -109,26 +91,18 @@ func (l *Limiter) put(group bool) {
 
 // grant grants free slots to the oldest waiters. It needs mu.
 func (l *Limiter) grant() {
-	for l.used < l.total {
-		next := l.waiting.Front()
-		queue := &l.waiting
-		if g := l.waitingGroups.Front(); g != nil && l.usedGroup < l.group {
-			if next == nil || ticket(g) < ticket(next) {
-				next, queue = g, &l.waitingGroups
-				l.usedGroup++
-			}
-		}
-		if next == nil {
-			return
+	waiting := l.waiting[:0]
+	for _, w := range l.waiting {
+		if l.used >= l.total || w.group && l.usedGroup >= l.group {
+			waiting = append(waiting, w)
+			continue
 		}
 		l.used++
-		w, _ := queue.Remove(next).(*waiter)
+		if w.group {
+			l.usedGroup++
+		}
 		close(w.granted)
 	}
-}
-
-// ticket returns the ticket of the waiter at e.
-func ticket(e *list.Element) uint64 {
-	w, _ := e.Value.(*waiter)
-	return w.ticket
+	clear(l.waiting[len(waiting):])
+	l.waiting = waiting
 }

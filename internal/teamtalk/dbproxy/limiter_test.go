@@ -169,7 +169,7 @@ func TestLimiterConcurrently(t *testing.T) {
 			t.Fatalf("slot %d is lost: %v", i, err)
 		}
 	}
-	if l.waiting.Len() != 0 || l.waitingGroups.Len() != 0 || l.used != total || l.usedGroup != group {
-		t.Errorf("%d and %d wait, %d and %d are used", l.waiting.Len(), l.waitingGroups.Len(), l.used, l.usedGroup)
+	if len(l.waiting) != 0 || l.used != total || l.usedGroup != group {
+		t.Errorf("%d wait, %d and %d are used", len(l.waiting), l.used, l.usedGroup)
 	}
 }

@@ -29,25 +29,27 @@ var _ Reads = (*Path)(nil)
 
 // OpenPath returns a path over a connection that accepts requests, or ErrNotSent.
 func (c *Client) OpenPath() (*Path, error) {
-	cn := c.pick()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cn := c.leastLoaded()
 	if cn == nil {
 		return nil, notSent(ErrNotConnected)
 	}
-	cn.load.Add(-1) // undo the count of pick: there is no request yet
 	return &Path{client: c, conn: cn}, nil
 }
 
 // pick returns the connection for a request and counts the request on it, or nil if there is none.
 func (p *Path) pick() *conn {
-	if p.conn == nil {
-		return p.client.pick()
-	}
 	p.client.mu.Lock()
 	defer p.client.mu.Unlock()
-	if !p.conn.takes() {
+	cn := p.conn
+	if cn == nil {
+		cn = p.client.leastLoaded()
+	}
+	if cn == nil || !cn.takes() {
 		return nil
 	}
 	// If the connection ends now, register fails.
-	p.conn.load.Add(1)
-	return p.conn
+	cn.load.Add(1)
+	return cn
 }

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"context"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -37,8 +38,8 @@ type Message struct {
 	Data []byte
 }
 
-// Wire returns the message as IMMsgData with the id, and with attach_data unless attach is nil.
-func (m Message) Wire(msgID uint32, attach []byte) *wire.IMMsgData {
+// Wire returns the message as IMMsgData with the id.
+func (m Message) Wire(msgID uint32) *wire.IMMsgData {
 	if m.Data == nil {
 		m.Data = []byte{} // the field is required
 	}
@@ -49,7 +50,6 @@ func (m Message) Wire(msgID uint32, attach []byte) *wire.IMMsgData {
 		CreateTime:  &m.CreateTime,
 		MsgType:     &m.Type,
 		MsgData:     m.Data,
-		AttachData:  attach,
 	}
 }
 
@@ -57,59 +57,48 @@ func (m Message) Wire(msgID uint32, attach []byte) *wire.IMMsgData {
 // database fails. All ids are in one request, so that the users found prove that the others do
 // not exist.
 func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
-	if len(ids) == 0 {
-		return map[uint32]*wire.UserInfo{}, nil
-	}
 	answer := &wire.IMUsersInfoRsp{}
-	err := p.do(ctx, exchange{
-		request:  wire.CommandUsersInfoReq,
-		response: wire.CommandUsersInfoRsp,
-		body: func(attach []byte) proto.Message {
-			return &wire.IMUsersInfoReq{UserId: &asker, UserIdList: ids, AttachData: attach}
-		},
+	return lookUp(ctx, p, ids, &exchange{
+		request: wire.CommandUsersInfoReq,
+		message: &wire.IMUsersInfoReq{UserId: &asker, UserIdList: ids},
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == asker },
-	})
-	if err != nil {
-		return nil, err
-	}
-	users := make(map[uint32]*wire.UserInfo, len(answer.GetUserInfoList()))
-	for _, u := range answer.GetUserInfoList() {
-		users[u.GetUserId()] = u
-	}
-	return users, nil
+	}, answer.GetUserInfoList, (*wire.UserInfo).GetUserId)
 }
 
 // Groups returns the groups that exist, with their members, by id. An empty result, or a group without
 // members, proves nothing: db_proxy returns it if its cache fails.
 func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
-	if len(ids) == 0 {
-		return map[uint32]*wire.GroupInfo{}, nil
-	}
 	answer := &wire.IMGroupInfoListRsp{}
-	err := p.do(ctx, exchange{
-		request:  wire.CommandGroupInfoReq,
-		response: wire.CommandGroupInfoRsp,
-		group:    true,
-		body: func(attach []byte) proto.Message {
-			req := &wire.IMGroupInfoListReq{UserId: &asker, AttachData: attach}
-			for _, id := range ids {
-				req.GroupVersionList = append(req.GroupVersionList,
-					&wire.GroupVersionInfo{GroupId: proto.Uint32(id), Version: proto.Uint32(0)})
-			}
-			return req
-		},
+	req := &wire.IMGroupInfoListReq{UserId: &asker}
+	for _, id := range ids {
+		version := &wire.GroupVersionInfo{GroupId: proto.Uint32(id), Version: proto.Uint32(0)}
+		req.GroupVersionList = append(req.GroupVersionList, version)
+	}
+	return lookUp(ctx, p, ids, &exchange{
+		request: wire.CommandGroupInfoReq,
+		group:   true,
+		message: req,
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == asker },
-	})
-	if err != nil {
+	}, answer.GetGroupInfoList, (*wire.GroupInfo).GetGroupId)
+}
+
+// lookUp returns the rows of the answer to x by id. It sends nothing if there are no ids to ask for.
+func lookUp[R any](ctx context.Context, p *Path, ids []uint32, x *exchange, rows func() []*R, id func(*R) uint32) (
+	map[uint32]*R, error,
+) {
+	found := make(map[uint32]*R, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	if err := p.do(ctx, x); err != nil {
 		return nil, err
 	}
-	groups := make(map[uint32]*wire.GroupInfo, len(answer.GetGroupInfoList()))
-	for _, g := range answer.GetGroupInfoList() {
-		groups[g.GetGroupId()] = g
+	for _, row := range rows() {
+		found[id(row)] = row
 	}
-	return groups, nil
+	return found, nil
 }
 
 // Send is SendLatest of a message that is known.
@@ -133,24 +122,20 @@ func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build
 ) {
 	var m Message
 	answer := &wire.IMMsgData{}
-	err := c.do(ctx, exchange{
-		queue:    queue,
-		request:  wire.CommandMsgData,
-		response: wire.CommandMsgData,
-		group:    kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,
-		stores:   true,
-		body: func(attach []byte) proto.Message {
-			built, ok := build()
-			if !ok {
+	err := c.do(ctx, &exchange{
+		queue:   queue,
+		request: wire.CommandMsgData,
+		group:   kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,
+		stores:  true,
+		build: func() proto.Message {
+			var ok bool
+			if m, ok = build(); !ok {
 				return nil
 			}
-			m = built
-			return m.Wire(sendingID, attach)
+			return m.Wire(sendingID)
 		},
-		answer: answer,
-		matches: func() bool {
-			return answer.GetFromUserId() == m.From && answer.GetToSessionId() == m.To
-		},
+		answer:  answer,
+		matches: func() bool { return answer.GetFromUserId() == m.From && answer.GetToSessionId() == m.To },
 	})
 	if err != nil {
 		return 0, err
@@ -161,59 +146,27 @@ func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build
 // List returns the newest count messages of the session, newest first by create_time; their ids may be in
 // another order. An empty result proves nothing: db_proxy returns it if its database fails.
 func (p *Path) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error) {
-	x, answer := listExchange(s, count)
-	if err := p.do(ctx, x); err != nil {
-		return nil, err
-	}
-	return answer.GetMsgList(), nil
+	answer := &wire.IMGetMsgListRsp{}
+	err := p.do(ctx, s.list(count, answer))
+	return answer.GetMsgList(), err
 }
 
-// listExchange is the exchange of List, and the message that it fills.
-func listExchange(s Session, count uint32) (exchange, *wire.IMGetMsgListRsp) {
-	answer := &wire.IMGetMsgListRsp{}
-	return exchange{
-		request:  wire.CommandMsgListReq,
-		response: wire.CommandMsgListRsp,
-		group:    s.group(),
-		body: func(attach []byte) proto.Message {
-			return &wire.IMGetMsgListReq{
-				UserId:      &s.UserID,
-				SessionType: &s.Type,
-				SessionId:   &s.ID,
-				MsgIdBegin:  proto.Uint32(0),
-				MsgCnt:      &count,
-				AttachData:  attach,
-			}
-		},
-		answer:  answer,
-		matches: func() bool { return s.echoed(answer) },
-	}, answer
+// list is the exchange of List.
+func (s Session) list(count uint32, answer *wire.IMGetMsgListRsp) *exchange {
+	return s.exchange(wire.CommandMsgListReq, &wire.IMGetMsgListReq{
+		UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, MsgIdBegin: proto.Uint32(0), MsgCnt: &count,
+	}, answer)
 }
 
 // ByID returns the messages of the session with the ids, in one request for each 100 ids. An empty result
 // proves nothing: db_proxy returns it if its database fails.
 func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error) {
 	var found []*wire.MsgInfo
-	for len(ids) > 0 {
-		chunk := ids[:min(len(ids), maxIDs)]
-		ids = ids[len(chunk):]
+	for chunk := range slices.Chunk(ids, maxIDs) {
 		answer := &wire.IMGetMsgByIdRsp{}
-		err := p.do(ctx, exchange{
-			request:  wire.CommandMsgByIDReq,
-			response: wire.CommandMsgByIDRsp,
-			group:    s.group(),
-			body: func(attach []byte) proto.Message {
-				return &wire.IMGetMsgByIdReq{
-					UserId:      &s.UserID,
-					SessionType: &s.Type,
-					SessionId:   &s.ID,
-					MsgIdList:   chunk,
-					AttachData:  attach,
-				}
-			},
-			answer:  answer,
-			matches: func() bool { return s.echoed(answer) },
-		})
+		err := p.do(ctx, s.exchange(wire.CommandMsgByIDReq, &wire.IMGetMsgByIdReq{
+			UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, MsgIdList: chunk,
+		}, answer))
 		if err != nil {
 			return nil, err
 		}
@@ -226,26 +179,32 @@ func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgIn
 // user joined a group. 0 proves nothing: db_proxy returns it if its database fails.
 func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
 	answer := &wire.IMGetLatestMsgIdRsp{}
-	err := p.do(ctx, exchange{
-		request:  wire.CommandLatestMsgIDReq,
-		response: wire.CommandLatestMsgIDRsp,
-		group:    s.group(),
-		body: func(attach []byte) proto.Message {
-			return &wire.IMGetLatestMsgIdReq{UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, AttachData: attach}
-		},
-		answer:  answer,
-		matches: func() bool { return s.echoed(answer) },
-	})
+	err := p.do(ctx, s.exchange(wire.CommandLatestMsgIDReq, &wire.IMGetLatestMsgIdReq{
+		UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID,
+	}, answer))
 	return answer.GetLatestMsgId(), err
 }
 
-func (s Session) group() bool { return s.Type == wire.SessionType_SESSION_TYPE_GROUP }
-
-// echoed reports whether the answer is about s.
-func (s Session) echoed(answer interface {
+// sessionAnswer is an answer about a session.
+type sessionAnswer interface {
+	proto.Message
 	GetUserId() uint32
 	GetSessionType() wire.SessionType
 	GetSessionId() uint32
-}) bool {
+}
+
+// exchange returns the exchange for a request about s.
+func (s Session) exchange(request wire.Command, message proto.Message, answer sessionAnswer) *exchange {
+	return &exchange{
+		request: request,
+		group:   s.Type == wire.SessionType_SESSION_TYPE_GROUP,
+		message: message,
+		answer:  answer,
+		matches: func() bool { return s.echoed(answer) },
+	}
+}
+
+// echoed reports whether the answer is about s.
+func (s Session) echoed(answer sessionAnswer) bool {
 	return answer.GetUserId() == s.UserID && answer.GetSessionType() == s.Type && answer.GetSessionId() == s.ID
 }

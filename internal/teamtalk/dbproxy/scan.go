@@ -27,9 +27,17 @@ type Scanner interface {
 // Scan passes the rows of List to the scanner without holding all of them. If it returns an error, the scanner
 // may still be called later.
 func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) error {
-	x, _ := listExchange(s, count)
+	answer := &wire.IMGetMsgListRsp{}
+	x := s.list(count, answer)
 	x.scan = to
-	return p.do(ctx, x)
+	if err := p.do(ctx, x); err != nil || x.streamed {
+		return err
+	}
+	to.Begin()
+	for _, row := range answer.GetMsgList() {
+		to.Row(row)
+	}
+	return nil
 }
 
 // listField is the field number of the rows.
@@ -103,19 +111,6 @@ func (r *rows) body() []byte {
 	return r.rest
 }
 
-// stream returns the writer for the body of a frame that is too long to hold, or nil.
-func (cn *conn) stream(p pdu.PDU) io.Writer {
-	cn.mu.Lock()
-	cl := cn.calls[p.Seq]
-	cn.mu.Unlock()
-	if cl == nil || cl.scan == nil || cl.want != p.Command {
-		return nil
-	}
-	cl.scan.Begin()
-	cl.rows = &rows{scanner: cl.scan}
-	return cl.rows
-}
-
 // streamed returns the outcome of a frame whose body was streamed, and whether it answers the call.
 func (cl *call) streamed() (outcome, bool) {
 	r := cl.rows
@@ -125,23 +120,8 @@ func (cl *call) streamed() (outcome, bool) {
 	}
 	body := r.body()
 	handle, ok := handleOf(body)
-	switch {
-	case body == nil || !ok:
+	if !ok {
 		return outcome{err: ErrTooLong}, true
-	case handle != cl.handle:
-		return outcome{}, false
 	}
-	return outcome{body: body, scanned: true}, true
-}
-
-// deliver passes the rows of an answer that was held to the scanner, if there is one.
-func (x exchange) deliver() {
-	list, ok := x.answer.(interface{ GetMsgList() []*wire.MsgInfo })
-	if x.scan == nil || !ok {
-		return
-	}
-	x.scan.Begin()
-	for _, row := range list.GetMsgList() {
-		x.scan.Row(row)
-	}
+	return outcome{body: body, streamed: true}, handle == cl.handle
 }

@@ -63,16 +63,17 @@ func serve(tb testing.TB, connections int) (c *Client, stop func()) {
 	changed := make(chan struct{}, 100)
 	c = New(Options{Address: address, Connections: connections, OnChange: func() { changed <- struct{}{} }})
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Run(ctx)
+	}()
 	for range connections {
 		<-changed
 	}
 	return c, func() {
 		cancel()
-		if err := <-ended; err != nil {
-			tb.Error(err)
-		}
+		<-ended
 		stopServer()
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -25,89 +26,71 @@ var (
 	// ErrDraining reports a peer that sent stop-receiving.
 	ErrDraining = errors.New("the server accepts no more requests")
 
-	errSilent    = errors.New("nothing received for too long")
-	errDrained   = errors.New("still open long after stop-receiving")
-	errPeerGone  = errors.New("closed by the peer")
-	errSlow      = errors.New("the peer does not read")
-	errRunEnding = errors.New("no longer wanted")
+	errSilent   = errors.New("nothing received for too long")
+	errDrained  = errors.New("still open long after stop-receiving")
+	errPeerGone = errors.New("closed by the peer")
+	errSlow     = errors.New("the peer does not read")
 )
 
-// Handler gets the events of a Link. Its methods are called sequentially, for each connection in this order:
-// Up, any number of Frame and at most one Draining, Down. They must not block, because they delay
-// reading.
+// Handler gets the events of a connection. Its methods are called sequentially, and Down last. They must not
+// block, because they delay reading.
 type Handler interface {
-	// Up: c is connected and can send.
-	Up(c *Conn)
+	// Stream returns the writer for the body of a frame that is too long to hold, or nil to discard it.
+	// Frame is called after it.
+	Stream(p pdu.PDU) io.Writer
 	// Frame: a frame was received, other than heartbeats and stop-receiving. err is nil, or wraps pdu.ErrTooLong
 	// for a frame without its body.
-	Frame(c *Conn, p pdu.PDU, err error)
-	// Draining: c does not send any more, but still reads.
-	Draining(c *Conn)
-	// Down: c has ended. All calls of Send have their results.
-	Down(c *Conn, err error)
+	Frame(p pdu.PDU, err error)
+	// Draining: the connection does not send any more, but still reads.
+	Draining()
+	// Down: the connection has ended. All calls of Send have their results.
+	Down(err error)
 }
 
-// Conn is a connection of a Link, until it ends.
+// Conn is a connection of a link, until it ends.
 type Conn struct {
-	nc   net.Conn
-	opts Options
-
-	queue chan *outgoing
-	// draining and closed stop the writer. written is closed when it has stopped.
-	draining, closed, written chan struct{}
-
-	closeOnce sync.Once
-	cause     error // set before closed is closed
+	nc    net.Conn
+	opts  Options
+	queue chan outgoing
+	// ctx is done when the connection ends, with the cause. It and draining stop the writer.
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	draining chan struct{}
 }
 
-func newConn(nc net.Conn, opts Options) *Conn {
-	return &Conn{
-		nc:       nc,
-		opts:     opts,
-		queue:    make(chan *outgoing, queueLen),
-		draining: make(chan struct{}),
-		closed:   make(chan struct{}),
-		written:  make(chan struct{}),
-	}
+func newConn(ctx context.Context, nc net.Conn, opts Options) *Conn {
+	c := &Conn{nc: nc, opts: opts, queue: make(chan outgoing), draining: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	return c
 }
 
 // Close ends the connection, so that the link redials. Frames in flight may have reached the peer. The first
 // cause is kept.
-func (c *Conn) Close(cause error) {
-	c.closeOnce.Do(func() {
-		c.cause = cause
-		close(c.closed)
-		_ = c.nc.Close()
-	})
-}
+func (c *Conn) Close(cause error) { c.cancel(cause) }
 
-// run waits until the connection ends or ctx is done. It returns whether it has received a frame, and the
-// cause of the end, which is never nil.
-func (c *Conn) run(ctx context.Context) (received bool, err error) {
+// run waits until the connection ends. It returns whether it has received a frame, and the cause of the end,
+// which is never nil.
+func (c *Conn) run() (received bool, cause error) {
 	var wg sync.WaitGroup
 	wg.Go(c.write)
 	wg.Go(func() {
-		select {
-		case <-ctx.Done():
-			c.Close(errRunEnding)
-		case <-c.closed:
-		}
+		<-c.ctx.Done()
+		_ = c.nc.Close()
 	})
-	c.opts.Handler.Up(c)
-	received, err = c.read()
+	handler := c.opts.Up(c)
+	received, err := c.read(handler)
 	c.Close(err)
 	wg.Wait()
-	c.opts.Handler.Down(c, c.cause)
-	return received, c.cause
+	cause = context.Cause(c.ctx)
+	handler.Down(cause)
+	return received, cause
 }
 
 // read passes frames to the handler until the connection ends, and returns the cause.
-func (c *Conn) read() (received bool, err error) {
+func (c *Conn) read(handler Handler) (received bool, err error) {
 	in := &deadlineReader{nc: c.nc, timeout: c.opts.Timing.Silence}
 	frames := pdu.NewReader(bufio.NewReaderSize(in, 64<<10), 0)
-	if c.opts.Stream != nil {
-		frames.Stream(func(p pdu.PDU) io.Writer { return c.opts.Stream(c, p) })
-	}
+	frames.Stream(handler.Stream)
 	for {
 		p, err := frames.Read()
 		switch {
@@ -130,9 +113,10 @@ func (c *Conn) read() (received bool, err error) {
 			if in.until.IsZero() {
 				in.until = time.Now().Add(c.opts.Timing.Silence)
 				c.drain()
+				handler.Draining()
 			}
 		default:
-			c.opts.Handler.Frame(c, p, err)
+			handler.Frame(p, err)
 		}
 	}
 }
@@ -140,10 +124,9 @@ func (c *Conn) read() (received bool, err error) {
 // drain stops sending, and delays dials until the server has exited.
 func (c *Conn) drain() {
 	away := c.opts.Timing.StayAway
-	c.opts.DialBackoff.extend(away + jitter(away/5))
+	c.opts.DialBackoff.extend(away + rand.N(away/5+1))
 	close(c.draining)
 	c.opts.Log.Info("the server accepts no more requests")
-	c.opts.Handler.Draining(c)
 }
 
 // deadlineReader reads from a connection with a timeout for each read, and until a time if that is set. So a

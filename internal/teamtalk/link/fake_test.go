@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -46,8 +47,13 @@ func (r *recorder) seen() []string {
 	return append([]string(nil), r.events...)
 }
 
-func (r *recorder) Up(c *Conn) { r.note("up"); r.up <- c }
-func (r *recorder) Frame(_ *Conn, p pdu.PDU, err error) {
+func (r *recorder) Up(c *Conn) Handler {
+	r.note("up")
+	r.up <- c
+	return r
+}
+func (r *recorder) Stream(pdu.PDU) io.Writer { return nil }
+func (r *recorder) Frame(p pdu.PDU, err error) {
 	event := fmt.Sprintf("frame %d", p.Seq)
 	if errors.Is(err, pdu.ErrTooLong) {
 		event += " too long"
@@ -55,8 +61,8 @@ func (r *recorder) Frame(_ *Conn, p pdu.PDU, err error) {
 	r.note(event)
 	r.frames <- p
 }
-func (r *recorder) Draining(*Conn)          { r.note("draining") }
-func (r *recorder) Down(_ *Conn, err error) { r.note("down"); r.down <- err }
+func (r *recorder) Draining()      { r.note("draining") }
+func (r *recorder) Down(err error) { r.note("down"); r.down <- err }
 
 // dials are the connections that a link asked for, as in-memory pipes.
 type dials struct {
@@ -99,14 +105,14 @@ func (d *dials) gaps() []time.Duration {
 func start(t *testing.T, opts Options) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	l := New(opts)
-	go func() { ended <- l.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		Run(ctx, opts)
+	}()
 	return func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
+		<-ended
 	}
 }
 

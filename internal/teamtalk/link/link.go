@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package link keeps a TCP connection to a TeamTalk server up: it dials and redials, sends heartbeats, reads
-// frames and writes frames in batches.
-//
-// New returns a Link, whose Run passes connections and frames to a Handler. Conn.Send writes a frame.
 package link
 
 import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
 // Timing holds the times of a link. The defaults apply to zero and negative values.
@@ -56,15 +49,12 @@ func (t Timing) withDefaults() Timing {
 // DialFunc connects to an address. It must return when ctx is done.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Options configure a Link.
+// Options configure a link.
 type Options struct {
 	// Address is host:port. The host is resolved at each dial.
 	Address string
-	// Handler is required.
-	Handler Handler
-	// Stream returns the writer for the body of a frame that is too long to hold, or nil to discard it. Handler.
-	// Frame is called after it. Stream may be nil.
-	Stream func(c *Conn, p pdu.PDU) io.Writer
+	// Up is called when a connection is up and can send, and returns the handler of its events. It is required.
+	Up func(*Conn) Handler
 	// Gate is called before frames are written, but not before heartbeats. If it returns an error, the frames
 	// fail with that error. During a slow write, it is called again after each tenth of Timing.Write.
 	// It may be nil.
@@ -80,112 +70,85 @@ type Options struct {
 	Log logr.Logger
 }
 
-// Link keeps a connection up. See Run.
-type Link struct {
-	opts    Options
-	running atomic.Bool
-}
-
-// ErrRunning reports a concurrent second Run.
-var ErrRunning = errors.New("already running")
-
-// New returns a Link that does not connect until Run.
-func New(opts Options) *Link {
-	opts.Timing = opts.Timing.withDefaults()
+// Run connects and reconnects until ctx is done. Then it closes the connection and returns when its
+// goroutines have ended.
+func Run(ctx context.Context, opts Options) {
+	t := opts.Timing.withDefaults()
+	opts.Timing = t
 	if opts.DialBackoff == nil {
 		opts.DialBackoff = &DialBackoff{}
 	}
 	if opts.Dial == nil {
 		opts.Dial = (&net.Dialer{}).DialContext
 	}
-	return &Link{opts: opts}
-}
-
-// Run connects and reconnects until ctx is done. Then it closes the connection and returns nil when its
-// goroutines have ended. It returns ErrRunning if the Link runs already.
-func (l *Link) Run(ctx context.Context) error {
-	if !l.running.CompareAndSwap(false, true) {
-		return ErrRunning
-	}
-	defer l.running.Store(false)
-
-	failures := 0
-	for {
-		for held := l.opts.DialBackoff.remaining(); held > 0; held = l.opts.DialBackoff.remaining() {
-			if !sleep(ctx, held) {
-				return nil
-			}
+	pause := t.BackoffMin
+	for ctx.Err() == nil {
+		if held := opts.DialBackoff.remaining(); held > 0 {
+			sleep(ctx, held)
+			continue
 		}
-		if l.connectOnce(ctx) {
-			failures = 0
+		if opts.connectOnce(ctx) {
+			pause = t.BackoffMin
 		}
-		if !sleep(ctx, l.backoff(failures)) {
-			return nil
-		}
-		failures++
+		sleep(ctx, rand.N(min(pause, t.BackoffMax)+1))
+		pause = min(2*pause, t.BackoffMax)
 	}
 }
 
 // connectOnce dials and waits until the connection ends. It reports whether the connection received a frame,
 // which resets the backoff.
-func (l *Link) connectOnce(ctx context.Context) bool {
-	nc, err := l.dial(ctx)
+func (o Options) connectOnce(ctx context.Context) bool {
+	nc, err := o.dial(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			l.opts.Log.V(1).Info("cannot connect", "reason", err.Error())
+			o.Log.V(1).Info("cannot connect", "reason", err.Error())
 		}
 		return false
 	}
-	if l.opts.DialBackoff.remaining() > 0 || ctx.Err() != nil {
+	if o.DialBackoff.remaining() > 0 || ctx.Err() != nil {
 		// The server announced its exit during the dial, and does not repeat it.
 		_ = nc.Close()
 		return false
 	}
-	c := newConn(nc, l.opts)
-	l.opts.Log.Info("connected")
-	received, err := c.run(ctx)
-	l.opts.Log.Info("disconnected", "reason", err.Error())
+	o.Log.Info("connected")
+	received, err := newConn(ctx, nc, o).run()
+	o.Log.Info("disconnected", "reason", err.Error())
 	return received && !errors.Is(err, ErrProtocol)
 }
 
-func (l *Link) dial(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.opts.Timing.Dial)
+func (o Options) dial(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Timing.Dial)
 	defer cancel()
-	return l.opts.Dial(ctx, "tcp", l.opts.Address)
+	return o.Dial(ctx, "tcp", o.Address)
 }
 
-// backoff returns the pause before the next dial.
-func (l *Link) backoff(failures int) time.Duration {
-	t := l.opts.Timing
-	bound := t.BackoffMin
-	for i := 0; i < failures && bound < t.BackoffMax; i++ {
-		bound *= 2
-	}
-	return jitter(min(bound, t.BackoffMax))
-}
-
-// jitter returns a random duration up to bound.
-func jitter(bound time.Duration) time.Duration {
-	if bound <= 0 {
-		return 0
-	}
-	return rand.N(bound + 1)
-}
-
-// sleep returns true after d, or false when ctx is done.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// sleep waits for d, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) {
 	select {
-	case <-timer.C:
-		return true
+	case <-time.After(d):
 	case <-ctx.Done():
-		return false
 	}
+}
+
+// DialBackoff delays dials to a server that is about to exit. The zero value delays nothing. It is safe for
+// concurrent use.
+type DialBackoff struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+// extend delays dials for at least d from now.
+func (b *DialBackoff) extend(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if until := time.Now().Add(d); until.After(b.until) {
+		b.until = until
+	}
+}
+
+// remaining returns the remaining delay, which is not positive if there is none.
+func (b *DialBackoff) remaining() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Until(b.until)
 }

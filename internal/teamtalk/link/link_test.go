@@ -23,7 +23,7 @@ import (
 func TestHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
+		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
 		c, peer := <-h.up, <-d.accepted
 		arrivals := collect(peer, time.Now())
 		elapse(12 * time.Second)
@@ -48,7 +48,7 @@ func TestHeartbeats(t *testing.T) {
 func TestHeartbeatBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
+		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
 		got := make([]byte, 16)
 		if _, err := io.ReadFull(<-d.accepted, got); err != nil {
 			t.Error(err)
@@ -63,7 +63,7 @@ func TestHeartbeatBytes(t *testing.T) {
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
+		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
 		begun, peer := time.Now(), <-d.accepted
 		collect(peer, begun)
 		for range 4 {
@@ -83,37 +83,6 @@ func TestSilence(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
-}
-
-func TestBackoff(t *testing.T) {
-	timing := Timing{BackoffMin: 100 * time.Millisecond, BackoffMax: 30 * time.Second}
-	l := New(Options{Timing: timing})
-	cases := map[string]struct {
-		failures int
-		want     time.Duration // the bound
-	}{
-		"first":     {failures: 0, want: 100 * time.Millisecond},
-		"second":    {failures: 1, want: 200 * time.Millisecond},
-		"sixth":     {failures: 5, want: 3200 * time.Millisecond},
-		"eighth":    {failures: 7, want: 12800 * time.Millisecond},
-		"ninth":     {failures: 8, want: 25600 * time.Millisecond},
-		"tenth":     {failures: 9, want: 30 * time.Second},
-		"very many": {failures: 1 << 30, want: 30 * time.Second},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			var longest time.Duration
-			for range 2000 {
-				longest = max(longest, l.backoff(tc.failures))
-			}
-			if longest > tc.want || longest < tc.want*9/10 {
-				t.Errorf("the longest of many is %v, want up to %v", longest, tc.want)
-			}
-		})
-	}
-	if d := jitter(-1); d != 0 {
-		t.Errorf("jitter of nothing: %v", d)
-	}
 }
 
 func TestReconnect(t *testing.T) {
@@ -141,7 +110,7 @@ func TestReconnect(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, d := newRecorder(), newDials(t)
 				d.fail = tc.fail
-				stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
+				stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
 				const rounds = 30
 				if tc.fail {
 					elapse(rounds * 30 * time.Second)
@@ -182,7 +151,7 @@ func TestBadLength(t *testing.T) {
 		t.Run(fmt.Sprint(length), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, d := newRecorder(), newDials(t)
-				stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
+				stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
 				c, peer := <-h.up, <-d.accepted
 				bad := frame(wire.CommandMsgData, 0)
 				binary.BigEndian.PutUint32(bad, length)
@@ -205,7 +174,7 @@ func TestBadLength(t *testing.T) {
 func TestTooLongIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
+		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
 		peer := <-d.accepted
 		collect(peer, time.Now())
 		long := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: 1, Body: make([]byte, pdu.MaxIn)}
@@ -234,7 +203,7 @@ func TestStopReceiving(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, d := newRecorder(), newDials(t)
-				stop := start(t, Options{Address: testAddress, Handler: h, Dial: d.dial})
+				stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
 				c, peer := <-h.up, <-d.accepted
 				stopped := time.Now()
 				arrivals := collect(peer, stopped)
@@ -290,8 +259,8 @@ func TestHoldIsShared(t *testing.T) {
 			<-release
 			return d.dial(ctx, network, address)
 		}
-		stopFirst := start(t, Options{Address: testAddress, Handler: first, Dial: d.dial, DialBackoff: dialBackoff})
-		stopSecond := start(t, Options{Address: testAddress, Handler: second, Dial: slow, DialBackoff: dialBackoff})
+		stopFirst := start(t, Options{Address: testAddress, Up: first.Up, Dial: d.dial, DialBackoff: dialBackoff})
+		stopSecond := start(t, Options{Address: testAddress, Up: second.Up, Dial: slow, DialBackoff: dialBackoff})
 		peer := <-d.accepted
 		synctest.Wait() // the second is dialling, too
 		begun := time.Now()
@@ -314,7 +283,7 @@ func TestDialTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newRecorder()
 		waited := make(chan time.Duration, 100)
-		stop := start(t, Options{Address: testAddress, Handler: h, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			begun := time.Now()
 			<-ctx.Done()
 			waited <- time.Since(begun)
@@ -326,29 +295,6 @@ func TestDialTimeout(t *testing.T) {
 		stop()
 		if got := h.seen(); len(got) > 0 {
 			t.Errorf("told of %v", got)
-		}
-	})
-}
-
-func TestRunOnceAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, d := newRecorder(), newDials(t)
-		l := New(Options{Address: testAddress, Handler: h, Dial: d.dial})
-		for range 2 { // it can be run again once it has ended
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() { ended <- l.Run(ctx) }()
-			<-h.up
-			if err := l.Run(ctx); !errors.Is(err, ErrRunning) {
-				t.Errorf("second Run: %v", err)
-			}
-			cancel()
-			if err := <-ended; err != nil {
-				t.Errorf("Run: %v", err)
-			}
-			if err := <-h.down; !errors.Is(err, errRunEnding) {
-				t.Errorf("down: %v", err)
-			}
 		}
 	})
 }
@@ -375,14 +321,15 @@ func TestCancelled(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				h, d, dialBackoff := newRecorder(), newDials(t), &DialBackoff{}
-				l := New(Options{Address: testAddress, Handler: h, DialBackoff: dialBackoff, Dial: dial(t, d, dialBackoff, cancel)})
-				ended := make(chan error, 1)
-				go func() { ended <- l.Run(ctx) }()
+				o := Options{Address: testAddress, Up: h.Up, DialBackoff: dialBackoff, Dial: dial(t, d, dialBackoff, cancel)}
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					Run(ctx, o)
+				}()
 				elapse(time.Minute)
 				cancel()
-				if err := <-ended; err != nil {
-					t.Errorf("Run: %v", err)
-				}
+				<-ended
 				if got := h.seen(); len(got) > 0 {
 					t.Errorf("told of %v", got)
 				}

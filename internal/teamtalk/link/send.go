@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
@@ -15,8 +14,6 @@ import (
 )
 
 const (
-	// queueLen bounds the frames that wait for the writer. Senders block while the queue is full.
-	queueLen = 256
 	// batchLen is the size in bytes at which a batch is written without waiting for more frames.
 	batchLen = 64 << 10
 	// keepLen is the largest buffer, in bytes, that the writer reuses.
@@ -30,26 +27,10 @@ var (
 	ErrMaybeSent = errors.New("may have been sent")
 )
 
-// States of a frame. While it is waiting, its sender may withdraw it. After the writer has taken it, the writer
-// determines the result.
-const (
-	waiting int32 = iota
-	taken
-	withdrawn
-)
-
-// outgoing is a frame for the writer.
+// outgoing is a frame that the writer has taken: it always gets a result.
 type outgoing struct {
-	frame []byte
-	state atomic.Int32
-	// err is the result. It is set before settled is closed.
-	err     error
-	settled chan struct{}
-}
-
-func (o *outgoing) settle(err error) {
-	o.err = err
-	close(o.settled)
+	frame  []byte
+	result chan error // capacity 1
 }
 
 // Send writes a frame, which must not change any more. It returns nil when the kernel has all of it. ErrNotSent
@@ -60,37 +41,26 @@ func (c *Conn) Send(ctx context.Context, frame []byte) error {
 	if err := ctx.Err(); err != nil {
 		return notSent(err)
 	}
-	if err := c.stopped(); err != nil {
-		return notSent(err)
-	}
-	o := &outgoing{frame: frame, settled: make(chan struct{})}
+	o := outgoing{frame: frame, result: make(chan error, 1)}
 	select {
 	case c.queue <- o:
 	case <-ctx.Done():
 		return notSent(ctx.Err())
-	case <-c.written:
-		return notSent(c.stopped())
+	case <-c.draining:
+		return notSent(ErrDraining)
+	case <-c.ctx.Done():
+		return notSent(ErrClosed)
 	}
 	select {
-	case <-o.settled:
-		return o.err
+	case err := <-o.result:
+		return err
 	case <-ctx.Done():
-		if o.state.CompareAndSwap(waiting, withdrawn) {
-			return notSent(ctx.Err())
-		}
-		select {
-		case <-o.settled:
-			return o.err
-		default:
-			return maybeSent(ctx.Err())
-		}
-	case <-c.written:
-		if o.state.CompareAndSwap(waiting, withdrawn) {
-			return notSent(c.stopped())
-		}
-		// The writer settles what it took before it ends.
-		<-o.settled
-		return o.err
+	}
+	select {
+	case err := <-o.result:
+		return err
+	default:
+		return maybeSent(ctx.Err())
 	}
 }
 
@@ -100,14 +70,12 @@ func maybeSent(reason error) error { return fmt.Errorf("%w: %w", ErrMaybeSent, r
 // stopped returns why the connection does not send any more, or nil. It does not return the cause, which
 // contains addresses.
 func (c *Conn) stopped() error {
+	if c.ctx.Err() != nil {
+		return ErrClosed
+	}
 	select {
 	case <-c.draining:
 		return ErrDraining
-	default:
-	}
-	select {
-	case <-c.closed:
-		return ErrClosed
 	default:
 		return nil
 	}
@@ -115,21 +83,15 @@ func (c *Conn) stopped() error {
 
 // write is the writer. It stops when the connection drains or ends.
 func (c *Conn) write() {
-	defer close(c.written)
 	idle := time.NewTimer(c.opts.Timing.Heartbeat)
 	defer idle.Stop()
 	heartbeat := pdu.PDU{Service: wire.ServiceOther, Command: wire.CommandHeartBeat}.Append(nil)
 	var b batch
-	for {
-		// Select chooses among several ready cases at random.
-		if c.stopped() != nil {
-			return
-		}
+	// Select chooses among several ready cases at random.
+	for c.stopped() == nil {
 		select {
 		case <-c.draining:
-			return
-		case <-c.closed:
-			return
+		case <-c.ctx.Done():
 		case o := <-c.queue:
 			b.gather(o, c.queue)
 			n, err := c.writeAll(b.bytes, c.opts.Gate)
@@ -168,11 +130,9 @@ func (c *Conn) writeAll(b []byte, gate func() error) (int, error) {
 		if err := c.stopped(); err != nil && written == 0 {
 			return 0, err
 		}
-		err := c.nc.SetWriteDeadline(slice)
-		n := 0
-		if err == nil {
-			n, err = c.nc.Write(b[written:])
-		}
+		// It fails only if the connection has ended, as the write does.
+		_ = c.nc.SetWriteDeadline(slice)
+		n, err := c.nc.Write(b[written:])
 		written += n
 		switch {
 		case err == nil:
@@ -190,20 +150,18 @@ func (c *Conn) writeAll(b []byte, gate func() error) (int, error) {
 // batch is a reusable buffer of frames that are written together.
 type batch struct {
 	bytes  []byte
-	frames []*outgoing
+	frames []outgoing
 }
 
-// gather takes first and further frames from queue until batchLen is reached. It skips withdrawn frames.
-func (b *batch) gather(first *outgoing, queue <-chan *outgoing) {
+// gather takes first and further frames from queue until batchLen is reached.
+func (b *batch) gather(first outgoing, queue <-chan outgoing) {
 	if cap(b.bytes) > keepLen {
 		b.bytes = nil
 	}
 	b.bytes, b.frames = b.bytes[:0], b.frames[:0]
 	for o := first; ; {
-		if o.state.CompareAndSwap(waiting, taken) {
-			b.bytes = append(b.bytes, o.frame...)
-			b.frames = append(b.frames, o)
-		}
+		b.bytes = append(b.bytes, o.frame...)
+		b.frames = append(b.frames, o)
 		if len(b.bytes) >= batchLen {
 			return
 		}
@@ -222,11 +180,11 @@ func (b *batch) settle(written int, err error) {
 		end := start + len(o.frame)
 		switch {
 		case end <= written:
-			o.settle(nil)
+			o.result <- nil
 		case start < written:
-			o.settle(maybeSent(err))
+			o.result <- maybeSent(err)
 		default:
-			o.settle(notSent(err))
+			o.result <- notSent(err)
 		}
 		start = end
 	}

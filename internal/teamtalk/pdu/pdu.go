@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pdu implements the framing of TeamTalk's internal protocol: a 16-byte big-endian header (length u32,
-// version u16, flag u16, service id u16, command id u16, seq u16, reserved u16) and a protobuf body. The
-// length includes the header.
-//
-// New returns a PDU, PDU.Append encodes it, and a Reader decodes frames.
 package pdu
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -142,11 +138,13 @@ func (r *Reader) Read() (PDU, error) {
 		}
 		return p, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLong, length, r.max)
 	}
-	body, err := readBody(r.r, bodyLen)
-	if err != nil {
-		return PDU{}, err
+	// The length is not trusted: memory is allocated as bytes arrive.
+	var body bytes.Buffer
+	body.Grow(min(bodyLen, 64<<10) + bytes.MinRead)
+	if _, err := io.CopyN(&body, r.r, int64(bodyLen)); err != nil {
+		return PDU{}, insideFrame(err)
 	}
-	p.Body = body
+	p.Body = body.Bytes()
 	return p, nil
 }
 
@@ -158,22 +156,22 @@ func insideFrame(err error) error {
 	return err
 }
 
-// readBody reads n bytes. It allocates memory as bytes arrive, because the length is not trusted.
-func readBody(r io.Reader, n int) ([]byte, error) {
-	const chunk = 64 << 10
-	body := make([]byte, 0, min(n, chunk))
-	for len(body) < n {
-		start := len(body)
-		end := min(n, start+chunk)
-		if cap(body) < end {
-			grown := make([]byte, start, min(n, max(2*cap(body), end)))
-			copy(grown, body)
-			body = grown
-		}
-		body = body[:end]
-		if _, err := io.ReadFull(r, body[start:end]); err != nil {
-			return nil, insideFrame(err)
-		}
+// attachType is the type of attach_data with a handle only, which message servers use for their own requests.
+const attachType = 3
+
+// AttachData returns 12 bytes that servers copy to the answer: type 3, the handle and service type 0, each as u32
+// big-endian.
+func AttachData(handle uint32) []byte {
+	b := make([]byte, 0, 12)
+	b = binary.BigEndian.AppendUint32(b, attachType)
+	b = binary.BigEndian.AppendUint32(b, handle)
+	return binary.BigEndian.AppendUint32(b, 0)
+}
+
+// Handle returns the handle in attach_data, or false if b is not from AttachData.
+func Handle(b []byte) (uint32, bool) {
+	if len(b) != 12 || binary.BigEndian.Uint32(b) != attachType {
+		return 0, false
 	}
-	return body, nil
+	return binary.BigEndian.Uint32(b[4:]), true
 }

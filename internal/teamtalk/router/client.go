@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package router is the client of TeamTalk's route_server, which relays messages to all other servers and stores
-// nothing.
-//
-// New returns a Client. Client.Route announces a message, Client.Announce a change of a group.
 package router
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -61,18 +58,14 @@ type Options struct {
 // use.
 type Client struct {
 	opts Options
-	link *link.Link
 	// goroutines wait for answers to pings.
 	goroutines sync.WaitGroup
 
-	mu    sync.Mutex
-	conn  *link.Conn // nil if there is no connection
-	since time.Time
-	// next is sent when inFlight is answered; see confirm. noPings: the router does not answer on this connection.
-	// hasAnswered: it has answered, on this connection or before.
-	inFlight, next       *ping
-	noPings, hasAnswered bool
-	handles              uint32
+	mu   sync.Mutex
+	conn *conn // nil if there is no connection
+	// hasAnswered: the router has answered a ping, on this connection or before.
+	hasAnswered bool
+	handles     uint32
 }
 
 // New returns a Client that does not connect until Run.
@@ -80,37 +73,31 @@ func New(opts Options) *Client {
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
 	}
-	c := &Client{opts: opts}
-	c.link = link.New(link.Options{
-		Address: opts.Address,
-		Handler: (*handler)(c),
-		Gate:    opts.Gate,
-		Dial:    opts.Dial,
-		Timing:  opts.Timing,
-		Log:     opts.Log,
+	return &Client{opts: opts}
+}
+
+// Run keeps the connection up until ctx is done, and returns when its goroutines have ended. It must not be
+// called twice.
+func (c *Client) Run(ctx context.Context) {
+	link.Run(ctx, link.Options{
+		Address: c.opts.Address,
+		Up:      c.up,
+		Gate:    c.opts.Gate,
+		Dial:    c.opts.Dial,
+		Timing:  c.opts.Timing,
+		Log:     c.opts.Log,
 	})
-	return c
-}
-
-// Run keeps the connection up until ctx is done, and returns nil when its goroutines have ended. It returns
-// link.ErrRunning if the Client runs already.
-func (c *Client) Run(ctx context.Context) error {
-	defer c.goroutines.Wait()
-	return c.link.Run(ctx)
-}
-
-// Connected reports whether there is a connection.
-func (c *Client) Connected() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.conn != nil
+	c.goroutines.Wait()
 }
 
 // ConnectedSince returns the time of the connect, or the zero time without a connection.
 func (c *Client) ConnectedSince() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.since
+	if c.conn == nil {
+		return time.Time{}
+	}
+	return c.conn.since
 }
 
 // Route relays a message that is stored under msgID to the connected clients of its sender and recipient. The
@@ -118,7 +105,7 @@ func (c *Client) ConnectedSince() time.Time {
 // ping, and so has read the message. ErrMaybeSent means that the connection ended before the answer. Seq
 // is 0 and attach_data is empty: message servers pass both on to clients, where seq would match a reply.
 func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
-	return c.relay(ctx, wire.CommandMsgData, m.From, m.Wire(msgID, nil))
+	return c.relay(ctx, wire.CommandMsgData, m.From, m.Wire(msgID))
 }
 
 // Announce announces a change of the members of a group to the connected clients of its members, which
@@ -140,56 +127,69 @@ func (c *Client) relay(ctx context.Context, command wire.Command, user uint32, b
 		return fmt.Errorf("%w: %w: %d bytes, want at most %d", ErrNotSent, ErrTooLarge, p.Len(), pdu.MaxToClients)
 	}
 	c.mu.Lock()
-	conn := c.conn
+	cn := c.conn
 	c.mu.Unlock()
-	if conn == nil {
+	if cn == nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, ErrNotConnected)
 	}
-	if err := conn.Send(ctx, p.Append(make([]byte, 0, p.Len()))); err != nil {
+	if err := cn.link.Send(ctx, p.Append(make([]byte, 0, p.Len()))); err != nil {
 		return err
 	}
-	return c.confirm(ctx, conn, user)
+	return cn.confirm(ctx, user)
 }
 
-// setConn replaces the connection and calls OnChange if it has changed.
-func (c *Client) setConn(conn *link.Conn) {
+// conn is a connection and the pings on it. The Client's mu guards it.
+type conn struct {
+	client *Client
+	link   *link.Conn
+	since  time.Time
+	// next is sent when inFlight is answered; see confirm.
+	inFlight, next *ping
+	// noPings: the router does not answer on this connection.
+	noPings bool
+}
+
+var _ link.Handler = (*conn)(nil)
+
+// up is for link.Options.
+func (c *Client) up(l *link.Conn) link.Handler {
+	cn := &conn{client: c, link: l, since: time.Now()}
 	c.mu.Lock()
-	changed := c.conn != conn
-	c.conn, c.since = conn, time.Time{}
-	if conn != nil {
-		c.since = time.Now()
-	}
-	if changed {
-		c.failPings()
-	}
+	c.conn = cn
 	c.mu.Unlock()
-	if changed {
-		c.opts.OnChange()
-	}
+	c.opts.OnChange()
+	return cn
 }
 
-// handler is the link.Handler of a Client.
-type handler Client
-
-var _ link.Handler = (*handler)(nil)
-
-// Up implements link.Handler.
-func (h *handler) Up(conn *link.Conn) { (*Client)(h).setConn(conn) }
+// Stream implements link.Handler: no message that is too long to hold is of use.
+func (cn *conn) Stream(pdu.PDU) io.Writer { return nil }
 
 // Frame implements link.Handler.
-func (h *handler) Frame(conn *link.Conn, p pdu.PDU, _ error) {
+func (cn *conn) Frame(p pdu.PDU, _ error) {
 	switch p.Command {
 	case wire.CommandUsersStatRsp:
-		(*Client)(h).handleAnswer(conn, p)
+		cn.handleAnswer(p)
 	case wire.CommandMsgReadNotify:
-		if read, ok := parseRead(p.Body); ok && h.opts.OnRead != nil {
-			h.opts.OnRead(read)
+		if read, ok := parseRead(p.Body); ok && cn.client.opts.OnRead != nil {
+			cn.client.opts.OnRead(read)
 		}
 	}
 }
 
 // Draining implements link.Handler.
-func (h *handler) Draining(*link.Conn) { (*Client)(h).setConn(nil) }
+func (cn *conn) Draining() {
+	c := cn.client
+	c.mu.Lock()
+	current := c.conn == cn
+	if current {
+		c.conn = nil
+		cn.settle(errUnconfirmed)
+	}
+	c.mu.Unlock()
+	if current {
+		c.opts.OnChange()
+	}
+}
 
 // Down implements link.Handler.
-func (h *handler) Down(*link.Conn, error) { (*Client)(h).setConn(nil) }
+func (cn *conn) Down(error) { cn.Draining() }

@@ -91,7 +91,7 @@ func TestConfirmed(t *testing.T) {
 		undecided(t, outcome)
 		p.answer(q, 1)
 		p.write(wire.CommandUsersStatRsp, q.Seq, &wire.IMUsersStatRsp{UserId: proto.Uint32(1)})
-		p.write(wire.CommandMsgData, q.Seq, recorded().Wire(1, nil))
+		p.write(wire.CommandMsgData, q.Seq, recorded().Wire(1))
 		if _, err := p.conn.Write(pdu.PDU{Command: wire.CommandUsersStatRsp, Body: []byte{0xff}}.Append(nil)); err != nil {
 			t.Error(err)
 		}

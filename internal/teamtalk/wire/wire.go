@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire holds TeamTalk's internal protobuf messages (proto2) and their command ids. The .proto files in proto/
-// have TeamTalk's field numbers and types, and document what its servers do with them.
-//
-// Go's protobuf keeps unknown enum values as numbers, even in required fields. TeamTalk's servers reject such
-// messages.
 package wire
 
 // Service is the service id of a PDU. Servers ignore it and dispatch on the command id.
@@ -57,6 +52,14 @@ const (
 
 // Service returns the service of the command.
 func (c Command) Service() Service { return Service(c >> 8) }
+
+// Answer returns the command of db_proxy's answer to the command.
+func (c Command) Answer() Command {
+	if c == CommandMsgData {
+		return c
+	}
+	return c + 1
+}
 
 // MsgIDUnknown is the id in an answer after a failure of db_proxy's counter. The message may be stored.
 const MsgIDUnknown uint32 = 0xFFFFFFFF

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cipher is TeamTalk's message cipher: AES-256-ECB over the text, the padding and the length of the text
+// (u32 big-endian, the last four bytes), in base64 without line breaks. It only hides texts from the disks of
+// servers: equal blocks have equal ciphertexts, and there is no authentication.
+//
+// The padding is zeros, or a delivery token. Clients ignore it. New returns a Cipher; Keys decrypts with the
+// current or the previous one.
+package cipher
