@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
+	"regexp/syntax"
 	"runtime/metrics"
 	"slices"
 	"strings"
@@ -29,6 +31,16 @@ func allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
+// execute executes a template with so much work. It returns how many bytes were allocated, and
+// how many units of work they were paid with.
+func execute(ctx context.Context, parsed *Template, data any, n *Notification, work int) (bytes, paid int, err error) {
+	e := execution{purse: &purse{work: work}, limit: maxOutput}
+	e.alerts, e.labels = costs(n)
+	before := allocated()
+	_, err = parsed.Execute(ctx, data, e)
+	return int(allocated() - before), work - e.purse.work, err
+}
+
 // hostile is as much, and as bad, as a body can hold.
 func hostile(t testing.TB) (data map[string]any, notification Notification) {
 	t.Helper()
@@ -43,9 +55,7 @@ func hostile(t testing.TB) (data map[string]any, notification Notification) {
 		`","list":[` + strings.Repeat("1e300,", 2000) + `1],"texts":["` + strings.Repeat(`b","`, 2000) + `a"],` +
 		`"deep":` + strings.Repeat("[", 190) + strings.Repeat("]", 190) + `,"map":{` + names.String() + `"last":""},"n":999,"url":"http://` + strings.Repeat("%41/", 2500) + `"}`
 	v, err := decodeGeneric([]byte(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	data, ok := v.(map[string]any)
 	if !ok {
 		t.Fatal("no object")
@@ -105,13 +115,9 @@ func TestEachFunctionIsBounded(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				const work = maxWork / 64
-				e := execution{purse: &purse{work: work}, limit: maxOutput}
-				e.alerts, e.labels = costs(&notification)
-				before := allocated()
-				_, err = parsed.Execute(ctx, data, e)
-				if made := int(allocated()-before) - maxAllocated*(work-e.purse.work); made > aside {
-					t.Errorf("%s: %d KiB more are allocated than are paid for, %v", call, made>>10, err)
+				bytes, paid, err := execute(ctx, parsed, data, &notification, maxWork/64)
+				if more := bytes - maxAllocated*paid; more > aside {
+					t.Errorf("%s: %d KiB more are allocated than are paid for, %v", call, more>>10, err)
 				}
 				if err == nil || errors.Is(err, errBudget) {
 					done++
@@ -147,16 +153,10 @@ func TestHostileTemplates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			parsed, err := ParseTemplate("template", template)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e := execution{purse: newPurse(), limit: maxOutput}
-			e.alerts, e.labels = costs(&notification)
-			before := allocated()
-			_, err = parsed.Execute(t.Context(), data, e)
-			made := int(allocated() - before)
-			if err == nil || made > maxAllocated*(maxTextWork-e.purse.work)+aside {
-				t.Errorf("%v, %d KiB for %d units", err, made>>10, maxTextWork-e.purse.work)
+			must(t, err)
+			bytes, paid, err := execute(t.Context(), parsed, data, &notification, maxTextWork)
+			if err == nil || bytes > maxAllocated*paid+aside {
+				t.Errorf("%v, %d KiB for %d units", err, bytes>>10, paid)
 			}
 		})
 	}
@@ -186,14 +186,111 @@ func FuzzTemplate(f *testing.F) {
 			return
 		}
 		data, err := decodeGeneric([]byte(body))
-		if err != nil {
-			t.Fatal(err)
+		must(t, err)
+		bytes, paid, err := execute(t.Context(), parsed, data, &Notification{}, maxTextWork)
+		if bytes > maxAllocated*paid+aside+64*len(body) {
+			t.Errorf("%d KiB for %d units, %v", bytes>>10, paid, err)
 		}
-		e := execution{purse: newPurse(), limit: maxOutput}
+	})
+}
+
+func newBudget(t testing.TB, work int) *budget {
+	t.Helper()
+	return &budget{ctx: t.Context(), purse: &purse{work: work}, work: work, limit: maxOutput}
+}
+
+// TestHostileExpressions: what is refused is refused before it is done.
+func TestHostileExpressions(t *testing.T) {
+	many := strings.Repeat
+	for name, tc := range map[string]struct {
+		expression, text string
+		want             error
+	}{
+		"a program of thousands":           {"(a?){1000}(a?){1000}b", many("a", 400_000), errExpressionLarge},
+		"repeats of repeats":               {"(((a{9}){9}){9})b", "", errExpressionLarge},
+		"a long one":                       {many("a{1000}", 2000), "a", errExpressionLong},
+		"many repeats":                     {many("a{1000}", 140), "a", errExpressionLarge},
+		"a text that is too long for it":   {"(a?){100}b", many("a", 400_000), errBudget},
+		"many classes of Unicode":          {"[" + many(`\pL`, 340) + "]", "a", errBudget},
+		"many ranges without case":         {"(?i)[" + many("é-𞥃", 100) + "]", "a", errBudget},
+		"the same, as numbers":             {`(?i)[` + many(`\x80-\x{1e943}`, 60) + "]", "a", errBudget},
+		"many groups":                      {many("()", 300), "a", errBudget},
+		"a match that looks at all, often": {"a(.*b)?", many("a", 20_000), errBudget},
+		"one that is none":                 {"(", "a", errExpression},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBudget(t, maxWork)
+			before := allocated()
+			_, err := regexReplaceAll(b, tc.expression, tc.text, "x")
+			if !errors.Is(err, tc.want) {
+				t.Errorf("%v, want %v", err, tc.want)
+			}
+			if made := allocated() - before; made > maxAllocated*maxWork/8 {
+				t.Errorf("%d MiB allocated", made>>20)
+			}
+		})
+	}
+}
+
+// TestProgramIsBounded: what is counted is no less than what an expression is
+// compiled to.
+func TestProgramIsBounded(t *testing.T) {
+	for _, text := range expressionSeeds {
+		parsed, err := syntax.Parse(text, syntax.Perl)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		size, _ := program(parsed)
+		compiled, err := syntax.Compile(parsed.Simplify())
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if len(compiled.Inst) > size {
+			t.Errorf("%s: %d instructions are counted, %d are there", text, size, len(compiled.Inst))
+		}
+	}
+}
+
+var expressionSeeds = []string{
+	"", "a", "abc", "a|b|cd", "a*", "a+?", "(a|)*", "(a*)*", "(a*)+", "a{0}", "a{3}", "a{2,5}", "a{2,}", "(a*){3,}", "(ab){0,9}", "(a{3}b?){4}", "(?i)strasse", `\pL+`, "[^a]",
+	`^a|b$`, `\b`, `\Bx`, "(?m)^", "(?m)$", "(?s).", `\Qa.b`, "(?P<name>x)(y)?", "(a?){30}a", `(?i)[k-z]`, "()|a", "(^|x)a", "x*",
+}
+
+// FuzzReplaceAll: it is regexp's, as long as the budget lasts.
+func FuzzReplaceAll(f *testing.F) {
+	for _, text := range expressionSeeds {
+		for _, in := range []string{"", "abc abc", "aaa\nbba", "Straße éé \xff\xfe a.b", "xxay"} {
+			f.Add(text, in, "<$1${name}$0$>")
+		}
+	}
+	f.Fuzz(func(t *testing.T, text, in, with string) {
+		b := newBudget(t, maxWork)
+		parsed, err := syntax.Parse(text, syntax.Perl)
 		before := allocated()
-		_, err = parsed.Execute(t.Context(), data, e)
-		if made := int(allocated() - before); made > maxAllocated*(maxTextWork-e.purse.work)+aside+64*len(body) {
-			t.Errorf("%d KiB for %d units, %v", made>>10, maxTextWork-e.purse.work, err)
+		got, fault := regexReplaceAll(b, text, in, with)
+		if made := allocated() - before; made > maxAllocated*maxWork {
+			t.Errorf("%d MiB allocated", made>>20)
+		}
+		if err != nil || fault != nil {
+			if err == nil && errors.Is(fault, errExpression) || err != nil && fault == nil {
+				t.Errorf("%q: %v, regexp says %v", text, fault, err)
+			}
+			return
+		}
+		if size, _ := program(parsed); size <= maxProgram {
+			if compiled, err := syntax.Compile(parsed.Simplify()); err == nil && len(compiled.Inst) > size {
+				t.Errorf("%q: %d instructions are counted, %d are there", text, size, len(compiled.Inst))
+			}
+		}
+		re := regexp.MustCompile(text)
+		if want := re.ReplaceAllString(in, with); got != want {
+			t.Errorf("%q in %q by %q: %q, want %q", text, in, with, got, want)
+		}
+		if found, err := regexFind(newBudget(t, maxWork), text, in); err == nil && found != re.FindString(in) {
+			t.Errorf("%q in %q: found %q, want %q", text, in, found, re.FindString(in))
+		}
+		if matches, err := regexMatch(newBudget(t, maxWork), text, in); err == nil && matches != re.MatchString(in) {
+			t.Errorf("%q in %q: matches is %v", text, in, matches)
 		}
 	})
 }

@@ -44,9 +44,7 @@ func enterAll(t *testing.T, r *v1alpha1.TeamTalkReceiver, now time.Time, l *ledg
 		b.admit(e, random(30))
 	}
 	bytes, err := l.fit(r, now, maxLedger)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	read := &ledger{}
 	if err := read.decode(bytes); err != nil || len(bytes) > maxLedger {
 		t.Fatalf("%d bytes, %v", len(bytes), err)
@@ -109,13 +107,9 @@ func TestNoRoom(t *testing.T) {
 			b.admit(*b.enter(part{hash: last, to: users(1+(i+round)%100, 100)}, 1), random(60))
 		}
 		bytes, err := l.fit(r, now, 24<<10)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		l = &ledger{}
-		if err := l.decode(bytes); err != nil {
-			t.Fatal(err)
-		}
+		must(t, l.decode(bytes))
 	}
 	b := l.book(r, now)
 	if l.find(last) == nil || len(l.Entries) >= 600 {
@@ -194,9 +188,7 @@ func TestForeignConfigMap(t *testing.T) {
 			x := newFlooded(t)
 			foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: ledgerName(x.receiver)}, Data: map[string]string{"theirs": "kept"}}
 			edit(foreign)
-			if err := x.client.Create(t.Context(), foreign); err != nil {
-				t.Fatal(err)
-			}
+			must(t, x.client.Create(t.Context(), foreign))
 			if _, err := x.take("A"); err == nil || !strings.Contains(err.Error(), foreign.Name) || !strings.Contains(err.Error(), map[bool]string{true: "was damaged", false: "does not belong"}[name == "damaged"]) {
 				t.Errorf("%v", err)
 			}

@@ -5,16 +5,23 @@ package receiver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -37,9 +44,7 @@ func TestMoreRecipientsThanAMessageHas(t *testing.T) {
 			}
 			alert := Alert{Status: statusFiring, Labels: KV{"alertname": "A", "to": strings.Join(names, ",")}}
 			body, err := json.Marshal(Notification{Status: statusFiring, Alerts: Alerts{alert}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if previews, _, err := PreviewOf(t.Context(), x.receiver, body); err != nil || len(previews) != 2 || previews[0].Name == previews[1].Name {
 				t.Errorf("%d previews, %v", len(previews), err)
 			}
@@ -53,10 +58,7 @@ func TestMoreRecipientsThanAMessageHas(t *testing.T) {
 			}
 			users, groups := map[v1alpha1.UserID]bool{}, map[v1alpha1.GroupID]bool{}
 			for _, o := range got {
-				m := &v1alpha1.TeamTalkMessage{}
-				if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: o.message}, m); err != nil {
-					t.Fatal(err)
-				}
+				m := x.message(o.message)
 				if n := len(m.Spec.To.Users) + len(m.Spec.To.Groups); n > v1alpha1.MaxRecipients {
 					t.Errorf("%d recipients", n)
 				}
@@ -102,23 +104,14 @@ func TestMessagesOfOthers(t *testing.T) {
 				control := x.receiver.Spec.FloodControl
 				x.receiver.Spec.FloodControl = nil
 				o, err := x.take("A")
-				if err != nil {
-					t.Fatal(err)
-				}
-				m := &v1alpha1.TeamTalkMessage{}
-				if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: o.message}, m); err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
+				m := x.message(o.message)
 				if edit != nil {
 					edit(m)
-					if err := x.client.Update(t.Context(), m); err != nil {
-						t.Fatal(err)
-					}
+					must(t, x.client.Update(t.Context(), m))
 				}
 				if len(m.Finalizers) > 0 {
-					if err := x.client.Delete(t.Context(), m); err != nil {
-						t.Fatal(err)
-					}
+					must(t, x.client.Delete(t.Context(), m))
 				}
 				if flood {
 					x.receiver.Spec.FloodControl = control
@@ -198,4 +191,105 @@ func TestNumberedOf(t *testing.T) {
 	if _, n := numberedOf(m); n.of(r) {
 		t.Error("it is being deleted")
 	}
+}
+
+// TestWhatMayNotBeFollowed shows that a namespace which may not be followed is tried
+// again when it is received in, and not for good.
+func TestWhatMayNotBeFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		forbidden := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+			List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+				tries++
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "teamtalkmessages"}, "", nil)
+			},
+		})
+		x := newIndex(forbidden, logr.Discard())
+		ctx, cancel := context.WithCancel(t.Context())
+		x.open(ctx)
+		ask := func(want int, why string) {
+			t.Helper()
+			if _, ok := x.newest("chat", "hash"); ok {
+				t.Error("it is known")
+			}
+			synctest.Wait()
+			if tries != want {
+				t.Errorf("%s: %d tries, want %d", why, tries, want)
+			}
+		}
+		ask(1, "first")
+		ask(1, "at once")
+		time.Sleep(24 * time.Hour) //nolint:forbidigo // of the test's own clock
+		ask(2, "a day later")
+		cancel()
+		x.wait()
+		if len(x.namespaces) != 0 {
+			t.Errorf("%v is kept", x.namespaces)
+		}
+	})
+}
+
+// TestTurns: one receiver has one turn at a time, and all have so many.
+func TestTurns(t *testing.T) {
+	at := newTurns(2)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	enter := func(ctx context.Context, name string) (leave func(), err error) {
+		return at.enter(ctx, types.NamespacedName{Name: name})
+	}
+	leaveBusy, err := enter(t.Context(), "busy")
+	must(t, err)
+	// The next of the same receiver waits, and leaves the other turn to others.
+	next := make(chan func())
+	go func() {
+		leave, err := enter(t.Context(), "busy")
+		if err != nil {
+			t.Error(err)
+		}
+		next <- leave
+	}()
+	leaveOther, err := enter(t.Context(), "other")
+	must(t, err)
+	select {
+	case <-next:
+		t.Error("a receiver has two turns")
+	default:
+	}
+	leaveBusy()
+	leave := <-next
+	if _, err := enter(over, "third"); !errors.Is(err, context.Canceled) {
+		t.Errorf("who does not wait any more: %v", err)
+	}
+	leave()
+	leaveOther()
+	if len(at.free) != 0 || len(at.receivers.holds) != 0 {
+		t.Errorf("%d turns and %d receivers are left", len(at.free), len(at.receivers.holds))
+	}
+}
+
+// TestLargeBodiesWait: a body that takes much memory waits for the one before it, a
+// small one does not.
+func TestLargeBodiesWait(t *testing.T) {
+	key := types.NamespacedName{Name: "large bodies"}
+	big, small := []byte("["+strings.Repeat("{},", smallBody)+"{}]"), []byte(`["`+strings.Repeat("{},", smallBody)+`"]`)
+	leave, err := admit(t.Context(), key, big)
+	must(t, err)
+	leaveSmall, err := admit(t.Context(), key, small)
+	must(t, err)
+	leaveSmall()
+	waiting, cancel := context.WithCancel(t.Context())
+	got := make(chan error)
+	go func() {
+		_, err := admit(waiting, key, big)
+		got <- err
+	}()
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Errorf("a second large body: %v", err)
+	}
+	leave()
+	if leave, err = admit(t.Context(), key, big); err != nil {
+		t.Fatal(err)
+	}
+	leave()
 }

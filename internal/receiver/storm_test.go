@@ -251,9 +251,7 @@ func TestTheDigestsOfALostLedger(t *testing.T) {
 	}
 	cm := &corev1.ConfigMap{}
 	cm.Namespace, cm.Name = "chat", ledgerName(x.receiver)
-	if err := x.client.Delete(t.Context(), cm); err != nil {
-		t.Fatal(err)
-	}
+	must(t, x.client.Delete(t.Context(), cm))
 	x.want("D", aMessage)
 	x.want("E", aFold)
 	var texts []string
@@ -297,9 +295,7 @@ func TestRequestsShareAWrite(t *testing.T) {
 			of := x.handler.ledgers.byKey[key]
 			return of != nil && len(of.waiting) == count, nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 	}
 	enter := func(hash string) func(*ledger) bool {
 		return func(l *ledger) bool {

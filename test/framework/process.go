@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"testing"
+	"time"
 )
 
 // Process is one of the project's programs, running.
@@ -63,6 +65,18 @@ func (p *Process) Stop(ctx context.Context) error {
 		p.Kill()
 		return fmt.Errorf("%s did not stop in time: %w", filepath.Base(p.cmd.Path), ctx.Err())
 	}
+}
+
+// AwaitEnd waits until the process ends by itself, and returns how it ended.
+func (p *Process) AwaitEnd(t testing.TB) error {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(Timeout):
+		p.Kill()
+		t.Fatalf("%s does not end", filepath.Base(p.cmd.Path))
+	}
+	return p.err
 }
 
 // Kill ends the process as a node failure does, and waits for it to end.

@@ -13,9 +13,6 @@ import (
 	"regexp"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -63,32 +60,26 @@ func startGateway(ctx context.Context) (*gateway, error) {
 }
 
 // post posts a body with the caller's token, or without, and decodes the answer.
-func (p *prometheus) post(path, body string, known bool) (status int, answer struct {
+func (p *prometheus) post(path, body string, known bool) (status int, told struct {
 	Messages []string
 	Folded   int
 }) {
-	p.t.Helper()
-	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+world.gateway.address+path, strings.NewReader(body))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	p.Helper()
+	var headers []string
 	if known {
-		req.Header.Set("Authorization", "Bearer "+world.gateway.caller)
+		headers = []string{"Authorization", "Bearer " + world.gateway.caller}
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
+	answer, text, err := framework.Ask(p.Context(), world.client, http.MethodPost, "http://"+world.gateway.address+path, body, headers...)
+	p.Must(err)
+	if err := json.Unmarshal([]byte(text), &told); err != nil {
+		p.Fatalf("%s answers with %d and no JSON: %v", path, answer.StatusCode, err)
 	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		p.t.Fatalf("%s answers with %d and no JSON: %v", path, resp.StatusCode, err)
-	}
-	return resp.StatusCode, answer
+	return answer.StatusCode, told
 }
 
 // notify posts an alert to a receiver.
 func (p *prometheus) notify(receiver, alert string) (status int, made, folded float64) {
-	p.t.Helper()
+	p.Helper()
 	status, answer := p.post("/v1/receivers/"+namespace+"/"+receiver, fmt.Sprintf(`{"version":"4","status":"firing","groupKey":%q,
 		"alerts":[{"status":"firing","labels":{"alertname":%[1]q},"annotations":{"summary":%q},"startsAt":"2026-11-23T12:00:00Z"}]}`, alert, text), true)
 	return status, float64(len(answer.Messages)), float64(answer.Folded)
@@ -97,18 +88,16 @@ func (p *prometheus) notify(receiver, alert string) (status int, made, folded fl
 // seesTheGateway has a gateway and its receivers take, fold, refuse and fail, and
 // compares what Prometheus knows then with what the callers were told.
 func (p *prometheus) seesTheGateway() {
-	p.t.Helper()
+	p.Helper()
 	create := func(name string, edit func(*v1alpha1.TeamTalkReceiverSpec)) *v1alpha1.TeamTalkReceiver {
 		r := &v1alpha1.TeamTalkReceiver{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+			ObjectMeta: p.Named(name),
 			Spec: v1alpha1.TeamTalkReceiverSpec{
 				Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}},
 			},
 		}
 		edit(&r.Spec)
-		if err := world.Admin.Create(p.t.Context(), r); err != nil {
-			p.t.Fatal(err)
-		}
+		p.Create(r)
 		return r
 	}
 	create("flooded", func(s *v1alpha1.TeamTalkReceiverSpec) {
@@ -120,36 +109,31 @@ func (p *prometheus) seesTheGateway() {
 	})
 
 	const send = `{"from_user_id": 1, "session_id": 3, "msg": "` + text + `"}`
-	if status, _ := p.post("/query/SendSingleMessage", send, true); status != http.StatusOK {
-		p.t.Errorf("a message is answered with %d", status)
-	}
-	if status, _ := p.post("/query/SendSingleMessage", send, false); status != http.StatusUnauthorized {
-		p.t.Errorf("an unauthenticated message is answered with %d", status)
+	for known, want := range map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized} {
+		if status, _ := p.post("/query/SendSingleMessage", send, known); status != want {
+			p.Errorf("a message is answered with %d, want %d", status, want)
+		}
 	}
 	var made, folded float64
 	for i := range 3 {
 		status, m, f := p.notify("flooded", fmt.Sprint("Flood", i))
 		if made, folded = made+m, folded+f; status != http.StatusOK {
-			p.t.Errorf("an alert is answered with %d", status)
+			p.Errorf("an alert is answered with %d", status)
 		}
 	}
 	if folded == 0 {
-		p.t.Error("nothing was folded")
+		p.Error("nothing was folded")
 	}
-	if status, _, _ := p.notify("faulty", "Fault"); status != http.StatusOK {
-		p.t.Errorf("an alert with a template that fails is answered with %d", status)
+	answered := func(receiver, alert string, want int) {
+		p.Helper()
+		if status, _, _ := p.notify(receiver, alert); status != want {
+			p.Errorf("the alert %s is answered with %d, want %d", alert, status, want)
+		}
 	}
-	if status, _, _ := p.notify("locked", "NoSecret"); status != http.StatusServiceUnavailable {
-		p.t.Errorf("an alert is answered with %d though the Secret is missing", status)
-	}
-	if err := world.Admin.Create(p.t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "not-yet", Namespace: namespace}, Data: map[string][]byte{"token": []byte("swordfish")},
-	}); err != nil {
-		p.t.Fatal(err)
-	}
-	if status, _, _ := p.notify("locked", "NotTheToken"); status != http.StatusUnauthorized {
-		p.t.Errorf("an alert with another token is answered with %d", status)
-	}
+	answered("faulty", "TemplateFails", http.StatusOK)
+	answered("locked", "NoSecret", http.StatusServiceUnavailable)
+	p.CreateSecret("not-yet", map[string]string{"token": "swordfish"})
+	answered("locked", "NotTheToken", http.StatusUnauthorized)
 
 	of := func(metric, receiver, more string) string {
 		return fmt.Sprintf(`teamtalk_receiver_%s{receiver_namespace=%q, receiver=%q%s}`, metric, namespace, receiver, more)
@@ -176,42 +160,32 @@ func (p *prometheus) seesTheGateway() {
 	p.await("count("+of("last_error_timestamp_seconds", "locked", "")+") or vector(0)", 0)
 	p.await(`count(ALERTS{alertname="TeamTalkReceiverTemplateFaults", receiver="faulty", alertstate="firing"})`, 1)
 
-	if err := world.Admin.Delete(p.t.Context(), locked); err != nil {
-		p.t.Fatal(err)
-	}
-	if status, _, _ := p.notify("locked", "Gone"); status != http.StatusNotFound {
-		p.t.Errorf("an alert to a receiver that was deleted is answered with %d", status)
-	}
+	p.Delete(locked)
+	answered("locked", "Gone", http.StatusNotFound)
 	p.await(`count({__name__=~"teamtalk_receiver_.+", receiver="locked"}) or vector(0)`, 0)
 }
 
 // areDocumented holds docs/operations.md and what is exposed together. What counts
 // deliveries is compared in internal/metrics: not all of it happens here.
 func (p *prometheus) areDocumented() {
-	p.t.Helper()
+	p.Helper()
 	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	p.Must(err)
 	documented := map[string]bool{"teamtalk_operator_build_info": strings.Contains(string(page), "`teamtalk_operator_build_info`")}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(teamtalk_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
 		documented[row[1]] = true
 	}
-	var known []string
-	if err := p.api(p.t.Context(), "label/__name__/values", nil, &known); err != nil {
-		p.t.Fatal(err)
-	}
 	exposed := map[string]bool{}
-	for _, name := range known {
+	for _, name := range p.metrics() {
 		if name = regexp.MustCompile("_(bucket|sum|count)$").ReplaceAllString(name, ""); strings.HasPrefix(name, "teamtalk_") {
 			if exposed[name] = true; !documented[name] {
-				p.t.Errorf("%s is not in docs/operations.md", name)
+				p.Errorf("%s is not in docs/operations.md", name)
 			}
 		}
 	}
 	for name := range documented {
 		if !exposed[name] && !strings.HasPrefix(name, "teamtalk_operator_") {
-			p.t.Errorf("docs/operations.md has a metric %s that there is none of", name)
+			p.Errorf("docs/operations.md has a metric %s that there is none of", name)
 		}
 	}
 }

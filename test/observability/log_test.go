@@ -4,9 +4,9 @@ package observability
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,11 +14,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+	"github.com/teamtalk-io/teamtalk-operator/test/otlp"
 )
 
 // TestLog checks that all that the operators say is JSON, that the keys of their
@@ -29,9 +29,7 @@ func TestLog(t *testing.T) {
 	_, _, _ = get(t.Context(), "http://"+world.leader.metrics+"/metrics", "")
 
 	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	chat(t).Must(err)
 	_, section, _ := strings.Cut(string(page), "\n## Logs\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var documented []string
@@ -91,9 +89,7 @@ func TestLastLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var log framework.Log
 			p, err := framework.Start(world.Binary, &log, tc.args...)
-			if err != nil {
-				t.Fatal(err)
-			}
+			chat(t).Must(err)
 			defer p.Kill()
 			last, code := lastLine(t, p, &log)
 			if code != tc.code {
@@ -118,7 +114,7 @@ func TestLastLineOfLeader(t *testing.T) {
 	const user = "lonely"
 	proxy := startProxy(t, user)
 	leader := startProbed(t, proxy.Config(), "--leader-election-namespace", user)
-	leader.eventually("it does not come to work", func(context.Context) bool { return leader.says("Starting workers") })
+	leader.Eventually("it does not come to work", func() bool { return leader.says("Starting workers") })
 	proxy.SetGone(true)
 	last, code := lastLine(t, leader.Process, &leader.log)
 	if why, isJSON := errorIn(last); !isJSON || !strings.Contains(why, "leader election lost") || code != 1 {
@@ -134,13 +130,8 @@ func TestLastLineOfLeader(t *testing.T) {
 // lastLine waits for the end of a process and returns what it said last, and its code.
 func lastLine(t *testing.T, p *framework.Process, log *framework.Log) (line string, code int) {
 	t.Helper()
-	select {
-	case <-p.Ended():
-	case <-time.After(framework.Timeout):
-		t.Fatal("it does not end")
-	}
-	var exit *exec.ExitError
-	if !errors.As(p.Err(), &exit) {
+	exit, ok := errors.AsType[*exec.ExitError](p.AwaitEnd(t))
+	if !ok {
 		t.Fatalf("it ends with %v", p.Err())
 	}
 	lines := strings.Split(strings.TrimRight(log.String(), "\n"), "\n")
@@ -152,4 +143,48 @@ func errorIn(line string) (why string, isJSON bool) {
 	var l struct{ Level, Error string }
 	err := json.Unmarshal([]byte(line), &l)
 	return l.Error, err == nil && l.Level == "error"
+}
+
+// TestTraces delivers messages and waits for the trace of each: one, whose id is
+// the message's UID, with a span for every step.
+func TestTraces(t *testing.T) {
+	plain := []string{"message", "preflight", "read_back", "record", "route", "send"}
+	tests := map[string]struct {
+		to v1alpha1.Recipients
+		// want are the names of the spans.
+		want []string
+	}{
+		"one": {v1alpha1.Recipients{Users: []v1alpha1.UserID{8}}, plain},
+		"three": {v1alpha1.Recipients{Users: []v1alpha1.UserID{8, 9, 10}}, append([]string{
+			"preflight", "read_back", "route", "send", "preflight", "read_back", "route", "send"}, plain...)},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := send(t, "traced-"+name, tc.to)
+			id := strings.ReplaceAll(string(m.UID), "-", "")
+			slices.Sort(tc.want)
+			var names []string
+			var spans []otlp.Span
+			chat(t).EventuallySeen(func() string { return fmt.Sprintf("the trace has %v, want %v", names, tc.want) }, func() bool {
+				names, spans = nil, nil
+				for _, s := range world.collector.Spans() {
+					if s.Trace() == id {
+						names, spans = append(names, s.GetName()), append(spans, s)
+					}
+				}
+				slices.Sort(names)
+				return slices.Equal(names, tc.want)
+			})
+			for _, s := range spans {
+				if s.Attribute("teamtalk.message.name") != m.Name || s.Attribute("teamtalk.server") != "chat/default" {
+					t.Errorf("%s does not say whose it is: %v", s.GetName(), s)
+				}
+				for what, secret := range map[string]string{"the text": text, "the key": devserver.DevelopmentKey} {
+					if strings.Contains(fmt.Sprint(s), secret) {
+						t.Errorf("%s holds %s", s.GetName(), what)
+					}
+				}
+			}
+		})
+	}
 }

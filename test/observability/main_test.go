@@ -7,6 +7,9 @@ package observability
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +18,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -34,8 +36,9 @@ func chat(t testing.TB) *framework.Tenant {
 // world is what all tests share.
 var world struct {
 	*framework.Cluster
-	// certs holds tls.crt and tls.key of /metrics; ca verifies them.
-	certs, ca string
+	// certs holds tls.crt and tls.key of /metrics. client trusts them.
+	certs  string
+	client *http.Client
 	// scraper and outsider are tokens; only the first may read /metrics.
 	scraper, outsider string
 	leader, standby   *operator
@@ -93,7 +96,7 @@ func startOperator(ctx context.Context) (*operator, error) {
 		return nil, err
 	}
 	world.Cleanup(o.Kill)
-	if err := o.AwaitOK(ctx, "http://"+o.health+"/readyz"); err != nil {
+	if err := errors.Join(o.AwaitOK(ctx, "http://"+o.health+"/readyz"), o.AwaitListening(ctx, o.pprof)); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, framework.Timeout)
@@ -133,21 +136,30 @@ func createAccounts(ctx context.Context) error {
 	})
 }
 
-// createCertificate creates a certificate for loopback, which verifies itself.
+// createCertificate creates a certificate for loopback, and a client that trusts it.
 func createCertificate() error {
-	cert, key, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
-	if err != nil {
-		return err
-	}
 	world.certs = filepath.Join(world.Dir, "certs")
-	world.ca = filepath.Join(world.certs, "tls.crt")
 	if err := os.Mkdir(world.certs, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(world.ca, cert, 0o600); err != nil {
-		return err
+	trusted, err := framework.WriteCertificate(world.certs, "127.0.0.1")
+	world.client = &http.Client{Timeout: framework.Timeout, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true,
+	}}
+	return err
+}
+
+// get asks for a page, with a bearer token if there is one.
+func get(ctx context.Context, address, token string) (status int, body string, err error) {
+	var headers []string
+	if token != "" {
+		headers = []string{"Authorization", "Bearer " + token}
 	}
-	return os.WriteFile(filepath.Join(world.certs, "tls.key"), key, 0o600)
+	answer, body, err := framework.Ask(ctx, world.client, http.MethodGet, address, "", headers...)
+	if err != nil {
+		return 0, "", err
+	}
+	return answer.StatusCode, body, nil
 }
 
 // createServer creates the TeamTalkServer.

@@ -26,7 +26,7 @@ import (
 // probed is an operator of its own, which is asked how it is.
 type probed struct {
 	*framework.Process
-	t      *testing.T
+	*framework.Tenant
 	health string
 	log    framework.Log
 }
@@ -34,21 +34,16 @@ type probed struct {
 // startProbed starts an operator that reaches the API server by cfg.
 func startProbed(t *testing.T, cfg *rest.Config, flags ...string) *probed {
 	t.Helper()
+	p := &probed{Tenant: chat(t)}
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := framework.WriteKubeconfig(file, cfg); err != nil {
-		t.Fatal(err)
-	}
+	p.Must(framework.WriteKubeconfig(file, cfg))
 	addresses, err := framework.FreeAddresses(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &probed{t: t, health: addresses[0]}
+	p.Must(err)
+	p.health = addresses[0]
 	p.Process, err = world.StartOperatorWith(nil, &p.log, append([]string{
 		"--kubeconfig", file, "--health-probe-bind-address", p.health, "--log-format", "json", "--log-level", "info",
 	}, flags...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.Must(err)
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
@@ -58,20 +53,29 @@ func startProbed(t *testing.T, cfg *rest.Config, flags ...string) *probed {
 	return p
 }
 
-// eventually waits until something is so.
-func (p *probed) eventually(what string, so func(ctx context.Context) bool) {
-	p.t.Helper()
-	chat(p.t).Eventually(what, func() bool { return so(p.t.Context()) })
-}
-
 // ready returns what /readyz says, and the check of caches alone.
-func (p *probed) ready(ctx context.Context) (status int, caches string) {
-	status, _, err := get(ctx, "http://"+p.health+"/readyz", "")
+func (p *probed) ready() (status int, caches string) {
+	status, _, err := get(p.Context(), "http://"+p.health+"/readyz", "")
 	if err != nil {
 		return 0, ""
 	}
-	_, caches, _ = get(ctx, "http://"+p.health+"/readyz/caches", "")
+	_, caches, _ = get(p.Context(), "http://"+p.health+"/readyz/caches", "")
 	return status, caches
+}
+
+func (p *probed) isReady() bool {
+	status, _ := p.ready()
+	return status == http.StatusOK
+}
+
+// works reports whether all controllers have started.
+func (p *probed) works() bool {
+	for _, c := range []string{"teamtalkmessage", "teamtalkreceiver", "teamtalkserver"} {
+		if !p.says("Starting workers", `"controller":"`+c+`"`) {
+			return false
+		}
+	}
+	return true
 }
 
 // says reports whether the log has a line with all of these.
@@ -83,11 +87,11 @@ func (p *probed) says(all ...string) bool {
 
 // stop ends it as Kubernetes does.
 func (p *probed) stop() {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), framework.Timeout)
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.Context(), framework.Timeout)
 	defer cancel()
 	if err := p.Stop(ctx); err != nil {
-		p.t.Errorf("it ends with %v", err)
+		p.Errorf("it ends with %v", err)
 	}
 }
 
@@ -95,10 +99,9 @@ func (p *probed) stop() {
 // what it lacks, ends when it is told to, and is ready once it may.
 func TestNotReadyWithoutRights(t *testing.T) {
 	const user = "poor"
+	x := chat(t)
 	cfg, err := world.Plane.User(user)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x.Must(err)
 	subjects := framework.Users(user)
 	role := func(kind, name string) rbacv1.RoleRef {
 		return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}
@@ -115,20 +118,18 @@ func TestNotReadyWithoutRights(t *testing.T) {
 			RoleRef: role("Role", "teamtalk-operator-leader-election"),
 		},
 	} {
-		if err := world.Admin.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
+		x.Create(o)
 	}
 	lacks := []string{"Namespace", "TeamTalkReceiver", "TeamTalkServer"}
 	waits := func() *probed {
 		t.Helper()
 		p := startProbed(t, cfg)
-		p.eventually("it does not say what it lacks", func(ctx context.Context) bool {
-			status, caches := p.ready(ctx)
+		p.Eventually("it does not say what it lacks", func() bool {
+			status, caches := p.ready()
 			return status == http.StatusInternalServerError && strings.Contains(caches, ": "+strings.Join(lacks, ", ")+";")
 		})
 		for _, kind := range lacks {
-			p.eventually("the log does not say why "+kind+" is not read", func(context.Context) bool {
+			p.Eventually("the log does not say why "+kind+" is not read", func() bool {
 				return p.says(`"logger":"caches"`, `"kind":"`+kind+`"`, "forbidden")
 			})
 		}
@@ -137,15 +138,10 @@ func TestNotReadyWithoutRights(t *testing.T) {
 	waits().stop()
 
 	p := waits()
-	if err := world.Admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	x.Create(&rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: user + "-no-more"}, Subjects: subjects, RoleRef: role("ClusterRole", "teamtalk-operator"),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	p.eventually("it is not ready though it may read all", func(ctx context.Context) bool {
-		status, _ := p.ready(ctx)
-		return status == http.StatusOK
 	})
+	p.Eventually("it is not ready though it may read all", p.isReady)
 	p.stop()
 }
 
@@ -153,23 +149,14 @@ func TestNotReadyWithoutRights(t *testing.T) {
 // whose Lease is in a namespace of the same name.
 func startProxy(t *testing.T, user string) *apiproxy.Proxy {
 	t.Helper()
-	if err := world.Admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: user}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := framework.BindOperator(t.Context(), world.Admin, user, user); err != nil {
-		t.Fatal(err)
-	}
-	if err := framework.GrantNamespace(t.Context(), world.Admin, user, namespace); err != nil {
-		t.Fatal(err)
-	}
+	x := chat(t)
+	x.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: user}})
+	x.Must(framework.BindOperator(t.Context(), world.Admin, user, user))
+	x.Must(framework.GrantNamespace(t.Context(), world.Admin, user, namespace))
 	cfg, err := world.Plane.User(user)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x.Must(err)
 	proxy, err := apiproxy.Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x.Must(err)
 	t.Cleanup(proxy.Stop)
 	return proxy
 }
@@ -180,41 +167,23 @@ func TestReadyIsWarm(t *testing.T) {
 	const user = "warm"
 	proxy := startProxy(t, user)
 	cfg, err := world.Plane.User(user)
-	if err != nil {
-		t.Fatal(err)
-	}
+	chat(t).Must(err)
 	reads := readsOf(proxy)
-	isReady := func(p *probed) func(context.Context) bool {
-		return func(ctx context.Context) bool {
-			status, _ := p.ready(ctx)
-			return status == http.StatusOK
-		}
-	}
-	works := func(p *probed) func(context.Context) bool {
-		return func(context.Context) bool {
-			for _, c := range []string{"teamtalkmessage", "teamtalkreceiver", "teamtalkserver"} {
-				if !p.says("Starting workers", `"controller":"`+c+`"`) {
-					return false
-				}
-			}
-			return true
-		}
-	}
 	leader := startProbed(t, cfg, "--leader-election-namespace", user)
-	leader.eventually("the first one does not come to work", works(leader))
+	leader.Eventually("the first one does not come to work", leader.works)
 	standby := startProbed(t, proxy.Config(), "--leader-election-namespace", user)
-	standby.eventually("the standby is not ready", isReady(standby))
+	standby.Eventually("the standby is not ready", standby.isReady)
 
 	before := reads()
 	proxy.SetGone(true)
-	standby.eventually("it does not look for the API server", func(context.Context) bool { return proxy.Refused() >= 10 })
-	if !isReady(standby)(t.Context()) {
+	standby.Eventually("it does not look for the API server", func() bool { return proxy.Refused() >= 10 })
+	if !standby.isReady() {
 		t.Error("it is not ready while the API server is away")
 	}
 	proxy.SetGone(false)
 
 	leader.stop()
-	standby.eventually("the standby does not take over", works(standby))
+	standby.Eventually("the standby does not take over", standby.works)
 	after := reads()
 	for _, resource := range slices.Sorted(maps.Keys(after)) {
 		if before[resource] == 0 {

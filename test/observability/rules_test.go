@@ -3,7 +3,6 @@
 package observability
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,14 +25,13 @@ type rules struct {
 	}
 }
 
-func read(t *testing.T, into any, path ...string) {
+// read decodes a file of the project, of YAML or JSON.
+func read(t *testing.T, into any, path string) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(append([]string{world.Root}, path...)...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, err := os.ReadFile(filepath.Join(world.Root, path))
+	chat(t).Must(err)
 	if err := yaml.Unmarshal(b, into); err != nil {
-		t.Fatalf("%s: %v", filepath.Join(path...), err)
+		t.Fatalf("%s: %v", path, err)
 	}
 }
 
@@ -57,8 +55,8 @@ func TestPrometheusRule(t *testing.T) {
 		APIVersion, Kind string
 		Spec             any
 	}
-	read(t, &plain, "config", "prometheus", "rules.yaml")
-	read(t, &wrapped, "config", "prometheus", "prometheusrule.yaml")
+	read(t, &plain, "config/prometheus/rules.yaml")
+	read(t, &wrapped, "config/prometheus/prometheusrule.yaml")
 	if spec = wrapped.Spec; wrapped.APIVersion != "monitoring.coreos.com/v1" || wrapped.Kind != "PrometheusRule" {
 		t.Errorf("a %s %s is no PrometheusRule", wrapped.APIVersion, wrapped.Kind)
 	}
@@ -71,7 +69,7 @@ func TestPrometheusRule(t *testing.T) {
 // fire, and that docs/operations.md says what to do then.
 func TestAlerts(t *testing.T) {
 	var all rules
-	read(t, &all, "config", "prometheus", "rules.yaml")
+	read(t, &all, "config/prometheus/rules.yaml")
 	var tests struct {
 		Tests []struct {
 			Cases []struct {
@@ -80,7 +78,7 @@ func TestAlerts(t *testing.T) {
 			} `json:"alert_rule_test"`
 		}
 	}
-	read(t, &tests, "test", "observability", "rules_test.yaml")
+	read(t, &tests, "test/observability/rules_test.yaml")
 	fired := map[string]bool{}
 	for _, test := range tests.Tests {
 		for _, c := range test.Cases {
@@ -88,9 +86,7 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	chat(t).Must(err)
 	headings := strings.Split(string(page), "\n")
 	const runbook = "https://github.com/teamtalk-io/teamtalk-operator/blob/main/docs/operations.md#"
 	for _, g := range all.Groups {
@@ -119,7 +115,7 @@ func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	var all rules
-	read(t, &all, "config", "prometheus", "rules.yaml")
+	read(t, &all, "config/prometheus/rules.yaml")
 	for _, g := range all.Groups {
 		for _, r := range g.Rules {
 			found["alert "+r.Alert] = r.Expr
@@ -131,13 +127,7 @@ func expressions(t *testing.T) map[string]string {
 			Targets []struct{ RefID, Expr string }
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(world.Root, "dashboards", "teamtalk-operator.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, &dashboard); err != nil {
-		t.Fatalf("the dashboard: %v", err)
-	}
+	read(t, &dashboard, "dashboards/teamtalk-operator.json")
 	variables := strings.NewReplacer("$server_namespace", ".*", "$server", ".*", "$__rate_interval", "5m")
 	for _, p := range dashboard.Panels {
 		for _, target := range p.Targets {

@@ -6,14 +6,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -31,13 +31,6 @@ func send(t *testing.T, name string, to v1alpha1.Recipients) *v1alpha1.TeamTalkM
 	m := x.Message("", text, func(m *v1alpha1.TeamTalkMessage) { m.GenerateName, m.Spec.To = name+"-", to })
 	x.Create(m)
 	return x.AwaitMessage(m, "finished", (*v1alpha1.TeamTalkMessage).Finished)
-}
-
-// fault has teamtalk-dev do something wrong once.
-func fault(t *testing.T, f devserver.Fault) {
-	t.Helper()
-	f.Count = 1
-	chat(t).AddFault(f)
 }
 
 // TestMetricsAreServedToThosePermitted asks for /metrics as different clients do.
@@ -128,9 +121,9 @@ func TestPrometheus(t *testing.T) {
 	send(t, "group", v1alpha1.Recipients{Groups: []v1alpha1.GroupID{7}})
 	send(t, "nobody", users(4242))
 	send(t, "some", users(3, 4242))
-	fault(t, devserver.Fault{Kind: devserver.FalseSuccess, Command: wire.CommandMsgData})
+	p.AddFault(devserver.Fault{Kind: devserver.FalseSuccess, Command: wire.CommandMsgData, Count: 1})
 	send(t, "dropped", users(5))
-	fault(t, devserver.Fault{Kind: devserver.CloseAfterStore, Command: wire.CommandMsgData})
+	p.AddFault(devserver.Fault{Kind: devserver.CloseAfterStore, Command: wire.CommandMsgData, Count: 1})
 	send(t, "adopted", users(6))
 
 	for expr, more := range counts {
@@ -150,25 +143,23 @@ func TestPrometheus(t *testing.T) {
 
 // evaluates checks that Prometheus has evaluated every rule.
 func (p *prometheus) evaluates() {
-	p.t.Helper()
+	p.Helper()
 	var data struct {
 		Groups []struct {
 			Rules []struct{ Name, Health, LastError string }
 		}
 	}
-	if err := p.api(p.t.Context(), "rules", nil, &data); err != nil {
-		p.t.Fatal(err)
-	}
+	p.Must(p.api("rules", nil, &data))
 	n := 0
 	for _, g := range data.Groups {
 		for _, r := range g.Rules {
 			if n++; r.Health != "ok" {
-				p.t.Errorf("rule %s: %s %s", r.Name, r.Health, r.LastError)
+				p.Errorf("rule %s: %s %s", r.Name, r.Health, r.LastError)
 			}
 		}
 	}
 	if n == 0 {
-		p.t.Error("Prometheus has no rules")
+		p.Error("Prometheus has no rules")
 	}
 }
 
@@ -178,53 +169,35 @@ var metric = regexp.MustCompile(`\b(teamtalk_operator|teamtalk_gateway|teamtalk_
 // knowsAll has Prometheus evaluate expressions, and checks that every metric in
 // them is one that the operators expose.
 func (p *prometheus) knowsAll(expressions map[string]string) {
-	p.t.Helper()
-	var known []string
-	if err := p.api(p.t.Context(), "label/__name__/values", nil, &known); err != nil {
-		p.t.Fatal(err)
-	}
+	p.Helper()
+	known := p.metrics()
 	for _, where := range slices.Sorted(maps.Keys(expressions)) {
 		expr := expressions[where]
-		if _, err := p.query(p.t.Context(), expr); err != nil {
-			p.t.Errorf("%s: %v", where, err)
+		if _, err := p.query(expr); err != nil {
+			p.Errorf("%s: %v", where, err)
 		}
 		names := metric.FindAllString(expr, -1)
 		if len(names) == 0 {
-			p.t.Errorf("%s: no metric in %s", where, expr)
+			p.Errorf("%s: no metric in %s", where, expr)
 		}
 		for _, name := range names {
 			if !slices.Contains(known, name) {
-				p.t.Errorf("%s: there is no metric %s", where, name)
+				p.Errorf("%s: there is no metric %s", where, name)
 			}
 		}
 		if strings.HasPrefix(where, "panel ") {
-			p.shows(where, expr)
+			// One scrape may fail.
+			p.awaitResult(expr, "what "+where+" shows", func(got []sample) bool { return len(got) > 0 })
 		}
-	}
-}
-
-// shows checks that an expression has a value: soon, as one scrape may fail.
-func (p *prometheus) shows(where, expr string) {
-	p.t.Helper()
-	var result []sample
-	err := wait.PollUntilContextTimeout(p.t.Context(), 100*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
-		var err error
-		result, err = p.query(ctx, expr)
-		return err == nil && len(result) > 0, nil
-	})
-	if err != nil {
-		p.t.Errorf("%s shows nothing: %s (%v)", where, expr, err)
 	}
 }
 
 // isDiscreet checks that no label has more in it than the names of servers and
 // receivers, and constants; and that none of a target's own had to make way for one.
 func (p *prometheus) isDiscreet() {
-	p.t.Helper()
+	p.Helper()
 	var series []map[string]string
-	if err := p.api(p.t.Context(), "series", url.Values{"match[]": {`{__name__=~"teamtalk_.+"}`}}, &series); err != nil {
-		p.t.Fatal(err)
-	}
+	p.Must(p.api("series", url.Values{"match[]": {`{__name__=~"teamtalk_.+"}`}}, &series))
 	constant := regexp.MustCompile(`^([A-Z][A-Za-z]+|[a-z_]+|[0-9.e+-]+|\+Inf)$`)
 	for _, s := range series {
 		for label, value := range s {
@@ -234,14 +207,90 @@ func (p *prometheus) isDiscreet() {
 			case "version", "commit", "go": // of the build
 			case "outcome", "reason", "state", "step", "peer", "end", "recipient_type", "le", "result", "code", "operation", "status", "error_code":
 				if !constant.MatchString(value) {
-					p.t.Errorf("%s has a label %s=%q", s["__name__"], label, value)
+					p.Errorf("%s has a label %s=%q", s["__name__"], label, value)
 				}
 			default:
-				p.t.Errorf("%s has a label %s, which nobody knows of", s["__name__"], label)
+				p.Errorf("%s has a label %s, which nobody knows of", s["__name__"], label)
 			}
 		}
 	}
 	if len(series) == 0 {
-		p.t.Error("no series")
+		p.Error("no series")
+	}
+}
+
+// ofReading matches what the leader has seen read, by the type of the recipient: how
+// often, and how long that took in all, in seconds.
+var ofReading = regexp.MustCompile(`(?m)^teamtalk_operator_routed_to_read_seconds_(count|sum)\{recipient_type="(\w+)",[^}]*\} (\S+)$`)
+
+// readBy returns it, as it is now.
+func readBy(ctx context.Context) (times map[string]int, took float64, err error) {
+	status, body, err := get(ctx, "https://"+world.leader.metrics+"/metrics", world.scraper)
+	if err != nil || status != http.StatusOK {
+		return nil, 0, fmt.Errorf("scrape: %d %w", status, err)
+	}
+	times = map[string]int{}
+	for _, m := range ofReading.FindAllStringSubmatch(body, -1) {
+		value, err := strconv.ParseFloat(m[3], 64)
+		if err != nil {
+			return nil, 0, err
+		}
+		if m[1] == "sum" {
+			took += value
+		} else {
+			times[m[2]] += int(value)
+		}
+	}
+	return times, took, nil
+}
+
+// readAs has a user of teamtalk-dev read a conversation.
+func readAs(t *testing.T, user uint32, session string) {
+	t.Helper()
+	request := fmt.Sprintf(`{"user": %d, "session": %q}`, user, session)
+	answer, _, err := framework.Ask(t.Context(), world.client, http.MethodPost, world.TeamTalk.InboxURL()+"/api/reads", request)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %+v, %v", request, answer, err)
+	}
+}
+
+// TestReads has users read what the operator has sent them, and looks for it in the
+// leader's metrics: once, and not by whoever has sent it.
+func TestReads(t *testing.T) {
+	began := time.Now()
+	before, tookBefore, err := readBy(t.Context())
+	if err != nil || len(before) != 2 {
+		t.Fatalf("before anything is read there is %v, %v; want a series for users and one for groups", before, err)
+	}
+	var times map[string]int
+	var took float64
+	await := func(what string, users, groups int) {
+		t.Helper()
+		var last error
+		chat(t).EventuallySeen(func() string { return fmt.Sprintf("%s: %v, %v", what, times, last) }, func() bool {
+			times, took, last = readBy(t.Context())
+			return last == nil && times["user"]-before["user"] >= users && times["group"]-before["group"] >= groups
+		})
+		if times["user"]-before["user"] != users || times["group"]-before["group"] != groups {
+			t.Errorf("%s: read %v, before %v; want %d more by users and %d by groups", what, times, before, users, groups)
+		}
+	}
+	send(t, "read-1", v1alpha1.Recipients{Users: []v1alpha1.UserID{11}})
+	send(t, "read-2", v1alpha1.Recipients{Users: []v1alpha1.UserID{11, 12}})
+	send(t, "read-3", v1alpha1.Recipients{Groups: []v1alpha1.GroupID{8}})
+
+	// Routers relay in order: by when the last is seen, the others would have been.
+	readAs(t, 1, "user:1:11") // the sender's own devices
+	readAs(t, 1, "group:8")
+	readAs(t, 11, "user:1:11")
+	await("user 11", 2, 0)
+	readAs(t, 11, "user:1:11")
+	readAs(t, 4, "group:8")
+	await("group 8", 2, 1)
+	readAs(t, 5, "group:8")
+	readAs(t, 12, "user:1:12")
+	await("user 12", 3, 1)
+	if most := 4 * time.Since(began).Seconds(); took-tookBefore <= 0 || took-tookBefore > most {
+		t.Errorf("it took %v s, want more than 0 and at most %v", took-tookBefore, most)
 	}
 }

@@ -19,7 +19,6 @@ import (
 // TestMessageAdmission makes the mistakes that one message shows by itself: the
 // API server refuses them, and says why.
 func TestMessageAdmission(t *testing.T) {
-	text := func(s string) *string { return &s }
 	many := func(n int) (ids []v1alpha1.UserID) {
 		for i := range n {
 			ids = append(ids, v1alpha1.UserID(i+1))
@@ -27,7 +26,7 @@ func TestMessageAdmission(t *testing.T) {
 		return ids
 	}
 	tests := map[string]struct {
-		edit func(*v1alpha1.TeamTalkMessage)
+		edit messageEdit
 		want string // "": accepted
 	}{
 		"as usual":               {edit: func(*v1alpha1.TeamTalkMessage) {}},
@@ -44,9 +43,9 @@ func TestMessageAdmission(t *testing.T) {
 		}, want: "at most 1000 recipients"},
 		"sender among the users":   {edit: func(m *v1alpha1.TeamTalkMessage) { id := v1alpha1.UserID(7); m.Spec.SenderID = &id; toUsers(7)(m) }, want: "senderID must not be among to.users"},
 		"no content":               {edit: withContent(v1alpha1.Content{}), want: "spec.content"},
-		"two contents":             {edit: withContent(v1alpha1.Content{Text: text("a"), Image: &v1alpha1.ImageContent{URL: "https://example.com/a.png"}}), want: "exactly one of the fields in [text json textFrom image audio]"},
-		"empty text":               {edit: withContent(v1alpha1.Content{Text: text("")}), want: "spec.content.text"},
-		"a text over 64 KiB":       {edit: withContent(v1alpha1.Content{Text: text(strings.Repeat("x", 65537))}), want: "Too long"},
+		"two contents":             {edit: withContent(v1alpha1.Content{Text: ptr.To("a"), Image: &v1alpha1.ImageContent{URL: "https://example.com/a.png"}}), want: "exactly one of the fields in [text json textFrom image audio]"},
+		"empty text":               {edit: withContent(text("")), want: "spec.content.text"},
+		"a text over 64 KiB":       {edit: withContent(text(strings.Repeat("x", 65537))), want: "Too long"},
 		"an image from a file":     {edit: withContent(v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "file:///etc/passwd"}}), want: "http or https"},
 		"an image that closes it":  {edit: withContent(v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "https://example.com/:}]&$~@#@"}}), want: "end marker"},
 		"audio of no seconds":      {edit: withContent(v1alpha1.Content{Audio: &v1alpha1.AudioContent{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "a", Key: "b"}}}), want: "seconds"},

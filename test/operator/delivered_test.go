@@ -12,15 +12,16 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
-	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
+
+func text(s string) v1alpha1.Content { return v1alpha1.Content{Text: &s} }
 
 func textFrom(name, key string) v1alpha1.Content {
 	return v1alpha1.Content{TextFrom: &v1alpha1.TextSource{ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: name, Key: key}}}
 }
 
-func toGroups(ids ...uint32) func(*v1alpha1.TeamTalkMessage) {
+func toGroups(ids ...uint32) messageEdit {
 	return func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.To = v1alpha1.Recipients{}
 		for _, id := range ids {
@@ -29,7 +30,7 @@ func toGroups(ids ...uint32) func(*v1alpha1.TeamTalkMessage) {
 	}
 }
 
-func toUsers(ids ...uint32) func(*v1alpha1.TeamTalkMessage) {
+func toUsers(ids ...uint32) messageEdit {
 	return func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.To = v1alpha1.Recipients{}
 		for _, id := range ids {
@@ -38,113 +39,59 @@ func toUsers(ids ...uint32) func(*v1alpha1.TeamTalkMessage) {
 	}
 }
 
-func withContent(c v1alpha1.Content) func(*v1alpha1.TeamTalkMessage) {
+func withContent(c v1alpha1.Content) messageEdit {
 	return func(m *v1alpha1.TeamTalkMessage) { m.Spec.Content = c }
 }
 
 // TestDelivered sends what users send, and compares what the store holds with
 // what they declared.
 func TestDelivered(t *testing.T) {
-	type wants struct {
-		text string
-		typ  wire.MsgType
-		to   []uint32
-	}
-	longest := strings.Repeat("x", 3051)
+	const single, group = wire.MsgType_MSG_TYPE_SINGLE_TEXT, wire.MsgType_MSG_TYPE_GROUP_TEXT
+	alice := func(x *tenant) []uint32 { return []uint32{x.Alice} }
+	onCall := func(x *tenant) []uint32 { return []uint32{x.OnCall} }
+	longest, chinese := strings.Repeat("x", 3051), "告警：节点 node-7 内存不足 🚨👩‍💻"
 	tests := map[string]struct {
-		prepare func(*tenant)
-		message func(*tenant) *v1alpha1.TeamTalkMessage
-		want    func(*tenant) wants
+		content  v1alpha1.Content
+		to       func(*tenant) []uint32
+		wantType wire.MsgType
+		want     string
 	}{
-		"a single text": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", secretText) },
-			want: func(x *tenant) wants {
-				return wants{secretText, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
-			},
-		},
-		"a group text": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "to all", toGroups(x.OnCall)) },
-			want: func(x *tenant) wants {
-				return wants{"to all", wire.MsgType_MSG_TYPE_GROUP_TEXT, []uint32{x.OnCall}}
-			},
-		},
-		"two users": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", "both", toUsers(x.Alice, x.Bob)) },
-			want: func(x *tenant) wants {
-				return wants{"both", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice, x.Bob}}
-			},
-		},
-		"a JSON": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.Message("m", "", withContent(v1alpha1.Content{
-					JSON: map[string]v1alpha1.JSONValue{
-						"n": {Raw: []byte(`[1, 2]`)}, "html": {Raw: []byte(`"<b>&"`)}, "from": {Raw: []byte(`"2026-12-01"`)},
-					},
-				}))
-			},
-			want: func(x *tenant) wants {
-				return wants{`{"from":"2026-12-01","html":"<b>&","n":[1,2]}`, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
-			},
-		},
-		"a ConfigMap text": {
-			prepare: func(x *tenant) { x.configMap("notice", map[string]string{"body": "from a ConfigMap\n"}, nil) },
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.Message("m", "", withContent(textFrom("notice", "body")))
-			},
-			want: func(x *tenant) wants {
-				return wants{"from a ConfigMap\n", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
-			},
-		},
+		"a single text":     {text(secretText), alice, single, secretText},
+		"a group text":      {text("to all"), onCall, group, "to all"},
+		"two users":         {text("both"), func(x *tenant) []uint32 { return []uint32{x.Alice, x.Bob} }, single, "both"},
+		"a ConfigMap text":  {textFrom("notice", "body"), alice, single, "from a ConfigMap\n"},
+		"a 3051-byte text":  {text(longest), alice, single, longest},
+		"Chinese and emoji": {text(chinese), onCall, group, chinese},
+		"a JSON": {v1alpha1.Content{JSON: map[string]v1alpha1.JSONValue{
+			"n": {Raw: []byte(`[1, 2]`)}, "html": {Raw: []byte(`"<b>&"`)}, "from": {Raw: []byte(`"2026-12-01"`)},
+		}}, alice, single, `{"from":"2026-12-01","html":"<b>&","n":[1,2]}`},
 		"an image": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.Message("m", "", withContent(v1alpha1.Content{
-					Image: &v1alpha1.ImageContent{URL: "https://example.com/plan.png?w=1", Caption: "the plan"},
-				}))
-			},
-			want: func(x *tenant) wants {
-				return wants{"&$#@~^@[{:https://example.com/plan.png?w=1:}]&$~@#@the plan", wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
-			},
-		},
-		"a 3051-byte text": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage { return x.Message("m", longest) },
-			want: func(x *tenant) wants {
-				return wants{longest, wire.MsgType_MSG_TYPE_SINGLE_TEXT, []uint32{x.Alice}}
-			},
-		},
-		"Chinese and emoji": {
-			message: func(x *tenant) *v1alpha1.TeamTalkMessage {
-				return x.Message("m", "告警：节点 node-7 内存不足 🚨👩‍💻", toGroups(x.OnCall))
-			},
-			want: func(x *tenant) wants {
-				return wants{"告警：节点 node-7 内存不足 🚨👩‍💻", wire.MsgType_MSG_TYPE_GROUP_TEXT, []uint32{x.OnCall}}
-			},
+			v1alpha1.Content{Image: &v1alpha1.ImageContent{URL: "https://example.com/plan.png?w=1", Caption: "the plan"}},
+			alice, single, "&$#@~^@[{:https://example.com/plan.png?w=1:}]&$~@#@the plan",
 		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			x := newTenantWithServer(t)
-			if tc.prepare != nil {
-				tc.prepare(x)
+			x.configMap("notice", map[string]string{"body": "from a ConfigMap\n"}, nil)
+			ids := tc.to(x)
+			to := toUsers(ids...)
+			if tc.wantType == group {
+				to = toGroups(ids...)
 			}
-			m := tc.message(x)
-			x.Create(m)
-			got, want := x.AwaitDelivered(m), tc.want(x)
-			rows := x.Rows()
-			if len(rows) != len(want.to) {
-				t.Fatalf("the store holds %d messages, want %d: %+v", len(rows), len(want.to), rows)
+			got, rows := x.Deliver("m", "", to, withContent(tc.content)), x.Rows()
+			if len(rows) != len(ids) || len(got.Status.Recipients) != len(ids) {
+				t.Fatalf("the store holds %+v for the recipients %+v, want %d", rows, got.Status.Recipients, len(ids))
 			}
-			if len(got.Status.Recipients) != len(want.to) {
-				t.Fatalf("recipients %+v, want %d", got.Status.Recipients, len(want.to))
-			}
-			byRecipient := map[uint32]devserver.StoredMessage{}
+			byRecipient := map[uint32]storedMessage{}
 			for _, r := range rows {
 				byRecipient[r.To] = r
 			}
-			for i, to := range want.to {
+			for i, to := range ids {
 				row, status := byRecipient[to], got.Status.Recipients[i]
-				if row.Text != want.text || row.Type != want.typ || row.From != x.Bot || row.Routed != 1 {
-					t.Errorf("stored for %d: %+v, want %+v", to, row, want)
+				if row.Text != tc.want || row.Type != tc.wantType || row.From != x.Bot || row.Routed != 1 {
+					t.Errorf("stored for %d: %+v, want %d with %s", to, row, tc.wantType, tc.want)
 				}
 				if status.State != v1alpha1.StateRouted || status.ID != int64(to) || status.Attempts != 1 ||
 					len(status.MessageIDs) != 1 || status.MessageIDs[0] != int64(row.MsgID) {
@@ -186,10 +133,8 @@ func TestAudio(t *testing.T) {
 	x := newTenantWithServer(t)
 	sound := []byte{0, 1, 2, 0xff, 0, 'R', 'I', 'F', 'F'}
 	x.configMap("voice", nil, map[string][]byte{"note": sound})
-	m := x.Declare("m", "", toGroups(x.OnCall), withContent(v1alpha1.Content{
-		Audio: &v1alpha1.AudioContent{Seconds: 4, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "voice", Key: "note"}},
-	}))
-	got := x.AwaitDelivered(m)
+	audio := v1alpha1.AudioContent{Seconds: 4, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "voice", Key: "note"}}
+	got := x.Deliver("m", "", toGroups(x.OnCall), withContent(v1alpha1.Content{Audio: &audio}))
 	rows := x.Rows()
 	if len(rows) != 1 || rows[0].Type != wire.MsgType_MSG_TYPE_GROUP_AUDIO || rows[0].AudioSeconds != 4 {
 		t.Fatalf("stored: %+v", rows)
@@ -202,16 +147,15 @@ func TestAudio(t *testing.T) {
 	}
 }
 
+func withoutToken(s *v1alpha1.TeamTalkServer) { s.Spec.DeliveryToken = v1alpha1.DeliveryTokenDisabled }
+
 // TestWithoutToken sends 17 bytes more, and still knows its message again.
 func TestWithoutToken(t *testing.T) {
 	t.Parallel()
-	x := newTenantWithServer(t, func(s *v1alpha1.TeamTalkServer) {
-		s.Spec.DeliveryToken = v1alpha1.DeliveryTokenDisabled
-	})
-	m := x.Declare("m", strings.Repeat("y", 3068))
-	got := x.AwaitDelivered(m)
-	rows := x.Rows()
-	if len(rows) != 1 || rows[0].Token != "" || rows[0].Text != *m.Spec.Content.Text {
+	x := newTenantWithServer(t, withoutToken)
+	longest := strings.Repeat("y", 3068)
+	got, rows := x.Deliver("m", longest), x.Rows()
+	if len(rows) != 1 || rows[0].Token != "" || rows[0].Text != longest {
 		t.Fatalf("stored: %d rows", len(rows))
 	}
 	if got.Status.Recipients[0].CreateTime == nil {
@@ -232,11 +176,10 @@ func TestSenders(t *testing.T) {
 		}
 	})
 	mate := v1alpha1.UserID(x.Mate)
-	m := x.Declare("m", "as the mate", func(m *v1alpha1.TeamTalkMessage) {
+	x.Deliver("m", "as the mate", func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.SenderID = &mate
 		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.Namespace}
 	})
-	x.AwaitDelivered(m)
 	if rows := x.Rows(); len(rows) != 1 || rows[0].From != x.Mate {
 		t.Errorf("stored: %+v", rows)
 	}

@@ -3,82 +3,50 @@
 package operator
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // TestFaults lets TeamTalk do what its servers do on bad days. Each message is in
 // the store exactly once.
 func TestFaults(t *testing.T) {
+	const sends, adopted = wire.CommandMsgData, v1alpha1.ReasonAdopted
 	tests := map[string]struct {
 		fault devserver.Fault
 		// wantAttempts is how often it was sent; wantReason how it was delivered.
 		wantAttempts int32
 		wantReason   string
 	}{
-		"the answer is lost": {
-			fault:        devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData},
-			wantAttempts: 1, wantReason: v1alpha1.ReasonAdopted,
-		},
-		"the connection ends after storing": {
-			fault:        devserver.Fault{Kind: devserver.CloseAfterStore, Command: wire.CommandMsgData},
-			wantAttempts: 1, wantReason: v1alpha1.ReasonAdopted,
-		},
-		"the connection ends before storing": {
-			fault:        devserver.Fault{Kind: devserver.CloseBeforeStore, Command: wire.CommandMsgData},
-			wantAttempts: 2,
-		},
-		"the counter fails and nothing is stored": {
-			fault:        devserver.Fault{Kind: devserver.IDUnknown, Command: wire.CommandMsgData},
-			wantAttempts: 2,
-		},
-		"the counter fails and it is stored": {
-			fault:        devserver.Fault{Kind: devserver.IDUnknown, Command: wire.CommandMsgData, Store: true},
-			wantAttempts: 1, wantReason: v1alpha1.ReasonAdopted,
-		},
-		"success without storing": {
-			fault:        devserver.Fault{Kind: devserver.FalseSuccess, Command: wire.CommandMsgData},
-			wantAttempts: 2,
-		},
-		"answered with id 0": {
-			fault:        devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandMsgData},
-			wantAttempts: 2,
-		},
-		"the read-back comes back empty": {
-			fault:        devserver.Fault{Kind: devserver.EmptyList, Command: wire.CommandMsgByIDReq},
-			wantAttempts: 1,
-		},
-		"the directory comes back empty": {
-			fault:        devserver.Fault{Kind: devserver.EmptyList, Command: wire.CommandUsersInfoReq},
-			wantAttempts: 1,
-		},
-		"answered twice": {
-			fault:        devserver.Fault{Kind: devserver.Repeat, Command: wire.CommandMsgData},
-			wantAttempts: 1,
-		},
-		"db_proxy shuts down": {
-			fault:        devserver.Fault{Kind: devserver.StopReceiving, Command: wire.CommandMsgData},
-			wantAttempts: 1,
-		},
+		"the answer is lost":                      {devserver.Fault{Kind: devserver.NoAnswer, Command: sends}, 1, adopted},
+		"the connection ends after storing":       {devserver.Fault{Kind: devserver.CloseAfterStore, Command: sends}, 1, adopted},
+		"the connection ends before storing":      {devserver.Fault{Kind: devserver.CloseBeforeStore, Command: sends}, 2, ""},
+		"the counter fails and nothing is stored": {devserver.Fault{Kind: devserver.IDUnknown, Command: sends}, 2, ""},
+		"the counter fails and it is stored":      {devserver.Fault{Kind: devserver.IDUnknown, Command: sends, Store: true}, 1, adopted},
+		"success without storing":                 {devserver.Fault{Kind: devserver.FalseSuccess, Command: sends}, 2, ""},
+		"answered with id 0":                      {devserver.Fault{Kind: devserver.IDZero, Command: sends}, 2, ""},
+		"answered twice":                          {devserver.Fault{Kind: devserver.Repeat, Command: sends}, 1, ""},
+		"db_proxy shuts down":                     {devserver.Fault{Kind: devserver.StopReceiving, Command: sends}, 1, ""},
+		"the read-back comes back empty":          {devserver.Fault{Kind: devserver.EmptyList, Command: wire.CommandMsgByIDReq}, 1, ""},
+		"the directory comes back empty":          {devserver.Fault{Kind: devserver.EmptyList, Command: wire.CommandUsersInfoReq}, 1, ""},
 	}
 	for name, tc := range tests {
-		for _, to := range []string{"user", "group"} {
-			t.Run(fmt.Sprintf("%s (%s)", name, to), func(t *testing.T) {
+		for _, group := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s (group: %t)", name, group), func(t *testing.T) {
 				t.Parallel()
 				x := newTenantWithTeamTalk(t)
 				fault := tc.fault
 				fault.Count = 1
 				x.AddFault(fault)
-				m := x.Message("m", "once")
-				if to == "group" {
-					toGroups(x.OnCall)(m)
-				}
-				x.Create(m)
-				got := x.AwaitDelivered(m)
+				got := x.Deliver("m", "once", x.toOne(group))
 				if n := x.TeamTalk.Faults().Fired(fault.Kind); n != 1 {
 					t.Fatalf("the fault has fired %d times, want 1", n)
 				}
@@ -91,9 +59,241 @@ func TestFaults(t *testing.T) {
 				}
 				x.checkDelivered(got)
 				if tc.wantReason != "" {
-					x.AwaitEvent(m.Name, tc.wantReason)
+					x.AwaitEvent("m", tc.wantReason)
 				}
 			})
 		}
+	}
+}
+
+// shown is what a recipient's status says.
+type shown struct {
+	state  v1alpha1.RecipientState
+	reason string
+}
+
+func shownOf(r v1alpha1.RecipientStatus) shown { return shown{r.State, r.Reason} }
+
+var inDoubt = shown{v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer}
+
+// anyInDoubt reports whether a message may have been stored for a recipient.
+func anyInDoubt(m *v1alpha1.TeamTalkMessage) bool {
+	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool { return shownOf(r) == inDoubt })
+}
+
+// TestBadLuck has TeamTalk do, until somebody fixes it, what is known of its
+// servers; what the resource shows meanwhile, and that it ends with one row.
+func TestBadLuck(t *testing.T) {
+	const pending = v1alpha1.StatePending
+	// Stored once, and the connection ends instead of the answer.
+	unanswered := devserver.Fault{Kind: devserver.CloseAfterStore, Command: wire.CommandMsgData, Count: 1}
+	tests := map[string]struct {
+		faults []devserver.Fault
+		// meanwhile is what is shown for as long as the last fault goes on firing.
+		meanwhile shown
+		// attempts is how many are made at least; sure: no other is.
+		attempts int32
+		sure     bool
+		reason   string // of the end
+	}{
+		"db_proxy answers with id 0": {
+			[]devserver.Fault{{Kind: devserver.IDZero}}, shown{pending, v1alpha1.ReasonStoreRejected}, 2, false, "",
+		},
+		"db_proxy answers with id 0xFFFFFFFF and stores nothing": {
+			[]devserver.Fault{{Kind: devserver.IDUnknown}}, shown{pending, v1alpha1.ReasonNoAnswer}, 2, false, "",
+		},
+		"db_proxy answers with id 0xFFFFFFFF, and its database is down before anybody can ask": {
+			[]devserver.Fault{{Kind: devserver.IDUnknown, Store: true, Count: 1}, {Kind: devserver.EmptyList, Skip: 1}},
+			inDoubt, 1, true, v1alpha1.ReasonAdopted,
+		},
+		"db_proxy says yes and stores nothing": {
+			[]devserver.Fault{{Kind: devserver.FalseSuccess}}, shown{pending, v1alpha1.ReasonNotStored}, 2, false, "",
+		},
+		"the database is down before anything was sent": {
+			[]devserver.Fault{{Kind: devserver.EmptyList}}, shown{pending, v1alpha1.ReasonNoAnswer}, 1, true, "",
+		},
+		"the database is down with a message in doubt": {
+			[]devserver.Fault{unanswered, {Kind: devserver.EmptyList, Skip: 1}}, inDoubt, 1, true, v1alpha1.ReasonAdopted,
+		},
+	}
+	for name, tc := range tests {
+		for _, group := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s (group: %t)", name, group), func(t *testing.T) {
+				t.Parallel()
+				x := newTenantWithTeamTalk(t)
+				if group {
+					x.speak(x.OnCall)
+				}
+				for _, f := range tc.faults {
+					if f.Skip > 0 && group {
+						f.Skip = 2 // the look at the directory takes two requests
+					}
+					x.AddFault(f)
+				}
+				m := x.Declare("m", "once", x.toOne(group))
+				x.AwaitMessage(m, fmt.Sprintf("%+v", tc.meanwhile), func(m *v1alpha1.TeamTalkMessage) bool {
+					return len(m.Status.Recipients) == 1 && shownOf(m.Status.Recipients[0]) == tc.meanwhile
+				})
+				x.goesOn(tc.faults[len(tc.faults)-1].Kind, tc.meanwhile.state)
+				x.still(m, tc.meanwhile)
+				x.TeamTalk.Faults().Clear()
+				r := x.AwaitDelivered(m).Status.Recipients[0]
+				if r.State != v1alpha1.StateRouted || r.Reason != tc.reason || r.Attempts < tc.attempts || tc.sure && r.Attempts > tc.attempts {
+					t.Errorf("recipient %+v, want reason %q and %d attempts (sure: %t)", r, tc.reason, tc.attempts, tc.sure)
+				}
+				x.checkOnce("once")
+			})
+		}
+	}
+}
+
+// How often a fault must have fired before the state is looked at again. A doubt is
+// asked about after 100 ms, and then after twice the time before: so often shows
+// that the operator went on after absence could have been proved. Anything else
+// pauses for seconds between its tries.
+const (
+	asksInDoubt  = 8
+	triesPending = 2
+)
+
+// goesOn waits until a fault has fired so often.
+func (x *tenant) goesOn(kind devserver.FaultKind, state v1alpha1.RecipientState) {
+	x.Helper()
+	limit := triesPending
+	if state == v1alpha1.StateInDoubt {
+		limit = asksInDoubt
+	}
+	fired := func() int { return x.TeamTalk.Faults().Fired(kind) }
+	x.EventuallySeen(func() string { return fmt.Sprintf("%s has fired %d times", kind, fired()) }, func() bool { return fired() >= limit })
+}
+
+// still checks that the message shows what it showed.
+func (x *tenant) still(m *v1alpha1.TeamTalkMessage, want shown) {
+	x.Helper()
+	x.AwaitMessage(m, fmt.Sprintf("still %+v", want), func(m *v1alpha1.TeamTalkMessage) bool {
+		if m.Finished() {
+			x.Fatalf("finished: %+v", m.Status)
+		}
+		return shownOf(m.Status.Recipients[0]) == want
+	})
+}
+
+// speak has somebody write to a group: what it shows then is as old as any message
+// after it, and a flushed Redis is filled again.
+func (x *tenant) speak(group uint32) {
+	x.Helper()
+	ctx, cancel := context.WithCancel(x.Context())
+	db := dbproxy.New(dbproxy.Options{Address: x.TeamTalk.DBProxyAddr(), Connections: 1})
+	var running sync.WaitGroup
+	running.Go(func() { db.Run(ctx) })
+	x.Eventually("no connection to db_proxy", func() bool { return db.Connected() > 0 })
+	_, err := db.Send(ctx, ctx, dbproxy.Message{
+		From: x.Alice, To: group, CreateTime: uint32(time.Now().Unix()) - 1, Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: []byte("hello"),
+	})
+	cancel()
+	running.Wait()
+	x.Must(err)
+}
+
+// toOne is an edit of a message: to Alice, or to a group.
+func (x *tenant) toOne(group bool) messageEdit {
+	if group {
+		return toGroups(x.OnCall)
+	}
+	return toUsers(x.Alice)
+}
+
+// TestCrashOnFirstMessage meets a db_proxy that crashes at the first message of each
+// conversation, as stock builds do: the second attempt succeeds.
+func TestCrashOnFirstMessage(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithTeamTalk(t)
+	x.speak(x.OnCall)
+	recipients := map[uint32]wire.SessionType{
+		x.Alice: wire.SessionType_SESSION_TYPE_SINGLE, x.Bob: wire.SessionType_SESSION_TYPE_SINGLE, x.OnCall: wire.SessionType_SESSION_TYPE_GROUP,
+	}
+	for to, session := range recipients {
+		x.AddFault(devserver.Fault{
+			Kind: devserver.CloseBeforeStore, Command: wire.CommandMsgData, To: to, Session: session, Count: 1,
+		})
+	}
+	m := x.Declare("m", "first", toUsers(x.Alice, x.Bob), func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(x.OnCall)}
+	})
+	x.AwaitMessage(m, "in doubt", anyInDoubt)
+	for _, r := range x.AwaitDelivered(m).Status.Recipients {
+		// All connections end with each crash, and so one more attempt may be spent.
+		if shownOf(r) != (shown{v1alpha1.StateRouted, ""}) && shownOf(r) != (shown{v1alpha1.StateRouted, v1alpha1.ReasonAdopted}) {
+			t.Errorf("recipient %+v", r)
+		}
+	}
+	if n := x.TeamTalk.Faults().Fired(devserver.CloseBeforeStore); n != len(recipients) {
+		t.Errorf("db_proxy has crashed %d times, want %d", n, len(recipients))
+	}
+	x.CheckRows(len(recipients))
+}
+
+// TestGroupDeadlock sends to more groups at once than a stock db_proxy survives.
+// The bound prevents it; with a bound above what db_proxy takes it hangs, the
+// messages are in doubt until it is restarted, and arrive once.
+func TestGroupDeadlock(t *testing.T) {
+	const groups = 40
+	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": groups} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
+			var ids []uint32
+			for i := range uint32(groups) {
+				ids = append(ids, x.OnCall+100+i)
+				x.Must(x.TeamTalk.AddGroup(x.OnCall+100+i, "group", x.Bot, x.Alice))
+				x.speak(x.OnCall + 100 + i)
+			}
+			x.AddFault(devserver.Fault{Kind: devserver.GroupDeadlock})
+			m := x.Declare("m", "to all", toGroups(ids...))
+			if bound > 0 {
+				x.AwaitMessage(m, "in doubt", anyInDoubt)
+				x.TeamTalk.Faults().Clear() // somebody restarts it
+			}
+			x.AwaitDelivered(m)
+			if hung := x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
+				t.Errorf("db_proxy has hung: %t", hung)
+			}
+			x.CheckRows(groups)
+		})
+	}
+}
+
+// TestRedisFlushed flushes Redis: groups look empty, and a message in doubt stays so
+// until somebody writes to the group. A new one is sent, and fills it.
+func TestRedisFlushed(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithTeamTalk(t)
+	x.speak(x.OnCall)
+	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 1})
+	m := x.Declare("m", "in doubt", toGroups(x.OnCall))
+	x.AwaitRows(1)
+	x.AddFault(devserver.Fault{Kind: devserver.RedisFlushed})
+	x.AwaitMessage(m, "in doubt", anyInDoubt)
+	x.goesOn(devserver.RedisFlushed, inDoubt.state)
+	x.still(m, inDoubt)
+	x.speak(x.OnCall)
+	if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 1 {
+		t.Errorf("recipient %+v, want it adopted", r)
+	}
+	x.checkOnce("in doubt")
+
+	fired := x.TeamTalk.Faults().Fired(devserver.RedisFlushed)
+	x.AddFault(devserver.Fault{Kind: devserver.RedisFlushed})
+	// Another server of this namespace has not looked at the directory yet.
+	x.Create(x.Server(func(s *v1alpha1.TeamTalkServer) { s.Name = "second" }))
+	next := x.Deliver("next", "fills it", toGroups(x.OnCall), func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "second"}
+	})
+	if r := next.Status.Recipients[0]; r.Reason != "" || r.Attempts != 1 {
+		t.Errorf("recipient %+v, want it delivered at the first attempt", r)
+	}
+	x.checkOnce("fills it")
+	if x.TeamTalk.Faults().Fired(devserver.RedisFlushed) == fired {
+		t.Error("nobody has seen the group empty")
 	}
 }

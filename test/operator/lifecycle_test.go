@@ -3,13 +3,19 @@
 package operator
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -17,6 +23,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
 
 // TestRestart shuts the operator down in order. It leaves nothing in doubt, so
@@ -181,10 +189,93 @@ func TestManyRecipients(t *testing.T) {
 		x.Must(x.TeamTalk.AddUser(devserver.NewUser(id, fmt.Sprint("n", id), fmt.Sprint("u", id))))
 		ids = append(ids, id)
 	}
-	m := x.Declare("m", "to everybody", toUsers(ids...))
-	got := x.AwaitDelivered(m)
+	got := x.Deliver("m", "to everybody", toUsers(ids...))
 	if c := got.Status.Counts; c.Routed != v1alpha1.MaxRecipients || c.Failed != 0 || got.Status.RecipientsSummary != "1000/1000" {
 		t.Errorf("counts %+v, summary %s", c, got.Status.RecipientsSummary)
 	}
 	x.CheckRows(v1alpha1.MaxRecipients)
+}
+
+// TestStaleLeader stops the operator past its Lease, and tells it to end when it is
+// woken. By then the Lease is another's, which sends: to mark it as drained, or to
+// release it, would let a third one send the same again.
+func TestStaleLeader(t *testing.T) {
+	x := newTenantWithServer(t)
+	x.Timeout = 2 * framework.Timeout
+	x.Deliver("first", "is first")
+	before, stale := x.lease(), world.Leader
+	t.Cleanup(stale.Kill)
+
+	x.Must(stale.Signal(syscall.SIGSTOP))
+	x.StartLeader()
+	x.Eventually("nobody takes the Lease over", func() bool { return holder(x.lease()) != holder(before) })
+	x.Deliver("second", "is second") // the new term has begun
+	taken := x.lease()
+	x.Must(stale.Signal(syscall.SIGTERM))
+	x.Must(stale.Signal(syscall.SIGCONT))
+	<-stale.Ended()
+
+	x.Deliver("third", "is third")
+	after := x.lease()
+	if holder(after) != holder(taken) || *after.Spec.LeaseTransitions != *taken.Spec.LeaseTransitions {
+		t.Errorf("the Lease of %q has passed to %q, %d transitions later", holder(taken), holder(after),
+			*after.Spec.LeaseTransitions-*taken.Spec.LeaseTransitions)
+	}
+	if mark, marked := after.Annotations[leadership.DrainedAnnotation]; marked {
+		t.Errorf("the Lease of a leader that sends is marked as drained: %s", mark)
+	}
+}
+
+// lease returns the Lease that the operators share.
+func (x *tenant) lease() *coordinationv1.Lease {
+	x.Helper()
+	l := &coordinationv1.Lease{}
+	x.Must(world.Admin.Get(x.Context(), client.ObjectKey{Namespace: "default", Name: "teamtalk-operator"}, l))
+	return l
+}
+
+func holder(l *coordinationv1.Lease) string { return ptr.Deref(l.Spec.HolderIdentity, "") }
+
+// TestWithoutCRDs starts the operator before its kinds are installed, as one does:
+// it says what to do, at once.
+func TestWithoutCRDs(t *testing.T) {
+	t.Parallel()
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = plane.Stop() })
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := plane.WriteKubeconfig(kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	operator, err := framework.Start(world.Binary, &log, "--kubeconfig", kubeconfig,
+		"--health-probe-bind-address", "0", "--metrics-bind-address", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.AwaitEnd(t); err == nil || !strings.Contains(log.String(), "kubectl apply -k config/crd") {
+		t.Errorf("ended with %v and said: %s", err, log.String())
+	}
+}
+
+// TestStopWithoutRights: an operator that waits for its rights still does what it is told.
+func TestStopWithoutRights(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	kubeconfig, err := world.KubeconfigOf("nobody")
+	x.Must(err)
+	var log framework.Log
+	operator, err := world.StartOperatorWith(nil, &log, "--kubeconfig", kubeconfig)
+	x.Must(err)
+	t.Cleanup(operator.Kill)
+	x.EventuallySeen(func() string { return "it misses no right: " + log.String() }, func() bool {
+		return strings.Contains(log.String(), "forbidden")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
+	defer cancel()
+	if err := operator.Stop(ctx); err != nil {
+		t.Errorf("%v; it said: %s", err, log.String())
+	}
 }

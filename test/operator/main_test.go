@@ -9,6 +9,12 @@ import (
 	"context"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -17,6 +23,11 @@ var world *framework.Cluster
 
 // secretText is sent by some test. The operator must not write it anywhere.
 const secretText = "Code freeze starts Monday"
+
+type (
+	storedMessage = devserver.StoredMessage
+	messageEdit   = func(*v1alpha1.TeamTalkMessage)
+)
 
 func TestMain(m *testing.M) {
 	framework.Suite{
@@ -27,4 +38,75 @@ func TestMain(m *testing.M) {
 		},
 		Secrets: map[string]string{"a message's text": secretText},
 	}.RunTests(m)
+}
+
+// tenant is a framework.Tenant with what the tests of this package do to it.
+type tenant struct {
+	*framework.Tenant
+	// owner has the server that a tenant without its own uses.
+	owner *tenant
+}
+
+// newTenant is a tenant without a server.
+func newTenant(t testing.TB) *tenant {
+	t.Helper()
+	return newTenantIn(t, world.TeamTalk)
+}
+
+func newTenantIn(t testing.TB, teamtalk *devserver.Server) *tenant {
+	t.Helper()
+	x := &tenant{Tenant: world.NewTenant(t, teamtalk)}
+	x.GrantOperator()
+	return x
+}
+
+func newTenantWithServer(t testing.TB, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
+	t.Helper()
+	x := newTenant(t)
+	x.CreateServer(edits...)
+	return x
+}
+
+// newTenantWithTeamTalk has a server and a TeamTalk whose faults affect no other test.
+func newTenantWithTeamTalk(t testing.TB, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
+	t.Helper()
+	x := newTenantIn(t, framework.TeamTalkFor(t))
+	x.CreateServer(edits...)
+	return x
+}
+
+func selector(key, value string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
+}
+
+// configMap creates a ConfigMap, which texts and sounds come from.
+func (x *tenant) configMap(name string, data map[string]string, binary map[string][]byte) {
+	x.Helper()
+	x.Create(&corev1.ConfigMap{ObjectMeta: x.Named(name), Data: data, BinaryData: binary})
+}
+
+// hasReason reports whether the Ready condition has the reason.
+func hasReason(reason string) func(*v1alpha1.TeamTalkMessage) bool {
+	return func(m *v1alpha1.TeamTalkMessage) bool {
+		c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && c.Reason == reason
+	}
+}
+
+// checkOnce checks that the store holds each of some texts once.
+func (x *tenant) checkOnce(texts ...string) {
+	x.Helper()
+	times := map[string]int{}
+	for _, row := range x.Rows() {
+		times[row.Text]++
+	}
+	for _, text := range texts {
+		if times[text] != 1 {
+			x.Errorf("%q is in the store %d times, want once", text, times[text])
+		}
+	}
+}
+
+func serverIsReady(s *v1alpha1.TeamTalkServer) bool {
+	return meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionReady)
 }

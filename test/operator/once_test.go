@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -16,7 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-func withKey(key string) func(*v1alpha1.TeamTalkMessage) {
+func withKey(key string) messageEdit {
 	return func(m *v1alpha1.TeamTalkMessage) { m.Spec.IdempotencyKey = key }
 }
 
@@ -41,15 +43,13 @@ func (x *tenant) awaitGone(m *v1alpha1.TeamTalkMessage) *v1alpha1.TeamTalkMessag
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
-	first := x.Declare("first", "v1 is out", withKey("v1"))
-	got := x.AwaitDelivered(first)
+	got := x.Deliver("first", "v1 is out", withKey("v1"))
 	x.checkDelivered(got)
 	if r := got.Status.Recipients[0]; r.Attempts != 1 || r.Reason != "" {
 		t.Errorf("the first one: %+v", r)
 	}
 
-	again := x.Declare("again", "v1 is out", withKey("v1"), toUsers(x.Alice, x.Bob))
-	rs := x.AwaitDelivered(again).Status.Recipients
+	rs := x.Deliver("again", "v1 is out", withKey("v1"), toUsers(x.Alice, x.Bob)).Status.Recipients
 	if rs[0].Reason != v1alpha1.ReasonAdopted || rs[0].Attempts != 0 || rs[0].MessageIDs[0] != got.Status.Recipients[0].MessageIDs[0] {
 		t.Errorf("alice, who has it: %+v", rs[0])
 	}
@@ -65,9 +65,8 @@ func TestIdempotencyKey(t *testing.T) {
 	x.AwaitEvent("reused", v1alpha1.ReasonKeyReused)
 
 	// As after a restore from a backup: the resource comes back without its status.
-	x.Delete(first)
-	restored := x.Declare("first", "v1 is out", withKey("v1"))
-	if r := x.AwaitDelivered(restored).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
+	x.Delete(got)
+	if r := x.Deliver("first", "v1 is out", withKey("v1")).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
 		t.Errorf("restored: %+v", r)
 	}
 	x.CheckRows(2)
@@ -86,7 +85,7 @@ func TestIdempotencyKeyInGroups(t *testing.T) {
 // TestIdempotencyKeyNeedsToken: where nothing could be found again, nothing is sent.
 func TestIdempotencyKeyNeedsToken(t *testing.T) {
 	t.Parallel()
-	x := newTenantWithServer(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DeliveryToken = v1alpha1.DeliveryTokenDisabled })
+	x := newTenantWithServer(t, withoutToken)
 	ttl := func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = ptr.To(int32(3600)) }
 	for _, m := range []*v1alpha1.TeamTalkMessage{x.Message("key", "hello", withKey("v1")), x.Message("name", "hello", ttl)} {
 		x.Create(m)
@@ -115,6 +114,8 @@ func TestDeletedMidFlight(t *testing.T) {
 	x.CheckRows(1)
 }
 
+func split(m *v1alpha1.TeamTalkMessage) { m.Spec.LongText = v1alpha1.LongTextSplit }
+
 // TestSplit sends a long text in segments, in order, once each.
 func TestSplit(t *testing.T) {
 	t.Parallel()
@@ -123,11 +124,9 @@ func TestSplit(t *testing.T) {
 	for n := range 400 {
 		fmt.Fprintf(&long, "line %03d of a long text\n", n)
 	}
-	m := x.Declare("m", long.String(), toUsers(x.Alice), func(m *v1alpha1.TeamTalkMessage) {
-		m.Spec.LongText = v1alpha1.LongTextSplit
+	got := x.Deliver("m", long.String(), toUsers(x.Alice), split, func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(x.OnCall)}
 	})
-	got := x.AwaitDelivered(m)
 	texts := map[uint32][]string{}
 	for _, row := range x.Rows() {
 		texts[row.To] = append(texts[row.To], row.Text)
@@ -150,6 +149,45 @@ func TestSplit(t *testing.T) {
 		}
 		if strings.Join(joined, "\n") != long.String() {
 			t.Errorf("the segments for %d do not make the text", to)
+		}
+	}
+}
+
+// TestSegmentsOfOneText: when a ConfigMap changes between two segments of its text, nothing
+// of the new text is sent; once it has its text back, the rest can be.
+func TestSegmentsOfOneText(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithTeamTalk(t)
+	notice := func(word string) *corev1.ConfigMap {
+		text := strings.TrimSpace(strings.Repeat(word+"\n", 1200))
+		return &corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": text}}
+	}
+	x.Create(notice("first"))
+	// Every segment but the first is refused for now.
+	x.AddFault(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandMsgData, Skip: 1})
+	m := x.Declare("m", "", withContent(textFrom("notice", "body")), split)
+	x.AwaitMessage(m, "in segments", func(m *v1alpha1.TeamTalkMessage) bool {
+		return m.Status.Split != nil && m.Status.Split.Segments == 3 && len(m.Status.Recipients) == 1 && len(m.Status.Recipients[0].MessageIDs) == 1
+	})
+	x.Patch(m, `{"spec":{"suspend":true}}`)
+	x.AwaitMessage(m, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
+	x.Update(notice("other"))
+	x.TeamTalk.Faults().Clear()
+	x.Patch(m, `{"spec":{"suspend":false}}`)
+	failed := x.AwaitMessage(m, "refused", finishedFor(v1alpha1.ReasonContentChanged))
+	if rows := x.Rows(); len(rows) != 1 || len(failed.Status.Recipients[0].MessageIDs) != 1 {
+		t.Errorf("the store holds %+v", rows)
+	}
+	x.Update(notice("first"))
+	x.Patch(m, `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}}}`)
+	x.AwaitDelivered(m)
+	rows := x.Rows()
+	if len(rows) != 3 {
+		t.Fatalf("the store holds %d segments", len(rows))
+	}
+	for n, row := range rows {
+		if !strings.HasPrefix(row.Text, fmt.Sprintf("(%d/3) first", n+1)) || strings.Contains(row.Text, "other") {
+			t.Errorf("segment %d begins with %.20q", n+1, row.Text)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (x *tenant) checkOnPurpose(m *v1alpha1.TeamTalkMessage) {
 func TestScheduled(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
-	after := metav1.NewTime(time.Now().Add(3 * time.Second).Truncate(time.Second))
+	after := metav1.NewTime(time.Now().Add(8 * time.Second).Truncate(time.Second))
 	m := x.Declare("m", "later", func(m *v1alpha1.TeamTalkMessage) { m.Spec.SendAfter = &after })
 	x.checkOnPurpose(x.AwaitMessage(m, "scheduled", readyFor(metav1.ConditionTrue, v1alpha1.ReasonScheduled)))
 	x.checkDelivered(x.AwaitDelivered(m))
@@ -69,46 +69,34 @@ func TestRescheduled(t *testing.T) {
 
 // TestDeadlines: what is not sent by its deadline, whatever it waits for, ends then.
 func TestDeadlines(t *testing.T) {
+	within := func(m *v1alpha1.TeamTalkMessage) { m.Spec.ActiveDeadlineSeconds = ptr.To(int64(8)) }
 	tests := map[string]struct {
-		server func(*tenant)
-		edit   func(*v1alpha1.TeamTalkMessage)
-		meanwhile,
-		want string
+		declare   func(*tenant)
+		edit      messageEdit
+		meanwhile string
 	}{
-		"no server": {
-			server:    func(*tenant) {},
-			edit:      func(m *v1alpha1.TeamTalkMessage) { m.Spec.ActiveDeadlineSeconds = ptr.To(int64(3)) },
-			meanwhile: v1alpha1.ReasonServerNotFound, want: v1alpha1.ReasonDeadlineExceeded,
-		},
-		"db_proxy is away": {
-			server: func(x *tenant) {
-				x.CreateServer(framework.Unreachable)
-			},
-			edit: func(m *v1alpha1.TeamTalkMessage) {
-				m.Spec.Deadline = ptr.To(metav1.NewTime(time.Now().Add(4 * time.Second)))
-			},
-			meanwhile: v1alpha1.ReasonServerNotReady, want: v1alpha1.ReasonDeadlineExceeded,
-		},
-		"suspended": {
-			server: func(x *tenant) { x.CreateServer() },
-			edit: func(m *v1alpha1.TeamTalkMessage) {
-				m.Spec.ActiveDeadlineSeconds, m.Spec.Suspend = ptr.To(int64(3)), ptr.To(true)
-			},
-			meanwhile: v1alpha1.ReasonSuspended, want: v1alpha1.ReasonDeadlineExceeded,
-		},
+		"no server": {func(*tenant) {}, within, v1alpha1.ReasonServerNotFound},
+		"db_proxy is away": {func(x *tenant) { x.CreateServer(framework.Unreachable) }, func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.Deadline = ptr.To(metav1.NewTime(time.Now().Add(9 * time.Second)))
+		}, v1alpha1.ReasonServerNotReady},
+		"suspended": {func(x *tenant) { x.CreateServer() }, func(m *v1alpha1.TeamTalkMessage) {
+			within(m)
+			m.Spec.Suspend = ptr.To(true)
+		}, v1alpha1.ReasonSuspended},
 	}
+	const want = v1alpha1.ReasonDeadlineExceeded
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			x := newTenant(t)
-			tc.server(x)
+			tc.declare(x)
 			m := x.Declare("m", "too late", tc.edit)
 			x.AwaitMessage(m, tc.meanwhile, hasReason(tc.meanwhile))
-			got := x.AwaitMessage(m, "finished for "+tc.want, finishedFor(tc.want))
+			got := x.AwaitMessage(m, "finished for "+want, finishedFor(want))
 			if got.Status.CompletionTime.Time.Before(got.DeadlineTime().Truncate(time.Second)) {
 				t.Errorf("ended at %v, before its deadline", got.Status.CompletionTime)
 			}
-			x.AwaitEvent("m", tc.want)
+			x.AwaitEvent("m", want)
 			x.CheckRows(0)
 		})
 	}
@@ -140,13 +128,9 @@ func TestTTL(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
 	keep := x.Declare("keep", "kept", toUsers(x.Bob))
-	message := func() *v1alpha1.TeamTalkMessage {
-		return x.Message("m", "announced once", func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = ptr.To(int32(1)) })
-	}
+	brief := func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = ptr.To(int32(1)) }
 	for range 2 {
-		m := message()
-		x.Create(m)
-		seen := x.awaitGone(m)
+		seen := x.awaitGone(x.Declare("m", "announced once", brief))
 		if !meta.IsStatusConditionTrue(seen.Status.Conditions, v1alpha1.ConditionDelivered) {
 			t.Errorf("deleted before it was delivered: %+v", seen.Status)
 		}
@@ -154,10 +138,7 @@ func TestTTL(t *testing.T) {
 	x.AwaitDelivered(keep)
 	x.CheckRows(2)
 	// With a time to live, a name is a key.
-	other := message()
-	text := "another text"
-	other.Spec.Content.Text = &text
-	x.Create(other)
+	other := x.Declare("m", "another text", brief)
 	x.AwaitMessage(other, "refused", finishedFor(v1alpha1.ReasonKeyReused))
 }
 
@@ -169,8 +150,7 @@ func TestRateLimit(t *testing.T) {
 	})
 	var messages []*v1alpha1.TeamTalkMessage
 	for n := range 6 {
-		m := x.Declare(fmt.Sprintf("m-%d", n), "hello", toUsers(x.Alice, x.Bob))
-		messages = append(messages, m)
+		messages = append(messages, x.Declare(fmt.Sprintf("m-%d", n), "hello", toUsers(x.Alice, x.Bob)))
 	}
 	for _, m := range messages {
 		x.checkDelivered(x.AwaitDelivered(m))
@@ -206,4 +186,28 @@ func TestRetryAnnotation(t *testing.T) {
 	got := x.AwaitMessage(m, "nothing left to retry", func(m *v1alpha1.TeamTalkMessage) bool { return m.Status.LastHandledRetry == "3" && m.Finished() })
 	x.CheckRows(2)
 	x.checkDelivered(got)
+}
+
+// TestSendersOfScheduled: a message that waits for its time speaks only as a sender that the
+// server allows then, whatever it allowed when the message was made.
+func TestSendersOfScheduled(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	as := func(id uint32) messageEdit {
+		return func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.SenderID = ptr.To(v1alpha1.UserID(id))
+			m.Spec.SendAfter = ptr.To(metav1.NewTime(time.Now().Add(time.Hour)))
+		}
+	}
+	withdrawn, never := x.Declare("withdrawn", "hi", as(x.Mate)), x.Declare("never", "hi", as(x.Bob))
+	x.AwaitMessage(withdrawn, "scheduled", readyFor(metav1.ConditionTrue, v1alpha1.ReasonScheduled))
+	x.editServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Allowed = nil })
+	x.AwaitServer("looked at again", func(s *v1alpha1.TeamTalkServer) bool { return s.Generation == 2 && s.Status.ObservedGeneration == 2 })
+	for _, m := range []*v1alpha1.TeamTalkMessage{withdrawn, never} {
+		x.Patch(m, `{"spec":{"sendAfter":null}}`) // its time has come
+		x.AwaitMessage(m, "finished", finishedFor(v1alpha1.ReasonSenderNotPermitted))
+	}
+	if rows := x.RowsFrom(x.Mate, x.Bob); len(rows) != 0 {
+		t.Errorf("the store holds %+v", rows)
+	}
 }
