@@ -11,6 +11,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // splitText splits a text into segments of at most limit bytes, each with its number before it, "(2/3) ". It
@@ -86,6 +87,6 @@ func identifySplit(p delivery.Payload) *v1alpha1.SplitText {
 	if len(p.Rest) == 0 {
 		return nil
 	}
-	digest := delivery.Digest(append([][]byte{p.Data}, p.Rest...)...)
+	digest := cipher.Digest(append([][]byte{p.Data}, p.Rest...)...)
 	return &v1alpha1.SplitText{Segments: int32(1 + len(p.Rest)), Digest: hex.EncodeToString(digest[:])}
 }

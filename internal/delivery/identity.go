@@ -3,8 +3,6 @@
 package delivery
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -46,19 +44,8 @@ func (d DeliveryID) Token() cipher.Token {
 	}
 	fields = append(fields, decimal(d.Revision), decimal(d.Segment),
 		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID))
-	digest := Digest(fields...)
+	digest := cipher.Digest(fields...)
 	return cipher.Token(digest[:len(cipher.Token{})])
-}
-
-// Digest returns the SHA-256 of the fields, each preceded by its length in bytes as u32
-// big-endian. Tokens, names and recorded digests rest on it: it must not change.
-func Digest[T string | []byte](fields ...T) [sha256.Size]byte {
-	var b []byte
-	for _, field := range fields {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
-		b = append(b, field...)
-	}
-	return sha256.Sum256(b)
 }
 
 func decimal(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

@@ -43,7 +43,7 @@ type booking struct {
 func (l *ledger) book(r *v1alpha1.TeamTalkReceiver, now time.Time) *booking {
 	b := &booking{ledger: l, receiver: r, now: now, got: map[int64]int32{}, alone: map[int64]bool{}}
 	if r.Spec.Allow != nil {
-		for _, id := range idsOf(recipients(*r.Spec.Allow)) {
+		for _, id := range idsOf(r.Spec.Allow.All()) {
 			b.alone[id] = true
 		}
 	}
@@ -293,23 +293,23 @@ func windowOf(f *v1alpha1.FloodControl, t time.Time) int64 {
 }
 
 // idsOf are recipients as a ledger has them, recipientsOf is its inverse.
-func idsOf(list []recipient) []int64 {
+func idsOf(list []v1alpha1.Recipient) []int64 {
 	ids := make([]int64, len(list))
 	for i, r := range list {
-		ids[i] = r.id
-		if r.kind == v1alpha1.RecipientGroup {
-			ids[i] = -r.id
+		ids[i] = int64(r.ID)
+		if r.Type == v1alpha1.RecipientGroup {
+			ids[i] = -ids[i]
 		}
 	}
 	return ids
 }
 
-func recipientsOf(ids []int64) []recipient {
-	list := make([]recipient, len(ids))
+func recipientsOf(ids []int64) []v1alpha1.Recipient {
+	list := make([]v1alpha1.Recipient, len(ids))
 	for i, id := range ids {
-		list[i] = recipient{v1alpha1.RecipientUser, id}
+		list[i] = v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(id)}
 		if id < 0 {
-			list[i] = recipient{v1alpha1.RecipientGroup, -id}
+			list[i] = v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: uint32(-id)}
 		}
 	}
 	return list

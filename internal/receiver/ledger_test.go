@@ -27,10 +27,10 @@ func random(bytes int) string {
 }
 
 // users are so many, from an id on.
-func users(from, count int) []recipient {
-	var list []recipient
+func users(from, count int) []v1alpha1.Recipient {
+	var list []v1alpha1.Recipient
 	for i := range count {
-		list = append(list, recipient{v1alpha1.RecipientUser, int64(from + i)})
+		list = append(list, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(from + i)})
 	}
 	return list
 }

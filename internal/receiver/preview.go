@@ -28,7 +28,7 @@ func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
 	if _, ok := builtIn[r.Spec.Type]; !ok {
 		return nil, 0, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
 	}
-	if len(recipients(r.Spec.To)) == 0 {
+	if len(r.Spec.To.All()) == 0 {
 		return nil, 0, fmt.Errorf("spec.to names nobody")
 	}
 	parts, refused, err := read(r, body)
@@ -38,7 +38,7 @@ func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
 	templates, _ := ParseTemplates(r) // its fault is that of each text
 	for _, p := range parts {
 		text, fault := templates.text(ctx, r, p)
-		previews = append(previews, Preview{Name: nameOf(r, p.hash, 1), To: spec(p.to), Text: text, Fault: fault})
+		previews = append(previews, Preview{Name: nameOf(r, p.hash, 1), To: recipientSet(p.to), Text: text, Fault: fault})
 	}
 	return previews, refused, nil
 }
@@ -50,7 +50,7 @@ func read(r *v1alpha1.TeamTalkReceiver, body []byte) (parts []part, refused int,
 		if err != nil {
 			return nil, 0, err
 		}
-		return []part{{hash: hash("body", r.Namespace, r.Name, string(body)), to: recipients(r.Spec.To), body: v}}, 0, nil
+		return []part{{hash: hash("body", r.Namespace, r.Name, string(body)), to: r.Spec.To.All(), body: v}}, 0, nil
 	}
 	n, err := decodeAlertmanager(body)
 	if err != nil {

@@ -277,14 +277,14 @@ func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p pa
 // the store is its UID: a key would have every conversation searched for it, and
 // one with too many messages could not be told anything any more. So it bears no
 // time to live, by which its name would be one; the controller deletes it.
-func message(r *v1alpha1.TeamTalkReceiver, name string, to []recipient) *v1alpha1.TeamTalkMessage {
+func message(r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipient) *v1alpha1.TeamTalkMessage {
 	return &v1alpha1.TeamTalkMessage{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.Namespace, Name: name,
 			Labels:          map[string]string{v1alpha1.ReceiverLabel: r.Name},
 			OwnerReferences: []metav1.OwnerReference{owned(r)},
 		},
-		Spec: v1alpha1.TeamTalkMessageSpec{ServerRef: r.Spec.ServerRef, SenderID: r.Spec.SenderID, To: spec(to)},
+		Spec: v1alpha1.TeamTalkMessageSpec{ServerRef: r.Spec.ServerRef, SenderID: r.Spec.SenderID, To: recipientSet(to)},
 	}
 }
 

@@ -81,7 +81,7 @@ func TestOutOfTime(t *testing.T) {
 	x := newFlooded(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	p := part{hash: "hash", to: []recipient{{id: 3}}}
+	p := part{hash: "hash", to: []v1alpha1.Recipient{{ID: 3}}}
 	if made, err := x.handler.create(ctx, x.receiver, p, "", 1, x.now); err == nil || made.message != "" {
 		t.Errorf("made %+v, %v", made, err)
 	}
@@ -122,7 +122,7 @@ func TestMessagesOfOthers(t *testing.T) {
 				}
 				// Where it is not in the index yet, its name is found to be taken.
 				hash, _ := numberedOf(m)
-				other := part{hash: hash, to: recipients(x.receiver.Spec.To)}
+				other := part{hash: hash, to: x.receiver.Spec.To.All()}
 				if behind {
 					o, err := x.handler.create(t.Context(), x.receiver, other, "text", 1, x.now.Add(-time.Minute))
 					if err != nil || o.message != nameOf(x.receiver, hash, 2) {
@@ -177,7 +177,7 @@ func TestTheIndexLetsGo(t *testing.T) {
 func TestNumberedOf(t *testing.T) {
 	r := alertmanager("")
 	r.UID = "uid"
-	m := message(r, nameOf(r, "abc", 7), recipients(r.Spec.To))
+	m := message(r, nameOf(r, "abc", 7), r.Spec.To.All())
 	m.Labels[v1alpha1.NotificationLabel] = "abc"
 	if hash, n := numberedOf(m); hash != "abc" || n.number != 7 || !n.of(r) {
 		t.Errorf("%s, %+v", hash, n)

@@ -4,8 +4,6 @@ package receiver
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -15,52 +13,27 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // part is what becomes one message: alerts to the same recipients, or a body.
 type part struct {
 	// hash names what is notified: repeats of it have the same one.
 	hash string
-	to   []recipient
+	to   []v1alpha1.Recipient
 	// alerts is set with type Alertmanager, body with Generic.
 	alerts *Notification
 	body   any
 }
 
-// recipient is who gets a message.
-type recipient struct {
-	kind v1alpha1.RecipientType
-	id   int64
-}
-
-// String is a recipient's name in states and names of objects: u2, g7.
-func (r recipient) String() string {
-	if r.kind == v1alpha1.RecipientGroup {
-		return "g" + strconv.FormatInt(r.id, 10)
-	}
-	return "u" + strconv.FormatInt(r.id, 10)
-}
-
-// recipients lists a message's recipients.
-func recipients(to v1alpha1.Recipients) []recipient {
-	list := make([]recipient, 0, len(to.Users)+len(to.Groups))
-	for _, id := range to.Users {
-		list = append(list, recipient{v1alpha1.RecipientUser, int64(id)})
-	}
-	for _, id := range to.Groups {
-		list = append(list, recipient{v1alpha1.RecipientGroup, int64(id)})
-	}
-	return list
-}
-
-// spec is recipients' inverse.
-func spec(list []recipient) v1alpha1.Recipients {
+// recipientSet is the inverse of v1alpha1.Recipients.All.
+func recipientSet(list []v1alpha1.Recipient) v1alpha1.Recipients {
 	var to v1alpha1.Recipients
 	for _, r := range list {
-		if r.kind == v1alpha1.RecipientGroup {
-			to.Groups = append(to.Groups, v1alpha1.GroupID(r.id))
+		if r.Type == v1alpha1.RecipientGroup {
+			to.Groups = append(to.Groups, v1alpha1.GroupID(r.ID))
 		} else {
-			to.Users = append(to.Users, v1alpha1.UserID(r.id))
+			to.Users = append(to.Users, v1alpha1.UserID(r.ID))
 		}
 	}
 	return to
@@ -71,7 +44,7 @@ func spec(list []recipient) v1alpha1.Recipients {
 func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused int) {
 	type share struct {
 		target string // of the label; empty: to
-		to     []recipient
+		to     []v1alpha1.Recipient
 		alerts Alerts
 	}
 	shares := map[string]*share{}
@@ -80,7 +53,10 @@ func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused
 		if !ok {
 			refused++
 		}
-		target := join(named)
+		target := ""
+		if len(named) > 0 {
+			target = fmt.Sprint(idsOf(named))
+		}
 		key := []string{target}
 		for _, label := range r.Spec.GroupBy {
 			key = append(key, a.Labels[label])
@@ -90,7 +66,7 @@ func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused
 		if s == nil {
 			s = &share{target: target, to: named}
 			if len(named) == 0 {
-				s.to = recipients(r.Spec.To)
+				s.to = r.Spec.To.All()
 			}
 			shares[id] = s
 		}
@@ -137,7 +113,7 @@ func common(alerts Alerts, of func(Alert) KV) KV {
 
 // addressed returns whom an alert names, of those that it may. It is not ok if the
 // label also names others, or what is no recipient.
-func addressed(r *v1alpha1.TeamTalkReceiver, labels KV) (list []recipient, ok bool) {
+func addressed(r *v1alpha1.TeamTalkReceiver, labels KV) (list []v1alpha1.Recipient, ok bool) {
 	value := labels[r.Spec.ToLabel]
 	if r.Spec.ToLabel == "" || value == "" {
 		return nil, true
@@ -153,22 +129,14 @@ func addressed(r *v1alpha1.TeamTalkReceiver, labels KV) (list []recipient, ok bo
 			ok = false
 			continue
 		}
-		list = append(list, recipient{kind, id})
+		list = append(list, v1alpha1.Recipient{Type: kind, ID: uint32(id)})
 	}
 	slices.SortFunc(list, compare)
 	return slices.Compact(list), ok
 }
 
-func compare(a, b recipient) int {
-	return cmp.Or(strings.Compare(string(b.kind), string(a.kind)), cmp.Compare(a.id, b.id))
-}
-
-func join(list []recipient) string {
-	names := make([]string, len(list))
-	for i, r := range list {
-		names[i] = r.String()
-	}
-	return strings.Join(names, ",")
+func compare(a, b v1alpha1.Recipient) int {
+	return cmp.Or(strings.Compare(string(b.Type), string(a.Type)), cmp.Compare(a.ID, b.ID))
 }
 
 // hashAlerts names a set of alerts. An alert that is resolved, or fires again, is
@@ -190,12 +158,8 @@ func (a Alert) identity() string {
 	return fmt.Sprintf("%q", a.Labels.SortedPairs())
 }
 
-// hash is 80 bits of SHA-256 over the fields, each preceded by its length.
+// hash is the first 80 bits of the fields' digest, in hexadecimal.
 func hash(fields ...string) string {
-	h := sha256.New()
-	for _, f := range fields {
-		_ = binary.Write(h, binary.BigEndian, uint64(len(f))) // a hash never fails
-		h.Write([]byte(f))
-	}
-	return hex.EncodeToString(h.Sum(nil)[:10])
+	digest := cipher.Digest(fields...)
+	return hex.EncodeToString(digest[:10])
 }

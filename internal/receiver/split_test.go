@@ -3,6 +3,7 @@
 package receiver
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -21,16 +22,16 @@ func TestSplit(t *testing.T) {
 		want        string
 		wantRefused int
 	}{
-		"no label":               {Alerts{labelled("x", "1")}, nil, "u2,g7=1", 0},
-		"a user":                 {Alerts{labelled("to", "3")}, nil, "u3=1", 0},
-		"users and groups":       {Alerts{labelled("to", "4, group:8,3,3")}, nil, "u3,u4,g8=1", 0},
-		"in another order":       {Alerts{labelled("to", "4,3"), labelled("to", "3,4")}, nil, "u3,u4=2", 0},
-		"one who is not allowed": {Alerts{labelled("to", "99")}, nil, "u2,g7=1", 1},
-		"one of two":             {Alerts{labelled("to", "3,99")}, nil, "u3=1", 1},
-		"no id":                  {Alerts{labelled("to", "alice")}, nil, "u2,g7=1", 1},
-		"a user's id as a group": {Alerts{labelled("to", "group:3")}, nil, "u2,g7=1", 1},
-		"several":                {Alerts{labelled("to", "3"), labelled("x", "1"), labelled("to", "4"), labelled("to", "3")}, nil, "u2,g7=1 u3=2 u4=1", 0},
-		"by label":               {Alerts{labelled("x", "1"), labelled("x", "2"), labelled("x", "1")}, []string{"x"}, "u2,g7=2 u2,g7=1", 0},
+		"no label":               {Alerts{labelled("x", "1")}, nil, "[2 -7]=1", 0},
+		"a user":                 {Alerts{labelled("to", "3")}, nil, "[3]=1", 0},
+		"users and groups":       {Alerts{labelled("to", "4, group:8,3,3")}, nil, "[3 4 -8]=1", 0},
+		"in another order":       {Alerts{labelled("to", "4,3"), labelled("to", "3,4")}, nil, "[3 4]=2", 0},
+		"one who is not allowed": {Alerts{labelled("to", "99")}, nil, "[2 -7]=1", 1},
+		"one of two":             {Alerts{labelled("to", "3,99")}, nil, "[3]=1", 1},
+		"no id":                  {Alerts{labelled("to", "alice")}, nil, "[2 -7]=1", 1},
+		"a user's id as a group": {Alerts{labelled("to", "group:3")}, nil, "[2 -7]=1", 1},
+		"several":                {Alerts{labelled("to", "3"), labelled("x", "1"), labelled("to", "4"), labelled("to", "3")}, nil, "[2 -7]=1 [3]=2 [4]=1", 0},
+		"by label":               {Alerts{labelled("x", "1"), labelled("x", "2"), labelled("x", "1")}, []string{"x"}, "[2 -7]=2 [2 -7]=1", 0},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +44,7 @@ func TestSplit(t *testing.T) {
 			var got []string
 			hashes := map[string]bool{}
 			for _, p := range parts {
-				got = append(got, join(p.to)+"="+string('0'+rune(len(p.alerts.Alerts))))
+				got = append(got, fmt.Sprint(idsOf(p.to))+"="+string('0'+rune(len(p.alerts.Alerts))))
 				hashes[p.hash] = true
 			}
 			if strings.Join(got, " ") != tc.want || refused != tc.wantRefused || len(hashes) != len(parts) {

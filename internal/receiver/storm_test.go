@@ -212,7 +212,7 @@ func TestManyNamedShareADigest(t *testing.T) {
 	}
 	l := &ledger{Epoch: "x"}
 	b := l.book(r, time.Unix(1_800_000_000, 0))
-	enter := func(hash string, to []recipient) { b.enter(part{hash: hash, to: to}, 1) }
+	enter := func(hash string, to []v1alpha1.Recipient) { b.enter(part{hash: hash, to: to}, 1) }
 	enter("A", users(1, 1000))
 	for i := range 10 {
 		enter(fmt.Sprint("B", i), users(1, 1000))

@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // maxAttempts is how many messages one key may take: a retry of what ended with nothing stored is another message. It
@@ -62,7 +62,7 @@ func nameOf(r api.Request, attempt int) string {
 	for _, id := range slices.Sorted(slices.Values(r.Recipients)) {
 		fields = append(fields, decimal(id))
 	}
-	digest := delivery.Digest(fields...)
+	digest := cipher.Digest(fields...)
 	name := "gateway-" + hex.EncodeToString(digest[:16])
 	if attempt > 1 {
 		name += "-" + strconv.Itoa(attempt)
