@@ -18,11 +18,9 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is present, with status True, only after the message has failed.
 	ConditionStalled = "Stalled"
-	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason
-	// StoredNotRouted.
+	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
 	ConditionDelivered = "Delivered"
-	// ConditionFinished is True when the operator will not try anything more, whatever the outcome.
-	// Wait for this condition.
+	// ConditionFinished is True when nothing more is tried, whatever the outcome. Wait for this condition.
 	ConditionFinished = "Finished"
 )
 
@@ -72,11 +70,9 @@ const (
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonKeyReused: the store holds another text with the same idempotencyKey. Nothing was sent.
 	ReasonKeyReused = "KeyReused"
-	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It is not
-	// retried.
+	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It is not retried.
 	ReasonOutcomeUnknown = "OutcomeUnknown"
-	// ReasonStoredNotRouted: the message is stored, but no router accepted it in time. Clients show
-	// it at their next synchronization.
+	// ReasonStoredNotRouted: stored, but no router accepted it in time. Clients show it at their next synchronization.
 	ReasonStoredNotRouted = "StoredNotRouted"
 	// ReasonAdopted: the store already held the message with its delivery token. It was not sent again.
 	ReasonAdopted = "Adopted"
@@ -84,8 +80,7 @@ const (
 
 // Reasons about the server, its permissions and its key.
 const (
-	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. The two
-	// cases are not distinguished, to reveal nothing about other namespaces.
+	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. The two are not told apart.
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerNotReady: db_proxy is not connected.
 	ReasonServerNotReady = "ServerNotReady"
@@ -117,8 +112,7 @@ const (
 const (
 	// ReasonContentEmpty: the text is empty, or the audio holds no sound.
 	ReasonContentEmpty = "ContentEmpty"
-	// ReasonContentTooLong: the content is longer than TeamTalk's column. TeamTalk would report
-	// success and store nothing.
+	// ReasonContentTooLong: the content is longer than TeamTalk's column, which TeamTalk would not report.
 	ReasonContentTooLong = "ContentTooLong"
 	// ReasonContentInvalid: the text is not UTF-8, or contains a NUL, at which clients truncate it.
 	ReasonContentInvalid = "ContentInvalid"
@@ -148,8 +142,7 @@ type Cause struct {
 	Message string
 }
 
-// ReadyEvent returns the condition Ready, and the type of the event that reports its change. If there is
-// nothing to report, the type is empty.
+// ReadyEvent returns the condition Ready, and the type of the event about its change; "": there is none.
 func ReadyEvent(before, after []metav1.Condition) (eventType string, ready *metav1.Condition) {
 	was := meta.FindStatusCondition(before, ConditionReady)
 	ready = meta.FindStatusCondition(after, ConditionReady)

@@ -80,8 +80,7 @@ type RecipientStatus struct {
 	// +kubebuilder:validation:MaxLength=128
 	Message string `json:"message,omitempty"`
 
-	// messageIDs are the ids that TeamTalk gave the message in the conversation. A text that is
-	// split has one for each segment.
+	// messageIDs are TeamTalk's ids of the message in the conversation: one for each segment of its text.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=20
@@ -101,8 +100,7 @@ type RecipientStatus struct {
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// createTime is the TeamTalk time of a message without a delivery token. It is recorded before
-	// the message is sent, to find the message in the store.
+	// createTime is the TeamTalk time of a message without a delivery token, recorded before it is sent.
 	// +optional
 	CreateTime *metav1.Time `json:"createTime,omitempty"`
 

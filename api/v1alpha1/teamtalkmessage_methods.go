@@ -30,8 +30,7 @@ func (m *TeamTalkMessage) Finished() bool {
 	return c != nil && c.Status == "True" && c.ObservedGeneration == m.Generation
 }
 
-// NothingStored reports whether every recipient has failed with proof that nothing was stored. Only
-// then may a finished message be edited and sent again.
+// NothingStored reports whether every recipient has failed with proof that nothing was stored.
 func (s *TeamTalkMessageStatus) NothingStored() bool {
 	for _, r := range s.Recipients {
 		if !r.Retryable() || len(r.MessageIDs) > 0 {
@@ -41,8 +40,8 @@ func (s *TeamTalkMessageStatus) NothingStored() bool {
 	return true
 }
 
-// Retryable reports whether the recipient has failed with proof that the failed segment was not
-// stored. Earlier segments may be stored.
+// Retryable reports whether the recipient has failed with proof that the failed segment was not stored. Earlier
+// segments may be stored.
 func (r *RecipientStatus) Retryable() bool {
 	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown
 }
@@ -66,8 +65,7 @@ func (s *SendersSpec) Permits(id UserID) bool {
 	return id == s.Default || slices.Contains(s.Allowed, id)
 }
 
-// ScheduledFor returns sendAfter, or the zero time. It does not return the creation time, which is
-// taken from another clock.
+// ScheduledFor returns sendAfter, or the zero time.
 func (m *TeamTalkMessage) ScheduledFor() time.Time {
 	if m.Spec.SendAfter == nil {
 		return time.Time{}
@@ -105,8 +103,7 @@ func (m *TeamTalkMessage) ExpiresAt() time.Time {
 	return m.Status.CompletionTime.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
 }
 
-// IdempotencyKey returns the declared key, or the name of a message with a TTL, so that a tool that
-// creates it again sends nothing. If empty, the UID identifies the message.
+// IdempotencyKey returns the declared key, the name of a message with a TTL, or "": the UID identifies it.
 func (m *TeamTalkMessage) IdempotencyKey() string {
 	switch {
 	case m.Spec.IdempotencyKey != "":
@@ -123,8 +120,7 @@ func (m *TeamTalkMessage) RetryAsked() bool {
 	return value != "" && value != m.Status.LastHandledRetry
 }
 
-// NeverDueBefore reports whether no operator can have sent the message before t: it has been
-// suspended, or scheduled for a later time, since its creation.
+// NeverDueBefore reports whether no operator sent the message before t: it was suspended, or scheduled for later.
 func (m *TeamTalkMessage) NeverDueBefore(t time.Time) bool {
 	return m.Generation == 1 && (m.Suspended() || m.ScheduledFor().After(t.Add(clockSkew)))
 }

@@ -20,8 +20,7 @@ const (
 	MaxRecipientMessage = 128
 )
 
-// RetryAnnotation requests a retry of a finished TeamTalkMessage. When its value changes, the
-// operator retries the recipients that failed with nothing stored.
+// RetryAnnotation requests, by each new value, a retry of the recipients that failed with nothing stored.
 const RetryAnnotation = "teamtalk.io/retry"
 
 // LongText is what the operator does with a text that does not fit into one TeamTalk message.
@@ -41,8 +40,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey: it carries no delivery token by which it could be found again",fieldPath=".idempotencyKey"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !self.to.users.exists(u, u == self.senderID)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
 type TeamTalkMessageSpec struct {
-	// serverRef refers to the TeamTalkServer that sends the message. If unset, it is the server
-	// "default" in the namespace of the message.
+	// serverRef refers to the TeamTalkServer. If unset, it is the server "default" in this namespace.
 	// +optional
 	// +kubebuilder:default={name: default}
 	ServerRef *ServerReference `json:"serverRef,omitempty"`
@@ -61,9 +59,8 @@ type TeamTalkMessageSpec struct {
 	// +required
 	Content Content `json:"content,omitzero"`
 
-	// longText is what happens to a text or textFrom that is longer than one TeamTalk message.
-	// Reject fails the message with the reason ContentTooLong. Split sends up to 20 numbered
-	// segments, in order.
+	// longText is what happens to a text or textFrom that is longer than one TeamTalk message. Reject fails the
+	// message with the reason ContentTooLong. Split sends up to 20 numbered segments, in order.
 	// +optional
 	// +kubebuilder:default=Reject
 	LongText LongText `json:"longText,omitempty"`
@@ -77,8 +74,7 @@ type TeamTalkMessageSpec struct {
 	// +optional
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 
-	// activeDeadlineSeconds is a deadline relative to sendAfter or the creation, whichever is
-	// later. If deadline is set too, the earlier one applies.
+	// activeDeadlineSeconds is a deadline relative to sendAfter or the creation. The earlier deadline applies.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
@@ -120,8 +116,7 @@ type ServerReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// namespace is the namespace of the TeamTalkServer, which must allow this namespace. If unset, it
-	// is this namespace.
+	// namespace is the namespace of the TeamTalkServer, which must allow this one. If unset, it is this one.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -147,8 +142,7 @@ type Recipients struct {
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.text)?1:0)+(has(dyn(self).json)?1:0)+(has(self.textFrom)?1:0)+(has(self.image)?1:0)+(has(self.audio)?1:0) == 1",message="exactly one of the fields in [text json textFrom image audio] must be set"
 type Content struct {
-	// text is a text in UTF-8. One TeamTalk message holds up to 3051 bytes, or 3068 bytes if the
-	// server disables delivery tokens.
+	// text is a text in UTF-8. One TeamTalk message holds 3051 bytes, or 3068 without a delivery token.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=65536
@@ -171,8 +165,7 @@ type Content struct {
 	Audio *AudioContent `json:"audio,omitempty"`
 }
 
-// JSONValue is any JSON value. Validation rules cannot read it, but can detect that it has
-// changed if the object is declared as a map of values.
+// JSONValue is any JSON value. Validation rules cannot read a value, but detect its change in a map of values.
 //
 // +kubebuilder:validation:Type=""
 // +kubebuilder:pruning:PreserveUnknownFields
@@ -194,8 +187,7 @@ func (v *JSONValue) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// TextSource is the source of a text. Secrets are not supported: users who may create messages
-// must not be able to read Secrets by sending them.
+// TextSource is the source of a text. There are no Secrets: who may create messages must not be able to read these.
 type TextSource struct {
 	// configMapKeyRef selects a key of a ConfigMap, in data or binaryData.
 	// +required

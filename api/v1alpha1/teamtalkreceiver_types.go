@@ -10,8 +10,7 @@ import (
 const (
 	// ReceiverLabel is the name of the TeamTalkReceiver that created a message.
 	ReceiverLabel = "teamtalk.io/receiver"
-	// NotificationLabel is the hash of the notification. Messages with the same hash are repeats,
-	// numbered at the end of their names.
+	// NotificationLabel is the hash of the notification. Repeats have the same hash, and numbered names.
 	NotificationLabel = "teamtalk.io/notification"
 )
 
@@ -19,8 +18,7 @@ const (
 const (
 	// ReasonTemplateInvalid: a template does not parse. The built-in template is used instead.
 	ReasonTemplateInvalid = "TemplateInvalid"
-	// ReasonSecretNotFound: the Secret that callers are authenticated with, or its key, does not
-	// exist or is empty. Callers get status 503.
+	// ReasonSecretNotFound: the callers' Secret or its key is missing or empty. Callers get status 503.
 	ReasonSecretNotFound = "SecretNotFound"
 )
 
@@ -43,19 +41,16 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !self.to.users.exists(u, u == self.senderID)) && (!has(self.allow) || !has(self.allow.users) || !self.allow.users.exists(u, u == self.senderID)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
 // +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: a repeat is known by the message before it",fieldPath=".ttlSecondsAfterFinished"
 type TeamTalkReceiverSpec struct {
-	// type is the format of the notifications: Alertmanager (its webhook, version 4) or Generic
-	// (any JSON).
+	// type is the format of the notifications: Alertmanager (its webhook, version 4) or Generic (any JSON).
 	// +required
 	Type ReceiverType `json:"type,omitempty"`
 
-	// serverRef refers to the TeamTalkServer that sends the messages. If unset, it is the server
-	// "default" in the namespace of the receiver.
+	// serverRef refers to the TeamTalkServer. If unset, it is the server "default" in this namespace.
 	// +optional
 	// +kubebuilder:default={name: default}
 	ServerRef *ServerReference `json:"serverRef,omitempty"`
 
-	// senderID is the TeamTalk user who sends the messages. If unset, it is senders.default of the
-	// server.
+	// senderID is the TeamTalk user who sends the messages. If unset, it is senders.default of the server.
 	// +optional
 	SenderID *UserID `json:"senderID,omitempty"`
 
@@ -65,21 +60,18 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
 	To Recipients `json:"to,omitzero"`
 
-	// toLabel is the label of an alert that lists its recipients: user ids, and group ids with the
-	// prefix "group:", separated by commas.
+	// toLabel is the alert label that lists recipients: user ids, and "group:" with group ids, separated by commas.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	ToLabel string `json:"toLabel,omitempty"`
 
-	// allow lists the recipients that toLabel may name. Others in the label are ignored. If none is
-	// left, the alert is sent to the recipients in to.
+	// allow lists the recipients that toLabel may name. Others are ignored. If none is left, "to" gets the alert.
 	// +optional
 	Allow *Recipients `json:"allow,omitempty"`
 
-	// groupBy lists labels. Alerts of a notification with the same values of these labels are sent
-	// in one message. If unset, a notification is one message.
+	// groupBy lists labels. Alerts with the same values share a message. If unset, a notification is one message.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -94,15 +86,14 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:MaxLength=16384
 	Template string `json:"template,omitempty"`
 
-	// resolvedTemplate is the Go template for notifications whose alerts are all resolved. If unset,
-	// template is used.
+	// resolvedTemplate is the template if all alerts are resolved. If unset, template is used.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
 	ResolvedTemplate string `json:"resolvedTemplate,omitempty"`
 
-	// authentication is how callers are authenticated. If unset, they need a token of the cluster
-	// whose user may create TeamTalkMessages in this namespace.
+	// authentication is how callers are authenticated. If unset, they need a token of the cluster whose user may
+	// create TeamTalkMessages in this namespace.
 	// +optional
 	Authentication *ReceiverAuthentication `json:"authentication,omitempty"`
 
@@ -126,8 +117,7 @@ type TeamTalkReceiverSpec struct {
 	TTLSecondsAfterFinished int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
 
-// FloodControl is a limit per recipient and window. Messages over the limit are replaced by one
-// digest at the end of the window.
+// FloodControl is a limit per recipient. A digest at the end of the window replaces messages over the limit.
 type FloodControl struct {
 	// messages is the highest number of messages that a recipient gets in a window.
 	// +required
@@ -176,8 +166,7 @@ type TokenSecretRef struct {
 
 // TeamTalkReceiverStatus is the observed state of a receiver.
 type TeamTalkReceiverStatus struct {
-	// observedGeneration is the generation that the conditions are about. It is -1 before the first
-	// one.
+	// observedGeneration is the generation that the conditions are about. It is -1 before the first one.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -195,8 +184,7 @@ type TeamTalkReceiverStatus struct {
 	// +optional
 	LastMessage string `json:"lastMessage,omitempty"`
 
-	// counts counts the requests. They are written every few seconds: if a gateway is killed, its
-	// last counts are lost.
+	// counts counts the requests, every few seconds. If a gateway is killed, its last counts are lost.
 	// +optional
 	Counts ReceiverCounts `json:"counts,omitzero"`
 
@@ -216,16 +204,14 @@ type ReceiverCounts struct {
 	// duplicates is the number of notifications that repeat another one within dedupWindowSeconds.
 	// +optional
 	Duplicates int64 `json:"duplicates,omitempty"`
-	// folded is the number of notifications that were suppressed for at least one recipient and are
-	// in its digest. A notification of a request that fails afterwards is counted again at its retry.
+	// folded is the number of notifications that are in the digest of at least one recipient. A retried request may
+	// count twice.
 	// +optional
 	Folded int64 `json:"folded,omitempty"`
-	// templateFaults is the number of messages with the built-in template because the declared
-	// template failed.
+	// templateFaults is the number of messages with the built-in template because the declared one failed.
 	// +optional
 	TemplateFaults int64 `json:"templateFaults,omitempty"`
 	// refused is the number of requests of authenticated callers that got a 4xx status.
-	// Unauthenticated requests are counted in metrics only.
 	// +optional
 	Refused int64 `json:"refused,omitempty"`
 	// failed is the number of requests of authenticated callers that got status 503.

@@ -6,8 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PreviousKeySuffix is appended to the name of the AES key in the Secret to name the previous AES
-// key. It decrypts messages that were stored with that key.
+// PreviousKeySuffix at the AES key's name in the Secret names the previous key, for older messages.
 const PreviousKeySuffix = ".previous"
 
 // Endpoint is host:port. The host is resolved for each connection.
@@ -36,8 +35,7 @@ type Verification string
 
 // Verification modes.
 const (
-	// VerificationAlways reads each message back: db_proxy answers with an id for some messages
-	// that it did not store.
+	// VerificationAlways reads each message back: db_proxy gives ids to some messages that it does not store.
 	VerificationAlways Verification = "Always"
 	// VerificationNever trusts the answer of db_proxy.
 	VerificationNever Verification = "Never"
@@ -52,8 +50,7 @@ type DeliveryTokenMode string
 const (
 	// DeliveryTokenEnabled adds 64 bits to the padding, which clients skip.
 	DeliveryTokenEnabled DeliveryTokenMode = "Enabled"
-	// DeliveryTokenDisabled sends texts without a token, up to 17 bytes longer. The time of a message
-	// is recorded in its status before it is sent.
+	// DeliveryTokenDisabled sends up to 17 bytes more. The time of a message is recorded before it is sent.
 	DeliveryTokenDisabled DeliveryTokenMode = "Disabled"
 )
 
@@ -90,8 +87,7 @@ type TeamTalkServerSpec struct {
 	// +required
 	Senders SendersSpec `json:"senders,omitzero"`
 
-	// allowedNamespaces selects the namespaces whose messages may use this server. If unset, it is
-	// the namespace of the server.
+	// allowedNamespaces selects the namespaces that may use this server. If unset, it is the server's own.
 	// +optional
 	// +kubebuilder:default={from: Same}
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitzero"`
@@ -109,8 +105,7 @@ type TeamTalkServerSpec struct {
 	// +kubebuilder:default=Always
 	Verification Verification `json:"verification,omitempty"`
 
-	// deliveryToken is whether texts carry a token, with which the operator finds a message in the
-	// store.
+	// deliveryToken is whether texts carry a token, by which the operator finds a message in the store.
 	// +optional
 	// +kubebuilder:default=Enabled
 	DeliveryToken DeliveryTokenMode `json:"deliveryToken,omitempty"`
@@ -182,8 +177,7 @@ type DBProxySpec struct {
 	// +kubebuilder:validation:Maximum=1024
 	MaxInFlight int32 `json:"maxInFlight,omitempty"`
 
-	// maxGroupInFlight limits the concurrent requests about groups. A stock db_proxy handles 16 of
-	// them; 32 deadlock it until it is restarted.
+	// maxGroupInFlight limits the concurrent requests about groups. 32 deadlock a stock db_proxy.
 	// +optional
 	// +kubebuilder:default=8
 	// +kubebuilder:validation:Minimum=1
@@ -251,8 +245,7 @@ type RecipientRules struct {
 	// +optional
 	Deny Recipients `json:"deny,omitzero"`
 
-	// allow lists the only recipients that get messages. If empty, all recipients are allowed that
-	// are not in deny.
+	// allow lists the only recipients that get messages. If empty, these are all that are not in deny.
 	// +optional
 	Allow Recipients `json:"allow,omitzero"`
 }

@@ -23,8 +23,7 @@ func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 	return proceed
 }
 
-// admit waits for older messages of the same conversations that are not submitted yet, and for slots of the
-// server: the queue wakes the message then. It comes after all that a message waits for on its own.
+// admit waits for older messages of the same conversations, and for slots of the server. The queue wakes it.
 func (r *Reconciler) admit(s *scope) outcome {
 	if !s.underWay() && !r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()) {
 		return requeue(0)

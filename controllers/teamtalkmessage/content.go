@@ -33,8 +33,7 @@ const maxAudio = pdu.MaxToClients - 1<<10
 // needsPayload reports whether the payload is to be made. A delivery under way keeps its own.
 func (s *scope) needsPayload() bool { return !s.underWay() || s.snapshot.PayloadPending }
 
-// loadContent reads what a ConfigMap holds of the content. What is missing is waited
-// for, unless something was begun: that is asked for, and routed, without the payload.
+// loadContent reads the ConfigMap of the content. If it is missing, a message that was begun goes on without it.
 func (r *Reconciler) loadContent(ctx context.Context, s *scope) (outcome, error) {
 	var ref v1alpha1.ConfigMapKeyRef
 	switch c := s.message.Spec.Content; {
@@ -61,15 +60,13 @@ func (r *Reconciler) loadContent(ctx context.Context, s *scope) (outcome, error)
 	return proceed, nil
 }
 
-// readConfigMap reads one key of a ConfigMap, in data or binaryData. Where it cannot be
-// read, the ConfigMap is watched.
+// readConfigMap reads one key of a ConfigMap, in data or binaryData, and watches what it cannot read.
 func (r *Reconciler) readConfigMap(ctx context.Context, message types.NamespacedName, ref v1alpha1.ConfigMapKeyRef) (
 	data []byte, missing *v1alpha1.Cause, err error,
 ) {
 	key := types.NamespacedName{Namespace: message.Namespace, Name: ref.Name}
 	cause := &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound}
-	// It is read again after the watch has begun, so that it cannot appear in between.
-	// What exists from the start needs no watch.
+	// Read again after the watch has begun, so that no change falls in between.
 	for range 2 {
 		cm := &corev1.ConfigMap{}
 		err := r.Client.Get(ctx, key, cm)
@@ -135,8 +132,7 @@ func refusePayload(reason, message string) (delivery.Payload, *v1alpha1.Cause) {
 	return delivery.Payload{}, &v1alpha1.Cause{Reason: reason, Message: message}
 }
 
-// textPayload makes one message of a text; or several, where it is too long and may
-// be split. It refuses what TeamTalk would lose without an error.
+// textPayload makes one message of a text, or several. It refuses what TeamTalk would lose without an error.
 func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
 	limit := cipher.MaxText
 	if tokens {
@@ -185,8 +181,7 @@ func audioPayload(seconds int32, sound []byte) (delivery.Payload, *v1alpha1.Caus
 	return delivery.Payload{Audio: true, Data: append(data, sound...)}, nil
 }
 
-// compactJSON writes an object without blanks, keys sorted. Characters that the
-// API server escapes for browsers are written as they are, for people to read.
+// compactJSON writes an object without blanks, keys sorted, and without the API server's escapes for browsers.
 func compactJSON(object map[string]v1alpha1.JSONValue) ([]byte, error) {
 	raw, err := json.Marshal(object)
 	if err != nil {

@@ -172,8 +172,7 @@ func (r *Reconciler) postpone(key types.NamespacedName) bool {
 // runPhases returns the outcome of the first phase that does not go on to the next.
 func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	if s.origin == originEdit {
-		// Until the status shows that the message has started again, it could be edited once
-		// more, and would start again once more.
+		// Until the status shows that the message has started again, another edit would start it once more.
 		return recordFirst, nil
 	}
 	if isStale, err := r.isStale(ctx, s); isStale || err != nil {
@@ -206,8 +205,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	return done, nil
 }
 
-// reconcileFinished retries what failed of a message, if the annotation asks for it, or
-// deletes the message once its ttlSecondsAfterFinished is over.
+// reconcileFinished retries a message if its annotation asks for it, or deletes it once its TTL is over.
 func (r *Reconciler) reconcileFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
 	expires := m.ExpiresAt()
 	switch {
@@ -231,8 +229,7 @@ func (r *Reconciler) reconcileFinished(ctx context.Context, m *v1alpha1.TeamTalk
 	return reconcile.Result{}, nil
 }
 
-// retryFinished records that the recipients which failed start again. Nothing is sent
-// until the status shows it, so that it happens once per value of the annotation.
+// retryFinished records that failed recipients start again. Nothing is sent before the status shows it.
 func (r *Reconciler) retryFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
 	live := &v1alpha1.TeamTalkMessage{}
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(m), live); err != nil {
@@ -250,8 +247,7 @@ func (r *Reconciler) retryFinished(ctx context.Context, m *v1alpha1.TeamTalkMess
 	return r.record(ctx, s, done)
 }
 
-// reconcileDeleted records what becomes of a message that a finalizer of somebody else
-// keeps: nothing more is sent.
+// reconcileDeleted records what becomes of a message that another's finalizer keeps: nothing more is sent.
 func (r *Reconciler) reconcileDeleted(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
 	s := newScope(m, leadership.Term{Clean: true}, time.Now())
 	if r.readProgress(s); s.snapshot == nil {

@@ -16,8 +16,7 @@ import (
 
 // versioned is a cache that knows how new it is.
 type versioned interface {
-	// LastStoreSyncResourceVersion returns the resourceVersion up to which the cache
-	// shows everything, or "" if it is not known.
+	// LastStoreSyncResourceVersion returns the version up to which the cache shows everything, or "".
 	LastStoreSyncResourceVersion() string
 }
 
@@ -34,9 +33,8 @@ func storeOf(ctx context.Context, c cache.Cache) (versioned, error) {
 	return shared.GetStore(), nil
 }
 
-// isStale reports whether there is a newer version of a message than the one at hand,
-// which may be from before this leader's term: what the earlier leader recorded must
-// not be missed. The newer version is on its way here, and wakes the message.
+// isStale reports whether there is a newer version of a message than the one at hand. It may be from before this
+// leader's term, whose records must not be missed. The newer version is on its way here, and wakes the message.
 //
 // The API server is asked, until the whole cache is as new as the term. Both versions
 // are of TeamTalkMessages, and comparable. The store sets its version under one lock with

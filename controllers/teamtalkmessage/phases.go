@@ -31,11 +31,9 @@ type outcome struct {
 	action action
 	// cause is what the message waits for, if it waits. A watch wakes the message.
 	cause *v1alpha1.Cause
-	// after is when the message is reconciled again unless it is woken before; 0: when
-	// its schedule or deadline comes.
+	// after is when the message is reconciled again; 0: at its schedule or deadline.
 	after time.Duration
-	// keepsPlace: younger messages of its conversations must not pass it. It is reconciled
-	// again soon, or with all others of its server.
+	// keepsPlace: younger messages must not pass it. It is reconciled again soon, or with all of its server.
 	keepsPlace bool
 }
 
@@ -120,8 +118,7 @@ func checkSender(s *scope) outcome {
 	case s.message.Spec.SenderID != nil:
 		id = *s.message.Spec.SenderID
 	case s.message.Status.SenderID != nil && s.origin != originEdit:
-		// The server may have been replaced by one with another default: what was
-		// sent is found in the conversations of its sender.
+		// Another server may have replaced it. What was sent is found in the conversations of its sender.
 		id = *s.message.Status.SenderID
 	}
 	s.sender = uint32(id)
@@ -202,8 +199,7 @@ func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error)
 	return waitForServer(c.Reason, c.Message), nil
 }
 
-// stageCreateTime gives a message without a token its time, by which it is found again.
-// The status must show the time before anything is sent.
+// stageCreateTime gives a message without a token its time, which the status must show before a send.
 func stageCreateTime(s *scope) outcome {
 	if s.underWay() || s.payload.Data == nil || s.tokens() {
 		return proceed
@@ -266,8 +262,7 @@ func identityOf(m *v1alpha1.TeamTalkMessage) delivery.Identity {
 	return delivery.Identity{UID: m.UID}
 }
 
-// statusFits reports whether the status says nothing that is untrue while the message
-// is sent: it need not be written before the delivery ends.
+// statusFits reports whether the status stays true while the message is sent, and need not be written.
 func statusFits(m *v1alpha1.TeamTalkMessage) bool {
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
 	return ready == nil || ready.Reason == v1alpha1.ReasonScheduled

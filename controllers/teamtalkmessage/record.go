@@ -26,8 +26,7 @@ const conflictDelay = time.Second
 // StatusWrite is a status that has been written.
 type StatusWrite struct {
 	Message *v1alpha1.TeamTalkMessage
-	// Server is the TeamTalkServer that the message goes through; empty where none was
-	// found, as the name in the spec is any text that a user chose.
+	// Server is the TeamTalkServer, or empty where none was found: the name in the spec is any text.
 	Server types.NamespacedName
 	// Began and Ended are when the write began and ended, by this process's clock.
 	Began, Ended time.Time
@@ -37,8 +36,7 @@ type StatusWrite struct {
 	Done []v1alpha1.RecipientStatus
 }
 
-// record writes the status, if the outcome asks for it and the status changes. Then it tells
-// the engine, writes an event and calls OnStatusWrite.
+// record writes the status, if the outcome asks for it and the status changes, and reports the change.
 func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconcile.Result, error) {
 	result := reconcile.Result{RequeueAfter: cmp.Or(out.after, s.untilDue())}
 	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {
@@ -58,8 +56,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	changed, err := r.writeStatus(ctx, before, s.message)
 	switch {
 	case apierrors.IsConflict(err):
-		// The object has changed, and the change wakes the message. A proxy before the API
-		// server may report a conflict without a change: then nothing would.
+		// The change wakes the message. A proxy may report a conflict without a change: then nothing would.
 		return reconcile.Result{RequeueAfter: conflictDelay}, nil
 	case err != nil:
 		return reconcile.Result{}, client.IgnoreNotFound(err)
@@ -125,8 +122,7 @@ func newlyDone(before, after []v1alpha1.RecipientStatus) (done []v1alpha1.Recipi
 // statusEvent is an event about a change of status; the zero value: none.
 type statusEvent struct{ kind, reason, note string }
 
-// eventOf returns the event that tells a user of a change: the message waits, has
-// failed, or was found in the store. A delivery without incident has none.
+// eventOf returns the event of a change: the message waits, has failed, or was found in the store.
 func eventOf(before, after *v1alpha1.TeamTalkMessage) statusEvent {
 	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
@@ -146,8 +142,8 @@ func eventOf(before, after *v1alpha1.TeamTalkMessage) statusEvent {
 	return statusEvent{corev1.EventTypeWarning, is.Reason, is.Message}
 }
 
-// onlyEarlierDoubt reports whether nothing is in doubt but what an earlier operator may have sent. That is so of
-// every message that exists when a leader is lost: hundreds of events would delay new messages.
+// onlyEarlierDoubt reports whether all doubts are about an earlier operator. Events of every message that exists
+// when a leader is lost would delay new messages.
 func onlyEarlierDoubt(m *v1alpha1.TeamTalkMessage) bool {
 	return !slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
 		return r.State == v1alpha1.StateInDoubt && r.Attempts > 0

@@ -43,8 +43,7 @@ type scope struct {
 	session *connection.Session
 	// source is what a ConfigMap holds. Set by loadContent.
 	source []byte
-	// payloadPending is why the payload is not known yet, of a message that may have been
-	// sent. Set by loadContent.
+	// payloadPending is why the payload of a begun message is not known yet. Set by loadContent.
 	payloadPending *v1alpha1.Cause
 	// payload is set by makePayload.
 	payload delivery.Payload
@@ -64,8 +63,7 @@ const (
 	originRetry
 )
 
-// newScope resumes a message from its status. An edit of a message that had finished
-// with nothing stored starts it from the beginning.
+// newScope resumes a message from its status, or starts it again after an edit with nothing stored.
 func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) *scope {
 	s := &scope{message: m, term: term, now: now, earlierUntil: earlierUntil(term, m)}
 	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
@@ -121,8 +119,7 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 	return p
 }
 
-// supersedes reports whether the snapshot is only of the message before an edit that
-// starts it from the beginning.
+// supersedes reports whether the snapshot is only of the message before an edit that starts it again.
 func (s *scope) supersedes(snapshot delivery.Snapshot) bool {
 	notFailed := func(p delivery.Progress) bool { return p.State != v1alpha1.StateFailed }
 	return s.origin == originEdit && !snapshot.Running && !slices.ContainsFunc(snapshot.Recipients, notFailed)
@@ -143,8 +140,7 @@ func (s *scope) adopt(snapshot delivery.Snapshot) {
 	s.recipients = snapshot.Recipients
 }
 
-// underWay reports whether the engine delivers the message, or has delivered it. A
-// task that was stopped, and has ended, is submitted again.
+// underWay reports whether the engine has the message. A task that was stopped and has ended does not count.
 func (s *scope) underWay() bool {
 	return s.snapshot != nil && (!s.snapshot.Stopped || s.snapshot.Running)
 }
@@ -160,8 +156,7 @@ func (s *scope) serverKey() types.NamespacedName {
 	return types.NamespacedName{}
 }
 
-// tokens reports whether the message carries delivery tokens. A message that was begun
-// without goes on without, whatever the server declares meanwhile.
+// tokens reports whether the message has delivery tokens. One that was begun without goes on without.
 func (s *scope) tokens() bool {
 	begunWithout := s.origin != originEdit && slices.ContainsFunc(s.message.Status.Recipients,
 		func(r v1alpha1.RecipientStatus) bool { return r.CreateTime != nil })
@@ -191,8 +186,7 @@ func (s *scope) expired() bool {
 	return !d.IsZero() && !s.now.Before(d)
 }
 
-// untilDue returns how long it takes until the schedule or the deadline of the message
-// comes; 0: both have come, or there is none.
+// untilDue returns how long it takes until the next of schedule and deadline; 0: there is none.
 func (s *scope) untilDue() time.Duration {
 	var next time.Duration
 	for _, at := range []time.Time{s.message.ScheduledFor(), s.message.DeadlineTime()} {
@@ -203,8 +197,7 @@ func (s *scope) untilDue() time.Duration {
 	return next
 }
 
-// refuse keeps a recipient from being sent to. Where nothing was sent it fails at
-// once; else it fails when the store has shown that nothing was.
+// refuse keeps a recipient from being sent to. It fails at once, or when the store shows that nothing was sent.
 func (s *scope) refuse(i int, reason, message string) {
 	p := &s.recipients[i]
 	if p.State == v1alpha1.StatePending && !s.underWay() {

@@ -3,6 +3,7 @@
 package teamtalkmessage
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	staged := !s.tokens() // by the status as it was
 	edited := s.origin == originEdit
 	st := &m.Status
-	o := overallOf(s, cause)
+	o := setRecipients(s, cause, staged)
 	st.ObservedGeneration = m.Generation
 	if st.StartTime == nil || s.origin == originRetry {
 		// A value that came with the message, or one that is handled now.
@@ -43,35 +44,10 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	}
 	st.Split = s.split
 	st.ToSummary = summarizeRecipients(m.Spec.To)
-	setRecipients(st, s.recipients, staged)
 	setConditions(m, o)
 }
 
-// setRecipients writes the recipients and counts them.
-func setRecipients(st *v1alpha1.TeamTalkMessageStatus, recipients []delivery.Progress, staged bool) {
-	st.Recipients = make([]v1alpha1.RecipientStatus, len(recipients))
-	delivered, counts := 0, v1alpha1.RecipientCounts{Recipients: int32(len(recipients))}
-	for i, p := range recipients {
-		st.Recipients[i] = recipientStatus(p, staged)
-		switch p.State {
-		case v1alpha1.StateRouted:
-			counts.Routed++
-			counts.Stored++
-		case v1alpha1.StateStored:
-			counts.Stored++
-		case v1alpha1.StateFailed:
-			counts.Failed++
-		}
-		if p.Delivered() {
-			delivered++
-		}
-	}
-	st.Counts = &counts
-	st.RecipientsSummary = fmt.Sprintf("%d/%d", delivered, len(recipients))
-}
-
-// setConditions writes the conditions. Reconciling and Stalled are present only while
-// they are True: that is how kstatus reads them.
+// setConditions writes the conditions. As kstatus expects, Reconciling and Stalled are present only while True.
 func setConditions(m *v1alpha1.TeamTalkMessage, o overall) {
 	conditions := &m.Status.Conditions
 	set := func(condition string, is bool, reason string) {
@@ -113,31 +89,40 @@ func (o overall) asDeclared() bool {
 	return o.Reason == v1alpha1.ReasonScheduled || o.Reason == v1alpha1.ReasonSuspended
 }
 
-// overallOf adds up the recipients. cause is what the message waits for; nil: nothing.
-func overallOf(s *scope, cause *v1alpha1.Cause) overall {
-	var done, delivered, notRouted int
+// setRecipients writes the recipients and counts them. It returns what they come to. cause is what the message
+// waits for; nil: nothing.
+func setRecipients(s *scope, cause *v1alpha1.Cause, staged bool) overall {
+	all := len(s.recipients)
+	recipients, counts := make([]v1alpha1.RecipientStatus, all), v1alpha1.RecipientCounts{Recipients: int32(all)}
+	var delivered, notRouted int
 	var failed, waiting *delivery.Progress
 	for i := range s.recipients {
 		p := &s.recipients[i]
+		recipients[i] = recipientStatus(*p, staged)
+		switch p.State {
+		case v1alpha1.StateRouted:
+			counts.Routed++
+			counts.Stored++
+		case v1alpha1.StateStored:
+			counts.Stored++
+		case v1alpha1.StateFailed:
+			counts.Failed++
+			failed = cmp.Or(failed, p)
+		}
 		switch {
 		case p.Delivered():
-			done++
 			delivered++
 			if p.Reason == v1alpha1.ReasonStoredNotRouted {
 				notRouted++
 			}
-		case p.Done():
-			done++
-			if failed == nil {
-				failed = p
-			}
-		case waiting == nil && p.Reason != "":
-			waiting = p
+		case p.State != v1alpha1.StateFailed && p.Reason != "":
+			waiting = cmp.Or(waiting, p)
 		}
 	}
-	all := len(s.recipients)
+	st := &s.message.Status
+	st.Recipients, st.Counts, st.RecipientsSummary = recipients, &counts, fmt.Sprintf("%d/%d", delivered, all)
 	switch {
-	case done == all:
+	case delivered+int(counts.Failed) == all:
 		return finishedOf(all, delivered, notRouted, failed)
 	case cause != nil:
 		return overall{Cause: *cause}
@@ -172,8 +157,7 @@ func finishedOf(all, delivered, notRouted int, failed *delivery.Progress) overal
 	return o
 }
 
-// waitingReason returns what a message waits for. A failure that is retried is
-// RetryScheduled, whatever it was; the recipient has the details.
+// waitingReason returns what a message waits for: RetryScheduled for any failure that is retried.
 func waitingReason(p *delivery.Progress) string {
 	if p.State == v1alpha1.StatePending {
 		switch p.Reason {

@@ -21,17 +21,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
-// eventHandler adds unfinished messages to the queue as their events come, which is in
-// order, and enqueues them, all with one priority: controller-runtime's own handler puts
-// those of the first list behind those that come later.
+// eventHandler adds unfinished messages to the queue in the order of their events, and enqueues them with one
+// priority. controller-runtime's own handler puts those of the first list last.
 type eventHandler struct{ queue *queue.Queue }
 
 var _ handler.EventHandler = eventHandler{}
 
 type workQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// Create implements handler.EventHandler. It skips finished messages at startup, unless
-// something is to be done for them.
+// Create implements handler.EventHandler. It skips finished messages that need nothing.
 func (h eventHandler) Create(_ context.Context, e event.CreateEvent, w workQueue) {
 	m, ok := e.Object.(*v1alpha1.TeamTalkMessage)
 	switch {
@@ -91,8 +89,7 @@ func indexByServer(o client.Object) []string {
 	return []string{m.ServerKey().String(), anyServer}
 }
 
-// serverMatters passes the events after which messages may go on: a server is created,
-// deleted or edited, or its key has become usable. The engine follows its connections.
+// serverMatters passes the events of a server after which its messages may go on.
 var serverMatters = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
@@ -115,8 +112,7 @@ func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object)
 	return requests
 }
 
-// messagesOfNamespace requeues the messages of a namespace whose labels have changed: a
-// server may permit it now, or no longer.
+// messagesOfNamespace requeues the messages of a namespace that a server may now permit, or no longer.
 func (r *Reconciler) messagesOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
 	return r.requests(ctx, client.InNamespace(namespace.GetName()), client.MatchingFields{serverIndex: anyServer})
 }
@@ -129,8 +125,7 @@ func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []
 	return requests
 }
 
-// requeueUnfinished gives the messages that the options select through serverIndex their
-// places in the queue, before any of them is reconciled, and returns them.
+// requeueUnfinished gives the selected messages their places in the queue before any of them is reconciled.
 func (r *Reconciler) requeueUnfinished(ctx context.Context, opts ...client.ListOption) []types.NamespacedName {
 	list := &v1alpha1.TeamTalkMessageList{}
 	if err := r.Client.List(ctx, list, opts...); err != nil {

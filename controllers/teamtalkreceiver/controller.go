@@ -87,8 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	before := o.DeepCopy()
 	setReady(o, cause)
 	if !equality.Semantic.DeepEqual(before.Status, o.Status) {
-		// The gateway writes other fields, so that only the conditions are patched. They are a
-		// list, which the patch replaces: hence the lock.
+		// The gateway writes other fields. A patch replaces the list of conditions: hence the lock.
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 		if err := r.Client.Status().Patch(ctx, o, patch); err != nil {
 			if apierrors.IsConflict(err) {
@@ -155,9 +154,8 @@ func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiv
 	return nil, nil
 }
 
-// deleteExpired deletes messages that finished longer ago than ttlSecondsAfterFinished. It
-// does not set the field of that name on messages: a message would be known by its
-// name in the store, and every conversation would be searched for it.
+// deleteExpired deletes messages that finished longer ago than the receiver's TTL. They have no TTL of their own,
+// which would make their names keys: every conversation would be searched for them.
 func (r *Reconciler) deleteExpired(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (reconcile.Result, error) {
 	next := reconcile.Result{RequeueAfter: min(max(o.TTL()/2, minExpiryInterval), maxExpiryInterval)}
 	if !o.DeletionTimestamp.IsZero() {

@@ -9,8 +9,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// limits are the limiters by db_proxy address. TeamTalkServers that name the same address share one, with
-// the lowest of their limits: they protect the db_proxy.
+// limits are the limiters by db_proxy address. TeamTalkServers with the same address share one, with the lowest
+// limits.
 type limits struct {
 	mu        sync.Mutex
 	byAddress map[string]*addressLimit

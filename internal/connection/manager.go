@@ -44,26 +44,22 @@ type entry struct {
 type Events struct {
 	// Connection: a connection of the server is up or down.
 	Connection func(server types.NamespacedName)
-	// Usable: the server now has a session or a key, and had none before. This need not change its status,
-	// for example after a restart.
+	// Usable: the server now has a session or a key, and had none. This need not change its status.
 	Usable func(server types.NamespacedName)
 	// Read: a router has relayed a read notify. Several routers may relay the same one. It may be nil.
 	Read func(server types.NamespacedName, read router.Read)
-	// Gone: the session of the server is removed or replaced; the server may be another TeamTalk now. It is
-	// called with locks held, and may be nil.
+	// Gone: the session is removed or replaced. It is called with locks held, and may be nil.
 	Gone func(server types.NamespacedName)
 }
 
-// NewManager returns a Manager without sessions. gate is called before a request is written to a socket,
-// which it prevents by an error.
+// NewManager returns a Manager without sessions. gate may prevent the write of a request by an error.
 func NewManager(log logr.Logger, gate func() error, on Events) *Manager {
 	m := &Manager{log: log, gate: gate, on: on, sessions: map[types.NamespacedName]*entry{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
 
-// Start implements manager.Runnable. When ctx is done, it closes the sessions and waits until their
-// connections are closed.
+// Start implements manager.Runnable. It closes the sessions when ctx is done, and waits for that.
 func (m *Manager) Start(ctx context.Context) error {
 	<-ctx.Done()
 	m.mu.Lock()
@@ -83,8 +79,7 @@ func (m *Manager) Get(server types.NamespacedName) (*Session, bool) {
 	return nil, false
 }
 
-// Ensure returns a session with the configuration. New keys apply at once. A new configuration replaces
-// the session, and the old one is closed after its requests in flight.
+// Ensure returns a session with the configuration, which replaces one with another. New keys apply at once.
 func (m *Manager) Ensure(server types.NamespacedName, c Config, keys cipher.Keys) *Session {
 	session, usable := m.ensure(server, c, keys)
 	if usable {

@@ -18,8 +18,7 @@ func newLimiter(perSecond, burst int) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), cmp.Or(max(burst, 0), perSecond))
 }
 
-// waitForRate waits until a message may be sent. Unlike rate.Limiter.Wait, it does not fail early if the
-// deadline of ctx is too soon: the caller may extend the deadline.
+// waitForRate waits until a message may be sent. It does not fail early as Wait does: a deadline may be moved.
 func waitForRate(ctx context.Context, limiter *rate.Limiter) error {
 	r := limiter.Reserve()
 	timer := time.NewTimer(r.Delay())

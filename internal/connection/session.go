@@ -36,8 +36,7 @@ type Health struct {
 	RouterConnected, RouterDesired   int
 }
 
-// Session is a connected TeamTalk installation. Its requests return the errors of dbproxy.Client and
-// router.Client.
+// Session is a connected TeamTalk. Its requests return the errors of dbproxy.Client and router.Client.
 type Session struct {
 	config  Config
 	dbProxy []*dbproxy.Client
@@ -128,8 +127,7 @@ func (s *Session) broadcast() {
 	s.changed = make(chan struct{})
 }
 
-// WaitReady waits until a connection to db_proxy is up and a key is loaded, or ctx is done. It never
-// returns nil for a session that is closing.
+// WaitReady waits for a connection to db_proxy and a key. It returns no nil for a session that is closing.
 func (s *Session) WaitReady(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -204,8 +202,7 @@ type path struct {
 
 var _ dbproxy.Reads = path{}
 
-// Path returns the reads over one connection to one db_proxy, or dbproxy.ErrNotSent. Only answers over
-// the same path prove something about each other.
+// Path returns reads over one connection to one db_proxy, or dbproxy.ErrNotSent.
 func (s *Session) Path() (dbproxy.Reads, error) {
 	p, err := s.client().OpenPath()
 	if err != nil {
@@ -214,28 +211,23 @@ func (s *Session) Path() (dbproxy.Reads, error) {
 	return path{session: s, reads: p}, nil
 }
 
-// Users is dbproxy.Client.Users over the path.
 func (p path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	return request(p.session, func() (map[uint32]*wire.UserInfo, error) { return p.reads.Users(ctx, asker, ids) })
 }
 
-// Groups is dbproxy.Client.Groups over the path.
 func (p path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
 	return request(p.session, func() (map[uint32]*wire.GroupInfo, error) { return p.reads.Groups(ctx, asker, ids) })
 }
 
-// Scan is dbproxy.Path.Scan.
 func (p path) Scan(ctx context.Context, c dbproxy.Session, count uint32, to dbproxy.Scanner) error {
 	_, err := request(p.session, func() (struct{}, error) { return struct{}{}, p.reads.Scan(ctx, c, count, to) })
 	return err
 }
 
-// ByID is dbproxy.Client.ByID over the path.
 func (p path) ByID(ctx context.Context, c dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
 	return request(p.session, func() ([]*wire.MsgInfo, error) { return p.reads.ByID(ctx, c, ids) })
 }
 
-// LatestID is dbproxy.Client.LatestID over the path.
 func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
 	return request(p.session, func() (uint32, error) { return p.reads.LatestID(ctx, c) })
 }
@@ -252,8 +244,7 @@ func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func
 	})
 }
 
-// Route announces a stored message through the router that has been connected for the longest time,
-// which message servers use too. If that fails, it tries the next one.
+// Route announces a stored message through the longest connected router, as message servers do, or another.
 func (s *Session) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
 	return s.announce(func(r *router.Client) error { return r.Route(ctx, m, msgID) })
 }

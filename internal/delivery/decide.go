@@ -82,8 +82,7 @@ func hasExpired(p recipientState, env environment) bool {
 
 func needsConnection(p recipientState, _ environment) bool { return p.waitReady }
 
-// isBackingOff is not true of a doubt that is searched for once more, because the
-// deadline has come since the last search.
+// isBackingOff is not true of a doubt that is searched for once more at its deadline.
 func isBackingOff(p recipientState, env environment) bool {
 	lastSearch := p.State == v1alpha1.StateInDoubt && env.deadlinePassed(env.now) && p.askedAt.Before(env.Deadline)
 	return env.now.Before(p.wakeAt) && !lastSearch
@@ -124,9 +123,8 @@ func (p recipientState) waitsUntil(env environment) time.Time {
 	return p.wakeAt
 }
 
-// expiresAt returns when nothing more is tried for the recipient in its state; zero: no
-// deadline ends it. What may have been sent is searched for at least once when an answer
-// can prove its absence, unless there is no connection.
+// expiresAt returns when nothing more is tried for the recipient in its state; zero: never. A doubt is searched for
+// at least once when absence can be proved, unless there is no connection.
 func (p recipientState) expiresAt(pol Policy) time.Time {
 	switch {
 	case pol.Deadline.IsZero():

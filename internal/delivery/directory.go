@@ -43,8 +43,7 @@ const (
 	maxUsersPerRequest = 200
 	// maxGroupsPerRequest does the same for groups, each of which has its members.
 	maxGroupsPerRequest = 20
-	// directoryTTL is how long a user or group is assumed to exist: a long queue in a
-	// conversation must not end with a user that was deleted meanwhile.
+	// directoryTTL is how long a user or group is assumed to exist.
 	directoryTTL = 30 * time.Second
 )
 
@@ -112,8 +111,7 @@ func (s DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) *v1alpha
 	case group == nil:
 		return refuse(v1alpha1.ReasonGroupNotFound, "group %d does not exist in TeamTalk", r.ID)
 	case len(group.GetGroupMemberList()) == 0:
-		// A flushed cache shows every group empty, and the next send fills it: db_proxy
-		// decides itself, and drops what is not permitted.
+		// A flushed cache shows every group empty. db_proxy decides itself then.
 		return nil
 	}
 	return refuse(v1alpha1.ReasonSenderNotInGroup, "user %d is not a member of group %d", sender, r.ID)

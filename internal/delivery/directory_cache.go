@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	// batchPatience is how long the next batch waits for the one under way: a lost
-	// answer must not hold up others.
+	// batchPatience is how long the next batch waits for the one under way, whose answer may be lost.
 	batchPatience = time.Second
 	// maxShrunk leaves one group in a batch.
 	maxShrunk = 5
@@ -51,8 +50,7 @@ type directoryView struct {
 	waiting  []*waiter
 	// asking: a batch is under way, and not overdue.
 	asking bool
-	// shrunk is how often the size of batches was halved since shrunkAt: an answer that is too long must not
-	// fail all who wait for it.
+	// shrunk is how often batches were halved since shrunkAt, because an answer was too long.
 	shrunk   int
 	shrunkAt time.Time
 }
@@ -88,8 +86,7 @@ type batch struct {
 	overdue, ended bool
 }
 
-// get returns a snapshot that shows the task's sender and the recipient, from notBefore
-// or later; or, if one of them was not seen since, one from after the call.
+// get returns a snapshot that shows sender and recipient, from notBefore or later; or one from after the call.
 func (d *directoryCache) get(
 	ctx context.Context, t Task, to v1alpha1.Recipient, notBefore time.Time,
 ) (DirectorySnapshot, error) {
@@ -112,8 +109,7 @@ func (d *directoryCache) get(
 	}
 }
 
-// prefetch asks for recipients who are about to be looked up. Without it the first one
-// would have a batch of its own, and the others would wait for that.
+// prefetch asks for recipients together, so that the first one does not get a batch of its own.
 func (d *directoryCache) prefetch(t Task, recipients []v1alpha1.Recipient) {
 	notBefore := time.Now().Add(-directoryTTL)
 	d.mu.Lock()
@@ -254,8 +250,7 @@ func (v *directoryView) cached(to v1alpha1.Recipient, notBefore time.Time) (Dire
 	return snapshot, true
 }
 
-// nextBatch takes as many waiters as one request may ask for. Those whose recipients
-// were seen meanwhile are answered at once.
+// nextBatch takes as many waiters as one request may ask for, and answers those that need none any more.
 func (v *directoryView) nextBatch(cancel context.CancelFunc) *batch {
 	b := &batch{cancel: cancel}
 	if time.Since(v.shrunkAt) > directoryTTL {
@@ -289,8 +284,7 @@ func (v *directoryView) nextBatch(cancel context.CancelFunc) *batch {
 	return b
 }
 
-// remember keeps who was seen, and forgets who is missing: whether that is evidence is
-// for those who asked to decide.
+// remember keeps who was seen, and forgets who is missing.
 func (v *directoryView) remember(b *batch, snapshot DirectorySnapshot) {
 	if !snapshot.respondsWithData() {
 		return

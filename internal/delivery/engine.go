@@ -32,8 +32,7 @@ type Engine struct {
 	// jitter returns a random duration of at most the one given.
 	jitter func(time.Duration) time.Duration
 
-	// base ends everything; work ends what has not been sent yet. A drain ends
-	// work first, so that answers in flight still come in.
+	// base ends everything. work ends what is not sent yet: a drain ends it first.
 	base, work             context.Context
 	cancelBase, cancelWork context.CancelFunc
 
@@ -52,9 +51,8 @@ type Engine struct {
 	poke chan struct{}
 }
 
-// NewEngine returns an engine that calls notify, which must not block, when a task has
-// progress to record, at most every second while it runs, and once it stops; and when
-// the Queue wakes a message, unless the engine drains.
+// NewEngine returns an engine. It calls notify, which must not block, for a task with progress to record, for one
+// that has stopped, and for a message that the Queue wakes.
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1), keyedAttempts: newKeyedAttempts(),
@@ -71,8 +69,7 @@ func NewEngine(notify func(types.NamespacedName)) *Engine {
 	return e
 }
 
-// Start runs the engine until ctx is done. It returns when the last goroutine has ended.
-// It implements manager.Runnable.
+// Start implements manager.Runnable. It returns after ctx is done, with the last goroutine.
 func (e *Engine) Start(ctx context.Context) error {
 	<-ctx.Done()
 	e.mu.Lock()
@@ -146,9 +143,8 @@ func (e *Engine) prefetch(t *task, open []int) {
 	}
 }
 
-// TrackReconcile is called before a message is reconciled, and end after it: a drain waits
-// for it. Once the engine drains, only what it knows may be recorded, and ok is false for
-// other messages: nothing may be recorded after the Lease says that all is.
+// TrackReconcile is called before a reconcile, and end after it: a drain waits for it. ok is false for messages that
+// a draining engine does not know: nothing may be recorded after the Lease says that all is.
 func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -191,8 +187,7 @@ func (e *Engine) Ack(uid types.UID, revision uint64) {
 	e.wakeDrain()
 }
 
-// Stop sends nothing more for a task. Requests in flight are waited for, and reported.
-// The task is kept until it is forgotten.
+// Stop sends nothing more for a task, and keeps it. Requests in flight are waited for, and reported.
 func (e *Engine) Stop(uid types.UID) {
 	if t := e.taskOf(uid); t != nil {
 		t.cancel()
@@ -245,8 +240,7 @@ func (e *Engine) Sync(o Object) {
 	}
 }
 
-// Drain sends nothing more, and waits until requests in flight are answered and all
-// progress is recorded, or until ctx is done.
+// Drain sends nothing more, and waits until all is answered and recorded, or ctx is done.
 func (e *Engine) Drain(ctx context.Context) error {
 	e.mu.Lock()
 	e.cancelWork()
@@ -294,8 +288,7 @@ func (e *Engine) set(t *task, i int, p recipientState) {
 	e.report(t)
 }
 
-// report has a task's progress recorded after an interval, if it is still running
-// then: its end is reported by itself.
+// report notifies of a task's progress after an interval. Its end has a notification of its own.
 func (e *Engine) report(t *task) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

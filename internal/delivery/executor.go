@@ -20,8 +20,7 @@ type executor struct {
 	// index of the recipient in the task.
 	index int
 	place *queue.Place
-	// graceEnd is until when the recipient may hold back its successors: it counts from
-	// the first time that the recipient waits.
+	// graceEnd is until when the recipient may hold back its successors, once it waits.
 	graceEnd time.Time
 }
 
@@ -105,8 +104,7 @@ var canceled = func() context.Context {
 	return ctx
 }()
 
-// awaitConnection waits until db_proxy is connected, or the task has another server;
-// false: the deadline came first, or the task was stopped.
+// awaitConnection waits for db_proxy or another server; false: the deadline came, or the task was stopped.
 func (x *executor) awaitConnection(ctx context.Context, t Task, now time.Time) bool {
 	if t.Server.WaitReady(canceled) == nil {
 		x.giveWay(now, now)
@@ -166,8 +164,7 @@ func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
 	return afterAsk(p, result, err, askedAt, x.engine.environment(t)), true
 }
 
-// send sends unless ctx is done before the request is written. Once it is, the answer
-// is waited for, even if the task is stopped.
+// send sends unless ctx is done before the request is written. Then it waits for the answer.
 func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipientState, bool) {
 	if ended, ok := beforeSend(p, t); ok {
 		return ended, true

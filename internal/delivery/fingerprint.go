@@ -9,12 +9,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Fingerprint identifies a message among the rows of its conversation. Ciphertexts are
-// never compared: keys rotate.
+// Fingerprint identifies a message among rows. Ciphertexts are never compared: keys rotate.
 type Fingerprint struct {
 	Sender uint32
-	// Reach, in unix seconds: a group's history must show a row as old as this, or it
-	// may hide newer ones. 0: it need not.
+	// Reach, in unix seconds: a group's history is whole only with a row as old as this; 0: always.
 	Reach uint32
 	// Token of a text. Where it is not sent with one (HasToken), CreateTime and the payload decide as well.
 	Token      cipher.Token
@@ -41,9 +39,8 @@ func (f Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 	return !f.HasToken && f.CreateTime != 0 && row.GetCreateTime() == f.CreateTime && f.sameContent(row, keys)
 }
 
-// conceals reports whether row may be the message without showing it: no key at hand
-// opens it, or it has the message's time and other content. db_proxy answers so if it
-// cannot read an audio file, and a ConfigMap may have changed since.
+// conceals reports whether row may be the message without showing it: no key opens it, or it has the message's time
+// and other content, as after an edit, or when db_proxy cannot read an audio file.
 func (f Fingerprint) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
 	if !f.sameKind(row) {
 		return false

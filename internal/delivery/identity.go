@@ -11,12 +11,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// tokenVersion names the encoding below; another encoding takes another name,
-// so that no two of them give one token for different deliveries.
+// tokenVersion names the encoding below. Another encoding needs another name.
 const tokenVersion = "teamtalk.io/delivery/v1"
 
-// Identity identifies a message: by the UID of its resource; or, if Key is set, by its
-// namespace and the key, also after the resource was deleted and created again.
+// Identity identifies a message by the UID of its resource; or, if Key is set, by its namespace and the key.
 type Identity struct {
 	UID            types.UID
 	Namespace, Key string

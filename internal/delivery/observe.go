@@ -12,8 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Observer is told of every step that was executed. It is called from many goroutines,
-// without locks held, and must not block.
+// Observer is told of every step, from many goroutines and without locks held. It must not block.
 type Observer interface {
 	Observe(StepEvent)
 }
@@ -80,8 +79,7 @@ func (s StepEvent) SilentDrop() bool {
 	return s.Step == StepAsk && s.Answered && s.TryFailed
 }
 
-// Stored returns the time from Accepted until the store was seen to hold the message;
-// false: this step did not show that.
+// Stored returns the time from Accepted until the store was seen to hold the message; false: not this step.
 func (s StepEvent) Stored() (time.Duration, bool) {
 	if !s.Before.StoredAt.IsZero() || s.After.StoredAt.IsZero() {
 		return 0, false
@@ -89,8 +87,7 @@ func (s StepEvent) Stored() (time.Duration, bool) {
 	return s.After.StoredAt.Sub(s.Accepted), true
 }
 
-// Routed returns the time from then until a router took the message, the first part of
-// several; false: this step did not route it.
+// Routed returns the time from then until a router took the message or its first segment; false: not this step.
 func (s StepEvent) Routed() (time.Duration, bool) {
 	routed := s.Step == StepRoute && s.After.State == v1alpha1.StateRouted
 	if !routed || s.After.StoredAt.IsZero() || len(s.After.Earlier) > 0 {

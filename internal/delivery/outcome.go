@@ -34,8 +34,7 @@ const (
 	msgDeadlineSegment = "the deadline came before all segments were sent"
 )
 
-// minAsked is how many searches of this process a doubt survives, however old it is:
-// time in which nothing could be asked is no reason to give up.
+// minAsked is how many searches of this process a doubt survives, however old it is.
 const minAsked = 4
 
 // afterReady is the state once a connection that was waited for is up, or another server is to be tried. What the
@@ -129,8 +128,7 @@ func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env
 	return p
 }
 
-// afterReadBack is the state after a read by id. An id that the store does not show is
-// a doubt: it needs the same proof as any other.
+// afterReadBack is the state after a read by id. An id that the store does not show is a doubt.
 func afterReadBack(p recipientState, row *wire.MsgInfo, err error, env environment) recipientState {
 	if err == nil && row != nil {
 		return p.stored(env.now, row)

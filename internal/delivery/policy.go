@@ -16,11 +16,9 @@ const (
 	RouteTimeout = 5 * time.Minute
 	// OrderGrace is how long a recipient that waits holds back its successors in the conversation.
 	OrderGrace = 30 * time.Second
-	// RouteAdoptedWithin is the age up to which an adopted message is routed once
-	// more: clients drop a repeat, and a missed push is not noticed.
+	// RouteAdoptedWithin is the age up to which an adopted message is routed again: clients drop a repeat.
 	RouteAdoptedWithin = 10 * time.Minute
-	// PeerPatience is how long db_proxy keeps the connection of a silent peer,
-	// and so how long an operator that was lost may still be sending.
+	// PeerPatience is how long db_proxy keeps the connection of a silent peer, such as a lost operator.
 	PeerPatience = 30 * time.Second
 )
 
@@ -79,8 +77,7 @@ func (b backoff) delay(n int32) time.Duration {
 	return min(b.limit, b.base<<(n-1))
 }
 
-// backoff returns when the nth try begins. Half of the delay has jitter, so that what
-// failed at one time does not retry at one time.
+// backoff returns when the nth try begins. Half of the delay has jitter.
 func (e environment) backoff(b backoff, n int32) time.Time {
 	half := b.delay(n) / 2
 	return e.now.Add(half + e.jitter(half))

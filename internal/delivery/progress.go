@@ -23,8 +23,7 @@ type Progress struct {
 	EarlierReason, EarlierMessage string
 	// Attempts counts sends.
 	Attempts int32
-	// CreateTime is TeamTalk's time of the message in unix seconds; 0: not set.
-	// Without a token it is recorded before the first send.
+	// CreateTime is TeamTalk's time in unix seconds, or 0. Without a token it is recorded before the send.
 	CreateTime uint32
 	// DoubtSince is when a send first ended without proof of its outcome.
 	DoubtSince time.Time
@@ -70,8 +69,7 @@ type recipientState struct {
 	checked bool
 	// tries counts transient failures of all steps.
 	tries int32
-	// lastAttempt is the last moment at which an attempt may have been sent to
-	// db_proxy: proof of absence counts from it.
+	// lastAttempt is the last moment at which an attempt may have been sent: proof of absence counts from it.
 	lastAttempt time.Time
 	// answered: the doubt is about a message that db_proxy returned an id for.
 	answered bool
@@ -98,8 +96,7 @@ type recipientState struct {
 	laterSegmentsInDoubt bool
 	// standalone: no segment follows the one that is stored.
 	standalone bool
-	// unseenKey: nothing is known to have been sent. The store is searched because
-	// another resource may have had the key.
+	// unseenKey: nothing is known to have been sent, but another resource may have had the key.
 	unseenKey bool
 }
 

@@ -30,15 +30,13 @@ type SearchResult struct {
 	KeyConflict bool
 	// Standalone: no other segment of the text was ever sent, see Task.isStandalone.
 	Standalone bool
-	// Conclusive: the answer reached back to before the message's time, and the reads
-	// before and after it returned data.
+	// Conclusive: the answer reached back far enough, and the reads before and after it returned data.
 	Conclusive bool
 	// Readable is how many rows an answer had that was not too long to be read; 0: none was read.
 	Readable uint32
 }
 
-// searchStore looks for the message in its conversation. If absence can be proved by
-// now, it reads other data before and after.
+// searchStore looks for the message. If absence can be proved by now, it reads other data before and after.
 func (t Task) searchStore(ctx context.Context, p recipientState, askedAt time.Time) (SearchResult, error) {
 	path, err := t.Server.Path()
 	if err != nil {
@@ -62,16 +60,14 @@ func (t Task) searchStore(ctx context.Context, p recipientState, askedAt time.Ti
 	return found, err
 }
 
-// isKeyConflict reports whether row, which has the recipient's token, has another text
-// under the same key. It never is for a UID, whose text may have changed, for what was
-// sent already, and for a text that is not known yet.
+// isKeyConflict reports whether row has another text under the same key. It never is for a UID, for what was sent
+// already, and for a text that is not known yet.
 func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
 	return t.keyed() && !t.PayloadPending && p.Attempts == 0 && !t.fingerprint(p).Verifies(row, t.Server.Keys())
 }
 
-// isStandalone reports whether row, which has the token of a first segment, was sent as all
-// of a text that has become longer since. A text of several segments is recorded before the
-// first one is sent, so the row is no segment of another such text.
+// isStandalone reports whether row has the first segment's token, but was sent as all of a shorter text. A split
+// text is recorded before its first segment is sent, so the row is no segment of another one.
 func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
 	if p.segmentIndex() > 0 || !t.Payload.Recorded {
 		return false
@@ -80,8 +76,7 @@ func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
 	return fingerprint.Matches(row, keys) && !fingerprint.sameContent(row, keys)
 }
 
-// scanConversation looks for the message among the newest rows of its conversation. The result is conclusive if
-// no other row can be the message.
+// scanConversation looks among the newest rows. The result is conclusive if no other row can be the message.
 func (t Task) scanConversation(
 	ctx context.Context, path dbproxy.Reads, p recipientState,
 ) (found SearchResult, err error) {
@@ -112,8 +107,7 @@ func (t Task) scanConversation(
 	}
 }
 
-// readsRespond reports whether the reads that a history depends on return data: the
-// sender's record; for a group, its members with the sender among them.
+// readsRespond reports whether reads that a history depends on return data: the sender, or a group with the sender.
 func (t Task) readsRespond(ctx context.Context, path dbproxy.Reads, p recipientState) (bool, error) {
 	if p.Type == v1alpha1.RecipientUser {
 		users, err := path.Users(ctx, t.Sender, []uint32{t.Sender})
@@ -163,17 +157,14 @@ type scanState struct {
 	row *wire.MsgInfo
 	// rows and bytes count what came; longest is the longest row's bytes.
 	rows, bytes, longest uint64
-	// reached: a row is as old as Reach. before: one is from before bound. concealed:
-	// one may be the message without showing it.
+	// reached: a row is as old as Reach. before: one is from before bound. concealed: one may be the message.
 	reached, before, concealed bool
 }
 
 var _ dbproxy.Scanner = (*rowScanner)(nil)
 
-// Begin implements dbproxy.Scanner.
 func (s *rowScanner) Begin() { s.scanState = scanState{} }
 
-// Row implements dbproxy.Scanner.
 func (s *rowScanner) Row(r *wire.MsgInfo) {
 	length := rowOverhead + uint64(len(r.GetMsgData()))
 	s.rows++

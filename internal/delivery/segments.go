@@ -15,8 +15,7 @@ type Payload struct {
 	Data  []byte
 	// Rest are the segments after Data, of a text that is split.
 	Rest [][]byte
-	// Count is the number of segments of the text whose first one was sent, if it is
-	// recorded: the text may have changed, or may not be known yet. 0: 1 + len(Rest).
+	// Count is the recorded number of segments, of a text that may have changed or is not known yet; 0: 1 + len(Rest).
 	Count int
 	// Recorded: this text is recorded as the only one to be sent in segments.
 	Recorded bool
@@ -30,8 +29,7 @@ func (p Payload) segmentCount() int {
 	return 1 + len(p.Rest)
 }
 
-// segmentAt returns the content of the nth segment, from 0; nothing if the text has become
-// shorter since the segments before were sent.
+// segmentAt returns the nth segment, from 0; nothing if the text has become shorter since.
 func (p Payload) segmentAt(n uint32) Payload {
 	switch {
 	case n == 0:
@@ -42,8 +40,7 @@ func (p Payload) segmentAt(n uint32) Payload {
 	return Payload{}
 }
 
-// proceed goes on with the next segment of a text that is split, once one is delivered. If
-// the text is not known yet, there may be a next one.
+// proceed goes on with the next segment once one is delivered. Of a text that is not known yet, there may be one.
 func (p recipientState) proceed(t Task, now time.Time) recipientState {
 	more := int(p.segmentIndex())+1 < t.Payload.segmentCount() || t.PayloadPending && t.Split && t.Payload.Count == 0
 	switch {

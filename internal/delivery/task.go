@@ -21,8 +21,7 @@ type Task struct {
 	Key      types.NamespacedName
 	UID      types.UID
 	Identity Identity
-	// Since is the earliest time of the message in the store, if that is not its
-	// creation: another resource with its key may have been before it.
+	// Since is the earliest time of the message in the store, if another resource may have had its key before.
 	Since time.Time
 	// Generation of the spec that the task was made from.
 	Generation int64
@@ -49,8 +48,7 @@ type Task struct {
 	Renewal bool
 	// PayloadPending: the payload is not known yet. What is in doubt or stored goes on, and nothing is sent.
 	PayloadPending bool
-	// EarlierUntil is until when another operator may have been sending this message;
-	// zero: none was. The store is then searched first, as it is for a key.
+	// EarlierUntil is until when another operator may have been sending this message, or zero. The store is searched.
 	EarlierUntil time.Time
 	// FromPriorTerm: another operator may have sent this very message, not only another one with its key.
 	FromPriorTerm bool
@@ -92,11 +90,9 @@ type task struct {
 	nextEpoch context.CancelFunc
 }
 
-// newTask returns the task of a spec. before is the task that it continues, which was
-// stopped and has ended, or nil.
+// newTask returns the task of a spec. before is the ended task that it continues, or nil.
 func newTask(work context.Context, spec Task, before *task, now time.Time) *task {
-	// It counts as not recorded until the status shows it: a hand-over that looks clean
-	// must not lose a doubt about an earlier operator.
+	// It counts as not recorded until the status shows it: a drain must not lose a doubt about an earlier operator.
 	t := &task{spec: spec, recipients: make([]recipientState, len(spec.Recipients)), revision: 1, accepted: now}
 	t.ctx, t.cancel = context.WithCancel(work)
 	t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
@@ -194,8 +190,7 @@ func (t *task) renew(spec Task) bool {
 	return true
 }
 
-// waitContext returns a context that ends when the task is stopped, when what a
-// recipient waits for may have changed, or at its deadline.
+// waitContext returns a context that ends at the deadline, or when what a recipient waits for may have changed.
 func (t *task) waitContext(i int) (context.Context, context.CancelFunc) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -228,8 +223,7 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 	return p
 }
 
-// keyed reports whether the store is searched for what other resources with the same key
-// may have sent. Without a token, it could not be found.
+// keyed reports whether other resources with the same key are searched for. Without a token they are not found.
 func (t Task) keyed() bool { return t.Identity.Keyed() && t.Token }
 
 // fingerprint returns how the message to p is found in the store.
@@ -247,8 +241,7 @@ func (t Task) fingerprint(p recipientState) Fingerprint {
 	return f
 }
 
-// bound is the earliest create_time of the message, in unix seconds. A message with a
-// token of its own may be older than the window in which others' are searched for.
+// bound is the earliest create_time of the message. One with a token of its own may be older than the window.
 func (t Task) bound() uint32 {
 	if t.Since.IsZero() || t.Order.Created.Before(t.Since) {
 		return uint32(t.Order.Created.Unix())
@@ -290,8 +283,7 @@ func (t Task) message(p recipientState, now time.Time) (dbproxy.Message, bool) {
 	return m, true
 }
 
-// createTime is never before the message's creation, which bounds the search for it.
-// Without a token it is the time that was recorded.
+// createTime is never before the creation, which bounds the search. Without a token it is the recorded time.
 func (t Task) createTime(p recipientState, now time.Time) uint32 {
 	if p.CreateTime != 0 && (!t.Token || t.Payload.Audio) {
 		return p.CreateTime

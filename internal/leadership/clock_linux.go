@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is a clock that advances while the process or the machine is suspended. Go's monotonic clock
-// stops with the machine.
+// sinceBoot is a clock that, unlike Go's monotonic clock, advances while the machine is suspended.
 func sinceBoot() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

@@ -78,8 +78,7 @@ func (t *TermTracker) version(ctx context.Context) (string, error) {
 	return messages.ResourceVersion, nil
 }
 
-// proofDelay returns how long after the beginning of the term the store of each server proves that an
-// earlier leader has not sent a message.
+// proofDelay returns how long after the beginning of the term every store proves the absence of earlier sends.
 func (t *TermTracker) proofDelay(ctx context.Context) (time.Duration, error) {
 	servers := &v1alpha1.TeamTalkServerList{}
 	if err := t.reader.List(ctx, servers); err != nil {
@@ -111,15 +110,13 @@ func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
 	}
 }
 
-// mayHideASend reports whether a leader that relies on the status would send something that an earlier
-// leader may have sent.
+// mayHideASend reports whether the status does not show what an earlier leader may have sent.
 func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
 	isPending := func(r v1alpha1.RecipientStatus) bool { return r.State == v1alpha1.StatePending }
 	return len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, isPending)
 }
 
-// heldLease returns the current Lease, or ErrNotHeld if another process holds it. A process acquires the
-// Lease once, so a Lease that names it belongs to its only term.
+// heldLease returns the Lease, or ErrNotHeld. A process acquires it once, so it belongs to its only term.
 func (t *TermTracker) heldLease(ctx context.Context) (*coordinationv1.Lease, error) {
 	lease := &coordinationv1.Lease{}
 	if err := t.reader.Get(ctx, t.lease, lease); err != nil {
@@ -131,8 +128,7 @@ func (t *TermTracker) heldLease(ctx context.Context) (*coordinationv1.Lease, err
 	return lease, nil
 }
 
-// annotate sets or removes the annotation on this version of the Lease only: the next version may
-// belong to another holder that has sent messages.
+// annotate sets or removes the annotation on this version of the Lease only: the next may be another holder's.
 func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease, value *string) error {
 	before := lease.DeepCopy()
 	delete(lease.Annotations, DrainedAnnotation)

@@ -9,8 +9,7 @@ import (
 )
 
 var (
-	// ErrGateClosed reports that this process may not send: it does not hold the Lease, or has not
-	// renewed it in time, so another process may hold it.
+	// ErrGateClosed reports that this process may not send: it does not hold the Lease, or renewed it too late.
 	ErrGateClosed = errors.New("the Lease is not held")
 	// ErrNotHeld reports that another process holds the Lease.
 	ErrNotHeld = errors.New("this process does not hold the Lease")
@@ -26,8 +25,7 @@ type FencingGate struct {
 	renewed time.Duration
 }
 
-// NewFencingGate returns a closed gate. It closes when the Lease was not renewed for renewDeadline,
-// which must be shorter than the duration of the Lease.
+// NewFencingGate returns a closed gate. renewDeadline must be shorter than the duration of the Lease.
 func NewFencingGate(renewDeadline time.Duration) *FencingGate {
 	return &FencingGate{renewDeadline: renewDeadline, now: sinceBoot}
 }

@@ -73,8 +73,7 @@ func (l *lock) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) 
 	return l.write(r, func() error { return l.Interface.Create(ctx, r) })
 }
 
-// Update implements resourcelock.Interface. It skips renewals within RenewInterval: the elector renews
-// every RetryPeriod.
+// Update implements resourcelock.Interface. It skips the elector's renewals within RenewInterval.
 func (l *lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
 	if r.HolderIdentity == l.Identity() && l.gate.renewedWithin(RenewInterval) {
 		return nil

@@ -23,13 +23,11 @@ import (
 type Term struct {
 	// Clean: no earlier leader has left anything in flight.
 	Clean bool
-	// Start is when the term began, by the API server's clock. No other leader has seen objects that
-	// were created later.
+	// Start is when the term began, by the API server's clock. No other leader has seen later objects.
 	Start metav1.Time
 	// Local is Start by the clock of this process.
 	Local time.Time
-	// Version is a resourceVersion of the TeamTalkMessages. A cache that has reached it contains all
-	// writes of earlier leaders.
+	// Version is a resourceVersion of the TeamTalkMessages that includes all writes of earlier leaders.
 	Version string
 }
 
@@ -106,8 +104,7 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 	}
 	mark, drained := lease.Annotations[DrainedAnnotation]
 	if _, err := resourceversion.CompareResourceVersion(mark, mark); drained && err == nil {
-		// The cache has usually reached this version. Without events, it would take up to a minute to know
-		// that it has reached the current one.
+		// The cache has usually reached this version. To know of the current one could take it a minute.
 		term.Version = mark
 	} else if term.Version, err = t.version(ctx); err != nil {
 		return Term{}, err

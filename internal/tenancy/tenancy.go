@@ -16,8 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// NotFoundError says that a namespace has no such server. A server that the namespace
-// may not use gives the same error as one that does not exist.
+// NotFoundError says that a namespace has no such server, or may not use it: the two are not told apart.
 type NotFoundError struct{ Server types.NamespacedName }
 
 // Error implements error. The text is shown to users.

@@ -17,8 +17,7 @@ type serverQuota struct {
 	server types.NamespacedName
 	// used counts recipients under way, and those of messages that are admitted.
 	used int
-	// waiting are messages that were not admitted. Only the first is woken, so that
-	// no slot is promised twice, and no message is woken in vain.
+	// waiting are messages that were not admitted. Only the first is woken, so that no slot is promised twice.
 	waiting line[*pending]
 }
 

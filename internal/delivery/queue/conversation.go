@@ -12,8 +12,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Conversation identifies what is sent in order, one at a time: db_proxy executes
-// requests in no order, and concurrent first messages can create a conversation twice.
+// Conversation identifies what is sent in order, one at a time: db_proxy executes requests in any order, and
+// concurrent first messages can create a conversation twice.
 type Conversation struct {
 	// Store is one of the addresses of the message store.
 	Store string
@@ -51,8 +51,7 @@ type Place struct {
 	quota *serverQuota
 }
 
-// Submit moves a message from its reserved places into conversations. Its recipients
-// count as under way until their slots are released.
+// Submit moves a message from its reserved places into conversations. Its recipients have slots then.
 func (q *Queue) Submit(uid types.UID, server types.NamespacedName, o Order, conversations []Conversation) []*Place {
 	q.mu.Lock()
 	defer q.unlock()
@@ -162,8 +161,7 @@ func (q *Queue) conversationOf(key Conversation) *conversation {
 	return c
 }
 
-// Join makes the db_proxy addresses of a server one store, for as long as the process
-// runs: requests may be in flight through an address that the server no longer names.
+// Join makes the db_proxy addresses of a server one store, for good: requests may be in flight through old ones.
 func (q *Queue) Join(server types.NamespacedName, addresses []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Order says which of two messages of a conversation is sent first: by creation
-// time, then by the resourceVersion at which it was first seen, then by name.
+// Order says which of two messages is sent first: by creation time, then by Seen, then by name.
 type Order struct {
 	Created time.Time
 	// Seen is a resourceVersion: creation times are whole seconds.
@@ -54,14 +53,12 @@ func (l line[T]) Swap(i, j int) {
 	l[i].self().index, l[j].self().index = i, j
 }
 
-// Push implements heap.Interface.
 func (l *line[T]) Push(x any) {
 	e := x.(T)
 	e.self().index = len(*l)
 	*l = append(*l, e)
 }
 
-// Pop implements heap.Interface.
 func (l *line[T]) Pop() any {
 	last := len(*l) - 1
 	e := (*l)[last]

@@ -94,8 +94,7 @@ type reservation struct {
 	of   *pending
 }
 
-// Add reserves the places of a message that is not known yet. It returns the Order with
-// which the message was first added.
+// Add reserves the places of a message that is not known yet. It returns the Order of the first Add.
 func (q *Queue) Add(m Message) (o Order, known bool) {
 	q.mu.Lock()
 	defer q.unlock()
@@ -111,8 +110,7 @@ func (q *Queue) Add(m Message) (o Order, known bool) {
 	return m.Order, false
 }
 
-// Requeue reserves the places of a message, also of one that is Done: others that have
-// waited for the same must not pass it. The message must be reconciled after that.
+// Requeue reserves the places of a message, also after Done. It must be reconciled after that.
 func (q *Queue) Requeue(uid types.UID) {
 	q.mu.Lock()
 	defer q.unlock()
@@ -122,8 +120,7 @@ func (q *Queue) Requeue(uid types.UID) {
 	}
 }
 
-// Done ends a reconcile: others need not wait for the message. It gives up its slots, and
-// its places, unless it was requeued since the reconcile began.
+// Done ends a reconcile. The message gives up its slots, and its places unless it was requeued meanwhile.
 func (q *Queue) Done(uid types.UID) {
 	q.mu.Lock()
 	defer q.unlock()
@@ -136,8 +133,7 @@ func (q *Queue) Done(uid types.UID) {
 	}
 }
 
-// Delete is called when a reconcile begins. It drops the message of a name, unless its
-// object is the one given, and has been added at a later resourceVersion.
+// Delete begins a reconcile. It drops the message of a name, unless it is of this object and a later version.
 func (q *Queue) Delete(key types.NamespacedName, uid types.UID, resourceVersion string) {
 	q.mu.Lock()
 	defer q.unlock()
