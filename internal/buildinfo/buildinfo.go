@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package buildinfo describes the build of the running program.
-//
-// Get returns what the linker or the go command recorded.
 package buildinfo
 
 import (

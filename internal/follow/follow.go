@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package follow tells of the changes of many objects, and holds none of them: an
-// informer would keep every one in memory for whoever looks at few, or at little of
-// each.
 package follow
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,79 +17,73 @@ import (
 )
 
 const (
-	// page is how many objects are read at once.
-	page = 500
-	// pause is how long it waits before it asks again; longer and longer, up to
-	// maxPause, where it cannot begin.
-	pause, maxPause = time.Second, 30 * time.Second
-	// nobody is a name that no object has.
-	nobody = "teamtalk-nobody"
+	// pageSize is how many objects Read requests at once.
+	pageSize = 500
+	// minBackoff and maxBackoff limit the time between attempts, which doubles with each failure.
+	minBackoff, maxBackoff = time.Second, 30 * time.Second
+	// absentName is a name that no object has.
+	absentName = "teamtalk-nobody"
 )
 
-// Source is what is followed.
+// Source selects the objects to follow.
 type Source struct {
 	Client client.WithWatch
-	// NewList makes an empty list of the kind: of its metadata, or of whole objects.
+	// NewList returns an empty list of whole objects, or of their metadata.
 	NewList func() client.ObjectList
-	// Options choose the objects.
+	// Options select the objects.
 	Options []client.ListOption
 }
 
-// Sink is told of what is followed, by one goroutine.
+// Sink is called by one goroutine.
 type Sink interface {
-	// Begin reads what there is, as far as that matters, and returns the version from
-	// which changes are told. It is called again where some may have been missed.
+	// Begin reads the existing objects, if they matter, and returns the version from which changes are reported. It is
+	// called again when changes may have been missed.
 	Begin(ctx context.Context) (version string, err error)
-	// Change tells that an object was added, modified or deleted.
-	Change(kind watch.EventType, o client.Object)
-	// Lost tells that changes are not told for now, and why. Not of each try.
+	// Change reports that an object was added, modified or deleted.
+	Change(event watch.EventType, o client.Object)
+	// Lost reports why changes are not reported for now. It is called for the first of several failures.
 	Lost(err error)
 }
 
-// Run follows until ctx is done.
+// Run follows the objects until ctx is done.
 func (s Source) Run(ctx context.Context, to Sink) {
-	for wait := pause; ctx.Err() == nil; {
+	for backoff := minBackoff; ctx.Err() == nil; {
 		err := s.run(ctx, to)
 		switch {
 		case err == nil || ctx.Err() != nil:
-			wait = pause
+			backoff = minBackoff
 			continue
-		case wait == pause:
+		case backoff == minBackoff:
 			to.Lost(err)
 		}
-		sleep(ctx, wait)
-		wait = min(2*wait, maxPause)
+		sleep(ctx, backoff)
+		backoff = min(2*backoff, maxBackoff)
 	}
 }
 
-// run follows for as long as the API server goes on from where it was. nil: it has to
-// be begun again.
+// run follows the objects as long as the API server has the version to continue with. It returns nil if not.
 func (s Source) run(ctx context.Context, to Sink) error {
 	version, err := to.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		version, err = s.changes(ctx, to, version)
+		version, err = s.watch(ctx, to, version)
 		switch {
 		case apierrors.IsResourceExpired(err), apierrors.IsGone(err):
 			return nil
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 			return err
 		}
-		// What changes meanwhile is told then.
-		sleep(ctx, pause)
+		sleep(ctx, minBackoff) // the next watch reports what changes meanwhile
 	}
 	return nil
 }
 
-// changes tells what changes after a version, until the watch ends, and returns how far
-// it has come.
-func (s Source) changes(ctx context.Context, to Sink, version string) (string, error) {
-	options := append([]client.ListOption{}, s.Options...)
-	options = append(options,
-		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true}})
-	w, err := s.Client.Watch(ctx, s.NewList(), options...)
+// watch reports changes after a version until the watch ends. It returns the last version.
+func (s Source) watch(ctx context.Context, to Sink, version string) (string, error) {
+	w, err := s.Client.Watch(ctx, s.NewList(), s.options(
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true}})...)
 	if err != nil {
 		return version, fmt.Errorf("watch: %w", err)
 	}
@@ -112,11 +104,10 @@ func (s Source) changes(ctx context.Context, to Sink, version string) (string, e
 	return version, nil
 }
 
-// Read reads all objects, page by page, and returns the version that they were of.
+// Read reads all objects, page by page, and returns their version.
 func (s Source) Read(ctx context.Context, each func(client.Object)) (version string, err error) {
 	for list := s.NewList(); ; {
-		options := append([]client.ListOption{}, s.Options...)
-		options = append(options, client.Limit(page), client.Continue(list.GetContinue()))
+		options := s.options(client.Limit(pageSize), client.Continue(list.GetContinue()))
 		if err := s.Client.List(ctx, list, options...); err != nil {
 			return "", fmt.Errorf("list: %w", err)
 		}
@@ -133,16 +124,18 @@ func (s Source) Read(ctx context.Context, each func(client.Object)) (version str
 	}
 }
 
-// Version returns the version of all objects as of now, and reads none of them.
+// Version returns the current version, and reads no objects.
 func (s Source) Version(ctx context.Context) (string, error) {
 	list := s.NewList()
-	options := append([]client.ListOption{}, s.Options...)
-	// One object by name is looked up, and not looked for.
-	options = append(options, client.MatchingFields{"metadata.name": nobody})
-	if err := s.Client.List(ctx, list, options...); err != nil {
+	// The API server looks an object up by its name, and does not search for it.
+	if err := s.Client.List(ctx, list, s.options(client.MatchingFields{"metadata.name": absentName})...); err != nil {
 		return "", fmt.Errorf("list: %w", err)
 	}
 	return list.GetResourceVersion(), nil
+}
+
+func (s Source) options(more ...client.ListOption) []client.ListOption {
+	return slices.Concat(s.Options, more)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

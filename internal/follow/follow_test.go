@@ -126,14 +126,14 @@ func TestRun(t *testing.T) {
 		api.now().Action(watch.Bookmark, object("", "20"))
 		synctest.Wait()
 		api.now().Stop() // as API servers do now and then
-		advance(pause)
+		advance(minBackoff)
 		api.now().Delete(object("a", "21"))
 		synctest.Wait()
 		api.mu.Lock()
 		api.refuse = []error{errors.New("connection refused")}
 		api.mu.Unlock()
 		api.now().Stop()
-		advance(2 * pause)
+		advance(2 * minBackoff)
 		api.now().Error(&apierrors.NewResourceExpired("too old").ErrStatus)
 		synctest.Wait()
 		api.now().Add(object("b", "31"))
@@ -156,7 +156,7 @@ func TestLost(t *testing.T) {
 	forbidden := apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
 	api, to := &server{}, &sink{refuse: errors.New("connection refused")}
 	run(t, api, to, func() {
-		advance(5 * pause)
+		advance(5 * minBackoff)
 		to.mu.Lock()
 		if len(to.lost) != 1 || to.begun != 0 {
 			t.Errorf("lost %q, begun %d times", to.lost, to.begun)
@@ -166,7 +166,7 @@ func TestLost(t *testing.T) {
 		api.mu.Lock()
 		api.refuse = slices.Repeat([]error{forbidden}, 100)
 		api.mu.Unlock()
-		advance(10 * maxPause)
+		advance(10 * maxBackoff)
 		to.mu.Lock()
 		if n := to.begun; n < 8 || n > 13 {
 			t.Errorf("begun %d times", n)
@@ -175,7 +175,7 @@ func TestLost(t *testing.T) {
 		api.mu.Lock()
 		api.refuse = nil
 		api.mu.Unlock()
-		advance(maxPause)
+		advance(maxBackoff)
 		api.now().Add(object("a", "11"))
 		synctest.Wait()
 	})
@@ -194,7 +194,7 @@ func TestRead(t *testing.T) {
 	c := interceptor.NewClient(builder.Build(), interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			o := (&client.ListOptions{}).ApplyOptions(opts)
-			if o.Limit != page {
+			if o.Limit != pageSize {
 				t.Errorf("limit %d", o.Limit)
 			}
 			if err := c.List(ctx, list); err != nil {

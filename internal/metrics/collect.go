@@ -3,14 +3,13 @@
 package metrics
 
 import (
-	"sync"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 )
 
 // Sources are the sources of the gauges.
@@ -21,30 +20,6 @@ type Sources struct {
 	Leads func() bool
 }
 
-// Gauges, which are read at each scrape.
-var (
-	descLeader = gauge("leader",
-		"1 while this process holds the Lease and may send, else 0.")
-	descRecipients = gauge("recipients",
-		"Recipients in progress, by state.", "state")
-	descConversations = gauge("conversations",
-		"Conversations with recipients in progress.")
-	descWaiting = gauge("conversations_waiting_recipients",
-		"Recipients that are queued in their conversations.")
-	descConnections = gauge("connections",
-		"Connections that accept requests, by peer: db_proxy or router.", byServer("peer")...)
-	descDesired = gauge("connections_desired",
-		"Connections in the spec of the TeamTalkServer.", byServer("peer")...)
-	descKey = gauge("key_loaded",
-		"1 if there is a key to encrypt messages, else 0.", byServer()...)
-	descInFlight = gauge("requests_in_flight",
-		"Requests to db_proxy and routers without an answer, including queued ones.", byServer()...)
-)
-
-func gauge(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(Prefix+name, help, labels, nil)
-}
-
 // states of recipients in progress.
 var states = []v1alpha1.RecipientState{
 	v1alpha1.StatePending, v1alpha1.StateInDoubt, v1alpha1.StateAcknowledged, v1alpha1.StateStored,
@@ -52,40 +27,46 @@ var states = []v1alpha1.RecipientState{
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		descLeader, descRecipients, descConversations, descWaiting, descConnections, descDesired, descKey, descInFlight,
-	} {
-		ch <- d
-	}
-	for _, v := range m.vectors() {
+	for _, v := range m.vectors {
 		v.Describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	set := func(d *prometheus.Desc, value int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	set := func(v *prometheus.GaugeVec, value int, labels ...string) {
+		v.WithLabelValues(labels...).Set(float64(value))
 	}
-	set(descLeader, number(m.sources.Leads()))
+	set(m.leader, number(m.sources.Leads()))
 	load := m.sources.Load()
 	for _, s := range states {
-		set(descRecipients, load.Recipients[s], string(s))
+		set(m.recipientsNow, load.Recipients[s], string(s))
 	}
-	set(descConversations, load.Conversations)
-	set(descWaiting, load.Waiting)
+	set(m.conversations, load.Conversations)
+	set(m.waiting, load.Waiting)
 	stats := m.sources.Servers()
 	for server, s := range stats {
 		ns, name := server.Namespace, server.Name
-		set(descConnections, s.DBProxyConnected, ns, name, "db_proxy")
-		set(descConnections, s.RouterConnected, ns, name, "router")
-		set(descDesired, s.DBProxyDesired, ns, name, "db_proxy")
-		set(descDesired, s.RouterDesired, ns, name, "router")
-		set(descKey, number(s.KeyLoaded), ns, name)
-		set(descInFlight, s.InFlight, ns, name)
+		set(m.connections, s.DBProxyConnected, ns, name, "db_proxy")
+		set(m.connections, s.RouterConnected, ns, name, "router")
+		set(m.desired, s.DBProxyDesired, ns, name, "db_proxy")
+		set(m.desired, s.RouterDesired, ns, name, "router")
+		set(m.keyLoaded, number(s.KeyLoaded), ns, name)
+		set(m.inFlight, s.InFlight, ns, name)
+		if !m.servers[server] {
+			m.servers[server] = true
+			m.initialize(server)
+		}
 	}
-	m.servers.update(stats, m.initialize, m.remove)
-	for _, v := range m.vectors() {
+	for server := range m.servers {
+		if _, exists := stats[server]; !exists {
+			delete(m.servers, server)
+			m.remove(server)
+		}
+	}
+	for _, v := range m.vectors {
 		v.Collect(ch)
 	}
 }
@@ -95,19 +76,6 @@ func number(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// vector is a metric with labels.
-type vector interface {
-	prometheus.Collector
-	DeletePartialMatch(prometheus.Labels) int
-}
-
-func (m *Metrics) vectors() []vector {
-	return []vector{
-		m.messages, m.recipients, m.retries, m.adopted, m.dropped, m.duration, m.stored, m.routed,
-		m.read, m.readExpired, m.readDropped, m.doubt, m.steps,
-	}
 }
 
 // failures are the reasons of messages with OutcomeFailed.
@@ -141,7 +109,13 @@ func (m *Metrics) initialize(server types.NamespacedName) {
 	m.dropped.WithLabelValues(ns, name)
 	m.stored.WithLabelValues(ns, name)
 	m.routed.WithLabelValues(ns, name)
-	m.initializeReadReceipts(ns, name)
+	for _, to := range []v1alpha1.RecipientType{v1alpha1.RecipientUser, v1alpha1.RecipientGroup} {
+		m.read.WithLabelValues(ns, name, recipientType(to))
+	}
+	for _, why := range readreceipt.ExpiryReasons {
+		m.readExpired.WithLabelValues(ns, name, string(why))
+	}
+	m.readDropped.WithLabelValues(ns, name)
 	for _, end := range delivery.DoubtEnds {
 		m.doubt.WithLabelValues(ns, name, string(end))
 	}
@@ -149,34 +123,7 @@ func (m *Metrics) initialize(server types.NamespacedName) {
 
 // remove deletes the series of a server.
 func (m *Metrics) remove(server types.NamespacedName) {
-	for _, v := range m.vectors() {
+	for _, v := range m.vectors {
 		v.DeletePartialMatch(prometheus.Labels{labelNamespace: server.Namespace, labelServer: server.Name})
-	}
-}
-
-// servers are those at the last scrape.
-type servers struct {
-	mu    sync.Mutex
-	known map[types.NamespacedName]bool
-}
-
-// update calls add for each new server and remove for each deleted one.
-func (s *servers) update(now map[types.NamespacedName]connection.Stats, add, remove func(types.NamespacedName)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.known == nil {
-		s.known = map[types.NamespacedName]bool{}
-	}
-	for server := range now {
-		if !s.known[server] {
-			s.known[server] = true
-			add(server)
-		}
-	}
-	for server := range s.known {
-		if _, there := now[server]; !there {
-			delete(s.known, server)
-			remove(server)
-		}
 	}
 }

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics holds the operator's metrics for Prometheus. docs/operations.md describes them.
-//
-// New returns the Metrics, which are a delivery.Observer and a readreceipt.Listener. The values of labels are
-// bounded: they are existing TeamTalkServers and constants, never ids of TeamTalk, names of messages or
-// texts.
 package metrics
 
 import (
 	"cmp"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +14,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 )
 
 // Prefix is the prefix of the names of the operator's metrics.
@@ -35,18 +33,27 @@ const OutcomeFailed = "Failed"
 // Metrics are the operator's metrics.
 type Metrics struct {
 	sources Sources
-	servers servers
+	vectors []*prometheus.MetricVec
+
+	// Set at each scrape.
+	leader, recipientsNow, conversations, waiting *prometheus.GaugeVec
+	connections, desired, keyLoaded, inFlight     *prometheus.GaugeVec
 
 	messages, recipients      *prometheus.CounterVec
 	retries, adopted, dropped *prometheus.CounterVec
 	duration, stored, routed  *prometheus.HistogramVec
 	read, doubt, steps        *prometheus.HistogramVec
 	readExpired, readDropped  *prometheus.CounterVec
+
+	// mu serializes scrapes. servers are those at the last one.
+	mu      sync.Mutex
+	servers map[types.NamespacedName]bool
 }
 
 var (
 	_ prometheus.Collector = (*Metrics)(nil)
 	_ delivery.Observer    = (*Metrics)(nil)
+	_ readreceipt.Listener = (*Metrics)(nil)
 )
 
 // Buckets, in seconds.
@@ -63,43 +70,70 @@ var (
 
 // New returns the metrics. Gauges are read from sources at each scrape.
 func New(sources Sources) *Metrics {
+	m := &Metrics{sources: sources, servers: map[types.NamespacedName]bool{}}
+	m.declareGauges()
+	m.declareEvents()
+	return m
+}
+
+func (m *Metrics) declareGauges() {
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + name, Help: help}, labels)
+		m.vectors = append(m.vectors, v.MetricVec)
+		return v
+	}
+	m.leader = gauge("leader", "1 while this process holds the Lease and may send, else 0.")
+	m.recipientsNow = gauge("recipients", "Recipients in progress, by state.", "state")
+	m.conversations = gauge("conversations", "Conversations with recipients in progress.")
+	m.waiting = gauge("conversations_waiting_recipients", "Recipients that are queued in their conversations.")
+	m.connections = gauge("connections",
+		"Connections that accept requests, by peer: db_proxy or router.", byServer("peer")...)
+	m.desired = gauge("connections_desired",
+		"Connections in the spec of the TeamTalkServer.", byServer("peer")...)
+	m.keyLoaded = gauge("key_loaded", "1 if there is a key to encrypt messages, else 0.", byServer()...)
+	m.inFlight = gauge("requests_in_flight",
+		"Requests to db_proxy and routers without an answer, including queued ones.", byServer()...)
+}
+
+func (m *Metrics) declareEvents() {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: Prefix + name, Help: help}, byServer(labels...))
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: Prefix + name, Help: help}, byServer(labels...))
+		m.vectors = append(m.vectors, v.MetricVec)
+		return v
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(
+		v := prometheus.NewHistogramVec(
 			prometheus.HistogramOpts{Name: Prefix + name, Help: help, Buckets: buckets}, byServer(labels...))
+		m.vectors = append(m.vectors, v.MetricVec)
+		return v
 	}
-	return &Metrics{
-		sources: sources,
-		messages: counter("messages_finished_total",
-			"Messages whose end is recorded, by outcome and the reason of their Delivered condition.", "outcome", "reason"),
-		recipients: counter("recipients_finished_total",
-			"Recipients whose end is recorded, by state and reason.", "state", "reason"),
-		retries: counter("retries_total",
-			"Retries, after nothing was stored or there was no answer, by reason.", "reason"),
-		adopted: counter("adopted_total",
-			"Messages found in the store by their delivery token, time or content, and not sent again."),
-		dropped: counter("silent_drops_total",
-			"Messages that db_proxy gave an id, and that are proved not to be stored."),
-		duration: histogram("message_duration_seconds",
-			"From the creation of a message, or its sendAfter, until its end is recorded, by outcome.", longBuckets, "outcome"),
-		stored: histogram("accepted_to_stored_seconds",
-			"From the submission of a message until it is proved to be stored, for each recipient.", latencyBuckets),
-		routed: histogram("stored_to_routed_seconds",
-			"From the store until a router accepted the message, for each recipient.", latencyBuckets),
-		read: histogram("routed_to_read_seconds",
-			"From the router until the user, or the first member of the group other than the sender, read it.",
-			readBuckets, "recipient_type"),
-		readExpired: counter("read_receipts_expired_total",
-			"Recipients that are no longer tracked without having read the message, by reason: limit or age.", "reason"),
-		readDropped: counter("read_receipts_dropped_total",
-			"Read notifies that were dropped because the queue was full."),
-		doubt: histogram("doubt_duration_seconds",
-			"How long recipients were in doubt whether their message is stored, by the result.", longBuckets, "end"),
-		steps: histogram("step_duration_seconds",
-			"Duration of the steps of a delivery, including the queue for db_proxy.", stepBuckets, "step"),
-	}
+	m.messages = counter("messages_finished_total",
+		"Messages whose end is recorded, by outcome and the reason of their Delivered condition.", "outcome", "reason")
+	m.recipients = counter("recipients_finished_total",
+		"Recipients whose end is recorded, by state and reason.", "state", "reason")
+	m.retries = counter("retries_total",
+		"Retries, after nothing was stored or there was no answer, by reason.", "reason")
+	m.adopted = counter("adopted_total",
+		"Messages found in the store by their delivery token, time or content, and not sent again.")
+	m.dropped = counter("silent_drops_total",
+		"Messages that db_proxy gave an id, and that are proved not to be stored.")
+	m.duration = histogram("message_duration_seconds",
+		"From the creation of a message, or its sendAfter, until its end is recorded, by outcome.", longBuckets, "outcome")
+	m.stored = histogram("accepted_to_stored_seconds",
+		"From the submission of a message until it is proved to be stored, for each recipient.", latencyBuckets)
+	m.routed = histogram("stored_to_routed_seconds",
+		"From the store until a router accepted the message, for each recipient.", latencyBuckets)
+	m.read = histogram("routed_to_read_seconds",
+		"From the router until the user, or the first member of the group other than the sender, read it.",
+		readBuckets, "recipient_type")
+	m.readExpired = counter("read_receipts_expired_total",
+		"Recipients that are no longer tracked without having read the message, by reason: limit or age.", "reason")
+	m.readDropped = counter("read_receipts_dropped_total",
+		"Read notifies that were dropped because the queue was full.")
+	m.doubt = histogram("doubt_duration_seconds",
+		"How long recipients were in doubt whether their message is stored, by the result.", longBuckets, "end")
+	m.steps = histogram("step_duration_seconds",
+		"Duration of the steps of a delivery, including the queue for db_proxy.", stepBuckets, "step")
 }
 
 func byServer(more ...string) []string { return append([]string{labelNamespace, labelServer}, more...) }
@@ -137,6 +171,24 @@ func (m *Metrics) RecipientsEnded(server types.NamespacedName, ended []v1alpha1.
 		m.recipients.WithLabelValues(server.Namespace, server.Name, string(r.State), reason).Inc()
 	}
 }
+
+// Read implements readreceipt.Listener.
+func (m *Metrics) Read(server types.NamespacedName, to v1alpha1.RecipientType, after time.Duration) {
+	m.read.WithLabelValues(server.Namespace, server.Name, recipientType(to)).Observe(after.Seconds())
+}
+
+// Expired implements readreceipt.Listener.
+func (m *Metrics) Expired(server types.NamespacedName, why readreceipt.ExpiryReason) {
+	m.readExpired.WithLabelValues(server.Namespace, server.Name, string(why)).Inc()
+}
+
+// Dropped implements readreceipt.Listener.
+func (m *Metrics) Dropped(server types.NamespacedName) {
+	m.readDropped.WithLabelValues(server.Namespace, server.Name).Inc()
+}
+
+// recipientType returns user or group.
+func recipientType(t v1alpha1.RecipientType) string { return strings.ToLower(string(t)) }
 
 // Outcome returns the outcome of a message and the reason of its Delivered condition, or "" if it has none.
 func Outcome(message *v1alpha1.TeamTalkMessage) (outcome, reason string) {

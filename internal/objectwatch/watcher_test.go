@@ -5,7 +5,6 @@ package objectwatch
 import (
 	"context"
 	"encoding/json"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -26,8 +26,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds waiting for what must come.
-const patience = 20 * time.Second
+// timeout limits every wait.
+const timeout = 20 * time.Second
 
 func named(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: "chat", Name: name}
@@ -44,16 +44,12 @@ type api struct {
 	version int
 	objects map[types.NamespacedName]*corev1.Secret
 	watches map[chan event]types.NamespacedName
-	changed chan struct{} // closed and replaced as watches come and go
 }
 
 // serve returns the API and a client of it.
 func serve(t *testing.T) (*api, rest.Interface) {
 	t.Helper()
-	a := &api{
-		version: 1, objects: map[types.NamespacedName]*corev1.Secret{},
-		watches: map[chan event]types.NamespacedName{}, changed: make(chan struct{}),
-	}
+	a := &api{objects: map[types.NamespacedName]*corev1.Secret{}, watches: map[chan event]types.NamespacedName{}}
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
 	httpClient := &http.Client{Transport: &http.Transport{}}
@@ -70,101 +66,77 @@ func serve(t *testing.T) (*api, rest.Interface) {
 	return a, client
 }
 
+// ServeHTTP serves watches that begin with the existing object.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	namespace, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/"), "/")
 	name, single := strings.CutPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
-	if !single || r.URL.Path != "/api/v1/namespaces/"+namespace+"/secrets" {
-		http.Error(w, "more than one object was asked for", http.StatusForbidden)
+	if !single || r.URL.Path != "/api/v1/namespaces/"+namespace+"/secrets" || r.URL.Query().Get("sendInitialEvents") != "true" {
+		http.Error(w, "not a watch of one object", http.StatusForbidden)
 		return
 	}
 	key := types.NamespacedName{Namespace: namespace, Name: name}
-	w.Header().Set("Content-Type", "application/json")
-	if r.URL.Query().Get("watch") == "" {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		list := &corev1.SecretList{TypeMeta: metav1.TypeMeta{Kind: "SecretList", APIVersion: "v1"}}
-		list.ResourceVersion = strconv.Itoa(a.version)
-		if o, ok := a.objects[key]; ok {
-			list.Items = append(list.Items, *o)
-		}
-		_ = json.NewEncoder(w).Encode(list)
-		return
-	}
-	a.watch(w, r, key)
-}
-
-func (a *api) watch(w http.ResponseWriter, r *http.Request, key types.NamespacedName) {
 	events := make(chan event, 100)
 	a.mu.Lock()
-	if r.URL.Query().Get("sendInitialEvents") == "true" {
-		if o, ok := a.objects[key]; ok {
-			events <- event{"ADDED", o}
-		}
-		end := a.secret(key)
-		end.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
-		events <- event{"BOOKMARK", end}
+	if o, ok := a.objects[key]; ok {
+		events <- event{"ADDED", o}
 	}
+	end := a.newSecret(key)
+	end.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+	events <- event{"BOOKMARK", end}
 	a.watches[events] = key
-	a.tell()
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()
 		delete(a.watches, events)
-		a.tell()
 		a.mu.Unlock()
 	}()
-	flusher, _ := w.(http.Flusher)
-	flusher.Flush()
+	w.Header().Set("Content-Type", "application/json")
 	for {
 		select {
 		case e := <-events:
 			_ = json.NewEncoder(w).Encode(e)
-			flusher.Flush()
+			_ = http.NewResponseController(w).Flush()
 		case <-r.Context().Done():
 			return
 		}
 	}
 }
 
-// tell and secret need the lock.
-func (a *api) tell() {
-	close(a.changed)
-	a.changed = make(chan struct{})
-}
-
-func (a *api) secret(key types.NamespacedName) *corev1.Secret {
+// newSecret needs mu.
+func (a *api) newSecret(key types.NamespacedName) *corev1.Secret {
+	a.version++
 	return &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, ResourceVersion: strconv.Itoa(a.version)},
+		Data:       map[string][]byte{"key": []byte("secret")},
 	}
 }
 
-// put writes the object; remove deletes it.
+// put writes the object.
 func (a *api) put(key types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.version++
-	kind := "MODIFIED"
+	event := "MODIFIED"
 	if a.objects[key] == nil {
-		kind = "ADDED"
+		event = "ADDED"
 	}
-	a.objects[key] = a.secret(key)
-	a.objects[key].Data = map[string][]byte{"key": []byte("secret")}
-	a.send(key, event{kind, a.objects[key]})
+	a.objects[key] = a.newSecret(key)
+	a.send(key, event)
 }
 
+// remove deletes the object.
 func (a *api) remove(key types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.version++
 	delete(a.objects, key)
-	a.send(key, event{"DELETED", a.secret(key)})
+	a.send(key, "DELETED")
 }
 
-func (a *api) send(key types.NamespacedName, e event) {
-	for events, of := range a.watches {
-		if of == key {
-			events <- e
+// send needs mu.
+func (a *api) send(key types.NamespacedName, kind string) {
+	for events, watched := range a.watches {
+		if watched == key {
+			events <- event{kind, a.newSecret(key)}
 		}
 	}
 }
@@ -172,32 +144,26 @@ func (a *api) send(key types.NamespacedName, e event) {
 // wantWatches waits until exactly these objects are watched, each once.
 func (a *api) wantWatches(t *testing.T, names ...string) {
 	t.Helper()
-	limit := time.After(patience)
-	for {
+	var got []string
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, timeout, true, func(context.Context) (bool, error) {
 		a.mu.Lock()
-		var got []string
+		defer a.mu.Unlock()
+		got = nil
 		for _, key := range a.watches {
 			got = append(got, key.Name)
 		}
-		changed := a.changed
-		a.mu.Unlock()
 		slices.Sort(got)
-		if slices.Equal(got, names) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("watches %q, want %q", got, names)
-		}
+		return slices.Equal(got, names), nil
+	}); err != nil {
+		t.Fatalf("watches %q, want %q", got, names)
 	}
 }
 
-// start runs a Watcher; told gets the owners that it tells.
-func start(t *testing.T, client rest.Interface) (w *Watcher, told chan string) {
+// start runs a Watcher. The channel gets the owners that it notifies.
+func start(t *testing.T, client rest.Interface) (w *Watcher, notified chan string) {
 	t.Helper()
-	told = make(chan string, 100)
-	w = New(client, "secrets", &corev1.Secret{}, func(owner types.NamespacedName) { told <- owner.Name })
+	notified = make(chan string, 100)
+	w = New(client, "secrets", &corev1.Secret{}, func(owner types.NamespacedName) { notified <- owner.Name })
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Start(ctx) }()
@@ -207,70 +173,68 @@ func start(t *testing.T, client rest.Interface) (w *Watcher, told chan string) {
 			t.Errorf("Start: %v", err)
 		}
 	})
-	return w, told
+	return w, notified
 }
 
-// want waits for these owners to be told, in whatever order, and for no others.
-func want(t *testing.T, told <-chan string, owners ...string) {
+// want waits until these owners are notified, in any order, and no others.
+func want(t *testing.T, notified <-chan string, owners ...string) {
 	t.Helper()
-	limit := time.After(patience)
-	got := map[string]int{}
+	limit := time.After(timeout)
+	var got []string
 	for range owners {
 		select {
-		case owner := <-told:
-			got[owner]++
+		case owner := <-notified:
+			got = append(got, owner)
 		case <-limit:
-			t.Fatalf("told %v, want %q", got, owners)
+			t.Fatalf("notified %q, want %q", got, owners)
 		}
 	}
-	wanted := map[string]int{}
-	for _, o := range owners {
-		wanted[o]++
-	}
-	if !maps.Equal(got, wanted) {
-		t.Errorf("told %v, want %q", got, owners)
+	if slices.Sort(got); !slices.Equal(got, owners) {
+		t.Errorf("notified %q, want %q", got, owners)
 	}
 }
 
-func TestTells(t *testing.T) {
+// TestNotify: an owner is notified when its object is added, changed or deleted.
+func TestNotify(t *testing.T) {
 	a, client := serve(t)
-	w, told := start(t, client)
+	w, notified := start(t, client)
 	a.put(named("there"))
 	w.Watch(named("one"), named("there"))
-	want(t, told, "one")
+	want(t, notified, "one")
 	w.Watch(named("two"), named("absent"))
 	a.wantWatches(t, "absent", "there")
 
 	a.put(named("there"))
-	want(t, told, "one")
+	want(t, notified, "one")
 	a.put(named("absent"))
-	want(t, told, "two")
+	want(t, notified, "two")
 	a.remove(named("there"))
-	want(t, told, "one")
-	a.put(named("nobody's"))
+	want(t, notified, "one")
+	a.put(named("unwatched"))
 	a.put(named("there"))
-	want(t, told, "one")
+	want(t, notified, "one")
 }
 
+// TestOwners: owners of one object share its watch, which ends with the last of them.
 func TestOwners(t *testing.T) {
 	a, client := serve(t)
-	w, told := start(t, client)
+	w, notified := start(t, client)
 	a.put(named("x"))
 	w.Watch(named("one"), named("x"))
-	want(t, told, "one")
+	want(t, notified, "one")
 	w.Watch(named("two"), named("x"))
 	w.Watch(named("two"), named("x"))
 	a.wantWatches(t, "x")
 	a.put(named("x"))
-	want(t, told, "one", "two")
+	want(t, notified, "one", "two")
 
 	// An owner watches one object at a time.
 	w.Watch(named("two"), named("y"))
 	a.wantWatches(t, "x", "y")
 	a.put(named("x"))
-	want(t, told, "one")
+	want(t, notified, "one")
 	a.put(named("y"))
-	want(t, told, "two")
+	want(t, notified, "two")
 
 	w.Release(named("one"))
 	w.Release(named("one"))
@@ -278,7 +242,7 @@ func TestOwners(t *testing.T) {
 	a.wantWatches(t, "y")
 	w.Watch(named("one"), named("y"))
 	a.put(named("y"))
-	want(t, told, "one", "two")
+	want(t, notified, "one", "two")
 	w.Release(named("one"))
 	w.Release(named("two"))
 	a.wantWatches(t)
@@ -287,6 +251,7 @@ func TestOwners(t *testing.T) {
 	}
 }
 
+// TestEnd: all watches end with Start, and none begins afterwards.
 func TestEnd(t *testing.T) {
 	a, client := serve(t)
 	w := New(client, "secrets", &corev1.Secret{}, func(types.NamespacedName) {})
@@ -305,7 +270,7 @@ func TestEnd(t *testing.T) {
 	a.wantWatches(t)
 }
 
-// TestStrip: nothing secret is kept.
+// TestStrip: only the identity of an object is kept.
 func TestStrip(t *testing.T) {
 	w := New(nil, "secrets", &corev1.Secret{}, nil)
 	full := &corev1.Secret{

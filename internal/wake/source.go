@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wake lets what is not an API object, such as a connection or a
-// delivery under way, enqueue reconcile requests.
 package wake
 
 import (
@@ -13,30 +11,31 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Source is a controller's source. Unlike a channel it never blocks who wakes,
-// and it coalesces as the queue does. The zero value is ready to use.
+// Source is a controller's source. Unlike a channel it never blocks, and requests are coalesced in the queue. The
+// zero value is ready to use.
 type Source struct {
-	// Map names the objects to enqueue for a key; nil: the key's own.
+	// Map returns the objects to enqueue for a key. If nil, it is the key's own.
 	Map func(types.NamespacedName) []types.NamespacedName
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	// early are the keys from before Start.
 	early []types.NamespacedName
 }
 
-// Start hands the controller's queue over; it implements source.Source.
+// Start implements source.Source.
 func (s *Source) Start(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	s.mu.Lock()
 	early := s.early
 	s.queue, s.early = queue, nil
 	s.mu.Unlock()
 	for _, key := range early {
-		s.enqueue(queue, key)
+		s.Wake(key)
 	}
 	return nil
 }
 
-// Wake enqueues the object; before Start it is kept until then.
+// Wake enqueues the objects of the key, or keeps it until Start.
 func (s *Source) Wake(key types.NamespacedName) {
 	s.mu.Lock()
 	queue := s.queue
@@ -44,17 +43,13 @@ func (s *Source) Wake(key types.NamespacedName) {
 		s.early = append(s.early, key)
 	}
 	s.mu.Unlock()
-	if queue != nil {
-		s.enqueue(queue, key)
-	}
-}
-
-func (s *Source) enqueue(queue workqueue.TypedRateLimitingInterface[reconcile.Request], key types.NamespacedName) {
-	keys := []types.NamespacedName{key}
-	if s.Map != nil {
-		keys = s.Map(key)
-	}
-	for _, k := range keys {
-		queue.Add(reconcile.Request{NamespacedName: k})
+	switch {
+	case queue == nil:
+	case s.Map == nil:
+		queue.Add(reconcile.Request{NamespacedName: key})
+	default:
+		for _, k := range s.Map(key) {
+			queue.Add(reconcile.Request{NamespacedName: k})
+		}
 	}
 }

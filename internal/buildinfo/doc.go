@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package buildinfo describes the build of the running program.
+//
+// Get returns what the linker or the go command recorded.
+package buildinfo
