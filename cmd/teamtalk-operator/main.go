@@ -10,9 +10,11 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app"
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/buildinfo"
 )
@@ -38,19 +40,36 @@ func run(ctx context.Context, args []string) error {
 	return c.ExecuteContext(ctx)
 }
 
-// managerCommand runs the operator.
+// managerCommand runs the operator. Its subcommands do the rest.
 func managerCommand() *cobra.Command {
 	var o app.Options
-	c := newCommand(process.Name, "Deliver the TeamTalkMessages of a Kubernetes cluster through TeamTalk")
+	var g gateway.ProcessOptions
+	c := processCommand(process.Name, "Deliver the TeamTalkMessages of a Kubernetes cluster through TeamTalk", &o,
+		func(ctx context.Context) error { return app.Run(ctx, o) })
 	c.CompletionOptions.DisableDefaultCmd = true
+	c.AddCommand(
+		processCommand("gateway", "Serve http_msg_server's HTTP interface, and TeamTalkReceivers", &g,
+			func(ctx context.Context) error { return gateway.Run(ctx, g) }),
+		renderCommand())
+	return c
+}
+
+// options are those of a process.
+type options interface {
+	Flags(fs *pflag.FlagSet)
+	Validate() error
+}
+
+// processCommand returns a command that runs a process.
+func processCommand(use, short string, o options, run func(context.Context) error) *cobra.Command {
+	c := newCommand(use, short)
+	o.Flags(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := o.Validate(); err != nil {
 			return usageError{err}
 		}
-		return app.Run(c.Context(), o)
+		return run(c.Context())
 	}
-	o.Flags(c.Flags())
-	c.AddCommand(gatewayCommand(), renderCommand())
 	return c
 }
 

@@ -21,21 +21,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// caches are the informers that must have synced before the operator stands for election. By default,
-// controllers start their informers after the election: a standby would not know whether it
-// may read the objects.
+// caches are the informers that must have synced before the operator stands for election. By default, controllers
+// start their informers after the election: a standby would not know whether it may read the objects.
 type caches struct {
 	log       logr.Logger
-	informers []*informer
-}
-
-type informer struct {
-	toolscache.SharedInformer
-	name string
+	informers map[string]toolscache.SharedInformer // by name of the type
 
 	mu sync.Mutex
-	// logged is the last error that was logged.
-	logged string
+	// logged are the last errors that were logged, by name of the type.
+	logged map[string]string
 }
 
 // controllerTypes returns the types that the operator's controllers watch, by their names.
@@ -50,49 +44,50 @@ func controllerTypes() map[string]client.Object {
 	}
 }
 
-// newCaches adds informers to a cache that was not started yet. The manager starts them with the
-// cache, and waits for them before the election.
+// newCaches adds informers to a cache that was not started yet. The manager starts them with the cache, and waits for
+// them before the election.
 func newCaches(ctx context.Context, c cache.Cache, log logr.Logger, types map[string]client.Object) (*caches, error) {
-	all := &caches{log: log}
-	for _, name := range slices.Sorted(maps.Keys(types)) {
-		added, err := c.GetInformer(ctx, types[name], cache.BlockUntilSynced(false))
+	all := &caches{log: log, informers: map[string]toolscache.SharedInformer{}, logged: map[string]string{}}
+	for name, object := range types {
+		added, err := c.GetInformer(ctx, object, cache.BlockUntilSynced(false))
 		if err != nil {
 			return nil, fmt.Errorf("get the informer of %s: %w", name, err)
 		}
-		shared, ok := added.(toolscache.SharedInformer)
+		informer, ok := added.(toolscache.SharedInformer)
 		if !ok {
 			return nil, fmt.Errorf("get the informer of %s: %T does not report errors", name, added)
 		}
-		i := &informer{SharedInformer: shared, name: name}
-		if err := i.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *toolscache.Reflector, err error) {
-			all.logError(i, err)
+		if err := informer.SetWatchErrorHandlerWithContext(func(
+			ctx context.Context, r *toolscache.Reflector, err error,
+		) {
+			all.logError(name, err)
 			toolscache.DefaultWatchErrorHandler(ctx, r, err)
 		}); err != nil {
 			return nil, fmt.Errorf("get the informer of %s: %w", name, err)
 		}
-		all.informers = append(all.informers, i)
+		all.informers[name] = informer
 	}
 	return all, nil
 }
 
 // logError logs each reason once until the informer has synced. client-go logs later errors.
-func (c *caches) logError(i *informer, err error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.HasSynced() || err.Error() == i.logged {
+func (c *caches) logError(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.informers[name].HasSynced() || err.Error() == c.logged[name] {
 		return
 	}
-	i.logged = err.Error()
-	c.log.Info("not ready: a type cannot be read; retrying", "kind", i.name, "reason", err.Error())
+	c.logged[name] = err.Error()
+	c.log.Info("not ready: a type cannot be read; retrying", "kind", name, "reason", err.Error())
 }
 
-// Check is a healthz.Checker. An informer that has synced once stays ready: without an API server no
-// replica can lead, and the informer resumes when it is back.
+// Check is a healthz.Checker. An informer that has synced once stays ready: without an API server no replica can
+// lead, and the informer resumes when it is back.
 func (c *caches) Check(*http.Request) error {
 	var missing []string
-	for _, i := range c.informers {
-		if !i.HasSynced() {
-			missing = append(missing, i.name)
+	for _, name := range slices.Sorted(maps.Keys(c.informers)) {
+		if !c.informers[name].HasSynced() {
+			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -15,8 +14,6 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -29,10 +26,7 @@ import (
 // Run runs the operator until ctx is done. Then it drains: it sends nothing new, records what is in
 // flight, and marks and releases the Lease.
 func Run(ctx context.Context, o Options) error {
-	if err := run(ctx, o, o.Log.NewLogger()); err != nil {
-		return o.Log.LogFatal(err)
-	}
-	return nil
+	return o.Log.LogFatal(run(ctx, o, o.Log.NewLogger()))
 }
 
 func run(ctx context.Context, o Options, log logr.Logger) error {
@@ -78,32 +72,14 @@ func run(ctx context.Context, o Options, log logr.Logger) error {
 }
 
 func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log logr.Logger) (manager.Manager, error) {
-	scheme, err := process.NewScheme()
-	if err != nil {
-		return nil, err
-	}
 	newInformer, err := pagedlist.NewInformer(cfg, v1alpha1.GroupVersion, "teamtalkmessages",
 		&v1alpha1.TeamTalkMessage{}, &v1alpha1.TeamTalkMessageList{}, teamtalkmessage.Slim)
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := o.Metrics.Server()
-	if err != nil {
-		return nil, err
-	}
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme,
-		Logger: log,
+	return process.NewManager(cfg, ctrl.Options{
 		// Not in ByObject, which would ask the API server about the type before it is installed.
-		Cache: cache.Options{
-			DefaultTransform: teamtalkmessage.Slim,
-			NewInformer:      newInformer,
-		},
-		Client: client.Options{Cache: &client.CacheOptions{
-			// Secrets and ConfigMaps are read one by one, if they are referred to.
-			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
-		}},
-		Metrics:                             metrics,
+		Cache:                               cache.Options{DefaultTransform: teamtalkmessage.Slim, NewInformer: newInformer},
 		HealthProbeBindAddress:              o.HealthProbeBindAddress,
 		PprofBindAddress:                    o.PprofBindAddress,
 		LeaderElection:                      true,
@@ -112,9 +88,5 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 		LeaseDuration:                       ptr.To(leadership.LeaseDuration),
 		RenewDeadline:                       ptr.To(leadership.RenewDeadline),
 		RetryPeriod:                         ptr.To(leadership.RetryPeriod),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up the manager: %w", err)
-	}
-	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
+	}, o.Metrics, log)
 }

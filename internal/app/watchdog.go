@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
@@ -16,16 +17,15 @@ import (
 
 const (
 	probeInterval = 5 * time.Second
-	// stuckAfter is how long a probe may take, which normally takes no time. It is long because an
-	// overloaded machine is no reason to restart the operator.
+	// stuckAfter is how long a probe may take. It is long: an overloaded machine is no reason for a restart.
 	stuckAfter = time.Minute
-	// closedAfter is how long the gate of a leader may be closed. Leader election ends the process
-	// after leadership.RenewDeadline without a renewal, unless it hangs.
+	// closedAfter is how long the gate of a leader may be closed. Leader election ends the process earlier, after
+	// leadership.RenewDeadline, unless it hangs.
 	closedAfter = 3 * leadership.LeaseDuration
 )
 
-// watchdog detects failures that only a restart fixes: deadlocks in the engine, and a leader that may
-// not send and does not end. It ignores the state of TeamTalk and of the API server.
+// watchdog detects failures that only a restart fixes: deadlocks in the engine, and a leader that may not send and
+// does not end. It ignores the state of TeamTalk and of the API server.
 type watchdog struct {
 	// probe acquires the locks that can be stuck.
 	probe func()
@@ -53,23 +53,12 @@ func (*watchdog) NeedLeaderElection() bool { return false }
 
 // Start probes until ctx is done. It probes in a goroutine, because a stuck probe never returns.
 func (w *watchdog) Start(ctx context.Context) error {
-	go func() {
-		ticker := time.NewTicker(probeInterval)
-		defer ticker.Stop()
-		for {
-			w.runProbe()
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	go wait.UntilWithContext(ctx, w.runProbe, probeInterval)
 	<-ctx.Done()
 	return nil
 }
 
-func (w *watchdog) runProbe() {
+func (w *watchdog) runProbe(context.Context) {
 	w.probe()
 	open := w.gate() == nil
 	select {

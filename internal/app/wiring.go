@@ -11,7 +11,6 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
@@ -35,16 +34,14 @@ type components struct {
 	gateway *gateway.InProcess
 }
 
-// wire creates what runs in the manager, and connects it. identity is that of this process in the
-// Lease.
+// wire creates what runs in the manager, and connects it. identity is that of this process in the Lease.
 func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, identity string,
 	gate *leadership.FencingGate,
 ) (*components, error) {
-	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	core, err := process.CoreClient(mgr)
 	if err != nil {
-		return nil, fmt.Errorf("set up the API client: %w", err)
+		return nil, err
 	}
-	core := clients.CoreV1().RESTClient()
 	recorder := mgr.GetEventRecorder(process.Name)
 	caches, err := newCaches(ctx, mgr.GetCache(), mgr.GetLogger().WithName("caches"), controllerTypes())
 	if err != nil {
@@ -96,23 +93,18 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		return nil, fmt.Errorf("add the checks: %w", err)
 	}
 	c := &components{engine: engine, terms: terms}
-	return c, c.addGateway(mgr, o)
-}
-
-func (c *components) addGateway(mgr manager.Manager, o Options) (err error) {
 	if o.servesGateway() {
 		c.gateway, err = gateway.NewInProcess(mgr, o.Gateway)
 	}
-	return err
+	return c, err
 }
 
-// drain stops sending. If everything is recorded in time, it marks the Lease, so that the next leader
-// need not search the store before it sends.
+// drain stops sending. If everything is recorded in time, it marks the Lease, so that the next leader need not search
+// the store before it sends.
 func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	// Callers of the gateway wait for messages that this process sends while it leads. Half of the
-	// time is left for the rest.
+	// Callers of the gateway wait for messages that this process sends. Half of the time is left for the rest.
 	c.gateway.Drain(timeout / 2)
 	select {
 	case <-elected:

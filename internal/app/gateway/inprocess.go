@@ -19,8 +19,11 @@ type InProcess struct {
 	server *httpserver.Server
 	log    logr.Logger
 
-	started      atomic.Bool
-	drain, ended chan struct{}
+	started atomic.Bool
+	// draining is cancelled by drain.
+	draining context.Context
+	drain    context.CancelFunc
+	ended    chan struct{}
 }
 
 var (
@@ -38,7 +41,8 @@ func NewInProcess(mgr manager.Manager, o Options) (*InProcess, error) {
 	if _, err := s.Listen(); err != nil {
 		return nil, err
 	}
-	g := &InProcess{server: s, log: log, drain: make(chan struct{}), ended: make(chan struct{})}
+	g := &InProcess{server: s, log: log, ended: make(chan struct{})}
+	g.draining, g.drain = context.WithCancel(context.Background())
 	return g, mgr.Add(g)
 }
 
@@ -48,13 +52,7 @@ func (g *InProcess) Start(ctx context.Context) error {
 	defer close(g.ended)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() {
-		select {
-		case <-g.drain:
-			stop()
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(g.draining, stop)()
 	err := g.server.Start(ctx)
 	if err != nil && ctx.Err() != nil {
 		// The rest of the process is still shut down cleanly.
@@ -73,7 +71,7 @@ func (g *InProcess) Drain(timeout time.Duration) {
 	if g == nil {
 		return
 	}
-	close(g.drain)
+	g.drain()
 	if !g.started.Load() {
 		return
 	}

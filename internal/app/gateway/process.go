@@ -8,12 +8,7 @@ import (
 	"fmt"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 )
@@ -28,7 +23,7 @@ func run(ctx context.Context, o ProcessOptions, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(cfg, o, log)
+	mgr, err := process.NewManager(cfg, ctrl.Options{HealthProbeBindAddress: o.HealthProbeBindAddress}, o.Metrics, log)
 	if err != nil {
 		return err
 	}
@@ -59,28 +54,4 @@ func run(ctx context.Context, o ProcessOptions, log logr.Logger) error {
 		return fmt.Errorf("the gateway has stopped: %w", err)
 	}
 	return nil
-}
-
-// newManager returns a manager without leader election.
-func newManager(cfg *rest.Config, o ProcessOptions, log logr.Logger) (manager.Manager, error) {
-	scheme, err := process.NewScheme()
-	if err != nil {
-		return nil, err
-	}
-	metrics, err := o.Metrics.Server()
-	if err != nil {
-		return nil, err
-	}
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme, Logger: log,
-		Client: client.Options{Cache: &client.CacheOptions{
-			DisableFor: []client.Object{&corev1.Secret{}},
-		}},
-		Metrics:                metrics,
-		HealthProbeBindAddress: o.HealthProbeBindAddress,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up the manager: %w", err)
-	}
-	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
 }

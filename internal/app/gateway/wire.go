@@ -10,10 +10,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/crd"
@@ -29,7 +30,11 @@ import (
 func Wire(
 	mgr manager.Manager, s *httpserver.Server, o Options, mode Mode,
 ) (drain func(context.Context) error, err error) {
-	guard, err := newGuard(mgr, s, o)
+	core, err := process.CoreClient(mgr)
+	if err != nil {
+		return nil, err
+	}
+	guard, err := newGuard(mgr, core, s, o)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +47,7 @@ func Wire(
 	}
 	handlers := &legacy.Handlers{Guard: guard, Wait: o.Wait}
 	if mode == ModeDirect {
-		sender, err := wireDirect(mgr)
+		sender, err := wireDirect(mgr, core)
 		if err != nil {
 			return nil, err
 		}
@@ -69,11 +74,7 @@ func Wire(
 }
 
 // wireDirect adds what direct mode needs to the manager.
-func wireDirect(mgr manager.Manager) (*direct.Sender, error) {
-	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return nil, fmt.Errorf("set up the API client: %w", err)
-	}
+func wireDirect(mgr manager.Manager, core rest.Interface) (*direct.Sender, error) {
 	awake := &wake.Source{}
 	ignore := func(types.NamespacedName) {} // requests wait for the session itself
 	open := func() error { return nil }     // there is no Lease
@@ -81,7 +82,7 @@ func wireDirect(mgr manager.Manager) (*direct.Sender, error) {
 		Client: mgr.GetClient(),
 		Sessions: connection.NewManager(
 			mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
-		Secrets: objectwatch.New(clients.CoreV1().RESTClient(), "secrets", &corev1.Secret{}, awake.Wake),
+		Secrets: objectwatch.New(core, "secrets", &corev1.Secret{}, awake.Wake),
 		Wake:    awake,
 	}
 	sender := direct.New(servers)
@@ -97,26 +98,23 @@ func wireDirect(mgr manager.Manager) (*direct.Sender, error) {
 }
 
 // newGuard returns the guard for the options, and adds what it needs to the manager.
-func newGuard(mgr manager.Manager, s *httpserver.Server, o Options) (*access.Guard, error) {
-	guard := &access.Guard{Namespace: o.Namespace}
+func newGuard(
+	mgr manager.Manager, core rest.Interface, s *httpserver.Server, o Options,
+) (guard *access.Guard, err error) {
+	guard = &access.Guard{Namespace: o.Namespace}
 	if o.Auth == authNone {
 		return guard, nil
 	}
-	var err error
 	if guard.Reviewer, err = access.NewReviewer(mgr.GetConfig(), mgr.GetHTTPClient(), o.Audiences); err != nil {
 		return nil, err
 	}
 	if o.AppKeys == "" {
 		return guard, nil
 	}
-	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return nil, fmt.Errorf("set up the API client: %w", err)
-	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.AppKeys}
 	keys := access.NewAppKeys(mgr.GetAPIReader(), secret, mgr.GetLogger().WithName("gateway"))
 	changed := func(types.NamespacedName) { keys.Changed() }
-	watcher := objectwatch.New(clients.CoreV1().RESTClient(), "secrets", &corev1.Secret{}, changed)
+	watcher := objectwatch.New(core, "secrets", &corev1.Secret{}, changed)
 	guard.Keys = keys
 	s.Check("app keys", keys.Ready)
 	follow := manager.RunnableFunc(func(ctx context.Context) error { return keys.Start(ctx, watcher) })

@@ -3,18 +3,13 @@
 package process
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
-
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
 // Name is the name of the operator in its Lease, events and API requests.
@@ -26,12 +21,6 @@ const KubeconfigUsage = "kubeconfig `file`. " +
 
 // podNamespaceFile holds the namespace of the pod.
 const podNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-
-// NewScheme returns a scheme with all types that the processes use.
-func NewScheme() (*runtime.Scheme, error) {
-	scheme := runtime.NewScheme()
-	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
-}
 
 // PodNamespace returns the namespace of the pod, and "default" outside a cluster.
 func PodNamespace() string {

@@ -5,6 +5,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -37,26 +38,23 @@ type LogOptions struct {
 	output *logOutput // set by NewLogger
 }
 
-// logOutput is stderr until it is closed.
+// logOutput is a writer that can be replaced.
 type logOutput struct {
-	mu     sync.Mutex
-	closed bool
+	mu sync.Mutex
+	w  io.Writer
 }
 
-// Write implements io.Writer. It drops what comes after close.
+// Write implements io.Writer.
 func (o *logOutput) Write(line []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return len(line), nil
-	}
-	return os.Stderr.Write(line)
+	return o.w.Write(line)
 }
 
 func (o *logOutput) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
+	o.w = io.Discard
 }
 
 // Flags adds the options to a flag set.
@@ -79,7 +77,7 @@ func (o *LogOptions) Validate() error {
 // NewLogger returns the logger of the process and sets it for the libraries.
 // docs/operations.md documents the keys of its lines.
 func (o *LogOptions) NewLogger() logr.Logger {
-	o.output = &logOutput{}
+	o.output = &logOutput{w: os.Stderr}
 	log := zap.New(zap.UseDevMode(o.Format == logFormatText), zap.Level(logLevels[o.Level]), zap.WriteTo(o.output))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("client-go"))
@@ -96,16 +94,13 @@ func (e loggedError) Unwrap() error { return e.error }
 // IsLogged reports whether the log already contains the error.
 func IsLogged(err error) bool { return errors.As(err, &loggedError{}) }
 
-// LogFatal logs why the process ends if the log is JSON, so that all of its lines are. Otherwise the
-// caller prints the error. Either is the last line: controllers of a lost leader are not waited for, and
-// may still log.
+// LogFatal logs why the process ends if the log is JSON, so that all of its lines are. Otherwise the caller prints the
+// error. Either is the last line: the controllers of a lost leader still run, and may log.
 func (o *LogOptions) LogFatal(err error) error {
 	if err == nil {
 		return nil
 	}
-	if o.output != nil {
-		o.output.close()
-	}
+	o.output.close()
 	if o.Format != logFormatJSON {
 		return err
 	}

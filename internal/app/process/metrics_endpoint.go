@@ -9,8 +9,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/buildinfo"
 )
 
 // Readers of /metrics and callers of the gateway are authenticated and authorized by the API server.
@@ -24,8 +28,7 @@ const Off = "0"
 type MetricsOptions struct {
 	// BindAddress is host:port, or Off.
 	BindAddress string
-	// Secure serves TLS and requires a token that may get /metrics. Otherwise /metrics is plain HTTP
-	// without authentication.
+	// Secure serves TLS and requires a token that may get /metrics. Otherwise it is plain HTTP for everybody.
 	Secure bool
 	// CertPath is a directory with tls.crt and tls.key. If empty, a self-signed certificate is used.
 	CertPath string
@@ -71,4 +74,14 @@ func (o *MetricsOptions) Server() (server.Options, error) {
 		s.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = cert.GetCertificate }}
 	}
 	return s, nil
+}
+
+func init() { metrics.Registry.MustRegister(newBuildInfo(buildinfo.Get())) }
+
+func newBuildInfo(i buildinfo.Info) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "teamtalk_operator_build_info",
+		Help:        "Always 1. The labels identify the build.",
+		ConstLabels: prometheus.Labels{"version": i.Version, "commit": i.Commit, "go": i.Go},
+	}, func() float64 { return 1 })
 }
