@@ -5,14 +5,21 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // auditPolicy has the API server log the requests of the operator, which are
@@ -31,18 +38,16 @@ type auditLog struct{ path string }
 
 // newAuditLog writes the policy into dir and returns the log with the API
 // server's flags for it.
-func newAuditLog(dir string) (*auditLog, map[string][]string, error) {
+func newAuditLog(dir string) (*auditLog, map[string][]string) {
 	policy := filepath.Join(dir, "audit-policy.yaml")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
-		return nil, nil, fmt.Errorf("write the audit policy: %w", err)
-	}
+	framework.Must(os.WriteFile(policy, []byte(auditPolicy), 0o600))
 	log := &auditLog{path: filepath.Join(dir, "audit.log")}
 	return log, map[string][]string{
 		"audit-policy-file":         {policy},
 		"audit-log-path":            {log.path},
 		"audit-log-maxsize":         {"10000"}, // megabytes: not rotated while it is read
 		"delete-collection-workers": {"8"},
-	}, nil
+	}
 }
 
 // request is one line of the log.
@@ -88,78 +93,83 @@ const longestLine = 64 << 10
 
 // end returns the position behind the last whole line that is logged by now: the
 // API server may be in the middle of the next one.
-func (l *auditLog) end() (int64, error) {
+func (l *auditLog) end() int64 {
 	f, err := os.Open(l.path)
 	if os.IsNotExist(err) {
-		return 0, nil
+		return 0
 	}
-	if err != nil {
-		return 0, fmt.Errorf("read the audit log: %w", err)
-	}
+	framework.Must(err)
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return 0, fmt.Errorf("read the audit log: %w", err)
-	}
-	from := max(0, size-longestLine)
-	tail := make([]byte, size-from)
-	if _, err := f.ReadAt(tail, from); err != nil {
-		return 0, fmt.Errorf("read the audit log: %w", err)
-	}
-	return from + int64(bytes.LastIndexByte(tail, '\n')) + 1, nil
+	from := max(0, framework.MustGet(f.Seek(0, io.SeekEnd))-longestLine)
+	tail := framework.MustGet(io.ReadAll(io.NewSectionReader(f, from, longestLine)))
+	return from + int64(bytes.LastIndexByte(tail, '\n')) + 1
 }
 
-// since returns the operator's requests that were logged after a position,
-// watches aside: they are logged when they end, whenever they began.
-func (l *auditLog) since(position int64) ([]request, error) {
-	f, err := os.Open(l.path)
-	if err != nil {
-		return nil, fmt.Errorf("read the audit log: %w", err)
-	}
+// since returns the operator's requests that were logged after a position, without
+// watches: they are logged when they end, whenever they began.
+func (l *auditLog) since(position int64) []request {
+	f := framework.MustGet(os.Open(l.path))
 	defer f.Close()
-	if _, err := f.Seek(position, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read the audit log: %w", err)
-	}
+	framework.MustGet(f.Seek(position, io.SeekStart))
 	return readAudit(f)
 }
 
-func readAudit(r io.Reader) ([]request, error) {
-	var requests []request
+func readAudit(r io.Reader) (requests []request) {
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')
-		if err == io.EOF { // what has no newline yet is still being written
-			return requests, nil
+		if err == io.EOF { // a line without a newline is still being written
+			return requests
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read the audit log: %w", err)
-		}
+		framework.Mustf(err, "read the audit log")
 		var q request
-		if err := json.Unmarshal(line, &q); err != nil {
-			return nil, fmt.Errorf("read the audit log: %w", err)
-		}
+		framework.Mustf(json.Unmarshal(line, &q), "read the audit log")
 		if q.User.Username == operatorUser && q.Verb != "watch" {
 			requests = append(requests, q)
 		}
 	}
 }
 
-// tally counts requests by their kind, in words.
+// usage is what the operator has used.
+type usage struct {
+	cpu      time.Duration
+	requests []request
+}
+
+// use returns what the operator uses while f runs, which delivers messages: their status
+// writes are logged too.
+func (w *world) use(ctx context.Context, delivered []string, f func()) (u usage) {
+	from, before := w.audit.end(), w.operator.cpu()
+	f()
+	u.cpu = w.operator.cpu() - before
+	w.loggedStatus(ctx, from, delivered...)
+	u.requests = w.audit.since(from)
+	return u
+}
+
+// loggedStatus waits until the log shows a status write for each message that was
+// delivered: a request is logged after its answer, perhaps after its effect in a watch.
+func (w *world) loggedStatus(ctx context.Context, from int64, names ...string) {
+	until(ctx, "the log shows every message's status write", func(context.Context) bool {
+		logged := sets.New[string]()
+		for _, q := range w.audit.since(from) {
+			if q.statusWrite() && q.ResponseStatus.Code == 200 {
+				logged.Insert(q.ObjectRef.Name)
+			}
+		}
+		return logged.HasAll(names...)
+	})
+}
+
+// tally counts requests by their verbs and resources, in words.
 func tally(requests []request) string {
 	counts := map[string]int{}
 	for _, q := range requests {
 		counts[q.String()]++
 	}
-	var kinds []string
-	for kind := range counts {
-		kinds = append(kinds, kind)
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return counts[b] - counts[a] })
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d %s", counts[name], name)
 	}
-	slices.SortFunc(kinds, func(a, b string) int { return counts[b] - counts[a] })
-	for i, kind := range kinds {
-		kinds[i] = fmt.Sprintf("%d %s", counts[kind], kind)
-	}
-	if len(kinds) == 0 {
-		return "none"
-	}
-	return strings.Join(kinds, ", ")
+	return cmp.Or(strings.Join(names, ", "), "none")
 }

@@ -7,15 +7,15 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // bare is a client that does nothing but send messages and read them back, over
@@ -26,41 +26,33 @@ type bare struct {
 	sender   uint32
 	inFlight int
 	tokens   atomic.Uint64
-	stop     func()
 }
 
-func dialBare(ctx context.Context, address string, connections, inFlight, groupInFlight int, key *cipher.Cipher,
-	sender uint32) (*bare, error) {
-	b := &bare{key: key, sender: sender, inFlight: inFlight}
+// dialBare connects a bare client, which ends with the world.
+func (w *world) dialBare(ctx context.Context) *bare {
+	spec := w.server.Spec.DBProxy
+	b := &bare{key: framework.MustGet(cipher.New(w.o.key)), sender: w.o.sender, inFlight: int(spec.MaxInFlight)}
 	b.client = dbproxy.New(dbproxy.Options{
-		Address: address, Connections: connections, Limiter: dbproxy.NewLimiter(inFlight, groupInFlight),
+		Address: w.teamtalk.dbProxy, Connections: int(spec.Connections),
+		Limiter: dbproxy.NewLimiter(b.inFlight, int(spec.MaxGroupInFlight)),
 	})
 	run, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { b.client.Run(run) })
-	b.stop = func() { cancel(); wg.Wait() }
-	err := until(ctx, "db_proxy at "+address+" takes connections", func(context.Context) (bool, error) {
-		return b.client.Connected() == connections, nil
+	w.Cleanup(func() { cancel(); wg.Wait() })
+	until(ctx, "db_proxy at "+w.teamtalk.dbProxy+" takes connections", func(context.Context) bool {
+		return b.client.Connected() == int(spec.Connections)
 	})
-	if err != nil {
-		b.stop()
-		return nil, err
-	}
-	return b, nil
+	return b
 }
 
-// knows returns an error that names the users that TeamTalk does not know: what
-// is sent to them would measure failures.
-func (b *bare) knows(ctx context.Context, users []uint32) error {
-	asked := append([]uint32{b.sender}, users...)
+// checkUsers fails if TeamTalk does not know some users: what is sent to them would
+// measure failures.
+func (b *bare) checkUsers(ctx context.Context, users []uint32) {
 	var unknown []uint32
-	for len(asked) > 0 {
-		part := asked[:min(len(asked), 200)]
-		asked = asked[len(part):]
+	for part := range slices.Chunk(append([]uint32{b.sender}, users...), 200) {
 		found, err := b.client.Users(ctx, b.sender, part)
-		if err != nil {
-			return fmt.Errorf("ask db_proxy for the users: %w", err)
-		}
+		framework.Mustf(err, "ask db_proxy for the users")
 		for _, id := range part {
 			if found[id] == nil {
 				unknown = append(unknown, id)
@@ -68,33 +60,19 @@ func (b *bare) knows(ctx context.Context, users []uint32) error {
 		}
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("TeamTalk does not know %d of the users, %d among them: name others in SENDER and USERS",
+		framework.Failf("TeamTalk does not know %d of the users, %d among them: name others in SENDER and USERS",
 			len(unknown), unknown[0])
 	}
-	return nil
 }
 
 // send sends n messages to the users in turn, reads each one back, compares it,
 // and returns how long all of that took.
-func (b *bare) send(ctx context.Context, users []uint32, n int, text func(int) string) (time.Duration, error) {
-	var next atomic.Int64
+func (b *bare) send(ctx context.Context, users []uint32, n int, text func(int) string) time.Duration {
 	began := time.Now()
-	g, ctx := errgroup.WithContext(ctx)
-	for range b.inFlight {
-		g.Go(func() error {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return nil
-				}
-				if err := b.sendOne(ctx, users[i%len(users)], text(i)); err != nil {
-					return fmt.Errorf("the bare client: message %d: %w", i, err)
-				}
-			}
-		})
-	}
-	err := g.Wait()
-	return time.Since(began), err
+	framework.Must(framework.Parallel(ctx, b.inFlight, n, func(ctx context.Context, i int) {
+		framework.Mustf(b.sendOne(ctx, users[i%len(users)], text(i)), "the bare client: message %d", i)
+	}))
+	return time.Since(began)
 }
 
 func (b *bare) sendOne(ctx context.Context, to uint32, text string) error {
@@ -122,31 +100,23 @@ func (b *bare) conversation(user uint32) dbproxy.Session {
 	return dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: b.sender, ID: user}
 }
 
-// verify returns an error unless each user's newest rows, as many as are given,
-// show each of the texts exactly once: what a status says must be true, and a
-// figure without it is worth nothing.
-func (b *bare) verify(ctx context.Context, users []uint32, rows uint32, texts func(user int) []string) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(b.inFlight)
-	for i, user := range users {
-		g.Go(func() error {
-			found, err := b.client.List(ctx, b.conversation(user), rows)
-			if err != nil {
-				return fmt.Errorf("read user %d's messages: %w", user, err)
+// verify fails unless each user's newest rows, as many as are given, show each of the
+// texts exactly once: a figure counts only if what the statuses say is true.
+func (b *bare) verify(ctx context.Context, users []uint32, rows uint32, texts func(user int) []string) {
+	framework.Must(framework.Parallel(ctx, b.inFlight, len(users), func(ctx context.Context, i int) {
+		found, err := b.client.List(ctx, b.conversation(users[i]), rows)
+		framework.Mustf(err, "read user %d's messages", users[i])
+		count := map[string]int{}
+		for _, row := range found {
+			if plain, err := b.key.Decrypt(row.GetMsgData()); err == nil {
+				count[string(plain.Text)]++
 			}
-			count := map[string]int{}
-			for _, row := range found {
-				if plain, err := b.key.Decrypt(row.GetMsgData()); err == nil {
-					count[string(plain.Text)]++
-				}
+		}
+		var t framework.Tally
+		for _, text := range texts(i) {
+			if t.Add(true, count[text]); t.Sum() > 0 {
+				framework.Failf("user %d has %q %d times", users[i], text, count[text])
 			}
-			for _, text := range texts(i) {
-				if count[text] != 1 {
-					return fmt.Errorf("user %d has %q %d times", user, text, count[text])
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
+		}
+	}))
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 const (
@@ -31,38 +33,28 @@ type takeover struct {
 
 // failover measures how long messages wait when the leader ends while a standby is
 // ready: killed, and shut down.
-func failover(ctx context.Context, w *world, r *report) error {
-	rounds := min(w.o.rounds, failoverRounds)
+func failover(ctx context.Context, w *world, r *report) {
 	for _, c := range []struct {
-		what string
-		term string
-		next string
-		all  string
-		end  func(*operator) error
+		what, prefix    string
+		term, next, all string // values
+		end             func(*operator)
 	}{
-		{"kill -9", "failover_term_s", "failover_s", "recovery_s", func(o *operator) error { o.Kill(); return nil }},
-		{"SIGTERM", "handover_term_s", "handover_s", "handover_recovery_s", (*operator).interrupt},
+		{"kill -9", "failover", "failover_term_s", "failover_s", "recovery_s", func(o *operator) { o.Kill() }},
+		{"SIGTERM", "handover", "handover_term_s", "handover_s", "handover_recovery_s", (*operator).interrupt},
 	} {
-		var term, next, settled []float64
+		var samples []sample
 		undelivered := 0
-		for round := range rounds {
-			k, err := w.takeover(ctx, fmt.Sprintf("%s-%d", c.next[:len(c.next)-2], round), c.end)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.what, err)
-			}
+		for round := range min(w.o.rounds, failoverRounds) {
+			k := w.takeover(ctx, fmt.Sprintf("%s-%d", c.prefix, round), c.end)
 			say("  %s, round %d: the standby led after %.2f s, the next was delivered after %.2f s, the %d in flight had "+
 				"settled after %.2f s; %d not delivered",
 				c.what, round+1, k.term.Seconds(), k.next.Seconds(), k.inFlight, k.settled.Seconds(), k.undelivered)
-			term = append(term, k.term.Seconds())
-			next, settled = append(next, k.next.Seconds()), append(settled, k.settled.Seconds())
+			samples = append(samples, sample{c.term: k.term.Seconds(), c.next: k.next.Seconds(), c.all: k.settled.Seconds()})
 			undelivered += k.undelivered
 		}
-		r.add(c.term, median(term), 2)
-		r.add(c.next, median(next), 2)
-		r.add(c.all, median(settled), 2)
+		r.addMedians(samples, []column{{c.term, 2}, {c.next, 2}, {c.all, 2}})
 		if undelivered > 0 {
-			return fmt.Errorf("%s: %d messages were not delivered", c.what, undelivered)
+			framework.Failf("%s: %d messages were not delivered", c.what, undelivered)
 		}
 	}
-	return nil
 }

@@ -13,10 +13,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 const (
@@ -27,31 +27,23 @@ const (
 	registry = "/registry/teamtalk.io/" + messages + "/"
 )
 
-// multiply copies a message that the operator has delivered: what the API server has
-// written for it is written for others, under names, uids, texts and recipients of
-// their own. It goes to etcd, which is a hundred times faster than through the API;
+// multiply copies a message that the operator has delivered, with names, uids, texts and
+// recipients of their own. It writes to etcd, which is a hundred times faster than the API;
 // what the API server then serves is the same.
-func (w *world) multiply(ctx context.Context, pattern string, b batch) error {
+func (w *world) multiply(ctx context.Context, pattern string, b batch) {
 	e := etcd{url: w.plane.EtcdURL()}
-	original, err := e.get(ctx, registry+b.namespace+"/"+pattern)
-	if err != nil {
-		return err
-	}
-	err = parallel(ctx, copiers, (b.n+copiesPerWrite-1)/copiesPerWrite, func(ctx context.Context, part int) error {
+	original := e.get(ctx, registry+b.namespace+"/"+pattern)
+	writes := (b.n + copiesPerWrite - 1) / copiesPerWrite
+	framework.Must(framework.Parallel(ctx, copiers, writes, func(ctx context.Context, part int) {
 		pairs := map[string][]byte{}
 		for i := part * copiesPerWrite; i < min(b.n, (part+1)*copiesPerWrite); i++ {
 			object, err := copyOf(original, b.name(i), b.text(i), b.users[i%len(b.users)])
-			if err != nil {
-				return err
-			}
+			framework.Must(err)
 			pairs[registry+b.namespace+"/"+b.name(i)] = object
 		}
-		return e.put(ctx, pairs)
-	})
-	if err != nil {
-		return err
-	}
-	return w.serves(ctx, b)
+		e.put(ctx, pairs)
+	}))
+	w.checkServed(ctx, b)
 }
 
 // copyOf returns a stored message under another name, with other recipients.
@@ -82,30 +74,25 @@ func copyOf(original []byte, name, text string, user uint32) ([]byte, error) {
 	return json.Marshal(o)
 }
 
-// serves waits until the API server has as many messages in its own cache, so that
-// the time which that takes does not pass for the operator's, and returns an error
-// unless they are all finished, as far as can be seen from the last.
-func (w *world) serves(ctx context.Context, b batch) error {
-	const patience = 5 * time.Minute // it is read again, whole, each time
-	err := wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
+// checkServed waits until the API server has as many messages in its own cache, so that
+// this does not count for the operator, and fails unless the last one is finished.
+func (w *world) checkServed(ctx context.Context, b batch) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	what := fmt.Sprintf("the API server serves %d messages", b.n)
+	framework.Must(framework.AwaitEvery(ctx, time.Second, what, func(ctx context.Context) (string, bool, error) {
 		// Version 0 is answered from the cache, as far as it has come.
 		all := &metav1.PartialObjectMetadataList{}
 		all.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
 		err := w.admin.List(ctx, all, client.InNamespace(b.namespace),
 			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}})
-		return len(all.Items) >= b.n+1, err // and the one that they are copies of
-	})
-	if err != nil {
-		return fmt.Errorf("wait until the API server serves %d messages: %w", b.n, err)
-	}
+		return fmt.Sprint(len(all.Items)), len(all.Items) >= b.n+1, err // and the one that they are copies of
+	}))
 	last := b.message(b.n - 1)
-	if err := w.admin.Get(ctx, client.ObjectKeyFromObject(last), last); err != nil {
-		return fmt.Errorf("read a message: %w", err)
-	}
+	framework.Must(w.admin.Get(ctx, client.ObjectKeyFromObject(last), last))
 	if !last.Finished() || last.Status.Recipients[0].ID != int64(last.Spec.To.Users[0]) {
-		return fmt.Errorf("message %s does not look delivered", last.Name)
+		framework.Failf("message %s does not look delivered", last.Name)
 	}
-	return nil
 }
 
 // etcd is the control plane's, through its JSON gateway.
@@ -116,21 +103,19 @@ type keyValue struct {
 	Value []byte `json:"value,omitempty"`
 }
 
-func (e etcd) get(ctx context.Context, key string) ([]byte, error) {
+func (e etcd) get(ctx context.Context, key string) []byte {
 	var answer struct {
 		KVs []keyValue `json:"kvs"`
 	}
-	if err := e.post(ctx, "/v3/kv/range", keyValue{Key: []byte(key)}, &answer); err != nil {
-		return nil, err
-	}
+	e.post(ctx, "/v3/kv/range", keyValue{Key: []byte(key)}, &answer)
 	if len(answer.KVs) != 1 {
-		return nil, fmt.Errorf("etcd has no %s", key)
+		framework.Failf("etcd has no %s", key)
 	}
-	return answer.KVs[0].Value, nil
+	return answer.KVs[0].Value
 }
 
 // put writes all pairs in one transaction.
-func (e etcd) put(ctx context.Context, pairs map[string][]byte) error {
+func (e etcd) put(ctx context.Context, pairs map[string][]byte) {
 	type operation struct {
 		Put keyValue `json:"request_put"`
 	}
@@ -143,34 +128,19 @@ func (e etcd) put(ctx context.Context, pairs map[string][]byte) error {
 	var answer struct {
 		Succeeded bool `json:"succeeded"`
 	}
-	if err := e.post(ctx, "/v3/kv/txn", txn, &answer); err != nil {
-		return err
+	if e.post(ctx, "/v3/kv/txn", txn, &answer); !answer.Succeeded {
+		framework.Failf("etcd has not taken a transaction")
 	}
-	if !answer.Succeeded {
-		return errors.New("etcd has not taken a transaction")
-	}
-	return nil
 }
 
-func (e etcd) post(ctx context.Context, path string, body, answer any) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url+path, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
+func (e etcd) post(ctx context.Context, path string, body, answer any) {
+	b := framework.MustGet(json.Marshal(body))
+	req := framework.MustGet(http.NewRequestWithContext(ctx, http.MethodPost, e.url+path, bytes.NewReader(b)))
 	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask etcd: %w", err)
-	}
+	framework.Mustf(err, "ask etcd")
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask etcd: %s %s", path, res.Status)
+		framework.Failf("ask etcd: %s %s", path, res.Status)
 	}
-	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
-		return fmt.Errorf("read etcd's answer: %w", err)
-	}
-	return nil
+	framework.Mustf(json.NewDecoder(res.Body).Decode(answer), "read etcd's answer")
 }

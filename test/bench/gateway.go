@@ -21,87 +21,56 @@ const (
 	gatewayAlone    = 500
 )
 
+var gatewayColumns = []column{
+	{"gateway_direct_ratio", 3}, {"gateway_direct_per_s", 0}, {"gateway_direct_bare_per_s", 0},
+}
+
 // gateway compares the gateway in direct mode, at 64 clients, with a bare client that
-// sends the same to the same users with 64 requests in flight; and says how long one
-// client waits that is alone. Both sides take turns as in bulk.
-func gateway(ctx context.Context, w *world, r *report) error {
-	// It would have connections of its own, and nothing to do.
-	if err := w.retire(ctx); err != nil {
-		return err
-	}
-	g, err := w.startGateway(ctx, "direct")
-	if err != nil {
-		return err
-	}
+// sends the same to the same users with 64 requests in flight, in turns. It also measures
+// how long one client waits that is alone.
+func gateway(ctx context.Context, w *world, r *report) {
+	// An operator would have connections of its own, and nothing to do.
+	w.retire(ctx)
+	g := w.startGateway(ctx, "direct")
 	defer g.process.Kill()
 	users := w.o.users[:streamUsers]
-	var rounds []gatewayRound
-	for round := range w.o.rounds + 1 {
-		b, err := w.measureGateway(ctx, g, users, round)
-		if err != nil {
-			return err
-		}
-		say("  round %d: %.0f/s by the gateway, %.0f/s by the bare client: %.3f", round, b.gateway, b.bare, b.ratio())
-		if round > 0 {
-			rounds = append(rounds, b)
-		}
-	}
+	r.addMedians(w.rounds(gatewayColumns, func(round int, s sample) { w.gatewayOnce(ctx, g, s, users, round) }), gatewayColumns)
 	alone := make([]time.Duration, gatewayAlone)
 	for i := range alone {
 		began := time.Now()
-		if err := g.send(ctx, w.o.sender, users[i%len(users)], gatewayText("alone", 0)(i)); err != nil {
-			return err
-		}
+		framework.Must(g.send(ctx, w.o.sender, users[i%len(users)], gatewayText("alone", 0)(i)))
 		alone[i] = time.Since(began)
 	}
-	r.add("gateway_direct_ratio", medianOf(rounds, gatewayRound.ratio), 3)
-	r.add("gateway_direct_per_s", medianOf(rounds, func(b gatewayRound) float64 { return b.gateway }), 0)
-	r.add("gateway_direct_bare_per_s", medianOf(rounds, func(b gatewayRound) float64 { return b.bare }), 0)
 	r.add("gateway_direct_p50_ms", milliseconds(percentile(alone, 50)), 2)
 	r.add("gateway_direct_p99_ms", milliseconds(percentile(alone, 99)), 2)
-	return nil
 }
 
 func gatewayText(side string, round int) func(int) string {
 	return func(i int) string { return fmt.Sprintf("Deployment %s-%d-%d has finished", side, round, i) }
 }
 
-// measureGateway measures one round, and verifies that all is stored.
-func (w *world) measureGateway(ctx context.Context, g *gatewayProcess, users []uint32,
-	round int) (b gatewayRound, err error) {
-	sides := []func() error{
-		func() error {
-			began := time.Now()
-			err := parallel(ctx, gatewayClients, gatewayMessages, func(ctx context.Context, i int) error {
-				return g.send(ctx, w.o.sender, users[i%len(users)], gatewayText("ours", round)(i))
-			})
-			b.gateway = perSecond(gatewayMessages, time.Since(began))
-			return err
-		},
-		func() error {
-			took, err := w.bare.send(ctx, users, gatewayMessages, gatewayText("bare", round))
-			b.bare = perSecond(gatewayMessages, took)
-			return err
-		},
-	}
-	for i := range sides {
-		if err := sides[(i+round)%2](); err != nil {
-			return b, err
-		}
-	}
-	return b, w.bare.verify(ctx, users, 64, func(user int) []string {
+// gatewayOnce measures one round, and verifies that all is stored.
+func (w *world) gatewayOnce(ctx context.Context, g *gatewayProcess, s sample, users []uint32, round int) {
+	ours := gatewayText("ours", round)
+	inTurn(round, func() {
+		began := time.Now()
+		framework.Must(framework.Parallel(ctx, gatewayClients, gatewayMessages, func(ctx context.Context, i int) {
+			framework.Must(g.send(ctx, w.o.sender, users[i%len(users)], ours(i)))
+		}))
+		s["gateway_direct_per_s"] = perSecond(gatewayMessages, time.Since(began))
+	}, func() {
+		took := w.bare.send(ctx, users, gatewayMessages, gatewayText("bare", round))
+		s["gateway_direct_bare_per_s"] = perSecond(gatewayMessages, took)
+	})
+	s["gateway_direct_ratio"] = s["gateway_direct_per_s"] / s["gateway_direct_bare_per_s"]
+	w.bare.verify(ctx, users, 64, func(user int) []string {
 		var texts []string
 		for i := user; i < gatewayMessages; i += len(users) {
-			texts = append(texts, gatewayText("ours", round)(i))
+			texts = append(texts, ours(i))
 		}
 		return texts
 	})
 }
-
-// gatewayRound is what one round has measured: messages per second on both sides.
-type gatewayRound struct{ gateway, bare float64 }
-
-func (b gatewayRound) ratio() float64 { return b.gateway / b.bare }
 
 // gatewayProcess is a running gateway.
 type gatewayProcess struct {
@@ -112,32 +81,21 @@ type gatewayProcess struct {
 
 // startGateway starts a gateway, and waits until it has sent something: in direct mode
 // it connects with the first request.
-func (w *world) startGateway(ctx context.Context, mode string) (*gatewayProcess, error) {
-	addresses, err := framework.FreeAddresses(1)
-	if err != nil {
-		return nil, err
-	}
+func (w *world) startGateway(ctx context.Context, mode string) *gatewayProcess {
+	address := framework.MustGet(framework.FreeAddresses(1))[0]
 	g := &gatewayProcess{
-		url:    "http://" + addresses[0],
+		url:    "http://" + address,
 		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: gatewayClients}},
 	}
-	g.process, err = framework.Start(w.binary, w.log, "gateway", "--kubeconfig", w.kubeconfig, "--namespace", namespace,
-		"--mode", mode, "--auth", "None", "--bind-address", addresses[0], "--health-probe-bind-address", "0")
-	if err != nil {
-		return nil, err
-	}
-	err = until(ctx, "the gateway sends", func(ctx context.Context) (bool, error) {
-		select {
-		case <-g.process.Ended():
-			return false, fmt.Errorf("it has ended: %w", g.process.Err())
-		default:
-		}
-		return g.send(ctx, w.o.sender, w.o.users[0], "Good morning") == nil, nil
-	})
-	if err != nil {
-		g.process.Kill()
-	}
-	return g, err
+	g.process = framework.MustGet(framework.Start(w.binary, w.log, "gateway", "--kubeconfig", w.kubeconfig,
+		"--namespace", namespace, "--mode", mode, "--auth", "None", "--bind-address", address,
+		"--health-probe-bind-address", "0"))
+	w.Cleanup(g.process.Kill)
+	framework.Must(g.process.Await(ctx, "the gateway sends", framework.Retried(
+		func(ctx context.Context) (string, bool, error) {
+			return "", true, g.send(ctx, w.o.sender, w.o.users[0], "Good morning")
+		})))
+	return g
 }
 
 // send posts one message, and returns an error unless it is answered with success.

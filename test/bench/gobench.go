@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,34 +21,24 @@ const goBenchCount = 6
 
 // goBenchmarks runs the Go benchmarks of what each message passes through, and
 // leaves their output, for benchstat to compare, in bin/bench-go.txt.
-func goBenchmarks(ctx context.Context, _ *world, r *report) error {
-	root, err := framework.Root()
-	if err != nil {
-		return err
-	}
+func goBenchmarks(ctx context.Context, _ *world, r *report) {
+	root := framework.MustGet(framework.Root())
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark(Encode|Decode|Encrypt|Decrypt)$",
 		"-count", strconv.Itoa(goBenchCount), "./internal/teamtalk/pdu", "./internal/teamtalk/cipher")
 	cmd.Dir = root
 	say("go: %s", strings.Join(cmd.Args, " "))
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("run the Go benchmarks: %w\n%s", err, out)
-	}
-	file := filepath.Join(root, "bin", "bench-go.txt")
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return fmt.Errorf("keep the Go benchmarks: %w", err)
-	}
-	if err := os.WriteFile(file, out, 0o644); err != nil {
-		return fmt.Errorf("keep the Go benchmarks: %w", err)
-	}
+	framework.Mustf(err, "run the Go benchmarks: %s", out)
+	bin := filepath.Join(root, "bin")
+	framework.Must(os.MkdirAll(bin, 0o755))
+	framework.Must(os.WriteFile(filepath.Join(bin, "bench-go.txt"), out, 0o644))
 	for _, name := range []string{"Encode", "Decode", "Encrypt", "Decrypt"} {
 		took := nsPerOp(out, name)
 		if len(took) != goBenchCount {
-			return fmt.Errorf("the Go benchmarks show %s %d times, want %d:\n%s", name, len(took), goBenchCount, out)
+			framework.Failf("the Go benchmarks show %s %d times, want %d:\n%s", name, len(took), goBenchCount, out)
 		}
 		r.add(strings.ToLower(name)+"_ns", median(took), 0)
 	}
-	return nil
 }
 
 // nsPerOp reads a benchmark's times from what go test prints.

@@ -12,31 +12,26 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Getenv)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
+func main() { framework.RunProgram("bench", run) }
 
-// figure is one theme of the bench: what it measures goes into the report.
+// figure is one theme of the bench. What it measures goes into the report.
 type figure struct {
 	name string
-	run  func(ctx context.Context, w *world, r *report) error
-	// users and groups are how many of TeamTalk's it takes.
+	run  func(ctx context.Context, w *world, r *report)
+	// users and groups are how many of TeamTalk's it needs.
 	users, groups int
-	// alone: on a control plane of its own, since it leaves too much behind.
+	// leads: an operator leads when it begins. tracks: it waits for messages, which are deleted
+	// at its end.
+	leads, tracks bool
+	// alone: it needs a control plane of its own, because it leaves too much behind.
 	alone bool
-	// small: it takes no world.
+	// small: it needs no world.
 	small bool
 	// paced: teamtalk-dev is as slow as a stock db_proxy, see options.pace.
 	paced bool
@@ -44,76 +39,71 @@ type figure struct {
 
 // figures in the order in which they are measured.
 var figures = []figure{
-	{name: "idle", run: idle, users: 1},
-	{name: "order", run: order, groups: 1},
-	{name: "writes", run: writes, users: 1},
-	{name: "failover", run: failover, users: 1},
-	{name: "bulk", run: bulk, users: bulkUsers, paced: true},
-	{name: "stream", run: stream, users: streamUsers, paced: true},
+	{name: "idle", run: idle, users: 1, leads: true, tracks: true},
+	{name: "order", run: order, groups: 1, leads: true, tracks: true},
+	{name: "writes", run: writes, users: 1, leads: true, tracks: true},
+	{name: "failover", run: failover, users: 1, tracks: true},
+	{name: "bulk", run: bulk, users: bulkUsers, leads: true, tracks: true, paced: true},
+	{name: "stream", run: stream, users: streamUsers, leads: true, tracks: true, paced: true},
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
-	{name: "refusals", run: refusals, users: 1},
-	{name: "scale", run: scale, users: 1, alone: true},
+	{name: "refusals", run: refusals, users: 1, leads: true},
+	{name: "scale", run: scale, users: 1, leads: true, alone: true},
 	{name: "go", run: goBenchmarks, small: true},
 }
 
-// run measures what is asked for, prints all of it, and returns an error where
-// something could not be measured or misses its bar.
-func run(ctx context.Context, getenv func(string) string) error {
-	o, err := parse(getenv)
+// run measures what is asked for and prints all of it. It has passed if no value misses its bar.
+func run(ctx context.Context) (passed bool, err error) {
+	o, err := parse(os.Getenv)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r := &report{}
 	err = measure(ctx, o, r)
 	r.print(os.Stdout)
-	return errors.Join(err, r.missed())
+	missed := r.missed()
+	if missed != nil {
+		say("bench: %v", missed)
+	}
+	return missed == nil, err
 }
 
 func measure(ctx context.Context, o options, r *report) error {
-	var shared *world
-	defer func() {
+	var shared *world // by figures that are neither alone nor small
+	stop := func() {
 		if shared != nil {
-			shared.stop()
+			shared.Stop()
 		}
-	}()
+		shared = nil
+	}
+	defer stop()
 	var errs []error
 	for _, f := range o.figures {
 		if lack := o.lacks(f); lack != "" {
 			say("%s: left out: %s", f.name, lack)
 			continue
 		}
-		if f.small {
-			if err := f.run(ctx, nil, r); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
-			}
-			continue
-		}
 		latency := o.latencyOf(f)
 		if shared != nil && (f.alone || shared.latency != latency) { // two control planes would disturb each other
-			shared.stop()
-			shared = nil
+			stop()
 		}
-		w := shared
-		if w == nil {
+		if shared == nil && !f.small {
 			var err error
-			if w, err = newWorld(ctx, o, latency); err != nil {
+			if shared, err = newWorld(ctx, o, latency); err != nil {
 				return errors.Join(append(errs, err)...)
-			}
-			if !f.alone {
-				shared = w
 			}
 		}
 		began := time.Now()
 		say("%s: measuring", f.name)
-		err := f.run(ctx, w, r)
+		err := framework.Try(func() { f.measure(ctx, shared, r) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
 			say("%s: %v", f.name, err)
-			w.sayLog()
+			if shared != nil {
+				shared.sayLog()
+			}
 		}
 		if f.alone || err != nil { // what a failed figure leaves behind must not spoil the next
-			w.stop()
-			shared = nil
+			stop()
 		}
 		say("%s: done in %.0f s", f.name, time.Since(began).Seconds())
 		if ctx.Err() != nil {
@@ -121,6 +111,20 @@ func measure(ctx context.Context, o options, r *report) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (f figure) measure(ctx context.Context, w *world, r *report) {
+	if f.leads {
+		w.lead(ctx)
+	}
+	if f.tracks {
+		w.tracker = w.track(ctx)
+		defer w.tracker.stop()
+	}
+	f.run(ctx, w, r)
+	if f.tracks {
+		w.clear(ctx, namespace)
+	}
 }
 
 // say prints a line of progress.

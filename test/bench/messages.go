@@ -5,15 +5,14 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // creators is how many messages are created at once where their number matters
@@ -66,50 +65,34 @@ func (b batch) textsOf(user int) []string {
 }
 
 // create creates the messages and returns them as the API server has them.
-func (b batch) create(ctx context.Context, w *world) ([]*v1alpha1.TeamTalkMessage, error) {
+func (b batch) create(ctx context.Context, w *world) []*v1alpha1.TeamTalkMessage {
 	created := make([]*v1alpha1.TeamTalkMessage, b.n)
-	return created, parallel(ctx, creators, b.n, func(ctx context.Context, i int) error {
+	framework.Must(framework.Parallel(ctx, creators, b.n, func(ctx context.Context, i int) {
 		created[i] = b.message(i)
-		if err := w.admin.Create(ctx, created[i]); err != nil {
-			return fmt.Errorf("create a message: %w", err)
-		}
-		return nil
-	})
+		w.create(ctx, created[i])
+	}))
+	return created
 }
 
-// parallel calls do for 0 to n-1, some at once, until one fails.
-func parallel(ctx context.Context, atOnce, n int, do func(ctx context.Context, i int) error) error {
-	var next atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
-	for range atOnce {
-		g.Go(func() error {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n || ctx.Err() != nil {
-					return ctx.Err()
-				}
-				if err := do(ctx, i); err != nil {
-					return err
-				}
-			}
-		})
-	}
-	return g.Wait()
+func (w *world) create(ctx context.Context, m *v1alpha1.TeamTalkMessage) {
+	framework.Mustf(w.admin.Create(ctx, m), "create a message")
 }
 
-// deliverOne sends one message, waits for it and returns its status: what comes
-// first has connections and conversations to open.
-func (w *world) deliverOne(ctx context.Context, name string) (v1alpha1.TeamTalkMessageStatus, error) {
+// deliver creates a message and returns when, and when a watch has shown it Delivered.
+func (w *world) deliver(ctx context.Context, m *v1alpha1.TeamTalkMessage) (began, ended time.Time) {
+	began = time.Now()
+	w.create(ctx, m)
+	return began, w.tracker.await(ctx, m.Name)
+}
+
+// deliverOne sends one message, waits for it and returns its status. The first message
+// opens connections and conversations.
+func (w *world) deliverOne(ctx context.Context, name string) v1alpha1.TeamTalkMessageStatus {
 	m := message(namespace, name, "Good morning", w.o.users[0])
-	if err := w.admin.Create(ctx, m); err != nil {
-		return m.Status, fmt.Errorf("create a message: %w", err)
-	}
-	err := until(ctx, "message "+name+" is delivered", func(ctx context.Context) (bool, error) {
-		err := w.admin.Get(ctx, client.ObjectKeyFromObject(m), m)
-		return meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered), err
+	w.create(ctx, m)
+	until(ctx, "message "+name+" is delivered", func(ctx context.Context) bool {
+		framework.Must(w.admin.Get(ctx, client.ObjectKeyFromObject(m), m))
+		return meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered)
 	})
-	return m.Status, err
+	return m.Status
 }
-
-// sinceMS is how long ago something was, in milliseconds.
-func sinceMS(began, ended time.Time) float64 { return milliseconds(ended.Sub(began)) }

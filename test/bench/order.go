@@ -12,42 +12,31 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // orderMessages is how many messages are created in order.
 const orderMessages = 200
 
-// order creates messages of random names to one group, each after the other was
-// created, and compares the order of the store's ids with that of creation. Names
-// are random, as the operator might order by them.
-func order(ctx context.Context, w *world, r *report) error {
-	if err := w.lead(ctx); err != nil {
-		return err
-	}
-	t, err := w.track(ctx)
-	if err != nil {
-		return err
-	}
-	defer t.stop()
+const orderFormat = "Step %d of %x"
+
+// order creates messages of random names to one group, one after the other, and compares
+// the order of the store's ids with that of creation. Names are random because the
+// operator might order by them.
+func order(ctx context.Context, w *world, r *report) {
 	group := w.o.groups[0]
 	tag := rand.Uint64() // tells the messages from those of earlier runs
 	names := make([]string, orderMessages)
 	for i := range names {
 		names[i] = fmt.Sprintf("order-%016x", rand.Uint64())
-		m := message(namespace, names[i], orderText(tag, i))
+		m := message(namespace, names[i], fmt.Sprintf(orderFormat, i, tag))
 		m.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(group)}
-		if err := w.admin.Create(ctx, m); err != nil {
-			return fmt.Errorf("create a message: %w", err)
-		}
+		w.create(ctx, m)
 	}
-	if _, err := t.await(ctx, names...); err != nil {
-		return err
-	}
+	w.tracker.await(ctx, names...)
 	session := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_GROUP, UserID: w.o.sender, ID: group}
 	rows, err := w.bare.client.List(ctx, session, 4*orderMessages)
-	if err != nil {
-		return fmt.Errorf("read the group's messages: %w", err)
-	}
+	framework.Mustf(err, "read the group's messages")
 	slices.SortFunc(rows, func(a, b *wire.MsgInfo) int { return cmp.Compare(a.GetMsgId(), b.GetMsgId()) })
 	var stored []int
 	for _, row := range rows {
@@ -62,12 +51,7 @@ func order(ctx context.Context, w *world, r *report) error {
 		}
 	}
 	r.add("order_violations", float64(violations(stored, orderMessages)), 0)
-	return w.clear(ctx, namespace)
 }
-
-const orderFormat = "Step %d of %x"
-
-func orderText(tag uint64, i int) string { return fmt.Sprintf(orderFormat, i, tag) }
 
 // violations counts what is out of order: each message that an older one follows,
 // each that is missing and each that is there once more.

@@ -99,15 +99,6 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// medianOf returns the median of one figure of each round.
-func medianOf[R any](rounds []R, figure func(R) float64) float64 {
-	var values []float64
-	for _, round := range rounds {
-		values = append(values, figure(round))
-	}
-	return median(values)
-}
-
 // percentile returns the smallest value that p percent of all do not exceed.
 func percentile[T cmp.Ordered](values []T, p int) T {
 	sorted := slices.Sorted(slices.Values(values))

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestMissed(t *testing.T) {
@@ -63,8 +62,7 @@ func TestStatistics(t *testing.T) {
 // TestStreamRatio holds that an operator that writes and sends one after the other,
 // as fast as bare clients do, gets 1.
 func TestStreamRatio(t *testing.T) {
-	s := streamRound{patched: 500, sent: 2000, delivered: 400}
-	if got := s.ratio(); math.Abs(got-1) > 1e-9 {
+	if got := streamRatio(400, 500, 2000); math.Abs(got-1) > 1e-9 {
 		t.Errorf("ratio %v, want 1", got)
 	}
 }
@@ -87,24 +85,23 @@ func TestViolations(t *testing.T) {
 	}
 }
 
+// TestRounds holds that the first round does not count, and that sides take turns.
+func TestRounds(t *testing.T) {
+	w, r, order := &world{o: options{rounds: 3}}, &report{}, ""
+	columns := []column{{"x", 0}}
+	r.addMedians(w.rounds(columns, func(round int, s sample) {
+		s["x"] = []float64{100, 1, 3, 2}[round]
+		inTurn(round, func() { order += "a" }, func() { order += "b" })
+	}), columns)
+	if len(r.values) != 1 || r.values[0].String() != "x=2" || order != "abbaabba" {
+		t.Errorf("got %v, in the order %s", r.values, order)
+	}
+}
+
 func TestBatch(t *testing.T) {
 	b := batch{prefix: "x", n: 5, users: []uint32{10, 11}}
 	if got := b.textsOf(1); len(got) != 2 || got[0] != b.text(1) || got[1] != b.text(3) {
 		t.Errorf("the second user gets %q", got)
-	}
-}
-
-func TestProc(t *testing.T) {
-	const status = "Name:\tx\nVmHWM:\t  300000 kB\nVmRSS:\t  250000 kB\n"
-	if mb, err := megabytes(status, "VmRSS:"); err != nil || mb != 256 {
-		t.Errorf("%v MB, %v", mb, err)
-	}
-	if _, err := megabytes(status, "VmSwap:"); err == nil {
-		t.Error("a missing line passes for a number")
-	}
-	const stat = "4711 (a name) with) S 1 4711 4711 0 -1 4194560 7 0 0 0 150 25 0 0 20 0 9 0 1234 5 6"
-	if took, err := cpuTime(stat); err != nil || took != 1750*time.Millisecond {
-		t.Errorf("%v, %v", took, err)
 	}
 }
 

@@ -4,96 +4,59 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// takeover has a leader end under load, with a standby ready, which leads then.
-func (w *world) takeover(ctx context.Context, prefix string, end func(*operator) error) (takeover, error) {
-	t, err := w.track(ctx)
-	if err != nil {
-		return takeover{}, err
-	}
-	defer t.stop()
-	leader, err := w.pair(ctx, prefix)
-	if err != nil {
-		return takeover{}, err
-	}
+// takeover ends a leader under load, with a standby ready, which leads then.
+func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)) takeover {
+	t := w.tracker
+	leader := w.pair(ctx, prefix)
 	defer leader.Kill()
-	term, err := w.nextTerm(ctx)
-	if err != nil {
-		return takeover{}, err
-	}
+	term := w.nextTerm(ctx)
 	before := w.burst(ctx, batch{namespace: namespace, prefix: prefix + "-before", n: failoverBurst, users: w.o.users})
-	defer func() { _ = before.stop() }() // where it matters it has been looked at
-	if err := t.awaitCount(ctx, before.batch.names(), failoverSeen); err != nil {
-		return takeover{}, errors.Join(err, before.stop())
-	}
+	defer func() { _ = before.stop() }() // below its error counts
+	until(ctx, "some messages of the burst have finished", func(context.Context) bool {
+		return t.count(before.batch.names()) >= failoverSeen
+	})
 	at := time.Now()
-	if err := errors.Join(end(leader), before.stop()); err != nil {
-		return takeover{}, err
-	}
-	first, after, err := w.createUntilDelivered(ctx, t, prefix+"-after")
-	if err != nil {
-		return takeover{}, err
-	}
-	began, err := term(ctx, w.operator)
-	if err != nil {
-		return takeover{}, err
-	}
-	k := takeover{term: began.Sub(at), next: first.Sub(at)}
-	if err := k.settle(ctx, t, before.created, at); err != nil {
-		return takeover{}, err
-	}
-	if _, err := t.await(ctx, after.names()...); err != nil {
-		return takeover{}, err
-	}
+	end(leader)
+	framework.Must(before.stop())
+	first, after := w.createUntilDelivered(ctx, prefix+"-after")
+	k := takeover{term: term(ctx, w.operator).Sub(at), next: first.Sub(at)}
+	k.settle(ctx, t, before.created, at)
+	t.await(ctx, after.names()...)
 	rows := uint32(failoverBurst + after.n + 1) // more than any user has got
-	if err := w.bare.verify(ctx, after.users, rows, after.textsOf); err != nil {
-		return takeover{}, err
-	}
-	if err := w.bare.verify(ctx, after.users, rows, before.textsOf); err != nil {
-		return takeover{}, err
-	}
+	w.bare.verify(ctx, after.users, rows, after.textsOf)
+	w.bare.verify(ctx, after.users, rows, before.textsOf)
 	select {
 	case <-leader.Ended():
 	case <-ctx.Done():
-		return takeover{}, ctx.Err()
+		framework.Must(ctx.Err())
 	}
-	return k, w.clear(ctx, namespace)
+	w.clear(ctx, namespace)
+	return k
 }
 
 // pair returns the leader, which is at work, after a standby has become ready. The
-// standby takes its place as the world's operator.
-func (w *world) pair(ctx context.Context, prefix string) (leader *operator, err error) {
-	if err := w.lead(ctx); err != nil {
-		return nil, err
-	}
-	if _, err := w.deliverOne(ctx, prefix+"-warm"); err != nil {
-		return nil, err
-	}
-	standby, err := w.startOperator()
-	if err != nil {
-		return nil, err
-	}
-	leader, w.operator = w.operator, standby
-	if err := standby.ready(ctx); err != nil {
-		leader.Kill()
-		return nil, err
-	}
-	return leader, nil
+// standby is the world's operator then.
+func (w *world) pair(ctx context.Context, prefix string) (leader *operator) {
+	w.lead(ctx)
+	w.deliverOne(ctx, prefix+"-warm")
+	leader = w.operator
+	w.Cleanup(leader.Kill)
+	w.operator = w.startOperator()
+	w.operator.ready(ctx)
+	return leader
 }
 
 // settle waits until all that were in flight at a moment have finished: those that
 // were created before it and not seen finished by then.
-func (k *takeover) settle(ctx context.Context, t *tracker, created map[string]time.Time, at time.Time) error {
+func (k *takeover) settle(ctx context.Context, t *tracker, created map[string]time.Time, at time.Time) {
 	for name, acknowledged := range created {
-		e, err := t.awaitEnd(ctx, name)
-		if err != nil {
-			return err
-		}
+		e := t.awaitEnd(ctx, name)
 		if acknowledged.Before(at) && e.at.After(at) {
 			k.inFlight++
 			k.settled = max(k.settled, e.at.Sub(at))
@@ -103,9 +66,8 @@ func (k *takeover) settle(ctx context.Context, t *tracker, created map[string]ti
 		}
 	}
 	if k.inFlight == 0 {
-		return errors.New("nothing was in flight when the leader ended: nothing was measured")
+		framework.Failf("nothing was in flight when the leader ended: nothing was measured")
 	}
-	return nil
 }
 
 // burst is messages that are being created as fast as can be.
@@ -117,28 +79,24 @@ type burst struct {
 	created map[string]time.Time
 }
 
-// burst begins to create a batch, until it is stopped. Stopping it returns what
-// went wrong.
+// burst begins to create a batch. Stopping it returns what went wrong.
 func (w *world) burst(ctx context.Context, b batch) *burst {
 	s := &burst{batch: b, created: map[string]time.Time{}}
 	var mu sync.Mutex
 	stopped := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
-		ended <- parallel(ctx, creators, b.n, func(ctx context.Context, i int) error {
+		ended <- framework.Parallel(ctx, creators, b.n, func(ctx context.Context, i int) {
 			select {
 			case <-stopped:
-				return nil
+				return
 			default:
 			}
 			m := b.message(i)
-			if err := w.admin.Create(ctx, m); err != nil {
-				return fmt.Errorf("create a message: %w", err)
-			}
+			w.create(ctx, m)
 			mu.Lock()
 			defer mu.Unlock()
 			s.created[m.Name] = time.Now()
-			return nil
 		})
 	}()
 	s.stop = sync.OnceValue(func() error {
@@ -161,29 +119,24 @@ func (s *burst) textsOf(user int) []string {
 
 // createUntilDelivered creates messages at an even pace until one is delivered. It
 // returns when that was, and all that were created.
-func (w *world) createUntilDelivered(ctx context.Context, t *tracker, prefix string) (time.Time, batch, error) {
+func (w *world) createUntilDelivered(ctx context.Context, prefix string) (time.Time, batch) {
 	b := batch{namespace: namespace, prefix: prefix, users: w.o.users}
 	pace := time.NewTicker(failoverPace)
 	defer pace.Stop()
 	timeout := time.After(patience)
 	for {
-		if err := w.admin.Create(ctx, b.message(b.n)); err != nil {
-			return time.Time{}, b, fmt.Errorf("create a message: %w", err)
-		}
+		w.create(ctx, b.message(b.n))
 		b.n++
 		select {
 		case <-pace.C:
 		case <-timeout:
-			n, _, _ := t.count(b.names())
-			return time.Time{}, b, fmt.Errorf("nothing delivered within %s of the leader's end: of %d messages created since, "+
-				"%d have finished",
-				patience, b.n, n)
+			framework.Failf("nothing delivered within %s of the leader's end: of %d messages created since, %d have finished",
+				patience, b.n, w.tracker.count(b.names()))
 		case <-ctx.Done():
-			return time.Time{}, b, ctx.Err()
+			framework.Must(ctx.Err())
 		}
-		at, ok, err := t.firstDelivered(b.names())
-		if ok || err != nil {
-			return at, b, err
+		if at, ok := w.tracker.firstDelivered(b.names()); ok {
+			return at, b
 		}
 	}
 }

@@ -4,23 +4,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
@@ -46,6 +40,7 @@ const (
 // world is what figures share: a cluster with one server in it, a TeamTalk, and
 // a running operator, if a figure has left one.
 type world struct {
+	framework.Cleanups
 	o options
 	// latency is teamtalk-dev's.
 	latency    time.Duration
@@ -54,7 +49,6 @@ type world struct {
 	audit      *auditLog
 	admin      client.WithWatch
 	asBare     client.Client
-	adminRaw   *rest.RESTClient
 	kubeconfig string
 	server     *v1alpha1.TeamTalkServer
 	teamtalk   *teamtalk
@@ -63,166 +57,87 @@ type world struct {
 	log        *framework.Log
 	// operator is the one that leads, or nil.
 	operator *operator
-	ends     []func()
+	// tracker is of the figure that is measured.
+	tracker *tracker
 }
 
-func newWorld(ctx context.Context, o options, latency time.Duration) (_ *world, err error) {
-	w := &world{o: o, latency: latency, log: &framework.Log{}}
-	defer func() {
-		if err != nil {
-			w.stop()
+func newWorld(ctx context.Context, o options, latency time.Duration) (*world, error) {
+	w := &world{o: o, latency: latency, log: &framework.Log{}, binary: o.operator}
+	err := framework.Try(func() {
+		w.dir = framework.MustGet(os.MkdirTemp("", "teamtalk-bench-"))
+		w.Cleanup(func() { _ = os.RemoveAll(w.dir) })
+		w.startPlane(ctx)
+		w.teamtalk = w.startTeamTalk(ctx)
+		w.addServer(ctx)
+		w.bare = w.dialBare(ctx)
+		w.bare.checkUsers(ctx, o.users)
+		if w.binary == "" {
+			w.binary = framework.MustGet(framework.Build(ctx, "teamtalk-operator", w.dir))
 		}
-	}()
-	if w.dir, err = os.MkdirTemp("", "teamtalk-bench-"); err != nil {
-		return nil, fmt.Errorf("make a folder for the bench: %w", err)
-	}
-	w.ends = append(w.ends, func() { _ = os.RemoveAll(w.dir) })
-	if err := w.startPlane(ctx); err != nil {
-		return nil, err
-	}
-	if w.teamtalk, err = startTeamTalk(ctx, w.dir, o, latency, w.log); err != nil {
-		return nil, err
-	}
-	w.ends = append(w.ends, w.teamtalk.stop)
-	if err := w.addServer(ctx); err != nil {
-		return nil, err
-	}
-	key, err := cipher.New(o.key)
+		w.Cleanup(func() {
+			if w.operator != nil {
+				w.operator.Kill()
+			}
+		})
+	})
 	if err != nil {
-		return nil, err
+		w.Stop()
 	}
-	proxy := w.server.Spec.DBProxy
-	if w.bare, err = dialBare(ctx, w.teamtalk.dbProxy, int(proxy.Connections), int(proxy.MaxInFlight),
-		int(proxy.MaxGroupInFlight), key, o.sender); err != nil {
-		return nil, err
-	}
-	w.ends = append(w.ends, w.bare.stop)
-	if err := w.bare.knows(ctx, o.users); err != nil {
-		return nil, err
-	}
-	if w.binary = o.operator; w.binary == "" {
-		if w.binary, err = framework.Build(ctx, "teamtalk-operator", w.dir); err != nil {
-			return nil, err
-		}
-	}
-	return w, nil
+	return w, err
 }
 
 // startPlane starts the control plane with all that the operator needs in it.
-func (w *world) startPlane(ctx context.Context) error {
-	audit, flags, err := newAuditLog(w.dir)
-	if err != nil {
-		return err
-	}
-	w.audit = audit
+func (w *world) startPlane(ctx context.Context) {
+	var flags map[string][]string
+	w.audit, flags = newAuditLog(w.dir)
+	var err error
 	w.plane, w.admin, err = framework.StartPlane(ctx, controlplane.Options{Log: say, APIServerFlags: flags})
-	if err != nil {
-		return err
-	}
-	w.ends = append(w.ends, func() { _ = w.plane.Stop() })
-	admin := unlimited(w.plane.Config())
-	admin.GroupVersion, admin.APIPath = &v1alpha1.GroupVersion, "/apis"
-	admin.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-	if w.adminRaw, err = rest.RESTClientFor(admin); err != nil {
-		return err
-	}
+	framework.Must(err)
+	w.Cleanup(func() { _ = w.plane.Stop() })
 	for _, user := range []string{operatorUser, bareUser} {
-		if err := framework.BindOperator(ctx, w.admin, user, leaseNamespace); err != nil {
-			return err
-		}
+		framework.Must(framework.BindOperator(ctx, w.admin, user, leaseNamespace))
 	}
-	if err := w.grant(ctx, bareUser, messages+"/status", "patch"); err != nil {
-		return err
-	}
-	// What config/rbac lets a gateway do that records messages: here the
-	// operator's user starts it.
-	if err := w.grant(ctx, operatorUser, messages, "create", "get", "list", "watch"); err != nil {
-		return err
-	}
-	bareConfig, err := w.plane.User(bareUser)
-	if err != nil {
-		return err
-	}
-	if w.asBare, err = client.New(unlimited(bareConfig), client.Options{}); err != nil {
-		return err
-	}
-	operatorConfig, err := w.plane.User(operatorUser)
-	if err != nil {
-		return err
-	}
+	w.grant(ctx, bareUser, messages+"/status", "patch")
+	// What config/rbac grants a gateway that records messages: the operator's user starts it here.
+	w.grant(ctx, operatorUser, messages, "create", "get", "list", "watch")
+	bareConfig := framework.MustGet(w.plane.User(bareUser))
+	bareConfig.QPS = -1 // the API server's limit is the limit
+	w.asBare = framework.MustGet(client.New(bareConfig, client.Options{}))
 	w.kubeconfig = filepath.Join(w.dir, "kubeconfig")
-	return framework.WriteKubeconfig(w.kubeconfig, operatorConfig)
+	framework.Must(framework.WriteKubeconfig(w.kubeconfig, framework.MustGet(w.plane.User(operatorUser))))
 }
 
 // grant lets a user do something with messages or their statuses.
-func (w *world) grant(ctx context.Context, user, resource string, verbs ...string) error {
+func (w *world) grant(ctx context.Context, user, resource string, verbs ...string) {
 	name := user + "-" + strings.ReplaceAll(resource, "/", "-")
-	role := &rbacv1.ClusterRole{
+	framework.Must(w.admin.Create(ctx, &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{resource}, Verbs: verbs,
 		}},
-	}
-	binding := &rbacv1.ClusterRoleBinding{
+	}))
+	framework.Must(w.admin.Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Subjects:   framework.Users(user),
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
-	}
-	for _, o := range []client.Object{role, binding} {
-		if err := w.admin.Create(ctx, o); err != nil {
-			return fmt.Errorf("grant %s what it needs: %w", user, err)
-		}
-	}
-	return nil
-}
-
-// unlimited lifts the client's own rate limit: the API server's is the limit.
-func unlimited(cfg *rest.Config) *rest.Config {
-	cfg.QPS = -1
-	return cfg
+	}))
 }
 
 // addServer adds the namespaces, the key and the server "default", all of whose
 // limits are left to their defaults.
-func (w *world) addServer(ctx context.Context) error {
+func (w *world) addServer(ctx context.Context) {
 	w.server = framework.Server(namespace, w.teamtalk.dbProxy, w.teamtalk.router, w.o.sender)
-	if err := w.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
-		return fmt.Errorf("add the server's namespace: %w", err)
+	for _, name := range []string{namespace, bareNamespace} {
+		framework.Must(framework.CreateNamespace(ctx, w.admin, operatorUser, name))
 	}
-	if err := framework.GrantNamespace(ctx, w.admin, operatorUser, namespace); err != nil {
-		return err
-	}
-	for _, o := range []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: bareNamespace}},
-		framework.KeySecret(namespace, w.o.key),
-		w.server,
-	} {
-		if err := w.admin.Create(ctx, o); err != nil {
-			return fmt.Errorf("add the server and its key: %w", err)
-		}
-	}
-	return nil
+	framework.Must(w.admin.Create(ctx, framework.KeySecret(namespace, w.o.key)))
+	framework.Must(w.admin.Create(ctx, w.server))
 }
 
-// clear removes all messages of a namespace.
-func (w *world) clear(ctx context.Context, in string) error {
-	if err := w.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(in)); err != nil {
-		return fmt.Errorf("remove the messages of an earlier round: %w", err)
-	}
-	return nil
-}
-
-// stop ends all that the world has started.
-func (w *world) stop() {
-	if w.operator != nil {
-		w.operator.Kill()
-		w.operator = nil
-	}
-	for len(w.ends) > 0 {
-		last := len(w.ends) - 1
-		w.ends[last]()
-		w.ends = w.ends[:last]
-	}
+// clear deletes all messages of a namespace.
+func (w *world) clear(ctx context.Context, in string) {
+	err := w.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(in))
+	framework.Mustf(err, "delete the messages of an earlier round")
 }
 
 // sayLog prints the end of what the programs have logged.
@@ -231,14 +146,13 @@ func (w *world) sayLog() {
 	say("the last lines of the logs:\n%s", strings.Join(lines[max(0, len(lines)-30):], "\n"))
 }
 
-// until waits for a condition, which is looked at every few milliseconds.
-func until(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
-	err := wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, patience, true, condition)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("not within %s", patience)
-	}
-	if err != nil {
-		return fmt.Errorf("wait until %s: %w", what, err)
-	}
-	return nil
+// until waits for a condition, which is checked every few milliseconds.
+func until(ctx context.Context, what string, met func(context.Context) bool) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
+	defer cancel()
+	framework.Must(framework.AwaitEvery(ctx, 5*time.Millisecond, what,
+		func(ctx context.Context) (_ string, ok bool, err error) {
+			err = framework.Try(func() { ok = met(ctx) })
+			return "", ok, err
+		}))
 }

@@ -18,7 +18,7 @@ func TestShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{size: shortSize, alones: shortAlones, log: t.Logf}
+	s := &suite{size: shortSize, clusters: shortClusters, log: t.Logf}
 	if s.binary, err = framework.BuildCached(t.Context(), "teamtalk-operator"); err != nil {
 		t.Fatal(err)
 	}
@@ -34,17 +34,18 @@ func TestShort(t *testing.T) {
 
 // TestVerdicts shows that nothing passes that should not.
 func TestVerdicts(t *testing.T) {
+	counted := func(c framework.Tally) tally { return tally{Tally: c} }
 	for name, tc := range map[string]struct {
 		result result
 		want   string
 	}{
 		"no fault":            {result{}, "no fault has happened"},
-		"missing":             {result{faults: 1, tally: tally{missing: 2}}, "2 missing"},
-		"duplicated":          {result{faults: 1, tally: tally{duplicated: 3}}, "3 duplicated"},
-		"unexpected":          {result{faults: 1, tally: tally{unexpected: 1}}, "1 unexpected"},
+		"missing":             {result{faults: 1, tally: counted(framework.Tally{Missing: 2})}, "2 missing"},
+		"duplicated":          {result{faults: 1, tally: counted(framework.Tally{Duplicated: 3})}, "3 duplicated"},
+		"unexpected":          {result{faults: 1, tally: counted(framework.Tally{Unexpected: 1})}, "1 unexpected"},
 		"out of order":        {result{faults: 1, tally: tally{misordered: 1}}, "1 out of order"},
-		"not announced":       {result{faults: 1, tally: tally{routesMissing: 1}}, "1 not announced"},
-		"announced too often": {result{faults: 1, tally: tally{routesRepeated: 1}}, "1 announced too often"},
+		"not announced":       {result{faults: 1, tally: counted(framework.Tally{NotAnnounced: 1})}, "1 not announced"},
+		"announced too often": {result{faults: 1, tally: tally{repeated: 1}}, "1 announced too often"},
 		"a problem":           {result{faults: 1, tally: tally{problems: []string{"odd"}}}, "odd"},
 		"not at its end":      {result{faults: 1, err: errDeadlock}, errDeadlock.Error()},
 	} {
@@ -81,29 +82,30 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// TestOwnTarget checks what a scenario needs beyond framework.ReadOwnTeamTalk.
 func TestOwnTarget(t *testing.T) {
 	key := t.TempDir() + "/key"
-	writeFile(t, key, strings.Repeat("k", 32)+"\n")
+	if err := os.WriteFile(key, []byte(strings.Repeat("k", 32)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	good := map[string]string{
 		"DB_PROXY": "a:1", "ROUTER": "b:2", "SENDER": "1", "USERS": "2, 3", "GROUPS": "7", "AES_KEY_FILE": key,
 	}
-	read := func(change, value string) (*target, error) {
+	read := func(without string) (*target, error) {
 		return ownTarget(func(name string) string {
-			if name == change {
-				return value
+			if name == without {
+				return ""
 			}
 			return good[name]
 		})
 	}
-	got, err := read("", "")
+	got, err := read("")
 	if err != nil || got.dbProxy != "a:1" || got.router != "b:2" || got.sender != 1 || len(got.users) != 2 || got.groups[0] != 7 || len(got.keys[0]) != 32 {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	for name, value := range map[string]string{
-		"ROUTER": "", "DB_PROXY": "", "SENDER": "1,2", "USERS": "x", "GROUPS": "", "AES_KEY_FILE": "/nowhere",
-	} {
-		if _, err := read(name, value); err == nil {
-			t.Errorf("%s=%q is taken", name, value)
+	for _, name := range []string{"ROUTER", "DB_PROXY", "SENDER", "USERS", "GROUPS", "AES_KEY_FILE"} {
+		if _, err := read(name); err == nil {
+			t.Errorf("without %s: accepted", name)
 		}
 	}
 	if none, err := ownTarget(func(string) string { return "" }); none != nil || err != nil {
@@ -111,14 +113,7 @@ func TestOwnTarget(t *testing.T) {
 	}
 }
 
-func writeFile(t *testing.T, name, content string) {
-	t.Helper()
-	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestMain(m *testing.M) {
-	quiet()
+	framework.DiscardLogs()
 	os.Exit(m.Run())
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,13 +14,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// content is a kind of message beside the plain text to one.
+// content is a sort of message beside the plain text to one.
 type content struct {
 	name, clause string
-	// set has the scenario's messages be of it.
-	set func(context.Context, *world) error
+	// set makes the scenario's messages of it.
+	set func(context.Context, *world)
 	// boundary at which the operator is killed.
 	boundary func(*world) boundary
 	// times as many messages as elsewhere; 0: as many.
@@ -30,62 +30,43 @@ type content struct {
 
 var contents = []content{
 	{
-		name: "keyed", clause: "messages with an idempotencyKey",
-		set: func(_ context.Context, w *world) error {
-			w.deal = keyed(w)
-			return nil
-		},
-		boundary: halfLost,
+		name: "keyed", clause: "messages with an idempotencyKey", boundary: halfLost,
+		set: func(_ context.Context, w *world) { w.deal = w.giveKey },
 	},
 	{
-		name: "split", clause: "texts that are split in three",
-		set: func(_ context.Context, w *world) error {
-			w.segments = 3
-			return nil
-		},
-		boundary: halfLost,
+		name: "split", clause: "texts that are split in three", boundary: halfLost,
+		set: func(_ context.Context, w *world) { w.segments = 3 },
 	},
+	{name: "audio", clause: "voice messages, which have no token", boundary: halfLost, set: sounds},
 	{
-		name: "audio", clause: "voice messages, which have no token", set: sounds, boundary: halfLost,
-	},
-	{
-		name: "fan-out", clause: "messages to many users each",
-		set: func(_ context.Context, w *world) error {
-			err := w.gather()
+		name: "fan-out", clause: "messages to many users each", boundary: halfSent, times: 2,
+		set: func(_ context.Context, w *world) {
+			w.gather()
 			w.fan = min(5*w.size, len(w.crowd))
-			return err
 		},
-		boundary: halfSent, times: 2,
 	},
 }
 
-// contentScenarios put every kind of content through a takeover, and through some of
-// each of the faults that other scenarios have one at a time.
+// contentScenarios put each content through a takeover, and through some of each of the
+// faults that other scenarios have one at a time.
 func contentScenarios() []scenario {
 	var all []scenario
 	for _, c := range contents {
-		all = append(all,
-			scenario{
-				name: "kill-" + c.name, clause: "kill -9 of the operator: " + c.clause + ", sent in part", bound: takeoverBound,
-				alone: true, reroutes: true,
-				run: func(ctx context.Context, w *world) error {
-					if err := c.set(ctx, w); err != nil {
-						return err
-					}
-					return w.killAt(ctx, c.boundary(w))
-				},
+		all = append(all, takeovers([]scenario{{
+			name: "kill-" + c.name, clause: "kill -9 of the operator: " + c.clause + ", sent in part",
+			run: func(ctx context.Context, w *world) {
+				c.set(ctx, w)
+				w.killAt(ctx, c.boundary(w))
 			},
-			scenario{
-				name: c.name, clause: c.clause + ", while requests and answers are lost and cut, and ids come to nothing",
-				bound: retryBound, short: true,
-				run: func(ctx context.Context, w *world) error {
-					if err := c.set(ctx, w); err != nil {
-						return err
-					}
-					w.mishaps()
-					return w.send(ctx, max(1, c.times)*max(w.size, w.fan))
-				},
-			})
+		}})...)
+		all = append(all, scenario{
+			name: c.name, clause: c.clause + ", while requests and answers are lost and cut, and ids come to nothing",
+			short: true, run: func(ctx context.Context, w *world) {
+				c.set(ctx, w)
+				w.mishaps()
+				w.send(ctx, max(1, c.times)*max(w.size, w.fan))
+			},
+		})
 	}
 	return all
 }
@@ -122,37 +103,32 @@ func halfSent(w *world) boundary {
 
 // mishaps has some of each go wrong.
 func (w *world) mishaps() {
-	some := max(1, w.size/25)
-	var id atomic.Uint32
-	id.Store(1_000_000)
 	for _, r := range []faultproxy.Rule{
 		{Every: 11, Do: faultproxy.Drop},
 		{Every: 13, Do: faultproxy.Cut},
 		{Every: 17, Do: faultproxy.RefuseWith(0)},
-		{Every: 19, Do: func(c *faultproxy.Conn, f faultproxy.Frame) { faultproxy.RefuseWith(id.Add(1))(c, f) }},
+		{Every: 19, Do: falseSuccess()},
 		{Direction: faultproxy.ToClient, Every: 7, Do: faultproxy.Drop},
 		{Direction: faultproxy.ToClient, Every: 23, Do: faultproxy.Cut},
 		{Direction: faultproxy.ToClient, Every: 5, Do: faultproxy.AnswerID(wire.MsgIDUnknown)},
 	} {
-		r.Commands, r.Count = messages, some
+		r.Commands, r.Count = messages, max(1, w.size/25)
 		w.onDB(r)
 	}
 }
 
-// soundsOf is the ConfigMap with the sounds.
-const soundsOf = "sounds"
-
-// sounds has messages be voice messages, each with a sound of its own.
-func sounds(ctx context.Context, w *world) error {
-	all := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: soundsOf, Namespace: w.namespace},
+// sounds makes voice messages, each with a sound of its own, which is in a ConfigMap.
+func sounds(ctx context.Context, w *world) {
+	const name = "sounds"
+	all := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace},
 		BinaryData: map[string][]byte{}}
 	for number := range 2 * w.size {
 		all.BinaryData[strconv.Itoa(number)] = []byte(w.text(number))
 	}
 	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
 		o.Spec.Content = v1alpha1.Content{Audio: &v1alpha1.AudioContent{
-			Seconds: 1, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: soundsOf, Key: strconv.Itoa(m.number)},
+			Seconds: 1, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: name, Key: strconv.Itoa(m.number)},
 		}}
 	}
-	return w.lane.admin.Create(ctx, all)
+	framework.Must(w.cluster.admin.Create(ctx, all))
 }

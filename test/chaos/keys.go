@@ -19,35 +19,33 @@ func keyScenarios() []scenario {
 			name: "recreated-keyed",
 			clause: "resources with an idempotencyKey are recreated while db_proxy may still execute what was sent for the " +
 				"old ones",
-			bound: retryBound, short: true, run: recreatedKeyed,
+			short: true, run: recreatedKeyed,
 		},
 		{
 			name: "key-reused", clause: "keys were used for another text before: nothing is sent under them, lost answers or " +
 				"not",
-			bound: retryBound, run: keyReused,
+			run: keyReused,
 		},
 		{
 			name: "restored", clause: "the cluster comes back from a backup taken before the send: with an idempotencyKey " +
 				"nothing is sent twice",
-			bound: retryBound, alone: true, short: true, run: restored,
+			alone: true, short: true, run: restored,
 		},
 	}
 }
 
-// keyed gives each message a key of its own.
-func keyed(w *world) func(*message) {
-	return func(m *message) { m.key = fmt.Sprintf("%s-%d", w.id, m.number) }
-}
+// giveKey gives a message a key of its own.
+func (w *world) giveKey(m *message) { m.key = fmt.Sprintf("%s-%d", w.id, m.number) }
 
 // recreatedKeyed cuts connections at requests, which are executed later than reads
-// may lag, and has the resources recreated at once: the store does not hold yet what
+// may lag, and recreates the resources at once: the store does not hold yet what
 // their keys stand for.
-func recreatedKeyed(ctx context.Context, w *world) error {
-	// All are there when they become due, and then a plain answer would prove that nobody
-	// has sent what has a key.
+func recreatedKeyed(ctx context.Context, w *world) {
+	// All exist when they become due. A plain answer would prove then that no message of a
+	// key was sent.
 	due := time.Now().Add(settle + lag + time.Duration(w.size)*20*time.Millisecond).Truncate(time.Second)
 	w.deal = func(m *message) {
-		keyed(w)(m)
+		w.giveKey(m)
 		m.notBefore = due
 	}
 	cut := make(chan int, w.size)
@@ -63,36 +61,27 @@ func recreatedKeyed(ctx context.Context, w *world) error {
 	for _, m := range fresh {
 		m.waits = true // their resources are not all there yet
 	}
-	if err := w.declare(ctx, fresh); err != nil {
-		return err
-	}
+	w.each(ctx, fresh, w.create)
 	for range late.Count {
 		select {
 		case number := <-cut:
-			if err := w.recreate(ctx, w.messages[number-1]); err != nil {
-				return err
-			}
+			w.recreate(ctx, w.messages[number-1])
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d requests were cut", late.Fired(), late.Count)
+			framework.Failf("%d of %d requests were cut", late.Fired(), late.Count)
 		}
 	}
 	for _, m := range fresh {
 		m.waits = false
 	}
-	return nil
 }
 
 // keyReused declares every key twice, for the same recipient and with two texts.
-func keyReused(ctx context.Context, w *world) error {
-	w.deal = keyed(w)
-	w.doubtful(false)
+func keyReused(ctx context.Context, w *world) {
+	w.deal = w.giveKey
+	w.doubtful(false, nil)
 	first := w.size / 2
-	if err := w.send(ctx, first); err != nil {
-		return err
-	}
-	if err := w.finished(ctx); err != nil {
-		return err
-	}
+	w.send(ctx, first)
+	w.finished(ctx)
 	var reused atomic.Int64
 	w.counts(func() int { return int(reused.Load()) })
 	w.onDB(faultproxy.Rule{
@@ -104,40 +93,26 @@ func keyReused(ctx context.Context, w *world) error {
 		m.key, m.to, m.want = before.key, before.to, refused
 		reused.Add(1)
 	}
-	return w.send(ctx, first)
+	w.send(ctx, first)
 }
 
-func restored(ctx context.Context, w *world) error {
-	w.deal = keyed(w)
-	w.doubtful(false)
-	if err := w.send(ctx, w.size); err != nil {
-		return err
-	}
+func restored(ctx context.Context, w *world) {
+	w.deal = w.giveKey
+	w.doubtful(false, nil)
+	w.send(ctx, w.size)
 	// Some are done, some under way, when the cluster is set back.
-	err := framework.Await(ctx, "half of the messages are finished", func(ctx context.Context) (string, bool, error) {
-		n, err := w.finishedCount(ctx)
-		return fmt.Sprintf("%d of them", n), n >= w.size/2, err
+	w.await(ctx, "half of the messages are finished", func() (string, bool) {
+		n := w.finishedCount(ctx)
+		return fmt.Sprintf("%d of them", n), n >= w.size/2
 	})
-	if err != nil {
-		return err
-	}
 	// The worst of all backups: its Lease says that nothing was in flight, and its
-	// resources know nothing of having been sent.
-	if err := w.leader.Stop(ctx); err != nil {
-		return err
-	}
+	// resources have no record of a send.
+	framework.Must(w.leader.Stop(ctx))
 	var forgotten atomic.Int64
 	w.counts(func() int { return int(forgotten.Load()) })
-	err = w.each(ctx, w.messages, func(ctx context.Context, m *message) error {
+	w.each(ctx, w.messages, func(ctx context.Context, m *message) {
 		forgotten.Add(1)
-		return w.recreate(ctx, m)
+		w.recreate(ctx, m)
 	})
-	if err != nil {
-		return err
-	}
-	next, err := w.start(ctx)
-	if err != nil {
-		return err
-	}
-	return w.ledCleanly(ctx, next)
+	w.ledCleanly(ctx, w.start(ctx))
 }

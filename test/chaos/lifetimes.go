@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -22,11 +22,8 @@ import (
 // lifetimeScenarios are about messages that wait, and resources that go, across a
 // takeover.
 func lifetimeScenarios() []scenario {
-	kill := func(name, clause string, run func(context.Context, *world) error) scenario {
-		return scenario{
-			name: "kill-" + name, clause: "kill -9 of the operator: " + clause, bound: takeoverBound, alone: true,
-			reroutes: true, run: run,
-		}
+	kill := func(name, clause string, run func(context.Context, *world)) scenario {
+		return scenario{name: "kill-" + name, clause: "kill -9 of the operator: " + clause, run: run}
 	}
 	return []scenario{
 		kill("scheduled", "messages become due before it, while nobody leads, and after it; none is sent before its "+
@@ -37,17 +34,19 @@ func lifetimeScenarios() []scenario {
 	}
 }
 
-// unanswered loses the answers to messages after the first ones.
-func (w *world) unanswered(first int) *faultproxy.Armed {
-	return w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: first, Do: faultproxy.Drop})
+// sendUnanswered sends messages, and loses the answers to those after the first ones.
+func (w *world) sendUnanswered(ctx context.Context, first int) *faultproxy.Armed {
+	lost := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: first, Do: faultproxy.Drop})
+	w.send(ctx, w.size)
+	framework.Must(lost.Await(ctx, w.caught()))
+	return lost
 }
 
 // overtake kills the leader and has another one take over.
-func (w *world) overtake(ctx context.Context, lost *faultproxy.Armed) error {
+func (w *world) overtake(ctx context.Context, lost *faultproxy.Armed) {
 	w.kill(w.leader)
-	<-w.leader.Ended()
 	lost.Remove()
-	return w.replace(ctx)
+	w.replace(ctx)
 }
 
 // third is the n-th third of the messages, from 0.
@@ -58,71 +57,42 @@ func (w *world) third(n int) []*message {
 // provedAfter is how long after a takeover absence can be proved at the earliest.
 const provedAfter = delivery.PeerPatience + settle + lag
 
-func killScheduled(ctx context.Context, w *world) error {
+func killScheduled(ctx context.Context, w *world) {
 	soon := time.Now().Truncate(time.Second)
 	due := []time.Time{soon.Add(3 * time.Second), soon.Add(15 * time.Second), soon.Add(time.Hour)}
 	w.deal = func(m *message) { m.notBefore = due[m.number%3] }
-	lost := w.unanswered(0)
-	if err := w.send(ctx, w.size); err != nil {
-		return err
-	}
-	if err := lost.Await(ctx, w.caught()); err != nil {
-		return err
-	}
-	if err := w.overtake(ctx, lost); err != nil {
-		return err
-	}
+	w.overtake(ctx, w.sendUnanswered(ctx, 0))
 	// Those of the last third are due earlier than they were, and later than the store
 	// can show that they were not sent.
 	now := time.Now().Truncate(time.Second).Add(provedAfter + 13*time.Second)
-	err := w.each(ctx, w.third(2), func(ctx context.Context, m *message) error {
+	w.each(ctx, w.third(2), func(ctx context.Context, m *message) {
 		m.notBefore = now
-		return w.patch(ctx, m, fmt.Sprintf(`{"spec":{"sendAfter":%q}}`, now.UTC().Format(time.RFC3339)))
+		w.patch(ctx, m, `{"spec":{"sendAfter":%q}}`, now.UTC().Format(time.RFC3339))
 	})
 	w.deal = nil
-	return errors.Join(err, w.send(ctx, w.size/10))
+	w.send(ctx, w.size/10)
 }
 
-func killSuspended(ctx context.Context, w *world) error {
-	yes := true
+func killSuspended(ctx context.Context, w *world) {
 	w.deal = func(m *message) { m.waits = m.number%3 == 0 }
 	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
 		if m.waits {
-			o.Spec.Suspend = &yes
+			o.Spec.Suspend = ptr.To(true)
 		}
 	}
 	var suspended atomic.Int64
 	w.counts(func() int { return int(suspended.Load()) })
-	lost := w.unanswered(w.size / 4)
-	if err := w.send(ctx, w.size); err != nil {
-		return err
-	}
-	if err := lost.Await(ctx, w.caught()); err != nil {
-		return err
-	}
-	err := w.each(ctx, w.third(1), func(ctx context.Context, m *message) error {
+	lost := w.sendUnanswered(ctx, w.size/4)
+	w.each(ctx, w.third(1), func(ctx context.Context, m *message) {
 		m.waits = true
 		suspended.Add(1)
-		return w.patch(ctx, m, `{"spec":{"suspend":true}}`)
+		w.patch(ctx, m, `{"spec":{"suspend":true}}`)
 	})
-	if err != nil {
-		return err
-	}
-	if err := w.overtake(ctx, lost); err != nil {
-		return err
-	}
-	before, err := w.rows(ctx)
-	if err != nil {
-		return err
-	}
-	if err := w.finished(ctx); err != nil {
-		return err
-	}
+	w.overtake(ctx, lost)
+	before := w.rows(ctx)
+	w.finished(ctx)
 	// Those that were not suspended are all there. Of the others nothing came since.
-	now, err := w.rows(ctx)
-	if err != nil {
-		return err
-	}
+	now := w.rows(ctx)
 	for _, m := range w.third(0) {
 		w.early += len(now[m.pieces()[0]])
 	}
@@ -130,74 +100,43 @@ func killSuspended(ctx context.Context, w *world) error {
 		w.early += len(now[m.pieces()[0]]) - len(before[m.pieces()[0]])
 	}
 	w.deal, w.shape = nil, nil
-	err = w.each(ctx, append(w.third(0), w.third(1)...), func(ctx context.Context, m *message) error {
+	w.each(ctx, append(w.third(0), w.third(1)...), func(ctx context.Context, m *message) {
 		m.waits = false
-		return w.patch(ctx, m, `{"spec":{"suspend":false}}`)
+		w.patch(ctx, m, `{"spec":{"suspend":false}}`)
 	})
-	return errors.Join(err, w.send(ctx, w.size/10))
+	w.send(ctx, w.size/10)
 }
 
-// expiry is the TTL of resources that are deleted.
-const expiry = time.Second
-
-func killExpiring(ctx context.Context, w *world) error {
+func killExpiring(ctx context.Context, w *world) {
 	w.deal = func(m *message) { m.want = expired }
-	w.shape = func(_ *message, o *v1alpha1.TeamTalkMessage) {
-		ttl := int32(expiry / time.Second)
-		o.Spec.TTLSecondsAfterFinished = &ttl
-	}
-	if err := w.inspectDeleted(ctx); err != nil {
-		return err
-	}
+	w.shape = func(_ *message, o *v1alpha1.TeamTalkMessage) { o.Spec.TTLSecondsAfterFinished = ptr.To[int32](1) }
+	w.inspectDeleted(ctx)
 	var again atomic.Int64
 	w.counts(func() int { return int(again.Load()) })
-	remake := func(ctx context.Context, m *message) error {
+	remake := func(ctx context.Context, m *message) {
 		again.Add(1)
-		return w.recreate(ctx, m)
+		w.recreate(ctx, m)
 	}
-	lost := w.unanswered(w.size / 2)
-	if err := w.send(ctx, w.size); err != nil {
-		return err
-	}
-	if err := lost.Await(ctx, w.caught()); err != nil {
-		return err
-	}
+	lost := w.sendUnanswered(ctx, w.size/2)
 	var gone []*message
-	err := framework.Await(ctx, "resources were deleted by their TTL", func(ctx context.Context) (string, bool, error) {
-		var err error
-		gone, err = w.gone(ctx)
-		return fmt.Sprintf("%d of them", len(gone)), len(gone) >= w.size/5, err
+	w.await(ctx, "resources were deleted by their TTL", func() (string, bool) {
+		objects := w.objects(ctx, w.cluster.admin)
+		gone = slices.DeleteFunc(slices.Clone(w.messages), func(m *message) bool { return objects[m.uid] != nil })
+		return fmt.Sprintf("%d of them", len(gone)), len(gone) >= w.size/5
 	})
-	if err != nil {
-		return err
-	}
-	if err := w.each(ctx, gone, remake); err != nil {
-		return err
-	}
-	if err := w.overtake(ctx, lost); err != nil {
-		return err
-	}
-	if err := errors.Join(w.send(ctx, w.size/10), w.finished(ctx)); err != nil {
-		return err
-	}
+	w.each(ctx, gone, remake)
+	w.overtake(ctx, lost)
+	w.send(ctx, w.size/10)
+	w.finished(ctx)
 	// And once more, all of them.
-	return w.each(ctx, w.messages, remake)
+	w.each(ctx, w.messages, remake)
 }
 
-// gone are the messages whose resources are.
-func (w *world) gone(ctx context.Context) ([]*message, error) {
-	objects, err := w.objects(ctx, w.lane.admin)
-	return slices.DeleteFunc(slices.Clone(w.messages), func(m *message) bool { return objects[m.uid] != nil }), err
-}
-
-// inspectDeleted looks at what resources said when they were deleted: nobody can
+// inspectDeleted checks what resources said when they were deleted, which cannot be read
 // later.
-func (w *world) inspectDeleted(ctx context.Context) error {
-	informer, err := w.lane.seen.GetInformer(ctx, &v1alpha1.TeamTalkMessage{})
-	if err != nil {
-		return err
-	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(deleted any) {
+func (w *world) inspectDeleted(ctx context.Context) {
+	informer := framework.MustGet(w.cluster.seen.GetInformer(ctx, &v1alpha1.TeamTalkMessage{}))
+	framework.MustGet(informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(deleted any) {
 		o, ok := deleted.(*v1alpha1.TeamTalkMessage)
 		if !ok || o.Namespace != w.namespace || meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionDelivered) {
 			return
@@ -205,6 +144,5 @@ func (w *world) inspectDeleted(ctx context.Context) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.odd = append(w.odd, fmt.Sprintf("%s was deleted as %s", o.Name, state(o)))
-	}})
-	return err
+	}}))
 }

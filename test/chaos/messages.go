@@ -5,9 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -121,9 +119,9 @@ func (w *world) object(m *message) *v1alpha1.TeamTalkMessage {
 }
 
 // send declares as many messages as take n pieces more.
-func (w *world) send(ctx context.Context, n int) error {
+func (w *world) send(ctx context.Context, n int) {
 	each := max(1, w.segments) * max(1, w.fan)
-	return w.declare(ctx, w.more((n+each-1)/each))
+	w.each(ctx, w.more((n+each-1)/each), w.create)
 }
 
 // more adds n messages to those of the scenario, without declaring them.
@@ -143,29 +141,26 @@ func (w *world) more(n int) []*message {
 	return fresh
 }
 
-// declare creates the messages' resources.
-func (w *world) declare(ctx context.Context, all []*message) error { return w.each(ctx, all, w.create) }
-
-func (w *world) create(ctx context.Context, m *message) error {
+// create creates a message's resource.
+func (w *world) create(ctx context.Context, m *message) {
 	o := w.object(m)
 	if w.misdirect != nil && w.misdirect(m) {
 		o.Spec.To.Users = []v1alpha1.UserID{absent}
 	}
-	if err := w.lane.admin.Create(ctx, o); err != nil {
-		return fmt.Errorf("declare message %d: %w", m.number, err)
-	}
+	framework.Mustf(w.cluster.admin.Create(ctx, o), "declare message %d", m.number)
 	m.uid = o.UID
-	return nil
 }
 
 // recreate deletes a message's resource, if it is there, and creates another one of its
 // name and key.
-func (w *world) recreate(ctx context.Context, m *message) error {
-	if err := client.IgnoreNotFound(w.lane.admin.Delete(ctx, w.object(m))); err != nil {
-		return err
-	}
+func (w *world) recreate(ctx context.Context, m *message) {
+	framework.Must(client.IgnoreNotFound(w.cluster.admin.Delete(ctx, w.object(m))))
 	m.again++
-	return w.create(ctx, m)
+	w.create(ctx, m)
+}
+
+func (w *world) patch(ctx context.Context, m *message, format string, args ...any) {
+	framework.Must(framework.MergePatch(ctx, w.cluster.admin, w.object(m), format, args...))
 }
 
 // creators is how many messages are written at a time.
@@ -173,68 +168,48 @@ const creators = 8
 
 // each does something for every message, several at a time; one by one where they
 // are to be in order.
-func (w *world) each(ctx context.Context, all []*message, do func(context.Context, *message) error) error {
+func (w *world) each(ctx context.Context, all []*message, do func(context.Context, *message)) {
 	width := creators
 	if w.inOrder {
 		width = 1
 	}
-	queue := make(chan *message)
-	errs := make(chan error, width)
-	for range width {
-		go func() {
-			var failed error
-			for m := range queue {
-				if failed == nil {
-					failed = do(ctx, m)
-				}
-			}
-			errs <- failed
-		}()
-	}
-	for _, m := range all {
-		queue <- m
-	}
-	close(queue)
-	var joined error
-	for range width {
-		joined = errors.Join(joined, <-errs)
-	}
-	return joined
+	framework.Must(framework.Parallel(ctx, width, len(all), func(ctx context.Context, i int) { do(ctx, all[i]) }))
 }
 
 // objects are the resources by UID, as reader has them.
-func (w *world) objects(ctx context.Context, reader client.Reader) (map[types.UID]*v1alpha1.TeamTalkMessage, error) {
+func (w *world) objects(ctx context.Context, reader client.Reader) map[types.UID]*v1alpha1.TeamTalkMessage {
 	list := &v1alpha1.TeamTalkMessageList{}
-	if err := reader.List(ctx, list, client.InNamespace(w.namespace)); err != nil {
-		return nil, err
-	}
+	framework.Must(reader.List(ctx, list, client.InNamespace(w.namespace)))
 	byUID := map[types.UID]*v1alpha1.TeamTalkMessage{}
 	for i := range list.Items {
 		byUID[list.Items[i].UID] = &list.Items[i]
 	}
-	return byUID, nil
+	return byUID
+}
+
+// await waits for a condition.
+func (w *world) await(ctx context.Context, what string, met func() (seen string, met bool)) {
+	framework.Must(framework.Await(ctx, what, func(context.Context) (seen string, ok bool, err error) {
+		err = framework.Try(func() { seen, ok = met() })
+		return seen, ok, err
+	}))
 }
 
 // finished waits until every message's resource says that it is.
-func (w *world) finished(ctx context.Context) error {
-	return framework.Await(ctx, "every message is finished", func(ctx context.Context) (string, bool, error) {
-		open, seen, err := w.open(ctx, w.lane.seen)
-		if open == 0 && err == nil {
-			// A watch may be behind: the API server has the last word.
-			open, seen, err = w.open(ctx, w.lane.admin)
+func (w *world) finished(ctx context.Context) {
+	w.await(ctx, "every message is finished", func() (string, bool) {
+		open, seen := w.open(ctx, w.cluster.seen)
+		if open == 0 { // the watch may be stale
+			open, seen = w.open(ctx, w.cluster.admin)
 		}
-		return seen, open == 0, err
+		return seen, open == 0
 	})
 }
 
 // open counts the messages that are not finished, and says what they wait for.
-func (w *world) open(ctx context.Context, reader client.Reader) (int, string, error) {
-	objects, err := w.objects(ctx, reader)
-	if err != nil {
-		return 0, "", err
-	}
+func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen string) {
+	objects := w.objects(ctx, reader)
 	states := map[string]int{}
-	open := 0
 	for _, m := range w.messages {
 		o := objects[m.uid]
 		switch {
@@ -244,12 +219,7 @@ func (w *world) open(ctx context.Context, reader client.Reader) (int, string, er
 		open++
 		states[state(o)]++
 	}
-	var seen []string
-	for state, n := range states {
-		seen = append(seen, fmt.Sprintf("%d %s", n, state))
-	}
-	slices.Sort(seen)
-	return open, fmt.Sprintf("%d of %d open: %s", open, len(w.messages), strings.Join(seen, "; ")), nil
+	return open, fmt.Sprintf("%d of %d open: %v", open, len(w.messages), states)
 }
 
 // state is what a resource says of the first recipient that is not done.
@@ -267,9 +237,9 @@ func state(o *v1alpha1.TeamTalkMessage) string {
 }
 
 // finishedCount is how many are.
-func (w *world) finishedCount(ctx context.Context) (int, error) {
-	open, _, err := w.open(ctx, w.lane.seen)
-	return len(w.messages) - open, err
+func (w *world) finishedCount(ctx context.Context) int {
+	open, _ := w.open(ctx, w.cluster.seen)
+	return len(w.messages) - open
 }
 
 // sent is how many pieces were declared.

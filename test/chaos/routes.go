@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -36,12 +35,10 @@ type peer struct {
 	err    error
 }
 
-func listen(ctx context.Context, w *world) (*peer, error) {
+func listen(ctx context.Context, w *world) *peer {
 	dialer := net.Dialer{Timeout: routePatient}
 	conn, err := dialer.DialContext(ctx, "tcp", w.router)
-	if err != nil {
-		return nil, fmt.Errorf("listen at the router: %w", err)
-	}
+	framework.Mustf(err, "listen at the router")
 	p := &peer{conn: conn, counts: map[piece]int{}}
 	ended := make(chan struct{})
 	p.stop = sync.OnceFunc(func() {
@@ -51,7 +48,7 @@ func listen(ctx context.Context, w *world) (*peer, error) {
 	})
 	p.wg.Go(func() { p.beat(ended) })
 	p.wg.Go(func() { p.read(w, ended) })
-	return p, nil
+	return p
 }
 
 func (p *peer) beat(ended <-chan struct{}) {
@@ -153,14 +150,14 @@ func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted 
 	_ = framework.Await(ctx, "every stored message was announced", func(context.Context) (string, bool, error) {
 		return "", w.unannounced(rows) == 0, nil
 	}) // what is missing then is counted
-	t.routesMissing = w.unannounced(rows)
+	t.NotAnnounced = w.unannounced(rows)
 	for _, m := range w.messages {
 		for _, which := range m.pieces() {
 			n, allowed := w.peer.of(which), 1+m.again
 			if n > allowed && (w.reroutes || adopted(which)) {
 				allowed += ended(which)
 			}
-			t.routesRepeated += max(0, n-allowed)
+			t.repeated += max(0, n-allowed)
 		}
 	}
 	w.peer.mu.Lock()

@@ -11,12 +11,21 @@ import (
 	"time"
 )
 
-// scenario is one clause of what is promised, put to the test.
+const (
+	// retryBound is how long a scenario may take in which answers are waited for, stores are
+	// asked and messages sent again.
+	retryBound = 3 * time.Minute
+	// takeoverBound is how long a scenario may take in which a Lease runs out: 15 s for that,
+	// 30 s for db_proxy's patience, settle and lag, and what a busy machine adds.
+	takeoverBound = 4 * time.Minute
+)
+
+// scenario tests one clause of the promise.
 type scenario struct {
 	name string
 	// clause says what goes wrong, and where.
 	clause string
-	// bound is how long it may take in all.
+	// bound is how long it may take in all. The default is retryBound.
 	bound time.Duration
 	// alone: it stops, starts or cuts off operators, so that no other scenario can
 	// share its operator and its API server.
@@ -25,17 +34,28 @@ type scenario struct {
 	needsDev bool
 	// short: it belongs to the short form.
 	short bool
-	// reroutes: connections to the router end in it, with operators or without, and
-	// what was on them may be announced once more: which were heard, nobody can tell.
+	// reroutes: connections to the router end in it, with operators or without. What was on
+	// them may be announced once more, as it is unknown which were read.
 	reroutes bool
-	run      func(ctx context.Context, w *world) error
+	run      func(ctx context.Context, w *world)
 }
 
-// scenarios are all of them, longest first: so they end together.
+// scenarios are all of them, longest first, so that they end together.
 func scenarios() []scenario {
-	all := slices.Concat(killScenarios(), lifetimeScenarios(), leaderScenarios(), answerScenarios(), readScenarios(),
-		routerScenarios(), apiScenarios(), objectScenarios(), contentScenarios(), keyScenarios())
+	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), leaderScenarios(), answerScenarios(),
+		readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(), contentScenarios(), keyScenarios())
+	for i := range all {
+		all[i].bound = cmp.Or(all[i].bound, retryBound)
+	}
 	slices.SortStableFunc(all, func(a, b scenario) int { return cmp.Compare(b.bound, a.bound) })
+	return all
+}
+
+// takeovers are scenarios in which a Lease runs out.
+func takeovers(all []scenario) []scenario {
+	for i := range all {
+		all[i].bound, all[i].alone, all[i].reroutes = takeoverBound, true, true
+	}
 	return all
 }
 

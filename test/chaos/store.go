@@ -4,9 +4,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -14,42 +15,35 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-func (w *world) cipher(key string) (*cipher.Cipher, error) { return cipher.New([]byte(key)) }
+func (w *world) cipher(key string) *cipher.Cipher { return framework.MustGet(cipher.New([]byte(key))) }
 
 // direct runs f with a client that goes past the proxies.
-func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Client) error) error {
+func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Client)) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	db := dbproxy.New(dbproxy.Options{Address: w.dbProxy, Connections: 1})
 	var wg sync.WaitGroup
 	wg.Go(func() { db.Run(ctx) })
-	err := framework.Await(ctx, "db_proxy is connected", func(context.Context) (string, bool, error) {
-		return "no connection", db.Connected() > 0, nil
+	err := framework.Try(func() {
+		w.await(ctx, "db_proxy is connected", func() (string, bool) { return "no connection", db.Connected() > 0 })
+		f(ctx, db)
 	})
-	if err == nil {
-		err = f(ctx, db)
-	}
 	cancel()
 	wg.Wait()
-	return err
+	framework.Must(err)
 }
 
-func (w *world) warmUp(ctx context.Context) error {
-	c, err := w.cipher(w.keys[0])
-	if err != nil {
-		return err
-	}
-	return w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) error {
+func (w *world) warmUp(ctx context.Context) {
+	c := w.cipher(w.keys[0])
+	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		for _, id := range w.groups {
 			stored, err := db.Send(ctx, ctx, dbproxy.Message{
 				From: w.sender, To: id, CreateTime: uint32(time.Now().Unix()) - 1,
 				Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: c.Encrypt([]byte(w.text(warm))),
 			})
 			if err != nil || stored == 0 {
-				return fmt.Errorf("send a first message to group %d (id %d): %w", id, stored, err)
+				framework.Failf("send a first message to group %d (id %d): %w", id, stored, err)
 			}
 		}
-		return nil
 	})
 }
 
@@ -65,24 +59,20 @@ type row struct {
 type stored map[piece][]row
 
 // rows asks TeamTalk for the history of every conversation, as any client can.
-func (w *world) rows(ctx context.Context) (stored, error) {
+func (w *world) rows(ctx context.Context) stored {
 	rows := stored{}
-	conversations := map[recipient]bool{}
+	conversations := sets.New[recipient]()
 	for _, m := range w.messages {
-		for _, to := range m.to {
-			conversations[to] = true
-		}
+		conversations.Insert(m.to...)
 	}
-	err := w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) error {
+	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		for to := range conversations {
 			history, err := w.history(ctx, db, to)
-			if err != nil {
-				return fmt.Errorf("read the history with %+v: %w", to, err)
-			}
+			framework.Mustf(err, "read the history with %+v", to)
 			for _, r := range history {
 				s, ok := w.read(r.GetMsgType(), r.GetMsgData())
 				if !ok && w.dev != nil {
-					s, ok = said{number: nobodys}, true // nobody else writes here
+					s, ok = said{number: undeclared}, true // no other program writes here
 				}
 				if ok && r.GetFromSessionId() == w.sender && s.number != warm {
 					p := piece{s.number, s.segment, to}
@@ -90,9 +80,8 @@ func (w *world) rows(ctx context.Context) (stored, error) {
 				}
 			}
 		}
-		return nil
 	})
-	return rows, err
+	return rows
 }
 
 // history reads back to before the scenario began.

@@ -6,48 +6,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// tally is what the count has shown.
+// tally is what the count has shown. The announcements are those at the router.
 type tally struct {
-	missing, duplicated, unexpected int
+	framework.Tally
 	// misordered are those that stand before an older one of their conversation, where
 	// messages were declared in order.
-	misordered                    int
-	routesMissing, routesRepeated int
-	// problems are what is wrong beside these, in words.
+	misordered int
+	// repeated were announced too often.
+	repeated int
+	// problems are what else is wrong, in words.
 	problems []string
 }
 
-func (t *tally) clean() bool {
-	return t.missing+t.duplicated+t.unexpected+t.misordered+t.routesMissing+t.routesRepeated+len(t.problems) == 0
+// counts are in the order of the table.
+func (t *tally) counts() []int {
+	return []int{t.Missing, t.Duplicated, t.Unexpected, t.misordered, t.NotAnnounced, t.repeated}
 }
+
+func (t *tally) clean() bool { return t.Sum()+t.misordered+t.repeated+len(t.problems) == 0 }
 
 func (t *tally) problem(format string, args ...any) {
 	t.problems = append(t.problems, fmt.Sprintf(format, args...))
 }
 
 // count compares the store, the router and the resources with what was declared.
-func (w *world) count(ctx context.Context) (*tally, error) {
-	if err := errors.Join(w.db.Idle(ctx), w.route.Idle(ctx)); err != nil {
-		return nil, err
-	}
-	rows, err := w.rows(ctx)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := w.objects(ctx, w.lane.admin)
-	if err != nil {
-		return nil, err
-	}
+func (w *world) count(ctx context.Context) *tally {
+	framework.Must(errors.Join(w.db.Idle(ctx), w.route.Idle(ctx)))
+	rows := w.rows(ctx)
+	objects := w.objects(ctx, w.cluster.admin)
 	w.mu.Lock()
-	t := &tally{unexpected: w.early, problems: slices.Clone(w.odd)}
+	t := &tally{Tally: framework.Tally{Unexpected: w.early}, problems: slices.Clone(w.odd)}
 	w.mu.Unlock()
 	known := map[piece]bool{}
 	for _, m := range w.messages {
@@ -58,7 +56,7 @@ func (w *world) count(ctx context.Context) (*tally, error) {
 	}
 	for p, there := range rows {
 		if !known[p] {
-			t.unexpected += len(there)
+			t.Add(false, len(there))
 		}
 	}
 	if w.inOrder {
@@ -66,7 +64,7 @@ func (w *world) count(ctx context.Context) (*tally, error) {
 	}
 	w.countRoutes(ctx, t, rows, func(p piece) bool { return adopted(objects[w.messages[p.number-1].uid], p.to) },
 		w.wire.ended)
-	return t, nil
+	return t
 }
 
 // statusOf is what a resource says of a recipient; nil: nothing.
@@ -127,19 +125,16 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 
 // judgePiece settles one piece by its rows.
 func (w *world) judgePiece(t *tally, m *message, there []row) {
-	t.duplicated += max(0, len(there)-1)
-	switch m.want {
-	case delivered, expired:
-		if len(there) == 0 {
-			t.missing++
-		}
-	case refused:
-		t.unexpected += len(there)
+	if m.want == delivered || m.want == expired || len(there) > 0 {
+		t.Add(true, len(there))
+	}
+	if m.want == refused {
+		t.Add(false, len(there))
 	}
 	for _, r := range there {
 		// To the second, as TeamTalk's times are.
 		if int64(r.at) < m.notBefore.Unix() {
-			t.unexpected++
+			t.Unexpected++
 		}
 	}
 }
@@ -158,13 +153,13 @@ func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1al
 		}
 	}
 	if r.State == v1alpha1.StateFailed && r.Reason != v1alpha1.ReasonOutcomeUnknown {
-		t.unexpected += max(0, len(ids)-len(r.MessageIDs))
+		t.Unexpected += max(0, len(ids)-len(r.MessageIDs))
 	}
 	done := r.State == v1alpha1.StateRouted || r.Reason == v1alpha1.ReasonStoredNotRouted
 	switch {
 	case m.want == refused && r.Reason == v1alpha1.ReasonKeyReused:
 	case m.want == refused && done:
-		t.missing++ // it says that it is there
+		t.Missing++ // it says that it is there
 	case !done:
 		t.problem("message %d ended as %s %s: %s", m.number, r.State, r.Reason, r.Message)
 	case !once:
@@ -178,22 +173,22 @@ func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1al
 // misordered counts the rows that stand before one of a message that was declared
 // earlier. Ids are given in the order in which a conversation is stored.
 func misordered(rows stored) (n int) {
-	type place struct {
-		id     uint32
-		number int
-	}
-	conversations := map[recipient][]place{}
+	numbers := map[recipient]map[uint32]int{} // by id
 	for p, there := range rows {
+		if numbers[p.to] == nil {
+			numbers[p.to] = map[uint32]int{}
+		}
 		for _, r := range there {
-			conversations[p.to] = append(conversations[p.to], place{r.id, p.number})
+			numbers[p.to][r.id] = p.number
 		}
 	}
-	for _, places := range conversations {
-		slices.SortFunc(places, func(a, b place) int { return int(a.id) - int(b.id) })
-		for i := 1; i < len(places); i++ {
-			if places[i].number < places[i-1].number {
+	for _, byID := range numbers {
+		last := undeclared
+		for _, id := range slices.Sorted(maps.Keys(byID)) {
+			if byID[id] < last {
 				n++
 			}
+			last = byID[id]
 		}
 	}
 	return n

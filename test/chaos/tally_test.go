@@ -77,7 +77,7 @@ func TestJudge(t *testing.T) {
 				rows[m.pieces()[0]] = append(rows[m.pieces()[0]], row{id: id, at: 1000, text: w.text(1)})
 			}
 			w.judge(got, m, rows, tc.object)
-			if c := (counts{got.missing, got.duplicated, got.unexpected, len(got.problems)}); c != tc.counts {
+			if c := (counts{got.Missing, got.Duplicated, got.Unexpected, len(got.problems)}); c != tc.counts {
 				t.Errorf("counted %+v, want %+v: %q", c, tc.counts, got.problems)
 			}
 		})
@@ -119,7 +119,7 @@ func TestJudgeSegments(t *testing.T) {
 		rows, got := good(), &tally{}
 		tc.change(rows)
 		w.judge(got, m, rows, o)
-		if c := (counts{got.missing, got.duplicated, len(got.problems)}); c != tc.want {
+		if c := (counts{got.Missing, got.Duplicated, len(got.problems)}); c != tc.want {
 			t.Errorf("%s: %+v, want %+v: %q", name, c, tc.want, got.problems)
 		}
 	}
@@ -178,8 +178,8 @@ func TestCountRoutes(t *testing.T) {
 			w.peer = &peer{counts: map[piece]int{which: tc.announced}}
 			ended := func(piece) int { return tc.ended }
 			w.countRoutes(t.Context(), got, rows, func(piece) bool { return tc.adopted }, ended)
-			if got.routesMissing != tc.missing || got.routesRepeated != tc.repeatedBy {
-				t.Errorf("missing %d, repeated %d", got.routesMissing, got.routesRepeated)
+			if got.NotAnnounced != tc.missing || got.repeated != tc.repeatedBy {
+				t.Errorf("missing %d, repeated %d", got.NotAnnounced, got.repeated)
 			}
 		})
 	}
@@ -189,10 +189,7 @@ func TestCountRoutes(t *testing.T) {
 func TestTexts(t *testing.T) {
 	w := &world{id: "r", target: &target{keys: []string{devserver.DevelopmentKey}}}
 	w.name = "s"
-	c, err := w.cipher(devserver.DevelopmentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := w.cipher(devserver.DevelopmentKey)
 	text, sound := wire.MsgType_MSG_TYPE_SINGLE_TEXT, wire.MsgType_MSG_TYPE_SINGLE_AUDIO
 	for content, want := range map[string]struct {
 		number, segment int
@@ -200,7 +197,7 @@ func TestTexts(t *testing.T) {
 	}{
 		w.text(7):                        {7, 0, true},
 		"(2/3) " + w.text(7) + " line 9": {7, 1, true},
-		"chaos r s #x":                   {nobodys, 0, true},
+		"chaos r s #x":                   {undeclared, 0, true},
 		"chaos r other #":                {},
 		"hello":                          {},
 	} {

@@ -4,15 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // target is the TeamTalk that messages are sent through.
@@ -37,95 +35,49 @@ const (
 )
 
 // ownTarget reads which TeamTalk of the user's own is meant; nil: none.
-func ownTarget(env func(string) string) (*target, error) {
-	if env("DB_PROXY") == "" && env("ROUTER") == "" {
-		return nil, nil
-	}
-	t := &target{dbProxy: env("DB_PROXY"), router: env("ROUTER")}
-	if t.dbProxy == "" || t.router == "" {
-		return nil, fmt.Errorf("DB_PROXY and ROUTER go together: each is host:port")
-	}
-	sender, err := ids("SENDER", env("SENDER"))
-	if err != nil {
+func ownTarget(getenv func(string) string) (*target, error) {
+	own, err := framework.ReadOwnTeamTalk(getenv)
+	switch {
+	case own == nil || err != nil:
 		return nil, err
-	}
-	if len(sender) != 1 {
-		return nil, fmt.Errorf("SENDER: want one user id")
-	}
-	t.sender = sender[0]
-	if t.users, err = ids("USERS", env("USERS")); err != nil {
-		return nil, err
-	}
-	if t.groups, err = ids("GROUPS", env("GROUPS")); err != nil {
-		return nil, err
-	}
-	if len(t.users) == 0 || len(t.groups) == 0 {
-		return nil, fmt.Errorf("USERS and GROUPS: want comma-separated ids, at least one user and one group that has the " +
+	case len(own.Users) == 0 || len(own.Groups) == 0:
+		return nil, errors.New("USERS and GROUPS: want comma-separated ids, at least one user and one group that has the " +
 			"sender as a member")
+	case own.Key == nil:
+		return nil, errors.New("AES_KEY_FILE: want a file with the AES key")
 	}
-	key, err := os.ReadFile(env("AES_KEY_FILE"))
-	if err != nil {
-		return nil, fmt.Errorf("AES_KEY_FILE: %w", err)
-	}
-	if key := strings.TrimRight(string(key), "\r\n"); len(key) == cipher.KeyLen {
-		t.keys = []string{key}
-		return t, nil
-	}
-	return nil, fmt.Errorf("AES_KEY_FILE: want %d bytes", cipher.KeyLen)
-}
-
-func ids(name, list string) ([]uint32, error) {
-	var all []uint32
-	for id := range strings.SplitSeq(list, ",") {
-		if id = strings.TrimSpace(id); id == "" {
-			continue
-		}
-		n, err := strconv.ParseUint(id, 10, 31)
-		if err != nil || n == 0 {
-			return nil, fmt.Errorf("%s: %q is no id", name, id)
-		}
-		all = append(all, uint32(n))
-	}
-	return all, nil
+	return &target{dbProxy: own.DBProxy, router: own.Router, sender: own.Sender, users: own.Users, groups: own.Groups,
+		keys: []string{string(own.Key)}}, nil
 }
 
 // devTarget starts a teamtalk-dev.
-func devTarget(ctx context.Context) (*target, error) {
+func devTarget(ctx context.Context) *target {
 	t := &target{sender: 1, keys: []string{devserver.DevelopmentKey}}
 	seed := devserver.Seed{Users: []devserver.User{devserver.NewUser(1, "bot", "bot")}}
 	for i := range uint32(devUsers) {
-		id := 100 + i
-		t.users = append(t.users, id)
-		seed.Users = append(seed.Users, devserver.NewUser(id, fmt.Sprint("nick", id), fmt.Sprint("user", id)))
+		t.users = append(t.users, 100+i)
+		seed.Users = append(seed.Users, framework.User(100+i))
 	}
 	for i := range uint32(devGroups) {
 		t.groups = append(t.groups, 1+i)
 		seed.Groups = append(seed.Groups,
 			devserver.Group{ID: 1 + i, Name: fmt.Sprint("group", i), Members: []uint32{1, 100, 101}})
 	}
-	dev, err := devserver.Start(ctx, devserver.Options{
-		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0", Seed: seed,
-		FaultSeed: uint64(time.Now().UnixNano()),
-	})
-	if err != nil {
-		return nil, err
-	}
-	t.dev, t.dbProxy, t.router = dev, dev.DBProxyAddr(), dev.RouterAddr()
-	return t, nil
+	t.dev = framework.MustGet(framework.StartTeamTalk(ctx, func(o *devserver.Options) {
+		o.Seed, o.FaultSeed = seed, uint64(time.Now().UnixNano())
+	}))
+	t.dbProxy, t.router = t.dev.DBProxyAddr(), t.dev.RouterAddr()
+	return t
 }
 
-// gather has a crowd be there: of a teamtalk-dev's own, or the user's own users.
-func (t *target) gather() error {
+// gather adds a crowd: users of the teamtalk-dev, or the user's own.
+func (t *target) gather() {
 	if t.dev == nil {
 		t.crowd = t.users
-		return nil
+		return
 	}
 	for i := range uint32(devCrowd) {
-		id := 10_000 + i
-		t.crowd = append(t.crowd, id)
-		if err := t.dev.AddUser(devserver.NewUser(id, fmt.Sprint("nick", id), fmt.Sprint("user", id))); err != nil {
-			return err
-		}
+		t.crowd = append(t.crowd, 10_000+i)
+		framework.Must(t.dev.AddUser(framework.User(10_000 + i)))
 	}
-	return nil
 }

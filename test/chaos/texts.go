@@ -23,8 +23,8 @@ const (
 	// warm is that of the messages that are there before the scenario begins. A group
 	// that shows nothing as old as a message proves nothing about it.
 	warm = 0
-	// nobodys is that of what nobody has declared.
-	nobodys = -1
+	// undeclared is that of what was not declared.
+	undeclared = -1
 )
 
 // segmentBytes is how much of a text is in each of its segments, about.
@@ -73,7 +73,7 @@ func (w *world) parse(text string) (said, bool) {
 	number, _, _ := strings.Cut(rest, " ")
 	n, err := strconv.Atoi(number)
 	if err != nil {
-		n = nobodys
+		n = undeclared
 	}
 	s.number = n
 	return s, true
@@ -94,11 +94,7 @@ func (w *world) read(kind wire.MsgType, data []byte) (said, bool) {
 		return w.parse(string(data[soundAt:]))
 	}
 	for _, key := range append(slices.Clone(w.keys), secondKey) {
-		c, err := w.cipher(key)
-		if err != nil {
-			return said{}, false
-		}
-		if plain, err := c.Decrypt(data); err == nil {
+		if plain, err := w.cipher(key).Decrypt(data); err == nil {
 			if s, ok := w.parse(string(plain.Text)); ok {
 				return s, true
 			}

@@ -5,16 +5,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
@@ -32,7 +28,7 @@ type world struct {
 	scenario
 	id        string // names the run in every text
 	size      int    // how many messages it is to send, at least
-	lane      *lane
+	cluster   *cluster
 	namespace string
 	*target
 	db, route *faultproxy.Proxy
@@ -70,51 +66,24 @@ type world struct {
 	wire *onWire
 }
 
-// setup gives a scenario its TeamTalk, proxies, namespace and server. Where op is
-// nil it starts an operator of its own.
-func (w *world) setup(ctx context.Context, op *operator) error {
-	var err error
+// setup gives a scenario its proxies, namespace and server. Without op it starts an
+// operator of its own.
+func (w *world) setup(ctx context.Context, op *operator) {
 	w.began, w.unrouted = time.Now(), map[piece]bool{}
 	w.wire = &onWire{world: w, by: map[*faultproxy.Conn]map[piece]bool{}}
-	if w.db, err = faultproxy.Start(ctx, w.dbProxy); err != nil {
-		return err
-	}
-	if w.route, err = faultproxy.Start(ctx, w.router); err != nil {
-		return err
-	}
+	w.db = framework.MustGet(faultproxy.Start(ctx, w.dbProxy))
+	w.route = framework.MustGet(faultproxy.Start(ctx, w.router))
 	w.route.OnPass(w.wire.passed)
-	if w.peer, err = listen(ctx, w); err != nil {
-		return err
-	}
-	if err := w.warmUp(ctx); err != nil {
-		return err
-	}
-	if err := w.lane.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
-		return err
-	}
-	if err := framework.GrantNamespace(ctx, w.lane.admin, user, w.namespace); err != nil {
-		return err
-	}
+	w.peer = listen(ctx, w)
+	w.warmUp(ctx)
+	admin := w.cluster.admin
+	framework.Must(framework.CreateNamespace(ctx, admin, framework.OperatorUser, w.namespace))
 	if w.leader = op; op == nil {
-		if w.leader, err = w.start(ctx); err != nil {
-			return err
-		}
-		if err := w.leading(ctx, w.leader); err != nil {
-			return err
-		}
+		w.leader = w.replace(ctx)
 	}
-	if err := w.lane.admin.Create(ctx, w.secret(w.keys[0], "")); err != nil {
-		return err
-	}
-	if err := w.lane.admin.Create(ctx, w.server()); err != nil {
-		return err
-	}
-	return framework.Await(ctx, "the TeamTalkServer is Ready", func(ctx context.Context) (string, bool, error) {
-		s := &v1alpha1.TeamTalkServer{}
-		err := w.lane.admin.Get(ctx, types.NamespacedName{Namespace: w.namespace, Name: v1alpha1.DefaultServerName}, s)
-		return fmt.Sprintf("%+v", s.Status.Conditions), meta.IsStatusConditionTrue(s.Status.Conditions,
-			v1alpha1.ConditionReady), err
-	})
+	framework.Must(admin.Create(ctx, w.secret(w.keys[0], "")))
+	framework.Must(admin.Create(ctx, w.server()))
+	framework.Must(framework.Await(ctx, "the TeamTalkServer is Ready", framework.ServerReady(admin, w.namespace)))
 }
 
 func (w *world) secret(current, previous string) *corev1.Secret {
@@ -134,46 +103,38 @@ func (w *world) server() *v1alpha1.TeamTalkServer {
 }
 
 // start starts an operator of the scenario's own.
-func (w *world) start(ctx context.Context) (*operator, error) {
-	o, err := w.lane.startOperator(ctx)
-	if err == nil {
-		w.operators = append(w.operators, o)
-	}
-	return o, err
+func (w *world) start(ctx context.Context) *operator {
+	o := w.cluster.startOperator(ctx)
+	w.operators = append(w.operators, o)
+	return o
 }
 
 // leading waits until an operator's term has begun.
-func (w *world) leading(ctx context.Context, o *operator) error {
-	return framework.Await(ctx, "an operator's term has begun", func(context.Context) (string, bool, error) {
-		select {
-		case <-o.Ended():
-			return "", false, fmt.Errorf("an operator has ended by itself: %w; its log: %s", o.Err(), o.log)
-		default:
-			return "no term", strings.Contains(o.log.String(), "term begun"), nil
-		}
+func (w *world) leading(ctx context.Context, o *operator) {
+	err := o.Await(ctx, "an operator's term has begun", func(context.Context) (string, bool, error) {
+		return "no term", strings.Contains(o.log.String(), "term begun"), nil
 	})
+	framework.Mustf(err, "%.4000s", o.log)
 }
 
-// replace has another operator take over from one that was killed.
-func (w *world) replace(ctx context.Context) error {
-	o, err := w.start(ctx)
-	if err != nil {
-		return err
-	}
-	return w.leading(ctx, o)
+// replace starts an operator and waits until it leads.
+func (w *world) replace(ctx context.Context) *operator {
+	o := w.start(ctx)
+	w.leading(ctx, o)
+	return o
 }
 
 // kill ends an operator as a node failure does, at once.
-func (w *world) kill(o *operator) { _ = o.Signal(syscall.SIGKILL) } // an ended one has nothing to be told
+func (w *world) kill(o *operator) {
+	_ = o.Signal(syscall.SIGKILL) // it may have ended
+	<-o.Ended()
+}
 
 // teardown ends everything that the scenario has started.
 func (w *world) teardown(ctx context.Context) error {
 	var errs []error
 	for _, o := range w.operators {
-		w.kill(o)
-		<-o.Ended()
-		o.api.Stop()
-		errs = append(errs, o.sound())
+		errs = append(errs, o.end())
 	}
 	if w.peer != nil {
 		w.peer.stop()
@@ -183,12 +144,12 @@ func (w *world) teardown(ctx context.Context) error {
 			p.Stop()
 		}
 	}
-	if w.dev != nil {
+	if w.target != nil && w.dev != nil {
 		w.dev.Stop()
 	}
-	errs = append(errs, w.lane.clear(ctx, w.namespace, !w.settled))
+	errs = append(errs, w.cluster.clear(ctx, w.namespace, !w.settled))
 	if w.alone {
-		errs = append(errs, w.lane.forgetLeader(ctx))
+		errs = append(errs, w.cluster.forgetLeader(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -201,23 +162,20 @@ func (w *world) counts(fired func() int) {
 }
 
 // onDB, onRoute put a fault between the operators and db_proxy or the router.
-func (w *world) onDB(r faultproxy.Rule) *faultproxy.Armed {
-	a := w.db.Add(r)
-	w.counts(a.Fired)
-	return a
-}
+func (w *world) onDB(r faultproxy.Rule) *faultproxy.Armed { return w.arm(w.db, r) }
 
-func (w *world) onRoute(r faultproxy.Rule) *faultproxy.Armed {
-	a := w.route.Add(r)
+func (w *world) onRoute(r faultproxy.Rule) *faultproxy.Armed { return w.arm(w.route, r) }
+
+func (w *world) arm(p *faultproxy.Proxy, r faultproxy.Rule) *faultproxy.Armed {
+	a := p.Add(r)
 	w.counts(a.Fired)
 	return a
 }
 
 // faults is how many have happened.
-func (w *world) faults() int {
+func (w *world) faults() (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := 0
 	for _, fired := range w.counters {
 		n += fired()
 	}
@@ -225,11 +183,10 @@ func (w *world) faults() int {
 }
 
 // after lets a time pass that a fault is to last.
-func after(ctx context.Context, d time.Duration) error {
+func after(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
-		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		framework.Must(context.Cause(ctx))
 	}
 }

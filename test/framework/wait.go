@@ -30,7 +30,12 @@ type Condition func(ctx context.Context) (seen string, met bool, err error)
 // Await waits until a condition is met or ctx ends. Its error says what was waited for
 // and what was seen last.
 func Await(ctx context.Context, what string, condition Condition) error {
-	ticker := time.NewTicker(pollInterval)
+	return AwaitEvery(ctx, pollInterval, what, condition)
+}
+
+// AwaitEvery is Await, which checks the condition at an interval.
+func AwaitEvery(ctx context.Context, interval time.Duration, what string, condition Condition) error {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	last := ""
 	for {
@@ -46,7 +51,10 @@ func Await(ctx context.Context, what string, condition Condition) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s: %w; last seen: %s", what, context.Cause(ctx), last)
+			if last != "" {
+				last = "; last seen: " + last
+			}
+			return fmt.Errorf("waited in vain until %s: %w%s", what, context.Cause(ctx), last)
 		}
 	}
 }

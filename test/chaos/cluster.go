@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
+)
+
+// leases is the namespace of the operators' Lease.
+const leases = "leases"
+
+// cluster is a Kubernetes of its own: an operator sends every message that it sees,
+// so two that are not to share them need two.
+type cluster struct {
+	framework.Cleanups
+	admin client.WithWatch
+	// seen has the messages as a watch has shown them, which spares the API server lists.
+	seen   cache.Cache
+	cfg    *rest.Config
+	dir    string
+	binary string
+}
+
+func newCluster(ctx context.Context, binary string, log func(string, ...any)) *cluster {
+	c := &cluster{binary: binary}
+	started := false
+	defer func() {
+		if !started {
+			c.Stop()
+		}
+	}()
+	c.dir = framework.MustGet(os.MkdirTemp("", "teamtalk-chaos-"))
+	c.Cleanup(func() { _ = os.RemoveAll(c.dir) })
+	plane, admin, err := framework.StartPlane(ctx, controlplane.Options{Log: log})
+	framework.Must(err)
+	c.Cleanup(func() { _ = plane.Stop() }) // a folder that stays behind is no result
+	c.admin = admin
+	c.seen = framework.MustGet(cache.New(plane.Config(), cache.Options{DefaultTransform: cache.TransformStripManagedFields()}))
+	watching, cancel := context.WithCancel(context.Background())
+	c.Cleanup(cancel)
+	go func() { _ = c.seen.Start(watching) }() // ends with the cluster
+	framework.MustGet(c.seen.GetInformer(watching, &v1alpha1.TeamTalkMessage{}))
+	framework.Must(admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: leases}}))
+	framework.Must(framework.BindOperator(ctx, admin, framework.OperatorUser, leases))
+	c.cfg = framework.MustGet(plane.User(framework.OperatorUser))
+	started = true
+	return c
+}
+
+// clear removes what another operator in the cluster would work on, and with all the
+// messages as well. Finished ones may stay.
+func (c *cluster) clear(ctx context.Context, namespace string, all bool) error {
+	err := c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkServer{}, client.InNamespace(namespace))
+	if all {
+		err = errors.Join(err, c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(namespace)))
+	}
+	return err
+}
+
+// forgetLeader removes the Lease: the next operator is the first.
+func (c *cluster) forgetLeader(ctx context.Context) error {
+	return c.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(leases))
+}
+
+// operator is one operator process, with its own way to the API server.
+type operator struct {
+	*framework.Process
+	api *apiproxy.Proxy
+	log *framework.Log
+}
+
+// startOperator starts an operator.
+func (c *cluster) startOperator(ctx context.Context) *operator {
+	o := &operator{api: framework.MustGet(apiproxy.Start(ctx, c.cfg)), log: &framework.Log{}}
+	file := framework.MustGet(os.CreateTemp(c.dir, "kubeconfig-"))
+	_ = file.Close() // only its name is needed
+	framework.Must(framework.WriteKubeconfig(file.Name(), o.api.Config()))
+	var err error
+	if o.Process, err = framework.Start(c.binary, o.log, framework.OperatorArgs(file.Name(), leases)...); err != nil {
+		o.api.Stop()
+		framework.Mustf(err, "start an operator")
+	}
+	return o
+}
+
+// end kills the operator and returns an error if its log shows that it is broken.
+func (o *operator) end() error {
+	o.Kill()
+	o.api.Stop()
+	log := o.log.String()
+	for _, bad := range []string{"DATA RACE", "panic:", "Observed a panic"} {
+		if i := strings.Index(log, bad); i >= 0 {
+			return fmt.Errorf("an operator's log: %.4000s", log[i:])
+		}
+	}
+	return nil
+}
