@@ -151,8 +151,5 @@ func until(ctx context.Context, what string, met func(context.Context) bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
 	defer cancel()
 	framework.Must(framework.AwaitEvery(ctx, 5*time.Millisecond, what,
-		func(ctx context.Context) (_ string, ok bool, err error) {
-			err = framework.Try(func() { ok = met(ctx) })
-			return "", ok, err
-		}))
+		framework.Checked(func(ctx context.Context) (string, bool) { return "", met(ctx) })))
 }

@@ -189,10 +189,7 @@ func (w *world) objects(ctx context.Context, reader client.Reader) map[types.UID
 
 // await waits for a condition.
 func (w *world) await(ctx context.Context, what string, met func() (seen string, met bool)) {
-	framework.Must(framework.Await(ctx, what, func(context.Context) (seen string, ok bool, err error) {
-		err = framework.Try(func() { seen, ok = met() })
-		return seen, ok, err
-	}))
+	framework.Must(framework.Await(ctx, what, framework.Checked(func(context.Context) (string, bool) { return met() })))
 }
 
 // finished waits until every message's resource says that it is.

@@ -13,6 +13,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // A leader ends when some of the burst are delivered; the burst goes on until it has
@@ -48,91 +50,75 @@ const (
 )
 
 // leader returns the pod that holds the Lease, and its container.
-func (w *world) leader(ctx context.Context) (*corev1.Pod, string, error) {
+func (w *world) leader(ctx context.Context) (*corev1.Pod, string) {
 	lease := &coordinationv1.Lease{}
-	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: release}, lease); err != nil {
-		return nil, "", err
-	}
+	framework.Must(w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: release}, lease))
 	if lease.Spec.HolderIdentity == nil {
-		return nil, "", errors.New("nobody holds the Lease")
+		framework.Failf("the Lease has no holder")
 	}
 	name, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
 	pod := &corev1.Pod{}
-	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: name}, pod); err != nil {
-		return nil, "", fmt.Errorf("find the leader: %w", err)
-	}
+	framework.Mustf(w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: name}, pod), "find the leader")
 	for _, c := range pod.Status.ContainerStatuses {
 		if c.Name == "operator" && c.State.Running != nil {
-			return pod, c.ContainerID, nil
+			return pod, c.ContainerID
 		}
 	}
-	return nil, "", fmt.Errorf("the leader does not run: %s", describe([]corev1.Pod{*pod}))
+	framework.Failf("the leader does not run: %s", describe([]corev1.Pod{*pod}))
+	return nil, ""
 }
 
 // ender ends the leader, in whose pod the container runs.
 type ender func(ctx context.Context, leader *corev1.Pod, container string) error
 
-// takeover has leaders end until one had something unfinished.
-func (w *world) takeover(ctx context.Context, how, name string, end ender) (seen string, err error) {
+// takeover ends leaders until one had something unfinished.
+func (w *world) takeover(ctx context.Context, how, name string, end ender) (seen string) {
 	for i := range takeovers {
-		seen, err = w.takeoverOnce(ctx, how, fmt.Sprintf("%s-%d", name, i), end)
+		err := framework.Try(func() { seen = w.takeoverOnce(ctx, how, fmt.Sprintf("%s-%d", name, i), end) })
 		if !errors.Is(err, errIdle) {
-			return seen, err
+			framework.Must(err)
+			return seen
 		}
 	}
-	return seen, fmt.Errorf("%d times %w", takeovers, err)
+	framework.Mustf(errIdle, "%d times", takeovers)
+	return ""
 }
 
-// takeoverOnce has the leader end in the middle of a burst, with a standby ready, and
+// takeoverOnce ends the leader in the middle of a burst, with a standby ready, and
 // waits until all is delivered. How long nothing was delivered is kept by how it ended.
-func (w *world) takeoverOnce(ctx context.Context, how, name string, end ender) (seen string, err error) {
-	if err := w.rolledOut(ctx, system, release); err != nil {
-		return "", err
-	}
-	pod, container, err := w.leader(ctx)
-	if err != nil {
-		return "", err
-	}
+func (w *world) takeoverOnce(ctx context.Context, how, name string, end ender) (seen string) {
+	w.rolledOut(ctx, system, release)
+	pod, container := w.leader(ctx)
 	before := w.batch(name)
 	stopped, declared := make(chan struct{}), make(chan error, 1)
 	go func() { declared <- w.declareAll(ctx, before, burst, stopped) }()
-	err = await(ctx, "some messages are delivered", func(ctx context.Context) (string, bool, error) {
-		p, err := w.progress(ctx, before)
-		return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen && p.open > 0, err
-	})
-	at := time.Now()
-	if err == nil {
-		err = end(ctx, pod, container)
-	}
+	var at time.Time
 	var p progress
-	if err == nil {
-		p, err = w.progress(ctx, before)
-	}
+	err := framework.Try(func() {
+		w.await(ctx, "some messages are delivered", func() (string, bool) {
+			p := w.progress(ctx, before)
+			return fmt.Sprintf("%d%s", p.delivered, p.waits), p.delivered >= burstSeen && p.open > 0
+		})
+		at = time.Now()
+		framework.Must(end(ctx, pod, container))
+		p = w.progress(ctx, before)
+	})
 	close(stopped)
-	if err := errors.Join(err, <-declared); err != nil {
-		return "", err
-	}
+	framework.Must(errors.Join(err, <-declared))
 	if p.open == 0 {
-		return "", errors.Join(w.delivered(ctx, before), errIdle)
+		w.delivered(ctx, before)
+		framework.Must(errIdle)
 	}
 	probes := w.batch(name + "-probe")
 	probes.probes = true
-	next, err := w.probe(ctx, probes, at)
-	if err != nil {
-		return "", err
-	}
-	w.gaps[how] = append(w.gaps[how], next.Sub(at))
-	if err := errors.Join(w.delivered(ctx, before), w.delivered(ctx, probes)); err != nil {
-		return "", err
-	}
+	gap := w.probe(ctx, probes, at).Sub(at)
+	w.gaps[how] = append(w.gaps[how], gap)
+	w.delivered(ctx, before)
+	w.delivered(ctx, probes)
 	settled := time.Since(at)
-	successor, _, err := w.leader(ctx)
-	if err != nil {
-		return "", err
-	}
-	counted, err := w.count(ctx)
+	successor, _ := w.leader(ctx)
 	return fmt.Sprintf("%d unfinished then; the next delivered after %.1f s, all after %.1f s, by %s; %s",
-		p.open, next.Sub(at).Seconds(), settled.Seconds(), relation(pod, successor), counted), err
+		p.open, gap.Seconds(), settled.Seconds(), relation(pod, successor), w.count(ctx))
 }
 
 func relation(before, after *corev1.Pod) string {
@@ -143,39 +129,29 @@ func relation(before, after *corev1.Pod) string {
 }
 
 // probe declares messages until one is delivered, and returns when that was seen.
-func (w *world) probe(ctx context.Context, b *batch, since time.Time) (time.Time, error) {
+func (w *world) probe(ctx context.Context, b *batch, since time.Time) time.Time {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		if time.Since(since) >= due(b.size()) {
-			if err := w.declare(ctx, b, b.size()); err != nil {
-				return time.Time{}, err
+	framework.Must(framework.Await(ctx, "one of the messages since the leader's end is delivered", framework.Checked(
+		func(ctx context.Context) (string, bool) {
+			if time.Since(since) >= due(b.size()) {
+				framework.Must(w.declare(ctx, b, b.size()))
 			}
-		}
-		p, err := w.progress(ctx, b)
-		if err != nil || p.delivered > 0 {
-			return time.Now(), err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("of %d messages that were declared since the leader's end, none is delivered%s",
-				b.size(), p.waits)
-		}
-	}
+			p := w.progress(ctx, b)
+			return fmt.Sprintf("%d declared%s", b.size(), p.waits), p.delivered > 0
+		})))
+	return time.Now()
 }
 
 // killed: the leader's process is killed, as by kill -9.
-func (w *world) killed(ctx context.Context) (seen string, err error) {
+func (w *world) killed(ctx context.Context) (seen string) {
 	return w.takeover(ctx, "killed", "killed", func(ctx context.Context, _ *corev1.Pod, container string) error {
 		return w.kill(ctx, container)
 	})
 }
 
 // removed: the leader's pod is deleted with no time to end in order.
-func (w *world) removed(ctx context.Context) (seen string, err error) {
+func (w *world) removed(ctx context.Context) (seen string) {
 	return w.takeover(ctx, "removed", "removed", func(ctx context.Context, pod *corev1.Pod, _ string) error {
 		return w.admin.Delete(ctx, pod, client.GracePeriodSeconds(0))
 	})
@@ -186,39 +162,34 @@ func (w *world) removed(ctx context.Context) (seen string, err error) {
 const shuts = 3
 
 // shut: the leader's pod is deleted, and ends in order.
-func (w *world) shut(ctx context.Context) (seen string, err error) {
+func (w *world) shut(ctx context.Context) (seen string) {
 	for i := range shuts {
-		seen, err = w.takeover(ctx, "shut", fmt.Sprintf("shut-%d", i),
-			func(ctx context.Context, pod *corev1.Pod, _ string) error {
-				return w.admin.Delete(ctx, pod)
-			})
-		if err != nil {
-			return seen, err
-		}
+		seen = w.takeover(ctx, "shut", fmt.Sprintf("shut-%d", i), func(ctx context.Context, pod *corev1.Pod, _ string) error {
+			return w.admin.Delete(ctx, pod)
+		})
 	}
-	return fmt.Sprintf("%d times; at last %s", shuts, seen), nil
+	return fmt.Sprintf("%d times; at last %s", shuts, seen)
 }
 
 // within is the step that holds takeovers to their bar, by the median where there
 // were several.
-func (w *world) within(how string, bar time.Duration) func(context.Context) (string, error) {
-	return func(context.Context) (seen string, err error) {
+func (w *world) within(how string, bar time.Duration) func(context.Context) string {
+	return func(context.Context) (seen string) {
 		gaps := slices.Sorted(slices.Values(w.gaps[how]))
 		if len(gaps) == 0 {
-			return "", errors.New("nothing was measured")
+			framework.Failf("nothing was measured")
 		}
 		median := gaps[len(gaps)/2]
 		seen = fmt.Sprintf("%.1f s", median.Seconds())
 		if len(gaps) > 1 {
 			seen += fmt.Sprintf(" (%.1f to %.1f s)", gaps[0].Seconds(), gaps[len(gaps)-1].Seconds())
 		}
-		switch {
-		case median <= bar:
-		case w.Report:
-			seen += ", over its bar"
-		default:
-			err = fmt.Errorf("it took %s, more than %s", seen, bar)
+		if median > bar && !w.Report {
+			framework.Failf("it took %s, more than %s", seen, bar)
 		}
-		return seen, err
+		if median > bar {
+			seen += ", over its bar"
+		}
+		return seen
 	}
 }

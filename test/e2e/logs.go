@@ -4,23 +4,22 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // logsIn makes the folder for what programs and pods print, without an earlier run's.
-func logsIn(root string) (string, error) {
+func logsIn(root string) string {
 	dir := filepath.Join(root, "bin", "e2e.logs")
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return "", fmt.Errorf("make a folder for logs: %w", err)
-	}
-	return dir, nil
+	framework.Must(os.RemoveAll(dir))
+	framework.Must(os.MkdirAll(dir, 0o755))
+	return dir
 }
 
 // follow keeps what the containers of pods log, until they end: with its pod a log

@@ -10,31 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
-
-	"github.com/go-logr/logr"
-	"k8s.io/klog/v2"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func main() {
 	become() // in the namespaces of a node of its own this does not return
-	logf.SetLogger(logr.Discard())
-	klog.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	passed, err := e2e(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
-		os.Exit(2)
-	}
-	if !passed {
-		os.Exit(1)
-	}
+	framework.RunProgram("e2e", e2e)
 }
 
 // e2e runs on the cluster that is asked for, and prints the table.
@@ -54,7 +37,7 @@ func e2e(ctx context.Context) (passed bool, err error) {
 		return false, fmt.Errorf("CLUSTER is %q: want current for the cluster of your kubeconfig, or nothing for a node on "+
 			"this machine", cluster)
 	}
-	if len(t.Rows) > 0 && !inside() { // whoever made the namespaces prints it
+	if len(t.Rows) > 0 && !inside() { // the process outside prints it
 		t.print(os.Stdout, time.Since(began))
 	}
 	if errors.Is(err, context.Canceled) {

@@ -5,10 +5,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 
@@ -17,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // batchLabel is on every message; its value is the batch's name.
@@ -103,51 +102,27 @@ func (w *world) declare(ctx context.Context, b *batch, i int) error {
 
 // declareAll declares n messages, several at a time, until stopped is closed.
 func (w *world) declareAll(ctx context.Context, b *batch, n int, stopped <-chan struct{}) error {
-	queue := make(chan int)
-	errs := make(chan error, creators)
-	for range creators {
-		go func() {
-			var failed error
-			for i := range queue {
-				if failed == nil {
-					failed = w.declare(ctx, b, i)
-				}
-			}
-			errs <- failed
-		}()
-	}
-	for i := range n {
+	return framework.Parallel(ctx, creators, n, func(ctx context.Context, i int) {
 		select {
-		case queue <- i:
-			continue
 		case <-stopped:
-		case <-ctx.Done():
+		default:
+			framework.Must(w.declare(ctx, b, i))
 		}
-		break
-	}
-	close(queue)
-	var joined error
-	for range creators {
-		joined = errors.Join(joined, <-errs)
-	}
-	return joined
+	})
 }
 
 // progress is how far the messages of a batch are.
 type progress struct {
-	finished, delivered, open int
+	delivered, open int
 	// wrong is one that ended some other way than delivered, in words.
 	wrong string
 	// waits is what the open ones wait for.
 	waits string
 }
 
-func (w *world) progress(ctx context.Context, b *batch) (progress, error) {
+func (w *world) progress(ctx context.Context, b *batch) (p progress) {
 	list := &v1alpha1.TeamTalkMessageList{}
-	if err := w.admin.List(ctx, list, client.InNamespace(chat), client.MatchingLabels{batchLabel: b.name}); err != nil {
-		return progress{}, err
-	}
-	var p progress
+	framework.Must(w.admin.List(ctx, list, client.InNamespace(chat), client.MatchingLabels{batchLabel: b.name}))
 	states := map[string]int{}
 	for i := range list.Items {
 		m := &list.Items[i]
@@ -161,26 +136,24 @@ func (w *world) progress(ctx context.Context, b *batch) (progress, error) {
 			states[strings.TrimSpace(fmt.Sprintf("%s %s", of.State, of.Reason))]++
 		case meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered) && len(of.MessageIDs) == 1:
 			p.delivered++
-			p.finished++
 		default:
-			p.finished++
 			p.wrong = fmt.Sprintf("%s ended as %s %s: %s", m.Name, of.State, of.Reason, of.Message)
 		}
 	}
 	for state, n := range states {
 		p.waits += fmt.Sprintf(", %d %s", n, state)
 	}
-	return p, nil
+	return p
 }
 
-// delivered waits until every message of a batch says that it is.
-func (w *world) delivered(ctx context.Context, b *batch) error {
-	return await(ctx, "every message of "+b.name+" is Delivered", func(ctx context.Context) (string, bool, error) {
-		p, err := w.progress(ctx, b)
-		if err == nil && p.wrong != "" && p.open == 0 {
-			err = errors.New(p.wrong)
+// delivered waits until every message of a batch is Delivered.
+func (w *world) delivered(ctx context.Context, b *batch) {
+	w.await(ctx, "every message of "+b.name+" is Delivered", func() (string, bool) {
+		p := w.progress(ctx, b)
+		if p.wrong != "" && p.open == 0 {
+			framework.Failf("%s", p.wrong)
 		}
-		return fmt.Sprintf("%d of %d delivered%s", p.delivered, b.size(), p.waits), p.delivered == b.size(), err
+		return fmt.Sprintf("%d of %d delivered%s", p.delivered, b.size(), p.waits), p.delivered == b.size()
 	})
 }
 
@@ -193,76 +166,60 @@ type stored struct {
 	Routed        int    `json:"routed"`
 }
 
-func (w *world) store(ctx context.Context) ([]stored, error) {
-	pods, err := w.core.CoreV1().Pods(chat).List(ctx, metav1.ListOptions{LabelSelector: "app=" + dev})
-	if err != nil {
-		return nil, err
-	}
+func (w *world) store(ctx context.Context) (rows []stored) {
+	pods := framework.MustGet(w.core.CoreV1().Pods(chat).List(ctx, metav1.ListOptions{LabelSelector: "app=" + dev}))
 	if len(pods.Items) != 1 || restarts(&pods.Items[0]) > 0 {
-		return nil, fmt.Errorf("the store is gone with its pod: %s", describe(pods.Items))
+		framework.Failf("the store is gone with its pod: %s", describe(pods.Items))
 	}
-	status, body, err := w.ask(ctx, request{
+	status, body := w.ask(ctx, request{
 		namespace: chat, pod: pods.Items[0].Name, port: inboxPort, method: http.MethodGet,
 		path: "/api/messages?session=all&limit=1000000",
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the store: %w", err)
-	}
 	if status != http.StatusOK {
-		return nil, fmt.Errorf("read the store: status %d: %.300s", status, body)
+		framework.Failf("read the store: status %d: %.300s", status, body)
 	}
-	var rows []stored
-	if err := json.Unmarshal([]byte(body), &rows); err != nil {
-		return nil, fmt.Errorf("read the store: %w", err)
-	}
-	return rows, nil
+	framework.Mustf(json.Unmarshal([]byte(body), &rows), "read the store")
+	return rows
 }
 
 // count compares the store with everything that was declared so far.
-func (w *world) count(ctx context.Context) (seen string, err error) {
-	rows, err := w.store(ctx)
-	if err != nil {
-		return "", err
-	}
-	return tally(w.batches, rows)
-}
+func (w *world) count(ctx context.Context) (seen string) { return tally(w.batches, w.store(ctx)) }
 
-// tally says what is in the store more or less often than once, of all of it: nobody
-// else writes there.
-func tally(batches []*batch, rows []stored) (seen string, err error) {
-	times, unannounced := map[string]int{}, 0
+// tally fails unless the store holds what was declared once each, and nothing else: no
+// other program writes there.
+func tally(batches []*batch, rows []stored) (seen string) {
+	var t framework.Tally
+	times := map[string]int{}
 	for _, r := range rows {
 		times[r.Text]++
 		if r.Routed == 0 {
-			unannounced++
+			t.NotAnnounced++
 		}
 	}
-	var missing, duplicated, unexpected []string
+	var wrong []string
+	add := func(text string, declared bool) {
+		sum := t.Sum()
+		if t.Add(declared, times[text]); t.Sum() > sum {
+			wrong = append(wrong, text)
+		}
+		delete(times, text)
+	}
 	total := 0
 	for _, b := range batches {
 		for text := range b.declared {
+			add(text, true)
 			total++
-			switch n := times[text]; {
-			case n == 0:
-				missing = append(missing, text)
-			case n > 1:
-				duplicated = append(duplicated, text)
-			}
-			delete(times, text)
 		}
 	}
 	for text := range times {
-		unexpected = append(unexpected, text)
+		add(text, false)
 	}
-	seen = fmt.Sprintf("%d messages so far: %d missing, %d duplicated, %d unexpected, %d not announced",
-		total, len(missing), len(duplicated), len(unexpected), unannounced)
-	switch wrong := slices.Concat(missing, duplicated, unexpected); {
-	case total == 0:
-		return seen, errors.New("nothing was declared")
-	case len(wrong) > 0:
-		return seen, fmt.Errorf("%s; such as %q", seen, wrong[:min(3, len(wrong))])
-	case unannounced > 0:
-		return seen, errors.New(seen)
+	seen = fmt.Sprintf("%d messages so far: %s", total, &t)
+	if total == 0 {
+		framework.Failf("nothing was declared")
 	}
-	return seen, nil
+	if t.Sum() > 0 {
+		framework.Failf("%s; such as %q", seen, wrong[:min(3, len(wrong))])
+	}
+	return seen
 }

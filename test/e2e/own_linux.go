@@ -43,81 +43,57 @@ func inside() bool { return node.Inside() }
 // onOwnNode makes what a node needs, and runs the steps on one.
 func onOwnNode(ctx context.Context, t *table, root string) error {
 	if inside() {
-		return insideNode(ctx, t)
+		return framework.Try(func() { insideNode(ctx, t) })
 	}
-	if err := node.Check(); err != nil {
-		return err
-	}
-	logs, err := logsIn(root)
-	if err != nil {
-		return err
-	}
-	dir, err := node.TempDir()
-	if err != nil {
-		return err
-	}
-	p := &ownPlan{plan: asked()}
-	p.Root, p.Logs = root, logs
-	if p.prepare(ctx, t, dir) {
-		err = runInside(ctx, t, dir, p)
-	}
-	_ = t.timed("nothing of the node is left", func() (string, error) { return "", removeAll(dir) }) // the table says it
-	return err
+	return framework.Try(func() {
+		framework.Must(node.Check())
+		p := &ownPlan{plan: asked()}
+		p.Root, p.Logs = root, logsIn(root)
+		dir := framework.MustGet(node.TempDir())
+		var err error
+		if p.prepare(ctx, t, dir) == nil { // else the table has the error
+			err = runInside(ctx, t, dir, p)
+		}
+		_ = t.timed("nothing of the node is left", func() string { // the table has its error
+			removeAll(dir)
+			return ""
+		})
+		framework.Must(err)
+	})
 }
 
-// prepare builds the programs and the images, as far as they are not there.
-func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) (ok bool) {
-	err := t.timed("Kubernetes' programs and helm are built, or were", func() (seen string, err error) {
-		if p.ControlPlane, err = assets.ControlPlane(ctx, say); err != nil {
-			return "", err
-		}
-		if p.Node, err = assets.Node(ctx, say); err != nil {
-			return "", err
-		}
-		p.Helm, err = framework.Tool(ctx, "helm", "helm")
-		return "", err
+// prepare builds the programs and the images that do not exist yet.
+func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) error {
+	err := t.timed("Kubernetes' programs and helm are built, or were", func() string {
+		p.ControlPlane = framework.MustGet(assets.ControlPlane(ctx, say))
+		p.Node = framework.MustGet(assets.Node(ctx, say))
+		p.Helm = framework.MustGet(framework.Tool(ctx, "helm", "helm"))
+		return ""
 	})
 	if err != nil {
-		return false
+		return err
 	}
-	err = t.timed("images are built", func() (seen string, err error) {
-		for _, i := range []struct {
-			program, image string
-			name           *string
-		}{
-			{"test/node/pause", node.PauseImage, &p.Pause}, {"cmd/teamtalk-operator", operatorImage, &p.Operator},
-			{"cmd/teamtalk-dev", devImage, &p.Dev},
-		} {
-			archive, err := p.image(ctx, dir, i.program, i.image, i.name)
-			if err != nil {
-				return "", err
-			}
-			p.Archives = append(p.Archives, archive)
-		}
-		return strings.Join([]string{p.Operator, p.Dev, p.Pause}, ", "), nil
+	return t.timed("images are built", func() string {
+		p.Pause = p.image(ctx, dir, "test/node/pause", node.PauseImage)
+		p.Operator = p.image(ctx, dir, "cmd/teamtalk-operator", operatorImage)
+		p.Dev = p.image(ctx, dir, "cmd/teamtalk-dev", devImage)
+		return strings.Join([]string{p.Operator, p.Dev, p.Pause}, ", ")
 	})
-	return err == nil
 }
 
-// image builds an image of a program, and returns the archive it is in.
-func (p *ownPlan) image(ctx context.Context, dir, program, image string, name *string) (archive string, err error) {
+// image builds an image of a program, adds its archive and returns its name and tag.
+func (p *ownPlan) image(ctx context.Context, dir, program, image string) string {
 	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(p.Root, "hack", "image"), "run", ".",
 		"-dir", dir, "-name", image, program, runtime.GOARCH)
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build the image of %s: %w: %s", program, err, strings.TrimSpace(string(out)))
-	}
-	found, err := filepath.Glob(filepath.Join(dir, filepath.Base(program)+"-*-linux-"+runtime.GOARCH+".tar"))
-	if err != nil {
-		return "", err
-	}
+	framework.Mustf(err, "build the image of %s: %s", program, strings.TrimSpace(string(out)))
+	prefix, suffix := filepath.Base(program)+"-", "-linux-"+runtime.GOARCH+".tar"
+	found := framework.MustGet(filepath.Glob(filepath.Join(dir, prefix+"*"+suffix)))
 	if len(found) != 1 {
-		return "", fmt.Errorf("build the image of %s: %d archives", program, len(found))
+		framework.Failf("build the image of %s: %d archives", program, len(found))
 	}
-	version := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), filepath.Base(program)+"-"),
-		"-linux-"+runtime.GOARCH+".tar")
-	*name = image + ":" + version
-	return found[0], nil
+	p.Archives = append(p.Archives, found[0])
+	return image + ":" + strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), prefix), suffix)
 }
 
 // runInside runs this program in the node's namespaces, which goes on in insideNode.
@@ -148,58 +124,38 @@ func runInside(ctx context.Context, t *table, dir string, p *ownPlan) error {
 	return err
 }
 
-// insideNode brings up the node, and runs the steps on it.
-func insideNode(ctx context.Context, t *table) error {
-	dir := node.Dir()
-	b, err := os.ReadFile(planFile(dir))
-	if err != nil {
-		return fmt.Errorf("read the plan: %w", err)
-	}
-	p := &ownPlan{}
-	if err := json.Unmarshal(b, p); err != nil {
-		return fmt.Errorf("read the plan: %w", err)
-	}
-	if err := t.read(rowsFile(dir)); err != nil {
-		return err
-	}
+// insideNode starts the node, and runs the steps on it.
+func insideNode(ctx context.Context, t *table) {
+	dir, p := node.Dir(), &ownPlan{}
+	framework.Mustf(json.Unmarshal(framework.MustGet(os.ReadFile(planFile(dir))), p), "read the plan")
+	framework.Must(t.read(rowsFile(dir)))
 	t.path = rowsFile(dir)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var n *node.Node
-	err = t.timed("the node is up and Ready", func() (seen string, err error) {
-		n, err = node.Start(ctx, node.Options{
+	if t.timed("the node is up and Ready", func() string {
+		n = framework.MustGet(node.Start(ctx, node.Options{
 			ControlPlane: p.ControlPlane, Node: p.Node, Pause: p.Pause, Archive: p.Archives[0], Logs: p.Logs,
 			Failed: func(err error) { fail(err) },
-		})
-		if err != nil {
-			return "", err
-		}
-		return n.Describe(ctx)
-	})
-	if err != nil {
-		return nil // the table says it
+		}))
+		return framework.MustGet(n.Describe(ctx))
+	}) != nil {
+		return // the table has it
 	}
-	w, err := newWorld(p.plan, n.Config(), n.Kubeconfig())
-	if err != nil {
-		return err
-	}
+	w := newWorld(p.plan, n.Config(), n.Kubeconfig())
 	w.kill = n.Kill
-	images := step{name: "images are imported", needed: true, run: func(ctx context.Context) (string, error) {
+	images := step{name: "images are imported", needed: true, run: func(ctx context.Context) string {
 		for _, archive := range p.Archives[1:] {
-			if err := n.Import(ctx, archive); err != nil {
-				return "", err
-			}
+			framework.Must(n.Import(ctx, archive))
 		}
-		return "", n.HasImages(ctx, p.Operator, p.Dev)
+		framework.Must(n.HasImages(ctx, p.Operator, p.Dev))
+		return ""
 	}}
 	w.play(ctx, t, append([]step{images}, w.steps()...))
-	return nil
 }
 
-// removeAll removes the node's folder, and looks for what else might have its name.
-func removeAll(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove the node's folder: %w", err)
-	}
-	return node.Gone(dir)
+// removeAll removes the node's folder, and checks that nothing else has its name.
+func removeAll(dir string) {
+	framework.Mustf(os.RemoveAll(dir), "remove the node's folder")
+	framework.Must(node.Gone(dir))
 }

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"errors"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // step is one of what the run shows.
@@ -14,7 +16,7 @@ type step struct {
 	needed bool
 	// removes: what it leaves is not what one would look at.
 	removes bool
-	run     func(context.Context) (seen string, err error)
+	run     func(context.Context) (seen string)
 }
 
 // steps are those of every cluster, in order.
@@ -41,7 +43,7 @@ func (w *world) steps() []step {
 	}
 	all = append(all,
 		step{name: "the leader's pod is deleted with grace period 0 under load", run: w.removed},
-		step{name: "helm uninstall leaves messages and kinds", removes: true, run: w.uninstall},
+		step{name: "helm uninstall leaves messages and CRDs", removes: true, run: w.uninstall},
 	)
 	return all
 }
@@ -59,12 +61,13 @@ func (w *world) play(ctx context.Context, t *table, steps []step) {
 			t.add(row{Step: s.name, NotRun: true})
 			continue
 		}
-		err := t.timed(s.name, func() (string, error) {
-			seen, err := s.run(ctx)
+		err := t.timed(s.name, func() (seen string) {
+			err := framework.Try(func() { seen = s.run(ctx) })
 			if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
-				err = cause // a part of the node has ended: that is why
+				err = cause // a program of the node has ended, which explains more
 			}
-			return seen, err
+			framework.Must(err)
+			return seen
 		})
 		broken = broken || err != nil && s.needed
 	}

@@ -4,18 +4,22 @@ package main
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestPlay: what fails, and what could not be run for it, is in the table, which
 // does not pass then; what does not depend on it is run.
 func TestPlay(t *testing.T) {
-	well := func(context.Context) (string, error) { return "well", nil }
-	broken := func(context.Context) (string, error) { return "", errors.New("it\nbroke") }
+	well := func(context.Context) string { return "well" }
+	broken := func(context.Context) string {
+		framework.Failf("it\nbroke")
+		return ""
+	}
 	tests := map[string]struct {
 		steps  []step
 		want   string // verdicts
@@ -54,7 +58,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	interrupted := &table{}
-	(&world{}).play(ctx, interrupted, []step{{name: "a", run: func(context.Context) (string, error) { return "", nil }}})
+	(&world{}).play(ctx, interrupted, []step{{name: "a", run: func(context.Context) string { return "" }}})
 	if interrupted.passed() || !interrupted.Rows[0].NotRun {
 		t.Errorf("the table is %+v", interrupted.Rows)
 	}

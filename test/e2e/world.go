@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,39 +74,28 @@ type world struct {
 	gaps map[string][]time.Duration
 }
 
-func newWorld(p plan, config *rest.Config, kubeconfig string) (*world, error) {
+func newWorld(p plan, config *rest.Config, kubeconfig string) *world {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, err
-	}
+	framework.Must(errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 1000, 2000
-	w := &world{plan: p, config: config, kubeconfig: kubeconfig, id: fmt.Sprintf("%x", time.Now().UnixNano()),
-		gaps: map[string][]time.Duration{}, followed: map[string]bool{}}
-	var err error
-	if w.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
-		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	return &world{
+		plan: p, config: config, kubeconfig: kubeconfig, id: fmt.Sprintf("%x", time.Now().UnixNano()),
+		gaps: map[string][]time.Duration{}, followed: map[string]bool{},
+		admin: framework.MustGet(client.NewWithWatch(config, client.Options{Scheme: scheme})),
+		core:  framework.MustGet(kubernetes.NewForConfig(config)),
 	}
-	if w.core, err = kubernetes.NewForConfig(config); err != nil {
-		return nil, fmt.Errorf("connect to the cluster: %w", err)
-	}
-	return w, nil
 }
 
 // helm runs helm with settings of its own, not the user's.
-func (w *world) helm(ctx context.Context, args ...string) error {
-	// Beside the kubeconfig, with which it goes in any case.
-	home, err := os.MkdirTemp(filepath.Dir(w.kubeconfig), "helm-")
-	if err != nil {
-		return fmt.Errorf("make a folder for helm: %w", err)
-	}
+func (w *world) helm(ctx context.Context, args ...string) {
+	// Beside the kubeconfig, with which it is removed in any case.
+	home := framework.MustGet(os.MkdirTemp(filepath.Dir(w.kubeconfig), "helm-"))
 	defer os.RemoveAll(home)
 	cmd := exec.CommandContext(ctx, w.Helm, append(args, "--kubeconfig", w.kubeconfig, "--namespace", system)...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("helm %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	out, err := cmd.CombinedOutput()
+	framework.Mustf(err, "helm %s: %s", args[0], strings.TrimSpace(string(out)))
 }
 
 func (w *world) chart() string { return filepath.Join(w.Root, "charts", release) }
@@ -129,49 +119,33 @@ func cutTag(image string) (name, tag string, ok bool) {
 	return image[:at], image[at+1:], true
 }
 
-// pods returns those of a component that are not on their way out.
-func (w *world) pods(ctx context.Context, component string) ([]corev1.Pod, error) {
+// pods returns those of a component that are not being deleted.
+func (w *world) pods(ctx context.Context, component string) []corev1.Pod {
 	list := &corev1.PodList{}
-	err := w.admin.List(ctx, list, client.InNamespace(system), client.MatchingLabels{
+	framework.Must(w.admin.List(ctx, list, client.InNamespace(system), client.MatchingLabels{
 		"app.kubernetes.io/instance": release, "app.kubernetes.io/component": component,
-	})
-	var pods []corev1.Pod
-	for _, p := range list.Items {
-		if p.DeletionTimestamp == nil {
-			pods = append(pods, p)
-		}
-	}
-	return pods, err
+	}))
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 }
 
 func ready(p *corev1.Pod) bool {
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // rolledOut waits until a Deployment is as it is declared, and none of its earlier
 // pods is left.
-func (w *world) rolledOut(ctx context.Context, namespace, name string) error {
-	whole := ctx // a log is followed for longer than is waited here
-	return await(ctx, name+" is rolled out", func(ctx context.Context) (string, bool, error) {
-		d := &appsv1.Deployment{}
-		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d); err != nil {
-			return "", false, err
-		}
-		list := &corev1.PodList{}
-		if err := w.admin.List(ctx, list, client.InNamespace(namespace),
-			client.MatchingLabels(d.Spec.Selector.MatchLabels)); err != nil {
-			return "", false, err
-		}
+func (w *world) rolledOut(ctx context.Context, namespace, name string) {
+	w.await(ctx, name+" is rolled out", func() (string, bool) {
+		d, list := &appsv1.Deployment{}, &corev1.PodList{}
+		framework.Must(w.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d))
+		framework.Must(w.admin.List(ctx, list, client.InNamespace(namespace),
+			client.MatchingLabels(d.Spec.Selector.MatchLabels)))
+		w.follow(ctx, list.Items)
 		want, s := *d.Spec.Replicas, d.Status
-		done := s.ObservedGeneration == d.Generation && s.UpdatedReplicas == want && s.ReadyReplicas == want &&
-			int32(len(list.Items)) == want
-		w.follow(whole, list.Items)
-		return describe(list.Items), done, nil
+		return describe(list.Items), s.ObservedGeneration == d.Generation && s.UpdatedReplicas == want &&
+			s.ReadyReplicas == want && int32(len(list.Items)) == want
 	})
 }
 
@@ -200,16 +174,15 @@ func describe(pods []corev1.Pod) string {
 	return strings.Join(all, ", ")
 }
 
-// await waits for a condition, which may fail meanwhile: so does a cluster that is
-// being changed.
+// await waits for a condition, which may fail meanwhile, as a cluster does that is being
+// changed.
 func await(ctx context.Context, what string, condition framework.Condition) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return framework.Await(ctx, what, func(ctx context.Context) (string, bool, error) {
-		seen, met, err := condition(ctx)
-		if err != nil {
-			return err.Error(), false, nil //nolint:nilerr // it is tried again
-		}
-		return seen, met, nil
-	})
+	return framework.Await(ctx, what, framework.Retried(condition))
+}
+
+// await is the function await with a check that may call Must. ctx is not limited there.
+func (w *world) await(ctx context.Context, what string, check func() (seen string, met bool)) {
+	framework.Must(await(ctx, what, framework.Checked(func(context.Context) (string, bool) { return check() })))
 }

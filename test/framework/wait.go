@@ -121,6 +121,14 @@ func Retried(condition Condition) Condition {
 	}
 }
 
+// Checked is a condition that may call Must.
+func Checked(check func(ctx context.Context) (seen string, met bool)) Condition {
+	return func(ctx context.Context) (seen string, met bool, err error) {
+		err = Try(func() { seen, met = check(ctx) })
+		return seen, met, err
+	}
+}
+
 // ServerReady is the condition that the namespace's TeamTalkServer is Ready.
 func ServerReady(c client.Reader, namespace string) Condition {
 	return func(ctx context.Context) (string, bool, error) {
