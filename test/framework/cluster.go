@@ -77,14 +77,10 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 // may be started at the same time.
 var addToScheme = sync.OnceValue(func() error { return v1alpha1.AddToScheme(scheme.Scheme) })
 
-// StartPlane starts a control plane with the project's CRDs, whose Stop must be called,
-// and returns an administrator's client without a rate limit.
-func StartPlane(ctx context.Context, o controlplane.Options) (
-	_ *controlplane.ControlPlane, _ client.WithWatch, err error) {
-	root, err := Root()
-	if err != nil {
-		return nil, nil, err
-	}
+// StartEmptyPlane starts a control plane, whose Stop must be called, and returns an
+// administrator's client without a rate limit.
+func StartEmptyPlane(ctx context.Context, o controlplane.Options) (
+	*controlplane.ControlPlane, client.WithWatch, error) {
 	if err := addToScheme(); err != nil {
 		return nil, nil, err
 	}
@@ -92,18 +88,31 @@ func StartPlane(ctx context.Context, o controlplane.Options) (
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = plane.Stop()
-		}
-	}()
-	if err := plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
-		return nil, nil, err
-	}
 	config := plane.Config()
 	config.QPS = -1
 	admin, err := client.NewWithWatch(config, client.Options{})
+	if err != nil {
+		_ = plane.Stop()
+	}
 	return plane, admin, err
+}
+
+// StartPlane is StartEmptyPlane with the project's CRDs.
+func StartPlane(ctx context.Context, o controlplane.Options) (
+	*controlplane.ControlPlane, client.WithWatch, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, nil, err
+	}
+	plane, admin, err := StartEmptyPlane(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := plane.InstallCRDs(filepath.Join(root, "config", "crd", "bases")); err != nil {
+		_ = plane.Stop()
+		return nil, nil, err
+	}
+	return plane, admin, nil
 }
 
 // KubeconfigOf writes a kubeconfig file for a user and returns its path.

@@ -20,7 +20,7 @@ import (
 // a missing right fails a test. Its Lease is in leaseNamespace. GrantNamespace adds what it
 // may read in the namespaces of servers and messages.
 func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace string) error {
-	if err := applyRoles(ctx, admin, leaseNamespace, "role.yaml", "leader_election_role.yaml"); err != nil {
+	if err := ApplyRoles(ctx, admin, leaseNamespace, "role.yaml", "leader_election_role.yaml"); err != nil {
 		return err
 	}
 	if err := bindClusterRole(ctx, admin, user, user, "teamtalk-operator"); err != nil {
@@ -36,8 +36,8 @@ func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace
 	return nil
 }
 
-// applyRoles applies files of config/rbac. Roles go to a namespace.
-func applyRoles(ctx context.Context, admin client.Client, namespace string, files ...string) error {
+// ApplyRoles applies files of config/rbac. Roles go to a namespace.
+func ApplyRoles(ctx context.Context, admin client.Client, namespace string, files ...string) error {
 	root, err := Root()
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func GrantNamespace(ctx context.Context, admin client.Client, user, namespace st
 // BindGateway grants user what config/rbac grants a gateway that records messages and serves
 // receivers, in all namespaces, and nothing more.
 func BindGateway(ctx context.Context, admin client.Client, user string) error {
-	if err := applyRoles(ctx, admin, "default", "gateway_role.yaml", "receiver_role.yaml"); err != nil {
+	if err := ApplyRoles(ctx, admin, "default", "gateway_role.yaml", "receiver_role.yaml"); err != nil {
 		return err
 	}
 	for _, role := range []string{"teamtalk-gateway", "teamtalk-operator-receiver", "system:auth-delegator"} {

@@ -3,6 +3,7 @@
 package install
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -125,4 +126,110 @@ func TestSecurityPage(t *testing.T) {
 			}
 		}
 	}
+}
+
+// instruction is an instruction of a Dockerfile, with its lines joined.
+type instruction struct{ name, rest string }
+
+// readDockerfile returns the stages of the Dockerfile. The build arguments of FROM have their
+// defaults.
+func readDockerfile(t *testing.T) [][]instruction {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(shared.root, "Dockerfile"))
+	must(t, err)
+	text := regexp.MustCompile(`(?m)^\s*#.*\n`).ReplaceAllString(string(b), "")
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	defaults := map[string]string{}
+	var stages [][]instruction
+	for line := range strings.Lines(text) {
+		name, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch rest = strings.TrimSpace(rest); {
+		case name == "":
+			continue
+		case name == "FROM":
+			rest = os.Expand(rest, func(arg string) string { return defaults[arg] })
+			stages = append(stages, nil)
+		case name == "ARG" && len(stages) == 0:
+			arg, value, _ := strings.Cut(rest, "=")
+			defaults[arg] = value
+			continue
+		}
+		if len(stages) == 0 {
+			t.Fatalf("%s comes before the first FROM", name)
+		}
+		last := len(stages) - 1
+		stages[last] = append(stages[last], instruction{name, strings.Join(strings.Fields(rest), " ")})
+	}
+	return stages
+}
+
+// instructionsNamed returns the arguments of the instructions with a name.
+func instructionsNamed(stage []instruction, name string) (args []string) {
+	for _, i := range stage {
+		if i.name == name {
+			args = append(args, i.rest)
+		}
+	}
+	return args
+}
+
+// TestDockerfile checks the Dockerfile on machines without a builder. The base image has a full
+// name, which builders without a registry configuration need. The image has only the files of
+// hack/image/rootfs.
+func TestDockerfile(t *testing.T) {
+	t.Parallel()
+	stages := readDockerfile(t)
+	if len(stages) != 2 {
+		t.Fatalf("it has %d stages, want 2", len(stages))
+	}
+	build, final := stages[0], stages[1]
+
+	from := regexp.MustCompile(`^(?:--platform=\S* )?(\S+) AS build$`).FindStringSubmatch(build[0].rest)
+	if from == nil {
+		t.Fatalf("the first stage is from %q", build[0].rest)
+	}
+	full := regexp.MustCompile(`^[a-z0-9-]+(?:\.[a-z0-9-]+)+/[a-z0-9._/-]+:([a-zA-Z0-9._-]+)(?:@sha256:[0-9a-f]{64})?$`).FindStringSubmatch(from[1])
+	if full == nil || full[1] == "latest" {
+		t.Fatalf("%q must have a registry and a version: buildah and podman do not resolve short names", from[1])
+	}
+	mod, err := os.ReadFile(filepath.Join(shared.root, "go.mod"))
+	must(t, err)
+	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(string(mod))[1]
+	if !strings.HasPrefix(full[1], version+"-") && !strings.HasPrefix(full[1], version+".") {
+		t.Errorf("the image has Go %s, go.mod asks for %s", full[1], version)
+	}
+	run := instructionsNamed(build, "RUN")
+	if len(run) != 2 || run[0] != "go mod download" || !strings.HasSuffix(run[1], " hack/image/rootfs cmd/${PROGRAM} /rootfs") {
+		t.Errorf("it must build with hack/image/rootfs: %q", run)
+	}
+
+	if final[0].rest != "scratch" {
+		t.Errorf("the base of the image is %q, want scratch", final[0].rest)
+	}
+	var added []instruction
+	for _, i := range final {
+		if !slices.Contains([]string{"FROM", "ARG", "LABEL", "USER", "ENTRYPOINT"}, i.name) {
+			added = append(added, i)
+		}
+	}
+	if want := []instruction{{"COPY", "--from=build /rootfs /"}}; !slices.Equal(added, want) {
+		t.Errorf("the image is %v, want %v and nothing else", added, want)
+	}
+	if user := instructionsNamed(final, "USER"); len(user) != 1 || !regexp.MustCompile(`^[1-9]\d*:[1-9]\d*$`).MatchString(user[0]) {
+		t.Errorf("USER %q: Kubernetes needs a number to check runAsNonRoot", user)
+	}
+}
+
+// declaredConfig returns the configuration of the image in the Dockerfile. hack/image must
+// write the same.
+func declaredConfig(t *testing.T) (user string, entrypoint []string, labels []string) {
+	t.Helper()
+	stages := readDockerfile(t)
+	final := stages[len(stages)-1]
+	must(t, json.Unmarshal([]byte(strings.Join(instructionsNamed(final, "ENTRYPOINT"), "")), &entrypoint))
+	for _, label := range regexp.MustCompile(`([a-z.]+)=`).FindAllStringSubmatch(strings.Join(instructionsNamed(final, "LABEL"), " "), -1) {
+		labels = append(labels, label[1])
+	}
+	slices.Sort(labels)
+	return strings.Join(instructionsNamed(final, "USER"), ""), entrypoint, labels
 }

@@ -3,33 +3,26 @@
 package install
 
 import (
-	"context"
 	"crypto/tls"
-	"crypto/x509"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
-	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -38,29 +31,27 @@ import (
 func TestDefault(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	objects := kustomize(t, "default")
-	// In the order of "kubectl apply".
-	must(t, framework.Apply(t.Context(), c.admin, objects...))
-	must(t, framework.InstallCRDs(t.Context(), c.admin, filepath.Join(shared.root, "config", "crd", "bases")))
-	must(t, framework.Apply(t.Context(), c.admin, kustomize(t, "gateway")...))
-	operator, gateway := &appsv1.Deployment{}, &appsv1.Deployment{}
-	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, operator))
-	must(t, c.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "teamtalk-gateway"}, gateway))
-	dir := t.TempDir()
-	binary, err := framework.Build(t.Context(), name, dir, framework.RaceFlags...)
-	must(t, err)
+	c.apply(kustomize(t, "default")...)
+	c.Must(framework.InstallCRDs(t.Context(), c.Cluster.Admin, filepath.Join(shared.root, "config", "crd", "bases")))
+	c.apply(kustomize(t, "gateway")...)
+	operator := &appsv1.Deployment{ObjectMeta: c.Named(name)}
+	gateway := &appsv1.Deployment{ObjectMeta: c.Named("teamtalk-gateway")}
+	c.Get(operator)
+	c.Get(gateway)
+	binary, err := framework.BuildCached(t.Context(), name)
+	c.Must(err)
 
-	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, operator, gateway) })
-	t.Run("it may do what it must and no more", func(t *testing.T) { c.checkRights(t) })
-	t.Run("it delivers", func(t *testing.T) { c.checkDelivers(t, binary, operator) })
-	t.Run("the gateway becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
-	t.Run("it serves receivers where it is bound", func(t *testing.T) { c.checkReceivers(t, binary, gateway) })
+	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.in(t).checkPodSecurity(operator, gateway) })
+	t.Run("it may do what it must and no more", func(t *testing.T) { c.in(t).checkRights() })
+	t.Run("it delivers", func(t *testing.T) { c.in(t).checkDelivers(binary, operator) })
+	t.Run("the gateway becomes ready", func(t *testing.T) { c.in(t).checkGateway(binary, gateway) })
+	t.Run("it serves receivers where it is bound", func(t *testing.T) { c.in(t).checkReceivers(binary, gateway) })
 
-	must(t, framework.Apply(t.Context(), c.admin, kustomize(t, "gateway-direct")...))
-	must(t, c.admin.Get(t.Context(), client.ObjectKeyFromObject(gateway), gateway))
-	t.Run("in direct mode it passes restricted Pod Security", func(t *testing.T) { c.checkPodSecurity(t, gateway) })
+	c.apply(kustomize(t, "gateway-direct")...)
+	c.Get(gateway)
+	t.Run("in direct mode it passes restricted Pod Security", func(t *testing.T) { c.in(t).checkPodSecurity(gateway) })
 	t.Run("in direct mode it reads keys where it is bound", func(t *testing.T) {
-		c.checkAllowed(t, map[string]access{
+		c.in(t).checkAllowed(map[string]access{
 			"a key of its namespace": {gatewayAccount, "get", "", "secrets", namespace, "teamtalk", true},
 			"servers":                {gatewayAccount, "list", "teamtalk.io", "teamtalkservers", "", "", true},
 			"a key elsewhere":        {gatewayAccount, "get", "", "secrets", "chat", "teamtalk", false},
@@ -69,15 +60,15 @@ func TestDefault(t *testing.T) {
 			"to write a server":      {gatewayAccount, "update", "teamtalk.io", "teamtalkservers", namespace, "default", false},
 		})
 	})
-	t.Run("in direct mode it becomes ready", func(t *testing.T) { c.checkGateway(t, binary, gateway) })
+	t.Run("in direct mode it becomes ready", func(t *testing.T) { c.in(t).checkGateway(binary, gateway) })
 }
 
 // TestSamples applies the samples to a cluster with the CRDs.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	must(t, c.InstallCRDs(filepath.Join(shared.root, "config", "crd", "bases")))
-	must(t, framework.Apply(t.Context(), c.admin, kustomize(t, "samples")...))
+	c.Must(c.plane.InstallCRDs(filepath.Join(shared.root, "config", "crd", "bases")))
+	c.apply(kustomize(t, "samples")...)
 }
 
 func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {
@@ -87,23 +78,18 @@ func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {
 	return objects
 }
 
-func (c *cluster) checkPodSecurity(t *testing.T, deployments ...*appsv1.Deployment) {
+func (c *cluster) checkPodSecurity(deployments ...*appsv1.Deployment) {
 	for _, deployment := range deployments {
-		create := func(edit func(*corev1.PodSpec)) error {
-			template := deployment.Spec.Template
-			pod := &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{GenerateName: "try-", Namespace: namespace, Labels: template.Labels},
-				Spec:       *template.Spec.DeepCopy(),
-			}
-			edit(&pod.Spec)
-			return c.admin.Create(t.Context(), pod, client.DryRunAll)
+		template := deployment.Spec.Template
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "try-", Namespace: namespace, Labels: template.Labels}, Spec: template.Spec,
 		}
-		if err := create(func(*corev1.PodSpec) {}); err != nil {
-			t.Error(err)
-		}
-		err := create(func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr.To(true) })
-		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "PodSecurity") {
-			t.Errorf("a pod with privileges is not refused: %v", err)
+		create := func(o *corev1.Pod) error { return c.Cluster.Admin.Create(c.Context(), o, client.DryRunAll) }
+		c.Must(create(pod.DeepCopy()))
+		pod = pod.DeepCopy()
+		pod.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr.To(true)
+		if err := create(pod); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "PodSecurity") {
+			c.Errorf("a pod with privileges is not refused: %v", err)
 		}
 	}
 }
@@ -117,13 +103,13 @@ type access struct {
 	want                                         bool
 }
 
-func (c *cluster) checkRights(t *testing.T) {
+func (c *cluster) checkRights() {
 	const operator, gateway = "system:serviceaccount:" + namespace + ":" + name, gatewayAccount
-	must(t, c.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}}))
+	c.createNamespace("chat")
 	for _, role := range []string{"viewer", "editor"} {
-		must(t, framework.Apply(t.Context(), c.admin, binding("chat", name+"-teamtalkmessage-"+role, role)))
+		c.Create(binding("chat", name+"-teamtalkmessage-"+role, framework.Users(role)...))
 	}
-	c.checkAllowed(t, map[string]access{
+	c.checkAllowed(map[string]access{
 		"a Secret of its namespace":         {operator, "get", "", "secrets", namespace, "teamtalk", true},
 		"a Secret elsewhere":                {operator, "get", "", "secrets", "chat", "teamtalk", false},
 		"all Secrets":                       {operator, "list", "", "secrets", "", "", false},
@@ -154,171 +140,164 @@ func (c *cluster) checkRights(t *testing.T) {
 }
 
 // checkAllowed asks the API server's own authorizer.
-func (c *cluster) checkAllowed(t *testing.T, tests map[string]access) {
-	t.Helper()
+func (c *cluster) checkAllowed(tests map[string]access) {
+	c.Helper()
 	for what, tc := range tests {
 		resource, sub, _ := strings.Cut(tc.resource, "/")
-		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: tc.user,
-			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: tc.verb, Group: tc.group, Resource: resource, Subresource: sub, Namespace: tc.namespace, Name: tc.name,
-			},
-		}}
 		// The authorizer's caches lag behind the bindings.
-		err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
-			fresh := review.DeepCopy()
-			if err := c.admin.Create(ctx, fresh); err != nil {
-				return false, err
-			}
-			return fresh.Status.Allowed == tc.want, nil
+		c.Eventually(fmt.Sprintf("%s: allowed is not %t", what, tc.want), func() bool {
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: tc.user,
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Verb: tc.verb, Group: tc.group, Resource: resource, Subresource: sub, Namespace: tc.namespace, Name: tc.name,
+				},
+			}}
+			c.Create(review)
+			return review.Status.Allowed == tc.want
 		})
-		if err != nil {
-			t.Errorf("%s: allowed is not %t", what, tc.want)
-		}
 	}
 }
 
-// timeout bounds what takes well below a second on an idle machine.
-const timeout = 60 * time.Second
-
-func binding(namespace, role, user string) *unstructured.Unstructured {
-	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-		"metadata": map[string]any{"name": user, "namespace": namespace},
-		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}},
-	}}
+// binding binds a ClusterRole in a namespace.
+func binding(namespace, role string, subjects ...rbacv1.Subject) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: subjects[0].Name, Namespace: namespace}, Subjects: subjects,
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+	}
 }
 
 // start runs a Deployment's program with its service account's token and its flags, and with
 // flags that replace what only a pod has.
-func (c *cluster) start(t *testing.T, binary string, deployment *appsv1.Deployment, flags ...string) *framework.Process {
-	t.Helper()
+func (c *cluster) start(binary string, deployment *appsv1.Deployment, flags ...string) *framework.Process {
+	c.Helper()
 	spec := deployment.Spec.Template.Spec
-	token := &authenticationv1.TokenRequest{}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: spec.ServiceAccountName, Namespace: namespace}}
-	must(t, c.admin.SubResource("token").Create(t.Context(), account, token))
-	cfg := &rest.Config{Host: c.Config().Host, BearerToken: token.Status.Token}
-	cfg.CAData = c.Config().CAData
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, framework.WriteKubeconfig(kubeconfig, cfg))
+	cfg := &rest.Config{Host: c.plane.Config().Host, BearerToken: c.Token(spec.ServiceAccountName)}
+	cfg.CAData = c.plane.Config().CAData
+	kubeconfig := filepath.Join(c.TempDir(), "kubeconfig")
+	c.Must(framework.WriteKubeconfig(kubeconfig, cfg))
 	args := slices.Concat(spec.Containers[0].Args,
 		[]string{"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=127.0.0.1:0", "--metrics-bind-address=127.0.0.1:0"}, flags)
 	var log framework.Log
 	process, err := framework.Start(binary, &log, args...)
-	must(t, err)
-	t.Cleanup(func() {
+	c.Must(err)
+	c.Cleanup(func() {
 		process.Kill()
-		if t.Failed() {
-			t.Logf("the log of %s:\n%s", deployment.Name, log.String())
+		if c.Failed() {
+			c.Logf("the log of %s:\n%s", deployment.Name, log.String())
 		}
 	})
 	return process
 }
 
+// startGateway runs the gateway until it is ready, and returns it with its address.
+func (c *cluster) startGateway(binary string, deployment *appsv1.Deployment, flags ...string) (*framework.Process, string) {
+	c.Helper()
+	addresses, err := framework.FreeAddresses(1)
+	c.Must(err)
+	gateway := c.start(binary, deployment, append(flags, "--namespace="+namespace, "--bind-address="+addresses[0])...)
+	c.Must(gateway.AwaitOK(c.Context(), "http://"+addresses[0]+"/readyz"))
+	return gateway, addresses[0]
+}
+
 // checkGateway runs the gateway until it is ready, for which it must be allowed to watch the
-// messages of its namespace.
-func (c *cluster) checkGateway(t *testing.T, binary string, deployment *appsv1.Deployment) {
-	addresses, err := framework.FreeAddresses(2)
-	must(t, err)
-	address, metrics := addresses[0], addresses[1]
-	// With a certificate for metrics, as the chart configures it.
-	certs, trusted := certificate(t, "teamtalk-gateway."+namespace+".svc")
-	gateway := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+address,
-		"--metrics-bind-address="+metrics, "--metrics-cert-path="+certs)
-	waitReady(t, address)
+// messages of its namespace. It has a certificate for metrics, as the chart configures it.
+func (c *cluster) checkGateway(binary string, deployment *appsv1.Deployment) {
+	const host = "teamtalk-gateway." + namespace + ".svc"
+	certs := c.TempDir()
+	trusted, err := framework.WriteCertificate(certs, host)
+	c.Must(err)
+	addresses, err := framework.FreeAddresses(1)
+	c.Must(err)
+	gateway, _ := c.startGateway(binary, deployment, "--metrics-bind-address="+addresses[0], "--metrics-cert-path="+certs)
 	// Metrics are served a moment after the gateway is ready.
-	must(t, gateway.AwaitListening(t.Context(), metrics))
+	c.Must(gateway.AwaitListening(c.Context(), addresses[0]))
 	// A client can verify the certificate, and needs a token.
 	trust := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: trusted, ServerName: "teamtalk-gateway." + namespace + ".svc", MinVersion: tls.VersionTLS12,
+		RootCAs: trusted, ServerName: host, MinVersion: tls.VersionTLS12,
 	}, DisableKeepAlives: true}}
-	answer, err := trust.Get("https://" + metrics + "/metrics")
-	must(t, err)
-	must(t, answer.Body.Close())
+	answer, _, err := framework.Ask(c.Context(), trust, http.MethodGet, "https://"+addresses[0]+"/metrics", "")
+	c.Must(err)
 	if answer.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a request for metrics without a token: %s", answer.Status)
+		c.Errorf("a request for metrics without a token: %s", answer.Status)
 	}
-	must(t, gateway.Stop(t.Context()))
-}
-
-// waitReady waits until a gateway is ready.
-func waitReady(t *testing.T, address string) {
-	t.Helper()
-	last := "nothing"
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
-		if err != nil {
-			return false, err
-		}
-		answer, err := http.DefaultClient.Do(request)
-		if err != nil {
-			last = err.Error()
-			return false, nil
-		}
-		defer answer.Body.Close()
-		last = answer.Status
-		return answer.StatusCode == http.StatusOK, nil
-	})
-	if err != nil {
-		t.Fatalf("%v: %s", err, last)
-	}
-}
-
-// certificate creates a folder with tls.crt and tls.key of a host, and a pool that trusts it.
-func certificate(t *testing.T, host string) (dir string, trusted *x509.CertPool) {
-	t.Helper()
-	crt, key, err := certutil.GenerateSelfSignedCertKey(host, nil, nil)
-	must(t, err)
-	dir = t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "tls.crt"), crt, 0o600))
-	must(t, os.WriteFile(filepath.Join(dir, "tls.key"), key, 0o600))
-	trusted = x509.NewCertPool()
-	trusted.AppendCertsFromPEM(crt)
-	return dir, trusted
+	c.Must(gateway.Stop(c.Context()))
 }
 
 // checkDelivers has the operator deliver a message of its own namespace.
-func (c *cluster) checkDelivers(t *testing.T, binary string, deployment *appsv1.Deployment) {
-	ctx := t.Context()
-	teamtalk, err := devserver.Start(ctx, devserver.Options{
-		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
-	})
-	must(t, err)
-	t.Cleanup(teamtalk.Stop)
-	operator := c.start(t, binary, deployment, "--leader-election-namespace="+namespace)
+func (c *cluster) checkDelivers(binary string, deployment *appsv1.Deployment) {
+	c.TeamTalk = framework.TeamTalkFor(c)
+	operator := c.start(binary, deployment, "--leader-election-namespace="+namespace)
+	c.CreateServer()
+	c.Deliver("first", "installed")
+	c.Must(operator.Stop(c.Context()))
+}
 
-	text := "installed"
-	message := &v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{Name: "first", Namespace: namespace},
-		Spec: v1alpha1.TeamTalkMessageSpec{
-			To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}, Content: v1alpha1.Content{Text: &text},
-		},
+// overlay renders a kustomization of folders of config/, as users write one.
+func overlay(t *testing.T, fields string, folders ...string) []*unstructured.Unstructured {
+	t.Helper()
+	dir := t.TempDir()
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" + fields + "resources:\n"
+	for _, folder := range folders {
+		// kustomize takes relative paths alone, and resolves links first.
+		here, err := filepath.EvalSymlinks(dir)
+		must(t, err)
+		relative, err := filepath.Rel(here, filepath.Join(shared.root, "config", folder))
+		must(t, err)
+		text += "- " + relative + "\n"
 	}
-	for _, o := range []client.Object{
-		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: "teamtalk", Namespace: namespace},
-			Data:       map[string][]byte{"aesKey": []byte(devserver.DevelopmentKey)},
-		},
-		&v1alpha1.TeamTalkServer{
-			ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace},
-			Spec: v1alpha1.TeamTalkServerSpec{
-				DBProxy:         v1alpha1.DBProxySpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(teamtalk.DBProxyAddr())}},
-				Router:          v1alpha1.RouterSpec{Endpoints: []v1alpha1.Endpoint{v1alpha1.Endpoint(teamtalk.RouterAddr())}},
-				AESKeySecretRef: v1alpha1.SecretKeyRef{Name: "teamtalk", Key: "aesKey"},
-				Senders:         v1alpha1.SendersSpec{Default: 1},
-			},
-		},
-		message,
+	must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600))
+	objects, err := framework.Kustomize(dir)
+	must(t, err)
+	return objects
+}
+
+// TestOverlayWithoutCRDs tests the overlay of docs/install.md for a return to an older version.
+func TestOverlayWithoutCRDs(t *testing.T) {
+	t.Parallel()
+	_, patches, ok := strings.Cut(readPage(t, "install.md"), "```yaml\npatches:\n")
+	if !ok {
+		t.Fatal("the page has no overlay with patches")
+	}
+	patches, _, _ = strings.Cut(patches, "```")
+	want, got := byID(kustomize(t, "default")), byID(overlay(t, "patches:\n"+patches, "default"))
+	for id, o := range want {
+		if left := got[id] == nil; left != (o.GetKind() == "CustomResourceDefinition") {
+			t.Errorf("%s: left out is %t", id, left)
+		}
+	}
+}
+
+// TestOverlayInAnotherNamespace checks that an overlay with another namespace moves everything
+// there, and grants nothing to accounts of the old namespace.
+func TestOverlayInAnotherNamespace(t *testing.T) {
+	t.Parallel()
+	for what, folders := range map[string][]string{
+		"the operator": {"default"}, "with the gateway": {"default", "gateway", "prometheus"},
+		"with the gateway in direct mode": {"default", "gateway-direct"}, "the gateway by itself": {"gateway"},
 	} {
-		must(t, c.admin.Create(ctx, o))
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			objects := overlay(t, "namespace: chat-ops\n", folders...)
+			have := byID(objects)
+			bindings := 0
+			for id, o := range have {
+				if ns := o.GetNamespace(); ns != "" && ns != "chat-ops" || id == "Namespace//"+namespace {
+					t.Errorf("%s is still in its old namespace", id)
+				}
+				subjects, _, err := unstructured.NestedSlice(o.Object, "subjects")
+				must(t, err)
+				for _, s := range subjects {
+					bindings++
+					subject := s.(map[string]any)
+					account := fmt.Sprintf("%s/%s/%s", subject["kind"], subject["namespace"], subject["name"])
+					if have[account] == nil {
+						t.Errorf("%s binds %s, which is not part of it", id, account)
+					}
+				}
+			}
+			if bindings == 0 {
+				t.Error("there are no subjects")
+			}
+		})
 	}
-	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
-		err := c.admin.Get(ctx, client.ObjectKeyFromObject(message), message)
-		return err == nil && meta.IsStatusConditionTrue(message.Status.Conditions, v1alpha1.ConditionDelivered), err
-	})
-	if err != nil {
-		t.Fatalf("%v: %+v", err, message.Status)
-	}
-	must(t, operator.Stop(ctx))
 }

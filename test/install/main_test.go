@@ -7,7 +7,6 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,14 +14,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
@@ -37,7 +32,7 @@ const (
 var shared struct{ root, helm string }
 
 func TestMain(m *testing.M) {
-	log.SetLogger(logr.Discard()) // of the clients that tests use
+	framework.DiscardLogs()
 	var err error
 	if shared.root, err = framework.Root(); err == nil {
 		shared.helm, err = framework.Tool(context.Background(), "helm", "helm")
@@ -49,29 +44,46 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// cluster is the control plane of one test.
+// cluster is the control plane of one test, and a tenant in the operator's namespace there.
 type cluster struct {
-	*controlplane.ControlPlane
-	admin      client.Client
+	*framework.Tenant
+	plane      *controlplane.ControlPlane
 	kubeconfig string
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: t.Logf})
+	plane, admin, err := framework.StartEmptyPlane(t.Context(), controlplane.Options{Log: t.Logf})
 	must(t, err)
 	t.Cleanup(func() { _ = plane.Stop() })
-	scheme := runtime.NewScheme()
-	must(t, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
-	admin, err := client.New(plane.Config(), client.Options{Scheme: scheme})
-	must(t, err)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	must(t, plane.WriteKubeconfig(kubeconfig))
-	return &cluster{ControlPlane: plane, admin: admin, kubeconfig: kubeconfig}
+	tenant := &framework.Tenant{
+		TB: t, Cluster: &framework.Cluster{Admin: admin}, Namespace: namespace, Bot: 1, Mate: 2, Alice: 3, Timeout: framework.Timeout,
+	}
+	return &cluster{Tenant: tenant, plane: plane, kubeconfig: kubeconfig}
+}
+
+// in returns the cluster for a subtest.
+func (c *cluster) in(t *testing.T) *cluster {
+	tenant := *c.Tenant
+	tenant.TB = t
+	return &cluster{Tenant: &tenant, plane: c.plane, kubeconfig: c.kubeconfig}
+}
+
+// apply applies objects in the order of "kubectl apply".
+func (c *cluster) apply(objects ...*unstructured.Unstructured) {
+	c.Helper()
+	c.Must(framework.Apply(c.Context(), c.Cluster.Admin, objects...))
+}
+
+func (c *cluster) createNamespace(name string) {
+	c.Helper()
+	c.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 }
 
 // helm runs helm without the user's settings.
-func helm(t *testing.T, args ...string) (string, error) {
+func helm(t testing.TB, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), shared.helm, args...)
 	home := t.TempDir()
@@ -88,7 +100,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 func chartDir() string { return filepath.Join(shared.root, "charts", name) }
 
 // template renders the chart as a release in namespace.
-func template(t *testing.T, release string, args ...string) ([]*unstructured.Unstructured, error) {
+func template(t testing.TB, release string, args ...string) ([]*unstructured.Unstructured, error) {
 	t.Helper()
 	out, err := helm(t, append([]string{"template", release, chartDir(), "--namespace", namespace}, args...)...)
 	if err != nil {
@@ -109,7 +121,7 @@ func findObject(t *testing.T, objects []*unstructured.Unstructured, kind, namesp
 	return nil
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

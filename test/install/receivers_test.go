@@ -5,11 +5,10 @@ package install
 import (
 	"net/http"
 	"slices"
-	"strings"
-	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,25 +20,20 @@ import (
 // checkReceivers lets the gateway serve the receivers of a namespace, as docs/receivers.md
 // describes, and single receivers by name, as the chart does. It checks the gateway's access and
 // that it serves the receivers.
-func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1.Deployment) {
-	ctx := t.Context()
+func (c *cluster) checkReceivers(binary string, deployment *appsv1.Deployment) {
 	for _, ns := range []string{"whole", "named", "flood"} {
-		must(t, c.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}))
+		c.createNamespace(ns)
 	}
-	whole := binding("whole", name+"-receiver", "receivers")
-	must(t, unstructured.SetNestedSlice(whole.Object, []any{
-		map[string]any{"kind": "ServiceAccount", "name": "teamtalk-gateway", "namespace": namespace},
-	}, "subjects"))
-	must(t, framework.Apply(ctx, c.admin, whole))
-	rendered, err := template(t, name, receiversByName...)
-	must(t, err)
-	byName := slices.DeleteFunc(rendered, func(o *unstructured.Unstructured) bool {
+	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: "teamtalk-gateway", Namespace: namespace}
+	c.Create(binding("whole", name+"-receiver", account))
+	rendered, err := template(c, name, receiversByName...)
+	c.Must(err)
+	c.apply(slices.DeleteFunc(rendered, func(o *unstructured.Unstructured) bool {
 		return o.GetNamespace() != "named" && o.GetNamespace() != "flood"
-	})
-	must(t, framework.Apply(ctx, c.admin, byName...))
+	})...)
 
 	const gateway, group = gatewayAccount, "teamtalk.io"
-	c.checkAllowed(t, map[string]access{
+	c.checkAllowed(map[string]access{
 		"a receiver":                               {gateway, "get", group, "teamtalkreceivers", "whole", "alerts", true},
 		"to write a receiver":                      {gateway, "update", group, "teamtalkreceivers", "whole", "alerts", false},
 		"to read a server":                         {gateway, "get", group, "teamtalkservers", "whole", "default", false},
@@ -71,14 +65,11 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 		"by name, a key where there may be floods": {gateway, "get", "", "secrets", "flood", "teamtalk", false},
 	})
 
-	addresses, err := framework.FreeAddresses(1)
-	must(t, err)
-	process := c.start(t, binary, deployment, "--namespace="+namespace, "--bind-address="+addresses[0])
-	waitReady(t, addresses[0])
+	process, address := c.startGateway(binary, deployment)
 	for _, ns := range []string{"whole", "named", "flood"} {
-		must(t, c.admin.Create(ctx, &corev1.Secret{
+		c.Create(&corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: "hook", Namespace: ns}, StringData: map[string]string{"token": "open-sesame"},
-		}))
+		})
 		for _, receiver := range []string{"alerts", "other"} {
 			r := &v1alpha1.TeamTalkReceiver{
 				ObjectMeta: metav1.ObjectMeta{Name: receiver, Namespace: ns},
@@ -90,32 +81,32 @@ func (c *cluster) checkReceivers(t *testing.T, binary string, deployment *appsv1
 			if ns == "flood" {
 				r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1}
 			}
-			must(t, c.admin.Create(ctx, r))
+			c.Create(r)
 		}
 	}
-	post := func(ns, receiver, body string, want int) {
-		t.Helper()
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addresses[0]+"/v1/receivers/"+ns+"/"+receiver, strings.NewReader(body))
-		must(t, err)
-		request.Header.Set("Authorization", "Bearer open-sesame")
-		answer, err := http.DefaultClient.Do(request)
-		must(t, err)
-		must(t, answer.Body.Close())
-		if answer.StatusCode != want {
-			t.Errorf("a post to %s/%s: %s, want %d", ns, receiver, answer.Status, want)
+	for _, post := range []struct {
+		receiver, body string
+		want           int
+	}{
+		{"whole/alerts", `{"n": 1}`, http.StatusOK},
+		{"named/alerts", `{"n": 1}`, http.StatusOK},
+		{"named/other", `{"n": 1}`, http.StatusServiceUnavailable},
+		{"flood/alerts", `{"n": 1}`, http.StatusOK},
+		{"flood/alerts", `{"n": 2}`, http.StatusOK}, // into a digest
+	} {
+		answer, _, err := framework.Ask(c.Context(), http.DefaultClient, http.MethodPost,
+			"http://"+address+"/v1/receivers/"+post.receiver, post.body, "Authorization", "Bearer open-sesame")
+		c.Must(err)
+		if answer.StatusCode != post.want {
+			c.Errorf("a post to %s: %s, want %d", post.receiver, answer.Status, post.want)
 		}
 	}
-	post("whole", "alerts", `{"n": 1}`, http.StatusOK)
-	post("named", "alerts", `{"n": 1}`, http.StatusOK)
-	post("named", "other", `{"n": 1}`, http.StatusServiceUnavailable)
-	post("flood", "alerts", `{"n": 1}`, http.StatusOK)
-	post("flood", "alerts", `{"n": 2}`, http.StatusOK) // into a digest
 	for ns, want := range map[string]int{"whole": 1, "named": 1, "flood": 2} {
 		messages := &v1alpha1.TeamTalkMessageList{}
-		must(t, c.admin.List(ctx, messages, client.InNamespace(ns)))
+		c.Must(c.Cluster.Admin.List(c.Context(), messages, client.InNamespace(ns)))
 		if len(messages.Items) != want {
-			t.Errorf("%d messages in %s, want %d", len(messages.Items), ns, want)
+			c.Errorf("%d messages in %s, want %d", len(messages.Items), ns, want)
 		}
 	}
-	must(t, process.Stop(ctx))
+	c.Must(process.Stop(c.Context()))
 }

@@ -3,8 +3,10 @@
 package install
 
 import (
+	stdcmp "cmp"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,37 +18,32 @@ import (
 func TestChartRefuses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		args []string
-		want string
+		set, want string
 	}{
-		"an unknown value":                       {[]string{"--set", "replica=3"}, "replica"},
-		"an unknown level":                       {[]string{"--set", "log.level=loud"}, "log/level"},
-		"an invalid duration":                    {[]string{"--set", "drainTimeout=soon"}, "drainTimeout"},
-		"an invalid namespace":                   {[]string{"--set", "access.secrets.namespaces={Chat_1}"}, "access/secrets/namespaces"},
-		"a name without a namespace":             {[]string{"--set", "access.secrets.names[0].name=teamtalk"}, "namespace"},
-		"no service account":                     {[]string{"--set", "serviceAccount.create=false"}, "serviceAccount.name is needed"},
-		"a server without a spec":                {[]string{"--set", "server.create=true"}, "server/spec"},
-		"an unknown mode":                        {[]string{"--set", "gateway.mode=both"}, "gateway/mode"},
-		"two gateways in direct mode":            {[]string{"--set", "gateway.enabled=true,gateway.mode=direct"}, "gateway/replicas"},
-		"direct mode in the operator":            {[]string{"--set", "gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true"}, "gateway/inOperator"},
-		"no time to drain":                       {[]string{"--set", "drainTimeout=0s"}, "drainTimeout must be longer than 0s"},
-		"too little time to drain":               {[]string{"--set", "drainTimeout=40s"}, "terminationGracePeriodSeconds (40) must be longer than drainTimeout (40s)"},
-		"a duration of several units":            {[]string{"--set", "drainTimeout=1m29s1000ms,terminationGracePeriodSeconds=90"}, "must be longer than drainTimeout"},
-		"more than all pods":                     {[]string{"--set", "podDisruptionBudget.maxUnavailable=150%"}, "maxUnavailable"},
-		"an invalid name":                        {[]string{"--set", "fullnameOverride=My_Op"}, "fullnameOverride"},
-		"an invalid chart name":                  {[]string{"--set", "nameOverride=My_Op"}, "nameOverride"},
-		"an invalid Secret":                      {[]string{"--set", "metrics.certSecret=My_Cert"}, "certSecret"},
-		"a ServiceMonitor without metrics":       {[]string{"--set", "metrics.enabled=false,metrics.serviceMonitor.enabled=true"}, "metrics.serviceMonitor.enabled needs metrics.enabled"},
-		"alerts without metrics":                 {[]string{"--set", "metrics.enabled=false,metrics.prometheusRule.enabled=true"}, "metrics.prometheusRule.enabled needs metrics.enabled"},
-		"a variable without a name":              {[]string{"--set", "extraEnv[0].value=x"}, "extraEnv"},
-		"all messages would be deleted":          {[]string{"--set", "crds.keep=false,crds.install=false"}, "crds.keep=true first"},
-		"a release name that is no Service name": {nil, "set fullnameOverride"},
-		"keys without direct mode": {
-			[]string{"--set", "gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b"}, "gateway.secrets needs gateway.mode=direct",
-		},
-		"a server before its CRD": {
-			[]string{"--set", "server.create=true", "--set", "server.spec.senders.default=1"}, "install with server.create=false first",
-		},
+		"an unknown value":                       {"replica=3", "replica"},
+		"an unknown level":                       {"log.level=loud", "log/level"},
+		"an invalid duration":                    {"drainTimeout=soon", "drainTimeout"},
+		"an invalid namespace":                   {"access.secrets.namespaces={Chat_1}", "access/secrets/namespaces"},
+		"a name without a namespace":             {"access.secrets.names[0].name=teamtalk", "namespace"},
+		"no service account":                     {"serviceAccount.create=false", "serviceAccount.name is needed"},
+		"a server without a spec":                {"server.create=true", "server/spec"},
+		"an unknown mode":                        {"gateway.mode=both", "gateway/mode"},
+		"two gateways in direct mode":            {"gateway.enabled=true,gateway.mode=direct", "gateway/replicas"},
+		"direct mode in the operator":            {"gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true", "gateway/inOperator"},
+		"no time to drain":                       {"drainTimeout=0s", "drainTimeout must be longer than 0s"},
+		"too little time to drain":               {"drainTimeout=40s", "terminationGracePeriodSeconds (40) must be longer than drainTimeout (40s)"},
+		"a duration of several units":            {"drainTimeout=1m29s1000ms,terminationGracePeriodSeconds=90", "must be longer than drainTimeout"},
+		"more than all pods":                     {"podDisruptionBudget.maxUnavailable=150%", "maxUnavailable"},
+		"an invalid name":                        {"fullnameOverride=My_Op", "fullnameOverride"},
+		"an invalid chart name":                  {"nameOverride=My_Op", "nameOverride"},
+		"an invalid Secret":                      {"metrics.certSecret=My_Cert", "certSecret"},
+		"a ServiceMonitor without metrics":       {"metrics.enabled=false,metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.enabled needs metrics.enabled"},
+		"alerts without metrics":                 {"metrics.enabled=false,metrics.prometheusRule.enabled=true", "metrics.prometheusRule.enabled needs metrics.enabled"},
+		"a variable without a name":              {"extraEnv[0].value=x", "extraEnv"},
+		"all messages would be deleted":          {"crds.keep=false,crds.install=false", "crds.keep=true first"},
+		"a release name that is no Service name": {"", "set fullnameOverride"},
+		"keys without direct mode":               {"gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b", "gateway.secrets needs gateway.mode=direct"},
+		"a server before its CRD":                {"server.create=true,server.spec.senders.default=1", "install with server.create=false first"},
 	}
 	for what, tc := range tests {
 		t.Run(what, func(t *testing.T) {
@@ -55,7 +52,7 @@ func TestChartRefuses(t *testing.T) {
 			if what == "a release name that is no Service name" {
 				release = "1.chat"
 			}
-			_, err := template(t, release, tc.args...)
+			_, err := template(t, release, "--set", tc.set)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("want an error with %q, got %v", tc.want, err)
 			}
@@ -63,248 +60,345 @@ func TestChartRefuses(t *testing.T) {
 	}
 }
 
+// Parts of the keys of rendering.want.
+const (
+	operatorPod       = "Deployment teamtalk-operator spec template spec "
+	operatorContainer = operatorPod + "containers 0 "
+	gatewayPod        = "Deployment teamtalk-gateway spec template spec "
+	gatewayContainer  = gatewayPod + "containers 0 "
+)
+
+// rendering is a release with values, and what the chart renders of it.
+type rendering struct {
+	release string // "": name
+	set     string // values
+	args    []string
+	// want are fields as JSON, by "kind [namespace/]name path...", in the operator's namespace
+	// unless there is another one. An object without a path is null if it must not exist.
+	// Without a name it is the list of all objects of the kind. "has" at the end of a list's
+	// path: it has these items.
+	want fields
+	// check has more checks; it may be nil.
+	check func(t *testing.T, objects []*unstructured.Unstructured)
+}
+
+type fields map[string]string
+
 // TestChartValues renders the chart with values other than the defaults.
 func TestChartValues(t *testing.T) {
 	t.Parallel()
 	checkValues(t, map[string]rendering{
-		"another release name": {"chat", []string{"--set", "gateway.enabled=true"}, func(t *testing.T, objects []*unstructured.Unstructured) {
+		"another release name": {release: "chat", set: "gateway.enabled=true", want: fields{
+			"ClusterRoleBinding /chat-teamtalk-operator roleRef name":                 `"chat-teamtalk-operator"`,
+			"Deployment chat-teamtalk-operator spec template spec serviceAccountName": `"chat-teamtalk-operator"`,
+		}, check: func(t *testing.T, objects []*unstructured.Unstructured) {
 			for _, o := range objects {
 				if o.GetKind() != "CustomResourceDefinition" && !strings.HasPrefix(o.GetName(), "chat-teamtalk-operator") &&
 					!strings.HasPrefix(o.GetName(), "chat-teamtalk-gateway") {
 					t.Errorf("%s %s", o.GetKind(), o.GetName())
 				}
 			}
-			b := findObject(t, objects, "ClusterRoleBinding", "", "chat-teamtalk-operator")
-			wantField(t, b, "chat-teamtalk-operator", "roleRef", "name")
-			wantField(t, findObject(t, objects, "Deployment", namespace, "chat-teamtalk-operator"), "chat-teamtalk-operator",
-				"spec", "template", "spec", "serviceAccountName")
 		}},
-		"an image": {name, []string{"--set", "image.repository=example.com/x,image.tag=v2,image.digest=sha256:" + strings.Repeat("a", 64)},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				c := container(t, objects)
-				if c["image"] != "example.com/x:v2@sha256:"+strings.Repeat("a", 64) {
-					t.Errorf("image %v", c["image"])
-				}
-			}},
-		"flags": {name, []string{"--set", "log.level=debug,log.format=text,drainTimeout=10s,extraArgs={--leader-election-namespace=x}"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
-				for _, flag := range []string{"--log-level=debug", "--log-format=text", "--drain-timeout=10s", "--leader-election-namespace=x"} {
-					if !slices.Contains(args, flag) {
-						t.Errorf("%s is not in %v", flag, args)
-					}
-				}
-			}},
-		"access to namespaces": {name, []string{"--set", "access.ownNamespace=false,access.secrets.namespaces={chat,ops},access.configMaps.namespaces={ops}"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				wantIDs(t, objects, "RoleBinding", "chat/"+name+"-secrets", "ops/"+name+"-configmaps", "ops/"+name+"-secrets",
-					namespace+"/"+name+"-leader-election")
-				wantField(t, findObject(t, objects, "RoleBinding", "chat", name+"-secrets"), name+"-secrets", "roleRef", "name")
-			}},
-		"access by name": {name, []string{"--set", "access.ownNamespace=false," +
+		"an image": {set: "image.repository=example.com/x,image.tag=v2,image.digest=sha256:" + strings.Repeat("a", 64), want: fields{
+			operatorContainer + "image": `"example.com/x:v2@sha256:` + strings.Repeat("a", 64) + `"`,
+		}},
+		"flags": {set: "log.level=debug,log.format=text,drainTimeout=10s,extraArgs={--leader-election-namespace=x}", want: fields{
+			operatorContainer + "args has": `["--log-level=debug", "--log-format=text", "--drain-timeout=10s", "--leader-election-namespace=x"]`,
+		}},
+		"access to namespaces": {set: "access.ownNamespace=false,access.secrets.namespaces={chat,ops},access.configMaps.namespaces={ops}", want: fields{
+			"RoleBinding": `["chat/teamtalk-operator-secrets", "ops/teamtalk-operator-configmaps", "ops/teamtalk-operator-secrets",
+					"teamtalk-system/teamtalk-operator-leader-election"]`,
+			"RoleBinding chat/teamtalk-operator-secrets roleRef name": `"teamtalk-operator-secrets"`,
+		}},
+		"access by name": {set: "access.ownNamespace=false," +
 			"access.secrets.names[0].namespace=chat,access.secrets.names[0].name=b,access.secrets.names[1].namespace=chat,access.secrets.names[1].name=a," +
-			"access.configMaps.names[0].namespace=ops,access.configMaps.names[0].name=notice"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				wantIDs(t, objects, "RoleBinding", "chat/"+name+"-secrets-by-name", "ops/"+name+"-configmaps-by-name",
-					namespace+"/"+name+"-leader-election")
-				rules, _, _ := unstructured.NestedSlice(findObject(t, objects, "Role", "chat", name+"-secrets-by-name").Object, "rules")
-				want := []any{map[string]any{
-					"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": []any{"a", "b"}, "verbs": []any{"get", "list", "watch"},
-				}}
-				if diff := cmp.Diff(want, rules); diff != "" {
-					t.Error(diff)
-				}
-			}},
-		"all ConfigMaps": {name, []string{"--set", "access.configMaps.everywhere=true"}, func(t *testing.T, objects []*unstructured.Unstructured) {
-			wantIDs(t, objects, "ClusterRoleBinding", "/"+name, "/"+name+"-configmaps")
+			"access.configMaps.names[0].namespace=ops,access.configMaps.names[0].name=notice", want: fields{
+			"RoleBinding": `["chat/teamtalk-operator-secrets-by-name", "ops/teamtalk-operator-configmaps-by-name",
+					"teamtalk-system/teamtalk-operator-leader-election"]`,
+			"Role chat/teamtalk-operator-secrets-by-name rules": `[
+					{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a", "b"], "verbs": ["get", "list", "watch"]}]`,
 		}},
-		"everything optional disabled": {name,
-			[]string{"--set", "crds.install=false,people.roles=false,podDisruptionBudget.enabled=false,networkPolicy.enabled=false," +
-				"serviceAccount.create=false,serviceAccount.name=mine,access.ownNamespace=false,metrics.enabled=false"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				var got []string
-				for id, o := range byID(objects) {
-					if kind := o.GetKind(); kind != "ClusterRole" && kind != "Role" { // which grant nothing by themselves
-						got = append(got, id)
+		"all ConfigMaps": {set: "access.configMaps.everywhere=true", want: fields{
+			"ClusterRoleBinding": `["/teamtalk-operator", "/teamtalk-operator-configmaps"]`,
+		}},
+		"everything optional disabled": {set: "crds.install=false,people.roles=false,podDisruptionBudget.enabled=false,networkPolicy.enabled=false," +
+			"serviceAccount.create=false,serviceAccount.name=mine,access.ownNamespace=false,metrics.enabled=false", want: fields{
+			"ClusterRoleBinding /teamtalk-operator subjects 0 name": `"mine"`,
+		}, check: func(t *testing.T, objects []*unstructured.Unstructured) {
+			var got []string
+			for id, o := range byID(objects) {
+				if kind := o.GetKind(); kind != "ClusterRole" && kind != "Role" { // which grant nothing by themselves
+					got = append(got, id)
+				}
+				for label := range o.GetLabels() {
+					if strings.Contains(label, "aggregate-to") {
+						t.Errorf("%s is added to a role of the cluster", id)
 					}
-					for label := range o.GetLabels() {
-						if strings.Contains(label, "aggregate-to") {
-							t.Errorf("%s is added to a role of the cluster", id)
-						}
-					}
 				}
-				slices.Sort(got)
-				want := []string{
-					"ClusterRoleBinding//" + name, "Deployment/" + namespace + "/" + name, "RoleBinding/" + namespace + "/" + name + "-leader-election",
-				}
-				if diff := cmp.Diff(want, got); diff != "" {
-					t.Error(diff)
-				}
-				subjects, _, _ := unstructured.NestedSlice(findObject(t, objects, "ClusterRoleBinding", "", name).Object, "subjects")
-				if subjects[0].(map[string]any)["name"] != "mine" {
-					t.Errorf("subjects %v", subjects)
-				}
-			}},
-		"CRDs that are not kept": {name, []string{"--set", "crds.keep=false"}, func(t *testing.T, objects []*unstructured.Unstructured) {
-			crd := findObject(t, objects, "CustomResourceDefinition", "", "teamtalkmessages.teamtalk.io")
-			if policy, ok := crd.GetAnnotations()["helm.sh/resource-policy"]; ok {
-				t.Errorf("the policy is %s", policy)
+			}
+			slices.Sort(got)
+			want := []string{
+				"ClusterRoleBinding//" + name, "Deployment/" + namespace + "/" + name, "RoleBinding/" + namespace + "/" + name + "-leader-election",
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
 			}
 		}},
-		"pods": {name, []string{"--set", "replicas=3,priorityClassName=p,nodeSelector.disk=ssd,podLabels.a=b,podAnnotations.c=d," +
-			"tolerations[0].key=t,imagePullSecrets[0].name=pull,affinity.podAffinity.x=y,terminationGracePeriodSeconds=90,resources.limits.memory=1Gi"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				d := findObject(t, objects, "Deployment", namespace, name)
-				wantField(t, d, 3, "spec", "replicas")
-				wantField(t, d, "b", "spec", "template", "metadata", "labels", "a")
-				wantField(t, d, "d", "spec", "template", "metadata", "annotations", "c")
-				wantField(t, d, "p", "spec", "template", "spec", "priorityClassName")
-				wantField(t, d, "ssd", "spec", "template", "spec", "nodeSelector", "disk")
-				wantField(t, d, []any{map[string]any{"key": "t"}}, "spec", "template", "spec", "tolerations")
-				wantField(t, d, []any{map[string]any{"name": "pull"}}, "spec", "template", "spec", "imagePullSecrets")
-				wantField(t, d, "y", "spec", "template", "spec", "affinity", "podAffinity", "x")
-				wantField(t, d, 90, "spec", "template", "spec", "terminationGracePeriodSeconds")
-				limit, _, _ := unstructured.NestedString(container(t, objects), "resources", "limits", "memory")
-				if limit != "1Gi" {
-					t.Errorf("memory %s", limit)
-				}
-			}},
-		"labels and annotations that the chart sets": {"12", []string{"--set", "fullnameOverride=chat,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true",
-			"--set", "podLabels.app\\.kubernetes\\.io/name=x,podLabels.app\\.kubernetes\\.io/component=x,podLabels.a=b,podAnnotations.kubectl\\.kubernetes\\.io/default-container=sidecar",
-			"--set", "metrics.serviceMonitor.labels.app\\.kubernetes\\.io/component=x,metrics.prometheusRule.labels.app\\.kubernetes\\.io/name=x"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				d := findObject(t, objects, "Deployment", namespace, "chat")
-				own := map[string]any{"app.kubernetes.io/name": name, "app.kubernetes.io/instance": "12", "app.kubernetes.io/component": "operator"}
-				wantField(t, d, own, "spec", "selector", "matchLabels")
-				own["a"] = "b"
-				wantField(t, d, own, "spec", "template", "metadata", "labels")
-				wantField(t, d, "sidecar", "spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/default-container")
-				wantField(t, findObject(t, objects, "ServiceMonitor", namespace, "chat"), "operator", "metadata", "labels", "app.kubernetes.io/component")
-				wantField(t, findObject(t, objects, "PrometheusRule", namespace, "chat"), name, "metadata", "labels", "app.kubernetes.io/name")
-			}},
-		"variables": {name, []string{"--set", "gateway.enabled=true,extraEnv[0].name=OTEL_EXPORTER_OTLP_HEADERS,extraEnv[0].valueFrom.secretKeyRef.name=otlp," +
-			"gateway.extraEnv[0].name=GOMEMLIMIT,gateway.extraEnv[0].value=200MiB"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				of := func(c map[string]any, want ...any) {
-					t.Helper()
-					if diff := cmp.Diff(want, c["env"]); diff != "" {
-						t.Error(diff)
-					}
-				}
-				of(container(t, objects), map[string]any{"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "otlp"}}})
-				of(containerOf(t, findObject(t, objects, "Deployment", namespace, "teamtalk-gateway")), map[string]any{"name": "GOMEMLIMIT", "value": "200MiB"})
-			}},
-		"spread over zones": {name, []string{"--set", "gateway.enabled=true", "--set-json",
-			`topologySpreadConstraints=[{"maxSkew":2,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule"},` +
-				`{"maxSkew":1,"topologyKey":"host","whenUnsatisfiable":"ScheduleAnyway","labelSelector":{"matchLabels":{"a":"b"}}}]`},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				for deployment, component := range map[string]string{name: "operator", "teamtalk-gateway": "gateway"} {
-					wantField(t, findObject(t, objects, "Deployment", namespace, deployment), []any{
-						map[string]any{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": map[string]any{"matchLabels": map[string]any{
-							"app.kubernetes.io/name": name, "app.kubernetes.io/instance": name, "app.kubernetes.io/component": component,
-						}}},
-						map[string]any{"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}},
-					}, "spec", "template", "spec", "topologySpreadConstraints")
-				}
-			}},
-		"metrics with a certificate": {name, []string{"--set", "metrics.certSecret=cert,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=p"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
-				mounts, _, _ := unstructured.NestedSlice(container(t, objects), "volumeMounts")
-				if !slices.Contains(args, "--metrics-cert-path="+mounts[0].(map[string]any)["mountPath"].(string)) {
-					t.Errorf("flags %v, mounts %v", args, mounts)
-				}
-				volume := map[string]any{"name": mounts[0].(map[string]any)["name"], "secret": map[string]any{"secretName": "cert"}}
-				wantField(t, findObject(t, objects, "Deployment", namespace, name), []any{volume}, "spec", "template", "spec", "volumes")
-				m := findObject(t, objects, "ServiceMonitor", namespace, name)
-				wantField(t, m, "p", "metadata", "labels", "release")
-				endpoints, _, _ := unstructured.NestedSlice(m.Object, "spec", "endpoints")
-				tls := endpoints[0].(map[string]any)["tlsConfig"].(map[string]any)
-				if tls["insecureSkipVerify"] != nil || tls["serverName"] != name+"-metrics."+namespace+".svc" {
-					t.Errorf("Prometheus would not check the certificate: %v", tls)
-				}
-			}},
-		"no metrics": {name, []string{"--set", "metrics.enabled=false"}, func(t *testing.T, objects []*unstructured.Unstructured) {
-			args, _, _ := unstructured.NestedStringSlice(container(t, objects), "args")
-			if !slices.Contains(args, "--metrics-bind-address=0") {
-				t.Errorf("flags %v", args)
-			}
-			wantIDs(t, objects, "Service")
-			wantField(t, findObject(t, objects, "NetworkPolicy", namespace, name), nil, "spec", "ingress")
+		"CRDs that are not kept": {set: "crds.keep=false", want: fields{
+			"CustomResourceDefinition /teamtalkmessages.teamtalk.io metadata annotations helm.sh/resource-policy": "null",
 		}},
-		"metrics for some": {name, []string{"--set", "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				from := []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}}}
-				rule := map[string]any{"from": from, "ports": []any{map[string]any{"port": "metrics"}}}
-				wantField(t, findObject(t, objects, "NetworkPolicy", namespace, name), []any{rule}, "spec", "ingress")
-			}},
-		"egress": {name, []string{"--set", "networkPolicy.egress[0].ports[0].port=10600"}, func(t *testing.T, objects []*unstructured.Unstructured) {
-			p := findObject(t, objects, "NetworkPolicy", namespace, name)
-			wantField(t, p, []any{"Ingress", "Egress"}, "spec", "policyTypes")
-			wantField(t, p, []any{map[string]any{"ports": []any{map[string]any{"port": 10600}}}}, "spec", "egress")
+		"pods": {set: "replicas=3,priorityClassName=p,nodeSelector.disk=ssd,podLabels.a=b,podAnnotations.c=d," +
+			"tolerations[0].key=t,imagePullSecrets[0].name=pull,affinity.podAffinity.x=y,terminationGracePeriodSeconds=90,resources.limits.memory=1Gi", want: fields{
+			"Deployment teamtalk-operator spec replicas":                        `3`,
+			"Deployment teamtalk-operator spec template metadata labels a":      `"b"`,
+			"Deployment teamtalk-operator spec template metadata annotations c": `"d"`,
+			operatorPod + "priorityClassName":                                   `"p"`,
+			operatorPod + "nodeSelector disk":                                   `"ssd"`,
+			operatorPod + "tolerations":                                         `[{"key": "t"}]`,
+			operatorPod + "imagePullSecrets":                                    `[{"name": "pull"}]`,
+			operatorPod + "affinity podAffinity x":                              `"y"`,
+			operatorPod + "terminationGracePeriodSeconds":                       `90`,
+			operatorContainer + "resources limits memory":                       `"1Gi"`,
 		}},
-		"a server": {name, []string{"--api-versions", "teamtalk.io/v1alpha1/TeamTalkServer", "--set", "server.create=true,server.spec.senders.default=7"},
-			func(t *testing.T, objects []*unstructured.Unstructured) {
-				wantField(t, findObject(t, objects, "TeamTalkServer", namespace, "default"), 7, "spec", "senders", "default")
-			}},
+		"labels and annotations that the chart sets": {
+			release: "12", set: "fullnameOverride=chat,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true," +
+				"podLabels.app\\.kubernetes\\.io/name=x,podLabels.app\\.kubernetes\\.io/component=x,podLabels.a=b,podAnnotations.kubectl\\.kubernetes\\.io/default-container=sidecar," +
+				"metrics.serviceMonitor.labels.app\\.kubernetes\\.io/component=x,metrics.prometheusRule.labels.app\\.kubernetes\\.io/name=x",
+			want: fields{
+				"Deployment chat spec selector matchLabels": `{
+					"app.kubernetes.io/name": "teamtalk-operator", "app.kubernetes.io/instance": "12", "app.kubernetes.io/component": "operator"}`,
+				"Deployment chat spec template metadata labels": `{
+					"app.kubernetes.io/name": "teamtalk-operator", "app.kubernetes.io/instance": "12", "app.kubernetes.io/component": "operator", "a": "b"}`,
+				"Deployment chat spec template metadata annotations kubectl.kubernetes.io/default-container": `"sidecar"`,
+				"ServiceMonitor chat metadata labels app.kubernetes.io/component":                            `"operator"`,
+				"PrometheusRule chat metadata labels app.kubernetes.io/name":                                 `"teamtalk-operator"`,
+			},
+		},
+		"variables": {set: "gateway.enabled=true,extraEnv[0].name=OTEL_EXPORTER_OTLP_HEADERS,extraEnv[0].valueFrom.secretKeyRef.name=otlp," +
+			"gateway.extraEnv[0].name=GOMEMLIMIT,gateway.extraEnv[0].value=200MiB", want: fields{
+			operatorContainer + "env": `[{"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {"secretKeyRef": {"name": "otlp"}}}]`,
+			gatewayContainer + "env":  `[{"name": "GOMEMLIMIT", "value": "200MiB"}]`,
+		}},
+		"spread over zones": {
+			set: "gateway.enabled=true", args: []string{"--set-json",
+				`topologySpreadConstraints=[{"maxSkew":2,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule"},` +
+					`{"maxSkew":1,"topologyKey":"host","whenUnsatisfiable":"ScheduleAnyway","labelSelector":{"matchLabels":{"a":"b"}}}]`},
+			want: fields{
+				operatorPod + "topologySpreadConstraints": spreadOver("operator"), gatewayPod + "topologySpreadConstraints": spreadOver("gateway"),
+			},
+		},
+		"metrics with a certificate": {set: "metrics.certSecret=cert,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=p", want: fields{
+			operatorContainer + "args has":                             `["--metrics-cert-path=/etc/teamtalk-operator/metrics"]`,
+			operatorContainer + "volumeMounts":                         `[{"name": "metrics-certificate", "mountPath": "/etc/teamtalk-operator/metrics", "readOnly": true}]`,
+			operatorPod + "volumes":                                    `[{"name": "metrics-certificate", "secret": {"secretName": "cert"}}]`,
+			"ServiceMonitor teamtalk-operator metadata labels release": `"p"`,
+			"ServiceMonitor teamtalk-operator spec endpoints 0 tlsConfig": `{
+					"serverName": "teamtalk-operator-metrics.teamtalk-system.svc", "ca": {"secret": {"name": "cert", "key": "ca.crt"}}}`,
+		}},
+		"no metrics": {set: "metrics.enabled=false", want: fields{
+			operatorContainer + "args has": `["--metrics-bind-address=0"]`,
+			"Service":                      `[]`,
+			"NetworkPolicy teamtalk-operator spec ingress": "null",
+		}},
+		"metrics for some": {set: "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b", want: fields{
+			"NetworkPolicy teamtalk-operator spec ingress": `[
+					{"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port": "metrics"}]}]`,
+		}},
+		"egress": {set: "networkPolicy.egress[0].ports[0].port=10600", want: fields{
+			"NetworkPolicy teamtalk-operator spec policyTypes": `["Ingress", "Egress"]`,
+			"NetworkPolicy teamtalk-operator spec egress":      `[{"ports": [{"port": 10600}]}]`,
+		}},
+		"a server": {
+			set: "server.create=true,server.spec.senders.default=7", args: []string{"--api-versions", "teamtalk.io/v1alpha1/TeamTalkServer"},
+			want: fields{"TeamTalkServer default spec senders default": `7`},
+		},
 	})
 }
 
-// rendering is a release with values, and the check of its objects.
-type rendering struct {
-	release string
-	args    []string
-	check   func(t *testing.T, objects []*unstructured.Unstructured)
+// spreadOver are the constraints of a component in "spread over zones".
+func spreadOver(component string) string {
+	return `[{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {
+			"app.kubernetes.io/name": "teamtalk-operator", "app.kubernetes.io/instance": "teamtalk-operator",
+			"app.kubernetes.io/component": "` + component + `"}}},
+		{"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}}]`
 }
 
 func checkValues(t *testing.T, tests map[string]rendering) {
 	for what, tc := range tests {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			objects, err := template(t, tc.release, tc.args...)
+			objects, err := template(t, stdcmp.Or(tc.release, name), append(tc.args, "--set", tc.set)...)
 			must(t, err)
-			tc.check(t, objects)
+			for field, want := range tc.want {
+				checkField(t, objects, field, want)
+			}
+			if tc.check != nil {
+				tc.check(t, objects)
+			}
 		})
 	}
 }
 
-func wantField(t *testing.T, o *unstructured.Unstructured, value any, path ...string) {
+// checkField checks a field of rendering.want.
+func checkField(t *testing.T, objects []*unstructured.Unstructured, field, value string) {
 	t.Helper()
-	field, _, err := unstructured.NestedFieldNoCopy(o.Object, path...)
+	got, path := findField(t, objects, field)
+	var want any
+	must(t, json.Unmarshal([]byte(value), &want))
+	encoded, err := json.Marshal(got) // in which numbers have no types
 	must(t, err)
-	want, err := json.Marshal(value) // in which numbers have no types
-	must(t, err)
-	got, err := json.Marshal(field)
-	must(t, err)
-	if string(want) != string(got) {
-		t.Errorf("%s %s: %s is %s, want %s", o.GetKind(), o.GetName(), strings.Join(path, "."), got, want)
+	got = nil
+	must(t, json.Unmarshal(encoded, &got))
+	if len(path) > 0 && path[len(path)-1] == "has" {
+		items, _ := got.([]any)
+		for _, item := range want.([]any) {
+			if !slices.Contains(items, item) {
+				t.Errorf("%s: %s is not in %s", field, item, encoded)
+			}
+		}
+	} else if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s: %s", field, diff)
 	}
 }
 
-// wantIDs checks the objects of a kind, as namespace/name.
-func wantIDs(t *testing.T, objects []*unstructured.Unstructured, kind string, want ...string) {
+// findField returns what a key of rendering.want names, and the key's path.
+func findField(t *testing.T, objects []*unstructured.Unstructured, field string) (value any, path []string) {
 	t.Helper()
-	var got []string
-	for _, o := range objects {
-		if o.GetKind() == kind {
-			got = append(got, o.GetNamespace()+"/"+o.GetName())
+	words := strings.Fields(field)
+	of := slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return o.GetKind() != words[0] })
+	if len(words) == 1 {
+		ids := []string{}
+		for _, o := range of {
+			ids = append(ids, o.GetNamespace()+"/"+o.GetName())
+		}
+		slices.Sort(ids)
+		return ids, nil
+	}
+	in, name, ok := strings.Cut(words[1], "/")
+	if !ok {
+		in, name = namespace, words[1]
+	}
+	i := slices.IndexFunc(of, func(o *unstructured.Unstructured) bool { return o.GetNamespace() == in && o.GetName() == name })
+	if path = words[2:]; i < 0 {
+		if len(path) > 0 {
+			t.Fatalf("there is no %s %s", words[0], words[1])
+		}
+		return nil, nil
+	}
+	value = of[i].Object
+	for _, step := range path {
+		switch v := value.(type) {
+		case map[string]any:
+			value = v[step]
+		case []any:
+			if index, err := strconv.Atoi(step); err == nil && index < len(v) {
+				value = v[index]
+			}
+		default:
+			return nil, path
 		}
 	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("kind %s: %s", kind, diff)
-	}
+	return value, path
 }
 
-func container(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
-	t.Helper()
-	return containerOf(t, findObject(t, objects, "Deployment", namespace, name))
+// TestGatewayValues renders the chart with a gateway.
+func TestGatewayValues(t *testing.T) {
+	t.Parallel()
+	const operatorAccount = `[{"kind": "ServiceAccount", "name": "teamtalk-operator", "namespace": "teamtalk-system"}]`
+	checkValues(t, map[string]rendering{
+		"a gateway": {set: "gateway.enabled=true,gateway.namespaces={chat},gateway.tlsSecret=tls,gateway.appKeys=true," +
+			"gateway.replicas=4,gateway.extraArgs={--wait=1s},metrics.enabled=false", want: fields{
+			"Deployment teamtalk-gateway spec replicas": `4`,
+			gatewayContainer + "args 0":                 `"gateway"`,
+			gatewayContainer + "args has": `["--tls-cert-file=/etc/teamtalk-gateway/tls/tls.crt", "--tls-key-file=/etc/teamtalk-gateway/tls/tls.key",
+					"--app-keys-secret=teamtalk-app-keys", "--metrics-bind-address=0", "--wait=1s"]`,
+			gatewayContainer + "volumeMounts 0 mountPath":        `"/etc/teamtalk-gateway/tls"`,
+			"RoleBinding chat/teamtalk-gateway roleRef name":     `"teamtalk-gateway"`,
+			"RoleBinding teamtalk-gateway roleRef name":          `"teamtalk-gateway"`,
+			"RoleBinding teamtalk-gateway-app-keys roleRef name": `"teamtalk-gateway-app-keys"`,
+			"Role teamtalk-gateway-app-keys metadata name":       `"teamtalk-gateway-app-keys"`,
+		}},
+		"a gateway that sends directly": {set: "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={chat}", want: fields{
+			"Deployment teamtalk-gateway spec strategy":              `{"type": "Recreate"}`,
+			"RoleBinding chat/teamtalk-gateway-secrets roleRef name": `"teamtalk-operator-secrets"`,
+			"RoleBinding teamtalk-gateway-secrets roleRef name":      `"teamtalk-operator-secrets"`,
+			"ClusterRoleBinding":                                     `["/teamtalk-gateway-auth-delegator", "/teamtalk-gateway-direct", "/teamtalk-operator"]`,
+			// It creates no messages, so it may not.
+			"RoleBinding": `["chat/teamtalk-gateway-secrets", "teamtalk-system/teamtalk-gateway-secrets",
+					"teamtalk-system/teamtalk-operator-configmaps", "teamtalk-system/teamtalk-operator-leader-election",
+					"teamtalk-system/teamtalk-operator-secrets"]`,
+		}},
+		"a gateway in the operator": {set: "gateway.enabled=true,gateway.inOperator=true,gateway.namespaces={chat},gateway.receiverNamespaces={ops}," +
+			"gateway.tlsSecret=tls,gateway.appKeys=true,gateway.extraArgs={--wait=1s},metrics.certSecret=cert,metrics.serviceMonitor.enabled=true", want: fields{
+			"Deployment":          `["teamtalk-system/teamtalk-operator"]`,
+			"ServiceAccount":      `["teamtalk-system/teamtalk-operator"]`,
+			"PodDisruptionBudget": `["teamtalk-system/teamtalk-operator"]`,
+			"NetworkPolicy":       `["teamtalk-system/teamtalk-operator"]`,
+			"ServiceMonitor":      `["teamtalk-system/teamtalk-operator"]`,
+			"ClusterRoleBinding":  `["/teamtalk-operator"]`,
+			operatorContainer + "args has": `["--gateway-bind-address=:8400", "--gateway-tls-cert-file=/etc/teamtalk-gateway/tls/tls.crt",
+					"--gateway-tls-key-file=/etc/teamtalk-gateway/tls/tls.key", "--gateway-app-keys-secret=teamtalk-app-keys", "--gateway-wait=1s"]`,
+			operatorContainer + "volumeMounts 1 mountPath":                       `"/etc/teamtalk-gateway/tls"`,
+			"RoleBinding chat/teamtalk-gateway subjects":                         operatorAccount,
+			"RoleBinding teamtalk-gateway subjects":                              operatorAccount,
+			"RoleBinding ops/teamtalk-gateway-receivers subjects":                operatorAccount,
+			"RoleBinding teamtalk-gateway-app-keys subjects":                     operatorAccount,
+			"Service teamtalk-gateway spec selector app.kubernetes.io/component": `"operator"`,
+			"Service teamtalk-gateway spec ports":                                `[{"name": "http", "port": 8400, "targetPort": "http"}]`,
+			"NetworkPolicy teamtalk-operator spec ingress":                       `[{"ports": [{"port": "metrics"}]}, {"ports": [{"port": "http"}]}]`,
+		}},
+		"its network, in direct mode": {set: "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1," +
+			"networkPolicy.egress[0].ports[0].port=10600,networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b", want: fields{
+			"NetworkPolicy teamtalk-gateway spec policyTypes": `["Ingress", "Egress"]`,
+			"NetworkPolicy teamtalk-gateway spec ingress": `[{"ports": [{"port": "http"}]},
+					{"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port": "metrics"}]}]`,
+			"NetworkPolicy teamtalk-gateway spec egress": `[{"ports": [{"port": 10600}]}]`,
+		}},
+		"its network, other than the operator's": {set: "gateway.enabled=true,metrics.enabled=false," +
+			"networkPolicy.egress[0].ports[0].port=10600,networkPolicy.gatewayEgress[0].ports[0].port=443", want: fields{
+			"NetworkPolicy teamtalk-gateway spec egress":  `[{"ports": [{"port": 443}]}]`,
+			"NetworkPolicy teamtalk-gateway spec ingress": `[{"ports": [{"port": "http"}]}]`,
+			"NetworkPolicy teamtalk-operator spec egress": `[{"ports": [{"port": 10600}]}]`,
+		}},
+		"its metrics, with a certificate": {set: "gateway.enabled=true,gateway.tlsSecret=tls,metrics.certSecret=cert,metrics.serviceMonitor.enabled=true", want: fields{
+			gatewayContainer + "args has": `["--metrics-cert-path=/etc/teamtalk-operator/metrics"]`,
+			gatewayContainer + "volumeMounts": `[{"name": "metrics-certificate", "mountPath": "/etc/teamtalk-operator/metrics", "readOnly": true},
+					{"name": "tls", "mountPath": "/etc/teamtalk-gateway/tls", "readOnly": true}]`,
+			gatewayPod + "volumes": `[{"name": "metrics-certificate", "secret": {"secretName": "cert"}}, {"name": "tls", "secret": {"secretName": "tls"}}]`,
+			// The name of a Service that exists.
+			"ServiceMonitor teamtalk-gateway spec endpoints 0 tlsConfig": `{
+					"serverName": "teamtalk-gateway.teamtalk-system.svc", "ca": {"secret": {"name": "cert", "key": "ca.crt"}}}`,
+			"Service teamtalk-gateway metadata name": `"teamtalk-gateway"`,
+		}},
+		"one key, in direct mode": {set: "gateway.enabled=true,gateway.mode=direct,gateway.replicas=1,gateway.namespaces={ops}," +
+			"gateway.secrets[0].namespace=chat,gateway.secrets[0].name=teamtalk", want: fields{
+			"Role chat/teamtalk-gateway-secrets-by-name rules": `[
+					{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["teamtalk"], "verbs": ["get", "list", "watch"]}]`,
+			"RoleBinding chat/teamtalk-gateway-secrets-by-name subjects":     `[{"kind": "ServiceAccount", "name": "teamtalk-gateway", "namespace": "teamtalk-system"}]`,
+			"RoleBinding chat/teamtalk-gateway-secrets-by-name roleRef name": `"teamtalk-gateway-secrets-by-name"`,
+			"RoleBinding ops/teamtalk-gateway-secrets metadata name":         `"teamtalk-gateway-secrets"`,
+			// It may not read all Secrets of its own namespace.
+			"RoleBinding teamtalk-gateway-secrets": `null`,
+		}},
+		"receivers by name": {
+			set: "gateway.receiverNamespaces={ops}", args: receiversByName,
+			want: fields{
+				// Each rule but that of messages names something.
+				"Role named/teamtalk-gateway-receivers-by-name rules": `[
+					{"apiGroups": ["teamtalk.io"], "resourceNames": ["alerts"], "resources": ["teamtalkreceivers"], "verbs": ["get"]},
+					{"apiGroups": ["teamtalk.io"], "resourceNames": ["alerts"], "resources": ["teamtalkreceivers/status"], "verbs": ["patch"]},
+					{"apiGroups": ["teamtalk.io"], "resources": ["teamtalkmessages"], "verbs": ["create", "get", "list", "watch"]},
+					{"apiGroups": [""], "resourceNames": ["hook"], "resources": ["secrets"], "verbs": ["get"]}]`,
+				"RoleBinding flood/teamtalk-gateway-receivers-by-name roleRef kind": `"Role"`,
+				"RoleBinding ops/teamtalk-gateway-receivers roleRef name":           `"teamtalk-operator-receiver"`,
+			},
+		},
+	})
 }
 
-func containerOf(t *testing.T, d *unstructured.Unstructured) map[string]any {
-	t.Helper()
-	containers, _, err := unstructured.NestedSlice(d.Object, "spec", "template", "spec", "containers")
-	must(t, err)
-	return containers[0].(map[string]any)
+// receiversByName are the receivers named/alerts, with a Secret, and flood/alerts, with
+// flood control.
+var receiversByName = []string{
+	"--set", "gateway.enabled=true,gateway.receivers[0].namespace=named,gateway.receivers[0].name=alerts,gateway.receivers[0].secret=hook",
+	"--set", "gateway.receivers[1].namespace=flood,gateway.receivers[1].name=alerts,gateway.receivers[1].secret=hook,gateway.receivers[1].floodControl=true",
 }
