@@ -9,11 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // drain starts to drain, and returns where the end of it shows.
@@ -25,128 +24,95 @@ func (h *harness) drain(ctx context.Context) <-chan error {
 	return ended
 }
 
+// notEnded fails the test if a drain has ended.
+func (h *harness) notEnded(drained <-chan error) {
+	h.t.Helper()
+	select {
+	case err := <-drained:
+		h.t.Fatalf("drained before all is recorded: %v", err)
+	default:
+	}
+}
+
+// endsWith records a task, and checks that this ends a drain.
+func (h *harness) endsWith(drained <-chan error, uid types.UID) {
+	h.t.Helper()
+	h.record(uid)
+	if err := <-drained; err != nil {
+		h.t.Errorf("Drain: %v", err)
+	}
+}
+
 // TestDrain drains in the middle of each step.
 func TestDrain(t *testing.T) {
-	cases := map[string]struct {
+	pending := func(reason string, sends int) result {
+		return result{v1alpha1.StatePending, reason, counts{sends: sends}}
+	}
+	doubt := func(sends, rows int) result {
+		return result{v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer, counts{sends: sends, rows: rows}}
+	}
+	type scenario struct {
 		talk func(*talk)
 		spec func(*Task)
-		// after what time it is drained
-		after      time.Duration
-		wantState  v1alpha1.RecipientState
-		wantReason string
-		// sends, rows and routed in the end
-		wantSends, wantRows, wantRouted int
-		// wantWithin bounds how long the recipient takes to stop.
-		wantWithin time.Duration
-	}{
-		"waiting for the connection": {
-			talk:      func(f *talk) { f.down = true },
-			wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonServerNotReady,
-		},
-		"backing off": {
-			talk:      func(f *talk) { f.replies = always(rejected) },
-			wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonStoreRejected, wantSends: 1,
-		},
-		"missing for now": {
-			talk:      func(f *talk) { delete(f.users, alice) },
-			wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonRecipientNotFound,
-		},
-		"in flight, then stored": {
-			talk:      func(f *talk) { f.replies = []reply{slow(3 * time.Second)} },
-			after:     time.Second,
-			wantState: v1alpha1.StateRouted, wantSends: 1, wantRows: 1, wantRouted: 1, wantWithin: 2 * time.Second,
-		},
-		"in flight, then unanswered": {
-			talk:      func(f *talk) { f.replies = []reply{lostBefore} },
-			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1, wantWithin: clientTimeout,
-		},
+		// after is when it is drained; within bounds how long the recipient takes to stop.
+		after, within time.Duration
+		want          result
+	}
+	second := time.Second
+	runEach(t, map[string]scenario{
+		"waiting for the connection": {talk: disconnected, want: pending(v1alpha1.ReasonServerNotReady, 0)},
+		"backing off":                {talk: rejecting, want: pending(v1alpha1.ReasonStoreRejected, 1)},
+		"missing for now":            {talk: lacking(alice), want: pending(v1alpha1.ReasonRecipientNotFound, 0)},
+		"in flight, then stored":     {talk: replying(slow(3 * second)), after: second, within: 2 * second, want: routed(1)},
+		"in flight, then unanswered": {talk: replying(lostBefore), after: second, within: clientTimeout, want: doubt(1, 0)},
 		"in flight, then rejected": {
-			talk:      func(f *talk) { f.replies = []reply{{id: proto.Uint32(0), takes: 2 * time.Second}} },
-			after:     time.Second,
-			wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonStoreRejected, wantSends: 1, wantWithin: time.Second,
+			talk: replying(reply{id: rejected.id, takes: 2 * second}), after: second, within: second,
+			want: pending(v1alpha1.ReasonStoreRejected, 1),
 		},
-		"in flight, then not in the store": {
-			talk:      func(f *talk) { f.replies = []reply{{takes: 2 * time.Second}} },
-			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1, wantWithin: time.Second,
-		},
+		"in flight, then not in the store": {talk: replying(reply{takes: 2 * second}), after: second, within: second, want: doubt(1, 0)},
 		"in flight, then disconnected": {
-			talk: func(f *talk) {
-				f.replies = []reply{slow(2 * time.Second)}
-				f.fails = func(read string) error {
-					if read == "byID" {
-						f.down = true
-						return errNotSent
-					}
-					return nil
-				}
-			},
-			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1, wantRows: 1, wantWithin: time.Second,
+			talk: all(replying(slow(2*second)), downAt("byID")), after: second, within: second, want: doubt(1, 1),
 		},
-		"in doubt": {
-			talk:      func(f *talk) { f.replies = []reply{{id: proto.Uint32(wire.MsgIDUnknown)}} },
-			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantSends: 1,
-		},
-		"after a takeover": {
-			spec:      func(s *Task) { s.EarlierUntil = time.Now().Add(PeerPatience) },
-			after:     time.Second,
-			wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer,
-		},
+		"in doubt":         {talk: replying(counterFailed), after: second, want: doubt(1, 0)},
+		"after a takeover": {spec: takenOver, after: second, want: doubt(0, 0)},
 		"waiting for a router": {
-			talk:      func(f *talk) { f.noRouter = true },
-			after:     time.Second,
-			wantState: v1alpha1.StateStored, wantReason: v1alpha1.ReasonServerNotReady, wantSends: 1, wantRows: 1,
+			talk: noRouter, after: second, want: result{v1alpha1.StateStored, v1alpha1.ReasonServerNotReady, counts{1, 1, 0}},
 		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				if tc.talk != nil {
-					tc.talk(h.talk)
-				}
-				spec := h.task("m", toAlice)
-				if tc.spec != nil {
-					tc.spec(&spec)
-				}
-				h.submit(spec)
-				advance(tc.after)
-				drained := h.drain(h.t.Context())
-				// Behind it in the conversation, and elsewhere: none may start any more.
-				for _, to := range []v1alpha1.Recipient{toAlice, user(bob)} {
-					if _, ok := h.Submit(h.task("n", to)); ok {
-						t.Error("a new task was taken on")
-					}
-				}
-				began := time.Now()
-				s := h.await("m", time.Minute)
-				wantProgress(t, s.Recipients[0], tc.wantState, tc.wantReason)
-				if took := time.Since(began); took > tc.wantWithin {
-					t.Errorf("stopped after %v", took)
-				}
-				advance(time.Hour)
-				select {
-				case err := <-drained:
-					h.t.Fatalf("drained before it was recorded: %v", err)
-				default:
-				}
-				if len(h.notes) == 0 || h.notes[len(h.notes)-1].Sub(began) > tc.wantWithin {
-					t.Errorf("reported at %v", h.notes)
-				}
-				// What the controller does with a report: it submits, and records.
-				if again, ok := h.Submit(spec); !ok || again.Revision != s.Revision {
-					t.Errorf("revision %d, %v, want %d", again.Revision, ok, s.Revision)
-				}
-				h.record("m")
-				if err := <-drained; err != nil {
-					t.Errorf("Drain: %v", err)
-				}
-				h.wantCounts(tc.wantSends, tc.wantRows, tc.wantRouted)
-			})
-		})
-	}
+	}, func(h *harness, tc scenario) {
+		if tc.talk != nil {
+			tc.talk(h.talk)
+		}
+		spec := h.task("m", toAlice)
+		if tc.spec != nil {
+			tc.spec(&spec)
+		}
+		h.submit(spec)
+		advance(tc.after)
+		drained := h.drain(h.t.Context())
+		// Behind it in the conversation, and elsewhere: none may start any more.
+		for _, to := range []v1alpha1.Recipient{toAlice, user(bob)} {
+			if _, ok := h.Submit(h.task("n", to)); ok {
+				h.t.Error("a new task was taken on")
+			}
+		}
+		began := time.Now()
+		s := h.await("m", time.Minute)
+		h.wantEnd("m", 0, tc.want)
+		if took := time.Since(began); took > tc.within {
+			h.t.Errorf("stopped after %v", took)
+		}
+		advance(time.Hour)
+		h.notEnded(drained)
+		if len(h.notes) == 0 || h.notes[len(h.notes)-1].Sub(began) > tc.within {
+			h.t.Errorf("reported at %v", h.notes)
+		}
+		// What the controller does with a report: it submits, and records.
+		if again, ok := h.Submit(spec); !ok || again.Revision != s.Revision {
+			h.t.Errorf("revision %d, %v, want %d", again.Revision, ok, s.Revision)
+		}
+		h.endsWith(drained, "m")
+		h.wantEnd("m", 0, tc.want)
+	})
 }
 
 func TestDrainGivesUp(t *testing.T) {
@@ -173,61 +139,54 @@ func TestDrainWaitsForForgotten(t *testing.T) {
 	})
 }
 
-// TestStopAndResubmit stops a task at some moment, and takes it up again with
-// what was known of it then.
+// TestStopAndResubmit stops a task at some moment, and takes it up again with what was known of it then.
 func TestStopAndResubmit(t *testing.T) {
-	cases := map[string]struct {
+	type scenario struct {
 		reply reply
 		// idle is how long it stays stopped.
-		idle                  time.Duration
-		wantWhile             v1alpha1.RecipientState
-		wantReason            string
-		wantSends, wantRouted int
-	}{
-		"at once, in flight":         {reply: slow(3 * time.Second), wantWhile: v1alpha1.StatePending, wantSends: 1, wantRouted: 1},
-		"later, delivered":           {reply: slow(3 * time.Second), idle: time.Minute, wantWhile: v1alpha1.StateRouted, wantSends: 1, wantRouted: 1},
-		"later, in doubt, stored":    {reply: reply{store: true, err: dbproxy.ErrNoAnswer, takes: 3 * time.Second}, idle: time.Minute, wantWhile: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonAdopted, wantSends: 1, wantRouted: 1},
-		"later, in doubt, lost":      {reply: lostBefore, idle: time.Minute, wantWhile: v1alpha1.StateInDoubt, wantSends: 2, wantRouted: 1},
-		"later, rejected":            {reply: reply{id: proto.Uint32(0), takes: 3 * time.Second}, idle: time.Minute, wantWhile: v1alpha1.StatePending, wantSends: 2, wantRouted: 1},
-		"at once, and then rejected": {reply: reply{id: proto.Uint32(0), takes: 3 * time.Second}, wantWhile: v1alpha1.StatePending, wantSends: 2, wantRouted: 1},
+		idle      time.Duration
+		wantWhile v1alpha1.RecipientState
+		want      result
 	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				h.talk.replies = []reply{tc.reply}
-				spec := h.task("m", toAlice)
-				h.submit(spec)
-				advance(time.Second)
-				stale := h.snapshot("m")
-				h.Stop("m")
-				if s := h.snapshot("m"); !s.Stopped || !s.Running {
-					t.Errorf("stopped %v, running %v", s.Stopped, s.Running)
-				}
-				if tc.idle > 0 {
-					advance(tc.idle)
-					if s := h.snapshot("m"); s.Running {
-						t.Error("still running")
-					}
-				}
-				if p := h.first("m"); p.State != tc.wantWhile {
-					t.Errorf("stopped as %s", p.State)
-				}
-				spec.Recipients = stale.Recipients
-				h.submit(spec)
-				s := h.await("m", time.Minute)
-				if tc.idle == 0 {
-					// It came to its end after it was submitted: its report takes it up again.
-					h.submit(spec)
-					s = h.await("m", time.Minute)
-				}
-				wantProgress(t, s.Recipients[0], v1alpha1.StateRouted, tc.wantReason)
-				if s.Revision <= stale.Revision {
-					t.Errorf("revision %d after %d", s.Revision, stale.Revision)
-				}
-				h.wantCounts(tc.wantSends, 1, tc.wantRouted)
-			})
-		})
+	slowly := func(r reply) reply {
+		r.takes = 3 * time.Second
+		return r
 	}
+	runEach(t, map[string]scenario{
+		"at once, in flight":         {slowly(plain), 0, v1alpha1.StatePending, routed(1)},
+		"later, delivered":           {slowly(plain), time.Minute, v1alpha1.StateRouted, routed(1)},
+		"later, in doubt, stored":    {slowly(lostAfter), time.Minute, v1alpha1.StateInDoubt, adopted},
+		"later, in doubt, lost":      {lostBefore, time.Minute, v1alpha1.StateInDoubt, routed(2)},
+		"later, rejected":            {slowly(rejected), time.Minute, v1alpha1.StatePending, routed(2)},
+		"at once, and then rejected": {slowly(rejected), 0, v1alpha1.StatePending, routed(2)},
+	}, func(h *harness, tc scenario) {
+		h.talk.replies = []reply{tc.reply}
+		spec := h.task("m", toAlice)
+		h.submit(spec)
+		advance(time.Second)
+		stale := h.snapshot("m")
+		h.Stop("m")
+		if s := h.snapshot("m"); !s.Stopped || !s.Running {
+			h.t.Errorf("stopped %v, running %v", s.Stopped, s.Running)
+		}
+		if tc.idle > 0 {
+			advance(tc.idle)
+		}
+		if s := h.snapshot("m"); s.Running != (tc.idle == 0) || s.Recipients[0].State != tc.wantWhile {
+			h.t.Errorf("running %v, stopped as %s", s.Running, s.Recipients[0].State)
+		}
+		spec.Recipients = stale.Recipients
+		h.submit(spec)
+		if tc.idle == 0 {
+			// It comes to its end after it was submitted: its report takes it up again.
+			h.await("m", time.Minute)
+			h.submit(spec)
+		}
+		h.wantEnd("m", time.Minute, tc.want)
+		if s := h.snapshot("m"); s.Revision <= stale.Revision {
+			h.t.Errorf("revision %d after %d", s.Revision, stale.Revision)
+		}
+	})
 }
 
 // TestResubmitKeepsSender: what was sent is looked for as who sent it.
@@ -240,13 +199,10 @@ func TestResubmitKeepsSender(t *testing.T) {
 		h.Stop("m")
 		h.await("m", 2*time.Second)
 		spec.Sender = 2
-		h.submit(spec)
-		s := h.await("m", time.Minute)
-		wantProgress(t, s.Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
-		if s.Sender != bot {
+		h.deliver(spec, time.Minute, adopted)
+		if s := h.snapshot("m"); s.Sender != bot {
 			t.Errorf("sender %d", s.Sender)
 		}
-		h.wantCounts(1, 1, 1)
 	})
 }
 
@@ -296,15 +252,8 @@ func TestUnrecordedAcrossResubmit(t *testing.T) {
 		h.Stop("m")
 		h.await("m", time.Minute)
 		drained := h.drain(h.t.Context())
-		select {
-		case err := <-drained:
-			h.t.Fatal("drained with a doubt that no status shows", err)
-		default:
-		}
+		h.notEnded(drained)
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
-		h.record("m")
-		if err := <-drained; err != nil {
-			t.Error(err)
-		}
+		h.endsWith(drained, "m")
 	})
 }

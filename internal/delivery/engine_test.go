@@ -50,49 +50,33 @@ func TestWaitsForConnection(t *testing.T) {
 			t.Errorf("%d changes while nothing happened", r)
 		}
 		h.talk.change(func() { h.talk.down = false })
-		wantProgress(t, h.await("m", time.Second).Recipients[0], v1alpha1.StateRouted, "")
-		h.wantCounts(1, 1, 1)
+		h.wantEnd("m", time.Second, routed(1))
 	})
 }
 
 // TestConnectionGoes loses the connection at each step, and gets it back.
 func TestConnectionGoes(t *testing.T) {
-	cases := map[string]struct {
-		replies   []reply
+	type loss struct {
+		reply     reply
 		down      string // the read before which it goes
-		wantState v1alpha1.RecipientState
 		wantSends int
-	}{
-		"before the read-back":   {replies: []reply{plain}, down: "byID", wantState: v1alpha1.StateInDoubt, wantSends: 1},
-		"before asking":          {replies: []reply{lostAfter}, down: "list", wantState: v1alpha1.StateInDoubt, wantSends: 1},
-		"before the first proof": {replies: []reply{lostBefore}, down: "list", wantState: v1alpha1.StateInDoubt, wantSends: 2},
 	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				h.talk.replies = tc.replies
-				h.talk.fails = func(read string) error {
-					if read == tc.down {
-						h.talk.down = true
-						return errNotSent
-					}
-					return nil
-				}
-				h.submit(h.task("m", toAlice))
-				// However long it takes.
-				advance(2 * InDoubtLimit)
-				wantProgress(t, h.first("m"), tc.wantState, h.first("m").Reason)
-				h.talk.change(func() { h.talk.down, h.talk.fails = false, nil })
-				p := h.await("m", time.Minute).Recipients[0]
-				if !p.Delivered() {
-					t.Errorf("%s %s", p.State, p.Reason)
-				}
-				if sends, rows, _ := h.talk.counts(); sends != tc.wantSends || rows != 1 {
-					t.Errorf("sent %d times, stored %d", sends, rows)
-				}
-			})
-		})
-	}
+	runEach(t, map[string]loss{
+		"before the read-back":   {plain, "byID", 1},
+		"before asking":          {lostAfter, "list", 1},
+		"before the first proof": {lostBefore, "list", 2},
+	}, func(h *harness, tc loss) {
+		all(replying(tc.reply), downAt(tc.down))(h.talk)
+		h.submit(h.task("m", toAlice))
+		// However long it takes.
+		advance(2 * InDoubtLimit)
+		wantProgress(h.t, h.first("m"), v1alpha1.StateInDoubt, h.first("m").Reason)
+		h.talk.change(func() { h.talk.down, h.talk.fails = false, nil })
+		p := h.await("m", time.Minute).Recipients[0]
+		if got := h.talk.counts(); !p.Delivered() || got.sends != tc.wantSends || got.rows != 1 {
+			h.t.Errorf("%s %s, sent %d times, stored %d", p.State, p.Reason, got.sends, got.rows)
+		}
+	})
 }
 
 // gated is a TeamTalk that is connected but takes no request.
@@ -106,33 +90,27 @@ func (g gated) Users(context.Context, uint32, []uint32) (map[uint32]*wire.UserIn
 
 // TestServerSwapped: a task goes on with the session that replaces its own.
 func TestServerSwapped(t *testing.T) {
-	cases := map[string]func(*harness) TeamTalk{
+	runEach(t, map[string]func(*harness) TeamTalk{
 		"while not connected": func(h *harness) TeamTalk { h.talk.down = true; return h.talk },
 		"while it takes none": func(h *harness) TeamTalk { return gated{h.talk} },
 		"while it has no key": func(h *harness) TeamTalk { h.talk.keys.Current = nil; return h.talk },
-	}
-	for name, first := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				spec := h.task("m", toAlice)
-				spec.Server = first(h)
-				h.submit(spec)
-				advance(time.Minute)
-				wantProgress(t, h.first("m"), v1alpha1.StatePending, v1alpha1.ReasonServerNotReady)
-				other := newTalk(t)
-				spec.Server, spec.Generation = other, 2
-				h.submit(spec)
-				s := h.await("m", time.Second)
-				wantProgress(t, s.Recipients[0], v1alpha1.StateRouted, "")
-				if s.Generation != 2 {
-					t.Errorf("generation %d", s.Generation)
-				}
-				h.wantCounts(0, 0, 0)
-				h.talk = other
-				h.wantCounts(1, 1, 1)
-			})
-		})
-	}
+	}, func(h *harness, first func(*harness) TeamTalk) {
+		spec := h.task("m", toAlice)
+		spec.Server = first(h)
+		h.submit(spec)
+		advance(time.Minute)
+		wantProgress(h.t, h.first("m"), v1alpha1.StatePending, v1alpha1.ReasonServerNotReady)
+		other := newTalk(h.t)
+		spec.Server, spec.Generation = other, 2
+		h.submit(spec)
+		s := h.await("m", time.Second)
+		h.wantCounts(0, 0, 0)
+		h.talk = other
+		h.wantEnd("m", 0, routed(1))
+		if s.Generation != 2 {
+			h.t.Errorf("generation %d", s.Generation)
+		}
+	})
 }
 
 // TestNoBusyLoop: what takes nothing is not pressed.
@@ -205,40 +183,42 @@ func TestUnknown(t *testing.T) {
 		if _, ok := h.Submit(h.task("m", toAlice)); ok {
 			t.Error("taken on while draining")
 		}
-		if _, ok := h.Snapshot("m"); ok {
+		if h.Knows("m") {
 			t.Error("known although refused")
 		}
 	})
 }
 
 func TestForget(t *testing.T) {
-	cases := map[string]struct {
-		forget    func(*harness)
+	type forget struct {
+		do        func(*harness)
 		wantKnown bool
-	}{
+	}
+	sync := func(name string, o Object) func(*harness) {
+		return func(h *harness) {
+			o.Key = h.task(name).Key
+			h.Sync(o)
+		}
+	}
+	runEach(t, map[string]forget{
 		"by uid":                     {func(h *harness) { h.Forget("m") }, false},
-		"gone":                       {func(h *harness) { h.Sync(Object{Key: h.task("m").Key}) }, false},
-		"another of its name":        {func(h *harness) { h.Sync(Object{Key: h.task("m").Key, UID: "n"}) }, false},
-		"itself":                     {func(h *harness) { h.Sync(Object{Key: h.task("m").Key, UID: "m"}) }, true},
-		"finished":                   {func(h *harness) { h.Sync(Object{Key: h.task("m").Key, UID: "m", ResourceVersion: "1", Finished: true}) }, false},
-		"another name":               {func(h *harness) { h.Sync(Object{Key: h.task("n").Key}) }, true},
+		"gone":                       {sync("m", Object{}), false},
+		"another of its name":        {sync("m", Object{UID: "n"}), false},
+		"itself":                     {sync("m", Object{UID: "m"}), true},
+		"finished":                   {sync("m", Object{UID: "m", ResourceVersion: "1", Finished: true}), false},
+		"another name":               {sync("n", Object{}), true},
 		"another one, long replaced": {func(h *harness) { h.Forget("n") }, true},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				h.talk.replies = []reply{slow(time.Second)}
-				h.submit(h.task("m", toAlice))
-				tc.forget(h)
-				if _, known := h.Snapshot("m"); known != tc.wantKnown {
-					t.Errorf("known: %v", known)
-				}
-				// What is in flight comes to its end anyway.
-				advance(2 * time.Second)
-				h.wantCounts(1, 1, 1)
-			})
-		})
-	}
+	}, func(h *harness, tc forget) {
+		h.talk.replies = []reply{slow(time.Second)}
+		h.submit(h.task("m", toAlice))
+		tc.do(h)
+		if known := h.Knows("m"); known != tc.wantKnown {
+			h.t.Errorf("known: %v", known)
+		}
+		// What is in flight comes to its end anyway.
+		advance(2 * time.Second)
+		h.wantCounts(1, 1, 1)
+	})
 }
 
 // TestForgetLeavesSuccessor: forgetting an object leaves the one that took its
@@ -251,11 +231,11 @@ func TestForgetLeavesSuccessor(t *testing.T) {
 		h.submit(second)
 		h.Forget("m")
 		h.Sync(Object{Key: second.Key, UID: "m2"})
-		if _, ok := h.Snapshot("m2"); !ok {
+		if !h.Knows("m2") {
 			t.Error("m2 is forgotten")
 		}
 		h.Sync(Object{Key: second.Key})
-		if _, ok := h.Snapshot("m2"); ok {
+		if h.Knows("m2") {
 			t.Error("m2 is still known")
 		}
 	})

@@ -125,15 +125,26 @@ func (f *talk) change(do func()) {
 // Path implements TeamTalk: the fake is one path.
 func (f *talk) Path() (dbproxy.Reads, error) { return f, nil }
 
-func (f *talk) counts() (sends, rows, routed int) {
+func (f *talk) counts() counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.sends), len(f.rows), len(f.routed)
+	return counts{len(f.sends), len(f.rows), len(f.routed)}
+}
+
+func conversationOf(m dbproxy.Message) queue.Conversation {
+	return queue.ConversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
+}
+
+// keep stores a message, for reads from a time on.
+func (f *talk) keep(id uint32, m dbproxy.Message, visible time.Time) {
+	f.rows = append(f.rows, stored{&wire.MsgInfo{
+		MsgId: &id, FromSessionId: &m.From, CreateTime: &m.CreateTime, MsgType: &m.Type, MsgData: m.Data,
+	}, conversationOf(m), visible})
 }
 
 func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
 	m, ok := build()
-	c := queue.ConversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
+	c := conversationOf(m)
 	f.mu.Lock()
 	if f.down || waiting.Err() != nil || !ok {
 		f.mu.Unlock()
@@ -149,10 +160,7 @@ func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (
 	f.maxAll, f.maxAtOne[c] = max(f.maxAll, f.inFlight), max(f.maxAtOne[c], f.flying[c])
 	id := uint32(100 + len(f.sends))
 	if r.store {
-		f.rows = append(f.rows, stored{&wire.MsgInfo{
-			MsgId: proto.Uint32(id), FromSessionId: proto.Uint32(m.From), CreateTime: proto.Uint32(m.CreateTime),
-			MsgType: m.Type.Enum(), MsgData: m.Data,
-		}, c, time.Now().Add(f.lag)})
+		f.keep(id, m, time.Now().Add(f.lag))
 	}
 	f.mu.Unlock()
 
@@ -237,6 +245,15 @@ func run(t *testing.T, do func(*harness)) {
 	})
 }
 
+// runEach runs do with an engine for each case.
+func runEach[T any](t *testing.T, cases map[string]T, do func(*harness, T)) {
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(h *harness) { do(h, tc) })
+		})
+	}
+}
+
 // advance lets time pass, and everything happen that it brings.
 func advance(d time.Duration) {
 	<-time.After(d)
@@ -296,11 +313,54 @@ func (h *harness) await(uid types.UID, limit time.Duration) Snapshot {
 	}
 }
 
-// wantCounts checks what reached db_proxy, the store and the router.
+// counts are what reached db_proxy, the store and the router.
+type counts struct{ sends, rows, routed int }
+
 func (h *harness) wantCounts(sends, rows, routed int) {
 	h.t.Helper()
-	if s, r, o := h.talk.counts(); s != sends || r != rows || o != routed {
-		h.t.Errorf("sent %d, stored %d, routed %d, want %d, %d, %d", s, r, o, sends, rows, routed)
+	if got := h.talk.counts(); got != (counts{sends, rows, routed}) {
+		h.t.Errorf("sends, rows and routed are %v, want %d, %d, %d", got, sends, rows, routed)
+	}
+}
+
+// result is how a delivery to one recipient ends.
+type result struct {
+	state  v1alpha1.RecipientState
+	reason string
+	counts
+}
+
+// routed is the result of a delivery after so many sends; adopted, that of one which was found in the store.
+func routed(sends int) result { return result{v1alpha1.StateRouted, "", counts{sends, 1, 1}} }
+
+var adopted = result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{1, 1, 1}}
+
+// failed is the result where nothing was stored.
+func failed(reason string, sends int) result {
+	return result{v1alpha1.StateFailed, reason, counts{sends: sends}}
+}
+
+// wantEnd awaits the end of the task, and checks the result of its first recipient.
+func (h *harness) wantEnd(uid types.UID, limit time.Duration, want result) Progress {
+	h.t.Helper()
+	p := h.await(uid, limit).Recipients[0]
+	wantProgress(h.t, p, want.state, want.reason)
+	h.wantCounts(want.sends, want.rows, want.routed)
+	return p
+}
+
+// deliver submits a task and checks the result of its first recipient.
+func (h *harness) deliver(spec Task, limit time.Duration, want result) Progress {
+	h.t.Helper()
+	h.submit(spec)
+	return h.wantEnd(spec.UID, limit, want)
+}
+
+// wantTook checks how long it has been since began, a second more at most.
+func (h *harness) wantTook(began time.Time, atLeast, atMost time.Duration) {
+	h.t.Helper()
+	if took := time.Since(began); took < atLeast || took > atMost+time.Second {
+		h.t.Errorf("took %v, want %v to %v", took, atLeast, atMost)
 	}
 }
 

@@ -8,14 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // keyed returns a message under a key, as a resource of its own; this term began
@@ -29,173 +26,135 @@ func (h *harness) keyed(uid, text string, to ...v1alpha1.Recipient) Task {
 	return spec
 }
 
+var eachType = map[string]v1alpha1.Recipient{"user": toAlice, "group": toGroup}
+
 // TestKeyed sends a message with a key once, whatever resource has the key.
 func TestKeyed(t *testing.T) {
-	other := toGroup
-	cases := map[string]struct {
-		// to is alice where it is empty.
-		to         v1alpha1.Recipient
-		change     func(*Task)
-		before     func(*talk)
-		wantState  v1alpha1.RecipientState
-		wantReason string
-		wantSends  int
-		wantAfter  time.Duration
-	}{
-		"again":             {wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1},
-		"again, to a group": {to: toGroup, wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1},
+	type scenario struct {
+		to     v1alpha1.Recipient // alice where empty
+		change func(*Task)
+		before func(*talk)
+		want   result
+	}
+	sentTwice := result{v1alpha1.StateRouted, "", counts{2, 2, 2}}
+	routedTwice := result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{1, 1, 2}}
+	runEach(t, map[string]scenario{
+		"again":             {want: routedTwice},
+		"again, to a group": {to: toGroup, want: routedTwice},
 		"with another text": {
-			change:    func(s *Task) { s.Payload.Data = []byte("another") },
-			wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonKeyReused, wantSends: 1,
+			change: func(s *Task) { s.Payload.Data = []byte("another") },
+			want:   result{v1alpha1.StateFailed, v1alpha1.ReasonKeyReused, counts{1, 1, 1}},
 		},
-		"its text is not known yet": {
-			change:    func(s *Task) { s.Payload, s.PayloadPending = Payload{}, true },
-			wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1,
-		},
-		"another key": {
-			change:    func(s *Task) { s.Identity.Key = "another" },
-			wantState: v1alpha1.StateRouted, wantSends: 2,
-		},
-		"another namespace": {
-			change:    func(s *Task) { s.Identity.Namespace = "another" },
-			wantState: v1alpha1.StateRouted, wantSends: 2,
-		},
-		"another recipient": {
-			change:    func(s *Task) { s.Recipients[0].Recipient = other },
-			wantState: v1alpha1.StateRouted, wantSends: 2,
-		},
+		"its text is not known yet": {change: func(s *Task) { s.Payload, s.PayloadPending = Payload{}, true }, want: routedTwice},
+		"another key":               {change: func(s *Task) { s.Identity.Key = "another" }, want: sentTwice},
+		"another namespace":         {change: func(s *Task) { s.Identity.Namespace = "another" }, want: sentTwice},
+		"another recipient":         {change: func(s *Task) { s.Recipients[0].Recipient = toGroup }, want: sentTwice},
 		"without tokens the store cannot tell": {
 			change: func(s *Task) {
-				s.Token, s.Recipients[0].CreateTime, s.EarlierUntil = false, uint32(time.Now().Unix()), time.Time{}
+				tokenless(s)
+				s.EarlierUntil = time.Time{}
 			},
-			wantState: v1alpha1.StateRouted, wantSends: 2,
+			want: sentTwice,
 		},
-		"still on its way into the store": {
-			before:    func(f *talk) { f.lag = 3 * time.Second },
-			wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted, wantSends: 1,
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				to := tc.to
-				if to == (v1alpha1.Recipient{}) {
-					to = toAlice
-				}
-				if tc.before != nil {
-					tc.before(h.talk)
-				}
-				// Sent, its resource deleted at once, and another one created.
-				h.submit(h.keyed("first", "hello", to))
-				h.Forget("first")
-				spec := h.keyed("second", "hello", to)
-				if tc.change != nil {
-					tc.change(&spec)
-				}
-				h.submit(spec)
-				p := h.await("second", time.Minute).Recipients[0]
-				wantProgress(t, p, tc.wantState, tc.wantReason)
-				if sends, rows, _ := h.talk.counts(); sends != tc.wantSends || rows != tc.wantSends {
-					t.Errorf("sent %d times, stored %d, want %d", sends, rows, tc.wantSends)
-				}
-			})
-		})
-	}
+		"still on its way into the store": {before: func(f *talk) { f.lag = 3 * time.Second }, want: adopted},
+	}, func(h *harness, tc scenario) {
+		if tc.to == (v1alpha1.Recipient{}) {
+			tc.to = toAlice
+		}
+		if tc.before != nil {
+			tc.before(h.talk)
+		}
+		// Sent, its resource deleted at once, and another one created.
+		h.submit(h.keyed("first", "hello", tc.to))
+		h.Forget("first")
+		spec := h.keyed("second", "hello", tc.to)
+		if tc.change != nil {
+			tc.change(&spec)
+		}
+		h.deliver(spec, time.Minute, tc.want)
+	})
 }
 
 // TestKeyedAtOnce: a key that nobody can have used lately is no reason to wait.
 func TestKeyedAtOnce(t *testing.T) {
-	for name, to := range map[string]v1alpha1.Recipient{"user": toAlice, "group": toGroup} {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				began := time.Now()
-				h.submit(h.keyed("m", "hello", to))
-				wantProgress(t, h.first("m"), v1alpha1.StateRouted, "")
-				if took := time.Since(began); took != 0 {
-					t.Errorf("it took %v", took)
-				}
-			})
-		})
-	}
+	runEach(t, eachType, func(h *harness, to v1alpha1.Recipient) {
+		began := time.Now()
+		h.submit(h.keyed("m", "hello", to))
+		wantProgress(h.t, h.first("m"), v1alpha1.StateRouted, "")
+		if took := time.Since(began); took != 0 {
+			h.t.Errorf("it took %v", took)
+		}
+	})
 }
 
-// TestKeyedTogether: two resources with one key that have both asked, and both been
-// told that nothing is there, are not both sent.
+// TestKeyedTogether: two resources with one key that have both searched, and both found nothing, are not both sent.
 func TestKeyedTogether(t *testing.T) {
-	for name, to := range map[string]v1alpha1.Recipient{"user": toAlice, "group": toGroup} {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				uids := []string{"first", "second", "third"}
-				for n, uid := range uids {
-					spec := h.keyed(uid, "hello", to)
-					spec.EarlierUntil = time.Now().Add(10 * time.Second)
-					// Each is older than the one before, which lets it go first when both have asked.
-					spec.Order.Created = time.Now().Add(-time.Duration(n) * time.Minute)
-					h.submit(spec)
-				}
-				adopted := 0
-				for _, uid := range uids {
-					p := h.await(types.UID(uid), time.Minute).Recipients[0]
-					wantProgress(t, p, v1alpha1.StateRouted, p.Reason)
-					if p.Reason == v1alpha1.ReasonAdopted {
-						adopted++
-					}
-				}
-				if sends, rows, _ := h.talk.counts(); sends != 1 || rows != 1 || adopted != 2 {
-					t.Errorf("sent %d times, stored %d, adopted %d", sends, rows, adopted)
-				}
-			})
-		})
-	}
+	runEach(t, eachType, func(h *harness, to v1alpha1.Recipient) {
+		uids := []types.UID{"first", "second", "third"}
+		for n, uid := range uids {
+			spec := h.keyed(string(uid), "hello", to)
+			spec.EarlierUntil = time.Now().Add(10 * time.Second)
+			// Each is older than the one before, which lets it go first when both have searched.
+			spec.Order.Created = time.Now().Add(-time.Duration(n) * time.Minute)
+			h.submit(spec)
+		}
+		found := 0
+		for _, uid := range uids {
+			p := h.await(uid, time.Minute).Recipients[0]
+			wantProgress(h.t, p, v1alpha1.StateRouted, p.Reason)
+			if p.Reason == v1alpha1.ReasonAdopted {
+				found++
+			}
+		}
+		if got := h.talk.counts(); got.sends != 1 || got.rows != 1 || found != 2 {
+			h.t.Errorf("sent %d times, stored %d, adopted %d", got.sends, got.rows, found)
+		}
+	})
 }
 
-// TestKeyedAfterDoubt: a resource whose send was not answered is deleted, and
-// another with its key comes: nothing is sent before that send can have settled.
+// TestKeyedAfterDoubt: a resource whose send was not answered is deleted, and another one with its key is created:
+// nothing is sent before that send can have settled.
 func TestKeyedAfterDoubt(t *testing.T) {
-	for name, stored := range map[string]bool{"stored late": true, "never stored": false} {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				h.talk.replies = []reply{{store: stored, err: dbproxy.ErrConnectionLost}}
-				h.talk.lag = settle + lag - time.Second
-				h.submit(h.keyed("first", "hello", toAlice))
-				h.Forget("first")
-				began := time.Now()
-				h.submit(h.keyed("second", "hello", toAlice))
-				p := h.await("second", time.Minute).Recipients[0]
-				if !stored {
-					wantProgress(t, p, v1alpha1.StateRouted, "")
-					if took := h.talk.sends[1].at.Sub(began); took < settle+lag {
-						t.Errorf("sent again after %v", took)
-					}
-					return
-				}
-				wantProgress(t, p, v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
-				h.wantCounts(1, 1, 1)
-			})
-		})
-	}
+	runEach(t, map[string]bool{"stored late": true, "never stored": false}, func(h *harness, stored bool) {
+		h.talk.replies = []reply{{store: stored, err: dbproxy.ErrConnectionLost}}
+		h.talk.lag = settle + lag - time.Second
+		h.submit(h.keyed("first", "hello", toAlice))
+		h.Forget("first")
+		began := time.Now()
+		h.submit(h.keyed("second", "hello", toAlice))
+		if stored {
+			h.wantEnd("second", time.Minute, adopted)
+			return
+		}
+		h.wantEnd("second", time.Minute, routed(2))
+		if took := h.talk.sends[1].at.Sub(began); took < settle+lag {
+			h.t.Errorf("sent again after %v", took)
+		}
+	})
 }
 
-// TestKeyedTakenUp: what was being asked for when an operator ended is asked for in
-// the same way: a young group need not show what is older than the message.
+// recorded returns the progress of a task as its status shows it, and forgets the task.
+func (h *harness) recorded(uid types.UID) Progress {
+	p := h.first(uid)
+	h.Forget(uid)
+	return Progress{State: p.State, Reason: p.Reason, Message: p.Message, DoubtSince: p.DoubtSince}
+}
+
+// TestKeyedTakenUp: what was searched for when an operator ended is searched for in the same way: a young group need
+// not show what is older than the message.
 func TestKeyedTakenUp(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.fails = failing("list")
 		h.submit(h.keyed("m", "hello", toGroup))
 		advance(time.Second)
-		asked := h.first("m")
-		h.Forget("m")
+		status := h.recorded("m")
 		advance(time.Second)
 		h.talk.change(func() { h.talk.fails = nil })
 		h.submit(h.task("younger", toGroup))
 		again := h.keyed("m", "hello", toGroup)
 		again.Order.Created = time.Now().Add(-10 * time.Second)
-		again.Recipients[0] = Progress{
-			Recipient: toGroup, State: asked.State, Reason: asked.Reason, Message: asked.Message, DoubtSince: asked.DoubtSince,
-		}
-		h.submit(again)
-		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
-		h.wantCounts(2, 2, 2)
+		recordedAs(status)(&again)
+		h.deliver(again, time.Minute, result{v1alpha1.StateRouted, "", counts{2, 2, 2}})
 	})
 }
 
@@ -203,70 +162,60 @@ func TestKeyedTakenUp(t *testing.T) {
 func TestKeyedUnproved(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.fails = failing("list")
-		h.submit(h.keyed("m", "hello", toAlice))
-		wantProgress(t, h.await("m", 2*InDoubtLimit).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
-		h.wantCounts(0, 0, 0)
+		h.deliver(h.keyed("m", "hello", toAlice), 2*InDoubtLimit, failed(v1alpha1.ReasonOutcomeUnknown, 0))
 	})
 }
 
-// TestKeyedNowhere: a key cannot be looked for where nothing can be sent either. That
-// is said soon, with its reason, and not after an hour of doubt.
+// TestKeyedNowhere: a key cannot be searched for where nothing can be sent either. The message fails soon, with the
+// reason, and not after an hour of doubt.
 func TestKeyedNowhere(t *testing.T) {
-	for name, tc := range map[string]struct {
+	type scenario struct {
 		to         v1alpha1.Recipient
 		lacking    func(*talk)
 		wantReason string
-	}{
-		"unknown group":    {toGroup, func(f *talk) { f.groups = nil }, v1alpha1.ReasonGroupNotFound},
-		"sender not in it": {toGroup, func(f *talk) { f.groups[group] = []uint32{alice} }, v1alpha1.ReasonSenderNotInGroup},
-		"unknown sender":   {toAlice, func(f *talk) { f.users[bot] = false }, v1alpha1.ReasonSenderNotFound},
-	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				tc.lacking(h.talk)
-				began := time.Now()
-				h.submit(h.keyed("m", "hello", tc.to))
-				advance(lag / 2)
-				// What TeamTalk says so far, for those who do not wait for more.
-				wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, tc.wantReason)
-				wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateFailed, tc.wantReason)
-				if took := time.Since(began); took < lag {
-					t.Errorf("it took %v: replicas may lag %v", took, lag)
-				}
-				h.wantCounts(0, 0, 0)
-			})
-		})
-		t.Run(name+", when it is taken up", func(t *testing.T) {
-			run(t, func(h *harness) {
-				users, groups := maps.Clone(h.talk.users), maps.Clone(h.talk.groups)
-				tc.lacking(h.talk)
-				h.submit(h.keyed("m", "hello", tc.to))
-				advance(lag / 2)
-				said := h.first("m")
-				h.Forget("m")
-				advance(time.Second)
-				h.talk.change(func() { h.talk.users, h.talk.groups = users, groups })
-				again := h.keyed("m", "hello", tc.to)
-				again.Recipients[0] = Progress{
-					Recipient: tc.to, State: said.State, Reason: said.Reason, Message: said.Message, DoubtSince: said.DoubtSince,
-				}
-				h.submit(again)
-				wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
-				h.wantCounts(1, 1, 1)
-			})
-		})
-		t.Run(name+", at first", func(t *testing.T) {
-			run(t, func(h *harness) {
-				users, groups := maps.Clone(h.talk.users), maps.Clone(h.talk.groups)
-				tc.lacking(h.talk)
-				h.submit(h.keyed("m", "hello", tc.to))
-				advance(lag / 2)
-				h.talk.change(func() { h.talk.users, h.talk.groups = users, groups })
-				wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
-				h.wantCounts(1, 1, 1)
-			})
-		})
 	}
+	cases := map[string]scenario{
+		"unknown group":    {toGroup, func(f *talk) { f.groups = map[uint32][]uint32{} }, v1alpha1.ReasonGroupNotFound},
+		"sender not in it": {toGroup, withMembers(alice), v1alpha1.ReasonSenderNotInGroup},
+		"unknown sender":   {toAlice, lacking(bot), v1alpha1.ReasonSenderNotFound},
+	}
+	// begin submits the message, and returns what makes it possible to send it.
+	begin := func(h *harness, tc scenario) (repair func()) {
+		users, groups := maps.Clone(h.talk.users), maps.Clone(h.talk.groups)
+		tc.lacking(h.talk)
+		h.submit(h.keyed("m", "hello", tc.to))
+		advance(lag / 2)
+		return func() { h.talk.change(func() { h.talk.users, h.talk.groups = users, groups }) }
+	}
+	t.Run("for good", func(t *testing.T) {
+		runEach(t, cases, func(h *harness, tc scenario) {
+			began := time.Now()
+			begin(h, tc)
+			// What TeamTalk says so far, for those who do not wait for more.
+			wantProgress(h.t, h.first("m"), v1alpha1.StateInDoubt, tc.wantReason)
+			h.wantEnd("m", time.Minute, failed(tc.wantReason, 0))
+			if took := time.Since(began); took < lag {
+				h.t.Errorf("it took %v: replicas may lag %v", took, lag)
+			}
+		})
+	})
+	t.Run("when it is taken up", func(t *testing.T) {
+		runEach(t, cases, func(h *harness, tc scenario) {
+			repair := begin(h, tc)
+			status := h.recorded("m")
+			advance(time.Second)
+			repair()
+			again := h.keyed("m", "hello", tc.to)
+			recordedAs(status)(&again)
+			h.deliver(again, time.Minute, routed(1))
+		})
+	})
+	t.Run("at first", func(t *testing.T) {
+		runEach(t, cases, func(h *harness, tc scenario) {
+			begin(h, tc)()
+			h.wantEnd("m", time.Minute, routed(1))
+		})
+	})
 }
 
 // TestKeyedOutage: a directory that shows nobody is no reason to give up, nor to send.
@@ -280,8 +229,7 @@ func TestKeyedOutage(t *testing.T) {
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonSending)
 		h.wantCounts(0, 0, 0)
 		h.talk.change(func() { h.talk.users, h.talk.fails = users, nil })
-		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, "")
-		h.wantCounts(1, 1, 1)
+		h.wantEnd("m", 5*time.Minute, routed(1))
 	})
 }
 
@@ -349,41 +297,33 @@ func TestClaim(t *testing.T) {
 
 // TestKeyedInBusyConversation looks for a key among many rows, found or not.
 func TestKeyedInBusyConversation(t *testing.T) {
-	cases := map[string]struct {
+	type scenario struct {
 		rows, size int
 		sent       bool
 		wantState  v1alpha1.RecipientState
 		wantReason string
 		wantSends  int
-	}{
+	}
+	runEach(t, map[string]scenario{
 		"found at its end": {rows: 20_000, size: 1, sent: true, wantState: v1alpha1.StateRouted, wantReason: v1alpha1.ReasonAdopted},
 		"not in it":        {rows: 20_000, size: 1, wantState: v1alpha1.StateRouted, wantSends: 1},
 		"too many rows":    {rows: 70_000, size: 1, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown},
 		"too long rows":    {rows: 20_000, size: 2000, wantState: v1alpha1.StateFailed, wantReason: v1alpha1.ReasonOutcomeUnknown},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				spec := h.keyed("m", "hello", toAlice)
-				if tc.sent {
-					h.store(spec)
-				}
-				// Rows of another sender: their contents do not matter.
-				data, kind := make([]byte, tc.size), wire.MsgType_MSG_TYPE_SINGLE_TEXT
-				now, from := proto.Uint32(uint32(time.Now().Unix())), proto.Uint32(alice)
-				for n := range tc.rows {
-					h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
-						MsgId: proto.Uint32(uint32(1000 + n)), FromSessionId: from, CreateTime: now, MsgType: &kind, MsgData: data,
-					}, queue.ConversationOf("", bot, toAlice), time.Now()})
-				}
-				spec.Policy.Deadline = time.Now().Add(time.Minute)
-				h.submit(spec)
-				p := h.await("m", 2*time.Minute).Recipients[0]
-				wantProgress(t, p, tc.wantState, tc.wantReason)
-				if sends, _, _ := h.talk.counts(); sends != tc.wantSends {
-					t.Errorf("sent %d times, want %d", sends, tc.wantSends)
-				}
-			})
-		})
-	}
+	}, func(h *harness, tc scenario) {
+		spec := h.keyed("m", "hello", toAlice)
+		if tc.sent {
+			h.store(spec)
+		}
+		// Rows of another sender: their contents do not matter.
+		m := dbproxy.Message{From: alice, To: bot, CreateTime: uint32(time.Now().Unix()), Type: text, Data: make([]byte, tc.size)}
+		for n := range tc.rows {
+			h.talk.keep(uint32(1000+n), m, time.Now())
+		}
+		spec.Policy.Deadline = time.Now().Add(time.Minute)
+		h.submit(spec)
+		wantProgress(h.t, h.await("m", 2*time.Minute).Recipients[0], tc.wantState, tc.wantReason)
+		if sends := h.talk.counts().sends; sends != tc.wantSends {
+			h.t.Errorf("sent %d times, want %d", sends, tc.wantSends)
+		}
+	})
 }

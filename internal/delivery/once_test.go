@@ -9,11 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -22,11 +18,10 @@ import (
 func (f *talk) chatter(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	m := dbproxy.Message{From: alice, To: bot, Type: text, Data: f.keys.Current.Encrypt([]byte("x"))}
+	m.CreateTime = uint32(time.Now().Unix())
 	for i := range n {
-		f.rows = append(f.rows, stored{&wire.MsgInfo{
-			MsgId: proto.Uint32(uint32(5000 + i)), FromSessionId: proto.Uint32(alice), CreateTime: proto.Uint32(uint32(time.Now().Unix())),
-			MsgType: wire.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(), MsgData: f.keys.Current.Encrypt([]byte("x")),
-		}, queue.ConversationOf("", bot, toAlice), time.Now()})
+		f.keep(uint32(5000+i), m, time.Now())
 	}
 }
 
@@ -75,11 +70,11 @@ func (h *harness) sendOf(spec Task, to v1alpha1.Recipient) {
 	}
 }
 
-// wantRows fails the test unless the store has so many of the bot's messages.
+// wantRows checks how many rows the store has.
 func (h *harness) wantRows(want int) {
 	h.t.Helper()
-	if sends, rows, _ := h.talk.counts(); rows != want {
-		h.t.Errorf("sent %d times, stored %d times, want %d", sends, rows, want)
+	if got := h.talk.counts(); got.rows != want {
+		h.t.Errorf("sent %d times, stored %d times, want %d", got.sends, got.rows, want)
 	}
 }
 
@@ -105,21 +100,17 @@ func TestOwnMessageIsOlderThanTheWindow(t *testing.T) {
 // TestHiddenAndInherited: where a group's history may hide what an operator before
 // has sent, a key is no reason to take it for absent.
 func TestHiddenAndInherited(t *testing.T) {
-	for name, identity := range map[string]Identity{"key": {Namespace: "chat", Key: "k"}, "uid": {UID: "m"}} {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				spec := h.keyed("m", "hello", toGroup)
-				spec.Identity = identity
-				spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
-				h.sendOf(spec, toGroup)
-				advance(20 * time.Second)
-				spec.EarlierUntil, spec.FromPriorTerm = time.Now().Add(PeerPatience), true
-				h.submit(spec)
-				wantProgress(t, h.await("m", 3*time.Hour).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
-				h.wantRows(1)
-			})
-		})
-	}
+	identities := map[string]Identity{"key": {Namespace: "chat", Key: "k"}, "uid": {UID: "m"}}
+	runEach(t, identities, func(h *harness, identity Identity) {
+		spec := h.keyed("m", "hello", toGroup)
+		spec.Identity = identity
+		spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
+		h.sendOf(spec, toGroup)
+		advance(20 * time.Second)
+		takenOver(&spec)
+		spec.FromPriorTerm = true
+		h.deliver(spec, 3*time.Hour, result{v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown, counts{1, 1, 0}})
+	})
 }
 
 // TestHiddenAndRecreated: the same, where this process has sent it for a resource
@@ -145,18 +136,17 @@ func TestHiddenAndRecreated(t *testing.T) {
 // question answered meanwhile.
 func TestKeyHasTwoOwners(t *testing.T) {
 	run(t, func(h *harness) {
-		h.talk.replies = []reply{rejected, rejected, rejected, rejected, rejected, rejected}
+		h.talk.replies = slices.Repeat([]reply{rejected}, 6)
 		a, b := h.keyed("a", "released", toAlice), h.keyed("b", "released", toAlice)
 		a.Policy.RetryLimit, b.Policy.RetryLimit = 20, 20
 		b.Order.Created = b.Order.Created.Add(time.Second)
 		h.submit(a)
 		h.submit(b)
-		for _, uid := range []string{"a", "b"} {
-			if p := h.await(a.UID, time.Hour).Recipients[0]; p.State != v1alpha1.StateRouted {
-				t.Errorf("%s: %s %s", uid, p.State, p.Reason)
+		for _, spec := range []Task{a, b} {
+			if p := h.await(spec.UID, time.Hour).Recipients[0]; p.State != v1alpha1.StateRouted {
+				t.Errorf("%s: %s %s", spec.UID, p.State, p.Reason)
 			}
 		}
-		h.await("b", time.Hour)
 		h.wantRows(1)
 	})
 }
@@ -198,15 +188,9 @@ func TestNotTakenKeepsItsTurn(t *testing.T) {
 				h.Submit(s)
 			}
 			advance(5 * time.Second)
-			var order []string
-			for _, r := range h.talk.rows {
-				h.talk.keys.Open(r.MsgData, func(p cipher.Plain) bool {
-					order = append(order, string(p.Text))
-					return true
-				})
-			}
-			if !slices.IsSorted(order) || len(order) != 4 {
-				t.Errorf("stored in the order %q", order)
+			// The first of the sends has not reached db_proxy.
+			if order := h.texts(); len(order) != 5 || !slices.IsSorted(order[1:]) {
+				t.Errorf("sent in the order %q", order)
 			}
 		})
 	}
@@ -219,11 +203,8 @@ func TestSentTextChanges(t *testing.T) {
 		spec := h.keyed("m", "as it was", toAlice)
 		h.sendOf(spec, toAlice)
 		spec.Payload = Payload{Data: []byte("as it is now")}
-		p := &spec.Recipients[0]
-		p.State, p.Reason, p.Attempts = v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer, 1
-		h.submit(spec)
-		wantProgress(t, h.await("m", time.Hour).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
-		h.wantRows(1)
+		recordedAs(Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Attempts: 1})(&spec)
+		h.deliver(spec, time.Hour, adopted)
 	})
 }
 
@@ -250,8 +231,7 @@ func TestOutageEndsNoDoubt(t *testing.T) {
 				return nil
 			}
 		})
-		wantProgress(t, h.await("m", time.Hour).Recipients[0], v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)
-		h.wantRows(1)
+		h.wantEnd("m", time.Hour, result{v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted, counts{1, 1, 0}})
 	})
 }
 
@@ -260,7 +240,8 @@ func TestOutageEndsNoDoubt(t *testing.T) {
 func TestNotBefore(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
-		spec.EarlierUntil, spec.FromPriorTerm = time.Now().Add(PeerPatience), true
+		takenOver(&spec)
+		spec.FromPriorTerm = true
 		spec.Policy.NotBefore = time.Now().Add(time.Hour)
 		h.submit(spec)
 		advance(59 * time.Minute)

@@ -6,13 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
+
+// found is the result where an earlier operator had stored the message.
+var found = result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{0, 1, 1}}
 
 // store puts the task's message to Alice into the store, as an earlier operator
 // would have.
@@ -21,46 +21,31 @@ func (h *harness) store(spec Task) {
 	if !ok {
 		h.t.Fatal("no key")
 	}
-	h.talk.rows = append(h.talk.rows, stored{&wire.MsgInfo{
-		MsgId: proto.Uint32(7), FromSessionId: &m.From, CreateTime: &m.CreateTime, MsgType: &m.Type, MsgData: m.Data,
-	}, queue.ConversationOf("", bot, toAlice), time.Now()})
+	h.talk.keep(7, m, time.Now())
 }
 
-// TestRefused: what may not be sent any more is still asked for, and fails only
-// when the store shows that it was not.
+// TestRefused: what may not be sent any more is searched for, and fails only when the store shows that it was not sent.
 func TestRefused(t *testing.T) {
-	for name, sentBefore := range map[string]bool{"sent before": true, "not sent": false} {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				spec := h.task("m", toAlice)
-				if sentBefore {
-					h.store(spec)
-				}
-				spec.EarlierUntil = time.Now().Add(PeerPatience)
-				spec.Payload = Payload{}
-				spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonContentEmpty, Message: "empty"}}
-				h.submit(spec)
-				p := h.await("m", 2*time.Minute).Recipients[0]
-				if sentBefore {
-					wantProgress(t, p, v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
-					h.wantCounts(0, 1, 1)
-					return
-				}
-				wantProgress(t, p, v1alpha1.StateFailed, v1alpha1.ReasonContentEmpty)
-				h.wantCounts(0, 0, 0)
-			})
-		})
-	}
+	runEach(t, map[string]bool{"sent before": true, "not sent": false}, func(h *harness, sentBefore bool) {
+		spec, want := h.task("m", toAlice), failed(v1alpha1.ReasonContentEmpty, 0)
+		if sentBefore {
+			h.store(spec)
+			want = found
+		}
+		takenOver(&spec)
+		spec.Payload = Payload{}
+		spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonContentEmpty, Message: "empty"}}
+		h.deliver(spec, 2*time.Minute, want)
+	})
 }
 
-// TestHold: without a payload, what was sent is found and announced; what was not
-// waits for the payload.
-func TestHold(t *testing.T) {
+// TestPayloadPending: without a payload, what was sent is found and announced; what was not waits for the payload.
+func TestPayloadPending(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice, user(bob))
 		full := spec.Payload
 		h.store(spec)
-		spec.EarlierUntil = time.Now().Add(PeerPatience)
+		takenOver(&spec)
 		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
 		advance(5 * time.Minute)
@@ -68,7 +53,7 @@ func TestHold(t *testing.T) {
 		wantProgress(t, s.Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
 		wantProgress(t, s.Recipients[1], v1alpha1.StatePending, "")
 		if !s.PayloadPending || !s.Running {
-			t.Errorf("held %v, running %v", s.PayloadPending, s.Running)
+			t.Errorf("pending %v, running %v", s.PayloadPending, s.Running)
 		}
 		h.wantCounts(0, 1, 1)
 		spec.Payload, spec.PayloadPending = full, false
@@ -78,27 +63,24 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// TestNothingToSend: an empty payload is never sent, whoever lets it come that far.
+// TestNothingToSend: an empty payload is never sent.
 func TestNothingToSend(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
 		spec.Payload = Payload{}
-		h.submit(spec)
-		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonContentEmpty)
-		h.wantCounts(0, 0, 0)
+		h.deliver(spec, time.Minute, failed(v1alpha1.ReasonContentEmpty, 0))
 	})
 }
 
-// TestHiddenHistory: a group that hides its newest rows, as from one who joined
-// after their time, proves nothing by showing none.
+// TestHiddenHistory: a group that hides its newest rows, as from one who joined after their time, proves nothing by
+// showing none.
 func TestHiddenHistory(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.lag = 8 * time.Minute
 		h.submit(h.task("m", toGroup))
 		advance(6 * time.Minute)
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
-		wantProgress(t, h.await("m", 20*time.Minute).Recipients[0], v1alpha1.StateRouted, "")
-		h.wantCounts(1, 1, 1)
+		h.wantEnd("m", 20*time.Minute, routed(1))
 	})
 }
 
@@ -126,45 +108,39 @@ func TestSearchGroup(t *testing.T) {
 	}
 }
 
-// TestHoldOfAudio: without its sound, a voice message is neither found nor proved
-// absent; with it, it is found.
-func TestHoldOfAudio(t *testing.T) {
+// TestPayloadPendingOfAudio: without its sound, a voice message is neither found nor proved absent; with it, it is found.
+func TestPayloadPendingOfAudio(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
-		spec.Payload = Payload{Audio: true, Data: []byte("\x00\x00\x00\x01sound")}
-		spec.Recipients[0].CreateTime = uint32(time.Now().Unix())
+		voice(&spec)
+		spec.Token = true // audio has none anyway
 		h.store(spec)
 		full := spec.Payload
-		spec.EarlierUntil = time.Now().Add(PeerPatience)
+		takenOver(&spec)
 		spec.Payload.Data, spec.PayloadPending = nil, true
 		h.submit(spec)
 		advance(5 * time.Minute)
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
 		spec.Payload, spec.PayloadPending = full, false
-		h.submit(spec)
-		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
-		h.wantCounts(0, 1, 1)
+		h.deliver(spec, 5*time.Minute, found)
 	})
 }
 
-// TestReleasedRefusal: who was refused while the payload was missing stays refused
-// when it comes.
+// TestReleasedRefusal: a recipient that was refused while the payload was missing stays refused when it comes.
 func TestReleasedRefusal(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)
 		full := spec.Payload
-		spec.EarlierUntil = time.Now().Add(PeerPatience)
+		takenOver(&spec)
 		spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonRecipientNotPermitted, Message: "no"}}
 		spec.Payload, spec.PayloadPending = Payload{}, true
 		h.submit(spec)
 		spec.Payload, spec.PayloadPending, spec.Refusals = full, false, nil
-		h.submit(spec)
-		wantProgress(t, h.await("m", 2*time.Minute).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotPermitted)
-		h.wantCounts(0, 0, 0)
+		h.deliver(spec, 2*time.Minute, failed(v1alpha1.ReasonRecipientNotPermitted, 0))
 	})
 }
 
-// TestLateRenewal: what lacks a payload does not take a task on that has ended.
+// TestLateRenewal: what lacks a payload does not resume a task that has ended.
 func TestLateRenewal(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.down = true
@@ -178,8 +154,6 @@ func TestLateRenewal(t *testing.T) {
 			t.Error("it was taken on")
 		}
 		h.talk.change(func() { h.talk.down = false })
-		h.submit(spec)
-		wantProgress(t, h.await("m", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
-		h.wantCounts(1, 1, 1)
+		h.deliver(spec, time.Minute, routed(1))
 	})
 }
