@@ -3,10 +3,8 @@
 package devserver
 
 import (
-	"encoding/hex"
-	"encoding/json"
+	"bytes"
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 
@@ -14,36 +12,10 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
 )
 
-// recorded is one exchange with real servers.
-type recorded struct {
-	Name         string  `json:"name"`
-	Request      string  `json:"request"`
-	Response     *string `json:"response"`
-	PeerReceives *string `json:"peer_receives"`
-}
-
-func recordedFrames(t *testing.T) []recorded {
-	t.Helper()
-	b, err := os.ReadFile("testdata/frames.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Frames []recorded `json:"frames"`
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		t.Fatal(err)
-	}
-	if len(file.Frames) < 30 {
-		t.Fatalf("testdata/frames.json has %d frames, want 30 or more", len(file.Frames))
-	}
-	return file.Frames
-}
-
-// recordedServer is in the state in which the real servers were when they were
-// recorded: even the ids that it draws are theirs.
+// recordedServer is in the state of the real servers before the recording, so that it assigns the same ids.
 func recordedServer(t *testing.T) *Server {
 	t.Helper()
 	s := start(t, func(o *Options) {
@@ -69,108 +41,71 @@ func recordedServer(t *testing.T) *Server {
 	return s
 }
 
-// earlierTexts are those of 1 and 150 from before the recording, oldest first:
-// nothing but an answer shows them.
+// earlierTexts are the texts between users 1 and 150 from before the recording, oldest first.
 func earlierTexts(t *testing.T) []*wire.MsgInfo {
 	t.Helper()
-	for _, f := range recordedFrames(t) {
-		if f.Name != "msg_list" {
-			continue
-		}
-		b, err := hex.DecodeString(*f.Response)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts := body[wire.IMGetMsgListRsp](t, pdu.PDU{Body: b[pdu.HeaderLen:]}).GetMsgList()
-		slices.Reverse(texts)
-		return texts
-	}
-	t.Fatal("testdata/frames.json has no msg_list")
-	return nil
+	answer := recorded.Named(t, "msg_list").Response
+	texts := body[wire.IMGetMsgListRsp](t, pdu.PDU{Body: answer[pdu.HeaderLen:]}).GetMsgList()
+	slices.Reverse(texts)
+	return texts
 }
 
-// replay sends every request in order and returns where what came back differs
-// from what was recorded, byte for byte.
-func replay(t *testing.T, s *Server, frames []recorded) []string {
+// replay sends every request in order and returns the differences from the recorded bytes.
+func replay(t *testing.T, s *Server, frames []recorded.Frame) []string {
 	t.Helper()
 	db, sender, peer := dial(t, s.DBProxyAddr()), dialRouter(t, s.RouterAddr()), dialRouter(t, s.RouterAddr())
 	peer.settle()
 	var differences []string
-	differ := func(f recorded, what, got string, want *string) {
-		expected := ""
-		if want != nil {
-			expected = *want
-		}
-		if got != expected {
-			differences = append(differences, fmt.Sprintf("%s: %s\n got %s\nwant %s", f.Name, what, shorten(got), shorten(expected)))
+	compare := func(name, what string, got []pdu.PDU, want recorded.PDU) {
+		if b := joined(got); !bytes.Equal(b, want) {
+			differences = append(differences, fmt.Sprintf("%s: %s\n got %.300x\nwant %.300x", name, what, b, want))
 		}
 	}
 	for _, f := range frames {
-		request, err := hex.DecodeString(f.Request)
-		if err != nil {
-			t.Fatal(err)
-		}
+		toRouter := slices.Contains([]string{"route_message", "read_notify", "users_status"}, f.Name)
 		c := db
-		if toRouter(f) {
+		if toRouter {
 			c = sender
 		}
-		c.write(request)
-		differ(f, "answer", joined(c.settle()), f.Response)
-		if toRouter(f) {
-			differ(f, "what another peer received", joined(peer.settle()), f.PeerReceives)
+		c.write(f.Request)
+		compare(f.Name, "answer", c.settle(), f.Response)
+		if toRouter {
+			compare(f.Name, "received by another peer", peer.settle(), f.PeerReceives)
 		}
 	}
 	return differences
 }
 
-// toRouter tells the frames that were exchanged with the router.
-func toRouter(f recorded) bool {
-	return slices.Contains([]string{"route_message", "read_notify", "users_status"}, f.Name)
-}
-
-func joined(pdus []pdu.PDU) string {
-	var b []byte
+func joined(pdus []pdu.PDU) (b []byte) {
 	for _, p := range pdus {
 		b = p.Append(b)
 	}
-	return hex.EncodeToString(b)
-}
-
-func shorten(s string) string {
-	if len(s) == 0 {
-		return "nothing"
-	}
-	return s[:min(len(s), 600)]
+	return b
 }
 
 func TestRecordedFrames(t *testing.T) {
-	for _, difference := range replay(t, recordedServer(t), recordedFrames(t)) {
+	for _, difference := range replay(t, recordedServer(t), recorded.Frames(t)) {
 		t.Error(difference)
 	}
 }
 
-// TestReplayNotices shows that a difference does not pass.
+// TestReplayNotices shows that replay finds differences.
 func TestReplayNotices(t *testing.T) {
-	wrong := func(name string, change func(*recorded)) func([]recorded) {
-		return func(frames []recorded) {
-			i := slices.IndexFunc(frames, func(f recorded) bool { return f.Name == name })
-			change(&frames[i])
-		}
+	tests := map[string]struct {
+		frame  string
+		change func(*recorded.Frame)
+	}{
+		"another byte":           {"msg_list", func(f *recorded.Frame) { f.Response[30] = 0 }},
+		"an answer for silence":  {"send_bad_type", func(f *recorded.Frame) { f.Response = f.Request }},
+		"silence for an answer":  {"send_single", func(f *recorded.Frame) { f.Response = nil }},
+		"a relay that is absent": {"users_status", func(f *recorded.Frame) { f.PeerReceives = f.Request }},
+		"a relay too many":       {"read_notify", func(f *recorded.Frame) { f.PeerReceives = nil }},
+		"an acknowledgement":     {"route_message", func(f *recorded.Frame) { f.Response = f.Request }},
 	}
-	silence := func(f *recorded) { f.Response = nil }
-	anything := func(f *recorded) { f.Response = &f.Request }
-	tests := map[string]func([]recorded){
-		"another byte":           wrong("msg_list", func(f *recorded) { b := (*f.Response)[:60] + "00" + (*f.Response)[62:]; f.Response = &b }),
-		"an answer for silence":  wrong("send_bad_type", anything),
-		"silence for an answer":  wrong("send_single", silence),
-		"a relay that is absent": wrong("users_status", func(f *recorded) { f.PeerReceives = &f.Request }),
-		"a relay too many":       wrong("read_notify", func(f *recorded) { f.PeerReceives = nil }),
-		"an acknowledgement":     wrong("route_message", anything),
-	}
-	for name, change := range tests {
+	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			frames := recordedFrames(t)
-			change(frames)
+			frames := recorded.Frames(t)
+			tc.change(&frames[slices.IndexFunc(frames, func(f recorded.Frame) bool { return f.Name == tc.frame })])
 			if differences := replay(t, recordedServer(t), frames); len(differences) != 1 {
 				t.Errorf("got %d differences, want 1: %q", len(differences), differences)
 			}

@@ -3,16 +3,16 @@
 package devserver
 
 import (
-	"encoding/hex"
+	"bytes"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
 )
 
 // TestReadAsRecorded: every peer of the router receives what was recorded from a real
@@ -34,15 +34,10 @@ func TestReadAsRecorded(t *testing.T) {
 	response, answer := callInbox(t, s, http.MethodPost, "/api/reads", `{"user":150,"session":"user:150:1","upTo":1}`, nil)
 	equal(t, "status", 200, response.StatusCode)
 	equal(t, "answer", `{"user":150,"session":"user:150:1","upTo":1}`, strings.TrimSpace(answer))
-	frames := recordedFrames(t)
-	i := slices.IndexFunc(frames, func(f recorded) bool { return f.Name == "read_notify" })
-	want, err := hex.DecodeString(*frames[i].PeerReceives)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := recorded.Named(t, "read_notify").PeerReceives
 	for n, p := range peers {
-		if got := joined(p.settle()); got != hex.EncodeToString(want) {
-			t.Errorf("peer %d received %s, want %x", n, got, want)
+		if got := joined(p.settle()); !bytes.Equal(got, want) {
+			t.Errorf("peer %d received %x, want %x", n, got, want)
 		}
 	}
 	equal(t, "unread", uint32(0), unread())

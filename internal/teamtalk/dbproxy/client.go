@@ -52,9 +52,8 @@ type Options struct {
 type Client struct {
 	// Path reads over the connection with the fewest requests.
 	*Path
-	opts      Options
-	handles   atomic.Uint32
-	unmatched atomic.Uint64
+	opts    Options
+	handles atomic.Uint32
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -120,10 +119,6 @@ func (c *Client) Connected() int {
 	}
 	return n
 }
-
-// Unmatched counts the frames that answered no request in flight: late answers, repeated ones, and frames
-// that db_proxy sent unasked.
-func (c *Client) Unmatched() uint64 { return c.unmatched.Load() }
 
 // leastLoaded returns the connection with the fewest requests, or nil if none accepts requests. It needs mu.
 func (c *Client) leastLoaded() *conn {

@@ -3,13 +3,10 @@
 package dbproxy
 
 import (
+	"bytes"
 	"context"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"os"
+	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,31 +14,9 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
+	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
 )
-
-// frame is one recorded exchange; Response is nil where nothing came.
-type frame struct {
-	Name     string
-	Request  string
-	Response *string
-}
-
-func recorded(t *testing.T) map[string]frame {
-	t.Helper()
-	raw, err := os.ReadFile("../testdata/frames.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct{ Frames []frame }
-	if err := json.Unmarshal(raw, &file); err != nil {
-		t.Fatal(err)
-	}
-	frames := make(map[string]frame, len(file.Frames))
-	for _, f := range file.Frames {
-		frames[f.Name] = f
-	}
-	return frames
-}
 
 // TestConformance makes each recorded request and gives the recorded answer.
 func TestConformance(t *testing.T) {
@@ -78,14 +53,19 @@ func TestConformance(t *testing.T) {
 	byID := func(s Session, ids ...uint32) func(context.Context, *Client) (any, error) {
 		return func(ctx context.Context, c *Client) (any, error) { return c.ByID(ctx, s, ids) }
 	}
-	oversize := make([]byte, 4100)
-	for i := range oversize {
-		oversize[i] = 'A'
+	create := func(g NewGroup) func(context.Context, *Client) (any, error) {
+		return func(ctx context.Context, c *Client) (any, error) { return c.CreateGroup(ctx, g) }
 	}
+	change := func(m MemberChange) func(context.Context, *Client) (any, error) {
+		return func(ctx context.Context, c *Client) (any, error) { return c.ChangeMembers(ctx, m) }
+	}
+	added := MemberChange{Group: 1, Members: []uint32{30, 31}}
+	removed := MemberChange{Group: 1, Remove: true, Members: []uint32{31}}
 	cases := map[string]struct {
 		handle  uint32
 		request func(context.Context, *Client) (any, error)
-		want    any // nil: no answer
+		want    any
+		wantErr error
 	}{
 		"user_info": {handle: 1, request: users(1, 2, 99999), want: map[uint32]*wire.UserInfo{1: user(1, "1"), 2: user(2, "2")}},
 		"group_info": {
@@ -102,11 +82,11 @@ func TestConformance(t *testing.T) {
 		"send_to_self":          {handle: 5, request: send(3, 3, text, hello), want: uint32(0)},
 		"send_from_zero":        {handle: 6, request: send(0, 160, text, hello), want: uint32(0)},
 		"send_unknown_user":     {handle: 7, request: send(1, 99998, text, hello), want: uint32(1)},
-		"send_oversize":         {handle: 8, request: send(1, 160, text, string(oversize)), want: uint32(2)},
-		"send_group_unknown":    {handle: 9, request: send(1, 77, groupText, hello)},
-		"send_group_not_member": {handle: 10, request: send(9, 1, groupText, hello)},
-		"send_empty":            {handle: 11, request: send(1, 160, text, "")},
-		"send_bad_type":         {handle: 12, request: send(1, 160, 3, hello)},
+		"send_oversize":         {handle: 8, request: send(1, 160, text, strings.Repeat("A", 4100)), want: uint32(2)},
+		"send_group_unknown":    {handle: 9, request: send(1, 77, groupText, hello), wantErr: ErrNoAnswer},
+		"send_group_not_member": {handle: 10, request: send(9, 1, groupText, hello), wantErr: ErrNoAnswer},
+		"send_empty":            {handle: 11, request: send(1, 160, text, ""), wantErr: ErrNoAnswer},
+		"send_bad_type":         {handle: 12, request: send(1, 160, 3, hello), wantErr: ErrNoAnswer},
 		"get_by_id": {
 			handle: 13, request: byID(Session{single, 1, 160}, 1, 2),
 			want: []*wire.MsgInfo{row(1, 1, createTime, text, hello)},
@@ -125,47 +105,55 @@ func TestConformance(t *testing.T) {
 		"latest_id": {handle: 17, request: func(ctx context.Context, c *Client) (any, error) {
 			return c.LatestID(ctx, Session{single, 1, 150})
 		}, want: uint32(2)},
-		"msg_list_empty": {handle: 16, request: list(Session{single, 1, 199}, 10), want: []*wire.MsgInfo(nil)},
+		"msg_list_empty":       {handle: 16, request: list(Session{single, 1, 199}, 10), want: []*wire.MsgInfo(nil)},
+		"group_create":         {handle: 19, request: create(NewGroup{Name: "release", Members: []uint32{1, 20, 21}}), want: uint32(3)},
+		"group_create_no_name": {handle: 20, request: create(NewGroup{Members: []uint32{1}}), wantErr: ErrRefused},
+		"group_add": {
+			handle: 21, request: change(added),
+			want: Membership{Current: []uint32{1, 10, 2, 3, 30, 31, 4}, Changed: []uint32{30, 31}},
+		},
+		"group_add_again": {handle: 22, request: change(added), wantErr: ErrRefused},
+		"group_remove": {
+			handle: 23, request: change(removed),
+			want: Membership{Current: []uint32{1, 10, 2, 3, 30, 4}, Changed: []uint32{31}},
+		},
+		"group_change_unknown": {handle: 24, request: change(MemberChange{Group: 777, Members: []uint32{31}}), wantErr: ErrNoAnswer},
 	}
-	frames := recorded(t)
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			rec, ok := frames[name]
-			if !ok {
-				t.Fatal("not recorded")
-			}
-			synctest.Test(t, func(t *testing.T) {
-				h := run(t, Options{})
-				defer h.stop()
-				server := <-h.peers
-				defer func() { _ = server.nc.Close() }()
+			rec := recorded.Named(t, name)
+			bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
 				h.handles.Store(tc.handle - 1)
 				got := async(func() (any, error) { return tc.request(t.Context(), h.Client) })
-				if req := hex.EncodeToString(server.next().Append(nil)); req != rec.Request {
-					t.Errorf("requested\n%s, want\n%s", req, rec.Request)
+				if req := server.Next().Append(nil); !bytes.Equal(req, rec.Request) {
+					t.Errorf("requested\n%x, want\n%x", req, rec.Request)
 				}
-				if (rec.Response == nil) != (tc.want == nil) {
-					t.Fatal("the table disagrees with what was recorded")
+				wantTook := 10 * time.Second
+				if rec.Response != nil {
+					server.SendRaw(rec.Response)
+					wantTook = 0
 				}
-				if rec.Response == nil {
-					if r := <-got; !errors.Is(r.err, ErrNoAnswer) || r.took != 10*time.Second {
-						t.Errorf("%v after %v", r.err, r.took)
-					}
-					return
-				}
-				response, err := hex.DecodeString(*rec.Response)
-				if err != nil {
-					t.Fatal(err)
-				}
-				server.write(response)
 				r := <-got
-				if r.err != nil {
-					t.Fatal(r.err)
-				}
-				if diff := cmp.Diff(tc.want, r.got, protocmp.Transform()); diff != "" {
-					t.Errorf("(-want +got):\n%s", diff)
+				wantAfter(t, name, r, wantTook)
+				if tc.wantErr != nil {
+					peer.WantErr(t, name, r.err, tc.wantErr)
+				} else if diff := cmp.Diff(tc.want, r.got, protocmp.Transform()); diff != "" || r.err != nil {
+					t.Errorf("%v (-want +got):\n%s", r.err, diff)
 				}
 			})
 		})
 	}
+}
+
+// TestTemporaryGroup: the type that clients create.
+func TestTemporaryGroup(t *testing.T) {
+	bubble(t, Options{RequestTimeout: time.Second}, func(t *testing.T, h *harness, server *peer.Conn) {
+		got := async(func() (uint32, error) {
+			return h.CreateGroup(t.Context(), NewGroup{By: 1, Temporary: true, Name: "x", Avatar: "http://a", Members: []uint32{2}})
+		})
+		if body := server.Next().Body; !bytes.HasPrefix(body, []byte{8, 1, 16, 2}) {
+			t.Errorf("requested %x", body)
+		}
+		want(t, "create", <-got, 0, ErrNoAnswer)
+	})
 }

@@ -83,43 +83,6 @@ func (cn *conn) call(seq uint16) *call {
 	return cn.calls[seq]
 }
 
-// answer gives a frame to the call that it answers. It returns false if there is none.
-func (cn *conn) answer(p pdu.PDU, err error) bool {
-	seq, o := p.Seq, outcome{body: p.Body}
-	handle, ok := handleOf(p.Body)
-	if err == nil {
-		if !ok {
-			return false
-		}
-		seq = uint16(handle)
-	}
-	cl := cn.call(seq)
-	switch {
-	case cl == nil:
-		return false
-	case err != nil:
-		// Without a handle, the command must match.
-		if p.Command != cl.want {
-			return false
-		}
-		if o, ok = cl.streamed(); !ok {
-			return false
-		}
-	case cl.handle != handle:
-		return false
-	case p.Command != cl.want:
-		o = outcome{err: fmt.Errorf("%w: command %#04x, want %#04x", ErrMalformed, uint16(p.Command), uint16(cl.want))}
-	}
-	if !cn.remove(cl) {
-		return false
-	}
-	if cl.group {
-		cn.client.opts.Limiter.answered()
-	}
-	cl.finish(o)
-	return true
-}
-
 // Stream implements link.Handler.
 func (cn *conn) Stream(p pdu.PDU) io.Writer {
 	cl := cn.call(p.Seq)
@@ -131,11 +94,41 @@ func (cn *conn) Stream(p pdu.PDU) io.Writer {
 	return cl.rows
 }
 
-// Frame implements link.Handler.
+// Frame implements link.Handler: it gives the frame to the call that it answers. It ignores late and repeated
+// answers, and what db_proxy sends unasked.
 func (cn *conn) Frame(p pdu.PDU, err error) {
-	if !cn.answer(p, err) {
-		cn.client.unmatched.Add(1)
+	seq, o := p.Seq, outcome{body: p.Body}
+	handle, ok := handleOf(p.Body)
+	if err == nil {
+		if !ok {
+			return
+		}
+		seq = uint16(handle)
 	}
+	cl := cn.call(seq)
+	switch {
+	case cl == nil:
+		return
+	case err != nil:
+		// Without a handle, the command must match.
+		if p.Command != cl.want {
+			return
+		}
+		if o, ok = cl.streamed(); !ok {
+			return
+		}
+	case cl.handle != handle:
+		return
+	case p.Command != cl.want:
+		o = outcome{err: fmt.Errorf("%w: command %#04x, want %#04x", ErrMalformed, uint16(p.Command), uint16(cl.want))}
+	}
+	if !cn.remove(cl) {
+		return
+	}
+	if cl.group {
+		cn.client.opts.Limiter.answered()
+	}
+	cl.finish(o)
 }
 
 // Draining implements link.Handler.
@@ -155,7 +148,7 @@ func (cn *conn) Down(err error) {
 	c.mu.Unlock()
 	if e, ok := errors.AsType[*pdu.LengthError](err); ok && e.Length > pdu.MaxSkip {
 		// Only the request with this answer fails with ErrTooLong; the others may be retried.
-		cn.answer(e.PDU, err)
+		cn.Frame(e.PDU, err)
 	}
 	cn.mu.Lock()
 	calls := cn.calls

@@ -32,6 +32,3 @@ var errNoMessage = errors.New("there is no message to send")
 
 // errTooManyHandles is unreachable with usual limits.
 var errTooManyHandles = errors.New("too many requests on one connection")
-
-// MayHaveArrived reports whether a request that returned err may have reached db_proxy.
-func MayHaveArrived(err error) bool { return !errors.Is(err, ErrNotSent) }

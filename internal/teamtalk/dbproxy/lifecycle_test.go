@@ -4,10 +4,8 @@ package dbproxy
 
 import (
 	"context"
-	"errors"
-	"net"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,48 +14,41 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
 func TestConnectionLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var changes atomic.Int32
-		h := run(t, Options{OnChange: func() { changes.Add(1) }})
-		server := <-h.peers
+	bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
 		first := h.sendAsync(t.Context(), message(2))
 		ctx, cancel := context.WithCancel(t.Context())
 		second := h.sendAsync(ctx, message(3))
-		server.next()
+		server.Next()
 		cancel()
 		want(t, "second", <-second, 0, ErrNoAnswer, context.Canceled)
-		_ = server.nc.Close()
+		_ = server.Close()
 		want(t, "first", <-first, 0, ErrConnectionLost)
-		server = <-h.peers
+		server = <-h.Conns
 		synctest.Wait()
 		again := h.sendAsync(t.Context(), message(2))
-		server.stored(server.next(), 5)
+		answerStored(t, server, server.Next(), 5)
 		want(t, "on the new connection", <-again, 5)
 		// Up, down, up; and down at the end.
-		if n := changes.Load(); n != 3 || h.Connected() != 1 {
-			t.Errorf("told of %d changes, %d connections", n, h.Connected())
-		}
+		h.wantState(t, 1, 3)
 		underway := h.sendAsync(t.Context(), message(2))
 		h.stop()
 		want(t, "at the end", <-underway, 0, ErrConnectionLost)
 		want(t, "after the end", <-h.sendAsync(t.Context(), message(2)), 0, ErrNotSent, ErrNotConnected)
-		if n, l := changes.Load(), h.opts.Limiter; n != 4 || l.used != 0 {
-			t.Errorf("told of %d changes, %d slots held", n, l.used)
-		}
+		h.wantState(t, 0, 4)
+		wantSlots(t, h.opts.Limiter, 0, 0)
 	})
 }
 
 func TestDraining(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var changes atomic.Int32
-		h := run(t, Options{Connections: 2, OnChange: func() { changes.Add(1) }})
-		a, b := <-h.peers, <-h.peers
+	bubble(t, Options{Connections: 2}, func(t *testing.T, h *harness, a *peer.Conn) {
+		b := <-h.Conns
 		first, second := h.sendAsync(t.Context(), message(2)), h.sendAsync(t.Context(), message(3))
-		// One each, as both had none; who has which is left to chance.
-		onA, onB := a.next(), b.next()
+		// One on each connection, in random order.
+		onA, onB := a.Next(), b.Next()
 		var m wire.IMMsgData
 		if err := proto.Unmarshal(onA.Body, &m); err != nil {
 			t.Fatal(err)
@@ -66,251 +57,183 @@ func TestDraining(t *testing.T) {
 			first, second = second, first
 		}
 
-		a.send(wire.CommandStopReceiving, 0, &wire.IMStopReceivePacket{Result: proto.Uint32(0)})
-		synctest.Wait()
-		if n := h.Connected(); n != 1 || changes.Load() != 3 {
-			t.Errorf("%d connections, told of %d changes", n, changes.Load())
-		}
-		var more []<-chan result[uint32]
+		a.Send(wire.CommandStopReceiving, 0, &wire.IMStopReceivePacket{Result: proto.Uint32(0)})
+		h.wantState(t, 1, 3)
 		for range 4 {
-			more = append(more, h.sendAsync(t.Context(), message(4)))
-			b.stored(b.next(), 7)
-		}
-		for _, r := range more {
-			want(t, "on the other", <-r, 7)
+			other := h.sendAsync(t.Context(), message(4))
+			answerStored(t, b, b.Next(), 7)
+			want(t, "on the other", <-other, 7)
 		}
 		pending(t, "first", first)
-		a.stored(onA, 5)
+		answerStored(t, a, onA, 5)
 		want(t, "on the draining one", <-first, 5)
 
-		b.send(wire.CommandStopReceiving, 0, &wire.IMStopReceivePacket{Result: proto.Uint32(0)})
+		b.Send(wire.CommandStopReceiving, 0, &wire.IMStopReceivePacket{Result: proto.Uint32(0)})
 		synctest.Wait()
 		want(t, "with both draining", <-h.sendAsync(t.Context(), message(4)), 0, ErrNotSent, ErrNotConnected)
-		b.stored(onB, 6)
+		answerStored(t, b, onB, 6)
 		want(t, "on the second draining one", <-second, 6)
-		_, _ = a.nc.Close(), b.nc.Close()
+		_, _ = a.Close(), b.Close()
 		stopped := time.Now()
-		<-h.peers
-		<-h.peers
+		<-h.Conns
+		<-h.Conns
 		if away := time.Since(stopped); away < 5*time.Second || away > 7*time.Second {
 			t.Errorf("dialed again after %v", away)
 		}
-		synctest.Wait()
-		if n := h.Connected(); n != 2 || changes.Load() != 6 {
-			t.Errorf("%d connections, told of %d changes", n, changes.Load())
-		}
-		if n := len(a.requests); n != 0 {
+		h.wantState(t, 2, 6)
+		if n := len(a.Requests); n != 0 {
 			t.Errorf("%d requests reached the draining connection", n)
 		}
-		h.stop()
 	})
 }
 
 func TestFewestOutstanding(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, Options{Connections: 4})
-		var peers []*peer
-		for range 4 {
-			peers = append(peers, <-h.peers)
+	bubble(t, Options{Connections: 4}, func(t *testing.T, h *harness, first *peer.Conn) {
+		servers := []*peer.Conn{first, <-h.Conns, <-h.Conns, <-h.Conns}
+		send := func(n int) {
+			for range n {
+				h.sendAsync(t.Context(), message(2))
+			}
 		}
-		var results []<-chan result[uint32]
-		for range 12 {
-			results = append(results, h.sendAsync(t.Context(), message(2)))
-		}
-		for i, p := range peers {
-			if n := len(p.requests); n != 3 {
+		send(12)
+		for i, server := range servers {
+			if n := len(server.Requests); n != 3 {
 				t.Errorf("connection %d got %d requests", i, n)
 			}
 		}
-		// The one that answers is the one that gets more.
+		// The connection with answers gets more.
 		for range 3 {
-			peers[2].stored(peers[2].next(), 1)
+			answerStored(t, first, first.Next(), 1)
 		}
-		for range 3 {
-			results = append(results, h.sendAsync(t.Context(), message(2)))
-		}
-		synctest.Wait()
-		if n := len(peers[2].requests); n != 3 {
+		send(3)
+		if n := len(first.Requests); n != 3 {
 			t.Errorf("the idle connection got %d requests", n)
-		}
-		h.stop()
-		for _, r := range results {
-			<-r
 		}
 	})
 }
 
-// TestInFlight: a server that counts what it has not answered yet.
+// TestInFlight counts the requests at a server that answers none.
 func TestInFlight(t *testing.T) {
-	group := Session{Type: wire.SessionType_SESSION_TYPE_GROUP, UserID: 1, ID: 5}
-	single := Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: 1, ID: 5}
-	requests := map[string]struct {
-		request func(ctx context.Context, c *Client) error
-		group   bool
-		ends    bool // its connection, where it is not answered in time
-	}{
-		"users":        {request: func(ctx context.Context, c *Client) error { _, err := c.Users(ctx, 1, []uint32{2}); return err }},
-		"send":         {ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, message(2)); return err }},
-		"list":         {request: func(ctx context.Context, c *Client) error { _, err := c.List(ctx, single, 9); return err }},
-		"by id":        {request: func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, single, []uint32{1}); return err }},
-		"groups":       {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, 1, []uint32{2}); return err }},
-		"group send":   {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, groupMessage(2)); return err }},
-		"group audio":  {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 18}); return err }},
-		"group list":   {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.List(ctx, group, 9); return err }},
-		"group by id":  {group: true, ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, group, []uint32{1}); return err }},
-		"single audio": {ends: true, request: func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 2}); return err }},
-	}
-	for name, tc := range requests {
+	for name, request := range requests {
+		group := strings.HasPrefix(name, "group")
+		// The requests that end their connection if they are not answered in time.
+		ends := group || name == "send" || name == "single audio"
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bound := defaultTotal
-				if tc.group {
+				if group {
 					bound = defaultGroup
 				}
-				// Two clients of one address share a limiter, and what the
-				// callers give up on still counts.
+				// Two clients of one address share a limiter, and abandoned requests still count.
 				limiter := NewLimiter(defaultTotal, defaultGroup)
 				a, b := run(t, Options{Connections: 3, Limiter: limiter}), run(t, Options{Limiter: limiter})
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup
 				for i := range 3 * bound {
-					wg.Go(func() { _ = tc.request(ctx, []*Client{a.Client, b.Client}[i%2]) })
+					wg.Go(func() { _ = request(ctx, []*Client{a.Client, b.Client}[i%2]) })
 				}
-				synctest.Wait()
-				peers := []*peer{<-a.peers, <-a.peers, <-a.peers, <-b.peers}
+				var servers []*peer.Conn
 				arrived := func() (n int) {
-					for more := true; more; {
-						select {
-						case p := <-a.peers:
-							peers = append(peers, p)
-						case p := <-b.peers:
-							peers = append(peers, p)
-						default:
-							more = false
+					synctest.Wait()
+					for _, h := range []*harness{a, b} {
+						for len(h.Conns) > 0 {
+							servers = append(servers, <-h.Conns)
 						}
 					}
-					for _, p := range peers {
-						n += len(p.requests)
+					for _, server := range servers {
+						n += len(server.Requests)
 					}
 					return n
 				}
-				if n := arrived(); n != bound {
-					t.Errorf("%d in flight, want %d", n, bound)
-				}
-				if tc.group {
-					wg.Go(func() { _, _ = a.Send(ctx, ctx, message(3)) })
-					synctest.Wait()
-					if n := arrived(); n != bound+1 {
-						t.Error("group requests hold a single one back")
+				wantArrived := func(what string, want int) {
+					t.Helper()
+					if n := arrived(); n != want {
+						t.Errorf("%s: %d requests, want %d", what, n, want)
 					}
 				}
-				before := arrived()
+				wantArrived("in flight", bound)
+				before := bound
+				if group {
+					before++
+					wg.Go(func() { _, _ = a.Send(ctx, ctx, message(3)) })
+					wantArrived("a single one besides", before)
+				}
 				cancel()
 				wg.Wait()
-				ctx, cancel = context.WithTimeout(t.Context(), 9*time.Second)
-				defer cancel()
-				err := tc.request(ctx, a.Client)
-				if !errors.Is(err, ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) || arrived() != before {
-					t.Errorf("beyond the bound: %v", err)
-				}
-				// After their timeout nothing more is expected of them.
-				elapse(3 * time.Second)
-				if n := arrived(); n != before || (len(peers) > 4) != tc.ends {
-					t.Errorf("%d requests, want %d; %d connections", n, before, len(peers))
-				}
-				if tc.group {
-					// db_proxy is busy with them even so.
-					ctx, cancel = context.WithTimeout(t.Context(), 15*time.Second)
+				within := func(d time.Duration) error {
+					ctx, cancel := context.WithTimeout(t.Context(), d)
 					defer cancel()
-					if err := tc.request(ctx, a.Client); !errors.Is(err, ErrNotSent) {
-						t.Errorf("right after the timeout: %v", err)
-					}
-					elapse(5 * time.Second)
+					return request(ctx, a.Client)
 				}
-				ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
-				defer cancel()
-				if err := tc.request(ctx, a.Client); !errors.Is(err, ErrNoAnswer) || arrived() != before+1 {
-					t.Errorf("after the timeout: %v", err)
+				peer.WantErr(t, "over the limit", within(9*time.Second), ErrNotSent, context.DeadlineExceeded)
+				wantArrived("over the limit", before)
+				// After their timeout they do not count any more.
+				peer.Elapse(3 * time.Second)
+				wantArrived("after the timeout", before)
+				if (len(servers) > 4) != ends {
+					t.Errorf("%d connections", len(servers))
 				}
+				if group {
+					// db_proxy may still be busy with them.
+					peer.WantErr(t, "right after the timeout", within(15*time.Second), ErrNotSent)
+					peer.Elapse(5 * time.Second)
+				}
+				peer.WantErr(t, "after the timeout", within(3*time.Second), ErrNoAnswer)
+				wantArrived("after the timeout", before+1)
 				a.stop()
 				b.stop()
-				for _, p := range peers {
-					_ = p.nc.Close()
-				}
-				// What touches a group keeps its slot from others that do until db_proxy has
-				// answered something.
-				if kept := limiter.usedGroup; limiter.used != 0 || tc.group != (kept > 0) {
+				// A request about a group keeps its slot from others about groups until db_proxy has
+				// answered one.
+				if kept := limiter.usedGroup; limiter.used != 0 || group != (kept > 0) {
 					t.Errorf("%d and %d slots are still held", limiter.used, kept)
 				}
 				limiter.answered()
-				if limiter.used != 0 || limiter.usedGroup != 0 {
-					t.Errorf("%d and %d slots are still held once it has", limiter.used, limiter.usedGroup)
-				}
+				wantSlots(t, limiter, 0, 0)
 			})
 		})
 	}
 }
 
-// TestAbandonedIsAnswered: an answer frees the slot of a request whose caller
-// has gone.
+// TestAbandonedIsAnswered: an answer releases the slot of an abandoned request.
 func TestAbandonedIsAnswered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, Options{Limiter: NewLimiter(1, 1)})
-		server := <-h.peers
+	bubble(t, Options{Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		ctx, cancel := context.WithCancel(t.Context())
 		first := h.sendAsync(ctx, message(2))
 		second := h.sendAsync(t.Context(), message(3))
-		req := server.next()
+		req := server.Next()
 		cancel()
 		want(t, "first", <-first, 0, ErrNoAnswer, context.Canceled)
 		pending(t, "second", second)
-		server.stored(req, 5)
-		server.stored(server.next(), 6)
+		answerStored(t, server, req, 5)
+		answerStored(t, server, server.Next(), 6)
 		r := <-second
 		want(t, "second", r, 6)
-		if r.took != 0 || h.Unmatched() != 0 {
-			t.Errorf("after %v, %d unmatched", r.took, h.Unmatched())
-		}
-		h.stop()
+		wantAfter(t, "second", r, 0)
 	})
 }
 
-// TestLimiterWaits: a request that waits for a slot does so under its own
-// context only, and may find the connection gone after it.
+// TestLimiterWaits: a request waits for a slot until its context is done. The connection may have ended then.
 func TestLimiterWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, Options{Limiter: NewLimiter(1, 1)})
-		server := <-h.peers
+	bubble(t, Options{Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		first := h.sendAsync(t.Context(), message(2))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		r := <-h.sendAsync(ctx, message(3))
 		want(t, "waiting", r, 0, ErrNotSent, context.DeadlineExceeded)
-		if r.took != time.Second {
-			t.Errorf("after %v", r.took)
-		}
+		wantAfter(t, "waiting", r, time.Second)
 		second := h.sendAsync(t.Context(), message(4))
-		h.cancel()
+		h.stop()
 		want(t, "under way", <-first, 0, ErrConnectionLost)
 		want(t, "waiting for a slot", <-second, 0, ErrNotSent, ErrNotConnected)
-		h.stop()
-		_ = server.nc.Close()
 	})
 }
 
-// TestServerNeverReads: what may have been written in part is told from what
-// was not, and nobody waits beyond their context or the write's deadline.
+// TestServerNeverReads distinguishes what may have been written in part from what was not. No request waits
+// longer than its context or the deadline of the write.
 func TestServerNeverReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		servers := make(chan net.Conn, 10)
-		h := run(t, Options{Dial: func(context.Context, string, string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			servers <- theirs
-			return ours, nil
-		}})
+	rawBubble(t, func(t *testing.T, h *harness, server *peer.Conn) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		server := <-servers
 		begun := h.sendAsync(ctx, message(2))
 		if _, err := server.Read(make([]byte, 5)); err != nil {
 			t.Error(err)
@@ -325,30 +248,22 @@ func TestServerNeverReads(t *testing.T) {
 		if r.took > 10*time.Second {
 			t.Errorf("after %v", r.took)
 		}
-		_ = server.Close()
 
-		server = <-servers
+		server = <-h.Conns
 		synctest.Wait()
 		cut := h.sendAsync(t.Context(), message(2))
 		if _, err := server.Read(make([]byte, 5)); err != nil {
 			t.Error(err)
 		}
-		want(t, "cut off", <-cut, 0, ErrConnectionLost)
 		_ = server.Close()
-		h.stop()
+		want(t, "cut off", <-cut, 0, ErrConnectionLost)
 	})
 }
 
-// TestTurnEndsBeforeTheWriter: a send whose time is over while db_proxy does not
-// read leaves no more; one that the writer has taken is waited for.
-func TestTurnEndsBeforeTheWriter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		servers := make(chan net.Conn, 10)
-		h := run(t, Options{Dial: func(context.Context, string, string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			servers <- theirs
-			return ours, nil
-		}})
+// TestQueueEndsBeforeTheWriter: a send whose time in the queue is over while db_proxy does not read is not
+// sent. One that the writer has taken is waited for.
+func TestQueueEndsBeforeTheWriter(t *testing.T) {
+	rawBubble(t, func(t *testing.T, h *harness, server *peer.Conn) {
 		turn, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		send := func(to uint32) <-chan result[uint32] {
@@ -357,35 +272,58 @@ func TestTurnEndsBeforeTheWriter(t *testing.T) {
 		taken, waits := send(2), send(3)
 		r := <-waits
 		want(t, "waits for the writer", r, 0, ErrNotSent, context.DeadlineExceeded)
-		if r.took != time.Second {
-			t.Errorf("after %v", r.took)
-		}
+		wantAfter(t, "waits for the writer", r, time.Second)
 		pending(t, "taken", taken)
-		elapse(4 * time.Second)
-		server := newPeer(t, <-servers)
-		server.stored(server.next(), 5)
+		peer.Elapse(4 * time.Second)
+		server.Serve()
+		answerStored(t, server, server.Next(), 5)
 		want(t, "taken", <-taken, 5)
-		if n := len(server.requests); n != 0 {
-			t.Errorf("%d requests came after their time", n)
+		if n := len(server.Requests); n != 0 {
+			t.Errorf("%d requests arrived after their time", n)
 		}
-		h.stop()
-		_ = server.nc.Close()
 	})
 }
 
-// TestReconnects: a server with frames of bad length is left, and come back to.
+// TestReconnects ends a connection with a frame of bad length, and dials again.
 func TestReconnects(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, Options{})
-		server := <-h.peers
+	bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
 		got := h.sendAsync(t.Context(), message(2))
-		server.write(append([]byte{0, 0, 0, 15}, make([]byte, 12)...))
+		server.SendRaw(append([]byte{0, 0, 0, 15}, make([]byte, 12)...))
 		want(t, "Send", <-got, 0, ErrConnectionLost)
-		server = <-h.peers
+		server = <-h.Conns
 		synctest.Wait()
 		got = h.sendAsync(t.Context(), message(2))
-		server.stored(server.next(), 3)
+		answerStored(t, server, server.Next(), 3)
 		want(t, "Send", <-got, 3)
-		h.stop()
+	})
+}
+
+// TestSendLatest builds a message when it has a slot. One that is not needed any more passes the slot on.
+func TestSendLatest(t *testing.T) {
+	bubble(t, Options{Connections: 1, Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+		first := h.sendAsync(t.Context(), message(2))
+		builds := 0
+		latest := func(there bool) <-chan result[uint32] {
+			m := message(3)
+			return async(func() (uint32, error) {
+				return h.SendLatest(t.Context(), t.Context(), m.Type, func() (Message, bool) {
+					builds++
+					return m, there
+				})
+			})
+		}
+		none, second := latest(false), latest(true)
+		req := server.Next()
+		if builds != 0 {
+			t.Error("built before its turn")
+		}
+		answerStored(t, server, req, 5)
+		want(t, "first", <-first, 5)
+		want(t, "none", <-none, 0, ErrNotSent)
+		answerStored(t, server, server.Next(), 6)
+		want(t, "second", <-second, 6)
+		if builds != 2 {
+			t.Errorf("built %d times, want each once", builds)
+		}
 	})
 }

@@ -32,8 +32,8 @@ func newSlots(t *testing.T, total, group int) *slots {
 	}
 }
 
-// step carries out one step of a scenario: "+a" acquires a slot ("+g…" one of
-// a group request), "-a" gives it back, "!a" cancels the wait, "=4/2" resizes.
+// step executes a step: "+a" acquires a slot ("+g…" for a group request), "-a" releases it, "!a" cancels the wait,
+// "=4/2" sets the limits.
 func (s *slots) step(step string) {
 	name := step[1:]
 	switch step[0] {
@@ -72,8 +72,8 @@ func TestLimiter(t *testing.T) {
 	cases := map[string]struct {
 		total, group int
 		steps        string
-		want         string // who got a slot, in order
-		wantErr      string // who got none
+		want         string // the slots that were granted, in order
+		wantErr      string // the waits that failed
 	}{
 		"up to the total":                         {total: 2, group: 2, steps: "+a +b +c", want: "a b"},
 		"in order":                                {total: 1, group: 1, steps: "+a +b +c +d -a -b -c", want: "a b c d"},
@@ -110,7 +110,7 @@ func TestLimiter(t *testing.T) {
 					defer cancel()
 				}
 				if got := strings.Join(s.held, " "); got != tc.want {
-					t.Errorf("slots went to %s, want %s", got, tc.want)
+					t.Errorf("granted %s, want %s", got, tc.want)
 				}
 			})
 		})
@@ -126,8 +126,7 @@ func TestLimiterContextDone(t *testing.T) {
 	}
 }
 
-// TestLimiterConcurrently keeps the bounds under many goroutines, cancelled
-// waits and resizing, and loses no slot.
+// TestLimiterConcurrently keeps the limits with many goroutines, cancelled waits and changed limits, and loses no slot.
 func TestLimiterConcurrently(t *testing.T) {
 	const total, group = 8, 3
 	l := NewLimiter(total, group)

@@ -7,27 +7,38 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
-// TestResting keeps the slots of what was not answered, gives one of them up now and
-// then, and all of them once db_proxy has answered something.
-func TestResting(t *testing.T) {
-	const atLeast = 20 * time.Second
+const quarantineTime = 20 * time.Second
+
+// acquire takes as many of n slots as are free.
+func acquire(t *testing.T, l *Limiter, n int, group bool) (releases []func()) {
+	for range n {
+		if release, err := l.Acquire(atOnce(t), group); err == nil {
+			releases = append(releases, release)
+		}
+	}
+	return releases
+}
+
+// abandon quarantines n slots.
+func abandon(l *Limiter, n int) {
+	for range n {
+		l.quarantineSlot(quarantineTime)
+	}
+}
+
+// TestQuarantine keeps the slots of requests without an answer, releases one of them now and then, and all of them
+// after an answer of db_proxy.
+func TestQuarantine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(64, 4)
-		acquire := func(n int) (got []func()) {
-			for range n {
-				release, err := l.Acquire(atOnce(t), true)
-				if err == nil {
-					got = append(got, release)
-				}
-			}
-			return got
-		}
 		free := func(want int) {
 			t.Helper()
 			synctest.Wait()
-			got := acquire(4)
+			got := acquire(t, l, 4, true)
 			if len(got) != want {
 				t.Errorf("%d slots are free, want %d", len(got), want)
 			}
@@ -35,108 +46,82 @@ func TestResting(t *testing.T) {
 				release()
 			}
 		}
-		rest := func(slots []func()) {
-			for range slots {
-				l.quarantineSlot(atLeast)
-			}
-		}
-		rest(acquire(4))
-		elapse(atLeast - time.Second)
+		abandon(l, len(acquire(t, l, 4, true)))
+		peer.Elapse(quarantineTime - time.Second)
 		free(0)
-		elapse(time.Second)
+		peer.Elapse(time.Second)
 		free(1)
-		// One that nobody has taken is enough.
-		elapse(10 * time.Minute)
+		// While it is free, no other one is released.
+		peer.Elapse(10 * time.Minute)
 		free(1)
-		// Taken, and not answered either: the next one is given up after a pause.
-		rest(acquire(1))
+		// Taken, and not answered either: the next one is released after a pause.
+		abandon(l, len(acquire(t, l, 1, true)))
 		free(0)
-		elapse(3 * atLeast)
+		peer.Elapse(3 * quarantineTime)
 		free(1)
 		l.answered()
 		free(4)
-		// It answers: what was not answered rests for its time only.
-		rest(acquire(4))
-		elapse(time.Second)
+		// After an answer during the quarantine, the slots are released at its end.
+		abandon(l, len(acquire(t, l, 4, true)))
+		peer.Elapse(time.Second)
 		l.answered()
 		free(0)
-		elapse(atLeast)
+		peer.Elapse(quarantineTime)
 		free(4)
-		// Let the last pause end within the bubble.
-		elapse(time.Hour)
 	})
 }
 
-// TestRestingLeavesOthers: where db_proxy hung and nobody asks about groups any more,
-// its slots are there for all others.
-func TestRestingLeavesOthers(t *testing.T) {
-	const bound, atLeast = 16, 20 * time.Second // one bound for all, as declared
+// TestQuarantineLeavesSingleChats: the slots of a db_proxy that hung are free for requests about single chats, even
+// if no request about a group follows.
+func TestQuarantineLeavesSingleChats(t *testing.T) {
+	const bound = 16 // for both
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(bound, bound)
-		acquire := func(group bool) (got []func()) {
-			for range bound {
-				if release, err := l.Acquire(atOnce(t), group); err == nil {
-					got = append(got, release)
-				}
-			}
-			return got
+		abandon(l, len(acquire(t, l, bound, true)))
+		peer.Elapse(quarantineTime - time.Second)
+		if n := len(acquire(t, l, bound, false)); n != 0 {
+			t.Errorf("%d slots are free during the quarantine", n)
 		}
-		for range acquire(true) {
-			l.quarantineSlot(atLeast)
-		}
-		elapse(atLeast - time.Second)
-		if n := len(acquire(false)); n != 0 {
-			t.Errorf("%d slots while db_proxy is taken to be busy with all", n)
-		}
-		// Who waits is told.
-		waiting := make(chan error, 1)
-		go func() {
+		waiting := peer.Async(func() error {
 			release, err := l.Acquire(t.Context(), false)
 			if err == nil {
 				release()
 			}
-			waiting <- err
-		}()
-		elapse(time.Second)
-		if err := <-waiting; err != nil {
-			t.Fatal(err)
-		}
-		probes, others := acquire(true), acquire(false)
+			return err
+		})
+		peer.Elapse(time.Second)
+		peer.WantErr(t, "waiting", <-waiting)
+		probes, others := acquire(t, l, bound, true), acquire(t, l, bound, false)
 		if len(probes) != 1 || len(others) != bound-1 {
-			t.Errorf("%d slots for groups, want one that shows whether db_proxy is back; then %d", len(probes), len(others))
+			t.Errorf("%d and %d slots, want one for groups, as a probe, and %d others", len(probes), len(others), bound-1)
 		}
 		l.answered()
 		for _, release := range append(probes, others...) {
 			release()
 		}
-		if n := len(acquire(true)); n != bound {
-			t.Errorf("%d slots for groups once db_proxy has answered", n)
+		if n := len(acquire(t, l, bound, true)); n != bound {
+			t.Errorf("%d slots for groups after an answer", n)
 		}
-		elapse(time.Hour)
 	})
 }
 
-// TestRestingCount counts what a db_proxy that hangs for five minutes is given by those
-// who always have another request. Documented in docs/architecture.md.
-func TestRestingCount(t *testing.T) {
+// TestQuarantineCount counts what a db_proxy that hangs for five minutes gets from callers that always have another
+// request. Documented in docs/architecture.md.
+func TestQuarantineCount(t *testing.T) {
 	const timeout, want = 10 * time.Second, 14
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(defaultTotal, defaultGroup)
-		given := 0
+		granted := 0
 		for range 5 * 60 {
-			for {
-				if _, err := l.Acquire(atOnce(t), true); err != nil {
-					break
-				}
-				given++
+			for range acquire(t, l, defaultTotal, true) {
+				granted++
 				time.AfterFunc(timeout, func() { l.quarantineSlot(quarantineFactor * timeout) })
 			}
-			elapse(time.Second)
+			peer.Elapse(time.Second)
 		}
-		if given != want {
-			t.Errorf("%d requests, want %d", given, want)
+		if granted != want {
+			t.Errorf("%d requests, want %d", granted, want)
 		}
-		elapse(time.Hour)
 	})
 }
 

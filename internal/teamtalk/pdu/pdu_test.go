@@ -6,10 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
 )
 
 // bodies are the messages of the commands that were recorded.
@@ -47,40 +46,26 @@ var bodies = map[wire.Command]proto.Message{
 	wire.CommandHeartBeat:      &wire.IMHeartBeat{},
 }
 
-// recorded returns the recorded frames under their names and directions.
-func recorded(tb testing.TB) map[string][]byte {
+// recordedFrames returns the recorded frames by name and direction.
+func recordedFrames(tb testing.TB) map[string][]byte {
 	tb.Helper()
-	raw, err := os.ReadFile("../testdata/frames.json")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var file struct{ Frames []map[string]*string }
-	if err := json.Unmarshal(raw, &file); err != nil {
-		tb.Fatal(err)
-	}
 	frames := map[string][]byte{}
-	for _, f := range file.Frames {
-		for _, direction := range []string{"request", "response", "peer_receives"} {
-			if f[direction] == nil {
-				continue
+	for _, f := range recorded.Frames(tb) {
+		for direction, b := range map[string][]byte{
+			"request": f.Request, "response": f.Response, "peer_receives": f.PeerReceives,
+		} {
+			if b != nil {
+				frames[f.Name+" "+direction] = b
 			}
-			b, err := hex.DecodeString(*f[direction])
-			if err != nil {
-				tb.Fatal(err)
-			}
-			frames[*f["name"]+" "+direction] = b
 		}
-	}
-	if len(frames) < 40 {
-		tb.Fatalf("only %d frames", len(frames))
 	}
 	return frames
 }
 
-// TestConformance reads every recorded frame, and writes it again byte for
-// byte: the header alone, and from the parsed message.
+// TestConformance reads every recorded frame, and writes it again byte for byte, with its body and from the parsed
+// message.
 func TestConformance(t *testing.T) {
-	for name, raw := range recorded(t) {
+	for name, raw := range recordedFrames(t) {
 		t.Run(name, func(t *testing.T) {
 			p, err := NewReader(bytes.NewReader(raw), 0).Read()
 			if err != nil {
@@ -232,7 +217,7 @@ func TestReadPassesErrorsOn(t *testing.T) {
 	}
 }
 
-// TestNoOverAllocation: what a header announces costs nothing until it comes.
+// TestNoOverAllocation: the length in a header does not allocate memory before the bytes arrive.
 func TestNoOverAllocation(t *testing.T) {
 	for name, length := range map[string]uint32{"held": MaxIn, "skipped": MaxSkip} {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +237,7 @@ func TestNoOverAllocation(t *testing.T) {
 }
 
 func FuzzReader(f *testing.F) {
-	for _, frame := range recorded(f) {
+	for _, frame := range recordedFrames(f) {
 		f.Add(frame, 0)
 	}
 	f.Add(header(MaxSkip), 0)
@@ -307,7 +292,7 @@ func FuzzHandle(f *testing.F) {
 	})
 }
 
-// sample is a text of 200 bytes on its way.
+// sample is a text of 200 bytes.
 func sample() *wire.IMMsgData {
 	return &wire.IMMsgData{
 		FromUserId: proto.Uint32(1), ToSessionId: proto.Uint32(160), MsgId: proto.Uint32(1), CreateTime: proto.Uint32(1795409000),
@@ -352,9 +337,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// TestDivert writes the body of a frame that is too long to where it is told, and
-// skips it where it is told nothing.
-func TestDivert(t *testing.T) {
+// TestStream writes the body of a frame that is too long to the writer of Stream, and skips it without one.
+func TestStream(t *testing.T) {
 	long := PDU{Service: 3, Command: wire.CommandMsgListRsp, Seq: 7, Body: bytes.Repeat([]byte("row"), 100)}
 	short := PDU{Service: 3, Command: wire.CommandMsgData, Seq: 8, Body: []byte("short")}
 	var in []byte

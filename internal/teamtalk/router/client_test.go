@@ -3,109 +3,111 @@
 package router
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"io"
-	"net"
-	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
+	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const testAddress = "router.example:8200"
-
-// harness is a running Client and the router's ends of its connections.
+// harness is a running Client and its router.
 type harness struct {
 	*Client
-	t       *testing.T
-	routers chan net.Conn
+	*peer.Listener
 	changes atomic.Int32
-	cancel  context.CancelFunc
-	ended   chan struct{}
+	stop    func()
 }
 
-func run(t *testing.T, gate func() error, change ...func(*Options)) *harness {
+// runOn starts a Client in a synctest bubble.
+func runOn(t *testing.T, l *peer.Listener, opts Options) *harness {
 	t.Helper()
-	h := &harness{t: t, routers: make(chan net.Conn, 100), ended: make(chan struct{})}
-	o := Options{
-		Address:  testAddress,
-		Gate:     gate,
-		OnChange: func() { h.changes.Add(1) },
-		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
-			if network != "tcp" || address != testAddress {
-				t.Errorf("dialed %s %s", network, address)
-			}
-			ours, theirs := net.Pipe()
-			h.routers <- theirs
-			return ours, nil
-		},
-	}
-	for _, c := range change {
-		c(&o)
-	}
-	h.Client = New(o)
-	ctx, cancel := context.WithCancel(t.Context())
-	h.cancel = cancel
-	go func() {
-		defer close(h.ended)
-		h.Run(ctx)
-	}()
+	h := &harness{Listener: l}
+	opts.Address, opts.Dial, opts.OnChange = peer.Address, l.Dial, func() { h.changes.Add(1) }
+	h.Client = New(opts)
+	h.stop = peer.Start(t, h.Run)
 	synctest.Wait()
 	return h
 }
 
-func (h *harness) stop() {
-	h.t.Helper()
-	h.cancel()
-	<-h.ended
-}
-
-// route routes m in the background.
-func (h *harness) route(ctx context.Context, m dbproxy.Message, id uint32) <-chan error {
-	outcome := make(chan error, 1)
-	go func() { outcome <- h.Route(ctx, m, id) }()
-	synctest.Wait()
-	return outcome
-}
-
-// frame is what another peer of the router was seen to receive.
-func frame(t *testing.T, name string) []byte {
+// bubble runs f in a synctest bubble with a running Client and the router's end of its connection.
+func bubble(t *testing.T, opts Options, f func(t *testing.T, h *harness, router *peer.Conn)) {
 	t.Helper()
-	raw, err := os.ReadFile("../testdata/frames.json")
-	if err != nil {
-		t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		h := runOn(t, peer.Listen(t), opts)
+		f(t, h, <-h.Conns)
+	})
+}
+
+// route routes message in the background.
+func (h *harness) route(ctx context.Context, id uint32) <-chan error {
+	return peer.Async(func() error { return h.Route(ctx, message(), id) })
+}
+
+// wantMaybeSent checks that a message may have been sent.
+func wantMaybeSent(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, ErrMaybeSent) || errors.Is(err, ErrNotSent) {
+		t.Errorf("Route: %v, want %v", err, ErrMaybeSent)
 	}
-	var file struct{ Frames []map[string]*string }
-	if err := json.Unmarshal(raw, &file); err != nil {
-		t.Fatal(err)
+}
+
+// stopReceiving makes the connection drain.
+func stopReceiving(router *peer.Conn) {
+	router.Send(wire.CommandStopReceiving, 0, &wire.IMStopReceivePacket{Result: proto.Uint32(0)})
+	synctest.Wait()
+}
+
+// answer answers a ping. offset is added to the handle.
+func answer(t *testing.T, router *peer.Conn, ping pdu.PDU, offset byte) {
+	t.Helper()
+	asked := &wire.IMUsersStatReq{}
+	err := proto.Unmarshal(ping.Body, asked)
+	if err != nil || ping.Command != wire.CommandUsersStatReq || asked.GetUserId() != 1 || len(asked.GetUserIdList()) != 1 {
+		t.Errorf("command %#04x: %v %v", uint16(ping.Command), asked, err)
 	}
-	for _, f := range file.Frames {
-		if *f["name"] == name {
-			b, err := hex.DecodeString(*f["peer_receives"])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
+	attach := asked.GetAttachData()
+	attach[7] += offset
+	router.Send(wire.CommandUsersStatRsp, ping.Seq, &wire.IMUsersStatRsp{UserId: asked.UserId, AttachData: attach})
+	synctest.Wait()
+}
+
+// nextPing returns the next ping, after n messages.
+func nextPing(t *testing.T, router *peer.Conn, n int) pdu.PDU {
+	t.Helper()
+	for range n {
+		if p := router.Next(); p.Command != wire.CommandMsgData {
+			t.Errorf("command %#04x, want a message", uint16(p.Command))
 		}
 	}
-	t.Fatalf("%s was not recorded", name)
-	return nil
+	return router.Next()
 }
 
-// recorded is the message in the frame route_message.
-func recorded() dbproxy.Message {
+// wantRoutes routes a message, which the router answers.
+func (h *harness) wantRoutes(t *testing.T, router *peer.Conn) {
+	t.Helper()
+	synctest.Wait()
+	outcome := h.route(t.Context(), 1)
+	answer(t, router, nextPing(t, router, 1), 0)
+	peer.WantErr(t, "Route", <-outcome)
+}
+
+// message is the message in the recorded frame route_message.
+func message() dbproxy.Message {
 	return dbproxy.Message{
 		From: 1, To: 150, CreateTime: 1795409000,
 		Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("nnZSBwfPCz60q69ddmfIJA=="),
@@ -113,29 +115,19 @@ func recorded() dbproxy.Message {
 }
 
 func TestRoute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, nil)
-		router := <-h.routers
-		outcome := h.route(t.Context(), recorded(), 1)
-		want := frame(t, "route_message")
-		got := make([]byte, len(want))
-		if _, err := io.ReadFull(router, got); err != nil {
-			t.Fatal(err)
-		}
-		if string(got) != string(want) {
+	bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
+		outcome := h.route(t.Context(), 1)
+		if got, want := router.Next().Append(nil), recorded.Named(t, "route_message").PeerReceives; !bytes.Equal(got, want) {
 			t.Errorf("routed\n%x, want\n%x", got, want)
 		}
-		p := listen(t, router)
-		p.answer(<-p.questions, 0)
-		if err := <-outcome; err != nil {
-			t.Error(err)
-		}
-		h.stop()
+		answer(t, router, router.Next(), 0)
+		peer.WantErr(t, "Route", <-outcome)
 	})
 }
 
-// TestAnnounce: what message servers pass on to the members of a group that changed.
+// TestAnnounce sends what message servers pass on to the members of a changed group.
 func TestAnnounce(t *testing.T) {
+	members := dbproxy.Membership{Current: []uint32{1, 30}, Changed: []uint32{30}}
 	for name, tc := range map[string]struct {
 		change dbproxy.MemberChange
 		want   string
@@ -144,60 +136,48 @@ func TestAnnounce(t *testing.T) {
 		"removed": {dbproxy.MemberChange{By: 1, Group: 7, Remove: true, Members: []uint32{30}}, "0801" + "1002" + "1807" + "2001201e" + "281e"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := run(t, nil)
-				router := <-h.routers
-				outcome := make(chan error, 1)
-				go func() {
-					outcome <- h.Announce(t.Context(), tc.change, dbproxy.Membership{Current: []uint32{1, 30}, Changed: []uint32{30}})
-				}()
+			bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
+				outcome := peer.Async(func() error { return h.Announce(t.Context(), tc.change, members) })
 				// Length, version 1, flag 0, service 4, command 0x040b, seq 0, reserved.
 				want := "0000001c" + "00010000" + "0004040b" + "00000000" + tc.want
-				got := make([]byte, len(want)/2)
-				if _, err := io.ReadFull(router, got); err != nil {
-					t.Fatal(err)
+				if got := hex.EncodeToString(router.Next().Append(nil)); got != want {
+					t.Errorf("announced\n%s, want\n%s", got, want)
 				}
-				if hex.EncodeToString(got) != want {
-					t.Errorf("announced\n%x, want\n%s", got, want)
-				}
-				p := listen(t, router)
-				p.answer(<-p.questions, 0)
-				if err := <-outcome; err != nil {
-					t.Error(err)
-				}
-				h.stop()
+				answer(t, router, router.Next(), 0)
+				peer.WantErr(t, "Announce", <-outcome)
 			})
 		})
 	}
 }
 
-// TestReadsEverything: what the router relays is taken off the wire, whatever
-// it is.
+// TestReadsEverything reads whatever the router relays.
 func TestReadsEverything(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, nil)
-		router := <-h.routers
+	bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
 		long := pdu.PDU{Command: wire.CommandMsgData, Body: make([]byte, pdu.MaxIn)}.Append(nil)
+		read, message := recorded.Named(t, "read_notify").PeerReceives, recorded.Named(t, "route_message").PeerReceives
 		for range 100 {
-			for _, b := range [][]byte{frame(t, "read_notify"), frame(t, "route_message"), long} {
-				if _, err := router.Write(b); err != nil {
-					t.Fatal(err)
-				}
+			for _, b := range [][]byte{read, message, long} {
+				router.SendRaw(b)
 			}
 		}
-		synctest.Wait()
-		if h.ConnectedSince().IsZero() || h.changes.Load() != 1 {
-			t.Errorf("connected since %v, %d changes reported", h.ConnectedSince(), h.changes.Load())
-		}
-		h.stop()
+		h.wantState(t, time.Now(), 1)
 	})
+}
+
+// wantState checks the time of the connect and how often a change was reported.
+func (h *harness) wantState(t *testing.T, since time.Time, changes int32) {
+	t.Helper()
+	synctest.Wait()
+	if got := h.ConnectedSince(); !got.Equal(since) || h.changes.Load() != changes {
+		t.Errorf("connected since %v after %d changes, want %v after %d", got, h.changes.Load(), since, changes)
+	}
 }
 
 func TestNotSent(t *testing.T) {
 	errGate := errors.New("gate closed")
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	large := recorded()
+	large := message()
 	large.Data = make([]byte, pdu.MaxToClients)
 	cases := map[string]struct {
 		ctx     context.Context
@@ -206,118 +186,90 @@ func TestNotSent(t *testing.T) {
 		offline bool
 		want    error
 	}{
-		"not connected": {message: recorded(), offline: true, want: ErrNotConnected},
-		"gate closed":   {message: recorded(), gate: func() error { return errGate }, want: errGate},
-		"context done":  {message: recorded(), ctx: cancelled, want: context.Canceled},
+		"not connected": {message: message(), offline: true, want: ErrNotConnected},
+		"gate closed":   {message: message(), gate: func() error { return errGate }, want: errGate},
+		"context done":  {message: message(), ctx: cancelled, want: context.Canceled},
 		"too large":     {message: large, want: ErrTooLarge},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := &harness{Client: New(Options{}), t: t}
+				c := New(Options{})
 				if !tc.offline {
-					h = run(t, tc.gate)
-					defer h.stop()
+					c = runOn(t, peer.Listen(t), Options{Gate: tc.gate}).Client
 				}
-				ctx := tc.ctx
-				if ctx == nil {
-					ctx = t.Context()
-				}
-				err := <-h.route(ctx, tc.message, 1)
-				if !errors.Is(err, ErrNotSent) || !errors.Is(err, tc.want) || errors.Is(err, ErrMaybeSent) {
-					t.Errorf("Route: %v, want %v", err, tc.want)
+				err := c.Route(cmp.Or(tc.ctx, t.Context()), tc.message, 1)
+				peer.WantErr(t, "Route", err, ErrNotSent, tc.want)
+				if errors.Is(err, ErrMaybeSent) {
+					t.Errorf("Route: %v", err)
 				}
 			})
 		})
 	}
 }
 
-// TestLargest: the limit is on the frame, and is what still goes.
+// TestLargest sends a frame at the limit, and not one over it.
 func TestLargest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, nil)
-		listener := listen(t, <-h.routers)
-		m := recorded()
+	bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
+		m := message()
 		p, err := pdu.New(wire.CommandMsgData, 0, m.Wire(1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		// The length of so much data takes two bytes more.
 		m.Data = make([]byte, pdu.MaxToClients-p.Len()+len(m.Data)-2)
-		outcome := h.route(t.Context(), m, 1)
-		listener.answer(<-listener.questions, 0)
-		if err := <-outcome; err != nil || listener.length != pdu.MaxToClients {
-			t.Errorf("%d bytes came: %v", listener.length, err)
+		outcome := peer.Async(func() error { return h.Route(t.Context(), m, 1) })
+		if n := router.Next().Len(); n != pdu.MaxToClients {
+			t.Errorf("%d bytes arrived", n)
 		}
+		answer(t, router, router.Next(), 0)
+		peer.WantErr(t, "Route", <-outcome)
 		m.Data = append(m.Data, 0)
-		if err := <-h.route(t.Context(), m, 1); !errors.Is(err, ErrTooLarge) {
-			t.Errorf("one byte more: %v", err)
-		}
-		h.stop()
+		peer.WantErr(t, "one byte more", h.Route(t.Context(), m, 1), ErrTooLarge)
 	})
 }
 
 func TestMaybeSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := run(t, nil)
-		router := <-h.routers
-		outcome := h.route(t.Context(), recorded(), 1)
+		l := peer.Listen(t)
+		l.Raw = true
+		h := runOn(t, l, Options{})
+		router := <-h.Conns
+		outcome := h.route(t.Context(), 1)
 		if _, err := router.Read(make([]byte, 5)); err != nil {
 			t.Error(err)
 		}
 		_ = router.Close()
-		if err := <-outcome; !errors.Is(err, ErrMaybeSent) || errors.Is(err, ErrNotSent) {
-			t.Errorf("Route: %v", err)
-		}
-		h.stop()
+		wantMaybeSent(t, <-outcome)
 	})
 }
 
 func TestConnected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, nil)
-		check := func(what string, since time.Time, changes int32) {
-			t.Helper()
-			synctest.Wait()
-			if !h.ConnectedSince().Equal(since) || h.changes.Load() != changes {
-				t.Errorf("%s: since %v, %d changes reported", what, h.ConnectedSince(), h.changes.Load())
-			}
-		}
-		router := <-h.routers
-		check("at first", time.Now(), 1)
-		go func() { _, _ = io.Copy(io.Discard, router) }()
-		elapse(20 * time.Second)
-		check("later", time.Now().Add(-20*time.Second), 1)
-
-		stop := pdu.PDU{Service: wire.ServiceOther, Command: wire.CommandStopReceiving}
-		if _, err := router.Write(stop.Append(nil)); err != nil {
-			t.Error(err)
-		}
-		check("draining", time.Time{}, 2)
+	bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
+		h.wantState(t, time.Now(), 1)
+		peer.Elapse(20 * time.Second)
+		h.wantState(t, time.Now().Add(-20*time.Second), 1)
+		stopReceiving(router)
+		h.wantState(t, time.Time{}, 2)
 		_ = router.Close()
-		check("closed", time.Time{}, 2)
-		router = <-h.routers
-		check("again", time.Now(), 3)
+		h.wantState(t, time.Time{}, 2)
+		router = <-h.Conns
+		h.wantState(t, time.Now(), 3)
 		_ = router.Close()
-		check("lost", time.Time{}, 4)
-		<-h.routers
-		check("once more", time.Now(), 5)
+		h.wantState(t, time.Time{}, 4)
+		<-h.Conns
+		h.wantState(t, time.Now(), 5)
 		h.stop()
-		check("ended", time.Time{}, 6)
+		h.wantState(t, time.Time{}, 6)
 	})
 }
 
-// TestNobodyListening: without OnChange nothing is told.
-func TestNobodyListening(t *testing.T) {
-	c := New(Options{Dial: func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		_ = theirs.Close()
-		return ours, nil
-	}})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	c.Run(ctx)
+// TestNoOnChange runs without OnChange.
+func TestNoOnChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := peer.Listen(t)
+		stop := peer.Start(t, New(Options{Address: peer.Address, Dial: l.Dial}).Run)
+		<-l.Conns
+		stop()
+	})
 }
-
-// elapse lets the bubble's clock run: no time passes outside of it.
-func elapse(d time.Duration) { <-time.After(d) }

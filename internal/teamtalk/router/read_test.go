@@ -3,15 +3,17 @@
 package router
 
 import (
-	"bytes"
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
+	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
 )
 
 // readNotify is the body of a read notify.
@@ -30,8 +32,8 @@ func bodyOf(tb testing.TB, m proto.Message) []byte {
 	return b
 }
 
-// TestReadNotifies: what was recorded from a real router is told, and so is what
-// follows something that is no read notify, over the same connection.
+// TestReadNotifies reports the recorded read notify of a real router, and what follows a frame that is none, over the
+// same connection.
 func TestReadNotifies(t *testing.T) {
 	const single, group = wire.SessionType_SESSION_TYPE_SINGLE, wire.SessionType_SESSION_TYPE_GROUP
 	first := Read{User: 150, Session: 1, UpTo: 1}
@@ -42,7 +44,7 @@ func TestReadNotifies(t *testing.T) {
 	partial.MsgId = nil
 	tests := map[string]struct {
 		frame []byte
-		want  []Read // before the one that was recorded
+		want  []Read // before the recorded one
 	}{
 		"nothing":            {},
 		"of a group":         {notify(bodyOf(t, readNotify(2, 7, 0xFFFFFFFF, group))), []Read{{User: 2, Session: 7, Group: true, UpTo: 0xFFFFFFFF}}},
@@ -50,7 +52,7 @@ func TestReadNotifies(t *testing.T) {
 		"no protobuf":        {notify([]byte{0xFF}), nil},
 		"half of one":        {notify(bodyOf(t, readNotify(2, 1, 9, single))[:3]), nil},
 		"a field is missing": {notify(bodyOf(t, partial)), nil},
-		"of no kind":         {notify(bodyOf(t, readNotify(2, 1, 9, 3))), nil},
+		"of no type":         {notify(bodyOf(t, readNotify(2, 1, 9, 3))), nil},
 		"too long to hold":   {notify(make([]byte, pdu.MaxIn)), nil},
 		"another command": {
 			pdu.PDU{Command: wire.CommandMsgReadAck, Body: bodyOf(t, readNotify(2, 1, 9, single))}.Append(nil), nil,
@@ -58,47 +60,30 @@ func TestReadNotifies(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var got []Read
-				h := run(t, nil, func(o *Options) { o.OnRead = func(r Read) { got = append(got, r) } })
-				p := listen(t, <-h.routers)
-				if _, err := p.conn.Write(bytes.Join([][]byte{tc.frame, frame(t, "read_notify")}, nil)); err != nil {
-					t.Fatal(err)
-				}
+			var got []Read
+			o := Options{OnRead: func(r Read) { got = append(got, r) }}
+			bubble(t, o, func(t *testing.T, h *harness, router *peer.Conn) {
+				router.SendRaw(append(tc.frame, recorded.Named(t, "read_notify").PeerReceives...))
 				synctest.Wait()
 				if want := append(slices.Clone(tc.want), first); !slices.Equal(got, want) {
-					t.Errorf("told of %v, want %v", got, want)
+					t.Errorf("reported %v, want %v", got, want)
 				}
-				// It is still the first connection, and of use.
-				outcome := h.route(t.Context(), recorded(), 1)
-				p.answer(<-p.questions, 0)
-				if err := <-outcome; err != nil || h.changes.Load() != 1 {
-					t.Errorf("Route: %v, after %d changes of the connection", err, h.changes.Load())
-				}
-				h.stop()
+				h.wantRoutes(t, router)
+				h.wantState(t, time.Now(), 1)
 			})
 		})
 	}
 }
 
-// TestReadNotifiesUnwanted: without OnRead they are discarded.
-func TestReadNotifiesUnwanted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := run(t, nil)
-		p := listen(t, <-h.routers)
-		if _, err := p.conn.Write(frame(t, "read_notify")); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if h.ConnectedSince().IsZero() {
-			t.Error("the connection has ended")
-		}
-		h.stop()
+// TestReadNotifiesWithoutOnRead discards them.
+func TestReadNotifiesWithoutOnRead(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
+		router.SendRaw(recorded.Named(t, "read_notify").PeerReceives)
+		h.wantState(t, time.Now(), 1)
 	})
 }
 
-// FuzzParseRead takes any bytes for a read notify: what is one says the same when it
-// is written again.
+// FuzzParseRead parses any bytes as a read notify. A valid one is the same after it is encoded again.
 func FuzzParseRead(f *testing.F) {
 	f.Add(bodyOf(f, readNotify(150, 1, 1, wire.SessionType_SESSION_TYPE_SINGLE)))
 	f.Add(bodyOf(f, readNotify(0, 0xFFFFFFFF, 0xFFFFFFFF, wire.SessionType_SESSION_TYPE_GROUP)))
@@ -108,7 +93,7 @@ func FuzzParseRead(f *testing.F) {
 		read, ok := parseRead(body)
 		if !ok {
 			if read != (Read{}) {
-				t.Fatalf("%v of what is no read notify", read)
+				t.Fatalf("%v of an invalid read notify", read)
 			}
 			return
 		}
