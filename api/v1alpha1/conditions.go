@@ -20,7 +20,8 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
 	ConditionDelivered = "Delivered"
-	// ConditionFinished is True when nothing more is tried, whatever the outcome. Wait for this condition.
+	// ConditionFinished is True when the operator will not retry, whatever the outcome. Wait for this
+	// condition.
 	ConditionFinished = "Finished"
 )
 
@@ -80,7 +81,8 @@ const (
 
 // Reasons about the server, its permissions and its key.
 const (
-	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. The two are not told apart.
+	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. Both cases have
+	// one reason, to reveal nothing about other namespaces.
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerNotReady: db_proxy is not connected.
 	ReasonServerNotReady = "ServerNotReady"
@@ -112,7 +114,8 @@ const (
 const (
 	// ReasonContentEmpty: the text is empty, or the audio holds no sound.
 	ReasonContentEmpty = "ContentEmpty"
-	// ReasonContentTooLong: the content is longer than TeamTalk's column, which TeamTalk would not report.
+	// ReasonContentTooLong: the content is longer than TeamTalk's column. TeamTalk would report success
+	// and store nothing.
 	ReasonContentTooLong = "ContentTooLong"
 	// ReasonContentInvalid: the text is not UTF-8, or contains a NUL, at which clients truncate it.
 	ReasonContentInvalid = "ContentInvalid"

@@ -100,7 +100,8 @@ type RecipientStatus struct {
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// createTime is the TeamTalk time of a message without a delivery token, recorded before it is sent.
+	// createTime is the TeamTalk time of a message without a delivery token. It is recorded before the
+	// message is sent, to find the message in the store.
 	// +optional
 	CreateTime *metav1.Time `json:"createTime,omitempty"`
 

@@ -20,7 +20,8 @@ const (
 	MaxRecipientMessage = 128
 )
 
-// RetryAnnotation requests, by each new value, a retry of the recipients that failed with nothing stored.
+// RetryAnnotation requests a retry. Each new value retries the recipients that failed with nothing
+// stored.
 const RetryAnnotation = "teamtalk.io/retry"
 
 // LongText is what the operator does with a text that does not fit into one TeamTalk message.
@@ -37,10 +38,11 @@ const (
 // TeamTalkMessageSpec is the desired message.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) || !has(self.deadline) || self.sendAfter < self.deadline",message="deadline must be later than sendAfter",fieldPath=".deadline"
-// +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey: it carries no delivery token by which it could be found again",fieldPath=".idempotencyKey"
+// +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey, because it has no delivery token",fieldPath=".idempotencyKey"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !self.to.users.exists(u, u == self.senderID)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
 type TeamTalkMessageSpec struct {
-	// serverRef refers to the TeamTalkServer. If unset, it is the server "default" in this namespace.
+	// serverRef refers to the TeamTalkServer that sends the message. If unset, it is the server "default"
+	// in the message's namespace.
 	// +optional
 	// +kubebuilder:default={name: default}
 	ServerRef *ServerReference `json:"serverRef,omitempty"`
@@ -69,12 +71,13 @@ type TeamTalkMessageSpec struct {
 	// +optional
 	SendAfter *metav1.Time `json:"sendAfter,omitempty"`
 
-	// deadline is the time from which on the message is not sent. Recipients that are proved unsent
-	// then fail with the reason DeadlineExceeded, and those that stay in doubt with OutcomeUnknown.
+	// deadline is the time after which the message is not sent. A recipient fails with the reason
+	// DeadlineExceeded if nothing was stored, and with OutcomeUnknown if that cannot be proved.
 	// +optional
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 
-	// activeDeadlineSeconds is a deadline relative to sendAfter or the creation. The earlier deadline applies.
+	// activeDeadlineSeconds limits the time after the creation, or after sendAfter if that is later. If
+	// deadline is set too, the earlier one applies.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
@@ -116,7 +119,8 @@ type ServerReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// namespace is the namespace of the TeamTalkServer, which must allow this one. If unset, it is this one.
+	// namespace is the namespace of the TeamTalkServer, which must allow the message's namespace. If
+	// unset, it is the message's namespace.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -142,7 +146,8 @@ type Recipients struct {
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.text)?1:0)+(has(dyn(self).json)?1:0)+(has(self.textFrom)?1:0)+(has(self.image)?1:0)+(has(self.audio)?1:0) == 1",message="exactly one of the fields in [text json textFrom image audio] must be set"
 type Content struct {
-	// text is a text in UTF-8. One TeamTalk message holds 3051 bytes, or 3068 without a delivery token.
+	// text is a text in UTF-8. One TeamTalk message holds up to 3051 bytes, or 3068 if the server disables
+	// delivery tokens.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=65536
@@ -165,7 +170,8 @@ type Content struct {
 	Audio *AudioContent `json:"audio,omitempty"`
 }
 
-// JSONValue is any JSON value. Validation rules cannot read a value, but detect its change in a map of values.
+// JSONValue is any JSON value. Validation rules cannot read it. They detect a change of a map of such
+// values.
 //
 // +kubebuilder:validation:Type=""
 // +kubebuilder:pruning:PreserveUnknownFields
@@ -187,7 +193,8 @@ func (v *JSONValue) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// TextSource is the source of a text. There are no Secrets: who may create messages must not be able to read these.
+// TextSource is the source of a text. Secrets are not supported, because a user who may create messages
+// could read them by sending them.
 type TextSource struct {
 	// configMapKeyRef selects a key of a ConfigMap, in data or binaryData.
 	// +required
@@ -296,7 +303,7 @@ type TeamTalkMessageStatus struct {
 
 // SplitText identifies a text that is sent in segments.
 type SplitText struct {
-	// segments is how many segments the text has.
+	// segments is the number of segments of the text.
 	// +required
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=20
@@ -324,8 +331,8 @@ type SplitText struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
-// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey cannot change once the message is under way: create another TeamTalkMessage; or, if it may be lost, delete this one and create it again; edits are taken once it has Finished with nothing stored",fieldPath=".spec"
-// +kubebuilder:validation:XValidation:rule="has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True'))",message="ttlSecondsAfterFinished cannot be added or removed before the message has Finished: with it, and without an idempotencyKey, a message is known by its name",fieldPath=".spec.ttlSecondsAfterFinished"
+// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey are immutable until the message has Finished with nothing stored: create another TeamTalkMessage, or delete this one and create it again",fieldPath=".spec"
+// +kubebuilder:validation:XValidation:rule="has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True'))",message="ttlSecondsAfterFinished cannot be added or removed before the message has Finished: without an idempotencyKey, it makes the name of the message its key",fieldPath=".spec.ttlSecondsAfterFinished"
 type TeamTalkMessage struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -10,7 +10,8 @@ import (
 const (
 	// ReceiverLabel is the name of the TeamTalkReceiver that created a message.
 	ReceiverLabel = "teamtalk.io/receiver"
-	// NotificationLabel is the hash of the notification. Repeats have the same hash, and numbered names.
+	// NotificationLabel is the hash of the notification. Repeats have the same hash, and names that end
+	// with a number.
 	NotificationLabel = "teamtalk.io/notification"
 )
 
@@ -36,16 +37,17 @@ const (
 // TeamTalkReceiverSpec describes the notifications and the messages that are created for them.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.toLabel) == has(self.allow)",message="toLabel and allow must be set together: allow lists the recipients that the label may name"
-// +kubebuilder:validation:XValidation:rule="self.type == 'Alertmanager' || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate go with type Alertmanager"
-// +kubebuilder:validation:XValidation:rule="self.type == 'Generic' || !has(self.authentication) || !has(self.authentication.hmacSecretRef)",message="authentication.hmacSecretRef goes with type Generic: Alertmanager does not sign",fieldPath=".authentication"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Alertmanager' || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate require type Alertmanager"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Generic' || !has(self.authentication) || !has(self.authentication.hmacSecretRef)",message="authentication.hmacSecretRef requires type Generic, because Alertmanager does not sign",fieldPath=".authentication"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !self.to.users.exists(u, u == self.senderID)) && (!has(self.allow) || !has(self.allow.users) || !self.allow.users.exists(u, u == self.senderID)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
-// +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: a repeat is known by the message before it",fieldPath=".ttlSecondsAfterFinished"
+// +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: the previous message identifies a repeat",fieldPath=".ttlSecondsAfterFinished"
 type TeamTalkReceiverSpec struct {
 	// type is the format of the notifications: Alertmanager (its webhook, version 4) or Generic (any JSON).
 	// +required
 	Type ReceiverType `json:"type,omitempty"`
 
-	// serverRef refers to the TeamTalkServer. If unset, it is the server "default" in this namespace.
+	// serverRef refers to the TeamTalkServer that sends the messages. If unset, it is the server "default"
+	// in the receiver's namespace.
 	// +optional
 	// +kubebuilder:default={name: default}
 	ServerRef *ServerReference `json:"serverRef,omitempty"`
@@ -67,11 +69,13 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	ToLabel string `json:"toLabel,omitempty"`
 
-	// allow lists the recipients that toLabel may name. Others are ignored. If none is left, "to" gets the alert.
+	// allow lists the recipients that toLabel may name. Others are ignored. If none remains, the alert is
+	// sent to the recipients in to.
 	// +optional
 	Allow *Recipients `json:"allow,omitempty"`
 
-	// groupBy lists labels. Alerts with the same values share a message. If unset, a notification is one message.
+	// groupBy lists labels. Alerts of a notification with the same values of these labels are sent in one
+	// message. If unset, a notification is one message.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -86,7 +90,8 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:MaxLength=16384
 	Template string `json:"template,omitempty"`
 
-	// resolvedTemplate is the template if all alerts are resolved. If unset, template is used.
+	// resolvedTemplate is the Go template for notifications whose alerts are all resolved. If unset,
+	// template is used.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
@@ -184,7 +189,8 @@ type TeamTalkReceiverStatus struct {
 	// +optional
 	LastMessage string `json:"lastMessage,omitempty"`
 
-	// counts counts the requests, every few seconds. If a gateway is killed, its last counts are lost.
+	// counts is the number of requests by result, updated every few seconds. If a gateway is killed, its
+	// last counts are lost.
 	// +optional
 	Counts ReceiverCounts `json:"counts,omitzero"`
 
@@ -204,8 +210,8 @@ type ReceiverCounts struct {
 	// duplicates is the number of notifications that repeat another one within dedupWindowSeconds.
 	// +optional
 	Duplicates int64 `json:"duplicates,omitempty"`
-	// folded is the number of notifications that are in the digest of at least one recipient. A retried request may
-	// count twice.
+	// folded is the number of notifications that are in the digest of at least one recipient. A retried
+	// request may be counted twice.
 	// +optional
 	Folded int64 `json:"folded,omitempty"`
 	// templateFaults is the number of messages with the built-in template because the declared one failed.

@@ -6,7 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PreviousKeySuffix at the AES key's name in the Secret names the previous key, for older messages.
+// PreviousKeySuffix is appended to the AES key's name in the Secret. That entry is the previous AES
+// key, which decrypts messages that were stored with it.
 const PreviousKeySuffix = ".previous"
 
 // Endpoint is host:port. The host is resolved for each connection.
@@ -35,7 +36,8 @@ type Verification string
 
 // Verification modes.
 const (
-	// VerificationAlways reads each message back: db_proxy gives ids to some messages that it does not store.
+	// VerificationAlways reads each message back, because db_proxy answers with an id for some messages
+	// that it does not store.
 	VerificationAlways Verification = "Always"
 	// VerificationNever trusts the answer of db_proxy.
 	VerificationNever Verification = "Never"
@@ -50,7 +52,8 @@ type DeliveryTokenMode string
 const (
 	// DeliveryTokenEnabled adds 64 bits to the padding, which clients skip.
 	DeliveryTokenEnabled DeliveryTokenMode = "Enabled"
-	// DeliveryTokenDisabled sends up to 17 bytes more. The time of a message is recorded before it is sent.
+	// DeliveryTokenDisabled sends texts without a token. They may be 17 bytes longer. The time of a
+	// message is recorded in its status before it is sent.
 	DeliveryTokenDisabled DeliveryTokenMode = "Disabled"
 )
 
@@ -87,7 +90,8 @@ type TeamTalkServerSpec struct {
 	// +required
 	Senders SendersSpec `json:"senders,omitzero"`
 
-	// allowedNamespaces selects the namespaces that may use this server. If unset, it is the server's own.
+	// allowedNamespaces selects the namespaces whose messages may use this server. If unset, only the
+	// server's namespace may use it.
 	// +optional
 	// +kubebuilder:default={from: Same}
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitzero"`
@@ -124,9 +128,9 @@ type TeamTalkServerSpec struct {
 	// +kubebuilder:validation:Maximum=300
 	MaxReplicaLagSeconds *int32 `json:"maxReplicaLagSeconds,omitempty"`
 
-	// idempotencyWindowSeconds is how far back the store is searched for an idempotencyKey. A
-	// conversation with more than about 8000 messages in that time cannot be searched: its messages
-	// with a key fail with the reason OutcomeUnknown.
+	// idempotencyWindowSeconds is how far back the store is searched for an idempotencyKey. A conversation
+	// with more than about 65,000 messages or 32 MiB in that time cannot be searched: its messages with a
+	// key fail with the reason OutcomeUnknown.
 	// +optional
 	// +kubebuilder:default=2592000
 	// +kubebuilder:validation:Minimum=60
@@ -136,7 +140,7 @@ type TeamTalkServerSpec struct {
 
 // RateLimit is a token bucket. Each segment of a text that is split counts as a message.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.burst) || self.burst == 0 || (has(self.messagesPerSecond) && self.messagesPerSecond > 0)",message="burst goes with messagesPerSecond"
+// +kubebuilder:validation:XValidation:rule="!has(self.burst) || self.burst == 0 || (has(self.messagesPerSecond) && self.messagesPerSecond > 0)",message="burst requires messagesPerSecond"
 type RateLimit struct {
 	// messagesPerSecond is the average rate. 0 means no limit.
 	// +optional
@@ -177,7 +181,8 @@ type DBProxySpec struct {
 	// +kubebuilder:validation:Maximum=1024
 	MaxInFlight int32 `json:"maxInFlight,omitempty"`
 
-	// maxGroupInFlight limits the concurrent requests about groups. 32 deadlock a stock db_proxy.
+	// maxGroupInFlight limits the concurrent requests about groups. A stock db_proxy handles 16; 32
+	// deadlock it until it is restarted.
 	// +optional
 	// +kubebuilder:default=8
 	// +kubebuilder:validation:Minimum=1
@@ -227,7 +232,7 @@ type SendersSpec struct {
 
 // AllowedNamespaces selects the namespaces whose messages may use a server.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.from) && self.from == 'Selector') == has(self.selector)",message="selector goes with from: Selector, and only with it"
+// +kubebuilder:validation:XValidation:rule="(has(self.from) && self.from == 'Selector') == has(self.selector)",message="selector must be set if and only if from is Selector"
 type AllowedNamespaces struct {
 	// from is Same (the namespace of the server), All, or Selector.
 	// +optional
@@ -245,7 +250,8 @@ type RecipientRules struct {
 	// +optional
 	Deny Recipients `json:"deny,omitzero"`
 
-	// allow lists the only recipients that get messages. If empty, these are all that are not in deny.
+	// allow lists the recipients that messages may have. If empty, all recipients are allowed that are not
+	// in deny.
 	// +optional
 	Allow Recipients `json:"allow,omitzero"`
 }

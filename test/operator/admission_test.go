@@ -87,10 +87,10 @@ func TestServerAdmission(t *testing.T) {
 		"no default sender":         {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = 0 }, want: "senders"},
 		"a selector for All": {edit: func(s *v1alpha1.TeamTalkServer) {
 			s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromAll, Selector: selector("a", "b")}
-		}, want: "selector goes with"},
+		}, want: "selector must be set"},
 		"Selector without selector": {edit: func(s *v1alpha1.TeamTalkServer) {
 			s.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{From: v1alpha1.FromSelector}
-		}, want: "selector goes with"},
+		}, want: "selector must be set"},
 		"another verification": {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.Verification = "Sometimes" }, want: "Unsupported value"},
 	}
 	x := newTenant(t)
@@ -125,7 +125,7 @@ func checkAdmission(t *testing.T, err error, want string) {
 func TestImmutable(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
-	const immutable = "cannot change once the message is under way"
+	const immutable = "are immutable until the message has Finished"
 
 	sent := x.Deliver("sent", "hello")
 	for name, edit := range map[string]string{
