@@ -4,6 +4,7 @@ package node
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // hierarchy is a mounted tree of control groups. Version 2 has one for all controllers,
@@ -45,45 +48,32 @@ func makeCgroup(name string) error {
 	if err != nil {
 		return err
 	}
-	for _, h := range all {
-		if h.v2 {
-			if err := enableControllers(h.path); err != nil {
-				return err
+	return framework.Try(func() {
+		for _, h := range all {
+			dir := filepath.Join(h.path, name)
+			if h.v2 {
+				enableControllers(h.path)
 			}
-		}
-		dir := filepath.Join(h.path, name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return fmt.Errorf("create the node's control group: %w", err)
-		}
-		if h.v2 {
-			if err := enableControllers(dir); err != nil {
-				return err
+			framework.Mustf(os.Mkdir(dir, 0o755), "create the node's control group")
+			if h.v2 {
+				enableControllers(dir)
+				continue
 			}
-		}
-		// A new cpuset of version 1 has neither processors nor memory.
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-			if b, err := os.ReadFile(filepath.Join(h.path, file)); err == nil && !h.v2 {
-				if err := os.WriteFile(filepath.Join(dir, file), b, 0o644); err != nil {
-					return fmt.Errorf("create the node's control group: %w", err)
+			// A new cpuset of version 1 has neither processors nor memory.
+			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+				if b, err := os.ReadFile(filepath.Join(h.path, file)); err == nil {
+					framework.Must(os.WriteFile(filepath.Join(dir, file), b, 0o644))
 				}
 			}
 		}
-	}
-	return nil
+	})
 }
 
 // enableControllers enables the controllers of a group of version 2 for its children.
-func enableControllers(dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
-	if err != nil {
-		return fmt.Errorf("read the controllers: %w", err)
+func enableControllers(dir string) {
+	for name := range strings.FieldsSeq(string(framework.MustGet(os.ReadFile(filepath.Join(dir, "cgroup.controllers"))))) {
+		framework.Must(os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644))
 	}
-	for name := range strings.FieldsSeq(string(b)) {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644); err != nil {
-			return fmt.Errorf("enable in %s the controller %s: %w", dir, name, err)
-		}
-	}
-	return nil
 }
 
 // removeCgroup removes the group and its children, which have no processes any more.
@@ -92,20 +82,16 @@ func removeCgroup(name string) error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	var errs []error
-	for _, h := range all {
-		err := removeTree(filepath.Join(h.path, name))
-		for err != nil && time.Now().Before(deadline) { // the kernel removes ended processes asynchronously
-			time.Sleep(100 * time.Millisecond)
-			err = removeTree(filepath.Join(h.path, name))
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove the node's control group: %w", err)
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	// The kernel removes ended processes asynchronously.
+	return framework.Await(ctx, "the node's control group is removed", framework.Retried(
+		func(context.Context) (_ string, _ bool, err error) {
+			for _, h := range all {
+				err = errors.Join(err, removeTree(filepath.Join(h.path, name)))
+			}
+			return "", true, err
+		}))
 }
 
 // removeTree removes a group's folders, innermost first. Their files are virtual.

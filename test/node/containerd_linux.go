@@ -55,17 +55,11 @@ const network = `{
 `
 
 // containerd writes the configuration of containerd and returns the program.
-func (s *settings) containerd() (program, error) {
-	networks := filepath.Join(s.dir, "networks")
-	if err := os.MkdirAll(networks, 0o755); err != nil {
-		return program{}, fmt.Errorf("create the folder of the networks: %w", err)
-	}
-	if _, err := s.write(filepath.Join("networks", "pods.conflist"), network, "PODS", podRange); err != nil {
-		return program{}, err
-	}
-	config, err := s.write("containerd.toml", containerdConfig, "SOCKET", containerdSocket, "PAUSE", s.Pause,
+func (s *settings) containerd() program {
+	networks := filepath.Dir(s.write(filepath.Join("networks", "pods.conflist"), network, "PODS", podRange))
+	config := s.write("containerd.toml", containerdConfig, "SOCKET", containerdSocket, "PAUSE", s.Pause,
 		"SNAPSHOTTER", snapshotter(), "PLUGINS", pluginDir(), "NETWORKS", networks)
-	return program{name: "containerd", args: []string{"--config=" + config}}, err
+	return program{name: "containerd", args: []string{"--config=" + config}}
 }
 
 // snapshotter returns containerd's snapshotter: overlayfs, or native if the kernel cannot

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // Environment variables of the processes in the namespaces.
@@ -110,14 +112,11 @@ func Init() {
 func runInit(dir string) (code int, err error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
-	if err := setUpMounts(dir); err != nil {
+	if err := framework.Try(func() { setUpMounts(dir) }); err != nil {
 		return 0, err
 	}
 	self, err := os.Executable()
-	if err != nil {
-		return 0, fmt.Errorf("find this program: %w", err)
-	}
-	if err := os.Setenv(stageVariable, mainStage); err != nil {
+	if err = errors.Join(err, os.Setenv(stageVariable, mainStage)); err != nil {
 		return 0, err
 	}
 	// os/exec would wait for the process, but this process waits for all.
@@ -147,35 +146,25 @@ func runInit(dir string) (code int, err error) {
 }
 
 // setUpMounts mounts the namespace's /proc, folders and kernel settings.
-func setUpMounts(dir string) error {
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make the mounts private: %w", err)
+func setUpMounts(dir string) {
+	mount := func(from, to, kind string, flags uintptr) {
+		framework.Mustf(syscall.Mount(from, to, kind, flags, ""), "mount %s at %s", from, to)
 	}
-	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return fmt.Errorf("mount /proc: %w", err)
-	}
+	mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE)
+	mount("proc", "/proc", "proc", 0)
 	for i, path := range kernelSettings {
 		b, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
+		framework.Must(err)
 		copied := filepath.Join(dir, fmt.Sprintf("setting-%d", i))
-		if err := errors.Join(err, os.WriteFile(copied, b, 0o644), bind(copied, path)); err != nil {
-			return err
-		}
+		framework.Must(os.WriteFile(copied, b, 0o644))
+		mount(copied, path, "", syscall.MS_BIND)
 	}
 	for _, path := range hidden {
 		source := filepath.Join(dir, filepath.Base(path))
-		if err := errors.Join(os.MkdirAll(source, 0o755), bind(source, path)); err != nil {
-			return err
-		}
+		framework.Must(os.MkdirAll(source, 0o755))
+		mount(source, path, "", syscall.MS_BIND)
 	}
-	return nil
-}
-
-func bind(from, to string) error {
-	if err := syscall.Mount(from, to, "", syscall.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind %s to %s: %w", from, to, err)
-	}
-	return nil
 }

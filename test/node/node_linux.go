@@ -15,7 +15,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -51,24 +50,15 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if !Inside() {
 		return nil, errors.New("a node starts only in the namespaces that Run creates")
 	}
-	n := &Node{settings: settings{Options: o, dir: Dir()}, snapshotter: snapshotter()}
-	if err := setUpNetwork(ctx); err != nil {
-		return nil, err
-	}
-	var err error
-	if n.pki, err = newPKI(filepath.Join(n.dir, "pki")); err != nil {
-		return nil, err
-	}
-	if n.kubeconfig, err = n.pki.kubeconfig("admin", serverURL, "admin", "system:masters"); err != nil {
-		return nil, err
-	}
-	if n.config, err = n.pki.config("admin", serverURL); err != nil {
-		return nil, err
-	}
-	if err := n.startAll(ctx); err != nil {
-		return nil, err
-	}
-	return n, nil
+	n := &Node{settings: settings{Options: o, dir: Dir()}}
+	return n, framework.Try(func() {
+		n.snapshotter = snapshotter()
+		setUpNetwork(ctx)
+		n.pki = newPKI(filepath.Join(n.dir, "pki"))
+		n.kubeconfig = n.pki.kubeconfig("admin", serverURL, "admin", "system:masters")
+		n.config = n.pki.config("admin", serverURL)
+		n.startAll(ctx)
+	})
 }
 
 // Config returns a copy of the admin's client configuration.
@@ -96,62 +86,35 @@ func (n *Node) Describe(ctx context.Context) (string, error) {
 }
 
 // setUpNetwork sets up the loopback interface and the node's address.
-func setUpNetwork(ctx context.Context) error {
+func setUpNetwork(ctx context.Context) {
 	for _, args := range []string{
 		"link set lo up", "link add node0 type bridge", "address add " + address + "/24 dev node0", "link set node0 up",
 	} {
-		if out, err := exec.CommandContext(ctx, "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("set up the node's network: ip %s: %w: %s", args, err, strings.TrimSpace(string(out)))
-		}
+		out, err := exec.CommandContext(ctx, "ip", strings.Fields(args)...).CombinedOutput()
+		framework.Mustf(err, "set up the node's network: ip %s: %s", args, strings.TrimSpace(string(out)))
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("enable forwarding of the pods' packets: %w", err)
-	}
-	return nil
+	// Pods' packets are forwarded.
+	framework.Must(os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644))
 }
 
-func (n *Node) startAll(ctx context.Context) error {
-	etcd, api, err := n.controlPlane()
-	if err != nil {
-		return err
-	}
-	containerd, err := n.containerd()
-	if err != nil {
-		return err
-	}
-	clients, err := n.apiClients()
-	if err != nil {
-		return err
-	}
-	client, err := kubernetes.NewForConfig(n.config)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(n.run(etcd), n.run(containerd)); err != nil {
-		return err
-	}
-	if err := waitUntil(ctx, "etcd and containerd listen", func(context.Context) error {
+func (n *Node) startAll(ctx context.Context) {
+	etcd, api := n.controlPlane()
+	containerd, clients := n.containerd(), n.apiClients()
+	client := framework.MustGet(kubernetes.NewForConfig(n.config))
+	n.run(etcd)
+	n.run(containerd)
+	waitUntil(ctx, "etcd and containerd listen", func(context.Context) error {
 		return errors.Join(dial("tcp", strings.TrimPrefix(etcdURL, "http://")), dial("unix", containerdSocket))
-	}); err != nil {
-		return err
-	}
-	if err := n.run(api); err != nil {
-		return err
-	}
-	if err := n.Import(ctx, n.Archive); err != nil { // while kube-apiserver starts
-		return err
-	}
-	if err := waitUntil(ctx, "kube-apiserver is ready", func(ctx context.Context) error {
+	})
+	n.run(api)
+	framework.Must(n.Import(ctx, n.Archive)) // while kube-apiserver starts
+	waitUntil(ctx, "kube-apiserver is ready", func(ctx context.Context) error {
 		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-	}); err != nil {
-		return err
-	}
+	})
 	for _, p := range clients {
-		if err := n.run(p); err != nil {
-			return err
-		}
+		n.run(p)
 	}
-	return waitUntil(ctx, "the node is Ready", func(ctx context.Context) error { return n.ready(ctx, client) })
+	waitUntil(ctx, "the node is Ready", func(ctx context.Context) error { return n.ready(ctx, client) })
 }
 
 // ready returns an error that says why the node is not ready.
@@ -174,27 +137,18 @@ func (n *Node) ready(ctx context.Context, client kubernetes.Interface) error {
 }
 
 // run starts a program and reports its end as a failure.
-func (n *Node) run(p program) error {
-	log, err := os.Create(filepath.Join(n.Logs, p.name+".log"))
-	if err != nil {
-		return fmt.Errorf("create the log of %s: %w", p.name, err)
-	}
+func (n *Node) run(p program) {
+	log := framework.MustGet(os.Create(filepath.Join(n.Logs, p.name+".log")))
 	path := filepath.Join(p.folder, p.name)
 	if p.folder == "" {
-		if path, err = exec.LookPath(p.name); err != nil {
-			return err
-		}
+		path = framework.MustGet(exec.LookPath(p.name))
 	}
 	tail := &controlplane.Tail{Out: log}
-	process, err := framework.Start(path, tail, p.args...)
-	if err != nil {
-		return err
-	}
+	process := framework.MustGet(framework.Start(path, tail, p.args...))
 	go func() {
 		<-process.Ended()
 		n.Failed(fmt.Errorf("%s ended (%w): %s; see %s", p.name, process.Err(), tail.Reason(), log.Name()))
 	}()
-	return nil
 }
 
 func dial(network, address string) error {
@@ -205,19 +159,10 @@ func dial(network, address string) error {
 	return c.Close()
 }
 
-// waitUntil polls check until it returns nil.
-func waitUntil(ctx context.Context, what string, check func(context.Context) error) error {
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true,
-		func(ctx context.Context) (bool, error) {
-			last = check(ctx)
-			return last == nil, nil
-		})
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("wait until %s: %w", what, context.Cause(ctx))
-	}
-	return fmt.Errorf("timed out waiting until %s: %w", what, last)
+// waitUntil waits until check returns nil.
+func waitUntil(ctx context.Context, what string, check func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	framework.Must(framework.Await(ctx, what, framework.Retried(
+		func(ctx context.Context) (string, bool, error) { return "", true, check(ctx) })))
 }

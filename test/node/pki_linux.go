@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -33,23 +32,16 @@ type pki struct {
 // validity exceeds the lifetime of a node.
 const validity = 24 * time.Hour
 
-func newPKI(dir string) (*pki, error) {
+func newPKI(dir string) *pki {
 	p := &pki{dir: dir}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create the folder of the certificates: %w", err)
-	}
+	framework.Must(os.MkdirAll(dir, 0o700))
 	template := p.template("teamtalk-node", nil)
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
-	var err error
-	if p.pem, p.key, err = p.sign("ca", template, nil, nil); err != nil {
-		return nil, err
-	}
+	p.pem, p.key = p.sign("ca", template, nil, nil)
 	block, _ := pem.Decode(p.pem)
-	if p.cert, err = x509.ParseCertificate(block.Bytes); err != nil {
-		return nil, fmt.Errorf("create the cluster's CA: %w", err)
-	}
-	return p, nil
+	p.cert = framework.MustGet(x509.ParseCertificate(block.Bytes))
+	return p
 }
 
 func (p *pki) template(name string, groups []string) *x509.Certificate {
@@ -63,84 +55,56 @@ func (p *pki) template(name string, groups []string) *x509.Certificate {
 
 // sign creates a key and its certificate, and writes file.crt and file.key. Without a parent
 // the certificate is self-signed.
-func (p *pki) sign(file string, template, parent *x509.Certificate, by *ecdsa.PrivateKey) (
-	[]byte, *ecdsa.PrivateKey, error,
-) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("create the key of %s: %w", file, err)
-	}
+func (p *pki) sign(file string, template, parent *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey) {
+	key := framework.MustGet(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	if parent == nil {
 		parent, by = template, key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
-	if err != nil {
-		return nil, nil, fmt.Errorf("create the certificate of %s: %w", file, err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode the key of %s: %w", file, err)
-	}
+	der := framework.MustGet(x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by))
+	private := framework.MustGet(x509.MarshalECPrivateKey(key))
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	for name, b := range map[string][]byte{
-		p.certFile(file): cert,
-		p.keyFile(file):  pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}),
-	} {
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			return nil, nil, fmt.Errorf("write certificates: %w", err)
-		}
-	}
-	return cert, key, nil
+	framework.Must(os.WriteFile(p.certFile(file), cert, 0o600))
+	framework.Must(os.WriteFile(p.keyFile(file),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}), 0o600))
+	return cert, key
 }
 
 func (p *pki) certFile(name string) string { return filepath.Join(p.dir, name+".crt") }
 func (p *pki) keyFile(name string) string  { return filepath.Join(p.dir, name+".key") }
 
 // server creates a server certificate.
-func (p *pki) server(file string, names []string, addresses ...string) error {
+func (p *pki) server(file string, names []string, addresses ...string) {
 	template := p.template(file, nil)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	template.DNSNames = names
 	for _, a := range addresses {
 		template.IPAddresses = append(template.IPAddresses, net.ParseIP(a))
 	}
-	_, _, err := p.sign(file, template, p.cert, p.key)
-	return err
+	p.sign(file, template, p.cert, p.key)
 }
 
 // client creates a client certificate for a user.
-func (p *pki) client(file, user string, groups ...string) error {
+func (p *pki) client(file, user string, groups ...string) {
 	template := p.template(user, groups)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	_, _, err := p.sign(file, template, p.cert, p.key)
-	return err
+	p.sign(file, template, p.cert, p.key)
 }
 
 // config returns the client configuration of a user whose certificate exists.
-func (p *pki) config(file, server string) (*rest.Config, error) {
-	cert, err := os.ReadFile(p.certFile(file))
-	if err != nil {
-		return nil, err
-	}
-	key, err := os.ReadFile(p.keyFile(file))
-	if err != nil {
-		return nil, err
-	}
+func (p *pki) config(file, server string) *rest.Config {
 	return &rest.Config{
-		Host: server, TLSClientConfig: rest.TLSClientConfig{CAData: p.pem, CertData: cert, KeyData: key},
+		Host: server, TLSClientConfig: rest.TLSClientConfig{
+			CAData: p.pem, CertData: framework.MustGet(os.ReadFile(p.certFile(file))),
+			KeyData: framework.MustGet(os.ReadFile(p.keyFile(file))),
+		},
 		QPS: 1000, Burst: 2000, // client-go's limits would slow the tests
-	}, nil
+	}
 }
 
 // kubeconfig creates a client certificate and kubeconfig for a user, and returns its path.
-func (p *pki) kubeconfig(file, server, user string, groups ...string) (string, error) {
-	if err := p.client(file, user, groups...); err != nil {
-		return "", err
-	}
-	config, err := p.config(file, server)
-	if err != nil {
-		return "", err
-	}
+func (p *pki) kubeconfig(file, server, user string, groups ...string) string {
+	p.client(file, user, groups...)
 	path := filepath.Join(p.dir, file+".kubeconfig")
-	return path, framework.WriteKubeconfig(path, config)
+	framework.Must(framework.WriteKubeconfig(path, p.config(file, server)))
+	return path
 }

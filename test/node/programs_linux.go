@@ -3,10 +3,11 @@
 package node
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // Addresses in the node's network namespace.
@@ -37,17 +38,11 @@ type settings struct {
 }
 
 // controlPlane returns etcd and kube-apiserver.
-func (s *settings) controlPlane() (etcd, api program, err error) {
+func (s *settings) controlPlane() (etcd, api program) {
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
-	for _, issue := range []func() error{
-		func() error { return s.pki.server("kube-apiserver", names, address, apiService, "127.0.0.1") },
-		func() error { return s.pki.client("kubelet-client", "kube-apiserver", "system:masters") },
-		func() error { return s.pki.client("service-accounts", "service-accounts") }, // only its key is used
-	} {
-		if err := issue(); err != nil {
-			return etcd, api, err
-		}
-	}
+	s.pki.server("kube-apiserver", names, address, apiService, "127.0.0.1")
+	s.pki.client("kubelet-client", "kube-apiserver", "system:masters")
+	s.pki.client("service-accounts", "service-accounts") // only its key is used
 	etcd = program{"etcd", s.ControlPlane, []string{
 		"--data-dir=" + filepath.Join(s.dir, "etcd"), "--listen-client-urls=" + etcdURL, "--advertise-client-urls=" + etcdURL,
 		"--listen-peer-urls=" + etcdPeerURL, "--initial-advertise-peer-urls=" + etcdPeerURL,
@@ -68,64 +63,36 @@ func (s *settings) controlPlane() (etcd, api program, err error) {
 		"--service-cluster-ip-range=" + serviceNet,
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--profiling=false",
 	}}
-	return etcd, api, nil
+	return etcd, api
 }
 
 // apiClients returns the clients of the API server: the controllers, the scheduler, kubelet
 // and kube-proxy.
-func (s *settings) apiClients() ([]program, error) {
-	if err := s.pki.server("kubelet", []string{nodeName}, address); err != nil {
-		return nil, err
-	}
-	users := map[string]struct{ user, group string }{
-		"kube-controller-manager": {"system:kube-controller-manager", ""},
-		"kube-scheduler":          {"system:kube-scheduler", ""},
-		"kube-proxy":              {"system:kube-proxy", ""},
-		"kubelet-user":            {"system:node:" + nodeName, "system:nodes"},
-	}
-	kubeconfigs := map[string]string{}
-	for file, u := range users {
-		var groups []string
-		if u.group != "" {
-			groups = append(groups, u.group)
-		}
-		var err error
-		if kubeconfigs[file], err = s.pki.kubeconfig(file, serverURL, u.user, groups...); err != nil {
-			return nil, err
-		}
-	}
-	kubelet, err := s.write("kubelet.yaml", kubeletConfig,
+func (s *settings) apiClients() []program {
+	s.pki.server("kubelet", []string{nodeName}, address)
+	user := func(name string) string { return s.pki.kubeconfig(name, serverURL, "system:"+name) }
+	kubeletUser := s.pki.kubeconfig("kubelet-user", serverURL, "system:node:"+nodeName, "system:nodes")
+	kubelet := s.write("kubelet.yaml", kubeletConfig,
 		"CA", s.pki.certFile("ca"), "CERT", s.pki.certFile("kubelet"), "KEY", s.pki.keyFile("kubelet"),
 		"ADDRESS", address, "CGROUP", "/"+cgroupName(s.dir), "SOCKET", containerdSocket,
-		"RESOLV", filepath.Join(s.dir, "resolv.conf"))
-	if err != nil {
-		return nil, err
-	}
-	proxy, err := s.write("kube-proxy.yaml", proxyConfig, "KUBECONFIG", kubeconfigs["kube-proxy"],
-		"NODE", nodeName, "PODS", podRange)
-	if err != nil {
-		return nil, err
-	}
-	// There is no DNS server.
-	if err := os.WriteFile(filepath.Join(s.dir, "resolv.conf"), nil, 0o644); err != nil {
-		return nil, fmt.Errorf("write resolv.conf: %w", err)
-	}
+		"RESOLV", s.write("resolv.conf", "")) // there is no DNS server
+	proxy := s.write("kube-proxy.yaml", proxyConfig, "KUBECONFIG", user("kube-proxy"), "NODE", nodeName, "PODS", podRange)
 	return []program{
 		{"kube-controller-manager", s.Node, []string{
-			"--kubeconfig=" + kubeconfigs["kube-controller-manager"], "--leader-elect=false", "--bind-address=127.0.0.1",
+			"--kubeconfig=" + user("kube-controller-manager"), "--leader-elect=false", "--bind-address=127.0.0.1",
 			"--service-account-private-key-file=" + s.pki.keyFile("service-accounts"), "--root-ca-file=" + s.pki.certFile("ca"),
 			"--use-service-account-credentials=true", "--profiling=false",
 		}},
 		{"kube-scheduler", s.Node, []string{
-			"--kubeconfig=" + kubeconfigs["kube-scheduler"], "--leader-elect=false", "--bind-address=127.0.0.1",
+			"--kubeconfig=" + user("kube-scheduler"), "--leader-elect=false", "--bind-address=127.0.0.1",
 			"--profiling=false",
 		}},
 		{"kubelet", s.Node, []string{
-			"--config=" + kubelet, "--kubeconfig=" + kubeconfigs["kubelet-user"], "--hostname-override=" + nodeName,
+			"--config=" + kubelet, "--kubeconfig=" + kubeletUser, "--hostname-override=" + nodeName,
 			"--node-ip=" + address,
 		}},
 		{"kube-proxy", s.Node, []string{"--config=" + proxy}},
-	}, nil
+	}
 }
 
 // kubeletConfig disables garbage collection and eviction: other users of the machine may fill
@@ -173,15 +140,14 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 `
 
 // write writes a file with values for the names in braces, and returns its path.
-func (s *settings) write(name, text string, values ...string) (string, error) {
+func (s *settings) write(name, text string, values ...string) string {
 	for i, v := range values {
 		if i%2 == 0 {
 			values[i] = "{" + v + "}"
 		}
 	}
 	path := filepath.Join(s.dir, name)
-	if err := os.WriteFile(path, []byte(strings.NewReplacer(values...).Replace(text)), 0o600); err != nil {
-		return "", fmt.Errorf("write %s: %w", name, err)
-	}
-	return path, nil
+	framework.Must(os.MkdirAll(filepath.Dir(path), 0o755))
+	framework.Must(os.WriteFile(path, []byte(strings.NewReplacer(values...).Replace(text)), 0o600))
+	return path
 }
