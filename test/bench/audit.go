@@ -22,9 +22,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// auditPolicy has the API server log the requests of the operator, which are
-// what is counted, and of the bare client, so that neither side of a ratio is
-// spared what logging costs.
+// auditPolicy logs the requests of the operator, which are counted, and of the bare client, which costs the
+// same.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived, ResponseStarted]
@@ -36,8 +35,7 @@ rules:
 // auditLog is the API server's log of requests.
 type auditLog struct{ path string }
 
-// newAuditLog writes the policy into dir and returns the log with the API
-// server's flags for it.
+// newAuditLog writes the policy into dir and returns the log with the API server's flags for it.
 func newAuditLog(dir string) (*auditLog, map[string][]string) {
 	policy := filepath.Join(dir, "audit-policy.yaml")
 	framework.Must(os.WriteFile(policy, []byte(auditPolicy), 0o600))
@@ -91,8 +89,7 @@ func (q request) String() string {
 // longestLine is more than a line of the log has, at level Metadata.
 const longestLine = 64 << 10
 
-// end returns the position behind the last whole line that is logged by now: the
-// API server may be in the middle of the next one.
+// end returns the position behind the last whole line: the next one may be half written.
 func (l *auditLog) end() int64 {
 	f, err := os.Open(l.path)
 	if os.IsNotExist(err) {
@@ -105,8 +102,7 @@ func (l *auditLog) end() int64 {
 	return from + int64(bytes.LastIndexByte(tail, '\n')) + 1
 }
 
-// since returns the operator's requests that were logged after a position, without
-// watches: they are logged when they end, whenever they began.
+// since returns the operator's requests after a position but watches, which are logged when they end.
 func (l *auditLog) since(position int64) []request {
 	f := framework.MustGet(os.Open(l.path))
 	defer f.Close()
@@ -136,8 +132,7 @@ type usage struct {
 	requests []request
 }
 
-// use returns what the operator uses while f runs, which delivers messages: their status
-// writes are logged too.
+// use returns what the operator uses while f runs, which delivers messages: their status writes are logged too.
 func (w *world) use(ctx context.Context, delivered []string, f func()) (u usage) {
 	from, before := w.audit.end(), w.operator.cpu()
 	f()

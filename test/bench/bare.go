@@ -18,8 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// bare is a client that does nothing but send messages and read them back, over
-// as many connections and with as many requests in flight as the operator has.
+// bare is a client that sends messages and reads them back, with the operator's connections and limits.
 type bare struct {
 	client   *dbproxy.Client
 	key      *cipher.Cipher
@@ -46,8 +45,7 @@ func (w *world) dialBare(ctx context.Context) *bare {
 	return b
 }
 
-// checkUsers fails if TeamTalk does not know some users: what is sent to them would
-// measure failures.
+// checkUsers fails if TeamTalk does not know some users: what is sent to them would measure failures.
 func (b *bare) checkUsers(ctx context.Context, users []uint32) {
 	var unknown []uint32
 	for part := range slices.Chunk(append([]uint32{b.sender}, users...), 200) {
@@ -65,8 +63,7 @@ func (b *bare) checkUsers(ctx context.Context, users []uint32) {
 	}
 }
 
-// send sends n messages to the users in turn, reads each one back, compares it,
-// and returns how long all of that took.
+// send sends n messages to the users in turn, reads each one back, and returns how long that took.
 func (b *bare) send(ctx context.Context, users []uint32, n int, text func(int) string) time.Duration {
 	began := time.Now()
 	framework.Must(framework.Parallel(ctx, b.inFlight, n, func(ctx context.Context, i int) {

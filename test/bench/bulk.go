@@ -34,8 +34,7 @@ func bulk(ctx context.Context, w *world, r *report) {
 	r.addMedians(rounds, append(bulkColumns, column{"bulk_recorded_ratio", 3}, column{"bulk_record_ms", 0}))
 }
 
-// bulkColumns: the CPU time is the operator's, and the status is how long the API server
-// took for its last status write.
+// bulkColumns: the CPU time is the operator's; the status is the API server's time for its last status write.
 var bulkColumns = []column{
 	{"bulk_ratio", 3}, {"bulk_per_s", 0}, {"bulk_bare_per_s", 0}, {"bulk_status_ms", 0}, {"bulk_cpu_ms", 0},
 }
@@ -45,8 +44,7 @@ func bulkText(side string, round int) string {
 	return fmt.Sprintf("Code freeze %d starts on Monday at nine (%s)", round, side)
 }
 
-// bulkOnce sends one message to all users and measures how many it reaches in a
-// second, from the create request to the status that shows it Finished.
+// bulkOnce sends one message to all users, and times it from the create request to the status Finished.
 func (w *world) bulkOnce(ctx context.Context, s sample, users []uint32, round int) {
 	text := bulkText("ours", round)
 	m := message(namespace, fmt.Sprintf("bulk-%d", round), text, users...)
@@ -63,10 +61,8 @@ func (w *world) bulkOnce(ctx context.Context, s sample, users []uint32, round in
 	w.bare.verify(ctx, users, 16, func(int) []string { return []string{text} })
 }
 
-// recordBulk measures what Kubernetes takes by itself for one message to all users,
-// without an operator: from the create request, through one status write like the
-// operator's by the bare client, to the watch event that shows it Finished. It
-// returns the median of as many as there are rounds.
+// recordBulk returns what Kubernetes alone takes for one message to all users: the create request, one status
+// write by the bare client, the watch event. It is the median of the rounds.
 func (w *world) recordBulk(ctx context.Context, users []uint32) time.Duration {
 	pattern := message(namespace, "bulk-0", "")
 	framework.Must(w.admin.Get(ctx, client.ObjectKeyFromObject(pattern), pattern))

@@ -13,9 +13,8 @@ import (
 const (
 	// failoverRounds at most: each waits for a Lease to expire and for doubts to settle.
 	failoverRounds = 3
-	// failoverBurst messages are created as fast as can be, and the leader ends when
-	// failoverSeen of them have finished: the others are in flight, or are not
-	// created any more.
+	// failoverBurst messages are created as fast as possible, until failoverSeen of them have finished and the
+	// leader ends.
 	failoverBurst, failoverSeen = 500, 50
 	// failoverPace is how often another message is created after that.
 	failoverPace = 20 * time.Millisecond
@@ -23,8 +22,7 @@ const (
 
 // takeover is what became of messages when the leader ended.
 type takeover struct {
-	// term is until the standby's term began, next until a message that was created
-	// later was delivered, settled until all that were created before had finished.
+	// Until the standby's term began, a later message was delivered, and all earlier ones had finished.
 	term, next, settled time.Duration
 	inFlight            int
 	// undelivered ended some other way, such as in doubt for good.

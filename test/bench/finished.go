@@ -20,16 +20,14 @@ import (
 )
 
 const (
-	// copiers write to etcd at once, so many objects each time: etcd takes 128
-	// operations in a transaction.
+	// copiers write to etcd at once, so many objects each time: etcd takes 128 operations in a transaction.
 	copiers, copiesPerWrite = 4, 100
 	// registry is where the API server keeps messages in etcd.
 	registry = "/registry/teamtalk.io/" + messages + "/"
 )
 
-// multiply copies a message that the operator has delivered, with names, uids, texts and
-// recipients of their own. It writes to etcd, which is a hundred times faster than the API;
-// what the API server then serves is the same.
+// multiply copies a message that the operator has delivered, with names, uids, texts and recipients of their
+// own. It writes to etcd, which is a hundred times faster than the API.
 func (w *world) multiply(ctx context.Context, pattern string, b batch) {
 	e := etcd{url: w.plane.EtcdURL()}
 	original := e.get(ctx, registry+b.namespace+"/"+pattern)
@@ -74,8 +72,7 @@ func copyOf(original []byte, name, text string, user uint32) ([]byte, error) {
 	return json.Marshal(o)
 }
 
-// checkServed waits until the API server has as many messages in its own cache, so that
-// this does not count for the operator, and fails unless the last one is finished.
+// checkServed waits until the API server has the messages in its cache, and fails unless the last is finished.
 func (w *world) checkServed(ctx context.Context, b batch) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -16,8 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-// TestCopyOf holds that a copy is what the operator would have written for another
-// message: all that is a message's own is its own, and the rest is kept.
+// TestCopyOf checks that a copy is what the operator would have written for another message.
 func TestCopyOf(t *testing.T) {
 	text := "Good morning"
 	original := message("bench", "pattern", text, 3)

@@ -25,9 +25,8 @@ var gatewayColumns = []column{
 	{"gateway_direct_ratio", 3}, {"gateway_direct_per_s", 0}, {"gateway_direct_bare_per_s", 0},
 }
 
-// gateway compares the gateway in direct mode, at 64 clients, with a bare client that
-// sends the same to the same users with 64 requests in flight, in turns. It also measures
-// how long one client waits that is alone.
+// gateway compares the gateway in direct mode, at 64 clients, with a bare client with 64 requests in flight, in
+// turns. It also measures how long a single client waits.
 func gateway(ctx context.Context, w *world, r *report) {
 	// An operator would have connections of its own, and nothing to do.
 	w.retire(ctx)
@@ -79,8 +78,7 @@ type gatewayProcess struct {
 	client  *http.Client
 }
 
-// startGateway starts a gateway, and waits until it has sent something: in direct mode
-// it connects with the first request.
+// startGateway waits until the gateway has sent something: in direct mode it connects with the first request.
 func (w *world) startGateway(ctx context.Context, mode string) *gatewayProcess {
 	address := framework.MustGet(framework.FreeAddresses(1))[0]
 	g := &gatewayProcess{

@@ -15,12 +15,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// goBenchCount is how often each benchmark runs: what benchstat asks for to tell a
-// difference from noise.
+// goBenchCount is how often each benchmark runs: what benchstat asks for to tell a difference from noise.
 const goBenchCount = 6
 
-// goBenchmarks runs the Go benchmarks of what each message passes through, and
-// leaves their output, for benchstat to compare, in bin/bench-go.txt.
+// goBenchmarks runs the Go benchmarks, and leaves their output in bin/bench-go.txt for benchstat.
 func goBenchmarks(ctx context.Context, _ *world, r *report) {
 	root := framework.MustGet(framework.Root())
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark(Encode|Decode|Encrypt|Decrypt)$",

@@ -4,12 +4,10 @@ package main
 
 import "context"
 
-// idleSamples is how many messages are timed; the 99th percentile is the third
-// highest of them.
+// idleSamples is how many messages are timed; the 99th percentile is the third highest of them.
 const idleSamples = 300
 
-// idle measures, one message at a time, from the create request to the moment at
-// which a watch shows the message Delivered.
+// idle measures, one message at a time, from the create request to the watch event Delivered.
 func idle(ctx context.Context, w *world, r *report) {
 	w.deliverOne(ctx, "idle-warm")
 	users := w.o.users[:min(len(w.o.users), idleSamples)]

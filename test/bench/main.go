@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures how fast the operator is, with real parts all round: a
-// kube-apiserver and etcd, the operator as a process with the rights of its role,
-// and teamtalk-dev or a TeamTalk of the user's own. What can be a ratio is one,
-// of two sides that take turns in the same run, so that a slow machine does not
-// matter. docs/benchmarks.md says what each figure means.
+// Command bench measures how fast the operator is, with real parts all round: a kube-apiserver and etcd, the
+// operator as a process with the rights of its role, and teamtalk-dev or a TeamTalk of the user's own. What can
+// be a ratio is one, of two sides that take turns in the same run, so that a slow machine does not matter.
+// docs/benchmarks.md says what each figure means.
 package main
 
 import (
@@ -26,8 +25,7 @@ type figure struct {
 	run  func(ctx context.Context, w *world, r *report)
 	// users and groups are how many of TeamTalk's it needs.
 	users, groups int
-	// leads: an operator leads when it begins. tracks: it waits for messages, which are deleted
-	// at its end.
+	// leads: an operator leads when it begins. tracks: it waits for messages, which are deleted at its end.
 	leads, tracks bool
 	// alone: it needs a control plane of its own, because it leaves too much behind.
 	alone bool

@@ -15,8 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// creators is how many messages are created at once where their number matters
-// and their order does not.
+// creators is how many messages are created at once where their number matters and their order does not.
 const creators = 16
 
 // message returns a message of a text to users.
@@ -85,8 +84,7 @@ func (w *world) deliver(ctx context.Context, m *v1alpha1.TeamTalkMessage) (began
 	return began, w.tracker.await(ctx, m.Name)
 }
 
-// deliverOne sends one message, waits for it and returns its status. The first message
-// opens connections and conversations.
+// deliverOne delivers one message, which opens connections and conversations, and returns its status.
 func (w *world) deliverOne(ctx context.Context, name string) v1alpha1.TeamTalkMessageStatus {
 	m := message(namespace, name, "Good morning", w.o.users[0])
 	w.create(ctx, m)

@@ -44,8 +44,7 @@ func (w *world) lead(ctx context.Context) (began time.Time) {
 	return term(ctx, w.operator)
 }
 
-// retire shuts the leader down, if there is one, and fails unless it marked the Lease as
-// drained.
+// retire shuts the leader down, if there is one, and fails unless it marked the Lease as drained.
 func (w *world) retire(ctx context.Context) {
 	if w.operator == nil {
 		return
@@ -65,9 +64,8 @@ func (w *world) lease(ctx context.Context) *coordinationv1.Lease {
 	return lease
 }
 
-// nextTerm notes who holds the Lease and watches for another holder's term, which
-// begins when the Lease is seen with a new holder and without the mark of a drained
-// end: a leader removes that before it sends. It returns a function that waits for it.
+// nextTerm returns a function that waits for the term of another holder than now: it begins when the Lease has
+// a new holder and no drained mark, which a leader removes before it sends.
 func (w *world) nextTerm(ctx context.Context) (await func(context.Context, *operator) time.Time) {
 	before := ptr.Deref(w.lease(ctx).Spec.HolderIdentity, "")
 	leases, err := w.admin.Watch(ctx, &coordinationv1.LeaseList{}, client.InNamespace(leaseNamespace))
@@ -128,8 +126,7 @@ func (o *operator) ready(ctx context.Context) {
 	})
 }
 
-// memory returns the operator's resident memory, now and at its highest, in
-// megabytes of 10^6 bytes. It needs Linux, like cpu.
+// memory returns the resident memory, now and at its highest, in 10^6 bytes. It needs Linux, like cpu.
 func (o *operator) memory() (now, highest float64) {
 	s := framework.MustGet(framework.MustGet(procfs.NewProc(o.Pid())).NewStatus())
 	return float64(s.VmRSS) / 1e6, float64(s.VmHWM) / 1e6

@@ -20,9 +20,8 @@ const orderMessages = 200
 
 const orderFormat = "Step %d of %x"
 
-// order creates messages of random names to one group, one after the other, and compares
-// the order of the store's ids with that of creation. Names are random because the
-// operator might order by them.
+// order creates messages to one group, one after the other, and compares the order of the store's ids. Names
+// are random because the operator might order by them.
 func order(ctx context.Context, w *world, r *report) {
 	group := w.o.groups[0]
 	tag := rand.Uint64() // tells the messages from those of earlier runs
@@ -53,8 +52,7 @@ func order(ctx context.Context, w *world, r *report) {
 	r.add("order_violations", float64(violations(stored, orderMessages)), 0)
 }
 
-// violations counts what is out of order: each message that an older one follows,
-// each that is missing and each that is there once more.
+// violations counts messages that an older one follows, that are missing, or that are there once more.
 func violations(stored []int, n int) int {
 	count := 0
 	seen := make([]int, n)

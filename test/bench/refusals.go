@@ -18,8 +18,7 @@ const (
 	absent = 2_000_000_000
 )
 
-// refusals measures how long callers of the gateway wait at most who have made a
-// mistake, in both modes. None may be answered with success.
+// refusals measures the longest wait of a caller who made a mistake, in both modes. None may succeed.
 func refusals(ctx context.Context, w *world, r *report) {
 	message := func(to uint32, text string) string {
 		return fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, w.o.sender, to, text)

@@ -74,8 +74,7 @@ func (r *report) print(w io.Writer) {
 	}
 }
 
-// missed names the values that miss their bars, as measured rather than as
-// rounded; nil where none does.
+// missed names the values that miss their bars, before rounding; nil if none does.
 func (r *report) missed() error {
 	var lines []string
 	for _, v := range r.values {

@@ -59,8 +59,7 @@ func TestStatistics(t *testing.T) {
 	}
 }
 
-// TestStreamRatio holds that an operator that writes and sends one after the other,
-// as fast as bare clients do, gets 1.
+// TestStreamRatio checks that an operator that writes and sends as fast as bare clients do gets 1.
 func TestStreamRatio(t *testing.T) {
 	if got := streamRatio(400, 500, 2000); math.Abs(got-1) > 1e-9 {
 		t.Errorf("ratio %v, want 1", got)

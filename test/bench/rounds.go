@@ -16,8 +16,7 @@ type column struct {
 	decimals int
 }
 
-// rounds measures once more than was asked for and returns all samples but the first:
-// there conversations come into being.
+// rounds returns all samples but that of the first round, in which conversations begin.
 func (w *world) rounds(columns []column, measure func(round int, s sample)) []sample {
 	var all []sample
 	for round := range w.o.rounds + 1 {

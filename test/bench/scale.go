@@ -16,8 +16,7 @@ const (
 	scaleWatch = 30 * time.Second
 )
 
-// scale measures what finished messages cost: an operator starts with very many of
-// them in the API server, and is watched when it has nothing to do.
+// scale measures the start of an operator with very many finished messages, and the operator at rest.
 func scale(ctx context.Context, w *world, r *report) {
 	// The finished ones look like what the operator writes.
 	const pattern, after = "scale-pattern", "scale-after"

@@ -16,27 +16,23 @@ import (
 )
 
 const (
-	// streamMessages wait for the operator when it starts, in as many
-	// conversations as there are users.
+	// streamMessages wait for the operator when it starts, in as many conversations as there are users.
 	streamMessages, streamUsers = 2000, 500
 	// patchers is how many statuses the bare client writes at once.
 	patchers = 16
 )
 
-// streamColumns: the start is from the start of the process to the moment at which the
-// operator can act.
+// streamColumns: the start is from the start of the process to the moment at which the operator can act.
 var streamColumns = []column{
 	{"stream_ratio", 3}, {"stream_per_s", 0}, {"stream_bare_patches_per_s", 0}, {"stream_bare_sends_per_s", 0},
 	{"stream_start_s", 2}, {"stream_cpu_ms", 0},
 }
 
-// streamRatio compares with what it would take to write all statuses and to send all
-// messages, one after the other.
+// streamRatio compares with writing all statuses and sending all messages, one after the other.
 func streamRatio(delivered, patched, sent float64) float64 { return delivered * (1/patched + 1/sent) }
 
-// stream measures how fast an operator works off what was created while there was none,
-// after a shutdown that was drained. The bare client does one half of its work before the
-// operator's turn and one after it, so that what else the machine does is on both sides.
+// stream measures how fast a new operator sends what was created while there was none. The bare client works
+// half before and half after it, so that other load of the machine is on both sides.
 func stream(ctx context.Context, w *world, r *report) {
 	pattern := w.deliverOne(ctx, "stream-pattern")
 	w.retire(ctx)
@@ -50,8 +46,7 @@ func stream(ctx context.Context, w *world, r *report) {
 	}), streamColumns)
 }
 
-// streamOnce starts an operator that finds all messages waiting. What it delivers counts
-// from the moment at which its term has begun: before that it may not send anything.
+// streamOnce starts an operator that finds all messages waiting, and counts from the begin of its term.
 func (w *world) streamOnce(ctx context.Context, s sample, round int) {
 	b := batch{namespace: namespace, prefix: fmt.Sprintf("stream-%d", round), n: streamMessages,
 		users: w.o.users[:streamUsers]}
@@ -73,8 +68,7 @@ func (w *world) streamOnce(ctx context.Context, s sample, round int) {
 	w.clear(ctx, namespace)
 }
 
-// streamBare measures how long it takes to write half as many statuses like the
-// pattern, and to send half as many messages to the same users.
+// streamBare times half as many status writes like the pattern, and half as many messages to the same users.
 func (w *world) streamBare(ctx context.Context, pattern v1alpha1.TeamTalkMessageStatus,
 	prefix string) (patching, sending time.Duration) {
 	if w.operator != nil {
@@ -99,8 +93,7 @@ func (w *world) streamBare(ctx context.Context, pattern v1alpha1.TeamTalkMessage
 	return patching, sending
 }
 
-// statusPatch is what the operator writes for a delivered message: its whole
-// status, against the version that it was computed from.
+// statusPatch is what the operator writes for a delivered message: the whole status, with its version.
 func statusPatch(status v1alpha1.TeamTalkMessageStatus, version string) client.Patch {
 	return client.RawPatch(types.MergePatchType, framework.MustGet(
 		json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": version}, "status": status})))

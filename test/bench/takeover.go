@@ -40,8 +40,7 @@ func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)
 	return k
 }
 
-// pair returns the leader, which is at work, after a standby has become ready. The
-// standby is the world's operator then.
+// pair returns the leader after a standby, which is the world's operator then, has become ready.
 func (w *world) pair(ctx context.Context, prefix string) (leader *operator) {
 	w.lead(ctx)
 	w.deliverOne(ctx, prefix+"-warm")
@@ -52,8 +51,7 @@ func (w *world) pair(ctx context.Context, prefix string) (leader *operator) {
 	return leader
 }
 
-// settle waits until all that were in flight at a moment have finished: those that
-// were created before it and not seen finished by then.
+// settle waits for those in flight at a moment: created before it, and not seen finished by then.
 func (k *takeover) settle(ctx context.Context, t *tracker, created map[string]time.Time, at time.Time) {
 	for name, acknowledged := range created {
 		e := t.awaitEnd(ctx, name)
@@ -74,8 +72,7 @@ func (k *takeover) settle(ctx context.Context, t *tracker, created map[string]ti
 type burst struct {
 	batch batch
 	stop  func() error
-	// created says when the API server had acknowledged which; it is complete once
-	// stop has returned.
+	// created is when the API server acknowledged which. It is complete once stop has returned.
 	created map[string]time.Time
 }
 
@@ -117,8 +114,7 @@ func (s *burst) textsOf(user int) []string {
 	return texts
 }
 
-// createUntilDelivered creates messages at an even pace until one is delivered. It
-// returns when that was, and all that were created.
+// createUntilDelivered creates messages at an even pace, and returns when the first was delivered, and all.
 func (w *world) createUntilDelivered(ctx context.Context, prefix string) (time.Time, batch) {
 	b := batch{namespace: namespace, prefix: prefix, users: w.o.users}
 	pace := time.NewTicker(failoverPace)

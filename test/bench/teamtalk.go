@@ -13,9 +13,8 @@ import (
 // teamtalk is where messages go: one of the user's own, or teamtalk-dev.
 type teamtalk struct{ dbProxy, router string }
 
-// startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk. It is a process of
-// its own, so that its work does not count as the operator's or the bench's. Its users are
-// put into its database beforehand.
+// startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk: in a process of its own, so that its
+// work does not count as the operator's or the bench's.
 func (w *world) startTeamTalk(ctx context.Context) *teamtalk {
 	if own := w.o.own; own != nil {
 		return &teamtalk{dbProxy: own.DBProxy, router: own.Router}

@@ -119,8 +119,7 @@ func (t *tracker) awaitEnd(ctx context.Context, name string) (e ending) {
 	return e
 }
 
-// await waits until each of the messages was delivered and returns when the last one was.
-// Another end is an error: failing fast is not fast.
+// await waits until each message was delivered, and returns when the last one was. Another end is an error.
 func (t *tracker) await(ctx context.Context, names ...string) (last time.Time) {
 	for _, name := range names {
 		e := t.awaitEnd(ctx, name)

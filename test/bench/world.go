@@ -27,8 +27,7 @@ const (
 	bareUser = "bare-client"
 
 	leaseNamespace = "default"
-	// namespace has the server and what the operator delivers; bareNamespace what
-	// the bare client patches.
+	// namespace is what the operator works in, bareNamespace what the bare client patches.
 	namespace     = "bench"
 	bareNamespace = "bare"
 	// messages is the API's name of the kind.
@@ -37,8 +36,7 @@ const (
 	patience = 5 * time.Minute
 )
 
-// world is what figures share: a cluster with one server in it, a TeamTalk, and
-// a running operator, if a figure has left one.
+// world is what figures share: a cluster with one server, a TeamTalk, and an operator if one was left.
 type world struct {
 	framework.Cleanups
 	o options

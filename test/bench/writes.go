@@ -7,8 +7,7 @@ import "context"
 // writesMessages is how many messages are created, one after the other.
 const writesMessages = 1000
 
-// writes counts the API server's work for a message in its own log, not in the client.
-// All requests of the operator count but watches: renewals of its Lease too.
+// writes counts the operator's requests in the API server's log, also renewals of the Lease, but no watches.
 func writes(ctx context.Context, w *world, r *report) {
 	w.deliverOne(ctx, "writes-warm")
 	w.loggedStatus(ctx, 0, "writes-warm")

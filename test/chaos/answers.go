@@ -132,8 +132,7 @@ func groupDeadlock(ctx context.Context, w *world) {
 	})
 }
 
-// slowness is how long a db_proxy whose database hangs is busy with a group request:
-// so long that, unanswered, it could be asked three times more.
+// slowness is how long a db_proxy with a hanging database takes: long enough to be asked three times more.
 const slowness = 100 * time.Second
 
 func groupSlow(ctx context.Context, w *world) {
@@ -152,8 +151,7 @@ func groupSlow(ctx context.Context, w *world) {
 	}
 }
 
-// orderKept injects faults that end within the time for which a message holds back
-// later ones.
+// orderKept injects faults that end within the time for which a message holds back later ones.
 func orderKept(ctx context.Context, w *world) {
 	w.inOrder, w.few = true, max(1, w.size/10)
 	some := max(2, w.size/20)

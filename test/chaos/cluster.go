@@ -63,8 +63,7 @@ func newCluster(ctx context.Context, binary string, log func(string, ...any)) *c
 	return c
 }
 
-// clear removes what another operator in the cluster would work on, and with all the
-// messages as well. Finished ones may stay.
+// clear removes the servers, and with all the messages: the next operator must not work on them.
 func (c *cluster) clear(ctx context.Context, namespace string, all bool) error {
 	err := c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkServer{}, client.InNamespace(namespace))
 	if all {

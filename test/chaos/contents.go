@@ -47,8 +47,7 @@ var contents = []content{
 	},
 }
 
-// contentScenarios put each content through a takeover, and through some of each of the
-// faults that other scenarios have one at a time.
+// contentScenarios put each content through a takeover, and through some of each fault.
 func contentScenarios() []scenario {
 	var all []scenario
 	for _, c := range contents {
@@ -71,8 +70,7 @@ func contentScenarios() []scenario {
 	return all
 }
 
-// halfLost lets some messages be delivered. Then it loses every other request, and
-// the answers to the rest.
+// halfLost lets some messages through. Then it loses every other request, and the answers to the rest.
 func halfLost(w *world) boundary {
 	lost := w.onDB(faultproxy.Rule{Commands: messages, Skip: w.size / 4, Every: 2, Do: faultproxy.Drop})
 	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.size / 4,
@@ -88,8 +86,7 @@ func halfLost(w *world) boundary {
 	}
 }
 
-// halfSent answers half of a message's recipients so slowly that some are recorded,
-// and then none.
+// halfSent answers half of a message's recipients so slowly that some are recorded, and then none.
 func halfSent(w *world) boundary {
 	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.fan / 2,
 		Do: faultproxy.Drop})

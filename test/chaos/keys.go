@@ -37,12 +37,10 @@ func keyScenarios() []scenario {
 // giveKey gives a message a key of its own.
 func (w *world) giveKey(m *message) { m.key = fmt.Sprintf("%s-%d", w.id, m.number) }
 
-// recreatedKeyed cuts connections at requests, which are executed later than reads
-// may lag, and recreates the resources at once: the store does not hold yet what
-// their keys stand for.
+// recreatedKeyed cuts connections at requests, which are executed later than reads may lag, and recreates the
+// resources before that.
 func recreatedKeyed(ctx context.Context, w *world) {
-	// All exist when they become due. A plain answer would prove then that no message of a
-	// key was sent.
+	// All exist when they become due. A plain answer would prove then that no message of a key was sent.
 	due := time.Now().Add(settle + lag + time.Duration(w.size)*20*time.Millisecond).Truncate(time.Second)
 	w.deal = func(m *message) {
 		w.giveKey(m)
@@ -105,8 +103,7 @@ func restored(ctx context.Context, w *world) {
 		n := w.finishedCount(ctx)
 		return fmt.Sprintf("%d of them", n), n >= w.size/2
 	})
-	// The worst of all backups: its Lease says that nothing was in flight, and its
-	// resources have no record of a send.
+	// The worst backup: a Lease without anything in flight, and resources without a record of a send.
 	framework.Must(w.leader.Stop(ctx))
 	var forgotten atomic.Int64
 	w.counts(func() int { return int(forgotten.Load()) })

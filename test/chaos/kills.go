@@ -14,9 +14,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// boundary is a moment of a delivery. It keeps frames there, and has fired once for
-// each; release lets go, after the kill, what was on its way already, or right
-// before it where the operator is to have just learned it.
+// boundary is a moment of a delivery, at which it holds frames. release lets them go after the kill, or right
+// before it.
 type boundary struct {
 	await   func(context.Context, int) error
 	release func()
@@ -84,8 +83,7 @@ func (w *world) hold(d faultproxy.Direction, c wire.Command) (*faultproxy.Hold, 
 // writers is how many statuses an operator writes at a time, at least.
 const writers = 8
 
-// caught is how many messages a fault is to catch at once: as many as can be under
-// way, one for each conversation.
+// caught is how many messages a fault catches at once: as many as can be under way, one per conversation.
 func (w *world) caught() int {
 	return max(1, min(24, w.size/4, (len(w.users)+len(w.groups))/2))
 }

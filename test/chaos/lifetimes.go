@@ -19,8 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// lifetimeScenarios are about messages that wait, and resources that go, across a
-// takeover.
+// lifetimeScenarios are about messages that wait, and resources that go, across a takeover.
 func lifetimeScenarios() []scenario {
 	kill := func(name, clause string, run func(context.Context, *world)) scenario {
 		return scenario{name: "kill-" + name, clause: "kill -9 of the operator: " + clause, run: run}
@@ -62,8 +61,7 @@ func killScheduled(ctx context.Context, w *world) {
 	due := []time.Time{soon.Add(3 * time.Second), soon.Add(15 * time.Second), soon.Add(time.Hour)}
 	w.deal = func(m *message) { m.notBefore = due[m.number%3] }
 	w.overtake(ctx, w.sendUnanswered(ctx, 0))
-	// Those of the last third are due earlier than they were, and later than the store
-	// can show that they were not sent.
+	// Those of the last third are due earlier now, but after the store can prove that they were not sent.
 	now := time.Now().Truncate(time.Second).Add(provedAfter + 13*time.Second)
 	w.each(ctx, w.third(2), func(ctx context.Context, m *message) {
 		m.notBefore = now
@@ -132,8 +130,7 @@ func killExpiring(ctx context.Context, w *world) {
 	w.each(ctx, w.messages, remake)
 }
 
-// inspectDeleted checks what resources said when they were deleted, which cannot be read
-// later.
+// inspectDeleted checks what resources said when they were deleted, which cannot be read later.
 func (w *world) inspectDeleted(ctx context.Context) {
 	informer := framework.MustGet(w.cluster.seen.GetInformer(ctx, &v1alpha1.TeamTalkMessage{}))
 	framework.MustGet(informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(deleted any) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command chaos shows by numbered messages, counted in TeamTalk's store, that each
-// of them arrives exactly once, whatever goes wrong: see docs/chaos.md.
+// Command chaos counts in TeamTalk's store that each numbered message arrives once: see docs/chaos.md.
 package main
 
 import (

@@ -47,8 +47,7 @@ type message struct {
 	notBefore time.Time
 	// waits: it is not to finish for now.
 	waits bool
-	// again counts how often its resource was recreated under its key: each may have
-	// it announced once more.
+	// again counts how often its resource was recreated under its key: each may have it announced once more.
 	again int
 }
 
@@ -151,8 +150,7 @@ func (w *world) create(ctx context.Context, m *message) {
 	m.uid = o.UID
 }
 
-// recreate deletes a message's resource, if it is there, and creates another one of its
-// name and key.
+// recreate deletes a message's resource, if it is there, and creates another one of its name and key.
 func (w *world) recreate(ctx context.Context, m *message) {
 	framework.Must(client.IgnoreNotFound(w.cluster.admin.Delete(ctx, w.object(m))))
 	m.again++
@@ -166,8 +164,7 @@ func (w *world) patch(ctx context.Context, m *message, format string, args ...an
 // creators is how many messages are written at a time.
 const creators = 8
 
-// each does something for every message, several at a time; one by one where they
-// are to be in order.
+// each does something for every message, several at a time; one by one where they are to be in order.
 func (w *world) each(ctx context.Context, all []*message, do func(context.Context, *message)) {
 	width := creators
 	if w.inOrder {

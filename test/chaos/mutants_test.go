@@ -22,8 +22,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestMutants checks that each patch applies to the current source, that the result
-// type-checks, and that the scenario which must catch the mutant exists.
+// TestMutants checks that each patch applies, that the result type-checks, and that its scenario exists.
 func TestMutants(t *testing.T) {
 	root, err := framework.Root()
 	if err != nil {

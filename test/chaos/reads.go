@@ -37,8 +37,7 @@ func readScenarios() []scenario {
 	}
 }
 
-// doubtful ends connections instead of answering some of the messages: those are
-// stored, and the operator does not know. It calls then, if there is one, before each.
+// doubtful ends connections instead of answering some messages, which are stored. It calls then before each.
 func (w *world) doubtful(group bool, then func(faultproxy.Frame)) *faultproxy.Armed {
 	return w.onDB(faultproxy.Rule{
 		Direction: faultproxy.ToClient, Commands: messages, Every: 5, Count: max(2, w.size/25), OnFire: then,

@@ -54,8 +54,7 @@ func routerDrops(ctx context.Context, w *world) {
 // routerCuts is how many connections end.
 const routerCuts = 5
 
-// routerCut cuts connections at an announcement, which is lost with it. Only the router's
-// silence shows that; no message may go without one.
+// routerCut cuts connections at an announcement, which is lost. Only the router's silence shows that.
 func routerCut(ctx context.Context, w *world) {
 	w.onRoute(faultproxy.Rule{Commands: messages, Every: max(1, w.size/(2*routerCuts)), Count: routerCuts,
 		Do: faultproxy.Cut})
@@ -88,8 +87,7 @@ func routerGone(ctx context.Context, w *world) {
 // for the answers of two connections.
 const deafness = 12 * time.Second
 
-// routerBlackHole begins with a router that answers: one that never has counts as a
-// version that does not.
+// routerBlackHole begins with a router that answers: one that never has counts as a version that does not.
 func routerBlackHole(ctx context.Context, w *world) {
 	w.send(ctx, w.size/4)
 	w.finished(ctx)
@@ -99,9 +97,7 @@ func routerBlackHole(ctx context.Context, w *world) {
 	w.send(ctx, w.size-w.size/4)
 	framework.Must(in.Await(ctx, w.caught()))
 	after(ctx, deafness)
-	// A router that comes back has none of the old connections. If they went on, some
-	// question about what was swallowed would be answered, or some answer swallowed
-	// that is about what was not.
+	// A router that comes back has none of the old connections, which would answer about lost messages.
 	w.route.SetGone(true)
 	in.Remove()
 	out.Remove()

@@ -4,31 +4,28 @@ package main
 
 import (
 	"context"
-	"net"
+	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// How often the peer speaks, and how long the last announcements may take once
-// all messages are finished.
-const (
-	heartbeat    = 5 * time.Second
-	routePatient = 5 * time.Second
-)
+// routePatience is how long the last announcements may take once all messages are finished.
+const routePatience = 5 * time.Second
 
-// peer listens at the router as a message server does, past the proxies, and
-// counts the announcements of each message.
+// peer listens at the router, past the proxies, and counts announcements. It is a link.Handler.
 type peer struct {
-	conn net.Conn
-	wg   sync.WaitGroup
-	stop func()
+	world   *world
+	stop    func()
+	stopped func() bool
 
 	mu     sync.Mutex
 	counts map[piece]int
@@ -36,64 +33,43 @@ type peer struct {
 }
 
 func listen(ctx context.Context, w *world) *peer {
-	dialer := net.Dialer{Timeout: routePatient}
-	conn, err := dialer.DialContext(ctx, "tcp", w.router)
-	framework.Mustf(err, "listen at the router")
-	p := &peer{conn: conn, counts: map[piece]int{}}
-	ended := make(chan struct{})
-	p.stop = sync.OnceFunc(func() {
-		close(ended)
-		_ = conn.Close()
-		p.wg.Wait()
+	run, cancel := context.WithCancel(context.Background())
+	p := &peer{world: w, counts: map[piece]int{}, stopped: func() bool { return run.Err() != nil }}
+	var connected atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		link.Run(run, link.Options{Address: w.router, Up: func(*link.Conn) link.Handler {
+			connected.Store(true)
+			return p
+		}})
 	})
-	p.wg.Go(func() { p.beat(ended) })
-	p.wg.Go(func() { p.read(w, ended) })
+	p.stop = func() { cancel(); wg.Wait() }
+	w.await(ctx, "the router takes a peer", func() (string, bool) { return "", connected.Load() })
 	return p
 }
 
-func (p *peer) beat(ended <-chan struct{}) {
-	beat, err := pdu.New(wire.CommandHeartBeat, 0, &wire.IMHeartBeat{})
-	ticker := time.NewTicker(heartbeat)
-	defer ticker.Stop()
-	for err == nil {
-		select {
-		case <-ticker.C:
-			_, err = p.conn.Write(beat.Append(nil))
-		case <-ended:
-			return
-		}
+// Frame counts an announcement.
+func (p *peer) Frame(f pdu.PDU, _ error) {
+	m := &wire.IMMsgData{}
+	if f.Command != wire.CommandMsgData || proto.Unmarshal(f.Body, m) != nil {
+		return
 	}
-	p.failed(err)
-}
-
-func (p *peer) read(w *world, ended <-chan struct{}) {
-	reader := pdu.NewReader(p.conn, 0)
-	for {
-		f, err := reader.Read()
-		if err != nil {
-			select {
-			case <-ended:
-			default:
-				p.failed(err)
-			}
-			return
-		}
-		m := &wire.IMMsgData{}
-		if f.Command != wire.CommandMsgData || proto.Unmarshal(f.Body, m) != nil {
-			continue
-		}
-		if which, ok := w.pieceOf(m); ok {
-			p.mu.Lock()
-			p.counts[which]++
-			p.mu.Unlock()
-		}
+	if which, ok := p.world.pieceOf(m); ok {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.counts[which]++
 	}
 }
 
-func (p *peer) failed(err error) {
+// Stream, Draining and Down complete link.Handler. A peer that was disconnected may have missed announcements.
+func (p *peer) Stream(pdu.PDU) io.Writer { return nil }
+func (p *peer) Draining()                {}
+func (p *peer) Down(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.err = err
+	if !p.stopped() {
+		p.err = err
+	}
 }
 
 func (p *peer) of(which piece) int {
@@ -138,14 +114,12 @@ func (o *onWire) ended(which piece) (n int) {
 	return n
 }
 
-// countRoutes compares the announcements with what is stored. A message may be
-// announced once more where its resource was recreated under its key. Where the end
-// of connections to the router is what a scenario is about, or where the message was
-// adopted, it may also be announced once more for each connection that has ended
-// with it: which of those were heard, nobody can tell.
+// countRoutes compares announcements with the store. One more is allowed for each resource that was recreated
+// under its key, and in scenarios that end connections, or for an adopted message, for each ended connection
+// that carried it.
 func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted func(piece) bool,
 	ended func(piece) int) {
-	ctx, cancel := context.WithTimeout(ctx, routePatient)
+	ctx, cancel := context.WithTimeout(ctx, routePatience)
 	defer cancel()
 	_ = framework.Await(ctx, "every stored message was announced", func(context.Context) (string, bool, error) {
 		return "", w.unannounced(rows) == 0, nil

@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	// retryBound is how long a scenario may take in which answers are waited for, stores are
-	// asked and messages sent again.
+	// retryBound is for scenarios that wait for answers, ask stores and send again.
 	retryBound = 3 * time.Minute
 	// takeoverBound is how long a scenario may take in which a Lease runs out: 15 s for that,
 	// 30 s for db_proxy's patience, settle and lag, and what a busy machine adds.
@@ -27,15 +26,13 @@ type scenario struct {
 	clause string
 	// bound is how long it may take in all. The default is retryBound.
 	bound time.Duration
-	// alone: it stops, starts or cuts off operators, so that no other scenario can
-	// share its operator and its API server.
+	// alone: it stops, starts or cuts off operators, so it shares neither operator nor API server.
 	alone bool
 	// needsDev: only teamtalk-dev can do what it needs.
 	needsDev bool
 	// short: it belongs to the short form.
 	short bool
-	// reroutes: connections to the router end in it, with operators or without. What was on
-	// them may be announced once more, as it is unknown which were read.
+	// reroutes: connections to the router end, and what was on them may be announced once more.
 	reroutes bool
 	run      func(ctx context.Context, w *world)
 }

@@ -15,9 +15,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// Widths of the suite: how many scenarios share one operator at a time, and how
-// many clusters there are for those that share it with no other. More of them would wait
-// for the processor, not for each other.
+// How many scenarios share an operator at a time, and how many clusters there are for the others. More would
+// wait for the processor.
 const (
 	sharing       = 6
 	maxClusters   = 2
@@ -90,8 +89,7 @@ func (s *suite) run(ctx context.Context, all []scenario) ([]*result, error) {
 	return results, errors.Join(ctx.Err(), err)
 }
 
-// runQueue runs scenarios in a cluster, width at a time. They share one operator, or each
-// starts its own.
+// runQueue runs scenarios in a cluster, width at a time. They share one operator, or each starts its own.
 func (s *suite) runQueue(ctx context.Context, queue <-chan *result, width int, share bool) error {
 	return framework.Try(func() {
 		c := newCluster(ctx, s.binary, s.log)
@@ -161,8 +159,7 @@ func (s *suite) target(ctx context.Context) *target {
 	return &own
 }
 
-// dump keeps the operators' logs of a scenario that did not come to its end, where
-// CHAOS_LOGS names a folder.
+// dump keeps the operators' logs of a scenario that did not come to its end, where CHAOS_LOGS names a folder.
 func (w *world) dump() {
 	dir := os.Getenv("CHAOS_LOGS")
 	if dir == "" {

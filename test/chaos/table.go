@@ -46,8 +46,7 @@ func (r *result) complaints() []string {
 	return all
 }
 
-// printTable writes the table, and reports whether all has passed. What was not run for
-// want of a teamtalk-dev is no failure of the TeamTalk that was asked for.
+// printTable writes the table, and reports whether all that was run has passed.
 func printTable(out io.Writer, results []*result) (passed bool) {
 	passed = true
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

@@ -170,8 +170,7 @@ func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1al
 	}
 }
 
-// misordered counts the rows that stand before one of a message that was declared
-// earlier. Ids are given in the order in which a conversation is stored.
+// misordered counts the rows before one of an earlier message. Ids rise in the order of storage.
 func misordered(rows stored) (n int) {
 	numbers := map[recipient]map[uint32]int{} // by id
 	for p, there := range rows {

@@ -30,8 +30,7 @@ const (
 // segmentBytes is how much of a text is in each of its segments, about.
 const segmentBytes = cipher.MaxTextWithToken
 
-// head begins every text, and every line of one that is split: it names the run, the
-// scenario and the number.
+// head begins every text, and every line of one that is split: it names the run, the scenario and the number.
 func (w *world) head(number int) string {
 	return fmt.Sprintf("chaos %s %s #%d", w.id, w.name, number)
 }

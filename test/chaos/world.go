@@ -51,8 +51,7 @@ type world struct {
 	few        int
 	// inOrder: messages are declared one after the other, and stored in that order.
 	inOrder bool
-	// deal, where set, makes of a message what the scenario is about, and shape of its
-	// resource.
+	// deal, where set, makes of a message what the scenario is about, and shape of its resource.
 	deal  func(*message)
 	shape func(*message, *v1alpha1.TeamTalkMessage)
 	// misdirect chooses messages that are first declared to a user who does not exist.
@@ -66,8 +65,7 @@ type world struct {
 	wire *onWire
 }
 
-// setup gives a scenario its proxies, namespace and server. Without op it starts an
-// operator of its own.
+// setup gives a scenario its proxies, namespace and server. Without op it starts an operator of its own.
 func (w *world) setup(ctx context.Context, op *operator) {
 	w.began, w.unrouted = time.Now(), map[piece]bool{}
 	w.wire = &onWire{world: w, by: map[*faultproxy.Conn]map[piece]bool{}}

@@ -57,8 +57,7 @@ func (w *world) throughGateway(ctx context.Context) (seen string) {
 	return "posted and stored; without a token 401; " + w.count(ctx)
 }
 
-// metrics asks the leader for its metrics, with no token, with one that may not, and
-// with one that may.
+// metrics reads the leader's metrics, with no token, with one that may not, and with one that may.
 func (w *world) metrics(ctx context.Context) (seen string) {
 	pod, _ := w.leader(ctx)
 	outsider := framework.MustGet(framework.Token(ctx, w.admin, chat, "outsider"))
@@ -107,8 +106,7 @@ func (w *world) policies(ctx context.Context) (seen string) {
 	return fmt.Sprintf("%d, which select the pods; the network decides whether they are enforced", len(list.Items))
 }
 
-// closes reports whether the policy lets only what it names connect to pods with these
-// labels.
+// closes reports whether the policy lets only what it names connect to pods with these labels.
 func closes(p networkingv1.NetworkPolicy, pod map[string]string) bool {
 	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 	return err == nil && selector.Matches(labels.Set(pod)) &&

@@ -20,8 +20,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// onCurrent runs the steps on the cluster of the user's kubeconfig, whose nodes have
-// the images, or can pull them.
+// onCurrent runs the steps on the user's cluster, whose nodes have the images or can pull them.
 func onCurrent(ctx context.Context, t *table, root string) error {
 	p := asked()
 	p.Root, p.Operator, p.Dev = root, os.Getenv("IMAGE"), os.Getenv("DEV_IMAGE")
@@ -64,8 +63,7 @@ func (p plan) connect(ctx context.Context) *world {
 	return w
 }
 
-// checkFree checks that the cluster has nothing that the run would change, so that the run
-// may remove what it makes.
+// checkFree checks that the cluster has nothing yet that the run would make, and remove.
 func (w *world) checkFree(ctx context.Context) {
 	if crds, err := w.crds(ctx); len(crds) > 0 || err != nil {
 		framework.Mustf(err, "look at the cluster")

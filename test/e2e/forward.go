@@ -18,8 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// forward forwards a port of a pod, as kubectl port-forward does, and returns the local
-// address. It is closed with stop.
+// forward forwards a pod's port to the local address that it returns, until stop is called.
 func (w *world) forward(ctx context.Context, namespace, pod string, port int) (address string, stop func()) {
 	request := w.core.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod)
 	url := request.SubResource("portforward").URL()

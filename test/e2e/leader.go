@@ -17,9 +17,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// A leader ends when some of the burst are delivered; the burst goes on until it has
-// ended. A machine with a pause in the wrong place may have nothing unfinished even so:
-// then nothing was shown, and another leader has to end.
+// A leader ends when some of the burst are delivered. If nothing is unfinished then, as on a machine with a
+// pause, nothing was shown, and another leader has to end.
 const (
 	burst, burstSeen = 400, 40
 	takeovers        = 5
@@ -28,10 +27,8 @@ const (
 // errIdle: nothing was unfinished when the leader ended.
 var errIdle = errors.New("nothing was unfinished when the leader ended: nothing was shown")
 
-// due is when the i-th probe is declared, counted from the leader's end: often at
-// first, for a hand-over that takes a second, and often again when a Lease has run
-// out. There are pairs for so many: what was declared before the next leader's term is
-// in doubt, and would hold up a later one between the same two.
+// due is when the i-th probe is declared, counted from the leader's end: often at first, for a hand-over, and
+// often again when a Lease has run out. Each needs its own pair, because an earlier message may be in doubt.
 func due(i int) time.Duration {
 	const (
 		often, oftenUntil = 100 * time.Millisecond, 15
@@ -42,8 +39,7 @@ func due(i int) time.Duration {
 		until-oftenUntil))*seldom + time.Duration(max(i-until, 0))*again
 }
 
-// Bars: how long nothing may be delivered when the leader is killed, 5 s more than
-// its Lease lasts, and when it is shut down.
+// Bars of the time without a delivery: a killed leader's Lease takes 15 s, and 5 s more are allowed.
 const (
 	barKilled = 20 * time.Second
 	barShut   = 2 * time.Second
@@ -84,8 +80,7 @@ func (w *world) takeover(ctx context.Context, how, name string, end ender) (seen
 	return ""
 }
 
-// takeoverOnce ends the leader in the middle of a burst, with a standby ready, and
-// waits until all is delivered. How long nothing was delivered is kept by how it ended.
+// takeoverOnce ends the leader in a burst, with a standby ready, and keeps how long nothing was delivered.
 func (w *world) takeoverOnce(ctx context.Context, how, name string, end ender) (seen string) {
 	w.rolledOut(ctx, system, release)
 	pod, container := w.leader(ctx)
@@ -157,8 +152,7 @@ func (w *world) removed(ctx context.Context) (seen string) {
 	})
 }
 
-// shuts is how often a leader is shut down: one time says little of something that
-// takes a second.
+// shuts is how often a leader is shut down: one time proves little, as it takes a second.
 const shuts = 3
 
 // shut: the leader's pod is deleted, and ends in order.
@@ -171,8 +165,7 @@ func (w *world) shut(ctx context.Context) (seen string) {
 	return fmt.Sprintf("%d times; at last %s", shuts, seen)
 }
 
-// within is the step that holds takeovers to their bar, by the median where there
-// were several.
+// within is the step that holds takeovers to their bar, by the median where there were several.
 func (w *world) within(how string, bar time.Duration) func(context.Context) string {
 	return func(context.Context) (seen string) {
 		gaps := slices.Sorted(slices.Values(w.gaps[how]))

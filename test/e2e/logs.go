@@ -22,8 +22,7 @@ func logsIn(root string) string {
 	return dir
 }
 
-// follow keeps what the containers of pods log, until they end: with its pod a log
-// is gone from the node.
+// follow keeps the logs of containers until they end: a log is lost with its pod.
 func (w *world) follow(ctx context.Context, pods []corev1.Pod) {
 	for _, p := range pods {
 		for _, c := range p.Status.ContainerStatuses {

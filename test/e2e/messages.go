@@ -21,8 +21,7 @@ import (
 // batchLabel is on every message; its value is the batch's name.
 const batchLabel = "teamtalk-e2e/batch"
 
-// Users that messages are between, of those that teamtalk-dev knows. The server's default
-// sender writes to the others.
+// The users of teamtalk-dev that messages are between. The default sender writes to the others.
 const (
 	sender           = 1
 	firstUser, users = 2, 11
@@ -31,8 +30,7 @@ const (
 // groups are those that the sender is in.
 var groups = []v1alpha1.GroupID{7, 8}
 
-// pair is the i-th pair of users but the sender: a conversation that nothing is in
-// which a probe would have to wait for.
+// pair is the i-th pair of users but the sender: a conversation without messages that a probe waits for.
 func pair(i int) (from, to v1alpha1.UserID) {
 	i %= users * (users - 1) / 2
 	for from = firstUser; ; from++ {
@@ -89,8 +87,7 @@ func (w *world) declare(ctx context.Context, b *batch, i int) error {
 	default:
 		m.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(firstUser + i%users)}
 	}
-	// Before it is asked for: what the API server has taken may be in the store even
-	// where its answer is lost.
+	// Before the request: the store may have the message even if the answer is lost.
 	b.mu.Lock()
 	b.declared[text] = true
 	b.mu.Unlock()
@@ -185,8 +182,7 @@ func (w *world) store(ctx context.Context) (rows []stored) {
 // count compares the store with everything that was declared so far.
 func (w *world) count(ctx context.Context) (seen string) { return tally(w.batches, w.store(ctx)) }
 
-// tally fails unless the store holds what was declared once each, and nothing else: no
-// other program writes there.
+// tally fails unless the store holds exactly what was declared: no other program writes there.
 func tally(batches []*batch, rows []stored) (seen string) {
 	var t framework.Tally
 	times := map[string]int{}

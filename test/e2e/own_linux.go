@@ -24,8 +24,7 @@ const (
 	devImage      = "teamtalk.example/teamtalk-dev"
 )
 
-// ownPlan is what a run on a node of its own has been given, by the process that
-// made the node's namespaces to the one in them.
+// ownPlan is what the process outside the node's namespaces passes to the one inside.
 type ownPlan struct {
 	plan
 	ControlPlane, Node string

@@ -48,8 +48,7 @@ func (w *world) steps() []step {
 	return all
 }
 
-// play runs the steps. Where the run is to be kept to be looked at, it waits before
-// what removes things, and after what failed, until ctx ends.
+// play runs the steps. If the run is to be kept, it waits before removals and after failures until ctx ends.
 func (w *world) play(ctx context.Context, t *table, steps []step) {
 	broken := false
 	for _, s := range steps {

@@ -12,8 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestPlay: what fails, and what could not be run for it, is in the table, which
-// does not pass then; what does not depend on it is run.
+// TestPlay checks that failed and skipped steps are in the table, and that independent ones are run.
 func TestPlay(t *testing.T) {
 	well := func(context.Context) string { return "well" }
 	broken := func(context.Context) string {

@@ -56,8 +56,7 @@ func TestCutTag(t *testing.T) {
 	}
 }
 
-// TestPairs: all conversations of probes are between others than the sender, and
-// each comes once before any is repeated.
+// TestPairs checks that probes are between others than the sender, and that no pair comes twice.
 func TestPairs(t *testing.T) {
 	seen := map[[2]int64]bool{}
 	const all = users * (users - 1) / 2

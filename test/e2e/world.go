@@ -44,8 +44,7 @@ type plan struct {
 	Operator, Dev string
 	// Keep: stop at the first step that fails, or before anything is removed.
 	Keep bool
-	// Report: what takes longer than its bar is said, and no failure. A machine that
-	// does other work at the same time proves nothing about speed.
+	// Report: a missed bar is no failure. A busy machine proves nothing about speed.
 	Report bool
 }
 
@@ -61,8 +60,7 @@ type world struct {
 	config     *rest.Config
 	admin      client.WithWatch
 	core       kubernetes.Interface
-	// kill ends a container's process as kill -9 does; nil where the node cannot be
-	// reached for it.
+	// kill ends a container's process with SIGKILL; nil if the node cannot be reached.
 	kill func(ctx context.Context, containerID string) error
 	// id names the run in every text.
 	id string
@@ -134,8 +132,7 @@ func ready(p *corev1.Pod) bool {
 	})
 }
 
-// rolledOut waits until a Deployment is as it is declared, and none of its earlier
-// pods is left.
+// rolledOut waits until a Deployment is as declared, without earlier pods.
 func (w *world) rolledOut(ctx context.Context, namespace, name string) {
 	w.await(ctx, name+" is rolled out", func() (string, bool) {
 		d, list := &appsv1.Deployment{}, &corev1.PodList{}
@@ -174,8 +171,7 @@ func describe(pods []corev1.Pod) string {
 	return strings.Join(all, ", ")
 }
 
-// await waits for a condition, which may fail meanwhile, as a cluster does that is being
-// changed.
+// await waits for a condition, which may fail meanwhile, as a cluster does that is being changed.
 func await(ctx context.Context, what string, condition framework.Condition) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

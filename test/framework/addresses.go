@@ -10,8 +10,7 @@ import (
 	"syscall"
 )
 
-// FreeAddresses returns loopback addresses that nobody listens at. Their ports are below
-// those that systems give to outgoing connections, so that no connection takes one.
+// FreeAddresses returns free loopback addresses, with ports that systems do not give to outgoing connections.
 func FreeAddresses(n int) ([]string, error) {
 	var addresses []string
 	for len(addresses) < n {

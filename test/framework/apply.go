@@ -87,8 +87,7 @@ func Kustomize(dir string) ([]*unstructured.Unstructured, error) {
 	return Decode(b)
 }
 
-// InstallCRDs applies the CustomResourceDefinitions of a folder and waits until
-// the API serves them.
+// InstallCRDs applies the CustomResourceDefinitions of a folder and waits until the API serves them.
 func InstallCRDs(ctx context.Context, c client.Client, dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil {

@@ -35,8 +35,7 @@ func Ask(ctx context.Context, c *http.Client, method, url, body string, headers 
 	return answer, string(b), err
 }
 
-// WriteCertificate writes tls.crt and tls.key for a host to dir. It returns a pool that trusts
-// the certificate.
+// WriteCertificate writes tls.crt and tls.key for a host to dir. It returns a pool that trusts the certificate.
 func WriteCertificate(dir, host string) (*x509.CertPool, error) {
 	cert, key, err := certutil.GenerateSelfSignedCertKey(host, nil, nil)
 	if err != nil {

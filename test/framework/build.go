@@ -27,8 +27,7 @@ func Root() (string, error) {
 	return root, nil
 }
 
-// Build builds one of cmd/ into dir and returns the binary's path. Flags go to
-// `go build`.
+// Build builds one of cmd/ into dir and returns the binary's path. Flags go to `go build`.
 func Build(ctx context.Context, command, dir string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
@@ -44,8 +43,7 @@ func Build(ctx context.Context, command, dir string, flags ...string) (string, e
 	return binary, nil
 }
 
-// BuildCached builds one of cmd/ into bin/test, with the race detector if this program
-// has it. Builds of several test packages share the result: only the first one links.
+// BuildCached builds one of cmd/ into bin/test for several test packages, with this program's race detector.
 func BuildCached(ctx context.Context, command string) (string, error) {
 	root, err := Root()
 	if err != nil {

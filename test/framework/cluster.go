@@ -24,9 +24,8 @@ const OperatorUser = "teamtalk-operator"
 // LeaseNamespace is where the operator of a Cluster has its Lease.
 const LeaseNamespace = "default"
 
-// Cluster is what the tests of a package share: a control plane with the project's
-// CRDs, the operator's user with the rights of its role, the operator's binary, and
-// teamtalk-dev.
+// Cluster is what the tests of a package share: a control plane with the CRDs and the operator's role, its
+// binary, and teamtalk-dev.
 type Cluster struct {
 	Cleanups
 	// Root is the project's directory.
@@ -73,8 +72,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// addToScheme adds the project's kinds to the scheme that clients share. Control planes
-// may be started at the same time.
+// addToScheme adds the CRDs' types to the shared scheme once, for concurrent starts.
 var addToScheme = sync.OnceValue(func() error { return v1alpha1.AddToScheme(scheme.Scheme) })
 
 // StartEmptyPlane starts a control plane, whose Stop must be called, and returns an
@@ -147,8 +145,7 @@ func (c *Cluster) StartOperator(flags ...string) (*Process, error) {
 	return c.StartOperatorWith(nil, &c.Log, flags...)
 }
 
-// StartOperatorWith is StartOperator with environment variables, as name=value, and
-// another log.
+// StartOperatorWith is StartOperator with environment variables, as name=value, and another log.
 func (c *Cluster) StartOperatorWith(env []string, log io.Writer, flags ...string) (*Process, error) {
 	args, err := c.OperatorArgs(flags...)
 	if err != nil {

@@ -52,8 +52,7 @@ func Try(f func()) (err error) {
 	return nil
 }
 
-// Parallel calls do for 0 to n-1, up to width at a time, until one fails or ctx ends. do
-// may call Must.
+// Parallel calls do for 0 to n-1, up to width at a time, until one fails or ctx ends. do may call Must.
 func Parallel(ctx context.Context, width, n int, do func(ctx context.Context, i int)) error {
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)

@@ -21,8 +21,7 @@ type Process struct {
 	err   error
 }
 
-// Start starts a program; what it prints goes to log. It dies with this process
-// where the system can see to that, and ends with Stop or Kill.
+// Start starts a program that logs to log. It ends with Stop, Kill, or, on Linux, with this process.
 func Start(binary string, log io.Writer, args ...string) (*Process, error) {
 	return StartWith(nil, binary, log, args...)
 }

@@ -7,8 +7,7 @@ import (
 	"syscall"
 )
 
-// dieWithParent has the kernel end the child with the process that started it,
-// and keeps a terminal's Ctrl-C from it: whoever started it shuts it down in order.
+// dieWithParent has the kernel end the child with this process, and keeps a terminal's Ctrl-C from it.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }

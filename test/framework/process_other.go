@@ -9,8 +9,7 @@ import (
 	"syscall"
 )
 
-// dieWithParent keeps a terminal's Ctrl-C from the child; that it ends with its
-// parent cannot be had here: Stop and Kill end it.
+// dieWithParent keeps a terminal's Ctrl-C from the child, which only Stop and Kill end here.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }

@@ -16,9 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// BindOperator grants user what config/rbac grants the operator everywhere, and nothing more:
-// a missing right fails a test. Its Lease is in leaseNamespace. GrantNamespace adds what it
-// may read in the namespaces of servers and messages.
+// BindOperator grants user exactly what config/rbac grants the operator everywhere, with its Lease in
+// leaseNamespace. GrantNamespace adds the rest.
 func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace string) error {
 	if err := ApplyRoles(ctx, admin, leaseNamespace, "role.yaml", "leader_election_role.yaml"); err != nil {
 		return err
@@ -67,8 +66,7 @@ func bindClusterRole(ctx context.Context, admin client.Client, name, user, role 
 	return nil
 }
 
-// GrantNamespace grants user what the operator is granted namespace by namespace:
-// to read Secrets, for the keys of servers, and ConfigMaps, for contents.
+// GrantNamespace grants user the operator's rights in a namespace: to read Secrets and ConfigMaps.
 func GrantNamespace(ctx context.Context, admin client.Client, user, namespace string) error {
 	for _, what := range []string{"secrets", "configmaps"} {
 		b := &rbacv1.RoleBinding{

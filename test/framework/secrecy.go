@@ -20,8 +20,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Written returns what the cluster shows of the work of the project's programs, by
-// where: events, and what the objects of all kinds have beside their specs.
+// Written returns what the programs wrote to the cluster, by place: events, and objects without their specs.
 func Written(ctx context.Context, c client.Reader) (map[string]string, error) {
 	events, messages := &eventsv1.EventList{}, &v1alpha1.TeamTalkMessageList{}
 	servers, receivers := &v1alpha1.TeamTalkServerList{}, &v1alpha1.TeamTalkReceiverList{}
@@ -52,8 +51,7 @@ func Written(ctx context.Context, c client.Reader) (map[string]string, error) {
 	return written, nil
 }
 
-// Leaked says which secret is where among what was written, by their names: as it is,
-// or in base64, in hexadecimal or as a part of a URL.
+// Leaked names the secrets in what was written: as they are, in base64, in hexadecimal or URL-encoded.
 func Leaked(written, secrets map[string]string) error {
 	var found []error
 	for _, where := range slices.Sorted(maps.Keys(written)) {

@@ -17,13 +17,11 @@ import (
 
 // Suite is a package of tests that share a Cluster.
 type Suite struct {
-	// Parallel is how many parallel tests run at a time, unless go test has -parallel. Tests
-	// mostly wait for TeamTalk and Kubernetes: GOMAXPROCS, the default, is far too few.
+	// Parallel is the default of -parallel. Tests mostly wait, so GOMAXPROCS would be far too few.
 	Parallel int
 	// Setup starts what the tests share beside the cluster.
 	Setup func(context.Context, *Cluster) error
-	// Secrets are used by the tests, by name. If it is set, none of them may be in logs,
-	// events, statuses, or what Outputs returns, when all tests have passed.
+	// Secrets of the tests, by name, must not be in logs, events, statuses, or what Outputs returns.
 	Secrets map[string]string
 	// Outputs returns what else the programs have shown, by where.
 	Outputs func(context.Context) (map[string]string, error)

@@ -34,8 +34,7 @@ type Tenant struct {
 	Namespace string
 	// Bot is the default sender of the tenant's server, Mate another allowed sender.
 	Bot, Mate uint32
-	// Alice and Bob receive. OnCall has Bot, Alice and Bob as members, Closed has Alice
-	// and Bob.
+	// Alice and Bob receive. OnCall has Bot, Alice and Bob as members, Closed has Alice and Bob.
 	Alice, Bob, OnCall, Closed uint32
 	// Timeout bounds the tenant's waits.
 	Timeout time.Duration
@@ -200,8 +199,7 @@ func Server(namespace, dbProxy, router string, sender uint32) *v1alpha1.TeamTalk
 	}
 }
 
-// Server is a TeamTalkServer for the tenant's TeamTalk. It declares times of one second,
-// so that no test waits for the defaults.
+// Server is a TeamTalkServer for the tenant's TeamTalk, with times of one second, for fast tests.
 func (x *Tenant) Server(edits ...func(*v1alpha1.TeamTalkServer)) *v1alpha1.TeamTalkServer {
 	s := Server(x.Namespace, x.TeamTalk.DBProxyAddr(), x.TeamTalk.RouterAddr(), x.Bot)
 	lag := int32(1)
@@ -332,8 +330,7 @@ func (x *Tenant) AwaitRows(n int) {
 	x.Eventually(fmt.Sprintf("the store does not hold %d messages", n), func() bool { return len(x.Rows()) == n })
 }
 
-// CheckRows checks how many messages the store holds from the tenant's senders, and
-// returns them.
+// CheckRows checks how many messages the store holds from the tenant's senders, and returns them.
 func (x *Tenant) CheckRows(n int) []devserver.StoredMessage {
 	x.Helper()
 	rows := x.Rows()

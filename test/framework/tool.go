@@ -11,9 +11,8 @@ import (
 	"strings"
 )
 
-// Tool returns the path of a program that a module in hack/tools pins, such as helm of the
-// module "helm". The first call on a machine builds it, with the flags of the control plane's
-// build, so that both share compiled packages.
+// Tool returns the path of a program that a module in hack/tools pins, which it builds if needed, with the
+// flags of the control plane's build, so that both share compiled packages.
 func Tool(ctx context.Context, module, name string) (string, error) {
 	root, err := Root()
 	if err != nil {

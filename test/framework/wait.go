@@ -23,12 +23,10 @@ const (
 	pollInterval = 50 * time.Millisecond
 )
 
-// Condition reports whether it is met, and what it saw, for the error of a wait that
-// ends in vain. An error ends the wait.
+// Condition reports whether it is met, and what it saw, for the error of a timeout. An error ends the wait.
 type Condition func(ctx context.Context) (seen string, met bool, err error)
 
-// Await waits until a condition is met or ctx ends. Its error says what was waited for
-// and what was seen last.
+// Await waits until a condition is met or ctx ends. Its error has what was seen last.
 func Await(ctx context.Context, what string, condition Condition) error {
 	return AwaitEvery(ctx, pollInterval, what, condition)
 }

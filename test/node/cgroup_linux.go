@@ -17,8 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// hierarchy is a mounted tree of control groups. Version 2 has one for all controllers,
-// version 1 one for each.
+// hierarchy is a mounted tree of control groups: one in version 2, one for each controller in version 1.
 type hierarchy struct {
 	path string
 	v2   bool

@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// TestRemoveTree checks that folders are removed innermost first, and that a file, which
-// stands for a group in use, prevents it.
+// TestRemoveTree checks that inner folders are removed first, and that a file, like a used group, prevents it.
 func TestRemoveTree(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "group")
 	if err := os.MkdirAll(filepath.Join(root, "pods", "one"), 0o755); err != nil {

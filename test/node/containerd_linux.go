@@ -19,8 +19,7 @@ const containerdSocket = "/run/containerd/containerd.sock"
 // PauseImage is the name of the image of test/node/pause, without its tag.
 const PauseImage = "teamtalk.example/pause"
 
-// containerdConfig has restrict_oom_score_adj because in a container not even root may lower
-// the OOM score below its parent's.
+// containerdConfig has restrict_oom_score_adj because a container's root may not lower the OOM score.
 const containerdConfig = `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -62,8 +61,7 @@ func (s *settings) containerd() program {
 	return program{name: "containerd", args: []string{"--config=" + config}}
 }
 
-// snapshotter returns containerd's snapshotter: overlayfs, or native if the kernel cannot
-// overlay the folder's filesystem.
+// snapshotter returns overlayfs, or native if the kernel cannot overlay the folder's filesystem.
 func snapshotter() string {
 	const dir = "/var/lib/try"
 	for _, name := range []string{"lower", "upper", "work", "merged"} {

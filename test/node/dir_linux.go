@@ -17,8 +17,7 @@ const prefix = "teamtalk-node-"
 // lockedDirs keep their folders locked until this process ends.
 var lockedDirs []*os.File
 
-// TempDir creates a folder for a node and locks it until this process ends. It removes what
-// killed processes have left.
+// TempDir creates and locks a folder for a node. It removes what killed processes have left.
 func TempDir() (dir string, err error) {
 	// Another process must not take the new folder for an abandoned one.
 	all, err := lock(os.TempDir(), unix.LOCK_EX)

@@ -32,8 +32,7 @@ const grace = 30 * time.Second
 // hidden are the folders of which the node has its own.
 var hidden = []string{"/run", "/var/lib", "/var/log"}
 
-// kernelSettings are the machine's settings that kubelet changes. In the node's mount
-// namespace each is a plain file.
+// kernelSettings are those that kubelet changes. In the node's mount namespace they are plain files.
 var kernelSettings = []string{
 	"/proc/sys/vm/overcommit_memory", "/proc/sys/vm/panic_on_oom", "/proc/sys/kernel/panic",
 	"/proc/sys/kernel/panic_on_oops", "/proc/sys/kernel/keys/root_maxkeys", "/proc/sys/kernel/keys/root_maxbytes",
@@ -53,11 +52,10 @@ func Inside() bool { return os.Getenv(stageVariable) == mainStage }
 // Dir returns the folder that Run was called with.
 func Dir() string { return os.Getenv(dirVariable) }
 
-// Run runs this program again in new namespaces, with the same arguments, and waits until it
-// and all its children have ended. It returns the program's exit code. The program must call
-// Init first; Inside is true there. Cancelling ctx sends it a SIGTERM. The node keeps its
-// files in dir, which Run does not remove. The program reads files in the paths needs. Run
-// calls started with the id of the namespaces' first process.
+// Run runs this program again in new namespaces, with the same arguments, and returns its exit code when it and
+// all its children have ended. The program must call Init first. Cancelling ctx sends it a SIGTERM. It keeps
+// its files in dir, which Run does not remove, and reads those in needs. started gets the id of the first
+// process.
 func Run(ctx context.Context, dir string, started func(pid int), needs ...string) (code int, err error) {
 	for _, need := range append(needs, dir) {
 		for _, folder := range hidden {
@@ -95,8 +93,7 @@ func Run(ctx context.Context, dir string, started func(pid int), needs ...string
 // cgroupName returns the name of the control group of the node in dir.
 func cgroupName(dir string) string { return filepath.Base(dir) }
 
-// Init must be called first in main. In the process that Run started it becomes the first
-// process of the namespaces and does not return. Elsewhere it does nothing.
+// Init must be called first in main. It does not return in the first process of the namespaces.
 func Init() {
 	if os.Getenv(stageVariable) != initStage {
 		return

@@ -66,8 +66,7 @@ func (s *settings) controlPlane() (etcd, api program) {
 	return etcd, api
 }
 
-// apiClients returns the clients of the API server: the controllers, the scheduler, kubelet
-// and kube-proxy.
+// apiClients returns the clients of the API server: the controllers, the scheduler, kubelet and kube-proxy.
 func (s *settings) apiClients() []program {
 	s.pki.server("kubelet", []string{nodeName}, address)
 	user := func(name string) string { return s.pki.kubeconfig(name, serverURL, "system:"+name) }
@@ -95,8 +94,7 @@ func (s *settings) apiClients() []program {
 	}
 }
 
-// kubeletConfig disables garbage collection and eviction: other users of the machine may fill
-// its disk, which must not end the pods under test.
+// kubeletConfig disables garbage collection and eviction: a full disk must not end the pods under test.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: {ADDRESS}
@@ -124,8 +122,7 @@ evictionHard:
   imagefs.inodesFree: "0%"
 `
 
-// proxyConfig masquerades all traffic to Services: pods on one bridge would reply to each
-// other directly. It leaves the machine's connection tracking table unchanged.
+// proxyConfig masquerades all traffic to Services, because pods on one bridge would answer each other directly.
 const proxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables

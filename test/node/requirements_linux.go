@@ -18,8 +18,7 @@ var pluginDirs = []string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
 // plugins are the CNI plugins of the node's network.
 var plugins = []string{"bridge", "host-local", "loopback"}
 
-// Check returns an error if this machine cannot run a node. hack/requirements checks for the
-// programs.
+// Check returns an error if this machine cannot run a node. hack/requirements checks for the programs.
 func Check() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a node needs root: run this as root, or use your own cluster with CLUSTER=current")
@@ -51,8 +50,7 @@ func pluginDir() string {
 	return ""
 }
 
-// tryNamespaces creates namespaces and a bridge in them: only an attempt shows whether this
-// process may.
+// tryNamespaces creates namespaces with a bridge: only an attempt shows whether this process may.
 func tryNamespaces() error {
 	cmd := exec.Command("ip", "link", "add", "try0", "type", "bridge")
 	cmd.SysProcAttr = inNamespaces()

@@ -93,8 +93,7 @@ func parse(text string) (Mutant, error) {
 	return m, nil
 }
 
-// Patch applies the mutant to the source under root and returns the patched files by
-// path.
+// Patch applies the mutant to the source under root and returns the patched files by path.
 func (m Mutant) Patch(root string) (map[string]string, error) {
 	sources := map[string]string{}
 	for _, h := range m.hunks {
@@ -128,8 +127,7 @@ func (m Mutant) Overlay(root, dir string) (string, error) {
 	return overlay, os.WriteFile(overlay, file, 0o600)
 }
 
-// apply patches the one file under root that has the hunk's old lines. sources holds
-// the patched files by path.
+// apply patches the one file under root that has the hunk's old lines. sources holds the patched files by path.
 func (h hunk) apply(root string, sources map[string]string) error {
 	var found []string
 	err := filepath.WalkDir(filepath.Join(root, h.dir), func(path string, d fs.DirEntry, err error) error {

@@ -27,17 +27,15 @@ const defaultStall = 15 * time.Second
 
 var errStalled = errors.New("no answer in time")
 
-// download gets releases through setup-envtest's store, which other projects on this
-// machine share. The zero value has no store and gets nothing.
+// download gets releases through setup-envtest's store, which is shared. Without a store it gets nothing.
 type download struct {
 	store string        // folder; need not exist
 	index string        // URL of the list of releases; empty for setup-envtest's own
 	stall time.Duration // the longest time without data; 0 for defaultStall
 }
 
-// get returns a folder of the store with a release of kubernetes, such as v1.37.2, or else
-// of the newest patch of its minor version, as not every patch is published. If the store
-// has one, the network is not used. Calls must not overlap.
+// get returns a folder of the store with a release of kubernetes, such as v1.37.2, or the newest patch of its
+// minor version. It prefers stored ones to the network. Calls must not overlap.
 func (d download) get(ctx context.Context, log Logf, kubernetes string) (string, error) {
 	if d.store == "" {
 		return "", errors.New("there is no store to keep it in")
@@ -63,8 +61,7 @@ func (d download) get(ctx context.Context, log Logf, kubernetes string) (string,
 	return d.add(ctx, log, client, version, platform)
 }
 
-// stored returns the store's folder of the wanted version, else of the newest patch of
-// its minor version, else "".
+// stored returns the folder of the wanted version, else of the newest patch of its minor version, else "".
 func (d download) stored(ctx context.Context, wanted versions.Concrete) string {
 	s := store.NewAt(d.store)
 	items, err := s.List(ctx, store.Filter{
@@ -84,8 +81,7 @@ func (d download) stored(ctx context.Context, wanted versions.Concrete) string {
 	return found
 }
 
-// choose returns the index's entry of the wanted version, else of the newest patch of its
-// minor version.
+// choose returns the entry of the wanted version, else of the newest patch of its minor version.
 func (d download) choose(ctx context.Context, client remote.Client, wanted versions.Concrete) (
 	version versions.Concrete, platform versions.PlatformItem, err error,
 ) {
@@ -113,8 +109,7 @@ func (d download) choose(ctx context.Context, client remote.Client, wanted versi
 	return version, platform, err
 }
 
-// add downloads and unpacks a release in a folder of its own, and moves it into the store
-// when it is complete.
+// add downloads and unpacks a release in a folder of its own, and moves it into the store when it is complete.
 func (d download) add(
 	ctx context.Context, log Logf, client remote.Client, version versions.Concrete, platform versions.PlatformItem,
 ) (string, error) {

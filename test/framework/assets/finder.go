@@ -85,8 +85,7 @@ func (f *finder) lock(ctx context.Context) (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil
 }
 
-// buildInto builds in a folder beside dir and renames it to dir when it is complete.
-// The caller holds the lock.
+// buildInto builds in a folder beside dir and renames it to dir when it is complete. The caller holds the lock.
 func (f *finder) buildInto(ctx context.Context, dir string) (err error) {
 	prefix := dir + ".building-"
 	stale, err := filepath.Glob(prefix + "*") // of killed builds

@@ -25,8 +25,7 @@ import (
 )
 
 const (
-	// startTimeout bounds the start of each program: ten times what an idle machine needs,
-	// because CI runs the tests of several packages at once.
+	// startTimeout bounds each program's start: ten times what an idle machine needs, for a busy CI.
 	startTimeout = 60 * time.Second
 	// stopTimeout bounds the end of each program.
 	stopTimeout = 20 * time.Second
@@ -46,8 +45,7 @@ type Options struct {
 	APIServerFlags map[string][]string
 }
 
-// ControlPlane is a running kube-apiserver and etcd. They end with Stop, or with the
-// process that started them, even if that is killed.
+// ControlPlane is a running kube-apiserver and etcd. They end with Stop or this process, even if killed.
 type ControlPlane struct {
 	plane      *envtest.ControlPlane
 	guard      *guard
@@ -56,10 +54,9 @@ type ControlPlane struct {
 	kubeconfig []byte
 }
 
-// Start runs kube-apiserver and etcd on free loopback ports, with their data in a
-// temporary folder. It returns once the API serves and the default namespace exists. RBAC
-// is enabled, and so are the default admission plugins except ServiceAccount, which needs
-// a controller. Cancelling ctx interrupts Start, not a running control plane.
+// Start runs both on free loopback ports, with data in a temporary folder, until the API serves the default
+// namespace. RBAC and the default admission plugins are enabled, except ServiceAccount, which needs a
+// controller. ctx interrupts Start only.
 func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	o.Log = assets.LogTo(o.Log)
 	programs, err := assets.ControlPlane(ctx, o.Log)
@@ -129,8 +126,7 @@ func start(ctx context.Context, programs string, o Options) (_ *ControlPlane, er
 	return c, nil
 }
 
-// configure returns envtest's configuration of both programs. It sets every path that
-// envtest would otherwise take from environment variables.
+// configure sets every path that envtest would otherwise take from environment variables.
 func configure(g *guard, dir, programs string, o Options) (*envtest.ControlPlane, error) {
 	api := &envtest.APIServer{
 		CertDir:      filepath.Join(dir, "kube-apiserver"),
@@ -162,8 +158,7 @@ func configure(g *guard, dir, programs string, o Options) (*envtest.ControlPlane
 
 // Stop ends both programs and removes their data.
 func (c *ControlPlane) Stop() error {
-	// A SIGTERM would make kube-apiserver wait a minute for open watches. Nothing needs
-	// saving: the audit log is written at each request.
+	// A SIGTERM would make kube-apiserver wait a minute for open watches. There is nothing to save.
 	c.guard.close()
 	var err error
 	if c.plane != nil {
@@ -195,8 +190,7 @@ func (c *ControlPlane) WriteKubeconfig(path string) error {
 	return nil
 }
 
-// User adds a user and returns its client configuration. RBAC grants it nothing until a
-// test binds a role.
+// User adds a user and returns its client configuration. RBAC grants it nothing until a test binds a role.
 func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error) {
 	user, err := c.plane.AddUser(envtest.User{Name: name, Groups: groups}, fastConfig())
 	if err != nil {

@@ -13,10 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guard kills the programs that it wraps when this process ends, even by a SIGKILL or a
-// panic in a test. envtest cannot set a parent-death signal, so a script starts each
-// program and forks a watcher. The watcher reads a named pipe whose only writer is this
-// process. At its end the watcher kills the program and removes the data folder.
+// guard kills the programs that it wraps when this process ends, however it does. envtest cannot set a
+// parent-death signal, so a script starts each program and a watcher, which reads a pipe whose only writer is
+// this process.
 type guard struct {
 	dir   string
 	alive *os.File
@@ -42,11 +41,9 @@ func (g *guard) close() {
 	g.once.Do(func() { _ = g.alive.Close() })
 }
 
-// guardScript starts the watcher in the program's process group: while the watcher lives,
-// no other group can have the number $$. It ignores the SIGTERM that envtest sends to the
-// group. envtest runs --help without a group of its own, hence without a watcher. The
-// watcher opens the pipe for writing first, because opening it for reading blocks until
-// there is a writer, and this process may have ended.
+// guardScript starts the watcher in the program's process group, so that no other group can get the number $$.
+// It ignores envtest's SIGTERM to the group. envtest runs --help without a group. The watcher opens the pipe
+// for writing first: reading blocks until there is a writer, and this process may have ended.
 const guardScript = `#!/bin/sh
 if [ "$1" != --help ]; then
 	(

@@ -30,8 +30,7 @@ type Request struct {
 	Log func(format string, args ...any)
 }
 
-// Build downloads the modules that the programs need and compiles the programs. If ctx is
-// cancelled, Into has no incomplete files.
+// Build downloads modules and compiles the programs. If ctx is cancelled, Into has no incomplete files.
 func Build(ctx context.Context, r Request) error {
 	if _, err := exec.LookPath("go"); err != nil {
 		return fmt.Errorf("build %s: %w; install Go", r.What, err)
@@ -89,9 +88,8 @@ func (r Request) list(ctx context.Context) (all, mains map[string]bool, err erro
 	return all, mains, err
 }
 
-// run runs go in the request's folder, with its standard output to out and the lines of its
-// standard error to line. If ctx is cancelled, an interrupt makes go stop its compilers and
-// remove its temporary files.
+// run runs go in the request's folder. An interrupt, if ctx is cancelled, makes go stop its compilers and clean
+// up.
 func (r Request) run(ctx context.Context, out io.Writer, line func(string), args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = r.Dir

@@ -13,8 +13,7 @@ import (
 
 const reportInterval = 10 * time.Second
 
-// Report logs status every ten seconds until stop is called. Nothing is logged after stop
-// returns.
+// Report logs status every ten seconds until stop is called. Nothing is logged after stop returns.
 func Report(log func(format string, args ...any), status func() string) (stop func()) {
 	done := make(chan struct{})
 	var reporting sync.WaitGroup
@@ -94,8 +93,7 @@ func (p *packages) status() string {
 	return s
 }
 
-// firstError wraps err, the exit of a go command, with the first line of what it printed
-// besides progress. It returns other errors unchanged.
+// firstError wraps the exit of a go command with the first line that is not progress, and returns other errors.
 func firstError(printed []string, err error) error {
 	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 		return err
