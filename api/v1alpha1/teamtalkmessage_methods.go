@@ -51,18 +51,13 @@ func (r *RecipientStatus) Done() bool {
 	return r.State == StateFailed || r.State == StateRouted || r.Reason == ReasonStoredNotRouted
 }
 
-// Check returns why the user may not send messages, or nil.
+// Check returns why nobody may speak as the user, or nil.
 func (s *SendersSpec) Check(id UserID) *Cause {
-	if s.Permits(id) {
+	if id == s.Default || slices.Contains(s.Allowed, id) {
 		return nil
 	}
 	return &Cause{ReasonSenderNotPermitted, fmt.Sprintf(
-		"messages may not speak as user %d: use one of the server's senders, or ask its owner to allow it", id)}
-}
-
-// Permits reports whether the user may send messages.
-func (s *SendersSpec) Permits(id UserID) bool {
-	return id == s.Default || slices.Contains(s.Allowed, id)
+		"nobody may speak as user %d: use one of the server's senders, or ask its owner to allow it", id)}
 }
 
 // ScheduledFor returns sendAfter, or the zero time.

@@ -70,11 +70,11 @@ func TestNothingStored(t *testing.T) {
 	}
 }
 
-func TestPermits(t *testing.T) {
+func TestCheck(t *testing.T) {
 	s := SendersSpec{Default: 1, Allowed: []UserID{2}}
 	for id, want := range map[UserID]bool{1: true, 2: true, 3: false} {
-		if got := s.Permits(id); got != want {
-			t.Errorf("user %d: %v, want %v", id, got, want)
+		if got := s.Check(id); (got == nil) != want {
+			t.Errorf("user %d: %v, want it permitted: %v", id, got, want)
 		}
 	}
 }

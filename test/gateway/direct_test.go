@@ -99,9 +99,9 @@ func TestDirectMistakes(t *testing.T) {
 	}
 	table["add to an unknown group"] = mistake{endpoint: "ChangeMembers", body: change(x.Bot, 1_999_999, 1, x.Alice), want: 12, detail: "does not exist"}
 	table["add an unknown user"] = mistake{endpoint: "ChangeMembers", body: change(x.Bot, x.Closed, 1, 1_999_999), want: 12, detail: "does not exist"}
-	table["change as somebody else"] = mistake{endpoint: "ChangeMembers", body: change(x.Bob, x.OnCall, 2, x.Alice), want: 12, detail: "act as"}
+	table["change as somebody else"] = mistake{endpoint: "ChangeMembers", body: change(x.Bob, x.OnCall, 2, x.Alice), want: 12, detail: "may speak as"}
 	table["a group of an unknown user"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[1999999]}`, x.Bot), want: 11, detail: "does not exist"}
-	table["a group as somebody else"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[%d]}`, x.Bob, x.Bob), want: 11, detail: "act as"}
+	table["a group as somebody else"] = mistake{endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","group_type":1,"user_id_list":[%d]}`, x.Bob, x.Bob), want: 11, detail: "may speak as"}
 	x.checkMistakes(t, x.direct(), table)
 }
 

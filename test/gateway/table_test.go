@@ -31,7 +31,7 @@ func (x *tenant) mistakes() map[string]mistake {
 		"sender not in the group":  {endpoint: "SendGroupMessage", body: send(x.Closed, `"hi"`), want: 4, detail: "not a member"},
 		"unknown among many":       {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[1999999,1999998],"msg":"hi"}`, x.Bot), want: 4, detail: "2 of 2"},
 		"to oneself":               {endpoint: "SendSingleMessage", body: send(x.Bot, `"hi"`), want: 4, detail: "oneself"},
-		"sender not permitted":     {endpoint: "SendSingleMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bob, x.Alice), want: 3, detail: "may not speak"},
+		"sender not permitted":     {endpoint: "SendSingleMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bob, x.Alice), want: 3, detail: "may speak as"},
 		"10,000 characters":        {endpoint: "SendSingleMessage", body: send(x.Alice, long), want: 1, detail: "10000 bytes"},
 		"10,000, to a group":       {endpoint: "SendGroupMessage", body: send(x.OnCall, long), want: 1, detail: "10000 bytes"},
 		"one byte too many":        {endpoint: "SendSingleMessage", body: send(x.Alice, fmt.Sprintf("%q", strings.Repeat("x", 3052))), want: 1, detail: "3052 bytes"},

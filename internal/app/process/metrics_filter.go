@@ -5,7 +5,6 @@ package process
 import (
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/go-logr/logr"
@@ -65,8 +64,8 @@ func (f *metricsFilter) wrap(_ logr.Logger, next http.Handler) (http.Handler, er
 
 // review returns 200, or the status and text of the answer.
 func (f *metricsFilter) review(r *http.Request) (status int, detail string) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
+	token := access.BearerToken(r.Header.Get("Authorization"))
+	if token == "" {
 		return http.StatusUnauthorized, "send a Kubernetes token: Authorization: Bearer TOKEN"
 	}
 	if !f.allow(r.RemoteAddr) {

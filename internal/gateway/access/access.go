@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -20,11 +19,6 @@ type Caller struct {
 	Server string `json:"server,omitempty"`
 	// Senders that the caller may speak as. If nil, only the TeamTalkServer limits them.
 	Senders []uint32 `json:"senders"`
-}
-
-// MaySpeakAs reports whether the caller may use the sender. The TeamTalkServer must permit it as well.
-func (c Caller) MaySpeakAs(sender uint32) bool {
-	return c.Senders == nil || slices.Contains(c.Senders, sender)
 }
 
 // Denial is why a caller was not admitted. It does not reveal what exists.
@@ -103,10 +97,18 @@ func (g *Guard) Admit(r *http.Request, right Right, appKey, namespace string) (C
 	return g.Keys.admit(right, appKey, namespace)
 }
 
-func (g *Guard) admitToken(ctx context.Context, header string, right Right, namespace string) (Caller, *Denial) {
+// BearerToken returns the token of an Authorization header, or "".
+func BearerToken(header string) string {
 	scheme, token, _ := strings.Cut(header, " ")
-	token = strings.TrimSpace(token)
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+func (g *Guard) admitToken(ctx context.Context, header string, right Right, namespace string) (Caller, *Denial) {
+	token := BearerToken(header)
+	if token == "" {
 		return Caller{}, &Denial{Unauthenticated, "the Authorization header must be: Bearer TOKEN"}
 	}
 	user, denial := g.Reviewer.Token(ctx, token)

@@ -131,6 +131,5 @@ func (v *review) authorize(ctx context.Context, access authorizer.AttributesReco
 func isUnavailable(err error) bool {
 	var status apierrors.APIStatus
 	var network net.Error
-	return errors.As(err, &status) || errors.As(err, &network) || wait.Interrupted(err) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return errors.As(err, &status) || errors.As(err, &network) || wait.Interrupted(err)
 }

@@ -101,9 +101,8 @@ func (s *Sender) sessionOf(ctx context.Context, namespace, name string, by uint3
 	if err != nil {
 		return nil, err
 	}
-	if !server.Spec.Senders.Permits(v1alpha1.UserID(by)) {
-		return nil, api.Refuse(v1alpha1.ReasonSenderNotPermitted,
-			"nobody may act as user %d: use one of the server's senders, or ask its owner to allow it", by)
+	if cause := server.Spec.Senders.Check(v1alpha1.UserID(by)); cause != nil {
+		return nil, (*api.Refusal)(cause)
 	}
 	if err := session.WaitReady(ctx); err != nil {
 		return nil, api.Refuse(v1alpha1.ReasonServerNotReady, "db_proxy is not connected")

@@ -3,6 +3,7 @@
 package legacy
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -67,12 +68,7 @@ var codes = map[string]Code{
 }
 
 // codeOf returns the code for one of the API's reasons. By default the server is at fault.
-func codeOf(reason string) Code {
-	if c, ok := codes[reason]; ok {
-		return c
-	}
-	return CodeServerFault
-}
+func codeOf(reason string) Code { return cmp.Or(codes[reason], CodeServerFault) }
 
 // denials are the codes and HTTP statuses of denials. Callers that send an app_key expect 200.
 var denials = map[access.Kind]response{

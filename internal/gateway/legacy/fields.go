@@ -144,17 +144,13 @@ func (f *fields) number(name string, def uint32) uint32 {
 	return n
 }
 
-// oneOrTwo returns 1 or 2, which meaning describes. If the field is missing, it is def; if def is 0, that
-// is an error.
-func (f *fields) oneOrTwo(name string, def uint32, meaning string) uint32 {
-	if def == 0 && !f.require(name) {
-		return 0
-	}
-	n := f.number(name, def)
+// isTwo reports whether a field is 2. It must be 1, which is the default, or 2. meaning describes both.
+func (f *fields) isTwo(name, meaning string) bool {
+	n := f.number(name, 1)
 	if n > 2 {
 		f.fail("%s must be %s", name, meaning)
 	}
-	return n
+	return n == 2
 }
 
 // text returns a string, which may be empty.

@@ -3,7 +3,6 @@
 package legacy
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
@@ -25,7 +24,7 @@ func (h *Handlers) createGroup(r *http.Request, q *request) response {
 	if g.Name == "" {
 		q.fail("group_name is empty")
 	}
-	g.Temporary = q.oneOrTwo("group_type", 1, "1 (normal) or 2 (temporary)") == 2
+	g.Temporary = q.isTwo("group_type", "1 (normal) or 2 (temporary)")
 	if q.has("group_avatar") {
 		g.Avatar = q.name("group_avatar")
 	}
@@ -38,7 +37,7 @@ func (h *Handlers) createGroup(r *http.Request, q *request) response {
 func (h *Handlers) changeMembers(r *http.Request, q *request) response {
 	c := api.MemberChange{Namespace: q.caller.Namespace, Server: q.caller.Server}
 	c.By, c.Group = q.id("req_user_id"), q.id("group_id")
-	c.Remove = q.oneOrTwo("modify_type", 0, "1 (add) or 2 (remove)") == 2
+	c.Remove = q.require("modify_type") && q.isTwo("modify_type", "1 (add) or 2 (remove)")
 	c.Members = q.ids("user_id_list", maxMembers)
 	return h.changeGroup(r, q, c.By, CodeChangeMembers, func() (api.GroupResult, error) {
 		return h.Groups.ChangeMembers(r.Context(), c)
@@ -49,11 +48,10 @@ func (h *Handlers) changeMembers(r *http.Request, q *request) response {
 func (h *Handlers) changeGroup(
 	r *http.Request, q *request, by uint32, failed Code, change func() (api.GroupResult, error),
 ) response {
+	q.checkSender(by)
 	switch {
 	case q.bad != nil:
 		return *q.bad
-	case !q.caller.MaySpeakAs(by):
-		return response{Code: CodeKeyNotForUser, Detail: fmt.Sprintf("the app_key may not act as user %d", by)}
 	case h.Groups == nil:
 		return response{Code: failed, Detail: noGroups}
 	}

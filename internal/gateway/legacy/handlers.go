@@ -4,10 +4,12 @@ package legacy
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
@@ -46,12 +48,12 @@ type request struct {
 	wait   time.Duration
 }
 
-// Mount adds the operations: where http_msg_server has them, and below /namespaces/NAMESPACE for
-// callers that name their namespace.
+// Mount adds the operations: where http_msg_server has them, and below /namespaces/NAMESPACE for callers that name
+// their namespace.
 func (h *Handlers) Mount(s *httpserver.Server) {
 	for name, o := range map[string]operation{
-		"SendSingleMessage":    {access.SendMessages, h.sendSingle},
-		"SendGroupMessage":     {access.SendMessages, h.sendGroup},
+		"SendSingleMessage":    {access.SendMessages, h.sendTo(v1alpha1.RecipientUser)},
+		"SendGroupMessage":     {access.SendMessages, h.sendTo(v1alpha1.RecipientGroup)},
 		"SendP2PMessage":       {access.SendMessages, h.sendP2P},
 		"SendBroadCastMessage": {access.SendMessages, h.sendBroadcast},
 		"CreateGroup":          {access.CreateGroups, h.createGroup},
@@ -69,9 +71,9 @@ func (h *Handlers) Mount(s *httpserver.Server) {
 
 func (h *Handlers) handler(o operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q, bad := h.decode(r, o.right)
-		if bad != nil {
-			respond(w, r, *bad)
+		q := h.decode(r, o.right)
+		if q.bad != nil {
+			respond(w, r, *q.bad)
 			return
 		}
 		httpserver.AddLogValue(r.Context(), "caller", q.caller.Name)
@@ -97,59 +99,61 @@ func respond(w http.ResponseWriter, r *http.Request, a response) {
 }
 
 // decode admits the caller and reads the request. It does not read the body of a caller who is denied without it.
-func (h *Handlers) decode(r *http.Request, right access.Right) (*request, *response) {
+func (h *Handlers) decode(r *http.Request, right access.Right) *request {
 	q := &request{key: r.Header.Get(KeyHeader)}
 	byAppKey := h.Guard.NeedsAppKey(r)
-	var bad *response
 	if !byAppKey {
-		if q.caller, bad = h.admit(r, right, ""); bad != nil {
-			return nil, bad
-		}
+		h.admit(r, q, right, "")
 	}
-	if q.raw, bad = readObject(r); bad != nil {
-		return nil, bad
+	if q.bad == nil {
+		q.raw, q.bad = readObject(r)
 	}
-	if byAppKey {
-		if q.caller, bad = h.admit(r, right, q.appKey()); bad != nil {
-			return nil, bad
-		}
+	if byAppKey && q.bad == nil {
+		h.admit(r, q, right, q.appKey())
 	}
 	if len(q.key) > maxKey || strings.ContainsFunc(q.key, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return nil, badParameter("%s must be at most %d characters of ASCII", KeyHeader, maxKey)
+		q.fail("%s must be at most %d characters of ASCII", KeyHeader, maxKey)
 	}
-	q.wait, bad = h.waitOf(r)
-	return q, bad
+	q.wait = h.waitOf(r, q)
+	return q
 }
 
-// admit returns the caller, or why it is denied.
-func (h *Handlers) admit(r *http.Request, right access.Right, appKey string) (access.Caller, *response) {
+// admit sets the caller, or fails if it is denied.
+func (h *Handlers) admit(r *http.Request, q *request, right access.Right, appKey string) {
 	caller, denial := h.Guard.Admit(r, right, appKey, r.PathValue("namespace"))
-	if denial != nil {
-		a := denials[denial.Kind]
-		a.Detail = denial.Detail
-		return access.Caller{}, &a
-	}
-	if !httpserver.Identify(r.Context(), caller.Name) {
-		return access.Caller{}, &response{
+	switch {
+	case denial != nil:
+		bad := denials[denial.Kind]
+		bad.Detail = denial.Detail
+		q.bad = &bad
+	case !httpserver.Identify(r.Context(), caller.Name):
+		q.bad = &response{
 			Code: CodeServerFault, status: http.StatusTooManyRequests,
 			Detail: "too many requests of yours in flight: try again later",
 		}
 	}
-	return caller, nil
+	q.caller = caller
 }
 
 // waitOf reads ?wait=, in seconds or as a duration.
-func (h *Handlers) waitOf(r *http.Request) (time.Duration, *response) {
+func (h *Handlers) waitOf(r *http.Request, q *request) time.Duration {
 	text := r.URL.Query().Get("wait")
 	if text == "" {
-		return h.Wait, nil
+		return h.Wait
 	}
 	wait, err := time.ParseDuration(text)
 	if n, notNumber := strconv.ParseFloat(text, 64); notNumber == nil && n >= 0 && n <= maxWait.Seconds() {
 		wait, err = time.Duration(n*float64(time.Second)), nil
 	}
 	if err != nil || wait < 0 || wait > maxWait {
-		return 0, badParameter("wait must be seconds, from 0 to %d", int(maxWait.Seconds()))
+		q.fail("wait must be seconds, from 0 to %d", int(maxWait.Seconds()))
 	}
-	return wait, nil
+	return wait
+}
+
+// checkSender fails if the caller may not speak as the user. The TeamTalkServer must permit it as well.
+func (q *request) checkSender(id uint32) {
+	if q.bad == nil && q.caller.Senders != nil && !slices.Contains(q.caller.Senders, id) {
+		q.fail("the app_key may not speak as user %d", id).Code = CodeKeyNotForUser
+	}
 }

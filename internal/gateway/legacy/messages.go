@@ -3,7 +3,6 @@
 package legacy
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 
@@ -20,12 +19,9 @@ const (
 // useKey is the advice after a fault.
 const useKey = "try again later, and always with an " + KeyHeader + ", so that nothing is sent twice"
 
-func (h *Handlers) sendSingle(r *http.Request, q *request) response {
-	return h.sendToOne(r, q, v1alpha1.RecipientUser, "from_user_id")
-}
-
-func (h *Handlers) sendGroup(r *http.Request, q *request) response {
-	return h.sendToOne(r, q, v1alpha1.RecipientGroup, "from_user_id")
+// sendTo sends to one recipient of a type.
+func (h *Handlers) sendTo(to v1alpha1.RecipientType) func(*http.Request, *request) response {
+	return func(r *http.Request, q *request) response { return h.sendToOne(r, q, to, "from_user_id") }
 }
 
 // sendP2P sends to a user, or to a group if msg_type says so.
@@ -77,15 +73,12 @@ func (h *Handlers) send(
 	r *http.Request, q *request, senderField string, to v1alpha1.RecipientType, ids []uint32,
 ) response {
 	sender, text := q.id(senderField), q.msg()
-	switch {
-	case q.bad != nil:
+	q.checkSender(sender)
+	if q.bad == nil && to == v1alpha1.RecipientUser && slices.Contains(ids, sender) {
+		q.fail("user %d is the sender: TeamTalk stores no message to oneself", sender).Code = CodeIDNotAllowed
+	}
+	if q.bad != nil {
 		return *q.bad
-	case !q.caller.MaySpeakAs(sender):
-		return response{Code: CodeKeyNotForUser, Detail: fmt.Sprintf("the app_key may not speak as user %d", sender)}
-	case to == v1alpha1.RecipientUser && slices.Contains(ids, sender):
-		return response{
-			Code: CodeIDNotAllowed, Detail: fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", sender),
-		}
 	}
 	got, err := h.Sender.Send(r.Context(), api.Request{
 		Namespace: q.caller.Namespace, Server: q.caller.Server, Sender: sender,

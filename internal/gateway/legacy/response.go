@@ -3,6 +3,7 @@
 package legacy
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,32 +39,30 @@ type result struct {
 	MsgID     int64  `json:"msg_id,omitempty"`
 }
 
-// responseOf answers with the result of a message. accepted is for callers who do not wait: a pending
-// message is a success for them.
+// responseOf answers with the result of a message. accepted is for callers who do not wait: a pending message is a
+// success for them.
 func responseOf(got api.Result, accepted bool) response {
 	a := response{MessageName: got.MessageName}
+	a.Code, a.Detail = codeAndDetail(got.State, got.Cause)
 	for _, to := range got.Recipients {
 		one := result{SessionID: to.ID, MsgID: to.MessageID}
-		if to.State != api.Delivered {
-			one.Code, one.Detail = codeOfState(to.State, to.Cause.Reason), to.Cause.Message
-		}
+		one.Code, one.Detail = codeAndDetail(to.State, to.Cause)
 		a.Results = append(a.Results, one)
 	}
-	switch {
-	case got.State == api.Delivered:
-	case got.State == api.Pending && accepted:
-		a.status, a.Detail = http.StatusAccepted, "recorded, not delivered yet"
-	default:
-		a.Code, a.Detail = codeOfState(got.State, got.Cause.Reason), got.Cause.Message
+	if got.State == api.Pending && accepted {
+		a.status, a.Code, a.Detail = http.StatusAccepted, CodeOK, "recorded, not delivered yet"
 	}
 	return a
 }
 
-func codeOfState(state api.State, reason string) Code {
-	if state == api.Failed || state == api.Rejected {
-		return codeOf(reason)
+func codeAndDetail(state api.State, cause v1alpha1.Cause) (Code, string) {
+	switch state {
+	case api.Delivered:
+		return CodeOK, ""
+	case api.Failed, api.Rejected:
+		return codeOf(cause.Reason), cause.Message
 	}
-	return CodeUnknown
+	return CodeUnknown, cause.Message
 }
 
 // errorResponse answers with a Refusal, or with a fault of the gateway and the advice what to do about it.
@@ -93,10 +92,7 @@ func writeError(w http.ResponseWriter, status int, detail string) {
 
 // write writes a response as http_msg_server does, including its Content-Type.
 func write(w http.ResponseWriter, a response) {
-	a.Text = messages[a.Code]
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
+	a.Text, a.status = messages[a.Code], cmp.Or(a.status, http.StatusOK)
 	body, err := json.Marshal(a)
 	if err != nil {
 		panic(fmt.Sprintf("encode a response: %v", err)) // unreachable
