@@ -3,37 +3,21 @@
 package app
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/spf13/pflag"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 )
 
-// options are those of both commands.
-type options interface {
-	Flags(fs *pflag.FlagSet)
-	Validate() error
-}
-
-// TestGatewayOptions: both commands have the same flags with different prefixes, and errors name the flag
-// that was given.
+// TestGatewayOptions: both processes have the same flags with different prefixes, and errors name the flag that was
+// given.
 func TestGatewayOptions(t *testing.T) {
-	certs := t.TempDir()
-	for _, name := range []string{"tls.crt", "tls.key"} {
-		if err := os.WriteFile(filepath.Join(certs, name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	certs := newCertDir(t)
 	tests := map[string]struct {
-		args []string
-		// wantErr is what the error names; "": none.
+		args    []string
 		wantErr string
-		// alone: for the gateway that stands alone. never: the operator has no such flag.
-		alone, never bool
+		// gatewayOnly and operatorOnly say which process has the flags.
+		gatewayOnly, operatorOnly bool
 	}{
 		"an address":                  {args: []string{"--bind-address=:8400"}},
 		"no authentication, loopback": {args: []string{"--bind-address=127.0.0.1:8400", "--auth=None"}},
@@ -48,42 +32,50 @@ func TestGatewayOptions(t *testing.T) {
 		"nothing in flight":           {args: []string{"--bind-address=:8400", "--max-in-flight=0"}, wantErr: "--max-in-flight"},
 		"one caller's":                {args: []string{"--bind-address=:8400", "--max-in-flight=8", "--max-in-flight-per-caller=8"}},
 		"one caller's beyond all":     {args: []string{"--bind-address=:8400", "--max-in-flight=8", "--max-in-flight-per-caller=9"}, wantErr: "--max-in-flight-per-caller"},
-		"an unknown mode":             {args: []string{"--mode=both"}, wantErr: "--mode", alone: true, never: true},
-		"direct":                      {args: []string{"--mode=direct"}, alone: true, never: true},
-		"its own time to drain":       {args: []string{"--drain-timeout=0s"}, wantErr: "--drain-timeout", alone: true},
-		"metrics with a certificate":  {args: []string{"--metrics-bind-address=:8443", "--metrics-cert-path=" + certs}, alone: true},
-		"metrics without one":         {args: []string{"--metrics-bind-address=:8443", "--metrics-cert-path=" + t.TempDir()}, wantErr: "tls.crt", alone: true},
-		"a certificate for nothing":   {args: []string{"--metrics-cert-path=" + certs}, wantErr: "does nothing without --metrics-bind-address", alone: true},
-		"flags of what is off":        {args: []string{"--wait=1s"}, wantErr: "does nothing without --bind-address"},
+		"an unknown mode":             {args: []string{"--mode=both"}, wantErr: "--mode", gatewayOnly: true},
+		"direct":                      {args: []string{"--mode=direct"}, gatewayOnly: true},
+		"its own time to drain":       {args: []string{"--drain-timeout=0s"}, wantErr: "--drain-timeout", gatewayOnly: true},
+		"metrics with a certificate":  {args: []string{"--metrics-bind-address=:8443", "--metrics-cert-path=" + certs}, gatewayOnly: true},
+		"metrics without one":         {args: []string{"--metrics-bind-address=:8443", "--metrics-cert-path=" + t.TempDir()}, wantErr: "tls.crt", gatewayOnly: true},
+		"a certificate for nothing":   {args: []string{"--metrics-cert-path=" + certs}, wantErr: "does nothing without --metrics-bind-address", gatewayOnly: true},
+		"flags of what is off":        {args: []string{"--wait=1s"}, wantErr: "does nothing without --bind-address", operatorOnly: true},
 		"nothing":                     {},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			for prefix, o := range map[string]options{"": &gateway.ProcessOptions{}, gatewayPrefix: &Options{}} {
-				if tc.alone && prefix != "" && !tc.never || name == "flags of what is off" && prefix == "" {
-					continue
-				}
-				args, wantErr := make([]string, len(tc.args)), strings.ReplaceAll(tc.wantErr, "--", "--"+prefix)
-				for i, a := range tc.args {
-					args[i] = strings.Replace(a, "--", "--"+prefix, 1)
-				}
-				fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-				o.Flags(fs)
-				err := fs.Parse(args)
-				if tc.never && prefix != "" {
-					if err == nil {
-						t.Errorf("%v is taken", args)
-					}
-					continue
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				err = o.Validate()
-				if wantErr == "" && err != nil || wantErr != "" && (err == nil || !strings.Contains(err.Error(), wantErr) || strings.Contains(err.Error(), "\n")) {
-					t.Errorf("%v: %v, want %q", args, err, wantErr)
-				}
+			if !tc.operatorOnly {
+				checkError(t, parse(&gateway.ProcessOptions{}, tc.args), tc.wantErr)
 			}
+			args, wantErr := make([]string, len(tc.args)), strings.ReplaceAll(tc.wantErr, "--", "--"+gatewayPrefix)
+			for i, a := range tc.args {
+				args[i] = strings.Replace(a, "--", "--"+gatewayPrefix, 1)
+			}
+			if tc.gatewayOnly {
+				wantErr = "unknown flag"
+			}
+			checkError(t, parse(&Options{}, args), wantErr)
 		})
+	}
+}
+
+// TestGatewayMetricsSecure: the gateway serves plain /metrics only on loopback without a certificate.
+func TestGatewayMetricsSecure(t *testing.T) {
+	certs := newCertDir(t)
+	for _, tc := range []struct {
+		address, certs string
+		want           bool
+	}{
+		{":8443", "", true},
+		{"0.0.0.0:8443", "", true},
+		{"example.com:8443", "", true},
+		{"127.0.0.1:8443", "", false},
+		{"[::1]:8443", "", false},
+		{"127.0.0.1:8443", certs, true},
+	} {
+		var o gateway.ProcessOptions
+		err := parse(&o, []string{"--metrics-bind-address", tc.address, "--metrics-cert-path", tc.certs})
+		if err != nil || o.Metrics.Secure != tc.want {
+			t.Errorf("at %s with the certificate %q: secure is %t, %v", tc.address, tc.certs, o.Metrics.Secure, err)
+		}
 	}
 }

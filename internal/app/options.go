@@ -91,7 +91,7 @@ func (o *Options) validatePprof() error {
 	if err != nil {
 		return fmt.Errorf("--pprof-bind-address must be host:port, or 0: %w", err)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		return fmt.Errorf("--pprof-bind-address must be a loopback address such as 127.0.0.1:6060, not %q: "+
 			"profiles show memory, including keys", o.PprofBindAddress)
 	}

@@ -11,13 +11,44 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func TestOptions(t *testing.T) {
-	certs := t.TempDir()
+// options are those of a process.
+type options interface {
+	Flags(fs *pflag.FlagSet)
+	Validate() error
+}
+
+// parse parses the arguments and validates the options.
+func parse(o options, args []string) error {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.Flags(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	return o.Validate()
+}
+
+// checkError fails unless the error is one line with the text, or nil if that is empty.
+func checkError(t *testing.T, err error, want string) {
+	t.Helper()
+	if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n")) {
+		t.Errorf("got %v, want an error with %q", err, want)
+	}
+}
+
+// newCertDir returns a directory with a certificate and a key.
+func newCertDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
 	for _, name := range []string{"tls.crt", "tls.key"} {
-		if err := os.WriteFile(filepath.Join(certs, name), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return dir
+}
+
+func TestOptions(t *testing.T) {
+	certs := newCertDir(t)
 	tests := map[string]struct {
 		args    []string
 		wantErr string
@@ -41,17 +72,6 @@ func TestOptions(t *testing.T) {
 		"profiles at another name": {args: []string{"--pprof-bind-address=example.com:6060"}, wantErr: "loopback"},
 	}
 	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			var o Options
-			fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-			o.Flags(fs)
-			if err := fs.Parse(tc.args); err != nil {
-				t.Fatal(err)
-			}
-			err := o.Validate()
-			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
-				t.Errorf("got %v, want an error with %q", err, tc.wantErr)
-			}
-		})
+		t.Run(name, func(t *testing.T) { checkError(t, parse(&Options{}, tc.args), tc.wantErr) })
 	}
 }

@@ -38,7 +38,7 @@ func NewInProcess(mgr manager.Manager, o Options) (*InProcess, error) {
 	if _, err := Wire(mgr, s, o, ModeRecord); err != nil {
 		return nil, err
 	}
-	if _, err := s.Listen(); err != nil {
+	if err := s.Listen(); err != nil {
 		return nil, err
 	}
 	g := &InProcess{server: s, log: log, ended: make(chan struct{})}

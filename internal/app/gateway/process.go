@@ -32,7 +32,7 @@ func run(ctx context.Context, o ProcessOptions, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Listen(); err != nil {
+	if err := s.Listen(); err != nil {
 		return err
 	}
 	// The manager outlives ctx by the drain: requests in flight need its watches.

@@ -5,12 +5,12 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 )
 
 // ProcessOptions configure the gateway's own process. Flags describes the fields.
@@ -48,18 +48,12 @@ func (o *ProcessOptions) Validate() error {
 	case o.Metrics.CertPath != "" && o.Metrics.BindAddress == process.Off:
 		return errors.New("--metrics-cert-path does nothing without --metrics-bind-address")
 	}
-	o.Metrics.Secure = o.metricsSecure()
+	// Plain HTTP only on loopback, and without a certificate.
+	o.Metrics.Secure = o.Metrics.CertPath != "" || !httpserver.IsLoopback(o.Metrics.BindAddress)
 	for _, validate := range []func() error{o.Gateway.Validate, o.Metrics.Validate, o.Log.Validate} {
 		if err := validate(); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// metricsSecure reports whether /metrics requires TLS and a token: not on loopback, unless there is a certificate.
-func (o *ProcessOptions) metricsSecure() bool {
-	host, _, err := net.SplitHostPort(o.Metrics.BindAddress)
-	ip := net.ParseIP(host)
-	return o.Metrics.CertPath != "" || err != nil || ip == nil || !ip.IsLoopback()
 }

@@ -8,9 +8,9 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -34,18 +34,8 @@ func (s *Server) wrap(route Route) http.Handler {
 	if route.CallerLimitStatus == 0 {
 		route.CallerLimitStatus = http.StatusTooManyRequests
 	}
-	pipeline := []func(Route, http.Handler) http.HandlerFunc{
-		s.observe,
-		s.recoverPanic,
-		s.limitInFlight,
-		s.limitPerCaller,
-		limitBody,
-	}
-	handler := route.Handler
-	for _, middleware := range slices.Backward(pipeline) {
-		handler = middleware(route, handler)
-	}
-	return handler
+	limited := s.limitInFlight(route, s.limitPerCaller(route, http.MaxBytesHandler(route.Handler, MaxBody)))
+	return s.observe(route, s.recoverPanic(route, limited))
 }
 
 // observe gives the request an id and a deadline. It logs and counts the answer.
@@ -122,14 +112,6 @@ func (s *Server) limitPerCaller(route Route, next http.Handler) http.HandlerFunc
 	}
 }
 
-// limitBody makes reading fail beyond MaxBody.
-func limitBody(_ Route, next http.Handler) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
-		next.ServeHTTP(w, r)
-	}
-}
-
 // reject answers a request that is over a limit.
 func reject(w http.ResponseWriter, route Route, status int, detail string) {
 	w.Header().Set("Retry-After", "1")
@@ -145,4 +127,57 @@ func requestID(r *http.Request) string {
 		return uuid.NewString()
 	}
 	return id
+}
+
+// callerLimiter limits the requests in flight of each caller. No caller can use the whole limit of the server.
+type callerLimiter struct {
+	limit int
+
+	mu       sync.Mutex
+	inFlight map[string]int
+}
+
+// acquire reports whether the caller is below its limit, and then counts one more request.
+func (l *callerLimiter) acquire(caller string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inFlight[caller] >= l.limit {
+		return false
+	}
+	l.inFlight[caller]++
+	return true
+}
+
+func (l *callerLimiter) release(caller string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inFlight[caller]--; l.inFlight[caller] == 0 {
+		delete(l.inFlight, caller)
+	}
+}
+
+// rejectCrossOrigin keeps web pages from using the gateway through a browser that can reach it. It rejects requests
+// that change something and come from another site. On loopback, where callers may need no token, it also rejects
+// Host names other than loopback's: a page can point its name there.
+func (s *Server) rejectCrossOrigin(next http.Handler) http.Handler {
+	next = http.NewCrossOriginProtection().Handler(next)
+	if !s.opts.Loopback() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopbackHost(r.Host) {
+			writeText(w, http.StatusForbidden, "this listener serves loopback names only, such as localhost")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isLoopbackHost reports whether a Host header names this machine. HTTP/1.0 has no Host header.
+func isLoopbackHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "" || strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

@@ -88,10 +88,11 @@ func (o *Options) perCaller() int {
 	return max(1, o.MaxInFlight/4)
 }
 
-// Loopback reports whether the server can be reached from this machine or pod only. A host name does
-// not count: its address may change.
-func (o *Options) Loopback() bool {
-	host, _, err := net.SplitHostPort(o.Address)
-	ip := net.ParseIP(host)
-	return err == nil && ip != nil && ip.IsLoopback()
+// Loopback reports whether the server can be reached from this machine or pod only.
+func (o *Options) Loopback() bool { return IsLoopback(o.Address) }
+
+// IsLoopback reports whether a host:port is on loopback. A host name does not count: its address may change.
+func IsLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && net.ParseIP(host).IsLoopback()
 }

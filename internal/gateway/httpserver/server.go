@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
@@ -27,12 +26,10 @@ type Route struct {
 	Name string
 	// Handler serves requests. Their bodies are limited, and their contexts have a deadline.
 	Handler http.Handler
-	// WriteError answers in the operation's own form where Handler does not: with 503 over the limit
-	// of requests in flight, with CallerLimitStatus over the limit of one address, with 500 after a
-	// panic. If nil, the answer is a line of text.
+	// WriteError answers in the operation's own form where Handler does not: over a limit, and after a panic. If nil,
+	// the answer is a line of text.
 	WriteError func(w http.ResponseWriter, status int, detail string)
-	// CallerLimitStatus is the HTTP status over the limit of one address, at which callers of the
-	// operation must try again. If 0, it is 429.
+	// CallerLimitStatus is the HTTP status over the limit of one address, at which callers try again. If 0, it is 429.
 	CallerLimitStatus int
 }
 
@@ -44,10 +41,8 @@ type Server struct {
 	inFlight *semaphore.Weighted
 	callers  *callerLimiter
 	draining atomic.Bool
-
-	checks map[string]func(context.Context) error
-
-	mu       sync.Mutex
+	checks   map[string]func(context.Context) error
+	// listener is set by Listen.
 	listener net.Listener
 }
 
@@ -55,7 +50,8 @@ type Server struct {
 func New(opts Options, log logr.Logger) *Server {
 	s := &Server{
 		opts: opts, log: log, mux: http.NewServeMux(), inFlight: semaphore.NewWeighted(int64(opts.MaxInFlight)),
-		callers: newCallerLimiter(opts.perCaller()), checks: map[string]func(context.Context) error{},
+		callers: &callerLimiter{limit: opts.perCaller(), inFlight: map[string]int{}},
+		checks:  map[string]func(context.Context) error{},
 	}
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	s.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -73,20 +69,12 @@ func New(opts Options, log logr.Logger) *Server {
 func (s *Server) Handle(r Route) { s.mux.Handle(r.Pattern, s.wrap(r)) }
 
 // Check adds a check to /readyz. It must be called before Start.
-func (s *Server) Check(name string, check func(context.Context) error) {
-	s.checks[name] = check
-}
+func (s *Server) Check(name string, check func(context.Context) error) { s.checks[name] = check }
 
 // Ready returns an error while the server should not receive requests.
 func (s *Server) Ready(ctx context.Context) error {
 	if s.draining.Load() {
 		return errors.New("shutting down")
-	}
-	s.mu.Lock()
-	listening := s.listener != nil
-	s.mu.Unlock()
-	if !listening {
-		return errors.New("not listening yet")
 	}
 	for name, check := range s.checks {
 		if err := check(ctx); err != nil {
@@ -99,26 +87,18 @@ func (s *Server) Ready(ctx context.Context) error {
 // NeedLeaderElection implements manager.LeaderElectionRunnable: every replica serves.
 func (s *Server) NeedLeaderElection() bool { return false }
 
-// Listen binds the address, so that a wrong address is an error at startup. Start calls it as well.
-func (s *Server) Listen() (net.Addr, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.listener == nil {
-		l, err := net.Listen("tcp", s.opts.Address)
-		if err != nil {
-			return nil, fmt.Errorf("listen at --%sbind-address: %w", s.opts.prefix, err)
-		}
-		s.listener = netutil.LimitListener(l, maxConnections)
+// Listen binds the address. It must be called before Start, so that a wrong address is an error at startup.
+func (s *Server) Listen() error {
+	l, err := net.Listen("tcp", s.opts.Address)
+	if err != nil {
+		return fmt.Errorf("listen at --%sbind-address: %w", s.opts.prefix, err)
 	}
-	return s.listener.Addr(), nil
+	s.listener = netutil.LimitListener(l, maxConnections)
+	return nil
 }
 
 // Start serves until ctx is done. Then it waits for the requests in flight, at most DrainTimeout.
 func (s *Server) Start(ctx context.Context) error {
-	address, err := s.Listen()
-	if err != nil {
-		return err
-	}
 	server := &http.Server{
 		Handler:           s.rejectCrossOrigin(s.mux),
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -132,6 +112,7 @@ func (s *Server) Start(ctx context.Context) error {
 	defer stop()
 	serve := func() error { return server.Serve(s.listener) }
 	if s.opts.CertFile != "" {
+		var err error
 		if server.TLSConfig, err = s.tlsConfig(certificates); err != nil {
 			return errors.Join(err, s.listener.Close())
 		}
@@ -139,7 +120,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- serve() }()
-	s.log.Info("listening", "address", address.String(), "tls", s.opts.CertFile != "")
+	s.log.Info("listening", "address", s.listener.Addr().String(), "tls", s.opts.CertFile != "")
 	select {
 	case err := <-ended:
 		return fmt.Errorf("the listener has ended: %w", err)

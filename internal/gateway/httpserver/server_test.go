@@ -63,11 +63,10 @@ func serve(t *testing.T, opts Options, routes ...Route) *testServer {
 	for _, r := range routes {
 		s.Handle(r)
 	}
-	address, err := s.Listen()
-	if err != nil {
+	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	s.address = address.String()
+	s.address = s.listener.Addr().String()
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(t.Context())
 	go func() { s.done <- s.Start(ctx) }()
