@@ -26,8 +26,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/config/crd"
 )
 
-// admit sets the defaults of a TeamTalkReceiver and validates it as an API server does. The error is
-// one line.
+// admit sets the defaults of a TeamTalkReceiver and validates it as an API server does. The error is one line.
 func admit(ctx context.Context, o *unstructured.Unstructured) error {
 	definition := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict(crd.Receivers, definition); err != nil {

@@ -150,8 +150,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestLost: what cannot be followed is tried again and again, less and less often, and
-// said once.
+// TestLost: what cannot be followed is tried again and again, less and less often, and said once.
 func TestLost(t *testing.T) {
 	forbidden := apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
 	api, to := &server{}, &sink{refuse: errors.New("connection refused")}

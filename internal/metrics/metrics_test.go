@@ -56,8 +56,7 @@ func full() *operator {
 	}
 }
 
-// samples returns what is not 0 of the metrics: one line each, histograms by their
-// number of observations.
+// samples returns what is not 0 of the metrics: one line each, histograms by their number of observations.
 func samples(t *testing.T, m *Metrics) []string {
 	t.Helper()
 	families, err := gather(m)

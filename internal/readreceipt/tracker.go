@@ -84,8 +84,7 @@ type message struct {
 	sender uint32
 	// since is before the message was stored. Earlier notifies are not about it.
 	since time.Time
-	// read can be earlier than routed: a fast client reads the message before the router's
-	// confirmation arrives.
+	// read can be earlier than routed: a fast client reads the message before the router's confirmation arrives.
 	routed, read time.Time
 }
 

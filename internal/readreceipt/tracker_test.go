@@ -217,8 +217,7 @@ func TestWhatIsRead(t *testing.T) {
 	}
 }
 
-// TestReadOnce: several routers relay the same, and further members of a group read
-// it, too; a message is read once.
+// TestReadOnce: several routers relay the same, and further members of a group read it, too; a message is read once.
 func TestReadOnce(t *testing.T) {
 	withTracker(t, func(h *harness) {
 		h.sent(user(3, 5), group(7, 5))
@@ -251,8 +250,7 @@ func TestReadBeforeItIsKnownToBeRouted(t *testing.T) {
 	})
 }
 
-// TestSaidBefore: what was said before a message was sent is not about it, even if it
-// is looked at after.
+// TestSaidBefore: what was said before a message was sent is not about it, even if it is looked at after.
 func TestSaidBefore(t *testing.T) {
 	withTracker(t, func(h *harness) {
 		at := time.Now()
@@ -296,8 +294,7 @@ func TestNotRouted(t *testing.T) {
 	}
 }
 
-// TestSegments: of a split text the first segment is tracked, even if the others turn
-// out not to be needed.
+// TestSegments: of a split text the first segment is tracked, even if the others turn out not to be needed.
 func TestSegments(t *testing.T) {
 	withTracker(t, func(h *harness) {
 		first, second := user(3, 5), user(3, 6)
@@ -410,8 +407,7 @@ func TestNotifyNeverBlocks(t *testing.T) {
 	}
 }
 
-// TestConcurrent runs senders and routers together: each message is read once, and none
-// stays tracked.
+// TestConcurrent runs senders and routers together: each message is read once, and none stays tracked.
 func TestConcurrent(t *testing.T) {
 	withTracker(t, func(h *harness) {
 		const users, messages, routers = 6, 40, 3 // with fewer notifies than are kept

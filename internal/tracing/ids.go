@@ -29,8 +29,7 @@ func traceID(uid types.UID) trace.TraceID {
 	return id
 }
 
-// rootID is the id of the span of a message. It must be known before the span is written, at the end
-// of the message.
+// rootID is the id of the span of a message. It must be known before the span is written, at the end of the message.
 func rootID(uid types.UID) trace.SpanID {
 	var id trace.SpanID
 	sum := sha256.Sum256([]byte("teamtalk.io/trace/v1 " + uid))
@@ -64,8 +63,7 @@ func (idGenerator) NewSpanID(context.Context, trace.TraceID) trace.SpanID {
 	return id
 }
 
-// sampler samples messages by a hash of their ids. OpenTelemetry's sampler uses bits that are the same
-// in every UID.
+// sampler samples messages by a hash of their ids. OpenTelemetry's sampler uses bits that are the same in every UID.
 type sampler struct{ ratio float64 }
 
 var _ sdktrace.Sampler = sampler{}

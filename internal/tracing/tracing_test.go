@@ -24,8 +24,7 @@ import (
 
 const uid = types.UID("0b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01")
 
-// start returns a Tracer that sends to a collector, and how to end it and get
-// what has come there.
+// start returns a Tracer that sends to a collector, and how to end it and get what has come there.
 func start(t *testing.T, ratio float64) (*Tracer, func() []otlp.Span) {
 	t.Helper()
 	collector, err := otlp.Start(t.Context())
@@ -185,8 +184,7 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-// TestALostCollectorIsSaidOnce holds that a collector that is down costs a line in
-// the log, and no error.
+// TestALostCollectorIsSaidOnce holds that a collector that is down costs a line in the log, and no error.
 func TestALostCollectorIsSaidOnce(t *testing.T) {
 	collector, err := otlp.Start(t.Context())
 	if err != nil {

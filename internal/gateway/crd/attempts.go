@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,12 +17,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// maxAttempts is how many messages one key may take: a retry of what ended with nothing stored is another message. It
-// is not reached in practice: an attempt takes seconds, and finished messages are deleted.
+// maxAttempts limits the messages of one key. A retry after nothing was stored is another message. The limit is not
+// reached in practice: an attempt takes seconds, and finished messages are deleted.
 const maxAttempts = 1 << 16
 
-// nextAttempt returns the attempt to continue with after one that ended with nothing stored: the last
-// one that exists, or else the next one. It searches by doubling and halving.
+// nextAttempt returns the attempt to continue with after one that ended with nothing stored: the last one that
+// exists, or else the next one. It searches by doubling and halving.
 func (s *Sender) nextAttempt(ctx context.Context, r api.Request, attempt int) (int, error) {
 	var failed error
 	isFree := func(attempt int) bool {
@@ -55,19 +54,17 @@ func (s *Sender) nextAttempt(ctx context.Context, r api.Request, attempt int) (i
 	return free, nil
 }
 
-// nameOf names the message of an attempt after everything that identifies the request, but not after its
-// text: a request with the same key and another text finds the name taken.
+// nameOf names the message of an attempt after everything that identifies the request. It leaves the text out: a
+// request with the same key and another text finds the name taken.
 func nameOf(r api.Request, attempt int) string {
-	fields := []string{r.Key, r.Server, decimal(r.Sender), string(r.Type)}
+	fields := []string{r.Key, r.Server, fmt.Sprint(r.Sender), string(r.Type)}
 	for _, id := range slices.Sorted(slices.Values(r.Recipients)) {
-		fields = append(fields, decimal(id))
+		fields = append(fields, fmt.Sprint(id))
 	}
 	digest := cipher.Digest(fields...)
 	name := "gateway-" + hex.EncodeToString(digest[:16])
 	if attempt > 1 {
-		name += "-" + strconv.Itoa(attempt)
+		name += fmt.Sprint("-", attempt)
 	}
 	return name
 }
-
-func decimal(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

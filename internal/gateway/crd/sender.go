@@ -42,8 +42,7 @@ type Sender struct {
 
 var _ api.Sender = (*Sender)(nil)
 
-// New returns a Sender. Its messages are deleted ttl after they have finished; 0 keeps them. c must not
-// read from a cache.
+// New returns a Sender. Its messages are deleted ttl after they have finished; 0 keeps them. c must not be a cache.
 func New(c client.WithWatch, ttl time.Duration, log logr.Logger) *Sender {
 	return &Sender{client: c, ttl: ttl, watches: newWatchPool(c, log)}
 }
@@ -98,8 +97,8 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	}
 }
 
-// record creates the message of an attempt, or reads the one that exists into m. If next is not 0, the
-// request continues with that attempt.
+// record creates the message of an attempt, or reads the one that exists into m. If next is not 0, the request
+// continues with that attempt.
 func (s *Sender) record(
 	ctx context.Context, r api.Request, attempt int, m *v1alpha1.TeamTalkMessage,
 ) (next int, err error) {
@@ -127,8 +126,8 @@ func (s *Sender) record(
 	return 0, nil
 }
 
-// await returns the result of a message once it has finished, or what is known of it when ctx is done.
-// If w is nil, it does not wait.
+// await returns the result of a message once it has finished, or what is known of it when ctx is done. If w is nil,
+// it does not wait.
 func await(ctx context.Context, w *waiter, m *v1alpha1.TeamTalkMessage) api.Result {
 	deleted := false
 	switch {
@@ -145,8 +144,7 @@ func await(ctx context.Context, w *waiter, m *v1alpha1.TeamTalkMessage) api.Resu
 	return result
 }
 
-// create creates the message even if the caller hangs up meanwhile: a key must not be taken without the
-// gateway knowing.
+// create creates the message even if the caller hangs up meanwhile: the gateway must know that the key is taken.
 func (s *Sender) create(ctx context.Context, m *v1alpha1.TeamTalkMessage) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,8 +31,8 @@ const (
 	maxIdle = 64
 )
 
-// watchPool notifies requests about their messages. It has one watch for each namespace in use, which
-// starts with the first request. It keeps only those messages in memory that a request waits for.
+// watchPool notifies requests about their messages. It has one watch for each namespace in use, which starts with the
+// first request. It keeps only those messages in memory that a request waits for.
 type watchPool struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -48,17 +49,17 @@ type namespaceWatch struct {
 	source    follow.Source
 	namespace string
 	log       logr.Logger
-	// started is closed once events are received, failed when they cannot be, for the reason failure.
-	started, failed     chan struct{}
-	startOnce, failOnce sync.Once
-	failure             error
-	// stop ends the watch. Guarded by watchPool.mu: the number of users, and when the last one left.
-	stop     context.CancelFunc
+	// started is done once events are received, failed when they cannot be, with the cause.
+	started, failed context.Context
+	start           context.CancelFunc
+	fail            context.CancelCauseFunc
+	stop            context.CancelFunc
+	// Guarded by watchPool.mu: the number of users, and when the last one left.
 	users    int
 	lastUsed time.Time
 
 	mu      sync.Mutex
-	waiters map[string]map[*waiter]struct{} // by name of the message
+	waiters sets.Set[*waiter]
 }
 
 // waiter is a request that waits for a message.
@@ -101,15 +102,17 @@ func (p *watchPool) use(namespace string) *namespaceWatch {
 	defer p.mu.Unlock()
 	n, ok := p.namespaces[namespace]
 	if !ok {
-		ctx, stop := context.WithCancel(p.ctx)
 		n = &namespaceWatch{
-			namespace: namespace, log: p.log.WithValues("namespace", namespace), stop: stop,
-			started: make(chan struct{}), failed: make(chan struct{}), waiters: map[string]map[*waiter]struct{}{},
+			namespace: namespace, log: p.log.WithValues("namespace", namespace), waiters: sets.Set[*waiter]{},
 			source: follow.Source{
 				Client: p.client, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
 				Options: []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue}},
 			},
 		}
+		var ctx context.Context
+		ctx, n.stop = context.WithCancel(p.ctx)
+		n.started, n.start = context.WithCancel(context.Background())
+		n.failed, n.fail = context.WithCancelCause(context.Background())
 		p.namespaces[namespace] = n
 		p.goroutines.Go(func() { n.source.Run(ctx, n) })
 	}
@@ -143,21 +146,19 @@ func (p *watchPool) evict() {
 
 // waitStarted waits until the watch receives events.
 func (p *watchPool) waitStarted(ctx context.Context, n *namespaceWatch) error {
-	select {
-	case <-n.started: // even if it failed before
+	if n.started.Err() != nil { // even if it failed before
 		return nil
-	default:
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("the API server does not answer"))
 	defer cancel()
 	select {
-	case <-n.started:
+	case <-n.started.Done():
 		return nil
-	case <-n.failed:
-		if apierrors.IsForbidden(n.failure) {
-			return notAllowed(n.namespace)
+	case <-n.failed.Done():
+		if err := context.Cause(n.failed); !apierrors.IsForbidden(err) {
+			return err
 		}
-		return n.failure
+		return notAllowed(n.namespace)
 	case <-p.ctx.Done():
 		return errors.New("shutting down")
 	case <-ctx.Done():
@@ -165,8 +166,8 @@ func (p *watchPool) waitStarted(ctx context.Context, n *namespaceWatch) error {
 	}
 }
 
-// expect registers a waiter for the message of a name, which need not exist yet. The waiter must be
-// removed. It is nil for a nil watch.
+// expect registers a waiter for the message of a name, which need not exist yet. The waiter must be removed. It is
+// nil for a nil watch.
 func (n *namespaceWatch) expect(name string) *waiter {
 	if n == nil {
 		return nil
@@ -174,10 +175,7 @@ func (n *namespaceWatch) expect(name string) *waiter {
 	w := &waiter{watch: n, name: name, notify: make(chan struct{}, 1)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.waiters[name] == nil {
-		n.waiters[name] = map[*waiter]struct{}{}
-	}
-	n.waiters[name][w] = struct{}{}
+	n.waiters.Insert(w)
 	return w
 }
 
@@ -185,13 +183,9 @@ func (w *waiter) remove() {
 	if w == nil {
 		return
 	}
-	n := w.watch
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.waiters[w.name], w)
-	if len(n.waiters[w.name]) == 0 {
-		delete(n.waiters, w.name)
-	}
+	w.watch.mu.Lock()
+	defer w.watch.mu.Unlock()
+	w.watch.waiters.Delete(w)
 }
 
 // wait waits until the message has finished or was deleted, or ctx is done. It returns the message as last seen.
@@ -220,9 +214,12 @@ func (n *namespaceWatch) Begin(ctx context.Context) (string, error) {
 		return "", err
 	}
 	n.mu.Lock()
-	names := slices.Collect(maps.Keys(n.waiters))
+	names := sets.Set[string]{}
+	for w := range n.waiters {
+		names.Insert(w.name)
+	}
 	n.mu.Unlock()
-	for _, name := range names {
+	for name := range names {
 		m := &v1alpha1.TeamTalkMessage{}
 		err := n.source.Client.Get(ctx, types.NamespacedName{Namespace: n.namespace, Name: name}, m)
 		if client.IgnoreNotFound(err) != nil {
@@ -232,7 +229,7 @@ func (n *namespaceWatch) Begin(ctx context.Context) (string, error) {
 			n.Change(apiwatch.Modified, m)
 		}
 	}
-	n.startOnce.Do(func() { close(n.started) })
+	n.start()
 	return version, nil
 }
 
@@ -244,7 +241,10 @@ func (n *namespaceWatch) Change(event apiwatch.EventType, o client.Object) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for w := range n.waiters[m.Name] {
+	for w := range n.waiters { // few: the requests in flight
+		if w.name != m.Name {
+			continue
+		}
 		w.seen, w.deleted = m, event == apiwatch.Deleted
 		select {
 		case w.notify <- struct{}{}:
@@ -256,8 +256,5 @@ func (n *namespaceWatch) Change(event apiwatch.EventType, o client.Object) {
 // Lost implements follow.Sink.
 func (n *namespaceWatch) Lost(err error) {
 	n.log.Info("watching messages failed, will retry", "reason", err.Error())
-	n.failOnce.Do(func() {
-		n.failure = err
-		close(n.failed)
-	})
+	n.fail(err)
 }

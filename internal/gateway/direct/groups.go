@@ -28,8 +28,7 @@ const (
 	alreadyDone = "nothing to change: it was so already"
 )
 
-// CreateGroup implements api.Groups. TeamTalk has no idempotency key for groups: without an answer, a group may
-// have been created.
+// CreateGroup implements api.Groups. TeamTalk has no idempotency key for groups: without an answer, one may exist.
 func (s *Sender) CreateGroup(ctx context.Context, g api.NewGroup) (api.GroupResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()

@@ -71,11 +71,9 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	return s.once(ctx, r, func() (api.Result, error) { return s.send(ctx, s.newTask(server, session, r)) })
 }
 
-// once calls send. A request with a key joins the same one in flight, or both would find the message of the
-// first in the store and route it again. It calls send itself if that one was not delivered.
-func (s *Sender) once(
-	ctx context.Context, r api.Request, send func() (api.Result, error),
-) (api.Result, error) {
+// once calls send. A request with a key joins the same one in flight, or both would find the message of the first in
+// the store and route it again. It calls send itself if that one was not delivered.
+func (s *Sender) once(ctx context.Context, r api.Request, send func() (api.Result, error)) (api.Result, error) {
 	if r.Key == "" {
 		return send()
 	}
@@ -149,8 +147,7 @@ func (s *Sender) send(ctx context.Context, task delivery.Task) (api.Result, erro
 	}
 }
 
-// notify is called by the engine on progress of a task. It forgets a task that has ended if no request waits
-// for it any more.
+// notify is called by the engine on progress of a task. It forgets a task that has ended and no request waits for.
 func (s *Sender) notify(key types.NamespacedName) {
 	uid := types.UID(key.Name)
 	if notified, ok := s.waiting.Load(uid); ok {

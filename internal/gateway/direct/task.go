@@ -48,9 +48,7 @@ func check(server *v1alpha1.TeamTalkServer, r api.Request) error {
 }
 
 // newTask returns the engine's task for a request.
-func (s *Sender) newTask(
-	server *v1alpha1.TeamTalkServer, session *connection.Session, r api.Request,
-) delivery.Task {
+func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Session, r api.Request) delivery.Task {
 	now, uid := time.Now(), types.UID(uuid.NewString())
 	t := delivery.Task{
 		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid, Generation: 1,
