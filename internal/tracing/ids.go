@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"math/rand/v2"
 	"strings"
 
@@ -15,26 +14,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// traceID is the UID of a message without hyphens, so that users find the trace of a message, and
-// operators continue each other's traces.
+// traceID is the UID of a message without hyphens, so that users find the trace of a message, and operators continue
+// each other's traces.
 func traceID(uid types.UID) trace.TraceID {
-	var id trace.TraceID
-	b, err := hex.DecodeString(strings.ReplaceAll(string(uid), "-", ""))
-	if err != nil || len(b) != len(id) {
-		// Not a UID of an API server. The id must only be deterministic.
-		sum := sha256.Sum256([]byte(uid))
-		b = sum[:]
+	if id, err := trace.TraceIDFromHex(strings.ReplaceAll(string(uid), "-", "")); err == nil {
+		return id
 	}
-	copy(id[:], b)
-	return id
+	sum := sha256.Sum256([]byte(uid)) // not a UID of an API server
+	return trace.TraceID(sum[:16])
 }
 
 // rootID is the id of the span of a message. It must be known before the span is written, at the end of the message.
 func rootID(uid types.UID) trace.SpanID {
-	var id trace.SpanID
 	sum := sha256.Sum256([]byte("teamtalk.io/trace/v1 " + uid))
-	copy(id[:], sum[:])
-	return id
+	return trace.SpanID(sum[:8])
 }
 
 // rootKey is the context key of the UID of a message whose span is started.
@@ -45,15 +38,10 @@ type idGenerator struct{}
 
 var _ sdktrace.IDGenerator = idGenerator{}
 
-// NewIDs implements sdktrace.IDGenerator.
-func (g idGenerator) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
-	if uid, ok := ctx.Value(rootKey{}).(types.UID); ok {
-		return traceID(uid), rootID(uid)
-	}
-	var id trace.TraceID
-	binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
-	binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
-	return id, g.NewSpanID(ctx, id)
+// NewIDs implements sdktrace.IDGenerator. It is called for the spans of messages: all others have a parent.
+func (idGenerator) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
+	uid, _ := ctx.Value(rootKey{}).(types.UID)
+	return traceID(uid), rootID(uid)
 }
 
 // NewSpanID implements sdktrace.IDGenerator.

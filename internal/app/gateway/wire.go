@@ -22,6 +22,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
@@ -119,6 +120,35 @@ func newGuard(
 	s.Check("app keys", keys.Ready)
 	follow := manager.RunnableFunc(func(ctx context.Context) error { return keys.Start(ctx, watcher) })
 	return guard, errors.Join(mgr.Add(everyReplica{watcher}), mgr.Add(everyReplica{follow}))
+}
+
+// serveReceivers adds the route of TeamTalkReceivers, to which other systems post.
+func serveReceivers(mgr manager.Manager, live client.WithWatch, s *httpserver.Server, guard *access.Guard) error {
+	handler := receiver.NewHandler(receiver.Options{
+		Client: live, Authorize: authorizeBy(guard), Identify: httpserver.Identify, Log: mgr.GetLogger().WithName("receiver"),
+	})
+	s.Handle(httpserver.Route{
+		Pattern: receiver.Pattern, Name: "Receiver", Handler: handler, WriteError: receiver.Refuse,
+		// Alertmanager retries after 5xx only.
+		CallerLimitStatus: http.StatusServiceUnavailable,
+	})
+	return mgr.Add(handler)
+}
+
+// authorizeBy returns the check of callers whose receiver names no Secret. They need a token, not an app_key.
+func authorizeBy(guard *access.Guard) receiver.Authorize {
+	return func(r *http.Request, namespace string) error {
+		_, denial := guard.Admit(r, access.SendMessages, "", namespace)
+		switch {
+		case denial == nil:
+			return nil
+		case denial.Kind == access.Unavailable:
+			return errors.New(denial.Detail)
+		case denial.Kind == access.Forbidden:
+			return receiver.ErrForbidden
+		}
+		return receiver.ErrUnauthenticated
+	}
 }
 
 // everyReplica runs in every replica, not only in the leader.

@@ -100,21 +100,20 @@ func (f *fields) ids(name string, limit int) []uint32 {
 	var ids []uint32
 	for i, one := range raw {
 		id, ok := parseID(one)
-		switch {
-		case !ok:
+		if !ok {
 			f.fail("%s[%d] must be a number from 1 to %d, or a string of one", name, i, math.MaxInt32)
 			return nil
-		case seen[id]:
-			continue
-		case len(ids) == limit:
-			f.fail("%s must not hold more than %d", name, limit)
-			return nil
 		}
-		seen[id] = true
-		ids = append(ids, id)
+		if !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
 	}
-	if len(ids) == 0 {
+	switch n := len(ids); {
+	case n == 0:
 		f.fail("%s is empty", name)
+	case n > limit:
+		f.fail("%s must not hold more than %d", name, limit)
 	}
 	return ids
 }
@@ -132,13 +131,13 @@ func parseID(raw json.RawMessage) (uint32, bool) {
 	return uint32(id), err == nil && id > 0
 }
 
-// number returns a positive number. If the field is missing, it is def.
-func (f *fields) number(name string, def uint32) uint32 {
-	if !f.has(name) {
-		return def
-	}
+// number returns a positive number. If the field is missing, it is 1.
+func (f *fields) number(name string) uint32 {
 	n, ok := parseID(f.raw[name])
-	if !ok {
+	switch {
+	case !f.has(name):
+		return 1
+	case !ok:
 		f.fail("%s must be a positive number, or a string of one", name)
 	}
 	return n
@@ -146,7 +145,7 @@ func (f *fields) number(name string, def uint32) uint32 {
 
 // isTwo reports whether a field is 2. It must be 1, which is the default, or 2. meaning describes both.
 func (f *fields) isTwo(name, meaning string) bool {
-	n := f.number(name, 1)
+	n := f.number(name)
 	if n > 2 {
 		f.fail("%s must be %s", name, meaning)
 	}

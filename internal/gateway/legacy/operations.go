@@ -12,12 +12,20 @@ import (
 
 // Values of msg_type. Stock TeamTalk's db_proxy does not answer http_msg_server's 3, a notification.
 const (
-	typeSingleText = 1
+	typeSingleText = 1 // the default
 	typeGroupText  = 17
 )
 
-// useKey is the advice after a fault.
-const useKey = "try again later, and always with an " + KeyHeader + ", so that nothing is sent twice"
+const (
+	// maxMembers limits the members in one request.
+	maxMembers = 1000
+	// noGroups answers where Handlers.Groups is nil.
+	noGroups = "this gateway creates TeamTalkMessages and has no connection to TeamTalk: " +
+		"change groups through a gateway with --mode direct"
+	// useKey and checkGroup are the advice after a fault.
+	useKey     = "try again later, and always with an " + KeyHeader + ", so that nothing is sent twice"
+	checkGroup = "check whether it is done, and try again later"
+)
 
 // sendTo sends to one recipient of a type.
 func (h *Handlers) sendTo(to v1alpha1.RecipientType) func(*http.Request, *request) response {
@@ -46,8 +54,7 @@ func (h *Handlers) sendBroadcast(r *http.Request, q *request) response {
 	return h.send(r, q, q.senderField(), to, ids)
 }
 
-// senderField returns the sender's field of two operations. The documentation of http_msg_server calls it
-// req_user_id, its examples call it from_user_id.
+// senderField returns the name of the sender's field. http_msg_server's documentation and its examples differ.
 func (q *request) senderField() string {
 	if !q.has("from_user_id") && q.has("req_user_id") {
 		return "req_user_id"
@@ -57,7 +64,7 @@ func (q *request) senderField() string {
 
 // recipientType returns the one that msg_type stands for. The default is a text to users.
 func (q *request) recipientType() v1alpha1.RecipientType {
-	switch q.number("msg_type", typeSingleText) {
+	switch q.number("msg_type") {
 	case typeSingleText:
 		return v1alpha1.RecipientUser
 	case typeGroupText:
@@ -90,4 +97,50 @@ func (h *Handlers) send(
 		return a
 	}
 	return responseOf(got, q.wait == 0)
+}
+
+func (h *Handlers) createGroup(r *http.Request, q *request) response {
+	g := api.NewGroup{Namespace: q.caller.Namespace, Server: q.caller.Server}
+	g.By, g.Name = q.id("req_user_id"), q.name("group_name")
+	if g.Name == "" {
+		q.fail("group_name is empty")
+	}
+	g.Temporary = q.isTwo("group_type", "1 (normal) or 2 (temporary)")
+	if q.has("group_avatar") {
+		g.Avatar = q.name("group_avatar")
+	}
+	g.Members = q.ids("user_id_list", maxMembers)
+	return h.changeGroup(r, q, g.By, CodeCreateGroup, func() (api.GroupResult, error) {
+		return h.Groups.CreateGroup(r.Context(), g)
+	})
+}
+
+func (h *Handlers) changeMembers(r *http.Request, q *request) response {
+	c := api.MemberChange{Namespace: q.caller.Namespace, Server: q.caller.Server}
+	c.By, c.Group = q.id("req_user_id"), q.id("group_id")
+	c.Remove = q.require("modify_type") && q.isTwo("modify_type", "1 (add) or 2 (remove)")
+	c.Members = q.ids("user_id_list", maxMembers)
+	return h.changeGroup(r, q, c.By, CodeChangeMembers, func() (api.GroupResult, error) {
+		return h.Groups.ChangeMembers(r.Context(), c)
+	})
+}
+
+// changeGroup calls change for a caller who may act as the user. failed is the code if it is not done.
+func (h *Handlers) changeGroup(
+	r *http.Request, q *request, by uint32, failed Code, change func() (api.GroupResult, error),
+) response {
+	q.checkSender(by)
+	switch {
+	case q.bad != nil:
+		return *q.bad
+	case h.Groups == nil:
+		return response{Code: failed, Detail: noGroups}
+	}
+	got, err := change()
+	if err != nil {
+		a := errorResponse(r, err, checkGroup)
+		a.Code = failed
+		return a
+	}
+	return response{GroupID: got.Group, Detail: got.Detail}
 }
