@@ -44,8 +44,7 @@ func TestSplitText(t *testing.T) {
 	}
 }
 
-// TestSplitLosesNothing: whatever the text, its segments hold it all, in characters,
-// but for what was cut at.
+// TestSplitLosesNothing: whatever the text, its segments hold it all, in characters, but for what was cut at.
 func TestSplitLosesNothing(t *testing.T) {
 	for n := range 200 {
 		text := strings.Repeat("wörter und 中文字 ", n) + strings.Repeat("x", n) + "\n"
@@ -178,9 +177,8 @@ func (o operators) put(t *testing.T, s *scope, out outcome) {
 	}
 }
 
-// TestPinAfterTakeover: a message that waited when its operator was killed is sent by
-// the next one, segment by segment, of which a third one finds but one. No segment of another
-// text follows it.
+// TestPinAfterTakeover: a message that waited when its operator was killed is sent by the next one, segment by
+// segment, of which a third one finds but one. No segment of another text follows it.
 func TestPinAfterTakeover(t *testing.T) {
 	o := newOperators()
 	s, out := o.look(payload("(1/2) old", "(2/2) old"), true)

@@ -31,8 +31,7 @@ func (h *harness) read(want router.Read) {
 	}
 }
 
-// TestReads: what each router says is told, and what they say once their session is
-// no more is not.
+// TestReads: what each router says is told, and what they say once their session is no more is not.
 func TestReads(t *testing.T) {
 	one, two, h := serve(t), serve(t), start(t)
 	c := config(one)

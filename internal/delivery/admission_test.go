@@ -66,28 +66,21 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
-// TestAdmissionWhileOthersWait: what only waits, for a router or in doubt, keeps no other
-// from being sent.
+// TestAdmissionWhileOthersWait: what only waits, for a router or in doubt, keeps no other from being sent.
 func TestAdmissionWhileOthersWait(t *testing.T) {
-	for name, fails := range map[string]func(*harness){
-		"no router": func(h *harness) { h.talk.noRouter = true },
-		"in doubt": func(h *harness) {
-			h.talk.replies, h.talk.fails = []reply{lostBefore, lostBefore}, failing("list")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				h.leaveTwoSlots()
-				fails(h)
-				h.submit(h.task("full", toAlice, user(bob)))
-				for began := time.Now(); !h.admit("", "next", 1); advance(time.Second) {
-					if time.Since(began) > 2*OrderGrace {
-						t.Fatalf("not admitted after %s", time.Since(began))
-					}
-				}
-			})
-		})
-	}
+	runEach(t, map[string]func(*talk){
+		"no router": noRouter,
+		"in doubt":  all(replying(lostBefore, lostBefore), unreadable("list")),
+	}, func(h *harness, fails func(*talk)) {
+		h.leaveTwoSlots()
+		fails(h.talk)
+		h.submit(h.task("full", toAlice, user(bob)))
+		for began := time.Now(); !h.admit("", "next", 1); advance(time.Second) {
+			if time.Since(began) > 2*OrderGrace {
+				h.t.Fatalf("not admitted after %s", time.Since(began))
+			}
+		}
+	})
 }
 
 // TestAdmissionWhileDraining: no message is notified or taken on any more.
@@ -109,10 +102,7 @@ func TestAdmissionWhileDraining(t *testing.T) {
 		if _, ok := h.Submit(h.task("new", toAlice)); ok {
 			t.Error("one is taken on")
 		}
-		h.record("full")
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		h.endsWith(ended, "full")
 	})
 }
 
@@ -137,11 +127,7 @@ func TestTrackReconcile(t *testing.T) {
 			t.Fatal("it may not be recorded")
 		}
 		for _, leave := range []func(){leave, known} {
-			select {
-			case err := <-ended:
-				t.Fatalf("drained while a message is looked at: %v", err)
-			default:
-			}
+			h.notEnded(ended)
 			leave()
 			advance(time.Second)
 		}

@@ -17,8 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// library is a directory whose requests are counted, take half a second, and fail
-// or hang when a test says so.
+// library is a directory whose requests are counted, take half a second, and fail or hang when a test says so.
 type library struct {
 	*talk
 	mu    sync.Mutex
@@ -334,8 +333,7 @@ func TestLeaving(t *testing.T) {
 	})
 }
 
-// TestLostAnswer: those who come after a question that is not answered wait for
-// it no longer than lookPatience.
+// TestLostAnswer: those who come after a question that is not answered wait for it no longer than lookPatience.
 func TestLostAnswer(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		x.library.fail = func(n int, _ []uint32) error {

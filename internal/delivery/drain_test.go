@@ -206,8 +206,7 @@ func TestResubmitKeepsSender(t *testing.T) {
 	})
 }
 
-// TestResubmitTakesDecisions: what nothing was sent to may be settled by the one
-// who submits.
+// TestResubmitTakesDecisions: what nothing was sent to may be settled by the one who submits.
 func TestResubmitTakesDecisions(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.down = true

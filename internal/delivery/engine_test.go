@@ -221,8 +221,7 @@ func TestForget(t *testing.T) {
 	})
 }
 
-// TestForgetLeavesSuccessor: forgetting an object leaves the one that took its
-// name alone.
+// TestForgetLeavesSuccessor: forgetting an object leaves the one that took its name alone.
 func TestForgetLeavesSuccessor(t *testing.T) {
 	run(t, func(h *harness) {
 		h.submit(h.task("m", toAlice))

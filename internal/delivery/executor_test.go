@@ -24,8 +24,7 @@ func (q *queued) Send(ctx, waiting context.Context, kind wire.MsgType, build fun
 	return q.talk.Send(ctx, waiting, kind, build)
 }
 
-// TestBuiltWhenSent: a message that was queued has the key and the time of the moment at
-// which it is sent.
+// TestBuiltWhenSent: a message that was queued has the key and the time of the moment at which it is sent.
 func TestBuiltWhenSent(t *testing.T) {
 	run(t, func(h *harness) {
 		was, is := key(t, 1), key(t, 2)

@@ -249,8 +249,7 @@ func TestJitter(t *testing.T) {
 	}
 }
 
-// TestTokenSwitchedOff: a message that was sent with a token is found by it, also after
-// tokens were disabled.
+// TestTokenSwitchedOff: a message that was sent with a token is found by it, also after tokens were disabled.
 func TestTokenSwitchedOff(t *testing.T) {
 	c := key(t, 1)
 	before := Task{Identity: Identity{UID: "u"}, Sender: bot, Token: true, Payload: Payload{Data: []byte("hello")}}

@@ -15,8 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// keyed returns a message under a key, as a resource of its own; this term began
-// long ago.
+// keyed returns a message under a key, as a resource of its own; this term began long ago.
 func (h *harness) keyed(uid, text string, to ...v1alpha1.Recipient) Task {
 	spec := h.task(uid, to...)
 	spec.Identity = Identity{Namespace: "chat", Key: "release"}

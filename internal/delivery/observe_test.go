@@ -3,16 +3,15 @@
 package delivery
 
 import (
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // notes is an Observer that keeps what it is told.
@@ -68,95 +67,71 @@ func (n *notes) summarize() summary {
 }
 
 func TestObserver(t *testing.T) {
-	plainSteps := []string{"preflight", "send", "read_back", "route"}
-	tests := map[string]struct {
-		prepare func(*harness, *Task)
-		// wantSteps, where the number of questions is no matter of chance.
+	type scenario struct {
+		talk func(*talk)
+		spec func(*Task)
+		// wantSteps, where the number of searches is not left to chance.
 		wantSteps []string
 		want      summary
-	}{
+	}
+	plainSteps := []string{"preflight", "send", "read_back", "route"}
+	foundOnce := summary{adopted: 1, stored: 1, routed: 1, doubts: []DoubtEnd{DoubtFound}}
+	notStored := []string{v1alpha1.ReasonNotStored}
+	runEach(t, map[string]scenario{
 		"a plain delivery": {wantSteps: plainSteps, want: summary{stored: 1, routed: 1}},
 		"rejected once": {
-			prepare:   func(h *harness, _ *Task) { h.talk.replies = []reply{rejected} },
-			wantSteps: append([]string{"preflight", "send"}, plainSteps...),
-			want:      summary{retries: []string{v1alpha1.ReasonStoreRejected}, stored: 1, routed: 1},
+			talk: replying(rejected), wantSteps: append([]string{"preflight", "send"}, plainSteps...),
+			want: summary{retries: []string{v1alpha1.ReasonStoreRejected}, stored: 1, routed: 1},
 		},
 		"dropped in silence": {
-			prepare: func(h *harness, _ *Task) { h.talk.replies = []reply{falseSuccess} },
-			want: summary{
-				retries: []string{v1alpha1.ReasonNotStored}, drops: 1, stored: 1, routed: 1, doubts: []DoubtEnd{DoubtAbsent},
-			},
+			talk: replying(falseSuccess),
+			want: summary{retries: notStored, drops: 1, stored: 1, routed: 1, doubts: []DoubtEnd{DoubtAbsent}},
 		},
 		"dropped until retries are used up": {
-			prepare: func(h *harness, spec *Task) {
-				h.talk.replies = slices.Repeat([]reply{falseSuccess}, 2)
-				spec.Policy.RetryLimit = 1
-			},
-			want: summary{
-				retries: []string{v1alpha1.ReasonNotStored}, drops: 2, doubts: []DoubtEnd{DoubtAbsent, DoubtAbsent},
-			},
+			talk: replying(falseSuccess, falseSuccess), spec: func(s *Task) { s.Policy.RetryLimit = 1 },
+			want: summary{retries: notStored, drops: 2, doubts: []DoubtEnd{DoubtAbsent, DoubtAbsent}},
 		},
-		"an answer is lost": {
-			prepare: func(h *harness, _ *Task) { h.talk.replies = []reply{lostAfter} },
-			want:    summary{adopted: 1, stored: 1, routed: 1, doubts: []DoubtEnd{DoubtFound}},
-		},
+		"an answer is lost": {talk: replying(lostAfter), want: foundOnce},
 		"the counter fails, and the store keeps it": {
-			prepare: func(h *harness, _ *Task) {
-				h.talk.replies = []reply{{store: true, id: proto.Uint32(wire.MsgIDUnknown)}}
-			},
-			want: summary{adopted: 1, stored: 1, routed: 1, doubts: []DoubtEnd{DoubtFound}},
+			talk: replying(reply{store: true, id: counterFailed.id}), want: foundOnce,
 		},
 		"a key that nobody has used": {
-			prepare: func(_ *harness, spec *Task) {
-				spec.Identity = Identity{Namespace: "chat", Key: "k"}
-				spec.EarlierUntil = time.Now().Add(-time.Hour)
+			spec: func(s *Task) {
+				s.Identity, s.EarlierUntil = Identity{Namespace: "chat", Key: "k"}, time.Now().Add(-time.Hour)
 			},
 			want: summary{stored: 1, routed: 1},
 		},
 		"the deadline comes in doubt": {
-			prepare: func(h *harness, spec *Task) {
-				h.talk.replies = []reply{lostBefore}
-				h.talk.fails = func(read string) error {
-					if read == "list" {
-						return errNotSent
-					}
-					return nil
-				}
-				spec.Policy.Deadline = time.Now().Add(time.Minute)
-			},
+			talk: all(replying(lostBefore), downAt("list")),
+			spec: func(s *Task) { s.Policy.Deadline = time.Now().Add(time.Minute) },
 			want: summary{doubts: []DoubtEnd{DoubtUnknown}},
 		},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				n := &notes{}
-				h.Observer = n
-				spec := h.task("m", v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: alice})
-				if tc.prepare != nil {
-					tc.prepare(h, &spec)
-				}
-				h.submit(spec)
-				h.await("m", 2*time.Hour)
-				if tc.wantSteps != nil && !slices.Equal(n.steps(), tc.wantSteps) {
-					t.Errorf("steps %v, want %v", n.steps(), tc.wantSteps)
-				}
-				got := n.summarize()
-				if !slices.Equal(got.retries, tc.want.retries) || !slices.Equal(got.doubts, tc.want.doubts) ||
-					got.adopted != tc.want.adopted || got.drops != tc.want.drops ||
-					got.stored != tc.want.stored || got.routed != tc.want.routed {
-					t.Errorf("got %+v, want %+v; steps %v", got, tc.want, n.steps())
-				}
-			})
-		})
-	}
+	}, func(h *harness, tc scenario) {
+		n := &notes{}
+		h.Observer = n
+		spec := h.task("m", toAlice)
+		if tc.talk != nil {
+			tc.talk(h.talk)
+		}
+		if tc.spec != nil {
+			tc.spec(&spec)
+		}
+		h.submit(spec)
+		h.await("m", 2*time.Hour)
+		if tc.wantSteps != nil && !slices.Equal(n.steps(), tc.wantSteps) {
+			h.t.Errorf("steps %v, want %v", n.steps(), tc.wantSteps)
+		}
+		if got := n.summarize(); !reflect.DeepEqual(got, tc.want) {
+			h.t.Errorf("got %+v, want %+v; steps %v", got, tc.want, n.steps())
+		}
+	})
 }
 
 func TestLoad(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{lostBefore}
 		for _, uid := range []string{"a", "b", "c"} {
-			h.submit(h.task(uid, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: alice}))
+			h.submit(h.task(uid, toAlice))
 		}
 		// The first is being sent, the others wait for the conversation.
 		l := h.Load()

@@ -25,8 +25,7 @@ func (f *talk) chatter(n int) {
 	}
 }
 
-// hiding is a TeamTalk that hides from a group's history what is older than its
-// reader's joining.
+// hiding is a TeamTalk that hides from a group's history what is older than its reader's joining.
 type hiding struct {
 	*talk
 	joined uint32
@@ -113,8 +112,7 @@ func TestHiddenAndInherited(t *testing.T) {
 	})
 }
 
-// TestHiddenAndRecreated: the same, where this process has sent it for a resource
-// that is gone.
+// TestHiddenAndRecreated: the same, where this process has sent it for a resource that is gone.
 func TestHiddenAndRecreated(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{lostAfter}
@@ -131,9 +129,8 @@ func TestHiddenAndRecreated(t *testing.T) {
 	})
 }
 
-// TestKeyHasTwoOwners: of two resources with one key the second one is not sent,
-// however long the first one backs off between its tries, with the second one's
-// question answered meanwhile.
+// TestKeyHasTwoOwners: of two resources with one key the second one is not sent, however long the first one backs
+// off between its tries, with the second one's question answered meanwhile.
 func TestKeyHasTwoOwners(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = slices.Repeat([]reply{rejected}, 6)
@@ -151,8 +148,7 @@ func TestKeyHasTwoOwners(t *testing.T) {
 	})
 }
 
-// TestKeyIsSentWhileAnotherLooks: the second one has asked, and is held up until
-// the first one has been sent.
+// TestKeyIsSentWhileAnotherLooks: the second one has asked, and is held up until the first one has been sent.
 func TestKeyIsSentWhileAnotherLooks(t *testing.T) {
 	run(t, func(h *harness) {
 		down, asked := true, false
@@ -208,8 +204,7 @@ func TestSentTextChanges(t *testing.T) {
 	})
 }
 
-// TestOutageEndsNoDoubt: that db_proxy was away for hours does not use up the
-// patience with a doubt.
+// TestOutageEndsNoDoubt: that db_proxy was away for hours does not use up the patience with a doubt.
 func TestOutageEndsNoDoubt(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{lostAfter}
@@ -235,8 +230,7 @@ func TestOutageEndsNoDoubt(t *testing.T) {
 	})
 }
 
-// TestNotBefore: what an operator before may have sent is asked for; it is not sent
-// before its time for that.
+// TestNotBefore: what an operator before may have sent is asked for; it is not sent before its time for that.
 func TestNotBefore(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -16,7 +18,7 @@ import (
 
 func TestOneConversationInOrder(t *testing.T) {
 	run(t, func(h *harness) {
-		h.talk.replies = []reply{slow(time.Second), slow(time.Second), slow(time.Second), slow(time.Second)}
+		h.talk.replies = always(slow(time.Second))
 		now := time.Now()
 		for _, m := range []struct {
 			name string
@@ -27,9 +29,7 @@ func TestOneConversationInOrder(t *testing.T) {
 			h.submit(spec)
 		}
 		h.await("c", 5*time.Second)
-		if got, want := h.texts(), []string{"hello first", "hello a", "hello b", "hello c"}; !slices.Equal(got, want) {
-			t.Errorf("sent %q, want %q", got, want)
-		}
+		h.wantTexts("hello first", "hello a", "hello b", "hello c")
 		if h.talk.maxAll != 1 {
 			t.Errorf("%d at once", h.talk.maxAll)
 		}
@@ -52,9 +52,7 @@ func TestOrderAfterWaiting(t *testing.T) {
 		advance(time.Minute)
 		h.talk.change(func() { h.talk.down = false })
 		h.await("19", time.Minute)
-		if got := h.texts(); !slices.Equal(got, want) {
-			t.Errorf("sent %q", got)
-		}
+		h.wantTexts(want...)
 	})
 }
 
@@ -68,8 +66,7 @@ func (s hesitant) Users(ctx context.Context, asker uint32, ids []uint32) (map[ui
 	return s.talk.Users(ctx, asker, ids)
 }
 
-// TestOvertaken: an older message that becomes known before anything is sent
-// goes first.
+// TestOvertaken: an older message that becomes known before anything is sent goes first.
 func TestOvertaken(t *testing.T) {
 	run(t, func(h *harness) {
 		younger, older := h.task("younger", toAlice), h.task("older", toAlice)
@@ -78,9 +75,7 @@ func TestOvertaken(t *testing.T) {
 		h.submit(younger)
 		h.submit(older)
 		h.await("younger", 5*time.Second)
-		if got, want := h.texts(), []string{"hello older", "hello younger"}; !slices.Equal(got, want) {
-			t.Errorf("sent %q", got)
-		}
+		h.wantTexts("hello older", "hello younger")
 	})
 }
 
@@ -99,49 +94,103 @@ func TestConversationsInParallel(t *testing.T) {
 	})
 }
 
-// TestHoldsSuccessors: what waits is followed at once by nobody, and after a
-// while by everybody.
+// TestHoldsSuccessors: no successor passes a recipient that waits, and after a while all do.
 func TestHoldsSuccessors(t *testing.T) {
-	cases := map[string]struct {
+	type scenario struct {
 		first  func(*talk)
 		within time.Duration
-	}{
-		"in doubt": {func(f *talk) {
-			f.replies = []reply{lostBefore}
-			f.fails = func(read string) error {
-				if read == "list" {
-					return dbproxy.ErrTooLong
-				}
-				return nil
-			}
-		}, clientTimeout + OrderGrace},
-		"backing off": {func(f *talk) { f.replies = slices.Repeat([]reply{rejected}, 6) }, OrderGrace},
 	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			run(t, func(h *harness) {
-				tc.first(h.talk)
-				one := h.task("one", toAlice)
-				one.Policy.RetryLimit = 50
-				h.submit(one)
-				two := h.task("two", toAlice)
-				two.Order.Created = two.Order.Created.Add(time.Second)
-				began := time.Now()
-				h.submit(two)
-				h.await("two", tc.within)
-				at := time.Since(began)
-				if at < 5*time.Second || at > tc.within+time.Second {
-					t.Errorf("held for %v", at)
-				}
-				if !h.snapshot("one").Running {
-					t.Error("the first one has ended")
-				}
-				// Once it has held them back for so long, it never does again.
-				advance(time.Minute)
-				three := h.task("three", toAlice)
-				h.submit(three)
-				h.await("three", 3*time.Second)
-			})
-		})
+	tooLong := func(read string) error {
+		if read == "list" {
+			return dbproxy.ErrTooLong
+		}
+		return nil
 	}
+	runEach(t, map[string]scenario{
+		"in doubt":    {all(replying(lostBefore), func(f *talk) { f.fails = tooLong }), clientTimeout + OrderGrace},
+		"backing off": {replying(slices.Repeat([]reply{rejected}, 6)...), OrderGrace},
+	}, func(h *harness, tc scenario) {
+		tc.first(h.talk)
+		one, two := h.task("one", toAlice), h.task("two", toAlice)
+		one.Policy.RetryLimit = 50
+		two.Order.Created = two.Order.Created.Add(time.Second)
+		h.submit(one)
+		began := time.Now()
+		h.submit(two)
+		h.await("two", tc.within)
+		h.wantTook(began, 5*time.Second, tc.within)
+		if !h.snapshot("one").Running {
+			h.t.Error("the first one has ended")
+		}
+		// Once it has held them back for so long, it never does again.
+		advance(time.Minute)
+		h.submit(h.task("three", toAlice))
+		h.await("three", 3*time.Second)
+	})
+}
+
+// TestSharedAddresses: servers that share an address share the store, and the order of its conversations, whatever
+// other addresses they name.
+func TestSharedAddresses(t *testing.T) {
+	type scenario struct {
+		older, younger, between []string
+		wantApart               bool
+	}
+	runEach(t, map[string]scenario{
+		"the same":              {older: []string{"a"}, younger: []string{"a"}},
+		"another order":         {older: []string{"a", "b"}, younger: []string{"b", "a"}},
+		"an endpoint was added": {older: []string{"a"}, younger: []string{"b", "a"}},
+		"one was taken out":     {older: []string{"a", "b"}, younger: []string{"b"}},
+		"they overlap":          {older: []string{"a", "b"}, younger: []string{"c", "b"}},
+		"by way of a third":     {older: []string{"a"}, younger: []string{"b"}, between: []string{"a", "b"}},
+		"they do not":           {older: []string{"a"}, younger: []string{"b"}, wantApart: true},
+	}, func(h *harness, tc scenario) {
+		// The older one is tried again a moment later.
+		h.talk.replies = []reply{rejected}
+		through := func(uid string, stores []string, to v1alpha1.Recipient) {
+			spec := h.task(uid, to)
+			spec.ServerKey.Name, spec.Stores = uid, stores
+			h.submit(spec)
+		}
+		through("1", tc.older, toAlice)
+		if tc.between != nil {
+			through("3", tc.between, user(bob))
+			h.await("3", 0)
+		}
+		through("2", tc.younger, toAlice)
+		for _, uid := range []types.UID{"1", "2"} {
+			wantProgress(h.t, h.await(uid, time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+		}
+		sent := slices.DeleteFunc(h.texts(), func(s string) bool { return s == "hello 3" })
+		want := []string{"hello 1", "hello 1", "hello 2"}
+		if tc.wantApart {
+			want = []string{"hello 1", "hello 2", "hello 1"}
+		}
+		if !slices.Equal(sent, want) {
+			h.t.Errorf("sent %q, want %q", sent, want)
+		}
+	})
+}
+
+// TestAddressesReplaced: a server's other addresses are of the same store, too, where none is left of those that its
+// messages were submitted with; whichever message is submitted first after that.
+func TestAddressesReplaced(t *testing.T) {
+	cases := map[string]bool{"the older is renewed first": true, "the younger comes first": false}
+	runEach(t, cases, func(h *harness, renewed bool) {
+		h.talk.replies = []reply{rejected}
+		older, younger := h.task("1", toAlice), h.task("2", toAlice)
+		older.Stores, younger.Stores = []string{"a"}, []string{"b"}
+		h.submit(older)
+		older.Stores = []string{"b"}
+		if renewed {
+			h.submit(older)
+		}
+		h.submit(younger)
+		if !renewed {
+			h.submit(older)
+		}
+		h.await("1", time.Minute)
+		h.await("2", time.Minute)
+		h.wantTexts("hello 1", "hello 1", "hello 2")
+	})
 }

@@ -69,8 +69,7 @@ func TestNextStep(t *testing.T) {
 	}
 }
 
-// TestAfterAsk: absence needs time, the whole history and live reads; lacking
-// one of them, nothing is sent.
+// TestAfterAsk: absence needs time, the whole history and live reads; lacking one of them, nothing is sent.
 func TestAfterAsk(t *testing.T) {
 	provable := base.Add(settle + lag)
 	doubt := recipientState{Progress: Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Message: msgNoAnswer, Attempts: 1, DoubtSince: base}, lastAttempt: base, checked: true}

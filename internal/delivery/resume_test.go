@@ -167,8 +167,7 @@ func TestFlanked(t *testing.T) {
 	})
 }
 
-// TestStopKeepsTries: a task that is stopped and submitted again has no more retries
-// than another.
+// TestStopKeepsTries: a task that is stopped and submitted again has no more retries than another.
 func TestStopKeepsTries(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = always(rejected)

@@ -14,13 +14,11 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// history is a conversation with more rows than anybody asks for, all of them alice's,
-// and as it is on the wire: db_proxy ends no connection over a long answer, but nobody
-// can read it.
+// history is a conversation with more rows than anybody asks for, all of them alice's, and as it is on the wire:
+// db_proxy ends no connection over a long answer, but nobody can read it.
 type history struct {
 	*talk
-	// length returns how long the content of a row is, the newest's first, and whether it
-	// is a sound.
+	// length returns how long the content of a row is, the newest's first, and whether it is a sound.
 	length func(n int) (int, bool)
 	// asked counts the rows of the longest answer, lost those that were too long.
 	asked uint32

@@ -77,8 +77,7 @@ func (r *recorder) wantEmpty() {
 	}
 }
 
-// TestAddedInAnyOrder: in whatever order messages are added, they are admitted by
-// creation, then version.
+// TestAddedInAnyOrder: in whatever order messages are added, they are admitted by creation, then version.
 func TestAddedInAnyOrder(t *testing.T) {
 	r := newRecorder(t)
 	want := []string{"z", "y", "m", "b", "a"}
@@ -105,8 +104,7 @@ func TestAddedInAnyOrder(t *testing.T) {
 	r.wantEmpty()
 }
 
-// TestSharedRecipient: messages wait for each other where they share a recipient,
-// through one server.
+// TestSharedRecipient: messages wait for each other where they share a recipient, through one server.
 func TestSharedRecipient(t *testing.T) {
 	r := newRecorder(t)
 	r.Add(message("a", 1, 1, toAlice))
