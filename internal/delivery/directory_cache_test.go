@@ -65,17 +65,18 @@ func (l *library) batches() []int {
 	return sizes
 }
 
-// lookers is a cache in a bubble, and its users.
+// lookers is a cache in a bubble, and its users. long is a time since which everything may have been seen.
 type lookers struct {
 	t         *testing.T
 	directory directoryCache
 	library   *library
 	answers   sync.WaitGroup
+	long      time.Time
 }
 
 func withDirectory(t *testing.T, do func(*lookers)) {
 	synctest.Test(t, func(t *testing.T) {
-		x := &lookers{t: t, library: &library{talk: newTalk(t)}}
+		x := &lookers{t: t, library: &library{talk: newTalk(t)}, long: time.Now().Add(-directoryTTL)}
 		do(x)
 		x.answers.Wait()
 		x.directory.batches.Wait()
@@ -89,6 +90,42 @@ func (x *lookers) get(ctx context.Context, to v1alpha1.Recipient, notBefore time
 	x.answers.Go(func() { check(x.directory.get(ctx, x.spec(), to, notBefore)) })
 }
 
+// wantRefusal returns a check that the recipient is refused with a reason; "": it is present.
+func (x *lookers) wantRefusal(to v1alpha1.Recipient, want string) func(DirectorySnapshot, error) {
+	return func(snapshot DirectorySnapshot, err error) {
+		reason := ""
+		if refusal := snapshot.refusal(bot, to); refusal != nil {
+			reason = refusal.Reason
+		}
+		if err != nil || reason != want || !snapshot.respondsWithData() {
+			x.t.Errorf("%v: %q %v, want %q", to, reason, err, want)
+		}
+	}
+}
+
+// want has the recipients present. It does not wait for the answer.
+func (x *lookers) want(notBefore time.Time, recipients ...v1alpha1.Recipient) {
+	for _, to := range recipients {
+		x.get(x.t.Context(), to, notBefore, x.wantRefusal(to, ""))
+	}
+}
+
+// wantAlice waits for an answer about alice.
+func (x *lookers) wantAlice(notBefore time.Time, refusal string) {
+	x.t.Helper()
+	x.get(x.t.Context(), toAlice, notBefore, x.wantRefusal(toAlice, refusal))
+	x.answers.Wait()
+}
+
+// wantError returns a check of the error.
+func (x *lookers) wantError(want error) func(DirectorySnapshot, error) {
+	return func(_ DirectorySnapshot, err error) {
+		if !errors.Is(err, want) {
+			x.t.Errorf("%v, want %v", err, want)
+		}
+	}
+}
+
 func (x *lookers) wantBatches(want ...int) {
 	x.t.Helper()
 	synctest.Wait()
@@ -97,66 +134,54 @@ func (x *lookers) wantBatches(want ...int) {
 	}
 }
 
-// present fails the test if the snapshot refuses the recipient.
-func (x *lookers) present(to v1alpha1.Recipient) func(DirectorySnapshot, error) {
-	return func(snapshot DirectorySnapshot, err error) {
-		if refusal := snapshot.refusal(bot, to); err != nil || refusal != nil {
-			x.t.Errorf("%v: %v %v", to, refusal, err)
-		}
+// userRange returns n users who exist, with ids from 1000.
+func (l *library) userRange(n uint32) (users []v1alpha1.Recipient) {
+	for id := 1000; id < 1000+int(n); id++ {
+		l.users[uint32(id)] = true
+		users = append(users, user(uint32(id)))
 	}
+	return users
 }
 
-// TestAskedTogether: who comes at once is asked for together, who comes while a
-// question is under way by the next one, and nobody twice.
+// TestAskedTogether: lookups at one time share a batch. Those while one is under way share the next. No user is asked
+// for twice.
 func TestAskedTogether(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		long := time.Now().Add(-directoryTTL)
-		for id := uint32(1000); id < 1450; id++ {
-			x.library.users[id] = true
-		}
-		for id := uint32(1000); id < 1450; id++ {
-			for range 2 {
-				x.get(x.t.Context(), user(id), long, x.present(user(id)))
-			}
-		}
+		users := x.library.userRange(450)
+		x.want(x.long, users...)
+		x.want(x.long, users...)
 		synctest.Wait()
-		x.get(x.t.Context(), toAlice, long, x.present(toAlice))
+		x.want(x.long, toAlice)
 		x.answers.Wait()
 		asked := x.library.batches()
 		total := 0
 		for _, n := range asked {
 			total += n
 		}
-		// The first one goes with whoever happens to be there.
+		// The first one goes with those that are there by chance.
 		if len(asked) < 3 || len(asked) > 4 || slices.Max(asked) > maxUsersPerRequest || total != 451 {
-			t.Errorf("questions for %v users", asked)
+			t.Errorf("batches of %v users", asked)
 		}
-		x.get(x.t.Context(), user(1449), long, x.present(user(1449)))
+		x.want(x.long, users[449])
 		x.answers.Wait()
 		x.wantBatches(asked...)
 	})
 }
 
-// TestForeseen: the recipients of one message are asked for together, from the
-// first question on; nobody who is known by then is asked for again.
-func TestForeseen(t *testing.T) {
+// TestPrefetch: the recipients of one message are asked for together, from the first batch on; those that are known by
+// then are not asked for again.
+func TestPrefetch(t *testing.T) {
 	run(t, func(h *harness) {
 		library := &library{talk: h.talk}
-		var to []v1alpha1.Recipient
-		for id := uint32(1000); id < 1000+maxUsersPerRequest; id++ {
-			library.users[id] = true
-			to = append(to, user(id))
-		}
-		send := func(uid string) {
+		to := library.userRange(maxUsersPerRequest)
+		for _, uid := range []string{"a", "b"} {
 			spec := h.task(uid, to...)
 			spec.Server = library
 			h.submit(spec)
 			h.await(spec.UID, time.Minute)
 		}
-		send("a")
-		send("b")
 		if got := library.batches(); !slices.Equal(got, []int{maxUsersPerRequest}) {
-			t.Errorf("questions for %v users, want all at once", got)
+			t.Errorf("batches of %v users, want all at once", got)
 		}
 	})
 }
@@ -172,33 +197,26 @@ func TestSharedByMessages(t *testing.T) {
 			h.await(spec.UID, time.Minute)
 		}
 		if n := len(library.batches()); n > 2 {
-			t.Errorf("%d questions", n)
+			t.Errorf("%d batches", n)
 		}
 		h.wantCounts(6, 6, 6)
 	})
 }
 
-// TestBeliefEnds: somebody is believed to be there for lookLife, never after a
-// later notBefore, and leaves nothing behind.
-func TestBeliefEnds(t *testing.T) {
+// TestCacheExpires: a user is assumed to exist for directoryTTL, never after a later notBefore, and is forgotten then.
+func TestCacheExpires(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		snapshot := func(notBefore time.Time) {
-			x.get(x.t.Context(), toAlice, notBefore, x.present(toAlice))
-			x.answers.Wait()
-		}
-		began := time.Now()
-		snapshot(began)
+		x.wantAlice(time.Now(), "")
 		advance(directoryTTL - time.Second)
-		snapshot(time.Now().Add(-directoryTTL))
+		x.wantAlice(time.Now().Add(-directoryTTL), "")
 		x.wantBatches(1)
-		snapshot(time.Now())
+		x.wantAlice(time.Now(), "")
 		x.wantBatches(1, 1)
 		advance(directoryTTL + time.Second)
-		snapshot(time.Now().Add(-directoryTTL))
+		x.wantAlice(time.Now().Add(-directoryTTL), "")
 		x.wantBatches(1, 1, 1)
 		advance(3 * directoryTTL)
-		x.library.users[bob] = true
-		x.get(x.t.Context(), user(bob), time.Now(), x.present(user(bob)))
+		x.want(time.Now(), user(bob))
 		x.answers.Wait()
 		if n := x.directory.views[viewKey{x.library, bot}].lastSeen.Len(); n != 2 {
 			t.Errorf("%d are remembered, want the sender and the other user", n)
@@ -212,106 +230,83 @@ func TestBeliefEnds(t *testing.T) {
 	})
 }
 
-// TestMissingIsNotKept: who is missing is asked for each time, is no longer
-// believed to be there, and found once he is back.
+// TestMissingIsNotKept: a user that is missing is asked for each time, is no longer assumed to exist, and is found
+// when it is back.
 func TestMissingIsNotKept(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		long := time.Now().Add(-directoryTTL)
-		ask := func(notBefore time.Time, want string) {
-			t.Helper()
-			x.get(x.t.Context(), toAlice, notBefore, func(snapshot DirectorySnapshot, err error) {
-				reason := ""
-				if refusal := snapshot.refusal(bot, toAlice); refusal != nil {
-					reason = refusal.Reason
-				}
-				if err != nil || reason != want || !snapshot.respondsWithData() {
-					t.Errorf("%q %v, want %q", reason, err, want)
-				}
-			})
-			x.answers.Wait()
-		}
-		ask(long, "")
+		x.wantAlice(x.long, "")
 		delete(x.library.users, alice)
-		ask(long, "") // still believed
-		ask(time.Now(), v1alpha1.ReasonRecipientNotFound)
-		ask(long, v1alpha1.ReasonRecipientNotFound)
+		x.wantAlice(x.long, "") // assumed
+		x.wantAlice(time.Now(), v1alpha1.ReasonRecipientNotFound)
+		x.wantAlice(x.long, v1alpha1.ReasonRecipientNotFound)
 		x.wantBatches(1, 1, 1)
 		x.library.users[alice] = true
-		ask(long, "")
-		// A sender who is missing is so for everybody.
+		x.wantAlice(x.long, "")
+		// A sender that is missing is missing for all recipients.
 		delete(x.library.users, bot)
-		ask(time.Now(), v1alpha1.ReasonSenderNotFound)
-		ask(long, v1alpha1.ReasonSenderNotFound)
+		x.wantAlice(time.Now(), v1alpha1.ReasonSenderNotFound)
+		x.wantAlice(x.long, v1alpha1.ReasonSenderNotFound)
 		x.wantBatches(1, 1, 1, 1, 1, 1)
 		// An outage is no evidence, and takes nothing from what is known.
 		x.library.users[bot] = true
-		ask(time.Now(), "")
+		x.wantAlice(time.Now(), "")
 		x.library.users = nil
 		x.get(x.t.Context(), toAlice, time.Now(), func(snapshot DirectorySnapshot, err error) {
 			if err != nil || snapshot.respondsWithData() {
-				t.Errorf("%+v %v, want an empty look", snapshot, err)
+				t.Errorf("%+v %v, want an empty snapshot", snapshot, err)
 			}
 		})
 		x.answers.Wait()
-		ask(long, "")
+		x.wantAlice(x.long, "")
 	})
 }
 
-// TestEmptyGroupIsNotKept: membership is believed where it was seen.
+// TestEmptyGroupIsNotKept: membership is assumed where it was seen.
 func TestEmptyGroupIsNotKept(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		x.library.groups[8] = nil
-		long := time.Now().Add(-directoryTTL)
-		for _, to := range []v1alpha1.Recipient{toGroup, toGroup, {Type: v1alpha1.RecipientGroup, ID: 8}, {Type: v1alpha1.RecipientGroup, ID: 8}} {
-			x.get(x.t.Context(), to, long, x.present(to))
+		empty := v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: 8}
+		for _, to := range []v1alpha1.Recipient{toGroup, toGroup, empty, empty} {
+			x.want(x.long, to)
 			x.answers.Wait()
 		}
 		if n := len(x.library.batches()); n != 3 {
-			t.Errorf("%d questions, want one for the first group and two for the empty one", n)
+			t.Errorf("%d batches, want one for the first group and two for the empty one", n)
 		}
 	})
 }
 
-// TestNothingBorrowed: what one session or sender has seen counts for no other.
-func TestNothingBorrowed(t *testing.T) {
+// TestViewsAreSeparate: what one session or sender has seen counts for no other.
+func TestViewsAreSeparate(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
-		long := time.Now().Add(-directoryTTL)
 		x.library.users[2] = true
-		edits := map[string]func(*Task){
-			"same": func(*Task) {}, "session": func(s *Task) { s.Server = &library{talk: x.library.talk} },
-			"sender": func(s *Task) { s.Sender = 2 },
-		}
-		for _, name := range []string{"same", "session", "sender"} {
-			spec := x.spec()
-			edits[name](&spec)
-			if _, err := x.directory.get(x.t.Context(), spec, toAlice, long); err != nil {
+		session, sender := x.spec(), x.spec()
+		session.Server, sender.Sender = &library{talk: x.library.talk}, 2
+		for _, spec := range []Task{x.spec(), session, sender} {
+			if _, err := x.directory.get(x.t.Context(), spec, toAlice, x.long); err != nil {
 				t.Error(err)
 			}
 		}
 		if n := len(x.directory.views); n != 3 {
-			t.Errorf("%d books, want one for each", n)
+			t.Errorf("%d views, want one for each", n)
 		}
 	})
 }
 
-// TestLeaving: who leaves takes nobody along, and the last one takes the question along.
+// TestLeaving: a lookup that is canceled cancels no other, and the last one cancels its batch.
 func TestLeaving(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		first, leave := context.WithCancel(x.t.Context())
-		gone := func(_ DirectorySnapshot, err error) {
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("%v, want to have left", err)
-			}
-		}
+		gone := x.wantError(context.Canceled)
 		x.library.users[5] = true
-		x.get(x.t.Context(), user(5), time.Now(), x.present(user(5)))
+		x.want(time.Now(), user(5))
 		synctest.Wait()
-		// Both by the next question.
+		// Both by the next batch.
 		x.get(first, toAlice, time.Now(), gone)
-		x.get(x.t.Context(), user(bob), time.Now(), x.present(user(bob)))
+		x.want(time.Now(), user(bob))
 		advance(700 * time.Millisecond)
 		x.wantBatches(1, 2)
-		// And one who leaves before he is asked for.
+		// And one that leaves before it is in a batch.
 		x.get(first, user(5), time.Now(), gone)
 		synctest.Wait()
 		leave()
@@ -333,7 +328,7 @@ func TestLeaving(t *testing.T) {
 	})
 }
 
-// TestLostAnswer: those who come after a question that is not answered wait for it no longer than lookPatience.
+// TestLostAnswer: lookups wait for a batch that is not answered no longer than batchPatience.
 func TestLostAnswer(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		x.library.fail = func(n int, _ []uint32) error {
@@ -342,15 +337,11 @@ func TestLostAnswer(t *testing.T) {
 			}
 			return nil
 		}
-		x.get(x.t.Context(), toAlice, time.Now(), func(_ DirectorySnapshot, err error) {
-			if !errors.Is(err, dbproxy.ErrNoAnswer) {
-				t.Errorf("%v", err)
-			}
-		})
+		x.get(x.t.Context(), toAlice, time.Now(), x.wantError(dbproxy.ErrNoAnswer))
 		synctest.Wait()
 		began := time.Now()
 		x.get(x.t.Context(), user(bob), began, func(snapshot DirectorySnapshot, err error) {
-			x.present(user(bob))(snapshot, err)
+			x.wantRefusal(user(bob), "")(snapshot, err)
 			if took := time.Since(began); took > 2*batchPatience {
 				t.Errorf("took %v", took)
 			}
@@ -360,7 +351,7 @@ func TestLostAnswer(t *testing.T) {
 	})
 }
 
-// TestTooLong: one whose answer cannot be held fails fewer and fewer others.
+// TestTooLong: a recipient whose answer is too long fails fewer and fewer others.
 func TestTooLong(t *testing.T) {
 	withDirectory(t, func(x *lookers) {
 		x.library.fail = func(_ int, ids []uint32) error {
@@ -369,16 +360,13 @@ func TestTooLong(t *testing.T) {
 			}
 			return nil
 		}
-		for id := uint32(1000); id < 1199; id++ {
-			x.library.users[id] = true
-		}
-		var failed atomic.Int32
+		users := x.library.userRange(maxUsersPerRequest - 1)
 		fewest := int32(maxUsersPerRequest)
 		for range maxShrunk + 1 {
-			failed.Store(0)
+			var failed atomic.Int32
 			x.get(x.t.Context(), toAlice, time.Now(), func(DirectorySnapshot, error) {})
-			for id := uint32(1000); id < 1199; id++ {
-				x.get(x.t.Context(), user(id), time.Now(), func(_ DirectorySnapshot, err error) {
+			for _, to := range users {
+				x.get(x.t.Context(), to, time.Now(), func(_ DirectorySnapshot, err error) {
 					if err != nil {
 						failed.Add(1)
 					}

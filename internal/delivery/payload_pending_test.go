@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // found is the result where an earlier operator had stored the message.
@@ -81,30 +79,6 @@ func TestHiddenHistory(t *testing.T) {
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
 		h.wantEnd("m", 20*time.Minute, routed(1))
 	})
-}
-
-func TestSearchGroup(t *testing.T) {
-	k := key(t, 1)
-	fingerprint := Fingerprint{Sender: bot, Reach: 50, Token: cipher.Token{1}, HasToken: true}
-	other := func(created uint32) *wire.MsgInfo {
-		return info(alice, created, wire.MsgType_MSG_TYPE_GROUP_TEXT, k.Encrypt([]byte("x")))
-	}
-	cases := map[string]struct {
-		rows []*wire.MsgInfo
-		want bool
-	}{
-		"nothing":          {nil, false},
-		"only newer ones":  {[]*wire.MsgInfo{other(60)}, false},
-		"one of that time": {[]*wire.MsgInfo{other(60), other(50)}, true},
-		"an older one":     {[]*wire.MsgInfo{other(60), other(40)}, true},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if row, whole := searchRows(tc.rows, 10, 50, fingerprint, cipher.Keys{Current: k}); row != nil || whole != tc.want {
-				t.Errorf("row %v, whole %v, want %v", row, whole, tc.want)
-			}
-		})
-	}
 }
 
 // TestPayloadPendingOfAudio: without its sound, a voice message is neither found nor proved absent; with it, it is found.

@@ -22,7 +22,7 @@ import (
 
 // inOffice returns a TermTracker whose term has begun, long ago.
 func inOffice(c client.Client, clean bool) *TermTracker {
-	k := NewTermTracker(c, c, leaseKey, "me", patience)
+	k := tracker(c)
 	k.term = Term{Clean: clean, Start: metav1.NewTime(created), Local: time.Now().Add(-time.Hour)}
 	close(k.begun)
 	return k
@@ -35,7 +35,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, wantClean := range []bool{true, false} {
-		term, err := NewTermTracker(c, c, leaseKey, "me", patience).begin(t.Context())
+		term, err := tracker(c).begin(t.Context())
 		if err != nil || term.Clean != wantClean {
 			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
 		}
@@ -43,7 +43,7 @@ func TestHandOver(t *testing.T) {
 	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
 		t.Errorf("MarkDrained without a Lease: %v", err)
 	}
-	if err := NewTermTracker(c, c, leaseKey, "me", patience).MarkDrained(t.Context()); !errors.Is(err, ErrPriorTerm) {
+	if err := tracker(c).MarkDrained(t.Context()); !errors.Is(err, ErrPriorTerm) {
 		t.Errorf("MarkDrained before the term: %v", err)
 	}
 }
@@ -52,21 +52,21 @@ func TestHandOver(t *testing.T) {
 // marks no Lease that is another's by now; and one that has only just lost it takes
 // off no mark. Its own renewals at the same moment do not matter.
 func TestOwnLeaseOnly(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
+	cases := map[string]struct {
 		holder string
 		during bool // it is written after it was read; else before
 		want   error
 	}{
-		{name: "another's", holder: "other", want: ErrNotHeld},
-		{name: "released", holder: "", want: ErrNotHeld},
-		{name: "another's at that moment", holder: "other", during: true, want: ErrNotHeld},
-		{name: "released at that moment", holder: "", during: true, want: ErrNotHeld},
-		{name: "renewed", holder: "me"},
-		{name: "renewed at that moment", holder: "me", during: true},
-	} {
+		"another's":                {"other", false, ErrNotHeld},
+		"released":                 {"", false, ErrNotHeld},
+		"another's at that moment": {"other", true, ErrNotHeld},
+		"released at that moment":  {"", true, ErrNotHeld},
+		"renewed":                  {"me", false, nil},
+		"renewed at that moment":   {"me", true, nil},
+	}
+	for name, tc := range cases {
 		for _, marking := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, marking: %v", tc.name, marking), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, marking: %v", name, marking), func(t *testing.T) {
 				before := lease(taken)
 				if !marking {
 					drained(before)
@@ -103,10 +103,7 @@ func TestOwnLeaseOnly(t *testing.T) {
 				if !errors.Is(err, tc.want) || !written {
 					t.Errorf("%v, want %v; the Lease was written meanwhile: %v", err, tc.want, written)
 				}
-				after := &coordinationv1.Lease{}
-				if err := c.Get(t.Context(), leaseKey, after); err != nil {
-					t.Fatal(err)
-				}
+				after := current(t, c)
 				mark, marked := after.Annotations[DrainedAnnotation]
 				if marked != (marking == (tc.want == nil)) || marking && marked && mark != "77" {
 					t.Errorf("the mark is on the Lease: %v %q", marked, mark)

@@ -14,41 +14,45 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// fakeLock is a Lease whose writes do what a test says.
+// fakeLock is a Lease whose writes and reads do what a test says, at a time of its own.
 type fakeLock struct {
 	resourcelock.Interface
+	now   time.Duration
 	write func() error
 	read  func() (*resourcelock.LeaderElectionRecord, error)
 }
 
-func (f fakeLock) Identity() string { return "me" }
-func (f fakeLock) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+// newLock returns a lock on the Lease, with a gate.
+func (f *fakeLock) newLock() *lock {
+	gate := NewFencingGate(10 * time.Second)
+	gate.now = func() time.Duration { return f.now }
+	return &lock{gate: gate, Interface: f}
+}
+
+func (f *fakeLock) Identity() string { return "me" }
+func (f *fakeLock) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	r, err := f.read()
 	return r, nil, err
 }
-func (f fakeLock) Create(context.Context, resourcelock.LeaderElectionRecord) error {
-	return f.write()
-}
-func (f fakeLock) Update(context.Context, resourcelock.LeaderElectionRecord) error {
-	return f.write()
+func (f *fakeLock) Create(context.Context, resourcelock.LeaderElectionRecord) error { return f.write() }
+func (f *fakeLock) Update(context.Context, resourcelock.LeaderElectionRecord) error { return f.write() }
+
+func heldBy(holder string) resourcelock.LeaderElectionRecord {
+	return resourcelock.LeaderElectionRecord{HolderIdentity: holder}
 }
 
 // TestFencingGate walks through a Lease's life: step after step, each at a time of its own.
 func TestFencingGate(t *testing.T) {
-	var now time.Duration
-	var fails error
-	var duringWrite func()
-	gate := NewFencingGate(10 * time.Second)
-	gate.now = func() time.Duration { return now }
-	l := &lock{gate: gate, Interface: fakeLock{write: func() error {
-		if duringWrite != nil {
-			duringWrite()
+	f := &fakeLock{}
+	l := f.newLock()
+	// update writes the Lease, while something happens.
+	update := func(holder string, while func() error) func() {
+		return func() {
+			f.write = while
+			_ = l.Update(t.Context(), heldBy(holder))
 		}
-		return fails
-	}}}
-	record := func(holder string) resourcelock.LeaderElectionRecord {
-		return resourcelock.LeaderElectionRecord{HolderIdentity: holder}
 	}
+	succeeds := func() error { return nil }
 	steps := []struct {
 		name     string
 		at       time.Duration
@@ -56,39 +60,34 @@ func TestFencingGate(t *testing.T) {
 		wantOpen bool
 	}{
 		{"before the election", 0, nil, false},
-		{"elected", 100 * time.Second, func() { _ = l.Create(t.Context(), record("me")) }, true},
+		{"elected", 100 * time.Second, func() {
+			f.write = succeeds
+			_ = l.Create(t.Context(), heldBy("me"))
+		}, true},
 		{"just before it is too late", 110*time.Second - 1, nil, true},
 		{"not renewed in time", 110 * time.Second, nil, false},
-		{"renewed", 111 * time.Second, func() { _ = l.Update(t.Context(), record("me")) }, true},
-		{"a renewal that fails", 119 * time.Second, func() {
-			fails = errors.New("conflict")
-			_ = l.Update(t.Context(), record("me"))
-			fails = nil
-		}, true},
+		{"renewed", 111 * time.Second, update("me", succeeds), true},
+		{"a renewal that fails", 119 * time.Second, update("me", func() error { return errors.New("conflict") }), true},
 		{"does not count", 121 * time.Second, nil, false},
-		{"a slow renewal", 130 * time.Second, func() {
-			duringWrite = func() { now += 9 * time.Second }
-			_ = l.Update(t.Context(), record("me"))
-			duringWrite = nil
-		}, true},
+		{"a slow renewal", 130 * time.Second, update("me", func() error {
+			f.now += 9 * time.Second
+			return nil
+		}), true},
 		{"counts from its beginning", 140 * time.Second, nil, false},
-		{"renewed again", 141 * time.Second, func() { _ = l.Update(t.Context(), record("me")) }, true},
-		{"closed before it is released", 142 * time.Second, func() {
-			duringWrite = func() {
-				if gate.Open() == nil {
-					t.Error("the gate is open while the Lease is released")
-				}
+		{"renewed again", 141 * time.Second, update("me", succeeds), true},
+		{"closed before it is released", 142 * time.Second, update("", func() error {
+			if l.gate.Open() == nil {
+				t.Error("the gate is open while the Lease is released")
 			}
-			_ = l.Update(t.Context(), record(""))
-			duringWrite = nil
-		}, false},
+			return nil
+		}), false},
 	}
 	for _, step := range steps {
-		now = step.at
+		f.now = step.at
 		if step.do != nil {
 			step.do()
 		}
-		if err := gate.Open(); (err == nil) != step.wantOpen || err != nil && !errors.Is(err, ErrGateClosed) {
+		if err := l.gate.Open(); (err == nil) != step.wantOpen || err != nil && !errors.Is(err, ErrGateClosed) {
 			t.Errorf("%s: %v, want it open: %v", step.name, err, step.wantOpen)
 		}
 	}
@@ -97,28 +96,20 @@ func TestFencingGate(t *testing.T) {
 // TestRenewals: however often the elector renews, the Lease is written every two
 // seconds; at once after a failure; and always where it passes on.
 func TestRenewals(t *testing.T) {
-	var now time.Duration
 	var writes []time.Duration
-	fails := func() error { return nil }
-	gate := NewFencingGate(10 * time.Second)
-	gate.now = func() time.Duration { return now }
-	l := &lock{gate: gate, Interface: fakeLock{write: func() error {
-		writes = append(writes, now)
-		return fails()
-	}}}
-	update := func(holder string) {
-		_ = l.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: holder})
-	}
-	for ; now < 6*time.Second; now += RetryPeriod {
-		fails = func() error {
-			if now == 2*time.Second || now == 2500*time.Millisecond {
-				return errors.New("conflict")
-			}
-			return nil
+	f := &fakeLock{}
+	f.write = func() error {
+		writes = append(writes, f.now)
+		if f.now == 2*time.Second || f.now == 2500*time.Millisecond {
+			return errors.New("conflict")
 		}
-		update("me")
+		return nil
 	}
-	update("") // released
+	l := f.newLock()
+	for ; f.now < 6*time.Second; f.now += RetryPeriod {
+		_ = l.Update(t.Context(), heldBy("me"))
+	}
+	_ = l.Update(t.Context(), heldBy("")) // released
 	const half = 500 * time.Millisecond
 	want := []time.Duration{0, 4 * half, 5 * half, 6 * half, 10 * half, 12 * half}
 	if !slices.Equal(writes, want) {
@@ -146,45 +137,39 @@ func TestLedOnce(t *testing.T) {
 		"expired, for a standby":  {standby: true, holder: "other", wantWrite: true},
 	}
 	writes := map[string]func(*lock) error{
-		"update": func(l *lock) error {
-			return l.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"})
-		},
-		"create": func(l *lock) error {
-			return l.Create(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"})
-		},
-		"release": func(l *lock) error { return l.Update(t.Context(), resourcelock.LeaderElectionRecord{}) },
+		"update":  func(l *lock) error { return l.Update(t.Context(), heldBy("me")) },
+		"create":  func(l *lock) error { return l.Create(t.Context(), heldBy("me")) },
+		"release": func(l *lock) error { return l.Update(t.Context(), heldBy("")) },
 	}
 	for name, tc := range cases {
 		for kind, write := range writes {
 			t.Run(name+", "+kind, func(t *testing.T) {
-				var now time.Duration
 				written := 0
-				gate := NewFencingGate(10 * time.Second)
-				gate.now = func() time.Duration { return now }
-				l := &lock{gate: gate, Interface: fakeLock{
+				f := &fakeLock{
 					write: func() error { written++; return nil },
 					read: func() (*resourcelock.LeaderElectionRecord, error) {
-						return &resourcelock.LeaderElectionRecord{HolderIdentity: tc.holder}, tc.err
+						return new(heldBy(tc.holder)), tc.err
 					},
-				}}
+				}
+				l := f.newLock()
 				if !tc.standby {
-					if err := l.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "me"}); err != nil {
+					if err := l.Update(t.Context(), heldBy("me")); err != nil {
 						t.Fatal(err)
 					}
-					now += RenewInterval
+					f.now += RenewInterval
 				}
 				before := written
 				if _, _, err := l.Get(t.Context()); !errors.Is(err, tc.err) {
 					t.Errorf("read: %v", err)
 				}
-				if open := gate.Open() == nil; open != (tc.wantWrite && !tc.standby) {
+				if open := l.gate.Open() == nil; open != (tc.wantWrite && !tc.standby) {
 					t.Errorf("once read, the gate is open: %v", open)
 				}
 				err := write(l)
 				if wrote := written > before; wrote != tc.wantWrite || wrote != (err == nil) || err != nil && !errors.Is(err, ErrNotHeld) {
 					t.Errorf("written: %v, want %v: %v", wrote, tc.wantWrite, err)
 				}
-				if open := gate.Open() == nil; open != (tc.wantWrite && kind != "release") {
+				if open := l.gate.Open() == nil; open != (tc.wantWrite && kind != "release") {
 					t.Errorf("in the end, the gate is open: %v", open)
 				}
 			})

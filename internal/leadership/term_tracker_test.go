@@ -58,6 +58,19 @@ func server(after time.Duration) *v1alpha1.TeamTalkServer {
 	return s
 }
 
+// current returns the Lease as it is now.
+func current(t *testing.T, c client.Client) *coordinationv1.Lease {
+	t.Helper()
+	l := &coordinationv1.Lease{}
+	if err := c.Get(t.Context(), leaseKey, l); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// tracker returns the TermTracker of a process.
+func tracker(c client.Client) *TermTracker { return NewTermTracker(c, c, leaseKey, "me", patience) }
+
 func newClient(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) client.Client {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -103,7 +116,7 @@ func TestTerm(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, interceptor.Funcs{List: listAs("77")}, tc.objects...)
-			k := NewTermTracker(c, c, leaseKey, "me", patience)
+			k := tracker(c)
 			before := time.Now()
 			if err := k.Start(t.Context()); err != nil {
 				t.Fatal(err)
@@ -118,10 +131,7 @@ func TestTerm(t *testing.T) {
 			if term.Local.Before(before) || term.Start.Before(&metav1.Time{Time: created}) {
 				t.Errorf("began at %v, %v", term.Local, term.Start)
 			}
-			after := &coordinationv1.Lease{}
-			if err := c.Get(t.Context(), leaseKey, after); err != nil {
-				t.Fatal(err)
-			}
+			after := current(t, c)
 			if _, marked := after.Annotations[DrainedAnnotation]; marked {
 				t.Error("the mark is still there")
 			}
@@ -147,7 +157,7 @@ func TestStart(t *testing.T) {
 			return nil
 		},
 	})
-	term, err := NewTermTracker(c, c, leaseKey, "me", patience).begin(t.Context())
+	term, err := tracker(c).begin(t.Context())
 	if want := created.Add(time.Hour); err != nil || !term.Start.Time.Equal(want) {
 		t.Errorf("start %v, want %v: %v", term.Start, want, err)
 	}
@@ -155,32 +165,22 @@ func TestStart(t *testing.T) {
 
 // TestTermWaits: nothing is known of a term that could not begin yet.
 func TestTermWaits(t *testing.T) {
-	errDown := apierrors.NewServiceUnavailable("down")
 	var fails atomic.Bool
-	fail := func() error {
+	unlessDown := func(do func() error) error {
 		if fails.Load() {
-			return errDown
+			return apierrors.NewServiceUnavailable("down")
 		}
-		return nil
+		return do()
 	}
 	cases := map[string]interceptor.Funcs{
 		"reading the lease": {Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-			if err := fail(); err != nil {
-				return err
-			}
-			return c.Get(ctx, key, obj, opts...)
+			return unlessDown(func() error { return c.Get(ctx, key, obj, opts...) })
 		}},
 		"listing the servers": {List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			if err := fail(); err != nil {
-				return err
-			}
-			return c.List(ctx, list, opts...)
+			return unlessDown(func() error { return c.List(ctx, list, opts...) })
 		}},
 		"removing the mark": {Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
-			if err := fail(); err != nil {
-				return err
-			}
-			return c.Patch(ctx, obj, patch, opts...)
+			return unlessDown(func() error { return c.Patch(ctx, obj, patch, opts...) })
 		}},
 	}
 	for name, funcs := range cases {
@@ -188,7 +188,7 @@ func TestTermWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fails.Store(true)
 				c := newClient(t, funcs, lease(drained))
-				k := NewTermTracker(c, c, leaseKey, "me", patience)
+				k := tracker(c)
 				ended := make(chan error, 1)
 				go func() { ended <- k.Start(t.Context()) }()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -212,7 +212,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	c := newClient(t, interceptor.Funcs{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := NewTermTracker(c, c, leaseKey, "me", patience).Start(ctx); !errors.Is(err, context.Canceled) {
+	if err := tracker(c).Start(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Start: %v", err)
 	}
 }
