@@ -35,7 +35,7 @@ func recordedServer(t *testing.T) *Server {
 			FromUserId: earlier.FromSessionId, ToSessionId: proto.Uint32(150), MsgId: proto.Uint32(1),
 			CreateTime: earlier.CreateTime, MsgType: earlier.MsgType, MsgData: earlier.MsgData,
 		})
-		c.send(wire.CommandMsgData, 1, textMessage(t, 1, 1, wire.MsgType_MSG_TYPE_GROUP_TEXT, "earlier"))
+		c.text(1, 1, 1, wire.MsgType_MSG_TYPE_GROUP_TEXT, "earlier")
 	}
 	c.settle()
 	return s

@@ -18,13 +18,12 @@ func TestStopReceiving(t *testing.T) {
 	for name, f := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, nil)
-			c := dial(t, s.DBProxyAddr())
+			s, c := serve(t, nil)
 			c.settle()
 			add(t, s, f)
 			if f.Command != 0 {
 				equal(t, "fired before the request", 0, s.Faults().Fired(StopReceiving))
-				c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "still served"))
+				c.text(1, 1, 2, single, "still served")
 			}
 			equal(t, "announced", wire.CommandStopReceiving, c.next().Command)
 			dial(t, s.DBProxyAddr()).settle() // it still accepts and serves
@@ -38,16 +37,14 @@ func TestStopReceiving(t *testing.T) {
 }
 
 func TestRefuse(t *testing.T) {
-	targets := map[string]func(*Server) (Fault, string){
-		"dbproxy": func(s *Server) (Fault, string) { return Fault{Kind: Refuse, Server: InDBProxy}, s.DBProxyAddr() },
-		"router":  func(s *Server) (Fault, string) { return Fault{Kind: Refuse, Server: InRouter}, s.RouterAddr() },
-	}
-	for name, target := range targets {
+	for name, router := range map[string]bool{"db_proxy": false, "router": true} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, nil)
-			f, address := target(s)
+			f, address, dial := Fault{Kind: Refuse, Server: InDBProxy}, s.DBProxyAddr(), dial
+			if router {
+				f.Server, address, dial = InRouter, s.RouterAddr(), dialRouter
+			}
 			before := dial(t, address)
-			before.router = f.Server == InRouter
 			before.settle()
 			id := add(t, s, f)
 			if !before.ended() || !dial(t, address).ended() {
@@ -67,9 +64,7 @@ func TestRefuse(t *testing.T) {
 
 			s.Faults().Clear()
 			up(t, address)
-			after := dial(t, address)
-			after.router = f.Server == InRouter
-			after.settle()
+			dial(t, address).settle()
 		})
 	}
 }
@@ -98,12 +93,13 @@ func TestRouterFaults(t *testing.T) {
 		fault      Fault
 		wantSeqs   []uint16 // what another peer receives
 		wantRouted int      // relays of the first message
+		wantFired  int
 	}{
-		"none":    {Fault{Kind: RouterDrop, To: 9}, []uint16{1, 2}, 1},
-		"drop":    {Fault{Kind: RouterDrop}, []uint16{2}, 0},
-		"repeat":  {Fault{Kind: Repeat, Server: InRouter}, []uint16{1, 1, 2}, 2},
-		"late":    {Fault{Kind: Late, Server: InRouter, Delay: time.Hour}, []uint16{2}, 1},
-		"dropped": {Fault{Kind: Drop, Server: InRouter}, []uint16{2}, 0},
+		"none":    {Fault{Kind: RouterDrop, To: 9}, []uint16{1, 2}, 1, 0},
+		"drop":    {Fault{Kind: RouterDrop}, []uint16{2}, 0, 1},
+		"repeat":  {Fault{Kind: Repeat, Server: InRouter}, []uint16{1, 1, 2}, 2, 1},
+		"late":    {Fault{Kind: Late, Server: InRouter, Delay: time.Hour}, []uint16{2}, 1, 1},
+		"dropped": {Fault{Kind: Drop, Server: InRouter}, []uint16{2}, 0, 1},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -114,21 +110,14 @@ func TestRouterFaults(t *testing.T) {
 			peer.settle()
 			add(t, s, test.fault)
 			for seq := uint16(1); seq <= 2; seq++ {
-				db.send(wire.CommandMsgData, seq, textMessage(t, 1, 2, single, "routed"))
+				db.text(seq, 1, 2, single, "routed")
 				sender.send(wire.CommandMsgData, seq, body[wire.IMMsgData](t, db.next()))
 			}
 			sender.settle()
 			equal(t, "relayed", test.wantSeqs, seqs(peer.settle()))
-			messages, err := s.Messages(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			messages := stored(t, s)
 			equal(t, "routed", []int{test.wantRouted, 1}, []int{messages[0].Routed, messages[1].Routed})
-			want := 1
-			if test.fault.To != 0 {
-				want = 0
-			}
-			equal(t, "fired", want, s.Faults().Fired(test.fault.Kind))
+			equal(t, "fired", test.wantFired, s.Faults().Fired(test.fault.Kind))
 		})
 	}
 }
@@ -139,7 +128,7 @@ func TestProbabilityIsSeeded(t *testing.T) {
 		add(t, s, Fault{Kind: NoAnswer, Command: wire.CommandMsgData, Probability: 0.5})
 		c := dial(t, s.DBProxyAddr())
 		for seq := range uint16(40) {
-			c.send(wire.CommandMsgData, seq, textMessage(t, 1, 2, single, "perhaps"))
+			c.text(seq, 1, 2, single, "perhaps")
 		}
 		answered := seqs(c.settle())
 		equal(t, "fired", 40-len(answered), s.Faults().Fired(NoAnswer))

@@ -18,15 +18,14 @@ import (
 const (
 	single    = wire.MsgType_MSG_TYPE_SINGLE_TEXT
 	groupText = wire.MsgType_MSG_TYPE_GROUP_TEXT
+	oneToOne  = wire.SessionType_SESSION_TYPE_SINGLE
+	inGroup   = wire.SessionType_SESSION_TYPE_GROUP
 )
 
-// texts are what the server has stored.
+// texts returns the stored texts.
 func texts(t testing.TB, s *Server) []string {
 	t.Helper()
-	messages, err := s.Messages(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	messages := stored(t, s)
 	var all []string
 	for _, m := range messages {
 		all = append(all, m.Text)
@@ -34,7 +33,7 @@ func texts(t testing.TB, s *Server) []string {
 	return all
 }
 
-// seqs tells answers apart.
+// seqs returns the seqs of answers.
 func seqs(pdus []pdu.PDU) []uint16 {
 	var all []uint16
 	for _, p := range pdus {
@@ -96,8 +95,8 @@ func TestMessageFaults(t *testing.T) {
 			test.fault.Command, test.fault.Count = wire.CommandMsgData, 1
 			id := add(t, s, test.fault)
 			c := dial(t, s.DBProxyAddr())
-			c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "first"))
-			c.send(wire.CommandMsgData, 2, textMessage(t, 1, 2, single, "second"))
+			c.text(1, 1, 2, single, "first")
+			c.text(2, 1, 2, single, "second")
 			answers := c.settle()
 			var ids []uint32
 			for _, p := range answers {
@@ -116,20 +115,16 @@ func TestMessageFaults(t *testing.T) {
 	}
 }
 
-func TestLateAnswerArrives(t *testing.T) {
-	s := start(t, nil)
-	add(t, s, Fault{Kind: Late, Command: wire.CommandMsgData, Delay: 10 * time.Millisecond})
-	c := dial(t, s.DBProxyAddr())
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "late"))
-	equal(t, "seq", uint16(1), c.next().Seq)
-}
-
-func TestReorderedAnswerArrivesAlone(t *testing.T) {
-	s := start(t, nil)
-	add(t, s, Fault{Kind: Reorder, Command: wire.CommandMsgData, After: 5, Delay: 10 * time.Millisecond})
-	c := dial(t, s.DBProxyAddr())
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "held"))
-	equal(t, "seq", uint16(1), c.next().Seq)
+func TestDelayedAnswerArrives(t *testing.T) {
+	for _, fault := range []Fault{{Kind: Late}, {Kind: Reorder, After: 5}} {
+		t.Run(string(fault.Kind), func(t *testing.T) {
+			s, c := serve(t, nil)
+			fault.Command, fault.Delay = wire.CommandMsgData, 10*time.Millisecond
+			add(t, s, fault)
+			c.text(1, 1, 2, single, "delayed")
+			equal(t, "seq", uint16(1), c.next().Seq)
+		})
+	}
 }
 
 func TestCrashes(t *testing.T) {
@@ -146,12 +141,12 @@ func TestCrashes(t *testing.T) {
 			add(t, s, Fault{Kind: test.kind, Command: wire.CommandMsgData, Count: 1})
 			c, bystander := dial(t, s.DBProxyAddr()), dial(t, s.DBProxyAddr())
 			bystander.settle()
-			c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "first"))
+			c.text(1, 1, 2, single, "first")
 			if !c.ended() || !bystander.ended() {
 				t.Error("a connection outlived the crash")
 			}
 			c = dial(t, s.DBProxyAddr())
-			c.send(wire.CommandMsgData, 2, textMessage(t, 1, 2, single, "again"))
+			c.text(2, 1, 2, single, "again")
 			equal(t, "id after the one that was drawn", uint32(2), body[wire.IMMsgData](t, c.next()).GetMsgId())
 			equal(t, "stored", test.wantStored, texts(t, s))
 			equal(t, "fired", 1, s.Faults().Fired(test.kind))
@@ -182,20 +177,14 @@ func TestCrashOfAGroupsCreation(t *testing.T) {
 }
 
 func TestEmptyList(t *testing.T) {
-	s := start(t, nil)
-	c := dial(t, s.DBProxyAddr())
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "here"))
-	c.send(wire.CommandMsgData, 2, textMessage(t, 1, 7, groupText, "here"))
+	s, c := serve(t, nil)
+	c.text(1, 1, 2, single, "here")
+	c.text(2, 1, 7, groupText, "here")
 	c.settle()
 	reads := func() []int {
-		c.send(wire.CommandMsgListReq, 1, listRequest(1, 2, 10, wire.SessionType_SESSION_TYPE_SINGLE))
-		c.send(wire.CommandMsgListReq, 2, listRequest(1, 7, 10, wire.SessionType_SESSION_TYPE_GROUP))
-		c.send(wire.CommandUsersInfoReq, 3, &wire.IMUsersInfoReq{UserId: proto.Uint32(1), UserIdList: []uint32{1, 2}})
-		c.send(wire.CommandGroupInfoReq, 4, groupInfoRequest(7))
-		return []int{
-			len(body[wire.IMGetMsgListRsp](t, c.next()).GetMsgList()), len(body[wire.IMGetMsgListRsp](t, c.next()).GetMsgList()),
-			len(body[wire.IMUsersInfoRsp](t, c.next()).GetUserInfoList()), len(body[wire.IMGroupInfoListRsp](t, c.next()).GetGroupInfoList()),
-		}
+		c.send(wire.CommandUsersInfoReq, 1, &wire.IMUsersInfoReq{UserId: proto.Uint32(1), UserIdList: []uint32{1, 2}})
+		users := body[wire.IMUsersInfoRsp](t, c.next()).GetUserInfoList()
+		return []int{c.list(2, oneToOne), c.list(7, inGroup), len(users), len(c.groups(7))}
 	}
 	equal(t, "found before", []int{1, 1, 2, 1}, reads())
 	add(t, s, Fault{Kind: EmptyList})
@@ -206,10 +195,20 @@ func TestEmptyList(t *testing.T) {
 	equal(t, "fired, still", 4, s.Faults().Fired(EmptyList))
 }
 
-func groupInfoRequest(id uint32) *wire.IMGroupInfoListReq {
-	return &wire.IMGroupInfoListReq{UserId: proto.Uint32(1), GroupVersionList: []*wire.GroupVersionInfo{
-		{GroupId: proto.Uint32(id), Version: proto.Uint32(0)},
-	}}
+// list returns how many messages user 1 finds in a session.
+func (c *client) list(id uint32, kind wire.SessionType) int {
+	c.t.Helper()
+	c.send(wire.CommandMsgListReq, 1, listRequest(1, id, 10, kind))
+	return len(body[wire.IMGetMsgListRsp](c.t, c.next()).GetMsgList())
+}
+
+func (c *client) groups(id uint32) []*wire.GroupInfo {
+	c.t.Helper()
+	version := &wire.GroupVersionInfo{GroupId: proto.Uint32(id), Version: proto.Uint32(0)}
+	c.send(wire.CommandGroupInfoReq, 1, &wire.IMGroupInfoListReq{
+		UserId: proto.Uint32(1), GroupVersionList: []*wire.GroupVersionInfo{version},
+	})
+	return body[wire.IMGroupInfoListRsp](c.t, c.next()).GetGroupInfoList()
 }
 
 func TestLag(t *testing.T) {
@@ -220,13 +219,10 @@ func TestLag(t *testing.T) {
 	})
 	add(t, s, Fault{Kind: Lag, Delay: 3 * time.Second})
 	c := dial(t, s.DBProxyAddr())
-	list := func() int {
-		c.send(wire.CommandMsgListReq, 1, listRequest(1, 2, 10, wire.SessionType_SESSION_TYPE_SINGLE))
-		return len(body[wire.IMGetMsgListRsp](t, c.next()).GetMsgList())
-	}
+	list := func() int { return c.list(2, oneToOne) }
 	equal(t, "seen of nothing", 0, list())
 	equal(t, "fired where nothing is hidden", 0, s.Faults().Fired(Lag))
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "young"))
+	c.text(1, 1, 2, single, "young")
 	c.settle()
 	equal(t, "seen at once", 0, list())
 	equal(t, "fired", 1, s.Faults().Fired(Lag))
@@ -236,22 +232,14 @@ func TestLag(t *testing.T) {
 }
 
 func TestRedisFlushed(t *testing.T) {
-	s := start(t, nil)
-	c := dial(t, s.DBProxyAddr())
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 7, groupText, "before"))
+	s, c := serve(t, nil)
+	c.text(1, 1, 7, groupText, "before")
 	c.settle()
 	add(t, s, Fault{Kind: RedisFlushed})
-	look := func() [2]int {
-		c.send(wire.CommandMsgListReq, 1, listRequest(1, 7, 10, wire.SessionType_SESSION_TYPE_GROUP))
-		c.send(wire.CommandGroupInfoReq, 2, groupInfoRequest(7))
-		return [2]int{
-			len(body[wire.IMGetMsgListRsp](t, c.next()).GetMsgList()),
-			len(body[wire.IMGroupInfoListRsp](t, c.next()).GetGroupInfoList()[0].GetGroupMemberList()),
-		}
-	}
+	look := func() [2]int { return [2]int{c.list(7, inGroup), len(c.groups(7)[0].GetGroupMemberList())} }
 	equal(t, "messages and members when flushed", [2]int{0, 0}, look())
 	equal(t, "fired", 2, s.Faults().Fired(RedisFlushed))
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 7, groupText, "fills it"))
+	c.text(1, 1, 7, groupText, "fills it")
 	c.settle()
 	equal(t, "messages and members when filled", [2]int{2, 3}, look())
 	equal(t, "fired, still", 2, s.Faults().Fired(RedisFlushed))
@@ -282,9 +270,9 @@ func TestGroupDeadlock(t *testing.T) {
 				equal(t, "fired", 0, s.Faults().Fired(GroupDeadlock))
 				return
 			}
-			// Nothing is answered any more, single chats included: only heartbeats
-			// come, for longer than the requests would have taken.
-			c.send(wire.CommandMsgData, 2, textMessage(t, 1, 2, single, "hangs too"))
+			// Nothing is answered any more, single chats included. Only heartbeats arrive, for longer than the
+			// requests would have taken.
+			c.text(2, 1, 2, single, "hangs too")
 			for range 12 {
 				equal(t, "PDU", wire.CommandHeartBeat, c.next().Command)
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// call asks the inbox and returns status and body.
+// callInbox sends a request to the inbox, and returns the response with its body.
 func callInbox(t *testing.T, s *Server, method, path, body string, header map[string]string) (*http.Response, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, s.InboxURL()+path, strings.NewReader(body))
@@ -92,7 +92,7 @@ func TestInboxMessages(t *testing.T) {
 	db.send(wire.CommandMsgData, 1, first)
 	router.send(wire.CommandMsgData, 0, body[wire.IMMsgData](t, db.next()))
 	db.send(wire.CommandMsgData, 2, broken)
-	db.send(wire.CommandMsgData, 3, textMessage(t, 1, 7, groupText, "to the group"))
+	db.text(3, 1, 7, groupText, "to the group")
 	db.settle()
 	router.settle()
 
@@ -110,13 +110,13 @@ func TestInboxMessages(t *testing.T) {
 		query string
 		want  []message
 	}{
-		"all":                  {"all", want},
-		"the last":             {"all&limit=1", want[2:]},
-		"a pair":               {"user:1:2", want[:1]},
-		"a pair, turned round": {"user:2:1", want[:1]},
-		"a user":               {"user:2", want[:2]},
-		"a group":              {"group:7", want[2:]},
-		"nobody":               {"user:5:6", []message{}},
+		"all":              {"all", want},
+		"the last":         {"all&limit=1", want[2:]},
+		"a pair":           {"user:1:2", want[:1]},
+		"a pair, reversed": {"user:2:1", want[:1]},
+		"a user":           {"user:2", want[:2]},
+		"a group":          {"group:7", want[2:]},
+		"nobody":           {"user:5:6", []message{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestFaultsOverHTTP(t *testing.T) {
 		t.Errorf("PUT answered %s", body)
 	}
 	c := dial(t, s.DBProxyAddr())
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "dropped"))
+	c.text(1, 1, 2, single, "dropped")
 	s.Faults().Remove(2)
 	c.settle()
 	_, body = callInbox(t, s, http.MethodGet, "/api/faults", "", nil)
@@ -191,9 +191,9 @@ func TestEventsFollowChanges(t *testing.T) {
 		}
 		t.Fatalf("the stream ended: %v", lines.Err())
 	}
-	change() // at once, for whoever reconnects
+	change() // at once, for clients that reconnect
 	c := dial(t, s.DBProxyAddr())
-	c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "news"))
+	c.text(1, 1, 2, single, "news")
 	change()
 	s.Stop() // ends the stream, rather than waiting for it
 	for lines.Scan() {

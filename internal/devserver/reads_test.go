@@ -15,8 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
 )
 
-// TestReadAsRecorded: every peer of the router receives what was recorded from a real
-// one, byte for byte, and db_proxy counts nothing as unread any more.
+// TestReadAsRecorded: every peer of the router receives the recorded bytes, and db_proxy counts nothing as unread.
 func TestReadAsRecorded(t *testing.T) {
 	s := recordedServer(t)
 	peers := []*client{dialRouter(t, s.RouterAddr()), dialRouter(t, s.RouterAddr())}
@@ -43,18 +42,16 @@ func TestReadAsRecorded(t *testing.T) {
 	equal(t, "unread", uint32(0), unread())
 }
 
-// TestRead: who reads names a conversation as it knows it, and reads what there is.
+// TestRead: the request names a conversation, and the notify is about its messages.
 func TestRead(t *testing.T) {
 	s := start(t, nil)
 	db, peer := dial(t, s.DBProxyAddr()), dialRouter(t, s.RouterAddr())
 	for range 3 {
-		db.send(wire.CommandMsgData, 1, textMessage(t, 1, 3, single, "to 3"))
-		db.send(wire.CommandMsgData, 1, textMessage(t, 1, 7, groupText, "to the group"))
+		db.text(1, 1, 3, single, "to 3")
+		db.text(1, 1, 7, groupText, "to the group")
 	}
 	db.settle()
 	peer.settle()
-	const one, group = wire.SessionType_SESSION_TYPE_SINGLE, wire.SessionType_SESSION_TYPE_GROUP
-	// What it says: user, session, id, kind.
 	says := func(user, session, id uint32, kind wire.SessionType) string {
 		return fmt.Sprint(user, session, id, kind)
 	}
@@ -62,10 +59,10 @@ func TestRead(t *testing.T) {
 		request, want string
 		wantStatus    int
 	}{
-		"all":                   {`{"user":3,"session":"user:1:3"}`, says(3, 1, 3, one), 200},
-		"by the sender":         {`{"user":1,"session":"user:1:3"}`, says(1, 3, 3, one), 200},
-		"up to one":             {`{"user":3,"session":"user:1:3","upTo":2}`, says(3, 1, 2, one), 200},
-		"a group":               {`{"user":2,"session":"group:7"}`, says(2, 7, 3, group), 200},
+		"all":                   {`{"user":3,"session":"user:1:3"}`, says(3, 1, 3, oneToOne), 200},
+		"by the sender":         {`{"user":1,"session":"user:1:3"}`, says(1, 3, 3, oneToOne), 200},
+		"up to one":             {`{"user":3,"session":"user:1:3","upTo":2}`, says(3, 1, 2, oneToOne), 200},
+		"a group":               {`{"user":2,"session":"group:7"}`, says(2, 7, 3, inGroup), 200},
 		"a user without a part": {`{"user":4,"session":"user:1:3"}`, "no part in user:1:3", 400},
 		"no member":             {`{"user":9,"session":"group:7"}`, "user 9 is not in group 7", 400},
 		"no such group":         {`{"user":9,"session":"group:99"}`, "not in group 99", 400},
@@ -78,16 +75,16 @@ func TestRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			response, answer := callInbox(t, s, http.MethodPost, "/api/reads", test.request, nil)
 			equal(t, "status", test.wantStatus, response.StatusCode)
-			told := peer.settle()
+			relayed := peer.settle()
 			if test.wantStatus != 200 {
-				equal(t, "relayed", 0, len(told))
+				equal(t, "relayed", 0, len(relayed))
 				if !strings.Contains(answer, test.want) {
 					t.Errorf("answered %s, want %q", answer, test.want)
 				}
 				return
 			}
-			equal(t, "relayed", 1, len(told))
-			n := body[wire.IMMsgDataReadNotify](t, told[0])
+			equal(t, "relayed", 1, len(relayed))
+			n := body[wire.IMMsgDataReadNotify](t, relayed[0])
 			equal(t, "said", test.want, says(n.GetUserId(), n.GetSessionId(), n.GetMsgId(), n.GetSessionType()))
 		})
 	}

@@ -71,16 +71,12 @@ func TestHeartbeatsAndSilence(t *testing.T) {
 func TestTextsBeyondTheColumn(t *testing.T) {
 	for name, lax := range map[string]bool{"strict": false, "lax": true} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, func(o *Options) { o.LaxSQL = lax })
-			c := dial(t, s.DBProxyAddr())
-			c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, strings.Repeat("x", 3068)))
-			c.send(wire.CommandMsgData, 2, textMessage(t, 1, 2, single, strings.Repeat("x", 3069)))
+			s, c := serve(t, func(o *Options) { o.LaxSQL = lax })
+			c.text(1, 1, 2, single, strings.Repeat("x", 3068))
+			c.text(2, 1, 2, single, strings.Repeat("x", 3069))
 			equal(t, "first id", uint32(1), body[wire.IMMsgData](t, c.next()).GetMsgId())
 			equal(t, "second id", uint32(2), body[wire.IMMsgData](t, c.next()).GetMsgId())
-			messages, err := s.Messages(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			messages := stored(t, s)
 			if !lax {
 				equal(t, "rows", 1, len(messages))
 				return
@@ -92,25 +88,20 @@ func TestTextsBeyondTheColumn(t *testing.T) {
 }
 
 func TestAudioHasNoLimit(t *testing.T) {
-	s := start(t, nil)
-	c := dial(t, s.DBProxyAddr())
+	s, c := serve(t, nil)
 	audio := append([]byte{0, 0, 0, 7}, bytes.Repeat([]byte{0xAB}, 20000)...)
 	m := textMessage(t, 1, 2, wire.MsgType_MSG_TYPE_SINGLE_AUDIO, "")
 	m.MsgData = audio
 	c.send(wire.CommandMsgData, 1, m)
 	c.next()
-	c.send(wire.CommandMsgListReq, 2, listRequest(2, 1, 1, wire.SessionType_SESSION_TYPE_SINGLE))
+	c.send(wire.CommandMsgListReq, 2, listRequest(2, 1, 1, oneToOne))
 	equal(t, "audio", audio, body[wire.IMGetMsgListRsp](t, c.next()).GetMsgList()[0].GetMsgData())
-	messages, err := s.Messages(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	messages := stored(t, s)
 	equal(t, "seconds", uint32(7), messages[0].AudioSeconds)
 }
 
 func TestHistory(t *testing.T) {
-	s := start(t, nil)
-	c := dial(t, s.DBProxyAddr())
+	s, c := serve(t, nil)
 	now := uint32(time.Now().Unix())
 	at := func(seq uint16, kind wire.MsgType, to, created uint32, text string) {
 		m := textMessage(t, 1, to, kind, text)
@@ -127,25 +118,24 @@ func TestHistory(t *testing.T) {
 		}
 		return ids
 	}
-	const one, group = wire.SessionType_SESSION_TYPE_SINGLE, wire.SessionType_SESSION_TYPE_GROUP
 	at(1, single, 2, now, "id 1")
 	at(2, single, 2, now-50, "id 2")
 	at(3, single, 2, now, "id 3")
-	equal(t, "by create_time, then the later stored", []uint32{3, 1, 2}, ids(1, 2, 0, 10, one))
-	equal(t, "of the other side", []uint32{3, 1, 2}, ids(2, 1, 0, 10, one))
-	equal(t, "up to id 2", []uint32{1, 2}, ids(1, 2, 2, 10, one))
-	equal(t, "the newest", []uint32{3}, ids(1, 2, 0, 1, one))
+	equal(t, "by create_time, then the later stored", []uint32{3, 1, 2}, ids(1, 2, 0, 10, oneToOne))
+	equal(t, "of the other side", []uint32{3, 1, 2}, ids(2, 1, 0, 10, oneToOne))
+	equal(t, "up to id 2", []uint32{1, 2}, ids(1, 2, 2, 10, oneToOne))
+	equal(t, "the newest", []uint32{3}, ids(1, 2, 0, 1, oneToOne))
 
 	at(4, groupText, 7, now-1000, "before 9 joined")
-	equal(t, "for a member", []uint32{1}, ids(3, 7, 0, 10, group))
-	equal(t, "for a user who is no member", []uint32(nil), ids(9, 7, 0, 10, group))
+	equal(t, "for a member", []uint32{1}, ids(3, 7, 0, 10, inGroup))
+	equal(t, "for a user who is no member", []uint32(nil), ids(9, 7, 0, 10, inGroup))
 	if err := s.SetMembers(7, 1, 2, 9); err != nil {
 		t.Fatal(err)
 	}
 	at(5, groupText, 7, now+5, "after 9 joined")
-	equal(t, "for the new member", []uint32{2}, ids(9, 7, 0, 10, group))
-	equal(t, "for one who was there before", []uint32{2, 1}, ids(1, 7, 0, 10, group))
-	equal(t, "for one who left", []uint32(nil), ids(3, 7, 0, 10, group))
+	equal(t, "for the new member", []uint32{2}, ids(9, 7, 0, 10, inGroup))
+	equal(t, "for one who was there before", []uint32{2, 1}, ids(1, 7, 0, 10, inGroup))
+	equal(t, "for one who left", []uint32(nil), ids(3, 7, 0, 10, inGroup))
 
 	c.send(wire.CommandUnreadCntReq, 1, &wire.IMUnreadMsgCntReq{UserId: proto.Uint32(2)})
 	unread := body[wire.IMUnreadMsgCntRsp](t, c.next())
@@ -155,11 +145,10 @@ func TestHistory(t *testing.T) {
 }
 
 func TestRequestsOnOneConnectionFinishInNoOrder(t *testing.T) {
-	s := start(t, func(o *Options) { o.Workers = 0 })
-	c := dial(t, s.DBProxyAddr())
+	_, c := serve(t, func(o *Options) { o.Workers = 0 })
 	const n = 500
 	for seq := range uint16(n) {
-		c.send(wire.CommandMsgData, seq, textMessage(t, 1, 2, single, "unordered"))
+		c.text(seq, 1, 2, single, "unordered")
 	}
 	inOrder, seen := true, map[uint16]bool{}
 	for i := range uint16(n) {
@@ -175,9 +164,8 @@ func TestRequestsOnOneConnectionFinishInNoOrder(t *testing.T) {
 func TestDatabaseOutlivesTheServer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a name?with#marks%.db")
 	for want := uint32(1); want <= 2; want++ {
-		s := start(t, func(o *Options) { o.Database = file })
-		c := dial(t, s.DBProxyAddr())
-		c.send(wire.CommandMsgData, 1, textMessage(t, 1, 2, single, "kept"))
+		s, c := serve(t, func(o *Options) { o.Database = file })
+		c.text(1, 1, 2, single, "kept")
 		equal(t, "id", want, body[wire.IMMsgData](t, c.next()).GetMsgId())
 		equal(t, "stored", int(want), len(texts(t, s)))
 		s.Stop()

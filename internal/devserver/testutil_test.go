@@ -19,15 +19,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds waiting for what must come.
+// patience bounds all waits.
 const patience = 20 * time.Second
 
-// sentinelSeq marks requests whose answers show that what was asked before them
-// has been dealt with: start has one worker, which keeps order.
+// sentinelSeq marks requests whose answers show that all requests before them were handled: start has one worker,
+// which keeps the order.
 const sentinelSeq = 0xFFFF
 
-// start runs a server on free ports that sends no heartbeats by itself and
-// executes requests in order.
+// start runs a server on free ports that sends no heartbeats and executes requests in order.
 func start(t testing.TB, change func(*Options)) *Server {
 	t.Helper()
 	o := Options{
@@ -45,12 +44,29 @@ func start(t testing.TB, change func(*Options)) *Server {
 	return s
 }
 
+// serve runs a server like start, and connects to its db_proxy.
+func serve(t testing.TB, change func(*Options)) (*Server, *client) {
+	t.Helper()
+	s := start(t, change)
+	return s, dial(t, s.DBProxyAddr())
+}
+
+// stored returns the stored messages.
+func stored(t testing.TB, s *Server) []StoredMessage {
+	t.Helper()
+	messages, err := s.Messages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return messages
+}
+
 // client is a connection of a test.
 type client struct {
 	t      testing.TB
 	conn   net.Conn
 	frames *pdu.Reader
-	// router is set where the connection is one to the router.
+	// router: this is a connection to the router.
 	router bool
 }
 
@@ -83,6 +99,12 @@ func (c *client) send(command wire.Command, seq uint16, m proto.Message) {
 	c.write(p.Append(nil))
 }
 
+// text sends a text to db_proxy.
+func (c *client) text(seq uint16, from, to uint32, kind wire.MsgType, text string) {
+	c.t.Helper()
+	c.send(wire.CommandMsgData, seq, textMessage(c.t, from, to, kind, text))
+}
+
 // next returns the next PDU.
 func (c *client) next() pdu.PDU {
 	c.t.Helper()
@@ -93,7 +115,7 @@ func (c *client) next() pdu.PDU {
 	return p
 }
 
-// settle sends a sentinel and returns everything that came before its answer.
+// settle sends a sentinel and returns everything that arrived before its answer.
 func (c *client) settle() []pdu.PDU {
 	c.t.Helper()
 	command := wire.CommandUsersInfoReq
@@ -119,7 +141,7 @@ func dialRouter(t testing.TB, address string) *client {
 	return c
 }
 
-// ended reports that the server has closed the connection, discarding what came before.
+// ended reports whether the server closes the connection. It discards what arrives before.
 func (c *client) ended() bool {
 	for {
 		if _, err := c.frames.Read(); err != nil {

@@ -4,6 +4,7 @@ package faultproxy
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +14,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Action is what happens to a frame instead of its being passed on.
+// Action is what happens to a frame instead of passing it on.
 type Action func(*Conn, Frame)
 
-// Pass passes the frame on: for rules that only count or call.
+// Pass passes the frame on, for rules that only count.
 func Pass(c *Conn, f Frame) { c.pass(f) }
 
 // Drop loses the frame.
@@ -31,13 +32,12 @@ func Repeat(c *Conn, f Frame) {
 // Cut loses the frame and closes the connection.
 func Cut(c *Conn, _ Frame) { c.close() }
 
-// Delay passes the frame on after a time, if its connection lives that long.
+// Delay passes the frame on after a time, if its connection is still open.
 func Delay(after time.Duration) Action {
 	return func(c *Conn, f Frame) { time.AfterFunc(after, c.keep(f)) }
 }
 
-// Reorder holds an answer until so many later ones have left on its connection,
-// or for a time.
+// Reorder holds an answer until after later answers were passed on over its connection, but at most for a time.
 func Reorder(after int, most time.Duration) Action {
 	return func(c *Conn, f Frame) {
 		l := &late{p: f.PDU, after: after}
@@ -49,22 +49,19 @@ func Reorder(after int, most time.Duration) Action {
 	}
 }
 
-// overdue passes on what no later answer has let go.
+// overdue passes on an answer that is still held.
 func (c *Conn) overdue(l *late) {
 	c.mu[ToClient].Lock()
 	defer c.mu[ToClient].Unlock()
-	for i, other := range c.held {
-		if other == l {
-			c.held = append(c.held[:i:i], c.held[i+1:]...)
-			c.write(ToClient, l.p)
-			c.proxy.busy.Add(-1)
-			return
-		}
+	if i := slices.Index(c.held, l); i >= 0 {
+		c.held = slices.Delete(c.held, i, i+1)
+		c.write(ToClient, l.p)
+		c.proxy.busy.Add(-1)
 	}
 }
 
-// ExecuteLate closes the client's connection, and hands the request to the server
-// only after a time: what a db_proxy does that is slow to let go of a connection.
+// ExecuteLate closes the client's connection and passes the request on after a time, like a db_proxy that executes
+// requests of connections that have ended.
 func ExecuteLate(after time.Duration) Action {
 	return func(c *Conn, f Frame) {
 		c.attach, c.answered = f.Message().GetAttachData(), make(chan struct{})
@@ -84,7 +81,7 @@ func ExecuteLate(after time.Duration) Action {
 	}
 }
 
-// settle notes the answer to a request that was executed late.
+// settle handles an answer after ExecuteLate.
 func (c *Conn) settle(f Frame) {
 	if m := f.Message(); m != nil && bytes.Equal(m.GetAttachData(), c.attach) {
 		close(c.answered)
@@ -92,14 +89,14 @@ func (c *Conn) settle(f Frame) {
 	}
 }
 
-// Hold keeps frames until it is told what to do with them.
+// Hold keeps frames until Release.
 type Hold struct {
 	mu   sync.Mutex
 	kept []func()
 	open bool
 }
 
-// Do is the Action that keeps a frame. After Release frames pass.
+// Do is the Action that keeps a frame. After Release, it passes frames on.
 func (h *Hold) Do(c *Conn, f Frame) {
 	h.mu.Lock()
 	open := h.open
@@ -112,14 +109,14 @@ func (h *Hold) Do(c *Conn, f Frame) {
 	}
 }
 
-// Keeps is for a rule's Match: it lets the rule count only what is really held.
+// Keeps is for Rule.Match, so that the rule counts only the frames that are kept.
 func (h *Hold) Keeps(Frame) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !h.open
 }
 
-// Release passes on what is kept, and all that comes later.
+// Release passes the kept frames on, and all later ones.
 func (h *Hold) Release() {
 	h.mu.Lock()
 	kept := h.kept
@@ -130,7 +127,7 @@ func (h *Hold) Release() {
 	}
 }
 
-// Rewrite passes on what change makes of the body, which is of the frame's kind.
+// Rewrite changes the body of the frame and passes it on.
 func Rewrite[M any, P interface {
 	*M
 	proto.Message
@@ -138,7 +135,7 @@ func Rewrite[M any, P interface {
 	return func(c *Conn, f Frame) {
 		body := P(new(M))
 		if err := proto.Unmarshal(f.Body, body); err != nil {
-			c.close() // no frame of TeamTalk's
+			c.close()
 			return
 		}
 		change(body)
@@ -156,14 +153,13 @@ func AnswerID(id uint32) Action {
 	return Rewrite(func(m *wire.IMMsgData) { m.MsgId = &id })
 }
 
-// RefuseWith answers a message with an id, and does not hand it to the server.
+// RefuseWith answers a message with an id, and does not pass it on.
 func RefuseWith(id uint32) Action {
 	rewrite := AnswerID(id)
 	return func(c *Conn, f Frame) { rewrite(c, Frame{Direction: ToClient, PDU: f.PDU}) }
 }
 
-// Empty answers reads as if there were nothing: what a TeamTalk does whose
-// database or cache is down.
+// Empty empties the answers to reads, like a TeamTalk without its database or cache.
 func Empty(c *Conn, f Frame) {
 	actions := map[wire.Command]Action{
 		wire.CommandMsgListRsp:     Rewrite(func(m *wire.IMGetMsgListRsp) { m.MsgList = nil }),

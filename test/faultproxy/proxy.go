@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package faultproxy is a TCP proxy that understands TeamTalk's frames. It stands
-// between a client and any db_proxy or router, and does on purpose what networks
-// and crashing servers do by chance: each Rule counts how often it really did.
 package faultproxy
 
 import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,22 +15,21 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
-// pollEvery is how often a wait looks again.
-const pollEvery = 2 * time.Millisecond
-
 const (
-	// dialTimeout bounds connecting to the server behind the proxy.
-	dialTimeout = 5 * time.Second
-	// answerTimeout bounds the wait for an answer that nobody gets any more.
+	pollInterval = 2 * time.Millisecond
+	dialTimeout  = 5 * time.Second
+	// answerTimeout bounds the wait for the answer to a request that was executed late.
 	answerTimeout = 10 * time.Second
+	// keptTimeout bounds the wait for the answer to a request that was kept.
+	keptTimeout = 5 * time.Second
 )
 
-// Proxy passes frames on, both ways, as its rules let it.
+// Proxy passes frames on in both directions, unless a rule fires.
 type Proxy struct {
 	upstream string
 	listener net.Listener
 	wg       sync.WaitGroup
-	// busy counts frames that wait inside the proxy to be passed on later.
+	// busy counts the frames that are kept to be passed on later.
 	busy  atomic.Int64
 	rules fault.Rules[Frame, Action]
 
@@ -59,67 +56,55 @@ func Start(ctx context.Context, upstream string) (*Proxy, error) {
 // Addr is host:port for clients.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// OnPass has f told of every frame that is passed on, right after.
+// OnPass sets a function that is called after each frame that was passed on.
 func (p *Proxy) OnPass(f func(*Conn, Frame)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.onPass = f
 }
 
-// Stop closes every connection and waits until nothing of the proxy is left.
+// Stop closes all connections and waits until the goroutines have ended.
 func (p *Proxy) Stop() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	_ = p.listener.Close()
-	for _, c := range p.connections() {
-		c.close()
-	}
+	p.cut()
 	p.wg.Wait()
 }
 
-// SetGone lets the server look gone: every connection is cut, and every new one
-// closed at once and counted, until it is set to false.
+// SetGone makes the server look gone: all connections are closed, and each new one is closed at once and counted,
+// until gone is set to false.
 func (p *Proxy) SetGone(gone bool) {
 	p.mu.Lock()
 	p.gone = gone
 	p.mu.Unlock()
 	if gone {
-		p.Cut()
+		p.cut()
 	}
 }
 
-// Refused is how many connections were closed while the server looked gone.
+// Refused returns how many connections were closed while the server looked gone.
 func (p *Proxy) Refused() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.refused
 }
 
-// Cut closes every connection, and returns how many there were.
-func (p *Proxy) Cut() int {
-	conns := p.connections()
-	for _, c := range conns {
+// cut closes all connections.
+func (p *Proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.pairs {
 		c.close()
 	}
-	return len(conns)
 }
 
-// Idle waits until no frame is left inside the proxy to be passed on later.
+// Idle waits until all kept frames were passed on.
 func (p *Proxy) Idle(ctx context.Context) error {
 	return poll(ctx, func() string {
 		return fmt.Sprintf("%d frames are still to be passed on to %s", p.busy.Load(), p.upstream)
 	}, func() bool { return p.busy.Load() == 0 })
-}
-
-func (p *Proxy) connections() []*Conn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	conns := make([]*Conn, 0, len(p.pairs))
-	for c := range p.pairs {
-		conns = append(conns, c)
-	}
-	return conns
 }
 
 func (p *Proxy) accept() {
@@ -142,12 +127,12 @@ func (p *Proxy) accept() {
 	}
 }
 
-// serve passes frames between a client and the server until either is gone.
+// serve passes frames between a client and the server until one of them closes its connection.
 func (p *Proxy) serve(client net.Conn) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	server, err := dialer.Dial("tcp", p.upstream)
 	if err != nil {
-		_ = client.Close() // as the server's own refusal would look
+		_ = client.Close()
 		return
 	}
 	c := &Conn{proxy: p, client: client, server: server}
@@ -169,39 +154,38 @@ func (p *Proxy) serve(client net.Conn) {
 	c.pump(ToClient, server)
 }
 
-// Conn is a client's connection with the one to the server that belongs to it.
+// Conn is a connection of a client, and the proxy's connection to the server for it.
 type Conn struct {
 	proxy          *Proxy
 	client, server net.Conn
-	// detached: the client is cut off, the server not yet: it still has to answer
-	// the request that has attach, and answered is closed then.
+	// detached: the connection of the client was closed; see ExecuteLate. answered is closed when the server has
+	// answered the request with attach.
 	detached atomic.Bool
 	attach   []byte
 	answered chan struct{}
-	// inbound counts frames to the server that were kept in the proxy, and that the
-	// server has not answered yet.
+	// inbound counts the frames to the server that were kept and are not answered yet. kept holds their seqs.
 	inbound atomic.Int64
-	kept    sync.Map // their seqs
+	kept    sync.Map
 	ended   atomic.Bool
 
-	mu   [2]sync.Mutex // of writing, by Direction
-	held []*late       // answers that wait for later ones; under mu[ToClient]
+	mu   [2]sync.Mutex // for writing, by Direction
+	held []*late       // guarded by mu[ToClient]
 }
 
-// late is an answer that is held until so many later ones have left.
+// late is an answer that is held until after later answers were passed on.
 type late struct {
 	p     pdu.PDU
 	after int
 }
 
-// pump reads frames from one side until it ends. The other side ends with it.
+// pump reads frames from one side until it ends, and then closes the other side.
 func (c *Conn) pump(d Direction, from net.Conn) {
 	reader := pdu.NewReader(from, pdu.MaxSkip)
 	for {
 		p, err := reader.Read()
 		if err != nil {
 			if d == ToServer && c.detached.Load() {
-				return // the server's side ends on its own
+				return // ExecuteLate closes the server's side
 			}
 			if d == ToServer {
 				c.linger()
@@ -210,15 +194,15 @@ func (c *Conn) pump(d Direction, from net.Conn) {
 			return
 		}
 		if d == ToServer && c.detached.Load() {
-			continue // what a cut connection had left behind
+			continue
 		}
 		f := Frame{Direction: d, PDU: p}
 		if d == ToClient {
 			c.settled(p.Seq)
-		}
-		if d == ToClient && c.detached.Load() {
-			c.settle(f)
-			continue
+			if c.detached.Load() {
+				c.settle(f)
+				continue
+			}
 		}
 		if rule := c.proxy.rules.First(f); rule != nil {
 			rule.Do(c, f)
@@ -228,23 +212,19 @@ func (c *Conn) pump(d Direction, from net.Conn) {
 	}
 }
 
-// settled notes that what was kept is answered, or has had its time.
+// settled uncounts a kept frame that was answered, or was not in time.
 func (c *Conn) settled(seq uint16) {
 	if _, ok := c.kept.LoadAndDelete(seq); ok {
 		c.inbound.Add(-1)
 	}
 }
 
-// answerTime is how long a server is given to answer what was kept.
-const answerTime = 5 * time.Second
-
-// linger waits until what a client that is gone had sent before is passed on, and
-// answered: on a slow network the end of a connection comes after it, and a server
-// forgets what it has not executed by then.
+// linger waits until the frames of a client that has closed its connection were passed on and answered. On a slow
+// network, the end of a connection arrives after them; a server drops what it has not executed by then.
 func (c *Conn) linger() {
 	_ = c.client.Close()
 	for c.inbound.Load() > 0 && !c.proxy.stopped() {
-		time.Sleep(pollEvery)
+		time.Sleep(pollInterval)
 	}
 }
 
@@ -254,48 +234,41 @@ func (p *Proxy) stopped() bool {
 	return p.closed
 }
 
-// pass hands a frame on to where it goes.
+// pass passes a frame on.
 func (c *Conn) pass(f Frame) {
-	c.hand(f)
+	c.forward(f)
 	c.proxy.mu.Lock()
-	told := c.proxy.onPass
+	onPass := c.proxy.onPass
 	c.proxy.mu.Unlock()
-	if told != nil {
-		told(c, f)
+	if onPass != nil {
+		onPass(c, f)
 	}
 }
 
-func (c *Conn) hand(f Frame) {
+// forward writes a frame, and the held answers that wait for it.
+func (c *Conn) forward(f Frame) {
 	c.mu[f.Direction].Lock()
 	defer c.mu[f.Direction].Unlock()
 	c.write(f.Direction, f.PDU)
 	if f.Direction == ToServer {
 		return
 	}
-	kept := c.held[:0]
-	for _, l := range c.held {
-		if l.after--; l.after <= 0 {
-			c.write(ToClient, l.p)
-			c.proxy.busy.Add(-1)
-		} else {
-			kept = append(kept, l)
+	c.held = slices.DeleteFunc(c.held, func(l *late) bool {
+		if l.after--; l.after > 0 {
+			return false
 		}
-	}
-	c.held = kept
+		c.write(ToClient, l.p)
+		c.proxy.busy.Add(-1)
+		return true
+	})
 }
 
-// write writes a frame; the lock of its direction is held. A side that is gone is
-// noticed by its own pump.
+// write writes a frame. It needs the mutex of the direction. The pump of a side notices its end.
 func (c *Conn) write(d Direction, p pdu.PDU) {
-	to := c.server
-	if d == ToClient {
-		to = c.client
-	}
-	_, _ = to.Write(p.Append(nil))
+	_, _ = [...]net.Conn{ToServer: c.server, ToClient: c.client}[d].Write(p.Append(nil))
 }
 
-// keep notes that the proxy keeps the frame for now; the function that it returns
-// passes it on.
+// keep counts a kept frame, and returns the function that passes it on.
 func (c *Conn) keep(f Frame) (pass func()) {
 	c.proxy.busy.Add(1)
 	if f.Direction == ToServer {
@@ -304,14 +277,14 @@ func (c *Conn) keep(f Frame) (pass func()) {
 	return func() {
 		if f.Direction == ToServer {
 			c.kept.Store(f.Seq, true)
-			time.AfterFunc(answerTime, func() { c.settled(f.Seq) })
+			time.AfterFunc(keptTimeout, func() { c.settled(f.Seq) })
 		}
 		c.pass(f)
 		c.proxy.busy.Add(-1)
 	}
 }
 
-// Ended reports whether the connection has.
+// Ended reports whether the connection has ended.
 func (c *Conn) Ended() bool { return c.ended.Load() }
 
 func (c *Conn) close() {
@@ -321,7 +294,7 @@ func (c *Conn) close() {
 }
 
 func poll(ctx context.Context, what func() string, done func() bool) error {
-	ticker := time.NewTicker(pollEvery)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for !done() {
 		select {

@@ -5,8 +5,6 @@ package faultproxy
 import (
 	"context"
 	"errors"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +13,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
 const (
@@ -23,17 +23,22 @@ const (
 	patience         = 30 * time.Second
 )
 
-var sends = []wire.Command{wire.CommandMsgData}
+var (
+	sends = []wire.Command{wire.CommandMsgData}
+	text  = dbproxy.Message{
+		From: sender, To: receiver, CreateTime: 1, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("text"),
+	}
+)
 
-// stand is a teamtalk-dev behind a proxy, and a client before it.
-type stand struct {
+// fixture is a teamtalk-dev behind a proxy, and a client.
+type fixture struct {
 	t        *testing.T
 	teamtalk *devserver.Server
 	proxy    *Proxy
 	db       *dbproxy.Client
 }
 
-func newStand(t *testing.T, o dbproxy.Options) *stand {
+func newFixture(t *testing.T, o dbproxy.Options) *fixture {
 	t.Helper()
 	teamtalk, err := devserver.Start(t.Context(), devserver.Options{
 		DBProxyAddress: "127.0.0.1:0", RouterAddress: "127.0.0.1:0", InboxAddress: "127.0.0.1:0",
@@ -49,24 +54,18 @@ func newStand(t *testing.T, o dbproxy.Options) *stand {
 	t.Cleanup(proxy.Stop)
 	o.Address = proxy.Addr()
 	o.Timing = link.Timing{BackoffMin: time.Millisecond, BackoffMax: 10 * time.Millisecond}
-	s := &stand{t: t, teamtalk: teamtalk, proxy: proxy, db: dbproxy.New(o)}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { s.db.Run(ctx) })
-	t.Cleanup(func() {
-		cancel()
-		wg.Wait()
-	})
+	s := &fixture{t: t, teamtalk: teamtalk, proxy: proxy, db: dbproxy.New(o)}
+	peer.Start(t, s.db.Run)
 	s.connected()
 	return s
 }
 
-func (s *stand) connected() {
+func (s *fixture) connected() {
 	s.t.Helper()
 	s.until("the client is connected", func() bool { return s.db.Connected() > 0 })
 }
 
-func (s *stand) until(what string, done func() bool) {
+func (s *fixture) until(what string, done func() bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
@@ -75,13 +74,28 @@ func (s *stand) until(what string, done func() bool) {
 	}
 }
 
-func (s *stand) send() (uint32, error) {
-	return s.db.Send(s.t.Context(), s.t.Context(), dbproxy.Message{
-		From: sender, To: receiver, CreateTime: 1, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("text"),
-	})
+func (s *fixture) send() (uint32, error) {
+	return s.db.Send(s.t.Context(), s.t.Context(), text)
 }
 
-func (s *stand) rows() int {
+func (s *fixture) mustSend() {
+	s.t.Helper()
+	if _, err := s.send(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// sendAsync sends in the background.
+func (s *fixture) sendAsync() <-chan error {
+	sent := make(chan error, 1)
+	go func() {
+		_, err := s.send()
+		sent <- err
+	}()
+	return sent
+}
+
+func (s *fixture) rows() int {
 	s.t.Helper()
 	rows, err := s.teamtalk.Messages(s.t.Context())
 	if err != nil {
@@ -90,8 +104,7 @@ func (s *stand) rows() int {
 	return len(rows)
 }
 
-// TestActions sends one message through each fault, and another without: what the
-// client learns, what is stored, and that the fault has fired once.
+// TestActions sends one message with each fault, and another one without.
 func TestActions(t *testing.T) {
 	tests := map[string]struct {
 		rule     Rule
@@ -117,7 +130,7 @@ func TestActions(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStand(t, dbproxy.Options{Connections: 1, RequestTimeout: time.Second})
+			s := newFixture(t, dbproxy.Options{Connections: 1, RequestTimeout: time.Second})
 			tc.rule.Commands, tc.rule.Count = sends, 1
 			rule := s.proxy.Add(tc.rule)
 			id, err := s.send()
@@ -130,11 +143,9 @@ func TestActions(t *testing.T) {
 			if err := s.proxy.Idle(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			s.until("what was handed on is stored", func() bool { return s.rows() >= tc.wantRows })
+			s.until("what was passed on is stored", func() bool { return s.rows() >= tc.wantRows })
 			s.connected()
-			if _, err := s.send(); err != nil {
-				t.Errorf("the next message: %v", err)
-			}
+			s.mustSend()
 			if n := s.rows(); n != tc.wantRows+1 || rule.Fired() != 1 {
 				t.Errorf("%d rows, fired %d times; want %d and 1", n, rule.Fired(), tc.wantRows+1)
 			}
@@ -143,10 +154,8 @@ func TestActions(t *testing.T) {
 }
 
 func TestEmpty(t *testing.T) {
-	s := newStand(t, dbproxy.Options{})
-	if _, err := s.send(); err != nil {
-		t.Fatal(err)
-	}
+	s := newFixture(t, dbproxy.Options{})
+	s.mustSend()
 	session := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: sender, ID: receiver}
 	read := func() (found []int) {
 		rows, err := s.db.List(t.Context(), session, 5)
@@ -176,18 +185,12 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// TestHold holds requests until they are let go.
+// TestHold keeps requests until the release.
 func TestHold(t *testing.T) {
-	s := newStand(t, dbproxy.Options{})
+	s := newFixture(t, dbproxy.Options{})
 	hold := &Hold{}
 	rule := s.proxy.Add(Rule{Commands: sends, Match: hold.Keeps, Do: hold.Do})
-	sent := make(chan error, 2)
-	for range cap(sent) {
-		go func() {
-			_, err := s.send()
-			sent <- err
-		}()
-	}
+	first, second := s.sendAsync(), s.sendAsync()
 	if err := rule.Await(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
@@ -195,72 +198,59 @@ func TestHold(t *testing.T) {
 		t.Errorf("%d rows while the requests are held", n)
 	}
 	hold.Release()
-	if err := errors.Join(<-sent, <-sent); err != nil || s.rows() != 2 {
+	if err := errors.Join(<-first, <-second); err != nil || s.rows() != 2 {
 		t.Errorf("%d rows, %v", s.rows(), err)
 	}
-	if _, err := s.send(); err != nil {
-		t.Errorf("after the release: %v", err)
-	}
+	s.mustSend()
 }
 
-// TestHeldOutlivesItsClient hands on what a client had sent before it ended.
+// TestHeldOutlivesItsClient passes on what a client had sent before it ended.
 func TestHeldOutlivesItsClient(t *testing.T) {
-	s := newStand(t, dbproxy.Options{Connections: 1})
+	s := newFixture(t, dbproxy.Options{Connections: 1})
 	hold := &Hold{}
 	rule := s.proxy.Add(Rule{Commands: sends, Match: hold.Keeps, Do: hold.Do})
-	ctx, cancel := context.WithCancel(t.Context())
 	client := dbproxy.New(dbproxy.Options{Address: s.proxy.Addr(), Connections: 1})
-	var wg sync.WaitGroup
-	wg.Go(func() { client.Run(ctx) })
+	stop := peer.Start(t, client.Run)
 	s.until("the other client is connected", func() bool { return client.Connected() > 0 })
 	go func() {
-		_, _ = client.Send(ctx, ctx, dbproxy.Message{From: sender, To: receiver, Type: wire.MsgType_MSG_TYPE_SINGLE_TEXT, Data: []byte("x")})
+		_, _ = client.Send(t.Context(), t.Context(), text)
 	}()
 	if err := rule.Await(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	cancel()
-	wg.Wait()
+	stop()
 	hold.Release()
 	s.until("the message is stored", func() bool { return s.rows() == 1 })
 }
 
-// TestReorder lets a later answer leave first.
+// TestReorder passes a later answer on first.
 func TestReorder(t *testing.T) {
-	s := newStand(t, dbproxy.Options{Connections: 1})
+	s := newFixture(t, dbproxy.Options{Connections: 1})
 	s.proxy.Add(Rule{Direction: ToClient, Commands: sends, Count: 1, Do: Reorder(1, patience)})
-	first := make(chan error, 1)
-	go func() {
-		_, err := s.send()
-		first <- err
-	}()
+	first := s.sendAsync()
 	s.until("the first message is stored", func() bool { return s.rows() == 1 })
 	if len(first) > 0 {
 		t.Error("the first answer was not held")
 	}
-	if _, err := s.send(); err != nil {
-		t.Fatal(err)
-	}
+	s.mustSend()
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
 }
 
 func TestGone(t *testing.T) {
-	s := newStand(t, dbproxy.Options{Connections: 1})
+	s := newFixture(t, dbproxy.Options{Connections: 1})
 	s.proxy.SetGone(true)
 	s.until("connections are refused", func() bool { return s.proxy.Refused() > 2 })
 	// A refused connection is up for a moment.
 	s.until("the client is not connected", func() bool { return s.db.Connected() == 0 })
 	s.proxy.SetGone(false)
 	s.connected()
-	if _, err := s.send(); err != nil {
-		t.Error(err)
-	}
+	s.mustSend()
 }
 
 func TestRuleChooses(t *testing.T) {
-	s := newStand(t, dbproxy.Options{})
+	s := newFixture(t, dbproxy.Options{})
 	var seen []uint32
 	rule := s.proxy.Add(Rule{
 		Commands: sends, Skip: 1, Every: 2, Count: 2, Do: Pass,
@@ -268,9 +258,7 @@ func TestRuleChooses(t *testing.T) {
 		OnFire: func(f Frame) { seen = append(seen, f.Message().GetToSessionId()) },
 	})
 	for range 9 {
-		if _, err := s.send(); err != nil {
-			t.Fatal(err)
-		}
+		s.mustSend()
 	}
 	if rule.Fired() != 2 || len(seen) != 2 || seen[0] != receiver {
 		t.Errorf("fired %d times, for %v", rule.Fired(), seen)
@@ -279,17 +267,21 @@ func TestRuleChooses(t *testing.T) {
 
 func TestGroupFrames(t *testing.T) {
 	group, single := wire.SessionType_SESSION_TYPE_GROUP.Enum(), wire.SessionType_SESSION_TYPE_SINGLE.Enum()
+	list := func(kind *wire.SessionType) proto.Message {
+		return &wire.IMGetMsgListReq{
+			UserId: proto.Uint32(1), SessionType: kind, SessionId: proto.Uint32(7), MsgIdBegin: proto.Uint32(0), MsgCnt: proto.Uint32(1),
+		}
+	}
 	for name, tc := range map[string]struct {
 		command wire.Command
 		body    proto.Message
 		want    bool
 	}{
-		"a group's list": {wire.CommandMsgListReq, &wire.IMGetMsgListReq{
-			UserId: proto.Uint32(1), SessionType: group, SessionId: proto.Uint32(7), MsgIdBegin: proto.Uint32(0), MsgCnt: proto.Uint32(1),
+		"a group's list": {wire.CommandMsgListReq, list(group), true},
+		"a user's list":  {wire.CommandMsgListReq, list(single), false},
+		"latest id of a group": {wire.CommandLatestMsgIDRsp, &wire.IMGetLatestMsgIdRsp{
+			UserId: proto.Uint32(1), SessionType: group, SessionId: proto.Uint32(7), LatestMsgId: proto.Uint32(1),
 		}, true},
-		"a user's list": {wire.CommandMsgListReq, &wire.IMGetMsgListReq{
-			UserId: proto.Uint32(1), SessionType: single, SessionId: proto.Uint32(7), MsgIdBegin: proto.Uint32(0), MsgCnt: proto.Uint32(1),
-		}, false},
 		"group info": {wire.CommandGroupInfoReq, &wire.IMGroupInfoListReq{UserId: proto.Uint32(1)}, true},
 		"user info":  {wire.CommandUsersInfoReq, &wire.IMUsersInfoReq{UserId: proto.Uint32(1)}, false},
 	} {
@@ -297,42 +289,35 @@ func TestGroupFrames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := Frame{}
-		f.Command, f.Body = tc.command, body
-		if f.Group() != tc.want {
-			t.Errorf("%s: %v", name, f.Group())
+		if f := (Frame{PDU: pdu.PDU{Command: tc.command, Body: body}}); f.Group() != tc.want {
+			t.Errorf("%s: %v", name, !tc.want)
 		}
 	}
 }
 
-// TestOnPass tells of what is passed on, and over which connection.
+// TestOnPass reports what was passed on, and over which connection.
 func TestOnPass(t *testing.T) {
-	s := newStand(t, dbproxy.Options{Connections: 1})
-	var mu sync.Mutex
-	var passed []Direction
-	over := map[*Conn]bool{}
+	s := newFixture(t, dbproxy.Options{Connections: 1})
+	type pass struct {
+		over      *Conn
+		direction Direction
+	}
+	passes := make(chan pass, 100)
 	s.proxy.OnPass(func(c *Conn, f Frame) {
-		mu.Lock()
-		defer mu.Unlock()
 		if f.Message() != nil {
-			passed, over[c] = append(passed, f.Direction), true
+			passes <- pass{c, f.Direction}
 		}
 	})
 	s.proxy.Add(Rule{Direction: ToClient, Commands: sends, Skip: 1, Do: Cut})
-	if _, err := s.send(); err != nil {
-		t.Fatal(err)
-	}
+	s.mustSend()
 	if _, err := s.send(); !errors.Is(err, dbproxy.ErrConnectionLost) {
 		t.Fatal(err)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if want := []Direction{ToServer, ToClient, ToServer}; !slices.Equal(passed, want) || len(over) != 1 {
-		t.Errorf("passed %v over %d connections, want %v over one", passed, len(over), want)
+	first, second, third := <-passes, <-passes, <-passes
+	if first.direction != ToServer || second.direction != ToClient || third.direction != ToServer || len(passes) > 0 {
+		t.Errorf("passed in directions %v %v %v, and %d more", first.direction, second.direction, third.direction, len(passes))
 	}
-	for c := range over {
-		if !c.Ended() {
-			t.Error("its connection has not ended")
-		}
+	if second.over != first.over || third.over != first.over || !first.over.Ended() {
+		t.Errorf("not over one connection, or it has not ended: %v", first.over.Ended())
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Direction is which way a frame goes.
+// Direction is the direction of a frame.
 type Direction int
 
 // Directions.
@@ -21,20 +21,13 @@ const (
 	ToClient
 )
 
-func (d Direction) String() string {
-	if d == ToServer {
-		return "to the server"
-	}
-	return "to the client"
-}
-
-// Frame is a frame on its way.
+// Frame is a frame in the proxy.
 type Frame struct {
 	Direction Direction
 	pdu.PDU
 }
 
-// Message returns the message in a frame of 0x0301; nil in any other.
+// Message returns the message in a frame of 0x0301, or nil.
 func (f Frame) Message() *wire.IMMsgData {
 	m := &wire.IMMsgData{}
 	if f.Command != wire.CommandMsgData || proto.Unmarshal(f.Body, m) != nil {
@@ -43,7 +36,7 @@ func (f Frame) Message() *wire.IMMsgData {
 	return m
 }
 
-// Group reports whether the frame is about a group's conversation.
+// Group reports whether the frame is about a group.
 func (f Frame) Group() bool {
 	switch f.Command {
 	case wire.CommandMsgData:
@@ -51,39 +44,30 @@ func (f Frame) Group() bool {
 	case wire.CommandGroupInfoReq, wire.CommandGroupInfoRsp:
 		return true
 	}
-	empty := map[wire.Command]interface {
-		proto.Message
-		GetSessionType() wire.SessionType
-	}{
-		wire.CommandMsgListReq: &wire.IMGetMsgListReq{}, wire.CommandMsgListRsp: &wire.IMGetMsgListRsp{},
-		wire.CommandMsgByIDReq: &wire.IMGetMsgByIdReq{}, wire.CommandMsgByIDRsp: &wire.IMGetMsgByIdRsp{},
-		wire.CommandLatestMsgIDReq: &wire.IMGetLatestMsgIdReq{}, wire.CommandLatestMsgIDRsp: &wire.IMGetLatestMsgIdRsp{},
-	}
-	body := empty[f.Command]
-	return body != nil && proto.Unmarshal(f.Body, body) == nil &&
-		body.GetSessionType() == wire.SessionType_SESSION_TYPE_GROUP
+	// Requests and answers about a session have the same first three fields.
+	session := &wire.IMGetLatestMsgIdReq{}
+	return f.Command >= wire.CommandMsgListReq && f.Command <= wire.CommandMsgByIDRsp &&
+		proto.Unmarshal(f.Body, session) == nil && session.GetSessionType() == wire.SessionType_SESSION_TYPE_GROUP
 }
 
-// Rule says what happens to which frames.
+// Rule is a fault and the frames that it concerns.
 type Rule struct {
 	Direction Direction
-	// Commands that it is about; none: every one but heartbeats.
+	// Commands of the frames. If empty, all commands but heartbeats.
 	Commands []wire.Command
-	// Match chooses among their frames; nil: all.
+	// Match selects frames. If nil, all.
 	Match func(Frame) bool
-	// Skip lets the first frames pass, Every takes only each n-th of the others,
-	// Count ends the rule after it has fired that often. 0: none, each, never.
+	// Skip, Every and Count are those of a fault.Trigger.
 	Skip, Every, Count int
-	// OnFire, unless nil, is called before Do.
+	// OnFire is called before Do. It may be nil.
 	OnFire func(Frame)
-	// Do is what happens.
-	Do Action
+	Do     Action
 }
 
-// Armed is a rule at work.
+// Armed is a rule that was added.
 type Armed = fault.Armed[Frame, Action]
 
-// Add puts a rule to work. Of several that take a frame, the first one does.
+// Add adds a rule. If several rules match a frame, the first one fires.
 func (p *Proxy) Add(r Rule) *Armed {
 	do := r.Do
 	if r.OnFire != nil {

@@ -16,40 +16,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// messages returns every message, empty, in a fixed order.
-func messages(tb testing.TB) []proto.Message {
-	tb.Helper()
-	// The generated code sets these only after package variables.
-	files := []protoreflect.FileDescriptor{
-		File_base_proto, File_buddy_proto, File_group_proto, File_message_proto, File_other_proto,
-	}
-	var all []proto.Message
-	for _, file := range files {
-		for i := range file.Messages().Len() {
-			name := file.Messages().Get(i).FullName()
-			all = append(all, newMessage(tb, name))
-		}
-	}
-	if len(all) < 25 {
-		tb.Fatalf("only %d messages", len(all))
-	}
-	return all
-}
-
-// newMessage returns the message of that name, empty.
-func newMessage(tb testing.TB, name protoreflect.FullName) proto.Message {
-	tb.Helper()
-	for _, m := range goTypes {
-		if m.ProtoReflect().Descriptor().FullName() == name {
-			return m.ProtoReflect().New().Interface()
-		}
-	}
-	tb.Fatalf("%s is missing from the test", name)
-	return nil
-}
-
-// goTypes are the messages' Go types.
-var goTypes = []proto.Message{
+// allMessages are the messages of the .proto files, empty.
+var allMessages = []proto.Message{
 	&UserInfo{}, &UserStat{}, &MsgInfo{}, &UnreadInfo{}, &GroupInfo{}, &GroupVersionInfo{},
 	&IMUsersInfoReq{}, &IMUsersInfoRsp{}, &IMUsersStatReq{}, &IMUsersStatRsp{},
 	&IMGroupInfoListReq{}, &IMGroupInfoListRsp{}, &IMGroupCreateReq{}, &IMGroupCreateRsp{},
@@ -58,6 +26,25 @@ var goTypes = []proto.Message{
 	&IMUnreadMsgCntReq{}, &IMUnreadMsgCntRsp{}, &IMGetMsgListReq{}, &IMGetMsgListRsp{},
 	&IMGetLatestMsgIdReq{}, &IMGetLatestMsgIdRsp{}, &IMGetMsgByIdReq{}, &IMGetMsgByIdRsp{},
 	&IMHeartBeat{}, &IMStopReceivePacket{},
+}
+
+func TestAllMessages(t *testing.T) {
+	n := 0
+	for _, file := range []protoreflect.FileDescriptor{
+		File_base_proto, File_buddy_proto, File_group_proto, File_message_proto, File_other_proto,
+	} {
+		n += file.Messages().Len()
+	}
+	if n != len(allMessages) {
+		t.Errorf("the test has %d messages, the files have %d", len(allMessages), n)
+	}
+}
+
+// filled returns a copy of an empty message with a value in every field.
+func filled(m proto.Message) proto.Message {
+	m = proto.Clone(m)
+	fill(m.ProtoReflect())
+	return m
 }
 
 // fill sets every field of m to something that is not its zero value.
@@ -99,60 +86,45 @@ func fill(m protoreflect.Message) {
 func nameOf(m proto.Message) string { return string(m.ProtoReflect().Descriptor().Name()) }
 
 func TestRoundTrip(t *testing.T) {
-	for _, m := range messages(t) {
-		t.Run(nameOf(m), func(t *testing.T) {
-			fill(m.ProtoReflect())
+	for _, empty := range allMessages {
+		t.Run(nameOf(empty), func(t *testing.T) {
+			m, got, parsed := filled(empty), proto.Clone(empty), proto.Clone(empty)
 			data, err := proto.Marshal(m)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := m.ProtoReflect().New().Interface()
-			if err := proto.Unmarshal(data, got); err != nil {
-				t.Fatal(err)
+			if err := proto.Unmarshal(data, got); err != nil || !proto.Equal(m, got) || len(got.ProtoReflect().GetUnknown()) > 0 {
+				t.Errorf("%v became %v, %v", m, got, err)
 			}
-			if !proto.Equal(m, got) || len(got.ProtoReflect().GetUnknown()) > 0 {
-				t.Errorf("%v came back as %v", m, got)
+			if again, err := proto.Marshal(got); err != nil || !bytes.Equal(again, data) {
+				t.Errorf("%x became %x, %v", data, again, err)
 			}
-			again, err := proto.Marshal(got)
-			if err != nil || !bytes.Equal(again, data) {
-				t.Errorf("%x came back as %x, %v", data, again, err)
+			if text := fmt.Sprint(got); prototext.Unmarshal([]byte(text), parsed) != nil || !proto.Equal(m, parsed) {
+				t.Errorf("%q became %v", text, parsed)
 			}
-			text := fmt.Sprint(got)
-			if m.ProtoReflect().Descriptor().Fields().Len() > 0 {
-				parsed := m.ProtoReflect().New().Interface()
-				if err := prototext.Unmarshal([]byte(text), parsed); err != nil || !proto.Equal(m, parsed) {
-					t.Errorf("%q does not read back: %v", text, err)
-				}
-			}
-			proto.Reset(got)
-			if n := proto.Size(got); n != 0 {
-				t.Errorf("%d bytes after Reset", n)
+			if proto.Reset(got); proto.Size(got) != 0 {
+				t.Errorf("%d bytes after Reset", proto.Size(got))
 			}
 		})
 	}
 }
 
-// TestRequired: a message without one of its required fields is refused, both
-// ways, and one without its optional ones is not.
+// TestRequired: a message needs its required fields, for encoding and for parsing, and no optional one.
 func TestRequired(t *testing.T) {
-	for _, m := range messages(t) {
-		fields := m.ProtoReflect().Descriptor().Fields()
+	for _, empty := range allMessages {
+		fields := empty.ProtoReflect().Descriptor().Fields()
 		for i := range fields.Len() {
 			f := fields.Get(i)
-			t.Run(nameOf(m)+" "+string(f.Name()), func(t *testing.T) {
-				m := proto.Clone(m).ProtoReflect()
-				fill(m)
+			t.Run(nameOf(empty)+" "+string(f.Name()), func(t *testing.T) {
+				m := filled(empty).ProtoReflect()
 				m.Clear(f)
 				required := f.Cardinality() == protoreflect.Required
-				data, err := proto.Marshal(m.Interface())
-				if (err != nil) != required {
+				if _, err := proto.Marshal(m.Interface()); (err != nil) != required {
 					t.Errorf("Marshal: %v, required: %v", err, required)
 				}
+				data, err := proto.MarshalOptions{AllowPartial: true}.Marshal(m.Interface())
 				if err != nil {
-					data, err = proto.MarshalOptions{AllowPartial: true}.Marshal(m.Interface())
-					if err != nil {
-						t.Fatal(err)
-					}
+					t.Fatal(err)
 				}
 				if err := proto.Unmarshal(data, m.New().Interface()); (err != nil) != required {
 					t.Errorf("Unmarshal: %v, required: %v", err, required)
@@ -162,7 +134,7 @@ func TestRequired(t *testing.T) {
 	}
 }
 
-// TestUnknownEnumValue: Go's protobuf keeps what TeamTalk's servers refuse.
+// TestUnknownEnumValue: Go's protobuf keeps values that TeamTalk's servers reject.
 func TestUnknownEnumValue(t *testing.T) {
 	data := []byte{0x08, 1, 0x10, 3} // status 3
 	var stat UserStat
@@ -174,57 +146,37 @@ func TestUnknownEnumValue(t *testing.T) {
 	}
 }
 
-// TestGetters calls every generated getter, on a filled message, an empty one
-// and on nil.
+// TestGetters calls the generated methods of a filled message, an empty one and nil.
 func TestGetters(t *testing.T) {
-	for _, m := range messages(t) {
-		t.Run(nameOf(m), func(t *testing.T) {
-			filled := proto.Clone(m)
-			fill(filled.ProtoReflect())
-			null := reflect.Zero(reflect.TypeOf(m)).Interface()
-			fields := m.ProtoReflect().Descriptor().Fields()
-			for i := range fields.Len() {
-				f := fields.Get(i)
-				getter := "Get" + goName(string(f.Name()))
-				call := func(m any) reflect.Value {
-					method := reflect.ValueOf(m).MethodByName(getter)
-					if !method.IsValid() {
-						t.Fatalf("no %s", getter)
-					}
-					return method.Call(nil)[0]
+	for _, empty := range allMessages {
+		t.Run(nameOf(empty), func(t *testing.T) {
+			null := reflect.Zero(reflect.TypeOf(empty))
+			for i := range null.NumMethod() {
+				name := null.Type().Method(i).Name
+				if !strings.HasPrefix(name, "Get") {
+					continue
 				}
-				if v := call(filled); v.IsZero() || f.IsList() && v.Len() != 2 {
-					t.Errorf("%s of a filled message: %v", getter, v)
+				if v := reflect.ValueOf(filled(empty)).Method(i).Call(nil)[0]; v.IsZero() || v.Kind() == reflect.Slice && v.Len() < 2 {
+					t.Errorf("%s of a filled message: %v", name, v)
 				}
-				for what, v := range map[string]reflect.Value{"an empty message": call(m), "nil": call(null)} {
-					if f.Kind() == protoreflect.EnumKind {
-						if v.Interface() != call(null).Interface() {
-							t.Errorf("%s of %s: %v", getter, what, v)
-						}
-					} else if !v.IsZero() {
-						t.Errorf("%s of %s: %v", getter, what, v)
-					}
+				ofNil := null.Method(i).Call(nil)[0]
+				if _, isEnum := reflect.TypeAssert[protoreflect.Enum](ofNil); !isEnum && !ofNil.IsZero() {
+					t.Errorf("%s of nil: %v", name, ofNil)
+				}
+				if v := reflect.ValueOf(empty).Method(i).Call(nil)[0]; !reflect.DeepEqual(v.Interface(), ofNil.Interface()) {
+					t.Errorf("%s of an empty message: %v, want %v", name, v, ofNil)
 				}
 			}
-			reflect.ValueOf(m).MethodByName("ProtoMessage").Call(nil)
-			path := reflect.ValueOf(m).MethodByName("Descriptor").Call(nil)[1].Interface()
-			if want := []int{m.ProtoReflect().Descriptor().Index()}; !slices.Equal(path.([]int), want) {
+			null.MethodByName("ProtoMessage").Call(nil)
+			path := null.MethodByName("Descriptor").Call(nil)[1].Interface()
+			if want := []int{empty.ProtoReflect().Descriptor().Index()}; !reflect.DeepEqual(path, want) {
 				t.Errorf("Descriptor: %v, want %v", path, want)
 			}
-			if null.(proto.Message).ProtoReflect().IsValid() {
+			if m, _ := reflect.TypeAssert[proto.Message](null); m.ProtoReflect().IsValid() {
 				t.Error("nil is valid")
 			}
 		})
 	}
-}
-
-// goName returns a field's name as protoc-gen-go writes it.
-func goName(field string) string {
-	var b strings.Builder
-	for part := range strings.SplitSeq(field, "_") {
-		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
-	}
-	return b.String()
 }
 
 // enum is what every generated enum's value has.
@@ -306,21 +258,31 @@ func TestMsgType(t *testing.T) {
 	}
 }
 
-// FuzzUnmarshal parses any bytes as any message: what parses can be written
-// again, and reads the same then.
+func TestAnswer(t *testing.T) {
+	for command, want := range map[Command]Command{
+		CommandMsgData: CommandMsgData, CommandUsersInfoReq: CommandUsersInfoRsp, CommandMsgListReq: CommandMsgListRsp,
+		CommandMsgByIDReq: CommandMsgByIDRsp, CommandLatestMsgIDReq: CommandLatestMsgIDRsp,
+		CommandGroupInfoReq: CommandGroupInfoRsp, CommandGroupCreateReq: CommandGroupCreateRsp,
+		CommandGroupChangeReq: CommandGroupChangeRsp,
+	} {
+		if got := command.Answer(); got != want {
+			t.Errorf("the answer to %#04x is %#04x, want %#04x", command, got, want)
+		}
+	}
+}
+
+// FuzzUnmarshal parses any bytes as any message, and encodes what was parsed.
 func FuzzUnmarshal(f *testing.F) {
-	for i, m := range messages(f) {
-		fill(m.ProtoReflect())
-		data, err := proto.Marshal(m)
+	for i, m := range allMessages {
+		data, err := proto.Marshal(filled(m))
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(uint8(i), data)
 	}
-	all := messages(f)
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
-		kind := all[int(which)%len(all)].ProtoReflect()
-		m := kind.New().Interface()
+		empty := allMessages[int(which)%len(allMessages)]
+		m, got := proto.Clone(empty), proto.Clone(empty)
 		if err := proto.Unmarshal(data, m); err != nil {
 			if !errors.Is(err, proto.Error) {
 				t.Fatalf("%T: %v", err, err)
@@ -331,12 +293,8 @@ func FuzzUnmarshal(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := kind.New().Interface()
-		if err := proto.Unmarshal(again, got); err != nil {
-			t.Fatal(err)
-		}
-		if !proto.Equal(m, got) {
-			t.Fatalf("%v came back as %v", m, got)
+		if err := proto.Unmarshal(again, got); err != nil || !proto.Equal(m, got) {
+			t.Fatalf("%v became %v, %v", m, got, err)
 		}
 	})
 }
