@@ -53,9 +53,7 @@ func TestAuditLogEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := &auditLog{path: filepath.Join(t.TempDir(), "audit.log")}
-			if err := os.WriteFile(log.path, []byte(test.log), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, os.WriteFile(log.path, []byte(test.log), 0o600))
 			if end := log.end(); end != int64(test.want) {
 				t.Errorf("%d, want %d", end, test.want)
 			}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -53,6 +54,133 @@ func failover(ctx context.Context, w *world, r *report) {
 		r.addMedians(samples, []column{{c.term, 2}, {c.next, 2}, {c.all, 2}})
 		if undelivered > 0 {
 			framework.Failf("%s: %d messages were not delivered", c.what, undelivered)
+		}
+	}
+}
+
+// takeover ends a leader under load, with a standby ready, which leads then.
+func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)) takeover {
+	t := w.tracker
+	leader := w.pair(ctx, prefix)
+	defer leader.Kill()
+	term := w.nextTerm(ctx)
+	before := w.burst(ctx, batch{namespace: namespace, prefix: prefix + "-before", n: failoverBurst, users: w.o.users})
+	defer func() { _ = before.stop() }() // below its error counts
+	until(ctx, "some messages of the burst have finished", func(context.Context) bool {
+		return t.count(before.batch.names()) >= failoverSeen
+	})
+	at := time.Now()
+	end(leader)
+	framework.Must(before.stop())
+	first, after := w.createUntilDelivered(ctx, prefix+"-after")
+	k := takeover{term: term(ctx, w.operator).Sub(at), next: first.Sub(at)}
+	k.settle(ctx, t, before.created, at)
+	t.await(ctx, after.names()...)
+	rows := uint32(failoverBurst + after.n + 1) // more than any user has got
+	w.bare.verify(ctx, after.users, rows, after.textsOf)
+	w.bare.verify(ctx, after.users, rows, before.textsOf)
+	select {
+	case <-leader.Ended():
+	case <-ctx.Done():
+		framework.Must(ctx.Err())
+	}
+	w.clear(ctx, namespace)
+	return k
+}
+
+// pair returns the leader after a standby, which is the world's operator then, has become ready.
+func (w *world) pair(ctx context.Context, prefix string) (leader *operator) {
+	w.lead(ctx)
+	w.deliverOne(ctx, prefix+"-warm")
+	leader = w.operator
+	w.Cleanup(leader.Kill)
+	w.operator = w.startOperator()
+	w.operator.ready(ctx)
+	return leader
+}
+
+// settle waits for those in flight at a moment: created before it, and not seen finished by then.
+func (k *takeover) settle(ctx context.Context, t *tracker, created map[string]time.Time, at time.Time) {
+	for name, acknowledged := range created {
+		e := t.awaitEnd(ctx, name)
+		if acknowledged.Before(at) && e.at.After(at) {
+			k.inFlight++
+			k.settled = max(k.settled, e.at.Sub(at))
+		}
+		if !e.delivered {
+			k.undelivered++
+		}
+	}
+	if k.inFlight == 0 {
+		framework.Failf("nothing was in flight when the leader ended: nothing was measured")
+	}
+}
+
+// burst is messages that are being created as fast as can be.
+type burst struct {
+	batch batch
+	stop  func() error
+	// created is when the API server acknowledged which. It is complete once stop has returned.
+	created map[string]time.Time
+}
+
+// burst begins to create a batch. Stopping it returns what went wrong.
+func (w *world) burst(ctx context.Context, b batch) *burst {
+	s := &burst{batch: b, created: map[string]time.Time{}}
+	var mu sync.Mutex
+	stopped := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- framework.Parallel(ctx, creators, b.n, func(ctx context.Context, i int) {
+			select {
+			case <-stopped:
+				return
+			default:
+			}
+			m := b.message(i)
+			w.create(ctx, m)
+			mu.Lock()
+			defer mu.Unlock()
+			s.created[m.Name] = time.Now()
+		})
+	}()
+	s.stop = sync.OnceValue(func() error {
+		close(stopped)
+		return <-ended
+	})
+	return s
+}
+
+// textsOf returns what the i-th user gets of those that were created.
+func (s *burst) textsOf(user int) []string {
+	var texts []string
+	for i := user; i < s.batch.n; i += len(s.batch.users) {
+		if _, ok := s.created[s.batch.name(i)]; ok {
+			texts = append(texts, s.batch.text(i))
+		}
+	}
+	return texts
+}
+
+// createUntilDelivered creates messages at an even pace, and returns when the first was delivered, and all.
+func (w *world) createUntilDelivered(ctx context.Context, prefix string) (time.Time, batch) {
+	b := batch{namespace: namespace, prefix: prefix, users: w.o.users}
+	pace := time.NewTicker(failoverPace)
+	defer pace.Stop()
+	timeout := time.After(patience)
+	for {
+		w.create(ctx, b.message(b.n))
+		b.n++
+		select {
+		case <-pace.C:
+		case <-timeout:
+			framework.Failf("nothing delivered within %s of the leader's end: of %d messages created since, %d have finished",
+				patience, b.n, w.tracker.count(b.names()))
+		case <-ctx.Done():
+			framework.Must(ctx.Err())
+		}
+		if at, ok := w.tracker.firstDelivered(b.names()); ok {
+			return at, b
 		}
 	}
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -131,13 +130,11 @@ func (e etcd) put(ctx context.Context, pairs map[string][]byte) {
 }
 
 func (e etcd) post(ctx context.Context, path string, body, answer any) {
-	b := framework.MustGet(json.Marshal(body))
-	req := framework.MustGet(http.NewRequestWithContext(ctx, http.MethodPost, e.url+path, bytes.NewReader(b)))
-	res, err := http.DefaultClient.Do(req)
+	request := string(framework.MustGet(json.Marshal(body)))
+	res, b, err := framework.Ask(ctx, http.DefaultClient, http.MethodPost, e.url+path, request)
 	framework.Mustf(err, "ask etcd")
-	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		framework.Failf("ask etcd: %s %s", path, res.Status)
 	}
-	framework.Mustf(json.NewDecoder(res.Body).Decode(answer), "read etcd's answer")
+	framework.Mustf(json.Unmarshal([]byte(b), answer), "read etcd's answer")
 }

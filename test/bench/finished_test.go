@@ -25,17 +25,11 @@ func TestCopyOf(t *testing.T) {
 	original.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionFinished, Status: "True", Reason: "Delivered"}}
 	original.Status.Recipients = []v1alpha1.RecipientStatus{{Type: "User", ID: 3, State: v1alpha1.StateRouted, MessageIDs: []int64{18}}}
 	stored, err := json.Marshal(original)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	b, err := copyOf(stored, "finished-7", "another", 9)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	got := &v1alpha1.TeamTalkMessage{}
-	if err := json.Unmarshal(b, got); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, json.Unmarshal(b, got))
 	switch r := got.Status.Recipients[0]; {
 	case got.Name != "finished-7" || got.UID == "u" || got.UID == "" || got.Namespace != "bench" || got.Kind != original.Kind:
 		t.Errorf("identity: %+v", got.ObjectMeta)
@@ -81,5 +75,12 @@ func TestBurstTexts(t *testing.T) {
 	s := &burst{batch: b, created: map[string]time.Time{b.name(0): {}, b.name(3): {}}}
 	if first, second := s.textsOf(0), s.textsOf(1); len(first) != 1 || first[0] != b.text(0) || len(second) != 1 || second[0] != b.text(3) {
 		t.Errorf("got %q and %q", first, second)
+	}
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -110,21 +109,12 @@ func (g *gatewayProcess) send(ctx context.Context, sender, to uint32, text strin
 }
 
 // post posts to an endpoint.
-func (g *gatewayProcess) post(ctx context.Context, endpoint, body string) (posted, error) {
-	var answer posted
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/query/"+endpoint, strings.NewReader(body))
-	if err != nil {
-		return answer, err
-	}
-	res, err := g.client.Do(req)
+func (g *gatewayProcess) post(ctx context.Context, endpoint, body string) (answer posted, err error) {
+	_, b, err := framework.Ask(ctx, g.client, http.MethodPost, g.url+"/query/"+endpoint, body)
 	if err != nil {
 		return answer, fmt.Errorf("post to the gateway: %w", err)
 	}
-	defer res.Body.Close()
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return answer, fmt.Errorf("read the gateway's answer: %w", err)
-	}
-	return answer, nil
+	return answer, json.Unmarshal([]byte(b), &answer)
 }
 
 // posted is what the gateway answers.

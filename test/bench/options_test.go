@@ -16,9 +16,7 @@ import (
 
 func TestParse(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(key, []byte("abcdefghijklmnopqrstuvwxyz012345\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(key, []byte("abcdefghijklmnopqrstuvwxyz012345\n"), 0o600))
 	own := map[string]string{"DB_PROXY": "a:1", "ROUTER": "b:2", "SENDER": "7", "USERS": "8-9,3", "GROUPS": "5"}
 	with := func(name, v string) map[string]string {
 		env := maps.Clone(own)

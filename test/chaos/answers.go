@@ -51,7 +51,7 @@ func answerScenarios() []scenario {
 		sendDuring("answers-cut", "db_proxy crashes between storing and answering: connections end instead of answers", true,
 			20, answersTo(faultproxy.Cut, 10)),
 		sendDuring("answers-lost", "messages are stored, and never answered", true, 8, answersTo(faultproxy.Drop, 6)),
-		sendDuring("answers-late", "answers come when the operator has given up on them", false,
+		sendDuring("answers-late", "answers arrive after the operator's timeout", false,
 			8, answersTo(faultproxy.Delay(12*time.Second), 6)),
 		sendDuring("answers-reordered", "answers of all kinds come in another order", true, 0,
 			faultproxy.Rule{Direction: faultproxy.ToClient, Every: 3, Do: faultproxy.Reorder(2, time.Second)}),

@@ -4,7 +4,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,17 +17,13 @@ import (
 // TestShort runs the short form.
 func TestShort(t *testing.T) {
 	chosen, err := choose("", true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	s := &suite{size: shortSize, clusters: shortClusters, log: t.Logf}
 	if s.binary, err = framework.BuildCached(t.Context(), "teamtalk-operator"); err != nil {
 		t.Fatal(err)
 	}
 	results, err := s.run(t.Context(), chosen)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	var table bytes.Buffer
 	if !printTable(&table, results) {
 		t.Errorf("\n%s", &table)
@@ -64,9 +62,7 @@ func TestVerdicts(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	all, err := choose("", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	names := map[string]bool{}
 	for _, s := range all {
 		if names[s.name] || s.clause == "" || s.bound < time.Minute || s.run == nil {
@@ -85,9 +81,7 @@ func TestChoose(t *testing.T) {
 // TestOwnTarget checks what a scenario needs beyond framework.ReadOwnTeamTalk.
 func TestOwnTarget(t *testing.T) {
 	key := t.TempDir() + "/key"
-	if err := os.WriteFile(key, []byte(strings.Repeat("k", 32)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(key, []byte(strings.Repeat("k", 32)+"\n"), 0o600))
 	good := map[string]string{
 		"DB_PROXY": "a:1", "ROUTER": "b:2", "SENDER": "1", "USERS": "2, 3", "GROUPS": "7", "AES_KEY_FILE": key,
 	}
@@ -116,4 +110,25 @@ func TestOwnTarget(t *testing.T) {
 func TestMain(m *testing.M) {
 	framework.DiscardLogs()
 	os.Exit(m.Run())
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDocs compares the table of scenarios in docs/chaos.md with what there is.
+func TestDocs(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "chaos.md"))
+	noError(t, err)
+	yes := map[bool]string{true: "yes"}
+	var want strings.Builder
+	for _, s := range scenarios() {
+		fmt.Fprintf(&want, "| `%s` | %s | %s | %s | %s |\n", s.name, s.clause, yes[s.alone], yes[s.needsDev], yes[s.short])
+	}
+	if !strings.Contains(string(page), want.String()) {
+		t.Errorf("docs/chaos.md lacks the table of scenarios:\n%s", want.String())
+	}
 }

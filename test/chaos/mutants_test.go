@@ -25,29 +25,21 @@ import (
 // TestMutants checks that each patch applies, that the result type-checks, and that its scenario exists.
 func TestMutants(t *testing.T) {
 	root, err := framework.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	all, err := mutants.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	if len(all) < 12 {
 		t.Errorf("%d mutants, want at least 12", len(all))
 	}
 	packages, err := listPackages(t, root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	for _, m := range all {
 		t.Run(m.Name, func(t *testing.T) {
 			if _, err := choose(m.Scenario, false); err != nil {
 				t.Error(err)
 			}
 			patched, err := m.Patch(root)
-			if err != nil {
-				t.Fatal(err)
-			}
+			noError(t, err)
 			for path := range patched {
 				if err := packages.check(filepath.Dir(path), patched); err != nil {
 					t.Error(err)

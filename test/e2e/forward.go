@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"k8s.io/client-go/tools/portforward"
@@ -67,18 +66,16 @@ func (w *world) ask(ctx context.Context, r request) (status int, body string) {
 	if r.tls {
 		scheme = "https"
 	}
-	url := scheme + "://" + address + r.path
-	q := framework.MustGet(http.NewRequestWithContext(ctx, r.method, url, strings.NewReader(r.body)))
+	var headers []string
 	if r.token != "" {
-		q.Header.Set("Authorization", "Bearer "+r.token)
+		headers = []string{"Authorization", "Bearer " + r.token}
 	}
 	c := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		//nolint:gosec // the operator's own certificate, which no CA has signed, by a port of its pod
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
-	answer, err := c.Do(q)
+	answer, body, err := framework.Ask(ctx, c, r.method, scheme+"://"+address+r.path, r.body, headers...)
 	framework.Mustf(err, "ask %s", r.pod)
-	defer answer.Body.Close()
-	return answer.StatusCode, string(framework.MustGet(io.ReadAll(answer.Body)))
+	return answer.StatusCode, body
 }

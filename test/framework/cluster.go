@@ -4,7 +4,6 @@ package framework
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -47,29 +46,18 @@ type Cluster struct {
 }
 
 // start starts all but the operator. Stop must be called in any case.
-func (c *Cluster) start(ctx context.Context) (err error) {
-	if c.Root, err = Root(); err != nil {
-		return err
-	}
-	if c.Dir, err = os.MkdirTemp("", "teamtalk-test-"); err != nil {
-		return fmt.Errorf("create a directory for the tests: %w", err)
-	}
+func (c *Cluster) start(ctx context.Context) {
+	c.Root = MustGet(Root())
+	c.Dir = MustGet(os.MkdirTemp("", "teamtalk-test-"))
 	c.Cleanup(func() { _ = os.RemoveAll(c.Dir) })
-	if c.Plane, c.Admin, err = StartPlane(ctx, controlplane.Options{}); err != nil {
-		return err
-	}
+	var err error
+	c.Plane, c.Admin, err = StartPlane(ctx, controlplane.Options{})
+	Must(err)
 	c.Cleanup(func() { _ = c.Plane.Stop() })
-	if err := BindOperator(ctx, c.Admin, OperatorUser, LeaseNamespace); err != nil {
-		return err
-	}
-	if c.Binary, err = BuildCached(ctx, "teamtalk-operator"); err != nil {
-		return err
-	}
-	if c.TeamTalk, err = StartTeamTalk(ctx); err != nil {
-		return err
-	}
+	Must(BindOperator(ctx, c.Admin, OperatorUser, LeaseNamespace))
+	c.Binary = MustGet(BuildCached(ctx, "teamtalk-operator"))
+	c.TeamTalk = MustGet(StartTeamTalk(ctx))
 	c.Cleanup(c.TeamTalk.Stop)
-	return nil
 }
 
 // addToScheme adds the CRDs' types to the shared scheme once, for concurrent starts.

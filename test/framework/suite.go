@@ -4,7 +4,6 @@ package framework
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -53,36 +52,27 @@ func isSet(name string) (set bool) {
 func (s Suite) run(m *testing.M, c *Cluster) (code int, err error) {
 	ctx := context.Background()
 	defer c.Stop()
-	if err := c.start(ctx); err != nil {
-		return 1, err
-	}
-	if err := s.Setup(ctx, c); err != nil {
-		return 1, err
-	}
-	if code = m.Run(); code != 0 || s.Secrets == nil {
-		return code, nil
-	}
-	return 0, s.checkSecrets(ctx, c)
+	err = Try(func() {
+		c.start(ctx)
+		Must(s.Setup(ctx, c))
+		if code = m.Run(); code == 0 && s.Secrets != nil {
+			s.checkSecrets(ctx, c)
+		}
+	})
+	return code, err
 }
 
-// checkSecrets returns an error for each secret that the programs have shown.
-func (s Suite) checkSecrets(ctx context.Context, c *Cluster) error {
-	written, err := Written(ctx, c.Admin)
-	if err != nil {
-		return err
-	}
+// checkSecrets fails for each secret that the programs have shown.
+func (s Suite) checkSecrets(ctx context.Context, c *Cluster) {
+	written := MustGet(Written(ctx, c.Admin))
 	written["log"] = c.Log.String()
 	if s.Outputs != nil {
-		more, err := s.Outputs(ctx)
-		if err != nil {
-			return err
-		}
-		maps.Copy(written, more)
+		maps.Copy(written, MustGet(s.Outputs(ctx)))
 	}
 	if written["log"] == "" || written["statuses of messages"] == "" {
-		return errors.New("nothing was written that secrets could be in")
+		Failf("nothing was written that secrets could be in")
 	}
 	secrets := maps.Clone(s.Secrets)
 	secrets["the AES key"], secrets["a token of the cluster"] = devserver.DevelopmentKey, "eyJhbGciOi"
-	return Leaked(written, secrets)
+	Must(Leaked(written, secrets))
 }

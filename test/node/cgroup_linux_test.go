@@ -14,19 +14,13 @@ import (
 // TestRemoveTree checks that inner folders are removed first, and that a file, like a used group, prevents it.
 func TestRemoveTree(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "group")
-	if err := os.MkdirAll(filepath.Join(root, "pods", "one"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.MkdirAll(filepath.Join(root, "pods", "one"), 0o755))
 	used := filepath.Join(root, "pods", "used")
-	if err := os.WriteFile(used, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(used, nil, 0o644))
 	if err := removeTree(root); err == nil || exists(filepath.Join(root, "pods", "one")) {
 		t.Errorf("error %v", err)
 	}
-	if err := os.Remove(used); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Remove(used))
 	if err := removeTree(root); err != nil || exists(root) {
 		t.Errorf("error %v", err)
 	}
@@ -39,9 +33,7 @@ func TestGone(t *testing.T) {
 	dir := t.TempDir()
 	sleep := exec.Command("sleep", "600")
 	sleep.Env = []string{dirVariable + "=" + dir}
-	if err := sleep.Start(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, sleep.Start())
 	defer func() {
 		_ = sleep.Process.Kill()
 		_ = sleep.Wait() // it was killed
@@ -52,5 +44,12 @@ func TestGone(t *testing.T) {
 	}
 	if err := Gone(filepath.Join(dir, "never-was")); err != nil {
 		t.Error(err)
+	}
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

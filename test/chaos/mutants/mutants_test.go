@@ -34,9 +34,7 @@ func TestOverlay(t *testing.T) {
 			write(t, file, source)
 			write(t, filepath.Join(root, "a", "a_test.go"), source) // is not searched
 			m, err := parse("What it is.\nscenario: x\n" + tc.patch)
-			if err != nil {
-				t.Fatal(err)
-			}
+			noError(t, err)
 			overlay, err := m.Overlay(root, dir)
 			if tc.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
@@ -44,9 +42,7 @@ func TestOverlay(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			noError(t, err)
 			var got struct{ Replace map[string]string }
 			if err := json.Unmarshal([]byte(read(t, overlay)), &got); err != nil || len(got.Replace) != 1 {
 				t.Fatalf("overlay %+v, %v", got, err)
@@ -73,19 +69,20 @@ func TestParse(t *testing.T) {
 
 func write(t *testing.T, file, content string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.MkdirAll(filepath.Dir(file), 0o700))
+	noError(t, os.WriteFile(file, []byte(content), 0o600))
 }
 
 func read(t *testing.T, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(file)
+	noError(t, err)
+	return string(content)
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(content)
 }

@@ -32,13 +32,9 @@ func releases(t *testing.T, programs []string, broken string, list ...string) *h
 	zip := gzip.NewWriter(&archive)
 	w := tar.NewWriter(zip)
 	for _, name := range programs {
-		if err := w.WriteHeader(&tar.Header{Name: "controller-tools/envtest/" + name, Mode: 0o755, Typeflag: tar.TypeReg}); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, w.WriteHeader(&tar.Header{Name: "controller-tools/envtest/" + name, Mode: 0o755, Typeflag: tar.TypeReg}))
 	}
-	if err := errors.Join(w.Close(), zip.Close()); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, errors.Join(w.Close(), zip.Close()))
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -99,9 +95,7 @@ func TestDownloadReplacesAnIncompleteRelease(t *testing.T) {
 	d := download{store: t.TempDir(), index: releases(t, []string{APIServer, Etcd}, "", "1.37.2").URL + "/index"}
 	t.Cleanup(func() { _ = removeReadOnly(d.store) })
 	old := writePrograms(t, filepath.Join(d.store, "k8s", platformDir("1.37.2")), APIServer)
-	if err := os.Chmod(old, 0o555); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Chmod(old, 0o555))
 	if dir, err := d.get(t.Context(), t.Logf, "v1.37.2"); err != nil || dir != old || missing(dir, controlPlanePrograms) != nil {
 		t.Fatalf("got %q, %v", dir, err)
 	}

@@ -18,13 +18,9 @@ import (
 // writePrograms writes empty executables into dir and returns dir.
 func writePrograms(t *testing.T, dir string, names ...string) string {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.MkdirAll(dir, 0o755))
 	for _, name := range names {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o755))
 	}
 	return dir
 }
@@ -120,9 +116,7 @@ func TestFixedFolderMustBeComplete(t *testing.T) {
 
 func TestNonExecutableIsMissing(t *testing.T) {
 	dir := writePrograms(t, t.TempDir(), APIServer, Etcd)
-	if err := os.Chmod(filepath.Join(dir, Etcd), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Chmod(filepath.Join(dir, Etcd), 0o644))
 	if got := missing(dir, controlPlanePrograms); len(got) != 1 || got[0] != Etcd {
 		t.Fatalf("missing %v, want etcd", got)
 	}
@@ -154,9 +148,7 @@ func TestWaitForLockIsLoggedAndInterruptible(t *testing.T) {
 	f := newFinder(t, b)
 	writePrograms(t, f.cache)
 	other := flock.New(filepath.Join(f.cache, "key.lock"))
-	if err := other.Lock(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, other.Lock())
 	defer func() { _ = other.Unlock() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -194,9 +186,7 @@ func TestFailedBuildLeavesNothing(t *testing.T) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 			entries, err := os.ReadDir(f.cache)
-			if err != nil {
-				t.Fatal(err)
-			}
+			noError(t, err)
 			for _, entry := range entries {
 				if entry.Name() != "key.lock" {
 					t.Errorf("%s is left", entry.Name())
@@ -235,5 +225,12 @@ func TestNodeProgramsAreBuilt(t *testing.T) {
 	}
 	if b.text() != "" {
 		t.Errorf("logged %q", b.text())
+	}
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

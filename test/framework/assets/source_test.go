@@ -25,9 +25,7 @@ func writeSource(t *testing.T, goMod, etcdMain string) string {
 	dir := writePrograms(t, t.TempDir())
 	writePrograms(t, filepath.Join(dir, "etcd"))
 	for name, text := range map[string]string{"go.mod": goMod, "etcd/main.go": etcdMain} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	return dir
 }
@@ -52,9 +50,7 @@ func TestKey(t *testing.T) {
 	}
 
 	first, err := readSource(writeSource(t, testGoMod, "package main"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	if keys[first.key] != "as it is" {
 		t.Errorf("the key %s depends on more than what is built", first.key)
 	}
@@ -68,9 +64,7 @@ func TestKey(t *testing.T) {
 func TestNodeKey(t *testing.T) {
 	key := func(goMod, etcdMain string) string {
 		s, err := readSource(writeSource(t, goMod, etcdMain))
-		if err != nil {
-			t.Fatal(err)
-		}
+		noError(t, err)
 		return s.nodeKey
 	}
 	first := key(testGoMod, "package main")
@@ -91,9 +85,7 @@ func TestSourceWithoutVersion(t *testing.T) {
 
 func TestFindSource(t *testing.T) {
 	wd, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	root := filepath.Dir(filepath.Dir(filepath.Dir(wd)))
 	for _, from := range []string{wd, root, filepath.Join(root, "hack", "controlplane", "etcd")} {
 		s, err := findSource(from)

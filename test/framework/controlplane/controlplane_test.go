@@ -43,15 +43,11 @@ func TestControlPlane(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	audit := filepath.Join(t.TempDir(), "audit.log")
 	policy := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(policy, []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(policy, []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"), 0o600))
 	c, err := Start(t.Context(), Options{Log: t.Logf, APIServerFlags: map[string][]string{
 		"audit-log-path": {audit}, "audit-policy-file": {policy},
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	stop := sync.OnceFunc(func() {
 		if err := c.Stop(); err != nil {
 			t.Error(err)
@@ -61,17 +57,11 @@ func TestControlPlane(t *testing.T) {
 
 	t.Run("its version is stamped", func(t *testing.T) {
 		d, err := discovery.NewDiscoveryClientForConfig(c.Config())
-		if err != nil {
-			t.Fatal(err)
-		}
+		noError(t, err)
 		got, err := d.ServerVersion()
-		if err != nil {
-			t.Fatal(err)
-		}
+		noError(t, err)
 		dir, err := assets.ControlPlane(t.Context(), t.Logf)
-		if err != nil {
-			t.Fatal(err)
-		}
+		noError(t, err)
 		// The folder may have the version in its name. An unstamped kube-apiserver reports v0.0.0.
 		want := semver.MajorMinor(got.GitVersion)
 		if version := regexp.MustCompile(`\d+\.\d+`).FindString(filepath.Base(dir)); version != "" {
@@ -83,13 +73,9 @@ func TestControlPlane(t *testing.T) {
 	})
 	t.Run("its admin may create a namespace", func(t *testing.T) {
 		kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-		if err := c.WriteKubeconfig(kubeconfig); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, c.WriteKubeconfig(kubeconfig))
 		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-		if err != nil {
-			t.Fatal(err)
-		}
+		noError(t, err)
 		for name, config := range map[string]*rest.Config{"config": c.Config(), "kubeconfig": config} {
 			if err := createNamespace(t, config, name); err != nil {
 				t.Errorf("by %s: %v", name, err)
@@ -98,9 +84,7 @@ func TestControlPlane(t *testing.T) {
 	})
 	t.Run("a user without a role may not", func(t *testing.T) {
 		config, err := c.User("somebody", "some-group")
-		if err != nil {
-			t.Fatal(err)
-		}
+		noError(t, err)
 		if err := createNamespace(t, config, "user"); !apierrors.IsForbidden(err) {
 			t.Errorf("error %v, want that it is forbidden", err)
 		}
@@ -110,12 +94,8 @@ func TestControlPlane(t *testing.T) {
 		if err := c.InstallCRDs(dir); err == nil || !strings.Contains(err.Error(), "no file with a CustomResourceDefinition") {
 			t.Errorf("from an empty folder: %v", err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "things.yaml"), []byte(testCRD), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.InstallCRDs(dir); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(filepath.Join(dir, "things.yaml"), []byte(testCRD), 0o600))
+		noError(t, c.InstallCRDs(dir))
 		things := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "test.example/v1", Kind: "ThingList"}}
 		if err := newClient(t, c.Config()).List(t.Context(), things); err != nil {
 			t.Error(err)
@@ -123,9 +103,7 @@ func TestControlPlane(t *testing.T) {
 	})
 
 	watch, err := watchNamespaces(t, c.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	defer watch.Stop()
 	begin := time.Now()
 	stop()
@@ -165,9 +143,7 @@ func TestStartIsInterruptible(t *testing.T) {
 func newClient(t *testing.T, config *rest.Config) client.Client {
 	t.Helper()
 	c, err := client.New(config, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	return c
 }
 

@@ -59,30 +59,20 @@ func TestMain(m *testing.M) {
 
 func TestGuardedProgramDiesWithKilledParent(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(dir, 0o700))
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	helper := exec.Command(self)
 	helper.Env = append(os.Environ(), helperVariable+"="+dir)
 	// The program has this pipe as well, so EOF means that it ended.
 	pipe, err := helper.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := helper.Start(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
+	noError(t, helper.Start())
 	out := bufio.NewReader(pipe)
 	if line, err := out.ReadString('\n'); err != nil || line != "runs with --flag=value\n" {
 		t.Fatalf("the program printed %q, %v", line, err)
 	}
-	if err := helper.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, helper.Process.Kill())
 	if _, err := io.Copy(io.Discard, out); err != nil {
 		t.Fatal(err)
 	}
@@ -92,13 +82,9 @@ func TestGuardedProgramDiesWithKilledParent(t *testing.T) {
 
 func TestGuardCloseKillsProgram(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(dir, 0o700))
 	g, cmd, err := startGuarded(dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	noError(t, err)
 	g.close()
 	g.close() // no-op
 	var exit *exec.ExitError
@@ -116,5 +102,12 @@ func waitUntilGone(t *testing.T, dir string) {
 	})
 	if err != nil {
 		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
