@@ -148,7 +148,7 @@ func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (d
 	case !utf8.Valid(text):
 		return refusePayload(v1alpha1.ReasonContentInvalid, "the text is not valid UTF-8")
 	case bytes.IndexByte(text, 0) >= 0:
-		return refusePayload(v1alpha1.ReasonContentInvalid, "the text holds a NUL byte, at which clients would cut it")
+		return refusePayload(v1alpha1.ReasonContentInvalid, "the text has a NUL byte: clients truncate it there")
 	case len(text) <= limit:
 		return delivery.Payload{Data: text}, nil
 	case spec.LongText != v1alpha1.LongTextSplit:
@@ -159,7 +159,7 @@ func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (d
 		// Its segments could not be told from one another in the store.
 		return tooLong(limit, "; longText: Split needs the server's deliveryToken: Enabled")
 	case len(text) > v1alpha1.MaxTextBytes:
-		return tooLong(v1alpha1.MaxTextBytes, "; not even split can it be longer")
+		return tooLong(v1alpha1.MaxTextBytes, "; this limit applies to split texts too")
 	}
 	segments := splitText(string(text), limit)
 	if len(segments) > v1alpha1.MaxSegments {
@@ -175,7 +175,7 @@ func audioPayload(seconds int32, sound []byte) (delivery.Payload, *v1alpha1.Caus
 		return refusePayload(v1alpha1.ReasonContentEmpty, "the audio is empty")
 	case len(sound) > maxAudio:
 		return refusePayload(v1alpha1.ReasonContentTooLong,
-			fmt.Sprintf("the audio has %d bytes, clients take %d: shorten it", len(sound), maxAudio))
+			fmt.Sprintf("the audio has %d bytes, clients accept at most %d: shorten it", len(sound), maxAudio))
 	}
 	data := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(sound)), uint32(seconds))
 	return delivery.Payload{Audio: true, Data: append(data, sound...)}, nil

@@ -85,7 +85,7 @@ func requeue(after time.Duration) outcome {
 // checkDeadline fails what was not sent before the deadline. What may have been sent is asked for nevertheless.
 func checkDeadline(s *scope) outcome {
 	if s.expired() && !s.underWay() {
-		s.refuseAll(v1alpha1.ReasonDeadlineExceeded, "the deadline came before it was sent; nothing was stored")
+		s.refuseAll(v1alpha1.ReasonDeadlineExceeded, "the deadline passed before it was sent; nothing was stored")
 	}
 	return proceed
 }
@@ -160,7 +160,7 @@ func checkIdempotencyKey(s *scope) outcome {
 			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
 	case spec.TTLSecondsAfterFinished != nil && spec.Content.Audio != nil:
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
-			"audio cannot be told from a repeat once it is deleted: remove ttlSecondsAfterFinished")
+			"audio has no delivery token, so a message that is created again would be sent again: remove ttlSecondsAfterFinished")
 	case spec.TTLSecondsAfterFinished != nil:
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled; ttlSecondsAfterFinished needs it: remove it, or enable the token")

@@ -63,7 +63,7 @@ func (s *scope) pinSplit(known bool) outcome {
 	case !known || same:
 	case s.split != nil && s.maybeSent():
 		s.refuseAll(v1alpha1.ReasonContentChanged,
-			"the ConfigMap holds another text than the one whose first segments were sent: restore it and retry")
+			"the ConfigMap changed after the first segments were sent: restore the text and retry")
 	case now != nil || s.split != nil:
 		s.split, same, next = now, now != nil, recordFirst
 	}

@@ -15,9 +15,8 @@ func setReady(o *v1alpha1.TeamTalkReceiver, cause *v1alpha1.Cause) {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
 		ObservedGeneration: o.Generation,
-		// Not that it is served: which gateway serves it, and what that may read, is not known here.
-		Message: "its server, its Secret and its templates are in order; " +
-			"a gateway serves it that may read it in this namespace",
+		// Whether a gateway serves it is not known here.
+		Message: "its server, Secret and templates are valid; a gateway with permission in this namespace serves it",
 	}
 	if cause != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, cause.Reason, cause.Message

@@ -43,6 +43,6 @@ func disconnected(what, field string, connected int) *v1alpha1.Cause {
 	if connected > 0 {
 		return nil
 	}
-	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf("no connection to %s yet: "+
-		"it is being tried; check spec.%s.endpoints, and that they can be reached from the operator", what, field)}
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf("no connection to %s, "+
+		"the operator retries: check spec.%s.endpoints, and that the operator can reach them", what, field)}
 }

@@ -37,8 +37,8 @@ func TestGatewayOptions(t *testing.T) {
 		"its own time to drain":       {args: []string{"--drain-timeout=0s"}, wantErr: "--drain-timeout", gatewayOnly: true},
 		"metrics with a certificate":  {args: []string{"--metrics-bind-address=:8443", "--metrics-cert-path=" + certs}, gatewayOnly: true},
 		"metrics without one":         {args: []string{"--metrics-bind-address=:8443", "--metrics-cert-path=" + t.TempDir()}, wantErr: "tls.crt", gatewayOnly: true},
-		"a certificate for nothing":   {args: []string{"--metrics-cert-path=" + certs}, wantErr: "does nothing without --metrics-bind-address", gatewayOnly: true},
-		"flags of what is off":        {args: []string{"--wait=1s"}, wantErr: "does nothing without --bind-address", operatorOnly: true},
+		"a certificate for nothing":   {args: []string{"--metrics-cert-path=" + certs}, wantErr: "requires --metrics-bind-address", gatewayOnly: true},
+		"flags of what is off":        {args: []string{"--wait=1s"}, wantErr: "requires --bind-address", operatorOnly: true},
 		"nothing":                     {},
 	}
 	for name, tc := range tests {

@@ -59,7 +59,7 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 		"how long a shutdown waits for requests in flight; must be shorter than terminationGracePeriodSeconds of the pod")
 	o.Log.Flags(fs)
 	o.Gateway.Flags(fs, gatewayPrefix, process.PodNamespace(), process.Off,
-		"`host:port` of the HTTP gateway in record mode and of TeamTalkReceivers, which every replica serves, "+
+		"`host:port` of the HTTP gateway in record mode and of TeamTalkReceivers, on every replica, "+
 			"or 0 to disable them")
 	o.flags = fs
 }
@@ -104,7 +104,7 @@ func (o *Options) validateGateway() (err error) {
 	}
 	o.flags.Visit(func(f *pflag.Flag) {
 		if strings.HasPrefix(f.Name, gatewayPrefix) && f.Name != gatewayPrefix+"bind-address" {
-			err = errors.New("--" + f.Name + " does nothing without --" + gatewayPrefix + "bind-address")
+			err = errors.New("--" + f.Name + " requires --" + gatewayPrefix + "bind-address")
 		}
 	})
 	return err

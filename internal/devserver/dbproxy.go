@@ -77,12 +77,12 @@ func (d *dbproxy) execute(t task) {
 	}
 	h, ok := d.handlers[t.Command]
 	if !ok {
-		d.log.V(1).Info("Passed over an unknown command", "command", t.Command)
+		d.log.V(1).Info("ignored an unknown command", "command", t.Command)
 		return
 	}
 	c, err := h(t.Body)
 	if err != nil {
-		d.log.V(1).Info("Passed over an unparsable request", "command", t.Command, "error", err.Error())
+		d.log.V(1).Info("ignored an invalid request", "command", t.Command, "error", err.Error())
 		return
 	}
 	c.about.Server, c.about.Command = fault.DBProxy, t.Command
@@ -130,7 +130,7 @@ func (d *dbproxy) carryOut(t task, c call) {
 		return
 	}
 	if answer == nil {
-		d.log.V(1).Info("Passed over a request that a stock server does not answer", "command", t.Command)
+		d.log.V(1).Info("ignored a request that a stock server does not answer", "command", t.Command)
 		return
 	}
 	d.answer(t, c, answer)

@@ -56,7 +56,7 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, namespace, address, usage str
 	o.prefix = prefix
 	o.HTTP.Flags(fs, prefix, address, usage)
 	fs.StringVar(&o.Namespace, prefix+"namespace", namespace,
-		"`namespace` of requests that name none, and of the Secret of app keys; default in a cluster: the pod's own")
+		"`namespace` of requests without one, and of the Secret with app keys; default in a cluster: the pod's own")
 	fs.StringVar(&o.Auth, prefix+"auth", authKubernetes, "`way` to authenticate callers: Kubernetes (bearer tokens, and "+
 		"app keys if configured) or None (all callers are admitted; --"+prefix+"bind-address must be on loopback)")
 	fs.StringSliceVar(&o.Audiences, prefix+"token-audience", nil,

@@ -49,7 +49,7 @@ func (o *ProcessOptions) Validate() error {
 	case o.Mode != ModeRecord && o.Mode != ModeDirect:
 		return fmt.Errorf("--mode must be %s or %s, not %q", ModeRecord, ModeDirect, o.Mode)
 	case o.Metrics.CertPath != "" && o.Metrics.BindAddress == process.Off:
-		return errors.New("--metrics-cert-path does nothing without --metrics-bind-address")
+		return errors.New("--metrics-cert-path requires --metrics-bind-address")
 	}
 	// Plain HTTP only on loopback, and without a certificate.
 	o.Metrics.Secure = o.Metrics.CertPath != "" || !httpserver.IsLoopback(o.Metrics.BindAddress)

@@ -27,8 +27,7 @@ func resultOf(m *v1alpha1.TeamTalkMessage) api.Result {
 		r.State, r.Cause.Message = api.Pending, "recorded; the operator has not processed it yet"
 	case !m.Finished() && rejected(r.Recipients):
 		r.State = api.Rejected
-		r.Cause.Message += ", as far as it shows now; " +
-			"the operator checks once more before it gives up, see the TeamTalkMessage"
+		r.Cause.Message += "; this is not final, the operator checks once more, see the TeamTalkMessage"
 	case !m.Finished():
 		r.State = api.Pending
 		r.Cause.Message = strings.TrimSuffix("not delivered yet, the operator continues; "+r.Cause.Message, "; ")

@@ -115,7 +115,7 @@ func (s *Sender) record(
 		return 0, fmt.Errorf("read the message that has the key already: %w", err)
 	case existing.Spec.IdempotencyKey != r.Key, existing.Spec.Content.Text == nil, existing.Labels[Label] != LabelValue:
 		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
-			"TeamTalkMessage %s/%s is in the way: it is not the gateway's", m.Namespace, m.Name)
+			"TeamTalkMessage %s/%s exists and was not created by the gateway: use another key", m.Namespace, m.Name)
 	case *existing.Spec.Content.Text != r.Text:
 		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
 			"the key was used for another text, see TeamTalkMessage %s/%s: use another key", m.Namespace, m.Name)

@@ -34,15 +34,15 @@ func TestRecordExisting(t *testing.T) {
 		},
 		"without the label": {
 			existing:    `{"metadata":{},"spec":{"idempotencyKey":"k","content":{"text":"hello"}}}`,
-			wantRefusal: "in the way",
+			wantRefusal: "was not created by the gateway",
 		},
 		"without a key": {
 			existing:    `{"metadata":{` + labels + `},"spec":{"content":{"text":"hello"}}}`,
-			wantRefusal: "in the way",
+			wantRefusal: "was not created by the gateway",
 		},
 		"without a text": {
 			existing:    `{"metadata":{` + labels + `},"spec":{"idempotencyKey":"k","content":{}}}`,
-			wantRefusal: "in the way",
+			wantRefusal: "was not created by the gateway",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ const (
 	// announceTimeout limits the announcement of a change that is done.
 	announceTimeout = 300 * time.Millisecond
 
-	alreadyDone = "nothing to change: it was so already"
+	alreadyDone = "no change was needed"
 )
 
 // CreateGroup implements api.Groups. TeamTalk has no idempotency key for groups: without an answer, one may exist.
@@ -86,7 +86,7 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 	switch {
 	case !shown:
 		return api.GroupResult{}, api.Refuse(v1alpha1.ReasonOutcomeUnknown,
-			"db_proxy says that it is done, but the group does not show it: check before you try again")
+			"db_proxy reported success, but the group does not show the change: check before you retry")
 	case len(membership.Changed) == 0:
 		return api.GroupResult{Group: c.Group, Detail: alreadyDone}, nil
 	}
@@ -177,10 +177,10 @@ func announce(
 func groupError(err error) error {
 	switch {
 	case errors.Is(err, dbproxy.ErrRefused):
-		return api.Refuse(v1alpha1.ReasonStoreRejected, "db_proxy refused it: nothing was changed")
+		return api.Refuse(v1alpha1.ReasonStoreRejected, "db_proxy refused the change: nothing was changed")
 	case errors.Is(err, dbproxy.ErrNotSent):
 		return api.Refuse(v1alpha1.ReasonNoAnswer, "db_proxy could not be asked in time: nothing was changed")
 	}
 	return api.Refuse(v1alpha1.ReasonOutcomeUnknown,
-		"db_proxy did not answer in time: it may be done, check before you try again")
+		"db_proxy did not answer in time: the change may have been made, check before you retry")
 }

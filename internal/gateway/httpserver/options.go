@@ -68,7 +68,7 @@ func (o *Options) Validate() error {
 	}
 	switch {
 	case (o.CertFile == "") != (o.KeyFile == ""):
-		return fmt.Errorf("--%[1]stls-cert-file and --%[1]stls-key-file go together", o.prefix)
+		return fmt.Errorf("--%[1]stls-cert-file and --%[1]stls-key-file must be set together", o.prefix)
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("--%smax-in-flight must be at least 1, not %d", o.prefix, o.MaxInFlight)
 	case o.MaxPerCaller < 0 || o.MaxPerCaller > o.MaxInFlight:

@@ -162,9 +162,9 @@ func (f *fields) text(name string) string {
 	case json.Unmarshal(f.raw[name], &s) != nil:
 		f.fail("%s must be a string", name)
 	case hasLoneSurrogate(f.raw[name], s):
-		f.fail("%s holds one half of a character (a surrogate without its other one)", name)
+		f.fail("%s has an unpaired surrogate", name)
 	case strings.ContainsRune(s, 0):
-		f.fail("%s holds a NUL, at which clients would cut it", name)
+		f.fail("%s has a NUL: clients truncate it there", name)
 	}
 	return s
 }

@@ -129,7 +129,7 @@ func (h *Handlers) admit(r *http.Request, q *request, right access.Right, appKey
 	case !httpserver.Identify(r.Context(), caller.Name):
 		q.bad = &response{
 			Code: CodeServerFault, status: http.StatusTooManyRequests,
-			Detail: "too many requests of yours in flight: try again later",
+			Detail: "you have too many requests in flight: retry later",
 		}
 	}
 	q.caller = caller
