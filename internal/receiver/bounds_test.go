@@ -18,8 +18,7 @@ import (
 )
 
 const (
-	// maxAllocated is how many bytes may be allocated for a unit of work, freed meanwhile
-	// or not.
+	// maxAllocated is how many bytes may be allocated for a unit of work, even if freed.
 	maxAllocated = 24
 	// aside is what each execution allocates beside, and what else does meanwhile.
 	aside = 2 << 20
@@ -31,8 +30,7 @@ func allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// execute executes a template with so much work. It returns how many bytes were allocated, and
-// how many units of work they were paid with.
+// execute executes a template. It returns the bytes allocated, and the units of work paid.
 func execute(ctx context.Context, parsed *Template, data any, n *Notification, work int) (bytes, paid int, err error) {
 	e := execution{purse: &purse{work: work}, limit: maxOutput}
 	e.alerts, e.labels = costs(n)
@@ -79,8 +77,7 @@ var arguments = []string{
 // Some of the arguments are given together with each other, and few with two others.
 var some, few = []int{0, 3, 4, 7, 8, 10, 11, 16, 17, 20, 21, 23, 25}, []int{0, 4, 16, 17, 19, 23, 25, 28}
 
-// calls are calls of a function: with one and two of the arguments, and with three if
-// it takes them.
+// calls are calls of a function with one and two of the arguments, and with three if it takes them.
 func calls(name string) (all []string) {
 	takes, more := library[name].bounded.NumIn(), library[name].bounded.IsVariadic()
 	takesSoMany := func(n int) bool { return n == takes || more && n >= takes-1 }
@@ -102,8 +99,7 @@ func calls(name string) (all []string) {
 	return all
 }
 
-// TestEachFunctionIsBounded calls each function that there is for templates, over and
-// over, with all that is bad for any of them.
+// TestEachFunctionIsBounded calls each function for templates with the worst arguments.
 func TestEachFunctionIsBounded(t *testing.T) {
 	data, notification := hostile(t)
 	ctx := context.WithoutCancel(t.Context())
@@ -162,8 +158,7 @@ func TestHostileTemplates(t *testing.T) {
 	}
 }
 
-// FuzzTemplate: whatever the template and the body are, what it takes is bounded, and
-// there is a text.
+// FuzzTemplate: for any template and body, the cost is bounded and there is a text.
 func FuzzTemplate(f *testing.F) {
 	for _, template := range []string{
 		`{{range .}}{{.}}{{end}}`, `{{printf "%99v %d" . .}}`, `{{regexReplaceAll "(a|b)*?c" (toJson .) "$1"}}`, `{{$x := "ab"}}{{range 9}}{{$x = print $x $x}}{{end}}{{$x}}`,
@@ -232,8 +227,7 @@ func TestHostileExpressions(t *testing.T) {
 	}
 }
 
-// TestProgramIsBounded: what is counted is no less than what an expression is
-// compiled to.
+// TestProgramIsBounded: the counted size of an expression is not below that of its program.
 func TestProgramIsBounded(t *testing.T) {
 	for _, text := range expressionSeeds {
 		parsed, err := syntax.Parse(text, syntax.Perl)

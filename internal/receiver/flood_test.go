@@ -24,8 +24,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// flooded is a receiver that gives a recipient one message a minute, with a clock of
-// its own.
+// flooded is a receiver that gives a recipient one message a minute, by its own clock.
 type flooded struct {
 	t       *testing.T
 	handler *Handler
@@ -43,8 +42,7 @@ func newFlooded(t *testing.T) *flooded {
 	x := &flooded{t: t, sent: map[string]string{}, receiver: alertmanager(""), fail: func(client.Object) error { return nil }}
 	x.receiver.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60}
 	x.receiver.Spec.DedupWindowSeconds = 300
-	// The real clock bounds requests, so the test's begins with it, at a window's
-	// beginning.
+	// The real clock bounds requests, so the test's begins with it, with a window.
 	x.now = time.Unix(windowOf(x.receiver.Spec.FloodControl, time.Now())+60, 0)
 	x.client = interceptor.NewClient(newClient(t), interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
@@ -173,8 +171,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestFoldedLater crashes between the ledger and the digest: who posts again once
-// the digest is closed has it folded into a later one.
+// TestFoldedLater: a crash between ledger and digest folds into a later digest if that one is closed.
 func TestFoldedLater(t *testing.T) {
 	for name, later := range map[string]time.Duration{"while it is open": 5 * time.Second, "when it is closed": 100 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -241,8 +238,7 @@ func TestTheMessageOfADigestIsMadeLater(t *testing.T) {
 	}
 }
 
-// told returns how often each name is in a message or digest that can still be sent
-// when it is made: one is never written to after its time.
+// told returns how often each name is in a message, or in a digest when it was sent.
 func (x *flooded) told() map[string]int {
 	x.t.Helper()
 	list := &v1alpha1.TeamTalkMessageList{}
@@ -277,8 +273,7 @@ func (x *flooded) send() {
 	}
 }
 
-// TestEditsWithinAWindow shows that nothing is lost or told twice where the spec
-// changes while there are open digests.
+// TestEditsWithinAWindow: nothing is lost or sent twice when the spec changes with digests open.
 func TestEditsWithinAWindow(t *testing.T) {
 	hour := time.Unix((time.Now().Unix()/3600+1)*3600, 0)
 	for name, edit := range map[string]func(*v1alpha1.TeamTalkReceiverSpec){
@@ -332,8 +327,7 @@ func TestEditsWithinAWindow(t *testing.T) {
 	}
 }
 
-// TestTwoProcessesDecide has two processes take a storm at once, each its half and
-// some of the other's.
+// TestTwoProcessesDecide: two processes take a storm at once, each its half and some of the other's.
 func TestTwoProcessesDecide(t *testing.T) {
 	x := newFlooded(t)
 	x.receiver.Spec.GroupBy = []string{"instance"}

@@ -52,8 +52,7 @@ func enterAll(t *testing.T, r *v1alpha1.TeamTalkReceiver, now time.Time, l *ledg
 	return read
 }
 
-// TestRoomForAStorm shows that the ledger holds 10,000 notifications of one window,
-// and their lines as far as a digest shows them, however many get them.
+// TestRoomForAStorm: the ledger holds 10,000 notifications of one window, and the lines of its digest.
 func TestRoomForAStorm(t *testing.T) {
 	r := alertmanager("")
 	r.Spec.DedupWindowSeconds = 86400
@@ -87,8 +86,7 @@ func TestRoomForAStorm(t *testing.T) {
 	}
 }
 
-// TestNoRoom shows that whatever comes is entered: what is oldest is forgotten, but
-// neither the budget nor what is folded.
+// TestNoRoom: everything is entered; the oldest is forgotten, but neither budgets nor folds.
 func TestNoRoom(t *testing.T) {
 	r := alertmanager("")
 	r.Spec.DedupWindowSeconds = 86400

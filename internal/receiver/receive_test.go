@@ -26,8 +26,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestMoreRecipientsThanAMessageHas shows that whoever is named gets an alert, however
-// many they are, and each once.
+// TestMoreRecipientsThanAMessageHas: all recipients of an alert get it, and each once.
 func TestMoreRecipientsThanAMessageHas(t *testing.T) {
 	for _, flood := range []bool{false, true} {
 		t.Run(fmt.Sprint("flood control ", flood), func(t *testing.T) {
@@ -87,8 +86,7 @@ func TestOutOfTime(t *testing.T) {
 	}
 }
 
-// TestMessagesOfOthers shows that a message makes a notification a repeat only if this
-// very receiver made it, and nobody deletes it.
+// TestMessagesOfOthers: only this receiver's own message that stays makes a notification a repeat.
 func TestMessagesOfOthers(t *testing.T) {
 	for name, edit := range map[string]func(*v1alpha1.TeamTalkMessage){
 		"its predecessor's":    func(m *v1alpha1.TeamTalkMessage) { m.OwnerReferences[0].UID = "before" },
@@ -193,8 +191,7 @@ func TestNumberedOf(t *testing.T) {
 	}
 }
 
-// TestWhatMayNotBeFollowed shows that a namespace which may not be followed is tried
-// again when it is received in, and not for good.
+// TestWhatMayNotBeFollowed: a namespace that may not be followed is tried again when it receives.
 func TestWhatMayNotBeFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
@@ -267,8 +264,7 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestLargeBodiesWait: a body that takes much memory waits for the one before it, a
-// small one does not.
+// TestLargeBodiesWait: a body that takes much memory waits for the one before it, a small one does not.
 func TestLargeBodiesWait(t *testing.T) {
 	key := types.NamespacedName{Name: "large bodies"}
 	big, small := []byte("["+strings.Repeat("{},", smallBody)+"{}]"), []byte(`["`+strings.Repeat("{},", smallBody)+`"]`)

@@ -195,8 +195,7 @@ func TestTextIsWhatTeamTalkHolds(t *testing.T) {
 	}
 }
 
-// TestFaultsQuoteNoData: what is wrong with a template goes to logs and statuses, where
-// the data must not be.
+// TestFaultsQuoteNoData: the faults of templates, which are logged, do not have the data.
 func TestFaultsQuoteNoData(t *testing.T) {
 	const secret = "the vault is open"
 	data := map[string]any{"secret": secret, "url": "http://[" + secret, "expression": "(" + secret, "list": []any{secret}}
@@ -351,8 +350,7 @@ func TestTimesAreUTC(t *testing.T) {
 	}
 }
 
-// TestTruncatedAlertsAreCountedOnce: of a notification that is split, one part tells
-// what Alertmanager left out.
+// TestTruncatedAlertsAreCountedOnce: one part of a split notification counts the truncated alerts.
 func TestTruncatedAlertsAreCountedOnce(t *testing.T) {
 	for truncated, want := range map[string]string{
 		"5": "\n+5 more", "9223372036854775807": "\n+9223372036854775807 more", "18446744073709551615": "\n+18446744073709551615 more",

@@ -23,8 +23,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestStatusesAreWrittenNowAndThen shows that many notes are one write, that what
-// cannot be written is not lost, and that what is left is written at the end.
+// TestStatusesAreWrittenNowAndThen: many notes are one write, and none is lost.
 func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 	var writes atomic.Int32
 	var broken atomic.Bool
@@ -100,8 +99,7 @@ func seriesOf(t *testing.T, key types.NamespacedName) []string {
 	return slices.Compact(names)
 }
 
-// TestSeriesEnd: the series of a receiver that is no more end, whether somebody still
-// posts to it or nobody; those of others stay.
+// TestSeriesEnd: the series of a deleted receiver end, whether or not it is posted to.
 func TestSeriesEnd(t *testing.T) {
 	there := types.NamespacedName{Namespace: "chat", Name: "alerts"}
 	gone := types.NamespacedName{Namespace: "chat", Name: "gone-since"}

@@ -74,8 +74,7 @@ func sum(outcomes []outcome) (messages, folded, duplicates int) {
 	return messages, folded, duplicates
 }
 
-// TestAStormIsFewRequests shows what flood control is for: however many alerts and
-// recipients there are, what is folded costs the API server next to nothing.
+// TestAStormIsFewRequests: folded alerts cost few requests, for any number of alerts and recipients.
 func TestAStormIsFewRequests(t *testing.T) {
 	for name, count := range map[string]struct{ alerts, recipients int }{
 		"many alerts": {1000, 1}, "many recipients": {10, 1000}, "many of both": {1000, 300}, "many who are named": {10, 1000},
@@ -101,8 +100,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 			if m, f, d := sum(got); err != nil || m != 5 || f != count.alerts-5 || d != 0 {
 				t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
 			}
-			// A list, the ledger read twice and written, five messages, and a digest's
-			// ConfigMap and message.
+			// A list, the ledger read twice and written, five messages, and the two objects of a digest.
 			if n := requests.Swap(0); n > 15 {
 				t.Errorf("%d requests", n)
 			}
@@ -130,8 +128,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 	}
 }
 
-// TestADearTemplate shows that what was taken is not rendered again, and that a line
-// in a digest is not waited for.
+// TestADearTemplate: what was taken is not rendered again, and a digest does not wait for a line.
 func TestADearTemplate(t *testing.T) {
 	x := newFlooded(t)
 	x.receiver.Spec.GroupBy = []string{"instance"}
@@ -156,8 +153,7 @@ func TestADearTemplate(t *testing.T) {
 	}
 }
 
-// TestTriesComeToAnEnd shows that each try goes on from where the one before failed,
-// whatever fails, and that all in all each is counted once.
+// TestTriesComeToAnEnd: each try goes on where the one before failed, and each alert is counted once.
 func TestTriesComeToAnEnd(t *testing.T) {
 	x := newFlooded(t)
 	x.receiver.Spec.GroupBy = []string{"instance"}
@@ -201,8 +197,7 @@ func TestTriesComeToAnEnd(t *testing.T) {
 	}
 }
 
-// TestManyNamedShareADigest shows that so many recipients of one alert are not as many
-// digests, and that nobody gets many more for it than one.
+// TestManyNamedShareADigest: many recipients of one alert share digests, and nobody gets many more.
 func TestManyNamedShareADigest(t *testing.T) {
 	r := alertmanager("")
 	r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60}
@@ -240,8 +235,7 @@ func TestManyNamedShareADigest(t *testing.T) {
 	}
 }
 
-// TestTheDigestsOfALostLedger shows that who deletes the ledger in the middle of a
-// window loses nothing that was folded.
+// TestTheDigestsOfALostLedger: without the ledger, nothing that was folded is lost.
 func TestTheDigestsOfALostLedger(t *testing.T) {
 	x := newFlooded(t)
 	for _, name := range []string{"A", "B", "C"} {
@@ -263,8 +257,7 @@ func TestTheDigestsOfALostLedger(t *testing.T) {
 	}
 }
 
-// TestRequestsShareAWrite shows that what comes while the ledger is written is written
-// at once then, and that who cannot wait does not take the others with it.
+// TestRequestsShareAWrite: requests during a write share the next one, and one that gives up harms none.
 func TestRequestsShareAWrite(t *testing.T) {
 	x := newFlooded(t)
 	x.want("First", aMessage)

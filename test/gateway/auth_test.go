@@ -5,14 +5,14 @@ package gateway
 import (
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -22,14 +22,7 @@ func (x *tenant) central(args ...string) *gateway {
 	user := "central-" + x.Namespace
 	x.Grant(user, "teamtalk-gateway")
 	x.grantCluster(user, "system:auth-delegator")
-	roles, err := framework.Read(filepath.Join(world.Root, "config", "rbac", "gateway_role.yaml"))
-	x.Must(err)
-	for _, o := range roles {
-		if o.GetKind() == "Role" {
-			o.SetNamespace(x.Namespace)
-			x.Must(framework.Apply(x.Context(), world.Admin, o))
-		}
-	}
+	x.Must(framework.ApplyRoles(x.Context(), world.Admin, x.Namespace, "gateway_role.yaml"))
 	x.Create(&rbacv1.RoleBinding{
 		ObjectMeta: x.Named(user + "-app-keys"), Subjects: framework.Users(user),
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-gateway-app-keys"},
@@ -72,8 +65,9 @@ func TestTokens(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			if tc.want < 0 {
-				if status := g.status(tc.path+"/query/SendSingleMessage", x.hello(name), tc.headers...); status != tc.status {
-					t.Errorf("status %d, want %d", status, tc.status)
+				answered, _, err := framework.Ask(t.Context(), httpClient, http.MethodPost, g.url+tc.path+"/query/SendSingleMessage", x.hello(name), tc.headers...)
+				if err != nil || answered.StatusCode != tc.status {
+					t.Errorf("%+v, %v, want %d", answered, err, tc.status)
 				}
 				return
 			}
@@ -107,8 +101,7 @@ func TestAudience(t *testing.T) {
 	}
 }
 
-// TestAppKeys: who can send no more than an app_key is known by a Secret, which may
-// change at any time.
+// TestAppKeys: a Secret has the app keys, and may change at any time.
 func TestAppKeys(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -163,32 +156,163 @@ func TestNothingOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case <-p.Ended():
-		case <-time.After(framework.Timeout):
-			p.Kill()
-		}
-		if p.Err() == nil || !strings.Contains(log.String(), "loopback") || strings.Count(log.String(), "\n") != 1 {
-			t.Errorf("%s: ended with %v and said: %s", address, p.Err(), log.String())
+		if err := p.AwaitEnd(t); err == nil || !strings.Contains(log.String(), "loopback") || strings.Count(log.String(), "\n") != 1 {
+			t.Errorf("%s: ended with %v and said: %s", address, err, log.String())
 		}
 	}
 }
 
-// status posts, and returns the HTTP status alone.
-func (g *gateway) status(path, body string, headers ...string) int {
-	g.t.Helper()
-	r, err := http.NewRequest(http.MethodPost, g.url+path, strings.NewReader(body))
-	if err != nil {
-		g.t.Fatal(err)
+// TestPerCaller: a caller with too much in flight is asked to retry, and does not keep others from sending.
+func TestPerCaller(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t, framework.Unreachable)
+	g := x.central("--max-in-flight", "8", "--max-in-flight-per-caller", "2")
+	x.AllowCreate("greedy")
+	x.AllowCreate("modest")
+	greedy := []string{"Authorization", "Bearer " + x.Token("greedy")}
+	modest := []string{"Authorization", "Bearer " + x.Token("modest")}
+	waiting := []<-chan answer{
+		g.postAside("/query/SendSingleMessage?wait=8", x.hello("waits"), greedy...),
+		g.postAside("/query/SendSingleMessage?wait=8", x.hello("waits"), greedy...),
 	}
-	for i := 0; i+1 < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
+	x.Eventually("the requests are not recorded", func() bool { return len(x.Messages()) == 2 })
+	a := g.post("/query/SendSingleMessage", x.hello("one more"), greedy...)
+	if *a.Code != 10 || a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" || a.Detail == "" {
+		t.Errorf("beyond the bound: %+v", a)
 	}
-	r.Host = r.Header.Get("Host")
-	response, err := httpClient.Do(r)
-	if err != nil {
-		g.t.Fatal(err)
+	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("hello"), modest...); *a.Code != 0 || a.status != http.StatusAccepted {
+		t.Errorf("another caller: %+v", a)
 	}
-	_ = response.Body.Close()
-	return response.StatusCode
+	for _, answered := range waiting {
+		<-answered
+	}
+	if a := g.post("/query/SendSingleMessage?wait=0", x.hello("later"), greedy...); a.status != http.StatusAccepted {
+		t.Errorf("afterwards: %+v", a)
+	}
+	if !g.metric(`teamtalk_gateway_requests_total{error_code="10",operation="SendSingleMessage",status="429"} 1`) {
+		t.Error("the refusal is not counted")
+	}
+	if n := len(x.Messages()); n != 4 {
+		t.Errorf("%d messages are recorded, want 4", n)
+	}
+}
+
+// askingDirect is direct for callers with tokens.
+func (x *tenant) askingDirect(args ...string) *gateway {
+	x.Helper()
+	user := x.directUser()
+	x.Grant(user, "teamtalk-operator-secrets")
+	x.grantCluster(user, "system:auth-delegator")
+	return x.gatewayAs(user, append([]string{"--mode", "direct"}, args...)...)
+}
+
+// askingModes start a gateway that checks who its callers are, by its mode.
+var askingModes = map[string]func(*tenant, ...string) *gateway{"record": (*tenant).central, "direct": (*tenant).askingDirect}
+
+// TestNothingIsLearned has a caller without rights post to namespaces of others, with servers in
+// whatever state: the answers are those of a namespace that does not exist.
+func TestNothingIsLearned(t *testing.T) {
+	for mode, start := range askingModes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			outsider, ready, closed := newTenant(t), newTenant(t), newTenant(t, framework.Unreachable)
+			void := "void-" + mode
+			outsider.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: void}})
+			outsider.AllowCreate("app") // at home
+			token := outsider.Token("app")
+			g := start(outsider)
+			for endpoint, body := range map[string]string{
+				"SendSingleMessage": ready.hello("hi"), "SendGroupMessage": ready.hello("hi"),
+				"SendBroadCastMessage": fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"hi"}`, ready.Bot, ready.Alice),
+				"CreateGroup":          fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, ready.Bot, ready.Alice),
+				"ChangeMembers":        fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":1,"user_id_list":[%d]}`, ready.Bot, ready.OnCall, ready.Alice),
+			} {
+				read := map[string]string{}
+				for _, namespace := range []string{"nowhere", void, ready.Namespace, closed.Namespace} {
+					a := g.post("/namespaces/"+namespace+"/query/"+endpoint, body, "Authorization", "Bearer "+token)
+					read[namespace] = strings.ReplaceAll(fmt.Sprint(a.status, *a.Code, a.Text, a.Detail, a.MsgID, a.GroupID, a.Message, a.Results), namespace, "NAMESPACE")
+				}
+				for namespace, shown := range read {
+					if shown != read["nowhere"] || !strings.HasPrefix(shown, "403 ") {
+						t.Errorf("%s: of %s it is told %q, of a namespace that does not exist %q", endpoint, namespace, shown, read["nowhere"])
+					}
+				}
+			}
+			if rows := ready.Rows(); len(rows) != 0 || len(ready.Messages())+len(closed.Messages()) != 0 {
+				t.Errorf("the store holds %+v", rows)
+			}
+		})
+	}
+}
+
+// TestSenders: an app key cannot send as a sender that the server does not allow, in either mode.
+func TestSenders(t *testing.T) {
+	for mode, start := range askingModes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			x := newTenant(t)
+			x.Create(&corev1.Secret{
+				ObjectMeta: x.Named("teamtalk-app-keys"),
+				StringData: map[string]string{"shop": fmt.Sprintf("appKey: %s\nnamespace: %s\nsenders: [%d, %d]\ngroups: true\n", secretAppKey, x.Namespace, x.Bot, x.Bob)},
+			})
+			g := start(x, "--app-keys-secret", "teamtalk-app-keys")
+			for endpoint, tc := range map[string]struct {
+				body string
+				want int
+			}{
+				"SendSingleMessage": {`{"app_key":%q,"from_user_id":%d,"session_id":%d,"msg":"hi"}`, 3},
+				"SendP2PMessage":    {`{"app_key":%q,"req_user_id":%d,"session_id":%d,"msg":"hi"}`, 3},
+				"CreateGroup":       {`{"app_key":%q,"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, 11},
+			} {
+				if a := g.post("/query/"+endpoint, fmt.Sprintf(tc.body, secretAppKey, x.Bob, x.Alice)); *a.Code != tc.want {
+					t.Errorf("%s: answered %+v, want code %d", endpoint, a, tc.want)
+				}
+			}
+			if rows := x.RowsFrom(x.Bob); len(rows) != 0 {
+				t.Errorf("the store holds %+v", rows)
+			}
+			if a := g.post("/query/SendSingleMessage?wait=8", fmt.Sprintf(`{"app_key":%q,"from_user_id":%d,"session_id":%d,"msg":"hi"}`, secretAppKey, x.Bot, x.Alice)); *a.Code != 0 {
+				t.Errorf("the sender that is allowed: %+v", a)
+			}
+		})
+	}
+}
+
+// TestObjections: TeamTalk's objections are answered in time, also before a replica must have caught up.
+func TestObjections(t *testing.T) {
+	t.Parallel()
+	const ghost, later = 1_999_997, 1_999_996
+	x := newTenant(t, func(s *v1alpha1.TeamTalkServer) {
+		lag := int32(20)
+		s.Spec.MaxReplicaLagSeconds = &lag
+		s.Spec.Senders.Allowed = []v1alpha1.UserID{ghost}
+	})
+	g := x.sidecar()
+	for name, tc := range map[string]mistake{
+		"an unknown user":   {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bot, later), 4, "does not exist"},
+		"an unknown group":  {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bot, ghost), 4, "does not exist"},
+		"not in the group":  {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, x.Bot, x.Closed), 4, "not a member"},
+		"an unknown sender": {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hi"}`, ghost, x.Alice), 3, "does not exist"},
+		"one of several":    {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,%d],"msg":"some"}`, x.Bot, x.Alice, ghost), 4, "1 of 2"},
+	} {
+		if name == "one of several" {
+			// Only some time after the operator's start does an empty conversation prove that a key is unused.
+			g.post("/query/SendSingleMessage?wait=0", x.hello("some"))
+			x.Eventually("a first message is not delivered", func() bool { return len(x.Rows()) == 1 })
+		}
+		a := g.post("/query/"+tc.endpoint+"?wait=3", tc.body)
+		if *a.Code != tc.want || a.status != 200 || !strings.Contains(a.Detail, tc.detail) || !strings.Contains(a.Detail, "checks once more") || a.Message == "" {
+			t.Errorf("%s: answered %+v, want code %d", name, a, tc.want)
+		}
+		for _, one := range a.Results {
+			if (one.SessionID == int64(x.Alice)) != (one.Code == 0) || one.Code != 0 && one.Code != 4 {
+				t.Errorf("%s: %+v", name, one)
+			}
+		}
+	}
+	for _, row := range x.Rows() {
+		if row.Text != "some" || row.To != x.Alice {
+			t.Errorf("the store holds %+v", row)
+		}
+	}
 }

@@ -9,16 +9,17 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// direct starts a gateway that sends by itself, with the right to read the keys of the
-// tenant's namespace.
+// direct starts a gateway that sends by itself and may read the keys of the tenant's namespace.
 func (x *tenant) direct(args ...string) *gateway {
 	x.Helper()
 	user := x.directUser()
@@ -26,8 +27,7 @@ func (x *tenant) direct(args ...string) *gateway {
 	return x.gatewayAs(user, append([]string{"--mode", "direct", "--auth", "None"}, args...)...)
 }
 
-// directUser returns a user with what a gateway in direct mode may everywhere: no
-// Secret is in that.
+// directUser returns a user with the rights of a gateway in direct mode: it may read no Secret.
 func (x *tenant) directUser() string {
 	x.Helper()
 	user := "direct-" + x.Namespace
@@ -35,8 +35,7 @@ func (x *tenant) directUser() string {
 	return user
 }
 
-// TestDirectRights: a gateway that sends by itself reads no key but where it is bound,
-// and sends as soon as it may.
+// TestDirectRights: a gateway in direct mode reads keys where it is bound only, and as soon as it is.
 func TestDirectRights(t *testing.T) {
 	t.Parallel()
 	x, other := newTenant(t), newTenant(t)
@@ -180,8 +179,7 @@ func (x *tenant) listen() *relayed {
 	return r
 }
 
-// TestGroups creates a group and changes it: what is answered with success is so, and
-// was announced once.
+// TestGroups: a group or change that is answered with success is so, and was announced once.
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
@@ -240,5 +238,36 @@ func TestGroups(t *testing.T) {
 	x.AddFault(devserver.Fault{Kind: devserver.Drop, Server: devserver.InDBProxy, Command: wire.CommandGroupCreateReq})
 	if a := g.post("/query/CreateGroup", fmt.Sprintf(`{"req_user_id":%d,"group_name":"x","user_id_list":[%d]}`, x.Bot, x.Alice)); *a.Code != 11 || a.GroupID != 0 {
 		t.Errorf("without an answer: %+v", a)
+	}
+}
+
+// TestDirectBounds: however many callers come at once, no more group requests are in
+// flight than the TeamTalkServer allows. By default that keeps db_proxy from the
+// deadlock which it has beyond 16.
+func TestDirectBounds(t *testing.T) {
+	const callers = 48
+	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": callers} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
+			g := x.direct("--wait", "8s")
+			for i := range uint32(callers) {
+				x.Must(x.TeamTalk.AddGroup(x.OnCall+100+i, "group", x.Bot, x.Alice))
+			}
+			x.AddFault(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: 50 * time.Millisecond})
+			var all sync.WaitGroup
+			for i := range uint32(callers) {
+				all.Go(func() {
+					a, err := g.try("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to many"}`, x.Bot, x.OnCall+100+i))
+					if err != nil || bound == 0 && *a.Code != 0 {
+						t.Errorf("answered %+v, %v", a, err)
+					}
+				})
+			}
+			all.Wait()
+			if hung := x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
+				t.Errorf("db_proxy has hung: %t", hung)
+			}
+		})
 	}
 }

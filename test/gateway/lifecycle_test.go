@@ -16,39 +16,20 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestShutdown: what is in flight when the gateway is told to end is answered, in
-// either mode.
+// TestShutdown: requests in flight are answered when the gateway shuts down, in either mode.
 func TestShutdown(t *testing.T) {
-	for mode, start := range map[string]func(*tenant) *gateway{
-		"record": func(x *tenant) *gateway { return x.sidecar() },
-		"direct": func(x *tenant) *gateway { return x.direct() },
-	} {
+	for mode, start := range map[string]func(*tenant, ...string) *gateway{"record": (*tenant).sidecar, "direct": (*tenant).direct} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			x := newTenant(t, framework.Unreachable)
 			g := start(x)
-			answered := make(chan answer, 1)
-			go func() {
-				a, err := g.try("/query/SendSingleMessage?wait=3", x.hello("in flight"), "X-Request-Id", "the-one")
-				if err != nil {
-					t.Error(err)
-				}
-				answered <- a
-			}()
+			answered := g.postAside("/query/SendSingleMessage?wait=3", x.hello("in flight"), "X-Request-Id", "the-one")
 			x.Eventually("the request does not arrive", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 1") })
-			if err := g.process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			a := <-answered
-			if a.Code == nil || *a.Code != 8 && *a.Code != 10 || a.header.Get("X-Request-Id") != "the-one" {
+			x.Must(g.process.Signal(syscall.SIGTERM))
+			if a := <-answered; *a.Code != 8 && *a.Code != 10 || a.header.Get("X-Request-Id") != "the-one" {
 				t.Errorf("answered %+v", a)
 			}
-			select {
-			case <-g.process.Ended():
-			case <-time.After(framework.Timeout):
-				t.Fatal("the gateway does not end")
-			}
-			if err := g.process.Err(); err != nil {
+			if err := g.process.AwaitEnd(t); err != nil {
 				t.Errorf("ended with %v:\n%s", err, g.log.String())
 			}
 			if log := g.log.String(); !strings.Contains(log, `"requestID":"the-one"`) || !strings.Contains(log, "draining") {
@@ -58,17 +39,15 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestHangUp: a caller that hangs up harms nobody; in direct mode, nothing is sent for
-// it any more.
+// TestHangUp: a caller that hangs up harms nobody, and in direct mode nothing is sent for it any more.
 func TestHangUp(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t, framework.Unreachable)
 	for mode, g := range map[string]*gateway{"record": x.sidecar(), "direct": x.direct()} {
 		for range 20 {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
-			x.Must(err)
+			conn := g.dial()
 			body := x.hello("hello")
-			_, err = fmt.Fprintf(conn, "POST /query/SendSingleMessage HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			_, err := fmt.Fprintf(conn, "POST /query/SendSingleMessage HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 			x.Must(err)
 			x.Must(conn.Close())
 		}
@@ -79,15 +58,12 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
-// TestKeepAlive: old callers send request after request over one connection, with
-// whatever Content-Type, and read Content-Length.
+// TestKeepAlive: old callers reuse a connection, send any Content-Type, and read Content-Length.
 func TestKeepAlive(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	g := x.sidecar()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
-	x.Must(err)
-	defer conn.Close()
+	conn := g.dial()
 	in := bufio.NewReader(conn)
 	for n := range 5 {
 		body := x.hello(fmt.Sprintf("number %d", n))
@@ -123,20 +99,16 @@ func TestTooMany(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t, framework.Unreachable)
 	g := x.sidecar("--max-in-flight", "2")
-	done := make(chan struct{}, 2)
-	for range 2 {
-		go func() {
-			_, _ = g.try("/query/SendSingleMessage?wait=8", x.hello("waits"))
-			done <- struct{}{}
-		}()
+	waiting := []<-chan answer{
+		g.postAside("/query/SendSingleMessage?wait=8", x.hello("waits")), g.postAside("/query/SendSingleMessage?wait=8", x.hello("waits")),
 	}
 	x.Eventually("the requests do not arrive", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 2") })
 	a := g.post("/query/SendSingleMessage", x.hello("one more"))
 	if *a.Code != 10 || a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("answered %+v", a)
 	}
-	for range 2 {
-		<-done
+	for _, answered := range waiting {
+		<-answered
 	}
 	if !g.metric(`teamtalk_gateway_requests_total{error_code="",operation="SendSingleMessage",status="503"} 1`) {
 		t.Error("the refusal is not counted")
@@ -151,21 +123,91 @@ func TestWithoutCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Kill()
-	<-p.Ended()
-	if p.Err() == nil || !strings.Contains(log.String(), "--kubeconfig") {
-		t.Errorf("ended with %v and said: %s", p.Err(), log.String())
+	if err := p.AwaitEnd(t); err == nil || !strings.Contains(log.String(), "--kubeconfig") {
+		t.Errorf("ended with %v and said: %s", err, log.String())
 	}
 }
 
-// metric reports whether the gateway's metrics hold a line.
-func (g *gateway) metric(line string) bool {
-	g.t.Helper()
-	r, err := http.Get(g.metrics)
-	if err != nil {
-		return false
+// TestOldHTTP: callers that speak HTTP as old programs do are understood.
+func TestOldHTTP(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	const path = "/query/SendSingleMessage"
+	chunked := x.hello("in chunks")
+	for text, request := range map[string]string{
+		"as HTTP/1.0": fmt.Sprintf("POST %s HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", path, len(x.hello("as HTTP/1.0")), x.hello("as HTTP/1.0")),
+		"kept alive":  fmt.Sprintf("POST %s HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%s", path, len(x.hello("kept alive")), x.hello("kept alive")),
+		"in chunks": fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n",
+			path, chunked[:5], len(chunked)-5, chunked[5:]),
+		"as a form": fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+			path, len(x.hello("as a form")), x.hello("as a form")),
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			c := g.dial()
+			x.Must(c.SetDeadline(time.Now().Add(framework.Timeout)))
+			_, err := c.Write([]byte(request))
+			x.Must(err)
+			answered, err := http.ReadResponse(bufio.NewReader(c), nil)
+			x.Must(err)
+			defer answered.Body.Close()
+			if answered.StatusCode != http.StatusOK {
+				t.Errorf("status %d", answered.StatusCode)
+			}
+			n := 0
+			for _, row := range x.Rows() {
+				if row.Text == text {
+					n++
+				}
+			}
+			if n != 1 {
+				t.Errorf("the store holds it %d times", n)
+			}
+		})
 	}
-	defer r.Body.Close()
-	b, err := io.ReadAll(r.Body)
-	return err == nil && strings.Contains(string(b), line+"\n")
+}
+
+// dial connects to the gateway.
+func (g *gateway) dial() net.Conn {
+	g.t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestOtherMethods: nothing is sent but by POST, and that is said.
+func TestOtherMethods(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	body := x.hello("no")
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPatch} {
+		for _, path := range []string{"/query/SendSingleMessage", "/namespaces/" + x.Namespace + "/query/ChangeMembers"} {
+			answered, _, err := framework.Ask(t.Context(), httpClient, method, g.url+path, body)
+			x.Must(err)
+			if answered.StatusCode != http.StatusMethodNotAllowed || answered.Header.Get("Allow") != http.MethodPost {
+				t.Errorf("%s %s: status %d, Allow %q", method, path, answered.StatusCode, answered.Header.Get("Allow"))
+			}
+		}
+	}
+	x.CheckRows(0)
+}
+
+// TestTwice: of a field that is there twice, the last one counts.
+func TestTwice(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	g := x.sidecar()
+	a := g.post("/query/SendSingleMessage", fmt.Sprintf(
+		`{"from_user_id":%d,"session_id":%d,"session_id":%d,"msg":"first","msg":"last"}`, x.Bot, x.Alice, x.Bob))
+	if *a.Code != 0 {
+		t.Fatalf("answered %+v", a)
+	}
+	if rows := x.Rows(); len(rows) != 1 || rows[0].To != x.Bob || rows[0].Text != "last" {
+		t.Errorf("the store holds %+v", rows)
+	}
 }

@@ -3,10 +3,16 @@
 package gateway
 
 import (
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -16,14 +22,13 @@ func (x *tenant) servingOperator(args ...string) *gateway {
 	x.Helper()
 	x.Grant(framework.OperatorUser, "teamtalk-gateway")
 	args, err := world.OperatorArgs(append([]string{
-		"--log-format", "json", "--metrics-secure=false", "--gateway-namespace", x.Namespace,
+		"--log-format", "json", "--metrics-secure=false", "--gateway-namespace", x.Namespace, "--gateway-wait", "8s",
 	}, args...)...)
 	x.Must(err)
 	return x.serve("--gateway-bind-address", args)
 }
 
-// TestOperatorServes has a replica of the operator serve the gateway, first as a standby,
-// then as the one that sends, then while it shuts down.
+// TestOperatorServes: a replica of the operator serves as a standby, as the leader, and while it shuts down.
 func TestOperatorServes(t *testing.T) {
 	x, stuck := newTenant(t), newTenant(t, framework.Unreachable)
 	g := x.servingOperator("--gateway-auth", "None")
@@ -40,33 +45,20 @@ func TestOperatorServes(t *testing.T) {
 	if a := g.post("/query/SendSingleMessage?wait=8", x.hello("by the leader")); *a.Code != 0 {
 		t.Errorf("the leader: %+v", a)
 	}
-	answered := make(chan answer, 1)
-	go func() {
-		a, err := g.try("/namespaces/"+stuck.Namespace+"/query/SendSingleMessage?wait=3", stuck.hello("in flight"))
-		if err != nil {
-			t.Error(err)
-		}
-		answered <- a
-	}()
+	answered := g.postAside("/namespaces/"+stuck.Namespace+"/query/SendSingleMessage?wait=3", stuck.hello("in flight"))
 	x.Eventually("the request is not recorded", func() bool { return len(stuck.Messages()) == 1 })
 	x.Must(g.process.Signal(syscall.SIGTERM))
-	if a := <-answered; a.Code == nil || *a.Code != 8 || a.Message == "" {
+	if a := <-answered; *a.Code != 8 || a.Message == "" {
 		t.Errorf("in flight: %+v", a)
 	}
-	select {
-	case <-g.process.Ended():
-	case <-time.After(framework.Timeout):
-		t.Fatal("the operator does not end")
-	}
-	log := g.log.String()
-	if err := g.process.Err(); err != nil || !strings.Contains(log, `"drained"`) {
+	err := g.process.AwaitEnd(t)
+	if log := g.log.String(); err != nil || !strings.Contains(log, `"drained"`) {
 		t.Errorf("ended with %v:\n%s", err, log)
 	}
 	x.CheckRows(2)
 }
 
-// TestOperatorAsks: the operator's gateway admits the callers that Kubernetes does, with no more
-// rights than the operator has.
+// TestOperatorAsks: the operator's gateway asks Kubernetes about callers, with no more rights.
 func TestOperatorAsks(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -78,4 +70,53 @@ func TestOperatorAsks(t *testing.T) {
 		}
 	}
 	x.CheckRows(1)
+}
+
+// TestSamples: the API server accepts the samples, and the gateway accepts their flags.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(world.Root, "config", "samples", "gateway", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no samples: %v", err)
+	}
+	x := newTenant(t)
+	x.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "chat"}})
+	started := 0
+	for _, file := range files {
+		objects, err := framework.Read(file)
+		x.Must(err)
+		for _, o := range objects {
+			// Applying is strict: what the API does not know is an error.
+			config := client.ApplyConfigurationFromUnstructured(o)
+			if err := world.Admin.Apply(t.Context(), config, client.FieldOwner("test"), client.DryRunAll); err != nil {
+				t.Errorf("%s: %s %s: %v", filepath.Base(file), o.GetKind(), o.GetName(), err)
+			}
+			for _, args := range gatewayArgs(o) {
+				started++
+				// Flags come before the cluster, which is not there.
+				c := exec.Command(world.Binary, append(args, "--kubeconfig", "/nonexistent")...)
+				out, err := c.CombinedOutput()
+				if err == nil || c.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "/nonexistent") {
+					t.Errorf("%s: %v said %s", filepath.Base(file), args, out)
+				}
+			}
+		}
+	}
+	if started != 2 {
+		t.Errorf("%d gateways are in the samples, want 2", started)
+	}
+}
+
+// gatewayArgs returns the arguments of each gateway in a Deployment.
+func gatewayArgs(o *unstructured.Unstructured) [][]string {
+	var found [][]string
+	for _, kind := range []string{"initContainers", "containers"} {
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", kind)
+		for _, c := range containers {
+			if args, _, _ := unstructured.NestedStringSlice(c.(map[string]any), "args"); len(args) > 0 && args[0] == "gateway" {
+				found = append(found, args)
+			}
+		}
+	}
+	return found
 }

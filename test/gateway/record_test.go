@@ -31,8 +31,7 @@ func TestRecorded(t *testing.T) {
 	})
 }
 
-// checkSends sends through each endpoint: what is answered with success is in the
-// store and pushed, once.
+// checkSends sends through each endpoint: what is answered with success is stored and pushed, once.
 func (x *tenant) checkSends(t *testing.T, g *gateway, check func(*testing.T, answer)) {
 	t.Helper()
 	tests := map[string]struct {
@@ -108,21 +107,15 @@ func TestIdempotencyKey(t *testing.T) {
 // checkKey sends with keys, at once, again and again, and after records were lost.
 func (x *tenant) checkKey(t *testing.T, g *gateway) {
 	t.Helper()
-	body := fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"once"}`, x.Bot, x.Alice)
-	answers := make(chan answer, 8)
-	for range cap(answers) {
-		go func() {
-			a, err := g.try("/query/SendSingleMessage", body, "Idempotency-Key", "k1")
-			if err != nil {
-				t.Error(err)
-			}
-			answers <- a
-		}()
+	body := x.hello("once")
+	var answers []<-chan answer
+	for range 8 {
+		answers = append(answers, g.postAside("/query/SendSingleMessage", body, "Idempotency-Key", "k1"))
 	}
 	ids := map[int64]bool{}
-	for range cap(answers) {
-		a := <-answers
-		if a.Code == nil || *a.Code != 0 {
+	for _, answered := range answers {
+		a := <-answered
+		if *a.Code != 0 {
 			t.Fatalf("answered %+v", a)
 		}
 		ids[a.MsgID] = true
@@ -160,11 +153,10 @@ func TestRetryAfterFailure(t *testing.T) {
 		t.Fatalf("answered %+v", a)
 	}
 	x.Must(x.TeamTalk.SetMembers(x.Closed, x.Bot, x.Alice))
-	if a := send(); *a.Code != 0 {
-		t.Fatalf("after it was fixed: %+v", a)
-	}
-	if a := send(); *a.Code != 0 {
-		t.Fatalf("once more: %+v", a)
+	for range 2 {
+		if a := send(); *a.Code != 0 {
+			t.Fatalf("after it was fixed: %+v", a)
+		}
 	}
 	x.CheckRows(1)
 }
@@ -174,7 +166,7 @@ func TestNoWait(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	g := x.sidecar()
-	a := g.post("/query/SendSingleMessage?wait=0", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"later"}`, x.Bot, x.Alice))
+	a := g.post("/query/SendSingleMessage?wait=0", x.hello("later"))
 	if *a.Code != 0 || a.status != 202 || a.MsgID != 0 || a.Message == "" {
 		t.Fatalf("answered %+v", a)
 	}
@@ -186,7 +178,7 @@ func TestTTL(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	g := x.sidecar("--message-ttl", "1s")
-	if a := g.post("/query/SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"brief"}`, x.Bot, x.Alice)); *a.Code != 0 {
+	if a := g.post("/query/SendSingleMessage", x.hello("brief")); *a.Code != 0 {
 		t.Fatalf("answered %+v", a)
 	}
 	x.Eventually("the message is not deleted", func() bool { return len(x.Messages()) == 0 })
@@ -197,7 +189,7 @@ func TestUnderWay(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t, framework.Unreachable)
 	g := x.sidecar("--wait", "1s")
-	a := g.post("/query/SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"waits"}`, x.Bot, x.Alice))
+	a := g.post("/query/SendSingleMessage", x.hello("waits"))
 	if *a.Code != 8 || a.Message == "" || !strings.Contains(a.Detail, "not delivered yet") && !strings.Contains(a.Detail, "recorded") {
 		t.Fatalf("answered %+v", a)
 	}
@@ -208,7 +200,7 @@ func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	g := x.sidecar()
-	body := fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"no room"}`, x.Bot, x.Alice)
+	body := x.hello("no room")
 	refused := func(want string) {
 		t.Helper()
 		var a answer
@@ -236,8 +228,7 @@ func TestNoRoom(t *testing.T) {
 	refused("being deleted")
 }
 
-// TestNotBound: a gateway that may not create messages in a namespace says so, and
-// goes on as soon as it may.
+// TestNotBound: a gateway without the right to create messages says so, and goes on as soon as it may.
 func TestNotBound(t *testing.T) {
 	t.Parallel()
 	x, other := newTenant(t), newTenant(t)

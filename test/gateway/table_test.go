@@ -87,8 +87,7 @@ func (x *tenant) mistakes() map[string]mistake {
 	return table
 }
 
-// checkMistakes makes every mistake: each is answered, none with success, and nothing
-// is stored.
+// checkMistakes makes every mistake: each is answered, none with success, and nothing is stored.
 func (x *tenant) checkMistakes(t *testing.T, g *gateway, table map[string]mistake) {
 	t.Helper()
 	t.Run("mistakes", func(t *testing.T) {
@@ -136,8 +135,7 @@ var faults = map[string]devserver.Fault{
 	"unknown id": {Kind: devserver.IDUnknown}, "a crash": {Kind: devserver.CloseBeforeStore}, "gone": {Kind: devserver.Refuse},
 }
 
-// TestBadLuck: what TeamTalk does wrong is never answered with success, and always
-// answered.
+// TestBadLuck: faults of TeamTalk are always answered, and never with success.
 func TestBadLuck(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +152,7 @@ func (x *tenant) checkBadLuck(t *testing.T, g *gateway, fault devserver.Fault) {
 	fault.Server = devserver.InDBProxy
 	x.AddFault(fault)
 	for endpoint, to := range map[string]uint32{"SendSingleMessage": x.Alice, "SendGroupMessage": x.OnCall} {
-		a := g.post("/query/"+endpoint, fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hello"}`, x.Bot, to))
+		a := g.post("/query/"+endpoint+"?wait=2", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"hello"}`, x.Bot, to))
 		if *a.Code != 8 && *a.Code != 10 || a.Detail == "" || a.MsgID != 0 {
 			t.Errorf("%s: answered %+v", endpoint, a)
 		}

@@ -36,8 +36,7 @@ func TestChartIsConfigDefault(t *testing.T) {
 	}
 }
 
-// checkEqual checks that the chart's objects are those of config, except for Helm's labels and
-// annotations.
+// checkEqual checks that the chart renders the objects of config, but for Helm's labels and annotations.
 func checkEqual(t *testing.T, want, got map[string]*unstructured.Unstructured) {
 	t.Helper()
 	// Helm creates the namespace itself, without the labels of config/default.
@@ -96,8 +95,7 @@ func TestEveryKindHasRoles(t *testing.T) {
 	}
 }
 
-// TestNoRightToAllSecrets checks that no role grants all Secrets or ConfigMaps of the cluster,
-// as a marker without roleName would.
+// TestNoRightToAllSecrets: no role grants all Secrets or ConfigMaps, as a marker without roleName would.
 func TestNoRightToAllSecrets(t *testing.T) {
 	t.Parallel()
 	everywhere := 0

@@ -48,8 +48,7 @@ func TestInstallPage(t *testing.T) {
 	}
 }
 
-// TestMakeTargets checks that "make help" and the page list every documented target, and that
-// CI runs what the pages say.
+// TestMakeTargets checks that "make help" and the page list every target, and that CI does as the pages say.
 func TestMakeTargets(t *testing.T) {
 	t.Parallel()
 	makefile, err := os.ReadFile(filepath.Join(shared.root, "Makefile"))
@@ -78,8 +77,7 @@ func TestMakeTargets(t *testing.T) {
 	}
 }
 
-// TestGatewayLeftBehind checks that the page lists the objects to delete after a change from
-// one gateway to the other.
+// TestGatewayLeftBehind checks that the page lists what to delete after a change of the gateway's mode.
 func TestGatewayLeftBehind(t *testing.T) {
 	t.Parallel()
 	text := readPage(t, "install.md")
@@ -131,8 +129,7 @@ func TestSecurityPage(t *testing.T) {
 // instruction is an instruction of a Dockerfile, with its lines joined.
 type instruction struct{ name, rest string }
 
-// readDockerfile returns the stages of the Dockerfile. The build arguments of FROM have their
-// defaults.
+// readDockerfile returns the stages of the Dockerfile, in which FROM has the defaults of its arguments.
 func readDockerfile(t *testing.T) [][]instruction {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(shared.root, "Dockerfile"))
@@ -220,8 +217,7 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// declaredConfig returns the configuration of the image in the Dockerfile. hack/image must
-// write the same.
+// declaredConfig returns the image's configuration in the Dockerfile, which hack/image must write, too.
 func declaredConfig(t *testing.T) (user string, entrypoint []string, labels []string) {
 	t.Helper()
 	stages := readDockerfile(t)

@@ -19,8 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestRelease installs an older version of the chart with helm, upgrades, rolls back, uninstalls
-// and installs again. Messages are kept all the time.
+// TestRelease installs, upgrades, rolls back, uninstalls and installs again. Messages are kept.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -53,8 +52,7 @@ func TestRelease(t *testing.T) {
 	c.Get(&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: name + "-secrets"}})
 	kept("the upgrade")
 
-	// A rollback brings the older CRDs. The way that the page describes keeps the newer ones,
-	// and a later upgrade works.
+	// A rollback brings the older CRDs. The way of the page keeps the newer ones, and allows an upgrade.
 	run("rollback", name, "1")
 	if !c.isOlder() {
 		t.Error("the page warns of a rollback, which leaves the CRDs as they are")
@@ -84,8 +82,7 @@ func TestRelease(t *testing.T) {
 	kept("the second install")
 }
 
-// TestExistingCRDs installs the chart where the CRDs exist: from kubectl, or from another
-// release.
+// TestExistingCRDs installs the chart where the CRDs are kubectl's or another release's.
 func TestExistingCRDs(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -24,8 +24,7 @@ func hasPlugins(dir string) bool {
 	return true
 }
 
-// writeScript writes an executable shell script. Its interpreter is named in full, so that
-// it runs with any PATH.
+// writeScript writes a shell script. It names its interpreter in full, so that it runs with any PATH.
 func writeScript(t *testing.T, dir, name, text string) {
 	t.Helper()
 	must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o700))
@@ -47,8 +46,7 @@ func runIn(t *testing.T, dir string, env []string, name string, args ...string) 
 	return 0, string(out)
 }
 
-// TestRequirements checks what hack/requirements reports and installs on machines that
-// have no programs but those named.
+// TestRequirements checks hack/requirements on machines that have only the programs named.
 func TestRequirements(t *testing.T) {
 	t.Parallel()
 	const certificates = "make test needs CA certificates: run \"apt-get install ca-certificates\" as root, or what your system has for it\n"

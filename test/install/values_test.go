@@ -396,8 +396,7 @@ func TestGatewayValues(t *testing.T) {
 	})
 }
 
-// receiversByName are the receivers named/alerts, with a Secret, and flood/alerts, with
-// flood control.
+// receiversByName are the receivers named/alerts with a Secret and flood/alerts with flood control.
 var receiversByName = []string{
 	"--set", "gateway.enabled=true,gateway.receivers[0].namespace=named,gateway.receivers[0].name=alerts,gateway.receivers[0].secret=hook",
 	"--set", "gateway.receivers[1].namespace=flood,gateway.receivers[1].name=alerts,gateway.receivers[1].secret=hook,gateway.receivers[1].floodControl=true",

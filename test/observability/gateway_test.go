@@ -24,8 +24,7 @@ type gateway struct {
 	address, metrics, caller string
 }
 
-// startGateway starts a gateway that serves its metrics as it does in a pod: beyond
-// loopback, so by TLS, to those permitted.
+// startGateway starts a gateway that serves its metrics as in a pod: by TLS, to those permitted.
 func startGateway(ctx context.Context) (*gateway, error) {
 	const user = "gateway"
 	if err := framework.BindGateway(ctx, world.Admin, user); err != nil {
@@ -85,8 +84,7 @@ func (p *prometheus) notify(receiver, alert string) (status int, made, folded fl
 	return status, float64(len(answer.Messages)), float64(answer.Folded)
 }
 
-// seesTheGateway has a gateway and its receivers take, fold, refuse and fail, and
-// compares what Prometheus knows then with what the callers were told.
+// seesTheGateway compares the metrics of a gateway and its receivers with what callers were answered.
 func (p *prometheus) seesTheGateway() {
 	p.Helper()
 	create := func(name string, edit func(*v1alpha1.TeamTalkReceiverSpec)) *v1alpha1.TeamTalkReceiver {
@@ -165,8 +163,7 @@ func (p *prometheus) seesTheGateway() {
 	p.await(`count({__name__=~"teamtalk_receiver_.+", receiver="locked"}) or vector(0)`, 0)
 }
 
-// areDocumented holds docs/operations.md and what is exposed together. What counts
-// deliveries is compared in internal/metrics: not all of it happens here.
+// areDocumented compares docs/operations.md with the metrics exposed; internal/metrics does for deliveries.
 func (p *prometheus) areDocumented() {
 	p.Helper()
 	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))

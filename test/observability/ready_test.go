@@ -79,8 +79,10 @@ func (p *probed) works() bool {
 }
 
 // says reports whether the log has a line with all of these.
-func (p *probed) says(all ...string) bool {
-	return slices.ContainsFunc(strings.Split(p.log.String(), "\n"), func(line string) bool {
+func (p *probed) says(all ...string) bool { return says(p.log.String(), all...) }
+
+func says(log string, all ...string) bool {
+	return slices.ContainsFunc(strings.Split(log, "\n"), func(line string) bool {
 		return !slices.ContainsFunc(all, func(s string) bool { return !strings.Contains(line, s) })
 	})
 }
@@ -95,8 +97,7 @@ func (p *probed) stop() {
 	}
 }
 
-// TestNotReadyWithoutRights has a standby lack what a leader reads: it is not ready, says
-// what it lacks, ends when it is told to, and is ready once it may.
+// TestNotReadyWithoutRights: a standby without rights says what it lacks, and is ready once it may.
 func TestNotReadyWithoutRights(t *testing.T) {
 	const user = "poor"
 	x := chat(t)
@@ -145,8 +146,7 @@ func TestNotReadyWithoutRights(t *testing.T) {
 	p.stop()
 }
 
-// startProxy starts a proxy before the API server for a user with the operator's rights,
-// whose Lease is in a namespace of the same name.
+// startProxy starts a proxy for a user with the operator's rights, whose Lease is in its own namespace.
 func startProxy(t *testing.T, user string) *apiproxy.Proxy {
 	t.Helper()
 	x := chat(t)
@@ -161,8 +161,7 @@ func startProxy(t *testing.T, user string) *apiproxy.Proxy {
 	return proxy
 }
 
-// TestReadyIsWarm has a standby take over: what was said to be ready reads nothing of the
-// cluster that it had not read before. While the API server is away it stays ready.
+// TestReadyIsWarm: a standby that is ready has read the cluster, and stays ready without the API server.
 func TestReadyIsWarm(t *testing.T) {
 	const user = "warm"
 	proxy := startProxy(t, user)

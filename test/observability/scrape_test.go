@@ -76,8 +76,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// TestPrometheus delivers messages, some with bad luck, and compares what a real
-// Prometheus knows then with what became of them.
+// TestPrometheus compares what a real Prometheus has with what became of messages.
 func TestPrometheus(t *testing.T) {
 	p := startPrometheus(t)
 	p.await("count(up == 1)", 3)
@@ -166,8 +165,7 @@ func (p *prometheus) evaluates() {
 // metric is how the names of metrics begin that rules and dashboards may use.
 var metric = regexp.MustCompile(`\b(teamtalk_operator|teamtalk_gateway|teamtalk_receiver|controller_runtime|workqueue|rest_client|process|go)_[a-z0-9_]+`)
 
-// knowsAll has Prometheus evaluate expressions, and checks that every metric in
-// them is one that the operators expose.
+// knowsAll has Prometheus evaluate expressions, and checks that the operators expose their metrics.
 func (p *prometheus) knowsAll(expressions map[string]string) {
 	p.Helper()
 	known := p.metrics()
@@ -219,8 +217,7 @@ func (p *prometheus) isDiscreet() {
 	}
 }
 
-// ofReading matches what the leader has seen read, by the type of the recipient: how
-// often, and how long that took in all, in seconds.
+// ofReading matches how often, and in how many seconds in all, recipients of a type have read.
 var ofReading = regexp.MustCompile(`(?m)^teamtalk_operator_routed_to_read_seconds_(count|sum)\{recipient_type="(\w+)",[^}]*\} (\S+)$`)
 
 // readBy returns it, as it is now.
@@ -254,8 +251,7 @@ func readAs(t *testing.T, user uint32, session string) {
 	}
 }
 
-// TestReads has users read what the operator has sent them, and looks for it in the
-// leader's metrics: once, and not by whoever has sent it.
+// TestReads: the leader counts who reads its messages once, and not the sender.
 func TestReads(t *testing.T) {
 	began := time.Now()
 	before, tookBefore, err := readBy(t.Context())

@@ -16,8 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestMessageAdmission makes the mistakes that one message shows by itself: the
-// API server refuses them, and says why.
+// TestMessageAdmission: the API server refuses what one message shows by itself, and says why.
 func TestMessageAdmission(t *testing.T) {
 	many := func(n int) (ids []v1alpha1.UserID) {
 		for i := range n {
@@ -120,8 +119,7 @@ func checkAdmission(t *testing.T, err error, want string) {
 	}
 }
 
-// TestImmutable edits messages: what has been said stays said; what failed with
-// nothing stored may be corrected, and is tried again.
+// TestImmutable: what was sent stays; what failed with nothing stored may be corrected and is tried again.
 func TestImmutable(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)

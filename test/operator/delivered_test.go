@@ -43,8 +43,7 @@ func withContent(c v1alpha1.Content) messageEdit {
 	return func(m *v1alpha1.TeamTalkMessage) { m.Spec.Content = c }
 }
 
-// TestDelivered sends what users send, and compares what the store holds with
-// what they declared.
+// TestDelivered compares what the store holds with what was declared.
 func TestDelivered(t *testing.T) {
 	const single, group = wire.MsgType_MSG_TYPE_SINGLE_TEXT, wire.MsgType_MSG_TYPE_GROUP_TEXT
 	alice := func(x *tenant) []uint32 { return []uint32{x.Alice} }
@@ -126,8 +125,7 @@ func (x *tenant) checkDelivered(m *v1alpha1.TeamTalkMessage) {
 	}
 }
 
-// TestAudio sends a voice message, which carries no token: its time is in the
-// status before it is sent.
+// TestAudio sends a voice message, which carries no token: the status has its time before it is sent.
 func TestAudio(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
@@ -163,8 +161,7 @@ func TestWithoutToken(t *testing.T) {
 	}
 }
 
-// TestSenders speaks as another of the server's senders, through a server of
-// another namespace that permits this one.
+// TestSenders sends as another of the senders of a server in another namespace.
 func TestSenders(t *testing.T) {
 	t.Parallel()
 	owner := newTenant(t)

@@ -16,8 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// TestFaults lets TeamTalk do what its servers do on bad days. Each message is in
-// the store exactly once.
+// TestFaults: with each fault of TeamTalk the message is in the store exactly once.
 func TestFaults(t *testing.T) {
 	const sends, adopted = wire.CommandMsgData, v1alpha1.ReasonAdopted
 	tests := map[string]struct {
@@ -81,8 +80,7 @@ func anyInDoubt(m *v1alpha1.TeamTalkMessage) bool {
 	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool { return shownOf(r) == inDoubt })
 }
 
-// TestBadLuck has TeamTalk do, until somebody fixes it, what is known of its
-// servers; what the resource shows meanwhile, and that it ends with one row.
+// TestBadLuck: what a message shows while TeamTalk goes on failing. In the end it is stored once.
 func TestBadLuck(t *testing.T) {
 	const pending = v1alpha1.StatePending
 	// Stored once, and the connection ends instead of the answer.
@@ -178,8 +176,7 @@ func (x *tenant) still(m *v1alpha1.TeamTalkMessage, want shown) {
 	})
 }
 
-// speak has somebody write to a group: what it shows then is as old as any message
-// after it, and a flushed Redis is filled again.
+// speak writes to a group as another user: it fills a flushed Redis, and shows that the answer is recent.
 func (x *tenant) speak(group uint32) {
 	x.Helper()
 	ctx, cancel := context.WithCancel(x.Context())
@@ -203,8 +200,7 @@ func (x *tenant) toOne(group bool) messageEdit {
 	return toUsers(x.Alice)
 }
 
-// TestCrashOnFirstMessage meets a db_proxy that crashes at the first message of each
-// conversation, as stock builds do: the second attempt succeeds.
+// TestCrashOnFirstMessage: a stock db_proxy crashes at the first message of each conversation.
 func TestCrashOnFirstMessage(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
@@ -263,8 +259,7 @@ func TestGroupDeadlock(t *testing.T) {
 	}
 }
 
-// TestRedisFlushed flushes Redis: groups look empty, and a message in doubt stays so
-// until somebody writes to the group. A new one is sent, and fills it.
+// TestRedisFlushed: a message in doubt stays so until somebody writes to the group that looks empty.
 func TestRedisFlushed(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)

@@ -3,7 +3,6 @@
 package operator
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -27,8 +26,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
 )
 
-// TestRestart shuts the operator down in order. It leaves nothing in doubt, so
-// the next one sends at once what was declared meanwhile.
+// TestRestart: an orderly shutdown leaves nothing in doubt, so the next operator sends at once.
 func TestRestart(t *testing.T) {
 	x := newTenantWithServer(t)
 	x.Deliver("first", "before")
@@ -42,17 +40,14 @@ func TestRestart(t *testing.T) {
 	began := len(world.Log.String())
 	x.StartLeader()
 	x.checkDelivered(x.AwaitDelivered(second))
-	if log := world.Log.String()[began:]; !strings.Contains(log, `"clean": true`) {
-		t.Errorf("the term did not begin clean: %s", log)
-	}
+	x.Eventually("the term did not begin clean", func() bool { return strings.Contains(world.Log.String()[began:], `"clean": true`) })
 	if x.lease().Annotations[leadership.DrainedAnnotation] != "" {
 		t.Errorf("the mark is still on the Lease")
 	}
 	x.CheckRows(2)
 }
 
-// TestKilled kills the operator while answers are on their way: the next one
-// cannot know what was sent, and asks the store before it sends anything.
+// TestKilled: after a kill, the next operator asks the store what was sent before it sends.
 func TestKilled(t *testing.T) {
 	x := newTenantWithTeamTalk(t)
 	x.Deliver("warm", "up")
@@ -83,8 +78,7 @@ func TestKilled(t *testing.T) {
 	x.checkOnce(texts...)
 }
 
-// TestKeyRotation changes the key: it takes effect without a restart, and what
-// was sent under the one before is still known again.
+// TestKeyRotation: a key takes effect without a restart, and messages under the previous key are found.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
@@ -112,8 +106,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 }
 
-// TestEditedAgain edits a message that failed, and again while it is retried:
-// however often, it is sent once.
+// TestEditedAgain edits a failed message, and again while it is retried: it is sent once.
 func TestEditedAgain(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
@@ -131,8 +124,7 @@ func TestEditedAgain(t *testing.T) {
 	x.checkOnce(texts...)
 }
 
-// TestOneWrite delivers with one write to the resource, where nothing holds the
-// message up: of several, on a busy machine, at least one takes no more.
+// TestOneWrite: a delivery is one write to the resource. On a busy machine, at least one of several is.
 func TestOneWrite(t *testing.T) {
 	x := newTenantWithServer(t)
 	x.Deliver("warm", "up")
@@ -164,8 +156,7 @@ func (x *tenant) writesUntilFinished(w watch.Interface, name string) (writes int
 	return 0
 }
 
-// TestDeleted deletes a message that waits, and makes another of its name: each
-// object is a message of its own.
+// TestDeleted: another object of the same name is another message.
 func TestDeleted(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -186,7 +177,7 @@ func TestManyRecipients(t *testing.T) {
 	var ids []uint32
 	for i := range uint32(v1alpha1.MaxRecipients) {
 		id := 500_000 + i
-		x.Must(x.TeamTalk.AddUser(devserver.NewUser(id, fmt.Sprint("n", id), fmt.Sprint("u", id))))
+		x.Must(x.TeamTalk.AddUser(framework.User(id)))
 		ids = append(ids, id)
 	}
 	got := x.Deliver("m", "to everybody", toUsers(ids...))
@@ -230,31 +221,25 @@ func TestStaleLeader(t *testing.T) {
 func (x *tenant) lease() *coordinationv1.Lease {
 	x.Helper()
 	l := &coordinationv1.Lease{}
-	x.Must(world.Admin.Get(x.Context(), client.ObjectKey{Namespace: "default", Name: "teamtalk-operator"}, l))
+	l.Namespace, l.Name = framework.LeaseNamespace, "teamtalk-operator"
+	x.Get(l)
 	return l
 }
 
 func holder(l *coordinationv1.Lease) string { return ptr.Deref(l.Spec.HolderIdentity, "") }
 
-// TestWithoutCRDs starts the operator before its kinds are installed, as one does:
-// it says what to do, at once.
+// TestWithoutCRDs: the operator without its CRDs says what to do, and ends.
 func TestWithoutCRDs(t *testing.T) {
 	t.Parallel()
+	x := newTenant(t)
 	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: t.Logf})
-	if err != nil {
-		t.Fatal(err)
-	}
+	x.Must(err)
 	t.Cleanup(func() { _ = plane.Stop() })
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := plane.WriteKubeconfig(kubeconfig); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	operator, err := framework.Start(world.Binary, &log, "--kubeconfig", kubeconfig,
-		"--health-probe-bind-address", "0", "--metrics-bind-address", "0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	x.Must(plane.WriteKubeconfig(kubeconfig))
+	var log framework.Log
+	operator, err := framework.Start(world.Binary, &log, framework.OperatorArgs(kubeconfig, framework.LeaseNamespace)...)
+	x.Must(err)
 	if err := operator.AwaitEnd(t); err == nil || !strings.Contains(log.String(), "kubectl apply -k config/crd") {
 		t.Errorf("ended with %v and said: %s", err, log.String())
 	}

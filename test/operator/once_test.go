@@ -94,8 +94,7 @@ func TestIdempotencyKeyNeedsToken(t *testing.T) {
 	x.CheckRows(0)
 }
 
-// TestDeletedMidFlight deletes a resource whose message db_proxy has not answered,
-// and creates another with its key: the one that is stored is found.
+// TestDeletedMidFlight: the message of a deleted resource is found by another resource with its key.
 func TestDeletedMidFlight(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
@@ -153,8 +152,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestSegmentsOfOneText: when a ConfigMap changes between two segments of its text, nothing
-// of the new text is sent; once it has its text back, the rest can be.
+// TestSegmentsOfOneText: nothing is sent of a ConfigMap that changed between two segments of its text.
 func TestSegmentsOfOneText(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)

@@ -24,8 +24,7 @@ func TestOrderOfCreation(t *testing.T) {
 	x.wantOrder(200)
 }
 
-// TestOrderAfterStart does the same while no operator runs: the one that starts
-// learns of all at once, in no order.
+// TestOrderAfterStart: an operator that starts learns of all messages at once, in no order.
 func TestOrderAfterStart(t *testing.T) {
 	x := newTenantWithServer(t)
 	x.Deliver("warm", "up", toGroups(x.OnCall))
@@ -35,8 +34,7 @@ func TestOrderAfterStart(t *testing.T) {
 	x.wantOrder(200)
 }
 
-// TestOrderOnceUsable does the same before their server exists: all wait for it,
-// and go on together.
+// TestOrderOnceUsable: all messages wait for their server, and go on together.
 func TestOrderOnceUsable(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -52,8 +50,7 @@ func (x *tenant) createInOrder(n int) {
 	}
 }
 
-// wantOrder waits until n messages of createInOrder are stored, and checks that
-// TeamTalk's ids rise from one to the next.
+// wantOrder waits until n messages of createInOrder are stored, and checks the order of their ids.
 func (x *tenant) wantOrder(n int) {
 	x.Helper()
 	var rows []storedMessage
@@ -74,8 +71,7 @@ func (x *tenant) wantOrder(n int) {
 	}
 }
 
-// TestRoomOfOneServer: while 10,000 recipients of a server are under way, its next
-// message waits; it is taken up when others end, and another server's at once.
+// TestRoomOfOneServer: 10,000 recipients of one server keep its next message waiting, and no other server's.
 func TestRoomOfOneServer(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t, framework.Unreachable)

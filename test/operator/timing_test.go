@@ -30,8 +30,7 @@ func finishedFor(reason string) func(*v1alpha1.TeamTalkMessage) bool {
 	}
 }
 
-// checkOnPurpose checks that a message which waits as declared looks done to
-// kstatus, and is not.
+// checkOnPurpose checks that a message which waits as declared looks done to kstatus, and is not.
 func (x *tenant) checkOnPurpose(m *v1alpha1.TeamTalkMessage) {
 	x.Helper()
 	for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
@@ -188,8 +187,7 @@ func TestRetryAnnotation(t *testing.T) {
 	x.checkDelivered(got)
 }
 
-// TestSendersOfScheduled: a message that waits for its time speaks only as a sender that the
-// server allows then, whatever it allowed when the message was made.
+// TestSendersOfScheduled: a scheduled message needs a sender that the server allows when it is due.
 func TestSendersOfScheduled(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)

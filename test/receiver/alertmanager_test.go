@@ -3,8 +3,6 @@
 package receiver
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -38,8 +38,7 @@ var alertmanagerBinary = sync.OnceValues(func() (string, error) {
 	return framework.Tool(context.Background(), "alertmanager", "alertmanager")
 })
 
-// startAlertmanager starts one that posts to target, once it has peers if any are
-// given. It ends with the test.
+// startAlertmanager starts one for the test that posts to target, once it has its peers.
 func (x *tenant) startAlertmanager(t *testing.T, target string, peers ...*alertmanager) *alertmanager {
 	t.Helper()
 	binary, err := alertmanagerBinary()
@@ -59,9 +58,7 @@ receivers:
     send_resolved: true
     http_config: {authorization: {credentials_file: %s}}
 `, target, token), 0o600))
-	am := &alertmanager{x: x}
-	am.address = x.freeAddress()
-	am.cluster = x.freeAddress()
+	am := &alertmanager{x: x, address: x.freeAddress(), cluster: x.freeAddress()}
 	// Peers do not wait for each other: both post.
 	args := []string{
 		"--config.file", config, "--storage.path", filepath.Join(dir, "data"), "--web.listen-address", am.address,
@@ -78,24 +75,20 @@ receivers:
 	return am
 }
 
-// post gives it an alert, which is resolved if it has an end.
-func (am *alertmanager) post(name string, starts time.Time, ends time.Time) {
+// post gives it an alert that goes on for an hour, or ends.
+func (am *alertmanager) post(name string, starts time.Time, ends ...time.Time) {
 	am.x.Helper()
-	a := map[string]any{
+	b, err := json.Marshal([]any{map[string]any{
 		"labels":      map[string]string{"alertname": name, "severity": "critical"},
 		"annotations": map[string]string{"summary": name + " is wrong"},
 		"startsAt":    starts.Format(time.RFC3339Nano),
-		"endsAt":      starts.Add(time.Hour).Format(time.RFC3339Nano),
-	}
-	if !ends.IsZero() {
-		a["endsAt"] = ends.Format(time.RFC3339Nano)
-	}
-	b, err := json.Marshal([]any{a})
+		"endsAt":      append(ends, starts.Add(time.Hour))[0].Format(time.RFC3339Nano),
+	}})
 	am.x.Must(err)
 	am.x.Eventually("Alertmanager takes no alert", func() bool {
-		resp, err := http.Post("http://"+am.address+"/api/v2/alerts", "application/json", bytes.NewReader(b))
+		resp, _, err := framework.Ask(am.x.Context(), http.DefaultClient, http.MethodPost, "http://"+am.address+"/api/v2/alerts",
+			string(b), "Content-Type", "application/json")
 		am.x.Must(err)
-		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
 }
@@ -103,13 +96,11 @@ func (am *alertmanager) post(name string, starts time.Time, ends time.Time) {
 // metric reads the sum of one of its metrics, of webhooks where it has integrations.
 func (am *alertmanager) metric(name string) float64 {
 	am.x.Helper()
-	resp, err := http.Get("http://" + am.address + "/metrics")
+	_, shown, err := framework.Ask(am.x.Context(), http.DefaultClient, http.MethodGet, "http://"+am.address+"/metrics", "")
 	am.x.Must(err)
-	defer resp.Body.Close()
 	var sum float64
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		line := lines.Text()
-		full, value, _ := strings.Cut(line, " ")
+	for line := range strings.Lines(shown) {
+		full, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if base, labels, ok := strings.Cut(full, "{"); base != name || ok && strings.Contains(labels, "integration=") && !strings.Contains(labels, `"webhook"`) {
 			continue
 		}
@@ -140,11 +131,7 @@ const (
 func count(texts []string, words ...string) int {
 	n := 0
 	for _, text := range texts {
-		all := true
-		for _, word := range words {
-			all = all && strings.Contains(text, word)
-		}
-		if all {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) }) {
 			n++
 		}
 	}
@@ -166,18 +153,25 @@ func (x *tenant) awaitCount(want int, words ...string) {
 	}
 }
 
+// checkSettled checks how many messages there are, each of which somebody has.
+func (x *tenant) checkSettled(want int) {
+	x.Helper()
+	if n := x.settled(); n != want || len(x.texts(x.Alice)) != want {
+		x.Errorf("%d messages, texts %q, want %d", n, x.texts(x.Alice), want)
+	}
+}
+
 func shortWindow(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 }
 
-// TestAlertmanager shows one message for each notification: firing, repeated after
-// repeat_interval, and resolved.
+// TestAlertmanager: each notification is a message: firing, repeated after repeat_interval, resolved.
 func TestAlertmanager(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts", shortWindow)
 	am := x.startAlertmanager(t, x.url(world.shared, "alerts"))
 	starts := time.Now()
-	am.post("DiskFull", starts, time.Time{})
-	am.post("Other", starts, time.Time{})
+	am.post("DiskFull", starts)
+	am.post("Other", starts)
 	x.awaitCount(1, "FIRING", "DiskFull is wrong")
 	x.awaitCount(1, "FIRING", "Other is wrong")
 	am.post("Other", starts, time.Now())
@@ -194,28 +188,24 @@ func TestAlertmanager(t *testing.T) {
 	}
 }
 
-// TestAlertmanagerWhileNobodyServes shows that an alert arrives once when what
-// serves the receiver was killed, and comes back.
+// TestAlertmanagerWhileNobodyServes: an alert arrives once though the gateway was away.
 func TestAlertmanagerWhileNobodyServes(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts")
 	s := x.serve()
 	am := x.startAlertmanager(t, x.url(s.address, "alerts"))
-	am.post("Before", time.Now(), time.Time{})
+	am.post("Before", time.Now())
 	x.awaitCount(1, "Before is wrong")
 	s.process.Kill()
-	am.post("Meanwhile", time.Now(), time.Time{})
+	am.post("Meanwhile", time.Now())
 	am.awaitMetric(failures, 3)
 	s.start()
 	x.awaitCount(1, "Meanwhile is wrong")
-	if n := x.settled(); n != 2 || len(x.texts(x.Alice)) != 2 {
-		t.Errorf("%d messages, texts %q", n, x.texts(x.Alice))
-	}
+	x.checkSettled(2)
 }
 
-// TestAlertmanagerHearsNothing takes the answers away: Alertmanager posts again what
-// was taken, in part by a process that is killed at that very moment.
+// TestAlertmanagerHearsNothing: Alertmanager posts again what was taken, in part by a killed process.
 func TestAlertmanagerHearsNothing(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -239,18 +229,15 @@ func TestAlertmanagerHearsNothing(t *testing.T) {
 	front := httptest.NewServer(proxy)
 	t.Cleanup(front.Close)
 	am := x.startAlertmanager(t, x.url(strings.TrimPrefix(front.URL, "http://"), "alerts"))
-	am.post("Unheard", time.Now(), time.Time{})
+	am.post("Unheard", time.Now())
 	am.awaitMetric(failures, 3)
 	s.start()
 	x.EventuallySeen(func() string { return fmt.Sprintf("%d answers", taken.Load()) }, func() bool { return taken.Load() >= 3 })
 	x.awaitCount(1, "Unheard is wrong")
-	if n := x.settled(); n != 1 || len(x.texts(x.Alice)) != 1 {
-		t.Errorf("%d messages, texts %q", n, x.texts(x.Alice))
-	}
+	x.checkSettled(1)
 }
 
-// TestAlertmanagersInACluster shows that what both of two Alertmanagers post, to two
-// processes, arrives once.
+// TestAlertmanagersInACluster: what two Alertmanagers post to two processes arrives once.
 func TestAlertmanagersInACluster(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -266,15 +253,93 @@ func TestAlertmanagersInACluster(t *testing.T) {
 		alerts++
 		before := first.metric(requests) + second.metric(requests)
 		name, starts := fmt.Sprintf("Twice%d", alerts), time.Now()
-		first.post(name, starts, time.Time{})
-		second.post(name, starts, time.Time{})
+		first.post(name, starts)
+		second.post(name, starts)
 		x.awaitCount(1, name+" is wrong")
 		return first.metric(requests)+second.metric(requests) >= before+2
 	})
-	if n := x.settled(); n != alerts || len(x.texts(x.Alice)) != alerts {
-		t.Errorf("%d alerts, %d messages, texts %q", alerts, n, x.texts(x.Alice))
-	}
+	x.checkSettled(alerts)
 	if n := first.metric(failures) + second.metric(failures); n != 0 {
 		t.Errorf("%g requests failed", n)
 	}
+}
+
+// creations matches the creation of messages, and holds them until they are let go.
+func creations(leave <-chan struct{}) apiproxy.Rule {
+	return apiproxy.Rule{Match: request("POST", "teamtalkmessages"), Do: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		<-leave
+		next.ServeHTTP(w, r)
+	}}
+}
+
+// TestOverload shows that a receiver with too much to do does not keep others from
+// being served, and that what is too much is to be tried again: Alertmanager gives up
+// at all but 5xx.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("busy")
+	x.receiver("other")
+	s, api := x.throughProxy(t, "--max-in-flight", "4", "--max-in-flight-per-caller", "2")
+	leave := make(chan struct{})
+	held := api.Add(creations(leave))
+	var wg sync.WaitGroup
+	hold := func(receiver string, names ...string) {
+		t.Helper()
+		before := held.Fired()
+		for _, name := range names {
+			wg.Go(func() {
+				if r, err := x.tryPost(x.url(s.address, receiver), firing(name)); err != nil || r.Code != 200 {
+					t.Errorf("%s: %+v, %v", name, r, err)
+				}
+			})
+		}
+		x.Must(held.Await(t.Context(), before+len(names)))
+	}
+	refused := func(receiver, why string) {
+		t.Helper()
+		r := x.post(x.url(s.address, receiver), firing("Refused"))
+		if r.Code != 503 || r.header.Get("Retry-After") == "" || r.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %+v", why, r)
+		}
+	}
+	hold("busy", "One", "Two")
+	refused("busy", "too much of one receiver")
+	hold("other", "Three", "Four")
+	refused("other", "too much in all")
+	close(leave)
+	wg.Wait()
+	held.Remove()
+	if r := x.post(x.url(s.address, "busy"), firing("Refused")); len(r.Messages) != 1 {
+		t.Errorf("%+v", r)
+	}
+	x.awaitTexts(x.Alice, 5)
+}
+
+// TestAlertmanagerComesAgain: Alertmanager tries again what a busy receiver refuses.
+func TestAlertmanagerComesAgain(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts")
+	s, api := x.throughProxy(t, "--max-in-flight", "2", "--max-in-flight-per-caller", "1")
+	leave := make(chan struct{})
+	held := api.Add(creations(leave))
+	first := make(chan reply, 1)
+	go func() {
+		r, err := x.tryPost(x.url(s.address, "alerts"), firing("First"))
+		if err != nil {
+			t.Error(err)
+		}
+		first <- r
+	}()
+	x.Must(held.Await(t.Context(), 1))
+	am := x.startAlertmanager(t, x.url(s.address, "alerts"))
+	am.post("Refused", time.Now())
+	am.awaitMetric(failures, 2)
+	close(leave)
+	if r := <-first; len(r.Messages) != 1 {
+		t.Errorf("%+v", r)
+	}
+	x.awaitTexts(x.Alice, 2)
+	x.checkSettled(2)
 }

@@ -13,9 +13,9 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 func signed(body, key string) []string {
@@ -27,19 +27,13 @@ func signed(body, key string) []string {
 func TestAnswers(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts")
-	x.receiver("signed", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.Type = v1alpha1.ReceiverGeneric
-		r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
-	})
+	x.receiver("signed", withSignature)
 	x.receiver("cluster", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = nil })
 	x.receiver("nosecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "missing" })
 	x.receiver("emptysecret", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication.TokenSecretRef.Name = "empty" })
 	x.CreateSecret("empty", map[string]string{"token": "\n"})
 
-	bearer := func(account string) []string {
-		token := x.Token(account)
-		return []string{"Authorization", "Bearer " + token}
-	}
+	bearer := func(account string) []string { return []string{"Authorization", "Bearer " + x.Token(account)} }
 	x.AllowCreate("alertmanager")
 
 	good := firing("Answer")
@@ -84,9 +78,8 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 	t.Run("another method", func(t *testing.T) {
-		resp, err := http.Get(x.url(world.shared, "alerts"))
+		resp, _, err := framework.Ask(t.Context(), http.DefaultClient, http.MethodGet, x.url(world.shared, "alerts"), "")
 		x.Must(err)
-		defer resp.Body.Close()
 		if resp.StatusCode != 405 || resp.Header.Get("Allow") != "POST" {
 			t.Errorf("%s", resp.Status)
 		}
@@ -114,9 +107,8 @@ func TestAnswers(t *testing.T) {
 	})
 }
 
-// TestStrangersWriteNoStatus shows that whatever they post, a receiver says nothing of
-// it, and that who is known is told there of what is wrong.
-func TestStrangersWriteNoStatus(t *testing.T) {
+// TestUnauthenticatedWriteNoStatus: a status shows errors of authenticated callers only.
+func TestUnauthenticatedWriteNoStatus(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts")
@@ -155,8 +147,7 @@ func TestOddPaths(t *testing.T) {
 	}
 }
 
-// TestCreatedAnew shows that a receiver takes what one of its name took before it: that
-// one's messages are deleted with it.
+// TestCreatedAnew: a receiver takes what a deleted one of its name took, whose messages go with it.
 func TestCreatedAnew(t *testing.T) {
 	t.Parallel()
 	for _, flood := range []bool{false, true} {
@@ -179,8 +170,8 @@ func TestCreatedAnew(t *testing.T) {
 			if r := x.post(x.url(world.shared, "alerts"), body); r.Duplicates != 1 {
 				t.Errorf("%+v", r)
 			}
-			m := &v1alpha1.TeamTalkMessage{}
-			x.Must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.Namespace, Name: second.Messages[0]}, m))
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(second.Messages[0])}
+			x.Get(m)
 			if !metav1.IsControlledBy(m, now) {
 				t.Errorf("%+v", m.OwnerReferences)
 			}
@@ -188,8 +179,7 @@ func TestCreatedAnew(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce posts the same notification, and others, through two processes at
-// once: each is one message, whoever is asked.
+// TestManyAtOnce: a notification that is posted to two processes at once is one message.
 func TestManyAtOnce(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts")
@@ -230,17 +220,13 @@ func TestManyAtOnce(t *testing.T) {
 func TestRepeats(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
-	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 })
+	x.receiver("alerts", shortWindow)
 	body := firing("Again")
 	first := x.post(x.url(world.shared, "alerts"), body)
 	if len(first.Messages) != 1 || !strings.HasSuffix(first.Messages[0], "-1") {
 		t.Fatalf("%+v", first)
 	}
-	var last reply
-	x.EventuallySeen(func() string { return fmt.Sprintf("no repeat: %+v", last) }, func() bool {
-		last = x.post(x.url(world.shared, "alerts"), body)
-		return len(last.Messages) == 1
-	})
+	last := x.awaitMessage(x.url(world.shared, "alerts"), body)
 	if last.Messages[0] != strings.TrimSuffix(first.Messages[0], "1")+"2" {
 		t.Errorf("%s follows %s", last.Messages[0], first.Messages[0])
 	}
@@ -255,24 +241,18 @@ func TestRepeats(t *testing.T) {
 	x.awaitTexts(x.Alice, 2)
 }
 
-// TestAMessageWithoutLabels shows that what cannot be found by its labels, but has
-// the name, does not swallow a repeat.
+// TestAMessageWithoutLabels: a message without labels does not swallow a repeat.
 func TestAMessageWithoutLabels(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
-	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupWindowSeconds = 10 })
+	x.receiver("alerts", shortWindow)
 	body := firing("Bare")
 	name := x.post(x.url(world.shared, "alerts"), body).Messages[0]
-	m := &v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(name)}
-	x.Patch(m, `{"metadata":{"labels":null}}`)
+	x.Patch(&v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(name)}, `{"metadata":{"labels":null}}`)
 	if r := x.post(x.url(world.shared, "alerts"), body); r.Duplicates != 1 {
 		t.Errorf("%+v", r)
 	}
-	var last reply
-	x.EventuallySeen(func() string { return fmt.Sprintf("no repeat: %+v", last) }, func() bool {
-		last = x.post(x.url(world.shared, "alerts"), body)
-		return last.Code == 200 && len(last.Messages) == 1
-	})
+	x.awaitMessage(x.url(world.shared, "alerts"), body)
 	x.awaitTexts(x.Alice, 2)
 }
 
@@ -306,18 +286,14 @@ func TestRecipientsByLabel(t *testing.T) {
 	})
 }
 
-// TestByTheOperator posts to a replica of the operator that serves receivers, while
-// another one leads, and to a gateway.
+// TestByTheOperator posts to a replica of the operator that serves receivers, and to a gateway.
 func TestByTheOperator(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
 	x.receiver("alerts")
 	s := x.serveByOperator(t)
 	body := firing("Replica")
-	x.Eventually("nothing is made of it", func() bool {
-		r := x.post(x.url(s.address, "alerts"), body)
-		return len(r.Messages) == 1 // once it may read what it was bound to
-	})
+	x.awaitMessage(x.url(s.address, "alerts"), body) // once it may read what it was bound to
 	for _, address := range []string{s.address, world.shared} {
 		if r := x.post(x.url(address, "alerts"), body); r.Duplicates != 1 {
 			t.Errorf("%+v", r)

@@ -29,8 +29,8 @@ func (x *tenant) awaitReady(name, reason string) {
 // edit changes a receiver.
 func (x *tenant) edit(name string, edit func(*v1alpha1.TeamTalkReceiver)) {
 	x.Helper()
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.Must(world.Admin.Get(x.Context(), client.ObjectKey{Namespace: x.Namespace, Name: name}, r))
+	r := &v1alpha1.TeamTalkReceiver{ObjectMeta: x.Named(name)}
+	x.Get(r)
 	before := r.DeepCopy()
 	edit(r)
 	x.Must(world.Admin.Patch(x.Context(), r, client.MergeFrom(before)))
@@ -50,13 +50,7 @@ func TestReady(t *testing.T) {
 	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
 	x.CreateSecret("later", map[string]string{"token": "t"})
 	x.awaitReady("alerts", v1alpha1.ReasonServerNotFound)
-	server := &v1alpha1.TeamTalkServer{}
-	x.Must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: owner.Namespace, Name: "default"}, server))
-	before := server.DeepCopy()
-	server.Spec.AllowedNamespaces = v1alpha1.AllowedNamespaces{
-		From: v1alpha1.FromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"chat": "yes"}},
-	}
-	x.Must(world.Admin.Patch(t.Context(), server, client.MergeFrom(before)))
+	owner.Patch(owner.Server(), `{"spec":{"allowedNamespaces":{"from":"Selector","selector":{"matchLabels":{"chat":"yes"}}}}}`)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.Namespace}}
 	x.Patch(ns, `{"metadata":{"labels":{"chat":"yes"}}}`)
 	x.awaitReady("alerts", v1alpha1.ReasonSenderNotPermitted)
@@ -70,8 +64,8 @@ func TestReady(t *testing.T) {
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = "{{.Status}}" })
 	x.awaitReady("alerts", v1alpha1.ReasonReady)
 	// It does not promise that somebody serves the receiver.
-	r := &v1alpha1.TeamTalkReceiver{}
-	x.Must(world.Admin.Get(t.Context(), client.ObjectKey{Namespace: x.Namespace, Name: "alerts"}, r))
+	r := &v1alpha1.TeamTalkReceiver{ObjectMeta: x.Named("alerts")}
+	x.Get(r)
 	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "a gateway serves it that may") {
 		t.Errorf("%+v", c)
 	}
@@ -79,8 +73,7 @@ func TestReady(t *testing.T) {
 	x.awaitReady("alerts", v1alpha1.ReasonSecretNotFound)
 }
 
-// TestMessagesExpire shows that messages go when their time has come, that of a
-// message which has not finished never comes, and that others' messages stay.
+// TestMessagesExpire: messages are deleted after their time, unfinished and foreign ones are not.
 func TestMessagesExpire(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -88,10 +81,9 @@ func TestMessagesExpire(t *testing.T) {
 		r.Spec.DedupWindowSeconds, r.Spec.TTLSecondsAfterFinished = 10, 10
 	})
 	x.receiver("kept")
-	text := "waits"
-	x.Create(&v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{Name: "foreign", Namespace: x.Namespace, Labels: map[string]string{v1alpha1.ReceiverLabel: "alerts"}},
-		Spec:       v1alpha1.TeamTalkMessageSpec{To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}, Content: v1alpha1.Content{Text: &text}},
+	x.Declare("foreign", "waits", func(m *v1alpha1.TeamTalkMessage) {
+		m.Labels = map[string]string{v1alpha1.ReceiverLabel: "alerts"}
+		m.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}
 	})
 	gone := x.notify("alerts", "Gone").Messages[0]
 	stays := x.notify("kept", "Stays").Messages[0]
@@ -119,7 +111,7 @@ func TestRefusedOnAdmission(t *testing.T) {
 	bob := v1alpha1.UserID(x.Bob)
 	hmac := &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
 	tests := map[string]struct {
-		edit func(*v1alpha1.TeamTalkReceiver)
+		edit receiverEdit
 		want string
 	}{
 		"fine":                    {func(*v1alpha1.TeamTalkReceiver) {}, ""},
@@ -145,14 +137,7 @@ func TestRefusedOnAdmission(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			n++
-			r := &v1alpha1.TeamTalkReceiver{
-				ObjectMeta: x.Named(fmt.Sprint("r", n)),
-				Spec: v1alpha1.TeamTalkReceiverSpec{
-					Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}},
-					Authentication: &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}},
-				},
-			}
-			tc.edit(r)
+			r := x.newReceiver(fmt.Sprint("r", n), tc.edit)
 			err := world.Admin.Create(t.Context(), r)
 			switch {
 			case tc.want == "" && err != nil:

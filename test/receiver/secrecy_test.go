@@ -94,9 +94,8 @@ func (x *tenant) awaitEvents(name string) string {
 	return strings.Join(said, "\n")
 }
 
-// TestStrangers: who may not create messages in a namespace is told the same of a
-// receiver whether or not it exists, and however its callers are known.
-func TestStrangers(t *testing.T) {
+// TestUnknownCallers: callers without rights get the same answer for receivers that do not exist.
+func TestUnknownCallers(t *testing.T) {
 	t.Parallel()
 	x, home := newTenant(t), newTenant(t)
 	x.receiver("secret")
@@ -127,8 +126,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestSenders: a receiver speaks only as a sender that the server allows, whatever is
-// posted to it.
+// TestSenders: a receiver sends only as a sender that the server allows.
 func TestSenders(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -158,12 +156,8 @@ func TestSenders(t *testing.T) {
 			t.Errorf("%s: %+v", m.Name, m.Status.Conditions)
 		}
 	}
-	all, err := world.TeamTalk.Messages(t.Context())
-	x.Must(err)
-	for _, row := range all {
-		if row.From == x.Bob {
-			t.Errorf("the store holds %+v", row)
-		}
+	if rows := x.RowsFrom(x.Bob); len(rows) != 0 {
+		t.Errorf("the store holds %+v", rows)
 	}
 }
 
@@ -215,4 +209,69 @@ func TestNothingIsShown(t *testing.T) {
 		})
 	}
 	x.awaitReceiver("default", func(r *v1alpha1.TeamTalkReceiver) bool { return r.Status.Counts.Refused == 3 })
+}
+
+// fluxEvent is what notification-controller documents as the body of its providers
+// generic and generic-hmac (docs/spec/v1beta3/providers.md), with a message of ours.
+const fluxEvent = `{
+  "involvedObject": {
+    "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+    "kind": "Kustomization",
+    "name": "webapp",
+    "namespace": "apps",
+    "uid": "7d0cdc51-ddcf-4743-b223-83ca5c699632"
+  },
+  "metadata": {
+    "kustomize.toolkit.fluxcd.io/revision": "main/731f7eaddfb6af01cb2173e18f0f75b0ba780ef1"
+  },
+  "severity":"error",
+  "reason": "ValidationFailed",
+  "message":"` + secretText + `",
+  "reportingController":"kustomize-controller",
+  "reportingInstance":"kustomize-controller-7c7b47f5f-8bhrp",
+  "timestamp":"2022-10-28T07:26:19Z"
+}
+`
+
+// TestFlux posts what notification-controller documents: signed with its Secret's token
+// (generic-hmac), or with the headers of its Secret (generic). It retries with the same
+// body.
+func TestFlux(t *testing.T) {
+	for provider, tc := range map[string]struct {
+		edit    func(*v1alpha1.TeamTalkReceiver)
+		headers []string
+	}{
+		"generic-hmac": {withSignature, signed(fluxEvent, secretToken)},
+		"generic": {
+			func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type = v1alpha1.ReceiverGeneric },
+			[]string{"Authorization", "Bearer " + secretToken},
+		},
+	} {
+		t.Run(provider, func(t *testing.T) {
+			t.Parallel()
+			x := newTenant(t)
+			x.receiver("flux", tc.edit)
+			headers := append(tc.headers, "Accept-Encoding", "gzip", "Content-Type", "application/json",
+				"Gotk-Component", "kustomize-controller", "User-Agent", "Go-http-client/1.1")
+			for range 3 {
+				if r := x.post(x.url(world.shared, "flux"), fluxEvent, headers...); r.Code != 200 {
+					t.Fatalf("%+v", r)
+				}
+			}
+			if got := x.awaitTexts(x.Alice, 1); got[0] != "[error] Kustomization/webapp in apps: ValidationFailed: "+secretText {
+				t.Errorf("%q", got)
+			}
+			// Another event of the same object is another message.
+			other := strings.Replace(fluxEvent, "07:26:19Z", "07:26:20Z", 1)
+			if provider == "generic-hmac" {
+				headers = signed(other, secretToken)
+			}
+			if r := x.post(x.url(world.shared, "flux"), other, headers...); len(r.Messages) != 1 {
+				t.Errorf("%+v", r)
+			}
+			if n := x.settled(); n != 2 {
+				t.Errorf("%d messages", n)
+			}
+		})
+	}
 }
