@@ -42,14 +42,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {
 		return result, nil
 	}
-	if out.cause != nil {
-		// What a message waits for before it is submitted also stops its delivery.
-		r.Engine.Stop(s.message.UID)
-	}
-	if s.origin != originEdit && (s.snapshot == nil || s.underWay()) {
-		// Not where a task has ended: what the phases decided would be lost.
-		r.readProgress(s)
-	}
+	r.syncProgress(s, out)
 	before := s.message.DeepCopy()
 	setStatus(s, out.cause, time.Now())
 	began := time.Now()
@@ -65,21 +58,38 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		r.Engine.Ack(s.message.UID, s.snapshot.Revision)
 	}
 	if changed {
-		if e := eventOf(before, s.message); e.reason != "" {
-			r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
-		}
+		r.reportChange(s, before, began)
 	}
-	if changed && r.OnStatusWrite != nil {
+	if s.message.Finished() {
+		return reconcile.Result{}, nil
+	}
+	return result, nil
+}
+
+// syncProgress stops the delivery of a message that has to wait, and takes over the latest progress.
+func (r *Reconciler) syncProgress(s *scope, out outcome) {
+	if out.cause != nil {
+		// What a message waits for before it is submitted also stops its delivery.
+		r.Engine.Stop(s.message.UID)
+	}
+	if s.origin != originEdit && (s.snapshot == nil || s.underWay()) {
+		// Not where a task has ended: what the phases decided would be lost.
+		r.readProgress(s)
+	}
+}
+
+// reportChange reports a status write: with an event if it needs attention, and to the observer.
+func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, began time.Time) {
+	if e := eventOf(before, s.message); e.reason != "" {
+		r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
+	}
+	if r.OnStatusWrite != nil {
 		r.OnStatusWrite(StatusWrite{
 			Message: s.message, Server: s.serverKey(), Began: began, Ended: time.Now(),
 			Finished: s.message.Finished() && !before.Finished(),
 			Done:     newlyDone(before.Status.Recipients, s.message.Status.Recipients),
 		})
 	}
-	if s.message.Finished() {
-		return reconcile.Result{}, nil
-	}
-	return result, nil
 }
 
 // readProgress takes over what the engine knows of the message.

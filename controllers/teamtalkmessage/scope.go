@@ -20,18 +20,22 @@ import (
 
 // scope is what the phases of one reconciliation share. newScope sets the fields up to recipients.
 type scope struct {
+	// message is a copy that record changes. Phases only read it.
 	message *v1alpha1.TeamTalkMessage
 	term    leadership.Term
-	now     time.Time
-	origin  origin
+	// now is when the reconciliation began.
+	now time.Time
+	// origin is changed by adopt and retryFailed.
+	origin origin
 	// earlierUntil is until when another operator may be sending the message; zero: none can.
 	earlierUntil time.Time
 	// split identifies the text that is recorded as being sent in segments; nil: none. pinSplit changes it.
 	split *v1alpha1.SplitText
-	// recipients, in the order of the spec. They show the status, or the snapshot.
+	// recipients are in the order of the spec. They begin as the status or, after adopt, the snapshot has them.
+	// Phases refuse them, stage their times and end their doubts.
 	recipients []delivery.Progress
 
-	// order among the messages of a conversation. Set before the phases run.
+	// order is the message's place in its conversations. Set before the phases run.
 	order queue.Order
 	// snapshot is the engine's; nil: it does not know the message. Set by adopt.
 	snapshot *delivery.Snapshot
@@ -45,9 +49,10 @@ type scope struct {
 	source []byte
 	// payloadPending is why the payload of a begun message is not known yet. Set by loadContent.
 	payloadPending *v1alpha1.Cause
-	// payload is set by makePayload.
+	// payload is set by makePayload, and completed by pinSplit.
 	payload delivery.Payload
-	// refusals are of recipients that are in doubt. Set by refuse.
+	// refusals are of recipients that are in doubt or under way. The engine applies them instead of sending.
+	// Set by refuse.
 	refusals map[v1alpha1.Recipient]v1alpha1.Cause
 }
 

@@ -21,7 +21,8 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	staged := !s.tokens() // by the status as it was
 	edited := s.origin == originEdit
 	st := &m.Status
-	o := setRecipients(s, cause, staged)
+	o := overallOf(s, cause)
+	setRecipients(s, staged)
 	st.ObservedGeneration = m.Generation
 	if st.StartTime == nil || s.origin == originRetry {
 		// A value that came with the message, or one that is handled now.
@@ -89,40 +90,26 @@ func (o overall) asDeclared() bool {
 	return o.Reason == v1alpha1.ReasonScheduled || o.Reason == v1alpha1.ReasonSuspended
 }
 
-// setRecipients writes the recipients and counts them. It returns what they come to. cause is what the message
-// waits for; nil: nothing.
-func setRecipients(s *scope, cause *v1alpha1.Cause, staged bool) overall {
-	all := len(s.recipients)
-	recipients, counts := make([]v1alpha1.RecipientStatus, all), v1alpha1.RecipientCounts{Recipients: int32(all)}
-	var delivered, notRouted int
+// overallOf decides what the recipients come to. cause is what the message waits for; nil: nothing.
+func overallOf(s *scope, cause *v1alpha1.Cause) overall {
+	var delivered, notRouted, failures int
 	var failed, waiting *delivery.Progress
 	for i := range s.recipients {
-		p := &s.recipients[i]
-		recipients[i] = recipientStatus(*p, staged)
-		switch p.State {
-		case v1alpha1.StateRouted:
-			counts.Routed++
-			counts.Stored++
-		case v1alpha1.StateStored:
-			counts.Stored++
-		case v1alpha1.StateFailed:
-			counts.Failed++
-			failed = cmp.Or(failed, p)
-		}
-		switch {
+		switch p := &s.recipients[i]; {
 		case p.Delivered():
 			delivered++
 			if p.Reason == v1alpha1.ReasonStoredNotRouted {
 				notRouted++
 			}
-		case p.State != v1alpha1.StateFailed && p.Reason != "":
+		case p.State == v1alpha1.StateFailed:
+			failures++
+			failed = cmp.Or(failed, p)
+		case p.Reason != "":
 			waiting = cmp.Or(waiting, p)
 		}
 	}
-	st := &s.message.Status
-	st.Recipients, st.Counts, st.RecipientsSummary = recipients, &counts, fmt.Sprintf("%d/%d", delivered, all)
-	switch {
-	case delivered+int(counts.Failed) == all:
+	switch all := len(s.recipients); {
+	case delivered+failures == all:
 		return finishedOf(all, delivered, notRouted, failed)
 	case cause != nil:
 		return overall{Cause: *cause}
@@ -132,6 +119,31 @@ func setRecipients(s *scope, cause *v1alpha1.Cause, staged bool) overall {
 		return overall{Cause: v1alpha1.Cause{Reason: waitingReason(waiting), Message: waiting.Message}}
 	}
 	return overall{Cause: v1alpha1.Cause{Reason: v1alpha1.ReasonSending, Message: "sending"}}
+}
+
+// setRecipients writes the recipients and their counts.
+func setRecipients(s *scope, staged bool) {
+	recipients := make([]v1alpha1.RecipientStatus, len(s.recipients))
+	counts := v1alpha1.RecipientCounts{Recipients: int32(len(recipients))}
+	delivered := 0
+	for i, p := range s.recipients {
+		recipients[i] = recipientStatus(p, staged)
+		switch p.State {
+		case v1alpha1.StateRouted:
+			counts.Routed++
+			counts.Stored++
+		case v1alpha1.StateStored:
+			counts.Stored++
+		case v1alpha1.StateFailed:
+			counts.Failed++
+		}
+		if p.Delivered() {
+			delivered++
+		}
+	}
+	st := &s.message.Status
+	st.Recipients, st.Counts = recipients, &counts
+	st.RecipientsSummary = fmt.Sprintf("%d/%d", delivered, len(recipients))
 }
 
 // finishedOf says how a message has finished. failed is the first recipient that failed.
