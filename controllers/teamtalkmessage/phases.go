@@ -234,7 +234,7 @@ func taskOf(s *scope) delivery.Task {
 	policy := delivery.PolicyOf(s.server, *s.message.Spec.RetryLimit)
 	policy.Deadline, policy.NotBefore = s.message.DeadlineTime(), s.message.ScheduledFor()
 	task := delivery.Task{
-		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID, Generation: s.message.Generation,
+		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID,
 		Identity: identityOf(s.message),
 		Server:   s.session, ServerKey: s.serverKey(), Stores: s.server.DBProxyAddresses(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(),

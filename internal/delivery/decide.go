@@ -136,9 +136,6 @@ func (p recipientState) expiresAt(pol Policy) time.Time {
 	return time.Time{}
 }
 
-// isStarting reports whether a step leads to a send: what may not be sent takes none of these.
-func (s Step) isStarting() bool { return s == StepPreflight || s == StepSend }
-
 // isFinishing reports whether a step completes what has been sent: while the engine drains, it takes no other.
 func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
 

@@ -96,7 +96,8 @@ func (d *directoryCache) get(
 		d.mu.Unlock()
 		return snapshot, nil
 	}
-	w := v.enqueue(to, notBefore)
+	w := &waiter{to: to, notBefore: notBefore, done: make(chan struct{})}
+	v.waiting = append(v.waiting, w)
 	d.startBatch(v)
 	d.mu.Unlock()
 
@@ -107,20 +108,6 @@ func (d *directoryCache) get(
 		d.leave(w)
 		return DirectorySnapshot{}, ctx.Err()
 	}
-}
-
-// prefetch asks for recipients together, so that the first one does not get a batch of its own.
-func (d *directoryCache) prefetch(t Task, recipients []v1alpha1.Recipient) {
-	notBefore := time.Now().Add(-directoryTTL)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	v := d.view(viewKey{t.Server, t.Sender})
-	for _, to := range recipients {
-		if _, ok := v.cached(to, notBefore); !ok {
-			v.enqueue(to, notBefore)
-		}
-	}
-	d.startBatch(v)
 }
 
 // leave ends a wait. The batch goes on while others wait for it.
@@ -212,12 +199,6 @@ func (d *directoryCache) settle(v *directoryView, b *batch, snapshot DirectorySn
 		v.asking = false
 	}
 	d.startBatch(v)
-}
-
-func (v *directoryView) enqueue(to v1alpha1.Recipient, notBefore time.Time) *waiter {
-	w := &waiter{to: to, notBefore: notBefore, done: make(chan struct{})}
-	v.waiting = append(v.waiting, w)
-	return w
 }
 
 // self is the sender as a recipient.

@@ -168,24 +168,6 @@ func TestAskedTogether(t *testing.T) {
 	})
 }
 
-// TestPrefetch: the recipients of one message are asked for together, from the first batch on; those that are known by
-// then are not asked for again.
-func TestPrefetch(t *testing.T) {
-	run(t, func(h *harness) {
-		library := &library{talk: h.talk}
-		to := library.userRange(maxUsersPerRequest)
-		for _, uid := range []string{"a", "b"} {
-			spec := h.task(uid, to...)
-			spec.Server = library
-			h.submit(spec)
-			h.await(spec.UID, time.Minute)
-		}
-		if got := library.batches(); !slices.Equal(got, []int{maxUsersPerRequest}) {
-			t.Errorf("batches of %v users, want all at once", got)
-		}
-	})
-}
-
 // TestSharedByMessages: messages that follow each other ask once.
 func TestSharedByMessages(t *testing.T) {
 	run(t, func(h *harness) {

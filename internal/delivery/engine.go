@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
@@ -115,7 +114,6 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	}
 	places := e.Queue.Submit(spec.UID, spec.ServerKey, t.spec.Order, conversations)
 	e.report(t) // even if nothing can be done for a while
-	e.prefetch(t, open)
 	for n, i := range open {
 		go func() {
 			defer e.goroutines.Done()
@@ -125,22 +123,6 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 		}()
 	}
 	return t.snapshot(), true
-}
-
-// prefetch requests everything that the task will look up in the directory.
-func (e *Engine) prefetch(t *task, open []int) {
-	var upcoming []v1alpha1.Recipient
-	t.mu.Lock()
-	spec := t.spec
-	for _, i := range open {
-		if step, _ := nextStep(t.recipients[i], e.environment(spec)); step == StepPreflight {
-			upcoming = append(upcoming, t.recipients[i].Recipient)
-		}
-	}
-	t.mu.Unlock()
-	if len(upcoming) > 1 && !spec.PayloadPending {
-		e.directory.prefetch(spec, upcoming)
-	}
 }
 
 // TrackReconcile is called before a reconcile, and end after it: a drain waits for it. ok is false for messages that
@@ -167,11 +149,10 @@ func (e *Engine) environment(t Task) environment {
 
 // Snapshot returns what is known of a task.
 func (e *Engine) Snapshot(uid types.UID) (Snapshot, bool) {
-	t := e.taskOf(uid)
-	if t == nil {
-		return Snapshot{}, false
+	if t := e.taskOf(uid); t != nil {
+		return t.snapshot(), true
 	}
-	return t.snapshot(), true
+	return Snapshot{}, false
 }
 
 // Knows reports whether there is a task of the message.

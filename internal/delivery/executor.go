@@ -43,7 +43,7 @@ func (x *executor) advance() bool {
 		x.place.ReleaseSlot()
 	}
 	// A doubt is not sent to, whatever is asked about it.
-	starting := step.isStarting() && p.State != v1alpha1.StateInDoubt
+	starting := (step == StepPreflight || step == StepSend) && p.State != v1alpha1.StateInDoubt
 	refusal, refused := t.Refusals[p.Recipient]
 	switch {
 	case x.task.ctx.Err() != nil && (!acquired || !step.isFinishing()), step == StepDone:
@@ -169,7 +169,10 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 	if ended, ok := beforeSend(p, t); ok {
 		return ended, true
 	}
-	release, ok := x.claim(t, p)
+	release, ok := func(bool) {}, true
+	if t.keyed() { // other tokens are one task's only
+		release, ok = x.engine.keyedAttempts.claim(t.fingerprint(p).Token, p.askedAt)
+	}
 	if !ok {
 		// Another message with its key was sent since the store was asked, or is being sent.
 		return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
@@ -186,14 +189,6 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		return p, false
 	}
 	return afterSend(p, m, id, err, x.engine.environment(t)), true
-}
-
-// claim claims the token of a message that has a key. Other tokens are one task's only.
-func (x *executor) claim(t Task, p recipientState) (release func(sent bool), ok bool) {
-	if !t.keyed() {
-		return func(bool) {}, true
-	}
-	return x.engine.keyedAttempts.claim(t.fingerprint(p).Token, p.askedAt)
 }
 
 func (x *executor) readBack(t Task, p recipientState) recipientState {

@@ -77,9 +77,8 @@ func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
 }
 
 // scanConversation looks among the newest rows. The result is conclusive if no other row can be the message.
-func (t Task) scanConversation(
-	ctx context.Context, path dbproxy.Reads, p recipientState,
-) (found SearchResult, err error) {
+func (t Task) scanConversation(ctx context.Context, path dbproxy.Reads, p recipientState) (SearchResult, error) {
+	var found SearchResult
 	for count := uint32(scanCount); ; {
 		// A new one each time: a scan that has failed may still be given rows.
 		s := &rowScanner{fingerprint: t.fingerprint(p), bound: t.bound(), keys: t.Server.Keys()}

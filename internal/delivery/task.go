@@ -22,10 +22,8 @@ type Task struct {
 	UID      types.UID
 	Identity Identity
 	// Since is the earliest time of the message in the store, if another resource may have had its key before.
-	Since time.Time
-	// Generation of the spec that the task was made from.
-	Generation int64
-	Server     TeamTalk
+	Since  time.Time
+	Server TeamTalk
 	// ServerKey names the TeamTalkServer.
 	ServerKey types.NamespacedName
 	// Stores are the addresses of db_proxy servers before one message store, at least one. Conversations of one
@@ -56,7 +54,6 @@ type Task struct {
 
 // Snapshot is a task's progress at one moment.
 type Snapshot struct {
-	Generation int64
 	ServerKey  types.NamespacedName
 	Sender     uint32
 	Recipients []Progress
@@ -136,7 +133,6 @@ func (t *task) snapshot() Snapshot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := Snapshot{
-		Generation:     t.spec.Generation,
 		ServerKey:      t.spec.ServerKey,
 		Sender:         t.spec.Sender,
 		Recipients:     make([]Progress, len(t.recipients)),
@@ -172,7 +168,7 @@ func (t *task) renew(spec Task) bool {
 		return false
 	}
 	before := t.spec
-	t.spec.Policy, t.spec.Generation, t.spec.Server = spec.Policy, spec.Generation, spec.Server
+	t.spec.Policy, t.spec.Server = spec.Policy, spec.Server
 	released := before.PayloadPending && !spec.PayloadPending
 	if released {
 		t.spec.PayloadPending, t.spec.Payload = false, spec.Payload

@@ -51,7 +51,7 @@ func check(server *v1alpha1.TeamTalkServer, r api.Request) error {
 func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Session, r api.Request) delivery.Task {
 	now, uid := time.Now(), types.UID(uuid.NewString())
 	t := delivery.Task{
-		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid, Generation: 1,
+		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid,
 		Identity: delivery.Identity{UID: uid},
 		Server:   session, Stores: server.DBProxyAddresses(), Sender: r.Sender,
 		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: server.DeliveryTokens(),
