@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -34,9 +33,14 @@ func renderCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		body, err := readPayload(payload, c.InOrStdin())
+		var body []byte
+		if payload == "-" {
+			body, err = io.ReadAll(c.InOrStdin())
+		} else {
+			body, err = os.ReadFile(payload)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("read the payload: %w", err)
 		}
 		return render(c.Context(), c.OutOrStdout(), r, body)
 	}
@@ -61,11 +65,7 @@ func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver,
 		if found != nil {
 			return nil, fmt.Errorf("%s has more than one TeamTalkReceiver", file)
 		}
-		found = &v1alpha1.TeamTalkReceiver{}
-		if err := yaml.UnmarshalStrict(document, found); err != nil {
-			return nil, fmt.Errorf("read %s: %w", file, err)
-		}
-		if found, err = admitted(ctx, document); err != nil {
+		if found, err = admit(ctx, document); err != nil {
 			return nil, fmt.Errorf("%s: the TeamTalkReceiver is not valid: %w", file, err)
 		}
 	}
@@ -73,38 +73,6 @@ func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver,
 		return nil, fmt.Errorf("%s has no TeamTalkReceiver", file)
 	}
 	return found, nil
-}
-
-// admitted returns the TeamTalkReceiver of a document as an API server stores it.
-func admitted(ctx context.Context, document []byte) (*v1alpha1.TeamTalkReceiver, error) {
-	raw, err := yaml.YAMLToJSON(document)
-	if err != nil {
-		return nil, err
-	}
-	o := &unstructured.Unstructured{}
-	if err := o.UnmarshalJSON(raw); err != nil {
-		return nil, err
-	}
-	if err := admit(ctx, o); err != nil {
-		return nil, err
-	}
-	if raw, err = o.MarshalJSON(); err != nil {
-		return nil, err
-	}
-	r := &v1alpha1.TeamTalkReceiver{}
-	return r, yaml.UnmarshalStrict(raw, r)
-}
-
-func readPayload(file string, stdin io.Reader) ([]byte, error) {
-	read := func() ([]byte, error) { return os.ReadFile(file) }
-	if file == "-" {
-		read = func() ([]byte, error) { return io.ReadAll(stdin) }
-	}
-	b, err := read()
-	if err != nil {
-		return nil, fmt.Errorf("read the payload: %w", err)
-	}
-	return b, nil
 }
 
 // render prints the messages. It returns the error of a template after the last message.

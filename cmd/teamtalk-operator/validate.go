@@ -26,11 +26,38 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/config/crd"
 )
 
-// admit sets the defaults of a TeamTalkReceiver and validates it as an API server does. The error is one line.
-func admit(ctx context.Context, o *unstructured.Unstructured) error {
+// admit returns a TeamTalkReceiver, in YAML, as an API server stores it: with defaults, and validated. The error is one
+// line.
+func admit(ctx context.Context, document []byte) (*v1alpha1.TeamTalkReceiver, error) {
+	r, o := &v1alpha1.TeamTalkReceiver{}, &unstructured.Unstructured{}
+	raw, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.UnmarshalJSON(raw); err != nil {
+		return nil, err
+	}
+	if got, want := o.GetAPIVersion(), v1alpha1.GroupVersion.String(); got != want {
+		return nil, fmt.Errorf("apiVersion must be %s, not %q", want, got)
+	}
+	faults, err := applySchema(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("read the CRD: %w", err)
+	}
+	if len(faults) > 0 {
+		return nil, errors.New(strings.Join(strings.Fields(faults.ToAggregate().Error()), " "))
+	}
+	if raw, err = o.MarshalJSON(); err != nil {
+		return nil, err
+	}
+	return r, yaml.UnmarshalStrict(raw, r)
+}
+
+// applySchema sets the defaults of the CRD, and returns what its schema and its rules do not permit.
+func applySchema(ctx context.Context, o *unstructured.Unstructured) (field.ErrorList, error) {
 	definition := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict(crd.Receivers, definition); err != nil {
-		return fmt.Errorf("read the CRD: %w", err)
+		return nil, err
 	}
 	isVersion := func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
 		return v.Name == v1alpha1.GroupVersion.Version
@@ -39,29 +66,19 @@ func admit(ctx context.Context, o *unstructured.Unstructured) error {
 	properties := &apiextensions.JSONSchemaProps{}
 	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
 		version.Schema.OpenAPIV3Schema, properties, nil); err != nil {
-		return fmt.Errorf("read the CRD: %w", err)
+		return nil, err
 	}
 	structure, err := schema.NewStructural(properties)
 	if err != nil {
-		return fmt.Errorf("read the CRD: %w", err)
+		return nil, err
 	}
 	validator, _, err := validation.NewSchemaValidator(properties)
 	if err != nil {
-		return fmt.Errorf("read the CRD: %w", err)
+		return nil, err
 	}
 
-	if got, want := o.GetAPIVersion(), v1alpha1.GroupVersion.String(); got != want {
-		return fmt.Errorf("apiVersion must be %s, not %q", want, got)
-	}
-	var faults field.ErrorList
-	if o.GetName() == "" {
-		faults = append(faults, field.Required(field.NewPath("metadata", "name"), ""))
-	}
-	for _, fault := range metavalidation.NameIsDNSSubdomain(o.GetName(), false) {
-		if o.GetName() != "" {
-			faults = append(faults, field.Invalid(field.NewPath("metadata", "name"), o.GetName(), fault))
-		}
-	}
+	faults := metavalidation.ValidateObjectMetaAccessor(
+		o, o.GetNamespace() != "", metavalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
 	defaulting.Default(o.Object, structure)
 	faults = append(faults, validation.ValidateCustomResource(nil, o.Object, validator)...)
 	faults = append(faults, listtype.ValidateListSetsAndMaps(nil, structure, o.Object)...)
@@ -69,12 +86,5 @@ func admit(ctx context.Context, o *unstructured.Unstructured) error {
 		rules := cel.NewValidator(structure, true, celconfig.PerCallLimit)
 		faults, _ = rules.Validate(ctx, nil, structure, o.Object, nil, celconfig.RuntimeCELCostBudget)
 	}
-	if len(faults) == 0 {
-		return nil
-	}
-	lines := make([]string, len(faults))
-	for i, fault := range faults {
-		lines[i] = strings.Join(strings.Fields(fault.Error()), " ")
-	}
-	return errors.New(strings.Join(lines, "; "))
+	return faults, nil
 }

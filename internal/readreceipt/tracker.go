@@ -136,34 +136,44 @@ func (t *Tracker) Notify(server types.NamespacedName, read router.Read) {
 func (t *Tracker) Forget(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for e := t.byAge.Front(); e != nil; {
-		next := e.Next()
+	for e, next := t.byAge.Front(), (*list.Element)(nil); e != nil; e = next {
+		next = e.Next() // before remove clears it
 		if e.Value.(*message).server == server {
 			t.remove(e)
 		}
-		e = next
 	}
 }
 
-// Observe implements delivery.Observer. Of a text that is split it tracks the first segment, as the
-// delivery metrics do.
+// Observe implements delivery.Observer. Of a text that is split it tracks the first segment, as the delivery metrics do.
 func (t *Tracker) Observe(e delivery.StepEvent) {
 	if len(e.Before.Earlier) > 0 || len(e.After.Earlier) > 0 {
 		return
 	}
-	c := conversationOf(e)
-	if before := e.Before.MessageID; before != 0 && before != e.After.MessageID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c, id := conversationOf(e), e.After.MessageID
+	if before := e.Before.MessageID; before != 0 && before != id {
 		t.forgetUnrouted(c, before)
 	}
 	_, routed := e.Routed()
+	tracked := t.pending[c][id]
 	switch {
+	case routed && tracked != nil:
+		m := tracked.Value.(*message)
+		if m.routed.IsZero() { // else another resource has adopted it and routes it again
+			m.routed = e.After.RoutedAt
+		}
+		t.reportIfRead(tracked)
 	case routed:
-		t.markRouted(c, e.After.MessageID, e.After.RoutedAt)
 	case e.After.Done():
-		t.forgetUnrouted(c, e.After.MessageID) // no router accepted it
-	case e.After.MessageID != 0:
+		t.forgetUnrouted(c, id) // no router accepted it
+	case id != 0 && tracked == nil:
 		// Before a router has the message, so before anybody can read it.
-		t.track(&message{conversation: c, id: e.After.MessageID, sender: e.Sender, since: e.Began})
+		t.expire(time.Now(), 1)
+		if t.pending[c] == nil {
+			t.pending[c] = map[uint32]*list.Element{}
+		}
+		t.pending[c][id] = t.byAge.PushBack(&message{conversation: c, id: id, sender: e.Sender, since: e.Began})
 	}
 }
 
@@ -173,35 +183,6 @@ func conversationOf(e delivery.StepEvent) conversation {
 		return conversation{server: e.Server, group: true, session: e.After.ID}
 	}
 	return conversation{server: e.Server, reader: e.After.ID, session: e.Sender}
-}
-
-// track adds a message that is about to be routed.
-func (t *Tracker) track(m *message) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.pending[m.conversation][m.id] != nil {
-		return
-	}
-	t.expire(time.Now(), 1)
-	if t.pending[m.conversation] == nil {
-		t.pending[m.conversation] = map[uint32]*list.Element{}
-	}
-	t.pending[m.conversation][m.id] = t.byAge.PushBack(m)
-}
-
-// markRouted records that a router has the message, and reports it if it was already read.
-func (t *Tracker) markRouted(c conversation, id uint32, at time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e := t.pending[c][id]
-	if e == nil {
-		return
-	}
-	m := e.Value.(*message)
-	if m.routed.IsZero() { // else another resource has adopted it and routes it again
-		m.routed = at
-	}
-	t.reportIfRead(e)
 }
 
 // handle finds the messages that a notify is about. Several routers may relay the same notify: a
@@ -251,11 +232,9 @@ func (t *Tracker) expire(now time.Time, added int) {
 	}
 }
 
-// forgetUnrouted drops a message that no router has. A routed message can be read even if another
-// resource has adopted it and failed.
+// forgetUnrouted drops a message that no router has. A routed message can be read even if another resource has adopted
+// it and failed. It needs mu.
 func (t *Tracker) forgetUnrouted(c conversation, id uint32) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if e := t.pending[c][id]; e != nil && e.Value.(*message).routed.IsZero() {
 		t.remove(e)
 	}

@@ -55,7 +55,7 @@ func Wire(
 		handlers.Sender, handlers.Groups, drain = sender, sender, sender.Drain
 	} else {
 		sender := crd.New(live, o.TTL, mgr.GetLogger().WithName("gateway"))
-		if err := mgr.Add(everyReplica{sender}); err != nil {
+		if err := mgr.Add(sender); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)
 		}
 		handlers.Sender, drain = sender, func(context.Context) error { return nil }
@@ -113,13 +113,9 @@ func newGuard(
 		return guard, nil
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.AppKeys}
-	keys := access.NewAppKeys(mgr.GetAPIReader(), secret, mgr.GetLogger().WithName("gateway"))
-	changed := func(types.NamespacedName) { keys.Changed() }
-	watcher := objectwatch.New(core, "secrets", &corev1.Secret{}, changed)
-	guard.Keys = keys
-	s.Check("app keys", keys.Ready)
-	follow := manager.RunnableFunc(func(ctx context.Context) error { return keys.Start(ctx, watcher) })
-	return guard, errors.Join(mgr.Add(everyReplica{watcher}), mgr.Add(everyReplica{follow}))
+	guard.Keys = access.NewAppKeys(mgr.GetAPIReader(), core, secret, mgr.GetLogger().WithName("gateway"))
+	s.Check("app keys", guard.Keys.Ready)
+	return guard, mgr.Add(guard.Keys)
 }
 
 // serveReceivers adds the route of TeamTalkReceivers, to which other systems post.
@@ -150,9 +146,3 @@ func authorizeBy(guard *access.Guard) receiver.Authorize {
 		return receiver.ErrUnauthenticated
 	}
 }
-
-// everyReplica runs in every replica, not only in the leader.
-type everyReplica struct{ manager.Runnable }
-
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (everyReplica) NeedLeaderElection() bool { return false }

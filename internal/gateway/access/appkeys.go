@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -42,27 +44,41 @@ type app struct {
 // keyHash identifies an app_key. The time of a lookup by hash reveals nothing about the keys.
 type keyHash = [sha256.Size]byte
 
-// AppKeys are the app_keys of a Secret. They follow its changes.
+// AppKeys are the app_keys of a Secret. They follow its changes. AppKeys is a manager's Runnable.
 type AppKeys struct {
 	reader client.Reader
 	secret types.NamespacedName
 	log    logr.Logger
 	// apps is nil before the Secret was read.
 	apps    atomic.Pointer[map[keyHash]app]
+	watcher *objectwatch.Watcher
 	changed chan struct{}
 }
 
-// NewAppKeys returns the keys of a Secret. It is read through reader, which must not be a cache.
-func NewAppKeys(reader client.Reader, secret types.NamespacedName, log logr.Logger) *AppKeys {
-	return &AppKeys{
+// NewAppKeys returns the keys of a Secret. It is read through reader, which must not be a cache. core is the client of
+// the core API group.
+func NewAppKeys(reader client.Reader, core rest.Interface, secret types.NamespacedName, log logr.Logger) *AppKeys {
+	k := &AppKeys{
 		reader: reader, secret: secret, changed: make(chan struct{}, 1), log: log.WithValues("secret", secret.String()),
 	}
+	k.watcher = objectwatch.New(core, "secrets", &corev1.Secret{}, func(types.NamespacedName) {
+		select {
+		case k.changed <- struct{}{}:
+		default: // a change is pending
+		}
+	})
+	return k
 }
 
-// Start follows the Secret until ctx is done. It is a manager's Runnable.
-func (k *AppKeys) Start(ctx context.Context, watch *objectwatch.Watcher) error {
-	watch.Watch(k.secret, k.secret)
-	defer watch.Release(k.secret)
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica serves.
+func (*AppKeys) NeedLeaderElection() bool { return false }
+
+// Start follows the Secret until ctx is done.
+func (k *AppKeys) Start(ctx context.Context) error {
+	k.watcher.Watch(k.secret, k.secret)
+	var watching sync.WaitGroup
+	watching.Go(func() { _ = k.watcher.Start(ctx) }) // it returns no error
+	defer watching.Wait()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
@@ -77,14 +93,6 @@ func (k *AppKeys) Start(ctx context.Context, watch *objectwatch.Watcher) error {
 			k.log.Info("reading the app keys failed, will retry", "reason", err.Error())
 			retry.Reset(reloadInterval)
 		}
-	}
-}
-
-// Changed tells that the Secret may have changed. It does not block.
-func (k *AppKeys) Changed() {
-	select {
-	case k.changed <- struct{}{}:
-	default:
 	}
 }
 

@@ -54,6 +54,9 @@ func (s *Sender) Start(ctx context.Context) error {
 	return nil
 }
 
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica serves.
+func (*Sender) NeedLeaderElection() bool { return false }
+
 // Ready returns an error if the gateway cannot wait for messages of the namespace.
 func (s *Sender) Ready(ctx context.Context, namespace string) error {
 	w, err := s.watches.acquire(ctx, namespace)

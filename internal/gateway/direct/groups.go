@@ -44,9 +44,7 @@ func (s *Sender) CreateGroup(ctx context.Context, g api.NewGroup) (api.GroupResu
 		return api.GroupResult{}, groupError(err)
 	}
 	change := dbproxy.MemberChange{By: g.By, Group: id, Members: g.Members}
-	members, shown := pollMembers(ctx, session, change, func(group *wire.GroupInfo) bool {
-		return group.GetGroupName() == g.Name && isDone(change, group)
-	})
+	members, shown := pollMembers(ctx, session, change, g.Name)
 	if !shown {
 		return api.GroupResult{}, api.Refuse(v1alpha1.ReasonOutcomeUnknown, "db_proxy answered with group %d, "+
 			"but does not show it as requested: it may have been created, check before you try again", id)
@@ -82,7 +80,7 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 	if err != nil {
 		return api.GroupResult{}, groupError(err)
 	}
-	members, shown := pollMembers(ctx, session, change, func(g *wire.GroupInfo) bool { return isDone(change, g) })
+	members, shown := pollMembers(ctx, session, change, "")
 	switch {
 	case !shown:
 		return api.GroupResult{}, api.Refuse(v1alpha1.ReasonOutcomeUnknown,
@@ -148,14 +146,15 @@ func isDone(c dbproxy.MemberChange, g *wire.GroupInfo) bool {
 	})
 }
 
-// pollMembers reads the group of a change until it is as wanted, and returns its members.
+// pollMembers reads the group of a change until it shows the change and the name, if there is one. It returns the
+// group's members.
 func pollMembers(
-	ctx context.Context, session *connection.Session, c dbproxy.MemberChange, wanted func(*wire.GroupInfo) bool,
+	ctx context.Context, session *connection.Session, c dbproxy.MemberChange, name string,
 ) (members []uint32, shown bool) {
 	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		g, err := readGroup(ctx, session, c)
 		members = g.GetGroupMemberList()
-		return err == nil && g != nil && wanted(g), nil
+		return err == nil && g != nil && isDone(c, g) && (name == "" || g.GetGroupName() == name), nil
 	})
 	return members, err == nil
 }
