@@ -59,10 +59,7 @@ func full() *operator {
 // samples returns what is not 0 of the metrics: one line each, histograms by their number of observations.
 func samples(t *testing.T, m *Metrics) []string {
 	t.Helper()
-	families, err := gather(m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	families := gather(t, m)
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(families)) {
 		for _, sample := range families[name].GetMetric() {
@@ -100,20 +97,21 @@ func TestGauges(t *testing.T) {
 	wantSamples(t, (&operator{}).metrics())
 }
 
+// newMessage returns a message that was created a minute ago.
+func newMessage(delivered metav1.ConditionStatus, reason string) *v1alpha1.TeamTalkMessage {
+	m := &v1alpha1.TeamTalkMessage{}
+	m.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Minute))
+	m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: delivered, Reason: reason}}
+	return m
+}
+
 func TestEndsAreCounted(t *testing.T) {
-	created := time.Now().Add(-time.Minute)
-	message := func(status metav1.ConditionStatus, reason string) *v1alpha1.TeamTalkMessage {
-		m := &v1alpha1.TeamTalkMessage{}
-		m.CreationTimestamp = metav1.NewTime(created)
-		m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: status, Reason: reason}}
-		return m
-	}
 	m := (&operator{}).metrics()
-	m.Finished(chat, message("True", v1alpha1.ReasonDelivered), time.Now())
-	m.Finished(chat, message("True", v1alpha1.ReasonStoredNotRouted), time.Now())
-	m.Finished(chat, message("False", v1alpha1.ReasonPartiallyDelivered), time.Now())
-	m.Finished(chat, message("False", v1alpha1.ReasonOutcomeUnknown), time.Now())
-	m.Finished(types.NamespacedName{}, message("False", v1alpha1.ReasonDeadlineExceeded), created.Add(-time.Hour))
+	m.Finished(chat, newMessage("True", v1alpha1.ReasonDelivered), time.Now())
+	m.Finished(chat, newMessage("True", v1alpha1.ReasonStoredNotRouted), time.Now())
+	m.Finished(chat, newMessage("False", v1alpha1.ReasonPartiallyDelivered), time.Now())
+	m.Finished(chat, newMessage("False", v1alpha1.ReasonOutcomeUnknown), time.Now())
+	m.Finished(types.NamespacedName{}, newMessage("False", v1alpha1.ReasonDeadlineExceeded), time.Now().Add(-time.Hour))
 	m.Finished(chat, &v1alpha1.TeamTalkMessage{}, time.Now())
 	m.RecipientsEnded(chat, []v1alpha1.RecipientStatus{
 		{State: v1alpha1.StateRouted}, {State: v1alpha1.StateRouted, Reason: v1alpha1.ReasonAdopted},
@@ -133,17 +131,12 @@ func TestEndsAreCounted(t *testing.T) {
 
 func TestDurationCountsFromSendAfter(t *testing.T) {
 	now := time.Now()
-	message := &v1alpha1.TeamTalkMessage{}
-	message.CreationTimestamp = metav1.NewTime(now.Add(-time.Hour))
+	message := newMessage("True", v1alpha1.ReasonDelivered)
 	message.Spec.SendAfter = &metav1.Time{Time: now.Add(-2 * time.Second)}
-	message.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDelivered, Status: "True", Reason: v1alpha1.ReasonDelivered}}
 	m := (&operator{}).metrics()
 	m.Finished(chat, message, now)
-	families, err := gather(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if sum := families[Prefix+"message_duration_seconds"].GetMetric()[0].GetHistogram().GetSampleSum(); sum != 2 {
+	family := gather(t, m)[Prefix+"message_duration_seconds"]
+	if sum := family.GetMetric()[0].GetHistogram().GetSampleSum(); sum != 2 {
 		t.Errorf("got %v s, want 2", sum)
 	}
 }
@@ -183,10 +176,7 @@ func TestReads(t *testing.T) {
 func TestServersComeAndGo(t *testing.T) {
 	o := full()
 	m := o.metrics()
-	families, err := gather(m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	families := gather(t, m)
 	for _, name := range []string{"silent_drops_total", "adopted_total", "retries_total", "recipients_finished_total",
 		"routed_to_read_seconds", "read_receipts_expired_total", "read_receipts_dropped_total"} {
 		if families[Prefix+name] == nil {
@@ -195,10 +185,7 @@ func TestServersComeAndGo(t *testing.T) {
 	}
 	m.RecipientsEnded(chat, []v1alpha1.RecipientStatus{{State: v1alpha1.StateRouted}})
 	o.servers = nil
-	if families, err = gather(m); err != nil {
-		t.Fatal(err)
-	}
-	for name, f := range families {
+	for name, f := range gather(t, m) {
 		if strings.Contains(f.String(), chat.Namespace) {
 			t.Errorf("%s still tells of a server that is gone", name)
 		}
@@ -208,12 +195,8 @@ func TestServersComeAndGo(t *testing.T) {
 // TestFailuresBeginAtZero: a burst of messages that fail for a reason which was not seen
 // before must show as an increase. No reason of the API may be forgotten.
 func TestFailuresBeginAtZero(t *testing.T) {
-	families, err := gather(full().metrics())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var there []string
-	for _, sample := range families[Prefix+"messages_finished_total"].GetMetric() {
+	for _, sample := range gather(t, full().metrics())[Prefix+"messages_finished_total"].GetMetric() {
 		labels := map[string]string{}
 		for _, l := range sample.GetLabel() {
 			labels[l.GetName()] = l.GetValue()
@@ -244,17 +227,19 @@ func TestFailuresBeginAtZero(t *testing.T) {
 	}
 }
 
-func gather(m *Metrics) (map[string]*dto.MetricFamily, error) {
+func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
+	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(m); err != nil {
-		return nil, err
-	}
+	registry.MustRegister(m)
 	list, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
 	families := map[string]*dto.MetricFamily{}
 	for _, f := range list {
 		families[f.GetName()] = f
 	}
-	return families, err
+	return families
 }
 
 func TestLint(t *testing.T) {
@@ -267,24 +252,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// names returns the names of all metrics.
-func names(t *testing.T) []string {
-	t.Helper()
-	descs := make(chan *prometheus.Desc, 100)
-	(&operator{}).metrics().Describe(descs)
-	close(descs)
-	var names []string
-	for d := range descs {
-		name := regexp.MustCompile(`fqName: "([a-z_]+)"`).FindStringSubmatch(d.String())
-		if name == nil {
-			t.Fatalf("no name in %s", d)
-		}
-		names = append(names, name[1])
-	}
-	return names
-}
-
-// TestDocumented holds docs/operations.md and the metrics together.
+// TestDocumented: docs/operations.md has all metrics, and no others.
 func TestDocumented(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
 	if err != nil {
@@ -294,13 +262,17 @@ func TestDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `("+Prefix+"[a-z_]+)`").FindAllSubmatch(page, -1) {
 		documented[string(row[1])] = true
 	}
-	for _, name := range names(t) {
+	descs := make(chan *prometheus.Desc, 100)
+	full().metrics().Describe(descs)
+	close(descs)
+	for d := range descs {
+		name := regexp.MustCompile(`fqName: "([a-z_]+)"`).FindStringSubmatch(d.String())[1]
 		if !documented[name] {
 			t.Errorf("%s is not in the table of docs/operations.md", name)
 		}
 		delete(documented, name)
 	}
 	for name := range documented {
-		t.Errorf("docs/operations.md has a metric %s that there is none of", name)
+		t.Errorf("docs/operations.md has %s, which does not exist", name)
 	}
 }

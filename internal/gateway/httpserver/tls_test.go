@@ -3,63 +3,40 @@
 package httpserver
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/util/cert"
 )
 
 // writeCertificate writes a self-signed certificate for loopback, and returns it.
-func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509.Certificate {
+func writeCertificate(t *testing.T, certFile, keyFile string) (certPEM []byte) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "gateway"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
+	if err := errors.Join(os.WriteFile(certFile, certPEM, 0o600), os.WriteFile(keyFile, keyPEM, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return certificate
+	return certPEM
 }
 
 // TestTLS: a certificate is served, and replaced without a restart.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	first := writeCertificate(t, certFile, keyFile, 1)
+	first := writeCertificate(t, certFile, keyFile)
 	s := serve(t, Options{CertFile: certFile, KeyFile: keyFile})
-	served := func(trust *x509.Certificate) bool {
+	served := func(trust []byte) bool {
 		pool := x509.NewCertPool()
-		pool.AddCert(trust)
+		pool.AppendCertsFromPEM(trust)
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
 		r, err := (&http.Client{Transport: transport, Timeout: timeout}).Get("https://" + s.address + "/healthz")
 		if err != nil {
@@ -71,7 +48,7 @@ func TestTLS(t *testing.T) {
 	if !served(first) {
 		t.Fatal("the certificate is not served")
 	}
-	second := writeCertificate(t, certFile, keyFile, 2)
+	second := writeCertificate(t, certFile, keyFile)
 	for deadline := time.Now().Add(timeout); !served(second); {
 		if time.Now().After(deadline) {
 			t.Fatal("the new certificate is not served")
