@@ -71,18 +71,14 @@ func withTracker(t *testing.T, test func(h *harness)) {
 		if err := <-ended; err != nil {
 			t.Errorf("Start: %v", err)
 		}
-		if byConversation := h.count(); byConversation != h.byAge.Len() {
+		byConversation := 0
+		for _, ids := range h.pending {
+			byConversation += len(ids)
+		}
+		if byConversation != h.byAge.Len() {
 			t.Errorf("%d pending in conversations, %d by age", byConversation, h.byAge.Len())
 		}
 	})
-}
-
-func (h *harness) count() int {
-	n := 0
-	for _, ids := range h.pending {
-		n += len(ids)
-	}
-	return n
 }
 
 // want compares what the listener was told, and forgets it.
@@ -217,49 +213,83 @@ func TestWhatIsRead(t *testing.T) {
 	}
 }
 
-// TestReadOnce: several routers relay the same, and further members of a group read it, too; a message is read once.
-func TestReadOnce(t *testing.T) {
-	withTracker(t, func(h *harness) {
-		h.sent(user(3, 5), group(7, 5))
-		pass(time.Second)
-		h.reads(3, sender, 5)
-		h.readsGroup(3, 7, 5)
-		h.want("default: User read after 1s", "default: Group read after 1s")
-		h.sent(user(3, 6))
-		h.reads(3, sender, 5) // by another router, later
-		h.readsGroup(3, 7, 5)
-		h.readsGroup(4, 7, 6)
-		h.want()
-		h.reads(3, sender, 6)
-		h.want("default: User read after 0s")
-	})
-}
-
-// TestReadBeforeItIsKnownToBeRouted: a phone is quicker than a router's confirmation.
-func TestReadBeforeItIsKnownToBeRouted(t *testing.T) {
-	withTracker(t, func(h *harness) {
-		h.stored(user(3, 5))
-		pass(time.Second)
-		h.reads(3, sender, 5)
-		h.want()
-		h.wantPending(1)
-		pass(time.Second)
-		h.routed(user(3, 5))
-		h.want("default: User read after 0s")
-		h.wantPending(0)
-	})
-}
-
-// TestSaidBefore: what was said before a message was sent is not about it, even if it is looked at after.
-func TestSaidBefore(t *testing.T) {
-	withTracker(t, func(h *harness) {
-		at := time.Now()
-		pass(time.Second)
-		h.sent(user(3, 5))
-		h.handle(notify{server: chat, Read: router.Read{User: 3, Session: sender, UpTo: 5}, at: at})
-		h.want()
-		h.wantPending(1)
-	})
+// TestTracker holds the scenarios that do not fit into the other tables.
+func TestTracker(t *testing.T) {
+	for name, test := range map[string]func(h *harness){
+		"several routers relay a notify, and further members of a group read it": func(h *harness) {
+			h.sent(user(3, 5), group(7, 5))
+			pass(time.Second)
+			h.reads(3, sender, 5)
+			h.readsGroup(3, 7, 5)
+			h.want("default: User read after 1s", "default: Group read after 1s")
+			h.sent(user(3, 6))
+			h.reads(3, sender, 5) // by another router, later
+			h.readsGroup(3, 7, 5)
+			h.readsGroup(4, 7, 6)
+			h.want()
+			h.reads(3, sender, 6)
+			h.want("default: User read after 0s")
+		},
+		"a client is faster than a router's confirmation": func(h *harness) {
+			h.stored(user(3, 5))
+			pass(time.Second)
+			h.reads(3, sender, 5)
+			h.want()
+			h.wantPending(1)
+			pass(time.Second)
+			h.routed(user(3, 5))
+			h.want("default: User read after 0s")
+			h.wantPending(0)
+		},
+		"a notify from before the message was sent is handled late": func(h *harness) {
+			at := time.Now()
+			pass(time.Second)
+			h.sent(user(3, 5))
+			h.handle(notify{server: chat, Read: router.Read{User: 3, Session: sender, UpTo: 5}, at: at})
+			h.want()
+			h.wantPending(1)
+		},
+		"the first segment is tracked, even if the others turn out not to be needed": func(h *harness) {
+			first, second := user(3, 5), user(3, 6)
+			h.sent(first)
+			pending, stored := second.progress(v1alpha1.StatePending), second.progress(v1alpha1.StateAcknowledged)
+			pending.Earlier, stored.Earlier = []uint32{5}, []uint32{5}
+			h.step(second, delivery.StepSend, pending, stored)
+			h.wantPending(1)
+			h.step(second, delivery.StepSend, pending, first.progress(v1alpha1.StateRouted))
+			h.wantPending(1)
+			h.reads(3, sender, 6)
+			h.want("default: User read after 0s")
+		},
+		"one server is dropped, and others are kept": func(h *harness) {
+			elsewhere := user(3, 5)
+			elsewhere.server = other
+			h.sent(user(3, 5), elsewhere, group(7, 5))
+			h.stored(user(4, 5))
+			h.Forget(chat)
+			h.wantPending(1)
+			h.routed(user(4, 5)) // by the session that it had
+			h.reads(3, sender, 5)
+			h.reads(4, sender, 5)
+			h.want()
+			h.Notify(other, router.Read{User: 3, Session: sender, UpTo: 5})
+			h.want("other: User read after 0s")
+		},
+		"the oldest recipients expire": func(h *harness) {
+			h.limit = 3
+			h.sent(user(3, 1), user(3, 2), user(4, 1))
+			h.want()
+			h.stored(user(4, 1)) // tracked already
+			h.want()
+			h.sent(group(7, 1))
+			h.want("default: limit")
+			h.wantPending(3)
+			h.reads(3, sender, 2)
+			h.want("default: User read after 0s")
+		},
+	} {
+		t.Run(name, func(t *testing.T) { withTracker(t, test) })
+	}
 }
 
 // TestNotRouted: what no router has is not tracked.
@@ -294,22 +324,6 @@ func TestNotRouted(t *testing.T) {
 	}
 }
 
-// TestSegments: of a split text the first segment is tracked, even if the others turn out not to be needed.
-func TestSegments(t *testing.T) {
-	withTracker(t, func(h *harness) {
-		first, second := user(3, 5), user(3, 6)
-		h.sent(first)
-		pending, stored := second.progress(v1alpha1.StatePending), second.progress(v1alpha1.StateAcknowledged)
-		pending.Earlier, stored.Earlier = []uint32{5}, []uint32{5}
-		h.step(second, delivery.StepSend, pending, stored)
-		h.wantPending(1)
-		h.step(second, delivery.StepSend, pending, first.progress(v1alpha1.StateRouted))
-		h.wantPending(1)
-		h.reads(3, sender, 6)
-		h.want("default: User read after 0s")
-	})
-}
-
 // TestAdopted: another resource with its key finds a tracked message, and
 // routes it again or not. It stays one message, tracked since its first routing.
 func TestAdopted(t *testing.T) {
@@ -331,40 +345,6 @@ func TestAdopted(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestForget drops one server and keeps the others.
-func TestForget(t *testing.T) {
-	withTracker(t, func(h *harness) {
-		elsewhere := user(3, 5)
-		elsewhere.server = other
-		h.sent(user(3, 5), elsewhere, group(7, 5))
-		h.stored(user(4, 5))
-		h.Forget(chat)
-		h.wantPending(1)
-		h.routed(user(4, 5)) // by the session that it had
-		h.reads(3, sender, 5)
-		h.reads(4, sender, 5)
-		h.want()
-		h.Notify(other, router.Read{User: 3, Session: sender, UpTo: 5})
-		h.want("other: User read after 0s")
-	})
-}
-
-// TestLimit: the oldest recipients expire, and are reported.
-func TestLimit(t *testing.T) {
-	withTracker(t, func(h *harness) {
-		h.limit = 3
-		h.sent(user(3, 1), user(3, 2), user(4, 1))
-		h.want()
-		h.stored(user(4, 1)) // tracked already
-		h.want()
-		h.sent(group(7, 1))
-		h.want("default: limit")
-		h.wantPending(3)
-		h.reads(3, sender, 2)
-		h.want("default: User read after 0s")
-	})
 }
 
 // TestAge: recipients expire after a day, whatever happens then.

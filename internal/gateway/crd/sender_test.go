@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -18,11 +20,27 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
+// messages is the resource of TeamTalkMessages.
+var messages = v1alpha1.GroupVersion.WithResource("teamtalkmessages").GroupResource()
+
+// request is a request of all tests.
+var request = api.Request{
+	Namespace: "chat", Key: "k", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}, Text: "hello", Wait: time.Minute,
+}
+
+// newClient returns a client of an empty API server.
+func newClient(t *testing.T, funcs interceptor.Funcs) client.WithWatch {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.TeamTalkMessage{}).
+		WithInterceptorFuncs(funcs).Build()
+}
+
 // TestRecordExisting: the message that has the name already is judged by what it says, not by what the request says.
 func TestRecordExisting(t *testing.T) {
-	r := api.Request{
-		Namespace: "chat", Key: "k", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}, Text: "hello",
-	}
 	const labels = `"labels":{"` + Label + `":"` + LabelValue + `"}`
 	for name, tc := range map[string]struct{ existing, wantRefusal string }{
 		"the gateway's": {
@@ -46,36 +64,59 @@ func TestRecordExisting(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Sender{client: newConflictingClient(t, tc.existing)}
-			next, err := s.record(t.Context(), r, 1, s.newMessage(r, 1))
-			if tc.wantRefusal == "" {
-				if err != nil || next != 0 {
-					t.Errorf("got attempt %d, %v", next, err)
-				}
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), tc.wantRefusal) {
-				t.Errorf("got %v, want %q", err, tc.wantRefusal)
+			s := &Sender{client: newClient(t, interceptor.Funcs{
+				Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+					return apierrors.NewAlreadyExists(messages, o.GetName())
+				},
+				// As a real client, it keeps the fields that the answer does not mention.
+				Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+					return json.Unmarshal([]byte(tc.existing), o)
+				},
+			})}
+			next, err := s.record(t.Context(), request, 1, s.newMessage(request, 1))
+			if refused := err != nil; next != 0 || refused != (tc.wantRefusal != "") || refused && !strings.Contains(err.Error(), tc.wantRefusal) {
+				t.Errorf("got attempt %d, %v, want %q", next, err, tc.wantRefusal)
 			}
 		})
 	}
 }
 
-// newConflictingClient returns a client whose API server has a message of every name. It decodes as a real client
-// does, which keeps the fields that the answer does not mention.
-func newConflictingClient(t *testing.T, message string) client.WithWatch {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
+// TestNextAttempt: the next attempt is found with few requests, however many there were. A key that is used up is an
+// error.
+func TestNextAttempt(t *testing.T) {
+	for name, tc := range map[string]struct {
+		from, recorded, want int
+	}{
+		"the first":           {1, 1, 2},
+		"the second is there": {1, 2, 2},
+		"at the last":         {2, 2, 3},
+		"twenty":              {1, 20, 20},
+		"after twenty":        {20, 20, 21},
+		"a thousand":          {1, 1000, 1000},
+		"nearly used up":      {1, maxAttempts, maxAttempts},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorded := sets.Set[string]{}
+			for attempt := 1; attempt <= tc.recorded; attempt++ {
+				recorded.Insert(nameOf(request, attempt))
+			}
+			requests := 0
+			s := &Sender{client: newClient(t, interceptor.Funcs{
+				Get: func(_ context.Context, _ client.WithWatch, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+					if requests++; recorded.Has(key.Name) {
+						return nil
+					}
+					return apierrors.NewNotFound(messages, key.Name)
+				},
+			})}
+			got, err := s.nextAttempt(t.Context(), request, tc.from)
+			if err != nil || got != tc.want || requests > 40 {
+				t.Errorf("attempt %d, %v after %d requests, want %d", got, err, requests, tc.want)
+			}
+		})
 	}
-	resource := v1alpha1.GroupVersion.WithResource("teamtalkmessages").GroupResource()
-	return fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(interceptor.Funcs{
-		Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
-			return apierrors.NewAlreadyExists(resource, o.GetName())
-		},
-		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
-			return json.Unmarshal([]byte(message), o)
-		},
-	}).Build()
+	s := &Sender{client: newClient(t, interceptor.Funcs{})}
+	if _, err := s.nextAttempt(t.Context(), request, maxAttempts); err == nil {
+		t.Error("a key is never used up")
+	}
 }

@@ -12,10 +12,8 @@ import (
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -31,13 +29,8 @@ type fakeAPI struct {
 
 func newAPI(t *testing.T) *fakeAPI {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
 	x := &fakeAPI{}
-	stored := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.TeamTalkMessage{}).Build()
-	x.WithWatch = interceptor.NewClient(stored, interceptor.Funcs{
+	x.WithWatch = newClient(t, interceptor.Funcs{
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
 			list.SetResourceVersion("1")
 			return nil
@@ -110,20 +103,16 @@ func TestWait(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := newAPI(t)
 				s, stop := start(t, x)
-				r := api.Request{
-					Namespace: "chat", Sender: 1, Type: v1alpha1.RecipientUser, Recipients: []uint32{2}, Text: "hello", Key: "k",
-					Wait: time.Minute,
-				}
 				go func() {
 					synctest.Wait() // Send waits
-					m := x.deliver(t, nameOf(r, 1))
+					m := x.deliver(t, nameOf(request, 1))
 					if lost {
 						x.watches[0].Error(&metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired, Code: 410})
 					} else {
 						x.watches[0].Modify(m)
 					}
 				}()
-				got, err := s.Send(t.Context(), r)
+				got, err := s.Send(t.Context(), request)
 				if err != nil || got.State != api.Delivered || len(got.Recipients) != 1 || got.Recipients[0].MessageID != 18 {
 					t.Errorf("%+v, %v", got, err)
 				}
