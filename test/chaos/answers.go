@@ -68,14 +68,10 @@ func answerScenarios() []scenario {
 			20, requestsTo(faultproxy.ExecuteLate(lag+executedAfter), 10)),
 		crash("crash-before-store", "db_proxy crashes between drawing an id and storing", devserver.CloseBeforeStore),
 		crash("crash-after-store", "db_proxy crashes between storing and answering", devserver.CloseAfterStore),
-		{
-			name: "crash-first-message", clause: "db_proxy crashes on the first message of a conversation",
-			needsDev: true, run: crashFirst,
-		},
-		{
-			name: "group-deadlock", clause: "db_proxy hangs for good once more than 16 group requests run at once",
-			needsDev: true, short: true, run: groupDeadlock,
-		},
+		{name: "crash-first-message", needsDev: true, run: crashFirst,
+			clause: "db_proxy crashes on the first message of a conversation"},
+		{name: "group-deadlock", needsDev: true, short: true, run: groupDeadlock,
+			clause: "db_proxy hangs for good once more than 16 group requests run at once"},
 		{
 			name: "group-slow",
 			clause: "db_proxy takes 100 s for a group request, and hangs for good once more than " +

@@ -15,14 +15,10 @@ import (
 
 func leaderScenarios() []scenario {
 	return append(takeovers([]scenario{
-		{
-			name: "leader-paused", clause: "a leader is stopped past its Lease, and woken when another has taken over",
-			run: leaderPaused,
-		},
-		{
-			name: "leaders-overlap", clause: "a leader is cut off from the API server, and goes on sending until its time is up",
-			run: leadersOverlap,
-		},
+		{name: "leader-paused", run: leaderPaused,
+			clause: "a leader is stopped past its Lease, and woken when another has taken over"},
+		{name: "leaders-overlap", run: leadersOverlap,
+			clause: "a leader is cut off from the API server, and goes on sending until its time is up"},
 	}), scenario{
 		name: "handover", clause: "operators are shut down in order under load, and the next one goes on at once",
 		alone: true, short: true, run: handover,

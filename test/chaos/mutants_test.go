@@ -5,8 +5,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"go/ast"
 	"go/importer"
 	"go/parser"
@@ -31,8 +29,7 @@ func TestMutants(t *testing.T) {
 	if len(all) < 12 {
 		t.Errorf("%d mutants, want at least 12", len(all))
 	}
-	packages, err := listPackages(t, root)
-	noError(t, err)
+	packages := listPackages(t, root)
 	for _, m := range all {
 		t.Run(m.Name, func(t *testing.T) {
 			if _, err := choose(m.Scenario, false); err != nil {
@@ -62,31 +59,25 @@ type goPackages struct {
 	importer types.Importer
 }
 
-func listPackages(t *testing.T, root string) (*goPackages, error) {
+func listPackages(t *testing.T, root string) *goPackages {
 	t.Helper()
 	args := append([]string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles"}, framework.RaceFlags...)
 	list := exec.CommandContext(t.Context(), "go", append(args, "./cmd/teamtalk-operator")...)
 	list.Dir = root
 	out, err := list.Output()
-	if err != nil {
-		return nil, fmt.Errorf("go list: %w", err)
-	}
+	noError(t, err)
 	p := &goPackages{fset: token.NewFileSet(), byDir: map[string]goPackage{}}
 	exports := map[string]string{}
-	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
 		var one goPackage
-		if err := d.Decode(&one); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, err
-		}
+		noError(t, d.Decode(&one))
 		p.byDir[one.Dir] = one
 		exports[one.ImportPath] = one.Export
 	}
 	p.importer = importer.ForCompiler(p.fset, "gc", func(path string) (io.ReadCloser, error) {
 		return os.Open(exports[path])
 	})
-	return p, nil
+	return p
 }
 
 // check type-checks the package in dir. patched replaces the contents of files.

@@ -13,22 +13,16 @@ import (
 
 func objectScenarios() []scenario {
 	return []scenario{
-		{
-			name: "secret-rotated", clause: "the key is replaced while messages are under way and in doubt",
-			short: true, run: secretRotated,
-		},
-		{
-			name: "edited", clause: "resources are edited while their messages are under way, and after they have failed",
-			short: true, run: edited,
-		},
+		{name: "secret-rotated", short: true, run: secretRotated,
+			clause: "the key is replaced while messages are under way and in doubt"},
+		{name: "edited", short: true, run: edited,
+			clause: "resources are edited while their messages are under way, and after they have failed"},
 		{
 			name: "deleted", clause: "resources are deleted while their messages are under way", short: true,
 			run: func(ctx context.Context, w *world) { w.remove(ctx, nil) },
 		},
-		{
-			name: "recreated", clause: "resources are deleted and others made of their names while messages are under way",
-			short: true, run: recreated,
-		},
+		{name: "recreated", short: true, run: recreated,
+			clause: "resources are deleted and others made of their names while messages are under way"},
 	}
 }
 

@@ -26,14 +26,10 @@ func readScenarios() []scenario {
 			name: "empty-groups", clause: "all reads about groups come back empty, with messages to them in doubt",
 			run: func(ctx context.Context, w *world) { w.emptyReads(ctx, true) },
 		},
-		{
-			name: "redis-flushed", clause: "Redis is flushed: groups look empty until the next message to them",
-			needsDev: true, run: redisFlushed,
-		},
-		{
-			name: "replica-lag", clause: "reads do not show what was stored last, for less than the declared lag",
-			needsDev: true, short: true, run: replicaLag,
-		},
+		{name: "redis-flushed", needsDev: true, run: redisFlushed,
+			clause: "Redis is flushed: groups look empty until the next message to them"},
+		{name: "replica-lag", needsDev: true, short: true, run: replicaLag,
+			clause: "reads do not show what was stored last, for less than the declared lag"},
 	}
 }
 

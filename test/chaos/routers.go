@@ -19,14 +19,10 @@ import (
 func routerScenarios() []scenario {
 	return []scenario{
 		{name: "router-drops", clause: "the router relays nothing of some messages", short: true, run: routerDrops},
-		{
-			name: "router-cut", clause: "connections to the router end with announcements on them",
-			short: true, reroutes: true, run: routerCut,
-		},
-		{
-			name: "router-gone", clause: "the router is gone while messages are stored, and comes back",
-			short: true, run: routerGone,
-		},
+		{name: "router-cut", short: true, reroutes: true, run: routerCut,
+			clause: "connections to the router end with announcements on them"},
+		{name: "router-gone", short: true, run: routerGone,
+			clause: "the router is gone while messages are stored, and comes back"},
 		{
 			name: "router-black-hole",
 			clause: "the router takes connections and whatever comes on them, relays nothing and answers nothing, and comes " +

@@ -141,7 +141,7 @@ func insideNode(ctx context.Context, t *table) {
 	}) != nil {
 		return // the table has it
 	}
-	w := newWorld(p.plan, n.Config(), n.Kubeconfig())
+	w := newWorld(p.plan, n.Config, n.Kubeconfig)
 	w.kill = n.Kill
 	images := step{name: "images are imported", needed: true, run: func(ctx context.Context) string {
 		for _, archive := range p.Archives[1:] {

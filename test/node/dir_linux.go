@@ -6,13 +6,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // prefix of the names of the nodes' folders and control groups.
@@ -67,52 +68,35 @@ func lock(dir string, how int) (*os.File, error) {
 	return f, nil
 }
 
-// Gone returns an error if a process, mount, control group, address or the folder of the
-// node in dir still exists.
+// Gone returns an error if a process, mount, control group, address or the folder of the node in dir still exists.
 func Gone(dir string) error {
 	var left []string
-	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
-		left = append(left, "the folder "+dir)
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return fmt.Errorf("read the mounts: %w", err)
-	}
-	if strings.Contains(string(mounts), dir) {
-		left = append(left, "mounts of "+dir)
-	}
-	hierarchies, err := cgroupHierarchies()
-	if err != nil {
-		return err
-	}
-	for _, h := range hierarchies {
-		if group := filepath.Join(h.path, cgroupName(dir)); exists(group) {
-			left = append(left, "the control group "+group)
+	add := func(there bool, what string) {
+		if there {
+			left = append(left, what)
 		}
 	}
-	environments, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return err
-	}
-	for _, path := range environments {
-		b, err := os.ReadFile(path) // the process may have ended
-		if err == nil && bytes.Contains(b, []byte(dirVariable+"="+dir+"\x00")) {
-			left = append(left, "process "+filepath.Base(filepath.Dir(path)))
+	err := framework.Try(func() {
+		add(exists(dir), "the folder "+dir)
+		mounts := framework.MustGet(os.ReadFile("/proc/self/mountinfo"))
+		add(strings.Contains(string(mounts), dir), "mounts of "+dir)
+		for _, h := range framework.MustGet(cgroupHierarchies()) {
+			group := filepath.Join(h.path, cgroupName(dir))
+			add(exists(group), "the control group "+group)
 		}
-	}
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return fmt.Errorf("read the addresses: %w", err)
-	}
-	for _, a := range addresses {
-		if strings.HasPrefix(a.String(), address+"/") {
-			left = append(left, "the address "+address)
+		for _, path := range framework.MustGet(filepath.Glob("/proc/[0-9]*/environ")) {
+			b, err := os.ReadFile(path) // the process may have ended
+			add(err == nil && bytes.Contains(b, []byte(dirVariable+"="+dir+"\x00")),
+				"process "+filepath.Base(filepath.Dir(path)))
 		}
+		for _, a := range framework.MustGet(net.InterfaceAddrs()) {
+			add(strings.HasPrefix(a.String(), address+"/"), "the address "+address)
+		}
+	})
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("left by the node: %s", strings.Join(left, ", "))
 	}
-	if len(left) > 0 {
-		return fmt.Errorf("left by the node: %s", strings.Join(left, ", "))
-	}
-	return nil
+	return err
 }
 
 func exists(path string) bool {

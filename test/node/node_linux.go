@@ -41,8 +41,9 @@ type Options struct {
 type Node struct {
 	settings
 	snapshotter string
-	config      *rest.Config
-	kubeconfig  string
+	// Config and Kubeconfig, a path, are the admin's.
+	Config     *rest.Config
+	Kubeconfig string
 }
 
 // Start starts the node in the namespaces of Run and returns when it is Ready.
@@ -55,24 +56,18 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		n.snapshotter = snapshotter()
 		setUpNetwork(ctx)
 		n.pki = newPKI(filepath.Join(n.dir, "pki"))
-		n.kubeconfig = n.pki.kubeconfig("admin", serverURL, "admin", "system:masters")
-		n.config = n.pki.config("admin", serverURL)
+		n.Kubeconfig = n.pki.kubeconfig("admin", serverURL, "admin", "system:masters")
+		n.Config = n.pki.config("admin", serverURL)
 		n.startAll(ctx)
 	})
 }
 
-// Config returns a copy of the admin's client configuration.
-func (n *Node) Config() *rest.Config { return rest.CopyConfig(n.config) }
-
-// Kubeconfig returns the path of the admin's kubeconfig.
-func (n *Node) Kubeconfig() string { return n.kubeconfig }
-
 // KubeconfigIn returns the path of the admin's kubeconfig of a node in dir.
-func KubeconfigIn(dir string) string { return filepath.Join(dir, "pki", "admin.kubeconfig") }
+func KubeconfigIn(dir string) string { return filepath.Join(dir, "pki", "admin.Kubeconfig") }
 
 // Describe returns a line with the versions of the node's programs.
 func (n *Node) Describe(ctx context.Context) (string, error) {
-	client, err := kubernetes.NewForConfig(n.config)
+	client, err := kubernetes.NewForConfig(n.Config)
 	if err != nil {
 		return "", err
 	}
@@ -100,7 +95,7 @@ func setUpNetwork(ctx context.Context) {
 func (n *Node) startAll(ctx context.Context) {
 	etcd, api := n.controlPlane()
 	containerd, clients := n.containerd(), n.apiClients()
-	client := framework.MustGet(kubernetes.NewForConfig(n.config))
+	client := framework.MustGet(kubernetes.NewForConfig(n.Config))
 	n.run(etcd)
 	n.run(containerd)
 	waitUntil(ctx, "etcd and containerd listen", func(context.Context) error {

@@ -3,7 +3,6 @@
 package controlplane
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -179,10 +178,7 @@ func (c *ControlPlane) Config() *rest.Config { return rest.CopyConfig(c.config) 
 // EtcdURL returns the URL of etcd, which needs no authentication.
 func (c *ControlPlane) EtcdURL() string { return c.plane.Etcd.URL.String() }
 
-// Kubeconfig returns the admin's kubeconfig with embedded certificates.
-func (c *ControlPlane) Kubeconfig() []byte { return bytes.Clone(c.kubeconfig) }
-
-// WriteKubeconfig writes Kubeconfig to path with mode 0600.
+// WriteKubeconfig writes the admin's kubeconfig, with embedded certificates, to path with mode 0600.
 func (c *ControlPlane) WriteKubeconfig(path string) error {
 	if err := os.WriteFile(path, c.kubeconfig, 0o600); err != nil {
 		return fmt.Errorf("write the admin's kubeconfig: %w", err)
