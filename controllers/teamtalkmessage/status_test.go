@@ -25,7 +25,9 @@ func user(id uint32, state v1alpha1.RecipientState, reason string) delivery.Prog
 // TestSetStatus checks what the states of all recipients come to: the conditions
 // as kstatus reads them, and the numbers.
 func TestSetStatus(t *testing.T) {
-	routed := user(2, v1alpha1.StateRouted, "")
+	routed, pending := user(2, v1alpha1.StateRouted, ""), user(2, v1alpha1.StatePending, "")
+	notFound := user(3, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)
+	of := func(p ...delivery.Progress) []delivery.Progress { return p }
 	tests := map[string]struct {
 		recipients []delivery.Progress
 		wait       *v1alpha1.Cause
@@ -33,58 +35,52 @@ func TestSetStatus(t *testing.T) {
 		want, wantReason, wantDelivered, wantSummary string
 		wantMessage                                  string
 	}{
-		"just taken on": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")},
-			want:       "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "0/1",
-		},
+		"just submitted": {recipients: of(pending), want: "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "0/1"},
 		"delivered": {
-			recipients: []delivery.Progress{routed, routed},
-			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "2/2", wantMessage: "delivered to 2 recipients",
+			recipients: of(routed, routed), want: "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "2/2",
+			wantMessage: "delivered to 2 recipients",
 		},
 		"scheduled": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")},
-			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonScheduled, Message: "later"},
-			want:       "+..--", wantReason: v1alpha1.ReasonScheduled, wantSummary: "0/1", wantMessage: "later",
+			recipients: of(pending), wait: &v1alpha1.Cause{Reason: v1alpha1.ReasonScheduled, Message: "later"},
+			want: "+..--", wantReason: v1alpha1.ReasonScheduled, wantSummary: "0/1", wantMessage: "later",
 		},
 		"suspended, but done": {
-			recipients: []delivery.Progress{routed},
-			wait:       &v1alpha1.Cause{Reason: v1alpha1.ReasonSuspended, Message: "later"},
-			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "1/1",
+			recipients: of(routed), wait: &v1alpha1.Cause{Reason: v1alpha1.ReasonSuspended, Message: "later"},
+			want: "+..++", wantReason: v1alpha1.ReasonDelivered, wantSummary: "1/1",
 		},
 		"one is under way": {
-			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateStored, "")},
+			recipients: of(routed, user(3, v1alpha1.StateStored, "")),
 			want:       "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "1/2",
 		},
 		"no router": {
-			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)},
+			recipients: of(routed, user(3, v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)),
 			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantDelivered: v1alpha1.ReasonStoredNotRouted, wantSummary: "2/2",
 		},
 		"failed": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)},
-			want:       "-.+-+", wantReason: v1alpha1.ReasonRecipientNotFound, wantSummary: "0/1", wantMessage: "because",
+			recipients: of(notFound), want: "-.+-+", wantReason: v1alpha1.ReasonRecipientNotFound, wantSummary: "0/1", wantMessage: "because",
 		},
 		"failed for both": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StateFailed, v1alpha1.ReasonSendToSelf), user(3, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)},
-			want:       "-.+-+", wantReason: v1alpha1.ReasonSendToSelf, wantSummary: "0/2", wantMessage: "failed for all 2 recipients; first failure: because",
+			recipients: of(user(2, v1alpha1.StateFailed, v1alpha1.ReasonSendToSelf), notFound), want: "-.+-+",
+			wantReason: v1alpha1.ReasonSendToSelf, wantSummary: "0/2", wantMessage: "failed for all 2 recipients; first failure: because",
 		},
 		"failed for one": {
-			recipients: []delivery.Progress{routed, user(3, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)},
-			want:       "-.+-+", wantReason: v1alpha1.ReasonPartiallyDelivered, wantSummary: "1/2", wantMessage: "delivered to 1 of 2 recipients; first failure: because",
+			recipients: of(routed, notFound), want: "-.+-+", wantReason: v1alpha1.ReasonPartiallyDelivered, wantSummary: "1/2",
+			wantMessage: "delivered to 1 of 2 recipients; first failure: because",
 		},
 		"waits for a watch": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, "")}, wait: &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: "no key"},
+			recipients: of(pending), wait: &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: "no key"},
 			want: "-+.--", wantReason: v1alpha1.ReasonKeyNotFound, wantSummary: "0/1", wantMessage: "no key",
 		},
 		"backs off": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, v1alpha1.ReasonStoreRejected)},
+			recipients: of(user(2, v1alpha1.StatePending, v1alpha1.ReasonStoreRejected)),
 			want:       "-+.--", wantReason: v1alpha1.ReasonRetryScheduled, wantSummary: "0/1", wantMessage: "because",
 		},
 		"in doubt": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)},
+			recipients: of(user(2, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)),
 			want:       "-+.--", wantReason: v1alpha1.ReasonNoAnswer, wantSummary: "0/1", wantMessage: "because",
 		},
 		"missing, and asked for again": {
-			recipients: []delivery.Progress{user(2, v1alpha1.StatePending, v1alpha1.ReasonRecipientNotFound)},
+			recipients: of(user(2, v1alpha1.StatePending, v1alpha1.ReasonRecipientNotFound)),
 			want:       "-+.--", wantReason: v1alpha1.ReasonRecipientNotFound, wantSummary: "0/1", wantMessage: "because",
 		},
 	}

@@ -12,8 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // slow is answered after d.
@@ -79,24 +77,18 @@ func TestConnectionGoes(t *testing.T) {
 	})
 }
 
-// gated is a TeamTalk that is connected but takes no request.
-type gated struct{ *talk }
-
-func (g gated) Path() (dbproxy.Reads, error) { return g, nil }
-
-func (g gated) Users(context.Context, uint32, []uint32) (map[uint32]*wire.UserInfo, error) {
-	return nil, errNotSent
-}
+// takingNothing is connected but takes no request.
+func takingNothing(f *talk) { f.fails = func(string) error { return errNotSent } }
 
 // TestServerSwapped: a task goes on with the session that replaces its own.
 func TestServerSwapped(t *testing.T) {
-	runEach(t, map[string]func(*harness) TeamTalk{
-		"while not connected": func(h *harness) TeamTalk { h.talk.down = true; return h.talk },
-		"while it takes none": func(h *harness) TeamTalk { return gated{h.talk} },
-		"while it has no key": func(h *harness) TeamTalk { h.talk.keys.Current = nil; return h.talk },
-	}, func(h *harness, first func(*harness) TeamTalk) {
+	runEach(t, map[string]func(*talk){
+		"while not connected": disconnected,
+		"while it takes none": takingNothing,
+		"while it has no key": func(f *talk) { f.keys.Current = nil },
+	}, func(h *harness, change func(*talk)) {
+		change(h.talk)
 		spec := h.task("m", toAlice)
-		spec.Server = first(h)
 		h.submit(spec)
 		advance(time.Minute)
 		wantProgress(h.t, h.first("m"), v1alpha1.StatePending, v1alpha1.ReasonServerNotReady)
@@ -113,9 +105,8 @@ func TestServerSwapped(t *testing.T) {
 // TestNoBusyLoop: what takes nothing is not pressed.
 func TestNoBusyLoop(t *testing.T) {
 	run(t, func(h *harness) {
-		spec := h.task("m", toAlice)
-		spec.Server = gated{h.talk}
-		h.submit(spec)
+		takingNothing(h.talk)
+		h.submit(h.task("m", toAlice))
 		advance(10 * time.Second)
 		if r := h.snapshot("m").Revision; r > 700 {
 			t.Errorf("%d changes in ten seconds", r)

@@ -82,7 +82,8 @@ func (f *talk) visible(s dbproxy.Session) []*wire.MsgInfo {
 	c := queue.ConversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
 	var rows []*wire.MsgInfo
 	for _, r := range f.rows {
-		if r.conversation == c && !r.visible.After(time.Now()) {
+		hidden := r.visible.After(time.Now()) || c.Type == v1alpha1.RecipientGroup && r.GetCreateTime() < f.joined
+		if r.conversation == c && !hidden {
 			rows = append(rows, r.MsgInfo)
 		}
 	}

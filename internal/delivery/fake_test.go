@@ -96,6 +96,8 @@ type talk struct {
 	lag time.Duration
 	// noRouter: nothing is routed.
 	noRouter bool
+	// joined hides older rows of a group, as from a reader that joined it then, in unix seconds.
+	joined uint32
 
 	sends    []sent
 	routed   []uint32

@@ -3,7 +3,6 @@
 package delivery
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // chatter has alice say something to the bot, so many times.
@@ -23,38 +21,6 @@ func (f *talk) chatter(n int) {
 	for i := range n {
 		f.keep(uint32(5000+i), m, time.Now())
 	}
-}
-
-// hiding is a TeamTalk that hides from a group's history what is older than its reader's joining.
-type hiding struct {
-	*talk
-	joined uint32
-}
-
-func (f *hiding) Path() (dbproxy.Reads, error) { return f, nil }
-
-func (f *hiding) hide(s dbproxy.Session, rows []*wire.MsgInfo) []*wire.MsgInfo {
-	if s.Type != wire.SessionType_SESSION_TYPE_GROUP {
-		return rows
-	}
-	return slices.DeleteFunc(rows, func(r *wire.MsgInfo) bool { return r.GetCreateTime() < f.joined })
-}
-
-func (f *hiding) Scan(ctx context.Context, s dbproxy.Session, n uint32, to dbproxy.Scanner) error {
-	rows, err := f.List(ctx, s, n)
-	if err != nil {
-		return err
-	}
-	to.Begin()
-	for _, r := range f.hide(s, rows) {
-		to.Row(r)
-	}
-	return nil
-}
-
-func (f *hiding) ByID(ctx context.Context, s dbproxy.Session, ids []uint32) ([]*wire.MsgInfo, error) {
-	rows, err := f.talk.ByID(ctx, s, ids)
-	return f.hide(s, rows), err
 }
 
 // sendOf sends what a task says, as an operator before would have.
@@ -103,7 +69,7 @@ func TestHiddenAndInherited(t *testing.T) {
 	runEach(t, identities, func(h *harness, identity Identity) {
 		spec := h.keyed("m", "hello", toGroup)
 		spec.Identity = identity
-		spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
+		h.talk.joined = uint32(time.Now().Unix()) + 120
 		h.sendOf(spec, toGroup)
 		advance(20 * time.Second)
 		takenOver(&spec)
@@ -117,7 +83,7 @@ func TestHiddenAndRecreated(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{lostAfter}
 		spec := h.keyed("m", "hello", toGroup)
-		spec.Server = &hiding{h.talk, uint32(time.Now().Unix()) + 120}
+		h.talk.joined = uint32(time.Now().Unix()) + 120
 		h.submit(spec)
 		advance(2 * time.Second)
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
