@@ -82,49 +82,35 @@ func TestPinSplit(t *testing.T) {
 	if identifySplit(payload("ab", "c")).Digest == identifySplit(payload("a", "bc")).Digest {
 		t.Error("texts that are cut otherwise pass for one")
 	}
-	pending := delivery.Progress{State: v1alpha1.StatePending}
+	pending, doubt := delivery.Progress{State: v1alpha1.StatePending}, delivery.Progress{State: v1alpha1.StateInDoubt}
+	has := delivery.Progress{State: v1alpha1.StateRouted, MessageID: 7}
+	begun, hasBoth := pending, has
+	begun.Earlier, hasBoth.Earlier = []uint32{7}, []uint32{6}
+	known := identifySplit(one)
 	tests := map[string]struct {
-		recorded    *v1alpha1.SplitText
-		payload     delivery.Payload
-		others      []delivery.Progress
+		recorded *v1alpha1.SplitText
+		payload  delivery.Payload
+		// other is another recipient.
+		other       delivery.Progress
 		inline      bool
 		unknown     bool
 		wantStaged  bool
 		wantRefused bool
-		wantCount   int
 		want        *v1alpha1.SplitText
 	}{
-		"one segment":           {payload: payload("a")},
-		"not of a ConfigMap":    {payload: one, inline: true},
-		"new":                   {payload: one, wantStaged: true, wantCount: 2, want: identifySplit(one)},
-		"recorded":              {recorded: identifySplit(one), payload: one, wantCount: 2, want: identifySplit(one)},
-		"another, nothing sent": {recorded: identifySplit(one), payload: another, wantStaged: true, wantCount: 2, want: identifySplit(another)},
-		"short, nothing sent":   {recorded: identifySplit(one), payload: payload("a"), wantStaged: true},
-		"another": {
-			recorded: identifySplit(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: []uint32{7}}},
-			wantRefused: true, wantCount: 2, want: identifySplit(one),
-		},
-		"another, may have been sent": {
-			recorded: identifySplit(one), payload: another, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantRefused: true, wantCount: 2, want: identifySplit(one),
-		},
-		"short, somebody has it": {
-			recorded: identifySplit(one), payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 8, Earlier: []uint32{7}}},
-			wantRefused: true, wantCount: 2, want: identifySplit(one),
-		},
-		"not known": {
-			recorded: identifySplit(one), unknown: true, payload: delivery.Payload{}, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantCount: 2, want: identifySplit(one),
-		},
-		"may have been sent, not in segments": {
-			payload: one, others: []delivery.Progress{{State: v1alpha1.StateInDoubt}},
-			wantStaged: true, wantCount: 2, want: identifySplit(one),
-		},
-		"somebody has a short one": {
-			payload: one, others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 7}},
-			wantStaged: true, wantCount: 2, want: identifySplit(one),
-		},
-		"short, somebody has one": {payload: payload("a"), others: []delivery.Progress{{State: v1alpha1.StateRouted, MessageID: 7}}},
+		"one segment":                 {payload: payload("a")},
+		"not of a ConfigMap":          {payload: one, inline: true},
+		"new":                         {payload: one, wantStaged: true, want: known},
+		"recorded":                    {recorded: known, payload: one, want: known},
+		"another, nothing sent":       {recorded: known, payload: another, wantStaged: true, want: identifySplit(another)},
+		"short, nothing sent":         {recorded: known, payload: payload("a"), wantStaged: true},
+		"another":                     {recorded: known, payload: another, other: begun, wantRefused: true, want: known},
+		"another, may have been sent": {recorded: known, payload: another, other: doubt, wantRefused: true, want: known},
+		"short, somebody has it":      {recorded: known, payload: payload("a"), other: hasBoth, wantRefused: true, want: known},
+		"not known":                   {recorded: known, unknown: true, other: doubt, want: known},
+		"may have been sent, as one":  {payload: one, other: doubt, wantStaged: true, want: known},
+		"somebody has a short one":    {payload: one, other: has, wantStaged: true, want: known},
+		"short, somebody has one":     {payload: payload("a"), other: has},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -132,13 +118,23 @@ func TestPinSplit(t *testing.T) {
 			if !tc.inline {
 				m.Spec.Content.TextFrom = &v1alpha1.TextSource{}
 			}
-			s := &scope{message: m, split: tc.recorded, payload: tc.payload, recipients: append([]delivery.Progress{pending}, tc.others...)}
+			s := &scope{message: m, split: tc.recorded, payload: tc.payload, recipients: []delivery.Progress{pending}}
+			if tc.other.State != "" {
+				s.recipients = append(s.recipients, tc.other)
+			}
 			staged := s.pinSplit(!tc.unknown) == recordFirst
 			refused := s.recipients[0].Reason == v1alpha1.ReasonContentChanged
-			if staged != tc.wantStaged || refused != tc.wantRefused || s.payload.Count != tc.wantCount || !cmp.Equal(s.split, tc.want) {
-				t.Errorf("staged %v, refused %v, count %d, recorded %+v", staged, refused, s.payload.Count, s.split)
+			if staged != tc.wantStaged || refused != tc.wantRefused || !cmp.Equal(s.split, tc.want) {
+				t.Errorf("staged %v, refused %v, recorded %+v", staged, refused, s.split)
 			}
-			if want := tc.wantCount > 0 && !refused && !tc.unknown; s.payload.Recorded != want {
+			wantCount := 0
+			if tc.want != nil {
+				wantCount = 2
+			}
+			if s.payload.Count != wantCount {
+				t.Errorf("count %d, want %d", s.payload.Count, wantCount)
+			}
+			if want := wantCount > 0 && !refused && !tc.unknown; s.payload.Recorded != want {
 				t.Errorf("the text is the recorded one: %v, want %v", s.payload.Recorded, want)
 			}
 		})

@@ -43,30 +43,25 @@ type harness struct {
 func start(t *testing.T) *harness {
 	t.Helper()
 	h := &harness{t: t, changed: make(chan struct{}, 1), reads: make(chan router.Read, 10)}
-	mine := func(key types.NamespacedName) {
-		if key != name {
-			t.Errorf("a change of %s", key)
+	// on returns a callback for the one server.
+	on := func(do func()) func(types.NamespacedName) {
+		return func(key types.NamespacedName) {
+			if do(); key != name {
+				t.Errorf("a change of %s", key)
+			}
 		}
 	}
 	h.Manager = NewManager(logr.Discard(), nil, Events{
-		Connection: func(key types.NamespacedName) {
-			mine(key)
+		Connection: on(func() {
 			select {
 			case h.changed <- struct{}{}:
 			default:
 			}
-		},
-		Usable: func(key types.NamespacedName) {
-			mine(key)
-			h.usable.Add(1)
-		},
+		}),
+		Usable: on(func() { h.usable.Add(1) }),
+		Gone:   on(func() { h.gone.Add(1) }),
 		Read: func(key types.NamespacedName, r router.Read) {
-			mine(key)
-			h.reads <- r
-		},
-		Gone: func(key types.NamespacedName) {
-			mine(key)
-			h.gone.Add(1)
+			on(func() { h.reads <- r })(key)
 		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -104,6 +99,15 @@ func (h *harness) ready(s *Session) {
 	if err := s.WaitReady(ctx); err != nil {
 		h.t.Fatalf("WaitReady: %v", err)
 	}
+}
+
+func (h *harness) path(s *Session) dbproxy.Reads {
+	h.t.Helper()
+	p, err := s.Path()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return p
 }
 
 func serve(t *testing.T) *devserver.Server {
@@ -155,10 +159,7 @@ func TestSession(t *testing.T) {
 	h.await("health", func() bool { return s.Health() == want })
 
 	ctx := t.Context()
-	path, err := s.Path()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := h.path(s)
 	if users, err := path.Users(ctx, 1, []uint32{1, 3, 999}); err != nil || len(users) != 2 {
 		t.Errorf("%d users: %v", len(users), err)
 	}
@@ -302,11 +303,7 @@ func TestOneOfSeveral(t *testing.T) {
 	s := h.Ensure(name, c, keys(t))
 	h.ready(s)
 	for range 5 {
-		path, err := s.Path()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := path.Users(t.Context(), 1, []uint32{1}); err != nil {
+		if _, err := h.path(s).Users(t.Context(), 1, []uint32{1}); err != nil {
 			t.Errorf("Users: %v", err)
 		}
 	}
@@ -330,12 +327,6 @@ func TestAfterTheEnd(t *testing.T) {
 	m.Remove(name)
 }
 
-// listener is a message server that receives what a router relays.
-type listener struct {
-	t      *testing.T
-	frames *pdu.Reader
-}
-
 // dialRouter connects to a router as a message server and sends a message.
 func dialRouter(t *testing.T, address string, command wire.Command, seq uint16, m proto.Message) net.Conn {
 	t.Helper()
@@ -352,6 +343,12 @@ func dialRouter(t *testing.T, address string, command wire.Command, seq uint16, 
 		t.Fatal(err)
 	}
 	return conn
+}
+
+// listener is a message server that receives what a router relays.
+type listener struct {
+	t      *testing.T
+	frames *pdu.Reader
 }
 
 func listen(t *testing.T, address string) *listener {

@@ -4,7 +4,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,17 +111,6 @@ func TestDrain(t *testing.T) {
 		}
 		h.endsWith(drained, "m")
 		h.wantEnd("m", 0, tc.want)
-	})
-}
-
-func TestDrainGivesUp(t *testing.T) {
-	run(t, func(h *harness) {
-		h.submit(h.task("m", toAlice))
-		ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
-		defer cancel()
-		if err := h.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Drain: %v", err)
-		}
 	})
 }
 

@@ -90,24 +90,16 @@ func (f *talk) visible(s dbproxy.Session) []*wire.MsgInfo {
 	return rows
 }
 
-func (f *talk) List(_ context.Context, s dbproxy.Session, count uint32) ([]*wire.MsgInfo, error) {
+func (f *talk) Scan(_ context.Context, s dbproxy.Session, count uint32, to dbproxy.Scanner) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.read("list"); err != nil {
-		return nil, err
+		return err
 	}
 	rows := f.visible(s)
 	slices.SortStableFunc(rows, func(a, b *wire.MsgInfo) int { return int(b.GetCreateTime()) - int(a.GetCreateTime()) })
-	return rows[:min(len(rows), int(count))], nil
-}
-
-func (f *talk) Scan(ctx context.Context, s dbproxy.Session, count uint32, to dbproxy.Scanner) error {
-	rows, err := f.List(ctx, s, count)
-	if err != nil {
-		return err
-	}
 	to.Begin()
-	for _, r := range rows {
+	for _, r := range rows[:min(len(rows), int(count))] {
 		to.Row(r)
 	}
 	return nil

@@ -102,8 +102,6 @@ type talk struct {
 	sends    []sent
 	routed   []uint32
 	inFlight int
-	maxAtOne map[queue.Conversation]int
-	flying   map[queue.Conversation]int
 	maxAll   int
 }
 
@@ -111,7 +109,6 @@ func newTalk(t testing.TB) *talk {
 	return &talk{
 		users: map[uint32]bool{bot: true, alice: true, bob: true}, groups: map[uint32][]uint32{group: {bot, alice}},
 		keys: cipher.Keys{Current: key(t, 1)}, ready: make(chan struct{}),
-		maxAtOne: map[queue.Conversation]int{}, flying: map[queue.Conversation]int{},
 	}
 }
 
@@ -146,7 +143,6 @@ func (f *talk) keep(id uint32, m dbproxy.Message, visible time.Time) {
 
 func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
 	m, ok := build()
-	c := conversationOf(m)
 	f.mu.Lock()
 	if f.down || waiting.Err() != nil || !ok {
 		f.mu.Unlock()
@@ -158,8 +154,7 @@ func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (
 	}
 	f.sends = append(f.sends, sent{m, time.Now()})
 	f.inFlight++
-	f.flying[c]++
-	f.maxAll, f.maxAtOne[c] = max(f.maxAll, f.inFlight), max(f.maxAtOne[c], f.flying[c])
+	f.maxAll = max(f.maxAll, f.inFlight)
 	id := uint32(100 + len(f.sends))
 	if r.store {
 		f.keep(id, m, time.Now().Add(f.lag))
@@ -177,7 +172,6 @@ func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.inFlight--
-	f.flying[c]--
 	if r.id != nil {
 		id = *r.id
 	}

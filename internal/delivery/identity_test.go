@@ -60,29 +60,3 @@ func TestTokenVectors(t *testing.T) {
 		})
 	}
 }
-
-func TestTokensDiffer(t *testing.T) {
-	ids := map[string]DeliveryID{
-		"base":        {Identity: Identity{UID: "m"}, Sender: 1, Recipient: user(3)},
-		"uid":         {Identity: Identity{UID: "n"}, Sender: 1, Recipient: user(3)},
-		"revision":    {Identity: Identity{UID: "m"}, Revision: 1, Sender: 1, Recipient: user(3)},
-		"segment":     {Identity: Identity{UID: "m"}, Segment: 1, Sender: 1, Recipient: user(3)},
-		"sender":      {Identity: Identity{UID: "m"}, Sender: 2, Recipient: user(3)},
-		"key":         {Identity: Identity{UID: "m", Namespace: "im", Key: "k"}, Sender: 1, Recipient: user(3)},
-		"another key": {Identity: Identity{Namespace: "im", Key: "l"}, Sender: 1, Recipient: user(3)},
-		"namespace":   {Identity: Identity{Namespace: "in", Key: "k"}, Sender: 1, Recipient: user(3)},
-		"recipient":   {Identity: Identity{UID: "m"}, Sender: 1, Recipient: user(4)},
-		"type":        {Identity: Identity{UID: "m"}, Sender: 1, Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: 3}},
-		// Without lengths these two would be one.
-		"boundary":       {Identity: Identity{UID: "m1"}, Revision: 1, Sender: 1, Recipient: user(3)},
-		"boundary moved": {Identity: Identity{UID: "m"}, Revision: 11, Sender: 1, Recipient: user(3)},
-	}
-	seen := map[string]string{}
-	for name, id := range ids {
-		token := id.Token().String()
-		if other, ok := seen[token]; ok {
-			t.Errorf("%q and %q have one token, %s", name, other, token)
-		}
-		seen[token] = name
-	}
-}

@@ -12,7 +12,7 @@ import (
 // found is the result where an earlier operator had stored the message.
 var found = result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{0, 1, 1}}
 
-// store puts the task's message to Alice into the store, as an earlier operator would have.
+// store puts the message to the first recipient into the store, as an earlier operator would have.
 func (h *harness) store(spec Task) {
 	m, ok := spec.message(recipientState{Progress: spec.Recipients[0]}, time.Now())
 	if !ok {
