@@ -27,10 +27,7 @@ const uid = types.UID("0b5d0c34-94c7-4f0e-8a3f-5d4c1f1f9a01")
 // start returns a Tracer that sends to a collector, and how to end it and get what has come there.
 func start(t *testing.T, ratio float64) (*Tracer, func() []otlp.Span) {
 	t.Helper()
-	collector, err := otlp.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	collector := otlp.Start()
 	t.Cleanup(collector.Stop)
 	tracer, err := New(t.Context(), Options{Endpoint: collector.URL(), Ratio: ratio, Service: "operator", Log: logr.Discard()})
 	if err != nil {
@@ -186,10 +183,7 @@ func TestWanted(t *testing.T) {
 
 // TestALostCollectorIsSaidOnce holds that a collector that is down costs a line in the log, and no error.
 func TestALostCollectorIsSaidOnce(t *testing.T) {
-	collector, err := otlp.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	collector := otlp.Start()
 	collector.Stop()
 	var lines []string
 	log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})

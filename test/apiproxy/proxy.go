@@ -1,42 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apiproxy is an HTTPS proxy before a kube-apiserver, for one client that
-// it speaks for. It does on purpose what an API server does on a bad day: each
-// Rule counts how often it really did.
 package apiproxy
 
 import (
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"sync"
-	"time"
 
 	"k8s.io/client-go/rest"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 )
 
-// Proxy passes requests on, as the client whose certificate it has.
+// Proxy passes requests on with its own credentials, unless a rule fires.
 type Proxy struct {
-	listener net.Listener
-	server   *http.Server
-	reverse  *httputil.ReverseProxy
-	ca       []byte
-	rules    fault.Rules[*http.Request, Action]
+	server  *httptest.Server
+	reverse *httputil.ReverseProxy
+	rules   fault.Rules[*http.Request, Action]
 
 	mu      sync.Mutex
 	gone    bool
@@ -45,25 +33,13 @@ type Proxy struct {
 }
 
 // Start starts a proxy on a free loopback port before the API server of cfg.
-func Start(ctx context.Context, cfg *rest.Config) (*Proxy, error) {
+func Start(cfg *rest.Config) (*Proxy, error) {
 	target, err := url.Parse(cfg.Host)
-	if err != nil {
+	transport, err2 := rest.TransportFor(cfg)
+	if err := errors.Join(err, err2); err != nil {
 		return nil, fmt.Errorf("start a proxy before the API server: %w", err)
 	}
-	transport, err := rest.TransportFor(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("start a proxy before the API server: %w", err)
-	}
-	certificate, ca, err := selfSigned()
-	if err != nil {
-		return nil, fmt.Errorf("make the proxy's certificate: %w", err)
-	}
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("start a proxy before the API server: %w", err)
-	}
-	p := &Proxy{listener: listener, ca: ca, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{conns: map[net.Conn]struct{}{}}
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
@@ -71,32 +47,26 @@ func Start(ctx context.Context, cfg *rest.Config) (*Proxy, error) {
 		ErrorLog:      log.New(io.Discard, "", 0),
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	p.server = &http.Server{
-		Handler:           http.HandlerFunc(p.serve),
-		ReadHeaderTimeout: time.Minute,
-		ErrorLog:          log.New(io.Discard, "", 0), // cut connections are what it is for
-		ConnState:         p.connState,
-		// HTTP/1 alone: a connection that is cut takes one request with it.
-		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
-		},
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
-	}
-	go func() { _ = p.server.ServeTLS(&guarded{listener, p}, "", "") }() // ends with Stop
+	// It speaks HTTP/1 only: the end of a connection concerns one request.
+	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
+	p.server.Listener = &guarded{p.server.Listener, p}
+	p.server.Config.ConnState = p.connState
+	p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections are closed on purpose
+	p.server.StartTLS()
 	return p, nil
 }
 
-// Config is the client configuration with which to reach the API server through
-// the proxy.
+// Config is the configuration of a client of the proxy.
 func (p *Proxy) Config() *rest.Config {
-	return &rest.Config{Host: "https://" + p.listener.Addr().String(), TLSClientConfig: rest.TLSClientConfig{CAData: p.ca}}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
+	return &rest.Config{Host: p.server.URL, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
 }
 
-// Stop closes every connection.
-func (p *Proxy) Stop() { _ = p.server.Close() }
+// Stop closes all connections.
+func (p *Proxy) Stop() { _ = p.server.Config.Close() }
 
-// SetGone lets the API server look gone: every connection is cut, and every new
-// one closed at once and counted, until it is set to false.
+// SetGone makes the API server look gone: all connections are closed, and each new one is closed at once and counted,
+// until gone is set to false.
 func (p *Proxy) SetGone(gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +78,7 @@ func (p *Proxy) SetGone(gone bool) {
 	}
 }
 
-// Refused is how many connections were closed while the API server looked gone.
+// Refused returns how many connections were closed while the API server looked gone.
 func (p *Proxy) Refused() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +97,7 @@ func (p *Proxy) connState(c net.Conn, s http.ConnState) {
 	}
 }
 
-// guarded closes at once what connects while the API server is to look gone.
+// guarded closes new connections while the API server looks gone.
 type guarded struct {
 	net.Listener
 	proxy *Proxy
@@ -151,24 +121,4 @@ func (g *guarded) Accept() (net.Conn, error) {
 		}
 		_ = c.Close()
 	}
-}
-
-func selfSigned() (tls.Certificate, []byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "apiproxy"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }

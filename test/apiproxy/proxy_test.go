@@ -18,17 +18,17 @@ import (
 
 const status = "/apis/teamtalk.io/v1alpha1/namespaces/n/teamtalkmessages/m/status"
 
-// stand is a server that counts what it was asked to do, behind a proxy.
-type stand struct {
+// fixture is a server that counts its requests, behind a proxy.
+type fixture struct {
 	t     *testing.T
 	done  atomic.Int64
 	proxy *Proxy
 	http  *http.Client
 }
 
-func newStand(t *testing.T) *stand {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	s := &stand{t: t}
+	s := &fixture{t: t}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.Header.Get("Authorization") != "Bearer mine" {
@@ -41,7 +41,7 @@ func newStand(t *testing.T) *stand {
 	t.Cleanup(server.Close)
 	cfg := &rest.Config{Host: server.URL, BearerToken: "mine", TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
 	var err error
-	if s.proxy, err = Start(t.Context(), cfg); err != nil {
+	if s.proxy, err = Start(cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.proxy.Stop)
@@ -51,8 +51,8 @@ func newStand(t *testing.T) *stand {
 	return s
 }
 
-// patch writes a status; -1 where no answer has come.
-func (s *stand) patch() (code int, body string) {
+// patch writes a status. The code is -1 if there was no answer.
+func (s *fixture) patch() (code int, body string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
@@ -72,8 +72,7 @@ func (s *stand) patch() (code int, body string) {
 	return answer.StatusCode, string(b)
 }
 
-// TestRules meets each fault once, then nothing more: what the client learns, and
-// whether the write was done.
+// TestRules sends a request with each fault, and others before and after it.
 func TestRules(t *testing.T) {
 	tests := map[string]struct {
 		do   Action
@@ -87,7 +86,7 @@ func TestRules(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := newStand(t)
+			s := newFixture(t)
 			rule := s.proxy.Add(Rule{Match: StatusWrite, Skip: 1, Count: 1, Do: tc.do})
 			if code, body := s.patch(); code != http.StatusOK || body != "text" {
 				t.Fatalf("before the fault: %d %q", code, body)
@@ -104,7 +103,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestHang(t *testing.T) {
-	s := newStand(t)
+	s := newFixture(t)
 	rule := s.proxy.Add(Rule{Match: StatusWrite, Do: Hang})
 	answered := make(chan int, 1)
 	go func() {

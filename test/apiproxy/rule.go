@@ -15,16 +15,16 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 )
 
-// Action is what happens to a request; next passes it on.
+// Action is what happens to a request. next passes it on.
 type Action func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// Rule says what happens to which requests.
+// Rule is a fault and the requests that it concerns.
 type Rule = fault.Rule[*http.Request, Action]
 
 // Armed is a rule that was added.
 type Armed = fault.Armed[*http.Request, Action]
 
-// Add puts a rule to work. Of several that take a request, the first one does.
+// Add adds a rule. If several rules match a request, the first one fires.
 func (p *Proxy) Add(r Rule) *Armed { return p.rules.Add(r) }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
@@ -41,12 +41,12 @@ func StatusWrite(r *http.Request) bool {
 		strings.Contains(r.URL.Path, "/teamtalkmessages/") && strings.HasSuffix(r.URL.Path, "/status")
 }
 
-// Refuse answers as an API server that fails, or that somebody else came before.
+// Refuse answers with an error, such as a conflict.
 func Refuse(code int, reason metav1.StatusReason) Action {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(metav1.Status{ // nobody is left to be told
+		_ = json.NewEncoder(w).Encode(metav1.Status{ // an error has no recipient
 			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
 			Code: int32(code), Reason: reason, Message: "refused by the fault proxy",
 		})
@@ -58,14 +58,14 @@ func CutBefore(http.ResponseWriter, *http.Request, http.Handler) { panic(http.Er
 
 // CutAfter passes the request on, and closes the connection instead of answering.
 func CutAfter(_ http.ResponseWriter, r *http.Request, next http.Handler) {
-	// What was asked for is done although nobody waits for the answer.
+	// The request is executed, although its client does not wait.
 	next.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
 	panic(http.ErrAbortHandler)
 }
 
-// Hang holds requests until their client is gone, or the proxy stops.
+// Hang holds requests until their client closes the connection, or the proxy stops.
 func Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
-	// Only with the body read does the server notice that the client is gone.
+	// The server notices the end of the client only after it has read the body.
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
 	panic(http.ErrAbortHandler)

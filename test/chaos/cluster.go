@@ -86,7 +86,7 @@ type operator struct {
 
 // startOperator starts an operator.
 func (c *cluster) startOperator(ctx context.Context) *operator {
-	o := &operator{api: framework.MustGet(apiproxy.Start(ctx, c.cfg)), log: &framework.Log{}}
+	o := &operator{api: framework.MustGet(apiproxy.Start(c.cfg)), log: &framework.Log{}}
 	file := framework.MustGet(os.CreateTemp(c.dir, "kubeconfig-"))
 	_ = file.Close() // only its name is needed
 	framework.Must(framework.WriteKubeconfig(file.Name(), o.api.Config()))

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
@@ -294,14 +296,9 @@ func (c *Conn) close() {
 }
 
 func poll(ctx context.Context, what func() string, done func() bool) error {
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what(), context.Cause(ctx))
-		}
+	check := func(context.Context) (bool, error) { return done(), nil }
+	if wait.PollUntilContextCancel(ctx, pollInterval, true, check) != nil {
+		return fmt.Errorf("%s: %w", what(), context.Cause(ctx))
 	}
 	return nil
 }

@@ -313,11 +313,16 @@ func TestOnPass(t *testing.T) {
 	if _, err := s.send(); !errors.Is(err, dbproxy.ErrConnectionLost) {
 		t.Fatal(err)
 	}
-	first, second, third := <-passes, <-passes, <-passes
-	if first.direction != ToServer || second.direction != ToClient || third.direction != ToServer || len(passes) > 0 {
-		t.Errorf("passed in directions %v %v %v, and %d more", first.direction, second.direction, third.direction, len(passes))
+	// The reports of the two directions may overtake each other.
+	first := <-passes
+	toClient := int(first.direction)
+	for range 2 {
+		p := <-passes
+		if toClient += int(p.direction); p.over != first.over {
+			t.Error("passed over another connection")
+		}
 	}
-	if second.over != first.over || third.over != first.over || !first.over.Ended() {
-		t.Errorf("not over one connection, or it has not ended: %v", first.over.Ended())
+	if toClient != 1 || len(passes) > 0 || !first.over.Ended() {
+		t.Errorf("%d of 3 frames to the client, %d more, ended: %v", toClient, len(passes), first.over.Ended())
 	}
 }

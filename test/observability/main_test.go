@@ -64,9 +64,7 @@ func setup(ctx context.Context, c *framework.Cluster) (err error) {
 	if err := createCertificate(); err != nil {
 		return err
 	}
-	if world.collector, err = otlp.Start(ctx); err != nil {
-		return err
-	}
+	world.collector = otlp.Start()
 	c.Cleanup(world.collector.Stop)
 	if err := createServer(ctx); err != nil {
 		return err

@@ -155,7 +155,7 @@ func startProxy(t *testing.T, user string) *apiproxy.Proxy {
 	x.Must(framework.GrantNamespace(t.Context(), world.Admin, user, namespace))
 	cfg, err := world.Plane.User(user)
 	x.Must(err)
-	proxy, err := apiproxy.Start(t.Context(), cfg)
+	proxy, err := apiproxy.Start(cfg)
 	x.Must(err)
 	t.Cleanup(proxy.Stop)
 	return proxy

@@ -6,16 +6,13 @@
 package otlp
 
 import (
-	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
-	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
@@ -51,36 +48,26 @@ func (s Span) Attribute(key string) string {
 
 // Receiver collects spans.
 type Receiver struct {
-	server *http.Server
-	url    string
+	server *httptest.Server
 
 	mu    sync.Mutex
 	spans []Span
 }
 
 // Start starts a Receiver on a free loopback port.
-func Start(ctx context.Context) (*Receiver, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("start the collector: %w", err)
-	}
-	r := &Receiver{url: "http://" + l.Addr().String()}
+func Start() *Receiver {
+	r := &Receiver{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/traces", r.receive)
-	r.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() {
-		if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			panic(err)
-		}
-	}()
-	return r, nil
+	r.server = httptest.NewServer(mux)
+	return r
 }
 
 // URL returns the value for --otlp-endpoint.
-func (r *Receiver) URL() string { return r.url }
+func (r *Receiver) URL() string { return r.server.URL }
 
 // Stop stops the receiver.
-func (r *Receiver) Stop() { _ = r.server.Close() }
+func (r *Receiver) Stop() { r.server.Close() }
 
 // Spans returns the received spans.
 func (r *Receiver) Spans() []Span {

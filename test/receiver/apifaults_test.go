@@ -26,7 +26,7 @@ import (
 // faulty serves receivers behind an API server that fails on demand; it returns the address and the server.
 func (x *tenant) faulty(t *testing.T) (address string, api *apiproxy.Proxy) {
 	t.Helper()
-	api, err := apiproxy.Start(t.Context(), world.Plane.Config())
+	api, err := apiproxy.Start(world.Plane.Config())
 	x.Must(err)
 	t.Cleanup(api.Stop)
 	cfg := api.Config()

@@ -288,7 +288,7 @@ func (x *tenant) throughProxy(t testing.TB, args ...string) (*serving, *apiproxy
 	t.Helper()
 	cfg, err := world.Plane.User(gatewayUser)
 	x.Must(err)
-	api, err := apiproxy.Start(t.Context(), cfg)
+	api, err := apiproxy.Start(cfg)
 	x.Must(err)
 	t.Cleanup(api.Stop)
 	file := filepath.Join(t.TempDir(), "kubeconfig")

@@ -284,20 +284,6 @@ func TestQueueEndsBeforeTheWriter(t *testing.T) {
 	})
 }
 
-// TestReconnects ends a connection with a frame of bad length, and dials again.
-func TestReconnects(t *testing.T) {
-	bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
-		got := h.sendAsync(t.Context(), message(2))
-		server.SendRaw(append([]byte{0, 0, 0, 15}, make([]byte, 12)...))
-		want(t, "Send", <-got, 0, ErrConnectionLost)
-		server = <-h.Conns
-		synctest.Wait()
-		got = h.sendAsync(t.Context(), message(2))
-		answerStored(t, server, server.Next(), 3)
-		want(t, "Send", <-got, 3)
-	})
-}
-
 // TestSendLatest builds a message when it has a slot. One that is not needed any more passes the slot on.
 func TestSendLatest(t *testing.T) {
 	bubble(t, Options{Connections: 1, Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {

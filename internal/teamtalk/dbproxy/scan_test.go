@@ -5,7 +5,9 @@ package dbproxy
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/protobuf/proto"
 
@@ -106,23 +108,28 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestScanEndsConnection: an answer that ends the connection is too long for its request only; the others are lost.
-func TestScanEndsConnection(t *testing.T) {
-	bubble(t, Options{Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
-		path, err := h.OpenPath()
-		if err != nil {
-			t.Fatal(err)
-		}
-		scan := async(func() (int, error) { return 0, path.Scan(t.Context(), singleChat, 65536, &counter{t: t}) })
-		asked := server.Next()
-		send := h.sendAsync(t.Context(), message(2))
-		server.Next()
-		header := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: asked.Seq}.Append(nil)
-		binary.BigEndian.PutUint32(header, pdu.MaxSkip+1)
-		server.SendRaw(header)
-		want(t, "scan", <-scan, 0, ErrTooLong)
-		want(t, "send", <-send, 0, ErrConnectionLost)
-	})
+// TestInvalidLength: a length that ends the connection is too long for the request with this answer only. The other
+// requests are lost, and the client connects again.
+func TestInvalidLength(t *testing.T) {
+	for length, wantErr := range map[uint32]error{pdu.MaxSkip + 1: ErrTooLong, 15: ErrConnectionLost} {
+		t.Run(fmt.Sprint(length), func(t *testing.T) {
+			bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
+				scan := async(func() (int, error) { return 0, h.Scan(t.Context(), singleChat, 65536, &counter{t: t}) })
+				asked := server.Next()
+				send := h.sendAsync(t.Context(), message(2))
+				header := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: asked.Seq}.Append(nil)
+				binary.BigEndian.PutUint32(header, length)
+				server.SendRaw(header)
+				want(t, "scan", <-scan, 0, wantErr)
+				want(t, "send", <-send, 0, ErrConnectionLost)
+				server = <-h.Conns
+				synctest.Wait()
+				send = h.sendAsync(t.Context(), message(2))
+				answerStored(t, server, server.Next(), 3)
+				want(t, "send", <-send, 3)
+			})
+		})
+	}
 }
 
 // TestRowsInPieces parses an answer in pieces of any length.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -266,36 +265,4 @@ func TestRealSockets(t *testing.T) {
 	}
 	wantSend(t, "cut off", err, ErrMaybeSent)
 	peer.WantErr(t, "down", <-h.down, errSlow)
-}
-
-func BenchmarkSend(b *testing.B) {
-	ours, theirs := net.Pipe()
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(io.Discard, theirs)
-	}()
-	h := newRecorder()
-	ctx, cancel := context.WithCancel(b.Context())
-	c := newConn(ctx, ours, Options{Up: h.Up, DialBackoff: &DialBackoff{}, Timing: Timing{}.withDefaults()})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, _ = c.run()
-	}()
-	f := frame(wire.CommandMsgData, 1)
-	b.ReportAllocs()
-	b.SetParallelism(32)
-	b.RunParallel(func(p *testing.PB) {
-		for p.Next() {
-			if err := c.Send(ctx, f); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	cancel()
-	<-ended
-	_ = theirs.Close()
-	<-drained
 }

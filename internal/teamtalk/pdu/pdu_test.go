@@ -280,18 +280,6 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-func FuzzHandle(f *testing.F) {
-	f.Add(AttachData(7))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if handle, ok := Handle(data); ok {
-			if got, ok := Handle(AttachData(handle)); got != handle || !ok {
-				t.Fatalf("%d came back as %d", handle, got)
-			}
-		}
-	})
-}
-
 // sample is a text of 200 bytes.
 func sample() *wire.IMMsgData {
 	return &wire.IMMsgData{

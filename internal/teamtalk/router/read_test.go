@@ -75,14 +75,6 @@ func TestReadNotifies(t *testing.T) {
 	}
 }
 
-// TestReadNotifiesWithoutOnRead discards them.
-func TestReadNotifiesWithoutOnRead(t *testing.T) {
-	bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
-		router.SendRaw(recorded.Named(t, "read_notify").PeerReceives)
-		h.wantState(t, time.Now(), 1)
-	})
-}
-
 // FuzzParseRead parses any bytes as a read notify. A valid one is the same after it is encoded again.
 func FuzzParseRead(f *testing.F) {
 	f.Add(bodyOf(f, readNotify(150, 1, 1, wire.SessionType_SESSION_TYPE_SINGLE)))
