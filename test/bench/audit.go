@@ -32,7 +32,6 @@ rules:
 - {level: None}
 `
 
-// auditLog is the API server's log of requests.
 type auditLog struct{ path string }
 
 // newAuditLog writes the policy into dir and returns the log with the API server's flags for it.
@@ -48,7 +47,6 @@ func newAuditLog(dir string) (*auditLog, map[string][]string) {
 	}
 }
 
-// request is one line of the log.
 type request struct {
 	Verb string `json:"verb"`
 	User struct {
@@ -68,7 +66,6 @@ type request struct {
 	Answered time.Time `json:"stageTimestamp"`
 }
 
-// statusWrite reports whether the request writes the status of a message.
 func (q request) statusWrite() bool {
 	return q.ObjectRef.Resource == messages && q.ObjectRef.Subresource == "status" &&
 		slices.Contains([]string{"patch", "update"}, q.Verb)
@@ -126,7 +123,6 @@ func readAudit(r io.Reader) (requests []request) {
 	}
 }
 
-// usage is what the operator has used.
 type usage struct {
 	cpu      time.Duration
 	requests []request

@@ -110,7 +110,6 @@ func (e etcd) get(ctx context.Context, key string) []byte {
 	return answer.KVs[0].Value
 }
 
-// put writes all pairs in one transaction.
 func (e etcd) put(ctx context.Context, pairs map[string][]byte) {
 	type operation struct {
 		Put keyValue `json:"request_put"`

@@ -47,7 +47,6 @@ func gatewayText(side string, round int) func(int) string {
 	return func(i int) string { return fmt.Sprintf("Deployment %s-%d-%d has finished", side, round, i) }
 }
 
-// gatewayOnce measures one round, and verifies that all is stored.
 func (w *world) gatewayOnce(ctx context.Context, g *gatewayProcess, s sample, users []uint32, round int) {
 	ours := gatewayText("ours", round)
 	inTurn(round, func() {
@@ -70,7 +69,6 @@ func (w *world) gatewayOnce(ctx context.Context, g *gatewayProcess, s sample, us
 	})
 }
 
-// gatewayProcess is a running gateway.
 type gatewayProcess struct {
 	process *framework.Process
 	url     string
@@ -108,7 +106,6 @@ func (g *gatewayProcess) send(ctx context.Context, sender, to uint32, text strin
 	return err
 }
 
-// post posts to an endpoint.
 func (g *gatewayProcess) post(ctx context.Context, endpoint, body string) (answer posted, err error) {
 	_, b, err := framework.Ask(ctx, g.client, http.MethodPost, g.url+"/query/"+endpoint, body)
 	if err != nil {
@@ -117,7 +114,6 @@ func (g *gatewayProcess) post(ctx context.Context, endpoint, body string) (answe
 	return answer, json.Unmarshal([]byte(b), &answer)
 }
 
-// posted is what the gateway answers.
 type posted struct {
 	Code   int    `json:"error_code"`
 	Detail string `json:"error_detail"`

@@ -29,7 +29,6 @@ type figure struct {
 	leads, tracks bool
 	// alone: it needs a control plane of its own, because it leaves too much behind.
 	alone bool
-	// small: it needs no world.
 	small bool
 	// paced: teamtalk-dev is as slow as a stock db_proxy, see options.pace.
 	paced bool
@@ -125,7 +124,6 @@ func (f figure) measure(ctx context.Context, w *world, r *report) {
 	}
 }
 
-// say prints a line of progress.
 func say(format string, args ...any) {
 	fmt.Fprintln(os.Stderr, strings.TrimRight(fmt.Sprintf(format, args...), "\n"))
 }

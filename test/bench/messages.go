@@ -18,7 +18,6 @@ import (
 // creators is how many messages are created at once where their number matters and their order does not.
 const creators = 16
 
-// message returns a message of a text to users.
 func message(in, name, text string, users ...uint32) *v1alpha1.TeamTalkMessage {
 	m := &v1alpha1.TeamTalkMessage{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: in},
@@ -41,7 +40,6 @@ func (b batch) name(i int) string { return fmt.Sprintf("%s-%d", b.prefix, i) }
 
 func (b batch) text(i int) string { return fmt.Sprintf("Deployment %s-%d has finished", b.prefix, i) }
 
-// message returns the i-th message.
 func (b batch) message(i int) *v1alpha1.TeamTalkMessage {
 	return message(b.namespace, b.name(i), b.text(i), b.users[i%len(b.users)])
 }
@@ -54,7 +52,6 @@ func (b batch) names() []string {
 	return names
 }
 
-// textsOf returns what the i-th user gets.
 func (b batch) textsOf(user int) []string {
 	var texts []string
 	for i := user; i < b.n; i += len(b.users) {

@@ -19,7 +19,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// operator is a running operator process.
 type operator struct {
 	*framework.Process
 	health  string
@@ -105,7 +104,6 @@ func begins(lease *coordinationv1.Lease, before string) bool {
 	return lease.Name == process.Name && holder != "" && holder != before && !drained
 }
 
-// ready waits until the operator says that it is.
 func (o *operator) ready(ctx context.Context) {
 	// A probe may wait until the caches have synced: a short one sees it at once.
 	c := http.Client{Timeout: 100 * time.Millisecond}
@@ -138,5 +136,4 @@ func (o *operator) cpu() time.Duration {
 	return time.Duration(s.CPUTime() * float64(time.Second))
 }
 
-// interrupt asks the operator to shut down, as Kubernetes does.
 func (o *operator) interrupt() { framework.Must(o.Signal(syscall.SIGTERM)) }

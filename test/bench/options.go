@@ -43,7 +43,6 @@ const (
 	devMembers = 8
 )
 
-// parse reads the environment.
 func parse(getenv func(string) string) (options, error) {
 	o := options{
 		rounds: defaultRounds, operator: getenv("OPERATOR"), pace: stockPace,

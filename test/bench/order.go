@@ -15,7 +15,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// orderMessages is how many messages are created in order.
 const orderMessages = 200
 
 const orderFormat = "Step %d of %x"

@@ -67,7 +67,6 @@ func (r *report) add(name string, v float64, decimals int) {
 
 func (v value) String() string { return fmt.Sprintf("%s=%.*f", v.name, v.decimals, v.v) }
 
-// print writes a line for each value.
 func (r *report) print(w io.Writer) {
 	for _, v := range r.values {
 		fmt.Fprintln(w, v)

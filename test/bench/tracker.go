@@ -24,14 +24,12 @@ type tracker struct {
 	broken error // why there is no watch any more
 }
 
-// ending is how a message ended.
 type ending struct {
 	at        time.Time
 	delivered bool
 	reason    string
 }
 
-// track starts a tracker. Its stop must be called.
 func (w *world) track(ctx context.Context) *tracker {
 	ctx, cancel := context.WithCancel(ctx)
 	open := func() (watch.Interface, error) {
@@ -90,7 +88,6 @@ func (t *tracker) endOf(name string) (e ending, ok bool) {
 	return e, ok
 }
 
-// count returns how many of the messages have ended.
 func (t *tracker) count(names []string) (n int) {
 	for _, name := range names {
 		if _, ok := t.endOf(name); ok {
@@ -110,7 +107,6 @@ func (t *tracker) firstDelivered(names []string) (first time.Time, ok bool) {
 	return first, ok
 }
 
-// awaitEnd waits until the message has ended, whichever way.
 func (t *tracker) awaitEnd(ctx context.Context, name string) (e ending) {
 	until(ctx, "message "+name+" has finished", func(context.Context) (ok bool) {
 		e, ok = t.endOf(name)

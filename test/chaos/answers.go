@@ -95,7 +95,6 @@ func crash(name, clause string, kind devserver.FaultKind) scenario {
 	}}
 }
 
-// inDev adds a fault to the teamtalk-dev behind the proxies.
 func (w *world) inDev(f devserver.Fault) {
 	id := framework.MustGet(w.dev.Faults().Add(f))
 	w.counts(func() int { return w.dev.Faults().FiredByID(id) })

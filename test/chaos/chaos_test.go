@@ -14,7 +14,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestShort runs the short form.
 func TestShort(t *testing.T) {
 	chosen, err := choose("", true)
 	noError(t, err)

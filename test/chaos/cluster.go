@@ -84,7 +84,6 @@ type operator struct {
 	log *framework.Log
 }
 
-// startOperator starts an operator.
 func (c *cluster) startOperator(ctx context.Context) *operator {
 	o := &operator{api: framework.MustGet(apiproxy.Start(c.cfg)), log: &framework.Log{}}
 	file := framework.MustGet(os.CreateTemp(c.dir, "kubeconfig-"))

@@ -21,8 +21,7 @@ import (
 type content struct {
 	name, clause string
 	// set makes the scenario's messages of it.
-	set func(context.Context, *world)
-	// boundary at which the operator is killed.
+	set      func(context.Context, *world)
 	boundary func(*world) boundary
 	// times as many messages as elsewhere; 0: as many.
 	times int
@@ -98,7 +97,6 @@ func halfSent(w *world) boundary {
 	}}
 }
 
-// mishaps has some of each go wrong.
 func (w *world) mishaps() {
 	for _, r := range []faultproxy.Rule{
 		{Every: 11, Do: faultproxy.Drop},

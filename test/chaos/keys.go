@@ -34,7 +34,6 @@ func keyScenarios() []scenario {
 	}
 }
 
-// giveKey gives a message a key of its own.
 func (w *world) giveKey(m *message) { m.key = fmt.Sprintf("%s-%d", w.id, m.number) }
 
 // recreatedKeyed cuts connections at requests, which are executed later than reads may lag, and recreates the

@@ -74,7 +74,6 @@ func killScenarios() []scenario {
 	}
 }
 
-// hold holds frames of db_proxy's.
 func (w *world) hold(d faultproxy.Direction, c wire.Command) (*faultproxy.Hold, *faultproxy.Armed) {
 	hold := &faultproxy.Hold{}
 	return hold, w.onDB(faultproxy.Rule{Direction: d, Commands: []wire.Command{c}, Match: hold.Keeps, Do: hold.Do})

@@ -42,7 +42,6 @@ func leaderPaused(ctx context.Context, w *world) {
 	w.ended(ctx, w.leader)
 }
 
-// limitInFlight lowers the server's limits.
 func (w *world) limitInFlight(ctx context.Context, n int) {
 	framework.Must(framework.MergePatch(ctx, w.cluster.admin, w.server(),
 		`{"spec":{"dbProxy":{"maxInFlight":%d,"maxGroupInFlight":%d}}}`, n, n))
@@ -73,7 +72,6 @@ func leadersOverlap(ctx context.Context, w *world) {
 	w.ended(ctx, w.leader)
 }
 
-// handovers is how often in a row.
 const handovers = 3
 
 func handover(ctx context.Context, w *world) {

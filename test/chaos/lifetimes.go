@@ -41,7 +41,6 @@ func (w *world) sendUnanswered(ctx context.Context, first int) *faultproxy.Armed
 	return lost
 }
 
-// overtake kills the leader and has another one take over.
 func (w *world) overtake(ctx context.Context, lost *faultproxy.Armed) {
 	w.kill(w.leader)
 	lost.Remove()

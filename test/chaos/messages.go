@@ -31,7 +31,6 @@ const (
 	refused
 )
 
-// message is one numbered message.
 type message struct {
 	number int
 	name   string
@@ -41,8 +40,7 @@ type message struct {
 	to   []recipient
 	// segments that its text is split into; 0: it is not.
 	segments int
-	// key is its idempotencyKey.
-	key string
+	key      string
 	// notBefore: nothing of it may leave earlier.
 	notBefore time.Time
 	// waits: it is not to finish for now.
@@ -51,7 +49,6 @@ type message struct {
 	again int
 }
 
-// recipient is a user or a group.
 type recipient struct {
 	group bool
 	id    uint32
@@ -91,7 +88,6 @@ func (w *world) recipientsOf(number int) []recipient {
 	return []recipient{{false, w.users[(number-number/groupEvery)%len(w.users)]}}
 }
 
-// object is a message's resource.
 func (w *world) object(m *message) *v1alpha1.TeamTalkMessage {
 	text := w.text(m.number)
 	o := &v1alpha1.TeamTalkMessage{
@@ -140,7 +136,6 @@ func (w *world) more(n int) []*message {
 	return fresh
 }
 
-// create creates a message's resource.
 func (w *world) create(ctx context.Context, m *message) {
 	o := w.object(m)
 	if w.misdirect != nil && w.misdirect(m) {
@@ -161,7 +156,6 @@ func (w *world) patch(ctx context.Context, m *message, format string, args ...an
 	framework.Must(framework.MergePatch(ctx, w.cluster.admin, w.object(m), format, args...))
 }
 
-// creators is how many messages are written at a time.
 const creators = 8
 
 // each does something for every message, several at a time; one by one where they are to be in order.
@@ -184,7 +178,6 @@ func (w *world) objects(ctx context.Context, reader client.Reader) map[types.UID
 	return byUID
 }
 
-// await waits for a condition.
 func (w *world) await(ctx context.Context, what string, met func() (seen string, met bool)) {
 	framework.Must(framework.Await(ctx, what, framework.Checked(func(context.Context) (string, bool) { return met() })))
 }
@@ -230,13 +223,11 @@ func state(o *v1alpha1.TeamTalkMessage) string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s (%s)", r.State, r.Reason, cmp.Or(r.Message, "-")))
 }
 
-// finishedCount is how many are.
 func (w *world) finishedCount(ctx context.Context) int {
 	open, _ := w.open(ctx, w.cluster.seen)
 	return len(w.messages) - open
 }
 
-// sent is how many pieces were declared.
 func (w *world) sent() (n int) {
 	for _, m := range w.messages {
 		n += len(m.pieces())

@@ -46,7 +46,6 @@ func runMutants(ctx context.Context, s *suite, dir, only string) (passed bool, e
 	return printMutants(runs)
 }
 
-// runMutant builds the mutant in dir and fills in both results.
 func (s *suite) runMutant(ctx context.Context, r *mutantRun, intact, dir string) {
 	framework.Must(os.Mkdir(dir, 0o700))
 	overlay := framework.MustGet(r.Overlay(framework.MustGet(framework.Root()), dir))
@@ -56,7 +55,6 @@ func (s *suite) runMutant(ctx context.Context, r *mutantRun, intact, dir string)
 	r.intact = s.runAlone(ctx, intact, "no mutant", r.Scenario)
 }
 
-// runAlone runs one scenario in a cluster of its own.
 func (s *suite) runAlone(ctx context.Context, binary, label, name string) *result {
 	alone := &suite{size: mutantSize, clusters: 1, binary: binary, log: func(format string, args ...any) {
 		s.log("["+label+"] "+format, args...)
@@ -64,7 +62,6 @@ func (s *suite) runAlone(ctx context.Context, binary, label, name string) *resul
 	return framework.MustGet(alone.run(ctx, framework.MustGet(choose(name, false))))[0]
 }
 
-// printMutants prints the table and reports whether every mutant was caught.
 func printMutants(runs []*mutantRun) (passed bool, err error) {
 	passed = len(runs) > 0
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)

@@ -46,7 +46,6 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// goPackage is a package as "go list" describes it.
 type goPackage struct {
 	ImportPath, Dir, Export string
 	GoFiles                 []string

@@ -47,7 +47,6 @@ func routerDrops(ctx context.Context, w *world) {
 	w.send(ctx, w.size)
 }
 
-// routerCuts is how many connections end.
 const routerCuts = 5
 
 // routerCut cuts connections at an announcement, which is lost. Only the router's silence shows that.

@@ -30,8 +30,7 @@ type scenario struct {
 	alone bool
 	// needsDev: only teamtalk-dev can do what it needs.
 	needsDev bool
-	// short: it belongs to the short form.
-	short bool
+	short    bool
 	// reroutes: connections to the router end, and what was on them may be announced once more.
 	reroutes bool
 	run      func(ctx context.Context, w *world)

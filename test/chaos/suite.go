@@ -26,25 +26,21 @@ const (
 // settleDown bounds the counting and the cleanup after a scenario.
 const settleDown = time.Minute
 
-// suite runs scenarios.
 type suite struct {
 	// size is the number of messages of each scenario, at least; clusters how many there are
 	// for scenarios that are alone.
 	size, clusters int
 	// own is the user's own TeamTalk; nil: a teamtalk-dev for each scenario.
-	own *target
-	// binary is the operator's.
+	own    *target
 	binary string
 	log    func(format string, args ...any)
 }
 
-// result is what a scenario came to.
 type result struct {
 	scenario
 	namespace    string
 	sent, faults int
 	tally
-	// err is why it did not come to its end.
 	err error
 	// skipped says why it was not run at all.
 	skipped string
@@ -55,7 +51,6 @@ func (r *result) passed() bool {
 	return r.err == nil && r.skipped == "" && r.faults > 0 && r.clean()
 }
 
-// run runs the scenarios, and returns their results in order.
 func (s *suite) run(ctx context.Context, all []scenario) ([]*result, error) {
 	results := make([]*result, len(all))
 	shared, alone := make(chan *result, len(all)), make(chan *result, len(all))
@@ -113,7 +108,6 @@ func (s *suite) runQueue(ctx context.Context, queue <-chan *result, width int, s
 	})
 }
 
-// runOne runs one scenario to its count.
 func (s *suite) runOne(ctx context.Context, c *cluster, op *operator, r *result) {
 	began := time.Now()
 	defer func() {
@@ -150,7 +144,6 @@ func (w *world) play(ctx context.Context, op *operator) {
 	w.settled = true
 }
 
-// target is a TeamTalk for one scenario.
 func (s *suite) target(ctx context.Context) *target {
 	if s.own == nil {
 		return devTarget(ctx)

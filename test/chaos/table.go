@@ -9,10 +9,8 @@ import (
 	"text/tabwriter"
 )
 
-// maxProblems is how many problems of one scenario are shown.
 const maxProblems = 5
 
-// line is a result in one line.
 func (r *result) line() string {
 	if r.skipped != "" {
 		return fmt.Sprintf("%s: not run: %s", r.name, r.skipped)
@@ -23,7 +21,6 @@ func (r *result) line() string {
 	return fmt.Sprintf("%s: FAILED after %.0f s: %s", r.name, r.took.Seconds(), strings.Join(r.complaints(), "; "))
 }
 
-// complaints are what is wrong, in words.
 func (r *result) complaints() []string {
 	var all []string
 	if r.err != nil {

@@ -24,7 +24,6 @@ type tally struct {
 	misordered int
 	// repeated were announced too often.
 	repeated int
-	// problems are what else is wrong, in words.
 	problems []string
 }
 
@@ -86,7 +85,6 @@ func adopted(o *v1alpha1.TeamTalkMessage, to recipient) bool {
 	return r != nil && r.Reason == v1alpha1.ReasonAdopted
 }
 
-// judge settles one message.
 func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMessage) {
 	for _, p := range m.pieces() {
 		w.judgePiece(t, m, rows[p])
@@ -123,7 +121,6 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 	}
 }
 
-// judgePiece settles one piece by its rows.
 func (w *world) judgePiece(t *tally, m *message, there []row) {
 	if m.want == delivered || m.want == expired || len(there) > 0 {
 		t.Add(true, len(there))

@@ -50,7 +50,6 @@ func ownTarget(getenv func(string) string) (*target, error) {
 		keys: []string{string(own.Key)}}, nil
 }
 
-// devTarget starts a teamtalk-dev.
 func devTarget(ctx context.Context) *target {
 	t := &target{sender: 1, keys: []string{devserver.DevelopmentKey}}
 	seed := devserver.Seed{Users: []devserver.User{devserver.NewUser(1, "bot", "bot")}}

@@ -61,8 +61,7 @@ type world struct {
 	// early is how many pieces were sent before their time; odd is what else was wrong.
 	early int
 	odd   []string
-	// wire is what went to the router.
-	wire *onWire
+	wire  *onWire
 }
 
 // setup gives a scenario its proxies, namespace and server. Without op it starts an operator of its own.
@@ -100,7 +99,6 @@ func (w *world) server() *v1alpha1.TeamTalkServer {
 	return s
 }
 
-// start starts an operator of the scenario's own.
 func (w *world) start(ctx context.Context) *operator {
 	o := w.cluster.startOperator(ctx)
 	w.operators = append(w.operators, o)
@@ -128,7 +126,6 @@ func (w *world) kill(o *operator) {
 	<-o.Ended()
 }
 
-// teardown ends everything that the scenario has started.
 func (w *world) teardown(ctx context.Context) error {
 	var errs []error
 	for _, o := range w.operators {

@@ -108,7 +108,6 @@ func (w *world) messages(ctx context.Context) map[types.UID]string {
 	return versions
 }
 
-// restarts counts how often a pod's containers have ended.
 func restarts(p *corev1.Pod) (n int32) {
 	for _, c := range p.Status.ContainerStatuses {
 		n += c.RestartCount

@@ -42,7 +42,6 @@ func pair(i int) (from, to v1alpha1.UserID) {
 	}
 }
 
-// creators is how many messages are written at a time.
 const creators = 8
 
 // batch is messages of one purpose, numbered from 0.
@@ -67,10 +66,8 @@ func (b *batch) size() int {
 	return len(b.declared)
 }
 
-// prefix begins every text of the run.
 func (w *world) prefix() string { return "e2e " + w.id + " " }
 
-// declare declares the i-th message of a batch.
 func (w *world) declare(ctx context.Context, b *batch, i int) error {
 	text := fmt.Sprintf("%s%s #%d", w.prefix(), b.name, i)
 	m := &v1alpha1.TeamTalkMessage{
@@ -108,12 +105,10 @@ func (w *world) declareAll(ctx context.Context, b *batch, n int, stopped <-chan 
 	})
 }
 
-// progress is how far the messages of a batch are.
 type progress struct {
 	delivered, open int
 	// wrong is one that ended some other way than delivered, in words.
 	wrong string
-	// waits is what the open ones wait for.
 	waits string
 }
 
@@ -143,7 +138,6 @@ func (w *world) progress(ctx context.Context, b *batch) (p progress) {
 	return p
 }
 
-// delivered waits until every message of a batch is Delivered.
 func (w *world) delivered(ctx context.Context, b *batch) {
 	w.await(ctx, "every message of "+b.name+" is Delivered", func() (string, bool) {
 		p := w.progress(ctx, b)

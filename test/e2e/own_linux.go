@@ -123,7 +123,6 @@ func runInside(ctx context.Context, t *table, dir string, p *ownPlan) error {
 	return err
 }
 
-// insideNode starts the node, and runs the steps on it.
 func insideNode(ctx context.Context, t *table) {
 	dir, p := node.Dir(), &ownPlan{}
 	framework.Mustf(json.Unmarshal(framework.MustGet(os.ReadFile(planFile(dir))), p), "read the plan")

@@ -16,7 +16,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// row is a step in the table.
 type row struct {
 	Step    string
 	Seconds float64
@@ -37,7 +36,6 @@ func (r row) verdict() string {
 	return "NOT OK"
 }
 
-// table is what the run has come to.
 type table struct {
 	Rows []row
 	path string // of the file that keeps it; "": none
@@ -82,7 +80,6 @@ func (t *table) read(path string) error {
 	return json.Unmarshal(b, &t.Rows)
 }
 
-// timed runs something as a step, which may call Must.
 func (t *table) timed(name string, run func() (seen string)) error {
 	began, r := time.Now(), row{Step: name}
 	err := framework.Try(func() { r.Seen = run() })
@@ -128,12 +125,10 @@ func (t *table) print(out io.Writer, took time.Duration) {
 	fmt.Fprintf(out, "\n%d steps, %d not ok, %.0f s\n", len(t.Rows), failed, took.Seconds())
 }
 
-// say writes a line of progress.
 func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "e2e: %s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }
 
-// step is one of what the run shows.
 type step struct {
 	name string
 	// needed: what comes after it makes no sense without it.

@@ -38,7 +38,6 @@ const (
 // patience bounds each wait for something that takes seconds.
 const patience = 3 * time.Minute
 
-// plan is what a run has been given.
 type plan struct {
 	Root, Logs, Helm string
 	// Images, as NAME:TAG.
@@ -64,10 +63,8 @@ type world struct {
 	// kill ends a container's process with SIGKILL; nil if the node cannot be reached.
 	kill func(ctx context.Context, containerID string) error
 	// id names the run in every text.
-	id string
-	// batches are all messages that were declared.
-	batches []*batch
-	// followed are the containers whose logs are kept.
+	id       string
+	batches  []*batch
 	followed map[string]bool
 	// gaps are how long nothing was delivered, by what ended the leader.
 	gaps map[string][]time.Duration
@@ -147,7 +144,6 @@ func (w *world) rolledOut(ctx context.Context, namespace, name string) {
 	})
 }
 
-// describe says how pods are.
 func describe(pods []corev1.Pod) string {
 	var all []string
 	for i := range pods {

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// failure is what Must panics with.
 type failure struct{ error }
 
 // Must ends the call of Try around it if err is not nil. It is to the scenarios of test

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -22,28 +24,21 @@ import (
 
 // Written returns what the programs wrote to the cluster, by place: events, and objects without their specs.
 func Written(ctx context.Context, c client.Reader) (map[string]string, error) {
-	events, messages := &eventsv1.EventList{}, &v1alpha1.TeamTalkMessageList{}
-	servers, receivers := &v1alpha1.TeamTalkServerList{}, &v1alpha1.TeamTalkReceiverList{}
-	err := errors.Join(c.List(ctx, events), c.List(ctx, messages), c.List(ctx, servers), c.List(ctx, receivers))
-	if err != nil {
-		return nil, fmt.Errorf("read what was written: %w", err)
-	}
-	for i := range messages.Items {
-		messages.Items[i].Spec = v1alpha1.TeamTalkMessageSpec{}
-	}
-	for i := range servers.Items {
-		servers.Items[i].Spec = v1alpha1.TeamTalkServerSpec{}
-	}
-	for i := range receivers.Items {
-		receivers.Items[i].Spec = v1alpha1.TeamTalkReceiverSpec{}
-	}
 	written := map[string]string{}
-	for where, list := range map[string]any{
-		"events": events.Items, "statuses of messages": messages.Items,
-		"statuses of servers": servers.Items, "statuses of receivers": receivers.Items,
+	for where, kind := range map[string]schema.GroupVersionKind{
+		"events":                eventsv1.SchemeGroupVersion.WithKind("EventList"),
+		"statuses of messages":  v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"),
+		"statuses of servers":   v1alpha1.GroupVersion.WithKind("TeamTalkServerList"),
+		"statuses of receivers": v1alpha1.GroupVersion.WithKind("TeamTalkReceiverList"),
 	} {
-		b, err := json.Marshal(list)
-		if err != nil {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind)
+		err := c.List(ctx, list)
+		for i := range list.Items {
+			delete(list.Items[i].Object, "spec")
+		}
+		b, err2 := json.Marshal(list.Items)
+		if err := errors.Join(err, err2); err != nil {
 			return nil, fmt.Errorf("read what was written: %w", err)
 		}
 		written[where] = string(b)

@@ -62,7 +62,6 @@ func (s Suite) run(m *testing.M, c *Cluster) (code int, err error) {
 	return code, err
 }
 
-// checkSecrets fails for each secret that the programs have shown.
 func (s Suite) checkSecrets(ctx context.Context, c *Cluster) {
 	written := MustGet(Written(ctx, c.Admin))
 	written["log"] = c.Log.String()

@@ -53,7 +53,6 @@ const network = `{
 }
 `
 
-// containerd writes the configuration of containerd and returns the program.
 func (s *settings) containerd() program {
 	networks := filepath.Dir(s.write(filepath.Join("networks", "pods.conflist"), network, "PODS", podRange))
 	config := s.write("containerd.toml", containerdConfig, "SOCKET", containerdSocket, "PAUSE", s.Pause,

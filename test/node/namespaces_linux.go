@@ -142,7 +142,6 @@ func runInit(dir string) (code int, err error) {
 	}
 }
 
-// setUpMounts mounts the namespace's /proc, folders and kernel settings.
 func setUpMounts(dir string) {
 	mount := func(from, to, kind string, flags uintptr) {
 		framework.Mustf(syscall.Mount(from, to, kind, flags, ""), "mount %s at %s", from, to)

@@ -80,7 +80,6 @@ func (n *Node) Describe(ctx context.Context) (string, error) {
 		i.KernelVersion), nil
 }
 
-// setUpNetwork sets up the loopback interface and the node's address.
 func setUpNetwork(ctx context.Context) {
 	for _, args := range []string{
 		"link set lo up", "link add node0 type bridge", "address add " + address + "/24 dev node0", "link set node0 up",
@@ -154,7 +153,6 @@ func dial(network, address string) error {
 	return c.Close()
 }
 
-// waitUntil waits until check returns nil.
 func waitUntil(ctx context.Context, what string, check func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -72,7 +72,6 @@ func (p *pki) sign(file string, template, parent *x509.Certificate, by *ecdsa.Pr
 func (p *pki) certFile(name string) string { return filepath.Join(p.dir, name+".crt") }
 func (p *pki) keyFile(name string) string  { return filepath.Join(p.dir, name+".key") }
 
-// server creates a server certificate.
 func (p *pki) server(file string, names []string, addresses ...string) {
 	template := p.template(file, nil)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -83,7 +82,6 @@ func (p *pki) server(file string, names []string, addresses ...string) {
 	p.sign(file, template, p.cert, p.key)
 }
 
-// client creates a client certificate for a user.
 func (p *pki) client(file, user string, groups ...string) {
 	template := p.template(user, groups)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}

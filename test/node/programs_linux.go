@@ -23,7 +23,6 @@ const (
 	serverURL   = "https://" + address + ":" + apiPort
 )
 
-// program is one of the node's processes.
 type program struct {
 	name   string
 	folder string // of the binary; if empty, it is in PATH
@@ -37,7 +36,6 @@ type settings struct {
 	pki *pki
 }
 
-// controlPlane returns etcd and kube-apiserver.
 func (s *settings) controlPlane() (etcd, api program) {
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
 	s.pki.server("kube-apiserver", names, address, apiService, "127.0.0.1")

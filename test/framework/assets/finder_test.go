@@ -25,7 +25,6 @@ func writePrograms(t *testing.T, dir string, names ...string) string {
 	return dir
 }
 
-// logBuffer keeps what is logged.
 type logBuffer struct {
 	mu    sync.Mutex
 	lines []string

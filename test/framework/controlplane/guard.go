@@ -22,7 +22,6 @@ type guard struct {
 	once  sync.Once
 }
 
-// newGuard creates the pipe in dir, which the watchers remove.
 func newGuard(dir string) (*guard, error) {
 	path := filepath.Join(dir, "alive")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -77,5 +76,4 @@ func (g *guard) wrap(program string) (string, error) {
 	return path, nil
 }
 
-// quote returns s as one word of a shell script.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -78,7 +78,6 @@ func TestFirstError(t *testing.T) {
 	}
 }
 
-// logBuffer keeps what is logged.
 type logBuffer struct{ lines []string }
 
 func (b *logBuffer) log(format string, args ...any) {
