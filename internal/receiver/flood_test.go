@@ -238,16 +238,16 @@ func TestTheMessageOfADigestIsMadeLater(t *testing.T) {
 	}
 }
 
-// told returns how often each name is in a message, or in a digest when it was sent.
-func (x *flooded) told() map[string]int {
+// timesSent returns how often each name is in a message, or in a digest when it was sent.
+func (x *flooded) timesSent() map[string]int {
 	x.t.Helper()
 	list := &v1alpha1.TeamTalkMessageList{}
 	must(x.t, x.client.List(x.t.Context(), list))
-	told := map[string]int{}
+	times := map[string]int{}
 	count := func(text string) {
 		for word := range strings.FieldsSeq(text) {
-			if name, ok := strings.CutPrefix(word, "Told-"); ok {
-				told[name]++
+			if name, ok := strings.CutPrefix(word, "Sent-"); ok {
+				times[name]++
 			}
 		}
 	}
@@ -259,7 +259,7 @@ func (x *flooded) told() map[string]int {
 	for _, text := range x.sent {
 		count(text)
 	}
-	return told
+	return times
 }
 
 // send freezes what digests say whose time has come, as the operator reads it then.
@@ -282,7 +282,7 @@ func TestEditsWithinAWindow(t *testing.T) {
 		"a larger budget":  func(s *v1alpha1.TeamTalkReceiverSpec) { s.FloodControl.Messages = 2 },
 		"a longer dedup":   func(s *v1alpha1.TeamTalkReceiverSpec) { s.DedupWindowSeconds = 3600 },
 		"another template": func(s *v1alpha1.TeamTalkReceiverSpec) {
-			s.Template = "Told-{{(index .Alerts 0).Labels.alertname}} again"
+			s.Template = "Sent-{{(index .Alerts 0).Labels.alertname}} again"
 		},
 		"one recipient more": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = append(s.To.Users, 3) },
 		"one recipient less": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = s.To.Users[:1] },
@@ -297,7 +297,7 @@ func TestEditsWithinAWindow(t *testing.T) {
 				x := newFlooded(t)
 				x.receiver.Spec.FloodControl.WindowSeconds = 20
 				x.receiver.Spec.To.Users = []v1alpha1.UserID{2, 5}
-				x.receiver.Spec.Template = "Told-{{(index .Alerts 0).Labels.alertname}} first"
+				x.receiver.Spec.Template = "Sent-{{(index .Alerts 0).Labels.alertname}} first"
 				x.now = hour // a window's beginning, whatever its length
 				take := func(names ...string) {
 					for _, name := range names {
@@ -315,11 +315,11 @@ func TestEditsWithinAWindow(t *testing.T) {
 				x.want("G", aDuplicate)
 				x.now = x.now.Add(2 * time.Hour)
 				x.send()
-				got := x.told()
+				got := x.timesSent()
 				for _, name := range []string{"A", "B", "C", "D", "E", "F", "G"} {
 					// Recipients who do not have the same have it in two.
 					if n := got[name]; n == 0 || n > 2 || n > 1 && !slices.Contains([]string{"D", "E", "F", "G"}, name) {
-						t.Errorf("%s is told %d times: %q", name, n, x.sent)
+						t.Errorf("%s was sent %d times: %q", name, n, x.sent)
 					}
 				}
 			})
@@ -331,7 +331,7 @@ func TestEditsWithinAWindow(t *testing.T) {
 func TestTwoProcessesDecide(t *testing.T) {
 	x := newFlooded(t)
 	x.receiver.Spec.GroupBy = []string{"instance"}
-	x.receiver.Spec.Template = "Told-{{(index .Alerts 0).Labels.instance}}"
+	x.receiver.Spec.Template = "Sent-{{(index .Alerts 0).Labels.instance}}"
 	second := NewHandler(Options{Client: x.client, Log: logr.Discard()})
 	second.now = x.handler.now
 	var wg sync.WaitGroup
@@ -355,12 +355,12 @@ func TestTwoProcessesDecide(t *testing.T) {
 	}
 	x.now = x.now.Add(time.Hour)
 	x.send()
-	for name, n := range x.told() {
+	for name, n := range x.timesSent() {
 		if n != 1 {
-			t.Errorf("%s is told %d times", name, n)
+			t.Errorf("%s was sent %d times", name, n)
 		}
 	}
-	if len(x.told()) != 25 {
-		t.Errorf("%v", x.told())
+	if len(x.timesSent()) != 25 {
+		t.Errorf("%v", x.timesSent())
 	}
 }

@@ -234,7 +234,7 @@ func TestNothingIsLearned(t *testing.T) {
 				}
 				for namespace, shown := range read {
 					if shown != read["nowhere"] || !strings.HasPrefix(shown, "403 ") {
-						t.Errorf("%s: of %s it is told %q, of a namespace that does not exist %q", endpoint, namespace, shown, read["nowhere"])
+						t.Errorf("%s: the answer for %s is %q, that for a namespace that does not exist %q", endpoint, namespace, shown, read["nowhere"])
 					}
 				}
 			}

@@ -114,7 +114,7 @@ func TestDirectBadLuck(t *testing.T) {
 	}
 }
 
-// TestDirectStopsSending: what its caller was told is not sent, is not sent later.
+// TestDirectStopsSending: after an answer that a message is not sent, it is not sent later.
 func TestDirectStopsSending(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)

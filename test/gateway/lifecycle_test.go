@@ -94,7 +94,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestTooMany: beyond the bound of requests in flight, callers are told to retry.
+// TestTooMany: beyond the bound of requests in flight, callers are asked to retry.
 func TestTooMany(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t, framework.Unreachable)

@@ -128,7 +128,7 @@ func (x *tenant) checkKey(t *testing.T, g *gateway) {
 	if *other.Code != 1 || !strings.Contains(other.Detail, "key") {
 		t.Errorf("another text: %+v", other)
 	}
-	// Somebody else's with the same key is another one.
+	// The same key for another recipient is another key.
 	if a := g.post("/query/SendSingleMessage", strings.Replace(body, fmt.Sprint(x.Alice), fmt.Sprint(x.Bob), 1), "Idempotency-Key", "k1"); *a.Code != 0 {
 		t.Errorf("another recipient: %+v", a)
 	}
@@ -161,7 +161,7 @@ func TestRetryAfterFailure(t *testing.T) {
 	x.CheckRows(1)
 }
 
-// TestNoWait: a caller that does not wait is told that the message is recorded.
+// TestNoWait: a caller that does not wait gets the name of the recorded message.
 func TestNoWait(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
@@ -195,7 +195,7 @@ func TestUnderWay(t *testing.T) {
 	}
 }
 
-// TestNoRoom: the caller of a message that Kubernetes refuses is told to retry, and why.
+// TestNoRoom: the caller of a message that Kubernetes refuses is asked to retry, with the reason.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

@@ -76,12 +76,12 @@ func byID(objects []*unstructured.Unstructured) map[string]*unstructured.Unstruc
 func TestEveryKindHasRoles(t *testing.T) {
 	t.Parallel()
 	objects := kustomize(t, "default")
-	kinds := 0
+	crds := 0
 	for _, crd := range objects {
 		if crd.GetKind() != "CustomResourceDefinition" {
 			continue
 		}
-		kinds++
+		crds++
 		kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "singular")
 		for role, into := range map[string]string{"viewer": "view", "editor": "edit"} {
 			r := findObject(t, objects, "ClusterRole", "", name+"-"+kind+"-"+role)
@@ -90,8 +90,8 @@ func TestEveryKindHasRoles(t *testing.T) {
 			}
 		}
 	}
-	if files, err := filepath.Glob(filepath.Join(shared.root, "config", "crd", "bases", "*.yaml")); err != nil || kinds != len(files) {
-		t.Errorf("config/default installs %d kinds of %d, %v: see config/crd/kustomization.yaml", kinds, len(files), err)
+	if files, err := filepath.Glob(filepath.Join(shared.root, "config", "crd", "bases", "*.yaml")); err != nil || crds != len(files) {
+		t.Errorf("config/default installs %d CRDs of %d, %v: see config/crd/kustomization.yaml", crds, len(files), err)
 	}
 }
 

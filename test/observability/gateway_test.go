@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,41 +24,24 @@ type gateway struct {
 }
 
 // startGateway starts a gateway that serves its metrics as in a pod: by TLS, to those permitted.
-func startGateway(ctx context.Context) (*gateway, error) {
+func startGateway(ctx context.Context) *gateway {
 	const user = "gateway"
-	if err := framework.BindGateway(ctx, world.Admin, user); err != nil {
-		return nil, err
-	}
-	kubeconfig, err := world.KubeconfigOf(user)
-	if err != nil {
-		return nil, err
-	}
-	addresses, err := framework.FreeAddresses(2)
-	if err != nil {
-		return nil, err
-	}
-	_, port, err := net.SplitHostPort(addresses[1])
-	if err != nil {
-		return nil, err
-	}
+	framework.Must(framework.BindGateway(ctx, world.Admin, user))
+	kubeconfig := framework.MustGet(world.KubeconfigOf(user))
+	addresses := framework.MustGet(framework.FreeAddresses(2))
 	g := &gateway{address: addresses[0], metrics: addresses[1]}
-	if g.caller, err = framework.Token(ctx, world.Admin, namespace, "caller"); err != nil {
-		return nil, err
-	}
-	if err := framework.LetCreateMessages(ctx, world.Admin, namespace, "caller"); err != nil {
-		return nil, err
-	}
-	g.Process, err = framework.Start(world.Binary, &world.Log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
-		"--bind-address", g.address, "--health-probe-bind-address", "0", "--metrics-bind-address", ":"+port)
-	if err != nil {
-		return nil, err
-	}
+	g.caller = framework.MustGet(framework.Token(ctx, world.Admin, namespace, "caller"))
+	framework.Must(framework.LetCreateMessages(ctx, world.Admin, namespace, "caller"))
+	g.Process = framework.MustGet(framework.Start(world.Binary, &world.Log, "gateway", "--kubeconfig", kubeconfig, "--namespace", namespace,
+		"--bind-address", g.address, "--health-probe-bind-address", "0",
+		"--metrics-bind-address", strings.TrimPrefix(g.metrics, "127.0.0.1")))
 	world.Cleanup(g.Kill)
-	return g, g.AwaitOK(ctx, "http://"+g.address+"/readyz")
+	framework.Must(g.AwaitOK(ctx, "http://"+g.address+"/readyz"))
+	return g
 }
 
 // post posts a body with the caller's token, or without, and decodes the answer.
-func (p *prometheus) post(path, body string, known bool) (status int, told struct {
+func (p *prometheus) post(path, body string, known bool) (status int, reply struct {
 	Messages []string
 	Folded   int
 }) {
@@ -70,10 +52,10 @@ func (p *prometheus) post(path, body string, known bool) (status int, told struc
 	}
 	answer, text, err := framework.Ask(p.Context(), world.client, http.MethodPost, "http://"+world.gateway.address+path, body, headers...)
 	p.Must(err)
-	if err := json.Unmarshal([]byte(text), &told); err != nil {
+	if err := json.Unmarshal([]byte(text), &reply); err != nil {
 		p.Fatalf("%s answers with %d and no JSON: %v", path, answer.StatusCode, err)
 	}
-	return answer.StatusCode, told
+	return answer.StatusCode, reply
 }
 
 // notify posts an alert to a receiver.

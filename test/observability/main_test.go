@@ -8,7 +8,6 @@ package observability
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -53,55 +51,42 @@ type operator struct {
 }
 
 func TestMain(m *testing.M) {
-	framework.Suite{Setup: setup}.RunTests(m)
+	framework.Suite{Setup: func(ctx context.Context, c *framework.Cluster) error {
+		return framework.Try(func() { setup(ctx, c) })
+	}}.RunTests(m)
 }
 
-func setup(ctx context.Context, c *framework.Cluster) (err error) {
+func setup(ctx context.Context, c *framework.Cluster) {
 	world.Cluster = c
-	if err := createAccounts(ctx); err != nil {
-		return err
-	}
-	if err := createCertificate(); err != nil {
-		return err
-	}
+	createAccounts(ctx)
+	createCertificate()
 	world.collector = otlp.Start()
 	c.Cleanup(world.collector.Stop)
-	if err := createServer(ctx); err != nil {
-		return err
-	}
+	createServer(ctx)
 	for _, o := range []**operator{&world.leader, &world.standby} {
-		if *o, err = startOperator(ctx); err != nil {
-			return err
-		}
+		*o = startOperator(ctx)
 	}
-	world.gateway, err = startGateway(ctx)
-	return err
+	world.gateway = startGateway(ctx)
 }
 
 // startOperator starts an operator and waits until it is ready: the first one leads.
-func startOperator(ctx context.Context) (*operator, error) {
-	addresses, err := framework.FreeAddresses(3)
-	if err != nil {
-		return nil, err
-	}
+func startOperator(ctx context.Context) *operator {
+	addresses := framework.MustGet(framework.FreeAddresses(3))
 	o := &operator{metrics: addresses[0], health: addresses[1], pprof: addresses[2]}
 	exportDelay := []string{"OTEL_BSP_SCHEDULE_DELAY=100"} // milliseconds
-	o.Process, err = world.StartOperatorWith(exportDelay, &world.Log, "--log-format", "json", "--log-level", "info",
+	o.Process = framework.MustGet(world.StartOperatorWith(exportDelay, &world.Log, "--log-format", "json", "--log-level", "info",
 		"--health-probe-bind-address", o.health, "--pprof-bind-address", o.pprof,
 		"--metrics-bind-address", o.metrics, "--metrics-cert-path", world.certs,
-		"--otlp-endpoint", world.collector.URL())
-	if err != nil {
-		return nil, err
-	}
+		"--otlp-endpoint", world.collector.URL()))
 	world.Cleanup(o.Kill)
-	if err := errors.Join(o.AwaitOK(ctx, "http://"+o.health+"/readyz"), o.AwaitListening(ctx, o.pprof)); err != nil {
-		return nil, err
-	}
+	framework.Must(o.AwaitOK(ctx, "http://"+o.health+"/readyz"))
+	framework.Must(o.AwaitListening(ctx, o.pprof))
 	ctx, cancel := context.WithTimeout(ctx, framework.Timeout)
 	defer cancel()
-	return o, framework.Await(ctx, "the first operator alone leads", func(ctx context.Context) (string, bool, error) {
+	framework.Must(framework.Await(ctx, "the first operator alone leads", func(ctx context.Context) (string, bool, error) {
 		return "", (world.leader == nil) == leads(ctx, o), nil
-	})
+	}))
+	return o
 }
 
 // leads reports whether an operator says that it does.
@@ -111,40 +96,26 @@ func leads(ctx context.Context, o *operator) bool {
 }
 
 // createAccounts creates two service accounts, one of which may read /metrics.
-func createAccounts(ctx context.Context) error {
-	roles, err := framework.Read(filepath.Join(world.Root, "config", "rbac", "metrics_reader_role.yaml"))
-	if err != nil {
-		return err
-	}
-	if err := framework.Apply(ctx, world.Admin, roles...); err != nil {
-		return err
-	}
-	if err := world.Admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}); err != nil {
-		return err
-	}
-	for name, token := range map[string]*string{"prometheus": &world.scraper, "outsider": &world.outsider} {
-		if *token, err = framework.Token(ctx, world.Admin, "monitoring", name); err != nil {
-			return err
-		}
-	}
-	return world.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+func createAccounts(ctx context.Context) {
+	framework.Must(framework.ApplyRoles(ctx, world.Admin, "", "metrics_reader_role.yaml"))
+	framework.Must(world.Admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}))
+	world.scraper = framework.MustGet(framework.Token(ctx, world.Admin, "monitoring", "prometheus"))
+	world.outsider = framework.MustGet(framework.Token(ctx, world.Admin, "monitoring", "outsider"))
+	framework.Must(world.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "monitoring", Name: "prometheus"}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: roles[0].GetName()},
-	})
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "teamtalk-operator-metrics-reader"},
+	}))
 }
 
 // createCertificate creates a certificate for loopback, and a client that trusts it.
-func createCertificate() error {
+func createCertificate() {
 	world.certs = filepath.Join(world.Dir, "certs")
-	if err := os.Mkdir(world.certs, 0o700); err != nil {
-		return err
-	}
-	trusted, err := framework.WriteCertificate(world.certs, "127.0.0.1")
+	framework.Must(os.Mkdir(world.certs, 0o700))
+	trusted := framework.MustGet(framework.WriteCertificate(world.certs, "127.0.0.1"))
 	world.client = &http.Client{Timeout: framework.Timeout, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true,
 	}}
-	return err
 }
 
 // get asks for a page, with a bearer token if there is one.
@@ -161,17 +132,10 @@ func get(ctx context.Context, address, token string) (status int, body string, e
 }
 
 // createServer creates the TeamTalkServer.
-func createServer(ctx context.Context) error {
+func createServer(ctx context.Context) {
+	framework.Must(framework.CreateNamespace(ctx, world.Admin, framework.OperatorUser, namespace))
 	server := framework.Server(namespace, world.TeamTalk.DBProxyAddr(), world.TeamTalk.RouterAddr(), 1)
-	lag := int32(1)
-	server.Spec.SettleSeconds, server.Spec.MaxReplicaLagSeconds = 1, &lag
-	for _, o := range []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
-		framework.KeySecret(namespace, []byte(devserver.DevelopmentKey)), server,
-	} {
-		if err := world.Admin.Create(ctx, o); err != nil {
-			return err
-		}
-	}
-	return framework.GrantNamespace(ctx, world.Admin, framework.OperatorUser, namespace)
+	server.Spec.SettleSeconds, server.Spec.MaxReplicaLagSeconds = 1, new(int32(1))
+	framework.Must(world.Admin.Create(ctx, framework.KeySecret(namespace, []byte(devserver.DevelopmentKey))))
+	framework.Must(world.Admin.Create(ctx, server))
 }

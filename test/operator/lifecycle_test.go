@@ -245,7 +245,7 @@ func TestWithoutCRDs(t *testing.T) {
 	}
 }
 
-// TestStopWithoutRights: an operator that waits for its rights still does what it is told.
+// TestStopWithoutRights: an operator that waits for its rights still shuts down in order.
 func TestStopWithoutRights(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

@@ -290,7 +290,7 @@ func TestNothingIsLearned(t *testing.T) {
 			m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "default", Namespace: owner.Namespace}
 			m.Spec.SenderID = ptr.To(v1alpha1.UserID(owner.Bot)) // a sender that the server allows
 		})
-		m = outsider.AwaitMessage(m, "told of no server", hasReason(v1alpha1.ReasonServerNotFound))
+		m = outsider.AwaitMessage(m, "without a server", hasReason(v1alpha1.ReasonServerNotFound))
 		outsider.AwaitEvent(name, v1alpha1.ReasonServerNotFound)
 		read[name] = outsider.shown(m, owner)
 	}

@@ -147,8 +147,8 @@ func TestOddPaths(t *testing.T) {
 	}
 }
 
-// TestCreatedAnew: a receiver takes what a deleted one of its name took, whose messages go with it.
-func TestCreatedAnew(t *testing.T) {
+// TestCreatedAgain: a receiver takes what a deleted one of its name took, whose messages go with it.
+func TestCreatedAgain(t *testing.T) {
 	t.Parallel()
 	for _, flood := range []bool{false, true} {
 		t.Run(fmt.Sprint("flood control ", flood), func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestCreatedAnew(t *testing.T) {
 					r.Spec.FloodControl = nil
 				}
 			}
-			body := firing("Anew")
+			body := firing("Again")
 			before := x.receiver("alerts", with)
 			first := x.post(x.url(world.shared, "alerts"), body)
 			x.Delete(before)

@@ -107,7 +107,7 @@ func TestTheAPIFails(t *testing.T) {
 				t.Errorf("the first try: %+v, want %d", first, want)
 			}
 			if strings.Contains(first.Error, address) || strings.Contains(first.Error, "refused") {
-				t.Errorf("the caller is told what goes on inside: %q", first.Error)
+				t.Errorf("the answer shows what goes on inside: %q", first.Error)
 			}
 			if rule.Fired() != 1 {
 				t.Fatalf("%d faults", rule.Fired())
@@ -191,7 +191,7 @@ func TestNothingIsListed(t *testing.T) {
 	if got := listed.Fired() - before; got != 0 {
 		t.Errorf("%d notifications cost %d lists", 3*storm, got)
 	}
-	// Another process makes a message meanwhile, and this one is not told.
+	// Another process makes a message meanwhile, and this one does not see it.
 	watch := func(r *http.Request) bool {
 		return request("GET", "teamtalkmessages")(r) && r.URL.Query().Get("watch") != ""
 	}

@@ -70,8 +70,8 @@ func (x *tenant) checkOnce(to uint32, names []string) {
 	}
 	texts := x.texts(to)
 	for _, name := range names {
-		if told := count(texts, name); told != 1 {
-			x.Errorf("%d is told of %s %d times", to, name, told)
+		if n := count(texts, name); n != 1 {
+			x.Errorf("%d has %s %d times", to, name, n)
 		}
 	}
 	for window, n := range windows {
@@ -313,7 +313,7 @@ func TestEditedWindow(t *testing.T) {
 	texts := x.texts(x.Alice)
 	for _, name := range names {
 		if n := count(texts, name); n != 1 {
-			t.Errorf("%s is told %d times: %q", name, n, texts)
+			t.Errorf("%s was sent %d times: %q", name, n, texts)
 		}
 	}
 }
@@ -370,6 +370,6 @@ func TestMoreNamedThanAMessageHas(t *testing.T) {
 		named += len(m.Spec.To.Users) + len(m.Spec.To.Groups)
 	}
 	if again := x.post(x.url(world.shared, "alerts"), body); named != 1200 || again.Duplicates != 2 {
-		t.Errorf("%d are told; again: %+v", named, again)
+		t.Errorf("%d recipients; again: %+v", named, again)
 	}
 }

@@ -8,7 +8,6 @@ package receiver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -40,34 +39,25 @@ const gatewayUser = "gateway"
 
 func TestMain(m *testing.M) {
 	framework.Suite{
-		Parallel: 6, Setup: setup, Outputs: readMetrics,
+		Parallel: 6, Outputs: readMetrics,
+		Setup: func(ctx context.Context, c *framework.Cluster) error {
+			return framework.Try(func() { setup(ctx, c) })
+		},
 		Secrets: map[string]string{"a text": secretText, "a token": secretToken},
 	}.RunTests(m)
 }
 
-func setup(ctx context.Context, c *framework.Cluster) error {
+func setup(ctx context.Context, c *framework.Cluster) {
 	world.Cluster = c
-	if err := c.StartLeader(); err != nil {
-		return err
-	}
-	if err := framework.BindGateway(ctx, c.Admin, gatewayUser); err != nil {
-		return err
-	}
-	var err error
-	if world.gatewayConfig, err = c.KubeconfigOf(gatewayUser); err != nil {
-		return err
-	}
-	addresses, err := framework.FreeAddresses(2)
-	if err != nil {
-		return err
-	}
+	framework.Must(c.StartLeader())
+	framework.Must(framework.BindGateway(ctx, c.Admin, gatewayUser))
+	world.gatewayConfig = framework.MustGet(c.KubeconfigOf(gatewayUser))
+	addresses := framework.MustGet(framework.FreeAddresses(2))
 	world.shared, world.metrics = addresses[0], addresses[1]
-	gateway, err := startGateway(world.shared, "--metrics-bind-address", world.metrics)
-	if err != nil {
-		return err
-	}
+	gateway := framework.MustGet(startGateway(world.shared, "--metrics-bind-address", world.metrics))
 	c.Cleanup(gateway.Kill)
-	return errors.Join(gateway.AwaitListening(ctx, world.shared), gateway.AwaitListening(ctx, world.metrics))
+	framework.Must(gateway.AwaitListening(ctx, world.shared))
+	framework.Must(gateway.AwaitListening(ctx, world.metrics))
 }
 
 // readMetrics returns what the shared gateway exposes.
@@ -143,7 +133,7 @@ func (x *tenant) notify(receiver, alert string) reply {
 	return x.post(x.url(world.shared, receiver), firing(alert))
 }
 
-// reply is what a caller is told.
+// reply is the answer to a caller.
 type reply struct {
 	Code       int
 	Messages   []string

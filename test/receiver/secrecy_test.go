@@ -51,7 +51,7 @@ func TestNothingIsLearned(t *testing.T) {
 			t.Fatalf("%s: %+v", name, reply)
 		}
 		m := &v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(reply.Messages[0])}
-		m = x.AwaitMessage(m, "told of no server", func(m *v1alpha1.TeamTalkMessage) bool {
+		m = x.AwaitMessage(m, "without a server", func(m *v1alpha1.TeamTalkMessage) bool {
 			c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
 			return c != nil && c.Reason == v1alpha1.ReasonServerNotFound
 		})
