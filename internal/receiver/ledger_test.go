@@ -172,7 +172,7 @@ func TestPrune(t *testing.T) {
 func TestForeignConfigMap(t *testing.T) {
 	for name, edit := range map[string]func(*corev1.ConfigMap){
 		"without an owner": func(*corev1.ConfigMap) {},
-		"with the label":  func(cm *corev1.ConfigMap) { cm.Labels = map[string]string{v1alpha1.ReceiverLabel: "alerts"} },
+		"with the label":   func(cm *corev1.ConfigMap) { cm.Labels = map[string]string{v1alpha1.ReceiverLabel: "alerts"} },
 		"of another receiver": func(cm *corev1.ConfigMap) {
 			other := alertmanager("")
 			other.UID = "another"

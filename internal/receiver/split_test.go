@@ -91,7 +91,7 @@ func TestHashNamesWhatIsNotified(t *testing.T) {
 	}
 	for name, edit := range map[string]func(*Notification){
 		"resolved":      func(n *Notification) { n.Alerts[0].Status = statusResolved },
-		"fired again":    func(n *Notification) { n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Add(1) },
+		"fired again":   func(n *Notification) { n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Add(1) },
 		"another alert": func(n *Notification) { n.Alerts[0].Fingerprint = "cc" },
 		"fewer alerts":  func(n *Notification) { n.Alerts = n.Alerts[:1] },
 		"another group": func(n *Notification) { n.GroupKey = "x" },

@@ -17,7 +17,8 @@ import (
 )
 
 // Ask makes a request. It returns the answer and its body. Headers are name, value, name, value.
-func Ask(ctx context.Context, c *http.Client, method, url, body string, headers ...string) (*http.Response, string, error) {
+func Ask(ctx context.Context, c *http.Client, method, url, body string, headers ...string) (
+	*http.Response, string, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return nil, "", err

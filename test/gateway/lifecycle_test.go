@@ -23,7 +23,7 @@ func TestShutdown(t *testing.T) {
 			t.Parallel()
 			x := newTenant(t, framework.Unreachable)
 			g := start(x)
-			answered := g.postAside("/query/SendSingleMessage?wait=3", x.hello("in flight"), "X-Request-Id", "the-one")
+			answered := g.postAside("/query/SendSingleMessage", x.hello("in flight"), "X-Request-Id", "the-one")
 			x.Eventually("the request does not arrive", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 1") })
 			x.Must(g.process.Signal(syscall.SIGTERM))
 			if a := <-answered; *a.Code != 8 && *a.Code != 10 || a.header.Get("X-Request-Id") != "the-one" {

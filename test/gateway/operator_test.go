@@ -42,10 +42,10 @@ func TestOperatorServes(t *testing.T) {
 	x.StopLeader()
 	defer x.StartLeader()
 	// The standby takes over, and sends what it has recorded itself.
-	if a := g.post("/query/SendSingleMessage?wait=8", x.hello("by the leader")); *a.Code != 0 {
-		t.Errorf("the leader: %+v", a)
-	}
-	answered := g.postAside("/namespaces/"+stuck.Namespace+"/query/SendSingleMessage?wait=3", stuck.hello("in flight"))
+	x.Eventually("the new leader does not send", func() bool {
+		return *g.post("/query/SendSingleMessage", x.hello("by the leader"), "Idempotency-Key", "leader").Code == 0
+	})
+	answered := g.postAside("/namespaces/"+stuck.Namespace+"/query/SendSingleMessage", stuck.hello("in flight"))
 	x.Eventually("the request is not recorded", func() bool { return len(stuck.Messages()) == 1 })
 	x.Must(g.process.Signal(syscall.SIGTERM))
 	if a := <-answered; *a.Code != 8 || a.Message == "" {
@@ -69,7 +69,7 @@ func TestOperatorAsks(t *testing.T) {
 			t.Errorf("answered %+v, want %d", a, want)
 		}
 	}
-	x.CheckRows(1)
+	x.AwaitRows(1)
 }
 
 // TestSamples: the API server accepts the samples, and the gateway accepts their flags.

@@ -45,7 +45,7 @@ func (x *tenant) mistakes() map[string]mistake {
 		"session_ids is empty":     {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[],"msg":"x"}`, x.Bot), want: 1, detail: "session_ids"},
 		"an id among them is none": {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,-2],"msg":"x"}`, x.Bot, x.Alice), want: 1, detail: "session_ids[1]"},
 		"a group without a name":   {endpoint: "CreateGroup", body: `{"req_user_id":1,"group_name":"","group_type":1,"user_id_list":[1]}`, want: 1, detail: "group_name"},
-		"half a character":         {endpoint: "SendSingleMessage", body: send(x.Alice, `"a\ud83d"`), want: 1, detail: "half"},
+		"half a character":         {endpoint: "SendSingleMessage", body: send(x.Alice, `"a\ud83d"`), want: 1, detail: "unpaired surrogate"},
 		"a group named with a NUL": {endpoint: "CreateGroup", body: `{"req_user_id":1,"group_name":"a\u0000","group_type":1,"user_id_list":[1]}`, want: 1, detail: "NUL"},
 		"a group of a long name":   {endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":1,"group_name":%q,"group_type":1,"user_id_list":[1]}`, strings.Repeat("é", 257)), want: 1, detail: "256 characters"},
 		"a long avatar":            {endpoint: "CreateGroup", body: fmt.Sprintf(`{"req_user_id":1,"group_name":"x","group_avatar":%q,"user_id_list":[1]}`, strings.Repeat("x", 257)), want: 1, detail: "group_avatar"},
