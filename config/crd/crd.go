@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package crd has the definitions of the kinds, for what checks objects without a
-// cluster.
+// Package crd provides CustomResourceDefinitions, to check objects without a cluster.
+//
+// Receivers is the one of TeamTalkReceivers.
 package crd
 
-import _ "embed" // of the definitions
+import _ "embed" // for Receivers
 
 // Receivers is the CustomResourceDefinition of TeamTalkReceivers, in YAML.
 //

@@ -1,16 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package devserver is a TeamTalk for development and tests: the behaviour of
-// db_proxy_server and route_server, silences and false successes included, on an
-// embedded database, with faults on demand and an inbox to look at. No message
-// leaves it, no password protects it.
-//
-// It differs from stock servers where those would take the whole test with
-// them: a frame of a length below 16, which aborts them, and one over 64 MiB,
-// which they would hold in memory, close the connection that sent it, and so
-// does not reading what the router relays. What else a stock server does wrong
-// by chance, such as crashing on the first message of a conversation, happens
-// here on demand, as a Fault.
 package devserver
 
 import (

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fault says what a development TeamTalk shall do wrong, when, and how
-// often it did.
 package fault
 
 import (

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inbox shows what a development TeamTalk has stored, as each user and
-// group would see it: a page for people and JSON for programs.
 package inbox
 
 import (

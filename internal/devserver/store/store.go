@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package store keeps a development TeamTalk's users, groups and messages in
-// an embedded SQL database. Its queries answer as TeamTalk's do: ids count per
-// conversation, history is ordered by create_time, groups show a member
-// nothing from before it joined.
 package store
 
 import (
