@@ -20,8 +20,7 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
 	ConditionDelivered = "Delivered"
-	// ConditionFinished is True when the operator will not retry, whatever the outcome. Wait for this
-	// condition.
+	// ConditionFinished is True when the operator will not retry, whatever the outcome. Wait for this condition.
 	ConditionFinished = "Finished"
 )
 

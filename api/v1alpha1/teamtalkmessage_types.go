@@ -20,8 +20,7 @@ const (
 	MaxRecipientMessage = 128
 )
 
-// RetryAnnotation requests a retry. Each new value retries the recipients that failed with nothing
-// stored.
+// RetryAnnotation requests a retry. Each new value retries the recipients that failed with nothing stored.
 const RetryAnnotation = "teamtalk.io/retry"
 
 // LongText is what the operator does with a text that does not fit into one TeamTalk message.
@@ -170,8 +169,7 @@ type Content struct {
 	Audio *AudioContent `json:"audio,omitempty"`
 }
 
-// JSONValue is any JSON value. Validation rules cannot read it. They detect a change of a map of such
-// values.
+// JSONValue is any JSON value. Validation rules cannot read it. They detect a change of a map of such values.
 //
 // +kubebuilder:validation:Type=""
 // +kubebuilder:pruning:PreserveUnknownFields

@@ -156,7 +156,7 @@ func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (d
 	case spec.Content.Text == nil && spec.Content.TextFrom == nil:
 		return tooLong(limit, "; only text and textFrom can be split")
 	case !tokens:
-		// Its segments could not be told from one another in the store.
+		// Its segments could not be distinguished in the store.
 		return tooLong(limit, "; longText: Split needs the server's deliveryToken: Enabled")
 	case len(text) > v1alpha1.MaxTextBytes:
 		return tooLong(v1alpha1.MaxTextBytes, "; this limit applies to split texts too")

@@ -82,7 +82,7 @@ func requeue(after time.Duration) outcome {
 	return outcome{action: actionRecordProgress, after: after, keepsPlace: true}
 }
 
-// checkDeadline fails what was not sent before the deadline. What may have been sent is asked for nevertheless.
+// checkDeadline fails what was not sent before the deadline. What may have been sent is still searched for.
 func checkDeadline(s *scope) outcome {
 	if s.expired() && !s.underWay() {
 		s.refuseAll(v1alpha1.ReasonDeadlineExceeded, "the deadline passed before it was sent; nothing was stored")
@@ -192,7 +192,7 @@ func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error)
 		return waitForServer(v1alpha1.ReasonServerNotReady,
 			fmt.Sprintf("TeamTalkServer %q is not ready yet", s.server.Name)), nil
 	case s.server.Namespace != s.message.Namespace:
-		// Nothing is told about Secrets of another namespace.
+		// Secrets of another namespace are not revealed.
 		return waitForServer(c.Reason,
 			fmt.Sprintf("TeamTalkServer %q has no usable key: ask its owner", s.server.Name)), nil
 	}

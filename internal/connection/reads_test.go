@@ -31,7 +31,7 @@ func (h *harness) read(want router.Read) {
 	}
 }
 
-// TestReads: what each router says is told, and what they say once their session is no more is not.
+// TestReads: the notifies of each router are passed on, until their session is removed or replaced.
 func TestReads(t *testing.T) {
 	one, two, h := serve(t), serve(t), start(t)
 	c := config(one)
@@ -67,8 +67,8 @@ func TestReads(t *testing.T) {
 	}
 }
 
-// TestNobodyReads: without Read and Gone nobody is told.
-func TestNobodyReads(t *testing.T) {
+// TestWithoutReads: Read and Gone may be nil.
+func TestWithoutReads(t *testing.T) {
 	server, h := serve(t), start(t)
 	h.on.Read, h.on.Gone = nil, nil
 	s := h.Ensure(name, config(server), keys(t))

@@ -22,7 +22,7 @@ type library struct {
 	*talk
 	mu    sync.Mutex
 	asked [][]uint32
-	// fail decides by the number of the question, counted from 0, and what is asked for.
+	// fail decides by the number of the request, counted from 0, and the ids.
 	fail func(n int, ids []uint32) error
 }
 

@@ -5,7 +5,7 @@
 // have reached it. A doubt that cannot be settled ends as OutcomeUnknown.
 //
 // Engine.Submit starts the delivery of a Task, Engine.Snapshot returns its progress, and Engine.Ack says that it
-// is recorded. Engine.Drain ends all work in order. An Observer is told of every step.
+// is recorded. Engine.Drain ends all work in order. An Observer observes every step.
 //
 // Each recipient has an executor, which executes steps until none is left. nextStep
 // decides on the step; the functions in outcome.go decide what its result means. Both are

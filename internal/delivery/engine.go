@@ -22,7 +22,7 @@ const (
 
 // Engine delivers tasks. Its methods may be called from any goroutine.
 type Engine struct {
-	// Observer, if there is one, is told of the steps. It is set before Start.
+	// Observer, if there is one, observes the steps. It is set before Start.
 	Observer Observer
 	// Queue says which message may be submitted, and which recipient is next.
 	Queue *queue.Queue
@@ -72,7 +72,7 @@ func NewEngine(notify func(types.NamespacedName)) *Engine {
 func (e *Engine) Start(ctx context.Context) error {
 	<-ctx.Done()
 	e.mu.Lock()
-	// What is not sent yet first: no task may go on after another was told of the end.
+	// work first: no task may go on after another has seen the end.
 	e.cancelWork()
 	e.cancelBase()
 	e.mu.Unlock()

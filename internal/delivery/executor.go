@@ -116,7 +116,7 @@ func (x *executor) awaitConnection(ctx context.Context, t Task, now time.Time) b
 	return (err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded)) && x.task.ctx.Err() == nil
 }
 
-// record is told of every step that was executed.
+// record observes a step that was executed, and keeps its result.
 func (x *executor) record(step Step, began time.Time, before, after recipientState) {
 	x.engine.observe(x.task, step, began, before, after)
 	x.set(after.proceed(x.task.current(), time.Now()))

@@ -31,7 +31,7 @@ func (f Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 	if !f.sameKind(row) {
 		return false
 	}
-	// Whatever HasToken says: an earlier operator may have been told otherwise.
+	// Whatever HasToken says: an earlier operator may have sent it with a token.
 	hasToken := func(p cipher.Plain) bool { return p.HasToken && p.Token == f.Token }
 	if !f.Payload.Audio && keys.Open(row.GetMsgData(), hasToken) {
 		return true

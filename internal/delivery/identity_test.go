@@ -14,7 +14,7 @@ func user(id uint32) v1alpha1.Recipient {
 	return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: id}
 }
 
-// TestTokenVectors writes the encoding out by hand: whoever changes it has to give it another name.
+// TestTokenVectors writes the encoding out by hand: another encoding needs another name.
 func TestTokenVectors(t *testing.T) {
 	cases := map[string]struct {
 		id       DeliveryID

@@ -12,12 +12,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Observer is told of every step, from many goroutines and without locks held. It must not block.
+// Observer observes every step, from many goroutines and without locks held. It must not block.
 type Observer interface {
 	Observe(StepEvent)
 }
 
-// Observers are told one after the other.
+// Observers are called one after the other.
 type Observers []Observer
 
 // Observe implements Observer.

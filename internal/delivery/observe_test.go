@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// notes is an Observer that keeps what it is told.
+// notes is an Observer that keeps the events.
 type notes struct {
 	mu    sync.Mutex
 	taken []StepEvent

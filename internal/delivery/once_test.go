@@ -184,7 +184,7 @@ func TestOutageEndsNoDoubt(t *testing.T) {
 	})
 }
 
-// TestNotBefore: what an operator before may have sent is asked for; it is not sent before its time for that.
+// TestNotBefore: what an earlier operator may have sent is searched for, and is not sent before its time.
 func TestNotBefore(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice)

@@ -27,7 +27,7 @@ type Task struct {
 	// ServerKey names the TeamTalkServer.
 	ServerKey types.NamespacedName
 	// Stores are the addresses of db_proxy servers before one message store, at least one. Conversations of one
-	// store are kept in order whichever message they belong to, and whoever shares an address shares the store.
+	// store are kept in order, whichever message they belong to. Servers that share an address share the store.
 	Stores  []string
 	Sender  uint32
 	Payload Payload

@@ -48,7 +48,7 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestOwnLeaseOnly: a process that was stopped past its Lease, told to end and woken
+// TestOwnLeaseOnly: a process that was suspended past its Lease, and has to end when it is woken,
 // marks no Lease that is another's by now; and one that has only just lost it takes
 // off no mark. Its own renewals at the same moment do not matter.
 func TestOwnLeaseOnly(t *testing.T) {
