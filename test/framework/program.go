@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -34,4 +35,18 @@ func RunProgram(name string, run func(ctx context.Context) (passed bool, err err
 func DiscardLogs() {
 	logf.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
+}
+
+// Cleanups ends what a program has started.
+type Cleanups struct{ ends []func() }
+
+// Cleanup has Stop call f, before what was registered earlier.
+func (c *Cleanups) Cleanup(f func()) { c.ends = append(c.ends, f) }
+
+// Stop calls the registered functions, the last one first.
+func (c *Cleanups) Stop() {
+	for _, end := range slices.Backward(c.ends) {
+		end()
+	}
+	c.ends = nil
 }

@@ -38,6 +38,6 @@ func run(ctx context.Context) error {
 	default:
 		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, or unset it", c)
 	}
-	defer s.close()
+	defer s.Stop()
 	return s.play(ctx)
 }

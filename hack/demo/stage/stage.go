@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -38,6 +37,7 @@ const (
 
 // stage is a running demo.
 type stage struct {
+	framework.Cleanups
 	bin           string
 	exit, current bool
 
@@ -49,20 +49,12 @@ type stage struct {
 	client     client.WithWatch
 	addresses  addresses
 	inbox      string
-	// cleanup is called at the end, last function first.
-	cleanup []func()
 }
 
 // addresses are the listeners of teamtalk-dev.
 type addresses struct{ dbProxy, router, inbox string }
 
 func say(format string, args ...any) { fmt.Printf("demo: "+format+"\n", args...) }
-
-func (s *stage) close() {
-	for _, v := range slices.Backward(s.cleanup) {
-		v()
-	}
-}
 
 // play starts everything, applies the samples and waits for their end.
 func (s *stage) play(ctx context.Context) error {
@@ -130,7 +122,7 @@ func (s *stage) cluster(ctx context.Context, _ chan<- error) error {
 	if err != nil {
 		return err
 	}
-	s.cleanup = append(s.cleanup, func() {
+	s.Cleanup(func() {
 		if err := plane.Stop(); err != nil {
 			say("%v", err)
 		}
@@ -230,9 +222,7 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		return err
 	}
 	say("starting the operator")
-	return s.start(ended, process.Name, "--kubeconfig", kubeconfig,
-		"--health-probe-bind-address", "0", "--metrics-bind-address", "0",
-		"--log-format", "text", "--leader-election-namespace", leases)
+	return s.start(ended, process.Name, framework.OperatorArgs(kubeconfig, leases, "--log-format", "text")...)
 }
 
 // checkNoOperator returns an error if an operator runs in the cluster: two operators would
@@ -273,7 +263,7 @@ func (s *stage) createNamespace(ctx context.Context) error {
 		}
 		return fmt.Errorf("create namespace %s: %w", namespace, err)
 	}
-	s.cleanup = append(s.cleanup, func() {
+	s.Cleanup(func() {
 		say("deleting namespace %s; the CRDs stay", namespace)
 		if err := s.client.Delete(context.Background(), ns); err != nil {
 			say("%v", err)
@@ -294,7 +284,7 @@ func (s *stage) start(ended chan<- error, program string, args ...string) error 
 		return err
 	}
 	stopping := make(chan struct{})
-	s.cleanup = append(s.cleanup, func() {
+	s.Cleanup(func() {
 		close(stopping)
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
