@@ -49,7 +49,6 @@ func Start(cfg *rest.Config) (*Proxy, error) {
 	}
 	// It speaks HTTP/1 only: the end of a connection concerns one request.
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
-	p.server.Listener = &guarded{p.server.Listener, p}
 	p.server.Config.ConnState = p.connState
 	p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections are closed on purpose
 	p.server.StartTLS()
@@ -90,35 +89,14 @@ func (p *Proxy) connState(c net.Conn, s http.ConnState) {
 	defer p.mu.Unlock()
 	switch s {
 	case http.StateNew:
+		if p.gone {
+			p.refused++
+			_ = c.Close()
+			return
+		}
 		p.conns[c] = struct{}{}
 	case http.StateClosed, http.StateHijacked:
 		delete(p.conns, c)
 	case http.StateActive, http.StateIdle:
-	}
-}
-
-// guarded closes new connections while the API server looks gone.
-type guarded struct {
-	net.Listener
-	proxy *Proxy
-}
-
-// Accept implements net.Listener.
-func (g *guarded) Accept() (net.Conn, error) {
-	for {
-		c, err := g.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		g.proxy.mu.Lock()
-		gone := g.proxy.gone
-		if gone {
-			g.proxy.refused++
-		}
-		g.proxy.mu.Unlock()
-		if !gone {
-			return c, nil
-		}
-		_ = c.Close()
 	}
 }

@@ -14,66 +14,63 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
-// echoServer stores every message under its recipient's id, as fast as it can.
-func echoServer(tb testing.TB) (address string, stop func()) {
+// serve runs a Client of a server that stores every message under the id of its recipient, over real sockets.
+func serve(tb testing.TB, connections int) *Client {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	var wg sync.WaitGroup
+	tb.Cleanup(func() {
+		_ = listener.Close()
+		wg.Wait()
+	})
 	wg.Go(func() {
 		for {
 			nc, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			wg.Go(func() {
-				defer func() { _ = nc.Close() }()
-				r := pdu.NewReader(nc, 0)
-				for {
-					req, err := r.Read()
-					if err != nil {
-						return
-					}
-					var m wire.IMMsgData
-					if proto.Unmarshal(req.Body, &m) != nil {
-						continue
-					}
-					m.MsgId = m.ToSessionId
-					rsp, err := pdu.New(wire.CommandMsgData, req.Seq, &m)
-					if err != nil {
-						return
-					}
-					if _, err := nc.Write(rsp.Append(nil)); err != nil {
-						return
-					}
-				}
-			})
+			wg.Go(func() { echo(nc) })
 		}
 	})
-	return listener.Addr().String(), func() {
-		_ = listener.Close()
-		wg.Wait()
-	}
-}
-
-// serve runs a Client of an echoServer over real sockets.
-func serve(tb testing.TB, connections int) (c *Client, stop func()) {
-	address, stopServer := echoServer(tb)
 	changed := make(chan struct{}, 100)
-	c = New(Options{Address: address, Connections: connections, OnChange: func() { changed <- struct{}{} }})
-	stopClient := peer.Start(tb, c.Run)
+	c := New(Options{
+		Address: listener.Addr().String(), Connections: connections, OnChange: func() { changed <- struct{}{} },
+	})
+	peer.Start(tb, c.Run)
 	for range connections {
 		<-changed
 	}
-	return c, func() {
-		stopClient()
-		stopServer()
+	return c
+}
+
+// echo answers messages until the connection ends.
+func echo(nc net.Conn) {
+	defer func() { _ = nc.Close() }()
+	r := pdu.NewReader(nc, 0)
+	for {
+		req, err := r.Read()
+		if err != nil {
+			return
+		}
+		var m wire.IMMsgData
+		if proto.Unmarshal(req.Body, &m) != nil {
+			continue // a heartbeat
+		}
+		m.MsgId = m.ToSessionId
+		rsp, err := pdu.New(wire.CommandMsgData, req.Seq, &m)
+		if err == nil {
+			_, err = nc.Write(rsp.Append(nil))
+		}
+		if err != nil {
+			return
+		}
 	}
 }
 
 func TestRealSockets(t *testing.T) {
-	c, stop := serve(t, 4)
+	c := serve(t, 4)
 	var wg sync.WaitGroup
 	for s := range uint32(100) {
 		wg.Go(func() {
@@ -87,15 +84,14 @@ func TestRealSockets(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	stop()
 }
 
 func BenchmarkSend(b *testing.B) {
-	c, stop := serve(b, 4)
+	c := serve(b, 4)
 	m := message(2)
 	m.Data = make([]byte, 200)
 	b.ReportAllocs()
-	b.SetParallelism(32) // times GOMAXPROCS: what the limiter lets through
+	b.SetParallelism(32) // times GOMAXPROCS: about the limit of the Limiter
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
 			if _, err := c.Send(b.Context(), b.Context(), m); err != nil {
@@ -104,5 +100,4 @@ func BenchmarkSend(b *testing.B) {
 			}
 		}
 	})
-	stop()
 }
