@@ -20,27 +20,20 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
 
-// observed are the components that metrics and traces observe.
-type observed struct {
-	engine   *delivery.Engine
-	sessions *connection.Manager
-	receipts *readreceipt.Tracker
-	gate     *leadership.FencingGate
-}
-
-// observe connects metrics, and traces if enabled, with the components. It returns the callback for
-// each status that is written.
-func observe(ctx context.Context, mgr manager.Manager, o Options, c observed) (
-	func(teamtalkmessage.StatusWrite), error,
-) {
+// observe connects metrics, and traces if enabled, with what they observe. It returns the callback for each status that
+// is written.
+func observe(
+	ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager,
+	receipts *readreceipt.Tracker, gate *leadership.FencingGate,
+) (func(teamtalkmessage.StatusWrite), error) {
 	m := metrics.New(metrics.Sources{
-		Load: c.engine.Load, Servers: c.sessions.Stats, Leads: func() bool { return c.gate.Open() == nil },
+		Load: engine.Load, Servers: sessions.Stats, Leads: func() bool { return gate.Open() == nil },
 	})
 	if err := ctrlmetrics.Registry.Register(m); err != nil {
 		return nil, fmt.Errorf("register the metrics: %w", err)
 	}
-	c.receipts.Listener = m
-	observers := delivery.Observers{m, c.receipts}
+	receipts.Listener = m
+	observers := delivery.Observers{m, receipts}
 	log := mgr.GetLogger().WithName("delivery")
 	onStatusWrite := func(w teamtalkmessage.StatusWrite) {
 		m.RecipientsEnded(w.Server, w.Done)
@@ -51,7 +44,7 @@ func observe(ctx context.Context, mgr manager.Manager, o Options, c observed) (
 	}
 	options := o.tracing(mgr.GetLogger().WithName("tracing"))
 	if !options.Enabled() {
-		c.engine.Observer = observers
+		engine.Observer = observers
 		return onStatusWrite, nil
 	}
 	tracer, err := tracing.New(ctx, options)
@@ -61,7 +54,7 @@ func observe(ctx context.Context, mgr manager.Manager, o Options, c observed) (
 	if err := mgr.Add(tracer); err != nil {
 		return nil, fmt.Errorf("add to the manager: %w", err)
 	}
-	c.engine.Observer = append(observers, tracer)
+	engine.Observer = append(observers, tracer)
 	return func(w teamtalkmessage.StatusWrite) {
 		onStatusWrite(w)
 		tracer.Recorded(w.Server, w.Message, w.Began, w.Ended, w.Finished)

@@ -57,7 +57,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
 	})
 	engine := delivery.NewEngine(messageWake.Wake)
-	onStatusWrite, err := observe(ctx, mgr, o, observed{engine, sessions, receipts, gate})
+	onStatusWrite, err := observe(ctx, mgr, o, engine, sessions, receipts, gate)
 	if err != nil {
 		return nil, err
 	}

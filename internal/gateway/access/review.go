@@ -18,8 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/webhook"
-	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
-	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -51,17 +50,13 @@ var _ Reviewer = (*review)(nil)
 // NewReviewer returns a Reviewer that creates TokenReviews and SubjectAccessReviews. A token must be for
 // one of the audiences, or for the API server's own if there are none.
 func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Reviewer, error) {
-	authentication, err := authenticationv1.NewForConfigAndClient(cfg, client)
+	clients, err := kubernetes.NewForConfigAndClient(cfg, client)
 	if err != nil {
-		return nil, fmt.Errorf("set up token reviews: %w", err)
-	}
-	authorization, err := authorizationv1.NewForConfigAndClient(cfg, client)
-	if err != nil {
-		return nil, fmt.Errorf("set up access reviews: %w", err)
+		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
 	// One retry: the caller waits.
 	backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 2}
-	tokens, err := webhook.NewFromInterface(authentication, nil, backoff, reviewTimeout,
+	tokens, err := webhook.NewFromInterface(clients.AuthenticationV1(), nil, backoff, reviewTimeout,
 		webhook.AuthenticatorMetrics{
 			RecordRequestTotal:   func(context.Context, string) {},
 			RecordRequestLatency: func(context.Context, string, float64) {},
@@ -70,7 +65,7 @@ func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Rev
 		return nil, fmt.Errorf("set up token reviews: %w", err)
 	}
 	rights, err := authorizerfactory.DelegatingAuthorizerConfig{
-		SubjectAccessReviewClient: authorization,
+		SubjectAccessReviewClient: clients.AuthorizationV1(),
 		AllowCacheTTL:             allowedTTL,
 		DenyCacheTTL:              deniedTTL,
 		WebhookRetryBackoff:       &backoff,

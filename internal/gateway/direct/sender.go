@@ -5,6 +5,8 @@ package direct
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,13 +81,11 @@ func (s *Sender) once(ctx context.Context, r api.Request, send func() (api.Resul
 	}
 	for {
 		var first atomic.Bool
-		var panicked any
 		done := s.inFlight.DoChan(requestID(r), func() (_ any, err error) {
 			first.Store(true)
-			// singleflight would end the process: the panic is the handler's of the first request.
-			defer func() {
-				if panicked = recover(); panicked != nil {
-					err = errors.New("send: panic")
+			defer func() { // or singleflight would end the process
+				if recover() != nil {
+					err = fmt.Errorf("send: panic: %s", debug.Stack())
 				}
 			}()
 			return send()
@@ -105,9 +105,6 @@ func (s *Sender) once(ctx context.Context, r api.Request, send func() (api.Resul
 					Message: "another request with its key is still in progress",
 				}}, nil
 			}
-		}
-		if panicked != nil {
-			panic(panicked)
 		}
 		result, _ := got.Val.(api.Result)
 		delivered := got.Err == nil && result.State == api.Delivered
