@@ -30,8 +30,8 @@ import (
 type components struct {
 	engine *delivery.Engine
 	terms  *leadership.TermTracker
-	// gateway is nil if this process serves none.
-	gateway *gateway.InProcess
+	// drainGateway does nothing if this process serves no gateway.
+	drainGateway func(timeout time.Duration)
 }
 
 // wire creates what runs in the manager, and connects it. identity is that of this process in the Lease.
@@ -92,9 +92,9 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	); err != nil {
 		return nil, fmt.Errorf("add the checks: %w", err)
 	}
-	c := &components{engine: engine, terms: terms}
+	c := &components{engine: engine, terms: terms, drainGateway: func(time.Duration) {}}
 	if o.servesGateway() {
-		c.gateway, err = gateway.NewInProcess(mgr, o.Gateway)
+		c.drainGateway, err = gateway.InProcess(mgr, o.Gateway)
 	}
 	return c, err
 }
@@ -105,7 +105,7 @@ func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log l
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	// Callers of the gateway wait for messages that this process sends. Half of the time is left for the rest.
-	c.gateway.Drain(timeout / 2)
+	c.drainGateway(timeout / 2)
 	select {
 	case <-elected:
 	default:

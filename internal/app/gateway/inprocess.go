@@ -7,32 +7,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-
-	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 )
 
-// InProcess is the gateway in the operator's process. Every replica serves it, and the leader delivers its messages.
-// It has no direct mode: each replica would send, while the Lease lets one operator send at a time.
-type InProcess struct {
-	server *httpserver.Server
-	log    logr.Logger
-
-	started atomic.Bool
-	// draining is cancelled by drain.
-	draining context.Context
-	drain    context.CancelFunc
-	ended    chan struct{}
-}
-
-var (
-	_ manager.Runnable               = (*InProcess)(nil)
-	_ manager.LeaderElectionRunnable = (*InProcess)(nil)
-)
-
-// NewInProcess adds a gateway to the operator's manager.
-func NewInProcess(mgr manager.Manager, o Options) (*InProcess, error) {
+// InProcess adds a gateway to the operator's manager. Every replica serves it, and the leader delivers its messages. It
+// has no direct mode: each replica would send, while the Lease lets one operator send at a time.
+//
+// drain stops accepting requests, and waits until those in flight are answered. The rest of the process must still run,
+// as they wait for it.
+func InProcess(mgr manager.Manager, o Options) (drain func(timeout time.Duration), err error) {
 	log := mgr.GetLogger().WithName("gateway")
 	s := o.NewServer(log)
 	if _, err := Wire(mgr, s, o, ModeRecord); err != nil {
@@ -41,42 +24,38 @@ func NewInProcess(mgr manager.Manager, o Options) (*InProcess, error) {
 	if err := s.Listen(); err != nil {
 		return nil, err
 	}
-	g := &InProcess{server: s, log: log, ended: make(chan struct{})}
-	g.draining, g.drain = context.WithCancel(context.Background())
-	return g, mgr.Add(g)
+	var started atomic.Bool
+	ended := make(chan struct{})
+	draining, startDrain := context.WithCancel(context.Background())
+	serve := func(ctx context.Context) error {
+		started.Store(true)
+		defer close(ended)
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(draining, stop)()
+		err := s.Start(ctx)
+		if err != nil && ctx.Err() != nil {
+			// The rest of the process is still shut down cleanly.
+			log.Info("the gateway was not drained", "reason", err.Error())
+			return nil
+		}
+		return err
+	}
+	drain = func(timeout time.Duration) {
+		startDrain()
+		if !started.Load() {
+			return
+		}
+		select {
+		case <-ended:
+		case <-time.After(timeout):
+		}
+	}
+	return drain, mgr.Add(everyReplica{manager.RunnableFunc(serve)})
 }
 
-// Start serves until ctx is done or Drain is called.
-func (g *InProcess) Start(ctx context.Context) error {
-	g.started.Store(true)
-	defer close(g.ended)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	defer context.AfterFunc(g.draining, stop)()
-	err := g.server.Start(ctx)
-	if err != nil && ctx.Err() != nil {
-		// The rest of the process is still shut down cleanly.
-		g.log.Info("the gateway was not drained", "reason", err.Error())
-		return nil
-	}
-	return err
-}
+// everyReplica runs in every replica, not only in the leader.
+type everyReplica struct{ manager.Runnable }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (*InProcess) NeedLeaderElection() bool { return false }
-
-// Drain stops accepting requests, and waits until those in flight are answered. The rest of the process must still
-// run, as they wait for it. g may be nil.
-func (g *InProcess) Drain(timeout time.Duration) {
-	if g == nil {
-		return
-	}
-	g.drain()
-	if !g.started.Load() {
-		return
-	}
-	select {
-	case <-g.ended:
-	case <-time.After(timeout):
-	}
-}
+func (everyReplica) NeedLeaderElection() bool { return false }

@@ -39,7 +39,7 @@ func newMetricsFilter(cfg *rest.Config, client *http.Client) (server.Filter, err
 }
 
 type metricsFilter struct {
-	reviewer access.Reviewer
+	reviewer *access.Reviewer
 
 	mu        sync.Mutex
 	addresses *lru.Cache // of *rate.Limiter by client address

@@ -13,41 +13,41 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/utils/lru"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
 )
 
-// fakeReviewer knows tokens by their prefix: "good" may read, "known" may not, others are invalid.
-type fakeReviewer struct {
-	access.Reviewer
+// fakeAPI knows tokens by their prefix: "good" may read, "known" may not, others are invalid.
+type fakeAPI struct {
 	asked int // about tokens
 	away  bool
 }
 
-func (r *fakeReviewer) Token(_ context.Context, token string) (access.User, *access.Denial) {
-	r.asked++
-	switch {
-	case r.away:
-		return nil, &access.Denial{Kind: access.Unavailable, Detail: "away"}
-	case !strings.HasPrefix(token, "good") && !strings.HasPrefix(token, "known"):
-		return nil, &access.Denial{Kind: access.Unauthenticated, Detail: "bad"}
+func (f *fakeAPI) AuthenticateToken(_ context.Context, token string) (*authenticator.Response, bool, error) {
+	f.asked++
+	if f.away {
+		return nil, false, apierrors.NewServiceUnavailable("away")
 	}
-	return &user.DefaultInfo{Name: token}, nil
+	known := strings.HasPrefix(token, "good") || strings.HasPrefix(token, "known")
+	return &authenticator.Response{User: &user.DefaultInfo{Name: token}}, known, nil
 }
 
-func (r *fakeReviewer) MayGet(_ context.Context, u access.User, path string) *access.Denial {
-	if path != "/metrics" || !strings.HasPrefix(u.GetName(), "good") {
-		return &access.Denial{Kind: access.Forbidden, Detail: "may not"}
+func (*fakeAPI) authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if a.GetPath() != "/metrics" || a.GetVerb() != "get" || !strings.HasPrefix(a.GetUser().GetName(), "good") {
+		return authorizer.DecisionNoOpinion, "", nil
 	}
-	return nil
+	return authorizer.DecisionAllow, "", nil
 }
 
 // newEndpoint returns a function that gets /metrics from an address with an Authorization header.
-func newEndpoint(t *testing.T, r *fakeReviewer) (*metricsFilter, func(address, authorization string) *httptest.ResponseRecorder) {
+func newEndpoint(t *testing.T, api *fakeAPI) (*metricsFilter, func(address, authorization string) *httptest.ResponseRecorder) {
 	t.Helper()
-	f := &metricsFilter{reviewer: r, addresses: lru.New(maxAddresses)}
+	f := &metricsFilter{reviewer: &access.Reviewer{Tokens: api, Rights: authorizer.AuthorizerFunc(api.authorize)}, addresses: lru.New(maxAddresses)}
 	handler, err := f.wrap(logr.Discard(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("up 1\n"))
 	}))
@@ -83,7 +83,7 @@ func TestMetricsFilter(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, get := newEndpoint(t, &fakeReviewer{away: tc.away})
+			_, get := newEndpoint(t, &fakeAPI{away: tc.away})
 			w := get("10.0.0.1:4000", tc.authorization)
 			if shown := w.Body.String() == "up 1\n"; w.Code != tc.want || shown != (tc.want == 200) {
 				t.Errorf("%d, shown: %v; want %d", w.Code, shown, tc.want)
@@ -100,8 +100,8 @@ func TestMetricsFilter(t *testing.T) {
 // whose token was just renewed. The flooding address recovers afterwards.
 func TestTokenFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &fakeReviewer{}
-		_, get := newEndpoint(t, r)
+		api := &fakeAPI{}
+		_, get := newEndpoint(t, api)
 		const seconds, perSecond, scrapeEvery = 120, 200, 15
 		scrapes := 0
 		for s := range seconds {
@@ -119,7 +119,7 @@ func TestTokenFlood(t *testing.T) {
 				}
 			}
 		}
-		if got, most := r.asked-scrapes, addressBurst+seconds*addressRate; got > most {
+		if got, most := api.asked-scrapes, addressBurst+seconds*addressRate; got > most {
 			t.Errorf("%d invented tokens were reviewed, want at most %d", got, most)
 		}
 		if w := get("10.0.0.1:4000", "Bearer good"); w.Code != http.StatusTooManyRequests {
@@ -134,7 +134,7 @@ func TestTokenFlood(t *testing.T) {
 
 // TestAddressesAreBounded: memory does not grow with the number of addresses.
 func TestAddressesAreBounded(t *testing.T) {
-	f, get := newEndpoint(t, &fakeReviewer{})
+	f, get := newEndpoint(t, &fakeAPI{})
 	for i := range 3 * maxAddresses {
 		get(fmt.Sprintf("[2001:db8::%x]:4000", i), "Bearer good")
 	}

@@ -30,19 +30,14 @@ type Denial struct {
 // Kind of a Denial.
 type Kind int
 
+// Kinds of a Denial.
 const (
-	// Unauthenticated means that the request has no valid token.
-	Unauthenticated Kind = iota
-	// Forbidden means that the token's user does not have the right.
-	Forbidden
-	// UnknownKey means that the app_key is not in the Secret.
-	UnknownKey
-	// NoGroups means that the app_key is for messages only.
-	NoGroups
-	// WrongNamespace means that the app_key is for another namespace.
-	WrongNamespace
-	// Unavailable means that the check failed.
-	Unavailable
+	Unauthenticated Kind = iota // the request has no valid token
+	Forbidden                   // the token's user does not have the right
+	UnknownKey                  // the app_key is not in the Secret
+	NoGroups                    // the app_key is for messages only
+	WrongNamespace              // the app_key is for another namespace
+	Unavailable                 // the check failed
 )
 
 // Right is a verb on a resource of the API's group, which a caller needs in the namespace.
@@ -56,20 +51,10 @@ var (
 	ChangeGroups = Right{"update", "teamtalkgroups"}
 )
 
-// Reviewer asks Kubernetes; see NewReviewer.
-type Reviewer interface {
-	// Token returns the user of a token.
-	Token(ctx context.Context, token string) (User, *Denial)
-	// May returns a Denial unless the user has the right in the namespace.
-	May(ctx context.Context, user User, right Right, namespace string) *Denial
-	// MayGet returns a Denial unless the user may get the path of a URL.
-	MayGet(ctx context.Context, user User, path string) *Denial
-}
-
 // Guard admits callers.
 type Guard struct {
 	// Reviewer of tokens. If nil, all callers are admitted: for a listener on loopback only.
-	Reviewer Reviewer
+	Reviewer *Reviewer
 	// Keys are the app_keys. If nil, no app_key is accepted.
 	Keys *AppKeys
 	// Namespace of callers that name none.

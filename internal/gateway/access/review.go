@@ -35,21 +35,16 @@ const (
 	reviewTimeout = time.Second
 )
 
-// User is the user of a token.
-type User = user.Info
-
-// review asks the API server, and caches its answers.
-type review struct {
-	tokens    authenticator.Token
-	audiences authenticator.Audiences
-	rights    authorizer.Authorizer
+// Reviewer asks Kubernetes about tokens and rights; see NewReviewer.
+type Reviewer struct {
+	Tokens    authenticator.Token
+	Audiences authenticator.Audiences
+	Rights    authorizer.Authorizer
 }
 
-var _ Reviewer = (*review)(nil)
-
-// NewReviewer returns a Reviewer that creates TokenReviews and SubjectAccessReviews. A token must be for
+// NewReviewer returns a caching Reviewer that creates TokenReviews and SubjectAccessReviews. A token must be for
 // one of the audiences, or for the API server's own if there are none.
-func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Reviewer, error) {
+func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (*Reviewer, error) {
 	clients, err := kubernetes.NewForConfigAndClient(cfg, client)
 	if err != nil {
 		return nil, fmt.Errorf("set up the API client: %w", err)
@@ -74,15 +69,15 @@ func NewReviewer(cfg *rest.Config, client *http.Client, audiences []string) (Rev
 		return nil, fmt.Errorf("set up access reviews: %w", err)
 	}
 	// The cache holds hashes of tokens.
-	return &review{tokens: cache.New(tokens, false, tokenTTL, tokenTTL), audiences: audiences, rights: rights}, nil
+	return &Reviewer{Tokens: cache.New(tokens, false, tokenTTL, tokenTTL), Audiences: audiences, Rights: rights}, nil
 }
 
-// Token implements Reviewer.
-func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
-	if len(v.audiences) > 0 {
-		ctx = authenticator.WithAudiences(ctx, v.audiences)
+// Token returns the user of a token.
+func (v *Reviewer) Token(ctx context.Context, token string) (user.Info, *Denial) {
+	if len(v.Audiences) > 0 {
+		ctx = authenticator.WithAudiences(ctx, v.Audiences)
 	}
-	answer, ok, err := v.tokens.AuthenticateToken(ctx, token)
+	answer, ok, err := v.Tokens.AuthenticateToken(ctx, token)
 	switch {
 	case err != nil && isUnavailable(err):
 		log.FromContext(ctx).Info("the review of a token failed", "reason", err.Error())
@@ -94,24 +89,24 @@ func (v *review) Token(ctx context.Context, token string) (User, *Denial) {
 	return answer.User, nil
 }
 
-// May implements Reviewer.
-func (v *review) May(ctx context.Context, user User, right Right, namespace string) *Denial {
+// May returns a Denial unless the user has the right in the namespace.
+func (v *Reviewer) May(ctx context.Context, who user.Info, right Right, namespace string) *Denial {
 	return v.authorize(ctx, authorizer.AttributesRecord{
-		User: user, Verb: right.Verb, Namespace: namespace, ResourceRequest: true,
+		User: who, Verb: right.Verb, Namespace: namespace, ResourceRequest: true,
 		APIGroup: v1alpha1.GroupVersion.Group, APIVersion: v1alpha1.GroupVersion.Version, Resource: right.Resource,
 	}, fmt.Sprintf("%s %s.%s in namespace %q", right.Verb, right.Resource, v1alpha1.GroupVersion.Group, namespace))
 }
 
-// MayGet implements Reviewer.
-func (v *review) MayGet(ctx context.Context, user User, path string) *Denial {
-	return v.authorize(ctx, authorizer.AttributesRecord{User: user, Verb: "get", Path: path}, "get "+path)
+// MayGet returns a Denial unless the user may get the path of a URL.
+func (v *Reviewer) MayGet(ctx context.Context, who user.Info, path string) *Denial {
+	return v.authorize(ctx, authorizer.AttributesRecord{User: who, Verb: "get", Path: path}, "get "+path)
 }
 
 // authorize asks about an access, which action describes.
-func (v *review) authorize(ctx context.Context, access authorizer.AttributesRecord, action string) *Denial {
+func (v *Reviewer) authorize(ctx context.Context, access authorizer.AttributesRecord, action string) *Denial {
 	ctx, cancel := context.WithTimeout(ctx, 2*reviewTimeout)
 	defer cancel()
-	decision, _, err := v.rights.Authorize(ctx, access)
+	decision, _, err := v.Rights.Authorize(ctx, access)
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("the review of an access failed", "reason", err.Error())

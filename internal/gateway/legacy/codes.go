@@ -47,24 +47,20 @@ var messages = map[Code]string{
 
 // codes of the API's reasons.
 var codes = map[string]Code{
-	v1alpha1.ReasonContentEmpty:   CodeBadParameter,
-	v1alpha1.ReasonContentInvalid: CodeBadParameter,
-	v1alpha1.ReasonContentTooLong: CodeBadParameter,
-	v1alpha1.ReasonKeyReused:      CodeBadParameter,
-
-	v1alpha1.ReasonSenderNotFound:     CodeKeyNotForUser,
-	v1alpha1.ReasonSenderNotPermitted: CodeKeyNotForUser,
-
+	v1alpha1.ReasonContentEmpty:          CodeBadParameter,
+	v1alpha1.ReasonContentInvalid:        CodeBadParameter,
+	v1alpha1.ReasonContentTooLong:        CodeBadParameter,
+	v1alpha1.ReasonKeyReused:             CodeBadParameter,
+	v1alpha1.ReasonSenderNotFound:        CodeKeyNotForUser,
+	v1alpha1.ReasonSenderNotPermitted:    CodeKeyNotForUser,
 	v1alpha1.ReasonSendToSelf:            CodeIDNotAllowed,
 	v1alpha1.ReasonRecipientNotFound:     CodeIDNotAllowed,
 	v1alpha1.ReasonGroupNotFound:         CodeIDNotAllowed,
 	v1alpha1.ReasonSenderNotInGroup:      CodeIDNotAllowed,
 	v1alpha1.ReasonRecipientNotPermitted: CodeIDNotAllowed,
-
-	v1alpha1.ReasonKeyNotFound: CodeEncryptionFail,
-	v1alpha1.ReasonKeyInvalid:  CodeEncryptionFail,
-
-	v1alpha1.ReasonOutcomeUnknown: CodeUnknown,
+	v1alpha1.ReasonKeyNotFound:           CodeEncryptionFail,
+	v1alpha1.ReasonKeyInvalid:            CodeEncryptionFail,
+	v1alpha1.ReasonOutcomeUnknown:        CodeUnknown,
 }
 
 // codeOf returns the code for one of the API's reasons. By default the server is at fault.
