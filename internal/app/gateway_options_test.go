@@ -28,6 +28,8 @@ func TestGatewayOptions(t *testing.T) {
 		"too long a wait":             {args: []string{"--bind-address=:8400", "--wait=9s"}, wantErr: "--wait"},
 		"too short a TTL":             {args: []string{"--bind-address=:8400", "--message-ttl=1ms"}, wantErr: "--message-ttl"},
 		"no port":                     {args: []string{"--bind-address=localhost"}, wantErr: "--bind-address"},
+		"not a port":                  {args: []string{"--bind-address=127.0.0.1:http2"}, wantErr: "--bind-address"},
+		"too high a port":             {args: []string{"--bind-address=:65536"}, wantErr: "--bind-address"},
 		"a certificate without a key": {args: []string{"--bind-address=:8400", "--tls-cert-file=x"}, wantErr: "--tls-key-file"},
 		"nothing in flight":           {args: []string{"--bind-address=:8400", "--max-in-flight=0"}, wantErr: "--max-in-flight"},
 		"one caller's":                {args: []string{"--bind-address=:8400", "--max-in-flight=8", "--max-in-flight-per-caller=8"}},
@@ -66,10 +68,7 @@ func TestGatewayMetricsSecure(t *testing.T) {
 		want           bool
 	}{
 		{":8443", "", true},
-		{"0.0.0.0:8443", "", true},
-		{"example.com:8443", "", true},
 		{"127.0.0.1:8443", "", false},
-		{"[::1]:8443", "", false},
 		{"127.0.0.1:8443", certs, true},
 	} {
 		var o gateway.ProcessOptions

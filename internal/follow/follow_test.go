@@ -58,13 +58,12 @@ func (s *server) now() *watch.RaceFreeFakeWatcher {
 	return s.events
 }
 
-// sink keeps what it is told.
+// sink records its calls.
 type sink struct {
-	mu     sync.Mutex
-	begun  int
-	refuse error
-	told   []string
-	lost   []string
+	mu            sync.Mutex
+	begun         int
+	refuse        error
+	changes, lost []string
 }
 
 func (s *sink) Begin(context.Context) (string, error) {
@@ -80,7 +79,7 @@ func (s *sink) Begin(context.Context) (string, error) {
 func (s *sink) Change(kind watch.EventType, o client.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told = append(s.told, string(kind)+" "+o.GetName())
+	s.changes = append(s.changes, string(kind)+" "+o.GetName())
 }
 
 func (s *sink) Lost(err error) {
@@ -116,8 +115,7 @@ func advance(d time.Duration) {
 	synctest.Wait()
 }
 
-// TestRun: all changes are told, and after whatever ends a watch it goes on from where
-// it was, or again where that cannot be.
+// TestRun: all changes are reported. After the end of a watch the next one continues, or begins again if it cannot.
 func TestRun(t *testing.T) {
 	api, to := &server{}, &sink{}
 	run(t, api, to, func() {
@@ -139,8 +137,8 @@ func TestRun(t *testing.T) {
 		api.now().Add(object("b", "31"))
 		synctest.Wait()
 	})
-	if want := []string{"ADDED a", "MODIFIED a", "DELETED a", "ADDED b"}; !slices.Equal(to.told, want) {
-		t.Errorf("told %q, want %q", to.told, want)
+	if want := []string{"ADDED a", "MODIFIED a", "DELETED a", "ADDED b"}; !slices.Equal(to.changes, want) {
+		t.Errorf("changes %q, want %q", to.changes, want)
 	}
 	if want := []string{"begin-1", "20", "21", "21", "begin-2"}; !slices.Equal(api.versions, want) {
 		t.Errorf("watches began at %q, want %q", api.versions, want)
@@ -150,7 +148,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestLost: what cannot be followed is tried again and again, less and less often, and said once.
+// TestLost: failures are retried with a backoff, and reported once.
 func TestLost(t *testing.T) {
 	forbidden := apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
 	api, to := &server{}, &sink{refuse: errors.New("connection refused")}
@@ -178,8 +176,8 @@ func TestLost(t *testing.T) {
 		api.now().Add(object("a", "11"))
 		synctest.Wait()
 	})
-	if !slices.Equal(to.told, []string{"ADDED a"}) || len(to.lost) != 1 {
-		t.Errorf("told %q, lost %q", to.told, to.lost)
+	if !slices.Equal(to.changes, []string{"ADDED a"}) || len(to.lost) != 1 {
+		t.Errorf("changes %q, lost %q", to.changes, to.lost)
 	}
 }
 

@@ -287,6 +287,25 @@ func TestTracker(t *testing.T) {
 			h.reads(3, sender, 2)
 			h.want("default: User read after 0s")
 		},
+		// It stays one message, tracked since it was first routed.
+		"another resource adopts a message and routes it": func(h *harness) {
+			h.sent(user(3, 5))
+			pass(time.Second)
+			h.sent(user(3, 5))
+			pass(time.Second)
+			h.reads(3, sender, 5)
+			h.want("default: User read after 2s")
+		},
+		"another resource adopts a message that is too old to route": func(h *harness) {
+			h.sent(user(3, 5))
+			pass(time.Second)
+			old := user(3, 5).progress(v1alpha1.StateStored)
+			old.Reason = v1alpha1.ReasonStoredNotRouted
+			h.step(user(3, 5), delivery.StepAsk, delivery.Progress{}, old)
+			pass(time.Second)
+			h.reads(3, sender, 5)
+			h.want("default: User read after 2s")
+		},
 	} {
 		t.Run(name, func(t *testing.T) { withTracker(t, test) })
 	}
@@ -319,29 +338,6 @@ func TestNotRouted(t *testing.T) {
 				h.wantPending(tc.left)
 				h.reads(3, sender, 9)
 				h.want()
-			})
-		})
-	}
-}
-
-// TestAdopted: another resource with its key finds a tracked message, and
-// routes it again or not. It stays one message, tracked since its first routing.
-func TestAdopted(t *testing.T) {
-	m := user(3, 5)
-	old := m.progress(v1alpha1.StateStored)
-	old.Reason = v1alpha1.ReasonStoredNotRouted
-	for name, adopt := range map[string]func(h *harness){
-		"again":   func(h *harness) { h.sent(m) },
-		"too old": func(h *harness) { h.step(m, delivery.StepAsk, delivery.Progress{}, old) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			withTracker(t, func(h *harness) {
-				h.sent(m)
-				pass(time.Second)
-				adopt(h)
-				pass(time.Second)
-				h.reads(3, sender, 5)
-				h.want("default: User read after 2s")
 			})
 		})
 	}

@@ -67,26 +67,3 @@ func TestNoCertificate(t *testing.T) {
 		t.Error("it serves without a certificate")
 	}
 }
-
-// TestOptions: invalid options are an error.
-func TestOptions(t *testing.T) {
-	valid := Options{Address: ":8400", MaxInFlight: 1, DrainTimeout: time.Second}
-	for name, tc := range map[string]struct {
-		edit func(*Options)
-		want bool
-	}{
-		"valid":              {func(*Options) {}, true},
-		"no port":            {func(o *Options) { o.Address = "127.0.0.1" }, false},
-		"a port that is not": {func(o *Options) { o.Address = "127.0.0.1:http2" }, false},
-		"a port too high":    {func(o *Options) { o.Address = ":65536" }, false},
-		"half a certificate": {func(o *Options) { o.CertFile = "x" }, false},
-		"nothing in flight":  {func(o *Options) { o.MaxInFlight = 0 }, false},
-		"no time to drain":   {func(o *Options) { o.DrainTimeout = 0 }, false},
-	} {
-		o := valid
-		tc.edit(&o)
-		if err := o.Validate(); (err == nil) != tc.want {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
