@@ -38,10 +38,7 @@ type watchdog struct {
 	passed, opened time.Time
 }
 
-var (
-	_ manager.Runnable               = (*watchdog)(nil)
-	_ manager.LeaderElectionRunnable = (*watchdog)(nil)
-)
+var _ manager.LeaderElectionRunnable = (*watchdog)(nil)
 
 func newWatchdog(probe func(), elected <-chan struct{}, gate func() error) *watchdog {
 	now := time.Now()

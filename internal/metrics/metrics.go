@@ -50,12 +50,6 @@ type Metrics struct {
 	servers map[types.NamespacedName]bool
 }
 
-var (
-	_ prometheus.Collector = (*Metrics)(nil)
-	_ delivery.Observer    = (*Metrics)(nil)
-	_ readreceipt.Listener = (*Metrics)(nil)
-)
-
 // Buckets, in seconds.
 var (
 	// For requests to one db_proxy or router.

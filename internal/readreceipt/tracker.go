@@ -20,8 +20,7 @@ const (
 	maxTracked = 20_000
 	// maxAge is how long a recipient is tracked.
 	maxAge = 24 * time.Hour
-	// maxNotifies bounds the queue of notifies. Routers relay every read of a TeamTalk,
-	// also of messages from other senders.
+	// maxNotifies bounds the queue of notifies. Routers relay every read, also of messages from other senders.
 	maxNotifies = 1024
 )
 
@@ -30,10 +29,8 @@ type ExpiryReason string
 
 // Reasons of Listener.Expired.
 const (
-	// ExpiredByLimit: too many newer recipients are tracked.
-	ExpiredByLimit ExpiryReason = "limit"
-	// ExpiredByAge: the recipient has not read the message within a day.
-	ExpiredByAge ExpiryReason = "age"
+	ExpiredByLimit ExpiryReason = "limit" // too many newer recipients are tracked
+	ExpiredByAge   ExpiryReason = "age"   // the recipient has not read the message within a day
 )
 
 // ExpiryReasons are all reasons of Listener.Expired.
@@ -64,8 +61,6 @@ type Tracker struct {
 	pending map[conversation]map[uint32]*list.Element
 	byAge   *list.List
 }
-
-var _ delivery.Observer = (*Tracker)(nil)
 
 // conversation is what a user reads up to a message.
 type conversation struct {
@@ -144,7 +139,7 @@ func (t *Tracker) Forget(server types.NamespacedName) {
 	}
 }
 
-// Observe implements delivery.Observer. Of a text that is split it tracks the first segment, as the delivery metrics do.
+// Observe implements delivery.Observer. Of a text that is split it tracks the first segment, as the metrics do.
 func (t *Tracker) Observe(e delivery.StepEvent) {
 	if len(e.Before.Earlier) > 0 || len(e.After.Earlier) > 0 {
 		return

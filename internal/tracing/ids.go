@@ -36,8 +36,6 @@ type rootKey struct{}
 // idGenerator generates deterministic ids for messages, and random ones for steps.
 type idGenerator struct{}
 
-var _ sdktrace.IDGenerator = idGenerator{}
-
 // NewIDs implements sdktrace.IDGenerator. It is called for the spans of messages: all others have a parent.
 func (idGenerator) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
 	uid, _ := ctx.Value(rootKey{}).(types.UID)
@@ -53,8 +51,6 @@ func (idGenerator) NewSpanID(context.Context, trace.TraceID) trace.SpanID {
 
 // sampler samples messages by a hash of their ids. OpenTelemetry's sampler uses bits that are the same in every UID.
 type sampler struct{ ratio float64 }
-
-var _ sdktrace.Sampler = sampler{}
 
 // ShouldSample implements sdktrace.Sampler.
 func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {

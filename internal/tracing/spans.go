@@ -16,8 +16,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-var _ delivery.Observer = (*Tracer)(nil)
-
 // Observe implements delivery.Observer: it writes a span for each step.
 func (t *Tracer) Observe(k delivery.StepEvent) {
 	ctx := messageContext(k.UID)

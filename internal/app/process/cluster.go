@@ -19,12 +19,9 @@ const Name = "teamtalk-operator"
 const KubeconfigUsage = "kubeconfig `file`. " +
 	"If empty, $KUBECONFIG, the service account of the pod, or ~/.kube/config is used"
 
-// podNamespaceFile holds the namespace of the pod.
-const podNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-
 // PodNamespace returns the namespace of the pod, and "default" outside a cluster.
 func PodNamespace() string {
-	if b, err := os.ReadFile(podNamespaceFile); err == nil {
+	if b, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace"); err == nil {
 		return strings.TrimSpace(string(b))
 	}
 	return "default"

@@ -26,9 +26,7 @@ const (
 )
 
 // newMetricsFilter returns the filter of /metrics: a reader needs a token whose user may get the URL.
-//
-// controller-runtime's WithAuthenticationAndAuthorization answers an invalid token like a failure of
-// the API server, with status 500, and logs it as an error.
+// controller-runtime's answers an invalid token like a failure of the API server, with status 500, and logs an error.
 func newMetricsFilter(cfg *rest.Config, client *http.Client) (server.Filter, error) {
 	reviewer, err := access.NewReviewer(cfg, client, nil)
 	if err != nil {

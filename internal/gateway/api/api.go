@@ -19,7 +19,6 @@ type Sender interface {
 
 // Request is a text to users or groups.
 type Request struct {
-	// Namespace of the message.
 	Namespace string
 	// Server is the name of the TeamTalkServer in the namespace. If empty, it is the default one.
 	Server string
@@ -41,8 +40,7 @@ type Request struct {
 type Result struct {
 	// MessageName is the namespace/name of the TeamTalkMessage, empty if there is none.
 	MessageName string
-	// State of the request as a whole.
-	State State
+	State       State // of the whole request
 	// Cause is why the state is not Delivered.
 	Cause v1alpha1.Cause
 	// Recipients in the order of the request, empty if nothing is known of them.

@@ -93,7 +93,8 @@ func createError(namespace string, err error) error {
 	case apierrors.IsForbidden(err):
 		return notAllowed(namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return api.Refuse(v1alpha1.ReasonContentInvalid, "the API server refuses the message: %s is invalid", invalidFields(err))
+		return api.Refuse(v1alpha1.ReasonContentInvalid,
+			"the API server refuses the message: %s is invalid", invalidFields(err))
 	case apierrors.IsNotFound(err):
 		return api.Refuse(v1alpha1.ReasonServerNotFound, "the namespace does not exist")
 	}

@@ -40,8 +40,6 @@ type Sender struct {
 	watches *watchPool
 }
 
-var _ api.Sender = (*Sender)(nil)
-
 // New returns a Sender. Its messages are deleted ttl after they have finished; 0 keeps them. c must not be a cache.
 func New(c client.WithWatch, ttl time.Duration, log logr.Logger) *Sender {
 	return &Sender{client: c, ttl: ttl, watches: newWatchPool(c, log)}

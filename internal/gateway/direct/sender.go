@@ -37,11 +37,6 @@ type Sender struct {
 	waiting sync.Map
 }
 
-var (
-	_ api.Sender = (*Sender)(nil)
-	_ api.Groups = (*Sender)(nil)
-)
-
 // New returns a Sender.
 func New(servers *Servers) *Sender {
 	s := &Sender{servers: servers, started: time.Now()}

@@ -76,7 +76,8 @@ func errorResponse(r *http.Request, err error, advice string) response {
 	}
 	httpserver.AddLogValue(r.Context(), "fault", err.Error())
 	return response{
-		Code: CodeServerFault, Detail: "the gateway could not process the request: " + advice, status: http.StatusServiceUnavailable,
+		Code: CodeServerFault, status: http.StatusServiceUnavailable,
+		Detail: "the gateway could not process the request: " + advice,
 	}
 }
 
