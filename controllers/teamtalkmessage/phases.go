@@ -160,7 +160,8 @@ func checkIdempotencyKey(s *scope) outcome {
 			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
 	case spec.TTLSecondsAfterFinished != nil && spec.Content.Audio != nil:
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
-			"audio has no delivery token, so a message that is created again would be sent again: remove ttlSecondsAfterFinished")
+			"audio has no delivery token, so a message that is created again would be sent again: "+
+				"remove ttlSecondsAfterFinished")
 	case spec.TTLSecondsAfterFinished != nil:
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled; ttlSecondsAfterFinished needs it: remove it, or enable the token")

@@ -403,7 +403,7 @@ func TestRoutePicksOldest(t *testing.T) {
 	}
 	one.wantID(11)
 	older.Stop()
-	h.await("the older one's end", func() bool { return !!s.routers[1].ConnectedSince().IsZero() })
+	h.await("the older one's end", func() bool { return s.routers[1].ConnectedSince().IsZero() })
 	if err := s.Route(t.Context(), m, 12); err != nil {
 		t.Fatal(err)
 	}

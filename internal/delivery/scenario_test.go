@@ -107,7 +107,7 @@ func TestScenarios(t *testing.T) {
 		unknown   = v1alpha1.ReasonOutcomeUnknown
 		notRouted = v1alpha1.ReasonStoredNotRouted
 		// retries are 1, 2, 4, 8 and 16 s, half of each by chance.
-		retriesMin, retriesMax = 15 * time.Second, 35 * time.Second
+		retriesFrom, retriesTo = 15 * time.Second, 35 * time.Second
 		aBit                   = 5 * time.Second
 	)
 	stored, storedCounts := v1alpha1.StateStored, counts{1, 1, 0}
@@ -136,7 +136,7 @@ func TestScenarios(t *testing.T) {
 			talk: all(replying(lostAfter), func(f *talk) { f.lag = lag }), want: adopted, after: lag, within: 2 * lag,
 		},
 		"id 0, once":                 {talk: replying(rejected), want: routed(2), within: 2 * time.Second},
-		"id 0, always":               {talk: rejecting, want: failed(exhausted, 6), after: retriesMin, within: retriesMax},
+		"id 0, always":               {talk: rejecting, want: failed(exhausted, 6), after: retriesFrom, within: retriesTo},
 		"id 0, no retries":           {talk: rejecting, spec: func(s *Task) { s.Policy.RetryLimit = 0 }, want: failed(exhausted, 1)},
 		"counter failed, and stored": {talk: replying(reply{id: counterFailed.id, store: true}), want: adopted},
 		"counter failed, and not stored": {
@@ -162,12 +162,12 @@ func TestScenarios(t *testing.T) {
 			want: failed(v1alpha1.ReasonSenderNotInGroup, 0), after: lag, within: lag + time.Second,
 		},
 		"empty directory": {
-			talk: func(f *talk) { f.users = nil }, want: failed(exhausted, 0), after: retriesMin, within: retriesMax,
+			talk: func(f *talk) { f.users = nil }, want: failed(exhausted, 0), after: retriesFrom, within: retriesTo,
 		},
 		"users unreadable, groups not": {
-			to: toGroup, talk: func(f *talk) { f.users = nil }, want: failed(exhausted, 0), after: retriesMin, within: retriesMax,
+			to: toGroup, talk: func(f *talk) { f.users = nil }, want: failed(exhausted, 0), after: retriesFrom, within: retriesTo,
 		},
-		"directory silent": {talk: unreadable("users"), want: failed(exhausted, 0), after: retriesMin, within: retriesMax},
+		"directory silent": {talk: unreadable("users"), want: failed(exhausted, 0), after: retriesFrom, within: retriesTo},
 		"members flushed":  {to: toGroup, talk: withMembers(), want: routed(1)},
 		"no router": {
 			talk: noRouter, want: result{stored, notRouted, storedCounts}, after: RouteTimeout, within: RouteTimeout + time.Minute,
