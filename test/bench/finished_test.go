@@ -41,7 +41,7 @@ func TestCopyOf(t *testing.T) {
 		t.Errorf("created %v", got.CreationTimestamp)
 	}
 	if _, err := copyOf([]byte(`{"status":{}}`), "x", "x", 1); err == nil {
-		t.Error("a message that nobody has got is copied")
+		t.Error("a message without recipients is copied")
 	}
 }
 
@@ -60,7 +60,7 @@ func TestBegins(t *testing.T) {
 	}{
 		"another holder":       {lease(process.Name, "b", false), true},
 		"the same":             {lease(process.Name, "a", false), false},
-		"nobody":               {lease(process.Name, "", false), false},
+		"no holder":            {lease(process.Name, "", false), false},
 		"the mark still on it": {lease(process.Name, "b", true), false},
 		"another Lease":        {lease("x", "b", false), false},
 	} {

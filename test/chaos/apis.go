@@ -32,7 +32,7 @@ func apiScenarios() []scenario {
 				{Every: 5, Count: 40, Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)},
 			}
 		}),
-		during("api-conflicts", "status writes conflict: somebody else was first, or something says so",
+		during("api-conflicts", "status writes conflict: another write was first, or the API server says so",
 			func(w *world) []apiproxy.Rule {
 				return []apiproxy.Rule{
 					{Every: 3, Count: w.size / 4, Do: w.touch},

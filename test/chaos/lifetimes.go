@@ -25,7 +25,7 @@ func lifetimeScenarios() []scenario {
 		return scenario{name: "kill-" + name, clause: "kill -9 of the operator: " + clause, run: run}
 	}
 	return []scenario{
-		kill("scheduled", "messages become due before it, while nobody leads, and after it; none is sent before its "+
+		kill("scheduled", "messages become due before it, while no operator leads, and after it; none is sent before its "+
 			"sendAfter", killScheduled),
 		kill("suspended", "messages were suspended, from the beginning or under way; nothing of them is sent until they go "+
 			"on", killSuspended),

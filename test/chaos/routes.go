@@ -85,7 +85,7 @@ type onWire struct {
 	by    map[*faultproxy.Conn]map[piece]bool
 }
 
-// passed is told of every frame that was passed on to the router or from it.
+// passed is called with every frame that was passed on to the router or from it.
 func (o *onWire) passed(c *faultproxy.Conn, f faultproxy.Frame) {
 	if f.Direction != faultproxy.ToServer || f.Command != wire.CommandMsgData {
 		return

@@ -72,7 +72,7 @@ func (w *world) rows(ctx context.Context) stored {
 			for _, r := range history {
 				s, ok := w.read(r.GetMsgType(), r.GetMsgData())
 				if !ok && w.dev != nil {
-					s, ok = said{number: undeclared}, true // no other program writes here
+					s, ok = parsedText{number: undeclared}, true // no other program writes here
 				}
 				if ok && r.GetFromSessionId() == w.sender && s.number != warm {
 					p := piece{s.number, s.segment, to}

@@ -47,16 +47,16 @@ func (w *world) text(number int) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// said is what a row, or an announcement, turns out to say.
-type said struct {
+// parsedText is what a row, or an announcement, turns out to say.
+type parsedText struct {
 	number, segment int
 	// text is without the number of its segment.
 	text string
 }
 
-// parse reads what a text says; false for a text of somebody else's.
-func (w *world) parse(text string) (said, bool) {
-	s := said{text: text}
+// parse reads what a text says; false if it is none of the scenario's.
+func (w *world) parse(text string) (parsedText, bool) {
+	s := parsedText{text: text}
 	if segments, rest, ok := strings.Cut(text, ") "); ok {
 		var of int
 		if n, err := fmt.Sscanf(segments, "(%d/%d", &s.segment, &of); n == 2 && err == nil {
@@ -67,7 +67,7 @@ func (w *world) parse(text string) (said, bool) {
 	line, _, _ := strings.Cut(s.text, "\n")
 	rest, ok := strings.CutPrefix(line, fmt.Sprintf("chaos %s %s #", w.id, w.name))
 	if !ok {
-		return said{}, false
+		return parsedText{}, false
 	}
 	number, _, _ := strings.Cut(rest, " ")
 	n, err := strconv.Atoi(number)
@@ -85,10 +85,10 @@ const secondKey = "chaos-second-key-0123456789abcde"
 const soundAt = 4
 
 // read opens what is in a message: a text under any of the keys, or a sound.
-func (w *world) read(kind wire.MsgType, data []byte) (said, bool) {
+func (w *world) read(kind wire.MsgType, data []byte) (parsedText, bool) {
 	if kind.Audio() {
 		if len(data) < soundAt {
-			return said{}, false
+			return parsedText{}, false
 		}
 		return w.parse(string(data[soundAt:]))
 	}
@@ -99,7 +99,7 @@ func (w *world) read(kind wire.MsgType, data []byte) (said, bool) {
 			}
 		}
 	}
-	return said{}, false
+	return parsedText{}, false
 }
 
 // pieceOf reads which piece a message on the wire is; false: none of the scenario's.

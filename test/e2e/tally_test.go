@@ -26,7 +26,7 @@ func TestTally(t *testing.T) {
 		"each once":           {batches, whole, ""},
 		"one missing":         {batches, whole[1:], `1 missing, 0 duplicated, 0 unexpected, 0 not announced; such as ["a #0"]`},
 		"one twice":           {batches, append(whole[:3:3], row("b #0")), "0 missing, 1 duplicated"},
-		"one of nobody's":     {batches, append(whole[:3:3], row("c")), "0 duplicated, 1 unexpected"},
+		"one undeclared":      {batches, append(whole[:3:3], row("c")), "0 duplicated, 1 unexpected"},
 		"one not announced":   {batches, append(whole[:2:2], stored{Text: "b #0"}), "0 unexpected, 1 not announced"},
 		"nothing was to come": {nil, nil, "nothing was declared"},
 	}

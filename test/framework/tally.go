@@ -7,7 +7,7 @@ import "fmt"
 // Tally counts how a store differs from what was declared.
 type Tally struct {
 	Missing, Duplicated, Unexpected int
-	// NotAnnounced are messages in the store that no message server was told of.
+	// NotAnnounced are messages in the store that were not announced to message servers.
 	NotAnnounced int
 }
 

@@ -57,6 +57,6 @@ func TestReadOwnTeamTalk(t *testing.T) {
 	if _, err := ReadOwnTeamTalk(func(name string) string {
 		return map[string]string{"DB_PROXY": "a:1", "ROUTER": "b:2", "SENDER": "7"}[name]
 	}); err == nil || !strings.Contains(err.Error(), "neither USERS nor GROUPS") {
-		t.Errorf("nobody to send to: %v", err)
+		t.Errorf("no recipients: %v", err)
 	}
 }

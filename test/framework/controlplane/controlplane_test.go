@@ -83,7 +83,7 @@ func TestControlPlane(t *testing.T) {
 		}
 	})
 	t.Run("a user without a role may not", func(t *testing.T) {
-		config, err := c.User("somebody", "some-group")
+		config, err := c.User("outsider", "some-group")
 		noError(t, err)
 		if err := createNamespace(t, config, "user"); !apierrors.IsForbidden(err) {
 			t.Errorf("error %v, want that it is forbidden", err)
