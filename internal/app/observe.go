@@ -29,9 +29,7 @@ func observe(
 	m := metrics.New(metrics.Sources{
 		Load: engine.Load, Servers: sessions.Stats, Leads: func() bool { return gate.Open() == nil },
 	})
-	if err := ctrlmetrics.Registry.Register(m); err != nil {
-		return nil, fmt.Errorf("register the metrics: %w", err)
-	}
+	ctrlmetrics.Registry.MustRegister(m)
 	receipts.Listener = m
 	observers := delivery.Observers{m, receipts}
 	log := mgr.GetLogger().WithName("delivery")

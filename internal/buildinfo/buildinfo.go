@@ -9,11 +9,10 @@ import (
 	"runtime/debug"
 )
 
+const unknown = "unknown"
+
 // Set by the linker: -X .../internal/buildinfo.version=0.1.0, see the Makefile.
 var version, commit string
-
-// unknown is the value of what was not recorded.
-const unknown = "unknown"
 
 // Info describes a build.
 type Info struct {

@@ -21,8 +21,6 @@ const (
 	pageSize = 500
 	// minBackoff and maxBackoff limit the time between attempts, which doubles with each failure.
 	minBackoff, maxBackoff = time.Second, 30 * time.Second
-	// absentName is a name that no object has.
-	absentName = "teamtalk-nobody"
 )
 
 // Source selects the objects to follow.
@@ -127,8 +125,9 @@ func (s Source) Read(ctx context.Context, each func(client.Object)) (version str
 // Version returns the current version, and reads no objects.
 func (s Source) Version(ctx context.Context) (string, error) {
 	list := s.NewList()
-	// The API server looks an object up by its name, and does not search for it.
-	if err := s.Client.List(ctx, list, s.options(client.MatchingFields{"metadata.name": absentName})...); err != nil {
+	// No object has the name. The API server looks an object up by its name, and does not search for it.
+	named := client.MatchingFields{"metadata.name": "teamtalk-absent"}
+	if err := s.Client.List(ctx, list, s.options(named)...); err != nil {
 		return "", fmt.Errorf("list: %w", err)
 	}
 	return list.GetResourceVersion(), nil

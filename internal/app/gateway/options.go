@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
 )
 
 // Mode is a way of sending.
@@ -27,9 +28,6 @@ const (
 	authKubernetes = "Kubernetes"
 	authNone       = "None"
 )
-
-// maxWait leaves time to answer before a request's deadline.
-const maxWait = 8 * time.Second
 
 // Options configure a gateway in either process.
 type Options struct {
@@ -85,8 +83,8 @@ func (o *Options) Validate() error {
 	case o.Auth == authNone && (o.AppKeys != "" || len(o.Audiences) > 0):
 		return fmt.Errorf("--%[1]sauth %[2]s admits all callers: remove --%[1]sapp-keys-secret and --%[1]stoken-audience",
 			p, authNone)
-	case o.Wait < 0 || o.Wait > maxWait:
-		return fmt.Errorf("--%swait must be from 0 to %s, not %s", p, maxWait, o.Wait)
+	case o.Wait < 0 || o.Wait > legacy.MaxWait:
+		return fmt.Errorf("--%swait must be from 0 to %s, not %s", p, legacy.MaxWait, o.Wait)
 	case o.TTL < 0 || o.TTL > 0 && o.TTL < time.Second:
 		return fmt.Errorf("--%smessage-ttl must be 0, or at least 1s, not %s", p, o.TTL)
 	}

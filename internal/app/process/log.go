@@ -30,10 +30,8 @@ var logLevels = map[string]zapcore.Level{
 
 // LogOptions configure the log of a process.
 type LogOptions struct {
-	// Format is json or text.
-	Format string
-	// Level is debug, info or error.
-	Level string
+	Format string // json or text
+	Level  string // debug, info or error
 
 	output *logOutput // set by NewLogger
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
@@ -26,8 +27,7 @@ const Off = "0"
 
 // MetricsOptions configure the endpoint /metrics.
 type MetricsOptions struct {
-	// BindAddress is host:port, or Off.
-	BindAddress string
+	BindAddress string // host:port, or Off
 	// Secure serves TLS and requires a token that may get /metrics. Otherwise it is plain HTTP for everybody.
 	Secure bool
 	// CertPath is a directory with tls.crt and tls.key. If empty, a self-signed certificate is used.
@@ -67,7 +67,7 @@ func (o *MetricsOptions) Server() (server.Options, error) {
 	if o.CertPath == "" {
 		// By default, controller-runtime loads a certificate from a directory in /tmp if there is one, and
 		// does not renew the one that it generates.
-		cert := newSelfSigned()
+		cert := &selfSigned{now: time.Now}
 		if _, err := cert.GetCertificate(nil); err != nil {
 			return s, err
 		}

@@ -30,8 +30,6 @@ type selfSigned struct {
 	current *tls.Certificate
 }
 
-func newSelfSigned() *selfSigned { return &selfSigned{now: time.Now} }
-
 // GetCertificate is for tls.Config.
 func (s *selfSigned) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s.mu.Lock()

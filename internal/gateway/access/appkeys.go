@@ -41,16 +41,13 @@ type app struct {
 	Caller
 }
 
-// keyHash identifies an app_key. The time of a lookup by hash reveals nothing about the keys.
-type keyHash = [sha256.Size]byte
-
 // AppKeys are the app_keys of a Secret. They follow its changes. AppKeys is a manager's Runnable.
 type AppKeys struct {
 	reader client.Reader
 	secret types.NamespacedName
 	log    logr.Logger
-	// apps is nil before the Secret was read.
-	apps    atomic.Pointer[map[keyHash]app]
+	// apps are by hash of their key: the time of a lookup reveals nothing about it. It is nil before the Secret was read.
+	apps    atomic.Pointer[map[[sha256.Size]byte]app]
 	watcher *objectwatch.Watcher
 	changed chan struct{}
 }
@@ -112,7 +109,7 @@ func (k *AppKeys) load(ctx context.Context) error {
 	} else if err != nil {
 		k.log.Info("there are no app keys: the Secret does not exist")
 	}
-	apps := map[keyHash]app{}
+	apps := map[[sha256.Size]byte]app{}
 	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {
 		a, err := parseApp(name, secret.Data[name])
 		hash := sha256.Sum256([]byte(a.AppKey))

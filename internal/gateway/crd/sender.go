@@ -24,8 +24,7 @@ import (
 
 const (
 	// Label marks the messages that gateways create. They watch no others.
-	Label = "teamtalk.io/created-by"
-	// LabelValue is the value of Label.
+	Label      = "teamtalk.io/created-by"
 	LabelValue = "gateway"
 	// fieldOwner is the field manager of the messages.
 	fieldOwner = client.FieldOwner("teamtalk-gateway")

@@ -28,19 +28,17 @@ const (
 	requestIDChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 )
 
-// labelOperation is the route's name. It is not called "endpoint", which Prometheus sets for the target.
-const labelOperation = "operation"
-
+// The label "operation" is the route's name. It is not called "endpoint", which Prometheus sets for the target.
 var (
 	requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_gateway_requests_total",
 		Help: "Answered requests, by operation, HTTP status and the operation's own error code (empty if it has none).",
-	}, []string{labelOperation, "status", "error_code"})
+	}, []string{"operation", "status", "error_code"})
 	durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "teamtalk_gateway_request_duration_seconds",
 		Help:    "Time from the headers of a request to its answer, by operation.",
 		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-	}, []string{labelOperation})
+	}, []string{"operation"})
 	inFlight = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "teamtalk_gateway_requests_in_flight",
 		Help: "Requests in flight, including those that are being rejected.",

@@ -34,8 +34,7 @@ type Options struct {
 	Address string
 	// CertFile and KeyFile are PEM files. If empty, the server serves plain HTTP.
 	CertFile, KeyFile string
-	// MaxInFlight limits the requests in flight.
-	MaxInFlight int
+	MaxInFlight       int // requests
 	// MaxPerCaller limits the requests in flight of one caller. If 0, it is a quarter of MaxInFlight.
 	MaxPerCaller int
 	// DrainTimeout limits the wait for requests in flight at shutdown. The process has the flag for it.

@@ -20,8 +20,8 @@ const (
 	KeyHeader = "Idempotency-Key"
 	// maxKey is the longest key, in bytes, that a TeamTalkMessage can have.
 	maxKey = 253
-	// maxWait leaves time to answer before the request's deadline.
-	maxWait = 8 * time.Second
+	// MaxWait is the longest wait for a delivery. It leaves time to answer before the request's deadline.
+	MaxWait = 8 * time.Second
 )
 
 // Handlers serve http_msg_server's operations.
@@ -142,11 +142,11 @@ func (h *Handlers) waitOf(r *http.Request, q *request) time.Duration {
 		return h.Wait
 	}
 	wait, err := time.ParseDuration(text)
-	if n, notNumber := strconv.ParseFloat(text, 64); notNumber == nil && n >= 0 && n <= maxWait.Seconds() {
+	if n, notNumber := strconv.ParseFloat(text, 64); notNumber == nil && n >= 0 && n <= MaxWait.Seconds() {
 		wait, err = time.Duration(n*float64(time.Second)), nil
 	}
-	if err != nil || wait < 0 || wait > maxWait {
-		q.fail("wait must be seconds, from 0 to %d", int(maxWait.Seconds()))
+	if err != nil || wait < 0 || wait > MaxWait {
+		q.fail("wait must be seconds, from 0 to %d", int(MaxWait.Seconds()))
 	}
 	return wait
 }

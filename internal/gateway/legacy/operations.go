@@ -16,16 +16,8 @@ const (
 	typeGroupText  = 17
 )
 
-const (
-	// maxMembers limits the members in one request.
-	maxMembers = 1000
-	// noGroups answers where Handlers.Groups is nil.
-	noGroups = "this gateway creates TeamTalkMessages and has no connection to TeamTalk: " +
-		"change groups through a gateway with --mode direct"
-	// useKey and checkGroup are the advice after a fault.
-	useKey     = "try again later, and always with an " + KeyHeader + ", so that nothing is sent twice"
-	checkGroup = "check whether it is done, and try again later"
-)
+// maxMembers limits the members in one request.
+const maxMembers = 1000
 
 // sendTo sends to one recipient of a type.
 func (h *Handlers) sendTo(to v1alpha1.RecipientType) func(*http.Request, *request) response {
@@ -92,7 +84,7 @@ func (h *Handlers) send(
 		Type: to, Recipients: ids, Text: text, Key: q.key, Wait: q.wait,
 	})
 	if err != nil {
-		a := errorResponse(r, err, useKey)
+		a := errorResponse(r, err, "try again later, and always with an "+KeyHeader+", so that nothing is sent twice")
 		a.MessageName = got.MessageName
 		return a
 	}
@@ -134,11 +126,12 @@ func (h *Handlers) changeGroup(
 	case q.bad != nil:
 		return *q.bad
 	case h.Groups == nil:
-		return response{Code: failed, Detail: noGroups}
+		return response{Code: failed, Detail: "this gateway creates TeamTalkMessages and has no connection to TeamTalk: " +
+			"change groups through a gateway with --mode direct"}
 	}
 	got, err := change()
 	if err != nil {
-		a := errorResponse(r, err, checkGroup)
+		a := errorResponse(r, err, "check whether it is done, and try again later")
 		a.Code = failed
 		return a
 	}
