@@ -37,6 +37,9 @@ func chaos(ctx context.Context, args []string) (passed bool, err error) {
 	} else if err != nil {
 		return false, err
 	}
+	if flags.NArg() > 0 {
+		return false, fmt.Errorf("unexpected argument %q: choose scenarios with --scenario", flags.Arg(0))
+	}
 	chosen, err := choose(*names, *short)
 	if err != nil {
 		return false, err
