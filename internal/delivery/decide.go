@@ -131,7 +131,7 @@ func (p recipientState) expiresAt(pol Policy) time.Time {
 	case p.State == v1alpha1.StatePending:
 		return pol.Deadline
 	case p.State == v1alpha1.StateInDoubt && p.waitReady:
-		return later(pol.Deadline, p.lastAttempt.Add(pol.proofAfter()))
+		return later(pol.Deadline, p.provableAt(pol))
 	}
 	return time.Time{}
 }

@@ -153,9 +153,7 @@ func (x *executor) preflight(t Task, p recipientState) (recipientState, bool) {
 func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
 	askedAt := time.Now()
 	if last, sent := x.engine.keyedAttempts.latest(t.fingerprint(p).Token); sent && t.keyed() {
-		// This process has sent under the key: a group that may hide it proves nothing.
-		p.unseenKey = false
-		p.lastAttempt = later(p.lastAttempt, last)
+		p = p.sentUnderKey(last)
 	}
 	result, err := t.searchStore(x.task.ctx, p, askedAt)
 	if x.task.ctx.Err() != nil {
@@ -183,9 +181,8 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		m, ok = t.message(p, time.Now())
 		return m, ok
 	})
-	notSent := errors.Is(err, dbproxy.ErrNotSent)
-	release(!notSent && (err != nil || id != 0))
-	if notSent && ctx.Err() != nil {
+	release(mayBeStored(id, err))
+	if errors.Is(err, dbproxy.ErrNotSent) && ctx.Err() != nil {
 		return p, false
 	}
 	return afterSend(p, m, id, err, x.engine.environment(t)), true
@@ -193,8 +190,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 
 func (x *executor) readBack(t Task, p recipientState) recipientState {
 	row, err := t.readBack(x.engine.base, p)
-	p.standalone = p.standalone || row != nil && t.isStandalone(p, row)
-	return afterReadBack(p, row, err, x.engine.environment(t))
+	return afterReadBack(p, t, row, err, x.engine.environment(t))
 }
 
 func (x *executor) route(t Task, p recipientState) recipientState {

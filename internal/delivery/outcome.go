@@ -102,6 +102,11 @@ func beforeSend(p recipientState, t Task) (recipientState, bool) {
 	return p, false
 }
 
+// mayBeStored reports whether the message may be stored after an answer to a send, or without one.
+func mayBeStored(id uint32, err error) bool {
+	return !errors.Is(err, dbproxy.ErrNotSent) && (err != nil || id != 0)
+}
+
 // afterSend is the state after the answer to a send, or without one.
 func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env environment) recipientState {
 	if errors.Is(err, dbproxy.ErrNotSent) {
@@ -129,8 +134,9 @@ func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env
 }
 
 // afterReadBack is the state after a read by id. An id that the store does not show is a doubt.
-func afterReadBack(p recipientState, row *wire.MsgInfo, err error, env environment) recipientState {
+func afterReadBack(p recipientState, t Task, row *wire.MsgInfo, err error, env environment) recipientState {
 	if err == nil && row != nil {
+		p.standalone = p.standalone || t.isStandalone(p, row)
 		return p.stored(env.now, row)
 	}
 	if p.State == v1alpha1.StateStored {
@@ -146,6 +152,14 @@ func afterReadBack(p recipientState, row *wire.MsgInfo, err error, env environme
 	return p
 }
 
+// sentUnderKey is the state before a search, if this process has sent under the key: a group that may hide that
+// message proves nothing.
+func (p recipientState) sentUnderKey(last time.Time) recipientState {
+	p.unseenKey = false
+	p.lastAttempt = later(p.lastAttempt, last)
+	return p
+}
+
 // afterAsk is the state after a search of the store that began at askedAt.
 func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time, env environment) recipientState {
 	p.askedAt = askedAt
@@ -153,8 +167,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 		// The answer may have ended the connection for all others.
 		p.rowLimit = found.Readable
 	}
-	// No earlier search can prove absence.
-	proof := p.lastAttempt.Add(env.proofAfter())
+	proof := p.provableAt(env.Policy)
 	canProve := !askedAt.Before(proof)
 	switch {
 	case err == nil && found.Row != nil && found.KeyConflict:

@@ -203,7 +203,7 @@ func TestAfterReadBack(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			p := afterReadBack(tc.p, tc.row, tc.err, envAt(base))
+			p := afterReadBack(tc.p, Task{}, tc.row, tc.err, envAt(base))
 			wantProgress(t, p.Progress, tc.wantState, tc.wantReason)
 			if p.Message != tc.wantMessage || p.waitReady != tc.wantReady || p.answered != tc.wantAnswered {
 				t.Errorf("message %q, waitReady %v, answered %v", p.Message, p.waitReady, p.answered)
@@ -261,7 +261,7 @@ func TestStable(t *testing.T) {
 		"routed": afterRoute,
 		"read": func(p recipientState, err error, env environment) recipientState {
 			p.State = v1alpha1.StateAcknowledged
-			return afterReadBack(p, nil, err, env)
+			return afterReadBack(p, Task{}, nil, err, env)
 		},
 	}
 	for name, step := range cases {

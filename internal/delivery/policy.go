@@ -53,9 +53,9 @@ func (p Policy) deadlinePassed(now time.Time) bool {
 	return !p.Deadline.IsZero() && !now.Before(p.Deadline)
 }
 
-// proofAfter is how long after the last attempt an answer can prove absence.
-func (p Policy) proofAfter() time.Duration {
-	return p.Settle + p.ReplicaLag
+// provableAt returns when an answer can prove absence at the earliest.
+func (p recipientState) provableAt(pol Policy) time.Time {
+	return p.lastAttempt.Add(pol.Settle + pol.ReplicaLag)
 }
 
 // backoff doubles from base up to limit.

@@ -42,7 +42,7 @@ func (t Task) searchStore(ctx context.Context, p recipientState, askedAt time.Ti
 	if err != nil {
 		return SearchResult{}, err
 	}
-	prove := !askedAt.Before(p.lastAttempt.Add(t.Policy.proofAfter()))
+	prove := !askedAt.Before(p.provableAt(t.Policy))
 	if prove {
 		responds, err := t.readsRespond(ctx, path, p)
 		prove = responds && err == nil
