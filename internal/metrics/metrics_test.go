@@ -171,8 +171,7 @@ func TestReads(t *testing.T) {
 	)
 }
 
-// TestServersComeAndGo holds that what should never happen is there as 0 before it
-// does, and that nothing is left of a server that is gone.
+// TestServersComeAndGo: counters are 0 before their first event, and those of a deleted server are deleted.
 func TestServersComeAndGo(t *testing.T) {
 	o := full()
 	m := o.metrics()
@@ -187,13 +186,12 @@ func TestServersComeAndGo(t *testing.T) {
 	o.servers = nil
 	for name, f := range gather(t, m) {
 		if strings.Contains(f.String(), chat.Namespace) {
-			t.Errorf("%s still tells of a server that is gone", name)
+			t.Errorf("%s still has a deleted server", name)
 		}
 	}
 }
 
-// TestFailuresBeginAtZero: a burst of messages that fail for a reason which was not seen
-// before must show as an increase. No reason of the API may be forgotten.
+// TestFailuresBeginAtZero: the first messages that fail for a reason must show as an increase, for every reason.
 func TestFailuresBeginAtZero(t *testing.T) {
 	var there []string
 	for _, sample := range gather(t, full().metrics())[Prefix+"messages_finished_total"].GetMetric() {
