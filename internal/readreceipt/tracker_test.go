@@ -81,14 +81,14 @@ func withTracker(t *testing.T, test func(h *harness)) {
 	})
 }
 
-// want compares what the listener was told, and forgets it.
+// want compares the recorded events, and forgets them.
 func (h *harness) want(lines ...string) {
 	h.t.Helper()
 	synctest.Wait()
 	h.notes.mu.Lock()
 	defer h.notes.mu.Unlock()
 	if !slices.Equal(h.notes.lines, lines) {
-		h.t.Errorf("told %q, want %q", h.notes.lines, lines)
+		h.t.Errorf("events %q, want %q", h.notes.lines, lines)
 	}
 	h.notes.lines = nil
 }
@@ -364,7 +364,7 @@ func TestAge(t *testing.T) {
 				got := h.notes.lines
 				if !slices.Contains(got, "default: age") || !slices.Contains(got, "default: User read after 1s") ||
 					slices.Contains(got, "default: User read after 24h0m0s") {
-					t.Errorf("told %q", got)
+					t.Errorf("events %q", got)
 				}
 			})
 		})
@@ -373,13 +373,13 @@ func TestAge(t *testing.T) {
 
 // TestNotifyNeverBlocks: notifies beyond the queue are dropped and counted.
 func TestNotifyNeverBlocks(t *testing.T) {
-	r, told := NewTracker(), &notes{}
-	r.Listener = told
+	r, recorded := NewTracker(), &notes{}
+	r.Listener = recorded
 	for range maxNotifies + 3 {
 		r.Notify(chat, router.Read{User: 3, Session: sender, UpTo: 5})
 	}
-	if want := slices.Repeat([]string{"default: dropped"}, 3); !slices.Equal(told.lines, want) {
-		t.Errorf("told %q, want %q", told.lines, want)
+	if want := slices.Repeat([]string{"default: dropped"}, 3); !slices.Equal(recorded.lines, want) {
+		t.Errorf("events %q, want %q", recorded.lines, want)
 	}
 }
 
@@ -410,7 +410,7 @@ func TestConcurrent(t *testing.T) {
 		synctest.Wait()
 		h.wantPending(0)
 		if n := len(h.notes.lines); n != users*messages {
-			t.Errorf("told of %d, want %d", n, users*messages)
+			t.Errorf("%d events, want %d", n, users*messages)
 		}
 	})
 }

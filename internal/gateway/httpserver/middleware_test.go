@@ -40,7 +40,7 @@ func TestLimitInFlight(t *testing.T) {
 	}
 }
 
-// TestLimitPerCaller: a caller over its limit is told so, and others are served. Until the caller is known, the
+// TestLimitPerCaller: a caller over its limit gets an error, and others are served. Until the caller is known, the
 // request counts for its address.
 func TestLimitPerCaller(t *testing.T) {
 	for name, tc := range map[string]struct {
