@@ -76,8 +76,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
-		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms,
-		OnStatusWrite: onStatusWrite,
+		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, OnStatusWrite: onStatusWrite,
 	}
 	receivers := &teamtalkreceiver.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,

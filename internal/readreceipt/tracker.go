@@ -131,11 +131,12 @@ func (t *Tracker) Notify(server types.NamespacedName, read router.Read) {
 func (t *Tracker) Forget(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for e, next := t.byAge.Front(), (*list.Element)(nil); e != nil; e = next {
-		next = e.Next() // before remove clears it
+	for e := t.byAge.Front(); e != nil; {
+		next := e.Next() // remove clears it
 		if e.Value.(*message).server == server {
 			t.remove(e)
 		}
+		e = next
 	}
 }
 

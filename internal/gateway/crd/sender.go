@@ -24,7 +24,8 @@ import (
 
 const (
 	// Label marks the messages that gateways create. They watch no others.
-	Label      = "teamtalk.io/created-by"
+	Label = "teamtalk.io/created-by"
+	// LabelValue is the value of Label.
 	LabelValue = "gateway"
 	// fieldOwner is the field manager of the messages.
 	fieldOwner = client.FieldOwner("teamtalk-gateway")
