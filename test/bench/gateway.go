@@ -33,7 +33,8 @@ func gateway(ctx context.Context, w *world, r *report) {
 	g := w.startGateway(ctx, "direct")
 	defer g.process.Kill()
 	users := w.o.users[:streamUsers]
-	r.addMedians(w.rounds(gatewayColumns, func(round int, s sample) { w.gatewayOnce(ctx, g, s, users, round) }), gatewayColumns)
+	samples := w.rounds(gatewayColumns, func(round int, s sample) { w.gatewayOnce(ctx, g, s, users, round) })
+	r.addMedians(samples, gatewayColumns)
 	alone := make([]time.Duration, gatewayAlone)
 	for i := range alone {
 		began := time.Now()

@@ -51,7 +51,8 @@ func newCluster(ctx context.Context, binary string, log func(string, ...any)) *c
 	framework.Must(err)
 	c.Cleanup(func() { _ = plane.Stop() }) // a folder that stays behind is no result
 	c.admin = admin
-	c.seen = framework.MustGet(cache.New(plane.Config(), cache.Options{DefaultTransform: cache.TransformStripManagedFields()}))
+	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields()}
+	c.seen = framework.MustGet(cache.New(plane.Config(), options))
 	watching, cancel := context.WithCancel(context.Background())
 	c.Cleanup(cancel)
 	go func() { _ = c.seen.Start(watching) }() // ends with the cluster

@@ -117,7 +117,8 @@ func (s *suite) runOne(ctx context.Context, c *cluster, op *operator, r *result)
 		r.took = time.Since(began)
 		s.log("%s", r.line())
 	}()
-	w := &world{scenario: r.scenario, id: fmt.Sprintf("%x", began.UnixNano()), size: s.size, cluster: c, namespace: r.namespace}
+	id := fmt.Sprintf("%x", began.UnixNano())
+	w := &world{scenario: r.scenario, id: id, size: s.size, cluster: c, namespace: r.namespace}
 	overall, cancelOverall := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelOverall()
 	bounded, cancel := context.WithTimeoutCause(ctx, r.bound, fmt.Errorf("the scenario's bound of %s has passed", r.bound))

@@ -98,7 +98,8 @@ func (w *world) policies(ctx context.Context) (seen string) {
 	framework.Must(w.admin.List(ctx, list, client.InNamespace(system)))
 	for _, component := range []string{"operator", "gateway"} {
 		for _, p := range w.pods(ctx, component) {
-			if !slices.ContainsFunc(list.Items, func(policy networkingv1.NetworkPolicy) bool { return closes(policy, p.Labels) }) {
+			closesPod := func(policy networkingv1.NetworkPolicy) bool { return closes(policy, p.Labels) }
+			if !slices.ContainsFunc(list.Items, closesPod) {
 				framework.Failf("no NetworkPolicy closes the pod %s", p.Name)
 			}
 		}

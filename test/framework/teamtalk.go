@@ -69,7 +69,7 @@ func ReadOwnTeamTalk(getenv func(string) string) (*OwnTeamTalk, error) {
 	case len(o.Users)+len(o.Groups) == 0:
 		return nil, fmt.Errorf("neither USERS nor GROUPS is set: name ids, such as USERS=3,5-9, who will get messages")
 	case slices.Contains(o.Users, sender[0]):
-		return nil, fmt.Errorf("USERS=%s: has the sender, %d, and TeamTalk stores nothing to oneself", getenv("USERS"), sender[0])
+		return nil, fmt.Errorf("USERS=%s: has the sender, %d: TeamTalk stores nothing to oneself", getenv("USERS"), sender[0])
 	}
 	o.Sender = sender[0]
 	if file := getenv("AES_KEY_FILE"); file != "" {
