@@ -66,7 +66,7 @@ func TestReady(t *testing.T) {
 	// It does not promise that somebody serves the receiver.
 	r := &v1alpha1.TeamTalkReceiver{ObjectMeta: x.Named("alerts")}
 	x.Get(r)
-	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "a gateway serves it that may") {
+	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "a gateway with permission") {
 		t.Errorf("%+v", c)
 	}
 	x.Delete(&corev1.Secret{ObjectMeta: x.Named("later")})
