@@ -163,7 +163,7 @@ func (p recipientState) sentUnderKey(last time.Time) recipientState {
 // afterAsk is the state after a search of the store that began at askedAt.
 func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time, env environment) recipientState {
 	p.askedAt = askedAt
-	if errors.Is(err, dbproxy.ErrTooLong) {
+	if found.TooLong {
 		// The answer may have ended the connection for all others.
 		p.rowLimit = found.Readable
 	}

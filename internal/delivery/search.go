@@ -4,6 +4,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -32,6 +33,8 @@ type SearchResult struct {
 	Standalone bool
 	// Conclusive: the answer reached back far enough, and the reads before and after it returned data.
 	Conclusive bool
+	// TooLong: an answer with rows was too long to be read.
+	TooLong bool
 	// Readable is how many rows an answer had that was not too long to be read; 0: none was read.
 	Readable uint32
 }
@@ -83,6 +86,7 @@ func (t Task) scanConversation(ctx context.Context, path dbproxy.Reads, p recipi
 		// A new one each time: a scan that has failed may still be given rows.
 		s := &rowScanner{fingerprint: t.fingerprint(p), bound: t.bound(), keys: t.Server.Keys()}
 		if err := path.Scan(ctx, t.session(p), count, s); err != nil {
+			found.TooLong = errors.Is(err, dbproxy.ErrTooLong)
 			return found, err
 		}
 		found.Row, found.Conclusive = s.result(count)

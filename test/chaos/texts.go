@@ -93,7 +93,11 @@ func (w *world) read(kind wire.MsgType, data []byte) (parsedText, bool) {
 		return w.parse(string(data[soundAt:]))
 	}
 	for _, key := range append(slices.Clone(w.keys), secondKey) {
-		if plain, err := w.cipher(key).Decrypt(data); err == nil {
+		c, err := cipher.New([]byte(key))
+		if err != nil {
+			continue
+		}
+		if plain, err := c.Decrypt(data); err == nil {
 			if s, ok := w.parse(string(plain.Text)); ok {
 				return s, true
 			}

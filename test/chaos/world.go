@@ -110,7 +110,8 @@ func (w *world) leading(ctx context.Context, o *operator) {
 	err := o.Await(ctx, "an operator's term has begun", func(context.Context) (string, bool, error) {
 		return "no term", strings.Contains(o.log.String(), "term begun"), nil
 	})
-	framework.Mustf(err, "%.4000s", o.log)
+	log := o.log.String()
+	framework.Mustf(err, "%s", log[max(0, len(log)-4000):])
 }
 
 // replace starts an operator and waits until it leads.

@@ -68,6 +68,7 @@ func (w *world) metrics(ctx context.Context) (seen string) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: release + "-metrics-reader"},
 	}
 	framework.Must(w.admin.Create(ctx, binding))
+	defer func() { framework.Must(w.admin.Delete(context.WithoutCancel(ctx), binding)) }()
 	for _, c := range []struct {
 		caller, token string
 		want          int
@@ -88,7 +89,6 @@ func (w *world) metrics(ctx context.Context) (seen string) {
 			framework.Failf("%s gets, with status %d: %.300s", c.caller, status, body)
 		}
 	}
-	framework.Must(w.admin.Delete(ctx, binding))
 	return "401 without a token, 403 with another account's, 200 with Prometheus'"
 }
 

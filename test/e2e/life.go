@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -25,17 +26,18 @@ func (w *world) upgrade(ctx context.Context) (seen string) {
 	before := w.uids(ctx)
 	load := w.batch("upgraded")
 	loading, stop := context.WithCancel(ctx)
-	defer stop()
 	declared := make(chan error, 1)
 	go func() { declared <- w.declareSteadily(loading, load) }()
 	began := time.Now()
-	w.helm(ctx, append([]string{"upgrade", release, w.chart()},
-		w.values("--set-string", "log.level=debug,podAnnotations.run="+w.id)...)...)
-	w.rolledOut(ctx, system, release)
-	w.rolledOut(ctx, system, gateway)
+	err := framework.Try(func() {
+		w.helm(ctx, append([]string{"upgrade", release, w.chart()},
+			w.values("--set-string", "log.level=debug,podAnnotations.run="+w.id)...)...)
+		w.rolledOut(ctx, system, release)
+		w.rolledOut(ctx, system, gateway)
+	})
 	took := time.Since(began)
 	stop()
-	framework.Must(<-declared)
+	framework.Must(errors.Join(err, <-declared))
 	after := w.uids(ctx)
 	for uid, name := range before {
 		if after[uid] != "" {

@@ -315,6 +315,9 @@ func TestOnPass(t *testing.T) {
 	}
 	// The reports of the two directions may overtake each other.
 	first := <-passes
+	if first.direction != ToServer {
+		t.Error("the first frame was not a request")
+	}
 	toClient := int(first.direction)
 	for range 2 {
 		p := <-passes

@@ -170,7 +170,7 @@ func TestRequestID(t *testing.T) {
 func TestLoopback(t *testing.T) {
 	for address, want := range map[string]bool{
 		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, ":1": false, "0.0.0.0:1": false, "[::]:1": false,
-		"localhost:1": false, "10.0.0.1:1": false, "": false,
+		"localhost:1": false, "example.com:1": false, "10.0.0.1:1": false, "": false,
 	} {
 		if got := (&Options{Address: address}).Loopback(); got != want {
 			t.Errorf("%q is on loopback: %v", address, got)

@@ -274,6 +274,24 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
+func FuzzRoundTrip(f *testing.F) {
+	c := mustNew(f, testKey)
+	f.Add([]byte("hello"), []byte("12345678"))
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, text, tokenBytes []byte) {
+		var token Token
+		copy(token[:], tokenBytes)
+		got, err := c.Decrypt(c.EncryptWithToken(text, token))
+		if err != nil || !bytes.Equal(got.Text, text) || got.Token != token || !got.HasToken {
+			t.Fatalf("with token: %+v, %v", got, err)
+		}
+		got, err = c.Decrypt(c.Encrypt(text))
+		if err != nil || !bytes.Equal(got.Text, text) || got.HasToken {
+			t.Fatalf("without: %+v, %v", got, err)
+		}
+	})
+}
+
 func FuzzDecrypt(f *testing.F) {
 	c := mustNew(f, testKey)
 	f.Add([]byte{}, false)

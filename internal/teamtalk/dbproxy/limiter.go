@@ -3,8 +3,8 @@
 package dbproxy
 
 import (
+	"container/list"
 	"context"
-	"slices"
 	"sync"
 )
 
@@ -23,15 +23,19 @@ type Limiter struct {
 	mu              sync.Mutex
 	total, group    int
 	used, usedGroup int
-	waiting         []*waiter // oldest first
+	// waiting holds the waiters for user and group requests, oldest first. Thousands may wait, so
+	// granting and leaving take constant time.
+	waiting [2]list.List
+	arrived uint64
 
 	quarantine quarantine
 }
 
 // waiter is a waiting Acquire.
 type waiter struct {
+	number  uint64 // in order of arrival
 	group   bool
-	granted chan struct{}
+	granted chan struct{} // closed under mu
 }
 
 // NewLimiter returns a Limiter of total requests, of which group may be about groups. The minimum of both
@@ -55,9 +59,11 @@ func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &waiter{group: group, granted: make(chan struct{})}
 	l.mu.Lock()
-	l.waiting = append(l.waiting, w)
+	l.arrived++
+	w := &waiter{number: l.arrived, group: group, granted: make(chan struct{})}
+	waiting := &l.waiting[index(group)]
+	e := waiting.PushBack(w)
 	l.grant()
 	l.mu.Unlock()
 	select {
@@ -65,11 +71,12 @@ func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err 
 	case <-ctx.Done():
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if i := slices.Index(l.waiting, w); i >= 0 {
-			l.waiting = slices.Delete(l.waiting, i, i+1)
+		select {
+		case <-w.granted: // concurrently
+		default:
+			waiting.Remove(e)
 			return nil, ctx.Err()
 		}
-		// Granted concurrently.
 	}
 	return sync.OnceFunc(func() { l.release(group) }), nil
 }
@@ -91,18 +98,30 @@ func (l *Limiter) put(group bool) {
 
 // grant grants free slots to the oldest waiters. It needs mu.
 func (l *Limiter) grant() {
-	waiting := l.waiting[:0]
-	for _, w := range l.waiting {
-		if l.used >= l.total || w.group && l.usedGroup >= l.group {
-			waiting = append(waiting, w)
-			continue
+	for l.used < l.total {
+		e := l.waiting[index(false)].Front()
+		if g := l.waiting[index(true)].Front(); g != nil && l.usedGroup < l.group {
+			if e == nil || g.Value.(*waiter).number < e.Value.(*waiter).number {
+				e = g
+			}
 		}
+		if e == nil {
+			return
+		}
+		w := e.Value.(*waiter)
+		l.waiting[index(w.group)].Remove(e)
 		l.used++
 		if w.group {
 			l.usedGroup++
 		}
 		close(w.granted)
 	}
-	clear(l.waiting[len(waiting):])
-	l.waiting = waiting
+}
+
+// index returns the position of a list in Limiter.waiting.
+func index(group bool) int {
+	if group {
+		return 1
+	}
+	return 0
 }

@@ -168,7 +168,8 @@ func TestLimiterConcurrently(t *testing.T) {
 			t.Fatalf("slot %d is lost: %v", i, err)
 		}
 	}
-	if len(l.waiting) != 0 || l.used != total || l.usedGroup != group {
-		t.Errorf("%d wait, %d and %d are used", len(l.waiting), l.used, l.usedGroup)
+	waiting := l.waiting[0].Len() + l.waiting[1].Len()
+	if waiting != 0 || l.used != total || l.usedGroup != group {
+		t.Errorf("%d wait, %d and %d are used", waiting, l.used, l.usedGroup)
 	}
 }

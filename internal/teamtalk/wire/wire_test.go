@@ -134,16 +134,28 @@ func TestRequired(t *testing.T) {
 	}
 }
 
+// TestUnknownEnumValue: Go's protobuf keeps what TeamTalk's servers refuse.
+func TestUnknownEnumValue(t *testing.T) {
+	var stat UserStat
+	if err := proto.Unmarshal([]byte{0x08, 1, 0x10, 3}, &stat); err != nil { // status 3
+		t.Fatal(err)
+	}
+	if stat.GetStatus() != 3 || stat.GetStatus().String() != "3" {
+		t.Errorf("status %v", stat.GetStatus())
+	}
+}
+
 // TestGetters calls the generated methods of a filled message, an empty one and nil.
 func TestGetters(t *testing.T) {
 	for _, empty := range allMessages {
 		t.Run(nameOf(empty), func(t *testing.T) {
-			null := reflect.Zero(reflect.TypeOf(empty))
+			null, getters := reflect.Zero(reflect.TypeOf(empty)), 0
 			for i := range null.NumMethod() {
 				name := null.Type().Method(i).Name
 				if !strings.HasPrefix(name, "Get") {
 					continue
 				}
+				getters++
 				if v := reflect.ValueOf(filled(empty)).Method(i).Call(nil)[0]; v.IsZero() || v.Kind() == reflect.Slice && v.Len() < 2 {
 					t.Errorf("%s of a filled message: %v", name, v)
 				}
@@ -154,6 +166,9 @@ func TestGetters(t *testing.T) {
 				if v := reflect.ValueOf(empty).Method(i).Call(nil)[0]; !reflect.DeepEqual(v.Interface(), ofNil.Interface()) {
 					t.Errorf("%s of an empty message: %v, want %v", name, v, ofNil)
 				}
+			}
+			if fields := empty.ProtoReflect().Descriptor().Fields().Len(); getters != fields {
+				t.Errorf("%d getters of %d fields", getters, fields)
 			}
 			null.MethodByName("ProtoMessage").Call(nil)
 			path := null.MethodByName("Descriptor").Call(nil)[1].Interface()
