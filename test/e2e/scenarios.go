@@ -151,7 +151,7 @@ func (w *world) steps() []step {
 		{name: "NetworkPolicies are there", run: w.policies},
 		// First, as a leader whose own term has begun in doubt has no clean end for a while.
 		{name: "the leader's pod is deleted in order under load, three times", run: w.shut},
-		{name: "time until the next message is delivered after a shutdown: at most 2 s (median)", run: w.within("shut", barShut)},
+		{name: "the next message is delivered after a shutdown: at most 2 s (median)", run: w.within("shut", barShut)},
 		{name: "helm upgrade under load: nothing missing, nothing twice", run: w.upgrade},
 	}
 	if w.kill != nil {
