@@ -12,6 +12,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -45,23 +46,29 @@ const (
 	barShut   = 2 * time.Second
 )
 
-// leader returns the pod that holds the Lease, and its container.
-func (w *world) leader(ctx context.Context) (*corev1.Pod, string) {
-	lease := &coordinationv1.Lease{}
-	framework.Must(w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: release}, lease))
-	if lease.Spec.HolderIdentity == nil {
-		framework.Failf("the Lease has no holder")
-	}
-	name, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
-	pod := &corev1.Pod{}
-	framework.Mustf(w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: name}, pod), "find the leader")
-	for _, c := range pod.Status.ContainerStatuses {
-		if c.Name == "operator" && c.State.Running != nil {
-			return pod, c.ContainerID
+// leader returns the pod that holds the Lease, and its container. A pod that was killed holds it until it expires.
+func (w *world) leader(ctx context.Context) (pod *corev1.Pod, container string) {
+	w.await(ctx, "a pod that runs holds the Lease", func() (string, bool) {
+		lease := &coordinationv1.Lease{}
+		framework.Must(w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: release}, lease))
+		name, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+		if name == "" {
+			return "the Lease has no holder", false
 		}
-	}
-	framework.Failf("the leader does not run: %s", describe([]corev1.Pod{*pod}))
-	return nil, ""
+		pod = &corev1.Pod{}
+		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: system, Name: name}, pod); err != nil {
+			framework.Must(client.IgnoreNotFound(err))
+			return fmt.Sprintf("the holder, pod %s, is gone", name), false
+		}
+		for _, c := range pod.Status.ContainerStatuses {
+			if c.Name == "operator" && c.State.Running != nil {
+				container = c.ContainerID
+				return "", true
+			}
+		}
+		return "the holder does not run: " + describe([]corev1.Pod{*pod}), false
+	})
+	return pod, container
 }
 
 // ender ends the leader, in whose pod the container runs.
