@@ -23,9 +23,9 @@ type Limiter struct {
 	mu              sync.Mutex
 	total, group    int
 	used, usedGroup int
-	// waiting holds the waiters for user and group requests, oldest first. Thousands may wait, so
-	// granting and leaving take constant time.
-	waiting [2]list.List
+	// The waiters, oldest first. Thousands may wait, so granting and leaving take constant time.
+	waitingUsers, waitingGroups list.List
+	// arrived numbers the waiters in order of arrival.
 	arrived uint64
 
 	quarantine quarantine
@@ -33,7 +33,7 @@ type Limiter struct {
 
 // waiter is a waiting Acquire.
 type waiter struct {
-	number  uint64 // in order of arrival
+	number  uint64
 	group   bool
 	granted chan struct{} // closed under mu
 }
@@ -62,7 +62,7 @@ func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err 
 	l.mu.Lock()
 	l.arrived++
 	w := &waiter{number: l.arrived, group: group, granted: make(chan struct{})}
-	waiting := &l.waiting[index(group)]
+	waiting := l.waitersOf(group)
 	e := waiting.PushBack(w)
 	l.grant()
 	l.mu.Unlock()
@@ -99,17 +99,16 @@ func (l *Limiter) put(group bool) {
 // grant grants free slots to the oldest waiters. It needs mu.
 func (l *Limiter) grant() {
 	for l.used < l.total {
-		e := l.waiting[index(false)].Front()
-		if g := l.waiting[index(true)].Front(); g != nil && l.usedGroup < l.group {
-			if e == nil || g.Value.(*waiter).number < e.Value.(*waiter).number {
-				e = g
-			}
+		e := l.waitingUsers.Front()
+		g := l.waitingGroups.Front()
+		if g != nil && l.usedGroup < l.group && (e == nil || g.Value.(*waiter).number < e.Value.(*waiter).number) {
+			e = g
 		}
 		if e == nil {
 			return
 		}
 		w := e.Value.(*waiter)
-		l.waiting[index(w.group)].Remove(e)
+		l.waitersOf(w.group).Remove(e)
 		l.used++
 		if w.group {
 			l.usedGroup++
@@ -118,10 +117,9 @@ func (l *Limiter) grant() {
 	}
 }
 
-// index returns the position of a list in Limiter.waiting.
-func index(group bool) int {
+func (l *Limiter) waitersOf(group bool) *list.List {
 	if group {
-		return 1
+		return &l.waitingGroups
 	}
-	return 0
+	return &l.waitingUsers
 }

@@ -168,7 +168,7 @@ func TestLimiterConcurrently(t *testing.T) {
 			t.Fatalf("slot %d is lost: %v", i, err)
 		}
 	}
-	waiting := l.waiting[0].Len() + l.waiting[1].Len()
+	waiting := l.waitingUsers.Len() + l.waitingGroups.Len()
 	if waiting != 0 || l.used != total || l.usedGroup != group {
 		t.Errorf("%d wait, %d and %d are used", waiting, l.used, l.usedGroup)
 	}
