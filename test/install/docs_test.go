@@ -229,3 +229,43 @@ func declaredConfig(t *testing.T) (user string, entrypoint []string, labels []st
 	slices.Sort(labels)
 	return strings.Join(instructionsNamed(final, "USER"), ""), entrypoint, labels
 }
+
+// TestLinks checks that pages and headings to which the documentation links exist.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	link := regexp.MustCompile(`\]\(([A-Za-z0-9_./-]*)(?:#([a-z0-9_-]+))?\)`)
+	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)
+	unlinked := regexp.MustCompile(`[^a-z0-9 _-]`)
+	pages, err := filepath.Glob(filepath.Join(shared.root, "docs", "*.md"))
+	must(t, err)
+	more, err := filepath.Glob(filepath.Join(shared.root, "*.md"))
+	must(t, err)
+	links := 0
+	for _, page := range append(pages, more...) {
+		b, err := os.ReadFile(page)
+		must(t, err)
+		for _, l := range link.FindAllStringSubmatch(string(b), -1) {
+			links++
+			target := page
+			if l[1] != "" {
+				target = filepath.Join(filepath.Dir(page), l[1])
+			}
+			if l[2] == "" {
+				if _, err := os.Stat(target); err != nil {
+					t.Errorf("%s links to %s: %v", filepath.Base(page), l[1], err)
+				}
+				continue
+			}
+			text, err := os.ReadFile(target)
+			must(t, err)
+			if !slices.ContainsFunc(heading.FindAllStringSubmatch(string(text), -1), func(h []string) bool {
+				return strings.ReplaceAll(unlinked.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-") == l[2]
+			}) {
+				t.Errorf("%s links to %s#%s, which has no such heading", filepath.Base(page), l[1], l[2])
+			}
+		}
+	}
+	if links == 0 {
+		t.Error("no links found")
+	}
+}
