@@ -30,6 +30,11 @@ func (m *TeamTalkMessage) Finished() bool {
 	return c != nil && c.Status == "True" && c.ObservedGeneration == m.Generation
 }
 
+// NeedsAttention reports whether a message that has finished still has to be deleted after its TTL, or retried.
+func (m *TeamTalkMessage) NeedsAttention() bool {
+	return m.Spec.TTLSecondsAfterFinished != nil || m.RetryAsked()
+}
+
 // NothingStored reports whether every recipient has failed with proof that nothing was stored.
 func (s *TeamTalkMessageStatus) NothingStored() bool {
 	for _, r := range s.Recipients {

@@ -23,6 +23,12 @@ const (
 // RetryAnnotation requests a retry. Each new value retries the recipients that failed with nothing stored.
 const RetryAnnotation = "teamtalk.io/retry"
 
+// Fields of a TeamTalkMessage that can be selected. Their values are "true" and "false".
+const (
+	FieldFinished = "status.finished"
+	FieldSettled  = "status.settled"
+)
+
 // LongText is what the operator does with a text that does not fit into one TeamTalk message.
 //
 // +kubebuilder:validation:Enum=Reject;Split
@@ -245,10 +251,24 @@ type AudioContent struct {
 }
 
 // TeamTalkMessageStatus is the observed state of a message.
+//
+// +kubebuilder:validation:XValidation:rule="!self.settled || self.finished",message="only a message that has finished can be settled",fieldPath=".settled"
 type TeamTalkMessageStatus struct {
 	// observedGeneration is the generation that the status is about. It is -1 before the first one.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// finished is true when the condition Finished is True. It can be selected:
+	// kubectl get ttm --field-selector status.finished=false
+	// +optional
+	// +kubebuilder:default=false
+	Finished bool `json:"finished"`
+
+	// settled is true when the operator has nothing left to do for the message: it has finished, and has no
+	// ttlSecondsAfterFinished. The operator watches only messages that are not settled. It can be selected.
+	// +optional
+	// +kubebuilder:default=false
+	Settled bool `json:"settled"`
 
 	// conditions are Ready, Reconciling, Stalled, Delivered and Finished.
 	// +optional
@@ -322,6 +342,8 @@ type SplitText struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=teamtalkmessages,singular=teamtalkmessage,shortName=ttm,categories=teamtalk
+// +kubebuilder:selectablefield:JSONPath=`.status.finished`
+// +kubebuilder:selectablefield:JSONPath=`.status.settled`
 // +kubebuilder:printcolumn:name="To",type=string,JSONPath=`.status.toSummary`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
@@ -342,7 +364,7 @@ type TeamTalkMessage struct {
 
 	// status is the observed state of the message.
 	// +optional
-	// +kubebuilder:default:={"observedGeneration":-1}
+	// +kubebuilder:default:={"observedGeneration":-1,"finished":false,"settled":false}
 	Status TeamTalkMessageStatus `json:"status,omitzero"`
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -48,8 +49,8 @@ const (
 type Reconciler struct {
 	// Client reads ConfigMaps from the API server: they are not cached.
 	Client client.Client
-	// Live reads messages from the API server.
-	Live     client.Reader
+	// Live reads and watches messages in the API server.
+	Live     client.WithWatch
 	Sessions *connection.Manager
 	Engine   *delivery.Engine
 	// ConfigMaps wakes a message when a ConfigMap that it waits for appears or changes.
@@ -67,6 +68,8 @@ type Reconciler struct {
 	// store is that of the cache of messages; see isStale.
 	store      versioned
 	serverSeen seenServers
+	// cleanups limits the writes of cleanUp.
+	cleanups *rate.Limiter
 	// postponed are the names of messages that have been postponed.
 	postponed sync.Map
 }
@@ -83,7 +86,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if r.store, err = storeOf(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	err = ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage").
 		Watches(&v1alpha1.TeamTalkMessage{}, eventHandler{r.Engine.Queue}).
 		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
@@ -94,12 +97,16 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		WatchesRawSource(r.SessionWake).
 		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles}).
 		Complete(r)
+	if err != nil {
+		return err
+	}
+	return r.setupFinished(mgr)
 }
 
 // Reconcile reconciles one message.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	message := &v1alpha1.TeamTalkMessage{}
-	if err := r.Client.Get(ctx, req.NamespacedName, message); client.IgnoreNotFound(err) != nil {
+	message, err := r.readMessage(ctx, req.NamespacedName)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
 	r.Engine.Sync(delivery.Object{
@@ -117,6 +124,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return r.reconcileDeleted(ctx, message)
 	}
 	return r.reconcileUnfinished(ctx, message)
+}
+
+// readMessage returns the message of a name; without a UID, it is gone or settled. What the cache does not show is not
+// always deleted: if the engine has something left to do for it, the API server is asked.
+func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) (*v1alpha1.TeamTalkMessage, error) {
+	m := &v1alpha1.TeamTalkMessage{}
+	err := r.Client.Get(ctx, key, m)
+	if apierrors.IsNotFound(err) && r.Engine.Busy(key) {
+		err = r.Live.Get(ctx, key, m)
+	}
+	return m, client.IgnoreNotFound(err)
 }
 
 // forget drops what is kept for a message that is gone or has finished.
@@ -203,48 +221,6 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		}
 	}
 	return done, nil
-}
-
-// reconcileFinished retries a message if its annotation asks for it, or deletes it once its TTL is over.
-func (r *Reconciler) reconcileFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	expires := m.ExpiresAt()
-	switch {
-	case !m.DeletionTimestamp.IsZero():
-		return reconcile.Result{}, nil
-	case m.RetryAsked():
-		return r.retryFinished(ctx, m)
-	case expires.IsZero():
-		return reconcile.Result{}, nil
-	}
-	if wait := time.Until(expires); wait > 0 {
-		return reconcile.Result{RequeueAfter: wait}, nil
-	}
-	err := r.Client.Delete(ctx, m, client.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion})
-	switch {
-	case apierrors.IsConflict(err):
-		return reconcile.Result{RequeueAfter: conflictDelay}, nil // as in record
-	case client.IgnoreNotFound(err) != nil:
-		return reconcile.Result{}, fmt.Errorf("delete a message whose ttlSecondsAfterFinished is over: %w", err)
-	}
-	return reconcile.Result{}, nil
-}
-
-// retryFinished records that failed recipients start again. Nothing is sent before the status shows it.
-func (r *Reconciler) retryFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	live := &v1alpha1.TeamTalkMessage{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(m), live); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
-	}
-	if live.UID != m.UID || !live.Finished() || !live.RetryAsked() {
-		return reconcile.Result{}, nil // the cache is stale; the newer version wakes the message
-	}
-	term, err := r.Term.Term(ctx)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	s := newScope(live, term, time.Now())
-	s.retryFailed()
-	return r.record(ctx, s, done)
 }
 
 // reconcileDeleted records what becomes of a message that another's finalizer keeps: nothing more is sent.

@@ -44,7 +44,7 @@ func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
 	if s.underWay() || s.message.CreationTimestamp.After(s.term.Start.Time) {
 		return false, nil
 	}
-	reader := r.Live
+	var reader client.Reader = r.Live
 	if reached(r.store, s.term.Version) {
 		reader = r.Client
 	}

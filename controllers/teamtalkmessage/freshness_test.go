@@ -20,7 +20,7 @@ func TestIsStale(t *testing.T) {
 	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
 		t.Fatal(err)
 	}
-	at := func(version string) client.Client {
+	at := func(version string) client.WithWatch {
 		b := fake.NewClientBuilder().WithScheme(scheme.Scheme)
 		if version != "" {
 			b.WithObjects(&v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "m", ResourceVersion: version}})

@@ -5,7 +5,6 @@ package teamtalkmessage
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -107,10 +106,6 @@ func (r *Reconciler) readProgress(s *scope) {
 func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.TeamTalkMessage) (bool, error) {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return false, nil
-	}
-	if slimmed(before) {
-		// It would delete what the cache has dropped.
-		return false, fmt.Errorf("record message %s/%s: the cache keeps only a part of it", before.Namespace, before.Name)
 	}
 	return true, r.Client.Status().Update(ctx, after)
 }

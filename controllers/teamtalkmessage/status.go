@@ -28,6 +28,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 		// A value that came with the message, or one that is handled now.
 		st.LastHandledRetry = m.Annotations[v1alpha1.RetryAnnotation]
 	}
+	st.Finished, st.Settled = o.finished, o.finished && !m.NeedsAttention()
 	if st.StartTime == nil || edited {
 		st.StartTime = &at
 	}

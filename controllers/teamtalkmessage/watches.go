@@ -29,7 +29,7 @@ var _ handler.EventHandler = eventHandler{}
 
 type workQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// Create implements handler.EventHandler. It skips finished messages that need nothing.
+// Create implements handler.EventHandler. Of the messages that have finished, it enqueues those to be retried.
 func (h eventHandler) Create(_ context.Context, e event.CreateEvent, w workQueue) {
 	m, ok := e.Object.(*v1alpha1.TeamTalkMessage)
 	switch {
@@ -37,7 +37,7 @@ func (h eventHandler) Create(_ context.Context, e event.CreateEvent, w workQueue
 	case !m.Finished():
 		h.queue.Add(queueMessage(m))
 		enqueue(w, m)
-	case !m.ExpiresAt().IsZero() || m.RetryAsked():
+	case m.RetryAsked():
 		enqueue(w, m)
 	}
 }
@@ -56,7 +56,7 @@ func (h eventHandler) Update(_ context.Context, e event.UpdateEvent, w workQueue
 	enqueue(w, m)
 }
 
-// Delete implements handler.EventHandler.
+// Delete implements handler.EventHandler: the message is deleted, or settled.
 func (h eventHandler) Delete(_ context.Context, e event.DeleteEvent, w workQueue) {
 	h.queue.Delete(client.ObjectKeyFromObject(e.Object), "", "")
 	enqueue(w, e.Object)
@@ -78,7 +78,7 @@ func queueMessage(m *v1alpha1.TeamTalkMessage) queue.Message {
 	}
 }
 
-// serverIndex finds the unfinished messages of a server, or of anyServer. Finished messages are too many to list.
+// serverIndex finds the unfinished messages of a server, or of anyServer.
 const serverIndex, anyServer = "spec.serverRef", "*"
 
 func indexByServer(o client.Object) []string {

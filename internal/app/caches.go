@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -78,6 +79,9 @@ func (c *caches) logError(name string, err error) {
 		return
 	}
 	c.logged[name] = err.Error()
+	if apierrors.IsBadRequest(err) {
+		err = fmt.Errorf("%w: the CRD is older than this operator: update the CRDs, see docs/install.md", err)
+	}
 	c.log.Info("not ready: a type cannot be read; retrying", "kind", name, "reason", err.Error())
 }
 

@@ -14,13 +14,13 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
-	"github.com/teamtalk-io/teamtalk-operator/internal/pagedlist"
 )
 
 // Run runs the operator until ctx is done. Then it drains: it sends nothing new, records what is in
@@ -40,14 +40,17 @@ func run(ctx context.Context, o Options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(cfg, o, lock, log)
-	if err != nil {
+	if err := process.CheckVersion(cfg); err != nil {
 		return err
 	}
 	// The manager outlives ctx by the drain: recording needs its controllers.
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	parts, err := wire(mgrCtx, mgr, o, lease, lock.Identity(), gate)
+	var parts *components
+	mgr, err := newManager(cfg, o, lock, log)
+	if err == nil {
+		parts, err = wire(mgrCtx, mgr, o, lease, lock.Identity(), gate)
+	}
 	switch {
 	case meta.IsNoMatchError(err):
 		return fmt.Errorf("the cluster at %s has no CRDs of %s: install them with \"kubectl apply -k config/crd\"",
@@ -72,14 +75,11 @@ func run(ctx context.Context, o Options, log logr.Logger) error {
 }
 
 func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log logr.Logger) (manager.Manager, error) {
-	newInformer, err := pagedlist.NewInformer(cfg, v1alpha1.GroupVersion, "teamtalkmessages",
-		&v1alpha1.TeamTalkMessage{}, &v1alpha1.TeamTalkMessageList{}, teamtalkmessage.Slim)
-	if err != nil {
-		return nil, err
-	}
 	return process.NewManager(cfg, ctrl.Options{
-		// Not in ByObject, which would ask the API server about the type before it is installed.
-		Cache:                               cache.Options{DefaultTransform: teamtalkmessage.Slim, NewInformer: newInformer},
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject:         map[client.Object]cache.ByObject{&v1alpha1.TeamTalkMessage{}: {Field: teamtalkmessage.Unsettled}},
+		},
 		HealthProbeBindAddress:              o.HealthProbeBindAddress,
 		PprofBindAddress:                    o.PprofBindAddress,
 		LeaderElection:                      true,

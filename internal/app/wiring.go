@@ -42,6 +42,10 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	if err != nil {
 		return nil, err
 	}
+	live, err := process.LiveClient(mgr)
+	if err != nil {
+		return nil, err
+	}
 	recorder := mgr.GetEventRecorder(process.Name)
 	caches, err := newCaches(ctx, mgr.GetCache(), mgr.GetLogger().WithName("caches"), controllerTypes())
 	if err != nil {
@@ -62,7 +66,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		return nil, err
 	}
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
-	terms := leadership.NewTermTracker(mgr.GetClient(), mgr.GetAPIReader(), lease, identity, delivery.PeerPatience)
+	terms := leadership.NewTermTracker(mgr.GetClient(), live, lease, identity, delivery.PeerPatience)
 
 	for _, r := range []manager.Runnable{
 		terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog,
@@ -75,11 +79,11 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Wake: serverWake, Recorder: recorder,
 	}
 	messages := &teamtalkmessage.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
+		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, OnStatusWrite: onStatusWrite,
 	}
 	receivers := &teamtalkreceiver.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
+		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
 	}
 	if err := errors.Join(
 		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), receivers.SetupWithManager(mgr),

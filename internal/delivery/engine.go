@@ -158,6 +158,19 @@ func (e *Engine) Snapshot(uid types.UID) (Snapshot, bool) {
 // Knows reports whether there is a task of the message.
 func (e *Engine) Knows(uid types.UID) bool { return e.taskOf(uid) != nil }
 
+// Busy reports whether a message of the name has recipients that are not done, or progress that is not recorded.
+func (e *Engine) Busy(key types.NamespacedName) bool {
+	e.mu.Lock()
+	t := e.tasks[e.uids[key]]
+	e.mu.Unlock()
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.recorded < t.revision || len(t.unfinished()) > 0
+}
+
 // Ack says that the status shows a task's progress up to a revision.
 func (e *Engine) Ack(uid types.UID, revision uint64) {
 	if t := e.taskOf(uid); t != nil {

@@ -95,7 +95,8 @@ func (t *TermTracker) proofDelay(ctx context.Context) (time.Duration, error) {
 func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
 	list := &v1alpha1.TeamTalkMessageList{}
 	for {
-		if err := t.reader.List(ctx, list, client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
+		if err := t.reader.List(ctx, list, client.MatchingFields{v1alpha1.FieldFinished: "false"},
+			client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
 			return false, fmt.Errorf("list TeamTalkMessages: %w", err)
 		}
 		for i := range list.Items {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -77,7 +78,11 @@ func newClient(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) 
 	if err := errors.Join(coordinationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
+	finished := func(o client.Object) []string {
+		return []string{strconv.FormatBool(o.(*v1alpha1.TeamTalkMessage).Status.Finished)}
+	}
 	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithIndex(&v1alpha1.TeamTalkMessage{}, v1alpha1.FieldFinished, finished).
 		WithInterceptorFuncs(funcs).WithReturnManagedFields().Build()
 }
 

@@ -40,11 +40,9 @@ func Wire(
 		return nil, err
 	}
 	// A cache may not show what was recorded just before.
-	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
-		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
-	})
+	live, err := process.LiveClient(mgr)
 	if err != nil {
-		return nil, fmt.Errorf("set up the API client: %w", err)
+		return nil, err
 	}
 	handlers := &legacy.Handlers{Guard: guard, Wait: o.Wait}
 	if mode == ModeDirect {

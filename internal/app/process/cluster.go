@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -43,4 +45,28 @@ func RESTConfig(kubeconfig string) (*rest.Config, error) {
 	// Each message needs a status patch. The API server's priority and fairness limits the rate.
 	cfg.QPS = -1
 	return cfg, nil
+}
+
+// minKubernetes is the first version whose custom resources can be selected by fields of their status.
+var minKubernetes = version.MajorMinor(1, 32)
+
+// CheckVersion returns an error if the cluster is too old for the operator.
+func CheckVersion(cfg *rest.Config) error {
+	d, err := discovery.NewDiscoveryClientForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("set up the API client: %w", err)
+	}
+	info, err := d.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("ask the cluster at %s for its version: %w", cfg.Host, err)
+	}
+	v, err := version.ParseGeneric(info.GitVersion)
+	if err != nil {
+		return fmt.Errorf("the cluster at %s has the version %q: %w", cfg.Host, info.GitVersion, err)
+	}
+	if v.LessThan(minKubernetes) {
+		return fmt.Errorf("the cluster at %s runs Kubernetes %s, and the operator needs %s or later: upgrade the cluster",
+			cfg.Host, info.GitVersion, minKubernetes)
+	}
+	return nil
 }

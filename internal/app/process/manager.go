@@ -58,6 +58,17 @@ func CoreClient(mgr manager.Manager) (rest.Interface, error) {
 	return clients.CoreV1().RESTClient(), nil
 }
 
+// LiveClient returns a client without a cache, which can also watch.
+func LiveClient(mgr manager.Manager) (client.WithWatch, error) {
+	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
+		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the API client: %w", err)
+	}
+	return live, nil
+}
+
 // AwaitManager returns the result of a manager whose context was cancelled. elected is closed when its controllers
 // start. Before, controller-runtime may wait for the caches for ever, for example without permissions. Nothing is in
 // progress then, so AwaitManager gives up after a short time.
