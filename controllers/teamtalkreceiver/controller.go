@@ -50,7 +50,7 @@ const (
 type Reconciler struct {
 	// Client reads Secrets from the API server: they are not cached.
 	Client client.Client
-	// Live reads messages from the API server: the cache drops the labels of those that have finished.
+	// Live reads messages from the API server: the cache does not hold those that have finished.
 	Live client.Reader
 	// Secrets wakes a receiver when its Secret changes.
 	Secrets *objectwatch.Watcher
@@ -162,10 +162,11 @@ func (r *Reconciler) deleteExpired(ctx context.Context, o *v1alpha1.TeamTalkRece
 		return next, nil
 	}
 	labels := client.MatchingLabels{v1alpha1.ReceiverLabel: o.Name}
+	finished := client.MatchingFields{v1alpha1.FieldFinished: "true"}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
 	for {
-		err := r.Live.List(ctx, list, client.InNamespace(o.Namespace), labels,
+		err := r.Live.List(ctx, list, client.InNamespace(o.Namespace), labels, finished,
 			client.Limit(pageSize), client.Continue(list.Continue))
 		if apierrors.IsResourceExpired(err) {
 			return next, nil // the list took too long; the next one begins again

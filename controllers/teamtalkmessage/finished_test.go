@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+// finishedMessage returns a settled message with one recipient, finished an hour ago, after changes.
+func finishedMessage(state v1alpha1.RecipientState, changes ...func(*v1alpha1.TeamTalkMessage)) *v1alpha1.TeamTalkMessage {
+	hourAgo := metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
+	m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "chat", Name: "m", UID: "u", Generation: 1, CreationTimestamp: hourAgo, Annotations: map[string]string{},
+	}}
+	m.Spec.To.Users, m.Spec.Content.Text = []v1alpha1.UserID{3}, new("hello")
+	m.Status = v1alpha1.TeamTalkMessageStatus{
+		ObservedGeneration: 1, Finished: true, Settled: true, StartTime: &hourAgo, CompletionTime: &hourAgo,
+		Recipients: []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 3, State: state, Reason: v1alpha1.ReasonRetriesExhausted}},
+	}
+	meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, ObservedGeneration: 1, Reason: "x",
+	})
+	for _, change := range changes {
+		change(m)
+	}
+	return m
+}
+
+func edit(m *v1alpha1.TeamTalkMessage)       { m.Generation++ }
+func askToRetry(m *v1alpha1.TeamTalkMessage) { m.Annotations[v1alpha1.RetryAnnotation] = "1" }
+func unsettle(m *v1alpha1.TeamTalkMessage)   { m.Status.Settled = false }
+func setTTL(ttl int32) func(*v1alpha1.TeamTalkMessage) {
+	return func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = &ttl }
+}
+
+// TestReconcileSettled: what an edit of a settled message comes to is recorded, and nothing is sent.
+func TestReconcileSettled(t *testing.T) {
+	const failed, routed = v1alpha1.StateFailed, v1alpha1.StateRouted
+	for name, tc := range map[string]struct {
+		message               *v1alpha1.TeamTalkMessage
+		engineKnows           bool
+		wantWritten           bool
+		wantState             v1alpha1.RecipientState
+		wantFinished, settled bool
+	}{
+		"not edited":                  {finishedMessage(failed), false, false, failed, true, true},
+		"retried":                     {finishedMessage(failed, askToRetry), false, true, v1alpha1.StatePending, false, false},
+		"retried, nothing failed":     {finishedMessage(routed, askToRetry), false, true, routed, true, true},
+		"edited, nothing stored":      {finishedMessage(failed, edit), false, true, v1alpha1.StatePending, false, false},
+		"edited, stored":              {finishedMessage(routed, edit), false, true, routed, true, true},
+		"TTL added":                   {finishedMessage(routed, edit, setTTL(60)), false, true, routed, true, false},
+		"in the cache":                {finishedMessage(failed, edit, unsettle), false, false, failed, true, false},
+		"its end is not in the cache": {finishedMessage(failed, askToRetry), true, false, failed, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := tc.message
+			r := newReconciler(t, m, 0)
+			if tc.engineKnows {
+				r.Engine.Submit(delivery.Task{Key: client.ObjectKeyFromObject(m), UID: m.UID, Stores: []string{"s"}})
+			}
+			before := m.ResourceVersion
+			result, err := r.reconcileSettled(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (result.RequeueAfter > 0) != tc.engineKnows {
+				t.Errorf("%+v", result)
+			}
+			if err := r.Live.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
+				t.Fatal(err)
+			}
+			if s := m.Status; (m.ResourceVersion != before) != tc.wantWritten || s.Finished != tc.wantFinished ||
+				s.Settled != tc.settled || s.Recipients[0].State != tc.wantState {
+				t.Errorf("written: %v, status %+v", m.ResourceVersion != before, s)
+			}
+		})
+	}
+}
+
+// TestCleanUp: finished messages of the cache are deleted after their TTL, or leave the cache.
+func TestCleanUp(t *testing.T) {
+	const routed = v1alpha1.StateRouted
+	old := func(m *v1alpha1.TeamTalkMessage) { m.Status.Finished, m.Status.Settled = false, false }
+	for name, tc := range map[string]struct {
+		message           *v1alpha1.TeamTalkMessage
+		want              string
+		finished, settled bool
+	}{
+		"TTL is over":               {finishedMessage(routed, unsettle, setTTL(60)), "deleted", false, false},
+		"TTL is not over":           {finishedMessage(routed, unsettle, setTTL(7200)), "later", true, false},
+		"TTL removed":               {finishedMessage(routed, unsettle), "written", true, true},
+		"from before the fields":    {finishedMessage(routed, old), "written", true, true},
+		"from before, with TTL":     {finishedMessage(routed, old, setTTL(7200)), "written", true, false},
+		"retried":                   {finishedMessage(routed, unsettle, setTTL(60), askToRetry), "left", true, false},
+		"edited":                    {finishedMessage(routed, unsettle, setTTL(60), edit), "left", true, false},
+		"finalizer of someone else": {finishedMessage(routed, unsettle, setTTL(60), beingDeleted), "left", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := tc.message
+			r := newReconciler(t, m, 0)
+			r.cleanups = rate.NewLimiter(rate.Inf, 1)
+			before := m.ResourceVersion
+			key := client.ObjectKeyFromObject(m)
+			result, err := r.cleanUp(t.Context(), reconcile.Request{NamespacedName: key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := "left"
+			err = r.Live.Get(t.Context(), key, m)
+			switch {
+			case apierrors.IsNotFound(err):
+				got = "deleted"
+			case err != nil:
+				t.Fatal(err)
+			case m.ResourceVersion != before:
+				got = "written"
+			case result.RequeueAfter > 0:
+				got = "later"
+			}
+			if got != tc.want || got != "deleted" && (m.Status.Finished != tc.finished || m.Status.Settled != tc.settled) {
+				t.Errorf("%s, want %s; status %+v", got, tc.want, m.Status)
+			}
+		})
+	}
+}
+
+func beingDeleted(m *v1alpha1.TeamTalkMessage) {
+	m.Finalizers, m.DeletionTimestamp = []string{"example.com/keep"}, new(metav1.Now())
+}
+
+// TestReadMessage: a message that the cache does not show is read from the API server while it is being delivered.
+func TestReadMessage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		task, recorded bool
+		recipient      v1alpha1.RecipientState
+		want           bool
+	}{
+		"unknown to the engine": {},
+		"under way":             {task: true, recorded: true, recipient: v1alpha1.StatePending, want: true},
+		"ended, not recorded":   {task: true, recipient: v1alpha1.StateFailed, want: true},
+		"ended, and recorded":   {task: true, recorded: true, recipient: v1alpha1.StateFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := finishedMessage(v1alpha1.StatePending)
+			r := newReconciler(t, m, 0)
+			r.Client = fake.NewClientBuilder().WithScheme(r.Client.Scheme()).Build() // an empty cache
+			key := client.ObjectKeyFromObject(m)
+			if tc.task {
+				// Its payload is pending: nothing is sent.
+				s, ok := r.Engine.Submit(delivery.Task{
+					Key: key, UID: m.UID, Stores: []string{"s"}, PayloadPending: true,
+					Recipients: []delivery.Progress{{State: tc.recipient}},
+				})
+				if !ok {
+					t.Fatal("the engine has not taken the message")
+				}
+				if tc.recorded {
+					r.Engine.Ack(m.UID, s.Revision)
+				}
+			}
+			got, err := r.readMessage(t.Context(), key)
+			if err != nil || (got.UID == m.UID) != tc.want {
+				t.Errorf("%v %v", got.UID, err)
+			}
+		})
+	}
+}
