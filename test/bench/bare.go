@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -101,14 +103,7 @@ func (b *bare) conversation(user uint32) dbproxy.Session {
 // texts exactly once: a figure counts only if what the statuses say is true.
 func (b *bare) verify(ctx context.Context, users []uint32, rows uint32, texts func(user int) []string) {
 	framework.Must(framework.Parallel(ctx, b.inFlight, len(users), func(ctx context.Context, i int) {
-		found, err := b.client.List(ctx, b.conversation(users[i]), rows)
-		framework.Mustf(err, "read user %d's messages", users[i])
-		count := map[string]int{}
-		for _, row := range found {
-			if plain, err := b.key.Decrypt(row.GetMsgData()); err == nil {
-				count[string(plain.Text)]++
-			}
-		}
+		count := b.textsTo(ctx, users[i], rows)
 		var t framework.Tally
 		for _, text := range texts(i) {
 			if t.Add(true, count[text]); t.Sum() > 0 {
@@ -116,4 +111,35 @@ func (b *bare) verify(ctx context.Context, users []uint32, rows uint32, texts fu
 			}
 		}
 	}))
+}
+
+// textsTo returns how often each text is among a user's newest rows.
+func (b *bare) textsTo(ctx context.Context, user, rows uint32) map[string]int {
+	found, err := b.client.List(ctx, b.conversation(user), rows)
+	framework.Mustf(err, "read user %d's messages", user)
+	count := map[string]int{}
+	for _, row := range found {
+		if plain, err := b.key.Decrypt(row.GetMsgData()); err == nil {
+			count[string(plain.Text)]++
+		}
+	}
+	return count
+}
+
+// stored returns the names of the batch's messages that the store has.
+func (b *bare) stored(ctx context.Context, sent batch) sets.Set[string] {
+	var mu sync.Mutex
+	names := sets.New[string]()
+	users := sent.users[:min(len(sent.users), sent.n)]
+	framework.Must(framework.Parallel(ctx, b.inFlight, len(users), func(ctx context.Context, user int) {
+		count := b.textsTo(ctx, users[user], uint32(sent.n))
+		mu.Lock()
+		defer mu.Unlock()
+		for i := user; i < sent.n; i += len(sent.users) {
+			if count[sent.text(i)] > 0 {
+				names.Insert(sent.name(i))
+			}
+		}
+	}))
+	return names
 }

@@ -5,8 +5,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -25,37 +28,56 @@ const (
 type takeover struct {
 	// Until the standby's term began, a later message was delivered, and all earlier ones had finished.
 	term, next, settled time.Duration
-	inFlight            int
+	// found is settled of those alone that the store had when the leader was killed.
+	found                time.Duration
+	inFlight, foundCount int
 	// undelivered ended some other way, such as in doubt for good.
 	undelivered int
 }
 
-// failover measures how long messages wait when the leader ends while a standby is
-// ready: killed, and shut down.
+// failover measures how long messages wait after the leader is killed while a standby is ready.
 func failover(ctx context.Context, w *world, r *report) {
-	for _, c := range []struct {
-		what, prefix    string
-		term, next, all string // values
-		end             func(*operator)
-	}{
-		{"kill -9", "failover", "failover_term_s", "failover_s", "recovery_s", func(o *operator) { o.Kill() }},
-		{"SIGTERM", "handover", "handover_term_s", "handover_s", "handover_recovery_s", (*operator).interrupt},
-	} {
-		var samples []sample
-		undelivered := 0
-		for round := range min(w.o.rounds, failoverRounds) {
-			k := w.takeover(ctx, fmt.Sprintf("%s-%d", c.prefix, round), c.end)
-			say("  %s, round %d: the standby led after %.2f s, the next was delivered after %.2f s, the %d in flight had "+
-				"settled after %.2f s; %d not delivered",
-				c.what, round+1, k.term.Seconds(), k.next.Seconds(), k.inFlight, k.settled.Seconds(), k.undelivered)
-			samples = append(samples, sample{c.term: k.term.Seconds(), c.next: k.next.Seconds(), c.all: k.settled.Seconds()})
-			undelivered += k.undelivered
-		}
-		r.addMedians(samples, []column{{c.term, 2}, {c.next, 2}, {c.all, 2}})
-		if undelivered > 0 {
-			framework.Failf("%s: %d messages were not delivered", c.what, undelivered)
-		}
+	takeovers := w.takeovers(ctx, "failover", (*operator).Kill)
+	r.addDurations("failover_term_s", takeovers, func(k takeover) time.Duration { return k.term })
+	r.addDurations("failover_s", takeovers, func(k takeover) time.Duration { return k.next })
+	found := slices.DeleteFunc(slices.Clone(takeovers), func(k takeover) bool { return k.foundCount == 0 })
+	r.addDurations("recovery_found_s", found, func(k takeover) time.Duration { return k.found })
+	r.addDurations("recovery_s", takeovers, func(k takeover) time.Duration { return k.settled })
+}
+
+// handover measures the same after the leader is shut down.
+func handover(ctx context.Context, w *world, r *report) {
+	takeovers := w.takeovers(ctx, "handover", (*operator).interrupt)
+	r.addDurations("handover_term_s", takeovers, func(k takeover) time.Duration { return k.term })
+	r.addDurations("handover_s", takeovers, func(k takeover) time.Duration { return k.next })
+	r.addDurations("handover_recovery_s", takeovers, func(k takeover) time.Duration { return k.settled })
+}
+
+// addDurations reports the median over the takeovers; not a number if there are none.
+func (r *report) addDurations(name string, takeovers []takeover, of func(takeover) time.Duration) {
+	var seconds []float64
+	for _, k := range takeovers {
+		seconds = append(seconds, of(k).Seconds())
 	}
+	r.add(name, median(seconds), 2)
+}
+
+// takeovers ends a leader once a round. It fails if a message is not delivered.
+func (w *world) takeovers(ctx context.Context, prefix string, end func(*operator)) (all []takeover) {
+	undelivered := 0
+	for round := range min(w.o.rounds, failoverRounds) {
+		k := w.takeover(ctx, fmt.Sprintf("%s-%d", prefix, round), end)
+		say("  round %d: the standby led after %.2f s; the next message was delivered after %.2f s; %d in flight had "+
+			"finished after %.2f s; %d of them were stored by then, and had finished after %.2f s; %d not delivered",
+			round+1, k.term.Seconds(), k.next.Seconds(), k.inFlight, k.settled.Seconds(), k.foundCount, k.found.Seconds(),
+			k.undelivered)
+		all = append(all, k)
+		undelivered += k.undelivered
+	}
+	if undelivered > 0 {
+		framework.Failf("%s: %d messages were not delivered", prefix, undelivered)
+	}
+	return all
 }
 
 // takeover ends a leader under load, with a standby ready, which leads then.
@@ -72,9 +94,11 @@ func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)
 	at := time.Now()
 	end(leader)
 	framework.Must(before.stop())
+	// A leader that was killed stores nothing more. One that is shut down does, so that the figure is of no use.
+	stored := w.bare.stored(ctx, before.batch)
 	first, after := w.createUntilDelivered(ctx, prefix+"-after")
 	k := takeover{term: term(ctx, w.operator).Sub(at), next: first.Sub(at)}
-	k.settle(ctx, t, before.created, at)
+	k.settle(ctx, t, before.created, stored, at)
 	t.await(ctx, after.names()...)
 	rows := uint32(failoverBurst + after.n + 1) // more than any user has got
 	w.bare.verify(ctx, after.users, rows, after.textsOf)
@@ -100,12 +124,18 @@ func (w *world) pair(ctx context.Context, prefix string) (leader *operator) {
 }
 
 // settle waits for those in flight at a moment: created before it, and not seen finished by then.
-func (k *takeover) settle(ctx context.Context, t *tracker, created map[string]time.Time, at time.Time) {
+func (k *takeover) settle(
+	ctx context.Context, t *tracker, created map[string]time.Time, stored sets.Set[string], at time.Time,
+) {
 	for name, acknowledged := range created {
 		e := t.awaitEnd(ctx, name)
 		if acknowledged.Before(at) && e.at.After(at) {
 			k.inFlight++
 			k.settled = max(k.settled, e.at.Sub(at))
+			if stored.Has(name) {
+				k.foundCount++
+				k.found = max(k.found, e.at.Sub(at))
+			}
 		}
 		if !e.delivered {
 			k.undelivered++

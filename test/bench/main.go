@@ -40,6 +40,7 @@ var figures = []figure{
 	{name: "order", run: order, groups: 1, leads: true, tracks: true},
 	{name: "writes", run: writes, users: 1, leads: true, tracks: true},
 	{name: "failover", run: failover, users: 1, tracks: true},
+	{name: "handover", run: handover, users: 1, tracks: true},
 	{name: "bulk", run: bulk, users: bulkUsers, leads: true, tracks: true, paced: true},
 	{name: "stream", run: stream, users: streamUsers, leads: true, tracks: true, paced: true},
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
