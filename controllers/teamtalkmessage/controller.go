@@ -22,11 +22,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;delete
@@ -56,9 +56,9 @@ type Reconciler struct {
 	// ConfigMaps wakes a message when a ConfigMap that it waits for appears or changes.
 	ConfigMaps *objectwatch.Watcher
 	// Wake enqueues a message whose delivery has made progress.
-	Wake *wake.Source
+	Wake *apiwatch.Trigger
 	// SessionWake enqueues the messages of a server whose session has become usable.
-	SessionWake *wake.Source
+	SessionWake *apiwatch.Trigger
 	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
 	Term *leadership.TermTracker

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
 // Unsettled selects the messages that the cache holds.
@@ -48,7 +48,7 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	if err != nil {
 		return err
 	}
-	edits := &wake.Source{}
+	edits := &apiwatch.Trigger{}
 	if err := mgr.Add(newEditWatch(r.Live, mgr.GetLogger().WithName("edits"), edits.Wake)); err != nil {
 		return err
 	}

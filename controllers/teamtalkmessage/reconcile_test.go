@@ -20,9 +20,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // newReconciler returns one with a fake API server that holds a message, and the term of
@@ -42,7 +42,7 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 	}
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(m, lease).WithStatusSubresource(m).Build()
 	r := &Reconciler{
-		Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Wake: &wake.Source{},
+		Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Wake: &apiwatch.Trigger{},
 		Engine: delivery.NewEngine(func(types.NamespacedName) {}),
 		Term:   leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
 		store:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),

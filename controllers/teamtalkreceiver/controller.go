@@ -23,10 +23,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkreceivers,verbs=get;list;watch
@@ -55,7 +55,7 @@ type Reconciler struct {
 	// Secrets wakes a receiver when its Secret changes.
 	Secrets *objectwatch.Watcher
 	// Wake enqueues a receiver whose Secret has changed.
-	Wake     *wake.Source
+	Wake     *apiwatch.Trigger
 	Recorder events.EventRecorder
 }
 

@@ -19,10 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkservers,verbs=get;list;watch
@@ -41,7 +41,7 @@ type Reconciler struct {
 	// Secrets wakes a server when the Secret of its key changes.
 	Secrets *objectwatch.Watcher
 	// Wake enqueues a server whose connections or Secret have changed.
-	Wake     *wake.Source
+	Wake     *apiwatch.Trigger
 	Recorder events.EventRecorder
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkreceiver"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
@@ -23,7 +24,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // components are what the shutdown drains.
@@ -52,7 +52,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		return nil, err
 	}
 
-	serverWake, sessionWake, messageWake, receiverWake := &wake.Source{}, &wake.Source{}, &wake.Source{}, &wake.Source{}
+	serverWake, sessionWake, messageWake, receiverWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	serverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
 	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)
 	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)

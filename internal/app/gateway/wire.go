@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
@@ -23,7 +24,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // Wire adds the routes of the gateway to the server, and what they need to the manager. drain stops sending; call it
@@ -74,7 +74,7 @@ func Wire(
 
 // wireDirect adds what direct mode needs to the manager.
 func wireDirect(mgr manager.Manager, core rest.Interface) (*direct.Sender, error) {
-	awake := &wake.Source{}
+	awake := &apiwatch.Trigger{}
 	ignore := func(types.NamespacedName) {} // requests wait for the session itself
 	open := func() error { return nil }     // there is no Lease
 	servers := &direct.Servers{

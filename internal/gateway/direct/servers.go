@@ -21,10 +21,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
-	"github.com/teamtalk-io/teamtalk-operator/internal/wake"
 )
 
 // The role has no Secrets. For a server's key, bind teamtalk-operator-secrets in its namespace, or a Role that
@@ -43,7 +43,7 @@ type Servers struct {
 	// Secrets enqueues a server when the Secret of its key changes.
 	Secrets *objectwatch.Watcher
 	// Wake enqueues a server on its first request, and on changes of its Secret.
-	Wake *wake.Source
+	Wake *apiwatch.Trigger
 
 	// used holds a *usedServer for each types.NamespacedName.
 	used sync.Map

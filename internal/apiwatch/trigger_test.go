@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wake
+package apiwatch
 
 import (
 	"slices"
@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-var _ source.Source = (*Source)(nil)
+var _ source.Source = (*Trigger)(nil)
 
 func newQueue(t *testing.T) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	t.Helper()
@@ -22,12 +22,12 @@ func newQueue(t *testing.T) workqueue.TypedRateLimitingInterface[reconcile.Reque
 	return q
 }
 
-func object(name string) types.NamespacedName {
+func namedKey(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: "chat", Name: name}
 }
 
-// TestSource: requests are enqueued in order, also those from before the start.
-func TestSource(t *testing.T) {
+// TestTrigger: requests are enqueued in order, also those from before the start.
+func TestTrigger(t *testing.T) {
 	cases := map[string]struct {
 		mapped      map[string][]string
 		early, late []string
@@ -45,18 +45,18 @@ func TestSource(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			var s Source
+			var s Trigger
 			if tc.mapped != nil {
 				s.Map = func(key types.NamespacedName) (keys []types.NamespacedName) {
 					for _, n := range tc.mapped[key.Name] {
-						keys = append(keys, object(n))
+						keys = append(keys, namedKey(n))
 					}
 					return keys
 				}
 			}
 			q := newQueue(t)
 			for _, n := range tc.early {
-				s.Wake(object(n))
+				s.Wake(namedKey(n))
 			}
 			if q.Len() != 0 {
 				t.Error("enqueued before the start")
@@ -65,7 +65,7 @@ func TestSource(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, n := range tc.late {
-				s.Wake(object(n))
+				s.Wake(namedKey(n))
 			}
 			var got []string
 			for q.Len() > 0 {
@@ -81,11 +81,11 @@ func TestSource(t *testing.T) {
 
 // TestNoneLost wakes while the source starts.
 func TestNoneLost(t *testing.T) {
-	var s Source
+	var s Trigger
 	q := newQueue(t)
 	var wg sync.WaitGroup
 	for i := range 100 {
-		wg.Go(func() { s.Wake(object(string(rune('a' + i)))) })
+		wg.Go(func() { s.Wake(namedKey(string(rune('a' + i)))) })
 	}
 	if err := s.Start(t.Context(), q); err != nil {
 		t.Fatal(err)

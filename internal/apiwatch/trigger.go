@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package wake
+package apiwatch
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Source is a controller's source. Unlike a channel it never blocks, and requests are coalesced in the queue. The
+// Trigger is a controller's source. Unlike a channel it never blocks, and requests are coalesced in the queue. The
 // zero value is ready to use.
-type Source struct {
+type Trigger struct {
 	// Map returns the objects to enqueue for a key. If nil, it is the key's own.
 	Map func(types.NamespacedName) []types.NamespacedName
 
@@ -24,31 +24,31 @@ type Source struct {
 }
 
 // Start implements source.Source.
-func (s *Source) Start(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	s.mu.Lock()
-	early := s.early
-	s.queue, s.early = queue, nil
-	s.mu.Unlock()
+func (t *Trigger) Start(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	t.mu.Lock()
+	early := t.early
+	t.queue, t.early = queue, nil
+	t.mu.Unlock()
 	for _, key := range early {
-		s.Wake(key)
+		t.Wake(key)
 	}
 	return nil
 }
 
 // Wake enqueues the objects of the key, or keeps it until Start.
-func (s *Source) Wake(key types.NamespacedName) {
-	s.mu.Lock()
-	queue := s.queue
+func (t *Trigger) Wake(key types.NamespacedName) {
+	t.mu.Lock()
+	queue := t.queue
 	if queue == nil {
-		s.early = append(s.early, key)
+		t.early = append(t.early, key)
 	}
-	s.mu.Unlock()
+	t.mu.Unlock()
 	switch {
 	case queue == nil:
-	case s.Map == nil:
+	case t.Map == nil:
 		queue.Add(reconcile.Request{NamespacedName: key})
 	default:
-		for _, k := range s.Map(key) {
+		for _, k := range t.Map(key) {
 			queue.Add(reconcile.Request{NamespacedName: k})
 		}
 	}
