@@ -10,12 +10,16 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/follow"
 )
+
+// sweepRetry is how long after a failure the sweep starts again.
+const sweepRetry = 10 * time.Second
 
 // editWatch finds edits of settled messages, which the cache leaves out. A watch of their metadata, without a list,
 // shows the edits of this term. A sweep through the metadata finds the earlier ones, in the background: new messages
@@ -68,24 +72,25 @@ func (w *editWatch) Lost(err error) {
 	w.log.Info("edits of settled messages are not seen for now; retrying", "reason", err.Error())
 }
 
-// sweep looks through all settled messages. One that fails is left to the next one, which begins with the next watch.
+// sweep looks through all settled messages. After a failure it starts again.
 func (w *editWatch) sweep(ctx context.Context) {
 	began := time.Now()
-	var messages, edited int
-	_, err := w.source.Read(ctx, func(o client.Object) {
-		messages++
-		if w.notifyIfEdited(o) {
-			edited++
+	_ = wait.PollUntilContextCancel(ctx, sweepRetry, true, func(ctx context.Context) (bool, error) {
+		var messages, edited int
+		_, err := w.source.Read(ctx, func(o client.Object) {
+			messages++
+			if w.notifyIfEdited(o) {
+				edited++
+			}
+		})
+		if err != nil {
+			w.log.Info("cannot look through the settled messages; retrying", "reason", err.Error())
+			return false, nil
 		}
-	})
-	switch {
-	case ctx.Err() != nil:
-	case err != nil:
-		w.log.Error(err, "cannot look through the settled messages; edits from before this term are not seen")
-	default:
 		w.log.Info("looked through the settled messages",
 			"messages", messages, "edited", edited, "seconds", time.Since(began).Seconds())
-	}
+		return true, nil
+	})
 }
 
 // notifyIfEdited reports whether the metadata is that of a message that may have been edited.

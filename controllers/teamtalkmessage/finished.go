@@ -26,9 +26,9 @@ import (
 var Unsettled = fields.OneTermEqualSelector(v1alpha1.FieldSettled, "false")
 
 const (
-	// cleanupsPerSecond limits the writes of cleanup: any number of messages may expire at once. It leaves new messages
-	// most of what an API server takes, about 500 writes per second on two cores.
-	cleanupsPerSecond = 50
+	// cleanupsPerSecond limits the writes of cleanUp: any number of messages may expire at once. It is more than is sent
+	// for long, and less than half of what an API server writes on two cores.
+	cleanupsPerSecond = 100
 	// settledReads is how many edited messages are read at a time.
 	settledReads = 4
 )
