@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/follow"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
 // sweepRetry is how long after a failure the sweep starts again.
@@ -25,7 +25,7 @@ const sweepRetry = 10 * time.Second
 // shows the edits of this term. A sweep through the metadata finds the earlier ones, in the background: new messages
 // do not wait for it. It runs while the process leads.
 type editWatch struct {
-	source follow.Source
+	source apiwatch.Collection
 	log    logr.Logger
 	// notify is called for a message that may have been edited.
 	notify func(types.NamespacedName)
@@ -34,7 +34,7 @@ type editWatch struct {
 
 // newEditWatch returns an editWatch. notify must not block.
 func newEditWatch(c client.WithWatch, log logr.Logger, notify func(types.NamespacedName)) *editWatch {
-	return &editWatch{log: log, notify: notify, source: follow.Source{
+	return &editWatch{log: log, notify: notify, source: apiwatch.Collection{
 		Client: c,
 		NewList: func() client.ObjectList {
 			list := &metav1.PartialObjectMetadataList{}
@@ -52,7 +52,7 @@ func (w *editWatch) Start(ctx context.Context) error {
 	return nil
 }
 
-// Begin implements follow.Sink.
+// Begin implements apiwatch.CollectionHandler.
 func (w *editWatch) Begin(ctx context.Context) (version string, err error) {
 	if version, err = w.source.Version(ctx); err == nil {
 		w.sweeps.Go(func() { w.sweep(ctx) })
@@ -60,14 +60,14 @@ func (w *editWatch) Begin(ctx context.Context) (version string, err error) {
 	return version, err
 }
 
-// Change implements follow.Sink.
+// Change implements apiwatch.CollectionHandler.
 func (w *editWatch) Change(event watch.EventType, o client.Object) {
 	if event != watch.Deleted {
 		w.notifyIfEdited(o)
 	}
 }
 
-// Lost implements follow.Sink.
+// Lost implements apiwatch.CollectionHandler.
 func (w *editWatch) Lost(err error) {
 	w.log.Info("edits of settled messages are not seen for now; retrying", "reason", err.Error())
 }

@@ -77,15 +77,14 @@ func NewHandler(o Options) *Handler {
 	}
 }
 
-// Start follows messages, and writes the statuses of receivers, until ctx is done,
+// Start watches messages, and writes the statuses of receivers, until ctx is done,
 // and what is left then. It is a manager's Runnable.
 func (h *Handler) Start(ctx context.Context) error {
-	h.index.open(ctx)
-	var sweeping sync.WaitGroup
-	sweeping.Go(func() { counted.sweep(ctx, h.client) })
+	var background sync.WaitGroup
+	background.Go(func() { h.index.run(ctx) })
+	background.Go(func() { counted.sweep(ctx, h.client) })
 	err := h.status.run(ctx)
-	sweeping.Wait()
-	h.index.wait()
+	background.Wait()
 	return err
 }
 

@@ -216,7 +216,7 @@ func (h *Handler) list(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
 			return nil, fmt.Errorf("list the messages of a notification: %w", err)
 		}
 		for i := range list.Items {
-			enter(found, &list.Items[i])
+			recordNewest(found, &list.Items[i])
 		}
 		if list.Continue == "" {
 			return found, nil

@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -138,39 +135,6 @@ func TestMessagesOfOthers(t *testing.T) {
 	}
 }
 
-func TestTheIndexLetsGo(t *testing.T) {
-	x := newFlooded(t).handler.index
-	clock := time.Now()
-	x.now = func() time.Time { return clock }
-	x.open(t.Context())
-	x.newest("idle", "hash")
-	for i := range maxShelves + 10 {
-		clock = clock.Add(time.Second)
-		x.newest(fmt.Sprint("ns-", i), "hash")
-		if i == 0 {
-			x.newest("idle", "hash")
-		}
-	}
-	names := func() []string {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		return slices.Sorted(maps.Keys(x.namespaces))
-	}
-	if got := names(); len(got) != maxShelves || slices.Contains(got, "idle") || slices.Contains(got, "ns-9") || !slices.Contains(got, "ns-10") {
-		t.Errorf("%d: %q", len(got), got)
-	}
-	clock = clock.Add(idle + time.Minute)
-	x.newest("new", "hash")
-	if got := names(); !slices.Equal(got, []string{"new"}) {
-		t.Errorf("%q", got)
-	}
-	clock = clock.Add(idle + time.Minute)
-	x.tidy(maxShelves)
-	if got := names(); len(got) != 0 {
-		t.Errorf("%q", got)
-	}
-}
-
 // TestNumberedOf shows what is kept of a message.
 func TestNumberedOf(t *testing.T) {
 	r := alertmanager("")
@@ -191,38 +155,47 @@ func TestNumberedOf(t *testing.T) {
 	}
 }
 
-// TestWhatMayNotBeFollowed: a namespace that may not be followed is tried again when it receives.
-func TestWhatMayNotBeFollowed(t *testing.T) {
+// TestForbiddenIndex: a namespace that may not be watched is retried with a backoff, as long as notifications arrive.
+func TestForbiddenIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries := 0
-		forbidden := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
-			List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+		tries, forbidden := 0, true
+		c := interceptor.NewClient(newClient(t), interceptor.Funcs{
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
 				tries++
-				return apierrors.NewForbidden(schema.GroupResource{Resource: "teamtalkmessages"}, "", nil)
+				if forbidden {
+					return apierrors.NewForbidden(schema.GroupResource{Resource: "teamtalkmessages"}, "", nil)
+				}
+				list.SetResourceVersion("1")
+				return nil
 			},
 		})
-		x := newIndex(forbidden, logr.Discard())
+		x := newIndex(c, logr.Discard())
 		ctx, cancel := context.WithCancel(t.Context())
-		x.open(ctx)
-		ask := func(want int, why string) {
+		ended := make(chan struct{})
+		go func() {
+			x.run(ctx)
+			close(ended)
+		}()
+		synctest.Wait()
+		ask := func(want bool) {
 			t.Helper()
-			if _, ok := x.newest("chat", "hash"); ok {
-				t.Error("it is known")
+			if _, known := x.newest("chat", "hash"); known != want {
+				t.Errorf("known: %t, want %t", known, want)
 			}
 			synctest.Wait()
-			if tries != want {
-				t.Errorf("%s: %d tries, want %d", why, tries, want)
-			}
 		}
-		ask(1, "first")
-		ask(1, "at once")
+		ask(false)
 		time.Sleep(24 * time.Hour) //nolint:forbidigo // of the test's own clock
-		ask(2, "a day later")
-		cancel()
-		x.wait()
-		if len(x.namespaces) != 0 {
-			t.Errorf("%v is kept", x.namespaces)
+		if tries < 3 || tries > 150 {
+			t.Errorf("%d tries in a day with one notification", tries)
 		}
+		ask(false)
+		forbidden = false
+		time.Sleep(time.Minute) //nolint:forbidigo // of the test's own clock
+		ask(true)
+		cancel()
+		<-ended
+		ask(false)
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,7 +36,7 @@ const (
 type Sender struct {
 	client  client.WithWatch
 	ttl     time.Duration
-	watches *watchPool
+	watches watchPool
 }
 
 // New returns a Sender. Its messages are deleted ttl after they have finished; 0 keeps them. c must not be a cache.
@@ -47,8 +46,7 @@ func New(c client.WithWatch, ttl time.Duration, log logr.Logger) *Sender {
 
 // Start keeps the watches until ctx is done, and returns when they have ended.
 func (s *Sender) Start(ctx context.Context) error {
-	wait.UntilWithContext(ctx, func(context.Context) { s.watches.evict() }, idleTimeout/10)
-	s.watches.stop()
+	s.watches.Run(ctx)
 	return nil
 }
 
@@ -57,9 +55,9 @@ func (*Sender) NeedLeaderElection() bool { return false }
 
 // Ready returns an error if the gateway cannot wait for messages of the namespace.
 func (s *Sender) Ready(ctx context.Context, namespace string) error {
-	w, err := s.watches.acquire(ctx, namespace)
+	_, release, err := s.watches.acquire(ctx, namespace)
 	if err == nil {
-		s.watches.release(w)
+		release()
 	}
 	return err
 }
@@ -70,11 +68,12 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	defer cancel()
 	var watch *namespaceWatch
 	if r.Wait > 0 {
-		var err error
-		if watch, err = s.watches.acquire(ctx, r.Namespace); err != nil {
+		w, release, err := s.watches.acquire(ctx, r.Namespace)
+		if err != nil {
 			return api.Result{}, err
 		}
-		defer s.watches.release(watch)
+		defer release()
+		watch = w
 	}
 	if r.Key == "" {
 		// With a key, a message that is restored from a backup is not sent again.

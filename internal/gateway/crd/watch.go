@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,11 +13,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/follow"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
 const (
@@ -34,29 +32,18 @@ const (
 // watchPool notifies requests about their messages. It has one watch for each namespace in use, which starts with the
 // first request. It keeps only those messages in memory that a request waits for.
 type watchPool struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	client client.WithWatch
-	log    logr.Logger
-
-	mu         sync.Mutex
-	namespaces map[string]*namespaceWatch
-	goroutines sync.WaitGroup
+	*apiwatch.Namespaces[*namespaceWatch]
 }
 
-// namespaceWatch watches the messages of one namespace. It is a follow.Sink.
+// namespaceWatch watches the messages of one namespace. It is an apiwatch.CollectionHandler.
 type namespaceWatch struct {
-	source    follow.Source
+	messages  apiwatch.Collection
 	namespace string
 	log       logr.Logger
 	// started is done once events are received, failed when they cannot be, with the cause.
 	started, failed context.Context
 	start           context.CancelFunc
 	fail            context.CancelCauseFunc
-	stop            context.CancelFunc
-	// Guarded by watchPool.mu: the number of users, and when the last one left.
-	users    int
-	lastUsed time.Time
 
 	mu      sync.Mutex
 	waiters sets.Set[*waiter]
@@ -72,80 +59,45 @@ type waiter struct {
 	deleted bool
 }
 
-func newWatchPool(c client.WithWatch, log logr.Logger) *watchPool {
-	p := &watchPool{client: c, log: log, namespaces: map[string]*namespaceWatch{}}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
-	return p
-}
-
-// stop ends all watches and waits for them.
-func (p *watchPool) stop() {
-	p.mu.Lock()
-	p.cancel()
-	p.mu.Unlock()
-	p.goroutines.Wait()
-}
-
-// acquire returns the namespace's watch once it receives events. It must be released unless there is an error.
-func (p *watchPool) acquire(ctx context.Context, namespace string) (*namespaceWatch, error) {
-	n := p.use(namespace)
-	if err := p.waitStarted(ctx, n); err != nil {
-		p.release(n)
-		return nil, fmt.Errorf("watch the messages of namespace %q: %w", namespace, err)
-	}
-	return n, nil
-}
-
-// use returns the namespace's watch with one more user. It starts the watch if there is none.
-func (p *watchPool) use(namespace string) *namespaceWatch {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n, ok := p.namespaces[namespace]
-	if !ok {
-		n = &namespaceWatch{
-			namespace: namespace, log: p.log.WithValues("namespace", namespace), waiters: sets.Set[*waiter]{},
-			source: follow.Source{
-				Client: p.client, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
-				Options: []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue}},
-			},
+func newWatchPool(c client.WithWatch, log logr.Logger) watchPool {
+	return watchPool{apiwatch.NewNamespaces(func(namespace string) (*namespaceWatch, func(context.Context)) {
+		n := newNamespaceWatch(c, namespace, log)
+		return n, func(ctx context.Context) {
+			n.messages.Run(ctx, n)
+			n.fail(errors.New("shutting down"))
 		}
-		var ctx context.Context
-		ctx, n.stop = context.WithCancel(p.ctx)
-		n.started, n.start = context.WithCancel(context.Background())
-		n.failed, n.fail = context.WithCancelCause(context.Background())
-		p.namespaces[namespace] = n
-		p.goroutines.Go(func() { n.source.Run(ctx, n) })
+	}, idleTimeout, maxIdle)}
+}
+
+func newNamespaceWatch(c client.WithWatch, namespace string, log logr.Logger) *namespaceWatch {
+	n := &namespaceWatch{
+		namespace: namespace, log: log.WithValues("namespace", namespace), waiters: sets.Set[*waiter]{},
+		messages: apiwatch.Collection{
+			Client: c, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
+			Options: []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue}},
+		},
 	}
-	n.users++
+	n.started, n.start = context.WithCancel(context.Background())
+	n.failed, n.fail = context.WithCancelCause(context.Background())
 	return n
 }
 
-func (p *watchPool) release(n *namespaceWatch) {
-	p.mu.Lock()
-	n.users--
-	n.lastUsed = time.Now()
-	p.mu.Unlock()
-	p.evict()
-}
-
-// evict ends the watches that were not used for idleTimeout, and the oldest of too many unused ones.
-func (p *watchPool) evict() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	unused := slices.SortedFunc(maps.Values(p.namespaces), func(a, b *namespaceWatch) int {
-		return b.lastUsed.Compare(a.lastUsed)
-	})
-	unused = slices.DeleteFunc(unused, func(n *namespaceWatch) bool { return n.users > 0 })
-	for i, n := range unused {
-		if i >= maxIdle || time.Since(n.lastUsed) >= idleTimeout {
-			n.stop()
-			delete(p.namespaces, n.namespace)
+// acquire returns the namespace's watch once it receives events. It must be released unless there is an error.
+func (p watchPool) acquire(ctx context.Context, namespace string) (n *namespaceWatch, release func(), err error) {
+	n, release, err = p.Acquire(namespace)
+	if err == nil {
+		if err = n.waitStarted(ctx); err != nil {
+			release()
 		}
 	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("watch the messages of namespace %q: %w", namespace, err)
+	}
+	return n, release, nil
 }
 
 // waitStarted waits until the watch receives events.
-func (p *watchPool) waitStarted(ctx context.Context, n *namespaceWatch) error {
+func (n *namespaceWatch) waitStarted(ctx context.Context) error {
 	if n.started.Err() != nil { // even if it failed before
 		return nil
 	}
@@ -159,8 +111,6 @@ func (p *watchPool) waitStarted(ctx context.Context, n *namespaceWatch) error {
 			return err
 		}
 		return notAllowed(n.namespace)
-	case <-p.ctx.Done():
-		return errors.New("shutting down")
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -207,9 +157,9 @@ func (w *waiter) wait(ctx context.Context, m *v1alpha1.TeamTalkMessage) (seen *v
 	}
 }
 
-// Begin implements follow.Sink. It reads the messages that are waited for: events may have been missed.
+// Begin implements apiwatch.CollectionHandler. It reads the messages that are waited for: events may have been missed.
 func (n *namespaceWatch) Begin(ctx context.Context) (string, error) {
-	version, err := n.source.Version(ctx)
+	version, err := n.messages.Version(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -221,20 +171,20 @@ func (n *namespaceWatch) Begin(ctx context.Context) (string, error) {
 	n.mu.Unlock()
 	for name := range names {
 		m := &v1alpha1.TeamTalkMessage{}
-		err := n.source.Client.Get(ctx, types.NamespacedName{Namespace: n.namespace, Name: name}, m)
+		err := n.messages.Client.Get(ctx, types.NamespacedName{Namespace: n.namespace, Name: name}, m)
 		if client.IgnoreNotFound(err) != nil {
 			return "", err
 		}
 		if err == nil {
-			n.Change(apiwatch.Modified, m)
+			n.Change(watch.Modified, m)
 		}
 	}
 	n.start()
 	return version, nil
 }
 
-// Change implements follow.Sink.
-func (n *namespaceWatch) Change(event apiwatch.EventType, o client.Object) {
+// Change implements apiwatch.CollectionHandler.
+func (n *namespaceWatch) Change(event watch.EventType, o client.Object) {
 	m, ok := o.(*v1alpha1.TeamTalkMessage)
 	if !ok {
 		return
@@ -245,7 +195,7 @@ func (n *namespaceWatch) Change(event apiwatch.EventType, o client.Object) {
 		if w.name != m.Name {
 			continue
 		}
-		w.seen, w.deleted = m, event == apiwatch.Deleted
+		w.seen, w.deleted = m, event == watch.Deleted
 		select {
 		case w.notify <- struct{}{}:
 		default: // a notification is pending
@@ -253,7 +203,7 @@ func (n *namespaceWatch) Change(event apiwatch.EventType, o client.Object) {
 	}
 }
 
-// Lost implements follow.Sink.
+// Lost implements apiwatch.CollectionHandler.
 func (n *namespaceWatch) Lost(err error) {
 	n.log.Info("watching messages failed, will retry", "reason", err.Error())
 	n.fail(err)

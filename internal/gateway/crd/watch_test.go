@@ -4,11 +4,9 @@ package crd
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,19 +43,6 @@ func newAPI(t *testing.T) *fakeAPI {
 		},
 	})
 	return x
-}
-
-// open counts the watches that have not ended.
-func (x *fakeAPI) open() (n int) {
-	synctest.Wait()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, w := range x.watches {
-		if !w.IsStopped() {
-			n++
-		}
-	}
-	return n
 }
 
 // deliver sets the status that the operator sets after a delivery, and returns the message.
@@ -116,42 +101,16 @@ func TestWait(t *testing.T) {
 				if err != nil || got.State != api.Delivered || len(got.Recipients) != 1 || got.Recipients[0].MessageID != 18 {
 					t.Errorf("%+v, %v", got, err)
 				}
-				if kept := s.watches.namespaces["chat"].waiters; len(kept) != 0 {
+				watch, release, err := s.watches.Acquire("chat")
+				if err != nil {
+					t.Fatal(err)
+				}
+				release()
+				if kept := watch.waiters; len(kept) != 0 {
 					t.Errorf("kept: %v", kept)
 				}
 				stop()
 			})
 		})
 	}
-}
-
-// TestEvict: unused watches are limited in number and end after a while. Watches in use do not.
-func TestEvict(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		x := newAPI(t)
-		s, stop := start(t, x)
-		used, err := s.watches.acquire(t.Context(), "used")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 2 * maxIdle {
-			if err := s.Ready(t.Context(), fmt.Sprint("namespace-", i)); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Second)
-		}
-		if got := x.open(); got != maxIdle+1 {
-			t.Errorf("%d watches are open, want %d unused ones and one in use", got, maxIdle)
-		}
-		time.Sleep(2 * idleTimeout)
-		if got := x.open(); got != 1 {
-			t.Errorf("%d watches are open after a while, want the one in use", got)
-		}
-		s.watches.release(used)
-		time.Sleep(2 * idleTimeout)
-		if got := x.open(); got != 0 {
-			t.Errorf("%d watches are open, and none is in use", got)
-		}
-		stop()
-	})
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package follow
+package apiwatch
 
 import (
 	"context"
@@ -21,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
-// server is an API server as far as it is followed.
-type server struct {
+// server is an API server whose watches the test controls.
+type watchServer struct {
 	mu sync.Mutex
 	// versions are those that watches were asked to begin at.
 	versions []string
@@ -31,7 +31,7 @@ type server struct {
 	events *watch.RaceFreeFakeWatcher
 }
 
-func (s *server) client() client.WithWatch {
+func (s *watchServer) client() client.WithWatch {
 	return interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
 		Watch: func(ctx context.Context, _ client.WithWatch, _ client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
 			o := (&client.ListOptions{}).ApplyOptions(opts)
@@ -52,21 +52,21 @@ func (s *server) client() client.WithWatch {
 }
 
 // now returns the watch that is open now.
-func (s *server) now() *watch.RaceFreeFakeWatcher {
+func (s *watchServer) now() *watch.RaceFreeFakeWatcher {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.events
 }
 
-// sink records its calls.
-type sink struct {
+// recorder is a CollectionHandler that records its calls.
+type recorder struct {
 	mu            sync.Mutex
 	begun         int
 	refuse        error
 	changes, lost []string
 }
 
-func (s *sink) Begin(context.Context) (string, error) {
+func (s *recorder) Begin(context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refuse != nil {
@@ -76,13 +76,13 @@ func (s *sink) Begin(context.Context) (string, error) {
 	return fmt.Sprintf("begin-%d", s.begun), nil
 }
 
-func (s *sink) Change(kind watch.EventType, o client.Object) {
+func (s *recorder) Change(kind watch.EventType, o client.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes = append(s.changes, string(kind)+" "+o.GetName())
 }
 
-func (s *sink) Lost(err error) {
+func (s *recorder) Lost(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost = append(s.lost, err.Error())
@@ -92,15 +92,15 @@ func object(name, version string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: version}}
 }
 
-// run follows in a bubble, in which nobody waits for real.
-func run(t *testing.T, api *server, to *sink, script func()) {
+// runCollection runs a Collection in a bubble, whose clock the test advances.
+func runCollection(t *testing.T, api *watchServer, to *recorder, script func()) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		source := Source{Client: api.client(), NewList: func() client.ObjectList { return &corev1.ConfigMapList{} }}
+		collection := Collection{Client: api.client(), NewList: func() client.ObjectList { return &corev1.ConfigMapList{} }}
 		go func() {
-			source.Run(ctx, to)
+			collection.Run(ctx, to)
 			close(ended)
 		}()
 		synctest.Wait()
@@ -115,10 +115,10 @@ func advance(d time.Duration) {
 	synctest.Wait()
 }
 
-// TestRun: all changes are reported. After the end of a watch the next one continues, or begins again if it cannot.
-func TestRun(t *testing.T) {
-	api, to := &server{}, &sink{}
-	run(t, api, to, func() {
+// TestCollectionRun: all changes are reported. After the end of a watch the next one continues, or begins again if it cannot.
+func TestCollectionRun(t *testing.T) {
+	api, to := &watchServer{}, &recorder{}
+	runCollection(t, api, to, func() {
 		api.now().Add(object("a", "11"))
 		api.now().Modify(object("a", "12"))
 		api.now().Action(watch.Bookmark, object("", "20"))
@@ -133,14 +133,19 @@ func TestRun(t *testing.T) {
 		api.now().Stop()
 		advance(2 * minBackoff)
 		api.now().Error(&apierrors.NewResourceExpired("too old").ErrStatus)
-		synctest.Wait()
+		advance(minBackoff)
+		api.mu.Lock()
+		api.refuse = []error{apierrors.NewResourceExpired("too old")}
+		api.mu.Unlock()
+		api.now().Stop()
+		advance(2 * minBackoff)
 		api.now().Add(object("b", "31"))
 		synctest.Wait()
 	})
 	if want := []string{"ADDED a", "MODIFIED a", "DELETED a", "ADDED b"}; !slices.Equal(to.changes, want) {
 		t.Errorf("changes %q, want %q", to.changes, want)
 	}
-	if want := []string{"begin-1", "20", "21", "21", "begin-2"}; !slices.Equal(api.versions, want) {
+	if want := []string{"begin-1", "20", "21", "21", "begin-2", "begin-2", "begin-3"}; !slices.Equal(api.versions, want) {
 		t.Errorf("watches began at %q, want %q", api.versions, want)
 	}
 	if len(to.lost) != 0 {
@@ -148,11 +153,11 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestLost: failures are retried with a backoff, and reported once.
-func TestLost(t *testing.T) {
+// TestCollectionLost: failures are retried with a backoff. The first one after a watch is reported.
+func TestCollectionLost(t *testing.T) {
 	forbidden := apierrors.NewForbidden(corev1.Resource("configmaps"), "", errors.New("no"))
-	api, to := &server{}, &sink{refuse: errors.New("connection refused")}
-	run(t, api, to, func() {
+	api, to := &watchServer{}, &recorder{refuse: errors.New("connection refused")}
+	runCollection(t, api, to, func() {
 		advance(5 * minBackoff)
 		to.mu.Lock()
 		if len(to.lost) != 1 || to.begun != 0 {
@@ -175,14 +180,19 @@ func TestLost(t *testing.T) {
 		advance(maxBackoff)
 		api.now().Add(object("a", "11"))
 		synctest.Wait()
+		api.mu.Lock()
+		api.refuse = []error{forbidden}
+		api.mu.Unlock()
+		api.now().Stop()
+		advance(minBackoff)
 	})
-	if !slices.Equal(to.changes, []string{"ADDED a"}) || len(to.lost) != 1 {
+	if !slices.Equal(to.changes, []string{"ADDED a"}) || len(to.lost) != 2 {
 		t.Errorf("changes %q, lost %q", to.changes, to.lost)
 	}
 }
 
-// TestRead reads all pages.
-func TestRead(t *testing.T) {
+// TestCollectionRead reads all pages.
+func TestCollectionRead(t *testing.T) {
 	builder := fake.NewClientBuilder()
 	for i := range 3 {
 		builder.WithObjects(object(fmt.Sprint("a", i), ""))
@@ -205,7 +215,7 @@ func TestRead(t *testing.T) {
 		},
 	})
 	n := 0
-	version, err := Source{Client: c, NewList: func() client.ObjectList { return &corev1.ConfigMapList{} }}.Read(t.Context(), func(client.Object) { n++ })
+	version, err := Collection{Client: c, NewList: func() client.ObjectList { return &corev1.ConfigMapList{} }}.Read(t.Context(), func(client.Object) { n++ })
 	if err != nil || version != "7" || n != 6 || pages != 2 {
 		t.Errorf("version %q, %v; %d objects on %d pages", version, err, n, pages)
 	}
