@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -25,26 +26,40 @@ const (
 	registry = "/registry/teamtalk.io/" + messages + "/"
 )
 
-// multiply copies a message that the operator has delivered, with names, uids, texts and recipients of their
-// own. It writes to etcd, which is a hundred times faster than the API.
-func (w *world) multiply(ctx context.Context, pattern string, b batch) {
-	e := etcd{url: w.plane.EtcdURL()}
-	original := e.get(ctx, registry+b.namespace+"/"+pattern)
-	writes := (b.n + copiesPerWrite - 1) / copiesPerWrite
-	framework.Must(framework.Parallel(ctx, copiers, writes, func(ctx context.Context, part int) {
-		pairs := map[string][]byte{}
-		for i := part * copiesPerWrite; i < min(b.n, (part+1)*copiesPerWrite); i++ {
-			object, err := copyOf(original, b.name(i), b.text(i), b.users[i%len(b.users)])
-			framework.Must(err)
-			pairs[registry+b.namespace+"/"+b.name(i)] = object
-		}
-		e.put(ctx, pairs)
-	}))
-	w.checkServed(ctx, b)
+// copies are finished messages that look like one that the operator has delivered.
+type copies struct {
+	batch
+	// ttlSeconds is their spec.ttlSecondsAfterFinished; nil: none.
+	ttlSeconds *int32
 }
 
-// copyOf returns a stored message under another name, with other recipients.
-func copyOf(original []byte, name, text string, user uint32) ([]byte, error) {
+// multiply copies a message of the namespace, with names, uids, texts and recipients of their own. What there is of
+// the same name is replaced. It writes to etcd, which is a hundred times faster than the API.
+func (w *world) multiply(ctx context.Context, pattern string, c copies) {
+	began := time.Now()
+	e := etcd{url: w.plane.EtcdURL()}
+	original := e.get(ctx, registry+namespace+"/"+pattern)
+	write := func(ctx context.Context, from, to int) {
+		pairs := map[string][]byte{}
+		for i := from; i < to; i++ {
+			object, err := c.copyOf(original, i)
+			framework.Must(err)
+			pairs[registry+c.namespace+"/"+c.name(i)] = object
+		}
+		e.put(ctx, pairs)
+	}
+	last := c.n - 1
+	writes := (last + copiesPerWrite - 1) / copiesPerWrite
+	framework.Must(framework.Parallel(ctx, copiers, writes, func(ctx context.Context, part int) {
+		write(ctx, part*copiesPerWrite, min(last, (part+1)*copiesPerWrite))
+	}))
+	write(ctx, last, c.n) // after all others, so that it is served after them
+	w.checkServed(ctx, c)
+	say("  %d messages written in %.0f s", c.n, time.Since(began).Seconds())
+}
+
+// copyOf returns a stored message as the i-th copy.
+func (c copies) copyOf(original []byte, i int) ([]byte, error) {
 	var o struct {
 		APIVersion string         `json:"apiVersion"`
 		Kind       string         `json:"kind"`
@@ -63,29 +78,30 @@ func copyOf(original []byte, name, text string, user uint32) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("read a message in etcd: its recipient is no object")
 	}
-	o.Metadata["name"], o.Metadata["uid"] = name, string(uuid.NewUUID())
-	o.Spec["content"] = map[string]any{"text": text}
+	user := c.users[i%len(c.users)]
+	o.Metadata["name"], o.Metadata["namespace"], o.Metadata["uid"] = c.name(i), c.namespace, string(uuid.NewUUID())
+	o.Spec["content"] = map[string]any{"text": c.text(i)}
 	o.Spec["to"] = map[string]any{"users": []uint32{user}}
+	if c.ttlSeconds != nil {
+		o.Spec["ttlSecondsAfterFinished"] = *c.ttlSeconds
+		o.Status["settled"] = false
+	}
 	o.Status["toSummary"] = fmt.Sprintf("user %d", user)
 	recipient["id"] = user
 	return json.Marshal(o)
 }
 
-// checkServed waits until the API server has the messages in its cache, and fails unless the last is finished.
-func (w *world) checkServed(ctx context.Context, b batch) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	what := fmt.Sprintf("the API server serves %d messages", b.n)
-	framework.Must(framework.AwaitEvery(ctx, time.Second, what, func(ctx context.Context) (string, bool, error) {
-		// Version 0 is answered from the cache, as far as it has come.
-		all := &metav1.PartialObjectMetadataList{}
-		all.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
-		err := w.admin.List(ctx, all, client.InNamespace(b.namespace),
-			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}})
-		return fmt.Sprint(len(all.Items)), len(all.Items) >= b.n+1, err // and the one that they are copies of
-	}))
-	last := b.message(b.n - 1)
-	framework.Must(w.admin.Get(ctx, client.ObjectKeyFromObject(last), last))
+// checkServed waits until the API server's cache has the last copy, and fails unless that is finished.
+func (w *world) checkServed(ctx context.Context, c copies) {
+	var last *v1alpha1.TeamTalkMessage
+	key := client.ObjectKey{Namespace: c.namespace, Name: c.name(c.n - 1)}
+	cached := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
+	until(ctx, fmt.Sprintf("the API server serves %d messages", c.n), func(ctx context.Context) bool {
+		last = &v1alpha1.TeamTalkMessage{} // what is decoded into an object leaves fields that are unset
+		err := w.admin.Get(ctx, key, last, cached)
+		framework.Must(client.IgnoreNotFound(err))
+		return err == nil && ptr.Equal(last.Spec.TTLSecondsAfterFinished, c.ttlSeconds)
+	})
 	if !last.Finished() || last.Status.Recipients[0].ID != int64(last.Spec.To.Users[0]) {
 		framework.Failf("message %s does not look delivered", last.Name)
 	}

@@ -26,22 +26,41 @@ func TestCopyOf(t *testing.T) {
 	original.Status.Recipients = []v1alpha1.RecipientStatus{{Type: "User", ID: 3, State: v1alpha1.StateRouted, MessageIDs: []int64{18}}}
 	stored, err := json.Marshal(original)
 	noError(t, err)
-	b, err := copyOf(stored, "finished-7", "another", 9)
+	c := copies{batch: batch{namespace: "other", prefix: "finished", n: 9, users: []uint32{8, 9}}, ttlSeconds: ptr.To[int32](60)}
+	b, err := c.copyOf(stored, 7)
 	noError(t, err)
 	got := &v1alpha1.TeamTalkMessage{}
 	noError(t, json.Unmarshal(b, got))
 	switch r := got.Status.Recipients[0]; {
-	case got.Name != "finished-7" || got.UID == "u" || got.UID == "" || got.Namespace != "bench" || got.Kind != original.Kind:
+	case got.Name != "finished-7" || got.UID == "u" || got.UID == "" || got.Namespace != "other" || got.Kind != original.Kind:
 		t.Errorf("identity: %+v", got.ObjectMeta)
-	case *got.Spec.Content.Text != "another" || len(got.Spec.To.Users) != 1 || got.Spec.To.Users[0] != 9:
+	case *got.Spec.Content.Text != c.text(7) || !ptr.Equal(got.Spec.TTLSecondsAfterFinished, c.ttlSeconds) || len(got.Spec.To.Users) != 1 || got.Spec.To.Users[0] != 9:
 		t.Errorf("spec: %+v", got.Spec)
 	case r.ID != 9 || r.State != v1alpha1.StateRouted || r.MessageIDs[0] != 18 || !got.Finished():
 		t.Errorf("status: %+v", got.Status)
 	case !got.CreationTimestamp.Equal(&original.CreationTimestamp):
 		t.Errorf("created %v", got.CreationTimestamp)
 	}
-	if _, err := copyOf([]byte(`{"status":{}}`), "x", "x", 1); err == nil {
+	if _, err := c.copyOf([]byte(`{"status":{}}`), 7); err == nil {
 		t.Error("a message without recipients is copied")
+	}
+}
+
+func TestSweepIn(t *testing.T) {
+	const line = "2026-01-02T03:04:05Z\tINFO\tedits\tlooked through the settled messages\t"
+	for name, test := range map[string]struct {
+		log    string
+		want   sweep
+		wantOK bool
+	}{
+		"not yet":      {"2026-01-02T03:04:05Z\tINFO\tstarts\n", sweep{}, false},
+		"half a line":  {line + `{"messages": 3`, sweep{}, false},
+		"a whole line": {line + `{"messages": 3, "edited": 1, "seconds": 0.5}` + "\n", sweep{3, 0.5}, true},
+		"lines after":  {line + `{"messages": 3, "edited": 1, "seconds": 0.5}` + "\nx\n", sweep{3, 0.5}, true},
+	} {
+		if got, ok := sweepIn(test.log); got != test.want || ok != test.wantOK {
+			t.Errorf("%s: got %+v, %t", name, got, ok)
+		}
 	}
 }
 

@@ -46,6 +46,7 @@ var figures = []figure{
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
 	{name: "refusals", run: refusals, users: 1, leads: true},
 	{name: "scale", run: scale, users: 1, leads: true, alone: true},
+	{name: "ttl", run: ttl, users: 1, leads: true, tracks: true, alone: true},
 	{name: "go", run: goBenchmarks, small: true},
 }
 
@@ -120,7 +121,7 @@ func (f figure) measure(ctx context.Context, w *world, r *report) {
 		defer w.tracker.stop()
 	}
 	f.run(ctx, w, r)
-	if f.tracks {
+	if f.tracks && !f.alone {
 		w.clear(ctx, namespace)
 	}
 }

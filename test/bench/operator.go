@@ -124,10 +124,10 @@ func (o *operator) ready(ctx context.Context) {
 	})
 }
 
-// memory returns the resident memory, now and at its highest, in 10^6 bytes. It needs Linux, like cpu.
-func (o *operator) memory() (now, highest float64) {
+// peakMemory returns the highest resident memory so far, in 10^6 bytes. It needs Linux, like cpu.
+func (o *operator) peakMemory() float64 {
 	s := framework.MustGet(framework.MustGet(procfs.NewProc(o.Pid())).NewStatus())
-	return float64(s.VmRSS) / 1e6, float64(s.VmHWM) / 1e6
+	return float64(s.VmHWM) / 1e6
 }
 
 // cpu returns how much CPU time the operator has taken, in steps of 10 ms.

@@ -14,22 +14,26 @@ func TestMissed(t *testing.T) {
 		v      float64
 		missed bool
 	}{
-		"at the bar":              {"bulk_ratio", 0.85, false},
-		"below, if rounded to it": {"bulk_ratio", 0.8499, true},
-		"at most":                 {"rss_mb_100k", 300, false},
-		"above":                   {"rss_mb_100k", 300.1, true},
-		"one for each of 1,000":   {"writes_per_message", 1000. / 1000, false},
-		"one more":                {"writes_per_message", 1001. / 1000, true},
-		"ten more":                {"requests_per_message", 1010. / 1000, false},
-		"none":                    {"order_violations", 0, false},
-		"one":                     {"order_violations", 1, true},
-		"without a bar":           {"idle_p50_ms", 1e9, false},
-		"not a number":            {"stream_ratio", math.NaN(), true},
-		"not a number, at most":   {"failover_s", math.NaN(), true},
+		"at the bar":                 {"bulk_ratio", 0.85, false},
+		"below, if rounded to it":    {"bulk_ratio", 0.8499, true},
+		"at most":                    {"rss_mb_100k_ttl", 200, false},
+		"above":                      {"rss_mb_100k_ttl", 200.1, true},
+		"one for each of 1,000":      {"writes_per_message", 1000. / 1000, false},
+		"one more":                   {"writes_per_message", 1001. / 1000, true},
+		"ten more":                   {"requests_per_message", 1010. / 1000, false},
+		"none":                       {"order_violations", 0, false},
+		"one":                        {"order_violations", 1, true},
+		"without a bar":              {"idle_p50_ms", 1e9, false},
+		"not a number":               {"stream_ratio", math.NaN(), true},
+		"not a number, at most":      {"failover_s", math.NaN(), true},
+		"at another figure's bar":    {"start_s_100k", 3.5, false},
+		"above another figure's bar": {"start_s_100k", 3.51, true},
+		"without the other figure":   {"rss_mb_100k", 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &report{}
 			r.add(test.name, test.v, 2)
+			r.add("start_s_empty", 1.5, 2)
 			err := r.missed()
 			if (err != nil) != test.missed {
 				t.Errorf("got %v, want missed %t", err, test.missed)

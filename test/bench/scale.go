@@ -4,59 +4,109 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"time"
+
+	"k8s.io/utils/ptr"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 const (
-	// scaleMessages are finished when the operator starts.
-	scaleMessages = 100_000
+	// scaleStep is how many messages are finished when the operator starts, and a third of how many at the end.
+	scaleStep = 100_000
+	// scaleTTL is of the messages that have one, in seconds: a week.
+	scaleTTL = 7 * 24 * 3600
 	// scaleWatch is how long the operator is watched, with nothing to do.
 	scaleWatch = 30 * time.Second
 )
 
-// scale measures the start of an operator with very many finished messages, and the operator at rest.
+// scale measures the start of an operator without messages and with very many finished ones, and each at rest.
 func scale(ctx context.Context, w *world, r *report) {
-	// The finished ones look like what the operator writes.
-	const pattern, after = "scale-pattern", "scale-after"
+	const pattern = "scale-pattern"
 	w.deliverOne(ctx, pattern)
 	w.retire(ctx)
-	began := time.Now()
-	w.multiply(ctx, pattern, batch{namespace: namespace, prefix: "finished", n: scaleMessages, users: w.o.users})
-	r.add("fill_s_100k", time.Since(began).Seconds(), 0)
+	w.measureStart(ctx, r, "empty", 1)
 
+	finished := func(prefix string, n int) copies {
+		return copies{batch: batch{namespace: namespace, prefix: prefix, n: n, users: w.o.users}}
+	}
+	half, rest := finished("half", scaleStep/2), finished("rest", scaleStep/2)
+	w.multiply(ctx, pattern, rest)
+	half.ttlSeconds = ptr.To[int32](scaleTTL)
+	w.multiply(ctx, pattern, half)
+	w.measureStart(ctx, r, "100k_ttl", rest.n)
+	half.ttlSeconds = nil
+	w.multiply(ctx, pattern, half)
+	w.measureStart(ctx, r, "100k", scaleStep)
+	w.multiply(ctx, pattern, finished("more", 2*scaleStep))
+	w.measureStart(ctx, r, "300k", 3*scaleStep)
+}
+
+// measureStart starts an operator and shuts it down after it has been at rest. At least so many messages are settled.
+func (w *world) measureStart(ctx context.Context, r *report, suffix string, settled int) {
+	after := "after-" + strings.ReplaceAll(suffix, "_", "-")
 	term := w.nextTerm(ctx)
-	from := w.audit.end()
+	from, logged := w.audit.end(), len(w.log.String())
 	w.operator = w.startOperator()
 	w.operator.ready(ctx)
-	started := time.Since(w.operator.started)
-	busy := w.operator.cpu()
-	led := term(ctx, w.operator)
-	r.add("start_s_100k", started.Seconds(), 2)
-	r.add("start_cpu_ms_100k", milliseconds(busy), 0)
-	r.add("term_s_100k", led.Sub(w.operator.started).Seconds(), 2)
+	started, busy := time.Since(w.operator.started), w.operator.cpu()
+	r.add("start_s_"+suffix, started.Seconds(), 2)
+	r.add("start_cpu_ms_"+suffix, milliseconds(busy), 0)
+	term(ctx, w.operator)
+	busy = w.operator.cpu()
+	swept := w.awaitSweep(ctx, logged)
+	if swept.Messages < settled {
+		framework.Failf("the operator looked through %d settled messages, want %d", swept.Messages, settled)
+	}
+	r.add("sweep_s_"+suffix, swept.Seconds, 2)
+	r.add("sweep_cpu_ms_"+suffix, milliseconds(w.operator.cpu()-busy), 0)
 	// The start has ended when a message is delivered, and that is logged.
 	w.deliverOne(ctx, after)
 	w.loggedStatus(ctx, from, after)
-	w.watchIdle(ctx, r)
+	w.watchIdle(ctx, r, suffix)
+	w.retire(ctx)
+}
+
+// sweepEnded is what the operator logs when it has looked through all settled messages, once in a term.
+const sweepEnded = "looked through the settled messages"
+
+// sweep is what the operator logs about it.
+type sweep struct {
+	Messages int     `json:"messages"`
+	Seconds  float64 `json:"seconds"`
+}
+
+// awaitSweep waits until the operator has logged the end of its sweep, behind a position of the log.
+func (w *world) awaitSweep(ctx context.Context, logged int) (s sweep) {
+	until(ctx, "the operator logs that it "+sweepEnded, func(context.Context) (ok bool) {
+		s, ok = sweepIn(w.log.String()[logged:])
+		return ok
+	})
+	return s
+}
+
+// sweepIn finds the line about a sweep in a log.
+func sweepIn(log string) (s sweep, ok bool) {
+	_, line, _ := strings.Cut(log, sweepEnded)
+	line, _, whole := strings.Cut(line, "\n")
+	if !whole {
+		return s, false
+	}
+	framework.Mustf(json.Unmarshal([]byte(line), &s), "read the log about the settled messages")
+	return s, true
 }
 
 // watchIdle reports memory, CPU time and requests of an operator with nothing to do.
-func (w *world) watchIdle(ctx context.Context, r *report) {
-	var resident, highest float64
+func (w *world) watchIdle(ctx context.Context, r *report, suffix string) {
 	u := w.use(ctx, nil, func() {
-		for over := time.Now().Add(scaleWatch); time.Now().Before(over); {
-			var now float64
-			now, highest = w.operator.memory()
-			resident = max(resident, now)
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-w.operator.Ended():
-				framework.Failf("the operator has ended while it had nothing to do")
-			case <-ctx.Done():
-				framework.Must(ctx.Err())
-			}
+		select {
+		case <-time.After(scaleWatch):
+		case <-w.operator.Ended():
+			framework.Failf("the operator has ended while it had nothing to do")
+		case <-ctx.Done():
+			framework.Must(ctx.Err())
 		}
 	})
 	say("  requests in %s: %s", scaleWatch, tally(u.requests))
@@ -69,8 +119,7 @@ func (w *world) watchIdle(ctx context.Context, r *report) {
 	if asked == len(u.requests) {
 		framework.Failf("the log shows no renewal of the Lease: it does not show what the operator asks for")
 	}
-	r.add("rss_mb_100k", highest, 0)
-	r.add("rss_after_mb_100k", resident, 0)
-	r.add("idle_requests_100k", float64(asked), 0)
-	r.add("idle_cpu_ms_100k", milliseconds(u.cpu), 0)
+	r.add("rss_mb_"+suffix, w.operator.peakMemory(), 0)
+	r.add("idle_requests_"+suffix, float64(asked), 0)
+	r.add("idle_cpu_ms_"+suffix, milliseconds(u.cpu), 0)
 }
