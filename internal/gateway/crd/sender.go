@@ -30,6 +30,8 @@ const (
 	fieldOwner = client.FieldOwner("teamtalk-gateway")
 	// createTimeout is how long the API server may take to create a message.
 	createTimeout = 4 * time.Second
+	// readTimeout is how long the API server may take to show a message that has not finished in time.
+	readTimeout = time.Second
 )
 
 // Sender creates messages. It is an api.Sender, and a manager's Runnable.
@@ -85,7 +87,7 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 		next, err := s.record(ctx, r, attempt, m)
 		if err == nil && next == 0 {
 			defer w.remove()
-			return await(waiting, w, m), nil
+			return s.await(ctx, waiting, w, m), nil
 		}
 		w.remove()
 		if _, refused := errors.AsType[*api.Refusal](err); refused {
@@ -126,22 +128,32 @@ func (s *Sender) record(
 	return 0, nil
 }
 
-// await returns the result of a message once it has finished, or what is known of it when ctx is done. If w is nil,
+// await returns the result of a message once it has finished, or what is known of it when waiting is done. If w is nil,
 // it does not wait.
-func await(ctx context.Context, w *waiter, m *v1alpha1.TeamTalkMessage) api.Result {
-	deleted := false
+func (s *Sender) await(ctx, waiting context.Context, w *waiter, m *v1alpha1.TeamTalkMessage) api.Result {
 	switch {
 	case m.Finished():
+		return resultOf(m)
 	case w == nil:
 		return api.Result{State: api.Pending, MessageName: m.Namespace + "/" + m.Name}
-	default:
-		m, deleted = w.wait(ctx, m)
 	}
-	result := resultOf(m)
-	if deleted && !m.Finished() {
+	if finished := w.wait(waiting, m.UID); finished != nil {
+		return resultOf(finished)
+	}
+	// The watch does not show why a message has not finished, nor that it was deleted.
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	now := &v1alpha1.TeamTalkMessage{}
+	err := s.client.Get(ctx, client.ObjectKeyFromObject(m), now)
+	switch {
+	case err == nil && now.UID == m.UID:
+		return resultOf(now)
+	case err == nil, apierrors.IsNotFound(err):
+		result := resultOf(m)
 		result.State, result.Cause.Message = api.Unknown, "the TeamTalkMessage was deleted before it had finished"
+		return result
 	}
-	return result
+	return resultOf(m)
 }
 
 // create creates the message even if the caller hangs up meanwhile: the gateway must know that the key is taken.

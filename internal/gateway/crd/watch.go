@@ -35,7 +35,8 @@ type watchPool struct {
 	*apiwatch.Namespaces[*namespaceWatch]
 }
 
-// namespaceWatch watches the messages of one namespace. It is an apiwatch.CollectionHandler.
+// namespaceWatch watches the finished messages of one namespace: it receives a message once, with its result. It is an
+// apiwatch.CollectionHandler.
 type namespaceWatch struct {
 	messages  apiwatch.Collection
 	namespace string
@@ -54,9 +55,8 @@ type waiter struct {
 	watch  *namespaceWatch
 	name   string
 	notify chan struct{}
-	// Guarded by namespaceWatch.mu: the message as last seen, and whether it was deleted then.
-	seen    *v1alpha1.TeamTalkMessage
-	deleted bool
+	// finished is the message once it has finished, guarded by namespaceWatch.mu.
+	finished *v1alpha1.TeamTalkMessage
 }
 
 func newWatchPool(c client.WithWatch, log logr.Logger) watchPool {
@@ -74,7 +74,10 @@ func newNamespaceWatch(c client.WithWatch, namespace string, log logr.Logger) *n
 		namespace: namespace, log: log.WithValues("namespace", namespace), waiters: sets.Set[*waiter]{},
 		messages: apiwatch.Collection{
 			Client: c, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
-			Options: []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue}},
+			Options: []client.ListOption{
+				client.InNamespace(namespace), client.MatchingLabels{Label: LabelValue},
+				client.MatchingFields{v1alpha1.FieldFinished: "true"},
+			},
 		},
 	}
 	n.started, n.start = context.WithCancel(context.Background())
@@ -138,21 +141,19 @@ func (w *waiter) remove() {
 	w.watch.waiters.Delete(w)
 }
 
-// wait waits until the message has finished or was deleted, or ctx is done. It returns the message as last seen.
-func (w *waiter) wait(ctx context.Context, m *v1alpha1.TeamTalkMessage) (seen *v1alpha1.TeamTalkMessage, deleted bool) {
+// wait returns the message with the uid once it has finished, or nil if ctx is done before.
+func (w *waiter) wait(ctx context.Context, uid types.UID) *v1alpha1.TeamTalkMessage {
 	for {
 		w.watch.mu.Lock()
-		if w.seen != nil && w.seen.UID == m.UID {
-			m, deleted = w.seen, w.deleted
-		}
+		m := w.finished
 		w.watch.mu.Unlock()
-		if deleted || m.Finished() {
-			return m, deleted
+		if m != nil && m.UID == uid {
+			return m
 		}
 		select {
 		case <-w.notify:
 		case <-ctx.Done():
-			return m, false
+			return nil
 		}
 	}
 }
@@ -176,17 +177,17 @@ func (n *namespaceWatch) Begin(ctx context.Context) (string, error) {
 			return "", err
 		}
 		if err == nil {
-			n.Change(watch.Modified, m)
+			n.Change(watch.Added, m)
 		}
 	}
 	n.start()
 	return version, nil
 }
 
-// Change implements apiwatch.CollectionHandler.
-func (n *namespaceWatch) Change(event watch.EventType, o client.Object) {
+// Change implements apiwatch.CollectionHandler. A message that is deleted, or taken up again, had finished, too.
+func (n *namespaceWatch) Change(_ watch.EventType, o client.Object) {
 	m, ok := o.(*v1alpha1.TeamTalkMessage)
-	if !ok {
+	if !ok || !m.Finished() {
 		return
 	}
 	n.mu.Lock()
@@ -195,7 +196,7 @@ func (n *namespaceWatch) Change(event watch.EventType, o client.Object) {
 		if w.name != m.Name {
 			continue
 		}
-		w.seen, w.deleted = m, event == watch.Deleted
+		w.finished = m
 		select {
 		case w.notify <- struct{}{}:
 		default: // a notification is pending

@@ -4,6 +4,7 @@ package crd
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,54 @@ func TestWait(t *testing.T) {
 				release()
 				if kept := watch.waiters; len(kept) != 0 {
 					t.Errorf("kept: %v", kept)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// TestTimeout: a request that waited in vain gets what the message says then.
+func TestTimeout(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(*testing.T, *fakeAPI, *v1alpha1.TeamTalkMessage)
+		want      api.State
+		message   string
+	}{
+		"not processed": {
+			func(*testing.T, *fakeAPI, *v1alpha1.TeamTalkMessage) {}, api.Pending, "has not processed it yet"},
+		"finished, and the watch is late": {func(t *testing.T, x *fakeAPI, m *v1alpha1.TeamTalkMessage) {
+			x.deliver(t, m.Name)
+		}, api.Delivered, ""},
+		"waits for something": {func(t *testing.T, x *fakeAPI, m *v1alpha1.TeamTalkMessage) {
+			m.Status.ObservedGeneration = 1
+			m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse,
+				Reason: v1alpha1.ReasonServerNotReady, Message: "no connection"}}
+			if err := x.Status().Update(t.Context(), m); err != nil {
+				t.Error(err)
+			}
+		}, api.Pending, "no connection"},
+		"deleted": {func(t *testing.T, x *fakeAPI, m *v1alpha1.TeamTalkMessage) {
+			if err := x.Delete(t.Context(), m); err != nil {
+				t.Error(err)
+			}
+		}, api.Unknown, "deleted before it had finished"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := newAPI(t)
+				s, stop := start(t, x)
+				go func() {
+					synctest.Wait() // Send waits
+					m := &v1alpha1.TeamTalkMessage{}
+					if err := x.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: nameOf(request, 1)}, m); err != nil {
+						t.Error(err)
+					}
+					c.meanwhile(t, x, m)
+				}()
+				got, err := s.Send(t.Context(), request)
+				if err != nil || got.State != c.want || !strings.Contains(got.Cause.Message, c.message) {
+					t.Errorf("%+v, %v", got, err)
 				}
 				stop()
 			})
