@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -68,8 +67,8 @@ type Reconciler struct {
 	// store is that of the cache of messages; see isStale.
 	store      versioned
 	serverSeen seenServers
-	// cleanups limits the writes of cleanUp.
-	cleanups *rate.Limiter
+	// written are the messages whose status this process has written, by name; see isStale.
+	written sync.Map
 	// postponed are the names of messages that have been postponed.
 	postponed sync.Map
 }
@@ -141,6 +140,7 @@ func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) 
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.ConfigMaps.Release(key)
 	r.postponed.Delete(key)
+	r.written.Delete(key)
 }
 
 // reconcileUnfinished runs the phases over a message, and records what they come to.

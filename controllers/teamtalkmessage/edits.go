@@ -30,11 +30,13 @@ type editWatch struct {
 	// notify is called for a message that may have been edited.
 	notify func(types.NamespacedName)
 	sweeps sync.WaitGroup
+	// stopSweep ends the sweep that is running.
+	stopSweep context.CancelFunc
 }
 
 // newEditWatch returns an editWatch. notify must not block.
 func newEditWatch(c client.WithWatch, log logr.Logger, notify func(types.NamespacedName)) *editWatch {
-	return &editWatch{log: log, notify: notify, source: apiwatch.Collection{
+	return &editWatch{log: log, notify: notify, stopSweep: func() {}, source: apiwatch.Collection{
 		Client: c,
 		NewList: func() client.ObjectList {
 			list := &metav1.PartialObjectMetadataList{}
@@ -48,21 +50,25 @@ func newEditWatch(c client.WithWatch, log logr.Logger, notify func(types.Namespa
 // Start implements manager.Runnable, with leader election.
 func (w *editWatch) Start(ctx context.Context) error {
 	w.source.Run(ctx, w)
+	w.stopSweep()
 	w.sweeps.Wait()
 	return nil
 }
 
 // Begin implements apiwatch.CollectionHandler.
 func (w *editWatch) Begin(ctx context.Context) (version string, err error) {
-	if version, err = w.source.Version(ctx); err == nil {
-		w.sweeps.Go(func() { w.sweep(ctx) })
+	if version, err = w.source.Version(ctx); err != nil {
+		return "", err
 	}
-	return version, err
+	w.stopSweep() // the next one sees more
+	ctx, w.stopSweep = context.WithCancel(ctx)
+	w.sweeps.Go(func() { w.sweep(ctx) })
+	return version, nil
 }
 
-// Change implements apiwatch.CollectionHandler.
+// Change implements apiwatch.CollectionHandler. A message that is added has just been recorded, with all its edits.
 func (w *editWatch) Change(event watch.EventType, o client.Object) {
-	if event != watch.Deleted {
+	if event == watch.Modified {
 		w.notifyIfEdited(o)
 	}
 }
@@ -83,8 +89,10 @@ func (w *editWatch) sweep(ctx context.Context) {
 				edited++
 			}
 		})
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			w.log.Info("cannot look through the settled messages; retrying", "reason", err.Error())
+		}
+		if err != nil {
 			return false, nil
 		}
 		w.log.Info("looked through the settled messages",

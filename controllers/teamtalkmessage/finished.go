@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,18 +24,12 @@ import (
 // Unsettled selects the messages that the cache holds.
 var Unsettled = fields.OneTermEqualSelector(v1alpha1.FieldSettled, "false")
 
-const (
-	// cleanupsPerSecond limits the writes of cleanUp: any number of messages may expire at once. It is more than is sent
-	// for long, and less than half of what an API server writes on two cores.
-	cleanupsPerSecond = 100
-	// settledReads is how many edited messages are read at a time.
-	settledReads = 4
-)
+// settledReads is how many edited messages are read at a time.
+const settledReads = 4
 
 // setupFinished adds the controllers of messages that have finished: cleanUp is for those in the cache, and
 // reconcileSettled for those that the cache leaves out.
 func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
-	r.cleanups = rate.NewLimiter(cleanupsPerSecond, 1)
 	finished := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		m, ok := o.(*v1alpha1.TeamTalkMessage)
 		return ok && m.Finished()
@@ -44,6 +37,7 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage-cleanup").
 		Watches(&v1alpha1.TeamTalkMessage{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(finished)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
 		Complete(reconcile.Func(r.cleanUp))
 	if err != nil {
 		return err
@@ -60,7 +54,8 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 }
 
 // cleanUp deletes a message whose TTL is over. It also completes the status of a message that finished before
-// status.finished and status.settled existed, or whose TTL was removed.
+// status.finished and status.settled existed, or whose TTL was removed. Any number of messages may expire at once: the
+// controller has one worker, so that the API server has one of its requests at a time, and new messages the rest.
 func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	m := &v1alpha1.TeamTalkMessage{}
 	if err := r.Client.Get(ctx, req.NamespacedName, m); err != nil {
@@ -74,14 +69,9 @@ func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconc
 	expired := !expires.IsZero() && !time.Now().Before(expires)
 	var err error
 	switch {
-	case expired, outdated:
-		if err := r.cleanups.Wait(ctx); err != nil {
-			return reconcile.Result{}, err
-		}
-		if expired {
-			err = r.Client.Delete(ctx, m, client.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion})
-			break
-		}
+	case expired:
+		err = r.Client.Delete(ctx, m, client.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion})
+	case outdated:
 		m.Status.Finished, m.Status.Settled = true, !m.NeedsAttention()
 		err = r.Client.Status().Update(ctx, m)
 	case !expires.IsZero():
@@ -115,7 +105,9 @@ func (r *Reconciler) reconcileSettled(ctx context.Context, req reconcile.Request
 		return reconcile.Result{}, nil
 	}
 	if r.Engine.Knows(m.UID) {
-		// The cache does not show yet that it is settled. What the engine knows is from before the edit.
+		// The cache does not show yet that it is settled, or the engine has not been told. What it knows is from before
+		// the edit.
+		r.Wake.Wake(req.NamespacedName)
 		return reconcile.Result{RequeueAfter: cacheLag}, nil
 	}
 	return r.takeUp(ctx, m)

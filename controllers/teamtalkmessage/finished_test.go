@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,7 +109,6 @@ func TestCleanUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := tc.message
 			r := newReconciler(t, m, 0)
-			r.cleanups = rate.NewLimiter(rate.Inf, 1)
 			before := m.ResourceVersion
 			key := client.ObjectKeyFromObject(m)
 			result, err := r.cleanUp(t.Context(), reconcile.Request{NamespacedName: key})

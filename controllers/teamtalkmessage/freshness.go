@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -33,26 +35,49 @@ func storeOf(ctx context.Context, c cache.Cache) (versioned, error) {
 	return shared.GetStore(), nil
 }
 
-// isStale reports whether there is a newer version of a message than the one at hand. It may be from before this
-// leader's term, whose records must not be missed. The newer version is on its way here, and wakes the message.
+// writtenVersion is the version of a message that this process has written last.
+type writtenVersion struct {
+	uid     types.UID
+	version string
+}
+
+func (w writtenVersion) isNewer(m *v1alpha1.TeamTalkMessage) bool {
+	order, err := resourceversion.CompareResourceVersion(m.ResourceVersion, w.version)
+	return w.uid == m.UID && err == nil && order < 0
+}
+
+// isStale reports whether there is a newer version of a message than the one at hand: written by this process, or
+// before this leader's term, whose records must not be missed. The newer version is on its way here, and wakes the
+// message.
 //
-// The API server is asked, until the whole cache is as new as the term. Both versions
-// are of TeamTalkMessages, and comparable. The store sets its version under one lock with
+// For a message from before the term, the API server is asked, until the whole cache is as new as the term. Both
+// versions are of TeamTalkMessages, and comparable. The store sets its version under one lock with
 // the objects of a list or of an event, in order: it shows all that was written up to
 // its version. The message is read again, as the one at hand may be older than the store.
 func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
-	if s.underWay() || s.message.CreationTimestamp.After(s.term.Start.Time) {
+	m := s.message
+	key := client.ObjectKeyFromObject(m)
+	if s.underWay() {
 		return false, nil
 	}
-	var reader client.Reader = r.Live
-	if reached(r.store, s.term.Version) {
-		reader = r.Client
+	if own, ok := r.written.Load(key); ok && own.(writtenVersion).isNewer(m) {
+		return true, nil
+	}
+	if m.CreationTimestamp.After(s.term.Start.Time) {
+		return false, nil
 	}
 	now := &v1alpha1.TeamTalkMessage{}
-	if err := reader.Get(ctx, client.ObjectKeyFromObject(s.message), now); err != nil {
+	err := error(apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("teamtalkmessages").GroupResource(), m.Name))
+	if reached(r.store, s.term.Version) {
+		err = r.Client.Get(ctx, key, now)
+	}
+	if apierrors.IsNotFound(err) {
+		err = r.Live.Get(ctx, key, now) // the cache holds no message that someone has marked as settled
+	}
+	if err != nil {
 		return true, client.IgnoreNotFound(err)
 	}
-	return now.ResourceVersion != s.message.ResourceVersion, nil
+	return now.ResourceVersion != m.ResourceVersion, nil
 }
 
 // reached reports whether the store shows everything up to a version.

@@ -38,7 +38,8 @@ func TestIsStale(t *testing.T) {
 		"cache as new as the term":                     {"100", "7", "never asked", false},
 		"cache newer, and has more digits":             {"1000", "7", "never asked", false},
 		"cache newer, message at hand is not":          {"101", "8", "never asked", true},
-		"cache newer, message at hand is gone":         {"101", "", "never asked", true},
+		"cache newer, message at hand is gone":         {"101", "", "", true},
+		"cache newer, message is marked as settled":    {"101", "", "7", false},
 		"cache that does not know, message the same":   {"", "7", "7", false},
 		"cache that does not know, message is not new": {"", "7", "9", true},
 	}
@@ -59,6 +60,22 @@ func TestIsStale(t *testing.T) {
 			}
 		})
 	}
+	t.Run("older than what this process has written", func(t *testing.T) {
+		for version, want := range map[string]bool{"9": true, "10": false, "11": false} {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+				Namespace: "n", Name: "m", ResourceVersion: version, UID: "u", CreationTimestamp: metav1.Now(),
+			}}
+			r := &Reconciler{}
+			r.written.Store(types.NamespacedName{Namespace: "n", Name: "m"}, writtenVersion{"u", "10"})
+			if got, err := r.isStale(t.Context(), &scope{message: m}); err != nil || got != want {
+				t.Errorf("version %s: %v %v, want %v", version, got, err, want)
+			}
+			m.UID = "of another object"
+			if got, err := r.isStale(t.Context(), &scope{message: m}); err != nil || got {
+				t.Errorf("another object: %v %v", got, err)
+			}
+		}
+	})
 	if reached(toolscache.NewStore(toolscache.MetaNamespaceKeyFunc), "") {
 		t.Error("a term without a version is reached")
 	}

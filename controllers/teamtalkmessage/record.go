@@ -107,7 +107,11 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.Te
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return false, nil
 	}
-	return true, r.Client.Status().Update(ctx, after)
+	err := r.Client.Status().Update(ctx, after)
+	if err == nil {
+		r.written.Store(client.ObjectKeyFromObject(after), writtenVersion{after.UID, after.ResourceVersion})
+	}
+	return true, err
 }
 
 // newlyDone returns the recipients that are done since before. One that was retried in between counts again.

@@ -3,6 +3,7 @@
 package apiwatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,14 +125,23 @@ func isRefusal(err error) bool {
 	return code >= 400 && code < 500 && code != http.StatusTooManyRequests
 }
 
-// Read calls each for all objects, page by page, and returns their version.
+// Read calls each for all objects, page by page, and returns the version of the first page. If reading takes longer
+// than the API server keeps a version, later pages are newer.
 func (c Collection) Read(ctx context.Context, each func(client.Object)) (version string, err error) {
 	for next := ""; ; {
 		list := c.NewList() // empty: decoding keeps what the next page does not mention
-		if err := c.Client.List(ctx, list, c.with(client.Limit(pageSize), client.Continue(next))...); err != nil {
+		err := c.Client.List(ctx, list, c.with(client.Limit(pageSize), client.Continue(next))...)
+		if status := apierrors.APIStatus(nil); apierrors.IsResourceExpired(err) && errors.As(err, &status) {
+			if newer := status.Status().Continue; newer != "" {
+				next = newer
+				continue
+			}
+		}
+		if err != nil {
 			return "", fmt.Errorf("list: %w", err)
 		}
-		err := meta.EachListItem(list, func(o runtime.Object) error {
+		version = cmp.Or(version, list.GetResourceVersion())
+		err = meta.EachListItem(list, func(o runtime.Object) error {
 			each(o.(client.Object))
 			return nil
 		})
@@ -139,7 +149,7 @@ func (c Collection) Read(ctx context.Context, each func(client.Object)) (version
 			return "", fmt.Errorf("list: %w", err)
 		}
 		if next = list.GetContinue(); next == "" {
-			return list.GetResourceVersion(), nil
+			return version, nil
 		}
 	}
 }

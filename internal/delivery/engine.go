@@ -225,7 +225,9 @@ func (e *Engine) Sync(o Object) {
 	if o.Finished {
 		finishedAt = o.ResourceVersion
 	}
-	e.Queue.Delete(o.Key, o.UID, finishedAt)
+	if o.UID != "" {
+		e.Queue.Delete(o.Key, o.UID, finishedAt) // otherwise its event has deleted it
+	}
 	e.mu.Lock()
 	uid, ok := e.uids[o.Key]
 	e.mu.Unlock()
