@@ -93,7 +93,7 @@ func (w *editWatch) sweep(ctx context.Context) {
 			w.log.Info("cannot look through the settled messages; retrying", "reason", err.Error())
 		}
 		if err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // logged above; retried
 		}
 		w.log.Info("looked through the settled messages",
 			"messages", messages, "edited", edited, "seconds", time.Since(began).Seconds())

@@ -72,8 +72,8 @@ func (c Collection) Run(ctx context.Context, h CollectionHandler) {
 	}
 }
 
-// watch reports changes until ctx is done, or the API server refuses to continue. It returns whether a watch was opened,
-// and why it ended.
+// watch reports changes until ctx is done, or the API server refuses to continue. It returns whether a watch was
+// opened, and why it ended.
 func (c Collection) watch(ctx context.Context, h CollectionHandler) (opened bool, err error) {
 	version, err := h.Begin(ctx)
 	if err != nil {

@@ -38,11 +38,7 @@ type components struct {
 func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, identity string,
 	gate *leadership.FencingGate,
 ) (*components, error) {
-	core, err := process.CoreClient(mgr)
-	if err != nil {
-		return nil, err
-	}
-	live, err := process.LiveClient(mgr)
+	live, core, err := process.Clients(mgr)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +47,8 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	if err != nil {
 		return nil, err
 	}
-
-	serverWake, sessionWake, messageWake, receiverWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}
+	serverWake, sessionWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
+	messageWake, receiverWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	serverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
 	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)
 	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)

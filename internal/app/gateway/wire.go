@@ -31,16 +31,12 @@ import (
 func Wire(
 	mgr manager.Manager, s *httpserver.Server, o Options, mode Mode,
 ) (drain func(context.Context) error, err error) {
-	core, err := process.CoreClient(mgr)
+	// A cache may not show what was recorded just before.
+	live, core, err := process.Clients(mgr)
 	if err != nil {
 		return nil, err
 	}
 	guard, err := newGuard(mgr, core, s, o)
-	if err != nil {
-		return nil, err
-	}
-	// A cache may not show what was recorded just before.
-	live, err := process.LiveClient(mgr)
 	if err != nil {
 		return nil, err
 	}

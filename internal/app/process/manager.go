@@ -49,24 +49,16 @@ func NewManager(cfg *rest.Config, o ctrl.Options, m MetricsOptions, log logr.Log
 	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
 }
 
-// CoreClient returns the client of the core API group for objectwatch.
-func CoreClient(mgr manager.Manager) (rest.Interface, error) {
-	clients, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return nil, fmt.Errorf("set up the API client: %w", err)
-	}
-	return clients.CoreV1().RESTClient(), nil
-}
-
-// LiveClient returns a client without a cache, which can also watch.
-func LiveClient(mgr manager.Manager) (client.WithWatch, error) {
-	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
+// Clients returns a client without a cache, which can also watch, and the client of the core API group for objectwatch.
+func Clients(mgr manager.Manager) (live client.WithWatch, core rest.Interface, err error) {
+	live, err1 := client.NewWithWatch(mgr.GetConfig(), client.Options{
 		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
 	})
-	if err != nil {
-		return nil, fmt.Errorf("set up the API client: %w", err)
+	clients, err2 := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, nil, fmt.Errorf("set up the API clients: %w", err)
 	}
-	return live, nil
+	return live, clients.CoreV1().RESTClient(), nil
 }
 
 // AwaitManager returns the result of a manager whose context was cancelled. elected is closed when its controllers
