@@ -225,9 +225,7 @@ func (e *Engine) Sync(o Object) {
 	if o.Finished {
 		finishedAt = o.ResourceVersion
 	}
-	if o.UID != "" {
-		e.Queue.Delete(o.Key, o.UID, finishedAt) // otherwise its event has deleted it
-	}
+	e.Queue.Delete(o.Key, o.UID, finishedAt)
 	e.mu.Lock()
 	uid, ok := e.uids[o.Key]
 	e.mu.Unlock()
