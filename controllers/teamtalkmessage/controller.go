@@ -46,7 +46,7 @@ const (
 
 // Reconciler reconciles TeamTalkMessages.
 type Reconciler struct {
-	// Client reads ConfigMaps from the API server: they are not cached.
+	// Client reads messages that are not settled from the cache, and ConfigMaps from the API server.
 	Client client.Client
 	// Live reads and watches messages in the API server.
 	Live     client.WithWatch

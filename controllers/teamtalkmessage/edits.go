@@ -13,13 +13,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
-// sweepRetry is how long after a failure the sweep starts again.
-const sweepRetry = 10 * time.Second
+const (
+	// sweepRetry is how long after a failure the sweep starts again.
+	sweepRetry = 10 * time.Second
+	// settledReads is how many edited messages are read at a time.
+	settledReads = 4
+)
 
 // editWatch finds edits of settled messages, which the cache leaves out. A watch of their metadata, without a list,
 // shows the edits of this term. A sweep through the metadata finds the earlier ones, in the background: new messages
@@ -108,4 +113,23 @@ func (w *editWatch) notifyIfEdited(o client.Object) bool {
 		w.notify(client.ObjectKeyFromObject(o))
 	}
 	return edited
+}
+
+// reconcileSettled reads a message that the cache leaves out, and that may have been edited.
+func (r *Reconciler) reconcileSettled(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	m := &v1alpha1.TeamTalkMessage{}
+	if err := r.Live.Get(ctx, req.NamespacedName, m); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	edited := !m.Finished() || m.NeedsAttention()
+	if !m.Status.Settled || !m.DeletionTimestamp.IsZero() || !edited {
+		return reconcile.Result{}, nil
+	}
+	if r.Engine.Knows(m.UID) {
+		// The cache does not show yet that it is settled, or the engine has not been told. What it knows is from before
+		// the edit.
+		r.Wake.Wake(req.NamespacedName)
+		return reconcile.Result{RequeueAfter: cacheLag}, nil
+	}
+	return r.takeUp(ctx, m)
 }

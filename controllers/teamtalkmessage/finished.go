@@ -24,11 +24,8 @@ import (
 // Unsettled selects the messages that the cache holds.
 var Unsettled = fields.OneTermEqualSelector(v1alpha1.FieldSettled, "false")
 
-// settledReads is how many edited messages are read at a time.
-const settledReads = 4
-
 // setupFinished adds the controllers of messages that have finished: cleanUp is for those in the cache, and
-// reconcileSettled for those that the cache leaves out.
+// reconcileSettled for the others.
 func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	finished := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		m, ok := o.(*v1alpha1.TeamTalkMessage)
@@ -55,7 +52,7 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 
 // cleanUp deletes a message whose TTL is over. It also completes the status of a message that finished before
 // status.finished and status.settled existed, or whose TTL was removed. Any number of messages may expire at once: the
-// controller has one worker, so that the API server has one of its requests at a time, and new messages the rest.
+// controller has one worker, so that it has one request in flight, and new messages are not delayed.
 func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	m := &v1alpha1.TeamTalkMessage{}
 	if err := r.Client.Get(ctx, req.NamespacedName, m); err != nil {
@@ -90,25 +87,6 @@ func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconc
 func (r *Reconciler) reconcileFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
 	if !m.DeletionTimestamp.IsZero() || !m.RetryAsked() {
 		return reconcile.Result{}, nil
-	}
-	return r.takeUp(ctx, m)
-}
-
-// reconcileSettled reads a message that the cache leaves out, and that may have been edited.
-func (r *Reconciler) reconcileSettled(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	m := &v1alpha1.TeamTalkMessage{}
-	if err := r.Live.Get(ctx, req.NamespacedName, m); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
-	}
-	edited := !m.Finished() || m.NeedsAttention()
-	if !m.Status.Settled || !m.DeletionTimestamp.IsZero() || !edited {
-		return reconcile.Result{}, nil
-	}
-	if r.Engine.Knows(m.UID) {
-		// The cache does not show yet that it is settled, or the engine has not been told. What it knows is from before
-		// the edit.
-		r.Wake.Wake(req.NamespacedName)
-		return reconcile.Result{RequeueAfter: cacheLag}, nil
 	}
 	return r.takeUp(ctx, m)
 }

@@ -67,12 +67,13 @@ func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
 		return false, nil
 	}
 	now := &v1alpha1.TeamTalkMessage{}
-	err := error(apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("teamtalkmessages").GroupResource(), m.Name))
-	if reached(r.store, s.term.Version) {
+	isCacheCurrent := reached(r.store, s.term.Version)
+	var err error
+	if isCacheCurrent {
 		err = r.Client.Get(ctx, key, now)
 	}
-	if apierrors.IsNotFound(err) {
-		err = r.Live.Get(ctx, key, now) // the cache holds no message that someone has marked as settled
+	if !isCacheCurrent || apierrors.IsNotFound(err) { // the cache leaves out what someone has marked as settled
+		err = r.Live.Get(ctx, key, now)
 	}
 	if err != nil {
 		return true, client.IgnoreNotFound(err)

@@ -157,7 +157,7 @@ func (c Collection) Read(ctx context.Context, each func(client.Object)) (version
 // Version returns the current version, and reads no objects.
 func (c Collection) Version(ctx context.Context) (string, error) {
 	list := c.NewList()
-	// No object has the name. The API server looks an object up by its name, and does not search for it.
+	// No object has the name. In one namespace the API server looks an object up by its name, and does not search.
 	named := client.MatchingFields{"metadata.name": "teamtalk-absent"} // replaces a field selector of the options
 	if err := c.Client.List(ctx, list, c.with(named)...); err != nil {
 		return "", fmt.Errorf("list: %w", err)

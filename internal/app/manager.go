@@ -40,9 +40,6 @@ func run(ctx context.Context, o Options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := process.CheckVersion(cfg); err != nil {
-		return err
-	}
 	// The manager outlives ctx by the drain: recording needs its controllers.
 	mgrCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

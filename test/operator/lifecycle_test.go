@@ -13,6 +13,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -163,6 +164,9 @@ func TestDeleted(t *testing.T) {
 	m := x.Declare("m", "never sent")
 	x.AwaitMessage(m, "waiting", func(m *v1alpha1.TeamTalkMessage) bool { return len(m.Status.Conditions) > 0 })
 	x.Delete(m)
+	// One watch reports both: the operator has seen the deletion once it has seen this message.
+	probe := x.Declare("probe", "suspended", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
+	x.AwaitMessage(probe, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
 	x.CreateServer()
 	x.Deliver("m", "sent")
 	if rows := x.Rows(); len(rows) != 1 || rows[0].Text != "sent" {

@@ -42,16 +42,16 @@ func RESTConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("no cluster configured: set --kubeconfig or KUBECONFIG, or run in a pod: %w", err)
 	}
 	cfg.UserAgent = Name
-	// Each message needs a status patch. The API server's priority and fairness limits the rate.
+	// Each message needs a status update. The API server's priority and fairness limits the rate.
 	cfg.QPS = -1
 	return cfg, nil
 }
 
-// minKubernetes is the first version whose custom resources can be selected by fields of their status.
+// minKubernetes is the first version in which selectable fields of custom resources are stable.
 var minKubernetes = version.MajorMinor(1, 32)
 
-// CheckVersion returns an error if the cluster is too old for the operator.
-func CheckVersion(cfg *rest.Config) error {
+// checkVersion returns an error if the cluster is too old.
+func checkVersion(cfg *rest.Config) error {
 	d, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
 		return fmt.Errorf("set up the API client: %w", err)

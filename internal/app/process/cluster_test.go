@@ -29,7 +29,7 @@ func TestCheckVersion(t *testing.T) {
 				_, _ = fmt.Fprint(w, tc.answer)
 			}))
 			defer server.Close()
-			err := CheckVersion(&rest.Config{Host: server.URL})
+			err := checkVersion(&rest.Config{Host: server.URL})
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v, want %q", err, tc.want)
 			}
