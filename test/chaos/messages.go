@@ -200,7 +200,8 @@ func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen 
 	for _, m := range w.messages {
 		o := objects[m.uid]
 		switch {
-		case m.waits, m.want == atMostOnce, m.want == expired && o == nil, m.want != expired && o != nil && o.Finished():
+		case m.waits, m.want == atMostOnce, m.want == expired && o == nil,
+			m.want != expired && o != nil && o.Finished() && !o.RetryAsked():
 			continue
 		}
 		open++

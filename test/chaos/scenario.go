@@ -39,7 +39,8 @@ type scenario struct {
 // scenarios are all of them, longest first, so that they end together.
 func scenarios() []scenario {
 	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), leaderScenarios(), answerScenarios(),
-		readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(), contentScenarios(), keyScenarios())
+		readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(), editScenarios(), contentScenarios(),
+		keyScenarios())
 	for i := range all {
 		all[i].bound = cmp.Or(all[i].bound, retryBound)
 	}
