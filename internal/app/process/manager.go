@@ -30,7 +30,8 @@ func NewScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// NewManager returns a manager with the options, and with what both processes have. It refuses a cluster that is too old.
+// NewManager returns a manager with the options, and with what both processes have. It refuses a cluster that is too
+// old.
 func NewManager(cfg *rest.Config, o ctrl.Options, m MetricsOptions, log logr.Logger) (manager.Manager, error) {
 	err := checkVersion(cfg)
 	if err != nil {
