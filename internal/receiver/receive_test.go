@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,11 +159,12 @@ func TestNumberedOf(t *testing.T) {
 // TestForbiddenIndex: a namespace that may not be watched is retried with a backoff, as long as notifications arrive.
 func TestForbiddenIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries, forbidden := 0, true
+		var tries atomic.Int32
+		var permitted atomic.Bool
 		c := interceptor.NewClient(newClient(t), interceptor.Funcs{
 			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
-				tries++
-				if forbidden {
+				tries.Add(1)
+				if !permitted.Load() {
 					return apierrors.NewForbidden(schema.GroupResource{Resource: "teamtalkmessages"}, "", nil)
 				}
 				list.SetResourceVersion("1")
@@ -186,11 +188,11 @@ func TestForbiddenIndex(t *testing.T) {
 		}
 		ask(false)
 		time.Sleep(24 * time.Hour) //nolint:forbidigo // of the test's own clock
-		if tries < 3 || tries > 150 {
-			t.Errorf("%d tries in a day with one notification", tries)
+		if n := tries.Load(); n < 3 || n > 150 {
+			t.Errorf("%d tries in a day with one notification", n)
 		}
 		ask(false)
-		forbidden = false
+		permitted.Store(true)
 		time.Sleep(time.Minute) //nolint:forbidigo // of the test's own clock
 		ask(true)
 		cancel()
