@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,6 +52,8 @@ type ControlPlane struct {
 	dir        string
 	config     *rest.Config
 	kubeconfig []byte
+	// users guards the certificate authority, which is not safe for concurrent use.
+	users sync.Mutex
 }
 
 // Start runs both on free loopback ports, with data in a temporary folder, until the API serves the default
@@ -188,6 +191,8 @@ func (c *ControlPlane) WriteKubeconfig(path string) error {
 
 // User adds a user and returns its client configuration. RBAC grants it nothing until a test binds a role.
 func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error) {
+	c.users.Lock()
+	defer c.users.Unlock()
 	user, err := c.plane.AddUser(envtest.User{Name: name, Groups: groups}, fastConfig())
 	if err != nil {
 		return nil, fmt.Errorf("add the user %s: %w", name, err)
