@@ -304,7 +304,7 @@ func TestFinishedIsLeftAlone(t *testing.T) {
 	finishAgain("edited", `{"spec":{"retryLimit":3}}`)
 	finishAgain("edited-delivered", fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.Bob))
 	for _, id := range []uint32{newcomer, other} {
-		x.Must(x.TeamTalk.AddUser(framework.User(id))) // to whom the failed ones could be sent now
+		x.Must(x.TeamTalk.AddUser(framework.User(id))) // the failed messages could be sent now
 	}
 	label := func(value string) {
 		for _, m := range all {
