@@ -26,6 +26,8 @@ GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/helm hack/tools/lint hack/tools/release
 # Those that have Go code of ours. The others only pin versions.
 GO_MODULES := . hack/tools hack/image
+# With the flags of kube-apiserver's build, so that both share compiled packages.
+CONTROL_PLANE := CGO_ENABLED=0 go run -trimpath ./hack/envtest-assets
 WIRE := internal/teamtalk/wire
 
 ##@ Use
@@ -36,11 +38,11 @@ demo: ## Run the operator, a cluster and TeamTalk on this machine and send messa
 
 .PHONY: run
 run: ## Run the operator against the current kubeconfig; install config/crd first (ARGS="--help" lists its flags)
-	go run ./cmd/teamtalk-operator --log-format text $(ARGS)
+	CGO_ENABLED=0 go run -trimpath ./cmd/teamtalk-operator --log-format text $(ARGS)
 
 .PHONY: run-dev
 run-dev: ## Run teamtalk-dev, a TeamTalk for development (ARGS="--help" lists its flags)
-	go run ./cmd/teamtalk-dev $(ARGS)
+	CGO_ENABLED=0 go run -trimpath ./cmd/teamtalk-dev $(ARGS)
 
 .PHONY: build
 build: ## Build the programs into bin/
@@ -68,7 +70,7 @@ sbom: build ## Write the modules, versions and licences of each program into bin
 test: ## Run all tests and check the coverage of internal/teamtalk (the first run builds kube-apiserver and etcd: minutes)
 	@hack/requirements test
 	@mkdir -p bin; rm -f bin/tests
-	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	race=; if [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null; then race=-race; \
 	else echo "There is no C compiler: the tests run without the race detector."; fi; \
 	$(TOOL) gotestsum --format pkgname --format-hide-empty-pkg --hide-summary=skipped \
@@ -86,18 +88,18 @@ cover: ## Check that the tests of internal/teamtalk cover MIN_COVERAGE % of its 
 
 .PHONY: chaos
 chaos: ## Count that each message arrives exactly once under every fault; docs/chaos.md (ARGS="--list"; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE)
-	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go run ./test/chaos $(ARGS)
 
 .PHONY: chaos-mutants
 chaos-mutants: ## Remove one protection of the operator after another: the chaos scenario for it must fail
-	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go run ./test/chaos --mutants $(ARGS)
 
 .PHONY: bench
 bench: ## Measure the operator against bare clients; docs/benchmarks.md (BENCH=bulk,stream chooses, ROUNDS=5; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS)
 	@mkdir -p bin
-	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$(go run ./hack/envtest-assets) || exit; \
+	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go build -o bin/bench ./test/bench && bin/bench | tee bin/bench.txt
 
 .PHONY: e2e
@@ -131,7 +133,7 @@ lint: ## Run the linters of .golangci.yml (the first run builds golangci-lint: m
 	done
 
 .PHONY: verify
-verify: ## Check generated code, formatting, go.mod files, licence headers and words, run vet and lint; prints the differences
+verify: ## Check generated code, formatting, go.mod files and their versions, licence headers and words, run vet and lint; prints the differences
 	@MODULES="$(MODULES)" hack/verify
 
 ##@ Change

@@ -42,7 +42,10 @@ func run() error {
 		Dir:      root,
 		Programs: []string{"./cmd/teamtalk-operator", "./cmd/teamtalk-dev", "./hack/demo/stage"},
 		Into:     bin,
-		Log:      say,
+		// As test/framework/assets builds kube-apiserver, so that both share compiled packages.
+		Args: []string{"-trimpath"},
+		Env:  []string{"CGO_ENABLED=0"},
+		Log:  say,
 	})
 	if err != nil {
 		return err

@@ -8,23 +8,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/gofrs/flock"
+
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/assets"
 )
 
-// Root returns the project's root folder.
+// Root returns the project's root folder, which contains the working directory. A binary that is
+// built with -trimpath does not know its sources.
 func Root() (string, error) {
-	_, file, _, ok := runtime.Caller(0)
-	if !ok {
-		return "", fmt.Errorf("find the project's root: this binary does not know its sources")
+	wd, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("get the working directory: %w", err)
 	}
-	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
-	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
-		return "", fmt.Errorf("find the project's root: build without -trimpath: %w", err)
-	}
-	return root, nil
+	return assets.ModuleRoot(wd)
 }
 
 // Build builds one of cmd/ into dir and returns the binary's path. Flags go to `go build`.

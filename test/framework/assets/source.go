@@ -32,16 +32,16 @@ type source struct {
 
 // findSource reads hack/controlplane of the checkout that contains the absolute path from.
 func findSource(from string) (source, error) {
-	root, err := moduleRoot(from)
+	root, err := ModuleRoot(from)
 	if err != nil {
 		return source{}, err
 	}
 	return readSource(filepath.Join(root, "hack", "controlplane"))
 }
 
-// moduleRoot returns the nearest folder, from or above, with the main module's go.mod.
+// ModuleRoot returns the nearest folder, from or above, with the main module's go.mod.
 // The go.mod files of nested modules are skipped.
-func moduleRoot(from string) (string, error) {
+func ModuleRoot(from string) (string, error) {
 	for dir := from; ; dir = filepath.Dir(dir) {
 		data, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if err == nil && modfile.ModulePath(data) == mainModule {
