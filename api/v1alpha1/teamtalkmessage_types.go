@@ -265,7 +265,7 @@ type TeamTalkMessageStatus struct {
 	Finished bool `json:"finished"`
 
 	// settled is true when the operator has nothing left to do for the message: it has finished, and has no
-	// ttlSecondsAfterFinished. The operator watches only messages that are not settled. It can be selected.
+	// ttlSecondsAfterFinished. It can be selected.
 	// +optional
 	// +kubebuilder:default=false
 	Settled bool `json:"settled"`

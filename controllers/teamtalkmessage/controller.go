@@ -46,7 +46,7 @@ const (
 
 // Reconciler reconciles TeamTalkMessages.
 type Reconciler struct {
-	// Client reads messages that are not settled from the cache, and ConfigMaps from the API server.
+	// Client reads unfinished messages from the cache, and ConfigMaps from the API server.
 	Client client.Client
 	// Live reads and watches messages in the API server.
 	Live     client.WithWatch
@@ -112,12 +112,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		Key: req.NamespacedName, UID: message.UID, ResourceVersion: message.ResourceVersion, Finished: message.Finished(),
 	})
 	switch {
-	case message.UID == "":
+	case message.UID == "" || message.Finished():
 		r.forget(req.NamespacedName)
 		return reconcile.Result{}, nil
-	case message.Finished():
-		r.forget(req.NamespacedName)
-		return r.reconcileFinished(ctx, message)
 	case !message.DeletionTimestamp.IsZero():
 		r.Engine.Queue.Done(message.UID)
 		return r.reconcileDeleted(ctx, message)
@@ -125,7 +122,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return r.reconcileUnfinished(ctx, message)
 }
 
-// readMessage returns the message of a name; without a UID, it is gone or settled. What the cache does not show is not
+// readMessage returns the message of a name; without a UID, it is gone or has finished. What the cache does not show is not
 // always deleted: if the engine has something left to do for it, the API server is asked.
 func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) (*v1alpha1.TeamTalkMessage, error) {
 	m := &v1alpha1.TeamTalkMessage{}

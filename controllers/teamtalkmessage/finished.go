@@ -21,33 +21,50 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
-// Unsettled selects the messages that the cache holds.
-var Unsettled = fields.OneTermEqualSelector(v1alpha1.FieldSettled, "false")
+// Unfinished selects the messages that the cache holds.
+var Unfinished = fields.OneTermEqualSelector(v1alpha1.FieldFinished, "false")
 
-// setupFinished adds the controllers of messages that have finished: cleanUp is for those in the cache, and
-// reconcileSettled for the others.
+// editReads is how many edited messages are read at a time.
+const editReads = 4
+
+// setupFinished adds the controllers of messages that have finished, and what wakes them: the cache leaves these
+// messages out.
 func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
+	edits, cleanups := &apiwatch.Trigger{}, &apiwatch.Trigger{}
+	settled := newSettledWatch(r.Live, mgr.GetLogger().WithName("settled"), func(o client.Object) {
+		edits.Wake(client.ObjectKeyFromObject(o))
+	})
+	expiring := newExpiringWatch(r.Live, mgr.GetLogger().WithName("ttl"), func(m *v1alpha1.TeamTalkMessage) {
+		if key := client.ObjectKeyFromObject(m); m.Finished() && !m.RetryAsked() {
+			cleanups.WakeAfter(key, time.Until(m.ExpiresAt()))
+		} else {
+			edits.Wake(key)
+		}
+	})
+	for _, w := range []*finishedWatch{settled, expiring} {
+		if err := mgr.Add(w); err != nil {
+			return err
+		}
+	}
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("teamtalkmessage-edit").
+		WatchesRawSource(edits).
+		WithOptions(controller.Options{MaxConcurrentReconciles: editReads}).
+		Complete(reconcile.Func(r.reconcileEdit))
+	if err != nil {
+		return err
+	}
+	// The cache shows messages that finished before status.finished existed.
 	finished := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		m, ok := o.(*v1alpha1.TeamTalkMessage)
 		return ok && m.Finished()
 	})
-	err := ctrl.NewControllerManagedBy(mgr).
+	return ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage-cleanup").
 		Watches(&v1alpha1.TeamTalkMessage{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(finished)).
+		WatchesRawSource(cleanups).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
 		Complete(reconcile.Func(r.cleanUp))
-	if err != nil {
-		return err
-	}
-	edits := &apiwatch.Trigger{}
-	if err := mgr.Add(newEditWatch(r.Live, mgr.GetLogger().WithName("edits"), edits.Wake)); err != nil {
-		return err
-	}
-	return ctrl.NewControllerManagedBy(mgr).
-		Named("teamtalkmessage-settled").
-		WatchesRawSource(edits).
-		WithOptions(controller.Options{MaxConcurrentReconciles: settledReads}).
-		Complete(reconcile.Func(r.reconcileSettled))
 }
 
 // cleanUp deletes a message whose TTL is over. It also completes the status of a message that finished before
@@ -55,23 +72,22 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 // controller has one worker, so that it has one request in flight, and new messages are not delayed.
 func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	m := &v1alpha1.TeamTalkMessage{}
-	if err := r.Client.Get(ctx, req.NamespacedName, m); err != nil {
+	if err := r.Live.Get(ctx, req.NamespacedName, m); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if !m.Finished() || !m.DeletionTimestamp.IsZero() || m.RetryAsked() {
+	if !m.Finished() || !m.DeletionTimestamp.IsZero() {
 		return reconcile.Result{}, nil
 	}
 	expires := m.ExpiresAt()
-	outdated := !m.Status.Finished || m.Status.Settled == m.NeedsAttention()
-	expired := !expires.IsZero() && !time.Now().Before(expires)
+	hasTTL := !expires.IsZero() && !m.RetryAsked()
 	var err error
 	switch {
-	case expired:
-		err = r.Client.Delete(ctx, m, client.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion})
-	case outdated:
+	case hasTTL && !time.Now().Before(expires):
+		err = r.Live.Delete(ctx, m, client.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion})
+	case isOutdated(m):
 		m.Status.Finished, m.Status.Settled = true, !m.NeedsAttention()
-		err = r.Client.Status().Update(ctx, m)
-	case !expires.IsZero():
+		err = r.Live.Status().Update(ctx, m)
+	case hasTTL:
 		return reconcile.Result{RequeueAfter: time.Until(expires)}, nil
 	}
 	switch {
@@ -83,12 +99,29 @@ func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconc
 	return reconcile.Result{}, nil
 }
 
-// reconcileFinished retries a message of the cache if its annotation asks for it.
-func (r *Reconciler) reconcileFinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	if !m.DeletionTimestamp.IsZero() || !m.RetryAsked() {
+// reconcileEdit takes up a finished message if it has been edited.
+func (r *Reconciler) reconcileEdit(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	m := &v1alpha1.TeamTalkMessage{}
+	if err := r.Live.Get(ctx, req.NamespacedName, m); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	edited := !m.Finished() || m.RetryAsked() || isOutdated(m)
+	if !m.Status.Finished || !m.DeletionTimestamp.IsZero() || !edited {
 		return reconcile.Result{}, nil
 	}
+	if r.Engine.Knows(m.UID) {
+		// The cache does not show yet that it has finished, or the engine has not been told. What it knows is from
+		// before the edit.
+		r.Wake.Wake(req.NamespacedName)
+		return reconcile.Result{RequeueAfter: cacheLag}, nil
+	}
 	return r.takeUp(ctx, m)
+}
+
+// isOutdated reports whether a finished message has other values of status.finished and status.settled than it should:
+// its TTL was edited, or it finished before these fields existed.
+func isOutdated(m *v1alpha1.TeamTalkMessage) bool {
+	return !m.Status.Finished || m.Status.Settled == m.NeedsAttention()
 }
 
 // takeUp records what an edit of a finished message comes to: it starts again, what failed of it is tried again, or

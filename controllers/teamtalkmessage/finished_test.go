@@ -39,13 +39,14 @@ func finishedMessage(state v1alpha1.RecipientState, changes ...func(*v1alpha1.Te
 
 func edit(m *v1alpha1.TeamTalkMessage)       { m.Generation++ }
 func askToRetry(m *v1alpha1.TeamTalkMessage) { m.Annotations[v1alpha1.RetryAnnotation] = "1" }
+func unfinish(m *v1alpha1.TeamTalkMessage)   { m.Status.Finished, m.Status.Settled = false, false }
 func unsettle(m *v1alpha1.TeamTalkMessage)   { m.Status.Settled = false }
 func setTTL(ttl int32) func(*v1alpha1.TeamTalkMessage) {
 	return func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = &ttl }
 }
 
-// TestReconcileSettled: what an edit of a settled message comes to is recorded, and nothing is sent.
-func TestReconcileSettled(t *testing.T) {
+// TestReconcileEdit: what an edit of a finished message comes to is recorded, and nothing is sent.
+func TestReconcileEdit(t *testing.T) {
 	const failed, routed = v1alpha1.StateFailed, v1alpha1.StateRouted
 	for name, tc := range map[string]struct {
 		message               *v1alpha1.TeamTalkMessage
@@ -60,7 +61,11 @@ func TestReconcileSettled(t *testing.T) {
 		"edited, nothing stored":      {finishedMessage(failed, edit), false, true, v1alpha1.StatePending, false, false},
 		"edited, stored":              {finishedMessage(routed, edit), false, true, routed, true, true},
 		"TTL added":                   {finishedMessage(routed, edit, setTTL(60)), false, true, routed, true, false},
-		"in the cache":                {finishedMessage(failed, edit, unsettle), false, false, failed, true, false},
+		"TTL kept, not edited":        {finishedMessage(failed, unsettle, setTTL(60)), false, false, failed, true, false},
+		"TTL kept, retried":           {finishedMessage(failed, unsettle, setTTL(60), askToRetry), false, true, v1alpha1.StatePending, false, false},
+		"TTL removed":                 {finishedMessage(routed, edit, unsettle), false, true, routed, true, true},
+		"in the cache":                {finishedMessage(failed, edit, unfinish), false, false, failed, false, false},
+		"being deleted":               {finishedMessage(failed, edit, beingDeleted), false, false, failed, true, true},
 		"its end is not in the cache": {finishedMessage(failed, askToRetry), true, false, failed, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +75,7 @@ func TestReconcileSettled(t *testing.T) {
 				r.Engine.Submit(delivery.Task{Key: client.ObjectKeyFromObject(m), UID: m.UID, Stores: []string{"s"}})
 			}
 			before := m.ResourceVersion
-			result, err := r.reconcileSettled(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)})
+			result, err := r.reconcileEdit(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,10 +93,9 @@ func TestReconcileSettled(t *testing.T) {
 	}
 }
 
-// TestCleanUp: finished messages of the cache are deleted after their TTL, or leave the cache.
+// TestCleanUp: finished messages are deleted after their TTL, or their status is completed.
 func TestCleanUp(t *testing.T) {
 	const routed = v1alpha1.StateRouted
-	old := func(m *v1alpha1.TeamTalkMessage) { m.Status.Finished, m.Status.Settled = false, false }
 	for name, tc := range map[string]struct {
 		message           *v1alpha1.TeamTalkMessage
 		want              string
@@ -100,8 +104,10 @@ func TestCleanUp(t *testing.T) {
 		"TTL is over":               {finishedMessage(routed, unsettle, setTTL(60)), "deleted", false, false},
 		"TTL is not over":           {finishedMessage(routed, unsettle, setTTL(7200)), "later", true, false},
 		"TTL removed":               {finishedMessage(routed, unsettle), "written", true, true},
-		"from before the fields":    {finishedMessage(routed, old), "written", true, true},
-		"from before, with TTL":     {finishedMessage(routed, old, setTTL(7200)), "written", true, false},
+		"from before the fields":    {finishedMessage(routed, unfinish), "written", true, true},
+		"from before, with TTL":     {finishedMessage(routed, unfinish, setTTL(7200)), "written", true, false},
+		"from before, retried":      {finishedMessage(routed, unfinish, askToRetry), "written", true, false},
+		"no TTL":                    {finishedMessage(routed), "left", true, true},
 		"retried":                   {finishedMessage(routed, unsettle, setTTL(60), askToRetry), "left", true, false},
 		"edited":                    {finishedMessage(routed, unsettle, setTTL(60), edit), "left", true, false},
 		"finalizer of someone else": {finishedMessage(routed, unsettle, setTTL(60), beingDeleted), "left", true, false},

@@ -72,7 +72,7 @@ func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
 	if isCacheCurrent {
 		err = r.Client.Get(ctx, key, now)
 	}
-	if !isCacheCurrent || apierrors.IsNotFound(err) { // the cache leaves out what someone has marked as settled
+	if !isCacheCurrent || apierrors.IsNotFound(err) { // the cache leaves out what someone has marked as finished
 		err = r.Live.Get(ctx, key, now)
 	}
 	if err != nil {

@@ -29,34 +29,24 @@ var _ handler.EventHandler = eventHandler{}
 
 type workQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// Create implements handler.EventHandler. Of the messages that have finished, it enqueues those to be retried.
+// Create implements handler.EventHandler.
 func (h eventHandler) Create(_ context.Context, e event.CreateEvent, w workQueue) {
-	m, ok := e.Object.(*v1alpha1.TeamTalkMessage)
-	switch {
-	case !ok:
-	case !m.Finished():
-		h.queue.Add(queueMessage(m))
-		enqueue(w, m)
-	case m.RetryAsked():
-		enqueue(w, m)
-	}
+	h.addUnfinished(e.Object, w)
 }
 
 // Update implements handler.EventHandler.
 func (h eventHandler) Update(_ context.Context, e event.UpdateEvent, w workQueue) {
-	m, ok := e.ObjectNew.(*v1alpha1.TeamTalkMessage)
-	switch {
-	case !ok:
-		return
-	case !m.Finished():
-		h.queue.Add(queueMessage(m)) // one that had finished may have been edited
-	case e.ObjectOld.GetResourceVersion() == m.ResourceVersion:
-		return // a resync of a finished message
-	}
-	enqueue(w, m)
+	h.addUnfinished(e.ObjectNew, w)
 }
 
-// Delete implements handler.EventHandler: the message is deleted, or settled.
+func (h eventHandler) addUnfinished(o client.Object, w workQueue) {
+	if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && !m.Finished() {
+		h.queue.Add(queueMessage(m))
+		enqueue(w, m)
+	}
+}
+
+// Delete implements handler.EventHandler: the message is deleted, or has finished.
 func (h eventHandler) Delete(_ context.Context, e event.DeleteEvent, w workQueue) {
 	h.queue.Delete(client.ObjectKeyFromObject(e.Object), "", "")
 	enqueue(w, e.Object)

@@ -3,7 +3,7 @@
 // Package apiwatch provides what watches the API outside of controller-runtime's cache, and the trigger that enqueues
 // reconcile requests.
 //
-// Trigger is a controller's source, and Trigger.Wake enqueues a request. Collection.Run watches many objects and keeps
+// Trigger is a controller's source; Trigger.Wake and Trigger.WakeAfter enqueue a request. Collection.Run watches many objects and keeps
 // none of them in memory. Namespaces holds what exists for each namespace in use, such as a watch.
 //
 // A Collection calls a CollectionHandler. Its Begin returns the version at which the watch starts: that of Version,

@@ -5,6 +5,7 @@ package apiwatch
 import (
 	"context"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -36,7 +37,10 @@ func (t *Trigger) Start(_ context.Context, queue workqueue.TypedRateLimitingInte
 }
 
 // Wake enqueues the objects of the key, or keeps it until Start.
-func (t *Trigger) Wake(key types.NamespacedName) {
+func (t *Trigger) Wake(key types.NamespacedName) { t.WakeAfter(key, 0) }
+
+// WakeAfter enqueues the objects of the key after a time, or at Start if that was not called yet.
+func (t *Trigger) WakeAfter(key types.NamespacedName, after time.Duration) {
 	t.mu.Lock()
 	queue := t.queue
 	if queue == nil {
@@ -46,10 +50,10 @@ func (t *Trigger) Wake(key types.NamespacedName) {
 	switch {
 	case queue == nil:
 	case t.Map == nil:
-		queue.Add(reconcile.Request{NamespacedName: key})
+		queue.AddAfter(reconcile.Request{NamespacedName: key}, after)
 	default:
 		for _, k := range t.Map(key) {
-			queue.Add(reconcile.Request{NamespacedName: k})
+			queue.AddAfter(reconcile.Request{NamespacedName: k}, after)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -77,6 +79,31 @@ func TestTrigger(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWakeAfter: a request is enqueued when its time has come, or an earlier one is there.
+func TestWakeAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Trigger
+		q := newQueue(t)
+		if err := s.Start(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		lengthAfter := func(d time.Duration) int {
+			time.Sleep(d)
+			synctest.Wait()
+			return q.Len()
+		}
+		s.WakeAfter(namedKey("a"), time.Hour)
+		s.WakeAfter(namedKey("b"), 2*time.Hour)
+		s.WakeAfter(namedKey("b"), 30*time.Minute)
+		s.WakeAfter(namedKey("c"), -time.Hour)
+		for i, want := range []int{1, 2, 3} {
+			if got := lengthAfter(25 * time.Minute); got != want {
+				t.Errorf("%d enqueued after %d minutes, want %d", got, 25*(i+1), want)
+			}
+		}
+	})
 }
 
 // TestNoneLost wakes while the source starts.

@@ -75,7 +75,7 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	return process.NewManager(cfg, ctrl.Options{
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject:         map[client.Object]cache.ByObject{&v1alpha1.TeamTalkMessage{}: {Field: teamtalkmessage.Unsettled}},
+			ByObject:         map[client.Object]cache.ByObject{&v1alpha1.TeamTalkMessage{}: {Field: teamtalkmessage.Unfinished}},
 		},
 		HealthProbeBindAddress:              o.HealthProbeBindAddress,
 		PprofBindAddress:                    o.PprofBindAddress,

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,18 +48,19 @@ func TestCopyOf(t *testing.T) {
 }
 
 func TestSweepIn(t *testing.T) {
-	const line = "2026-01-02T03:04:05Z\tINFO\tedits\tlooked through the settled messages\t"
+	const line = "2026-01-02T03:04:05Z\tINFO\tsettled\tlooked through the settled messages\t"
 	for name, test := range map[string]struct {
 		log    string
 		want   sweep
 		wantOK bool
 	}{
 		"not yet":      {"2026-01-02T03:04:05Z\tINFO\tstarts\n", sweep{}, false},
+		"another":      {strings.Replace(line, "settled messages", "messages with a TTL", 1) + "{}\n", sweep{}, false},
 		"half a line":  {line + `{"messages": 3`, sweep{}, false},
-		"a whole line": {line + `{"messages": 3, "edited": 1, "seconds": 0.5}` + "\n", sweep{3, 0.5}, true},
-		"lines after":  {line + `{"messages": 3, "edited": 1, "seconds": 0.5}` + "\nx\n", sweep{3, 0.5}, true},
+		"a whole line": {line + `{"messages": 3, "enqueued": 1, "seconds": 0.5}` + "\n", sweep{3, 0.5}, true},
+		"lines after":  {line + `{"messages": 3, "enqueued": 1, "seconds": 0.5}` + "\nx\n", sweep{3, 0.5}, true},
 	} {
-		if got, ok := sweepIn(test.log); got != test.want || ok != test.wantOK {
+		if got, ok := sweepIn(test.log, "settled messages"); got != test.want || ok != test.wantOK {
 			t.Errorf("%s: got %+v, %t", name, got, ok)
 		}
 	}
