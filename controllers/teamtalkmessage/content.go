@@ -74,21 +74,20 @@ func (r *Reconciler) readConfigMap(ctx context.Context, message types.Namespaced
 		data, isData := cm.BinaryData[ref.Key]
 		switch {
 		case apierrors.IsForbidden(err):
-			r.ConfigMaps.Watch(message, key)
 			cause.Message = fmt.Sprintf("the operator may not read ConfigMap %q in namespace %q: "+
 				"grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md", ref.Name, key.Namespace)
-			return nil, cause, nil
 		case client.IgnoreNotFound(err) != nil:
 			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)
 		case isText:
 			return []byte(text), nil, nil
 		case isData:
 			return data, nil, nil
+		default:
+			cause.Message = fmt.Sprintf("ConfigMap %q with key %q does not exist in namespace %q: create it",
+				ref.Name, ref.Key, key.Namespace)
 		}
 		r.ConfigMaps.Watch(message, key)
 	}
-	cause.Message = fmt.Sprintf("ConfigMap %q with key %q does not exist in namespace %q: create it",
-		ref.Name, ref.Key, key.Namespace)
 	return nil, cause, nil
 }
 

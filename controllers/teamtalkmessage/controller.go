@@ -25,7 +25,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
-	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;delete
@@ -53,7 +52,7 @@ type Reconciler struct {
 	Sessions *connection.Manager
 	Engine   *delivery.Engine
 	// ConfigMaps wakes a message when a ConfigMap that it waits for appears or changes.
-	ConfigMaps *objectwatch.Watcher
+	ConfigMaps *apiwatch.Objects
 	// Wake enqueues a message whose delivery has made progress.
 	Wake *apiwatch.Trigger
 	// SessionWake enqueues the messages of a server whose session has become usable.

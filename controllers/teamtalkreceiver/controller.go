@@ -24,7 +24,6 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
-	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
@@ -53,7 +52,7 @@ type Reconciler struct {
 	// Live reads messages from the API server: the cache does not hold those that have finished.
 	Live client.Reader
 	// Secrets wakes a receiver when its Secret changes.
-	Secrets *objectwatch.Watcher
+	Secrets *apiwatch.Objects
 	// Wake enqueues a receiver whose Secret has changed.
 	Wake     *apiwatch.Trigger
 	Recorder events.EventRecorder

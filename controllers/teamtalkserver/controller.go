@@ -21,7 +21,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
-	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
@@ -39,7 +38,7 @@ type Reconciler struct {
 	Client   client.Client
 	Sessions *connection.Manager
 	// Secrets wakes a server when the Secret of its key changes.
-	Secrets *objectwatch.Watcher
+	Secrets *apiwatch.Objects
 	// Wake enqueues a server whose connections or Secret have changed.
 	Wake     *apiwatch.Trigger
 	Recorder events.EventRecorder

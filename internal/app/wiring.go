@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -22,7 +21,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
-	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 )
 
@@ -38,7 +36,7 @@ type components struct {
 func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.NamespacedName, identity string,
 	gate *leadership.FencingGate,
 ) (*components, error) {
-	live, core, err := process.Clients(mgr)
+	live, err := process.LiveClient(mgr)
 	if err != nil {
 		return nil, err
 	}
@@ -49,9 +47,10 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	serverWake, sessionWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	messageWake, receiverWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
-	serverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, serverWake.Wake)
-	receiverSecrets := objectwatch.New(core, "secrets", &corev1.Secret{}, receiverWake.Wake)
-	configMaps := objectwatch.New(core, "configmaps", &corev1.ConfigMap{}, messageWake.Wake)
+	watchLog := mgr.GetLogger().WithName("apiwatch")
+	serverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, serverWake.Wake)
+	receiverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, receiverWake.Wake)
+	configMaps := apiwatch.NewObjects(live, "ConfigMap", watchLog, messageWake.Wake)
 	receipts := readreceipt.NewTracker()
 	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open, connection.Events{
 		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"net/http"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -22,7 +20,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/direct"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
-	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 )
 
@@ -32,17 +29,17 @@ func Wire(
 	mgr manager.Manager, s *httpserver.Server, o Options, mode Mode,
 ) (drain func(context.Context) error, err error) {
 	// A cache may not show what was recorded just before.
-	live, core, err := process.Clients(mgr)
+	live, err := process.LiveClient(mgr)
 	if err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(mgr, core, s, o)
+	guard, err := newGuard(mgr, live, s, o)
 	if err != nil {
 		return nil, err
 	}
 	handlers := &legacy.Handlers{Guard: guard, Wait: o.Wait}
 	if mode == ModeDirect {
-		sender, err := wireDirect(mgr, core)
+		sender, err := wireDirect(mgr, live)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +66,7 @@ func Wire(
 }
 
 // wireDirect adds what direct mode needs to the manager.
-func wireDirect(mgr manager.Manager, core rest.Interface) (*direct.Sender, error) {
+func wireDirect(mgr manager.Manager, live client.WithWatch) (*direct.Sender, error) {
 	awake := &apiwatch.Trigger{}
 	ignore := func(types.NamespacedName) {} // requests wait for the session itself
 	open := func() error { return nil }     // there is no Lease
@@ -77,7 +74,7 @@ func wireDirect(mgr manager.Manager, core rest.Interface) (*direct.Sender, error
 		Client: mgr.GetClient(),
 		Sessions: connection.NewManager(
 			mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
-		Secrets: objectwatch.New(core, "secrets", &corev1.Secret{}, awake.Wake),
+		Secrets: apiwatch.NewObjects(live, "Secret", mgr.GetLogger().WithName("apiwatch"), awake.Wake),
 		Wake:    awake,
 	}
 	sender := direct.New(servers)
@@ -94,7 +91,7 @@ func wireDirect(mgr manager.Manager, core rest.Interface) (*direct.Sender, error
 
 // newGuard returns the guard for the options, and adds what it needs to the manager.
 func newGuard(
-	mgr manager.Manager, core rest.Interface, s *httpserver.Server, o Options,
+	mgr manager.Manager, live client.WithWatch, s *httpserver.Server, o Options,
 ) (guard *access.Guard, err error) {
 	guard = &access.Guard{Namespace: o.Namespace}
 	if o.Auth == authNone {
@@ -107,7 +104,7 @@ func newGuard(
 		return guard, nil
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.AppKeys}
-	guard.Keys = access.NewAppKeys(mgr.GetAPIReader(), core, secret, mgr.GetLogger().WithName("gateway"))
+	guard.Keys = access.NewAppKeys(live, secret, mgr.GetLogger().WithName("gateway"))
 	s.Check("app keys", guard.Keys.Ready)
 	return guard, mgr.Add(guard.Keys)
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -53,16 +52,15 @@ func NewManager(cfg *rest.Config, o ctrl.Options, m MetricsOptions, log logr.Log
 	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
 }
 
-// Clients returns a client without a cache, which can also watch, and the client of the core API group for objectwatch.
-func Clients(mgr manager.Manager) (live client.WithWatch, core rest.Interface, err error) {
-	live, err1 := client.NewWithWatch(mgr.GetConfig(), client.Options{
+// LiveClient returns a client without a cache, which can also watch.
+func LiveClient(mgr manager.Manager) (client.WithWatch, error) {
+	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
 		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
 	})
-	clients, err2 := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, nil, fmt.Errorf("set up the API clients: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("set up the API client: %w", err)
 	}
-	return live, clients.CoreV1().RESTClient(), nil
+	return live, nil
 }
 
 // AwaitManager returns the result of a manager whose context was cancelled. elected is closed when its controllers

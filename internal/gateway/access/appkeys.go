@@ -16,11 +16,10 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
 // The one Secret, by the name that it has in config/ and in the chart.
@@ -48,17 +47,16 @@ type AppKeys struct {
 	log    logr.Logger
 	// apps are by hash of their key: the time of a lookup reveals nothing about it. It is nil before the Secret was read.
 	apps    atomic.Pointer[map[[sha256.Size]byte]app]
-	watcher *objectwatch.Watcher
+	watcher *apiwatch.Objects
 	changed chan struct{}
 }
 
-// NewAppKeys returns the keys of a Secret. It is read through reader, which must not be a cache. core is the client of
-// the core API group.
-func NewAppKeys(reader client.Reader, core rest.Interface, secret types.NamespacedName, log logr.Logger) *AppKeys {
+// NewAppKeys returns the keys of a Secret, which is read and watched through live.
+func NewAppKeys(live client.WithWatch, secret types.NamespacedName, log logr.Logger) *AppKeys {
 	k := &AppKeys{
-		reader: reader, secret: secret, changed: make(chan struct{}, 1), log: log.WithValues("secret", secret.String()),
+		reader: live, secret: secret, changed: make(chan struct{}, 1), log: log.WithValues("secret", secret.String()),
 	}
-	k.watcher = objectwatch.New(core, "secrets", &corev1.Secret{}, func(types.NamespacedName) {
+	k.watcher = apiwatch.NewObjects(live, "Secret", k.log, func(types.NamespacedName) {
 		select {
 		case k.changed <- struct{}{}:
 		default: // a change is pending

@@ -24,7 +24,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
-	"github.com/teamtalk-io/teamtalk-operator/internal/objectwatch"
 )
 
 // The role has no Secrets. For a server's key, bind teamtalk-operator-secrets in its namespace, or a Role that
@@ -41,7 +40,7 @@ type Servers struct {
 	Client   client.Client
 	Sessions *connection.Manager
 	// Secrets enqueues a server when the Secret of its key changes.
-	Secrets *objectwatch.Watcher
+	Secrets *apiwatch.Objects
 	// Wake enqueues a server on its first request, and on changes of its Secret.
 	Wake *apiwatch.Trigger
 
