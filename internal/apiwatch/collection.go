@@ -24,8 +24,10 @@ import (
 )
 
 const (
-	// pageSize is how many objects Read requests at once.
+	// pageSize is the default of Collection.PageSize.
 	pageSize = 500
+	// resumeLimit is how often a watch is opened in vain, once a second, until it is given up.
+	resumeLimit = 10
 	// minBackoff and maxBackoff limit the time between attempts, which doubles with each failure.
 	minBackoff, maxBackoff = time.Second, 30 * time.Second
 )
@@ -37,6 +39,8 @@ type Collection struct {
 	NewList func() client.ObjectList
 	// Options select the objects.
 	Options []client.ListOption
+	// PageSize is how many objects Read requests at once, by default 500.
+	PageSize int64
 }
 
 // CollectionHandler is called by one goroutine.
@@ -81,13 +85,18 @@ func (c Collection) watch(ctx context.Context, h CollectionHandler) (opened bool
 	}
 	ctx, refuse := context.WithCancelCause(ctx)
 	defer refuse(nil)
+	failures := 0
 	open := func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 		w, err := c.Client.Watch(ctx, c.NewList(), c.with(&client.ListOptions{Raw: &options})...)
-		if isRefusal(err) { // which a RetryWatcher repeats each second
+		if err == nil {
+			opened, failures = true, 0
+			return w, nil
+		}
+		// A RetryWatcher would repeat it each second for ever.
+		if failures++; isRefusal(err) || failures == resumeLimit {
 			refuse(fmt.Errorf("watch: %w", err))
 		}
-		opened = opened || err == nil
-		return w, err
+		return nil, err
 	}
 	// A RetryWatcher logs an error each second while the API server does not answer.
 	w, err := toolswatch.NewRetryWatcherWithContext(klog.NewContext(ctx, logr.Discard()), version,
@@ -130,7 +139,7 @@ func isRefusal(err error) bool {
 func (c Collection) Read(ctx context.Context, each func(client.Object)) (version string, err error) {
 	for next := ""; ; {
 		list := c.NewList() // empty: decoding keeps what the next page does not mention
-		err := c.Client.List(ctx, list, c.with(client.Limit(pageSize), client.Continue(next))...)
+		err := c.Client.List(ctx, list, c.with(client.Limit(cmp.Or(c.PageSize, pageSize)), client.Continue(next))...)
 		if status := apierrors.APIStatus(nil); apierrors.IsResourceExpired(err) && errors.As(err, &status) {
 			if newer := status.Status().Continue; newer != "" {
 				next = newer

@@ -191,6 +191,31 @@ func TestCollectionLost(t *testing.T) {
 	}
 }
 
+// TestCollectionGivesUp: a watch that cannot be opened again begins again in the end, with a backoff.
+func TestCollectionGivesUp(t *testing.T) {
+	api, to := &watchServer{}, &recorder{}
+	runCollection(t, api, to, func() {
+		api.mu.Lock()
+		api.refuse = slices.Repeat([]error{apierrors.NewInternalError(errors.New("no"))}, 2*resumeLimit)
+		api.mu.Unlock()
+		api.now().Stop()
+		advance(resumeLimit*minBackoff - minBackoff/2)
+		if to.begun != 1 || len(to.lost) != 0 {
+			t.Errorf("begun %d times, lost %q: given up early", to.begun, to.lost)
+		}
+		advance(2 * minBackoff)
+		if to.begun != 2 || len(to.lost) != 1 {
+			t.Errorf("begun %d times, lost %q", to.begun, to.lost)
+		}
+		advance(2 * resumeLimit * minBackoff)
+		api.now().Add(object("a", "11"))
+		synctest.Wait()
+	})
+	if !slices.Equal(to.changes, []string{"ADDED a"}) || to.begun != 3 || len(to.lost) != 1 {
+		t.Errorf("changes %q, begun %d times, lost %q", to.changes, to.begun, to.lost)
+	}
+}
+
 // TestCollectionRead reads all pages.
 func TestCollectionRead(t *testing.T) {
 	builder := fake.NewClientBuilder()
