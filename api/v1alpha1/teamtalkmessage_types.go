@@ -264,8 +264,8 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:default=false
 	Finished bool `json:"finished"`
 
-	// settled is true when the operator has nothing left to do for the message: it has finished, and has no
-	// ttlSecondsAfterFinished. It can be selected.
+	// settled is true when the operator has nothing left to do for the message: it has finished, has no
+	// ttlSecondsAfterFinished, and no retry is asked for. It can be selected.
 	// +optional
 	// +kubebuilder:default=false
 	Settled bool `json:"settled"`

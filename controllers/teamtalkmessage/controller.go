@@ -121,8 +121,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return r.reconcileUnfinished(ctx, message)
 }
 
-// readMessage returns the message of a name; without a UID, it is gone or has finished. What the cache does not show is not
-// always deleted: if the engine has something left to do for it, the API server is asked.
+// readMessage returns the message of a name; without a UID, it is gone or has finished. What the cache does not show
+// is not always deleted: if the engine has something left to do for it, the API server is asked.
 func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) (*v1alpha1.TeamTalkMessage, error) {
 	m := &v1alpha1.TeamTalkMessage{}
 	err := r.Client.Get(ctx, key, m)

@@ -21,27 +21,24 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
-// Unfinished selects the messages that the cache holds.
+// Unfinished selects the messages that the cache holds. Those that finished before status.finished existed are among
+// them until cleanUp has completed their status.
 var Unfinished = fields.OneTermEqualSelector(v1alpha1.FieldFinished, "false")
 
-// editReads is how many edited messages are read at a time.
-const editReads = 4
+const (
+	// editReads is how many edited messages are read at a time.
+	editReads = 4
+	// cleanupWorkers is how many messages are deleted at a time: enough to keep up with any rate at which messages
+	// finish, and few beside the status writes of new messages.
+	cleanupWorkers = 4
+)
 
 // setupFinished adds the controllers of messages that have finished, and what wakes them: the cache leaves these
 // messages out.
 func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	edits, cleanups := &apiwatch.Trigger{}, &apiwatch.Trigger{}
-	settled := newSettledWatch(r.Live, mgr.GetLogger().WithName("settled"), func(o client.Object) {
-		edits.Wake(client.ObjectKeyFromObject(o))
-	})
-	expiring := newExpiringWatch(r.Live, mgr.GetLogger().WithName("ttl"), func(m *v1alpha1.TeamTalkMessage) {
-		if key := client.ObjectKeyFromObject(m); m.Finished() && !m.RetryAsked() {
-			cleanups.WakeAfter(key, time.Until(m.ExpiresAt()))
-		} else {
-			edits.Wake(key)
-		}
-	})
-	for _, w := range []*finishedWatch{settled, expiring} {
+	log := mgr.GetLogger().WithName("finished")
+	for _, w := range []*finishedWatch{newEditWatch(r.Live, log, edits), newTTLWatch(r.Live, log, edits, cleanups)} {
 		if err := mgr.Add(w); err != nil {
 			return err
 		}
@@ -63,13 +60,13 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 		Named("teamtalkmessage-cleanup").
 		Watches(&v1alpha1.TeamTalkMessage{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(finished)).
 		WatchesRawSource(cleanups).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: cleanupWorkers}).
 		Complete(reconcile.Func(r.cleanUp))
 }
 
 // cleanUp deletes a message whose TTL is over. It also completes the status of a message that finished before
-// status.finished and status.settled existed, or whose TTL was removed. Any number of messages may expire at once: the
-// controller has one worker, so that it has one request in flight, and new messages are not delayed.
+// status.finished and status.settled existed, or whose TTL was removed. Any number of messages may expire at once:
+// cleanupWorkers limits the requests in flight, so that new messages are not delayed.
 func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	m := &v1alpha1.TeamTalkMessage{}
 	if err := r.Live.Get(ctx, req.NamespacedName, m); err != nil {
@@ -140,5 +137,9 @@ func (r *Reconciler) takeUp(ctx context.Context, m *v1alpha1.TeamTalkMessage) (r
 	if m.Finished() && m.RetryAsked() {
 		s.retryFailed()
 	}
-	return r.record(ctx, s, done)
+	result, err := r.record(ctx, s, done)
+	if s.message.Status.Finished {
+		r.written.Delete(client.ObjectKeyFromObject(m)) // no event of the cache follows
+	}
+	return result, err
 }

@@ -37,7 +37,7 @@ func finishedMessage(state v1alpha1.RecipientState, changes ...func(*v1alpha1.Te
 	return m
 }
 
-func edit(m *v1alpha1.TeamTalkMessage)       { m.Generation++ }
+func changeSpec(m *v1alpha1.TeamTalkMessage) { m.Generation++ }
 func askToRetry(m *v1alpha1.TeamTalkMessage) { m.Annotations[v1alpha1.RetryAnnotation] = "1" }
 func unfinish(m *v1alpha1.TeamTalkMessage)   { m.Status.Finished, m.Status.Settled = false, false }
 func unsettle(m *v1alpha1.TeamTalkMessage)   { m.Status.Settled = false }
@@ -58,14 +58,14 @@ func TestReconcileEdit(t *testing.T) {
 		"not edited":                  {finishedMessage(failed), false, false, failed, true, true},
 		"retried":                     {finishedMessage(failed, askToRetry), false, true, v1alpha1.StatePending, false, false},
 		"retried, nothing failed":     {finishedMessage(routed, askToRetry), false, true, routed, true, true},
-		"edited, nothing stored":      {finishedMessage(failed, edit), false, true, v1alpha1.StatePending, false, false},
-		"edited, stored":              {finishedMessage(routed, edit), false, true, routed, true, true},
-		"TTL added":                   {finishedMessage(routed, edit, setTTL(60)), false, true, routed, true, false},
+		"edited, nothing stored":      {finishedMessage(failed, changeSpec), false, true, v1alpha1.StatePending, false, false},
+		"edited, stored":              {finishedMessage(routed, changeSpec), false, true, routed, true, true},
+		"TTL added":                   {finishedMessage(routed, changeSpec, setTTL(60)), false, true, routed, true, false},
 		"TTL kept, not edited":        {finishedMessage(failed, unsettle, setTTL(60)), false, false, failed, true, false},
 		"TTL kept, retried":           {finishedMessage(failed, unsettle, setTTL(60), askToRetry), false, true, v1alpha1.StatePending, false, false},
-		"TTL removed":                 {finishedMessage(routed, edit, unsettle), false, true, routed, true, true},
-		"in the cache":                {finishedMessage(failed, edit, unfinish), false, false, failed, false, false},
-		"being deleted":               {finishedMessage(failed, edit, beingDeleted), false, false, failed, true, true},
+		"TTL removed":                 {finishedMessage(routed, changeSpec, unsettle), false, true, routed, true, true},
+		"in the cache":                {finishedMessage(failed, changeSpec, unfinish), false, false, failed, false, false},
+		"being deleted":               {finishedMessage(failed, changeSpec, beingDeleted), false, false, failed, true, true},
 		"its end is not in the cache": {finishedMessage(failed, askToRetry), true, false, failed, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +73,11 @@ func TestReconcileEdit(t *testing.T) {
 			r := newReconciler(t, m, 0)
 			if tc.engineKnows {
 				r.Engine.Submit(delivery.Task{Key: client.ObjectKeyFromObject(m), UID: m.UID, Stores: []string{"s"}})
+			}
+			r.OnStatusWrite = func(w StatusWrite) {
+				if w.Finished {
+					t.Error("counted as finished once more")
+				}
 			}
 			before := m.ResourceVersion
 			result, err := r.reconcileEdit(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)})
@@ -88,6 +93,10 @@ func TestReconcileEdit(t *testing.T) {
 			if s := m.Status; (m.ResourceVersion != before) != tc.wantWritten || s.Finished != tc.wantFinished ||
 				s.Settled != tc.settled || s.Recipients[0].State != tc.wantState {
 				t.Errorf("written: %v, status %+v", m.ResourceVersion != before, s)
+			}
+			// Without an event of the cache, nothing would drop it.
+			if _, kept := r.written.Load(client.ObjectKeyFromObject(m)); kept && m.Status.Finished {
+				t.Error("the version is kept")
 			}
 		})
 	}
@@ -109,7 +118,7 @@ func TestCleanUp(t *testing.T) {
 		"from before, retried":      {finishedMessage(routed, unfinish, askToRetry), "written", true, false},
 		"no TTL":                    {finishedMessage(routed), "left", true, true},
 		"retried":                   {finishedMessage(routed, unsettle, setTTL(60), askToRetry), "left", true, false},
-		"edited":                    {finishedMessage(routed, unsettle, setTTL(60), edit), "left", true, false},
+		"edited":                    {finishedMessage(routed, unsettle, setTTL(60), changeSpec), "left", true, false},
 		"finalizer of someone else": {finishedMessage(routed, unsettle, setTTL(60), beingDeleted), "left", true, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,13 +12,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
-// sweepRetry is how long after a failure a sweep starts again.
-const sweepRetry = 10 * time.Second
+const (
+	// sweepRetry is how long after a failure a sweep starts again.
+	sweepRetry = 10 * time.Second
+	// wholePage is how many whole messages are read at once: one with 1,000 recipients has 150 KB and more.
+	wholePage = 100
+)
 
 // finishedWatch shows messages that have finished, which the cache leaves out. A watch without a list shows the changes
 // of this term. A sweep through all of them finds the earlier ones, in the background: new messages do not wait for
@@ -28,17 +34,17 @@ type finishedWatch struct {
 	// name of the messages, for the log.
 	name string
 	log  logr.Logger
-	// notify is called for a message that is found or has changed, and reports whether there is something to do for
-	// it. added says that the message has just come into the selection. It must not block.
-	notify func(o client.Object, added bool) bool
-	sweeps sync.WaitGroup
-	// stopSweep ends the sweep that is running.
-	stopSweep context.CancelFunc
+	// changed is called for a message that is added to the selection or is modified, and found for one of a sweep, with
+	// low priority. It reports whether there is something to do for the message. They must not block.
+	changed func(event watch.EventType, o client.Object)
+	found   func(o client.Object) bool
+	// begun asks for a sweep: changes may have been missed.
+	begun chan struct{}
 }
 
-// newSettledWatch returns a watch that calls wake for settled messages that may have been edited. It reads metadata
-// only, as there may be hundreds of thousands: only an edit changes the generation, or the annotation.
-func newSettledWatch(c client.WithWatch, log logr.Logger, wake func(client.Object)) *finishedWatch {
+// newEditWatch returns a watch that wakes settled messages that may have been edited. It reads metadata only, as there
+// may be hundreds of thousands: only an edit changes the generation or the annotation.
+func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) *finishedWatch {
 	source := apiwatch.Collection{
 		Client: c,
 		NewList: func() client.ObjectList {
@@ -48,42 +54,61 @@ func newSettledWatch(c client.WithWatch, log logr.Logger, wake func(client.Objec
 		},
 		Options: []client.ListOption{client.MatchingFields{v1alpha1.FieldSettled: "true"}},
 	}
-	notify := func(o client.Object, added bool) bool {
+	wake := func(o client.Object, opts priorityqueue.AddOpts) bool {
 		edited := o.GetGeneration() > 1 || o.GetAnnotations()[v1alpha1.RetryAnnotation] != ""
-		if !edited || added { // one that is added has just been recorded, with all its edits
-			return false
+		if edited {
+			edits.WakeWith(opts, client.ObjectKeyFromObject(o))
 		}
-		wake(o)
-		return true
+		return edited
 	}
-	return &finishedWatch{source: source, name: "settled messages", log: log, notify: notify, stopSweep: func() {}}
+	return &finishedWatch{
+		source: source, name: "settled messages", log: log, begun: make(chan struct{}, 1),
+		changed: func(event watch.EventType, o client.Object) {
+			if event == watch.Modified { // one that is added has just been recorded, with all its edits
+				wake(o, priorityqueue.AddOpts{})
+			}
+		},
+		found: func(o client.Object) bool { return wake(o, priorityqueue.AddOpts{Priority: new(handler.LowPriority)}) },
+	}
 }
 
-// newExpiringWatch returns a watch that calls wake for messages that have finished and are not settled: those with a
-// TTL. It reads them whole, as their metadata does not say when they expire.
-func newExpiringWatch(c client.WithWatch, log logr.Logger, wake func(*v1alpha1.TeamTalkMessage)) *finishedWatch {
+// newTTLWatch returns a watch that wakes messages that have finished and are not settled: those with a TTL when it is
+// over, and those that were edited. It reads them whole, as their metadata does not say when they expire.
+func newTTLWatch(c client.WithWatch, log logr.Logger, edits, cleanups *apiwatch.Trigger) *finishedWatch {
 	source := apiwatch.Collection{
 		Client:  c,
 		NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
 		Options: []client.ListOption{
 			client.MatchingFields{v1alpha1.FieldFinished: "true", v1alpha1.FieldSettled: "false"},
 		},
+		PageSize: wholePage,
 	}
-	notify := func(o client.Object, _ bool) bool {
+	wake := func(o client.Object, priority int) {
 		m, ok := o.(*v1alpha1.TeamTalkMessage)
-		if ok {
-			wake(m)
+		switch key := client.ObjectKeyFromObject(o); {
+		case !ok:
+		case m.Finished() && !m.RetryAsked():
+			cleanups.WakeWith(priorityqueue.AddOpts{After: time.Until(m.ExpiresAt())}, key)
+		default:
+			edits.WakeWith(priorityqueue.AddOpts{Priority: &priority}, key)
 		}
-		return ok
 	}
-	return &finishedWatch{source: source, name: "messages with a TTL", log: log, notify: notify, stopSweep: func() {}}
+	return &finishedWatch{
+		source: source, name: "messages with a TTL", log: log, begun: make(chan struct{}, 1),
+		changed: func(_ watch.EventType, o client.Object) { wake(o, 0) },
+		found: func(o client.Object) bool {
+			wake(o, handler.LowPriority)
+			return true
+		},
+	}
 }
 
 // Start implements manager.Runnable, with leader election.
 func (w *finishedWatch) Start(ctx context.Context) error {
+	var sweeps sync.WaitGroup
+	sweeps.Go(func() { w.sweepWhenBegun(ctx) })
 	w.source.Run(ctx, w)
-	w.stopSweep()
-	w.sweeps.Wait()
+	sweeps.Wait()
 	return nil
 }
 
@@ -92,22 +117,36 @@ func (w *finishedWatch) Begin(ctx context.Context) (version string, err error) {
 	if version, err = w.source.Version(ctx); err != nil {
 		return "", err
 	}
-	w.stopSweep() // the next one sees more
-	ctx, w.stopSweep = context.WithCancel(ctx)
-	w.sweeps.Go(func() { w.sweep(ctx) })
+	select {
+	case w.begun <- struct{}{}:
+	default: // a sweep that has not started yet will see it all
+	}
 	return version, nil
 }
 
 // Change implements apiwatch.CollectionHandler.
 func (w *finishedWatch) Change(event watch.EventType, o client.Object) {
 	if event == watch.Added || event == watch.Modified {
-		w.notify(o, event == watch.Added)
+		w.changed(event, o)
 	}
 }
 
 // Lost implements apiwatch.CollectionHandler.
 func (w *finishedWatch) Lost(err error) {
 	w.log.Info("changes of "+w.name+" are not seen for now; retrying", "reason", err.Error())
+}
+
+// sweepWhenBegun sweeps after each Begin. One that is running goes on to its end before the next one, as otherwise
+// none might ever end where the watch begins again and again.
+func (w *finishedWatch) sweepWhenBegun(ctx context.Context) {
+	for {
+		select {
+		case <-w.begun:
+			w.sweep(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // sweep looks through all messages of the selection. After a failure it starts again.
@@ -117,7 +156,7 @@ func (w *finishedWatch) sweep(ctx context.Context) {
 		var messages, found int
 		_, err := w.source.Read(ctx, func(o client.Object) {
 			messages++
-			if w.notify(o, false) {
+			if w.found(o) {
 				found++
 			}
 		})

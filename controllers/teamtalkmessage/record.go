@@ -85,7 +85,7 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 	if r.OnStatusWrite != nil {
 		r.OnStatusWrite(StatusWrite{
 			Message: s.message, Server: s.serverKey(), Began: began, Ended: time.Now(),
-			Finished: s.message.Finished() && !before.Finished(),
+			Finished: s.message.Status.Finished && !before.Status.Finished,
 			Done:     newlyDone(before.Status.Recipients, s.message.Status.Recipients),
 		})
 	}

@@ -10,16 +10,16 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
 var _ source.Source = (*Trigger)(nil)
 
-func newQueue(t *testing.T) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+func newQueue(t *testing.T) priorityqueue.PriorityQueue[reconcile.Request] {
 	t.Helper()
-	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	q := priorityqueue.New[reconcile.Request]("test")
 	t.Cleanup(q.ShutDown)
 	return q
 }
@@ -81,8 +81,8 @@ func TestTrigger(t *testing.T) {
 	}
 }
 
-// TestWakeAfter: a request is enqueued when its time has come, or an earlier one is there.
-func TestWakeAfter(t *testing.T) {
+// TestWakeWith: a request is enqueued when its time has come, or an earlier one is there.
+func TestWakeWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s Trigger
 		q := newQueue(t)
@@ -94,10 +94,12 @@ func TestWakeAfter(t *testing.T) {
 			synctest.Wait()
 			return q.Len()
 		}
-		s.WakeAfter(namedKey("a"), time.Hour)
-		s.WakeAfter(namedKey("b"), 2*time.Hour)
-		s.WakeAfter(namedKey("b"), 30*time.Minute)
-		s.WakeAfter(namedKey("c"), -time.Hour)
+		for _, w := range []struct {
+			name  string
+			after time.Duration
+		}{{"a", time.Hour}, {"b", 2 * time.Hour}, {"b", 30 * time.Minute}, {"c", -time.Hour}} {
+			s.WakeWith(priorityqueue.AddOpts{After: w.after}, namedKey(w.name))
+		}
 		for i, want := range []int{1, 2, 3} {
 			if got := lengthAfter(25 * time.Minute); got != want {
 				t.Errorf("%d enqueued after %d minutes, want %d", got, 25*(i+1), want)

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
+)
+
+// triggered is a trigger with its queue.
+type triggered struct {
+	apiwatch.Trigger
+	queue priorityqueue.PriorityQueue[reconcile.Request]
+}
+
+func newTriggered(t *testing.T) *triggered {
+	t.Helper()
+	q := &triggered{queue: priorityqueue.New[reconcile.Request]("test")}
+	t.Cleanup(q.queue.ShutDown)
+	if err := q.Start(t.Context(), q.queue); err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// take returns whether something is enqueued, and its priority.
+func (q *triggered) take() (bool, int) {
+	synctest.Wait()
+	if q.queue.Len() == 0 {
+		return false, 0
+	}
+	item, priority, _ := q.queue.GetWithPriority()
+	q.queue.Done(item)
+	return true, priority
+}
+
+// TestFinishedWatch: what is found or changes wakes the controller of edits, or that of TTLs when they are over.
+func TestFinishedWatch(t *testing.T) {
+	const none, edit, cleanup = "", "edit", "cleanup"
+	const failed = v1alpha1.StateFailed
+	expired, later := setTTL(60), setTTL(2*3600) // finished an hour ago
+	for name, tc := range map[string]struct {
+		message *v1alpha1.TeamTalkMessage
+		// added, modified and found are what wakes at these events, and laterOn what wakes an hour after a message is found.
+		added, modified, found, laterOn string
+	}{
+		"settled":                 {finishedMessage(failed), none, none, none, none},
+		"settled, retried":        {finishedMessage(failed, askToRetry), none, edit, edit, none},
+		"settled, edited":         {finishedMessage(failed, changeSpec), none, edit, edit, none},
+		"TTL, over":               {finishedMessage(failed, unsettle, expired), cleanup, cleanup, cleanup, none},
+		"TTL, not over":           {finishedMessage(failed, unsettle, later), none, none, none, cleanup},
+		"TTL, retried":            {finishedMessage(failed, unsettle, expired, askToRetry), edit, edit, edit, none},
+		"TTL, edited":             {finishedMessage(failed, unsettle, expired, changeSpec), edit, edit, edit, none},
+		"no TTL, retry to record": {finishedMessage(failed, unsettle, askToRetry), edit, edit, edit, none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				edits, cleanups := newTriggered(t), newTriggered(t)
+				w := newEditWatch(nil, logr.Discard(), &edits.Trigger)
+				if !tc.message.Status.Settled {
+					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger)
+				}
+				// The messages are from before the bubble's time.
+				ended := metav1.NewTime(time.Now().Add(-time.Hour))
+				tc.message.Status.CompletionTime = &ended
+				woken := func(event, want string, wantPriority int) {
+					isEdit, priority := edits.take()
+					isCleanup, _ := cleanups.take()
+					if isEdit != (want == edit) || isCleanup != (want == cleanup) || isEdit && priority != wantPriority {
+						t.Errorf("%s: edit %t, cleanup %t, priority %d; want %q", event, isEdit, isCleanup, priority, want)
+					}
+				}
+				w.Change(watch.Deleted, tc.message)
+				woken("deleted", none, 0)
+				w.Change(watch.Added, tc.message)
+				woken("added", tc.added, 0)
+				w.Change(watch.Modified, tc.message)
+				woken("modified", tc.modified, 0)
+				w.found(tc.message)
+				woken("found", tc.found, handler.LowPriority)
+				time.Sleep(time.Hour)
+				woken("an hour later", tc.laterOn, 0)
+			})
+		})
+	}
+}
+
+// TestSweep: a sweep is tried again after a failure, and another follows if the watch has begun again meanwhile.
+func TestSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answers []error // of the lists of sweeps, from the first one
+		page := make(chan error)
+		api := interceptor.NewClient(fake.NewClientBuilder().WithScheme(newReconciler(t, finishedMessage("Failed"), 0).Client.Scheme()).Build(),
+			interceptor.Funcs{
+				List: func(ctx context.Context, _ client.WithWatch, _ client.ObjectList, opts ...client.ListOption) error {
+					if (&client.ListOptions{}).ApplyOptions(opts).Limit == 0 { // of Version
+						return nil
+					}
+					answers = append(answers, <-page)
+					return answers[len(answers)-1]
+				},
+			})
+		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			w.sweepWhenBegun(ctx)
+			close(ended)
+		}()
+		begin := func() {
+			if _, err := w.Begin(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		isSweeping := func(answer error) bool {
+			synctest.Wait()
+			select {
+			case page <- answer:
+				return true
+			default:
+				return false
+			}
+		}
+		if isSweeping(nil) {
+			t.Error("sweeps before the watch has begun")
+		}
+		begin()
+		if !isSweeping(errors.New("connection refused")) {
+			t.Error("does not sweep")
+		}
+		begin()
+		begin()
+		if isSweeping(nil) {
+			t.Error("sweeps again at once after a failure")
+		}
+		time.Sleep(sweepRetry)
+		if !isSweeping(nil) || !isSweeping(nil) {
+			t.Error("does not sweep again after a failure, or after the watch has begun again")
+		}
+		if isSweeping(nil) {
+			t.Error("sweeps without need")
+		}
+		cancel()
+		<-ended
+	})
+}
