@@ -44,7 +44,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) || !has(self.deadline) || self.sendAfter < self.deadline",message="deadline must be later than sendAfter",fieldPath=".deadline"
 // +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey, because it has no delivery token",fieldPath=".idempotencyKey"
-// +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !self.to.users.exists(u, u == self.senderID)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
+// +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !(self.senderID in self.to.users)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
 type TeamTalkMessageSpec struct {
 	// serverRef refers to the TeamTalkServer that sends the message. If unset, it is the server "default"
 	// in the message's namespace.
