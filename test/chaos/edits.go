@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,7 +28,8 @@ import (
 func editScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "kill-edited", run: killEdited,
-			clause: "kill -9 of the operator: finished messages were retried or edited before it, and while none leads"},
+			clause: "kill -9 of the operator: finished messages were retried or edited before it, and while none leads; " +
+				"nothing is sent unrecorded"},
 		{name: "paused-edited", run: pausedEdited,
 			clause: "a leader is stopped past its Lease while it takes up finished messages again, and woken when another has"},
 	}), scenario{
@@ -58,10 +60,15 @@ func (w *world) fail(ctx context.Context) {
 	}
 	w.finished(ctx)
 	refused.Remove()
+	w.countEarly(ctx)
+	w.shape = nil
+}
+
+// countEarly counts all that is stored as sent too early.
+func (w *world) countEarly(ctx context.Context) {
 	for _, rows := range w.rows(ctx) {
 		w.early += len(rows)
 	}
-	w.shape = nil
 }
 
 // byEdit chooses the messages that are edited. The others are retried as they are.
@@ -104,11 +111,24 @@ func (w *world) halfRecorded() boundary {
 	}
 }
 
+// takeUpUnrecorded retries or edits messages while no status can be written. Nothing may be sent: as long as the status
+// says that nothing is stored, it permits another edit.
+func (w *world) takeUpUnrecorded(ctx context.Context, some []*message) {
+	refused := w.leader.api.Add(apiproxy.Rule{Match: apiproxy.StatusWrite,
+		Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)})
+	w.counts(refused.Fired)
+	w.takeUpAgain(ctx, some)
+	framework.Must(refused.Await(ctx, 2*len(some))) // each of them more than once
+	w.countEarly(ctx)
+	refused.Remove()
+}
+
 func killEdited(ctx context.Context, w *world) {
 	w.fail(ctx)
+	some, half := len(w.messages)/4, len(w.messages)*3/4
+	w.takeUpUnrecorded(ctx, w.messages[:some])
 	b := w.halfRecorded()
-	half := len(w.messages) * 3 / 4
-	w.takeUpAgain(ctx, w.messages[:half])
+	w.takeUpAgain(ctx, w.messages[some:half])
 	framework.Must(b.await(ctx, w.caught()))
 	w.kill(w.leader)
 	b.release()
