@@ -188,7 +188,11 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	if p.unseenKey {
 		p.checked = false
 	}
-	p.wakeAt = env.backoff(askBackoff, p.asked)
+	if env.now.Before(p.lastAttempt) { // an earlier operator's
+		p.wakeAt = env.backoff(earlierAskBackoff, p.asked)
+	} else {
+		p.wakeAt = env.backoff(askBackoff, p.asked)
+	}
 	// The first moment at which absence can be proved is worth a search.
 	if env.now.Before(proof) && p.wakeAt.After(proof) {
 		p.wakeAt = proof
@@ -212,8 +216,8 @@ func (p recipientState) adopt(found SearchResult, env environment) recipientStat
 // absent is the state where nothing was stored.
 func (p recipientState) absent(env environment) recipientState {
 	switch {
-	case p.Attempts == 0:
-		// Nothing was sent before: a first attempt, not a retry.
+	case p.Attempts == 0 || p.Message == msgTakeover:
+		// No attempt is known: the next one is no retry.
 		p.DoubtSince, p.asked = time.Time{}, 0
 		p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
 		p.wakeAt = env.now

@@ -99,6 +99,7 @@ func TestAfterAsk(t *testing.T) {
 		"absent":                            {p: doubt, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
 		"absent, after an id":               {p: answered, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNotStored, wantString: msgNotStored, wantTries: 1},
 		"absent, never sent":                {p: with(func(p *recipientState) { p.Attempts = 0 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending},
+		"absent, of an earlier operator":    {p: with(func(p *recipientState) { p.Message, p.tries, p.checked = msgTakeover, 3, false }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantTries: 3},
 		"absent, beyond the limit":          {p: old, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
 		"absent, a moment too early":        {p: doubt, f: SearchResult{Conclusive: true}, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"not whole":                         {p: doubt, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
@@ -134,6 +135,32 @@ func TestAfterAsk(t *testing.T) {
 				if !p.DoubtSince.IsZero() || p.answered || p.checked && p.Attempts > 0 {
 					t.Errorf("%+v", p)
 				}
+			}
+		})
+	}
+}
+
+// TestEarlierDoubtBacksOff: doubts about an earlier operator are searched for less often, and when absence can be proved.
+func TestEarlierDoubtBacksOff(t *testing.T) {
+	ended := base.Add(PeerPatience)
+	for name, tc := range map[string]struct {
+		p        recipientState
+		at       time.Time
+		min, max time.Duration // from at
+	}{
+		"of this operator": {recipientState{lastAttempt: base}, base, 50 * time.Millisecond, 100 * time.Millisecond},
+		"the first time":   {recipientState{lastAttempt: ended}, base, time.Second, 2 * time.Second},
+		"later":            {recipientState{lastAttempt: ended, asked: 3}, base, 8 * time.Second, 16 * time.Second},
+		"before the proof": {
+			recipientState{lastAttempt: ended, asked: 4}, ended.Add(-time.Second),
+			time.Second + settle + lag, time.Second + settle + lag,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.p.State, tc.p.DoubtSince = v1alpha1.StateInDoubt, base
+			p := afterAsk(tc.p, SearchResult{}, nil, tc.at, envAt(tc.at))
+			if wait := p.wakeAt.Sub(tc.at); wait < tc.min || wait > tc.max {
+				t.Errorf("asked again after %v, want %v to %v", wait, tc.min, tc.max)
 			}
 		})
 	}

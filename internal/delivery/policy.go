@@ -64,7 +64,9 @@ type backoff struct{ base, limit time.Duration }
 var (
 	retryBackoff = backoff{time.Second, 5 * time.Minute}
 	askBackoff   = backoff{100 * time.Millisecond, time.Minute}
-	routeBackoff = backoff{time.Second, 30 * time.Second}
+	// earlierAskBackoff is of doubts about an earlier operator: hundreds are searched for at once, before new messages.
+	earlierAskBackoff = backoff{2 * time.Second, time.Minute}
+	routeBackoff      = backoff{time.Second, 30 * time.Second}
 	// readyBackoff is for a connection that is up, but accepts no request.
 	readyBackoff = backoff{50 * time.Millisecond, time.Second}
 )
