@@ -36,13 +36,6 @@ import (
 // maxConcurrentReconciles is enough: what takes time happens in the engine.
 const maxConcurrentReconciles = 16
 
-const (
-	// postponePause is as short as can be: what is requeued at once keeps its priority.
-	postponePause = time.Millisecond
-	// postponeLimit is how long a message in doubt has a low priority.
-	postponeLimit = delivery.PeerPatience
-)
-
 // Reconciler reconciles TeamTalkMessages.
 type Reconciler struct {
 	// Client reads unfinished messages from the cache, and ConfigMaps from the API server.
@@ -68,8 +61,6 @@ type Reconciler struct {
 	serverSeen seenServers
 	// written are the messages whose status this process has written, by name; see isStale.
 	written sync.Map
-	// postponed are the names of messages that have been postponed.
-	postponed sync.Map
 }
 
 // SetupWithManager adds the controller and its index to the manager.
@@ -135,7 +126,6 @@ func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) 
 // forget drops what is kept for a message that is gone or has finished.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.ConfigMaps.Release(key)
-	r.postponed.Delete(key)
 	r.written.Delete(key)
 }
 
@@ -157,9 +147,6 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 	defer end()
 	s := newScope(m, term, time.Now())
 	s.order = order
-	if !s.earlierUntil.IsZero() && r.postpone(client.ObjectKeyFromObject(m)) {
-		return reconcile.Result{RequeueAfter: postponePause, Priority: new(handler.LowPriority)}, nil
-	}
 	r.readProgress(s)
 	var result reconcile.Result
 	out, err := r.runPhases(ctx, s)
@@ -171,16 +158,6 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 		r.Engine.Queue.Done(m.UID)
 	}
 	return result, err
-}
-
-// postpone reports, once for each message, that others are to be reconciled first. Hundreds may be in doubt after
-// a leader was lost, and nothing can be sent of them for half a minute. They have a low priority for that time.
-func (r *Reconciler) postpone(key types.NamespacedName) bool {
-	if _, before := r.postponed.LoadOrStore(key, nil); before {
-		return false
-	}
-	time.AfterFunc(postponeLimit, func() { r.Wake.Wake(key) })
-	return true
 }
 
 // runPhases returns the outcome of the first phase that does not go on to the next.

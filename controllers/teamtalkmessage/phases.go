@@ -224,7 +224,14 @@ func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
 	switch {
 	case !ok:
 		return notTaken, nil
-	case s.underWay() || !snapshot.Running || s.payloadPending != nil || s.begun() || !statusFits(s.message):
+	case !snapshot.Running || s.payloadPending != nil || !statusFits(s.message):
+		return done, nil
+	case s.onlyEarlierDoubts():
+		if wait := s.earlierDoubtsShown().Sub(s.now); wait > 0 {
+			return outcome{action: actionLeave, after: wait}, nil
+		}
+		return done, nil
+	case s.underWay() || s.begun():
 		return done, nil
 	}
 	return submitted, nil
@@ -266,5 +273,5 @@ func identityOf(m *v1alpha1.TeamTalkMessage) delivery.Identity {
 // statusFits reports whether the status stays true while the message is sent, and need not be written.
 func statusFits(m *v1alpha1.TeamTalkMessage) bool {
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-	return ready == nil || ready.Reason == v1alpha1.ReasonScheduled
+	return ready == nil || ready.Reason == v1alpha1.ReasonScheduled || ready.Reason == v1alpha1.ReasonSending
 }

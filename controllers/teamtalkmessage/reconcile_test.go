@@ -3,10 +3,11 @@
 package teamtalkmessage
 
 import (
+	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -15,14 +16,14 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // newReconciler returns one with a fake API server that holds a message, and the term of
@@ -102,52 +103,51 @@ func TestDrainedRecordsNothing(t *testing.T) {
 	}
 }
 
-// TestInDoubtIsNotPostponedForGood: what is in doubt is enqueued as everything else is, once
-// it has waited for long.
-func TestInDoubtIsNotPostponedForGood(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := expired()
-		r := newReconciler(t, m, 1)
-		q := priorityqueue.New[reconcile.Request]("test")
-		defer q.ShutDown()
-		if err := r.Wake.Start(t.Context(), q); err != nil {
+// TestEarlierDoubtsAreNotRecordedAtOnce: what a lost leader may have sent is searched for before the status shows a
+// doubt. It shows it if the search takes long, and before a drain ends.
+func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {
+	m := expired()
+	m.Spec.Deadline, m.Spec.RetryLimit = nil, new(int32)
+	r := newReconciler(t, m, 1)
+	term, err := r.Term.Term(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "default"}}
+	server.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"db-proxy:10600"}
+	server.Spec.SettleSeconds, server.Spec.MaxReplicaLagSeconds = 3, new(int32(2))
+	nothing := func(types.NamespacedName) {}
+	sessions := connection.NewManager(logr.Discard(), nil, connection.Events{Connection: nothing, Usable: nothing})
+	session := sessions.Ensure(client.ObjectKeyFromObject(server), connection.Config{}, cipher.Keys{})
+	shown := term.Local.Add(delivery.PeerPatience + 5*time.Second)
+	submit := func(now time.Time) outcome {
+		t.Helper()
+		s := newScope(m, term, now)
+		r.readProgress(s)
+		s.server, s.session, s.payload = server, session, delivery.Payload{Data: []byte("hello")}
+		out, err := r.submit(t.Context(), s)
+		if err != nil {
 			t.Fatal(err)
 		}
-		key := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)}
-		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
-		if result, _ := look(t, r, m); result.Priority == nil {
-			t.Fatalf("it is not postponed: %+v", result)
+		return out
+	}
+	for name, now := range map[string]time.Time{"submitted": term.Local, "later": shown} {
+		if out := submit(now); out.action != actionLeave || !now.Add(out.after).After(shown) {
+			t.Errorf("%s: %+v", name, out)
 		}
-		time.Sleep(postponeLimit)
-		synctest.Wait()
-		other := reconcile.Request{NamespacedName: types.NamespacedName{Name: "other"}}
-		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority + 1)}, other)
-		synctest.Wait()
-		if first, priority, _ := q.GetWithPriority(); first != key || priority != 0 {
-			t.Errorf("first comes %v with priority %d", first, priority)
-		}
-	})
-}
-
-// TestInDoubtIsPostponed: what a leader that was lost has left comes when there is nothing
-// else to do, and does come.
-func TestInDoubtIsPostponed(t *testing.T) {
-	m := expired()
-	r := newReconciler(t, m, 1)
-	result, written := look(t, r, m)
-	if written || result.RequeueAfter <= 0 || result.Priority == nil || *result.Priority >= 0 {
-		t.Errorf("the first look: %+v, written: %v", result, written)
 	}
-	if r.postpone(client.ObjectKeyFromObject(m)) {
-		t.Error("it is postponed more than once")
+	if out := submit(shown.Add(time.Minute)); out != done {
+		t.Errorf("still in doubt: %+v", out)
 	}
-	younger := queueMessage(m)
-	younger.Key.Name, younger.UID, younger.Order.Name = "younger", "younger", "chat/younger"
-	r.Engine.Queue.Add(younger)
-	if r.Engine.Queue.Admit("younger", younger.Server, 1) {
-		t.Error("it has lost its place")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := r.Engine.Drain(ended); err == nil {
+		t.Error("drained before the doubt is recorded")
 	}
-	if _, written := look(t, r, m); !written {
-		t.Error("the second look has written nothing")
+	if err := r.Engine.Start(ended); err != nil { // until the task has stopped
+		t.Error(err)
+	}
+	if out := submit(term.Local); out != done {
+		t.Errorf("while it drains: %+v", out)
 	}
 }

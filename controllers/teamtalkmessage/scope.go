@@ -3,6 +3,7 @@
 package teamtalkmessage
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
+
+// earlierDoubtGrace is how long after absence can be proved a doubt about an earlier operator is recorded.
+const earlierDoubtGrace = 10 * time.Second
 
 // scope is what the phases of one reconciliation share. newScope sets the fields up to recipients.
 type scope struct {
@@ -34,6 +38,8 @@ type scope struct {
 	// recipients are in the order of the spec. They begin as the status or, after adopt, the snapshot has them.
 	// Phases refuse them, stage their times and end their doubts.
 	recipients []delivery.Progress
+	// recorded are the recipients as newScope has resumed them from the status, if earlierUntil is set.
+	recorded []delivery.Progress
 
 	// order is the message's place in its conversations. Set before the phases run.
 	order queue.Order
@@ -87,6 +93,9 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) 
 			p = p.FromPriorTerm(now)
 		}
 		s.recipients = append(s.recipients, p)
+	}
+	if !s.earlierUntil.IsZero() {
+		s.recorded = slices.Clone(s.recipients)
 	}
 	return s
 }
@@ -175,6 +184,22 @@ func (s *scope) begun() bool {
 	})
 }
 
+// onlyEarlierDoubts reports whether the status lacks nothing but doubts about an earlier operator.
+func (s *scope) onlyEarlierDoubts() bool {
+	return !s.earlierUntil.IsZero() && slices.EqualFunc(s.recorded, s.recipients, func(a, b delivery.Progress) bool {
+		a.DoubtSince = b.DoubtSince
+		return reflect.DeepEqual(a, b)
+	})
+}
+
+// earlierDoubtsShown is from when the status shows doubts about an earlier operator. Most have been settled by then. To
+// record hundreds at the beginning of a term would delay what is found, and new messages, by seconds. The engine has
+// them, and a drain records them.
+func (s *scope) earlierDoubtsShown() time.Time {
+	policy := delivery.PolicyOf(s.server, 0)
+	return s.earlierUntil.Add(policy.Settle + policy.ReplicaLag + earlierDoubtGrace)
+}
+
 // unfinished counts the recipients that are not done.
 func (s *scope) unfinished() (n int) {
 	for _, p := range s.recipients {
@@ -255,7 +280,10 @@ func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
 	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.NeverDueBefore(term.Start.Time) {
 		return time.Time{}
 	}
-	return earlierTermUntil(term)
+	// Hundreds can be proved absent at one moment, and recording them takes seconds. So the oldest are the first: those
+	// of the last 20 seconds before the term are spread over a second.
+	age := term.Start.Sub(m.CreationTimestamp.Time)
+	return earlierTermUntil(term).Add(max(0, 20*time.Second-age) / 20)
 }
 
 // earlierTermUntil is until when the operator of the earlier term may be sending.

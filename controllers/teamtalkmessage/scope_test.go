@@ -52,14 +52,16 @@ func TestNewScope(t *testing.T) {
 func TestEarlierUntil(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
 	local := start.Add(time.Hour) // another clock
+	proof := local.Add(delivery.PeerPatience)
 	tests := map[string]struct {
 		clean   bool
 		created time.Time
 		want    time.Time
 	}{
 		"clean":                     {true, start.Add(-time.Hour), time.Time{}},
-		"from before":               {false, start.Add(-time.Second), local.Add(delivery.PeerPatience)},
-		"from the very same second": {false, start, local.Add(delivery.PeerPatience)},
+		"from long before":          {false, start.Add(-time.Hour), proof},
+		"from before, the older":    {false, start.Add(-10 * time.Second), proof.Add(500 * time.Millisecond)},
+		"from the very same second": {false, start, proof.Add(time.Second)},
 		"from after":                {false, start.Add(time.Second), time.Time{}},
 	}
 	for name, tc := range tests {

@@ -53,9 +53,11 @@ func (x *executor) advance() bool {
 		return false
 	case !acquired:
 		// What it waits for may have changed.
+	case (step == StepWait || step == StepSend) && x.place.Requeue():
+		// Older messages have become known, or go on after a wait: they are first.
 	case step == StepWait:
 		x.giveWay(until, began)
-		waitUntil(ctx, until)
+		waitUntil(ctx, until, x.place.OlderWaits())
 	case step == StepWaitReady:
 		if x.awaitConnection(ctx, t, began) {
 			x.set(afterReady(p, x.engine.environment(t)))
@@ -67,8 +69,6 @@ func (x *executor) advance() bool {
 		x.place.Release()
 		x.place.ReleaseSlot()
 		<-ctx.Done()
-	case step == StepSend && x.place.Requeue():
-		// Older messages have become known, or go on after a wait: they are first.
 	default:
 		if after, ok := x.execute(ctx, step, t, p); ok {
 			x.record(step, began, p, after)
@@ -88,11 +88,12 @@ func (x *executor) giveWay(until, now time.Time) {
 	}
 }
 
-func waitUntil(ctx context.Context, until time.Time) {
+func waitUntil(ctx context.Context, until time.Time, woken <-chan struct{}) {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-woken:
 	case <-ctx.Done():
 	}
 }

@@ -56,6 +56,21 @@ func TestOrderAfterWaiting(t *testing.T) {
 	})
 }
 
+// TestOlderIsFirstAfterWaiting: a message that waits in its conversation lets an older one go first that waits no more.
+func TestOlderIsFirstAfterWaiting(t *testing.T) {
+	run(t, func(h *harness) {
+		older, younger := h.task("older", toAlice), h.task("younger", toAlice)
+		younger.Order.Created = older.Order.Created.Add(time.Second)
+		takenOver(&older)
+		younger.EarlierUntil = older.EarlierUntil.Add(20 * time.Second)
+		h.submit(older)
+		h.submit(younger)
+		h.wantEnd("older", PeerPatience+settle+lag+time.Second, routed(1))
+		h.await("younger", 20*time.Second)
+		h.wantTexts("hello older", "hello younger")
+	})
+}
+
 // hesitant is a TeamTalk whose directory takes a second.
 type hesitant struct{ *talk }
 

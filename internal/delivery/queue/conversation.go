@@ -47,6 +47,8 @@ type Place struct {
 	conversation *conversation
 	// acquired is closed when it holds the conversation.
 	acquired chan struct{}
+	// olderWaits receives when an older place waits for the conversation that it holds.
+	olderWaits chan struct{}
 	// quota of its slot; nil: it is released.
 	quota *serverQuota
 }
@@ -60,7 +62,9 @@ func (q *Queue) Submit(uid types.UID, server types.NamespacedName, o Order, conv
 	quota.used += len(conversations)
 	places := make([]*Place, len(conversations))
 	for i, key := range conversations {
-		places[i] = &Place{entry: entry{order: o}, queue: q, key: key, quota: quota}
+		places[i] = &Place{
+			entry: entry{order: o}, queue: q, key: key, quota: quota, olderWaits: make(chan struct{}, 1),
+		}
 		q.enter(places[i])
 	}
 	return places
@@ -102,6 +106,9 @@ func (p *Place) Requeue() bool {
 	return true
 }
 
+// OlderWaits receives when Requeue may let an older message go first. It can receive without a reason.
+func (p *Place) OlderWaits() <-chan struct{} { return p.olderWaits }
+
 // Release passes the conversation on. The place may acquire it again.
 func (p *Place) Release() {
 	p.queue.mu.Lock()
@@ -124,6 +131,14 @@ func (q *Queue) enter(p *Place) {
 	c := q.conversationOf(p.key)
 	p.conversation, p.acquired = c, make(chan struct{})
 	heap.Push(&c.waiting, p)
+	for _, holder := range c.held {
+		if p.order.Before(holder.order) {
+			select {
+			case holder.olderWaits <- struct{}{}:
+			default:
+			}
+		}
+	}
 	q.grant(c)
 }
 

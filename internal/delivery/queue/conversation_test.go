@@ -116,6 +116,23 @@ func (p *Place) holds() bool {
 	return p.conversation != nil && slices.Contains(p.conversation.held, p)
 }
 
+// TestOlderWaits: who holds a conversation is woken by an older place only.
+func TestOlderWaits(t *testing.T) {
+	c := newConversations(t)
+	at := func(second int64) Order { return Order{Created: time.Unix(second, 0)} }
+	held := c.place(Conversation{}, at(5))
+	c.acquire(held)
+	for _, tc := range []struct {
+		second int64
+		want   int
+	}{{6, 0}, {4, 1}, {3, 1}} {
+		c.place(Conversation{}, at(tc.second))
+		if got := len(held.OlderWaits()); got != tc.want {
+			t.Errorf("after one of second %d waits: %d, want %d", tc.second, got, tc.want)
+		}
+	}
+}
+
 func TestConversationInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newConversations(t)
