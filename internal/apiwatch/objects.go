@@ -154,10 +154,11 @@ func (n *objectNamespace) Begin(ctx context.Context) (version string, err error)
 		}
 	}
 	version, err = n.source.Version(ctx)
+	if apierrors.IsForbidden(err) {
+		version, err = n.watchByName(ctx)
+	}
 	if err == nil {
 		n.notifyOwners(n.withoutWatch()...)
-	} else if apierrors.IsForbidden(err) {
-		n.watchByName(ctx)
 	}
 	return version, err
 }
@@ -186,15 +187,23 @@ func (n *objectNamespace) withoutWatch() []string {
 	return names
 }
 
-// watchByName tries to watch objects by name, until the namespace should be tried again.
-func (n *objectNamespace) watchByName(ctx context.Context) {
+// watchByName tries to watch objects by name for a while, until the namespace should be tried again. It returns the
+// version of the namespace once it may be watched, or that it may not.
+func (n *objectNamespace) watchByName(ctx context.Context) (version string, err error) {
 	limited, cancel := context.WithTimeout(ctx, maxBackoff)
 	defer cancel()
 	for _, name := range n.withoutWatch() {
 		if n.tries.Wait(limited) != nil {
-			return
+			break
 		}
 		w, err := n.openByName(ctx, name)
+		if err == nil {
+			// What permits this object may permit all.
+			if version, err := n.source.Version(ctx); err == nil {
+				w.Stop()
+				return version, nil
+			}
+		}
 		n.mu.Lock()
 		o := n.objects[name]
 		switch {
@@ -208,6 +217,7 @@ func (n *objectNamespace) watchByName(ctx context.Context) {
 		}
 		n.mu.Unlock()
 	}
+	return n.source.Version(ctx)
 }
 
 // openByName opens a watch of one object.

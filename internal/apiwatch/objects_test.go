@@ -359,11 +359,30 @@ func TestObjectsMany(t *testing.T) {
 		x.notified = nil
 		x.permit(named("permitted", ""), named("forbidden", ""), named("other", "a"))
 		advance(time.Minute)
+		x.wantWatches(named("permitted", ""), named("forbidden", ""), named("other", "a"))
 		if n := len(x.notified); n != objects {
 			t.Errorf("%d owners were notified of the permission", n)
 		}
 		if n := x.requestsIn(time.Hour); n != 0 {
 			t.Errorf("%d requests in an hour without a change", n)
+		}
+	})
+}
+
+// TestObjectsPermittedWhileTrying: a permission for the namespace that comes while its objects are tried one by one does
+// not have them watched one by one.
+func TestObjectsPermittedWhileTrying(t *testing.T) {
+	runObjects(t, func(x *objectsTest) {
+		for i := range 2000 {
+			name := named("chat", fmt.Sprint(i))
+			x.Watch(name, name)
+		}
+		advance(10 * time.Second)
+		x.permit(named("chat", ""))
+		advance(time.Second)
+		x.wantWatches(named("chat", ""))
+		if n := len(x.notified); n != 2000 {
+			t.Errorf("%d owners were notified", n)
 		}
 	})
 }

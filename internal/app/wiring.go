@@ -40,19 +40,18 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	if err != nil {
 		return nil, err
 	}
-	recorder := mgr.GetEventRecorder(process.Name)
-	caches, err := newCaches(ctx, mgr.GetCache(), mgr.GetLogger().WithName("caches"), controllerTypes())
+	recorder, log := mgr.GetEventRecorder(process.Name), mgr.GetLogger()
+	caches, err := newCaches(ctx, mgr.GetCache(), log.WithName("caches"), controllerTypes())
 	if err != nil {
 		return nil, err
 	}
 	serverWake, sessionWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	messageWake, receiverWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
-	watchLog := mgr.GetLogger().WithName("apiwatch")
-	serverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, serverWake.Wake)
-	receiverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, receiverWake.Wake)
-	configMaps := apiwatch.NewObjects(live, "ConfigMap", watchLog, messageWake.Wake)
+	serverSecrets := apiwatch.NewObjects(live, "Secret", log.WithName("apiwatch"), serverWake.Wake)
+	receiverSecrets := apiwatch.NewObjects(live, "Secret", log.WithName("apiwatch"), receiverWake.Wake)
+	configMaps := apiwatch.NewObjects(live, "ConfigMap", log.WithName("apiwatch"), messageWake.Wake)
 	receipts := readreceipt.NewTracker()
-	sessions := connection.NewManager(mgr.GetLogger().WithName("connection"), gate.Open, connection.Events{
+	sessions := connection.NewManager(log.WithName("connection"), gate.Open, connection.Events{
 		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
 	})
 	engine := delivery.NewEngine(messageWake.Wake)
