@@ -4,6 +4,7 @@ package teamtalkmessage
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -114,11 +115,13 @@ func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "default"}}
-	server.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"db-proxy:10600"}
+	server.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"} // refused
+	server.Spec.DBProxy.Connections = 1
 	server.Spec.SettleSeconds, server.Spec.MaxReplicaLagSeconds = 3, new(int32(2))
 	nothing := func(types.NamespacedName) {}
-	sessions := connection.NewManager(logr.Discard(), nil, connection.Events{Connection: nothing, Usable: nothing})
-	session := sessions.Ensure(client.ObjectKeyFromObject(server), connection.Config{}, cipher.Keys{})
+	open := func() error { return nil }
+	sessions := connection.NewManager(logr.Discard(), open, connection.Events{Connection: nothing, Usable: nothing})
+	session := sessions.Ensure(client.ObjectKeyFromObject(server), connection.ConfigOf(server), cipher.Keys{})
 	shown := term.Local.Add(delivery.PeerPatience + 5*time.Second)
 	submit := func(now time.Time) outcome {
 		t.Helper()
@@ -144,7 +147,7 @@ func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {
 	if err := r.Engine.Drain(ended); err == nil {
 		t.Error("drained before the doubt is recorded")
 	}
-	if err := r.Engine.Start(ended); err != nil { // until the task has stopped
+	if err := errors.Join(r.Engine.Start(ended), sessions.Start(ended)); err != nil { // until all has stopped
 		t.Error(err)
 	}
 	if out := submit(term.Local); out != done {
