@@ -227,10 +227,15 @@ func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
 	case !snapshot.Running || s.payloadPending != nil || !statusFits(s.message):
 		return done, nil
 	case s.onlyEarlierDoubts():
-		if wait := s.earlierDoubtsShown().Sub(s.now); wait > 0 {
-			return outcome{action: actionLeave, after: wait}, nil
+		wait := s.earlierDoubtsShown().Sub(s.now)
+		if wait <= 0 {
+			return done, nil
 		}
-		return done, nil
+		if key := client.ObjectKeyFromObject(s.message); !s.underWay() {
+			// With RequeueAfter, the workqueue would lose the order in which messages end meanwhile.
+			time.AfterFunc(wait, func() { r.Wake.Wake(key) })
+		}
+		return submitted, nil
 	case s.underWay() || s.begun():
 		return done, nil
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -122,7 +123,7 @@ func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {
 	open := func() error { return nil }
 	sessions := connection.NewManager(logr.Discard(), open, connection.Events{Connection: nothing, Usable: nothing})
 	session := sessions.Ensure(client.ObjectKeyFromObject(server), connection.ConfigOf(server), cipher.Keys{})
-	shown := term.Local.Add(delivery.PeerPatience + 5*time.Second)
+	shown := earlierUntil(term, m).Add(5*time.Second + earlierDoubtGrace)
 	submit := func(now time.Time) outcome {
 		t.Helper()
 		s := newScope(m, term, now)
@@ -134,12 +135,20 @@ func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {
 		}
 		return out
 	}
-	for name, now := range map[string]time.Time{"submitted": term.Local, "later": shown} {
-		if out := submit(now); out.action != actionLeave || !now.Add(out.after).After(shown) {
-			t.Errorf("%s: %+v", name, out)
+	for range 2 {
+		if out := submit(shown.Add(-time.Millisecond)); out != submitted {
+			t.Errorf("at first: %+v", out)
 		}
 	}
-	if out := submit(shown.Add(time.Minute)); out != done {
+	q := priorityqueue.New[reconcile.Request]("test")
+	defer q.ShutDown()
+	if err := r.Wake.Start(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if woken, _ := q.Get(); woken.NamespacedName != client.ObjectKeyFromObject(m) {
+		t.Errorf("%v is woken", woken)
+	}
+	if out := submit(shown); out != done {
 		t.Errorf("still in doubt: %+v", out)
 	}
 	ended, end := context.WithCancel(t.Context())
