@@ -150,8 +150,11 @@ func TestSweep(t *testing.T) {
 			t.Error("sweeps again at once after a failure")
 		}
 		time.Sleep(sweepRetry)
-		if !isSweeping(nil) || !isSweeping(nil) {
-			t.Error("does not sweep again after a failure, or after the watch has begun again")
+		if !isSweeping(nil) {
+			t.Error("does not sweep again after a failure")
+		}
+		if !isSweeping(nil) {
+			t.Error("does not sweep again after the watch has begun again")
 		}
 		if isSweeping(nil) {
 			t.Error("sweeps without need")

@@ -4,8 +4,8 @@
 // reconcile requests.
 //
 // Trigger is a controller's source; Trigger.Wake enqueues a request. Objects.Watch has an owner notified when a
-// Secret or ConfigMap may have changed. Collection.Run watches many objects and keeps none of them in memory. Namespaces
-// holds what exists for each namespace in use, such as a watch.
+// Secret or ConfigMap may have changed. Collection.Run watches many objects and keeps none of them in memory.
+// Namespaces holds what exists for each namespace in use, such as a watch.
 //
 // A Collection calls a CollectionHandler. Its Begin returns the version at which the watch starts: that of Version,
 // which reads no objects, or that of Read, which hands over all objects page by page. When the watch cannot continue,

@@ -139,6 +139,9 @@ func (p recipientState) expiresAt(pol Policy) time.Time {
 // isFinishing reports whether a step completes what has been sent: while the engine drains, it takes no other.
 func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
 
+// canYield reports whether older messages may go first.
+func (s Step) canYield() bool { return s == StepWait || s == StepSend }
+
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b

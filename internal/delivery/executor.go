@@ -53,7 +53,7 @@ func (x *executor) advance() bool {
 		return false
 	case !acquired:
 		// What it waits for may have changed.
-	case (step == StepWait || step == StepSend) && x.place.Requeue():
+	case step.canYield() && x.place.Requeue():
 		// Older messages have become known, or go on after a wait: they are first.
 	case step == StepWait:
 		x.giveWay(until, began)
