@@ -19,16 +19,20 @@ const (
 	ttlPause = 100 * time.Millisecond
 )
 
-// ttl measures how fast expired messages are deleted, and how long new messages take meanwhile.
+// ttl measures how fast messages are deleted that expired while no operator ran, and how long new messages take
+// meanwhile.
 func ttl(ctx context.Context, w *world, r *report) {
 	const pattern = "ttl-pattern"
 	w.deliverOne(ctx, pattern)
+	w.retire(ctx)
 	// In a namespace that the tracker does not watch.
 	w.multiply(ctx, pattern, copies{
 		batch:      batch{namespace: bareNamespace, prefix: "expired", n: ttlMessages, users: w.o.users},
 		ttlSeconds: ptr.To[int32](0),
 	})
-	w.deliverOne(ctx, "ttl-warm") // the operator has seen the earlier ones by then
+	w.operator = w.startOperator()
+	w.operator.ready(ctx)
+	w.deliverOne(ctx, "ttl-warm")
 	from, began := w.audit.end(), time.Now()
 	w.deliverEach(ctx, r, "ttl_new", ttlPause)
 	took := time.Since(began)
