@@ -23,8 +23,9 @@ const (
 	// sweepRetry is how long after a failure a sweep starts again.
 	sweepRetry = 10 * time.Second
 	// metadataPage is how many messages are read at once whose metadata is enough. The API server walks over all that
-	// are left for each page, so that small pages take much longer: 300,000 in pages of 500 took it 106 s.
-	metadataPage = 2000
+	// are left for each page, so that small pages take longer: 100,000 in pages of 500 take 13 s, in pages of 2,000 7 s,
+	// but 10 MB more.
+	metadataPage = 1000
 )
 
 // finishedWatch shows messages that have finished, which the cache leaves out. A watch without a list shows the changes
