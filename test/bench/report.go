@@ -43,7 +43,7 @@ var bars = map[string]bar{
 	"rss_mb_300k":          {limit: 20, beyond: "rss_mb_empty"},
 	"rss_mb_100k_ttl":      {limit: 200},
 	"idle_requests_100k":   {limit: 0},
-	"idle_cpu_ms_100k":     {limit: 20, beyond: "idle_cpu_ms_empty"},
+	"idle_cpu_ms_100k":     {limit: 50, beyond: "idle_cpu_ms_empty"},
 	"order_violations":     {limit: 0},
 }
 
