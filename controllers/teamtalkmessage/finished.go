@@ -66,7 +66,7 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 
 // cleanUp deletes a message whose TTL is over. It also completes the status of a message that finished before
 // status.finished and status.settled existed, or whose TTL was removed. Any number of messages may expire at once:
-// cleanupWorkers limits the requests in flight, so that new messages are not delayed.
+// cleanupWorkers limits the requests in flight, and so how much new messages are delayed.
 func (r *Reconciler) cleanUp(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	m := &v1alpha1.TeamTalkMessage{}
 	if err := r.Live.Get(ctx, req.NamespacedName, m); err != nil {

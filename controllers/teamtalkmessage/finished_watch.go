@@ -36,10 +36,11 @@ type finishedWatch struct {
 	// name of the messages, for the log.
 	name string
 	log  logr.Logger
-	// changed is called for a message that is added to the selection or is modified, and found for one of a sweep, with
-	// low priority. It reports whether there is something to do for the message. They must not block.
+	// changed is called for a message that is added to the selection or is modified. It must not block.
 	changed func(event watch.EventType, o client.Object)
-	found   func(o client.Object) bool
+	// found is called for a message of a sweep, which has low priority, and reports whether it was enqueued. It must not
+	// block.
+	found func(o client.Object) bool
 	// begun asks for a sweep: changes may have been missed.
 	begun chan struct{}
 }
