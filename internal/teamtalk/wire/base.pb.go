@@ -319,6 +319,63 @@ func (GroupModifyType) EnumDescriptor() ([]byte, []int) {
 	return file_base_proto_rawDescGZIP(), []int{4}
 }
 
+// SessionStatusType is whether a user still has a session in its list.
+type SessionStatusType int32
+
+const (
+	SessionStatusType_SESSION_STATUS_OK     SessionStatusType = 0
+	SessionStatusType_SESSION_STATUS_DELETE SessionStatusType = 1
+)
+
+// Enum value maps for SessionStatusType.
+var (
+	SessionStatusType_name = map[int32]string{
+		0: "SESSION_STATUS_OK",
+		1: "SESSION_STATUS_DELETE",
+	}
+	SessionStatusType_value = map[string]int32{
+		"SESSION_STATUS_OK":     0,
+		"SESSION_STATUS_DELETE": 1,
+	}
+)
+
+func (x SessionStatusType) Enum() *SessionStatusType {
+	p := new(SessionStatusType)
+	*p = x
+	return p
+}
+
+func (x SessionStatusType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SessionStatusType) Descriptor() protoreflect.EnumDescriptor {
+	return file_base_proto_enumTypes[5].Descriptor()
+}
+
+func (SessionStatusType) Type() protoreflect.EnumType {
+	return &file_base_proto_enumTypes[5]
+}
+
+func (x SessionStatusType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Do not use.
+func (x *SessionStatusType) UnmarshalJSON(b []byte) error {
+	num, err := protoimpl.X.UnmarshalJSONEnum(x.Descriptor(), b)
+	if err != nil {
+		return err
+	}
+	*x = SessionStatusType(num)
+	return nil
+}
+
+// Deprecated: Use SessionStatusType.Descriptor instead.
+func (SessionStatusType) EnumDescriptor() ([]byte, []int) {
+	return file_base_proto_rawDescGZIP(), []int{5}
+}
+
 // UserInfo is one user as db_proxy returns it.
 type UserInfo struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -827,6 +884,111 @@ func (x *GroupVersionInfo) GetVersion() uint32 {
 	return 0
 }
 
+// ContactSessionInfo is one of a user's recent sessions.
+type ContactSessionInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The peer or the group.
+	SessionId     *uint32            `protobuf:"varint,1,req,name=session_id,json=sessionId" json:"session_id,omitempty"`
+	SessionType   *SessionType       `protobuf:"varint,2,req,name=session_type,json=sessionType,enum=teamtalk.wire.SessionType" json:"session_type,omitempty"`
+	SessionStatus *SessionStatusType `protobuf:"varint,3,req,name=session_status,json=sessionStatus,enum=teamtalk.wire.SessionStatusType" json:"session_status,omitempty"`
+	// Unix seconds, by db_proxy's clock.
+	UpdatedTime *uint32 `protobuf:"varint,4,req,name=updated_time,json=updatedTime" json:"updated_time,omitempty"`
+	// The newest by create_time. 0 where db_proxy could not read it: the entry is there nevertheless, or left out.
+	LatestMsgId   *uint32  `protobuf:"varint,5,req,name=latest_msg_id,json=latestMsgId" json:"latest_msg_id,omitempty"`
+	LatestMsgData []byte   `protobuf:"bytes,6,req,name=latest_msg_data,json=latestMsgData" json:"latest_msg_data,omitempty"`
+	LatestMsgType *MsgType `protobuf:"varint,7,req,name=latest_msg_type,json=latestMsgType,enum=teamtalk.wire.MsgType" json:"latest_msg_type,omitempty"`
+	// The sender in a group. In a single chat always the peer.
+	LatestMsgFromUserId *uint32 `protobuf:"varint,8,req,name=latest_msg_from_user_id,json=latestMsgFromUserId" json:"latest_msg_from_user_id,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *ContactSessionInfo) Reset() {
+	*x = ContactSessionInfo{}
+	mi := &file_base_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactSessionInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactSessionInfo) ProtoMessage() {}
+
+func (x *ContactSessionInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_base_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactSessionInfo.ProtoReflect.Descriptor instead.
+func (*ContactSessionInfo) Descriptor() ([]byte, []int) {
+	return file_base_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ContactSessionInfo) GetSessionId() uint32 {
+	if x != nil && x.SessionId != nil {
+		return *x.SessionId
+	}
+	return 0
+}
+
+func (x *ContactSessionInfo) GetSessionType() SessionType {
+	if x != nil && x.SessionType != nil {
+		return *x.SessionType
+	}
+	return SessionType_SESSION_TYPE_SINGLE
+}
+
+func (x *ContactSessionInfo) GetSessionStatus() SessionStatusType {
+	if x != nil && x.SessionStatus != nil {
+		return *x.SessionStatus
+	}
+	return SessionStatusType_SESSION_STATUS_OK
+}
+
+func (x *ContactSessionInfo) GetUpdatedTime() uint32 {
+	if x != nil && x.UpdatedTime != nil {
+		return *x.UpdatedTime
+	}
+	return 0
+}
+
+func (x *ContactSessionInfo) GetLatestMsgId() uint32 {
+	if x != nil && x.LatestMsgId != nil {
+		return *x.LatestMsgId
+	}
+	return 0
+}
+
+func (x *ContactSessionInfo) GetLatestMsgData() []byte {
+	if x != nil {
+		return x.LatestMsgData
+	}
+	return nil
+}
+
+func (x *ContactSessionInfo) GetLatestMsgType() MsgType {
+	if x != nil && x.LatestMsgType != nil {
+		return *x.LatestMsgType
+	}
+	return MsgType_MSG_TYPE_SINGLE_TEXT
+}
+
+func (x *ContactSessionInfo) GetLatestMsgFromUserId() uint32 {
+	if x != nil && x.LatestMsgFromUserId != nil {
+		return *x.LatestMsgFromUserId
+	}
+	return 0
+}
+
 var File_base_proto protoreflect.FileDescriptor
 
 const file_base_proto_rawDesc = "" +
@@ -883,7 +1045,17 @@ const file_base_proto_rawDesc = "" +
 	"\x11group_member_list\x18\b \x03(\rR\x0fgroupMemberList\"G\n" +
 	"\x10GroupVersionInfo\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x02(\rR\agroupId\x12\x18\n" +
-	"\aversion\x18\x02 \x02(\rR\aversion*>\n" +
+	"\aversion\x18\x02 \x02(\rR\aversion\"\xa0\x03\n" +
+	"\x12ContactSessionInfo\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x02(\rR\tsessionId\x12=\n" +
+	"\fsession_type\x18\x02 \x02(\x0e2\x1a.teamtalk.wire.SessionTypeR\vsessionType\x12G\n" +
+	"\x0esession_status\x18\x03 \x02(\x0e2 .teamtalk.wire.SessionStatusTypeR\rsessionStatus\x12!\n" +
+	"\fupdated_time\x18\x04 \x02(\rR\vupdatedTime\x12\"\n" +
+	"\rlatest_msg_id\x18\x05 \x02(\rR\vlatestMsgId\x12&\n" +
+	"\x0flatest_msg_data\x18\x06 \x02(\fR\rlatestMsgData\x12>\n" +
+	"\x0flatest_msg_type\x18\a \x02(\x0e2\x16.teamtalk.wire.MsgTypeR\rlatestMsgType\x124\n" +
+	"\x17latest_msg_from_user_id\x18\b \x02(\rR\x13latestMsgFromUserId*>\n" +
 	"\vSessionType\x12\x17\n" +
 	"\x13SESSION_TYPE_SINGLE\x10\x01\x12\x16\n" +
 	"\x12SESSION_TYPE_GROUP\x10\x02*q\n" +
@@ -900,7 +1072,10 @@ const file_base_proto_rawDesc = "" +
 	"\x0eGROUP_TYPE_TMP\x10\x02*G\n" +
 	"\x0fGroupModifyType\x12\x19\n" +
 	"\x15GROUP_MODIFY_TYPE_ADD\x10\x01\x12\x19\n" +
-	"\x15GROUP_MODIFY_TYPE_DEL\x10\x02BAZ?github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"\x15GROUP_MODIFY_TYPE_DEL\x10\x02*E\n" +
+	"\x11SessionStatusType\x12\x15\n" +
+	"\x11SESSION_STATUS_OK\x10\x00\x12\x19\n" +
+	"\x15SESSION_STATUS_DELETE\x10\x01BAZ?github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 
 var (
 	file_base_proto_rawDescOnce sync.Once
@@ -914,20 +1089,22 @@ func file_base_proto_rawDescGZIP() []byte {
 	return file_base_proto_rawDescData
 }
 
-var file_base_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_base_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_base_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_base_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_base_proto_goTypes = []any{
-	(SessionType)(0),         // 0: teamtalk.wire.SessionType
-	(MsgType)(0),             // 1: teamtalk.wire.MsgType
-	(UserStatType)(0),        // 2: teamtalk.wire.UserStatType
-	(GroupType)(0),           // 3: teamtalk.wire.GroupType
-	(GroupModifyType)(0),     // 4: teamtalk.wire.GroupModifyType
-	(*UserInfo)(nil),         // 5: teamtalk.wire.UserInfo
-	(*UserStat)(nil),         // 6: teamtalk.wire.UserStat
-	(*MsgInfo)(nil),          // 7: teamtalk.wire.MsgInfo
-	(*UnreadInfo)(nil),       // 8: teamtalk.wire.UnreadInfo
-	(*GroupInfo)(nil),        // 9: teamtalk.wire.GroupInfo
-	(*GroupVersionInfo)(nil), // 10: teamtalk.wire.GroupVersionInfo
+	(SessionType)(0),           // 0: teamtalk.wire.SessionType
+	(MsgType)(0),               // 1: teamtalk.wire.MsgType
+	(UserStatType)(0),          // 2: teamtalk.wire.UserStatType
+	(GroupType)(0),             // 3: teamtalk.wire.GroupType
+	(GroupModifyType)(0),       // 4: teamtalk.wire.GroupModifyType
+	(SessionStatusType)(0),     // 5: teamtalk.wire.SessionStatusType
+	(*UserInfo)(nil),           // 6: teamtalk.wire.UserInfo
+	(*UserStat)(nil),           // 7: teamtalk.wire.UserStat
+	(*MsgInfo)(nil),            // 8: teamtalk.wire.MsgInfo
+	(*UnreadInfo)(nil),         // 9: teamtalk.wire.UnreadInfo
+	(*GroupInfo)(nil),          // 10: teamtalk.wire.GroupInfo
+	(*GroupVersionInfo)(nil),   // 11: teamtalk.wire.GroupVersionInfo
+	(*ContactSessionInfo)(nil), // 12: teamtalk.wire.ContactSessionInfo
 }
 var file_base_proto_depIdxs = []int32{
 	2, // 0: teamtalk.wire.UserStat.status:type_name -> teamtalk.wire.UserStatType
@@ -935,11 +1112,14 @@ var file_base_proto_depIdxs = []int32{
 	0, // 2: teamtalk.wire.UnreadInfo.session_type:type_name -> teamtalk.wire.SessionType
 	1, // 3: teamtalk.wire.UnreadInfo.latest_msg_type:type_name -> teamtalk.wire.MsgType
 	3, // 4: teamtalk.wire.GroupInfo.group_type:type_name -> teamtalk.wire.GroupType
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0, // 5: teamtalk.wire.ContactSessionInfo.session_type:type_name -> teamtalk.wire.SessionType
+	5, // 6: teamtalk.wire.ContactSessionInfo.session_status:type_name -> teamtalk.wire.SessionStatusType
+	1, // 7: teamtalk.wire.ContactSessionInfo.latest_msg_type:type_name -> teamtalk.wire.MsgType
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_base_proto_init() }
@@ -952,8 +1132,8 @@ func file_base_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_base_proto_rawDesc), len(file_base_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   6,
+			NumEnums:      6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -25,6 +25,129 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// IMRecentContactSessionReq (0x0201) asks db_proxy for a user's newest sessions.
+type IMRecentContactSessionReq struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
+	// Unix seconds; only sessions that were updated later. 0: all.
+	LatestUpdateTime *uint32 `protobuf:"varint,2,req,name=latest_update_time,json=latestUpdateTime" json:"latest_update_time,omitempty"`
+	AttachData       []byte  `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *IMRecentContactSessionReq) Reset() {
+	*x = IMRecentContactSessionReq{}
+	mi := &file_buddy_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IMRecentContactSessionReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IMRecentContactSessionReq) ProtoMessage() {}
+
+func (x *IMRecentContactSessionReq) ProtoReflect() protoreflect.Message {
+	mi := &file_buddy_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IMRecentContactSessionReq.ProtoReflect.Descriptor instead.
+func (*IMRecentContactSessionReq) Descriptor() ([]byte, []int) {
+	return file_buddy_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *IMRecentContactSessionReq) GetUserId() uint32 {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return 0
+}
+
+func (x *IMRecentContactSessionReq) GetLatestUpdateTime() uint32 {
+	if x != nil && x.LatestUpdateTime != nil {
+		return *x.LatestUpdateTime
+	}
+	return 0
+}
+
+func (x *IMRecentContactSessionReq) GetAttachData() []byte {
+	if x != nil {
+		return x.AttachData
+	}
+	return nil
+}
+
+// IMRecentContactSessionRsp (0x0202): at most 100, the last updated first.
+type IMRecentContactSessionRsp struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	UserId             *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
+	ContactSessionList []*ContactSessionInfo  `protobuf:"bytes,2,rep,name=contact_session_list,json=contactSessionList" json:"contact_session_list,omitempty"`
+	AttachData         []byte                 `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *IMRecentContactSessionRsp) Reset() {
+	*x = IMRecentContactSessionRsp{}
+	mi := &file_buddy_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IMRecentContactSessionRsp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IMRecentContactSessionRsp) ProtoMessage() {}
+
+func (x *IMRecentContactSessionRsp) ProtoReflect() protoreflect.Message {
+	mi := &file_buddy_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IMRecentContactSessionRsp.ProtoReflect.Descriptor instead.
+func (*IMRecentContactSessionRsp) Descriptor() ([]byte, []int) {
+	return file_buddy_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *IMRecentContactSessionRsp) GetUserId() uint32 {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return 0
+}
+
+func (x *IMRecentContactSessionRsp) GetContactSessionList() []*ContactSessionInfo {
+	if x != nil {
+		return x.ContactSessionList
+	}
+	return nil
+}
+
+func (x *IMRecentContactSessionRsp) GetAttachData() []byte {
+	if x != nil {
+		return x.AttachData
+	}
+	return nil
+}
+
 // IMUsersInfoReq (0x0204) asks db_proxy for user records.
 type IMUsersInfoReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -37,7 +160,7 @@ type IMUsersInfoReq struct {
 
 func (x *IMUsersInfoReq) Reset() {
 	*x = IMUsersInfoReq{}
-	mi := &file_buddy_proto_msgTypes[0]
+	mi := &file_buddy_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +172,7 @@ func (x *IMUsersInfoReq) String() string {
 func (*IMUsersInfoReq) ProtoMessage() {}
 
 func (x *IMUsersInfoReq) ProtoReflect() protoreflect.Message {
-	mi := &file_buddy_proto_msgTypes[0]
+	mi := &file_buddy_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +185,7 @@ func (x *IMUsersInfoReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMUsersInfoReq.ProtoReflect.Descriptor instead.
 func (*IMUsersInfoReq) Descriptor() ([]byte, []int) {
-	return file_buddy_proto_rawDescGZIP(), []int{0}
+	return file_buddy_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *IMUsersInfoReq) GetUserId() uint32 {
@@ -98,7 +221,7 @@ type IMUsersInfoRsp struct {
 
 func (x *IMUsersInfoRsp) Reset() {
 	*x = IMUsersInfoRsp{}
-	mi := &file_buddy_proto_msgTypes[1]
+	mi := &file_buddy_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -110,7 +233,7 @@ func (x *IMUsersInfoRsp) String() string {
 func (*IMUsersInfoRsp) ProtoMessage() {}
 
 func (x *IMUsersInfoRsp) ProtoReflect() protoreflect.Message {
-	mi := &file_buddy_proto_msgTypes[1]
+	mi := &file_buddy_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -123,7 +246,7 @@ func (x *IMUsersInfoRsp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMUsersInfoRsp.ProtoReflect.Descriptor instead.
 func (*IMUsersInfoRsp) Descriptor() ([]byte, []int) {
-	return file_buddy_proto_rawDescGZIP(), []int{1}
+	return file_buddy_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *IMUsersInfoRsp) GetUserId() uint32 {
@@ -159,7 +282,7 @@ type IMUsersStatReq struct {
 
 func (x *IMUsersStatReq) Reset() {
 	*x = IMUsersStatReq{}
-	mi := &file_buddy_proto_msgTypes[2]
+	mi := &file_buddy_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -171,7 +294,7 @@ func (x *IMUsersStatReq) String() string {
 func (*IMUsersStatReq) ProtoMessage() {}
 
 func (x *IMUsersStatReq) ProtoReflect() protoreflect.Message {
-	mi := &file_buddy_proto_msgTypes[2]
+	mi := &file_buddy_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -184,7 +307,7 @@ func (x *IMUsersStatReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMUsersStatReq.ProtoReflect.Descriptor instead.
 func (*IMUsersStatReq) Descriptor() ([]byte, []int) {
-	return file_buddy_proto_rawDescGZIP(), []int{2}
+	return file_buddy_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *IMUsersStatReq) GetUserId() uint32 {
@@ -220,7 +343,7 @@ type IMUsersStatRsp struct {
 
 func (x *IMUsersStatRsp) Reset() {
 	*x = IMUsersStatRsp{}
-	mi := &file_buddy_proto_msgTypes[3]
+	mi := &file_buddy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +355,7 @@ func (x *IMUsersStatRsp) String() string {
 func (*IMUsersStatRsp) ProtoMessage() {}
 
 func (x *IMUsersStatRsp) ProtoReflect() protoreflect.Message {
-	mi := &file_buddy_proto_msgTypes[3]
+	mi := &file_buddy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +368,7 @@ func (x *IMUsersStatRsp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMUsersStatRsp.ProtoReflect.Descriptor instead.
 func (*IMUsersStatRsp) Descriptor() ([]byte, []int) {
-	return file_buddy_proto_rawDescGZIP(), []int{3}
+	return file_buddy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *IMUsersStatRsp) GetUserId() uint32 {
@@ -274,7 +397,17 @@ var File_buddy_proto protoreflect.FileDescriptor
 const file_buddy_proto_rawDesc = "" +
 	"\n" +
 	"\vbuddy.proto\x12\rteamtalk.wire\x1a\n" +
-	"base.proto\"l\n" +
+	"base.proto\"\x83\x01\n" +
+	"\x19IMRecentContactSessionReq\x12\x17\n" +
+	"\auser_id\x18\x01 \x02(\rR\x06userId\x12,\n" +
+	"\x12latest_update_time\x18\x02 \x02(\rR\x10latestUpdateTime\x12\x1f\n" +
+	"\vattach_data\x18\x14 \x01(\fR\n" +
+	"attachData\"\xaa\x01\n" +
+	"\x19IMRecentContactSessionRsp\x12\x17\n" +
+	"\auser_id\x18\x01 \x02(\rR\x06userId\x12S\n" +
+	"\x14contact_session_list\x18\x02 \x03(\v2!.teamtalk.wire.ContactSessionInfoR\x12contactSessionList\x12\x1f\n" +
+	"\vattach_data\x18\x14 \x01(\fR\n" +
+	"attachData\"l\n" +
 	"\x0eIMUsersInfoReq\x12\x17\n" +
 	"\auser_id\x18\x01 \x02(\rR\x06userId\x12 \n" +
 	"\fuser_id_list\x18\x02 \x03(\rR\n" +
@@ -310,23 +443,27 @@ func file_buddy_proto_rawDescGZIP() []byte {
 	return file_buddy_proto_rawDescData
 }
 
-var file_buddy_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_buddy_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_buddy_proto_goTypes = []any{
-	(*IMUsersInfoReq)(nil), // 0: teamtalk.wire.IMUsersInfoReq
-	(*IMUsersInfoRsp)(nil), // 1: teamtalk.wire.IMUsersInfoRsp
-	(*IMUsersStatReq)(nil), // 2: teamtalk.wire.IMUsersStatReq
-	(*IMUsersStatRsp)(nil), // 3: teamtalk.wire.IMUsersStatRsp
-	(*UserInfo)(nil),       // 4: teamtalk.wire.UserInfo
-	(*UserStat)(nil),       // 5: teamtalk.wire.UserStat
+	(*IMRecentContactSessionReq)(nil), // 0: teamtalk.wire.IMRecentContactSessionReq
+	(*IMRecentContactSessionRsp)(nil), // 1: teamtalk.wire.IMRecentContactSessionRsp
+	(*IMUsersInfoReq)(nil),            // 2: teamtalk.wire.IMUsersInfoReq
+	(*IMUsersInfoRsp)(nil),            // 3: teamtalk.wire.IMUsersInfoRsp
+	(*IMUsersStatReq)(nil),            // 4: teamtalk.wire.IMUsersStatReq
+	(*IMUsersStatRsp)(nil),            // 5: teamtalk.wire.IMUsersStatRsp
+	(*ContactSessionInfo)(nil),        // 6: teamtalk.wire.ContactSessionInfo
+	(*UserInfo)(nil),                  // 7: teamtalk.wire.UserInfo
+	(*UserStat)(nil),                  // 8: teamtalk.wire.UserStat
 }
 var file_buddy_proto_depIdxs = []int32{
-	4, // 0: teamtalk.wire.IMUsersInfoRsp.user_info_list:type_name -> teamtalk.wire.UserInfo
-	5, // 1: teamtalk.wire.IMUsersStatRsp.user_stat_list:type_name -> teamtalk.wire.UserStat
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 0: teamtalk.wire.IMRecentContactSessionRsp.contact_session_list:type_name -> teamtalk.wire.ContactSessionInfo
+	7, // 1: teamtalk.wire.IMUsersInfoRsp.user_info_list:type_name -> teamtalk.wire.UserInfo
+	8, // 2: teamtalk.wire.IMUsersStatRsp.user_stat_list:type_name -> teamtalk.wire.UserStat
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_buddy_proto_init() }
@@ -341,7 +478,7 @@ func file_buddy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_buddy_proto_rawDesc), len(file_buddy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,10 +21,12 @@ type Command uint16
 
 // Commands that this project speaks, with TeamTalk's numbers.
 const (
-	CommandUsersInfoReq Command = 0x0204
-	CommandUsersInfoRsp Command = 0x0205
-	CommandUsersStatReq Command = 0x020a
-	CommandUsersStatRsp Command = 0x020b
+	CommandRecentSessionsReq Command = 0x0201
+	CommandRecentSessionsRsp Command = 0x0202
+	CommandUsersInfoReq      Command = 0x0204
+	CommandUsersInfoRsp      Command = 0x0205
+	CommandUsersStatReq      Command = 0x020a
+	CommandUsersStatRsp      Command = 0x020b
 
 	CommandMsgData        Command = 0x0301
 	CommandMsgReadAck     Command = 0x0303

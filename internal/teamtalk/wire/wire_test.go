@@ -19,6 +19,7 @@ import (
 // allMessages are the messages of the .proto files, empty.
 var allMessages = []proto.Message{
 	&UserInfo{}, &UserStat{}, &MsgInfo{}, &UnreadInfo{}, &GroupInfo{}, &GroupVersionInfo{},
+	&ContactSessionInfo{}, &IMRecentContactSessionReq{}, &IMRecentContactSessionRsp{},
 	&IMUsersInfoReq{}, &IMUsersInfoRsp{}, &IMUsersStatReq{}, &IMUsersStatRsp{},
 	&IMGroupInfoListReq{}, &IMGroupInfoListRsp{}, &IMGroupCreateReq{}, &IMGroupCreateRsp{},
 	&IMGroupChangeMemberReq{}, &IMGroupChangeMemberRsp{}, &IMGroupChangeMemberNotify{},
