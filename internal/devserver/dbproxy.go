@@ -5,12 +5,15 @@ package devserver
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/store"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -27,6 +30,10 @@ type dbproxy struct {
 	queues   []chan task
 	handlers map[wire.Command]handler
 	stopping atomic.Bool // 0x0702 was sent, the connections are not closed yet
+	// audioText is what lists of sessions say instead of a sound.
+	audioText []byte
+	// stoppedAfter is the row, by fault, after which a stopped replica has none.
+	stoppedAfter sync.Map // of int to *int64
 }
 
 type task struct {
@@ -34,8 +41,8 @@ type task struct {
 	pdu.PDU
 }
 
-func newDBProxy(e *endpoint, db *store.Store) *dbproxy {
-	d := &dbproxy{endpoint: e, store: db}
+func newDBProxy(e *endpoint, db *store.Store, messages *cipher.Cipher) *dbproxy {
+	d := &dbproxy{endpoint: e, store: db, audioText: messages.Encrypt([]byte("[语音]"))}
 	d.handlers = d.commands()
 	for range e.options.Workers {
 		d.queues = append(d.queues, make(chan task, queueLength))
@@ -133,6 +140,7 @@ func (d *dbproxy) carryOut(t task, c call) {
 		d.log.V(1).Info("ignored a request that a stock server does not answer", "command", t.Command)
 		return
 	}
+	d.loadAudio(c, answer)
 	d.answer(t, c, answer)
 }
 
@@ -143,17 +151,65 @@ func (d *dbproxy) run(c call, effect Fault) (proto.Message, error) {
 		how.groupEmpty = d.faults.GroupEmpty(c.about, c.group)
 	}
 	answer, err := c.run(how)
-	lag, ok := d.faults.Peek(c.about, fault.Lag)
-	if !ok || err != nil {
-		return answer, err
-	}
-	// Fired only where it hides something.
-	how.lag = lag.Delay
-	lagging, err := c.run(how)
-	if err == nil && !proto.Equal(answer, lagging) && d.faults.Fire(lag.ID) {
-		return lagging, nil
+	for _, f := range d.faults.Matching(c.about, fault.Lag, fault.ReplicaStopped, fault.TableUnreadable) {
+		if err != nil {
+			break
+		}
+		less := how
+		less.view = d.restrict(how.view, f)
+		var hiding proto.Message
+		// Fired only where it hides something.
+		if hiding, err = c.run(less); err == nil && !proto.Equal(answer, hiding) && d.faults.Fire(f.ID) {
+			how, answer = less, hiding
+		}
 	}
 	return answer, err
+}
+
+// restrict returns what reads can see under one more fault.
+func (d *dbproxy) restrict(v store.View, f Fault) store.View {
+	switch f.Kind {
+	case fault.Lag:
+		v.Lag = max(v.Lag, f.Delay)
+	case fault.ReplicaStopped:
+		if row, ok := d.stoppedAfter.Load(f.ID); ok && v.StoppedAfter == nil { // the first one that stopped
+			v.StoppedAfter = row.(*int64)
+		}
+	case fault.TableUnreadable:
+		v.Unreadable = append(slices.Clip(v.Unreadable), f.Table)
+	}
+	return v
+}
+
+// stopReplica has reads see nothing that is stored later than now.
+func (d *dbproxy) stopReplica(f Fault) {
+	row, err := d.store.LastRow()
+	if err != nil {
+		d.log.Error(err, "Cannot stop the replica")
+		return
+	}
+	d.stoppedAfter.Store(f.ID, &row)
+}
+
+// loadAudio takes the time that loading the sounds of an answer takes, one after the other. The worker serves
+// nothing else meanwhile.
+func (d *dbproxy) loadAudio(c call, answer proto.Message) {
+	rows, ok := answer.(interface{ GetMsgList() []*wire.MsgInfo })
+	if !ok {
+		return
+	}
+	var sounds time.Duration
+	for _, row := range rows.GetMsgList() {
+		if row.GetMsgType().Audio() {
+			sounds++
+		}
+	}
+	if sounds == 0 {
+		return
+	}
+	if f, ok := d.faults.First(c.about, fault.SlowAudio); ok {
+		d.wait(d.ctx, sounds*f.Delay)
+	}
 }
 
 func (d *dbproxy) answer(t task, c call, answer proto.Message) {

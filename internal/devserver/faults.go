@@ -28,6 +28,9 @@ const (
 	CloseAfterStore  = fault.CloseAfterStore
 	StopReceiving    = fault.StopReceiving
 	Lag              = fault.Lag
+	ReplicaStopped   = fault.ReplicaStopped
+	TableUnreadable  = fault.TableUnreadable
+	SlowAudio        = fault.SlowAudio
 	RedisFlushed     = fault.RedisFlushed
 	GroupDeadlock    = fault.GroupDeadlock
 	RouterDrop       = fault.RouterDrop

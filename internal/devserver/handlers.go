@@ -4,7 +4,6 @@ package devserver
 
 import (
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -32,7 +31,7 @@ type call struct {
 type manner struct {
 	effect     fault.Fault
 	groupEmpty bool
-	lag        time.Duration
+	view       store.View
 }
 
 // empty reports whether a read shall find nothing.
@@ -40,16 +39,17 @@ func (m manner) empty() bool { return m.effect.Kind == fault.EmptyList || m.grou
 
 func (d *dbproxy) commands() map[wire.Command]handler {
 	return map[wire.Command]handler{
-		wire.CommandMsgData:        d.send,
-		wire.CommandMsgReadAck:     d.readAck,
-		wire.CommandUnreadCntReq:   d.unread,
-		wire.CommandMsgListReq:     d.list,
-		wire.CommandLatestMsgIDReq: d.latestID,
-		wire.CommandMsgByIDReq:     d.byID,
-		wire.CommandUsersInfoReq:   d.users,
-		wire.CommandGroupInfoReq:   d.groups,
-		wire.CommandGroupCreateReq: d.createGroup,
-		wire.CommandGroupChangeReq: d.changeGroup,
+		wire.CommandMsgData:           d.send,
+		wire.CommandMsgReadAck:        d.readAck,
+		wire.CommandRecentSessionsReq: d.recentSessions,
+		wire.CommandUnreadCntReq:      d.unread,
+		wire.CommandMsgListReq:        d.list,
+		wire.CommandLatestMsgIDReq:    d.latestID,
+		wire.CommandMsgByIDReq:        d.byID,
+		wire.CommandUsersInfoReq:      d.users,
+		wire.CommandGroupInfoReq:      d.groups,
+		wire.CommandGroupCreateReq:    d.createGroup,
+		wire.CommandGroupChangeReq:    d.changeGroup,
 	}
 }
 
@@ -122,34 +122,6 @@ func (d *dbproxy) readAck(body []byte) (call, error) {
 	}}, nil
 }
 
-func (d *dbproxy) unread(body []byte) (call, error) {
-	m, err := parse[wire.IMUnreadMsgCntReq](body)
-	if err != nil {
-		return call{}, err
-	}
-	about := fault.Request{From: m.GetUserId(), To: []uint32{m.GetUserId()}}
-	return call{about: about, answer: wire.CommandUnreadCntRsp, run: func(how manner) (proto.Message, error) {
-		answer := &wire.IMUnreadMsgCntRsp{UserId: m.UserId, AttachData: m.AttachData}
-		var total uint32
-		if !how.empty() {
-			sessions, err := d.store.Unread(m.GetUserId(), how.lag)
-			if err != nil {
-				return nil, err
-			}
-			for _, u := range sessions {
-				total += u.Count
-				answer.UnreadinfoList = append(answer.UnreadinfoList, &wire.UnreadInfo{
-					SessionId: proto.Uint32(u.ID), SessionType: u.Session.Enum(), UnreadCnt: proto.Uint32(u.Count),
-					LatestMsgId: proto.Uint32(u.Latest.MsgID), LatestMsgData: u.Latest.Content,
-					LatestMsgType: u.Latest.Type.Enum(), LatestMsgFromUserId: proto.Uint32(u.Latest.From),
-				})
-			}
-		}
-		answer.TotalCnt = proto.Uint32(total)
-		return answer, nil
-	}}, nil
-}
-
 // historyRequest is what requests for history have in common.
 type historyRequest interface {
 	GetUserId() uint32
@@ -186,7 +158,7 @@ func (d *dbproxy) list(body []byte) (call, error) {
 		if how.empty() {
 			return answer, nil
 		}
-		reader.Lag = how.lag
+		reader.View = how.view
 		messages, err := d.store.List(reader, m.GetMsgIdBegin(), m.GetMsgCnt())
 		answer.MsgList = messageInfos(messages)
 		return answer, err
@@ -207,7 +179,7 @@ func (d *dbproxy) byID(body []byte) (call, error) {
 		if how.empty() {
 			return answer, nil
 		}
-		reader.Lag = how.lag
+		reader.View = how.view
 		messages, err := d.store.ByID(reader, m.GetMsgIdList())
 		answer.MsgList = messageInfos(messages)
 		return answer, err
@@ -230,7 +202,7 @@ func (d *dbproxy) latestID(body []byte) (call, error) {
 		if how.empty() {
 			return answer, nil
 		}
-		reader.Lag = how.lag
+		reader.View = how.view
 		id, err := d.store.LatestID(reader)
 		answer.LatestMsgId = proto.Uint32(id)
 		return answer, err

@@ -68,7 +68,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 			ctx: ctx, peers: map[*peer]struct{}{},
 		}
 	}
-	s.dbproxy = newDBProxy(endpoint(fault.DBProxy), db)
+	s.dbproxy = newDBProxy(endpoint(fault.DBProxy), db, messages)
 	s.router = &router{endpoint: endpoint(fault.Router), store: db}
 	s.router.handle = s.router.handleFrame
 	s.router.setOnline(o.Seed.Online)
@@ -128,6 +128,9 @@ func (s *Server) faultsChanged(added []Fault) {
 	s.dbproxy.applyFaults(added)
 	s.router.applyFaults(added)
 	for _, f := range added {
+		if f.Kind == fault.ReplicaStopped {
+			s.dbproxy.stopReplica(f)
+		}
 		if f.Kind == fault.StopReceiving && f.Command == 0 && s.faults.Fire(f.ID) {
 			s.dbproxy.stopReceiving(f)
 		}
@@ -155,6 +158,16 @@ func (s *Server) Messages(ctx context.Context) ([]StoredMessage, error) {
 		return nil, err
 	}
 	return s.reader.All()
+}
+
+// Table returns the name of TeamTalk's table that holds the messages of a session, written user:ID:ID or group:ID;
+// empty for two users who have none.
+func (s *Server) Table(session string) (string, error) {
+	parsed, err := store.ParseSession(session)
+	if err != nil {
+		return "", err
+	}
+	return s.store.Table(parsed)
 }
 
 // AddUser adds or replaces a user.

@@ -4,6 +4,7 @@ package fault
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -54,6 +55,15 @@ const (
 	// RedisFlushed shows every group without members and history, until the next
 	// message to it.
 	RedisFlushed Kind = "redis-flushed"
+	// ReplicaStopped hides what was stored after the fault was added from reads, as a
+	// replica does whose replication has stopped.
+	ReplicaStopped Kind = "replica-stopped"
+	// TableUnreadable lets reads find nothing in one of TeamTalk's tables of messages,
+	// Table. Messages are still stored there.
+	TableUnreadable Kind = "table-unreadable"
+	// SlowAudio lets each audio row of an answer take Delay (default 100ms), as loading
+	// its file does.
+	SlowAudio Kind = "slow-audio"
 	// GroupDeadlock answers nothing any more once more than Limit (default 16)
 	// group messages and group reads are under way at once. Delay (default 20ms)
 	// is how long each of them takes.
@@ -90,13 +100,18 @@ type Fault struct {
 
 	// Skip lets the first matching requests pass.
 	Skip int
+	// Every takes only each n-th of the others; 0 takes all.
+	Every int
 	// Count ends the fault after it has fired that often; 0 is without end.
 	Count int
 	// Probability is that of firing for each matching request; 0 means 1.
 	Probability float64
 
-	// Delay, After, Limit, Store and Down are parameters of some kinds.
+	// Delay, Table, After, Limit, Store and Down are parameters of some kinds.
 	Delay time.Duration
+	// Table is IMMessage_0 to IMMessage_7 or IMGroupMessage_0 to IMGroupMessage_7, or the
+	// session whose table is meant: user:ID:ID or group:ID.
+	Table string
 	After int
 	Limit int
 	Store bool
@@ -115,10 +130,10 @@ var (
 	sends = []wire.Command{wire.CommandMsgData}
 	reads = []wire.Command{
 		wire.CommandUsersInfoReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq,
-		wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq, wire.CommandGroupInfoReq,
+		wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq, wire.CommandGroupInfoReq, wire.CommandRecentSessionsReq,
 	}
 	history = []wire.Command{
-		wire.CommandUnreadCntReq, wire.CommandMsgListReq, wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq,
+		wire.CommandRecentSessionsReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq, wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq,
 	}
 	onDBProxy = []Target{DBProxy}
 	onBoth    = []Target{DBProxy, Router}
@@ -139,8 +154,14 @@ var kinds = map[Kind]kindInfo{
 	CloseAfterStore:  {"store, then close every connection", nil, onBoth, 0},
 	StopReceiving: {"send 0x0702 to all, close after delay (4s); at once, or at a request for command", nil, onDBProxy,
 		4 * time.Second},
-	RouterDrop: {"relay nothing", nil, []Target{Router}, 0},
-	Lag:        {"reads do not see rows younger than delay (2s)", history, onDBProxy, 2 * time.Second},
+	RouterDrop:     {"relay nothing", nil, []Target{Router}, 0},
+	Lag:            {"reads do not see rows younger than delay (2s)", history, onDBProxy, 2 * time.Second},
+	ReplicaStopped: {"reads do not see rows stored since it was added", history, onDBProxy, 0},
+	TableUnreadable: {"reads find nothing in table: IM(Group)Message_0 to _7, or that of user:ID:ID or group:ID", history,
+		onDBProxy, 0},
+	SlowAudio: {"each audio row of an answer takes delay (100ms)", []wire.Command{
+		wire.CommandMsgListReq, wire.CommandMsgByIDReq,
+	}, onDBProxy, 100 * time.Millisecond},
 	RedisFlushed: {"groups look empty until the next message to them", []wire.Command{
 		wire.CommandGroupInfoReq, wire.CommandMsgListReq, wire.CommandMsgByIDReq,
 	}, onDBProxy, 0},
@@ -150,6 +171,8 @@ var kinds = map[Kind]kindInfo{
 		}, onDBProxy, 20 * time.Millisecond},
 	Refuse: {"close all connections and every new one; down=true: do not listen, for delay", nil, onBoth, 0},
 }
+
+var tableNames = regexp.MustCompile(`^(IM(Group)?Message_[0-7]|user:\d+:\d+|group:\d+)$`)
 
 const (
 	defaultAfter = 1
@@ -174,7 +197,11 @@ func (f Fault) complete() (Fault, error) {
 	if f.Probability < 0 || f.Probability > 1 {
 		return f, fmt.Errorf("fault %s: probability %v: want 0 to 1", f.Kind, f.Probability)
 	}
-	if f.Skip < 0 || f.Count < 0 || f.Delay < 0 || f.After < 0 || f.Limit < 0 {
+	if (f.Table == "") == (f.Kind == TableUnreadable) || f.Table != "" && !tableNames.MatchString(f.Table) {
+		return f, fmt.Errorf("fault %s: table %q: %s wants IMMessage_0 to IMMessage_7, IMGroupMessage_0 to "+
+			"IMGroupMessage_7, user:ID:ID or group:ID; other kinds want none", f.Kind, f.Table, TableUnreadable)
+	}
+	if f.Skip < 0 || f.Every < 0 || f.Count < 0 || f.Delay < 0 || f.After < 0 || f.Limit < 0 {
 		return f, fmt.Errorf("fault %s: numbers must not be negative", f.Kind)
 	}
 	if f.Delay == 0 {

@@ -24,9 +24,11 @@ type text struct {
 	To          uint32  `json:"to,omitempty"`
 	Session     string  `json:"session,omitempty"`
 	Skip        int     `json:"skip,omitempty"`
+	Every       int     `json:"every,omitempty"`
 	Count       int     `json:"count,omitempty"`
 	Probability float64 `json:"probability,omitempty"`
 	Delay       string  `json:"delay,omitempty"`
+	Table       string  `json:"table,omitempty"`
 	After       int     `json:"after,omitempty"`
 	Limit       int     `json:"limit,omitempty"`
 	Store       bool    `json:"store,omitempty"`
@@ -43,8 +45,9 @@ func (f Fault) MarshalJSON() ([]byte, error) { return json.Marshal(f.text()) }
 
 func (f Fault) text() text {
 	t := text{
-		ID: f.ID, Kind: f.Kind, Server: f.Server, From: f.From, To: f.To, Skip: f.Skip, Count: f.Count,
-		Probability: f.Probability, After: f.After, Limit: f.Limit, Store: f.Store, Down: f.Down,
+		ID: f.ID, Kind: f.Kind, Server: f.Server, From: f.From, To: f.To, Skip: f.Skip, Every: f.Every,
+		Count: f.Count, Probability: f.Probability, Table: f.Table, After: f.After, Limit: f.Limit, Store: f.Store,
+		Down: f.Down,
 	}
 	if f.Command != 0 {
 		t.Command = fmt.Sprintf("%#04x", uint16(f.Command))
@@ -79,8 +82,9 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 
 func (t text) fault() (Fault, error) {
 	f := Fault{
-		Kind: t.Kind, Server: t.Server, From: t.From, To: t.To, Skip: t.Skip, Count: t.Count,
-		Probability: t.Probability, After: t.After, Limit: t.Limit, Store: t.Store, Down: t.Down,
+		Kind: t.Kind, Server: t.Server, From: t.From, To: t.To, Skip: t.Skip, Every: t.Every,
+		Count: t.Count, Probability: t.Probability, Table: t.Table, After: t.After, Limit: t.Limit, Store: t.Store,
+		Down: t.Down,
 	}
 	if t.Command != "" && t.Command != "all" {
 		n, err := strconv.ParseUint(t.Command, 0, 16)
@@ -136,9 +140,11 @@ func Parse(spec string) (Fault, error) {
 		"command": func(v string) error { t.Command = v; return nil },
 		"session": func(v string) error { t.Session = v; return nil },
 		"delay":   func(v string) error { t.Delay = v; return nil },
+		"table":   func(v string) error { t.Table = v; return nil },
 		"from":    func(v string) error { return id(v, func(n uint32) { t.From = n }) },
 		"to":      func(v string) error { return id(v, func(n uint32) { t.To = n }) },
 		"skip":    func(v string) error { return number(v, func(n int) { t.Skip = n }) },
+		"every":   func(v string) error { return number(v, func(n int) { t.Every = n }) },
 		"count":   func(v string) error { return number(v, func(n int) { t.Count = n }) },
 		"after":   func(v string) error { return number(v, func(n int) { t.After = n }) },
 		"limit":   func(v string) error { return number(v, func(n int) { t.Limit = n }) },

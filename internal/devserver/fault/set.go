@@ -97,7 +97,7 @@ func (s *Set) add(replace bool, faults []Fault) ([]Fault, error) {
 		f := added[i]
 		random := rand.New(rand.NewPCG(s.seed, uint64(s.nextID)))
 		a := &activeFault{Fault: f, filled: map[uint32]bool{}}
-		a.trigger.Skip, a.trigger.Count = f.Skip, f.Count
+		a.trigger.Skip, a.trigger.Every, a.trigger.Count = f.Skip, f.Every, f.Count
 		a.trigger.Chance = func() bool { return random.Float64() < f.Probability }
 		s.armed = append(s.armed, a)
 	}
@@ -158,17 +158,17 @@ func (s *Set) First(r Request, wanted ...Kind) (Fault, bool) {
 	return Fault{}, false
 }
 
-// Peek returns the first fault of the kind that matches the request, for those
+// Matching returns the faults of the kinds that match the request, for those
 // that find out only later whether it makes a difference, and then Fire it.
-func (s *Set) Peek(r Request, kind Kind) (Fault, bool) {
+func (s *Set) Matching(r Request, wanted ...Kind) (faults []Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.armed {
-		if a.Kind == kind && a.matches(r) {
-			return a.Fault, true
+		if slices.Contains(wanted, a.Kind) && a.matches(r) {
+			faults = append(faults, a.Fault)
 		}
 	}
-	return Fault{}, false
+	return faults
 }
 
 // Fire counts a fault whose conditions its server has checked itself; false

@@ -3,8 +3,6 @@
 package store
 
 import (
-	"time"
-
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -18,25 +16,25 @@ const messageColumns = `m.id, c.kind, c.low, c.high, m.msg_id, m.from_id, m.to_i
 // newest is TeamTalk's order of history: ids may come out of it shuffled.
 const newest = ` ORDER BY m.create_time DESC, m.id DESC `
 
-// Reader is who asks for history, and of which conversation.
+// Reader is who asks for history, of which conversation, and what it can see.
 type Reader struct {
 	User    uint32
 	Session Session
-	// Lag hides rows stored later than this before now, as a replica does that
-	// has not caught up.
-	Lag time.Duration
+	View
 }
 
-// window returns the create_time from which the reader sees history, the
-// stored_at up to which it does, and false where it sees none.
-func (s *Store) window(r Reader) (from, until int64, visible bool, err error) {
-	until = s.options.Now().Add(-r.Lag).UnixMilli()
+// joined returns the create_time from which the reader sees history, and false
+// where it sees none.
+func (s *Store) joined(r Reader) (from int64, visible bool, err error) {
+	if visible, err = s.readable(r.View, r.Session); err != nil || !visible {
+		return 0, false, err
+	}
 	if r.Session.Kind != wire.SessionType_SESSION_TYPE_GROUP {
-		return 0, until, true, nil
+		return 0, true, nil
 	}
 	visible, err = s.row([]any{&from}, `SELECT joined FROM members WHERE group_id = ? AND user_id = ?`,
 		r.Session.Low, r.User)
-	return from, until, visible, err
+	return from, visible, err
 }
 
 // List returns up to count messages, newest first; with begin, only ids up to it.
@@ -47,14 +45,15 @@ func (s *Store) List(r Reader, begin, count uint32) (messages []Message, err err
 	}
 	err = s.read(func() error {
 		messages = nil
-		from, until, visible, err := s.window(r)
+		from, visible, err := s.joined(r)
 		if err != nil || !visible {
 			return err
 		}
+		until, last := s.window(r.View)
 		return s.rows(collect(&messages), `SELECT `+messageColumns+`
 			WHERE c.kind = ? AND c.low = ? AND c.high = ?
-			AND m.create_time >= ? AND m.stored_at <= ? AND m.msg_id <= ?`+newest+`LIMIT ?`,
-			int32(r.Session.Kind), r.Session.Low, r.Session.High, from, until, limit, count)
+			AND m.create_time >= ? AND m.stored_at <= ? AND m.id <= ? AND m.msg_id <= ?`+newest+`LIMIT ?`,
+			int32(r.Session.Kind), r.Session.Low, r.Session.High, from, until, last, limit, count)
 	})
 	return messages, err
 }
@@ -64,10 +63,11 @@ func (s *Store) List(r Reader, begin, count uint32) (messages []Message, err err
 func (s *Store) ByID(r Reader, ids []uint32) (messages []Message, err error) {
 	err = s.read(func() error {
 		messages = nil
-		from, until, visible, err := s.window(r)
+		from, visible, err := s.joined(r)
 		if err != nil || !visible {
 			return err
 		}
+		until, last := s.window(r.View)
 		unique := map[uint32]bool{}
 		for _, id := range ids {
 			if unique[id] {
@@ -76,8 +76,8 @@ func (s *Store) ByID(r Reader, ids []uint32) (messages []Message, err error) {
 			unique[id] = true
 			if err := s.rows(collect(&messages), `SELECT `+messageColumns+`
 				WHERE c.kind = ? AND c.low = ? AND c.high = ?
-				AND +m.create_time >= ? AND m.stored_at <= ? AND m.msg_id = ?`, // +: find it by its id, not by time
-				int32(r.Session.Kind), r.Session.Low, r.Session.High, from, until, id); err != nil {
+				AND +m.create_time >= ? AND m.stored_at <= ? AND +m.id <= ? AND m.msg_id = ?`, // +: find it by msg_id
+				int32(r.Session.Kind), r.Session.Low, r.Session.High, from, until, last, id); err != nil {
 				return err
 			}
 		}
@@ -92,7 +92,7 @@ func (s *Store) ByID(r Reader, ids []uint32) (messages []Message, err error) {
 func (s *Store) LatestID(r Reader) (id uint32, err error) {
 	err = s.read(func() error {
 		id = 0
-		last, err := s.last(r.Session, s.options.Now().Add(-r.Lag).UnixMilli())
+		last, err := s.last(r.Session, r.View)
 		if last != nil {
 			id = last.MsgID
 		}
@@ -101,12 +101,16 @@ func (s *Store) LatestID(r Reader) (id uint32, err error) {
 	return id, err
 }
 
-// last returns a conversation's newest message stored until then, or nil.
-func (s *Store) last(session Session, until int64) (*Message, error) {
+// last returns the newest message of a conversation that the view shows, or nil.
+func (s *Store) last(session Session, v View) (*Message, error) {
+	if readable, err := s.readable(v, session); err != nil || !readable {
+		return nil, err
+	}
 	var messages []Message
+	until, last := s.window(v)
 	err := s.rows(collect(&messages), `SELECT `+messageColumns+`
-		WHERE c.kind = ? AND c.low = ? AND c.high = ? AND m.stored_at <= ?`+newest+`LIMIT 1`,
-		int32(session.Kind), session.Low, session.High, until)
+		WHERE c.kind = ? AND c.low = ? AND c.high = ? AND m.stored_at <= ? AND m.id <= ?`+newest+`LIMIT 1`,
+		int32(session.Kind), session.Low, session.High, until, last)
 	if err != nil || len(messages) == 0 {
 		return nil, err
 	}
@@ -121,8 +125,9 @@ type Unread struct {
 	Latest  Message
 }
 
-// Unread returns a user's unread sessions: single chats, then groups.
-func (s *Store) Unread(user uint32, lag time.Duration) (sessions []Unread, err error) {
+// Unread returns a user's unread sessions: single chats, then groups. What the
+// view does not show is left out.
+func (s *Store) Unread(user uint32, v View) (sessions []Unread, err error) {
 	err = s.read(func() error {
 		sessions = nil
 		if err := s.unread(&sessions, wire.SessionType_SESSION_TYPE_SINGLE,
@@ -135,10 +140,9 @@ func (s *Store) Unread(user uint32, lag time.Duration) (sessions []Unread, err e
 			WHERE m.user_id = ? AND c.stored > m.read_count ORDER BY m.group_id`, user); err != nil {
 			return err
 		}
-		until := s.options.Now().Add(-lag).UnixMilli()
 		kept := sessions[:0]
 		for _, u := range sessions {
-			last, err := s.last(SessionOf(u.Session, user, u.ID), until)
+			last, err := s.last(SessionOf(u.Session, user, u.ID), v)
 			if err != nil {
 				return err
 			}
