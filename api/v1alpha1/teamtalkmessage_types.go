@@ -310,7 +310,13 @@ type TeamTalkMessageStatus struct {
 	// +optional
 	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
 
-	// startTime is when the operator first reconciled the message.
+	// specDigest identifies to, content, longText, senderID, serverRef and idempotencyKey of a message that
+	// has finished with nothing stored. An edit that changes it starts the message again.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	SpecDigest string `json:"specDigest,omitempty"`
+
+	// startTime is when the operator accepted the message. It is not later than any storedAt.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 

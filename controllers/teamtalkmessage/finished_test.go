@@ -31,6 +31,9 @@ func finishedMessage(state v1alpha1.RecipientState, changes ...func(*v1alpha1.Te
 	meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{
 		Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue, ObservedGeneration: 1, Reason: "x",
 	})
+	if m.Status.NothingStored() {
+		m.Status.SpecDigest = specDigest(m)
+	}
 	for _, change := range changes {
 		change(m)
 	}
@@ -38,6 +41,10 @@ func finishedMessage(state v1alpha1.RecipientState, changes ...func(*v1alpha1.Te
 }
 
 func changeSpec(m *v1alpha1.TeamTalkMessage) { m.Generation++ }
+func suspend(m *v1alpha1.TeamTalkMessage)    { m.Spec.Suspend = new(true) }
+func editText(m *v1alpha1.TeamTalkMessage) {
+	m.Generation, m.Spec.Content.Text = m.Generation+1, new("hello again")
+}
 func askToRetry(m *v1alpha1.TeamTalkMessage) { m.Annotations[v1alpha1.RetryAnnotation] = "1" }
 func unfinish(m *v1alpha1.TeamTalkMessage)   { m.Status.Finished, m.Status.Settled = false, false }
 func unsettle(m *v1alpha1.TeamTalkMessage)   { m.Status.Settled = false }
@@ -58,7 +65,10 @@ func TestReconcileEdit(t *testing.T) {
 		"not edited":                  {finishedMessage(failed), false, false, failed, true, true},
 		"retried":                     {finishedMessage(failed, askToRetry), false, true, v1alpha1.StatePending, false, false},
 		"retried, nothing failed":     {finishedMessage(routed, askToRetry), false, true, routed, true, true},
-		"edited, nothing stored":      {finishedMessage(failed, changeSpec), false, true, v1alpha1.StatePending, false, false},
+		"edited, nothing stored":      {finishedMessage(failed, editText), false, true, v1alpha1.StatePending, false, false},
+		"another field, nothing sent": {finishedMessage(failed, changeSpec), false, true, failed, true, true},
+		"suspended, nothing sent":     {finishedMessage(failed, changeSpec, suspend), false, true, failed, true, true},
+		"TTL added, nothing sent":     {finishedMessage(failed, changeSpec, setTTL(60)), false, true, failed, true, false},
 		"edited, stored":              {finishedMessage(routed, changeSpec), false, true, routed, true, true},
 		"TTL added":                   {finishedMessage(routed, changeSpec, setTTL(60)), false, true, routed, true, false},
 		"TTL kept, not edited":        {finishedMessage(failed, unsettle, setTTL(60)), false, false, failed, true, false},

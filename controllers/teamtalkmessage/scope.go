@@ -78,8 +78,7 @@ const (
 func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) *scope {
 	s := &scope{message: m, term: term, now: now, earlierUntil: earlierUntil(term, m)}
 	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
-	edited := m.Status.ObservedGeneration != m.Generation
-	if edited && m.Status.CompletionTime != nil && m.Status.NothingStored() {
+	if startsAgain(m) {
 		s.origin = originEdit
 	} else {
 		s.split = m.Status.Split
@@ -98,6 +97,12 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) 
 		s.recorded = slices.Clone(s.recipients)
 	}
 	return s
+}
+
+// startsAgain reports whether an edit of a message that has finished with nothing stored makes it another one.
+func startsAgain(m *v1alpha1.TeamTalkMessage) bool {
+	return m.Status.ObservedGeneration != m.Generation && m.Status.CompletionTime != nil && m.Status.NothingStored() &&
+		m.Status.SpecDigest != specDigest(m)
 }
 
 // recipientOf returns the recipient of a status.
@@ -152,6 +157,14 @@ func (s *scope) adopt(snapshot delivery.Snapshot) {
 		}
 	}
 	s.recipients = snapshot.Recipients
+}
+
+// acceptedAt is when the engine accepted the message, or now.
+func (s *scope) acceptedAt() time.Time {
+	if s.snapshot != nil && s.snapshot.Accepted.Before(s.now) {
+		return s.snapshot.Accepted
+	}
+	return s.now
 }
 
 // underWay reports whether the engine has the message. A task that was stopped and has ended does not count.

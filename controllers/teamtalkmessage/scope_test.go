@@ -23,6 +23,7 @@ func TestNewScope(t *testing.T) {
 	failed := v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonRecipientNotFound}
 	unknown := failed
 	unknown.Reason = v1alpha1.ReasonOutcomeUnknown
+	same := specDigest(&v1alpha1.TeamTalkMessage{Spec: v1alpha1.TeamTalkMessageSpec{To: v1alpha1.Recipients{Users: []v1alpha1.UserID{2}}}})
 	ended := &metav1.Time{Time: time.Unix(1_700_000_000, 0)}
 	tests := map[string]struct {
 		status     v1alpha1.TeamTalkMessageStatus
@@ -33,6 +34,7 @@ func TestNewScope(t *testing.T) {
 		"new":                            {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: -1}, v1alpha1.StatePending, false, 1},
 		"failed":                         {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StateFailed, false, 1},
 		"failed, then edited":            {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StatePending, true, 2},
+		"failed, another field edited":   {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{failed}, SpecDigest: same}, v1alpha1.StateFailed, false, 2},
 		"unknown outcome, then edited":   {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, CompletionTime: ended, Recipients: []v1alpha1.RecipientStatus{unknown}}, v1alpha1.StateFailed, false, 2},
 		"under way, then retryLimit set": {v1alpha1.TeamTalkMessageStatus{ObservedGeneration: 1, Recipients: []v1alpha1.RecipientStatus{failed}}, v1alpha1.StateFailed, false, 2},
 	}

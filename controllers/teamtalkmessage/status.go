@@ -30,7 +30,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	}
 	st.Finished, st.Settled = o.finished, o.finished && !m.NeedsAttention()
 	if st.StartTime == nil || edited {
-		st.StartTime = &at
+		st.StartTime = new(metav1.NewTime(s.acceptedAt().Truncate(time.Second)))
 	}
 	switch {
 	case !o.finished:
@@ -43,6 +43,10 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 		st.SenderID = new(v1alpha1.UserID(s.sender))
 	case edited:
 		st.SenderID = nil // it may be another one now
+	}
+	st.SpecDigest = ""
+	if o.finished && st.NothingStored() {
+		st.SpecDigest = specDigest(m)
 	}
 	st.Split = s.split
 	st.ToSummary = summarizeRecipients(m.Spec.To)

@@ -117,6 +117,73 @@ func TestSetStatus(t *testing.T) {
 	}
 }
 
+// TestStartTime: a message begins when the engine accepts it, and so before anything of it is stored.
+func TestStartTime(t *testing.T) {
+	tests := map[string]struct {
+		snapshot *delivery.Snapshot
+		edited   bool
+		before   time.Time
+		want     time.Time
+	}{
+		"not accepted":          {want: noon},
+		"accepted before":       {snapshot: &delivery.Snapshot{Accepted: noon.Add(-5 * time.Second)}, want: noon.Add(-5 * time.Second)},
+		"accepted right now":    {snapshot: &delivery.Snapshot{Accepted: noon.Add(time.Second)}, want: noon},
+		"recorded":              {snapshot: &delivery.Snapshot{Accepted: noon}, before: noon.Add(-time.Minute), want: noon.Add(-time.Minute)},
+		"recorded, then edited": {edited: true, before: noon.Add(-time.Minute), want: noon},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{}
+			if !tc.before.IsZero() {
+				m.Status.StartTime = &metav1.Time{Time: tc.before}
+			}
+			s := &scope{message: m, now: noon, snapshot: tc.snapshot}
+			if tc.edited {
+				s.origin = originEdit
+			}
+			setStatus(s, nil, noon.Add(10*time.Second))
+			if got := m.Status.StartTime.Time; !got.Equal(tc.want) {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestSpecDigest: what decides a message changes its digest, and nothing else does.
+func TestSpecDigest(t *testing.T) {
+	base := func() *v1alpha1.TeamTalkMessage {
+		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: "chat"}}
+		m.Spec.To = v1alpha1.Recipients{Users: []v1alpha1.UserID{2, 3}, Groups: []v1alpha1.GroupID{7}}
+		m.Spec.Content.Text = new("hello")
+		return m
+	}
+	for name, tc := range map[string]struct {
+		edit        func(*v1alpha1.TeamTalkMessageSpec)
+		wantChanged bool
+	}{
+		"to":             {func(s *v1alpha1.TeamTalkMessageSpec) { s.To.Users[0] = 4 }, true},
+		"order of to":    {func(s *v1alpha1.TeamTalkMessageSpec) { s.To.Users = []v1alpha1.UserID{3, 2} }, false},
+		"content":        {func(s *v1alpha1.TeamTalkMessageSpec) { s.Content.Text = new("hallo") }, true},
+		"longText":       {func(s *v1alpha1.TeamTalkMessageSpec) { s.LongText = v1alpha1.LongTextSplit }, true},
+		"senderID":       {func(s *v1alpha1.TeamTalkMessageSpec) { s.SenderID = new(v1alpha1.UserID(9)) }, true},
+		"serverRef":      {func(s *v1alpha1.TeamTalkMessageSpec) { s.ServerRef = &v1alpha1.ServerReference{Name: "b"} }, true},
+		"its default":    {func(s *v1alpha1.TeamTalkMessageSpec) { s.ServerRef = &v1alpha1.ServerReference{Name: "default"} }, false},
+		"idempotencyKey": {func(s *v1alpha1.TeamTalkMessageSpec) { s.IdempotencyKey = "k" }, true},
+		"policy": {func(s *v1alpha1.TeamTalkMessageSpec) {
+			s.RetryLimit, s.Suspend, s.TTLSecondsAfterFinished = new(int32), new(true), new(int32)
+			s.Deadline, s.SendAfter, s.ActiveDeadlineSeconds = &metav1.Time{Time: noon}, &metav1.Time{Time: noon}, new(int64)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := base()
+			tc.edit(&m.Spec)
+			if changed := specDigest(m) != specDigest(base()); changed != tc.wantChanged {
+				t.Errorf("changed: %v", changed)
+			}
+		})
+	}
+}
+
 func signs(m *v1alpha1.TeamTalkMessage) string {
 	var b strings.Builder
 	for _, name := range []string{

@@ -54,8 +54,10 @@ type Task struct {
 
 // Snapshot is a task's progress at one moment.
 type Snapshot struct {
-	ServerKey  types.NamespacedName
-	Sender     uint32
+	ServerKey types.NamespacedName
+	Sender    uint32
+	// Accepted is when the engine accepted the task.
+	Accepted   time.Time
 	Recipients []Progress
 	// Running: steps are being executed or waited for.
 	Running bool
@@ -135,6 +137,7 @@ func (t *task) snapshot() Snapshot {
 	s := Snapshot{
 		ServerKey:      t.spec.ServerKey,
 		Sender:         t.spec.Sender,
+		Accepted:       t.accepted,
 		Recipients:     make([]Progress, len(t.recipients)),
 		Running:        t.running > 0,
 		PayloadPending: t.spec.PayloadPending,

@@ -27,6 +27,8 @@ const (
 	deleted
 	// kept: the resource stays, although its TTL would have deleted it.
 	kept
+	// unsent: it has failed, and is not sent again.
+	unsent
 )
 
 // retryPatch asks for a retry of what failed.
@@ -50,7 +52,7 @@ type finishedEdit struct {
 	// patch is the edit. NAME is the message's name, USER the id of a user who exists.
 	patch string
 	want  ending
-	// wantText is its text in the store, before its name.
+	// wantText is its text in the store, before its name; "": none.
 	wantText string
 }
 
@@ -58,7 +60,8 @@ var finishedEdits = map[string]finishedEdit{
 	"retry":      {patch: retryPatch, wantText: "old"},
 	"text":       {patch: `{"spec":{"content":{"text":"new NAME"}}}`, wantText: "new"},
 	"recipients": {patch: `{"spec":{"to":{"users":[USER]}}}`, wantText: "old"},
-	"policy":     {patch: `{"spec":{"retryLimit":3}}`, wantText: "old"},
+	"policy":     {patch: `{"spec":{"retryLimit":3}}`, want: unsent},
+	"suspended":  {patch: `{"spec":{"suspend":true}}`, want: unsent},
 	"text-and-retry": {
 		patch:    `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}},"spec":{"content":{"text":"new NAME"}}}`,
 		wantText: "new",
@@ -74,7 +77,7 @@ var finishedEdits = map[string]finishedEdit{
 	"ttl-added": {
 		delivered: true, patch: `{"spec":{"ttlSecondsAfterFinished":1}}`, want: deleted, wantText: "old",
 	},
-	"ttl-added-to-failed": {patch: `{"spec":{"ttlSecondsAfterFinished":1}}`, want: deleted, wantText: "old"},
+	"ttl-added-to-failed": {patch: `{"spec":{"ttlSecondsAfterFinished":1}}`, want: deleted},
 	"ttl-shortened": {
 		delivered: true, declare: withTTL(86400), patch: `{"spec":{"ttlSecondsAfterFinished":1}}`,
 		want: deleted, wantText: "old",
@@ -200,7 +203,9 @@ func (x *tenant) checkEndings(all []*finishedMessage, canary *v1alpha1.TeamTalkM
 	x.Helper()
 	want := map[string]int{"canary": 1}
 	for _, m := range all {
-		want[m.wantText+" "+m.Name] = 1
+		if m.wantText != "" {
+			want[m.wantText+" "+m.Name] = 1
+		}
 		switch m.want {
 		case sent:
 			x.checkDelivered(x.AwaitMessage(m.TeamTalkMessage, "delivered as edited", func(now *v1alpha1.TeamTalkMessage) bool {
@@ -208,6 +213,8 @@ func (x *tenant) checkEndings(all []*finishedMessage, canary *v1alpha1.TeamTalkM
 			}))
 		case deleted:
 			x.awaitGone(m.TeamTalkMessage)
+		case unsent:
+			x.AwaitMessage(m.TeamTalkMessage, "observed as edited", finishedFor(v1alpha1.ReasonRecipientNotFound))
 		case kept:
 		}
 	}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+)
+
+// specDigest identifies what decides a message: its recipients, sender, server, key and content. A set of ids has
+// one digest, whatever their order.
+func specDigest(m *v1alpha1.TeamTalkMessage) string {
+	decides := struct {
+		To       v1alpha1.Recipients
+		Content  v1alpha1.Content
+		LongText v1alpha1.LongText
+		Sender   *v1alpha1.UserID
+		Server   string
+		Key      string
+	}{
+		v1alpha1.Recipients{
+			Users:  slices.Sorted(slices.Values(m.Spec.To.Users)),
+			Groups: slices.Sorted(slices.Values(m.Spec.To.Groups)),
+		},
+		m.Spec.Content, m.Spec.LongText, m.Spec.SenderID, m.ServerKey().String(), m.Spec.IdempotencyKey,
+	}
+	b, err := json.Marshal(decides)
+	if err != nil {
+		return "" // Unreachable: the API server has parsed content.json.
+	}
+	digest := cipher.Digest(b)
+	return hex.EncodeToString(digest[:])
+}
