@@ -133,7 +133,8 @@ var (
 		wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq, wire.CommandGroupInfoReq, wire.CommandRecentSessionsReq,
 	}
 	history = []wire.Command{
-		wire.CommandRecentSessionsReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq, wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq,
+		wire.CommandRecentSessionsReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq, wire.CommandLatestMsgIDReq,
+		wire.CommandMsgByIDReq,
 	}
 	onDBProxy = []Target{DBProxy}
 	onBoth    = []Target{DBProxy, Router}
