@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -40,6 +42,7 @@ func TestVerdicts(t *testing.T) {
 		"missing":             {result{faults: 1, tally: counted(framework.Tally{Missing: 2})}, "2 missing"},
 		"duplicated":          {result{faults: 1, tally: counted(framework.Tally{Duplicated: 3})}, "3 duplicated"},
 		"unexpected":          {result{faults: 1, tally: counted(framework.Tally{Unexpected: 1})}, "1 unexpected"},
+		"in doubt":            {result{faults: 1, tally: tally{unknown: 1}}, "1 in doubt or unknown"},
 		"out of order":        {result{faults: 1, tally: tally{misordered: 1}}, "1 out of order"},
 		"not announced":       {result{faults: 1, tally: counted(framework.Tally{NotAnnounced: 1})}, "1 not announced"},
 		"announced too often": {result{faults: 1, tally: tally{repeated: 1}}, "1 announced too often"},
@@ -103,6 +106,41 @@ func TestOwnTarget(t *testing.T) {
 	}
 	if none, err := ownTarget(func(string) string { return "" }); none != nil || err != nil {
 		t.Errorf("without variables: %+v, %v", none, err)
+	}
+}
+
+// TestRotate: scenarios in turn send as different users, of those who are members of all groups.
+func TestRotate(t *testing.T) {
+	isMember := func(user, group uint32) bool { return user%2 == 1 || group == 8 }
+	for turn, want := range []uint32{1, 3, 5, 1} {
+		own := &target{sender: 1, users: []uint32{2, 3, 4, 5}, groups: []uint32{7, 8}}
+		own.rotate(turn, isMember)
+		all := slices.Sorted(slices.Values(append(own.users, own.sender)))
+		if own.sender != want || len(own.users) != 4 || !slices.Equal(all, []uint32{1, 2, 3, 4, 5}) {
+			t.Errorf("turn %d: sender %d of %d, want %d", turn, own.sender, own.users, want)
+		}
+	}
+}
+
+// TestCountingIsRepeated: a db_proxy with a hanging thread answers one request in some never.
+func TestCountingIsRepeated(t *testing.T) {
+	w := &world{id: "r", target: devTarget(t.Context()), began: time.Now()}
+	defer w.dev.Stop()
+	w.name, w.patience = "s", 50*time.Millisecond
+	if _, err := w.dev.Faults().Add(devserver.Fault{Kind: devserver.Drop, Every: 8}); err != nil {
+		t.Fatal(err)
+	}
+	noError(t, framework.Try(func() {
+		w.warmUp(t.Context())
+		for n := range 30 {
+			w.messages = append(w.messages, &message{number: n + 1, to: []recipient{{true, w.groups[n]}}})
+		}
+		if rows := w.rows(t.Context()); len(rows) != 0 {
+			t.Errorf("rows of nothing: %v", rows)
+		}
+	}))
+	if w.dev.Faults().Fired(devserver.Drop) < 5 {
+		t.Error("the fault has not happened")
 	}
 }
 

@@ -27,8 +27,12 @@ const (
 	atMostOnce
 	// expired: in the store once, and its resource is gone, by its TTL.
 	expired
-	// refused: not in the store, as its key was used for another text before.
+	// refused: not in the store, as its key was used for another text before, or as refusal says.
 	refused
+	// posted: in the store once, through a gateway that keeps no resource.
+	posted
+	// undetermined: outside of the promise. What becomes of it is reported.
+	undetermined
 )
 
 type message struct {
@@ -37,7 +41,9 @@ type message struct {
 	// uid is that of the object, where several had the name.
 	uid  types.UID
 	want fate
-	to   []recipient
+	// refusal are the reasons of which one must be there where it is refused; nil: KeyReused.
+	refusal []string
+	to      []recipient
 	// segments that its text is split into; 0: it is not.
 	segments int
 	key      string
@@ -52,6 +58,14 @@ type message struct {
 type recipient struct {
 	group bool
 	id    uint32
+}
+
+// reasons are those of which one must be there where a message is refused.
+func (m *message) reasons() []string {
+	if m.refusal == nil {
+		return []string{v1alpha1.ReasonKeyReused}
+	}
+	return m.refusal
 }
 
 // pieces are what the store must hold of the message.
@@ -200,7 +214,7 @@ func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen 
 	for _, m := range w.messages {
 		o := objects[m.uid]
 		switch {
-		case m.waits, m.want == atMostOnce, m.want == expired && o == nil,
+		case m.waits, m.want == atMostOnce, m.want == posted, m.want == expired && o == nil,
 			m.want != expired && o != nil && o.Finished() && !o.RetryAsked():
 			continue
 		}

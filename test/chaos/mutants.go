@@ -65,8 +65,8 @@ func (s *suite) runAlone(ctx context.Context, binary, label, name string) *resul
 func printMutants(runs []*mutantRun) (passed bool, err error) {
 	passed = len(runs) > 0
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "mutant\tscenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes "+
-		"missing\tcaught\twithout it")
+	fmt.Fprintln(t, "mutant\tscenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\tunknown\t"+
+		"routes missing\tcaught\twithout it")
 	for _, r := range runs {
 		caught, intact := "yes", "passed"
 		if !r.mutated.caught() {
@@ -76,10 +76,13 @@ func printMutants(runs []*mutantRun) (passed bool, err error) {
 			intact, passed = "FAILED", false
 		}
 		o := r.mutated
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d%s\t%s\t%s\n", r.Name, o.name, o.sent, o.faults, o.cells(5), caught, intact)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d%s\t%s\t%s\n", r.Name, o.name, o.sent, o.faults, o.cells(6), caught, intact)
 	}
 	return passed, t.Flush()
 }
 
-// caught reports whether the count shows the mutant's error, or db_proxy hangs.
-func (r *result) caught() bool { return r.Sum()+r.misordered > 0 || errors.Is(r.err, errDeadlock) }
+// caught reports whether the count shows the mutant's error, a scenario that came to its end shows another one, or
+// db_proxy hangs.
+func (r *result) caught() bool {
+	return r.Sum()+r.misordered+r.unknown > 0 || r.err == nil && len(r.problems) > 0 || errors.Is(r.err, errDeadlock)
+}

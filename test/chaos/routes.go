@@ -126,6 +126,9 @@ func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted 
 	}) // what is missing then is counted
 	t.NotAnnounced = w.unannounced(rows)
 	for _, m := range w.messages {
+		if m.want == undetermined {
+			continue
+		}
 		for _, which := range m.pieces() {
 			n, allowed := w.peer.of(which), 1+m.again
 			if n > allowed && (w.reroutes || adopted(which)) {
@@ -145,7 +148,7 @@ func (w *world) unannounced(rows stored) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, m := range w.messages {
-		if m.want == atMostOnce {
+		if m.want == atMostOnce || m.want == undetermined {
 			continue
 		}
 		for _, which := range m.pieces() {

@@ -42,6 +42,7 @@ type suite struct {
 type result struct {
 	scenario
 	namespace    string
+	turn         int // its place among all scenarios
 	sent, faults int
 	tally
 	err error
@@ -58,7 +59,7 @@ func (s *suite) run(ctx context.Context, all []scenario) ([]*result, error) {
 	results := make([]*result, len(all))
 	shared, alone := make(chan *result, len(all)), make(chan *result, len(all))
 	for i, sc := range all {
-		results[i] = &result{scenario: sc, namespace: fmt.Sprintf("chaos-%d", i)}
+		results[i] = &result{scenario: sc, namespace: fmt.Sprintf("chaos-%d", i), turn: i}
 		switch {
 		case s.own != nil && sc.needsDev:
 			results[i].skipped = "needs teamtalk-dev"
@@ -124,7 +125,9 @@ func (s *suite) runOne(ctx context.Context, c *cluster, op *operator, r *result)
 	bounded, cancel := context.WithTimeoutCause(ctx, r.bound, fmt.Errorf("the scenario's bound of %s has passed", r.bound))
 	defer cancel()
 	r.err = framework.Try(func() {
-		w.target = s.target(overall)
+		if w.target = s.target(overall); s.own != nil {
+			w.ownTurn(bounded, r.turn)
+		}
 		w.play(bounded, op)
 	})
 	// Whatever became of it is counted, in a time of its own.
@@ -191,7 +194,8 @@ func (r *result) complaints() []string {
 	if r.skipped == "" && r.faults == 0 {
 		all = append(all, "no fault has happened")
 	}
-	words := []string{"missing", "duplicated", "unexpected", "out of order", "not announced", "announced too often"}
+	words := []string{"missing", "duplicated", "unexpected", "out of order", "in doubt or unknown",
+		"not announced", "announced too often"}
 	for i, n := range r.counts() {
 		if n > 0 {
 			all = append(all, fmt.Sprintf("%d %s", n, words[i]))
@@ -209,21 +213,24 @@ func (r *result) complaints() []string {
 func printTable(out io.Writer, results []*result) (passed bool) {
 	passed = true
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "scenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\troutes missing\troutes "+
-		"repeated\tseconds\tresult")
+	fmt.Fprintln(t, "scenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\tunknown\troutes missing\t"+
+		"routes repeated\tseconds\tresult")
 	for _, r := range results {
 		verdict := "ok"
 		switch {
 		case r.skipped != "":
-			fmt.Fprintf(t, "%s%s%s\n", r.name, strings.Repeat("\t-", 9)+"\t", r.skipped)
+			fmt.Fprintf(t, "%s%s%s\n", r.name, strings.Repeat("\t-", 10)+"\t", r.skipped)
 			continue
 		case !r.passed():
 			verdict, passed = "FAILED", false
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d%s\t%.0f\t%s\n", r.name, r.sent, r.faults, r.cells(6), r.took.Seconds(), verdict)
+		fmt.Fprintf(t, "%s\t%d\t%d%s\t%.0f\t%s\n", r.name, r.sent, r.faults, r.cells(7), r.took.Seconds(), verdict)
 	}
 	_ = t.Flush() // standard output that is gone has no reader
 	for _, r := range results {
+		for _, note := range r.notes {
+			fmt.Fprintf(out, "\n%s: %s\n", r.name, note)
+		}
 		if r.skipped == "" && !r.passed() {
 			fmt.Fprintf(out, "\n%s (%s):\n", r.name, r.clause)
 			for _, c := range r.complaints() {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -24,15 +25,19 @@ type tally struct {
 	misordered int
 	// repeated were announced too often.
 	repeated int
+	// unknown are recipients for whom a message is in doubt, or ended as OutcomeUnknown.
+	unknown  int
 	problems []string
+	// notes are what is reported without a judgement.
+	notes []string
 }
 
 // counts are in the order of the table.
 func (t *tally) counts() []int {
-	return []int{t.Missing, t.Duplicated, t.Unexpected, t.misordered, t.NotAnnounced, t.repeated}
+	return []int{t.Missing, t.Duplicated, t.Unexpected, t.misordered, t.unknown, t.NotAnnounced, t.repeated}
 }
 
-func (t *tally) clean() bool { return t.Sum()+t.misordered+t.repeated+len(t.problems) == 0 }
+func (t *tally) clean() bool { return t.Sum()+t.misordered+t.unknown+t.repeated+len(t.problems) == 0 }
 
 func (t *tally) problem(format string, args ...any) {
 	t.problems = append(t.problems, fmt.Sprintf(format, args...))
@@ -61,6 +66,9 @@ func (w *world) count(ctx context.Context) *tally {
 	if w.inOrder {
 		t.misordered = misordered(rows)
 	}
+	if note := w.undetermined(rows, objects); note != "" {
+		t.notes = append(t.notes, note)
+	}
 	w.countRoutes(ctx, t, rows, func(p piece) bool { return adopted(objects[w.messages[p.number-1].uid], p.to) },
 		w.wire.ended)
 	return t
@@ -85,12 +93,42 @@ func adopted(o *v1alpha1.TeamTalkMessage, to recipient) bool {
 	return r != nil && r.Reason == v1alpha1.ReasonAdopted
 }
 
+// undetermined reports what became of messages that the promise does not cover.
+func (w *world) undetermined(rows stored, objects map[types.UID]*v1alpha1.TeamTalkMessage) string {
+	ends, all := map[string]int{}, 0
+	for _, m := range w.messages {
+		if m.want != undetermined {
+			continue
+		}
+		all++
+		end := "not finished"
+		if o := objects[m.uid]; o != nil && o.Finished() && len(o.Status.Recipients) > 0 {
+			end = strings.TrimSpace(string(o.Status.Recipients[0].State) + " " + o.Status.Recipients[0].Reason)
+		}
+		ends[fmt.Sprintf("%s, stored %d times", end, len(rows[m.pieces()[0]]))]++
+	}
+	if all == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d messages outside of the promise ended as %v", all, ends)
+}
+
 func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMessage) {
+	if m.want == undetermined {
+		return
+	}
 	for _, p := range m.pieces() {
 		w.judgePiece(t, m, rows[p])
 	}
+	if o != nil {
+		for _, r := range o.Status.Recipients {
+			if r.State == v1alpha1.StateInDoubt || r.Reason == v1alpha1.ReasonOutcomeUnknown {
+				t.unknown++
+			}
+		}
+	}
 	switch m.want {
-	case atMostOnce:
+	case atMostOnce, posted:
 		return
 	case expired:
 		if o != nil {
@@ -122,7 +160,7 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 }
 
 func (w *world) judgePiece(t *tally, m *message, there []row) {
-	if m.want == delivered || m.want == expired || len(there) > 0 {
+	if m.want == delivered || m.want == expired || m.want == posted || len(there) > 0 {
 		t.Add(true, len(there))
 	}
 	if m.want == refused {
@@ -154,7 +192,7 @@ func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1al
 	}
 	done := r.State == v1alpha1.StateRouted || r.Reason == v1alpha1.ReasonStoredNotRouted
 	switch {
-	case m.want == refused && r.Reason == v1alpha1.ReasonKeyReused:
+	case m.want == refused && slices.Contains(m.reasons(), r.Reason):
 	case m.want == refused && done:
 		t.Missing++ // it says that it is there
 	case !done:

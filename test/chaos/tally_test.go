@@ -35,7 +35,7 @@ func TestJudge(t *testing.T) {
 	good := object(v1alpha1.StateRouted, "", "True", 5)
 	miscounted := object(v1alpha1.StateRouted, "", "True", 5)
 	miscounted.Status.Counts.Stored = 0
-	type counts struct{ missing, duplicated, unexpected, problems int }
+	type counts struct{ missing, duplicated, unexpected, unknown, problems int }
 	tests := map[string]struct {
 		want      fate
 		notBefore time.Time
@@ -50,7 +50,7 @@ func TestJudge(t *testing.T) {
 		"counted otherwise":             {rows: []uint32{5}, object: miscounted, counts: counts{problems: 1}},
 		"failed, and stored":            {rows: []uint32{5}, object: object(v1alpha1.StateFailed, v1alpha1.ReasonRetriesExhausted, "True"), counts: counts{unexpected: 1, problems: 1}},
 		"failed":                        {object: object(v1alpha1.StateFailed, v1alpha1.ReasonRetriesExhausted, "True"), counts: counts{missing: 1, problems: 1}},
-		"unknown, and stored":           {rows: []uint32{5}, object: object(v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown, "True"), counts: counts{problems: 1}},
+		"unknown, and stored":           {rows: []uint32{5}, object: object(v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown, "True"), counts: counts{unknown: 1, problems: 1}},
 		"not finished":                  {rows: []uint32{5}, object: object(v1alpha1.StateRouted, "", "False", 5), counts: counts{problems: 1}},
 		"without a resource":            {rows: []uint32{5}, counts: counts{problems: 1}},
 		"before its time":               {notBefore: time.Unix(1001, 0), rows: []uint32{5}, object: good, counts: counts{unexpected: 1}},
@@ -66,7 +66,12 @@ func TestJudge(t *testing.T) {
 		"refused, and stored":           {want: refused, rows: []uint32{5}, object: object(v1alpha1.StateFailed, v1alpha1.ReasonKeyReused, "True"), counts: counts{unexpected: 2}},
 		"refused, and reported as sent": {want: refused, object: good, counts: counts{missing: 1}},
 		"refused for another reason":    {want: refused, object: object(v1alpha1.StateFailed, v1alpha1.ReasonRetriesExhausted, "True"), counts: counts{problems: 1}},
-		"neither stored nor finished":   {object: object(v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer, "False"), counts: counts{missing: 1, problems: 1}},
+		"neither stored nor finished":   {object: object(v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer, "False"), counts: counts{missing: 1, unknown: 1, problems: 1}},
+		"refused in doubt":              {want: refused, object: object(v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown, "True"), counts: counts{unknown: 1, problems: 1}},
+		"posted":                        {want: posted, rows: []uint32{5}},
+		"posted, and not stored":        {want: posted, counts: counts{missing: 1}},
+		"posted, and stored twice":      {want: posted, rows: []uint32{5, 6}, counts: counts{duplicated: 1}},
+		"outside of the promise":        {want: undetermined, rows: []uint32{5, 6}, object: object(v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown, "True")},
 		"finished without a recipient":  {rows: []uint32{5}, object: &v1alpha1.TeamTalkMessage{}, counts: counts{problems: 1}},
 	}
 	for name, tc := range tests {
@@ -77,7 +82,7 @@ func TestJudge(t *testing.T) {
 				rows[m.pieces()[0]] = append(rows[m.pieces()[0]], row{id: id, at: 1000, text: w.text(1)})
 			}
 			w.judge(got, m, rows, tc.object)
-			if c := (counts{got.Missing, got.Duplicated, got.Unexpected, len(got.problems)}); c != tc.counts {
+			if c := (counts{got.Missing, got.Duplicated, got.Unexpected, got.unknown, len(got.problems)}); c != tc.counts {
 				t.Errorf("counted %+v, want %+v: %q", c, tc.counts, got.problems)
 			}
 		})

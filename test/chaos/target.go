@@ -6,10 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -22,6 +25,8 @@ type target struct {
 	crowd []uint32
 	// keys open what is stored; the first is the one in the Secret.
 	keys []string
+	// patience is how long an answer to the counting reads may take before they are repeated.
+	patience time.Duration
 	// dev is nil for a TeamTalk of the user's own.
 	dev *devserver.Server
 }
@@ -47,11 +52,37 @@ func ownTarget(getenv func(string) string) (*target, error) {
 		return nil, errors.New("AES_KEY_FILE: want a file with the AES key")
 	}
 	return &target{dbProxy: own.DBProxy, router: own.Router, sender: own.Sender, users: own.Users, groups: own.Groups,
-		keys: []string{string(own.Key)}}, nil
+		keys: []string{string(own.Key)}, patience: patience}, nil
+}
+
+// patience is how long a db_proxy without a hanging thread may take to answer.
+const patience = 3 * time.Second
+
+// ownTurn gives each scenario another sender among the users who are members of all groups: what an earlier scenario
+// has sent, under a key that later ones do not have, is in other conversations.
+func (w *world) ownTurn(ctx context.Context, turn int) {
+	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
+		groups := untilAnswered(ctx, func() (map[uint32]*wire.GroupInfo, error) {
+			return db.Groups(ctx, w.sender, w.groups)
+		})
+		w.rotate(turn, func(user, group uint32) bool {
+			return slices.Contains(groups[group].GetGroupMemberList(), user)
+		})
+	})
+}
+
+// rotate makes one of the users the sender, and the sender one of the users.
+func (t *target) rotate(turn int, isMember func(user, group uint32) bool) {
+	all := append([]uint32{t.sender}, t.users...)
+	senders := slices.DeleteFunc(slices.Clone(all), func(user uint32) bool {
+		return user != t.sender && slices.ContainsFunc(t.groups, func(group uint32) bool { return !isMember(user, group) })
+	})
+	t.sender = senders[turn%len(senders)]
+	t.users = slices.DeleteFunc(all, func(user uint32) bool { return user == t.sender })
 }
 
 func devTarget(ctx context.Context) *target {
-	t := &target{sender: 1, keys: []string{devserver.DevelopmentKey}}
+	t := &target{sender: 1, keys: []string{devserver.DevelopmentKey}, patience: patience}
 	seed := devserver.Seed{Users: []devserver.User{devserver.NewUser(1, "bot", "bot")}}
 	for i := range uint32(devUsers) {
 		t.users = append(t.users, 100+i)
