@@ -120,13 +120,19 @@ func (m *TeamTalkMessage) RetryAsked() bool {
 	return value != "" && value != m.Status.LastHandledRetry
 }
 
-// NeverDueBefore reports whether no operator sent the message before t: it was suspended, or scheduled for later.
-func (m *TeamTalkMessage) NeverDueBefore(t time.Time) bool {
-	return m.Generation == 1 && (m.Suspended() || m.ScheduledFor().After(t.Add(clockSkew)))
+// WaitsUnsent reports whether the status shows that the message waits for its time, its key or its content. Then its
+// pending recipients were not sent to since: before an operator sends a message, it replaces such a status.
+func (s *TeamTalkMessageStatus) WaitsUnsent() bool {
+	ready := meta.FindStatusCondition(s.Conditions, ConditionReady)
+	if ready == nil {
+		return false
+	}
+	switch ready.Reason {
+	case ReasonScheduled, ReasonSuspended, ReasonKeyNotFound, ReasonKeyInvalid, ReasonContentNotFound:
+		return true
+	}
+	return false
 }
 
 // Suspended reports whether spec.suspend is true.
 func (m *TeamTalkMessage) Suspended() bool { return m.Spec.Suspend != nil && *m.Spec.Suspend }
-
-// clockSkew is the largest difference between the clocks of two operators and the API server.
-const clockSkew = time.Minute

@@ -132,27 +132,25 @@ func TestDeadlineTime(t *testing.T) {
 	}
 }
 
-// TestNeverDueBefore: an edit may have moved what was sent before to a later time.
-func TestNeverDueBefore(t *testing.T) {
-	tests := map[string]struct {
-		generation int64
-		spec       TeamTalkMessageSpec
-		want       bool
-	}{
-		"at once":                      {1, TeamTalkMessageSpec{}, false},
-		"scheduled for later":          {1, TeamTalkMessageSpec{SendAfter: at(time.Hour)}, true},
-		"scheduled for later, edited":  {2, TeamTalkMessageSpec{SendAfter: at(time.Hour)}, false},
-		"scheduled for before":         {1, TeamTalkMessageSpec{SendAfter: at(-time.Hour)}, false},
-		"as clocks differ":             {1, TeamTalkMessageSpec{SendAfter: at(30 * time.Second)}, false},
-		"suspended":                    {1, TeamTalkMessageSpec{Suspend: of(true)}, true},
-		"suspended after it was begun": {2, TeamTalkMessageSpec{Suspend: of(true)}, false},
-		"not suspended":                {1, TeamTalkMessageSpec{Suspend: of(false)}, false},
+// TestWaitsUnsent: only reasons for which no operator sends anything prove that nothing was sent.
+func TestWaitsUnsent(t *testing.T) {
+	tests := map[string]bool{
+		"": false, ReasonScheduled: true, ReasonSuspended: true, ReasonKeyNotFound: true, ReasonKeyInvalid: true,
+		ReasonContentNotFound: true, ReasonSending: false, ReasonNoAnswer: false, ReasonRetryScheduled: false,
+		ReasonRecipientNotFound: false,
+		// The engine has the message, and sends it once db_proxy is connected.
+		ReasonServerNotReady: false,
+		// An operator that does not know of the server yet may write it while another one sends.
+		ReasonServerNotFound: false,
 	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			m := &TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}, Spec: tc.spec}
-			if got := m.NeverDueBefore(created); got != tc.want {
-				t.Errorf("%v, want %v", got, tc.want)
+	for reason, want := range tests {
+		t.Run(reason, func(t *testing.T) {
+			s := &TeamTalkMessageStatus{}
+			if reason != "" {
+				s.Conditions = []metav1.Condition{{Type: ConditionReady, Reason: reason}}
+			}
+			if got := s.WaitsUnsent(); got != want {
+				t.Errorf("%v, want %v", got, want)
 			}
 		})
 	}

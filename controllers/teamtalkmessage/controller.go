@@ -53,6 +53,8 @@ type Reconciler struct {
 	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
 	Term *leadership.TermTracker
+	// Gate returns nil while this process may send.
+	Gate func() error
 	// OnStatusWrite, if set, is called after every write of a status. It must not block.
 	OnStatusWrite func(StatusWrite)
 

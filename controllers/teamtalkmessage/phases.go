@@ -218,8 +218,12 @@ func stageCreateTime(s *scope) outcome {
 	return next
 }
 
-// submit hands the message to the engine, or renews what the engine knows of it.
+// submit hands the message to the engine, or renews what the engine knows of it. A status that proves that nothing was
+// sent is replaced first.
 func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
+	if s.message.Status.WaitsUnsent() {
+		return recordFirst, nil
+	}
 	snapshot, ok := r.Engine.Submit(taskOf(s))
 	switch {
 	case !ok:
@@ -278,5 +282,5 @@ func identityOf(m *v1alpha1.TeamTalkMessage) delivery.Identity {
 // statusFits reports whether the status stays true while the message is sent, and need not be written.
 func statusFits(m *v1alpha1.TeamTalkMessage) bool {
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-	return ready == nil || ready.Reason == v1alpha1.ReasonScheduled || ready.Reason == v1alpha1.ReasonSending
+	return ready == nil || ready.Reason == v1alpha1.ReasonSending
 }

@@ -48,6 +48,7 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 		Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Wake: &apiwatch.Trigger{},
 		Engine: delivery.NewEngine(func(types.NamespacedName) {}),
 		Term:   leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
+		Gate:   func() error { return nil },
 		store:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
 	}
 	if err := r.Term.Start(t.Context()); err != nil {
@@ -99,6 +100,51 @@ func TestDrainedRecordsNothing(t *testing.T) {
 				}
 			}
 			if _, written := look(t, r, m); written == drain {
+				t.Errorf("written: %v", written)
+			}
+		})
+	}
+}
+
+// TestWaitingIsRecordedAsOver: a status that proves that nothing was sent is replaced before anything is sent.
+func TestWaitingIsRecordedAsOver(t *testing.T) {
+	for reason, want := range map[string]outcome{v1alpha1.ReasonScheduled: recordFirst, v1alpha1.ReasonSending: submitted} {
+		t.Run(reason, func(t *testing.T) {
+			m := expired()
+			m.Spec.Deadline, m.Spec.RetryLimit = nil, new(int32)
+			r := newReconciler(t, m, 0)
+			m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason}}
+			term := leadership.Term{Clean: true}
+			s := newScope(m, term, noon)
+			s.server = &v1alpha1.TeamTalkServer{}
+			s.server.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"}
+			s.server.Spec.MaxReplicaLagSeconds = new(int32)
+			nothing := func(types.NamespacedName) {}
+			sessions := connection.NewManager(logr.Discard(), r.Gate, connection.Events{Connection: nothing, Usable: nothing})
+			s.session = sessions.Ensure(types.NamespacedName{}, connection.ConfigOf(s.server), cipher.Keys{})
+			s.payload = delivery.Payload{Data: []byte("hello")}
+			out, err := r.submit(t.Context(), s)
+			if err != nil || out != want || r.Engine.Knows(m.UID) != (want == submitted) {
+				t.Errorf("%+v, %v, want %+v; submitted: %v", out, err, want, r.Engine.Knows(m.UID))
+			}
+			ended, end := context.WithCancel(t.Context())
+			end()
+			if err := errors.Join(r.Engine.Start(ended), sessions.Start(ended)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestClosedGateRecordsNoWaiting: what a message waits for here proves nothing while another operator may lead.
+func TestClosedGateRecordsNoWaiting(t *testing.T) {
+	for name, closed := range map[string]error{"open": nil, "closed": leadership.ErrGateClosed} {
+		t.Run(name, func(t *testing.T) {
+			m := expired()
+			m.Spec.Deadline = nil
+			r := newReconciler(t, m, 0)
+			r.Gate = func() error { return closed }
+			if _, written := look(t, r, m); written != (closed == nil) {
 				t.Errorf("written: %v", written)
 			}
 		})

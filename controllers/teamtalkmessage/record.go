@@ -41,6 +41,10 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {
 		return result, nil
 	}
+	if out.cause != nil && s.snapshot == nil && r.Gate() != nil {
+		// Another operator may be sending it, and what it waits for here proves nothing.
+		return reconcile.Result{RequeueAfter: conflictDelay}, nil
+	}
 	r.syncProgress(s, out)
 	before := s.message.DeepCopy()
 	setStatus(s, out.cause, time.Now())

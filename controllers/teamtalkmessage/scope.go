@@ -172,6 +172,9 @@ func (s *scope) underWay() bool {
 	return s.snapshot != nil && (!s.snapshot.Stopped || s.snapshot.Running)
 }
 
+// running reports whether a request of the message may be in flight.
+func (s *scope) running() bool { return s.snapshot != nil && s.snapshot.Running }
+
 // serverKey names the server, once it is known to exist.
 func (s *scope) serverKey() types.NamespacedName {
 	switch {
@@ -290,7 +293,7 @@ func (s *scope) abandonDoubts(out outcome) {
 
 // earlierUntil is until when another operator may still be sending the message; zero: none can.
 func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
-	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.NeverDueBefore(term.Start.Time) {
+	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.Status.WaitsUnsent() {
 		return time.Time{}
 	}
 	// Hundreds can be proved absent at one moment, and recording them takes seconds. So the oldest are the first: those

@@ -58,17 +58,25 @@ func TestEarlierUntil(t *testing.T) {
 	tests := map[string]struct {
 		clean   bool
 		created time.Time
+		reason  string
 		want    time.Time
 	}{
-		"clean":                     {true, start.Add(-time.Hour), time.Time{}},
-		"from long before":          {false, start.Add(-time.Hour), proof},
-		"from before, the older":    {false, start.Add(-10 * time.Second), proof.Add(500 * time.Millisecond)},
-		"from the very same second": {false, start, proof.Add(time.Second)},
-		"from after":                {false, start.Add(time.Second), time.Time{}},
+		"clean":                       {true, start.Add(-time.Hour), "", time.Time{}},
+		"from long before":            {false, start.Add(-time.Hour), "", proof},
+		"from before, the older":      {false, start.Add(-10 * time.Second), "", proof.Add(500 * time.Millisecond)},
+		"from the very same second":   {false, start, "", proof.Add(time.Second)},
+		"from after":                  {false, start.Add(time.Second), "", time.Time{}},
+		"from before, shown to wait":  {false, start.Add(-time.Hour), v1alpha1.ReasonScheduled, time.Time{}},
+		"from before, and being sent": {false, start.Add(-time.Hour), v1alpha1.ReasonSending, proof},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Time{Time: tc.created}}}
+			// An operator whose clock is ahead has sent it before that: only the status counts.
+			m.Spec.SendAfter = &metav1.Time{Time: start.Add(time.Hour)}
+			if tc.reason != "" {
+				m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: tc.reason}}
+			}
 			term := leadership.Term{Clean: tc.clean, Start: metav1.Time{Time: start}, Local: local}
 			if got := earlierUntil(term, m); !got.Equal(tc.want) {
 				t.Errorf("%v, want %v", got, tc.want)

@@ -116,7 +116,7 @@ func overallOf(s *scope, cause *v1alpha1.Cause) overall {
 	switch all := len(s.recipients); {
 	case delivered+failures == all:
 		return finishedOf(all, delivered, notRouted, failed)
-	case cause != nil:
+	case cause != nil && !s.running(): // until the delivery has stopped, it is no proof that nothing was sent
 		return overall{Cause: *cause}
 	case s.payloadPending != nil:
 		return overall{Cause: *s.payloadPending}

@@ -31,6 +31,8 @@ func TestSetStatus(t *testing.T) {
 	tests := map[string]struct {
 		recipients []delivery.Progress
 		wait       *v1alpha1.Cause
+		// running: a request may be in flight.
+		running bool
 		// want is Ready/Reconciling/Stalled/Delivered/Finished: + True, - False, . absent.
 		want, wantReason, wantDelivered, wantSummary string
 		wantMessage                                  string
@@ -71,6 +73,10 @@ func TestSetStatus(t *testing.T) {
 			recipients: of(pending), wait: &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: "no key"},
 			want: "-+.--", wantReason: v1alpha1.ReasonKeyNotFound, wantSummary: "0/1", wantMessage: "no key",
 		},
+		"waits, with a request in flight": {
+			recipients: of(pending), wait: &v1alpha1.Cause{Reason: v1alpha1.ReasonSuspended, Message: "later"}, running: true,
+			want: "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "0/1",
+		},
 		"backs off": {
 			recipients: of(user(2, v1alpha1.StatePending, v1alpha1.ReasonStoreRejected)),
 			want:       "-+.--", wantReason: v1alpha1.ReasonRetryScheduled, wantSummary: "0/1", wantMessage: "because",
@@ -91,7 +97,8 @@ func TestSetStatus(t *testing.T) {
 			for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 				meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{Type: c, Status: "True", Reason: "Before"})
 			}
-			setStatus(&scope{message: m, recipients: tc.recipients, sender: 1}, tc.wait, time.Unix(1_700_000_000, 5))
+			snapshot := &delivery.Snapshot{Running: tc.running}
+			setStatus(&scope{message: m, recipients: tc.recipients, sender: 1, snapshot: snapshot}, tc.wait, time.Unix(1_700_000_000, 5))
 			if got := signs(m); got != tc.want {
 				t.Errorf("conditions %s, want %s: %+v", got, tc.want, m.Status.Conditions)
 			}

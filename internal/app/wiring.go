@@ -74,7 +74,8 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
-		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, OnStatusWrite: onStatusWrite,
+		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Gate: gate.Open,
+		OnStatusWrite: onStatusWrite,
 	}
 	receivers := &teamtalkreceiver.Reconciler{
 		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,

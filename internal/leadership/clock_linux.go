@@ -8,10 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is a clock that, unlike Go's monotonic clock, advances while the machine is suspended.
-func sinceBoot() time.Duration {
+// readClocks reads both clocks. Unlike Go's monotonic clock, CLOCK_BOOTTIME advances while the machine is suspended.
+func readClocks() clocks {
+	return clocks{boot: readClock(unix.CLOCK_BOOTTIME), wall: readClock(unix.CLOCK_REALTIME)}
+}
+
+func readClock(id int32) time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+	if err := unix.ClockGettime(id, &ts); err != nil {
 		// Unreachable. Without a clock the gate must close.
 		return time.Duration(1<<63 - 1)
 	}

@@ -8,5 +8,7 @@ import "time"
 
 var started = time.Now()
 
-// sinceBoot may stop while the machine is suspended. Only Linux is supported in production.
-func sinceBoot() time.Duration { return time.Since(started) }
+// readClocks reads a clock that may stop while the machine is suspended. Only Linux is supported in production.
+func readClocks() clocks {
+	return clocks{boot: time.Since(started), wall: time.Duration(time.Now().UnixNano())}
+}

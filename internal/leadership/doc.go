@@ -19,9 +19,10 @@
 //
 // # Implementation
 //
-// The gate closes when the Lease was not renewed for RenewDeadline, by a clock that advances while the
-// process or the machine is suspended. A process acquires the Lease once: after it has lost it, the
-// lock refuses every write until the elector ends the process.
+// The gate closes when the Lease was not renewed for RenewDeadline, by CLOCK_BOOTTIME, which advances while the
+// process or the machine is suspended, or by CLOCK_REALTIME, which shows that a hypervisor has paused the machine. A
+// process acquires the Lease once: after it has lost it, or has not renewed it in time, the lock refuses every write
+// until the elector ends the process.
 //
 // The annotation is only changed on the version of the Lease that was read, with this process as its holder. Its
 // value is the resourceVersion of the TeamTalkMessages that holds everything that was recorded.
@@ -30,5 +31,6 @@
 //
 // A leader that was not drained costs its successor a search of the store, but no message is lost
 // or sent twice. A gate that closes early delays messages; one that closes late could send twice, so
-// the time is counted from before the write of the Lease.
+// the time is counted from before the write of the Lease. A wall clock that is set forward by more than RenewDeadline
+// ends the leader, as it cannot be told from a pause.
 package leadership

@@ -100,8 +100,8 @@ func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
 			return false, fmt.Errorf("list TeamTalkMessages: %w", err)
 		}
 		for i := range list.Items {
-			if m := &list.Items[i]; !m.CreationTimestamp.After(t.term.Start.Time) && !m.Finished() &&
-				!m.NeverDueBefore(t.term.Start.Time) && mayHideASend(m) {
+			m := &list.Items[i]
+			if !m.CreationTimestamp.After(t.term.Start.Time) && !m.Finished() && mayHideASend(m) {
 				return true, nil
 			}
 		}
@@ -114,7 +114,8 @@ func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
 // mayHideASend reports whether the status does not show what an earlier leader may have sent.
 func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
 	isPending := func(r v1alpha1.RecipientStatus) bool { return r.State == v1alpha1.StatePending }
-	return len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, isPending)
+	return !m.Status.WaitsUnsent() &&
+		(len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, isPending))
 }
 
 // heldLease returns the Lease, or ErrNotHeld. A process acquires it once, so it belongs to its only term.

@@ -131,11 +131,14 @@ func TestInherited(t *testing.T) {
 		}
 		return m
 	}
+	waits := message(time.Minute, false, v1alpha1.StatePending)
+	waits.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonScheduled}}
 	cases := map[string]struct {
 		message   *v1alpha1.TeamTalkMessage
 		clean     bool
 		wantClean bool
 	}{
+		"shown to wait":              {message: waits, wantClean: true},
 		"never looked at":            {message: message(time.Minute, false)},
 		"pending":                    {message: message(time.Minute, false, v1alpha1.StateRouted, v1alpha1.StatePending)},
 		"pending, but clean":         {message: message(time.Minute, false, v1alpha1.StatePending), clean: true, wantClean: true},

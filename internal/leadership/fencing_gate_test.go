@@ -17,15 +17,17 @@ import (
 // fakeLock is a Lease whose writes and reads do what a test says, at a time of its own.
 type fakeLock struct {
 	resourcelock.Interface
-	now   time.Duration
-	write func() error
-	read  func() (*resourcelock.LeaderElectionRecord, error)
+	now time.Duration
+	// wallAhead is how far the wall clock has been set forward.
+	wallAhead time.Duration
+	write     func() error
+	read      func() (*resourcelock.LeaderElectionRecord, error)
 }
 
 // newLock returns a lock on the Lease, with a gate.
 func (f *fakeLock) newLock() *lock {
 	gate := NewFencingGate(10 * time.Second)
-	gate.now = func() time.Duration { return f.now }
+	gate.now = func() clocks { return clocks{boot: f.now, wall: f.now + f.wallAhead} }
 	return &lock{gate: gate, Interface: f}
 }
 
@@ -66,16 +68,20 @@ func TestFencingGate(t *testing.T) {
 		}, true},
 		{"just before it is too late", 110*time.Second - 1, nil, true},
 		{"not renewed in time", 110 * time.Second, nil, false},
-		{"renewed", 111 * time.Second, update("me", succeeds), true},
-		{"a renewal that fails", 119 * time.Second, update("me", func() error { return errors.New("conflict") }), true},
-		{"does not count", 121 * time.Second, nil, false},
-		{"a slow renewal", 130 * time.Second, update("me", func() error {
+		{"renewed", 109 * time.Second, update("me", succeeds), true},
+		{"a renewal that fails", 117 * time.Second, update("me", func() error { return errors.New("conflict") }), true},
+		{"does not count", 119 * time.Second, nil, false},
+		{"a slow renewal", 118 * time.Second, update("me", func() error {
 			f.now += 9 * time.Second
 			return nil
 		}), true},
-		{"counts from its beginning", 140 * time.Second, nil, false},
-		{"renewed again", 141 * time.Second, update("me", succeeds), true},
-		{"closed before it is released", 142 * time.Second, update("", func() error {
+		{"counts from its beginning", 128 * time.Second, nil, false},
+		{"the wall clock is set back", 120 * time.Second, func() { f.wallAhead -= time.Hour }, true},
+		{"which changes nothing", 128 * time.Second, nil, false},
+		{"the wall clock is set forward", 120 * time.Second, func() { f.wallAhead += time.Hour + 8*time.Second }, false},
+		{"and back", 120 * time.Second, func() { f.wallAhead -= 8 * time.Second }, true},
+		{"renewed again", 121 * time.Second, update("me", succeeds), true},
+		{"closed before it is released", 122 * time.Second, update("", func() error {
 			if l.gate.Open() == nil {
 				t.Error("the gate is open while the Lease is released")
 			}
@@ -177,8 +183,41 @@ func TestLedOnce(t *testing.T) {
 	}
 }
 
-func TestClockRuns(t *testing.T) {
-	before := sinceBoot()
-	for sinceBoot() <= before {
+// TestLapsed: a process that has not renewed its Lease in time does not lead again, even if the Lease still names it.
+func TestLapsed(t *testing.T) {
+	tests := map[string]struct {
+		boot, wall time.Duration
+		wantLost   bool
+	}{
+		"in time":                                {boot: RenewDeadline - 1, wall: RenewDeadline - 1},
+		"stopped for too long":                   {boot: RenewDeadline, wall: RenewDeadline, wantLost: true},
+		"paused while one clock stands still":    {boot: 1, wall: RenewDeadline, wantLost: true},
+		"in time, with a clock that is set back": {boot: RenewDeadline - 1, wall: -time.Hour},
+		"stopped, with a clock that is set back": {boot: RenewDeadline, wall: -time.Hour, wantLost: true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := &fakeLock{write: func() error { return nil }}
+			l := f.newLock()
+			update := func() error { return l.Update(t.Context(), heldBy("me")) }
+			if err := update(); err != nil {
+				t.Fatal(err)
+			}
+			f.now, f.wallAhead = tc.boot, tc.wall-tc.boot
+			err := update()
+			if lost := errors.Is(err, ErrNotHeld); lost != tc.wantLost || lost == (l.gate.Open() == nil) {
+				t.Errorf("%v, want it lost: %v; the gate: %v", err, tc.wantLost, l.gate.Open())
+			}
+			f.now, f.wallAhead = RenewInterval, 0
+			if err := update(); tc.wantLost && !errors.Is(err, ErrNotHeld) {
+				t.Errorf("it leads again: %v", err)
+			}
+		})
+	}
+}
+
+func TestClocksRun(t *testing.T) {
+	before := readClocks()
+	for now := readClocks(); now.boot <= before.boot || now.wall <= before.wall; now = readClocks() {
 	}
 }

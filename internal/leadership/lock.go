@@ -24,6 +24,10 @@ const (
 	RenewDeadline = 10 * time.Second
 	RetryPeriod   = 500 * time.Millisecond
 	RenewInterval = 2 * time.Second
+	// TakeoverAfter is how long a Lease must be absent or unchanged before an operator with another Lease takes over its
+	// servers. Its holder can begin a renewal for one RenewDeadline, and send for another one. The rest is for clocks that
+	// run at different speeds.
+	TakeoverAfter = 2*RenewDeadline + 5*time.Second
 )
 
 // lock is the lock on the Lease for the elector. It opens the gate with each write that acquires or renews
@@ -33,6 +37,9 @@ const (
 // not notice that another process has led: it would acquire a released Lease and continue its term,
 // or release the Lease of another process when it ends. So once the Lease names another holder, the
 // gate stays closed and all writes fail until the elector ends the process.
+//
+// The same applies once it has not renewed the Lease for RenewDeadline, even if the Lease still names it: an operator
+// with another Lease may have taken over its servers (see TakeoverAfter).
 //
 // Only the elector calls it, from one goroutine.
 type lock struct {
@@ -83,6 +90,9 @@ func (l *lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) 
 
 func (l *lock) write(r resourcelock.LeaderElectionRecord, do func() error) error {
 	mine := r.HolderIdentity == l.Identity()
+	if l.led && !l.gate.renewedWithin(RenewDeadline) {
+		l.lost = true
+	}
 	if !mine {
 		l.gate.close()
 	}

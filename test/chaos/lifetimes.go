@@ -59,10 +59,17 @@ func killScheduled(ctx context.Context, w *world) {
 	soon := time.Now().Truncate(time.Second)
 	due := []time.Time{soon.Add(3 * time.Second), soon.Add(15 * time.Second), soon.Add(time.Hour)}
 	w.deal = func(m *message) { m.notBefore = due[m.number%3] }
-	w.overtake(ctx, w.sendUnanswered(ctx, 0))
-	// Those of the last third are due earlier now, but after the store can prove that they were not sent.
+	lost := w.sendUnanswered(ctx, 0)
+	w.kill(w.leader)
+	lost.Remove()
+	// No status shows yet that these wait for their time, so they are searched for.
+	w.deal = func(m *message) { m.notBefore = due[2] }
+	w.send(ctx, max(2, w.size/10))
+	w.replace(ctx)
+	// They, and those of the last third, are due earlier now, but after the store can prove that they were not sent.
 	now := time.Now().Truncate(time.Second).Add(provedAfter + 13*time.Second)
-	w.each(ctx, w.third(2), func(ctx context.Context, m *message) {
+	later := slices.DeleteFunc(slices.Clone(w.messages), func(m *message) bool { return !m.notBefore.Equal(due[2]) })
+	w.each(ctx, later, func(ctx context.Context, m *message) {
 		m.notBefore = now
 		w.patch(ctx, m, `{"spec":{"sendAfter":%q}}`, now.UTC().Format(time.RFC3339))
 	})
