@@ -2,6 +2,16 @@
 
 package v1alpha1
 
+import "strconv"
+
+// PreviousKey returns the name of the n-th previous key in the Secret, counted from 1.
+func (r SecretKeyRef) PreviousKey(n int) string {
+	if n == 1 {
+		return r.Key + PreviousKeySuffix
+	}
+	return r.Key + PreviousKeySuffix + "." + strconv.Itoa(n)
+}
+
 // Permits reports whether messages may be sent to a recipient.
 func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 	if r == nil {

@@ -6,9 +6,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PreviousKeySuffix is appended to the AES key's name in the Secret. That entry is the previous AES
-// key, which decrypts messages that were stored with it.
-const PreviousKeySuffix = ".previous"
+const (
+	// PreviousKeySuffix is appended to the AES key's name in the Secret. That entry is the previous AES
+	// key, which decrypts messages that were stored with it. Older ones have ".2", ".3" and so on after it.
+	PreviousKeySuffix = ".previous"
+	// MaxPreviousKeys is how many previous keys are read, without a gap in their numbers.
+	MaxPreviousKeys = 20
+)
 
 // Endpoint is host:port. The host is resolved for each connection.
 //
@@ -82,7 +86,8 @@ type TeamTalkServerSpec struct {
 	Router RouterSpec `json:"router,omitzero"`
 
 	// aesKeySecretRef selects the AES-256 key that all TeamTalk clients share: exactly 32 bytes in a
-	// Secret of this namespace. The optional key with the suffix ".previous" decrypts older messages.
+	// Secret of this namespace. Optional keys with the suffixes ".previous", ".previous.2", ".previous.3" and so
+	// on, up to 20, decrypt older messages.
 	// +required
 	AESKeySecretRef SecretKeyRef `json:"aesKeySecretRef,omitzero"`
 

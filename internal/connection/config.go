@@ -39,10 +39,17 @@ func KeysOf(data map[string][]byte, ref v1alpha1.SecretKeyRef) (cipher.Keys, *v1
 	if keys.Current, err = cipher.New(current); err != nil {
 		return cipher.Keys{}, keyInvalid(ref.Name, ref.Key, len(current))
 	}
-	if previous, ok := data[ref.Key+v1alpha1.PreviousKeySuffix]; ok {
-		if keys.Previous, err = cipher.New(previous); err != nil {
-			return cipher.Keys{}, keyInvalid(ref.Name, ref.Key+v1alpha1.PreviousKeySuffix, len(previous))
+	for n := 1; n <= v1alpha1.MaxPreviousKeys; n++ {
+		name := ref.PreviousKey(n)
+		previous, ok := data[name]
+		if !ok {
+			break
 		}
+		key, err := cipher.New(previous)
+		if err != nil {
+			return cipher.Keys{}, keyInvalid(ref.Name, name, len(previous))
+		}
+		keys.Previous = append(keys.Previous, key)
 	}
 	return keys, nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -219,9 +220,9 @@ func TestKeysSwapped(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Errorf("WaitReady: %v", err)
 	}
-	second := cipher.Keys{Current: keys(t).Current, Previous: first.Current}
+	second := cipher.Keys{Current: keys(t).Current, Previous: []*cipher.Cipher{first.Current}}
 	h.Ensure(name, config(server), second)
-	if s.Keys() != second {
+	if !reflect.DeepEqual(s.Keys(), second) {
 		t.Error("the keys are not the new ones")
 	}
 	if n := h.usable.Load(); n != 2 {

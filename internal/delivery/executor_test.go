@@ -31,7 +31,7 @@ func TestBuiltWhenSent(t *testing.T) {
 		spec := h.task("m", toAlice)
 		spec.Server = &queued{h.talk, func() {
 			<-time.After(time.Minute)
-			h.talk.change(func() { h.talk.keys = cipher.Keys{Current: is, Previous: was} })
+			h.talk.change(func() { h.talk.keys = cipher.Keys{Current: is, Previous: []*cipher.Cipher{was}} })
 		}}
 		h.submit(spec)
 		wantProgress(t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, "")

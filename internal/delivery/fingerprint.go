@@ -4,6 +4,7 @@ package delivery
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -40,15 +41,16 @@ func (f Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 }
 
 // conceals reports whether row may be the message without showing it: no key opens it, or it has the message's time
-// and other content, as after an edit, or when db_proxy cannot read an audio file.
+// and other content, as after an edit, or when db_proxy cannot read an audio file. A text that is no ciphertext, such
+// as plain text, is not the operator's.
 func (f Fingerprint) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
-	if !f.sameKind(row) {
+	switch {
+	case !f.sameKind(row), !f.Payload.Audio && !cipher.IsCiphertext(row.GetMsgData()):
 		return false
-	}
-	if !f.HasToken && (f.CreateTime == 0 || row.GetCreateTime() == f.CreateTime) {
+	case !f.HasToken && (f.CreateTime == 0 || row.GetCreateTime() == f.CreateTime):
 		return true
 	}
-	return !f.Payload.Audio && !keys.Open(row.GetMsgData(), func(cipher.Plain) bool { return true })
+	return !f.Payload.Audio && keys.MayHide(row.GetMsgData(), time.Unix(int64(row.GetCreateTime()), 0))
 }
 
 // Verifies reports whether row is the message with the content that was sent.

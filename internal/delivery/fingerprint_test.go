@@ -25,7 +25,9 @@ const (
 
 func TestFingerprint(t *testing.T) {
 	k1, k2, k3 := key(t, 1), key(t, 2), key(t, 3)
-	keys := cipher.Keys{Current: k2, Previous: k1}
+	keys := cipher.Keys{Current: k2, Previous: []*cipher.Cipher{k1}, AtHand: []cipher.Period{
+		{Begin: time.Unix(100, 0), End: time.Unix(200, 0)}, {Begin: time.Unix(300, 0)},
+	}}
 	ours, theirs := cipher.Token{1}, cipher.Token{2}
 	marked := Fingerprint{Sender: bot, Token: ours, HasToken: true, Payload: Payload{Data: []byte("hi")}}
 	timed := Fingerprint{Sender: bot, CreateTime: 50, Payload: Payload{Data: []byte("hi")}}
@@ -48,7 +50,14 @@ func TestFingerprint(t *testing.T) {
 		"no token":                   {marked, info(bot, 9, text, k2.Encrypt(hi)), false, false, false},
 		"another sender":             {marked, info(alice, 9, text, k2.EncryptWithToken(hi, ours)), false, false, false},
 		"another sender's, unopened": {marked, info(alice, 9, text, k3.EncryptWithToken(hi, ours)), false, false, false},
-		"truncated":                  {marked, info(bot, 9, text, k2.EncryptWithToken(hi, ours)[:20]), false, false, true},
+		"gone, before the record":    {marked, info(bot, 99, text, k3.EncryptWithToken(hi, ours)), false, false, true},
+		"gone, not then in use":      {marked, info(bot, 100, text, k3.EncryptWithToken(hi, ours)), false, false, false},
+		"gone, in use for a while":   {marked, info(bot, 200, text, k3.EncryptWithToken(hi, ours)), false, false, true},
+		"gone, not in use any more":  {marked, info(bot, 300, text, k3.EncryptWithToken(hi, ours)), false, false, false},
+		"truncated":                  {marked, info(bot, 9, text, k2.EncryptWithToken(hi, ours)[:20]), false, false, false},
+		"plain text":                 {marked, info(bot, 9, text, []byte("good morning")), false, false, false},
+		"an empty object":            {marked, info(bot, 9, text, []byte("{}")), false, false, false},
+		"timed, plain text":          {timed, info(bot, 50, text, []byte("hi")), false, false, false},
 		"audio for text":             {marked, info(bot, 9, audio, []byte("sound")), false, false, false},
 		"timed":                      {timed, info(bot, 50, text, k1.Encrypt(hi)), true, true, false},
 		"timed, another time":        {timed, info(bot, 51, text, k1.Encrypt(hi)), false, false, false},

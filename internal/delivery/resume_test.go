@@ -72,7 +72,7 @@ func TestKeysReplaced(t *testing.T) {
 			before := h.talk.keys.Current
 			h.talk.keys = cipher.Keys{Current: key(h.t, 2)}
 			if tc.previous {
-				h.talk.keys.Previous = before
+				h.talk.keys.Previous = []*cipher.Cipher{before}
 			}
 		})
 		h.wantEnd("m", 2*InDoubtLimit, tc.want)

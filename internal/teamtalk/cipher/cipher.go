@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 const (
@@ -110,14 +111,11 @@ func (c *Cipher) seal(b []byte, textLen int) []byte {
 // data is not base64, is not whole blocks, or has an invalid length. No other check is possible: with a
 // wrong key, the longest texts pass with a probability of about 1 in 2^20 and yield garbage.
 func (c *Cipher) Decrypt(data []byte) (Plain, error) {
-	b, err := base64.StdEncoding.AppendDecode(nil, data)
+	b, err := decodeBlocks(data)
 	if err != nil {
-		return Plain{}, fmt.Errorf("%w: bad base64", ErrCiphertext)
+		return Plain{}, err
 	}
 	n := len(b)
-	if n == 0 || n%aes.BlockSize != 0 {
-		return Plain{}, fmt.Errorf("%w: %d bytes are not whole blocks", ErrCiphertext, n)
-	}
 	for i := 0; i < n; i += aes.BlockSize {
 		c.block.Decrypt(b[i:i+aes.BlockSize], b[i:i+aes.BlockSize])
 	}
@@ -129,6 +127,24 @@ func (c *Cipher) Decrypt(data []byte) (Plain, error) {
 	p := Plain{Text: b[:textLen:textLen]}
 	p.Token, p.HasToken = parseToken(b[textLen:room])
 	return p, nil
+}
+
+// decodeBlocks returns the blocks of a ciphertext, which are not decrypted yet.
+func decodeBlocks(data []byte) ([]byte, error) {
+	b, err := base64.StdEncoding.AppendDecode(nil, data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: bad base64", ErrCiphertext)
+	}
+	if n := len(b); n == 0 || n%aes.BlockSize != 0 {
+		return nil, fmt.Errorf("%w: %d bytes are not whole blocks", ErrCiphertext, n)
+	}
+	return b, nil
+}
+
+// IsCiphertext reports whether data may be a ciphertext of some key.
+func IsCiphertext(data []byte) bool {
+	_, err := decodeBlocks(data)
+	return err == nil
 }
 
 // parseToken returns the token in the padding: a NUL, sixteen marked nibbles and zeros.
@@ -149,22 +165,31 @@ func parseToken(filler []byte) (Token, bool) {
 	return t, true
 }
 
-// Keys are the current key and, after a rotation, the previous one, with which older texts are encrypted. Both may
-// be nil.
+// Keys are the current key, which may be nil, and the previous ones, with which older texts are encrypted.
 type Keys struct {
-	Current, Previous *Cipher
+	Current  *Cipher
+	Previous []*Cipher
+	// AtHand are the periods in which no other key was in use.
+	AtHand []Period
 }
+
+// Period is a time from Begin until End; if End is zero, it goes on.
+type Period struct{ Begin, End time.Time }
 
 // Open decrypts data with each key until accept returns true, and reports whether it did. Data does not tell its
 // key: accept must recognize the right text or token.
 func (k Keys) Open(data []byte, accept func(Plain) bool) bool {
-	for _, c := range []*Cipher{k.Current, k.Previous} {
-		if c == nil {
-			continue
-		}
-		if plain, err := c.Decrypt(data); err == nil && accept(plain) {
-			return true
-		}
+	opens := func(c *Cipher) bool {
+		plain, err := c.Decrypt(data)
+		return err == nil && accept(plain)
 	}
-	return false
+	return k.Current != nil && opens(k.Current) || slices.ContainsFunc(k.Previous, opens)
+}
+
+// MayHide reports whether data of that time may be a text that none of the keys opens.
+func (k Keys) MayHide(data []byte, t time.Time) bool {
+	return IsCiphertext(data) && !k.Open(data, func(Plain) bool { return true }) &&
+		!slices.ContainsFunc(k.AtHand, func(p Period) bool {
+			return !t.Before(p.Begin) && (p.End.IsZero() || t.Before(p.End))
+		})
 }

@@ -232,19 +232,21 @@ func TestWrongKey(t *testing.T) {
 func TestKeys(t *testing.T) {
 	current, previous := mustNew(t, testKey), mustNew(t, []byte("another key, of thirty-two bytes"))
 	other := mustNew(t, []byte("a third key, of thirty-two bytes"))
+	both := Keys{Current: current, Previous: []*Cipher{previous}}
 	cases := map[string]struct {
 		keys   Keys
 		sealed *Cipher
 		accept string
 		want   bool
 	}{
-		"the current key":    {keys: Keys{current, previous}, sealed: current, accept: "text", want: true},
-		"the previous key":   {keys: Keys{current, previous}, sealed: previous, accept: "text", want: true},
-		"only a previous":    {keys: Keys{Previous: previous}, sealed: previous, accept: "text", want: true},
+		"the current key":    {keys: both, sealed: current, accept: "text", want: true},
+		"the previous key":   {keys: both, sealed: previous, accept: "text", want: true},
+		"only a previous":    {keys: Keys{Previous: []*Cipher{previous}}, sealed: previous, accept: "text", want: true},
+		"an older one":       {keys: Keys{Current: current, Previous: []*Cipher{other, previous}}, sealed: previous, accept: "text", want: true},
 		"no previous":        {keys: Keys{Current: current}, sealed: previous, accept: "text"},
-		"neither":            {keys: Keys{current, previous}, sealed: other, accept: "text"},
+		"neither":            {keys: both, sealed: other, accept: "text"},
 		"no keys":            {sealed: current, accept: "text"},
-		"not what was asked": {keys: Keys{current, previous}, sealed: current, accept: "another text"},
+		"not what was asked": {keys: both, sealed: current, accept: "another text"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -5,5 +5,5 @@
 // servers: equal blocks have equal ciphertexts, and there is no authentication.
 //
 // The padding is zeros, or a delivery token. Clients ignore it. New returns a Cipher; Keys decrypts with the
-// current or the previous one.
+// current or a previous one, and tells what they may not be able to.
 package cipher
