@@ -103,15 +103,10 @@ func (m *TeamTalkMessage) ExpiresAt() time.Time {
 	return m.Status.CompletionTime.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
 }
 
-// IdempotencyKey returns the declared key, the name of a message with a TTL, or "": the UID identifies it.
-func (m *TeamTalkMessage) IdempotencyKey() string {
-	switch {
-	case m.Spec.IdempotencyKey != "":
-		return m.Spec.IdempotencyKey
-	case m.Spec.TTLSecondsAfterFinished != nil && m.Spec.Content.Audio == nil:
-		return m.Name
-	}
-	return ""
+// IdentifiedByName reports whether the name and the text identify the message: it has a TTL, and no idempotencyKey. A
+// generated name identifies nothing: each creation has another one.
+func (m *TeamTalkMessage) IdentifiedByName() bool {
+	return m.Spec.IdempotencyKey == "" && m.Spec.TTLSecondsAfterFinished != nil && m.GenerateName == ""
 }
 
 // RetryAsked reports whether RetryAnnotation has a value that was not handled yet.

@@ -177,23 +177,24 @@ func TestExpiresAt(t *testing.T) {
 	}
 }
 
-func TestIdempotencyKey(t *testing.T) {
+func TestIdentifiedByName(t *testing.T) {
+	ttl := of(int32(60))
 	tests := map[string]struct {
-		spec TeamTalkMessageSpec
-		want string
+		spec         TeamTalkMessageSpec
+		generateName string
+		want         bool
 	}{
-		"none":                    {TeamTalkMessageSpec{}, ""},
-		"declared":                {TeamTalkMessageSpec{IdempotencyKey: "k"}, "k"},
-		"deleted in time":         {TeamTalkMessageSpec{TTLSecondsAfterFinished: of(int32(60))}, "m"},
-		"both":                    {TeamTalkMessageSpec{IdempotencyKey: "k", TTLSecondsAfterFinished: of(int32(60))}, "k"},
-		"audio, deleted in time":  {TeamTalkMessageSpec{TTLSecondsAfterFinished: of(int32(60)), Content: Content{Audio: &AudioContent{}}}, ""},
-		"audio, kept for a while": {TeamTalkMessageSpec{Content: Content{Audio: &AudioContent{}}}, ""},
+		"neither":                      {},
+		"a key":                        {spec: TeamTalkMessageSpec{IdempotencyKey: "k"}},
+		"a TTL":                        {spec: TeamTalkMessageSpec{TTLSecondsAfterFinished: ttl}, want: true},
+		"both":                         {spec: TeamTalkMessageSpec{IdempotencyKey: "k", TTLSecondsAfterFinished: ttl}},
+		"a TTL, and a name of its own": {spec: TeamTalkMessageSpec{TTLSecondsAfterFinished: ttl}, generateName: "m-"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := &TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Name: "m"}, Spec: tc.spec}
-			if got := m.IdempotencyKey(); got != tc.want {
-				t.Errorf("%q, want %q", got, tc.want)
+			m := &TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Name: "m-1", GenerateName: tc.generateName}, Spec: tc.spec}
+			if got := m.IdentifiedByName(); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})
 	}

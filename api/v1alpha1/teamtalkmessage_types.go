@@ -91,9 +91,12 @@ type TeamTalkMessageSpec struct {
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 
-	// ttlSecondsAfterFinished limits the lifetime of a message that has finished. If unset, the
-	// message is kept. If it is set without an idempotencyKey, the name of the message is its
-	// idempotencyKey: a message that is created again with the same name is not sent again.
+	// ttlSecondsAfterFinished limits the lifetime of a message that has finished. If unset, the message is
+	// kept. With it, the name and the text identify a message without idempotencyKey and
+	// metadata.generateName: a message that is created again with the same name and text is not sent again,
+	// and with another text it is another message. This holds as long as the store can be searched back to
+	// the earlier message: at least idempotencyWindowSeconds of the server. A tool that keeps the manifest,
+	// such as Flux or Argo CD, creates the message again each time it is deleted: leave the field off there.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
@@ -101,7 +104,8 @@ type TeamTalkMessageSpec struct {
 	// idempotencyKey identifies the message across resources. Messages with the same key are sent
 	// once for each namespace, sender and recipient, even if the resource is deleted. The
 	// store is searched back to idempotencyWindowSeconds of the server. A message with the same
-	// key and another text fails with the reason KeyReused. If unset, it is the UID of the resource.
+	// key and another text fails with the reason KeyReused. If unset, the UID identifies the message, or its
+	// name and text, see ttlSecondsAfterFinished.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -301,10 +305,11 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
-	// split identifies a text from a ConfigMap that is sent in segments. It is recorded before the
-	// first segment is sent. If the ConfigMap changes, the other segments are not sent.
+	// text identifies the text from a ConfigMap that may be in the store. It is recorded before the first
+	// send of a message with an idempotencyKey or a ttlSecondsAfterFinished, and of a text that takes several
+	// segments. Another text replaces it only when the store proves that nothing of it was stored.
 	// +optional
-	Split *SplitText `json:"split,omitempty"`
+	Text *RecordedText `json:"text,omitempty"`
 
 	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled.
 	// +optional
@@ -325,19 +330,21 @@ type TeamTalkMessageStatus struct {
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
 
-// SplitText identifies a text that is sent in segments.
-type SplitText struct {
-	// segments is the number of segments of the text.
-	// +required
-	// +kubebuilder:validation:Minimum=2
-	// +kubebuilder:validation:Maximum=20
-	Segments int32 `json:"segments,omitempty"`
-
-	// digest is the SHA-256 of the segments, in hexadecimal digits.
+// RecordedText identifies a text by its digest.
+type RecordedText struct {
+	// digest is the SHA-256 of the text, in hexadecimal digits.
 	// +required
 	// +kubebuilder:validation:MinLength=64
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
+
+	// segmentDigests are the SHA-256 of each segment, of a text that takes several.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MinLength=64
+	// +kubebuilder:validation:items:MaxLength=64
+	SegmentDigests []string `json:"segmentDigests,omitempty"`
 }
 
 // TeamTalkMessage is a message to users and groups. Creating it sends it.
@@ -358,7 +365,7 @@ type SplitText struct {
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
 // +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey are immutable until the message has Finished with nothing stored: create another TeamTalkMessage, or delete this one and create it again",fieldPath=".spec"
-// +kubebuilder:validation:XValidation:rule="has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True'))",message="ttlSecondsAfterFinished cannot be added or removed before the message has Finished: without an idempotencyKey, it makes the name of the message its key",fieldPath=".spec.ttlSecondsAfterFinished"
+// +kubebuilder:validation:XValidation:rule="(has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) && has(self.metadata.generateName) == has(oldSelf.metadata.generateName)) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True'))",message="ttlSecondsAfterFinished and metadata.generateName cannot be added or removed before the message has Finished: without an idempotencyKey, they decide what identifies the message",fieldPath=".spec.ttlSecondsAfterFinished"
 type TeamTalkMessage struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -98,31 +98,41 @@ func makePayload(s *scope) outcome {
 	}
 	known := s.payloadPending == nil
 	if known {
-		payload, cause := payloadOf(s.message.Spec, s.source, s.server.DeliveryTokens())
+		var cause *v1alpha1.Cause
+		if s.source, cause = textOf(s.message.Spec.Content, s.source); cause == nil {
+			s.payload, cause = payloadOf(s.message.Spec, s.source, s.server.DeliveryTokens())
+		}
 		if cause != nil {
 			s.refuseAll(cause.Reason, cause.Message)
 		}
-		s.payload, known = payload, cause == nil
+		known = cause == nil
 	}
 	// Known without the sound: the store is searched for audio.
 	s.payload.Audio = s.message.Spec.Content.Audio != nil
-	return s.pinSplit(known)
+	return s.recordText(known)
 }
 
-// payloadOf makes the payload of a spec. source is what its ConfigMap holds. A Cause is terminal.
-func payloadOf(spec v1alpha1.TeamTalkMessageSpec, source []byte, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
-	switch c := spec.Content; {
-	case c.Audio != nil:
-		return audioPayload(c.Audio.Seconds, source)
+// textOf returns the text of a content, or what its ConfigMap holds. A Cause is terminal.
+func textOf(c v1alpha1.Content, source []byte) ([]byte, *v1alpha1.Cause) {
+	switch {
 	case c.Text != nil:
-		source = []byte(*c.Text)
+		return []byte(*c.Text), nil
 	case c.Image != nil:
-		source = []byte(imageOpen + c.Image.URL + imageClose + c.Image.Caption)
+		return []byte(imageOpen + c.Image.URL + imageClose + c.Image.Caption), nil
 	case c.JSON != nil:
-		var err error
-		if source, err = compactJSON(c.JSON); err != nil {
-			return refusePayload(v1alpha1.ReasonContentInvalid, "content.json is not JSON")
+		text, err := compactJSON(c.JSON)
+		if err != nil {
+			return nil, &v1alpha1.Cause{Reason: v1alpha1.ReasonContentInvalid, Message: "content.json is not JSON"}
 		}
+		return text, nil
+	}
+	return source, nil
+}
+
+// payloadOf makes the payload of a spec with a text or sound. A Cause is terminal.
+func payloadOf(spec v1alpha1.TeamTalkMessageSpec, source []byte, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
+	if c := spec.Content.Audio; c != nil {
+		return audioPayload(c.Seconds, source)
 	}
 	return textPayload(source, spec, tokens)
 }

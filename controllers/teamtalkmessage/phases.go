@@ -147,8 +147,8 @@ func checkRecipients(s *scope) outcome {
 	return proceed
 }
 
-// checkIdempotencyKey refuses a key that could not be found again without a token. The key of a message with a
-// TTL is its name: without a token, a tool that creates the message again would send it again.
+// checkIdempotencyKey refuses what could not be found again without a token: a message with a key, or one that is
+// identified by its name, which a tool may create again.
 func checkIdempotencyKey(s *scope) outcome {
 	if s.underWay() || s.tokens() {
 		return proceed
@@ -158,11 +158,12 @@ func checkIdempotencyKey(s *scope) outcome {
 	case spec.IdempotencyKey != "":
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
-	case spec.TTLSecondsAfterFinished != nil && spec.Content.Audio != nil:
+	case !s.message.IdentifiedByName():
+	case spec.Content.Audio != nil:
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
 			"audio has no delivery token, so a message that is created again would be sent again: "+
 				"remove ttlSecondsAfterFinished")
-	case spec.TTLSecondsAfterFinished != nil:
+	default:
 		s.refuseAll(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled; ttlSecondsAfterFinished needs it: remove it, or enable the token")
 	}
@@ -252,7 +253,7 @@ func taskOf(s *scope) delivery.Task {
 	policy.Deadline, policy.NotBefore = s.message.DeadlineTime(), s.message.ScheduledFor()
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID,
-		Identity: identityOf(s.message),
+		Identity: s.identity(),
 		Server:   s.session, ServerKey: s.serverKey(), Stores: s.server.DBProxyAddresses(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(),
 		Split:          s.message.Spec.LongText == v1alpha1.LongTextSplit,
@@ -261,7 +262,7 @@ func taskOf(s *scope) delivery.Task {
 		Recipients:     s.recipients,
 		Refusals:       s.refusals,
 		Renewal:        s.underWay(),
-		PayloadPending: s.payloadPending != nil,
+		PayloadPending: s.payloadPending != nil || s.textChanged,
 		EarlierUntil:   s.earlierUntil, FromPriorTerm: !s.earlierUntil.IsZero(),
 	}
 	if task.Identity.Keyed() && task.Token {
@@ -269,14 +270,6 @@ func taskOf(s *scope) delivery.Task {
 		task.EarlierUntil = earlierTermUntil(s.term)
 	}
 	return task
-}
-
-// identityOf returns what makes the message one message.
-func identityOf(m *v1alpha1.TeamTalkMessage) delivery.Identity {
-	if key := m.IdempotencyKey(); key != "" {
-		return delivery.Identity{Namespace: m.Namespace, Key: key}
-	}
-	return delivery.Identity{UID: m.UID}
 }
 
 // statusFits reports whether the status stays true while the message is sent, and need not be written.

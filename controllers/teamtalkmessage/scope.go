@@ -33,8 +33,8 @@ type scope struct {
 	origin origin
 	// earlierUntil is until when another operator may be sending the message; zero: none can.
 	earlierUntil time.Time
-	// split identifies the text that is recorded as being sent in segments; nil: none. pinSplit changes it.
-	split *v1alpha1.SplitText
+	// text identifies the text from a ConfigMap that may be in the store; nil: none is recorded. recordText changes it.
+	text *v1alpha1.RecordedText
 	// recipients are in the order of the spec. They begin as the status or, after adopt, the snapshot has them.
 	// Phases refuse them, stage their times and end their doubts.
 	recipients []delivery.Progress
@@ -51,12 +51,14 @@ type scope struct {
 	sender uint32
 	// session is set by requireAESKey.
 	session *connection.Session
-	// source is what a ConfigMap holds. Set by loadContent.
+	// source is what a ConfigMap holds. Set by loadContent. Then makePayload sets it to the text of any content.
 	source []byte
 	// payloadPending is why the payload of a begun message is not known yet. Set by loadContent.
 	payloadPending *v1alpha1.Cause
-	// payload is set by makePayload, and completed by pinSplit.
+	// payload is set by makePayload, and completed by recordText.
 	payload delivery.Payload
+	// textChanged: the payload is left out until the store shows what became of the recorded text. Set by recordText.
+	textChanged bool
 	// refusals are of recipients that are in doubt or under way. The engine applies them instead of sending.
 	// Set by refuse.
 	refusals map[v1alpha1.Recipient]v1alpha1.Cause
@@ -81,7 +83,7 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) 
 	if startsAgain(m) {
 		s.origin = originEdit
 	} else {
-		s.split = m.Status.Split
+		s.text = m.Status.Text
 		for _, r := range m.Status.Recipients {
 			recorded[recipientOf(r)] = r
 		}
@@ -293,13 +295,24 @@ func (s *scope) abandonDoubts(out outcome) {
 
 // earlierUntil is until when another operator may still be sending the message; zero: none can.
 func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
-	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.Status.WaitsUnsent() {
+	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.Status.WaitsUnsent() || nothingSent(m) {
 		return time.Time{}
 	}
 	// Hundreds can be proved absent at one moment, and recording them takes seconds. So the oldest are the first: those
 	// of the last 20 seconds before the term are spread over a second.
 	age := term.Start.Sub(m.CreationTimestamp.Time)
 	return earlierTermUntil(term).Add(max(0, 20*time.Second-age) / 20)
+}
+
+// nothingSent reports whether the status proves that no operator is sending the message: it lacks what is recorded
+// before each send.
+func nothingSent(m *v1alpha1.TeamTalkMessage) bool {
+	for _, r := range m.Status.Recipients {
+		if !r.Done() && (r.State != v1alpha1.StatePending || r.CreateTime != nil) {
+			return false
+		}
+	}
+	return m.Spec.Content.Audio != nil || identifiesText(m) && m.Status.Text == nil
 }
 
 // earlierTermUntil is until when the operator of the earlier term may be sending.

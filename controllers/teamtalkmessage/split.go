@@ -3,15 +3,9 @@
 package teamtalkmessage
 
 import (
-	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // splitText splits a text into segments of at most limit bytes, each with its number before it, "(2/3) ". It
@@ -46,47 +40,3 @@ func splitText(text string, limit int) [][]byte {
 }
 
 func segmentNumber(n, of int) string { return fmt.Sprintf("(%d/%d) ", n, of) }
-
-// pinSplit sends only segments of one text. A ConfigMap may change between two segments, where another operator
-// takes the message over, or where it is suspended for a while. So the status identifies a text of several
-// segments before the first is sent, and no longer does before a text of one segment is sent. What is left of
-// another text is refused. Where the status identifies none, nobody has begun a text of several segments. known:
-// the text is at hand.
-func (s *scope) pinSplit(known bool) outcome {
-	if s.message.Spec.Content.TextFrom == nil {
-		return proceed
-	}
-	next := proceed
-	now := identifySplit(s.payload)
-	same := now != nil && s.split != nil && *now == *s.split
-	switch {
-	case !known || same:
-	case s.split != nil && s.maybeSent():
-		s.refuseAll(v1alpha1.ReasonContentChanged,
-			"the ConfigMap changed after the first segments were sent: restore the text and retry")
-	case now != nil || s.split != nil:
-		s.split, same, next = now, now != nil, recordFirst
-	}
-	if s.split != nil {
-		s.payload.Count, s.payload.Recorded = int(s.split.Segments), known && same
-	}
-	return next
-}
-
-// maybeSent reports whether some of the message may have been sent, to any recipient.
-func (s *scope) maybeSent() bool {
-	return slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
-		unsent := p.State == v1alpha1.StatePending ||
-			p.State == v1alpha1.StateFailed && p.Reason != v1alpha1.ReasonOutcomeUnknown
-		return !unsent || len(p.Earlier) > 0 || p.MessageID != 0
-	})
-}
-
-// identifySplit tells a text that takes several segments from every other; nil: it takes one.
-func identifySplit(p delivery.Payload) *v1alpha1.SplitText {
-	if len(p.Rest) == 0 {
-		return nil
-	}
-	digest := cipher.Digest(append([][]byte{p.Data}, p.Rest...)...)
-	return &v1alpha1.SplitText{Segments: int32(1 + len(p.Rest)), Digest: hex.EncodeToString(digest[:])}
-}

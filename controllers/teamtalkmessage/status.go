@@ -44,11 +44,10 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	case edited:
 		st.SenderID = nil // it may be another one now
 	}
-	st.SpecDigest = ""
+	st.SpecDigest, st.Text = "", s.text
 	if o.finished && st.NothingStored() {
-		st.SpecDigest = specDigest(m)
+		st.SpecDigest, st.Text = specDigest(m), nil
 	}
-	st.Split = s.split
 	st.ToSummary = summarizeRecipients(m.Spec.To)
 	setConditions(m, o)
 }

@@ -273,10 +273,10 @@ func (e *Engine) wakeDrain() {
 	}
 }
 
-// set keeps a recipient's progress and sees that it is reported.
-func (e *Engine) set(t *task, i int, p recipientState) {
+// update changes a recipient's state and sees that it is reported.
+func (e *Engine) update(t *task, i int, change func(recipientState) recipientState) {
 	t.mu.Lock()
-	t.recipients[i] = p
+	t.recipients[i] = change(t.recipients[i])
 	t.revision++
 	t.mu.Unlock()
 	e.report(t)

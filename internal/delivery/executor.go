@@ -37,7 +37,8 @@ func (x *executor) advance() bool {
 	ctx, cancel := x.task.waitContext(x.index)
 	defer cancel()
 	acquired := x.place.Acquire(ctx) == nil
-	t, p, began := x.task.current(), x.task.recipient(x.index), time.Now()
+	t, p := x.task.recipient(x.index)
+	began := time.Now()
 	step, until := nextStep(p, x.engine.environment(t))
 	if p.State == v1alpha1.StateStored {
 		x.place.ReleaseSlot()
@@ -60,7 +61,10 @@ func (x *executor) advance() bool {
 		waitUntil(ctx, until, x.place.OlderWaits())
 	case step == StepWaitReady:
 		if x.awaitConnection(ctx, t, began) {
-			x.set(afterReady(p, x.engine.environment(t)))
+			// Of the present state: the task may have got another identity meanwhile.
+			x.engine.update(x.task, x.index, func(p recipientState) recipientState {
+				return afterReady(p, x.engine.environment(t))
+			})
 		}
 	case starting && refused:
 		x.set(p.fail(refusal.Reason, refusal.Message))
@@ -123,7 +127,9 @@ func (x *executor) record(step Step, began time.Time, before, after recipientSta
 	x.set(after.proceed(x.task.current(), time.Now()))
 }
 
-func (x *executor) set(p recipientState) { x.engine.set(x.task, x.index, p) }
+func (x *executor) set(p recipientState) {
+	x.engine.update(x.task, x.index, func(recipientState) recipientState { return p })
+}
 
 // execute executes a step; false: it was stopped before anything was learned.
 func (x *executor) execute(ctx context.Context, step Step, t Task, p recipientState) (recipientState, bool) {

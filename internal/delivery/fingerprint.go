@@ -62,5 +62,5 @@ func (f Fingerprint) sameContent(row *wire.MsgInfo, keys cipher.Keys) bool {
 	if f.Payload.Audio {
 		return bytes.Equal(row.GetMsgData(), f.Payload.Data)
 	}
-	return keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return bytes.Equal(p.Text, f.Payload.Data) })
+	return keys.Open(row.GetMsgData(), func(p cipher.Plain) bool { return f.Payload.isText(p.Text) })
 }

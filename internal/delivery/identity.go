@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"crypto/sha256"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -14,14 +15,20 @@ import (
 // tokenVersion names the encoding below. Another encoding needs another name.
 const tokenVersion = "teamtalk.io/delivery/v1"
 
-// Identity identifies a message by the UID of its resource; or, if Key is set, by its namespace and the key.
+// TextDigest is the SHA-256 of a text.
+type TextDigest [sha256.Size]byte
+
+// Identity identifies a message by the UID of its resource; or, if Key is set, by its namespace and the key; or, if
+// Name is set, by its namespace, its name and its text.
 type Identity struct {
-	UID            types.UID
-	Namespace, Key string
+	UID                  types.UID
+	Namespace, Key, Name string
+	// Text is the digest of the whole text of a message with a Name.
+	Text TextDigest
 }
 
 // Keyed reports whether other resources may have had the identity before.
-func (i Identity) Keyed() bool { return i.Key != "" }
+func (i Identity) Keyed() bool { return i.Key != "" || i.Name != "" }
 
 // DeliveryID identifies a delivery: one message, from one sender, to one recipient.
 type DeliveryID struct {
@@ -33,12 +40,18 @@ type DeliveryID struct {
 }
 
 // Token returns the first 64 bits of SHA-256 over the id's canonical encoding: the fields
-// "teamtalk.io/delivery/v1", "uid" and the UID (or "key", the namespace and the key), revision, segment, sender,
-// recipient type and recipient id, numbers in decimal, each preceded by its length in bytes as u32 big-endian.
+// "teamtalk.io/delivery/v1", the identity, revision, segment, sender, recipient type and recipient id, numbers in
+// decimal, each preceded by its length in bytes as u32 big-endian. The identity is "uid" and the UID; or "key", the
+// namespace and the key; or "name", the namespace, the name and the 32 bytes of the text's digest.
 func (d DeliveryID) Token() cipher.Token {
-	fields := []string{tokenVersion, "uid", string(d.UID)}
-	if d.Keyed() {
-		fields = []string{tokenVersion, "key", d.Namespace, d.Key}
+	fields := []string{tokenVersion}
+	switch {
+	case d.Key != "":
+		fields = append(fields, "key", d.Namespace, d.Key)
+	case d.Name != "":
+		fields = append(fields, "name", d.Namespace, d.Name, string(d.Text[:]))
+	default:
+		fields = append(fields, "uid", string(d.UID))
 	}
 	fields = append(fields, decimal(d.Revision), decimal(d.Segment),
 		decimal(d.Sender), string(d.Recipient.Type), decimal(d.Recipient.ID))

@@ -44,10 +44,12 @@ func TestKeyed(t *testing.T) {
 			change: func(s *Task) { s.Payload.Data = []byte("another") },
 			want:   result{v1alpha1.StateFailed, v1alpha1.ReasonKeyReused, counts{1, 1, 1}},
 		},
-		"its text is not known yet": {change: func(s *Task) { s.Payload, s.PayloadPending = Payload{}, true }, want: routedTwice},
-		"another key":               {change: func(s *Task) { s.Identity.Key = "another" }, want: sentTwice},
-		"another namespace":         {change: func(s *Task) { s.Identity.Namespace = "another" }, want: sentTwice},
-		"another recipient":         {change: func(s *Task) { s.Recipients[0].Recipient = toGroup }, want: sentTwice},
+		"its text is not known yet": {
+			change: func(s *Task) { s.Payload, s.PayloadPending = recordedOnly(s.Payload), true }, want: routedTwice,
+		},
+		"another key":       {change: func(s *Task) { s.Identity.Key = "another" }, want: sentTwice},
+		"another namespace": {change: func(s *Task) { s.Identity.Namespace = "another" }, want: sentTwice},
+		"another recipient": {change: func(s *Task) { s.Recipients[0].Recipient = toGroup }, want: sentTwice},
 		"without tokens the store cannot tell": {
 			change: func(s *Task) {
 				tokenless(s)

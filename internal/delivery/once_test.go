@@ -3,8 +3,10 @@
 package delivery
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,15 +148,114 @@ func TestNotTakenKeepsItsTurn(t *testing.T) {
 	}
 }
 
-// TestSentTextChanges: what was sent itself, and whose text has changed since, has
-// not met another one with its key.
+// TestSentTextChanges: what was sent, and whose text has changed since, has not met another one with its key.
 func TestSentTextChanges(t *testing.T) {
-	run(t, func(h *harness) {
+	reused := result{v1alpha1.StateFailed, v1alpha1.ReasonKeyReused, counts{0, 1, 0}}
+	type scenario struct {
+		recorded string
+		attempts int32
+		want     result
+	}
+	runEach(t, map[string]scenario{
+		"not recorded as sent":               {recorded: "as it was", want: found},
+		"recorded as sent":                   {recorded: "as it was", attempts: 1, want: found},
+		"the row is another resource's":      {recorded: "something else", want: reused},
+		"the row is another resource's, too": {recorded: "something else", attempts: 1, want: reused},
+	}, func(h *harness, tc scenario) {
 		spec := h.keyed("m", "as it was", toAlice)
 		h.store(spec)
-		spec.Payload = Payload{Data: []byte("as it is now")}
-		recordedAs(Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Attempts: 1})(&spec)
-		h.deliver(spec, time.Hour, found)
+		spec.Payload, spec.PayloadPending = recordedOnly(Payload{Data: []byte(tc.recorded)}), true
+		recordedAs(Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Attempts: tc.attempts})(&spec)
+		h.deliver(spec, time.Hour, tc.want)
+	})
+}
+
+// TestKeyReusedAfterFailure: of two resources with one key and different texts, the first fails with nothing stored and
+// the second is delivered. The first is not delivered by the second one's text, however it is tried again.
+func TestKeyReusedAfterFailure(t *testing.T) {
+	reused := result{v1alpha1.StateFailed, v1alpha1.ReasonKeyReused, counts{2, 1, 1}}
+	t.Run("retried", func(t *testing.T) {
+		run(t, func(h *harness) {
+			h.talk.replies = []reply{rejected}
+			first := h.keyed("first", "one", toAlice)
+			first.Policy.RetryLimit = 0
+			h.deliver(first, time.Second, failed(v1alpha1.ReasonRetriesExhausted, 1))
+			h.Forget("first")
+			h.deliver(h.keyed("second", "two", toAlice), time.Second, routed(2))
+			recordedAs(Progress{State: v1alpha1.StatePending, Attempts: 1})(&first)
+			if p := h.deliver(first, time.Minute, reused); p.MessageID != 0 || !strings.Contains(p.Message, "message 102 ") {
+				t.Errorf("id %d, %s", p.MessageID, p.Message)
+			}
+		})
+	})
+	t.Run("after a long backoff", func(t *testing.T) {
+		run(t, func(h *harness) {
+			h.talk.replies = always(rejected)
+			first := h.keyed("first", "one", toAlice)
+			first.Policy.RetryLimit = 100
+			h.submit(first)
+			advance(5 * time.Minute)
+			h.talk.change(func() { h.talk.replies = nil })
+			h.submit(h.keyed("second", "two", toAlice))
+			wantProgress(t, h.await("second", OrderGrace+time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+			wantProgress(t, h.await("first", 10*time.Minute).Recipients[0], v1alpha1.StateFailed, v1alpha1.ReasonKeyReused)
+			h.wantRows(1)
+		})
+	})
+}
+
+// named returns a message by its name and text, as a resource of its own.
+func (h *harness) named(uid, text string) Task {
+	spec := h.keyed(uid, text, toAlice)
+	spec.Identity = Identity{Namespace: "chat", Name: "m", Text: sha256.Sum256([]byte(text))}
+	return spec
+}
+
+// TestNamed: a resource that is created again with its name is sent if it has another text.
+func TestNamed(t *testing.T) {
+	type scenario struct {
+		text string
+		want result
+	}
+	runEach(t, map[string]scenario{
+		"the same text":         {"one", result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{2, 2, 3}}},
+		"back to an older text": {"two", result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{2, 2, 3}}},
+		"another text":          {"three", result{v1alpha1.StateRouted, "", counts{3, 3, 3}}},
+	}, func(h *harness, tc scenario) {
+		for _, text := range []string{"two", "one"} {
+			h.submit(h.named("first", text))
+			wantProgress(h.t, h.first("first"), v1alpha1.StateRouted, "")
+			h.Forget("first")
+		}
+		h.deliver(h.named("second", tc.text), time.Minute, tc.want)
+	})
+}
+
+// TestNamedTextChanges: the recorded text is proved absent. Then the store is searched for the one that has replaced it.
+func TestNamedTextChanges(t *testing.T) {
+	type scenario struct {
+		stored string
+		want   result
+	}
+	runEach(t, map[string]scenario{
+		"the recorded text is stored": {"as it was", found},
+		"another resource's is":       {"as it is now", found},
+		"none is stored":              {"", routed(1)},
+	}, func(h *harness, tc scenario) {
+		if tc.stored != "" {
+			h.store(h.named("m", tc.stored))
+		}
+		now := h.named("m", "as it is now")
+		recorded := h.named("m", "as it was")
+		recorded.Payload, recorded.PayloadPending = recordedOnly(recorded.Payload), true
+		takenOver(&recorded)
+		recorded.FromPriorTerm = true
+		h.submit(recorded)
+		for p := h.first("m"); p.State == v1alpha1.StateInDoubt; p = h.first("m") {
+			advance(time.Second)
+		}
+		now.EarlierUntil, now.FromPriorTerm = recorded.EarlierUntil, true
+		h.deliver(now, 2*time.Minute, tc.want)
 	})
 }
 

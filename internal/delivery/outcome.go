@@ -28,7 +28,7 @@ const (
 	msgAdoptedOld      = "found in the store, too old to be announced again"
 	msgAdopted         = "found in the store, not sent again"
 	msgWaitRouter      = "stored; waiting for a router"
-	msgKeyed           = "the store is searched for its idempotencyKey before it is sent"
+	msgKeyed           = "the store is searched before it is sent: another resource may have sent it"
 	msgNothing         = "there is nothing to send"
 	msgDeadline        = "the deadline passed before it was sent; nothing was stored"
 	msgDeadlineSegment = "the deadline passed before all segments were sent"
@@ -172,7 +172,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	switch {
 	case err == nil && found.Row != nil && found.KeyConflict:
 		return p.fail(v1alpha1.ReasonKeyReused, fmt.Sprintf(
-			"its key was used for another text, message %d of this conversation; nothing sent: use another key",
+			"message %d of this conversation has its key and another text; it is not sent: use another key",
 			found.Row.GetMsgId()))
 	case err == nil && found.Row != nil:
 		return p.adopt(found, env)

@@ -63,16 +63,16 @@ func (t Task) searchStore(ctx context.Context, p recipientState, askedAt time.Ti
 	return found, err
 }
 
-// isKeyConflict reports whether row has another text under the same key. It never is for a UID, for what was sent
-// already, and for a text that is not known yet.
+// isKeyConflict reports whether row is of another resource with the same key: its text is neither the one at hand nor
+// the recorded one. A UID is of one resource only, and the token of a name tells its texts apart.
 func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
-	return t.keyed() && !t.PayloadPending && p.Attempts == 0 && !t.fingerprint(p).Verifies(row, t.Server.Keys())
+	return t.Identity.Key != "" && t.Token && !t.fingerprint(p).Verifies(row, t.Server.Keys())
 }
 
 // isStandalone reports whether row has the first segment's token, but was sent as all of a shorter text. A split
 // text is recorded before its first segment is sent, so the row is no segment of another one.
 func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
-	if p.segmentIndex() > 0 || !t.Payload.Recorded {
+	if p.segmentIndex() > 0 || len(t.Payload.Digests) < 2 {
 		return false
 	}
 	fingerprint, keys := t.fingerprint(p), t.Server.Keys()

@@ -3,6 +3,8 @@
 package delivery
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"slices"
 	"time"
 
@@ -15,34 +17,40 @@ type Payload struct {
 	Data  []byte
 	// Rest are the segments after Data, of a text that is split.
 	Rest [][]byte
-	// Count is the recorded number of segments, of a text that may have changed or is not known yet; 0: 1 + len(Rest).
-	Count int
-	// Recorded: this text is recorded as the only one to be sent in segments.
-	Recorded bool
+	// Digests are of the segments of the text that is recorded as the one that may be in the store. Where Data is
+	// empty, that text is not at hand: it has changed, or is not known yet.
+	Digests []TextDigest
 }
 
 // segmentCount is the number of TeamTalk messages that it takes.
-func (p Payload) segmentCount() int {
-	if p.Count > 0 {
-		return p.Count
-	}
-	return 1 + len(p.Rest)
-}
+func (p Payload) segmentCount() int { return max(1+len(p.Rest), len(p.Digests)) }
 
-// segmentAt returns the nth segment, from 0; nothing if the text has become shorter since.
+// segmentAt returns the nth segment, from 0; nothing but its digest, at most, where the text is not at hand.
 func (p Payload) segmentAt(n uint32) Payload {
+	segment := Payload{Audio: p.Audio}
 	switch {
 	case n == 0:
-		return Payload{Audio: p.Audio, Data: p.Data}
+		segment.Data = p.Data
 	case int(n) <= len(p.Rest):
-		return Payload{Data: p.Rest[n-1]}
+		segment.Data = p.Rest[n-1]
 	}
-	return Payload{}
+	if int(n) < len(p.Digests) {
+		segment.Digests = p.Digests[n : n+1]
+	}
+	return segment
+}
+
+// isText reports whether a segment is the text, which its digest decides where the segment is not at hand.
+func (p Payload) isText(text []byte) bool {
+	if len(p.Data) == 0 && len(p.Digests) > 0 {
+		return p.Digests[0] == sha256.Sum256(text)
+	}
+	return bytes.Equal(text, p.Data)
 }
 
 // proceed goes on with the next segment once one is delivered. Of a text that is not known yet, there may be one.
 func (p recipientState) proceed(t Task, now time.Time) recipientState {
-	more := int(p.segmentIndex())+1 < t.Payload.segmentCount() || t.PayloadPending && t.Split && t.Payload.Count == 0
+	more := int(p.segmentIndex())+1 < t.Payload.segmentCount() || t.PayloadPending && t.Split && len(t.Payload.Digests) == 0
 	switch {
 	case !p.Delivered():
 		return p

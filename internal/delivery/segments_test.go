@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"crypto/sha256"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +12,15 @@ import (
 )
 
 var threeSegments = Payload{Data: []byte("one"), Rest: [][]byte{[]byte("two"), []byte("three")}}
+
+// recordedOnly returns a text that is recorded, and not at hand.
+func recordedOnly(p Payload) Payload {
+	digests := []TextDigest{sha256.Sum256(p.Data)}
+	for _, segment := range p.Rest {
+		digests = append(digests, sha256.Sum256(segment))
+	}
+	return Payload{Digests: digests}
+}
 
 // split returns a message of three segments, of which the store has the first ones.
 func (h *harness) split(stored int) Task {
@@ -150,8 +160,7 @@ func TestSegmentsOfAnotherText(t *testing.T) {
 		spec := h.split(tc.sent)
 		recordedAs(tc.status)(&spec)
 		takenOver(&spec)
-		// Five segments, and none of them is one of the three.
-		spec.Payload = Payload{Data: []byte("other"), Rest: [][]byte{{1}, {2}, {3}, {4}}, Count: 3}
+		spec.Payload = recordedOnly(threeSegments)
 		spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: changed}
 		h.submit(spec)
 		p := h.await("m", 5*time.Minute).Recipients[0]
@@ -185,7 +194,7 @@ func TestSegmentsAfterAWhole(t *testing.T) {
 		recordedAs(tc.status)(&spec)
 		spec.Recipients = append(spec.Recipients, Progress{Recipient: toGroup})
 		takenOver(&spec)
-		spec.Payload.Count, spec.Payload.Recorded = 3, true
+		spec.Payload.Digests = recordedOnly(threeSegments).Digests
 		h.submit(spec)
 		done := h.await("m", 5*time.Minute).Recipients
 		wantProgress(h.t, done[0], v1alpha1.StateRouted, tc.wantReason)
@@ -202,7 +211,7 @@ func TestSegmentsPendingAtTheirEnd(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.split(3)
 		takenOver(&spec)
-		spec.Payload, spec.PayloadPending = Payload{Count: 3}, true
+		spec.Payload, spec.PayloadPending = recordedOnly(threeSegments), true
 		h.deliver(spec, 5*time.Minute, result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{0, 3, 3}})
 	})
 }

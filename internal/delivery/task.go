@@ -157,10 +157,11 @@ func (t *task) current() Task {
 	return t.spec
 }
 
-func (t *task) recipient(i int) recipientState {
+// recipient returns the task as it is declared now, with one of its recipients at the same moment.
+func (t *task) recipient(i int) (Task, recipientState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.recipients[i]
+	return t.spec, t.recipients[i]
 }
 
 // renew takes over what may change of a task under way; false: it was stopped and has ended.
@@ -175,6 +176,7 @@ func (t *task) renew(spec Task) bool {
 	released := before.PayloadPending && !spec.PayloadPending
 	if released {
 		t.spec.PayloadPending, t.spec.Payload = false, spec.Payload
+		t.identify(spec, time.Now())
 		// Earlier refusals are kept: they are not checked again.
 		t.spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
 		maps.Copy(t.spec.Refusals, before.Refusals)
@@ -187,6 +189,20 @@ func (t *task) renew(spec Task) bool {
 		t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
 	}
 	return true
+}
+
+// identify gives the task the identity of a text that has replaced one which is proved absent. Another resource may
+// have sent it before.
+func (t *task) identify(spec Task, now time.Time) {
+	if t.spec.Identity == spec.Identity {
+		return
+	}
+	t.spec.Identity, spec.FromPriorTerm = spec.Identity, false
+	for i, p := range t.recipients {
+		if p.State == v1alpha1.StatePending {
+			t.recipients[i] = spec.resume(p, now)
+		}
+	}
 }
 
 // waitContext returns a context that ends at the deadline, or when what a recipient waits for may have changed.

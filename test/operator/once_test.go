@@ -165,7 +165,7 @@ func TestSegmentsOfOneText(t *testing.T) {
 	x.AddFault(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandMsgData, Skip: 1})
 	m := x.Declare("m", "", withContent(textFrom("notice", "body")), split)
 	x.AwaitMessage(m, "in segments", func(m *v1alpha1.TeamTalkMessage) bool {
-		return m.Status.Split != nil && m.Status.Split.Segments == 3 && len(m.Status.Recipients) == 1 && len(m.Status.Recipients[0].MessageIDs) == 1
+		return m.Status.Text != nil && len(m.Status.Text.SegmentDigests) == 3 && len(m.Status.Recipients) == 1 && len(m.Status.Recipients[0].MessageIDs) == 1
 	})
 	x.Patch(m, `{"spec":{"suspend":true}}`)
 	x.AwaitMessage(m, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))

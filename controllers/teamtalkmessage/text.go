@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"reflect"
+	"slices"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+// identifiesText reports whether the text from a ConfigMap is recorded before each send: another resource may have the
+// message's identity, and the ConfigMap may change while this text may be in the store.
+func identifiesText(m *v1alpha1.TeamTalkMessage) bool {
+	return m.Spec.Content.TextFrom != nil && (m.Spec.IdempotencyKey != "" || m.IdentifiedByName())
+}
+
+// recordText sees that the status identifies the text that may be in the store, and that no other one is sent before
+// the store proves that it is not. A ConfigMap may change between two segments, where another operator takes the
+// message over, or while the message is suspended. A text of one segment is recorded only if identifiesText says so:
+// otherwise no other resource has its token, and a row with the token is adopted whatever its text. known: the text is
+// at hand.
+func (s *scope) recordText(known bool) outcome {
+	if s.message.Spec.Content.TextFrom == nil {
+		return proceed
+	}
+	next := proceed
+	var now *v1alpha1.RecordedText
+	if len(s.payload.Rest) > 0 || identifiesText(s.message) {
+		now = identifyText(s.source, s.payload)
+	}
+	switch {
+	case !known, reflect.DeepEqual(now, s.text):
+	case s.hasSegments():
+		s.payload = delivery.Payload{}
+		s.refuseAll(v1alpha1.ReasonContentChanged,
+			"the ConfigMap changed after the first segments were sent: restore the text and retry")
+	case s.text != nil && s.begun():
+		s.payload, s.textChanged = delivery.Payload{}, true
+	default:
+		s.text, next = now, recordFirst
+	}
+	s.payload.Digests = digestsOf(s.text)
+	return next
+}
+
+// hasSegments reports whether segments of the recorded text may be stored, for any recipient: the others get the same.
+func (s *scope) hasSegments() bool {
+	return s.text != nil && len(s.text.SegmentDigests) > 0 && slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
+		return len(p.Earlier) > 0 || p.MessageID != 0 || p.State == v1alpha1.StateFailed && p.Reason == v1alpha1.ReasonOutcomeUnknown
+	})
+}
+
+// identifyText tells a text from every other, and each of its segments.
+func identifyText(text []byte, p delivery.Payload) *v1alpha1.RecordedText {
+	identified := &v1alpha1.RecordedText{Digest: hexDigest(text)}
+	if len(p.Rest) > 0 {
+		identified.SegmentDigests = append(identified.SegmentDigests, hexDigest(p.Data))
+	}
+	for _, segment := range p.Rest {
+		identified.SegmentDigests = append(identified.SegmentDigests, hexDigest(segment))
+	}
+	return identified
+}
+
+func hexDigest(text []byte) string {
+	digest := sha256.Sum256(text)
+	return hex.EncodeToString(digest[:])
+}
+
+// digestsOf returns the digests of a recorded text's segments.
+func digestsOf(text *v1alpha1.RecordedText) (digests []delivery.TextDigest) {
+	switch {
+	case text == nil:
+	case len(text.SegmentDigests) == 0:
+		digests = append(digests, parseDigest(text.Digest))
+	default:
+		for _, segment := range text.SegmentDigests {
+			digests = append(digests, parseDigest(segment))
+		}
+	}
+	return digests
+}
+
+// parseDigest returns a digest that identifyText has written, or one that no text has.
+func parseDigest(recorded string) (digest delivery.TextDigest) {
+	if b, err := hex.DecodeString(recorded); err == nil {
+		copy(digest[:], b)
+	}
+	return digest
+}
+
+// identity returns what makes the message one message. Audio has no token: it is identified by its resource.
+func (s *scope) identity() delivery.Identity {
+	m := s.message
+	switch {
+	case m.Spec.IdempotencyKey != "":
+		return delivery.Identity{Namespace: m.Namespace, Key: m.Spec.IdempotencyKey}
+	case !m.IdentifiedByName() || m.Spec.Content.Audio != nil:
+		return delivery.Identity{UID: m.UID}
+	case s.text != nil:
+		return delivery.Identity{Namespace: m.Namespace, Name: m.Name, Text: parseDigest(s.text.Digest)}
+	}
+	return delivery.Identity{Namespace: m.Namespace, Name: m.Name, Text: sha256.Sum256(s.source)}
+}
