@@ -103,7 +103,7 @@ func makePayload(s *scope) outcome {
 			s.payload, cause = payloadOf(s.message.Spec, s.source, s.server.DeliveryTokens())
 		}
 		if cause != nil {
-			s.refuseAll(cause.Reason, cause.Message)
+			s.refuseAll(s.refuseContent, cause.Reason, cause.Message)
 		}
 		known = cause == nil
 	}

@@ -82,17 +82,18 @@ func requeue(after time.Duration) outcome {
 	return outcome{action: actionRecordProgress, after: after, keepsPlace: true}
 }
 
-// checkDeadline fails what was not sent before the deadline. What may have been sent is still searched for.
+// checkDeadline fails what was not sent before the deadline. What may have been sent is still searched for, and fails
+// in the engine.
 func checkDeadline(s *scope) outcome {
-	if s.expired() && !s.underWay() {
-		s.refuseAll(v1alpha1.ReasonDeadlineExceeded, "the deadline passed before it was sent; nothing was stored")
+	if s.expired() && !s.underWay() && !s.asksFirst() {
+		s.refuseAll(s.refuse, v1alpha1.ReasonDeadlineExceeded, "the deadline passed before it was sent; nothing was stored")
 	}
 	return proceed
 }
 
-// checkSuspended stops a message while it is suspended.
+// checkSuspended stops a message while it is suspended. At its deadline the store is asked what was sent of it.
 func checkSuspended(s *scope) outcome {
-	if s.message.Suspended() {
+	if s.message.Suspended() && !s.expired() {
 		return waitFor(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing is sent")
 	}
 	return proceed
@@ -123,7 +124,7 @@ func checkSender(s *scope) outcome {
 	}
 	s.sender = uint32(id)
 	if cause := s.server.Spec.Senders.Check(id); cause != nil {
-		s.refuseAll(cause.Reason, cause.Message)
+		s.refuseAll(s.refuse, cause.Reason, cause.Message)
 	}
 	return proceed
 }
@@ -137,7 +138,7 @@ func checkRecipients(s *scope) outcome {
 		switch {
 		case p.Done():
 		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
-			s.refuse(i, v1alpha1.ReasonSendToSelf,
+			s.refuseContent(i, v1alpha1.ReasonSendToSelf,
 				fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID))
 		case !s.server.Spec.Recipients.Permits(p.Type, int64(p.ID)):
 			s.refuse(i, v1alpha1.ReasonRecipientNotPermitted,
@@ -156,23 +157,23 @@ func checkIdempotencyKey(s *scope) outcome {
 	spec := s.message.Spec
 	switch {
 	case spec.IdempotencyKey != "":
-		s.refuseAll(v1alpha1.ReasonContentInvalid,
+		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
 	case !s.message.IdentifiedByName():
 	case spec.Content.Audio != nil:
-		s.refuseAll(v1alpha1.ReasonContentInvalid,
+		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
 			"audio has no delivery token, so a message that is created again would be sent again: "+
 				"remove ttlSecondsAfterFinished")
 	default:
-		s.refuseAll(v1alpha1.ReasonContentInvalid,
+		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled; ttlSecondsAfterFinished needs it: remove it, or enable the token")
 	}
 	return proceed
 }
 
-// checkSchedule stops a message of which nothing was sent until its time.
+// checkSchedule stops a message of which nothing was sent until its time, unless it is never sent.
 func checkSchedule(s *scope) outcome {
-	if s.now.Before(s.message.ScheduledFor()) && !s.begun() {
+	if s.now.Before(s.message.ScheduledFor()) && !s.begun() && !s.allRefused() {
 		return waitFor(v1alpha1.ReasonScheduled, "waits for spec.sendAfter")
 	}
 	return proceed

@@ -245,26 +245,54 @@ func (s *scope) untilDue() time.Duration {
 	return next
 }
 
+// asksFirst reports whether the store is asked before anything is said of the message: another resource with its
+// identity may have sent it.
+func (s *scope) asksFirst() bool {
+	m := s.message
+	return (m.Spec.IdempotencyKey != "" || m.IdentifiedByName()) && s.tokens()
+}
+
 // refuse keeps a recipient from being sent to. It fails at once, or when the store shows that nothing was sent.
 func (s *scope) refuse(i int, reason, message string) {
-	p := &s.recipients[i]
-	if p.State == v1alpha1.StatePending && !s.underWay() {
-		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
-		return
+	if s.asksFirst() {
+		s.refuseUnsent(s.recipients[i].Recipient, reason, message)
+	} else {
+		s.refuseContent(i, reason, message)
 	}
+}
+
+// refuseContent is refuse for what cannot be sent. Nobody has sent it, and its refusal says nothing of the store.
+func (s *scope) refuseContent(i int, reason, message string) {
+	if p := &s.recipients[i]; p.State == v1alpha1.StatePending && !s.underWay() {
+		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
+	} else {
+		s.refuseUnsent(p.Recipient, reason, message)
+	}
+}
+
+// refuseUnsent has a recipient fail when the store shows that nothing was sent.
+func (s *scope) refuseUnsent(r v1alpha1.Recipient, reason, message string) {
 	if s.refusals == nil {
 		s.refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
 	}
-	s.refusals[p.Recipient] = v1alpha1.Cause{Reason: reason, Message: message}
+	s.refusals[r] = v1alpha1.Cause{Reason: reason, Message: message}
 }
 
-// refuseAll refuses every recipient that is not done.
-func (s *scope) refuseAll(reason, message string) {
+// refuseAll refuses every recipient that is not done, in one of these ways.
+func (s *scope) refuseAll(refuse func(i int, reason, message string), reason, message string) {
 	for i, p := range s.recipients {
 		if !p.Done() {
-			s.refuse(i, reason, message)
+			refuse(i, reason, message)
 		}
 	}
+}
+
+// allRefused reports whether every recipient that is not done is refused.
+func (s *scope) allRefused() bool {
+	return !slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
+		_, refused := s.refusals[p.Recipient]
+		return !p.Done() && !refused
+	})
 }
 
 // retryFailed starts again with the recipients that failed with proof that what failed was not stored.
@@ -280,15 +308,19 @@ func (s *scope) retryFailed() {
 	}
 }
 
-// abandonDoubts ends, at the deadline, the doubts of a message that waits: the store cannot be asked.
+// abandonDoubts ends, at the deadline, what is not known of a message that waits: the store cannot be asked.
 func (s *scope) abandonDoubts(out outcome) {
 	if out.cause == nil || s.underWay() || !s.expired() {
 		return
 	}
 	for i := range s.recipients {
-		if p := &s.recipients[i]; p.State == v1alpha1.StateInDoubt {
+		switch p := &s.recipients[i]; {
+		case p.State == v1alpha1.StateInDoubt:
 			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown,
 				"may have been sent; the deadline came before the store could be asked"
+		case p.State == v1alpha1.StatePending && s.asksFirst():
+			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown,
+				"not sent; the deadline came before the store could be asked whether another resource had sent it"
 		}
 	}
 }

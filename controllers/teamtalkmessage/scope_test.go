@@ -165,29 +165,122 @@ func TestUntilDue(t *testing.T) {
 
 // TestAbandonDoubts ends doubts at the deadline only where nobody can ask.
 func TestAbandonDoubts(t *testing.T) {
+	const pending, doubt, failed = v1alpha1.StatePending, v1alpha1.StateInDoubt, v1alpha1.StateFailed
 	wait := waitFor(v1alpha1.ReasonServerNotFound, "none")
 	tests := map[string]struct {
-		deadline time.Duration
-		outcome  outcome
-		known    bool
-		want     v1alpha1.RecipientState
+		deadline    time.Duration
+		outcome     outcome
+		known       bool
+		key         string
+		state, want v1alpha1.RecipientState
 	}{
-		"nobody to ask":       {-time.Second, wait, false, v1alpha1.StateFailed},
-		"before its deadline": {time.Second, wait, false, v1alpha1.StateInDoubt},
-		"it is being asked":   {-time.Second, done, false, v1alpha1.StateInDoubt},
-		"the engine has it":   {-time.Second, wait, true, v1alpha1.StateInDoubt},
+		"nobody to ask":             {-time.Second, wait, false, "", doubt, failed},
+		"before its deadline":       {time.Second, wait, false, "", doubt, doubt},
+		"it is being asked":         {-time.Second, done, false, "", doubt, doubt},
+		"the engine has it":         {-time.Second, wait, true, "", doubt, doubt},
+		"nobody to ask for its key": {-time.Second, wait, false, "k", pending, failed},
+		"its key, before":           {time.Second, wait, false, "k", pending, pending},
+		"its key is asked for":      {-time.Second, done, false, "k", pending, pending},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{}
-			m.Spec.Deadline = &metav1.Time{Time: noon.Add(tc.deadline)}
-			s := &scope{message: m, now: noon, recipients: []delivery.Progress{{State: v1alpha1.StateInDoubt}}}
+			m.Spec.Deadline, m.Spec.IdempotencyKey = &metav1.Time{Time: noon.Add(tc.deadline)}, tc.key
+			s := &scope{message: m, now: noon, recipients: []delivery.Progress{{State: tc.state}}}
 			if tc.known {
 				s.snapshot = &delivery.Snapshot{}
 			}
 			s.abandonDoubts(tc.outcome)
-			if got := s.recipients[0].State; got != tc.want {
-				t.Errorf("%s, want %s", got, tc.want)
+			p := s.recipients[0]
+			if p.State != tc.want || p.State == failed && p.Reason != v1alpha1.ReasonOutcomeUnknown {
+				t.Errorf("%s %s, want %s", p.State, p.Reason, tc.want)
+			}
+		})
+	}
+}
+
+// TestRefuse: what another resource may have sent does not fail before the store was asked.
+func TestRefuse(t *testing.T) {
+	const pending, doubt, failed = v1alpha1.StatePending, v1alpha1.StateInDoubt, v1alpha1.StateFailed
+	key := func(m *v1alpha1.TeamTalkMessage) { m.Spec.IdempotencyKey = "k" }
+	ttl := func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = new(int32) }
+	past := func(m *v1alpha1.TeamTalkMessage) { m.Spec.Deadline = &metav1.Time{Time: noon.Add(-time.Hour)} }
+	both := func(a, b func(*v1alpha1.TeamTalkMessage)) func(*v1alpha1.TeamTalkMessage) {
+		return func(m *v1alpha1.TeamTalkMessage) {
+			a(m)
+			b(m)
+		}
+	}
+	deny := func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = 9 }
+	denyWithoutToken := func(s *v1alpha1.TeamTalkServer) {
+		s.Spec.Senders.Default, s.Spec.DeliveryToken = 9, v1alpha1.DeliveryTokenDisabled
+	}
+	tests := map[string]struct {
+		edit   func(*v1alpha1.TeamTalkMessage)
+		server func(*v1alpha1.TeamTalkServer)
+		check  func(*scope) outcome
+		state  v1alpha1.RecipientState
+		want   v1alpha1.RecipientState
+		// wantRefused: the engine refuses it when the store was asked.
+		wantRefused bool
+	}{
+		"sender":                {server: deny, check: checkSender, state: pending, want: failed},
+		"sender, in doubt":      {server: deny, check: checkSender, state: doubt, want: doubt, wantRefused: true},
+		"sender, with a key":    {edit: key, server: deny, check: checkSender, state: pending, want: pending, wantRefused: true},
+		"sender, by name":       {edit: ttl, server: deny, check: checkSender, state: pending, want: pending, wantRefused: true},
+		"sender, key, no token": {edit: key, server: denyWithoutToken, check: checkSender, state: pending, want: failed},
+		"recipient, with a key": {edit: key, server: denyUsers, check: checkRecipients, state: pending, want: pending, wantRefused: true},
+		"itself, with a key":    {edit: key, check: checkRecipients, state: pending, want: failed},
+		"deadline":              {edit: past, check: checkDeadline, state: pending, want: failed},
+		"deadline, with a key":  {edit: both(key, past), check: checkDeadline, state: pending, want: pending},
+		"deadline, in doubt":    {edit: past, check: checkDeadline, state: doubt, want: doubt, wantRefused: true},
+		"empty, with a key":     {edit: both(key, empty), check: makePayload, state: pending, want: failed},
+		"empty, with a key, in doubt": {
+			edit: both(key, empty), check: makePayload, state: doubt, want: doubt, wantRefused: true,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{}
+			m.Spec.To.Users, m.Spec.Content.Text, m.Spec.SenderID = []v1alpha1.UserID{3}, new("hello"), new(v1alpha1.UserID(1))
+			if tc.edit != nil {
+				tc.edit(m)
+			}
+			server := &v1alpha1.TeamTalkServer{}
+			server.Spec.Senders.Default, server.Spec.DeliveryToken = 1, v1alpha1.DeliveryTokenEnabled
+			if tc.server != nil {
+				tc.server(server)
+			}
+			s := newScope(m, leadership.Term{Clean: true}, noon)
+			s.server, s.sender = server, 1
+			if name == "itself, with a key" {
+				s.sender = 3
+			}
+			s.recipients[0].State = tc.state
+			tc.check(s)
+			if _, refused := s.refusals[s.recipients[0].Recipient]; s.recipients[0].State != tc.want || refused != tc.wantRefused {
+				t.Errorf("%+v, refused %v", s.recipients[0], refused)
+			}
+		})
+	}
+}
+
+func empty(m *v1alpha1.TeamTalkMessage) { m.Spec.Content.Text = new("") }
+func denyUsers(s *v1alpha1.TeamTalkServer) {
+	s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}}
+}
+
+// TestSuspendedAtDeadline: nothing more is sent then, and what was sent is asked for.
+func TestSuspendedAtDeadline(t *testing.T) {
+	for name, tc := range map[string]struct {
+		deadline time.Duration
+		want     bool
+	}{"before": {time.Hour, true}, "after": {-time.Hour, false}} {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{}
+			m.Spec.Suspend, m.Spec.Deadline = new(true), &metav1.Time{Time: noon.Add(tc.deadline)}
+			if out := checkSuspended(&scope{message: m, now: noon}); (out.cause != nil) != tc.want {
+				t.Errorf("%+v", out)
 			}
 		})
 	}

@@ -54,6 +54,9 @@ func (x *executor) advance() bool {
 		return false
 	case !acquired:
 		// What it waits for may have changed.
+	case refused && p.State == v1alpha1.StatePending:
+		x.set(p.fail(refusal.Reason, refusal.Message))
+		return false
 	case step.canYield() && x.place.Requeue():
 		// Older messages have become known, or go on after a wait: they are first.
 	case step == StepWait:
@@ -66,9 +69,6 @@ func (x *executor) advance() bool {
 				return afterReady(p, x.engine.environment(t))
 			})
 		}
-	case starting && refused:
-		x.set(p.fail(refusal.Reason, refusal.Message))
-		return false
 	case starting && t.PayloadPending:
 		x.place.Release()
 		x.place.ReleaseSlot()

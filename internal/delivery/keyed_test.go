@@ -234,6 +234,50 @@ func TestKeyedOutage(t *testing.T) {
 	})
 }
 
+// TestKeyedRefused: what another resource with the key may have sent is searched for before anything is said of it.
+func TestKeyedRefused(t *testing.T) {
+	const exceeded, unknown = v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonOutcomeUnknown
+	past := func(s *Task) { s.Policy.Deadline = time.Now().Add(-time.Hour) }
+	refuse := func(s *Task) {
+		s.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonSenderNotPermitted, Message: "no"}}
+	}
+	type scenario struct {
+		change      func(*Task)
+		stored      bool
+		talk        func(*talk)
+		want        result
+		wantMessage string
+	}
+	runEach(t, map[string]scenario{
+		"after its deadline, stored":     {change: past, stored: true, want: found},
+		"after its deadline, not stored": {change: past, want: failed(exceeded, 0), wantMessage: msgDeadline},
+		"after its deadline, db_proxy is away": {
+			change: past, talk: disconnected, want: failed(unknown, 0), wantMessage: msgDeadlineUnasked,
+		},
+		"not permitted, stored":     {change: refuse, stored: true, want: found},
+		"not permitted, not stored": {change: refuse, want: failed(v1alpha1.ReasonSenderNotPermitted, 0), wantMessage: "no"},
+		"not permitted, scheduled": {
+			change: func(s *Task) {
+				refuse(s)
+				s.Policy.NotBefore = time.Now().Add(time.Hour)
+			},
+			want: failed(v1alpha1.ReasonSenderNotPermitted, 0), wantMessage: "no",
+		},
+	}, func(h *harness, tc scenario) {
+		spec := h.keyed("m", "hello", toAlice)
+		if tc.stored {
+			h.store(spec)
+		}
+		if tc.talk != nil {
+			tc.talk(h.talk)
+		}
+		tc.change(&spec)
+		if p := h.deliver(spec, time.Minute, tc.want); tc.wantMessage != "" && p.Message != tc.wantMessage {
+			h.t.Errorf("%s", p.Message)
+		}
+	})
+}
+
 // TestAttemptsAreForgotten: what is long settled is not remembered for ever.
 func TestAttemptsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

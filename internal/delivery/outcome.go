@@ -32,6 +32,7 @@ const (
 	msgNothing         = "there is nothing to send"
 	msgDeadline        = "the deadline passed before it was sent; nothing was stored"
 	msgDeadlineSegment = "the deadline passed before all segments were sent"
+	msgDeadlineUnasked = "not sent by its deadline; the store could not tell whether another resource had sent it"
 )
 
 // minAsked is how many searches of this process a doubt survives, however old it is.
@@ -231,6 +232,8 @@ func (p recipientState) absent(env environment) recipientState {
 // afterDeadline ends what has reached its deadline.
 func afterDeadline(p recipientState) recipientState {
 	switch {
+	case p.State == v1alpha1.StateInDoubt && p.unseenKey:
+		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgDeadlineUnasked)
 	case p.State == v1alpha1.StateInDoubt:
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	case len(p.Earlier) > 0:
