@@ -48,7 +48,13 @@ func (s *TeamTalkMessageStatus) NothingStored() bool {
 // Retryable reports whether the recipient has failed with proof that the failed segment was not stored. Earlier
 // segments may be stored.
 func (r *RecipientStatus) Retryable() bool {
-	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown
+	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown && !r.FailedInDoubt()
+}
+
+// FailedInDoubt reports whether the recipient has failed because its group does not exist, though the message may
+// have been stored before. The store is searched before a retry.
+func (r *RecipientStatus) FailedInDoubt() bool {
+	return r.State == StateFailed && r.Reason == ReasonGroupNotFound && r.InDoubtSince != nil
 }
 
 // Done reports whether the operator will not retry the recipient.

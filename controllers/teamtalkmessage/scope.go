@@ -295,15 +295,23 @@ func (s *scope) allRefused() bool {
 	})
 }
 
-// retryFailed starts again with the recipients that failed with proof that what failed was not stored.
+// retryFailed starts again with the recipients that failed with proof that what failed was not stored, and goes on
+// with the doubts that were given up because the group did not exist.
 func (s *scope) retryFailed() {
 	s.origin = originRetry
 	for i, r := range s.message.Status.Recipients {
-		if p := s.recipients[i]; r.Retryable() {
-			s.recipients[i] = delivery.Progress{
-				Recipient: p.Recipient, State: v1alpha1.StatePending, Attempts: p.Attempts,
-				Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage,
-			}
+		p := s.recipients[i]
+		again := delivery.Progress{
+			Recipient: p.Recipient, State: v1alpha1.StatePending, Attempts: p.Attempts,
+			Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage,
+		}
+		switch {
+		case r.FailedInDoubt():
+			again.State, again.DoubtSince = v1alpha1.StateInDoubt, s.now
+			again.Reason, again.Message = v1alpha1.ReasonNoAnswer, p.Message
+			s.recipients[i] = again
+		case r.Retryable():
+			s.recipients[i] = again
 		}
 	}
 }

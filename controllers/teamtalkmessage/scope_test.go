@@ -117,22 +117,26 @@ func TestRecordedSegments(t *testing.T) {
 // TestRetryFailed starts again with the recipients that failed, and only with them.
 func TestRetryFailed(t *testing.T) {
 	m := &v1alpha1.TeamTalkMessage{}
-	m.Spec.To.Users = []v1alpha1.UserID{2, 3, 4, 5}
+	m.Spec.To.Users, m.Spec.To.Groups = []v1alpha1.UserID{2, 3, 4, 5}, []v1alpha1.GroupID{6, 7}
 	failed := func(id int64, reason string, ids ...int64) v1alpha1.RecipientStatus {
 		return v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: id, State: v1alpha1.StateFailed, Reason: reason, Attempts: 2, MessageIDs: ids}
 	}
 	m.Status.Recipients = []v1alpha1.RecipientStatus{
 		{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StateRouted, MessageIDs: []int64{9}},
 		failed(3, v1alpha1.ReasonRetriesExhausted), failed(4, v1alpha1.ReasonOutcomeUnknown), failed(5, v1alpha1.ReasonDeadlineExceeded, 7),
+		{Type: v1alpha1.RecipientGroup, ID: 6, State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonGroupNotFound, Attempts: 2},
+		// It may have been stored while the group existed.
+		{Type: v1alpha1.RecipientGroup, ID: 7, State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonGroupNotFound, Attempts: 2, InDoubtSince: &metav1.Time{Time: noon}},
 	}
 	s := newScope(m, leadership.Term{Clean: true}, noon)
 	s.retryFailed()
 	want := map[uint32]v1alpha1.RecipientState{
 		2: v1alpha1.StateRouted, 3: v1alpha1.StatePending, 4: v1alpha1.StateFailed, 5: v1alpha1.StatePending,
+		6: v1alpha1.StatePending, 7: v1alpha1.StateInDoubt,
 	}
 	for _, p := range s.recipients {
 		if p.State != want[p.ID] || p.State == v1alpha1.StatePending && (p.Reason != "" || p.Attempts != 2) {
-			t.Errorf("user %d: %s %s, %d attempts", p.ID, p.State, p.Reason, p.Attempts)
+			t.Errorf("%d: %s %s, %d attempts", p.ID, p.State, p.Reason, p.Attempts)
 		}
 	}
 	if got := s.recipients[3].Earlier; len(got) != 1 || got[0] != 7 {

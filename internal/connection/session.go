@@ -232,6 +232,10 @@ func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
 	return request(p.session, func() (uint32, error) { return p.reads.LatestID(ctx, c) })
 }
 
+func (p path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactSessionInfo, error) {
+	return request(p.session, func() ([]*wire.ContactSessionInfo, error) { return p.reads.RecentSessions(ctx, user) })
+}
+
 // Send is dbproxy.Client.SendLatest within the rate of the session. build is called after the wait for the rate.
 func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (
 	uint32, error,

@@ -101,7 +101,8 @@ func isStored(p recipientState, _ environment) bool {
 
 // needsDirectoryInDoubt: a store shows nothing where nothing can be sent; the directory says so.
 func needsDirectoryInDoubt(p recipientState, env environment) bool {
-	return isInDoubt(p, env) && p.unseenKey && p.asked > 0 && !p.checked
+	searched := p.unseenKey || p.Type == v1alpha1.RecipientGroup
+	return isInDoubt(p, env) && searched && p.asked > 0 && !p.checked
 }
 
 func isInDoubt(p recipientState, _ environment) bool { return p.State == v1alpha1.StateInDoubt }

@@ -10,5 +10,6 @@
 // Each recipient has an executor, which executes steps until none is left. nextStep
 // decides on the step; the functions in outcome.go decide what its result means. Both are
 // pure functions of the recipientState and an environment (policy, time and jitter).
-// searchStore looks for a message in the store, and says whether it is proved absent.
+// searchStore looks for a message in the store, and says whether it is proved absent, or why not. knownRows are rows
+// that the store has shown: an answer without them is an outage.
 package delivery

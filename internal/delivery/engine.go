@@ -24,6 +24,9 @@ const (
 type Engine struct {
 	// Observer, if there is one, observes the steps. It is set before Start.
 	Observer Observer
+	// Recorded, if set, passes the rows of all finished messages to note. It is called when it is needed for the first
+	// time, and again after an error, and is set before Start.
+	Recorded func(ctx context.Context, note func(RecordedRow)) error
 	// Queue says which message may be submitted, and which recipient is next.
 	Queue *queue.Queue
 
@@ -37,7 +40,12 @@ type Engine struct {
 
 	keyedAttempts *keyedAttempts
 	directory     directoryCache
+	known         *knownRows
 	goroutines    sync.WaitGroup
+
+	readRecordedOnce sync.Once
+	// recordedRead is closed when the rows of finished messages are known.
+	recordedRead chan struct{}
 
 	mu    sync.Mutex
 	tasks map[types.UID]*task
@@ -55,6 +63,7 @@ type Engine struct {
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1), keyedAttempts: newKeyedAttempts(),
+		known: newKnownRows(), recordedRead: make(chan struct{}),
 		jitter: func(d time.Duration) time.Duration { return rand.N(d + 1) },
 		tasks:  map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
 	}

@@ -149,7 +149,10 @@ func (x *executor) execute(ctx context.Context, step Step, t Task, p recipientSt
 }
 
 func (x *executor) preflight(t Task, p recipientState) (recipientState, bool) {
-	notBefore := later(time.Now().Add(-directoryTTL), p.wakeAt)
+	notBefore := time.Now().Add(-directoryTTL)
+	if p.State == v1alpha1.StatePending || p.missing != "" {
+		notBefore = later(notBefore, p.wakeAt) // what was seen before the last failure does not count
+	}
 	snapshot, err := x.engine.directory.get(x.task.ctx, t, p.Recipient, notBefore)
 	if x.task.ctx.Err() != nil {
 		return p, false
@@ -162,7 +165,7 @@ func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
 	if last, sent := x.engine.keyedAttempts.latest(t.fingerprint(p).Token); sent && t.keyed() {
 		p = p.sentUnderKey(last)
 	}
-	result, err := t.searchStore(x.task.ctx, p, askedAt)
+	result, err := x.engine.searchStore(x.task.ctx, t, p, askedAt)
 	if x.task.ctx.Err() != nil {
 		return p, false
 	}
@@ -197,6 +200,13 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 
 func (x *executor) readBack(t Task, p recipientState) recipientState {
 	row, err := t.readBack(x.engine.base, p)
+	if row != nil {
+		c, s := t.conversation(p), t.session(p)
+		x.engine.known.note(c, s, knownRowOf(row))
+		if p.State == v1alpha1.StateAcknowledged && p.row != nil {
+			x.engine.known.noteStored(c, s, row.GetMsgId(), p.lastAttempt, t.Policy.ReplicaLag)
+		}
+	}
 	return afterReadBack(p, t, row, err, x.engine.environment(t))
 }
 

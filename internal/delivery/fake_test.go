@@ -90,7 +90,7 @@ type talk struct {
 	ready  chan struct{} // closed and replaced whenever down or keys change
 	// replies to the first sends; what comes later is plain.
 	replies []reply
-	// fails, where set, may fail a read: "users", "groups", "list" or "byID".
+	// fails, where set, may fail a read: "users", "groups", "list", "latest", "sessions" or "byID".
 	fails func(read string) error
 	// lag hides a new row from reads.
 	lag time.Duration
@@ -98,6 +98,16 @@ type talk struct {
 	noRouter bool
 	// joined hides older rows of a group, as from a reader that joined it then, in unix seconds.
 	joined uint32
+	// joinedAt is the same for single users.
+	joinedAt map[uint32]uint32
+	// hidden, where set, says which conversations' tables cannot be read.
+	hidden func(queue.Conversation) bool
+	// replica, where set, answers reads.
+	replica *talk
+	// rowTime, where set, is how long the nth row of a list takes, the newest first.
+	rowTime func(n int) time.Duration
+	// reads counts requests.
+	reads map[string]int
 
 	sends    []sent
 	routed   []uint32
@@ -121,8 +131,20 @@ func (f *talk) change(do func()) {
 	f.ready = make(chan struct{})
 }
 
-// Path implements TeamTalk: the fake is one path.
-func (f *talk) Path() (dbproxy.Reads, error) { return f, nil }
+// Path implements TeamTalk: the fake is one path, or another one that a test has put before a replica.
+func (f *talk) Path() (dbproxy.Reads, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.replica != nil {
+		return f.replica, nil
+	}
+	return f, nil
+}
+
+// stopReplica has reads answered by a replica that gets no more rows.
+func (f *talk) stopReplica() {
+	f.replica = &talk{users: f.users, groups: f.groups, rows: slices.Clone(f.rows), keys: f.keys, ready: f.ready}
+}
 
 func (f *talk) counts() counts {
 	f.mu.Lock()
@@ -158,6 +180,9 @@ func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (
 	id := uint32(100 + len(f.sends))
 	if r.store {
 		f.keep(id, m, time.Now().Add(f.lag))
+		if group, known := f.groups[m.To]; known && len(group) == 0 && m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP {
+			f.groups[m.To] = []uint32{m.From} // a send fills a flushed cache again
+		}
 	}
 	f.mu.Unlock()
 

@@ -19,8 +19,9 @@ func info(from, created uint32, kind wire.MsgType, data []byte) *wire.MsgInfo {
 }
 
 const (
-	text  = wire.MsgType_MSG_TYPE_SINGLE_TEXT
-	audio = wire.MsgType_MSG_TYPE_SINGLE_AUDIO
+	text      = wire.MsgType_MSG_TYPE_SINGLE_TEXT
+	audio     = wire.MsgType_MSG_TYPE_SINGLE_AUDIO
+	groupText = wire.MsgType_MSG_TYPE_GROUP_TEXT
 )
 
 func TestFingerprint(t *testing.T) {
@@ -132,7 +133,7 @@ func TestSearch(t *testing.T) {
 			for _, r := range tc.rows {
 				s.Row(r)
 			}
-			if found, whole := s.result(tc.want); (found != nil) != tc.wantFound || whole != tc.wantWhole {
+			if found, whole := s.result(tc.want, false); (found != nil) != tc.wantFound || whole != tc.wantWhole {
 				t.Errorf("found %v, whole %v", found, whole)
 			}
 		})

@@ -193,7 +193,9 @@ func TestKeyedNowhere(t *testing.T) {
 			began := time.Now()
 			begin(h, tc)
 			// What TeamTalk says so far, for those who do not wait for more.
-			wantProgress(h.t, h.first("m"), v1alpha1.StateInDoubt, tc.wantReason)
+			if p := h.first("m"); p.Done() || p.Reason != tc.wantReason {
+				h.t.Errorf("%s %s, want %s", p.State, p.Reason, tc.wantReason)
+			}
 			h.wantEnd("m", time.Minute, failed(tc.wantReason, 0))
 			if took := time.Since(began); took < lag {
 				h.t.Errorf("it took %v: replicas may lag %v", took, lag)

@@ -48,8 +48,9 @@ func afterReady(p recipientState, env environment) recipientState {
 }
 
 // afterPreflight is the state after the directory was asked for sender and recipient. What is missing is final if
-// the snapshot shows somebody, and another one after the replica lag shows the same. In doubt, it is final as
-// well: nothing can be sent, and the store can prove nothing.
+// the snapshot shows somebody, and another one after the replica lag shows the same. In doubt, a group that does not
+// exist is final as well: nothing can be sent, and the store may prove nothing. So is what is missing for a key of
+// which nothing was sent.
 func afterPreflight(
 	p recipientState, snapshot DirectorySnapshot, err error, sender uint32, env environment,
 ) recipientState {
@@ -58,10 +59,13 @@ func afterPreflight(
 	switch {
 	case errors.Is(err, dbproxy.ErrNotSent):
 		return p.notConnected()
-	case inDoubt && (err != nil || !snapshot.respondsWithData() || refusal == nil):
+	case inDoubt && (err != nil || !snapshot.respondsWithData() || !p.endsDoubt(refusal)):
 		// The store is searched again.
-		p.checked, p.missing, p.missingSince = true, "", time.Time{}
-		p.Reason, p.Message = v1alpha1.ReasonSending, msgKeyed
+		p.checked = true
+		if p.missing != "" {
+			p.missing, p.missingSince = "", time.Time{}
+			p = p.doubtAgain()
+		}
 	case err != nil || !snapshot.respondsWithData():
 		return p.retry(env, v1alpha1.ReasonNoAnswer, msgNoDirectory)
 	case refusal == nil:
@@ -72,14 +76,43 @@ func afterPreflight(
 		}
 	case p.missing != refusal.Reason:
 		p.missing, p.missingSince = refusal.Reason, snapshot.At
-		p.Reason, p.Message = refusal.Reason, refusal.Message
+		if p.Message = refusal.Message; !inDoubt || p.unseenKey {
+			p.Reason = refusal.Reason
+		}
 		p.wakeAt = snapshot.At.Add(env.ReplicaLag)
 	case snapshot.At.Before(p.missingSince.Add(env.ReplicaLag)):
 		p.wakeAt = p.missingSince.Add(env.ReplicaLag)
 	default:
+		if p.unseenKey {
+			p.DoubtSince = time.Time{}
+		}
 		return p.fail(refusal.Reason, refusal.Message)
 	}
 	return p
+}
+
+// doubtAgain says what the doubt is about, after the directory has said something else.
+func (p recipientState) doubtAgain() recipientState {
+	switch {
+	case p.unseenKey:
+		p.Reason, p.Message = v1alpha1.ReasonSending, msgKeyed
+	case p.takenOver:
+		p.Message = msgTakeover
+	default:
+		p.Message = msgNoAnswer
+	}
+	return p
+}
+
+// endsDoubt reports whether a doubt need not be settled because nothing can be sent.
+func (p recipientState) endsDoubt(refusal *v1alpha1.Cause) bool {
+	switch {
+	case refusal == nil || refusal.Reason == v1alpha1.ReasonSenderNotInGroup: // other members can read the group
+		return false
+	case refusal.Reason == v1alpha1.ReasonGroupNotFound:
+		return true
+	}
+	return p.unseenKey
 }
 
 // notConnected is the state where a request was not sent.
@@ -114,7 +147,7 @@ func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env
 		return p.notConnected()
 	}
 	p.Attempts++
-	p.unsent, p.laterSegmentsInDoubt, p.unseenKey = 0, false, false
+	p.unsent, p.laterSegmentsInDoubt, p.unseenKey, p.takenOver = 0, false, false, false
 	p.lastAttempt = env.now
 	p.CreateTime = sent.CreateTime
 	switch {
@@ -163,11 +196,7 @@ func (p recipientState) sentUnderKey(last time.Time) recipientState {
 
 // afterAsk is the state after a search of the store that began at askedAt.
 func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time, env environment) recipientState {
-	p.askedAt = askedAt
-	if found.TooLong {
-		// The answer may have ended the connection for all others.
-		p.rowLimit = found.Readable
-	}
+	p.askedAt, p.limits = askedAt, found.Limits
 	proof := p.provableAt(env.Policy)
 	canProve := !askedAt.Before(proof)
 	switch {
@@ -183,11 +212,14 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 		// Nothing was asked: the doubt waits for db_proxy without a limit.
 		p.waitReady = true
 	case canProve && (env.now.Sub(p.DoubtSince) >= InDoubtLimit && p.asked >= minAsked || env.deadlinePassed(env.now)):
-		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
+		return p.fail(v1alpha1.ReasonOutcomeUnknown, unknownBecause(found.Why))
 	}
 	p.asked++
-	if p.unseenKey {
+	if p.unseenKey || found.Empty {
 		p.checked = false
+	}
+	if canProve && found.Why != "" {
+		p.Message = found.Why
 	}
 	if env.now.Before(p.lastAttempt) { // an earlier operator's
 		p.wakeAt = env.backoff(earlierAskBackoff, p.asked)
@@ -199,6 +231,14 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 		p.wakeAt = proof
 	}
 	return p
+}
+
+// unknownBecause is the message of a doubt that could not be settled.
+func unknownBecause(why string) string {
+	if why == "" {
+		return msgUnknown
+	}
+	return "may have been delivered: " + why
 }
 
 // adopt takes a row of the store for the message.
@@ -217,9 +257,9 @@ func (p recipientState) adopt(found SearchResult, env environment) recipientStat
 // absent is the state where nothing was stored.
 func (p recipientState) absent(env environment) recipientState {
 	switch {
-	case p.Attempts == 0 || p.Message == msgTakeover:
+	case p.Attempts == 0 || p.takenOver:
 		// No attempt is known: the next one is no retry.
-		p.DoubtSince, p.asked = time.Time{}, 0
+		p.DoubtSince, p.asked, p.checked = time.Time{}, 0, false
 		p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
 		p.wakeAt = env.now
 		return p

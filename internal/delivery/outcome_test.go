@@ -99,7 +99,7 @@ func TestAfterAsk(t *testing.T) {
 		"absent":                            {p: doubt, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
 		"absent, after an id":               {p: answered, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNotStored, wantString: msgNotStored, wantTries: 1},
 		"absent, never sent":                {p: with(func(p *recipientState) { p.Attempts = 0 }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending},
-		"absent, of an earlier operator":    {p: with(func(p *recipientState) { p.Message, p.tries, p.checked = msgTakeover, 3, false }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantTries: 3},
+		"absent, of an earlier operator":    {p: with(func(p *recipientState) { p.takenOver, p.tries, p.checked = true, 3, false }), f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantTries: 3},
 		"absent, beyond the limit":          {p: old, f: SearchResult{Conclusive: true}, at: provable, wantState: v1alpha1.StatePending, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgLost, wantTries: 1},
 		"absent, a moment too early":        {p: doubt, f: SearchResult{Conclusive: true}, at: provable.Add(-1), wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},
 		"not whole":                         {p: doubt, at: provable, wantState: v1alpha1.StateInDoubt, wantReason: v1alpha1.ReasonNoAnswer, wantString: msgNoAnswer},

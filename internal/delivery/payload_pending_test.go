@@ -73,10 +73,11 @@ func TestNothingToSend(t *testing.T) {
 // showing none.
 func TestHiddenHistory(t *testing.T) {
 	run(t, func(h *harness) {
-		h.talk.lag = 8 * time.Minute
+		h.talk.joined = uint32(time.Now().Add(time.Minute).Unix())
 		h.submit(h.task("m", toGroup))
 		advance(6 * time.Minute)
 		wantProgress(t, h.first("m"), v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)
+		h.talk.change(func() { h.talk.joined = 0 })
 		h.wantEnd("m", 20*time.Minute, routed(1))
 	})
 }

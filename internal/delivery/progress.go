@@ -71,6 +71,8 @@ type recipientState struct {
 	tries int32
 	// lastAttempt is the last moment at which an attempt may have been sent: proof of absence counts from it.
 	lastAttempt time.Time
+	// takenOver: the doubt is about what another operator may have sent.
+	takenOver bool
 	// answered: the doubt is about a message that db_proxy returned an id for.
 	answered bool
 	// missing is the reason that the directory gave at missingSince.
@@ -80,8 +82,8 @@ type recipientState struct {
 	askedAt time.Time
 	// asked counts searches that proved nothing, routeTries failed attempts to route.
 	asked, routeTries int32
-	// rowLimit bounds the rows of a search, once an answer with more was too long; 0: none.
-	rowLimit uint32
+	// limits are those of its next search.
+	limits scanLimits
 	// routeSince is when the message could first be routed.
 	routeSince time.Time
 	// wakeAt is the end of a backoff.

@@ -94,7 +94,8 @@ func TestSearchStaysInBounds(t *testing.T) {
 				spec := h.task("m", toAlice)
 				spec.Server = x
 				p := recipientState{Progress: spec.Recipients[0]}
-				if found, err := spec.scanConversation(t.Context(), x, p); found.Row != nil || found.Conclusive || err != nil {
+				found, err := spec.scanConversation(t.Context(), x, spec.session(p), p, knownRow{})
+				if found.row != nil || found.whole || err != nil {
 					t.Errorf("%+v, %v", found, err)
 				}
 				if x.asked < tc.wantAsked {

@@ -70,6 +70,7 @@ func (p recipientState) nextSegment(now time.Time) recipientState {
 	p.tries, p.answered, p.asked, p.routeTries = 0, false, 0, 0
 	p.routeSince, p.wakeAt, p.DoubtSince = time.Time{}, time.Time{}, time.Time{}
 	if p.laterSegmentsInDoubt {
+		p.takenOver = true
 		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
 	}
 	return p

@@ -233,8 +233,9 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 	case p.unseenKey:
 		return p.doubt(now, v1alpha1.ReasonSending, msgKeyed)
 	case !t.EarlierUntil.IsZero() && p.State == v1alpha1.StatePending:
-		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
+		p = p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
 	}
+	p.takenOver = p.takenOver || p.Message == msgTakeover
 	return p
 }
 
@@ -262,6 +263,11 @@ func (t Task) bound() uint32 {
 		return uint32(t.Order.Created.Unix())
 	}
 	return uint32(t.Since.Unix())
+}
+
+// conversation identifies the conversation with p among those of all senders.
+func (t Task) conversation(p recipientState) queue.Conversation {
+	return queue.ConversationOf(t.Stores[0], t.Sender, p.Recipient)
 }
 
 func (t Task) session(p recipientState) dbproxy.Session {

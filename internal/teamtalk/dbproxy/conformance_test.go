@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 	"github.com/teamtalk-io/teamtalk-operator/test/recorded"
@@ -143,6 +144,31 @@ func TestConformance(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRecentSessions asks for all of a user's sessions.
+func TestRecentSessions(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
+		got := async(func() ([]*wire.ContactSessionInfo, error) { return h.RecentSessions(t.Context(), 1) })
+		req := server.Next()
+		if req.Command != wire.CommandRecentSessionsReq || !bytes.HasPrefix(req.Body, []byte{8, 1, 16, 0}) {
+			t.Errorf("requested %#04x %x", uint16(req.Command), req.Body)
+		}
+		session := &wire.ContactSessionInfo{
+			SessionId: proto.Uint32(3), SessionType: wire.SessionType_SESSION_TYPE_SINGLE.Enum(),
+			SessionStatus: wire.SessionStatusType_SESSION_STATUS_OK.Enum(), UpdatedTime: proto.Uint32(1700000000),
+			LatestMsgId: proto.Uint32(17), LatestMsgData: []byte("x"), LatestMsgType: wire.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(),
+			LatestMsgFromUserId: proto.Uint32(3),
+		}
+		server.Send(wire.CommandRecentSessionsRsp, req.Seq, &wire.IMRecentContactSessionRsp{
+			UserId: proto.Uint32(1), ContactSessionList: []*wire.ContactSessionInfo{session},
+			AttachData: pdu.AttachData(uint32(req.Seq)),
+		})
+		r := <-got
+		if diff := cmp.Diff([]*wire.ContactSessionInfo{session}, r.got, protocmp.Transform()); diff != "" || r.err != nil {
+			t.Errorf("%v (-want +got):\n%s", r.err, diff)
+		}
+	})
 }
 
 // TestTemporaryGroup: the type that clients create.

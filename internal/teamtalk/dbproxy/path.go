@@ -10,11 +10,22 @@ import (
 
 // Reads are the requests that store nothing. See Path for each of them.
 type Reads interface {
+	DirectoryReads
+	MessageReads
+}
+
+// DirectoryReads read users and groups.
+type DirectoryReads interface {
 	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
 	Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error)
+}
+
+// MessageReads read the tables of messages.
+type MessageReads interface {
 	Scan(ctx context.Context, s Session, count uint32, to Scanner) error
 	ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error)
 	LatestID(ctx context.Context, s Session) (uint32, error)
+	RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactSessionInfo, error)
 }
 
 // Path sends reads over one connection, and so to one db_proxy process, even if there are several behind

@@ -185,6 +185,19 @@ func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
 	return answer.GetLatestMsgId(), err
 }
 
+// RecentSessions returns the user's newest 100 sessions. db_proxy reads the latest id of each from the tables of
+// messages: 0, or no session, where it could not. An empty result proves nothing.
+func (p *Path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactSessionInfo, error) {
+	answer := &wire.IMRecentContactSessionRsp{}
+	err := p.do(ctx, &exchange{
+		request: wire.CommandRecentSessionsReq,
+		message: &wire.IMRecentContactSessionReq{UserId: &user, LatestUpdateTime: proto.Uint32(0)},
+		answer:  answer,
+		matches: func() bool { return answer.GetUserId() == user },
+	})
+	return answer.GetContactSessionList(), err
+}
+
 // sessionAnswer is an answer about a session.
 type sessionAnswer interface {
 	proto.Message

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Why a search proves nothing. They are shown in the status: stable from try to try, and short.
+const (
+	whySilent    = "db_proxy did not answer the search"
+	whyUnstable  = "db_proxy answered the same question in two ways"
+	whyControl   = "db_proxy shows no row that is known to be stored: its tables or its replica may be unreadable"
+	whyStale     = "db_proxy does not show a row that was stored after the attempt: its replica may have stopped"
+	whyDirectory = "TeamTalk shows neither rows nor users: its database may be down"
+	whyRecorded  = "finished messages are being read, to know what the store must show"
+	whyHidden    = "the group shows nobody that was asked a history back to the message's creation"
+	whyTooLong   = "the conversation is too long to be searched as far back as needed"
+	whyTooSlow   = "db_proxy answers too slowly to search the conversation as far back as needed"
+)
+
+func whyMissing(id uint32) string {
+	return fmt.Sprintf("row %d is known to be stored, and db_proxy does not show it: a table may be unreadable", id)
+}
+
+func whyConcealed(id uint32) string {
+	return fmt.Sprintf("row %d may be this message, and no key opens it: keep its key as a previous one", id)
+}
+
+// membersAsked is how many other members of a group are asked for its history in one search. The next search asks
+// others.
+const membersAsked = 3
+
+// proveAbsent returns why the sender's scan does not prove that the message is absent; "": it does. Of a group it
+// asks other members, and completes the scan if one of them sees the message.
+func (q *question) proveAbsent(ctx context.Context, found *conversationScan) (why string, err error) {
+	group := q.to.Type == v1alpha1.RecipientGroup
+	switch {
+	case group && (found.rows == 0 || found.unreached):
+		why, err = q.proveAbsentInGroup(ctx, found)
+	case found.rows == 0 && found.whole:
+		why, err = q.proveEmpty(ctx, q.scanIsEmpty)
+	case !found.whole:
+		why = found.why
+	}
+	if why != "" || err != nil || found.row != nil {
+		return why, err
+	}
+	return q.proveFresh(ctx)
+}
+
+// scanIsEmpty reports whether the sender is shown no rows at all.
+func (q *question) scanIsEmpty(ctx context.Context) (bool, error) {
+	again, err := q.scan(ctx, q.task.session(q.to))
+	return again.rows == 0, err
+}
+
+// hasNoLatest reports whether the conversation has no newest row, whoever may see it.
+func (q *question) hasNoLatest(ctx context.Context) (bool, error) {
+	latest, err := q.path.LatestID(ctx, q.task.session(q.to))
+	return latest == 0, err
+}
+
+// proveFresh returns why the answers may be from before the last attempt; "": they are not, as far as can be told.
+func (q *question) proveFresh(ctx context.Context) (why string, err error) {
+	row, stored := q.known.stored(q.conversation.Store, q.to.lastAttempt, q.askedAt.Add(-q.task.Policy.ReplicaLag))
+	if !stored || row.Session == q.task.session(q.to) { // the scan has shown it
+		return "", nil
+	}
+	shown, err := q.shows(ctx, row)
+	if err == nil && !shown {
+		why = whyStale
+	}
+	return why, err
+}
+
+// shows reports whether a row can be read.
+func (q *question) shows(ctx context.Context, row controlRow) (bool, error) {
+	rows, err := q.path.ByID(ctx, row.Session, []uint32{row.id})
+	return slices.ContainsFunc(rows, func(r *wire.MsgInfo) bool { return r.GetMsgId() == row.id }), err
+}
+
+// proveEmpty returns why the conversation may have rows, though db_proxy has shown none; "": it has none. An outage
+// of a table looks like this, so ask is called once more, between two reads of something that is known to be stored.
+func (q *question) proveEmpty(ctx context.Context, ask func(context.Context) (bool, error)) (why string, err error) {
+	complete := true
+	if _, known := q.known.any(q.conversation); !known {
+		complete = q.recorded(ctx)
+	}
+	switch row, known := q.known.any(q.conversation); {
+	case known:
+		return whyMissing(row.id), nil
+	case !complete:
+		return whyRecorded, nil
+	}
+	control, why, err := q.findControl(ctx)
+	if why != "" || err != nil {
+		return why, err
+	}
+	if empty, err := ask(ctx); err != nil || !empty {
+		return whyUnstable, err
+	}
+	if shown, err := control.shown(ctx); err != nil || !shown {
+		return control.why, err
+	}
+	return "", nil
+}
+
+// control is a read of something that is known to be stored.
+type control struct {
+	shown func(context.Context) (bool, error)
+	// why says what it means if it is not shown.
+	why string
+}
+
+// findControl returns a control that is shown now: a row that is known, or one that the recent sessions of sender
+// and recipient show. Only if no row at all is known, the directory has to do.
+func (q *question) findControl(ctx context.Context) (found control, why string, err error) {
+	rowControl := func(row controlRow) control {
+		return control{func(ctx context.Context) (bool, error) { return q.shows(ctx, row) }, whyControl}
+	}
+	candidates := q.known.controls(q.conversation)
+	for _, row := range candidates {
+		if shown, err := q.shows(ctx, row); err != nil || shown {
+			return rowControl(row), "", err
+		}
+	}
+	users := []uint32{q.task.Sender}
+	if q.to.Type == v1alpha1.RecipientUser {
+		users = append(users, q.to.ID)
+	}
+	for _, user := range users {
+		sessions, err := q.path.RecentSessions(ctx, user)
+		if err != nil {
+			return control{}, "", err
+		}
+		// db_proxy has read their ids from the tables of messages just now.
+		if row, known := q.recentRow(user, sessions); known {
+			return rowControl(row), "", nil
+		}
+	}
+	if len(candidates) > 0 {
+		return control{}, whyControl, nil
+	}
+	directory := control{q.directoryAnswers, whyDirectory}
+	shown, err := directory.shown(ctx)
+	if err == nil && !shown {
+		why = whyDirectory
+	}
+	return directory, why, err
+}
+
+// recentRow returns a row of a user's recent sessions, of the conversation's own table if possible.
+func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (controlRow, bool) {
+	var rows []controlRow
+	for _, s := range sessions {
+		if s.GetLatestMsgId() == 0 {
+			continue
+		}
+		row := controlRow{dbproxy.Session{Type: s.GetSessionType(), UserID: user, ID: s.GetSessionId()}, s.GetLatestMsgId()}
+		group := s.GetSessionType() == wire.SessionType_SESSION_TYPE_GROUP
+		if q.to.Type == v1alpha1.RecipientGroup && group && s.GetSessionId()%messageTables == q.to.ID%messageTables {
+			return row, true
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return controlRow{}, false
+	}
+	return rows[0], true
+}
+
+// directoryAnswers reports whether the directory shows the sender or the recipient; of a group, the group.
+func (q *question) directoryAnswers(ctx context.Context) (bool, error) {
+	if q.to.Type == v1alpha1.RecipientGroup {
+		groups, err := q.path.Groups(ctx, q.task.Sender, []uint32{q.to.ID})
+		return groups[q.to.ID] != nil, err
+	}
+	users, err := q.path.Users(ctx, q.task.Sender, []uint32{q.task.Sender, q.to.ID})
+	return len(users) > 0, err
+}
+
+// proveAbsentInGroup returns why a group may hold the message, though it has shown the sender no rows, or none from
+// before the message; "": it does not. The sender may have joined later, or be no member.
+func (q *question) proveAbsentInGroup(ctx context.Context, found *conversationScan) (why string, err error) {
+	latest, err := q.path.LatestID(ctx, q.task.session(q.to))
+	row, known := q.known.any(q.conversation)
+	switch {
+	case err != nil:
+		return "", err
+	case latest == 0 && found.rows == 0:
+		return q.proveEmpty(ctx, q.hasNoLatest)
+	case latest == 0:
+		return whyUnstable, nil
+	case known && row.id == latest && row.createTime < q.task.bound():
+		return "", nil // the newest row is older than the message can be
+	}
+	return q.askMembers(ctx, found)
+}
+
+// askMembers reads a group's history as other members, until one sees enough. db_proxy lets anybody be named.
+func (q *question) askMembers(ctx context.Context, found *conversationScan) (why string, err error) {
+	groups, err := q.path.Groups(ctx, q.task.Sender, []uint32{q.to.ID})
+	if err != nil {
+		return "", err
+	}
+	readers := q.readers(groups[q.to.ID])
+	if why = found.why; len(readers) == 0 {
+		why = whyHidden // a flushed cache hides the history from everybody
+	}
+	for _, id := range readers {
+		reader := q.task.session(q.to)
+		reader.UserID = id
+		seen, err := q.scan(ctx, reader)
+		switch {
+		case err != nil:
+			return "", err
+		case seen.row != nil || seen.rows > 0 && seen.whole:
+			*found = seen
+			return "", nil
+		case seen.rows > 0:
+			why = seen.why
+		}
+	}
+	// Of an unseen key this is enough: all joined after the newest row.
+	return why, nil
+}
+
+// readers returns members to ask for the history: some that are not the sender, the creator among the first as it
+// joined early, and then the sender once more.
+func (q *question) readers(group *wire.GroupInfo) []uint32 {
+	members := slices.Sorted(slices.Values(group.GetGroupMemberList()))
+	others := slices.DeleteFunc(slices.Clone(members), func(id uint32) bool { return id == q.task.Sender })
+	if i := slices.Index(others, group.GetGroupCreatorId()); i > 0 {
+		others[0], others[i] = others[i], others[0]
+	}
+	var readers []uint32
+	for n := range min(membersAsked, len(others)) {
+		readers = append(readers, others[(int(q.to.asked)*membersAsked+n)%len(others)])
+	}
+	if len(others) < len(members) {
+		readers = append(readers, q.task.Sender)
+	}
+	return readers
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+)
+
+// say stores a message of a member of the group.
+func (f *talk) say(id, from uint32, at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.keep(id, dbproxy.Message{
+		From: from, To: group, CreateTime: uint32(at.Unix()), Type: groupText, Data: f.keys.Current.Encrypt([]byte("x")),
+	}, time.Now())
+}
+
+// TestGroupsInDoubt: where the store can be read, no doubt about a group lasts, whoever its members are now.
+func TestGroupsInDoubt(t *testing.T) {
+	hourAgo := func() time.Time { return time.Now().Add(-time.Hour) }
+	unknownGroup := func(f *talk) { delete(f.groups, group) }
+	attempted := func(s *Task) {
+		recordedAs(Progress{State: v1alpha1.StateInDoubt, Reason: v1alpha1.ReasonNoAnswer, Attempts: 1, DoubtSince: time.Now()})(s)
+	}
+	type scenario struct {
+		spec func(*Task)
+		talk func(*talk)
+		// stored: the message is in the store.
+		stored bool
+		want   result
+		within time.Duration
+	}
+	rows := func(n int) counts { return counts{rows: n} }
+	const earlier = PeerPatience + settle + lag
+	failedOf := func(reason string, n int) result { return result{v1alpha1.StateFailed, reason, rows(n)} }
+	notMember, notFound := v1alpha1.ReasonSenderNotInGroup, v1alpha1.ReasonGroupNotFound
+	runEach(t, map[string]scenario{
+		"no member, no rows": {
+			talk: withMembers(alice, bob), want: failedOf(notMember, 0), within: earlier + 2*lag,
+		},
+		"no member, older rows": {
+			talk: all(withMembers(alice, bob), func(f *talk) { f.say(5, alice, hourAgo()) }),
+			want: failedOf(notMember, 1), within: earlier + 2*lag,
+		},
+		"no member, newer rows too": {
+			talk: all(withMembers(alice, bob), func(f *talk) {
+				f.say(5, alice, hourAgo())
+				f.say(6, alice, time.Now().Add(5*time.Second))
+			}),
+			want: failedOf(notMember, 2), within: earlier + 2*lag,
+		},
+		"no member, and it was stored": {
+			talk: withMembers(alice, bob), stored: true, want: result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{0, 2, 1}},
+			within: earlier + time.Second,
+		},
+		"only the last member joined early": {
+			talk: all(withMembers(10, 11, 12, 13, 14, 15, 16), func(f *talk) {
+				late := uint32(time.Now().Add(time.Hour).Unix())
+				f.joinedAt = map[uint32]uint32{10: late, 11: late, 12: late, 13: late, 14: late, 15: late}
+				f.say(5, alice, hourAgo())
+			}),
+			want: failedOf(notMember, 1), within: earlier + 2*time.Minute,
+		},
+		"joined late": {
+			talk: func(f *talk) {
+				f.joinedAt = map[uint32]uint32{bot: uint32(time.Now().Add(20 * time.Second).Unix())}
+				f.say(5, alice, hourAgo())
+			},
+			want: result{v1alpha1.StateRouted, "", counts{1, 2, 1}}, within: earlier + 2*time.Second,
+		},
+		"unknown group, no rows":        {talk: unknownGroup, want: failedOf(notFound, 0), within: earlier + 2*lag},
+		"unknown group, rows":           {talk: all(unknownGroup, func(f *talk) { f.say(5, alice, hourAgo()) }), want: failedOf(notFound, 1), within: earlier + 2*lag},
+		"unknown group, attempted":      {spec: attempted, talk: all(unknownGroup, func(f *talk) { f.say(5, alice, hourAgo()) }), want: failedOf(notFound, 1), within: earlier + 2*lag},
+		"unknown group, no row for one": {talk: unknownGroup, stored: true, want: failedOf(notFound, 2), within: earlier + 2*lag},
+	}, func(h *harness, tc scenario) {
+		spec := h.task("m", toGroup)
+		if tc.talk(h.talk); tc.stored {
+			h.talk.say(5, alice, hourAgo())
+			h.store(spec)
+		}
+		h.talk.groups[group+messageTables] = []uint32{bot} // the directory shows something
+		takenOver(&spec)
+		if tc.spec != nil {
+			tc.spec(&spec)
+		}
+		began := time.Now()
+		p := h.deliver(spec, tc.within+time.Second, tc.want)
+		h.wantTook(began, 0, tc.within)
+		if strings.Contains(p.Message, "nothing") {
+			h.t.Errorf("it says %q", p.Message)
+		}
+	})
+}
+
+// TestGroupHidden: where nobody can read the group, nothing is said of it.
+func TestGroupHidden(t *testing.T) {
+	run(t, func(h *harness) {
+		h.deliverAll(toGroup, "a")
+		withMembers(alice, bob)(h.talk)
+		h.talk.hidden = func(c queue.Conversation) bool { return c.High == group }
+		spec := h.task("m", toGroup)
+		takenOver(&spec)
+		h.submit(spec)
+		p := h.await("m", 2*InDoubtLimit).Recipients[0]
+		wantProgress(t, p, v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
+		if p.Message != unknownBecause(whyMissing(101)) {
+			t.Error(p.Message)
+		}
+	})
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+const (
+	// maxKnownRows limits the conversations whose newest row is known: about 10 MB.
+	maxKnownRows = 1 << 17
+	// messageTables is how many tables db_proxy spreads the messages of groups over, by their id.
+	messageTables = 8
+	// maxControls is how many conversations of each table are remembered for their rows.
+	maxControls = 3
+	// maxFresh is how many of the rows stored within a replica lag are remembered.
+	maxFresh = 8
+)
+
+// knownRow is a row of a conversation. ids alone repeat after a loss of db_proxy's counters.
+type knownRow struct{ id, createTime uint32 }
+
+func knownRowOf(r *wire.MsgInfo) knownRow { return knownRow{r.GetMsgId(), r.GetCreateTime()} }
+
+// controlRow is a row with the session that reads it: if it is shown, messages can be read.
+type controlRow struct {
+	dbproxy.Session
+	id uint32
+}
+
+// knownRows remembers which rows are stored: what the store has shown, never what was only answered. An answer that
+// shows less is an outage. Ordinary deliveries only write to it.
+type knownRows struct {
+	mu sync.Mutex
+	// newest are the newest rows that were shown, by create_time.
+	newest map[queue.Conversation]knownRow
+	// recorded are those of finished messages, see Engine.Recorded.
+	recorded map[queue.Conversation]knownRow
+	stores   map[string]*storeRows
+}
+
+// storeRows are rows of one message store.
+type storeRows struct {
+	// controls are of groups by their table, and of single chats at the end; the last noted first.
+	controls [messageTables + 1][]controlRow
+	// fresh are rows that this process has stored, the oldest first.
+	fresh []freshRow
+}
+
+// freshRow is a row that db_proxy had stored at a time.
+type freshRow struct {
+	controlRow
+	storedAt time.Time
+}
+
+func newKnownRows() *knownRows {
+	return &knownRows{
+		newest: map[queue.Conversation]knownRow{}, recorded: map[queue.Conversation]knownRow{},
+		stores: map[string]*storeRows{},
+	}
+}
+
+// note remembers a row that was shown to a session, if none is known that is newer.
+func (k *knownRows) note(c queue.Conversation, s dbproxy.Session, row knownRow) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	noteNewer(k.newest, c, row)
+	k.storeOf(c.Store).noteControl(c, controlRow{s, row.id})
+}
+
+// noteRecorded remembers a row that the status of a finished message shows.
+func (k *knownRows) noteRecorded(c queue.Conversation, s dbproxy.Session, row knownRow) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	noteNewer(k.recorded, c, row)
+	if of := k.storeOf(c.Store); len(of.controls[tableOf(c)]) < maxControls {
+		of.noteControl(c, controlRow{s, row.id})
+	}
+}
+
+func noteNewer(rows map[queue.Conversation]knownRow, c queue.Conversation, row knownRow) {
+	before, known := rows[c]
+	if known && row.createTime < before.createTime {
+		return
+	}
+	if !known && len(rows) >= maxKnownRows {
+		for other := range rows { // any
+			delete(rows, other)
+			break
+		}
+	}
+	rows[c] = row
+}
+
+// noteStored remembers a row that this process has stored by a time, for replicas that lag so much.
+func (k *knownRows) noteStored(
+	c queue.Conversation, s dbproxy.Session, id uint32, storedAt time.Time, lag time.Duration,
+) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	of := k.storeOf(c.Store)
+	if n := len(of.fresh); n > 0 && storedAt.Sub(of.fresh[n-1].storedAt) < lag/maxFresh {
+		return
+	}
+	of.fresh = append(of.fresh, freshRow{controlRow{s, id}, storedAt})
+	for len(of.fresh) > 1 && !of.fresh[1].storedAt.After(storedAt.Add(-lag)) || len(of.fresh) > 2*maxFresh {
+		of.fresh = slices.Delete(of.fresh, 0, 1)
+	}
+}
+
+// stored returns the last row that this process has stored after one time and before another.
+func (k *knownRows) stored(store string, after, before time.Time) (controlRow, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, row := range slices.Backward(k.storeOf(store).fresh) {
+		if !row.storedAt.After(before) {
+			return row.controlRow, row.storedAt.After(after)
+		}
+	}
+	return controlRow{}, false
+}
+
+// shown returns the newest row of a conversation that was shown.
+func (k *knownRows) shown(c queue.Conversation) (knownRow, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	row, known := k.newest[c]
+	return row, known
+}
+
+// any returns the newest row of a conversation that was shown, or is recorded. The time of a recorded one is that
+// of its record: it was created earlier.
+func (k *knownRows) any(c queue.Conversation) (knownRow, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	row, known := k.newest[c]
+	if !known {
+		row, known = k.recorded[c]
+	}
+	return row, known
+}
+
+// controls returns rows of other conversations: of a group's own table, if there are any, and of the last ones
+// otherwise.
+func (k *knownRows) controls(c queue.Conversation) []controlRow {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	of := k.storeOf(c.Store)
+	if of := of.controls[tableOf(c)]; len(of) > 0 {
+		return slices.Clone(of)
+	}
+	var rows []controlRow
+	for _, of := range slices.Backward(of.controls[:]) {
+		rows = append(rows, of...)
+	}
+	return rows[:min(len(rows), maxControls)]
+}
+
+func (k *knownRows) storeOf(name string) *storeRows {
+	of := k.stores[name]
+	if of == nil {
+		of = &storeRows{}
+		k.stores[name] = of
+	}
+	return of
+}
+
+// noteControl puts a row first, in place of another one of its conversation.
+func (s *storeRows) noteControl(c queue.Conversation, row controlRow) {
+	of := s.controls[tableOf(c)]
+	if len(of) > 0 && of[0].Session == row.Session {
+		of[0] = row
+		return
+	}
+	of = slices.DeleteFunc(of, func(other controlRow) bool { return other.Session == row.Session })
+	of = slices.Insert(of, 0, row)
+	s.controls[tableOf(c)] = of[:min(len(of), maxControls)]
+}
+
+// tableOf returns the table of a group. That of a single chat is not known.
+func tableOf(c queue.Conversation) int {
+	if c.Type == v1alpha1.RecipientGroup {
+		return int(c.High % messageTables)
+	}
+	return messageTables
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+const (
+	// recordedPatience is how long a search waits for the rows of finished messages. With few of them it need not be
+	// repeated.
+	recordedPatience = time.Second
+	// recordedRetry is how long after a failure they are read again.
+	recordedRetry = 10 * time.Second
+)
+
+// RecordedRow is a row that the status of a finished message shows.
+type RecordedRow struct {
+	Store     string
+	Sender    uint32
+	Recipient v1alpha1.Recipient
+	ID        uint32
+	// By is when it was stored, or later.
+	By time.Time
+}
+
+// recordedRowsKnown reports whether the rows of finished messages have been read. They are read once, when a
+// conversation without a known row is empty for the first time.
+func (e *Engine) recordedRowsKnown(ctx context.Context) bool {
+	if e.Recorded == nil {
+		return true
+	}
+	e.readRecordedOnce.Do(func() { e.goroutines.Go(e.readRecorded) }) // a caller is counted, so Start still waits
+	patience := time.NewTimer(recordedPatience)
+	defer patience.Stop()
+	select {
+	case <-e.recordedRead:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (e *Engine) readRecorded() {
+	err := wait.PollUntilContextCancel(e.base, recordedRetry, true, func(ctx context.Context) (bool, error) {
+		return e.Recorded(ctx, e.noteRecorded) == nil, nil
+	})
+	if err == nil {
+		close(e.recordedRead)
+	}
+}
+
+func (e *Engine) noteRecorded(r RecordedRow) {
+	c := queue.ConversationOf(r.Store, r.Sender, r.Recipient)
+	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: r.Sender, ID: r.Recipient.ID}
+	if r.Recipient.Type == v1alpha1.RecipientGroup {
+		s.Type = wire.SessionType_SESSION_TYPE_GROUP
+	}
+	e.known.noteRecorded(c, s, knownRow{r.ID, uint32(r.By.Unix())})
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// The number of rows that are asked for: few at first, more until they reach back far enough.
+const (
+	scanCount    = 16
+	scanGrowth   = 8
+	scanCountMax = 65536
+	// scanWorth: an increase by less than one in so many is not worth another scan.
+	scanWorth = 8
+	// scanTime is how long an answer may be expected to take: half of a request's timeout. A stock db_proxy takes
+	// 0.1 s for each row with audio.
+	scanTime = 5 * time.Second
+)
+
+// conversationScan is what a conversation has shown to one reader.
+type conversationScan struct {
+	// row is the message, if it was found.
+	row *wire.MsgInfo
+	// whole: no other row can be the message, as far as these rows show. Otherwise why says why not.
+	whole bool
+	why   string
+	// rows is how many rows the last answer had, the newest first.
+	rows   uint64
+	newest knownRow
+	// missing: the row that was known before should be among them. unreached: a group may hide rows from its reader.
+	missing, unreached bool
+	// limits of the next search.
+	limits scanLimits
+}
+
+// scanLimits are what earlier searches of a conversation have shown about the rows that can be read at once.
+type scanLimits struct {
+	// long: an answer with more was too long, and ended the connection for all others. slow: one with more did not
+	// come in time. 0: none.
+	long, slow uint32
+	// silent counts the searches in a row without any answer: the next one asks for fewer rows at first.
+	silent int32
+}
+
+// slowRetry: in one of so many searches, more rows are asked for in spite of an answer that did not come in time. Not
+// each was due to its length.
+const slowRetry = 8
+
+// of returns the first number of rows for the nth search, and the highest; why is what it is due to.
+func (l scanLimits) of(search int32) (first, highest uint32, why string) {
+	first, highest, why = uint32(max(1, scanCount>>min(l.silent, 30))), scanCountMax, whyTooLong
+	if l.long > 0 {
+		highest = l.long
+	}
+	if 0 < l.slow && l.slow < highest && (search+1)%slowRetry != 0 {
+		highest, why = l.slow, whyTooSlow
+	}
+	return min(first, highest), highest, why
+}
+
+// after returns the limits after an answer to a request for failed rows has not come. before it, one with readable
+// rows came in the same search; 0: none.
+func (l scanLimits) after(ctx context.Context, err error, readable, failed uint32) scanLimits {
+	switch {
+	case errors.Is(err, dbproxy.ErrTooLong):
+		l.long = max(1, readable)
+	case !errors.Is(err, dbproxy.ErrNoAnswer) || ctx.Err() != nil:
+	case readable == 0:
+		l.silent++
+	default:
+		l.slow = max(readable, failed/2)
+	}
+	return l
+}
+
+// scanConversation looks among the newest rows that a reader sees. known is a row whose presence is reported.
+func (t Task) scanConversation(
+	ctx context.Context, path dbproxy.Reads, reader dbproxy.Session, p recipientState, known knownRow,
+) (conversationScan, error) {
+	count, highest, limitedBy := p.limits.of(p.asked)
+	found, readable := conversationScan{limits: p.limits}, uint32(0)
+	for pace := (scanPace{}); ; {
+		// A new one each time: a scan that has failed may still be given rows.
+		s := &rowScanner{
+			fingerprint: t.fingerprint(p), bound: t.bound(), keys: t.Server.Keys(), known: known, toBeginning: t.searchesAll(),
+		}
+		began := time.Now()
+		if err := path.Scan(ctx, reader, count, s); err != nil {
+			found.why, found.limits = whySilent, found.limits.after(ctx, err, readable, count)
+			return found, err
+		}
+		readable, found.limits.silent = count, 0
+		pace = pace.next(s.rows, time.Since(began))
+		next, limit := s.grow(count, pace)
+		if next = max(count, min(next, highest)); next == count && limit == "" {
+			limit = limitedBy
+		}
+		found.row, found.whole = s.result(count, next == count)
+		found.rows, found.newest = s.rows, s.newest
+		found.unreached, found.missing = s.ends(count) && !s.reaches(), s.misses(count)
+		if found.why = ""; !found.whole {
+			found.why = s.why(count, limit)
+		}
+		if found.row != nil || found.whole || s.ends(count) || next == count {
+			return found, nil
+		}
+		count = next
+	}
+}
+
+// searchesAll reports whether other resources may have sent the message at any time: the search goes on to the
+// conversation's beginning, and Since is the bound only where a limit ends it before.
+func (t Task) searchesAll() bool { return t.keyed() && !t.Since.IsZero() }
+
+// scanPace is how fast db_proxy answers: by the last answer as a whole, and by what it had more than the one before.
+type scanPace struct {
+	rows       uint64
+	took, each time.Duration // each is the time of one more row
+}
+
+func (p scanPace) next(rows uint64, took time.Duration) scanPace {
+	each := took / time.Duration(max(1, rows))
+	if rows > p.rows && took > p.took {
+		each = max(each, (took-p.took)/time.Duration(rows-p.rows))
+	}
+	return scanPace{rows, took, each}
+}
+
+// more returns how many more rows can be expected in time.
+func (p scanPace) more() uint64 {
+	if p.each <= 0 {
+		return scanCountMax
+	}
+	return uint64(max(0, scanTime-p.took) / p.each)
+}
+
+// rowScanner looks for a message in rows, newest first by create_time. It keeps no row but the message.
+//
+// A group shows its history from the time at which its reader joined, and hides what has an earlier time, as from
+// a slow clock. So a group's answer is whole only if it shows a row as old as the fingerprint's Reach.
+type rowScanner struct {
+	fingerprint Fingerprint
+	// bound is the earliest create_time of the message, in unix seconds. With toBeginning the message may be older,
+	// but what is older conceals nothing.
+	bound       uint32
+	toBeginning bool
+	keys        cipher.Keys
+	// known is a row that is looked for as well.
+	known knownRow
+	scanState
+}
+
+// scanState is what the rows have shown.
+type scanState struct {
+	row *wire.MsgInfo
+	// newest and oldest are the first and the last row.
+	newest, oldest knownRow
+	// rows and bytes count what came; longest is the longest row's bytes.
+	rows, bytes, longest uint64
+	// reached: a row is as old as Reach. before: one is from before bound. shown: one is known.
+	reached, before, shown bool
+	// concealed: a row may be the message; concealing is the id of the first such row.
+	concealed  bool
+	concealing uint32
+}
+
+var _ dbproxy.Scanner = (*rowScanner)(nil)
+
+func (s *rowScanner) Begin() { s.scanState = scanState{} }
+
+func (s *rowScanner) Row(r *wire.MsgInfo) {
+	length := rowOverhead + uint64(len(r.GetMsgData()))
+	s.rows++
+	s.bytes += length
+	s.longest = max(s.longest, length)
+	seen := knownRowOf(r)
+	if s.rows == 1 {
+		s.newest = seen
+	}
+	s.oldest = seen
+	s.shown = s.shown || seen == s.known
+	switch {
+	case s.row != nil:
+	case s.fingerprint.Matches(r, s.keys):
+		s.row = r
+	default:
+		s.reached = s.reached || r.GetCreateTime() <= s.fingerprint.Reach
+		switch {
+		case r.GetCreateTime() < s.bound:
+			s.before = true
+		case !s.concealed && s.fingerprint.conceals(r, s.keys):
+			s.concealed, s.concealing = true, r.GetMsgId()
+		}
+	}
+}
+
+const (
+	// rowOverhead is what a row takes beside its content, in bytes, at most.
+	rowOverhead = 32
+	// textRow is the longest row of a text, in bytes.
+	textRow = rowOverhead + cipher.MaxData
+	// scanRest is more than an answer takes beside its rows.
+	scanRest = 4 << 10
+)
+
+// result returns the message; or whether no row can be it, of an answer to a request for count rows: the
+// conversation has no more rows, or an older one was shown, and none conceals what it is. last: no more rows can be
+// asked for.
+func (s *rowScanner) result(count uint32, last bool) (row *wire.MsgInfo, whole bool) {
+	if s.row != nil {
+		return s.row, true
+	}
+	complete := s.before && (last || !s.toBeginning) || s.rows < uint64(count)
+	return nil, s.reaches() && complete && !s.concealed
+}
+
+// ends reports whether no more rows can show the message.
+func (s *rowScanner) ends(count uint32) bool {
+	return s.rows < uint64(count) || s.before && !s.toBeginning
+}
+
+func (s *rowScanner) reaches() bool { return s.reached || s.fingerprint.Reach == 0 }
+
+// misses reports whether the known row is not shown, though it is as new as those that are.
+func (s *rowScanner) misses(count uint32) bool {
+	if s.rows == 0 || s.known.id == 0 || s.shown || s.known.createTime < s.newest.createTime {
+		return false
+	}
+	// Where all rows are of its second, more of them may follow.
+	return s.oldest.createTime < s.known.createTime || s.rows < uint64(count)
+}
+
+// why says why count rows prove nothing. limit is why no more can be asked for.
+func (s *rowScanner) why(count uint32, limit string) string {
+	switch {
+	case s.concealed:
+		return whyConcealed(s.concealing)
+	case limit != "" && !s.ends(count):
+		return limit
+	}
+	return whyHidden
+}
+
+// grow returns how many rows to ask for after count: count, if more might be too long to read, or come too late;
+// limit says which.
+func (s *rowScanner) grow(count uint32, pace scanPace) (next uint32, limit string) {
+	more := pace.more()
+	switch next = s.next(count); {
+	case next == count:
+		return count, whyTooLong
+	case more < uint64(count)/scanWorth || more == 0:
+		return count, whyTooSlow
+	}
+	return uint32(min(uint64(next), uint64(count)+more)), ""
+}
+
+// next returns how many rows to ask for after count: count, if more might be too long to read, which would end
+// the connection. The rows that have not come yet are assumed to be as long as a text can be; or, after longer
+// ones (audio), twice as long as the longest. With the mean length so far, the answer must stay below half of the
+// bound, as such an answer takes its time.
+func (s *rowScanner) next(count uint32) uint32 {
+	longest := uint64(textRow)
+	if s.longest > longest {
+		longest = 2 * s.longest
+	}
+	mean := max(1, s.bytes/max(1, s.rows))
+	more := min(s.fit(dbproxy.MaxScan-scanRest, longest), s.fit(dbproxy.MaxScan/2, mean))
+	if more < uint64(count)/scanWorth {
+		return count
+	}
+	return uint32(min(uint64(count)+more, uint64(count)*scanGrowth, scanCountMax))
+}
+
+// fit returns how many more rows of a length fit into a bound.
+func (s *rowScanner) fit(bound, length uint64) uint64 {
+	return (bound - min(bound, s.bytes)) / length
+}
