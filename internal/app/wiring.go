@@ -77,6 +77,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Gate: gate.Open,
 		OnStatusWrite: onStatusWrite,
 	}
+	engine.Recorded = messages.ReadRecorded
 	receivers := &teamtalkreceiver.Reconciler{
 		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
 	}
