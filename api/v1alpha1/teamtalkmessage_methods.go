@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 )
 
 // ServerKey returns the TeamTalkServer that sends the message.
@@ -113,6 +116,30 @@ func (m *TeamTalkMessage) ExpiresAt() time.Time {
 // generated name identifies nothing: each creation has another one.
 func (m *TeamTalkMessage) IdentifiedByName() bool {
 	return m.Spec.IdempotencyKey == "" && m.Spec.TTLSecondsAfterFinished != nil && m.GenerateName == ""
+}
+
+// generatedKey begins the keys of GenerateKey.
+const generatedKey = "generated-"
+
+// keyAge is how much older than its message a generated key may be, or younger: clocks differ.
+const keyAge = time.Minute
+
+// GenerateKey returns an idempotencyKey that no other message has. It contains the time: if a backup restores the
+// message later, the restored message has an old key.
+func GenerateKey(now time.Time) string {
+	return generatedKey + strconv.FormatInt(now.Unix(), 10) + "-" + string(uuid.NewUUID())
+}
+
+// MayBeRepeated reports whether another resource may have been the same message: it has an idempotencyKey that was not
+// generated for this resource, or its name and text identify it.
+func (m *TeamTalkMessage) MayBeRepeated() bool {
+	rest, generated := strings.CutPrefix(m.Spec.IdempotencyKey, generatedKey)
+	if !generated {
+		return m.Spec.IdempotencyKey != "" || m.IdentifiedByName()
+	}
+	seconds, _, _ := strings.Cut(rest, "-")
+	at, err := strconv.ParseInt(seconds, 10, 64)
+	return err != nil || m.CreationTimestamp.Sub(time.Unix(at, 0)).Abs() > keyAge
 }
 
 // RetryAsked reports whether RetryAnnotation has a value that was not handled yet.

@@ -199,3 +199,34 @@ func TestIdentifiedByName(t *testing.T) {
 		})
 	}
 }
+
+func TestMayBeRepeated(t *testing.T) {
+	made := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	key, ttl := GenerateKey(made), int32(60)
+	if other := GenerateKey(made); other == key {
+		t.Errorf("the key %s was generated twice", key)
+	}
+	tests := map[string]struct {
+		key     string
+		ttl     *int32
+		created time.Time
+		want    bool
+	}{
+		"no key":                         {created: made},
+		"a key":                          {key: "release-1.4", created: made, want: true},
+		"a name":                         {ttl: &ttl, created: made, want: true},
+		"a generated key":                {key: key, ttl: &ttl, created: made.Add(2 * time.Second)},
+		"the API server's clock is slow": {key: key, created: made.Add(-30 * time.Second)},
+		"restored":                       {key: key, created: made.Add(2 * time.Minute), want: true},
+		"like a generated key":           {key: "generated-x-1", created: made, want: true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &TeamTalkMessage{Spec: TeamTalkMessageSpec{IdempotencyKey: tc.key, TTLSecondsAfterFinished: tc.ttl}}
+			m.CreationTimestamp = metav1.NewTime(tc.created)
+			if got := m.MayBeRepeated(); got != tc.want {
+				t.Errorf("may be repeated: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}

@@ -248,8 +248,7 @@ func (s *scope) untilDue() time.Duration {
 // asksFirst reports whether the store is asked before anything is said of the message: another resource with its
 // identity may have sent it.
 func (s *scope) asksFirst() bool {
-	m := s.message
-	return (m.Spec.IdempotencyKey != "" || m.IdentifiedByName()) && s.tokens()
+	return s.message.MayBeRepeated() && s.tokens()
 }
 
 // refuse keeps a recipient from being sent to. It fails at once, or when the store shows that nothing was sent.

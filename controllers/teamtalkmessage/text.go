@@ -15,7 +15,7 @@ import (
 // identifiesText reports whether the text from a ConfigMap is recorded before each send: another resource may have the
 // message's identity, and the ConfigMap may change while this text may be in the store.
 func identifiesText(m *v1alpha1.TeamTalkMessage) bool {
-	return m.Spec.Content.TextFrom != nil && (m.Spec.IdempotencyKey != "" || m.IdentifiedByName())
+	return m.Spec.Content.TextFrom != nil && m.MayBeRepeated()
 }
 
 // recordText sees that the status identifies the text that may be in the store, and that no other one is sent before
@@ -98,7 +98,7 @@ func (s *scope) identity() delivery.Identity {
 	m := s.message
 	switch {
 	case m.Spec.IdempotencyKey != "":
-		return delivery.Identity{Namespace: m.Namespace, Key: m.Spec.IdempotencyKey}
+		return delivery.Identity{Namespace: m.Namespace, Key: m.Spec.IdempotencyKey, Unique: !m.MayBeRepeated()}
 	case !m.IdentifiedByName() || m.Spec.Content.Audio != nil:
 		return delivery.Identity{UID: m.UID}
 	case s.text != nil:

@@ -141,6 +141,8 @@ func TestIdentity(t *testing.T) {
 		return delivery.Identity{Namespace: namespace, Name: name, Text: sha256.Sum256([]byte(text))}
 	}
 	byUID := delivery.Identity{UID: "u"}
+	created := time.Now()
+	newKey, oldKey := v1alpha1.GenerateKey(created), v1alpha1.GenerateKey(created.Add(-time.Hour))
 	ttl := new(int32)
 	text := v1alpha1.Content{Text: new("hello")}
 	from := v1alpha1.Content{TextFrom: &v1alpha1.TextSource{}}
@@ -150,9 +152,17 @@ func TestIdentity(t *testing.T) {
 		recorded     *v1alpha1.RecordedText
 		want         delivery.Identity
 	}{
-		"a message":        {spec: v1alpha1.TeamTalkMessageSpec{Content: text}, want: byUID},
-		"a key":            {spec: v1alpha1.TeamTalkMessageSpec{Content: text, IdempotencyKey: "k"}, want: delivery.Identity{Namespace: namespace, Key: "k"}},
-		"a key and a TTL":  {spec: v1alpha1.TeamTalkMessageSpec{Content: text, IdempotencyKey: "k", TTLSecondsAfterFinished: ttl}, want: delivery.Identity{Namespace: namespace, Key: "k"}},
+		"a message":       {spec: v1alpha1.TeamTalkMessageSpec{Content: text}, want: byUID},
+		"a key":           {spec: v1alpha1.TeamTalkMessageSpec{Content: text, IdempotencyKey: "k"}, want: delivery.Identity{Namespace: namespace, Key: "k"}},
+		"a key and a TTL": {spec: v1alpha1.TeamTalkMessageSpec{Content: text, IdempotencyKey: "k", TTLSecondsAfterFinished: ttl}, want: delivery.Identity{Namespace: namespace, Key: "k"}},
+		"a generated key": {
+			spec: v1alpha1.TeamTalkMessageSpec{Content: text, IdempotencyKey: newKey, TTLSecondsAfterFinished: ttl},
+			want: delivery.Identity{Namespace: namespace, Key: newKey, Unique: true},
+		},
+		"a generated key, restored": {
+			spec: v1alpha1.TeamTalkMessageSpec{Content: text, IdempotencyKey: oldKey, TTLSecondsAfterFinished: ttl},
+			want: delivery.Identity{Namespace: namespace, Key: oldKey},
+		},
 		"a TTL":            {spec: v1alpha1.TeamTalkMessageSpec{Content: text, TTLSecondsAfterFinished: ttl}, want: byName("hello")},
 		"a generated name": {spec: v1alpha1.TeamTalkMessageSpec{Content: text, TTLSecondsAfterFinished: ttl}, generateName: "m-", want: byUID},
 		"audio with a TTL": {spec: v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Audio: &v1alpha1.AudioContent{}}, TTLSecondsAfterFinished: ttl}, want: byUID},
@@ -170,6 +180,7 @@ func TestIdentity(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "m", UID: "u", GenerateName: tc.generateName}, Spec: tc.spec}
+			m.CreationTimestamp = metav1.NewTime(created)
 			s := &scope{message: m, text: tc.recorded, source: []byte("of the ConfigMap")}
 			var cause *v1alpha1.Cause
 			if s.source, cause = textOf(tc.spec.Content, s.source); cause != nil {

@@ -25,10 +25,12 @@ type Identity struct {
 	Namespace, Key, Name string
 	// Text is the digest of the whole text of a message with a Name.
 	Text TextDigest
+	// Unique: no other resource has had the Key.
+	Unique bool
 }
 
 // Keyed reports whether other resources may have had the identity before.
-func (i Identity) Keyed() bool { return i.Key != "" || i.Name != "" }
+func (i Identity) Keyed() bool { return !i.Unique && (i.Key != "" || i.Name != "") }
 
 // DeliveryID identifies a delivery: one message, from one sender, to one recipient.
 type DeliveryID struct {

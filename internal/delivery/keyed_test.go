@@ -47,6 +47,9 @@ func TestKeyed(t *testing.T) {
 		"its text is not known yet": {
 			change: func(s *Task) { s.Payload, s.PayloadPending = recordedOnly(s.Payload), true }, want: routedTwice,
 		},
+		"a key that is unique": {
+			change: func(s *Task) { s.Identity.Unique, s.EarlierUntil = true, time.Time{} }, want: sentTwice,
+		},
 		"another key":       {change: func(s *Task) { s.Identity.Key = "another" }, want: sentTwice},
 		"another namespace": {change: func(s *Task) { s.Identity.Namespace = "another" }, want: sentTwice},
 		"another recipient": {change: func(s *Task) { s.Recipients[0].Recipient = toGroup }, want: sentTwice},

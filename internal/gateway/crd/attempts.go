@@ -21,9 +21,6 @@ import (
 // reached in practice: an attempt takes seconds, and finished messages are deleted.
 const maxAttempts = 1 << 16
 
-// namePrefix begins the names of messages.
-const namePrefix = "gateway-"
-
 // nextAttempt returns the attempt to continue with after one that ended with nothing stored: the last one that
 // exists, or else the next one. It searches by doubling and halving.
 func (s *Sender) nextAttempt(ctx context.Context, r api.Request, attempt int) (int, error) {
@@ -65,7 +62,7 @@ func nameOf(r api.Request, attempt int) string {
 		fields = append(fields, fmt.Sprint(id))
 	}
 	digest := cipher.Digest(fields...)
-	name := namePrefix + hex.EncodeToString(digest[:16])
+	name := "gateway-" + hex.EncodeToString(digest[:16])
 	if attempt > 1 {
 		name += fmt.Sprint("-", attempt)
 	}

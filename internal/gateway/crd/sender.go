@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -77,6 +76,11 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 		defer release()
 		watch = w
 	}
+	if r.Key == "" {
+		// A message that is restored from a backup is not sent again. No other message has this key, so the store is not
+		// searched for it before the first one is sent.
+		r.Key = v1alpha1.GenerateKey(time.Now())
+	}
 	for attempt := 1; ; {
 		m := s.newMessage(r, attempt)
 		w := watch.expect(m.Name) // before the message exists, so that no event is missed
@@ -117,7 +121,7 @@ func (s *Sender) record(
 	case *existing.Spec.Content.Text != r.Text:
 		return 0, api.Refuse(v1alpha1.ReasonKeyReused,
 			"the key was used for another text, see TeamTalkMessage %s/%s: use another key", m.Namespace, m.Name)
-	case r.Key != "" && existing.Finished() && len(existing.Status.Recipients) > 0 && existing.Status.NothingStored():
+	case existing.Finished() && len(existing.Status.Recipients) > 0 && existing.Status.NothingStored():
 		return s.nextAttempt(ctx, r, attempt)
 	}
 	*m = *existing
@@ -164,18 +168,12 @@ func (s *Sender) create(ctx context.Context, m *v1alpha1.TeamTalkMessage) error 
 
 func (s *Sender) newMessage(r api.Request, attempt int) *v1alpha1.TeamTalkMessage {
 	m := &v1alpha1.TeamTalkMessage{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Labels: map[string]string{Label: LabelValue}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.Namespace, Name: nameOf(r, attempt), Labels: map[string]string{Label: LabelValue},
+		},
 		Spec: v1alpha1.TeamTalkMessageSpec{
 			SenderID: ptr.To(v1alpha1.UserID(r.Sender)), Content: v1alpha1.Content{Text: &r.Text}, IdempotencyKey: r.Key,
 		},
-	}
-	if r.Key != "" {
-		m.Name = nameOf(r, attempt)
-	} else {
-		// As with generateName, no other message has the name. Its UID identifies the message, although it has a TTL: the
-		// store is not searched before it is sent. The gateway needs the name before the message exists.
-		m.GenerateName = namePrefix
-		m.Name = namePrefix + uuid.NewString()
 	}
 	if r.Server != "" {
 		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: r.Server}

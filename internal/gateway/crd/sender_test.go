@@ -81,22 +81,6 @@ func TestRecordExisting(t *testing.T) {
 	}
 }
 
-// TestIdentity: without a caller's key, nothing but the UID identifies the message, so that the store is not searched
-// for it before it is sent.
-func TestIdentity(t *testing.T) {
-	unkeyed := request
-	unkeyed.Key = ""
-	s := &Sender{ttl: time.Hour}
-	keyed, first, second := s.newMessage(request, 1), s.newMessage(unkeyed, 1), s.newMessage(unkeyed, 1)
-	if keyed.Spec.IdempotencyKey != "k" || keyed.GenerateName != "" || keyed.Name != nameOf(request, 1) {
-		t.Errorf("with a key: %+v", keyed)
-	}
-	if first.Spec.IdempotencyKey != "" || first.GenerateName == "" || !strings.HasPrefix(first.Name, first.GenerateName) ||
-		first.Name == second.Name {
-		t.Errorf("without a key: %s and %s, %+v", first.Name, second.Name, first)
-	}
-}
-
 // TestNextAttempt: the next attempt is found with few requests, however many there were. A key that is used up is an
 // error.
 func TestNextAttempt(t *testing.T) {
