@@ -103,7 +103,7 @@ type TeamTalkMessageSpec struct {
 
 	// idempotencyKey identifies the message across resources. Messages with the same key are sent
 	// once for each namespace, sender and recipient, even if the resource is deleted. The
-	// store is searched back to idempotencyWindowSeconds of the server. A message with the same
+	// store is searched at least back to idempotencyWindowSeconds of the server. A message with the same
 	// key and another text fails with the reason KeyReused. If unset, the UID identifies the message, or its
 	// name and text, see ttlSecondsAfterFinished.
 	// +optional

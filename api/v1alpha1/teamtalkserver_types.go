@@ -133,9 +133,11 @@ type TeamTalkServerSpec struct {
 	// +kubebuilder:validation:Maximum=300
 	MaxReplicaLagSeconds *int32 `json:"maxReplicaLagSeconds,omitempty"`
 
-	// idempotencyWindowSeconds is how far back the store is searched for an idempotencyKey. A conversation
-	// with more than about 65,000 messages or 32 MiB in that time cannot be searched: its messages with a
-	// key fail with the reason OutcomeUnknown.
+	// idempotencyWindowSeconds is how far back the store is searched for an idempotencyKey, or for a message
+	// that its name and text identify, at least. A conversation is searched to its beginning, except
+	// that a search reads at most about 65,000 messages, 32 MiB, or what db_proxy returns in 5 seconds: about
+	// 8,000 messages of the longest texts, or 50 with audio. If that does not reach back to the window, the
+	// message fails with the reason OutcomeUnknown. What is older than both may be sent again.
 	// +optional
 	// +kubebuilder:default=2592000
 	// +kubebuilder:validation:Minimum=60

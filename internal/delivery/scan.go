@@ -45,7 +45,7 @@ type scanLimits struct {
 	// long: an answer with more was too long, and ended the connection for all others. slow: one with more did not
 	// come in time. 0: none.
 	long, slow uint32
-	// silent counts the searches in a row without any answer: the next one asks for fewer rows at first.
+	// silent counts the searches in a row without any answer, or with a slow one: the next asks for fewer rows at first.
 	silent int32
 }
 
@@ -94,10 +94,15 @@ func (t Task) scanConversation(
 		began := time.Now()
 		if err := path.Scan(ctx, reader, count, s); err != nil {
 			found.why, found.limits = whySilent, found.limits.after(ctx, err, readable, count)
+			if readable > 0 {
+				_, _, found.why = found.limits.of(0)
+			}
 			return found, err
 		}
-		readable, found.limits.silent = count, 0
-		pace = pace.next(s.rows, time.Since(began))
+		readable = count
+		if pace = pace.next(s.rows, time.Since(began)); pace.each*scanCount < scanTime {
+			found.limits.silent = 0
+		}
 		next, limit := s.grow(count, pace)
 		if next = max(count, min(next, highest)); next == count && limit == "" {
 			limit = limitedBy
