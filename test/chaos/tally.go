@@ -25,7 +25,7 @@ type tally struct {
 	misordered int
 	// repeated were announced too often.
 	repeated int
-	// unknown are recipients for whom a message is in doubt, or ended as OutcomeUnknown.
+	// unknown are recipients of a message that is in doubt, or ended as OutcomeUnknown.
 	unknown  int
 	problems []string
 	// notes are what is reported without a judgement.
