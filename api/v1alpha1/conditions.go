@@ -78,6 +78,10 @@ const (
 	ReasonAdopted = "Adopted"
 )
 
+// ReasonRecreatedByGitOps is the reason of an event: the message has a ttlSecondsAfterFinished, and a tool that keeps
+// its manifest creates it again after each deletion.
+const ReasonRecreatedByGitOps = "RecreatedByGitOps"
+
 // Reasons about the server, its permissions and its key.
 const (
 	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. Both cases have

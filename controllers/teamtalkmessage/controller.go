@@ -63,6 +63,8 @@ type Reconciler struct {
 	serverSeen seenServers
 	// written are the messages whose status this process has written, by name; see isStale.
 	written sync.Map
+	// fresh are the UIDs of messages, by name, that no earlier operator was sending when this one took them up.
+	fresh sync.Map
 }
 
 // SetupWithManager adds the controller and its index to the manager.
@@ -79,7 +81,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage").
-		Watches(&v1alpha1.TeamTalkMessage{}, eventHandler{r.Engine.Queue}).
+		Watches(&v1alpha1.TeamTalkMessage{}, eventHandler{r.Engine}).
 		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
 			builder.WithPredicates(serverMatters)).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfNamespace),
@@ -129,6 +131,7 @@ func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) 
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.ConfigMaps.Release(key)
 	r.written.Delete(key)
+	r.fresh.Delete(key)
 }
 
 // reconcileUnfinished runs the phases over a message, and records what they come to.
@@ -148,6 +151,9 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 	}
 	defer end()
 	s := newScope(m, term, time.Now())
+	if r.isFresh(m) {
+		s.dropEarlierDoubts()
+	}
 	s.order = order
 	r.readProgress(s)
 	var result reconcile.Result
@@ -175,6 +181,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(checkDeadline),
 		check(checkSuspended),
 		r.resolveServer,
+		check(checkEarlierDoubts),
 		check(checkSender),
 		check(checkRecipients),
 		check(checkIdempotencyKey),
@@ -184,7 +191,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		r.loadContent,
 		check(makePayload),
 		check(r.admit),
-		check(stageCreateTime),
+		check(r.stageCreateTime),
 		r.submit,
 	} {
 		out, err := phase(ctx, s)

@@ -109,6 +109,16 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, erro
 	return proceed, err
 }
 
+// checkEarlierDoubts drops the doubt about an earlier operator where the server proves that it has sent nothing: it has
+// never had delivery tokens, and without one a message is staged before it is sent.
+func checkEarlierDoubts(s *scope) outcome {
+	unedited := s.server.Generation == 1 && !s.server.CreationTimestamp.After(s.message.CreationTimestamp.Time)
+	if !s.earlierUntil.IsZero() && s.snapshot == nil && !isStaged(s.message) && unedited && !s.server.DeliveryTokens() {
+		s.dropEarlierDoubts()
+	}
+	return proceed
+}
+
 // checkSender decides which user the message speaks as. A message under way keeps its sender.
 func checkSender(s *scope) outcome {
 	if s.underWay() {
@@ -202,18 +212,20 @@ func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error)
 	return waitForServer(c.Reason, c.Message), nil
 }
 
-// stageCreateTime gives a message without a token its time, which the status must show before a send.
-func stageCreateTime(s *scope) outcome {
+// stageCreateTime gives a message without a token its time, which the status must show before a send. It is another
+// second for each message to a recipient.
+func (r *Reconciler) stageCreateTime(s *scope) outcome {
 	if s.underWay() || s.payload.Data == nil || s.tokens() {
 		return proceed
 	}
-	next := proceed
+	next, stores := proceed, s.server.DBProxyAddresses()
 	for i := range s.recipients {
 		p := &s.recipients[i]
 		// A recipient without a recorded attempt was not sent to before it was staged, by any operator.
 		unsent := p.State == v1alpha1.StatePending || p.State == v1alpha1.StateInDoubt && p.Attempts == 0
 		if unsent && p.CreateTime == 0 {
-			p.CreateTime = uint32(max(s.now.Unix(), s.message.CreationTimestamp.Unix()))
+			earliest := time.Unix(max(s.now.Unix(), s.message.CreationTimestamp.Unix()), 0)
+			p.CreateTime = r.Engine.Stage(s.serverKey(), stores, s.sender, p.Recipient, earliest)
 			next = recordFirst
 		}
 	}

@@ -151,6 +151,64 @@ func TestClosedGateRecordsNoWaiting(t *testing.T) {
 	}
 }
 
+// TestStagedAfterTakeover: audio that no earlier operator has staged was not sent. It is in doubt neither before this
+// process has staged it nor afterwards; for the next process it is.
+func TestStagedAfterTakeover(t *testing.T) {
+	m := expired()
+	m.Spec.Deadline, m.Spec.Content = nil, v1alpha1.Content{Audio: &v1alpha1.AudioContent{}}
+	m.CreationTimestamp = metav1.NewTime(m.CreationTimestamp.Truncate(time.Second))
+	r := newReconciler(t, m, 1)
+	term, err := r.Term.Term(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func(r *Reconciler) *scope {
+		s := newScope(m, term, time.Now())
+		if r.isFresh(m) {
+			s.dropEarlierDoubts()
+		}
+		s.server, s.sender, s.payload = &v1alpha1.TeamTalkServer{}, 1, delivery.Payload{Audio: true, Data: []byte("sound")}
+		return s
+	}
+	wantState := func(s *scope, want v1alpha1.RecipientState) {
+		t.Helper()
+		if p := s.recipients[0]; p.State != want || s.earlierUntil.IsZero() != (want == v1alpha1.StatePending) {
+			t.Errorf("%s %s, until %v", p.State, p.Reason, s.earlierUntil)
+		}
+	}
+	s := begin(r)
+	wantState(s, v1alpha1.StatePending)
+	out := r.stageCreateTime(s)
+	if out != recordFirst || s.recipients[0].CreateTime == 0 {
+		t.Fatalf("not staged: %+v", out)
+	}
+	if _, err := r.record(t.Context(), s, out); err != nil {
+		t.Fatal(err)
+	}
+	s = begin(r)
+	wantState(s, v1alpha1.StatePending)
+	if out := r.stageCreateTime(s); out != proceed {
+		t.Errorf("staged again: %+v", out)
+	}
+	wantState(begin(&Reconciler{}), v1alpha1.StateInDoubt)
+	m.UID = "recreated"
+	wantState(begin(r), v1alpha1.StateInDoubt)
+}
+
+// TestAddStaged: a message has another second than those that the cache shows.
+func TestAddStaged(t *testing.T) {
+	engine := delivery.NewEngine(func(types.NamespacedName) {})
+	staged := metav1.NewTime(time.Now().Add(time.Minute).Truncate(time.Second))
+	m := expired()
+	m.Status.SenderID = new(v1alpha1.UserID(1))
+	m.Status.Recipients = []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 3, CreateTime: &staged}}
+	eventHandler{engine}.addStaged(m)
+	got := engine.Stage(m.ServerKey(), []string{"db"}, 1, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, time.Now())
+	if want := uint32(staged.Unix()) + 1; got != want {
+		t.Errorf("%d, want %d", got, want)
+	}
+}
+
 // TestEarlierDoubtsAreNotRecordedAtOnce: what a lost leader may have sent is searched for before the status shows a
 // doubt. It shows it if the search takes long, and before a drain ends.
 func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {

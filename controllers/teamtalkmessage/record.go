@@ -61,6 +61,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		r.Engine.Ack(s.message.UID, s.snapshot.Revision)
 	}
 	if changed {
+		r.keepFresh(s)
 		r.reportChange(s, before, began)
 	}
 	if s.message.Finished() {
@@ -83,8 +84,10 @@ func (r *Reconciler) syncProgress(s *scope, out outcome) {
 
 // reportChange reports a status write: with an event if it needs attention, and to the observer.
 func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, began time.Time) {
-	if e := eventOf(before, s.message); e.reason != "" {
-		r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
+	for _, e := range []statusEvent{eventOf(before, s.message), gitOpsEvent(before, s.message)} {
+		if e.reason != "" {
+			r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
+		}
 	}
 	if r.OnStatusWrite != nil {
 		r.OnStatusWrite(StatusWrite{
@@ -116,6 +119,19 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.Te
 		r.written.Store(client.ObjectKeyFromObject(after), writtenVersion{after.UID, after.ResourceVersion})
 	}
 	return true, err
+}
+
+// keepFresh remembers that no earlier operator is sending a message, where the status no longer proves it: this process
+// has recorded what is recorded before a send.
+func (r *Reconciler) keepFresh(s *scope) {
+	if s.earlierUntil.IsZero() && !earlierUntil(s.term, s.message).IsZero() {
+		r.fresh.Store(client.ObjectKeyFromObject(s.message), s.message.UID)
+	}
+}
+
+func (r *Reconciler) isFresh(m *v1alpha1.TeamTalkMessage) bool {
+	uid, ok := r.fresh.Load(client.ObjectKeyFromObject(m))
+	return ok && uid == m.UID
 }
 
 // newlyDone returns the recipients that are done since before. One that was retried in between counts again.

@@ -79,26 +79,40 @@ const (
 // newScope resumes a message from its status, or starts it again after an edit with nothing stored.
 func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) *scope {
 	s := &scope{message: m, term: term, now: now, earlierUntil: earlierUntil(term, m)}
-	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
 	if startsAgain(m) {
 		s.origin = originEdit
 	} else {
 		s.text = m.Status.Text
-		for _, r := range m.Status.Recipients {
+	}
+	s.resume()
+	return s
+}
+
+// resume sets the recipients as the status has them.
+func (s *scope) resume() {
+	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
+	if s.origin != originEdit {
+		for _, r := range s.message.Status.Recipients {
 			recorded[recipientOf(r)] = r
 		}
 	}
-	for _, r := range m.Spec.To.All() {
+	s.recipients, s.recorded = nil, nil
+	for _, r := range s.message.Spec.To.All() {
 		p := progressOf(r, recorded[r])
 		if !s.earlierUntil.IsZero() && s.origin != originEdit {
-			p = p.FromPriorTerm(now)
+			p = p.FromPriorTerm(s.now)
 		}
 		s.recipients = append(s.recipients, p)
 	}
 	if !s.earlierUntil.IsZero() {
 		s.recorded = slices.Clone(s.recipients)
 	}
-	return s
+}
+
+// dropEarlierDoubts resumes a message that no earlier operator is sending.
+func (s *scope) dropEarlierDoubts() {
+	s.earlierUntil = time.Time{}
+	s.resume()
 }
 
 // startsAgain reports whether an edit of a message that has finished with nothing stored makes it another one.
@@ -346,12 +360,14 @@ func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
 // nothingSent reports whether the status proves that no operator is sending the message: it lacks what is recorded
 // before each send.
 func nothingSent(m *v1alpha1.TeamTalkMessage) bool {
-	for _, r := range m.Status.Recipients {
-		if !r.Done() && (r.State != v1alpha1.StatePending || r.CreateTime != nil) {
-			return false
-		}
-	}
-	return m.Spec.Content.Audio != nil || identifiesText(m) && m.Status.Text == nil
+	return !isStaged(m) && (m.Spec.Content.Audio != nil || identifiesText(m) && m.Status.Text == nil)
+}
+
+// isStaged reports whether a recipient that is not done has its time already, or may have been sent to.
+func isStaged(m *v1alpha1.TeamTalkMessage) bool {
+	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
+		return !r.Done() && (r.State != v1alpha1.StatePending || r.CreateTime != nil)
+	})
 }
 
 // earlierTermUntil is until when the operator of the earlier term may be sending.

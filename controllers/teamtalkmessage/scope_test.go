@@ -85,6 +85,41 @@ func TestEarlierUntil(t *testing.T) {
 	}
 }
 
+// TestEarlierDoubtsOfTokenless: a server that has never had tokens proves that what was not staged was not sent.
+func TestEarlierDoubtsOfTokenless(t *testing.T) {
+	created := metav1.NewTime(noon.Add(-time.Hour))
+	tests := map[string]struct {
+		edit       func(*v1alpha1.TeamTalkServer)
+		recipients []v1alpha1.RecipientStatus
+		want       v1alpha1.RecipientState
+	}{
+		"never had tokens": {want: v1alpha1.StatePending},
+		"has tokens":       {edit: func(s *v1alpha1.TeamTalkServer) { s.Spec.DeliveryToken = "" }, want: v1alpha1.StateInDoubt},
+		"was edited":       {edit: func(s *v1alpha1.TeamTalkServer) { s.Generation = 2 }, want: v1alpha1.StateInDoubt},
+		"is younger":       {edit: func(s *v1alpha1.TeamTalkServer) { s.CreationTimestamp = metav1.NewTime(noon) }, want: v1alpha1.StateInDoubt},
+		"staged": {
+			recipients: []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 2, State: v1alpha1.StatePending, CreateTime: &created}},
+			want:       v1alpha1.StateInDoubt,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Generation: 1, CreationTimestamp: created}}
+			m.Spec.To.Users, m.Status.Recipients = []v1alpha1.UserID{2}, tc.recipients
+			s := newScope(m, leadership.Term{Start: metav1.NewTime(noon), Local: noon}, noon)
+			s.server = &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Generation: 1, CreationTimestamp: created}}
+			s.server.Spec.DeliveryToken = v1alpha1.DeliveryTokenDisabled
+			if tc.edit != nil {
+				tc.edit(s.server)
+			}
+			checkEarlierDoubts(s)
+			if got := s.recipients[0].State; got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestRecordedSegments reads how many segments of a text are done from the recorded ids.
 func TestRecordedSegments(t *testing.T) {
 	tests := map[string]struct {

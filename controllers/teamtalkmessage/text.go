@@ -49,8 +49,12 @@ func (s *scope) recordText(known bool) outcome {
 
 // hasSegments reports whether segments of the recorded text may be stored, for any recipient: the others get the same.
 func (s *scope) hasSegments() bool {
-	return s.text != nil && len(s.text.SegmentDigests) > 0 && slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
-		return len(p.Earlier) > 0 || p.MessageID != 0 || p.State == v1alpha1.StateFailed && p.Reason == v1alpha1.ReasonOutcomeUnknown
+	if s.text == nil || len(s.text.SegmentDigests) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
+		isUnknown := p.State == v1alpha1.StateFailed && p.Reason == v1alpha1.ReasonOutcomeUnknown
+		return len(p.Earlier) > 0 || p.MessageID != 0 || isUnknown
 	})
 }
 

@@ -18,12 +18,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
 // eventHandler adds unfinished messages to the queue in the order of their events, and enqueues them with one
-// priority. controller-runtime's own handler puts those of the first list last.
-type eventHandler struct{ queue *queue.Queue }
+// priority. controller-runtime's own handler puts those of the first list last. It tells the engine of their times: a
+// message that is staged later must have another.
+type eventHandler struct{ engine *delivery.Engine }
 
 var _ handler.EventHandler = eventHandler{}
 
@@ -41,14 +43,23 @@ func (h eventHandler) Update(_ context.Context, e event.UpdateEvent, w workQueue
 
 func (h eventHandler) addUnfinished(o client.Object, w workQueue) {
 	if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && !m.Finished() {
-		h.queue.Add(queueMessage(m))
+		h.addStaged(m)
+		h.engine.Queue.Add(queueMessage(m))
 		enqueue(w, m)
+	}
+}
+
+func (h eventHandler) addStaged(m *v1alpha1.TeamTalkMessage) {
+	for _, r := range m.Status.Recipients {
+		if r.CreateTime != nil && m.Status.SenderID != nil {
+			h.engine.AddStaged(m.ServerKey(), uint32(*m.Status.SenderID), recipientOf(r), uint32(r.CreateTime.Unix()))
+		}
 	}
 }
 
 // Delete implements handler.EventHandler: the message is deleted, or has finished.
 func (h eventHandler) Delete(_ context.Context, e event.DeleteEvent, w workQueue) {
-	h.queue.Delete(client.ObjectKeyFromObject(e.Object), "", "")
+	h.engine.Queue.Delete(client.ObjectKeyFromObject(e.Object), "", "")
 	enqueue(w, e.Object)
 }
 

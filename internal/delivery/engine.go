@@ -39,6 +39,7 @@ type Engine struct {
 	cancelBase, cancelWork context.CancelFunc
 
 	keyedAttempts *keyedAttempts
+	staged        *stagedTimes
 	directory     directoryCache
 	known         *knownRows
 	goroutines    sync.WaitGroup
@@ -63,7 +64,7 @@ type Engine struct {
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1), keyedAttempts: newKeyedAttempts(),
-		known: newKnownRows(), recordedRead: make(chan struct{}),
+		known: newKnownRows(), staged: newStagedTimes(), recordedRead: make(chan struct{}),
 		jitter: func(d time.Duration) time.Duration { return rand.N(d + 1) },
 		tasks:  map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
 	}

@@ -50,7 +50,8 @@ func (p Payload) isText(text []byte) bool {
 
 // proceed goes on with the next segment once one is delivered. Of a text that is not known yet, there may be one.
 func (p recipientState) proceed(t Task, now time.Time) recipientState {
-	more := int(p.segmentIndex())+1 < t.Payload.segmentCount() || t.PayloadPending && t.Split && len(t.Payload.Digests) == 0
+	isUnknown := t.PayloadPending && t.Split && len(t.Payload.Digests) == 0
+	more := isUnknown || int(p.segmentIndex())+1 < t.Payload.segmentCount()
 	switch {
 	case !p.Delivered():
 		return p

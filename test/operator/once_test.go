@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -111,6 +112,55 @@ func TestDeletedMidFlight(t *testing.T) {
 		}
 	}
 	x.CheckRows(1)
+}
+
+// TestAskedBeforeRefused: what another resource has sent is found, whatever keeps this one from being sent.
+func TestAskedBeforeRefused(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	past := func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.Deadline = ptr.To(metav1.NewTime(time.Now().Add(-time.Hour)))
+	}
+	fromBob := func(m *v1alpha1.TeamTalkMessage) { m.Spec.SenderID = ptr.To(v1alpha1.UserID(x.Bob)) }
+	x.Delete(x.Deliver("m", "v1 is out", withKey("v1")))
+	x.Delete(x.Deliver("m", "v1 is out", withKey("v1"), past))
+	x.Delete(x.Deliver("n", "v1 is out", withTTL(3600)))
+	x.Delete(x.Deliver("n", "v1 is out", withTTL(3600), past))
+	x.CheckRows(2)
+	for _, m := range []*v1alpha1.TeamTalkMessage{
+		x.Declare("late", "v2 is out", withKey("v2"), past), x.Declare("late-by-name", "v2 is out", withTTL(3600), past),
+	} {
+		x.AwaitMessage(m, "too late", finishedFor(v1alpha1.ReasonDeadlineExceeded))
+	}
+	refused := x.Declare("refused", "v2 is out", withKey("v2"), fromBob)
+	x.AwaitMessage(refused, "refused", finishedFor(v1alpha1.ReasonSenderNotPermitted))
+	x.CheckRows(2)
+}
+
+// TestEditedAfterLoss: the text of a ConfigMap is stored, its operator is lost before it records that, and the ConfigMap
+// is edited. The message has not met another one with its key.
+func TestEditedAfterLoss(t *testing.T) {
+	x := newTenantWithTeamTalk(t)
+	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
+	x.Deliver("warm", "up")
+	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 3})
+	var messages []*v1alpha1.TeamTalkMessage
+	for to, edits := range map[uint32][]messageEdit{
+		x.Alice: {withKey("v1")}, x.Bob: {withTTL(3600)}, x.Mate: {withKey("v2"), split},
+	} {
+		edits = append(edits, withContent(textFrom("notice", "body")), toUsers(to))
+		messages = append(messages, x.Declare(fmt.Sprintf("m-%d", to), "", edits...))
+	}
+	x.AwaitRows(4)
+	world.Leader.Kill()
+	x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
+	x.StartLeader()
+	for _, m := range messages {
+		if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
+			t.Errorf("%s: %+v", m.Name, r)
+		}
+	}
+	x.CheckRows(4)
 }
 
 func split(m *v1alpha1.TeamTalkMessage) { m.Spec.LongText = v1alpha1.LongTextSplit }

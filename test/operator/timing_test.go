@@ -136,9 +136,18 @@ func TestTTL(t *testing.T) {
 	}
 	x.AwaitDelivered(keep)
 	x.CheckRows(2)
-	// With a time to live, a name is a key.
-	other := x.Declare("m", "another text", brief)
-	x.AwaitMessage(other, "refused", finishedFor(v1alpha1.ReasonKeyReused))
+	// With a time to live, name and text are what a message is known by.
+	x.awaitGone(x.Declare("m", "another text", brief))
+	x.CheckRows(3)
+	x.awaitGone(x.Declare("m", "announced once", brief))
+	x.CheckRows(3)
+	// A generated name is another one each time.
+	generated := func(m *v1alpha1.TeamTalkMessage) {
+		brief(m)
+		m.GenerateName = "m-"
+	}
+	x.awaitGone(x.Declare("m", "another text", generated))
+	x.CheckRows(4)
 }
 
 // TestRateLimit: a server's bound on messages per second holds across messages.

@@ -189,6 +189,13 @@ func (q *Queue) Join(server types.NamespacedName, addresses []string) {
 	}
 }
 
+// Store returns the name that a server's store has now.
+func (q *Queue) Store(server types.NamespacedName) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.storeOf(server.String())
+}
+
 // storeOf returns the name that a store has now.
 func (q *Queue) storeOf(name string) string {
 	for to, ok := q.stores[name]; ok; to, ok = q.stores[name] {

@@ -66,7 +66,8 @@ func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Se
 	for _, id := range r.Recipients {
 		p := delivery.Progress{Recipient: v1alpha1.Recipient{Type: r.Type, ID: id}, State: v1alpha1.StatePending}
 		if !t.Token {
-			p.CreateTime = uint32(now.Unix()) // identifies the message in the store
+			// It identifies the message in the store.
+			p.CreateTime = s.engine.Stage(t.ServerKey, t.Stores, r.Sender, p.Recipient, now)
 		}
 		t.Recipients = append(t.Recipients, p)
 	}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/cache"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// stagedTimes gives the messages without a token from one sender to one recipient different seconds: each is found
+// again by its own.
+type stagedTimes struct {
+	mu sync.Mutex
+	// last holds the latest second of each peer, until it is over.
+	last *cache.Expiring
+}
+
+// peer identifies messages in one store from a sender to a recipient.
+type peer struct {
+	store     string
+	sender    uint32
+	recipient v1alpha1.Recipient
+}
+
+func newStagedTimes() *stagedTimes { return &stagedTimes{last: cache.NewExpiring()} }
+
+// add takes a second that a message has, in unix seconds.
+func (s *stagedTimes) add(p peer, second uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep(p, max(second, s.latest(p)))
+}
+
+// next returns the first second, not before earliest, that is later than those of all other messages.
+func (s *stagedTimes) next(p, added peer, earliest time.Time) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	second := max(uint32(earliest.Unix()), s.latest(p)+1, s.latest(added)+1)
+	s.keep(p, second)
+	return second
+}
+
+func (s *stagedTimes) latest(p peer) uint32 {
+	last, _ := s.last.Get(p)
+	second, _ := last.(uint32)
+	return second
+}
+
+func (s *stagedTimes) keep(p peer, second uint32) {
+	if until := time.Until(time.Unix(int64(second)+1, 0)); until > 0 {
+		s.last.Set(p, second, until)
+	}
+}
+
+// Stage returns the create_time, in unix seconds, of a message without a token. No other message from the sender to
+// the recipient has it. It must be recorded before the message is sent. stores are those of the server, see Task.
+func (e *Engine) Stage(
+	server types.NamespacedName, stores []string, sender uint32, r v1alpha1.Recipient, earliest time.Time,
+) uint32 {
+	// What was added before the server's store was known has the server's name.
+	added := peer{server.String(), sender, r}
+	e.Queue.Join(server, stores)
+	return e.staged.next(peer{e.Queue.Store(server), sender, r}, added, earliest)
+}
+
+// AddStaged tells the engine of a create_time that is recorded already.
+func (e *Engine) AddStaged(server types.NamespacedName, sender uint32, r v1alpha1.Recipient, second uint32) {
+	e.staged.add(peer{server.String(), sender, r}, second)
+}
