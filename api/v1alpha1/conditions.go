@@ -89,6 +89,8 @@ const (
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerNotReady: db_proxy is not connected.
 	ReasonServerNotReady = "ServerNotReady"
+	// ReasonManagedByAnother: an operator with another Lease sends messages through the server. See status.managedBy.
+	ReasonManagedByAnother = "ManagedByAnother"
 	// ReasonSenderNotPermitted: the server does not allow messages from this sender.
 	ReasonSenderNotPermitted = "SenderNotPermitted"
 	// ReasonRecipientNotPermitted: the server's rules exclude this recipient.

@@ -269,6 +269,11 @@ type TeamTalkServerStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
+	// managedBy is the Lease of the operator that sends messages through this server. An operator with another Lease
+	// sends nothing through it until that Lease is released, or has been absent or unchanged for 25 seconds.
+	// +optional
+	ManagedBy *ManagedBy `json:"managedBy,omitempty"`
+
 	// conditions are Ready, KeyLoaded, DBProxyConnected and RouterConnected.
 	// +optional
 	// +listType=map
@@ -282,6 +287,24 @@ type TeamTalkServerStatus struct {
 	// router counts the connections to all router endpoints.
 	// +optional
 	Router *ConnectionCount `json:"router,omitempty"`
+}
+
+// ManagedBy names an operator by its Lease.
+type ManagedBy struct {
+	// leaseNamespace is the namespace of the Lease.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	LeaseNamespace string `json:"leaseNamespace,omitempty"`
+	// leaseName is the name of the Lease.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	LeaseName string `json:"leaseName,omitempty"`
+	// holderIdentity is the process that has claimed the server, as the Lease names it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	HolderIdentity string `json:"holderIdentity,omitempty"`
 }
 
 // ConnectionCount counts connections.

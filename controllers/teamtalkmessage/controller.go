@@ -53,6 +53,8 @@ type Reconciler struct {
 	Recorder    events.EventRecorder
 	// Term says what an earlier operator may have been sending.
 	Term *leadership.TermTracker
+	// Claims are the servers that this process may send through.
+	Claims *leadership.Claims
 	// Gate returns nil while this process may send.
 	Gate func() error
 	// OnStatusWrite, if set, is called after every write of a status. It must not block.
@@ -63,7 +65,7 @@ type Reconciler struct {
 	serverSeen seenServers
 	// written are the messages whose status this process has written, by name; see isStale.
 	written sync.Map
-	// fresh are the UIDs of messages, by name, that no earlier operator was sending when this one took them up.
+	// fresh are the messages, by name, that no earlier operator was sending when this one took them up; see isFresh.
 	fresh sync.Map
 }
 
@@ -150,11 +152,12 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 		return reconcile.Result{}, nil // the next leader's
 	}
 	defer end()
+	term, claimed := r.Claims.TermOf(m.ServerKey(), term)
 	s := newScope(m, term, time.Now())
-	if r.isFresh(m) {
+	if r.isFresh(m, term) {
 		s.dropEarlierDoubts()
 	}
-	s.order = order
+	s.order, s.claimed = order, claimed
 	r.readProgress(s)
 	var result reconcile.Result
 	out, err := r.runPhases(ctx, s)
@@ -178,6 +181,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		return stale, err
 	}
 	for _, phase := range []phase{
+		r.requireClaim,
 		check(checkDeadline),
 		check(checkSuspended),
 		r.resolveServer,

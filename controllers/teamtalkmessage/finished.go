@@ -133,6 +133,12 @@ func (r *Reconciler) takeUp(ctx context.Context, m *v1alpha1.TeamTalkMessage) (r
 		return reconcile.Result{}, nil // the next leader's
 	}
 	defer end()
+	term, claimed := r.Claims.TermOf(m.ServerKey(), term)
+	if !claimed {
+		if exists, err := r.hasServer(ctx, m); exists || err != nil {
+			return reconcile.Result{RequeueAfter: r.claimRetry(m.ServerKey())}, err
+		}
+	}
 	s := newScope(m, term, time.Now())
 	if m.Finished() && m.RetryAsked() {
 		s.retryFailed()

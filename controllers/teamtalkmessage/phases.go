@@ -61,6 +61,8 @@ var (
 	notTaken = outcome{action: actionRecordProgress}
 	// recordFirst: the status must be written before anything is sent. The write wakes the message.
 	recordFirst = outcome{action: actionRecord, keepsPlace: true}
+	// leave: another operator is to record it. The claim of its server wakes it.
+	leave = outcome{action: actionLeave, keepsPlace: true}
 	// stale: a newer version of the message is on its way here, and wakes it.
 	stale = outcome{action: actionLeave, keepsPlace: true}
 )
@@ -104,6 +106,9 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, erro
 	server, err := tenancy.FindServer(ctx, r.Client, s.message.ServerKey(), s.message.Namespace)
 	if missing, ok := errors.AsType[*tenancy.NotFoundError](err); ok {
 		return waitFor(v1alpha1.ReasonServerNotFound, missing.Error()), nil
+	}
+	if err == nil && !(s.claimed && r.Claims.Holds(client.ObjectKeyFromObject(server), server.UID)) {
+		return requeue(0), nil // it has just been created, and its controller wakes the message
 	}
 	s.server = server
 	return proceed, err

@@ -51,6 +51,7 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 		Gate:   func() error { return nil },
 		store:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
 	}
+	r.Claims = leadership.NewClaims(r.Term, r.Gate)
 	if err := r.Term.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestStagedAfterTakeover(t *testing.T) {
 	}
 	begin := func(r *Reconciler) *scope {
 		s := newScope(m, term, time.Now())
-		if r.isFresh(m) {
+		if r.isFresh(m, term) {
 			s.dropEarlierDoubts()
 		}
 		s.server, s.sender, s.payload = &v1alpha1.TeamTalkServer{}, 1, delivery.Payload{Audio: true, Data: []byte("sound")}

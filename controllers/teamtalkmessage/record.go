@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
 // conflictDelay is how long after a conflict the message is reconciled again if nothing has woken it before.
@@ -125,13 +126,19 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.Te
 // has recorded what is recorded before a send.
 func (r *Reconciler) keepFresh(s *scope) {
 	if s.earlierUntil.IsZero() && !earlierUntil(s.term, s.message).IsZero() {
-		r.fresh.Store(client.ObjectKeyFromObject(s.message), s.message.UID)
+		r.fresh.Store(client.ObjectKeyFromObject(s.message), freshMessage{s.message.UID, s.term.Local})
 	}
 }
 
-func (r *Reconciler) isFresh(m *v1alpha1.TeamTalkMessage) bool {
-	uid, ok := r.fresh.Load(client.ObjectKeyFromObject(m))
-	return ok && uid == m.UID
+// freshMessage is a message that no earlier operator was sending in a term that began at local.
+type freshMessage struct {
+	uid   types.UID
+	local time.Time
+}
+
+func (r *Reconciler) isFresh(m *v1alpha1.TeamTalkMessage, term leadership.Term) bool {
+	fresh, ok := r.fresh.Load(client.ObjectKeyFromObject(m))
+	return ok && fresh == freshMessage{m.UID, term.Local}
 }
 
 // newlyDone returns the recipients that are done since before. One that was retried in between counts again.

@@ -41,6 +41,8 @@ type scope struct {
 	// recorded are the recipients as newScope has resumed them from the status, if earlierUntil is set.
 	recorded []delivery.Progress
 
+	// claimed: this process may send through the server; the term is of that claim. Set before the phases run.
+	claimed bool
 	// order is the message's place in its conversations. Set before the phases run.
 	order queue.Order
 	// snapshot is the engine's; nil: it does not know the message. Set by adopt.

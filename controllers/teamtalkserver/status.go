@@ -38,6 +38,14 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connectio
 	set(v1alpha1.ConditionReady, cmp.Or(key, dbProxy, router), v1alpha1.ReasonReady, "messages can be delivered")
 }
 
+// setRefused shows that this operator sends nothing through a server whose present spec no operator has handled.
+func setRefused(server *v1alpha1.TeamTalkServer, cause v1alpha1.Cause) {
+	meta.SetStatusCondition(&server.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: cause.Reason, Message: cause.Message,
+		ObservedGeneration: server.Generation,
+	})
+}
+
 // disconnected returns why there is no connection; nil: there is one.
 func disconnected(what, field string, connected int) *v1alpha1.Cause {
 	if connected > 0 {

@@ -61,6 +61,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
 	terms := leadership.NewTermTracker(mgr.GetClient(), live, lease, identity, delivery.PeerPatience)
+	claims := leadership.NewClaims(terms, gate.Open)
 
 	for _, r := range []manager.Runnable{
 		terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog,
@@ -70,12 +71,13 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		}
 	}
 	servers := &teamtalkserver.Reconciler{
-		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Wake: serverWake, Recorder: recorder,
+		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Claims: claims,
+		Wake: serverWake, MessageWake: sessionWake, Recorder: recorder,
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
-		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Gate: gate.Open,
-		OnStatusWrite: onStatusWrite,
+		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Claims: claims,
+		Gate: gate.Open, OnStatusWrite: onStatusWrite,
 	}
 	engine.Recorded = messages.ReadRecorded
 	receivers := &teamtalkreceiver.Reconciler{

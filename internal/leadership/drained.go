@@ -11,6 +11,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,17 +40,17 @@ func (t *TermTracker) MarkDrained(ctx context.Context) error {
 		// The annotation was not removed.
 		return ErrPriorTerm
 	}
-	if !t.term.Clean {
+	if doubts := t.doubts(); len(doubts) > 0 {
 		// Requests of the earlier leader may still be executed, even if its messages are recorded as in
 		// doubt. A leader whose term is clean counts this time from the beginning of its own term.
 		delay, err := t.proofDelay(ctx)
 		if err != nil {
 			return err
 		}
-		if time.Since(t.term.Local) < delay {
+		if slices.ContainsFunc(doubts, func(d doubt) bool { return time.Since(d.Local) < delay }) {
 			return ErrPriorTerm
 		}
-		if unrecorded, err := t.unrecorded(ctx); err != nil {
+		if unrecorded, err := t.unrecorded(ctx, doubts); err != nil {
 			return err
 		} else if unrecorded {
 			return ErrPriorTerm
@@ -67,6 +68,28 @@ func (t *TermTracker) MarkDrained(ctx context.Context) error {
 		}
 		return t.annotate(ctx, lease, &recorded)
 	})
+}
+
+// doubt is a term that did not begin clean, and the server that it is about; if that is empty, all servers.
+type doubt struct {
+	Term
+	server types.NamespacedName
+}
+
+// includes reports whether an earlier leader may have sent a message.
+func (d doubt) includes(m *v1alpha1.TeamTalkMessage) bool {
+	return !m.CreationTimestamp.After(d.Start.Time) && (d.server.Name == "" || d.server == m.ServerKey())
+}
+
+// doubts returns the term of this process and the takeovers of servers that did not begin clean.
+func (t *TermTracker) doubts() (doubts []doubt) {
+	if !t.term.Clean {
+		doubts = append(doubts, doubt{Term: t.term})
+	}
+	for server, term := range t.claims.takeovers() {
+		doubts = append(doubts, doubt{Term: term, server: server})
+	}
+	return doubts
 }
 
 // version returns the current resourceVersion of the TeamTalkMessages.
@@ -92,7 +115,7 @@ func (t *TermTracker) proofDelay(ctx context.Context) (time.Duration, error) {
 }
 
 // unrecorded reports whether an earlier leader may have sent a message whose status does not show it.
-func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
+func (t *TermTracker) unrecorded(ctx context.Context, doubts []doubt) (bool, error) {
 	list := &v1alpha1.TeamTalkMessageList{}
 	for {
 		if err := t.reader.List(ctx, list, client.MatchingFields{v1alpha1.FieldFinished: "false"},
@@ -101,7 +124,8 @@ func (t *TermTracker) unrecorded(ctx context.Context) (bool, error) {
 		}
 		for i := range list.Items {
 			m := &list.Items[i]
-			if !m.CreationTimestamp.After(t.term.Start.Time) && !m.Finished() && mayHideASend(m) {
+			mayBeSent := slices.ContainsFunc(doubts, func(d doubt) bool { return d.includes(m) })
+			if mayBeSent && !m.Finished() && mayHideASend(m) {
 				return true, nil
 			}
 		}

@@ -42,6 +42,8 @@ type TermTracker struct {
 	sendTimeout time.Duration
 	begun       chan struct{}
 	term        Term
+	// claims may be nil. Set by NewClaims.
+	claims *Claims
 }
 
 // NewTermTracker returns a TermTracker of the Lease for the process with the identity. sendTimeout is
@@ -95,13 +97,7 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 	if err != nil {
 		return Term{}, err
 	}
-	term := Term{Local: time.Now(), Start: lease.CreationTimestamp}
-	// managedFields holds the time of each write by the API server's clock, as creation timestamps do.
-	for _, f := range lease.ManagedFields {
-		if f.Time != nil && f.Time.After(term.Start.Time) {
-			term.Start = *f.Time
-		}
-	}
+	term := Term{Local: time.Now(), Start: lastWrite(lease)}
 	mark, drained := lease.Annotations[DrainedAnnotation]
 	if _, err := resourceversion.CompareResourceVersion(mark, mark); drained && err == nil {
 		// The cache has usually reached this version. To know of the current one could take it a minute.

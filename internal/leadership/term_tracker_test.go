@@ -81,7 +81,7 @@ func newClient(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) 
 	finished := func(o client.Object) []string {
 		return []string{strconv.FormatBool(o.(*v1alpha1.TeamTalkMessage).Status.Finished)}
 	}
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.TeamTalkServer{}).
 		WithIndex(&v1alpha1.TeamTalkMessage{}, v1alpha1.FieldFinished, finished).
 		WithInterceptorFuncs(funcs).WithReturnManagedFields().Build()
 }

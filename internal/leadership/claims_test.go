@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leadership
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+var (
+	otherLease = types.NamespacedName{Namespace: "elsewhere", Name: "operator"}
+	serverKey  = types.NamespacedName{Namespace: "chat", Name: "tt"}
+	open       = func() error { return nil }
+)
+
+// claimsOf returns the Claims of a process that leads.
+func claimsOf(c client.Client) *Claims { return NewClaims(inOffice(c, true), open) }
+
+// managedBy is a server that the process has claimed, for a Lease.
+func managedBy(lease types.NamespacedName, holder string) *v1alpha1.TeamTalkServer {
+	s := server(0)
+	s.Status.ManagedBy = &v1alpha1.ManagedBy{LeaseNamespace: lease.Namespace, LeaseName: lease.Name, HolderIdentity: holder}
+	return s
+}
+
+// heldLease is the other operator's, with its holder; if that is empty, it is released.
+func heldLease(holder string) *coordinationv1.Lease {
+	return lease(func(l *coordinationv1.Lease) {
+		l.Namespace, l.Name, l.Spec.HolderIdentity = otherLease.Namespace, otherLease.Name, &holder
+	})
+}
+
+func currentServer(t *testing.T, c client.Client) *v1alpha1.TeamTalkServer {
+	t.Helper()
+	s := &v1alpha1.TeamTalkServer{}
+	if err := c.Get(t.Context(), serverKey, s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestClaim claims servers at once, after a while, or not at all.
+func TestClaim(t *testing.T) {
+	fresh := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: serverKey.Namespace, Name: serverKey.Name}}
+	renew := func(t *testing.T, c client.Client) {
+		t.Helper()
+		l := &coordinationv1.Lease{}
+		if err := errors.Join(c.Get(t.Context(), otherLease, l), c.Update(t.Context(), l)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	acquired := func(t *testing.T, c client.Client) {
+		t.Helper()
+		s := currentServer(t, c)
+		s.Status.ManagedBy.HolderIdentity = "next"
+		if err := c.Status().Update(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := map[string]struct {
+		server    *v1alpha1.TeamTalkServer
+		lease     *coordinationv1.Lease
+		forbidden bool
+		// during happens shortly before TakeoverAfter is over.
+		during func(*testing.T, client.Client)
+		// wantFirst is whether it is claimed at once, wantLater whether it is after TakeoverAfter.
+		wantFirst, wantLater bool
+		wantTakeover         bool
+		wantMessage          string
+	}{
+		"new":                          {server: fresh, wantFirst: true, wantLater: true},
+		"a claim that was removed":     {server: server(0), wantFirst: true, wantLater: true, wantTakeover: true},
+		"this Lease's, before":         {server: managedBy(leaseKey, "before"), wantFirst: true, wantLater: true},
+		"this process's":               {server: managedBy(leaseKey, "me"), wantFirst: true, wantLater: true},
+		"another's, released":          {server: managedBy(otherLease, "other"), lease: heldLease(""), wantFirst: true, wantLater: true, wantTakeover: true},
+		"another's, which has lapsed":  {server: managedBy(otherLease, "other"), lease: heldLease("other"), wantLater: true, wantTakeover: true, wantMessage: "Two installations"},
+		"another's, gone":              {server: managedBy(otherLease, "other"), wantLater: true, wantTakeover: true, wantMessage: "elsewhere/operator"},
+		"another's, renewed":           {server: managedBy(otherLease, "other"), lease: heldLease("other"), during: renew, wantMessage: "Two installations"},
+		"another's, gone, but claimed": {server: managedBy(otherLease, "other"), during: acquired, wantMessage: "Two installations"},
+		"another's, not to be read":    {server: managedBy(otherLease, "other"), forbidden: true, wantMessage: "Taking over by hand"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				objects := []client.Object{lease(taken), tc.server.DeepCopy()}
+				if tc.lease != nil {
+					objects = append(objects, tc.lease.DeepCopy())
+				}
+				api := newClient(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+					if tc.forbidden && key == otherLease {
+						return apierrors.NewForbidden(schema.GroupResource{Resource: "leases"}, key.Name, errors.New("no"))
+					}
+					return c.Get(ctx, key, o, opts...)
+				}}, objects...)
+				claims := claimsOf(api)
+				try := func(want bool) {
+					t.Helper()
+					s := currentServer(t, api)
+					refusal, err := claims.Claim(t.Context(), s)
+					if err != nil || (refusal == nil) != want || claims.Holds(serverKey, s.UID) != want {
+						t.Errorf("refusal %+v, %v, want it claimed: %v", refusal, err, want)
+					}
+					if refusal != nil && (!strings.Contains(refusal.Message, tc.wantMessage) || refusal.Reason != v1alpha1.ReasonManagedByAnother || refusal.RetryAfter <= 0) {
+						t.Errorf("refusal %+v, want %q", refusal, tc.wantMessage)
+					}
+					if by := currentServer(t, api).Status.ManagedBy; want && (by == nil || *by != claims.self()) {
+						t.Errorf("managed by %+v", by)
+					}
+				}
+				try(tc.wantFirst)
+				time.Sleep(TakeoverAfter - 1)
+				try(tc.wantFirst)
+				if tc.during != nil {
+					tc.during(t, api)
+				}
+				time.Sleep(1)
+				try(tc.wantLater)
+				own := Term{Clean: true}
+				term, claimed := claims.TermOf(serverKey, own)
+				if claimed != tc.wantLater || (term != own) != tc.wantTakeover || tc.wantTakeover && (term.Clean || term.Local.IsZero()) {
+					t.Errorf("term %+v, claimed: %v", term, claimed)
+				}
+			})
+		})
+	}
+}
+
+// TestClaimLost: a claim holds until the status shows another one, and not for a server that is created again.
+func TestClaimLost(t *testing.T) {
+	older := func(s *v1alpha1.TeamTalkServer) { s.ResourceVersion, s.Status.ManagedBy = "1", nil }
+	tests := map[string]struct {
+		change   func(*v1alpha1.TeamTalkServer)
+		wantHeld bool
+	}{
+		"as it was":           {func(*v1alpha1.TeamTalkServer) {}, true},
+		"an older cache":      {older, true},
+		"claimed by another":  {func(s *v1alpha1.TeamTalkServer) { s.Status.ManagedBy.LeaseName = "other" }, false},
+		"claimed by the next": {func(s *v1alpha1.TeamTalkServer) { s.Status.ManagedBy.HolderIdentity = "next" }, false},
+		"removed":             {func(s *v1alpha1.TeamTalkServer) { s.Status.ManagedBy = nil }, false},
+		"created again":       {func(s *v1alpha1.TeamTalkServer) { s.UID = "another" }, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			api := newClient(t, interceptor.Funcs{}, lease(taken), server(0))
+			claims := claimsOf(api)
+			s := currentServer(t, api)
+			if refusal, err := claims.Claim(t.Context(), s); refusal != nil || err != nil {
+				t.Fatalf("%+v, %v", refusal, err)
+			}
+			tc.change(s)
+			if held := claims.shows(s); held != tc.wantHeld {
+				t.Errorf("held: %v, want %v", held, tc.wantHeld)
+			}
+		})
+	}
+}
+
+// TestClaimConflict: of two that claim a server at the same time, one gets a conflict, and sends nothing.
+func TestClaimConflict(t *testing.T) {
+	meanwhile := true
+	api := newClient(t, interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		if meanwhile {
+			meanwhile = false
+			s := managedBy(otherLease, "other")
+			s.ResourceVersion = o.GetResourceVersion()
+			if err := c.Status().Update(ctx, s); err != nil {
+				return err
+			}
+		}
+		return c.SubResource(sub).Patch(ctx, o, patch, opts...)
+	}}, lease(taken), server(0), heldLease("other"))
+	claims := claimsOf(api)
+	for range 2 {
+		refusal, err := claims.Claim(t.Context(), currentServer(t, api))
+		if refusal == nil && !apierrors.IsConflict(err) || claims.Holds(serverKey, "") {
+			t.Errorf("%+v, %v", refusal, err)
+		}
+	}
+	claims = NewClaims(inOffice(api, true), func() error { return ErrGateClosed })
+	if refusal, err := claims.Claim(t.Context(), currentServer(t, api)); refusal == nil || refusal.Reason != "" || err != nil {
+		t.Errorf("with a closed gate: %+v, %v", refusal, err)
+	}
+}
+
+// TestTakenOverInherited: a server that was taken over is handed over cleanly only as a term that did not begin clean.
+func TestTakenOverInherited(t *testing.T) {
+	message := func(server string, age time.Duration) *v1alpha1.TeamTalkMessage {
+		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "chat", Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
+		}}
+		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: server}
+		return m
+	}
+	tests := map[string]struct {
+		message   *v1alpha1.TeamTalkMessage
+		age       time.Duration
+		wantClean bool
+	}{
+		"too early":           {message("other", 0), patience - 1, false},
+		"of another server":   {message("other", 0), patience, true},
+		"of this server":      {message("tt", 0), patience, false},
+		"of this server, new": {message("tt", -time.Second), patience, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tracker := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), true)
+				claims := NewClaims(tracker, open)
+				claims.held[serverKey] = claim{takeover: &Term{Start: metav1.NewTime(created), Local: time.Now()}}
+				time.Sleep(tc.age)
+				if err := tracker.MarkDrained(t.Context()); errors.Is(err, ErrPriorTerm) == tc.wantClean {
+					t.Errorf("MarkDrained: %v", err)
+				}
+			})
+		})
+	}
+}
