@@ -138,7 +138,9 @@ func TestImmutable(t *testing.T) {
 		t.Run(name, func(t *testing.T) { checkAdmission(t, x.TryPatch(sent, edit), immutable) })
 	}
 	waiting := x.Declare("waiting", "hello", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
-	checkAdmission(t, x.TryPatch(waiting, `{"spec":{"ttlSecondsAfterFinished":60}}`), "cannot be added or removed before")
+	for _, patch := range []string{`{"spec":{"ttlSecondsAfterFinished":60}}`, `{"metadata":{"generateName":"m-"}}`} {
+		checkAdmission(t, x.TryPatch(waiting, patch), "cannot be added or removed before")
+	}
 	json := x.Deliver("json", "", withContent(v1alpha1.Content{JSON: map[string]v1alpha1.JSONValue{"a": {Raw: []byte(`{"b":1}`)}}}))
 	for name, edit := range map[string]string{
 		"another key":       `{"spec":{"content":{"json":{"a":null,"c":{"b":1}}}}}`,

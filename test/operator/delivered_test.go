@@ -123,6 +123,11 @@ func (x *tenant) checkDelivered(m *v1alpha1.TeamTalkMessage) {
 	if m.Status.SenderID == nil || m.Status.CompletionTime == nil || m.Status.ObservedGeneration != m.Generation {
 		x.Errorf("status: %+v", m.Status)
 	}
+	for _, r := range m.Status.Recipients {
+		if r.StoredAt != nil && r.StoredAt.Before(m.Status.StartTime) {
+			x.Errorf("stored at %v, before its startTime %v", r.StoredAt, m.Status.StartTime)
+		}
+	}
 }
 
 // TestAudio sends a voice message, which carries no token: the status has its time before it is sent.

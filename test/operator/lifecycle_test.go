@@ -13,6 +13,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
@@ -77,6 +78,56 @@ func TestKilled(t *testing.T) {
 		t.Errorf("%d messages were adopted from the store, want 1", adopted)
 	}
 	x.checkOnce(texts...)
+}
+
+// TestEditedAfterLoss: the text of a ConfigMap is stored, its operator is lost before it records that, and the ConfigMap
+// is edited. The message has not met another one with its key.
+func TestEditedAfterLoss(t *testing.T) {
+	x := newTenantWithTeamTalk(t)
+	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
+	x.Deliver("warm", "up")
+	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 3})
+	var messages []*v1alpha1.TeamTalkMessage
+	for to, edits := range map[uint32][]messageEdit{
+		x.Alice: {withKey("v1")}, x.Bob: {withTTL(3600)}, x.Mate: {withKey("v2"), split},
+	} {
+		edits = append(edits, withContent(textFrom("notice", "body")), toUsers(to))
+		messages = append(messages, x.Declare(fmt.Sprintf("m-%d", to), "", edits...))
+	}
+	x.AwaitRows(4)
+	world.Leader.Kill()
+	x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
+	x.StartLeader()
+	for _, m := range messages {
+		if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
+			t.Errorf("%s: %+v", m.Name, r)
+		}
+	}
+	x.CheckRows(4)
+}
+
+// TestReplacedAfterLoss: the text of a ConfigMap is recorded, and its operator is lost before anything is stored. The text
+// that has replaced it is sent, once the recorded one is proved absent.
+func TestReplacedAfterLoss(t *testing.T) {
+	x := newTenantWithTeamTalk(t)
+	x.Timeout = 2 * framework.Timeout
+	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
+	x.AddFault(devserver.Fault{Kind: devserver.Drop, Command: wire.CommandMsgData, Count: 2})
+	var messages []*v1alpha1.TeamTalkMessage
+	for to, edit := range map[uint32]messageEdit{x.Alice: withKey("v1"), x.Bob: withTTL(3600)} {
+		m := x.Declare(fmt.Sprintf("m-%d", to), "", edit, withContent(textFrom("notice", "body")), toUsers(to))
+		messages = append(messages, x.AwaitMessage(m, "recorded", func(m *v1alpha1.TeamTalkMessage) bool { return m.Status.Text != nil }))
+	}
+	world.Leader.Kill()
+	x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
+	x.StartLeader()
+	for _, m := range messages {
+		before := m.Status.Text.Digest
+		if got := x.AwaitDelivered(m); got.Status.Text.Digest == before || got.Status.Recipients[0].Reason != "" {
+			t.Errorf("%s: %+v", m.Name, got.Status)
+		}
+	}
+	x.checkRowTexts(map[string]int{"as it is now": 2})
 }
 
 // TestStagedAtStart: messages without a token that were created while no operator ran are sent once each. No row of one

@@ -137,32 +137,6 @@ func TestAskedBeforeRefused(t *testing.T) {
 	x.CheckRows(2)
 }
 
-// TestEditedAfterLoss: the text of a ConfigMap is stored, its operator is lost before it records that, and the ConfigMap
-// is edited. The message has not met another one with its key.
-func TestEditedAfterLoss(t *testing.T) {
-	x := newTenantWithTeamTalk(t)
-	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
-	x.Deliver("warm", "up")
-	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 3})
-	var messages []*v1alpha1.TeamTalkMessage
-	for to, edits := range map[uint32][]messageEdit{
-		x.Alice: {withKey("v1")}, x.Bob: {withTTL(3600)}, x.Mate: {withKey("v2"), split},
-	} {
-		edits = append(edits, withContent(textFrom("notice", "body")), toUsers(to))
-		messages = append(messages, x.Declare(fmt.Sprintf("m-%d", to), "", edits...))
-	}
-	x.AwaitRows(4)
-	world.Leader.Kill()
-	x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
-	x.StartLeader()
-	for _, m := range messages {
-		if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
-			t.Errorf("%s: %+v", m.Name, r)
-		}
-	}
-	x.CheckRows(4)
-}
-
 func split(m *v1alpha1.TeamTalkMessage) { m.Spec.LongText = v1alpha1.LongTextSplit }
 
 // TestSplit sends a long text in segments, in order, once each.
