@@ -155,7 +155,7 @@ func ReadyEvent(before, after []metav1.Condition) (eventType string, ready *meta
 	was := meta.FindStatusCondition(before, ConditionReady)
 	ready = meta.FindStatusCondition(after, ConditionReady)
 	switch {
-	case was != nil && was.Status == ready.Status && was.Reason == ready.Reason:
+	case ready == nil, was != nil && was.Status == ready.Status && was.Reason == ready.Reason:
 		return "", ready
 	case ready.Status == metav1.ConditionTrue:
 		return "Normal", ready

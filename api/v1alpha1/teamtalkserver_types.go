@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -274,6 +275,14 @@ type TeamTalkServerStatus struct {
 	// +optional
 	ManagedBy *ManagedBy `json:"managedBy,omitempty"`
 
+	// keysInUse are the AES keys that messages were encrypted with, the newest last, at most 20. A key is recorded
+	// before it is used. A row that no key decrypts may hide a message, unless it dates from a time for which this shows
+	// only keys that the Secret still holds.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	KeysInUse []KeyInUse `json:"keysInUse,omitempty"`
+
 	// conditions are Ready, KeyLoaded, DBProxyConnected and RouterConnected.
 	// +optional
 	// +listType=map
@@ -305,6 +314,28 @@ type ManagedBy struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	HolderIdentity string `json:"holderIdentity,omitempty"`
+}
+
+// MaxKeysInUse is how many keys status.keysInUse holds.
+const MaxKeysInUse = 20
+
+// KeyInUse is an AES key, of which the API shows no more than where it is.
+type KeyInUse struct {
+	// since is when the key was first used. It was used until the next entry's time.
+	// +required
+	Since metav1.Time `json:"since,omitzero"`
+	// secretUID is the UID of the Secret that held the key when it was last in use.
+	// +required
+	SecretUID types.UID `json:"secretUID,omitempty"`
+	// resourceVersion is that of the Secret.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+	// name is the key in data of the Secret under which this key is now, in the version that the newest entry shows. If
+	// empty, the Secret is not known to hold it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=300
+	Name string `json:"name,omitempty"`
 }
 
 // ConnectionCount counts connections.

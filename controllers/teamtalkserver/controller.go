@@ -5,6 +5,7 @@ package teamtalkserver
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +55,9 @@ type Reconciler struct {
 	// MessageWake enqueues the messages of a server.
 	MessageWake *apiwatch.Trigger
 	Recorder    events.EventRecorder
+
+	// loaded are the keys that were loaded last, as loadedKeys by name of the server.
+	loaded sync.Map
 }
 
 // SetupWithManager adds the controller to the manager.
@@ -80,6 +84,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		if apierrors.IsNotFound(err) {
 			r.release(req.NamespacedName)
 			r.Claims.Drop(req.NamespacedName)
+			r.loaded.Delete(req.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -89,9 +94,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	// The watch begins before the read, so that no change falls in between.
 	ref := server.Spec.AESKeySecretRef
 	r.Secrets.Watch(req.NamespacedName, types.NamespacedName{Namespace: server.Namespace, Name: ref.Name})
-	keys, cause, err := r.loadKeys(ctx, server.Namespace, ref)
+	loaded, cause, err := r.loadKeys(ctx, server.Namespace, ref)
 	if err != nil {
 		return reconcile.Result{}, err
+	}
+	var keys cipher.Keys
+	if cause == nil {
+		if keys, err = r.recordKeys(ctx, server, loaded); err != nil {
+			return resultOf(nil, err)
+		}
 	}
 	session := r.Sessions.Ensure(req.NamespacedName, connection.ConfigOf(server), keys)
 
@@ -159,21 +170,22 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, server *v1alpha1.T
 
 // loadKeys reads the keys from the Secret. A Cause is for the user to fix; an error is retried.
 func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha1.SecretKeyRef) (
-	keys cipher.Keys, cause *v1alpha1.Cause, err error,
+	loaded loadedKeys, cause *v1alpha1.Cause, err error,
 ) {
 	secret := &corev1.Secret{}
 	err = r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return keys, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
+		return loaded, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q: create it with the key %q", ref.Name, namespace, ref.Key)}, nil
 	case apierrors.IsForbidden(err):
-		return keys, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
+		return loaded, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"the operator may not read Secret %q in namespace %q: grant it get, list and watch of it, "+
 				"see \"Access to namespaces\" in docs/install.md", ref.Name, namespace)}, nil
 	case err != nil:
-		return keys, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
+		return loaded, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
 	}
-	keys, cause = connection.KeysOf(secret.Data, ref)
-	return keys, cause, nil
+	loaded = loadedKeys{uid: secret.UID, version: secret.ResourceVersion, ref: ref}
+	loaded.keys, cause = connection.KeysOf(secret.Data, ref)
+	return loaded, cause, nil
 }

@@ -30,7 +30,7 @@ func whyMissing(id uint32) string {
 }
 
 func whyConcealed(id uint32) string {
-	return fmt.Sprintf("row %d may be this message, and no key opens it: keep its key as a previous one", id)
+	return fmt.Sprintf("row %d may be this message, and no key opens it: add its key as a previous one, or delete it", id)
 }
 
 // membersAsked is how many other members of a group are asked for its history in one search. The next search asks

@@ -72,6 +72,14 @@ func New(key []byte) (*Cipher, error) {
 	return &Cipher{block: block}, nil
 }
 
+// Equal reports whether both have the same key.
+func (c *Cipher) Equal(other *Cipher) bool {
+	var a, b [aes.BlockSize]byte
+	c.block.Encrypt(a[:], a[:])
+	other.block.Encrypt(b[:], b[:])
+	return a == b
+}
+
 // Encrypt returns the base64 ciphertext of a text, padded with zeros. It also encrypts texts over MaxText, which
 // db_proxy cannot store.
 func (c *Cipher) Encrypt(text []byte) []byte {

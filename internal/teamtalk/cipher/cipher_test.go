@@ -258,6 +258,13 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+func TestEqual(t *testing.T) {
+	a, same, other := mustNew(t, testKey), mustNew(t, testKey), mustNew(t, []byte("another key, of thirty-two bytes"))
+	if !a.Equal(same) || a.Equal(other) {
+		t.Error("keys are not compared")
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	c := mustNew(t, testKey)
 	var wg sync.WaitGroup
