@@ -323,30 +323,17 @@ func TestRecordedRowsAreRead(t *testing.T) {
 	})
 }
 
-// TestRequestsOfASend: an ordinary send asks for the directory and its row, and for nothing more.
-func TestRequestsOfASend(t *testing.T) {
-	run(t, func(h *harness) {
-		h.deliverAll(toAlice, "m")
-		if want := map[string]int{"users": 1, "byID": 1}; !maps.Equal(h.talk.reads, want) {
-			t.Errorf("asked %v, want %v", h.talk.reads, want)
-		}
-	})
-}
-
-// TestRequestsOfASearch: what a search asks for.
+// TestRequestsOfASearch: what a search asks for, beside the directory reads of the send.
 func TestRequestsOfASearch(t *testing.T) {
 	type scenario struct {
 		to, other v1alpha1.Recipient
 		rows      int
 		restart   bool
-		// since is how long ago the other row was stored.
-		since time.Duration
-		want  map[string]int
+		want      map[string]int
 	}
 	runEach(t, map[string]scenario{
 		"rows":                       {to: toAlice, rows: 3, want: map[string]int{"list": 1}},
 		"rows, group":                {to: toGroup, rows: 3, want: map[string]int{"list": 1}},
-		"rows, and others since":     {to: toAlice, other: toBob, rows: 3, since: time.Minute, want: map[string]int{"list": 1, "byID": 1}},
 		"many rows":                  {to: toAlice, rows: 100, want: map[string]int{"list": 2}},
 		"empty":                      {to: toAlice, other: toBob, want: map[string]int{"list": 2, "byID": 2}},
 		"empty, group":               {to: toGroup, other: toBob, want: map[string]int{"list": 1, "latest": 2, "byID": 2}},
@@ -358,13 +345,11 @@ func TestRequestsOfASearch(t *testing.T) {
 			h.deliverAll(tc.to, fmt.Sprint("row", i))
 		}
 		if tc.other != (v1alpha1.Recipient{}) {
-			advance(time.Second)
 			h.deliverAll(tc.other, "other")
 		}
 		if tc.restart {
 			defer h.restart()()
 		}
-		advance(tc.since)
 		spec := h.keyed("m", "hello", tc.to)
 		spec.Payload, spec.PayloadPending = Payload{}, true // it is searched for, and nothing more
 		h.talk.reads = nil

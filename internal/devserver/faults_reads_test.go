@@ -197,6 +197,19 @@ func TestEvery(t *testing.T) {
 	equal(t, "dropped ones answered", false, slices.Contains(answered, 48) || slices.Contains(answered, 96))
 }
 
+func TestAge(t *testing.T) {
+	s, c := serve(t, nil)
+	c.text(1, 1, 2, single, "here")
+	c.settle()
+	before := stored(t, s)[0]
+	if err := s.Age(48 * time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	after := stored(t, s)[0]
+	equal(t, "days older, as sent", uint32(2*24*3600), before.CreateTime-after.CreateTime)
+	equal(t, "older, as stored", 48*time.Hour, before.StoredAt.Sub(after.StoredAt))
+}
+
 // TestRecentSessions shows what a stock server lists, and in which order.
 func TestRecentSessions(t *testing.T) {
 	s, c, pass := clocked(t)

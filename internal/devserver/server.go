@@ -170,6 +170,9 @@ func (s *Server) Table(session string) (string, error) {
 	return s.store.Table(parsed)
 }
 
+// Age makes every stored message older by the duration, as if the clock had been moved on.
+func (s *Server) Age(by time.Duration) error { return s.store.Age(by) }
+
 // AddUser adds or replaces a user.
 func (s *Server) AddUser(u User) error { return s.store.AddUser(u) }
 

@@ -11,6 +11,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -33,6 +34,7 @@ type cluster struct {
 	// seen has the messages as a watch has shown them, which spares the API server lists.
 	seen   cache.Cache
 	cfg    *rest.Config
+	plane  *controlplane.ControlPlane
 	dir    string
 	binary string
 }
@@ -50,7 +52,7 @@ func newCluster(ctx context.Context, binary string, log func(string, ...any)) *c
 	plane, admin, err := framework.StartPlane(ctx, controlplane.Options{Log: log})
 	framework.Must(err)
 	c.Cleanup(func() { _ = plane.Stop() }) // a folder that stays behind is no result
-	c.admin = admin
+	c.admin, c.plane = admin, plane
 	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields()}
 	c.seen = framework.MustGet(cache.New(plane.Config(), options))
 	watching, cancel := context.WithCancel(context.Background())
@@ -75,7 +77,8 @@ func (c *cluster) clear(ctx context.Context, namespace string, all bool) error {
 
 // forgetLeader removes the Lease: the next operator is the first.
 func (c *cluster) forgetLeader(ctx context.Context) error {
-	return c.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(leases))
+	return errors.Join(c.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(leases)),
+		c.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(otherLeases)))
 }
 
 // operator is one operator process, with its own way to the API server.
@@ -86,12 +89,26 @@ type operator struct {
 }
 
 func (c *cluster) startOperator(ctx context.Context) *operator {
+	return c.startOperatorAs(c.binary, leases)
+}
+
+// allowLease lets operators have their Lease in another namespace.
+func (c *cluster) allowLease(ctx context.Context, namespace string) error {
+	err := c.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return errors.Join(err, framework.BindLease(ctx, c.admin, framework.OperatorUser, namespace))
+}
+
+// startOperatorAs starts an operator of a build, with its Lease in a namespace.
+func (c *cluster) startOperatorAs(binary, namespace string) *operator {
 	o := &operator{api: framework.MustGet(apiproxy.Start(c.cfg)), log: &framework.Log{}}
 	file := framework.MustGet(os.CreateTemp(c.dir, "kubeconfig-"))
 	_ = file.Close() // only its name is needed
 	framework.Must(framework.WriteKubeconfig(file.Name(), o.api.Config()))
 	var err error
-	if o.Process, err = framework.Start(c.binary, o.log, framework.OperatorArgs(file.Name(), leases)...); err != nil {
+	if o.Process, err = framework.Start(binary, o.log, framework.OperatorArgs(file.Name(), namespace)...); err != nil {
 		o.api.Stop()
 		framework.Mustf(err, "start an operator")
 	}

@@ -29,8 +29,10 @@ func TestMutants(t *testing.T) {
 	if len(all) < 12 {
 		t.Errorf("%d mutants, want at least 12", len(all))
 	}
+	ahead, err := mutants.Variant("clock-ahead")
+	noError(t, err)
 	packages := listPackages(t, root)
-	for _, m := range all {
+	for _, m := range append(all, ahead) {
 		t.Run(m.Name, func(t *testing.T) {
 			if _, err := choose(m.Scenario, false); err != nil {
 				t.Error(err)

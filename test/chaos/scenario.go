@@ -33,14 +33,17 @@ type scenario struct {
 	short    bool
 	// reroutes: connections to the router end, and what was on them may be announced once more.
 	reroutes bool
-	run      func(ctx context.Context, w *world)
+	// firstBuild is the variant that the first operator is built as, see mutants.Variant.
+	firstBuild string
+	run        func(ctx context.Context, w *world)
 }
 
 // scenarios are all of them, longest first, so that they end together.
 func scenarios() []scenario {
 	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), leaderScenarios(), answerScenarios(),
 		readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(), editScenarios(), contentScenarios(),
-		keyScenarios())
+		keyScenarios(), tableScenarios(), identityScenarios(), rowScenarios(),
+		installationScenarios(), gatewayScenarios())
 	for i := range all {
 		all[i].bound = cmp.Or(all[i].bound, retryBound)
 	}

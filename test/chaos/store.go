@@ -72,6 +72,9 @@ func (w *world) rows(ctx context.Context) stored {
 	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		for to := range conversations {
 			for _, r := range w.history(ctx, db, to) {
+				if w.foreign[to][r.GetMsgId()] {
+					continue
+				}
 				s, ok := w.read(r.GetMsgType(), r.GetMsgData())
 				if !ok && w.dev != nil {
 					s, ok = parsedText{number: undeclared}, true // no other program writes here

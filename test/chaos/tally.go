@@ -122,7 +122,8 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 	}
 	if o != nil {
 		for _, r := range o.Status.Recipients {
-			if r.State == v1alpha1.StateInDoubt || r.Reason == v1alpha1.ReasonOutcomeUnknown {
+			isUnknown := r.State == v1alpha1.StateInDoubt || r.Reason == v1alpha1.ReasonOutcomeUnknown
+			if isUnknown && !slices.Contains(m.refusal, v1alpha1.ReasonOutcomeUnknown) {
 				t.unknown++
 			}
 		}

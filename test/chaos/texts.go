@@ -92,7 +92,7 @@ func (w *world) read(kind wire.MsgType, data []byte) (parsedText, bool) {
 		}
 		return w.parse(string(data[soundAt:]))
 	}
-	for _, key := range append(slices.Clone(w.keys), secondKey) {
+	for _, key := range append(slices.Clone(w.keys), secondKey, thirdKey) {
 		c, err := cipher.New([]byte(key))
 		if err != nil {
 			continue

@@ -58,6 +58,8 @@ type world struct {
 	misdirect func(*message) bool
 	// unrouted are messages whose announcement the proxy has lost.
 	unrouted map[piece]bool
+	// foreign are the rows, by id, that the scenario has written itself.
+	foreign map[recipient]map[uint32]bool
 	// early is how many pieces were sent before their time; odd is what else was wrong.
 	early int
 	odd   []string
@@ -66,7 +68,7 @@ type world struct {
 
 // setup gives a scenario its proxies, namespace and server. Without op it starts an operator of its own.
 func (w *world) setup(ctx context.Context, op *operator) {
-	w.began, w.unrouted = time.Now(), map[piece]bool{}
+	w.began, w.unrouted, w.foreign = time.Now(), map[piece]bool{}, map[recipient]map[uint32]bool{}
 	w.wire = &onWire{world: w, by: map[*faultproxy.Conn]map[piece]bool{}}
 	w.db = framework.MustGet(faultproxy.Start(ctx, w.dbProxy))
 	w.route = framework.MustGet(faultproxy.Start(ctx, w.router))
@@ -75,7 +77,10 @@ func (w *world) setup(ctx context.Context, op *operator) {
 	w.warmUp(ctx)
 	admin := w.cluster.admin
 	framework.Must(framework.CreateNamespace(ctx, admin, framework.OperatorUser, w.namespace))
-	if w.leader = op; op == nil {
+	switch w.leader = op; {
+	case w.firstBuild != "":
+		w.leader = w.startVariant(ctx, w.firstBuild)
+	case op == nil:
 		w.leader = w.replace(ctx)
 	}
 	framework.Must(admin.Create(ctx, w.secret(w.keys[0], w.olderKey())))

@@ -167,9 +167,36 @@ func Empty(c *Conn, f Frame) {
 		wire.CommandLatestMsgIDRsp: Rewrite(func(m *wire.IMGetLatestMsgIdRsp) { m.LatestMsgId = proto.Uint32(0) }),
 		wire.CommandUsersInfoRsp:   Rewrite(func(m *wire.IMUsersInfoRsp) { m.UserInfoList = nil }),
 		wire.CommandGroupInfoRsp:   Rewrite(func(m *wire.IMGroupInfoListRsp) { m.GroupInfoList = nil }),
+		wire.CommandRecentSessionsRsp: Rewrite(func(m *wire.IMRecentContactSessionRsp) {
+			m.ContactSessionList = nil
+		}),
 	}
-	if empty := actions[f.Command]; empty != nil {
-		empty(c, f)
+	rewriteOrPass(actions, c, f)
+}
+
+// Stale answers reads as a replica that has stopped at a time: without the rows that were created later. Of newest ids
+// it shows none.
+func Stale(stopped time.Time) Action {
+	created := func(r *wire.MsgInfo) bool { return int64(r.GetCreateTime()) > stopped.Unix() }
+	updated := func(s *wire.ContactSessionInfo) bool { return int64(s.GetUpdatedTime()) > stopped.Unix() }
+	actions := map[wire.Command]Action{
+		wire.CommandMsgListRsp: Rewrite(func(m *wire.IMGetMsgListRsp) {
+			m.MsgList = slices.DeleteFunc(m.MsgList, created)
+		}),
+		wire.CommandMsgByIDRsp: Rewrite(func(m *wire.IMGetMsgByIdRsp) {
+			m.MsgList = slices.DeleteFunc(m.MsgList, created)
+		}),
+		wire.CommandLatestMsgIDRsp: Rewrite(func(m *wire.IMGetLatestMsgIdRsp) { m.LatestMsgId = proto.Uint32(0) }),
+		wire.CommandRecentSessionsRsp: Rewrite(func(m *wire.IMRecentContactSessionRsp) {
+			m.ContactSessionList = slices.DeleteFunc(m.ContactSessionList, updated)
+		}),
+	}
+	return func(c *Conn, f Frame) { rewriteOrPass(actions, c, f) }
+}
+
+func rewriteOrPass(actions map[wire.Command]Action, c *Conn, f Frame) {
+	if rewrite := actions[f.Command]; rewrite != nil {
+		rewrite(c, f)
 		return
 	}
 	c.pass(f)

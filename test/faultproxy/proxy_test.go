@@ -5,6 +5,7 @@ package faultproxy
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -153,35 +154,45 @@ func TestActions(t *testing.T) {
 	}
 }
 
-func TestEmpty(t *testing.T) {
-	s := newFixture(t, dbproxy.Options{})
-	s.mustSend()
+// reads is what each kind of read shows: all of them 1 without a fault.
+func (s *fixture) reads(t *testing.T) (found []int) {
+	t.Helper()
 	session := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: sender, ID: receiver}
-	read := func() (found []int) {
-		rows, err := s.db.List(t.Context(), session, 5)
-		byID, err2 := s.db.ByID(t.Context(), session, []uint32{1})
-		latest, err3 := s.db.LatestID(t.Context(), session)
-		users, err4 := s.db.Users(t.Context(), sender, []uint32{sender})
-		groups, err5 := s.db.Groups(t.Context(), sender, []uint32{7})
-		if err := errors.Join(err, err2, err3, err4, err5); err != nil {
-			t.Fatal(err)
-		}
-		return []int{len(rows), len(byID), int(latest), len(users), len(groups)}
+	rows, err := s.db.List(t.Context(), session, 5)
+	byID, err2 := s.db.ByID(t.Context(), session, []uint32{1})
+	latest, err3 := s.db.LatestID(t.Context(), session)
+	recent, err4 := s.db.RecentSessions(t.Context(), sender)
+	users, err5 := s.db.Users(t.Context(), sender, []uint32{sender})
+	groups, err6 := s.db.Groups(t.Context(), sender, []uint32{7})
+	if err := errors.Join(err, err2, err3, err4, err5, err6); err != nil {
+		t.Fatal(err)
 	}
-	for _, n := range read() {
-		if n != 1 {
-			t.Fatal("reads without a fault do not show everything")
-		}
-	}
-	rule := s.proxy.Add(Rule{Direction: ToClient, Do: Empty})
-	for i, n := range read() {
-		if n != 0 {
-			t.Errorf("read %d shows %d", i, n)
-		}
-	}
-	rule.Remove()
-	if read()[0] != 1 || rule.Fired() != 5 {
-		t.Errorf("the rule works on, or has fired %d times, not 5", rule.Fired())
+	return []int{len(rows), len(byID), int(latest), len(recent), len(users), len(groups)}
+}
+
+func TestReads(t *testing.T) {
+	all := []int{1, 1, 1, 1, 1, 1}
+	for name, tc := range map[string]struct {
+		do   Action
+		want []int
+	}{
+		"passed":                 {Pass, all},
+		"empty":                  {Empty, make([]int, 6)},
+		"stopped before the row": {Stale(time.Unix(0, 0)), []int{0, 0, 0, 0, 1, 1}},
+		"stopped after it":       {Stale(time.Now().Add(time.Hour)), []int{1, 1, 0, 1, 1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFixture(t, dbproxy.Options{})
+			s.mustSend()
+			rule := s.proxy.Add(Rule{Direction: ToClient, Do: tc.do})
+			if got := s.reads(t); !slices.Equal(got, tc.want) {
+				t.Errorf("reads show %d, want %d", got, tc.want)
+			}
+			rule.Remove()
+			if got := s.reads(t); !slices.Equal(got, all) || rule.Fired() != len(all) {
+				t.Errorf("the rule works on, %d, or has fired %d times", got, rule.Fired())
+			}
+		})
 	}
 }
 

@@ -19,14 +19,22 @@ import (
 // BindOperator grants user exactly what config/rbac grants the operator everywhere, with its Lease in
 // leaseNamespace. GrantNamespace adds the rest.
 func BindOperator(ctx context.Context, admin client.Client, user, leaseNamespace string) error {
-	if err := ApplyRoles(ctx, admin, leaseNamespace, "role.yaml", "leader_election_role.yaml"); err != nil {
+	if err := ApplyRoles(ctx, admin, leaseNamespace, "role.yaml"); err != nil {
 		return err
 	}
 	if err := bindClusterRole(ctx, admin, user, user, "teamtalk-operator"); err != nil {
 		return err
 	}
+	return BindLease(ctx, admin, user, leaseNamespace)
+}
+
+// BindLease grants user the rights of an operator that has its Lease in the namespace, and nothing more.
+func BindLease(ctx context.Context, admin client.Client, user, namespace string) error {
+	if err := ApplyRoles(ctx, admin, namespace, "leader_election_role.yaml"); err != nil {
+		return err
+	}
 	err := admin.Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: leaseNamespace}, Subjects: Users(user),
+		ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: namespace}, Subjects: Users(user),
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "teamtalk-operator-leader-election"},
 	})
 	if err != nil {
@@ -92,6 +100,17 @@ func BindGateway(ctx context.Context, admin client.Client, user string) error {
 		}
 	}
 	return nil
+}
+
+// BindDirectGateway grants user what a gateway in direct mode needs for one namespace, and nothing more.
+func BindDirectGateway(ctx context.Context, admin client.Client, user, namespace string) error {
+	if err := ApplyRoles(ctx, admin, "default", "gateway_role.yaml"); err != nil {
+		return err
+	}
+	if err := bindClusterRole(ctx, admin, user, user, "teamtalk-gateway-direct"); err != nil {
+		return err
+	}
+	return GrantNamespace(ctx, admin, user, namespace)
 }
 
 // CreateNamespace creates a namespace and grants user in it what GrantNamespace does.

@@ -4,11 +4,20 @@ package store
 
 import (
 	"slices"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// What follows is for those who watch the store: nothing in TeamTalk answers it.
+// What follows is for those who watch the store, and for tests: nothing in TeamTalk answers it.
+
+// Age makes every stored message older.
+func (s *Store) Age(by time.Duration) error {
+	return s.write(func() error {
+		return s.exec(`UPDATE messages SET create_time = create_time - ?, stored_at = stored_at - ?`,
+			int64(by/time.Second), by.Milliseconds())
+	})
+}
 
 // All returns every stored message in the order of storing.
 func (s *Store) All() (messages []Message, err error) {

@@ -3,7 +3,7 @@
 // Package mutants removes one protection of the operator at a time, by patches that
 // are applied to a copy of the source and built with "go build -overlay".
 //
-// All returns the mutants. Mutant.Patch applies one, and Mutant.Overlay writes the
+// All returns the mutants, and Variant the operators that a scenario needs beside the real one. Mutant.Patch applies one, and Mutant.Overlay writes the
 // result as an overlay to a directory.
 //
 // A .patch file has one line of description, the scenario that must fail, and hunks
@@ -24,7 +24,7 @@ import (
 	"strings"
 )
 
-//go:embed *.patch
+//go:embed *.patch variants/*.patch
 var patches embed.FS
 
 // Mutant is the operator without one of its protections.
@@ -62,6 +62,17 @@ func All() ([]Mutant, error) {
 		all = append(all, m)
 	}
 	return all, nil
+}
+
+// Variant returns a change that is no mutant: a scenario runs an operator that is built with it.
+func Variant(name string) (Mutant, error) {
+	text, err := patches.ReadFile("variants/" + name + ".patch")
+	if err != nil {
+		return Mutant{}, err
+	}
+	v, err := parse(string(text))
+	v.Name = name
+	return v, err
 }
 
 func parse(text string) (Mutant, error) {

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+)
+
+// rowScenarios are about what else is in a conversation, and about what was never sent.
+func rowScenarios() []scenario {
+	return append(takeovers([]scenario{
+		{name: "unsent-audio", run: unsentAudio,
+			clause: "kill -9 of the operator: voice messages, and texts without a token, are declared while none runs, several " +
+				"to each user"},
+		{name: "groups-unknown", needsDev: true, run: groupsUnknown,
+			clause: "kill -9 of the operator: messages to groups that do not exist, or lack the sender, before it and after"},
+	}), []scenario{
+		{name: "key-removed", needsDev: true, run: keyRemoved,
+			clause: "the key is replaced twice and the oldest one is removed, and messages that were sent under it are created " +
+				"again; then it is given back"},
+		{name: "slow-audio-history", needsDev: true, run: slowAudioHistory,
+			clause: "conversations hold so many voice messages that their history takes longer than the operator's timeout"},
+	}...)
+}
+
+// eachUser is how many messages go to each user.
+const eachUser = 3
+
+func unsentAudio(ctx context.Context, w *world) {
+	framework.Must(framework.MergePatch(ctx, w.cluster.admin, w.server(), `{"spec":{"deliveryToken":"Disabled"}}`))
+	w.kill(w.leader)
+	w.counts(func() int { return 1 })
+	w.few = max(1, w.size/eachUser)
+	sounds(ctx, w)
+	w.endBy(110 * time.Second)
+	w.send(ctx, w.size/2)
+	w.shape = nil
+	w.endBy(110 * time.Second)
+	w.send(ctx, w.size/2)
+	w.replace(ctx)
+	w.finished(ctx)
+}
+
+// Groups that are not those of the target: the first do not exist, the others lack the sender.
+const (
+	unknownGroups = 900
+	foreignGroups = 950
+	someGroups    = 10
+)
+
+func groupsUnknown(ctx context.Context, w *world) {
+	other := w.users[0]
+	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
+		for id := range uint32(someGroups) {
+			framework.Must(w.dev.AddGroup(foreignGroups+id, "without the sender", other, w.users[1]))
+			framework.MustGet(db.Send(ctx, ctx, dbproxy.Message{
+				From: other, To: foreignGroups + id, CreateTime: uint32(w.began.Unix()),
+				Type: wire.MsgType_MSG_TYPE_GROUP_TEXT, Data: w.cipher(w.keys[0]).Encrypt([]byte("hello")),
+			}))
+		}
+	})
+	w.deal = func(m *message) {
+		switch id := uint32(m.number % someGroups); m.number % 3 {
+		case 0:
+			m.to, m.want, m.refusal = []recipient{{true, unknownGroups + id}}, refused, []string{v1alpha1.ReasonGroupNotFound}
+		case 1:
+			m.to, m.want, m.refusal = []recipient{{true, foreignGroups + id}}, refused, []string{v1alpha1.ReasonSenderNotInGroup}
+		}
+	}
+	w.counts(func() int { return 1 })
+	w.endBy(110 * time.Second)
+	w.send(ctx, w.size/2)
+	w.kill(w.leader)
+	w.send(ctx, w.size/2)
+	w.replace(ctx)
+	w.finished(ctx)
+	for id := range uint32(someGroups) { // to be counted
+		framework.Must(w.dev.AddGroup(foreignGroups+id, "with the sender", w.sender))
+		framework.Must(w.dev.AddGroup(unknownGroups+id, "with the sender", w.sender))
+	}
+}
+
+// write stores a row of the sender as another program does.
+func (w *world) write(ctx context.Context, db *dbproxy.Client, to recipient, at time.Time, kind wire.MsgType,
+	data []byte) uint32 {
+	id := untilAnswered(ctx, func() (uint32, error) {
+		return db.Send(ctx, ctx, dbproxy.Message{
+			From: w.sender, To: to.id, CreateTime: uint32(at.Unix()), Type: kind, Data: data,
+		})
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.foreign[to] == nil {
+		w.foreign[to] = map[uint32]bool{}
+	}
+	w.foreign[to][id] = true
+	return id
+}
+
+// thirdKey replaces the second one.
+const thirdKey = "chaos-third-key-0123456789abcdef"
+
+func keyRemoved(ctx context.Context, w *world) {
+	w.deal = w.giveKey
+	some := w.size / 3
+	w.send(ctx, some)
+	w.finished(ctx)
+	first := w.keys[0]
+	framework.Must(w.cluster.admin.Update(ctx, w.secret(secondKey, first)))
+	w.send(ctx, some)
+	w.finished(ctx)
+	framework.Must(w.cluster.admin.Update(ctx, w.secret(thirdKey, secondKey)))
+	w.counts(func() int { return 2 })
+	keyed := w.messages[:2*some]
+	// What only its own resource can have sent does not wait.
+	w.deal = nil
+	w.send(ctx, some)
+	w.finished(ctx)
+	for _, m := range keyed {
+		m.waits = true
+	}
+	w.endBy(60 * time.Second)
+	w.each(ctx, keyed, w.recreate)
+	after(ctx, settle+lag+2*time.Second)
+	all := w.secret(thirdKey, secondKey)
+	all.Data["aesKey.previous.2"] = []byte(first)
+	framework.Must(w.cluster.admin.Update(ctx, all))
+	for _, m := range keyed {
+		m.waits = false
+	}
+}
+
+// slowRows take longer than the operator waits for an answer, at 0.1 s each.
+const (
+	slowRows  = 130
+	slowUsers = 6
+)
+
+// slowAudioHistory: of one row a day, those of the key's window can be read in time. Of one row an hour they cannot, and
+// the message says so.
+func slowAudioHistory(ctx context.Context, w *world) {
+	slow := w.recipients(false, 0)[:slowUsers]
+	isLong := func(n int) bool { return n%3 == 0 }
+	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
+		for i, to := range slow {
+			each := 24 * time.Hour
+			if isLong(i) {
+				each = time.Hour
+			}
+			for n := range slowRows {
+				at := time.Now().Add(-each * time.Duration(slowRows-n))
+				w.write(ctx, db, to, at, wire.MsgType_MSG_TYPE_SINGLE_AUDIO, []byte("\x00\x00\x00\x01 sound"))
+			}
+		}
+	})
+	framework.MustGet(w.dev.Faults().Add(devserver.Fault{Kind: devserver.SlowAudio}))
+	w.counts(func() int { return w.dev.Faults().Fired(devserver.SlowAudio) })
+	w.endBy(60 * time.Second)
+	w.deal = func(m *message) {
+		if m.number > slowUsers {
+			m.to = []recipient{{false, w.users[slowUsers+m.number%(len(w.users)-slowUsers)]}}
+			return
+		}
+		w.giveKey(m)
+		if m.to = []recipient{slow[m.number-1]}; isLong(m.number - 1) {
+			m.want, m.refusal = refused, []string{v1alpha1.ReasonOutcomeUnknown}
+		}
+	}
+	w.send(ctx, w.size)
+	w.finished(ctx)
+	w.dev.Faults().Clear()
+	w.explained(ctx, func(recipient) string { return "too slowly" })
+}
+
+// endBy gives messages a deadline, by which a doubt that cannot be settled ends.
+func (w *world) endBy(d time.Duration) {
+	before, seconds := w.shape, int64(d/time.Second)
+	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
+		if before != nil {
+			before(m, o)
+		}
+		o.Spec.ActiveDeadlineSeconds = &seconds
+	}
+}
+
+// explained checks that what had to end as OutcomeUnknown says why.
+func (w *world) explained(ctx context.Context, why func(recipient) string) {
+	objects := w.objects(ctx, w.cluster.admin)
+	for _, m := range w.messages {
+		if r := statusOf(objects[m.uid], m.to[0]); r != nil && r.Reason == v1alpha1.ReasonOutcomeUnknown &&
+			!strings.Contains(r.Message, why(m.to[0])) {
+			w.odd = append(w.odd, fmt.Sprintf("message %d ended as %q, which does not say %q", m.number, r.Message, why(m.to[0])))
+		}
+	}
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+)
+
+// tableScenarios are about reads that lie in part: of one of TeamTalk's tables, or since a moment.
+func tableScenarios() []scenario {
+	return append(takeovers([]scenario{
+		{name: "table-unreadable-restart", needsDev: true, run: tableUnreadableRestart,
+			clause: "kill -9 of the operator: one table of messages comes back empty while its successor asks"},
+	}), []scenario{
+		{name: "table-unreadable-users", needsDev: true, short: true,
+			clause: "one table of messages to users comes back empty, with messages in it in doubt",
+			run:    func(ctx context.Context, w *world) { w.tableUnreadable(ctx, false) }},
+		{name: "table-unreadable-groups", needsDev: true,
+			clause: "one table of messages to groups comes back empty, with messages in it in doubt",
+			run:    func(ctx context.Context, w *world) { w.tableUnreadable(ctx, true) }},
+		{name: "replica-stopped", run: replicaStopped,
+			clause: "one of two replicas has stopped: reads over half of the connections show nothing that was stored since, " +
+				"with messages in doubt"},
+	}...)
+}
+
+// recipients are all users or groups, without the last ones.
+func (w *world) recipients(group bool, without int) []recipient {
+	ids := w.users
+	if group {
+		ids = w.groups
+	}
+	var all []recipient
+	for _, id := range ids[:len(ids)-without] {
+		all = append(all, recipient{group, id})
+	}
+	return all
+}
+
+// sendTo declares n messages to these recipients in turn.
+func (w *world) sendTo(ctx context.Context, n int, to []recipient) {
+	w.deal = func(m *message) { m.to = []recipient{to[m.number%len(to)]} }
+	w.send(ctx, n)
+	w.deal = nil
+}
+
+// session names the sender's conversation with a recipient as teamtalk-dev does.
+func (w *world) session(to recipient) string {
+	if to.group {
+		return fmt.Sprintf("group:%d", to.id)
+	}
+	return fmt.Sprintf("user:%d:%d", w.sender, to.id)
+}
+
+// inOneTable sends to recipients, and returns those whose messages are in the table of the first.
+func (w *world) inOneTable(ctx context.Context, all []recipient) (same []recipient, table string) {
+	w.sendTo(ctx, max(w.size/2, len(all)), all)
+	w.finished(ctx)
+	table = framework.MustGet(w.dev.Table(w.session(all[0])))
+	same = slices.DeleteFunc(slices.Clone(all), func(to recipient) bool {
+		return framework.MustGet(w.dev.Table(w.session(to))) != table
+	})
+	return same, table
+}
+
+// newcomers are users whose first message is unanswered: nothing of their conversations is known. TeamTalk has a table
+// for each eighth.
+const newcomers = 8
+
+func (w *world) tableUnreadable(ctx context.Context, group bool) {
+	fresh := 0
+	if !group {
+		fresh = newcomers
+	}
+	all := w.recipients(group, fresh)
+	same, table := w.inOneTable(ctx, all)
+	w.inDev(devserver.Fault{Kind: devserver.TableUnreadable, Table: table})
+	if !group {
+		w.sendFirst(ctx, w.users[len(w.users)-fresh:])
+	}
+	cut := w.doubtful(group, nil)
+	w.sendTo(ctx, w.size/2, same)
+	framework.Must(cut.Await(ctx, 1))
+	after(ctx, outage)
+	w.dev.Faults().Clear()
+	cut.Remove()
+}
+
+// sendFirst sends their first messages to users, and cuts the connection instead of each answer.
+func (w *world) sendFirst(ctx context.Context, users []uint32) {
+	var mu sync.Mutex
+	seen := map[uint32]bool{}
+	unanswered := w.onDB(faultproxy.Rule{
+		Direction: faultproxy.ToClient, Commands: messages, Do: faultproxy.Cut,
+		Match: func(f faultproxy.Frame) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			to := f.Message().GetToSessionId()
+			first := slices.Contains(users, to) && !f.Group() && !seen[to]
+			seen[to] = true
+			return first
+		},
+	})
+	w.deal = func(m *message) {
+		m.want = undetermined
+		m.to = []recipient{{false, users[m.number%len(users)]}}
+	}
+	w.send(ctx, len(users))
+	w.deal = nil
+	framework.Must(unanswered.Await(ctx, 1)) // with one connection the answers to others are lost
+}
+
+func tableUnreadableRestart(ctx context.Context, w *world) {
+	same, table := w.inOneTable(ctx, w.recipients(false, 0))
+	lost := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Do: faultproxy.Drop})
+	w.sendTo(ctx, w.size/2, same)
+	framework.Must(lost.Await(ctx, len(same)))
+	w.kill(w.leader)
+	w.inDev(devserver.Fault{Kind: devserver.TableUnreadable, Table: table})
+	lost.Remove()
+	w.replace(ctx)
+	after(ctx, provedAfter+3*time.Second)
+	w.dev.Faults().Clear()
+}
+
+// staleness is how often messages are sent while reads are stale: each that is shown shows that others are stale.
+const staleness = 500 * time.Millisecond
+
+func replicaStopped(ctx context.Context, w *world) {
+	known := w.recipients(false, 0)
+	w.sendTo(ctx, w.size/2, known)
+	w.finished(ctx)
+	stopped := time.Now()
+	after(ctx, time.Second) // times are whole seconds
+	var mu sync.Mutex
+	isStale := map[*faultproxy.Conn]bool{}
+	stale := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient,
+		Match: func(f faultproxy.Frame) bool { return f.Command != wire.CommandMsgData },
+		Do: func(c *faultproxy.Conn, f faultproxy.Frame) {
+			mu.Lock()
+			if _, seen := isStale[c]; !seen {
+				isStale[c] = len(isStale)%2 == 0
+			}
+			answer := faultproxy.Pass
+			if isStale[c] {
+				answer = faultproxy.Stale(stopped)
+			}
+			mu.Unlock()
+			answer(c, f)
+		}})
+	w.doubtful(false, nil)
+	ticks := int(outage / staleness)
+	for range ticks {
+		w.sendTo(ctx, max(1, w.size/2/ticks), known)
+		after(ctx, staleness)
+	}
+	stale.Remove()
+}
