@@ -14,9 +14,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // direct starts a gateway that sends by itself and may read the keys of the tenant's namespace.
@@ -82,7 +85,52 @@ func TestDirect(t *testing.T) {
 func TestDirectKey(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
-	x.checkKey(t, x.direct("--wait", "8s"))
+	g := x.direct("--wait", "8s")
+	x.awaitKeyed(g, x.hello("first"), "first")
+	x.checkKey(t, g)
+}
+
+// awaitKeyed repeats a request with a key until it is answered with success. Before, an earlier gateway may have sent it.
+func (x *tenant) awaitKeyed(g *gateway, body, key string) {
+	x.Helper()
+	x.Eventually("the request is not answered with success", func() bool {
+		a := g.post("/query/SendSingleMessage", body, "Idempotency-Key", key)
+		if *a.Code != 0 && *a.Code != 8 {
+			x.Errorf("answered %+v", a)
+		}
+		return *a.Code == 0
+	})
+}
+
+// TestDirectRestart: a gateway is killed, and db_proxy executes its request long after. The next one does not send it
+// again.
+func TestDirectRestart(t *testing.T) {
+	t.Parallel()
+	teamtalk := framework.TeamTalkFor(t)
+	proxy, err := faultproxy.Start(t.Context(), teamtalk.DBProxyAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Stop)
+	x := newTenantIn(t, teamtalk, func(s *v1alpha1.TeamTalkServer) {
+		s.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{v1alpha1.Endpoint(proxy.Addr())}
+	})
+	late := proxy.Add(faultproxy.Rule{
+		Commands: []wire.Command{wire.CommandMsgData}, Count: 1, Do: faultproxy.ExecuteLate(delivery.PeerPatience / 2),
+	})
+	user := x.directUser()
+	x.Grant(user, "teamtalk-operator-secrets")
+	start := func() *gateway { return x.gatewayAs(user, "--mode", "direct", "--auth", "None") }
+	first, body := start(), x.hello("once")
+	x.Eventually("the first gateway does not send it", func() bool {
+		first.post("/query/SendSingleMessage", body, "Idempotency-Key", "k")
+		return late.Fired() > 0
+	})
+	first.process.Kill()
+	x.awaitKeyed(start(), body, "k")
+	x.AwaitRows(1)
+	x.Must(proxy.Idle(t.Context()))
+	x.CheckRows(1)
 }
 
 func TestDirectMistakes(t *testing.T) {

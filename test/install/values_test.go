@@ -29,6 +29,7 @@ func TestChartRefuses(t *testing.T) {
 		"a server without a spec":                {"server.create=true", "server/spec"},
 		"an unknown mode":                        {"gateway.mode=both", "gateway/mode"},
 		"two gateways in direct mode":            {"gateway.enabled=true,gateway.mode=direct", "gateway/replicas"},
+		"direct mode as a flag":                  {"gateway.enabled=true,gateway.extraArgs={--mode=direct}", "gateway.extraArgs must not set --mode"},
 		"direct mode in the operator":            {"gateway.mode=direct,gateway.replicas=1,gateway.inOperator=true", "gateway/inOperator"},
 		"no time to drain":                       {"drainTimeout=0s", "drainTimeout must be longer than 0s"},
 		"too little time to drain":               {"drainTimeout=40s", "terminationGracePeriodSeconds (40) must be longer than drainTimeout (40s)"},

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
@@ -81,4 +83,17 @@ func TestOnceTimeout(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 	})
+}
+
+// TestAfterRestart: what an earlier process has sent under a key may still be executed for a while. Without a key,
+// nothing can be found of it.
+func TestAfterRestart(t *testing.T) {
+	s := &Sender{started: time.Unix(1_700_000_000, 0)}
+	server := &v1alpha1.TeamTalkServer{}
+	server.Spec.MaxReplicaLagSeconds = new(int32)
+	for key, want := range map[string]time.Time{"": {}, "k": s.started.Add(delivery.PeerPatience)} {
+		if got := s.newTask(server, nil, api.Request{Key: key, Recipients: []uint32{2}}).EarlierUntil; !got.Equal(want) {
+			t.Errorf("key %q: %v, want %v", key, got, want)
+		}
+	}
 }

@@ -26,7 +26,7 @@ const stopTimeout = 300 * time.Millisecond
 type Sender struct {
 	servers *Servers
 	engine  *delivery.Engine
-	// started is when an earlier process had stopped sending.
+	// started is when an earlier process had stopped sending: no other one runs beside this one.
 	started time.Time
 	// sequence numbers the requests in the order of arrival.
 	sequence atomic.Uint64

@@ -61,7 +61,8 @@ func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Se
 	if r.Key != "" {
 		t.Identity = delivery.Identity{Namespace: r.Namespace, Key: r.Key}
 		t.Since = now.Add(-time.Duration(server.Spec.IdempotencyWindowSeconds) * time.Second)
-		t.EarlierUntil = s.started
+		// db_proxy may still execute what an earlier process has sent.
+		t.EarlierUntil = s.started.Add(delivery.PeerPatience)
 	}
 	for _, id := range r.Recipients {
 		p := delivery.Progress{Recipient: v1alpha1.Recipient{Type: r.Type, ID: id}, State: v1alpha1.StatePending}
