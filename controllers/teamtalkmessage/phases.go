@@ -88,7 +88,15 @@ func requeue(after time.Duration) outcome {
 // in the engine.
 func checkDeadline(s *scope) outcome {
 	if s.expired() && !s.underWay() && !s.asksFirst() {
-		s.refuseAll(s.refuse, v1alpha1.ReasonDeadlineExceeded, "the deadline passed before it was sent; nothing was stored")
+		for i, p := range s.recipients {
+			switch {
+			case p.Done():
+			case len(p.Earlier) > 0:
+				s.refuse(i, v1alpha1.ReasonDeadlineExceeded, delivery.MsgDeadlineSegment)
+			default:
+				s.refuse(i, v1alpha1.ReasonDeadlineExceeded, delivery.MsgDeadline)
+			}
+		}
 	}
 	return proceed
 }
@@ -240,7 +248,7 @@ func (r *Reconciler) stageCreateTime(s *scope) outcome {
 // submit hands the message to the engine, or renews what the engine knows of it. A status that proves that nothing was
 // sent is replaced first.
 func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
-	if s.message.Status.WaitsUnsent() {
+	if s.payloadPending == nil && s.message.Status.WaitsUnsent() { // without its payload, nothing is sent
 		return recordFirst, nil
 	}
 	snapshot, ok := r.Engine.Submit(taskOf(s))

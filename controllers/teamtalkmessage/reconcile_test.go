@@ -109,12 +109,21 @@ func TestDrainedRecordsNothing(t *testing.T) {
 
 // TestWaitingIsRecordedAsOver: a status that proves that nothing was sent is replaced before anything is sent.
 func TestWaitingIsRecordedAsOver(t *testing.T) {
-	for reason, want := range map[string]outcome{v1alpha1.ReasonScheduled: recordFirst, v1alpha1.ReasonSending: submitted} {
-		t.Run(reason, func(t *testing.T) {
+	missing := &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound}
+	for name, tc := range map[string]struct {
+		reason         string
+		payloadPending *v1alpha1.Cause
+		want           outcome
+	}{
+		"waiting":         {v1alpha1.ReasonScheduled, nil, recordFirst},
+		"under way":       {v1alpha1.ReasonSending, nil, submitted},
+		"without content": {v1alpha1.ReasonContentNotFound, missing, done}, // it would be written again as it is
+	} {
+		t.Run(name, func(t *testing.T) {
 			m := expired()
 			m.Spec.Deadline, m.Spec.RetryLimit = nil, new(int32)
 			r := newReconciler(t, m, 0)
-			m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason}}
+			m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: tc.reason}}
 			term := leadership.Term{Clean: true}
 			s := newScope(m, term, noon)
 			s.server = &v1alpha1.TeamTalkServer{}
@@ -123,10 +132,10 @@ func TestWaitingIsRecordedAsOver(t *testing.T) {
 			nothing := func(types.NamespacedName) {}
 			sessions := connection.NewManager(logr.Discard(), r.Gate, connection.Events{Connection: nothing, Usable: nothing})
 			s.session = sessions.Ensure(types.NamespacedName{}, connection.ConfigOf(s.server), cipher.Keys{})
-			s.payload = delivery.Payload{Data: []byte("hello")}
+			s.payload, s.payloadPending = delivery.Payload{Data: []byte("hello")}, tc.payloadPending
 			out, err := r.submit(t.Context(), s)
-			if err != nil || out != want || r.Engine.Knows(m.UID) != (want == submitted) {
-				t.Errorf("%+v, %v, want %+v; submitted: %v", out, err, want, r.Engine.Knows(m.UID))
+			if err != nil || out != tc.want || r.Engine.Knows(m.UID) != (tc.want != recordFirst) {
+				t.Errorf("%+v, %v, want %+v; submitted: %v", out, err, tc.want, r.Engine.Knows(m.UID))
 			}
 			ended, end := context.WithCancel(t.Context())
 			end()

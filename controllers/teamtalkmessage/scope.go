@@ -322,7 +322,8 @@ func (s *scope) retryFailed() {
 		}
 		switch {
 		case r.FailedInDoubt():
-			again.State, again.DoubtSince = v1alpha1.StateInDoubt, s.now
+			// What was sent without a token is found by its time.
+			again.State, again.DoubtSince, again.CreateTime = v1alpha1.StateInDoubt, s.now, p.CreateTime
 			again.Reason, again.Message = v1alpha1.ReasonNoAnswer, p.Message
 			s.recipients[i] = again
 		case r.Retryable():

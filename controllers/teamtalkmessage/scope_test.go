@@ -238,6 +238,42 @@ func TestAbandonDoubts(t *testing.T) {
 	}
 }
 
+// TestRetryFailedInDoubt: the time by which audio is found again outlasts a group that was gone for a while.
+func TestRetryFailedInDoubt(t *testing.T) {
+	at := metav1.NewTime(noon)
+	m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: at}}
+	m.Spec.To.Groups, m.Spec.Content.Audio = []v1alpha1.GroupID{9}, &v1alpha1.AudioContent{}
+	m.Status.Recipients = []v1alpha1.RecipientStatus{{
+		Type: v1alpha1.RecipientGroup, ID: 9, State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonGroupNotFound,
+		Attempts: 1, CreateTime: &at, InDoubtSince: &at,
+	}}
+	s := newScope(m, leadership.Term{Clean: true}, noon)
+	s.retryFailed()
+	setStatus(s, nil, noon)
+	r := m.Status.Recipients[0]
+	if r.State != v1alpha1.StateInDoubt || r.CreateTime == nil || !r.CreateTime.Equal(&at) || nothingSent(m) {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestDeadlineOfSegments: where segments are stored, nothing else is said.
+func TestDeadlineOfSegments(t *testing.T) {
+	for name, tc := range map[string]struct {
+		earlier []uint32
+		want    string
+	}{"none stored": {nil, delivery.MsgDeadline}, "one stored": {[]uint32{7}, delivery.MsgDeadlineSegment}} {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{}
+			m.Spec.Deadline = &metav1.Time{Time: noon.Add(-time.Hour)}
+			s := &scope{message: m, now: noon, recipients: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: tc.earlier}}}
+			checkDeadline(s)
+			if p := s.recipients[0]; p.Reason != v1alpha1.ReasonDeadlineExceeded || p.Message != tc.want {
+				t.Errorf("%s: %s", p.Reason, p.Message)
+			}
+		})
+	}
+}
+
 // TestRefuse: what another resource may have sent does not fail before the store was asked.
 func TestRefuse(t *testing.T) {
 	const pending, doubt, failed = v1alpha1.StatePending, v1alpha1.StateInDoubt, v1alpha1.StateFailed

@@ -255,7 +255,7 @@ func TestKeyedRefused(t *testing.T) {
 	}
 	runEach(t, map[string]scenario{
 		"after its deadline, stored":     {change: past, stored: true, want: found},
-		"after its deadline, not stored": {change: past, want: failed(exceeded, 0), wantMessage: msgDeadline},
+		"after its deadline, not stored": {change: past, want: failed(exceeded, 0), wantMessage: MsgDeadline},
 		"after its deadline, db_proxy is away": {
 			change: past, talk: disconnected, want: failed(unknown, 0), wantMessage: msgDeadlineUnasked,
 		},

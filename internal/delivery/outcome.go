@@ -12,6 +12,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
+// Messages of recipients whose deadline has passed.
+const (
+	MsgDeadline        = "the deadline passed before it was sent; nothing was stored"
+	MsgDeadlineSegment = "the deadline passed before all segments were sent"
+)
+
 // Messages of recipients. They contain no address, duration or text, so that they are the same for each try.
 const (
 	msgNotConnected    = "waiting for a connection to db_proxy"
@@ -30,8 +36,6 @@ const (
 	msgWaitRouter      = "stored; waiting for a router"
 	msgKeyed           = "the store is searched before it is sent: another resource may have sent it"
 	msgNothing         = "there is nothing to send"
-	msgDeadline        = "the deadline passed before it was sent; nothing was stored"
-	msgDeadlineSegment = "the deadline passed before all segments were sent"
 	msgDeadlineUnasked = "not sent by its deadline; the store could not tell whether another resource had sent it"
 )
 
@@ -277,9 +281,9 @@ func afterDeadline(p recipientState) recipientState {
 	case p.State == v1alpha1.StateInDoubt:
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, msgUnknown)
 	case len(p.Earlier) > 0:
-		return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadlineSegment)
+		return p.fail(v1alpha1.ReasonDeadlineExceeded, MsgDeadlineSegment)
 	}
-	return p.fail(v1alpha1.ReasonDeadlineExceeded, msgDeadline)
+	return p.fail(v1alpha1.ReasonDeadlineExceeded, MsgDeadline)
 }
 
 // afterRoute is the state after a router was to take the message.

@@ -116,7 +116,11 @@ func (p recipientState) retry(env environment, reason, message string) recipient
 	p.checked = false
 	p.DoubtSince, p.answered, p.asked = time.Time{}, false, 0
 	if p.tries > env.RetryLimit {
-		return p.fail(v1alpha1.ReasonRetriesExhausted, "gave up after retryLimit, nothing stored; last: "+message)
+		stored := "nothing stored"
+		if len(p.Earlier) > 0 {
+			stored = "not all segments stored"
+		}
+		return p.fail(v1alpha1.ReasonRetriesExhausted, "gave up after retryLimit, "+stored+"; last: "+message)
 	}
 	p.State, p.Reason, p.Message = v1alpha1.StatePending, reason, message
 	p.wakeAt = env.backoff(retryBackoff, p.tries)

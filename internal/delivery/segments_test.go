@@ -5,6 +5,7 @@ package delivery
 import (
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,8 +83,8 @@ func TestSegmentsFail(t *testing.T) {
 		spec := h.split(0)
 		spec.Policy.RetryLimit = 2
 		p := h.deliver(spec, time.Minute, result{v1alpha1.StateFailed, v1alpha1.ReasonRetriesExhausted, counts{4, 1, 1}})
-		if !slices.Equal(p.Earlier, []uint32{101}) {
-			t.Errorf("ids %v", p.Earlier)
+		if !slices.Equal(p.Earlier, []uint32{101}) || strings.Contains(p.Message, "nothing stored") {
+			t.Errorf("ids %v, %s", p.Earlier, p.Message)
 		}
 	})
 }
