@@ -118,8 +118,8 @@ func (m *TeamTalkMessage) IdentifiedByName() bool {
 	return m.Spec.IdempotencyKey == "" && m.Spec.TTLSecondsAfterFinished != nil && m.GenerateName == ""
 }
 
-// generatedKey begins the keys of GenerateKey.
-const generatedKey = "generated-"
+// GeneratedKeyPrefix begins the keys of GenerateKey. The gateway lets no caller choose such a key.
+const GeneratedKeyPrefix = "generated-"
 
 // keyAge is how much older than its message a generated key may be, or younger: clocks differ.
 const keyAge = time.Minute
@@ -127,13 +127,13 @@ const keyAge = time.Minute
 // GenerateKey returns an idempotencyKey that no other message has. It contains the time: if a backup restores the
 // message later, the restored message has an old key.
 func GenerateKey(now time.Time) string {
-	return generatedKey + strconv.FormatInt(now.Unix(), 10) + "-" + string(uuid.NewUUID())
+	return GeneratedKeyPrefix + strconv.FormatInt(now.Unix(), 10) + "-" + string(uuid.NewUUID())
 }
 
 // MayBeRepeated reports whether another resource may have been the same message: it has an idempotencyKey that was not
 // generated for this resource, or its name and text identify it.
 func (m *TeamTalkMessage) MayBeRepeated() bool {
-	rest, generated := strings.CutPrefix(m.Spec.IdempotencyKey, generatedKey)
+	rest, generated := strings.CutPrefix(m.Spec.IdempotencyKey, GeneratedKeyPrefix)
 	if !generated {
 		return m.Spec.IdempotencyKey != "" || m.IdentifiedByName()
 	}

@@ -198,7 +198,7 @@ func (q *question) proveAbsentInGroup(ctx context.Context, found *conversationSc
 		return q.proveEmpty(ctx, q.hasNoLatest)
 	case latest == 0:
 		return whyUnstable, nil
-	case known && row.id == latest && row.createTime < q.task.bound():
+	case known && row.id == latest && row.createTime < q.task.bound(q.to):
 		return "", nil // the newest row is older than the message can be
 	}
 	return q.askMembers(ctx, found)

@@ -162,8 +162,8 @@ func (x *executor) preflight(t Task, p recipientState) (recipientState, bool) {
 
 func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
 	askedAt := time.Now()
-	if last, sent := x.engine.keyedAttempts.latest(t.fingerprint(p).Token); sent && t.keyed() {
-		p = p.sentUnderKey(last)
+	if sent, known := x.engine.keyedAttempts.latest(t.fingerprint(p).Token); known && t.shared() {
+		p = p.sentUnderKey(sent)
 	}
 	result, err := x.engine.searchStore(x.task.ctx, t, p, askedAt)
 	if x.task.ctx.Err() != nil {
@@ -178,7 +178,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		return ended, true
 	}
 	release, ok := func(bool) {}, true
-	if t.keyed() { // other tokens are one task's only
+	if t.shared() { // other tokens are one task's only
 		release, ok = x.engine.keyedAttempts.claim(t.fingerprint(p).Token, p.askedAt)
 	}
 	if !ok {

@@ -160,7 +160,7 @@ func TestBoundAndTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			task := Task{Token: tc.token, Payload: Payload{Audio: tc.audio}, Order: queue.Order{Created: created}}
 			p := recipientState{Progress: Progress{Recipient: toAlice, CreateTime: tc.announced}}
-			if b, at := task.bound(), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
+			if b, at := task.bound(p), task.createTime(p, tc.now); b != tc.wantBound || at != tc.wantTime || at < b {
 				t.Errorf("bound %d, time %d", b, at)
 			}
 			// A text has the token even if it is sent without: it may have been sent before tokens were disabled.

@@ -29,8 +29,11 @@ type Identity struct {
 	Unique bool
 }
 
+// Shared reports whether other resources can have the identity.
+func (i Identity) Shared() bool { return i.Key != "" || i.Name != "" }
+
 // Keyed reports whether other resources may have had the identity before.
-func (i Identity) Keyed() bool { return !i.Unique && (i.Key != "" || i.Name != "") }
+func (i Identity) Keyed() bool { return i.Shared() && !i.Unique }
 
 // DeliveryID identifies a delivery: one message, from one sender, to one recipient.
 type DeliveryID struct {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/cache"
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
@@ -18,16 +17,19 @@ const attemptTTL = 15 * time.Minute
 // keyedAttempts remembers when this process last sent a message with a key. Its resource may have been deleted,
 // and another one with the key created: what was sent for the first one may not be in the store yet.
 type keyedAttempts struct {
-	// sentAt holds the last moment at which a message with a token may have been sent.
-	sentAt *cache.Expiring
+	// sent holds the attempts of a token.
+	sent *cache.Expiring
 
 	mu sync.Mutex
-	// claimed tokens may be sent at any moment.
-	claimed sets.Set[cipher.Token]
+	// claimed tokens may be sent at any moment, since a time.
+	claimed map[cipher.Token]time.Time
 }
 
+// attempts may have been sent at any moment from the first to the last.
+type attempts struct{ first, last time.Time }
+
 func newKeyedAttempts() *keyedAttempts {
-	return &keyedAttempts{sentAt: cache.NewExpiring(), claimed: sets.Set[cipher.Token]{}}
+	return &keyedAttempts{sent: cache.NewExpiring(), claimed: map[cipher.Token]time.Time{}}
 }
 
 // claim reserves a token for one send. ok is false if another send has the token, or may have happened since
@@ -36,35 +38,42 @@ func newKeyedAttempts() *keyedAttempts {
 func (a *keyedAttempts) claim(token cipher.Token, askedAt time.Time) (release func(sent bool), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last, known := a.lookup(token); known && !last.Before(askedAt) {
+	before, known := a.lookup(token)
+	if known && !before.last.Before(askedAt) {
 		return nil, false
 	}
-	a.claimed.Insert(token)
+	began := time.Now()
+	a.claimed[token] = began
 	return func(sent bool) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.claimed.Delete(token)
+		delete(a.claimed, token)
 		if sent {
-			a.sentAt.Set(token, time.Now(), attemptTTL)
+			if known {
+				began = before.first
+			}
+			a.sent.Set(token, attempts{began, time.Now()}, attemptTTL)
 		}
 	}, true
 }
 
-// latest returns the last moment at which a message with the token may have been sent.
-func (a *keyedAttempts) latest(token cipher.Token) (time.Time, bool) {
+// latest returns the attempts with a token; false: none is remembered.
+func (a *keyedAttempts) latest(token cipher.Token) (attempts, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.lookup(token)
 }
 
 // lookup is latest with the lock held.
-func (a *keyedAttempts) lookup(token cipher.Token) (time.Time, bool) {
-	if a.claimed.Has(token) {
-		return time.Now(), true
+func (a *keyedAttempts) lookup(token cipher.Token) (attempts, bool) {
+	remembered, known := a.sent.Get(token)
+	found, _ := remembered.(attempts)
+	if began, claimed := a.claimed[token]; claimed {
+		if !known {
+			found.first = began
+		}
+		found.last = time.Now()
+		return found, true
 	}
-	last, known := a.sentAt.Get(token)
-	if !known {
-		return time.Time{}, false
-	}
-	return last.(time.Time), true
+	return found, known
 }

@@ -48,7 +48,7 @@ func TestKeyed(t *testing.T) {
 			change: func(s *Task) { s.Payload, s.PayloadPending = recordedOnly(s.Payload), true }, want: routedTwice,
 		},
 		"a key that is unique": {
-			change: func(s *Task) { s.Identity.Unique, s.EarlierUntil = true, time.Time{} }, want: sentTwice,
+			change: func(s *Task) { s.Identity.Unique, s.EarlierUntil = true, time.Time{} }, want: routedTwice,
 		},
 		"another key":       {change: func(s *Task) { s.Identity.Key = "another" }, want: sentTwice},
 		"another namespace": {change: func(s *Task) { s.Identity.Namespace = "another" }, want: sentTwice},
@@ -239,6 +239,44 @@ func TestKeyedOutage(t *testing.T) {
 	})
 }
 
+// TestUniqueTwice: a key that was generated for one resource is not searched for, unless this process has sent it.
+func TestUniqueTwice(t *testing.T) {
+	runEach(t, map[string]reply{"answered": plain, "not answered": lostAfter}, func(h *harness, first reply) {
+		h.talk.replies = []reply{first}
+		spec := h.keyed("first", "hello", toAlice)
+		spec.Identity.Unique, spec.EarlierUntil = true, time.Time{}
+		h.talk.fails = failing("list")
+		h.submit(spec)
+		h.Forget("first")
+		h.talk.change(func() { h.talk.fails = nil })
+		again := h.keyed("second", "hello", toAlice)
+		again.Identity.Unique, again.EarlierUntil = true, time.Time{}
+		h.submit(again)
+		wantProgress(h.t, h.await("second", time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
+		h.wantRows(1)
+	})
+}
+
+// TestKeyedInYoungGroup: the sender has joined the group again after the message was sent for a resource that is gone. What
+// the group shows from before the new resource was created is younger than that message.
+func TestKeyedInYoungGroup(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = []reply{lostAfter}
+		h.submit(h.keyed("first", "hello", toGroup))
+		h.Forget("first")
+		advance(time.Second)
+		h.talk.change(func() { h.talk.joined = uint32(time.Now().Unix()) })
+		h.submit(h.task("another", toGroup))
+		advance(time.Second)
+		h.submit(h.keyed("second", "hello", toGroup))
+		advance(time.Minute)
+		if p := h.first("second"); p.State != v1alpha1.StateInDoubt {
+			t.Errorf("%s %s", p.State, p.Reason)
+		}
+		h.wantRows(2)
+	})
+}
+
 // TestKeyedRefused: what another resource with the key may have sent is searched for before anything is said of it.
 func TestKeyedRefused(t *testing.T) {
 	const exceeded, unknown = v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonOutcomeUnknown
@@ -297,11 +335,11 @@ func TestAttemptsAreForgotten(t *testing.T) {
 			release(true)
 			time.Sleep(time.Minute) // of the bubble
 		}
-		if n := a.sentAt.Len(); n > 25 || len(a.claimed) != 0 {
+		if n := a.sent.Len(); n > 25 || len(a.claimed) != 0 {
 			t.Errorf("%d are remembered, %d claimed", n, len(a.claimed))
 		}
-		if at, ok := a.latest(last); !ok || time.Since(at) != time.Minute {
-			t.Errorf("the last one was at %v", at)
+		if at, ok := a.latest(last); !ok || time.Since(at.last) != time.Minute {
+			t.Errorf("the last one was at %v", at.last)
 		}
 	})
 }
@@ -332,8 +370,8 @@ func TestClaim(t *testing.T) {
 		first, _ := a.latest(token)
 		time.Sleep(time.Second)
 		claim(time.Now(), true, false)
-		if at, ok := a.latest(token); !ok || !at.Equal(first) {
-			t.Errorf("last sent at %v, want %v as before", at, first)
+		if at, ok := a.latest(token); !ok || at != first {
+			t.Errorf("sent at %v, want %v as before", at, first)
 		}
 		// While one is being sent no other one leaves.
 		release, ok := a.claim(token, time.Now())

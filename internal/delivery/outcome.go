@@ -192,9 +192,10 @@ func afterReadBack(p recipientState, t Task, row *wire.MsgInfo, err error, env e
 
 // sentUnderKey is the state before a search, if this process has sent under the key: a group that may hide that
 // message proves nothing.
-func (p recipientState) sentUnderKey(last time.Time) recipientState {
+func (p recipientState) sentUnderKey(sent attempts) recipientState {
 	p.unseenKey = false
-	p.lastAttempt = later(p.lastAttempt, last)
+	p.lastAttempt = later(p.lastAttempt, sent.last)
+	p.sentSince = sent.first
 	return p
 }
 

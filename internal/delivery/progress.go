@@ -98,6 +98,8 @@ type recipientState struct {
 	laterSegmentsInDoubt bool
 	// standalone: no segment follows the one that is stored.
 	standalone bool
+	// sentSince is when another resource with the key may have been sent first by this process, or zero.
+	sentSince time.Time
 	// unseenKey: nothing is known to have been sent, but another resource may have had the key.
 	unseenKey bool
 }

@@ -89,7 +89,7 @@ func (t Task) scanConversation(
 	for pace := (scanPace{}); ; {
 		// A new one each time: a scan that has failed may still be given rows.
 		s := &rowScanner{
-			fingerprint: t.fingerprint(p), bound: t.bound(), keys: t.Server.Keys(), known: known, toBeginning: t.searchesAll(),
+			fingerprint: t.fingerprint(p), bound: t.bound(p), keys: t.Server.Keys(), known: known, toBeginning: t.searchesAll(),
 		}
 		began := time.Now()
 		if err := path.Scan(ctx, reader, count, s); err != nil {

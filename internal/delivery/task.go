@@ -242,11 +242,22 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 // keyed reports whether other resources with the same key are searched for. Without a token they are not found.
 func (t Task) keyed() bool { return t.Identity.Keyed() && t.Token }
 
+// shared reports whether other resources can have the message's token.
+func (t Task) shared() bool { return t.Identity.Shared() && t.Token }
+
+// earliest returns when the message may have been sent first, if not for another resource long ago.
+func (t Task) earliest(p recipientState) time.Time {
+	if !p.sentSince.IsZero() && p.sentSince.Before(t.Order.Created) {
+		return p.sentSince
+	}
+	return t.Order.Created
+}
+
 // fingerprint returns how the message to p is found in the store.
 func (t Task) fingerprint(p recipientState) Fingerprint {
 	f := Fingerprint{Sender: t.Sender, Payload: t.Payload.segmentAt(p.segmentIndex()), CreateTime: p.CreateTime}
 	if p.Type == v1alpha1.RecipientGroup && !p.unseenKey {
-		f.Reach = uint32(t.Order.Created.Unix())
+		f.Reach = uint32(t.earliest(p).Unix())
 	}
 	if !t.Payload.Audio {
 		f.HasToken = t.Token
@@ -258,11 +269,12 @@ func (t Task) fingerprint(p recipientState) Fingerprint {
 }
 
 // bound is the earliest create_time of the message. One with a token of its own may be older than the window.
-func (t Task) bound() uint32 {
-	if t.Since.IsZero() || t.Order.Created.Before(t.Since) {
-		return uint32(t.Order.Created.Unix())
+func (t Task) bound(p recipientState) uint32 {
+	earliest := t.earliest(p)
+	if !t.Since.IsZero() && t.Since.Before(earliest) {
+		earliest = t.Since
 	}
-	return uint32(t.Since.Unix())
+	return uint32(earliest.Unix())
 }
 
 // conversation identifies the conversation with p among those of all senders.

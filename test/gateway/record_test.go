@@ -128,6 +128,9 @@ func (x *tenant) checkKey(t *testing.T, g *gateway) {
 	if *other.Code != 1 || !strings.Contains(other.Detail, "key") {
 		t.Errorf("another text: %+v", other)
 	}
+	if a := g.post("/query/SendSingleMessage", body, "Idempotency-Key", "generated-1"); *a.Code != 1 || !strings.Contains(a.Detail, "generated-") {
+		t.Errorf("a key that only the gateway may make: %+v", a)
+	}
 	// The same key for another recipient is another key.
 	if a := g.post("/query/SendSingleMessage", strings.Replace(body, fmt.Sprint(x.Alice), fmt.Sprint(x.Bob), 1), "Idempotency-Key", "k1"); *a.Code != 0 {
 		t.Errorf("another recipient: %+v", a)

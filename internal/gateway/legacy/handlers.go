@@ -114,6 +114,9 @@ func (h *Handlers) decode(r *http.Request, right access.Right) *request {
 	if len(q.key) > maxKey || strings.ContainsFunc(q.key, func(c rune) bool { return c < ' ' || c > '~' }) {
 		q.fail("%s must be at most %d characters of ASCII", KeyHeader, maxKey)
 	}
+	if strings.HasPrefix(q.key, v1alpha1.GeneratedKeyPrefix) {
+		q.fail("%s must not begin with %q: the gateway makes such keys itself", KeyHeader, v1alpha1.GeneratedKeyPrefix)
+	}
 	q.wait = h.waitOf(r, q)
 	return q
 }
