@@ -89,10 +89,7 @@ func (q *question) shows(ctx context.Context, row controlRow) (bool, error) {
 // proveEmpty returns why the conversation may have rows, though db_proxy has shown none; "": it has none. An outage
 // of a table looks like this, so ask is called once more, between two reads of something that is known to be stored.
 func (q *question) proveEmpty(ctx context.Context, ask func(context.Context) (bool, error)) (why string, err error) {
-	complete := true
-	if _, known := q.known.any(q.conversation); !known {
-		complete = q.recorded(ctx)
-	}
+	complete := q.hasKnownRow() || q.recorded(ctx)
 	switch row, known := q.known.any(q.conversation); {
 	case known:
 		return whyMissing(row.id), nil
@@ -210,7 +207,7 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 	if err != nil {
 		return "", err
 	}
-	readers := q.readers(groups[q.to.ID])
+	readers := q.readers(groups[q.to.ID], found.rows == 0)
 	if why = found.why; len(readers) == 0 {
 		why = whyHidden // a flushed cache hides the history from everybody
 	}
@@ -220,7 +217,8 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 		seen, err := q.scan(ctx, reader)
 		switch {
 		case err != nil:
-			return "", err
+			found.limits = seen.limits
+			return seen.why, err
 		case seen.row != nil || seen.rows > 0 && seen.whole:
 			*found = seen
 			return "", nil
@@ -233,8 +231,8 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 }
 
 // readers returns members to ask for the history: some that are not the sender, the creator among the first as it
-// joined early, and then the sender once more.
-func (q *question) readers(group *wire.GroupInfo) []uint32 {
+// joined early, and then the sender once more if it has seen nothing.
+func (q *question) readers(group *wire.GroupInfo, senderAgain bool) []uint32 {
 	members := slices.Sorted(slices.Values(group.GetGroupMemberList()))
 	others := slices.DeleteFunc(slices.Clone(members), func(id uint32) bool { return id == q.task.Sender })
 	if i := slices.Index(others, group.GetGroupCreatorId()); i > 0 {
@@ -244,7 +242,7 @@ func (q *question) readers(group *wire.GroupInfo) []uint32 {
 	for n := range min(membersAsked, len(others)) {
 		readers = append(readers, others[(int(q.to.asked)*membersAsked+n)%len(others)])
 	}
-	if len(others) < len(members) {
+	if senderAgain && len(others) < len(members) {
 		readers = append(readers, q.task.Sender)
 	}
 	return readers

@@ -323,7 +323,32 @@ func TestRecordedRowsAreRead(t *testing.T) {
 	})
 }
 
-// TestRequestsOfASearch: what a search asks for, beside the directory reads of the send.
+// TestRecordedRowsAreReadEarly: after a takeover they are read while nothing can be proved yet.
+func TestRecordedRowsAreReadEarly(t *testing.T) {
+	run(t, func(h *harness) {
+		h.Recorded = func(context.Context, func(RecordedRow)) error {
+			<-time.After(30 * time.Second)
+			return nil
+		}
+		spec := h.task("m", toAlice)
+		takenOver(&spec)
+		h.submit(spec)
+		const earlier = PeerPatience + settle + lag
+		h.wantEnd("m", earlier+2*time.Second, routed(1))
+	})
+}
+
+// TestRequestsOfASend: an ordinary send asks for the directory and its row, and for nothing more.
+func TestRequestsOfASend(t *testing.T) {
+	run(t, func(h *harness) {
+		h.deliverAll(toAlice, "m")
+		if want := map[string]int{"users": 1, "byID": 1}; !maps.Equal(h.talk.reads, want) {
+			t.Errorf("asked %v, want %v", h.talk.reads, want)
+		}
+	})
+}
+
+// TestRequestsOfASearch: what a search asks for.
 func TestRequestsOfASearch(t *testing.T) {
 	type scenario struct {
 		to, other v1alpha1.Recipient

@@ -39,6 +39,10 @@ const (
 	msgDeadlineUnasked = "not sent by its deadline; the store could not tell whether another resource had sent it"
 )
 
+// whyGrace is from when the status says why a doubt is not settled. Most are settled by then, and a status write for
+// each would delay the others.
+const whyGrace = 10 * time.Second
+
 // minAsked is how many searches of this process a doubt survives, however old it is.
 const minAsked = 4
 
@@ -223,7 +227,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	if p.unseenKey || found.Empty {
 		p.checked = false
 	}
-	if canProve && found.Why != "" {
+	if found.Why != "" && env.now.Sub(later(proof, p.DoubtSince)) >= whyGrace {
 		p.Message = found.Why
 	}
 	if env.now.Before(p.lastAttempt) { // an earlier operator's

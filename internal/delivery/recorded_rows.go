@@ -38,7 +38,7 @@ func (e *Engine) recordedRowsKnown(ctx context.Context) bool {
 	if e.Recorded == nil {
 		return true
 	}
-	e.readRecordedOnce.Do(func() { e.goroutines.Go(e.readRecorded) }) // a caller is counted, so Start still waits
+	e.startReadingRecorded()
 	patience := time.NewTimer(recordedPatience)
 	defer patience.Stop()
 	select {
@@ -48,6 +48,12 @@ func (e *Engine) recordedRowsKnown(ctx context.Context) bool {
 	case <-ctx.Done():
 	}
 	return false
+}
+
+func (e *Engine) startReadingRecorded() {
+	if e.Recorded != nil {
+		e.readRecordedOnce.Do(func() { e.goroutines.Go(e.readRecorded) }) // a caller is counted, so Start still waits
+	}
 }
 
 func (e *Engine) readRecorded() {

@@ -52,15 +52,28 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 		conversation: t.conversation(p),
 	}
 	found, err := q.scan(ctx, t.session(p))
-	result := SearchResult{Empty: found.rows == 0, Why: found.why, Limits: found.limits}
-	if err == nil && found.row == nil && !askedAt.Before(p.provableAt(t.Policy)) {
+	result := SearchResult{Empty: found.rows == 0, Why: found.why}
+	switch {
+	case err != nil || found.row != nil:
+	case !askedAt.Before(p.provableAt(t.Policy)):
 		result.Why, err = q.proveAbsent(ctx, &found)
 		result.Conclusive = err == nil && result.Why == ""
+	case found.rows == 0 && !q.hasKnownRow():
+		e.startReadingRecorded() // it will be needed
+	}
+	result.Limits = found.limits
+	if err != nil && result.Why == "" {
+		result.Why = whySilent
 	}
 	if result.Row = found.row; result.Row != nil {
 		result.KeyConflict, result.Standalone = t.isKeyConflict(p, found.row), t.isStandalone(p, found.row)
 	}
 	return result, err
+}
+
+func (q *question) hasKnownRow() bool {
+	_, known := q.known.any(q.conversation)
+	return known
 }
 
 // scan asks for the conversation's rows as a reader, and remembers the newest.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -171,6 +172,20 @@ func TestRefused(t *testing.T) {
 				t.Errorf("the store holds %+v", rows)
 			}
 		})
+	}
+}
+
+// TestBesideUnknownGroup: a group has its message before it is certain that another one does not exist.
+func TestBesideUnknownGroup(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t, asByDefault)
+	m := x.AwaitMessage(x.Declare("m", "hello", toGroups(1_999_999, x.OnCall)), "finished", (*v1alpha1.TeamTalkMessage).Finished)
+	rows := x.Rows()
+	if len(rows) != 1 {
+		t.Fatalf("the store holds %+v", rows)
+	}
+	if before := m.Status.CompletionTime.Sub(rows[0].StoredAt); before < 3*time.Second {
+		t.Errorf("stored %v before the end, want the replica lag", before)
 	}
 }
 
