@@ -33,8 +33,10 @@ func TestGroupsInDoubt(t *testing.T) {
 		talk func(*talk)
 		// stored: the message is in the store.
 		stored bool
-		want   result
-		within time.Duration
+		// recorded are rows of finished messages.
+		recorded []RecordedRow
+		want     result
+		within   time.Duration
 	}
 	rows := func(n int) counts { return counts{rows: n} }
 	const earlier = PeerPatience + settle + lag
@@ -74,6 +76,15 @@ func TestGroupsInDoubt(t *testing.T) {
 			},
 			want: result{v1alpha1.StateRouted, "", counts{1, 2, 1}}, within: earlier + 2*time.Second,
 		},
+		"all joined late, and the newest row is recorded": {
+			talk: func(f *talk) {
+				late := uint32(time.Now().Add(20 * time.Second).Unix())
+				f.joinedAt = map[uint32]uint32{bot: late, alice: late}
+				f.say(5, alice, hourAgo())
+			},
+			recorded: []RecordedRow{{Store: "db", Sender: bot, Recipient: toGroup, ID: 5, By: time.Unix(1, 0)}},
+			want:     result{v1alpha1.StateRouted, "", counts{1, 2, 1}}, within: earlier + 2*time.Second,
+		},
 		"unknown group, no rows":        {talk: unknownGroup, want: failedOf(notFound, 0), within: earlier + 2*lag},
 		"unknown group, rows":           {talk: all(unknownGroup, func(f *talk) { f.say(5, alice, hourAgo()) }), want: failedOf(notFound, 1), within: earlier + 2*lag},
 		"unknown group, attempted":      {spec: attempted, talk: all(unknownGroup, func(f *talk) { f.say(5, alice, hourAgo()) }), want: failedOf(notFound, 1), within: earlier + 2*lag},
@@ -85,6 +96,9 @@ func TestGroupsInDoubt(t *testing.T) {
 			h.store(spec)
 		}
 		h.talk.groups[group+messageTables] = []uint32{bot} // the directory shows something
+		for _, r := range tc.recorded {
+			h.noteRecorded(r)
+		}
 		takenOver(&spec)
 		if tc.spec != nil {
 			tc.spec(&spec)
@@ -112,5 +126,25 @@ func TestGroupHidden(t *testing.T) {
 		if p.Message != unknownBecause(whyMissing(101)) {
 			t.Error(p.Message)
 		}
+	})
+}
+
+// TestSecondLook delays nobody but its recipient.
+func TestSecondLook(t *testing.T) {
+	unknown := v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: 99}
+	runEach(t, map[string][]v1alpha1.Recipient{
+		"first":       {unknown, toGroup},
+		"last":        {toGroup, unknown},
+		"beside user": {toAlice, unknown, user(99), toGroup},
+	}, func(h *harness, to []v1alpha1.Recipient) {
+		began := time.Now()
+		h.submit(h.task("m", to...))
+		h.await("m", time.Minute)
+		for _, s := range h.talk.sends {
+			if took := s.at.Sub(began); took > 0 {
+				h.t.Errorf("%d was sent to after %v", s.To, took)
+			}
+		}
+		h.wantTook(began, lag, lag)
 	})
 }
