@@ -42,9 +42,11 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {
 		return result, nil
 	}
-	if out.cause != nil && s.snapshot == nil && r.Gate() != nil {
+	if out.cause != nil && r.Gate() != nil {
 		// Another operator may be sending it, and what it waits for here proves nothing.
-		return reconcile.Result{RequeueAfter: conflictDelay}, nil
+		if result.RequeueAfter, out.cause = conflictDelay, nil; s.snapshot == nil {
+			return result, nil
+		}
 	}
 	r.syncProgress(s, out)
 	before := s.message.DeepCopy()

@@ -114,12 +114,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // claim claims the server. If another operator sends through it, this one closes its connections.
 func (r *Reconciler) claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*leadership.Refusal, error) {
 	key := client.ObjectKeyFromObject(server)
+	if !r.Claims.Shows(server) {
+		r.release(key) // the session of a claim that was lost; the next one wakes the messages
+	}
 	before := r.Claims.Refused(key)
 	refusal, err := r.Claims.Claim(ctx, server)
 	if refusal == nil || refusal.Reason == "" {
 		return refusal, err
 	}
-	r.release(key)
 	if before == nil || *before != refusal.Cause {
 		ctrl.LoggerFrom(ctx).Info("nothing is sent through a server", "reason", refusal.Message)
 		r.Recorder.Eventf(server, nil, corev1.EventTypeWarning, refusal.Reason, "Claim", "%s", refusal.Message)

@@ -185,6 +185,16 @@ func TestRecordedBeforeUse(t *testing.T) {
 	if session, _ := r.Sessions.Get(key); len(session.Keys().AtHand) != 1 {
 		t.Errorf("at hand: %+v", session.Keys().AtHand)
 	}
+	// Where somebody removes the claim, it is written again before a new session sends anything.
+	before, _ := r.Sessions.Get(key)
+	server.Status.ManagedBy = nil
+	if err := api.Status().Update(t.Context(), server); err != nil {
+		t.Fatal(err)
+	}
+	wantKey("b", false)
+	if after, _ := r.Sessions.Get(key); after == before {
+		t.Error("the session outlives its claim")
+	}
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if err := r.Sessions.Start(ended); err != nil {

@@ -79,7 +79,7 @@ func NewClaims(terms *TermTracker, gate func() error) *Claims {
 // send through it; nil: it may.
 func (c *Claims) Claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*Refusal, error) {
 	key := client.ObjectKeyFromObject(server)
-	if c.shows(server) {
+	if c.Shows(server) {
 		return nil, nil
 	}
 	c.mu.Lock()
@@ -112,8 +112,8 @@ func (c *Claims) Claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*R
 	return nil, nil
 }
 
-// shows reports whether this process has claimed the server, and its status does not show otherwise since.
-func (c *Claims) shows(server *v1alpha1.TeamTalkServer) bool {
+// Shows reports whether this process has claimed the server, and its status does not show otherwise since.
+func (c *Claims) Shows(server *v1alpha1.TeamTalkServer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	held, ok := c.held[client.ObjectKeyFromObject(server)]

@@ -162,7 +162,7 @@ func TestClaimLost(t *testing.T) {
 				t.Fatalf("%+v, %v", refusal, err)
 			}
 			tc.change(s)
-			if held := claims.shows(s); held != tc.wantHeld {
+			if held := claims.Shows(s); held != tc.wantHeld {
 				t.Errorf("held: %v, want %v", held, tc.wantHeld)
 			}
 		})
