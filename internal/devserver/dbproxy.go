@@ -198,7 +198,7 @@ func (d *dbproxy) loadAudio(c call, answer proto.Message) {
 	if !ok {
 		return
 	}
-	var sounds time.Duration
+	sounds := 0
 	for _, row := range rows.GetMsgList() {
 		if row.GetMsgType().Audio() {
 			sounds++
@@ -208,7 +208,7 @@ func (d *dbproxy) loadAudio(c call, answer proto.Message) {
 		return
 	}
 	if f, ok := d.faults.First(c.about, fault.SlowAudio); ok {
-		d.wait(d.ctx, sounds*f.Delay)
+		d.wait(d.ctx, time.Duration(sounds)*f.Delay)
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 func gatewayScenarios() []scenario {
 	return []scenario{{
 		name: "gateway-restarted", needsDev: true, run: gatewayRestarted,
-		clause: "kill -9 of a gateway in direct mode: requests with an Idempotency-Key, sent in part; callers repeat them while " +
-			"reads lag",
+		clause: "kill -9 of a gateway in direct mode: requests with an Idempotency-Key, sent in part; callers repeat them " +
+			"while reads lag",
 	}}
 }
 
@@ -66,7 +66,8 @@ func gatewayRestarted(ctx context.Context, w *world) {
 	p := start()
 	defer func() { p.Kill() }()
 	w.inDev(devserver.Fault{Kind: devserver.Lag, Delay: lag - 500*time.Millisecond})
-	lost := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.size / 4, Do: faultproxy.Drop})
+	lost := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.size / 4,
+		Do: faultproxy.Drop})
 	w.deal = func(m *message) {
 		w.giveKey(m)
 		m.want = posted
@@ -74,7 +75,9 @@ func gatewayRestarted(ctx context.Context, w *world) {
 	done := make(chan error, 1)
 	all := w.more(w.size)
 	go func() {
-		done <- framework.Parallel(ctx, w.caught(), len(all), func(ctx context.Context, i int) { w.post(ctx, address, all[i]) })
+		done <- framework.Parallel(ctx, w.caught(), len(all), func(ctx context.Context, i int) {
+			w.post(ctx, address, all[i])
+		})
 	}()
 	framework.Must(lost.Await(ctx, w.caught()))
 	p.Kill()

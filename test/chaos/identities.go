@@ -29,8 +29,8 @@ func identityScenarios() []scenario {
 			clause: "two resources share an idempotencyKey and have different texts; one has failed, and is retried when the " +
 				"other is delivered"},
 		{name: "reapplied-after-deadline", needsDev: true, run: reappliedAfterDeadline,
-			clause: "delivered messages with an idempotencyKey are created again after their deadline, or when their recipient " +
-				"is gone"},
+			clause: "delivered messages with an idempotencyKey are created again after their deadline, or when their " +
+				"recipient is gone"},
 		{name: "reapplied-after-window", needsDev: true, run: reappliedAfterWindow,
 			clause: "messages are created again 40 days after they were delivered and deleted, some with another text"},
 	}...)

@@ -36,7 +36,7 @@ func runMutants(ctx context.Context, s *suite, dir, only string) (passed bool, e
 				runs = append(runs, &mutantRun{Mutant: m})
 			}
 		}
-		framework.Must(framework.Parallel(ctx, maxClusters+1, len(runs), func(ctx context.Context, i int) {
+		framework.Must(framework.Parallel(ctx, maxClusters, len(runs), func(ctx context.Context, i int) {
 			s.runMutant(ctx, runs[i], intact, filepath.Join(dir, runs[i].Name))
 		}))
 	})

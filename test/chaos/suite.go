@@ -18,11 +18,11 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// How many scenarios share an operator at a time, and how many clusters there are for the others. More would
-// wait for the processor.
+// How many scenarios share an operator at a time, and how many clusters there are for the others, which mostly wait for
+// a Lease to run out. More would wait for the processor.
 const (
 	sharing       = 6
-	maxClusters   = 2
+	maxClusters   = 3
 	shortClusters = 1
 )
 

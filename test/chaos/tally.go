@@ -120,13 +120,8 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 	for _, p := range m.pieces() {
 		w.judgePiece(t, m, rows[p])
 	}
-	if o != nil {
-		for _, r := range o.Status.Recipients {
-			isUnknown := r.State == v1alpha1.StateInDoubt || r.Reason == v1alpha1.ReasonOutcomeUnknown
-			if isUnknown && !slices.Contains(m.refusal, v1alpha1.ReasonOutcomeUnknown) {
-				t.unknown++
-			}
-		}
+	if !slices.Contains(m.refusal, v1alpha1.ReasonOutcomeUnknown) {
+		t.unknown += doubts(o)
 	}
 	switch m.want {
 	case atMostOnce, posted:
@@ -158,6 +153,19 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 		(c == nil || int(c.Recipients) != len(m.to) || int(c.Stored) != len(m.to) || c.Failed != 0) {
 		t.problem("message %d is delivered with counts %+v", m.number, c)
 	}
+}
+
+// doubts counts the recipients for whom a message is in doubt, or ended in doubt.
+func doubts(o *v1alpha1.TeamTalkMessage) (n int) {
+	if o == nil {
+		return 0
+	}
+	for _, r := range o.Status.Recipients {
+		if r.State == v1alpha1.StateInDoubt || r.Reason == v1alpha1.ReasonOutcomeUnknown {
+			n++
+		}
+	}
+	return n
 }
 
 func (w *world) judgePiece(t *tally, m *message, there []row) {

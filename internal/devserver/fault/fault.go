@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -186,38 +187,36 @@ func (f Fault) complete() (Fault, error) {
 	if !ok {
 		return f, fmt.Errorf("fault kind %q: want one of %s", f.Kind, kindList())
 	}
-	if f.Server == "" {
-		f.Server = info.servers[0]
+	f.Server = cmp.Or(f.Server, info.servers[0])
+	f.Delay = cmp.Or(f.Delay, info.delay)
+	f.Probability = cmp.Or(f.Probability, 1)
+	switch f.Kind {
+	case Reorder:
+		f.After = cmp.Or(f.After, defaultAfter)
+	case GroupDeadlock:
+		f.Limit = cmp.Or(f.Limit, defaultLimit)
 	}
+	return f, f.validate(info)
+}
+
+func (f Fault) validate(info kindInfo) error {
 	if !slices.Contains(info.servers, f.Server) {
-		return f, fmt.Errorf("fault %s: server %q: want one of %q", f.Kind, f.Server, info.servers)
+		return fmt.Errorf("fault %s: server %q: want one of %q", f.Kind, f.Server, info.servers)
 	}
 	if f.Command != 0 && info.commands != nil && !slices.Contains(info.commands, f.Command) {
-		return f, fmt.Errorf("fault %s: command %#04x is not one that it applies to", f.Kind, uint16(f.Command))
+		return fmt.Errorf("fault %s: command %#04x is not one that it applies to", f.Kind, uint16(f.Command))
 	}
 	if f.Probability < 0 || f.Probability > 1 {
-		return f, fmt.Errorf("fault %s: probability %v: want 0 to 1", f.Kind, f.Probability)
+		return fmt.Errorf("fault %s: probability %v: want 0 to 1", f.Kind, f.Probability)
 	}
 	if (f.Table == "") == (f.Kind == TableUnreadable) || f.Table != "" && !tableNames.MatchString(f.Table) {
-		return f, fmt.Errorf("fault %s: table %q: %s wants IMMessage_0 to IMMessage_7, IMGroupMessage_0 to "+
+		return fmt.Errorf("fault %s: table %q: %s wants IMMessage_0 to IMMessage_7, IMGroupMessage_0 to "+
 			"IMGroupMessage_7, user:ID:ID or group:ID; other kinds want none", f.Kind, f.Table, TableUnreadable)
 	}
 	if f.Skip < 0 || f.Every < 0 || f.Count < 0 || f.Delay < 0 || f.After < 0 || f.Limit < 0 {
-		return f, fmt.Errorf("fault %s: numbers must not be negative", f.Kind)
+		return fmt.Errorf("fault %s: numbers must not be negative", f.Kind)
 	}
-	if f.Delay == 0 {
-		f.Delay = info.delay
-	}
-	if f.Probability == 0 {
-		f.Probability = 1
-	}
-	if f.After == 0 && f.Kind == Reorder {
-		f.After = defaultAfter
-	}
-	if f.Limit == 0 && f.Kind == GroupDeadlock {
-		f.Limit = defaultLimit
-	}
-	return f, nil
+	return nil
 }
 
 // Request is what faults are selected by.

@@ -3,8 +3,8 @@
 // Package mutants removes one protection of the operator at a time, by patches that
 // are applied to a copy of the source and built with "go build -overlay".
 //
-// All returns the mutants, and Variant the operators that a scenario needs beside the real one. Mutant.Patch applies one, and Mutant.Overlay writes the
-// result as an overlay to a directory.
+// All returns the mutants, and Variant an operator that a scenario needs beside the real one.
+// Mutant.Patch applies one, and Mutant.Overlay writes the result as an overlay to a directory.
 //
 // A .patch file has one line of description, the scenario that must fail, and hunks
 // in the form of a unified diff. A hunk names a directory instead of a file and line:
