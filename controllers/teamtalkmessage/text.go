@@ -4,11 +4,11 @@ package teamtalkmessage
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"reflect"
 	"slices"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/content"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
@@ -30,7 +30,7 @@ func (s *scope) recordText(known bool) outcome {
 	next := proceed
 	var now *v1alpha1.RecordedText
 	if len(s.payload.Rest) > 0 || identifiesText(s.message) {
-		now = identifyText(s.source, s.payload)
+		now = content.Identify(s.source, s.payload)
 	}
 	switch {
 	case !known, reflect.DeepEqual(now, s.text):
@@ -43,7 +43,7 @@ func (s *scope) recordText(known bool) outcome {
 	default:
 		s.text, next = now, recordFirst
 	}
-	s.payload.Digests = digestsOf(s.text)
+	s.payload.Digests = content.Digests(s.text)
 	return next
 }
 
@@ -58,45 +58,6 @@ func (s *scope) hasSegments() bool {
 	})
 }
 
-// identifyText tells a text from every other, and each of its segments.
-func identifyText(text []byte, p delivery.Payload) *v1alpha1.RecordedText {
-	identified := &v1alpha1.RecordedText{Digest: hexDigest(text)}
-	if len(p.Rest) > 0 {
-		identified.SegmentDigests = append(identified.SegmentDigests, hexDigest(p.Data))
-	}
-	for _, segment := range p.Rest {
-		identified.SegmentDigests = append(identified.SegmentDigests, hexDigest(segment))
-	}
-	return identified
-}
-
-func hexDigest(text []byte) string {
-	digest := sha256.Sum256(text)
-	return hex.EncodeToString(digest[:])
-}
-
-// digestsOf returns the digests of a recorded text's segments.
-func digestsOf(text *v1alpha1.RecordedText) (digests []delivery.TextDigest) {
-	switch {
-	case text == nil:
-	case len(text.SegmentDigests) == 0:
-		digests = append(digests, parseDigest(text.Digest))
-	default:
-		for _, segment := range text.SegmentDigests {
-			digests = append(digests, parseDigest(segment))
-		}
-	}
-	return digests
-}
-
-// parseDigest returns a digest that identifyText has written, or one that no text has.
-func parseDigest(recorded string) (digest delivery.TextDigest) {
-	if b, err := hex.DecodeString(recorded); err == nil {
-		copy(digest[:], b)
-	}
-	return digest
-}
-
 // identity returns what makes the message one message. Audio has no token: it is identified by its resource.
 func (s *scope) identity() delivery.Identity {
 	m := s.message
@@ -106,7 +67,7 @@ func (s *scope) identity() delivery.Identity {
 	case !m.IdentifiedByName() || m.Spec.Content.Audio != nil:
 		return delivery.Identity{UID: m.UID}
 	case s.text != nil:
-		return delivery.Identity{Namespace: m.Namespace, Name: m.Name, Text: parseDigest(s.text.Digest)}
+		return delivery.Identity{Namespace: m.Namespace, Name: m.Name, Text: content.ParseDigest(s.text.Digest)}
 	}
 	return delivery.Identity{Namespace: m.Namespace, Name: m.Name, Text: sha256.Sum256(s.source)}
 }

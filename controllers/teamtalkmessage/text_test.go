@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/content"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
@@ -34,7 +35,7 @@ func (t text) recorded() *v1alpha1.RecordedText {
 	if t == nil {
 		return nil
 	}
-	return identifyText(t.source(), t.payload())
+	return content.Identify(t.source(), t.payload())
 }
 
 // TestRecordText: no text is sent while another one of the ConfigMap may be in the store.
@@ -122,18 +123,6 @@ func TestRecordText(t *testing.T) {
 	}
 }
 
-// TestIdentifyText: texts that are split otherwise do not pass for one.
-func TestIdentifyText(t *testing.T) {
-	if cmp.Equal(text{"ab", "c"}.recorded(), text{"a", "bc"}.recorded()) {
-		t.Error("they are one")
-	}
-	digests := digestsOf(text{"ab", "c"}.recorded())
-	want := []delivery.TextDigest{sha256.Sum256([]byte("ab")), sha256.Sum256([]byte("c"))}
-	if diff := cmp.Diff(want, digests); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // TestIdentity tells what identifies a message.
 func TestIdentity(t *testing.T) {
 	const namespace, name = "chat", "m"
@@ -175,7 +164,7 @@ func TestIdentity(t *testing.T) {
 			want: byName(`{"a":1}`),
 		},
 		"a ConfigMap's text":         {spec: v1alpha1.TeamTalkMessageSpec{Content: from, TTLSecondsAfterFinished: ttl}, want: byName("of the ConfigMap")},
-		"one that has changed since": {spec: v1alpha1.TeamTalkMessageSpec{Content: from, TTLSecondsAfterFinished: ttl}, recorded: identifyText([]byte("as it was"), delivery.Payload{}), want: byName("as it was")},
+		"one that has changed since": {spec: v1alpha1.TeamTalkMessageSpec{Content: from, TTLSecondsAfterFinished: ttl}, recorded: content.Identify([]byte("as it was"), delivery.Payload{}), want: byName("as it was")},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +172,7 @@ func TestIdentity(t *testing.T) {
 			m.CreationTimestamp = metav1.NewTime(created)
 			s := &scope{message: m, text: tc.recorded, source: []byte("of the ConfigMap")}
 			var cause *v1alpha1.Cause
-			if s.source, cause = textOf(tc.spec.Content, s.source); cause != nil {
+			if s.source, cause = content.Text(tc.spec.Content, s.source); cause != nil {
 				t.Fatal(cause)
 			}
 			if got := s.identity(); got != tc.want {
