@@ -139,6 +139,23 @@ func TestClaim(t *testing.T) {
 	}
 }
 
+// TestClaimSeveral: a lost operator may have been replaced by one that has claimed some of its servers again.
+func TestClaimSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := managedBy(otherLease, "first"), managedBy(otherLease, "second")
+		second.Name = "tt2"
+		claims := claimsOf(newClient(t, interceptor.Funcs{}, lease(taken), heldLease("second"), first, second))
+		for _, want := range []bool{false, true} {
+			for _, s := range []*v1alpha1.TeamTalkServer{first, second} {
+				if refusal, err := claims.Claim(t.Context(), s); (refusal == nil) != want || err != nil {
+					t.Errorf("%s: %+v, %v, want it claimed: %v", s.Name, refusal, err, want)
+				}
+			}
+			time.Sleep(TakeoverAfter)
+		}
+	})
+}
+
 // TestClaimLost: a claim holds until the status shows another one, and not for a server that is created again.
 func TestClaimLost(t *testing.T) {
 	older := func(s *v1alpha1.TeamTalkServer) { s.ResourceVersion, s.Status.ManagedBy = "1", nil }

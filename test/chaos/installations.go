@@ -4,9 +4,13 @@ package main
 
 import (
 	"context"
+	"strings"
+	"syscall"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/chaos/mutants"
+	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -16,13 +20,62 @@ const otherLeases = "other-leases"
 // installationScenarios are about operators that no common Lease keeps apart, or no common clock.
 func installationScenarios() []scenario {
 	return takeovers([]scenario{
+		{name: "two-installations", run: twoInstallations,
+			clause: "a second installation has a Lease of its own; then the first one is lost, with messages in flight"},
+		{name: "leader-paused-other-lease", run: leaderPausedOtherLease,
+			clause: "a leader is stopped, overtaken by an operator with another Lease, and woken"},
 		{name: "clock-ahead", run: clockAhead, firstBuild: "clock-ahead",
-			clause: "kill -9 of an operator whose clock is 90 s ahead, when it has sent messages before their sendAfter"},
+			clause: "kill -9 of an operator whose clock is 75 s ahead, when it has sent messages before their sendAfter"},
 	})
 }
 
+// install starts an operator of another installation, with a Lease of its own, which it gets at once.
+func (w *world) install(ctx context.Context) *operator {
+	framework.Must(w.cluster.allowLease(ctx, otherLeases))
+	o := w.cluster.startOperatorAs(w.cluster.binary, otherLeases)
+	w.operators = append(w.operators, o)
+	w.leading(ctx, o)
+	return o
+}
+
+// refused waits until the other installation has seen whose the server is.
+func (w *world) refused(ctx context.Context, o *operator) {
+	w.await(ctx, "the second installation refuses", func() (string, bool) {
+		return "no sign of it in its log", strings.Contains(o.log.String(), "nothing is sent through a server")
+	})
+}
+
+func twoInstallations(ctx context.Context, w *world) {
+	w.counts(func() int { return 1 })
+	o := w.install(ctx)
+	w.send(ctx, w.size/2)
+	w.refused(ctx, o)
+	w.finished(ctx)
+	lost := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Do: faultproxy.Drop})
+	w.send(ctx, w.size/2)
+	framework.Must(lost.Await(ctx, w.caught()))
+	w.kill(w.leader)
+	lost.Remove()
+	w.finished(ctx)
+}
+
+func leaderPausedOtherLease(ctx context.Context, w *world) {
+	w.limitInFlight(ctx, 8)
+	hold, held := w.hold(faultproxy.ToClient, wire.CommandMsgData)
+	defer hold.Release()
+	w.send(ctx, w.size)
+	framework.Must(held.Await(ctx, min(8, w.caught())))
+	framework.Must(w.leader.Signal(syscall.SIGSTOP))
+	hold.Release()
+	w.install(ctx)
+	w.finished(ctx)
+	// What the leader had still to send, it must not send any more.
+	framework.Must(w.leader.Signal(syscall.SIGCONT))
+	w.ended(ctx, w.leader)
+}
+
 // ahead is how far the clock of the variant clock-ahead is.
-const ahead = 90 * time.Second
+const ahead = 75 * time.Second
 
 func clockAhead(ctx context.Context, w *world) {
 	due := time.Now().Add(ahead - 10*time.Second).Truncate(time.Second)

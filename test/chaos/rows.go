@@ -8,6 +8,10 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -19,14 +23,16 @@ import (
 func rowScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "unsent-audio", run: unsentAudio,
-			clause: "kill -9 of the operator: voice messages, and texts without a token, are declared while none runs, several " +
-				"to each user"},
+			clause: "kill -9 of the operator: voice messages, and texts without a token, are declared while none runs, " +
+				"several to each user"},
 		{name: "groups-unknown", needsDev: true, run: groupsUnknown,
 			clause: "kill -9 of the operator: messages to groups that do not exist, or lack the sender, before it and after"},
 	}), []scenario{
+		{name: "foreign-rows", needsDev: true, run: foreignRows,
+			clause: "conversations hold rows of the sender that no key opens, and messages with an idempotencyKey are sent"},
 		{name: "key-removed", needsDev: true, run: keyRemoved,
-			clause: "the key is replaced twice and the oldest one is removed, and messages that were sent under it are created " +
-				"again; then it is given back"},
+			clause: "the key is replaced twice and the oldest one is removed, and messages that were sent under it are " +
+				"created again; then it is given back"},
 		{name: "slow-audio-history", needsDev: true, run: slowAudioHistory,
 			clause: "conversations hold so many voice messages that their history takes longer than the operator's timeout"},
 	}...)
@@ -106,6 +112,64 @@ func (w *world) write(ctx context.Context, db *dbproxy.Client, to recipient, at 
 	return id
 }
 
+// foreignKey is one that no Secret of a scenario has.
+const foreignKey = "chaos-foreign-key-0123456789abcd"
+
+// keysSince makes the server's record of its keys begin at a time, as of a server that is older.
+func (w *world) keysSince(ctx context.Context, since time.Time) {
+	admin, server, secret := w.cluster.admin, w.server(), w.secret(w.keys[0], "")
+	framework.Must(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(server), server); err != nil {
+			return err
+		}
+		for i := range server.Status.KeysInUse {
+			server.Status.KeysInUse[i].Since = metav1.NewTime(since)
+		}
+		return admin.Status().Update(ctx, server)
+	}))
+	// The operator reads the record with the Secret.
+	framework.Must(framework.MergePatch(ctx, admin, secret, `{"metadata":{"annotations":{"chaos":"1"}}}`))
+	framework.Must(admin.Get(ctx, client.ObjectKeyFromObject(secret), secret))
+	w.await(ctx, "the operator has read the record", func() (string, bool) {
+		framework.Must(admin.Get(ctx, client.ObjectKeyFromObject(server), server))
+		record := server.Status.KeysInUse
+		return fmt.Sprint(record), len(record) == 1 && record[0].ResourceVersion == secret.ResourceVersion
+	})
+}
+
+// foreignRows: what cannot be the operator's, and what was written under another key since the operator records which
+// keys are in use, hides nothing. What is older may be the message.
+func foreignRows(ctx context.Context, w *world) {
+	all := w.recipients(false, 0)
+	w.sendTo(ctx, len(all), all)
+	w.finished(ctx)
+	w.keysSince(ctx, time.Now().Add(-time.Hour))
+	const text = wire.MsgType_MSG_TYPE_SINGLE_TEXT
+	sealed := w.cipher(foreignKey).Encrypt([]byte("another program's"))
+	contents := [][]byte{[]byte("plain text"), []byte("{}"), sealed[:len(sealed)-5], sealed}
+	hidden := map[recipient]uint32{}
+	w.counts(func() int { return len(all) })
+	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
+		for i, to := range all {
+			w.write(ctx, db, to, time.Now(), text, contents[i%len(contents)])
+			if i%20 == 0 {
+				hidden[to] = w.write(ctx, db, to, time.Now().Add(-20*24*time.Hour), text, sealed)
+			}
+		}
+	})
+	w.endBy(60 * time.Second)
+	w.deal = func(m *message) {
+		w.giveKey(m)
+		m.to = []recipient{all[m.number%len(all)]}
+		if hidden[m.to[0]] != 0 {
+			m.want, m.refusal = refused, []string{v1alpha1.ReasonOutcomeUnknown}
+		}
+	}
+	w.send(ctx, max(w.size-len(all), len(all)))
+	w.finished(ctx)
+	w.explained(ctx, func(to recipient) string { return fmt.Sprintf("row %d ", hidden[to]) })
+}
+
 // thirdKey replaces the second one.
 const thirdKey = "chaos-third-key-0123456789abcdef"
 
@@ -145,8 +209,8 @@ const (
 	slowUsers = 6
 )
 
-// slowAudioHistory: of one row a day, those of the key's window can be read in time. Of one row an hour they cannot, and
-// the message says so.
+// slowAudioHistory: of one row a day, those of the key's window can be read in time. Of one row an hour they cannot,
+// and the message says so.
 func slowAudioHistory(ctx context.Context, w *world) {
 	slow := w.recipients(false, 0)[:slowUsers]
 	isLong := func(n int) bool { return n%3 == 0 }
@@ -198,7 +262,8 @@ func (w *world) explained(ctx context.Context, why func(recipient) string) {
 	for _, m := range w.messages {
 		if r := statusOf(objects[m.uid], m.to[0]); r != nil && r.Reason == v1alpha1.ReasonOutcomeUnknown &&
 			!strings.Contains(r.Message, why(m.to[0])) {
-			w.odd = append(w.odd, fmt.Sprintf("message %d ended as %q, which does not say %q", m.number, r.Message, why(m.to[0])))
+			w.odd = append(w.odd,
+				fmt.Sprintf("message %d ended as %q, which does not say %q", m.number, r.Message, why(m.to[0])))
 		}
 	}
 }
