@@ -39,7 +39,7 @@ type Claims struct {
 	refused map[types.NamespacedName]v1alpha1.Cause
 	// takenOver are the servers whose claim from another operator was written, or may have been.
 	takenOver map[types.NamespacedName]bool
-	// others are the Leases of other operators, as they were last read.
+	// others are the Leases of other operators, as they were last read, by server.
 	others map[types.NamespacedName]observation
 }
 
@@ -158,7 +158,7 @@ func (c *Claims) awaitEnd(ctx context.Context, server types.NamespacedName, by v
 ) {
 	name := types.NamespacedName{Namespace: by.LeaseNamespace, Name: by.LeaseName}
 	lease := &coordinationv1.Lease{}
-	now := observation{seen: by.HolderIdentity, since: time.Now()}
+	now := observation{seen: name.String() + "/" + by.HolderIdentity, since: time.Now()}
 	switch err := c.terms.reader.Get(ctx, name, lease); {
 	case apierrors.IsForbidden(err):
 		return refuse("TeamTalkServer %q is managed by the operator with the Lease %s, which this operator may not "+
@@ -174,10 +174,10 @@ func (c *Claims) awaitEnd(ctx context.Context, server types.NamespacedName, by v
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if before, ok := c.others[name]; ok && before.seen == now.seen {
+	if before, ok := c.others[server]; ok && before.seen == now.seen {
 		now.since = before.since
 	}
-	c.others[name] = now
+	c.others[server] = now
 	if time.Since(now.since) >= TakeoverAfter {
 		return nil, nil
 	}
@@ -237,6 +237,7 @@ func (c *Claims) Drop(server types.NamespacedName) {
 	defer c.mu.Unlock()
 	delete(c.held, server)
 	delete(c.refused, server)
+	delete(c.others, server)
 }
 
 // Holds reports whether this process may send through a server, and has claimed this object of its name.
