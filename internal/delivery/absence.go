@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -69,28 +70,52 @@ func (q *question) hasNoLatest(ctx context.Context) (bool, error) {
 
 // proveFresh returns why the answers may be from before the last attempt; "": they are not, as far as can be told.
 func (q *question) proveFresh(ctx context.Context) (why string, err error) {
-	row, stored := q.known.stored(q.conversation.Store, q.to.lastAttempt, q.askedAt.Add(-q.task.Policy.ReplicaLag))
-	if !stored || row.Session == q.task.session(q.to) { // the scan has shown it
-		return "", nil
+	rows := q.known.stored(q.conversation, q.to.lastAttempt, q.askedAt.Add(-q.task.Policy.ReplicaLag))
+	// Any of them will do: the others may be of groups that the sender has left.
+	for _, row := range rows {
+		if shown, err := q.shows(ctx, row); err != nil || shown {
+			return "", err
+		}
 	}
-	shown, err := q.shows(ctx, row)
-	if err == nil && !shown {
+	if len(rows) > 0 {
 		why = whyStale
 	}
-	return why, err
+	return why, nil
 }
 
 // shows reports whether a row can be read.
 func (q *question) shows(ctx context.Context, row controlRow) (bool, error) {
 	rows, err := q.path.ByID(ctx, row.Session, []uint32{row.id})
-	return slices.ContainsFunc(rows, func(r *wire.MsgInfo) bool { return r.GetMsgId() == row.id }), err
+	return slices.ContainsFunc(rows, func(r *wire.MsgInfo) bool { return knownRowOf(r) == row.knownRow }), err
 }
+
+// hasRows asks of a row's conversation what is asked of the question's own: db_proxy may find rows by their id where
+// it cannot list them.
+func (q *question) hasRows(ctx context.Context, row controlRow) (bool, error) {
+	if q.to.Type == v1alpha1.RecipientGroup {
+		latest, err := q.path.LatestID(ctx, row.Session)
+		return latest != 0, err
+	}
+	var s controlScanner
+	err := q.path.Scan(ctx, row.Session, 1, &s)
+	return s.shown && s.createTime >= row.createTime, err
+}
+
+// controlScanner keeps the last row's time.
+type controlScanner struct {
+	shown      bool
+	createTime uint32
+}
+
+func (s *controlScanner) Begin() { *s = controlScanner{} }
+
+func (s *controlScanner) Row(r *wire.MsgInfo) { s.shown, s.createTime = true, r.GetCreateTime() }
 
 // proveEmpty returns why the conversation may have rows, though db_proxy has shown none; "": it has none. An outage
 // of a table looks like this, so ask is called once more, between two reads of something that is known to be stored.
 func (q *question) proveEmpty(ctx context.Context, ask func(context.Context) (bool, error)) (why string, err error) {
 	complete := q.hasKnownRow() || q.recorded(ctx)
-	switch row, known := q.known.any(q.conversation); {
+	switch row, known := q.known.shownOrRecorded(q.conversation); {
 	case known:
 		return whyMissing(row.id), nil
 	case !complete:
@@ -120,11 +145,11 @@ type control struct {
 // and recipient show. Only if no row at all is known, the directory has to do.
 func (q *question) findControl(ctx context.Context) (found control, why string, err error) {
 	rowControl := func(row controlRow) control {
-		return control{func(ctx context.Context) (bool, error) { return q.shows(ctx, row) }, whyControl}
+		return control{func(ctx context.Context) (bool, error) { return q.hasRows(ctx, row) }, whyControl}
 	}
 	candidates := q.known.controls(q.conversation)
 	for _, row := range candidates {
-		if shown, err := q.shows(ctx, row); err != nil || shown {
+		if shown, err := q.hasRows(ctx, row); err != nil || shown {
 			return rowControl(row), "", err
 		}
 	}
@@ -138,7 +163,10 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 			return control{}, "", err
 		}
 		// db_proxy has read their ids from the tables of messages just now.
-		if row, known := q.recentRow(user, sessions); known {
+		switch row, own := q.recentRow(user, sessions); {
+		case own:
+			return control{}, whyMissing(row.id), nil
+		case row.id != 0:
 			return rowControl(row), "", nil
 		}
 	}
@@ -153,24 +181,28 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 	return directory, why, err
 }
 
-// recentRow returns a row of a user's recent sessions, of the conversation's own table if possible.
-func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (controlRow, bool) {
-	var rows []controlRow
+// recentRow returns a row of a user's recent sessions, of the group's table if possible; id 0: there is none. own: it
+// is of the question's own conversation.
+func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (found controlRow, own bool) {
 	for _, s := range sessions {
 		if s.GetLatestMsgId() == 0 {
 			continue
 		}
-		row := controlRow{dbproxy.Session{Type: s.GetSessionType(), UserID: user, ID: s.GetSessionId()}, s.GetLatestMsgId()}
-		group := s.GetSessionType() == wire.SessionType_SESSION_TYPE_GROUP
-		if q.to.Type == v1alpha1.RecipientGroup && group && s.GetSessionId()%messageTables == q.to.ID%messageTables {
-			return row, true
+		row := controlRow{
+			dbproxy.Session{Type: s.GetSessionType(), UserID: user, ID: s.GetSessionId()}, knownRow{id: s.GetLatestMsgId()},
 		}
-		rows = append(rows, row)
+		to := v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: row.ID}
+		if row.Type == wire.SessionType_SESSION_TYPE_GROUP {
+			to.Type = v1alpha1.RecipientGroup
+		}
+		switch c := queue.ConversationOf(q.conversation.Store, user, to); {
+		case c == q.conversation:
+			return row, true
+		case found.id == 0 || c.Type == v1alpha1.RecipientGroup && tableOf(c) == tableOf(q.conversation):
+			found = row
+		}
 	}
-	if len(rows) == 0 {
-		return controlRow{}, false
-	}
-	return rows[0], true
+	return found, false
 }
 
 // directoryAnswers reports whether the directory shows the sender or the recipient; of a group, the group.
@@ -187,7 +219,7 @@ func (q *question) directoryAnswers(ctx context.Context) (bool, error) {
 // before the message; "": it does not. The sender may have joined later, or be no member.
 func (q *question) proveAbsentInGroup(ctx context.Context, found *conversationScan) (why string, err error) {
 	latest, err := q.path.LatestID(ctx, q.task.session(q.to))
-	row, known := q.known.any(q.conversation)
+	row, known := q.known.shownOrRecorded(q.conversation)
 	switch {
 	case err != nil:
 		return "", err

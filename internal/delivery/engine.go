@@ -98,7 +98,9 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
-	e.Queue.Join(spec.ServerKey, spec.Stores)
+	for _, store := range e.Queue.Join(spec.ServerKey, spec.Stores) {
+		e.known.merge(store.From, store.To)
+	}
 	ended := e.work.Err() != nil
 	if known && (ended || before.renew(spec)) {
 		e.mu.Unlock()

@@ -204,7 +204,7 @@ func (x *executor) readBack(t Task, p recipientState) recipientState {
 		c, s := t.conversation(p), t.session(p)
 		x.engine.known.note(c, s, knownRowOf(row))
 		if p.State == v1alpha1.StateAcknowledged && p.row != nil {
-			x.engine.known.noteStored(c, s, row.GetMsgId(), p.lastAttempt, t.Policy.ReplicaLag)
+			x.engine.known.noteStored(c, s, knownRowOf(row), p.lastAttempt, t.Policy.ReplicaLag)
 		}
 	}
 	return afterReadBack(p, t, row, err, x.engine.environment(t))

@@ -152,7 +152,9 @@ func (f *talk) Scan(_ context.Context, s dbproxy.Session, count uint32, to dbpro
 	}
 	rows := f.visible(s)
 	slices.SortStableFunc(rows, func(a, b *wire.MsgInfo) int { return int(b.GetCreateTime()) - int(a.GetCreateTime()) })
-	rows = rows[:min(len(rows), int(count))]
+	if rows = rows[:min(len(rows), int(count))]; f.unlisted {
+		rows = nil
+	}
 	if err := f.readRows(len(rows)); err != nil {
 		return err
 	}

@@ -106,6 +106,8 @@ type talk struct {
 	replica *talk
 	// rowTime, where set, is how long the nth row of a list takes, the newest first.
 	rowTime func(n int) time.Duration
+	// unlisted: lists are empty.
+	unlisted bool
 	// reads counts requests.
 	reads map[string]int
 

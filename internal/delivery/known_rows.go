@@ -29,10 +29,11 @@ type knownRow struct{ id, createTime uint32 }
 
 func knownRowOf(r *wire.MsgInfo) knownRow { return knownRow{r.GetMsgId(), r.GetCreateTime()} }
 
-// controlRow is a row with the session that reads it: if it is shown, messages can be read.
+// controlRow is a row with the session that reads it: if it is shown, messages can be read. Its createTime is 0 where
+// it is not known.
 type controlRow struct {
 	dbproxy.Session
-	id uint32
+	knownRow
 }
 
 // knownRows remembers which rows are stored: what the store has shown, never what was only answered. An answer that
@@ -44,6 +45,8 @@ type knownRows struct {
 	// recorded are those of finished messages, see Engine.Recorded.
 	recorded map[queue.Conversation]knownRow
 	stores   map[string]*storeRows
+	// names are the present names of stores that turned out to be another one, see queue.Join.
+	names map[string]string
 }
 
 // storeRows are rows of one message store.
@@ -63,25 +66,61 @@ type freshRow struct {
 func newKnownRows() *knownRows {
 	return &knownRows{
 		newest: map[queue.Conversation]knownRow{}, recorded: map[queue.Conversation]knownRow{},
-		stores: map[string]*storeRows{},
+		stores: map[string]*storeRows{}, names: map[string]string{},
 	}
+}
+
+// merge moves what is known of a store to its other name.
+func (k *knownRows) merge(from, to string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.names[from] = to
+	of, known := k.stores[from]
+	if !known {
+		return
+	}
+	delete(k.stores, from)
+	for _, rows := range []map[queue.Conversation]knownRow{k.newest, k.recorded} {
+		for c, row := range rows {
+			if c.Store == from {
+				delete(rows, c)
+				noteNewer(rows, k.resolve(c), row)
+			}
+		}
+	}
+	into := k.storeOf(k.resolve(queue.Conversation{Store: to}).Store)
+	for table, rows := range of.controls {
+		into.controls[table] = append(into.controls[table], rows[:min(len(rows), maxControls-len(into.controls[table]))]...)
+	}
+	into.fresh = append(into.fresh, of.fresh...)
+	slices.SortFunc(into.fresh, func(a, b freshRow) int { return a.storedAt.Compare(b.storedAt) })
+}
+
+// resolve returns the conversation under its store's present name. It needs mu.
+func (k *knownRows) resolve(c queue.Conversation) queue.Conversation {
+	for to, renamed := k.names[c.Store]; renamed; to, renamed = k.names[c.Store] {
+		c.Store = to
+	}
+	return c
 }
 
 // note remembers a row that was shown to a session, if none is known that is newer.
 func (k *knownRows) note(c queue.Conversation, s dbproxy.Session, row knownRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	c = k.resolve(c)
 	noteNewer(k.newest, c, row)
-	k.storeOf(c.Store).noteControl(c, controlRow{s, row.id})
+	k.storeOf(c.Store).noteControl(c, controlRow{s, row})
 }
 
 // noteRecorded remembers a row that the status of a finished message shows.
 func (k *knownRows) noteRecorded(c queue.Conversation, s dbproxy.Session, row knownRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	c = k.resolve(c)
 	noteNewer(k.recorded, c, row)
-	if of := k.storeOf(c.Store); len(of.controls[tableOf(c)]) < maxControls {
-		of.noteControl(c, controlRow{s, row.id})
+	if store := k.storeOf(c.Store); len(store.controls[tableOf(c)]) < maxControls {
+		store.noteControl(c, controlRow{s, knownRow{id: row.id}})
 	}
 }
 
@@ -101,45 +140,46 @@ func noteNewer(rows map[queue.Conversation]knownRow, c queue.Conversation, row k
 
 // noteStored remembers a row that this process has stored by a time, for replicas that lag so much.
 func (k *knownRows) noteStored(
-	c queue.Conversation, s dbproxy.Session, id uint32, storedAt time.Time, lag time.Duration,
+	c queue.Conversation, s dbproxy.Session, row knownRow, storedAt time.Time, lag time.Duration,
 ) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	of := k.storeOf(c.Store)
+	of := k.storeOf(k.resolve(c).Store)
 	if n := len(of.fresh); n > 0 && storedAt.Sub(of.fresh[n-1].storedAt) < lag/maxFresh {
 		return
 	}
-	of.fresh = append(of.fresh, freshRow{controlRow{s, id}, storedAt})
+	of.fresh = append(of.fresh, freshRow{controlRow{s, row}, storedAt})
 	for len(of.fresh) > 1 && !of.fresh[1].storedAt.After(storedAt.Add(-lag)) || len(of.fresh) > 2*maxFresh {
 		of.fresh = slices.Delete(of.fresh, 0, 1)
 	}
 }
 
-// stored returns the last row that this process has stored after one time and before another.
-func (k *knownRows) stored(store string, after, before time.Time) (controlRow, bool) {
+// stored returns rows that this process has stored after one time and before another, the last one first.
+func (k *knownRows) stored(c queue.Conversation, after, before time.Time) (rows []controlRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, row := range slices.Backward(k.storeOf(store).fresh) {
-		if !row.storedAt.After(before) {
-			return row.controlRow, row.storedAt.After(after)
+	for _, row := range slices.Backward(k.storeOf(k.resolve(c).Store).fresh) {
+		if row.storedAt.After(after) && !row.storedAt.After(before) {
+			rows = append(rows, row.controlRow)
 		}
 	}
-	return controlRow{}, false
+	return rows
 }
 
 // shown returns the newest row of a conversation that was shown.
 func (k *knownRows) shown(c queue.Conversation) (knownRow, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	row, known := k.newest[c]
+	row, known := k.newest[k.resolve(c)]
 	return row, known
 }
 
-// any returns the newest row of a conversation that was shown, or is recorded. The time of a recorded one is that
-// of its record: it was created earlier.
-func (k *knownRows) any(c queue.Conversation) (knownRow, bool) {
+// shownOrRecorded returns the newest row of a conversation that was shown, or is recorded. The time of a recorded one
+// is that of its record: it was created earlier.
+func (k *knownRows) shownOrRecorded(c queue.Conversation) (knownRow, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	c = k.resolve(c)
 	row, known := k.newest[c]
 	if !known {
 		row, known = k.recorded[c]
@@ -152,13 +192,13 @@ func (k *knownRows) any(c queue.Conversation) (knownRow, bool) {
 func (k *knownRows) controls(c queue.Conversation) []controlRow {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	of := k.storeOf(c.Store)
-	if of := of.controls[tableOf(c)]; len(of) > 0 {
-		return slices.Clone(of)
+	store := k.storeOf(k.resolve(c).Store)
+	if rows := store.controls[tableOf(c)]; len(rows) > 0 {
+		return slices.Clone(rows)
 	}
 	var rows []controlRow
-	for _, of := range slices.Backward(of.controls[:]) {
-		rows = append(rows, of...)
+	for _, ofTable := range slices.Backward(store.controls[:]) {
+		rows = append(rows, ofTable...)
 	}
 	return rows[:min(len(rows), maxControls)]
 }

@@ -39,7 +39,7 @@ func TestKnownRows(t *testing.T) {
 	if _, known := k.shown(singleOf(bob)); known {
 		t.Error("a recorded row was shown")
 	}
-	if row, known := k.any(singleOf(bob)); !known || row.id != 3 {
+	if row, known := k.shownOrRecorded(singleOf(bob)); !known || row.id != 3 {
 		t.Errorf("recorded: %v, %v", row, known)
 	}
 }
@@ -95,7 +95,7 @@ func TestFreshRows(t *testing.T) {
 	k, began := newKnownRows(), time.Unix(1000, 0)
 	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
 	for n := range 100 {
-		k.noteStored(singleOf(alice), sessionWith(alice), uint32(n), at(n), lag)
+		k.noteStored(singleOf(alice), sessionWith(alice), knownRow{uint32(n), 1}, at(n), lag)
 	}
 	if n := len(k.stores["db"].fresh); n > 2*maxFresh {
 		t.Errorf("%d are remembered", n)
@@ -108,9 +108,35 @@ func TestFreshRows(t *testing.T) {
 		"none since":                       {95, 99 - 8, 0},
 		"all replicas are up to date":      {50, 99, 99},
 	} {
-		row, stored := k.stored("db", at(tc.after), at(tc.before))
-		if stored != (tc.want != 0) || stored && row.id != tc.want {
-			t.Errorf("%s: row %d, %v", name, row.id, stored)
+		rows := k.stored(singleOf(alice), at(tc.after), at(tc.before))
+		if got := len(rows) > 0; got != (tc.want != 0) || got && rows[0].id != tc.want {
+			t.Errorf("%s: rows %v", name, rows)
+		}
+	}
+}
+
+// TestStoresAreMerged: what is known of a store is known under each of its names, before they are joined and after.
+func TestStoresAreMerged(t *testing.T) {
+	k := newKnownRows()
+	under := func(store string) queue.Conversation { return queue.ConversationOf(store, bot, user(alice)) }
+	k.note(under("a"), sessionWith(alice), knownRow{7, 100})
+	k.noteStored(under("a"), sessionWith(alice), knownRow{7, 100}, time.Unix(100, 0), time.Second)
+	k.noteRecorded(queue.ConversationOf("a", bot, user(bob)), sessionWith(bob), knownRow{3, 50})
+	k.merge("a", "b")
+	k.merge("b", "c")
+	k.note(under("a"), sessionWith(alice), knownRow{6, 90})
+	for _, store := range []string{"a", "b", "c"} {
+		if row, _ := k.shown(under(store)); row != (knownRow{7, 100}) {
+			t.Errorf("%s: %v", store, row)
+		}
+		if _, known := k.shownOrRecorded(queue.ConversationOf(store, bot, user(bob))); !known {
+			t.Errorf("%s: no recorded row", store)
+		}
+		if n := len(k.stored(under(store), time.Unix(1, 0), time.Unix(200, 0))); n != 1 {
+			t.Errorf("%s: %d rows stored", store, n)
+		}
+		if n := len(k.controls(under(store))); n != 2 {
+			t.Errorf("%s: %d controls", store, n)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 }
 
 func (q *question) hasKnownRow() bool {
-	_, known := q.known.any(q.conversation)
+	_, known := q.known.shownOrRecorded(q.conversation)
 	return known
 }
 

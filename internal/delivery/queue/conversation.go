@@ -176,8 +176,9 @@ func (q *Queue) conversationOf(key Conversation) *conversation {
 	return c
 }
 
-// Join makes the db_proxy addresses of a server one store, for good: requests may be in flight through old ones.
-func (q *Queue) Join(server types.NamespacedName, addresses []string) {
+// Join makes the db_proxy addresses of a server one store, for good: requests may be in flight through old ones. It
+// returns the stores that have another name now.
+func (q *Queue) Join(server types.NamespacedName, addresses []string) (renamed []Renamed) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, address := range addresses {
@@ -185,9 +186,14 @@ func (q *Queue) Join(server types.NamespacedName, addresses []string) {
 		if from, to := q.storeOf(server.String()), q.storeOf(address); from != to {
 			q.stores[from] = to
 			q.merge(from)
+			renamed = append(renamed, Renamed{from, to})
 		}
 	}
+	return renamed
 }
+
+// Renamed is a store with its name before and now.
+type Renamed struct{ From, To string }
 
 // Store returns the name that a server's store has now.
 func (q *Queue) Store(server types.NamespacedName) string {
