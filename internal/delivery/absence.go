@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
@@ -16,12 +17,12 @@ import (
 // Why a search proves nothing. They are shown in the status: stable from try to try, and short.
 const (
 	whySilent    = "db_proxy did not answer the search"
-	whyUnstable  = "db_proxy answered the same question in two ways"
+	whyUnstable  = "db_proxy answered the same question in two different ways"
 	whyControl   = "db_proxy shows no row that is known to be stored: its tables or its replica may be unreadable"
 	whyStale     = "db_proxy does not show a row that was stored after the attempt: its replica may have stopped"
 	whyDirectory = "TeamTalk shows neither rows nor users: its database may be down"
-	whyRecorded  = "finished messages are being read, to know what the store must show"
-	whyHidden    = "the group shows nobody that was asked a history back to the message's creation"
+	whyRecorded  = "waits until the operator has read from finished messages what the store must show"
+	whyHidden    = "no member that was asked sees the group's messages back to this one's creation"
 	whyTooLong   = "the conversation is too long to be searched as far back as needed"
 	whyTooSlow   = "db_proxy answers too slowly to search the conversation as far back as needed"
 )
@@ -30,13 +31,20 @@ func whyMissing(id uint32) string {
 	return fmt.Sprintf("row %d is known to be stored, and db_proxy does not show it: a table may be unreadable", id)
 }
 
-func whyConcealed(id uint32) string {
+func whyConcealed(id uint32, hasToken bool) string {
+	if !hasToken {
+		return fmt.Sprintf("row %d may be this message: its time fits, and its content is another one or unreadable", id)
+	}
 	return fmt.Sprintf("row %d may be this message, and no key opens it: add its key as a previous one, or delete it", id)
 }
 
-// membersAsked is how many other members of a group are asked for its history in one search. The next search asks
-// others.
-const membersAsked = 3
+const (
+	// membersPerSearch is how many other members of a group are asked for its history in one search. The next search
+	// asks others.
+	membersPerSearch = 32
+	// membersTime is how long a search asks members: a stock db_proxy executes few requests about groups at a time.
+	membersTime = 2 * scanTime
+)
 
 // proveAbsent returns why the sender's scan does not prove that the message is absent; "": it does. Of a group it
 // asks other members, and completes the scan if one of them sees the message.
@@ -239,11 +247,18 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 	if err != nil {
 		return "", err
 	}
-	readers := q.readers(groups[q.to.ID], found.rows == 0)
+	readers, others := q.readers(groups[q.to.ID], found.rows == 0)
 	if why = found.why; len(readers) == 0 {
 		why = whyHidden // a flushed cache hides the history from everybody
 	}
+	began := time.Now()
 	for _, id := range readers {
+		if time.Since(began) > membersTime {
+			break
+		}
+		if id != q.task.Sender {
+			found.members++
+		}
 		reader := q.task.session(q.to)
 		reader.UserID = id
 		seen, err := q.scan(ctx, reader)
@@ -251,31 +266,37 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 		case err != nil:
 			found.limits = seen.limits
 			return seen.why, err
-		case seen.row != nil || seen.rows > 0 && seen.whole:
+		case seen.row != nil || seen.whole && (seen.old || q.reach() != 0):
+			seen.members = found.members
 			*found = seen
 			return "", nil
-		case seen.rows > 0:
+		case !seen.whole && seen.rows > 0:
 			why = seen.why
 		}
 	}
-	// Of an unseen key this is enough: all joined after the newest row.
+	if why == "" && int(found.members) < others {
+		why = whyHidden
+	}
+	// A key that this operator has not used before counts as absent if no member sees a message with it.
 	return why, nil
 }
 
-// readers returns members to ask for the history: some that are not the sender, the creator among the first as it
-// joined early, and then the sender once more if it has seen nothing.
-func (q *question) readers(group *wire.GroupInfo, senderAgain bool) []uint32 {
+// reach is the time that a group's history must reach back to; 0: there is none.
+func (q *question) reach() uint32 { return q.task.fingerprint(q.to).Reach }
+
+// readers returns members to ask for the history: some of the others, the creator among the first as it joined early,
+// and then the sender once more if it has seen nothing. It also returns how many others there are.
+func (q *question) readers(group *wire.GroupInfo, senderAgain bool) (readers []uint32, numOthers int) {
 	members := slices.Sorted(slices.Values(group.GetGroupMemberList()))
 	others := slices.DeleteFunc(slices.Clone(members), func(id uint32) bool { return id == q.task.Sender })
 	if i := slices.Index(others, group.GetGroupCreatorId()); i > 0 {
 		others[0], others[i] = others[i], others[0]
 	}
-	var readers []uint32
-	for n := range min(membersAsked, len(others)) {
-		readers = append(readers, others[(int(q.to.asked)*membersAsked+n)%len(others)])
+	for n := range min(membersPerSearch, len(others)) {
+		readers = append(readers, others[(int(q.to.members)+n)%len(others)])
 	}
 	if senderAgain && len(others) < len(members) {
 		readers = append(readers, q.task.Sender)
 	}
-	return readers
+	return readers, len(others)
 }

@@ -230,17 +230,23 @@ func TestControlFlanks(t *testing.T) {
 
 // TestReplicaStopped: an answer from before what is known proves nothing.
 func TestReplicaStopped(t *testing.T) {
-	runEach(t, map[string]struct {
+	type scenario struct {
 		later   v1alpha1.Recipient
 		wantWhy string
-	}{
-		"before a row of the conversation": {toAlice, whyMissing(5000)},
-		"before a row of another":          {toBob, whyStale},
-	}, func(h *harness, tc struct {
-		later   v1alpha1.Recipient
-		wantWhy string
-	}) {
+		// repeated: the later row has an id that an older one has, as after a loss of the counters.
+		repeated bool
+	}
+	runEach(t, map[string]scenario{
+		"before a row of the conversation": {toAlice, whyMissing(5000), false},
+		"before a row of another":          {toBob, whyStale, false},
+		"before a row whose id is another": {toBob, whyStale, true},
+	}, func(h *harness, tc scenario) {
 		h.deliverAll(toAlice, "a", "b")
+		if tc.repeated {
+			m := dbproxy.Message{From: bot, To: bob, Type: text, CreateTime: uint32(time.Now().Unix()) - 60}
+			m.Data = h.talk.keys.Current.Encrypt([]byte("x"))
+			h.talk.keep(104, m, time.Now())
+		}
 		h.talk.replies = []reply{plain, plain, {store: true, err: lostAfter.err}, plain}
 		spec := h.task("m", toAlice)
 		h.talk.change(func() {
@@ -462,7 +468,7 @@ func TestRequestsOfASearch(t *testing.T) {
 func TestReasonsFit(t *testing.T) {
 	for _, why := range []string{
 		whySilent, whyUnstable, whyControl, whyStale, whyDirectory, whyRecorded, whyHidden, whyTooLong, whyTooSlow,
-		whyMissing(1<<32 - 1), whyConcealed(1<<32 - 1),
+		whyMissing(1<<32 - 1), whyConcealed(1<<32-1, true), whyConcealed(1<<32-1, false),
 	} {
 		if message := unknownBecause(why); len(message) > v1alpha1.MaxRecipientMessage || strings.Contains(message, "stored;") {
 			t.Errorf("%d bytes: %s", len(message), message)

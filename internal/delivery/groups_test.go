@@ -148,3 +148,30 @@ func TestSecondLook(t *testing.T) {
 		h.wantTook(began, lag, lag)
 	})
 }
+
+// TestKeySeenByOneMember: a message with the key is found where a single member sees it, and a new member's first
+// message is sent where none does.
+func TestKeySeenByOneMember(t *testing.T) {
+	runEach(t, map[string]bool{"one sees it": true, "nobody does": false}, func(h *harness, seen bool) {
+		members, joined := []uint32{bot}, uint32(time.Now().Add(time.Minute).Unix())
+		h.talk.joinedAt = map[uint32]uint32{bot: joined}
+		for id := range uint32(100) {
+			members = append(members, 100+id)
+			h.talk.joinedAt[100+id] = joined
+		}
+		withMembers(members...)(h.talk)
+		spec := h.keyed("m", "hello", toGroup)
+		if seen {
+			delete(h.talk.joinedAt, 177)
+			h.store(spec)
+		} else {
+			h.talk.say(5, alice, time.Now())
+		}
+		advance(5 * time.Minute)
+		want := result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{0, 1, 1}}
+		if !seen {
+			want = result{v1alpha1.StateRouted, "", counts{1, 2, 1}}
+		}
+		h.deliver(spec, time.Minute, want)
+	})
+}

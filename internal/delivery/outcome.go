@@ -205,7 +205,7 @@ func (p recipientState) sentUnderKey(sent attempts) recipientState {
 
 // afterAsk is the state after a search of the store that began at askedAt.
 func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time, env environment) recipientState {
-	p.askedAt, p.limits = askedAt, found.Limits
+	p.askedAt, p.limits, p.members = askedAt, found.Limits, found.Members
 	proof := p.provableAt(env.Policy)
 	canProve := !askedAt.Before(proof)
 	switch {
@@ -220,7 +220,8 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	case errors.Is(err, dbproxy.ErrNotSent):
 		// Nothing was asked: the doubt waits for db_proxy without a limit.
 		p.waitReady = true
-	case canProve && (env.now.Sub(p.DoubtSince) >= InDoubtLimit && p.asked >= minAsked || env.deadlinePassed(env.now)):
+	case canProve && p.asked >= minAsked && found.Why != whyRecorded &&
+		(env.now.Sub(p.DoubtSince) >= InDoubtLimit || env.deadlinePassed(env.now)):
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, unknownBecause(found.Why))
 	}
 	p.asked++

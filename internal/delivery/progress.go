@@ -84,6 +84,8 @@ type recipientState struct {
 	asked, routeTries int32
 	// limits are those of its next search.
 	limits scanLimits
+	// members counts the other members of a group that were asked for its history.
+	members int32
 	// routeSince is when the message could first be routed.
 	routeSince time.Time
 	// wakeAt is the end of a backoff.
@@ -131,7 +133,7 @@ func (p recipientState) retry(env environment, reason, message string) recipient
 
 func (p recipientState) doubt(now time.Time, reason, message string) recipientState {
 	p.Progress = p.Progress.doubt(now, reason, message)
-	p.asked = 0
+	p.asked, p.members = 0, 0
 	return p
 }
 

@@ -36,6 +36,10 @@ type conversationScan struct {
 	newest knownRow
 	// missing: the row that was known before should be among them. unreached: a group may hide rows from its reader.
 	missing, unreached bool
+	// old: a row is from before the message's bound.
+	old bool
+	// members counts the other members of a group that were asked for this recipient.
+	members int32
 	// limits of the next search.
 	limits scanLimits
 }
@@ -85,7 +89,7 @@ func (t Task) scanConversation(
 	ctx context.Context, path dbproxy.Reads, reader dbproxy.Session, p recipientState, known knownRow,
 ) (conversationScan, error) {
 	count, highest, limitedBy := p.limits.of(p.asked)
-	found, readable := conversationScan{limits: p.limits}, uint32(0)
+	found, readable := conversationScan{limits: p.limits, members: p.members}, uint32(0)
 	for pace := (scanPace{}); ; {
 		// A new one each time: a scan that has failed may still be given rows.
 		s := &rowScanner{
@@ -108,7 +112,7 @@ func (t Task) scanConversation(
 			limit = limitedBy
 		}
 		found.row, found.whole = s.result(count, next == count)
-		found.rows, found.newest = s.rows, s.newest
+		found.rows, found.newest, found.old = s.rows, s.newest, s.before
 		found.unreached, found.missing = s.ends(count) && !s.reaches(), s.misses(count)
 		if found.why = ""; !found.whole {
 			found.why = s.why(count, limit)
@@ -246,7 +250,7 @@ func (s *rowScanner) misses(count uint32) bool {
 func (s *rowScanner) why(count uint32, limit string) string {
 	switch {
 	case s.concealed:
-		return whyConcealed(s.concealing)
+		return whyConcealed(s.concealing, s.fingerprint.HasToken)
 	case limit != "" && !s.ends(count):
 		return limit
 	}

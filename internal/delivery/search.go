@@ -25,8 +25,9 @@ type SearchResult struct {
 	Why        string
 	// Empty: the conversation has shown no row to the sender.
 	Empty bool
-	// Limits of the recipient's next search.
-	Limits scanLimits
+	// Limits of the recipient's next search, and Members, how many other members of a group were asked so far.
+	Limits  scanLimits
+	Members int32
 }
 
 // question is one search of the store for the message to a recipient, over one path: its answers vouch for each other.
@@ -45,7 +46,7 @@ type question struct {
 func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, askedAt time.Time) (SearchResult, error) {
 	path, err := t.Server.Path()
 	if err != nil {
-		return SearchResult{Limits: p.limits}, err
+		return SearchResult{Limits: p.limits, Members: p.members}, err
 	}
 	q := &question{
 		task: t, to: p, askedAt: askedAt, path: path, known: e.known, recorded: e.recordedRowsKnown,
@@ -61,7 +62,7 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 	case found.rows == 0 && !q.hasKnownRow():
 		e.startReadingRecorded() // it will be needed
 	}
-	result.Limits = found.limits
+	result.Limits, result.Members = found.limits, found.members
 	if err != nil && result.Why == "" {
 		result.Why = whySilent
 	}

@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -120,5 +121,35 @@ func TestLostKeyBeforeTheWindow(t *testing.T) {
 		advance(60 * 24 * time.Hour)
 		h.submit(h.keyed("n", "hello", toAlice))
 		wantProgress(t, h.await("n", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+	})
+}
+
+// TestDeadlineWaitsForAnswers: after its deadline a message is still searched for until some searches were answered,
+// and until it is known what the store must show.
+func TestDeadlineWaitsForAnswers(t *testing.T) {
+	runEach(t, map[string]func(*harness){
+		"recorded rows": func(h *harness) {
+			h.Recorded = func(context.Context, func(RecordedRow)) error {
+				<-time.After(30 * time.Second)
+				return nil
+			}
+		},
+		"a lost answer": func(h *harness) {
+			lists := 0
+			h.talk.fails = func(read string) error {
+				if read == "list" {
+					lists++
+				}
+				if lists == 1 {
+					return failing("list")(read)
+				}
+				return nil
+			}
+		},
+	}, func(h *harness, before func(*harness)) {
+		before(h)
+		spec := h.keyed("m", "hello", toAlice)
+		spec.Policy.Deadline = time.Now().Add(-time.Second)
+		h.deliver(spec, 2*time.Minute, failed(v1alpha1.ReasonDeadlineExceeded, 0))
 	})
 }

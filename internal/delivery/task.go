@@ -235,7 +235,7 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 	case !t.EarlierUntil.IsZero() && p.State == v1alpha1.StatePending:
 		p = p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
 	}
-	p.takenOver = p.takenOver || p.Message == msgTakeover
+	p.takenOver = p.takenOver || p.Message == msgTakeover || t.FromPriorTerm && p.State == v1alpha1.StateInDoubt
 	return p
 }
 
