@@ -115,7 +115,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, erro
 	if missing, ok := errors.AsType[*tenancy.NotFoundError](err); ok {
 		return waitFor(v1alpha1.ReasonServerNotFound, missing.Error()), nil
 	}
-	if err == nil && !(s.claimed && r.Claims.Holds(client.ObjectKeyFromObject(server), server.UID)) {
+	if err == nil && (!s.claimed || !r.Claims.Holds(client.ObjectKeyFromObject(server), server.UID)) {
 		return requeue(0), nil // it has just been created, and its controller wakes the message
 	}
 	s.server = server

@@ -62,9 +62,9 @@ func (l loadedKeys) isRecorded(record []v1alpha1.KeyInUse) bool {
 	return last.SecretUID == l.uid && last.ResourceVersion == l.version && last.Name == l.ref.Key
 }
 
-// nextKeysInUse returns the record of keys once the current key of now is in use. before are the keys that this process
-// has loaded last, or nil. Keys are only compared in memory: what the Secret held in a version that this process has not
-// seen is not known.
+// nextKeysInUse returns the record of keys once the current key of now is in use. before are the keys that this
+// process has loaded last, or nil. Keys are only compared in memory: what the Secret held in a version that this
+// process has not seen is not known.
 func nextKeysInUse(record []v1alpha1.KeyInUse, before *loadedKeys, now loadedKeys, at metav1.Time) []v1alpha1.KeyInUse {
 	if now.isRecorded(record) {
 		return record

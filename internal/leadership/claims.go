@@ -26,9 +26,9 @@ const (
 	gateRetry = time.Second
 )
 
-// Claims are the TeamTalkServers that this process may send through. The status of each names the Lease and the process:
-// every process writes it in its term before it sends anything, against the version that it has read in its term. So of
-// two operators with different Leases that claim a server at the same time, one sees a conflict.
+// Claims are the TeamTalkServers that this process may send through. The status of each names the Lease and the
+// process: every process writes it in its term before it sends anything, against the version that it has read in its
+// term. So of two operators with different Leases that claim a server at the same time, one sees a conflict.
 type Claims struct {
 	terms *TermTracker
 	gate  func() error
@@ -75,8 +75,8 @@ func NewClaims(terms *TermTracker, gate func() error) *Claims {
 	return c
 }
 
-// Claim claims a server, and updates it to the version whose status shows the claim. It returns why this process may not
-// send through it; nil: it may.
+// Claim claims a server, and updates it to the version whose status shows the claim. It returns why this process may
+// not send through it; nil: it may.
 func (c *Claims) Claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*Refusal, error) {
 	key := client.ObjectKeyFromObject(server)
 	if c.Shows(server) {
@@ -89,7 +89,7 @@ func (c *Claims) Claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*R
 		return nil, err
 	}
 	if c.gate() != nil {
-		return &Refusal{RetryAfter: gateRetry}, nil
+		return &Refusal{RetryAfter: gateRetry}, nil //nolint:nilerr // the gate opens again, or the process ends
 	}
 	live := &v1alpha1.TeamTalkServer{}
 	if err := c.terms.reader.Get(ctx, key, live); err != nil {

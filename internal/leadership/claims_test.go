@@ -122,12 +122,12 @@ func TestClaim(t *testing.T) {
 					}
 				}
 				try(tc.wantFirst)
-				time.Sleep(TakeoverAfter - 1)
+				time.Sleep(TakeoverAfter - time.Millisecond)
 				try(tc.wantFirst)
 				if tc.during != nil {
 					tc.during(t, api)
 				}
-				time.Sleep(1)
+				time.Sleep(time.Millisecond)
 				try(tc.wantLater)
 				own := Term{Clean: true}
 				term, claimed := claims.TermOf(serverKey, own)

@@ -17,6 +17,10 @@
 // may have sent are searched in the store before they are sent. At shutdown, after the engine has
 // drained, TermTracker.MarkDrained sets DrainedAnnotation on the Lease, which makes the next term Clean.
 //
+// NewClaims returns the Claims of a process. Claims.Claim is called for each TeamTalkServer before anything is sent
+// through it. Claims.TermOf returns the Term for its messages: a server that was taken over from an operator with
+// another Lease has its own.
+//
 // # Implementation
 //
 // The gate closes when the Lease was not renewed for RenewDeadline, by CLOCK_BOOTTIME, which advances while the
