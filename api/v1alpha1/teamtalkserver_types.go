@@ -271,7 +271,7 @@ type TeamTalkServerStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// managedBy is the Lease of the operator that sends messages through this server. An operator with another Lease
-	// sends nothing through it until that Lease is released, or has been absent or unchanged for 25 seconds.
+	// sends nothing through it until that Lease is released, or has been absent or unchanged for 30 seconds.
 	// +optional
 	ManagedBy *ManagedBy `json:"managedBy,omitempty"`
 

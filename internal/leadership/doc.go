@@ -35,6 +35,6 @@
 //
 // A leader that was not drained costs its successor a search of the store, but no message is lost
 // or sent twice. A gate that closes early delays messages; one that closes late could send twice, so
-// the time is counted from before the write of the Lease. A wall clock that is set forward by more than RenewDeadline
+// the time is counted from before the write of the Lease. A wall clock that is set forward by more than LeaseDuration
 // ends the leader, as it cannot be told from a pause.
 package leadership

@@ -189,11 +189,11 @@ func TestLapsed(t *testing.T) {
 		boot, wall time.Duration
 		wantLost   bool
 	}{
-		"in time":                                {boot: RenewDeadline - 1, wall: RenewDeadline - 1},
-		"stopped for too long":                   {boot: RenewDeadline, wall: RenewDeadline, wantLost: true},
-		"paused while one clock stands still":    {boot: 1, wall: RenewDeadline, wantLost: true},
-		"in time, with a clock that is set back": {boot: RenewDeadline - 1, wall: -time.Hour},
-		"stopped, with a clock that is set back": {boot: RenewDeadline, wall: -time.Hour, wantLost: true},
+		"in time":                                {boot: LeaseDuration - 1, wall: LeaseDuration - 1},
+		"stopped for too long":                   {boot: LeaseDuration, wall: LeaseDuration, wantLost: true},
+		"paused while one clock stands still":    {boot: 1, wall: LeaseDuration, wantLost: true},
+		"in time, with a clock that is set back": {boot: LeaseDuration - 1, wall: -time.Hour},
+		"stopped, with a clock that is set back": {boot: LeaseDuration, wall: -time.Hour, wantLost: true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -25,9 +25,9 @@ const (
 	RetryPeriod   = 500 * time.Millisecond
 	RenewInterval = 2 * time.Second
 	// TakeoverAfter is how long a Lease must be absent or unchanged before an operator with another Lease takes over its
-	// servers. Its holder can begin a renewal for one RenewDeadline, and send for another one. The rest is for clocks that
-	// run at different speeds.
-	TakeoverAfter = 2*RenewDeadline + 5*time.Second
+	// servers. Its holder can begin a renewal for LeaseDuration, and send for another RenewDeadline. The rest is for
+	// clocks that run at different speeds.
+	TakeoverAfter = LeaseDuration + RenewDeadline + 5*time.Second
 )
 
 // lock is the lock on the Lease for the elector. It opens the gate with each write that acquires or renews
@@ -38,7 +38,7 @@ const (
 // or release the Lease of another process when it ends. So once the Lease names another holder, the
 // gate stays closed and all writes fail until the elector ends the process.
 //
-// The same applies once it has not renewed the Lease for RenewDeadline, even if the Lease still names it: an operator
+// The same applies once it has not renewed the Lease for LeaseDuration, even if the Lease still names it: an operator
 // with another Lease may have taken over its servers (see TakeoverAfter).
 //
 // Only the elector calls it, from one goroutine.
@@ -90,7 +90,7 @@ func (l *lock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) 
 
 func (l *lock) write(r resourcelock.LeaderElectionRecord, do func() error) error {
 	mine := r.HolderIdentity == l.Identity()
-	if l.led && !l.gate.renewedWithin(RenewDeadline) {
+	if l.led && !l.gate.renewedWithin(LeaseDuration) {
 		l.lost = true
 	}
 	if !mine {
