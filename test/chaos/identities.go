@@ -11,9 +11,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -125,6 +128,29 @@ func reappliedAfterDeadline(ctx context.Context, w *world) {
 // aged is longer than the store is searched for a key at the least.
 const aged = 40 * 24 * time.Hour
 
+// fillers is more than the first rows that a search asks for.
+const fillers = 20
+
+// fill adds newer rows to the conversations with the messages, which are older than the window as well.
+func (w *world) fill(ctx context.Context, at time.Time) {
+	conversations := sets.New[recipient]()
+	for _, m := range w.messages {
+		conversations.Insert(m.to...)
+	}
+	filler := w.cipher(w.keys[0]).Encrypt([]byte("hello"))
+	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
+		for to := range conversations {
+			kind := wire.MsgType_MSG_TYPE_SINGLE_TEXT
+			if to.group {
+				kind = wire.MsgType_MSG_TYPE_GROUP_TEXT
+			}
+			for range fillers {
+				w.write(ctx, db, to, at, kind, filler)
+			}
+		}
+	})
+}
+
 // reappliedAfterWindow: of the messages with a TTL, whose names and texts are their identity, some are another message
 // when they are created again.
 func reappliedAfterWindow(ctx context.Context, w *world) {
@@ -147,6 +173,7 @@ func reappliedAfterWindow(ctx context.Context, w *world) {
 	framework.Must(w.leader.Stop(ctx))
 	framework.Must(w.dev.Age(aged))
 	w.began = w.began.Add(-aged)
+	w.fill(ctx, time.Now().Add(-35*24*time.Hour))
 	w.ledCleanly(ctx, w.start(ctx))
 	var again atomic.Int64
 	w.counts(func() int { return int(again.Load()) })
