@@ -43,8 +43,13 @@ func (r *Reconciler) requireClaim(ctx context.Context, s *scope) (outcome, error
 	if s.claimed {
 		return proceed, nil
 	}
-	if exists, err := r.hasServer(ctx, s.message); !exists || err != nil {
+	switch exists, err := r.hasServer(ctx, s.message); {
+	case err != nil:
 		return proceed, err
+	case !exists && r.Claims.Contested(server):
+		return leave, nil // another operator may have sent it: nothing can be said of it without the server
+	case !exists:
+		return proceed, nil
 	}
 	refused := r.Claims.Refused(server)
 	if refused == nil {

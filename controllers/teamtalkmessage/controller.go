@@ -173,6 +173,9 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 
 // runPhases returns the outcome of the first phase that does not go on to the next.
 func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
+	if out, err := r.requireClaim(ctx, s); err != nil || out.action != actionContinue {
+		return out, err
+	}
 	if s.origin == originEdit {
 		// Until the status shows that the message has started again, another edit would start it once more.
 		return recordFirst, nil
@@ -181,7 +184,6 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		return stale, err
 	}
 	for _, phase := range []phase{
-		r.requireClaim,
 		check(checkDeadline),
 		check(checkSuspended),
 		r.resolveServer,

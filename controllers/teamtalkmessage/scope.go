@@ -334,8 +334,8 @@ func (s *scope) retryFailed() {
 
 // abandonDoubts ends, at the deadline, what is not known of a message that waits: the store cannot be asked.
 func (s *scope) abandonDoubts(out outcome) {
-	if out.cause == nil || s.underWay() || !s.expired() {
-		return
+	if out.cause == nil || out.cause.Reason == v1alpha1.ReasonManagedByAnother || s.underWay() || !s.expired() {
+		return // the other operator knows more
 	}
 	for i := range s.recipients {
 		switch p := &s.recipients[i]; {

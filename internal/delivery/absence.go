@@ -155,7 +155,7 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 	rowControl := func(row controlRow) control {
 		return control{func(ctx context.Context) (bool, error) { return q.hasRows(ctx, row) }, whyControl}
 	}
-	candidates := q.known.controls(q.conversation)
+	candidates, unlike := q.known.controls(q.conversation)
 	for _, row := range candidates {
 		if shown, err := q.hasRows(ctx, row); err != nil || shown {
 			return rowControl(row), "", err
@@ -171,10 +171,10 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 			return control{}, "", err
 		}
 		// db_proxy has read their ids from the tables of messages just now.
-		switch row, own := q.recentRow(user, sessions); {
-		case own:
+		switch row, rowUnlike := q.recentRow(user, sessions); {
+		case rowUnlike < 0:
 			return control{}, whyMissing(row.id), nil
-		case row.id != 0:
+		case row.id != 0 && (len(candidates) == 0 || rowUnlike <= unlike):
 			return rowControl(row), "", nil
 		}
 	}
@@ -189,9 +189,10 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 	return directory, why, err
 }
 
-// recentRow returns a row of a user's recent sessions, of the group's table if possible; id 0: there is none. own: it
-// is of the question's own conversation.
-func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (found controlRow, own bool) {
+// recentRow returns the row of a user's recent sessions that says most about the conversation, and how little that is;
+// id 0: there is none. A row of the conversation itself is returned with -1.
+func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (found controlRow, unlike int) {
+	unlike = mostUnlike
 	for _, s := range sessions {
 		if s.GetLatestMsgId() == 0 {
 			continue
@@ -203,14 +204,15 @@ func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (
 		if row.Type == wire.SessionType_SESSION_TYPE_GROUP {
 			to.Type = v1alpha1.RecipientGroup
 		}
-		switch c := queue.ConversationOf(q.conversation.Store, user, to); {
-		case c == q.conversation:
-			return row, true
-		case found.id == 0 || c.Type == v1alpha1.RecipientGroup && tableOf(c) == tableOf(q.conversation):
-			found = row
+		c := queue.ConversationOf(q.conversation.Store, user, to)
+		if c == q.conversation {
+			return row, -1
+		}
+		if u := unlikeness(tableOf(q.conversation), tableOf(c)); u < unlike {
+			found, unlike = row, u
 		}
 	}
-	return found, false
+	return found, unlike
 }
 
 // directoryAnswers reports whether the directory shows the sender or the recipient; of a group, the group.

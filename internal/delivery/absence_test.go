@@ -164,11 +164,13 @@ func TestOtherTables(t *testing.T) {
 		"nothing is known, group":            {to: toGroup, want: sent},
 		"another user":                       {to: toAlice, others: []v1alpha1.Recipient{toBob}, want: sent},
 		"another user, hidden":               {to: toAlice, others: []v1alpha1.Recipient{toBob}, hidden: everything, want: inDoubt, why: whyControl},
-		"two, one hidden":                    {to: toAlice, others: []v1alpha1.Recipient{toOther, toBob}, hidden: only(toBob), want: sent},
+		"a group":                            {to: toAlice, others: []v1alpha1.Recipient{toOther}, want: sent},
+		"another user, hidden, and a group":  {to: toAlice, others: []v1alpha1.Recipient{toOther, toBob}, hidden: only(toBob), want: inDoubt, why: whyControl},
 		"after a restart":                    {to: toAlice, others: []v1alpha1.Recipient{toBob}, restart: true, want: sent},
 		"after a restart, group":             {to: toGroup, others: []v1alpha1.Recipient{toBob}, restart: true, want: sent},
 		"group of the same table":            {to: toGroup, others: []v1alpha1.Recipient{toSame}, want: sent},
-		"group of the same table, hidden":    {to: toGroup, others: []v1alpha1.Recipient{toBob, toSame}, hidden: only(toSame), want: sent},
+		"group of the same table, hidden":    {to: toGroup, others: []v1alpha1.Recipient{toBob, toSame}, hidden: only(toSame), want: inDoubt, why: whyControl},
+		"group of another table":             {to: toGroup, others: []v1alpha1.Recipient{toBob, toOther}, want: sent},
 		"groups of the same table, unproved": {to: toGroup, others: []v1alpha1.Recipient{toSame}, hidden: everything, want: inDoubt, why: whyControl},
 	}, func(h *harness, tc scenario) {
 		h.talk.groups[sameTable], h.talk.groups[group+1] = []uint32{bot, alice}, []uint32{bot, alice}

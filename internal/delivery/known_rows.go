@@ -187,20 +187,36 @@ func (k *knownRows) shownOrRecorded(c queue.Conversation) (knownRow, bool) {
 	return row, known
 }
 
-// controls returns rows of other conversations: of a group's own table, if there are any, and of the last ones
-// otherwise.
-func (k *knownRows) controls(c queue.Conversation) []controlRow {
+// controls returns rows of other conversations, those that say most about c. unlike says how little that is.
+func (k *knownRows) controls(c queue.Conversation) (rows []controlRow, unlike int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	store := k.storeOf(k.resolve(c).Store)
-	if rows := store.controls[tableOf(c)]; len(rows) > 0 {
-		return slices.Clone(rows)
+	for unlike = range mostUnlike {
+		for table, of := range k.storeOf(k.resolve(c).Store).controls {
+			if unlikeness(tableOf(c), table) == unlike {
+				rows = append(rows, of...)
+			}
+		}
+		if len(rows) > 0 {
+			break
+		}
 	}
-	var rows []controlRow
-	for _, ofTable := range slices.Backward(store.controls[:]) {
-		rows = append(rows, ofTable...)
+	return rows[:min(len(rows), maxControls)], unlike
+}
+
+// mostUnlike is more than any unlikeness.
+const mostUnlike = 3
+
+// unlikeness orders tables by how little the rows of one say about those of the other. The reads of groups can fail
+// alone, and so can those of single chats.
+func unlikeness(a, b int) int {
+	switch {
+	case a == b:
+		return 0
+	case a != messageTables && b != messageTables: // both are of groups
+		return 1
 	}
-	return rows[:min(len(rows), maxControls)]
+	return 2
 }
 
 func (k *knownRows) storeOf(name string) *storeRows {

@@ -4,7 +4,9 @@ package leadership
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -37,9 +39,11 @@ type Claims struct {
 	held map[types.NamespacedName]claim
 	// refused are the servers that another operator sends through.
 	refused map[types.NamespacedName]v1alpha1.Cause
-	// takenOver are the servers whose claim from another operator was written, or may have been.
-	takenOver map[types.NamespacedName]bool
-	// others are the Leases of other operators, as they were last read, by server.
+	// takeovers are the servers that another operator may have been sending through. Each counts as a term of its own, as
+	// long as this process runs, even if the server is deleted. One that is not dated yet may have been written.
+	takeovers map[types.NamespacedName]Term
+	// others are the Leases of other operators, as they were last read, by server. A server that is created again under
+	// a name in it may have been theirs.
 	others map[types.NamespacedName]observation
 }
 
@@ -48,8 +52,6 @@ type claim struct {
 	uid types.UID
 	// version is that of the server whose status shows the claim.
 	version string
-	// takeover is set if another operator may have been sending through the server. It counts as a term of its own.
-	takeover *Term
 }
 
 // observation is what was seen of a Lease, and since when it has not changed.
@@ -69,7 +71,7 @@ type Refusal struct {
 func NewClaims(terms *TermTracker, gate func() error) *Claims {
 	c := &Claims{
 		terms: terms, gate: gate, held: map[types.NamespacedName]claim{}, refused: map[types.NamespacedName]v1alpha1.Cause{},
-		takenOver: map[types.NamespacedName]bool{}, others: map[types.NamespacedName]observation{},
+		takeovers: map[types.NamespacedName]Term{}, others: map[types.NamespacedName]observation{},
 	}
 	terms.claims = c
 	return c
@@ -138,13 +140,20 @@ func (c *Claims) mayClaim(ctx context.Context, live *v1alpha1.TeamTalkServer) (
 	key := client.ObjectKeyFromObject(live)
 	switch by := live.Status.ManagedBy; {
 	case by == nil:
-		// A server without a status is new. From another one, somebody has removed the claim.
-		return len(live.Status.Conditions) > 0, nil, nil
-	case by.LeaseNamespace == c.terms.lease.Namespace && by.LeaseName == c.terms.lease.Name:
-		// An earlier process of this Lease, about which the term says enough; or this process.
+		// A server without a status is new, or was created again. From another one, somebody has removed the claim.
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.takenOver[key], nil, nil
+		_, contested := c.others[key]
+		return contested || len(live.Status.Conditions) > 0, nil, nil
+	case *by == c.self():
+		return false, nil, nil
+	case by.LeaseNamespace == c.terms.lease.Namespace && by.LeaseName == c.terms.lease.Name:
+		// An earlier process of this Lease, about which the term says enough; or the next one, if the Lease is lost.
+		_, err := c.terms.heldLease(ctx)
+		if errors.Is(err, ErrNotHeld) {
+			return false, &Refusal{RetryAfter: gateRetry}, nil
+		}
+		return false, nil, err
 	default:
 		refusal, err = c.awaitEnd(ctx, key, *by)
 		return true, refusal, err
@@ -197,7 +206,10 @@ func refuse(format string, args ...any) *Refusal {
 func (c *Claims) write(ctx context.Context, live *v1alpha1.TeamTalkServer, takeover bool) error {
 	key := client.ObjectKeyFromObject(live)
 	c.mu.Lock()
-	c.takenOver[key] = takeover
+	term, taken := c.takeovers[key]
+	if taken = taken && term.Local.IsZero() || takeover; taken {
+		c.takeovers[key] = Term{Start: endOfTime}
+	}
 	c.mu.Unlock()
 	before := live.DeepCopy()
 	live.Status.ManagedBy = ptr.To(c.self())
@@ -205,20 +217,29 @@ func (c *Claims) write(ctx context.Context, live *v1alpha1.TeamTalkServer, takeo
 	if err := c.terms.client.Status().Patch(ctx, live, patch); err != nil {
 		return fmt.Errorf("claim TeamTalkServer %s: %w", key, err)
 	}
-	held := claim{uid: live.UID, version: live.ResourceVersion}
-	if takeover {
-		held.takeover = &Term{Start: lastWrite(live), Local: time.Now()}
-		var err error
-		if held.takeover.Version, err = c.terms.version(ctx); err != nil {
+	if by := live.Status.ManagedBy; by == nil || *by != c.self() {
+		return fmt.Errorf("claim TeamTalkServer %s: the API server does not keep status.managedBy: "+
+			"apply the CRDs of this version", key)
+	}
+	if taken {
+		version, err := c.terms.version(ctx)
+		if err != nil {
 			return err
 		}
+		term = Term{Start: lastWrite(live), Local: time.Now(), Version: version}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held[key] = held
+	if taken {
+		c.takeovers[key] = term
+	}
+	c.held[key] = claim{uid: live.UID, version: live.ResourceVersion}
 	delete(c.refused, key)
 	return nil
 }
+
+// endOfTime is the start of a takeover whose write was not confirmed: it includes all messages.
+var endOfTime = metav1.Unix(1<<40, 0)
 
 // lastWrite returns when an object was last written, by the API server's clock, as creation timestamps are.
 func lastWrite(o metav1.Object) metav1.Time {
@@ -231,13 +252,12 @@ func lastWrite(o metav1.Object) metav1.Time {
 	return last
 }
 
-// Drop forgets a server that is gone.
+// Drop forgets the claim of a server that is gone, but not that another operator may have sent through it.
 func (c *Claims) Drop(server types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.held, server)
 	delete(c.refused, server)
-	delete(c.others, server)
 }
 
 // Holds reports whether this process may send through a server, and has claimed this object of its name.
@@ -258,30 +278,32 @@ func (c *Claims) Refused(server types.NamespacedName) *v1alpha1.Cause {
 	return nil
 }
 
+// Contested reports whether this process has seen another operator manage a server of the name.
+func (c *Claims) Contested(server types.NamespacedName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, seen := c.others[server]
+	return seen
+}
+
 // TermOf returns the term for the messages of a server: that of a takeover from an operator with another Lease, or own,
 // that of this process. claimed is false if this process may not send through the server.
 func (c *Claims) TermOf(server types.NamespacedName, own Term) (term Term, claimed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held, claimed := c.held[server]
-	if held.takeover != nil {
-		return *held.takeover, claimed
+	_, claimed = c.held[server]
+	if takeover, ok := c.takeovers[server]; ok {
+		return takeover, claimed
 	}
 	return own, claimed
 }
 
-// takeovers returns the takeovers from operators with another Lease, by server.
-func (c *Claims) takeovers() map[types.NamespacedName]Term {
+// allTakeovers returns the takeovers from operators with another Lease, by server.
+func (c *Claims) allTakeovers() map[types.NamespacedName]Term {
 	if c == nil {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := map[types.NamespacedName]Term{}
-	for server, held := range c.held {
-		if held.takeover != nil {
-			all[server] = *held.takeover
-		}
-	}
-	return all
+	return maps.Clone(c.takeovers)
 }

@@ -71,6 +71,12 @@ func TestClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	recreated := func(t *testing.T, c client.Client) {
+		t.Helper()
+		if err := errors.Join(c.Delete(t.Context(), currentServer(t, c)), c.Create(t.Context(), fresh.DeepCopy())); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tests := map[string]struct {
 		server    *v1alpha1.TeamTalkServer
 		lease     *coordinationv1.Lease
@@ -85,6 +91,7 @@ func TestClaim(t *testing.T) {
 		"new":                          {server: fresh, wantFirst: true, wantLater: true},
 		"a claim that was removed":     {server: server(0), wantFirst: true, wantLater: true, wantTakeover: true},
 		"this Lease's, before":         {server: managedBy(leaseKey, "before"), wantFirst: true, wantLater: true},
+		"another's, created again":     {server: managedBy(otherLease, "other"), during: recreated, wantLater: true, wantTakeover: true, wantMessage: "Two installations"},
 		"this process's":               {server: managedBy(leaseKey, "me"), wantFirst: true, wantLater: true},
 		"another's, released":          {server: managedBy(otherLease, "other"), lease: heldLease(""), wantFirst: true, wantLater: true, wantTakeover: true},
 		"another's, which has lapsed":  {server: managedBy(otherLease, "other"), lease: heldLease("other"), wantLater: true, wantTakeover: true, wantMessage: "Two installations"},
@@ -237,12 +244,66 @@ func TestTakenOverInherited(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tracker := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), true)
 				claims := NewClaims(tracker, open)
-				claims.held[serverKey] = claim{takeover: &Term{Start: metav1.NewTime(created), Local: time.Now()}}
+				claims.takeovers[serverKey] = Term{Start: metav1.NewTime(created), Local: time.Now()}
+				claims.Drop(serverKey) // a server that is deleted takes no doubt with it
 				time.Sleep(tc.age)
 				if err := tracker.MarkDrained(t.Context()); errors.Is(err, ErrPriorTerm) == tc.wantClean {
 					t.Errorf("MarkDrained: %v", err)
 				}
 			})
 		})
+	}
+}
+
+// TestClaimUnconfirmed: a takeover whose write was not confirmed is not forgotten: nothing is handed over cleanly, and
+// the next claim is a takeover.
+func TestClaimUnconfirmed(t *testing.T) {
+	lost := true
+	sent := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+		Namespace: serverKey.Namespace, Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created),
+	}}
+	sent.Spec.ServerRef = &v1alpha1.ServerReference{Name: serverKey.Name}
+	api := newClient(t, interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		err := c.SubResource(sub).Patch(ctx, o, patch, opts...)
+		if lost {
+			err = errors.New("connection lost")
+		}
+		return err
+	}}, lease(taken), managedBy(otherLease, "other"), heldLease(""), sent)
+	tracker := inOffice(api, true)
+	claims := NewClaims(tracker, open)
+	if _, err := claims.Claim(t.Context(), currentServer(t, api)); err == nil || claims.Holds(serverKey, "") {
+		t.Fatalf("claimed: %v", err)
+	}
+	if err := tracker.MarkDrained(t.Context()); !errors.Is(err, ErrPriorTerm) {
+		t.Errorf("MarkDrained: %v", err)
+	}
+	lost = false
+	if refusal, err := claims.Claim(t.Context(), currentServer(t, api)); refusal != nil || err != nil {
+		t.Fatalf("%+v, %v", refusal, err)
+	}
+	if term, _ := claims.TermOf(serverKey, Term{Clean: true}); term.Clean || term.Local.IsZero() || term.Start == endOfTime {
+		t.Errorf("term %+v", term)
+	}
+}
+
+// TestClaimWithoutLease: a process whose Lease was lost does not take a server back from the next holder.
+func TestClaimWithoutLease(t *testing.T) {
+	api := newClient(t, interceptor.Funcs{}, lease(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = new("next") }), managedBy(leaseKey, "next"))
+	claims := claimsOf(api)
+	if refusal, err := claims.Claim(t.Context(), currentServer(t, api)); refusal == nil || err != nil || claims.Holds(serverKey, "") {
+		t.Errorf("%+v, %v", refusal, err)
+	}
+}
+
+// TestClaimPruned: an API server with an older CRD drops the claim without an error.
+func TestClaimPruned(t *testing.T) {
+	api := newClient(t, interceptor.Funcs{SubResourcePatch: func(_ context.Context, _ client.Client, _ string, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+		o.(*v1alpha1.TeamTalkServer).Status.ManagedBy = nil
+		return nil
+	}}, lease(taken), server(0))
+	claims := claimsOf(api)
+	if _, err := claims.Claim(t.Context(), currentServer(t, api)); err == nil || !strings.Contains(err.Error(), "CRDs") || claims.Holds(serverKey, "") {
+		t.Errorf("claimed: %v", err)
 	}
 }

@@ -86,7 +86,7 @@ func (t *TermTracker) doubts() (doubts []doubt) {
 	if !t.term.Clean {
 		doubts = append(doubts, doubt{Term: t.term})
 	}
-	for server, term := range t.claims.takeovers() {
+	for server, term := range t.claims.allTakeovers() {
 		doubts = append(doubts, doubt{Term: term, server: server})
 	}
 	return doubts

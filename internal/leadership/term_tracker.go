@@ -134,8 +134,9 @@ func (t *TermTracker) fresh(ctx context.Context, lease *coordinationv1.Lease) (b
 	}
 	for _, s := range servers.Items {
 		// A newer status was written by this operator.
-		conditions := s.Status.Conditions
-		if len(conditions) > 0 && conditions[0].LastTransitionTime.Before(&lease.CreationTimestamp) {
+		conditions, by := s.Status.Conditions, s.Status.ManagedBy
+		isOlder := len(conditions) > 0 && conditions[0].LastTransitionTime.Before(&lease.CreationTimestamp)
+		if isOlder || by != nil && by.LeaseNamespace == t.lease.Namespace && by.LeaseName == t.lease.Name {
 			return false, nil
 		}
 	}

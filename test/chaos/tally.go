@@ -155,7 +155,7 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 	}
 }
 
-// doubts counts the recipients for whom a message is in doubt, or ended in doubt.
+// doubts counts the recipients whose message is in doubt, or ended in doubt.
 func doubts(o *v1alpha1.TeamTalkMessage) (n int) {
 	if o == nil {
 		return 0
