@@ -47,9 +47,10 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	serverWake, sessionWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	messageWake, receiverWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
-	serverSecrets := apiwatch.NewObjects(live, "Secret", log.WithName("apiwatch"), serverWake.Wake)
-	receiverSecrets := apiwatch.NewObjects(live, "Secret", log.WithName("apiwatch"), receiverWake.Wake)
-	configMaps := apiwatch.NewObjects(live, "ConfigMap", log.WithName("apiwatch"), messageWake.Wake)
+	watchLog := log.WithName("apiwatch")
+	serverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, serverWake.Wake)
+	receiverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, receiverWake.Wake)
+	configMaps := apiwatch.NewObjects(live, "ConfigMap", watchLog, messageWake.Wake)
 	receipts := readreceipt.NewTracker()
 	sessions := connection.NewManager(log.WithName("connection"), gate.Open, connection.Events{
 		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
@@ -63,16 +64,13 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	terms := leadership.NewTermTracker(mgr.GetClient(), live, lease, identity, delivery.PeerPatience)
 	claims := leadership.NewClaims(terms, gate.Open)
 
-	for _, r := range []manager.Runnable{
-		terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog,
-	} {
-		if err := mgr.Add(r); err != nil {
-			return nil, fmt.Errorf("add to the manager: %w", err)
-		}
+	err = addAll(mgr, terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog)
+	if err != nil {
+		return nil, err
 	}
 	servers := &teamtalkserver.Reconciler{
-		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Claims: claims,
-		Wake: serverWake, MessageWake: sessionWake, Recorder: recorder,
+		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Wake: serverWake, MessageWake: sessionWake,
+		Claims: claims, Recorder: recorder,
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
@@ -83,21 +81,27 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	receivers := &teamtalkreceiver.Reconciler{
 		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
 	}
-	if err := errors.Join(
+	err = errors.Join(
 		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), receivers.SetupWithManager(mgr),
-	); err != nil {
-		return nil, fmt.Errorf("set up the controllers: %w", err)
-	}
-	if err := errors.Join(
 		mgr.AddReadyzCheck("caches", caches.Check), mgr.AddHealthzCheck("watchdog", dog.Check),
-	); err != nil {
-		return nil, fmt.Errorf("add the checks: %w", err)
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up controllers and checks: %w", err)
 	}
 	c := &components{engine: engine, terms: terms, drainGateway: func(time.Duration) {}}
 	if o.servesGateway() {
 		c.drainGateway, err = gateway.InProcess(mgr, o.Gateway)
 	}
 	return c, err
+}
+
+func addAll(mgr manager.Manager, runnables ...manager.Runnable) error {
+	for _, r := range runnables {
+		if err := mgr.Add(r); err != nil {
+			return fmt.Errorf("add to the manager: %w", err)
+		}
+	}
+	return nil
 }
 
 // drain stops sending. If everything is recorded in time, it marks the Lease, so that the next leader need not search

@@ -220,8 +220,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	case errors.Is(err, dbproxy.ErrNotSent):
 		// Nothing was asked: the doubt waits for db_proxy without a limit.
 		p.waitReady = true
-	case canProve && p.asked >= minAsked && found.Why != whyRecorded &&
-		(env.now.Sub(p.DoubtSince) >= InDoubtLimit || env.deadlinePassed(env.now)):
+	case canProve && p.givesUp(found, env):
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, unknownBecause(found.Why))
 	}
 	p.asked++
@@ -231,16 +230,28 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	if found.Why != "" && env.now.Sub(later(proof, p.DoubtSince)) >= whyGrace {
 		p.Message = found.Why
 	}
-	if env.now.Before(p.lastAttempt) { // an earlier operator's
-		p.wakeAt = env.backoff(earlierAskBackoff, p.asked)
-	} else {
-		p.wakeAt = env.backoff(askBackoff, p.asked)
-	}
-	// The first moment at which absence can be proved is worth a search.
-	if env.now.Before(proof) && p.wakeAt.After(proof) {
-		p.wakeAt = proof
-	}
+	p.wakeAt = p.nextSearch(proof, env)
 	return p
+}
+
+// givesUp reports whether a doubt ends without a result: it was searched for often enough, and its time is over.
+func (p recipientState) givesUp(found SearchResult, env environment) bool {
+	timeIsOver := env.now.Sub(p.DoubtSince) >= InDoubtLimit || env.deadlinePassed(env.now)
+	return timeIsOver && p.asked >= minAsked && found.Why != whyRecorded
+}
+
+// nextSearch returns when to search after one that proved nothing. The first moment at which absence can be proved is
+// worth a search.
+func (p recipientState) nextSearch(proof time.Time, env environment) time.Time {
+	backoff := askBackoff
+	if env.now.Before(p.lastAttempt) { // an earlier operator's
+		backoff = earlierAskBackoff
+	}
+	next := env.backoff(backoff, p.asked)
+	if env.now.Before(proof) && next.After(proof) {
+		return proof
+	}
+	return next
 }
 
 // unknownBecause is the message of a doubt that could not be settled.

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// TestRequestsOfASend: an ordinary send asks for the directory and its row, and for nothing more.
+func TestRequestsOfASend(t *testing.T) {
+	run(t, func(h *harness) {
+		h.deliverAll(toAlice, "m")
+		if want := map[string]int{"users": 1, "byID": 1}; !maps.Equal(h.talk.reads, want) {
+			t.Errorf("asked %v, want %v", h.talk.reads, want)
+		}
+	})
+}
+
+// TestRequestsOfASearch: what a search asks for.
+func TestRequestsOfASearch(t *testing.T) {
+	type scenario struct {
+		to, other v1alpha1.Recipient
+		rows      int
+		restart   bool
+		want      map[string]int
+	}
+	runEach(t, map[string]scenario{
+		"rows":                       {to: toAlice, rows: 3, want: map[string]int{"list": 1}},
+		"rows, group":                {to: toGroup, rows: 3, want: map[string]int{"list": 1}},
+		"many rows":                  {to: toAlice, rows: 100, want: map[string]int{"list": 2}},
+		"empty":                      {to: toAlice, other: toBob, want: map[string]int{"list": 4}},
+		"empty, group":               {to: toGroup, other: toBob, want: map[string]int{"list": 1, "latest": 4}},
+		"empty, restarted":           {to: toAlice, other: toBob, restart: true, want: map[string]int{"list": 3, "sessions": 1}},
+		"empty, nothing known":       {to: toAlice, want: map[string]int{"list": 2, "sessions": 2, "users": 2}},
+		"empty, nothing known,group": {to: toGroup, want: map[string]int{"list": 1, "latest": 2, "sessions": 1, "groups": 2}},
+	}, func(h *harness, tc scenario) {
+		for i := range tc.rows {
+			h.deliverAll(tc.to, fmt.Sprint("row", i))
+		}
+		if tc.other != (v1alpha1.Recipient{}) {
+			h.deliverAll(tc.other, "other")
+		}
+		if tc.restart {
+			defer h.restart()()
+		}
+		spec := h.keyed("m", "hello", tc.to)
+		spec.Payload, spec.PayloadPending = Payload{}, true // it is searched for, and nothing more
+		h.talk.reads = nil
+		h.submit(spec)
+		advance(time.Second)
+		wantProgress(h.t, h.first("m"), v1alpha1.StatePending, "")
+		if !maps.Equal(h.talk.reads, tc.want) {
+			h.t.Errorf("asked %v, want %v", h.talk.reads, tc.want)
+		}
+	})
+}
