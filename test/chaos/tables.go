@@ -97,9 +97,21 @@ func (w *world) tableUnreadable(ctx context.Context, group bool) {
 
 // sendFirst sends their first messages to users, and cuts the connection instead of each answer.
 func (w *world) sendFirst(ctx context.Context, users []uint32) {
+	unanswered := w.cutFirst(users)
+	w.deal = func(m *message) {
+		m.want = undetermined
+		m.to = []recipient{{false, users[m.number%len(users)]}}
+	}
+	w.send(ctx, len(users))
+	w.deal = nil
+	framework.Must(unanswered.Await(ctx, 1)) // with one connection the answers to others are lost
+}
+
+// cutFirst cuts the connection instead of the answer to the next message to each user.
+func (w *world) cutFirst(users []uint32) *faultproxy.Armed {
 	var mu sync.Mutex
 	seen := map[uint32]bool{}
-	unanswered := w.onDB(faultproxy.Rule{
+	return w.onDB(faultproxy.Rule{
 		Direction: faultproxy.ToClient, Commands: messages, Do: faultproxy.Cut,
 		Match: func(f faultproxy.Frame) bool {
 			mu.Lock()
@@ -110,13 +122,6 @@ func (w *world) sendFirst(ctx context.Context, users []uint32) {
 			return first
 		},
 	})
-	w.deal = func(m *message) {
-		m.want = undetermined
-		m.to = []recipient{{false, users[m.number%len(users)]}}
-	}
-	w.send(ctx, len(users))
-	w.deal = nil
-	framework.Must(unanswered.Await(ctx, 1)) // with one connection the answers to others are lost
 }
 
 func tableUnreadableRestart(ctx context.Context, w *world) {
@@ -128,7 +133,7 @@ func tableUnreadableRestart(ctx context.Context, w *world) {
 	w.inDev(devserver.Fault{Kind: devserver.TableUnreadable, Table: table})
 	lost.Remove()
 	w.replace(ctx)
-	after(ctx, provedAfter+3*time.Second)
+	after(ctx, provedAfter+8*time.Second) // the term begins after the Lease is held, and the oldest are asked for first
 	w.dev.Faults().Clear()
 }
 
@@ -141,8 +146,10 @@ const (
 
 func replicaStopped(ctx context.Context, w *world) {
 	known := w.recipients(false, 0)
-	w.sendTo(ctx, w.size/2, known)
+	w.sendTo(ctx, max(w.size/2, len(known)), known)
 	w.finished(ctx)
+	// Of the quiet ones no later row shows that their reads are stale.
+	quiet, busy := known[:len(known)/2], known[len(known)/2:]
 	stopped := time.Now()
 	after(ctx, time.Second) // times are whole seconds
 	var mu sync.Mutex
@@ -161,9 +168,12 @@ func replicaStopped(ctx context.Context, w *world) {
 			mu.Unlock()
 			answer(c, f)
 		}})
+	cut := w.cutFirst(w.users[:len(quiet)])
+	w.sendTo(ctx, len(quiet), quiet)
+	framework.Must(cut.Await(ctx, 1))
 	w.doubtful(false, nil)
 	for range staleTicks {
-		w.sendTo(ctx, max(eachTick, w.size/2/staleTicks), known)
+		w.sendTo(ctx, max(eachTick, w.size/2/staleTicks), busy)
 		after(ctx, staleTick)
 	}
 	stale.Remove()
