@@ -152,13 +152,11 @@ type control struct {
 // findControl returns a control that is shown now: a row that is known, or one that the recent sessions of sender
 // and recipient show. Only if no row at all is known, the directory has to do.
 func (q *question) findControl(ctx context.Context) (found control, why string, err error) {
-	rowControl := func(row controlRow) control {
-		return control{func(ctx context.Context) (bool, error) { return q.hasRows(ctx, row) }, whyControl}
-	}
 	candidates, unlike := q.known.controls(q.conversation)
 	for _, row := range candidates {
-		if shown, err := q.hasRows(ctx, row); err != nil || shown {
-			return rowControl(row), "", err
+		found := q.rowControl(row, unlike)
+		if shown, err := found.shown(ctx); err != nil || shown {
+			return found, "", err
 		}
 	}
 	users := []uint32{q.task.Sender}
@@ -170,12 +168,12 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 		if err != nil {
 			return control{}, "", err
 		}
-		// db_proxy has read their ids from the tables of messages just now.
 		switch row, rowUnlike := q.recentRow(user, sessions); {
 		case rowUnlike < 0:
 			return control{}, whyMissing(row.id), nil
 		case row.id != 0 && (len(candidates) == 0 || rowUnlike <= unlike):
-			return rowControl(row), "", nil
+			// db_proxy has read its id from the tables of messages just now.
+			return q.rowControl(row, rowUnlike), "", nil
 		}
 	}
 	if len(candidates) > 0 {
@@ -187,6 +185,18 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 		why = whyDirectory
 	}
 	return directory, why, err
+}
+
+// rowControl is a read of a row's conversation. Of a row of a group it says little about single chats, and the other
+// way round: then the directory must answer as well.
+func (q *question) rowControl(row controlRow, unlike int) control {
+	return control{why: whyControl, shown: func(ctx context.Context) (bool, error) {
+		shown, err := q.hasRows(ctx, row)
+		if err == nil && shown && unlike == otherKind {
+			return q.directoryAnswers(ctx)
+		}
+		return shown, err
+	}}
 }
 
 // recentRow returns the row of a user's recent sessions that says most about the conversation, and how little that is;

@@ -204,8 +204,12 @@ func (k *knownRows) controls(c queue.Conversation) (rows []controlRow, unlike in
 	return rows[:min(len(rows), maxControls)], unlike
 }
 
-// mostUnlike is more than any unlikeness.
-const mostUnlike = 3
+const (
+	// otherKind is the unlikeness of groups and single chats.
+	otherKind = 2
+	// mostUnlike is more than any unlikeness.
+	mostUnlike = 3
+)
 
 // unlikeness orders tables by how little the rows of one say about those of the other. The reads of groups can fail
 // alone, and so can those of single chats.
@@ -216,7 +220,7 @@ func unlikeness(a, b int) int {
 	case a != messageTables && b != messageTables: // both are of groups
 		return 1
 	}
-	return 2
+	return otherKind
 }
 
 func (k *knownRows) storeOf(name string) *storeRows {

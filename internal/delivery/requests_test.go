@@ -11,6 +11,33 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
+// TestControlOfAnotherKind: rows of groups show that single chats can be read only if the directory shows users, and the
+// other way round.
+func TestControlOfAnotherKind(t *testing.T) {
+	type scenario struct{ to, other v1alpha1.Recipient }
+	runEach(t, map[string]scenario{
+		"only a group is known": {toAlice, toGroup},
+		"only a user is known":  {v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: group + 1}, toBob},
+	}, func(h *harness, tc scenario) {
+		h.talk.groups[group+1] = []uint32{bot, alice}
+		h.deliverAll(tc.other, "other")
+		spec := h.keyed("m", "hello", tc.to)
+		h.store(spec)
+		users, groups := h.talk.users, h.talk.groups
+		h.talk.change(func() {
+			h.talk.hide(tc.to)
+			h.talk.users, h.talk.groups = nil, nil
+		})
+		h.submit(spec)
+		advance(time.Minute)
+		if p := h.first("m"); p.State != v1alpha1.StateInDoubt || h.talk.counts().sends != 1 {
+			h.t.Errorf("%+v", p)
+		}
+		h.talk.change(func() { h.talk.hidden, h.talk.users, h.talk.groups = nil, users, groups })
+		wantProgress(h.t, h.await("m", 5*time.Minute).Recipients[0], v1alpha1.StateRouted, v1alpha1.ReasonAdopted)
+	})
+}
+
 // TestRequestsOfASend: an ordinary send asks for the directory and its row, and for nothing more.
 func TestRequestsOfASend(t *testing.T) {
 	run(t, func(h *harness) {
@@ -34,7 +61,7 @@ func TestRequestsOfASearch(t *testing.T) {
 		"rows, group":                {to: toGroup, rows: 3, want: map[string]int{"list": 1}},
 		"many rows":                  {to: toAlice, rows: 100, want: map[string]int{"list": 2}},
 		"empty":                      {to: toAlice, other: toBob, want: map[string]int{"list": 4}},
-		"empty, group":               {to: toGroup, other: toBob, want: map[string]int{"list": 1, "latest": 4}},
+		"empty, group":               {to: toGroup, other: toBob, want: map[string]int{"list": 1, "latest": 4, "groups": 2}},
 		"empty, restarted":           {to: toAlice, other: toBob, restart: true, want: map[string]int{"list": 3, "sessions": 1}},
 		"empty, nothing known":       {to: toAlice, want: map[string]int{"list": 2, "sessions": 2, "users": 2}},
 		"empty, nothing known,group": {to: toGroup, want: map[string]int{"list": 1, "latest": 2, "sessions": 1, "groups": 2}},
