@@ -146,14 +146,16 @@ func foreignRows(ctx context.Context, w *world) {
 	w.keysSince(ctx, time.Now().Add(-time.Hour))
 	const text = wire.MsgType_MSG_TYPE_SINGLE_TEXT
 	sealed := w.cipher(foreignKey).Encrypt([]byte("another program's"))
-	contents := [][]byte{[]byte("plain text"), []byte("{}"), sealed[:len(sealed)-5], sealed}
+	contents := [][]byte{[]byte("plain text"), []byte("{}"), sealed[:len(sealed)-5]}
 	hidden := map[recipient]uint32{}
+	old := time.Now().Add(-20 * 24 * time.Hour) // before the record
 	w.counts(func() int { return len(all) })
 	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		for i, to := range all {
-			w.write(ctx, db, to, time.Now(), text, contents[i%len(contents)])
+			w.write(ctx, db, to, time.Now(), text, sealed)
+			w.write(ctx, db, to, old, text, contents[i%len(contents)])
 			if i%20 == 0 {
-				hidden[to] = w.write(ctx, db, to, time.Now().Add(-20*24*time.Hour), text, sealed)
+				hidden[to] = w.write(ctx, db, to, old, text, sealed)
 			}
 		}
 	})

@@ -6,16 +6,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -105,34 +101,4 @@ func TestSecondInstallation(t *testing.T) {
 	x.Deliver("last", "last")
 	x.checkOnce(append(append(append(texts, moreTexts...), lastTexts...), "first", "new", "last")...)
 	x.CheckRows(33)
-}
-
-// TestWokenUnderAnotherLease stops the operator until one with another Lease has taken over, and wakes it: it does not
-// renew its Lease, which nobody has taken, and sends nothing more.
-func TestWokenUnderAnotherLease(t *testing.T) {
-	x := newTenantWithTeamTalk(t)
-	x.Timeout = 3 * framework.Timeout
-	second := x.install("woken-under-another")
-	x.AddFault(devserver.Fault{Kind: devserver.Late, Command: wire.CommandMsgData, Delay: time.Second})
-	messages, texts := x.declareMany("m", 20)
-	x.AwaitRows(4)
-	stopped := world.Leader
-	t.Cleanup(stopped.Kill)
-	x.Must(stopped.Signal(syscall.SIGSTOP))
-	x.TeamTalk.Faults().Clear()
-	x.awaitManager(second.namespace)
-	x.Must(stopped.Signal(syscall.SIGCONT))
-	select {
-	case <-stopped.Ended():
-	case <-time.After(x.Timeout):
-		t.Fatal("the operator that did not renew its Lease does not end")
-	}
-	for _, m := range messages {
-		x.AwaitDelivered(m)
-	}
-	x.checkOnce(texts...)
-	x.CheckRows(len(texts))
-	x.StartLeader()
-	x.handsOver(second)
-	x.Deliver("last", "last")
 }

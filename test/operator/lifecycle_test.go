@@ -80,10 +80,29 @@ func TestKilled(t *testing.T) {
 	x.checkOnce(texts...)
 }
 
-// TestEditedAfterLoss: the text of a ConfigMap is stored, its operator is lost before it records that, and the ConfigMap
-// is edited. The message has not met another one with its key.
-func TestEditedAfterLoss(t *testing.T) {
+// TestLost: operators are lost with messages whose status does not show what was sent. One loss is for all, as a
+// takeover takes its time.
+func TestLost(t *testing.T) {
+	var meanwhile, checks []func()
+	for _, prepare := range []func(*testing.T) (whileDown, check func()){edited, replaced, staged} {
+		whileDown, check := prepare(t)
+		meanwhile, checks = append(meanwhile, whileDown), append(checks, check)
+	}
+	world.Leader.Kill()
+	for _, whileDown := range meanwhile {
+		whileDown()
+	}
+	newTenant(t).StartLeader()
+	for _, check := range checks {
+		check()
+	}
+}
+
+// edited: the text of a ConfigMap is stored, its operator is lost before it records that, and the ConfigMap is edited.
+// The message has not met another one with its key.
+func edited(t *testing.T) (whileDown, check func()) {
 	x := newTenantWithTeamTalk(t)
+	x.Timeout = 2 * framework.Timeout
 	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
 	x.Deliver("warm", "up")
 	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 3})
@@ -95,20 +114,22 @@ func TestEditedAfterLoss(t *testing.T) {
 		messages = append(messages, x.Declare(fmt.Sprintf("m-%d", to), "", edits...))
 	}
 	x.AwaitRows(4)
-	world.Leader.Kill()
-	x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
-	x.StartLeader()
-	for _, m := range messages {
-		if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
-			t.Errorf("%s: %+v", m.Name, r)
-		}
+	whileDown = func() {
+		x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
 	}
-	x.CheckRows(4)
+	return whileDown, func() {
+		for _, m := range messages {
+			if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
+				t.Errorf("%s: %+v", m.Name, r)
+			}
+		}
+		x.CheckRows(4)
+	}
 }
 
-// TestReplacedAfterLoss: the text of a ConfigMap is recorded, and its operator is lost before anything is stored. The text
-// that has replaced it is sent, once the recorded one is proved absent.
-func TestReplacedAfterLoss(t *testing.T) {
+// replaced: the text of a ConfigMap is recorded, and its operator is lost before anything is stored. The text that has
+// replaced it is sent, once the recorded one is proved absent.
+func replaced(t *testing.T) (whileDown, check func()) {
 	x := newTenantWithTeamTalk(t)
 	x.Timeout = 2 * framework.Timeout
 	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
@@ -118,41 +139,45 @@ func TestReplacedAfterLoss(t *testing.T) {
 		m := x.Declare(fmt.Sprintf("m-%d", to), "", edit, withContent(textFrom("notice", "body")), toUsers(to))
 		messages = append(messages, x.AwaitMessage(m, "recorded", func(m *v1alpha1.TeamTalkMessage) bool { return m.Status.Text != nil }))
 	}
-	world.Leader.Kill()
-	x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
-	x.StartLeader()
-	for _, m := range messages {
-		before := m.Status.Text.Digest
-		if got := x.AwaitDelivered(m); got.Status.Text.Digest == before || got.Status.Recipients[0].Reason != "" {
-			t.Errorf("%s: %+v", m.Name, got.Status)
-		}
+	whileDown = func() {
+		x.Update(&corev1.ConfigMap{ObjectMeta: x.Named("notice"), Data: map[string]string{"body": "as it is now"}})
 	}
-	x.checkRowTexts(map[string]int{"as it is now": 2})
+	return whileDown, func() {
+		for _, m := range messages {
+			before := m.Status.Text.Digest
+			if got := x.AwaitDelivered(m); got.Status.Text.Digest == before || got.Status.Recipients[0].Reason != "" {
+				t.Errorf("%s: %+v", m.Name, got.Status)
+			}
+		}
+		x.checkRowTexts(map[string]int{"as it is now": 2})
+	}
 }
 
-// TestStagedAtStart: messages without a token that were created while no operator ran are sent once each. No row of one
-// passes for another, and what was not staged was not sent.
-func TestStagedAtStart(t *testing.T) {
+// staged: messages without a token that were created while no operator ran are sent once each. No row of one passes for
+// another, and what was not staged was not sent.
+func staged(t *testing.T) (whileDown, check func()) {
 	x := newTenantWithServer(t, withoutToken)
 	x.Timeout = 2 * framework.Timeout
 	x.Deliver("warm", "up")
 	x.configMap("voice", nil, map[string][]byte{"0": []byte("one"), "1": []byte("two"), "2": []byte("three")})
-	world.Leader.Kill()
 	var messages []*v1alpha1.TeamTalkMessage
-	for n := range 3 {
-		audio := v1alpha1.AudioContent{Seconds: 4, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "voice", Key: fmt.Sprint(n)}}
-		messages = append(messages,
-			x.Declare(fmt.Sprintf("audio-%d", n), "", withContent(v1alpha1.Content{Audio: &audio})),
-			x.Declare(fmt.Sprintf("text-%d", n), fmt.Sprintf("number %d", n)))
-	}
-	x.StartLeader()
-	for _, m := range messages {
-		r := x.AwaitDelivered(m).Status.Recipients[0]
-		if r.Reason != "" || r.Attempts != 1 {
-			t.Errorf("%s: %+v", m.Name, r)
+	whileDown = func() {
+		for n := range 3 {
+			audio := v1alpha1.AudioContent{Seconds: 4, ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: "voice", Key: fmt.Sprint(n)}}
+			messages = append(messages,
+				x.Declare(fmt.Sprintf("audio-%d", n), "", withContent(v1alpha1.Content{Audio: &audio})),
+				x.Declare(fmt.Sprintf("text-%d", n), fmt.Sprintf("number %d", n)))
 		}
 	}
-	x.CheckRows(7)
+	return whileDown, func() {
+		for _, m := range messages {
+			r := x.AwaitDelivered(m).Status.Recipients[0]
+			if r.Reason != "" || r.Attempts != 1 {
+				t.Errorf("%s: %+v", m.Name, r)
+			}
+		}
+		x.CheckRows(7)
+	}
 }
 
 // TestKeyRotation: a key takes effect without a restart, and messages under the previous key are found.
