@@ -18,7 +18,7 @@ import (
 // TestRequireClaim: messages of a server that this process has not claimed are not touched, unless this process has
 // begun them, or nobody takes them up.
 func TestRequireClaim(t *testing.T) {
-	const managed, unclaimed, missing = "another operator's", "not claimed yet", "does not exist"
+	const managed, unclaimed, missing, gone = "another operator's", "not claimed yet", "does not exist", "was another operator's"
 	tests := map[string]struct {
 		server  string
 		claimed bool
@@ -30,6 +30,7 @@ func TestRequireClaim(t *testing.T) {
 	}{
 		"claimed":                             {server: managed, claimed: true, want: proceed},
 		"no server":                           {server: missing, want: proceed},
+		"no server, was another operator's":   {server: gone, want: leave},
 		"not claimed yet":                     {server: unclaimed, age: time.Hour, want: requeue(0)},
 		"another operator's":                  {server: managed, age: 10 * time.Second, want: requeue(20 * time.Second)},
 		"another operator's, recorded":        {server: managed, age: time.Hour, recorded: true, want: leave},
@@ -50,9 +51,14 @@ func TestRequireClaim(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if tc.server == managed {
+				if tc.server == managed || tc.server == gone {
 					if refusal, err := r.Claims.Claim(t.Context(), s); refusal == nil || err != nil {
 						t.Fatalf("%+v, %v", refusal, err)
+					}
+				}
+				if tc.server == gone {
+					if err := r.Client.Delete(t.Context(), s); err != nil {
+						t.Fatal(err)
 					}
 				}
 			}

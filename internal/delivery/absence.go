@@ -70,7 +70,7 @@ func (q *question) scanIsEmpty(ctx context.Context) (bool, error) {
 	return again.rows == 0, err
 }
 
-// hasNoLatest reports whether the conversation has no newest row, whoever may see it.
+// hasNoLatest reports whether the conversation has no newest row. It does not depend on what the reader may see.
 func (q *question) hasNoLatest(ctx context.Context) (bool, error) {
 	latest, err := q.path.LatestID(ctx, q.task.session(q.to))
 	return latest == 0, err

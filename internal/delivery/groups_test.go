@@ -21,7 +21,7 @@ func (f *talk) say(id, from uint32, at time.Time) {
 	}, time.Now())
 }
 
-// TestGroupsInDoubt: where the store can be read, no doubt about a group lasts, whoever its members are now.
+// TestGroupsInDoubt: where the store can be read, no doubt about a group lasts, even if its members have changed.
 func TestGroupsInDoubt(t *testing.T) {
 	hourAgo := func() time.Time { return time.Now().Add(-time.Hour) }
 	unknownGroup := func(f *talk) { delete(f.groups, group) }

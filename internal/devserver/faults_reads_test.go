@@ -235,7 +235,7 @@ func TestRecentSessions(t *testing.T) {
 	}
 	all := ask(0)
 	if len(all) != 2 || all[0].GetLatestMsgFromUserId() != 3 || all[1].GetLatestMsgFromUserId() != 1 {
-		t.Errorf("sessions %v: want the peer of a single chat as its sender, whoever wrote", all)
+		t.Errorf("sessions %v: want the peer of a single chat as its sender, even of what the user wrote", all)
 	}
 	equal(t, "a sound is a text there", 24, len(all[0].GetLatestMsgData()))
 	equal(t, "updated later", 1, len(ask(all[1].GetUpdatedTime())))

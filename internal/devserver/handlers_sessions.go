@@ -27,7 +27,7 @@ func (d *dbproxy) recentSessions(body []byte) (call, error) {
 		sessions, err := d.store.RecentSessions(m.GetUserId(), m.GetLatestUpdateTime(), how.view)
 		var lastType wire.MsgType
 		for _, r := range sessions {
-			from := r.ID // whoever of the two wrote it
+			from := r.ID // the peer, even if the user wrote it
 			latest := r.Latest
 			if latest == nil && lastType == 0 {
 				continue

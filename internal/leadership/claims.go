@@ -60,7 +60,8 @@ type observation struct {
 	since time.Time
 }
 
-// Refusal is why this process does not send through a server.
+// Refusal is why this process does not send through a server. Without a Reason, this process does not lead at the
+// moment.
 type Refusal struct {
 	v1alpha1.Cause
 	// RetryAfter is when to claim the server again; 0: when it changes.
@@ -97,10 +98,11 @@ func (c *Claims) Claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*R
 	if err := c.terms.reader.Get(ctx, key, live); err != nil {
 		return nil, fmt.Errorf("read TeamTalkServer %s: %w", key, err)
 	}
-	// The server is read before the Lease: whoever acquires that Lease meanwhile claims the server by another write.
+	// The server is read before the Lease: a process that acquires that Lease in between also writes the claim, so one of
+	// the two gets a conflict.
 	takeover, refusal, err := c.mayClaim(ctx, live)
 	if refusal != nil || err != nil {
-		if refusal != nil {
+		if refusal != nil && refusal.Reason != "" {
 			c.mu.Lock()
 			c.refused[key] = refusal.Cause
 			c.mu.Unlock()
@@ -235,6 +237,7 @@ func (c *Claims) write(ctx context.Context, live *v1alpha1.TeamTalkServer, takeo
 	}
 	c.held[key] = claim{uid: live.UID, version: live.ResourceVersion}
 	delete(c.refused, key)
+	delete(c.others, key)
 	return nil
 }
 

@@ -294,6 +294,9 @@ func TestClaimWithoutLease(t *testing.T) {
 	if refusal, err := claims.Claim(t.Context(), currentServer(t, api)); refusal == nil || err != nil || claims.Holds(serverKey, "") {
 		t.Errorf("%+v, %v", refusal, err)
 	}
+	if cause := claims.Refused(serverKey); cause != nil {
+		t.Errorf("messages would show %+v", cause)
+	}
 }
 
 // TestClaimPruned: an API server with an older CRD drops the claim without an error.
