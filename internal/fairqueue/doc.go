@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fairqueue provides a queue that is shared by tenants: each has its turn, however much the others have
+// waiting.
+//
+// New returns a Queue. Push adds an item and returns its handle, Remove takes an item out, and Next returns the item
+// that is next. Tenants take turns; the flows of a tenant take the tenant's turns in turn; the items of a flow are
+// first in, first out, or in an order of their own.
+//
+// A Queue has no goroutines and no lock: its caller holds one. Push, Remove and Next take time logarithmic in the
+// length of one flow. Next also looks at the first item of each flow that does not fit.
+package fairqueue
