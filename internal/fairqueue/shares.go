@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fairqueue
+
+// Shares divides a limit so that some of it is always left for others. A tenant may have as much as a portion of what
+// it leaves, and a flow as much as the same portion of what the tenant's flows leave of that. With a portion of 1/4,
+// one tenant gets 1/5 of the limit, ten get 2/7 of what one would, and one of their flows gets 1/21 of the limit.
+// A fixed share for each would either be small, or add up to more than there is.
+type Shares struct {
+	limit, portion, used int
+	tenants              map[string]int
+	flows                map[Flow]int
+}
+
+// NewShares returns the shares of a limit. The portion is 1/portion.
+func NewShares(limit, portion int) *Shares {
+	return &Shares{limit: limit, portion: portion, tenants: map[string]int{}, flows: map[Flow]int{}}
+}
+
+// Fits reports whether a flow may take n more. A tenant that has nothing may take any number, and so may a flow within
+// what its tenant may have.
+func (s *Shares) Fits(f Flow, n int) bool {
+	tenant, flow := s.tenants[f.Tenant], s.flows[f]
+	left := (s.limit-s.used-n)/s.portion - (tenant + n)
+	return tenant == 0 || left >= 0 && (flow == 0 || flow+n <= left/s.portion)
+}
+
+// Take takes n, whether or not they fit.
+func (s *Shares) Take(f Flow, n int) { s.add(f, n) }
+
+// Return returns n that were taken.
+func (s *Shares) Return(f Flow, n int) { s.add(f, -n) }
+
+// Used returns how much is taken in all.
+func (s *Shares) Used() int { return s.used }
+
+func (s *Shares) add(f Flow, n int) {
+	s.used += n
+	if s.tenants[f.Tenant] += n; s.tenants[f.Tenant] == 0 {
+		delete(s.tenants, f.Tenant)
+	}
+	if s.flows[f] += n; s.flows[f] == 0 {
+		delete(s.flows, f)
+	}
+}

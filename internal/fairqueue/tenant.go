@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fairqueue
+
+import "context"
+
+type tenantKey struct{}
+
+// WithTenant returns a context for the requests of a tenant.
+func WithTenant(ctx context.Context, tenant string) context.Context {
+	return context.WithValue(ctx, tenantKey{}, tenant)
+}
+
+// TenantOf returns the tenant of a context, or "": what is done for all together is a tenant as well.
+func TenantOf(ctx context.Context) string {
+	tenant, _ := ctx.Value(tenantKey{}).(string)
+	return tenant
+}
