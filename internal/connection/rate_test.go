@@ -5,13 +5,25 @@ package connection
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
+
+// pass waits for a turn of the tenant, and leaves.
+func (p *pacer) pass(ctx context.Context, tenant string) error {
+	turn, err := p.begin(fairqueue.WithTenant(ctx, tenant), false)
+	if err == nil {
+		turn.leave()
+	}
+	return err
+}
 
 func TestPace(t *testing.T) {
 	cases := map[string]struct {
@@ -26,36 +38,117 @@ func TestPace(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				limiter, began := newLimiter(tc.perSecond, tc.burst), time.Now()
-				for range tc.messages {
-					if err := waitForRate(t.Context(), limiter); err != nil {
-						t.Fatal(err)
+			for _, together := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					p, began := newPacer(tc.perSecond, tc.burst), time.Now()
+					var all sync.WaitGroup
+					for range tc.messages {
+						all.Go(func() {
+							if err := p.pass(t.Context(), "a"); err != nil {
+								t.Error(err)
+							}
+						})
+						if !together {
+							all.Wait()
+						}
 					}
-				}
-				if got := time.Since(began); got.Round(time.Millisecond) != tc.want {
-					t.Errorf("%d messages took %v, want %v", tc.messages, got, tc.want)
-				}
-			})
+					all.Wait()
+					if got := time.Since(began); got.Round(time.Millisecond) != tc.want {
+						t.Errorf("%d messages took %v, want %v; together: %v", tc.messages, got, tc.want, together)
+					}
+				})
+			}
 		})
 	}
 }
 
-// TestPaceGivenUp: a wait that is canceled takes nothing from the others.
+// TestPaceGivenUp: waits that are canceled take nothing from the others, however many they are.
 func TestPaceGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		limiter := newLimiter(1, 1)
-		if err := waitForRate(t.Context(), limiter); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		p := newPacer(10, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 950*time.Millisecond)
 		defer cancel()
-		began := time.Now()
-		if err := waitForRate(ctx, limiter); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 500*time.Millisecond {
-			t.Errorf("after %v: %v", time.Since(began), err)
+		var bulk sync.WaitGroup
+		var left, canceled atomic.Int32
+		for range 1000 {
+			bulk.Go(func() {
+				switch err := p.pass(ctx, "bulk"); {
+				case err == nil:
+					left.Add(1)
+				case errors.Is(err, context.DeadlineExceeded):
+					canceled.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
 		}
-		if err := waitForRate(t.Context(), limiter); err != nil || time.Since(began) != time.Second {
-			t.Errorf("after %v: %v", time.Since(began), err)
+		bulk.Wait()
+		if left.Load() != 10 || canceled.Load() != 990 {
+			t.Errorf("%d left, %d were canceled", left.Load(), canceled.Load())
+		}
+		began := time.Now()
+		if err := p.pass(t.Context(), "bulk"); err != nil || time.Since(began) > 100*time.Millisecond {
+			t.Errorf("the next one after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// TestPaceTurns: a tenant with one message waits for one of each other tenant at most, whatever these have waiting.
+func TestPaceTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(10, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		var bulk sync.WaitGroup
+		for range 1000 {
+			for _, tenant := range []string{"bulk", "more"} {
+				bulk.Go(func() { _ = p.pass(ctx, tenant) })
+			}
+		}
+		synctest.Wait()
+		for range 20 {
+			began := time.Now()
+			if err := p.pass(t.Context(), "single"); err != nil || time.Since(began) > 301*time.Millisecond {
+				t.Errorf("after %v: %v", time.Since(began), err)
+			}
+		}
+		cancel()
+		bulk.Wait()
+	})
+}
+
+// TestPaceTakenWhenLeaving: turns that have begun take no token until the messages leave. They bound the burst with
+// which these may leave, and those of groups, which may wait long for db_proxy, hold back no message to a user.
+func TestPaceTakenWhenLeaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(10, 2)
+		begin := func(group bool) *turn {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			turn, err := p.begin(ctx, group)
+			if err != nil {
+				return nil
+			}
+			return turn
+		}
+		groups := []*turn{begin(true), begin(true)}
+		if begin(true) != nil {
+			t.Error("a third turn has begun, and none of two has left")
+		}
+		users := []*turn{begin(false), begin(false)}
+		if groups[0] == nil || users[1] == nil || begin(false) != nil {
+			t.Errorf("of groups %v, of users %v", groups, users)
+		}
+		for _, turn := range append(groups, users...) {
+			turn.end()
+		}
+		began := time.Now()
+		for range 3 {
+			if err := p.pass(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(began).Round(time.Millisecond); took != 100*time.Millisecond {
+			t.Errorf("three of a burst of two left in %v", took)
 		}
 	})
 }

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/time/rate"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -42,8 +41,8 @@ type Session struct {
 	dbProxy []*dbproxy.Client
 	routers []*router.Client
 	// next is the index of the db_proxy for the next request, modulo their number.
-	next atomic.Uint32
-	rate *rate.Limiter
+	next  atomic.Uint32
+	pacer *pacer
 	// calls waits for the requests in flight before the session is closed.
 	calls sync.WaitGroup
 	// inFlight is their number, for Stats.
@@ -59,7 +58,7 @@ type Session struct {
 func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func(),
 	onRead func(router.Read),
 ) *Session {
-	s := &Session{config: c, changed: make(chan struct{}), rate: newLimiter(c.Rate, c.Burst)}
+	s := &Session{config: c, changed: make(chan struct{}), pacer: newPacer(c.Rate, c.Burst)}
 	change := func() {
 		s.broadcast()
 		onChange()
@@ -236,15 +235,24 @@ func (p path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactS
 	return request(p.session, func() ([]*wire.ContactSessionInfo, error) { return p.reads.RecentSessions(ctx, user) })
 }
 
-// Send is dbproxy.Client.SendLatest within the rate of the session. build is called after the wait for the rate.
+// Send is dbproxy.Client.SendLatest within the rate of the session. build is called when the message is about to be
+// written.
 func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (
 	uint32, error,
 ) {
 	return request(s, func() (uint32, error) {
-		if err := waitForRate(queue, s.rate); err != nil {
+		turn, err := s.pacer.begin(queue, kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP)
+		if err != nil {
 			return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
 		}
-		return s.client().SendLatest(ctx, queue, kind, build)
+		defer turn.end()
+		return s.client().SendLatest(ctx, queue, kind, func() (dbproxy.Message, bool) {
+			m, ok := build()
+			if ok {
+				turn.leave()
+			}
+			return m, ok
+		})
 	})
 }
 
