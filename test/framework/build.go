@@ -43,11 +43,21 @@ func Build(ctx context.Context, command, dir string, flags ...string) (string, e
 
 // BuildCached builds one of cmd/ into bin/test for several test packages, with this program's race detector.
 func BuildCached(ctx context.Context, command string) (string, error) {
+	return buildCached(ctx, command, RaceFlags...)
+}
+
+// BuildPlain is BuildCached without the race detector, for tests that measure the program's memory: the race
+// detector multiplies it.
+func BuildPlain(ctx context.Context, command string) (string, error) {
+	return buildCached(ctx, command)
+}
+
+func buildCached(ctx context.Context, command string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(root, "bin", "test", strings.Join(append([]string{"build"}, RaceFlags...), ""))
+	dir := filepath.Join(root, "bin", "test", strings.Join(append([]string{"build"}, flags...), ""))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("build %s: %w", command, err)
 	}
@@ -56,7 +66,7 @@ func BuildCached(ctx context.Context, command string) (string, error) {
 		return "", fmt.Errorf("build %s: %w", command, err)
 	}
 	defer lock.Close()
-	return Build(ctx, command, dir, RaceFlags...)
+	return Build(ctx, command, dir, flags...)
 }
 
 // Tool returns the path of a program that a module in hack/tools pins, which it builds if needed, with the
