@@ -5,10 +5,8 @@ package main
 import (
 	"context"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/chaos/mutants"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -62,18 +60,7 @@ func twoInstallations(ctx context.Context, w *world) {
 }
 
 func leaderPausedOtherLease(ctx context.Context, w *world) {
-	w.limitInFlight(ctx, 8)
-	hold, held := w.hold(faultproxy.ToClient, wire.CommandMsgData)
-	defer hold.Release()
-	w.send(ctx, w.size)
-	framework.Must(held.Await(ctx, min(8, w.caught())))
-	framework.Must(w.leader.Signal(syscall.SIGSTOP))
-	hold.Release()
-	w.install(ctx)
-	w.finished(ctx)
-	// What the leader had still to send, it must not send any more.
-	framework.Must(w.leader.Signal(syscall.SIGCONT))
-	w.ended(ctx, w.leader)
+	w.whilePaused(ctx, func() { w.install(ctx) })
 }
 
 // ahead is how far the clock of the variant clock-ahead is.

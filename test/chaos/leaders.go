@@ -26,6 +26,15 @@ func leaderScenarios() []scenario {
 }
 
 func leaderPaused(ctx context.Context, w *world) {
+	w.whilePaused(ctx, func() {
+		w.replace(ctx)
+		w.send(ctx, w.size/10)
+	})
+}
+
+// whilePaused stops the leader with answers in flight, and wakes it when all is sent by those that takeOver starts.
+// What it had still to send, it must not send any more.
+func (w *world) whilePaused(ctx context.Context, takeOver func()) {
 	// Few at a time, so that the leader has much left to send when it is woken.
 	w.limitInFlight(ctx, 8)
 	hold, held := w.hold(faultproxy.ToClient, wire.CommandMsgData)
@@ -34,10 +43,8 @@ func leaderPaused(ctx context.Context, w *world) {
 	framework.Must(held.Await(ctx, min(8, w.caught())))
 	framework.Must(w.leader.Signal(syscall.SIGSTOP))
 	hold.Release()
-	w.replace(ctx)
-	w.send(ctx, w.size/10)
+	takeOver()
 	w.finished(ctx)
-	// All is sent. What the leader had still to send, it must not send any more.
 	framework.Must(w.leader.Signal(syscall.SIGCONT))
 	w.ended(ctx, w.leader)
 }

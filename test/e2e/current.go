@@ -70,7 +70,7 @@ func (w *world) checkFree(ctx context.Context) {
 		framework.Failf("the cluster has TeamTalk's CRDs already, and the run would remove them with all messages: " +
 			"take a cluster without them")
 	}
-	for _, name := range []string{system, chat} {
+	for _, name := range namespaces {
 		err := w.admin.Get(ctx, client.ObjectKey{Name: name}, &corev1.Namespace{})
 		framework.Mustf(client.IgnoreNotFound(err), "look at the cluster")
 		if err == nil {
@@ -98,15 +98,19 @@ func (w *world) crds(ctx context.Context) ([]unstructured.Unstructured, error) {
 func (w *world) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
-	errs := []error{framework.Try(func() {
-		w.helm(ctx, "uninstall", release, "--ignore-not-found", "--wait", "--timeout", time.Minute.String())
-	})}
+	var errs []error
+	for namespace, name := range map[string]string{system: release, movedTo: movedAs} {
+		errs = append(errs, framework.Try(func() {
+			w.helm(ctx, "uninstall", name, "--namespace", namespace, "--ignore-not-found", "--wait",
+				"--timeout", time.Minute.String())
+		}))
+	}
 	crds, err := w.crds(ctx)
 	errs = append(errs, err)
 	for _, crd := range crds {
 		errs = append(errs, client.IgnoreNotFound(w.admin.Delete(ctx, &crd)))
 	}
-	for _, name := range []string{system, chat} {
+	for _, name := range namespaces {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		errs = append(errs, client.IgnoreNotFound(w.admin.Delete(ctx, namespace)))
 		errs = append(errs, await(ctx, "the namespace "+name+" is gone", func(ctx context.Context) (string, bool, error) {

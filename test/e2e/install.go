@@ -37,7 +37,7 @@ func (w *world) apply(ctx context.Context, name string, values map[string]string
 
 // namespaces makes those of the run, and checks that they are strict.
 func (w *world) namespaces(ctx context.Context) (seen string) {
-	for _, name := range []string{system, chat} {
+	for _, name := range namespaces {
 		framework.Must(w.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
 		}}))

@@ -162,6 +162,7 @@ func (w *world) steps() []step {
 	}
 	all = append(all,
 		step{name: "the leader's pod is deleted with grace period 0 under load", run: w.removed},
+		step{name: "the release moves to another namespace under load: nothing twice", run: w.move},
 		step{name: "helm uninstall leaves messages and CRDs", removes: true, run: w.uninstall},
 	)
 	return all

@@ -30,6 +30,8 @@ const (
 	// system is the operator's namespace, chat that of the messages and of TeamTalk.
 	system = "teamtalk-e2e"
 	chat   = "teamtalk-e2e-chat"
+	// movedTo is the namespace of the release that replaces the first one, under the name movedAs.
+	movedTo, movedAs = "teamtalk-e2e-moved", "announcements"
 	// release is the release's name, and with it the operator's and its Lease's.
 	release = "teamtalk-operator"
 	gateway = "teamtalk-gateway"
@@ -53,6 +55,9 @@ func asked() plan {
 	return plan{Keep: os.Getenv("E2E_KEEP") != "", Report: os.Getenv("E2E_BARS") == "report"}
 }
 
+// namespaces are those that a run makes.
+var namespaces = []string{system, movedTo, chat}
+
 // world is the cluster that a run is about, and what it has made of it.
 type world struct {
 	plan
@@ -68,6 +73,8 @@ type world struct {
 	followed map[string]bool
 	// gaps are how long nothing was delivered, by what ended the leader.
 	gaps map[string][]time.Duration
+	// moved: the first release is removed, and the second one is installed.
+	moved bool
 }
 
 func newWorld(p plan, config *rest.Config, kubeconfig string) *world {
@@ -83,15 +90,17 @@ func newWorld(p plan, config *rest.Config, kubeconfig string) *world {
 	}
 }
 
-// helm runs helm with settings of its own, not the user's.
+// helm runs helm with settings of its own, not the user's, and in the namespace system unless args name another.
 func (w *world) helm(ctx context.Context, args ...string) {
 	// Beside the kubeconfig, with which it is removed in any case.
 	home := framework.MustGet(os.MkdirTemp(filepath.Dir(w.kubeconfig), "helm-"))
 	defer os.RemoveAll(home)
-	cmd := exec.CommandContext(ctx, w.Helm, append(args, "--kubeconfig", w.kubeconfig, "--namespace", system)...)
+	verb := args[0]
+	args = append([]string{"--kubeconfig", w.kubeconfig, "--namespace", system}, args...)
+	cmd := exec.CommandContext(ctx, w.Helm, args...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	out, err := cmd.CombinedOutput()
-	framework.Mustf(err, "helm %s: %s", args[0], strings.TrimSpace(string(out)))
+	framework.Mustf(err, "helm %s: %s", verb, strings.TrimSpace(string(out)))
 }
 
 func (w *world) chart() string { return filepath.Join(w.Root, "charts", release) }
