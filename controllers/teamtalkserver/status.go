@@ -20,8 +20,8 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connectio
 	s.DBProxy = &v1alpha1.ConnectionCount{Connected: int32(h.DBProxyConnected), Desired: int32(h.DBProxyDesired)}
 	s.Router = &v1alpha1.ConnectionCount{Connected: int32(h.RouterConnected), Desired: int32(h.RouterDesired)}
 
-	dbProxy := disconnected("db_proxy", "dbProxy", h.DBProxyConnected)
-	router := disconnected("a router", "router", h.RouterConnected)
+	dbProxy := disconnected("db_proxy", "dbProxy", h.DBProxyConnected, key)
+	router := disconnected("a router", "router", h.RouterConnected, key)
 	set := func(condition string, cause *v1alpha1.Cause, reason, message string) {
 		c := metav1.Condition{
 			Type: condition, Status: metav1.ConditionTrue, Reason: reason, Message: message,
@@ -46,10 +46,15 @@ func setRefused(server *v1alpha1.TeamTalkServer, cause v1alpha1.Cause) {
 	})
 }
 
-// disconnected returns why there is no connection; nil: there is one.
-func disconnected(what, field string, connected int) *v1alpha1.Cause {
-	if connected > 0 {
+// disconnected returns why there is no connection; nil: there is one. key is why there is no key.
+func disconnected(what, field string, connected int, key *v1alpha1.Cause) *v1alpha1.Cause {
+	switch {
+	case connected > 0:
 		return nil
+	case key != nil:
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf(
+			"no connection to %s: the operator connects once it has the AES key, see condition %s",
+			what, v1alpha1.ConditionKeyLoaded)}
 	}
 	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnecting, Message: fmt.Sprintf("no connection to %s, "+
 		"the operator retries: check spec.%s.endpoints, and that the operator can reach them", what, field)}

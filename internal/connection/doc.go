@@ -13,15 +13,18 @@
 //
 // Manager.Get returns the Session of a server. Session.Send stores a message, Session.Route announces
 // it, and Session.Path reads over one connection to one db_proxy: answers prove something about each
-// other only if they come from the same process. WaitReady waits for a connection and a key.
+// other only if they come from the same process. WaitReady waits for a connection and a key, and WaitRouter for a
+// router.
 //
 // # Implementation
 //
-// A session dials in the background and redials with backoff; requests do not wait for a connection. They pick a
+// A session dials in the background once it has a key, and redials with backoff; requests do not wait for a
+// connection. They pick a
 // connected db_proxy in turn, and the router that has been connected for the longest time. A session with a
 // changed Config is replaced: the new one accepts requests at once, and the old one closes its connections after
 // its requests in flight have ended. New keys replace the keys of a session without a new connection. The limits
-// of requests in flight belong to the address of a db_proxy, and are shared by all sessions that name it.
+// of requests in flight belong to the address of a db_proxy, and are shared by all sessions that name it. All sessions
+// share the memory for answers.
 //
 // # Trade-offs
 //

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 )
 
@@ -22,6 +23,7 @@ type Manager struct {
 	gate   func() error
 	on     Events
 	limits limits
+	memory *dbproxy.Memory
 
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -54,7 +56,10 @@ type Events struct {
 
 // NewManager returns a Manager without sessions. gate may prevent the write of a request by an error.
 func NewManager(log logr.Logger, gate func() error, on Events) *Manager {
-	m := &Manager{log: log, gate: gate, on: on, sessions: map[types.NamespacedName]*entry{}}
+	m := &Manager{
+		log: log, gate: gate, on: on, memory: dbproxy.NewMemory(dbproxy.DefaultMemory),
+		sessions: map[types.NamespacedName]*entry{},
+	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
@@ -103,7 +108,7 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 	}
 	log := m.log.WithValues("server", server.String())
 	h := &entry{server: server}
-	h.Session = newSession(c, &m.limits, log, m.gate, func() { m.on.Connection(server) }, m.onRead(h))
+	h.Session = newSession(c, &m.limits, m.memory, log, m.gate, func() { m.on.Connection(server) }, m.onRead(h))
 	h.keys = keys
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(m.ctx)

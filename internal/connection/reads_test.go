@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -36,7 +35,7 @@ func TestReads(t *testing.T) {
 	one, two, h := serve(t), serve(t), start(t)
 	c := config(one)
 	c.Router = append(c.Router, two.RouterAddr())
-	s := h.Ensure(name, c, cipher.Keys{})
+	s := h.Ensure(name, c, keys(t))
 	h.await("routers", func() bool { return s.Health().RouterConnected == 2 })
 	said := router.Read{User: 3, Session: 1, UpTo: 5}
 	for _, address := range c.Router {

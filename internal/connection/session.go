@@ -55,8 +55,8 @@ type Session struct {
 }
 
 // newSession returns a session that does not connect until run.
-func newSession(c Config, limits *limits, log logr.Logger, gate func() error, onChange func(),
-	onRead func(router.Read),
+func newSession(c Config, limits *limits, memory *dbproxy.Memory, log logr.Logger, gate func() error,
+	onChange func(), onRead func(router.Read),
 ) *Session {
 	s := &Session{config: c, changed: make(chan struct{}), pacer: newPacer(c.Rate, c.Burst)}
 	change := func() {
@@ -67,7 +67,7 @@ func newSession(c Config, limits *limits, log logr.Logger, gate func() error, on
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
 			Address: address, Connections: c.Connections,
 			Limiter: limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
-			Gate:    gate, OnChange: change, Log: log.WithValues("dbProxy", address),
+			Memory:  memory, Gate: gate, OnChange: change, Log: log.WithValues("dbProxy", address),
 		}))
 	}
 	for _, address := range c.Router {
@@ -78,8 +78,12 @@ func newSession(c Config, limits *limits, log logr.Logger, gate func() error, on
 	return s
 }
 
-// run keeps the connections up until ctx is done, and returns when all are closed.
+// run keeps the connections up until ctx is done, and returns when all are closed. Without a key nothing can be sent
+// or found, so it does not connect before there is one: a server whose Secret cannot be read costs nothing.
 func (s *Session) run(ctx context.Context) {
+	if s.wait(ctx, func() bool { return s.Keys().Current != nil }) != nil {
+		return
+	}
 	var wg sync.WaitGroup
 	for _, c := range s.dbProxy {
 		wg.Go(func() { c.Run(ctx) })
@@ -128,11 +132,21 @@ func (s *Session) broadcast() {
 
 // WaitReady waits for a connection to db_proxy and a key. It returns no nil for a session that is closing.
 func (s *Session) WaitReady(ctx context.Context) error {
+	return s.wait(ctx, func() bool { return s.Keys().Current != nil && s.Health().DBProxyConnected > 0 })
+}
+
+// WaitRouter waits for a connection to a router. It returns no nil for a session that is closing.
+func (s *Session) WaitRouter(ctx context.Context) error {
+	return s.wait(ctx, func() bool { return s.Health().RouterConnected > 0 })
+}
+
+// wait waits until the session is ready, and not closing, or ctx is done.
+func (s *Session) wait(ctx context.Context, ready func() bool) error {
 	for {
 		s.mu.Lock()
-		changed, ready := s.changed, s.keys.Current != nil && !s.closing
+		changed, closing := s.changed, s.closing
 		s.mu.Unlock()
-		if ready && s.Health().DBProxyConnected > 0 {
+		if !closing && ready() {
 			return nil
 		}
 		select {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,9 +48,12 @@ func listen(ctx context.Context, w *world) *peer {
 }
 
 // Frame counts an announcement.
-func (p *peer) Frame(f pdu.PDU, _ error) {
+func (p *peer) Frame(f *pdu.Frame) {
+	if f.Command != wire.CommandMsgData {
+		return
+	}
 	m := &wire.IMMsgData{}
-	if f.Command != wire.CommandMsgData || proto.Unmarshal(f.Body, m) != nil {
+	if body, err := f.Hold(); err != nil || proto.Unmarshal(body, m) != nil {
 		return
 	}
 	if which, ok := p.world.pieceOf(m); ok {
@@ -61,9 +63,8 @@ func (p *peer) Frame(f pdu.PDU, _ error) {
 	}
 }
 
-// Stream, Draining and Down complete link.Handler. A peer that was disconnected may have missed announcements.
-func (p *peer) Stream(pdu.PDU) io.Writer { return nil }
-func (p *peer) Draining()                {}
+// Draining and Down complete link.Handler. A peer that was disconnected may have missed announcements.
+func (p *peer) Draining() {}
 func (p *peer) Down(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,9 +16,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// attachField is the field number of attach_data in all messages.
-const attachField = 20
-
 // exchange is a request and its answer.
 type exchange struct {
 	request wire.Command
@@ -32,42 +29,48 @@ type exchange struct {
 	// the limiter, or nil if it is not needed any more.
 	message proto.Message
 	build   func() proto.Message
-	// answer is filled from the response.
+	// answer is filled from the response. It may change as long as the request has no outcome.
 	answer proto.Message
 	// matches reports whether answer is about the request.
 	matches func() bool
-	// scan, if set, gets the rows of an answer that is too long to hold. Then streamed is set, and answer lacks
-	// the rows.
-	scan     Scanner
-	streamed bool
+	// limit is the length of the longest answer, in bytes, of which more than rest is read.
+	limit int
+	// rows is the highest number of elements in the answer's repeated field: of what was asked for.
+	rows int
+	// scan, if set, gets the rows of an answer over pdu.MaxSmall. Then scanned is set, and answer lacks the rows.
+	scan    Scanner
+	scanned bool
+	// unused, if set, is a field that is not read in an answer over pdu.MaxSmall.
+	unused protowire.Number
 }
 
 // call is a request in flight. The goroutine that removes it from its connection finishes it, so it has one
 // outcome.
 type call struct {
+	*exchange
+	// ctx is that of the caller.
+	ctx     context.Context
 	conn    *conn
 	handle  uint32
-	want    wire.Command
 	release func()
-	// stores and group are those of the exchange. db_proxy may work on such a call until the connection has
-	// ended, and on one about a group even longer.
-	stores, group bool
-	done          chan outcome // capacity 1
-	// scan is that of the exchange. rows gets an answer that is too long to hold. Only the goroutine that
-	// reads the connection uses them.
-	scan Scanner
-	rows *rows
+	done    chan outcome // capacity 1
 	// overdue is set if the call was not answered in time and waits for the end of the connection. It is
-	// guarded by conn.mu until the call is removed.
+	// guarded by conn.mu until the call is removed. db_proxy may work on a call that stores until the connection
+	// has ended, and on one about a group even longer.
 	overdue bool
 }
+
+// want is the command of the answer.
+func (cl *call) want() wire.Command { return cl.request.Answer() }
 
 // outcome is the body of a response, or an error.
 type outcome struct {
 	body []byte
-	// streamed: the scanner has got the rows, which are not in body.
-	streamed bool
-	err      error
+	// parsed: exchange.answer has been filled, and there is no body.
+	parsed bool
+	// scanned: the scanner has got the rows, which are not in body.
+	scanned bool
+	err     error
 }
 
 // seq is the part of the handle that fits into the header of a PDU.
@@ -92,10 +95,7 @@ func (p *Path) do(ctx context.Context, x *exchange) error {
 		release()
 		return notSent(ErrNotConnected)
 	}
-	cl := &call{
-		conn: cn, want: x.request.Answer(), release: release, stores: x.stores, group: x.group, scan: x.scan,
-		done: make(chan outcome, 1),
-	}
+	cl := &call{exchange: x, ctx: ctx, conn: cn, release: release, done: make(chan outcome, 1)}
 	if err := cn.register(cl); err != nil {
 		cn.leave()
 		release()
@@ -129,8 +129,7 @@ func (x *exchange) frame(handle uint32) (pdu.PDU, error) {
 		return pdu.PDU{}, errNoMessage
 	}
 	p, err := pdu.New(x.request, uint16(handle), message)
-	p.Body = protowire.AppendTag(p.Body, attachField, protowire.BytesType)
-	p.Body = protowire.AppendBytes(p.Body, pdu.AttachData(handle))
+	p.Body = pdu.AppendHandle(p.Body, handle)
 	return p, err
 }
 
@@ -209,38 +208,25 @@ func (x *exchange) conclude(o outcome) error {
 	if o.err != nil {
 		return o.err
 	}
-	command := uint16(x.request.Answer())
-	if err := proto.Unmarshal(o.body, x.answer); err != nil {
-		// The error of the parser may quote content.
-		return fmt.Errorf("%w: command %#04x does not parse", ErrMalformed, command)
+	if !o.parsed {
+		if err := x.parse(o.body); err != nil {
+			return err
+		}
 	}
+	x.scanned = o.scanned
 	if !x.matches() {
-		return fmt.Errorf("%w: command %#04x is about something else", ErrMalformed, command)
+		return fmt.Errorf("%w: command %#04x is about something else", ErrMalformed, uint16(x.request.Answer()))
 	}
-	x.streamed = o.streamed
+	return nil
+}
+
+// parse parses the body of an answer.
+func (x *exchange) parse(body []byte) error {
+	if err := wire.Unmarshal(body, x.answer, x.rows); err != nil {
+		// The error of the parser may quote content.
+		return fmt.Errorf("%w: command %#04x does not parse", ErrMalformed, uint16(x.request.Answer()))
+	}
 	return nil
 }
 
 func notSent(reason error) error { return fmt.Errorf("%w: %w", ErrNotSent, reason) }
-
-// handleOf returns the handle in attach_data of a message. It does not parse the rest of the message, which
-// the goroutine of the caller does.
-func handleOf(body []byte) (handle uint32, ok bool) {
-	for len(body) > 0 {
-		num, typ, tag := protowire.ConsumeTag(body)
-		if tag < 0 {
-			break
-		}
-		length := protowire.ConsumeFieldValue(num, typ, body[tag:])
-		if length < 0 {
-			break
-		}
-		if num == attachField && typ == protowire.BytesType {
-			// As always in protobuf, the last one counts.
-			value, _ := protowire.ConsumeBytes(body[tag:])
-			handle, ok = pdu.Handle(value)
-		}
-		body = body[tag+length:]
-	}
-	return handle, ok
-}

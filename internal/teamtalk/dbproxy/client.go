@@ -34,6 +34,8 @@ type Options struct {
 	// Limiter limits the requests in flight. Clients of the same address share one. If nil, the client has
 	// its own, of 64 requests and 8 of groups.
 	Limiter *Limiter
+	// Memory limits what answers take. The clients of a process share one. If nil, the client has its own.
+	Memory *Memory
 	// Gate is called before a request is written. If it returns an error, the request fails with
 	// ErrNotSent and that error. It may be nil.
 	Gate func() error
@@ -53,6 +55,7 @@ type Client struct {
 	// Path reads over the connection with the fewest requests.
 	*Path
 	opts    Options
+	memory  clientMemory
 	handles atomic.Uint32
 
 	mu    sync.Mutex
@@ -68,10 +71,13 @@ func New(opts Options) *Client {
 	if opts.Limiter == nil {
 		opts.Limiter = NewLimiter(defaultTotal, defaultGroup)
 	}
+	if opts.Memory == nil {
+		opts.Memory = NewMemory(DefaultMemory)
+	}
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
 	}
-	c := &Client{opts: opts, conns: make(map[*conn]struct{})}
+	c := &Client{opts: opts, memory: opts.Memory.forClient(), conns: make(map[*conn]struct{})}
 	c.Path = &Path{client: c}
 	return c
 }

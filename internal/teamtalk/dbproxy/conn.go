@@ -4,8 +4,6 @@ package dbproxy
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -83,54 +81,6 @@ func (cn *conn) call(seq uint16) *call {
 	return cn.calls[seq]
 }
 
-// Stream implements link.Handler.
-func (cn *conn) Stream(p pdu.PDU) io.Writer {
-	cl := cn.call(p.Seq)
-	if cl == nil || cl.scan == nil || cl.want != p.Command {
-		return nil
-	}
-	cl.scan.Begin()
-	cl.rows = &rows{scanner: cl.scan}
-	return cl.rows
-}
-
-// Frame implements link.Handler: it gives the frame to the call that it answers. It ignores late and repeated
-// answers, and what db_proxy sends unasked.
-func (cn *conn) Frame(p pdu.PDU, err error) {
-	seq, o := p.Seq, outcome{body: p.Body}
-	handle, ok := handleOf(p.Body)
-	if err == nil {
-		if !ok {
-			return
-		}
-		seq = uint16(handle)
-	}
-	cl := cn.call(seq)
-	switch {
-	case cl == nil:
-		return
-	case err != nil:
-		// Without a handle, the command must match.
-		if p.Command != cl.want {
-			return
-		}
-		if o, ok = cl.streamed(); !ok {
-			return
-		}
-	case cl.handle != handle:
-		return
-	case p.Command != cl.want:
-		o = outcome{err: fmt.Errorf("%w: command %#04x, want %#04x", ErrMalformed, uint16(p.Command), uint16(cl.want))}
-	}
-	if !cn.remove(cl) {
-		return
-	}
-	if cl.group {
-		cn.client.opts.Limiter.answered()
-	}
-	cl.finish(o)
-}
-
 // Draining implements link.Handler.
 func (cn *conn) Draining() {
 	cn.client.mu.Lock()
@@ -148,7 +98,9 @@ func (cn *conn) Down(err error) {
 	c.mu.Unlock()
 	if e, ok := errors.AsType[*pdu.LengthError](err); ok && e.Length > pdu.MaxSkip {
 		// Only the request with this answer fails with ErrTooLong; the others may be retried.
-		cn.Frame(e.PDU, err)
+		if cl := cn.call(e.PDU.Seq); cl != nil && cl.want() == e.PDU.Command {
+			cl.answered(outcome{err: ErrTooLong})
+		}
 	}
 	cn.mu.Lock()
 	calls := cn.calls

@@ -59,6 +59,7 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (uint32, error) {
 		},
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == g.By && answer.GetGroupName() == g.Name },
+		limit:   groupsLen,
 	})
 	switch {
 	case err != nil:
@@ -83,6 +84,7 @@ func (c *Client) ChangeMembers(ctx context.Context, m MemberChange) (Membership,
 		},
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == m.By && answer.GetGroupId() == m.Group },
+		limit:   groupsLen,
 	})
 	switch {
 	case err != nil:

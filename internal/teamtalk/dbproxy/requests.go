@@ -8,14 +8,25 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 const (
 	// maxIDs is the highest number of rows in an answer to a request by id.
 	maxIDs = 100
+	// maxSessions is how many sessions db_proxy returns at most.
+	maxSessions = 100
+	// userLen is more than a user takes, in bytes: the columns of stock TeamTalk have about 600 characters.
+	userLen = 4 << 10
+	// groupLen is enough for a group of 10,000 members, in bytes; groupsLen for one of 80,000.
+	groupLen, groupsLen = 64 << 10, 512 << 10
+	// textLen is more than a row takes, in bytes, which is not audio.
+	textLen = 5 << 10
 	// sendingID is the id in requests to store a message.
 	sendingID = 1
+	// dataField is the field number of a message's data, which the answer repeats.
+	dataField = 6
 )
 
 // Session is the conversation of a user.
@@ -63,6 +74,8 @@ func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint3
 		message: &wire.IMUsersInfoReq{UserId: &asker, UserIdList: ids},
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == asker },
+		limit:   maxRest + len(ids)*userLen,
+		rows:    len(ids),
 	}, answer.GetUserInfoList, (*wire.UserInfo).GetUserId)
 }
 
@@ -81,6 +94,8 @@ func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint
 		message: req,
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == asker },
+		limit:   groupsLen + len(ids)*groupLen,
+		rows:    len(ids),
 	}, answer.GetGroupInfoList, (*wire.GroupInfo).GetGroupId)
 }
 
@@ -136,6 +151,7 @@ func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build
 		},
 		answer:  answer,
 		matches: func() bool { return answer.GetFromUserId() == m.From && answer.GetToSessionId() == m.To },
+		unused:  dataField,
 	})
 	if err != nil {
 		return 0, err
@@ -146,16 +162,29 @@ func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build
 // List returns the newest count messages of the session, newest first by create_time; their ids may be in
 // another order. An empty result proves nothing: db_proxy returns it if its database fails.
 func (p *Path) List(ctx context.Context, s Session, count uint32) ([]*wire.MsgInfo, error) {
-	answer := &wire.IMGetMsgListRsp{}
-	err := p.do(ctx, s.list(count, answer))
-	return answer.GetMsgList(), err
+	list := &listScanner{}
+	if err := p.Scan(ctx, s, count, list); err != nil {
+		return nil, err
+	}
+	return list.rows, nil
 }
 
-// list is the exchange of List.
+// listScanner keeps all rows.
+type listScanner struct{ rows []*wire.MsgInfo }
+
+// Begin implements Scanner.
+func (l *listScanner) Begin() { l.rows = nil }
+
+// Row implements Scanner.
+func (l *listScanner) Row(r *wire.MsgInfo) { l.rows = append(l.rows, r) }
+
+// list is the exchange of Scan.
 func (s Session) list(count uint32, answer *wire.IMGetMsgListRsp) *exchange {
-	return s.exchange(wire.CommandMsgListReq, &wire.IMGetMsgListReq{
+	x := s.exchange(wire.CommandMsgListReq, &wire.IMGetMsgListReq{
 		UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, MsgIdBegin: proto.Uint32(0), MsgCnt: &count,
 	}, answer)
+	x.rows = int(count)
+	return x
 }
 
 // ByID returns the messages of the session with the ids, in one request for each 100 ids. An empty result
@@ -164,10 +193,12 @@ func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgIn
 	var found []*wire.MsgInfo
 	for chunk := range slices.Chunk(ids, maxIDs) {
 		answer := &wire.IMGetMsgByIdRsp{}
-		err := p.do(ctx, s.exchange(wire.CommandMsgByIDReq, &wire.IMGetMsgByIdReq{
+		x := s.exchange(wire.CommandMsgByIDReq, &wire.IMGetMsgByIdReq{
 			UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, MsgIdList: chunk,
-		}, answer))
-		if err != nil {
+		}, answer)
+		// One of them may be audio.
+		x.limit, x.rows = pdu.MaxToClients+len(chunk)*textLen, len(chunk)
+		if err := p.do(ctx, x); err != nil {
 			return nil, err
 		}
 		found = append(found, answer.GetMsgList()...)
@@ -182,7 +213,10 @@ func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
 	err := p.do(ctx, s.exchange(wire.CommandLatestMsgIDReq, &wire.IMGetLatestMsgIdReq{
 		UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID,
 	}, answer))
-	return answer.GetLatestMsgId(), err
+	if err != nil {
+		return 0, err
+	}
+	return answer.GetLatestMsgId(), nil
 }
 
 // RecentSessions returns the user's newest 100 sessions. db_proxy reads the latest id of each from the tables of
@@ -194,8 +228,13 @@ func (p *Path) RecentSessions(ctx context.Context, user uint32) ([]*wire.Contact
 		message: &wire.IMRecentContactSessionReq{UserId: &user, LatestUpdateTime: proto.Uint32(0)},
 		answer:  answer,
 		matches: func() bool { return answer.GetUserId() == user },
+		limit:   maxRest + maxSessions*textLen,
+		rows:    maxSessions,
 	})
-	return answer.GetContactSessionList(), err
+	if err != nil {
+		return nil, err
+	}
+	return answer.GetContactSessionList(), nil
 }
 
 // sessionAnswer is an answer about a session.

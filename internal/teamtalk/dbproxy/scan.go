@@ -5,11 +5,14 @@ package dbproxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -30,7 +33,7 @@ func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) er
 	answer := &wire.IMGetMsgListRsp{}
 	x := s.list(count, answer)
 	x.scan = to
-	if err := p.do(ctx, x); err != nil || x.streamed {
+	if err := p.do(ctx, x); err != nil || x.scanned {
 		return err
 	}
 	to.Begin()
@@ -40,88 +43,160 @@ func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) er
 	return nil
 }
 
-// listField is the field number of the rows.
-const listField = 5
+const (
+	// listField is the field number of the rows.
+	listField = 5
+	// maxRow is the longest row, in bytes, that is read.
+	maxRow = pdu.MaxIn
+	// maxRest is far more than the size, in bytes, of an answer without its rows, or without the message.
+	maxRest = 4 << 10
+)
 
-// maxRest is far more than the size, in bytes, of an answer without its rows.
-const maxRest = 4 << 10
+var (
+	// errField reports a body that does not parse, or has too much of something.
+	errField = errors.New("malformed field")
+	// errFinished reports that the request has an outcome.
+	errFinished = errors.New("the request is finished")
+)
 
-// rows parses the body of an answer that is too long to hold.
-type rows struct {
-	scanner Scanner
-	// field is the incomplete field at the end, rest are the fields that are not rows.
-	field, rest []byte
-	bad         bool
+// receiveFields reads an answer that is not small field by field: the scanner gets the rows, and only the other
+// fields are held.
+func (cl *call) receiveFields(f *pdu.Frame) (outcome, bool) {
+	r := fieldReader{Frame: f, call: cl}
+	if cl.scan != nil {
+		cl.scan.Begin()
+	}
+	var err error
+	for err == nil && f.Left() > 0 {
+		err = r.next()
+	}
+	switch {
+	case errors.Is(err, link.ErrSlowFrame), errors.Is(err, errNoMemory):
+		return outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, err)}, true
+	case errors.Is(err, errField):
+		return outcome{err: ErrTooLong}, true
+	case err != nil:
+		return outcome{}, false
+	}
+	handle, ok := pdu.HandleOf(r.rest)
+	switch {
+	case !ok:
+		return outcome{err: ErrTooLong}, true
+	case handle != cl.handle:
+		return outcome{}, false
+	}
+	return outcome{body: r.rest, scanned: cl.scan != nil}, true
 }
 
-// Write implements io.Writer; it never fails.
-func (r *rows) Write(b []byte) (int, error) {
-	if r.bad {
-		return len(b), nil
+// fieldReader reads the fields of an answer.
+type fieldReader struct {
+	*pdu.Frame
+	call *call
+	rows int
+	row  []byte
+	// rest are the fields that are neither rows nor unused.
+	rest []byte
+}
+
+// next reads a field.
+func (r *fieldReader) next() error {
+	tag, err := r.uvarint()
+	if err != nil {
+		return err
 	}
-	r.field = append(r.field, b...)
-	left := r.field
-	for len(left) > 0 {
-		n := r.consumeField(left)
-		if n == 0 {
-			break
+	number, kind := protowire.DecodeTag(tag)
+	if number < protowire.MinValidNumber || len(r.rest) > maxRest {
+		return errField
+	}
+	begin := len(r.rest)
+	r.rest = protowire.AppendVarint(r.rest, tag)
+	switch kind {
+	case protowire.VarintType:
+		value, err := r.uvarint()
+		r.rest = protowire.AppendVarint(r.rest, value)
+		return err
+	case protowire.Fixed32Type:
+		return r.keep(4)
+	case protowire.Fixed64Type:
+		return r.keep(8)
+	case protowire.BytesType:
+	default: // TeamTalk has no groups
+		return errField
+	}
+	length, err := r.uvarint()
+	switch {
+	case err != nil:
+		return err
+	case length > uint64(r.Left()):
+		return errField
+	case number == listField && r.call.scan != nil:
+		r.rest = r.rest[:begin]
+		return r.scanRow(int(length))
+	case number == r.call.unused:
+		r.rest = protowire.AppendVarint(r.rest, 0) // it may be required
+		_, err := io.CopyN(io.Discard, r.Frame, int64(length))
+		return err
+	}
+	r.rest = protowire.AppendVarint(r.rest, length)
+	return r.keep(int(length))
+}
+
+// uvarint reads a number.
+func (r *fieldReader) uvarint() (value uint64, err error) {
+	for shift := 0; shift < 64; shift += 7 {
+		b, err := r.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF): // of the frame
+			return 0, errField
+		case err != nil:
+			return 0, err
 		}
-		left = left[n:]
+		value |= uint64(b&0x7F) << shift
+		if b < 0x80 {
+			return value, nil
+		}
 	}
-	r.field = r.field[:copy(r.field, left)]
-	r.bad = r.bad || len(r.field) > pdu.MaxIn || len(r.rest) > maxRest
-	return len(b), nil
+	return 0, errField
 }
 
-// consumeField handles the first field and returns its length, or 0 if it is incomplete or malformed.
-func (r *rows) consumeField(b []byte) int {
-	number, kind, tag := protowire.ConsumeTag(b)
-	if tag < 0 {
-		r.malformed(tag)
-		return 0
+// keep reads n bytes into rest.
+func (r *fieldReader) keep(n int) error {
+	begin := len(r.rest)
+	if n > r.Left() || begin+n > maxRest {
+		return errField
 	}
-	length := protowire.ConsumeFieldValue(number, kind, b[tag:])
-	if length < 0 {
-		r.malformed(length)
-		return 0
+	r.rest = append(r.rest, make([]byte, n)...)
+	_, err := io.ReadFull(r.Frame, r.rest[begin:])
+	return err
+}
+
+// scanRow passes a row to the scanner.
+func (r *fieldReader) scanRow(length int) error {
+	cl := r.call
+	switch r.rows++; {
+	case r.rows > cl.rows, length > maxRow:
+		return errField
+	case cl.conn.call(r.Seq) != cl:
+		return errFinished
+	case length > pdu.MaxSmall:
+		release, ok := cl.conn.reserve(cl.ctx, length)
+		if !ok {
+			return errNoMemory
+		}
+		defer release()
+		defer cl.conn.link.ReadBefore(time.Time{})
 	}
-	if number != listField || kind != protowire.BytesType {
-		r.rest = append(r.rest, b[:tag+length]...)
-		return tag + length
+	r.row = slices.Grow(r.row[:0], length)[:length]
+	if _, err := io.ReadFull(r.Frame, r.row); err != nil {
+		return err
 	}
-	value, _ := protowire.ConsumeBytes(b[tag:])
 	row := &wire.MsgInfo{}
-	if proto.Unmarshal(value, row) != nil {
-		r.bad = true
-		return 0
+	if wire.Unmarshal(r.row, row, 0) != nil {
+		return errField
 	}
-	r.scanner.Row(row)
-	return tag + length
-}
-
-func (r *rows) malformed(code int) {
-	r.bad = r.bad || !errors.Is(protowire.ParseError(code), io.ErrUnexpectedEOF)
-}
-
-// body returns the answer without its rows, or nil if it is malformed.
-func (r *rows) body() []byte {
-	if r.bad || len(r.field) > 0 {
-		return nil
+	cl.scan.Row(row)
+	if cap(r.row) > pdu.MaxSmall {
+		r.row = nil
 	}
-	return r.rest
-}
-
-// streamed returns the outcome of a frame whose body was streamed, and whether it answers the call.
-func (cl *call) streamed() (outcome, bool) {
-	r := cl.rows
-	cl.rows = nil
-	if r == nil {
-		return outcome{err: ErrTooLong}, true
-	}
-	body := r.body()
-	handle, ok := handleOf(body)
-	if !ok {
-		return outcome{err: ErrTooLong}, true
-	}
-	return outcome{body: body, streamed: true}, handle == cl.handle
+	return nil
 }

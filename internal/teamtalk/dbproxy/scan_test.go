@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
@@ -21,12 +23,14 @@ type counter struct {
 	t     *testing.T
 	begun int
 	rows  uint32
+	// same: all rows have one id.
+	same bool
 }
 
 func (c *counter) Begin() { c.begun, c.rows = c.begun+1, 0 }
 
 func (c *counter) Row(r *wire.MsgInfo) {
-	if c.rows++; r.GetMsgId() != c.rows {
+	if c.rows++; r.GetMsgId() != c.rows && !c.same {
 		c.t.Errorf("row %d has the id %d", c.rows, r.GetMsgId())
 	}
 }
@@ -132,46 +136,49 @@ func TestInvalidLength(t *testing.T) {
 	}
 }
 
-// TestRowsInPieces parses an answer in pieces of any length.
-func TestRowsInPieces(t *testing.T) {
-	body, err := proto.Marshal(answerList(77, groupChat, 20, 300))
+// TestScanBounded bounds what an answer can make of its bytes: rows beyond those that were asked for, long fields
+// that are no rows, groups, and rows too long to be read.
+func TestScanBounded(t *testing.T) {
+	row := answerList(1, singleChat, 1, 10)
+	one, err := proto.Marshal(row)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, length := range []int{1, 2, 7, 299, len(body)} {
-		got := &counter{t: t}
-		r := &rows{scanner: got}
-		for left := body; len(left) > 0; left = left[min(length, len(left)):] {
-			if n, err := r.Write(left[:min(length, len(left))]); n != min(length, len(left)) || err != nil {
-				t.Fatal(n, err)
-			}
-		}
-		answer := &wire.IMGetMsgListRsp{}
-		if err := proto.Unmarshal(r.body(), answer); err != nil {
-			t.Fatal(err)
-		}
-		if handle, ok := handleOf(r.body()); !ok || handle != 77 || !groupChat.echoed(answer) || got.rows != 20 || len(answer.GetMsgList()) != 0 {
-			t.Errorf("in pieces of %d: %d rows, handle %d", length, got.rows, handle)
-		}
+	rowsOnly, err := proto.Marshal(row.GetMsgList()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := protowire.AppendBytes([]byte{listField<<3 | 2}, rowsOnly)
+	for name, body := range map[string][]byte{
+		"rows that nobody asked for": append(bytes.Repeat(more, 20_000), one...),
+		"empty rows":                 append(bytes.Repeat([]byte{listField<<3 | 2, 0}, 1<<20), one...),
+		"groups":                     append(bytes.Repeat([]byte{0x0b}, 1<<20), one...),
+		"other fields":               append(bytes.Repeat([]byte{0xfa, 1, 0}, 1<<20), one...),
+		"a long field":               append(protowire.AppendBytes([]byte{1<<3 | 2}, make([]byte, 1<<20)), one...),
+		"a row too long":             append(protowire.AppendBytes([]byte{listField<<3 | 2}, make([]byte, maxRow+1)), one...),
+		"a row over the end":         append(one, listField<<3|2, 0xFF, 0xFF, 0xFF, 0x7F),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
+				var before, after runtime.MemStats
+				got := async(func() (int, error) { return 0, h.Scan(t.Context(), singleChat, 16, &counter{t: t, same: true}) })
+				frame := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: server.Next().Seq, Body: padded(body)}.Append(nil)
+				runtime.ReadMemStats(&before)
+				server.SendRaw(frame)
+				want(t, "scan", <-got, 0, ErrTooLong)
+				runtime.ReadMemStats(&after)
+				if n := after.TotalAlloc - before.TotalAlloc; n > 512<<10 {
+					t.Errorf("%d bytes are allocated for %d", n, len(frame))
+				}
+			})
+		})
 	}
 }
 
-// TestRowsBounded bounds the memory for invalid answers.
-func TestRowsBounded(t *testing.T) {
-	huge := []byte{listField<<3 | 2, 0xFF, 0xFF, 0xFF, 0x7F} // a row that announces 256 MB
-	for name, body := range map[string][]byte{
-		"a row without end":   append(huge, make([]byte, 1<<20)...),
-		"other fields":        bytes.Repeat([]byte{1 << 3, 1}, 1<<19),
-		"what does not parse": bytes.Repeat([]byte{0xFF}, 1<<20),
-	} {
-		r := &rows{scanner: &counter{t: t}}
-		for range 32 {
-			if _, err := r.Write(body); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if kept := cap(r.field) + cap(r.rest); r.body() != nil || kept > 4*pdu.MaxIn {
-			t.Errorf("%s: %d bytes are kept", name, kept)
-		}
+// padded makes a body longer than what is held at first.
+func padded(body []byte) []byte {
+	if len(body) > pdu.MaxSmall {
+		return body
 	}
+	return append(body, make([]byte, pdu.MaxSmall)...)
 }

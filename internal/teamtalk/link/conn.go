@@ -25,6 +25,8 @@ var (
 	ErrClosed = errors.New("connection closed")
 	// ErrDraining reports a peer that sent stop-receiving.
 	ErrDraining = errors.New("the server accepts no more requests")
+	// ErrSlowFrame reports a frame that did not arrive in the time of Conn.ReadBefore.
+	ErrSlowFrame = errors.New("the frame did not arrive in time")
 
 	errSilent   = errors.New("nothing received for too long")
 	errDrained  = errors.New("still open long after stop-receiving")
@@ -35,12 +37,9 @@ var (
 // Handler gets the events of a connection. Its methods are called sequentially, and Down last. They must not
 // block, because they delay reading.
 type Handler interface {
-	// Stream returns the writer for the body of a frame that is too long to hold, or nil to discard it.
-	// Frame is called after it.
-	Stream(p pdu.PDU) io.Writer
-	// Frame: a frame was received, other than heartbeats and stop-receiving. err is nil, or wraps pdu.ErrTooLong
-	// for a frame without its body.
-	Frame(p pdu.PDU, err error)
+	// Frame: a frame has begun, other than heartbeats and stop-receiving. Frame reads what it needs of the body;
+	// the rest is skipped.
+	Frame(f *pdu.Frame)
 	// Draining: the connection does not send any more, but still reads.
 	Draining()
 	// Down: the connection has ended. All calls of Send have their results.
@@ -56,10 +55,14 @@ type Conn struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	draining chan struct{}
+	in       *deadlineReader
 }
 
 func newConn(ctx context.Context, nc net.Conn, opts Options) *Conn {
-	c := &Conn{nc: nc, opts: opts, queue: make(chan outgoing), draining: make(chan struct{})}
+	c := &Conn{
+		nc: nc, opts: opts, queue: make(chan outgoing), draining: make(chan struct{}),
+		in: &deadlineReader{nc: nc, timeout: opts.Timing.Silence},
+	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	return c
 }
@@ -86,18 +89,23 @@ func (c *Conn) run() (received bool, cause error) {
 	return received, cause
 }
 
+// ReadBefore bounds the time in which Handler.Frame can read the frame that it was called with. Later reads of the
+// frame fail. The connection goes on, and skips the rest of the frame. Only Handler.Frame may call it.
+func (c *Conn) ReadBefore(t time.Time) { c.in.frameEnd = t }
+
+// bufferLen is the size in bytes of the buffer of each connection. There may be thousands of connections.
+const bufferLen = 16 << 10
+
 // read passes frames to the handler until the connection ends, and returns the cause.
 func (c *Conn) read(handler Handler) (received bool, err error) {
-	in := &deadlineReader{nc: c.nc, timeout: c.opts.Timing.Silence}
-	frames := pdu.NewReader(bufio.NewReaderSize(in, 64<<10), 0)
-	frames.Stream(handler.Stream)
+	frames := pdu.NewReader(bufio.NewReaderSize(c.in, bufferLen), 0)
 	for {
-		p, err := frames.Read()
+		f, err := frames.Next()
 		switch {
-		case err == nil, errors.Is(err, pdu.ErrTooLong):
+		case err == nil:
 		case errors.Is(err, pdu.ErrLength):
 			return received, fmt.Errorf("%w: %w", ErrProtocol, err)
-		case errors.Is(err, os.ErrDeadlineExceeded) && in.until.IsZero():
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.in.until.IsZero():
 			return received, errSilent
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return received, errDrained
@@ -107,16 +115,17 @@ func (c *Conn) read(handler Handler) (received bool, err error) {
 			return received, err
 		}
 		received = true
-		switch p.Command {
+		switch f.Command {
 		case wire.CommandHeartBeat:
 		case wire.CommandStopReceiving:
-			if in.until.IsZero() {
-				in.until = time.Now().Add(c.opts.Timing.Silence)
+			if c.in.until.IsZero() {
+				c.in.until = time.Now().Add(c.opts.Timing.Silence)
 				c.drain()
 				handler.Draining()
 			}
 		default:
-			handler.Frame(p, err)
+			handler.Frame(f)
+			c.in.frameEnd = time.Time{}
 		}
 	}
 }
@@ -135,15 +144,31 @@ type deadlineReader struct {
 	nc      net.Conn
 	timeout time.Duration
 	until   time.Time
+	// frameEnd, if set, ends reads of the current frame; see Conn.ReadBefore.
+	frameEnd time.Time
+	// err is the end of the connection.
+	err error
 }
 
 // Read implements io.Reader.
 func (r *deadlineReader) Read(b []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
 	deadline := time.Now().Add(r.timeout)
 	if !r.until.IsZero() && r.until.Before(deadline) {
 		deadline = r.until
 	}
+	bounded := !r.frameEnd.IsZero() && r.frameEnd.Before(deadline)
+	if bounded {
+		deadline = r.frameEnd
+	}
 	// It fails only if the connection has ended, as the read does.
 	_ = r.nc.SetReadDeadline(deadline)
-	return r.nc.Read(b)
+	n, err := r.nc.Read(b)
+	if bounded && errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, ErrSlowFrame
+	}
+	r.err = err
+	return n, err
 }

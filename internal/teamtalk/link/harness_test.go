@@ -29,6 +29,8 @@ type recorder struct {
 	events []string
 	up     chan *Conn
 	down   chan error
+	// onFrame, if set, is called with each frame.
+	onFrame func(*pdu.Frame)
 }
 
 func newRecorder() *recorder {
@@ -57,14 +59,11 @@ func (r *recorder) Up(c *Conn) Handler {
 	return r
 }
 
-func (r *recorder) Stream(pdu.PDU) io.Writer { return nil }
-
-func (r *recorder) Frame(p pdu.PDU, err error) {
-	event := fmt.Sprintf("frame %d", p.Seq)
-	if errors.Is(err, pdu.ErrTooLong) {
-		event += " too long"
+func (r *recorder) Frame(f *pdu.Frame) {
+	r.record(fmt.Sprintf("frame %d", f.Seq))
+	if r.onFrame != nil {
+		r.onFrame(f)
 	}
-	r.record(event)
 }
 
 func (r *recorder) Draining() { r.record("draining") }

@@ -26,7 +26,7 @@ type Timing struct {
 	// Write bounds the write of a batch of frames. Default 10 s.
 	Write time.Duration
 	// BackoffMin and BackoffMax bound the pause between dials, which is random below a limit that doubles from
-	// BackoffMin to BackoffMax. A connection that received a frame resets it. Default 100 ms and 30 s.
+	// BackoffMin to BackoffMax. A connection that received a frame and has lasted resets it. Default 100 ms and 30 s.
 	BackoffMin, BackoffMax time.Duration
 	// StayAway is the pause after stop-receiving, to which up to a fifth of it is added at random. db_proxy
 	// exits 4 s after stop-receiving, and accepts connections until then. Default 5 s.
@@ -81,22 +81,55 @@ func Run(ctx context.Context, opts Options) {
 	if opts.Dial == nil {
 		opts.Dial = (&net.Dialer{}).DialContext
 	}
-	pause := t.BackoffMin
+	backoff := redialBackoff{Timing: t, pause: t.BackoffMin}
 	for ctx.Err() == nil {
 		if held := opts.DialBackoff.remaining(); held > 0 {
 			sleep(ctx, held)
 			continue
 		}
+		begun := time.Now()
 		if opts.connectOnce(ctx) {
-			pause = t.BackoffMin
+			backoff.up(begun, time.Now())
 		}
-		sleep(ctx, rand.N(min(pause, t.BackoffMax)+1))
-		pause = min(2*pause, t.BackoffMax)
+		sleep(ctx, rand.N(backoff.next(time.Now())+1))
 	}
 }
 
-// connectOnce dials and waits until the connection ends. It reports whether the connection received a frame,
-// which resets the backoff.
+const (
+	// recentlyUp is how long a peer that was up is dialed at least once per restartBackoff: it is probably being
+	// restarted.
+	recentlyUp     = 5 * time.Minute
+	restartBackoff = time.Second
+)
+
+// redialBackoff is the limit of the pause before the next dial.
+type redialBackoff struct {
+	Timing
+	pause  time.Duration
+	lastUp time.Time
+}
+
+// up notes a connection that received a frame. One that has lasted resets the limit: a peer that ends each of them at
+// once is dialed about twice per second.
+func (b *redialBackoff) up(begun, ended time.Time) {
+	b.lastUp = ended
+	if ended.Sub(begun) >= restartBackoff {
+		b.pause = b.BackoffMin
+	}
+}
+
+// next returns the limit, and doubles it.
+func (b *redialBackoff) next(now time.Time) time.Duration {
+	most := b.BackoffMax
+	if !b.lastUp.IsZero() && now.Sub(b.lastUp) < recentlyUp {
+		most = min(most, restartBackoff)
+	}
+	pause := min(b.pause, most)
+	b.pause = min(2*pause, b.BackoffMax)
+	return pause
+}
+
+// connectOnce dials and waits until the connection ends. It reports whether the connection received a frame.
 func (o Options) connectOnce(ctx context.Context) bool {
 	nc, err := o.dial(ctx)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,17 +70,21 @@ func TestSilence(t *testing.T) {
 
 func TestReconnect(t *testing.T) {
 	cases := map[string]struct {
-		fail       bool
-		sends      []byte // by the server, before it closes
-		wantGrowth bool   // of the pauses between dials
-		wantDown   error
+		fail     bool
+		sends    []byte        // by the server, before it closes
+		lasts    time.Duration // until it closes
+		wantMost time.Duration // between dials, at most, after many
+		wantDown error
 	}{
-		"refused":              {fail: true, wantGrowth: true},
-		"closed at once":       {wantGrowth: true, wantDown: errPeerGone},
-		"closed inside frame":  {sends: []byte{0, 0}, wantGrowth: true, wantDown: errPeerGone},
-		"closed after a frame": {sends: frame(wire.CommandHeartBeat, 0), wantDown: errPeerGone},
+		"refused":              {fail: true, wantMost: 30 * time.Second},
+		"closed at once":       {wantMost: 30 * time.Second, wantDown: errPeerGone},
+		"closed inside frame":  {sends: []byte{0, 0}, wantMost: 30 * time.Second, wantDown: errPeerGone},
+		"closed after a frame": {sends: frame(wire.CommandHeartBeat, 0), wantMost: restartBackoff, wantDown: errPeerGone},
+		"closed after a while": {
+			sends: frame(wire.CommandHeartBeat, 0), lasts: 5 * time.Second, wantMost: 100 * time.Millisecond, wantDown: errPeerGone,
+		},
 		"a frame and garbage": {
-			sends: append(frame(wire.CommandHeartBeat, 0), make([]byte, 16)...), wantGrowth: true, wantDown: ErrProtocol,
+			sends: append(frame(wire.CommandHeartBeat, 0), make([]byte, 16)...), wantMost: 30 * time.Second, wantDown: ErrProtocol,
 		},
 	}
 	for name, tc := range cases {
@@ -96,6 +101,7 @@ func TestReconnect(t *testing.T) {
 					for range rounds {
 						server := <-h.Conns
 						server.SendRaw(tc.sends)
+						peer.Elapse(tc.lasts)
 						if !errors.Is(tc.wantDown, ErrProtocol) {
 							_ = server.Close()
 						}
@@ -106,15 +112,14 @@ func TestReconnect(t *testing.T) {
 				bound, longest := 100*time.Millisecond, time.Duration(0)
 				pauses := h.Pauses()
 				for i, pause := range pauses {
+					pause -= tc.lasts
 					longest = max(longest, pause)
 					if pause > bound {
 						t.Errorf("dial %d after %v, want up to %v", i+1, pause, bound)
 					}
-					if tc.wantGrowth {
-						bound = min(2*bound, 30*time.Second)
-					}
+					bound = min(2*bound, tc.wantMost)
 				}
-				if len(pauses) < rounds-1 || longest > 2*time.Second != tc.wantGrowth {
+				if len(pauses) < rounds-1 || longest < tc.wantMost/2 {
 					t.Errorf("%d pauses, the longest %v", len(pauses), longest)
 				}
 				// Of hundreds, the longest pause is close to the limit.
@@ -124,6 +129,30 @@ func TestReconnect(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRestart: a peer that was up is dialed often for a while, however long it is away.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := peer.Listen(t)
+		h := run(t, l, Options{})
+		server := <-h.Conns
+		server.SendRaw(frame(wire.CommandHeartBeat, 0))
+		peer.Elapse(10 * time.Second)
+		l.Refuse = true
+		_ = server.Close()
+		peer.Elapse(recentlyUp)
+		dials := len(l.Pauses())
+		if most := slices.Max(l.Pauses()[1:]); most > restartBackoff || dials > 1000 {
+			t.Errorf("%d dials, up to %s apart", dials, most)
+		}
+		peer.Elapse(time.Hour)
+		h.stop()
+		pauses := l.Pauses()
+		if n := len(pauses) - dials; n < 60 || n > 400 || slices.Max(pauses) < 20*time.Second {
+			t.Errorf("%d dials in the hour after, up to %s apart", n, slices.Max(pauses))
+		}
+	})
 }
 
 func TestBadLength(t *testing.T) {
@@ -143,12 +172,49 @@ func TestBadLength(t *testing.T) {
 	}
 }
 
-func TestTooLongIsSkipped(t *testing.T) {
+// TestNotReadIsSkipped: what a handler does not read of a frame is skipped, and so is the body of a heartbeat.
+func TestNotReadIsSkipped(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
-		long := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: 1, Body: make([]byte, pdu.MaxIn)}
-		server.SendRaw(long.Append(nil))
+		body := bytes.Repeat([]byte("body"), 1<<20)
+		h.onFrame = func(f *pdu.Frame) {
+			if got, err := io.ReadAll(io.LimitReader(f, int64(f.Seq))); err != nil || !bytes.HasPrefix(body, got) || len(got) != min(int(f.Seq), f.Len-pdu.HeaderLen) {
+				t.Errorf("frame %d: read %q, %v", f.Seq, got, err)
+			}
+		}
+		for _, seq := range []uint16{0, 3} {
+			server.SendRaw(pdu.PDU{Command: wire.CommandMsgListRsp, Seq: seq, Body: body}.Append(nil))
+		}
+		server.SendRaw(pdu.PDU{Command: wire.CommandHeartBeat, Body: body}.Append(nil))
+		server.SendRaw(pdu.PDU{Command: wire.CommandMsgData, Seq: 7, Body: body[:4]}.Append(nil))
+		h.wantEvents(t, "up", "frame 0", "frame 3", "frame 7")
+	})
+}
+
+// TestReadBefore: a frame that arrives too slowly cannot be read any more. The rest of it is skipped, and the
+// connection goes on.
+func TestReadBefore(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
+		begun := time.Now()
+		h.onFrame = func(f *pdu.Frame) {
+			if f.Seq != 1 {
+				return
+			}
+			c.ReadBefore(begun.Add(3 * time.Second))
+			_, err := io.ReadAll(f)
+			peer.WantErr(t, "read", err, ErrSlowFrame)
+			wantElapsed(t, "read", begun, 3*time.Second)
+		}
+		slow := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: 1, Body: make([]byte, 100)}.Append(nil)
+		server.SendRaw(slow[:pdu.HeaderLen])
+		for _, b := range slow[pdu.HeaderLen:] { // it makes progress until its end
+			peer.Elapse(time.Second)
+			server.SendRaw([]byte{b})
+		}
 		server.SendRaw(frame(wire.CommandMsgData, 2))
-		h.wantEvents(t, "up", "frame 1 too long", "frame 2")
+		h.wantEvents(t, "up", "frame 1", "frame 2")
+		peer.Elapse(10 * time.Second)
+		server.SendRaw(frame(wire.CommandMsgData, 3)) // later than the time of the first
+		h.wantEvents(t, "up", "frame 1", "frame 2", "frame 3")
 	})
 }
 

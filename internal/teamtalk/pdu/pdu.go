@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -19,11 +21,13 @@ const (
 	HeaderLen = 16
 	// Version is the protocol version that servers send and expect.
 	Version = 1
-	// MaxIn is the longest PDU, in bytes, that a Reader holds. Servers have no limit. The longest answers are
-	// histories with audio.
+	// MaxIn is the longest PDU, in bytes, that Reader.Read holds if it has no other limit.
 	MaxIn = 4 << 20
-	// MaxSkip is the longest PDU, in bytes, that a Reader skips. A longer one is an error.
+	// MaxSkip is the longest PDU, in bytes, that a Reader skips. A longer one is an error. Servers have no limit.
+	// The longest answers are histories with audio.
 	MaxSkip = 64 << 20
+	// MaxSmall is the longest PDU, in bytes, that Frame.Small returns. A stored text and its answers fit.
+	MaxSmall = 16 << 10
 	// MaxToClients is the longest PDU, in bytes, that all clients accept.
 	MaxToClients = 400 << 10
 )
@@ -91,12 +95,13 @@ func (p PDU) Append(b []byte) []byte {
 type Reader struct {
 	r      io.Reader
 	max    int
-	stream func(PDU) io.Writer
+	frame  Frame
 	header [HeaderLen]byte
+	small  []byte // for Frame.Small
 }
 
-// NewReader returns a Reader that holds frames of up to limit bytes, and skips frames of up to MaxSkip bytes. If
-// limit is 0, it is MaxIn.
+// NewReader returns a Reader. Its Read holds frames of up to limit bytes, and skips longer ones, of up to MaxSkip
+// bytes. If limit is 0, it is MaxIn.
 func NewReader(r io.Reader, limit int) *Reader {
 	if limit <= 0 {
 		limit = MaxIn
@@ -104,16 +109,15 @@ func NewReader(r io.Reader, limit int) *Reader {
 	return &Reader{r: r, max: min(limit, MaxSkip)}
 }
 
-// Stream sets the function that returns the writer for the body of a frame that is too long to hold. The writer
-// must accept all of it. If the function returns nil, the body is skipped.
-func (r *Reader) Stream(writer func(PDU) io.Writer) { r.stream = writer }
-
-// Read returns the next frame. The caller owns its Body. It returns io.EOF between frames, io.ErrUnexpectedEOF
-// inside a frame, and a LengthError for an invalid length; these are final. With ErrTooLong (wrapped), the
-// PDU has no Body, and the next frame can be read.
-func (r *Reader) Read() (PDU, error) {
+// Next skips the rest of the current frame and returns the next one, which is valid until the following call. It
+// returns io.EOF between frames, io.ErrUnexpectedEOF inside a frame, and a LengthError for an invalid length; these
+// are final.
+func (r *Reader) Next() (*Frame, error) {
+	if err := r.frame.skip(); err != nil {
+		return nil, err
+	}
 	if _, err := io.ReadFull(r.r, r.header[:]); err != nil {
-		return PDU{}, err
+		return nil, err
 	}
 	h := r.header[:]
 	length := binary.BigEndian.Uint32(h)
@@ -123,29 +127,102 @@ func (r *Reader) Read() (PDU, error) {
 		Seq:     binary.BigEndian.Uint16(h[12:]),
 	}
 	if length < HeaderLen || length > MaxSkip {
-		return PDU{}, &LengthError{PDU: p, Length: length}
+		return nil, &LengthError{PDU: p, Length: length}
 	}
-	bodyLen := int(length) - HeaderLen
-	if int(length) > r.max {
-		out := io.Discard
-		if r.stream != nil {
-			if to := r.stream(p); to != nil {
-				out = to
-			}
-		}
-		if _, err := io.CopyN(out, r.r, int64(bodyLen)); err != nil {
-			return PDU{}, insideFrame(err)
-		}
-		return p, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLong, length, r.max)
+	r.frame = Frame{
+		Service: p.Service, Command: p.Command, Seq: p.Seq, Len: int(length), reader: r, left: int(length) - HeaderLen,
 	}
+	return &r.frame, nil
+}
+
+// Read returns the next frame with its body, which the caller owns. Its errors are those of Next. With ErrTooLong
+// (wrapped), the PDU has no Body, and the next frame can be read.
+func (r *Reader) Read() (PDU, error) {
+	f, err := r.Next()
+	if err != nil {
+		return PDU{}, err
+	}
+	p := PDU{Service: f.Service, Command: f.Command, Seq: f.Seq}
+	if f.Len > r.max {
+		if err := f.skip(); err != nil {
+			return PDU{}, err
+		}
+		return p, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLong, f.Len, r.max)
+	}
+	if p.Body, err = f.Hold(); err != nil {
+		return PDU{}, err
+	}
+	return p, nil
+}
+
+// Frame is a frame of a Reader, whose body is read from the stream when it is asked for.
+type Frame struct {
+	Service wire.Service
+	Command wire.Command
+	Seq     uint16
+	// Len is the length of the whole frame in bytes.
+	Len int
+
+	reader *Reader
+	left   int // bytes of the body that were not read
+}
+
+// Left returns how many bytes of the body have not been read.
+func (f *Frame) Left() int { return f.left }
+
+// Read implements io.Reader for the body.
+func (f *Frame) Read(b []byte) (int, error) {
+	if f.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := f.reader.r.Read(b[:min(len(b), f.left)])
+	f.left -= n
+	if f.left == 0 && errors.Is(err, io.EOF) {
+		err = nil // it is the end of the stream, too
+	}
+	return n, insideFrame(err)
+}
+
+// ReadByte implements io.ByteReader for the body.
+func (f *Frame) ReadByte() (byte, error) {
+	b := f.reader.header[:1] // it was parsed
+	if _, err := io.ReadFull(f, b); err != nil {
+		return 0, err
+	}
+	return b[0], nil
+}
+
+// Small returns the body of a frame of up to MaxSmall bytes, in a buffer that is valid until the next call of
+// Reader.Next. It is for a look at a frame that may not be wanted. It returns false for a longer frame, and if the
+// stream ends.
+func (f *Frame) Small() (body []byte, ok bool) {
+	if f.Len > MaxSmall {
+		return nil, false
+	}
+	f.reader.small = slices.Grow(f.reader.small[:0], f.left)
+	body = f.reader.small[:f.left]
+	_, err := io.ReadFull(f, body)
+	return body, err == nil
+}
+
+// Hold returns the rest of the body.
+func (f *Frame) Hold() ([]byte, error) {
 	// The length is not trusted: memory is allocated as bytes arrive.
 	var body bytes.Buffer
-	body.Grow(min(bodyLen, 64<<10) + bytes.MinRead)
-	if _, err := io.CopyN(&body, r.r, int64(bodyLen)); err != nil {
-		return PDU{}, insideFrame(err)
+	body.Grow(min(f.left, 64<<10) + bytes.MinRead)
+	if _, err := io.CopyN(&body, f, int64(f.left)); err != nil {
+		return nil, insideFrame(err)
 	}
-	p.Body = body.Bytes()
-	return p, nil
+	return body.Bytes(), nil
+}
+
+// skip discards the rest of the body.
+func (f *Frame) skip() error {
+	if f.left == 0 {
+		return nil
+	}
+	_, err := io.CopyN(io.Discard, f, int64(f.left))
+	return insideFrame(err)
 }
 
 // insideFrame replaces io.EOF inside a frame.
@@ -174,4 +251,35 @@ func Handle(b []byte) (uint32, bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(b[4:]), true
+}
+
+// attachField is the field number of attach_data in all messages.
+const attachField = 20
+
+// AppendHandle appends attach_data with the handle to the body of a message.
+func AppendHandle(body []byte, handle uint32) []byte {
+	body = protowire.AppendTag(body, attachField, protowire.BytesType)
+	return protowire.AppendBytes(body, AttachData(handle))
+}
+
+// HandleOf returns the handle in attach_data of a message. It does not parse the rest of the message. Nested groups,
+// each of which would take stack, are no part of TeamTalk's messages.
+func HandleOf(body []byte) (handle uint32, ok bool) {
+	for len(body) > 0 {
+		num, typ, tag := protowire.ConsumeTag(body)
+		if tag < 0 || typ == protowire.StartGroupType {
+			break
+		}
+		length := protowire.ConsumeFieldValue(num, typ, body[tag:])
+		if length < 0 {
+			break
+		}
+		if num == attachField && typ == protowire.BytesType {
+			// As always in protobuf, the last one counts.
+			value, _ := protowire.ConsumeBytes(body[tag:])
+			handle, ok = Handle(value)
+		}
+		body = body[tag+length:]
+	}
+	return handle, ok
 }

@@ -325,32 +325,108 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// TestStream writes the body of a frame that is too long to the writer of Stream, and skips it without one.
-func TestStream(t *testing.T) {
-	long := PDU{Service: 3, Command: wire.CommandMsgListRsp, Seq: 7, Body: bytes.Repeat([]byte("row"), 100)}
+// TestNext reads some of each body, and skips the rest.
+func TestNext(t *testing.T) {
+	long := PDU{Service: 3, Command: wire.CommandMsgListRsp, Seq: 7, Body: bytes.Repeat([]byte("row"), MaxSmall)}
 	short := PDU{Service: 3, Command: wire.CommandMsgData, Seq: 8, Body: []byte("short")}
+	empty := PDU{Service: 7, Command: wire.CommandHeartBeat, Seq: 9}
 	var in []byte
-	for _, p := range []PDU{long, short, long} {
+	frames := []PDU{long, short, empty, long, short}
+	for _, p := range frames {
 		in = p.Append(in)
 	}
-	var out bytes.Buffer
-	asked := 0
-	r := NewReader(iotest.HalfReader(bytes.NewReader(in)), 100)
-	r.Stream(func(p PDU) io.Writer {
-		if asked++; p.Command != long.Command || p.Seq != long.Seq || p.Body != nil {
-			t.Errorf("asked about %+v", p)
-		}
-		if asked == 1 {
-			return &out
-		}
-		return nil
-	})
-	for _, want := range []error{ErrTooLong, nil, ErrTooLong, io.EOF} {
-		if p, err := r.Read(); !errors.Is(err, want) || err == nil && p.Seq != short.Seq {
-			t.Errorf("read %+v, %v; want %v", p, err, want)
-		}
+	for name, read := range map[string]func(*Frame) ([]byte, error){
+		"nothing": func(*Frame) ([]byte, error) { return nil, nil },
+		"one byte": func(f *Frame) ([]byte, error) {
+			b, err := f.ReadByte()
+			if errors.Is(err, io.EOF) {
+				return nil, nil
+			}
+			return []byte{b}, err
+		},
+		"some bytes": func(f *Frame) ([]byte, error) { return io.ReadAll(io.LimitReader(f, 3)) },
+		"all":        func(f *Frame) ([]byte, error) { return io.ReadAll(f) },
+		"held":       (*Frame).Hold,
+		"small ones": func(f *Frame) ([]byte, error) {
+			if body, ok := f.Small(); ok || f.Len > MaxSmall {
+				return body, nil
+			}
+			return nil, errors.New("a small one is not returned")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := NewReader(iotest.HalfReader(bytes.NewReader(in)), 0)
+			for _, want := range frames {
+				f, err := r.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f.Service != want.Service || f.Command != want.Command || f.Seq != want.Seq || f.Len != want.Len() {
+					t.Errorf("frame %+v, want %+v", f, want)
+				}
+				got, err := read(f)
+				if err != nil || !bytes.HasPrefix(want.Body, got) || f.Left() != len(want.Body)-len(got) {
+					t.Errorf("%d bytes of %d, %d left, %v", len(got), len(want.Body), f.Left(), err)
+				}
+			}
+			if _, err := r.Next(); !errors.Is(err, io.EOF) {
+				t.Errorf("at the end: %v", err)
+			}
+		})
 	}
-	if asked != 2 || !bytes.Equal(out.Bytes(), long.Body) {
-		t.Errorf("asked %d times, %d bytes written", asked, out.Len())
+}
+
+// TestSkipsWithoutCopy: a frame that nobody wants takes no memory.
+func TestSkipsWithoutCopy(t *testing.T) {
+	var in []byte
+	for _, size := range []int{0, 100, MaxSmall - HeaderLen, 1 << 20} {
+		in = PDU{Command: wire.CommandMsgListRsp, Body: make([]byte, size)}.Append(in)
+	}
+	source := bytes.NewReader(in)
+	r := NewReader(source, 0)
+	frames := 0
+	allocs := testing.AllocsPerRun(10, func() {
+		source.Reset(in)
+		for {
+			f, err := r.Next()
+			if err != nil {
+				return
+			}
+			frames++
+			if body, ok := f.Small(); ok {
+				HandleOf(body)
+			}
+		}
+	})
+	if allocs > 2 || frames < 40 { // of io.CopyN
+		t.Errorf("%v allocations, %d frames", allocs, frames)
+	}
+}
+
+func TestHandleOf(t *testing.T) {
+	attach := AppendHandle(nil, 7)
+	cases := map[string]struct {
+		body   []byte
+		want   uint32
+		wantOK bool
+	}{
+		"nothing":                {},
+		"alone":                  {attach, 7, true},
+		"after other fields":     {append([]byte{0x08, 1, 0x12, 1, 'x', 0x1d, 0, 0, 0, 0}, attach...), 7, true},
+		"before other fields":    {append(attach[:len(attach):len(attach)], 0x08, 1), 7, true},
+		"the last one counts":    {AppendHandle(attach[:len(attach):len(attach)], 9), 9, true},
+		"not a handle":           {[]byte{0xa2, 1, 1, 9}, 0, false},
+		"a number":               {[]byte{0xa0, 1, 7}, 0, false},
+		"cut":                    {attach[:len(attach)-1], 0, false},
+		"before what is invalid": {append(attach[:len(attach):len(attach)], 0xff), 7, true},
+		"in a group":             {append([]byte{0x0b}, append(attach[:len(attach):len(attach)], 0x0c)...), 0, false},
+		"after nested groups":    {append(append(bytes.Repeat([]byte{0x0b}, 5000), bytes.Repeat([]byte{0x0c}, 5000)...), attach...), 0, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got, ok := HandleOf(tc.body); got != tc.want || ok != tc.wantOK {
+				t.Errorf("%d, %v", got, ok)
+			}
+		})
 	}
 }

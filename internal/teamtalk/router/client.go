@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -161,16 +160,24 @@ func (c *Client) up(l *link.Conn) link.Handler {
 	return cn
 }
 
-// Stream implements link.Handler: no message that is too long to hold is of use.
-func (cn *conn) Stream(pdu.PDU) io.Writer { return nil }
+// maxFrame is the longest frame, in bytes, that is looked at: far more than an answer about one user, or a read
+// notify.
+const maxFrame = 1 << 10
 
-// Frame implements link.Handler.
-func (cn *conn) Frame(p pdu.PDU, _ error) {
-	switch p.Command {
-	case wire.CommandUsersStatRsp:
-		cn.handleAnswer(p)
-	case wire.CommandMsgReadNotify:
-		if read, ok := parseRead(p.Body); ok && cn.client.opts.OnRead != nil {
+// Frame implements link.Handler. What is not wanted is skipped.
+func (cn *conn) Frame(f *pdu.Frame) {
+	answer := f.Command == wire.CommandUsersStatRsp
+	read := f.Command == wire.CommandMsgReadNotify && cn.client.opts.OnRead != nil
+	if !answer && !read || f.Len > maxFrame {
+		return
+	}
+	body, ok := f.Small()
+	switch {
+	case !ok:
+	case answer:
+		cn.handleAnswer(body)
+	default:
+		if read, ok := parseRead(body); ok {
 			cn.client.opts.OnRead(read)
 		}
 	}

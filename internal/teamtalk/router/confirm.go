@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -132,13 +130,9 @@ func (cn *conn) settle(err error) {
 	cn.inFlight, cn.next = nil, nil
 }
 
-// handleAnswer handles the answer to a ping. It ignores other answers.
-func (cn *conn) handleAnswer(p pdu.PDU) {
-	m := &wire.IMUsersStatRsp{}
-	if proto.Unmarshal(p.Body, m) != nil {
-		return
-	}
-	handle, ok := pdu.Handle(m.GetAttachData())
+// handleAnswer handles the answer to a ping. It ignores other answers. Only the handle of an answer is of use.
+func (cn *conn) handleAnswer(body []byte) {
+	handle, ok := pdu.HandleOf(body)
 	c := cn.client
 	c.mu.Lock()
 	q := cn.inFlight

@@ -2,11 +2,7 @@
 
 package router
 
-import (
-	"google.golang.org/protobuf/proto"
-
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
-)
+import "github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 
 // Read is a read notify: a user has read a conversation up to a message. Several routers may relay the same one.
 type Read struct {
@@ -23,7 +19,7 @@ type Read struct {
 // rejects unknown session types.
 func parseRead(body []byte) (Read, bool) {
 	m := &wire.IMMsgDataReadNotify{}
-	if proto.Unmarshal(body, m) != nil {
+	if wire.Unmarshal(body, m, 0) != nil {
 		return Read{}, false
 	}
 	r := Read{User: m.GetUserId(), Session: m.GetSessionId(), UpTo: m.GetMsgId()}

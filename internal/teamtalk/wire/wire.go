@@ -2,6 +2,14 @@
 
 package wire
 
+import (
+	"errors"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
 // Service is the service id of a PDU. Servers ignore it and dispatch on the command id.
 type Service uint16
 
@@ -77,4 +85,50 @@ func (t MsgType) SessionType() SessionType {
 		return SessionType_SESSION_TYPE_GROUP
 	}
 	return SessionType_SESSION_TYPE_SINGLE
+}
+
+var (
+	errMalformed = errors.New("malformed message")
+	errTooMany   = errors.New("too many elements")
+)
+
+// maxDepth is how deep TeamTalk's messages are nested.
+const maxDepth = 2
+
+// Unmarshal parses a message from a server, which may be hostile. The repeated field of messages may have up to limit
+// elements: otherwise two bytes could take hundreds. Unknown fields are dropped. What is parsed takes a few times the
+// length of b at most, beside the elements.
+func Unmarshal(b []byte, m proto.Message, limit int) error {
+	if err := checkFields(b, m.ProtoReflect().Descriptor(), limit); err != nil {
+		return err
+	}
+	return proto.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: maxDepth}.Unmarshal(b, m)
+}
+
+// checkFields checks what Unmarshal limits, before anything is allocated.
+func checkFields(b []byte, d protoreflect.MessageDescriptor, limit int) error {
+	elements := 0
+	for len(b) > 0 {
+		number, kind, tag := protowire.ConsumeTag(b)
+		// TeamTalk has no groups. They may be nested, each takes stack, and unknown ones are followed as well.
+		if tag < 0 || kind == protowire.StartGroupType {
+			return errMalformed
+		}
+		length := protowire.ConsumeFieldValue(number, kind, b[tag:])
+		if length < 0 {
+			return errMalformed
+		}
+		f := d.Fields().ByNumber(number)
+		if f != nil && f.Message() != nil && kind == protowire.BytesType {
+			if elements++; f.IsList() && elements > limit {
+				return errTooMany
+			}
+			value, _ := protowire.ConsumeBytes(b[tag:])
+			if err := checkFields(value, f.Message(), limit); err != nil {
+				return err
+			}
+		}
+		b = b[tag+length:]
+	}
+	return nil
 }

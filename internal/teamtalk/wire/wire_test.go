@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -270,4 +272,58 @@ func FuzzUnmarshal(f *testing.F) {
 			t.Fatalf("%v became %v, %v", m, got, err)
 		}
 	})
+}
+
+// TestUnmarshal refuses what would take far more memory than its bytes, before anything is allocated.
+func TestUnmarshal(t *testing.T) {
+	user := func(id uint32) *UserInfo {
+		u := &UserInfo{UserId: &id}
+		for _, s := range []**string{
+			&u.UserNickName, &u.AvatarUrl, &u.Email, &u.UserRealName, &u.UserTel, &u.UserDomain,
+		} {
+			*s = proto.String("s")
+		}
+		u.UserGender, u.DepartmentId, u.Status = proto.Uint32(1), proto.Uint32(1), proto.Uint32(0)
+		return u
+	}
+	users, err := proto.Marshal(&IMUsersInfoRsp{UserId: proto.Uint32(1), UserInfoList: []*UserInfo{user(2), user(3)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	nested := join(bytes.Repeat([]byte{0x0b}, 9000), bytes.Repeat([]byte{0x0c}, 9000))
+	inRow := func(b []byte) []byte { return join(protowire.AppendBytes([]byte{0x12}, b)) }
+	const size = 1 << 20
+	cases := map[string]struct {
+		body  []byte
+		limit int
+		want  bool
+	}{
+		"what was asked for":           {users, 2, true},
+		"one more":                     {users, 1, false},
+		"empty elements":               {bytes.Repeat([]byte{0x12, 0}, size), 200, false},
+		"empty elements, then a user":  {join(bytes.Repeat([]byte{0x12, 0}, size), users), 200, false},
+		"unknown fields":               {join(users, bytes.Repeat([]byte{0xfa, 1, 0}, size)), 2, true},
+		"unknown fields in an element": {join([]byte{8, 1}, inRow(bytes.Repeat([]byte{0xfa, 1, 0}, size))), 1, false},
+		"groups":                       {join(users, nested), 2, false},
+		"groups in an element":         {join(users, inRow(nested)), 9, false},
+		"a field again and again":      {join(users, bytes.Repeat([]byte{0x08, 1}, size)), 2, true},
+		"cut":                          {users[:len(users)-1], 2, false},
+		"a field is missing":           {users[2:], 2, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			m := &IMUsersInfoRsp{}
+			err := Unmarshal(tc.body, m, tc.limit)
+			runtime.ReadMemStats(&after)
+			if (err == nil) != tc.want || tc.want && (len(m.GetUserInfoList()) != 2 || len(m.ProtoReflect().GetUnknown()) > 0) {
+				t.Errorf("%v: %v", err, m)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; n > 128<<10 {
+				t.Errorf("%d bytes are allocated for a body of %d", n, len(tc.body))
+			}
+		})
+	}
 }
