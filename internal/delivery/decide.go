@@ -19,6 +19,8 @@ const (
 	StepWait
 	// StepWaitReady: nothing before db_proxy is connected.
 	StepWaitReady
+	// StepWaitRouter: the message is stored, and nothing is done before a router is connected.
+	StepWaitRouter
 	// StepPreflight asks the directory for sender and recipient.
 	StepPreflight
 	// StepAsk asks the store whether an earlier attempt reached it.
@@ -49,6 +51,7 @@ var checks = []struct {
 	{isDone, StepDone},
 	{hasExpired, StepExpire},
 	{needsConnection, StepWaitReady},
+	{needsRouter, StepWaitRouter},
 	{isBackingOff, StepWait},
 	{needsVerification, StepReadBack},
 	{needsRow, StepReadBack},
@@ -81,6 +84,8 @@ func hasExpired(p recipientState, env environment) bool {
 }
 
 func needsConnection(p recipientState, _ environment) bool { return p.waitReady }
+
+func needsRouter(p recipientState, _ environment) bool { return p.waitRouter }
 
 // isBackingOff is not true of a doubt that is searched for once more at its deadline.
 func isBackingOff(p recipientState, env environment) bool {
@@ -141,7 +146,7 @@ func (p recipientState) expiresAt(pol Policy) time.Time {
 func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
 
 // canYield reports whether older messages may go first.
-func (s Step) canYield() bool { return s == StepWait || s == StepSend }
+func (s Step) canYield() bool { return s == StepWait || s == StepSend || s == StepRoute }
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {

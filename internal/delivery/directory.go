@@ -22,12 +22,19 @@ type TeamTalk interface {
 	// with. It waits for its turn until queue is done, then calls build, which returns
 	// false if there is no message any more, and waits for the answer until ctx is done.
 	Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error)
-	// Route hands a stored message to a router.
-	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
+	Router
 	// Keys returns the keys as they are now.
 	Keys() cipher.Keys
 	// WaitReady blocks until db_proxy is connected, or ctx is done.
 	WaitReady(ctx context.Context) error
+}
+
+// Router announces messages.
+type Router interface {
+	// Route hands a stored message to a router.
+	Route(ctx context.Context, m dbproxy.Message, msgID uint32) error
+	// WaitRouter blocks until a router is connected, or ctx is done.
+	WaitRouter(ctx context.Context) error
 }
 
 // DirectorySnapshot is what the directory showed at one time.

@@ -57,13 +57,15 @@ func (x *executor) advance() bool {
 	case refused && p.State == v1alpha1.StatePending:
 		x.set(p.fail(refusal.Reason, refusal.Message))
 		return false
-	case step.canYield() && x.place.Requeue():
+	case step.canYield() && x.task.ctx.Err() == nil && x.place.Requeue():
 		// Older messages have become known, or go on after a wait: they are first.
 	case step == StepWait:
-		x.giveWay(until, began)
+		x.giveWay(p, until, began)
 		waitUntil(ctx, until, x.place.OlderWaits())
+	case step == StepWaitRouter:
+		x.awaitRouter(ctx, t, p)
 	case step == StepWaitReady:
-		if x.awaitConnection(ctx, t, began) {
+		if x.awaitConnection(ctx, t, p, began) {
 			// Of the present state: the task may have got another identity meanwhile.
 			x.engine.update(x.task, x.index, func(p recipientState) recipientState {
 				return afterReady(p, x.engine.environment(t))
@@ -81,12 +83,17 @@ func (x *executor) advance() bool {
 	return true
 }
 
-// giveWay lets successors pass a recipient that waits beyond its grace period.
-func (x *executor) giveWay(until, now time.Time) {
+// giveWay lets successors pass a recipient that waits beyond its grace period. One that is stored has a grace period
+// of the first backoff, in which the stored messages that a router has woken acquire the conversation in order.
+func (x *executor) giveWay(p recipientState, until, now time.Time) {
 	if x.graceEnd.IsZero() {
 		x.graceEnd = now.Add(OrderGrace)
 	}
-	if until.After(x.graceEnd) {
+	graceEnd := x.graceEnd
+	if isStored(p, environment{}) {
+		graceEnd = now.Add(routeBackoff.base)
+	}
+	if until.After(graceEnd) {
 		x.place.Release()
 		x.place.ReleaseSlot()
 	}
@@ -110,15 +117,28 @@ var canceled = func() context.Context {
 }()
 
 // awaitConnection waits for db_proxy or another server; false: the deadline came, or the task was stopped.
-func (x *executor) awaitConnection(ctx context.Context, t Task, now time.Time) bool {
+func (x *executor) awaitConnection(ctx context.Context, t Task, p recipientState, now time.Time) bool {
 	if t.Server.WaitReady(canceled) == nil {
-		x.giveWay(now, now)
+		x.giveWay(p, now, now)
 	} else {
 		// While db_proxy is away nothing can overtake, and nothing could use the slot.
 		x.place.Release()
 	}
 	err := t.Server.WaitReady(ctx)
 	return (err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded)) && x.task.ctx.Err() == nil
+}
+
+// awaitRouter waits for a router, as long as a stored message may. It holds nothing back meanwhile. Of the messages
+// that a router wakes, the older ones of a conversation acquire it first.
+func (x *executor) awaitRouter(ctx context.Context, t Task, p recipientState) {
+	x.place.Release()
+	ctx, cancel := context.WithDeadline(ctx, p.routeSince.Add(RouteTimeout))
+	defer cancel()
+	if t.Server.WaitRouter(ctx) == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		x.engine.update(x.task, x.index, func(p recipientState) recipientState {
+			return p.afterRouter(x.engine.environment(t))
+		})
+	}
 }
 
 // record observes a step that was executed, and keeps its result.

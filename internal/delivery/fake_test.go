@@ -94,8 +94,9 @@ type talk struct {
 	fails func(read string) error
 	// lag hides a new row from reads.
 	lag time.Duration
-	// noRouter: nothing is routed.
-	noRouter bool
+	// noRouter: no router is connected. refusing: it takes nothing. routes counts what it was given.
+	noRouter, refusing bool
+	routes             int
 	// joined hides older rows of a group, as from a reader that joined it then, in unix seconds.
 	joined uint32
 	// joinedAt is the same for single users.
@@ -208,7 +209,8 @@ func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (
 func (f *talk) Route(_ context.Context, _ dbproxy.Message, id uint32) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.noRouter {
+	f.routes++
+	if f.noRouter || f.refusing {
 		return errors.New("no router")
 	}
 	f.routed = append(f.routed, id)
@@ -222,9 +224,17 @@ func (f *talk) Keys() cipher.Keys {
 }
 
 func (f *talk) WaitReady(ctx context.Context) error {
+	return f.wait(ctx, func() bool { return !f.down && f.keys.Current != nil })
+}
+
+func (f *talk) WaitRouter(ctx context.Context) error {
+	return f.wait(ctx, func() bool { return !f.noRouter })
+}
+
+func (f *talk) wait(ctx context.Context, is func() bool) error {
 	for {
 		f.mu.Lock()
-		ready, changed := !f.down && f.keys.Current != nil, f.ready
+		ready, changed := is(), f.ready
 		f.mu.Unlock()
 		if ready {
 			return nil

@@ -129,8 +129,9 @@ func (s StepEvent) Settled() (time.Duration, DoubtEnd, bool) {
 }
 
 var stepNames = [...]string{
-	StepDone: "done", StepWait: "wait", StepWaitReady: "wait", StepPreflight: "preflight", StepAsk: "ask",
-	StepSend: "send", StepReadBack: "read_back", StepRoute: "route", StepExpire: "expire",
+	StepDone: "done", StepWait: "wait", StepWaitReady: "wait", StepWaitRouter: "wait",
+	StepPreflight: "preflight", StepAsk: "ask", StepSend: "send", StepReadBack: "read_back",
+	StepRoute: "route", StepExpire: "expire",
 }
 
 // String names the step in metrics and traces.

@@ -316,19 +316,33 @@ func afterRoute(p recipientState, err error, env environment) recipientState {
 	return p
 }
 
-// routeLater retries a router, until RouteTimeout after the message was stored.
+// routeLater waits for a router, until RouteTimeout after the message could be routed first.
 func (p recipientState) routeLater(env environment) recipientState {
 	if p.routeSince.IsZero() {
 		p.routeSince = env.now
 	}
-	if env.now.Sub(p.routeSince) >= RouteTimeout {
+	if p.routeTimedOut(env) {
 		p.Reason, p.Message = v1alpha1.ReasonStoredNotRouted, msgNotRouted
 		return p
 	}
 	if p.Reason == "" {
 		p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgWaitRouter
 	}
-	p.routeTries++
-	p.wakeAt = env.backoff(routeBackoff, p.routeTries)
+	p.waitRouter = true
 	return p
+}
+
+// afterRouter is the state once a router is connected, or the time for it is over: then it is tried once more. A router
+// that was connected all the time is not tried at once.
+func (p recipientState) afterRouter(env environment) recipientState {
+	p.waitRouter = false
+	if !p.routeTimedOut(env) {
+		p.routeTries++
+		p.wakeAt = env.backoff(routeBackoff, p.routeTries)
+	}
+	return p
+}
+
+func (p recipientState) routeTimedOut(env environment) bool {
+	return env.now.Sub(p.routeSince) >= RouteTimeout
 }

@@ -66,7 +66,8 @@ var (
 	askBackoff   = backoff{100 * time.Millisecond, time.Minute}
 	// earlierAskBackoff is of doubts about an earlier operator: hundreds are searched for at once, before new messages.
 	earlierAskBackoff = backoff{2 * time.Second, time.Minute}
-	routeBackoff      = backoff{time.Second, 30 * time.Second}
+	// routeBackoff is for a router that is connected, and takes no message.
+	routeBackoff = backoff{100 * time.Millisecond, 5 * time.Second}
 	// readyBackoff is for a connection that is up, but accepts no request.
 	readyBackoff = backoff{50 * time.Millisecond, time.Second}
 )

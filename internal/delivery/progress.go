@@ -94,6 +94,8 @@ type recipientState struct {
 	unsent int32
 	// waitReady: nothing is done before db_proxy is connected again.
 	waitReady bool
+	// waitRouter: nothing is done before a router is connected.
+	waitRouter bool
 	// row is the message as stored, to be routed.
 	row *wire.MsgInfo
 	// laterSegmentsInDoubt: an operator that recorded nothing may have sent the segments after the current one.

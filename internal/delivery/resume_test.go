@@ -99,17 +99,6 @@ func TestDirectoryRecovers(t *testing.T) {
 	})
 }
 
-func TestRouterReturns(t *testing.T) {
-	run(t, func(h *harness) {
-		h.talk.noRouter = true
-		h.submit(h.task("m", toAlice))
-		advance(time.Minute)
-		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonServerNotReady)
-		h.talk.change(func() { h.talk.noRouter = false })
-		h.wantEnd("m", time.Minute, routed(1))
-	})
-}
-
 // TestTakeoverIsRecorded: a doubt about an earlier operator is not lost by a
 // drain that comes before any status shows it.
 func TestTakeoverIsRecorded(t *testing.T) {

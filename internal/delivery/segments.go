@@ -63,13 +63,17 @@ func (p recipientState) proceed(t Task, now time.Time) recipientState {
 
 func (p recipientState) nextSegment(now time.Time) recipientState {
 	p = p.withEarlierReason()
+	if p.State == v1alpha1.StateRouted {
+		// Otherwise the next one has waited for a router as well.
+		p.routeSince = time.Time{}
+	}
 	p.EarlierReason, p.EarlierMessage = p.Reason, p.Message
 	// Cloned: snapshots share the recipients' memory.
 	p.Earlier = append(slices.Clone(p.Earlier), p.MessageID)
 	p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
 	p.MessageID, p.CreateTime, p.row = 0, 0, nil
 	p.tries, p.answered, p.asked, p.routeTries = 0, false, 0, 0
-	p.routeSince, p.wakeAt, p.DoubtSince = time.Time{}, time.Time{}, time.Time{}
+	p.wakeAt, p.DoubtSince = time.Time{}, time.Time{}
 	if p.laterSegmentsInDoubt {
 		p.takenOver = true
 		return p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)

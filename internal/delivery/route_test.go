@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// TestRouterReturns: a router that is back is given what waits for it at once, however long it was away. Meanwhile
+// the messages of the conversation are stored, and routed in order then.
+func TestRouterReturns(t *testing.T) {
+	runEach(t, map[string]time.Duration{
+		"at once": time.Millisecond, "seconds": 20 * time.Second, "minutes": RouteTimeout - time.Second,
+	}, func(h *harness, away time.Duration) {
+		h.talk.noRouter = true
+		began := time.Now()
+		const messages = 5
+		for i := range messages {
+			spec := h.task(fmt.Sprint(i), toAlice)
+			spec.Order.Created = began.Add(time.Duration(i) * time.Second)
+			h.submit(spec)
+		}
+		synctest.Wait()
+		h.wantCounts(messages, messages, 0)
+		if time.Since(began) != 0 {
+			h.t.Errorf("stored after %s: a message waited for the router of another one", time.Since(began))
+		}
+		advance(away)
+		for i := range messages {
+			wantProgress(h.t, h.first(types.UID(fmt.Sprint(i))), v1alpha1.StateStored, v1alpha1.ReasonServerNotReady)
+		}
+		back := time.Now()
+		h.talk.change(func() { h.talk.noRouter = false })
+		advance(routeBackoff.base)
+		h.wantCounts(messages, messages, messages)
+		if !slices.IsSorted(h.talk.routed) {
+			h.t.Errorf("routed %v, want them in order", h.talk.routed)
+		}
+		for i := range messages {
+			p := h.first(types.UID(fmt.Sprint(i)))
+			wantProgress(h.t, p, v1alpha1.StateRouted, "")
+			if d := p.RoutedAt.Sub(back); d > routeBackoff.base {
+				h.t.Errorf("message %d was routed after %s", i, d)
+			}
+		}
+	})
+}
+
+// TestNoRouter: a stored message waits for a router without trying anything, for RouteTimeout.
+func TestNoRouter(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.noRouter = true
+		h.submit(h.task("m", toAlice))
+		advance(RouteTimeout - time.Millisecond)
+		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonServerNotReady)
+		if h.talk.routes != 1 {
+			t.Errorf("routed %d times in vain, want once", h.talk.routes)
+		}
+		advance(time.Millisecond)
+		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)
+	})
+}
+
+// TestRouterRefuses: a router that is connected, and takes nothing, is tried at growing intervals.
+func TestRouterRefuses(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.refusing = true
+		h.submit(h.task("m", toAlice))
+		advance(time.Second)
+		if h.talk.routes < 3 || h.talk.routes > 10 {
+			t.Errorf("tried %d times in a second", h.talk.routes)
+		}
+		advance(time.Minute)
+		if h.talk.routes < 15 || h.talk.routes > 40 {
+			t.Errorf("tried %d times in a minute", h.talk.routes)
+		}
+		h.talk.change(func() { h.talk.refusing = false })
+		h.wantEnd("m", routeBackoff.limit, routed(1))
+	})
+}
+
+// TestStoredLetsPass: a stored message that is tried again holds back no other one of its conversation.
+func TestStoredLetsPass(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.refusing = true
+		h.submit(h.task("m", toAlice))
+		advance(time.Minute)
+		began := time.Now()
+		h.submit(h.task("n", toAlice))
+		synctest.Wait()
+		h.wantCounts(2, 2, 0)
+		if time.Since(began) != 0 {
+			t.Errorf("stored after %s", time.Since(began))
+		}
+	})
+}
