@@ -6,8 +6,10 @@
 #
 # The same image without Docker: "make image". For another architecture add
 # --platform linux/arm64: the compiler runs on this machine's architecture.
-# The full name of the base image also works with buildah and podman.
-ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
+# The full name of the base image also works with buildah and podman. The digest is of the tag's index of all
+# platforms, so that the compiler is the same each time. Change both together:
+#   docker buildx imagetools inspect docker.io/library/golang:1.26.8-bookworm
+ARG GO_IMAGE=docker.io/library/golang:1.26.8-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d
 
 FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS build
 ARG PROGRAM=teamtalk-operator

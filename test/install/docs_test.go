@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-func readPage(t *testing.T, name string) string {
+func readPage(t testing.TB, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(shared.root, "docs", name))
 	must(t, err)
@@ -171,7 +171,7 @@ func instructionsNamed(stage []instruction, name string) (args []string) {
 }
 
 // TestDockerfile checks the Dockerfile on machines without a builder. The base image has a full
-// name, which builders without a registry configuration need. The image has only the files of
+// name, which builders without a registry configuration need, and a digest. The image has only the files of
 // hack/image/rootfs.
 func TestDockerfile(t *testing.T) {
 	t.Parallel()
@@ -185,9 +185,9 @@ func TestDockerfile(t *testing.T) {
 	if from == nil {
 		t.Fatalf("the first stage is from %q", build[0].rest)
 	}
-	full := regexp.MustCompile(`^[a-z0-9-]+(?:\.[a-z0-9-]+)+/[a-z0-9._/-]+:([a-zA-Z0-9._-]+)(?:@sha256:[0-9a-f]{64})?$`).FindStringSubmatch(from[1])
+	full := regexp.MustCompile(`^[a-z0-9-]+(?:\.[a-z0-9-]+)+/[a-z0-9._/-]+:([a-zA-Z0-9._-]+)@sha256:[0-9a-f]{64}$`).FindStringSubmatch(from[1])
 	if full == nil || full[1] == "latest" {
-		t.Fatalf("%q must have a registry and a version: buildah and podman do not resolve short names", from[1])
+		t.Fatalf("%q must have a registry, a version and a digest: buildah and podman do not resolve short names, and a tag moves", from[1])
 	}
 	mod, err := os.ReadFile(filepath.Join(shared.root, "go.mod"))
 	must(t, err)

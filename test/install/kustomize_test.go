@@ -43,6 +43,7 @@ func TestDefault(t *testing.T) {
 
 	t.Run("its pods pass restricted Pod Security", func(t *testing.T) { c.in(t).checkPodSecurity(operator, gateway) })
 	t.Run("it may do what it must and no more", func(t *testing.T) { c.in(t).checkRights() })
+	t.Run("editors write no servers unless asked for", func(t *testing.T) { c.in(t).checkEditors() })
 	t.Run("it delivers", func(t *testing.T) { c.in(t).checkDelivers(binary, operator) })
 	t.Run("the gateway becomes ready", func(t *testing.T) { c.in(t).checkGateway(binary, gateway) })
 	t.Run("it serves receivers where it is bound", func(t *testing.T) { c.in(t).checkReceivers(binary, gateway) })
@@ -139,6 +140,49 @@ func (c *cluster) checkRights() {
 	})
 }
 
+// checkEditors checks what the cluster role edit includes, before and after the component edit-servers is added.
+func (c *cluster) checkEditors() {
+	c.Create(binding("chat", "edit", framework.Users("team")...))
+	mayCreate := func(resource string, want bool) access {
+		return access{"team", "create", "teamtalk.io", resource, "chat", "", want}
+	}
+	c.aggregate("view", "edit")
+	c.checkAllowed(map[string]access{
+		"edit: messages":        mayCreate("teamtalkmessages", true),
+		"edit: receivers":       mayCreate("teamtalkreceivers", true),
+		"edit: servers":         mayCreate("teamtalkservers", false),
+		"edit: to change one":   {"team", "update", "teamtalk.io", "teamtalkservers", "chat", "default", false},
+		"edit: to read servers": {"team", "get", "teamtalk.io", "teamtalkservers", "chat", "default", true},
+	})
+	_, components, _ := strings.Cut(readPage(c.TB, "install.md"), "```yaml\ncomponents:\n")
+	components, _, _ = strings.Cut(components, "```")
+	c.apply(overlay(c.TB, "components:\n"+components, "default")...)
+	c.aggregate("edit")
+	c.checkAllowed(map[string]access{"edit, with the component: servers": mayCreate("teamtalkservers", true)})
+}
+
+// aggregate does what kube-controller-manager does, which the control plane of the tests does not have: it adds the
+// rules of the roles that an aggregated role selects.
+func (c *cluster) aggregate(names ...string) {
+	c.Helper()
+	for _, name := range names {
+		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		c.Get(role)
+		if role.AggregationRule == nil {
+			c.Fatalf("the role %s selects no others", name)
+		}
+		role.Rules = nil
+		for _, selector := range role.AggregationRule.ClusterRoleSelectors {
+			selected := &rbacv1.ClusterRoleList{}
+			c.Must(c.Cluster.Admin.List(c.Context(), selected, client.MatchingLabels(selector.MatchLabels)))
+			for _, s := range selected.Items {
+				role.Rules = append(role.Rules, s.Rules...)
+			}
+		}
+		c.Must(c.Cluster.Admin.Update(c.Context(), role))
+	}
+}
+
 // checkAllowed asks the API server's own authorizer.
 func (c *cluster) checkAllowed(tests map[string]access) {
 	c.Helper()
@@ -231,19 +275,20 @@ func (c *cluster) checkDelivers(binary string, deployment *appsv1.Deployment) {
 	c.Must(operator.Stop(c.Context()))
 }
 
-// overlay renders a kustomization of folders of config/, as users write one.
-func overlay(t *testing.T, fields string, folders ...string) []*unstructured.Unstructured {
+// overlay renders a kustomization of folders of config/, as users write one: beside the folder config.
+func overlay(t testing.TB, fields string, folders ...string) []*unstructured.Unstructured {
 	t.Helper()
 	dir := t.TempDir()
 	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" + fields + "resources:\n"
 	for _, folder := range folders {
-		// kustomize takes relative paths alone, and resolves links first.
-		here, err := filepath.EvalSymlinks(dir)
-		must(t, err)
-		relative, err := filepath.Rel(here, filepath.Join(shared.root, "config", folder))
-		must(t, err)
-		text += "- " + relative + "\n"
+		text += "- ../config/" + folder + "\n"
 	}
+	// kustomize takes relative paths alone, and resolves links first.
+	here, err := filepath.EvalSymlinks(dir)
+	must(t, err)
+	config, err := filepath.Rel(here, filepath.Join(shared.root, "config"))
+	must(t, err)
+	text = strings.ReplaceAll(text, "../config/", config+"/")
 	must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600))
 	objects, err := framework.Kustomize(dir)
 	must(t, err)

@@ -44,6 +44,7 @@ func TestChartRefuses(t *testing.T) {
 		"all messages would be deleted":          {"crds.keep=false,crds.install=false", "crds.keep=true first"},
 		"a release name that is no Service name": {"", "set fullnameOverride"},
 		"keys without direct mode":               {"gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b", "gateway.secrets needs gateway.mode=direct"},
+		"a role that is not there":               {"people.roles=false,people.editServers=true", "people.editServers needs people.roles"},
 		"a server before its CRD":                {"server.create=true,server.spec.senders.default=1", "install with server.create=false first"},
 	}
 	for what, tc := range tests {
@@ -144,6 +145,10 @@ func TestChartValues(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
+		}},
+		"editors of servers": {set: "people.editServers=true", want: fields{
+			"ClusterRole /teamtalk-operator-teamtalkserver-editor metadata labels rbac.authorization.k8s.io/aggregate-to-edit":  `"true"`,
+			"ClusterRole /teamtalk-operator-teamtalkserver-editor metadata labels rbac.authorization.k8s.io/aggregate-to-admin": `"true"`,
 		}},
 		"CRDs that are not kept": {set: "crds.keep=false", want: fields{
 			"CustomResourceDefinition /teamtalkmessages.teamtalk.io metadata annotations helm.sh/resource-policy": "null",
