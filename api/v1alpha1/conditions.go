@@ -68,6 +68,9 @@ const (
 	ReasonRetriesExhausted = "RetriesExhausted"
 	// ReasonDeadlineExceeded: the deadline has passed. It is proved that the message is not stored.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonStatusTooLarge: the message is so large that the outcome for its recipients might not be recorded. It was not
+	// sent. The status does not list the recipients then.
+	ReasonStatusTooLarge = "StatusTooLarge"
 	// ReasonKeyReused: the store holds another text with the same idempotencyKey. Nothing was sent.
 	ReasonKeyReused = "KeyReused"
 	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It is not retried.
@@ -91,6 +94,9 @@ const (
 	ReasonServerNotReady = "ServerNotReady"
 	// ReasonManagedByAnother: an operator with another Lease sends messages through the server. See status.managedBy.
 	ReasonManagedByAnother = "ManagedByAnother"
+	// ReasonEndpointNotPermitted: the administrator of the operator does not allow the server's namespace to connect to
+	// one of its endpoints.
+	ReasonEndpointNotPermitted = "EndpointNotPermitted"
 	// ReasonSenderNotPermitted: the server does not allow messages from this sender.
 	ReasonSenderNotPermitted = "SenderNotPermitted"
 	// ReasonRecipientNotPermitted: the server's rules exclude this recipient.

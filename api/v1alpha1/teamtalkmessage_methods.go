@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"slices"
@@ -144,8 +145,21 @@ func (m *TeamTalkMessage) MayBeRepeated() bool {
 
 // RetryAsked reports whether RetryAnnotation has a value that was not handled yet.
 func (m *TeamTalkMessage) RetryAsked() bool {
-	value := m.Annotations[RetryAnnotation]
+	value := m.RetryValue()
 	return value != "" && value != m.Status.LastHandledRetry
+}
+
+// maxRetryValue is the longest value of RetryAnnotation that is recorded as it is, in bytes.
+const maxRetryValue = 253
+
+// RetryValue returns the value of RetryAnnotation as status.lastHandledRetry records it: a long one as its SHA-256, so
+// that the status stays small.
+func (m *TeamTalkMessage) RetryValue() string {
+	value := m.Annotations[RetryAnnotation]
+	if len(value) > maxRetryValue {
+		return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(value)))
+	}
+	return value
 }
 
 // WaitsUnsent reports whether the status shows that the message waits for its time, its key or its content. Then its

@@ -296,7 +296,8 @@ type TeamTalkMessageStatus struct {
 	// +optional
 	Counts *RecipientCounts `json:"counts,omitempty"`
 
-	// recipients are the delivery status of each recipient, unique by type and id.
+	// recipients are the delivery status of each recipient, unique by type and id. They are left out if the message has
+	// failed with the reason StatusTooLarge.
 	//
 	// The list is atomic: the operator alone writes it. With a map list, a write with 1,000 recipients
 	// would take the API server a quarter more time.
@@ -311,7 +312,8 @@ type TeamTalkMessageStatus struct {
 	// +optional
 	Text *RecordedText `json:"text,omitempty"`
 
-	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled.
+	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled. A value of more than 253
+	// bytes is recorded as its SHA-256.
 	// +optional
 	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
 

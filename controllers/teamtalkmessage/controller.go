@@ -59,12 +59,16 @@ type Reconciler struct {
 	Gate func() error
 	// OnStatusWrite, if set, is called after every write of a status. It must not block.
 	OnStatusWrite func(StatusWrite)
+	// OnStatusRefused, if set, is called after each write of a status that the API server has refused, with the server or
+	// an empty name. It must not block.
+	OnStatusRefused func(server types.NamespacedName)
 
 	// store is that of the cache of messages; see isStale.
 	store      versioned
 	serverSeen seenServers
 	// written are the messages whose status this process has written, by name; see isStale.
 	written sync.Map
+	refused refusedWrites
 	// fresh are the messages, by name, that no earlier operator was sending when this one took them up; see isFresh.
 	fresh sync.Map
 }
@@ -184,6 +188,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		return stale, err
 	}
 	for _, phase := range []phase{
+		check(checkStatusSize),
 		check(checkDeadline),
 		check(checkSuspended),
 		r.resolveServer,

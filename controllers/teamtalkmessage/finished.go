@@ -143,6 +143,7 @@ func (r *Reconciler) takeUp(ctx context.Context, m *v1alpha1.TeamTalkMessage) (r
 	if m.Finished() && m.RetryAsked() {
 		s.retryFailed()
 	}
+	checkStatusSize(s)
 	result, err := r.record(ctx, s, done)
 	if s.message.Status.Finished {
 		r.written.Delete(client.ObjectKeyFromObject(m)) // no event of the cache follows

@@ -293,7 +293,9 @@ func taskOf(s *scope) delivery.Task {
 	}
 	if task.Identity.Keyed() && task.Token {
 		task.Since = s.now.Add(-time.Duration(s.server.Spec.IdempotencyWindowSeconds) * time.Second)
-		task.EarlierUntil = earlierTermUntil(s.term)
+		if until := earlierTermUntil(s.term); until.After(task.EarlierUntil) {
+			task.EarlierUntil = until
+		}
 	}
 	return task
 }

@@ -57,9 +57,12 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	case apierrors.IsConflict(err):
 		// The change wakes the message. A proxy may report a conflict without a change: then nothing would.
 		return reconcile.Result{RequeueAfter: conflictDelay}, nil
+	case isRefused(err):
+		return r.statusRefused(ctx, s, err), nil
 	case err != nil:
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	r.refused.reset(s.message.UID)
 	if s.snapshot != nil {
 		r.Engine.Ack(s.message.UID, s.snapshot.Revision)
 	}

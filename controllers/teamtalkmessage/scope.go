@@ -351,13 +351,13 @@ func (s *scope) abandonDoubts(out outcome) {
 
 // earlierUntil is until when another operator may still be sending the message; zero: none can.
 func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
-	if term.Clean || m.CreationTimestamp.After(term.Start.Time) || m.Status.WaitsUnsent() || nothingSent(m) {
+	if !term.MayBeSent(m) || m.Status.WaitsUnsent() || nothingSent(m) {
 		return time.Time{}
 	}
 	// Hundreds can be proved absent at one moment, and recording them takes seconds. So the oldest are the first: those
 	// of the last 20 seconds before the term are spread over a second.
 	age := term.Start.Sub(m.CreationTimestamp.Time)
-	return earlierTermUntil(term).Add(max(0, 20*time.Second-age) / 20)
+	return term.Local.Add(delivery.PeerPatience + max(0, 20*time.Second-age)/20)
 }
 
 // nothingSent reports whether the status proves that no operator is sending the message: it lacks what is recorded

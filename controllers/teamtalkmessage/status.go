@@ -5,6 +5,7 @@ package teamtalkmessage
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	st.ObservedGeneration = m.Generation
 	if st.StartTime == nil || s.origin == originRetry {
 		// A value that came with the message, or one that is handled now.
-		st.LastHandledRetry = m.Annotations[v1alpha1.RetryAnnotation]
+		st.LastHandledRetry = m.RetryValue()
 	}
 	st.Finished, st.Settled = o.finished, o.finished && !m.NeedsAttention()
 	if st.StartTime == nil || edited {
@@ -49,7 +50,19 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 		st.SpecDigest, st.Text = specDigest(m), nil
 	}
 	st.ToSummary = summarizeRecipients(m.Spec.To)
+	if o.finished && st.NothingStored() && isTooLarge(st) {
+		// It fits where the status with all recipients may not.
+		st.Recipients = nil
+		o.Reason, o.Message = v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge
+	}
 	setConditions(m, o)
+}
+
+// isTooLarge reports whether recipients were refused because the status may not fit.
+func isTooLarge(st *v1alpha1.TeamTalkMessageStatus) bool {
+	return slices.ContainsFunc(st.Recipients, func(r v1alpha1.RecipientStatus) bool {
+		return r.Reason == v1alpha1.ReasonStatusTooLarge
+	})
 }
 
 // setConditions writes the conditions. As kstatus expects, Reconciling and Stalled are present only while True.

@@ -75,7 +75,9 @@ func newManager(cfg *rest.Config, o Options, lock resourcelock.Interface, log lo
 	return process.NewManager(cfg, ctrl.Options{
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject:         map[client.Object]cache.ByObject{&v1alpha1.TeamTalkMessage{}: {Field: teamtalkmessage.Unfinished}},
+			ByObject: map[client.Object]cache.ByObject{&v1alpha1.TeamTalkMessage{}: {
+				Field: teamtalkmessage.Unfinished, Transform: teamtalkmessage.StripManagedFields,
+			}},
 		},
 		HealthProbeBindAddress:              o.HealthProbeBindAddress,
 		PprofBindAddress:                    o.PprofBindAddress,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -20,12 +21,17 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tracing"
 )
 
-// observe connects metrics, and traces if enabled, with what they observe. It returns the callback for each status that
-// is written.
+// statusCallbacks are called for each status of a message that is written, or that the API server has refused.
+type statusCallbacks struct {
+	written func(teamtalkmessage.StatusWrite)
+	refused func(server types.NamespacedName)
+}
+
+// observe connects metrics, and traces if enabled, with what they observe. It returns the callbacks for statuses.
 func observe(
 	ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager,
 	receipts *readreceipt.Tracker, gate *leadership.FencingGate,
-) (func(teamtalkmessage.StatusWrite), error) {
+) (statusCallbacks, error) {
 	m := metrics.New(metrics.Sources{
 		Load: engine.Load, Servers: sessions.Stats, Leads: func() bool { return gate.Open() == nil },
 	})
@@ -41,22 +47,24 @@ func observe(
 		}
 	}
 	options := o.tracing(mgr.GetLogger().WithName("tracing"))
+	callbacks := statusCallbacks{written: onStatusWrite, refused: m.StatusRefused}
 	if !options.Enabled() {
 		engine.Observer = observers
-		return onStatusWrite, nil
+		return callbacks, nil
 	}
 	tracer, err := tracing.New(ctx, options)
 	if err != nil {
-		return nil, err
+		return callbacks, err
 	}
 	if err := mgr.Add(tracer); err != nil {
-		return nil, fmt.Errorf("add to the manager: %w", err)
+		return callbacks, fmt.Errorf("add to the manager: %w", err)
 	}
 	engine.Observer = append(observers, tracer)
-	return func(w teamtalkmessage.StatusWrite) {
+	callbacks.written = func(w teamtalkmessage.StatusWrite) {
 		onStatusWrite(w)
 		tracer.Recorded(w.Server, w.Message, w.Began, w.Ended, w.Finished)
-	}, nil
+	}
+	return callbacks, nil
 }
 
 // logFinished logs the outcome of a message, at level debug if every recipient has it.
@@ -71,5 +79,5 @@ func logFinished(log logr.Logger, w teamtalkmessage.StatusWrite) {
 		server = w.Server.String()
 	}
 	log.Info("message finished", "message", m.Namespace+"/"+m.Name, "uid", string(m.UID), "server", server,
-		"outcome", outcome, "reason", reason, "recipients", len(m.Status.Recipients))
+		"outcome", outcome, "reason", reason, "recipients", len(m.Spec.To.Users)+len(m.Spec.To.Groups))
 }

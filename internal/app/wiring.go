@@ -56,7 +56,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
 	})
 	engine := delivery.NewEngine(messageWake.Wake)
-	onStatusWrite, err := observe(ctx, mgr, o, engine, sessions, receipts, gate)
+	statuses, err := observe(ctx, mgr, o, engine, sessions, receipts, gate)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Claims: claims,
-		Gate: gate.Open, OnStatusWrite: onStatusWrite,
+		Gate: gate.Open, OnStatusWrite: statuses.written, OnStatusRefused: statuses.refused,
 	}
 	engine.Recorded = messages.ReadRecorded
 	receivers := &teamtalkreceiver.Reconciler{
@@ -104,8 +104,8 @@ func addAll(mgr manager.Manager, runnables ...manager.Runnable) error {
 	return nil
 }
 
-// drain stops sending. If everything is recorded in time, it marks the Lease, so that the next leader need not search
-// the store before it sends.
+// drain stops sending. If everything is answered in time, and recorded or refused by the API server, it marks the Lease,
+// so that the next leader searches the store only for what is not recorded.
 func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -117,13 +117,14 @@ func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log l
 		return // a standby has sent nothing
 	}
 	log.Info("draining: nothing new is sent, what is in flight is recorded")
-	if err := c.engine.Drain(ctx); err != nil {
+	unrecorded, err := c.engine.Drain(ctx)
+	if err != nil {
 		log.Error(err, "not drained in time; the next leader searches the store first")
 		return
 	}
-	if err := c.terms.MarkDrained(ctx); err != nil {
+	if err := c.terms.MarkDrained(ctx, unrecorded); err != nil {
 		log.Info("drained, but the Lease is not marked; the next leader searches the store first", "reason", err.Error())
 		return
 	}
-	log.Info("drained")
+	log.Info("drained", "unrecorded", len(unrecorded))
 }

@@ -4,6 +4,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,10 @@ import (
 func (h *harness) drain(ctx context.Context) <-chan error {
 	h.t.Helper()
 	ended := make(chan error, 1)
-	go func() { ended <- h.Drain(ctx) }()
+	go func() {
+		_, err := h.Drain(ctx)
+		ended <- err
+	}()
 	synctest.Wait()
 	return ended
 }
@@ -114,6 +118,50 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// TestDrainListsRefused: a drain does not wait for what the API server refuses to record, and names it. What has changed
+// since may be recorded.
+func TestDrainListsRefused(t *testing.T) {
+	run(t, func(h *harness) {
+		h.submit(h.task("refused", toAlice))
+		h.submit(h.task("recorded", user(bob)))
+		advance(time.Minute)
+		h.record("recorded")
+		before, _ := h.Snapshot("refused")
+		h.Refused("refused", before.Revision-1)
+		drained := h.drain(h.t.Context())
+		h.notEnded(drained)
+		h.Refused("refused", before.Revision)
+		if err := <-drained; err != nil {
+			t.Fatal(err)
+		}
+		if unrecorded, err := h.Drain(h.t.Context()); err != nil || !slices.Equal(unrecorded, []types.UID{"refused"}) {
+			t.Errorf("unrecorded %v: %v", unrecorded, err)
+		}
+		h.record("refused")
+		if unrecorded, err := h.Drain(h.t.Context()); err != nil || len(unrecorded) > 0 {
+			t.Errorf("unrecorded %v after it was recorded: %v", unrecorded, err)
+		}
+	})
+}
+
+// TestRefuseUnderWay: a task under way can be refused. What was sent is settled, nothing more is sent.
+func TestRefuseUnderWay(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = []reply{slow(5 * time.Second)}
+		spec := h.task("m", toAlice)
+		waiting := h.task("n", toAlice)
+		h.submit(spec)
+		h.submit(waiting)
+		advance(time.Second)
+		waiting.Renewal = true
+		waiting.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonStatusTooLarge, Message: "large"}}
+		h.submit(waiting)
+		advance(time.Minute)
+		wantProgress(t, h.first("m"), v1alpha1.StateRouted, "")
+		wantProgress(t, h.first("n"), v1alpha1.StateFailed, v1alpha1.ReasonStatusTooLarge)
+	})
+}
+
 // TestDrainWaitsForForgotten: an object that is gone may still be in flight.
 func TestDrainWaitsForForgotten(t *testing.T) {
 	run(t, func(h *harness) {
@@ -121,7 +169,7 @@ func TestDrainWaitsForForgotten(t *testing.T) {
 		h.submit(h.task("m", toAlice))
 		h.Forget("m")
 		began := time.Now()
-		if err := h.Drain(h.t.Context()); err != nil || time.Since(began) != 5*time.Second {
+		if _, err := h.Drain(h.t.Context()); err != nil || time.Since(began) != 5*time.Second {
 			t.Errorf("drained after %v: %v", time.Since(began), err)
 		}
 	})

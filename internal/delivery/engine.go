@@ -193,6 +193,17 @@ func (e *Engine) Ack(uid types.UID, revision uint64) {
 	e.wakeDrain()
 }
 
+// Refused says that the API server has refused to record a task's progress up to a revision. A drain does not wait
+// for it.
+func (e *Engine) Refused(uid types.UID, revision uint64) {
+	if t := e.taskOf(uid); t != nil {
+		t.mu.Lock()
+		t.refused = max(t.refused, revision)
+		t.mu.Unlock()
+	}
+	e.wakeDrain()
+}
+
 // Stop sends nothing more for a task, and keeps it. Requests in flight are waited for, and reported.
 func (e *Engine) Stop(uid types.UID) {
 	if t := e.taskOf(uid); t != nil {
@@ -246,36 +257,45 @@ func (e *Engine) Sync(o Object) {
 	}
 }
 
-// Drain sends nothing more, and waits until all is answered and recorded, or ctx is done.
-func (e *Engine) Drain(ctx context.Context) error {
+// Drain sends nothing more, and waits until all is answered, and recorded or refused, or ctx is done. It returns the
+// messages of which not everything is recorded.
+func (e *Engine) Drain(ctx context.Context) (unrecorded []types.UID, err error) {
 	e.mu.Lock()
 	e.cancelWork()
 	e.mu.Unlock()
-	for !e.drained() {
+	for {
+		unrecorded, drained := e.drained()
+		if drained {
+			return unrecorded, nil
+		}
 		select {
 		case <-e.poke:
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
-	return nil
 }
 
-func (e *Engine) drained() bool {
+// drained reports whether a drain has nothing left to wait for, and of which messages not everything is recorded.
+func (e *Engine) drained() (unrecorded []types.UID, drained bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.running > 0 || e.reconciles > 0 {
-		return false
+		return nil, false
 	}
-	for _, t := range e.tasks {
+	for uid, t := range e.tasks {
 		t.mu.Lock()
-		unrecorded := t.recorded < t.revision
+		recorded, refused := t.recorded >= t.revision, t.refused >= t.revision
 		t.mu.Unlock()
-		if unrecorded {
-			return false
+		switch {
+		case recorded:
+		case refused:
+			unrecorded = append(unrecorded, uid)
+		default:
+			return nil, false
 		}
 	}
-	return true
+	return unrecorded, true
 }
 
 func (e *Engine) wakeDrain() {

@@ -165,7 +165,7 @@ func TestUnknown(t *testing.T) {
 		h.Stop("nobody")
 		h.Forget("nobody")
 		h.Sync(Object{Key: types.NamespacedName{Name: "nobody"}})
-		if err := h.Drain(h.t.Context()); err != nil {
+		if _, err := h.Drain(h.t.Context()); err != nil {
 			t.Errorf("Drain: %v", err)
 		}
 		if _, ok := h.Submit(h.task("m", toAlice)); ok {
@@ -249,7 +249,7 @@ func TestStartEndsAtOnce(t *testing.T) {
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := h.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := h.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Drain with unrecorded progress: %v", err)
 		}
 	})

@@ -82,6 +82,8 @@ type task struct {
 	running    int
 	revision   uint64
 	recorded   uint64
+	// refused is the revision up to which the API server has refused to record it.
+	refused uint64
 	// reporting: a notification is scheduled.
 	reporting bool
 	// epoch is ctx until what the task waits for may have changed.
@@ -99,7 +101,7 @@ func newTask(work context.Context, spec Task, before *task, now time.Time) *task
 	if before != nil {
 		before.mu.Lock()
 		defer before.mu.Unlock()
-		t.revision, t.recorded = before.revision+1, before.recorded
+		t.revision, t.recorded, t.refused = before.revision+1, before.recorded, before.refused
 		// What was sent is found in the sender's conversations, and by the sender's tokens.
 		t.spec.Sender, t.spec.Order = before.spec.Sender, before.spec.Order
 		for _, p := range before.recipients {
@@ -177,14 +179,18 @@ func (t *task) renew(spec Task) bool {
 	if released {
 		t.spec.PayloadPending, t.spec.Payload = false, spec.Payload
 		t.identify(spec, time.Now())
-		// Earlier refusals are kept: they are not checked again.
+	}
+	refused := false
+	if len(spec.Refusals) > 0 {
+		// Earlier refusals are kept: they are not checked again. Tasks at hand share the map.
 		t.spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
 		maps.Copy(t.spec.Refusals, before.Refusals)
 		maps.Copy(t.spec.Refusals, spec.Refusals)
+		refused = len(t.spec.Refusals) > len(before.Refusals)
 	}
 	rescheduled := !before.Policy.Deadline.Equal(spec.Policy.Deadline) ||
 		!before.Policy.NotBefore.Equal(spec.Policy.NotBefore)
-	if before.Server != spec.Server || released || rescheduled {
+	if before.Server != spec.Server || released || rescheduled || refused {
 		t.nextEpoch()
 		t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
 	}

@@ -5,6 +5,7 @@ package leadership
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -138,7 +139,7 @@ func TestClaim(t *testing.T) {
 				try(tc.wantLater)
 				own := Term{Clean: true}
 				term, claimed := claims.TermOf(serverKey, own)
-				if claimed != tc.wantLater || (term != own) != tc.wantTakeover || tc.wantTakeover && (term.Clean || term.Local.IsZero()) {
+				if claimed != tc.wantLater || !reflect.DeepEqual(term, own) != tc.wantTakeover || tc.wantTakeover && (term.Clean || term.Local.IsZero()) {
 					t.Errorf("term %+v, claimed: %v", term, claimed)
 				}
 			})
@@ -220,47 +221,52 @@ func TestClaimConflict(t *testing.T) {
 	}
 }
 
-// TestTakenOverInherited: a server that was taken over is handed over cleanly only as a term that did not begin clean.
+// TestTakenOverInherited: a server that was taken over is handed over only as a term that did not begin clean: the
+// messages that the other operator may have sent are listed.
 func TestTakenOverInherited(t *testing.T) {
 	message := func(server string, age time.Duration) *v1alpha1.TeamTalkMessage {
 		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "chat", Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
+			Namespace: "chat", Name: "m", UID: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
 		}}
 		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: server}
 		return m
 	}
 	tests := map[string]struct {
-		message   *v1alpha1.TeamTalkMessage
-		age       time.Duration
-		wantClean bool
+		message *v1alpha1.TeamTalkMessage
+		age     time.Duration
+		wantErr error
+		// wantListed is UnrecordedAnnotation.
+		wantListed string
 	}{
-		"too early":           {message("other", 0), patience - 1, false},
-		"of another server":   {message("other", 0), patience, true},
-		"of this server":      {message("tt", 0), patience, false},
-		"of this server, new": {message("tt", -time.Second), patience, true},
+		"too early":           {message("other", 0), patience - 1, ErrPriorTerm, ""},
+		"of another server":   {message("other", 0), patience, nil, ""},
+		"of this server":      {message("tt", 0), patience, nil, "m"},
+		"of this server, new": {message("tt", -time.Second), patience, nil, ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tracker := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), true)
+				api := newClient(t, interceptor.Funcs{}, lease(taken), tc.message)
+				tracker := inOffice(api, true)
 				claims := NewClaims(tracker, open)
 				claims.takeovers[serverKey] = Term{Start: metav1.NewTime(created), Local: time.Now()}
 				claims.Drop(serverKey) // a server that is deleted takes no doubt with it
 				time.Sleep(tc.age)
-				if err := tracker.MarkDrained(t.Context()); errors.Is(err, ErrPriorTerm) == tc.wantClean {
-					t.Errorf("MarkDrained: %v", err)
+				err := tracker.MarkDrained(t.Context(), nil)
+				if listed := current(t, api).Annotations[UnrecordedAnnotation]; !errors.Is(err, tc.wantErr) || listed != tc.wantListed {
+					t.Errorf("MarkDrained lists %q: %v", listed, err)
 				}
 			})
 		})
 	}
 }
 
-// TestClaimUnconfirmed: a takeover whose write was not confirmed is not forgotten: nothing is handed over cleanly, and
-// the next claim is a takeover.
+// TestClaimUnconfirmed: a takeover whose write was not confirmed is not forgotten: the next leader asks first for what
+// the other operator may have sent, and the next claim is a takeover.
 func TestClaimUnconfirmed(t *testing.T) {
 	lost := true
 	sent := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
-		Namespace: serverKey.Namespace, Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created),
+		Namespace: serverKey.Namespace, Name: "m", UID: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created),
 	}}
 	sent.Spec.ServerRef = &v1alpha1.ServerReference{Name: serverKey.Name}
 	api := newClient(t, interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
@@ -275,8 +281,9 @@ func TestClaimUnconfirmed(t *testing.T) {
 	if _, err := claims.Claim(t.Context(), currentServer(t, api)); err == nil || claims.Holds(serverKey, "") {
 		t.Fatalf("claimed: %v", err)
 	}
-	if err := tracker.MarkDrained(t.Context()); !errors.Is(err, ErrPriorTerm) {
-		t.Errorf("MarkDrained: %v", err)
+	err := tracker.MarkDrained(t.Context(), nil)
+	if listed := current(t, api).Annotations[UnrecordedAnnotation]; err != nil || listed != "m" {
+		t.Errorf("MarkDrained lists %q: %v", listed, err)
 	}
 	lost = false
 	if refusal, err := claims.Claim(t.Context(), currentServer(t, api)); refusal != nil || err != nil {

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,10 +21,17 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// DrainedAnnotation on the Lease means that its last holder had nothing in flight and everything
-// recorded when it released the Lease. Its value is the resourceVersion of the TeamTalkMessages at
-// that time. The next leader removes it before it sends anything.
-const DrainedAnnotation = "teamtalk.io/drained"
+// The mark of a drained Lease. The next leader removes it before it sends anything.
+const (
+	// DrainedAnnotation means that the last holder had nothing in flight and everything recorded when it released the
+	// Lease. Its value is the resourceVersion of the TeamTalkMessages at that time.
+	DrainedAnnotation = "teamtalk.io/drained"
+	// UnrecordedAnnotation lists the messages, by UID and separated by commas, of which not everything is recorded.
+	UnrecordedAnnotation = "teamtalk.io/unrecorded"
+)
+
+// maxUnrecorded limits UnrecordedAnnotation to 37 KB. The API server accepts 256 KiB of annotations.
+const maxUnrecorded = 1000
 
 // listChunk is the page size of lists.
 const listChunk = 500
@@ -30,35 +39,40 @@ const listChunk = 500
 // ErrPriorTerm reports that a message of an earlier leader may not be recorded.
 var ErrPriorTerm = errors.New("not everything that an earlier leader may have sent is recorded")
 
-// MarkDrained sets DrainedAnnotation on the Lease. The process must not send anything afterwards. It
-// returns ErrPriorTerm if the term did not begin clean, and an earlier leader may have sent, or may
-// still send, a message whose status does not show it.
-func (t *TermTracker) MarkDrained(ctx context.Context) error {
+// errManyUnrecorded reports that there are too many messages for UnrecordedAnnotation.
+var errManyUnrecorded = fmt.Errorf("more than %d messages could not be recorded", maxUnrecorded)
+
+// MarkDrained marks the Lease as drained, but for the messages that this process could not record, and those that an
+// earlier leader may have sent and whose status does not show it. The process must not send anything afterwards. It
+// returns ErrPriorTerm while requests of an earlier leader may still be executed.
+func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded []types.UID) error {
 	select {
 	case <-t.begun:
 	default:
 		// The annotation was not removed.
 		return ErrPriorTerm
 	}
+	listed := sets.New(unrecorded...)
 	if doubts := t.doubts(); len(doubts) > 0 {
-		// Requests of the earlier leader may still be executed, even if its messages are recorded as in
-		// doubt. A leader whose term is clean counts this time from the beginning of its own term.
-		delay, err := t.proofDelay(ctx)
-		if err != nil {
+		if early, err := t.isEarly(ctx, doubts); err != nil {
 			return err
-		}
-		if slices.ContainsFunc(doubts, func(d doubt) bool { return time.Since(d.Local) < delay }) {
+		} else if early {
 			return ErrPriorTerm
 		}
-		if unrecorded, err := t.unrecorded(ctx, doubts); err != nil {
+		if err := t.addUnrecorded(ctx, doubts, listed); err != nil {
 			return err
-		} else if unrecorded {
-			return ErrPriorTerm
 		}
+	}
+	if len(listed) > maxUnrecorded {
+		return errManyUnrecorded
 	}
 	recorded, err := t.version(ctx)
 	if err != nil {
 		return err
+	}
+	mark := map[string]string{DrainedAnnotation: recorded}
+	if len(listed) > 0 {
+		mark[UnrecordedAnnotation] = formatUnrecorded(listed)
 	}
 	// The elector renews the Lease concurrently.
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
@@ -66,11 +80,12 @@ func (t *TermTracker) MarkDrained(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return t.annotate(ctx, lease, &recorded)
+		return t.annotate(ctx, lease, mark)
 	})
 }
 
-// doubt is a term that did not begin clean, and the server that it is about; if that is empty, all servers.
+// doubt is a term that did not begin clean or has unrecorded messages, and the server that it is about; if that is
+// empty, all servers.
 type doubt struct {
 	Term
 	server types.NamespacedName
@@ -78,12 +93,20 @@ type doubt struct {
 
 // includes reports whether an earlier leader may have sent a message.
 func (d doubt) includes(m *v1alpha1.TeamTalkMessage) bool {
-	return !m.CreationTimestamp.After(d.Start.Time) && (d.server.Name == "" || d.server == m.ServerKey())
+	return d.MayBeSent(m) && (d.server.Name == "" || d.server == m.ServerKey())
 }
 
-// doubts returns the term of this process and the takeovers of servers that did not begin clean.
+// isEarly reports whether requests of an earlier leader may still be executed, even if its messages are recorded as in
+// doubt. A leader whose term is clean counts this time from the beginning of its own term.
+func (t *TermTracker) isEarly(ctx context.Context, doubts []doubt) (bool, error) {
+	delay, err := t.proofDelay(ctx)
+	return slices.ContainsFunc(doubts, func(d doubt) bool { return !d.Clean && time.Since(d.Local) < delay }), err
+}
+
+// doubts returns the term of this process and the takeovers of servers in which an earlier leader may have sent
+// messages that it has not recorded.
 func (t *TermTracker) doubts() (doubts []doubt) {
-	if !t.term.Clean {
+	if !t.term.Clean || len(t.term.Unrecorded) > 0 {
 		doubts = append(doubts, doubt{Term: t.term})
 	}
 	for server, term := range t.claims.allTakeovers() {
@@ -114,23 +137,24 @@ func (t *TermTracker) proofDelay(ctx context.Context) (time.Duration, error) {
 	return t.sendTimeout + time.Duration(longest)*time.Second, nil
 }
 
-// unrecorded reports whether an earlier leader may have sent a message whose status does not show it.
-func (t *TermTracker) unrecorded(ctx context.Context, doubts []doubt) (bool, error) {
+// addUnrecorded adds the messages that an earlier leader may have sent and whose status does not show it, to at most one
+// more than maxUnrecorded.
+func (t *TermTracker) addUnrecorded(ctx context.Context, doubts []doubt, listed sets.Set[types.UID]) error {
 	list := &v1alpha1.TeamTalkMessageList{}
 	for {
 		if err := t.reader.List(ctx, list, client.MatchingFields{v1alpha1.FieldFinished: "false"},
 			client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
-			return false, fmt.Errorf("list TeamTalkMessages: %w", err)
+			return fmt.Errorf("list TeamTalkMessages: %w", err)
 		}
 		for i := range list.Items {
 			m := &list.Items[i]
 			mayBeSent := slices.ContainsFunc(doubts, func(d doubt) bool { return d.includes(m) })
 			if mayBeSent && !m.Finished() && mayHideASend(m) {
-				return true, nil
+				listed.Insert(m.UID)
 			}
 		}
-		if list.Continue == "" {
-			return false, nil
+		if list.Continue == "" || len(listed) > maxUnrecorded {
+			return nil
 		}
 	}
 }
@@ -154,16 +178,37 @@ func (t *TermTracker) heldLease(ctx context.Context) (*coordinationv1.Lease, err
 	return lease, nil
 }
 
-// annotate sets or removes the annotation on this version of the Lease only: the next may be another holder's.
-func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease, value *string) error {
+// annotate sets or removes the mark on this version of the Lease only: the next may be another holder's.
+func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease, mark map[string]string) error {
 	before := lease.DeepCopy()
-	delete(lease.Annotations, DrainedAnnotation)
-	if value != nil {
-		metav1.SetMetaDataAnnotation(&lease.ObjectMeta, DrainedAnnotation, *value)
+	for _, name := range []string{DrainedAnnotation, UnrecordedAnnotation} {
+		delete(lease.Annotations, name)
+		if value, ok := mark[name]; ok {
+			metav1.SetMetaDataAnnotation(&lease.ObjectMeta, name, value)
+		}
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := t.client.Patch(ctx, lease, patch); err != nil {
 		return fmt.Errorf("annotate Lease %s: %w", t.lease, err)
 	}
 	return nil
+}
+
+func formatUnrecorded(uids sets.Set[types.UID]) string {
+	names := make([]string, 0, len(uids))
+	for uid := range uids {
+		names = append(names, string(uid))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
+}
+
+func parseUnrecorded(value string) sets.Set[types.UID] {
+	uids := sets.New[types.UID]()
+	for name := range strings.SplitSeq(value, ",") {
+		if name != "" {
+			uids.Insert(types.UID(name))
+		}
+	}
+	return uids
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -31,7 +34,7 @@ func inOffice(c client.Client, clean bool) *TermTracker {
 // TestHandOver: what one leader marks, the next one finds, once.
 func TestHandOver(t *testing.T) {
 	c := newClient(t, interceptor.Funcs{}, lease(taken))
-	if err := inOffice(c, true).MarkDrained(t.Context()); err != nil {
+	if err := inOffice(c, true).MarkDrained(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, wantClean := range []bool{true, false} {
@@ -40,10 +43,10 @@ func TestHandOver(t *testing.T) {
 			t.Errorf("clean %v, want %v: %v", term.Clean, wantClean, err)
 		}
 	}
-	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context()); !apierrors.IsNotFound(err) {
+	if err := inOffice(newClient(t, interceptor.Funcs{}), true).MarkDrained(t.Context(), nil); !apierrors.IsNotFound(err) {
 		t.Errorf("MarkDrained without a Lease: %v", err)
 	}
-	if err := tracker(c).MarkDrained(t.Context()); !errors.Is(err, ErrPriorTerm) {
+	if err := tracker(c).MarkDrained(t.Context(), nil); !errors.Is(err, ErrPriorTerm) {
 		t.Errorf("MarkDrained before the term: %v", err)
 	}
 }
@@ -96,7 +99,7 @@ func TestOwnLeaseOnly(t *testing.T) {
 				}
 				var err error
 				if marking {
-					err = k.MarkDrained(t.Context())
+					err = k.MarkDrained(t.Context(), nil)
 				} else {
 					_, err = k.begin(t.Context())
 				}
@@ -116,12 +119,12 @@ func TestOwnLeaseOnly(t *testing.T) {
 	}
 }
 
-// TestInherited: a leader that took over in doubt hands over cleanly only when no
-// message from before its term may have been sent without its status saying so.
+// TestInherited: a leader that took over in doubt lists the messages from before its term that may have been sent
+// without their status saying so.
 func TestInherited(t *testing.T) {
 	message := func(age time.Duration, finished bool, states ...v1alpha1.RecipientState) *v1alpha1.TeamTalkMessage {
 		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "chat", Name: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
+			Namespace: "chat", Name: "m", UID: "m", Generation: 1, CreationTimestamp: metav1.NewTime(created.Add(-age)),
 		}}
 		for i, s := range states {
 			m.Status.Recipients = append(m.Status.Recipients, v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: int64(i + 1), State: s})
@@ -133,27 +136,75 @@ func TestInherited(t *testing.T) {
 	}
 	waits := message(time.Minute, false, v1alpha1.StatePending)
 	waits.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonScheduled}}
+	listed := []string{"m"}
 	cases := map[string]struct {
-		message   *v1alpha1.TeamTalkMessage
-		clean     bool
-		wantClean bool
+		message    *v1alpha1.TeamTalkMessage
+		clean      bool
+		unrecorded []types.UID // listed by the leader before, of a clean term
+		want       []string
 	}{
-		"shown to wait":              {message: waits, wantClean: true},
-		"never looked at":            {message: message(time.Minute, false)},
-		"pending":                    {message: message(time.Minute, false, v1alpha1.StateRouted, v1alpha1.StatePending)},
-		"pending, but clean":         {message: message(time.Minute, false, v1alpha1.StatePending), clean: true, wantClean: true},
-		"in doubt":                   {message: message(time.Minute, false, v1alpha1.StateInDoubt), wantClean: true},
-		"finished":                   {message: message(time.Minute, true, v1alpha1.StateRouted), wantClean: true},
-		"of this term":               {message: message(-time.Second, false, v1alpha1.StatePending), wantClean: true},
-		"of the term's first second": {message: message(0, false, v1alpha1.StatePending)},
+		"shown to wait":                   {message: waits},
+		"never looked at":                 {message: message(time.Minute, false), want: listed},
+		"pending":                         {message: message(time.Minute, false, v1alpha1.StateRouted, v1alpha1.StatePending), want: listed},
+		"pending, but clean":              {message: message(time.Minute, false, v1alpha1.StatePending), clean: true},
+		"pending, listed":                 {message: message(time.Minute, false, v1alpha1.StatePending), clean: true, unrecorded: []types.UID{"m", "x"}, want: listed},
+		"never looked at, listed":         {message: message(time.Minute, false), clean: true, unrecorded: []types.UID{"m"}, want: listed},
+		"in doubt, listed":                {message: message(time.Minute, false, v1alpha1.StateInDoubt), clean: true, unrecorded: []types.UID{"m"}},
+		"never looked at, another listed": {message: message(time.Minute, false), clean: true, unrecorded: []types.UID{"x"}},
+		"in doubt":                        {message: message(time.Minute, false, v1alpha1.StateInDoubt)},
+		"finished":                        {message: message(time.Minute, true, v1alpha1.StateRouted)},
+		"of this term":                    {message: message(-time.Second, false, v1alpha1.StatePending)},
+		"of the term's first second":      {message: message(0, false, v1alpha1.StatePending), want: listed},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			err := inOffice(newClient(t, interceptor.Funcs{}, lease(taken), tc.message), tc.clean).MarkDrained(t.Context())
-			if tc.wantClean && err != nil || !tc.wantClean && !errors.Is(err, ErrPriorTerm) {
-				t.Errorf("MarkDrained: %v", err)
+			c := newClient(t, interceptor.Funcs{}, lease(taken), tc.message)
+			k := inOffice(c, tc.clean)
+			k.term.Unrecorded = sets.New(tc.unrecorded...)
+			if err := k.MarkDrained(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := current(t, c).Annotations[UnrecordedAnnotation]; got != strings.Join(tc.want, ",") {
+				t.Errorf("it lists %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestUnrecorded: the next leader asks first for the messages that could not be recorded, and for no others. Of more
+// than the Lease can name there is no mark.
+func TestUnrecorded(t *testing.T) {
+	uids := func(n int) (all []types.UID) {
+		for i := range n {
+			all = append(all, types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i)))
+		}
+		return all
+	}
+	for n, wantMark := range map[int]bool{0: true, 1: true, 1000: true, 1001: false} {
+		c := newClient(t, interceptor.Funcs{}, lease(taken))
+		if err := inOffice(c, true).MarkDrained(t.Context(), uids(n)); (err == nil) != wantMark {
+			t.Errorf("%d unrecorded: %v", n, err)
+		}
+		marked := current(t, c)
+		if size := len(marked.Annotations[UnrecordedAnnotation]); size > 64<<10 {
+			t.Errorf("%d unrecorded: the annotation has %d bytes", n, size)
+		}
+		term, err := tracker(c).begin(t.Context())
+		if err != nil || term.Clean != wantMark || wantMark && !term.Unrecorded.Equal(sets.New(uids(n)...)) {
+			t.Errorf("%d unrecorded: clean %v, %d listed: %v", n, term.Clean, len(term.Unrecorded), err)
+		}
+		if _, still := current(t, c).Annotations[UnrecordedAnnotation]; still {
+			t.Errorf("%d unrecorded: they are still listed", n)
+		}
+		if n != 1 {
+			continue
+		}
+		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{UID: uids(1)[0], CreationTimestamp: metav1.NewTime(created.Add(-time.Hour))}}
+		other := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{UID: "other", CreationTimestamp: m.CreationTimestamp}}
+		later := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{UID: m.UID, CreationTimestamp: metav1.NewTime(time.Now().Add(time.Hour))}}
+		if !term.MayBeSent(m) || term.MayBeSent(other) || term.MayBeSent(later) {
+			t.Errorf("may be sent: %v, another: %v, a later one: %v", term.MayBeSent(m), term.MayBeSent(other), term.MayBeSent(later))
+		}
 	}
 }
 
@@ -187,7 +238,7 @@ func TestInheritedUntilSettled(t *testing.T) {
 				k := inOffice(newClient(t, interceptor.Funcs{}, append(slices.Clone(tc.servers), lease(taken))...), tc.clean)
 				k.term.Local = time.Now()
 				time.Sleep(tc.age)
-				if err := k.MarkDrained(t.Context()); !errors.Is(err, tc.want) {
+				if err := k.MarkDrained(t.Context(), nil); !errors.Is(err, tc.want) {
 					t.Errorf("MarkDrained: %v, want %v", err, tc.want)
 				}
 			})

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,14 +22,21 @@ import (
 
 // Term is the time in which one process leads.
 type Term struct {
-	// Clean: no earlier leader has left anything in flight.
+	// Clean: no earlier leader has left anything in flight, and all is recorded but for Unrecorded.
 	Clean bool
+	// Unrecorded are the messages of which an earlier leader could not record everything, of a term that is Clean.
+	Unrecorded sets.Set[types.UID]
 	// Start is when the term began, by the API server's clock. No other leader has seen later objects.
 	Start metav1.Time
 	// Local is Start by the clock of this process.
 	Local time.Time
 	// Version is a resourceVersion of the TeamTalkMessages that includes all writes of earlier leaders.
 	Version string
+}
+
+// MayBeSent reports whether an earlier leader may have sent the message without recording it.
+func (t Term) MayBeSent(m *v1alpha1.TeamTalkMessage) bool {
+	return !m.CreationTimestamp.After(t.Start.Time) && (!t.Clean || t.Unrecorded.Has(m.UID))
 }
 
 // TermTracker determines the Term of this process when it begins, and marks its clean end.
@@ -67,7 +75,7 @@ func (t *TermTracker) Start(ctx context.Context) error {
 		}
 		t.term = term
 		close(t.begun)
-		log.Info("term begun", "clean", term.Clean)
+		log.Info("term begun", "clean", term.Clean, "unrecorded", len(term.Unrecorded))
 		return true, nil
 	})
 }
@@ -111,6 +119,7 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 	}
 	term.Clean = drained || fresh
 	if drained {
+		term.Unrecorded = parseUnrecorded(lease.Annotations[UnrecordedAnnotation])
 		if err := t.annotate(ctx, lease, nil); err != nil {
 			return Term{}, err
 		}

@@ -86,7 +86,7 @@ var failures = []string{
 	v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonGroupNotFound,
 	v1alpha1.ReasonSenderNotInGroup, v1alpha1.ReasonSendToSelf,
 	v1alpha1.ReasonContentEmpty, v1alpha1.ReasonContentTooLong, v1alpha1.ReasonContentInvalid,
-	v1alpha1.ReasonContentChanged,
+	v1alpha1.ReasonContentChanged, v1alpha1.ReasonStatusTooLarge,
 }
 
 // initialize creates the series of a server with value 0. Prometheus sees no increase in a counter that appears
@@ -107,6 +107,7 @@ func (m *Metrics) initialize(server types.NamespacedName) {
 	}
 	m.adopted.WithLabelValues(ns, name)
 	m.dropped.WithLabelValues(ns, name)
+	m.statusesRefused.WithLabelValues(ns, name)
 	m.stored.WithLabelValues(ns, name)
 	m.routed.WithLabelValues(ns, name)
 	for _, to := range []v1alpha1.RecipientType{v1alpha1.RecipientUser, v1alpha1.RecipientGroup} {

@@ -41,6 +41,7 @@ type Metrics struct {
 
 	messages, recipients      *prometheus.CounterVec
 	retries, adopted, dropped *prometheus.CounterVec
+	statusesRefused           *prometheus.CounterVec
 	duration, stored, routed  *prometheus.HistogramVec
 	read, doubt, steps        *prometheus.HistogramVec
 	readExpired, readDropped  *prometheus.CounterVec
@@ -111,6 +112,8 @@ func (m *Metrics) declareEvents() {
 		"Messages found in the store by their delivery token, time or content, and not sent again.")
 	m.dropped = counter("silent_drops_total",
 		"Messages that db_proxy gave an id, and that are proved not to be stored.")
+	m.statusesRefused = counter("status_writes_refused_total",
+		"Writes of a message's status that the API server has refused. They are tried again.")
 	m.duration = histogram("message_duration_seconds",
 		"From the creation of a message, or its sendAfter, until its end is recorded, by outcome.", longBuckets, "outcome")
 	m.stored = histogram("accepted_to_stored_seconds",
@@ -164,6 +167,11 @@ func (m *Metrics) RecipientsEnded(server types.NamespacedName, ended []v1alpha1.
 		reason := cmp.Or(r.Reason, v1alpha1.ReasonDelivered)
 		m.recipients.WithLabelValues(server.Namespace, server.Name, string(r.State), reason).Inc()
 	}
+}
+
+// StatusRefused counts a write of a status that the API server has refused.
+func (m *Metrics) StatusRefused(server types.NamespacedName) {
+	m.statusesRefused.WithLabelValues(server.Namespace, server.Name).Inc()
 }
 
 // Read implements readreceipt.Listener.

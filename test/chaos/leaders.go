@@ -4,11 +4,15 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"syscall"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -22,6 +26,10 @@ func leaderScenarios() []scenario {
 	}), scenario{
 		name: "handover", clause: "operators are shut down in order under load, and the next one goes on at once",
 		alone: true, short: true, run: handover,
+	}, scenario{
+		name: "handover-unrecorded", clause: "the API server takes no status of some messages: the next operator asks for " +
+			"these first, and for no others",
+		alone: true, short: true, run: handoverUnrecorded,
 	})
 }
 
@@ -94,6 +102,22 @@ func handover(ctx context.Context, w *world) {
 		delayed.Remove()
 		leader = next
 	}
+}
+
+func handoverUnrecorded(ctx context.Context, w *world) {
+	refused := w.leader.api.Add(apiproxy.Rule{
+		Match: func(r *http.Request) bool {
+			return apiproxy.StatusWrite(r) && strings.HasSuffix(r.URL.Path, "7/status")
+		},
+		Do: apiproxy.Refuse(http.StatusInternalServerError, metav1.StatusReasonInternalError),
+	})
+	w.counts(refused.Fired)
+	w.send(ctx, w.size)
+	framework.Must(refused.Await(ctx, w.size/10))
+	next := w.start(ctx)
+	framework.Must(w.leader.Stop(ctx))
+	w.ledCleanly(ctx, next)
+	w.send(ctx, w.size/10)
 }
 
 // ledCleanly waits until an operator's term has begun, without a doubt.

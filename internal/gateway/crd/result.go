@@ -35,6 +35,8 @@ func resultOf(m *v1alpha1.TeamTalkMessage) api.Result {
 	case !m.Finished():
 		r.State = api.Pending
 		r.Cause.Message = strings.TrimSuffix("not delivered yet, the operator continues; "+r.Cause.Message, "; ")
+	case len(r.Recipients) == 0:
+		r.State = api.Failed // with the reason StatusTooLarge, which lists no recipients
 	case r.State == api.Delivered && !meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered):
 		r.State = api.Failed // the condition counts
 	}

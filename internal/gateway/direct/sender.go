@@ -48,7 +48,10 @@ func New(servers *Servers) *Sender {
 func (s *Sender) Start(ctx context.Context) error { return s.engine.Start(ctx) }
 
 // Drain stops sending, and waits for the requests to TeamTalk in flight.
-func (s *Sender) Drain(ctx context.Context) error { return s.engine.Drain(ctx) }
+func (s *Sender) Drain(ctx context.Context) error {
+	_, err := s.engine.Drain(ctx)
+	return err
+}
 
 // Send implements api.Sender.
 func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package operator
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+)
+
+// etcdLimit is etcd's default --max-request-bytes.
+const etcdLimit = 1536 << 10
+
+// TestStatusTooLarge: a message whose status might not fit into etcd is not sent, and says so. Once it is small, it is
+// sent on a retry.
+func TestStatusTooLarge(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	const retry = `{"metadata":{"annotations":{"note":null,%q:"1"}}}`
+	large := func(m *v1alpha1.TeamTalkMessage) {
+		// JSON escapes each byte as six.
+		m.Annotations = map[string]string{"note": strings.Repeat("<", 240<<10)}
+	}
+	thousand := func(m *v1alpha1.TeamTalkMessage) {
+		for len(m.Spec.To.Users) < v1alpha1.MaxRecipients {
+			m.Spec.To.Users = append(m.Spec.To.Users, v1alpha1.UserID(1_000_000+len(m.Spec.To.Users)))
+		}
+	}
+	many := x.Declare("many", "to many", thousand, large)
+	few := x.Declare("few", "to few", toUsers(x.Alice, x.Bob), large)
+	for _, m := range []*v1alpha1.TeamTalkMessage{many, few} {
+		m := x.AwaitMessage(m, "refused", finishedFor(v1alpha1.ReasonStatusTooLarge))
+		if n := m.Status.Counts.Failed; len(m.Status.Recipients) > 0 || int(n) != len(m.Spec.To.Users) {
+			t.Errorf("%s: %d failed, %d recipients in the status", m.Name, n, len(m.Status.Recipients))
+		}
+	}
+	x.CheckRows(0)
+	x.Patch(few, fmt.Sprintf(retry, v1alpha1.RetryAnnotation))
+	x.checkDelivered(x.AwaitDelivered(few))
+	x.CheckRows(2)
+}
+
+// TestUnrecorded: a message that has become too large to be recorded delays no other at a hand-over. The next operator
+// asks the store about this one first, and about no other.
+func TestUnrecorded(t *testing.T) {
+	x := newTenantWithTeamTalk(t)
+	other := newTenantWithServer(t, func(s *v1alpha1.TeamTalkServer) {
+		s.Spec.SettleSeconds = 300 // absence is proved later than the test waits
+	})
+	other.Deliver("first", "before")
+
+	const recipients = 40
+	var ids []uint32
+	for i := range uint32(recipients) {
+		ids = append(ids, x.Alice+100+i)
+		x.Must(x.TeamTalk.AddUser(framework.User(x.Alice + 100 + i)))
+	}
+	// Everything is stored at once, and answered once the message is large.
+	const answersAfter = 8 * time.Second
+	x.AddFault(devserver.Fault{Kind: devserver.Late, Command: wire.CommandMsgData, Delay: answersAfter, Count: recipients})
+	grown := x.Declare("grown", "grows", toUsers(ids...))
+	x.AwaitRows(recipients)
+	x.grow(grown)
+	x.Eventually("its status is not refused", func() bool {
+		return strings.Contains(world.Log.String(), "refuses the status of a message") && strings.Contains(world.Log.String(), string(grown.UID))
+	})
+
+	x.StopLeader()
+	lease := x.lease()
+	if listed := lease.Annotations[leadership.UnrecordedAnnotation]; lease.Annotations[leadership.DrainedAnnotation] == "" || listed != string(grown.UID) {
+		t.Fatalf("the Lease is not marked, or lists %q, want %q", listed, grown.UID)
+	}
+	second := other.Declare("second", "meanwhile")
+	x.StartLeader()
+	other.checkDelivered(other.AwaitDelivered(second))
+
+	// What is stored is found, and not sent again. It is recorded when that is possible.
+	x.Patch(grown, `{"metadata":{"annotations":{"note":null}}}`)
+	for _, r := range x.AwaitDelivered(grown).Status.Recipients {
+		if r.Reason != v1alpha1.ReasonAdopted {
+			t.Errorf("recipient %d: %+v", r.ID, r)
+		}
+	}
+	x.CheckRows(recipients)
+}
+
+// grow gives a message an annotation with which etcd has no room left for a longer status.
+func (x *tenant) grow(m *v1alpha1.TeamTalkMessage) {
+	x.Helper()
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessage"))
+	live.SetName(m.Name)
+	live.SetNamespace(m.Namespace)
+	x.Get(live)
+	size, err := json.Marshal(live)
+	x.Must(err)
+	for room := etcdLimit - len(size); room > etcdLimit-len(size)-8<<10; room -= 500 {
+		note := strings.Repeat("<", room/6)
+		if err = x.TryPatch(m, fmt.Sprintf(`{"metadata":{"annotations":{"note":%q}}}`, note)); err == nil {
+			return
+		}
+	}
+	x.Fatalf("the message does not become so large: %v", err)
+}
