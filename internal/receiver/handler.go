@@ -52,6 +52,8 @@ type Options struct {
 	// Identify is told whose a request is, once that is known, and reports whether
 	// so many are in flight that this one must come again. Nil: they never are.
 	Identify func(ctx context.Context, caller string) bool
+	// ReadBody reads a body within the limits of the server. If nil, the body is read without them.
+	ReadBody func(*http.Request) ([]byte, error)
 	Log      logr.Logger
 }
 
@@ -153,73 +155,60 @@ const (
 	authenticated
 )
 
+// tooLarge answers a body that is too large.
+func tooLarge() answer {
+	return refuse(http.StatusRequestEntityTooLarge,
+		"the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
+}
+
 // readBody reads the body of a request. The answer has no code if it was read.
 func (h *Handler) readBody(w http.ResponseWriter, req *http.Request, key types.NamespacedName) ([]byte, answer) {
 	// A connection that knows no deadlines is bounded by its server.
 	_ = http.NewResponseController(w).SetReadDeadline(h.now().Add(readTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, refuse(http.StatusRequestEntityTooLarge,
-			"the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
-	case err != nil:
+	read := h.options.ReadBody
+	if read == nil {
+		read = func(r *http.Request) ([]byte, error) { return io.ReadAll(r.Body) }
+	}
+	req.Body = http.MaxBytesReader(w, req.Body, MaxBody)
+	body, err := read(req)
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return nil, tooLarge()
+	} else if err != nil {
 		// Not 408: callers would give up.
-		return nil, h.failed(key, errors.New("a body was not received whole and in time"))
+		return nil, h.failed(key, fmt.Errorf("a body was not received completely and in time: %w", err))
 	}
 	return body, answer{}
 }
 
 // serve is ServeHTTP without its answer.
-func (h *Handler) serve(w http.ResponseWriter, req *http.Request,
-	key types.NamespacedName) (answer, callerClass) {
+func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (answer, callerClass) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
 	}
-	body, a := h.readBody(w, req, key)
+	// Only a signature needs the body to authenticate the caller. Unauthenticated callers get the same answers whether
+	// or not there is such a receiver: what they send decides, not what the receiver asks for.
+	signed := isSignature(req.Header.Get(SignatureHeader))
+	var body []byte
+	var unread answer
+	switch {
+	case req.ContentLength > MaxBody:
+		unread = tooLarge()
+	case signed:
+		body, unread = h.readBody(w, req, key)
+	}
+	r, a, class := h.admitCaller(req, key, body, unread)
+	if a.code != 0 {
+		return a, class
+	}
+	if !signed && unread.code == 0 {
+		body, unread = h.readBody(w, req, key)
+	}
+	if unread.code != 0 {
+		return unread, authenticated
+	}
 	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
 	defer cancel()
-	req = req.WithContext(ctx)
-
-	// Unauthenticated callers get the same answers whether or not there is such a receiver.
-	r, err := h.find(ctx, key)
-	if err != nil {
-		return h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), anonymous
-	}
-	unread := a.code != 0
-	if r == nil {
-		counted.end(key)
-		if unread {
-			return a, anonymous
-		}
-		if err := h.authorize(req, key.Namespace); err != nil {
-			return h.refused(key, err), anonymous
-		}
-		return refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name,
-			key.Namespace), anonymous
-	}
-	if err := h.authenticate(req, r, body); err != nil {
-		if unread {
-			return a, unauthenticated
-		}
-		if errors.Is(err, ErrUnauthenticated) && r.SecretRef() != nil {
-			if other := h.authorize(req, key.Namespace); other != nil {
-				err = other
-			}
-		}
-		return h.refused(key, err), unauthenticated
-	}
-	if unread {
-		return a, authenticated
-	}
-	if !r.DeletionTimestamp.IsZero() {
-		// What it made would be deleted with it.
-		return h.failed(key, errors.New("the receiver is being deleted")), authenticated
-	}
-	if h.options.Identify != nil && !h.options.Identify(ctx, "receiver "+key.String()) {
-		return h.failed(key, errors.New("too many requests to it at once")), authenticated
-	}
 	leave, err := admit(ctx, key, body)
 	if err != nil {
 		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's "+
@@ -227,6 +216,52 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request,
 	}
 	defer leave()
 	return h.receive(ctx, r, body), authenticated
+}
+
+// admitCaller returns the receiver of a caller who may post to it now. Otherwise the answer has a code. unread is the
+// answer to a body that could not be read.
+func (h *Handler) admitCaller(
+	req *http.Request, key types.NamespacedName, body []byte, unread answer,
+) (*v1alpha1.TeamTalkReceiver, answer, callerClass) {
+	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
+	defer cancel()
+	req = req.WithContext(ctx)
+	r, err := h.find(ctx, key)
+	if err != nil {
+		return nil, h.failed(key, fmt.Errorf("read TeamTalkReceiver %s: %w", key, err)), anonymous
+	}
+	if r == nil {
+		counted.end(key)
+		if unread.code != 0 {
+			return nil, unread, anonymous
+		}
+		if err := h.authorize(req, key.Namespace); err != nil {
+			return nil, h.refused(key, err), anonymous
+		}
+		return nil, refuse(http.StatusNotFound, "there is no TeamTalkReceiver %q in namespace %q", key.Name,
+			key.Namespace), anonymous
+	}
+	if err := h.authenticate(req, r, body); err != nil {
+		if unread.code != 0 {
+			return nil, unread, unauthenticated
+		}
+		if errors.Is(err, ErrUnauthenticated) && r.SecretRef() != nil {
+			if other := h.authorize(req, key.Namespace); other != nil {
+				err = other
+			}
+		}
+		return nil, h.refused(key, err), unauthenticated
+	}
+	switch {
+	case unread.code != 0:
+		return nil, unread, authenticated
+	case !r.DeletionTimestamp.IsZero():
+		// What it made would be deleted with it.
+		return nil, h.failed(key, errors.New("the receiver is being deleted")), authenticated
+	case h.options.Identify != nil && !h.options.Identify(ctx, "receiver "+key.String()):
+		return nil, h.failed(key, errors.New("too many requests to it at once")), authenticated
+	}
+	return r, answer{}, authenticated
 }
 
 // find reads a receiver; nil: there is none. No object has a name that is not valid,

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -39,22 +40,43 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestHangUp: a caller that hangs up harms nobody, and in direct mode nothing is sent for it any more.
+// TestHangUp: what was read is carried out once, even if its caller hangs up at once or soon after.
 func TestHangUp(t *testing.T) {
-	t.Parallel()
-	x := newTenant(t, framework.Unreachable)
-	for mode, g := range map[string]*gateway{"record": x.sidecar(), "direct": x.direct()} {
-		for range 20 {
-			conn := g.dial()
-			body := x.hello("hello")
-			_, err := fmt.Fprintf(conn, "POST /query/SendSingleMessage HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-			x.Must(err)
-			x.Must(conn.Close())
-		}
-		x.Eventually(mode+": requests are still in flight", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 0") })
-		if a := g.post("/query/SendSingleMessage?wait=0.1", "{"); *a.Code != 1 {
-			t.Errorf("%s: afterwards: %+v", mode, a)
-		}
+	const requests = 20
+	for mode, start := range map[string]func(*tenant, ...string) *gateway{"record": (*tenant).sidecar, "direct": (*tenant).direct} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			x := newTenantWithTeamTalk(t)
+			g := start(x)
+			hangUp := func(path, body string, after time.Duration) {
+				conn := g.dial()
+				_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+				x.Must(err)
+				time.AfterFunc(after, func() { _ = conn.Close() })
+			}
+			for i := range requests {
+				after := time.Duration(i%2) * 5 * time.Millisecond
+				hangUp("/query/SendSingleMessage", x.hello(fmt.Sprint("single ", i)), after)
+				hangUp("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"group %d"}`, x.Bot, x.OnCall, i), after)
+			}
+			x.AwaitRows(2 * requests)
+			x.Eventually("requests are still in flight", func() bool { return g.metric("teamtalk_gateway_requests_in_flight 0") })
+			texts := map[string]bool{}
+			for _, row := range x.CheckRows(2 * requests) {
+				texts[row.Text] = true
+			}
+			if len(texts) != 2*requests {
+				t.Errorf("%d texts are stored, want %d", len(texts), 2*requests)
+			}
+			if mode == "record" {
+				return
+			}
+			group := x.OnCall + 1
+			x.Must(x.TeamTalk.PutGroup(devserver.Group{ID: group, Name: "ours", Creator: x.Bot, Members: []uint32{x.Bot}}))
+			router := x.listen()
+			hangUp("/query/ChangeMembers", fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":1,"user_id_list":[%d]}`, x.Bot, group, x.Alice), 0)
+			x.Eventually("the change is not made and announced", func() bool { return len(router.of(int64(group))) == 1 })
+		})
 	}
 }
 

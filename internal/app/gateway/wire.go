@@ -112,7 +112,8 @@ func newGuard(
 // serveReceivers adds the route of TeamTalkReceivers, to which other systems post.
 func serveReceivers(mgr manager.Manager, live client.WithWatch, s *httpserver.Server, guard *access.Guard) error {
 	handler := receiver.NewHandler(receiver.Options{
-		Client: live, Authorize: authorizeBy(guard), Identify: httpserver.Identify, Log: mgr.GetLogger().WithName("receiver"),
+		Client: live, Authorize: authorizeBy(guard), Identify: httpserver.Identify, ReadBody: httpserver.ReadBody,
+		Log: mgr.GetLogger().WithName("receiver"),
 	})
 	s.Handle(httpserver.Route{
 		Pattern: receiver.Pattern, Name: "Receiver", Handler: handler, WriteError: receiver.Refuse,

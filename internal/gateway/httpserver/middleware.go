@@ -5,6 +5,7 @@ package httpserver
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -55,8 +56,7 @@ func (s *Server) wrap(route Route) http.Handler {
 	if route.CallerLimitStatus == 0 {
 		route.CallerLimitStatus = http.StatusTooManyRequests
 	}
-	limited := s.limitInFlight(route, s.limitPerCaller(route, http.MaxBytesHandler(route.Handler, MaxBody)))
-	return s.observe(route, s.recoverPanic(route, limited))
+	return s.observe(route, s.recoverPanic(route, s.limit(route, http.MaxBytesHandler(route.Handler, MaxBody))))
 }
 
 // observe gives the request an id and a deadline. It logs and counts the answer.
@@ -102,43 +102,27 @@ func (s *Server) recoverPanic(route Route, next http.Handler) http.HandlerFunc {
 	}
 }
 
-// limitInFlight rejects requests over the server's limit.
-func (s *Server) limitInFlight(route Route, next http.Handler) http.HandlerFunc {
+// limit rejects requests over the server's limit and over the limit of one address. It lets Identify count the
+// request for its caller, and ReadBody give the places back meanwhile.
+func (s *Server) limit(route Route, next http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.inFlight.TryAcquire(1) {
-			reject(w, route, http.StatusServiceUnavailable, "too many requests in flight: try again later")
-			return
-		}
-		defer s.inFlight.Release(1)
-		next.ServeHTTP(w, r)
-	}
-}
-
-// limitPerCaller rejects requests over the limit of one address, and lets Identify count the request for its caller.
-func (s *Server) limitPerCaller(route Route, next http.Handler) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			host = r.RemoteAddr
-		}
-		address := "address " + host
-		if !s.callers.acquire(address) {
-			reject(w, route, route.CallerLimitStatus, "too many requests from your address in flight: try again later")
-			return
-		}
 		info := infoOf(r.Context())
-		info.callers, info.caller = s.callers, address
-		defer func() { s.callers.release(info.caller) }()
+		info.server, info.connection = s, connectionOf(r.Context())
+		info.caller = "address " + clientAddress(r.RemoteAddr)
+		defer info.release()
+		if err := info.enter(); err != nil {
+			status := http.StatusServiceUnavailable
+			if errors.Is(err, errCallerBusy) {
+				status = route.CallerLimitStatus
+			}
+			w.Header().Set("Retry-After", "1")
+			// The body is not read, so the connection cannot serve another request.
+			w.Header().Set("Connection", "close")
+			route.WriteError(w, status, err.Error())
+			return
+		}
 		next.ServeHTTP(w, r)
 	}
-}
-
-// reject answers a request that is over a limit.
-func reject(w http.ResponseWriter, route Route, status int, detail string) {
-	w.Header().Set("Retry-After", "1")
-	// The body is not read, so the connection cannot serve another request.
-	w.Header().Set("Connection", "close")
-	route.WriteError(w, status, detail)
 }
 
 // requestID returns the caller's id for the request if it can be logged, else a new one.

@@ -17,8 +17,10 @@ const (
 	MaxBody = 1 << 20
 	// maxHeaders makes 64 KiB the limit: net/http adds 4 KiB to it.
 	maxHeaders = 60 << 10
-	// maxConnections includes idle connections.
-	maxConnections = 4096
+	// maxConnections limits the connections without a request in flight, and maxConnectionsPerAddress those of one
+	// address, which a proxy may share among callers. A connection whose headers are not complete holds up to 64 KiB.
+	maxConnections           = 1024
+	maxConnectionsPerAddress = maxConnections / 4
 
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // requestInfo is what the log, the metrics and the limit per caller need to know about a request.
@@ -17,9 +18,66 @@ type requestInfo struct {
 	// errorCode is the operation's own, empty if it has none.
 	errorCode string
 	logValues []any
-	// callers counts the request for caller; nil if it is not counted.
-	callers *callerLimiter
-	caller  string
+
+	// server is whose limits count the request; nil if none does. caller is who it counts for.
+	server *Server
+	caller string
+	// connection serves the request while it is in flight, and waits otherwise.
+	connection *connection
+	inFlight   bool
+	// body is nil unless ReadBody was called.
+	body *body
+}
+
+// BusyError says that a limit is reached, and that the caller should try again later.
+type BusyError struct {
+	// Status is the HTTP status to answer with.
+	Status int
+	detail string
+}
+
+// Error implements error.
+func (e *BusyError) Error() string { return e.detail }
+
+// Errors of enter.
+var (
+	errServerBusy = &BusyError{http.StatusServiceUnavailable, "too many requests in flight: try again later"}
+	errCallerBusy = &BusyError{
+		http.StatusTooManyRequests, "too many requests from your address in flight: try again later",
+	}
+)
+
+// enter takes a place of the server and one of the caller. It returns a BusyError if there is none.
+func (i *requestInfo) enter() error {
+	if !i.server.inFlight.TryAcquire(1) {
+		return errServerBusy
+	}
+	if !i.server.callers.acquire(i.caller) {
+		i.server.inFlight.Release(1)
+		return errCallerBusy
+	}
+	i.inFlight = true
+	i.connection.serve()
+	return nil
+}
+
+// leave gives the places back, if the request has them.
+func (i *requestInfo) leave() {
+	if !i.inFlight {
+		return
+	}
+	i.inFlight = false
+	i.connection.wait()
+	i.server.callers.release(i.caller)
+	i.server.inFlight.Release(1)
+}
+
+// release ends what the request holds.
+func (i *requestInfo) release() {
+	i.leave()
+	if i.body != nil {
+		i.body.release()
+	}
 }
 
 type requestInfoKey struct{}
@@ -47,13 +105,13 @@ func AddLogValue(ctx context.Context, name, value string) {
 // Until then the request is counted for its address, which a proxy may share among callers.
 func Identify(ctx context.Context, caller string) bool {
 	info, caller := infoOf(ctx), "caller "+caller
-	if info.callers == nil || info.caller == caller {
+	if info.server == nil || info.caller == caller {
 		return true
 	}
-	if !info.callers.acquire(caller) {
+	if !info.server.callers.acquire(caller) {
 		return false
 	}
-	info.callers.release(info.caller)
+	info.server.callers.release(info.caller)
 	info.caller = caller
 	return true
 }
@@ -76,3 +134,19 @@ func (i *requestInfo) Write(b []byte) (int, error) {
 
 // Unwrap is how http.ResponseController finds the connection.
 func (i *requestInfo) Unwrap() http.ResponseWriter { return i.ResponseWriter }
+
+// Detach returns a context for what is carried out even if the caller hangs up. It has the values and the deadline of
+// the request's context, and ends when a shutdown does not wait for requests any more.
+func Detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := handleTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = time.Until(deadline)
+	}
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	info := infoOf(ctx)
+	if info.server == nil {
+		return detached, cancel
+	}
+	stop := context.AfterFunc(info.server.lifetime, cancel)
+	return detached, func() { stop(); cancel() }
+}

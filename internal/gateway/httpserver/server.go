@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
@@ -40,7 +39,11 @@ type Server struct {
 	mux      *http.ServeMux
 	inFlight *semaphore.Weighted
 	callers  *callerLimiter
+	bodies   *bodies
 	draining atomic.Bool
+	// lifetime ends when requests in flight are not waited for any more; see Detach.
+	lifetime context.Context
+	end      context.CancelFunc
 	checks   map[string]func(context.Context) error
 	// listener is set by Listen.
 	listener net.Listener
@@ -51,8 +54,10 @@ func New(opts Options, log logr.Logger) *Server {
 	s := &Server{
 		opts: opts, log: log, mux: http.NewServeMux(), inFlight: semaphore.NewWeighted(int64(opts.MaxInFlight)),
 		callers: &callerLimiter{limit: opts.perCaller(), inFlight: map[string]int{}},
+		bodies:  newBodies(maxBodies, maxBodiesPerCaller),
 		checks:  map[string]func(context.Context) error{},
 	}
+	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	s.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Ready(r.Context()); err != nil {
@@ -89,18 +94,21 @@ func (s *Server) NeedLeaderElection() bool { return false }
 
 // Listen binds the address. It must be called before Start, so that a wrong address is an error at startup.
 func (s *Server) Listen() error {
-	l, err := net.Listen("tcp", s.opts.Address)
+	l, err := listenBounded(s.opts.Address, newConnections(maxConnections, maxConnectionsPerAddress))
 	if err != nil {
 		return fmt.Errorf("listen at --%sbind-address: %w", s.opts.prefix, err)
 	}
-	s.listener = netutil.LimitListener(l, maxConnections)
+	s.listener = l
 	return nil
 }
 
 // Start serves until ctx is done. Then it waits for the requests in flight, at most DrainTimeout.
 func (s *Server) Start(ctx context.Context) error {
+	defer s.end()
 	server := &http.Server{
 		Handler:           s.rejectCrossOrigin(s.mux),
+		ConnContext:       withConnection,
+		Protocols:         &http.Protocols{},
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -108,6 +116,8 @@ func (s *Server) Start(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeaders,
 		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelInfo),
 	}
+	// Not HTTP/2: the limits count on one request at a time for each connection.
+	server.Protocols.SetHTTP1(true)
 	certificates, stop := context.WithCancel(context.WithoutCancel(ctx)) // until it is drained
 	defer stop()
 	serve := func() error { return server.Serve(s.listener) }
@@ -150,6 +160,7 @@ func (s *Server) drain(ctx context.Context, server *http.Server, ended <-chan er
 	defer cancel()
 	err := server.Shutdown(ctx)
 	if err != nil {
+		s.end()
 		_ = server.Close() // aborts the requests that are still in flight
 		err = fmt.Errorf("requests were still in flight after --drain-timeout: %w", err)
 	}

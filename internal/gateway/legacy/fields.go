@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -14,26 +13,37 @@ import (
 	"unicode/utf8"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
+
+// maxText is the longest text, in bytes, that any server can send.
+const maxText = cipher.MaxText
+
+// maxIDJSON is the longest id in JSON, as a string with spaces around it.
+const maxIDJSON = 256
 
 // maxName is how many characters TeamTalk's tables hold of a group's name or avatar.
 const maxName = 256
 
 // fields decode the JSON object of a request. Names are case-sensitive, unknown ones are ignored.
 type fields struct {
-	raw map[string]json.RawMessage
+	raw map[string]json.RawMessage // parts of the body
 	// bad is the first error. After it, decoded values are not to be used.
 	bad *response
 }
 
 // readObject reads the body. It ignores the Content-Type, which callers of http_msg_server need not set.
-func readObject(r *http.Request) (map[string]json.RawMessage, *response) {
-	body, err := io.ReadAll(r.Body)
-	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
+func readObject(r *http.Request) (*object, *response) {
+	body, err := httpserver.ReadBody(r)
+	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	busy, isBusy := errors.AsType[*httpserver.BusyError](err)
+	switch {
 	case tooLarge:
 		bad := badParameter("the body is longer than %d bytes", httpserver.MaxBody)
 		bad.status = http.StatusRequestEntityTooLarge
 		return nil, bad
+	case isBusy:
+		return nil, &response{Code: CodeServerFault, Detail: busy.Error(), status: busy.Status}
 	case err != nil:
 		bad := badParameter("the body was not received completely and in time")
 		bad.status = http.StatusBadRequest
@@ -43,15 +53,15 @@ func readObject(r *http.Request) (map[string]json.RawMessage, *response) {
 	case !utf8.Valid(body):
 		return nil, badParameter("the body is not UTF-8")
 	}
-	var object map[string]json.RawMessage
-	err = json.Unmarshal(body, &object)
+	// Into nothing: it checks the syntax, and makes no values.
+	err = json.Unmarshal(body, &struct{}{})
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return nil, badParameter("the body is not JSON, at byte %d", syntax.Offset)
 	}
-	if object == nil {
+	if bytes.TrimSpace(body)[0] != '{' {
 		return nil, badParameter("the body must be a JSON object")
 	}
-	return object, nil
+	return scanObject(body), nil
 }
 
 // fail sets the first error and returns it, or one that is ignored.
@@ -91,16 +101,18 @@ func (f *fields) ids(name string, limit int) []uint32 {
 	if !f.require(name) {
 		return nil
 	}
-	var raw []json.RawMessage
-	if json.Unmarshal(f.raw[name], &raw) != nil {
+	list := json.NewDecoder(bytes.NewReader(f.raw[name]))
+	if start, err := list.Token(); err != nil || start != json.Delim('[') {
 		f.fail("%s must be an array", name)
 		return nil
 	}
 	seen := map[uint32]bool{}
 	var ids []uint32
-	for i, one := range raw {
+	for i := 0; list.More() && len(ids) <= limit; i++ {
+		var one json.RawMessage
+		err := list.Decode(&one)
 		id, ok := parseID(one)
-		if !ok {
+		if err != nil || !ok {
 			f.fail("%s[%d] must be a number from 1 to %d, or a string of one", name, i, math.MaxInt32)
 			return nil
 		}
@@ -120,6 +132,9 @@ func (f *fields) ids(name string, limit int) []uint32 {
 
 // parseID reads a whole number from 1, or a string of one.
 func parseID(raw json.RawMessage) (uint32, bool) {
+	if len(raw) > maxIDJSON {
+		return 0, false
+	}
 	text := string(raw)
 	if strings.HasPrefix(text, `"`) {
 		if json.Unmarshal(raw, &text) != nil {
@@ -190,27 +205,23 @@ func (f *fields) msg() string {
 	if !f.require("msg") {
 		return ""
 	}
-	switch f.raw["msg"][0] {
+	raw, text := f.raw["msg"], ""
+	switch raw[0] {
 	case '"':
-		text := f.text("msg")
-		if text == "" {
-			f.fail("msg is empty: TeamTalk would not answer")
-		}
-		return text
+		text = f.text("msg")
 	case '{':
 		var compact bytes.Buffer
-		_ = json.Compact(&compact, f.raw["msg"]) // it is valid JSON: the body was decoded
-		return compact.String()
+		_ = json.Compact(&compact, raw) // it is valid JSON: the body was checked
+		text = compact.String()
+	default:
+		f.fail("msg must be a string or an object")
+		return ""
 	}
-	f.fail("msg must be a string or an object")
-	return ""
-}
-
-// appKey returns the app_key, which may be missing or a number.
-func (f *fields) appKey() string {
-	var s string
-	if json.Unmarshal(f.raw["app_key"], &s) == nil {
-		return s
+	switch {
+	case len(text) > maxText:
+		f.fail("the text has %d bytes, at most %d can be sent: shorten it", len(text), maxText)
+	case text == "":
+		f.fail("msg is empty: TeamTalk would not answer")
 	}
-	return strings.TrimSpace(string(f.raw["app_key"]))
+	return text
 }

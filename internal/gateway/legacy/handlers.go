@@ -71,6 +71,10 @@ func (h *Handlers) Mount(s *httpserver.Server) {
 
 func (h *Handlers) handler(o operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// What was read is carried out even if the caller hangs up.
+		ctx, cancel := httpserver.Detach(r.Context())
+		defer cancel()
+		r = r.WithContext(ctx)
 		q := h.decode(r, o.right)
 		if q.bad != nil {
 			respond(w, r, *q.bad)
@@ -98,18 +102,23 @@ func respond(w http.ResponseWriter, r *http.Request, a response) {
 	write(w, a)
 }
 
-// decode admits the caller and reads the request. It does not read the body of a caller who is denied without it.
+// decode admits the caller and reads the request. It does not read the body of a caller who is denied without it, and
+// decodes nothing but the app_key before it is known who calls.
 func (h *Handlers) decode(r *http.Request, right access.Right) *request {
 	q := &request{key: r.Header.Get(KeyHeader)}
 	byAppKey := h.Guard.NeedsAppKey(r)
 	if !byAppKey {
 		h.admit(r, q, right, "")
 	}
+	var body *object
 	if q.bad == nil {
-		q.raw, q.bad = readObject(r)
+		body, q.bad = readObject(r)
 	}
 	if byAppKey && q.bad == nil {
-		h.admit(r, q, right, q.appKey())
+		h.admit(r, q, right, body.appKey())
+	}
+	if q.bad == nil {
+		q.raw, q.bad = body.raw, body.check()
 	}
 	if len(q.key) > maxKey || strings.ContainsFunc(q.key, func(c rune) bool { return c < ' ' || c > '~' }) {
 		q.fail("%s must be at most %d characters of ASCII", KeyHeader, maxKey)
