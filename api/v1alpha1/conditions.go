@@ -117,6 +117,8 @@ const (
 	ReasonGroupNotFound = "GroupNotFound"
 	// ReasonSenderNotInGroup: the sender is not a member of the group. TeamTalk would not answer.
 	ReasonSenderNotInGroup = "SenderNotInGroup"
+	// ReasonGroupNotAdoptable: the group belongs to another user, and the server does not list it as adoptable.
+	ReasonGroupNotAdoptable = "GroupNotAdoptable"
 	// ReasonSendToSelf: sender and recipient are the same user.
 	ReasonSendToSelf = "SendToSelf"
 )

@@ -2,7 +2,10 @@
 
 package v1alpha1
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // PreviousKey returns the name of the n-th previous key in the Secret, counted from 1.
 func (r SecretKeyRef) PreviousKey(n int) string {
@@ -19,6 +22,11 @@ func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 	}
 	open := len(r.Allow.Users) == 0 && len(r.Allow.Groups) == 0
 	return !r.Deny.Has(t, id) && (open || r.Allow.Has(t, id))
+}
+
+// MayAdopt reports whether a group of another creator may be managed.
+func (g *GroupsSpec) MayAdopt(id GroupID) bool {
+	return g.AdoptAny != nil && *g.AdoptAny || slices.Contains(g.Adoptable, id)
 }
 
 // DeliveryTokens reports whether texts of the server carry delivery tokens.

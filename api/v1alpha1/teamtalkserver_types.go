@@ -106,6 +106,10 @@ type TeamTalkServerSpec struct {
 	// +optional
 	Recipients *RecipientRules `json:"recipients,omitempty"`
 
+	// groups are the groups of other creators that may be managed through this server. If unset, there are none.
+	// +optional
+	Groups GroupsSpec `json:"groups,omitzero"`
+
 	// rateLimit limits how fast messages are sent. If unset, there is no limit.
 	// +optional
 	RateLimit RateLimit `json:"rateLimit,omitzero"`
@@ -262,6 +266,20 @@ type RecipientRules struct {
 	// in deny.
 	// +optional
 	Allow Recipients `json:"allow,omitzero"`
+}
+
+// GroupsSpec lists groups of other creators that may be managed. A gateway in direct mode changes them in the name of
+// user 0, TeamTalk's system, which also is the creator of the groups that http_msg_server made.
+type GroupsSpec struct {
+	// adoptable are the ids of groups that may be managed, whoever created them.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Adoptable []GroupID `json:"adoptable,omitempty"`
+
+	// adoptAny permits to manage all groups, as http_msg_server does. If unset, only those in adoptable are permitted.
+	// +optional
+	AdoptAny *bool `json:"adoptAny,omitempty"`
 }
 
 // TeamTalkServerStatus is the observed state of a TeamTalk installation.

@@ -181,10 +181,15 @@ func (s *Server) RemoveUser(id uint32) error { return s.store.RemoveUser(id) }
 
 // AddGroup adds or replaces a group whose members have been there for ever.
 func (s *Server) AddGroup(id uint32, name string, members ...uint32) error {
-	if id == 0 {
+	return s.PutGroup(Group{ID: id, Name: name, Members: members})
+}
+
+// PutGroup adds a group, or replaces it. Its members have been there for ever.
+func (s *Server) PutGroup(g Group) error {
+	if g.ID == 0 {
 		return errors.New("a group's id must not be 0")
 	}
-	_, err := s.store.AddGroup(store.GroupInfo{ID: id, Name: name, Members: members}, time.Unix(0, 0))
+	_, err := s.store.AddGroup(g, time.Unix(0, 0))
 	return err
 }
 

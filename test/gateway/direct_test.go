@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"k8s.io/utils/ptr"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -288,6 +289,69 @@ func TestGroups(t *testing.T) {
 		t.Errorf("without an answer: %+v", a)
 	}
 }
+
+// TestAdoptedGroups: groups of other creators are changed as http_msg_server changes them, where the server permits it.
+func TestAdoptedGroups(t *testing.T) {
+	t.Parallel()
+	listed := func(s *v1alpha1.TeamTalkServer) { s.Spec.Groups.Adoptable = []v1alpha1.GroupID{1001, 1002} }
+	every := func(s *v1alpha1.TeamTalkServer) { s.Spec.Groups.AdoptAny = ptr.To(true) }
+	for name, tc := range map[string]struct {
+		edit    func(*v1alpha1.TeamTalkServer)
+		creator func(*tenant) uint32
+		group   uint32
+		kind    wire.GroupType
+		modify  int
+		want    int
+	}{
+		"of the system":                           {group: 1001, creator: ofSystem, modify: 1, want: 12},
+		"of the system, listed":                   {edit: listed, group: 1001, creator: ofSystem, modify: 1},
+		"of the system, listed, removed":          {edit: listed, group: 1001, creator: ofSystem, modify: 2},
+		"of the system, any":                      {edit: every, group: 1001, creator: ofSystem, modify: 1},
+		"of the system, another is listed":        {edit: listed, group: 1003, creator: ofSystem, modify: 1, want: 12},
+		"of somebody else":                        {group: 1002, creator: ofAlice, modify: 2, want: 12},
+		"of somebody else, listed":                {edit: listed, group: 1002, creator: ofAlice, modify: 2},
+		"of somebody else, temporary":             {group: 1002, creator: ofAlice, kind: wire.GroupType_GROUP_TYPE_TMP, modify: 1},
+		"of somebody else, temporary, removed":    {group: 1002, creator: ofAlice, kind: wire.GroupType_GROUP_TYPE_TMP, modify: 2, want: 12},
+		"its own":                                 {group: 1001, creator: ofBot, modify: 2},
+		"of the system, where there is no change": {group: 1001, creator: ofSystem, modify: 3, want: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) {
+				if tc.edit != nil {
+					tc.edit(s)
+				}
+			})
+			x.Must(x.TeamTalk.PutGroup(devserver.Group{
+				ID: tc.group, Name: "legacy", Creator: tc.creator(x), Type: tc.kind, Members: []uint32{x.Bot, x.Bob},
+			}))
+			id, member, modify := int64(tc.group), x.Alice, tc.modify
+			switch modify {
+			case 2:
+				member = x.Bob
+			case 3:
+				member, modify = x.Bob, 1
+			}
+			router := x.listen()
+			a := x.direct().post("/query/ChangeMembers", fmt.Sprintf(
+				`{"req_user_id":%d,"group_id":%d,"modify_type":%d,"user_id_list":[%d]}`, x.Bot, id, modify, member))
+			if *a.Code != tc.want {
+				t.Fatalf("answered %+v, want %d", a, tc.want)
+			}
+			if tc.want == 0 && tc.modify < 3 {
+				x.Eventually("the change is not announced", func() bool { return len(router.of(id)) == 1 })
+			}
+			if hint := fmt.Sprintf("add %d to spec.groups.adoptable of the TeamTalkServer %s/default", id, x.Namespace); tc.want != 0 &&
+				(!strings.Contains(a.Detail, fmt.Sprintf("(user %d)", tc.creator(x))) && !strings.Contains(a.Detail, fmt.Sprintf("belongs to user %d,", tc.creator(x))) || !strings.Contains(a.Detail, hint)) {
+				t.Errorf("it says %q", a.Detail)
+			}
+		})
+	}
+}
+
+func ofSystem(*tenant) uint32  { return 0 }
+func ofAlice(x *tenant) uint32 { return x.Alice }
+func ofBot(x *tenant) uint32   { return x.Bot }
 
 // TestDirectBounds: however many callers come at once, no more group requests are in
 // flight than the TeamTalkServer allows. By default that keeps db_proxy from the

@@ -108,9 +108,10 @@ func (s *Store) ChangeMembers(user, group uint32, change wire.GroupModifyType,
 	err = s.write(func() error {
 		c = Change{}
 		var creator uint32
+		var groupType int32
 		var err error
-		known, err = s.row([]any{&creator}, `SELECT creator FROM groups WHERE id = ?`, group)
-		if err != nil || !known || user != 0 && user != creator {
+		known, err = s.row([]any{&creator, &groupType}, `SELECT creator, type FROM groups WHERE id = ?`, group)
+		if err != nil || !known || !mayChange(user, creator, wire.GroupType(groupType), change) {
 			return err
 		}
 		if change == wire.GroupModifyType_GROUP_MODIFY_TYPE_ADD {
@@ -139,6 +140,13 @@ func (s *Store) ChangeMembers(user, group uint32, change wire.GroupModifyType,
 			s.options.Now().UnixMilli(), group)
 	})
 	return c, known, err
+}
+
+// mayChange reports whether a user may change a group. User 0 may change every group, and anybody may add to a
+// temporary one.
+func mayChange(user, creator uint32, groupType wire.GroupType, change wire.GroupModifyType) bool {
+	return user == 0 || user == creator ||
+		groupType == wire.GroupType_GROUP_TYPE_TMP && change == wire.GroupModifyType_GROUP_MODIFY_TYPE_ADD
 }
 
 // SetMembers makes exactly these users the group's members. Who stays keeps

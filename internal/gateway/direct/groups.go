@@ -5,6 +5,7 @@ package direct
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ const (
 func (s *Sender) CreateGroup(ctx context.Context, g api.NewGroup) (api.GroupResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
-	session, err := s.sessionOf(ctx, g.Namespace, g.Server, g.By)
+	_, session, err := s.sessionOf(ctx, g.Namespace, g.Server, g.By)
 	if err != nil {
 		return api.GroupResult{}, err
 	}
@@ -56,7 +57,7 @@ func (s *Sender) CreateGroup(ctx context.Context, g api.NewGroup) (api.GroupResu
 func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.GroupResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
-	session, err := s.sessionOf(ctx, c.Namespace, c.Server, c.By)
+	server, session, err := s.sessionOf(ctx, c.Namespace, c.Server, c.By)
 	if err != nil {
 		return api.GroupResult{}, err
 	}
@@ -76,6 +77,11 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 			return api.GroupResult{}, err
 		}
 	}
+	by, err := actingUser(server, change, group)
+	if err != nil {
+		return api.GroupResult{}, err
+	}
+	change.By = by
 	membership, err := session.ChangeMembers(ctx, change)
 	if err != nil {
 		return api.GroupResult{}, groupError(err)
@@ -93,18 +99,44 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 }
 
 // sessionOf returns a session that is ready, for a user who may act.
-func (s *Sender) sessionOf(ctx context.Context, namespace, name string, by uint32) (*connection.Session, error) {
+func (s *Sender) sessionOf(
+	ctx context.Context, namespace, name string, by uint32,
+) (*v1alpha1.TeamTalkServer, *connection.Session, error) {
 	server, session, err := s.servers.session(ctx, namespace, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if cause := server.Spec.Senders.Check(v1alpha1.UserID(by)); cause != nil {
-		return nil, (*api.Refusal)(cause)
+		return nil, nil, (*api.Refusal)(cause)
 	}
 	if err := session.WaitReady(ctx); err != nil {
-		return nil, api.Refuse(v1alpha1.ReasonServerNotReady, "db_proxy is not connected")
+		return nil, nil, api.Refuse(v1alpha1.ReasonServerNotReady, "db_proxy is not connected")
 	}
-	return session, nil
+	return server, session, nil
+}
+
+// systemUser is TeamTalk's user that may change every group. http_msg_server acts as it, so that it is the creator of
+// the groups that were made there.
+const systemUser = 0
+
+// actingUser returns who db_proxy lets change the group: the user of the request, or systemUser if the server lists
+// the group as adoptable. db_proxy lets the creator, and lets everybody add to a temporary group.
+func actingUser(server *v1alpha1.TeamTalkServer, c dbproxy.MemberChange, g *wire.GroupInfo) (uint32, error) {
+	temporary := g.GetGroupType() == wire.GroupType_GROUP_TYPE_TMP
+	switch creator := g.GetGroupCreatorId(); {
+	case creator == c.By, temporary && !c.Remove:
+		return c.By, nil
+	case server.Spec.Groups.MayAdopt(v1alpha1.GroupID(c.Group)):
+		return systemUser, nil
+	default:
+		owner := fmt.Sprintf("user %d", creator)
+		if creator == systemUser {
+			owner = "the system (user 0), as the groups do that http_msg_server made"
+		}
+		return 0, api.Refuse(v1alpha1.ReasonGroupNotAdoptable, "group %d belongs to %s, and user %d may not change it: "+
+			"add %d to spec.groups.adoptable of the TeamTalkServer %s/%s, or set spec.groups.adoptAny there",
+			c.Group, owner, c.By, c.Group, server.Namespace, server.Name)
+	}
 }
 
 // checkUsers refuses users who do not exist. db_proxy does not check it.
