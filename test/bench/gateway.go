@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -19,21 +20,30 @@ const (
 	// gatewayMessages of a round, and gatewayAlone of the client that is alone.
 	gatewayMessages = 4000
 	gatewayAlone    = 500
+	// gatewayRecorded are the messages of a round in record mode: as many as stream has.
+	gatewayRecorded = streamMessages
 )
 
 var gatewayColumns = []column{
 	{"gateway_direct_ratio", 3}, {"gateway_direct_per_s", 0}, {"gateway_direct_bare_per_s", 0},
+	{"gateway_unverified_ratio", 3}, {"gateway_unverified_per_s", 0}, {"gateway_unverified_bare_per_s", 0},
 }
 
 // gateway compares the gateway in direct mode, at 64 clients, with a bare client with 64 requests in flight, in
-// turns. It also measures how long a single client waits.
+// turns: with and without reading back. It also measures how long a single client waits.
 func gateway(ctx context.Context, w *world, r *report) {
 	// An operator would have connections of its own, and nothing to do.
 	w.retire(ctx)
+	w.addUnverified(ctx)
 	g := w.startGateway(ctx, "direct")
 	defer g.process.Kill()
 	users := w.o.users[:streamUsers]
-	samples := w.rounds(gatewayColumns, func(round int, s sample) { w.gatewayOnce(ctx, g, s, users, round) })
+	samples := w.rounds(gatewayColumns, func(round int, s sample) {
+		w.gatewayOnce(ctx, g, s, users, round, directSides{"direct", "", w.bare.send})
+		w.gatewayOnce(ctx, g, s, users, round, directSides{
+			"unverified", "/namespaces/" + unverifiedNamespace, w.bare.sendUnverified,
+		})
+	})
 	r.addMedians(samples, gatewayColumns)
 	alone := make([]time.Duration, gatewayAlone)
 	for i := range alone {
@@ -45,30 +55,104 @@ func gateway(ctx context.Context, w *world, r *report) {
 	r.add("gateway_direct_p99_ms", milliseconds(percentile(alone, 99)), 2)
 }
 
+// unverifiedNamespace has a server whose messages are not read back.
+const unverifiedNamespace = "bench-unverified"
+
+func (w *world) addUnverified(ctx context.Context) {
+	server := framework.Server(unverifiedNamespace, w.teamtalk.dbProxy, w.teamtalk.router, w.o.sender)
+	server.Spec.Verification = v1alpha1.VerificationNever
+	framework.Must(framework.CreateNamespace(ctx, w.admin, operatorUser, unverifiedNamespace))
+	framework.Must(w.admin.Create(ctx, framework.KeySecret(unverifiedNamespace, w.o.key)))
+	framework.Must(w.admin.Create(ctx, server))
+}
+
 func gatewayText(side string, round int) func(int) string {
 	return func(i int) string { return fmt.Sprintf("Deployment %s-%d-%d has finished", side, round, i) }
 }
 
-func (w *world) gatewayOnce(ctx context.Context, g *gatewayProcess, s sample, users []uint32, round int) {
-	ours := gatewayText("ours", round)
+// directSides are the two sides of a ratio of the gateway in direct mode.
+type directSides struct {
+	name string
+	// prefix of the gateway's endpoints.
+	prefix string
+	bare   func(ctx context.Context, users []uint32, n int, text func(int) string) time.Duration
+}
+
+func (w *world) gatewayOnce(
+	ctx context.Context, g *gatewayProcess, s sample, users []uint32, round int, sides directSides,
+) {
+	name := "gateway_" + sides.name
+	ours := gatewayText("ours-"+sides.name, round)
+	to := *g
+	to.url += sides.prefix
+	framework.Must(to.send(ctx, w.o.sender, users[0], "Good morning")) // it connects
 	inTurn(round, func() {
 		began := time.Now()
 		framework.Must(framework.Parallel(ctx, gatewayClients, gatewayMessages, func(ctx context.Context, i int) {
-			framework.Must(g.send(ctx, w.o.sender, users[i%len(users)], ours(i)))
+			framework.Must(to.send(ctx, w.o.sender, users[i%len(users)], ours(i)))
 		}))
-		s["gateway_direct_per_s"] = perSecond(gatewayMessages, time.Since(began))
+		s[name+"_per_s"] = perSecond(gatewayMessages, time.Since(began))
 	}, func() {
-		took := w.bare.send(ctx, users, gatewayMessages, gatewayText("bare", round))
-		s["gateway_direct_bare_per_s"] = perSecond(gatewayMessages, took)
+		took := sides.bare(ctx, users, gatewayMessages, gatewayText("bare-"+sides.name, round))
+		s[name+"_bare_per_s"] = perSecond(gatewayMessages, took)
 	})
-	s["gateway_direct_ratio"] = s["gateway_direct_per_s"] / s["gateway_direct_bare_per_s"]
+	s[name+"_ratio"] = s[name+"_per_s"] / s[name+"_bare_per_s"]
+	w.verifyGateway(ctx, users, gatewayMessages, ours)
+}
+
+// verifyGateway fails unless the store has each of n texts once.
+func (w *world) verifyGateway(ctx context.Context, users []uint32, n int, text func(int) string) {
 	w.bare.verify(ctx, users, 64, func(user int) []string {
 		var texts []string
-		for i := user; i < gatewayMessages; i += len(users) {
-			texts = append(texts, ours(i))
+		for i := user; i < n; i += len(users) {
+			texts = append(texts, text(i))
 		}
 		return texts
 	})
+}
+
+var recordColumns = []column{
+	{"gateway_record_ratio", 3}, {"gateway_record_per_s", 0}, {"gateway_record_stream_per_s", 0},
+	{"gateway_record_p50_ms", 0}, {"gateway_record_p99_ms", 0},
+}
+
+// gatewayRecord compares the gateway in record mode, at 64 clients, with an operator that finds as many messages as
+// it can send waiting, in turns.
+func gatewayRecord(ctx context.Context, w *world, r *report) {
+	w.lead(ctx)
+	g := w.startGateway(ctx, "record")
+	defer g.process.Kill()
+	w.retire(ctx)
+	users := w.o.users[:streamUsers]
+	r.addMedians(w.rounds(recordColumns, func(round int, s sample) {
+		inTurn(round, func() { w.recordOnce(ctx, g, s, users, round) }, func() {
+			streamed := sample{}
+			w.streamOnce(ctx, streamed, round)
+			s["gateway_record_stream_per_s"] = streamed["stream_per_s"]
+		})
+		s["gateway_record_ratio"] = s["gateway_record_per_s"] / s["gateway_record_stream_per_s"]
+	}), recordColumns)
+}
+
+// recordOnce posts messages while an operator leads.
+func (w *world) recordOnce(ctx context.Context, g *gatewayProcess, s sample, users []uint32, round int) {
+	w.lead(ctx)
+	framework.Must(g.send(ctx, w.o.sender, users[0], "Good morning")) // the operator has connected
+	text := gatewayText("recorded", round)
+	took := make([]time.Duration, gatewayRecorded)
+	from, began := w.audit.end(), time.Now()
+	framework.Must(framework.Parallel(ctx, gatewayClients, gatewayRecorded, func(ctx context.Context, i int) {
+		began := time.Now()
+		framework.Must(g.send(ctx, w.o.sender, users[i%len(users)], text(i)))
+		took[i] = time.Since(began)
+	}))
+	s["gateway_record_per_s"] = perSecond(gatewayRecorded, time.Since(began))
+	s["gateway_record_p50_ms"] = milliseconds(percentile(took, 50))
+	s["gateway_record_p99_ms"] = milliseconds(percentile(took, 99))
+	say("  round %d: requests: %s", round, tally(w.audit.since(from)))
+	w.retire(ctx)
+	w.verifyGateway(ctx, users, gatewayRecorded, text)
+	w.clear(ctx, namespace)
 }
 
 type gatewayProcess struct {

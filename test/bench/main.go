@@ -44,6 +44,7 @@ var figures = []figure{
 	{name: "bulk", run: bulk, users: bulkUsers, leads: true, tracks: true, paced: true},
 	{name: "stream", run: stream, users: streamUsers, leads: true, tracks: true, paced: true},
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
+	{name: "record", run: gatewayRecord, users: streamUsers, tracks: true, paced: true},
 	{name: "refusals", run: refusals, users: 1, leads: true},
 	{name: "scale", run: scale, users: 1, leads: true, alone: true},
 	{name: "ttl", run: ttl, users: 1, leads: true, tracks: true, alone: true},
