@@ -23,12 +23,17 @@ func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 	return proceed
 }
 
-// admit waits for older messages of the same conversations, and for slots of the server. The queue wakes it.
+// admit waits for older messages of the same conversations, and for slots. The queue wakes it.
 func (r *Reconciler) admit(s *scope) outcome {
-	if !s.underWay() && !r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()) {
-		return requeue(0)
+	if s.underWay() || r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()) {
+		return proceed
 	}
-	return proceed
+	if s.session.Health().DBProxyConnected > 0 || s.begun() {
+		return requeue(0) // it is soon its turn; and of what may have been sent, the status says more
+	}
+	s.omitRecipients = s.untouched()
+	return waitForServer(v1alpha1.ReasonServerNotReady,
+		"waiting for a connection to db_proxy, behind other messages of the server")
 }
 
 // seenServers are the servers whose events have been handled, by name: the messages that waited for them have

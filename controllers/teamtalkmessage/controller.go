@@ -171,6 +171,8 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 	}
 	if err != nil || !out.keepsPlace {
 		r.Engine.Queue.Done(m.UID)
+	} else {
+		r.Engine.Queue.Keep(m.UID)
 	}
 	return result, err
 }

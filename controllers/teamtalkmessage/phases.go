@@ -303,5 +303,7 @@ func taskOf(s *scope) delivery.Task {
 // statusFits reports whether the status stays true while the message is sent, and need not be written.
 func statusFits(m *v1alpha1.TeamTalkMessage) bool {
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-	return ready == nil || ready.Reason == v1alpha1.ReasonSending
+	// One that was not admitted has no recipients in its status. The engine soon reports what it really waits for.
+	waited := ready != nil && ready.Reason == v1alpha1.ReasonServerNotReady && len(m.Status.Recipients) == 0
+	return ready == nil || ready.Reason == v1alpha1.ReasonSending || waited
 }

@@ -53,6 +53,8 @@ type scope struct {
 	sender uint32
 	// session is set by requireAESKey.
 	session *connection.Session
+	// omitRecipients: nothing is known of any recipient, and thousands of such messages may wait. Set by admit.
+	omitRecipients bool
 	// source is what a ConfigMap holds. Set by loadContent. Then makePayload sets it to the text of any content.
 	source []byte
 	// payloadPending is why the payload of a begun message is not known yet. Set by loadContent.
@@ -216,6 +218,14 @@ func (s *scope) begun() bool {
 	return slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
 		return !p.Done() && p.State != v1alpha1.StatePending
 	})
+}
+
+// untouched reports whether there is nothing to record of any recipient.
+func (s *scope) untouched() bool {
+	return len(s.message.Status.Recipients) == 0 && s.snapshot == nil &&
+		!slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
+			return !reflect.DeepEqual(p, delivery.Progress{Recipient: p.Recipient, State: v1alpha1.StatePending})
+		})
 }
 
 // onlyEarlierDoubts reports whether the status lacks nothing but doubts about an earlier operator.

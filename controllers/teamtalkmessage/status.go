@@ -159,6 +159,9 @@ func setRecipients(s *scope, staged bool) {
 		}
 	}
 	st := &s.message.Status
+	if s.omitRecipients {
+		recipients = nil // they would take more memory than the rest of the message
+	}
 	st.Recipients, st.Counts = recipients, &counts
 	st.RecipientsSummary = fmt.Sprintf("%d/%d", delivered, len(recipients))
 }

@@ -19,7 +19,10 @@ func name(s string) types.NamespacedName { return types.NamespacedName{Namespace
 
 // leaveTwoSlots takes all slots but two, and has the engine record its notifications.
 func (h *harness) leaveTwoSlots() (notified func() []types.NamespacedName) {
-	h.Queue.Submit("others", types.NamespacedName{}, queue.Order{}, make([]queue.Conversation, 10_000-2))
+	h.Queue.Submit(queue.Submission{
+		UID: "others", Flow: queue.FlowOf(name("others"), types.NamespacedName{}),
+		Conversations: make([]queue.Conversation, 3000-2), Wake: func(int) {},
+	})
 	var all []types.NamespacedName
 	h.notify = func(key types.NamespacedName) {
 		h.mu.Lock()
@@ -51,6 +54,7 @@ func TestAdmission(t *testing.T) {
 		if !h.admit("another server", "else", 5) {
 			t.Error("another server's is not admitted")
 		}
+		h.Queue.Done("else")
 		advance(time.Hour)
 		if h.admit("", "next", 1) {
 			t.Error("db_proxy is away, and others are admitted")

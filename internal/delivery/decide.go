@@ -148,6 +148,14 @@ func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
 // canYield reports whether older messages may go first.
 func (s Step) canYield() bool { return s == StepWait || s == StepSend || s == StepRoute }
 
+// earlier returns the earlier of two times, of which the zero time is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b

@@ -41,8 +41,10 @@ type Engine struct {
 	keyedAttempts *keyedAttempts
 	staged        *stagedTimes
 	directory     directoryCache
+	workers       *workers
 	known         *knownRows
-	goroutines    sync.WaitGroup
+	// unfinished counts recipients that are not done, with a goroutine or without, and what else Start waits for.
+	unfinished sync.WaitGroup
 
 	readRecordedOnce sync.Once
 	// recordedRead is closed when the rows of finished messages are known.
@@ -64,7 +66,7 @@ type Engine struct {
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1), keyedAttempts: newKeyedAttempts(),
-		known: newKnownRows(), staged: newStagedTimes(), recordedRead: make(chan struct{}),
+		known: newKnownRows(), staged: newStagedTimes(), workers: newWorkers(), recordedRead: make(chan struct{}),
 		jitter: func(d time.Duration) time.Duration { return rand.N(d + 1) },
 		tasks:  map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
 	}
@@ -86,8 +88,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.cancelWork()
 	e.cancelBase()
 	e.mu.Unlock()
-	e.goroutines.Wait()
+	e.unfinished.Wait()
 	e.directory.batches.Wait()
+	e.workers.connections.watches.Wait()
 	return nil
 }
 
@@ -117,24 +120,32 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.uids[spec.Key] = spec.UID
 	e.running += len(open)
 	// Counted under the lock, so that Start cannot stop waiting in between.
-	e.goroutines.Add(len(open))
+	e.unfinished.Add(len(open))
 	e.mu.Unlock()
-
-	conversations := make([]queue.Conversation, len(open))
-	for n, i := range open {
-		conversations[n] = queue.ConversationOf(t.spec.Stores[0], t.spec.Sender, t.recipients[i].Recipient)
-	}
-	places := e.Queue.Submit(spec.UID, spec.ServerKey, t.spec.Order, conversations)
-	e.report(t) // even if nothing can be done for a while
-	for n, i := range open {
-		go func() {
-			defer e.goroutines.Done()
-			(&executor{engine: e, task: t, index: i, place: places[n]}).run()
-			e.stopped(t)
-			places[n].ReleaseSlot()
-		}()
-	}
+	e.begin(t, open)
 	return t.snapshot(), true
+}
+
+// begin starts the delivery to recipients of a task.
+func (e *Engine) begin(t *task, open []int) {
+	executors := make([]executor, len(open))
+	submission := queue.Submission{
+		UID: t.spec.UID, Flow: queue.FlowOf(t.spec.Key, t.spec.ServerKey), Order: t.spec.Order,
+		Conversations: make([]queue.Conversation, len(open)), Wake: func(n int) { executors[n].wake() },
+	}
+	for n, i := range open {
+		executors[n].engine, executors[n].task, executors[n].index = e, t, i
+		to := t.recipients[i].Recipient
+		submission.Conversations[n] = queue.ConversationOf(t.spec.Stores[0], t.spec.Sender, to)
+	}
+	for n, place := range e.Queue.Submit(submission) {
+		executors[n].place = place
+	}
+	t.follow(executors)
+	e.report(t) // even if nothing can be done for a while
+	for n := range executors {
+		e.workers.begin(&executors[n])
+	}
 }
 
 // TrackReconcile is called before a reconcile, and end after it: a drain waits for it. ok is false for messages that
@@ -334,13 +345,17 @@ func (e *Engine) report(t *task) {
 	})
 }
 
-// stopped counts a recipient's goroutine out and reports the last one's end.
+// stopped counts a recipient out and reports the last one's end.
 func (e *Engine) stopped(t *task) {
 	e.mu.Lock()
 	e.running--
 	t.mu.Lock()
 	t.running--
 	last := t.running == 0
+	if last {
+		t.executors = nil
+		t.setDeadline()
+	}
 	t.mu.Unlock()
 	e.mu.Unlock()
 	if last {

@@ -9,11 +9,13 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
 // executor executes the steps of one recipient. It holds the conversation while it works, so that messages are
-// sent in order, one at a time. It holds its slot until it has nothing to send, or waits for long.
+// sent in order, one at a time. It holds its slot until it has nothing to send, or waits for long. It has a goroutine
+// only while it executes steps: see park.
 type executor struct {
 	engine *Engine
 	task   *task
@@ -22,21 +24,41 @@ type executor struct {
 	place *queue.Place
 	// graceEnd is until when the recipient may hold back its successors, once it waits.
 	graceEnd time.Time
+	parking
 }
 
-// run executes steps until none is left, or the task is stopped.
+// pause is what a recipient waits for when it has no step to execute.
+type pause struct {
+	// ended: no step is left.
+	ended bool
+	// waits: for one of these, for the conversation, or for a change of the task.
+	waits bool
+	until time.Time // zero: no time
+	peer  peerOf    // zero: no connection
+}
+
+// run executes steps until there is nothing to do for now.
 func (x *executor) run() {
-	defer x.place.Release()
-	for x.advance() {
+	for {
+		x.engine.workers.listen(x)
+		switch p := x.advance(); {
+		case p.ended:
+			x.place.Release()
+			x.engine.stopped(x.task)
+			x.place.Done()
+			x.engine.unfinished.Done()
+			return
+		case p.waits && x.engine.workers.park(x, p):
+			return
+		}
 	}
 }
 
-// advance acquires the conversation, decides on the next step and executes it; false: there is none.
-func (x *executor) advance() bool {
+// advance decides on the next step and executes it, if the recipient holds the conversation.
+func (x *executor) advance() pause {
 	// Taken before the task is read: it ends if that changes.
 	ctx, cancel := x.task.waitContext(x.index)
 	defer cancel()
-	acquired := x.place.Acquire(ctx) == nil
 	t, p := x.task.recipient(x.index)
 	began := time.Now()
 	step, until := nextStep(p, x.engine.environment(t))
@@ -46,41 +68,43 @@ func (x *executor) advance() bool {
 	// A doubt is not sent to, whatever is asked about it.
 	starting := (step == StepPreflight || step == StepSend) && p.State != v1alpha1.StateInDoubt
 	refusal, refused := t.Refusals[p.Recipient]
+	refused = refused && p.State == v1alpha1.StatePending
+	expiry := pause{waits: true, until: p.expiresAt(t.Policy)}
 	switch {
-	case x.task.ctx.Err() != nil && (!acquired || !step.isFinishing()), step == StepDone:
-		return false
+	case step == StepDone, x.task.ctx.Err() != nil && !step.isFinishing():
+		return pause{ended: true}
+	case step == StepWaitRouter: // without the conversation: all that wait go on together
+		return x.awaitRouter(t, p)
+	case step == StepWaitReady && !refused:
+		return x.awaitConnection(t, p, began)
+	}
+	acquired := x.place.Acquire()
+	switch {
+	case x.task.ctx.Err() != nil && (!acquired || !step.isFinishing()):
+		return pause{ended: true}
 	case step == StepExpire:
 		x.record(step, began, p, afterDeadline(p))
-		return false
+		return pause{ended: true}
 	case !acquired:
-		// What it waits for may have changed.
-	case refused && p.State == v1alpha1.StatePending:
+		return expiry
+	case refused:
 		x.set(p.fail(refusal.Reason, refusal.Message))
-		return false
+		return pause{ended: true}
 	case step.canYield() && x.task.ctx.Err() == nil && x.place.Requeue():
 		// Older messages have become known, or go on after a wait: they are first.
 	case step == StepWait:
 		x.giveWay(p, until, began)
-		waitUntil(ctx, until, x.place.OlderWaits())
-	case step == StepWaitRouter:
-		x.awaitRouter(ctx, t, p)
-	case step == StepWaitReady:
-		if x.awaitConnection(ctx, t, p, began) {
-			// Of the present state: the task may have got another identity meanwhile.
-			x.engine.update(x.task, x.index, func(p recipientState) recipientState {
-				return afterReady(p, x.engine.environment(t))
-			})
-		}
+		return pause{waits: true, until: earlier(until, expiry.until)}
 	case starting && t.PayloadPending:
 		x.place.Release()
 		x.place.ReleaseSlot()
-		<-ctx.Done()
+		return expiry
 	default:
 		if after, ok := x.execute(ctx, step, t, p); ok {
 			x.record(step, began, p, after)
 		}
 	}
-	return true
+	return pause{}
 }
 
 // giveWay lets successors pass a recipient that waits beyond its grace period. One that is stored has a grace period
@@ -99,16 +123,6 @@ func (x *executor) giveWay(p recipientState, until, now time.Time) {
 	}
 }
 
-func waitUntil(ctx context.Context, until time.Time, woken <-chan struct{}) {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-woken:
-	case <-ctx.Done():
-	}
-}
-
 // canceled is for calls that must not block.
 var canceled = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -116,29 +130,33 @@ var canceled = func() context.Context {
 	return ctx
 }()
 
-// awaitConnection waits for db_proxy or another server; false: the deadline came, or the task was stopped.
-func (x *executor) awaitConnection(ctx context.Context, t Task, p recipientState, now time.Time) bool {
-	if t.Server.WaitReady(canceled) == nil {
-		x.giveWay(p, now, now)
-	} else {
+// awaitConnection goes on with db_proxy, or waits for it.
+func (x *executor) awaitConnection(t Task, p recipientState, now time.Time) pause {
+	if t.Server.WaitReady(canceled) != nil {
 		// While db_proxy is away nothing can overtake, and nothing could use the slot.
 		x.place.Release()
+		return pause{waits: true, until: p.expiresAt(t.Policy), peer: peerOf{TeamTalk: t.Server}}
 	}
-	err := t.Server.WaitReady(ctx)
-	return (err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded)) && x.task.ctx.Err() == nil
+	x.giveWay(p, now, now)
+	// Of the present state: the task may have got another identity meanwhile.
+	x.engine.update(x.task, x.index, func(p recipientState) recipientState {
+		return afterReady(p, x.engine.environment(t))
+	})
+	return pause{}
 }
 
-// awaitRouter waits for a router, as long as a stored message may. It holds nothing back meanwhile. Of the messages
-// that a router wakes, the older ones of a conversation acquire it first.
-func (x *executor) awaitRouter(ctx context.Context, t Task, p recipientState) {
+// awaitRouter goes on with a router, or waits for one as long as a stored message may. It holds nothing back meanwhile.
+// Of the messages that a router wakes, the older ones of a conversation acquire it first.
+func (x *executor) awaitRouter(t Task, p recipientState) pause {
 	x.place.Release()
-	ctx, cancel := context.WithDeadline(ctx, p.routeSince.Add(RouteTimeout))
-	defer cancel()
-	if t.Server.WaitRouter(ctx) == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		x.engine.update(x.task, x.index, func(p recipientState) recipientState {
-			return p.afterRouter(x.engine.environment(t))
-		})
+	if t.Server.WaitRouter(canceled) != nil && !p.routeTimedOut(x.engine.environment(t)) {
+		until := p.routeSince.Add(RouteTimeout)
+		return pause{waits: true, until: until, peer: peerOf{TeamTalk: t.Server, router: true}}
 	}
+	x.engine.update(x.task, x.index, func(p recipientState) recipientState {
+		return p.afterRouter(x.engine.environment(t))
+	})
+	return pause{}
 }
 
 // record observes a step that was executed, and keeps its result.
@@ -219,7 +237,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 }
 
 func (x *executor) readBack(t Task, p recipientState) recipientState {
-	row, err := t.readBack(x.engine.base, p)
+	row, err := t.readBack(fairqueue.WithTenant(x.engine.base, t.Key.Namespace), p)
 	if row != nil {
 		c, s := t.conversation(p), t.session(p)
 		x.engine.known.note(c, s, knownRowOf(row))

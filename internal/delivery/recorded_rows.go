@@ -52,7 +52,7 @@ func (e *Engine) recordedRowsKnown(ctx context.Context) bool {
 
 func (e *Engine) startReadingRecorded() {
 	if e.Recorded != nil {
-		e.readRecordedOnce.Do(func() { e.goroutines.Go(e.readRecorded) }) // a caller is counted, so Start still waits
+		e.readRecordedOnce.Do(func() { e.unfinished.Go(e.readRecorded) }) // a caller is counted, so Start still waits
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -89,13 +90,17 @@ type task struct {
 	// epoch is ctx until what the task waits for may have changed.
 	epoch     context.Context
 	nextEpoch context.CancelFunc
+	// executors are those of the recipients that were not done when it was accepted.
+	executors []executor
+	// deadline wakes them, also those that wait for a worker; nil: there is none.
+	deadline *time.Timer
 }
 
 // newTask returns the task of a spec. before is the ended task that it continues, or nil.
 func newTask(work context.Context, spec Task, before *task, now time.Time) *task {
 	// It counts as not recorded until the status shows it: a drain must not lose a doubt about an earlier operator.
 	t := &task{spec: spec, recipients: make([]recipientState, len(spec.Recipients)), revision: 1, accepted: now}
-	t.ctx, t.cancel = context.WithCancel(work)
+	t.ctx, t.cancel = context.WithCancel(fairqueue.WithTenant(work, spec.Key.Namespace))
 	t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
 	learned := map[v1alpha1.Recipient]recipientState{}
 	if before != nil {
@@ -166,12 +171,50 @@ func (t *task) recipient(i int) (Task, recipientState) {
 	return t.spec, t.recipients[i]
 }
 
+// follow has executors woken at the deadline, and when the task is stopped.
+func (t *task) follow(executors []executor) {
+	t.mu.Lock()
+	t.executors = executors
+	t.setDeadline()
+	t.mu.Unlock()
+	context.AfterFunc(t.ctx, t.wakeAll)
+}
+
+// setDeadline needs mu.
+func (t *task) setDeadline() {
+	if t.deadline != nil {
+		t.deadline.Stop()
+		t.deadline = nil
+	}
+	if at := t.spec.Policy.Deadline; !at.IsZero() && t.running > 0 {
+		t.deadline = time.AfterFunc(time.Until(at), t.wakeAll)
+	}
+}
+
+// wakeAll has all executors decide on their next steps again.
+func (t *task) wakeAll() {
+	t.mu.Lock()
+	executors := t.executors
+	t.mu.Unlock()
+	for n := range executors {
+		executors[n].wake()
+	}
+}
+
 // renew takes over what may change of a task under way; false: it was stopped and has ended.
 func (t *task) renew(spec Task) bool {
+	known, changed := t.update(spec)
+	if changed {
+		t.wakeAll()
+	}
+	return known
+}
+
+func (t *task) update(spec Task) (known, changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.running == 0 && t.ctx.Err() != nil {
-		return false
+		return false, false
 	}
 	before := t.spec
 	t.spec.Policy, t.spec.Server = spec.Policy, spec.Server
@@ -190,11 +233,12 @@ func (t *task) renew(spec Task) bool {
 	}
 	rescheduled := !before.Policy.Deadline.Equal(spec.Policy.Deadline) ||
 		!before.Policy.NotBefore.Equal(spec.Policy.NotBefore)
-	if before.Server != spec.Server || released || rescheduled || refused {
+	if changed = before.Server != spec.Server || released || rescheduled || refused; changed {
 		t.nextEpoch()
 		t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
+		t.setDeadline()
 	}
-	return true
+	return true, changed
 }
 
 // identify gives the task the identity of a text that has replaced one which is proved absent. Another resource may

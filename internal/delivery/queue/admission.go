@@ -3,26 +3,47 @@
 package queue
 
 import (
-	"container/heap"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
-// serverSlots is how many recipients of one server may be under way before no more messages are admitted. Each
-// costs memory, most of it a goroutine's. It is far above what any db_proxy has in flight.
-const serverSlots = 10_000
+const (
+	// maxUnderWay is how many recipients may be under way in the process. Each takes about 1 KB, and has a goroutine
+	// only while it works. Through one server, that is about 3,000 recipients of a namespace.
+	maxUnderWay = 63_000
+	// maxLongWaits is how many recipients may wait for long, such as for a router. They hold back nothing else, until
+	// one server has a third of them.
+	maxLongWaits = 60_000
+)
 
-// serverQuota are the slots of one server: one that is down must not keep another's messages waiting.
-type serverQuota struct {
-	server types.NamespacedName
-	// used counts recipients under way, and those of messages that are admitted.
-	used int
-	// waiting are messages that were not admitted. Only the first is woken, so that no slot is promised twice.
-	waiting line[*pending]
+// FlowOf returns whom the recipients of a message count for: its namespace, through one server.
+func FlowOf(message, server types.NamespacedName) fairqueue.Flow {
+	return fairqueue.Flow{Tenant: message.Namespace, Name: server.String()}
 }
 
-// Admit reports whether a message with n recipients may be submitted. It keeps slots for them then, until Submit
-// or Done. If not, the message is woken when Admit is to be called again. A message that has been deleted is not
+// slots are those of the process. Messages that wait for them take turns by namespace, then by server; those of a
+// namespace and a server are admitted in Order.
+type slots struct {
+	// underWay counts recipients under way, and those of messages that are admitted. longWaits counts those that
+	// wait for long.
+	underWay, longWaits *fairqueue.Shares
+	waiting             *fairqueue.Queue[*pending]
+	// freed: some were returned since messages were last admitted.
+	freed bool
+}
+
+func newSlots(underWay, longWaits int) slots {
+	return slots{
+		underWay: fairqueue.NewShares(underWay, 4), longWaits: fairqueue.NewShares(longWaits, 1),
+		waiting: fairqueue.New(func(a, b *pending) bool { return a.Order.Before(b.Order) }),
+	}
+}
+
+// Admit reports whether a message with n recipients may be submitted. It keeps slots for them then, until Submit,
+// Keep or Done. If not, the message is woken when Admit is to be called again. A message that has been deleted is not
 // admitted. One that is Done gets its places back: it must not pass older ones that have theirs.
 func (q *Queue) Admit(uid types.UID, server types.NamespacedName, n int) bool {
 	q.mu.Lock()
@@ -31,54 +52,63 @@ func (q *Queue) Admit(uid types.UID, server types.NamespacedName, n int) bool {
 	if p == nil {
 		return false
 	}
-	q.releaseSlots(p)
 	q.reserve(p)
 	if p.waits = p.behind > 0; p.waits {
+		q.releaseSlots(p)
 		return false
 	}
-	s := q.quotaOf(server)
-	p.quota, p.slots, p.called = s, n, false
-	first := s.waiting.first()
-	if q.fits(s, n) && (first == nil || p.order.Before(first.order)) {
-		s.used += n
+	flow := FlowOf(p.Key, server)
+	if p.item == nil && p.flow == flow && p.slots >= n {
+		q.takeSlots(flow, n-p.slots)
+		p.promised, p.slots = false, n
 		return true
 	}
-	heap.Push(&s.waiting, p)
-	return false
+	q.releaseSlots(p)
+	p.flow, p.slots = flow, n
+	p.item = q.slots.waiting.Push(flow, p)
+	q.admitNext()
+	if p.item != nil {
+		return false
+	}
+	p.promised = false
+	q.woken = slices.DeleteFunc(q.woken, func(key types.NamespacedName) bool { return key == p.Key })
+	return true
 }
 
-// quotaOf returns a server's quota, which is about to change.
-func (q *Queue) quotaOf(server types.NamespacedName) *serverQuota {
-	s := valueOf(q.quotas, server)
-	s.server = server
-	q.changed = append(q.changed, s)
-	return s
+// Keep ends a reconcile after which the message keeps its places. It gives up slots that it was woken for, and that
+// Admit was not called for: it waits for something else.
+func (q *Queue) Keep(uid types.UID) {
+	q.mu.Lock()
+	defer q.unlock()
+	if p := q.pending[uid]; p != nil && p.promised {
+		q.releaseSlots(p)
+	}
+}
+
+// admitNext takes slots for messages that wait, and wakes them.
+func (q *Queue) admitNext() {
+	for {
+		p, ok := q.slots.waiting.Next(func(p *pending) bool {
+			return q.slots.underWay.Fits(p.flow, p.slots) && q.slots.longWaits.Fits(p.flow, 0)
+		})
+		if !ok {
+			return
+		}
+		q.takeSlots(p.flow, p.slots)
+		p.item, p.promised = nil, true
+		q.woken = append(q.woken, p.Key)
+	}
+}
+
+func (q *Queue) takeSlots(flow fairqueue.Flow, n int) {
+	q.slots.underWay.Take(flow, n)
+	q.slots.freed = q.slots.freed || n < 0
 }
 
 // releaseSlots gives up the slots that a message has or waits for.
 func (q *Queue) releaseSlots(p *pending) {
-	switch s := p.quota; {
-	case s == nil:
-		return
-	case p.index >= 0:
-		heap.Remove(&s.waiting, p.index)
-	default:
-		s.used -= p.slots
+	if !q.slots.waiting.Remove(p.item) {
+		q.takeSlots(p.flow, -p.slots)
 	}
-	q.changed = append(q.changed, p.quota)
-	p.quota = nil
-}
-
-// fits reports whether there are n slots. While none is used there are, however few a server has.
-func (q *Queue) fits(s *serverQuota, n int) bool { return s.used == 0 || s.used+n <= q.slots }
-
-// wakeNext wakes the first message that waits, once, when there are slots for it.
-func (q *Queue) wakeNext(s *serverQuota) {
-	switch first := s.waiting.first(); {
-	case first == nil && s.used == 0:
-		delete(q.quotas, s.server)
-	case first != nil && !first.called && q.fits(s, first.slots):
-		first.called = true
-		q.woken = append(q.woken, first.Key)
-	}
+	p.item, p.slots, p.promised = nil, 0, false
 }

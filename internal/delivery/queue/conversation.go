@@ -4,12 +4,12 @@ package queue
 
 import (
 	"container/heap"
-	"context"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
 // Conversation identifies what is sent in order, one at a time: db_proxy executes requests in any order, and
@@ -38,64 +38,71 @@ type conversation struct {
 	waiting line[*Place]
 }
 
-// Place is one recipient's in its conversation, with its slot. It is for one goroutine.
+// Place is one recipient's in its conversation, with its slot.
 type Place struct {
 	entry
 	queue *Queue
-	key   Conversation
+	// wake is called when the place holds its conversation, and when an older place waits for one that it holds. It
+	// may be called without a reason.
+	wake func()
+	key  Conversation
 	// conversation that it holds or waits for; nil: none.
 	conversation *conversation
-	// acquired is closed when it holds the conversation.
-	acquired chan struct{}
-	// olderWaits receives when an older place waits for the conversation that it holds.
-	olderWaits chan struct{}
-	// quota of its slot; nil: it is released.
-	quota *serverQuota
+	flow         *fairqueue.Flow
+	slot         slotState
+}
+
+// slotState is what a Place counts as.
+type slotState uint8
+
+const (
+	slotUnderWay slotState = iota
+	slotLongWait
+	slotReleased
+)
+
+// Submission is a message that has been admitted.
+type Submission struct {
+	UID types.UID
+	// Flow is whom its recipients count for.
+	Flow          fairqueue.Flow
+	Order         Order
+	Conversations []Conversation
+	// Wake is called, without locks, when the nth Place is to be looked at again. It must not block.
+	Wake func(n int)
 }
 
 // Submit moves a message from its reserved places into conversations. Its recipients have slots then.
-func (q *Queue) Submit(uid types.UID, server types.NamespacedName, o Order, conversations []Conversation) []*Place {
+func (q *Queue) Submit(s Submission) []*Place {
 	q.mu.Lock()
 	defer q.unlock()
-	q.done(q.pending[uid])
-	quota := q.quotaOf(server)
-	quota.used += len(conversations)
-	places := make([]*Place, len(conversations))
-	for i, key := range conversations {
+	q.done(q.pending[s.UID])
+	q.takeSlots(s.Flow, len(s.Conversations))
+	places, flow, wake := make([]*Place, len(s.Conversations)), s.Flow, s.Wake
+	for i, key := range s.Conversations {
 		places[i] = &Place{
-			entry: entry{order: o}, queue: q, key: key, quota: quota, olderWaits: make(chan struct{}, 1),
+			entry: entry{order: s.Order}, queue: q, key: key, flow: &flow, wake: func() { wake(i) },
 		}
 		q.enter(places[i])
 	}
 	return places
 }
 
-// Acquire waits until the place holds its conversation, or ctx is done.
-func (p *Place) Acquire(ctx context.Context) error {
-	if p.acquired == nil {
-		p.queue.mu.Lock()
+// Acquire reports whether the place holds its conversation. If not, it waits in its line from now on.
+func (p *Place) Acquire() bool {
+	p.queue.mu.Lock()
+	defer p.queue.unlock()
+	if p.conversation == nil {
 		p.queue.enter(p)
-		p.queue.mu.Unlock()
 	}
-	select {
-	case <-p.acquired:
-		return nil
-	default:
-	}
-	select {
-	case <-p.acquired:
-		return nil
-	case <-ctx.Done():
-		p.Release() // also if it was granted at the same moment
-		return ctx.Err()
-	}
+	return p.index < 0
 }
 
 // Requeue lets older messages go first that wait for the conversation, or hold it as well. It reports whether
 // there are any: then the conversation must be acquired again, and no younger message gets in between.
 func (p *Place) Requeue() bool {
 	p.queue.mu.Lock()
-	defer p.queue.mu.Unlock()
+	defer p.queue.unlock()
 	older := func(other *Place) bool { return other.order.Before(p.order) }
 	c := p.conversation
 	if !slices.ContainsFunc(c.held, older) && (len(c.waiting) == 0 || !older(c.waiting[0])) {
@@ -106,40 +113,52 @@ func (p *Place) Requeue() bool {
 	return true
 }
 
-// OlderWaits receives when Requeue may let an older message go first. It can receive without a reason.
-func (p *Place) OlderWaits() <-chan struct{} { return p.olderWaits }
-
-// Release passes the conversation on. The place may acquire it again.
+// Release passes the conversation on, or leaves its line. The place may acquire it again.
 func (p *Place) Release() {
 	p.queue.mu.Lock()
-	defer p.queue.mu.Unlock()
+	defer p.queue.unlock()
 	p.queue.leave(p)
 }
 
-// ReleaseSlot gives the slot up: nothing is left to send, or what is left waits for long.
+// ReleaseSlot gives the slot up: what is left waits for long. The recipient counts as such until Done.
 func (p *Place) ReleaseSlot() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
-	if s := p.quota; s != nil {
-		s.used--
-		p.queue.changed = append(p.queue.changed, s)
-		p.quota = nil
+	if p.slot == slotUnderWay {
+		p.slot = slotLongWait
+		p.queue.slots.longWaits.Take(*p.flow, 1)
+		p.queue.takeSlots(*p.flow, -1)
 	}
 }
 
+// Done gives up the conversation and whatever the place counts as: nothing is left to do.
+func (p *Place) Done() {
+	p.queue.mu.Lock()
+	defer p.queue.unlock()
+	p.queue.leave(p)
+	switch p.slot {
+	case slotUnderWay:
+		p.queue.takeSlots(*p.flow, -1)
+	case slotLongWait:
+		p.queue.slots.longWaits.Return(*p.flow, 1)
+		p.queue.slots.freed = true
+	}
+	p.slot = slotReleased
+}
+
+// enter puts a place into the line of its conversation. It is not woken if it holds the conversation at once.
 func (q *Queue) enter(p *Place) {
 	c := q.conversationOf(p.key)
-	p.conversation, p.acquired = c, make(chan struct{})
+	p.conversation = c
 	heap.Push(&c.waiting, p)
 	for _, holder := range c.held {
 		if p.order.Before(holder.order) {
-			select {
-			case holder.olderWaits <- struct{}{}:
-			default:
-			}
+			q.wokenPlaces = append(q.wokenPlaces, holder)
 		}
 	}
-	q.grant(c)
+	if granted := q.grant(c); granted != nil && granted != p {
+		q.wokenPlaces = append(q.wokenPlaces, granted)
+	}
 }
 
 func (q *Queue) leave(p *Place) {
@@ -152,12 +171,14 @@ func (q *Queue) leave(p *Place) {
 	default:
 		c.held = slices.DeleteFunc(c.held, func(other *Place) bool { return other == p })
 	}
-	p.conversation, p.acquired = nil, nil
-	q.grant(c)
+	p.conversation = nil
+	if granted := q.grant(c); granted != nil {
+		q.wokenPlaces = append(q.wokenPlaces, granted)
+	}
 }
 
-// grant passes a conversation that nobody holds to the first that waits.
-func (q *Queue) grant(c *conversation) {
+// grant passes a conversation that nobody holds to the first that waits, and returns it.
+func (q *Queue) grant(c *conversation) *Place {
 	switch {
 	case len(c.held) > 0:
 	case len(c.waiting) == 0:
@@ -165,8 +186,9 @@ func (q *Queue) grant(c *conversation) {
 	default:
 		p := heap.Pop(&c.waiting).(*Place)
 		c.held = append(c.held, p)
-		close(p.acquired)
+		return p
 	}
+	return nil
 }
 
 func (q *Queue) conversationOf(key Conversation) *conversation {

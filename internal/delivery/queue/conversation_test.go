@@ -64,12 +64,38 @@ func newConversations(t *testing.T) *conversations {
 	return &conversations{New(func(types.NamespacedName) {}), t, make(chan string, 10)}
 }
 
-// place returns a place that waits for a conversation, or holds it.
-func (c *conversations) place(key Conversation, o Order) *Place {
-	return c.Submit("", types.NamespacedName{}, o, []Conversation{key})[0]
+// waiter is a Place whose goroutine waits.
+type waiter struct {
+	*Place
+	woken chan struct{}
 }
 
-func (c *conversations) acquire(p *Place) {
+// Acquire waits until the place holds its conversation, or ctx is done.
+func (w waiter) Acquire(ctx context.Context) error {
+	for !w.Place.Acquire() {
+		select {
+		case <-w.woken:
+		case <-ctx.Done():
+			w.Release() // also if it was granted at the same moment
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// place returns a place that waits for a conversation, or holds it.
+func (c *conversations) place(key Conversation, o Order) waiter {
+	w := waiter{woken: make(chan struct{}, 1)}
+	w.Place = c.Submit(Submission{Order: o, Conversations: []Conversation{key}, Wake: func(int) {
+		select {
+		case w.woken <- struct{}{}:
+		default:
+		}
+	}})[0]
+	return w
+}
+
+func (c *conversations) acquire(p waiter) {
 	c.Helper()
 	if err := p.Acquire(c.Context()); err != nil {
 		c.Fatal(err)
@@ -116,7 +142,7 @@ func (p *Place) holds() bool {
 	return p.conversation != nil && slices.Contains(p.conversation.held, p)
 }
 
-// TestOlderWaits: who holds a conversation is woken by an older place only.
+// TestOlderWaits: a place that holds a conversation is woken by an older place only.
 func TestOlderWaits(t *testing.T) {
 	c := newConversations(t)
 	at := func(second int64) Order { return Order{Created: time.Unix(second, 0)} }
@@ -127,7 +153,7 @@ func TestOlderWaits(t *testing.T) {
 		want   int
 	}{{6, 0}, {4, 1}, {3, 1}} {
 		c.place(Conversation{}, at(tc.second))
-		if got := len(held.OlderWaits()); got != tc.want {
+		if got := len(held.woken); got != tc.want {
 			t.Errorf("after one of second %d waits: %d, want %d", tc.second, got, tc.want)
 		}
 	}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package queue decides which message may be sent next. Messages of one conversation are sent in Order, one at a
-// time. Of each TeamTalkServer a bounded number of recipients is under way.
+// time. Of the process a bounded number of recipients is under way, shared fairly by namespaces and servers.
 //
 // The controller calls Add, Requeue and Delete when something has changed, Admit and
-// Done when it reconciles a message. The engine calls Submit, and acquires the Places
+// Done or Keep when it reconciles a message. The engine calls Submit, and acquires the Places
 // that it returns. There is one Queue with one lock; each operation takes O(log n).
 //
 // # The path of a message
@@ -13,17 +13,19 @@
 //     known yet, and its server may not exist: it gets a place in the line of each
 //     pair of server and recipient.
 //  2. Admit reports whether it may be submitted: it is the first in all of its lines,
-//     and its server has slots for its recipients. If not, it keeps its places, so
-//     that no younger message passes it, and the queue wakes it when that has changed.
-//     Of those that wait for slots, one is woken at a time, the oldest first.
+//     and there are slots for its recipients. If not, it keeps its places, so that no
+//     younger message passes it, and the queue wakes it when that has changed. Those
+//     that wait for slots take turns by namespace and server, the oldest of each
+//     first. A message has its slots when it is woken.
 //  3. Submit replaces the reserved places by Places in the conversations, under one
 //     lock, and takes the slots.
-//  4. Acquire waits until the Place is the first in its conversation and nobody holds
-//     it. Release passes the conversation on. ReleaseSlot admits others; a recipient
-//     that waits for long calls it before its end.
+//  4. Acquire reports whether the Place holds its conversation: it is the first in it,
+//     and nobody else holds it. If not, it is woken then. Release passes the
+//     conversation on. ReleaseSlot admits others: the recipient waits for long. Done
+//     ends the Place.
 //
 // A reconcile that does not submit the message either calls Done, and others pass it until Requeue or Admit; or
-// it calls nothing, and the message keeps its places. It must keep them only if it is reconciled again soon, or
+// it calls Keep, and the message keeps its places. It must keep them only if it is reconciled again soon, or
 // together with all others of its server: messages behind it wait. One message always waits for no other, as all
 // wait by one Order.
 //

@@ -33,10 +33,17 @@ type entry struct {
 	index int
 }
 
-func (e *entry) self() *entry { return e }
+func (e *entry) orderOf() *Order { return &e.order }
+func (e *entry) indexOf() *int   { return &e.index }
 
-// line is a heap.Interface, the oldest entry first.
-type line[T interface{ self() *entry }] []T
+// lined is what waits in a line.
+type lined interface {
+	orderOf() *Order
+	indexOf() *int
+}
+
+// line is a heap.Interface, the oldest first.
+type line[T lined] []T
 
 func (l line[T]) first() (oldest T) {
 	if len(l) > 0 {
@@ -47,15 +54,15 @@ func (l line[T]) first() (oldest T) {
 
 // Len implements heap.Interface, like the others.
 func (l line[T]) Len() int           { return len(l) }
-func (l line[T]) Less(i, j int) bool { return l[i].self().order.Before(l[j].self().order) }
+func (l line[T]) Less(i, j int) bool { return l[i].orderOf().Before(*l[j].orderOf()) }
 func (l line[T]) Swap(i, j int) {
 	l[i], l[j] = l[j], l[i]
-	l[i].self().index, l[j].self().index = i, j
+	*l[i].indexOf(), *l[j].indexOf() = i, j
 }
 
 func (l *line[T]) Push(x any) {
 	e := x.(T)
-	e.self().index = len(*l)
+	*e.indexOf() = len(*l)
 	*l = append(*l, e)
 }
 
@@ -64,6 +71,6 @@ func (l *line[T]) Pop() any {
 	e := (*l)[last]
 	clear((*l)[last:])
 	*l = (*l)[:last]
-	e.self().index = -1
+	*e.indexOf() = -1
 	return e
 }

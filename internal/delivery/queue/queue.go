@@ -5,49 +5,54 @@ package queue
 import (
 	"container/heap"
 	"sync"
+	"unique"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
 // Queue orders the messages of one process. Its methods may be called from any goroutine.
 type Queue struct {
-	wake  func(types.NamespacedName)
-	slots int
+	wake func(types.NamespacedName)
 
 	mu            sync.Mutex
 	pending       map[types.UID]*pending
 	uids          map[types.NamespacedName]types.UID
-	reserved      map[peer]*line[*reservation]
-	quotas        map[types.NamespacedName]*serverQuota
+	reserved      map[peer]*peerLine
+	slots         slots
 	conversations map[Conversation]*conversation
 	stores        map[string]string // see Join
-	// changed and woken are to be examined and woken at the end of a call.
-	changed []*serverQuota
-	woken   []types.NamespacedName
+	// woken and wokenPlaces are woken at the end of a call.
+	woken       []types.NamespacedName
+	wokenPlaces []*Place
 }
 
 // New returns a Queue that calls wake for a message that Admit is to be called for again. It must not block.
 func New(wake func(types.NamespacedName)) *Queue {
 	return &Queue{
-		wake: wake, slots: serverSlots,
+		wake: wake, slots: newSlots(maxUnderWay, maxLongWaits),
 		pending: map[types.UID]*pending{}, uids: map[types.NamespacedName]types.UID{},
-		reserved: map[peer]*line[*reservation]{}, quotas: map[types.NamespacedName]*serverQuota{},
+		reserved:      map[peer]*peerLine{},
 		conversations: map[Conversation]*conversation{}, stores: map[string]string{},
 	}
 }
 
-// unlock ends a call: it wakes messages without the lock.
+// unlock ends a call: it admits messages for which there are slots now, and wakes without the lock.
 func (q *Queue) unlock() {
-	for _, s := range q.changed {
-		q.wakeNext(s)
+	if q.slots.freed {
+		q.slots.freed = false
+		q.admitNext()
 	}
-	woken := q.woken
-	q.changed, q.woken = nil, nil
+	messages, places := q.woken, q.wokenPlaces
+	q.woken, q.wokenPlaces = nil, nil
 	q.mu.Unlock()
-	for _, key := range woken {
+	for _, key := range messages {
 		q.wake(key)
+	}
+	for _, p := range places {
+		p.wake()
 	}
 }
 
@@ -62,9 +67,8 @@ type Message struct {
 	Recipients []v1alpha1.Recipient
 }
 
-// pending is a Message in the queue. Its entry is in the line for slots.
+// pending is a Message in the queue.
 type pending struct {
-	entry
 	Message
 	// reserved are its places; nil once it is submitted, or Done.
 	reserved []reservation
@@ -74,25 +78,36 @@ type pending struct {
 	requeued bool
 	// waits: it is woken when it is the first in all lines.
 	waits bool
-	// quota of which it has slots, or waits for them; nil: none.
-	quota *serverQuota
+	// flow is whom the slots count for that it has, or waits for if item is set.
+	flow  fairqueue.Flow
 	slots int
-	// called: it has been woken because there are slots for it.
-	called bool
+	item  *fairqueue.Item[*pending]
+	// promised: it was woken for its slots, and Admit was not called since.
+	promised bool
 }
 
 // peer identifies a line: messages through one server to one recipient, from any sender.
 type peer struct {
-	server    types.NamespacedName
-	recipient v1alpha1.Recipient
+	server unique.Handle[types.NamespacedName]
+	group  bool
+	id     uint32
+}
+
+// peerLine is the line of a peer. Half a million recipients may have places: each takes about 120 bytes.
+type peerLine struct {
+	peer peer
+	line line[*reservation]
 }
 
 // reservation is a place of a message that is not submitted.
 type reservation struct {
-	entry
-	peer peer
-	of   *pending
+	of    *pending
+	in    *peerLine
+	index int
 }
+
+func (r *reservation) orderOf() *Order { return &r.of.Order }
+func (r *reservation) indexOf() *int   { return &r.index }
 
 // Add reserves the places of a message that is not known yet. It returns the Order of the first Add.
 func (q *Queue) Add(m Message) (o Order, known bool) {
@@ -104,7 +119,7 @@ func (q *Queue) Add(m Message) (o Order, known bool) {
 		return m.Order, true
 	}
 	q.drop(q.pending[q.uids[m.Key]])
-	p := &pending{entry: entry{order: m.Order, index: -1}, Message: m}
+	p := &pending{Message: m}
 	q.pending[m.UID], q.uids[m.Key] = p, m.UID
 	q.reserve(p)
 	return m.Order, false
@@ -150,17 +165,18 @@ func (q *Queue) reserve(p *pending) {
 		return
 	}
 	p.reserved = make([]reservation, 0, len(p.Recipients)) // not to be moved: lines point into it
-	unique := make(map[v1alpha1.Recipient]bool, len(p.Recipients))
+	server, distinct := unique.Make(p.Server), make(map[peer]bool, len(p.Recipients))
 	for _, recipient := range p.Recipients {
-		if unique[recipient] {
+		to := peer{server, recipient.Type == v1alpha1.RecipientGroup, recipient.ID}
+		if distinct[to] {
 			continue // it would wait for itself
 		}
-		unique[recipient] = true
-		p.reserved = append(p.reserved, reservation{entry{order: p.order}, peer{p.Server, recipient}, p})
-		r := &p.reserved[len(p.reserved)-1]
-		l := valueOf(q.reserved, r.peer)
-		first := l.first()
-		heap.Push(l, r)
+		distinct[to] = true
+		in := valueOf(q.reserved, to)
+		in.peer = to
+		p.reserved = append(p.reserved, reservation{of: p, in: in})
+		r, first := &p.reserved[len(p.reserved)-1], in.line.first()
+		heap.Push(&in.line, r)
 		switch {
 		case r.index > 0:
 			p.behind++
@@ -177,11 +193,11 @@ func (q *Queue) done(p *pending) {
 	q.releaseSlots(p)
 	for i := range p.reserved {
 		r := &p.reserved[i]
-		l, wasFirst := q.reserved[r.peer], r.index == 0
-		heap.Remove(l, r.index)
-		switch first := l.first(); {
+		wasFirst := r.index == 0
+		heap.Remove(&r.in.line, r.index)
+		switch first := r.in.line.first(); {
 		case first == nil:
-			delete(q.reserved, r.peer)
+			delete(q.reserved, r.in.peer)
 		case wasFirst:
 			first.of.behind--
 			if first.of.behind == 0 && first.of.waits {

@@ -72,8 +72,9 @@ func (r *recorder) wantWoken(want ...string) {
 // wantEmpty checks that nothing is left.
 func (r *recorder) wantEmpty() {
 	r.t.Helper()
-	if n := len(r.pending) + len(r.uids) + len(r.reserved) + len(r.quotas) + len(r.conversations); n != 0 {
-		r.t.Errorf("left over: %v, %v, %v, %v, %v", r.pending, r.uids, r.reserved, r.quotas, r.conversations)
+	n := len(r.pending) + len(r.uids) + len(r.reserved) + len(r.conversations)
+	if n += r.slots.underWay.Used() + r.slots.longWaits.Used() + r.slots.waiting.Len(); n != 0 {
+		r.t.Errorf("left over: %v, %v, %v, %v, %v", r.pending, r.uids, r.reserved, r.slots, r.conversations)
 	}
 }
 
@@ -284,7 +285,7 @@ func TestAllAreSent(t *testing.T) {
 		order int64
 	}
 	r := newRecorder(t)
-	r.slots = 5
+	r.slots = newSlots(5*21, 100)
 	all, enqueued := map[string]Message{}, []string{}
 	for _, n := range rand.Perm(messages) {
 		var to []v1alpha1.Recipient
@@ -313,8 +314,7 @@ func TestAllAreSent(t *testing.T) {
 		} else if p := underWay[i-len(enqueued)]; p.holds() {
 			underWay = slices.Delete(underWay, i-len(enqueued), i-len(enqueued)+1)
 			sent[p.to] = append(sent[p.to], p.order)
-			p.Release()
-			p.ReleaseSlot()
+			p.Done()
 		}
 		enqueued = append(enqueued, r.woken...)
 		r.woken = nil
@@ -346,8 +346,9 @@ func TestSubmit(t *testing.T) {
 		if p.Release(); p == older && !younger.holds() {
 			t.Error("the conversation is not passed on")
 		}
+		p.Done()
 		p.ReleaseSlot()
-		p.ReleaseSlot() // once is enough
+		p.Done() // once is enough
 	}
 	for _, n := range []string{"a", "b"} {
 		r.Delete(named(n), "", "")
@@ -361,7 +362,9 @@ func (r *recorder) submit(server string, m Message) []*Place {
 	for _, to := range m.Recipients {
 		conversations = append(conversations, ConversationOf("db", bot, to))
 	}
-	return r.Submit(m.UID, named(server), m.Order, conversations)
+	return r.Submit(Submission{
+		UID: m.UID, Flow: FlowOf(m.Key, named(server)), Order: m.Order, Conversations: conversations, Wake: func(int) {},
+	})
 }
 
 // BenchmarkMessage is the cost of a message to as many as it may name.

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
+)
+
+// maxWorkers bounds the goroutines that execute steps. One takes about 10 KB while it waits for an answer: with 1,000
+// recipients each, messages whose db_proxy is away had taken 10 MB each. One server's of a namespace are about 400,
+// several times what a db_proxy has in flight.
+const maxWorkers = 8_400
+
+// parking is where an executor is between two of its steps. Workers guard it.
+type parking struct {
+	state parkingState
+	// woken: something has changed since its last step was decided.
+	woken bool
+	// timer wakes it at the end of its pause; nil: none.
+	timer *time.Timer
+	// peer is what it waits for to be connected; zero: none.
+	peer peerOf
+	// flow is whom its worker counts for, and item its place among those that wait for one.
+	flow fairqueue.Flow
+	item *fairqueue.Item[*executor]
+}
+
+type parkingState uint8
+
+const (
+	// parkingNew executors are not started.
+	parkingNew parkingState = iota
+	// parkingIdle executors wait to be woken.
+	parkingIdle
+	// parkingQueued executors wait for a worker.
+	parkingQueued
+	// parkingBusy executors have one.
+	parkingBusy
+)
+
+// workers gives goroutines to executors that have something to do: by namespace and server in turn.
+type workers struct {
+	mu      sync.Mutex
+	waiting fairqueue.Queue[*executor]
+	used    *fairqueue.Shares
+
+	connections connections
+}
+
+func newWorkers() *workers { return &workers{used: fairqueue.NewShares(maxWorkers, 4)} }
+
+// begin starts a new executor.
+func (w *workers) begin(x *executor) {
+	w.mu.Lock()
+	x.state = parkingIdle
+	w.mu.Unlock()
+	w.wake(x)
+}
+
+// wake has an executor decide on its next step again. It does not block.
+func (w *workers) wake(x *executor) {
+	flow := x.workFlow()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x.woken = true
+	switch {
+	case x.state == parkingNew, x.state == parkingBusy, x.state == parkingQueued && x.flow == flow:
+		return
+	case x.state == parkingQueued:
+		w.waiting.Remove(x.item)
+	}
+	x.state, x.flow, x.item = parkingQueued, flow, w.waiting.Push(flow, x)
+	w.start()
+}
+
+// start starts goroutines for those that wait, as far as there are workers. It needs mu.
+func (w *workers) start() {
+	for {
+		x, ok := w.waiting.Next(func(x *executor) bool { return w.used.Fits(x.flow, 1) })
+		if !ok {
+			return
+		}
+		w.unpark(x)
+		flow := x.flow
+		w.used.Take(flow, 1)
+		go func() {
+			x.run()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.used.Return(flow, 1)
+			w.start()
+		}()
+	}
+}
+
+// unpark ends a pause. It needs mu.
+func (w *workers) unpark(x *executor) {
+	x.state, x.item = parkingBusy, nil
+	if x.timer != nil {
+		x.timer.Stop()
+		x.timer = nil
+	}
+	if x.peer.TeamTalk != nil {
+		w.connections.remove(x)
+		x.peer = peerOf{}
+	}
+}
+
+// listen is called before a step is decided: what changes from now on is seen by park.
+func (w *workers) listen(x *executor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x.woken = false
+}
+
+// park ends the work on a recipient until its pause is over, or it is woken; false: it was woken already.
+func (w *workers) park(x *executor, p pause) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x.woken {
+		return false
+	}
+	x.state = parkingIdle
+	if !p.until.IsZero() {
+		x.timer = time.AfterFunc(time.Until(p.until), x.wake)
+	}
+	if x.peer = p.peer; x.peer.TeamTalk != nil {
+		w.connections.add(x)
+	}
+	return true
+}
+
+func (x *executor) wake() { x.engine.workers.wake(x) }
+
+// workFlow is whom a worker counts for. What has not begun may wait long, for the rate or for db_proxy. It must not
+// hold back what has begun, or has nothing left to send.
+func (x *executor) workFlow() fairqueue.Flow {
+	t, p := x.task.recipient(x.index)
+	flow := queue.FlowOf(t.Key, t.ServerKey)
+	if p.State == v1alpha1.StatePending && x.task.ctx.Err() == nil && !hasExpired(p, x.engine.environment(t)) {
+		flow.Name += " starting"
+	}
+	return flow
+}
+
+// peerOf is the db_proxy of a TeamTalk, or its router.
+type peerOf struct {
+	TeamTalk
+	router bool
+}
+
+// wait blocks until it is connected, or ctx is done.
+func (p peerOf) wait(ctx context.Context) error {
+	if p.router {
+		return p.WaitRouter(ctx)
+	}
+	return p.WaitReady(ctx)
+}
+
+// connections wakes executors when their peer is connected. One goroutine waits for each peer.
+type connections struct {
+	watches sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting map[peerOf]*connectionWatch
+}
+
+type connectionWatch struct {
+	executors map[*executor]struct{}
+	cancel    context.CancelFunc
+}
+
+// add has an executor woken when its peer is connected.
+func (c *connections) add(x *executor) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, peer := c.waiting[x.peer], x.peer
+	if w == nil {
+		w = &connectionWatch{executors: map[*executor]struct{}{}}
+		var ctx context.Context
+		ctx, w.cancel = context.WithCancel(context.Background())
+		if c.waiting == nil {
+			c.waiting = map[peerOf]*connectionWatch{}
+		}
+		c.waiting[peer] = w
+		c.watches.Go(func() { c.watch(ctx, peer, w) })
+	}
+	w.executors[x] = struct{}{}
+}
+
+// remove undoes add. The last one ends the watch.
+func (c *connections) remove(x *executor) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w := c.waiting[x.peer]; w != nil {
+		if delete(w.executors, x); len(w.executors) == 0 {
+			delete(c.waiting, x.peer)
+			w.cancel()
+		}
+	}
+}
+
+// watch waits for a peer, and wakes all that wait for it.
+func (c *connections) watch(ctx context.Context, peer peerOf, w *connectionWatch) {
+	err := peer.wait(ctx)
+	w.cancel()
+	if err != nil {
+		return // nothing waits any more
+	}
+	c.mu.Lock()
+	if c.waiting[peer] == w {
+		delete(c.waiting, peer)
+	}
+	executors := w.executors
+	w.executors = nil
+	c.mu.Unlock()
+	for x := range executors {
+		x.wake()
+	}
+}
