@@ -193,10 +193,11 @@ type DBProxySpec struct {
 	// +kubebuilder:validation:Maximum=1024
 	MaxInFlight int32 `json:"maxInFlight,omitempty"`
 
-	// maxGroupInFlight limits the concurrent requests about groups. A stock db_proxy handles 16; 32
-	// deadlock it until it is restarted.
+	// maxGroupInFlight limits the concurrent requests about groups. In a stock db_proxy, group messages that
+	// overlap can hang a thread until it is restarted, and 32 at once deadlock it. Raise it only for a
+	// db_proxy in which both are repaired.
 	// +optional
-	// +kubebuilder:default=8
+	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1024
 	MaxGroupInFlight int32 `json:"maxGroupInFlight,omitempty"`
