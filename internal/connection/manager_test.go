@@ -168,7 +168,7 @@ func TestSession(t *testing.T) {
 		t.Errorf("%d groups: %v", len(groups), err)
 	}
 	m := message(t, "hello")
-	id, err := s.Send(ctx, ctx, m.Type, built(m))
+	id, err := s.Send(ctx, ctx, m.Type, built(m), nil)
 	if err != nil || id == 0 {
 		t.Errorf("id %d: %v", id, err)
 	}
@@ -190,7 +190,7 @@ func TestSession(t *testing.T) {
 		t.Error("still there after Remove")
 	}
 	h.await("closed", func() bool { return s.Health().DBProxyConnected == 0 && s.Health().RouterConnected == 0 })
-	if _, err := s.Send(ctx, ctx, m.Type, built(m)); !errors.Is(err, dbproxy.ErrNotSent) {
+	if _, err := s.Send(ctx, ctx, m.Type, built(m), nil); !errors.Is(err, dbproxy.ErrNotSent) {
 		t.Errorf("Send: %v", err)
 	}
 	if err := s.Route(ctx, m, id); err == nil {

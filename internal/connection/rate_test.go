@@ -166,7 +166,7 @@ func built(m dbproxy.Message) func() (dbproxy.Message, bool) {
 
 func send(t *testing.T, s *Session, text string) (uint32, error) {
 	m := message(t, text)
-	return s.Send(t.Context(), t.Context(), m.Type, built(m))
+	return s.Send(t.Context(), t.Context(), m.Type, built(m), nil)
 }
 
 // TestBuiltInItsTurn: what the rate holds back is neither encrypted nor dated yet.
@@ -186,7 +186,7 @@ func TestBuiltInItsTurn(t *testing.T) {
 		_, err := s.Send(t.Context(), queue, m.Type, func() (dbproxy.Message, bool) {
 			early = true
 			return m, true
-		})
+		}, nil)
 		result <- err
 	}()
 	h.await("the second to wait", func() bool { return s.inFlight.Load() == 1 })

@@ -251,9 +251,9 @@ func (p path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactS
 
 // Send is dbproxy.Client.SendLatest within the rate of the session. build is called when the message is about to be
 // written.
-func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (
-	uint32, error,
-) {
+func (s *Session) Send(
+	ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool), late func(),
+) (uint32, error) {
 	return request(s, func() (uint32, error) {
 		turn, err := s.pacer.begin(queue, kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP)
 		if err != nil {
@@ -266,7 +266,7 @@ func (s *Session) Send(ctx, queue context.Context, kind wire.MsgType, build func
 				turn.leave()
 			}
 			return m, ok
-		})
+		}, late)
 	})
 }
 

@@ -20,8 +20,11 @@ type TeamTalk interface {
 	Path() (dbproxy.Reads, error)
 	// Send stores a message of the type given and returns the id that db_proxy answers
 	// with. It waits for its turn until queue is done, then calls build, which returns
-	// false if there is no message any more, and waits for the answer until ctx is done.
-	Send(ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error)
+	// false if there is no message any more, and waits for the answer until ctx is done. It
+	// calls late, which must not block, once the answer takes longer than usual.
+	Send(
+		ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool), late func(),
+	) (uint32, error)
 	Router
 	// Keys returns the keys as they are now.
 	Keys() cipher.Keys

@@ -223,14 +223,24 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		// Another message with its key was sent since the store was asked, or is being sent.
 		return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
 	}
+	began, settled := time.Now(), &earlyLook{engine: x.engine, task: t}
+	answerCtx, stopWaiting := context.WithCancel(x.engine.base)
+	defer stopWaiting()
 	var m dbproxy.Message
-	id, err := t.Server.Send(x.engine.base, ctx, t.msgType(p), func() (_ dbproxy.Message, ok bool) {
+	id, err := t.Server.Send(answerCtx, ctx, t.msgType(p), func() (_ dbproxy.Message, ok bool) {
 		// Key and time are of the moment at which it is sent.
 		m, ok = t.message(p, time.Now())
 		return m, ok
-	})
+	}, func() { settled.start(answerCtx, p.unanswered(m, x.engine.environment(t)), stopWaiting) })
 	release(mayBeStored(id, err))
 	if errors.Is(err, dbproxy.ErrNotSent) && ctx.Err() != nil {
+		return p, false
+	}
+	if row := settled.found.Load(); row != nil && (err != nil || !isMessageID(id)) {
+		// Two steps, as if the answer had not come and the store had been asked then.
+		doubt := p.unanswered(m, x.engine.environment(t))
+		x.record(StepSend, began, p, doubt)
+		x.record(StepAsk, time.Now(), doubt, doubt.adoptEarly(t, row, x.engine.environment(t)))
 		return p, false
 	}
 	return afterSend(p, m, id, err, x.engine.environment(t)), true

@@ -19,9 +19,11 @@ type queued struct {
 	wait func()
 }
 
-func (q *queued) Send(ctx, waiting context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
+func (q *queued) Send(
+	ctx, waiting context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool), late func(),
+) (uint32, error) {
 	q.wait()
-	return q.talk.Send(ctx, waiting, kind, build)
+	return q.talk.Send(ctx, waiting, kind, build, late)
 }
 
 // TestBuiltWhenSent: a message that was queued has the key and the time of the moment at which it is sent.

@@ -57,6 +57,8 @@ type reply struct {
 	// err is what the client returns, after taking takes.
 	err   error
 	takes time.Duration
+	// storedAfter is how long reads do not show what is stored.
+	storedAfter time.Duration
 }
 
 var (
@@ -105,6 +107,8 @@ type talk struct {
 	hidden func(queue.Conversation) bool
 	// replica, where set, answers reads.
 	replica *talk
+	// lateAfter, where set, is after what time without an answer a send is late.
+	lateAfter time.Duration
 	// rowTime, where set, is how long the nth row of a list takes, the newest first.
 	rowTime func(n int) time.Duration
 	// unlisted: lists are empty.
@@ -166,7 +170,9 @@ func (f *talk) keep(id uint32, m dbproxy.Message, visible time.Time) {
 	}, conversationOf(m), visible})
 }
 
-func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool)) (uint32, error) {
+func (f *talk) Send(
+	ctx, waiting context.Context, _ wire.MsgType, build func() (dbproxy.Message, bool), late func(),
+) (uint32, error) {
 	m, ok := build()
 	f.mu.Lock()
 	if f.down || waiting.Err() != nil || !ok {
@@ -181,8 +187,9 @@ func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (
 	f.inFlight++
 	f.maxAll = max(f.maxAll, f.inFlight)
 	id := uint32(100 + len(f.sends))
+	lateAfter := f.lateAfter
 	if r.store {
-		f.keep(id, m, time.Now().Add(f.lag))
+		f.keep(id, m, time.Now().Add(max(f.lag, r.storedAfter)))
 		if group, known := f.groups[m.To]; known && len(group) == 0 && m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP {
 			f.groups[m.To] = []uint32{m.From} // a send fills a flushed cache again
 		}
@@ -190,6 +197,11 @@ func (f *talk) Send(ctx, waiting context.Context, _ wire.MsgType, build func() (
 	f.mu.Unlock()
 
 	// Like the real client, which stops waiting with its context.
+	if lateAfter > 0 && r.takes > lateAfter {
+		waitUntil(ctx, time.Now().Add(lateAfter))
+		late()
+		r.takes -= lateAfter
+	}
 	timer := time.NewTimer(r.takes)
 	defer timer.Stop()
 	select {

@@ -149,6 +149,9 @@ func mayBeStored(id uint32, err error) bool {
 	return !errors.Is(err, dbproxy.ErrNotSent) && (err != nil || id != 0)
 }
 
+// isMessageID reports whether the answer to a send is the id of a message.
+func isMessageID(id uint32) bool { return id != 0 && id != wire.MsgIDUnknown }
+
 // afterSend is the state after the answer to a send, or without one.
 func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env environment) recipientState {
 	if errors.Is(err, dbproxy.ErrNotSent) {

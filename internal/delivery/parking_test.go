@@ -145,7 +145,9 @@ func TestDeadlineWithoutWorker(t *testing.T) {
 // hung is a TeamTalk that takes no message.
 type hung struct{ *talk }
 
-func (hung) Send(_, waiting context.Context, _ wire.MsgType, _ func() (dbproxy.Message, bool)) (uint32, error) {
+func (hung) Send(
+	_, waiting context.Context, _ wire.MsgType, _ func() (dbproxy.Message, bool), _ func(),
+) (uint32, error) {
 	<-waiting.Done()
 	return 0, errNotSent
 }

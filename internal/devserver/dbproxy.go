@@ -54,10 +54,15 @@ func newDBProxy(e *endpoint, db *store.Store, messages *cipher.Cipher) *dbproxy 
 func (d *dbproxy) start() {
 	for _, queue := range d.queues {
 		d.goroutine(func() {
+			hung := 0 // the fault that lets it hang
 			for {
 				select {
 				case t := <-queue:
-					d.execute(t)
+					// What is dealt to a worker that hangs comes to nothing, until the fault is removed: db_proxy was
+					// restarted then.
+					if hung == 0 || !d.faults.Has(hung) {
+						hung = d.execute(t)
+					}
 				case <-d.ctx.Done():
 					return
 				}
@@ -77,20 +82,20 @@ func (d *dbproxy) enqueue(p *peer, f frame) {
 }
 
 // execute runs one request. What its connection did not live to see executed is
-// forgotten, as in a crash.
-func (d *dbproxy) execute(t task) {
+// forgotten, as in a crash. It returns the fault that lets the worker hang, or 0.
+func (d *dbproxy) execute(t task) (hung int) {
 	if t.peer.gone() {
-		return
+		return 0
 	}
 	h, ok := d.handlers[t.Command]
 	if !ok {
 		d.log.V(1).Info("ignored an unknown command", "command", t.Command)
-		return
+		return 0
 	}
 	c, err := h(t.Body)
 	if err != nil {
 		d.log.V(1).Info("ignored an invalid request", "command", t.Command, "error", err.Error())
-		return
+		return 0
 	}
 	c.about.Server, c.about.Command = fault.DBProxy, t.Command
 
@@ -107,8 +112,33 @@ func (d *dbproxy) execute(t task) {
 			}
 		})
 	default:
-		d.carryOut(t, c)
+		return d.overlap(t, c)
 	}
+	return 0
+}
+
+// overlap carries out a request under the fault that lets workers hang.
+func (d *dbproxy) overlap(t task, c call) (hung int) {
+	delay, leave, hung := d.faults.Overlap(c.about)
+	switch {
+	case leave == nil:
+		d.carryOut(t, c)
+	case hung != 0:
+		// It hangs between storing and answering.
+		d.log.Info("Fault: a worker hangs", "kind", fault.HungWorker)
+		if _, err := d.run(c, Fault{}); err != nil {
+			d.log.Error(err, "Cannot execute a request", "command", t.Command)
+		}
+		leave()
+	default:
+		d.goroutine(func() {
+			defer leave()
+			if d.wait(d.ctx, delay) && !t.peer.gone() {
+				d.carryOut(t, c)
+			}
+		})
+	}
+	return hung
 }
 
 func (d *dbproxy) carryOut(t task, c call) {

@@ -33,6 +33,7 @@ const (
 	SlowAudio        = fault.SlowAudio
 	RedisFlushed     = fault.RedisFlushed
 	GroupDeadlock    = fault.GroupDeadlock
+	HungWorker       = fault.HungWorker
 	RouterDrop       = fault.RouterDrop
 	Refuse           = fault.Refuse
 )

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -139,4 +141,44 @@ func TestProbabilityIsSeeded(t *testing.T) {
 		t.Errorf("half of 40 requests were to be answered, not %d", len(first))
 	}
 	equal(t, "answered with the same seed", first, fired(1))
+}
+
+// TestHungWorker: messages to a group that overlap hang a worker. It has stored its message, and nothing that is dealt
+// to it is answered. Without an overlap none hangs.
+func TestHungWorker(t *testing.T) {
+	t.Parallel()
+	const requests, silence = 60, 10
+	s, c := serve(t, func(o *Options) { o.Workers, o.HeartbeatInterval = 4, 100*time.Millisecond })
+	add(t, s, Fault{Kind: HungWorker, Probability: 1, Count: 1, Delay: 200 * time.Millisecond})
+	// answered counts answers until there are only heartbeats.
+	answered := func() (n int) {
+		for heartbeats := 0; heartbeats < silence; heartbeats++ {
+			if c.next().Command != wire.CommandHeartBeat {
+				n++
+				heartbeats = 0
+			}
+		}
+		return n
+	}
+	for range 3 {
+		c.text(1, 1, 7, groupText, "alone")
+		equal(t, "answered without an overlap", 1, answered())
+	}
+	for range 2 {
+		c.text(2, 1, 7, groupText, "overlaps")
+	}
+	equal(t, "answered with an overlap", 1, answered())
+	equal(t, "fired", 1, s.Faults().Fired(HungWorker))
+	equal(t, "stored", 5, len(stored(t, s)))
+	for range requests {
+		c.send(wire.CommandUsersInfoReq, 3, &wire.IMUsersInfoReq{UserId: proto.Uint32(1)})
+	}
+	if n := answered(); n == 0 || n == requests {
+		t.Errorf("%d of %d requests are answered, with 1 of 4 workers hung", n, requests)
+	}
+	s.Faults().Clear()
+	for range requests {
+		c.text(4, 1, 2, single, "after a restart")
+	}
+	equal(t, "answered after a restart", requests, answered())
 }

@@ -44,7 +44,8 @@ type Options struct {
 	Seed Seed
 	Log  logr.Logger
 
-	// Workers execute db_proxy's requests, in no order; with 1 they keep it. 0 is 16.
+	// Workers execute db_proxy's requests, in no order; with 1 they keep it. 0 is 48, as
+	// in a stock db_proxy.
 	Workers int
 	// Latency delays every answer.
 	Latency time.Duration
@@ -62,7 +63,7 @@ func (o Options) complete() (Options, error) {
 	o.DBProxyAddress = cmp.Or(o.DBProxyAddress, DefaultDBProxyAddress)
 	o.RouterAddress = cmp.Or(o.RouterAddress, DefaultRouterAddress)
 	o.InboxAddress = cmp.Or(o.InboxAddress, DefaultInboxAddress)
-	o.Workers = cmp.Or(o.Workers, 16)
+	o.Workers = cmp.Or(o.Workers, 48)
 	o.HeartbeatInterval = cmp.Or(o.HeartbeatInterval, 5*time.Second)
 	o.SilenceTimeout = cmp.Or(o.SilenceTimeout, 30*time.Second)
 	if o.Now == nil {

@@ -32,6 +32,10 @@ type figure struct {
 	small bool
 	// paced: teamtalk-dev is as slow as a stock db_proxy, see options.pace.
 	paced bool
+	// latency is teamtalk-dev's in a figure that is not paced.
+	latency time.Duration
+	// needsDev: only teamtalk-dev can do what it needs.
+	needsDev bool
 }
 
 // figures in the order in which they are measured.
@@ -45,6 +49,8 @@ var figures = []figure{
 	{name: "stream", run: stream, users: streamUsers, leads: true, tracks: true, paced: true},
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
 	{name: "record", run: gatewayRecord, users: streamUsers, tracks: true, paced: true},
+	{name: "groups", run: groupRace, users: besideUsers, groups: devGroups, leads: true, tracks: true,
+		latency: groupPace, needsDev: true},
 	{name: "refusals", run: refusals, users: 1, leads: true},
 	{name: "scale", run: scale, users: 1, leads: true, alone: true},
 	{name: "ttl", run: ttl, users: 1, leads: true, tracks: true, alone: true},

@@ -38,15 +38,16 @@ type options struct {
 const (
 	devSender    = 1
 	devFirstUser = 1001
-	devGroup     = 1
-	// devMembers is how many users are in the group, beside the sender.
+	// devGroups are numbered from 1 on.
+	devGroups = 30
+	// devMembers is how many users are in each group, beside the sender.
 	devMembers = 8
 )
 
 func parse(getenv func(string) string) (options, error) {
 	o := options{
 		rounds: defaultRounds, operator: getenv("OPERATOR"), pace: stockPace,
-		sender: devSender, groups: []uint32{devGroup}, key: []byte(devserver.DevelopmentKey),
+		sender: devSender, key: []byte(devserver.DevelopmentKey),
 	}
 	var err error
 	if o.figures, err = choose(getenv("BENCH")); err != nil {
@@ -78,20 +79,28 @@ func parse(getenv func(string) string) (options, error) {
 	for i := range uint32(bulkUsers) {
 		o.users = append(o.users, devFirstUser+i)
 	}
+	for i := range uint32(devGroups) {
+		o.groups = append(o.groups, 1+i)
+	}
 	return o, nil
 }
 
 // latencyOf returns how long teamtalk-dev waits before each answer in a figure.
 func (o *options) latencyOf(f figure) time.Duration {
-	if f.paced && o.own == nil {
+	switch {
+	case o.own != nil:
+		return 0
+	case f.paced:
 		return o.pace
 	}
-	return 0
+	return f.latency
 }
 
 // lacks says what a figure misses to be measured; empty: nothing.
 func (o *options) lacks(f figure) string {
 	switch {
+	case f.needsDev && o.own != nil:
+		return "it takes teamtalk-dev, which has a fault for it"
 	case len(o.users) < f.users:
 		return fmt.Sprintf("it takes %d users, and USERS names %d", f.users, len(o.users))
 	case len(o.groups) < f.groups:

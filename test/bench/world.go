@@ -154,7 +154,11 @@ func until(ctx context.Context, what string, met func(context.Context) bool) {
 }
 
 // teamtalk is where messages go: one of the user's own, or teamtalk-dev.
-type teamtalk struct{ dbProxy, router string }
+type teamtalk struct {
+	dbProxy, router string
+	// inbox is teamtalk-dev's, which sets its faults.
+	inbox string
+}
 
 // startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk: in a process of its own, so that its
 // work does not count as the operator's or the bench's.
@@ -166,7 +170,7 @@ func (w *world) startTeamTalk(ctx context.Context) *teamtalk {
 	seed(ctx, database, w.o)
 	binary := framework.MustGet(framework.Build(ctx, "teamtalk-dev", w.dir))
 	addresses := framework.MustGet(framework.FreeAddresses(3))
-	t := &teamtalk{dbProxy: addresses[0], router: addresses[1]}
+	t := &teamtalk{dbProxy: addresses[0], router: addresses[1], inbox: addresses[2]}
 	process := framework.MustGet(framework.Start(binary, w.log, "--database", database,
 		"--db-proxy-address", t.dbProxy, "--router-address", t.router, "--inbox-address", addresses[2],
 		"--latency", w.latency.String()))
@@ -174,14 +178,16 @@ func (w *world) startTeamTalk(ctx context.Context) *teamtalk {
 	return t
 }
 
-// seed fills a database with the users and the group that messages go to.
+// seed fills a database with the users and the groups that messages go to.
 func seed(ctx context.Context, database string, o options) {
 	all := devserver.Seed{Users: []devserver.User{framework.User(o.sender)}}
 	for _, id := range o.users {
 		all.Users = append(all.Users, framework.User(id))
 	}
 	members := append([]uint32{o.sender}, o.users[:devMembers]...)
-	all.Groups = []devserver.Group{{ID: devGroup, Name: "bench", Members: members}}
+	for _, id := range o.groups {
+		all.Groups = append(all.Groups, devserver.Group{ID: id, Name: fmt.Sprintf("bench-%d", id), Members: members})
+	}
 	s, err := framework.StartTeamTalk(ctx, func(options *devserver.Options) {
 		options.Database, options.Seed = database, all
 	})

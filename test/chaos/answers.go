@@ -53,6 +53,9 @@ func answerScenarios() []scenario {
 		sendDuring("answers-lost", "messages are stored, and never answered", true, 8, answersTo(faultproxy.Drop, 6)),
 		sendDuring("answers-late", "answers arrive after the operator's timeout", false,
 			8, answersTo(faultproxy.Delay(12*time.Second), 6)),
+		// Sooner than the operator's timeout, and much later than usual.
+		sendDuring("executed-slowly", "some messages are executed on open connections, much later than usual", true,
+			8, requestsTo(faultproxy.Delay(4*time.Second), 6)),
 		sendDuring("answers-reordered", "answers of all kinds come in another order", true, 0,
 			faultproxy.Rule{Direction: faultproxy.ToClient, Every: 3, Do: faultproxy.Reorder(2, time.Second)}),
 		sendDuring("answers-repeated", "every answer comes twice", true, 0,
@@ -72,6 +75,8 @@ func answerScenarios() []scenario {
 			clause: "db_proxy crashes on the first message of a conversation"},
 		{name: "group-deadlock", needsDev: true, short: true, run: groupDeadlock,
 			clause: "db_proxy hangs for good once more than 16 group requests run at once"},
+		{name: "hung-worker", needsDev: true, short: true, run: hungWorker,
+			clause: "threads of db_proxy hang for good when messages to groups meet others"},
 		{
 			name: "group-slow",
 			clause: "db_proxy takes 100 s for a group request, and hangs for good once more than " +
@@ -125,6 +130,14 @@ func groupDeadlock(ctx context.Context, w *world) {
 		}
 		return "", w.finishedCount(ctx) == len(w.messages)
 	})
+}
+
+// hungWorker lets a thread hang at the first message to a group that meets another one, and a second one later.
+func hungWorker(ctx context.Context, w *world) {
+	w.inDev(devserver.Fault{Kind: devserver.HungWorker, Probability: 1, Count: 1})
+	w.send(ctx, w.size/2)
+	w.inDev(devserver.Fault{Kind: devserver.HungWorker, Probability: 1, Count: 1})
+	w.send(ctx, w.size-w.size/2)
 }
 
 // slowness is how long a db_proxy with a hanging database takes: long enough to be asked three times more.

@@ -28,6 +28,7 @@ func TestParse(t *testing.T) {
 		},
 		"defaults":        {spec: "kind=stop-receiving", want: Fault{Kind: StopReceiving, Server: DBProxy, Probability: 1, Delay: 4 * time.Second}},
 		"router":          {spec: "kind=router-drop,command=all", want: Fault{Kind: RouterDrop, Server: Router, Probability: 1}},
+		"hung worker":     {spec: "kind=hung-worker", want: Fault{Kind: HungWorker, Server: DBProxy, Probability: defaultHang, Delay: 20 * time.Millisecond}},
 		"limit":           {spec: "kind=group-deadlock,limit=8,delay=1s", want: Fault{Kind: GroupDeadlock, Server: DBProxy, Probability: 1, Limit: 8, Delay: time.Second}},
 		"table":           {spec: "kind=table-unreadable,table=IMGroupMessage_7,every=2", want: Fault{Kind: TableUnreadable, Server: DBProxy, Probability: 1, Table: "IMGroupMessage_7", Every: 2}},
 		"table of users":  {spec: "kind=table-unreadable,table=user:1:2", want: Fault{Kind: TableUnreadable, Server: DBProxy, Probability: 1, Table: "user:1:2"}},

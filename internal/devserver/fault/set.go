@@ -4,6 +4,7 @@ package fault
 
 import (
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -34,7 +35,7 @@ type activeFault struct {
 	Fault
 	trigger Trigger
 	filled  map[uint32]bool // redis-flushed: groups that a message has filled again
-	running int             // group-deadlock: requests under way
+	running int             // group-deadlock, hung-worker: requests under way
 	locked  bool            // group-deadlock: for good
 }
 
@@ -98,12 +99,20 @@ func (s *Set) add(replace bool, faults []Fault) ([]Fault, error) {
 		random := rand.New(rand.NewPCG(s.seed, uint64(s.nextID)))
 		a := &activeFault{Fault: f, filled: map[uint32]bool{}}
 		a.trigger.Skip, a.trigger.Every, a.trigger.Count = f.Skip, f.Every, f.Count
-		a.trigger.Chance = func() bool { return random.Float64() < f.Probability }
+		a.trigger.Chance = func() bool { return random.Float64() < a.chance() }
 		s.armed = append(s.armed, a)
 	}
 	s.mu.Unlock()
 	s.changed(added)
 	return added, nil
+}
+
+// chance is the probability of the fault's happening now.
+func (a *activeFault) chance() float64 {
+	if a.Kind == HungWorker {
+		return 1 - math.Pow(1-a.Probability, float64(a.running-1))
+	}
+	return a.Probability
 }
 
 // List returns the faults with how often each has fired.
@@ -250,4 +259,29 @@ func (s *Set) leave(a *activeFault) (locked bool) {
 	defer s.mu.Unlock()
 	a.running--
 	return a.locked
+}
+
+// Overlap counts a message under hung-worker; without such a fault leave is nil. The message takes delay, and leave
+// ends it. If hung is not 0, its worker hangs as long as the fault of that id is there.
+func (s *Set) Overlap(r Request) (delay time.Duration, leave func(), hung int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.armed {
+		if a.Kind != HungWorker || a.Server != r.Server || r.Command != wire.CommandMsgData {
+			continue
+		}
+		a.running++
+		if r.Session == wire.SessionType_SESSION_TYPE_GROUP && a.matches(r) && s.fire(a) {
+			hung = a.ID
+		}
+		return a.Delay, func() { s.leave(a) }, hung
+	}
+	return 0, nil, 0
+}
+
+// Has reports whether there is a fault of the id.
+func (s *Set) Has(id int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.armed, func(a *activeFault) bool { return a.ID == id })
 }

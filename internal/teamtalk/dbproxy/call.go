@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -23,6 +24,8 @@ type exchange struct {
 	queue context.Context
 	// stores: the request changes the store, however late it is executed.
 	stores bool
+	// late, if set, is called once if the answer does not come in the usual time. It must not block.
+	late func()
 	// group: the request needs two database connections of db_proxy.
 	group bool
 	// message is the request without attach_data. If build is set, it returns the message after the wait for
@@ -49,15 +52,27 @@ type exchange struct {
 type call struct {
 	*exchange
 	// ctx is that of the caller.
-	ctx     context.Context
-	conn    *conn
-	handle  uint32
+	ctx    context.Context
+	conn   *conn
+	handle uint32
+	// release may be called early, see lateCalls.
 	release func()
 	done    chan outcome // capacity 1
+	// receiving is locked while an answer that is not small is read into exchange.answer.
+	receiving sync.Mutex
 	// overdue is set if the call was not answered in time and waits for the end of the connection. It is
 	// guarded by conn.mu until the call is removed. db_proxy may work on a call that stores until the connection
 	// has ended, and on one about a group even longer.
 	overdue bool
+	// began is before the request is written.
+	began time.Time
+	// isLate: it is counted as late by its connection. conn.mu guards it.
+	isLate bool
+	// These are of a late call, and guarded by the Limiter's mu. written is after the request was written.
+	// overtaken is closed when wasOvertaken is set; early: its slot was released before its end.
+	written             time.Time
+	overtaken           chan struct{}
+	wasOvertaken, early bool
 }
 
 // want is the command of the answer.
@@ -70,7 +85,9 @@ type outcome struct {
 	parsed bool
 	// scanned: the scanner has got the rows, which are not in body.
 	scanned bool
-	err     error
+	// silent: the connection was closed because db_proxy had sent nothing on it for long. It may hang.
+	silent bool
+	err    error
 }
 
 // seq is the part of the handle that fits into the header of a PDU.
@@ -78,9 +95,18 @@ func (cl *call) seq() uint16 { return uint16(cl.handle) }
 
 // do sends the request of x on a connection and waits for its answer.
 func (p *Path) do(ctx context.Context, x *exchange) error {
+	cl, err := p.write(ctx, x)
+	if err != nil {
+		return err
+	}
+	return x.conclude(p.await(ctx, cl))
+}
+
+// write sends the request of x on a connection. If it returns an error, no byte was written.
+func (p *Path) write(ctx context.Context, x *exchange) (*call, error) {
 	c := p.client
 	if c.Connected() == 0 {
-		return notSent(ErrNotConnected)
+		return nil, notSent(ErrNotConnected)
 	}
 	queue := ctx
 	if x.queue != nil {
@@ -88,35 +114,35 @@ func (p *Path) do(ctx context.Context, x *exchange) error {
 	}
 	release, err := c.opts.Limiter.Acquire(queue, x.group)
 	if err != nil {
-		return notSent(err)
+		return nil, notSent(err)
 	}
 	cn := p.pick()
 	if cn == nil {
 		release()
-		return notSent(ErrNotConnected)
+		return nil, notSent(ErrNotConnected)
 	}
-	cl := &call{exchange: x, ctx: ctx, conn: cn, release: release, done: make(chan outcome, 1)}
+	cl := &call{exchange: x, ctx: ctx, conn: cn, release: release, done: make(chan outcome, 1), began: time.Now()}
 	if err := cn.register(cl); err != nil {
 		cn.leave()
 		release()
-		return notSent(err)
+		return nil, notSent(err)
 	}
 	frame, err := x.frame(cl.handle)
 	if err != nil {
 		cl.end(nil)
-		return notSent(err)
+		return nil, notSent(err)
 	}
 	if err := cn.link.Send(queue, frame.Append(make([]byte, 0, frame.Len()))); err != nil {
 		if errors.Is(err, link.ErrNotSent) {
 			cl.end(nil)
-			return err
+			return nil, err
 		}
 		if queue.Err() == nil {
 			// The write has failed, which ends the connection.
 			cl.end(ErrConnectionLost)
 		}
 	}
-	return x.conclude(cl.await(ctx))
+	return cl, nil
 }
 
 // frame returns the request with the handle in attach_data.
@@ -133,34 +159,100 @@ func (x *exchange) frame(handle uint32) (pdu.PDU, error) {
 	return p, err
 }
 
-// await waits for the outcome of a call that may have been written.
-func (cl *call) await(ctx context.Context) outcome {
-	expiry := time.AfterFunc(cl.conn.client.opts.RequestTimeout, cl.expire)
-	select {
-	case o := <-cl.done:
-		expiry.Stop()
-		return o
-	case <-ctx.Done():
-	}
-	select {
-	case o := <-cl.done:
-		return o
-	default:
-		// db_proxy may still work on it: it keeps its slot until it is answered or expires.
-		return outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())}
+// await waits for the outcome of a call that may have been written. If the call is late, the caller is notified. A late
+// read that others overtake is sent once more: a thread that hangs may have got it.
+func (p *Path) await(ctx context.Context, cl *call) outcome {
+	limiter, written := p.client.opts.Limiter, time.Now()
+	expiry := time.AfterFunc(p.client.opts.RequestTimeout, cl.expire)
+	late := time.NewTimer(limiter.lateAfter(cl.group))
+	defer late.Stop()
+	var overtaken <-chan struct{}
+	var again <-chan error
+	var repeated *exchange
+	for {
+		select {
+		case o := <-cl.done:
+			expiry.Stop()
+			return o
+		case err := <-again:
+			again = nil
+			if err == nil {
+				return cl.replaceAnswer(repeated)
+			}
+		case <-late.C:
+			overtaken = limiter.becomesLate(cl, written)
+			cl.conn.noteLate(cl)
+			if cl.late != nil {
+				cl.late()
+			}
+		case <-overtaken:
+			overtaken = nil
+			if !cl.stores && cl.scan == nil {
+				var cancel context.CancelFunc
+				repeated, again, cancel = p.repeat(ctx, cl.exchange)
+				defer cancel()
+			}
+		case <-ctx.Done():
+			select {
+			case o := <-cl.done:
+				return o
+			default:
+				// db_proxy may still work on it: it keeps its slot until it is answered or expires.
+				return outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())}
+			}
+		}
 	}
 }
 
+// repeat sends the request of x once more, as an exchange of its own.
+func (p *Path) repeat(ctx context.Context, x *exchange) (*exchange, <-chan error, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	again := *x
+	again.answer = x.answer.ProtoReflect().New().Interface()
+	done := make(chan error, 1)
+	go func() {
+		cl, err := p.write(ctx, &again)
+		if err != nil {
+			done <- err
+			return
+		}
+		expiry := time.AfterFunc(p.client.opts.RequestTimeout, cl.expire)
+		select {
+		case o := <-cl.done:
+			expiry.Stop()
+			if o.err == nil && !o.parsed {
+				o.err = again.parse(o.body)
+			}
+			done <- o.err
+		case <-ctx.Done():
+		}
+	}()
+	return &again, done, cancel
+}
+
+// replaceAnswer ends the call with the answer to its repetition, unless it is answered meanwhile.
+func (cl *call) replaceAnswer(repeated *exchange) outcome {
+	cl.end(nil)
+	if o := <-cl.done; o.parsed || o.body != nil {
+		return o
+	}
+	cl.receiving.Lock()
+	defer cl.receiving.Unlock()
+	proto.Reset(cl.answer)
+	proto.Merge(cl.answer, repeated.answer)
+	return outcome{parsed: true}
+}
+
 // expire ends a call that was not answered in time. One that stores something may be executed until its
-// connection has ended. One about a group holds database connections of db_proxy: if its slot were released at
-// the timeout, retries would acquire more and more of them, until db_proxy is deadlocked. So both end with their
-// connection, which accepts no more requests and is closed after its other calls.
+// connection has ended. One about a group that no other has overtaken holds database connections of db_proxy: if its
+// slot were released at the timeout, retries would acquire more and more of them, until db_proxy is deadlocked. So both
+// end with their connection, which is replaced, accepts no more requests and is closed after its other calls.
 func (cl *call) expire() {
-	if !cl.stores && !cl.group {
+	cn := cl.conn
+	if !cl.stores && (!cl.group || cn.client.opts.Limiter.isOvertaken(cl)) {
 		cl.end(ErrNoAnswer)
 		return
 	}
-	cn := cl.conn
 	cn.mu.Lock()
 	inFlight := cn.calls[cl.seq()] == cl
 	if inFlight {
@@ -169,8 +261,9 @@ func (cl *call) expire() {
 	}
 	cn.mu.Unlock()
 	if inFlight {
+		cn.replace()
 		cn.client.opts.OnChange()
-		cn.closeOverdue()
+		cn.closeUnused()
 	}
 }
 
@@ -185,19 +278,24 @@ func (cl *call) end(err error) {
 // connection.
 func (cl *call) finish(o outcome) {
 	c := cl.conn.client
-	lost := cl.overdue && errors.Is(o.err, ErrConnectionLost)
-	if lost {
+	lost := errors.Is(o.err, ErrConnectionLost)
+	hangs := lost && (cl.overdue || o.silent)
+	if lost && cl.overdue {
 		o.err = ErrNoAnswer
 	}
 	cl.done <- o
 	if cl.overdue {
-		// Before load: closeOverdue closes a connection with load <= overdue.
+		// Before load: closeUnused closes a connection with load <= overdue.
 		cl.conn.overdue.Add(-1)
 		defer c.opts.OnChange()
 	}
+	if cl.isLate {
+		cl.conn.late.Add(-1)
+		defer c.opts.Limiter.ends(cl)
+	}
 	cl.conn.leave()
-	if lost && cl.group {
-		c.opts.Limiter.quarantineSlot(quarantineFactor * c.opts.RequestTimeout)
+	if hangs && cl.group {
+		c.opts.Limiter.quarantineSlot(quarantineFactor*c.opts.RequestTimeout, cl)
 		return
 	}
 	cl.release()

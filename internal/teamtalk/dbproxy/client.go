@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,9 @@ const (
 	// maxConnections limits the connections of a client. More would not help: db_proxy is limited by its
 	// threads.
 	maxConnections = 16
+	// maxReplaced is how many connections may be open beside those, because of late calls on them. Overdue calls
+	// replace their connection in any case, and close it.
+	maxReplaced = 16
 	// defaultRequestTimeout is far longer than db_proxy takes under load, which is less than a second.
 	defaultRequestTimeout = 10 * time.Second
 	// quarantineFactor times the request timeout is the minimum quarantine of a slot; see quarantine.
@@ -88,10 +92,28 @@ func (c *Client) Run(ctx context.Context) {
 	dialBackoff := &link.DialBackoff{}
 	var wg sync.WaitGroup
 	for range c.opts.Connections {
-		wg.Go(func() {
-			link.Run(ctx, link.Options{
-				Address:     c.opts.Address,
-				Up:          c.up,
+		wg.Go(func() { c.keepConnected(ctx, dialBackoff) })
+	}
+	wg.Wait()
+}
+
+// keepConnected keeps one connection up. When it is to be replaced, another link takes its place at once, and the
+// first one ends with its connection.
+func (c *Client) keepConnected(ctx context.Context, dialBackoff *link.DialBackoff) {
+	var links sync.WaitGroup
+	defer links.Wait()
+	for before := (*conn)(nil); ; {
+		linkCtx, abandon := context.WithCancel(ctx)
+		replaced := make(chan *conn, 1)
+		replaces := before
+		links.Go(func() {
+			defer abandon()
+			link.Run(linkCtx, link.Options{
+				Address: c.opts.Address,
+				Up: func(l *link.Conn) link.Handler {
+					return c.up(&conn{client: c, link: l, calls: make(map[uint16]*call), replaced: replaced, abandon: abandon},
+						replaces)
+				},
 				Gate:        c.opts.Gate,
 				DialBackoff: dialBackoff,
 				Dial:        c.opts.Dial,
@@ -99,18 +121,34 @@ func (c *Client) Run(ctx context.Context) {
 				Log:         c.opts.Log,
 			})
 		})
+		select {
+		case before = <-replaced:
+		case <-ctx.Done():
+			return
+		}
 	}
-	wg.Wait()
 }
 
-// up is for link.Options.
-func (c *Client) up(l *link.Conn) link.Handler {
-	cn := &conn{client: c, link: l, calls: make(map[uint16]*call)}
+// up adds a connection, which retires the one that it replaces, if any.
+func (c *Client) up(cn, replaces *conn) link.Handler {
 	c.mu.Lock()
 	c.conns[cn] = struct{}{}
+	if replaces != nil {
+		replaces.retired.Store(true)
+	}
 	c.mu.Unlock()
 	c.opts.OnChange()
+	if replaces != nil {
+		replaces.closeUnused()
+	}
 	return cn
+}
+
+// mayReplace bounds the connections that are open because of late calls.
+func (c *Client) mayReplace() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.conns) < c.opts.Connections+maxReplaced
 }
 
 // Connected returns how many connections accept requests.
@@ -126,13 +164,20 @@ func (c *Client) Connected() int {
 	return n
 }
 
-// leastLoaded returns the connection with the fewest requests, or nil if none accepts requests. It needs mu.
+// leastLoaded returns the connection with the fewest requests, of those without a late one if there are such, or nil
+// if none accepts requests. It needs mu.
 func (c *Client) leastLoaded() *conn {
 	var best *conn
 	for cn := range c.conns {
-		if cn.takes() && (best == nil || cn.load.Load() < best.load.Load()) {
+		if cn.takes() && (best == nil || cn.compare(best) < 0) {
 			best = cn
 		}
 	}
 	return best
+}
+
+// compare orders connections by how well they suit a request.
+func (cn *conn) compare(other *conn) int {
+	return cmp.Or(
+		cmp.Compare(min(cn.late.Load(), 1), min(other.late.Load(), 1)), cmp.Compare(cn.load.Load(), other.load.Load()))
 }

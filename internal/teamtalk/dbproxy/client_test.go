@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -105,14 +104,15 @@ func TestAnswersInAnyOrder(t *testing.T) {
 }
 
 func TestLateAndUnmatchedAnswers(t *testing.T) {
-	bubble(t, Options{Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+	const timeout = firstLate / 2 // the connection is not replaced before
+	bubble(t, Options{RequestTimeout: timeout, Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		first := listAsync(t, h, singleChat)
 		late := server.Next()
-		peer.Elapse(5 * time.Second)
+		peer.Elapse(timeout / 2)
 		second := h.sendAsync(t.Context(), message(3)) // waits for the slot
 		r := <-first
 		want(t, "first", r, 0, ErrNoAnswer)
-		wantAfter(t, "first", r, 10*time.Second)
+		wantAfter(t, "first", r, timeout)
 		req := server.Next()
 		server.Send(wire.CommandMsgListRsp, late.Seq, answerList(uint32(late.Seq), singleChat, 0, 0))
 		server.Send(wire.CommandMsgReadNotify, 0, &wire.IMHeartBeat{})     // nobody asked

@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -11,18 +12,26 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
-// errOverdue is the cause of closing a connection with an overdue call.
-var errOverdue = errors.New("a request was not answered in time")
+// Causes of closing a connection: it has an overdue call, or another one has taken its place because of a late call.
+var (
+	errOverdue  = errors.New("a request was not answered in time")
+	errReplaced = errors.New("replaced, after a request was not answered in time")
+)
 
 // conn is a connection with its calls in flight.
 type conn struct {
 	client *Client
 	link   *link.Conn
-	// load counts the calls in flight, and those that are about to be. overdue counts the calls that wait for
-	// the end of the connection.
-	load, overdue atomic.Int64
-	// draining is guarded by the Client's mu; see takes.
-	draining bool
+	// replaced gets the connection when another one is to take its place. After that, abandon ends its link with it.
+	replaced chan<- *conn
+	abandon  context.CancelFunc
+	// load counts the calls in flight, and those that are about to be. late counts those that are not answered in the
+	// usual time, and overdue those that wait for the end of the connection.
+	load, late, overdue atomic.Int64
+	// retired: another connection has taken its place. It is set with the Client's mu.
+	retired atomic.Bool
+	// draining and replacing are guarded by the Client's mu. replacing: another connection is dialed to take its place.
+	draining, replacing bool
 
 	mu    sync.Mutex
 	calls map[uint16]*call // by seq; nil after the end of the connection
@@ -31,18 +40,53 @@ type conn struct {
 var _ link.Handler = (*conn)(nil)
 
 // takes reports whether the connection accepts requests. It needs the Client's mu.
-func (cn *conn) takes() bool { return !cn.draining && cn.overdue.Load() == 0 }
+func (cn *conn) takes() bool { return !cn.draining && !cn.retired.Load() && cn.overdue.Load() == 0 }
 
 // leave undoes the count of a call.
 func (cn *conn) leave() {
 	cn.load.Add(-1)
-	cn.closeOverdue()
+	cn.closeUnused()
 }
 
-// closeOverdue closes the connection if all of its calls are overdue.
-func (cn *conn) closeOverdue() {
-	if n := cn.overdue.Load(); n > 0 && cn.load.Load() <= n {
+// closeUnused closes the connection if all of its calls are overdue, or it was replaced and has none. A replaced one
+// gets no more calls, and each of them ends or is overdue after the request timeout.
+func (cn *conn) closeUnused() {
+	// Before load: no call is added after them.
+	retired, overdue := cn.retired.Load(), cn.overdue.Load()
+	switch {
+	case cn.load.Load() > overdue:
+	case overdue > 0:
 		cn.link.Close(errOverdue)
+	case retired:
+		cn.link.Close(errReplaced)
+	}
+}
+
+// noteLate counts a call as late, unless it has ended. The connection itself may be the reason, so others are preferred,
+// and it is replaced. Its calls go on.
+func (cn *conn) noteLate(cl *call) {
+	cn.mu.Lock()
+	inFlight := cn.calls[cl.seq()] == cl
+	if inFlight {
+		cl.isLate = true
+		cn.late.Add(1)
+	}
+	cn.mu.Unlock()
+	switch {
+	case !inFlight:
+		cn.client.opts.Limiter.ends(cl)
+	case cn.client.mayReplace():
+		cn.replace()
+	}
+}
+
+// replace has another connection dialed that takes the place of this one.
+func (cn *conn) replace() {
+	cn.client.mu.Lock()
+	defer cn.client.mu.Unlock()
+	if _, open := cn.client.conns[cn]; open && !cn.replacing {
+		cn.replacing = true
+		cn.replaced <- cn // has capacity
 	}
 }
 
@@ -95,6 +139,9 @@ func (cn *conn) Down(err error) {
 	c.mu.Lock()
 	usable := cn.takes()
 	delete(c.conns, cn)
+	if cn.replacing {
+		cn.abandon()
+	}
 	c.mu.Unlock()
 	if e, ok := errors.AsType[*pdu.LengthError](err); ok && e.Length > pdu.MaxSkip {
 		// Only the request with this answer fails with ErrTooLong; the others may be retried.
@@ -107,7 +154,7 @@ func (cn *conn) Down(err error) {
 	cn.calls = nil
 	cn.mu.Unlock()
 	for _, cl := range calls {
-		cl.finish(outcome{err: ErrConnectionLost})
+		cl.finish(outcome{err: ErrConnectionLost, silent: errors.Is(err, link.ErrSilent)})
 	}
 	if usable {
 		c.opts.OnChange()

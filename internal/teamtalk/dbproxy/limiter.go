@@ -29,6 +29,7 @@ type Limiter struct {
 	arrived uint64
 
 	quarantine quarantine
+	late       lateCalls
 }
 
 // waiter is a waiting Acquire.

@@ -35,31 +35,39 @@ func TestUnansweredSendEndsItsConnection(t *testing.T) {
 }
 
 // TestOverdueSendWaitsForItsNeighbours ends the connection when no other request is in flight on it, and accepts
-// an answer that arrives before.
+// an answer that arrives before. Another connection has taken its place.
 func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprint("late answer: ", late), func(t *testing.T) {
 			bubble(t, Options{Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
 				send := h.sendAsync(t.Context(), message(2))
 				sent := server.Next()
-				peer.Elapse(5 * time.Second)
-				read := usersAsync(t, h)
+				read := listAsync(t, h, singleChat)
 				asked := server.Next()
-				peer.Elapse(6 * time.Second)
-				pending(t, "send", send)
-				h.wantState(t, 0, 2)
+				peer.Elapse(9 * time.Second)
+				next := <-h.Conns
+				other := h.sendAsync(t.Context(), message(3))
+				answerStored(t, next, next.Next(), 8)
+				want(t, "a send meanwhile", <-other, 8)
 				if late {
 					answerStored(t, server, sent, 9)
 					want(t, "send", <-send, 9)
-					h.wantState(t, 1, 3)
 				}
-				peer.Elapse(time.Second)
-				answerUsers(server, asked)
+				pending(t, "read", read)
+				h.wantState(t, 1, 2)
+				server.Send(wire.CommandMsgListRsp, asked.Seq, answerList(uint32(asked.Seq), singleChat, 0, 0))
 				want(t, "read", <-read, 0)
 				if !late {
 					r := <-send
 					want(t, "send", r, 0, ErrNoAnswer)
-					wantAfter(t, "send", r, 12*time.Second)
+					wantAfter(t, "send", r, 10*time.Second)
+				}
+				synctest.Wait()
+				if _, open := <-server.Requests; open {
+					t.Error("the connection is still open")
+				}
+				if n := h.Connected(); n != 1 {
+					t.Errorf("%d connections, want the one that has taken its place", n)
 				}
 			})
 		})

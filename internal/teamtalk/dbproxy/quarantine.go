@@ -2,21 +2,26 @@
 
 package dbproxy
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // maxProbePause times the quarantine is the longest pause between probes.
 const maxProbePause = 3
 
-// quarantine holds the slots of group requests whose connections were closed without an answer. db_proxy keeps
-// the database connections of such requests while it hangs, even after the connection has ended. So a
-// slot is held for a minimum time, and then until another group request was answered. After the minimum
+// quarantine holds the slots of group requests whose connections were closed without an answer, and which no other
+// group request has overtaken. db_proxy keeps the database connections of such requests while it hangs, even after
+// the connection has ended. So a slot is held until a group request that was sent later is answered. After a minimum
 // time it only counts against the group limit. Without an answer, one slot at a time is released
 // as a probe: its request shows whether db_proxy has recovered.
 //
 // The zero value is ready to use. Limiter.mu guards it.
 type quarantine struct {
-	// answers counts answered group requests.
-	answers uint64
+	// unanswered: no group request was answered since a slot was quarantined.
+	unanswered bool
+	// held are the calls whose slots are held for the minimum time.
+	held []*call
 	// stuck counts the slots that are held beyond the minimum time.
 	stuck int
 	// probing: a slot was released less than pause ago. pause is 0 after an answer.
@@ -24,36 +29,64 @@ type quarantine struct {
 	pause   time.Duration
 }
 
-// answered records the answer to a group request: it releases all stuck slots.
-func (l *Limiter) answered() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r := &l.quarantine
-	l.usedGroup -= r.stuck
-	r.answers++
-	r.stuck, r.pause = 0, 0
-	l.grant()
+// recovered is called after the answer to a group request that was sent at a time. It frees the stuck slots, and
+// returns the functions that release those of earlier requests. It needs mu.
+func (l *Limiter) recovered(sent time.Time) (releases []func()) {
+	q := &l.quarantine
+	l.usedGroup -= q.stuck
+	q.stuck, q.pause = 0, 0
+	q.held = slices.DeleteFunc(q.held, func(cl *call) bool {
+		overtaken := cl.lastWritten().Before(sent)
+		if overtaken {
+			releases = append(releases, cl.release)
+		}
+		return overtaken
+	})
+	q.unanswered = len(q.held) > 0
+	return releases
 }
 
-// quarantineSlot holds the slot of a group request instead of releasing it.
-func (l *Limiter) quarantineSlot(atLeast time.Duration) {
+// quarantineSlot holds the slot of a group request instead of releasing it. One that was released early counts against
+// the limit after the minimum time.
+func (l *Limiter) quarantineSlot(atLeast time.Duration, cl *call) {
 	l.mu.Lock()
-	before := l.quarantine.answers
+	overtaken := l.late.newest.group.After(cl.lastWritten())
+	if !overtaken {
+		l.quarantine.held = append(l.quarantine.held, cl)
+		l.quarantine.unanswered = true
+	}
 	l.mu.Unlock()
+	if overtaken {
+		cl.release()
+		return
+	}
 	time.AfterFunc(atLeast, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.put(true)
-		if r := &l.quarantine; r.answers == before {
-			l.usedGroup++
-			r.stuck++
+		if l.becomesStuck(cl) {
+			cl.release()
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			l.probe(atLeast)
+			l.grant()
 		}
-		l.grant()
 	})
 }
 
-// probe releases a stuck slot, unless a slot is free or was released recently. It needs mu.
+// becomesStuck counts the slot of a call as stuck, before it is released, unless the call was overtaken.
+func (l *Limiter) becomesStuck(cl *call) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := &l.quarantine
+	i := slices.Index(q.held, cl)
+	if i < 0 {
+		return false
+	}
+	q.held = slices.Delete(q.held, i, i+1)
+	l.usedGroup++
+	q.stuck++
+	return true
+}
+
+// probe releases a stuck slot, and those over the limit, unless a slot is free or was released recently. It needs mu.
 func (l *Limiter) probe(first time.Duration) {
 	r := &l.quarantine
 	if r.probing || r.stuck == 0 {
@@ -68,7 +101,7 @@ func (l *Limiter) probe(first time.Duration) {
 		l.probe(first)
 		l.grant()
 	})
-	if l.usedGroup >= l.group {
+	for r.stuck > 0 && l.usedGroup >= l.group {
 		r.stuck--
 		l.usedGroup--
 	}

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,21 +15,24 @@ import (
 const quarantineTime = 20 * time.Second
 
 // acquire takes as many of n slots as are free.
-func acquire(t *testing.T, l *Limiter, n int, group bool) (releases []func()) {
+func acquire(t *testing.T, l *Limiter, n int, group bool) (calls []*call) {
 	for range n {
 		if release, err := l.Acquire(atOnce(t), group); err == nil {
-			releases = append(releases, release)
+			calls = append(calls, &call{exchange: &exchange{group: group}, began: time.Now(), release: release})
 		}
 	}
-	return releases
+	return calls
 }
 
-// abandon quarantines n slots.
-func abandon(l *Limiter, n int) {
-	for range n {
-		l.quarantineSlot(quarantineTime)
+// abandon quarantines the slots of calls.
+func abandon(l *Limiter, calls []*call) {
+	for _, cl := range calls {
+		l.quarantineSlot(quarantineTime, cl)
 	}
 }
+
+// answerGroup answers a request about a group that is sent now.
+func answerGroup(l *Limiter) { l.answered(&call{exchange: &exchange{group: true}, began: time.Now()}) }
 
 // TestQuarantine keeps the slots of requests without an answer, releases one of them now and then, and all of them
 // after an answer of db_proxy.
@@ -42,11 +46,11 @@ func TestQuarantine(t *testing.T) {
 			if len(got) != want {
 				t.Errorf("%d slots are free, want %d", len(got), want)
 			}
-			for _, release := range got {
-				release()
+			for _, cl := range got {
+				cl.release()
 			}
 		}
-		abandon(l, len(acquire(t, l, 4, true)))
+		abandon(l, acquire(t, l, 4, true))
 		peer.Elapse(quarantineTime - time.Second)
 		free(0)
 		peer.Elapse(time.Second)
@@ -55,18 +59,20 @@ func TestQuarantine(t *testing.T) {
 		peer.Elapse(10 * time.Minute)
 		free(1)
 		// Taken, and not answered either: the next one is released after a pause.
-		abandon(l, len(acquire(t, l, 1, true)))
+		abandon(l, acquire(t, l, 1, true))
 		free(0)
 		peer.Elapse(3 * quarantineTime)
 		free(1)
-		l.answered()
+		answerGroup(l)
 		free(4)
-		// After an answer during the quarantine, the slots are released at its end.
-		abandon(l, len(acquire(t, l, 4, true)))
+		// An answer during the quarantine releases the slots at once, unless its request was sent before theirs.
+		before := &call{exchange: &exchange{group: true}, began: time.Now()}
 		peer.Elapse(time.Second)
-		l.answered()
+		abandon(l, acquire(t, l, 4, true))
+		peer.Elapse(time.Second)
+		l.answered(before)
 		free(0)
-		peer.Elapse(quarantineTime)
+		answerGroup(l)
 		free(4)
 	})
 }
@@ -77,7 +83,7 @@ func TestQuarantineLeavesSingleChats(t *testing.T) {
 	const bound = 16 // for both
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(bound, bound)
-		abandon(l, len(acquire(t, l, bound, true)))
+		abandon(l, acquire(t, l, bound, true))
 		peer.Elapse(quarantineTime - time.Second)
 		if n := len(acquire(t, l, bound, false)); n != 0 {
 			t.Errorf("%d slots are free during the quarantine", n)
@@ -95,9 +101,9 @@ func TestQuarantineLeavesSingleChats(t *testing.T) {
 		if len(probes) != 1 || len(others) != bound-1 {
 			t.Errorf("%d and %d slots, want one for groups, as a probe, and %d others", len(probes), len(others), bound-1)
 		}
-		l.answered()
-		for _, release := range append(probes, others...) {
-			release()
+		answerGroup(l)
+		for _, cl := range append(probes, others...) {
+			cl.release()
 		}
 		if n := len(acquire(t, l, bound, true)); n != bound {
 			t.Errorf("%d slots for groups after an answer", n)
@@ -108,21 +114,29 @@ func TestQuarantineLeavesSingleChats(t *testing.T) {
 // TestQuarantineCount counts what a db_proxy that hangs for five minutes gets from callers that always have another
 // request. Documented in docs/architecture.md.
 func TestQuarantineCount(t *testing.T) {
-	const timeout, want = 10 * time.Second, 14
-	synctest.Test(t, func(t *testing.T) {
-		l := NewLimiter(defaultTotal, defaultGroup)
-		granted := 0
-		for range 5 * 60 {
-			for range acquire(t, l, defaultTotal, true) {
-				granted++
-				time.AfterFunc(timeout, func() { l.quarantineSlot(quarantineFactor * timeout) })
-			}
-			peer.Elapse(time.Second)
-		}
-		if granted != want {
-			t.Errorf("%d requests, want %d", granted, want)
-		}
-	})
+	const timeout = 10 * time.Second
+	for group, want := range map[int]int{1: 9, defaultGroup: 14} {
+		t.Run(fmt.Sprint("limit ", group), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := NewLimiter(defaultTotal, group)
+				granted := 0
+				for range 5 * 60 {
+					for _, cl := range acquire(t, l, defaultTotal, true) {
+						granted++
+						time.AfterFunc(l.lateAfter(true), func() { l.becomesLate(cl, cl.began) })
+						time.AfterFunc(timeout, func() {
+							l.quarantineSlot(quarantineFactor*timeout, cl)
+							l.ends(cl)
+						})
+					}
+					peer.Elapse(time.Second)
+				}
+				if granted != want {
+					t.Errorf("%d requests, want %d", granted, want)
+				}
+			})
+		})
+	}
 }
 
 // atOnce is for an Acquire that must not wait.

@@ -60,15 +60,15 @@ func (cl *call) answered(o outcome) {
 	if !cl.conn.remove(cl) {
 		return
 	}
-	if cl.group {
-		cl.conn.client.opts.Limiter.answered()
-	}
+	cl.conn.client.opts.Limiter.answered(cl)
 	cl.finish(o)
 }
 
 // receive reads an answer that is not small. It returns false if the answer is another call's, or the connection
 // has ended.
 func (cl *call) receive(f *pdu.Frame) (outcome, bool) {
+	cl.receiving.Lock()
+	defer cl.receiving.Unlock()
 	switch {
 	case cl.scan != nil, cl.unused != 0:
 		return cl.receiveFields(f)

@@ -118,7 +118,7 @@ func lookUp[R any](ctx context.Context, p *Path, ids []uint32, x *exchange, rows
 
 // Send is SendLatest of a message that is known.
 func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err error) {
-	return c.SendLatest(ctx, queue, m.Type, func() (Message, bool) { return m, true })
+	return c.SendLatest(ctx, queue, m.Type, func() (Message, bool) { return m, true }, nil)
 }
 
 // SendLatest asks db_proxy to store a message and returns the id of its answer. 0 means that nothing was
@@ -131,10 +131,12 @@ func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err 
 // If no answer arrives in time, SendLatest closes the connection, after the other requests on it, and
 // then returns ErrNoAnswer: db_proxy may execute the request for its settle time at most.
 //
+// late, if not nil, is called once if the answer does not come in the usual time. It must not block.
+//
 // queue bounds the wait for the limiter and the writer. After that, ctx applies.
-func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build func() (Message, bool)) (
-	uint32, error,
-) {
+func (c *Client) SendLatest(
+	ctx, queue context.Context, kind wire.MsgType, build func() (Message, bool), late func(),
+) (uint32, error) {
 	var m Message
 	answer := &wire.IMMsgData{}
 	err := c.do(ctx, &exchange{
@@ -142,6 +144,7 @@ func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, build
 		request: wire.CommandMsgData,
 		group:   kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,
 		stores:  true,
+		late:    late,
 		build: func() proto.Message {
 			var ok bool
 			if m, ok = build(); !ok {

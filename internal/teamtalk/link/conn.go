@@ -23,12 +23,13 @@ var (
 	ErrProtocol = errors.New("protocol violation")
 	// ErrClosed reports a connection that has ended.
 	ErrClosed = errors.New("connection closed")
+	// ErrSilent is the cause of the end of a connection on which nothing was received for too long.
+	ErrSilent = errors.New("nothing received for too long")
 	// ErrDraining reports a peer that sent stop-receiving.
 	ErrDraining = errors.New("the server accepts no more requests")
 	// ErrSlowFrame reports a frame that did not arrive in the time of Conn.ReadBefore.
 	ErrSlowFrame = errors.New("the frame did not arrive in time")
 
-	errSilent   = errors.New("nothing received for too long")
 	errDrained  = errors.New("still open long after stop-receiving")
 	errPeerGone = errors.New("closed by the peer")
 	errSlow     = errors.New("the peer does not read")
@@ -106,7 +107,7 @@ func (c *Conn) read(handler Handler) (received bool, err error) {
 		case errors.Is(err, pdu.ErrLength):
 			return received, fmt.Errorf("%w: %w", ErrProtocol, err)
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.in.until.IsZero():
-			return received, errSilent
+			return received, ErrSilent
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return received, errDrained
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -60,7 +60,7 @@ func TestSilence(t *testing.T) {
 			peer.Elapse(29 * time.Second)
 			server.SendRaw(frame(wire.CommandHeartBeat, 0))
 		}
-		peer.WantErr(t, "down", <-h.down, errSilent)
+		peer.WantErr(t, "down", <-h.down, ErrSilent)
 		wantElapsed(t, "down", begun, 4*29*time.Second+30*time.Second)
 		<-h.up
 		h.stop()

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// maxEarly is how many late requests about groups may be without a slot while their connections are open. With
+	// defaultGroup it makes the 16 that a stock db_proxy answers at once.
+	maxEarly = 8
+	// earlyFactor times the limit is how many other late requests may be without a slot. A stock db_proxy answers about
+	// 1,200 requests per second; if one of its 48 threads hangs, 250 of them are given up after 10 s.
+	earlyFactor = 4
+	// maxProbes is how many requests about groups may be unanswered before others have overtaken one of them.
+	maxProbes = 4
+)
+
+// lateCalls are the requests that are not answered in the usual time. A thread of db_proxy that hangs never answers what
+// is dealt to it, and a db_proxy that hangs answers nothing. They are told apart by requests that overtake: written
+// later, and answered.
+//
+// What is overtaken gives its slot back at once, and so does the only request about a group in flight: otherwise no
+// other one could overtake it.
+//
+// The zero value is ready to use. Limiter.mu guards it.
+type lateCalls struct {
+	// usual is how long requests take that store something.
+	usual byClass[pace]
+	// newest is when the newest request with an answer was written, or before.
+	newest byClass[time.Time]
+	// calls are the late ones, and early counts those that have given their slot back.
+	calls []*call
+	early byClass[int]
+}
+
+// byClass holds a value for all requests, or those about single chats, and one for those about groups.
+type byClass[T any] struct{ all, group T }
+
+func (b *byClass[T]) of(group bool) *T {
+	if group {
+		return &b.group
+	}
+	return &b.all
+}
+
+// lateAfter returns after what time without an answer a request is late.
+func (l *Limiter) lateAfter(group bool) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.late.usual.of(group).late()
+}
+
+// answered records the answer to a request.
+func (l *Limiter) answered(cl *call) {
+	l.mu.Lock()
+	if cl.stores {
+		l.late.usual.of(cl.group).observe(time.Since(cl.began))
+	}
+	if cl.began.After(l.late.newest.all) {
+		l.late.newest.all = cl.began
+	}
+	var releases []func()
+	if cl.group {
+		if cl.began.After(l.late.newest.group) {
+			l.late.newest.group = cl.began
+		}
+		releases = l.recovered(cl.began)
+	}
+	releases = append(releases, l.giveBack()...)
+	l.grant()
+	l.mu.Unlock()
+	releaseAll(releases)
+}
+
+// becomesLate adds a call that was written by a time. The channel is closed when another one overtakes it.
+func (l *Limiter) becomesLate(cl *call, written time.Time) (overtaken <-chan struct{}) {
+	l.mu.Lock()
+	cl.written, cl.overtaken = written, make(chan struct{})
+	l.late.calls = append(l.late.calls, cl)
+	releases := l.giveBack()
+	l.mu.Unlock()
+	releaseAll(releases)
+	return cl.overtaken
+}
+
+// ends removes a call at its end.
+func (l *Limiter) ends(cl *call) {
+	l.mu.Lock()
+	var releases []func()
+	if i := slices.Index(l.late.calls, cl); i >= 0 {
+		l.late.calls = slices.Delete(l.late.calls, i, i+1)
+		if cl.early {
+			*l.late.early.of(cl.group)--
+			releases = l.giveBack()
+		}
+	}
+	l.mu.Unlock()
+	releaseAll(releases)
+}
+
+func (l *Limiter) isOvertaken(cl *call) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return cl.wasOvertaken
+}
+
+// lastWritten returns the last moment at which the request may have been written. It needs the Limiter's mu.
+func (cl *call) lastWritten() time.Time {
+	if cl.written.IsZero() { // it has never become late
+		return cl.began
+	}
+	return cl.written
+}
+
+// giveBack returns the functions that release the slots which late calls do not need any more. It needs mu.
+func (l *Limiter) giveBack() (releases []func()) {
+	for _, cl := range l.late.calls {
+		if !cl.wasOvertaken && l.late.newest.of(cl.group).After(cl.written) {
+			cl.wasOvertaken = true
+			close(cl.overtaken)
+		}
+		if !cl.early && (cl.wasOvertaken && l.mayBeEarly(cl.group) || cl.group && l.mayProbe()) {
+			cl.early = true
+			*l.late.early.of(cl.group)++
+			releases = append(releases, cl.release)
+		}
+	}
+	return releases
+}
+
+// mayBeEarly bounds what may run at db_proxy beside the requests with a slot. It needs mu.
+func (l *Limiter) mayBeEarly(group bool) bool {
+	if group {
+		return l.late.early.group < maxEarly
+	}
+	return l.late.early.all < earlyFactor*l.total
+}
+
+// mayProbe reports whether one more request about a group may be sent to a db_proxy that has not answered the others.
+// One that hangs gets no more of them than its quarantine permits. It needs mu.
+func (l *Limiter) mayProbe() bool {
+	return l.usedGroup+l.late.early.group < maxProbes && !l.quarantine.unanswered
+}
+
+// releaseAll must be called without mu.
+func releaseAll(releases []func()) {
+	for _, release := range releases {
+		release()
+	}
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/peer"
+)
+
+func TestPace(t *testing.T) {
+	steady := func(n int, took time.Duration) (all []time.Duration) {
+		for range n {
+			all = append(all, took)
+		}
+		return all
+	}
+	tests := map[string]struct {
+		took []time.Duration
+		// late is between these.
+		min, max time.Duration
+	}{
+		"nothing answered yet": {nil, firstLate, firstLate},
+		"fast":                 {steady(50, time.Millisecond), minLate, minLate},
+		"steady":               {steady(50, 200*time.Millisecond), 600 * time.Millisecond, 610 * time.Millisecond},
+		"slow":                 {steady(50, 4*time.Second), maxLate, maxLate},
+		"varying": {append(steady(50, 50*time.Millisecond), 400*time.Millisecond, 50*time.Millisecond),
+			time.Second, 2 * time.Second},
+		"recovered": {append(steady(50, 4*time.Second), steady(100, 50*time.Millisecond)...),
+			minLate, 300 * time.Millisecond},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var p pace
+			for _, took := range tc.took {
+				p.observe(took)
+			}
+			if late := p.late(); late < tc.min || late > tc.max {
+				t.Errorf("late after %v, want %v to %v", late, tc.min, tc.max)
+			}
+		})
+	}
+}
+
+// sendLate sends m, and tells when it is late.
+func (h *harness) sendLate(t *testing.T, m Message) (answer <-chan result[uint32], late <-chan time.Time) {
+	calls := make(chan time.Time, 10)
+	return async(func() (uint32, error) {
+		return h.SendLatest(t.Context(), t.Context(), m.Type, func() (Message, bool) { return m, true },
+			func() { calls <- time.Now() })
+	}), calls
+}
+
+// TestAnsweredInTime: an ordinary send is not late, however long the wait for its slot, and costs one request.
+func TestAnsweredInTime(t *testing.T) {
+	bubble(t, Options{Connections: 2, Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+		other := <-h.Conns
+		first, firstLate := h.sendLate(t, groupMessage(2))
+		second, secondLate := h.sendLate(t, groupMessage(3))
+		for _, answer := range []<-chan result[uint32]{first, second} {
+			peer.Elapse(900 * time.Millisecond)
+			if len(server.Requests) == 0 {
+				server, other = other, server
+			}
+			answerStored(t, server, server.Next(), 5)
+			want(t, "send", <-answer, 5)
+		}
+		if len(firstLate)+len(secondLate)+len(server.Requests)+len(other.Requests) > 0 {
+			t.Error("a send was late, or took more than its request")
+		}
+	})
+}
+
+// TestHungThread: a thread of db_proxy hangs, and the others go on. The place of a group message that was dealt to it
+// serves others, its connection is replaced, and nothing is quarantined.
+func TestHungThread(t *testing.T) {
+	bubble(t, Options{Connections: 1, Limiter: NewLimiter(64, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+		hung, late := h.sendLate(t, groupMessage(2))
+		server.Next()
+		began := time.Now()
+		waiting := h.sendAsync(t.Context(), groupMessage(3))
+		if at := <-late; at.Sub(began) != firstLate {
+			t.Errorf("late after %v, want %v", at.Sub(began), firstLate)
+		}
+		next := <-h.Conns
+		synctest.Wait()
+		// The first request that overtakes the one that hangs was waiting, or comes later.
+		on := server
+		if len(server.Requests) == 0 {
+			on = next
+		}
+		peer.Elapse(50 * time.Millisecond)
+		answerStored(t, on, on.Next(), 7)
+		r := <-waiting
+		want(t, "the next one", r, 7)
+		wantAfter(t, "the next one", r, firstLate+50*time.Millisecond)
+		for range 20 {
+			peer.Elapse(10 * time.Millisecond)
+			other := h.sendAsync(t.Context(), groupMessage(4))
+			answerStored(t, next, next.Next(), 8)
+			want(t, "another one", <-other, 8)
+		}
+		wantSlots(t, h.opts.Limiter, 0, 0)
+		r = <-hung
+		want(t, "the one that hangs", r, 0, ErrNoAnswer)
+		wantAfter(t, "the one that hangs", r, 10*time.Second)
+		synctest.Wait()
+		wantSlots(t, h.opts.Limiter, 0, 0)
+		if _, open := <-server.Requests; open {
+			t.Error("the connection of a message that may still be stored is open")
+		}
+	})
+}
+
+// TestHungServer: a db_proxy that answers nothing about groups gets four requests, and then those of the quarantine. Its
+// answers to others do not count.
+func TestHungServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := run(t, Options{Connections: 1, Limiter: NewLimiter(64, 1)})
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 20 {
+			async(func() (uint32, error) { return h.Send(ctx, ctx, groupMessage(2)) })
+		}
+		var servers []*peer.Conn
+		asked := 0
+		for range 29 {
+			peer.Elapse(time.Second)
+			synctest.Wait()
+			for len(h.Conns) > 0 {
+				servers = append(servers, <-h.Conns)
+			}
+			if h.Connected() == 0 {
+				continue // it is being dialed
+			}
+			single := h.sendAsync(t.Context(), message(5))
+			synctest.Wait()
+			for _, server := range servers {
+				for len(server.Requests) > 0 {
+					req, open := <-server.Requests
+					if !open {
+						break
+					}
+					var m wire.IMMsgData
+					if err := proto.Unmarshal(req.Body, &m); err != nil {
+						t.Fatal(err)
+					}
+					if m.GetMsgType() == wire.MsgType_MSG_TYPE_GROUP_TEXT {
+						asked++
+						continue
+					}
+					answerStored(t, server, req, 9)
+				}
+			}
+			want(t, "a single chat", <-single, 9)
+		}
+		if asked != maxProbes {
+			t.Errorf("%d requests about groups, want %d", asked, maxProbes)
+		}
+		cancel()
+	})
+}
+
+// TestEarlySlots bounds the requests about groups whose slots are given back although they may still be executed.
+func TestEarlySlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(64, 8)
+		granted := 0
+		for range 5 {
+			for _, cl := range acquire(t, l, 8, true) {
+				granted++
+				peer.Elapse(time.Second)
+				l.becomesLate(cl, time.Now())
+			}
+			peer.Elapse(time.Second)
+			answerGroup(l)
+		}
+		if granted != 8+maxEarly {
+			t.Errorf("%d requests, want %d at most at once", granted, 8+maxEarly)
+		}
+		l.ends(l.late.calls[0])
+		if n := len(acquire(t, l, 8, true)); n != 1 {
+			t.Errorf("%d slots after one of them has ended, want 1", n)
+		}
+	})
+}
+
+// servers are the server's ends of the connections so far.
+type servers []*peer.Conn
+
+// next returns the next request on any of them.
+func (s *servers) next(t *testing.T, h *harness) (*peer.Conn, pdu.PDU) {
+	t.Helper()
+	synctest.Wait()
+	for len(h.Conns) > 0 {
+		*s = append(*s, <-h.Conns)
+	}
+	for _, server := range *s {
+		if len(server.Requests) > 0 {
+			return server, server.Next()
+		}
+	}
+	t.Fatal("no request has arrived")
+	return nil, pdu.PDU{}
+}
+
+// TestHungReadIsRepeated: a read that others overtake is sent once more.
+func TestHungReadIsRepeated(t *testing.T) {
+	bubble(t, Options{Connections: 2}, func(t *testing.T, h *harness, server *peer.Conn) {
+		all := &servers{server}
+		read := usersAsync(t, h)
+		all.next(t, h)
+		peer.Elapse(firstLate + time.Second)
+		send := h.sendAsync(t.Context(), message(3))
+		server, sent := all.next(t, h)
+		if sent.Command != wire.CommandMsgData {
+			t.Fatal("a read of a db_proxy that may hang was repeated")
+		}
+		answerStored(t, server, sent, 5)
+		want(t, "send", <-send, 5)
+		pending(t, "read", read)
+		server, again := all.next(t, h)
+		answerUsers(server, again)
+		r := <-read
+		want(t, "read", r, 0)
+		wantAfter(t, "read", r, firstLate+time.Second)
+		peer.Elapse(10 * time.Second)
+		synctest.Wait()
+		wantSlots(t, h.opts.Limiter, 0, 0)
+	})
+}
