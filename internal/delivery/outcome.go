@@ -43,6 +43,10 @@ const (
 // each would delay the others.
 const whyGrace = 10 * time.Second
 
+// maxWaitingRow is how long a row may be that is kept while it waits for a router. Tens of thousands may wait for
+// minutes, and audio takes hundreds of kilobytes.
+const maxWaitingRow = 1 << 10
+
 // minAsked is how many searches of this process a doubt survives, however old it is.
 const minAsked = 4
 
@@ -332,6 +336,9 @@ func (p recipientState) routeLater(env environment) recipientState {
 		p.Reason, p.Message = v1alpha1.ReasonServerNotReady, msgWaitRouter
 	}
 	p.waitRouter = true
+	if len(p.row.GetMsgData()) > maxWaitingRow {
+		p.row = nil // it is read again
+	}
 	return p
 }
 

@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -99,6 +100,30 @@ func TestStoredLetsPass(t *testing.T) {
 		h.wantCounts(2, 2, 0)
 		if time.Since(began) != 0 {
 			t.Errorf("stored after %s", time.Since(began))
+		}
+	})
+}
+
+// TestLongRowIsNotKept: what waits for a router is read again if it is long, and kept if it is not.
+func TestLongRowIsNotKept(t *testing.T) {
+	runEach(t, map[string]struct{ length, reads int }{
+		"short": {10, 1}, "long": {2 * maxWaitingRow, 2},
+	}, func(h *harness, tc struct{ length, reads int }) {
+		h.talk.noRouter = true
+		spec := h.task("m", toAlice)
+		spec.Payload.Data = bytes.Repeat([]byte("a"), tc.length)
+		h.submit(spec)
+		advance(time.Minute)
+		h.Engine.mu.Lock()
+		row := h.tasks["m"].recipients[0].row
+		h.Engine.mu.Unlock()
+		if kept := row != nil; kept != (tc.reads == 1) {
+			h.t.Errorf("the row is kept: %v", kept)
+		}
+		h.talk.change(func() { h.talk.noRouter = false })
+		h.wantEnd("m", time.Minute, routed(1))
+		if h.talk.reads["byID"] != tc.reads {
+			h.t.Errorf("read %d times, want %d", h.talk.reads["byID"], tc.reads)
 		}
 	})
 }

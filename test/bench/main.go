@@ -47,6 +47,7 @@ var figures = []figure{
 	{name: "handover", run: handover, users: 1, tracks: true},
 	{name: "bulk", run: bulk, users: bulkUsers, leads: true, tracks: true, paced: true},
 	{name: "stream", run: stream, users: streamUsers, leads: true, tracks: true, paced: true},
+	{name: "fairness", run: fairness, users: bulkUsers, leads: true, tracks: true, paced: true},
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
 	{name: "record", run: gatewayRecord, users: streamUsers, tracks: true, paced: true},
 	{name: "groups", run: groupRace, users: besideUsers, groups: devGroups, leads: true, tracks: true,

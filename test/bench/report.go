@@ -33,6 +33,8 @@ var bars = map[string]bar{
 	"gateway_direct_ratio":     {limit: 0.95, atLeast: true},
 	"gateway_unverified_ratio": {limit: 0.9, atLeast: true},
 	"gateway_record_ratio":     {limit: 0.6, atLeast: true},
+	"fairness_ratio":           {limit: 2},
+	"fairness_rate_ratio":      {limit: 2},
 	"gateway_refusal_s":        {limit: 3},
 	"writes_per_message":       {limit: 1},
 	"requests_per_message":     {limit: 1.01},

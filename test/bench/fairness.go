@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+)
+
+const (
+	// fairnessBulk messages to bulkUsers each are what one tenant sends, from a namespace of its own.
+	fairnessBulk, fairnessNamespace = 10, "fairness"
+	// fairnessSamples is how many messages of the other tenant are timed, and fairnessLeast how many must be while the
+	// bulk is sent.
+	fairnessSamples, fairnessLeast = 100, 30
+	// fairnessRate is the rateLimit with which it is measured once more: a quarter of what a stock db_proxy takes.
+	fairnessRate = 300
+)
+
+// fairness measures how long single messages of one tenant take while another one sends to thousands through the same
+// server, over how long they take alone. It is measured without a rateLimit, and with one.
+func fairness(ctx context.Context, w *world, r *report) {
+	framework.Must(framework.CreateNamespace(ctx, w.admin, operatorUser, fairnessNamespace))
+	before := w.server.Spec.DeepCopy()
+	defer func() { w.editServer(ctx, func(s *v1alpha1.TeamTalkServerSpec) { *s = *before.DeepCopy() }) }()
+	for _, rate := range []int32{0, fairnessRate} {
+		prefix := "fairness"
+		if rate > 0 {
+			prefix = "fairness_rate"
+		}
+		w.editServer(ctx, func(s *v1alpha1.TeamTalkServerSpec) {
+			s.AllowedNamespaces.From = v1alpha1.FromAll
+			s.Senders.Allowed = []v1alpha1.UserID{v1alpha1.UserID(w.fairnessSender())}
+			s.RateLimit.MessagesPerSecond = rate
+		})
+		w.deliverOne(ctx, "warm-"+fmt.Sprint(rate))
+		alone := w.deliverSingles(ctx, fmt.Sprint("alone-", rate), func() bool { return true })
+		sending := w.sendBulk(ctx, rate)
+		beside := w.deliverSingles(ctx, fmt.Sprint("beside-", rate), sending)
+		if len(beside) < fairnessLeast {
+			framework.Failf("only %d messages were delivered while the bulk was sent, want %d", len(beside), fairnessLeast)
+		}
+		w.clear(ctx, fairnessNamespace)
+		r.add(prefix+"_alone_p99_ms", percentile(alone, 99), 1)
+		r.add(prefix+"_p50_ms", percentile(beside, 50), 1)
+		r.add(prefix+"_p99_ms", percentile(beside, 99), 1)
+		r.add(prefix+"_ratio", percentile(beside, 99)/percentile(alone, 99), 2)
+	}
+}
+
+// fairnessSender speaks in the single messages: in conversations of their own, which the bulk has nothing in.
+func (w *world) fairnessSender() uint32 { return w.o.users[bulkUsers-1] }
+
+// editServer changes the server, and waits until its controller has seen that.
+func (w *world) editServer(ctx context.Context, edit func(*v1alpha1.TeamTalkServerSpec)) {
+	framework.Must(w.admin.Get(ctx, client.ObjectKeyFromObject(w.server), w.server))
+	edit(&w.server.Spec)
+	framework.Mustf(w.admin.Update(ctx, w.server), "edit the server")
+	until(ctx, "the server is reconciled", func(ctx context.Context) bool {
+		framework.Must(w.admin.Get(ctx, client.ObjectKeyFromObject(w.server), w.server))
+		return w.server.Status.ObservedGeneration == w.server.Generation
+	})
+}
+
+// deliverSingles delivers one message after the other while more reports true, and returns how long each took.
+func (w *world) deliverSingles(ctx context.Context, prefix string, more func() bool) (took []float64) {
+	for n := range fairnessSamples {
+		if !more() {
+			break
+		}
+		m := message(namespace, fmt.Sprintf("%s-%d", prefix, n), "Lunch is ready", w.o.users[n])
+		m.Spec.SenderID = new(v1alpha1.UserID(w.fairnessSender()))
+		began, ended := w.deliver(ctx, m)
+		took = append(took, milliseconds(ended.Sub(began)))
+	}
+	return took
+}
+
+// sendBulk creates the messages of the tenant with much to send, and returns once some of it is stored. sending reports
+// whether messages are left.
+func (w *world) sendBulk(ctx context.Context, rate int32) (sending func() bool) {
+	for n := range fairnessBulk {
+		m := message(fairnessNamespace, fmt.Sprintf("bulk-%d-%d", rate, n), "The office is closed", w.o.users[:bulkUsers]...)
+		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: w.server.Name, Namespace: w.server.Namespace}
+		w.create(ctx, m)
+	}
+	until(ctx, "the bulk is being sent", func(ctx context.Context) bool {
+		list := &v1alpha1.TeamTalkMessageList{}
+		framework.Must(w.admin.List(ctx, list, client.InNamespace(fairnessNamespace)))
+		return slices.ContainsFunc(list.Items, func(m v1alpha1.TeamTalkMessage) bool {
+			return m.Status.Counts != nil && m.Status.Counts.Stored > 0
+		})
+	})
+	return func() bool {
+		finished := &metav1.PartialObjectMetadataList{}
+		finished.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
+		framework.Must(w.admin.List(ctx, finished, client.InNamespace(fairnessNamespace),
+			client.MatchingFields{"status.finished": "true"}))
+		return len(finished.Items) < fairnessBulk
+	}
+}
