@@ -26,7 +26,7 @@ type parking struct {
 	timer *time.Timer
 	// peer is what it waits for to be connected; zero: none.
 	peer peerOf
-	// flow is whom its worker counts for, and item its place among those that wait for one.
+	// flow is that of its worker, and item its place among those that wait for one.
 	flow fairqueue.Flow
 	item *fairqueue.Item[*executor]
 }
@@ -138,7 +138,7 @@ func (w *workers) park(x *executor, p pause) bool {
 
 func (x *executor) wake() { x.engine.workers.wake(x) }
 
-// workFlow is whom a worker counts for. What has not begun may wait long, for the rate or for db_proxy. It must not
+// workFlow is the flow of an executor's worker. What has not begun may wait long, for the rate or for db_proxy. It must not
 // hold back what has begun, or has nothing left to send.
 func (x *executor) workFlow() fairqueue.Flow {
 	t, p := x.task.recipient(x.index)

@@ -9,7 +9,7 @@ import (
 
 // Flow identifies items that wait for each other. An item that does not fit holds back its own flow only.
 type Flow struct {
-	// Tenant is whom the queue is fair to, such as a namespace.
+	// Tenant is one of those that take turns, such as a namespace.
 	Tenant string
 	// Name tells a tenant's flows apart. It may be empty.
 	Name string

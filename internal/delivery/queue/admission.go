@@ -19,7 +19,7 @@ const (
 	maxLongWaits = 60_000
 )
 
-// FlowOf returns whom the recipients of a message count for: its namespace, through one server.
+// FlowOf returns the flow of the recipients of a message: its namespace, through one server.
 func FlowOf(message, server types.NamespacedName) fairqueue.Flow {
 	return fairqueue.Flow{Tenant: message.Namespace, Name: server.String()}
 }

@@ -64,7 +64,7 @@ const (
 // Submission is a message that has been admitted.
 type Submission struct {
 	UID types.UID
-	// Flow is whom its recipients count for.
+	// Flow is that of its recipients, see FlowOf.
 	Flow          fairqueue.Flow
 	Order         Order
 	Conversations []Conversation

@@ -78,7 +78,7 @@ type pending struct {
 	requeued bool
 	// waits: it is woken when it is the first in all lines.
 	waits bool
-	// flow is whom the slots count for that it has, or waits for if item is set.
+	// flow is that of the slots that it has, or waits for if item is set.
 	flow  fairqueue.Flow
 	slots int
 	item  *fairqueue.Item[*pending]
