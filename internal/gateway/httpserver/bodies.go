@@ -197,5 +197,5 @@ func ReadBody(r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return data, info.enter()
+	return data, info.enter(r.Context())
 }

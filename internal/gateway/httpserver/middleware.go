@@ -110,7 +110,7 @@ func (s *Server) limit(route Route, next http.Handler) http.HandlerFunc {
 		info.server, info.connection = s, connectionOf(r.Context())
 		info.caller = "address " + clientAddress(r.RemoteAddr)
 		defer info.release()
-		if err := info.enter(); err != nil {
+		if err := info.enter(r.Context()); err != nil {
 			status := http.StatusServiceUnavailable
 			if errors.Is(err, errCallerBusy) {
 				status = route.CallerLimitStatus

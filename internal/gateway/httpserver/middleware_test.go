@@ -112,8 +112,8 @@ func TestSizeLimits(t *testing.T) {
 	for _, tc := range []struct{ body, header, want int }{
 		{MaxBody, 0, http.StatusOK},
 		{MaxBody + 1, 0, http.StatusRequestEntityTooLarge},
-		{0, 60 << 10, http.StatusOK},
-		{0, 66 << 10, http.StatusRequestHeaderFieldsTooLarge},
+		{0, 12 << 10, http.StatusOK},
+		{0, 18 << 10, http.StatusRequestHeaderFieldsTooLarge},
 	} {
 		r := s.request(http.MethodPost, "/body", bytes.NewReader(make([]byte, tc.body)))
 		r.Close = true // net/http allows 4 KiB more on a connection that is used again

@@ -15,10 +15,11 @@ import (
 const (
 	// MaxBody is the longest request body, in bytes.
 	MaxBody = 1 << 20
-	// maxHeaders makes 64 KiB the limit: net/http adds 4 KiB to it.
-	maxHeaders = 60 << 10
+	// maxHeaders makes 16 KiB the limit: net/http adds 4 KiB to it. Headers take up to five times as much memory while
+	// they arrive, on each of maxConnections.
+	maxHeaders = 12 << 10
 	// maxConnections limits the connections without a request in flight, and maxConnectionsPerAddress those of one
-	// address, which a proxy may share among callers. A connection whose headers are not complete holds up to 64 KiB.
+	// address, which a proxy may share among callers.
 	maxConnections           = 1024
 	maxConnectionsPerAddress = maxConnections / 4
 
@@ -26,6 +27,8 @@ const (
 	readTimeout       = 10 * time.Second
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
+	// placeTimeout is how long a request waits until it may be in flight.
+	placeTimeout = time.Second
 	// handleTimeout ends the request's context before writeTimeout would cut the answer.
 	handleTimeout = 9 * time.Second
 )
@@ -52,7 +55,7 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
 	fs.StringVar(&o.Address, prefix+"bind-address", address, usage)
 	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate; if empty, plain HTTP")
 	fs.StringVar(&o.KeyFile, prefix+"tls-key-file", "", "PEM `file` with the certificate's key")
-	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256, "limit of requests in flight; 503 beyond it")
+	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256, "limit of requests in flight; others wait for a second, then 503")
 	fs.IntVar(&o.MaxPerCaller, prefix+"max-in-flight-per-caller", 0,
 		"limit of requests in flight of one caller; 429 beyond it, 503 for receivers; "+
 			"0: a quarter of --"+prefix+"max-in-flight, or all of it with --"+prefix+"auth=None")

@@ -47,14 +47,21 @@ var (
 	}
 )
 
-// enter takes a place of the server and one of the caller. It returns a BusyError if there is none.
-func (i *requestInfo) enter() error {
-	if !i.server.inFlight.TryAcquire(1) {
-		return errServerBusy
-	}
-	if !i.server.callers.acquire(i.caller) {
-		i.server.inFlight.Release(1)
+// enter takes a place of the caller and one of the server, for which it waits for a moment: requests of callers that
+// are not known yet hold one shortly. Meanwhile the connection waits. It returns a BusyError if there is none.
+func (i *requestInfo) enter(ctx context.Context) error {
+	s := i.server
+	if !s.callers.acquire(i.caller) {
+		if s.callers.limit >= s.opts.MaxInFlight {
+			return errServerBusy
+		}
 		return errCallerBusy
+	}
+	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	defer cancel()
+	if s.inFlight.Acquire(ctx, 1) != nil {
+		s.callers.release(i.caller)
+		return errServerBusy
 	}
 	i.inFlight = true
 	i.connection.serve()
