@@ -3,9 +3,29 @@
 package v1alpha1
 
 import (
+	"net"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 )
+
+// Normalized returns the same endpoint for all spellings of one: in lower case, without the dot at the end of a full
+// name, and with the usual form of an IP address and of the port. Two host names of one address stay different.
+func (e Endpoint) Normalized() Endpoint {
+	host, port, err := net.SplitHostPort(string(e))
+	if err != nil {
+		return e
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	if n, err := strconv.Atoi(port); err == nil {
+		port = strconv.Itoa(n)
+	}
+	return Endpoint(net.JoinHostPort(host, port))
+}
 
 // PreviousKey returns the name of the n-th previous key in the Secret, counted from 1.
 func (r SecretKeyRef) PreviousKey(n int) string {

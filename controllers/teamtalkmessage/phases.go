@@ -204,6 +204,13 @@ func checkSchedule(s *scope) outcome {
 
 // requireAESKey waits for the server's session and its AES key. The engine waits for connections.
 func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error) {
+	if refusal := endpointRefusal(s.server); refusal != nil {
+		message := refusal.Message
+		if s.server.Namespace != s.message.Namespace {
+			message = fmt.Sprintf("TeamTalkServer %q names an endpoint that is not permitted: ask its owner", s.server.Name)
+		}
+		return waitForServer(refusal.Reason, message), nil
+	}
 	session, ok := r.Sessions.Get(client.ObjectKeyFromObject(s.server))
 	if ok && session.Keys().Current != nil {
 		s.session = session
@@ -223,6 +230,16 @@ func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error)
 			fmt.Sprintf("TeamTalkServer %q has no usable key: ask its owner", s.server.Name)), nil
 	}
 	return waitForServer(c.Reason, c.Message), nil
+}
+
+// endpointRefusal returns the condition Ready of a server that cannot connect because of its endpoints, or nil.
+func endpointRefusal(server *v1alpha1.TeamTalkServer) *metav1.Condition {
+	ready := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionReady)
+	isCurrent := ready != nil && ready.ObservedGeneration == server.Generation
+	if isCurrent && ready.Reason == v1alpha1.ReasonEndpointNotPermitted {
+		return ready
+	}
+	return nil
 }
 
 // stageCreateTime gives a message without a token its time, which the status must show before a send. It is another

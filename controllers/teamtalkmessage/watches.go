@@ -96,7 +96,8 @@ var serverMatters = predicate.Funcs{
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
 		after, ok2 := e.ObjectNew.(*v1alpha1.TeamTalkServer)
 		if !ok1 || !ok2 || before.UID != after.UID || before.Generation != after.Generation ||
-			before.Status.ObservedGeneration != after.Status.ObservedGeneration {
+			before.Status.ObservedGeneration != after.Status.ObservedGeneration ||
+			!equality.Semantic.DeepEqual(endpointRefusal(before), endpointRefusal(after)) {
 			return true
 		}
 		key := func(s *v1alpha1.TeamTalkServer) *metav1.Condition {

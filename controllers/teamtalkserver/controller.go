@@ -27,6 +27,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkservers,verbs=get;list;watch
@@ -50,6 +51,8 @@ type Reconciler struct {
 	Secrets *apiwatch.Objects
 	// Claims are the servers that this process may send through.
 	Claims *leadership.Claims
+	// Endpoints are those that servers may name; nil: all.
+	Endpoints *tenancy.Endpoints
 	// Wake enqueues a server whose connections or Secret have changed.
 	Wake *apiwatch.Trigger
 	// MessageWake enqueues the messages of a server.
@@ -91,6 +94,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if refusal, err := r.claim(ctx, server); refusal != nil || err != nil {
 		return resultOf(refusal, err)
 	}
+	if cause := r.Endpoints.Check(server); cause != nil {
+		r.release(req.NamespacedName)
+		before := server.DeepCopy()
+		setNotPermitted(server, *cause)
+		return resultOf(nil, r.writeStatus(ctx, before, server))
+	}
 	// The watch begins before the read, so that no change falls in between.
 	ref := server.Spec.AESKeySecretRef
 	r.Secrets.Watch(req.NamespacedName, types.NamespacedName{Namespace: server.Namespace, Name: ref.Name})
@@ -104,10 +113,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			return resultOf(nil, err)
 		}
 	}
-	session := r.Sessions.Ensure(req.NamespacedName, connection.ConfigOf(server), keys)
+	config := connection.ConfigOf(server)
+	config.Policy = r.Endpoints
+	session := r.Sessions.Ensure(req.NamespacedName, config, keys)
 
 	before := server.DeepCopy()
-	setStatus(server, cause, session.Health())
+	setStatus(server, cause, session.Health(), session.NotPermitted())
 	return resultOf(nil, r.writeStatus(ctx, before, server))
 }
 

@@ -5,16 +5,19 @@ package teamtalkserver
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// setStatus computes the whole status. key is why there is no usable key; nil: there is.
-func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connection.Health) {
+// setStatus computes the whole status. key is why there is no usable key; nil: there is. notPermitted are endpoints
+// that resolve to addresses that the operator may not connect to.
+func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connection.Health, notPermitted []string) {
 	s := &server.Status
 	s.ObservedGeneration = server.Generation
 	s.DBProxy = &v1alpha1.ConnectionCount{Connected: int32(h.DBProxyConnected), Desired: int32(h.DBProxyDesired)}
@@ -22,6 +25,15 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connectio
 
 	dbProxy := disconnected("db_proxy", "dbProxy", h.DBProxyConnected, key)
 	router := disconnected("a router", "router", h.RouterConnected, key)
+	for _, endpoint := range notPermitted {
+		cause := tenancy.NotPermitted(server.Namespace, endpoint)
+		if dbProxy != nil && slices.Contains(server.Spec.DBProxy.Endpoints, v1alpha1.Endpoint(endpoint)) {
+			dbProxy = cause
+		}
+		if router != nil && slices.Contains(server.Spec.Router.Endpoints, v1alpha1.Endpoint(endpoint)) {
+			router = cause
+		}
+	}
 	set := func(condition string, cause *v1alpha1.Cause, reason, message string) {
 		c := metav1.Condition{
 			Type: condition, Status: metav1.ConditionTrue, Reason: reason, Message: message,
@@ -36,6 +48,21 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connectio
 	set(v1alpha1.ConditionDBProxyConnected, dbProxy, v1alpha1.ReasonConnected, "db_proxy is connected")
 	set(v1alpha1.ConditionRouterConnected, router, v1alpha1.ReasonConnected, "a router is connected")
 	set(v1alpha1.ConditionReady, cmp.Or(key, dbProxy, router), v1alpha1.ReasonReady, "messages can be delivered")
+}
+
+// setNotPermitted shows that nothing is connected to because of an endpoint in the spec.
+func setNotPermitted(server *v1alpha1.TeamTalkServer, cause v1alpha1.Cause) {
+	s := &server.Status
+	s.ObservedGeneration, s.DBProxy, s.Router = server.Generation, nil, nil
+	meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionKeyLoaded) // the key is not read
+	for _, condition := range []string{
+		v1alpha1.ConditionDBProxyConnected, v1alpha1.ConditionRouterConnected, v1alpha1.ConditionReady,
+	} {
+		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
+			Type: condition, Status: metav1.ConditionFalse, Reason: cause.Reason, Message: cause.Message,
+			ObservedGeneration: server.Generation,
+		})
+	}
 }
 
 // setRefused shows that this operator sends nothing through a server whose present spec no operator has handled.

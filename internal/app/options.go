@@ -27,6 +27,7 @@ type Options struct {
 	OTLPEndpoint            string
 	TraceSamplingRatio      float64
 	DrainTimeout            time.Duration
+	Endpoints               process.EndpointOptions
 	Log                     process.LogOptions
 	// Gateway is the gateway in the operator's process.
 	Gateway gateway.Options
@@ -57,6 +58,7 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.TraceSamplingRatio, "trace-sampling-ratio", 1, "`ratio` of the messages that are traced, 0 to 1")
 	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
 		"how long a shutdown waits for requests in flight; must be shorter than terminationGracePeriodSeconds of the pod")
+	o.Endpoints.Flags(fs)
 	o.Log.Flags(fs)
 	o.Gateway.Flags(fs, gatewayPrefix, process.PodNamespace(), process.Off,
 		"`host:port` of the HTTP gateway in record mode and of TeamTalkReceivers, on every replica, "+
@@ -75,6 +77,7 @@ func (o *Options) Validate() error {
 	o.Gateway.HTTP.DrainTimeout = o.DrainTimeout / 2 // see components.drain
 	for _, validate := range []func() error{
 		o.Metrics.Validate, o.tracing(logr.Discard()).Validate, o.validatePprof, o.validateGateway, o.Log.Validate,
+		o.Endpoints.Validate,
 	} {
 		if err := validate(); err != nil {
 			return err

@@ -70,7 +70,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	servers := &teamtalkserver.Reconciler{
 		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Wake: serverWake, MessageWake: sessionWake,
-		Claims: claims, Recorder: recorder,
+		Claims: claims, Endpoints: o.Endpoints.Endpoints(), Recorder: recorder,
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
@@ -104,8 +104,8 @@ func addAll(mgr manager.Manager, runnables ...manager.Runnable) error {
 	return nil
 }
 
-// drain stops sending. If everything is answered in time, and recorded or refused by the API server, it marks the Lease,
-// so that the next leader searches the store only for what is not recorded.
+// drain stops sending. If everything is answered in time, and recorded or refused by the API server, it marks the
+// Lease, so that the next leader searches the store only for what is not recorded.
 func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

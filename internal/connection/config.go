@@ -9,7 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// ConfigOf returns the Config of a TeamTalkServer.
+// ConfigOf returns the Config of a TeamTalkServer, without a Policy.
 func ConfigOf(server *v1alpha1.TeamTalkServer) Config {
 	c := Config{
 		Connections:      int(server.Spec.DBProxy.Connections),
@@ -17,6 +17,7 @@ func ConfigOf(server *v1alpha1.TeamTalkServer) Config {
 		MaxGroupInFlight: int(server.Spec.DBProxy.MaxGroupInFlight),
 		Rate:             int(server.Spec.RateLimit.MessagesPerSecond),
 		Burst:            int(server.Spec.RateLimit.Burst),
+		Namespace:        server.Namespace,
 	}
 	for _, e := range server.Spec.DBProxy.Endpoints {
 		c.DBProxy = append(c.DBProxy, string(e))

@@ -27,6 +27,9 @@ type Config struct {
 	Router                        []string
 	// Rate is the limit of messages per second, or 0. Burst messages may be sent at once.
 	Rate, Burst int
+	// Namespace is that of the TeamTalkServer. Policy decides what it may connect to; nil: anything.
+	Namespace string
+	Policy    AddressPolicy
 }
 
 // Health counts a session's connections.
@@ -52,6 +55,8 @@ type Session struct {
 	keys    cipher.Keys
 	changed chan struct{}
 	closing bool
+	// notPermitted are the endpoints that were refused when they were last dialled.
+	notPermitted []string
 }
 
 // newSession returns a session that does not connect until run.
@@ -65,14 +70,15 @@ func newSession(c Config, limits *limits, memory *dbproxy.Memory, log logr.Logge
 	}
 	for _, address := range c.DBProxy {
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
-			Address: address, Connections: c.Connections,
+			Address: address, Connections: c.Connections, Dial: s.dialer(address, change),
 			Limiter: limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
 			Memory:  memory, Gate: gate, OnChange: change, Log: log.WithValues("dbProxy", address),
 		}))
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, Gate: gate, OnChange: change, OnRead: onRead, Log: log.WithValues("router", address),
+			Address: address, Gate: gate, OnChange: change, OnRead: onRead, Dial: s.dialer(address, change),
+			Log: log.WithValues("router", address),
 		}))
 	}
 	return s

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tenancy decides which namespaces may use a TeamTalkServer.
+// Package tenancy decides which namespaces may use a TeamTalkServer, and which endpoints the TeamTalkServers of a
+// namespace may name.
 //
-// FindServer is its entry point.
+// FindServer and ParseEndpoints are its entry points.
 package tenancy

@@ -146,6 +146,10 @@ func TestChartValues(t *testing.T) {
 				t.Error(diff)
 			}
 		}},
+		"endpoints": {set: `allowedEndpoints.chat={db.chat:10600,10.0.0.0/8},allowedEndpoints.*={router:8200},gateway.enabled=true,gateway.mode=direct,gateway.replicas=1`, want: fields{
+			operatorContainer + "args has": `["--allowed-endpoints=*=router:8200", "--allowed-endpoints=chat=db.chat:10600,10.0.0.0/8"]`,
+			gatewayContainer + "args has":  `["--allowed-endpoints=*=router:8200", "--allowed-endpoints=chat=db.chat:10600,10.0.0.0/8"]`,
+		}},
 		"editors of servers": {set: "people.editServers=true", want: fields{
 			"ClusterRole /teamtalk-operator-teamtalkserver-editor metadata labels rbac.authorization.k8s.io/aggregate-to-edit":  `"true"`,
 			"ClusterRole /teamtalk-operator-teamtalkserver-editor metadata labels rbac.authorization.k8s.io/aggregate-to-admin": `"true"`,

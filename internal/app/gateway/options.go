@@ -11,6 +11,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
 // Mode is a way of sending.
@@ -44,6 +45,8 @@ type Options struct {
 	Wait time.Duration
 	// TTL is how long messages are kept after they have finished. If 0, they are not deleted.
 	TTL time.Duration
+	// Endpoints are those that TeamTalkServers may name, for ModeDirect; nil: all.
+	Endpoints *tenancy.Endpoints
 
 	// prefix of the flags' names, for errors.
 	prefix string

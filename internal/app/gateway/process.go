@@ -21,6 +21,7 @@ type ProcessOptions struct {
 	Kubeconfig             string
 	Mode                   Mode
 	Gateway                Options
+	Endpoints              process.EndpointOptions
 	HealthProbeBindAddress string
 	Metrics                process.MetricsOptions
 	Log                    process.LogOptions
@@ -40,6 +41,7 @@ func (o *ProcessOptions) Flags(fs *pflag.FlagSet) {
 		"`host:port` of /metrics, or 0 to disable it. "+
 			"Unless it is on loopback, it serves TLS to bearer tokens that may get /metrics")
 	o.Metrics.CertPathFlag(fs)
+	o.Endpoints.Flags(fs)
 	o.Log.Flags(fs)
 }
 
@@ -48,12 +50,14 @@ func (o *ProcessOptions) Validate() error {
 	switch {
 	case o.Mode != ModeRecord && o.Mode != ModeDirect:
 		return fmt.Errorf("--mode must be %s or %s, not %q", ModeRecord, ModeDirect, o.Mode)
+	case o.Mode != ModeDirect && len(o.Endpoints.Allowed) > 0:
+		return fmt.Errorf("--allowed-endpoints requires --mode=%s: in other modes the operator connects", ModeDirect)
 	case o.Metrics.CertPath != "" && o.Metrics.BindAddress == process.Off:
 		return errors.New("--metrics-cert-path requires --metrics-bind-address")
 	}
 	// Plain HTTP only on loopback, and without a certificate.
 	o.Metrics.Secure = o.Metrics.CertPath != "" || !httpserver.IsLoopback(o.Metrics.BindAddress)
-	for _, validate := range []func() error{o.Gateway.Validate, o.Metrics.Validate, o.Log.Validate} {
+	for _, validate := range []func() error{o.Gateway.Validate, o.Metrics.Validate, o.Endpoints.Validate, o.Log.Validate} {
 		if err := validate(); err != nil {
 			return err
 		}
@@ -75,6 +79,7 @@ func run(ctx context.Context, o ProcessOptions, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	o.Gateway.Endpoints = o.Endpoints.Endpoints()
 	s := o.Gateway.NewServer(log.WithName("gateway"))
 	drain, err := Wire(mgr, s, o.Gateway, o.Mode)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
 // Wire adds the routes of the gateway to the server, and what they need to the manager. drain stops sending; call it
@@ -39,7 +40,7 @@ func Wire(
 	}
 	handlers := &legacy.Handlers{Guard: guard, Wait: o.Wait}
 	if mode == ModeDirect {
-		sender, err := wireDirect(mgr, live)
+		sender, err := wireDirect(mgr, live, o.Endpoints)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +67,7 @@ func Wire(
 }
 
 // wireDirect adds what direct mode needs to the manager.
-func wireDirect(mgr manager.Manager, live client.WithWatch) (*direct.Sender, error) {
+func wireDirect(mgr manager.Manager, live client.WithWatch, endpoints *tenancy.Endpoints) (*direct.Sender, error) {
 	awake := &apiwatch.Trigger{}
 	ignore := func(types.NamespacedName) {} // requests wait for the session itself
 	open := func() error { return nil }     // there is no Lease
@@ -75,7 +76,7 @@ func wireDirect(mgr manager.Manager, live client.WithWatch) (*direct.Sender, err
 		Sessions: connection.NewManager(
 			mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
 		Secrets: apiwatch.NewObjects(live, "Secret", mgr.GetLogger().WithName("apiwatch"), awake.Wake),
-		Wake:    awake,
+		Wake:    awake, Endpoints: endpoints,
 	}
 	sender := direct.New(servers)
 	for _, r := range []manager.Runnable{servers.Secrets, servers.Sessions, sender} {

@@ -24,6 +24,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
 // The role has no Secrets. For a server's key, bind teamtalk-operator-secrets in its namespace, or a Role that
@@ -41,6 +42,8 @@ type Servers struct {
 	Sessions *connection.Manager
 	// Secrets enqueues a server when the Secret of its key changes.
 	Secrets *apiwatch.Objects
+	// Endpoints are those that servers may name; nil: all.
+	Endpoints *tenancy.Endpoints
 	// Wake enqueues a server on its first request, and on changes of its Secret.
 	Wake *apiwatch.Trigger
 
@@ -53,8 +56,8 @@ type usedServer struct {
 	// reconciled is closed after the first reconcile.
 	reconciled chan struct{}
 	once       sync.Once
-	// keyProblem is why there is no usable key.
-	keyProblem atomic.Pointer[v1alpha1.Cause]
+	// problem is why there is no usable key, or why its endpoints are not permitted.
+	problem atomic.Pointer[v1alpha1.Cause]
 }
 
 // SetupWithManager adds the reconciler to the manager.
@@ -77,12 +80,12 @@ func (s *Servers) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		return reconcile.Result{}, err
 	}
 	used := entry.(*usedServer)
-	used.keyProblem.Store(problem)
+	used.problem.Store(problem)
 	used.once.Do(func() { close(used.reconciled) })
 	return reconcile.Result{}, nil
 }
 
-// reconcile returns why the server's key is not usable.
+// reconcile returns why the server's key is not usable, or why its endpoints are not permitted.
 func (s *Servers) reconcile(ctx context.Context, key types.NamespacedName) (*v1alpha1.Cause, error) {
 	server := &v1alpha1.TeamTalkServer{}
 	if err := s.Client.Get(ctx, key, server); apierrors.IsNotFound(err) {
@@ -92,6 +95,11 @@ func (s *Servers) reconcile(ctx context.Context, key types.NamespacedName) (*v1a
 		return nil, nil
 	} else if err != nil {
 		return nil, err
+	}
+	if cause := s.Endpoints.Check(server); cause != nil {
+		s.Sessions.Remove(key)
+		s.Secrets.Release(key)
+		return cause, nil
 	}
 	ref := server.Spec.AESKeySecretRef
 	name := types.NamespacedName{Namespace: key.Namespace, Name: ref.Name}
@@ -106,7 +114,9 @@ func (s *Servers) reconcile(ctx context.Context, key types.NamespacedName) (*v1a
 		problem = &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q, or the gateway may not read it", ref.Name, key.Namespace)}
 	}
-	s.Sessions.Ensure(key, connection.ConfigOf(server), keys)
+	config := connection.ConfigOf(server)
+	config.Policy = s.Endpoints
+	s.Sessions.Ensure(key, config, keys)
 	return problem, nil
 }
 
@@ -136,8 +146,8 @@ func (s *Servers) session(
 	}
 	session, ok := s.Sessions.Get(key)
 	switch {
-	case used.keyProblem.Load() != nil:
-		return nil, nil, (*api.Refusal)(used.keyProblem.Load())
+	case used.problem.Load() != nil:
+		return nil, nil, (*api.Refusal)(used.problem.Load())
 	case !ok:
 		return nil, nil, notFound
 	}
