@@ -71,7 +71,7 @@ func deliverMeanwhile(t *testing.T) {
 func TestServersAway(t *testing.T) {
 	operator := startOperator(t)
 	var tenants []*framework.Tenant
-	for range 20 {
+	for range 8 {
 		x := newTenant(t, world.TeamTalk)
 		x.GrantOperator()
 		x.CreateServer(framework.Unreachable)
