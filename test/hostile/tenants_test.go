@@ -99,7 +99,7 @@ func TestServersGoAway(t *testing.T) {
 	t.Cleanup(teamtalk.Stop)
 	var tenants []*framework.Tenant
 	var proxies []*faultproxy.Proxy
-	for range 5 {
+	for range 3 {
 		proxy, err := faultproxy.Start(t.Context(), teamtalk.DBProxyAddr())
 		if err != nil {
 			t.Fatal(err)
