@@ -132,12 +132,10 @@ func groupDeadlock(ctx context.Context, w *world) {
 	})
 }
 
-// hungWorker lets a thread hang at the first message to a group that meets another one, and a second one later.
+// hungWorker lets two threads hang, at the first messages to groups that meet others.
 func hungWorker(ctx context.Context, w *world) {
-	w.inDev(devserver.Fault{Kind: devserver.HungWorker, Probability: 1, Count: 1})
-	w.send(ctx, w.size/2)
-	w.inDev(devserver.Fault{Kind: devserver.HungWorker, Probability: 1, Count: 1})
-	w.send(ctx, w.size-w.size/2)
+	w.inDev(devserver.Fault{Kind: devserver.HungWorker, Probability: 1, Count: 2})
+	w.send(ctx, w.size)
 }
 
 // slowness is how long a db_proxy with a hanging database takes: long enough to be asked three times more.
