@@ -96,7 +96,7 @@ func TestDrainedRecordsNothing(t *testing.T) {
 			m := expired()
 			r := newReconciler(t, m, 0)
 			if drain {
-				if _, err := r.Engine.Drain(t.Context()); err != nil {
+				if _, err := r.Engine.Drain(t.Context(), time.Minute); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -267,7 +267,7 @@ func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if _, err := r.Engine.Drain(ended); err == nil {
+	if _, err := r.Engine.Drain(ended, time.Minute); err == nil {
 		t.Error("drained before the doubt is recorded")
 	}
 	if err := errors.Join(r.Engine.Start(ended), sessions.Start(ended)); err != nil { // until all has stopped

@@ -49,6 +49,10 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		}
 	}
 	r.syncProgress(s, out)
+	if wait := r.refused.wait(s.message.UID); wait > 0 && !r.Engine.AwaitsRecord(s.message.UID) {
+		// Whatever has woken the message: a status of 1.5 MB is not written again for each of a thousand recipients.
+		return reconcile.Result{RequeueAfter: cmp.Or(min(wait, result.RequeueAfter), wait)}, nil
+	}
 	before := s.message.DeepCopy()
 	setStatus(s, out.cause, time.Now())
 	began := time.Now()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,20 +38,34 @@ func (w *refusedWrites) add(uid types.UID) (delay time.Duration, isFirst bool) {
 	return b.Get(string(uid)), isFirst
 }
 
+// wait returns when to try again if that is not yet; otherwise 0.
+func (w *refusedWrites) wait(uid types.UID) time.Duration {
+	b := w.byUID()
+	if b.IsInBackOffSinceUpdate(string(uid), b.Clock.Now()) {
+		return b.Get(string(uid))
+	}
+	return 0
+}
+
 func (w *refusedWrites) reset(uid types.UID) { w.byUID().DeleteEntry(string(uid)) }
 
 // isRefused reports whether the API server has refused a write, and would refuse it again: the object is too large, or a
-// policy forbids it. While the API server is overloaded or away, a write is not refused.
+// policy forbids it. Other errors pass: the API server or a webhook is overloaded or away, or etcd has no leader.
 func isRefused(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return false
 	}
 	switch status.Status().Code {
-	case http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return false
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return true
+	case http.StatusInternalServerError:
+		// The API server passes on etcd's errors as texts: above etcd's limit, and above that of its client.
+		message := status.Status().Message
+		return strings.Contains(message, "etcdserver: request is too large") ||
+			strings.Contains(message, "trying to send message larger than max")
 	}
-	return !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !apierrors.IsServerTimeout(err)
+	return false
 }
 
 // statusRefused retries a status that the API server has refused, with backoff. The message waits alone: a drain does

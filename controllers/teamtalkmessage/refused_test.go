@@ -12,11 +12,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
 // tooLarge is how the API server passes on that etcd refuses an object.
@@ -39,8 +41,14 @@ func TestIsRefused(t *testing.T) {
 		"away":                     {apierrors.NewServiceUnavailable("down"), false},
 		"too slow":                 {apierrors.NewTimeoutError("slow", 1), false},
 		"too slow, for the server": {apierrors.NewServerTimeout(messages, "update", 1), false},
-		"no connection":            {errors.New("connection refused"), false},
-		"canceled":                 {context.Canceled, false},
+		"invalid":                  {apierrors.NewInvalid(schema.GroupKind{}, "m", nil), true},
+		"too large for etcd's client": {apierrors.NewInternalError(errors.New(
+			"rpc error: code = ResourceExhausted desc = trying to send message larger than max (2202009 vs. 2097152)")), true},
+		"etcd without a leader": {&apierrors.StatusError{ErrStatus: metav1.Status{Code: 500, Message: "etcdserver: leader changed"}}, false},
+		"a failing webhook":     {apierrors.NewInternalError(errors.New(`failed calling webhook "policy"`)), false},
+		"unauthorized":          {apierrors.NewUnauthorized("expired"), false},
+		"no connection":         {errors.New("connection refused"), false},
+		"canceled":              {context.Canceled, false},
 	} {
 		if got := isRefused(tc.err); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
@@ -48,14 +56,18 @@ func TestIsRefused(t *testing.T) {
 	}
 }
 
-// TestStatusRefused: a status that the API server refuses is tried again with backoff, and recorded once it accepts it.
+// TestStatusRefused: a status that the API server refuses is tried again with backoff, whatever wakes the message
+// meanwhile, and recorded once the API server accepts it.
 func TestStatusRefused(t *testing.T) {
 	m := expired()
 	r := newReconciler(t, m, 0)
-	refuse := true
+	clock := clocktesting.NewFakeClock(time.Now())
+	r.refused.byUID().Clock = clock
+	refuse, tries := true, 0
 	api := r.Client.(client.WithWatch)
 	r.Client = interceptor.NewClient(api, interceptor.Funcs{
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+			tries++
 			if refuse {
 				return tooLarge
 			}
@@ -65,16 +77,28 @@ func TestStatusRefused(t *testing.T) {
 	counted := 0
 	r.OnStatusRefused = func(types.NamespacedName) { counted++ }
 	key := client.ObjectKeyFromObject(m)
-	var delays []time.Duration
-	for range 12 {
+	reconcileOnce := func() time.Duration {
+		t.Helper()
 		result, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
 		if err != nil {
 			t.Fatal(err)
 		}
-		delays = append(delays, result.RequeueAfter)
+		return result.RequeueAfter
 	}
-	if delays[0] != time.Second || delays[3] != 8*time.Second || delays[11] != 5*time.Minute || counted != 12 {
-		t.Errorf("retried after %v, counted %d", delays, counted)
+	var delays []time.Duration
+	for range 12 {
+		delay := reconcileOnce()
+		delays = append(delays, delay)
+		clock.Step(delay - time.Millisecond)
+		for range 3 {
+			if again := reconcileOnce(); again != delay {
+				t.Errorf("woken in between, tried again after %v, want %v", again, delay)
+			}
+		}
+		clock.Step(time.Millisecond)
+	}
+	if delays[0] != time.Second || delays[3] != 8*time.Second || delays[11] != 5*time.Minute || counted != 12 || tries != 12 {
+		t.Errorf("retried after %v, counted %d, tried %d times", delays, counted, tries)
 	}
 	refuse = false
 	if _, written := look(t, r, m); !written {
@@ -86,5 +110,53 @@ func TestStatusRefused(t *testing.T) {
 	}
 	if _, isFirst := r.refused.add(m.UID); !isFirst {
 		t.Error("the backoff goes on after a write")
+	}
+}
+
+// TestStatusRefusedInDrain: a drain has a refused status tried once more, without waiting for its backoff.
+func TestStatusRefusedInDrain(t *testing.T) {
+	m := expired()
+	r := newReconciler(t, m, 0)
+	woken := make(chan types.NamespacedName, 1)
+	r.Engine = delivery.NewEngine(func(key types.NamespacedName) { woken <- key })
+	r.Engine.Queue.Add(queueMessage(m))
+	tries := 0
+	r.Client = interceptor.NewClient(r.Client.(client.WithWatch), interceptor.Funcs{
+		SubResourceUpdate: func(context.Context, client.Client, string, client.Object, ...client.SubResourceUpdateOption) error {
+			tries++
+			return tooLarge
+		},
+	})
+	failed := delivery.Progress{
+		Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3},
+		State:     v1alpha1.StateFailed, Reason: v1alpha1.ReasonRecipientNotFound, Message: "user 3 does not exist",
+	}
+	key := client.ObjectKeyFromObject(m)
+	if _, ok := r.Engine.Submit(delivery.Task{Key: key, UID: m.UID, Stores: []string{"db"}, Recipients: []delivery.Progress{failed}}); !ok {
+		t.Fatal("not taken on")
+	}
+	reconcileTwice := func(wantTries int) {
+		t.Helper()
+		for range 2 {
+			if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil || tries != wantTries {
+				t.Fatalf("tried %d times, want %d: %v", tries, wantTries, err)
+			}
+		}
+	}
+	reconcileTwice(1)
+	unrecorded := make(chan map[types.UID]string)
+	go func() {
+		listed, err := r.Engine.Drain(t.Context(), time.Hour)
+		if err != nil {
+			t.Error(err)
+		}
+		unrecorded <- listed
+	}()
+	if got := <-woken; got != key {
+		t.Errorf("%v is woken", got)
+	}
+	reconcileTwice(2)
+	if listed := <-unrecorded; listed[m.UID] != m.Namespace {
+		t.Errorf("unrecorded: %v", listed)
 	}
 }

@@ -51,11 +51,12 @@ func StripManagedFields(o any) (any, error) {
 	return m, nil
 }
 
-// checkStatusSize refuses a message whose status might not fit into etcd: what was sent could not be recorded. Of one
-// that has grown since it was begun, nothing more is sent, and what may have been sent is settled.
+// checkStatusSize refuses a message whose status might not fit into etcd: what was sent could not be recorded. Nothing
+// more is sent, and what may have been sent, by this resource or by another one with its identity, is settled: a message
+// may have grown since it was begun, or was created again with larger annotations.
 func checkStatusSize(s *scope) outcome {
 	if worstSize(s.message) > maxObjectSize-sizeMargin {
-		s.refuseAll(s.refuseContent, v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge)
+		s.refuseAll(s.refuse, v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge)
 	}
 	return proceed
 }

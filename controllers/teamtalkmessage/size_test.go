@@ -149,13 +149,19 @@ func TestCheckStatusSize(t *testing.T) {
 			m.Spec.Content.Text = new(strings.Repeat("<", 64<<10))
 			m.Labels = pairs(1500)
 		}), want: v1alpha1.StateFailed},
-		"labels":                         {message: toUsers(1000, func(m *v1alpha1.TeamTalkMessage) { m.Labels = pairs(8000) }), want: v1alpha1.StateFailed},
-		"finalizers":                     {message: toUsers(1000, func(m *v1alpha1.TeamTalkMessage) { m.Finalizers = make([]string, 20_000); fill(m.Finalizers) }), want: v1alpha1.StateFailed},
-		"owners":                         {message: toUsers(1000, func(m *v1alpha1.TeamTalkMessage) { m.OwnerReferences = owners(8000) }), want: v1alpha1.StateFailed},
-		"managed fields":                 {message: toUsers(1000, managed(1<<20)), want: v1alpha1.StateFailed},
-		"an annotation, from before":     {message: toUsers(1000, annotated(200<<10)), term: prior, want: v1alpha1.StateInDoubt, wantRefused: true},
+		"labels":                     {message: toUsers(1000, func(m *v1alpha1.TeamTalkMessage) { m.Labels = pairs(8000) }), want: v1alpha1.StateFailed},
+		"finalizers":                 {message: toUsers(1000, func(m *v1alpha1.TeamTalkMessage) { m.Finalizers = make([]string, 20_000); fill(m.Finalizers) }), want: v1alpha1.StateFailed},
+		"owners":                     {message: toUsers(1000, func(m *v1alpha1.TeamTalkMessage) { m.OwnerReferences = owners(8000) }), want: v1alpha1.StateFailed},
+		"managed fields":             {message: toUsers(1000, managed(1<<20)), want: v1alpha1.StateFailed},
+		"an annotation, from before": {message: toUsers(1000, annotated(200<<10)), term: prior, want: v1alpha1.StateInDoubt, wantRefused: true},
+		"an annotation, and a key": {message: toUsers(1000, annotated(200<<10), func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.IdempotencyKey = "k"
+		}), want: v1alpha1.StatePending, wantRefused: true},
+		"an annotation, and an identity by name": {message: toUsers(1000, annotated(200<<10), func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.TTLSecondsAfterFinished = new(int32(60))
+		}), want: v1alpha1.StatePending, wantRefused: true},
 		"one recipient, from before":     {message: toUsers(1), term: prior, want: v1alpha1.StateInDoubt},
-		"an annotation, not from before": {message: toUsers(1000, annotated(200<<10)), term: leadership.Term{Clean: true, Unrecorded: nil, Start: prior.Start}, want: v1alpha1.StateFailed},
+		"an annotation, not from before": {message: toUsers(1000, annotated(200<<10)), term: leadership.Term{Clean: true, Start: prior.Start}, want: v1alpha1.StateFailed},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -104,8 +104,8 @@ func addAll(mgr manager.Manager, runnables ...manager.Runnable) error {
 	return nil
 }
 
-// drain stops sending. If everything is answered in time, and recorded or refused by the API server, it marks the
-// Lease, so that the next leader searches the store only for what is not recorded.
+// drain stops sending. If everything is answered in time, it marks the Lease, so that the next leader searches the store
+// only for what is not recorded.
 func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -117,7 +117,8 @@ func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log l
 		return // a standby has sent nothing
 	}
 	log.Info("draining: nothing new is sent, what is in flight is recorded")
-	unrecorded, err := c.engine.Drain(ctx)
+	deadline, _ := ctx.Deadline()
+	unrecorded, err := c.engine.Drain(ctx, time.Until(deadline)*3/4) // the rest of the time is for the mark
 	if err != nil {
 		log.Error(err, "not drained in time; the next leader searches the store first")
 		return

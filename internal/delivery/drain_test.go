@@ -4,7 +4,8 @@ package delivery
 
 import (
 	"context"
-	"slices"
+	"maps"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,11 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
+
+// Drain is Engine.Drain with unlimited patience.
+func (h *harness) Drain(ctx context.Context) (map[types.UID]string, error) {
+	return h.Engine.Drain(ctx, math.MaxInt64)
+}
 
 // drain starts to drain, and returns where the end of it shows.
 func (h *harness) drain(ctx context.Context) <-chan error {
@@ -118,28 +124,66 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainListsRefused: a drain does not wait for what the API server refuses to record, and names it. What has changed
-// since may be recorded.
+// TestDrainListsRefused: a drain has what the API server has refused to record tried once more, and names what is refused
+// again. What has changed since may be recorded.
 func TestDrainListsRefused(t *testing.T) {
 	run(t, func(h *harness) {
+		const carol = bob + 1
+		h.talk.users[carol] = true
 		h.submit(h.task("refused", toAlice))
+		h.submit(h.task("accepted", user(carol)))
 		h.submit(h.task("recorded", user(bob)))
 		advance(time.Minute)
 		h.record("recorded")
 		before, _ := h.Snapshot("refused")
-		h.Refused("refused", before.Revision-1)
+		accepted, _ := h.Snapshot("accepted")
+		h.Refused("refused", before.Revision)
+		h.Refused("accepted", accepted.Revision)
+		if h.AwaitsRecord("refused") {
+			t.Error("awaited before the drain")
+		}
+		h.notes = nil
 		drained := h.drain(h.t.Context())
 		h.notEnded(drained)
+		if len(h.notes) != 2 || !h.AwaitsRecord("refused") || h.AwaitsRecord("recorded") {
+			t.Errorf("%d are tried again, awaited: %v", len(h.notes), h.AwaitsRecord("refused"))
+		}
+		h.record("accepted")
+		h.Refused("refused", before.Revision-1)
+		h.notEnded(drained)
 		h.Refused("refused", before.Revision)
-		if err := <-drained; err != nil {
+		if err := <-drained; err != nil || h.AwaitsRecord("refused") {
 			t.Fatal(err)
 		}
-		if unrecorded, err := h.Drain(h.t.Context()); err != nil || !slices.Equal(unrecorded, []types.UID{"refused"}) {
+		want := map[types.UID]string{"refused": h.task("refused").Key.Namespace}
+		if unrecorded, err := h.Drain(h.t.Context()); err != nil || !maps.Equal(unrecorded, want) {
 			t.Errorf("unrecorded %v: %v", unrecorded, err)
 		}
 		h.record("refused")
 		if unrecorded, err := h.Drain(h.t.Context()); err != nil || len(unrecorded) > 0 {
 			t.Errorf("unrecorded %v after it was recorded: %v", unrecorded, err)
+		}
+	})
+}
+
+// TestDrainPatience: a drain names what is answered and not recorded in time, whatever the reason. After that, nothing is
+// recorded any more.
+func TestDrainPatience(t *testing.T) {
+	run(t, func(h *harness) {
+		h.talk.replies = []reply{slow(3 * time.Second)}
+		h.submit(h.task("m", toAlice))
+		end, ok := h.TrackReconcile("m")
+		if !ok {
+			t.Fatal("no reconcile")
+		}
+		began := time.Now()
+		time.AfterFunc(5*time.Second, end)
+		unrecorded, err := h.Engine.Drain(h.t.Context(), time.Second)
+		if _, listed := unrecorded["m"]; err != nil || !listed || time.Since(began) != 5*time.Second {
+			t.Errorf("unrecorded %v after %v: %v", unrecorded, time.Since(began), err)
+		}
+		if _, ok := h.TrackReconcile("m"); ok {
+			t.Error("it may be recorded after the drain")
 		}
 	})
 }

@@ -57,6 +57,8 @@ type Engine struct {
 	running int
 	// reconciles counts reconciles of messages that are under way, see TrackReconcile.
 	reconciles int
+	// recordingEnded: a drain does not wait until anything is recorded any more.
+	recordingEnded bool
 	// poke wakes a drain after every change.
 	poke chan struct{}
 }
@@ -148,23 +150,6 @@ func (e *Engine) begin(t *task, open []int) {
 	}
 }
 
-// TrackReconcile is called before a reconcile, and end after it: a drain waits for it. ok is false for messages that
-// a draining engine does not know: nothing may be recorded after the Lease says that all is.
-func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if _, known := e.tasks[uid]; !known && e.work.Err() != nil {
-		return nil, false
-	}
-	e.reconciles++
-	return func() {
-		e.mu.Lock()
-		e.reconciles--
-		e.mu.Unlock()
-		e.wakeDrain()
-	}, true
-}
-
 // environment returns what a decision about a task depends on now.
 func (e *Engine) environment(t Task) environment {
 	return environment{Policy: t.Policy, now: time.Now(), jitter: e.jitter}
@@ -204,8 +189,8 @@ func (e *Engine) Ack(uid types.UID, revision uint64) {
 	e.wakeDrain()
 }
 
-// Refused says that the API server has refused to record a task's progress up to a revision. A drain does not wait
-// for it.
+// Refused says that the API server has refused to record a task's progress up to a revision. A drain that has begun
+// does not wait for it any more.
 func (e *Engine) Refused(uid types.UID, revision uint64) {
 	if t := e.taskOf(uid); t != nil {
 		t.mu.Lock()
@@ -265,54 +250,6 @@ func (e *Engine) Sync(o Object) {
 	e.mu.Unlock()
 	if ok && (uid != o.UID || o.Finished) {
 		e.Forget(uid)
-	}
-}
-
-// Drain sends nothing more, and waits until all is answered, and recorded or refused, or ctx is done. It returns the
-// messages of which not everything is recorded.
-func (e *Engine) Drain(ctx context.Context) (unrecorded []types.UID, err error) {
-	e.mu.Lock()
-	e.cancelWork()
-	e.mu.Unlock()
-	for {
-		unrecorded, drained := e.drained()
-		if drained {
-			return unrecorded, nil
-		}
-		select {
-		case <-e.poke:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// drained reports whether a drain has nothing left to wait for, and of which messages not everything is recorded.
-func (e *Engine) drained() (unrecorded []types.UID, drained bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.running > 0 || e.reconciles > 0 {
-		return nil, false
-	}
-	for uid, t := range e.tasks {
-		t.mu.Lock()
-		recorded, refused := t.recorded >= t.revision, t.refused >= t.revision
-		t.mu.Unlock()
-		switch {
-		case recorded:
-		case refused:
-			unrecorded = append(unrecorded, uid)
-		default:
-			return nil, false
-		}
-	}
-	return unrecorded, true
-}
-
-func (e *Engine) wakeDrain() {
-	select {
-	case e.poke <- struct{}{}:
-	default:
 	}
 }
 

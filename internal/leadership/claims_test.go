@@ -235,7 +235,7 @@ func TestTakenOverInherited(t *testing.T) {
 		message *v1alpha1.TeamTalkMessage
 		age     time.Duration
 		wantErr error
-		// wantListed is UnrecordedAnnotation.
+		// wantListed is a UID.
 		wantListed string
 	}{
 		"too early":           {message("other", 0), patience - 1, ErrPriorTerm, ""},
@@ -253,7 +253,7 @@ func TestTakenOverInherited(t *testing.T) {
 				claims.Drop(serverKey) // a server that is deleted takes no doubt with it
 				time.Sleep(tc.age)
 				err := tracker.MarkDrained(t.Context(), nil)
-				if listed := current(t, api).Annotations[UnrecordedAnnotation]; !errors.Is(err, tc.wantErr) || listed != tc.wantListed {
+				if listed := listedUIDs(t, api); !errors.Is(err, tc.wantErr) || listed != tc.wantListed {
 					t.Errorf("MarkDrained lists %q: %v", listed, err)
 				}
 			})
@@ -282,7 +282,7 @@ func TestClaimUnconfirmed(t *testing.T) {
 		t.Fatalf("claimed: %v", err)
 	}
 	err := tracker.MarkDrained(t.Context(), nil)
-	if listed := current(t, api).Annotations[UnrecordedAnnotation]; err != nil || listed != "m" {
+	if listed := listedUIDs(t, api); err != nil || listed != "m" {
 		t.Errorf("MarkDrained lists %q: %v", listed, err)
 	}
 	lost = false

@@ -15,9 +15,9 @@
 // FencingGate.Open is called before each write to a socket. TermTracker.Term returns the Term of this
 // process, which waits until the term has begun. If it is not Clean, messages that the predecessor
 // may have sent are searched in the store before they are sent. At shutdown, after the engine has
-// drained, TermTracker.MarkDrained sets DrainedAnnotation on the Lease, which makes the next term Clean. Messages that
-// could not be recorded are named in UnrecordedAnnotation, and only these are searched in the store first: a message
-// whose status the API server refuses delays no other. Term.MayBeSent says of which messages that is true.
+// drained, TermTracker.MarkDrained sets DrainedAnnotation on the Lease, which makes the next term Clean. If some messages
+// could not be recorded, it sets DrainedExceptAnnotation instead, and only these are searched in the store first: a
+// message whose status the API server refuses delays no other. Term.MayBeSent says of which messages that is true.
 //
 // NewClaims returns the Claims of a process. Claims.Claim is called for each TeamTalkServer before anything is sent
 // through it. Claims.TermOf returns the Term for its messages: a server that was taken over from an operator with
@@ -30,8 +30,9 @@
 // process acquires the Lease once: after it has lost it, or has not renewed it in time, the lock refuses every write
 // until the elector ends the process.
 //
-// The annotation is only changed on the version of the Lease that was read, with this process as its holder. Its
-// value is the resourceVersion of the TeamTalkMessages that holds everything that was recorded.
+// The annotations are only changed on the version of the Lease that was read, with this process as its holder. They
+// contain the resourceVersion of the TeamTalkMessages that holds everything that was recorded. Where more messages are
+// unrecorded than DrainedExceptAnnotation can name, it names the namespaces with the most of them.
 //
 // # Trade-offs
 //

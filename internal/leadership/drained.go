@@ -6,14 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,12 +25,10 @@ const (
 	// DrainedAnnotation means that the last holder had nothing in flight and everything recorded when it released the
 	// Lease. Its value is the resourceVersion of the TeamTalkMessages at that time.
 	DrainedAnnotation = "teamtalk.io/drained"
-	// UnrecordedAnnotation lists the messages, by UID and separated by commas, of which not everything is recorded.
-	UnrecordedAnnotation = "teamtalk.io/unrecorded"
+	// DrainedExceptAnnotation is set instead where not everything is recorded of some messages, and names these. Versions
+	// that do not know it search the store for all messages.
+	DrainedExceptAnnotation = "teamtalk.io/drained-except"
 )
-
-// maxUnrecorded limits UnrecordedAnnotation to 37 KB. The API server accepts 256 KiB of annotations.
-const maxUnrecorded = 1000
 
 // listChunk is the page size of lists.
 const listChunk = 500
@@ -39,44 +36,43 @@ const listChunk = 500
 // ErrPriorTerm reports that a message of an earlier leader may not be recorded.
 var ErrPriorTerm = errors.New("not everything that an earlier leader may have sent is recorded")
 
-// errManyUnrecorded reports that there are too many messages for UnrecordedAnnotation.
-var errManyUnrecorded = fmt.Errorf("more than %d messages could not be recorded", maxUnrecorded)
-
-// MarkDrained marks the Lease as drained, but for the messages that this process could not record, and those that an
-// earlier leader may have sent and whose status does not show it. The process must not send anything afterwards. It
-// returns ErrPriorTerm while requests of an earlier leader may still be executed.
-func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded []types.UID) error {
+// MarkDrained marks the Lease as drained, but for the messages that this process could not record, given as their
+// namespaces by UID, and those that an earlier leader may have sent and whose status does not show it. The process must
+// not send anything afterwards. It returns ErrPriorTerm while requests of an earlier leader may still be executed.
+func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded map[types.UID]string) error {
 	select {
 	case <-t.begun:
 	default:
 		// The annotation was not removed.
 		return ErrPriorTerm
 	}
-	listed := sets.New(unrecorded...)
+	messages := map[types.UID]string{}
+	maps.Copy(messages, unrecorded)
 	if doubts := t.doubts(); len(doubts) > 0 {
 		if early, err := t.isEarly(ctx, doubts); err != nil {
 			return err
 		} else if early {
 			return ErrPriorTerm
 		}
-		if err := t.addUnrecorded(ctx, doubts, listed); err != nil {
+		if err := t.addUnrecorded(ctx, doubts, messages); err != nil {
 			return err
 		}
 	}
-	if len(listed) > maxUnrecorded {
-		return errManyUnrecorded
-	}
-	recorded, err := t.version(ctx)
+	listed, err := limitUnrecorded(messages)
 	if err != nil {
 		return err
 	}
-	mark := map[string]string{DrainedAnnotation: recorded}
-	if len(listed) > 0 {
-		mark[UnrecordedAnnotation] = formatUnrecorded(listed)
+	version, err := t.version(ctx)
+	if err != nil {
+		return err
 	}
 	// The elector renews the Lease concurrently.
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		lease, err := t.heldLease(ctx)
+		if err != nil {
+			return err
+		}
+		mark, err := newDrainedMark(lease, version, listed)
 		if err != nil {
 			return err
 		}
@@ -106,7 +102,7 @@ func (t *TermTracker) isEarly(ctx context.Context, doubts []doubt) (bool, error)
 // doubts returns the term of this process and the takeovers of servers in which an earlier leader may have sent
 // messages that it has not recorded.
 func (t *TermTracker) doubts() (doubts []doubt) {
-	if !t.term.Clean || len(t.term.Unrecorded) > 0 {
+	if !t.term.Clean || !t.term.Unrecorded.isEmpty() {
 		doubts = append(doubts, doubt{Term: t.term})
 	}
 	for server, term := range t.claims.allTakeovers() {
@@ -137,9 +133,8 @@ func (t *TermTracker) proofDelay(ctx context.Context) (time.Duration, error) {
 	return t.sendTimeout + time.Duration(longest)*time.Second, nil
 }
 
-// addUnrecorded adds the messages that an earlier leader may have sent and whose status does not show it, to at most one
-// more than maxUnrecorded.
-func (t *TermTracker) addUnrecorded(ctx context.Context, doubts []doubt, listed sets.Set[types.UID]) error {
+// addUnrecorded adds the messages that an earlier leader may have sent and whose status does not show it.
+func (t *TermTracker) addUnrecorded(ctx context.Context, doubts []doubt, messages map[types.UID]string) error {
 	list := &v1alpha1.TeamTalkMessageList{}
 	for {
 		if err := t.reader.List(ctx, list, client.MatchingFields{v1alpha1.FieldFinished: "false"},
@@ -150,10 +145,10 @@ func (t *TermTracker) addUnrecorded(ctx context.Context, doubts []doubt, listed 
 			m := &list.Items[i]
 			mayBeSent := slices.ContainsFunc(doubts, func(d doubt) bool { return d.includes(m) })
 			if mayBeSent && !m.Finished() && mayHideASend(m) {
-				listed.Insert(m.UID)
+				messages[m.UID] = m.Namespace
 			}
 		}
-		if list.Continue == "" || len(listed) > maxUnrecorded {
+		if list.Continue == "" {
 			return nil
 		}
 	}
@@ -181,7 +176,7 @@ func (t *TermTracker) heldLease(ctx context.Context) (*coordinationv1.Lease, err
 // annotate sets or removes the mark on this version of the Lease only: the next may be another holder's.
 func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease, mark map[string]string) error {
 	before := lease.DeepCopy()
-	for _, name := range []string{DrainedAnnotation, UnrecordedAnnotation} {
+	for _, name := range []string{DrainedAnnotation, DrainedExceptAnnotation} {
 		delete(lease.Annotations, name)
 		if value, ok := mark[name]; ok {
 			metav1.SetMetaDataAnnotation(&lease.ObjectMeta, name, value)
@@ -192,23 +187,4 @@ func (t *TermTracker) annotate(ctx context.Context, lease *coordinationv1.Lease,
 		return fmt.Errorf("annotate Lease %s: %w", t.lease, err)
 	}
 	return nil
-}
-
-func formatUnrecorded(uids sets.Set[types.UID]) string {
-	names := make([]string, 0, len(uids))
-	for uid := range uids {
-		names = append(names, string(uid))
-	}
-	slices.Sort(names)
-	return strings.Join(names, ",")
-}
-
-func parseUnrecorded(value string) sets.Set[types.UID] {
-	uids := sets.New[types.UID]()
-	for name := range strings.SplitSeq(value, ",") {
-		if name != "" {
-			uids.Insert(types.UID(name))
-		}
-	}
-	return uids
 }

@@ -160,51 +160,14 @@ func TestInherited(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, interceptor.Funcs{}, lease(taken), tc.message)
 			k := inOffice(c, tc.clean)
-			k.term.Unrecorded = sets.New(tc.unrecorded...)
+			k.term.Unrecorded = Unrecorded{UIDs: sets.New(tc.unrecorded...)}
 			if err := k.MarkDrained(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
-			if got := current(t, c).Annotations[UnrecordedAnnotation]; got != strings.Join(tc.want, ",") {
+			if got := listedUIDs(t, c); got != strings.Join(tc.want, ",") {
 				t.Errorf("it lists %q, want %q", got, tc.want)
 			}
 		})
-	}
-}
-
-// TestUnrecorded: the next leader asks first for the messages that could not be recorded, and for no others. Of more
-// than the Lease can name there is no mark.
-func TestUnrecorded(t *testing.T) {
-	uids := func(n int) (all []types.UID) {
-		for i := range n {
-			all = append(all, types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i)))
-		}
-		return all
-	}
-	for n, wantMark := range map[int]bool{0: true, 1: true, 1000: true, 1001: false} {
-		c := newClient(t, interceptor.Funcs{}, lease(taken))
-		if err := inOffice(c, true).MarkDrained(t.Context(), uids(n)); (err == nil) != wantMark {
-			t.Errorf("%d unrecorded: %v", n, err)
-		}
-		marked := current(t, c)
-		if size := len(marked.Annotations[UnrecordedAnnotation]); size > 64<<10 {
-			t.Errorf("%d unrecorded: the annotation has %d bytes", n, size)
-		}
-		term, err := tracker(c).begin(t.Context())
-		if err != nil || term.Clean != wantMark || wantMark && !term.Unrecorded.Equal(sets.New(uids(n)...)) {
-			t.Errorf("%d unrecorded: clean %v, %d listed: %v", n, term.Clean, len(term.Unrecorded), err)
-		}
-		if _, still := current(t, c).Annotations[UnrecordedAnnotation]; still {
-			t.Errorf("%d unrecorded: they are still listed", n)
-		}
-		if n != 1 {
-			continue
-		}
-		m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{UID: uids(1)[0], CreationTimestamp: metav1.NewTime(created.Add(-time.Hour))}}
-		other := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{UID: "other", CreationTimestamp: m.CreationTimestamp}}
-		later := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{UID: m.UID, CreationTimestamp: metav1.NewTime(time.Now().Add(time.Hour))}}
-		if !term.MayBeSent(m) || term.MayBeSent(other) || term.MayBeSent(later) {
-			t.Errorf("may be sent: %v, another: %v, a later one: %v", term.MayBeSent(m), term.MayBeSent(other), term.MayBeSent(later))
-		}
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,7 +24,7 @@ type Term struct {
 	// Clean: no earlier leader has left anything in flight, and all is recorded but for Unrecorded.
 	Clean bool
 	// Unrecorded are the messages of which an earlier leader could not record everything, of a term that is Clean.
-	Unrecorded sets.Set[types.UID]
+	Unrecorded Unrecorded
 	// Start is when the term began, by the API server's clock. No other leader has seen later objects.
 	Start metav1.Time
 	// Local is Start by the clock of this process.
@@ -36,7 +35,7 @@ type Term struct {
 
 // MayBeSent reports whether an earlier leader may have sent the message without recording it.
 func (t Term) MayBeSent(m *v1alpha1.TeamTalkMessage) bool {
-	return !m.CreationTimestamp.After(t.Start.Time) && (!t.Clean || t.Unrecorded.Has(m.UID))
+	return !m.CreationTimestamp.After(t.Start.Time) && (!t.Clean || t.Unrecorded.Has(m))
 }
 
 // TermTracker determines the Term of this process when it begins, and marks its clean end.
@@ -75,7 +74,8 @@ func (t *TermTracker) Start(ctx context.Context) error {
 		}
 		t.term = term
 		close(t.begun)
-		log.Info("term begun", "clean", term.Clean, "unrecorded", len(term.Unrecorded))
+		log.Info("term begun", "clean", term.Clean, "unrecorded", len(term.Unrecorded.UIDs),
+			"unrecordedNamespaces", len(term.Unrecorded.Namespaces))
 		return true, nil
 	})
 }
@@ -106,10 +106,10 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 		return Term{}, err
 	}
 	term := Term{Local: time.Now(), Start: lastWrite(lease)}
-	mark, drained := lease.Annotations[DrainedAnnotation]
-	if _, err := resourceversion.CompareResourceVersion(mark, mark); drained && err == nil {
+	mark, drained := readDrainedMark(lease)
+	if _, err := resourceversion.CompareResourceVersion(mark.Version, mark.Version); drained && err == nil {
 		// The cache has usually reached this version. To know of the current one could take it a minute.
-		term.Version = mark
+		term.Version = mark.Version
 	} else if term.Version, err = t.version(ctx); err != nil {
 		return Term{}, err
 	}
@@ -119,7 +119,9 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 	}
 	term.Clean = drained || fresh
 	if drained {
-		term.Unrecorded = parseUnrecorded(lease.Annotations[UnrecordedAnnotation])
+		term.Unrecorded = mark.unrecorded()
+	}
+	if _, invalid := lease.Annotations[DrainedExceptAnnotation]; drained || invalid {
 		if err := t.annotate(ctx, lease, nil); err != nil {
 			return Term{}, err
 		}

@@ -5,7 +5,9 @@ package main
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,6 +32,10 @@ func leaderScenarios() []scenario {
 		name: "handover-unrecorded", clause: "the API server takes no status of some messages: the next operator asks for " +
 			"these first, and for no others",
 		alone: true, short: true, run: handoverUnrecorded,
+	}, scenario{
+		name: "handover-piled", clause: "the API server takes no status of more messages than a hand-over can name: the " +
+			"next operator asks for all of their namespace first",
+		alone: true, run: handoverPiled,
 	})
 }
 
@@ -105,19 +111,47 @@ func handover(ctx context.Context, w *world) {
 }
 
 func handoverUnrecorded(ctx context.Context, w *world) {
-	refused := w.leader.api.Add(apiproxy.Rule{
-		Match: func(r *http.Request) bool {
-			return apiproxy.StatusWrite(r) && strings.HasSuffix(r.URL.Path, "7/status")
-		},
-		Do: apiproxy.Refuse(http.StatusInternalServerError, metav1.StatusReasonInternalError),
-	})
-	w.counts(refused.Fired)
+	refused := w.refuseStatuses(func(path string) bool { return strings.HasSuffix(path, "7/status") })
 	w.send(ctx, w.size)
 	framework.Must(refused.Await(ctx, w.size/10))
 	next := w.start(ctx)
 	framework.Must(w.leader.Stop(ctx))
 	w.ledCleanly(ctx, next)
 	w.send(ctx, w.size/10)
+}
+
+// pile is more than the UIDs that a drained Lease lists.
+const pile = 1100
+
+func handoverPiled(ctx context.Context, w *world) {
+	var refused sync.Map
+	w.refuseStatuses(func(path string) bool {
+		refused.Store(path, true)
+		return true
+	})
+	w.send(ctx, pile)
+	w.await(ctx, "the status of every message is refused", func() (string, bool) {
+		n := 0
+		refused.Range(func(any, any) bool { n++; return true })
+		return strconv.Itoa(n), n >= pile
+	})
+	next := w.start(ctx)
+	framework.Must(w.leader.Stop(ctx))
+	w.ledCleanly(ctx, next)
+	if !strings.Contains(next.log.String(), `"unrecordedNamespaces":1`) {
+		framework.Failf("the hand-over names no namespace: %s", next.log)
+	}
+	w.send(ctx, w.size/10)
+}
+
+// refuseStatuses has the API server refuse the statuses of messages, by path, that the leader writes.
+func (w *world) refuseStatuses(match func(path string) bool) *apiproxy.Armed {
+	refused := w.leader.api.Add(apiproxy.Rule{
+		Match: func(r *http.Request) bool { return apiproxy.StatusWrite(r) && match(r.URL.Path) },
+		Do:    apiproxy.Refuse(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid),
+	})
+	w.counts(refused.Fired)
+	return refused
 }
 
 // ledCleanly waits until an operator's term has begun, without a doubt.

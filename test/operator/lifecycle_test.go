@@ -333,8 +333,10 @@ func TestStaleLeader(t *testing.T) {
 		t.Errorf("the Lease of %q has passed to %q, %d transitions later", holder(taken), holder(after),
 			*after.Spec.LeaseTransitions-*taken.Spec.LeaseTransitions)
 	}
-	if mark, marked := after.Annotations[leadership.DrainedAnnotation]; marked {
-		t.Errorf("the Lease of a leader that sends is marked as drained: %s", mark)
+	for _, name := range []string{leadership.DrainedAnnotation, leadership.DrainedExceptAnnotation} {
+		if mark, marked := after.Annotations[name]; marked {
+			t.Errorf("the Lease of a leader that sends is marked as drained: %s", mark)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,7 @@ func (s *Sender) Start(ctx context.Context) error { return s.engine.Start(ctx) }
 
 // Drain stops sending, and waits for the requests to TeamTalk in flight.
 func (s *Sender) Drain(ctx context.Context) error {
-	_, err := s.engine.Drain(ctx)
+	_, err := s.engine.Drain(ctx, math.MaxInt64)
 	return err
 }
 
