@@ -72,13 +72,20 @@ func TestAdmission(t *testing.T) {
 
 // TestAdmissionWhileOthersWait: what only waits, for a router or in doubt, keeps no other from being sent.
 func TestAdmissionWhileOthersWait(t *testing.T) {
-	runEach(t, map[string]func(*talk){
-		"no router": noRouter,
-		"in doubt":  all(replying(lostBefore, lostBefore), unreadable("list")),
-	}, func(h *harness, fails func(*talk)) {
+	type waits struct {
+		fails    func(*talk)
+		noVerify bool
+	}
+	runEach(t, map[string]waits{
+		"no router":               {fails: noRouter},
+		"no router, not verified": {fails: noRouter, noVerify: true},
+		"in doubt":                {fails: all(replying(lostBefore, lostBefore), unreadable("list"))},
+	}, func(h *harness, tc waits) {
 		h.leaveTwoSlots()
-		fails(h.talk)
-		h.submit(h.task("full", toAlice, user(bob)))
+		tc.fails(h.talk)
+		full := h.task("full", toAlice, user(bob))
+		full.Policy.Verify = !tc.noVerify
+		h.submit(full)
 		for began := time.Now(); !h.admit("", "next", 1); advance(time.Second) {
 			if time.Since(began) > 2*OrderGrace {
 				h.t.Fatalf("not admitted after %s", time.Since(began))

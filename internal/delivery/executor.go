@@ -145,10 +145,12 @@ func (x *executor) awaitConnection(t Task, p recipientState, now time.Time) paus
 	return pause{}
 }
 
-// awaitRouter goes on with a router, or waits for one as long as a stored message may. It holds nothing back meanwhile.
+// awaitRouter goes on with a router, or waits for one as long as a stored message may. It holds nothing back meanwhile,
+// whether or not it was read back.
 // Of the messages that a router wakes, the older ones of a conversation acquire it first.
 func (x *executor) awaitRouter(t Task, p recipientState) pause {
 	x.place.Release()
+	x.place.ReleaseSlot()
 	if t.Server.WaitRouter(canceled) != nil && !p.routeTimedOut(x.engine.environment(t)) {
 		until := p.routeSince.Add(RouteTimeout)
 		return pause{waits: true, until: until, peer: peerOf{TeamTalk: t.Server, router: true}}

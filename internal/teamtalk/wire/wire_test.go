@@ -246,32 +246,85 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// FuzzUnmarshal parses any bytes as any message, and encodes what was parsed.
+// FuzzUnmarshal parses any bytes as any message. What Unmarshal accepts is what a plain parser makes of it, without
+// unknown fields; it refuses no more than what is over its limits.
 func FuzzUnmarshal(f *testing.F) {
 	for i, m := range allMessages {
 		data, err := proto.Marshal(filled(m))
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(uint8(i), data)
+		f.Add(uint8(i), data, 1)
+		f.Add(uint8(i), data, 2)
+		f.Add(uint8(i), append(data, 0xfa, 1, 0, 0x0b, 0x0c), 2)
 	}
-	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+	f.Fuzz(func(t *testing.T, which uint8, data []byte, limit int) {
 		empty := allMessages[int(which)%len(allMessages)]
-		m, got := proto.Clone(empty), proto.Clone(empty)
-		if err := proto.Unmarshal(data, m); err != nil {
-			if !errors.Is(err, proto.Error) {
-				t.Fatalf("%T: %v", err, err)
+		m, plain, again := proto.Clone(empty), proto.Clone(empty), proto.Clone(empty)
+		err := Unmarshal(data, m, limit)
+		plainErr := proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, plain)
+		switch {
+		case errors.Is(err, errTooMany):
+			if n := elementsOf(plain.ProtoReflect()); plainErr == nil && n <= limit {
+				t.Fatalf("%d elements are too many for %d", n, limit)
 			}
 			return
+		case errors.Is(err, errMalformed):
+			if plainErr == nil && !hasGroup(data, empty.ProtoReflect().Descriptor()) {
+				t.Fatalf("%x is refused, and parses as %v", data, plain)
+			}
+			return
+		case err != nil && !errors.Is(err, proto.Error):
+			t.Fatalf("%T: %v", err, err)
+		case err != nil && plainErr == nil:
+			t.Fatalf("%v: a plain parser makes %v of it", err, plain)
+		case err != nil:
+			return
+		case plainErr != nil || !proto.Equal(m, plain):
+			t.Fatalf("%v, want %v, %v", m, plain, plainErr)
+		case elementsOf(m.ProtoReflect()) > max(0, limit):
+			t.Fatalf("%d elements, want at most %d", elementsOf(m.ProtoReflect()), limit)
 		}
-		again, err := proto.Marshal(m)
+		data, err = proto.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := proto.Unmarshal(again, got); err != nil || !proto.Equal(m, got) {
-			t.Fatalf("%v became %v, %v", m, got, err)
+		if err := Unmarshal(data, again, limit); err != nil || !proto.Equal(m, again) {
+			t.Fatalf("%v became %v, %v", m, again, err)
 		}
 	})
+}
+
+// elementsOf counts the messages in the repeated fields of m.
+func elementsOf(m protoreflect.Message) (n int) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.IsList() && f.Message() != nil {
+			n += v.List().Len()
+		}
+		return true
+	})
+	return n
+}
+
+// hasGroup reports whether the bytes of a message have a group, in it or in one of its elements.
+func hasGroup(b []byte, d protoreflect.MessageDescriptor) bool {
+	for len(b) > 0 {
+		number, kind, tag := protowire.ConsumeTag(b)
+		if tag < 0 || kind == protowire.StartGroupType {
+			return tag >= 0
+		}
+		length := protowire.ConsumeFieldValue(number, kind, b[tag:])
+		if length < 0 {
+			return false
+		}
+		if f := d.Fields().ByNumber(number); f != nil && f.Message() != nil && kind == protowire.BytesType {
+			if value, _ := protowire.ConsumeBytes(b[tag:]); hasGroup(value, f.Message()) {
+				return true
+			}
+		}
+		b = b[tag+length:]
+	}
+	return false
 }
 
 // TestUnmarshal refuses what would take far more memory than its bytes, before anything is allocated.
