@@ -108,7 +108,7 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 	}
 	log := m.log.WithValues("server", server.String())
 	h := &entry{server: server}
-	h.Session = newSession(c, &m.limits, m.memory, log, m.gate, func() { m.on.Connection(server) }, m.onRead(h))
+	h.Session = newSession(server.Namespace, c, &m.limits, m.memory, log, m.gate, func() { m.on.Connection(server) }, m.onRead(h))
 	h.keys = keys
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(m.ctx)

@@ -164,7 +164,7 @@ func TestSession(t *testing.T) {
 	if users, err := path.Users(ctx, 1, []uint32{1, 3, 999}); err != nil || len(users) != 2 {
 		t.Errorf("%d users: %v", len(users), err)
 	}
-	if groups, err := path.Groups(ctx, 1, []uint32{7, 999}); err != nil || len(groups) != 1 {
+	if groups, err := path.Groups(ctx, 1, []uint32{7, 999}, nil); err != nil || len(groups) != 1 {
 		t.Errorf("%d groups: %v", len(groups), err)
 	}
 	m := message(t, "hello")

@@ -59,8 +59,8 @@ type Session struct {
 	notPermitted []string
 }
 
-// newSession returns a session that does not connect until run.
-func newSession(c Config, limits *limits, memory *dbproxy.Memory, log logr.Logger, gate func() error,
+// newSession returns a session that does not connect until run. tenant is the namespace of its server.
+func newSession(tenant string, c Config, limits *limits, memory *dbproxy.Memory, log logr.Logger, gate func() error,
 	onChange func(), onRead func(router.Read),
 ) *Session {
 	s := &Session{config: c, changed: make(chan struct{}), pacer: newPacer(c.Rate, c.Burst)}
@@ -72,7 +72,7 @@ func newSession(c Config, limits *limits, memory *dbproxy.Memory, log logr.Logge
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
 			Address: address, Connections: c.Connections, Dial: s.dialer(address, change),
 			Limiter: limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
-			Memory:  memory, Gate: gate, OnChange: change, Log: log.WithValues("dbProxy", address),
+			Memory:  memory, Tenant: tenant, Gate: gate, OnChange: change, Log: log.WithValues("dbProxy", address),
 		}))
 	}
 	for _, address := range c.Router {
@@ -234,8 +234,12 @@ func (p path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32
 	return request(p.session, func() (map[uint32]*wire.UserInfo, error) { return p.reads.Users(ctx, asker, ids) })
 }
 
-func (p path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
-	return request(p.session, func() (map[uint32]*wire.GroupInfo, error) { return p.reads.Groups(ctx, asker, ids) })
+func (p path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
+	map[uint32]*wire.GroupInfo, error,
+) {
+	return request(p.session, func() (map[uint32]*wire.GroupInfo, error) {
+		return p.reads.Groups(ctx, asker, ids, reduce)
+	})
 }
 
 func (p path) Scan(ctx context.Context, c dbproxy.Session, count uint32, to dbproxy.Scanner) error {

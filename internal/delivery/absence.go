@@ -3,10 +3,14 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
@@ -228,7 +232,7 @@ func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (
 // directoryAnswers reports whether the directory shows the sender or the recipient; of a group, the group.
 func (q *question) directoryAnswers(ctx context.Context) (bool, error) {
 	if q.to.Type == v1alpha1.RecipientGroup {
-		groups, err := q.path.Groups(ctx, q.task.Sender, []uint32{q.to.ID})
+		groups, err := q.path.Groups(ctx, q.task.Sender, []uint32{q.to.ID}, keepWitnesses(q.task.Sender))
 		return groups[q.to.ID] != nil, err
 	}
 	users, err := q.path.Users(ctx, q.task.Sender, []uint32{q.task.Sender, q.to.ID})
@@ -255,16 +259,23 @@ func (q *question) proveAbsentInGroup(ctx context.Context, found *conversationSc
 
 // askMembers reads a group's history as other members, until one sees enough. db_proxy lets anybody be named.
 func (q *question) askMembers(ctx context.Context, found *conversationScan) (why string, err error) {
-	groups, err := q.path.Groups(ctx, q.task.Sender, []uint32{q.to.ID})
+	// Either answer will do, if there are two.
+	var members atomic.Pointer[groupReaders]
+	_, err = q.path.Groups(ctx, q.task.Sender, []uint32{q.to.ID}, func(g *wire.GroupInfo) {
+		if g.GetGroupId() == q.to.ID {
+			members.Store(q.readers(g, found.rows == 0))
+		}
+		proto.Reset(g)
+	})
 	if err != nil {
 		return "", err
 	}
-	readers, others := q.readers(groups[q.to.ID], found.rows == 0)
-	if why = found.why; len(readers) == 0 {
+	of := cmp.Or(members.Load(), &groupReaders{})
+	if why = found.why; len(of.readers) == 0 {
 		why = whyHidden // a flushed cache hides the history from everybody
 	}
 	began := time.Now()
-	for _, id := range readers {
+	for _, id := range of.readers {
 		if time.Since(began) > membersTime {
 			break
 		}
@@ -286,7 +297,7 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 			why = seen.why
 		}
 	}
-	if why == "" && int(found.members) < others {
+	if why == "" && int(found.members) < of.others {
 		why = whyHidden
 	}
 	// A key that this operator has not used before counts as absent if no member sees a message with it.
@@ -296,19 +307,28 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 // reach is the time that a group's history must reach back to; 0: there is none.
 func (q *question) reach() uint32 { return q.task.fingerprint(q.to).Reach }
 
-// readers returns members to ask for the history: some of the others, the creator among the first as it joined early,
-// and then the sender once more if it has seen nothing. It also returns how many others there are.
-func (q *question) readers(group *wire.GroupInfo, senderAgain bool) (readers []uint32, numOthers int) {
-	members := slices.Sorted(slices.Values(group.GetGroupMemberList()))
-	others := slices.DeleteFunc(slices.Clone(members), func(id uint32) bool { return id == q.task.Sender })
+// groupReaders are the members of a group to ask for its history, and how many other members than the sender it has.
+type groupReaders struct {
+	readers []uint32
+	others  int
+}
+
+// readers returns some of the others, the creator among the first as it joined early, and then the sender once more if
+// it has seen nothing. It keeps no more of the group, and uses its memory.
+func (q *question) readers(group *wire.GroupInfo, senderAgain bool) *groupReaders {
+	all := group.GroupMemberList
+	slices.Sort(all)
+	others := slices.DeleteFunc(all, func(id uint32) bool { return id == q.task.Sender })
+	isMember := len(others) < len(all)
 	if i := slices.Index(others, group.GetGroupCreatorId()); i > 0 {
 		others[0], others[i] = others[i], others[0]
 	}
+	found := &groupReaders{others: len(others)}
 	for n := range min(membersPerSearch, len(others)) {
-		readers = append(readers, others[(int(q.to.members)+n)%len(others)])
+		found.readers = append(found.readers, others[(int(q.to.members)+n)%len(others)])
 	}
-	if senderAgain && len(others) < len(members) {
-		readers = append(readers, q.task.Sender)
+	if senderAgain && isMember {
+		found.readers = append(found.readers, q.task.Sender)
 	}
-	return readers, len(others)
+	return found
 }

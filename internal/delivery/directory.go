@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -66,7 +68,7 @@ func fetchDirectory(
 	s := DirectorySnapshot{At: time.Now()}
 	var err error
 	if len(groups) > 0 {
-		if s.Groups, err = reads.Groups(ctx, sender, groups); err != nil {
+		if s.Groups, err = reads.Groups(ctx, sender, groups, keepWitnesses(sender)); err != nil {
 			return DirectorySnapshot{}, err
 		}
 	}
@@ -81,6 +83,29 @@ func fetchDirectory(
 		return DirectorySnapshot{At: s.At}, nil
 	}
 	return s, nil
+}
+
+// keepWitnesses keeps of a group what a snapshot needs: the sender, if it is a member, and another member.
+func keepWitnesses(sender uint32) func(*wire.GroupInfo) {
+	return func(g *wire.GroupInfo) {
+		id, isMember, other := g.GetGroupId(), false, -1
+		for i, m := range g.GetGroupMemberList() {
+			if m == sender {
+				isMember = true
+			} else if other < 0 {
+				other = i
+			}
+		}
+		var kept []uint32
+		if isMember {
+			kept = append(kept, sender)
+		}
+		if other >= 0 {
+			kept = append(kept, g.GroupMemberList[other])
+		}
+		proto.Reset(g)
+		g.GroupId, g.GroupMemberList = &id, kept
+	}
 }
 
 // otherMember returns a member of one of the groups who is not the sender, if any.

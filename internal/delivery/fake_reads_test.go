@@ -44,7 +44,9 @@ func (f *talk) Users(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wir
 	return found, nil
 }
 
-func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
+func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
+	map[uint32]*wire.GroupInfo, error,
+) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.read("groups"); err != nil {
@@ -54,6 +56,7 @@ func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wi
 	for _, id := range ids {
 		if members, ok := f.groups[id]; ok {
 			found[id] = &wire.GroupInfo{GroupId: proto.Uint32(id), GroupMemberList: slices.Clone(members)}
+			reduce(found[id])
 		}
 	}
 	return found, nil

@@ -3,13 +3,17 @@
 package delivery
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // say stores a message of a member of the group.
@@ -174,4 +178,44 @@ func TestKeySeenByOneMember(t *testing.T) {
 		}
 		h.deliver(spec, time.Minute, want)
 	})
+}
+
+// TestMembersAreNotKept: of a group with a million members, a snapshot keeps two, and a search those that it asks.
+func TestMembersAreNotKept(t *testing.T) {
+	hostile := func(senderAt int) *wire.GroupInfo {
+		members := make([]uint32, 1_000_000)
+		for i := range members {
+			members[i] = math.MaxUint32 - uint32(i)
+		}
+		if senderAt >= 0 {
+			members[senderAt] = bot
+		}
+		return &wire.GroupInfo{
+			GroupId: proto.Uint32(group), GroupName: proto.String(string(make([]byte, 1<<20))),
+			GroupCreatorId: proto.Uint32(math.MaxUint32 - 500_000), GroupMemberList: members,
+		}
+	}
+	for name, at := range map[string]int{"no member": -1, "first": 0, "last": 999_999} {
+		t.Run(name, func(t *testing.T) {
+			g := hostile(at)
+			keepWitnesses(bot)(g)
+			s := DirectorySnapshot{Users: map[uint32]*wire.UserInfo{bot: {}}, Groups: map[uint32]*wire.GroupInfo{group: g}}
+			if shown := s.shows(toGroup, bot); shown != (at >= 0) {
+				t.Errorf("the sender is a member: %v", shown)
+			}
+			if s.otherMember(bot) == nil || cap(g.GroupMemberList) > 4 || proto.Size(g) > 50 {
+				t.Errorf("%d bytes, %d members are kept", proto.Size(g), cap(g.GroupMemberList))
+			}
+			q := &question{task: Task{Sender: bot}, to: recipientState{Progress: Progress{Recipient: toGroup}}}
+			found := q.readers(hostile(at), true)
+			wantReaders, wantOthers := membersPerSearch, 1_000_000
+			if at >= 0 {
+				wantReaders, wantOthers = wantReaders+1, wantOthers-1
+			}
+			if len(found.readers) != wantReaders || cap(found.readers) > 2*wantReaders || found.others != wantOthers ||
+				found.readers[0] != math.MaxUint32-500_000 {
+				t.Errorf("%d readers, %d others", len(found.readers), found.others)
+			}
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
 // TestSlowRows: a search asks for as many rows as db_proxy answers in time. What it cannot reach, it says.
@@ -152,4 +153,17 @@ func TestDeadlineWaitsForAnswers(t *testing.T) {
 		spec.Policy.Deadline = time.Now().Add(-time.Second)
 		h.deliver(spec, 2*time.Minute, failed(v1alpha1.ReasonDeadlineExceeded, 0))
 	})
+}
+
+// TestNoMemoryChangesNoLimit: an answer that other tenants' answers left no memory for says nothing about a conversation.
+func TestNoMemoryChangesNoLimit(t *testing.T) {
+	for _, readable := range []uint32{0, scanCount} {
+		before := scanLimits{long: 500, slow: 100, silent: 2}
+		if after := before.after(t.Context(), dbproxy.ErrNoMemory, readable, 128); after != before {
+			t.Errorf("%+v became %+v", before, after)
+		}
+		if after := before.after(t.Context(), dbproxy.ErrNoAnswer, readable, 128); after == before {
+			t.Error("a lost answer does not count")
+		}
+	}
 }

@@ -63,7 +63,7 @@ const patience = 3 * time.Second
 func (w *world) ownTurn(ctx context.Context, turn int) {
 	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		groups := untilAnswered(ctx, func() (map[uint32]*wire.GroupInfo, error) {
-			return db.Groups(ctx, w.sender, w.groups)
+			return db.Groups(ctx, w.sender, w.groups, nil)
 		})
 		w.rotate(turn, func(user, group uint32) bool {
 			return slices.Contains(groups[group].GetGroupMemberList(), user)

@@ -163,7 +163,7 @@ func (s *fixture) reads(t *testing.T) (found []int) {
 	latest, err3 := s.db.LatestID(t.Context(), session)
 	recent, err4 := s.db.RecentSessions(t.Context(), sender)
 	users, err5 := s.db.Users(t.Context(), sender, []uint32{sender})
-	groups, err6 := s.db.Groups(t.Context(), sender, []uint32{7})
+	groups, err6 := s.db.Groups(t.Context(), sender, []uint32{7}, nil)
 	if err := errors.Join(err, err2, err3, err4, err5, err6); err != nil {
 		t.Fatal(err)
 	}

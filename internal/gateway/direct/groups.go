@@ -167,7 +167,7 @@ func readGroup(ctx context.Context, session *connection.Session, c dbproxy.Membe
 	if err != nil {
 		return nil, err
 	}
-	groups, err := path.Groups(ctx, c.By, []uint32{c.Group})
+	groups, err := path.Groups(ctx, c.By, []uint32{c.Group}, nil)
 	return groups[c.Group], err
 }
 

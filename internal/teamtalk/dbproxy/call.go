@@ -43,6 +43,8 @@ type exchange struct {
 	// scan, if set, gets the rows of an answer over pdu.MaxSmall. Then scanned is set, and answer lacks the rows.
 	scan    Scanner
 	scanned bool
+	// reduce, if set, drops from a parsed answer what is not needed, while its memory is reserved.
+	reduce func(answer proto.Message)
 	// unused, if set, is a field that is not read in an answer over pdu.MaxSmall.
 	unused protowire.Number
 }
@@ -323,6 +325,9 @@ func (x *exchange) parse(body []byte) error {
 	if err := wire.Unmarshal(body, x.answer, x.rows); err != nil {
 		// The error of the parser may quote content.
 		return fmt.Errorf("%w: command %#04x does not parse", ErrMalformed, uint16(x.request.Answer()))
+	}
+	if x.reduce != nil {
+		x.reduce(x.answer)
 	}
 	return nil
 }

@@ -40,6 +40,8 @@ type Options struct {
 	Limiter *Limiter
 	// Memory limits what answers take. The clients of a process share one. If nil, the client has its own.
 	Memory *Memory
+	// Tenant is the namespace of the TeamTalkServer, which has a share of Memory.
+	Tenant string
 	// Gate is called before a request is written. If it returns an error, the request fails with
 	// ErrNotSent and that error. It may be nil.
 	Gate func() error
@@ -59,7 +61,6 @@ type Client struct {
 	// Path reads over the connection with the fewest requests.
 	*Path
 	opts    Options
-	memory  clientMemory
 	handles atomic.Uint32
 
 	mu    sync.Mutex
@@ -81,7 +82,7 @@ func New(opts Options) *Client {
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
 	}
-	c := &Client{opts: opts, memory: opts.Memory.forClient(), conns: make(map[*conn]struct{})}
+	c := &Client{opts: opts, conns: make(map[*conn]struct{})}
 	c.Path = &Path{client: c}
 	return c
 }

@@ -77,7 +77,7 @@ func TestNoIDs(t *testing.T) {
 	if users, err := c.Users(t.Context(), 1, nil); users == nil || len(users) > 0 || err != nil {
 		t.Errorf("Users: %v, %v", users, err)
 	}
-	if groups, err := c.Groups(t.Context(), 1, nil); groups == nil || len(groups) > 0 || err != nil {
+	if groups, err := c.Groups(t.Context(), 1, nil, nil); groups == nil || len(groups) > 0 || err != nil {
 		t.Errorf("Groups: %v, %v", groups, err)
 	}
 	if rows, err := c.ByID(t.Context(), Session{}, nil); len(rows) > 0 || err != nil {

@@ -20,6 +20,8 @@ var (
 	ErrConnectionLost = errors.New("connection lost before the answer")
 	// ErrTooLong: the answer is too long to hold. If it is longer than MaxScan, the connection has ended.
 	ErrTooLong = errors.New("answer too long to hold")
+	// ErrNoMemory: the answer was skipped, because other answers took the memory for it. It says nothing about db_proxy.
+	ErrNoMemory = errors.New("other answers take the memory for the answer")
 	// ErrMalformed: the answer does not parse, or is about something else.
 	ErrMalformed = errors.New("malformed answer")
 )

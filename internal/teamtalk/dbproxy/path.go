@@ -17,7 +17,8 @@ type Reads interface {
 // DirectoryReads read users and groups.
 type DirectoryReads interface {
 	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
-	Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error)
+	Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
+		map[uint32]*wire.GroupInfo, error)
 }
 
 // MessageReads read the tables of messages.

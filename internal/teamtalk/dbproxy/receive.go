@@ -4,9 +4,9 @@ package dbproxy
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
@@ -72,18 +72,16 @@ func (cl *call) receive(f *pdu.Frame) (outcome, bool) {
 	switch {
 	case cl.scan != nil, cl.unused != 0:
 		return cl.receiveFields(f)
-	case f.Len > cl.limit:
+	case f.Len > min(cl.limit, maxAnswer):
 		return outcome{err: ErrTooLong}, true
 	}
-	release, ok := cl.conn.reserve(cl.ctx, f.Len)
-	if !ok {
-		return outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, errNoMemory)}, true
-	}
+	body, release, err := cl.hold(f, f.Left(), parsedSize)
 	defer release()
-	body, err := f.Hold()
 	switch {
 	case errors.Is(err, link.ErrSlowFrame):
 		return outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, err)}, true
+	case errors.Is(err, ErrNoMemory):
+		return outcome{err: err}, true
 	case err != nil:
 		return outcome{}, false
 	}
@@ -93,11 +91,27 @@ func (cl *call) receive(f *pdu.Frame) (outcome, bool) {
 	return outcome{parsed: true, err: cl.parse(body)}, true
 }
 
-// reserve reserves memory for reading length bytes, and bounds the time in which they must arrive. It returns false
-// if no memory is free in time.
-func (cn *conn) reserve(ctx context.Context, length int) (release func(), ok bool) {
-	if release, ok = cn.client.memory.acquire(ctx, length); ok {
-		cn.link.ReadBefore(time.Now().Add(frameTime + time.Duration(length)*time.Second/frameSpeed))
+// hold reads length bytes. Their memory, and a factor of it, is reserved as they arrive, and they must arrive in time,
+// beside the time in which they wait for memory. The caller calls release in any case.
+func (cl *call) hold(f *pdu.Frame, length, factor int) (body []byte, release func(), err error) {
+	client := cl.conn.client
+	r := &reservation{memory: client.opts.Memory, tenant: client.opts.Tenant}
+	end := time.Now().Add(frameTime + time.Duration(length)*time.Second/frameSpeed)
+	for len(body) < length {
+		n := min(length-len(body), memoryChunk)
+		if !r.grow(cl.ctx, n*factor) {
+			return nil, r.release, ErrNoMemory
+		}
+		cl.conn.link.ReadBefore(end.Add(r.waited))
+		if len(body)+n > cap(body) {
+			grown := make([]byte, len(body), min(length, max(2*cap(body), n)))
+			copy(grown, body)
+			body = grown
+		}
+		body = body[:len(body)+n]
+		if _, err := io.ReadFull(f, body[len(body)-n:]); err != nil {
+			return nil, r.release, err
+		}
 	}
-	return release, ok
+	return body, r.release, nil
 }

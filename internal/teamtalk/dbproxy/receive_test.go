@@ -112,89 +112,161 @@ func TestUnwanted(t *testing.T) {
 	})
 }
 
-// TestSlowAnswer: an answer that takes memory of others must arrive in time. Its connection goes on.
+// hundredUsers asks for many users in the background, so that a long answer is permitted.
+func hundredUsers(t *testing.T, h *harness) <-chan result[int] {
+	ids := make([]uint32, 100)
+	for i := range ids {
+		ids[i] = uint32(i + 2)
+	}
+	return async(func() (int, error) {
+		users, err := h.Users(t.Context(), 1, ids)
+		return len(users), err
+	})
+}
+
+// wantUsed checks how much of a Memory is reserved.
+func wantUsed(t *testing.T, m *Memory, least, most int) {
+	t.Helper()
+	synctest.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.used < least || m.used > most || (m.used == 0) != (len(m.tenants) == 0) {
+		t.Errorf("%d bytes are reserved by %v, want %d to %d", m.used, m.tenants, least, most)
+	}
+}
+
+// TestSlowAnswer: an answer that takes memory must arrive in time. What is announced takes none. Its connection goes on.
 func TestSlowAnswer(t *testing.T) {
-	memory := NewMemory(1 << 20)
+	memory := NewMemory(DefaultMemory)
 	bubble(t, Options{Memory: memory, Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
-		ids := make([]uint32, 100)
-		for i := range ids {
-			ids[i] = uint32(i + 2)
-		}
-		slow := async(func() (int, error) {
-			users, err := h.Users(t.Context(), 1, ids)
-			return len(users), err
-		})
-		answer := usersAnswer(t, server.Next(), userOf(2, 100<<10))
+		slow := hundredUsers(t, h)
+		answer := usersAnswer(t, server.Next(), userOf(2, 300<<10))
 		sent := h.sendAsync(t.Context(), message(2))
 		asked := server.Next()
-		server.SendRaw(answer[:50<<10])
-		synctest.Wait()
-		if memory.bytes.TryAcquire(1 << 20) {
-			t.Error("the answer takes no memory")
-		}
+		server.SendRaw(answer[:pdu.HeaderLen])
+		wantUsed(t, memory, 0, memoryChunk*parsedSize)
+		server.SendRaw(answer[pdu.HeaderLen : 200<<10])
+		wantUsed(t, memory, 200<<10*parsedSize, (200<<10+memoryChunk)*parsedSize)
 		r := <-slow
 		want(t, "users", r, 0, ErrNoAnswer)
-		if r.took < frameTime || r.took > 2*frameTime || !memory.bytes.TryAcquire(1<<20) {
-			t.Errorf("after %s, or its memory is still reserved", r.took)
+		if r.took < frameTime || r.took > 2*frameTime {
+			t.Errorf("after %s", r.took)
 		}
-		server.SendRaw(answer[50<<10:])
+		wantUsed(t, memory, 0, 0)
+		server.SendRaw(answer[200<<10:])
 		answerStored(t, server, asked, 7)
 		want(t, "send", <-sent, 7)
 	})
 }
 
-// TestMemoryIsShared: an answer for which there is no memory is skipped after a while. Messages need none. One client
-// cannot take all of it.
+// TestMemoryIsShared: a tenant has its share, however many clients it has. Another tenant's answers wait for nothing.
 func TestMemoryIsShared(t *testing.T) {
-	const all = 8 << 20
-	memory := NewMemory(all)
-	ids := make([]uint32, 100)
-	for i := range ids {
-		ids[i] = uint32(i + 2)
-	}
-	users := func(t *testing.T, h *harness) <-chan result[int] {
-		return async(func() (int, error) {
-			users, err := h.Users(t.Context(), 1, ids)
-			return len(users), err
-		})
-	}
-	bubble(t, Options{Memory: memory, Connections: 2}, func(t *testing.T, h *harness, server *peer.Conn) {
-		// A slow server holds its share only.
-		first, second := users(t, h), users(t, h)
-		slow := []*peer.Conn{server, <-h.Conns}
-		for _, s := range slow {
-			answer := usersAnswer(t, s.Next(), userOf(2, 300<<10))
-			// The second is not read at once, and its connection is replaced meanwhile.
-			go func() { _, _ = s.Write(answer[:len(answer)-1]) }()
+	memory := NewMemory(DefaultMemory)
+	synctest.Test(t, func(t *testing.T) {
+		var pending []<-chan result[int]
+		for range 2 * shares {
+			hostile := runOn(t, peer.Listen(t), Options{Memory: memory, Tenant: "hostile", Connections: 1})
+			pending = append(pending, hundredUsers(t, hostile))
+			server := <-hostile.Conns
+			answer := usersAnswer(t, server.Next(), userOf(2, 400<<10))
+			go func() { _, _ = server.Write(answer[:len(answer)-1]) }()
 		}
-		synctest.Wait()
-		other := runOn(t, peer.Listen(t), Options{Memory: memory})
-		got := users(t, other)
-		peerOf := <-other.Conns
-		peerOf.SendRaw(usersAnswer(t, peerOf.Next(), userOf(2, 300<<10)))
+		wantUsed(t, memory, memory.share-memoryChunk*parsedSize, memory.share)
+		victim := runOn(t, peer.Listen(t), Options{Memory: memory, Tenant: "victim", Connections: 1})
+		got, server := hundredUsers(t, victim), <-victim.Conns
+		server.SendRaw(usersAnswer(t, server.Next(), userOf(2, 400<<10)))
 		r := <-got
-		want(t, "another server's", r, 1)
-		wantAfter(t, "another server's", r, 0)
-		want(t, "first", <-first, 0, ErrNoAnswer)
-		want(t, "second", <-second, 0, ErrNoAnswer)
-
-		// Others hold all.
-		if !memory.bytes.TryAcquire(all) {
-			t.Fatal("memory was not released")
+		want(t, "the victim's", r, 1)
+		wantAfter(t, "the victim's", r, 0)
+		for _, p := range pending {
+			if r := <-p; r.err == nil {
+				t.Error("an answer without its last byte is accepted")
+			}
 		}
-		begun := time.Now()
-		got = users(t, other)
-		_, _ = peerOf.Write(usersAnswer(t, peerOf.Next(), userOf(2, 300<<10))) // it may be replaced meanwhile
-		sent := other.sendAsync(t.Context(), message(2))
-		on, req := (&servers{peerOf}).next(t, other) // the first connection may be replaced by now
+		wantUsed(t, memory, 0, 0)
+	})
+}
+
+// TestNoMemory: an answer for which there is no memory is skipped after a while, with an error that says nothing about
+// db_proxy. Messages need none.
+func TestNoMemory(t *testing.T) {
+	memory := NewMemory(DefaultMemory)
+	bubble(t, Options{Memory: memory, Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
+		for i := range shares {
+			if !memory.acquire(t.Context(), string(rune('a'+i)), memory.share, 0) {
+				t.Fatal("a share is missing")
+			}
+		}
+		got := hundredUsers(t, h)
+		_, _ = server.Write(usersAnswer(t, server.Next(), userOf(2, 300<<10))) // it may be replaced meanwhile
+		sent := h.sendAsync(t.Context(), message(2))
+		on, req := (&servers{server}).next(t, h)
 		answerStored(t, on, req, 7)
 		want(t, "send", <-sent, 7)
-		want(t, "without memory", <-got, 0, ErrNoAnswer)
-		if d := time.Since(begun); d != memoryPatience {
-			t.Errorf("after %s, want %s", d, memoryPatience)
+		r := <-got
+		want(t, "without memory", r, 0, ErrNoMemory)
+		wantAfter(t, "without memory", r, memoryPatience)
+	})
+}
+
+// TestMemoryTurns: tenants take turns. One that has its share holds back no other.
+func TestMemoryTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(8 * shares)
+		order := make(chan string, 10)
+		acquire := func(tenant string, n int) {
+			go func() {
+				if m.acquire(t.Context(), tenant, n, time.Hour) {
+					order <- tenant
+				}
+			}()
+			synctest.Wait()
 		}
-		memory.bytes.Release(all)
-		other.stop()
+		for i := range shares {
+			acquire(string(rune('a'+i)), 8)
+			<-order
+		}
+		for _, tenant := range []string{"a", "a", "new", "new", "b"} {
+			acquire(tenant, 4)
+		}
+		m.release("c", 8)
+		synctest.Wait()
+		if a, b := <-order, <-order; a+b != "newnew" {
+			t.Errorf("%s and %s are granted, and have their share", a, b)
+		}
+		m.release("a", 8)
+		synctest.Wait()
+		if a, b := <-order, <-order; a+b != "aa" {
+			t.Errorf("%s and %s are granted, want a twice", a, b)
+		}
+	})
+}
+
+// TestReduced: what is kept of a long answer does not outlive its request.
+func TestReduced(t *testing.T) {
+	many := make([]uint32, 100_000)
+	group := &wire.GroupInfo{
+		GroupId: proto.Uint32(2), Version: proto.Uint32(1), GroupName: proto.String("g"), GroupAvatar: proto.String(""),
+		GroupCreatorId: proto.Uint32(1), GroupType: wire.GroupType_GROUP_TYPE_NORMAL.Enum(),
+		ShieldStatus: proto.Uint32(0), GroupMemberList: many,
+	}
+	bubble(t, Options{Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
+		users := async(func() (int, error) {
+			users, err := h.Users(t.Context(), 1, make([]uint32, 100))
+			return proto.Size(users[2]), err
+		})
+		server.SendRaw(usersAnswer(t, server.Next(), userOf(2, 300<<10)))
+		want(t, "users", <-users, proto.Size(&wire.UserInfo{UserId: proto.Uint32(2)}))
+
+		groups := async(func() (int, error) {
+			groups, err := h.Groups(t.Context(), 1, []uint32{2}, func(g *wire.GroupInfo) { g.GroupMemberList = []uint32{7} })
+			return cap(groups[2].GetGroupMemberList()), err
+		})
+		req := server.Next()
+		server.Send(wire.CommandGroupInfoRsp, req.Seq, &wire.IMGroupInfoListRsp{
+			UserId: proto.Uint32(1), GroupInfoList: []*wire.GroupInfo{group}, AttachData: pdu.AttachData(uint32(req.Seq)),
+		})
+		want(t, "groups", <-groups, 1)
 	})
 }
 

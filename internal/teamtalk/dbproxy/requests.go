@@ -19,7 +19,8 @@ const (
 	maxSessions = 100
 	// userLen is more than a user takes, in bytes: the columns of stock TeamTalk have about 600 characters.
 	userLen = 4 << 10
-	// groupLen is enough for a group of 10,000 members, in bytes; groupsLen for one of 80,000.
+	// groupLen is enough for a group of 10,000 members, in bytes; groupsLen for one of 80,000. All groups of an answer
+	// have up to maxAnswer.
 	groupLen, groupsLen = 64 << 10, 512 << 10
 	// textLen is more than a row takes, in bytes, which is not audio.
 	textLen = 5 << 10
@@ -66,7 +67,7 @@ func (m Message) Wire(msgID uint32) *wire.IMMsgData {
 
 // Users returns the users that exist, by id. An empty result proves nothing: db_proxy returns it if its
 // database fails. All ids are in one request, so that the users found prove that the others do
-// not exist.
+// not exist. Of a user, only the id is kept.
 func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	answer := &wire.IMUsersInfoRsp{}
 	return lookUp(ctx, p, ids, &exchange{
@@ -76,19 +77,30 @@ func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint3
 		matches: func() bool { return answer.GetUserId() == asker },
 		limit:   maxRest + len(ids)*userLen,
 		rows:    len(ids),
+		reduce: func(answer proto.Message) {
+			for _, u := range answer.(*wire.IMUsersInfoRsp).GetUserInfoList() {
+				id := u.GetUserId()
+				proto.Reset(u)
+				u.UserId = &id
+			}
+		},
 	}, answer.GetUserInfoList, (*wire.UserInfo).GetUserId)
 }
 
 // Groups returns the groups that exist, with their members, by id. An empty result, or a group without
-// members, proves nothing: db_proxy returns it if its cache fails.
-func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.GroupInfo, error) {
+// members, proves nothing: db_proxy returns it if its cache fails. reduce, if not nil, drops from a group what the
+// caller does not need: all members take far more memory than the caller may hold for long. It may be called for
+// more than one answer, on any goroutine.
+func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
+	map[uint32]*wire.GroupInfo, error,
+) {
 	answer := &wire.IMGroupInfoListRsp{}
 	req := &wire.IMGroupInfoListReq{UserId: &asker}
 	for _, id := range ids {
 		version := &wire.GroupVersionInfo{GroupId: proto.Uint32(id), Version: proto.Uint32(0)}
 		req.GroupVersionList = append(req.GroupVersionList, version)
 	}
-	return lookUp(ctx, p, ids, &exchange{
+	x := &exchange{
 		request: wire.CommandGroupInfoReq,
 		group:   true,
 		message: req,
@@ -96,7 +108,15 @@ func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32) (map[uint
 		matches: func() bool { return answer.GetUserId() == asker },
 		limit:   groupsLen + len(ids)*groupLen,
 		rows:    len(ids),
-	}, answer.GetGroupInfoList, (*wire.GroupInfo).GetGroupId)
+	}
+	if reduce != nil {
+		x.reduce = func(answer proto.Message) {
+			for _, g := range answer.(*wire.IMGroupInfoListRsp).GetGroupInfoList() {
+				reduce(g)
+			}
+		}
+	}
+	return lookUp(ctx, p, ids, x, answer.GetGroupInfoList, (*wire.GroupInfo).GetGroupId)
 }
 
 // lookUp returns the rows of the answer to x by id. It sends nothing if there are no ids to ask for.
@@ -223,7 +243,7 @@ func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
 }
 
 // RecentSessions returns the user's newest 100 sessions. db_proxy reads the latest id of each from the tables of
-// messages: 0, or no session, where it could not. An empty result proves nothing.
+// messages: 0, or no session, where it could not. An empty result proves nothing. The latest messages are dropped.
 func (p *Path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactSessionInfo, error) {
 	answer := &wire.IMRecentContactSessionRsp{}
 	err := p.do(ctx, &exchange{
@@ -233,6 +253,11 @@ func (p *Path) RecentSessions(ctx context.Context, user uint32) ([]*wire.Contact
 		matches: func() bool { return answer.GetUserId() == user },
 		limit:   maxRest + maxSessions*textLen,
 		rows:    maxSessions,
+		reduce: func(answer proto.Message) {
+			for _, s := range answer.(*wire.IMRecentContactSessionRsp).GetContactSessionList() {
+				s.LatestMsgData = nil
+			}
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -46,8 +46,6 @@ func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) er
 const (
 	// listField is the field number of the rows.
 	listField = 5
-	// maxRow is the longest row, in bytes, that is read.
-	maxRow = pdu.MaxIn
 	// maxRest is far more than the size, in bytes, of an answer without its rows, or without the message.
 	maxRest = 4 << 10
 )
@@ -71,8 +69,10 @@ func (cl *call) receiveFields(f *pdu.Frame) (outcome, bool) {
 		err = r.next()
 	}
 	switch {
-	case errors.Is(err, link.ErrSlowFrame), errors.Is(err, errNoMemory):
+	case errors.Is(err, link.ErrSlowFrame):
 		return outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, err)}, true
+	case errors.Is(err, ErrNoMemory):
+		return outcome{err: err}, true
 	case errors.Is(err, errField):
 		return outcome{err: ErrTooLong}, true
 	case err != nil:
@@ -179,24 +179,26 @@ func (r *fieldReader) scanRow(length int) error {
 	case cl.conn.call(r.Seq) != cl:
 		return errFinished
 	case length > pdu.MaxSmall:
-		release, ok := cl.conn.reserve(cl.ctx, length)
-		if !ok {
-			return errNoMemory
-		}
+		row, release, err := cl.hold(r.Frame, length, rowSize)
 		defer release()
 		defer cl.conn.link.ReadBefore(time.Time{})
+		if err != nil {
+			return err
+		}
+		return r.passRow(row)
 	}
 	r.row = slices.Grow(r.row[:0], length)[:length]
 	if _, err := io.ReadFull(r.Frame, r.row); err != nil {
 		return err
 	}
+	return r.passRow(r.row)
+}
+
+func (r *fieldReader) passRow(b []byte) error {
 	row := &wire.MsgInfo{}
-	if wire.Unmarshal(r.row, row, 0) != nil {
+	if wire.Unmarshal(b, row, 0) != nil {
 		return errField
 	}
-	cl.scan.Row(row)
-	if cap(r.row) > pdu.MaxSmall {
-		r.row = nil
-	}
+	r.call.scan.Row(row)
 	return nil
 }
