@@ -125,6 +125,13 @@ func (cn *conn) call(seq uint16) *call {
 	return cn.calls[seq]
 }
 
+// isIdle reports whether no call is in flight.
+func (cn *conn) isIdle() bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return len(cn.calls) == 0
+}
+
 // Draining implements link.Handler.
 func (cn *conn) Draining() {
 	cn.client.mu.Lock()

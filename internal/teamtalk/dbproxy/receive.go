@@ -23,6 +23,9 @@ const (
 // Frame implements link.Handler: it gives the frame to the call that it answers. Late and repeated answers, and what
 // db_proxy sends unasked, are skipped.
 func (cn *conn) Frame(f *pdu.Frame) {
+	if cn.isIdle() {
+		return
+	}
 	if body, ok := f.Small(); ok {
 		cn.receiveSmall(f, body)
 		return

@@ -112,6 +112,21 @@ func TestUnwanted(t *testing.T) {
 	})
 }
 
+// TestUnwantedIsNotRead: without a call in flight, nothing of a frame is read.
+func TestUnwantedIsNotRead(t *testing.T) {
+	for _, length := range []int{0, 100, pdu.MaxSmall - pdu.HeaderLen, pdu.MaxSmall} {
+		b := pdu.PDU{Command: wire.CommandUsersInfoRsp, Body: make([]byte, length)}.Append(nil)
+		f, err := pdu.NewReader(bytes.NewReader(b), 0).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&conn{calls: map[uint16]*call{}}).Frame(f)
+		if f.Left() != length {
+			t.Errorf("%d of %d bytes are read", length-f.Left(), length)
+		}
+	}
+}
+
 // hundredUsers asks for many users in the background, so that a long answer is permitted.
 func hundredUsers(t *testing.T, h *harness) <-chan result[int] {
 	ids := make([]uint32, 100)

@@ -95,7 +95,7 @@ func (c *Conn) run() (received bool, cause error) {
 func (c *Conn) ReadBefore(t time.Time) { c.in.frameEnd = t }
 
 // bufferLen is the size in bytes of the buffer of each connection. There may be thousands of connections.
-const bufferLen = 16 << 10
+const bufferLen = 4 << 10
 
 // read passes frames to the handler until the connection ends, and returns the cause.
 func (c *Conn) read(handler Handler) (received bool, err error) {

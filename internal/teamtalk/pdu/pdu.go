@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -97,8 +97,14 @@ type Reader struct {
 	max    int
 	frame  Frame
 	header [HeaderLen]byte
-	small  []byte // for Frame.Small
+	small  *[]byte // for Frame.Small; nil between frames
 }
+
+// smallBuffers are for Frame.Small. Thousands of connections may be idle, and have none.
+var smallBuffers = sync.Pool{New: func() any {
+	b := make([]byte, MaxSmall)
+	return &b
+}}
 
 // NewReader returns a Reader. Its Read holds frames of up to limit bytes, and skips longer ones, of up to MaxSkip
 // bytes. If limit is 0, it is MaxIn.
@@ -115,6 +121,10 @@ func NewReader(r io.Reader, limit int) *Reader {
 func (r *Reader) Next() (*Frame, error) {
 	if err := r.frame.skip(); err != nil {
 		return nil, err
+	}
+	if r.small != nil {
+		smallBuffers.Put(r.small)
+		r.small = nil
 	}
 	if _, err := io.ReadFull(r.r, r.header[:]); err != nil {
 		return nil, err
@@ -199,8 +209,10 @@ func (f *Frame) Small() (body []byte, ok bool) {
 	if f.Len > MaxSmall {
 		return nil, false
 	}
-	f.reader.small = slices.Grow(f.reader.small[:0], f.left)
-	body = f.reader.small[:f.left]
+	if f.reader.small == nil {
+		f.reader.small = smallBuffers.Get().(*[]byte)
+	}
+	body = (*f.reader.small)[:f.left]
 	_, err := io.ReadFull(f, body)
 	return body, err == nil
 }

@@ -430,3 +430,21 @@ func TestHandleOf(t *testing.T) {
 		})
 	}
 }
+
+// TestSmallIsReturned: a Reader holds no buffer while it waits for a frame.
+func TestSmallIsReturned(t *testing.T) {
+	frame := PDU{Command: wire.CommandMsgData, Body: make([]byte, 1000)}.Append(nil)
+	r := NewReader(bytes.NewReader(append(frame, frame...)), 0)
+	for range 2 {
+		f, err := r.Next()
+		if err != nil || r.small != nil {
+			t.Fatalf("%v, or the buffer is kept", err)
+		}
+		if body, ok := f.Small(); !ok || len(body) != 1000 || r.small == nil {
+			t.Fatalf("%d bytes, %v", len(body), ok)
+		}
+	}
+	if _, err := r.Next(); !errors.Is(err, io.EOF) || r.small != nil {
+		t.Errorf("%v, or the buffer is kept", err)
+	}
+}
