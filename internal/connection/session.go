@@ -14,6 +14,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -59,6 +60,14 @@ type Session struct {
 	notPermitted []string
 }
 
+// answerRate and relayRate limit what is read from all db_proxies and from all routers of a session, in bytes per
+// second, so that a peer that sends as much as it can takes a small part of a core. A db_proxy stores 1,500 messages
+// per second, and a router relays what all of them store, of less than 5 KiB each.
+const (
+	answerRate = 64 << 20
+	relayRate  = 16 << 20
+)
+
 // newSession returns a session that does not connect until run. tenant is the namespace of its server.
 func newSession(tenant string, c Config, limits *limits, memory *dbproxy.Memory, log logr.Logger, gate func() error,
 	onChange func(), onRead func(router.Read),
@@ -68,17 +77,19 @@ func newSession(tenant string, c Config, limits *limits, memory *dbproxy.Memory,
 		s.broadcast()
 		onChange()
 	}
+	answers, relayed := link.NewReadLimiter(answerRate), link.NewReadLimiter(relayRate)
 	for _, address := range c.DBProxy {
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
 			Address: address, Connections: c.Connections, Dial: s.dialer(address, change),
 			Limiter: limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
-			Memory:  memory, Tenant: tenant, Gate: gate, OnChange: change, Log: log.WithValues("dbProxy", address),
+			Memory:  memory, Reads: answers, Tenant: tenant,
+			Gate: gate, OnChange: change, Log: log.WithValues("dbProxy", address),
 		}))
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, Gate: gate, OnChange: change, OnRead: onRead, Dial: s.dialer(address, change),
-			Log: log.WithValues("router", address),
+			Address: address, Reads: relayed, OnRead: onRead, Dial: s.dialer(address, change),
+			Gate: gate, OnChange: change, Log: log.WithValues("router", address),
 		}))
 	}
 	return s

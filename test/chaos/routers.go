@@ -66,14 +66,15 @@ func routerGone(ctx context.Context, w *world) {
 		return fmt.Sprintf("%+v", conditions), meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionRouterConnected)
 	})
 	w.send(ctx, w.size)
-	w.await(ctx, "messages are stored and wait for a router", func() (string, bool) {
+	// None waits for the router of another one in its conversation.
+	w.await(ctx, "all messages are stored and wait for a router", func() (string, bool) {
 		n := 0
 		for _, o := range w.objects(ctx, w.cluster.seen) {
 			if len(o.Status.Recipients) == 1 && o.Status.Recipients[0].State == v1alpha1.StateStored {
 				n++
 			}
 		}
-		return fmt.Sprintf("%d of them", n), n >= w.caught()
+		return fmt.Sprintf("%d of them", n), n >= w.size
 	})
 	w.route.SetGone(false)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	OnChange func()
 	// Log is for connects and disconnects.
 	Log logr.Logger
+	// Reads is that of link.Options.
+	Reads *rate.Limiter
 	// Dial may be nil.
 	Dial link.DialFunc
 	// Timing overrides the times of the protocol.
@@ -117,6 +120,7 @@ func (c *Client) keepConnected(ctx context.Context, dialBackoff *link.DialBackof
 				},
 				Gate:        c.opts.Gate,
 				DialBackoff: dialBackoff,
+				Reads:       c.opts.Reads,
 				Dial:        c.opts.Dial,
 				Timing:      c.opts.Timing,
 				Log:         c.opts.Log,

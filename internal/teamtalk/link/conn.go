@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -60,11 +62,9 @@ type Conn struct {
 }
 
 func newConn(ctx context.Context, nc net.Conn, opts Options) *Conn {
-	c := &Conn{
-		nc: nc, opts: opts, queue: make(chan outgoing), draining: make(chan struct{}),
-		in: &deadlineReader{nc: nc, timeout: opts.Timing.Silence},
-	}
+	c := &Conn{nc: nc, opts: opts, queue: make(chan outgoing), draining: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	c.in = &deadlineReader{ctx: c.ctx, nc: nc, timeout: opts.Timing.Silence, limiter: opts.Reads}
 	return c
 }
 
@@ -116,6 +116,7 @@ func (c *Conn) read(handler Handler) (received bool, err error) {
 			return received, err
 		}
 		received = true
+		c.in.owed += frameCost
 		switch f.Command {
 		case wire.CommandHeartBeat:
 		case wire.CommandStopReceiving:
@@ -140,11 +141,15 @@ func (c *Conn) drain() {
 }
 
 // deadlineReader reads from a connection with a timeout for each read, and until a time if that is set. So a
-// long frame may take as long as it makes progress.
+// long frame may take as long as it makes progress. It delays reads over the limit of the limiter.
 type deadlineReader struct {
+	ctx     context.Context
 	nc      net.Conn
 	timeout time.Duration
-	until   time.Time
+	limiter *rate.Limiter // may be nil
+	// owed is what the next read has to wait for.
+	owed  int
+	until time.Time
 	// frameEnd, if set, ends reads of the current frame; see Conn.ReadBefore.
 	frameEnd time.Time
 	// err is the end of the connection.
@@ -156,6 +161,7 @@ func (r *deadlineReader) Read(b []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
 	}
+	r.throttle()
 	deadline := time.Now().Add(r.timeout)
 	if !r.until.IsZero() && r.until.Before(deadline) {
 		deadline = r.until
@@ -167,9 +173,22 @@ func (r *deadlineReader) Read(b []byte) (int, error) {
 	// It fails only if the connection has ended, as the read does.
 	_ = r.nc.SetReadDeadline(deadline)
 	n, err := r.nc.Read(b)
+	r.owed += n + readCost
 	if bounded && errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, ErrSlowFrame
 	}
 	r.err = err
 	return n, err
+}
+
+// throttle waits until what was read is within the limit, or the connection ends.
+func (r *deadlineReader) throttle() {
+	if r.limiter == nil {
+		return
+	}
+	now := time.Now()
+	if delay := r.limiter.ReserveN(now, min(r.owed, r.limiter.Burst())).DelayFrom(now); delay > 0 {
+		sleep(r.ctx, delay)
+	}
+	r.owed = 0
 }

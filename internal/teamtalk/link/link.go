@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 )
 
 // Timing holds the times of a link. The defaults apply to zero and negative values.
@@ -62,6 +65,9 @@ type Options struct {
 	// DialBackoff is shared by the links to a server, so that a stop-receiving on one of them delays the dials
 	// of all. If nil, the link has its own.
 	DialBackoff *DialBackoff
+	// Reads, if set, limits what is read, and may be shared by links: so many bytes per second, and some for each read
+	// and each frame, which take time however short they are. See NewReadLimiter.
+	Reads *rate.Limiter
 	// Dial may be nil.
 	Dial DialFunc
 	// Timing overrides the times of the protocol.
@@ -69,6 +75,18 @@ type Options struct {
 	// Log is for connects, disconnects and, at V(1), failed dials.
 	Log logr.Logger
 }
+
+const (
+	// readBurst is the longest answer.
+	readBurst = pdu.MaxSkip
+	// readCost and frameCost are what a read and a frame count beside their bytes. A read of one byte takes as long as
+	// one of some KiB.
+	readCost  = 1 << 10
+	frameCost = 256
+)
+
+// NewReadLimiter returns a limiter of bytes per second for Options.Reads.
+func NewReadLimiter(bytes int) *rate.Limiter { return rate.NewLimiter(rate.Limit(bytes), readBurst) }
 
 // Run connects and reconnects until ctx is done. Then it closes the connection and returns when its
 // goroutines have ended.

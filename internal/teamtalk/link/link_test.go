@@ -348,3 +348,43 @@ func TestCancelled(t *testing.T) {
 		})
 	}
 }
+
+// TestReadLimit: a peer that sends as much as it can is read at the rate of the limiter, whether its frames are long or
+// short. What other links read counts as well.
+func TestReadLimit(t *testing.T) {
+	const rate, seconds = 1 << 20, 10
+	long := pdu.PDU{Command: wire.CommandMsgListRsp, Body: make([]byte, 100<<10)}.Append(nil)
+	tests := map[string]struct {
+		frame, write int // bytes
+		wantMost     int // frames per second
+	}{
+		"long frames":             {len(long), len(long), rate / len(long)},
+		"short frames together":   {pdu.HeaderLen, 1000 * pdu.HeaderLen, rate / frameCost},
+		"short frames":            {pdu.HeaderLen, pdu.HeaderLen, rate / readCost},
+		"a short frame in pieces": {pdu.HeaderLen, 1, rate / readCost / pdu.HeaderLen},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				limiter := NewReadLimiter(rate)
+				limiter.ReserveN(time.Now(), readBurst) // the burst is used up
+				h := run(t, peer.Listen(t), Options{Reads: limiter})
+				server := <-h.Conns
+				frames := 0
+				h.onFrame = func(*pdu.Frame) { frames++ }
+				b := bytes.Repeat(long[:tc.frame], max(1, tc.write/tc.frame))
+				if tc.frame == pdu.HeaderLen {
+					b = bytes.Repeat(frame(wire.CommandMsgData, 0), max(1, tc.write/tc.frame))
+				}
+				for end := time.Now().Add(seconds * time.Second); time.Now().Before(end); {
+					for piece := range slices.Chunk(b, tc.write) {
+						server.SendRaw(piece)
+					}
+				}
+				if per := frames / seconds; per > tc.wantMost+10 || per < tc.wantMost/4 {
+					t.Errorf("%d frames per second, want up to %d", per, tc.wantMost)
+				}
+			})
+		})
+	}
+}

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
@@ -46,6 +46,8 @@ type Options struct {
 	OnRead func(Read)
 	// Log is for connects and disconnects.
 	Log logr.Logger
+	// Reads is that of link.Options.
+	Reads *rate.Limiter
 	// Dial may be nil.
 	Dial link.DialFunc
 	// Timing overrides the times of the protocol.
@@ -82,6 +84,7 @@ func (c *Client) Run(ctx context.Context) {
 		Address: c.opts.Address,
 		Up:      c.up,
 		Gate:    c.opts.Gate,
+		Reads:   c.opts.Reads,
 		Dial:    c.opts.Dial,
 		Timing:  c.opts.Timing,
 		Log:     c.opts.Log,
