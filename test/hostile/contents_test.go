@@ -76,10 +76,10 @@ func TestMissingContents(t *testing.T) {
 			more := goroutines() - before
 			t.Logf("%d messages: %d goroutines more, %d requests for ConfigMaps in the time of %d renewals of the Lease",
 				manyMessages, more, requests, renewals)
-			if more > manyMessages/5 {
+			if more > manyMessages/3 {
 				t.Errorf("%d goroutines more for %d messages", more, manyMessages)
 			}
-			if requests > renewals*manyMessages/5 {
+			if requests > renewals*manyMessages/3 {
 				t.Errorf("%d requests for ConfigMaps in the time of %d renewals of the Lease", requests, renewals)
 			}
 		})

@@ -47,7 +47,7 @@ func TestEndpoints(t *testing.T) {
 		"router":             {endpoints(reachable, address), address},
 		"of-the-victim":      {endpoints(teamtalk.DBProxyAddr(), reachable), teamtalk.DBProxyAddr()},
 		"another-spelling":   {endpoints("[::ffff:127.0.0.1]:"+port, reachable), port},
-		"resolves-elsewhere": {endpoints("LOCALHOST.:"+port, reachable), "LOCALHOST.:" + port},
+		"resolves-elsewhere": {endpoints("LocalHost:"+port, reachable), "LocalHost:" + port},
 	} {
 		s := attacker.Server(tc.edit)
 		s.Name = name
