@@ -51,12 +51,3 @@ func (g *GroupsSpec) MayAdopt(id GroupID) bool {
 
 // DeliveryTokens reports whether texts of the server carry delivery tokens.
 func (s *TeamTalkServer) DeliveryTokens() bool { return s.Spec.DeliveryToken != DeliveryTokenDisabled }
-
-// DBProxyAddresses returns the endpoints of db_proxy. All of them share one message store.
-func (s *TeamTalkServer) DBProxyAddresses() []string {
-	addresses := make([]string, len(s.Spec.DBProxy.Endpoints))
-	for i, e := range s.Spec.DBProxy.Endpoints {
-		addresses[i] = string(e)
-	}
-	return addresses
-}

@@ -82,7 +82,7 @@ func TestReconcileEdit(t *testing.T) {
 			m := tc.message
 			r := newReconciler(t, m, 0)
 			if tc.engineKnows {
-				r.Engine.Submit(delivery.Task{Key: client.ObjectKeyFromObject(m), UID: m.UID, Stores: []string{"s"}})
+				r.Engine.Submit(delivery.Task{Key: client.ObjectKeyFromObject(m), UID: m.UID})
 			}
 			r.OnStatusWrite = func(w StatusWrite) {
 				if w.Finished {
@@ -183,7 +183,7 @@ func TestReadMessage(t *testing.T) {
 			if tc.task {
 				// Its payload is pending: nothing is sent.
 				s, ok := r.Engine.Submit(delivery.Task{
-					Key: key, UID: m.UID, Stores: []string{"s"}, PayloadPending: true,
+					Key: key, UID: m.UID, PayloadPending: true,
 					Recipients: []delivery.Progress{{State: tc.recipient}},
 				})
 				if !ok {

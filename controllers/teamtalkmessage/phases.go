@@ -248,14 +248,14 @@ func (r *Reconciler) stageCreateTime(s *scope) outcome {
 	if s.underWay() || s.payload.Data == nil || s.tokens() {
 		return proceed
 	}
-	next, stores := proceed, s.server.DBProxyAddresses()
+	next := proceed
 	for i := range s.recipients {
 		p := &s.recipients[i]
 		// A recipient without a recorded attempt was not sent to before it was staged, by any operator.
 		unsent := p.State == v1alpha1.StatePending || p.State == v1alpha1.StateInDoubt && p.Attempts == 0
 		if unsent && p.CreateTime == 0 {
 			earliest := time.Unix(max(s.now.Unix(), s.message.CreationTimestamp.Unix()), 0)
-			p.CreateTime = r.Engine.Stage(s.serverKey(), stores, s.sender, p.Recipient, earliest)
+			p.CreateTime = r.Engine.Stage(s.serverKey(), s.sender, p.Recipient, earliest)
 			next = recordFirst
 		}
 	}
@@ -297,7 +297,7 @@ func taskOf(s *scope) delivery.Task {
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID,
 		Identity: s.identity(),
-		Server:   s.session, ServerKey: s.serverKey(), Stores: s.server.DBProxyAddresses(),
+		Server:   s.session, ServerKey: s.serverKey(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(),
 		Split:          s.message.Spec.LongText == v1alpha1.LongTextSplit,
 		Policy:         policy,

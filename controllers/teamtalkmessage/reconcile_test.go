@@ -26,6 +26,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
 // newReconciler returns one with a fake API server that holds a message, and the term of
@@ -130,7 +131,7 @@ func TestWaitingIsRecordedAsOver(t *testing.T) {
 			s.server.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"127.0.0.1:1"}
 			s.server.Spec.MaxReplicaLagSeconds = new(int32)
 			nothing := func(types.NamespacedName) {}
-			sessions := connection.NewManager(logr.Discard(), r.Gate, connection.Events{Connection: nothing, Usable: nothing})
+			sessions := connection.NewManager(logr.Discard(), dbproxy.NewLimits(64, 8), r.Gate, connection.Events{Connection: nothing, Usable: nothing})
 			s.session = sessions.Ensure(types.NamespacedName{}, connection.ConfigOf(s.server), cipher.Keys{})
 			s.payload, s.payloadPending = delivery.Payload{Data: []byte("hello")}, tc.payloadPending
 			out, err := r.submit(t.Context(), s)
@@ -213,7 +214,7 @@ func TestAddStaged(t *testing.T) {
 	m.Status.SenderID = new(v1alpha1.UserID(1))
 	m.Status.Recipients = []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 3, CreateTime: &staged}}
 	eventHandler{engine}.addStaged(m)
-	got := engine.Stage(m.ServerKey(), []string{"db"}, 1, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, time.Now())
+	got := engine.Stage(m.ServerKey(), 1, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, time.Now())
 	if want := uint32(staged.Unix()) + 1; got != want {
 		t.Errorf("%d, want %d", got, want)
 	}
@@ -235,7 +236,7 @@ func TestEarlierDoubtsAreNotRecordedAtOnce(t *testing.T) {
 	server.Spec.SettleSeconds, server.Spec.MaxReplicaLagSeconds = 3, new(int32(2))
 	nothing := func(types.NamespacedName) {}
 	open := func() error { return nil }
-	sessions := connection.NewManager(logr.Discard(), open, connection.Events{Connection: nothing, Usable: nothing})
+	sessions := connection.NewManager(logr.Discard(), dbproxy.NewLimits(64, 8), open, connection.Events{Connection: nothing, Usable: nothing})
 	session := sessions.Ensure(client.ObjectKeyFromObject(server), connection.ConfigOf(server), cipher.Keys{})
 	shown := earlierUntil(term, m).Add(5*time.Second + earlierDoubtGrace)
 	submit := func(now time.Time) outcome {

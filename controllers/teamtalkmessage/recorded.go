@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
@@ -20,18 +20,17 @@ import (
 // delivery.Engine.Recorded: messages that have finished are not in the cache. It holds one page of them at a time.
 func (r *Reconciler) ReadRecorded(ctx context.Context, note func(delivery.RecordedRow)) error {
 	began, log := time.Now(), logf.FromContext(ctx).WithName("recorded")
-	stores, err := r.messageStores(ctx)
-	if err != nil {
+	if err := r.addServers(ctx); err != nil {
 		return err
 	}
 	messages := apiwatch.Collection{
 		Client: r.Live, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
 	}
 	var read, rows int
-	_, err = messages.Read(ctx, func(o client.Object) {
+	_, err := messages.Read(ctx, func(o client.Object) {
 		read++
-		if m, ok := o.(*v1alpha1.TeamTalkMessage); ok {
-			for _, row := range recordedRows(m, stores[m.ServerKey()]) {
+		if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && r.Engine.Queue.Knows(m.ServerKey()) {
+			for _, row := range recordedRows(m) {
 				note(row)
 				rows++
 			}
@@ -45,24 +44,25 @@ func (r *Reconciler) ReadRecorded(ctx context.Context, note func(delivery.Record
 	return nil
 }
 
-// messageStores returns the name of each server's message store, as the engine has it.
-func (r *Reconciler) messageStores(ctx context.Context) (map[types.NamespacedName]string, error) {
+// addServers tells the engine of the servers that it does not know yet: other servers may be of their stores.
+func (r *Reconciler) addServers(ctx context.Context) error {
 	servers := &v1alpha1.TeamTalkServerList{}
 	if err := r.Client.List(ctx, servers); err != nil {
-		return nil, fmt.Errorf("list the servers: %w", err)
+		return fmt.Errorf("list the servers: %w", err)
 	}
-	stores := map[types.NamespacedName]string{}
 	for i := range servers.Items {
 		s := &servers.Items[i]
-		stores[client.ObjectKeyFromObject(s)] = s.DBProxyAddresses()[0]
+		if key := client.ObjectKeyFromObject(s); !r.Engine.Queue.Knows(key) {
+			r.Engine.SetAddresses(key, connection.AddressesOf(s))
+		}
 	}
-	return stores, nil
+	return nil
 }
 
 // recordedRows returns the last row of each recipient that was read from the store. An id that db_proxy has only
 // answered proves nothing.
-func recordedRows(m *v1alpha1.TeamTalkMessage, store string) []delivery.RecordedRow {
-	if store == "" || m.Status.SenderID == nil {
+func recordedRows(m *v1alpha1.TeamTalkMessage) []delivery.RecordedRow {
+	if m.Status.SenderID == nil {
 		return nil
 	}
 	var rows []delivery.RecordedRow
@@ -76,7 +76,8 @@ func recordedRows(m *v1alpha1.TeamTalkMessage, store string) []delivery.Recorded
 			by = m.Status.CompletionTime.Time // of several segments, the last was stored later
 		}
 		rows = append(rows, delivery.RecordedRow{
-			Store: store, Sender: uint32(*m.Status.SenderID), Recipient: recipientOf(r), ID: uint32(ids[len(ids)-1]), By: by,
+			Server: m.ServerKey(), Sender: uint32(*m.Status.SenderID), Recipient: recipientOf(r),
+			ID: uint32(ids[len(ids)-1]), By: by,
 		})
 	}
 	return rows

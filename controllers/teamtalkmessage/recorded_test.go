@@ -35,7 +35,7 @@ func TestReadRecorded(t *testing.T) {
 		Type: v1alpha1.RecipientUser, ID: 3, State: v1alpha1.StateRouted, MessageIDs: []int64{17}, StoredAt: &stored,
 	}
 	row := delivery.RecordedRow{
-		Store: "db:1", Sender: 1, Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, ID: 17, By: stored.Time,
+		Server: finishedMessage(v1alpha1.StateRouted).ServerKey(), Sender: 1, Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, ID: 17, By: stored.Time,
 	}
 	segments, group := row, row
 	segments.ID = 19
@@ -65,7 +65,7 @@ func TestReadRecorded(t *testing.T) {
 			server := &v1alpha1.TeamTalkServer{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: v1alpha1.DefaultServerName}}
 			server.Spec.DBProxy.Endpoints = []v1alpha1.Endpoint{"db:1", "db:2"}
 			live := fake.NewClientBuilder().WithScheme(apiScheme(t)).WithObjects(m, server).Build()
-			reconciler := &Reconciler{Client: live, Live: live}
+			reconciler := &Reconciler{Client: live, Live: live, Engine: delivery.NewEngine(nil)}
 			var got []delivery.RecordedRow
 			err := reconciler.ReadRecorded(t.Context(), func(r delivery.RecordedRow) { got = append(got, r) })
 			if diff := cmp.Diff(tc.want, got); diff != "" || err != nil {
@@ -85,7 +85,7 @@ func TestReadRecordedFails(t *testing.T) {
 			return c.List(ctx, list, opts...)
 		},
 	})
-	reconciler := &Reconciler{Client: live, Live: live}
+	reconciler := &Reconciler{Client: live, Live: live, Engine: delivery.NewEngine(nil)}
 	if err := reconciler.ReadRecorded(t.Context(), func(delivery.RecordedRow) {}); err == nil {
 		t.Error("no error")
 	}

@@ -132,7 +132,7 @@ func TestStatusRefusedInDrain(t *testing.T) {
 		State:     v1alpha1.StateFailed, Reason: v1alpha1.ReasonRecipientNotFound, Message: "user 3 does not exist",
 	}
 	key := client.ObjectKeyFromObject(m)
-	if _, ok := r.Engine.Submit(delivery.Task{Key: key, UID: m.UID, Stores: []string{"db"}, Recipients: []delivery.Progress{failed}}); !ok {
+	if _, ok := r.Engine.Submit(delivery.Task{Key: key, UID: m.UID, Recipients: []delivery.Progress{failed}}); !ok {
 		t.Fatal("not taken on")
 	}
 	reconcileTwice := func(wantTries int) {

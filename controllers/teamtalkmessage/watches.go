@@ -116,6 +116,7 @@ func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object)
 
 // messagesOfNamespace requeues the messages of a namespace that a server may now permit, or no longer.
 func (r *Reconciler) messagesOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	r.Engine.Queue.RefreshAdmits()
 	return r.requests(ctx, client.InNamespace(namespace.GetName()), client.MatchingFields{serverIndex: anyServer})
 }
 

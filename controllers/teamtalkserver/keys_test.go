@@ -27,6 +27,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
 var noon = time.Unix(1_700_000_000, 0)
@@ -148,7 +149,7 @@ func TestRecordedBeforeUse(t *testing.T) {
 	terms := leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second)
 	r := &Reconciler{
 		Client: api, Claims: leadership.NewClaims(terms, open), Recorder: events.NewFakeRecorder(10),
-		Sessions:    connection.NewManager(logr.Discard(), open, connection.Events{Connection: nothing, Usable: nothing}),
+		Sessions:    connection.NewManager(logr.Discard(), dbproxy.NewLimits(64, 8), open, connection.Events{Connection: nothing, Usable: nothing}),
 		Secrets:     apiwatch.NewObjects(api, "Secret", logr.Discard(), nothing),
 		MessageWake: &apiwatch.Trigger{},
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	TraceSamplingRatio      float64
 	DrainTimeout            time.Duration
 	Endpoints               process.EndpointOptions
+	DBProxy                 process.DBProxyOptions
 	Log                     process.LogOptions
 	// Gateway is the gateway in the operator's process.
 	Gateway gateway.Options
@@ -59,6 +60,7 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
 		"how long a shutdown waits for requests in flight; must be shorter than terminationGracePeriodSeconds of the pod")
 	o.Endpoints.Flags(fs)
+	o.DBProxy.Flags(fs)
 	o.Log.Flags(fs)
 	o.Gateway.Flags(fs, gatewayPrefix, process.PodNamespace(), process.Off,
 		"`host:port` of the HTTP gateway in record mode and of TeamTalkReceivers, on every replica, "+
@@ -76,8 +78,8 @@ func (o *Options) Validate() error {
 	}
 	o.Gateway.HTTP.DrainTimeout = o.DrainTimeout / 2 // see components.drain
 	for _, validate := range []func() error{
-		o.Metrics.Validate, o.tracing(logr.Discard()).Validate, o.validatePprof, o.validateGateway, o.Log.Validate,
-		o.Endpoints.Validate,
+		o.Metrics.Validate, o.tracing(logr.Discard()).Validate, o.validatePprof, o.DBProxy.Validate, o.validateGateway,
+		o.Log.Validate, o.Endpoints.Validate,
 	} {
 		if err := validate(); err != nil {
 			return err

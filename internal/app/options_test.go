@@ -69,6 +69,11 @@ func TestOptions(t *testing.T) {
 		"profiles for all":         {args: []string{"--pprof-bind-address=:6060"}, wantErr: "loopback"},
 		"profiles for others":      {args: []string{"--pprof-bind-address=10.0.0.1:6060"}, wantErr: "loopback"},
 		"profiles without a port":  {args: []string{"--pprof-bind-address=127.0.0.1"}, wantErr: "host:port"},
+		"fewer requests":           {args: []string{"--db-proxy-max-in-flight=2", "--db-proxy-max-group-in-flight=2"}},
+		"no requests":              {args: []string{"--db-proxy-max-in-flight=0"}, wantErr: "--db-proxy-max-in-flight"},
+		"too many requests":        {args: []string{"--db-proxy-max-in-flight=1025"}, wantErr: "--db-proxy-max-in-flight"},
+		"no group requests":        {args: []string{"--db-proxy-max-group-in-flight=0"}, wantErr: "--db-proxy-max-group-in-flight"},
+		"more groups than all":     {args: []string{"--db-proxy-max-in-flight=2", "--db-proxy-max-group-in-flight=3"}, wantErr: "--db-proxy-max-group-in-flight"},
 		"profiles at another name": {args: []string{"--pprof-bind-address=example.com:6060"}, wantErr: "loopback"},
 	}
 	for name, tc := range tests {

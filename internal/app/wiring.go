@@ -22,6 +22,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
 // components are what the shutdown drains.
@@ -52,10 +53,12 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	receiverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, receiverWake.Wake)
 	configMaps := apiwatch.NewObjects(live, "ConfigMap", watchLog, messageWake.Wake)
 	receipts := readreceipt.NewTracker()
-	sessions := connection.NewManager(log.WithName("connection"), gate.Open, connection.Events{
-		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
-	})
 	engine := delivery.NewEngine(messageWake.Wake)
+	engine.Queue.Admits, engine.Queue.Labels = tenancy.Admits(ctx, mgr.GetClient()), tenancy.Labels(ctx, mgr.GetClient())
+	sessions := connection.NewManager(log.WithName("connection"), o.DBProxy.Limits(), gate.Open, connection.Events{
+		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
+		Addresses: engine.SetAddresses,
+	})
 	statuses, err := observe(ctx, mgr, o, engine, sessions, receipts, gate)
 	if err != nil {
 		return nil, err

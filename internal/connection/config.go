@@ -5,6 +5,8 @@ package connection
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
@@ -19,13 +21,35 @@ func ConfigOf(server *v1alpha1.TeamTalkServer) Config {
 		Burst:            int(server.Spec.RateLimit.Burst),
 		Namespace:        server.Namespace,
 	}
-	for _, e := range server.Spec.DBProxy.Endpoints {
-		c.DBProxy = append(c.DBProxy, string(e))
-	}
-	for _, e := range server.Spec.Router.Endpoints {
-		c.Router = append(c.Router, string(e))
-	}
+	c.DBProxy = addressesOf(server.Spec.DBProxy.Endpoints)
+	c.Router = addressesOf(server.Spec.Router.Endpoints)
 	return c
+}
+
+// AddressesOf returns the addresses of a server's db_proxy servers, each in one spelling.
+func AddressesOf(server *v1alpha1.TeamTalkServer) []string {
+	return normalized(ConfigOf(server).DBProxy)
+}
+
+func normalized(endpoints []string) []string {
+	addresses := make([]string, len(endpoints))
+	for i, e := range endpoints {
+		addresses[i] = string(v1alpha1.Endpoint(e).Normalized())
+	}
+	return addresses
+}
+
+// addressesOf returns each endpoint once, as it is written first.
+func addressesOf(endpoints []v1alpha1.Endpoint) []string {
+	var addresses []string
+	known := sets.New[v1alpha1.Endpoint]()
+	for _, e := range endpoints {
+		if n := e.Normalized(); !known.Has(n) {
+			known.Insert(n)
+			addresses = append(addresses, string(e))
+		}
+	}
+	return addresses
 }
 
 // KeysOf reads a server's keys from the data of the Secret that it refers to.

@@ -5,9 +5,9 @@
 //
 // # Setup
 //
-// NewManager returns a Manager, which is a Runnable of the manager. The TeamTalkServer controller calls
-// Ensure with ConfigOf and KeysOf for each server, and Remove when a server is deleted. Events are
-// the callbacks for changes.
+// NewManager returns a Manager, which is a Runnable of the manager. The limits bound the requests of all sessions.
+// The TeamTalkServer controller calls Ensure with ConfigOf and KeysOf for each server, and Remove when a server is
+// deleted. Events are the callbacks for changes.
 //
 // # Use
 //
@@ -23,7 +23,7 @@
 // connected db_proxy in turn, and the router that has been connected for the longest time. A session with a
 // changed Config is replaced: the new one accepts requests at once, and the old one closes its connections after
 // its requests in flight have ended. New keys replace the keys of a session without a new connection. The limits
-// of requests in flight belong to the address of a db_proxy, and are shared by all sessions that name it. All sessions
+// of requests in flight belong to the address that a connection is made to, and are shared by all sessions. All sessions
 // share the memory for answers.
 //
 // # Trade-offs

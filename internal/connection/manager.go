@@ -22,7 +22,7 @@ type Manager struct {
 	log    logr.Logger
 	gate   func() error
 	on     Events
-	limits limits
+	limits *dbproxy.Limits
 	memory *dbproxy.Memory
 
 	ctx        context.Context
@@ -50,14 +50,18 @@ type Events struct {
 	Usable func(server types.NamespacedName)
 	// Read: a router has relayed a read notify. Several routers may relay the same one. It may be nil.
 	Read func(server types.NamespacedName, read router.Read)
+	// Addresses: the server has these addresses of db_proxy servers now, by name and as resolved. None: it has been
+	// removed. It is called with locks held, before a request goes to a new one, and may be nil.
+	Addresses func(server types.NamespacedName, addresses []string)
 	// Gone: the session is removed or replaced. It is called with locks held, and may be nil.
 	Gone func(server types.NamespacedName)
 }
 
-// NewManager returns a Manager without sessions. gate may prevent the write of a request by an error.
-func NewManager(log logr.Logger, gate func() error, on Events) *Manager {
+// NewManager returns a Manager without sessions. limits bound the requests of all of them to each db_proxy. gate may
+// prevent the write of a request by an error.
+func NewManager(log logr.Logger, limits *dbproxy.Limits, gate func() error, on Events) *Manager {
 	m := &Manager{
-		log: log, gate: gate, on: on, memory: dbproxy.NewMemory(dbproxy.DefaultMemory),
+		log: log, limits: limits, gate: gate, on: on, memory: dbproxy.NewMemory(dbproxy.DefaultMemory),
 		sessions: map[types.NamespacedName]*entry{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -102,21 +106,28 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 		if reflect.DeepEqual(h.config, c) {
 			usable = keys.Current != nil && h.Keys().Current == nil
 			h.setKeys(keys)
+			m.reportAddresses(h) // who may use the server may have changed
 			return h.Session, usable
 		}
 		m.retire(h)
 	}
 	log := m.log.WithValues("server", server.String())
 	h := &entry{server: server}
-	h.Session = newSession(server.Namespace, c, &m.limits, m.memory, log, m.gate, func() { m.on.Connection(server) }, m.onRead(h))
+	h.Session = newSession(server.Namespace, c, m.limits, m.memory, log, m.gate, sessionEvents{
+		change: func() { m.on.Connection(server) },
+		address: func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.reportAddresses(h)
+		},
+		read: m.onRead(h),
+	})
 	h.keys = keys
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(m.ctx)
 	m.sessions[server] = h
-	m.spawn(func() {
-		h.run(ctx)
-		m.limits.release(h.Session)
-	})
+	m.reportAddresses(h)
+	m.spawn(func() { h.run(ctx) })
 	return h.Session, usable
 }
 
@@ -127,6 +138,16 @@ func (m *Manager) Remove(server types.NamespacedName) {
 	if h, ok := m.sessions[server]; ok {
 		delete(m.sessions, server)
 		m.retire(h)
+	}
+	if m.on.Addresses != nil {
+		m.on.Addresses(server, nil)
+	}
+}
+
+// reportAddresses reports the addresses of a session, unless it has been replaced. It needs the lock.
+func (m *Manager) reportAddresses(h *entry) {
+	if m.on.Addresses != nil && m.sessions[h.server] == h {
+		m.on.Addresses(h.server, h.addresses())
 	}
 }
 

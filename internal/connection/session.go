@@ -23,7 +23,8 @@ import (
 type Config struct {
 	DBProxy     []string
 	Connections int
-	// MaxInFlight and MaxGroupInFlight limit the requests per db_proxy endpoint.
+	// MaxInFlight and MaxGroupInFlight limit the requests of this session to each db_proxy. They cannot exceed the
+	// limits of the process.
 	MaxInFlight, MaxGroupInFlight int
 	Router                        []string
 	// Rate is the limit of messages per second, or 0. Burst messages may be sent at once.
@@ -68,27 +69,33 @@ const (
 	relayRate  = 16 << 20
 )
 
+// sessionEvents are the callbacks of a session. read may be nil.
+type sessionEvents struct {
+	change, address func()
+	read            func(router.Read)
+}
+
 // newSession returns a session that does not connect until run. tenant is the namespace of its server.
-func newSession(tenant string, c Config, limits *limits, memory *dbproxy.Memory, log logr.Logger, gate func() error,
-	onChange func(), onRead func(router.Read),
+func newSession(tenant string, c Config, limits *dbproxy.Limits, memory *dbproxy.Memory, log logr.Logger,
+	gate func() error, on sessionEvents,
 ) *Session {
 	s := &Session{config: c, changed: make(chan struct{}), pacer: newPacer(c.Rate, c.Burst)}
 	change := func() {
 		s.broadcast()
-		onChange()
+		on.change()
 	}
+	quota := &dbproxy.Quota{Tenant: tenant, MaxInFlight: c.MaxInFlight, MaxGroupInFlight: c.MaxGroupInFlight}
 	answers, relayed := link.NewReadLimiter(answerRate), link.NewReadLimiter(relayRate)
 	for _, address := range c.DBProxy {
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
 			Address: address, Connections: c.Connections, Dial: s.dialer(address, change),
-			Limiter: limits.claim(s, address, c.MaxInFlight, c.MaxGroupInFlight),
-			Memory:  memory, Reads: answers, Tenant: tenant,
-			Gate: gate, OnChange: change, Log: log.WithValues("dbProxy", address),
+			Limits: limits, Quota: quota, Memory: memory, Reads: answers, Tenant: tenant,
+			Gate: gate, OnChange: change, OnAddress: on.address, Log: log.WithValues("dbProxy", address),
 		}))
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, Reads: relayed, OnRead: onRead, Dial: s.dialer(address, change),
+			Address: address, Reads: relayed, OnRead: on.read, Dial: s.dialer(address, change),
 			Gate: gate, OnChange: change, Log: log.WithValues("router", address),
 		}))
 	}
@@ -109,6 +116,16 @@ func (s *Session) run(ctx context.Context) {
 		wg.Go(func() { c.Run(ctx) })
 	}
 	wg.Wait()
+}
+
+// addresses returns all addresses of its db_proxy servers: those of the Config, and what they were resolved to.
+func (s *Session) addresses() []string {
+	addresses := normalized(s.config.DBProxy)
+	for _, c := range s.dbProxy {
+		addresses = append(addresses, c.Addresses()...)
+	}
+	slices.Sort(addresses)
+	return slices.Compact(addresses)
 }
 
 // Health counts the current connections.

@@ -218,11 +218,11 @@ func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (
 		if row.Type == wire.SessionType_SESSION_TYPE_GROUP {
 			to.Type = v1alpha1.RecipientGroup
 		}
-		c := queue.ConversationOf(q.conversation.Store, user, to)
+		c := queue.ConversationOf(q.conversation.Server, user, to)
 		if c == q.conversation {
 			return row, -1
 		}
-		if u := unlikeness(tableOf(q.conversation), tableOf(c)); u < unlike {
+		if u := unlikeness(tableOf(q.conversation.Participants), tableOf(c.Participants)); u < unlike {
 			found, unlike = row, u
 		}
 	}

@@ -31,7 +31,7 @@ func (h *harness) deliverAll(to v1alpha1.Recipient, uids ...string) {
 
 // hide makes the table of a conversation with the bot unreadable.
 func (f *talk) hide(to v1alpha1.Recipient) {
-	c := queue.ConversationOf("", bot, to)
+	c := queue.ConversationOf(types.NamespacedName{}, bot, to)
 	f.hidden = func(other queue.Conversation) bool { return other == c }
 }
 
@@ -39,6 +39,7 @@ func (f *talk) hide(to v1alpha1.Recipient) {
 func (h *harness) restart(recorded ...RecordedRow) (stop func()) {
 	before := h.Engine
 	h.Engine = NewEngine(func(types.NamespacedName) {})
+	h.SetAddresses(types.NamespacedName{}, []string{"db"})
 	h.Recorded = func(_ context.Context, note func(RecordedRow)) error {
 		for _, r := range recorded {
 			note(r)
@@ -60,7 +61,7 @@ func (h *harness) restart(recorded ...RecordedRow) (stop func()) {
 
 // recordedOf is what a finished message has recorded of the row.
 func recordedOf(to v1alpha1.Recipient, id uint32) RecordedRow {
-	return RecordedRow{Store: "db", Sender: bot, Recipient: to, ID: id, By: time.Now()}
+	return RecordedRow{Sender: bot, Recipient: to, ID: id, By: time.Now()}
 }
 
 // TestTableUnreadable: while the table of a conversation with known rows cannot be read, an empty history proves
@@ -146,7 +147,7 @@ func TestOtherTables(t *testing.T) {
 	toSame, toOther := v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: sameTable}, v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: group + 1}
 	everything := func(queue.Conversation) bool { return true }
 	only := func(to v1alpha1.Recipient) func(queue.Conversation) bool {
-		c := queue.ConversationOf("", bot, to)
+		c := queue.ConversationOf(types.NamespacedName{}, bot, to)
 		return func(other queue.Conversation) bool { return other == c }
 	}
 	type scenario struct {
@@ -332,13 +333,13 @@ func TestListsFail(t *testing.T) {
 func TestServerEdited(t *testing.T) {
 	run(t, func(h *harness) {
 		first := h.task("a", toAlice)
-		first.Stores = []string{"db", "other"}
+		h.SetAddresses(first.ServerKey, []string{"db", "other"})
 		h.submit(first)
 		h.await("a", time.Minute)
 		h.talk.replies = []reply{plain, lostAfter}
 		h.talk.change(func() { h.talk.hide(toAlice) })
 		spec := h.task("m", toAlice)
-		spec.Stores = []string{"other"}
+		h.SetAddresses(spec.ServerKey, []string{"other"})
 		h.submit(spec)
 		advance(5 * time.Minute)
 		if p := h.first("m"); p.State != v1alpha1.StateInDoubt || p.Message != whyMissing(101) {

@@ -83,7 +83,7 @@ func withDirectory(t *testing.T, do func(*lookers)) {
 	})
 }
 
-func (x *lookers) spec() Task { return Task{Server: x.library, Stores: []string{"db"}, Sender: bot} }
+func (x *lookers) spec() Task { return Task{Server: x.library, Sender: bot} }
 
 // get asks in the background; check is called with the answer.
 func (x *lookers) get(ctx context.Context, to v1alpha1.Recipient, notBefore time.Time, check func(DirectorySnapshot, error)) {

@@ -68,7 +68,7 @@ type Engine struct {
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1), keyedAttempts: newKeyedAttempts(),
-		known: newKnownRows(), staged: newStagedTimes(), workers: newWorkers(), recordedRead: make(chan struct{}),
+		staged: newStagedTimes(), workers: newWorkers(), recordedRead: make(chan struct{}),
 		jitter: func(d time.Duration) time.Duration { return rand.N(d + 1) },
 		tasks:  map[types.UID]*task{}, uids: map[types.NamespacedName]types.UID{},
 	}
@@ -79,7 +79,18 @@ func NewEngine(notify func(types.NamespacedName)) *Engine {
 			e.notify(key)
 		}
 	})
+	e.known = newKnownRows(e.Queue)
+	e.Queue.StoresChanged = e.known.follow
 	return e
+}
+
+// SetAddresses tells the engine of the db_proxy addresses that a server has now. None: the server is gone.
+func (e *Engine) SetAddresses(server types.NamespacedName, addresses []string) {
+	if len(addresses) == 0 {
+		e.Queue.RemoveServer(server)
+		return
+	}
+	e.Queue.SetServer(server, addresses)
 }
 
 // Start implements manager.Runnable. It returns after ctx is done, with the last goroutine.
@@ -103,9 +114,6 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
-	for _, store := range e.Queue.Join(spec.ServerKey, spec.Stores) {
-		e.known.merge(store.From, store.To)
-	}
 	ended := e.work.Err() != nil
 	if known && (ended || before.renew(spec)) {
 		e.mu.Unlock()
@@ -138,7 +146,7 @@ func (e *Engine) begin(t *task, open []int) {
 	for n, i := range open {
 		executors[n].engine, executors[n].task, executors[n].index = e, t, i
 		to := t.recipients[i].Recipient
-		submission.Conversations[n] = queue.ConversationOf(t.spec.Stores[0], t.spec.Sender, to)
+		submission.Conversations[n] = queue.ConversationOf(t.spec.ServerKey, t.spec.Sender, to)
 	}
 	for n, place := range e.Queue.Submit(submission) {
 		executors[n].place = place

@@ -231,6 +231,7 @@ func TestForgetLeavesSuccessor(t *testing.T) {
 func TestStartEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &harness{t: t, talk: newTalk(t), Engine: NewEngine(func(types.NamespacedName) {})}
+		h.SetAddresses(types.NamespacedName{}, []string{"db"})
 		h.talk.replies = always(slow(time.Hour))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
@@ -117,7 +118,7 @@ func (f *talk) LatestID(_ context.Context, s dbproxy.Session) (uint32, error) {
 	if err := f.read("latest"); err != nil {
 		return 0, err
 	}
-	c := queue.ConversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
+	c := queue.ConversationOf(types.NamespacedName{}, s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
 	if newest := f.newest(c); newest != nil {
 		return newest.GetMsgId(), nil
 	}
@@ -132,7 +133,7 @@ func recipientOf(group bool, id uint32) v1alpha1.Recipient {
 }
 
 func (f *talk) visible(s dbproxy.Session) []*wire.MsgInfo {
-	c := queue.ConversationOf("", s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
+	c := queue.ConversationOf(types.NamespacedName{}, s.UserID, recipientOf(s.Type == wire.SessionType_SESSION_TYPE_GROUP, s.ID))
 	var rows []*wire.MsgInfo
 	group := c.Type == v1alpha1.RecipientGroup
 	if f.isHidden(c) || group && !slices.Contains(f.groups[s.ID], s.UserID) {

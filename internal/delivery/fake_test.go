@@ -160,7 +160,7 @@ func (f *talk) counts() counts {
 }
 
 func conversationOf(m dbproxy.Message) queue.Conversation {
-	return queue.ConversationOf("", m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
+	return queue.ConversationOf(types.NamespacedName{}, m.From, recipientOf(m.Type.SessionType() == wire.SessionType_SESSION_TYPE_GROUP, m.To))
 }
 
 // keep stores a message, for reads from a time on.
@@ -279,6 +279,7 @@ func run(t *testing.T, do func(*harness)) {
 			defer h.mu.Unlock()
 			h.notes = append(h.notes, time.Now())
 		})
+		h.SetAddresses(types.NamespacedName{}, []string{"db"})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- h.Start(ctx) }()
@@ -309,7 +310,7 @@ func advance(d time.Duration) {
 func (h *harness) task(uid string, to ...v1alpha1.Recipient) Task {
 	spec := Task{
 		Key: types.NamespacedName{Namespace: "chat", Name: uid}, UID: types.UID(uid), Identity: Identity{UID: types.UID(uid)},
-		Server: h.talk, Stores: []string{"db"}, Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
+		Server: h.talk, Sender: bot, Payload: Payload{Data: []byte("hello " + uid)}, Token: true,
 		Policy: Policy{Verify: true, Settle: settle, ReplicaLag: lag, RetryLimit: 5},
 		Order:  queue.Order{Created: time.Now().Truncate(time.Second), Name: "chat/" + uid},
 	}

@@ -86,7 +86,7 @@ func TestGroupsInDoubt(t *testing.T) {
 				f.joinedAt = map[uint32]uint32{bot: late, alice: late}
 				f.say(5, alice, hourAgo())
 			},
-			recorded: []RecordedRow{{Store: "db", Sender: bot, Recipient: toGroup, ID: 5, By: time.Unix(1, 0)}},
+			recorded: []RecordedRow{{Sender: bot, Recipient: toGroup, ID: 5, By: time.Unix(1, 0)}},
 			want:     result{v1alpha1.StateRouted, "", counts{1, 2, 1}}, within: earlier + 2*time.Second,
 		},
 		"unknown group, no rows":        {talk: unknownGroup, want: failedOf(notFound, 0), within: earlier + 2*lag},

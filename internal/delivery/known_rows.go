@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -18,6 +20,8 @@ const (
 	maxKnownRows = 1 << 17
 	// messageTables is how many tables db_proxy spreads the messages of groups over, by their id.
 	messageTables = 8
+	// maxGone is how many stores of servers that are gone are remembered.
+	maxGone = 64
 	// maxControls is how many conversations of each table are remembered for their rows.
 	maxControls = 3
 	// maxFresh is how many of the rows stored within a replica lag are remembered.
@@ -37,25 +41,44 @@ type controlRow struct {
 }
 
 // knownRows remembers which rows are stored: what the store has shown, never what was only answered. An answer that
-// shows less is an outage. Ordinary deliveries only write to it.
+// shows less is an outage. Ordinary deliveries only write to it. What is known of a store is known to all of its
+// servers, and to no others: another tenant's server could make rows up.
 type knownRows struct {
-	mu sync.Mutex
-	// newest are the newest rows that were shown, by create_time.
-	newest map[queue.Conversation]knownRow
-	// recorded are those of finished messages, see Engine.Recorded.
-	recorded map[queue.Conversation]knownRow
-	stores   map[string]*storeRows
-	// names are the present names of stores that turned out to be another one, see queue.Join.
-	names map[string]string
+	queue *queue.Queue
+
+	mu     sync.Mutex
+	stores map[queue.StoreID]*storeRows
+	// none is known of a server that is gone. It stays empty.
+	none *storeRows
+	// gone are what is known of the stores of servers that are gone, the oldest first.
+	gone []goneStore
+	// rows counts those in newest and recorded of all stores.
+	rows int
+}
+
+// goneStore is the store of a server that is gone.
+type goneStore struct {
+	server types.NamespacedName
+	*storeRows
 }
 
 // storeRows are rows of one message store.
 type storeRows struct {
+	// newest are the newest rows that were shown, by create_time.
+	newest map[queue.Participants]knownRow
+	// recorded are those of finished messages, see Engine.Recorded.
+	recorded map[queue.Participants]knownRow
 	// controls are of groups by their table, and of single chats at the end; the last noted first.
 	controls [messageTables + 1][]controlRow
 	// fresh are rows that this process has stored, the oldest first.
 	fresh []freshRow
 }
+
+func newStoreRows() *storeRows {
+	return &storeRows{newest: map[queue.Participants]knownRow{}, recorded: map[queue.Participants]knownRow{}}
+}
+
+func (s *storeRows) count() int { return len(s.newest) + len(s.recorded) }
 
 // freshRow is a row that db_proxy had stored at a time.
 type freshRow struct {
@@ -63,32 +86,63 @@ type freshRow struct {
 	storedAt time.Time
 }
 
-func newKnownRows() *knownRows {
-	return &knownRows{
-		newest: map[queue.Conversation]knownRow{}, recorded: map[queue.Conversation]knownRow{},
-		stores: map[string]*storeRows{}, names: map[string]string{},
+func newKnownRows(q *queue.Queue) *knownRows {
+	return &knownRows{queue: q, stores: map[queue.StoreID]*storeRows{}, none: newStoreRows()}
+}
+
+// follow applies what has become of the stores.
+func (k *knownRows) follow() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.applyChanges()
+}
+
+func (k *knownRows) applyChanges() {
+	for _, change := range k.queue.TakeStoreChanges() {
+		switch of := k.stores[change.From]; {
+		case change.From == 0:
+			k.restore(change.Server, change.To)
+		case of == nil:
+		case change.To == 0:
+			delete(k.stores, change.From)
+			k.retain(change.Server, of)
+		default:
+			k.copyRows(of, k.rowsOf(change.To))
+		}
 	}
 }
 
-// merge moves what is known of a store to its other name.
-func (k *knownRows) merge(from, to string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.names[from] = to
-	of, known := k.stores[from]
-	if !known {
-		return
+// retain keeps what is known of the store of a server that is gone, which may be created again.
+func (k *knownRows) retain(server types.NamespacedName, of *storeRows) {
+	k.gone = append(k.gone, goneStore{server, of})
+	if len(k.gone) > maxGone {
+		k.dropGone(0)
 	}
-	delete(k.stores, from)
-	for _, rows := range []map[queue.Conversation]knownRow{k.newest, k.recorded} {
-		for c, row := range rows {
-			if c.Store == from {
-				delete(rows, c)
-				noteNewer(rows, k.resolve(c), row)
-			}
+}
+
+func (k *knownRows) restore(server types.NamespacedName, store queue.StoreID) {
+	for i, gone := range k.gone {
+		if gone.server == server {
+			k.stores[store] = gone.storeRows
+			k.gone = slices.Delete(k.gone, i, i+1)
+			return
 		}
 	}
-	into := k.storeOf(k.resolve(queue.Conversation{Store: to}).Store)
+}
+
+func (k *knownRows) dropGone(i int) {
+	k.rows -= k.gone[i].count()
+	k.gone = slices.Delete(k.gone, i, i+1)
+}
+
+// copyRows adds what is known of one store to another one.
+func (k *knownRows) copyRows(of, into *storeRows) {
+	for c, row := range of.newest {
+		k.noteNewer(into, into.newest, c, row)
+	}
+	for c, row := range of.recorded {
+		k.noteNewer(into, into.recorded, c, row)
+	}
 	for table, rows := range of.controls {
 		into.controls[table] = append(into.controls[table], rows[:min(len(rows), maxControls-len(into.controls[table]))]...)
 	}
@@ -96,46 +150,88 @@ func (k *knownRows) merge(from, to string) {
 	slices.SortFunc(into.fresh, func(a, b freshRow) int { return a.storedAt.Compare(b.storedAt) })
 }
 
-// resolve returns the conversation under its store's present name. It needs mu.
-func (k *knownRows) resolve(c queue.Conversation) queue.Conversation {
-	for to, renamed := k.names[c.Store]; renamed; to, renamed = k.names[c.Store] {
-		c.Store = to
+// storeOf returns what is known of a conversation's store. It is k.none if the server is gone.
+func (k *knownRows) storeOf(c queue.Conversation) *storeRows {
+	k.applyChanges()
+	store := k.queue.StoreOf(c.Server)
+	if store == 0 {
+		return k.none
 	}
-	return c
+	return k.rowsOf(store)
+}
+
+func (k *knownRows) rowsOf(store queue.StoreID) *storeRows {
+	of := k.stores[store]
+	if of == nil {
+		of = newStoreRows()
+		k.stores[store] = of
+	}
+	return of
 }
 
 // note remembers a row that was shown to a session, if none is known that is newer.
 func (k *knownRows) note(c queue.Conversation, s dbproxy.Session, row knownRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	c = k.resolve(c)
-	noteNewer(k.newest, c, row)
-	k.storeOf(c.Store).noteControl(c, controlRow{s, row})
+	of := k.storeOf(c)
+	k.noteNewer(of, of.newest, c.Participants, row)
+	if of != k.none {
+		of.noteControl(c.Participants, controlRow{s, row})
+	}
 }
 
 // noteRecorded remembers a row that the status of a finished message shows.
 func (k *knownRows) noteRecorded(c queue.Conversation, s dbproxy.Session, row knownRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	c = k.resolve(c)
-	noteNewer(k.recorded, c, row)
-	if store := k.storeOf(c.Store); len(store.controls[tableOf(c)]) < maxControls {
-		store.noteControl(c, controlRow{s, knownRow{id: row.id}})
+	of := k.storeOf(c)
+	k.noteNewer(of, of.recorded, c.Participants, row)
+	if of != k.none && len(of.controls[tableOf(c.Participants)]) < maxControls {
+		of.noteControl(c.Participants, controlRow{s, knownRow{id: row.id}})
 	}
 }
 
-func noteNewer(rows map[queue.Conversation]knownRow, c queue.Conversation, row knownRow) {
+// noteNewer notes a row of one of a store's maps.
+func (k *knownRows) noteNewer(of *storeRows, rows map[queue.Participants]knownRow, c queue.Participants, row knownRow) {
 	before, known := rows[c]
-	if known && row.createTime < before.createTime {
+	if of == k.none || known && row.createTime < before.createTime {
 		return
 	}
-	if !known && len(rows) >= maxKnownRows {
-		for other := range rows { // any
-			delete(rows, other)
+	if !known {
+		if k.rows >= maxKnownRows {
+			k.evict(of)
+		}
+		k.rows++
+	}
+	rows[c] = row
+}
+
+// evictionSample is how many stores are compared when there are too many rows. Their order is random.
+const evictionSample = 8
+
+// evict forgets a row of a store that has many, or of those that are gone. So no tenant's rows take the place of those
+// of another that has fewer.
+func (k *knownRows) evict(most *storeRows) {
+	if len(k.gone) > 0 {
+		k.dropGone(0)
+		return
+	}
+	sample := 0
+	for _, of := range k.stores {
+		if of.count() > most.count() {
+			most = of
+		}
+		if sample++; sample == evictionSample && most.count() > 0 {
 			break
 		}
 	}
-	rows[c] = row
+	for _, rows := range []map[queue.Participants]knownRow{most.newest, most.recorded} {
+		for c := range rows { // any
+			delete(rows, c)
+			k.rows--
+			return
+		}
+	}
 }
 
 // noteStored remembers a row that this process has stored by a time, for replicas that lag so much.
@@ -144,8 +240,8 @@ func (k *knownRows) noteStored(
 ) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	of := k.storeOf(k.resolve(c).Store)
-	if n := len(of.fresh); n > 0 && storedAt.Sub(of.fresh[n-1].storedAt) < lag/maxFresh {
+	of := k.storeOf(c)
+	if n := len(of.fresh); of == k.none || n > 0 && storedAt.Sub(of.fresh[n-1].storedAt) < lag/maxFresh {
 		return
 	}
 	of.fresh = append(of.fresh, freshRow{controlRow{s, row}, storedAt})
@@ -158,7 +254,7 @@ func (k *knownRows) noteStored(
 func (k *knownRows) stored(c queue.Conversation, after, before time.Time) (rows []controlRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, row := range slices.Backward(k.storeOf(k.resolve(c).Store).fresh) {
+	for _, row := range slices.Backward(k.storeOf(c).fresh) {
 		if row.storedAt.After(after) && !row.storedAt.After(before) {
 			rows = append(rows, row.controlRow)
 		}
@@ -170,7 +266,7 @@ func (k *knownRows) stored(c queue.Conversation, after, before time.Time) (rows 
 func (k *knownRows) shown(c queue.Conversation) (knownRow, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	row, known := k.newest[k.resolve(c)]
+	row, known := k.storeOf(c).newest[c.Participants]
 	return row, known
 }
 
@@ -179,10 +275,10 @@ func (k *knownRows) shown(c queue.Conversation) (knownRow, bool) {
 func (k *knownRows) shownOrRecorded(c queue.Conversation) (knownRow, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	c = k.resolve(c)
-	row, known := k.newest[c]
+	of := k.storeOf(c)
+	row, known := of.newest[c.Participants]
 	if !known {
-		row, known = k.recorded[c]
+		row, known = of.recorded[c.Participants]
 	}
 	return row, known
 }
@@ -192,8 +288,8 @@ func (k *knownRows) controls(c queue.Conversation) (rows []controlRow, unlike in
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for unlike = range mostUnlike {
-		for table, of := range k.storeOf(k.resolve(c).Store).controls {
-			if unlikeness(tableOf(c), table) == unlike {
+		for table, of := range k.storeOf(c).controls {
+			if unlikeness(tableOf(c.Participants), table) == unlike {
 				rows = append(rows, of...)
 			}
 		}
@@ -223,17 +319,8 @@ func unlikeness(a, b int) int {
 	return otherKind
 }
 
-func (k *knownRows) storeOf(name string) *storeRows {
-	of := k.stores[name]
-	if of == nil {
-		of = &storeRows{}
-		k.stores[name] = of
-	}
-	return of
-}
-
 // noteControl puts a row first, in place of another one of its conversation.
-func (s *storeRows) noteControl(c queue.Conversation, row controlRow) {
+func (s *storeRows) noteControl(c queue.Participants, row controlRow) {
 	of := s.controls[tableOf(c)]
 	if len(of) > 0 && of[0].Session == row.Session {
 		of[0] = row
@@ -245,7 +332,7 @@ func (s *storeRows) noteControl(c queue.Conversation, row controlRow) {
 }
 
 // tableOf returns the table of a group. That of a single chat is not known.
-func tableOf(c queue.Conversation) int {
+func tableOf(c queue.Participants) int {
 	if c.Type == v1alpha1.RecipientGroup {
 		return int(c.High % messageTables)
 	}

@@ -3,9 +3,12 @@
 package delivery
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
@@ -13,11 +16,23 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-func groupOf(id uint32) queue.Conversation {
-	return queue.ConversationOf("db", bot, v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: id})
+func server(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: "chat", Name: name}
 }
 
-func singleOf(id uint32) queue.Conversation { return queue.ConversationOf("db", bot, user(id)) }
+// newRows knows the servers "db" and "another", which have no address in common.
+func newRows() *knownRows {
+	k := newKnownRows(queue.New(func(types.NamespacedName) {}))
+	k.queue.SetServer(server("db"), []string{"db:1"})
+	k.queue.SetServer(server("another"), []string{"another:1"})
+	return k
+}
+
+func groupOf(id uint32) queue.Conversation {
+	return queue.ConversationOf(server("db"), bot, v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: id})
+}
+
+func singleOf(id uint32) queue.Conversation { return queue.ConversationOf(server("db"), bot, user(id)) }
 
 func sessionWith(id uint32) dbproxy.Session {
 	return dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: bot, ID: id}
@@ -25,14 +40,14 @@ func sessionWith(id uint32) dbproxy.Session {
 
 // TestKnownRows keeps the newest row of each conversation by its time, in both directions.
 func TestKnownRows(t *testing.T) {
-	k := newKnownRows()
+	k := newRows()
 	k.note(singleOf(alice), sessionWith(alice), knownRow{7, 100})
 	k.note(singleOf(alice), sessionWith(alice), knownRow{9, 90})
-	back := queue.ConversationOf("db", alice, user(bot))
+	back := queue.ConversationOf(server("db"), alice, user(bot))
 	if row, known := k.shown(back); !known || row != (knownRow{7, 100}) {
 		t.Errorf("%v, %v", row, known)
 	}
-	if _, known := k.shown(queue.ConversationOf("another", bot, user(alice))); known {
+	if _, known := k.shown(queue.ConversationOf(server("another"), bot, user(alice))); known {
 		t.Error("another store's row is known")
 	}
 	k.noteRecorded(singleOf(bob), sessionWith(bob), knownRow{3, 50})
@@ -46,14 +61,14 @@ func TestKnownRows(t *testing.T) {
 
 // TestKnownRowsAreBounded: conversations are forgotten, never the last one.
 func TestKnownRowsAreBounded(t *testing.T) {
-	k := newKnownRows()
+	k := newRows()
 	for id := range uint32(maxKnownRows + 1000) {
 		k.note(singleOf(10+id), sessionWith(10+id), knownRow{1, id})
 		if _, known := k.shown(singleOf(10 + id)); !known {
 			t.Fatal("the last one is not known")
 		}
 	}
-	if n := len(k.newest); n > maxKnownRows {
+	if n := k.rows; n > maxKnownRows || n != k.storeOf(singleOf(1)).count() {
 		t.Errorf("%d rows", n)
 	}
 	if rows, _ := k.controls(singleOf(1)); len(rows) != maxControls {
@@ -64,7 +79,7 @@ func TestKnownRowsAreBounded(t *testing.T) {
 // TestControls are of the group's table, if there are any; else of other groups. For single chats, they are of single
 // chats.
 func TestControls(t *testing.T) {
-	k := newKnownRows()
+	k := newRows()
 	ids := func(c queue.Conversation) (ids []uint32) {
 		rows, _ := k.controls(c)
 		for _, row := range rows {
@@ -95,12 +110,12 @@ func TestControls(t *testing.T) {
 // TestFreshRows: of those that replicas must show, the last one counts, if it is from after a time.
 func TestFreshRows(t *testing.T) {
 	const lag = 8 * time.Second
-	k, began := newKnownRows(), time.Unix(1000, 0)
+	k, began := newRows(), time.Unix(1000, 0)
 	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
 	for n := range 100 {
 		k.noteStored(singleOf(alice), sessionWith(alice), knownRow{uint32(n), 1}, at(n), lag)
 	}
-	if n := len(k.stores["db"].fresh); n > 2*maxFresh {
+	if n := len(k.storeOf(singleOf(alice)).fresh); n > 2*maxFresh {
 		t.Errorf("%d are remembered", n)
 	}
 	for name, tc := range map[string]struct {
@@ -118,28 +133,78 @@ func TestFreshRows(t *testing.T) {
 	}
 }
 
-// TestStoresAreMerged: what is known of a store is known under each of its names, before they are joined and after.
-func TestStoresAreMerged(t *testing.T) {
-	k := newKnownRows()
-	under := func(store string) queue.Conversation { return queue.ConversationOf(store, bot, user(alice)) }
-	k.note(under("a"), sessionWith(alice), knownRow{7, 100})
-	k.noteStored(under("a"), sessionWith(alice), knownRow{7, 100}, time.Unix(100, 0), time.Second)
-	k.noteRecorded(queue.ConversationOf("a", bot, user(bob)), sessionWith(bob), knownRow{3, 50})
-	k.merge("a", "b")
-	k.merge("b", "c")
-	k.note(under("a"), sessionWith(alice), knownRow{6, 90})
-	for _, store := range []string{"a", "b", "c"} {
-		if row, _ := k.shown(under(store)); row != (knownRow{7, 100}) {
-			t.Errorf("%s: %v", store, row)
+// TestStoresAreJoined: what is known of a store is known to each of its servers, and stays known to those that it is
+// parted from.
+func TestStoresAreJoined(t *testing.T) {
+	k := newKnownRows(queue.New(func(types.NamespacedName) {}))
+	under := func(name string, to uint32) queue.Conversation {
+		return queue.ConversationOf(server(name), bot, user(to))
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		k.queue.SetServer(server(name), []string{name})
+	}
+	k.note(under("a", alice), sessionWith(alice), knownRow{7, 100})
+	k.noteStored(under("a", alice), sessionWith(alice), knownRow{7, 100}, time.Unix(100, 0), time.Second)
+	k.noteRecorded(under("a", bob), sessionWith(bob), knownRow{3, 50})
+	wantKnown := func(servers ...string) {
+		t.Helper()
+		for _, name := range servers {
+			if row, _ := k.shown(under(name, alice)); row != (knownRow{7, 100}) {
+				t.Errorf("%s: %v", name, row)
+			}
+			if _, known := k.shownOrRecorded(under(name, bob)); !known {
+				t.Errorf("%s: no recorded row", name)
+			}
+			if n := len(k.stored(under(name, alice), time.Unix(1, 0), time.Unix(200, 0))); n != 1 {
+				t.Errorf("%s: %d rows stored", name, n)
+			}
+			if rows, _ := k.controls(under(name, alice)); len(rows) != 2 {
+				t.Errorf("%s: %d controls", name, len(rows))
+			}
 		}
-		if _, known := k.shownOrRecorded(queue.ConversationOf(store, bot, user(bob))); !known {
-			t.Errorf("%s: no recorded row", store)
+	}
+	wantKnown("a")
+	if _, known := k.shown(under("b", alice)); known {
+		t.Error("b is of another store")
+	}
+	k.queue.SetServer(server("b"), []string{"a", "b", "c"})
+	k.note(under("c", alice), sessionWith(alice), knownRow{6, 90})
+	wantKnown("a", "b", "c")
+	k.queue.SetServer(server("b"), []string{"b"})
+	wantKnown("a", "b", "c")
+}
+
+// TestStoresAreForgotten: what is known of servers that are gone is kept for some of them, the last ones.
+func TestStoresAreForgotten(t *testing.T) {
+	k := newRows()
+	k.queue.StoresChanged = k.follow
+	const servers = 3000
+	for n := range servers {
+		key := server(fmt.Sprint(n))
+		k.queue.SetServer(key, []string{key.Name})
+		k.note(queue.ConversationOf(key, bot, user(alice)), sessionWith(alice), knownRow{1, 1})
+		k.queue.RemoveServer(key)
+		k.note(queue.ConversationOf(key, bot, user(bob)), sessionWith(bob), knownRow{1, 1})
+	}
+	if len(k.stores) != 0 || len(k.gone) != maxGone || k.rows != maxGone {
+		t.Errorf("%d stores, %d gone, %d rows", len(k.stores), len(k.gone), k.rows)
+	}
+	for name, want := range map[string]bool{fmt.Sprint(servers - 1): true, "0": false} {
+		k.queue.SetServer(server(name), []string{"new"})
+		if _, known := k.shown(queue.ConversationOf(server(name), bot, user(alice))); known != want {
+			t.Errorf("created again, server %s knows the row: %v", name, known)
 		}
-		if n := len(k.stored(under(store), time.Unix(1, 0), time.Unix(200, 0))); n != 1 {
-			t.Errorf("%s: %d rows stored", store, n)
-		}
-		if rows, _ := k.controls(under(store)); len(rows) != 2 {
-			t.Errorf("%s: %d controls", store, len(rows))
-		}
+	}
+}
+
+// TestRowsAreEvictedFairly: a tenant with more rows than are kept does not take the place of those of another.
+func TestRowsAreEvictedFairly(t *testing.T) {
+	k := newRows()
+	k.note(singleOf(alice), sessionWith(alice), knownRow{7, 100})
+	for id := range uint32(maxKnownRows + 1000) {
+		k.note(queue.ConversationOf(server("another"), bot, user(id)), sessionWith(id), knownRow{1, 1})
+	}
+	if _, known := k.shown(singleOf(alice)); !known || k.rows != maxKnownRows {
+		t.Errorf("%d rows, and the other tenant's is known: %v", k.rows, known)
 	}
 }

@@ -88,7 +88,7 @@ func TestWorkersAreShared(t *testing.T) {
 		before := goroutines()
 		for i := range 20 {
 			spec := h.task(fmt.Sprint("bulk-", i), h.many(1000*(i+1), 1000)...)
-			spec.Server, spec.Key.Namespace, spec.Stores = noAnswer, "bulk", []string{"hung"}
+			spec.Server, spec.Key.Namespace, spec.ServerKey.Name = noAnswer, "bulk", "hung"
 			h.submit(spec)
 		}
 		if got, limit := goroutines()-before, maxWorkers/5; got < 100 || got > limit {

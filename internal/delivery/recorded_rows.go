@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -24,7 +25,8 @@ const (
 
 // RecordedRow is a row that the status of a finished message shows.
 type RecordedRow struct {
-	Store     string
+	// Server names the TeamTalkServer that it was stored through.
+	Server    types.NamespacedName
 	Sender    uint32
 	Recipient v1alpha1.Recipient
 	ID        uint32
@@ -66,7 +68,7 @@ func (e *Engine) readRecorded() {
 }
 
 func (e *Engine) noteRecorded(r RecordedRow) {
-	c := queue.ConversationOf(r.Store, r.Sender, r.Recipient)
+	c := queue.ConversationOf(r.Server, r.Sender, r.Recipient)
 	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: r.Sender, ID: r.Recipient.ID}
 	if r.Recipient.Type == v1alpha1.RecipientGroup {
 		s.Type = wire.SessionType_SESSION_TYPE_GROUP

@@ -22,7 +22,8 @@ type stagedTimes struct {
 
 // peer identifies messages in one store from a sender to a recipient.
 type peer struct {
-	store     string
+	// store is a queue.StoreID, or the name of a server whose store is not known.
+	store     any
 	sender    uint32
 	recipient v1alpha1.Recipient
 }
@@ -58,17 +59,16 @@ func (s *stagedTimes) keep(p peer, second uint32) {
 }
 
 // Stage returns the create_time, in unix seconds, of a message without a token. No other message from the sender to
-// the recipient has it. It must be recorded before the message is sent. stores are those of the server, see Task.
+// the recipient has it. It must be recorded before the message is sent.
 func (e *Engine) Stage(
-	server types.NamespacedName, stores []string, sender uint32, r v1alpha1.Recipient, earliest time.Time,
+	server types.NamespacedName, sender uint32, r v1alpha1.Recipient, earliest time.Time,
 ) uint32 {
-	// What was added before the server's store was known has the server's name.
-	added := peer{server.String(), sender, r}
-	e.Queue.Join(server, stores)
-	return e.staged.next(peer{e.Queue.Store(server), sender, r}, added, earliest)
+	// What is recorded was added when the server's store may have been another one, or not known.
+	added := peer{server, sender, r}
+	return e.staged.next(peer{e.Queue.StoreOf(server), sender, r}, added, earliest)
 }
 
 // AddStaged tells the engine of a create_time that is recorded already.
 func (e *Engine) AddStaged(server types.NamespacedName, sender uint32, r v1alpha1.Recipient, second uint32) {
-	e.staged.add(peer{server.String(), sender, r}, second)
+	e.staged.add(peer{server, sender, r}, second)
 }

@@ -14,10 +14,12 @@ import (
 func TestStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, server, other := NewEngine(nil), types.NamespacedName{Name: "a"}, types.NamespacedName{Name: "b"}
+		e.SetAddresses(server, []string{"db"})
+		e.SetAddresses(other, []string{"db"})
 		now := uint32(time.Now().Unix())
 		want := func(server types.NamespacedName, sender, to, want uint32) {
 			t.Helper()
-			if got := e.Stage(server, []string{"db"}, sender, user(to), time.Now()); got != want {
+			if got := e.Stage(server, sender, user(to), time.Now()); got != want {
 				t.Errorf("%d s from now, want %d", int(got)-int(now), int(want)-int(now))
 			}
 		}
@@ -27,7 +29,7 @@ func TestStage(t *testing.T) {
 		want(server, bot, bob, now)
 		want(server, bob, alice, now)
 		want(other, bot, alice, now+3) // in the same store
-		if got := e.Stage(server, []string{"db"}, bot, toGroup, time.Now()); got != now {
+		if got := e.Stage(server, bot, toGroup, time.Now()); got != now {
 			t.Errorf("to a group: %d s from now", got-now)
 		}
 		e.AddStaged(server, bot, user(alice), now+9)

@@ -25,13 +25,10 @@ type Task struct {
 	// Since is the earliest time of the message in the store, if another resource may have had its key before.
 	Since  time.Time
 	Server TeamTalk
-	// ServerKey names the TeamTalkServer.
+	// ServerKey names the TeamTalkServer. See queue.SetServer for which servers share conversations.
 	ServerKey types.NamespacedName
-	// Stores are the addresses of db_proxy servers before one message store, at least one. Conversations of one
-	// store are kept in order, whichever message they belong to. Servers that share an address share the store.
-	Stores  []string
-	Sender  uint32
-	Payload Payload
+	Sender    uint32
+	Payload   Payload
 	// Split: the text may take several segments.
 	Split bool
 	// Token: texts carry a delivery token. Audio never does.
@@ -329,7 +326,7 @@ func (t Task) bound(p recipientState) uint32 {
 
 // conversation identifies the conversation with p among those of all senders.
 func (t Task) conversation(p recipientState) queue.Conversation {
-	return queue.ConversationOf(t.Stores[0], t.Sender, p.Recipient)
+	return queue.ConversationOf(t.ServerKey, t.Sender, p.Recipient)
 }
 
 func (t Task) session(p recipientState) dbproxy.Session {

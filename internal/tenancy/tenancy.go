@@ -50,22 +50,59 @@ func permits(ctx context.Context, c client.Reader, server *v1alpha1.TeamTalkServ
 	if namespace == server.Namespace {
 		return true, nil
 	}
+	selector := selectorOf(server)
+	if selector == nil || selector.Empty() {
+		return selector != nil, nil
+	}
+	of, err := labelsOf(ctx, c, namespace)
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return selector.Matches(of), nil
+}
+
+// selectorOf selects the namespaces besides its own that may use a server; nil: none. An empty one selects all.
+func selectorOf(server *v1alpha1.TeamTalkServer) labels.Selector {
 	switch allowed := server.Spec.AllowedNamespaces; allowed.From {
 	case v1alpha1.FromAll:
-		return true, nil
+		return labels.Everything()
 	case v1alpha1.FromSelector:
 		selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
 		if err != nil {
 			// Admission does not check a selector's operators. An invalid selector allows no namespace.
-			return false, nil //nolint:nilerr // see above
+			return nil
 		}
-		ns := &metav1.PartialObjectMetadata{}
-		ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-		if err := c.Get(ctx, client.ObjectKey{Name: namespace}, ns); err != nil {
-			return false, client.IgnoreNotFound(err)
-		}
-		return selector.Matches(labels.Set(ns.Labels)), nil
+		return selector
 	default:
-		return false, nil
+		return nil
+	}
+}
+
+func labelsOf(ctx context.Context, c client.Reader, namespace string) (labels.Set, error) {
+	ns := &metav1.PartialObjectMetadata{}
+	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	err := c.Get(ctx, client.ObjectKey{Name: namespace}, ns)
+	return labels.Set(ns.Labels), err
+}
+
+// Admits returns a function for queue.Queue.Admits, which reads servers from a cache.
+func Admits(ctx context.Context, c client.Reader) func(types.NamespacedName) labels.Selector {
+	return func(key types.NamespacedName) labels.Selector {
+		server := &v1alpha1.TeamTalkServer{}
+		if err := c.Get(ctx, key, server); err != nil {
+			return nil // it is gone
+		}
+		return selectorOf(server)
+	}
+}
+
+// Labels returns a function for queue.Queue.Labels, which reads namespaces from a cache.
+func Labels(ctx context.Context, c client.Reader) func(string) labels.Labels {
+	return func(namespace string) labels.Labels {
+		of, err := labelsOf(ctx, c, namespace)
+		if err != nil {
+			return nil
+		}
+		return of
 	}
 }

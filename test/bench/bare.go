@@ -35,7 +35,7 @@ func (w *world) dialBare(ctx context.Context) *bare {
 	b := &bare{key: framework.MustGet(cipher.New(w.o.key)), sender: w.o.sender, inFlight: int(spec.MaxInFlight)}
 	b.client = dbproxy.New(dbproxy.Options{
 		Address: w.teamtalk.dbProxy, Connections: int(spec.Connections),
-		Limiter: dbproxy.NewLimiter(b.inFlight, int(spec.MaxGroupInFlight)),
+		Limits: dbproxy.NewLimits(b.inFlight, int(spec.MaxGroupInFlight)),
 	})
 	run, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

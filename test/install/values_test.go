@@ -34,6 +34,8 @@ func TestChartRefuses(t *testing.T) {
 		"no time to drain":                       {"drainTimeout=0s", "drainTimeout must be longer than 0s"},
 		"too little time to drain":               {"drainTimeout=40s", "terminationGracePeriodSeconds (40) must be longer than drainTimeout (40s)"},
 		"a duration of several units":            {"drainTimeout=1m29s1000ms,terminationGracePeriodSeconds=90", "must be longer than drainTimeout"},
+		"no requests":                            {"dbProxy.maxInFlight=0", "dbProxy/maxInFlight"},
+		"more group requests than all":           {"dbProxy.maxInFlight=2,dbProxy.maxGroupInFlight=3", "dbProxy.maxGroupInFlight (3) must not exceed dbProxy.maxInFlight (2)"},
 		"more than all pods":                     {"podDisruptionBudget.maxUnavailable=150%", "maxUnavailable"},
 		"an invalid name":                        {"fullnameOverride=My_Op", "fullnameOverride"},
 		"an invalid chart name":                  {"nameOverride=My_Op", "nameOverride"},
@@ -106,6 +108,9 @@ func TestChartValues(t *testing.T) {
 		}},
 		"flags": {set: "log.level=debug,log.format=text,drainTimeout=10s,extraArgs={--leader-election-namespace=x}", want: fields{
 			operatorContainer + "args has": `["--log-level=debug", "--log-format=text", "--drain-timeout=10s", "--leader-election-namespace=x"]`,
+		}},
+		"limits of db_proxy": {set: "dbProxy.maxInFlight=32,dbProxy.maxGroupInFlight=4", want: fields{
+			operatorContainer + "args has": `["--db-proxy-max-in-flight=32", "--db-proxy-max-group-in-flight=4"]`,
 		}},
 		"access to namespaces": {set: "access.ownNamespace=false,access.secrets.namespaces={chat,ops},access.configMaps.namespaces={ops}", want: fields{
 			"RoleBinding": `["chat/teamtalk-operator-secrets", "ops/teamtalk-operator-configmaps", "ops/teamtalk-operator-secrets",

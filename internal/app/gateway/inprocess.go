@@ -18,7 +18,7 @@ import (
 func InProcess(mgr manager.Manager, o Options) (drain func(timeout time.Duration), err error) {
 	log := mgr.GetLogger().WithName("gateway")
 	s := o.NewServer(log)
-	if _, err := Wire(mgr, s, o, ModeRecord); err != nil {
+	if _, err := Wire(mgr, s, o, ModeRecord, nil); err != nil {
 		return nil, err
 	}
 	if err := s.Listen(); err != nil {

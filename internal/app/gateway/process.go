@@ -22,6 +22,7 @@ type ProcessOptions struct {
 	Mode                   Mode
 	Gateway                Options
 	Endpoints              process.EndpointOptions
+	DBProxy                process.DBProxyOptions
 	HealthProbeBindAddress string
 	Metrics                process.MetricsOptions
 	Log                    process.LogOptions
@@ -42,6 +43,7 @@ func (o *ProcessOptions) Flags(fs *pflag.FlagSet) {
 			"Unless it is on loopback, it serves TLS to bearer tokens that may get /metrics")
 	o.Metrics.CertPathFlag(fs)
 	o.Endpoints.Flags(fs)
+	o.DBProxy.Flags(fs)
 	o.Log.Flags(fs)
 }
 
@@ -52,12 +54,16 @@ func (o *ProcessOptions) Validate() error {
 		return fmt.Errorf("--mode must be %s or %s, not %q", ModeRecord, ModeDirect, o.Mode)
 	case o.Mode != ModeDirect && len(o.Endpoints.Allowed) > 0:
 		return fmt.Errorf("--allowed-endpoints requires --mode=%s: in other modes the operator connects", ModeDirect)
+	case o.Mode != ModeDirect && o.DBProxy.Given() != "":
+		return fmt.Errorf("--%s requires --mode=%s: in other modes the operator sends", o.DBProxy.Given(), ModeDirect)
 	case o.Metrics.CertPath != "" && o.Metrics.BindAddress == process.Off:
 		return errors.New("--metrics-cert-path requires --metrics-bind-address")
 	}
 	// Plain HTTP only on loopback, and without a certificate.
 	o.Metrics.Secure = o.Metrics.CertPath != "" || !httpserver.IsLoopback(o.Metrics.BindAddress)
-	for _, validate := range []func() error{o.Gateway.Validate, o.Metrics.Validate, o.Endpoints.Validate, o.Log.Validate} {
+	for _, validate := range []func() error{
+		o.Gateway.Validate, o.Metrics.Validate, o.Endpoints.Validate, o.DBProxy.Validate, o.Log.Validate,
+	} {
 		if err := validate(); err != nil {
 			return err
 		}
@@ -81,7 +87,7 @@ func run(ctx context.Context, o ProcessOptions, log logr.Logger) error {
 	}
 	o.Gateway.Endpoints = o.Endpoints.Endpoints()
 	s := o.Gateway.NewServer(log.WithName("gateway"))
-	drain, err := Wire(mgr, s, o.Gateway, o.Mode)
+	drain, err := Wire(mgr, s, o.Gateway, o.Mode, o.DBProxy.Limits())
 	if err != nil {
 		return err
 	}

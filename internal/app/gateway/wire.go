@@ -21,13 +21,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/legacy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// Wire adds the routes of the gateway to the server, and what they need to the manager. drain stops sending; call it
-// once there are no more requests.
+// Wire adds the routes of the gateway to the server, and what they need to the manager. limits are for ModeDirect.
+// drain stops sending; call it once there are no more requests.
 func Wire(
-	mgr manager.Manager, s *httpserver.Server, o Options, mode Mode,
+	mgr manager.Manager, s *httpserver.Server, o Options, mode Mode, limits *dbproxy.Limits,
 ) (drain func(context.Context) error, err error) {
 	// A cache may not show what was recorded just before.
 	live, err := process.LiveClient(mgr)
@@ -40,7 +41,7 @@ func Wire(
 	}
 	handlers := &legacy.Handlers{Guard: guard, Wait: o.Wait}
 	if mode == ModeDirect {
-		sender, err := wireDirect(mgr, live, o.Endpoints)
+		sender, err := wireDirect(mgr, live, limits, o.Endpoints)
 		if err != nil {
 			return nil, err
 		}
@@ -67,18 +68,24 @@ func Wire(
 }
 
 // wireDirect adds what direct mode needs to the manager.
-func wireDirect(mgr manager.Manager, live client.WithWatch, endpoints *tenancy.Endpoints) (*direct.Sender, error) {
+func wireDirect(
+	mgr manager.Manager, live client.WithWatch, limits *dbproxy.Limits, endpoints *tenancy.Endpoints,
+) (*direct.Sender, error) {
 	awake := &apiwatch.Trigger{}
 	ignore := func(types.NamespacedName) {} // requests wait for the session itself
 	open := func() error { return nil }     // there is no Lease
+	var sender *direct.Sender
 	servers := &direct.Servers{
 		Client: mgr.GetClient(),
 		Sessions: connection.NewManager(
-			mgr.GetLogger().WithName("connection"), open, connection.Events{Connection: ignore, Usable: ignore}),
+			mgr.GetLogger().WithName("connection"), limits, open, connection.Events{
+				Connection: ignore, Usable: ignore,
+				Addresses: func(server types.NamespacedName, addresses []string) { sender.SetAddresses(server, addresses) },
+			}),
 		Secrets: apiwatch.NewObjects(live, "Secret", mgr.GetLogger().WithName("apiwatch"), awake.Wake),
 		Wake:    awake, Endpoints: endpoints,
 	}
-	sender := direct.New(servers)
+	sender = direct.New(servers)
 	for _, r := range []manager.Runnable{servers.Secrets, servers.Sessions, sender} {
 		if err := mgr.Add(r); err != nil {
 			return nil, fmt.Errorf("add to the manager: %w", err)

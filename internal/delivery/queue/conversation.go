@@ -13,26 +13,32 @@ import (
 )
 
 // Conversation identifies what is sent in order, one at a time: db_proxy executes requests in any order, and
-// concurrent first messages can create a conversation twice.
+// concurrent first messages can create a conversation twice. Two servers of one store name the same conversations.
 type Conversation struct {
-	// Store is one of the addresses of the message store.
-	Store string
-	Type  v1alpha1.RecipientType
+	// Server is the TeamTalkServer whose store it is in.
+	Server types.NamespacedName
+	Participants
+}
+
+// Participants are those of a conversation in one store.
+type Participants struct {
+	Type v1alpha1.RecipientType
 	// Low and High are the two users, whichever is the sender; or 0 and the group.
 	Low, High uint32
 }
 
-// ConversationOf returns the conversation of messages from a sender to a recipient.
-func ConversationOf(store string, sender uint32, r v1alpha1.Recipient) Conversation {
+// ConversationOf returns the conversation of messages through a server from a sender to a recipient.
+func ConversationOf(server types.NamespacedName, sender uint32, r v1alpha1.Recipient) Conversation {
 	if r.Type == v1alpha1.RecipientUser {
-		return Conversation{store, r.Type, min(sender, r.ID), max(sender, r.ID)}
+		return Conversation{server, Participants{r.Type, min(sender, r.ID), max(sender, r.ID)}}
 	}
-	return Conversation{store, r.Type, 0, r.ID}
+	return Conversation{server, Participants{r.Type, 0, r.ID}}
 }
 
-// conversation is a Conversation that is held or waited for.
+// conversation is a Conversation of a store that is held or waited for.
 type conversation struct {
-	key Conversation
+	store *store
+	key   Participants
 	// held: by one Place, or by several where stores have been joined since.
 	held    []*Place
 	waiting line[*Place]
@@ -48,8 +54,11 @@ type Place struct {
 	key  Conversation
 	// conversation that it holds or waits for; nil: none.
 	conversation *conversation
-	flow         *fairqueue.Flow
-	slot         slotState
+	// server and its addresses since it has entered the conversation.
+	server *server
+	since  *generation
+	flow   *fairqueue.Flow
+	slot   slotState
 }
 
 // slotState is what a Place counts as.
@@ -148,7 +157,10 @@ func (p *Place) Done() {
 
 // enter puts a place into the line of its conversation. It is not woken if it holds the conversation at once.
 func (q *Queue) enter(p *Place) {
-	c := q.conversationOf(p.key)
+	p.server = q.serverOf(p.key.Server)
+	p.since = p.server.current()
+	p.since.places++
+	c := p.server.store.conversation(p.key.Participants)
 	p.conversation = c
 	heap.Push(&c.waiting, p)
 	for _, holder := range c.held {
@@ -156,7 +168,7 @@ func (q *Queue) enter(p *Place) {
 			q.wokenPlaces = append(q.wokenPlaces, holder)
 		}
 	}
-	if granted := q.grant(c); granted != nil && granted != p {
+	if granted := c.grant(); granted != nil && granted != p {
 		q.wokenPlaces = append(q.wokenPlaces, granted)
 	}
 }
@@ -171,18 +183,28 @@ func (q *Queue) leave(p *Place) {
 	default:
 		c.held = slices.DeleteFunc(c.held, func(other *Place) bool { return other == p })
 	}
-	p.conversation = nil
-	if granted := q.grant(c); granted != nil {
+	s := p.server
+	p.since.places--
+	p.conversation, p.server, p.since = nil, nil, nil
+	if granted := c.grant(); granted != nil {
 		q.wokenPlaces = append(q.wokenPlaces, granted)
 	}
+	q.forget(s)
+}
+
+// conversation returns one of a store, and creates it if necessary.
+func (s *store) conversation(key Participants) *conversation {
+	c := valueOf(s.conversations, key)
+	c.store, c.key = s, key
+	return c
 }
 
 // grant passes a conversation that nobody holds to the first that waits, and returns it.
-func (q *Queue) grant(c *conversation) *Place {
+func (c *conversation) grant() *Place {
 	switch {
 	case len(c.held) > 0:
 	case len(c.waiting) == 0:
-		delete(q.conversations, c.key)
+		delete(c.store.conversations, c.key)
 	default:
 		p := heap.Pop(&c.waiting).(*Place)
 		c.held = append(c.held, p)
@@ -191,72 +213,15 @@ func (q *Queue) grant(c *conversation) *Place {
 	return nil
 }
 
-func (q *Queue) conversationOf(key Conversation) *conversation {
-	key.Store = q.storeOf(key.Store)
-	c := valueOf(q.conversations, key)
-	c.key = key
-	return c
-}
-
-// Join makes the db_proxy addresses of a server one store, for good: requests may be in flight through old ones. It
-// returns the stores that have another name now.
-func (q *Queue) Join(server types.NamespacedName, addresses []string) (renamed []Renamed) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, address := range addresses {
-		// A server is one of the names of its store.
-		if from, to := q.storeOf(server.String()), q.storeOf(address); from != to {
-			q.stores[from] = to
-			q.merge(from)
-			renamed = append(renamed, Renamed{from, to})
-		}
-	}
-	return renamed
-}
-
-// Renamed is a store with its name before and now.
-type Renamed struct{ From, To string }
-
-// Store returns the name that a server's store has now.
-func (q *Queue) Store(server types.NamespacedName) string {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.storeOf(server.String())
-}
-
-// storeOf returns the name that a store has now.
-func (q *Queue) storeOf(name string) string {
-	for to, ok := q.stores[name]; ok; to, ok = q.stores[name] {
-		name = to
-	}
-	return name
-}
-
-// merge moves the conversations of a store that has another name now.
-func (q *Queue) merge(from string) {
-	for key, c := range q.conversations {
-		if key.Store != from {
-			continue
-		}
-		delete(q.conversations, key)
-		other := q.conversationOf(key)
-		for _, p := range c.held {
-			p.conversation = other
-		}
-		other.held = append(other.held, c.held...)
-		for _, p := range c.waiting {
-			p.conversation = other
-			heap.Push(&other.waiting, p)
-		}
-	}
-}
-
 // Count returns how many conversations are held, and how many places wait for one.
 func (q *Queue) Count() (held, waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, c := range q.conversations {
-		waiting += len(c.waiting)
+	for s := range q.stores {
+		held += len(s.conversations)
+		for _, c := range s.conversations {
+			waiting += len(c.waiting)
+		}
 	}
-	return len(q.conversations), waiting
+	return held, waiting
 }

@@ -21,11 +21,11 @@ func TestConversationOf(t *testing.T) {
 		a, b     Conversation
 		wantSame bool
 	}{
-		"both directions":       {ConversationOf("db", bot, toBob), ConversationOf("db", bob, user(bot)), true},
-		"a group's, any sender": {ConversationOf("db", bot, groupOfSameID), ConversationOf("db", alice, groupOfSameID), true},
-		"user and group":        {ConversationOf("db", bot, toBob), ConversationOf("db", bot, groupOfSameID), false},
-		"stores":                {ConversationOf("db", bot, toBob), ConversationOf("other", bot, toBob), false},
-		"peers":                 {ConversationOf("db", bot, toBob), ConversationOf("db", bot, toAlice), false},
+		"both directions":       {ConversationOf(named("db"), bot, toBob), ConversationOf(named("db"), bob, user(bot)), true},
+		"a group's, any sender": {ConversationOf(named("db"), bot, groupOfSameID), ConversationOf(named("db"), alice, groupOfSameID), true},
+		"user and group":        {ConversationOf(named("db"), bot, toBob), ConversationOf(named("db"), bot, groupOfSameID), false},
+		"stores":                {ConversationOf(named("db"), bot, toBob), ConversationOf(named("other"), bot, toBob), false},
+		"peers":                 {ConversationOf(named("db"), bot, toBob), ConversationOf(named("db"), bot, toAlice), false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -131,6 +131,11 @@ func (c *conversations) wantAcquired(want ...string) {
 	}
 }
 
+// peers is a conversation of a server.
+func peers(server string, high uint32) Conversation {
+	return Conversation{named(server), Participants{High: high}}
+}
+
 func cancelledContext() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -162,7 +167,7 @@ func TestOlderWaits(t *testing.T) {
 func TestConversationInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newConversations(t)
-		key, other := Conversation{High: 1}, Conversation{High: 2}
+		key, other := peers("", 1), peers("", 2)
 		held := c.place(key, Order{Created: time.Unix(5, 0), Name: "held"})
 		c.acquire(held)
 		if held.Requeue() {
@@ -259,50 +264,22 @@ func TestAcquireAgain(t *testing.T) {
 	c.acquire(b)
 }
 
-// TestStores joins addresses that servers name together, in any order, and those that one
-// server names one after the other.
-func TestStores(t *testing.T) {
-	q := New(func(types.NamespacedName) {})
-	join := func(server string, addresses ...string) { q.Join(named(server), addresses) }
-	same := func(a, b string) bool { return q.storeOf(a) == q.storeOf(b) }
-	join("1", "a", "b")
-	join("2", "c", "d")
-	renamed := q.storeOf("a") + q.storeOf("c")
-	join("3", "a", "b")
-	join("4", "e")
-	join("5")
-	if !same("a", "b") || !same("c", "d") || same("a", "c") || same("e", "a") || q.storeOf("a")+q.storeOf("c") != renamed {
-		t.Errorf("%v", q.stores)
-	}
-	join("6", "d", "x", "b")
-	join("5", "y")
-	join("5", "z")
-	join("5", "a")
-	for _, address := range []string{"a", "b", "c", "d", "x", "y", "z"} {
-		if !same(address, "a") {
-			t.Errorf("%s is not of the same store: %v", address, q.stores)
-		}
-	}
-	if same("e", "a") {
-		t.Error("one that nobody has named with them is")
-	}
-}
-
 // TestJoinWhileHeld: where two stores turn out to be one while a conversation is held in
 // each, the younger place that holds it gives way, and all others wait for both.
 func TestJoinWhileHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newConversations(t)
-		older, younger := c.place(Conversation{Store: "a", High: 1}, Order{Name: "2"}), c.place(Conversation{Store: "b", High: 1}, Order{Name: "3"})
+		older, younger := c.place(peers("a", 1), Order{Name: "2"}), c.place(peers("b", 1), Order{Name: "3"})
 		c.acquire(older)
 		c.acquire(younger)
-		for store, name := range map[string]string{"a": "5", "b": "4"} {
-			c.pass(t.Context(), Conversation{Store: store, High: 1}, Order{Name: name})
+		for server, name := range map[string]string{"a": "5", "b": "4"} {
+			c.pass(t.Context(), peers(server, 1), Order{Name: name})
 		}
 		if older.Requeue() || younger.Requeue() {
 			t.Error("requeued before the stores are joined")
 		}
-		c.Join(named("server"), []string{"b", "a"})
+		c.SetServer(named("a"), []string{"1", "2"})
+		c.SetServer(named("b"), []string{"2"})
 		if older.Requeue() {
 			t.Error("the older one gives way")
 		}

@@ -31,9 +31,11 @@
 //
 // # Stores
 //
-// A conversation belongs to a message store, not to a server. Servers that name the same db_proxy address share
-// the store, and so do all addresses that one server has named. Join records that. Conversations of stores that
-// turn out to be one are merged, with the Places that hold them and those that wait.
+// A conversation belongs to a message store, not to a server. Servers with a common db_proxy address share the store
+// if they are of one namespace, or admit each other: a server that another tenant writes must not hold conversations
+// back. SetServer and RemoveServer say which servers there are. The stores are computed from these, with the addresses
+// that a server had when its oldest Place entered its conversation: requests may be in flight there. Where stores are
+// joined or parted, the Places that hold conversations and those that wait move with their servers.
 //
 // # Why no library
 //

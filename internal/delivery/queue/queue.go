@@ -7,6 +7,7 @@ import (
 	"sync"
 	"unique"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -15,15 +16,27 @@ import (
 
 // Queue orders the messages of one process. Its methods may be called from any goroutine.
 type Queue struct {
+	// Admits selects the other namespaces that may use a server; nil: none. Labels are those of a namespace; nil: they
+	// are not known. Both are set before the first call, and must not block.
+	Admits func(server types.NamespacedName) labels.Selector
+	Labels func(namespace string) labels.Labels
+	// StoresChanged, if set, is called when TakeStoreChanges returns something.
+	StoresChanged func()
+
 	wake func(types.NamespacedName)
 
-	mu            sync.Mutex
-	pending       map[types.UID]*pending
-	uids          map[types.NamespacedName]types.UID
-	reserved      map[peer]*peerLine
-	slots         slots
-	conversations map[Conversation]*conversation
-	stores        map[string]string // see Join
+	mu         sync.Mutex
+	pending    map[types.UID]*pending
+	uids       map[types.NamespacedName]types.UID
+	reserved   map[peer]*peerLine
+	slots      slots
+	servers    map[types.NamespacedName]*server
+	namespaces map[string]*namespace
+	stores     map[*store]struct{}
+	// numbered and lastStore count servers and stores. storeChanges are for TakeStoreChanges.
+	numbered     uint64
+	lastStore    StoreID
+	storeChanges []StoreChange
 	// woken and wokenPlaces are woken at the end of a call.
 	woken       []types.NamespacedName
 	wokenPlaces []*Place
@@ -34,8 +47,8 @@ func New(wake func(types.NamespacedName)) *Queue {
 	return &Queue{
 		wake: wake, slots: newSlots(maxUnderWay, maxLongWaits),
 		pending: map[types.UID]*pending{}, uids: map[types.NamespacedName]types.UID{},
-		reserved:      map[peer]*peerLine{},
-		conversations: map[Conversation]*conversation{}, stores: map[string]string{},
+		reserved: map[peer]*peerLine{},
+		servers:  map[types.NamespacedName]*server{}, namespaces: map[string]*namespace{}, stores: map[*store]struct{}{},
 	}
 }
 
@@ -45,9 +58,12 @@ func (q *Queue) unlock() {
 		q.slots.freed = false
 		q.admitNext()
 	}
-	messages, places := q.woken, q.wokenPlaces
+	messages, places, storesChanged := q.woken, q.wokenPlaces, len(q.storeChanges) > 0
 	q.woken, q.wokenPlaces = nil, nil
 	q.mu.Unlock()
+	if storesChanged && q.StoresChanged != nil {
+		q.StoresChanged()
+	}
 	for _, key := range messages {
 		q.wake(key)
 	}

@@ -72,9 +72,9 @@ func (r *recorder) wantWoken(want ...string) {
 // wantEmpty checks that nothing is left.
 func (r *recorder) wantEmpty() {
 	r.t.Helper()
-	n := len(r.pending) + len(r.uids) + len(r.reserved) + len(r.conversations)
+	n := len(r.pending) + len(r.uids) + len(r.reserved) + len(r.servers) + len(r.stores) + len(r.namespaces)
 	if n += r.slots.underWay.Used() + r.slots.longWaits.Used() + r.slots.waiting.Len(); n != 0 {
-		r.t.Errorf("left over: %v, %v, %v, %v, %v", r.pending, r.uids, r.reserved, r.slots, r.conversations)
+		r.t.Errorf("left over: %v, %v, %v, %v, %v", r.pending, r.uids, r.reserved, r.slots, r.servers)
 	}
 }
 
@@ -360,7 +360,7 @@ func TestSubmit(t *testing.T) {
 func (r *recorder) submit(server string, m Message) []*Place {
 	var conversations []Conversation
 	for _, to := range m.Recipients {
-		conversations = append(conversations, ConversationOf("db", bot, to))
+		conversations = append(conversations, ConversationOf(named(server), bot, to))
 	}
 	return r.Submit(Submission{
 		UID: m.UID, Flow: FlowOf(m.Key, named(server)), Order: m.Order, Conversations: conversations, Wake: func(int) {},

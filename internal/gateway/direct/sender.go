@@ -45,6 +45,12 @@ func New(servers *Servers) *Sender {
 	return s
 }
 
+// SetAddresses is for connection.Events. Each request names a server of its own namespace, so servers of several share
+// no conversations.
+func (s *Sender) SetAddresses(server types.NamespacedName, addresses []string) {
+	s.engine.SetAddresses(server, addresses)
+}
+
 // Start runs the engine until ctx is done.
 func (s *Sender) Start(ctx context.Context) error { return s.engine.Start(ctx) }
 

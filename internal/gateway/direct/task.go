@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
@@ -53,7 +54,7 @@ func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Se
 	t := delivery.Task{
 		Key: types.NamespacedName{Namespace: r.Namespace, Name: string(uid)}, UID: uid,
 		Identity: delivery.Identity{UID: uid},
-		Server:   session, Stores: server.DBProxyAddresses(), Sender: r.Sender,
+		Server:   session, ServerKey: client.ObjectKeyFromObject(server), Sender: r.Sender,
 		Payload: delivery.Payload{Data: []byte(r.Text)}, Token: server.DeliveryTokens(),
 		Policy: delivery.PolicyOf(server, retryLimit),
 		Order:  queue.Order{Created: now, Seen: strconv.FormatUint(s.sequence.Add(1), 10), Name: string(uid)},
@@ -68,7 +69,7 @@ func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Se
 		p := delivery.Progress{Recipient: v1alpha1.Recipient{Type: r.Type, ID: id}, State: v1alpha1.StatePending}
 		if !t.Token {
 			// It identifies the message in the store.
-			p.CreateTime = s.engine.Stage(t.ServerKey, t.Stores, r.Sender, p.Recipient, now)
+			p.CreateTime = s.engine.Stage(t.ServerKey, r.Sender, p.Recipient, now)
 		}
 		t.Recipients = append(t.Recipients, p)
 	}

@@ -106,22 +106,13 @@ func (p *Path) do(ctx context.Context, x *exchange) error {
 
 // write sends the request of x on a connection. If it returns an error, no byte was written.
 func (p *Path) write(ctx context.Context, x *exchange) (*call, error) {
-	c := p.client
-	if c.Connected() == 0 {
-		return nil, notSent(ErrNotConnected)
-	}
 	queue := ctx
 	if x.queue != nil {
 		queue = x.queue
 	}
-	release, err := c.opts.Limiter.Acquire(queue, x.group)
+	cn, release, err := p.acquire(queue, x.group)
 	if err != nil {
 		return nil, notSent(err)
-	}
-	cn := p.pick()
-	if cn == nil {
-		release()
-		return nil, notSent(ErrNotConnected)
 	}
 	cl := &call{exchange: x, ctx: ctx, conn: cn, release: release, done: make(chan outcome, 1), began: time.Now()}
 	if err := cn.register(cl); err != nil {
@@ -164,7 +155,7 @@ func (x *exchange) frame(handle uint32) (pdu.PDU, error) {
 // await waits for the outcome of a call that may have been written. If the call is late, the caller is notified. A late
 // read that others overtake is sent once more: a thread that hangs may have got it.
 func (p *Path) await(ctx context.Context, cl *call) outcome {
-	limiter, written := p.client.opts.Limiter, time.Now()
+	limiter, written := cl.conn.share.limiter, time.Now()
 	expiry := time.AfterFunc(p.client.opts.RequestTimeout, cl.expire)
 	late := time.NewTimer(limiter.lateAfter(cl.group))
 	defer late.Stop()
@@ -251,7 +242,7 @@ func (cl *call) replaceAnswer(repeated *exchange) outcome {
 // end with their connection, which is replaced, accepts no more requests and is closed after its other calls.
 func (cl *call) expire() {
 	cn := cl.conn
-	if !cl.stores && (!cl.group || cn.client.opts.Limiter.isOvertaken(cl)) {
+	if !cl.stores && (!cl.group || cn.share.limiter.isOvertaken(cl)) {
 		cl.end(ErrNoAnswer)
 		return
 	}
@@ -293,11 +284,11 @@ func (cl *call) finish(o outcome) {
 	}
 	if cl.isLate {
 		cl.conn.late.Add(-1)
-		defer c.opts.Limiter.ends(cl)
+		defer cl.conn.share.limiter.ends(cl)
 	}
 	cl.conn.leave()
 	if hangs && cl.group {
-		c.opts.Limiter.quarantineSlot(quarantineFactor*c.opts.RequestTimeout, cl)
+		cl.conn.share.limiter.quarantineSlot(quarantineFactor*c.opts.RequestTimeout, cl)
 		return
 	}
 	cl.release()

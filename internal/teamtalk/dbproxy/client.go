@@ -5,6 +5,7 @@ package dbproxy
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,9 +37,11 @@ type Options struct {
 	Connections int
 	// RequestTimeout bounds the wait for an answer after the request was written. If 0, it is 10 s.
 	RequestTimeout time.Duration
-	// Limiter limits the requests in flight. Clients of the same address share one. If nil, the client has
-	// its own, of 64 requests and 8 of groups.
-	Limiter *Limiter
+	// Limits limits the requests in flight at each db_proxy that the address resolves to. All clients of a process
+	// share one. If nil, the client has its own, of DefaultMaxInFlight and DefaultMaxGroupInFlight.
+	Limits *Limits
+	// Quota is what the client may use of Limits. If nil, all.
+	Quota *Quota
 	// Memory limits what answers take. The clients of a process share one. If nil, the client has its own.
 	Memory *Memory
 	// Tenant is the namespace of the TeamTalkServer, which has a share of Memory.
@@ -49,6 +52,9 @@ type Options struct {
 	// OnChange is called after each change of Connected, without locks held. It must not block, and may be
 	// nil.
 	OnChange func()
+	// OnAddress is called after a change of Addresses, before a request goes to a new one. It must not block, and may be
+	// nil.
+	OnAddress func()
 	// Log is for connects and disconnects.
 	Log logr.Logger
 	// Reads is that of link.Options.
@@ -68,6 +74,8 @@ type Client struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	// addresses are those that each of the connections was made to last.
+	addresses []string
 }
 
 // New returns a Client that does not connect until Run.
@@ -76,8 +84,11 @@ func New(opts Options) *Client {
 	if opts.RequestTimeout <= 0 {
 		opts.RequestTimeout = defaultRequestTimeout
 	}
-	if opts.Limiter == nil {
-		opts.Limiter = NewLimiter(defaultTotal, defaultGroup)
+	if opts.Limits == nil {
+		opts.Limits = NewLimits(DefaultMaxInFlight, DefaultMaxGroupInFlight)
+	}
+	if opts.Quota == nil {
+		opts.Quota = &Quota{}
 	}
 	if opts.Memory == nil {
 		opts.Memory = NewMemory(DefaultMemory)
@@ -85,7 +96,10 @@ func New(opts Options) *Client {
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
 	}
-	c := &Client{opts: opts, conns: make(map[*conn]struct{})}
+	if opts.OnAddress == nil {
+		opts.OnAddress = func() {}
+	}
+	c := &Client{opts: opts, conns: make(map[*conn]struct{}), addresses: make([]string, opts.Connections)}
 	c.Path = &Path{client: c}
 	return c
 }
@@ -95,15 +109,15 @@ func New(opts Options) *Client {
 func (c *Client) Run(ctx context.Context) {
 	dialBackoff := &link.DialBackoff{}
 	var wg sync.WaitGroup
-	for range c.opts.Connections {
-		wg.Go(func() { c.keepConnected(ctx, dialBackoff) })
+	for i := range c.opts.Connections {
+		wg.Go(func() { c.keepConnected(ctx, i, dialBackoff) })
 	}
 	wg.Wait()
 }
 
-// keepConnected keeps one connection up. When it is to be replaced, another link takes its place at once, and the
+// keepConnected keeps the i-th connection up. When it is to be replaced, another link takes its place at once, and the
 // first one ends with its connection.
-func (c *Client) keepConnected(ctx context.Context, dialBackoff *link.DialBackoff) {
+func (c *Client) keepConnected(ctx context.Context, i int, dialBackoff *link.DialBackoff) {
 	var links sync.WaitGroup
 	defer links.Wait()
 	for before := (*conn)(nil); ; {
@@ -115,8 +129,8 @@ func (c *Client) keepConnected(ctx context.Context, dialBackoff *link.DialBackof
 			link.Run(linkCtx, link.Options{
 				Address: c.opts.Address,
 				Up: func(l *link.Conn) link.Handler {
-					return c.up(&conn{client: c, link: l, calls: make(map[uint16]*call), replaced: replaced, abandon: abandon},
-						replaces)
+					cn := &conn{client: c, link: l, calls: make(map[uint16]*call), replaced: replaced, abandon: abandon}
+					return c.up(i, cn, replaces)
 				},
 				Gate:        c.opts.Gate,
 				DialBackoff: dialBackoff,
@@ -134,8 +148,17 @@ func (c *Client) keepConnected(ctx context.Context, dialBackoff *link.DialBackof
 	}
 }
 
-// up adds a connection, which retires the one that it replaces, if any.
-func (c *Client) up(cn, replaces *conn) link.Handler {
+// up adds a connection, the i-th one, which retires the one that it replaces, if any.
+func (c *Client) up(i int, cn, replaces *conn) link.Handler {
+	address := addressOf(cn.link.RemoteAddr())
+	cn.share = c.opts.Limits.connect(address, c.opts.Quota)
+	c.mu.Lock()
+	moved := c.addresses[i] != address
+	c.addresses[i] = address
+	c.mu.Unlock()
+	if moved {
+		c.opts.OnAddress()
+	}
 	c.mu.Lock()
 	c.conns[cn] = struct{}{}
 	if replaces != nil {
@@ -169,12 +192,19 @@ func (c *Client) Connected() int {
 	return n
 }
 
+// Addresses returns the addresses of db_proxy servers that its connections are made to, or were last, as ip:port.
+func (c *Client) Addresses() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(c.addresses))), func(a string) bool { return a == "" })
+}
+
 // leastLoaded returns the connection with the fewest requests, of those without a late one if there are such, or nil
-// if none accepts requests. It needs mu.
-func (c *Client) leastLoaded() *conn {
+// if none accepts requests. If of is set, it is a connection of that share. It needs mu.
+func (c *Client) leastLoaded(of *share) *conn {
 	var best *conn
 	for cn := range c.conns {
-		if cn.takes() && (best == nil || cn.compare(best) < 0) {
+		if cn.takes() && (of == nil || cn.share == of) && (best == nil || cn.compare(best) < 0) {
 			best = cn
 		}
 	}

@@ -65,7 +65,7 @@ func TestNotSent(t *testing.T) {
 				for name, request := range requests {
 					peer.WantErr(t, name, request(ctx, h.Client), ErrNotSent, tc.want)
 				}
-				wantSlots(t, h.opts.Limiter, 0, 0)
+				wantSlots(t, h.limiter(), 0, 0)
 			})
 		})
 	}
@@ -105,7 +105,7 @@ func TestAnswersInAnyOrder(t *testing.T) {
 
 func TestLateAndUnmatchedAnswers(t *testing.T) {
 	const timeout = firstLate / 2 // the connection is not replaced before
-	bubble(t, Options{RequestTimeout: timeout, Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+	bubble(t, Options{RequestTimeout: timeout, Limits: NewLimits(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		first := listAsync(t, h, singleChat)
 		late := server.Next()
 		peer.Elapse(timeout / 2)

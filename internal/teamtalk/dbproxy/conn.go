@@ -22,6 +22,8 @@ var (
 type conn struct {
 	client *Client
 	link   *link.Conn
+	// share is that of the db_proxy that the connection is to.
+	share *share
 	// replaced gets the connection when another one is to take its place. After that, abandon ends its link with it.
 	replaced chan<- *conn
 	abandon  context.CancelFunc
@@ -74,7 +76,7 @@ func (cn *conn) noteLate(cl *call) {
 	cn.mu.Unlock()
 	switch {
 	case !inFlight:
-		cn.client.opts.Limiter.ends(cl)
+		cn.share.limiter.ends(cl)
 	case cn.client.mayReplace():
 		cn.replace()
 	}
@@ -163,6 +165,7 @@ func (cn *conn) Down(err error) {
 	for _, cl := range calls {
 		cl.finish(outcome{err: ErrConnectionLost, silent: errors.Is(err, link.ErrSilent)})
 	}
+	cn.share.disconnect()
 	if usable {
 		c.opts.OnChange()
 	}

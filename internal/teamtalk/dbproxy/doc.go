@@ -4,5 +4,5 @@
 // about users, groups and histories.
 //
 // New returns a Client. Its errors tell whether a request may have been executed; see ErrNotSent. Client's
-// OpenPath reads over one connection. A Limiter limits the requests of all clients of one db_proxy.
+// OpenPath reads over one connection. NewLimits limits the requests in flight at each db_proxy, of all clients.
 package dbproxy

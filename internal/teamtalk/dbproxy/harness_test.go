@@ -147,6 +147,17 @@ func pending[T any](t *testing.T, what string, results <-chan result[T]) {
 	}
 }
 
+// limiter returns that of the server, or one without requests if there is none.
+func (h *harness) limiter() *Limiter {
+	if l := h.opts.Limits.limiters[pipe]; l != nil {
+		return l
+	}
+	return &Limiter{}
+}
+
+// pipe is the address of all connections of a peer.Listener.
+const pipe = "pipe"
+
 // wantSlots checks the slots of the limiter in use.
 func wantSlots(t *testing.T, l *Limiter, total, group int) {
 	t.Helper()

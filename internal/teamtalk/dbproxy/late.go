@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxEarly is how many late requests about groups may be without a slot while their connections are open. With
-	// defaultGroup it makes the 16 that a stock db_proxy answers at once.
+	// maxEarly is how many late requests about groups may be without a slot while their connections are open. With a
+	// limit of 8 it makes the 16 that a stock db_proxy answers at once.
 	maxEarly = 8
 	// earlyFactor times the limit is how many other late requests may be without a slot. A stock db_proxy answers about
 	// 1,200 requests per second; if one of its 48 threads hangs, 250 of them are given up after 10 s.

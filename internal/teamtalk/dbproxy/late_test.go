@@ -60,7 +60,7 @@ func (h *harness) sendLate(t *testing.T, m Message) (answer <-chan result[uint32
 
 // TestAnsweredInTime: an ordinary send is not late, however long the wait for its slot, and costs one request.
 func TestAnsweredInTime(t *testing.T) {
-	bubble(t, Options{Connections: 2, Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+	bubble(t, Options{Connections: 2, Limits: NewLimits(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		other := <-h.Conns
 		first, firstLate := h.sendLate(t, groupMessage(2))
 		second, secondLate := h.sendLate(t, groupMessage(3))
@@ -81,7 +81,7 @@ func TestAnsweredInTime(t *testing.T) {
 // TestHungThread: a thread of db_proxy hangs, and the others go on. The place of a group message that was dealt to it
 // serves others, its connection is replaced, and nothing is quarantined.
 func TestHungThread(t *testing.T) {
-	bubble(t, Options{Connections: 1, Limiter: NewLimiter(64, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+	bubble(t, Options{Connections: 1, Limits: NewLimits(64, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		hung, late := h.sendLate(t, groupMessage(2))
 		server.Next()
 		began := time.Now()
@@ -107,12 +107,12 @@ func TestHungThread(t *testing.T) {
 			answerStored(t, next, next.Next(), 8)
 			want(t, "another one", <-other, 8)
 		}
-		wantSlots(t, h.opts.Limiter, 0, 0)
+		wantSlots(t, h.limiter(), 0, 0)
 		r = <-hung
 		want(t, "the one that hangs", r, 0, ErrNoAnswer)
 		wantAfter(t, "the one that hangs", r, 10*time.Second)
 		synctest.Wait()
-		wantSlots(t, h.opts.Limiter, 0, 0)
+		wantSlots(t, h.limiter(), 0, 0)
 		if _, open := <-server.Requests; open {
 			t.Error("the connection of a message that may still be stored is open")
 		}
@@ -123,7 +123,7 @@ func TestHungThread(t *testing.T) {
 // answers to others do not count.
 func TestHungServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := run(t, Options{Connections: 1, Limiter: NewLimiter(64, 1)})
+		h := run(t, Options{Connections: 1, Limits: NewLimits(64, 1)})
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 20 {
 			async(func() (uint32, error) { return h.Send(ctx, ctx, groupMessage(2)) })
@@ -170,13 +170,13 @@ func TestHungServer(t *testing.T) {
 // TestEarlySlots bounds the requests about groups whose slots are given back although they may still be executed.
 func TestEarlySlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewLimiter(64, 8)
+		l := newShare(64, 8)
 		granted := 0
 		for range 5 {
 			for _, cl := range acquire(t, l, 8, true) {
 				granted++
 				peer.Elapse(time.Second)
-				l.becomesLate(cl, time.Now())
+				l.limiter.becomesLate(cl, time.Now())
 			}
 			peer.Elapse(time.Second)
 			answerGroup(l)
@@ -184,7 +184,7 @@ func TestEarlySlots(t *testing.T) {
 		if granted != 8+maxEarly {
 			t.Errorf("%d requests, want %d at most at once", granted, 8+maxEarly)
 		}
-		l.ends(l.late.calls[0])
+		l.limiter.ends(l.limiter.late.calls[0])
 		if n := len(acquire(t, l, 8, true)); n != 1 {
 			t.Errorf("%d slots after one of them has ended, want 1", n)
 		}
@@ -232,6 +232,6 @@ func TestHungReadIsRepeated(t *testing.T) {
 		wantAfter(t, "read", r, firstLate+time.Second)
 		peer.Elapse(10 * time.Second)
 		synctest.Wait()
-		wantSlots(t, h.opts.Limiter, 0, 0)
+		wantSlots(t, h.limiter(), 0, 0)
 	})
 }

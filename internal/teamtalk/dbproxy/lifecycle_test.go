@@ -39,7 +39,7 @@ func TestConnectionLost(t *testing.T) {
 		want(t, "at the end", <-underway, 0, ErrConnectionLost)
 		want(t, "after the end", <-h.sendAsync(t.Context(), message(2)), 0, ErrNotSent, ErrNotConnected)
 		h.wantState(t, 0, 4)
-		wantSlots(t, h.opts.Limiter, 0, 0)
+		wantSlots(t, h.limiter(), 0, 0)
 	})
 }
 
@@ -120,13 +120,15 @@ func TestInFlight(t *testing.T) {
 		ends := group || name == "send" || name == "single audio"
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				bound := defaultTotal
+				const maxTotal, maxGroup = 64, 8
+				bound := maxTotal
 				if group {
-					bound = defaultGroup
+					bound = maxGroup
 				}
 				// Two clients of one address share a limiter, and abandoned requests still count.
-				limiter := NewLimiter(defaultTotal, defaultGroup)
-				a, b := run(t, Options{Connections: 3, Limiter: limiter}), run(t, Options{Limiter: limiter})
+				limits := NewLimits(maxTotal, maxGroup)
+				a, b := run(t, Options{Connections: 3, Limits: limits}), run(t, Options{Limits: limits})
+				limiter := a.limiter()
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup
 				for i := range 3 * bound {
@@ -187,7 +189,7 @@ func TestInFlight(t *testing.T) {
 				if kept := limiter.usedGroup; limiter.used != 0 || group != (kept > 0) {
 					t.Errorf("%d and %d slots are still held", limiter.used, kept)
 				}
-				answerGroup(limiter)
+				answerGroup(&share{limiter: limiter})
 				wantSlots(t, limiter, 0, 0)
 			})
 		})
@@ -196,7 +198,7 @@ func TestInFlight(t *testing.T) {
 
 // TestAbandonedIsAnswered: an answer releases the slot of an abandoned request.
 func TestAbandonedIsAnswered(t *testing.T) {
-	bubble(t, Options{Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+	bubble(t, Options{Limits: NewLimits(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		ctx, cancel := context.WithCancel(t.Context())
 		first := h.sendAsync(ctx, message(2))
 		second := h.sendAsync(t.Context(), message(3))
@@ -214,7 +216,7 @@ func TestAbandonedIsAnswered(t *testing.T) {
 
 // TestLimiterWaits: a request waits for a slot until its context is done. The connection may have ended then.
 func TestLimiterWaits(t *testing.T) {
-	bubble(t, Options{Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+	bubble(t, Options{Limits: NewLimits(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		first := h.sendAsync(t.Context(), message(2))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -286,7 +288,7 @@ func TestQueueEndsBeforeTheWriter(t *testing.T) {
 
 // TestSendLatest builds a message when it has a slot. One that is not needed any more passes the slot on.
 func TestSendLatest(t *testing.T) {
-	bubble(t, Options{Connections: 1, Limiter: NewLimiter(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+	bubble(t, Options{Connections: 1, Limits: NewLimits(1, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
 		first := h.sendAsync(t.Context(), message(2))
 		builds := 0
 		latest := func(there bool) <-chan result[uint32] {

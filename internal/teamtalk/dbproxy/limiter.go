@@ -3,90 +3,111 @@
 package dbproxy
 
 import (
-	"container/list"
 	"context"
+	"errors"
 	"sync"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
-const (
-	// defaultTotal is enough to saturate a db_proxy with requests about single chats.
-	defaultTotal = 64
-	// defaultGroup is half of what a stock db_proxy with its pool of 16 database connections handles. Each
-	// group request holds one connection while it acquires a second one; 32 of them deadlock.
-	defaultGroup = 8
-)
-
-// Limiter limits the requests in flight at a db_proxy. Requests about groups count against both of its limits,
-// others only against the total. Slots are granted in order, except that requests that wait for
-// the group limit do not block others. It is safe for concurrent use.
+// Limiter limits the requests in flight at one db_proxy. Requests about groups count against both of its limits,
+// others only against the total. Free slots are granted to the namespaces of servers in turn, to the servers of one in
+// turn, and to the tenants of the requests through a server in turn; see fairqueue.WithTenant. Requests that wait for
+// a limit of groups, or of their own server, hold no others back.
 type Limiter struct {
-	mu              sync.Mutex
+	limits  *Limits
+	address string
+	// mu is Limits.mu. It guards the limiter and its shares.
+	mu              *sync.Mutex
 	total, group    int
 	used, usedGroup int
-	// The waiters, oldest first. Thousands may wait, so granting and leaving take constant time.
-	waitingUsers, waitingGroups list.List
-	// arrived numbers the waiters in order of arrival.
-	arrived uint64
+	// shares are those with a connection.
+	shares map[*Quota]*share
+	// ready are the shares of which a request may go on as soon as this limiter has a slot: users and groups.
+	// Thousands of requests may wait, so granting and leaving take constant time.
+	users, groups fairqueue.Queue[*share]
+	// groupNext: a request about a group gets the next slot if both wait.
+	groupNext bool
 
 	quarantine quarantine
 	late       lateCalls
+	// expiry forgets a db_proxy that hung, and has no connections.
+	expiry *time.Timer
 }
 
-// waiter is a waiting Acquire.
-type waiter struct {
-	number  uint64
-	group   bool
-	granted chan struct{} // closed under mu
+// share is what a Quota uses of a Limiter.
+type share struct {
+	limiter         *Limiter
+	quota           *Quota
+	connections     int
+	used, usedGroup int
+	users, groups   waiters
+	// closed is closed when there are no connections.
+	closed chan struct{}
 }
 
-// NewLimiter returns a Limiter of total requests, of which group may be about groups. The minimum of both
-// is 1.
-func NewLimiter(total, group int) *Limiter {
-	l := &Limiter{}
-	l.SetLimits(total, group)
-	return l
+// waiters are the requests of a share: what is closed when they have a slot.
+type waiters struct {
+	fairqueue.Queue[chan struct{}]
+	// ready is the place in the queue of the limiter, if the share has one.
+	ready *fairqueue.Item[*share]
 }
 
-// SetLimits changes the limits. Requests in flight over a lower limit are not affected.
-func (l *Limiter) SetLimits(total, group int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.total, l.group = max(1, total), max(1, group)
-	l.grant()
-}
+// errNoConnections reports a share whose connections have all ended.
+var errNoConnections = errors.New("no connection to this db_proxy is left")
 
-// Acquire waits for a slot until ctx is done. Calls of release after the first one do nothing.
-func (l *Limiter) Acquire(ctx context.Context, group bool) (release func(), err error) {
+// acquire waits for a slot until ctx is done, or the share has no connections. Calls of release after the first one
+// do nothing.
+func (s *share) acquire(ctx context.Context, group bool) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	l.arrived++
-	w := &waiter{number: l.arrived, group: group, granted: make(chan struct{})}
-	waiting := l.waitersOf(group)
-	e := waiting.PushBack(w)
-	l.grant()
-	l.mu.Unlock()
+	mu := s.limiter.mu
+	granted := make(chan struct{}) // closed under mu
+	mu.Lock()
+	waiting := s.waitersOf(group)
+	item := waiting.Push(fairqueue.Flow{Tenant: fairqueue.TenantOf(ctx)}, granted)
+	s.update()
+	s.limiter.grant()
+	mu.Unlock()
 	select {
-	case <-w.granted:
+	case <-granted:
 	case <-ctx.Done():
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		err = ctx.Err()
+	case <-s.closed:
+		err = errNoConnections
+	}
+	if err != nil {
+		mu.Lock()
+		defer mu.Unlock()
 		select {
-		case <-w.granted: // concurrently
+		case <-granted: // concurrently
 		default:
-			waiting.Remove(e)
-			return nil, ctx.Err()
+			waiting.Remove(item)
+			s.update()
+			return nil, err
 		}
 	}
-	return sync.OnceFunc(func() { l.release(group) }), nil
+	return sync.OnceFunc(func() { s.release(group) }), nil
 }
 
-func (l *Limiter) release(group bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.put(group)
-	l.grant()
+func (s *share) release(group bool) {
+	s.limiter.mu.Lock()
+	defer s.limiter.mu.Unlock()
+	s.put(group)
+	s.limiter.put(group)
+	s.limiter.grant()
+	s.limiter.forget()
+}
+
+// put returns a slot of the share. It needs mu.
+func (s *share) put(group bool) {
+	s.used--
+	if group {
+		s.usedGroup--
+	}
+	s.update()
 }
 
 // put returns a slot. It needs mu.
@@ -97,30 +118,56 @@ func (l *Limiter) put(group bool) {
 	}
 }
 
-// grant grants free slots to the oldest waiters. It needs mu.
-func (l *Limiter) grant() {
-	for l.used < l.total {
-		e := l.waitingUsers.Front()
-		g := l.waitingGroups.Front()
-		if g != nil && l.usedGroup < l.group && (e == nil || g.Value.(*waiter).number < e.Value.(*waiter).number) {
-			e = g
-		}
-		if e == nil {
-			return
-		}
-		w := e.Value.(*waiter)
-		l.waitersOf(w.group).Remove(e)
-		l.used++
-		if w.group {
-			l.usedGroup++
-		}
-		close(w.granted)
+// update queues the share for what its own limits permit. It needs mu.
+func (s *share) update() {
+	l, q := s.limiter, s.quota
+	permits := q.MaxInFlight == 0 || s.used < q.MaxInFlight
+	s.queue(&l.users, &s.users, permits)
+	s.queue(&l.groups, &s.groups, permits && (q.MaxGroupInFlight == 0 || s.usedGroup < q.MaxGroupInFlight))
+}
+
+func (s *share) queue(ready *fairqueue.Queue[*share], w *waiters, permits bool) {
+	switch permits = permits && w.Len() > 0; {
+	case permits && w.ready == nil:
+		w.ready = ready.Push(fairqueue.Flow{Tenant: s.quota.Tenant}, s)
+	case !permits && w.ready != nil:
+		ready.Remove(w.ready)
+		w.ready = nil
 	}
 }
 
-func (l *Limiter) waitersOf(group bool) *list.List {
-	if group {
-		return &l.waitingGroups
+// grant grants free slots. It needs mu.
+func (l *Limiter) grant() {
+	for l.used < l.total {
+		group := l.groups.Len() > 0 && l.usedGroup < l.group
+		if l.users.Len() > 0 {
+			group = group && l.groupNext
+		} else if !group {
+			return
+		}
+		l.groupNext = !group
+		ready := &l.users
+		if group {
+			ready = &l.groups
+		}
+		s, _ := ready.Next(nil)
+		w := s.waitersOf(group)
+		w.ready = nil
+		granted, _ := w.Next(nil)
+		l.used++
+		s.used++
+		if group {
+			l.usedGroup++
+			s.usedGroup++
+		}
+		s.update()
+		close(granted)
 	}
-	return &l.waitingUsers
+}
+
+func (s *share) waitersOf(group bool) *waiters {
+	if group {
+		return &s.groups
+	}
+	return &s.users
 }

@@ -5,7 +5,6 @@ package dbproxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,10 +13,13 @@ import (
 	"time"
 )
 
-// slots are Acquires of a Limiter under the names of their goroutines.
+// newShare returns a share that is connected to a db_proxy of its own.
+func newShare(total, group int) *share { return NewLimits(total, group).connect("db", &Quota{}) }
+
+// slots are acquires of shares under the names of their goroutines.
 type slots struct {
 	t       *testing.T
-	l       *Limiter
+	shares  map[string]*share
 	mu      sync.Mutex
 	held    []string
 	release map[string]func()
@@ -25,23 +27,29 @@ type slots struct {
 	errs    map[string]error
 }
 
-func newSlots(t *testing.T, total, group int) *slots {
-	return &slots{
-		t: t, l: NewLimiter(total, group),
+func newSlots(t *testing.T, total, group int, quotas map[string]*Quota) *slots {
+	limits := NewLimits(total, group)
+	s := &slots{
+		t: t, shares: map[string]*share{"": limits.connect("db", &Quota{})},
 		release: map[string]func(){}, cancel: map[string]context.CancelFunc{}, errs: map[string]error{},
 	}
+	for name, q := range quotas {
+		s.shares[name] = limits.connect("db", q)
+	}
+	return s
 }
 
-// step executes a step: "+a" acquires a slot ("+g…" for a group request), "-a" releases it, "!a" cancels the wait,
-// "=4/2" sets the limits.
+// step executes a step: "+a" acquires a slot ("+g…" for a group request, "+a@s" of the share s), "-a" releases it, "!a"
+// cancels the wait, "x@s" ends the connection of a share.
 func (s *slots) step(step string) {
 	name := step[1:]
+	_, of, _ := strings.Cut(name, "@")
 	switch step[0] {
 	case '+':
 		ctx, cancel := context.WithCancel(s.t.Context())
 		s.cancel[name] = cancel
 		go func() {
-			release, err := s.l.Acquire(ctx, strings.HasPrefix(name, "g"))
+			release, err := s.shares[of].acquire(ctx, strings.HasPrefix(name, "g"))
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if err != nil {
@@ -58,48 +66,50 @@ func (s *slots) step(step string) {
 		release() // a second time does nothing
 	case '!':
 		s.cancel[name]()
-	case '=':
-		var total, group int
-		if _, err := fmt.Sscanf(name, "%d/%d", &total, &group); err != nil {
-			s.t.Fatal(err)
-		}
-		s.l.SetLimits(total, group)
+	case 'x':
+		s.shares[of].disconnect()
 	}
 	synctest.Wait()
 }
 
 func TestLimiter(t *testing.T) {
+	servers := map[string]*Quota{
+		"a": {Tenant: "a"}, "a2": {Tenant: "a"}, "b": {Tenant: "b"}, "c": {Tenant: "c"},
+		"one": {Tenant: "one", MaxInFlight: 1, MaxGroupInFlight: 1}, "group": {Tenant: "group", MaxGroupInFlight: 1},
+	}
 	cases := map[string]struct {
 		total, group int
 		steps        string
 		want         string // the slots that were granted, in order
 		wantErr      string // the waits that failed
 	}{
-		"up to the total":                         {total: 2, group: 2, steps: "+a +b +c", want: "a b"},
-		"in order":                                {total: 1, group: 1, steps: "+a +b +c +d -a -b -c", want: "a b c d"},
-		"groups count against the total":          {total: 2, group: 2, steps: "+g1 +g2 +a", want: "g1 g2"},
-		"singles leave no group slot":             {total: 2, group: 1, steps: "+a +b +g1 -a", want: "a b g1"},
-		"group bound":                             {total: 4, group: 1, steps: "+g1 +g2 +g3", want: "g1"},
-		"group bound holds no single back":        {total: 3, group: 1, steps: "+g1 +g2 +a +b +c", want: "g1 a b"},
-		"groups in order among themselves":        {total: 4, group: 1, steps: "+g1 +g2 +g3 -g1 -g2", want: "g1 g2 g3"},
-		"a group that waited longest comes first": {total: 1, group: 1, steps: "+a +g1 +b -a -g1", want: "a g1 b"},
-		"a single that waited longest comes first": {
-			total: 1, group: 1, steps: "+a +b +g1 -a -b", want: "a b g1",
-		},
-		"a held-back group is not starved":     {total: 2, group: 1, steps: "+g1 +g2 +a +b +c -g1 -a -b", want: "g1 a g2 b c"},
-		"a cancelled wait":                     {total: 1, group: 1, steps: "+a +b +c !b -a", want: "a c", wantErr: "b"},
-		"a cancelled group wait":               {total: 3, group: 1, steps: "+g1 +g2 +g3 !g2 -g1", want: "g1 g3", wantErr: "g2"},
-		"growing wakes those that wait":        {total: 1, group: 1, steps: "+a +b +g1 +g2 +c =2/1 =3/1 =4/1", want: "a b g1 c"},
-		"growing the group bound":              {total: 9, group: 1, steps: "+g1 +g2 +g3 =9/2", want: "g1 g2"},
-		"shrinking lets those that run finish": {total: 3, group: 3, steps: "+a +b +c =1/1 +d -a -b", want: "a b c"},
-		"shrinking, all finished":              {total: 3, group: 3, steps: "+a +b +c =1/1 +d +e -a -b -c", want: "a b c d"},
-		"shrinking the group bound":            {total: 4, group: 2, steps: "+g1 +g2 =4/1 +g3 -g1 +a", want: "g1 g2 a"},
-		"bounds below one count as one":        {total: 0, group: -5, steps: "+g1 +a -g1", want: "g1 a"},
+		"up to the total":                          {total: 2, group: 2, steps: "+a +b +c", want: "a b"},
+		"in order":                                 {total: 1, group: 1, steps: "+a +b +c +d -a -b -c", want: "a b c d"},
+		"groups count against the total":           {total: 2, group: 2, steps: "+g1 +g2 +a", want: "g1 g2"},
+		"singles leave no group slot":              {total: 2, group: 1, steps: "+a +b +g1 -a", want: "a b g1"},
+		"group bound":                              {total: 4, group: 1, steps: "+g1 +g2 +g3", want: "g1"},
+		"group bound holds no single back":         {total: 3, group: 1, steps: "+g1 +g2 +a +b +c", want: "g1 a b"},
+		"groups in order among themselves":         {total: 4, group: 1, steps: "+g1 +g2 +g3 -g1 -g2", want: "g1 g2 g3"},
+		"groups and singles take turns":            {total: 1, group: 1, steps: "+a +g1 +b +g2 +c -a -g1 -b -g2", want: "a g1 b g2 c"},
+		"a held-back group is not starved":         {total: 2, group: 1, steps: "+g1 +g2 +a +b +c -g1 -a -b", want: "g1 a g2 b c"},
+		"a cancelled wait":                         {total: 1, group: 1, steps: "+a +b +c !b -a", want: "a c", wantErr: "b"},
+		"a cancelled group wait":                   {total: 3, group: 1, steps: "+g1 +g2 +g3 !g2 -g1", want: "g1 g3", wantErr: "g2"},
+		"bounds below one count as one":            {total: 0, group: -5, steps: "+g1 +a -g1", want: "g1 a"},
+		"tenants take turns":                       {total: 1, group: 1, steps: "+0 +1@a +2@a +3@a +1@b +1@c -0 -1@a -1@b -1@c -2@a", want: "0 1@a 1@b 1@c 2@a 3@a"},
+		"for groups as well":                       {total: 9, group: 1, steps: "+g0 +g1@a +g2@a +g3@a +g1@b -g0 -g1@a -g1@b -g2@a", want: "g0 g1@a g1@b g2@a g3@a"},
+		"two servers of a tenant have one turn":    {total: 1, group: 1, steps: "+0@c +1@a +1@a2 +1@b +2@b -0@c -1@a -1@b -1@a2", want: "0@c 1@a 1@b 1@a2 2@b"},
+		"an own bound":                             {total: 9, group: 9, steps: "+1@one +2@one +g3@one +1@b +2@b", want: "1@one 1@b 2@b"},
+		"an own bound holds nobody else back":      {total: 3, group: 1, steps: "+1@one +2@one +1@b +2@b +3@b -1@b", want: "1@one 1@b 2@b 3@b"},
+		"an own bound, released":                   {total: 9, group: 9, steps: "+1@one +2@one +3@one -1@one -2@one", want: "1@one 2@one 3@one"},
+		"an own group bound":                       {total: 9, group: 9, steps: "+g1@group +g2@group +1@group +g1@b +g2@b", want: "g1@group 1@group g1@b g2@b"},
+		"groups in vain take no slot of their own": {total: 9, group: 1, steps: "+g1@b +g1@one +1@one", want: "g1@b 1@one"},
+		"no connection is left":                    {total: 1, group: 1, steps: "+1@a +2@a +1@b x@a -1@a", want: "1@a 1@b", wantErr: "2@a"},
+		"no connection is left for groups":         {total: 2, group: 1, steps: "+g1@a +g2@a +g1@b x@a -g1@a", want: "g1@a g1@b", wantErr: "g2@a"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSlots(t, tc.total, tc.group)
+				s := newSlots(t, tc.total, tc.group, servers)
 				for step := range strings.FieldsSeq(tc.steps) {
 					s.step(step)
 				}
@@ -120,16 +130,17 @@ func TestLimiter(t *testing.T) {
 func TestLimiterContextDone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	release, err := NewLimiter(1, 1).Acquire(ctx, false)
+	release, err := newShare(1, 1).acquire(ctx, false)
 	if !errors.Is(err, context.Canceled) || release != nil {
 		t.Errorf("got a slot, or %v", err)
 	}
 }
 
-// TestLimiterConcurrently keeps the limits with many goroutines, cancelled waits and changed limits, and loses no slot.
+// TestLimiterConcurrently keeps the limits with many goroutines, servers and cancelled waits, and loses no slot.
 func TestLimiterConcurrently(t *testing.T) {
 	const total, group = 8, 3
-	l := NewLimiter(total, group)
+	limits := NewLimits(total, group)
+	servers := []*Quota{{Tenant: "a"}, {Tenant: "a", MaxInFlight: 2, MaxGroupInFlight: 1}, {Tenant: "b", MaxInFlight: 5}}
 	var inFlight, inGroups atomic.Int32
 	var wg sync.WaitGroup
 	for i := range 32 {
@@ -140,7 +151,8 @@ func TestLimiterConcurrently(t *testing.T) {
 				if j%3 == 0 {
 					wg.Go(cancel)
 				}
-				release, err := l.Acquire(ctx, isGroup)
+				s := limits.connect("db", servers[(i+j)%len(servers)])
+				release, err := s.acquire(ctx, isGroup)
 				if err == nil {
 					if n := inFlight.Add(1); n > total {
 						t.Errorf("%d in flight", n)
@@ -154,22 +166,25 @@ func TestLimiterConcurrently(t *testing.T) {
 					inFlight.Add(-1)
 					release()
 				}
+				s.disconnect()
 				cancel()
-				l.SetLimits(1+j%total, 1+j%group)
 			}
 		})
 	}
 	wg.Wait()
-	l.SetLimits(total, group)
+	if n := len(limits.limiters); n != 0 {
+		t.Errorf("%d db_proxies are remembered", n)
+	}
+	s := limits.connect("db", &Quota{})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for i := range total {
-		if _, err := l.Acquire(ctx, i < group); err != nil {
+		if _, err := s.acquire(ctx, i < group); err != nil {
 			t.Fatalf("slot %d is lost: %v", i, err)
 		}
 	}
-	waiting := l.waitingUsers.Len() + l.waitingGroups.Len()
-	if waiting != 0 || l.used != total || l.usedGroup != group {
-		t.Errorf("%d wait, %d and %d are used", waiting, l.used, l.usedGroup)
+	waiting := s.users.Len() + s.groups.Len()
+	if waiting != 0 || s.limiter.used != total || s.limiter.usedGroup != group || s.used != total {
+		t.Errorf("%d wait, %d and %d are used", waiting, s.limiter.used, s.limiter.usedGroup)
 	}
 }

@@ -79,7 +79,7 @@ func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
 // continues.
 func TestGroupBoundOfSlowServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := run(t, Options{Connections: 1, Limiter: NewLimiter(64, 8)})
+		h := run(t, Options{Connections: 1, Limits: NewLimits(64, 8)})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 20 {

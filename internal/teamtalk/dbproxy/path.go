@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"context"
+	"errors"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -43,20 +44,55 @@ var _ Reads = (*Path)(nil)
 func (c *Client) OpenPath() (*Path, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	cn := c.leastLoaded()
+	cn := c.leastLoaded(nil)
 	if cn == nil {
 		return nil, notSent(ErrNotConnected)
 	}
 	return &Path{client: c, conn: cn}, nil
 }
 
+// acquire waits for a slot of the db_proxy behind the connection with the fewest requests. It returns a connection
+// to that db_proxy, on which the request is counted.
+func (p *Path) acquire(ctx context.Context, group bool) (*conn, func(), error) {
+	for {
+		next := p.next(nil)
+		if next == nil {
+			return nil, nil, ErrNotConnected
+		}
+		release, err := next.share.acquire(ctx, group)
+		switch {
+		case errors.Is(err, errNoConnections):
+			continue // another db_proxy may be connected
+		case err != nil:
+			return nil, nil, err
+		}
+		if cn := p.pick(next.share); cn != nil {
+			return cn, release, nil
+		}
+		release()
+	}
+}
+
+// next returns a connection that accepts requests, or nil. If of is set, it is a connection of that share.
+func (p *Path) next(of *share) *conn {
+	p.client.mu.Lock()
+	defer p.client.mu.Unlock()
+	if p.conn == nil {
+		return p.client.leastLoaded(of)
+	}
+	if p.conn.takes() {
+		return p.conn
+	}
+	return nil
+}
+
 // pick returns the connection for a request and counts the request on it, or nil if there is none.
-func (p *Path) pick() *conn {
+func (p *Path) pick(of *share) *conn {
 	p.client.mu.Lock()
 	defer p.client.mu.Unlock()
 	cn := p.conn
 	if cn == nil {
-		cn = p.client.leastLoaded()
+		cn = p.client.leastLoaded(of)
 	}
 	if cn == nil || !cn.takes() {
 		return nil

@@ -67,6 +67,7 @@ func (l *Limiter) quarantineSlot(atLeast time.Duration, cl *call) {
 			defer l.mu.Unlock()
 			l.probe(atLeast)
 			l.grant()
+			l.forget()
 		}
 	})
 }

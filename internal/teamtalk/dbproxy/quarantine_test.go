@@ -15,9 +15,9 @@ import (
 const quarantineTime = 20 * time.Second
 
 // acquire takes as many of n slots as are free.
-func acquire(t *testing.T, l *Limiter, n int, group bool) (calls []*call) {
+func acquire(t *testing.T, s *share, n int, group bool) (calls []*call) {
 	for range n {
-		if release, err := l.Acquire(atOnce(t), group); err == nil {
+		if release, err := s.acquire(atOnce(t), group); err == nil {
 			calls = append(calls, &call{exchange: &exchange{group: group}, began: time.Now(), release: release})
 		}
 	}
@@ -25,20 +25,22 @@ func acquire(t *testing.T, l *Limiter, n int, group bool) (calls []*call) {
 }
 
 // abandon quarantines the slots of calls.
-func abandon(l *Limiter, calls []*call) {
+func abandon(s *share, calls []*call) {
 	for _, cl := range calls {
-		l.quarantineSlot(quarantineTime, cl)
+		s.limiter.quarantineSlot(quarantineTime, cl)
 	}
 }
 
 // answerGroup answers a request about a group that is sent now.
-func answerGroup(l *Limiter) { l.answered(&call{exchange: &exchange{group: true}, began: time.Now()}) }
+func answerGroup(s *share) {
+	s.limiter.answered(&call{exchange: &exchange{group: true}, began: time.Now()})
+}
 
 // TestQuarantine keeps the slots of requests without an answer, releases one of them now and then, and all of them
 // after an answer of db_proxy.
 func TestQuarantine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewLimiter(64, 4)
+		l := newShare(64, 4)
 		free := func(want int) {
 			t.Helper()
 			synctest.Wait()
@@ -70,7 +72,7 @@ func TestQuarantine(t *testing.T) {
 		peer.Elapse(time.Second)
 		abandon(l, acquire(t, l, 4, true))
 		peer.Elapse(time.Second)
-		l.answered(before)
+		l.limiter.answered(before)
 		free(0)
 		answerGroup(l)
 		free(4)
@@ -82,14 +84,14 @@ func TestQuarantine(t *testing.T) {
 func TestQuarantineLeavesSingleChats(t *testing.T) {
 	const bound = 16 // for both
 	synctest.Test(t, func(t *testing.T) {
-		l := NewLimiter(bound, bound)
+		l := newShare(bound, bound)
 		abandon(l, acquire(t, l, bound, true))
 		peer.Elapse(quarantineTime - time.Second)
 		if n := len(acquire(t, l, bound, false)); n != 0 {
 			t.Errorf("%d slots are free during the quarantine", n)
 		}
 		waiting := peer.Async(func() error {
-			release, err := l.Acquire(t.Context(), false)
+			release, err := l.acquire(t.Context(), false)
 			if err == nil {
 				release()
 			}
@@ -114,19 +116,19 @@ func TestQuarantineLeavesSingleChats(t *testing.T) {
 // TestQuarantineCount counts what a db_proxy that hangs for five minutes gets from callers that always have another
 // request. Documented in docs/architecture.md.
 func TestQuarantineCount(t *testing.T) {
-	const timeout = 10 * time.Second
-	for group, want := range map[int]int{1: 9, defaultGroup: 14} {
+	const timeout, total = 10 * time.Second, 64
+	for group, want := range map[int]int{1: 9, 8: 14} {
 		t.Run(fmt.Sprint("limit ", group), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := NewLimiter(defaultTotal, group)
+				l := newShare(total, group)
 				granted := 0
 				for range 5 * 60 {
-					for _, cl := range acquire(t, l, defaultTotal, true) {
+					for _, cl := range acquire(t, l, total, true) {
 						granted++
-						time.AfterFunc(l.lateAfter(true), func() { l.becomesLate(cl, cl.began) })
+						time.AfterFunc(l.limiter.lateAfter(true), func() { l.limiter.becomesLate(cl, cl.began) })
 						time.AfterFunc(timeout, func() {
-							l.quarantineSlot(quarantineFactor*timeout, cl)
-							l.ends(cl)
+							l.limiter.quarantineSlot(quarantineFactor*timeout, cl)
+							l.limiter.ends(cl)
 						})
 					}
 					peer.Elapse(time.Second)

@@ -63,7 +63,7 @@ func (cl *call) answered(o outcome) {
 	if !cl.conn.remove(cl) {
 		return
 	}
-	cl.conn.client.opts.Limiter.answered(cl)
+	cl.conn.share.limiter.answered(cl)
 	cl.finish(o)
 }
 

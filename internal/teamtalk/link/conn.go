@@ -72,6 +72,9 @@ func newConn(ctx context.Context, nc net.Conn, opts Options) *Conn {
 // cause is kept.
 func (c *Conn) Close(cause error) { c.cancel(cause) }
 
+// RemoteAddr is the address that the connection was made to.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
 // run waits until the connection ends. It returns whether it has received a frame, and the cause of the end,
 // which is never nil.
 func (c *Conn) run() (received bool, cause error) {
