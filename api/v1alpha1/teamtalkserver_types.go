@@ -185,15 +185,16 @@ type DBProxySpec struct {
 	// +kubebuilder:validation:Maximum=16
 	Connections int32 `json:"connections,omitempty"`
 
-	// maxInFlight limits the concurrent requests per endpoint, over all its connections. If several
-	// TeamTalkServers name the same endpoint, the lowest limit applies to all of them together.
+	// maxInFlight limits the concurrent requests of this server to each db_proxy. The operator limits those of all
+	// TeamTalkServers together, with --db-proxy-max-in-flight.
 	// +optional
 	// +kubebuilder:default=64
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1024
 	MaxInFlight int32 `json:"maxInFlight,omitempty"`
 
-	// maxGroupInFlight limits the concurrent requests about groups. In a stock db_proxy, group messages that
+	// maxGroupInFlight limits the concurrent requests of this server about groups. The operator limits those of all
+	// TeamTalkServers together, with --db-proxy-max-group-in-flight. In a stock db_proxy, group messages that
 	// overlap can hang a thread until it is restarted, and 32 at once deadlock it. Raise it only for a
 	// db_proxy in which both are repaired.
 	// +optional

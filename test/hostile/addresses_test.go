@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostile
+
+import (
+	"net"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+)
+
+// TestOthersAddress: a server that names the db_proxy of another tenant, beside one that is dead, holds back none of its
+// conversations, although its own message in one of them is not answered. Nor does its limit slow them.
+func TestOthersAddress(t *testing.T) {
+	startOperator(t)
+	teamtalk, err := framework.StartTeamTalk(t.Context(), func(*devserver.Options) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teamtalk.Stop)
+	victim, other := newTenant(t, teamtalk), newTenant(t, teamtalk)
+	victim.GrantOperator()
+	other.GrantOperator()
+	victim.CreateServer()
+	_, port, err := net.SplitHostPort(teamtalk.DBProxyAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.CreateServer(func(s *v1alpha1.TeamTalkServer) {
+		s.Spec.DBProxy.MaxInFlight, s.Spec.DBProxy.MaxGroupInFlight = 1, 1
+		s.Spec.DBProxy.Endpoints = append(s.Spec.DBProxy.Endpoints, v1alpha1.Endpoint("LOCALHOST:0"+port), "127.0.0.1:1")
+	})
+	dropped, err := teamtalk.Faults().Add(devserver.Fault{Kind: devserver.Drop, Command: wire.CommandMsgData, Count: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := other.Declare("held", "never answered")
+	other.Eventually("the message of the other tenant is not sent", func() bool {
+		return teamtalk.Faults().FiredByID(dropped) == 1
+	})
+	victim.Deliver("hello", "hello")
+	other.Get(held)
+	if held.Finished() {
+		t.Error("the message of the other tenant was waited for")
+	}
+	other.AwaitDelivered(held)
+}
