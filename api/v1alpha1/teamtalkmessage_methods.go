@@ -61,6 +61,11 @@ func (r *RecipientStatus) FailedInDoubt() bool {
 	return r.State == StateFailed && r.Reason == ReasonGroupNotFound && r.InDoubtSince != nil
 }
 
+// Begun reports whether a segment is stored, as far as db_proxy or the store has said, and the recipient is not done.
+func (r *RecipientStatus) Begun() bool {
+	return (r.State == StateAcknowledged || r.State == StateStored) && !r.Done()
+}
+
 // Done reports whether the operator will not retry the recipient.
 func (r *RecipientStatus) Done() bool {
 	return r.State == StateFailed || r.State == StateRouted || r.Reason == ReasonStoredNotRouted
@@ -163,10 +168,12 @@ func (m *TeamTalkMessage) RetryValue() string {
 }
 
 // WaitsUnsent reports whether the status shows that the message waits for its time, its key or its content. Then its
-// pending recipients were not sent to since: before an operator sends a message, it replaces such a status.
+// pending recipients were not sent to since: before an operator sends a message, it replaces such a status. It shows
+// nothing where a segment is stored: the operator that stored it may have sent the next one before another operator
+// wrote the status.
 func (s *TeamTalkMessageStatus) WaitsUnsent() bool {
 	ready := meta.FindStatusCondition(s.Conditions, ConditionReady)
-	if ready == nil {
+	if ready == nil || slices.ContainsFunc(s.Recipients, func(r RecipientStatus) bool { return r.Begun() }) {
 		return false
 	}
 	switch ready.Reason {

@@ -152,6 +152,13 @@ func TestWaitsUnsent(t *testing.T) {
 			if got := s.WaitsUnsent(); got != want {
 				t.Errorf("%v, want %v", got, want)
 			}
+			// The next segment may have been sent before this status was written.
+			for _, state := range []RecipientState{StateAcknowledged, StateStored} {
+				s.Recipients = []RecipientStatus{{State: StateRouted}, {State: state}}
+				if s.WaitsUnsent() {
+					t.Errorf("a recipient is %s, and what follows counts as not sent", state)
+				}
+			}
 		})
 	}
 }

@@ -49,8 +49,8 @@ func (w *refusedWrites) wait(uid types.UID) time.Duration {
 
 func (w *refusedWrites) reset(uid types.UID) { w.byUID().DeleteEntry(string(uid)) }
 
-// isRefused reports whether the API server has refused a write, and would refuse it again: the object is too large, or a
-// policy forbids it. Other errors pass: the API server or a webhook is overloaded or away, or etcd has no leader.
+// isRefused reports whether the API server has refused a write, and would refuse it again: the object is too large, or
+// a policy forbids it. Other errors pass: the API server or a webhook is overloaded or away, or etcd has no leader.
 func isRefused(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {

@@ -15,9 +15,10 @@
 // FencingGate.Open is called before each write to a socket. TermTracker.Term returns the Term of this
 // process, which waits until the term has begun. If it is not Clean, messages that the predecessor
 // may have sent are searched in the store before they are sent. At shutdown, after the engine has
-// drained, TermTracker.MarkDrained sets DrainedAnnotation on the Lease, which makes the next term Clean. If some messages
-// could not be recorded, it sets DrainedExceptAnnotation instead, and only these are searched in the store first: a
-// message whose status the API server refuses delays no other. Term.MayBeSent says of which messages that is true.
+// drained, TermTracker.MarkDrained sets DrainedAnnotation on the Lease, which makes the next term Clean.
+// If some messages could not be recorded, it sets DrainedExceptAnnotation instead, and only these are
+// searched in the store first: a message whose status the API server refuses delays no other.
+// Term.MayBeSent says of which messages that is true.
 //
 // NewClaims returns the Claims of a process. Claims.Claim is called for each TeamTalkServer before anything is sent
 // through it. Claims.TermOf returns the Term for its messages: a server that was taken over from an operator with

@@ -154,11 +154,14 @@ func (t *TermTracker) addUnrecorded(ctx context.Context, doubts []doubt, message
 	}
 }
 
-// mayHideASend reports whether the status does not show what an earlier leader may have sent.
+// mayHideASend reports whether the status does not show what an earlier leader may have sent: to a recipient that is
+// pending, or the segment after one that is stored.
 func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
-	isPending := func(r v1alpha1.RecipientStatus) bool { return r.State == v1alpha1.StatePending }
+	mayBeSent := func(r v1alpha1.RecipientStatus) bool {
+		return r.State == v1alpha1.StatePending || m.Spec.LongText == v1alpha1.LongTextSplit && r.Begun()
+	}
 	return !m.Status.WaitsUnsent() &&
-		(len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, isPending))
+		(len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, mayBeSent))
 }
 
 // heldLease returns the Lease, or ErrNotHeld. A process acquires it once, so it belongs to its only term.

@@ -208,3 +208,38 @@ func TestInheritedUntilSettled(t *testing.T) {
 		})
 	}
 }
+
+// TestMayHideASend: a send that could not be recorded may have been to a pending recipient, or of the next segment.
+func TestMayHideASend(t *testing.T) {
+	recipient := func(s v1alpha1.RecipientState) []v1alpha1.RecipientStatus {
+		return []v1alpha1.RecipientStatus{{State: v1alpha1.StateRouted}, {State: s}}
+	}
+	suspended := []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonSuspended}}
+	tests := map[string]struct {
+		longText v1alpha1.LongText
+		status   v1alpha1.TeamTalkMessageStatus
+		want     bool
+	}{
+		"no status":           {want: true},
+		"pending":             {status: v1alpha1.TeamTalkMessageStatus{Recipients: recipient(v1alpha1.StatePending)}, want: true},
+		"pending, suspended":  {status: v1alpha1.TeamTalkMessageStatus{Recipients: recipient(v1alpha1.StatePending), Conditions: suspended}},
+		"stored":              {status: v1alpha1.TeamTalkMessageStatus{Recipients: recipient(v1alpha1.StateStored)}},
+		"in doubt":            {status: v1alpha1.TeamTalkMessageStatus{Recipients: recipient(v1alpha1.StateInDoubt)}},
+		"a segment is stored": {v1alpha1.LongTextSplit, v1alpha1.TeamTalkMessageStatus{Recipients: recipient(v1alpha1.StateStored)}, true},
+		"a segment is acknowledged": {
+			v1alpha1.LongTextSplit, v1alpha1.TeamTalkMessageStatus{Recipients: recipient(v1alpha1.StateAcknowledged)}, true,
+		},
+		"a segment is stored, suspended since": {
+			v1alpha1.LongTextSplit,
+			v1alpha1.TeamTalkMessageStatus{Recipients: recipient(v1alpha1.StateStored), Conditions: suspended}, true,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{Spec: v1alpha1.TeamTalkMessageSpec{LongText: tc.longText}, Status: tc.status}
+			if got := mayHideASend(m); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}

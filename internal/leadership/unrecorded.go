@@ -43,8 +43,8 @@ func (u Unrecorded) Has(m *v1alpha1.TeamTalkMessage) bool {
 
 func (u Unrecorded) isEmpty() bool { return len(u.UIDs)+len(u.Namespaces) == 0 }
 
-// limitUnrecorded names messages, given as their namespaces by UID. Where they are too many, those with the most of them
-// count as a whole: the messages of one namespace change nothing for those of another.
+// limitUnrecorded names messages, given as their namespaces by UID. Where they are too many, the namespaces with the
+// most of them count as a whole: the messages of one namespace change nothing for those of another.
 func limitUnrecorded(messages map[types.UID]string) (Unrecorded, error) {
 	counts := map[string]int{}
 	for _, namespace := range messages {
@@ -104,8 +104,8 @@ func newDrainedMark(lease *coordinationv1.Lease, version string, u Unrecorded) (
 	return map[string]string{DrainedExceptAnnotation: string(value)}, nil
 }
 
-// readDrainedMark returns the mark of the last holder of a Lease that has been acquired since; false: there is none that
-// this version understands.
+// readDrainedMark returns the mark of the last holder of a Lease that has been acquired since; false: there is none
+// that this version understands.
 func readDrainedMark(lease *coordinationv1.Lease) (drainedMark, bool) {
 	if version, ok := lease.Annotations[DrainedAnnotation]; ok {
 		return drainedMark{Version: version}, true

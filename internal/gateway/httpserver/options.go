@@ -55,7 +55,8 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
 	fs.StringVar(&o.Address, prefix+"bind-address", address, usage)
 	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate; if empty, plain HTTP")
 	fs.StringVar(&o.KeyFile, prefix+"tls-key-file", "", "PEM `file` with the certificate's key")
-	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256, "limit of requests in flight; others wait for a second, then 503")
+	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256,
+		"limit of requests in flight; others wait for a second, then 503")
 	fs.IntVar(&o.MaxPerCaller, prefix+"max-in-flight-per-caller", 0,
 		"limit of requests in flight of one caller; 429 beyond it, 503 for receivers; "+
 			"0: a quarter of --"+prefix+"max-in-flight, or all of it with --"+prefix+"auth=None")

@@ -45,6 +45,9 @@ var (
 	errCallerBusy = &BusyError{
 		http.StatusTooManyRequests, "too many requests from your address in flight: try again later",
 	}
+	errTooLate = &BusyError{
+		http.StatusRequestTimeout, "the request took too long to arrive, and nothing was sent: try again",
+	}
 )
 
 // enter takes a place of the caller and one of the server, for which it waits for a moment: requests of callers that
@@ -57,10 +60,13 @@ func (i *requestInfo) enter(ctx context.Context) error {
 		}
 		return errCallerBusy
 	}
-	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	place, cancel := context.WithTimeout(ctx, placeTimeout)
 	defer cancel()
-	if s.inFlight.Acquire(ctx, 1) != nil {
+	if s.inFlight.Acquire(place, 1) != nil {
 		s.callers.release(i.caller)
+		if ctx.Err() != nil { // the body took the request's time
+			return errTooLate
+		}
 		return errServerBusy
 	}
 	i.inFlight = true

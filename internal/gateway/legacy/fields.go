@@ -205,7 +205,8 @@ func (f *fields) msg() string {
 	if !f.require("msg") {
 		return ""
 	}
-	raw, text := f.raw["msg"], ""
+	raw := f.raw["msg"]
+	var text string
 	switch raw[0] {
 	case '"':
 		text = f.text("msg")
