@@ -94,10 +94,11 @@ func TestSpellingsShareLimits(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var requests sync.WaitGroup
 	for _, s := range sessions {
-		p, err := s.Path()
+		p, done, err := s.Path()
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer done()
 		for range limit {
 			requests.Go(func() { _, _ = p.Groups(ctx, 1, []uint32{7}, func(*wire.GroupInfo) {}) })
 		}
@@ -108,10 +109,11 @@ func TestSpellingsShareLimits(t *testing.T) {
 			for s.inFlight.Load() < limit {
 				runtime.Gosched()
 			}
-			p, err := s.Path()
+			p, done, err := s.Path()
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer done()
 			if _, err := p.Users(ctx, 1, []uint32{1}); err != nil {
 				t.Error(err)
 			}

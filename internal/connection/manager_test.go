@@ -109,10 +109,11 @@ func (h *harness) ready(s *Session) {
 
 func (h *harness) path(s *Session) dbproxy.Reads {
 	h.t.Helper()
-	p, err := s.Path()
+	p, done, err := s.Path()
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.t.Cleanup(done)
 	return p
 }
 

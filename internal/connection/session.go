@@ -249,13 +249,14 @@ type path struct {
 
 var _ dbproxy.Reads = path{}
 
-// Path returns reads over one connection to one db_proxy, or dbproxy.ErrNotSent.
-func (s *Session) Path() (dbproxy.Reads, error) {
-	p, err := s.client().OpenPath()
+// Path returns reads over one connection to one db_proxy, or dbproxy.ErrNotSent. The caller calls done after the last
+// of them.
+func (s *Session) Path() (reads dbproxy.Reads, done func(), err error) {
+	p, done, err := s.client().OpenPath()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return path{session: s, reads: p}, nil
+	return path{session: s, reads: p}, done, nil
 }
 
 func (p path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {

@@ -18,8 +18,9 @@ import (
 
 // TeamTalk is one installation, as the engine needs it.
 type TeamTalk interface {
-	// Path returns reads over one path, which vouch for each other. Its errors are those of the reads.
-	Path() (dbproxy.Reads, error)
+	// Path returns reads over one path, which vouch for each other. Its errors are those of the reads. The caller calls
+	// done after the last of them.
+	Path() (reads dbproxy.Reads, done func(), err error)
 	// Send stores a message of the type given and returns the id that db_proxy answers
 	// with. It waits for its turn until queue is done, then calls build, which returns
 	// false if there is no message any more, and waits for the answer until ctx is done. It

@@ -174,10 +174,11 @@ func (d *directoryCache) overdue(v *directoryView, b *batch) {
 }
 
 func (v *directoryView) fetch(ctx context.Context, b *batch) (DirectorySnapshot, error) {
-	path, err := v.server.Path()
+	path, done, err := v.server.Path()
 	if err != nil {
 		return DirectorySnapshot{}, err
 	}
+	defer done()
 	return fetchDirectory(ctx, path, v.sender, b.users, b.groups)
 }
 

@@ -26,7 +26,7 @@ type library struct {
 	fail func(n int, ids []uint32) error
 }
 
-func (l *library) Path() (dbproxy.Reads, error) { return l, nil }
+func (l *library) Path() (dbproxy.Reads, func(), error) { return l, func() {}, nil }
 
 func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	l.mu.Lock()

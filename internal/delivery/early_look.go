@@ -64,10 +64,11 @@ func waitUntil(ctx context.Context, until time.Time) {
 func (l *earlyLook) look(ctx context.Context, p recipientState) *wire.MsgInfo {
 	ctx, cancel := context.WithTimeout(ctx, earlyLookTime)
 	defer cancel()
-	path, err := l.task.Server.Path()
+	path, done, err := l.task.Server.Path()
 	if err != nil {
 		return nil
 	}
+	defer done()
 	for count := uint32(scanCount); count <= earlyScanMax; count *= scanGrowth {
 		s := &rowScanner{fingerprint: l.task.fingerprint(p), bound: p.CreateTime, keys: l.task.Server.Keys()}
 		if err := path.Scan(ctx, l.task.session(p), count, s); err != nil {

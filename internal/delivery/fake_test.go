@@ -139,13 +139,13 @@ func (f *talk) change(do func()) {
 }
 
 // Path implements TeamTalk: the fake is one path, or another one that a test has put before a replica.
-func (f *talk) Path() (dbproxy.Reads, error) {
+func (f *talk) Path() (dbproxy.Reads, func(), error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.replica != nil {
-		return f.replica, nil
+		return f.replica, func() {}, nil
 	}
-	return f, nil
+	return f, func() {}, nil
 }
 
 // stopReplica has reads answered by a replica that gets no more rows.

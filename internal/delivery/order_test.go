@@ -74,7 +74,7 @@ func TestOlderIsFirstAfterWaiting(t *testing.T) {
 // hesitant is a TeamTalk whose directory takes a second.
 type hesitant struct{ *talk }
 
-func (s hesitant) Path() (dbproxy.Reads, error) { return s, nil }
+func (s hesitant) Path() (dbproxy.Reads, func(), error) { return s, func() {}, nil }
 
 func (s hesitant) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	<-time.After(time.Second)

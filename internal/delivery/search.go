@@ -44,10 +44,11 @@ type question struct {
 
 // searchStore looks for the message. Absence is proved only if that can be done by now.
 func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, askedAt time.Time) (SearchResult, error) {
-	path, err := t.Server.Path()
+	path, done, err := t.Server.Path()
 	if err != nil {
 		return SearchResult{Limits: p.limits, Members: p.members}, err
 	}
+	defer done()
 	q := &question{
 		task: t, to: p, askedAt: askedAt, path: path, known: e.known, recorded: e.recordedRowsKnown,
 		conversation: t.conversation(p),
@@ -111,10 +112,11 @@ func (t Task) isStandalone(p recipientState, row *wire.MsgInfo) bool {
 
 // readBack reads the message by its id; nil if the store does not show it with the content that was sent.
 func (t Task) readBack(ctx context.Context, p recipientState) (*wire.MsgInfo, error) {
-	path, err := t.Server.Path()
+	path, done, err := t.Server.Path()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	rows, err := path.ByID(ctx, t.session(p), []uint32{p.MessageID})
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ type history struct {
 	lost  int
 }
 
-func (x *history) Path() (dbproxy.Reads, error) { return x, nil }
+func (x *history) Path() (dbproxy.Reads, func(), error) { return x, func() {}, nil }
 
 func (x *history) Scan(_ context.Context, _ dbproxy.Session, count uint32, to dbproxy.Scanner) error {
 	type sized struct {

@@ -142,10 +142,11 @@ func actingUser(server *v1alpha1.TeamTalkServer, c dbproxy.MemberChange, g *wire
 
 // checkUsers refuses users who do not exist. db_proxy does not check it.
 func checkUsers(ctx context.Context, session *connection.Session, by uint32, members []uint32) error {
-	path, err := session.Path()
+	path, done, err := session.Path()
 	if err != nil {
 		return groupError(err)
 	}
+	defer done()
 	ids := append([]uint32{by}, members...)
 	users, err := path.Users(ctx, by, ids)
 	switch {
@@ -164,10 +165,11 @@ func checkUsers(ctx context.Context, session *connection.Session, by uint32, mem
 
 // readGroup returns the group of a change, or nil if TeamTalk does not show it.
 func readGroup(ctx context.Context, session *connection.Session, c dbproxy.MemberChange) (*wire.GroupInfo, error) {
-	path, err := session.Path()
+	path, done, err := session.Path()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	groups, err := path.Groups(ctx, c.By, []uint32{c.Group}, nil)
 	return groups[c.Group], err
 }

@@ -30,7 +30,9 @@ type conn struct {
 	// load counts the calls in flight, and those that are about to be. late counts those that are not answered in the
 	// usual time, and overdue those that wait for the end of the connection.
 	load, late, overdue atomic.Int64
-	// retired: another connection has taken its place. It is set with the Client's mu.
+	// paths counts those that are open. It grows with the Client's mu.
+	paths atomic.Int64
+	// retired: another connection has taken its place. Only its paths use it. It is set with the Client's mu.
 	retired atomic.Bool
 	// draining and replacing are guarded by the Client's mu. replacing: another connection is dialed to take its place.
 	draining, replacing bool
@@ -42,7 +44,13 @@ type conn struct {
 var _ link.Handler = (*conn)(nil)
 
 // takes reports whether the connection accepts requests. It needs the Client's mu.
-func (cn *conn) takes() bool { return !cn.draining && !cn.retired.Load() && cn.overdue.Load() == 0 }
+func (cn *conn) takes() bool { return cn.takesOfPath() && !cn.retired.Load() }
+
+// takesOfPath reports whether the connection accepts requests of the paths that are open. It needs the Client's mu.
+func (cn *conn) takesOfPath() bool {
+	_, open := cn.client.conns[cn]
+	return open && !cn.draining && cn.overdue.Load() == 0
+}
 
 // leave undoes the count of a call.
 func (cn *conn) leave() {
@@ -50,22 +58,23 @@ func (cn *conn) leave() {
 	cn.closeUnused()
 }
 
-// closeUnused closes the connection if all of its calls are overdue, or it was replaced and has none. A replaced one
-// gets no more calls, and each of them ends or is overdue after the request timeout.
+// closeUnused closes the connection if all of its calls are overdue, or it was replaced and has neither calls nor paths.
+// A replaced one gets no more paths, and each call ends or is overdue after the request timeout.
 func (cn *conn) closeUnused() {
-	// Before load: no call is added after them.
-	retired, overdue := cn.retired.Load(), cn.overdue.Load()
+	// In this order: after them no path is added, and then no call.
+	retired, paths, overdue := cn.retired.Load(), cn.paths.Load(), cn.overdue.Load()
 	switch {
 	case cn.load.Load() > overdue:
 	case overdue > 0:
 		cn.link.Close(errOverdue)
-	case retired:
+	case retired && paths == 0:
 		cn.link.Close(errReplaced)
 	}
 }
 
-// noteLate counts a call as late, unless it has ended. The connection itself may be the reason, so others are preferred,
-// and it is replaced. Its calls go on.
+// noteLate counts a call as late, unless it has ended. The connection itself may be the reason, so others are preferred.
+// One that stores something is looked for over another connection, and its own is replaced; its calls and paths go on. A
+// read may be late because there is much to read.
 func (cn *conn) noteLate(cl *call) {
 	cn.mu.Lock()
 	inFlight := cn.calls[cl.seq()] == cl
@@ -77,7 +86,7 @@ func (cn *conn) noteLate(cl *call) {
 	switch {
 	case !inFlight:
 		cn.share.limiter.ends(cl)
-	case cn.client.mayReplace():
+	case cl.stores && cn.client.mayReplace():
 		cn.replace()
 	}
 }

@@ -235,3 +235,56 @@ func TestHungReadIsRepeated(t *testing.T) {
 		wantSlots(t, h.limiter(), 0, 0)
 	})
 }
+
+// TestPathOfLateReads: reads that take long keep their connection, so that the next question can be asked there.
+func TestPathOfLateReads(t *testing.T) {
+	bubble(t, Options{Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
+		path, done, err := h.OpenPath()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			read := usersAsync(t, path)
+			req := server.Next()
+			peer.Elapse(2 * firstLate)
+			answerUsers(server, req)
+			want(t, "users", <-read, 0)
+		}
+		done()
+		h.wantState(t, 1, 1)
+		if len(h.Conns) > 0 {
+			t.Error("the connection of a late read was replaced")
+		}
+	})
+}
+
+// TestPathOfReplacedConnection: a connection that is replaced stays open as long as its paths, and serves only them.
+func TestPathOfReplacedConnection(t *testing.T) {
+	bubble(t, Options{Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
+		path, done, err := h.OpenPath()
+		if err != nil {
+			t.Fatal(err)
+		}
+		send, late := h.sendLate(t, message(3))
+		req := server.Next()
+		<-late
+		next := <-h.Conns
+		peer.Elapse(time.Second)
+		answerStored(t, server, req, 5)
+		want(t, "send", <-send, 5)
+		for range 2 {
+			read := usersAsync(t, path)
+			answerUsers(server, server.Next())
+			want(t, "of the path", <-read, 0)
+			read = usersAsync(t, h)
+			answerUsers(next, next.Next())
+			want(t, "another one", <-read, 0)
+		}
+		done()
+		if _, open := <-server.Requests; open {
+			t.Error("the connection is open after its last path")
+		}
+		synctest.Wait()
+		want(t, "after its end", <-usersAsync(t, path), 0, ErrNotSent, ErrNotConnected)
+	})
+}

@@ -125,10 +125,11 @@ func TestGroupBoundOfSlowServer(t *testing.T) {
 // TestPath uses one connection, and ends with it.
 func TestPath(t *testing.T) {
 	bubble(t, Options{Connections: 2}, func(t *testing.T, h *harness, server *peer.Conn) {
-		path, err := h.OpenPath()
+		path, done, err := h.OpenPath()
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer done()
 		answer := usersAsync(t, path)
 		other := <-h.Conns
 		if len(server.Requests) == 0 {
@@ -151,6 +152,6 @@ func TestPath(t *testing.T) {
 }
 
 func TestNoPath(t *testing.T) {
-	_, err := New(Options{Address: peer.Address}).OpenPath()
+	_, _, err := New(Options{Address: peer.Address}).OpenPath()
 	peer.WantErr(t, "path", err, ErrNotSent)
 }

@@ -40,15 +40,20 @@ type Path struct {
 
 var _ Reads = (*Path)(nil)
 
-// OpenPath returns a path over a connection that accepts requests, or ErrNotSent.
-func (c *Client) OpenPath() (*Path, error) {
+// OpenPath returns a path over a connection that accepts requests, or ErrNotSent. The caller calls done after the last
+// request: until then, the connection stays open even if another one takes its place.
+func (c *Client) OpenPath() (p *Path, done func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cn := c.leastLoaded(nil)
 	if cn == nil {
-		return nil, notSent(ErrNotConnected)
+		return nil, nil, notSent(ErrNotConnected)
 	}
-	return &Path{client: c, conn: cn}, nil
+	cn.paths.Add(1)
+	return &Path{client: c, conn: cn}, func() {
+		cn.paths.Add(-1)
+		cn.closeUnused()
+	}, nil
 }
 
 // acquire waits for a slot of the db_proxy behind the connection with the fewest requests. It returns a connection
@@ -80,7 +85,7 @@ func (p *Path) next(of *share) *conn {
 	if p.conn == nil {
 		return p.client.leastLoaded(of)
 	}
-	if p.conn.takes() {
+	if p.conn.takesOfPath() {
 		return p.conn
 	}
 	return nil
@@ -91,10 +96,12 @@ func (p *Path) pick(of *share) *conn {
 	p.client.mu.Lock()
 	defer p.client.mu.Unlock()
 	cn := p.conn
-	if cn == nil {
-		cn = p.client.leastLoaded(of)
-	}
-	if cn == nil || !cn.takes() {
+	switch {
+	case cn == nil:
+		if cn = p.client.leastLoaded(of); cn == nil {
+			return nil
+		}
+	case !cn.takesOfPath():
 		return nil
 	}
 	// If the connection ends now, register fails.

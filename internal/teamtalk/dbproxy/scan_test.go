@@ -89,10 +89,11 @@ func TestScan(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, Options{Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
-				path, err := h.OpenPath()
+				path, done, err := h.OpenPath()
 				if err != nil {
 					t.Fatal(err)
 				}
+				defer done()
 				got := &counter{t: t}
 				scan := async(func() (int, error) { return 0, path.Scan(t.Context(), singleChat, many+10, got) })
 				server.Next()
