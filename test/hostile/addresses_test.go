@@ -31,7 +31,7 @@ func TestOthersAddress(t *testing.T) {
 	}
 	other.CreateServer(func(s *v1alpha1.TeamTalkServer) {
 		s.Spec.DBProxy.MaxInFlight, s.Spec.DBProxy.MaxGroupInFlight = 1, 1
-		s.Spec.DBProxy.Endpoints = append(s.Spec.DBProxy.Endpoints, v1alpha1.Endpoint("LOCALHOST:0"+port), "127.0.0.1:1")
+		s.Spec.DBProxy.Endpoints = append(s.Spec.DBProxy.Endpoints, v1alpha1.Endpoint("LOCALHOST:"+port), "127.0.0.1:1")
 	})
 	dropped, err := teamtalk.Faults().Add(devserver.Fault{Kind: devserver.Drop, Command: wire.CommandMsgData, Count: 1})
 	if err != nil {
