@@ -94,8 +94,14 @@ func (c *Conn) run() (received bool, cause error) {
 }
 
 // ReadBefore bounds the time in which Handler.Frame can read the frame that it was called with. Later reads of the
-// frame fail. The connection goes on, and skips the rest of the frame. Only Handler.Frame may call it.
-func (c *Conn) ReadBefore(t time.Time) { c.in.frameEnd = t }
+// frame fail. The connection goes on, and skips the rest of the frame. Delays by the limiter do not count. The zero
+// time ends the bound. Only Handler.Frame may call it.
+func (c *Conn) ReadBefore(t time.Time) {
+	if c.in.frameEnd.IsZero() {
+		c.in.delayed = 0
+	}
+	c.in.frameEnd = t
+}
 
 // bufferLen is the size in bytes of the buffer of each connection. There may be thousands of connections.
 const bufferLen = 4 << 10
@@ -153,8 +159,9 @@ type deadlineReader struct {
 	// owed is what the next read has to wait for.
 	owed  int
 	until time.Time
-	// frameEnd, if set, ends reads of the current frame; see Conn.ReadBefore.
+	// frameEnd, if set, ends reads of the current frame, later by what the limiter has delayed them; see Conn.ReadBefore.
 	frameEnd time.Time
+	delayed  time.Duration
 	// err is the end of the connection.
 	err error
 }
@@ -169,9 +176,10 @@ func (r *deadlineReader) Read(b []byte) (int, error) {
 	if !r.until.IsZero() && r.until.Before(deadline) {
 		deadline = r.until
 	}
-	bounded := !r.frameEnd.IsZero() && r.frameEnd.Before(deadline)
+	frameEnd := r.frameEnd.Add(r.delayed)
+	bounded := !r.frameEnd.IsZero() && frameEnd.Before(deadline)
 	if bounded {
-		deadline = r.frameEnd
+		deadline = frameEnd
 	}
 	// It fails only if the connection has ended, as the read does.
 	_ = r.nc.SetReadDeadline(deadline)
@@ -192,6 +200,7 @@ func (r *deadlineReader) throttle() {
 	now := time.Now()
 	if delay := r.limiter.ReserveN(now, min(r.owed, r.limiter.Burst())).DelayFrom(now); delay > 0 {
 		sleep(r.ctx, delay)
+		r.delayed += time.Since(now)
 	}
 	r.owed = 0
 }

@@ -218,6 +218,25 @@ func TestReadBefore(t *testing.T) {
 	})
 }
 
+// TestReadBeforeOfLimited: a frame is not slow because it is read at the rate of the limiter.
+func TestReadBeforeOfLimited(t *testing.T) {
+	const rate, body = 4 << 10, 64 << 10
+	limiter := NewReadLimiter(rate)
+	bubble(t, Options{Reads: limiter}, func(t *testing.T, h *harness, c *Conn, server *peer.Conn) {
+		limiter.ReserveN(time.Now(), readBurst-10*rate)
+		h.onFrame = func(f *pdu.Frame) {
+			end := time.Now().Add(time.Second)
+			for range body / bufferLen { // as if it waited for the memory of each piece
+				c.ReadBefore(end)
+				_, err := io.ReadFull(f, make([]byte, bufferLen))
+				peer.WantErr(t, "read", err)
+			}
+		}
+		server.SendRaw(pdu.PDU{Command: wire.CommandMsgListRsp, Seq: 1, Body: make([]byte, body)}.Append(nil))
+		h.wantEvents(t, "up", "frame 1")
+	})
+}
+
 func TestStopReceiving(t *testing.T) {
 	cases := map[string]struct {
 		closesAfter time.Duration // 0: never, and sends heartbeats
