@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -60,8 +59,6 @@ type call struct {
 	// release may be called early, see lateCalls.
 	release func()
 	done    chan outcome // capacity 1
-	// receiving is locked while an answer that is not small is read into exchange.answer.
-	receiving sync.Mutex
 	// overdue is set if the call was not answered in time and waits for the end of the connection. It is
 	// guarded by conn.mu until the call is removed. db_proxy may work on a call that stores until the connection
 	// has ended, and on one about a group even longer.
@@ -70,10 +67,9 @@ type call struct {
 	began time.Time
 	// isLate: it is counted as late by its connection. conn.mu guards it.
 	isLate bool
-	// These are of a late call, and guarded by the Limiter's mu. written is after the request was written.
-	// overtaken is closed when wasOvertaken is set; early: its slot was released before its end.
+	// These are of a late call, and guarded by the Limiter's mu. written is after the request was written; early: its
+	// slot was released before its end.
 	written             time.Time
-	overtaken           chan struct{}
 	wasOvertaken, early bool
 }
 
@@ -152,38 +148,22 @@ func (x *exchange) frame(handle uint32) (pdu.PDU, error) {
 	return p, err
 }
 
-// await waits for the outcome of a call that may have been written. If the call is late, the caller is notified. A late
-// read that others overtake is sent once more: a thread that hangs may have got it.
+// await waits for the outcome of a call that may have been written. If the call is late, the caller is notified.
 func (p *Path) await(ctx context.Context, cl *call) outcome {
 	limiter, written := cl.conn.share.limiter, time.Now()
 	expiry := time.AfterFunc(p.client.opts.RequestTimeout, cl.expire)
 	late := time.NewTimer(limiter.lateAfter(cl.group))
 	defer late.Stop()
-	var overtaken <-chan struct{}
-	var again <-chan error
-	var repeated *exchange
 	for {
 		select {
 		case o := <-cl.done:
 			expiry.Stop()
 			return o
-		case err := <-again:
-			again = nil
-			if err == nil {
-				return cl.replaceAnswer(repeated)
-			}
 		case <-late.C:
-			overtaken = limiter.becomesLate(cl, written)
+			limiter.becomesLate(cl, written)
 			cl.conn.noteLate(cl)
 			if cl.late != nil {
 				cl.late()
-			}
-		case <-overtaken:
-			overtaken = nil
-			if !cl.stores && cl.scan == nil {
-				var cancel context.CancelFunc
-				repeated, again, cancel = p.repeat(ctx, cl.exchange)
-				defer cancel()
 			}
 		case <-ctx.Done():
 			select {
@@ -195,45 +175,6 @@ func (p *Path) await(ctx context.Context, cl *call) outcome {
 			}
 		}
 	}
-}
-
-// repeat sends the request of x once more, as an exchange of its own.
-func (p *Path) repeat(ctx context.Context, x *exchange) (*exchange, <-chan error, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	again := *x
-	again.answer = x.answer.ProtoReflect().New().Interface()
-	done := make(chan error, 1)
-	go func() {
-		cl, err := p.write(ctx, &again)
-		if err != nil {
-			done <- err
-			return
-		}
-		expiry := time.AfterFunc(p.client.opts.RequestTimeout, cl.expire)
-		select {
-		case o := <-cl.done:
-			expiry.Stop()
-			if o.err == nil && !o.parsed {
-				o.err = again.parse(o.body)
-			}
-			done <- o.err
-		case <-ctx.Done():
-		}
-	}()
-	return &again, done, cancel
-}
-
-// replaceAnswer ends the call with the answer to its repetition, unless it is answered meanwhile.
-func (cl *call) replaceAnswer(repeated *exchange) outcome {
-	cl.end(nil)
-	if o := <-cl.done; o.parsed || o.body != nil {
-		return o
-	}
-	cl.receiving.Lock()
-	defer cl.receiving.Unlock()
-	proto.Reset(cl.answer)
-	proto.Merge(cl.answer, repeated.answer)
-	return outcome{parsed: true}
 }
 
 // expire ends a call that was not answered in time. One that stores something may be executed until its

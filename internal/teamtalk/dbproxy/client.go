@@ -196,7 +196,8 @@ func (c *Client) Connected() int {
 func (c *Client) Addresses() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(c.addresses))), func(a string) bool { return a == "" })
+	addresses := slices.Compact(slices.Sorted(slices.Values(c.addresses)))
+	return slices.DeleteFunc(addresses, func(a string) bool { return a == "" })
 }
 
 // leastLoaded returns the connection with the fewest requests, of those without a late one if there are such, or nil

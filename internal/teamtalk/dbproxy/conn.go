@@ -58,8 +58,8 @@ func (cn *conn) leave() {
 	cn.closeUnused()
 }
 
-// closeUnused closes the connection if all of its calls are overdue, or it was replaced and has neither calls nor paths.
-// A replaced one gets no more paths, and each call ends or is overdue after the request timeout.
+// closeUnused closes the connection if all of its calls are overdue, or it was replaced and has neither calls nor
+// paths. A replaced one gets no more paths, and each call ends or is overdue after the request timeout.
 func (cn *conn) closeUnused() {
 	// In this order: after them no path is added, and then no call.
 	retired, paths, overdue := cn.retired.Load(), cn.paths.Load(), cn.overdue.Load()
@@ -72,9 +72,9 @@ func (cn *conn) closeUnused() {
 	}
 }
 
-// noteLate counts a call as late, unless it has ended. The connection itself may be the reason, so others are preferred.
-// One that stores something is looked for over another connection, and its own is replaced; its calls and paths go on. A
-// read may be late because there is much to read.
+// noteLate counts a call as late, unless it has ended. The connection itself may be the reason, so others are
+// preferred. That of a call that stores something is replaced; its calls and paths go on. A read may be late because
+// there is much to read.
 func (cn *conn) noteLate(cl *call) {
 	cn.mu.Lock()
 	inFlight := cn.calls[cl.seq()] == cl

@@ -18,9 +18,9 @@ const (
 	maxProbes = 4
 )
 
-// lateCalls are the requests that are not answered in the usual time. A thread of db_proxy that hangs never answers what
-// is dealt to it, and a db_proxy that hangs answers nothing. They are told apart by requests that overtake: written
-// later, and answered.
+// lateCalls are the requests that are not answered in the usual time. A thread of db_proxy that hangs never answers
+// what is dealt to it, and a db_proxy that hangs answers nothing. They are told apart by requests that overtake:
+// written later, and answered.
 //
 // What is overtaken gives its slot back at once, and so does the only request about a group in flight: otherwise no
 // other one could overtake it.
@@ -75,15 +75,14 @@ func (l *Limiter) answered(cl *call) {
 	releaseAll(releases)
 }
 
-// becomesLate adds a call that was written by a time. The channel is closed when another one overtakes it.
-func (l *Limiter) becomesLate(cl *call, written time.Time) (overtaken <-chan struct{}) {
+// becomesLate adds a call that was written by a time.
+func (l *Limiter) becomesLate(cl *call, written time.Time) {
 	l.mu.Lock()
-	cl.written, cl.overtaken = written, make(chan struct{})
+	cl.written = written
 	l.late.calls = append(l.late.calls, cl)
 	releases := l.giveBack()
 	l.mu.Unlock()
 	releaseAll(releases)
-	return cl.overtaken
 }
 
 // ends removes a call at its end.
@@ -120,7 +119,6 @@ func (l *Limiter) giveBack() (releases []func()) {
 	for _, cl := range l.late.calls {
 		if !cl.wasOvertaken && l.late.newest.of(cl.group).After(cl.written) {
 			cl.wasOvertaken = true
-			close(cl.overtaken)
 		}
 		if !cl.early && (cl.wasOvertaken && l.mayBeEarly(cl.group) || cl.group && l.mayProbe()) {
 			cl.early = true

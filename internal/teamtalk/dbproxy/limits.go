@@ -99,8 +99,9 @@ func (l *Limiter) forget() {
 	}
 }
 
+// idle is false while slots are quarantined, even those that were released early and do not count as used.
 func (l *Limiter) idle() bool {
-	return len(l.shares) == 0 && l.used == 0 && l.limits.limiters[l.address] == l
+	return len(l.shares) == 0 && l.used == 0 && len(l.quarantine.held) == 0 && l.limits.limiters[l.address] == l
 }
 
 // loopback stands for all addresses of this machine: a db_proxy listens at all of them.

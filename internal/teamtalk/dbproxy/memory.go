@@ -69,7 +69,11 @@ func (m *Memory) acquire(ctx context.Context, tenant string, n int, patience tim
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.waiting.Remove(item) // it was granted meanwhile
+	if !m.waiting.Remove(item) {
+		return true // it was granted meanwhile
+	}
+	m.grant() // what waited behind it may take less
+	return false
 }
 
 // release returns n bytes.

@@ -5,8 +5,8 @@ package dbproxy
 import "time"
 
 const (
-	// lateFactor times the usual time is late. Early reads cost one request each, so that few false ones do not
-	// matter: 300 group messages beside single chats drew none.
+	// lateFactor times the usual time is late. Early reads cost one request each, so that few false ones do not matter.
+	// How many there are was not measured.
 	lateFactor = 3
 	// minLate and maxLate bound it. A stock db_proxy takes about 45 ms for a group message, and flushes answers
 	// every 10 ms: five times that is no jitter. firstLate applies before the first answer.

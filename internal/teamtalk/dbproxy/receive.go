@@ -70,8 +70,6 @@ func (cl *call) answered(o outcome) {
 // receive reads an answer that is not small. It returns false if the answer is another call's, or the connection
 // has ended.
 func (cl *call) receive(f *pdu.Frame) (outcome, bool) {
-	cl.receiving.Lock()
-	defer cl.receiving.Unlock()
 	switch {
 	case cl.scan != nil, cl.unused != 0:
 		return cl.receiveFields(f)

@@ -257,6 +257,22 @@ func TestMemoryTurns(t *testing.T) {
 	})
 }
 
+// TestMemoryAfterPatience: what waits behind an answer that gives up gets what is left.
+func TestMemoryAfterPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(8 * shares)
+		acquire := func(n int, patience time.Duration) <-chan result[bool] {
+			return async(func() (bool, error) { return m.acquire(t.Context(), "a", n, patience), nil })
+		}
+		want(t, "some", <-acquire(4, 0), true)
+		long, short := acquire(8, time.Second), acquire(4, time.Hour)
+		want(t, "more than is left", <-long, false)
+		r := <-short
+		want(t, "behind it", r, true)
+		wantAfter(t, "behind it", r, time.Second)
+	})
+}
+
 // TestReduced: what is kept of a long answer does not outlive its request.
 func TestReduced(t *testing.T) {
 	many := make([]uint32, 100_000)
