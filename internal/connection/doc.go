@@ -19,12 +19,11 @@
 // # Implementation
 //
 // A session dials in the background once it has a key, and redials with backoff; requests do not wait for a
-// connection. They pick a
-// connected db_proxy in turn, and the router that has been connected for the longest time. A session with a
-// changed Config is replaced: the new one accepts requests at once, and the old one closes its connections after
-// its requests in flight have ended. New keys replace the keys of a session without a new connection. The limits
-// of requests in flight belong to the address that a connection is made to, and are shared by all sessions. All sessions
-// share the memory for answers.
+// connection. They pick a connected db_proxy in turn, and the router that has been connected for the longest time. A
+// session with a changed Config is replaced: the new one accepts requests at once, and the old one closes its
+// connections after its requests in flight have ended. New keys replace the keys of a session without a new
+// connection. The limits of requests in flight belong to the address that a connection is made to, and are shared by
+// all sessions. All sessions share the memory for answers.
 //
 // # Trade-offs
 //

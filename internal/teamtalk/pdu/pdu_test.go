@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -413,13 +414,13 @@ func TestHandleOf(t *testing.T) {
 		"nothing":                {},
 		"alone":                  {attach, 7, true},
 		"after other fields":     {append([]byte{0x08, 1, 0x12, 1, 'x', 0x1d, 0, 0, 0, 0}, attach...), 7, true},
-		"before other fields":    {append(attach[:len(attach):len(attach)], 0x08, 1), 7, true},
-		"the last one counts":    {AppendHandle(attach[:len(attach):len(attach)], 9), 9, true},
+		"before other fields":    {append(slices.Clip(attach), 0x08, 1), 7, true},
+		"the last one counts":    {AppendHandle(slices.Clip(attach), 9), 9, true},
 		"not a handle":           {[]byte{0xa2, 1, 1, 9}, 0, false},
 		"a number":               {[]byte{0xa0, 1, 7}, 0, false},
 		"cut":                    {attach[:len(attach)-1], 0, false},
-		"before what is invalid": {append(attach[:len(attach):len(attach)], 0xff), 7, true},
-		"in a group":             {append([]byte{0x0b}, append(attach[:len(attach):len(attach)], 0x0c)...), 0, false},
+		"before what is invalid": {append(slices.Clip(attach), 0xff), 7, true},
+		"in a group":             {append([]byte{0x0b}, append(slices.Clip(attach), 0x0c)...), 0, false},
 		"after nested groups":    {append(append(bytes.Repeat([]byte{0x0b}, 5000), bytes.Repeat([]byte{0x0c}, 5000)...), attach...), 0, false},
 	}
 	for name, tc := range cases {
