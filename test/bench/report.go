@@ -128,10 +128,10 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// percentile returns the smallest value that p percent of all do not exceed.
+// percentile returns the smallest value that more than p percent of all do not exceed: of 100, the 99th is the largest.
 func percentile[T cmp.Ordered](values []T, p int) T {
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[max(0, (len(sorted)*p+99)/100-1)]
+	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
 }
 
 // perSecond is how many of n a duration makes in a second.

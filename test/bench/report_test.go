@@ -56,7 +56,7 @@ func TestStatistics(t *testing.T) {
 	for i := range hundred {
 		hundred[i] = 100 - i
 	}
-	for p, want := range map[int]int{1: 1, 50: 50, 99: 99, 100: 100} {
+	for p, want := range map[int]int{0: 1, 1: 2, 50: 51, 99: 100, 100: 100} {
 		if got := percentile(hundred, p); got != want {
 			t.Errorf("percentile %d: %d, want %d", p, got, want)
 		}
