@@ -67,10 +67,6 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	terms := leadership.NewTermTracker(mgr.GetClient(), live, lease, identity, delivery.PeerPatience)
 	claims := leadership.NewClaims(terms, gate.Open)
 
-	err = addAll(mgr, terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog)
-	if err != nil {
-		return nil, err
-	}
 	servers := &teamtalkserver.Reconciler{
 		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Wake: serverWake, MessageWake: sessionWake,
 		Claims: claims, Endpoints: o.Endpoints.Endpoints(), Recorder: recorder,
@@ -85,11 +81,12 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
 	}
 	err = errors.Join(
+		addAll(mgr, terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog),
 		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), receivers.SetupWithManager(mgr),
 		mgr.AddReadyzCheck("caches", caches.Check), mgr.AddHealthzCheck("watchdog", dog.Check),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("set up controllers and checks: %w", err)
+		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
 	c := &components{engine: engine, terms: terms, drainGateway: func(time.Duration) {}}
 	if o.servesGateway() {
@@ -107,8 +104,8 @@ func addAll(mgr manager.Manager, runnables ...manager.Runnable) error {
 	return nil
 }
 
-// drain stops sending. If everything is answered in time, it marks the Lease, so that the next leader searches the store
-// only for what is not recorded.
+// drain stops sending. If everything is answered in time, it marks the Lease, so that the next leader searches the
+// store only for what is not recorded.
 func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

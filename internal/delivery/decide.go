@@ -145,6 +145,11 @@ func (p recipientState) expiresAt(pol Policy) time.Time {
 // isFinishing reports whether a step completes what has been sent: while the engine drains, it takes no other.
 func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
 
+// begins reports whether a step needs the payload. A doubt is not sent to, whatever is asked about it.
+func (s Step) begins(p recipientState) bool {
+	return (s == StepPreflight || s == StepSend) && p.State != v1alpha1.StateInDoubt
+}
+
 // canYield reports whether older messages may go first.
 func (s Step) canYield() bool { return s == StepWait || s == StepSend || s == StepRoute }
 

@@ -39,8 +39,8 @@ func (e *Engine) AwaitsRecord(uid types.UID) bool {
 }
 
 // Drain sends nothing more, and waits until all is answered, and recorded or refused, or ctx is done. What the API
-// server had refused before is tried once more. For what is not recorded within patience, it does not wait any longer: a
-// tenant that changes its messages all the time makes each write a conflict. Drain returns the messages of which not
+// server had refused before is tried once more. For what is not recorded within patience, it does not wait any longer:
+// a tenant that changes its messages all the time makes each write a conflict. Drain returns the messages of which not
 // everything is recorded, as their namespaces by UID.
 func (e *Engine) Drain(ctx context.Context, patience time.Duration) (unrecorded map[types.UID]string, err error) {
 	for _, key := range e.beginDrain() {

@@ -23,8 +23,8 @@ const (
 var earlyLookBackoff = backoff{500 * time.Millisecond, 4 * time.Second}
 
 // earlyLook looks for a message in the store while its answer is late, over another connection. A row that is found
-// settles the send: each request is executed once, and the row has its token, or its time and content. A row that is not
-// found proves nothing, because the request may still be executed.
+// settles the send: each request is executed once, and the row has its token, or its time and content. A row that is
+// not found proves nothing, because the request may still be executed.
 type earlyLook struct {
 	engine *Engine
 	task   Task

@@ -65,13 +65,10 @@ func (x *executor) advance() pause {
 	if p.State == v1alpha1.StateStored {
 		x.place.ReleaseSlot()
 	}
-	// A doubt is not sent to, whatever is asked about it.
-	starting := (step == StepPreflight || step == StepSend) && p.State != v1alpha1.StateInDoubt
-	refusal, refused := t.Refusals[p.Recipient]
-	refused = refused && p.State == v1alpha1.StatePending
+	refusal, refused := t.refusal(p)
 	expiry := pause{waits: true, until: p.expiresAt(t.Policy)}
 	switch {
-	case step == StepDone, x.task.ctx.Err() != nil && !step.isFinishing():
+	case step == StepDone, x.isStopped(step):
 		return pause{ended: true}
 	case step == StepWaitRouter: // without the conversation: all that wait go on together
 		return x.awaitRouter(t, p)
@@ -80,7 +77,7 @@ func (x *executor) advance() pause {
 	}
 	acquired := x.place.Acquire()
 	switch {
-	case x.task.ctx.Err() != nil && (!acquired || !step.isFinishing()):
+	case !acquired && x.task.ctx.Err() != nil, x.isStopped(step):
 		return pause{ended: true}
 	case step == StepExpire:
 		x.record(step, began, p, afterDeadline(p))
@@ -95,7 +92,7 @@ func (x *executor) advance() pause {
 	case step == StepWait:
 		x.giveWay(p, until, began)
 		return pause{waits: true, until: earlier(until, expiry.until)}
-	case starting && t.PayloadPending:
+	case t.PayloadPending && step.begins(p):
 		x.place.Release()
 		x.place.ReleaseSlot()
 		return expiry
@@ -106,6 +103,9 @@ func (x *executor) advance() pause {
 	}
 	return pause{}
 }
+
+// isStopped reports whether a step is not executed any more: the task is stopped, and the step completes nothing.
+func (x *executor) isStopped(step Step) bool { return x.task.ctx.Err() != nil && !step.isFinishing() }
 
 // giveWay lets successors pass a recipient that waits beyond its grace period. One that is stored has a grace period
 // of the first backoff, in which the stored messages that a router has woken acquire the conversation in order.

@@ -229,6 +229,13 @@ func (f *talk) Route(_ context.Context, _ dbproxy.Message, id uint32) error {
 	return nil
 }
 
+// routesTried counts what the router was given. More may follow.
+func (f *talk) routesTried() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.routes
+}
+
 func (f *talk) Keys() cipher.Keys {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -62,8 +62,8 @@ func TestNoRouter(t *testing.T) {
 		h.submit(h.task("m", toAlice))
 		advance(RouteTimeout - time.Millisecond)
 		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonServerNotReady)
-		if h.talk.routes != 1 {
-			t.Errorf("routed %d times in vain, want once", h.talk.routes)
+		if n := h.talk.routesTried(); n != 1 {
+			t.Errorf("routed %d times in vain, want once", n)
 		}
 		advance(time.Millisecond)
 		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)
@@ -76,12 +76,12 @@ func TestRouterRefuses(t *testing.T) {
 		h.talk.refusing = true
 		h.submit(h.task("m", toAlice))
 		advance(time.Second)
-		if h.talk.routes < 3 || h.talk.routes > 10 {
-			t.Errorf("tried %d times in a second", h.talk.routes)
+		if n := h.talk.routesTried(); n < 3 || n > 10 {
+			t.Errorf("tried %d times in a second", n)
 		}
 		advance(time.Minute)
-		if h.talk.routes < 15 || h.talk.routes > 40 {
-			t.Errorf("tried %d times in a minute", h.talk.routes)
+		if n := h.talk.routesTried(); n < 15 || n > 40 {
+			t.Errorf("tried %d times in a minute", n)
 		}
 		h.talk.change(func() { h.talk.refusing = false })
 		h.wantEnd("m", routeBackoff.limit, routed(1))

@@ -286,6 +286,12 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 	return p
 }
 
+// refusal returns why a recipient that has not begun is not sent to.
+func (t Task) refusal(p recipientState) (v1alpha1.Cause, bool) {
+	cause, ok := t.Refusals[p.Recipient]
+	return cause, ok && p.State == v1alpha1.StatePending
+}
+
 // keyed reports whether other resources with the same key are searched for. Without a token they are not found.
 func (t Task) keyed() bool { return t.Identity.Keyed() && t.Token }
 

@@ -104,8 +104,8 @@ func (x *union) add(u unit) {
 			if other == into || !x.admits(into, other) || !x.admits(other, into) {
 				continue
 			}
-			from := into
-			if from, into = into, other; len(from.servers) > len(into.servers) {
+			from := other
+			if len(from.servers) >= len(into.servers) {
 				from, into = into, from
 			}
 			delete(x.all, from)
