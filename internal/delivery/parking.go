@@ -138,13 +138,17 @@ func (w *workers) park(x *executor, p pause) bool {
 
 func (x *executor) wake() { x.engine.workers.wake(x) }
 
-// workFlow is the flow of an executor's worker. What has not begun may wait long, for the rate or for db_proxy. It must not
-// hold back what has begun, or has nothing left to send.
+// workFlow is the flow of an executor's worker. What has not begun may wait long, for the rate or for db_proxy. It must
+// not hold back what has begun, or has nothing left to send. Groups wait for each other in db_proxy, one at a time by
+// default. They must not hold back users.
 func (x *executor) workFlow() fairqueue.Flow {
 	t, p := x.task.recipient(x.index)
 	flow := queue.FlowOf(t.Key, t.ServerKey)
 	if p.State == v1alpha1.StatePending && x.task.ctx.Err() == nil && !hasExpired(p, x.engine.environment(t)) {
 		flow.Name += " starting"
+	}
+	if p.Type == v1alpha1.RecipientGroup {
+		flow.Name += " groups"
 	}
 	return flow
 }

@@ -108,6 +108,37 @@ func TestWorkersAreShared(t *testing.T) {
 	})
 }
 
+// TestGroupsHoldBackNoUser: groups that db_proxy does not answer for hold back no message to a user, whether they have
+// begun or not, of the same namespace through the same server.
+func TestGroupsHoldBackNoUser(t *testing.T) {
+	runEach(t, map[string]v1alpha1.RecipientState{
+		"new": v1alpha1.StatePending, "in doubt": v1alpha1.StateInDoubt,
+	}, func(h *harness, state v1alpha1.RecipientState) {
+		const n = 400
+		groups := h.many(1000, n)
+		h.talk.change(func() {
+			for i := range groups {
+				groups[i].Type = v1alpha1.RecipientGroup
+				h.talk.groups[groups[i].ID] = []uint32{bot, alice}
+			}
+		})
+		bulk, single := h.task("bulk", groups...), h.task("single", toAlice)
+		bulk.Server, single.Server = hungGroups{h.talk}, hungGroups{h.talk}
+		for i := range bulk.Recipients {
+			bulk.Recipients[i].State = state
+		}
+		single.Recipients[0].State = state
+		before := goroutines()
+		h.submit(bulk)
+		if got := goroutines() - before; got < 100 || got >= n {
+			h.t.Fatalf("%d goroutines for %d groups", got, n)
+		}
+		h.submit(single)
+		wantProgress(h.t, h.await("single", time.Minute).Recipients[0], v1alpha1.StateRouted, "")
+		h.Stop("bulk")
+	})
+}
+
 // TestDeadlineWithoutWorker: recipients that wait for a worker end at their deadline, and when their task is stopped.
 func TestDeadlineWithoutWorker(t *testing.T) {
 	for name, end := range map[string]func(*harness){
@@ -150,6 +181,28 @@ func (hung) Send(
 ) (uint32, error) {
 	<-waiting.Done()
 	return 0, errNotSent
+}
+
+// hungGroups is a TeamTalk that answers nothing about groups' messages.
+type hungGroups struct{ *talk }
+
+func (f hungGroups) Send(
+	ctx, waiting context.Context, msgType wire.MsgType, build func() (dbproxy.Message, bool), late func(),
+) (uint32, error) {
+	if msgType.SessionType() == wire.SessionType_SESSION_TYPE_GROUP {
+		return hung{f.talk}.Send(ctx, waiting, msgType, build, late)
+	}
+	return f.talk.Send(ctx, waiting, msgType, build, late)
+}
+
+func (f hungGroups) Path() (dbproxy.Reads, func(), error) { return f, func() {}, nil }
+
+func (f hungGroups) Scan(ctx context.Context, s dbproxy.Session, count uint32, to dbproxy.Scanner) error {
+	if s.Type == wire.SessionType_SESSION_TYPE_GROUP {
+		<-ctx.Done()
+		return dbproxy.ErrNoAnswer
+	}
+	return f.talk.Scan(ctx, s, count, to)
 }
 
 // plus returns what it is after n more deliveries.

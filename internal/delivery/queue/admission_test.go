@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -84,10 +85,13 @@ func TestAdmission(t *testing.T) {
 			"end s", "end s", "end s", "end s", "end s", "end s", "end s", "end s", "end s", "end s",
 		},
 		"namespaces take turns": {
-			"admit x/a s 60 yes", "admit y/b s 60 yes", "admit z/c s 60 yes", // more than there are
+			"admit x/a s 21 yes", "admit y/b s 21 yes", "admit z/c s 21 yes", // all that there are
 			"admit x/d s 1 no", "admit x/e s 1 no", "admit y/f s 1 no", "admit y/g s 1 no", "admit z/h s 1 no",
 			"done x/a wakes d", "done y/b wakes f", "done z/c wakes h e g",
 			"done x/d", "done x/e", "done y/f", "done y/g", "done z/h",
+		},
+		"all slots are taken": {
+			"admit x/a s 63 yes", "admit y/b s 1 no", "admit z/c s 9 no", "done x/a wakes b c", "done y/b", "done z/c",
 		},
 		"what is promised is taken": {
 			"admit a s 2 yes", "admit b s 2 no", "submit a s 1 wakes b", // fewer than it had asked for
@@ -174,18 +178,19 @@ func TestWokenOnce(t *testing.T) {
 }
 
 // TestNewcomer: a namespace that comes late is admitted at once, although others have all that they can get, through
-// servers that are away, and thousands waiting.
+// servers that are away, and thousands waiting, also for its recipients.
 func TestNewcomer(t *testing.T) {
 	r := newRecorder(t)
-	admit := func(namespace, server string, n int) bool {
+	admit := func(namespace, server string, n int, to ...v1alpha1.Recipient) bool {
 		key := types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("%s-%d", server, len(r.pending))}
-		m := Message{Key: key, UID: types.UID(key.String()), Order: Order{Name: key.Name}}
+		m := Message{Key: key, UID: types.UID(key.String()), Server: named(server), Recipients: to}
+		m.Order = Order{Created: time.Unix(int64(len(r.pending)), 0)}
 		r.Add(m)
 		return r.Admit(m.UID, named(server), n)
 	}
 	for tenant := range 10 {
 		for n := range 200 {
-			admit(fmt.Sprint("bulk-", tenant), fmt.Sprint("server-", n%5), 1000)
+			admit(fmt.Sprint("bulk-", tenant), fmt.Sprint("server-", n%5), 1000, user(uint32(n)))
 		}
 		if tenant == 0 && !admit("bulk-0", "another server", 1) {
 			t.Error("a namespace is not admitted to another server")
@@ -195,7 +200,7 @@ func TestNewcomer(t *testing.T) {
 		t.Errorf("%d are under way", used)
 	}
 	for n := range 10 {
-		if !admit(fmt.Sprint("newcomer-", n), "server-0", 1) {
+		if !admit(fmt.Sprint("newcomer-", n), "server-0", 1, user(uint32(5*n))) {
 			t.Errorf("newcomer %d is not admitted", n)
 		}
 	}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package queue decides which message may be sent next. Messages of one conversation are sent in Order, one at a
-// time. Of the process a bounded number of recipients is under way, shared fairly by namespaces and servers.
+// Package queue decides which message may be sent next. Messages of one conversation are sent in Order, one at a time;
+// those of different namespaces from when they have slots. Of the process a bounded number of recipients is under way,
+// shared fairly by namespaces and servers.
 //
 // The controller calls Add, Requeue and Delete when something has changed, Admit and
 // Done or Keep when it reconciles a message. The engine calls Submit, and acquires the Places
@@ -11,7 +12,8 @@
 //
 //  1. Add reserves the message's place when its watch event comes. Its sender is not
 //     known yet, and its server may not exist: it gets a place in the line of each
-//     pair of server and recipient.
+//     pair of server and recipient. Each namespace has lines of its own: what it has
+//     waiting for slots, or for its rate, holds back no other's.
 //  2. Admit reports whether it may be submitted: it is the first in all of its lines,
 //     and there are slots for its recipients. If not, it keeps its places, so that no
 //     younger message passes it, and the queue wakes it when that has changed. Those

@@ -102,11 +102,11 @@ type pending struct {
 	promised bool
 }
 
-// peer identifies a line: messages through one server to one recipient, from any sender.
+// peer identifies a line: messages of one namespace through one server to one recipient, from any sender.
 type peer struct {
-	server unique.Handle[types.NamespacedName]
-	group  bool
-	id     uint32
+	flow  unique.Handle[fairqueue.Flow]
+	group bool
+	id    uint32
 }
 
 // peerLine is the line of a peer. Half a million recipients may have places: each takes about 120 bytes.
@@ -181,9 +181,9 @@ func (q *Queue) reserve(p *pending) {
 		return
 	}
 	p.reserved = make([]reservation, 0, len(p.Recipients)) // not to be moved: lines point into it
-	server, distinct := unique.Make(p.Server), make(map[peer]bool, len(p.Recipients))
+	flow, distinct := unique.Make(FlowOf(p.Key, p.Server)), make(map[peer]bool, len(p.Recipients))
 	for _, recipient := range p.Recipients {
-		to := peer{server, recipient.Type == v1alpha1.RecipientGroup, recipient.ID}
+		to := peer{flow, recipient.Type == v1alpha1.RecipientGroup, recipient.ID}
 		if distinct[to] {
 			continue // it would wait for itself
 		}

@@ -127,6 +127,39 @@ func TestSharedRecipient(t *testing.T) {
 	r.wantFirst(false, "deleted")
 }
 
+// TestOthersRecipient: a message that waits for slots holds back no other namespace's to its recipients. It holds back
+// those of its namespace, and once it is submitted, younger ones of its conversations from any namespace.
+func TestOthersRecipient(t *testing.T) {
+	r := newRecorder(t)
+	of := func(namespace, name string, second int) Message {
+		m := message(name, second, second, toAlice)
+		m.Key.Namespace = namespace
+		return m
+	}
+	r.slots = newSlots(21, 21)
+	first := of("bulk", "first", 1)
+	r.Add(first)
+	r.wantFirst(true, first.UID)
+	bulk, younger := of("bulk", "bulk", 2), of("bulk", "younger", 3)
+	single, next := of("other", "single", 4), of("other", "next", 5)
+	for _, m := range []Message{bulk, younger, single, next} {
+		r.Add(m)
+	}
+	places := r.submit("server", first)
+	r.wantFirst(false, bulk.UID, younger.UID, next.UID) // there is no slot for one of them
+	r.wantFirst(true, single.UID)
+	places = append(places, r.submit("server", single)...)
+	if !places[0].Acquire() || places[1].Acquire() {
+		t.Error("the younger one holds the conversation")
+	}
+	places[0].Done()
+	if !places[1].Acquire() {
+		t.Error("the conversation is not passed on")
+	}
+	r.wantFirst(true, bulk.UID)
+	r.wantFirst(false, younger.UID)
+}
+
 // TestDelete: a message that is deleted, replaced or finished keeps no other waiting.
 func TestDelete(t *testing.T) {
 	cases := map[string]struct {
