@@ -353,16 +353,24 @@ func ofSystem(*tenant) uint32  { return 0 }
 func ofAlice(x *tenant) uint32 { return x.Alice }
 func ofBot(x *tenant) uint32   { return x.Bot }
 
-// TestDirectBounds: however many callers come at once, no more group requests are in
-// flight than the TeamTalkServer allows. By default that keeps db_proxy from the
-// deadlock which it has beyond 16.
+// TestDirectBounds: however many callers come at once, no more group requests are in flight than the gateway and the
+// TeamTalkServer allow. By default that keeps db_proxy from the deadlock which it has beyond 16.
 func TestDirectBounds(t *testing.T) {
 	const callers = 48
-	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": callers} {
+	for name, tc := range map[string]struct {
+		server  int32 // 0: the default
+		gateway []string
+		hangs   bool
+	}{
+		"the default bounds":        {},
+		"the server's is too high":  {server: callers},
+		"the gateway's is too high": {gateway: []string{"--db-proxy-max-group-in-flight=48"}},
+		"both are too high":         {callers, []string{"--db-proxy-max-group-in-flight=48"}, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
-			g := x.direct("--wait", "8s")
+			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = tc.server })
+			g := x.direct(append(tc.gateway, "--wait", "8s")...)
 			for i := range uint32(callers) {
 				x.Must(x.TeamTalk.AddGroup(x.OnCall+100+i, "group", x.Bot, x.Alice))
 			}
@@ -371,13 +379,13 @@ func TestDirectBounds(t *testing.T) {
 			for i := range uint32(callers) {
 				all.Go(func() {
 					a, err := g.try("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to many"}`, x.Bot, x.OnCall+100+i))
-					if err != nil || bound == 0 && *a.Code != 0 {
+					if err != nil || !tc.hangs && *a.Code != 0 {
 						t.Errorf("answered %+v, %v", a, err)
 					}
 				})
 			}
 			all.Wait()
-			if hung := x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != (bound > 0) {
+			if hung := x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0; hung != tc.hangs {
 				t.Errorf("db_proxy has hung: %t", hung)
 			}
 		})

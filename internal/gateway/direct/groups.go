@@ -69,18 +69,17 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 	case group == nil: // db_proxy would not answer the change
 		return api.GroupResult{}, api.Refuse(v1alpha1.ReasonGroupNotFound,
 			"group %d does not exist in TeamTalk, or its database is down", c.Group)
-	}
-	by, err := actingUser(server, change, group)
-	if err != nil {
-		return api.GroupResult{}, err
-	}
-	if len(group.GetGroupMemberList()) > 0 && isDone(change, group) {
+	case len(group.GetGroupMemberList()) > 0 && isDone(change, group):
 		return api.GroupResult{Group: c.Group, Detail: alreadyDone}, nil
 	}
 	if !c.Remove {
 		if err := checkUsers(ctx, session, c.By, c.Members); err != nil {
 			return api.GroupResult{}, err
 		}
+	}
+	by, err := actingUser(server, change, group)
+	if err != nil {
+		return api.GroupResult{}, err
 	}
 	change.By = by
 	membership, err := session.ChangeMembers(ctx, change)
