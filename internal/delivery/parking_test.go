@@ -190,7 +190,7 @@ func (f hungGroups) Send(
 	ctx, waiting context.Context, msgType wire.MsgType, build func() (dbproxy.Message, bool), late func(),
 ) (uint32, error) {
 	if msgType.SessionType() == wire.SessionType_SESSION_TYPE_GROUP {
-		return hung{f.talk}.Send(ctx, waiting, msgType, build, late)
+		return hung(f).Send(ctx, waiting, msgType, build, late)
 	}
 	return f.talk.Send(ctx, waiting, msgType, build, late)
 }

@@ -406,7 +406,7 @@ func TestSkipsWithoutCopy(t *testing.T) {
 
 func TestHandleOf(t *testing.T) {
 	attach := AppendHandle(nil, 7)
-	cases := map[string]struct {
+	for name, tc := range map[string]struct {
 		body   []byte
 		want   uint32
 		wantOK bool
@@ -422,8 +422,7 @@ func TestHandleOf(t *testing.T) {
 		"before what is invalid": {append(slices.Clip(attach), 0xff), 7, true},
 		"in a group":             {append([]byte{0x0b}, append(slices.Clip(attach), 0x0c)...), 0, false},
 		"after nested groups":    {append(append(bytes.Repeat([]byte{0x0b}, 5000), bytes.Repeat([]byte{0x0c}, 5000)...), attach...), 0, false},
-	}
-	for name, tc := range cases {
+	} {
 		t.Run(name, func(t *testing.T) {
 			if got, ok := HandleOf(tc.body); got != tc.want || ok != tc.wantOK {
 				t.Errorf("%d, %v", got, ok)
@@ -434,8 +433,8 @@ func TestHandleOf(t *testing.T) {
 
 // TestSmallIsReturned: a Reader holds no buffer while it waits for a frame.
 func TestSmallIsReturned(t *testing.T) {
-	frame := PDU{Command: wire.CommandMsgData, Body: make([]byte, 1000)}.Append(nil)
-	r := NewReader(bytes.NewReader(append(frame, frame...)), 0)
+	p := PDU{Command: wire.CommandMsgData, Body: make([]byte, 1000)}
+	r := NewReader(bytes.NewReader(bytes.Repeat(p.Append(nil), 2)), 0)
 	for range 2 {
 		f, err := r.Next()
 		if err != nil || r.small != nil {
