@@ -62,7 +62,7 @@ type Session struct {
 }
 
 // answerRate and relayRate limit what is read from all db_proxies and from all routers of a session, in bytes per
-// second, so that a peer that sends as much as it can takes a small part of a core. A db_proxy stores 1,500 messages
+// second, so that a peer that sends as much as it can does not keep a core busy. A db_proxy stores 1,500 messages
 // per second, and a router relays what all of them store, of less than 5 KiB each.
 const (
 	answerRate = 64 << 20
