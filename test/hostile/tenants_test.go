@@ -38,6 +38,7 @@ func declareBulk(x *framework.Tenant) {
 func awaitReasons(tenants []*framework.Tenant) {
 	for _, x := range tenants {
 		x.Helper()
+		x.Timeout = 3 * framework.Timeout // all of them are written, by one operator
 		silent := ""
 		x.EventuallySeen(func() string { return silent + " does not say what it waits for" }, func() bool {
 			for _, m := range x.Messages() {

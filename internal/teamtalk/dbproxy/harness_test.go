@@ -161,6 +161,8 @@ const pipe = "pipe"
 // wantSlots checks the slots of the limiter in use.
 func wantSlots(t *testing.T, l *Limiter, total, group int) {
 	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.used != total || l.usedGroup != group {
 		t.Errorf("%d and %d slots are held, want %d and %d", l.used, l.usedGroup, total, group)
 	}

@@ -399,7 +399,7 @@ func TestSkipsWithoutCopy(t *testing.T) {
 			}
 		}
 	})
-	if allocs > 2 || frames < 40 { // of io.CopyN
+	if allocs > 4 || frames < 40 { // of io.CopyN, and of the pool, which the race detector empties
 		t.Errorf("%v allocations, %d frames", allocs, frames)
 	}
 }
