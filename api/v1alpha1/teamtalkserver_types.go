@@ -273,7 +273,7 @@ type RecipientRules struct {
 // GroupsSpec lists groups of other creators that may be managed. A gateway in direct mode changes them in the name of
 // user 0, TeamTalk's system, which also is the creator of the groups that http_msg_server made.
 type GroupsSpec struct {
-	// adoptable are the ids of groups that may be managed, whoever created them.
+	// adoptable are the ids of groups that may be managed, even if another user created them.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
