@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -152,7 +153,7 @@ func (h *harness) limiter() *Limiter {
 	if l := h.opts.Limits.limiters[pipe]; l != nil {
 		return l
 	}
-	return &Limiter{}
+	return &Limiter{mu: &sync.Mutex{}}
 }
 
 // pipe is the address of all connections of a peer.Listener.

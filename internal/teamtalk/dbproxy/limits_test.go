@@ -161,6 +161,8 @@ func TestLimitsForget(t *testing.T) {
 		wantKnown := func(what string, want int) {
 			t.Helper()
 			synctest.Wait()
+			limits.mu.Lock()
+			defer limits.mu.Unlock()
 			if n := len(limits.limiters); n != want {
 				t.Errorf("%s: %d are remembered, want %d", what, n, want)
 			}
