@@ -143,8 +143,8 @@ func (c *Cluster) StartOperatorWith(env []string, log io.Writer, flags ...string
 }
 
 // StartLeader starts the operator that all tests share.
-func (c *Cluster) StartLeader() error {
-	leader, err := c.StartOperator()
+func (c *Cluster) StartLeader(flags ...string) error {
+	leader, err := c.StartOperator(flags...)
 	if err != nil {
 		return err
 	}

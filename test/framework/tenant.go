@@ -100,10 +100,10 @@ func (x *Tenant) AllowCreate(account string) {
 	x.Must(LetCreateMessages(x.Context(), x.Cluster.Admin, x.Namespace, account))
 }
 
-// StartLeader starts the operator that all tests share.
-func (x *Tenant) StartLeader() {
+// StartLeader starts the operator that all tests share. A test with flags restores it.
+func (x *Tenant) StartLeader(flags ...string) {
 	x.Helper()
-	x.Must(x.Cluster.StartLeader())
+	x.Must(x.Cluster.StartLeader(flags...))
 }
 
 // StopLeader shuts the operator that all tests share down in order.

@@ -229,28 +229,63 @@ func TestCrashOnFirstMessage(t *testing.T) {
 	x.CheckRows(len(recipients))
 }
 
+// deadlockGroups are more groups than a stock db_proxy serves at once.
+const deadlockGroups = 40
+
+// newDeadlockTenant has a TeamTalkServer with a bound on group requests, and a db_proxy that deadlocks.
+func newDeadlockTenant(t *testing.T, bound int32) (x *tenant, groups []uint32) {
+	t.Helper()
+	x = newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
+	for i := range uint32(deadlockGroups) {
+		groups = append(groups, x.OnCall+100+i)
+		x.Must(x.TeamTalk.AddGroup(groups[i], "group", x.Bot, x.Alice))
+		x.speak(groups[i])
+	}
+	x.AddFault(devserver.Fault{Kind: devserver.GroupDeadlock})
+	return x, groups
+}
+
 // TestGroupDeadlock sends to more groups at once than a stock db_proxy survives. The operator's bound prevents it,
 // whatever the TeamTalkServer permits.
 func TestGroupDeadlock(t *testing.T) {
-	const groups = 40
-	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": groups} {
+	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": deadlockGroups} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
-			var ids []uint32
-			for i := range uint32(groups) {
-				ids = append(ids, x.OnCall+100+i)
-				x.Must(x.TeamTalk.AddGroup(x.OnCall+100+i, "group", x.Bot, x.Alice))
-				x.speak(x.OnCall + 100 + i)
-			}
-			x.AddFault(devserver.Fault{Kind: devserver.GroupDeadlock})
-			m := x.Declare("m", "to all", toGroups(ids...))
-			x.AwaitDelivered(m)
+			x, groups := newDeadlockTenant(t, bound)
+			x.AwaitDelivered(x.Declare("m", "to all", toGroups(groups...)))
 			if x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0 {
 				t.Error("db_proxy has hung")
 			}
-			x.CheckRows(groups)
+			x.CheckRows(deadlockGroups)
 		})
+	}
+}
+
+// TestGroupDeadlockHangs is TestGroupDeadlock with an operator whose bound is too high as well: db_proxy hangs. The
+// messages are in doubt until it is restarted, and arrive once.
+func TestGroupDeadlockHangs(t *testing.T) {
+	x, groups := newDeadlockTenant(t, deadlockGroups)
+	x.StopLeader()
+	x.StartLeader(fmt.Sprint("--db-proxy-max-group-in-flight=", deadlockGroups))
+	defer func() {
+		x.StopLeader()
+		x.StartLeader()
+	}()
+	m := x.Declare("m", "to all", toGroups(groups...))
+	x.AwaitMessage(m, "in doubt", anyInDoubt)
+	if x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) == 0 {
+		t.Error("db_proxy has not hung")
+	}
+	x.TeamTalk.Faults().Clear() // somebody restarts it
+	x.AwaitDelivered(m)
+	times := map[uint32]int{}
+	for _, row := range x.CheckRows(deadlockGroups) {
+		times[row.To]++
+	}
+	for _, group := range groups {
+		if times[group] != 1 {
+			t.Errorf("group %d has the message %d times", group, times[group])
+		}
 	}
 }
 
