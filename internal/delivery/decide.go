@@ -104,10 +104,13 @@ func isStored(p recipientState, _ environment) bool {
 	return p.State == v1alpha1.StateStored || p.State == v1alpha1.StateAcknowledged
 }
 
-// needsDirectoryInDoubt: a store shows nothing where nothing can be sent; the directory says so.
+// needsDirectoryInDoubt: a store shows nothing where nothing can be sent; the directory says so. It says nothing of
+// what another resource may have sent, so a search for a key must have been answered before.
 func needsDirectoryInDoubt(p recipientState, env environment) bool {
-	searched := p.unseenKey || p.Type == v1alpha1.RecipientGroup
-	return isInDoubt(p, env) && searched && p.asked > 0 && !p.checked
+	if !isInDoubt(p, env) || p.checked {
+		return false
+	}
+	return p.unseenKey && p.answeredSearch || !p.unseenKey && p.Type == v1alpha1.RecipientGroup && p.asked > 0
 }
 
 func isInDoubt(p recipientState, _ environment) bool { return p.State == v1alpha1.StateInDoubt }

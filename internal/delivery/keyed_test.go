@@ -297,6 +297,12 @@ func TestKeyedRefused(t *testing.T) {
 		"after its deadline, db_proxy is away": {
 			change: past, talk: disconnected, want: failed(unknown, 0), wantMessage: msgDeadlineUnasked,
 		},
+		"its user is gone, stored, searches are not answered for a while": {
+			stored: true, talk: all(lacking(alice), silentUntil(30*time.Second)), want: found,
+		},
+		"its sender is gone, stored, searches are not answered for a while": {
+			stored: true, talk: all(lacking(bot), silentUntil(30*time.Second)), want: found,
+		},
 		"not permitted, stored":     {change: refuse, stored: true, want: found},
 		"not permitted, not stored": {change: refuse, want: failed(v1alpha1.ReasonSenderNotPermitted, 0), wantMessage: "no"},
 		"not permitted, scheduled": {
@@ -314,11 +320,26 @@ func TestKeyedRefused(t *testing.T) {
 		if tc.talk != nil {
 			tc.talk(h.talk)
 		}
-		tc.change(&spec)
+		if tc.change != nil {
+			tc.change(&spec)
+		}
 		if p := h.deliver(spec, time.Minute, tc.want); tc.wantMessage != "" && p.Message != tc.wantMessage {
 			h.t.Errorf("%s", p.Message)
 		}
 	})
+}
+
+// silentUntil has lists not answered for a time.
+func silentUntil(d time.Duration) func(*talk) {
+	return func(f *talk) {
+		end := time.Now().Add(d)
+		f.fails = func(read string) error {
+			if read == "list" && time.Now().Before(end) {
+				return dbproxy.ErrNoAnswer
+			}
+			return nil
+		}
+	}
 }
 
 // TestAttemptsAreForgotten: what is long settled is not remembered for ever.

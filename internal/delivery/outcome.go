@@ -231,6 +231,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, unknownBecause(found.Why))
 	}
 	p.asked++
+	p.answeredSearch = p.answeredSearch || err == nil
 	if p.unseenKey || found.Empty {
 		p.checked = false
 	}

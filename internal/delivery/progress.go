@@ -82,6 +82,8 @@ type recipientState struct {
 	askedAt time.Time
 	// asked counts searches that proved nothing, routeTries failed attempts to route.
 	asked, routeTries int32
+	// answeredSearch: at least one search of the doubt was answered.
+	answeredSearch bool
 	// limits are those of its next search.
 	limits scanLimits
 	// members counts the other members of a group that were asked for its history.
@@ -135,7 +137,7 @@ func (p recipientState) retry(env environment, reason, message string) recipient
 
 func (p recipientState) doubt(now time.Time, reason, message string) recipientState {
 	p.Progress = p.Progress.doubt(now, reason, message)
-	p.asked, p.members = 0, 0
+	p.asked, p.answeredSearch, p.members = 0, false, 0
 	return p
 }
 
