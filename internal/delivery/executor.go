@@ -146,8 +146,8 @@ func (x *executor) awaitConnection(t Task, p recipientState, now time.Time) paus
 }
 
 // awaitRouter goes on with a router, or waits for one as long as a stored message may. It holds nothing back meanwhile,
-// whether or not it was read back.
-// Of the messages that a router wakes, the older ones of a conversation acquire it first.
+// whether or not it was read back. Of the messages that a router wakes, the older ones of a conversation acquire it
+// first.
 func (x *executor) awaitRouter(t Task, p recipientState) pause {
 	x.place.Release()
 	x.place.ReleaseSlot()
