@@ -89,7 +89,7 @@ func newSession(tenant string, c Config, limits *dbproxy.Limits, memory *dbproxy
 	for _, address := range c.DBProxy {
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
 			Address: address, Connections: c.Connections, Dial: s.dialer(address, change),
-			Limits: limits, Quota: quota, Memory: memory, Reads: answers, Tenant: tenant,
+			Limits: limits, Quota: quota, Memory: memory, Reads: answers,
 			Gate: gate, OnChange: change, OnAddress: on.address, Log: log.WithValues("dbProxy", address),
 		}))
 	}

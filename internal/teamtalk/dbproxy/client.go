@@ -40,12 +40,10 @@ type Options struct {
 	// Limits limits the requests in flight at each db_proxy that the address resolves to. All clients of a process
 	// share one. If nil, the client has its own, of DefaultMaxInFlight and DefaultMaxGroupInFlight.
 	Limits *Limits
-	// Quota is what the client may use of Limits. If nil, all.
+	// Quota is what the client may use of Limits, and for whom. If nil, all.
 	Quota *Quota
 	// Memory limits what answers take. The clients of a process share one. If nil, the client has its own.
 	Memory *Memory
-	// Tenant is the namespace of the TeamTalkServer, which has a share of Memory.
-	Tenant string
 	// Gate is called before a request is written. If it returns an error, the request fails with
 	// ErrNotSent and that error. It may be nil.
 	Gate func() error

@@ -36,7 +36,7 @@ func NewLimits(total, group int) *Limits {
 
 // Quota limits what one TeamTalkServer uses of the Limits of each db_proxy. Its clients share one.
 type Quota struct {
-	// Tenant is the namespace. Free slots are granted to tenants in turn.
+	// Tenant is the namespace. Free slots are granted to tenants in turn, and each has a share of Memory.
 	Tenant string
 	// MaxInFlight and MaxGroupInFlight limit the requests in flight at each db_proxy. 0: only Limits does.
 	MaxInFlight, MaxGroupInFlight int

@@ -96,7 +96,7 @@ func (cl *call) receive(f *pdu.Frame) (outcome, bool) {
 // beside the time in which they wait for memory. The caller calls release in any case.
 func (cl *call) hold(f *pdu.Frame, length, factor int) (body []byte, release func(), err error) {
 	client := cl.conn.client
-	r := &reservation{memory: client.opts.Memory, tenant: client.opts.Tenant}
+	r := &reservation{memory: client.opts.Memory, tenant: client.opts.Quota.Tenant}
 	end := time.Now().Add(frameTime + time.Duration(length)*time.Second/frameSpeed)
 	for len(body) < length {
 		n := min(length-len(body), memoryChunk)

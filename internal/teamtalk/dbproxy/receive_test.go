@@ -180,14 +180,14 @@ func TestMemoryIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pending []<-chan result[int]
 		for range 2 * shares {
-			hostile := runOn(t, peer.Listen(t), Options{Memory: memory, Tenant: "hostile", Connections: 1})
+			hostile := runOn(t, peer.Listen(t), Options{Memory: memory, Quota: &Quota{Tenant: "hostile"}, Connections: 1})
 			pending = append(pending, hundredUsers(t, hostile))
 			server := <-hostile.Conns
 			answer := usersAnswer(t, server.Next(), userOf(2, 400<<10))
 			go func() { _, _ = server.Write(answer[:len(answer)-1]) }()
 		}
 		wantUsed(t, memory, memory.share-memoryChunk*parsedSize, memory.share)
-		victim := runOn(t, peer.Listen(t), Options{Memory: memory, Tenant: "victim", Connections: 1})
+		victim := runOn(t, peer.Listen(t), Options{Memory: memory, Quota: &Quota{Tenant: "victim"}, Connections: 1})
 		got, server := hundredUsers(t, victim), <-victim.Conns
 		server.SendRaw(usersAnswer(t, server.Next(), userOf(2, 400<<10)))
 		r := <-got
