@@ -56,9 +56,9 @@ type call struct {
 	ctx    context.Context
 	conn   *conn
 	handle uint32
-	// release may be called early, see lateCalls.
-	release func()
-	done    chan outcome // capacity 1
+	// slot may be returned early, see lateCalls.
+	slot *slot
+	done chan outcome // capacity 1
 	// overdue is set if the call was not answered in time and waits for the end of the connection. It is
 	// guarded by conn.mu until the call is removed. db_proxy may work on a call that stores until the connection
 	// has ended, and on one about a group even longer.
@@ -106,14 +106,14 @@ func (p *Path) write(ctx context.Context, x *exchange) (*call, error) {
 	if x.queue != nil {
 		queue = x.queue
 	}
-	cn, release, err := p.acquire(queue, x.group)
+	cn, slot, err := p.acquire(queue, x.group)
 	if err != nil {
 		return nil, notSent(err)
 	}
-	cl := &call{exchange: x, ctx: ctx, conn: cn, release: release, done: make(chan outcome, 1), began: time.Now()}
+	cl := &call{exchange: x, ctx: ctx, conn: cn, slot: slot, done: make(chan outcome, 1), began: time.Now()}
 	if err := cn.register(cl); err != nil {
 		cn.leave()
-		release()
+		slot.release()
 		return nil, notSent(err)
 	}
 	frame, err := x.frame(cl.handle)
@@ -232,7 +232,7 @@ func (cl *call) finish(o outcome) {
 		cl.conn.share.limiter.quarantineSlot(quarantineFactor*c.opts.RequestTimeout, cl)
 		return
 	}
-	cl.release()
+	cl.slot.release()
 }
 
 // conclude parses the outcome into the answer of x.

@@ -72,6 +72,8 @@ type Client struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	// moved is closed, and replaced, when the first connection to a db_proxy is up, or the last one has ended.
+	moved chan struct{}
 	// addresses are those that each of the connections was made to last.
 	addresses []string
 }
@@ -97,7 +99,9 @@ func New(opts Options) *Client {
 	if opts.OnAddress == nil {
 		opts.OnAddress = func() {}
 	}
-	c := &Client{opts: opts, conns: make(map[*conn]struct{}), addresses: make([]string, opts.Connections)}
+	c := &Client{
+		opts: opts, conns: map[*conn]struct{}{}, moved: make(chan struct{}), addresses: make([]string, opts.Connections),
+	}
 	c.Path = &Path{client: c}
 	return c
 }
@@ -158,6 +162,7 @@ func (c *Client) up(i int, cn, replaces *conn) link.Handler {
 		c.opts.OnAddress()
 	}
 	c.mu.Lock()
+	c.noteMove(cn)
 	c.conns[cn] = struct{}{}
 	if replaces != nil {
 		replaces.retired.Store(true)
@@ -168,6 +173,18 @@ func (c *Client) up(i int, cn, replaces *conn) link.Handler {
 		replaces.closeUnused()
 	}
 	return cn
+}
+
+// noteMove has requests that wait look again for db_proxies, if a connection that is not in conns is the only one to its
+// db_proxy. It needs mu.
+func (c *Client) noteMove(cn *conn) {
+	for other := range c.conns {
+		if other.share == cn.share {
+			return
+		}
+	}
+	close(c.moved)
+	c.moved = make(chan struct{})
 }
 
 // mayReplace bounds the connections that are open because of late calls.

@@ -157,6 +157,7 @@ func (cn *conn) Down(err error) {
 	c.mu.Lock()
 	usable := cn.takes()
 	delete(c.conns, cn)
+	c.noteMove(cn)
 	if cn.replacing {
 		cn.abandon()
 	}

@@ -56,48 +56,45 @@ func (l *Limiter) lateAfter(group bool) time.Duration {
 // answered records the answer to a request.
 func (l *Limiter) answered(cl *call) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if cl.stores {
 		l.late.usual.of(cl.group).observe(time.Since(cl.began))
 	}
 	if cl.began.After(l.late.newest.all) {
 		l.late.newest.all = cl.began
 	}
-	var releases []func()
 	if cl.group {
 		if cl.began.After(l.late.newest.group) {
 			l.late.newest.group = cl.began
 		}
-		releases = l.recovered(cl.began)
+		l.recovered(cl.began)
 	}
-	releases = append(releases, l.giveBack()...)
+	l.giveBack()
 	l.grant()
-	l.mu.Unlock()
-	releaseAll(releases)
 }
 
 // becomesLate adds a call that was written by a time.
 func (l *Limiter) becomesLate(cl *call, written time.Time) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	cl.written = written
 	l.late.calls = append(l.late.calls, cl)
-	releases := l.giveBack()
-	l.mu.Unlock()
-	releaseAll(releases)
+	l.giveBack()
+	l.grant()
 }
 
 // ends removes a call at its end.
 func (l *Limiter) ends(cl *call) {
 	l.mu.Lock()
-	var releases []func()
+	defer l.mu.Unlock()
 	if i := slices.Index(l.late.calls, cl); i >= 0 {
 		l.late.calls = slices.Delete(l.late.calls, i, i+1)
 		if cl.early {
 			*l.late.early.of(cl.group)--
-			releases = l.giveBack()
+			l.giveBack()
+			l.grant()
 		}
 	}
-	l.mu.Unlock()
-	releaseAll(releases)
 }
 
 func (l *Limiter) isOvertaken(cl *call) bool {
@@ -114,8 +111,8 @@ func (cl *call) lastWritten() time.Time {
 	return cl.written
 }
 
-// giveBack returns the functions that release the slots which late calls do not need any more. It needs mu.
-func (l *Limiter) giveBack() (releases []func()) {
+// giveBack returns the slots that late calls do not need any more. It needs mu, and grant must be called after it.
+func (l *Limiter) giveBack() {
 	for _, cl := range l.late.calls {
 		if !cl.wasOvertaken && l.late.newest.of(cl.group).After(cl.written) {
 			cl.wasOvertaken = true
@@ -123,10 +120,9 @@ func (l *Limiter) giveBack() (releases []func()) {
 		if !cl.early && (cl.wasOvertaken && l.mayBeEarly(cl.group) || cl.group && l.mayProbe()) {
 			cl.early = true
 			*l.late.early.of(cl.group)++
-			releases = append(releases, cl.release)
+			cl.slot.put()
 		}
 	}
-	return releases
 }
 
 // mayBeEarly bounds what may run at db_proxy beside the requests with a slot. It needs mu.
@@ -141,11 +137,4 @@ func (l *Limiter) mayBeEarly(group bool) bool {
 // One that hangs gets no more of them than its quarantine permits. It needs mu.
 func (l *Limiter) mayProbe() bool {
 	return l.usedGroup+l.late.early.group < maxProbes && !l.quarantine.unanswered
-}
-
-// releaseAll must be called without mu.
-func releaseAll(releases []func()) {
-	for _, release := range releases {
-		release()
-	}
 }

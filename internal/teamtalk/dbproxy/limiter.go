@@ -14,7 +14,7 @@ import (
 // Limiter limits the requests in flight at one db_proxy. Requests about groups count against both of its limits,
 // others only against the total. Free slots are granted to the namespaces of servers in turn, to the servers of one in
 // turn, and to the tenants of the requests through a server in turn; see fairqueue.WithTenant. Requests that wait for
-// a limit of groups, or of their own server, hold no others back.
+// a limit of groups, or of their own server, hold no others back. A request may wait for several db_proxies.
 type Limiter struct {
 	limits  *Limits
 	address string
@@ -43,79 +43,112 @@ type share struct {
 	connections     int
 	used, usedGroup int
 	users, groups   waiters
-	// closed is closed when there are no connections.
-	closed chan struct{}
 }
 
-// waiters are the requests of a share: what is closed when they have a slot.
+// waiters are the requests that wait for a slot of a share.
 type waiters struct {
-	fairqueue.Queue[chan struct{}]
+	fairqueue.Queue[*waiter]
 	// ready is the place in the queue of the limiter, if the share has one.
 	ready *fairqueue.Item[*share]
 }
 
-// errNoConnections reports a share whose connections have all ended.
-var errNoConnections = errors.New("no connection to this db_proxy is left")
+// waiter is a request that waits for a slot of any of some shares.
+type waiter struct {
+	group  bool
+	shares []*share
+	// places are those in the queues of the shares.
+	places []*fairqueue.Item[*waiter]
+	// slot is set when granted is closed, under mu.
+	slot    *slot
+	granted chan struct{}
+}
 
-// acquire waits for a slot until ctx is done, or the share has no connections. Calls of release after the first one
-// do nothing.
-func (s *share) acquire(ctx context.Context, group bool) (release func(), err error) {
+// slot permits a request to one db_proxy. The Limiter's mu guards it.
+type slot struct {
+	share           *share
+	group, returned bool
+}
+
+// errMoved ends a wait for a slot when the db_proxies of the client have changed.
+var errMoved = errors.New("other db_proxies are connected")
+
+// acquire waits for a slot of the first of the shares that has one, until ctx is done or moved is closed. Of those that
+// have one now, it takes the first.
+func (l *Limits) acquire(ctx context.Context, moved <-chan struct{}, shares []*share, group bool) (*slot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	mu := s.limiter.mu
-	granted := make(chan struct{}) // closed under mu
-	mu.Lock()
-	waiting := s.waitersOf(group)
-	item := waiting.Push(fairqueue.Flow{Tenant: fairqueue.TenantOf(ctx)}, granted)
-	s.update()
-	s.limiter.grant()
-	mu.Unlock()
+	w := &waiter{group: group, shares: shares, granted: make(chan struct{})}
+	l.mu.Lock()
+	w.enter(fairqueue.Flow{Tenant: fairqueue.TenantOf(ctx)})
+	l.mu.Unlock()
+	var err error
 	select {
-	case <-granted:
+	case <-w.granted:
+		return w.slot, nil
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-s.closed:
-		err = errNoConnections
+	case <-moved:
+		err = errMoved
 	}
-	if err != nil {
-		mu.Lock()
-		defer mu.Unlock()
-		select {
-		case <-granted: // concurrently
-		default:
-			waiting.Remove(item)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.slot != nil { // granted concurrently
+		return w.slot, nil
+	}
+	w.leave()
+	return nil, err
+}
+
+// enter waits in the queues of all shares. It needs mu.
+func (w *waiter) enter(flow fairqueue.Flow) {
+	for _, s := range w.shares {
+		w.places = append(w.places, s.waitersOf(w.group).Push(flow, w))
+		s.update()
+	}
+	for _, s := range w.shares {
+		s.limiter.grant()
+	}
+}
+
+// leave leaves the queues of all shares. It needs mu.
+func (w *waiter) leave() {
+	for i, s := range w.shares {
+		if s.waitersOf(w.group).Remove(w.places[i]) {
 			s.update()
-			return nil, err
 		}
 	}
-	return sync.OnceFunc(func() { s.release(group) }), nil
 }
 
-func (s *share) release(group bool) {
-	s.limiter.mu.Lock()
-	defer s.limiter.mu.Unlock()
-	s.put(group)
-	s.limiter.put(group)
-	s.limiter.grant()
-	s.limiter.forget()
+// release returns the slot, unless it has been returned.
+func (s *slot) release() {
+	l := s.share.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.put()
+	l.grant()
+	l.forget()
 }
 
-// put returns a slot of the share. It needs mu.
-func (s *share) put(group bool) {
-	s.used--
-	if group {
-		s.usedGroup--
+// put returns the slot, unless it has been returned. It needs mu, and grant must be called after it.
+func (s *slot) put() {
+	if s.returned {
+		return
 	}
-	s.update()
+	s.returned = true
+	s.count(-1)
 }
 
-// put returns a slot. It needs mu.
-func (l *Limiter) put(group bool) {
-	l.used--
-	if group {
-		l.usedGroup--
+// count adds n to what is used. It needs mu.
+func (s *slot) count(n int) {
+	of := s.share
+	of.used += n
+	of.limiter.used += n
+	if s.group {
+		of.usedGroup += n
+		of.limiter.usedGroup += n
 	}
+	of.update()
 }
 
 // update queues the share for what its own limits permit. It needs mu.
@@ -153,15 +186,11 @@ func (l *Limiter) grant() {
 		s, _ := ready.Next(nil)
 		w := s.waitersOf(group)
 		w.ready = nil
-		granted, _ := w.Next(nil)
-		l.used++
-		s.used++
-		if group {
-			l.usedGroup++
-			s.usedGroup++
-		}
-		s.update()
-		close(granted)
+		next, _ := w.Next(nil)
+		next.slot = &slot{share: s, group: group}
+		next.slot.count(1)
+		next.leave()
+		close(next.granted)
 	}
 }
 

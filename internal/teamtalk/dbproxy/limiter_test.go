@@ -16,13 +16,19 @@ import (
 // newShare returns a share that is connected to a db_proxy of its own.
 func newShare(total, group int) *share { return NewLimits(total, group).connect("db", &Quota{}) }
 
+// acquire waits for a slot of the share alone.
+func (s *share) acquire(ctx context.Context, group bool) (*slot, error) {
+	return s.limiter.limits.acquire(ctx, nil, []*share{s}, group)
+}
+
 // slots are acquires of shares under the names of their goroutines.
 type slots struct {
 	t       *testing.T
+	limits  *Limits
 	shares  map[string]*share
 	mu      sync.Mutex
 	held    []string
-	release map[string]func()
+	granted map[string]*slot
 	cancel  map[string]context.CancelFunc
 	errs    map[string]error
 }
@@ -30,44 +36,47 @@ type slots struct {
 func newSlots(t *testing.T, total, group int, quotas map[string]*Quota) *slots {
 	limits := NewLimits(total, group)
 	s := &slots{
-		t: t, shares: map[string]*share{"": limits.connect("db", &Quota{})},
-		release: map[string]func(){}, cancel: map[string]context.CancelFunc{}, errs: map[string]error{},
+		t: t, limits: limits, shares: map[string]*share{"": limits.connect("db", &Quota{})},
+		granted: map[string]*slot{}, cancel: map[string]context.CancelFunc{}, errs: map[string]error{},
 	}
 	for name, q := range quotas {
 		s.shares[name] = limits.connect("db", q)
 	}
+	s.shares["there"] = limits.connect("another db", &Quota{Tenant: "a"})
 	return s
 }
 
 // step executes a step: "+a" acquires a slot ("+g…" for a group request, "+a@s" of the share s), "-a" releases it, "!a"
-// cancels the wait, "x@s" ends the connection of a share.
+// cancels the wait. A "+a@s@t" waits for either of two shares.
 func (s *slots) step(step string) {
 	name := step[1:]
-	_, of, _ := strings.Cut(name, "@")
+	_, names, _ := strings.Cut(name, "@")
+	var shares []*share
+	for of := range strings.SplitSeq(names, "@") {
+		shares = append(shares, s.shares[of])
+	}
 	switch step[0] {
 	case '+':
 		ctx, cancel := context.WithCancel(s.t.Context())
 		s.cancel[name] = cancel
 		go func() {
-			release, err := s.shares[of].acquire(ctx, strings.HasPrefix(name, "g"))
+			slot, err := s.limits.acquire(ctx, nil, shares, strings.HasPrefix(name, "g"))
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if err != nil {
 				s.errs[name] = err
 				return
 			}
-			s.held, s.release[name] = append(s.held, name), release
+			s.held, s.granted[name] = append(s.held, name), slot
 		}()
 	case '-':
 		s.mu.Lock()
-		release := s.release[name]
+		slot := s.granted[name]
 		s.mu.Unlock()
-		release()
-		release() // a second time does nothing
+		slot.release()
+		slot.release() // a second time does nothing
 	case '!':
 		s.cancel[name]()
-	case 'x':
-		s.shares[of].disconnect()
 	}
 	synctest.Wait()
 }
@@ -103,8 +112,12 @@ func TestLimiter(t *testing.T) {
 		"an own bound, released":                   {total: 9, group: 9, steps: "+1@one +2@one +3@one -1@one -2@one", want: "1@one 2@one 3@one"},
 		"an own group bound":                       {total: 9, group: 9, steps: "+g1@group +g2@group +1@group +g1@b +g2@b", want: "g1@group 1@group g1@b g2@b"},
 		"groups in vain take no slot of their own": {total: 9, group: 1, steps: "+g1@b +g1@one +1@one", want: "g1@b 1@one"},
-		"no connection is left":                    {total: 1, group: 1, steps: "+1@a +2@a +1@b x@a -1@a", want: "1@a 1@b", wantErr: "2@a"},
-		"no connection is left for groups":         {total: 2, group: 1, steps: "+g1@a +g2@a +g1@b x@a -g1@a", want: "g1@a g1@b", wantErr: "g2@a"},
+		"either of two":                            {total: 1, group: 1, steps: "+0@a +1@a@there +2@a@there -0@a", want: "0@a 1@a@there 2@a@there"},
+		"the first that is free":                   {total: 1, group: 1, steps: "+0@a +0@there +1@a@there -0@there", want: "0@a 0@there 1@a@there"},
+		"groups, the first that is free":           {total: 9, group: 1, steps: "+g0@a +g0@there +g1@a@there -g0@there", want: "g0@a g0@there g1@a@there"},
+		"one slot for a wait":                      {total: 1, group: 1, steps: "+0@a +0@there +1@a@there +2@a +2@there -0@there -0@a", want: "0@a 0@there 1@a@there 2@a"},
+		"a cancelled wait for either":              {total: 1, group: 1, steps: "+0@a +0@there +1@a@there +2@a@there !1@a@there -0@a", want: "0@a 0@there 2@a@there", wantErr: "1@a@there"},
+		"either, within an own bound":              {total: 9, group: 9, steps: "+1@one +2@one@there +3@one", want: "1@one 2@one@there"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -130,8 +143,8 @@ func TestLimiter(t *testing.T) {
 func TestLimiterContextDone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	release, err := newShare(1, 1).acquire(ctx, false)
-	if !errors.Is(err, context.Canceled) || release != nil {
+	slot, err := newShare(1, 1).acquire(ctx, false)
+	if !errors.Is(err, context.Canceled) || slot != nil {
 		t.Errorf("got a slot, or %v", err)
 	}
 }
@@ -141,7 +154,12 @@ func TestLimiterConcurrently(t *testing.T) {
 	const total, group = 8, 3
 	limits := NewLimits(total, group)
 	servers := []*Quota{{Tenant: "a"}, {Tenant: "a", MaxInFlight: 2, MaxGroupInFlight: 1}, {Tenant: "b", MaxInFlight: 5}}
-	var inFlight, inGroups atomic.Int32
+	inFlight := map[string]*atomic.Int32{"db": {}, "db groups": {}, "another": {}, "another groups": {}}
+	enter := func(what string, limit int32) {
+		if n := inFlight[what].Add(1); n > limit {
+			t.Errorf("%s: %d in flight", what, n)
+		}
+	}
 	var wg sync.WaitGroup
 	for i := range 32 {
 		wg.Go(func() {
@@ -151,22 +169,21 @@ func TestLimiterConcurrently(t *testing.T) {
 				if j%3 == 0 {
 					wg.Go(cancel)
 				}
-				s := limits.connect("db", servers[(i+j)%len(servers)])
-				release, err := s.acquire(ctx, isGroup)
+				s, other := limits.connect("db", servers[(i+j)%len(servers)]), limits.connect("another", servers[0])
+				either := []*share{s, other}
+				slot, err := limits.acquire(ctx, nil, either[:1+i/2%2], isGroup)
 				if err == nil {
-					if n := inFlight.Add(1); n > total {
-						t.Errorf("%d in flight", n)
-					}
+					at := slot.share.limiter.address
+					enter(at, total)
 					if isGroup {
-						if n := inGroups.Add(1); n > group {
-							t.Errorf("%d groups in flight", n)
-						}
-						inGroups.Add(-1)
+						enter(at+" groups", group)
+						inFlight[at+" groups"].Add(-1)
 					}
-					inFlight.Add(-1)
-					release()
+					inFlight[at].Add(-1)
+					slot.release()
 				}
 				s.disconnect()
+				other.disconnect()
 				cancel()
 			}
 		})

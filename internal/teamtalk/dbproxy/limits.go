@@ -55,7 +55,7 @@ func (l *Limits) connect(address string, q *Quota) *share {
 	}
 	s := of.shares[q]
 	if s == nil {
-		s = &share{limiter: of, quota: q, closed: make(chan struct{})}
+		s = &share{limiter: of, quota: q}
 		of.shares[q] = s
 	}
 	s.connections++
@@ -66,7 +66,7 @@ func (l *Limits) connect(address string, q *Quota) *share {
 	return s
 }
 
-// disconnect undoes connect. What waits at a share without connections fails with errNoConnections.
+// disconnect undoes connect.
 func (s *share) disconnect() {
 	l := s.limiter
 	l.mu.Lock()
@@ -75,7 +75,6 @@ func (s *share) disconnect() {
 		return
 	}
 	delete(l.shares, s.quota)
-	close(s.closed)
 	l.forget()
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
 	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
@@ -126,6 +127,38 @@ func TestManyDBProxiesOfOneName(t *testing.T) {
 	})
 }
 
+// TestManyDBProxiesOneHangs: requests that wait go to the db_proxy behind a name that answers, even if all of them came
+// before it was connected.
+func TestManyDBProxiesOneHangs(t *testing.T) {
+	const hangs, answers = "10.0.0.1:10600", "10.0.0.2:10600"
+	for name, first := range map[string]int{"both are up": 2, "one comes up later": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dials := 0
+				f := newFleet(t, 1, 1, func(string) string {
+					dials++
+					return map[bool]string{true: hangs, false: answers}[dials == 1]
+				})
+				c := f.client(t, "db:10600", first)
+				var read []<-chan result[int]
+				for range 20 {
+					read = append(read, usersAsync(t, c))
+				}
+				if first == 1 {
+					peer.Start(t, func(ctx context.Context) { c.keepConnected(ctx, 0, &link.DialBackoff{}) })
+				}
+				for n := range len(read) - 1 { // one of them is at the other
+					if f.arrived(answers) != 1 {
+						t.Fatalf("%d requests are answered, and the others wait for the one that hangs", n)
+					}
+					server := f.servers[answers][0]
+					answerUsers(server, server.Next())
+				}
+			})
+		})
+	}
+}
+
 // TestNameMoves: what waits for a slot of a db_proxy that is gone goes to the one that the name resolves to now.
 func TestNameMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -169,7 +202,7 @@ func TestLimitsForget(t *testing.T) {
 		}
 		for i := range 1000 {
 			s := limits.connect(fmt.Sprint(i), &Quota{})
-			acquire(t, s, 1, true)[0].release()
+			acquire(t, s, 1, true)[0].slot.release()
 			s.disconnect()
 		}
 		wantKnown("after their connections", 0)

@@ -5,6 +5,7 @@ package dbproxy
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -56,39 +57,58 @@ func (c *Client) OpenPath() (p *Path, done func(), err error) {
 	}, nil
 }
 
-// acquire waits for a slot of the db_proxy behind the connection with the fewest requests. It returns a connection
-// to that db_proxy, on which the request is counted.
-func (p *Path) acquire(ctx context.Context, group bool) (*conn, func(), error) {
+// acquire waits for a slot of one of the db_proxies behind the connections that may take the request. It returns a
+// connection to that db_proxy, on which the request is counted.
+func (p *Path) acquire(ctx context.Context, group bool) (*conn, *slot, error) {
 	for {
-		next := p.next(nil)
-		if next == nil {
+		shares, moved := p.shares()
+		if len(shares) == 0 {
 			return nil, nil, ErrNotConnected
 		}
-		release, err := next.share.acquire(ctx, group)
+		slot, err := p.client.opts.Limits.acquire(ctx, moved, shares, group)
 		switch {
-		case errors.Is(err, errNoConnections):
+		case errors.Is(err, errMoved):
 			continue // another db_proxy may be connected
 		case err != nil:
 			return nil, nil, err
 		}
-		if cn := p.pick(next.share); cn != nil {
-			return cn, release, nil
+		if cn := p.pick(slot.share); cn != nil {
+			return cn, slot, nil
 		}
-		release()
+		slot.release()
 	}
 }
 
-// next returns a connection that accepts requests, or nil. If of is set, it is a connection of that share.
-func (p *Path) next(of *share) *conn {
-	p.client.mu.Lock()
-	defer p.client.mu.Unlock()
-	if p.conn == nil {
-		return p.client.leastLoaded(of)
+// shares returns the shares whose slots suit a request, those with the best connections first, and a channel that is
+// closed when they have changed.
+func (p *Path) shares() (shares []*share, moved <-chan struct{}) {
+	c := p.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.conn != nil {
+		if p.conn.takesOfPath() {
+			shares = []*share{p.conn.share}
+		}
+		return shares, c.moved
 	}
-	if p.conn.takesOfPath() {
-		return p.conn
+	var best []*conn // of each share
+	for cn := range c.conns {
+		if !cn.takes() {
+			continue
+		}
+		i := slices.IndexFunc(best, func(other *conn) bool { return other.share == cn.share })
+		switch {
+		case i < 0:
+			best = append(best, cn)
+		case cn.compare(best[i]) < 0:
+			best[i] = cn
+		}
 	}
-	return nil
+	slices.SortFunc(best, (*conn).compare)
+	for _, cn := range best {
+		shares = append(shares, cn.share)
+	}
+	return shares, c.moved
 }
 
 // pick returns the connection for a request and counts the request on it, or nil if there is none.

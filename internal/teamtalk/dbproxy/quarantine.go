@@ -30,64 +30,60 @@ type quarantine struct {
 }
 
 // recovered is called after the answer to a group request that was sent at a time. It frees the stuck slots, and
-// returns the functions that release those of earlier requests. It needs mu.
-func (l *Limiter) recovered(sent time.Time) (releases []func()) {
+// returns those of earlier requests. It needs mu, and grant must be called after it.
+func (l *Limiter) recovered(sent time.Time) {
 	q := &l.quarantine
 	l.usedGroup -= q.stuck
 	q.stuck, q.pause = 0, 0
 	q.held = slices.DeleteFunc(q.held, func(cl *call) bool {
 		overtaken := cl.lastWritten().Before(sent)
 		if overtaken {
-			releases = append(releases, cl.release)
+			cl.slot.put()
 		}
 		return overtaken
 	})
 	q.unanswered = len(q.held) > 0
-	return releases
 }
 
-// quarantineSlot holds the slot of a group request instead of releasing it. One that was released early counts against
+// quarantineSlot holds the slot of a group request instead of releasing it. One that was returned early counts against
 // the limit after the minimum time.
 func (l *Limiter) quarantineSlot(atLeast time.Duration, cl *call) {
 	l.mu.Lock()
-	overtaken := l.late.newest.group.After(cl.lastWritten())
-	if !overtaken {
-		l.quarantine.held = append(l.quarantine.held, cl)
-		l.quarantine.unanswered = true
-	}
-	l.mu.Unlock()
-	if overtaken {
-		cl.release()
+	defer l.mu.Unlock()
+	if l.late.newest.group.After(cl.lastWritten()) { // overtaken
+		cl.slot.put()
+		l.grant()
+		l.forget()
 		return
 	}
+	l.quarantine.held = append(l.quarantine.held, cl)
+	l.quarantine.unanswered = true
 	time.AfterFunc(atLeast, func() {
-		if l.becomesStuck(cl) {
-			cl.release()
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.probe(atLeast)
-			l.grant()
-			l.forget()
-		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.becomesStuck(cl, atLeast)
+		l.grant()
+		l.forget()
 	})
 }
 
-// becomesStuck counts the slot of a call as stuck, before it is released, unless the call was overtaken.
-func (l *Limiter) becomesStuck(cl *call) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// becomesStuck returns the slot of a call and counts it as stuck, unless the call was overtaken. In between it would
+// count twice, and a probe would free too many others. It needs mu, and grant must be called after it.
+func (l *Limiter) becomesStuck(cl *call, first time.Duration) {
 	q := &l.quarantine
 	i := slices.Index(q.held, cl)
 	if i < 0 {
-		return false
+		return
 	}
 	q.held = slices.Delete(q.held, i, i+1)
+	cl.slot.put()
 	l.usedGroup++
 	q.stuck++
-	return true
+	l.probe(first)
 }
 
-// probe releases a stuck slot, and those over the limit, unless a slot is free or was released recently. It needs mu.
+// probe releases a stuck slot, and those over the limit, unless a slot is free or was released recently. It needs mu,
+// and grant must be called after it.
 func (l *Limiter) probe(first time.Duration) {
 	r := &l.quarantine
 	if r.probing || r.stuck == 0 {

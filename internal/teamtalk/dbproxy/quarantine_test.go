@@ -17,8 +17,8 @@ const quarantineTime = 20 * time.Second
 // acquire takes as many of n slots as are free.
 func acquire(t *testing.T, s *share, n int, group bool) (calls []*call) {
 	for range n {
-		if release, err := s.acquire(atOnce(t), group); err == nil {
-			calls = append(calls, &call{exchange: &exchange{group: group}, began: time.Now(), release: release})
+		if slot, err := s.acquire(atOnce(t), group); err == nil {
+			calls = append(calls, &call{exchange: &exchange{group: group}, began: time.Now(), slot: slot})
 		}
 	}
 	return calls
@@ -49,7 +49,7 @@ func TestQuarantine(t *testing.T) {
 				t.Errorf("%d slots are free, want %d", len(got), want)
 			}
 			for _, cl := range got {
-				cl.release()
+				cl.slot.release()
 			}
 		}
 		abandon(l, acquire(t, l, 4, true))
@@ -79,6 +79,25 @@ func TestQuarantine(t *testing.T) {
 	})
 }
 
+// TestQuarantinesEndTogether: of slots whose quarantines end at the same instant, one is released. The timers run
+// concurrently, so there are many rounds.
+func TestQuarantinesEndTogether(t *testing.T) {
+	const group, rounds = 8, 200
+	synctest.Test(t, func(t *testing.T) {
+		for range rounds {
+			s := newShare(64, group)
+			abandon(s, acquire(t, s, group, true))
+			peer.Elapse(quarantineTime)
+			synctest.Wait()
+			if got := acquire(t, s, group, true); len(got) != 1 {
+				t.Fatalf("%d slots are free, want 1", len(got))
+			}
+			answerGroup(s) // ends its timers
+			s.disconnect()
+		}
+	})
+}
+
 // TestQuarantineLeavesSingleChats: the slots of a db_proxy that hung are free for requests about single chats, even
 // if no request about a group follows.
 func TestQuarantineLeavesSingleChats(t *testing.T) {
@@ -91,9 +110,9 @@ func TestQuarantineLeavesSingleChats(t *testing.T) {
 			t.Errorf("%d slots are free during the quarantine", n)
 		}
 		waiting := peer.Async(func() error {
-			release, err := l.acquire(t.Context(), false)
+			slot, err := l.acquire(t.Context(), false)
 			if err == nil {
-				release()
+				slot.release()
 			}
 			return err
 		})
@@ -105,7 +124,7 @@ func TestQuarantineLeavesSingleChats(t *testing.T) {
 		}
 		answerGroup(l)
 		for _, cl := range append(probes, others...) {
-			cl.release()
+			cl.slot.release()
 		}
 		if n := len(acquire(t, l, bound, true)); n != bound {
 			t.Errorf("%d slots for groups after an answer", n)
