@@ -166,12 +166,20 @@ func (s *Session) broadcast() {
 
 // WaitReady waits for a connection to db_proxy and a key. It returns no nil for a session that is closing.
 func (s *Session) WaitReady(ctx context.Context) error {
-	return s.wait(ctx, func() bool { return s.Keys().Current != nil && s.Health().DBProxyConnected > 0 })
+	return s.wait(ctx, func() bool { return s.Keys().Current != nil && s.isDBProxyConnected() })
 }
 
 // WaitRouter waits for a connection to a router. It returns no nil for a session that is closing.
 func (s *Session) WaitRouter(ctx context.Context) error {
-	return s.wait(ctx, func() bool { return s.Health().RouterConnected > 0 })
+	return s.wait(ctx, s.isRouterConnected)
+}
+
+func (s *Session) isDBProxyConnected() bool {
+	return slices.ContainsFunc(s.dbProxy, func(c *dbproxy.Client) bool { return c.Connected() > 0 })
+}
+
+func (s *Session) isRouterConnected() bool {
+	return slices.ContainsFunc(s.routers, func(c *router.Client) bool { return !c.ConnectedSince().IsZero() })
 }
 
 // wait waits until the session is ready, and not closing, or ctx is done.

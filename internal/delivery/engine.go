@@ -103,7 +103,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.mu.Unlock()
 	e.unfinished.Wait()
 	e.directory.batches.Wait()
-	e.workers.connections.watches.Wait()
+	e.workers.watching.Wait()
 	return nil
 }
 

@@ -24,8 +24,9 @@ type parking struct {
 	woken bool
 	// timer wakes it at the end of its pause; nil: none.
 	timer *time.Timer
-	// peer is what it waits for to be connected; zero: none.
-	peer peerOf
+	// watch is of the peer that it waits for, and connected its place there; nil: it waits for none.
+	watch     *connectionWatch
+	connected *fairqueue.Item[*executor]
 	// flow is that of its worker, and item its place among those that wait for one.
 	flow fairqueue.Flow
 	item *fairqueue.Item[*executor]
@@ -49,11 +50,15 @@ type workers struct {
 	mu      sync.Mutex
 	waiting fairqueue.Queue[*executor]
 	used    *fairqueue.Shares
-
-	connections connections
+	// watches are of the peers that executors wait for.
+	watches map[peerOf]*connectionWatch
+	// watching counts their goroutines.
+	watching sync.WaitGroup
 }
 
-func newWorkers() *workers { return &workers{used: fairqueue.NewShares(maxWorkers, 4)} }
+func newWorkers() *workers {
+	return &workers{used: fairqueue.NewShares(maxWorkers, 4), watches: map[peerOf]*connectionWatch{}}
+}
 
 // begin starts a new executor.
 func (w *workers) begin(x *executor) {
@@ -106,9 +111,10 @@ func (w *workers) unpark(x *executor) {
 		x.timer.Stop()
 		x.timer = nil
 	}
-	if x.peer.TeamTalk != nil {
-		w.connections.remove(x)
-		x.peer = peerOf{}
+	if watch := x.watch; watch != nil {
+		watch.waiting.Remove(x.connected)
+		w.endWatch(watch)
+		x.watch, x.connected = nil, nil
 	}
 }
 
@@ -130,8 +136,8 @@ func (w *workers) park(x *executor, p pause) bool {
 	if !p.until.IsZero() {
 		x.timer = time.AfterFunc(time.Until(p.until), x.wake)
 	}
-	if x.peer = p.peer; x.peer.TeamTalk != nil {
-		w.connections.add(x)
+	if p.peer.TeamTalk != nil {
+		w.awaitConnection(x, p.peer)
 	}
 	return true
 }
@@ -167,64 +173,70 @@ func (p peerOf) wait(ctx context.Context) error {
 	return p.WaitReady(ctx)
 }
 
-// connections wakes executors when their peer is connected. One goroutine waits for each peer.
-type connections struct {
-	watches sync.WaitGroup
+// connectedBatch executors are woken every connectedPause while their peer is connected, many times what a db_proxy
+// stores meanwhile. A peer that is lost again at once, as a hostile one may be 30 times a second, wakes no more.
+const (
+	connectedBatch = 256
+	connectedPause = 10 * time.Millisecond
+)
 
-	mu      sync.Mutex
-	waiting map[peerOf]*connectionWatch
-}
-
+// connectionWatch is the goroutine that waits for a peer, and the executors that it wakes: by namespace in turn, the
+// oldest messages first.
 type connectionWatch struct {
-	executors map[*executor]struct{}
-	cancel    context.CancelFunc
+	peer    peerOf
+	waiting *fairqueue.Queue[*executor]
+	cancel  context.CancelFunc
 }
 
-// add has an executor woken when its peer is connected.
-func (c *connections) add(x *executor) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w, peer := c.waiting[x.peer], x.peer
-	if w == nil {
-		w = &connectionWatch{executors: map[*executor]struct{}{}}
+// awaitConnection has an executor woken when its peer is connected. It needs mu.
+func (w *workers) awaitConnection(x *executor, peer peerOf) {
+	x.watch = w.watches[peer]
+	if x.watch == nil {
+		x.watch = &connectionWatch{peer: peer, waiting: fairqueue.New(func(a, b *executor) bool {
+			return a.task.spec.Order.Before(b.task.spec.Order) // it never changes
+		})}
 		var ctx context.Context
-		ctx, w.cancel = context.WithCancel(context.Background())
-		if c.waiting == nil {
-			c.waiting = map[peerOf]*connectionWatch{}
-		}
-		c.waiting[peer] = w
-		c.watches.Go(func() { c.watch(ctx, peer, w) })
+		ctx, x.watch.cancel = context.WithCancel(context.Background())
+		w.watches[peer] = x.watch
+		watch := x.watch
+		w.watching.Go(func() { w.watch(ctx, watch) })
 	}
-	w.executors[x] = struct{}{}
+	x.connected = x.watch.waiting.Push(fairqueue.Flow{Tenant: x.task.spec.Key.Namespace}, x)
 }
 
-// remove undoes add. The last one ends the watch.
-func (c *connections) remove(x *executor) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if w := c.waiting[x.peer]; w != nil {
-		if delete(w.executors, x); len(w.executors) == 0 {
-			delete(c.waiting, x.peer)
-			w.cancel()
-		}
+// endWatch ends a watch that nothing waits for. It needs mu.
+func (w *workers) endWatch(watch *connectionWatch) {
+	if watch.waiting.Len() == 0 && w.watches[watch.peer] == watch {
+		delete(w.watches, watch.peer)
+		watch.cancel()
 	}
 }
 
-// watch waits for a peer, and wakes all that wait for it.
-func (c *connections) watch(ctx context.Context, peer peerOf, w *connectionWatch) {
-	err := peer.wait(ctx)
-	w.cancel()
-	if err != nil {
-		return // nothing waits any more
+// watch wakes the executors while their peer is connected, until none waits for it.
+func (w *workers) watch(ctx context.Context, watch *connectionWatch) {
+	for watch.peer.wait(ctx) == nil {
+		for _, x := range w.takeConnected(watch) {
+			x.wake()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(connectedPause):
+		}
 	}
-	c.mu.Lock()
-	if c.waiting[peer] == w {
-		delete(c.waiting, peer)
+}
+
+// takeConnected returns the executors that are woken next.
+func (w *workers) takeConnected(watch *connectionWatch) (next []*executor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(next) < connectedBatch {
+		x, ok := watch.waiting.Next(nil)
+		if !ok {
+			break
+		}
+		next = append(next, x)
 	}
-	executors := w.executors
-	w.executors = nil
-	c.mu.Unlock()
-	for x := range executors {
-		x.wake()
-	}
+	w.endWatch(watch)
+	return next
 }

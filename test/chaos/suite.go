@@ -139,6 +139,7 @@ func (s *suite) runOne(ctx context.Context, c *cluster, op *operator, r *result)
 	r.sent, r.faults = w.sent(), w.faults()
 	if r.err != nil {
 		w.dump()
+		r.err = errors.Join(r.err, w.ends())
 	}
 	r.err = errors.Join(r.err, w.teardown(counting))
 }
@@ -172,6 +173,22 @@ func (w *world) dump() {
 	for n, o := range all {
 		_ = os.WriteFile(fmt.Sprintf("%s/%s-%d.log", dir, w.name, n), []byte(o.log.String()), 0o600) // best effort
 	}
+}
+
+// ends says which operators have ended, killed or not, and what they logged last: one that has lost its Lease ends, and
+// nothing goes on.
+func (w *world) ends() error {
+	var errs []error
+	for n, o := range w.operators {
+		select {
+		case <-o.Ended():
+			log := strings.TrimSpace(o.log.String())
+			last := log[strings.LastIndexByte(log, '\n')+1:]
+			errs = append(errs, fmt.Errorf("operator %d has ended (%v), its log with %.300s", n, o.Err(), last))
+		default:
+		}
+	}
+	return errors.Join(errs...)
 }
 
 const maxProblems = 5
