@@ -62,10 +62,7 @@ func (q *question) proveAbsent(ctx context.Context, found *conversationScan) (wh
 	case !found.whole:
 		why = found.why
 	}
-	if why != "" || err != nil || found.row != nil {
-		return why, err
-	}
-	return q.proveFresh(ctx)
+	return why, err
 }
 
 // scanIsEmpty reports whether the sender is shown no rows at all.
@@ -80,12 +77,18 @@ func (q *question) hasNoLatest(ctx context.Context) (bool, error) {
 	return latest == 0, err
 }
 
-// proveFresh returns why the answers may be from before the last attempt; "": they are not, as far as can be told.
+// proveFresh returns why the next answers may be from before the last attempt; "": they are not, as far as can be told.
+// db_proxy has acknowledged other rows since then, and one of them must be shown. A store that acknowledges and keeps
+// nothing leaves one message without such rows, the last one. So that one is sent again, and proves the others absent.
 func (q *question) proveFresh(ctx context.Context) (why string, err error) {
-	rows := q.known.stored(q.conversation, q.to.lastAttempt, q.askedAt.Add(-q.task.Policy.ReplicaLag))
+	rows := q.known.stored(q.conversation, q.to.lastAttempt)
+	if q.to.unseenKey { // no attempt is known, so it need not wait until replicas show the newest rows
+		late := q.askedAt.Add(-q.task.Policy.ReplicaLag)
+		rows = slices.DeleteFunc(rows, func(row freshRow) bool { return row.storedAt.After(late) })
+	}
 	// Any of them will do: the others may be of groups that the sender has left.
 	for _, row := range rows {
-		if shown, err := q.shows(ctx, row); err != nil || shown {
+		if shown, err := q.shows(ctx, row.controlRow); err != nil || shown {
 			return "", err
 		}
 	}

@@ -245,17 +245,17 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		x.record(StepAsk, time.Now(), doubt, doubt.adoptEarly(t, row, x.engine.environment(t)))
 		return p, false
 	}
-	return afterSend(p, m, id, err, x.engine.environment(t)), true
+	p = afterSend(p, m, id, err, x.engine.environment(t))
+	if p.State == v1alpha1.StateAcknowledged {
+		x.engine.known.noteStored(t.conversation(p), t.session(p), knownRowOf(p.row), p.lastAttempt, t.Policy.ReplicaLag)
+	}
+	return p, true
 }
 
 func (x *executor) readBack(t Task, p recipientState) recipientState {
 	row, err := t.readBack(fairqueue.WithTenant(x.engine.base, t.Key.Namespace), p)
 	if row != nil {
-		c, s := t.conversation(p), t.session(p)
-		x.engine.known.note(c, s, knownRowOf(row))
-		if p.State == v1alpha1.StateAcknowledged && p.row != nil {
-			x.engine.known.noteStored(c, s, knownRowOf(row), p.lastAttempt, t.Policy.ReplicaLag)
-		}
+		x.engine.known.note(t.conversation(p), t.session(p), knownRowOf(row))
 	}
 	return afterReadBack(p, t, row, err, x.engine.environment(t))
 }

@@ -40,8 +40,8 @@ type controlRow struct {
 	knownRow
 }
 
-// knownRows remembers which rows are stored: what the store has shown, never what was only answered. An answer that
-// shows less is an outage. Ordinary deliveries only write to it. What is known of a store is known to all of its
+// knownRows remembers which rows are stored: what the store has shown. An answer that shows less is an outage. Of what
+// was only acknowledged, it remembers what tells whether answers are fresh. Ordinary deliveries only write to it. What is known of a store is known to all of its
 // servers, and to no others: another tenant's server could make rows up.
 type knownRows struct {
 	queue *queue.Queue
@@ -70,7 +70,7 @@ type storeRows struct {
 	recorded map[queue.Participants]knownRow
 	// controls are of groups by their table, and of single chats at the end; the last noted first.
 	controls [messageTables + 1][]controlRow
-	// fresh are rows that this process has stored, the oldest first.
+	// fresh are rows that db_proxy has acknowledged to this process, the oldest first.
 	fresh []freshRow
 }
 
@@ -80,7 +80,7 @@ func newStoreRows() *storeRows {
 
 func (s *storeRows) count() int { return len(s.newest) + len(s.recorded) }
 
-// freshRow is a row that db_proxy had stored at a time.
+// freshRow is a row that db_proxy had stored by a time.
 type freshRow struct {
 	controlRow
 	storedAt time.Time
@@ -234,7 +234,7 @@ func (k *knownRows) evict(most *storeRows) {
 	}
 }
 
-// noteStored remembers a row that this process has stored by a time, for replicas that lag so much.
+// noteStored remembers a row that db_proxy has acknowledged to this process at a time, for replicas that lag so much.
 func (k *knownRows) noteStored(
 	c queue.Conversation, s dbproxy.Session, row knownRow, storedAt time.Time, lag time.Duration,
 ) {
@@ -250,13 +250,13 @@ func (k *knownRows) noteStored(
 	}
 }
 
-// stored returns rows that this process has stored after one time and before another, the last one first.
-func (k *knownRows) stored(c queue.Conversation, after, before time.Time) (rows []controlRow) {
+// stored returns rows that this process has stored after a time, the oldest one first: replicas show it first.
+func (k *knownRows) stored(c queue.Conversation, after time.Time) (rows []freshRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, row := range slices.Backward(k.storeOf(c).fresh) {
-		if row.storedAt.After(after) && !row.storedAt.After(before) {
-			rows = append(rows, row.controlRow)
+	for _, row := range k.storeOf(c).fresh {
+		if row.storedAt.After(after) {
+			rows = append(rows, row)
 		}
 	}
 	return rows

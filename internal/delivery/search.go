@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -53,12 +54,18 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 		task: t, to: p, askedAt: askedAt, path: path, known: e.known, recorded: e.recordedRowsKnown,
 		conversation: t.conversation(p),
 	}
+	canProve, stale, freshErr := !askedAt.Before(p.provableAt(t.Policy)), "", error(nil)
+	if canProve {
+		stale, freshErr = q.proveFresh(ctx) // before: a replica that catches up in between says nothing about the scan
+	}
 	found, err := q.scan(ctx, t.session(p))
 	result := SearchResult{Empty: found.rows == 0, Why: found.why}
 	switch {
 	case err != nil || found.row != nil:
-	case !askedAt.Before(p.provableAt(t.Policy)):
-		result.Why, err = q.proveAbsent(ctx, &found)
+	case canProve:
+		if result.Why, err = q.proveAbsent(ctx, &found); err == nil && found.row == nil {
+			result.Why, err = cmp.Or(result.Why, stale), freshErr
+		}
 		result.Conclusive = err == nil && result.Why == ""
 	case found.rows == 0 && !q.hasKnownRow():
 		e.startReadingRecorded() // it will be needed

@@ -27,9 +27,13 @@ func tableScenarios() []scenario {
 		{name: "table-unreadable-groups", needsDev: true,
 			clause: "one table of messages to groups comes back empty, with messages in it in doubt",
 			run:    func(ctx context.Context, w *world) { w.tableUnreadable(ctx, true) }},
-		{name: "replica-stopped", run: replicaStopped,
+		{name: "replica-stopped", run: func(ctx context.Context, w *world) { replicaStopped(ctx, w, oneAtATime()) },
 			clause: "a replica has stopped: reads over most connections show nothing that was stored since, with messages in " +
 				"doubt"},
+		{name: "replicas-stopped", run: func(ctx context.Context, w *world) {
+			replicaStopped(ctx, w, func(*faultproxy.Conn) bool { return false })
+		},
+			clause: "all replicas have stopped: no read shows anything that was stored since, with messages in doubt"},
 	}...)
 }
 
@@ -144,7 +148,22 @@ const (
 	staleTicks = int(outage / staleTick)
 )
 
-func replicaStopped(ctx context.Context, w *world) {
+// oneAtATime reports true for one connection, and for another one once that one has ended.
+func oneAtATime() func(*faultproxy.Conn) bool {
+	var mu sync.Mutex
+	var one *faultproxy.Conn
+	return func(c *faultproxy.Conn) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if one == nil || one.Ended() {
+			one = c
+		}
+		return c == one
+	}
+}
+
+// replicaStopped has messages in doubt while reads show nothing that was stored since, but those over fresh connections.
+func replicaStopped(ctx context.Context, w *world, fresh func(*faultproxy.Conn) bool) {
 	known := w.recipients(false, 0)
 	w.sendTo(ctx, max(w.size/2, len(known)), known)
 	w.finished(ctx)
@@ -152,21 +171,14 @@ func replicaStopped(ctx context.Context, w *world) {
 	quiet, busy := known[:len(known)/2], known[len(known)/2:]
 	stopped := time.Now()
 	after(ctx, time.Second) // times are whole seconds
-	var mu sync.Mutex
-	var fresh *faultproxy.Conn // the only one
 	stale := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient,
 		Match: func(f faultproxy.Frame) bool { return f.Command != wire.CommandMsgData },
 		Do: func(c *faultproxy.Conn, f faultproxy.Frame) {
-			mu.Lock()
-			if fresh == nil || fresh.Ended() {
-				fresh = c
+			if fresh(c) {
+				faultproxy.Pass(c, f)
+			} else {
+				faultproxy.Stale(stopped)(c, f)
 			}
-			answer := faultproxy.Stale(stopped)
-			if c == fresh {
-				answer = faultproxy.Pass
-			}
-			mu.Unlock()
-			answer(c, f)
 		}})
 	cut := w.cutFirst(w.users[:len(quiet)])
 	w.sendTo(ctx, len(quiet), quiet)
