@@ -56,6 +56,41 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// TestResumeCountsAgain: what an operator before an earlier, clean one has sent may be executed and shown late. The time
+// until absence is proved begins again with each operator, so a clean one need not wait for it.
+func TestResumeCountsAgain(t *testing.T) {
+	const handedOver = 2 * time.Second
+	type record struct {
+		keyed    bool
+		reason   string
+		attempts int32
+	}
+	runEach(t, map[string]record{
+		"of the resource":             {false, v1alpha1.ReasonNoAnswer, 1},
+		"of its key":                  {true, v1alpha1.ReasonNoAnswer, 1},
+		"of its key, while it looked": {true, v1alpha1.ReasonSending, 0},
+	}, func(h *harness, tc record) {
+		h.talk.replies = []reply{{
+			store: true, err: dbproxy.ErrNoAnswer, takes: time.Second, storedAfter: handedOver + settle + lag - time.Second,
+		}}
+		spec := h.task("m", toAlice)
+		if tc.keyed {
+			spec.Identity.Key = "incident-7"
+		}
+		h.submit(spec)
+		h.Stop("m")
+		h.await("m", handedOver)
+		h.Forget("m")
+		h.keyedAttempts = newKeyedAttempts() // another process
+		advance(handedOver)
+		if tc.keyed {
+			spec.EarlierUntil = time.Now() // as in a term that began clean
+		}
+		recordedAs(Progress{State: v1alpha1.StateInDoubt, Reason: tc.reason, Attempts: tc.attempts})(&spec)
+		h.deliver(spec, time.Minute, adopted)
+	})
+}
+
 // TestKeysReplaced: what was sent under a key that is gone may be any row.
 func TestKeysReplaced(t *testing.T) {
 	type rotation struct {

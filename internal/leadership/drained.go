@@ -38,7 +38,7 @@ var ErrPriorTerm = errors.New("not everything that an earlier leader may have se
 
 // MarkDrained marks the Lease as drained, but for the messages that this process could not record, given as their
 // namespaces by UID, and those that an earlier leader may have sent and whose status does not show it. The process must
-// not send anything afterwards. It returns ErrPriorTerm while requests of an earlier leader may still be executed.
+// not send anything afterwards. It returns ErrPriorTerm while an earlier leader may still be sending.
 func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded map[types.UID]string) error {
 	select {
 	case <-t.begun:
@@ -49,9 +49,7 @@ func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded map[types.UID]
 	messages := map[types.UID]string{}
 	maps.Copy(messages, unrecorded)
 	if doubts := t.doubts(); len(doubts) > 0 {
-		if early, err := t.isEarly(ctx, doubts); err != nil {
-			return err
-		} else if early {
+		if t.isEarly(doubts) {
 			return ErrPriorTerm
 		}
 		if err := t.addUnrecorded(ctx, doubts, messages); err != nil {
@@ -92,11 +90,11 @@ func (d doubt) includes(m *v1alpha1.TeamTalkMessage) bool {
 	return d.MayBeSent(m) && (d.server.Name == "" || d.server == m.ServerKey())
 }
 
-// isEarly reports whether requests of an earlier leader may still be executed, even if its messages are recorded as in
-// doubt. A leader whose term is clean counts this time from the beginning of its own term.
-func (t *TermTracker) isEarly(ctx context.Context, doubts []doubt) (bool, error) {
-	delay, err := t.proofDelay(ctx)
-	return slices.ContainsFunc(doubts, func(d doubt) bool { return !d.Clean && time.Since(d.Local) < delay }), err
+// isEarly reports whether an earlier leader may still be sending, even if its messages are recorded as in doubt. The
+// time in which what it has sent may be executed, and read late, does not count: the next leader counts that from the
+// beginning of its own term, for each server as it declares. So no server delays the mark.
+func (t *TermTracker) isEarly(doubts []doubt) bool {
+	return slices.ContainsFunc(doubts, func(d doubt) bool { return !d.Clean && time.Since(d.Local) < t.sendTimeout })
 }
 
 // doubts returns the term of this process and the takeovers of servers in which an earlier leader may have sent
@@ -118,19 +116,6 @@ func (t *TermTracker) version(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("list TeamTalkMessages: %w", err)
 	}
 	return messages.ResourceVersion, nil
-}
-
-// proofDelay returns how long after the beginning of the term every store proves the absence of earlier sends.
-func (t *TermTracker) proofDelay(ctx context.Context) (time.Duration, error) {
-	servers := &v1alpha1.TeamTalkServerList{}
-	if err := t.reader.List(ctx, servers); err != nil {
-		return 0, fmt.Errorf("list TeamTalkServers: %w", err)
-	}
-	var longest int32
-	for _, s := range servers.Items {
-		longest = max(longest, s.Spec.SettleSeconds+ptr.Deref(s.Spec.MaxReplicaLagSeconds, 0))
-	}
-	return t.sendTimeout + time.Duration(longest)*time.Second, nil
 }
 
 // addUnrecorded adds the messages that an earlier leader may have sent and whose status does not show it.
