@@ -70,6 +70,9 @@ func TestChoose(t *testing.T) {
 		if names[s.name] || s.clause == "" || s.bound < time.Minute || s.run == nil {
 			t.Errorf("scenario %q is named twice, or not complete", s.name)
 		}
+		if len(s.flags) > 0 && !s.alone {
+			t.Errorf("scenario %q has flags, and shares an operator", s.name)
+		}
 		names[s.name] = true
 	}
 	if two, err := choose("id-zero,edited", false); err != nil || len(two) != 2 {

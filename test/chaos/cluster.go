@@ -88,8 +88,8 @@ type operator struct {
 	log *framework.Log
 }
 
-func (c *cluster) startOperator(ctx context.Context) *operator {
-	return c.startOperatorAs(c.binary, leases)
+func (c *cluster) startOperator(flags ...string) *operator {
+	return c.startOperatorAs(c.binary, leases, flags...)
 }
 
 // allowLease lets operators have their Lease in another namespace.
@@ -102,13 +102,14 @@ func (c *cluster) allowLease(ctx context.Context, namespace string) error {
 }
 
 // startOperatorAs starts an operator of a build, with its Lease in a namespace.
-func (c *cluster) startOperatorAs(binary, namespace string) *operator {
+func (c *cluster) startOperatorAs(binary, namespace string, flags ...string) *operator {
 	o := &operator{api: framework.MustGet(apiproxy.Start(c.cfg)), log: &framework.Log{}}
 	file := framework.MustGet(os.CreateTemp(c.dir, "kubeconfig-"))
 	_ = file.Close() // only its name is needed
 	framework.Must(framework.WriteKubeconfig(file.Name(), o.api.Config()))
 	var err error
-	if o.Process, err = framework.Start(binary, o.log, framework.OperatorArgs(file.Name(), namespace)...); err != nil {
+	args := framework.OperatorArgs(file.Name(), namespace, flags...)
+	if o.Process, err = framework.Start(binary, o.log, args...); err != nil {
 		o.api.Stop()
 		framework.Mustf(err, "start an operator")
 	}

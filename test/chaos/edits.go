@@ -157,7 +157,7 @@ func pausedEdited(ctx context.Context, w *world) {
 func handoverEdited(ctx context.Context, w *world) {
 	w.inOrder, w.few = true, max(1, w.size/5)
 	w.fail(ctx)
-	next := w.start(ctx)
+	next := w.start()
 	// Without a key, all wait together. Then they go in order.
 	framework.Must(w.cluster.admin.Delete(ctx, w.secret(w.keys[0], "")))
 	w.await(ctx, "the server has no key", func() (string, bool) {

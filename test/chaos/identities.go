@@ -174,7 +174,7 @@ func reappliedAfterWindow(ctx context.Context, w *world) {
 	framework.Must(w.dev.Age(aged))
 	w.began = w.began.Add(-aged)
 	w.fill(ctx, time.Now().Add(-35*24*time.Hour))
-	w.ledCleanly(ctx, w.start(ctx))
+	w.ledCleanly(ctx, w.start())
 	var again atomic.Int64
 	w.counts(func() int { return int(again.Load()) })
 	w.each(ctx, w.messages, func(ctx context.Context, m *message) {

@@ -110,5 +110,5 @@ func restored(ctx context.Context, w *world) {
 		forgotten.Add(1)
 		w.recreate(ctx, m)
 	})
-	w.ledCleanly(ctx, w.start(ctx))
+	w.ledCleanly(ctx, w.start())
 }

@@ -98,7 +98,7 @@ const handovers = 3
 func handover(ctx context.Context, w *world) {
 	leader := w.leader
 	for range handovers {
-		next := w.start(ctx)
+		next := w.start()
 		delayed := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages,
 			Do: faultproxy.Delay(300 * time.Millisecond)})
 		w.send(ctx, (w.size+handovers-1)/handovers)
@@ -114,7 +114,7 @@ func handoverUnrecorded(ctx context.Context, w *world) {
 	refused := w.refuseStatuses(func(path string) bool { return strings.HasSuffix(path, "7/status") })
 	w.send(ctx, w.size)
 	framework.Must(refused.Await(ctx, w.size/10))
-	next := w.start(ctx)
+	next := w.start()
 	framework.Must(w.leader.Stop(ctx))
 	w.ledCleanly(ctx, next)
 	w.send(ctx, w.size/10)
@@ -135,7 +135,7 @@ func handoverPiled(ctx context.Context, w *world) {
 		refused.Range(func(any, any) bool { n++; return true })
 		return strconv.Itoa(n), n >= pile
 	})
-	next := w.start(ctx)
+	next := w.start()
 	framework.Must(w.leader.Stop(ctx))
 	w.ledCleanly(ctx, next)
 	if !strings.Contains(next.log.String(), `"unrecordedNamespaces":1`) {

@@ -33,6 +33,8 @@ type scenario struct {
 	short    bool
 	// reroutes: connections to the router end, and what was on them may be announced once more.
 	reroutes bool
+	// flags are those of its operators, beside the usual ones.
+	flags []string
 	// firstBuild is the variant that the first operator is built as, see mutants.Variant.
 	firstBuild string
 	run        func(ctx context.Context, w *world)
@@ -43,7 +45,7 @@ func scenarios() []scenario {
 	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), leaderScenarios(), answerScenarios(),
 		readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(), editScenarios(), contentScenarios(),
 		keyScenarios(), tableScenarios(), identityScenarios(), rowScenarios(),
-		installationScenarios(), gatewayScenarios())
+		installationScenarios(), gatewayScenarios(), addressScenarios())
 	for i := range all {
 		all[i].bound = cmp.Or(all[i].bound, retryBound)
 	}

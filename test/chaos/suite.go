@@ -95,7 +95,7 @@ func (s *suite) runQueue(ctx context.Context, queue <-chan *result, width int, s
 		defer c.Stop()
 		var op *operator
 		if share {
-			op = c.startOperator(ctx)
+			op = c.startOperator()
 			defer func() { framework.Must(op.end()) }()
 		}
 		var wg sync.WaitGroup

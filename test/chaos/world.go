@@ -30,6 +30,8 @@ type world struct {
 	size      int    // how many messages it is to send, at least
 	cluster   *cluster
 	namespace string
+	// elsewhere are other namespaces with TeamTalkServers.
+	elsewhere []string
 	*target
 	db, route *faultproxy.Proxy
 	peer      *peer
@@ -112,8 +114,8 @@ func (w *world) server() *v1alpha1.TeamTalkServer {
 	return s
 }
 
-func (w *world) start(ctx context.Context) *operator {
-	o := w.cluster.startOperator(ctx)
+func (w *world) start() *operator {
+	o := w.cluster.startOperator(w.flags...)
 	w.operators = append(w.operators, o)
 	return o
 }
@@ -129,7 +131,7 @@ func (w *world) leading(ctx context.Context, o *operator) {
 
 // replace starts an operator and waits until it leads.
 func (w *world) replace(ctx context.Context) *operator {
-	o := w.start(ctx)
+	o := w.start()
 	w.leading(ctx, o)
 	return o
 }
@@ -156,7 +158,9 @@ func (w *world) teardown(ctx context.Context) error {
 	if w.target != nil && w.dev != nil {
 		w.dev.Stop()
 	}
-	errs = append(errs, w.cluster.clear(ctx, w.namespace, !w.settled))
+	for _, namespace := range append(w.elsewhere, w.namespace) {
+		errs = append(errs, w.cluster.clear(ctx, namespace, !w.settled))
+	}
 	if w.alone {
 		errs = append(errs, w.cluster.forgetLeader(ctx))
 	}
