@@ -46,6 +46,9 @@ const (
 	actionRecord
 	// actionRecordProgress writes the status only if the engine knows the message.
 	actionRecordProgress
+	// actionRecordDue writes the status if more changes than recipients, or the engine has reported progress. Each write
+	// wakes the message: what has changed meanwhile would be written again at once.
+	actionRecordDue
 	// actionLeave does not write the status.
 	actionLeave
 )
@@ -57,6 +60,8 @@ var (
 	done = outcome{action: actionRecord}
 	// submitted: the engine has taken the message on. It soon tells how the delivery ends.
 	submitted = outcome{action: actionLeave}
+	// underWay: the engine goes on with the message.
+	underWay = outcome{action: actionRecordDue}
 	// notTaken: the engine drains, or is about to tell that the task has ended.
 	notTaken = outcome{action: actionRecordProgress}
 	// recordFirst: the status must be written before anything is sent. The write wakes the message.
@@ -284,7 +289,9 @@ func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
 			time.AfterFunc(wait, func() { r.Wake.Wake(key) })
 		}
 		return submitted, nil
-	case s.underWay() || s.begun():
+	case s.underWay():
+		return underWay, nil
+	case s.begun():
 		return done, nil
 	}
 	return submitted, nil

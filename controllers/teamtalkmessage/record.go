@@ -55,6 +55,9 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	}
 	before := s.message.DeepCopy()
 	setStatus(s, out.cause, time.Now())
+	if out.action == actionRecordDue && s.running() && !s.snapshot.Due && onlyRecipientsDiffer(before, s.message) {
+		return result, nil
+	}
 	began := time.Now()
 	changed, err := r.writeStatus(ctx, before, s.message)
 	switch {
@@ -78,6 +81,14 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		return reconcile.Result{}, nil
 	}
 	return result, nil
+}
+
+// onlyRecipientsDiffer reports whether two statuses show the same apart from the progress of recipients.
+func onlyRecipientsDiffer(before, after *v1alpha1.TeamTalkMessage) bool {
+	rest := before.Status
+	rest.Recipients, rest.Counts, rest.RecipientsSummary =
+		after.Status.Recipients, after.Status.Counts, after.Status.RecipientsSummary
+	return equality.Semantic.DeepEqual(rest, after.Status)
 }
 
 // syncProgress stops the delivery of a message that has to wait, and takes over the latest progress.

@@ -8,9 +8,58 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
+
+// TestRecordUnderWay: a message that its own write has woken is not written again for each recipient that has made
+// progress meanwhile. What the conditions show is written at once, and so is the end.
+func TestRecordUnderWay(t *testing.T) {
+	const stored, pending = v1alpha1.StateStored, v1alpha1.StatePending
+	for name, tc := range map[string]struct {
+		snapshot delivery.Snapshot
+		reason   string
+		edited   bool
+		want     bool
+	}{
+		"progress":        {snapshot: delivery.Snapshot{Running: true}},
+		"progress is due": {snapshot: delivery.Snapshot{Running: true, Due: true}, want: true},
+		"the end":         {snapshot: delivery.Snapshot{}, want: true},
+		"it waits":        {snapshot: delivery.Snapshot{Running: true}, reason: v1alpha1.ReasonServerNotReady, want: true},
+		"it was edited":   {snapshot: delivery.Snapshot{Running: true}, edited: true, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := expired()
+			m.Spec.Deadline, m.Spec.To.Users = nil, []v1alpha1.UserID{3, 4}
+			r := newReconciler(t, m, 0)
+			record := func(snapshot delivery.Snapshot, first, second delivery.Progress) (written bool) {
+				before := m.ResourceVersion
+				s := newScope(m, leadership.Term{Clean: true}, noon)
+				snapshot.Accepted, snapshot.Recipients = noon, []delivery.Progress{first, second}
+				s.adopt(snapshot)
+				if _, err := r.record(t.Context(), s, underWay); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Live.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
+					t.Fatal(err)
+				}
+				return m.ResourceVersion != before
+			}
+			if !record(delivery.Snapshot{Running: true}, user(3, pending, ""), user(4, pending, "")) {
+				t.Fatal("the first progress is not recorded")
+			}
+			if tc.edited {
+				m.Generation++
+			}
+			if got := record(tc.snapshot, user(3, stored, ""), user(4, pending, tc.reason)); got != tc.want {
+				t.Errorf("written: %v", got)
+			}
+		})
+	}
+}
 
 // TestEventOf: events are for what a human should notice, once.
 func TestEventOf(t *testing.T) {

@@ -192,6 +192,7 @@ func (e *Engine) Ack(uid types.UID, revision uint64) {
 	if t := e.taskOf(uid); t != nil {
 		t.mu.Lock()
 		t.recorded = max(t.recorded, revision)
+		t.due = false
 		t.mu.Unlock()
 	}
 	e.wakeDrain()
@@ -283,6 +284,7 @@ func (e *Engine) report(t *task) {
 		t.mu.Lock()
 		t.reporting = false
 		report := t.running > 0 && t.recorded < t.revision
+		t.due = t.due || report
 		t.mu.Unlock()
 		if report {
 			e.notify(t.spec.Key)

@@ -143,6 +143,34 @@ func TestNotify(t *testing.T) {
 	})
 }
 
+// TestDue: progress is due from its notification until it is recorded, although more follows meanwhile.
+func TestDue(t *testing.T) {
+	run(t, func(h *harness) {
+		users, to := uint32(5), []v1alpha1.Recipient(nil)
+		for id := range users {
+			h.talk.users[20+id] = true
+			to = append(to, user(20+id))
+			h.talk.replies = append(h.talk.replies, slow(time.Duration(id+1)*700*time.Millisecond))
+		}
+		h.submit(h.task("m", to...))
+		wantDue := func(want bool) {
+			h.t.Helper()
+			if s := h.snapshot("m"); s.Due != want || !s.Running {
+				h.t.Errorf("due: %v, running: %v", s.Due, s.Running)
+			}
+		}
+		advance(progressInterval - 100*time.Millisecond)
+		wantDue(false)
+		advance(200 * time.Millisecond)
+		wantDue(true)
+		h.record("m")
+		advance(500 * time.Millisecond)
+		wantDue(false)
+		advance(progressInterval)
+		wantDue(true)
+	})
+}
+
 // TestNotifyOfNothing: what is recorded is not reported again while it runs.
 func TestNotifyOfNothing(t *testing.T) {
 	run(t, func(h *harness) {

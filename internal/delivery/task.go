@@ -59,6 +59,8 @@ type Snapshot struct {
 	Recipients []Progress
 	// Running: steps are being executed or waited for.
 	Running bool
+	// Due: progress was reported since it was last recorded. While the task runs, it need not be recorded before.
+	Due bool
 	// PayloadPending: see Task.PayloadPending.
 	PayloadPending bool
 	// Stopped: nothing more is sent until the task is submitted again.
@@ -82,8 +84,8 @@ type task struct {
 	recorded   uint64
 	// refused is the revision up to which the API server has refused to record it.
 	refused uint64
-	// reporting: a notification is scheduled.
-	reporting bool
+	// reporting: a notification is scheduled. due: one was sent, and nothing recorded since.
+	reporting, due bool
 	// epoch is ctx until what the task waits for may have changed.
 	epoch     context.Context
 	nextEpoch context.CancelFunc
@@ -144,6 +146,7 @@ func (t *task) snapshot() Snapshot {
 		Accepted:       t.accepted,
 		Recipients:     make([]Progress, len(t.recipients)),
 		Running:        t.running > 0,
+		Due:            t.due,
 		PayloadPending: t.spec.PayloadPending,
 		Stopped:        t.ctx.Err() != nil,
 		Revision:       t.revision,
