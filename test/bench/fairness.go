@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,15 +18,20 @@ import (
 const (
 	// fairnessBulk messages to bulkUsers each are what one tenant sends, from a namespace of its own.
 	fairnessBulk, fairnessNamespace = 10, "fairness"
-	// fairnessSamples is how many messages of the other tenant are timed, and fairnessLeast how many must be while the
-	// bulk is sent.
+	// fairnessSamples is how many messages of the other tenant are timed in a round, and fairnessLeast how many must be
+	// while the bulk is sent.
 	fairnessSamples, fairnessLeast = 100, 30
+	// fairnessRounds bounds the rounds: each takes about 45 s.
+	fairnessRounds = 3
 	// fairnessRate is the rateLimit with which it is measured once more: a quarter of what a stock db_proxy takes.
 	fairnessRate = 300
+	// fairnessPoll is how often the bulk is looked at. Each look costs the API server about as much as a message does.
+	fairnessPoll = time.Second
 )
 
 // fairness measures how long single messages of one tenant take while another one sends to thousands through the same
-// server, over how long they take alone. It is measured without a rateLimit, and with one.
+// server, over how long they take alone. It is measured without a rateLimit, and with one. The percentiles are of the
+// messages of all rounds: of 100, one that meets a garbage collection of the API server would decide.
 func fairness(ctx context.Context, w *world, r *report) {
 	framework.Must(framework.CreateNamespace(ctx, w.admin, operatorUser, fairnessNamespace))
 	before := w.server.Spec.DeepCopy()
@@ -41,13 +47,19 @@ func fairness(ctx context.Context, w *world, r *report) {
 			s.RateLimit.MessagesPerSecond = rate
 		})
 		w.deliverOne(ctx, "warm-"+fmt.Sprint(rate))
-		alone := w.deliverSingles(ctx, fmt.Sprint("alone-", rate), func() bool { return true })
-		sending := w.sendBulk(ctx, rate)
-		beside := w.deliverSingles(ctx, fmt.Sprint("beside-", rate), sending)
-		if len(beside) < fairnessLeast {
-			framework.Failf("only %d messages were delivered while the bulk was sent, want %d", len(beside), fairnessLeast)
+		var alone, beside []float64
+		for round := range min(w.o.rounds, fairnessRounds) {
+			name := fmt.Sprintf("%d-%d", rate, round)
+			alone = append(alone, w.deliverSingles(ctx, "alone-"+name, func() bool { return true })...)
+			sending, stop := w.sendBulk(ctx, name)
+			some := w.deliverSingles(ctx, "beside-"+name, sending)
+			stop()
+			if len(some) < fairnessLeast {
+				framework.Failf("only %d messages were delivered while the bulk was sent, want %d", len(some), fairnessLeast)
+			}
+			beside = append(beside, some...)
+			w.clear(ctx, fairnessNamespace)
 		}
-		w.clear(ctx, fairnessNamespace)
 		r.add(prefix+"_alone_p99_ms", percentile(alone, 99), 1)
 		r.add(prefix+"_p50_ms", percentile(beside, 50), 1)
 		r.add(prefix+"_p99_ms", percentile(beside, 99), 1)
@@ -84,10 +96,10 @@ func (w *world) deliverSingles(ctx context.Context, prefix string, more func() b
 }
 
 // sendBulk creates the messages of the tenant with much to send, and returns once some of it is stored. sending reports
-// whether messages are left.
-func (w *world) sendBulk(ctx context.Context, rate int32) (sending func() bool) {
+// whether messages are left, until stop is called.
+func (w *world) sendBulk(ctx context.Context, name string) (sending func() bool, stop func()) {
 	for n := range fairnessBulk {
-		m := message(fairnessNamespace, fmt.Sprintf("bulk-%d-%d", rate, n), "The office is closed", w.o.users[:bulkUsers]...)
+		m := message(fairnessNamespace, fmt.Sprintf("bulk-%s-%d", name, n), "The office is closed", w.o.users[:bulkUsers]...)
 		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: w.server.Name, Namespace: w.server.Namespace}
 		w.create(ctx, m)
 	}
@@ -98,11 +110,25 @@ func (w *world) sendBulk(ctx context.Context, rate int32) (sending func() bool) 
 			return m.Status.Counts != nil && m.Status.Counts.Stored > 0
 		})
 	})
-	return func() bool {
-		finished := &metav1.PartialObjectMetadataList{}
-		finished.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
-		framework.Must(w.admin.List(ctx, finished, client.InNamespace(fairnessNamespace),
-			client.MatchingFields{"status.finished": "true"}))
-		return len(finished.Items) < fairnessBulk
+	ctx, cancel := context.WithCancel(ctx)
+	sent := make(chan error, 1)
+	go func() { sent <- framework.AwaitEvery(ctx, fairnessPoll, "the bulk is sent", w.bulkIsSent) }()
+	sending = func() bool {
+		select {
+		case err := <-sent:
+			framework.Must(err)
+			return false
+		default:
+			return true
+		}
 	}
+	return sending, cancel
+}
+
+// bulkIsSent is the condition that all messages of the bulk have finished.
+func (w *world) bulkIsSent(ctx context.Context) (seen string, met bool, err error) {
+	finished := &metav1.PartialObjectMetadataList{}
+	finished.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
+	err = w.admin.List(ctx, finished, client.InNamespace(fairnessNamespace), client.MatchingFields{"status.finished": "true"})
+	return fmt.Sprint(len(finished.Items), " messages have finished"), len(finished.Items) == fairnessBulk, err
 }
