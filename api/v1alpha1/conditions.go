@@ -44,6 +44,8 @@ const (
 	ReasonConnected = "Connected"
 	// ReasonConnecting: no connection is up; the operator retries with backoff.
 	ReasonConnecting = "Connecting"
+	// ReasonConnectionLimit: the servers of the namespace have as many connections as the operator permits a namespace.
+	ReasonConnectionLimit = "ConnectionLimit"
 )
 
 // Reasons of a message in progress.

@@ -118,7 +118,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	session := r.Sessions.Ensure(req.NamespacedName, config, keys)
 
 	before := server.DeepCopy()
-	setStatus(server, cause, session.Health(), session.NotPermitted())
+	setStatus(server, cause, session.Health(), session.Refusals())
 	return resultOf(nil, r.writeStatus(ctx, before, server))
 }
 

@@ -15,9 +15,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// setStatus computes the whole status. key is why there is no usable key; nil: there is. notPermitted are endpoints
-// that resolve to addresses that the operator may not connect to.
-func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connection.Health, notPermitted []string) {
+// setStatus computes the whole status. key is why there is no usable key; nil: there is.
+func setStatus(
+	server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connection.Health, refused connection.Refusals,
+) {
 	s := &server.Status
 	s.ObservedGeneration = server.Generation
 	s.DBProxy = &v1alpha1.ConnectionCount{Connected: int32(h.DBProxyConnected), Desired: int32(h.DBProxyDesired)}
@@ -25,14 +26,19 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connectio
 
 	dbProxy := disconnected("db_proxy", "dbProxy", h.DBProxyConnected, key)
 	router := disconnected("a router", "router", h.RouterConnected, key)
-	for _, endpoint := range notPermitted {
-		cause := tenancy.NotPermitted(server.Namespace, endpoint)
+	explain := func(endpoint string, cause *v1alpha1.Cause) {
 		if dbProxy != nil && slices.Contains(server.Spec.DBProxy.Endpoints, v1alpha1.Endpoint(endpoint)) {
 			dbProxy = cause
 		}
 		if router != nil && slices.Contains(server.Spec.Router.Endpoints, v1alpha1.Endpoint(endpoint)) {
 			router = cause
 		}
+	}
+	for _, endpoint := range refused.Limited {
+		explain(endpoint, limited(server.Namespace))
+	}
+	for _, endpoint := range refused.NotPermitted {
+		explain(endpoint, tenancy.NotPermitted(server.Namespace, endpoint))
 	}
 	set := func(condition string, cause *v1alpha1.Cause, reason, message string) {
 		c := metav1.Condition{
@@ -45,9 +51,29 @@ func setStatus(server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connectio
 		meta.SetStatusCondition(&s.Conditions, c)
 	}
 	set(v1alpha1.ConditionKeyLoaded, key, v1alpha1.ReasonKeyLoaded, "the AES key is loaded")
-	set(v1alpha1.ConditionDBProxyConnected, dbProxy, v1alpha1.ReasonConnected, "db_proxy is connected")
-	set(v1alpha1.ConditionRouterConnected, router, v1alpha1.ReasonConnected, "a router is connected")
+	reason, message := connected(server.Spec.DBProxy.Endpoints, refused, server.Namespace)
+	set(v1alpha1.ConditionDBProxyConnected, dbProxy, reason, "db_proxy is connected"+message)
+	reason, message = connected(server.Spec.Router.Endpoints, refused, server.Namespace)
+	set(v1alpha1.ConditionRouterConnected, router, reason, "a router is connected"+message)
 	set(v1alpha1.ConditionReady, cmp.Or(key, dbProxy, router), v1alpha1.ReasonReady, "messages can be delivered")
+}
+
+// connected returns the reason of a condition about endpoints of which one is connected, and what to add to its message.
+func connected(endpoints []v1alpha1.Endpoint, refused connection.Refusals, namespace string) (reason, addition string) {
+	for _, endpoint := range refused.Limited {
+		if slices.Contains(endpoints, v1alpha1.Endpoint(endpoint)) {
+			cause := limited(namespace)
+			return cause.Reason, ", with fewer connections than declared: " + cause.Message
+		}
+	}
+	return v1alpha1.ReasonConnected, ""
+}
+
+// limited is why an endpoint is not connected to, or over fewer connections.
+func limited(namespace string) *v1alpha1.Cause {
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnectionLimit, Message: fmt.Sprintf(
+		"the servers of namespace %q have as many connections as the operator permits, and it tries again: "+
+			"lower spec.dbProxy.connections, name fewer endpoints, or delete servers that are not used", namespace)}
 }
 
 // setNotPermitted shows that nothing is connected to because of an endpoint in the spec.

@@ -23,7 +23,8 @@
 // session with a changed Config is replaced: the new one accepts requests at once, and the old one closes its
 // connections after its requests in flight have ended. New keys replace the keys of a session without a new
 // connection. The limits of requests in flight belong to the address that a connection is made to, and are shared by
-// all sessions. All sessions share the memory for answers.
+// all sessions. All sessions share the memory for answers, and the number of connections: a namespace that has as many
+// as it may have dials again after a while.
 //
 // # Trade-offs
 //

@@ -20,10 +20,8 @@ import (
 // Manager holds a session for each TeamTalkServer.
 type Manager struct {
 	log    logr.Logger
-	gate   func() error
 	on     Events
-	limits *dbproxy.Limits
-	memory *dbproxy.Memory
+	shared shared
 
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -61,7 +59,11 @@ type Events struct {
 // prevent the write of a request by an error.
 func NewManager(log logr.Logger, limits *dbproxy.Limits, gate func() error, on Events) *Manager {
 	m := &Manager{
-		log: log, limits: limits, gate: gate, on: on, memory: dbproxy.NewMemory(dbproxy.DefaultMemory),
+		log: log, on: on,
+		shared: shared{
+			limits: limits, memory: dbproxy.NewMemory(dbproxy.DefaultMemory),
+			sockets: newSockets(maxSockets, firstSockets), gate: gate,
+		},
 		sessions: map[types.NamespacedName]*entry{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -113,7 +115,7 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 	}
 	log := m.log.WithValues("server", server.String())
 	h := &entry{server: server}
-	h.Session = newSession(server.Namespace, c, m.limits, m.memory, log, m.gate, sessionEvents{
+	h.Session = newSession(server, c, m.shared, log, sessionEvents{
 		change: func() { m.on.Connection(server) },
 		address: func() {
 			m.mu.Lock()

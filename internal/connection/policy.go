@@ -23,50 +23,73 @@ type AddressPolicy interface {
 
 var errNotPermitted = errors.New("--allowed-endpoints does not permit the address")
 
-// dialer returns what connects to an endpoint of the session, or nil for the default. The address is checked right
-// before the connection is made to it: a name cannot resolve to another one in between.
+// dialer returns what connects to an endpoint of the session.
 func (s *Session) dialer(endpoint string, change func()) link.DialFunc {
-	policy, namespace := s.config.Policy, s.config.Namespace
-	if policy == nil {
-		return nil
-	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		var refused atomic.Bool // of several addresses, any may be permitted
-		dialer := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-			resolved, err := netip.ParseAddrPort(address)
-			if err != nil || !policy.PermitsAddress(namespace, endpoint, resolved.Addr()) {
-				refused.Store(true)
-				return errNotPermitted
-			}
-			return nil
-		}}
-		conn, err := dialer.DialContext(ctx, network, address)
-		if s.setNotPermitted(endpoint, err != nil && refused.Load()) {
+		conn, err := s.sockets.dial(ctx, s.flow, func(ctx context.Context) (net.Conn, error) {
+			return s.dialPermitted(ctx, endpoint, network, address)
+		})
+		if s.setRefused(endpoint, err) {
 			change()
 		}
 		return conn, err
 	}
 }
 
-// setNotPermitted notes whether an endpoint was refused when it was last dialled, and reports whether that is new.
-func (s *Session) setNotPermitted(endpoint string, refused bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.Index(s.notPermitted, endpoint)
-	switch {
-	case refused == (i >= 0):
-		return false
-	case refused:
-		s.notPermitted = append(s.notPermitted, endpoint)
-	default:
-		s.notPermitted = slices.Delete(s.notPermitted, i, i+1)
+// dialPermitted checks the address right before the connection is made to it: a name cannot resolve to another one in
+// between.
+func (s *Session) dialPermitted(ctx context.Context, endpoint, network, address string) (net.Conn, error) {
+	var refused atomic.Bool // of several addresses, any may be permitted
+	dialer := net.Dialer{}
+	if policy := s.config.Policy; policy != nil {
+		dialer.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
+			resolved, err := netip.ParseAddrPort(address)
+			if err != nil || !policy.PermitsAddress(s.config.Namespace, endpoint, resolved.Addr()) {
+				refused.Store(true)
+				return errNotPermitted
+			}
+			return nil
+		}
 	}
-	return true
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil && refused.Load() {
+		err = errNotPermitted
+	}
+	return conn, err
 }
 
-// NotPermitted returns the endpoints that resolved to addresses that are not permitted, when they were last dialled.
-func (s *Session) NotPermitted() []string {
+// Refusals are the endpoints that this process did not connect to when they were last dialed.
+type Refusals struct {
+	// NotPermitted resolved to addresses that are not permitted.
+	NotPermitted []string
+	// Limited are beyond the connections that the namespace may have.
+	Limited []string
+}
+
+// setRefused notes whether an endpoint was refused when it was last dialed, and reports whether that is new.
+func (s *Session) setRefused(endpoint string, err error) (isNew bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.notPermitted)
+	set := func(list *[]string, refused bool) {
+		i := slices.Index(*list, endpoint)
+		switch {
+		case refused == (i >= 0):
+			return
+		case refused:
+			*list = append(*list, endpoint)
+		default:
+			*list = slices.Delete(*list, i, i+1)
+		}
+		isNew = true
+	}
+	set(&s.refusals.NotPermitted, errors.Is(err, errNotPermitted))
+	set(&s.refusals.Limited, errors.Is(err, errTooManySockets))
+	return isNew
+}
+
+// Refusals returns the endpoints that were refused when they were last dialed.
+func (s *Session) Refusals() Refusals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Refusals{slices.Clone(s.refusals.NotPermitted), slices.Clone(s.refusals.Limited)}
 }

@@ -29,10 +29,7 @@ func TestDialer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, endpoint := range []string{"127.0.0.1:" + port, "localhost:" + port} {
-		s := &Session{config: Config{Namespace: "chat"}}
-		if s.dialer(endpoint, nil) != nil {
-			t.Error("without a policy, the dialer is not the default")
-		}
+		s := &Session{config: Config{Namespace: "chat"}, sockets: newSockets(1, 1)}
 		changes := 0
 		for _, tc := range []struct {
 			address     string
@@ -45,8 +42,8 @@ func TestDialer(t *testing.T) {
 				_ = conn.Close()
 			}
 			if err == nil != tc.want || !tc.want && !errors.Is(err, errNotPermitted) || changes != tc.wantChanges ||
-				slices.Contains(s.NotPermitted(), endpoint) == tc.want {
-				t.Errorf("%s, if %s is permitted: %v, %d changes, not permitted: %q", endpoint, tc.address, err, changes, s.NotPermitted())
+				slices.Contains(s.Refusals().NotPermitted, endpoint) == tc.want {
+				t.Errorf("%s, if %s is permitted: %v, %d changes, not permitted: %q", endpoint, tc.address, err, changes, s.Refusals().NotPermitted)
 			}
 		}
 	}

@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
@@ -42,7 +44,10 @@ type Health struct {
 
 // Session is a connected TeamTalk. Its requests return the errors of dbproxy.Client and router.Client.
 type Session struct {
-	config  Config
+	config Config
+	// flow is that of its sockets.
+	flow    fairqueue.Flow
+	sockets *sockets
 	dbProxy []*dbproxy.Client
 	routers []*router.Client
 	// next is the index of the db_proxy for the next request, modulo their number.
@@ -53,12 +58,11 @@ type Session struct {
 	// inFlight is their number, for Stats.
 	inFlight atomic.Int64
 
-	mu      sync.Mutex
-	keys    cipher.Keys
-	changed chan struct{}
-	closing bool
-	// notPermitted are the endpoints that were refused when they were last dialled.
-	notPermitted []string
+	mu       sync.Mutex
+	keys     cipher.Keys
+	changed  chan struct{}
+	closing  bool
+	refusals Refusals
 }
 
 // answerRate and relayRate limit what is read from all db_proxies and from all routers of a session, in bytes per
@@ -75,28 +79,38 @@ type sessionEvents struct {
 	read            func(router.Read)
 }
 
-// newSession returns a session that does not connect until run. tenant is the namespace of its server.
-func newSession(tenant string, c Config, limits *dbproxy.Limits, memory *dbproxy.Memory, log logr.Logger,
-	gate func() error, on sessionEvents,
-) *Session {
-	s := &Session{config: c, changed: make(chan struct{}), pacer: newPacer(c.Rate, c.Burst)}
+// shared is what all sessions of a process share.
+type shared struct {
+	limits  *dbproxy.Limits
+	memory  *dbproxy.Memory
+	sockets *sockets
+	// gate may prevent the write of a request by an error.
+	gate func() error
+}
+
+// newSession returns a session of a server that does not connect until run.
+func newSession(server types.NamespacedName, c Config, with shared, log logr.Logger, on sessionEvents) *Session {
+	s := &Session{
+		config: c, changed: make(chan struct{}), pacer: newPacer(c.Rate, c.Burst),
+		flow: fairqueue.Flow{Tenant: server.Namespace, Name: server.Name}, sockets: with.sockets,
+	}
 	change := func() {
 		s.broadcast()
 		on.change()
 	}
-	quota := &dbproxy.Quota{Tenant: tenant, MaxInFlight: c.MaxInFlight, MaxGroupInFlight: c.MaxGroupInFlight}
+	quota := &dbproxy.Quota{Tenant: server.Namespace, MaxInFlight: c.MaxInFlight, MaxGroupInFlight: c.MaxGroupInFlight}
 	answers, relayed := link.NewReadLimiter(answerRate), link.NewReadLimiter(relayRate)
 	for _, address := range c.DBProxy {
 		s.dbProxy = append(s.dbProxy, dbproxy.New(dbproxy.Options{
 			Address: address, Connections: c.Connections, Dial: s.dialer(address, change),
-			Limits: limits, Quota: quota, Memory: memory, Reads: answers,
-			Gate: gate, OnChange: change, OnAddress: on.address, Log: log.WithValues("dbProxy", address),
+			Limits: with.limits, Quota: quota, Memory: with.memory, Reads: answers,
+			Gate: with.gate, OnChange: change, OnAddress: on.address, Log: log.WithValues("dbProxy", address),
 		}))
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
 			Address: address, Reads: relayed, OnRead: on.read, Dial: s.dialer(address, change),
-			Gate: gate, OnChange: change, Log: log.WithValues("router", address),
+			Gate: with.gate, OnChange: change, Log: log.WithValues("router", address),
 		}))
 	}
 	return s

@@ -37,6 +37,9 @@ func (s *Shares) Return(f Flow, n int) { s.add(f, -n) }
 // Used returns how much is taken in all.
 func (s *Shares) Used() int { return s.used }
 
+// UsedBy returns how much a tenant has taken.
+func (s *Shares) UsedBy(tenant string) int { return s.tenants[tenant] }
+
 func (s *Shares) add(f Flow, n int) {
 	s.used += n
 	if s.tenants[f.Tenant] += n; s.tenants[f.Tenant] == 0 {
