@@ -15,103 +15,117 @@ import (
 )
 
 // pacer limits the messages per second of a server. Those that wait take turns by tenant. A turn takes no token: that
-// is for the message that leaves, so what is cancelled costs the others nothing.
+// is for the message that leaves, so what is cancelled, or waits for db_proxy, costs the others nothing.
 type pacer struct {
 	tokens *rate.Limiter // nil: no limit
 
 	mu      sync.Mutex
-	waiting fairqueue.Queue[*turn]
-	// users and groups are the turns that have begun, and whose messages have not left.
-	users, groups int
-	timer         *time.Timer
+	waiting *fairqueue.Queue[*turn]
+	// arrived counts messages, and begun the turns that have begun and not ended.
+	arrived uint64
+	begun   int
+	timer   *time.Timer
 }
 
-// turn is a message's. Only its goroutine uses it, once it has begun.
+// turn is a message's. The pacer's mu guards hasBegun. Only the goroutine of the message uses the rest.
 type turn struct {
-	pacer *pacer
-	group bool
-	began chan struct{} // closed under mu
-	ended bool
+	pacer    *pacer
+	flow     fairqueue.Flow
+	number   uint64
+	began    chan struct{} // closed under mu
+	hasBegun bool
 }
 
 // newPacer returns a pacer of messages per second. 0 means no limit. If burst is 0, it is perSecond.
 func newPacer(perSecond, burst int) *pacer {
-	p := &pacer{}
+	p := &pacer{waiting: fairqueue.New(func(a, b *turn) bool { return a.number < b.number })}
 	if perSecond > 0 {
 		p.tokens = rate.NewLimiter(rate.Limit(perSecond), cmp.Or(max(burst, 0), perSecond))
 	}
 	return p
 }
 
-// begin waits until there is a token for a message of the context's tenant, or ctx is done. The turn must be ended.
-// Messages to groups may wait long for db_proxy after that, and hold back others to groups only.
-func (p *pacer) begin(ctx context.Context, group bool) (*turn, error) {
-	t := &turn{pacer: p, group: group, began: make(chan struct{})}
-	if err := ctx.Err(); err != nil || p.tokens == nil {
-		return t, err
-	}
-	flow := fairqueue.Flow{Tenant: fairqueue.TenantOf(ctx)}
-	if group {
-		flow.Name = "groups"
+// turn returns the turn of a tenant's message. It begins several times if the message waits for something else in
+// between, and keeps its place among the tenant's.
+func (p *pacer) turn(tenant string, group bool) *turn {
+	t := &turn{pacer: p, flow: fairqueue.Flow{Tenant: tenant}}
+	if group { // they wait long for db_proxy
+		t.flow.Name = "groups"
 	}
 	p.mu.Lock()
-	item := p.waiting.Push(flow, t)
+	defer p.mu.Unlock()
+	p.arrived++
+	t.number = p.arrived
+	return t
+}
+
+// begin waits until there is a token for the message, or ctx is done. Until the turn ends, it is for no other one.
+func (t *turn) begin(ctx context.Context) error {
+	p := t.pacer
+	if err := ctx.Err(); err != nil || p.tokens == nil {
+		return err
+	}
+	t.began = make(chan struct{})
+	p.mu.Lock()
+	item := p.waiting.Push(t.flow, t)
 	p.grant()
 	p.mu.Unlock()
 	select {
 	case <-t.began:
-		return t, nil
+		return nil
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
-	granted := !p.waiting.Remove(item)
+	p.waiting.Remove(item)
 	p.mu.Unlock()
-	if granted { // concurrently
-		t.end()
-	}
-	return t, ctx.Err()
+	t.end() // if it was granted concurrently
+	return ctx.Err()
 }
 
-// leave takes the token, and ends the turn: the message is about to be written.
-func (t *turn) leave() {
-	if t.pacer.tokens != nil {
-		// It is there, unless messages to users have taken those that this one to a group has waited with: then the
-		// next ones wait a little longer.
-		t.pacer.tokens.ReserveN(time.Now(), 1)
-	}
-	t.end()
-}
-
-// end ends a turn. Without leave, it has cost nothing.
-func (t *turn) end() {
+// leave takes a token, and ends the turn: the message is about to be written. false: the turn has ended before, and
+// there is no token left. It must begin again.
+func (t *turn) leave() bool {
 	p := t.pacer
-	if p.tokens == nil || t.ended {
-		return
+	if p.tokens == nil {
+		return true
 	}
-	t.ended = true
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	*p.held(t.group)--
+	now := time.Now()
+	switch {
+	case t.hasBegun:
+		t.hasBegun = false
+		p.begun--
+	case p.tokens.TokensAt(now) < float64(p.begun+1):
+		return false
+	}
+	p.tokens.ReserveN(now, 1) // it is there
 	p.grant()
+	return true
 }
 
-// held returns the counter of turns.
-func (p *pacer) held(group bool) *int {
-	if group {
-		return &p.groups
+// end ends a turn that has begun. It has cost nothing.
+func (t *turn) end() {
+	p := t.pacer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.hasBegun {
+		t.hasBegun = false
+		p.begun--
+		p.grant()
 	}
-	return &p.users
 }
 
 // grant begins the turns for which there are tokens, and comes back when there is another token. It needs mu.
 func (p *pacer) grant() {
 	tokens := p.tokens.TokensAt(time.Now())
-	for tokens >= float64(p.users+1) {
-		next, ok := p.waiting.Next(func(t *turn) bool { return !t.group || tokens >= float64(p.users+p.groups+1) })
+	for tokens >= float64(p.begun+1) {
+		next, ok := p.waiting.Next(nil)
 		if !ok {
 			break
 		}
-		*p.held(next.group)++
+		next.hasBegun = true
+		p.begun++
 		close(next.began)
 	}
 	p.schedule(tokens)

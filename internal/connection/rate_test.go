@@ -5,22 +5,24 @@ package connection
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // pass waits for a turn of the tenant, and leaves.
 func (p *pacer) pass(ctx context.Context, tenant string) error {
-	turn, err := p.begin(fairqueue.WithTenant(ctx, tenant), false)
-	if err == nil {
-		turn.leave()
+	turn := p.turn(tenant, false)
+	err := turn.begin(ctx)
+	if err == nil && !turn.leave() {
+		err = errors.New("no token in its turn")
 	}
 	return err
 }
@@ -116,41 +118,76 @@ func TestPaceTurns(t *testing.T) {
 	})
 }
 
-// TestPaceTakenWhenLeaving: turns that have begun take no token until the messages leave. They bound the burst with
-// which these may leave, and those of groups, which may wait long for db_proxy, hold back no message to a user.
+// TestPaceTakenWhenLeaving: turns that have begun take no token until the messages leave, and bound the burst with
+// which these may leave. One that ends has its place again when it begins again.
 func TestPaceTakenWhenLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(10, 2)
-		begin := func(group bool) *turn {
+		begins := func(turn *turn) bool {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
-			turn, err := p.begin(ctx, group)
-			if err != nil {
-				return nil
-			}
-			return turn
+			return turn.begin(ctx) == nil
 		}
-		groups := []*turn{begin(true), begin(true)}
-		if begin(true) != nil {
-			t.Error("a third turn has begun, and none of two has left")
+		group, first, second := p.turn("a", true), p.turn("a", false), p.turn("a", false)
+		if !begins(group) || !begins(first) || begins(second) {
+			t.Error("want two turns that have begun, of a burst of two")
 		}
-		users := []*turn{begin(false), begin(false)}
-		if groups[0] == nil || users[1] == nil || begin(false) != nil {
-			t.Errorf("of groups %v, of users %v", groups, users)
+		group.end()
+		first.end()
+		if !begins(second) || !first.leave() || first.leave() {
+			t.Error("want a turn, and one message that leaves without one")
 		}
-		for _, turn := range append(groups, users...) {
-			turn.end()
+		second.end()
+		if !group.leave() || group.leave() {
+			t.Error("want the token of the turn that has ended to be free")
 		}
+		third := p.turn("a", false)
 		began := time.Now()
-		for range 3 {
-			if err := p.pass(t.Context(), "a"); err != nil {
-				t.Error(err)
-			}
+		order := make(chan *turn, 2)
+		for _, turn := range []*turn{third, first} {
+			go func() {
+				if begins(turn) {
+					order <- turn
+					turn.leave()
+				}
+			}()
+			synctest.Wait()
 		}
-		if took := time.Since(began).Round(time.Millisecond); took != 100*time.Millisecond {
-			t.Errorf("three of a burst of two left in %v", took)
+		if <-order != first || <-order != third || time.Since(began).Round(time.Millisecond) != 200*time.Millisecond {
+			t.Errorf("the first message is not the first, or after %v", time.Since(began))
 		}
 	})
+}
+
+// TestRateBesideHungDBProxy: messages that wait for a db_proxy that hangs leave the rate to those that another one
+// takes, and their tokens are not taken before they leave.
+func TestRateBesideHungDBProxy(t *testing.T) {
+	hung, healthy := serve(t), serve(t)
+	if _, err := hung.Faults().Add(devserver.Fault{Kind: devserver.Drop, Command: wire.CommandMsgData}); err != nil {
+		t.Fatal(err)
+	}
+	h := start(t)
+	h.shared.limits = dbproxy.NewLimits(1, 1)
+	c := config(hung)
+	c.DBProxy = append(c.DBProxy, healthy.DBProxyAddr())
+	c.Rate, c.Burst = 1000, 2
+	s := h.Ensure(name, c, keys(t))
+	h.await("both are connected", func() bool { return s.Health().DBProxyConnected == s.Health().DBProxyDesired })
+	const each = 10 // they go to both in turn
+	var stored atomic.Int32
+	ctx, cancel := context.WithCancel(t.Context())
+	var sends sync.WaitGroup
+	for i := range 2 * each {
+		sends.Go(func() {
+			m := message(t, fmt.Sprint(i))
+			if id, err := s.Send(ctx, ctx, m.Type, built(m), nil); err == nil && id != 0 {
+				stored.Add(1)
+			}
+		})
+	}
+	h.await("the healthy one has stored its part", func() bool { return stored.Load() == each })
+	cancel()
+	sends.Wait()
 }
 
 // ids are those of scanned rows.

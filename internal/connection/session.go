@@ -311,23 +311,34 @@ func (p path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactS
 }
 
 // Send is dbproxy.Client.SendLatest within the rate of the session. build is called when the message is about to be
-// written.
+// written. A message that waits for db_proxy has no turn meanwhile.
 func (s *Session) Send(
 	ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool), late func(),
 ) (uint32, error) {
 	return request(s, func() (uint32, error) {
-		turn, err := s.pacer.begin(queue, kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP)
-		if err != nil {
-			return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
-		}
+		isGroup := kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP
+		turn := s.pacer.turn(fairqueue.TenantOf(queue), isGroup)
 		defer turn.end()
-		return s.client().SendLatest(ctx, queue, kind, func() (dbproxy.Message, bool) {
-			m, ok := build()
-			if ok {
-				turn.leave()
+		for client := (*dbproxy.Client)(nil); ; {
+			if err := turn.begin(queue); err != nil {
+				return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
 			}
-			return m, ok
-		}, late)
+			if client == nil || client.Connected() == 0 {
+				client = s.client()
+			}
+			hasToken := true
+			id, err := client.SendLatest(ctx, queue, kind, dbproxy.Sending{
+				Build: func() (dbproxy.Message, bool) {
+					m, ok := build()
+					hasToken = !ok || turn.leave()
+					return m, ok && hasToken
+				},
+				Queued: turn.end, Late: late,
+			})
+			if hasToken {
+				return id, err
+			}
+		}
 	})
 }
 

@@ -23,6 +23,8 @@ type exchange struct {
 	queue context.Context
 	// stores: the request changes the store, however late it is executed.
 	stores bool
+	// queued, if set, is called if there is no slot for the request at once. It must not block.
+	queued func()
 	// late, if set, is called once if the answer does not come in the usual time. It must not block.
 	late func()
 	// group: the request needs two database connections of db_proxy.
@@ -106,7 +108,7 @@ func (p *Path) write(ctx context.Context, x *exchange) (*call, error) {
 	if x.queue != nil {
 		queue = x.queue
 	}
-	cn, slot, err := p.acquire(queue, x.group)
+	cn, slot, err := p.acquire(queue, x)
 	if err != nil {
 		return nil, notSent(err)
 	}

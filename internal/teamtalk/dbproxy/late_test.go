@@ -53,8 +53,9 @@ func TestPace(t *testing.T) {
 func (h *harness) sendLate(t *testing.T, m Message) (answer <-chan result[uint32], late <-chan time.Time) {
 	calls := make(chan time.Time, 10)
 	return async(func() (uint32, error) {
-		return h.SendLatest(t.Context(), t.Context(), m.Type, func() (Message, bool) { return m, true },
-			func() { calls <- time.Now() })
+		return h.SendLatest(t.Context(), t.Context(), m.Type, Sending{
+			Build: func() (Message, bool) { return m, true }, Late: func() { calls <- time.Now() },
+		})
 	}), calls
 }
 

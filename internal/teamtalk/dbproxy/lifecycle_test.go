@@ -294,10 +294,10 @@ func TestSendLatest(t *testing.T) {
 		latest := func(there bool) <-chan result[uint32] {
 			m := message(3)
 			return async(func() (uint32, error) {
-				return h.SendLatest(t.Context(), t.Context(), m.Type, func() (Message, bool) {
+				return h.SendLatest(t.Context(), t.Context(), m.Type, Sending{Build: func() (Message, bool) {
 					builds++
 					return m, there
-				}, nil)
+				}})
 			})
 		}
 		none, second := latest(false), latest(true)

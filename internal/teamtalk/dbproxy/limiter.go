@@ -56,6 +56,10 @@ type waiters struct {
 type waiter struct {
 	group  bool
 	shares []*share
+	// moved, if closed, ends the wait.
+	moved <-chan struct{}
+	// queued, if set, is called if there is no slot at once.
+	queued func()
 	// places are those in the queues of the shares.
 	places []*fairqueue.Item[*waiter]
 	// slot is set when granted is closed, under mu.
@@ -72,23 +76,27 @@ type slot struct {
 // errMoved ends a wait for a slot when the db_proxies of the client have changed.
 var errMoved = errors.New("other db_proxies are connected")
 
-// acquire waits for a slot of the first of the shares that has one, until ctx is done or moved is closed. Of those that
-// have one now, it takes the first.
-func (l *Limits) acquire(ctx context.Context, moved <-chan struct{}, shares []*share, group bool) (*slot, error) {
+// acquire waits for a slot of the first of the waiter's shares that has one, until ctx is done. Of those that have one
+// now, it takes the first.
+func (l *Limits) acquire(ctx context.Context, w *waiter) (*slot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &waiter{group: group, shares: shares, granted: make(chan struct{})}
+	w.granted = make(chan struct{})
 	l.mu.Lock()
 	w.enter(fairqueue.Flow{Tenant: fairqueue.TenantOf(ctx)})
+	isQueued := w.slot == nil
 	l.mu.Unlock()
+	if isQueued && w.queued != nil {
+		w.queued()
+	}
 	var err error
 	select {
 	case <-w.granted:
 		return w.slot, nil
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-moved:
+	case <-w.moved:
 		err = errMoved
 	}
 	l.mu.Lock()

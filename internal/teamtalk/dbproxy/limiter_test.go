@@ -18,7 +18,7 @@ func newShare(total, group int) *share { return NewLimits(total, group).connect(
 
 // acquire waits for a slot of the share alone.
 func (s *share) acquire(ctx context.Context, group bool) (*slot, error) {
-	return s.limiter.limits.acquire(ctx, nil, []*share{s}, group)
+	return s.limiter.limits.acquire(ctx, &waiter{shares: []*share{s}, group: group})
 }
 
 // slots are acquires of shares under the names of their goroutines.
@@ -60,7 +60,7 @@ func (s *slots) step(step string) {
 		ctx, cancel := context.WithCancel(s.t.Context())
 		s.cancel[name] = cancel
 		go func() {
-			slot, err := s.limits.acquire(ctx, nil, shares, strings.HasPrefix(name, "g"))
+			slot, err := s.limits.acquire(ctx, &waiter{shares: shares, group: strings.HasPrefix(name, "g")})
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if err != nil {
@@ -171,7 +171,7 @@ func TestLimiterConcurrently(t *testing.T) {
 				}
 				s, other := limits.connect("db", servers[(i+j)%len(servers)]), limits.connect("another", servers[0])
 				either := []*share{s, other}
-				slot, err := limits.acquire(ctx, nil, either[:1+i/2%2], isGroup)
+				slot, err := limits.acquire(ctx, &waiter{shares: either[:1+i/2%2], group: isGroup})
 				if err == nil {
 					at := slot.share.limiter.address
 					enter(at, total)

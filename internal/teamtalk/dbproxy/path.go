@@ -59,13 +59,13 @@ func (c *Client) OpenPath() (p *Path, done func(), err error) {
 
 // acquire waits for a slot of one of the db_proxies behind the connections that may take the request. It returns a
 // connection to that db_proxy, on which the request is counted.
-func (p *Path) acquire(ctx context.Context, group bool) (*conn, *slot, error) {
+func (p *Path) acquire(ctx context.Context, x *exchange) (*conn, *slot, error) {
 	for {
 		shares, moved := p.shares()
 		if len(shares) == 0 {
 			return nil, nil, ErrNotConnected
 		}
-		slot, err := p.client.opts.Limits.acquire(ctx, moved, shares, group)
+		slot, err := p.client.opts.Limits.acquire(ctx, &waiter{group: x.group, shares: shares, moved: moved, queued: x.queued})
 		switch {
 		case errors.Is(err, errMoved):
 			continue // another db_proxy may be connected

@@ -138,25 +138,29 @@ func lookUp[R any](ctx context.Context, p *Path, ids []uint32, x *exchange, rows
 
 // Send is SendLatest of a message that is known.
 func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err error) {
-	return c.SendLatest(ctx, queue, m.Type, func() (Message, bool) { return m, true }, nil)
+	return c.SendLatest(ctx, queue, m.Type, Sending{Build: func() (Message, bool) { return m, true }})
+}
+
+// Sending is what a send calls. No function may block.
+type Sending struct {
+	// Build is called when the request leaves the queue, so that the message has the current key and time. If it returns
+	// false, SendLatest returns ErrNotSent.
+	Build func() (Message, bool)
+	// Queued, if not nil, is called if db_proxy has too many requests in flight to send this one at once.
+	Queued func()
+	// Late, if not nil, is called once if the answer does not come in the usual time.
+	Late func()
 }
 
 // SendLatest asks db_proxy to store a message and returns the id of its answer. 0 means that nothing was
 // stored, wire.MsgIDUnknown that the outcome is unknown. A message with another id may not be
 // stored either. db_proxy does not deduplicate: sending twice stores twice.
 //
-// build is called when the request leaves the queue, so that the message has the current key and time.
-// If it returns false, SendLatest returns ErrNotSent.
-//
 // If no answer arrives in time, SendLatest closes the connection, after the other requests on it, and
 // then returns ErrNoAnswer: db_proxy may execute the request for its settle time at most.
 //
-// late, if not nil, is called once if the answer does not come in the usual time. It must not block.
-//
 // queue bounds the wait for the limiter and the writer. After that, ctx applies.
-func (c *Client) SendLatest(
-	ctx, queue context.Context, kind wire.MsgType, build func() (Message, bool), late func(),
-) (uint32, error) {
+func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, sending Sending) (uint32, error) {
 	var m Message
 	answer := &wire.IMMsgData{}
 	err := c.do(ctx, &exchange{
@@ -164,10 +168,11 @@ func (c *Client) SendLatest(
 		request: wire.CommandMsgData,
 		group:   kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP,
 		stores:  true,
-		late:    late,
+		queued:  sending.Queued,
+		late:    sending.Late,
 		build: func() proto.Message {
 			var ok bool
-			if m, ok = build(); !ok {
+			if m, ok = sending.Build(); !ok {
 				return nil
 			}
 			return m.Wire(sendingID)
