@@ -116,8 +116,8 @@ func (e *Endpoints) PermitsAddress(namespace, endpoint string, address netip.Add
 // NotPermitted is the cause of a server in a namespace whose endpoint is not permitted.
 func NotPermitted(namespace, endpoint string) *v1alpha1.Cause {
 	return &v1alpha1.Cause{Reason: v1alpha1.ReasonEndpointNotPermitted, Message: fmt.Sprintf(
-		"the operator does not permit TeamTalkServers of namespace %q to connect to %s: "+
-			"ask its administrator to add it to --allowed-endpoints", namespace, endpoint)}
+		"TeamTalkServers of namespace %q are not permitted to connect to %s: "+
+			"ask the administrator to add it to --allowed-endpoints", namespace, endpoint)}
 }
 
 // permits decides about an endpoint, and the address that it resolves to; not valid: it is not resolved yet.

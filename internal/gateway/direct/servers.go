@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,6 +151,12 @@ func (s *Servers) session(
 		return nil, nil, (*api.Refusal)(used.problem.Load())
 	case !ok:
 		return nil, nil, notFound
+	}
+	for _, endpoint := range session.Refusals().NotPermitted {
+		isDBProxy := slices.Contains(server.Spec.DBProxy.Endpoints, v1alpha1.Endpoint(endpoint))
+		if isDBProxy && session.Health().DBProxyConnected == 0 {
+			return nil, nil, (*api.Refusal)(tenancy.NotPermitted(namespace, endpoint))
+		}
 	}
 	return server, session, nil
 }
