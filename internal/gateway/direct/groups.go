@@ -6,9 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -62,7 +62,7 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 		return api.GroupResult{}, err
 	}
 	change := c.MemberChange
-	group, err := readGroup(ctx, session, change)
+	group, err := readGroup(ctx, session, change, func(g *wire.GroupInfo) { dropOthers(change, g) })
 	switch {
 	case err != nil:
 		return api.GroupResult{}, groupError(err)
@@ -86,6 +86,7 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 	if err != nil {
 		return api.GroupResult{}, groupError(err)
 	}
+	membership.Current = nil // read below
 	members, shown := pollMembers(ctx, session, change, "")
 	switch {
 	case !shown:
@@ -162,22 +163,41 @@ func checkUsers(ctx context.Context, session *connection.Session, by uint32, mem
 	return nil
 }
 
-// readGroup returns the group of a change, or nil if TeamTalk does not show it.
-func readGroup(ctx context.Context, session *connection.Session, c dbproxy.MemberChange) (*wire.GroupInfo, error) {
+// readGroup returns the group of a change, or nil if TeamTalk does not show it. reduce drops what is not needed.
+func readGroup(
+	ctx context.Context, session *connection.Session, c dbproxy.MemberChange, reduce func(*wire.GroupInfo),
+) (*wire.GroupInfo, error) {
 	path, done, err := session.Path()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	groups, err := path.Groups(ctx, c.By, []uint32{c.Group}, nil)
+	groups, err := path.Groups(ctx, c.By, []uint32{c.Group}, reduce)
 	return groups[c.Group], err
+}
+
+// dropOthers keeps of the group's members those of the change, and one other: an empty list proves nothing. A group may
+// have 80,000 members, and many requests wait at the same time.
+func dropOthers(c dbproxy.MemberChange, g *wire.GroupInfo) {
+	var kept []uint32
+	changed, hasOther := sets.New(c.Members...), false
+	for _, id := range g.GetGroupMemberList() {
+		if isOther := !changed.Has(id); !isOther || !hasOther {
+			hasOther, kept = hasOther || isOther, append(kept, id)
+		}
+	}
+	g.GroupMemberList = kept
 }
 
 // isDone reports whether a group shows a change.
 func isDone(c dbproxy.MemberChange, g *wire.GroupInfo) bool {
-	return !slices.ContainsFunc(c.Members, func(id uint32) bool {
-		return slices.Contains(g.GetGroupMemberList(), id) == c.Remove
-	})
+	missing := sets.New(c.Members...)
+	changed := missing.Len()
+	missing.Delete(g.GetGroupMemberList()...)
+	if c.Remove {
+		return missing.Len() == changed
+	}
+	return missing.Len() == 0
 }
 
 // pollMembers reads the group of a change until it shows the change and the name, if there is one. It returns the
@@ -186,7 +206,12 @@ func pollMembers(
 	ctx context.Context, session *connection.Session, c dbproxy.MemberChange, name string,
 ) (members []uint32, shown bool) {
 	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
-		g, err := readGroup(ctx, session, c)
+		// Only the members of a group that shows the change are announced.
+		g, err := readGroup(ctx, session, c, func(g *wire.GroupInfo) {
+			if !isDone(c, g) {
+				dropOthers(c, g)
+			}
+		})
 		members = g.GetGroupMemberList()
 		return err == nil && g != nil && isDone(c, g) && (name == "" || g.GetGroupName() == name), nil
 	})
