@@ -19,6 +19,8 @@ type Sender interface {
 
 // Request is a text to users or groups.
 type Request struct {
+	// Caller is who has sent the request, for limits.
+	Caller    string
 	Namespace string
 	// Server is the name of the TeamTalkServer in the namespace. If empty, it is the default one.
 	Server string

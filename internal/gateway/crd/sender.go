@@ -76,6 +76,15 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 		defer release()
 		watch = w
 	}
+	// Half of the wait is left for the delivery.
+	admitting, admitted := context.WithTimeout(waiting, r.Wait/2)
+	finish, err := watch.admit(admitting, r.Server, r.Caller)
+	admitted()
+	if err != nil {
+		return api.Result{}, err
+	}
+	finished := false
+	defer func() { finish(finished) }()
 	if r.Key == "" {
 		// A message that is restored from a backup is not sent again. No other message has this key, so the store is not
 		// searched for it before the first one is sent.
@@ -87,7 +96,9 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 		next, err := s.record(ctx, r, attempt, m)
 		if err == nil && next == 0 {
 			defer w.remove()
-			return s.await(ctx, waiting, w, m), nil
+			result, ended := s.await(ctx, waiting, w, m)
+			finished = ended
+			return result, nil
 		}
 		w.remove()
 		if _, refused := errors.AsType[*api.Refusal](err); refused {
@@ -129,17 +140,24 @@ func (s *Sender) record(
 }
 
 // await returns the result of a message once it has finished, or what is known of it when waiting is done. If w is nil,
-// it does not wait.
-func (s *Sender) await(ctx, waiting context.Context, w *waiter, m *v1alpha1.TeamTalkMessage) api.Result {
+// it does not wait. finished reports whether the message has finished meanwhile.
+func (s *Sender) await(
+	ctx, waiting context.Context, w *waiter, m *v1alpha1.TeamTalkMessage,
+) (result api.Result, finished bool) {
 	switch {
 	case m.Finished():
-		return resultOf(m)
+		return resultOf(m), false
 	case w == nil:
-		return api.Result{State: api.Pending, MessageName: m.Namespace + "/" + m.Name}
+		return api.Result{State: api.Pending, MessageName: m.Namespace + "/" + m.Name}, false
 	}
-	if finished := w.wait(waiting, m.UID); finished != nil {
-		return resultOf(finished)
+	if shown := w.wait(waiting, m.UID); shown != nil {
+		return resultOf(shown), true
 	}
+	return s.describe(ctx, m), false
+}
+
+// describe returns what the API server shows of a message that has not finished in time.
+func (s *Sender) describe(ctx context.Context, m *v1alpha1.TeamTalkMessage) api.Result {
 	// The watch does not show why a message has not finished, nor that it was deleted.
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

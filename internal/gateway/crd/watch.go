@@ -48,6 +48,8 @@ type namespaceWatch struct {
 
 	mu      sync.Mutex
 	waiters sets.Set[*waiter]
+	// admissions are those of the servers in use, by name: an app key's, or the default one.
+	admissions map[string]*admission
 }
 
 // waiter is a request that waits for a message.
@@ -72,6 +74,7 @@ func newWatchPool(c client.WithWatch, log logr.Logger) watchPool {
 func newNamespaceWatch(c client.WithWatch, namespace string, log logr.Logger) *namespaceWatch {
 	n := &namespaceWatch{
 		namespace: namespace, log: log.WithValues("namespace", namespace), waiters: sets.Set[*waiter]{},
+		admissions: map[string]*admission{},
 		messages: apiwatch.Collection{
 			Client: c, NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
 			Options: []client.ListOption{
@@ -117,6 +120,26 @@ func (n *namespaceWatch) waitStarted(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// admit waits until a message may be created through a server for a caller, see admission. finish must be called once
+// it is not waited for any more, and says whether it has finished. Nothing waits for a nil watch.
+func (n *namespaceWatch) admit(ctx context.Context, server, caller string) (finish func(finished bool), err error) {
+	if n == nil {
+		return func(bool) {}, nil
+	}
+	n.mu.Lock()
+	a, ok := n.admissions[server]
+	if !ok {
+		a = newAdmission()
+		n.admissions[server] = a
+	}
+	n.mu.Unlock()
+	p, err := a.acquire(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	return func(finished bool) { a.release(p, finished) }, nil
 }
 
 // expect registers a waiter for the message of a name, which need not exist yet. The waiter must be removed. It is

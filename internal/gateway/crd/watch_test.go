@@ -46,13 +46,20 @@ func newAPI(t *testing.T) *fakeAPI {
 	return x
 }
 
-// deliver sets the status that the operator sets after a delivery, and returns the message.
-func (x *fakeAPI) deliver(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
+// message returns a message as it is recorded.
+func (x *fakeAPI) message(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
 	t.Helper()
 	m := &v1alpha1.TeamTalkMessage{}
 	if err := x.Get(t.Context(), client.ObjectKey{Namespace: "chat", Name: name}, m); err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// deliver sets the status that the operator sets after a delivery, and returns the message.
+func (x *fakeAPI) deliver(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
+	t.Helper()
+	m := x.message(t, name)
 	m.Status.ObservedGeneration = 1
 	for _, kind := range []string{v1alpha1.ConditionFinished, v1alpha1.ConditionDelivered, v1alpha1.ConditionReady} {
 		m.Status.Conditions = append(m.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Delivered"})
@@ -67,7 +74,7 @@ func (x *fakeAPI) deliver(t *testing.T, name string) *v1alpha1.TeamTalkMessage {
 }
 
 // start runs a Sender. stop ends it and waits.
-func start(t *testing.T, x *fakeAPI) (s *Sender, stop func()) {
+func start(t *testing.T, x client.WithWatch) (s *Sender, stop func()) {
 	t.Helper()
 	s = New(x, 0, logr.Discard())
 	ctx, cancel := context.WithCancel(t.Context())

@@ -19,7 +19,8 @@ import (
 func TestOnce(t *testing.T) {
 	delivered, failed := api.Result{State: api.Delivered}, api.Result{State: api.Failed}
 	keyed := api.Request{Key: "k", Recipients: []uint32{2, 3}}
-	reordered, otherText, otherNamespace := keyed, keyed, keyed
+	reordered, otherText, otherNamespace, otherCaller := keyed, keyed, keyed, keyed
+	otherCaller.Caller = "x"
 	reordered.Recipients = []uint32{3, 2}
 	otherText.Text, otherNamespace.Namespace = "x", "x"
 	tests := map[string]struct {
@@ -28,7 +29,7 @@ func TestOnce(t *testing.T) {
 		results                 []api.Result
 		wantSent, wantDelivered int32
 	}{
-		"equal":             {[]api.Request{keyed, keyed, reordered}, []api.Result{delivered}, 1, 3},
+		"equal":             {[]api.Request{keyed, otherCaller, reordered}, []api.Result{delivered}, 1, 3},
 		"without a key":     {[]api.Request{{}, {}}, []api.Result{delivered, delivered}, 2, 2},
 		"another text":      {[]api.Request{keyed, otherText}, []api.Result{delivered, delivered}, 2, 2},
 		"another namespace": {[]api.Request{keyed, otherNamespace}, []api.Result{delivered, delivered}, 2, 2},

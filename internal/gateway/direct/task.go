@@ -78,7 +78,7 @@ func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Se
 
 // requestID is equal for requests that are the same.
 func requestID(r api.Request) string {
-	r.Recipients, r.Wait = slices.Sorted(slices.Values(r.Recipients)), 0
+	r.Recipients, r.Wait, r.Caller = slices.Sorted(slices.Values(r.Recipients)), 0, ""
 	return fmt.Sprintf("%#v", r)
 }
 

@@ -80,7 +80,7 @@ func (h *Handlers) send(
 		return *q.bad
 	}
 	got, err := h.Sender.Send(r.Context(), api.Request{
-		Namespace: q.caller.Namespace, Server: q.caller.Server, Sender: sender,
+		Caller: q.caller.Name, Namespace: q.caller.Namespace, Server: q.caller.Server, Sender: sender,
 		Type: to, Recipients: ids, Text: text, Key: q.key, Wait: q.wait,
 	})
 	if err != nil {
