@@ -137,6 +137,8 @@ func gatewayRecord(ctx context.Context, w *world, r *report) {
 // recordOnce posts messages while an operator leads.
 func (w *world) recordOnce(ctx context.Context, g *gatewayProcess, s sample, users []uint32, round int) {
 	w.lead(ctx)
+	w.tracker.stop() // the answers are counted, and the clients have no watch
+	defer func() { w.tracker = w.track(ctx) }()
 	framework.Must(g.send(ctx, w.o.sender, users[0], "Good morning")) // the operator has connected
 	text := gatewayText("recorded", round)
 	took := make([]time.Duration, gatewayRecorded)

@@ -126,7 +126,7 @@ func (f figure) measure(ctx context.Context, w *world, r *report) {
 	}
 	if f.tracks {
 		w.tracker = w.track(ctx)
-		defer w.tracker.stop()
+		defer func() { w.tracker.stop() }() // a figure may replace it
 	}
 	f.run(ctx, w, r)
 	if f.tracks && !f.alone {

@@ -181,7 +181,8 @@ func (s *Sender) create(ctx context.Context, m *v1alpha1.TeamTalkMessage) error 
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()
-	return s.client.Create(ctx, m, fieldOwner)
+	// The API server need not look for unknown fields: they are those of this version's types.
+	return s.client.Create(ctx, m, fieldOwner, client.FieldValidation("Ignore"))
 }
 
 func (s *Sender) newMessage(r api.Request, attempt int) *v1alpha1.TeamTalkMessage {
