@@ -48,19 +48,20 @@ func listen(ctx context.Context, w *world) *peer {
 }
 
 // Frame counts an announcement.
-func (p *peer) Frame(f *pdu.Frame) {
+func (p *peer) Frame(f *pdu.Frame) (asked bool) {
 	if f.Command != wire.CommandMsgData {
-		return
+		return true
 	}
 	m := &wire.IMMsgData{}
 	if body, err := f.Hold(); err != nil || proto.Unmarshal(body, m) != nil {
-		return
+		return true
 	}
 	if which, ok := p.world.pieceOf(m); ok {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.counts[which]++
 	}
+	return true
 }
 
 // Draining and Down complete link.Handler. A peer that was disconnected may have missed announcements.

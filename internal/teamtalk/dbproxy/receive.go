@@ -22,33 +22,35 @@ const (
 
 // Frame implements link.Handler: it gives the frame to the call that it answers. Late and repeated answers, and what
 // db_proxy sends unasked, are skipped.
-func (cn *conn) Frame(f *pdu.Frame) {
+func (cn *conn) Frame(f *pdu.Frame) (asked bool) {
 	if cn.isIdle() {
-		return
+		return false
 	}
 	if body, ok := f.Small(); ok {
-		cn.receiveSmall(f, body)
-		return
+		return cn.receiveSmall(f, body)
 	}
 	// The handle is at the end. Until then, seq and command have to match.
 	cl := cn.call(f.Seq)
 	if cl == nil || cl.want() != f.Command {
-		return
+		return false
 	}
-	if o, ok := cl.receive(f); ok {
+	o, ok := cl.receive(f)
+	if ok {
 		cl.answered(o)
 	}
+	return ok
 }
 
 // receiveSmall matches a frame by its handle alone.
-func (cn *conn) receiveSmall(f *pdu.Frame, body []byte) {
+func (cn *conn) receiveSmall(f *pdu.Frame, body []byte) (asked bool) {
 	handle, ok := pdu.HandleOf(body)
 	if !ok {
-		return
+		return false
 	}
 	cl := cn.call(uint16(handle))
 	switch {
 	case cl == nil || cl.handle != handle:
+		return false
 	case cl.want() != f.Command:
 		cl.answered(outcome{err: fmt.Errorf("%w: command %#04x, want %#04x",
 			ErrMalformed, uint16(f.Command), uint16(cl.want()))})
@@ -56,6 +58,7 @@ func (cn *conn) receiveSmall(f *pdu.Frame, body []byte) {
 		// The goroutine of the caller parses it.
 		cl.answered(outcome{body: bytes.Clone(body)})
 	}
+	return true
 }
 
 // answered finishes the call with an answer, unless it is finished.

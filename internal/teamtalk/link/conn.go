@@ -32,6 +32,9 @@ var (
 	// ErrSlowFrame reports a frame that did not arrive in the time of Conn.ReadBefore.
 	ErrSlowFrame = errors.New("the frame did not arrive in time")
 
+	// ErrFlood is the cause of the end of a connection whose peer sends more than is read of what nobody asked for.
+	ErrFlood = fmt.Errorf("%w: the peer floods: it sends more than is read of what nobody asked for", ErrProtocol)
+
 	errDrained  = errors.New("still open long after stop-receiving")
 	errPeerGone = errors.New("closed by the peer")
 	errSlow     = errors.New("the peer does not read")
@@ -41,8 +44,8 @@ var (
 // block, because they delay reading.
 type Handler interface {
 	// Frame: a frame has begun, other than heartbeats and stop-receiving. Frame reads what it needs of the body;
-	// the rest is skipped.
-	Frame(f *pdu.Frame)
+	// the rest is skipped. It returns false if nobody has asked for the frame: a peer that floods is closed.
+	Frame(f *pdu.Frame) (asked bool)
 	// Draining: the connection does not send any more, but still reads.
 	Draining()
 	// Down: the connection has ended. All calls of Send have their results.
@@ -109,6 +112,7 @@ const bufferLen = 4 << 10
 // read passes frames to the handler until the connection ends, and returns the cause.
 func (c *Conn) read(handler Handler) (received bool, err error) {
 	frames := pdu.NewReader(bufio.NewReaderSize(c.in, bufferLen), 0)
+	unasked := flood{limiter: c.opts.Reads, began: time.Now()}
 	for {
 		f, err := frames.Next()
 		switch {
@@ -126,6 +130,7 @@ func (c *Conn) read(handler Handler) (received bool, err error) {
 		}
 		received = true
 		c.in.owed += frameCost
+		asked := false
 		switch f.Command {
 		case wire.CommandHeartBeat:
 		case wire.CommandStopReceiving:
@@ -135,8 +140,11 @@ func (c *Conn) read(handler Handler) (received bool, err error) {
 				handler.Draining()
 			}
 		default:
-			handler.Frame(f)
+			asked = handler.Frame(f)
 			c.in.frameEnd = time.Time{}
+		}
+		if !asked && unasked.exceeds(f.Len+frameCost, c.in.throttled) {
+			return received, ErrFlood
 		}
 	}
 }
@@ -162,6 +170,8 @@ type deadlineReader struct {
 	// frameEnd, if set, ends reads of the current frame, later by what the limiter has delayed them; see Conn.ReadBefore.
 	frameEnd time.Time
 	delayed  time.Duration
+	// throttled is how long the limiter has delayed all reads.
+	throttled time.Duration
 	// err is the end of the connection.
 	err error
 }
@@ -201,6 +211,7 @@ func (r *deadlineReader) throttle() {
 	if delay := r.limiter.ReserveN(now, min(r.owed, r.limiter.Burst())).DelayFrom(now); delay > 0 {
 		sleep(r.ctx, delay)
 		r.delayed += time.Since(now)
+		r.throttled += time.Since(now)
 	}
 	r.owed = 0
 }

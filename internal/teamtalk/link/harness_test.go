@@ -31,6 +31,8 @@ type recorder struct {
 	down   chan error
 	// onFrame, if set, is called with each frame.
 	onFrame func(*pdu.Frame)
+	// unasked: nobody has asked for the frames.
+	unasked bool
 }
 
 func newRecorder() *recorder {
@@ -59,11 +61,12 @@ func (r *recorder) Up(c *Conn) Handler {
 	return r
 }
 
-func (r *recorder) Frame(f *pdu.Frame) {
+func (r *recorder) Frame(f *pdu.Frame) (asked bool) {
 	r.record(fmt.Sprintf("frame %d", f.Seq))
 	if r.onFrame != nil {
 		r.onFrame(f)
 	}
+	return !r.unasked
 }
 
 func (r *recorder) Draining() { r.record("draining") }

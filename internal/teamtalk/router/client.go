@@ -167,12 +167,12 @@ func (c *Client) up(l *link.Conn) link.Handler {
 // notify.
 const maxFrame = 1 << 10
 
-// Frame implements link.Handler. What is not wanted is skipped.
-func (cn *conn) Frame(f *pdu.Frame) {
+// Frame implements link.Handler. What is not wanted is skipped. A router relays what nobody has asked for.
+func (cn *conn) Frame(f *pdu.Frame) (asked bool) {
 	answer := f.Command == wire.CommandUsersStatRsp
 	read := f.Command == wire.CommandMsgReadNotify && cn.client.opts.OnRead != nil
 	if !answer && !read || f.Len > maxFrame {
-		return
+		return false
 	}
 	body, ok := f.Small()
 	switch {
@@ -184,6 +184,7 @@ func (cn *conn) Frame(f *pdu.Frame) {
 			cn.client.opts.OnRead(read)
 		}
 	}
+	return false
 }
 
 // Draining implements link.Handler.
