@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"testing"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,8 +43,39 @@ type Cluster struct {
 	// Log is what the programs have logged.
 	Log Log
 
+	// secrets are those of the Suite.
+	secrets map[string]string
 	// users serializes the creation of users: their serial numbers are counted without a lock.
 	users sync.Mutex
+}
+
+// maxClusters is how many clusters of their own tests have at once, beside the one that all share. Each takes about
+// 0.7 GB with the race detector, and two cores for some seconds when it starts.
+const maxClusters = 3
+
+var clusters = semaphore.NewWeighted(maxClusters)
+
+// Another starts a cluster with this one's binary for a single test, which may end its leader while other tests run.
+// It has no operator yet. Like the shared one, it is searched for the suite's secrets at the end.
+func (c *Cluster) Another(t testing.TB) *Cluster {
+	t.Helper()
+	another := &Cluster{Binary: c.Binary, secrets: c.secrets}
+	if err := clusters.Acquire(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		defer clusters.Release(1)
+		defer another.Stop()
+		if t.Failed() {
+			t.Logf("the programs' log:\n%s", another.Log.String())
+		} else if err := Try(func() { another.checkSecrets(context.Background(), nil) }); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := Try(func() { another.start(context.WithoutCancel(t.Context())) }); err != nil {
+		t.Fatal(err)
+	}
+	return another
 }
 
 // start starts all but the operator. Stop must be called in any case.
@@ -55,7 +88,9 @@ func (c *Cluster) start(ctx context.Context) {
 	Must(err)
 	c.Cleanup(func() { _ = c.Plane.Stop() })
 	Must(BindOperator(ctx, c.Admin, OperatorUser, LeaseNamespace))
-	c.Binary = MustGet(BuildCached(ctx, "teamtalk-operator"))
+	if c.Binary == "" {
+		c.Binary = MustGet(BuildCached(ctx, "teamtalk-operator"))
+	}
 	c.TeamTalk = MustGet(StartTeamTalk(ctx))
 	c.Cleanup(c.TeamTalk.Stop)
 }
@@ -142,7 +177,7 @@ func (c *Cluster) StartOperatorWith(env []string, log io.Writer, flags ...string
 	return StartWith(env, c.Binary, log, args...)
 }
 
-// StartLeader starts the operator that all tests share.
+// StartLeader starts the operator that the tests of the cluster share.
 func (c *Cluster) StartLeader(flags ...string) error {
 	leader, err := c.StartOperator(flags...)
 	if err != nil {

@@ -32,7 +32,7 @@ func (s Suite) RunTests(m *testing.M) {
 	if s.Parallel > 0 && !isSet("test.parallel") {
 		_ = flag.Set("test.parallel", strconv.Itoa(s.Parallel)) // a number parses
 	}
-	c := &Cluster{}
+	c := &Cluster{secrets: s.Secrets}
 	code, err := s.run(m, c)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,23 +55,27 @@ func (s Suite) run(m *testing.M, c *Cluster) (code int, err error) {
 	err = Try(func() {
 		c.start(ctx)
 		Must(s.Setup(ctx, c))
-		if code = m.Run(); code == 0 && s.Secrets != nil {
-			s.checkSecrets(ctx, c)
+		if code = m.Run(); code == 0 {
+			c.checkSecrets(ctx, s.Outputs)
 		}
 	})
 	return code, err
 }
 
-func (s Suite) checkSecrets(ctx context.Context, c *Cluster) {
+// checkSecrets fails if the programs have shown a secret of the suite.
+func (c *Cluster) checkSecrets(ctx context.Context, outputs func(context.Context) (map[string]string, error)) {
+	if c.secrets == nil {
+		return
+	}
 	written := MustGet(Written(ctx, c.Admin))
 	written["log"] = c.Log.String()
-	if s.Outputs != nil {
-		maps.Copy(written, MustGet(s.Outputs(ctx)))
+	if outputs != nil {
+		maps.Copy(written, MustGet(outputs(ctx)))
 	}
 	if written["log"] == "" || written["statuses of messages"] == "" {
 		Failf("nothing was written that secrets could be in")
 	}
-	secrets := maps.Clone(s.Secrets)
+	secrets := maps.Clone(c.secrets)
 	secrets["the AES key"], secrets["a token of the cluster"] = devserver.DevelopmentKey, "eyJhbGciOi"
 	Must(Leaked(written, secrets))
 }

@@ -100,10 +100,10 @@ func (x *Tenant) AllowCreate(account string) {
 	x.Must(LetCreateMessages(x.Context(), x.Cluster.Admin, x.Namespace, account))
 }
 
-// StartLeader starts the operator that all tests share. A test with flags restores it.
-func (x *Tenant) StartLeader(flags ...string) {
+// StartLeader starts the operator that the tests of the cluster share.
+func (x *Tenant) StartLeader() {
 	x.Helper()
-	x.Must(x.Cluster.StartLeader(flags...))
+	x.Must(x.Cluster.StartLeader())
 }
 
 // StopLeader shuts the operator that all tests share down in order.

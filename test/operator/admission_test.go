@@ -18,6 +18,7 @@ import (
 
 // TestMessageAdmission: the API server refuses what one message shows by itself, and says why.
 func TestMessageAdmission(t *testing.T) {
+	t.Parallel()
 	many := func(n int) (ids []v1alpha1.UserID) {
 		for i := range n {
 			ids = append(ids, v1alpha1.UserID(i+1))
@@ -70,6 +71,7 @@ func TestMessageAdmission(t *testing.T) {
 
 // TestServerAdmission does the same for servers.
 func TestServerAdmission(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		edit func(*v1alpha1.TeamTalkServer)
 		want string

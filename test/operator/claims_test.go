@@ -27,11 +27,11 @@ func (x *tenant) install(name string) *installation {
 	x.Helper()
 	i := &installation{namespace: name}
 	x.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	x.Must(framework.BindOperator(x.Context(), world.Admin, name, name))
-	x.Must(framework.GrantNamespace(x.Context(), world.Admin, name, x.Namespace))
-	kubeconfig, err := world.KubeconfigOf(name)
+	x.Must(framework.BindOperator(x.Context(), x.Cluster.Admin, name, name))
+	x.Must(framework.GrantNamespace(x.Context(), x.Cluster.Admin, name, x.Namespace))
+	kubeconfig, err := x.Cluster.KubeconfigOf(name)
 	x.Must(err)
-	i.Process, err = world.StartOperatorWith(nil, &i.log, "--kubeconfig", kubeconfig, "--leader-election-namespace", name)
+	i.Process, err = x.Cluster.StartOperatorWith(nil, &i.log, "--kubeconfig", kubeconfig, "--leader-election-namespace", name)
 	x.Must(err)
 	x.Cleanup(i.Kill)
 	return i
@@ -70,7 +70,8 @@ func (x *tenant) declareMany(name string, n int) (messages []*v1alpha1.TeamTalkM
 // TestSecondInstallation: of two installations one sends. The other one takes over when that one has ended, as after
 // a move to another namespace or under another name.
 func TestSecondInstallation(t *testing.T) {
-	x := newTenantWithTeamTalk(t)
+	t.Parallel()
+	x := newTenantOf(t, newCluster(t))
 	x.Timeout = 3 * framework.Timeout
 	x.Deliver("first", "first")
 	second := x.install("second-installation")

@@ -45,6 +45,7 @@ func withContent(c v1alpha1.Content) messageEdit {
 
 // TestDelivered compares what the store holds with what was declared.
 func TestDelivered(t *testing.T) {
+	t.Parallel()
 	const single, group = wire.MsgType_MSG_TYPE_SINGLE_TEXT, wire.MsgType_MSG_TYPE_GROUP_TEXT
 	alice := func(x *tenant) []uint32 { return []uint32{x.Alice} }
 	onCall := func(x *tenant) []uint32 { return []uint32{x.OnCall} }

@@ -155,28 +155,31 @@ func (x *tenant) editAll(all []*finishedMessage) {
 
 // TestEditsOfFinished edits finished messages right before their operator ends, and while none runs.
 func TestEditsOfFinished(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		// around ends the operator between two edits, and sees to it that another one leads.
 		around func(x *tenant, right, later func())
+		// ends: it ends the leader.
+		ends bool
 	}{
-		"running": {func(_ *tenant, right, later func()) {
+		"running": {around: func(_ *tenant, right, later func()) {
 			right()
 			later()
 		}},
-		"stopped": {func(x *tenant, right, later func()) {
+		"stopped": {ends: true, around: func(x *tenant, right, later func()) {
 			right()
 			x.StopLeader()
 			later()
 			x.StartLeader()
 		}},
-		"killed": {func(x *tenant, right, later func()) {
+		"killed": {ends: true, around: func(x *tenant, right, later func()) {
 			right()
-			world.Leader.Kill()
+			x.Cluster.Leader.Kill()
 			later()
 			x.StartLeader()
 		}},
-		"hand-over": {func(x *tenant, right, later func()) {
-			leader := world.Leader
+		"hand-over": {ends: true, around: func(x *tenant, right, later func()) {
+			leader := x.Cluster.Leader
 			x.StartLeader() // which waits for the Lease
 			right()
 			ctx, cancel := context.WithTimeout(x.Context(), framework.Timeout)
@@ -186,7 +189,12 @@ func TestEditsOfFinished(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := newTenantWithTeamTalk(t)
+			t.Parallel()
+			c := world
+			if tc.ends {
+				c = newCluster(t)
+			}
+			x := newTenantOf(t, c)
 			x.Timeout = 2 * framework.Timeout
 			all := x.finishAll("right-before", "later")
 			half := len(all) / 2

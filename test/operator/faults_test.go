@@ -14,10 +14,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // TestFaults: with each fault of TeamTalk the message is in the store exactly once.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	const sends, adopted = wire.CommandMsgData, v1alpha1.ReasonAdopted
 	tests := map[string]struct {
 		fault devserver.Fault
@@ -82,6 +84,7 @@ func anyInDoubt(m *v1alpha1.TeamTalkMessage) bool {
 
 // TestBadLuck: what a message shows while TeamTalk goes on failing. In the end it is stored once.
 func TestBadLuck(t *testing.T) {
+	t.Parallel()
 	const pending = v1alpha1.StatePending
 	// Stored once, and the connection ends instead of the answer.
 	unanswered := devserver.Fault{Kind: devserver.CloseAfterStore, Command: wire.CommandMsgData, Count: 1}
@@ -233,9 +236,9 @@ func TestCrashOnFirstMessage(t *testing.T) {
 const deadlockGroups = 40
 
 // newDeadlockTenant has a TeamTalkServer with a bound on group requests, and a db_proxy that deadlocks.
-func newDeadlockTenant(t *testing.T, bound int32) (x *tenant, groups []uint32) {
+func newDeadlockTenant(t *testing.T, c *framework.Cluster, bound int32) (x *tenant, groups []uint32) {
 	t.Helper()
-	x = newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
+	x = newTenantOf(t, c, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxGroupInFlight = bound })
 	for i := range uint32(deadlockGroups) {
 		groups = append(groups, x.OnCall+100+i)
 		x.Must(x.TeamTalk.AddGroup(groups[i], "group", x.Bot, x.Alice))
@@ -248,10 +251,11 @@ func newDeadlockTenant(t *testing.T, bound int32) (x *tenant, groups []uint32) {
 // TestGroupDeadlock sends to more groups at once than a stock db_proxy survives. The operator's bound prevents it,
 // whatever the TeamTalkServer permits.
 func TestGroupDeadlock(t *testing.T) {
+	t.Parallel()
 	for name, bound := range map[string]int32{"the default bound": 0, "a bound too high": deadlockGroups} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x, groups := newDeadlockTenant(t, bound)
+			x, groups := newDeadlockTenant(t, world, bound)
 			x.AwaitDelivered(x.Declare("m", "to all", toGroups(groups...)))
 			if x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) > 0 {
 				t.Error("db_proxy has hung")
@@ -264,13 +268,9 @@ func TestGroupDeadlock(t *testing.T) {
 // TestGroupDeadlockHangs is TestGroupDeadlock with an operator whose bound is too high as well: db_proxy hangs. The
 // messages are in doubt until it is restarted, and arrive once.
 func TestGroupDeadlockHangs(t *testing.T) {
-	x, groups := newDeadlockTenant(t, deadlockGroups)
-	x.StopLeader()
-	x.StartLeader(fmt.Sprint("--db-proxy-max-group-in-flight=", deadlockGroups))
-	defer func() {
-		x.StopLeader()
-		x.StartLeader()
-	}()
+	t.Parallel()
+	c := newCluster(t, fmt.Sprint("--db-proxy-max-group-in-flight=", deadlockGroups))
+	x, groups := newDeadlockTenant(t, c, deadlockGroups)
 	m := x.Declare("m", "to all", toGroups(groups...))
 	x.AwaitMessage(m, "in doubt", anyInDoubt)
 	if x.TeamTalk.Faults().Fired(devserver.GroupDeadlock) == 0 {

@@ -49,9 +49,10 @@ func TestRestart(t *testing.T) {
 	x.CheckRows(2)
 }
 
-// TestKilled: after a kill, the next operator asks the store what was sent before it sends.
-func TestKilled(t *testing.T) {
-	x := newTenantWithTeamTalk(t)
+// unanswered: after a kill, the next operator asks the store what was sent before it sends.
+func unanswered(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
+	x := newTenantOf(t, c)
+	x.Timeout = 2 * framework.Timeout
 	x.Deliver("warm", "up")
 
 	// Stored at once, answered long after the operator is dead; the others wait
@@ -64,35 +65,40 @@ func TestKilled(t *testing.T) {
 		messages = append(messages, x.Declare(fmt.Sprintf("m-%d", i), texts[i]))
 	}
 	x.AwaitRows(2)
-	world.Leader.Kill()
-	x.StartLeader()
-
-	adopted := 0
-	for _, m := range messages {
-		r := x.AwaitDelivered(m).Status.Recipients[0]
-		if r.Reason == v1alpha1.ReasonAdopted {
-			adopted++
+	return func() {}, func() {
+		adopted := 0
+		for _, m := range messages {
+			r := x.AwaitDelivered(m).Status.Recipients[0]
+			if r.Reason == v1alpha1.ReasonAdopted {
+				adopted++
+			}
 		}
+		if adopted != 1 {
+			t.Errorf("%d messages were adopted from the store, want 1", adopted)
+		}
+		x.checkOnce(texts...)
 	}
-	if adopted != 1 {
-		t.Errorf("%d messages were adopted from the store, want 1", adopted)
-	}
-	x.checkOnce(texts...)
 }
 
 // TestLost: operators are lost with messages whose status does not show what was sent. One loss is for all, as a
 // takeover takes its time.
 func TestLost(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
 	var meanwhile, checks []func()
-	for _, prepare := range []func(*testing.T) (whileDown, check func()){edited, replaced, staged} {
-		whileDown, check := prepare(t)
+	for _, prepare := range []func(*testing.T, *framework.Cluster) (whileDown, check func()){
+		unanswered, edited, replaced, staged,
+	} {
+		whileDown, check := prepare(t, c)
 		meanwhile, checks = append(meanwhile, whileDown), append(checks, check)
 	}
-	world.Leader.Kill()
+	c.Leader.Kill()
 	for _, whileDown := range meanwhile {
 		whileDown()
 	}
-	newTenant(t).StartLeader()
+	if err := c.StartLeader(); err != nil {
+		t.Fatal(err)
+	}
 	for _, check := range checks {
 		check()
 	}
@@ -100,8 +106,8 @@ func TestLost(t *testing.T) {
 
 // edited: the text of a ConfigMap is stored, its operator is lost before it records that, and the ConfigMap is edited.
 // The message has not met another one with its key.
-func edited(t *testing.T) (whileDown, check func()) {
-	x := newTenantWithTeamTalk(t)
+func edited(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
+	x := newTenantOf(t, c)
 	x.Timeout = 2 * framework.Timeout
 	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
 	x.Deliver("warm", "up")
@@ -129,8 +135,8 @@ func edited(t *testing.T) (whileDown, check func()) {
 
 // replaced: the text of a ConfigMap is recorded, and its operator is lost before anything is stored. The text that has
 // replaced it is sent, once the recorded one is proved absent.
-func replaced(t *testing.T) (whileDown, check func()) {
-	x := newTenantWithTeamTalk(t)
+func replaced(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
+	x := newTenantOf(t, c)
 	x.Timeout = 2 * framework.Timeout
 	x.configMap("notice", map[string]string{"body": "as it was"}, nil)
 	x.AddFault(devserver.Fault{Kind: devserver.Drop, Command: wire.CommandMsgData, Count: 2})
@@ -155,8 +161,8 @@ func replaced(t *testing.T) (whileDown, check func()) {
 
 // staged: messages without a token that were created while no operator ran are sent once each. No row of one passes for
 // another, and what was not staged was not sent.
-func staged(t *testing.T) (whileDown, check func()) {
-	x := newTenantWithServer(t, withoutToken)
+func staged(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
+	x := newTenantOf(t, c, withoutToken)
 	x.Timeout = 2 * framework.Timeout
 	x.Deliver("warm", "up")
 	x.configMap("voice", nil, map[string][]byte{"0": []byte("one"), "1": []byte("two"), "2": []byte("three")})
@@ -312,10 +318,11 @@ func TestManyRecipients(t *testing.T) {
 // woken. By then the Lease is another's, which sends: to mark it as drained, or to
 // release it, would let a third one send the same again.
 func TestStaleLeader(t *testing.T) {
-	x := newTenantWithServer(t)
+	t.Parallel()
+	x := newTenantOf(t, newCluster(t))
 	x.Timeout = 2 * framework.Timeout
 	x.Deliver("first", "is first")
-	before, stale := x.lease(), world.Leader
+	before, stale := x.lease(), x.Cluster.Leader
 	t.Cleanup(stale.Kill)
 
 	x.Must(stale.Signal(syscall.SIGSTOP))

@@ -31,7 +31,7 @@ type (
 
 func TestMain(m *testing.M) {
 	framework.Suite{
-		Parallel: 12,
+		Parallel: 16, // up to eight have, or wait for, a cluster of their own
 		Setup: func(_ context.Context, c *framework.Cluster) error {
 			world = c
 			return c.StartLeader()
@@ -50,14 +50,25 @@ type tenant struct {
 // newTenant is a tenant without a server.
 func newTenant(t testing.TB) *tenant {
 	t.Helper()
-	return newTenantIn(t, world.TeamTalk)
+	return newTenantIn(t, world, world.TeamTalk)
 }
 
-func newTenantIn(t testing.TB, teamtalk *devserver.Server) *tenant {
+func newTenantIn(t testing.TB, c *framework.Cluster, teamtalk *devserver.Server) *tenant {
 	t.Helper()
-	x := &tenant{Tenant: world.NewTenant(t, teamtalk)}
+	x := &tenant{Tenant: c.NewTenant(t, teamtalk)}
 	x.GrantOperator()
 	return x
+}
+
+// newCluster starts a cluster with a leader for one test. What takes long in it, such as a takeover, delays no other
+// test. What is quick, such as a shutdown in order, costs less in the shared cluster.
+func newCluster(t *testing.T, flags ...string) *framework.Cluster {
+	t.Helper()
+	c := world.Another(t)
+	if err := c.StartLeader(flags...); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func newTenantWithServer(t testing.TB, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
@@ -70,7 +81,13 @@ func newTenantWithServer(t testing.TB, edits ...func(*v1alpha1.TeamTalkServer)) 
 // newTenantWithTeamTalk has a server and a TeamTalk whose faults affect no other test.
 func newTenantWithTeamTalk(t testing.TB, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
 	t.Helper()
-	x := newTenantIn(t, framework.TeamTalkFor(t))
+	return newTenantOf(t, world, edits...)
+}
+
+// newTenantOf is newTenantWithTeamTalk in a cluster.
+func newTenantOf(t testing.TB, c *framework.Cluster, edits ...func(*v1alpha1.TeamTalkServer)) *tenant {
+	t.Helper()
+	x := newTenantIn(t, c, framework.TeamTalkFor(t))
 	x.CreateServer(edits...)
 	return x
 }

@@ -29,7 +29,7 @@ func (x *tenant) awaitGone(m *v1alpha1.TeamTalkMessage) *v1alpha1.TeamTalkMessag
 	seen := m
 	x.EventuallySeen(func() string { return fmt.Sprintf("not deleted: %+v", seen.Status) }, func() bool {
 		now := &v1alpha1.TeamTalkMessage{}
-		err := world.Admin.Get(x.Context(), client.ObjectKeyFromObject(m), now)
+		err := x.Cluster.Admin.Get(x.Context(), client.ObjectKeyFromObject(m), now)
 		if apierrors.IsNotFound(err) {
 			return true
 		}

@@ -21,6 +21,7 @@ import (
 // the other: several within each second. They are stored in that order, although
 // several workers take them up.
 func TestOrderOfCreation(t *testing.T) {
+	t.Parallel()
 	x := newTenantWithServer(t)
 	x.createInOrder(200)
 	x.wantOrder(200)

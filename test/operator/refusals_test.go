@@ -32,6 +32,7 @@ func asByDefault(s *v1alpha1.TeamTalkServer) {
 // conditions, with an event, and with nothing in the store. What waits for a fix goes on
 // when it is fixed: nothing but the watches wakes it.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	notice := withContent(textFrom("notice", "body"))
 	tests := map[string]struct {
 		// server edits the tenant's server. declare, if set, declares another one, or none.
@@ -134,7 +135,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// One of its own: it must hold nothing at all, from any sender.
-			x := newTenantIn(t, framework.TeamTalkFor(t))
+			x := newTenantIn(t, world, framework.TeamTalkFor(t))
 			edits := slices.DeleteFunc([]messageEdit{tc.edit}, func(e messageEdit) bool { return e == nil })
 			switch {
 			case tc.declare != nil:
@@ -211,7 +212,7 @@ func (x *tenant) createServerWithKey(key string) {
 // useOthersServer declares a server in another namespace, for the tenant's messages.
 func (x *tenant) useOthersServer(edits ...func(*v1alpha1.TeamTalkServer)) {
 	x.Helper()
-	x.owner = newTenantIn(x.TB, x.TeamTalk)
+	x.owner = newTenantIn(x.TB, x.Cluster, x.TeamTalk)
 	x.owner.CreateServer(edits...)
 	x.Bot, x.Mate = x.owner.Bot, x.owner.Mate
 }

@@ -46,9 +46,12 @@ func (x *tenant) checkOnPurpose(m *v1alpha1.TeamTalkMessage) {
 func TestScheduled(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)
-	after := metav1.NewTime(time.Now().Add(8 * time.Second).Truncate(time.Second))
-	m := x.Declare("m", "later", func(m *v1alpha1.TeamTalkMessage) { m.Spec.SendAfter = &after })
+	m := x.Declare("m", "later", func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.SendAfter = ptr.To(metav1.NewTime(time.Now().Add(time.Hour)))
+	})
 	x.checkOnPurpose(x.AwaitMessage(m, "scheduled", readyFor(metav1.ConditionTrue, v1alpha1.ReasonScheduled)))
+	after := metav1.NewTime(time.Now().Add(4 * time.Second).Truncate(time.Second))
+	x.Patch(m, fmt.Sprintf(`{"spec":{"sendAfter":%q}}`, after.UTC().Format(time.RFC3339)))
 	x.checkDelivered(x.AwaitDelivered(m))
 	if rows := x.Rows(); len(rows) != 1 || int64(rows[0].CreateTime) < after.Unix() || rows[0].StoredAt.Before(after.Time) {
 		t.Errorf("the store holds %+v, want one not before %v", rows, after)
@@ -68,7 +71,8 @@ func TestRescheduled(t *testing.T) {
 
 // TestDeadlines: what is not sent by its deadline, whatever it waits for, ends then.
 func TestDeadlines(t *testing.T) {
-	within := func(m *v1alpha1.TeamTalkMessage) { m.Spec.ActiveDeadlineSeconds = ptr.To(int64(8)) }
+	t.Parallel()
+	within := func(m *v1alpha1.TeamTalkMessage) { m.Spec.ActiveDeadlineSeconds = ptr.To(int64(15)) }
 	tests := map[string]struct {
 		declare   func(*tenant)
 		edit      messageEdit
@@ -76,7 +80,7 @@ func TestDeadlines(t *testing.T) {
 	}{
 		"no server": {func(*tenant) {}, within, v1alpha1.ReasonServerNotFound},
 		"db_proxy is away": {func(x *tenant) { x.CreateServer(framework.Unreachable) }, func(m *v1alpha1.TeamTalkMessage) {
-			m.Spec.Deadline = ptr.To(metav1.NewTime(time.Now().Add(9 * time.Second)))
+			m.Spec.Deadline = ptr.To(metav1.NewTime(time.Now().Add(16 * time.Second)))
 		}, v1alpha1.ReasonServerNotReady},
 		"suspended": {func(x *tenant) { x.CreateServer() }, func(m *v1alpha1.TeamTalkMessage) {
 			within(m)

@@ -69,7 +69,7 @@ func TestStatusTooLarge(t *testing.T) {
 // TestUnrecorded: a message that has become too large to be recorded delays no other at a hand-over. The next operator
 // asks the store about this one first, and about no other.
 func TestUnrecorded(t *testing.T) {
-	x := newTenantIn(t, framework.TeamTalkFor(t))
+	x := newTenantIn(t, world, framework.TeamTalkFor(t))
 	db, err := faultproxy.Start(t.Context(), x.TeamTalk.DBProxyAddr())
 	x.Must(err)
 	t.Cleanup(db.Stop)
