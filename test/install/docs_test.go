@@ -3,8 +3,9 @@
 package install
 
 import (
+	"cmp"
 	"encoding/json"
-	"io/fs"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,29 +100,42 @@ func TestGatewayLeftBehind(t *testing.T) {
 	}
 }
 
-// TestSecurityPage checks that the tests that the page names exist.
+// TestSecurityPage checks that the tests, the chaos scenarios and the bench's figures that the page names exist, and
+// that each threat has one.
 func TestSecurityPage(t *testing.T) {
 	t.Parallel()
-	named := regexp.MustCompile("`(test/[a-z]+)`: ((?:`Test[A-Za-z]+`(?:, )?)+)").FindAllStringSubmatch(readPage(t, "security.md"), -1)
-	if len(named) == 0 {
-		t.Fatal("the page names no test")
+	page := readPage(t, "security.md")
+	names := regexp.MustCompile("`([A-Za-z_-]+)`")
+	named := regexp.MustCompile("(?:`((?:test|internal|controllers)/[a-z/]+)`|(bench)): ((?:`[A-Za-z_-]+`(?:, )?)+)")
+	for _, where := range named.FindAllStringSubmatch(page, -1) {
+		dir := cmp.Or(where[1], "test/"+where[2])
+		var source strings.Builder
+		files, err := filepath.Glob(filepath.Join(shared.root, dir, "*.go"))
+		must(t, err)
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			must(t, err)
+			source.Write(b)
+		}
+		for _, name := range names.FindAllStringSubmatch(where[3], -1) {
+			want := fmt.Sprintf("%q", name[1]) // a scenario or a figure with a bar
+			if strings.HasPrefix(name[1], "Test") {
+				want = "\nfunc " + name[1] + "("
+			}
+			if !strings.Contains(source.String(), want) {
+				t.Errorf("%s has no %s", dir, name[1])
+			}
+		}
 	}
-	for _, where := range named {
-		var functions []string
-		must(t, filepath.WalkDir(filepath.Join(shared.root, where[1]), func(path string, _ fs.DirEntry, err error) error {
-			if err != nil || !strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			for _, f := range regexp.MustCompile(`(?m)^func (Test[A-Za-z]+)\(`).FindAllStringSubmatch(string(b), -1) {
-				functions = append(functions, f[1])
-			}
-			return err
-		}))
-		for _, test := range regexp.MustCompile(`Test[A-Za-z]+`).FindAllString(where[2], -1) {
-			if !slices.Contains(functions, test) {
-				t.Errorf("%s has no %s", where[1], test)
-			}
+	_, threats, _ := strings.Cut(page, "## Threats")
+	threats, _, _ = strings.Cut(threats, "\n## ")
+	rows := regexp.MustCompile(`(?m)^\| .+ \| .* \| (.*)\|$`).FindAllStringSubmatch(threats, -1)
+	if len(rows) < 30 {
+		t.Errorf("the page has %d threats", len(rows))
+	}
+	for _, row := range rows {
+		if strings.TrimSpace(row[1]) == "" {
+			t.Errorf("nothing holds %.80s", row[0])
 		}
 	}
 }
