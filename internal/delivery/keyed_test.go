@@ -298,10 +298,10 @@ func TestKeyedRefused(t *testing.T) {
 			change: past, talk: disconnected, want: failed(unknown, 0), wantMessage: msgDeadlineUnasked,
 		},
 		"its user is gone, stored, searches are not answered for a while": {
-			stored: true, talk: all(lacking(alice), silentUntil(30*time.Second)), want: found,
+			stored: true, talk: all(lacking(alice), silentUntil(10*time.Second)), want: found,
 		},
 		"its sender is gone, stored, searches are not answered for a while": {
-			stored: true, talk: all(lacking(bot), silentUntil(30*time.Second)), want: found,
+			stored: true, talk: all(lacking(bot), silentUntil(10*time.Second)), want: found,
 		},
 		"not permitted, stored":     {change: refuse, stored: true, want: found},
 		"not permitted, not stored": {change: refuse, want: failed(v1alpha1.ReasonSenderNotPermitted, 0), wantMessage: "no"},
