@@ -46,8 +46,8 @@ const (
 	actionRecord
 	// actionRecordProgress writes the status only if the engine knows the message.
 	actionRecordProgress
-	// actionRecordDue writes the status if more changes than recipients, or the engine has reported progress. Each write
-	// wakes the message: what has changed meanwhile would be written again at once.
+	// actionRecordDue writes the status if more changes than progress, or progress is due. Each write wakes the message:
+	// what has changed meanwhile would be written again at once.
 	actionRecordDue
 	// actionLeave does not write the status.
 	actionLeave

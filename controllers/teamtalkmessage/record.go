@@ -55,7 +55,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	}
 	before := s.message.DeepCopy()
 	setStatus(s, out.cause, time.Now())
-	if out.action == actionRecordDue && s.running() && !s.snapshot.Due && onlyRecipientsDiffer(before, s.message) {
+	if out.action == actionRecordDue && s.running() && !s.snapshot.Due && onlyProgressDiffers(before, s.message) {
 		return result, nil
 	}
 	began := time.Now()
@@ -83,8 +83,13 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	return result, nil
 }
 
-// onlyRecipientsDiffer reports whether two statuses show the same apart from the progress of recipients.
-func onlyRecipientsDiffer(before, after *v1alpha1.TeamTalkMessage) bool {
+// onlyProgressDiffers reports whether two statuses show the same apart from the progress of recipients, or only that the
+// message is being sent.
+func onlyProgressDiffers(before, after *v1alpha1.TeamTalkMessage) bool {
+	if len(before.Status.Conditions) == 0 {
+		ready := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
+		return ready != nil && ready.Reason == v1alpha1.ReasonSending
+	}
 	rest := before.Status
 	rest.Recipients, rest.Counts, rest.RecipientsSummary =
 		after.Status.Recipients, after.Status.Counts, after.Status.RecipientsSummary

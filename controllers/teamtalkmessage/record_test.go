@@ -23,9 +23,15 @@ func TestRecordUnderWay(t *testing.T) {
 		snapshot delivery.Snapshot
 		reason   string
 		edited   bool
+		first    bool
 		want     bool
 	}{
 		"progress":        {snapshot: delivery.Snapshot{Running: true}},
+		"progress, first": {snapshot: delivery.Snapshot{Running: true}, first: true},
+		"due, first":      {snapshot: delivery.Snapshot{Running: true, Due: true}, first: true, want: true},
+		"it waits, first": {
+			snapshot: delivery.Snapshot{Running: true}, first: true, reason: v1alpha1.ReasonServerNotReady, want: true,
+		},
 		"progress is due": {snapshot: delivery.Snapshot{Running: true, Due: true}, want: true},
 		"the end":         {snapshot: delivery.Snapshot{}, want: true},
 		"it waits":        {snapshot: delivery.Snapshot{Running: true}, reason: v1alpha1.ReasonServerNotReady, want: true},
@@ -48,7 +54,7 @@ func TestRecordUnderWay(t *testing.T) {
 				}
 				return m.ResourceVersion != before
 			}
-			if !record(delivery.Snapshot{Running: true}, user(3, pending, ""), user(4, pending, "")) {
+			if !tc.first && !record(delivery.Snapshot{Running: true, Due: true}, user(3, pending, ""), user(4, pending, "")) {
 				t.Fatal("the first progress is not recorded")
 			}
 			if tc.edited {

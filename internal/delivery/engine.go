@@ -13,11 +13,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
-// A message under way reports progress at intervals of a second, and of a millisecond more for each recipient:
-// writing the status takes about a tenth of that, and whatever ends meanwhile has to wait for it.
+// A message under way reports progress at intervals of a second, and of ten milliseconds more for each recipient: a
+// status of 1,000 takes the API server 90 to 170 ms of a core, 63 of them may be under way, and whatever ends meanwhile
+// has to wait. After the first second it is reported once, for what it waits for.
 const (
 	progressInterval     = time.Second
-	progressPerRecipient = time.Millisecond
+	progressPerRecipient = 10 * time.Millisecond
 )
 
 // Engine delivers tasks. Its methods may be called from any goroutine.
@@ -279,17 +280,27 @@ func (e *Engine) report(t *task) {
 		return
 	}
 	t.reporting = true
-	interval := progressInterval + time.Duration(len(t.recipients))*progressPerRecipient
-	time.AfterFunc(interval, func() {
-		t.mu.Lock()
-		t.reporting = false
-		report := t.running > 0 && t.recorded < t.revision
-		t.due = t.due || report
-		t.mu.Unlock()
-		if report {
-			e.notify(t.spec.Key)
-		}
-	})
+	interval := progressInterval
+	if t.reported {
+		interval += t.recordingTime()
+	}
+	time.AfterFunc(interval, func() { e.reportNow(t) })
+}
+
+// reportNow notifies of progress that is not recorded. That of many recipients is not due the first time.
+func (e *Engine) reportNow(t *task) {
+	t.mu.Lock()
+	t.reporting = false
+	report := t.running > 0 && t.recorded < t.revision
+	due := t.reported || t.recordingTime() <= progressInterval
+	t.reported, t.due = true, t.due || report && due
+	t.mu.Unlock()
+	if report {
+		e.notify(t.spec.Key)
+	}
+	if report && !due {
+		e.report(t)
+	}
 }
 
 // stopped counts a recipient out and reports the last one's end.

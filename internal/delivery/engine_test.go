@@ -143,11 +143,22 @@ func TestNotify(t *testing.T) {
 	})
 }
 
-// TestDue: progress is due from its notification until it is recorded, although more follows meanwhile.
+// TestDue: progress is due from its report until it is recorded, although more follows meanwhile. Of many recipients, it
+// is not due the first time, and then it is at longer intervals.
 func TestDue(t *testing.T) {
-	run(t, func(h *harness) {
-		users, to := uint32(5), []v1alpha1.Recipient(nil)
-		for id := range users {
+	runEach(t, map[string]struct {
+		users uint32
+		first time.Duration
+	}{
+		"few":  {5, progressInterval},
+		"many": {300, 2*progressInterval + 300*progressPerRecipient},
+	}, func(h *harness, tc struct {
+		users uint32
+		first time.Duration
+	},
+	) {
+		var to []v1alpha1.Recipient
+		for id := range tc.users {
 			h.talk.users[20+id] = true
 			to = append(to, user(20+id))
 			h.talk.replies = append(h.talk.replies, slow(time.Duration(id+1)*700*time.Millisecond))
@@ -162,11 +173,16 @@ func TestDue(t *testing.T) {
 		advance(progressInterval - 100*time.Millisecond)
 		wantDue(false)
 		advance(200 * time.Millisecond)
+		if len(h.notes) != 1 {
+			h.t.Errorf("%d notifications in the first second", len(h.notes))
+		}
+		wantDue(tc.first == progressInterval)
+		advance(tc.first - progressInterval)
 		wantDue(true)
 		h.record("m")
 		advance(500 * time.Millisecond)
 		wantDue(false)
-		advance(progressInterval)
+		advance(tc.first)
 		wantDue(true)
 	})
 }

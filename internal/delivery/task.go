@@ -84,8 +84,9 @@ type task struct {
 	recorded   uint64
 	// refused is the revision up to which the API server has refused to record it.
 	refused uint64
-	// reporting: a notification is scheduled. due: one was sent, and nothing recorded since.
-	reporting, due bool
+	// reporting: a notification is scheduled. reported: one was sent. due: progress was reported, and nothing recorded
+	// since.
+	reporting, reported, due bool
 	// epoch is ctx until what the task waits for may have changed.
 	epoch     context.Context
 	nextEpoch context.CancelFunc
@@ -155,6 +156,11 @@ func (t *task) snapshot() Snapshot {
 		s.Recipients[i] = p.Progress
 	}
 	return s
+}
+
+// recordingTime is the part of the time between two reports that depends on the recipients.
+func (t *task) recordingTime() time.Duration {
+	return time.Duration(len(t.recipients)) * progressPerRecipient
 }
 
 // current returns the task as it is declared now: server and policy may change while it is under way.
