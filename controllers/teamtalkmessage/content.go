@@ -88,7 +88,7 @@ func makePayload(s *scope) outcome {
 			s.payload, cause = content.Payload(s.message.Spec, s.source, s.server.DeliveryTokens())
 		}
 		if cause != nil {
-			s.refuseAll(s.refuseContent, cause.Reason, cause.Message)
+			s.refuseAll(s.refuse, cause.Reason, cause.Message)
 		}
 		known = cause == nil
 	}

@@ -166,7 +166,7 @@ func checkRecipients(s *scope) outcome {
 		switch {
 		case p.Done():
 		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
-			s.refuseContent(i, v1alpha1.ReasonSendToSelf,
+			s.refuseNow(i, v1alpha1.ReasonSendToSelf,
 				fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID))
 		case !s.server.Spec.Recipients.Permits(p.Type, int64(p.ID)):
 			s.refuse(i, v1alpha1.ReasonRecipientNotPermitted,

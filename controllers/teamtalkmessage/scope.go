@@ -282,12 +282,12 @@ func (s *scope) refuse(i int, reason, message string) {
 	if s.asksFirst() {
 		s.refuseUnsent(s.recipients[i].Recipient, reason, message)
 	} else {
-		s.refuseContent(i, reason, message)
+		s.refuseNow(i, reason, message)
 	}
 }
 
-// refuseContent is refuse for what cannot be sent. Nobody has sent it, and its refusal says nothing of the store.
-func (s *scope) refuseContent(i int, reason, message string) {
+// refuseNow is refuse for what no resource can have sent.
+func (s *scope) refuseNow(i int, reason, message string) {
 	if p := &s.recipients[i]; p.State == v1alpha1.StatePending && !s.underWay() {
 		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
 	} else {

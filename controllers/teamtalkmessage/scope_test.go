@@ -3,6 +3,7 @@
 package teamtalkmessage
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -309,7 +310,9 @@ func TestRefuse(t *testing.T) {
 		"deadline":              {edit: past, check: checkDeadline, state: pending, want: failed},
 		"deadline, with a key":  {edit: both(key, past), check: checkDeadline, state: pending, want: pending},
 		"deadline, in doubt":    {edit: past, check: checkDeadline, state: doubt, want: doubt, wantRefused: true},
-		"empty, with a key":     {edit: both(key, empty), check: makePayload, state: pending, want: failed},
+		"empty":                 {edit: empty, check: makePayload, state: pending, want: failed},
+		"empty, with a key":     {edit: both(key, empty), check: makePayload, state: pending, want: pending, wantRefused: true},
+		"too long, by name":     {edit: both(ttl, tooLong), check: makePayload, state: pending, want: pending, wantRefused: true},
 		"empty, with a key, in doubt": {
 			edit: both(key, empty), check: makePayload, state: doubt, want: doubt, wantRefused: true,
 		},
@@ -340,7 +343,8 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-func empty(m *v1alpha1.TeamTalkMessage) { m.Spec.Content.Text = new("") }
+func empty(m *v1alpha1.TeamTalkMessage)   { m.Spec.Content.Text = new("") }
+func tooLong(m *v1alpha1.TeamTalkMessage) { m.Spec.Content.Text = new(strings.Repeat("x", 3052)) }
 func denyUsers(s *v1alpha1.TeamTalkServer) {
 	s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}}
 }

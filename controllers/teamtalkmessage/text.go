@@ -36,7 +36,7 @@ func (s *scope) recordText(known bool) outcome {
 	case !known, reflect.DeepEqual(now, s.text):
 	case s.hasSegments():
 		s.payload = delivery.Payload{}
-		s.refuseAll(s.refuseContent, v1alpha1.ReasonContentChanged,
+		s.refuseAll(s.refuse, v1alpha1.ReasonContentChanged,
 			"the ConfigMap changed after the first segments were sent: restore the text and retry")
 	case s.text != nil && s.begun():
 		s.payload, s.textChanged = delivery.Payload{}, true

@@ -106,7 +106,8 @@ func TestRecordText(t *testing.T) {
 				s.recipients = append(s.recipients, tc.other)
 			}
 			first := s.recordText(tc.now != nil) == recordFirst
-			refused := s.recipients[0].Reason == v1alpha1.ReasonContentChanged
+			refused := s.recipients[0].Reason == v1alpha1.ReasonContentChanged ||
+				s.refusals[s.recipients[0].Recipient].Reason == v1alpha1.ReasonContentChanged
 			if first != tc.wantFirst || refused != tc.wantRefused || s.textChanged != tc.wantPending {
 				t.Errorf("recorded first %v, refused %v, left out %v", first, refused, s.textChanged)
 			}

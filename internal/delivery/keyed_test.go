@@ -284,6 +284,10 @@ func TestKeyedRefused(t *testing.T) {
 	refuse := func(s *Task) {
 		s.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonSenderNotPermitted, Message: "no"}}
 	}
+	unsendable := func(s *Task) { // there is no payload
+		s.Payload = Payload{}
+		s.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonContentTooLong, Message: "long"}}
+	}
 	type scenario struct {
 		change      func(*Task)
 		stored      bool
@@ -305,6 +309,10 @@ func TestKeyedRefused(t *testing.T) {
 		},
 		"not permitted, stored":     {change: refuse, stored: true, want: found},
 		"not permitted, not stored": {change: refuse, want: failed(v1alpha1.ReasonSenderNotPermitted, 0), wantMessage: "no"},
+		"cannot be sent, another text is stored": {
+			change: unsendable, stored: true, want: result{v1alpha1.StateFailed, v1alpha1.ReasonKeyReused, counts{rows: 1}},
+		},
+		"cannot be sent, not stored": {change: unsendable, want: failed(v1alpha1.ReasonContentTooLong, 0), wantMessage: "long"},
 		"not permitted, scheduled": {
 			change: func(s *Task) {
 				refuse(s)

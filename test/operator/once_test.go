@@ -65,6 +65,11 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	x.AwaitEvent("reused", v1alpha1.ReasonKeyReused)
 
+	// A text that cannot be sent is no reason to say that nothing was: the store is asked first.
+	long := strings.Repeat("x", 3052)
+	x.AwaitMessage(x.Declare("too-long-reused", long, withKey("v1")), "refused", finishedFor(v1alpha1.ReasonKeyReused))
+	x.AwaitMessage(x.Declare("too-long", long, withKey("v3")), "refused", finishedFor(v1alpha1.ReasonContentTooLong))
+
 	// As after a restore from a backup: the resource comes back without its status.
 	x.Delete(got)
 	if r := x.Deliver("first", "v1 is out", withKey("v1")).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted {
