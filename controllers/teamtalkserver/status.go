@@ -58,7 +58,7 @@ func setStatus(
 	set(v1alpha1.ConditionReady, cmp.Or(key, dbProxy, router), v1alpha1.ReasonReady, "messages can be delivered")
 }
 
-// connected returns the reason of a condition about endpoints of which one is connected, and what to add to its message.
+// connected returns the reason of a condition about endpoints of which one is connected, and what its message adds.
 func connected(endpoints []v1alpha1.Endpoint, refused connection.Refusals, namespace string) (reason, addition string) {
 	for _, endpoint := range refused.Limited {
 		if slices.Contains(endpoints, v1alpha1.Endpoint(endpoint)) {

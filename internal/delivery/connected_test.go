@@ -79,7 +79,7 @@ type replaceable struct {
 }
 
 func (r *replaceable) WaitReady(ctx context.Context) error {
-	return r.wait(ctx, func() bool { return !r.replaced.Load() && !r.down && r.talk.keys.Current != nil })
+	return r.wait(ctx, func() bool { return !r.replaced.Load() && !r.down && r.keys.Current != nil })
 }
 
 func (r *replaceable) WaitRouter(ctx context.Context) error {

@@ -184,7 +184,11 @@ func (w *world) ends() error {
 		case <-o.Ended():
 			log := strings.TrimSpace(o.log.String())
 			last := log[strings.LastIndexByte(log, '\n')+1:]
-			errs = append(errs, fmt.Errorf("operator %d has ended (%v), its log with %.300s", n, o.Err(), last))
+			how := "with code 0"
+			if err := o.Err(); err != nil {
+				how = err.Error()
+			}
+			errs = append(errs, fmt.Errorf("operator %d has ended (%s), its log with %.300s", n, how, last))
 		default:
 		}
 	}

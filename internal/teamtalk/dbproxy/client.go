@@ -40,7 +40,7 @@ type Options struct {
 	// Limits limits the requests in flight at each db_proxy that the address resolves to. All clients of a process
 	// share one. If nil, the client has its own, of DefaultMaxInFlight and DefaultMaxGroupInFlight.
 	Limits *Limits
-	// Quota is what the client may use of Limits, and for whom. If nil, all.
+	// Quota is what the client may use of Limits, and for which namespace. If nil, all.
 	Quota *Quota
 	// Memory limits what answers take. The clients of a process share one. If nil, the client has its own.
 	Memory *Memory
@@ -175,8 +175,8 @@ func (c *Client) up(i int, cn, replaces *conn) link.Handler {
 	return cn
 }
 
-// noteMove has requests that wait look again for db_proxies, if a connection that is not in conns is the only one to its
-// db_proxy. It needs mu.
+// noteMove has requests that wait look again for db_proxies, if a connection that is not in conns is the only one to
+// its db_proxy. It needs mu.
 func (c *Client) noteMove(cn *conn) {
 	for other := range c.conns {
 		if other.share == cn.share {

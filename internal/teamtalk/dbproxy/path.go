@@ -65,7 +65,8 @@ func (p *Path) acquire(ctx context.Context, x *exchange) (*conn, *slot, error) {
 		if len(shares) == 0 {
 			return nil, nil, ErrNotConnected
 		}
-		slot, err := p.client.opts.Limits.acquire(ctx, &waiter{group: x.group, shares: shares, moved: moved, queued: x.queued})
+		w := &waiter{group: x.group, shares: shares, moved: moved, queued: x.queued}
+		slot, err := p.client.opts.Limits.acquire(ctx, w)
 		switch {
 		case errors.Is(err, errMoved):
 			continue // another db_proxy may be connected

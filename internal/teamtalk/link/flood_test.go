@@ -40,11 +40,12 @@ func TestFlood(t *testing.T) {
 				quiet := run(t, peer.Listen(t), Options{Reads: limiter})
 				quiet.unasked = true
 				b, closed := bytes.Repeat(tc.frame, tc.perSend), 0
-				heartbeats := peer.Async(func() error {
+				beats := peer.Async(func() (n int) {
 					for server := <-quiet.Conns; ; peer.Elapse(5 * time.Second) {
 						if _, err := server.Write(frame(wire.CommandHeartBeat, 0)); err != nil {
-							return nil
+							return n
 						}
+						n++
 					}
 				})
 				end := time.Now().Add(5 * time.Minute)
@@ -76,7 +77,9 @@ func TestFlood(t *testing.T) {
 					t.Error("the other peer of the server was closed")
 				}
 				quiet.stop()
-				<-heartbeats
+				if n := <-beats; n < 50 {
+					t.Errorf("%d heartbeats of the other peer", n)
+				}
 			})
 		})
 	}
