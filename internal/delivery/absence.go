@@ -55,7 +55,8 @@ const (
 func (q *question) proveAbsent(ctx context.Context, found *conversationScan) (why string, err error) {
 	group := q.to.Type == v1alpha1.RecipientGroup
 	switch {
-	case group && (found.rows == 0 || found.unreached):
+	case group && (found.rows == 0 || found.unreached || q.to.unseenKey && found.whole && !found.old):
+		// The end of its rows may be the beginning of the conversation, or when the sender has joined again.
 		why, err = q.proveAbsentInGroup(ctx, found)
 	case found.rows == 0 && found.whole:
 		why, err = q.proveEmpty(ctx, q.scanIsEmpty)
@@ -245,17 +246,13 @@ func (q *question) directoryAnswers(ctx context.Context) (bool, error) {
 // proveAbsentInGroup returns why a group may hold the message, though it has shown the sender no rows, or none from
 // before the message; "": it does not. The sender may have joined later, or be no member.
 func (q *question) proveAbsentInGroup(ctx context.Context, found *conversationScan) (why string, err error) {
-	latest, err := q.path.LatestID(ctx, q.task.session(q.to))
-	row, known := q.known.shownOrRecorded(q.conversation)
-	switch {
-	case err != nil:
-		return "", err
-	case latest == 0 && found.rows == 0:
-		return q.proveEmpty(ctx, q.hasNoLatest)
-	case latest == 0:
-		return whyUnstable, nil
-	case known && row.id == latest && row.createTime < q.task.bound(q.to):
-		return "", nil // the newest row is older than the message can be
+	if found.rows == 0 {
+		// Only 0 says something: after a loss of db_proxy's counters, the message may have any other id.
+		if empty, err := q.hasNoLatest(ctx); err != nil {
+			return "", err
+		} else if empty {
+			return q.proveEmpty(ctx, q.hasNoLatest)
+		}
 	}
 	return q.askMembers(ctx, found)
 }
@@ -274,7 +271,7 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 		return "", err
 	}
 	of := cmp.Or(members.Load(), &groupReaders{})
-	if why = found.why; len(of.readers) == 0 {
+	if why = found.why; of.members == 0 {
 		why = whyHidden // a flushed cache hides the history from everybody
 	}
 	began := time.Now()
@@ -310,23 +307,24 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 // reach is the time that a group's history must reach back to; 0: there is none.
 func (q *question) reach() uint32 { return q.task.fingerprint(q.to).Reach }
 
-// groupReaders are the members of a group to ask for its history, and how many other members than the sender it has.
+// groupReaders are the members of a group to ask for its history. others counts the members without the sender.
 type groupReaders struct {
-	readers []uint32
-	others  int
+	readers         []uint32
+	members, others int
 }
 
 // readers returns some of the others, the creator among the first as it joined early, and then the sender once more if
 // it has seen nothing. It keeps no more of the group, and uses its memory.
 func (q *question) readers(group *wire.GroupInfo, senderAgain bool) *groupReaders {
 	all := group.GroupMemberList
+	members := len(all)
 	slices.Sort(all)
 	others := slices.DeleteFunc(all, func(id uint32) bool { return id == q.task.Sender })
-	isMember := len(others) < len(all)
+	isMember := len(others) < members
 	if i := slices.Index(others, group.GetGroupCreatorId()); i > 0 {
 		others[0], others[i] = others[i], others[0]
 	}
-	found := &groupReaders{others: len(others)}
+	found := &groupReaders{members: members, others: len(others)}
 	for n := range min(membersPerSearch, len(others)) {
 		found.readers = append(found.readers, others[(int(q.to.members)+n)%len(others)])
 	}

@@ -87,7 +87,7 @@ func TestGroupsInDoubt(t *testing.T) {
 				f.say(5, alice, hourAgo())
 			},
 			recorded: []RecordedRow{{Sender: bot, Recipient: toGroup, ID: 5, By: time.Unix(1, 0)}},
-			want:     result{v1alpha1.StateRouted, "", counts{1, 2, 1}}, within: earlier + 2*time.Second,
+			want:     failedOf(v1alpha1.ReasonOutcomeUnknown, 1), within: InDoubtLimit + 2*time.Minute,
 		},
 		"unknown group, no rows":        {talk: unknownGroup, want: failedOf(notFound, 0), within: earlier + 2*lag},
 		"unknown group, rows":           {talk: all(unknownGroup, func(f *talk) { f.say(5, alice, hourAgo()) }), want: failedOf(notFound, 1), within: earlier + 2*lag},
@@ -177,6 +177,48 @@ func TestKeySeenByOneMember(t *testing.T) {
 			want = result{v1alpha1.StateRouted, "", counts{1, 2, 1}}
 		}
 		h.deliver(spec, time.Minute, want)
+	})
+}
+
+// TestKeyedAfterJoiningAgain: a message that was sent with the key is found where the sender has joined the group again,
+// and sees younger rows only.
+func TestKeyedAfterJoiningAgain(t *testing.T) {
+	runEach(t, map[string]int{"one younger row": 1, "more than one list": 2 * scanCount}, func(h *harness, younger int) {
+		h.submit(h.keyed("first", "hello", toGroup))
+		h.Forget("first")
+		advance(2 * attemptTTL)
+		h.talk.change(func() { h.talk.joinedAt = map[uint32]uint32{bot: uint32(time.Now().Unix())} })
+		for n := range younger {
+			h.talk.say(uint32(500+n), alice, time.Now())
+		}
+		advance(2 * attemptTTL)
+		h.submit(h.keyed("second", "hello", toGroup))
+		wantProgress(h.t, h.await("second", time.Minute).Recipients[0], v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)
+		h.wantRows(1 + younger)
+	})
+}
+
+// TestKeyedAlone: a sender that is the group's only member has nobody else to ask.
+func TestKeyedAlone(t *testing.T) {
+	run(t, func(h *harness) {
+		withMembers(bot)(h.talk)
+		h.deliverAll(toGroup, "a")
+		h.deliver(h.keyed("m", "hello", toGroup), time.Minute, result{v1alpha1.StateRouted, "", counts{2, 2, 2}})
+	})
+}
+
+// TestLatestIDRepeated: after a loss of db_proxy's counters the message has the id of the newest row that is known.
+func TestLatestIDRepeated(t *testing.T) {
+	run(t, func(h *harness) {
+		h.deliverAll(toGroup, "a")
+		advance(time.Minute)
+		h.talk.replies = []reply{1: lostAfter}
+		h.talk.change(func() { h.talk.joined = uint32(time.Now().Add(10 * time.Second).Unix()) })
+		h.submit(h.task("m", toGroup))
+		h.talk.change(func() { *h.talk.rows[1].MsgId = h.talk.rows[0].GetMsgId() })
+		p := h.await("m", 2*InDoubtLimit).Recipients[0]
+		wantProgress(t, p, v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
+		h.wantRows(2)
 	})
 }
 

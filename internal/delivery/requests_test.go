@@ -53,12 +53,15 @@ func TestRequestsOfASearch(t *testing.T) {
 	type scenario struct {
 		to, other v1alpha1.Recipient
 		rows      int
-		restart   bool
-		want      map[string]int
+		// old: the group has a row from before the window of keys.
+		old     bool
+		restart bool
+		want    map[string]int
 	}
 	runEach(t, map[string]scenario{
 		"rows":                       {to: toAlice, rows: 3, want: map[string]int{"list": 1}},
-		"rows, group":                {to: toGroup, rows: 3, want: map[string]int{"list": 1}},
+		"rows, group":                {to: toGroup, rows: 3, old: true, want: map[string]int{"list": 1}},
+		"young rows, group":          {to: toGroup, rows: 3, want: map[string]int{"list": 2, "groups": 1}},
 		"many rows":                  {to: toAlice, rows: 100, want: map[string]int{"list": 2}},
 		"empty":                      {to: toAlice, other: toBob, want: map[string]int{"list": 4}},
 		"empty, group":               {to: toGroup, other: toBob, want: map[string]int{"list": 1, "latest": 4, "groups": 2}},
@@ -66,6 +69,9 @@ func TestRequestsOfASearch(t *testing.T) {
 		"empty, nothing known":       {to: toAlice, want: map[string]int{"list": 2, "sessions": 2, "users": 2}},
 		"empty, nothing known,group": {to: toGroup, want: map[string]int{"list": 1, "latest": 2, "sessions": 1, "groups": 2}},
 	}, func(h *harness, tc scenario) {
+		if tc.old {
+			h.talk.say(5, alice, time.Now().Add(-31*24*time.Hour))
+		}
 		for i := range tc.rows {
 			h.deliverAll(tc.to, fmt.Sprint("row", i))
 		}
