@@ -9,13 +9,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -47,6 +51,7 @@ func TestCallersWithoutCredentials(t *testing.T) {
 	}{
 		"in pods of its own":        {startGateway, gatewayLimit},
 		"in the operator's process": {startServingOperator, operatorLimit},
+		"as a sidecar":              {startSidecar, sidecarLimit(t)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newTenant(t, world.TeamTalk)
@@ -181,6 +186,56 @@ func startGateway(t testing.TB, x *framework.Tenant) (process *framework.Process
 	x.Must(err)
 	process, err = framework.Start(world.Binary, &world.Log, "gateway", "--kubeconfig", kubeconfig, "--namespace", x.Namespace,
 		"--app-keys-secret", appKeysSecret, "--bind-address", addresses[0], "--health-probe-bind-address", "0")
+	x.Must(err)
+	t.Cleanup(process.Kill)
+	x.Must(process.AwaitOK(t.Context(), "http://"+addresses[0]+"/readyz"))
+	return process, addresses[0]
+}
+
+// sidecarSample returns the container of the sample of a sidecar.
+func sidecarSample(t testing.TB) corev1.Container {
+	t.Helper()
+	root, err := framework.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := framework.Read(filepath.Join(root, "config", "samples", "gateway", "sidecar.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		d := &appsv1.Deployment{}
+		if o.GetKind() != "Deployment" {
+			continue
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, d); err != nil {
+			t.Fatal(err)
+		}
+		return d.Spec.Template.Spec.InitContainers[0]
+	}
+	t.Fatal("the sample has no Deployment")
+	return corev1.Container{}
+}
+
+func sidecarLimit(t testing.TB) int64 {
+	t.Helper()
+	limit := sidecarSample(t).Resources.Limits[corev1.ResourceMemory]
+	return limit.Value()
+}
+
+// startSidecar starts a gateway as the sample of a sidecar does, with the rights that it has there. It admits everybody.
+func startSidecar(t testing.TB, x *framework.Tenant) (process *framework.Process, address string) {
+	t.Helper()
+	user := "sidecar-" + x.Namespace
+	x.Must(framework.ApplyRoles(x.Context(), world.Admin, x.Namespace, "gateway_role.yaml"))
+	x.Grant(user, "teamtalk-gateway")
+	kubeconfig, err := world.KubeconfigOf(user)
+	x.Must(err)
+	addresses, err := framework.FreeAddresses(1)
+	x.Must(err)
+	args := append(sidecarSample(t).Args, "--kubeconfig", kubeconfig, "--namespace", x.Namespace,
+		"--bind-address", addresses[0], "--health-probe-bind-address", "0")
+	process, err = framework.Start(world.Binary, &world.Log, args...)
 	x.Must(err)
 	t.Cleanup(process.Kill)
 	x.Must(process.AwaitOK(t.Context(), "http://"+addresses[0]+"/readyz"))
