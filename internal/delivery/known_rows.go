@@ -112,8 +112,12 @@ func (k *knownRows) applyChanges() {
 	}
 }
 
-// retain keeps what is known of the store of a server that is gone, which may be created again.
+// retain keeps what is known of the store of a server that is gone, which may be created again. It replaces what was
+// known of it before: a server that moves between stores takes that along.
 func (k *knownRows) retain(server types.NamespacedName, of *storeRows) {
+	if i := k.goneOf(server); i >= 0 {
+		k.dropGone(i)
+	}
 	k.gone = append(k.gone, goneStore{server, of})
 	if len(k.gone) > maxGone {
 		k.dropGone(0)
@@ -121,13 +125,14 @@ func (k *knownRows) retain(server types.NamespacedName, of *storeRows) {
 }
 
 func (k *knownRows) restore(server types.NamespacedName, store queue.StoreID) {
-	for i, gone := range k.gone {
-		if gone.server == server {
-			k.stores[store] = gone.storeRows
-			k.gone = slices.Delete(k.gone, i, i+1)
-			return
-		}
+	if i := k.goneOf(server); i >= 0 {
+		k.stores[store] = k.gone[i].storeRows
+		k.gone = slices.Delete(k.gone, i, i+1)
 	}
+}
+
+func (k *knownRows) goneOf(server types.NamespacedName) int {
+	return slices.IndexFunc(k.gone, func(gone goneStore) bool { return gone.server == server })
 }
 
 func (k *knownRows) dropGone(i int) {

@@ -190,6 +190,36 @@ func TestStoresAreForgotten(t *testing.T) {
 	}
 }
 
+// TestLastStoreIsRestored: a server that had another store before is deleted and created again. What was known last is
+// known, and no more is kept for it.
+func TestLastStoreIsRestored(t *testing.T) {
+	k := newRows()
+	k.queue.StoresChanged = k.follow
+	c := queue.ConversationOf(server("another"), bot, user(alice))
+	for n := range uint32(10) {
+		k.note(c, sessionWith(alice), knownRow{n, 100 + n})
+		k.queue.SetServer(c.Server, []string{"db:1", "another:1"})
+		k.queue.SetServer(c.Server, []string{"another:1"})
+	}
+	last := knownRow{50, 200}
+	k.note(c, sessionWith(alice), last)
+	k.queue.RemoveServer(c.Server)
+	if len(k.gone) > 2 {
+		t.Errorf("%d stores of two servers are kept", len(k.gone))
+	}
+	k.queue.SetServer(c.Server, []string{"another:1"})
+	if row, _ := k.shown(c); row != last {
+		t.Errorf("%v is known, want %v", row, last)
+	}
+	rows := k.storeOf(c).count() + k.storeOf(singleOf(alice)).count()
+	for _, gone := range k.gone {
+		rows += gone.count()
+	}
+	if k.rows != rows {
+		t.Errorf("%d rows are counted, of %d", k.rows, rows)
+	}
+}
+
 // TestRowsAreEvictedFairly: a tenant with more rows than are kept does not take the place of those of another.
 func TestRowsAreEvictedFairly(t *testing.T) {
 	k := newRows()
