@@ -25,7 +25,7 @@ const (
 	whyControl   = "db_proxy shows no row that is known to be stored: its tables or its replica may be unreadable"
 	whyStale     = "db_proxy does not show a row that was stored after the attempt: its replica may have stopped"
 	whyDirectory = "TeamTalk shows neither rows nor users: its database may be down"
-	whyRecorded  = "waits until the operator has read from finished messages what the store must show"
+	whyRecorded  = "the operator has not yet read from finished messages what the store must show"
 	whyHidden    = "no member that was asked sees the group's messages back to this one's creation"
 	whyTooLong   = "the conversation is too long to be searched as far back as needed"
 	whyTooSlow   = "db_proxy answers too slowly to search the conversation as far back as needed"

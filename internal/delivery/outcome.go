@@ -244,8 +244,12 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 
 // givesUp reports whether a doubt ends without a result: it was searched for often enough, and its time is over.
 func (p recipientState) givesUp(found SearchResult, env environment) bool {
-	timeIsOver := env.now.Sub(p.DoubtSince) >= InDoubtLimit || env.deadlinePassed(env.now)
-	return timeIsOver && p.asked >= minAsked && found.Why != whyRecorded
+	inDoubt, deadlinePassed := env.now.Sub(p.DoubtSince), env.deadlinePassed(env.now)
+	timeIsOver := inDoubt >= InDoubtLimit || deadlinePassed
+	if found.Why == whyRecorded { // the API server may be away, or have much to read
+		timeIsOver = inDoubt >= 2*InDoubtLimit || deadlinePassed && inDoubt >= recordedGrace
+	}
+	return timeIsOver && p.asked >= minAsked
 }
 
 // nextSearch returns when to search after one that proved nothing. The first moment at which absence can be proved is

@@ -21,6 +21,8 @@ const (
 	recordedPatience = time.Second
 	// recordedRetry is how long after a failure they are read again.
 	recordedRetry = 10 * time.Second
+	// recordedGrace is how long a doubt waits for them at least, whatever its deadline.
+	recordedGrace = 5 * time.Minute
 )
 
 // RecordedRow is a row that the status of a finished message shows.
