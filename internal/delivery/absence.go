@@ -78,33 +78,6 @@ func (q *question) hasNoLatest(ctx context.Context) (bool, error) {
 	return latest == 0, err
 }
 
-// proveFresh returns why the next answers may be from before the last attempt; "": they are not, as far as can be told.
-// db_proxy has acknowledged other rows since then, and one of them must be shown. A store that acknowledges and keeps
-// nothing leaves one message without such rows, the last one. So that one is sent again, and proves the others absent.
-func (q *question) proveFresh(ctx context.Context) (why string, err error) {
-	rows := q.known.stored(q.conversation, q.to.lastAttempt)
-	if q.to.unseenKey { // no attempt is known, so it need not wait until replicas show the newest rows
-		late := q.askedAt.Add(-q.task.Policy.ReplicaLag)
-		rows = slices.DeleteFunc(rows, func(row freshRow) bool { return row.storedAt.After(late) })
-	}
-	// Any of them will do: the others may be of groups that the sender has left.
-	for _, row := range rows {
-		if shown, err := q.shows(ctx, row.controlRow); err != nil || shown {
-			return "", err
-		}
-	}
-	if len(rows) > 0 {
-		why = whyStale
-	}
-	return why, nil
-}
-
-// shows reports whether a row can be read.
-func (q *question) shows(ctx context.Context, row controlRow) (bool, error) {
-	rows, err := q.path.ByID(ctx, row.Session, []uint32{row.id})
-	return slices.ContainsFunc(rows, func(r *wire.MsgInfo) bool { return knownRowOf(r) == row.knownRow }), err
-}
-
 // hasRows asks of a row's conversation what is asked of the question's own: db_proxy may find rows by their id where
 // it cannot list them.
 func (q *question) hasRows(ctx context.Context, row controlRow) (bool, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // executor executes the steps of one recipient. It holds the conversation while it works, so that messages are
@@ -209,7 +210,15 @@ func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
 	if x.task.ctx.Err() != nil {
 		return p, false
 	}
+	if result.Row != nil && !p.sentAt.IsZero() {
+		x.noteStored(t, p, result.Row)
+	}
 	return afterAsk(p, result, err, askedAt, x.engine.environment(t)), true
+}
+
+// noteStored remembers a row that db_proxy has stored by now.
+func (x *executor) noteStored(t Task, p recipientState, row *wire.MsgInfo) {
+	x.engine.known.noteStored(t.conversation(p), t.session(p), knownRowOf(row), p.sentAt, time.Now(), t.Policy.ReplicaLag)
 }
 
 // send sends unless ctx is done before the request is written. Then it waits for the answer.
@@ -231,7 +240,8 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 	var m dbproxy.Message
 	id, err := t.Server.Send(answerCtx, ctx, t.msgType(p), func() (_ dbproxy.Message, ok bool) {
 		// Key and time are of the moment at which it is sent.
-		m, ok = t.message(p, time.Now())
+		p.sentAt = time.Now()
+		m, ok = t.message(p, p.sentAt)
 		return m, ok
 	}, func() { settled.start(answerCtx, p.unanswered(m, x.engine.environment(t)), stopWaiting) })
 	release(mayBeStored(id, err))
@@ -240,6 +250,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 	}
 	if row := settled.found.Load(); row != nil && (err != nil || !isMessageID(id)) {
 		// Two steps, as if the answer had not come and the store had been asked then.
+		x.noteStored(t, p, row)
 		doubt := p.unanswered(m, x.engine.environment(t))
 		x.record(StepSend, began, p, doubt)
 		x.record(StepAsk, time.Now(), doubt, doubt.adoptEarly(t, row, x.engine.environment(t)))
@@ -247,7 +258,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 	}
 	p = afterSend(p, m, id, err, x.engine.environment(t))
 	if p.State == v1alpha1.StateAcknowledged {
-		x.engine.known.noteStored(t.conversation(p), t.session(p), knownRowOf(p.row), p.lastAttempt, t.Policy.ReplicaLag)
+		x.noteStored(t, p, p.row)
 	}
 	return p, true
 }

@@ -5,7 +5,6 @@ package delivery
 import (
 	"slices"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -24,8 +23,6 @@ const (
 	maxGone = 64
 	// maxControls is how many conversations of each table are remembered for their rows.
 	maxControls = 3
-	// maxFresh is how many of the rows stored within a replica lag are remembered.
-	maxFresh = 8
 )
 
 // knownRow is a row of a conversation. ids alone repeat after a loss of db_proxy's counters.
@@ -70,8 +67,7 @@ type storeRows struct {
 	recorded map[queue.Participants]knownRow
 	// controls are of groups by their table, and of single chats at the end; the last noted first.
 	controls [messageTables + 1][]controlRow
-	// fresh are rows that db_proxy has acknowledged to this process, the oldest first.
-	fresh []freshRow
+	fresh    freshRows
 }
 
 func newStoreRows() *storeRows {
@@ -79,12 +75,6 @@ func newStoreRows() *storeRows {
 }
 
 func (s *storeRows) count() int { return len(s.newest) + len(s.recorded) }
-
-// freshRow is a row that db_proxy had stored by a time.
-type freshRow struct {
-	controlRow
-	storedAt time.Time
-}
 
 func newKnownRows(q *queue.Queue) *knownRows {
 	return &knownRows{queue: q, stores: map[queue.StoreID]*storeRows{}, none: newStoreRows()}
@@ -151,8 +141,7 @@ func (k *knownRows) copyRows(of, into *storeRows) {
 	for table, rows := range of.controls {
 		into.controls[table] = append(into.controls[table], rows[:min(len(rows), maxControls-len(into.controls[table]))]...)
 	}
-	into.fresh = append(into.fresh, of.fresh...)
-	slices.SortFunc(into.fresh, func(a, b freshRow) int { return a.storedAt.Compare(b.storedAt) })
+	into.fresh.merge(of.fresh)
 }
 
 // storeOf returns what is known of a conversation's store. It is k.none if the server is gone.
@@ -237,34 +226,6 @@ func (k *knownRows) evict(most *storeRows) {
 			return
 		}
 	}
-}
-
-// noteStored remembers a row that db_proxy has acknowledged to this process at a time, for replicas that lag so much.
-func (k *knownRows) noteStored(
-	c queue.Conversation, s dbproxy.Session, row knownRow, storedAt time.Time, lag time.Duration,
-) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	of := k.storeOf(c)
-	if n := len(of.fresh); of == k.none || n > 0 && storedAt.Sub(of.fresh[n-1].storedAt) < lag/maxFresh {
-		return
-	}
-	of.fresh = append(of.fresh, freshRow{controlRow{s, row}, storedAt})
-	for len(of.fresh) > 1 && !of.fresh[1].storedAt.After(storedAt.Add(-lag)) || len(of.fresh) > 2*maxFresh {
-		of.fresh = slices.Delete(of.fresh, 0, 1)
-	}
-}
-
-// stored returns rows that this process has stored after a time, the oldest one first: replicas show it first.
-func (k *knownRows) stored(c queue.Conversation, after time.Time) (rows []freshRow) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, row := range k.storeOf(c).fresh {
-		if row.storedAt.After(after) {
-			rows = append(rows, row)
-		}
-	}
-	return rows
 }
 
 // shown returns the newest row of a conversation that was shown.

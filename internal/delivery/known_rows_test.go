@@ -107,25 +107,6 @@ func TestControls(t *testing.T) {
 	want(singleOf(20), alice, bob)
 }
 
-// TestFreshRows: those after a time are returned, the oldest first, one of them old enough for replicas to show it.
-func TestFreshRows(t *testing.T) {
-	const lag = 8 * time.Second
-	k, began := newRows(), time.Unix(1000, 0)
-	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
-	for n := range 100 {
-		k.noteStored(singleOf(alice), sessionWith(alice), knownRow{uint32(n), 1}, at(n), lag)
-	}
-	if n := len(k.storeOf(singleOf(alice)).fresh); n > 2*maxFresh {
-		t.Errorf("%d are remembered", n)
-	}
-	for after, want := range map[int]uint32{50: 91, 95: 96, 99: 0} {
-		rows := k.stored(singleOf(alice), at(after))
-		if got := len(rows) > 0; got != (want != 0) || got && rows[0].id != want {
-			t.Errorf("after %d: rows %v, want %d first", after, rows, want)
-		}
-	}
-}
-
 // TestStoresAreJoined: what is known of a store is known to each of its servers, and stays known to those that it is
 // parted from.
 func TestStoresAreJoined(t *testing.T) {
@@ -137,7 +118,7 @@ func TestStoresAreJoined(t *testing.T) {
 		k.queue.SetServer(server(name), []string{name})
 	}
 	k.note(under("a", alice), sessionWith(alice), knownRow{7, 100})
-	k.noteStored(under("a", alice), sessionWith(alice), knownRow{7, 100}, time.Unix(100, 0), time.Second)
+	k.noteStored(under("a", alice), sessionWith(alice), knownRow{7, 100}, time.Unix(99, 0), time.Unix(100, 0), time.Second)
 	k.noteRecorded(under("a", bob), sessionWith(bob), knownRow{3, 50})
 	wantKnown := func(servers ...string) {
 		t.Helper()
@@ -148,7 +129,7 @@ func TestStoresAreJoined(t *testing.T) {
 			if _, known := k.shownOrRecorded(under(name, bob)); !known {
 				t.Errorf("%s: no recorded row", name)
 			}
-			if n := len(k.stored(under(name, alice), time.Unix(1, 0))); n != 1 {
+			if n := len(k.stored(under(name, alice))); n != 1 {
 				t.Errorf("%s: %d rows stored", name, n)
 			}
 			if rows, _ := k.controls(under(name, alice)); len(rows) != 2 {

@@ -71,6 +71,8 @@ type recipientState struct {
 	tries int32
 	// lastAttempt is the last moment at which an attempt may have been sent: proof of absence counts from it.
 	lastAttempt time.Time
+	// sentAt is when this process has sent it last, or zero.
+	sentAt time.Time
 	// takenOver: the doubt is about what another operator may have sent.
 	takenOver bool
 	// answered: the doubt is about a message that db_proxy returned an id for.
