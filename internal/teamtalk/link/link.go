@@ -106,7 +106,10 @@ func Run(ctx context.Context, opts Options) {
 			continue
 		}
 		begun := time.Now()
-		if opts.connectOnce(ctx) {
+		switch received, err := opts.connectOnce(ctx); {
+		case errors.Is(err, ErrFlood):
+			backoff.flooded()
+		case received && !errors.Is(err, ErrProtocol):
 			backoff.up(begun, time.Now())
 		}
 		sleep(ctx, rand.N(backoff.next(time.Now())+1))
@@ -136,6 +139,9 @@ func (b *redialBackoff) up(begun, ended time.Time) {
 	}
 }
 
+// flooded has a peer that floods dialed as rarely as possible.
+func (b *redialBackoff) flooded() { b.pause, b.lastUp = b.BackoffMax, time.Time{} }
+
 // next returns the limit, and doubles it.
 func (b *redialBackoff) next(now time.Time) time.Duration {
 	most := b.BackoffMax
@@ -147,24 +153,25 @@ func (b *redialBackoff) next(now time.Time) time.Duration {
 	return pause
 }
 
-// connectOnce dials and waits until the connection ends. It reports whether the connection received a frame.
-func (o Options) connectOnce(ctx context.Context) bool {
+// connectOnce dials and waits until the connection ends. It returns whether the connection received a frame, and why it
+// has ended.
+func (o Options) connectOnce(ctx context.Context) (received bool, err error) {
 	nc, err := o.dial(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			o.Log.V(1).Info("cannot connect", "reason", err.Error())
 		}
-		return false
+		return false, err
 	}
 	if o.DialBackoff.remaining() > 0 || ctx.Err() != nil {
 		// The server announced its exit during the dial, and does not repeat it.
 		_ = nc.Close()
-		return false
+		return false, nil
 	}
 	o.Log.Info("connected")
-	received, err := newConn(ctx, nc, o).run()
+	received, err = newConn(ctx, nc, o).run()
 	o.Log.Info("disconnected", "reason", err.Error())
-	return received && !errors.Is(err, ErrProtocol)
+	return received, err
 }
 
 func (o Options) dial(ctx context.Context) (net.Conn, error) {
