@@ -22,7 +22,7 @@ import (
 
 const (
 	// manyMessages name a ConfigMap that is missing, each another one.
-	manyMessages = 150
+	manyMessages = 300
 	// renewals of the Lease are the clock by which requests are counted: the operator renews it every two seconds.
 	renewals = 2
 )
