@@ -28,7 +28,7 @@ func main() {
 
 func chaos(ctx context.Context, args []string) (passed bool, err error) {
 	flags := pflag.NewFlagSet("chaos", pflag.ContinueOnError)
-	names := flags.String("scenario", "", "run only these, by `name`, separated by commas")
+	names := flags.String("scenario", "", "run only these, or the mutants that they or tests must catch, by `name`, separated by commas")
 	short := flags.Bool("short", false, "run the short form: fewer messages, and not every scenario")
 	list := flags.Bool("list", false, "show what there is, and run nothing")
 	mutants := flags.Bool("mutants", false, "remove one protection of the operator after another: its scenario must fail")
@@ -40,9 +40,11 @@ func chaos(ctx context.Context, args []string) (passed bool, err error) {
 	if flags.NArg() > 0 {
 		return false, fmt.Errorf("unexpected argument %q: choose scenarios with --scenario", flags.Arg(0))
 	}
-	chosen, err := choose(*names, *short)
-	if err != nil {
-		return false, err
+	var chosen []scenario
+	if !*mutants { // which may name tests
+		if chosen, err = choose(*names, *short); err != nil {
+			return false, err
+		}
 	}
 	if *list {
 		return true, printList(chosen)

@@ -3,14 +3,18 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/test/chaos/mutants"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -25,16 +29,19 @@ type mutantRun struct {
 	mutated, intact *result
 }
 
-// runMutants runs the scenario of each mutant twice: it must fail with the mutant and
-// pass without. only limits the scenarios.
+// runMutants runs the scenario or test of each mutant twice: it must fail with the mutant and
+// pass without. only limits them.
 func runMutants(ctx context.Context, s *suite, dir, only string) (passed bool, err error) {
 	var runs []*mutantRun
 	err = framework.Try(func() {
 		intact := framework.MustGet(framework.Build(ctx, "teamtalk-operator", dir))
 		for _, m := range framework.MustGet(mutants.All()) {
-			if only == "" || slices.Contains(strings.Split(only, ","), m.Scenario) {
+			if only == "" || slices.Contains(strings.Split(only, ","), cmp.Or(m.Scenario, m.Test)) {
 				runs = append(runs, &mutantRun{Mutant: m})
 			}
+		}
+		if len(runs) == 0 {
+			framework.Failf("--scenario %s: no mutant names it", only)
 		}
 		framework.Must(framework.Parallel(ctx, maxClusters, len(runs), func(ctx context.Context, i int) {
 			s.runMutant(ctx, runs[i], intact, filepath.Join(dir, runs[i].Name))
@@ -49,10 +56,36 @@ func runMutants(ctx context.Context, s *suite, dir, only string) (passed bool, e
 func (s *suite) runMutant(ctx context.Context, r *mutantRun, intact, dir string) {
 	framework.Must(os.Mkdir(dir, 0o700))
 	overlay := framework.MustGet(r.Overlay(framework.MustGet(framework.Root()), dir))
+	if r.Test != "" {
+		r.mutated, r.intact = s.runTest(ctx, "mutant "+r.Name, r.Mutant, "-overlay", overlay),
+			s.runTest(ctx, "no mutant", r.Mutant)
+		return
+	}
 	mutated, err := framework.Build(ctx, "teamtalk-operator", dir, "-overlay", overlay)
 	framework.Mustf(err, "mutant %s", r.Name)
 	r.mutated = s.runAlone(ctx, mutated, "mutant "+r.Name, r.Scenario)
 	r.intact = s.runAlone(ctx, intact, "no mutant", r.Scenario)
+}
+
+// runTest runs the test of a mutant. A package that does not compile shows nothing.
+func (s *suite) runTest(ctx context.Context, label string, m mutants.Mutant, flags ...string) *result {
+	r := &result{scenario: scenario{name: m.Test}, faults: 1}
+	began := time.Now()
+	args := append([]string{"test", "-count=1", "-v", "-run", "^" + m.Test + "$"}, append(flags, m.Package)...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = framework.MustGet(framework.Root())
+	out, err := cmd.CombinedOutput()
+	switch {
+	case err != nil && bytes.Contains(out, []byte("--- FAIL: "+m.Test+" ")):
+		r.problem("the test fails")
+	case err != nil:
+		r.err = fmt.Errorf("run %s of %s: %w: %s", m.Test, m.Package, err, out)
+	case !bytes.Contains(out, []byte("--- PASS: "+m.Test+" ")):
+		r.err = fmt.Errorf("%s has no test %s", m.Package, m.Test)
+	}
+	r.took = time.Since(began)
+	s.log("[%s] %s", label, r.line())
+	return r
 }
 
 func (s *suite) runAlone(ctx context.Context, binary, label, name string) *result {
@@ -63,9 +96,9 @@ func (s *suite) runAlone(ctx context.Context, binary, label, name string) *resul
 }
 
 func printMutants(runs []*mutantRun) (passed bool, err error) {
-	passed = len(runs) > 0
+	passed = true
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "mutant\tscenario\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\tunknown\t"+
+	fmt.Fprintln(t, "mutant\tscenario or test\tsent\tfaults\tmissing\tduplicated\tunexpected\tout of order\tunknown\t"+
 		"routes missing\tcaught\twithout it")
 	for _, r := range runs {
 		caught, intact := "yes", "passed"

@@ -20,7 +20,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestMutants checks that each patch applies, that the result type-checks, and that its scenario exists.
+// TestMutants checks that each patch applies, that the result type-checks, and that its scenario or test exists.
 func TestMutants(t *testing.T) {
 	root, err := framework.Root()
 	noError(t, err)
@@ -34,7 +34,9 @@ func TestMutants(t *testing.T) {
 	packages := listPackages(t, root)
 	for _, m := range append(all, ahead) {
 		t.Run(m.Name, func(t *testing.T) {
-			if _, err := choose(m.Scenario, false); err != nil {
+			if m.Test != "" {
+				wantTest(t, filepath.Join(root, m.Package), m.Test)
+			} else if _, err := choose(m.Scenario, false); err != nil {
 				t.Error(err)
 			}
 			patched, err := m.Patch(root)
@@ -46,6 +48,21 @@ func TestMutants(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wantTest checks that there is a test in dir.
+func wantTest(t *testing.T, dir, test string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	noError(t, err)
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		noError(t, err)
+		if bytes.Contains(source, []byte("\nfunc "+test+"(t *testing.T) {")) {
+			return
+		}
+	}
+	t.Errorf("%s has no test %s", dir, test)
 }
 
 type goPackage struct {

@@ -6,8 +6,8 @@
 // All returns the mutants, and Variant an operator that a scenario needs beside the real one.
 // Mutant.Patch applies one, and Mutant.Overlay writes the result as an overlay to a directory.
 //
-// A .patch file has one line of description, the scenario that must fail, and hunks
-// in the form of a unified diff. A hunk names a directory instead of a file and line:
+// A .patch file has one line of description, the scenario or the test of a package that
+// must fail, and hunks in the form of a unified diff. A hunk names a directory instead of a file and line:
 // its lines must occur there exactly once, in Go files that are not tests,
 // subdirectories included, and indentation does not count. When the code changes,
 // TestMutants names the hunk that no longer applies: copy the new lines into it.
@@ -31,9 +31,11 @@ var patches embed.FS
 type Mutant struct {
 	Name        string
 	Description string
-	// Scenario is the chaos scenario that must fail.
-	Scenario string
-	hunks    []hunk
+	// Scenario is the chaos scenario that must fail. If it is empty, Test of Package must fail: no scenario can cause what
+	// the protection is for.
+	Scenario      string
+	Package, Test string
+	hunks         []hunk
 }
 
 // hunk replaces the lines old, in a file under dir, by the lines replacement.
@@ -75,16 +77,21 @@ func Variant(name string) (Mutant, error) {
 	return v, err
 }
 
+var errHead = errors.New(`want a description, "scenario: NAME" or "test: PACKAGE TEST", and hunks`)
+
 func parse(text string) (Mutant, error) {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	scenario, ok := "", false
-	if len(lines) > 2 {
-		scenario, ok = strings.CutPrefix(lines[1], "scenario: ")
+	if len(lines) < 3 {
+		return Mutant{}, errHead
 	}
-	if !ok {
-		return Mutant{}, errors.New(`want a description, "scenario: NAME" and hunks`)
+	m := Mutant{Description: lines[0]}
+	if test, ok := strings.CutPrefix(lines[1], "test: "); ok {
+		if m.Package, m.Test, ok = strings.Cut(test, " "); !ok {
+			return Mutant{}, errHead
+		}
+	} else if m.Scenario, ok = strings.CutPrefix(lines[1], "scenario: "); !ok {
+		return Mutant{}, errHead
 	}
-	m := Mutant{Description: lines[0], Scenario: scenario}
 	for _, line := range lines[2:] {
 		if dir, ok := strings.CutPrefix(line, "@@ "); ok {
 			m.hunks = append(m.hunks, hunk{dir: dir})

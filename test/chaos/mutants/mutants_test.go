@@ -57,6 +57,7 @@ func TestOverlay(t *testing.T) {
 func TestParse(t *testing.T) {
 	for name, patch := range map[string]string{
 		"no scenario":           "What it is.\n@@ a\n-x\n",
+		"a package alone":       "What it is.\ntest: ./a\n@@ a\n-x\n",
 		"no hunk":               "What it is.\nscenario: x\n",
 		"a line without a sign": "What it is.\nscenario: x\n@@ a\nx\n",
 		"lines before a hunk":   "What it is.\nscenario: x\n-x\n",
