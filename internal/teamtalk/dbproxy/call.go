@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -25,6 +26,8 @@ type exchange struct {
 	stores bool
 	// queued, if set, is called if there is no slot for the request at once. It must not block.
 	queued func()
+	// repeats: it is a read that is answered at once, however much is stored. One that others overtake is sent again.
+	repeats bool
 	// late, if set, is called once if the answer does not come in the usual time. It must not block.
 	late func()
 	// group: the request needs two database connections of db_proxy.
@@ -69,9 +72,12 @@ type call struct {
 	began time.Time
 	// isLate: it is counted as late by its connection. conn.mu guards it.
 	isLate bool
+	// arriving: its answer is being read.
+	arriving atomic.Bool
 	// These are of a late call, and guarded by the Limiter's mu. written is after the request was written; early: its
-	// slot was released before its end.
+	// slot was released before its end. overtaken is closed when wasOvertaken is set.
 	written             time.Time
+	overtaken           chan struct{}
 	wasOvertaken, early bool
 }
 
@@ -100,6 +106,17 @@ func (p *Path) do(ctx context.Context, x *exchange) error {
 		return err
 	}
 	return x.conclude(p.await(ctx, cl))
+}
+
+// read is do for requests that repeat: build returns one for each try.
+func (p *Path) read(ctx context.Context, build func() *exchange) error {
+	for n := 1; ; n++ {
+		x := build()
+		x.repeats = n < maxReads
+		if err := p.do(ctx, x); !errors.Is(err, errOvertaken) {
+			return err
+		}
+	}
 }
 
 // write sends the request of x on a connection. If it returns an error, no byte was written.
@@ -156,16 +173,23 @@ func (p *Path) await(ctx context.Context, cl *call) outcome {
 	expiry := time.AfterFunc(p.client.opts.RequestTimeout, cl.expire)
 	late := time.NewTimer(limiter.lateAfter(cl.group))
 	defer late.Stop()
+	var overtaken <-chan struct{}
 	for {
 		select {
 		case o := <-cl.done:
 			expiry.Stop()
 			return o
 		case <-late.C:
-			limiter.becomesLate(cl, written)
+			overtaken = limiter.becomesLate(cl, written)
 			cl.conn.noteLate(cl)
 			if cl.late != nil {
 				cl.late()
+			}
+		case <-overtaken:
+			overtaken = nil
+			if cl.repeats && !cl.arriving.Load() {
+				// As below: it counts until it is answered or expires.
+				return outcome{err: errOvertaken}
 			}
 		case <-ctx.Done():
 			select {

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/link"
 )
@@ -31,6 +32,9 @@ var ErrNotConnected = errors.New("not connected")
 
 // errNoMessage is the reason of ErrNotSent if the message was not needed any more.
 var errNoMessage = errors.New("there is no message to send")
+
+// errOvertaken: a read was not answered in the usual time, and requests that were sent later were.
+var errOvertaken = fmt.Errorf("%w: a thread of db_proxy hangs", ErrNoAnswer)
 
 // errTooManyHandles is unreachable with usual limits.
 var errTooManyHandles = errors.New("too many requests on one connection")

@@ -14,7 +14,9 @@ const (
 	// earlyFactor times the limit is how many other late requests may be without a slot. A stock db_proxy answers about
 	// 1,200 requests per second; if one of its 48 threads hangs, 250 of them are given up after 10 s.
 	earlyFactor = 4
-	// maxProbes is how many requests about groups may be unanswered before others have overtaken one of them.
+	// maxReads is how often a read is sent at most. One of 48 threads that hangs gets one read in 48.
+	maxReads = 3
+	// maxProbes is how many requests about groups may be unanswered that no other one has overtaken.
 	maxProbes = 4
 )
 
@@ -23,7 +25,7 @@ const (
 // written later, and answered.
 //
 // What is overtaken gives its slot back at once, and so does the only request about a group in flight: otherwise no
-// other one could overtake it.
+// other one could overtake it. A read that is answered at once and overtaken is sent again.
 //
 // The zero value is ready to use. Limiter.mu guards it.
 type lateCalls struct {
@@ -73,14 +75,15 @@ func (l *Limiter) answered(cl *call) {
 	l.grant()
 }
 
-// becomesLate adds a call that was written by a time.
-func (l *Limiter) becomesLate(cl *call, written time.Time) {
+// becomesLate adds a call that was written by a time. The channel is closed when it is overtaken.
+func (l *Limiter) becomesLate(cl *call, written time.Time) (overtaken <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	cl.written = written
+	cl.written, cl.overtaken = written, make(chan struct{})
 	l.late.calls = append(l.late.calls, cl)
 	l.giveBack()
 	l.grant()
+	return cl.overtaken
 }
 
 // ends removes a call at its end.
@@ -116,6 +119,7 @@ func (l *Limiter) giveBack() {
 	for _, cl := range l.late.calls {
 		if !cl.wasOvertaken && l.late.newest.of(cl.group).After(cl.written) {
 			cl.wasOvertaken = true
+			close(cl.overtaken)
 		}
 		if !cl.early && (cl.wasOvertaken && l.mayBeEarly(cl.group) || cl.group && l.mayProbe()) {
 			cl.early = true
@@ -134,7 +138,14 @@ func (l *Limiter) mayBeEarly(group bool) bool {
 }
 
 // mayProbe reports whether one more request about a group may be sent to a db_proxy that has not answered the others.
-// One that hangs gets no more of them than its quarantine permits. It needs mu.
+// One that hangs gets no more of them than its quarantine permits. Those that were overtaken say nothing about it. It
+// needs mu.
 func (l *Limiter) mayProbe() bool {
-	return l.usedGroup+l.late.early.group < maxProbes && !l.quarantine.unanswered
+	probes := l.usedGroup
+	for _, cl := range l.late.calls {
+		if cl.group && cl.early && !cl.wasOvertaken {
+			probes++
+		}
+	}
+	return probes < maxProbes && l.mayBeEarly(true) && !l.quarantine.unanswered
 }

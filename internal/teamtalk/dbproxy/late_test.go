@@ -211,27 +211,74 @@ func (s *servers) next(t *testing.T, h *harness) (*peer.Conn, pdu.PDU) {
 	return nil, pdu.PDU{}
 }
 
-// TestHungRead: a read that others overtake gives its slot back, and costs no other request. The caller may try again.
+// TestHungRead: a read that others overtake gives its slot back and is sent again. Its answer may come later.
 func TestHungRead(t *testing.T) {
 	bubble(t, Options{Connections: 2}, func(t *testing.T, h *harness, server *peer.Conn) {
 		all := &servers{server}
 		read := usersAsync(t, h)
-		all.next(t, h)
+		on, hung := all.next(t, h)
 		peer.Elapse(firstLate + time.Second)
+		pending(t, "read", read)
 		send := h.sendAsync(t.Context(), message(3))
 		server, sent := all.next(t, h)
 		answerStored(t, server, sent, 5)
 		want(t, "send", <-send, 5)
+		again, repeated := all.next(t, h)
+		if repeated.Command != hung.Command {
+			t.Fatalf("command %#04x, want the read again", uint16(repeated.Command))
+		}
+		wantSlots(t, h.limiter(), 1, 0)
+		answerUsers(on, hung)
+		answerUsers(again, repeated)
+		r := <-read
+		want(t, "read", r, 0)
+		wantAfter(t, "read", r, firstLate+time.Second)
 		synctest.Wait()
 		wantSlots(t, h.limiter(), 0, 0)
+	})
+}
+
+// TestHungReads: a read is sent three times at most.
+func TestHungReads(t *testing.T) {
+	bubble(t, Options{Connections: 2}, func(t *testing.T, h *harness, server *peer.Conn) {
+		all := &servers{server}
+		read := usersAsync(t, h)
+		for range maxReads {
+			all.next(t, h)
+			peer.Elapse(firstLate + time.Second)
+			send := h.sendAsync(t.Context(), message(3))
+			server, sent := all.next(t, h)
+			answerStored(t, server, sent, 5)
+			want(t, "send", <-send, 5)
+		}
+		r := <-read
+		want(t, "read", r, 0, ErrNoAnswer)
 		for _, server := range *all {
 			if len(server.Requests) > 0 {
 				t.Error("the read was sent once more")
 			}
 		}
-		r := <-read
-		want(t, "read", r, 0, ErrNoAnswer)
-		wantAfter(t, "read", r, 10*time.Second)
+	})
+}
+
+// TestLostRequests: a hung thread gets one request in two. However many are lost, the next one waits for no more than
+// the time after which each is late.
+func TestLostRequests(t *testing.T) {
+	bubble(t, Options{Connections: 1, Limits: NewLimits(64, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+		all := &servers{server}
+		began := time.Now()
+		for range maxEarly {
+			_, late := h.sendLate(t, groupMessage(2))
+			all.next(t, h)
+			next := h.sendAsync(t.Context(), groupMessage(3))
+			<-late
+			server, sent := all.next(t, h)
+			answerStored(t, server, sent, 5)
+			want(t, "the next one", <-next, 5)
+		}
+		if took := time.Since(began); took > maxEarly*firstLate {
+			t.Errorf("%d requests were lost, and the others took %v", maxEarly, took)
+		}
 	})
 }
 

@@ -34,6 +34,7 @@ func (cn *conn) Frame(f *pdu.Frame) (asked bool) {
 	if cl == nil || cl.want() != f.Command {
 		return false
 	}
+	cl.arriving.Store(true)
 	o, ok := cl.receive(f)
 	if ok {
 		cl.answered(o)

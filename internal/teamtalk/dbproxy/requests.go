@@ -69,22 +69,28 @@ func (m Message) Wire(msgID uint32) *wire.IMMsgData {
 // database fails. All ids are in one request, so that the users found prove that the others do
 // not exist. Of a user, only the id is kept.
 func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
-	answer := &wire.IMUsersInfoRsp{}
-	return lookUp(ctx, p, ids, &exchange{
-		request: wire.CommandUsersInfoReq,
-		message: &wire.IMUsersInfoReq{UserId: &asker, UserIdList: ids},
-		answer:  answer,
-		matches: func() bool { return answer.GetUserId() == asker },
-		limit:   maxRest + len(ids)*userLen,
-		rows:    len(ids),
-		reduce: func(answer proto.Message) {
-			for _, u := range answer.(*wire.IMUsersInfoRsp).GetUserInfoList() {
-				id := u.GetUserId()
-				proto.Reset(u)
-				u.UserId = &id
-			}
-		},
-	}, answer.GetUserInfoList, (*wire.UserInfo).GetUserId)
+	var answer *wire.IMUsersInfoRsp
+	return lookUp(ctx, p, ids, func() *exchange {
+		answer = &wire.IMUsersInfoRsp{}
+		return &exchange{
+			request: wire.CommandUsersInfoReq,
+			message: &wire.IMUsersInfoReq{UserId: &asker, UserIdList: ids},
+			answer:  answer,
+			matches: func() bool { return answer.GetUserId() == asker },
+			limit:   maxRest + len(ids)*userLen,
+			rows:    len(ids),
+			reduce:  keepUserIDs,
+		}
+	}, func() []*wire.UserInfo { return answer.GetUserInfoList() }, (*wire.UserInfo).GetUserId)
+}
+
+// keepUserIDs drops from an answer about users all but their ids.
+func keepUserIDs(answer proto.Message) {
+	for _, u := range answer.(*wire.IMUsersInfoRsp).GetUserInfoList() {
+		id := u.GetUserId()
+		proto.Reset(u)
+		u.UserId = &id
+	}
 }
 
 // Groups returns the groups that exist, with their members, by id. An empty result, or a group without
@@ -94,40 +100,42 @@ func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint3
 func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
 	map[uint32]*wire.GroupInfo, error,
 ) {
-	answer := &wire.IMGroupInfoListRsp{}
 	req := &wire.IMGroupInfoListReq{UserId: &asker}
 	for _, id := range ids {
 		version := &wire.GroupVersionInfo{GroupId: proto.Uint32(id), Version: proto.Uint32(0)}
 		req.GroupVersionList = append(req.GroupVersionList, version)
 	}
-	x := &exchange{
-		request: wire.CommandGroupInfoReq,
-		group:   true,
-		message: req,
-		answer:  answer,
-		matches: func() bool { return answer.GetUserId() == asker },
-		limit:   groupsLen + len(ids)*groupLen,
-		rows:    len(ids),
-	}
-	if reduce != nil {
-		x.reduce = func(answer proto.Message) {
-			for _, g := range answer.(*wire.IMGroupInfoListRsp).GetGroupInfoList() {
-				reduce(g)
-			}
+	var answer *wire.IMGroupInfoListRsp
+	return lookUp(ctx, p, ids, func() *exchange {
+		answer = &wire.IMGroupInfoListRsp{}
+		return &exchange{
+			request: wire.CommandGroupInfoReq,
+			group:   true,
+			message: req,
+			answer:  answer,
+			matches: func() bool { return answer.GetUserId() == asker },
+			limit:   groupsLen + len(ids)*groupLen,
+			rows:    len(ids),
+			reduce: func(answer proto.Message) {
+				for _, g := range answer.(*wire.IMGroupInfoListRsp).GetGroupInfoList() {
+					if reduce != nil {
+						reduce(g)
+					}
+				}
+			},
 		}
-	}
-	return lookUp(ctx, p, ids, x, answer.GetGroupInfoList, (*wire.GroupInfo).GetGroupId)
+	}, func() []*wire.GroupInfo { return answer.GetGroupInfoList() }, (*wire.GroupInfo).GetGroupId)
 }
 
-// lookUp returns the rows of the answer to x by id. It sends nothing if there are no ids to ask for.
-func lookUp[R any](ctx context.Context, p *Path, ids []uint32, x *exchange, rows func() []*R, id func(*R) uint32) (
-	map[uint32]*R, error,
-) {
+// lookUp returns the rows of the answer to a read by id. It sends nothing if there are no ids to ask for.
+func lookUp[R any](
+	ctx context.Context, p *Path, ids []uint32, build func() *exchange, rows func() []*R, id func(*R) uint32,
+) (map[uint32]*R, error) {
 	found := make(map[uint32]*R, len(ids))
 	if len(ids) == 0 {
 		return found, nil
 	}
-	if err := p.do(ctx, x); err != nil {
+	if err := p.read(ctx, build); err != nil {
 		return nil, err
 	}
 	for _, row := range rows() {
@@ -220,13 +228,16 @@ func (s Session) list(count uint32, answer *wire.IMGetMsgListRsp) *exchange {
 func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgInfo, error) {
 	var found []*wire.MsgInfo
 	for chunk := range slices.Chunk(ids, maxIDs) {
-		answer := &wire.IMGetMsgByIdRsp{}
-		x := s.exchange(wire.CommandMsgByIDReq, &wire.IMGetMsgByIdReq{
-			UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, MsgIdList: chunk,
-		}, answer)
-		// One of them may be audio.
-		x.limit, x.rows = pdu.MaxToClients+len(chunk)*textLen, len(chunk)
-		if err := p.do(ctx, x); err != nil {
+		var answer *wire.IMGetMsgByIdRsp
+		if err := p.read(ctx, func() *exchange {
+			answer = &wire.IMGetMsgByIdRsp{}
+			x := s.exchange(wire.CommandMsgByIDReq, &wire.IMGetMsgByIdReq{
+				UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID, MsgIdList: chunk,
+			}, answer)
+			// One of them may be audio.
+			x.limit, x.rows = pdu.MaxToClients+len(chunk)*textLen, len(chunk)
+			return x
+		}); err != nil {
 			return nil, err
 		}
 		found = append(found, answer.GetMsgList()...)
@@ -237,10 +248,13 @@ func (p *Path) ByID(ctx context.Context, s Session, ids []uint32) ([]*wire.MsgIn
 // LatestID returns the id of the newest message of the session by create_time, or 0. It ignores when the
 // user joined a group. 0 proves nothing: db_proxy returns it if its database fails.
 func (p *Path) LatestID(ctx context.Context, s Session) (uint32, error) {
-	answer := &wire.IMGetLatestMsgIdRsp{}
-	err := p.do(ctx, s.exchange(wire.CommandLatestMsgIDReq, &wire.IMGetLatestMsgIdReq{
-		UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID,
-	}, answer))
+	var answer *wire.IMGetLatestMsgIdRsp
+	err := p.read(ctx, func() *exchange {
+		answer = &wire.IMGetLatestMsgIdRsp{}
+		return s.exchange(wire.CommandLatestMsgIDReq, &wire.IMGetLatestMsgIdReq{
+			UserId: &s.UserID, SessionType: &s.Type, SessionId: &s.ID,
+		}, answer)
+	})
 	if err != nil {
 		return 0, err
 	}
