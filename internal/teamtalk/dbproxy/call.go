@@ -171,17 +171,19 @@ func (x *exchange) frame(handle uint32) (pdu.PDU, error) {
 func (p *Path) await(ctx context.Context, cl *call) outcome {
 	limiter, written := cl.conn.share.limiter, time.Now()
 	expiry := time.AfterFunc(p.client.opts.RequestTimeout, cl.expire)
-	late := time.NewTimer(limiter.lateAfter(cl.group))
-	defer late.Stop()
+	late := make(chan (<-chan struct{}), 1)
+	lateness := time.AfterFunc(limiter.lateAfter(cl.group), func() {
+		late <- limiter.becomesLate(cl, written)
+		cl.conn.noteLate(cl)
+	})
 	var overtaken <-chan struct{}
 	for {
 		select {
 		case o := <-cl.done:
 			expiry.Stop()
+			lateness.Stop()
 			return o
-		case <-late.C:
-			overtaken = limiter.becomesLate(cl, written)
-			cl.conn.noteLate(cl)
+		case overtaken = <-late:
 			if cl.late != nil {
 				cl.late()
 			}
@@ -196,7 +198,11 @@ func (p *Path) await(ctx context.Context, cl *call) outcome {
 			case o := <-cl.done:
 				return o
 			default:
-				// db_proxy may still work on it: it keeps its slot until it is answered or expires.
+				// db_proxy may still work on it: it keeps its slot until it is answered or expires. One about a group is
+				// late even without its caller: it may have the only slot, and its thread may hang.
+				if !cl.group {
+					lateness.Stop()
+				}
 				return outcome{err: fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())}
 			}
 		}

@@ -282,6 +282,30 @@ func TestLostRequests(t *testing.T) {
 	})
 }
 
+// TestHungAndAbandoned: the slot of a request that hangs and whose caller is gone serves others as soon as it is late.
+func TestHungAndAbandoned(t *testing.T) {
+	bubble(t, Options{Connections: 1, Limits: NewLimits(64, 1)}, func(t *testing.T, h *harness, server *peer.Conn) {
+		ctx, cancel := context.WithCancel(t.Context())
+		hung := async(func() (int, error) {
+			rows, err := h.List(ctx, groupChat, 16)
+			return len(rows), err
+		})
+		server.Next()
+		peer.Elapse(firstLate / 2)
+		cancel()
+		want(t, "the one that hangs", <-hung, 0, ErrNoAnswer)
+		waiting := h.sendAsync(t.Context(), groupMessage(3))
+		peer.Elapse(firstLate / 2)
+		answerStored(t, server, server.Next(), 7)
+		r := <-waiting
+		want(t, "the next one", r, 7)
+		wantAfter(t, "the next one", r, firstLate/2)
+		peer.Elapse(11 * time.Second)
+		wantSlots(t, h.limiter(), 0, 0)
+		h.wantState(t, 1, 1)
+	})
+}
+
 // TestPathOfLateReads: reads that take long keep their connection, so that the next question can be asked there.
 func TestPathOfLateReads(t *testing.T) {
 	bubble(t, Options{Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
