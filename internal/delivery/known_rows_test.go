@@ -164,7 +164,7 @@ func TestStoresAreForgotten(t *testing.T) {
 		t.Errorf("%d stores, %d gone, %d rows", len(k.stores), len(k.gone), k.rows)
 	}
 	for name, want := range map[string]bool{fmt.Sprint(servers - 1): true, "0": false} {
-		k.queue.SetServer(server(name), []string{"new"})
+		k.queue.SetServer(server(name), []string{"new" + name})
 		if _, known := k.shown(queue.ConversationOf(server(name), bot, user(alice))); known != want {
 			t.Errorf("created again, server %s knows the row: %v", name, known)
 		}

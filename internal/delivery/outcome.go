@@ -162,7 +162,7 @@ func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env
 		return p.notConnected()
 	}
 	p.Attempts++
-	p.unsent, p.laterSegmentsInDoubt, p.unseenKey, p.takenOver = 0, false, false, false
+	p.unsent, p.laterSegmentsInDoubt, p.unseenKey, p.takenOver, p.fromPriorTerm = 0, false, false, false, false
 	p.lastAttempt = env.now
 	p.CreateTime = sent.CreateTime
 	switch {

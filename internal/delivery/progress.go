@@ -75,6 +75,8 @@ type recipientState struct {
 	sentAt time.Time
 	// takenOver: the doubt is about what another operator may have sent.
 	takenOver bool
+	// fromPriorTerm: what may be stored was sent by another operator, or before a restart.
+	fromPriorTerm bool
 	// answered: the doubt is about a message that db_proxy returned an id for.
 	answered bool
 	// missing is the reason that the directory gave at missingSince.

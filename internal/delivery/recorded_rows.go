@@ -4,6 +4,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -76,4 +77,45 @@ func (e *Engine) noteRecorded(r RecordedRow) {
 		s.Type = wire.SessionType_SESSION_TYPE_GROUP
 	}
 	e.known.noteRecorded(c, s, knownRow{r.ID, uint32(r.By.Unix())})
+}
+
+// needsRecorded reports whether rows alone do not show that the store's replica has not stopped: this process has not
+// seen what was stored after the attempt, or before it.
+func (q *question) needsRecorded() bool { return q.to.fromPriorTerm || q.to.takenOver }
+
+// findRecorded looks for the row that a finished message has recorded, if the search needs it. It returns why it
+// cannot.
+func (q *question) findRecorded(ctx context.Context) (why string, err error) {
+	if !q.needsRecorded() {
+		return "", nil
+	}
+	if !q.recorded(ctx) {
+		return whyRecorded, nil
+	}
+	row, known := q.known.recordedRow(q.conversation)
+	if !known {
+		return "", nil
+	}
+	rows, err := q.path.ByID(ctx, q.task.session(q.to), []uint32{row.id})
+	if !slices.ContainsFunc(rows, func(r *wire.MsgInfo) bool { return r.GetMsgId() == row.id }) {
+		q.unshown = row
+	}
+	return "", err
+}
+
+// whyUnshown returns why a scan may be older than the recorded row. Another member of a group may be shown the row where
+// the sender is not.
+func (q *question) whyUnshown(found conversationScan) string {
+	if q.unshown.id == 0 || q.to.Type == v1alpha1.RecipientGroup && found.recorded {
+		return ""
+	}
+	return whyMissing(q.unshown.id)
+}
+
+// recordedRow returns the newest row of a conversation that a finished message has recorded.
+func (k *knownRows) recordedRow(c queue.Conversation) (knownRow, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	row, known := k.storeOf(c).recorded[c.Participants]
+	return row, known
 }

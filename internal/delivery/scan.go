@@ -36,6 +36,8 @@ type conversationScan struct {
 	newest knownRow
 	// missing: the row that was known before should be among them. unreached: a group may hide rows from its reader.
 	missing, unreached bool
+	// recorded: the row is shown that a finished message has recorded.
+	recorded bool
 	// old: a row is from before the message's bound.
 	old bool
 	// members counts the other members of a group that were asked for this recipient.
@@ -84,16 +86,17 @@ func (l scanLimits) after(ctx context.Context, err error, readable, failed uint3
 	return l
 }
 
-// scanConversation looks among the newest rows that a reader sees. known is a row whose presence is reported.
+// scanConversation looks among the newest rows that a reader sees. The presence of known and recorded is reported.
 func (t Task) scanConversation(
-	ctx context.Context, path dbproxy.Reads, reader dbproxy.Session, p recipientState, known knownRow,
+	ctx context.Context, path dbproxy.Reads, reader dbproxy.Session, p recipientState, known, recorded knownRow,
 ) (conversationScan, error) {
 	count, highest, limitedBy := p.limits.of(p.asked)
 	found, readable := conversationScan{limits: p.limits, members: p.members}, uint32(0)
 	for pace := (scanPace{}); ; {
 		// A new one each time: a scan that has failed may still be given rows.
 		s := &rowScanner{
-			fingerprint: t.fingerprint(p), bound: t.bound(p), keys: t.Server.Keys(), known: known, toBeginning: t.searchesAll(),
+			fingerprint: t.fingerprint(p), bound: t.bound(p), keys: t.Server.Keys(), toBeginning: t.searchesAll(),
+			known: known, recorded: recorded.id,
 		}
 		began := time.Now()
 		if err := path.Scan(ctx, reader, count, s); err != nil {
@@ -112,7 +115,7 @@ func (t Task) scanConversation(
 			limit = limitedBy
 		}
 		found.row, found.whole = s.result(count, next == count)
-		found.rows, found.newest, found.old = s.rows, s.newest, s.before
+		found.rows, found.newest, found.old, found.recorded = s.rows, s.newest, s.before, s.recordedShown
 		found.unreached, found.missing = s.ends(count) && !s.reaches(), s.misses(count)
 		if found.why = ""; !found.whole {
 			found.why = s.why(count, limit)
@@ -161,8 +164,9 @@ type rowScanner struct {
 	bound       uint32
 	toBeginning bool
 	keys        cipher.Keys
-	// known is a row that is looked for as well.
-	known knownRow
+	// known is a row that is looked for as well, recorded the id of another one; 0: none.
+	known    knownRow
+	recorded uint32
 	scanState
 }
 
@@ -173,8 +177,9 @@ type scanState struct {
 	newest, oldest knownRow
 	// rows and bytes count what came; longest is the longest row's bytes.
 	rows, bytes, longest uint64
-	// reached: a row is as old as Reach. before: one is from before bound. shown: one is known.
-	reached, before, shown bool
+	// reached: a row is as old as Reach. before: one is from before bound. shown: one is known. recordedShown: one has
+	// the recorded id.
+	reached, before, shown, recordedShown bool
 	// concealed: a row may be the message; concealing is the id of the first such row.
 	concealed  bool
 	concealing uint32
@@ -195,6 +200,7 @@ func (s *rowScanner) Row(r *wire.MsgInfo) {
 	}
 	s.oldest = seen
 	s.shown = s.shown || seen == s.known
+	s.recordedShown = s.recordedShown || s.recorded != 0 && seen.id == s.recorded
 	switch {
 	case s.row != nil:
 	case s.fingerprint.Matches(r, s.keys):

@@ -41,6 +41,8 @@ type question struct {
 	known        *knownRows
 	// recorded reports whether the rows of finished messages are known.
 	recorded func(context.Context) bool
+	// unshown is the row that a finished message has recorded, if the sender is not shown it; id 0: there is none.
+	unshown knownRow
 }
 
 // searchStore looks for the message. Absence is proved only if that can be done by now.
@@ -55,8 +57,10 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 		conversation: t.conversation(p),
 	}
 	canProve, stale, freshErr := !askedAt.Before(p.provableAt(t.Policy)), "", error(nil)
-	if canProve {
-		stale, freshErr = q.proveFresh(ctx) // before: a replica that catches up in between says nothing about the scan
+	if canProve { // before: a replica that catches up in between says nothing about the scan
+		if stale, freshErr = q.proveFresh(ctx); stale == "" && freshErr == nil {
+			stale, freshErr = q.findRecorded(ctx)
+		}
 	}
 	found, err := q.scan(ctx, t.session(p))
 	result := SearchResult{Empty: found.rows == 0, Why: found.why}
@@ -64,10 +68,10 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 	case err != nil || found.row != nil:
 	case canProve:
 		if result.Why, err = q.proveAbsent(ctx, &found); err == nil && found.row == nil {
-			result.Why, err = cmp.Or(result.Why, stale), freshErr
+			result.Why, err = cmp.Or(result.Why, stale, q.whyUnshown(found)), freshErr
 		}
 		result.Conclusive = err == nil && result.Why == ""
-	case found.rows == 0 && !q.hasKnownRow():
+	case found.rows == 0 && !q.hasKnownRow(), q.needsRecorded():
 		e.startReadingRecorded() // it will be needed
 	}
 	result.Limits, result.Members = found.limits, found.members
@@ -88,7 +92,7 @@ func (q *question) hasKnownRow() bool {
 // scan asks for the conversation's rows as a reader, and remembers the newest.
 func (q *question) scan(ctx context.Context, reader dbproxy.Session) (conversationScan, error) {
 	before, _ := q.known.shown(q.conversation)
-	found, err := q.task.scanConversation(ctx, q.path, reader, q.to, before)
+	found, err := q.task.scanConversation(ctx, q.path, reader, q.to, before, q.unshown)
 	if err != nil {
 		return found, err
 	}

@@ -94,7 +94,7 @@ func TestSearchStaysInBounds(t *testing.T) {
 				spec := h.task("m", toAlice)
 				spec.Server = x
 				p := recipientState{Progress: spec.Recipients[0]}
-				found, err := spec.scanConversation(t.Context(), x, spec.session(p), p, knownRow{})
+				found, err := spec.scanConversation(t.Context(), x, spec.session(p), p, knownRow{}, knownRow{})
 				if found.row != nil || found.whole || err != nil {
 					t.Errorf("%+v, %v", found, err)
 				}

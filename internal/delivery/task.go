@@ -292,6 +292,7 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 		p = p.doubt(now, v1alpha1.ReasonNoAnswer, msgTakeover)
 	}
 	p.takenOver = p.takenOver || p.Message == msgTakeover || t.FromPriorTerm && p.State == v1alpha1.StateInDoubt
+	p.fromPriorTerm = p.State != v1alpha1.StatePending
 	return p
 }
 
