@@ -241,7 +241,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 	id, err := t.Server.Send(answerCtx, ctx, t.msgType(p), func() (_ dbproxy.Message, ok bool) {
 		// Key and time are of the moment at which it is sent.
 		p.sentAt = time.Now()
-		m, ok = t.message(p, p.sentAt)
+		m, ok = t.message(p, time.Now())
 		return m, ok
 	}, func() { settled.start(answerCtx, p.unanswered(m, x.engine.environment(t)), stopWaiting) })
 	release(mayBeStored(id, err))
