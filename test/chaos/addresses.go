@@ -56,7 +56,7 @@ func (w *world) serveElsewhere(ctx context.Context, namespace, dbProxy string) *
 	return &v1alpha1.ServerReference{Name: s.Name, Namespace: namespace}
 }
 
-// sendUnderDeadlock sends messages to groups while db_proxy hangs for good once more than 16 group requests run at once.
+// sendUnderDeadlock sends messages while db_proxy hangs for good once more than 16 group requests run at once.
 func (w *world) sendUnderDeadlock(ctx context.Context) {
 	// Slow enough that messages to all groups would meet, on a slow machine as well.
 	framework.MustGet(w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: deadlockDelay}))

@@ -28,7 +28,7 @@ func main() {
 
 func chaos(ctx context.Context, args []string) (passed bool, err error) {
 	flags := pflag.NewFlagSet("chaos", pflag.ContinueOnError)
-	names := flags.String("scenario", "", "run only these, or the mutants that they or tests must catch, by `name`, separated by commas")
+	names := flags.String("scenario", "", "run only these, or the mutants that they must catch, by `name`, with commas")
 	short := flags.Bool("short", false, "run the short form: fewer messages, and not every scenario")
 	list := flags.Bool("list", false, "show what there is, and run nothing")
 	mutants := flags.Bool("mutants", false, "remove one protection of the operator after another: its scenario must fail")
