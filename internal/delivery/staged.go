@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ type stagedTimes struct {
 
 // peer identifies messages in one store from a sender to a recipient.
 type peer struct {
-	// store is a queue.StoreID, or the name of a server whose store is not known.
+	// store is a queue.StoreID, or the name of a server: it keeps its seconds when it gets another store.
 	store     any
 	sender    uint32
 	recipient v1alpha1.Recipient
@@ -37,12 +38,18 @@ func (s *stagedTimes) add(p peer, second uint32) {
 	s.keep(p, max(second, s.latest(p)))
 }
 
-// next returns the first second, not before earliest, that is later than those of all other messages.
-func (s *stagedTimes) next(p, added peer, earliest time.Time) uint32 {
+// next returns the first second, not before earliest, that is later than those of all other messages, and keeps it for
+// some peers.
+func (s *stagedTimes) next(kept, others []peer, earliest time.Time) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	second := max(uint32(earliest.Unix()), s.latest(p)+1, s.latest(added)+1)
-	s.keep(p, second)
+	second := uint32(earliest.Unix())
+	for _, p := range slices.Concat(kept, others) {
+		second = max(second, s.latest(p)+1)
+	}
+	for _, p := range kept {
+		s.keep(p, second)
+	}
 	return second
 }
 
@@ -63,9 +70,16 @@ func (s *stagedTimes) keep(p peer, second uint32) {
 func (e *Engine) Stage(
 	server types.NamespacedName, sender uint32, r v1alpha1.Recipient, earliest time.Time,
 ) uint32 {
-	// What is recorded was added when the server's store may have been another one, or not known.
-	added := peer{server, sender, r}
-	return e.staged.next(peer{e.Queue.StoreOf(server), sender, r}, added, earliest)
+	store, sharers := e.Queue.SharersOf(server)
+	kept := []peer{{server, sender, r}}
+	if store != 0 {
+		kept = append(kept, peer{store, sender, r}) // a server that is gone may have left a second here
+	}
+	others := make([]peer, len(sharers))
+	for i, other := range sharers { // one may have had another store when its seconds were given or recorded
+		others[i] = peer{other, sender, r}
+	}
+	return e.staged.next(kept, others, earliest)
 }
 
 // AddStaged tells the engine of a create_time that is recorded already.

@@ -108,6 +108,22 @@ func (q *Queue) StoreOf(key types.NamespacedName) StoreID {
 	return 0
 }
 
+// SharersOf returns the store of a server, and all servers that have it; 0: the server is not known.
+func (q *Queue) SharersOf(key types.NamespacedName) (id StoreID, sharers []types.NamespacedName) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.servers[key]
+	if s == nil {
+		return 0, nil
+	}
+	for other, o := range q.servers {
+		if o.store == s.store {
+			sharers = append(sharers, other)
+		}
+	}
+	return s.store.id, sharers
+}
+
 // TakeStoreChanges returns the changes since the last call, in order.
 func (q *Queue) TakeStoreChanges() []StoreChange {
 	q.mu.Lock()
