@@ -87,7 +87,12 @@ func (q *question) hasRows(ctx context.Context, row controlRow) (bool, error) {
 	}
 	var s controlScanner
 	err := q.path.Scan(ctx, row.Session, 1, &s)
-	return s.shown && s.createTime >= row.createTime, err
+	if s.shown || err != nil || row.Type != wire.SessionType_SESSION_TYPE_GROUP {
+		return s.shown && s.createTime >= row.createTime, err
+	}
+	// The row's reader may have left the group.
+	latest, err := q.path.LatestID(ctx, row.Session)
+	return latest != 0 && latest >= row.id, err
 }
 
 // controlScanner keeps the last row's time.

@@ -38,6 +38,35 @@ func TestControlOfAnotherKind(t *testing.T) {
 	})
 }
 
+// TestControlOfGroupLeft: the only known row is of a group that the sender has left. It still shows that messages can be
+// read, unless they cannot.
+func TestControlOfGroupLeft(t *testing.T) {
+	type scenario struct {
+		members []uint32
+		hidden  bool
+	}
+	runEach(t, map[string]scenario{
+		"left":             {members: []uint32{alice}},
+		"nobody is left":   {},
+		"left, unreadable": {members: []uint32{alice}, hidden: true},
+	}, func(h *harness, tc scenario) {
+		h.deliverAll(toGroup, "other")
+		withMembers(tc.members...)(h.talk)
+		if tc.hidden {
+			h.talk.hide(toGroup)
+		}
+		advance(24 * time.Hour)
+		h.submit(h.keyed("m", "hello", toAlice))
+		if p := h.await("m", 2*InDoubtLimit).Recipients[0]; tc.hidden {
+			wantProgress(h.t, p, v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
+			h.wantCounts(1, 1, 1)
+		} else {
+			wantProgress(h.t, p, v1alpha1.StateRouted, "")
+			h.wantCounts(2, 2, 2)
+		}
+	})
+}
+
 // TestRequestsOfASend: an ordinary send asks for the directory and its row, and for nothing more.
 func TestRequestsOfASend(t *testing.T) {
 	run(t, func(h *harness) {
