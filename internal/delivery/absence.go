@@ -55,7 +55,7 @@ const (
 func (q *question) proveAbsent(ctx context.Context, found *conversationScan) (why string, err error) {
 	group := q.to.Type == v1alpha1.RecipientGroup
 	switch {
-	case group && (found.rows == 0 || found.unreached || q.to.unseenKey && found.whole && !found.old):
+	case group && (found.rows == 0 || found.unreached || q.to.unseenKey && found.whole && !q.reachesBack(found)):
 		// The end of its rows may be the beginning of the conversation, or when the sender has joined again.
 		why, err = q.proveAbsentInGroup(ctx, found)
 	case found.rows == 0 && found.whole:
@@ -253,12 +253,9 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 		why = whyHidden // a flushed cache hides the history from everybody
 	}
 	began := time.Now()
-	for _, id := range of.readers {
+	for n, id := range of.readers {
 		if time.Since(began) > membersTime {
 			break
-		}
-		if id != q.task.Sender {
-			found.members++
 		}
 		reader := q.task.session(q.to)
 		reader.UserID = id
@@ -267,16 +264,25 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 		case err != nil:
 			found.limits = seen.limits
 			return seen.why, err
-		case seen.row != nil || seen.whole && (seen.old || q.reach() != 0):
+		case seen.row != nil || seen.whole && (q.reach() != 0 || q.reachesBack(&seen)):
 			seen.members = found.members
 			*found = seen
 			return "", nil
 		case !seen.whole && seen.rows > 0:
 			why = seen.why
 		}
+		if id != q.task.Sender && !(n == 0 && of.extra) {
+			found.members = found.members.add(id, &seen)
+		}
 	}
-	if why == "" && int(found.members) < of.others {
+	all := found.members.count >= int32(of.others)
+	switch why = cmp.Or(why, found.members.why); {
+	case why != "" && all:
+		found.members = membersAsked{} // the next search asks them again
+	case why == "" && !all:
 		why = whyHidden
+	case why == "" && q.to.unseenKey && of.others > 0:
+		q.noteBeginning(found)
 	}
 	// A key that this operator has not used before counts as absent if no member sees a message with it.
 	return why, nil
@@ -285,10 +291,12 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 // reach is the time that a group's history must reach back to; 0: there is none.
 func (q *question) reach() uint32 { return q.task.fingerprint(q.to).Reach }
 
-// groupReaders are the members of a group to ask for its history. others counts the members without the sender.
+// groupReaders are the members of a group to ask for its history. others counts the members without the sender. extra:
+// the first reader is one who was shown most before. It is asked again with the others.
 type groupReaders struct {
 	readers         []uint32
 	members, others int
+	extra           bool
 }
 
 // readers returns some of the others, the creator among the first as it joined early, and then the sender once more if
@@ -304,7 +312,10 @@ func (q *question) readers(group *wire.GroupInfo, senderAgain bool) *groupReader
 	}
 	found := &groupReaders{members: members, others: len(others)}
 	for n := range min(membersPerSearch, len(others)) {
-		found.readers = append(found.readers, others[(int(q.to.members)+n)%len(others)])
+		found.readers = append(found.readers, others[(int(q.to.members.count)+n)%len(others)])
+	}
+	if found.extra = q.to.unseenKey && slices.Contains(others, q.begins.reader); found.extra {
+		found.readers = slices.Insert(found.readers, 0, q.begins.reader)
 	}
 	if senderAgain && isMember {
 		found.readers = append(found.readers, q.task.Sender)

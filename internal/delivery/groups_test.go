@@ -198,6 +198,32 @@ func TestKeyedAfterJoiningAgain(t *testing.T) {
 	})
 }
 
+// TestMemberIsShownAConcealedRow: one of many members is shown a row that may be the message. It counts in later searches,
+// which ask others.
+func TestMemberIsShownAConcealedRow(t *testing.T) {
+	run(t, func(h *harness) {
+		concealed := dbproxy.Message{From: bot, To: group, Type: groupText, CreateTime: uint32(time.Now().Unix())}
+		concealed.Data = key(t, 9).Encrypt([]byte("x"))
+		h.talk.keep(5, concealed, time.Now())
+		advance(time.Minute)
+		members, joined := []uint32{bot, alice}, uint32(time.Now().Unix())
+		h.talk.joinedAt = map[uint32]uint32{bot: joined}
+		for id := range uint32(2 * membersPerSearch) {
+			members = append(members, 100+id)
+			h.talk.joinedAt[100+id] = joined
+		}
+		withMembers(members...)(h.talk)
+		h.talk.say(6, alice, time.Now())
+		advance(time.Minute)
+		h.submit(h.keyed("m", "hello", toGroup))
+		p := h.await("m", 2*InDoubtLimit).Recipients[0]
+		wantProgress(t, p, v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown)
+		if h.wantRows(2); p.Message != unknownBecause(whyConcealed(5, true)) {
+			t.Error(p.Message)
+		}
+	})
+}
+
 // TestKeyedAlone: a sender that is the group's only member has nobody else to ask.
 func TestKeyedAlone(t *testing.T) {
 	run(t, func(h *harness) {

@@ -67,7 +67,9 @@ type storeRows struct {
 	recorded map[queue.Participants]knownRow
 	// controls are of groups by their table, and of single chats at the end; the last noted first.
 	controls [messageTables + 1][]controlRow
-	fresh    freshRows
+	// beginnings are those of groups. They are not kept for a server that is gone.
+	beginnings map[queue.Participants]beginning
+	fresh      freshRows
 }
 
 func newStoreRows() *storeRows {
@@ -108,6 +110,7 @@ func (k *knownRows) retain(server types.NamespacedName, of *storeRows) {
 	if i := k.goneOf(server); i >= 0 {
 		k.dropGone(i)
 	}
+	of.beginnings = nil
 	k.gone = append(k.gone, goneStore{server, of})
 	if len(k.gone) > maxGone {
 		k.dropGone(0)

@@ -90,8 +90,8 @@ type recipientState struct {
 	answeredSearch bool
 	// limits are those of its next search.
 	limits scanLimits
-	// members counts the other members of a group that were asked for its history.
-	members int32
+	// members are the other members of a group that were asked for its history.
+	members membersAsked
 	// routeSince is when the message could first be routed.
 	routeSince time.Time
 	// wakeAt is the end of a backoff.
@@ -141,7 +141,7 @@ func (p recipientState) retry(env environment, reason, message string) recipient
 
 func (p recipientState) doubt(now time.Time, reason, message string) recipientState {
 	p.Progress = p.Progress.doubt(now, reason, message)
-	p.asked, p.answeredSearch, p.members = 0, false, 0
+	p.asked, p.answeredSearch, p.members = 0, false, membersAsked{}
 	return p
 }
 

@@ -32,16 +32,16 @@ type conversationScan struct {
 	whole bool
 	why   string
 	// rows is how many rows the last answer had, the newest first.
-	rows   uint64
-	newest knownRow
+	rows           uint64
+	newest, oldest knownRow
 	// missing: the row that was known before should be among them. unreached: a group may hide rows from its reader.
 	missing, unreached bool
 	// recorded: the row is shown that a finished message has recorded.
 	recorded bool
 	// old: a row is from before the message's bound.
 	old bool
-	// members counts the other members of a group that were asked for this recipient.
-	members int32
+	// members are the other members of a group that were asked for this recipient.
+	members membersAsked
 	// limits of the next search.
 	limits scanLimits
 }
@@ -115,7 +115,8 @@ func (t Task) scanConversation(
 			limit = limitedBy
 		}
 		found.row, found.whole = s.result(count, next == count)
-		found.rows, found.newest, found.old, found.recorded = s.rows, s.newest, s.before, s.recordedShown
+		found.rows, found.newest, found.oldest = s.rows, s.newest, s.oldest
+		found.old, found.recorded = s.before, s.recordedShown
 		found.unreached, found.missing = s.ends(count) && !s.reaches(), s.misses(count)
 		if found.why = ""; !found.whole {
 			found.why = s.why(count, limit)

@@ -26,9 +26,9 @@ type SearchResult struct {
 	Why        string
 	// Empty: the conversation has shown no row to the sender.
 	Empty bool
-	// Limits of the recipient's next search, and Members, how many other members of a group were asked so far.
+	// Limits of the recipient's next search, and Members, the other members of a group that were asked so far.
 	Limits  scanLimits
-	Members int32
+	Members membersAsked
 }
 
 // question is one search of the store for the message to a recipient, over one path: its answers vouch for each other.
@@ -43,6 +43,8 @@ type question struct {
 	recorded func(context.Context) bool
 	// unshown is the row that a finished message has recorded, if the sender is not shown it; id 0: there is none.
 	unshown knownRow
+	// begins is what is known of a group's beginning.
+	begins beginning
 }
 
 // searchStore looks for the message. Absence is proved only if that can be done by now.
@@ -56,6 +58,7 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 		task: t, to: p, askedAt: askedAt, path: path, known: e.known, recorded: e.recordedRowsKnown,
 		conversation: t.conversation(p),
 	}
+	q.begins = e.known.beginning(q.conversation)
 	canProve, stale, freshErr := !askedAt.Before(p.provableAt(t.Policy)), "", error(nil)
 	if canProve { // before: a replica that catches up in between says nothing about the scan
 		if stale, freshErr = q.proveFresh(ctx); stale == "" && freshErr == nil {
