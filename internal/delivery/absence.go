@@ -271,21 +271,26 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 		case !seen.whole && seen.rows > 0:
 			why = seen.why
 		}
-		if id != q.task.Sender && !(n == 0 && of.extra) {
+		if isExtra := n == 0 && of.extra; !isExtra && id != q.task.Sender {
 			found.members = found.members.add(id, &seen)
 		}
 	}
-	all := found.members.count >= int32(of.others)
+	return q.concludeMembers(found, of.others, why), nil
+}
+
+// concludeMembers returns why members do not prove that the message is absent, none of whom has seen enough alone. A
+// key that this operator has not used before counts as absent if no member sees a message with it.
+func (q *question) concludeMembers(found *conversationScan, others int, why string) string {
+	all := found.members.count >= int32(others)
 	switch why = cmp.Or(why, found.members.why); {
 	case why != "" && all:
 		found.members = membersAsked{} // the next search asks them again
 	case why == "" && !all:
 		why = whyHidden
-	case why == "" && q.to.unseenKey && of.others > 0:
+	case why == "" && q.to.unseenKey && others > 0:
 		q.noteBeginning(found)
 	}
-	// A key that this operator has not used before counts as absent if no member sees a message with it.
-	return why, nil
+	return why
 }
 
 // reach is the time that a group's history must reach back to; 0: there is none.

@@ -103,8 +103,8 @@ func (q *question) findRecorded(ctx context.Context) (why string, err error) {
 	return "", err
 }
 
-// whyUnshown returns why a scan may be older than the recorded row. Another member of a group may be shown the row where
-// the sender is not.
+// whyUnshown returns why a scan may be older than the recorded row. Another member of a group may be shown the row
+// where the sender is not.
 func (q *question) whyUnshown(found conversationScan) string {
 	if q.unshown.id == 0 || q.to.Type == v1alpha1.RecipientGroup && found.recorded {
 		return ""
