@@ -5,8 +5,10 @@ package teamtalkmessage
 import (
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -50,5 +52,31 @@ func TestServerSeen(t *testing.T) {
 				t.Errorf("outcome %+v, want %+v", got, want)
 			}
 		})
+	}
+}
+
+// TestConnectionLost: the loss of the last connection wakes the messages that wait for their turn, as their status is to
+// say so. Its return does not: the session wakes them.
+func TestConnectionLost(t *testing.T) {
+	server := func(status metav1.ConditionStatus) *v1alpha1.TeamTalkServer {
+		s := &v1alpha1.TeamTalkServer{}
+		meta.SetStatusCondition(&s.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionDBProxyConnected, Status: status, Reason: "Any",
+		})
+		return s
+	}
+	up, down := server(metav1.ConditionTrue), server(metav1.ConditionFalse)
+	for name, tc := range map[string]struct {
+		before, after *v1alpha1.TeamTalkServer
+		want          bool
+	}{
+		"lost":         {up, down, true},
+		"back":         {down, up, false},
+		"still up":     {up, up, false},
+		"still absent": {down, down, false},
+	} {
+		if got := serverMatters.Update(event.UpdateEvent{ObjectOld: tc.before, ObjectNew: tc.after}); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -83,8 +83,8 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	return result, nil
 }
 
-// onlyProgressDiffers reports whether two statuses show the same apart from the progress of recipients, or only that the
-// message is being sent.
+// onlyProgressDiffers reports whether two statuses show the same apart from the progress of recipients, or only that
+// the message is being sent.
 func onlyProgressDiffers(before, after *v1alpha1.TeamTalkMessage) bool {
 	if len(before.Status.Conditions) == 0 {
 		ready := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)

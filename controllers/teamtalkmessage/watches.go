@@ -103,7 +103,11 @@ var serverMatters = predicate.Funcs{
 		key := func(s *v1alpha1.TeamTalkServer) *metav1.Condition {
 			return meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionKeyLoaded)
 		}
-		return !equality.Semantic.DeepEqual(key(before), key(after))
+		// Messages that wait for their turn show that db_proxy is away. They are woken by the session once it is back.
+		connected := func(s *v1alpha1.TeamTalkServer) bool {
+			return meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionDBProxyConnected)
+		}
+		return !equality.Semantic.DeepEqual(key(before), key(after)) || connected(before) && !connected(after)
 	},
 }
 

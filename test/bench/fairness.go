@@ -129,6 +129,7 @@ func (w *world) sendBulk(ctx context.Context, name string) (sending func() bool,
 func (w *world) bulkIsSent(ctx context.Context) (seen string, met bool, err error) {
 	finished := &metav1.PartialObjectMetadataList{}
 	finished.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
-	err = w.admin.List(ctx, finished, client.InNamespace(fairnessNamespace), client.MatchingFields{"status.finished": "true"})
+	err = w.admin.List(ctx, finished,
+		client.InNamespace(fairnessNamespace), client.MatchingFields{"status.finished": "true"})
 	return fmt.Sprint(len(finished.Items), " messages have finished"), len(finished.Items) == fairnessBulk, err
 }

@@ -162,7 +162,7 @@ func oneAtATime() func(*faultproxy.Conn) bool {
 	}
 }
 
-// replicaStopped has messages in doubt while reads show nothing that was stored since, but those over fresh connections.
+// replicaStopped has messages in doubt while reads show nothing that was stored since, but over fresh connections.
 func replicaStopped(ctx context.Context, w *world, fresh func(*faultproxy.Conn) bool) {
 	known := w.recipients(false, 0)
 	w.sendTo(ctx, max(w.size/2, len(known)), known)

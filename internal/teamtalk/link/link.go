@@ -166,7 +166,7 @@ func (o Options) connectOnce(ctx context.Context) (received bool, err error) {
 	if o.DialBackoff.remaining() > 0 || ctx.Err() != nil {
 		// The server announced its exit during the dial, and does not repeat it.
 		_ = nc.Close()
-		return false, nil
+		return false, ctx.Err()
 	}
 	o.Log.Info("connected")
 	received, err = newConn(ctx, nc, o).run()
