@@ -278,7 +278,7 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 	return q.concludeMembers(found, of.others, why), nil
 }
 
-// concludeMembers returns why members do not prove that the message is absent, none of whom has seen enough alone. A
+// concludeMembers returns why the members do not prove together that the message is absent, if none has seen enough. A
 // key that this operator has not used before counts as absent if no member sees a message with it.
 func (q *question) concludeMembers(found *conversationScan, others int, why string) string {
 	all := found.members.count >= int32(others)

@@ -38,8 +38,8 @@ type controlRow struct {
 }
 
 // knownRows remembers which rows are stored: what the store has shown. An answer that shows less is an outage. Of what
-// was only acknowledged, it remembers what tells whether answers are fresh. Ordinary deliveries only write to it. What is
-// known of a store is known to all of its servers, and to no others: another tenant's server could make rows up.
+// was only acknowledged, it remembers what tells whether answers are fresh. Ordinary deliveries only write to it. What
+// is known of a store is known to all of its servers, and to no others: another tenant's server could make rows up.
 type knownRows struct {
 	queue *queue.Queue
 
