@@ -211,14 +211,15 @@ func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
 		return p, false
 	}
 	if result.Row != nil && !p.sentAt.IsZero() {
-		x.noteStored(t, p, result.Row)
+		x.noteStored(t, p, result.Row, time.Now())
 	}
 	return afterAsk(p, result, err, askedAt, x.engine.environment(t)), true
 }
 
-// noteStored remembers a row that db_proxy has stored by now.
-func (x *executor) noteStored(t Task, p recipientState, row *wire.MsgInfo) {
-	x.engine.known.noteStored(t.conversation(p), t.session(p), knownRowOf(row), p.sentAt, time.Now(), t.Policy.ReplicaLag)
+// noteStored remembers a row that this process has sent, and that db_proxy had stored by a time: that of the attempt,
+// if it was acknowledged, as no row is later than itself.
+func (x *executor) noteStored(t Task, p recipientState, row *wire.MsgInfo, storedAt time.Time) {
+	x.engine.known.noteStored(t.conversation(p), t.session(p), knownRowOf(row), p.sentAt, storedAt, t.Policy.ReplicaLag)
 }
 
 // send sends unless ctx is done before the request is written. Then it waits for the answer.
@@ -250,7 +251,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 	}
 	if row := settled.found.Load(); row != nil && (err != nil || !isMessageID(id)) {
 		// Two steps, as if the answer had not come and the store had been asked then.
-		x.noteStored(t, p, row)
+		x.noteStored(t, p, row, time.Now())
 		doubt := p.unanswered(m, x.engine.environment(t))
 		x.record(StepSend, began, p, doubt)
 		x.record(StepAsk, time.Now(), doubt, doubt.adoptEarly(t, row, x.engine.environment(t)))
@@ -258,7 +259,7 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 	}
 	p = afterSend(p, m, id, err, x.engine.environment(t))
 	if p.State == v1alpha1.StateAcknowledged {
-		x.noteStored(t, p, p.row)
+		x.noteStored(t, p, p.row, p.lastAttempt)
 	}
 	return p, true
 }

@@ -211,7 +211,8 @@ func TestFailuresBeginAtZero(t *testing.T) {
 	others := []string{
 		"Ready", "KeyLoaded", "Connected", "Connecting", "Sending", "RetryScheduled", "Scheduled", "Suspended",
 		"Delivered", "PartiallyDelivered", "StoredNotRouted", "Adopted",
-		"ServerNotFound", "ServerNotReady", "ManagedByAnother", "EndpointNotPermitted", "GroupNotAdoptable", "KeyNotFound", "KeyInvalid", "ContentNotFound",
+		"ServerNotFound", "ServerNotReady", "ManagedByAnother", "EndpointNotPermitted", "ConnectionLimit", "GroupNotAdoptable",
+		"KeyNotFound", "KeyInvalid", "ContentNotFound",
 		"StoreRejected", "NotStored", "NoAnswer",
 	}
 	reasons := regexp.MustCompile(`(?m)^\tReason[A-Za-z]+ += "([A-Za-z]+)"`).FindAllSubmatch(source, -1)

@@ -38,7 +38,10 @@ func (x queueAPI) operate(t *testing.T, each time.Duration, text string) {
 		}
 		time.Sleep(each)
 		m := x.deliver(t, name)
-		x.watches[0].Modify(m)
+		x.mu.Lock()
+		watch := x.watches[0]
+		x.mu.Unlock()
+		watch.Modify(m)
 	}
 }
 
