@@ -167,8 +167,10 @@ func replicaStopped(ctx context.Context, w *world, fresh func(*faultproxy.Conn) 
 	known := w.recipients(false, 0)
 	w.sendTo(ctx, max(w.size/2, len(known)), known)
 	w.finished(ctx)
-	// Of the quiet ones no later row shows that their reads are stale.
-	quiet, busy := known[:len(known)/2], known[len(known)/2:]
+	// Of the quiet ones no later row shows that their reads are stale. Each tick has another busy one: where no read shows
+	// them, the messages after its first one wait for that.
+	quiet := known[:max(1, len(known)-staleTicks)]
+	busy := known[len(quiet):]
 	stopped := time.Now()
 	after(ctx, time.Second) // times are whole seconds
 	stale := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient,
@@ -184,8 +186,8 @@ func replicaStopped(ctx context.Context, w *world, fresh func(*faultproxy.Conn) 
 	w.sendTo(ctx, len(quiet), quiet)
 	framework.Must(cut.Await(ctx, 1))
 	w.doubtful(false, nil)
-	for range staleTicks {
-		w.sendTo(ctx, max(eachTick, w.size/2/staleTicks), busy)
+	for tick := range staleTicks {
+		w.sendTo(ctx, max(eachTick, w.size/2/staleTicks), busy[tick%len(busy):][:1])
 		after(ctx, staleTick)
 	}
 	stale.Remove()
