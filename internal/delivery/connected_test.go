@@ -41,7 +41,7 @@ func (c counting) WaitRouter(ctx context.Context) error {
 // TestFlappingPeer: a peer whose connections are lost at once wakes few of those that wait for it. All go on when it
 // stays.
 func TestFlappingPeer(t *testing.T) {
-	const n, flaps = 3000, 20
+	const n, flaps = 1000, 20
 	runEach(t, map[string]func(f *talk, lost bool){
 		"db_proxy": func(f *talk, lost bool) { f.down = lost },
 		"router":   func(f *talk, lost bool) { f.noRouter = lost },
@@ -90,7 +90,7 @@ func (r *replaceable) WaitRouter(ctx context.Context) error {
 // any moment of those that begin to wait. When all is well, all are delivered. The goroutines run concurrently, so
 // there are many rounds.
 func TestNoWakeIsLost(t *testing.T) {
-	const rounds, messages, recipients = 100, 8, 10
+	const rounds, messages, recipients = 20, 8, 10
 	for range rounds {
 		run(t, func(h *harness) {
 			session := &replaceable{talk: h.talk}
