@@ -69,16 +69,7 @@ const (
 // its messages.
 func TestOthersLimit(t *testing.T) {
 	startOperator(t)
-	teamtalk, err := framework.StartTeamTalk(t.Context(), func(o *devserver.Options) {
-		for id := range bulkUsers {
-			o.Seed.Users = append(o.Seed.Users, framework.User(uint32(firstBulkUser+id)))
-		}
-		o.Latency = 20 * time.Millisecond
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(teamtalk.Stop)
+	teamtalk := startBulkTeamTalk(t)
 	victim, other := newTenant(t, teamtalk), newTenant(t, teamtalk)
 	toMany := func(users v1alpha1.UserID) func(*v1alpha1.TeamTalkMessage) {
 		return func(m *v1alpha1.TeamTalkMessage) {

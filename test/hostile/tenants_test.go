@@ -21,6 +21,22 @@ const bulkMessages, bulkUsers = 10, v1alpha1.MaxRecipients
 // firstBulkUser is the first id of bulkUsers.
 const firstBulkUser = 5_000_000
 
+// startBulkTeamTalk starts a TeamTalk that has the recipients of bulk messages. Its latency is that of a network.
+func startBulkTeamTalk(t *testing.T) *devserver.Server {
+	t.Helper()
+	teamtalk, err := framework.StartTeamTalk(t.Context(), func(o *devserver.Options) {
+		for id := range bulkUsers {
+			o.Seed.Users = append(o.Seed.Users, framework.User(uint32(firstBulkUser+id)))
+		}
+		o.Latency = 20 * time.Millisecond
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teamtalk.Stop)
+	return teamtalk
+}
+
 // declareBulk creates the messages of a tenant that has much to send.
 func declareBulk(x *framework.Tenant) {
 	x.Helper()
@@ -84,16 +100,7 @@ func TestServersAway(t *testing.T) {
 // nothing is sent twice.
 func TestServersGoAway(t *testing.T) {
 	operator := startOperator(t)
-	teamtalk, err := framework.StartTeamTalk(t.Context(), func(o *devserver.Options) {
-		for id := range bulkUsers {
-			o.Seed.Users = append(o.Seed.Users, framework.User(uint32(firstBulkUser+id)))
-		}
-		o.Latency = 20 * time.Millisecond
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(teamtalk.Stop)
+	teamtalk := startBulkTeamTalk(t)
 	var tenants []*framework.Tenant
 	var proxies []*faultproxy.Proxy
 	for range 3 {
