@@ -19,7 +19,6 @@ func ConfigOf(server *v1alpha1.TeamTalkServer) Config {
 		MaxGroupInFlight: int(server.Spec.DBProxy.MaxGroupInFlight),
 		Rate:             int(server.Spec.RateLimit.MessagesPerSecond),
 		Burst:            int(server.Spec.RateLimit.Burst),
-		Namespace:        server.Namespace,
 	}
 	c.DBProxy = addressesOf(server.Spec.DBProxy.Endpoints)
 	c.Router = addressesOf(server.Spec.Router.Endpoints)

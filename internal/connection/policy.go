@@ -44,7 +44,7 @@ func (s *Session) dialPermitted(ctx context.Context, endpoint, network, address 
 	if policy := s.config.Policy; policy != nil {
 		dialer.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			resolved, err := netip.ParseAddrPort(address)
-			if err != nil || !policy.PermitsAddress(s.config.Namespace, endpoint, resolved.Addr()) {
+			if err != nil || !policy.PermitsAddress(s.flow.Tenant, endpoint, resolved.Addr()) {
 				refused.Store(true)
 				return errNotPermitted
 			}

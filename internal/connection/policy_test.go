@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
 // permitted is an AddressPolicy of one address.
@@ -29,7 +31,7 @@ func TestDialer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, endpoint := range []string{"127.0.0.1:" + port, "localhost:" + port} {
-		s := &Session{config: Config{Namespace: "chat"}, sockets: newSockets(1, 1)}
+		s := &Session{flow: fairqueue.Flow{Tenant: "chat"}, sockets: newSockets(1, 1)}
 		changes := 0
 		for _, tc := range []struct {
 			address     string

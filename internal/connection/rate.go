@@ -14,124 +14,132 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
-// pacer limits the messages per second of a server. Those that wait take turns by tenant. A turn takes no token: that
-// is for the message that leaves, so what is cancelled, or waits for db_proxy, costs the others nothing.
+// pacer limits the messages per second of a server. Those that wait take turns by tenant. What is reserved takes no
+// token: that is for the message that leaves, so what is cancelled, or waits for db_proxy, costs the others nothing.
 type pacer struct {
 	tokens *rate.Limiter // nil: no limit
 
 	mu      sync.Mutex
-	waiting *fairqueue.Queue[*turn]
-	// arrived counts messages, and begun the turns that have begun and not ended.
+	waiting *fairqueue.Queue[*reservation]
+	// arrived counts messages, and held the reservations that are acquired and not released.
 	arrived uint64
-	begun   int
+	held    int
 	timer   *time.Timer
 }
 
-// turn is a message's. The pacer's mu guards hasBegun. Only the goroutine of the message uses the rest.
-type turn struct {
-	pacer    *pacer
-	flow     fairqueue.Flow
-	number   uint64
-	began    chan struct{} // closed under mu
-	hasBegun bool
+// reservation is a message's. The pacer's mu guards isHeld. Only the goroutine of the message uses the rest.
+type reservation struct {
+	pacer   *pacer
+	flow    fairqueue.Flow
+	number  uint64
+	granted chan struct{} // closed under mu
+	isHeld  bool
+	// wasLate: it was released, and there was no token when the message could leave.
+	wasLate bool
 }
 
 // newPacer returns a pacer of messages per second. 0 means no limit. If burst is 0, it is perSecond.
 func newPacer(perSecond, burst int) *pacer {
-	p := &pacer{waiting: fairqueue.New(func(a, b *turn) bool { return a.number < b.number })}
+	p := &pacer{waiting: fairqueue.New(func(a, b *reservation) bool { return a.number < b.number })}
 	if perSecond > 0 {
 		p.tokens = rate.NewLimiter(rate.Limit(perSecond), cmp.Or(max(burst, 0), perSecond))
 	}
 	return p
 }
 
-// turn returns the turn of a tenant's message. It begins several times if the message waits for something else in
-// between, and keeps its place among the tenant's.
-func (p *pacer) turn(tenant string, group bool) *turn {
-	t := &turn{pacer: p, flow: fairqueue.Flow{Tenant: tenant}}
+// reservation returns one for a tenant's message. It is acquired several times if the message waits for something else
+// in between, and keeps its place among the tenant's.
+func (p *pacer) reservation(tenant string, group bool) *reservation {
+	r := &reservation{pacer: p, flow: fairqueue.Flow{Tenant: tenant}}
 	if group { // they wait long for db_proxy
-		t.flow.Name = "groups"
+		r.flow.Name = "groups"
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.arrived++
-	t.number = p.arrived
-	return t
+	r.number = p.arrived
+	return r
 }
 
-// begin waits until there is a token for the message, or ctx is done. Until the turn ends, it is for no other one.
-func (t *turn) begin(ctx context.Context) error {
-	p := t.pacer
+// acquire waits until there is a token for the message, or ctx is done. Until the release, it is for no other one.
+func (r *reservation) acquire(ctx context.Context) error {
+	p := r.pacer
 	if err := ctx.Err(); err != nil || p.tokens == nil {
 		return err
 	}
-	t.began = make(chan struct{})
+	r.granted = make(chan struct{})
 	p.mu.Lock()
-	item := p.waiting.Push(t.flow, t)
+	item := p.waiting.Push(r.flow, r)
 	p.grant()
 	p.mu.Unlock()
 	select {
-	case <-t.began:
+	case <-r.granted:
 		return nil
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
 	p.waiting.Remove(item)
 	p.mu.Unlock()
-	t.end() // if it was granted concurrently
+	r.release() // if it was granted concurrently
 	return ctx.Err()
 }
 
-// leave takes a token, and ends the turn: the message is about to be written. false: the turn has ended before, and
-// there is no token left. It must begin again.
-func (t *turn) leave() bool {
-	p := t.pacer
+// take takes a token, and releases the reservation: the message is about to be written. false: it was released before,
+// and there is no token left. It must be acquired again. After that the message may leave one token early: while others
+// wait, there may never be a free one at the moment at which db_proxy takes it.
+func (r *reservation) take() bool {
+	p := r.pacer
 	if p.tokens == nil {
 		return true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	least := p.held + 1
+	if r.wasLate {
+		least = p.held
+	}
 	switch {
-	case t.hasBegun:
-		t.hasBegun = false
-		p.begun--
-	case p.tokens.TokensAt(now) < float64(p.begun+1):
+	case r.isHeld:
+		r.isHeld = false
+		p.held--
+	case p.tokens.TokensAt(now) < float64(least):
+		r.wasLate = true
 		return false
 	}
-	p.tokens.ReserveN(now, 1) // it is there
+	p.tokens.ReserveN(now, 1) // it is there, or the next one
 	p.grant()
 	return true
 }
 
-// end ends a turn that has begun. It has cost nothing.
-func (t *turn) end() {
-	p := t.pacer
+// release gives back what is held. It has cost nothing.
+func (r *reservation) release() {
+	p := r.pacer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t.hasBegun {
-		t.hasBegun = false
-		p.begun--
+	if r.isHeld {
+		r.isHeld = false
+		p.held--
 		p.grant()
 	}
 }
 
-// grant begins the turns for which there are tokens, and comes back when there is another token. It needs mu.
+// grant grants reservations for which there are tokens, and comes back when there is another token. It needs mu.
 func (p *pacer) grant() {
 	tokens := p.tokens.TokensAt(time.Now())
-	for tokens >= float64(p.begun+1) {
+	for tokens >= float64(p.held+1) {
 		next, ok := p.waiting.Next(nil)
 		if !ok {
 			break
 		}
-		next.hasBegun = true
-		p.begun++
-		close(next.began)
+		next.isHeld = true
+		p.held++
+		close(next.granted)
 	}
 	p.schedule(tokens)
 }
 
-// schedule calls grant when there is one token more, if that can begin a turn. It needs mu.
+// schedule calls grant when there is one token more, if that can be granted. It needs mu.
 func (p *pacer) schedule(tokens float64) {
 	if p.timer != nil {
 		p.timer.Stop()

@@ -17,12 +17,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// pass waits for a turn of the tenant, and leaves.
+// pass has a message of the tenant leave.
 func (p *pacer) pass(ctx context.Context, tenant string) error {
-	turn := p.turn(tenant, false)
-	err := turn.begin(ctx)
-	if err == nil && !turn.leave() {
-		err = errors.New("no token in its turn")
+	r := p.reservation(tenant, false)
+	err := r.acquire(ctx)
+	if err == nil && !r.take() {
+		err = errors.New("the reserved token is not there")
 	}
 	return err
 }
@@ -118,43 +118,84 @@ func TestPaceTurns(t *testing.T) {
 	})
 }
 
-// TestPaceTakenWhenLeaving: turns that have begun take no token until the messages leave, and bound the burst with
-// which these may leave. One that ends has its place again when it begins again.
+// TestPaceTakenWhenLeaving: what is reserved takes no token until the messages leave, and bounds the burst with which
+// these may leave. One that is released has its place again when it is acquired again.
 func TestPaceTakenWhenLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(10, 2)
-		begins := func(turn *turn) bool {
+		acquires := func(r *reservation) bool {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
-			return turn.begin(ctx) == nil
+			return r.acquire(ctx) == nil
 		}
-		group, first, second := p.turn("a", true), p.turn("a", false), p.turn("a", false)
-		if !begins(group) || !begins(first) || begins(second) {
-			t.Error("want two turns that have begun, of a burst of two")
+		group, first, second := p.reservation("a", true), p.reservation("a", false), p.reservation("a", false)
+		if !acquires(group) || !acquires(first) || acquires(second) {
+			t.Error("want two reservations, of a burst of two")
 		}
-		group.end()
-		first.end()
-		if !begins(second) || !first.leave() || first.leave() {
-			t.Error("want a turn, and one message that leaves without one")
+		group.release()
+		first.release()
+		if !acquires(second) || !first.take() || first.take() {
+			t.Error("want a reservation, and one message that leaves without one")
 		}
-		second.end()
-		if !group.leave() || group.leave() {
-			t.Error("want the token of the turn that has ended to be free")
+		second.release()
+		if !group.take() || group.take() {
+			t.Error("want the token that was released to be free")
 		}
-		third := p.turn("a", false)
+		third := p.reservation("a", false)
 		began := time.Now()
-		order := make(chan *turn, 2)
-		for _, turn := range []*turn{third, first} {
+		order := make(chan *reservation, 2)
+		for _, r := range []*reservation{third, first} {
 			go func() {
-				if begins(turn) {
-					order <- turn
-					turn.leave()
+				if acquires(r) {
+					order <- r
+					r.take()
 				}
 			}()
 			synctest.Wait()
 		}
 		if <-order != first || <-order != third || time.Since(began).Round(time.Millisecond) != 200*time.Millisecond {
 			t.Errorf("the first message is not the first, or after %v", time.Since(began))
+		}
+	})
+}
+
+// TestPaceLate: a message that db_proxy takes at a moment without a free token leaves soon, however many others wait
+// for tokens. The rate is kept.
+func TestPaceLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, groups = 10, 20
+		p, began := newPacer(perSecond, 1), time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var left atomic.Int32
+		var singles sync.WaitGroup
+		for range 1000 {
+			singles.Go(func() {
+				if p.pass(ctx, "a") == nil {
+					left.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		for range groups {
+			r, tries := p.reservation("a", true), 0
+			for taken := false; !taken && tries < 5; tries++ {
+				if err := r.acquire(ctx); err != nil {
+					t.Fatal(err)
+				}
+				r.release() // it waits for db_proxy
+				time.Sleep(37 * time.Millisecond)
+				taken = r.take()
+			}
+			if tries == 5 {
+				t.Fatal("a message that db_proxy would have taken five times has not left")
+			}
+		}
+		took := time.Since(began)
+		cancel()
+		singles.Wait()
+		all := groups + int(left.Load())
+		if most := int(took.Seconds()*perSecond) + 2; all > most || int(left.Load()) < groups {
+			t.Errorf("%d messages in %v, %d of them beside those to groups", all, took, left.Load())
 		}
 	})
 }

@@ -31,9 +31,8 @@ type Config struct {
 	Router                        []string
 	// Rate is the limit of messages per second, or 0. Burst messages may be sent at once.
 	Rate, Burst int
-	// Namespace is that of the TeamTalkServer. Policy decides what it may connect to; nil: anything.
-	Namespace string
-	Policy    AddressPolicy
+	// Policy decides what the session may connect to; nil: anything.
+	Policy AddressPolicy
 }
 
 // Health counts a session's connections.
@@ -45,7 +44,7 @@ type Health struct {
 // Session is a connected TeamTalk. Its requests return the errors of dbproxy.Client and router.Client.
 type Session struct {
 	config Config
-	// flow is that of its sockets.
+	// flow is that of its sockets: the namespace and the name of the TeamTalkServer.
 	flow    fairqueue.Flow
 	sockets *sockets
 	dbProxy []*dbproxy.Client
@@ -311,16 +310,16 @@ func (p path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactS
 }
 
 // Send is dbproxy.Client.SendLatest within the rate of the session. build is called when the message is about to be
-// written. A message that waits for db_proxy has no turn meanwhile.
+// written. A message that waits for db_proxy reserves no token meanwhile.
 func (s *Session) Send(
 	ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool), late func(),
 ) (uint32, error) {
 	return request(s, func() (uint32, error) {
 		isGroup := kind.SessionType() == wire.SessionType_SESSION_TYPE_GROUP
-		turn := s.pacer.turn(fairqueue.TenantOf(queue), isGroup)
-		defer turn.end()
+		token := s.pacer.reservation(fairqueue.TenantOf(queue), isGroup)
+		defer token.release()
 		for client := (*dbproxy.Client)(nil); ; {
-			if err := turn.begin(queue); err != nil {
+			if err := token.acquire(queue); err != nil {
 				return 0, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, err)
 			}
 			if client == nil || client.Connected() == 0 {
@@ -330,10 +329,10 @@ func (s *Session) Send(
 			id, err := client.SendLatest(ctx, queue, kind, dbproxy.Sending{
 				Build: func() (dbproxy.Message, bool) {
 					m, ok := build()
-					hasToken = !ok || turn.leave()
+					hasToken = !ok || token.take()
 					return m, ok && hasToken
 				},
-				Queued: turn.end, Late: late,
+				Queued: token.release, Late: late,
 			})
 			if hasToken {
 				return id, err

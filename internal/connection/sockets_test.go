@@ -72,7 +72,7 @@ func TestHostileServers(t *testing.T) {
 	m.shared.sockets = newSockets(limit, first)
 	run(t, m)
 	accepting := newAcceptor(t)
-	hostile := Config{Connections: connections, Namespace: "hostile"}
+	hostile := Config{Connections: connections}
 	for range endpoints {
 		hostile.DBProxy = append(hostile.DBProxy, accepting.listen())
 	}
