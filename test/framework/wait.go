@@ -19,24 +19,33 @@ import (
 const (
 	// Timeout bounds a wait in a test. A busy machine must not fail a test.
 	Timeout = 90 * time.Second
-	// pollInterval is the time between two looks at a condition.
-	pollInterval = 50 * time.Millisecond
+	// minPause and maxPause bound the time between two looks at a condition.
+	minPause, maxPause = 50 * time.Millisecond, 250 * time.Millisecond
 )
 
 // Condition reports whether it is met, and what it saw, for the error of a timeout. An error ends the wait.
 type Condition func(ctx context.Context) (seen string, met bool, err error)
 
 // Await waits until a condition is met or ctx ends. Its error has what was seen last.
+//
+// It pauses for a tenth of the time waited, within minPause and maxPause, and for at least as long as the last look
+// took: looks take processor time from what many tests at once wait for.
 func Await(ctx context.Context, what string, condition Condition) error {
-	return AwaitEvery(ctx, pollInterval, what, condition)
+	began := time.Now()
+	return await(ctx, what, condition, func(took time.Duration) time.Duration {
+		return max(took, minPause, min(maxPause, time.Since(began)/10))
+	})
 }
 
 // AwaitEvery is Await, which checks the condition at an interval.
 func AwaitEvery(ctx context.Context, interval time.Duration, what string, condition Condition) error {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	last := ""
-	for {
+	return await(ctx, what, condition, func(took time.Duration) time.Duration { return max(0, interval-took) })
+}
+
+// await pauses between two looks for as long as pause says, which is told how long the last one took.
+func await(ctx context.Context, what string, condition Condition, pause func(took time.Duration) time.Duration) error {
+	for last := ""; ; {
+		began := time.Now()
 		seen, met, err := condition(ctx)
 		switch {
 		case met && err == nil:
@@ -47,7 +56,7 @@ func AwaitEvery(ctx context.Context, interval time.Duration, what string, condit
 			last = seen
 		}
 		select {
-		case <-ticker.C:
+		case <-time.After(pause(time.Since(began))):
 		case <-ctx.Done():
 			if last != "" {
 				last = "; last seen: " + last

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
@@ -265,7 +266,7 @@ func TestEditAtTheEnd(t *testing.T) {
 		}
 		// Permitted from the write on that finishes it.
 		edit := fmt.Sprintf(`{"spec":{"to":{"users":[%d]},"content":{"text":"new %d"}}}`, x.Alice, i)
-		framework.Must(framework.Await(ctx, "the edit is permitted", func(context.Context) (string, bool, error) {
+		framework.Must(framework.AwaitEvery(ctx, 20*time.Millisecond, "the edit is permitted", func(context.Context) (string, bool, error) {
 			err := x.TryPatch(m, edit)
 			if apierrors.IsInvalid(err) {
 				return err.Error(), false, nil
