@@ -27,6 +27,10 @@ func Root() (string, error) {
 
 // Build builds one of cmd/ into dir and returns the binary's path. Flags go to `go build`.
 func Build(ctx context.Context, command, dir string, flags ...string) (string, error) {
+	return build(ctx, nil, command, dir, flags)
+}
+
+func build(ctx context.Context, env []string, command, dir string, flags []string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
@@ -34,7 +38,7 @@ func Build(ctx context.Context, command, dir string, flags ...string) (string, e
 	binary := filepath.Join(dir, command)
 	args := append([]string{"build", "-o", binary}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/"+command)...)
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", command, err, out)
 	}
@@ -43,16 +47,16 @@ func Build(ctx context.Context, command, dir string, flags ...string) (string, e
 
 // BuildCached builds one of cmd/ into bin/test for several test packages, with this program's race detector.
 func BuildCached(ctx context.Context, command string) (string, error) {
-	return buildCached(ctx, command, RaceFlags...)
+	return buildCached(ctx, nil, command, RaceFlags...)
 }
 
 // BuildPlain is BuildCached without the race detector, for tests that measure the program's memory: the race
-// detector multiplies it.
+// detector multiplies it. It builds with the flags of the control plane, so that both share compiled packages.
 func BuildPlain(ctx context.Context, command string) (string, error) {
-	return buildCached(ctx, command)
+	return buildCached(ctx, []string{"CGO_ENABLED=0"}, command, "-trimpath")
 }
 
-func buildCached(ctx context.Context, command string, flags ...string) (string, error) {
+func buildCached(ctx context.Context, env []string, command string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
@@ -66,7 +70,7 @@ func buildCached(ctx context.Context, command string, flags ...string) (string, 
 		return "", fmt.Errorf("build %s: %w", command, err)
 	}
 	defer lock.Close()
-	return Build(ctx, command, dir, flags...)
+	return build(ctx, env, command, dir, flags)
 }
 
 // Tool returns the path of a program that a module in hack/tools pins, which it builds if needed, with the
