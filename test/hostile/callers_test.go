@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,11 +113,18 @@ func attacks(namespace string) []attack {
 	}
 }
 
-// begin opens the connections and sends what the attack does on each. release closes them.
+// stalled is how long nothing more of an attack is read before it counts as begun.
+const stalled = time.Second
+
+// begin opens the connections and sends what the attack does on each, until all of it is sent or no more is read.
+// release closes them.
 func (a *attack) begin(t testing.TB, address string) (release func()) {
 	t.Helper()
 	var mu sync.Mutex
 	var all []net.Conn
+	var sending sync.WaitGroup
+	var sent atomic.Int64
+	request := []byte(a.request)
 	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
 	defer cancel()
 	err := framework.Parallel(ctx, 64, a.connections, func(ctx context.Context, i int) {
@@ -126,16 +135,35 @@ func (a *attack) begin(t testing.TB, address string) (release func()) {
 		mu.Lock()
 		all = append(all, c)
 		mu.Unlock()
-		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(c, a.request) // it may be closed meanwhile
+		sending.Go(func() {
+			for rest := range slices.Chunk(request, 64<<10) {
+				n, err := c.Write(rest)
+				if sent.Add(int64(n)); err != nil {
+					return // it may be closed meanwhile
+				}
+			}
+		})
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		sending.Wait()
+		close(done)
+	}()
+	for before := int64(-1); before != sent.Load(); {
+		before = sent.Load()
+		select {
+		case <-done:
+		case <-time.After(stalled):
+		}
 	}
 	return func() {
 		for _, c := range all {
 			_ = c.Close()
 		}
+		<-done
 	}
 }
 
