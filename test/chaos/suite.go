@@ -23,7 +23,7 @@ import (
 const (
 	sharing       = 6
 	maxClusters   = 3
-	shortClusters = 1
+	shortClusters = 2
 )
 
 // settleDown bounds the counting and the cleanup after a scenario.

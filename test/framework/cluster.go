@@ -51,7 +51,7 @@ type Cluster struct {
 
 // maxClusters is how many clusters of their own tests have at once, beside the one that all share. Each takes about
 // 0.7 GB with the race detector, and two cores for some seconds when it starts.
-const maxClusters = 3
+const maxClusters = 4
 
 var clusters = semaphore.NewWeighted(maxClusters)
 
