@@ -31,7 +31,8 @@ func editScenarios() []scenario {
 			clause: "kill -9 of the operator: finished messages were retried or edited before it, and while none leads; " +
 				"nothing is sent unrecorded"},
 		{name: "paused-edited", run: pausedEdited,
-			clause: "a leader is stopped past its Lease while it takes up finished messages again, and woken when another has"},
+			clause: "a leader is stopped past its Lease while it takes up finished messages again, and woken when another " +
+				"has; new messages meet both"},
 	}), scenario{
 		name: "handover-edited", alone: true, short: true, run: handoverEdited,
 		clause: "finished messages are retried or edited before and during a shutdown: all go in the order of their creation",
@@ -151,7 +152,7 @@ func pausedEdited(ctx context.Context, w *world) {
 	w.send(ctx, w.size/10)
 	w.finished(ctx)
 	framework.Must(w.leader.Signal(syscall.SIGCONT))
-	w.ended(ctx, w.leader)
+	w.sendUntilEnded(ctx, w.leader)
 }
 
 func handoverEdited(ctx context.Context, w *world) {

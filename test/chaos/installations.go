@@ -21,7 +21,7 @@ func installationScenarios() []scenario {
 		{name: "two-installations", run: twoInstallations,
 			clause: "a second installation has a Lease of its own; then the first one is lost, with messages in flight"},
 		{name: "leader-paused-other-lease", run: leaderPausedOtherLease,
-			clause: "a leader is stopped, overtaken by an operator with another Lease, and woken"},
+			clause: "a leader is stopped, overtaken by an operator with another Lease, and woken; new messages meet both"},
 		{name: "clock-ahead", run: clockAhead, firstBuild: "clock-ahead",
 			clause: "kill -9 of an operator whose clock is 75 s ahead, when it has sent messages before their sendAfter"},
 	})
@@ -61,6 +61,7 @@ func twoInstallations(ctx context.Context, w *world) {
 
 func leaderPausedOtherLease(ctx context.Context, w *world) {
 	w.whilePaused(ctx, func() { w.install(ctx) })
+	w.sendUntilEnded(ctx, w.leader)
 }
 
 // ahead is how far the clock of the variant clock-ahead is.
