@@ -11,6 +11,8 @@ SHELL := /bin/bash
 # The slow packages come first.
 PACKAGES ?= ./test/... ./...
 TEST_TIMEOUT ?= 30m
+# How many packages are tested at once. They mostly wait, so it is more than there are processors.
+TEST_PROCS ?= $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`)
 MIN_COVERAGE ?= 90
 FUZZTIME ?= 60s
 ARGS ?=
@@ -75,7 +77,7 @@ test: ## Run all tests and check the coverage of internal/teamtalk (the first ru
 	else echo "There is no C compiler: the tests run without the race detector."; fi; \
 	$(TOOL) gotestsum --format pkgname --format-hide-empty-pkg --hide-summary=skipped \
 		--post-run-command='sh -c "echo \$$((TESTS_TOTAL - TESTS_SKIPPED - TESTS_FAILED)) passed, \$$((TESTS_FAILED + TESTS_ERRORS)) failed, \$$TESTS_SKIPPED skipped >bin/tests"' \
-		-- $$race -vet=off -timeout $(TEST_TIMEOUT) $(PACKAGES); \
+		-- $$race -vet=off -p $(TEST_PROCS) -timeout $(TEST_TIMEOUT) $(PACKAGES); \
 	tested=$$?; \
 	$(MAKE) --no-print-directory cover; covered=$$?; \
 	cat bin/tests && [ $$tested = 0 ] && [ $$covered = 0 ]
