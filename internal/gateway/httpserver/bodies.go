@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxBodies limits the bytes of all bodies in memory, and maxBodiesPerCaller those of one caller or address.
+	// maxBodies limits the bytes of all bodies in memory, and maxBodiesPerCaller those of one caller or address, which
+	// may hold no more than is still free as well.
 	maxBodies          = 16 << 20
 	maxBodiesPerCaller = maxBodies / 4
 	// freeBody is what each request may hold besides, so that ordinary requests need nothing of the limit. The limits
@@ -102,12 +103,13 @@ func (b *body) grow(n int) error {
 }
 
 // crowded returns whose reads must be aborted before a caller may hold more, or nil: the caller's own if it is over its
-// limit, else those of the caller that holds most.
+// limit, else those of the caller that holds most. A caller may hold no more than it leaves free. So callers whose
+// bodies have been read, and can no longer be aborted, always leave something for the next one.
 func (s *bodies) crowded(of *callerBodies, add int) *callerBodies {
 	switch {
 	case of.held+add > s.perCaller:
 		return of
-	case s.held+add <= s.limit:
+	case of.held+add <= s.limit-s.held-add:
 		return nil
 	}
 	most := of

@@ -18,7 +18,7 @@ import (
 // most. What fits into freeBody is never aborted.
 func TestBodies(t *testing.T) {
 	const mib = 1 << 20
-	s := newBodies(4*mib, 2*mib)
+	s := newBodies(8*mib, 2*mib)
 	begin := func(caller string, n int) (*body, error) {
 		b := s.begin(caller, func() {})
 		return b, b.grow(n + freeBody)
@@ -42,21 +42,47 @@ func TestBodies(t *testing.T) {
 	}
 	modest := mustBegin("modest", mib)
 	mustBegin("third", mib)
-	newcomer := mustBegin("fourth", mib)
-	if !second.aborted || modest.aborted || third.aborted || small.aborted || newcomer.aborted {
+	fourth := mustBegin("fourth", 3*mib/2)
+	if second.aborted {
+		t.Error("aborted though more is free than the caller holds")
+	}
+	fifth := mustBegin("fifth", 3*mib/2)
+	if !second.aborted || modest.aborted || third.aborted || small.aborted || fourth.aborted {
 		t.Error("over the limit of all, the first read of the caller that holds most is to be aborted")
 	}
-	for _, b := range []*body{modest, third, newcomer} {
+	for _, b := range []*body{modest, third, fourth} {
 		if b.finish() {
 			t.Error("aborted")
 		}
 	}
-	mustBegin("fifth", mib/2) // aborts the one of "third"
-	if b, err := begin("sixth", 3*mib); !errors.Is(err, errTooManyBodies) || b.held != 0 {
+	mustBegin("sixth", 5*mib/4)
+	if !fifth.aborted {
+		t.Error("the read of the caller that holds most goes on, of those that can be aborted")
+	}
+	if b, err := begin("seventh", 3*mib); !errors.Is(err, errTooManyBodies) || b.held != 0 {
 		t.Errorf("a body beyond what can be aborted: %v", err)
 	}
-	if small.finish() || s.held > 4*mib {
+	if small.finish() || s.held > 8*mib {
 		t.Errorf("held %d", s.held)
+	}
+}
+
+// TestBodiesLeaveRoom: callers whose large bodies have been read, and wait for their answers, do not shut others out.
+func TestBodiesLeaveRoom(t *testing.T) {
+	s := newBodies(maxBodies, maxBodiesPerCaller)
+	for caller := range 8 {
+		for n := 0; ; n++ {
+			b := s.begin(fmt.Sprint(caller), func() {})
+			if b.grow(32<<10) != nil {
+				break
+			}
+			if b.finish() || n > maxBodies>>14 {
+				t.Fatal("a body that was read was aborted, or there is no limit")
+			}
+		}
+	}
+	if err := s.begin("another", func() {}).grow(32 << 10); err != nil {
+		t.Errorf("with %d of %d held: %v", s.held, s.limit, err)
 	}
 }
 
