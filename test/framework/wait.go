@@ -28,12 +28,12 @@ type Condition func(ctx context.Context) (seen string, met bool, err error)
 
 // Await waits until a condition is met or ctx ends. Its error has what was seen last.
 //
-// It pauses for a tenth of the time waited, within minPause and maxPause, and for at least as long as the last look
-// took: looks take processor time from what many tests at once wait for.
+// It pauses for a tenth of the time waited, or for as long as the last look took if that is longer, within minPause and
+// maxPause: looks take processor time from what many tests at once wait for.
 func Await(ctx context.Context, what string, condition Condition) error {
 	began := time.Now()
 	return await(ctx, what, condition, func(took time.Duration) time.Duration {
-		return max(took, minPause, min(maxPause, time.Since(began)/10))
+		return min(maxPause, max(minPause, took, time.Since(began)/10))
 	})
 }
 
