@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -123,10 +124,17 @@ func TestDirectRestart(t *testing.T) {
 	x.Grant(user, "teamtalk-operator-secrets")
 	start := func() *gateway { return x.gatewayAs(user, "--mode", "direct", "--auth", "None") }
 	first, body := start(), x.hello("once")
-	x.Eventually("the first gateway does not send it", func() bool {
-		first.post("/query/SendSingleMessage", body, "Idempotency-Key", "k")
-		return late.Fired() > 0
+	// It is killed when its connection has ended: later, it would prove that nothing was stored within settleSeconds.
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
+	var posting sync.WaitGroup
+	defer posting.Wait()
+	defer cancel()
+	posting.Go(func() {
+		for late.Fired() == 0 && ctx.Err() == nil {
+			_, _ = first.try("/query/SendSingleMessage", body, "Idempotency-Key", "k") // it is killed meanwhile
+		}
 	})
+	x.Must(late.Await(ctx, 1))
 	first.process.Kill()
 	x.awaitKeyed(start(), body, "k")
 	x.AwaitRows(1)
