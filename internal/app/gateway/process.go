@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/process"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
@@ -81,7 +82,10 @@ func run(ctx context.Context, o ProcessOptions, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := process.NewManager(cfg, ctrl.Options{HealthProbeBindAddress: o.HealthProbeBindAddress}, o.Metrics, log)
+	mgr, err := process.NewManager(cfg, ctrl.Options{
+		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		HealthProbeBindAddress: o.HealthProbeBindAddress,
+	}, o.Metrics, log)
 	if err != nil {
 		return err
 	}

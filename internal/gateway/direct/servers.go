@@ -61,6 +61,23 @@ type usedServer struct {
 	problem atomic.Pointer[v1alpha1.Cause]
 }
 
+// wait waits for the first reconcile.
+func (u *usedServer) wait(ctx context.Context) error {
+	select {
+	case <-u.reconciled:
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, sessionTimeout, errors.New("its Secret could not be read yet"))
+	defer cancel()
+	select {
+	case <-u.reconciled:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // SetupWithManager adds the reconciler to the manager.
 func (s *Servers) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
@@ -121,15 +138,19 @@ func (s *Servers) reconcile(ctx context.Context, key types.NamespacedName) (*v1a
 	return problem, nil
 }
 
-// session returns a server of the namespace and its session. If name is empty, it is the default server.
+// session returns a server of the namespace, which must not be changed, and its session. If name is empty, it is the
+// default server.
 func (s *Servers) session(
 	ctx context.Context, namespace, name string,
 ) (*v1alpha1.TeamTalkServer, *connection.Session, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: cmp.Or(name, v1alpha1.DefaultServerName)}
-	notFound := api.Refuse(v1alpha1.ReasonServerNotFound, "no TeamTalkServer %q in namespace %q", key.Name, namespace)
+	notFound := func() error {
+		return api.Refuse(v1alpha1.ReasonServerNotFound, "no TeamTalkServer %q in namespace %q", key.Name, namespace)
+	}
 	server := &v1alpha1.TeamTalkServer{}
-	if err := s.Client.Get(ctx, key, server); apierrors.IsNotFound(err) {
-		return nil, nil, notFound
+	// Requests only read it, so they share the cache's.
+	if err := s.Client.Get(ctx, key, server, client.UnsafeDisableDeepCopy); apierrors.IsNotFound(err) {
+		return nil, nil, notFound()
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("read TeamTalkServer %s: %w", key, err)
 	}
@@ -138,19 +159,15 @@ func (s *Servers) session(
 		s.Wake.Wake(key)
 	}
 	used := entry.(*usedServer)
-	waiting, cancel := context.WithTimeoutCause(ctx, sessionTimeout, errors.New("its Secret could not be read yet"))
-	defer cancel()
-	select {
-	case <-used.reconciled:
-	case <-waiting.Done():
-		return nil, nil, fmt.Errorf("connect to TeamTalkServer %s: %w", key, context.Cause(waiting))
+	if err := used.wait(ctx); err != nil {
+		return nil, nil, fmt.Errorf("connect to TeamTalkServer %s: %w", key, err)
 	}
 	session, ok := s.Sessions.Get(key)
 	switch {
 	case used.problem.Load() != nil:
 		return nil, nil, (*api.Refusal)(used.problem.Load())
 	case !ok:
-		return nil, nil, notFound
+		return nil, nil, notFound()
 	}
 	for _, endpoint := range session.Refusals().NotPermitted {
 		isDBProxy := slices.Contains(server.Spec.DBProxy.Endpoints, v1alpha1.Endpoint(endpoint))

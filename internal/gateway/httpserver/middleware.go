@@ -76,11 +76,12 @@ func (s *Server) observe(route Route, next http.Handler) http.HandlerFunc {
 		status, took := cmp.Or(info.status, http.StatusOK), time.Since(began)
 		requests.WithLabelValues(route.Name, strconv.Itoa(status), info.errorCode).Inc()
 		durations.WithLabelValues(route.Name).Observe(took.Seconds())
+		info.logValues = append(info.logValues, "endpoint", route.Name, "status", status,
+			"took", took.Round(time.Microsecond).String(), "from", r.RemoteAddr)
 		if info.errorCode != "" {
-			log = log.WithValues("errorCode", info.errorCode)
+			info.logValues = append(info.logValues, "errorCode", info.errorCode)
 		}
-		log.WithValues(info.logValues...).Info("answered",
-			"endpoint", route.Name, "status", status, "took", took.Round(time.Microsecond).String(), "from", r.RemoteAddr)
+		log.Info("answered", info.logValues...) // WithValues would copy the logger each time
 	}
 }
 
