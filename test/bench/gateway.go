@@ -26,7 +26,9 @@ const (
 
 var gatewayColumns = []column{
 	{"gateway_direct_ratio", 3}, {"gateway_direct_per_s", 0}, {"gateway_direct_bare_per_s", 0},
+	{"gateway_direct_cpu_ms", 3},
 	{"gateway_unverified_ratio", 3}, {"gateway_unverified_per_s", 0}, {"gateway_unverified_bare_per_s", 0},
+	{"gateway_unverified_cpu_ms", 3},
 }
 
 // gateway compares the gateway in direct mode, at 64 clients, with a bare client with 64 requests in flight, in
@@ -87,11 +89,12 @@ func (w *world) gatewayOnce(
 	to.url += sides.prefix
 	framework.Must(to.send(ctx, w.o.sender, users[0], "Good morning")) // it connects
 	inTurn(round, func() {
-		began := time.Now()
+		began, before := time.Now(), cpuOf(g.process)
 		framework.Must(framework.Parallel(ctx, gatewayClients, gatewayMessages, func(ctx context.Context, i int) {
 			framework.Must(to.send(ctx, w.o.sender, users[i%len(users)], ours(i)))
 		}))
 		s[name+"_per_s"] = perSecond(gatewayMessages, time.Since(began))
+		s[name+"_cpu_ms"] = milliseconds(cpuOf(g.process)-before) / gatewayMessages
 	}, func() {
 		took := sides.bare(ctx, users, gatewayMessages, gatewayText("bare-"+sides.name, round))
 		s[name+"_bare_per_s"] = perSecond(gatewayMessages, took)

@@ -131,8 +131,10 @@ func (o *operator) peakMemory() float64 {
 }
 
 // cpu returns how much CPU time the operator has taken, in steps of 10 ms.
-func (o *operator) cpu() time.Duration {
-	s := framework.MustGet(framework.MustGet(procfs.NewProc(o.Pid())).Stat())
+func (o *operator) cpu() time.Duration { return cpuOf(o.Process) }
+
+func cpuOf(p *framework.Process) time.Duration {
+	s := framework.MustGet(framework.MustGet(procfs.NewProc(p.Pid())).Stat())
 	return time.Duration(s.CPUTime() * float64(time.Second))
 }
 
