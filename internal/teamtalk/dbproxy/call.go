@@ -26,8 +26,10 @@ type exchange struct {
 	stores bool
 	// queued, if set, is called if there is no slot for the request at once. It must not block.
 	queued func()
-	// repeats: it is a read that is answered at once, however much is stored. One that others overtake is sent again.
+	// repeats: it is a read that is answered within a time, however much is stored. One that others overtake, and that
+	// is not answered by then, is sent again.
 	repeats bool
+	within  time.Duration
 	// late, if set, is called once if the answer does not come in the usual time. It must not block.
 	late func()
 	// group: the request needs two database connections of db_proxy.
@@ -177,6 +179,7 @@ func (p *Path) await(ctx context.Context, cl *call) outcome {
 		cl.conn.noteLate(cl)
 	})
 	var overtaken <-chan struct{}
+	var again <-chan time.Time
 	for {
 		select {
 		case o := <-cl.done:
@@ -189,7 +192,14 @@ func (p *Path) await(ctx context.Context, cl *call) outcome {
 			}
 		case <-overtaken:
 			overtaken = nil
-			if cl.repeats && !cl.arriving.Load() {
+			switch {
+			case cl.repeats:
+				again = time.After(cl.within - time.Since(written))
+			case cl.stores && expiry.Stop():
+				expiry.Reset(p.client.opts.RequestTimeout/overtakenPart - time.Since(written))
+			}
+		case <-again:
+			if again = nil; !cl.arriving.Load() {
 				// As below: it counts until it is answered or expires.
 				return outcome{err: errOvertaken}
 			}

@@ -16,6 +16,9 @@ const (
 	earlyFactor = 4
 	// maxReads is how often a read is sent at most. One of 48 threads that hangs gets one read in 48.
 	maxReads = 3
+	// overtakenPart of the request timeout is how long the answer to a request that stores something is awaited, if it
+	// is overtaken: its thread hangs, or takes very long.
+	overtakenPart = 2
 	// maxProbes is how many requests about groups may be unanswered that no other one has overtaken.
 	maxProbes = 4
 )
@@ -25,14 +28,15 @@ const (
 // written later, and answered.
 //
 // What is overtaken gives its slot back at once, and so does the only request about a group in flight: otherwise no
-// other one could overtake it. A read that is answered at once and overtaken is sent again.
+// other one could overtake it. A read that is overtaken, and that takes no longer whatever is stored, is sent again.
+// The answer to a message that is overtaken is not awaited as long as others.
 //
 // The zero value is ready to use. Limiter.mu guards it.
 type lateCalls struct {
 	// usual is how long requests take that store something.
 	usual byClass[pace]
-	// newest is when the newest request with an answer was written, or before.
-	newest byClass[time.Time]
+	// newest is of all requests, newestStored of those that store something.
+	newest, newestStored newest
 	// calls are the late ones, and early counts those that have given their slot back.
 	calls []*call
 	early byClass[int]
@@ -48,6 +52,27 @@ func (b *byClass[T]) of(group bool) *T {
 	return &b.all
 }
 
+// newest is when the newest request with an answer was written, or before.
+type newest struct{ byClass[time.Time] }
+
+func (n *newest) note(cl *call) {
+	if cl.began.After(n.all) {
+		n.all = cl.began
+	}
+	if cl.group && cl.began.After(n.group) {
+		n.group = cl.began
+	}
+}
+
+// overtakes returns when the newest request with an answer was written that overtakes cl if it was written later. A
+// database that takes no writes may answer reads, so they overtake nothing that stores.
+func (l *lateCalls) overtakes(cl *call) time.Time {
+	if cl.stores {
+		return *l.newestStored.of(cl.group)
+	}
+	return *l.newest.of(cl.group)
+}
+
 // lateAfter returns after what time without an answer a request is late.
 func (l *Limiter) lateAfter(group bool) time.Duration {
 	l.mu.Lock()
@@ -59,16 +84,12 @@ func (l *Limiter) lateAfter(group bool) time.Duration {
 func (l *Limiter) answered(cl *call) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.late.newest.note(cl)
 	if cl.stores {
 		l.late.usual.of(cl.group).observe(time.Since(cl.began))
-	}
-	if cl.began.After(l.late.newest.all) {
-		l.late.newest.all = cl.began
+		l.late.newestStored.note(cl)
 	}
 	if cl.group {
-		if cl.began.After(l.late.newest.group) {
-			l.late.newest.group = cl.began
-		}
 		l.recovered(cl.began)
 	}
 	l.giveBack()
@@ -117,7 +138,7 @@ func (cl *call) lastWritten() time.Time {
 // giveBack returns the slots that late calls do not need any more. It needs mu, and grant must be called after it.
 func (l *Limiter) giveBack() {
 	for _, cl := range l.late.calls {
-		if !cl.wasOvertaken && l.late.newest.of(cl.group).After(cl.written) {
+		if !cl.wasOvertaken && l.late.overtakes(cl).After(cl.written) {
 			cl.wasOvertaken = true
 			close(cl.overtaken)
 		}

@@ -111,12 +111,33 @@ func TestHungThread(t *testing.T) {
 		wantSlots(t, h.limiter(), 0, 0)
 		r = <-hung
 		want(t, "the one that hangs", r, 0, ErrNoAnswer)
-		wantAfter(t, "the one that hangs", r, 10*time.Second)
+		wantAfter(t, "the one that hangs", r, 5*time.Second)
 		synctest.Wait()
 		wantSlots(t, h.limiter(), 0, 0)
 		if _, open := <-server.Requests; open {
 			t.Error("the connection of a message that may still be stored is open")
 		}
+	})
+}
+
+// TestReadsOvertakeNoSend: a database that takes no writes answers reads. The answer to a message is awaited as long as
+// if nothing had been answered.
+func TestReadsOvertakeNoSend(t *testing.T) {
+	bubble(t, Options{Connections: 2}, func(t *testing.T, h *harness, server *peer.Conn) {
+		all := &servers{server}
+		send := h.sendAsync(t.Context(), message(2))
+		all.next(t, h)
+		for range 3 {
+			peer.Elapse(firstLate)
+			read := usersAsync(t, h)
+			on, asked := all.next(t, h)
+			answerUsers(on, asked)
+			want(t, "users", <-read, 0)
+		}
+		wantSlots(t, h.limiter(), 1, 0)
+		r := <-send
+		want(t, "send", r, 0, ErrNoAnswer)
+		wantAfter(t, "send", r, 10*time.Second)
 	})
 }
 
@@ -235,6 +256,38 @@ func TestHungRead(t *testing.T) {
 		wantAfter(t, "read", r, firstLate+time.Second)
 		synctest.Wait()
 		wantSlots(t, h.limiter(), 0, 0)
+	})
+}
+
+// TestHungScan: a list that others overtake is sent again once it would have come even if each row were a sound. The
+// rows of the first answer are not mixed with those of the second.
+func TestHungScan(t *testing.T) {
+	bubble(t, Options{Connections: 2}, func(t *testing.T, h *harness, server *peer.Conn) {
+		all := &servers{server}
+		got := &counter{t: t}
+		scan := async(func() (int, error) { return 0, h.Scan(t.Context(), singleChat, 16, got) })
+		on, hung := all.next(t, h)
+		peer.Elapse(firstLate)
+		send := h.sendAsync(t.Context(), message(3))
+		server, sent := all.next(t, h)
+		answerStored(t, server, sent, 5)
+		want(t, "send", <-send, 5)
+		peer.Elapse(16*rowTime - firstLate - time.Millisecond)
+		for _, server := range *all {
+			if len(server.Requests) > 0 {
+				t.Error("it was sent again too early")
+			}
+		}
+		peer.Elapse(time.Millisecond)
+		again, repeated := all.next(t, h)
+		const long = 2 << 10 // 16 of these are passed on row by row
+		on.Send(wire.CommandMsgListRsp, hung.Seq, answerList(uint32(hung.Seq), singleChat, 16, long))
+		pending(t, "scan", scan)
+		again.Send(wire.CommandMsgListRsp, repeated.Seq, answerList(uint32(repeated.Seq), singleChat, 11, long))
+		want(t, "scan", <-scan, 0)
+		if got.begun != 1 || got.rows != 11 {
+			t.Errorf("%d rows of %d answers, want 11 of the last one", got.rows, got.begun)
+		}
 	})
 }
 

@@ -46,9 +46,9 @@ func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
 				asked := server.Next()
 				peer.Elapse(9 * time.Second)
 				next := <-h.Conns
+				// Its answer would overtake the first one.
 				other := h.sendAsync(t.Context(), message(3))
-				answerStored(t, next, next.Next(), 8)
-				want(t, "a send meanwhile", <-other, 8)
+				meanwhile := next.Next()
 				if late {
 					answerStored(t, server, sent, 9)
 					want(t, "send", <-send, 9)
@@ -62,6 +62,8 @@ func TestOverdueSendWaitsForItsNeighbours(t *testing.T) {
 					want(t, "send", r, 0, ErrNoAnswer)
 					wantAfter(t, "send", r, 10*time.Second)
 				}
+				answerStored(t, next, meanwhile, 8)
+				want(t, "a send meanwhile", <-other, 8)
 				synctest.Wait()
 				if _, open := <-server.Requests; open {
 					t.Error("the connection is still open")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -30,10 +31,17 @@ type Scanner interface {
 // Scan passes the rows of List to the scanner without holding all of them. If it returns an error, the scanner
 // may still be called later.
 func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) error {
-	answer := &wire.IMGetMsgListRsp{}
-	x := s.list(count, answer)
-	x.scan = to
-	if err := p.do(ctx, x); err != nil || x.scanned {
+	var answer *wire.IMGetMsgListRsp
+	var x *exchange
+	try := &scanTry{}
+	if err := p.read(ctx, func() *exchange {
+		try.end()
+		try = &scanTry{Scanner: to}
+		answer = &wire.IMGetMsgListRsp{}
+		x = s.list(count, answer)
+		x.scan, x.within = try, time.Duration(count)*rowTime
+		return x
+	}); err != nil || x.scanned {
 		return err
 	}
 	to.Begin()
@@ -43,7 +51,41 @@ func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) er
 	return nil
 }
 
+// scanTry passes rows on until it has ended: when the same request is sent again, the answer to the first one may still
+// come.
+type scanTry struct {
+	mu    sync.Mutex
+	ended bool
+	Scanner
+}
+
+func (t *scanTry) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+}
+
+// Begin implements Scanner.
+func (t *scanTry) Begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.Scanner.Begin()
+	}
+}
+
+// Row implements Scanner.
+func (t *scanTry) Row(r *wire.MsgInfo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.Scanner.Row(r)
+	}
+}
+
 const (
+	// rowTime is how long a stock db_proxy takes for a row of an answer, at most: it loads the file of each sound.
+	rowTime = 100 * time.Millisecond
 	// listField is the field number of the rows.
 	listField = 5
 	// maxRest is far more than the size, in bytes, of an answer without its rows, or without the message.
