@@ -12,15 +12,11 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-const (
-	// earlyLookTime bounds one look: the thread of db_proxy that gets its request may hang as well.
-	earlyLookTime = 2 * time.Second
-	// earlyScanMax is the highest number of rows that a look asks for. The message is among the newest.
-	earlyScanMax = scanCount * scanGrowth
-)
+// earlyScanMax is the highest number of rows that a look asks for. The message is among the newest.
+const earlyScanMax = scanCount * scanGrowth
 
-// earlyLookBackoff is between the looks for one message: four to five until its answer is given up.
-var earlyLookBackoff = backoff{500 * time.Millisecond, 4 * time.Second}
+// earlyLookBackoff is between the looks for one message: three to five until its answer is given up.
+var earlyLookBackoff = backoff{time.Second, 4 * time.Second}
 
 // earlyLook looks for a message in the store while its answer is late, over another connection. A row that is found
 // settles the send: each request is executed once, and the row has its token, or its time and content. A row that is
@@ -60,10 +56,9 @@ func waitUntil(ctx context.Context, until time.Time) {
 	}
 }
 
-// look returns the row of the message, or nil. It reads no further back than the send.
+// look returns the row of the message, or nil. It reads no further back than the send. A stock db_proxy executes few
+// requests about groups at a time, so a look may have to wait.
 func (l *earlyLook) look(ctx context.Context, p recipientState) *wire.MsgInfo {
-	ctx, cancel := context.WithTimeout(ctx, earlyLookTime)
-	defer cancel()
 	path, done, err := l.task.Server.Path()
 	if err != nil {
 		return nil

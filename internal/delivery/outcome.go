@@ -47,6 +47,9 @@ const whyGrace = 10 * time.Second
 // minutes, and audio takes hundreds of kilobytes.
 const maxWaitingRow = 1 << 10
 
+// searchPause times what a search took is the pause after it at least, until absence can be proved.
+const searchPause = 2
+
 // minAsked is how many searches of this process a doubt survives, however old it is.
 const minAsked = 4
 
@@ -253,15 +256,19 @@ func (p recipientState) givesUp(found SearchResult, env environment) bool {
 }
 
 // nextSearch returns when to search after one that proved nothing. The first moment at which absence can be proved is
-// worth a search.
+// worth a search. Until then a search proves nothing unless it finds the message: one that takes long, because others
+// wait as well, is not repeated soon, nor when the next one could be under way at that moment.
 func (p recipientState) nextSearch(proof time.Time, env environment) time.Time {
 	backoff := askBackoff
 	if env.now.Before(p.lastAttempt) { // an earlier operator's
 		backoff = earlierAskBackoff
 	}
 	next := env.backoff(backoff, p.asked)
-	if env.now.Before(proof) && next.After(proof) {
-		return proof
+	if env.now.Before(proof) {
+		took := env.now.Sub(p.askedAt)
+		if next = later(next, env.now.Add(searchPause*took)); next.Add(took).After(proof) {
+			return proof
+		}
 	}
 	return next
 }

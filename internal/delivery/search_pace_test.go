@@ -167,3 +167,29 @@ func TestNoMemoryChangesNoLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestNextSearch: until absence can be proved, a search that takes long is repeated less often, and not when it could
+// be under way at that moment.
+func TestNextSearch(t *testing.T) {
+	proof := base.Add(settle + lag)
+	tests := map[string]struct {
+		after, took time.Duration // after the attempt
+		asked       int32
+		want        time.Time
+	}{
+		"a fast one":                     {time.Second, 10 * time.Millisecond, 3, base.Add(1400 * time.Millisecond)},
+		"a slow one":                     {time.Second, time.Second, 1, base.Add(3 * time.Second)},
+		"a fast one, shortly before":     {settle + lag - time.Millisecond, 0, 1, proof},
+		"a slow one, that would be late": {settle + lag - 4*time.Second, 3 * time.Second, 1, proof},
+		"a slow one, after":              {settle + lag, 3 * time.Second, 1, proof.Add(100 * time.Millisecond)},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			now := base.Add(tc.after)
+			p := recipientState{lastAttempt: base, asked: tc.asked, askedAt: now.Add(-tc.took)}
+			if next := p.nextSearch(proof, envAt(now)); !next.Equal(tc.want) {
+				t.Errorf("after %v, want %v", next.Sub(base), tc.want.Sub(base))
+			}
+		})
+	}
+}
