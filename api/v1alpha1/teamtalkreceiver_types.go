@@ -97,6 +97,14 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:MaxLength=16384
 	ResolvedTemplate string `json:"resolvedTemplate,omitempty"`
 
+	// timeZone is the time zone in which templates show times, as a name of the IANA database, such as Asia/Shanghai.
+	// If unset, it is UTC.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	TimeZone string `json:"timeZone,omitempty"`
+
 	// authentication is how callers are authenticated. If unset, they need a token of the cluster whose user may
 	// create TeamTalkMessages in this namespace.
 	// +optional

@@ -25,6 +25,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
@@ -120,7 +121,7 @@ func (r *Reconciler) checkReceiver(ctx context.Context, o *v1alpha1.TeamTalkRece
 	if cause, err := r.checkServer(ctx, o); cause != nil || err != nil {
 		return cause, err
 	}
-	if _, err := receiver.ParseTemplates(o); err != nil {
+	if err := template.Check(ctx, &o.Spec); err != nil {
 		//nolint:nilerr // the Cause says it
 		return &v1alpha1.Cause{Reason: v1alpha1.ReasonTemplateInvalid, Message: err.Error()}, nil
 	}

@@ -6,141 +6,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
-
-// Statuses of a notification, and of an alert.
-const (
-	statusFiring   = "firing"
-	statusResolved = "resolved"
-)
-
-// KV is a set of labels or annotations. Its methods are for templates, named as in
-// Alertmanager's own.
-type KV map[string]string
-
-// Pair is a name with its value.
-type Pair struct{ Name, Value string }
-
-// Pairs is a list of names with their values.
-type Pairs []Pair
-
-// SortedPairs returns the names with their values, alertname first, then by name.
-func (kv KV) SortedPairs() Pairs {
-	pairs := make(Pairs, 0, len(kv))
-	for _, name := range kv.Names() {
-		pairs = append(pairs, Pair{name, kv[name]})
-	}
-	return pairs
-}
-
-// Names returns the names, alertname first, then in order.
-func (kv KV) Names() []string {
-	names := make([]string, 0, len(kv))
-	for name := range kv {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		switch {
-		case a == b:
-			return 0
-		case a == "alertname":
-			return -1
-		case b == "alertname":
-			return 1
-		}
-		return strings.Compare(a, b)
-	})
-	return names
-}
-
-// Values returns the values, in the order of their names.
-func (kv KV) Values() []string {
-	values := make([]string, 0, len(kv))
-	for _, name := range kv.Names() {
-		values = append(values, kv[name])
-	}
-	return values
-}
-
-// maxRemoved is how many names Remove takes.
-const maxRemoved = 64
-
-// Remove returns the set without these names.
-func (kv KV) Remove(names []string) (KV, error) {
-	if len(names) > maxRemoved {
-		return nil, fmt.Errorf("more than %d names to remove", maxRemoved)
-	}
-	longest := 0
-	for name := range kv {
-		longest = max(longest, len(name))
-	}
-	rest := maps.Clone(kv)
-	for _, name := range names {
-		if len(name) <= longest { // no other is worth a hash
-			delete(rest, name)
-		}
-	}
-	return rest, nil
-}
-
-// Alert is one alert of a notification.
-type Alert struct {
-	Status       string `json:"status"`
-	Labels       KV     `json:"labels"`
-	Annotations  KV     `json:"annotations"`
-	StartsAt     Time   `json:"startsAt"`
-	EndsAt       Time   `json:"endsAt"`
-	GeneratorURL string `json:"generatorURL"`
-	Fingerprint  string `json:"fingerprint"`
-}
-
-// Alerts is a list of alerts.
-type Alerts []Alert
-
-// Firing returns those that are firing.
-func (as Alerts) Firing() Alerts {
-	return as.with(func(a Alert) bool { return a.Status != statusResolved })
-}
-
-// Resolved returns those that are resolved.
-func (as Alerts) Resolved() Alerts {
-	return as.with(func(a Alert) bool { return a.Status == statusResolved })
-}
-
-func (as Alerts) with(want func(Alert) bool) Alerts {
-	var some Alerts
-	for _, a := range as {
-		if want(a) {
-			some = append(some, a)
-		}
-	}
-	return some
-}
-
-// Notification is what Alertmanager posts, version 4, and what templates see.
-type Notification struct {
-	Version           string `json:"version"`
-	GroupKey          string `json:"groupKey"`
-	Status            string `json:"status"`
-	Receiver          string `json:"receiver"`
-	GroupLabels       KV     `json:"groupLabels"`
-	CommonLabels      KV     `json:"commonLabels"`
-	CommonAnnotations KV     `json:"commonAnnotations"`
-	ExternalURL       string `json:"externalURL"`
-	TruncatedAlerts   uint64 `json:"truncatedAlerts"`
-	Alerts            Alerts `json:"alerts"`
-}
 
 // decodeAlertmanager reads a notification. Unknown fields, and a version other
 // than 4, are no error: what is needed of it is there or not.
-func decodeAlertmanager(body []byte) (*Notification, error) {
+func decodeAlertmanager(body []byte) (*template.Notification, error) {
 	if err := tooMuch(body); err != nil {
 		return nil, err
 	}
-	n := &Notification{}
+	n := &template.Notification{}
 	if err := json.Unmarshal(body, n); err != nil {
 		return nil, fmt.Errorf("the body is not an Alertmanager notification: %w", plain(err))
 	}
@@ -153,12 +29,12 @@ func decodeAlertmanager(body []byte) (*Notification, error) {
 		}
 	}
 	if n.CommonLabels == nil {
-		n.narrow()
+		narrow(n)
 	}
 	return n, nil
 }
 
-// decodeGeneric reads any JSON. Its numbers keep all their digits, see number.
+// decodeGeneric reads any JSON. See template.Values.
 func decodeGeneric(body []byte) (any, error) {
 	if err := tooMuch(body); err != nil {
 		return nil, err
@@ -174,7 +50,7 @@ func decodeGeneric(body []byte) (any, error) {
 	if err := d.Decode(&v); err != nil {
 		return nil, fmt.Errorf("the body is not JSON: %w", plain(err))
 	}
-	return numbers(v), nil
+	return template.Values(v), nil
 }
 
 // Bounds of a body: decoded, a few bytes of it take some hundred in memory.

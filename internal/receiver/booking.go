@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
@@ -185,7 +186,7 @@ func (l *ledger) text(ref int) string {
 		text += bullet + one.Text
 		shown++
 	}
-	return text + more(d.Count-shown)
+	return text + template.More(d.Count-shown, 0)
 }
 
 // errFull tells of a single request that a whole ledger does not hold.

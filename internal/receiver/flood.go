@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 // lineTime bounds the rendering of lines for digests: the ledger must be written
@@ -167,7 +168,7 @@ func lineOf(p part, lines map[string]string) string {
 		return "received"
 	}
 	name := p.alerts.Alerts[0].Labels["alertname"]
-	return abbreviate(160, fmt.Sprintf("%s %d %s", p.alerts.Status, len(p.alerts.Alerts), name))
+	return template.Abbreviate(160, fmt.Sprintf("%s %d %s", p.alerts.Status, len(p.alerts.Alerts), name))
 }
 
 // foldAll has the digests of entries written. One that was entered, but never written

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 // flooded is a receiver that gives a recipient one message a minute, by its own clock.
@@ -78,7 +79,7 @@ func must(t testing.TB, err error) {
 // take takes a notification of one alert.
 func (x *flooded) take(name string) (outcome, error) {
 	x.t.Helper()
-	outcomes, err := x.takeAll(Alert{Status: statusFiring, Fingerprint: name, Labels: KV{"alertname": name}})
+	outcomes, err := x.takeAll(template.Alert{Status: template.StatusFiring, Fingerprint: name, Labels: template.KV{"alertname": name}})
 	if len(outcomes) == 0 {
 		outcomes = make([]outcome, 1)
 	}
@@ -86,15 +87,15 @@ func (x *flooded) take(name string) (outcome, error) {
 }
 
 // takeAll takes a notification.
-func (x *flooded) takeAll(alerts ...Alert) ([]outcome, error) {
+func (x *flooded) takeAll(alerts ...template.Alert) ([]outcome, error) {
 	x.t.Helper()
 	return x.takeBy(x.handler, alerts...)
 }
 
 // takeBy takes a notification in the process of a handler.
-func (x *flooded) takeBy(h *Handler, alerts ...Alert) ([]outcome, error) {
-	parts, _ := split(x.receiver, &Notification{Status: statusFiring, Alerts: alerts})
-	templates, err := ParseTemplates(x.receiver)
+func (x *flooded) takeBy(h *Handler, alerts ...template.Alert) ([]outcome, error) {
+	parts, _ := split(x.receiver, &template.Notification{Status: template.StatusFiring, Alerts: alerts})
+	templates, err := template.ParseSet(&x.receiver.Spec)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 const (
@@ -271,5 +272,5 @@ func conflicted(err error) bool {
 // beginning is a text's first two lines in one, for a digest.
 func beginning(text string) string {
 	lines := strings.SplitN(text, "\n", 3)
-	return abbreviate(160, strings.Join(strings.Fields(strings.Join(lines[:min(2, len(lines))], " ")), " "))
+	return template.Abbreviate(160, strings.Join(strings.Fields(strings.Join(lines[:min(2, len(lines))], " ")), " "))
 }

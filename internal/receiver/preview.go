@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 // Preview is a message that a receiver would make.
@@ -25,7 +26,7 @@ type Preview struct {
 // alerts that name recipients whom they may not.
 func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
 	body []byte) (previews []Preview, refused int, err error) {
-	if _, ok := builtIn[r.Spec.Type]; !ok {
+	if r.Spec.Type != v1alpha1.ReceiverAlertmanager && r.Spec.Type != v1alpha1.ReceiverGeneric {
 		return nil, 0, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
 	}
 	if len(r.Spec.To.All()) == 0 {
@@ -35,9 +36,9 @@ func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
 	if err != nil {
 		return nil, 0, err
 	}
-	templates, _ := ParseTemplates(r) // its fault is that of each text
+	templates, _ := template.ParseSet(&r.Spec) // its fault is that of each text
 	for _, p := range parts {
-		text, fault := templates.text(ctx, r, p)
+		text, fault := render(ctx, templates, r, p)
 		previews = append(previews, Preview{Name: nameOf(r, p.hash, 1), To: recipientSet(p.to), Text: text, Fault: fault})
 	}
 	return previews, refused, nil

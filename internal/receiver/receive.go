@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 const (
@@ -47,7 +48,7 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	if err != nil {
 		return refuse(http.StatusBadRequest, "%s", err)
 	}
-	templates, fault := ParseTemplates(r)
+	templates, fault := template.ParseSet(&r.Spec)
 	if fault != nil {
 		h.status.note(key, func(d *delta) { d.fail(h.now(), fault.Error()) })
 	}
@@ -130,7 +131,7 @@ func each[T any](ctx context.Context, items []T, f func(i int, item T) error) er
 type texts struct {
 	handler   *Handler
 	receiver  *v1alpha1.TeamTalkReceiver
-	templates *Templates
+	templates *template.Set
 
 	made sync.Map // by hash
 }
@@ -140,7 +141,7 @@ func (x *texts) of(ctx context.Context, p part) string {
 	if text, ok := x.made.Load(p.hash); ok {
 		return text.(string)
 	}
-	text, fault := x.templates.text(ctx, x.receiver, p)
+	text, fault := render(ctx, x.templates, x.receiver, p)
 	if ctx.Err() != nil {
 		return ""
 	}

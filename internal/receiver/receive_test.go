@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 // TestMoreRecipientsThanAMessageHas: all recipients of an alert get it, and each once.
@@ -39,8 +40,8 @@ func TestMoreRecipientsThanAMessageHas(t *testing.T) {
 				x.receiver.Spec.Allow.Groups = append(x.receiver.Spec.Allow.Groups, v1alpha1.GroupID(id+1))
 				names = append(names, fmt.Sprint(id+1), fmt.Sprint("group:", id+1))
 			}
-			alert := Alert{Status: statusFiring, Labels: KV{"alertname": "A", "to": strings.Join(names, ",")}}
-			body, err := json.Marshal(Notification{Status: statusFiring, Alerts: Alerts{alert}})
+			alert := template.Alert{Status: template.StatusFiring, Labels: template.KV{"alertname": "A", "to": strings.Join(names, ",")}}
+			body, err := json.Marshal(template.Notification{Status: template.StatusFiring, Alerts: template.Alerts{alert}})
 			must(t, err)
 			if previews, _, err := PreviewOf(t.Context(), x.receiver, body); err != nil || len(previews) != 2 || previews[0].Name == previews[1].Name {
 				t.Errorf("%d previews, %v", len(previews), err)

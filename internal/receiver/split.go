@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
@@ -22,7 +22,7 @@ type part struct {
 	hash string
 	to   []v1alpha1.Recipient
 	// alerts is set with type Alertmanager, body with Generic.
-	alerts *Notification
+	alerts *template.Notification
 	body   any
 }
 
@@ -41,11 +41,11 @@ func recipientSet(list []v1alpha1.Recipient) v1alpha1.Recipients {
 
 // split makes the parts of a notification: by whom alerts name, and by groupBy.
 // Refused counts alerts that name whom they may not, or what is no recipient.
-func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused int) {
+func split(r *v1alpha1.TeamTalkReceiver, n *template.Notification) (parts []part, refused int) {
 	type share struct {
 		target string // of the label; empty: to
 		to     []v1alpha1.Recipient
-		alerts Alerts
+		alerts template.Alerts
 	}
 	shares := map[string]*share{}
 	for _, a := range n.Alerts {
@@ -82,7 +82,7 @@ func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused
 			own.TruncatedAlerts = 0
 		}
 		if len(shares) > 1 {
-			own.narrow()
+			narrow(&own)
 		}
 		parts = append(parts, part{hash: hashAlerts(r, n.GroupKey, s.target, s.alerts), to: s.to, alerts: &own})
 	}
@@ -90,17 +90,17 @@ func split(r *v1alpha1.TeamTalkReceiver, n *Notification) (parts []part, refused
 }
 
 // narrow makes what speaks of all alerts speak of those that are there.
-func (n *Notification) narrow() {
-	n.Status = statusResolved
+func narrow(n *template.Notification) {
+	n.Status = template.StatusResolved
 	if len(n.Alerts.Firing()) > 0 {
-		n.Status = statusFiring
+		n.Status = template.StatusFiring
 	}
-	n.CommonLabels, n.CommonAnnotations = common(n.Alerts, func(a Alert) KV { return a.Labels }),
-		common(n.Alerts, func(a Alert) KV { return a.Annotations })
+	n.CommonLabels, n.CommonAnnotations = common(n.Alerts, func(a template.Alert) template.KV { return a.Labels }),
+		common(n.Alerts, func(a template.Alert) template.KV { return a.Annotations })
 }
 
-func common(alerts Alerts, of func(Alert) KV) KV {
-	all := KV{}
+func common(alerts template.Alerts, of func(template.Alert) template.KV) template.KV {
+	all := template.KV{}
 	maps.Copy(all, of(alerts[0]))
 	for _, a := range alerts[1:] {
 		maps.DeleteFunc(all, func(name, value string) bool {
@@ -113,7 +113,7 @@ func common(alerts Alerts, of func(Alert) KV) KV {
 
 // addressed returns whom an alert names, of those that it may. It is not ok if the
 // label also names others, or what is no recipient.
-func addressed(r *v1alpha1.TeamTalkReceiver, labels KV) (list []v1alpha1.Recipient, ok bool) {
+func addressed(r *v1alpha1.TeamTalkReceiver, labels template.KV) (list []v1alpha1.Recipient, ok bool) {
 	value := labels[r.Spec.ToLabel]
 	if r.Spec.ToLabel == "" || value == "" {
 		return nil, true
@@ -141,21 +141,21 @@ func compare(a, b v1alpha1.Recipient) int {
 
 // hashAlerts names a set of alerts. An alert that is resolved, or fires again, is
 // another one. Alertmanagers of a cluster agree on all that goes into it.
-func hashAlerts(r *v1alpha1.TeamTalkReceiver, groupKey, target string, alerts Alerts) string {
+func hashAlerts(r *v1alpha1.TeamTalkReceiver, groupKey, target string, alerts template.Alerts) string {
 	lines := make([]string, len(alerts))
 	for i, a := range alerts {
-		lines[i] = strings.Join([]string{a.identity(), a.Status, a.StartsAt.t.UTC().Format(time.RFC3339Nano)}, "\x00")
+		lines[i] = strings.Join([]string{identity(a), a.Status, a.StartsAt.UTC().String()}, "\x00")
 	}
 	slices.Sort(lines)
 	return hash(append([]string{"alerts", r.Namespace, r.Name, groupKey, target}, slices.Compact(lines)...)...)
 }
 
 // identity is the alert's fingerprint, or its labels where it bears none.
-func (a Alert) identity() string {
+func identity(a template.Alert) string {
 	if a.Fingerprint != "" {
 		return a.Fingerprint
 	}
-	return fmt.Sprintf("%q", a.Labels.SortedPairs())
+	return fmt.Sprintf("%q", []template.Pair(a.Labels.SortedPairs()))
 }
 
 // hash is the first 80 bits of the fields' digest, in hexadecimal.

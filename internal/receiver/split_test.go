@@ -3,35 +3,36 @@
 package receiver
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 func TestSplit(t *testing.T) {
-	labelled := func(label, value string) Alert {
-		return Alert{Status: statusFiring, Labels: KV{"alertname": "Down", label: value}}
+	labelled := func(label, value string) template.Alert {
+		return template.Alert{Status: template.StatusFiring, Labels: template.KV{"alertname": "Down", label: value}}
 	}
 	tests := map[string]struct {
-		alerts  Alerts
+		alerts  template.Alerts
 		groupBy []string
 		// want are the parts as recipients=number of alerts.
 		want        string
 		wantRefused int
 	}{
-		"no label":               {Alerts{labelled("x", "1")}, nil, "[2 -7]=1", 0},
-		"a user":                 {Alerts{labelled("to", "3")}, nil, "[3]=1", 0},
-		"users and groups":       {Alerts{labelled("to", "4, group:8,3,3")}, nil, "[3 4 -8]=1", 0},
-		"in another order":       {Alerts{labelled("to", "4,3"), labelled("to", "3,4")}, nil, "[3 4]=2", 0},
-		"one who is not allowed": {Alerts{labelled("to", "99")}, nil, "[2 -7]=1", 1},
-		"one of two":             {Alerts{labelled("to", "3,99")}, nil, "[3]=1", 1},
-		"no id":                  {Alerts{labelled("to", "alice")}, nil, "[2 -7]=1", 1},
-		"a user's id as a group": {Alerts{labelled("to", "group:3")}, nil, "[2 -7]=1", 1},
-		"several":                {Alerts{labelled("to", "3"), labelled("x", "1"), labelled("to", "4"), labelled("to", "3")}, nil, "[2 -7]=1 [3]=2 [4]=1", 0},
-		"by label":               {Alerts{labelled("x", "1"), labelled("x", "2"), labelled("x", "1")}, []string{"x"}, "[2 -7]=2 [2 -7]=1", 0},
+		"no label":               {template.Alerts{labelled("x", "1")}, nil, "[2 -7]=1", 0},
+		"a user":                 {template.Alerts{labelled("to", "3")}, nil, "[3]=1", 0},
+		"users and groups":       {template.Alerts{labelled("to", "4, group:8,3,3")}, nil, "[3 4 -8]=1", 0},
+		"in another order":       {template.Alerts{labelled("to", "4,3"), labelled("to", "3,4")}, nil, "[3 4]=2", 0},
+		"one who is not allowed": {template.Alerts{labelled("to", "99")}, nil, "[2 -7]=1", 1},
+		"one of two":             {template.Alerts{labelled("to", "3,99")}, nil, "[3]=1", 1},
+		"no id":                  {template.Alerts{labelled("to", "alice")}, nil, "[2 -7]=1", 1},
+		"a user's id as a group": {template.Alerts{labelled("to", "group:3")}, nil, "[2 -7]=1", 1},
+		"several":                {template.Alerts{labelled("to", "3"), labelled("x", "1"), labelled("to", "4"), labelled("to", "3")}, nil, "[2 -7]=1 [3]=2 [4]=1", 0},
+		"by label":               {template.Alerts{labelled("x", "1"), labelled("x", "2"), labelled("x", "1")}, []string{"x"}, "[2 -7]=2 [2 -7]=1", 0},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -40,7 +41,7 @@ func TestSplit(t *testing.T) {
 			r.Spec.ToLabel = "to"
 			r.Spec.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
 			r.Spec.GroupBy = tc.groupBy
-			parts, refused := split(r, &Notification{Alerts: tc.alerts})
+			parts, refused := split(r, &template.Notification{Alerts: tc.alerts})
 			var got []string
 			hashes := map[string]bool{}
 			for _, p := range parts {
@@ -61,7 +62,7 @@ func TestPartsSpeakOfThemselves(t *testing.T) {
 	if len(parts) != 2 {
 		t.Fatalf("%d parts", len(parts))
 	}
-	for i, want := range []string{statusFiring, statusResolved} {
+	for i, want := range []string{template.StatusFiring, template.StatusResolved} {
 		if n := parts[i].alerts; n.Status != want || n.CommonLabels["instance"] != n.Alerts[0].Labels["instance"] || n.CommonAnnotations["summary"] == "" {
 			t.Errorf("part %d: %+v, want %s", i, n, want)
 		}
@@ -69,7 +70,7 @@ func TestPartsSpeakOfThemselves(t *testing.T) {
 }
 
 func TestHashNamesWhatIsNotified(t *testing.T) {
-	of := func(edit func(*Notification), name string) string {
+	of := func(edit func(*template.Notification), name string) string {
 		n := decoded(t, webhook)
 		edit(n)
 		r := alertmanager("")
@@ -77,30 +78,32 @@ func TestHashNamesWhatIsNotified(t *testing.T) {
 		parts, _ := split(r, n)
 		return parts[0].hash
 	}
-	first := of(func(*Notification) {}, "alerts")
-	for name, edit := range map[string]func(*Notification){
-		"another order":       func(n *Notification) { n.Alerts[0], n.Alerts[1] = n.Alerts[1], n.Alerts[0] },
-		"other annotations":   func(n *Notification) { n.Alerts[0].Annotations = nil },
-		"another URL":         func(n *Notification) { n.ExternalURL = "http://peer" },
-		"a later end":         func(n *Notification) { n.Alerts[0].EndsAt = n.Alerts[0].StartsAt },
-		"another time's zone": func(n *Notification) { n.Alerts[0].StartsAt.t = n.Alerts[0].StartsAt.t.In(time.FixedZone("", 3600)) },
+	first := of(func(*template.Notification) {}, "alerts")
+	for name, edit := range map[string]func(*template.Notification){
+		"another order":     func(n *template.Notification) { n.Alerts[0], n.Alerts[1] = n.Alerts[1], n.Alerts[0] },
+		"other annotations": func(n *template.Notification) { n.Alerts[0].Annotations = nil },
+		"another URL":       func(n *template.Notification) { n.ExternalURL = "http://peer" },
+		"a later end":       func(n *template.Notification) { n.Alerts[0].EndsAt = n.Alerts[0].StartsAt },
+		"another time's zone": func(n *template.Notification) {
+			must(t, json.Unmarshal([]byte(`"2026-11-23T13:00:00+01:00"`), &n.Alerts[0].StartsAt))
+		},
 	} {
 		if of(edit, "alerts") != first {
 			t.Errorf("%s is another notification", name)
 		}
 	}
-	for name, edit := range map[string]func(*Notification){
-		"resolved":      func(n *Notification) { n.Alerts[0].Status = statusResolved },
-		"fired again":   func(n *Notification) { n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Add(1) },
-		"another alert": func(n *Notification) { n.Alerts[0].Fingerprint = "cc" },
-		"fewer alerts":  func(n *Notification) { n.Alerts = n.Alerts[:1] },
-		"another group": func(n *Notification) { n.GroupKey = "x" },
+	for name, edit := range map[string]func(*template.Notification){
+		"resolved":      func(n *template.Notification) { n.Alerts[0].Status = template.StatusResolved },
+		"fired again":   func(n *template.Notification) { n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Add(1) },
+		"another alert": func(n *template.Notification) { n.Alerts[0].Fingerprint = "cc" },
+		"fewer alerts":  func(n *template.Notification) { n.Alerts = n.Alerts[:1] },
+		"another group": func(n *template.Notification) { n.GroupKey = "x" },
 	} {
 		if of(edit, "alerts") == first {
 			t.Errorf("%s is the same notification", name)
 		}
 	}
-	if of(func(*Notification) {}, "others") == first {
+	if of(func(*template.Notification) {}, "others") == first {
 		t.Error("another receiver's is the same notification")
 	}
 	if len(first) != 20 {
@@ -125,7 +128,7 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: %v, want %s", body, err, want)
 		}
 	}
-	if n := decoded(t, `{"status":"resolved","alerts":[{}]}`); n.Alerts[0].Status != statusResolved {
+	if n := decoded(t, `{"status":"resolved","alerts":[{}]}`); n.Alerts[0].Status != template.StatusResolved {
 		t.Errorf("an alert without a status is not of the notification's: %+v", n)
 	}
 }

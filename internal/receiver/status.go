@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 const (
@@ -36,7 +37,7 @@ type delta struct {
 }
 
 func (d *delta) fail(now time.Time, text string) {
-	d.lastError = &v1alpha1.ReceiverError{Time: metav1.NewTime(now), Message: abbreviate(maxError, text)}
+	d.lastError = &v1alpha1.ReceiverError{Time: metav1.NewTime(now), Message: template.Abbreviate(maxError, text)}
 }
 
 // addTo adds the delta to a status.

@@ -17,14 +17,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // instances are so many alerts that groupBy makes a part of each.
-func instances(from, count int) []Alert {
-	var alerts []Alert
+func instances(from, count int) []template.Alert {
+	var alerts []template.Alert
 	for i := range count {
-		alerts = append(alerts, Alert{Status: statusFiring, Fingerprint: fmt.Sprint(from + i), Labels: KV{"alertname": "A", "instance": fmt.Sprint(from + i)}})
+		alerts = append(alerts, template.Alert{Status: template.StatusFiring, Fingerprint: fmt.Sprint(from + i), Labels: template.KV{"alertname": "A", "instance": fmt.Sprint(from + i)}})
 	}
 	return alerts
 }
@@ -145,8 +146,8 @@ func TestADearTemplate(t *testing.T) {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
-	parts, _ := split(x.receiver, &Notification{Status: statusFiring, Alerts: alerts})
-	texts := &texts{handler: x.handler, receiver: x.receiver, templates: &Templates{}} // which would panic
+	parts, _ := split(x.receiver, &template.Notification{Status: template.StatusFiring, Alerts: alerts})
+	texts := &texts{handler: x.handler, receiver: x.receiver, templates: &template.Set{}} // which would panic
 	outcomes, err := x.handler.take(t.Context(), x.receiver, texts, parts)
 	if m, f, d := sum(outcomes); err != nil || m != 0 || f != 0 || d != 300 {
 		t.Errorf("again: %d messages, %d folded, %d duplicates: %v", m, f, d, err)
@@ -159,7 +160,7 @@ func TestTriesComeToAnEnd(t *testing.T) {
 	x.receiver.Spec.GroupBy = []string{"instance"}
 	x.receiver.Spec.ToLabel = "to"
 	x.receiver.Spec.Allow = &v1alpha1.Recipients{}
-	var alerts []Alert
+	var alerts []template.Alert
 	for id := range 40 {
 		x.receiver.Spec.Allow.Users = append(x.receiver.Spec.Allow.Users, v1alpha1.UserID(id+1))
 		for _, a := range instances(10*id, 3) {

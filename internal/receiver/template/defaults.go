@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package receiver
+package template
 
-// defaultAlerts is the text of a notification where no template of the user's own
-// makes it: what is wrong comes first, as a phone shows a line or two. It says of
-// an alert what the others do not share.
+// defaultAlerts is the built-in template of a notification. What is wrong comes first, because a phone shows a line or
+// two. Of an alert it shows what the others do not share.
 const defaultAlerts = `
 {{- define "alert"}}
 • {{or .Alert.Annotations.summary .Alert.Annotations.message .Alert.Annotations.description .Alert.Labels.alertname "alert" | trim | abbrev 300}}
@@ -32,8 +31,8 @@ Runbook: {{.}}{{end}}
 {{- with .ExternalURL}}
 {{.}}/#/alerts?receiver={{urlquery $.Receiver}}{{end}}`
 
-// defaultGeneric is the text of any JSON: the fields by which such bodies usually
-// say what happened, else the whole of it.
+// defaultGeneric is the built-in template of any JSON: the fields in which such bodies usually tell what happened, or
+// else all of it.
 const defaultGeneric = `
 {{- $object := get "involvedObject" .}}
 {{- $said := or (get "message" .) (get "text" .) (get "summary" .) (get "title" .) (get "description" .)}}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package template
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+)
+
+const (
+	// maxOutput is how much of a text is made, in bytes, to be cut to fit.
+	maxOutput = 64 << 10
+	// checkWork is the work of an execution in Check. The operator calls it for each receiver of every tenant.
+	checkWork = maxWork / 16
+)
+
+// Set has the templates of a receiver.
+type Set struct {
+	firing, resolved, builtIn *Template
+	zone                      *time.Location
+	// fault is what is wrong with the configured templates or the time zone.
+	fault error
+}
+
+// builtIn are the templates of receivers that configure none.
+var builtIn = map[v1alpha1.ReceiverType]*Template{
+	v1alpha1.ReceiverAlertmanager: mustParse("built-in", defaultAlerts),
+	v1alpha1.ReceiverGeneric:      mustParse("built-in", defaultGeneric),
+}
+
+func mustParse(name, text string) *Template {
+	t, err := Parse(name, text)
+	if err != nil {
+		panic(err) // of a constant: a test renders it
+	}
+	return t
+}
+
+// ParseSet parses the templates of a receiver. An error says which of them is wrong; the Set can be used all the same.
+func ParseSet(spec *v1alpha1.TeamTalkReceiverSpec) (*Set, error) {
+	s := &Set{builtIn: builtIn[spec.Type]}
+	s.firing = s.builtIn
+	var err error
+	if s.zone, err = LoadZone(spec.TimeZone); err != nil {
+		s.fault = fmt.Errorf("spec.timeZone: %w", err)
+	}
+	parse := func(field, text string, into **Template) {
+		if text == "" {
+			return
+		}
+		parsed, err := Parse(field, text)
+		if err != nil {
+			s.fault = fmt.Errorf("spec.%w", err)
+			return
+		}
+		*into = parsed
+	}
+	parse("template", spec.Template, &s.firing)
+	s.resolved = s.firing
+	parse("resolvedTemplate", spec.ResolvedTemplate, &s.resolved)
+	return s, s.fault
+}
+
+// Check returns why a template of a receiver fails with any data, as far as this is known: what ParseSet returns, or
+// fields that no notification has.
+func Check(ctx context.Context, spec *v1alpha1.TeamTalkReceiverSpec) error {
+	s, err := ParseSet(spec)
+	if err != nil || spec.Type != v1alpha1.ReceiverAlertmanager {
+		return err
+	}
+	for _, t := range []*Template{s.firing, s.resolved} {
+		_, err := t.Execute(ctx, example(), &Limits{Work: checkWork, Output: maxOutput, Zone: s.zone})
+		if err != nil && strings.Contains(err.Error(), "can't evaluate field") {
+			return fmt.Errorf("spec.%w", err)
+		}
+	}
+	return nil
+}
+
+// example returns a notification that has all that templates may ask for.
+func example() *Notification {
+	kv := KV{"alertname": "Example", "severity": "warning", "instance": "host-1:9100"}
+	started := Time{t: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	alert := Alert{
+		Status: StatusFiring, Labels: kv, Annotations: kv, StartsAt: started, GeneratorURL: "http://prometheus.example",
+		Fingerprint: "0123456789abcdef",
+	}
+	over := alert
+	over.Status, over.EndsAt = StatusResolved, started.Add(time.Minute)
+	return &Notification{
+		Version: "4", GroupKey: "{}", Status: StatusFiring, Receiver: "example", GroupLabels: kv, CommonLabels: kv,
+		CommonAnnotations: kv, ExternalURL: "http://alertmanager.example", Alerts: Alerts{alert, over}, RouteLabels: kv,
+	}
+}
+
+// Text renders data, a *Notification or what Values returns, so that TeamTalk holds the text. A fault is why the
+// configured template did not render it; the text is the built-in template's then. Once ctx has ended there is neither
+// a fault nor a text worth sending.
+func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
+	configured := s.firing
+	if n, ok := data.(*Notification); ok && n.Status == StatusResolved {
+		configured = s.resolved
+	}
+	fault = s.fault
+	text, err := s.fit(ctx, configured, data)
+	if err == nil {
+		return text, fault
+	}
+	if configured != s.builtIn {
+		fault = err
+		if text, err = s.fit(ctx, s.builtIn, data); err == nil {
+			return text, fault
+		}
+	}
+	if ctx.Err() != nil {
+		return Plain(data), nil //nolint:nilerr // nobody waits for the text
+	}
+	return Plain(data), errors.Join(fault, err)
+}
+
+// Plain is the text of data that is over the limits even of the built-in template.
+func Plain(data any) string {
+	n, ok := data.(*Notification)
+	if !ok {
+		return "received what is too large to show"
+	}
+	return fmt.Sprintf("%s: %d alerts, too large to show", n.Status, len(n.Alerts))
+}
+
+// fit renders data so that TeamTalk holds the text: with as many alerts as there is room for.
+func (s *Set) fit(ctx context.Context, t *Template, data any) (string, error) {
+	limits := &Limits{Work: TextWork, Output: maxOutput, Zone: s.zone}
+	n, ok := data.(*Notification)
+	if !ok {
+		return whole(ctx, t, data, limits, "")
+	}
+	// Firing alerts come first: they are the last to be left out.
+	all := append(n.Alerts.Firing(), n.Alerts.Resolved()...)
+	for i := range all {
+		all[i].StartsAt, all[i].EndsAt = all[i].StartsAt.local(s.zone), all[i].EndsAt.local(s.zone)
+	}
+	own := *n
+	rest := func(count int) string { return More(len(all)-count, own.TruncatedAlerts) }
+	// try renders so many alerts. They do not fit either if so many take too much.
+	try := func(count int) (text string, fits bool, err error) {
+		own.Alerts = all[:count]
+		limits.Output = 2 * cipher.MaxTextWithToken
+		text, err = clean(t.Execute(ctx, &own, limits))
+		if errors.Is(err, errOutput) || errors.Is(err, errWork) || errors.Is(err, errSize) {
+			return "", false, nil
+		}
+		text += rest(count)
+		return text, err == nil && len(text) <= cipher.MaxTextWithToken, err
+	}
+	text, ok, err := try(len(all))
+	if ok || err != nil {
+		return text, err
+	}
+	// From few to many: the time must not depend on how many there are.
+	best, fits, tooMany := "", 0, 1
+	for ; tooMany < len(all); tooMany *= 2 {
+		if text, ok, err = try(tooMany); err != nil {
+			return "", err
+		} else if !ok {
+			break
+		}
+		best, fits = text, tooMany
+	}
+	for tooMany = min(tooMany, len(all)); tooMany-fits > 1; {
+		middle := (fits + tooMany) / 2
+		if text, ok, err = try(middle); err != nil {
+			return "", err
+		} else if ok {
+			best, fits = text, middle
+		} else {
+			tooMany = middle
+		}
+	}
+	if fits > 0 {
+		return best, nil
+	}
+	own.Alerts, limits.Output = all[:1], maxOutput
+	return whole(ctx, t, &own, limits, rest(1))
+}
+
+// whole renders all of the data, cuts the text to fit, and appends an end.
+func whole(ctx context.Context, t *Template, data any, l *Limits, end string) (string, error) {
+	text, err := t.Execute(ctx, data, l)
+	if errors.Is(err, errOutput) {
+		err = nil // it is longer than it is cut to
+	}
+	text, err = clean(text, err)
+	return cut(text, cipher.MaxTextWithToken-len(end)) + end, err
+}
+
+// More tells how many alerts are left out: here, and by the sender before.
+func More(here int, before uint64) string {
+	left := uint64(max(0, here))
+	if left+before < before {
+		return "\n+many more"
+	}
+	if left+before == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\n+%d more", left+before)
+}
+
+// clean makes an output what TeamTalk holds. No text at all is an error: the alert would be lost.
+func clean(text string, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
+	if text = strings.TrimSpace(text); text == "" {
+		return "", errors.New("the template makes no text")
+	}
+	return text, nil
+}
+
+// cut shortens a text to so many bytes, between two characters.
+func cut(text string, limit int) string {
+	const ellipsis = "…"
+	if len(text) <= limit {
+		return text
+	}
+	end := limit - len(ellipsis)
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + ellipsis
+}
