@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
@@ -42,13 +43,15 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {
 		return result, nil
 	}
-	if out.cause != nil && r.Gate() != nil {
-		// Another operator may be sending it, and what it waits for here proves nothing.
-		if result.RequeueAfter, out.cause = conflictDelay, nil; s.snapshot == nil {
-			return result, nil
-		}
+	closed := r.Gate() != nil
+	if closed {
+		result.RequeueAfter, out.cause = conflictDelay, nil
 	}
 	r.syncProgress(s, out)
+	if closed && !s.hasSent() {
+		// Another operator may be sending it: why this one does nothing proves nothing.
+		return result, nil
+	}
 	if wait := r.refused.wait(s.message.UID); wait > 0 && !r.Engine.AwaitsRecord(s.message.UID) {
 		// Whatever has woken the message: a status of 1.5 MB is not written again for each of a thousand recipients.
 		return reconcile.Result{RequeueAfter: cmp.Or(min(wait, result.RequeueAfter), wait)}, nil
@@ -81,6 +84,13 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		return reconcile.Result{}, nil
 	}
 	return result, nil
+}
+
+// hasSent reports whether the engine has progress of the message, and no recipient has missed the deadline in it.
+func (s *scope) hasSent() bool {
+	return s.snapshot != nil && !slices.ContainsFunc(s.snapshot.Recipients, func(p delivery.Progress) bool {
+		return p.Reason == v1alpha1.ReasonDeadlineExceeded
+	})
 }
 
 // onlyProgressDiffers reports whether two statuses show the same apart from the progress of recipients, or only that

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -61,6 +62,43 @@ func TestRecordUnderWay(t *testing.T) {
 				m.Generation++
 			}
 			if got := record(tc.snapshot, user(3, stored, ""), user(4, pending, tc.reason)); got != tc.want {
+				t.Errorf("written: %v", got)
+			}
+		})
+	}
+}
+
+// TestRecordOutsideTerm: an operator that may not send records what it has done, and nothing of what it has not.
+func TestRecordOutsideTerm(t *testing.T) {
+	for name, tc := range map[string]struct {
+		snapshot *delivery.Snapshot
+		out      outcome
+		want     bool
+	}{
+		"its deadline passed":       {out: done},
+		"it waits":                  {out: waitFor(v1alpha1.ReasonSuspended, "suspended")},
+		"it expired in the engine":  {&delivery.Snapshot{Recipients: []delivery.Progress{user(3, v1alpha1.StateFailed, v1alpha1.ReasonDeadlineExceeded)}}, done, false},
+		"what was sent is recorded": {&delivery.Snapshot{Recipients: []delivery.Progress{user(3, v1alpha1.StateStored, "")}}, done, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := expired()
+			r := newReconciler(t, m, 0)
+			before := m.ResourceVersion
+			s := newScope(m, leadership.Term{Clean: true}, noon)
+			s.message.Status.StartTime = ptr.To(metav1.NewTime(noon)) // a change that would be written
+			if tc.snapshot != nil {
+				tc.snapshot.Accepted = noon
+				s.adopt(*tc.snapshot)
+			}
+			r.Gate = func() error { return leadership.ErrGateClosed }
+			result, err := r.record(t.Context(), s, tc.out)
+			if err != nil || !tc.want && result.RequeueAfter == 0 {
+				t.Errorf("%+v, %v", result, err)
+			}
+			if err := r.Live.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
+				t.Fatal(err)
+			}
+			if got := m.ResourceVersion != before; got != tc.want {
 				t.Errorf("written: %v", got)
 			}
 		})
