@@ -5,7 +5,9 @@ package v1alpha1
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 )
 
 // ServerKey returns the TeamTalkServer that sends the messages of the receiver.
@@ -35,4 +37,11 @@ func (r *TeamTalkReceiver) DedupWindow() time.Duration {
 // TTL returns ttlSecondsAfterFinished.
 func (r *TeamTalkReceiver) TTL() time.Duration {
 	return time.Duration(r.Spec.TTLSecondsAfterFinished) * time.Second
+}
+
+// OwnerReference returns the reference by which an object is deleted with the receiver.
+func (r *TeamTalkReceiver) OwnerReference() metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: GroupVersion.String(), Kind: "TeamTalkReceiver", Name: r.Name, UID: r.UID, Controller: ptr.To(true),
+	}
 }

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
@@ -44,7 +45,7 @@ func newFlooded(t *testing.T) *flooded {
 	x.receiver.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60}
 	x.receiver.Spec.DedupWindowSeconds = 300
 	// The real clock bounds requests, so the test's begins with it, with a window.
-	x.now = time.Unix(windowOf(x.receiver.Spec.FloodControl, time.Now())+60, 0)
+	x.now = time.Unix(digest.WindowAt(x.receiver.Spec.FloodControl, time.Now()).Begin+60, 0)
 	x.client = interceptor.NewClient(newClient(t), interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			if err := x.fail(o); err != nil {
@@ -118,7 +119,7 @@ func (x *flooded) digests() map[string]string {
 	texts := map[string]string{}
 	for _, cm := range list.Items {
 		if strings.Contains(cm.Name, "-digest-") {
-			texts[cm.Name] = cm.Data[digestKey]
+			texts[cm.Name] = cm.Data[digest.TextKey]
 		}
 	}
 	return texts
@@ -162,7 +163,7 @@ func TestBudget(t *testing.T) {
 	}
 	for name, text := range got {
 		m := x.message(name)
-		if m.Spec.Content.TextFrom.ConfigMapKeyRef.Name != name || m.Spec.SendAfter.Unix()%60 != int64(digestDelay.Seconds()) {
+		if m.Spec.Content.TextFrom.ConfigMapKeyRef.Name != name || m.Spec.SendAfter.Unix()%60 != int64(digest.Delay.Seconds()) {
 			t.Errorf("%+v", m.Spec)
 		}
 		if !strings.HasPrefix(text, "📦 2 more within 60 s\n• 🔥 FIRING • B\n• 🔥 FIRING • C") &&
@@ -172,7 +173,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestFoldedLater: a crash between ledger and digest folds into a later digest if that one is closed.
+// TestFoldedLater: a crash between state and digest moves to a later digest if that one is closed.
 func TestFoldedLater(t *testing.T) {
 	for name, later := range map[string]time.Duration{"while it is open": 5 * time.Second, "when it is closed": 100 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -201,7 +202,7 @@ func TestFoldedLater(t *testing.T) {
 			var name string
 			for name = range got {
 			}
-			want := fmt.Sprintf("alerts-digest-%d-", windowOf(x.receiver.Spec.FloodControl, x.now))
+			want := fmt.Sprintf("alerts-digest-%d-", digest.WindowAt(x.receiver.Spec.FloodControl, x.now).Begin)
 			if !strings.HasPrefix(name, want) || !strings.Contains(got[name], "• 🔥 FIRING • B") {
 				t.Errorf("%q, want %s", got, want)
 			}
@@ -236,6 +237,41 @@ func TestTheMessageOfADigestIsMadeLater(t *testing.T) {
 	}
 	if got := x.digests(); len(got) != 1 {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestTheRestIsMoved: of a digest that was published in part, only the rest is moved to a later one.
+func TestTheRestIsMoved(t *testing.T) {
+	x := newFlooded(t)
+	x.want("A", aMessage)
+	x.want("B", aFold)
+	fails := true
+	x.client = interceptor.NewClient(x.client, interceptor.Funcs{
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			if fails && strings.Contains(o.GetName(), "-digest-") {
+				return fmt.Errorf("crashed")
+			}
+			return c.Update(ctx, o, opts...)
+		},
+	})
+	restarted := NewHandler(Options{Client: x.client, Log: logr.Discard()})
+	restarted.now = x.handler.now
+	x.handler = restarted
+	if o, err := x.take("C"); err == nil || o != aFold {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	fails = false
+	x.now = x.now.Add(100 * time.Second)
+	x.want("D", aMessage)
+	x.want("C", aDuplicate)
+	var texts []string
+	for _, text := range x.digests() {
+		texts = append(texts, text)
+	}
+	slices.Sort(texts)
+	want := []string{"📦 1 more within 60 s\n• 🔥 FIRING • B", "📦 1 more within 60 s\n• 🔥 FIRING • C"}
+	if !slices.Equal(texts, want) {
+		t.Errorf("%q, want %q", texts, want)
 	}
 }
 
@@ -363,5 +399,34 @@ func TestTwoProcessesDecide(t *testing.T) {
 	}
 	if len(x.timesSent()) != 25 {
 		t.Errorf("%v", x.timesSent())
+	}
+}
+
+// TestForeignConfigMap shows that nothing of others is overwritten.
+func TestForeignConfigMap(t *testing.T) {
+	for name, edit := range map[string]func(*corev1.ConfigMap){
+		"without an owner": func(*corev1.ConfigMap) {},
+		"with the label":   func(cm *corev1.ConfigMap) { cm.Labels = map[string]string{v1alpha1.ReceiverLabel: "alerts"} },
+		"of another receiver": func(cm *corev1.ConfigMap) {
+			other := alertmanager("")
+			other.UID = "another"
+			cm.OwnerReferences = []metav1.OwnerReference{other.OwnerReference()}
+		},
+		"damaged": func(cm *corev1.ConfigMap) {
+			cm.OwnerReferences = []metav1.OwnerReference{alertmanager("").OwnerReference()}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newFlooded(t)
+			foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: digest.StateName(x.receiver)}, Data: map[string]string{"theirs": "kept"}}
+			edit(foreign)
+			must(t, x.client.Create(t.Context(), foreign))
+			if _, err := x.take("A"); err == nil || !strings.Contains(err.Error(), foreign.Name) || !strings.Contains(err.Error(), map[bool]string{true: "was damaged", false: "does not belong"}[name == "damaged"]) {
+				t.Errorf("%v", err)
+			}
+			if err := x.client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign); err != nil || foreign.Data["theirs"] != "kept" {
+				t.Errorf("%+v, %v", foreign, err)
+			}
+		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
 )
 
 // Pattern is where a Handler belongs in a http.ServeMux: it takes the receiver from
@@ -65,18 +66,18 @@ type Handler struct {
 	client  client.Client
 	status  *statusWriter
 	index   *index
-	ledgers queues
-	// lineTime is lineTime; tests have another.
-	lineTime time.Duration
-	now      func() time.Time
+	digests *digest.Store
+	now     func() time.Time
 }
 
 // NewHandler returns a Handler. Start has to run for statuses to be written.
 func NewHandler(o Options) *Handler {
-	return &Handler{
+	h := &Handler{
 		options: o, client: o.Client, status: newStatusWriter(o.Client, o.Log),
-		index: newIndex(o.Client, o.Log), lineTime: lineTime, now: time.Now,
+		index: newIndex(o.Client, o.Log), now: time.Now,
 	}
+	h.digests = h.newDigests(lineTime)
+	return h
 }
 
 // Start watches messages, and writes the statuses of receivers, until ctx is done,

@@ -16,7 +16,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -283,17 +282,9 @@ func message(r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipient)
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.Namespace, Name: name,
 			Labels:          map[string]string{v1alpha1.ReceiverLabel: r.Name},
-			OwnerReferences: []metav1.OwnerReference{owned(r)},
+			OwnerReferences: []metav1.OwnerReference{r.OwnerReference()},
 		},
 		Spec: v1alpha1.TeamTalkMessageSpec{ServerRef: r.Spec.ServerRef, SenderID: r.Spec.SenderID, To: recipientSet(to)},
-	}
-}
-
-// owned has what a receiver makes go with it.
-func owned(r *v1alpha1.TeamTalkReceiver) metav1.OwnerReference {
-	return metav1.OwnerReference{
-		APIVersion: v1alpha1.GroupVersion.String(), Kind: "TeamTalkReceiver", Name: r.Name, UID: r.UID,
-		Controller: ptr.To(true),
 	}
 }
 

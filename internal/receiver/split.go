@@ -55,7 +55,7 @@ func split(r *v1alpha1.TeamTalkReceiver, n *template.Notification) (parts []part
 		}
 		target := ""
 		if len(named) > 0 {
-			target = fmt.Sprint(idsOf(named))
+			target = fmt.Sprint(named)
 		}
 		key := []string{target}
 		for _, label := range r.Spec.GroupBy {

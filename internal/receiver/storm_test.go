@@ -6,17 +6,15 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
@@ -56,6 +54,7 @@ func (x *flooded) counted() *atomic.Int64 {
 		},
 	})
 	x.handler.client = x.client
+	x.handler.digests = x.handler.newDigests(lineTime)
 	return &n
 }
 
@@ -101,7 +100,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 			if m, f, d := sum(got); err != nil || m != 5 || f != count.alerts-5 || d != 0 {
 				t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
 			}
-			// A list, the ledger read twice and written, five messages, and the two objects of a digest.
+			// A list, the state read and written, five messages, and the two objects of a digest.
 			if n := requests.Swap(0); n > 15 {
 				t.Errorf("%d requests", n)
 			}
@@ -135,7 +134,7 @@ func TestADearTemplate(t *testing.T) {
 	x.receiver.Spec.GroupBy = []string{"instance"}
 	x.receiver.Spec.FloodControl.Messages = 3
 	x.receiver.Spec.Template = `made of {{(index .Alerts 0).Labels.instance}}`
-	x.handler.lineTime = 0 // as if it took longer than there is time for
+	x.handler.digests = x.handler.newDigests(0) // as if it took longer than there is time for
 	alerts := instances(0, 300)
 	got, err := x.takeAll(alerts...)
 	if m, f, d := sum(got); err != nil || m != 3 || f != 297 || d != 0 {
@@ -187,57 +186,19 @@ func TestTriesComeToAnEnd(t *testing.T) {
 			t.Fatalf("%d messages, %d folded after %d tries: %v", messages, folded, tries, err)
 		}
 	}
-	// A ledger, 40 messages, and 40 digests in two objects each.
+	// A state, 40 messages, and 40 digests in two objects each.
 	if messages != 40 || folded != 80 || len(x.digests()) != 40 || tries < 121/10 {
 		t.Errorf("%d messages, %d folded, %d digests in %d tries", messages, folded, len(x.digests()), tries)
 	}
 	for name, text := range x.digests() {
-		if strings.Count(text, bullet) != 2 || !strings.HasPrefix(text, "📦 2 more") {
+		if strings.Count(text, "\n• ") != 2 || !strings.HasPrefix(text, "📦 2 more") {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
 }
 
-// TestManyNamedShareADigest: many recipients of one alert share digests, and nobody gets many more.
-func TestManyNamedShareADigest(t *testing.T) {
-	r := alertmanager("")
-	r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60}
-	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
-	for id := range 1000 {
-		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))
-	}
-	l := &ledger{Epoch: "x"}
-	b := l.book(r, time.Unix(1_800_000_000, 0))
-	enter := func(hash string, to []v1alpha1.Recipient) { b.enter(part{hash: hash, to: to}, 1) }
-	enter("A", users(1, 1000))
-	for i := range 10 {
-		enter(fmt.Sprint("B", i), users(1, 1000))
-	}
-	if len(l.Digests) != 1 || l.Digests[0].Count != 10 {
-		t.Fatalf("%+v", l.Digests)
-	}
-	enter("few", users(1, manyNamed))
-	if len(l.Digests) != 1+manyNamed {
-		t.Errorf("%d digests, of which %d are of few", len(l.Digests), manyNamed)
-	}
-	for i := range 20 {
-		enter(fmt.Sprint("C", i), users(1+i, 100))
-	}
-	has := map[int64]int{}
-	for _, d := range l.Digests {
-		for _, id := range l.to(d.To) {
-			has[id]++
-		}
-	}
-	for id, count := range has {
-		if count > 1+maxShared {
-			t.Errorf("%d has %d digests", id, count)
-		}
-	}
-}
-
-// TestTheDigestsOfALostLedger: without the ledger, nothing that was folded is lost.
-func TestTheDigestsOfALostLedger(t *testing.T) {
+// TestTheDigestsOfALostState: without the state, nothing that was suppressed is lost.
+func TestTheDigestsOfALostState(t *testing.T) {
 	x := newFlooded(t)
 	for _, name := range []string{"A", "B", "C"} {
 		if _, err := x.take(name); err != nil {
@@ -245,7 +206,7 @@ func TestTheDigestsOfALostLedger(t *testing.T) {
 		}
 	}
 	cm := &corev1.ConfigMap{}
-	cm.Namespace, cm.Name = "chat", ledgerName(x.receiver)
+	cm.Namespace, cm.Name = "chat", digest.StateName(x.receiver)
 	must(t, x.client.Delete(t.Context(), cm))
 	x.want("D", aMessage)
 	x.want("E", aFold)
@@ -255,78 +216,5 @@ func TestTheDigestsOfALostLedger(t *testing.T) {
 	}
 	if all := strings.Join(texts, "\n"); len(texts) != 2 || !strings.Contains(all, "• B") || !strings.Contains(all, "• C") || !strings.Contains(all, "• E") {
 		t.Errorf("%q", texts)
-	}
-}
-
-// TestRequestsShareAWrite: requests during a write share the next one, and one that gives up harms none.
-func TestRequestsShareAWrite(t *testing.T) {
-	x := newFlooded(t)
-	x.want("First", aMessage)
-	var writes atomic.Int32
-	hold, held := make(chan struct{}), make(chan struct{}, 100)
-	x.client = interceptor.NewClient(x.client, interceptor.Funcs{
-		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-			if o.GetName() == ledgerName(x.receiver) {
-				writes.Add(1)
-				held <- struct{}{}
-				select {
-				case <-hold:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-			return c.Update(ctx, o, opts...)
-		},
-	})
-	x.handler.client = x.client
-	key := client.ObjectKeyFromObject(x.receiver)
-	// waiting waits until so many have joined.
-	waiting := func(count int) {
-		t.Helper()
-		err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-			x.handler.ledgers.mu.Lock()
-			defer x.handler.ledgers.mu.Unlock()
-			of := x.handler.ledgers.byKey[key]
-			return of != nil && len(of.waiting) == count, nil
-		})
-		must(t, err)
-	}
-	enter := func(hash string) func(*ledger) bool {
-		return func(l *ledger) bool {
-			l.book(x.receiver, x.now).enter(part{hash: hash, to: users(2, 1)}, 1)
-			return true
-		}
-	}
-	const others = 20
-	var wg sync.WaitGroup
-	first, giveUp := context.WithCancel(t.Context())
-	wg.Go(func() {
-		if _, err := x.handler.agree(first, x.receiver, enter("gives up")); err == nil {
-			t.Error("it did not give up")
-		}
-	})
-	<-held
-	for i := range others {
-		wg.Go(func() {
-			hash := fmt.Sprint("other", i)
-			if l, err := x.handler.agree(t.Context(), x.receiver, enter(hash)); err != nil || l.find(hash) == nil {
-				t.Errorf("%v", err)
-			}
-		})
-	}
-	waiting(others)
-	giveUp()
-	<-held
-	// They are all in the second one.
-	impatient, leave := context.WithCancel(t.Context())
-	leave()
-	if _, err := x.handler.agree(impatient, x.receiver, enter("leaves")); err == nil {
-		t.Error("it waited")
-	}
-	waiting(0)
-	close(hold)
-	wg.Wait()
-	if writes.Load() != 2 || len(x.handler.ledgers.byKey) != 0 {
-		t.Errorf("%d writes, %d queues", writes.Load(), len(x.handler.ledgers.byKey))
 	}
 }

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package digest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+const (
+	// stateKey is where the state is in its ConfigMap, as JSON.
+	stateKey = "state"
+	// batchTimeout limits how long a batch takes.
+	batchTimeout = 5 * time.Second
+	// parallel is how many digests are published at once.
+	parallel = 8
+)
+
+// Create creates the message of a digest, which takes its text from the key TextKey of the ConfigMap of its name. It
+// returns nil if there is such a message.
+type Create func(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipient, sendAfter time.Time,
+) (*v1alpha1.TeamTalkMessage, error)
+
+// Options are what a Store needs.
+type Options struct {
+	// Client reads live.
+	Client client.Client
+	Create Create
+	// LineTime limits how long a batch waits for lines: the state is written whatever a template takes.
+	LineTime time.Duration
+	Now      func() time.Time
+}
+
+// Store decides on notifications of receivers with flood control.
+type Store struct {
+	options Options
+
+	mu sync.Mutex
+	// batches has the last batch of each receiver that has one.
+	batches map[types.NamespacedName]*batch
+	// published is the count up to which this process has published digests, by name, of each receiver.
+	published map[types.NamespacedName]map[string]int
+}
+
+// NewStore returns a Store.
+func NewStore(o Options) *Store {
+	return &Store{
+		options: o, batches: map[types.NamespacedName]*batch{}, published: map[types.NamespacedName]map[string]int{},
+	}
+}
+
+// batch is a write of the state for all requests that have come since the previous one began.
+type batch struct {
+	previous *batch
+	// Guarded by Store.mu.
+	begun    bool
+	requests []*request
+
+	done chan struct{}
+	// decided and err are the result, once done is closed.
+	decided bool
+	err     error
+}
+
+type request struct {
+	receiver      *v1alpha1.TeamTalkReceiver
+	notifications []Notification
+	decisions     []Decision
+}
+
+// Decide decides on the notifications of a request, and publishes the digests of their recipients. If the decisions are
+// not nil, they are recorded, even if there is an error: then not all digests could be published. A request that ends
+// before its decision is decided nevertheless.
+func (s *Store) Decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, list []Notification) ([]Decision, error) {
+	own := &request{receiver: r, notifications: list}
+	b := s.join(ctx, own)
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for flood control: %w", ctx.Err())
+	}
+	if !b.decided {
+		return nil, b.err
+	}
+	return own.decisions, b.err
+}
+
+// join adds a request to the batch of its receiver that has not begun, or to a new one.
+func (s *Store) join(ctx context.Context, own *request) *batch {
+	key := client.ObjectKeyFromObject(own.receiver)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.batches[key]
+	if b == nil || b.begun {
+		b = &batch{previous: b, done: make(chan struct{})}
+		s.batches[key] = b
+		// It must not end with the first of its requests.
+		go s.run(context.WithoutCancel(ctx), key, b)
+	}
+	b.requests = append(b.requests, own)
+	return b
+}
+
+// run writes a batch when the previous one is done.
+func (s *Store) run(ctx context.Context, key types.NamespacedName, b *batch) {
+	if b.previous != nil {
+		<-b.previous.done
+		b.previous = nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	s.mu.Lock()
+	b.begun = true
+	s.mu.Unlock()
+	state, err := s.write(ctx, b.requests)
+	if b.decided, b.err = err == nil, err; b.decided {
+		b.err = s.publishFor(ctx, state, b.requests)
+	}
+	if b.decided {
+		s.forgetPublished(b.requests[0].receiver, state)
+	}
+	s.mu.Lock()
+	if s.batches[key] == b {
+		delete(s.batches, key)
+	}
+	s.mu.Unlock()
+	close(b.done)
+}
+
+// write decides on requests, and writes the state, again as long as another process is faster.
+func (s *Store) write(ctx context.Context, requests []*request) (*State, error) {
+	r := requests[0].receiver
+	rendering, cancel := context.WithTimeout(ctx, s.options.LineTime)
+	defer cancel()
+	for {
+		cm, state, err := s.read(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		now := s.options.Now()
+		changed, err := s.settle(ctx, r, state, now)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range requests {
+			var fresh bool
+			one.decisions, fresh = newLimiter(state, one.receiver, now).decide(rendering, one.notifications)
+			changed = changed || fresh
+		}
+		if !changed {
+			return state, nil
+		}
+		text, err := state.encode(r.DedupWindow(), now, maxState)
+		if err != nil {
+			return nil, err
+		}
+		cm.Data, cm.BinaryData = map[string]string{stateKey: text}, nil
+		if retry, err := s.put(ctx, cm); err != nil {
+			return nil, fmt.Errorf("write the state of flood control in ConfigMap %s: %w", cm.Name, err)
+		} else if !retry {
+			return state, nil
+		}
+	}
+}
+
+// put writes a ConfigMap. It asks for a retry, after a while, if another process has written it.
+func (s *Store) put(ctx context.Context, cm *corev1.ConfigMap) (retry bool, err error) {
+	if cm.ResourceVersion == "" {
+		err = s.options.Client.Create(ctx, cm)
+	} else {
+		err = s.options.Client.Update(ctx, cm)
+	}
+	if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+		return false, err
+	}
+	select {
+	case <-time.After(rand.N(100 * time.Millisecond)):
+		return true, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("other processes are always faster: %w", ctx.Err())
+	}
+}
+
+// read returns the state and its ConfigMap, or new ones.
+func (s *Store) read(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*corev1.ConfigMap, *State, error) {
+	cm := &corev1.ConfigMap{}
+	name := StateName(r)
+	err := s.options.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, cm)
+	switch {
+	case apierrors.IsNotFound(err):
+		return newConfigMap(r, name), &State{Epoch: string(uuid.NewUUID())}, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("read the state of flood control from ConfigMap %s: %w", name, err)
+	case !metav1.IsControlledBy(cm, r):
+		return nil, nil, fmt.Errorf("ConfigMap %s does not belong to the receiver, which needs it for flood control: "+
+			"rename or delete it", cm.Name)
+	}
+	state, err := decode(cm.Data[stateKey])
+	if err != nil {
+		return nil, nil, fmt.Errorf("flood control's ConfigMap %s was damaged: delete it", cm.Name)
+	}
+	return cm, state, nil
+}
+
+// newConfigMap returns a ConfigMap that is deleted with the receiver.
+func newConfigMap(r *v1alpha1.TeamTalkReceiver, name string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: r.Namespace, Name: name,
+		Labels:          map[string]string{v1alpha1.ReceiverLabel: r.Name},
+		OwnerReferences: []metav1.OwnerReference{r.OwnerReference()},
+	}}
+}
+
+// StateName is the name of the ConfigMap with the state. A deleted receiver of the same name has left another one.
+func StateName(r *v1alpha1.TeamTalkReceiver) string {
+	return fmt.Sprintf("teamtalk-receiver-%s-%.10s", r.Name, hash("state", string(r.UID)))
+}
+
+// each calls f for the items, some at once, even if it fails for others. It returns the first error.
+func each[T any](ctx context.Context, items []T, f func(context.Context, T) error) error {
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, item := range items {
+		group.Go(func() error { return f(ctx, item) })
+	}
+	return group.Wait()
+}
+
+// recipientsOf returns the recipients of requests.
+func recipientsOf(requests []*request) map[int64]bool {
+	ids := map[int64]bool{}
+	for _, one := range requests {
+		for _, n := range one.notifications {
+			for _, r := range n.To {
+				ids[idOf(r)] = true
+			}
+		}
+	}
+	return ids
+}
+
+// publishFor publishes the digests of the recipients of requests.
+func (s *Store) publishFor(ctx context.Context, state *State, requests []*request) error {
+	ids, r := recipientsOf(requests), requests[0].receiver
+	var digests []*Digest
+	for _, d := range state.Digests {
+		if slices.ContainsFunc(d.To, func(id int64) bool { return ids[id] }) {
+			digests = append(digests, d)
+		}
+	}
+	return each(ctx, digests, func(ctx context.Context, d *Digest) error { return s.publish(ctx, r, state, d) })
+}
