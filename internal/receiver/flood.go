@@ -14,6 +14,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
@@ -31,15 +32,15 @@ func (h *Handler) newDigests(lineTime time.Duration) *digest.Store {
 	})
 }
 
-// takeWithin creates the messages of parts for the recipients within the limit of flood control. The others get them in
+// takeWithin creates the messages for the recipients within the limit of flood control. The others get them in
 // a digest. If it fails, what was done stays done, and the outcomes say so.
-func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, parts []part,
+func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, messages []notification.Message,
 	last map[string]numbered) ([]outcome, error) {
-	outcomes, notifications := make([]outcome, len(parts)), make([]digest.Notification, len(parts))
-	for i, p := range parts {
-		was := last[p.hash]
+	outcomes, notifications := make([]outcome, len(messages)), make([]digest.Notification, len(messages))
+	for i, p := range messages {
+		was := last[p.Hash]
 		notifications[i] = digest.Notification{
-			Hash: p.hash, To: p.to, Number: was.number, Recent: was.of(r) && h.young(r, was.created),
+			Hash: p.Hash, To: p.To, Number: was.number, Recent: was.of(r) && h.young(r, was.created),
 			Line: func(ctx context.Context) string { return texts.line(ctx, p) },
 		}
 	}
@@ -50,14 +51,14 @@ func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, 
 	for i, d := range decisions {
 		outcomes[i] = outcome{duplicate: !d.Fresh, folded: d.Fresh && d.Suppressed}
 	}
-	creating := each(ctx, parts, func(i int, p part) error {
+	creating := each(ctx, messages, func(i int, p notification.Message) error {
 		d := decisions[i]
 		after := d.Time.Add(-r.DedupWindow() / 2)
-		if was := last[p.hash]; len(d.To) == 0 || was.of(r) && was.created.After(after) {
+		if was := last[p.Hash]; len(d.To) == 0 || was.of(r) && was.created.After(after) {
 			return nil
 		}
 		// If the number is taken by an old message, which was not in the index yet, the next one is used.
-		made, err := h.create(ctx, r, part{hash: p.hash, to: d.To}, texts.of(ctx, p), d.Number, after)
+		made, err := h.create(ctx, r, notification.Message{Hash: p.Hash, To: d.To}, texts.of(ctx, p), d.Number, after)
 		if err == nil {
 			outcomes[i].message = made.message
 			outcomes[i].duplicate = made.message == "" && !outcomes[i].folded
@@ -89,8 +90,8 @@ func (h *Handler) createDigest(
 	return m, nil
 }
 
-// line is a part's line in a digest: the first two lines of its text, or a plain line if the template takes too long.
-func (x *texts) line(ctx context.Context, p part) string {
+// line is a message's line in a digest: the first two lines of its text, or a plain line if the template takes too long.
+func (x *texts) line(ctx context.Context, p notification.Message) string {
 	if ctx.Err() == nil {
 		if text := x.of(ctx, p); text != "" {
 			lines := strings.SplitN(text, "\n", 3)
@@ -98,9 +99,9 @@ func (x *texts) line(ctx context.Context, p part) string {
 			return template.Abbreviate(maxLine, strings.Join(strings.Fields(text), " "))
 		}
 	}
-	if p.alerts == nil {
+	if p.Alerts == nil {
 		return "received"
 	}
-	name := p.alerts.Alerts[0].Labels["alertname"]
-	return template.Abbreviate(maxLine, fmt.Sprintf("%s %d %s", p.alerts.Status, len(p.alerts.Alerts), name))
+	name := p.Alerts.Alerts[0].Labels["alertname"]
+	return template.Abbreviate(maxLine, fmt.Sprintf("%s %d %s", p.Alerts.Status, len(p.Alerts.Alerts), name))
 }

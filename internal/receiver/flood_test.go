@@ -4,6 +4,7 @@ package receiver
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
@@ -95,13 +97,24 @@ func (x *flooded) takeAll(alerts ...template.Alert) ([]outcome, error) {
 
 // takeBy takes a notification in the process of a handler.
 func (x *flooded) takeBy(h *Handler, alerts ...template.Alert) ([]outcome, error) {
-	parts, _ := split(x.receiver, &template.Notification{Status: template.StatusFiring, Alerts: alerts})
+	parts := messagesOf(x.t, x.receiver, alerts...)
 	templates, err := template.ParseSet(&x.receiver.Spec)
 	if err != nil {
 		return nil, err
 	}
 	texts := &texts{handler: h, receiver: x.receiver, templates: templates}
-	return h.take(x.t.Context(), x.receiver, texts, bounded(parts))
+	return h.take(x.t.Context(), x.receiver, texts, parts)
+}
+
+// messagesOf are the messages of a notification of alerts.
+func messagesOf(t testing.TB, r *v1alpha1.TeamTalkReceiver, alerts ...template.Alert) []notification.Message {
+	t.Helper()
+	n := template.Notification{Status: template.StatusFiring, Alerts: alerts, CommonLabels: template.KV{}, CommonAnnotations: template.KV{}}
+	body, err := json.Marshal(n)
+	must(t, err)
+	messages, _, err := notification.Decode(r, body, "application/json")
+	must(t, err)
+	return messages
 }
 
 func (x *flooded) message(name string) *v1alpha1.TeamTalkMessage {

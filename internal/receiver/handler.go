@@ -216,7 +216,7 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 			"max_alerts)")), authenticated
 	}
 	defer leave()
-	return h.receive(ctx, r, body), authenticated
+	return h.receive(ctx, r, body, req.Header.Get("Content-Type")), authenticated
 }
 
 // admitCaller returns the receiver of a caller who may post to it now. Otherwise the answer has a code. unread is the

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
@@ -29,7 +30,7 @@ const (
 	listPage = 500
 )
 
-// outcome is what became of a part.
+// outcome is what became of a message.
 type outcome struct {
 	// message is the name of the one that was made; empty: none was.
 	message string
@@ -41,9 +42,9 @@ type outcome struct {
 
 // receive makes the messages of a body. It is an answer of 200 only if each is
 // there; those that are already stay, and the next try finds them.
-func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte) answer {
+func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) answer {
 	key := client.ObjectKeyFromObject(r)
-	parts, err := h.parts(r, body)
+	messages, err := h.decode(r, body, contentType)
 	if err != nil {
 		return refuse(http.StatusBadRequest, "%s", err)
 	}
@@ -51,7 +52,7 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	if fault != nil {
 		h.status.note(key, func(d *delta) { d.fail(h.now(), fault.Error()) })
 	}
-	outcomes, err := h.take(ctx, r, &texts{handler: h, receiver: r, templates: templates}, parts)
+	outcomes, err := h.take(ctx, r, &texts{handler: h, receiver: r, templates: templates}, messages)
 	a := answer{code: http.StatusOK}
 	if err != nil {
 		a = h.failed(key, err)
@@ -71,35 +72,34 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	return a
 }
 
-// parts reads a body, and puts on record whom its alerts may not name.
-func (h *Handler) parts(r *v1alpha1.TeamTalkReceiver, body []byte) ([]part, error) {
-	parts, refused, err := read(r, body)
-	if err != nil {
-		return nil, err
-	}
+// decode returns the messages of a body. It records in the status that alerts name recipients that are not allowed.
+func (h *Handler) decode(
+	r *v1alpha1.TeamTalkReceiver, body []byte, contentType string,
+) ([]notification.Message, error) {
+	messages, refused, err := notification.Decode(r, body, contentType)
 	if refused > 0 {
 		h.status.note(client.ObjectKeyFromObject(r), func(d *delta) {
 			d.fail(h.now(), fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not list, or that "+
 				"are no ids", refused, r.Spec.ToLabel))
 		})
 	}
-	return parts, nil
+	return messages, err
 }
 
-// take makes the messages of parts, unless they were made before. What it has done
+// take creates the messages, unless they were made before. What it has done
 // stays done where it fails, so that enough tries come to an end.
 func (h *Handler) take(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts,
-	parts []part) ([]outcome, error) {
-	last, err := h.newest(ctx, r, parts)
+	messages []notification.Message) ([]outcome, error) {
+	last, err := h.newest(ctx, r, messages)
 	if err != nil {
 		return nil, err
 	}
 	if r.Spec.FloodControl != nil {
-		return h.takeWithin(ctx, r, texts, parts, last)
+		return h.takeWithin(ctx, r, texts, messages, last)
 	}
-	outcomes := make([]outcome, len(parts))
-	err = each(ctx, parts, func(i int, p part) (err error) {
-		was := last[p.hash]
+	outcomes := make([]outcome, len(messages))
+	err = each(ctx, messages, func(i int, p notification.Message) (err error) {
+		was := last[p.Hash]
 		if was.of(r) && h.young(r, was.created) {
 			outcomes[i].duplicate = true
 			return nil
@@ -126,7 +126,7 @@ func each[T any](ctx context.Context, items []T, f func(i int, item T) error) er
 	return group.Wait()
 }
 
-// texts makes the texts of one request's parts, each at most once.
+// texts makes the texts of one request's messages, each at most once.
 type texts struct {
 	handler   *Handler
 	receiver  *v1alpha1.TeamTalkReceiver
@@ -135,16 +135,16 @@ type texts struct {
 	made sync.Map // by hash
 }
 
-// of returns a part's text. Where ctx is done meanwhile, it is not to be used.
-func (x *texts) of(ctx context.Context, p part) string {
-	if text, ok := x.made.Load(p.hash); ok {
+// of returns a message's text. Where ctx is done meanwhile, it is not to be used.
+func (x *texts) of(ctx context.Context, p notification.Message) string {
+	if text, ok := x.made.Load(p.Hash); ok {
 		return text.(string)
 	}
 	text, fault := render(ctx, x.templates, x.receiver, p)
 	if ctx.Err() != nil {
 		return ""
 	}
-	x.made.Store(p.hash, text)
+	x.made.Store(p.Hash, text)
 	if h, key := x.handler, client.ObjectKeyFromObject(x.receiver); fault != nil {
 		countFault(key)
 		h.status.note(key, func(d *delta) {
@@ -187,19 +187,21 @@ func (h *Handler) young(r *v1alpha1.TeamTalkReceiver, t metav1.Time) bool {
 
 // newest finds the last messages of notifications. What the index shows may be behind:
 // then the next number is taken already, see create.
-func (h *Handler) newest(ctx context.Context, r *v1alpha1.TeamTalkReceiver, parts []part) (map[string]numbered, error) {
+func (h *Handler) newest(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, messages []notification.Message,
+) (map[string]numbered, error) {
 	found := map[string]numbered{}
-	for _, p := range parts {
-		last, ok := h.index.newest(r.Namespace, p.hash)
+	for _, p := range messages {
+		last, ok := h.index.newest(r.Namespace, p.Hash)
 		switch {
 		case ok:
-		case len(parts) > 1:
+		case len(messages) > 1:
 			// Once for all of them.
 			return h.list(ctx, r, client.HasLabels{v1alpha1.NotificationLabel})
 		default:
-			return h.list(ctx, r, client.MatchingLabels{v1alpha1.NotificationLabel: p.hash})
+			return h.list(ctx, r, client.MatchingLabels{v1alpha1.NotificationLabel: p.Hash})
 		}
-		found[p.hash] = last
+		found[p.Hash] = last
 	}
 	return found, nil
 }
@@ -234,14 +236,15 @@ func metadataList() *metav1.PartialObjectMetadataList {
 // create makes the message with a number, or with the next one that is free. That it
 // is there already, and was made after a time, decides between processes that found the
 // same one to be the next.
-func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p part, text string, number int,
-	after time.Time) (outcome, error) {
+func (h *Handler) create(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, p notification.Message, text string, number int, after time.Time,
+) (outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return outcome{}, fmt.Errorf("make the text of a message: %w", err) // see texts.of
 	}
 	for listed := false; ; number++ {
-		m := message(r, nameOf(r, p.hash, number), p.to)
-		m.Labels[v1alpha1.NotificationLabel] = p.hash
+		m := message(r, nameOf(r, p.Hash, number), p.To)
+		m.Labels[v1alpha1.NotificationLabel] = p.Hash
 		m.Spec.Content.Text = &text
 		err := h.client.Create(ctx, m)
 		if err == nil {
@@ -261,8 +264,8 @@ func (h *Handler) create(ctx context.Context, r *v1alpha1.TeamTalkReceiver, p pa
 			continue // one that lost its labels is not found by them
 		}
 		// The index was behind, and there may be many more.
-		all, err := h.list(ctx, r, client.MatchingLabels{v1alpha1.NotificationLabel: p.hash})
-		last := all[p.hash]
+		all, err := h.list(ctx, r, client.MatchingLabels{v1alpha1.NotificationLabel: p.Hash})
+		last := all[p.Hash]
 		switch {
 		case err != nil:
 			return outcome{}, err
@@ -303,4 +306,17 @@ func numberIn(m metav1.Object) (hash string, number int) {
 		return hash, 0
 	}
 	return hash, int(n)
+}
+
+// recipientSet is the inverse of v1alpha1.Recipients.All.
+func recipientSet(list []v1alpha1.Recipient) v1alpha1.Recipients {
+	var to v1alpha1.Recipients
+	for _, r := range list {
+		if r.Type == v1alpha1.RecipientGroup {
+			to.Groups = append(to.Groups, v1alpha1.GroupID(r.ID))
+		} else {
+			to.Users = append(to.Users, v1alpha1.UserID(r.ID))
+		}
+	}
+	return to
 }

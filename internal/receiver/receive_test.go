@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
@@ -79,7 +80,7 @@ func TestOutOfTime(t *testing.T) {
 	x := newFlooded(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	p := part{hash: "hash", to: []v1alpha1.Recipient{{ID: 3}}}
+	p := notification.Message{Hash: "hash", To: []v1alpha1.Recipient{{ID: 3}}}
 	if made, err := x.handler.create(ctx, x.receiver, p, "", 1, x.now); err == nil || made.message != "" {
 		t.Errorf("made %+v, %v", made, err)
 	}
@@ -119,7 +120,7 @@ func TestMessagesOfOthers(t *testing.T) {
 				}
 				// Where it is not in the index yet, its name is found to be taken.
 				hash, _ := numberedOf(m)
-				other := part{hash: hash, to: x.receiver.Spec.To.All()}
+				other := notification.Message{Hash: hash, To: x.receiver.Spec.To.All()}
 				if behind {
 					o, err := x.handler.create(t.Context(), x.receiver, other, "text", 1, x.now.Add(-time.Minute))
 					if err != nil || o.message != nameOf(x.receiver, hash, 2) {
@@ -242,8 +243,9 @@ func TestTurns(t *testing.T) {
 
 // TestLargeBodiesWait: a body that takes much memory waits for the one before it, a small one does not.
 func TestLargeBodiesWait(t *testing.T) {
+	const largeBody = 5000
 	key := types.NamespacedName{Name: "large bodies"}
-	big, small := []byte("["+strings.Repeat("{},", smallBody)+"{}]"), []byte(`["`+strings.Repeat("{},", smallBody)+`"]`)
+	big, small := []byte("["+strings.Repeat("{},", largeBody)+"{}]"), []byte(`["`+strings.Repeat("{},", largeBody)+`"]`)
 	leave, err := admit(t.Context(), key, big)
 	must(t, err)
 	leaveSmall, err := admit(t.Context(), key, small)

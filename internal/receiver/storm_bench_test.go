@@ -114,7 +114,7 @@ func BenchmarkStorm(b *testing.B) {
 							inFlight <- struct{}{}
 							defer func() { <-inFlight }()
 							each := alerts / requests
-							parts, _ := split(r, &template.Notification{Status: template.StatusFiring, Alerts: instances(j*each, each)})
+							parts := messagesOf(b, r, instances(j*each, each)...)
 							h := handlers[j%2]
 							for range 10 {
 								ctx, cancel := context.WithTimeout(b.Context(), answerTimeout)

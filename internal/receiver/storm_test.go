@@ -145,7 +145,7 @@ func TestADearTemplate(t *testing.T) {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
-	parts, _ := split(x.receiver, &template.Notification{Status: template.StatusFiring, Alerts: alerts})
+	parts := messagesOf(t, x.receiver, alerts...)
 	texts := &texts{handler: x.handler, receiver: x.receiver, templates: &template.Set{}} // which would panic
 	outcomes, err := x.handler.take(t.Context(), x.receiver, texts, parts)
 	if m, f, d := sum(outcomes); err != nil || m != 0 || f != 0 || d != 300 {

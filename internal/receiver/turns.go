@@ -6,6 +6,8 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
 // turns has something done a few times at once: what it takes in memory is taken so many
@@ -21,13 +23,9 @@ type turns struct {
 var (
 	// rendering are the turns of making texts.
 	rendering = newTurns(4)
-	// large are the turns of requests whose bodies have more than smallBody values.
+	// large are the turns of requests with large bodies.
 	large = newTurns(4)
 )
-
-// smallBody is how many values a body may have without waiting for its turn: decoded,
-// it takes less than 1 MiB; the largest takes some 20.
-const smallBody = 4096
 
 func newTurns(at int) *turns { return &turns{free: make(chan struct{}, at)} }
 
@@ -52,8 +50,8 @@ func (t *turns) enter(ctx context.Context, receiver types.NamespacedName) (leave
 // admit waits until there is room for a body to be decoded; leave must be called once
 // nothing of it is left.
 func admit(ctx context.Context, receiver types.NamespacedName, body []byte) (leave func(), err error) {
-	if values, _ := shape(body); values <= smallBody || values > maxValues {
-		return func() {}, nil // those that have too many are not decoded
+	if !notification.IsLarge(body) {
+		return func() {}, nil
 	}
 	return large.enter(ctx, receiver)
 }

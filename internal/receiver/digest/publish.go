@@ -4,7 +4,6 @@ package digest
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -16,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
 // A digest can be written until writeUntil after its window, which is longer than a request takes. It is sent, and
@@ -167,13 +166,7 @@ func (s *Store) send(ctx context.Context, r *v1alpha1.TeamTalkReceiver, d *Diges
 // digestName is the name of the message of a digest and of its ConfigMap.
 func digestName(r *v1alpha1.TeamTalkReceiver, state *State, d *Digest) string {
 	return fmt.Sprintf("%s-digest-%d-%s", r.Name, d.Begin,
-		hash("digest", state.Epoch, strconv.FormatInt(d.Seconds, 10), fmt.Sprint(d.To)))
-}
-
-// hash is the first 80 bits of the fields' digest, in hexadecimal.
-func hash(fields ...string) string {
-	digest := cipher.Digest(fields...)
-	return hex.EncodeToString(digest[:10])
+		notification.Hash("digest", state.Epoch, strconv.FormatInt(d.Seconds, 10), fmt.Sprint(d.To)))
 }
 
 // hasPublished reports whether this process has published a digest up to a count.

@@ -48,7 +48,7 @@ func allow(r *v1alpha1.TeamTalkReceiver, count int) {
 	}
 }
 
-func notification(hash string, to []v1alpha1.Recipient) Notification {
+func newNotification(hash string, to []v1alpha1.Recipient) Notification {
 	return Notification{Hash: hash, To: to, Line: func(context.Context) string { return "line " + hash }}
 }
 
@@ -80,7 +80,7 @@ func TestRoomForAStorm(t *testing.T) {
 				var list []Notification
 				for range 1000 {
 					hashes = append(hashes, random(10))
-					list = append(list, notification(hashes[len(hashes)-1], to))
+					list = append(list, newNotification(hashes[len(hashes)-1], to))
 				}
 				s = decideAll(t, s, r, now, maxState, list...)
 			}
@@ -111,7 +111,7 @@ func TestNoRoom(t *testing.T) {
 		var list []Notification
 		for i := range 40 {
 			last = random(10)
-			list = append(list, notification(last, users(1+(i+round)%100, 100)))
+			list = append(list, newNotification(last, users(1+(i+round)%100, 100)))
 		}
 		at := now.Add(time.Duration(round) * time.Second)
 		s = decideAll(t, s, r, at, maxState, list...)
@@ -153,7 +153,7 @@ func TestManyNamedShareADigest(t *testing.T) {
 	s := &State{Epoch: "x"}
 	l := newLimiter(s, r, time.Unix(1_800_000_000, 0))
 	enter := func(hash string, to []v1alpha1.Recipient) {
-		l.decide(t.Context(), []Notification{notification(hash, to)})
+		l.decide(t.Context(), []Notification{newNotification(hash, to)})
 	}
 	enter("A", users(1, 1000))
 	for i := range 10 {
@@ -199,10 +199,10 @@ func TestWindows(t *testing.T) {
 		"with windows of another length": {time.Second, 30, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := decideAll(t, &State{Epoch: "x"}, r, start, maxState, notification("A", users(2, 1)))
+			s := decideAll(t, &State{Epoch: "x"}, r, start, maxState, newNotification("A", users(2, 1)))
 			other := r.DeepCopy()
 			other.Spec.FloodControl.WindowSeconds = tc.windowSeconds
-			got, _ := newLimiter(s, other, start.Add(tc.at)).decide(t.Context(), []Notification{notification("B", users(2, 1))})
+			got, _ := newLimiter(s, other, start.Add(tc.at)).decide(t.Context(), []Notification{newNotification("B", users(2, 1))})
 			if got[0].Suppressed != tc.wantSuppressed || s.Window.Begin != start.Add(tc.wantBegin).Unix() {
 				t.Errorf("%+v in %+v", got, s.Window)
 			}
@@ -214,7 +214,7 @@ func TestWindows(t *testing.T) {
 func TestRecipients(t *testing.T) {
 	r := newReceiver(v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60})
 	s, now := &State{Epoch: "x"}, time.Unix(1_800_000_000, 0)
-	list := []Notification{notification("one", users(2, 1)), notification("both", users(2, 2)), notification("none", users(2, 2))}
+	list := []Notification{newNotification("one", users(2, 1)), newNotification("both", users(2, 2)), newNotification("none", users(2, 2))}
 	s = decideAll(t, s, r, now, maxState, list...)
 	got, fresh := newLimiter(s, r, now).decide(t.Context(), append(list, list[0]))
 	if fresh {
@@ -232,7 +232,7 @@ func TestEncodeDropsOldEntries(t *testing.T) {
 	r := newReceiver(v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60})
 	s, start := &State{Epoch: "x"}, time.Unix(1_800_000_000, 0)
 	for i := range 4 {
-		s = decideAll(t, s, r, start.Add(time.Duration(i)*200*time.Second), maxState, notification(fmt.Sprint(i), users(2, 2)))
+		s = decideAll(t, s, r, start.Add(time.Duration(i)*200*time.Second), maxState, newNotification(fmt.Sprint(i), users(2, 2)))
 	}
 	if _, known := s.Entries["2"]; len(s.Entries) != 2 || !known {
 		t.Errorf("%+v", s.Entries)

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
 const (
@@ -228,7 +229,7 @@ func newConfigMap(r *v1alpha1.TeamTalkReceiver, name string) *corev1.ConfigMap {
 
 // StateName is the name of the ConfigMap with the state. A deleted receiver of the same name has left another one.
 func StateName(r *v1alpha1.TeamTalkReceiver) string {
-	return fmt.Sprintf("teamtalk-receiver-%s-%.10s", r.Name, hash("state", string(r.UID)))
+	return fmt.Sprintf("teamtalk-receiver-%s-%.10s", r.Name, notification.Hash("state", string(r.UID)))
 }
 
 // each calls f for the items, some at once, even if it fails for others. It returns the first error.

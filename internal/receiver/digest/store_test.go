@@ -57,7 +57,7 @@ func TestRequestsShareAWrite(t *testing.T) {
 		})
 		r := newReceiver(v1alpha1.FloodControl{Messages: 1000, WindowSeconds: 3600})
 		decide := func(ctx context.Context, hash string) ([]Decision, error) {
-			return s.Decide(ctx, r, []Notification{notification(hash, users(2, 1))})
+			return s.Decide(ctx, r, []Notification{newNotification(hash, users(2, 1))})
 		}
 		if _, err := decide(t.Context(), "creates the state"); err != nil {
 			t.Fatal(err)
@@ -103,7 +103,7 @@ func TestAWriteThatHangs(t *testing.T) {
 		})
 		r := newReceiver(v1alpha1.FloodControl{Messages: 1000, WindowSeconds: 3600})
 		decide := func(hash string) ([]Decision, error) {
-			return s.Decide(t.Context(), r, []Notification{notification(hash, users(2, 1))})
+			return s.Decide(t.Context(), r, []Notification{newNotification(hash, users(2, 1))})
 		}
 		if _, err := decide("creates the state"); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package receiver
+package notification
 
 import (
 	"encoding/json"
@@ -11,6 +11,36 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
+
+// webhook is a notification as Alertmanager 0.25 posts it.
+const webhook = `{"receiver":"team","status":"firing","alerts":[
+ {"status":"firing","labels":{"alertname":"HighLatency","instance":"a","severity":"critical"},"annotations":{"summary":"p99 above 1 s"},
+  "startsAt":"2026-11-23T12:00:00.000Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://prom/graph","fingerprint":"aa"},
+ {"status":"resolved","labels":{"alertname":"HighLatency","instance":"b","severity":"critical"},"annotations":{"summary":"p99 above 2 s"},
+  "startsAt":"2026-11-23T12:00:00.000Z","endsAt":"2026-11-23T12:10:00Z","generatorURL":"http://prom/graph","fingerprint":"bb"}],
+ "groupLabels":{"alertname":"HighLatency"},"commonLabels":{"alertname":"HighLatency","severity":"critical"},
+ "commonAnnotations":{},"externalURL":"http://am:9093","version":"4","groupKey":"{}:{alertname=\"HighLatency\"}","truncatedAlerts":0,"anew":{"field":1}}`
+
+func newReceiver(kind v1alpha1.ReceiverType) *v1alpha1.TeamTalkReceiver {
+	r := &v1alpha1.TeamTalkReceiver{}
+	r.Namespace, r.Name, r.Spec.Type = "chat", "alerts", kind
+	r.Spec.To.Users = []v1alpha1.UserID{2}
+	return r
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func decoded(t *testing.T, body string) *template.Notification {
+	t.Helper()
+	n, err := decodeAlertmanager([]byte(body), "application/json")
+	must(t, err)
+	return n.Alerts
+}
 
 func TestSplit(t *testing.T) {
 	labelled := func(label, value string) template.Alert {
@@ -36,7 +66,7 @@ func TestSplit(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := alertmanager("")
+			r := newReceiver(v1alpha1.ReceiverAlertmanager)
 			r.Spec.To.Groups = []v1alpha1.GroupID{7}
 			r.Spec.ToLabel = "to"
 			r.Spec.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
@@ -46,8 +76,8 @@ func TestSplit(t *testing.T) {
 			ids := strings.NewReplacer("{User ", "", "{Group ", "-", "}", "")
 			hashes := map[string]bool{}
 			for _, p := range parts {
-				got = append(got, ids.Replace(fmt.Sprint(p.to))+"="+string('0'+rune(len(p.alerts.Alerts))))
-				hashes[p.hash] = true
+				got = append(got, ids.Replace(fmt.Sprint(p.To))+"="+string('0'+rune(len(p.Alerts.Alerts))))
+				hashes[p.Hash] = true
 			}
 			if strings.Join(got, " ") != tc.want || refused != tc.wantRefused || len(hashes) != len(parts) {
 				t.Errorf("%q, %d refused, %d hashes; want %q, %d", got, refused, len(hashes), tc.want, tc.wantRefused)
@@ -57,14 +87,14 @@ func TestSplit(t *testing.T) {
 }
 
 func TestPartsSpeakOfThemselves(t *testing.T) {
-	r := alertmanager("")
+	r := newReceiver(v1alpha1.ReceiverAlertmanager)
 	r.Spec.GroupBy = []string{"instance"}
 	parts, _ := split(r, decoded(t, webhook))
 	if len(parts) != 2 {
 		t.Fatalf("%d parts", len(parts))
 	}
 	for i, want := range []string{template.StatusFiring, template.StatusResolved} {
-		if n := parts[i].alerts; n.Status != want || n.CommonLabels["instance"] != n.Alerts[0].Labels["instance"] || n.CommonAnnotations["summary"] == "" {
+		if n := parts[i].Alerts; n.Status != want || n.CommonLabels["instance"] != n.Alerts[0].Labels["instance"] || n.CommonAnnotations["summary"] == "" {
 			t.Errorf("part %d: %+v, want %s", i, n, want)
 		}
 	}
@@ -74,10 +104,10 @@ func TestHashNamesWhatIsNotified(t *testing.T) {
 	of := func(edit func(*template.Notification), name string) string {
 		n := decoded(t, webhook)
 		edit(n)
-		r := alertmanager("")
+		r := newReceiver(v1alpha1.ReceiverAlertmanager)
 		r.Name = name
 		parts, _ := split(r, n)
-		return parts[0].hash
+		return parts[0].Hash
 	}
 	first := of(func(*template.Notification) {}, "alerts")
 	for name, edit := range map[string]func(*template.Notification){
@@ -124,12 +154,30 @@ func TestDecode(t *testing.T) {
 		`{"alerts":[{"startsAt":"secret"}]}`: "cannot be read",
 	}
 	for body, want := range tests {
-		_, err := decodeAlertmanager([]byte(body))
+		_, err := decodeAlertmanager([]byte(body), "application/json")
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want %s", body, err, want)
 		}
 	}
 	if n := decoded(t, `{"status":"resolved","alerts":[{}]}`); n.Alerts[0].Status != template.StatusResolved {
 		t.Errorf("an alert without a status is not of the notification's: %+v", n)
+	}
+}
+
+func TestTooMuchToDecode(t *testing.T) {
+	for name, body := range map[string]string{
+		"too many values": `{"alerts":[` + strings.Repeat("{},", 33_000) + `{}]}`,
+		"too deep":        strings.Repeat("[", 201) + strings.Repeat("]", 201),
+		"two values":      `{} {}`,
+	} {
+		for kind := range dialects {
+			if _, _, err := Decode(newReceiver(kind), []byte(body), "application/json"); err == nil {
+				t.Errorf("%s: is decoded as %s", name, kind)
+			}
+		}
+	}
+	text := `["` + strings.Repeat(`[,{\"`, 20_000) + `"]`
+	if _, _, err := Decode(newReceiver(v1alpha1.ReceiverGeneric), []byte(text), "application/json"); err != nil {
+		t.Errorf("what is in a text: %v", err)
 	}
 }
