@@ -257,11 +257,15 @@ func (p recipientState) givesUp(found SearchResult, env environment) bool {
 
 // nextSearch returns when to search after one that proved nothing. The first moment at which absence can be proved is
 // worth a search. Until then a search proves nothing unless it finds the message: one that takes long, because others
-// wait as well, is not repeated soon, nor when the next one could be under way at that moment.
+// wait as well, is not repeated soon, nor when the next one could be under way at that moment. After it, a search that
+// failed is repeated soon, however many there were before: the message, and those behind it, wait for it.
 func (p recipientState) nextSearch(proof time.Time, env environment) time.Time {
 	backoff := askBackoff
 	if env.now.Before(p.lastAttempt) { // an earlier operator's
 		backoff = earlierAskBackoff
+	}
+	if late := env.now.Sub(proof); late >= 0 {
+		backoff.limit = min(backoff.limit, max(time.Second, late))
 	}
 	next := env.backoff(backoff, p.asked)
 	if env.now.Before(proof) {

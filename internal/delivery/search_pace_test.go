@@ -182,6 +182,11 @@ func TestNextSearch(t *testing.T) {
 		"a fast one, shortly before":     {settle + lag - time.Millisecond, 0, 1, proof},
 		"a slow one, that would be late": {settle + lag - 4*time.Second, 3 * time.Second, 1, proof},
 		"a slow one, after":              {settle + lag, 3 * time.Second, 1, proof.Add(100 * time.Millisecond)},
+		"after many before":              {settle + lag, time.Second, 9, proof.Add(time.Second)},
+		"after many, and one that failed": {
+			settle + lag + 7*time.Second, time.Second, 10, proof.Add(14 * time.Second),
+		},
+		"after many that failed": {settle + lag + 10*time.Minute, time.Second, 20, proof.Add(11 * time.Minute)},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
