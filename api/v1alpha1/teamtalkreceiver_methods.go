@@ -7,7 +7,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 )
 
 // ServerKey returns the TeamTalkServer that sends the messages of the receiver.
@@ -42,6 +41,6 @@ func (r *TeamTalkReceiver) TTL() time.Duration {
 // OwnerReference returns the reference by which an object is deleted with the receiver.
 func (r *TeamTalkReceiver) OwnerReference() metav1.OwnerReference {
 	return metav1.OwnerReference{
-		APIVersion: GroupVersion.String(), Kind: "TeamTalkReceiver", Name: r.Name, UID: r.UID, Controller: ptr.To(true),
+		APIVersion: GroupVersion.String(), Kind: "TeamTalkReceiver", Name: r.Name, UID: r.UID, Controller: new(true),
 	}
 }

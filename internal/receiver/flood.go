@@ -34,8 +34,10 @@ func (h *Handler) newDigests(lineTime time.Duration) *digest.Store {
 
 // takeWithin creates the messages for the recipients within the limit of flood control. The others get them in
 // a digest. If it fails, what was done stays done, and the outcomes say so.
-func (h *Handler) takeWithin(ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, messages []notification.Message,
-	last map[string]numbered) ([]outcome, error) {
+func (h *Handler) takeWithin(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, messages []notification.Message,
+	last map[string]numbered,
+) ([]outcome, error) {
 	outcomes, notifications := make([]outcome, len(messages)), make([]digest.Notification, len(messages))
 	for i, p := range messages {
 		was := last[p.Hash]
@@ -90,7 +92,7 @@ func (h *Handler) createDigest(
 	return m, nil
 }
 
-// line is a message's line in a digest: the first two lines of its text, or a plain line if the template takes too long.
+// line is a message's line in a digest: the first two lines of its text, or a plain line if the template is too slow.
 func (x *texts) line(ctx context.Context, p notification.Message) string {
 	if ctx.Err() == nil {
 		if text := x.of(ctx, p); text != "" {

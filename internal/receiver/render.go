@@ -13,7 +13,9 @@ import (
 )
 
 // render renders the text of a message when it is the receiver's turn, see template.Set.Text.
-func render(ctx context.Context, s *template.Set, r *v1alpha1.TeamTalkReceiver, p notification.Message) (text string, fault error) {
+func render(
+	ctx context.Context, s *template.Set, r *v1alpha1.TeamTalkReceiver, p notification.Message,
+) (text string, fault error) {
 	data := p.Data()
 	leave, err := rendering.enter(ctx, types.NamespacedName{Namespace: r.Namespace, Name: r.Name})
 	if err != nil {

@@ -35,8 +35,8 @@ var gatewayColumns = []column{
 	{"gateway_unverified_cpu_ms", 3},
 }
 
-// gateway compares the gateway in direct mode with a bare client, each with 64 requests in flight at db_proxy, in turns:
-// with and without reading back. It also measures how long a single client waits.
+// gateway compares the gateway in direct mode with a bare client, in turns: with and without reading back. Each has 64
+// requests in flight at db_proxy. It also measures how long a single client waits.
 func gateway(ctx context.Context, w *world, r *report) {
 	// An operator would have connections of its own, and nothing to do.
 	w.retire(ctx)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"maps"
 	"slices"
 	"time"
@@ -110,14 +111,15 @@ func (d *Digest) add(line string) {
 
 // text is the text of the message.
 func (d *Digest) text() string {
-	text := fmt.Sprintf("📦 %d more within %d s", d.Count, d.Seconds)
+	var text strings.Builder
+	fmt.Fprintf(&text, "📦 %d more within %d s", d.Count, d.Seconds)
 	for _, line := range d.Lines {
-		text += bullet + line
+		text.WriteString(bullet + line)
 	}
 	if more := d.Count - len(d.Lines); more > 0 {
-		text += fmt.Sprintf("\n+%d more", more)
+		fmt.Fprintf(&text, "\n+%d more", more)
 	}
-	return text
+	return text.String()
 }
 
 // digest returns the digest of a window and recipients. It is created if necessary.
