@@ -5,6 +5,8 @@ package dbproxy
 import (
 	"slices"
 	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 const (
@@ -59,10 +61,14 @@ func (n *newest) note(cl *call) {
 	if cl.began.After(n.all) {
 		n.all = cl.began
 	}
-	if cl.group && cl.began.After(n.group) {
+	if cl.showsGroups() && cl.began.After(n.group) {
 		n.group = cl.began
 	}
 }
+
+// showsGroups reports whether the answer to a call shows that db_proxy handles messages and history of groups. Group info
+// shows nothing: it is in other tables, and answered fast while any number of these hang.
+func (cl *call) showsGroups() bool { return cl.group && cl.request != wire.CommandGroupInfoReq }
 
 // overtakes returns when the newest request with an answer was written that overtakes cl if it was written later. A
 // database that takes no writes may answer reads, so they overtake nothing that stores.
@@ -89,7 +95,7 @@ func (l *Limiter) answered(cl *call) {
 		l.late.usual.of(cl.group).observe(time.Since(cl.began))
 		l.late.newestStored.note(cl)
 	}
-	if cl.group {
+	if cl.showsGroups() {
 		l.recovered(cl.began)
 	}
 	l.giveBack()

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/peer"
 )
 
@@ -73,6 +74,9 @@ func TestQuarantine(t *testing.T) {
 		abandon(l, acquire(t, l, 4, true))
 		peer.Elapse(time.Second)
 		l.limiter.answered(before)
+		free(0)
+		// Group info is answered while messages and history hang.
+		l.limiter.answered(&call{exchange: &exchange{group: true, request: wire.CommandGroupInfoReq}, began: time.Now()})
 		free(0)
 		answerGroup(l)
 		free(4)
