@@ -218,10 +218,10 @@ type ReceiverCounts struct {
 	// duplicates is the number of notifications that repeat another one within dedupWindowSeconds.
 	// +optional
 	Duplicates int64 `json:"duplicates,omitempty"`
-	// folded is the number of notifications that are in the digest of at least one recipient. A retried
+	// suppressed is the number of notifications that are in the digest of at least one recipient. A retried
 	// request may be counted twice.
 	// +optional
-	Folded int64 `json:"folded,omitempty"`
+	Suppressed int64 `json:"suppressed,omitempty"`
 	// templateFaults is the number of messages with the built-in template because the declared one failed.
 	// +optional
 	TemplateFaults int64 `json:"templateFaults,omitempty"`

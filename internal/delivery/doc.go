@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package delivery delivers a message to each of its recipients exactly once, or reports
-// why it did not. The store is the ledger: nothing is sent while an earlier attempt may
+// why it did not. The store decides: nothing is sent while an earlier attempt may
 // have reached it. A doubt that cannot be settled ends as OutcomeUnknown.
 //
 // Engine.Submit starts the delivery of a Task, Engine.Snapshot returns its progress, and Engine.Ack says that it

@@ -21,31 +21,29 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// SignatureHeader bears the signature of a body: sha256=<HMAC-SHA256 in hex>, as
-// Flux's notification-controller sends it.
+// SignatureHeader has the signature of a body: sha256=<HMAC-SHA256 in hex>, as Flux's notification-controller sends it.
 const SignatureHeader = "X-Signature"
 
 // Errors of an Authorize.
 var (
-	// ErrUnauthenticated: it is not known who calls. Answered with 401.
+	// ErrUnauthenticated: the caller is not known. Answered with 401.
 	ErrUnauthenticated = errors.New("not authenticated")
-	// ErrForbidden: who calls may not. Answered with 403.
+	// ErrForbidden: the caller is known, but not permitted. Answered with 403.
 	ErrForbidden = errors.New("not permitted")
 )
 
-// Authorize says whether who sends a request may create TeamTalkMessages in a
-// namespace: nil, ErrUnauthenticated, ErrForbidden, or why it cannot be told.
+// Authorize checks whether the caller of a request may create TeamTalkMessages in a namespace. It returns nil,
+// ErrUnauthenticated, ErrForbidden, or why the check failed.
 type Authorize func(r *http.Request, namespace string) error
 
-// SecretProblem says why callers cannot be checked against a Secret. It is for a
-// user to mend.
+// SecretProblem says why callers cannot be checked against a Secret, and what the user has to change.
 type SecretProblem struct{ message string }
 
 // Error implements error.
 func (p *SecretProblem) Error() string { return p.message }
 
-// LoadSecret reads what the receiver's callers are checked against. Where the user
-// has to mend it, the error is a SecretProblem.
+// LoadSecret reads what the receiver's callers are checked against. If the user has to change something, the error is a
+// SecretProblem.
 func LoadSecret(ctx context.Context, c client.Reader, namespace string, ref *v1alpha1.TokenSecretRef) ([]byte, error) {
 	secret := &corev1.Secret{}
 	err := c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
@@ -76,12 +74,12 @@ func (h *Handler) authenticate(req *http.Request, r *v1alpha1.TeamTalkReceiver, 
 		return err
 	}
 	if r.Spec.Authentication.HMACSecretRef != nil {
-		return verify(req.Header.Get(SignatureHeader), body, secret)
+		return checkSignature(req.Header.Get(SignatureHeader), body, secret)
 	}
-	return present(req.Header.Get("Authorization"), secret)
+	return checkToken(req.Header.Get("Authorization"), secret)
 }
 
-// authorize asks the gateway's Authorize; without one nobody is let in.
+// authorize asks Options.Authorize. Without it, all callers are refused.
 func (h *Handler) authorize(req *http.Request, namespace string) error {
 	if h.options.Authorize == nil {
 		return ErrUnauthenticated
@@ -89,12 +87,12 @@ func (h *Handler) authorize(req *http.Request, namespace string) error {
 	return h.options.Authorize(req, namespace)
 }
 
-// present checks a token that was presented.
-func present(header string, secret []byte) error {
+// checkToken checks the token in an Authorization header.
+func checkToken(header string, secret []byte) error {
 	scheme, token, _ := strings.Cut(header, " ")
-	// Files, and what was made of them, end in a newline.
+	// A value that was created from a file ends in a newline.
 	want := strings.TrimRight(string(secret), "\r\n")
-	// Of equal length, so that the time tells nothing.
+	// Digests have the same length, so that the time tells nothing about the token.
 	a, b := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(want))
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
 		return ErrUnauthenticated
@@ -102,15 +100,15 @@ func present(header string, secret []byte) error {
 	return nil
 }
 
-// isSignature reports whether a header has the form of a signature. No other one passes verify.
+// isSignature reports whether a header has the form of a signature. No other one passes checkSignature.
 func isSignature(header string) bool {
 	algorithm, digest, _ := strings.Cut(header, "=")
 	got, err := hex.DecodeString(digest)
 	return err == nil && algorithm == "sha256" && len(got) == sha256.Size
 }
 
-// verify checks a signature.
-func verify(header string, body, key []byte) error {
+// checkSignature checks the signature of a body.
+func checkSignature(header string, body, key []byte) error {
 	algorithm, digest, _ := strings.Cut(header, "=")
 	got, err := hex.DecodeString(digest)
 	if err != nil || algorithm != "sha256" {

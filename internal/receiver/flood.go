@@ -5,7 +5,6 @@ package receiver
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,15 +14,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
-	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
-const (
-	// lineTime limits the rendering of lines for digests.
-	lineTime = 1500 * time.Millisecond
-	// maxLine is the longest line of a digest, in characters.
-	maxLine = 160
-)
+// lineTime limits the rendering of lines for digests.
+const lineTime = 1500 * time.Millisecond
 
 // newDigests returns the flood control of the handler, with a time for rendering lines.
 func (h *Handler) newDigests(lineTime time.Duration) *digest.Store {
@@ -32,18 +26,19 @@ func (h *Handler) newDigests(lineTime time.Duration) *digest.Store {
 	})
 }
 
-// takeWithin creates the messages for the recipients within the limit of flood control. The others get them in
+// createWithinLimit creates the messages for the recipients within the limit of flood control. The others get them in
 // a digest. If it fails, what was done stays done, and the outcomes say so.
-func (h *Handler) takeWithin(
+func (h *Handler) createWithinLimit(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, messages []notification.Message,
-	last map[string]numbered,
+	newest map[string]messageInfo,
 ) ([]outcome, error) {
 	outcomes, notifications := make([]outcome, len(messages)), make([]digest.Notification, len(messages))
-	for i, p := range messages {
-		was := last[p.Hash]
+	after := h.now().Add(-r.DedupWindow())
+	for i, m := range messages {
+		last := newest[m.Hash]
 		notifications[i] = digest.Notification{
-			Hash: p.Hash, To: p.To, Number: was.number, Recent: was.of(r) && h.young(r, was.created),
-			Line: func(ctx context.Context) string { return texts.line(ctx, p) },
+			Hash: m.Hash, To: m.To, Number: last.number, Recent: last.isOf(r) && last.created.After(after),
+			Line: func(ctx context.Context) string { return texts.line(ctx, m) },
 		}
 	}
 	decisions, suppressing := h.digests.Decide(ctx, r, notifications)
@@ -51,19 +46,19 @@ func (h *Handler) takeWithin(
 		return outcomes, suppressing
 	}
 	for i, d := range decisions {
-		outcomes[i] = outcome{duplicate: !d.Fresh, folded: d.Fresh && d.Suppressed}
+		outcomes[i] = outcome{duplicate: !d.Fresh, suppressed: d.Fresh && d.Suppressed}
 	}
-	creating := each(ctx, messages, func(i int, p notification.Message) error {
+	creating := each(ctx, messages, func(i int, m notification.Message) error {
 		d := decisions[i]
 		after := d.Time.Add(-r.DedupWindow() / 2)
-		if was := last[p.Hash]; len(d.To) == 0 || was.of(r) && was.created.After(after) {
+		if last := newest[m.Hash]; len(d.To) == 0 || last.isOf(r) && last.created.After(after) {
 			return nil
 		}
-		// If the number is taken by an old message, which was not in the index yet, the next one is used.
-		made, err := h.create(ctx, r, notification.Message{Hash: p.Hash, To: d.To}, texts.of(ctx, p), d.Number, after)
+		// If the number is that of an old message, which was not in the index yet, the next one is used.
+		created, err := h.create(ctx, r, notification.Message{Hash: m.Hash, To: d.To}, texts.of(ctx, m), d.Number, after)
 		if err == nil {
-			outcomes[i].message = made.message
-			outcomes[i].duplicate = made.message == "" && !outcomes[i].folded
+			outcomes[i].message = created.message
+			outcomes[i].duplicate = created.message == "" && !outcomes[i].suppressed
 		}
 		return err
 	})
@@ -77,7 +72,7 @@ func (h *Handler) takeWithin(
 func (h *Handler) createDigest(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipient, sendAfter time.Time,
 ) (*v1alpha1.TeamTalkMessage, error) {
-	m := message(r, name, to)
+	m := newMessage(r, name, to)
 	m.Spec.SendAfter = ptr.To(metav1.NewTime(sendAfter))
 	m.Spec.Content.TextFrom = &v1alpha1.TextSource{
 		ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: name, Key: digest.TextKey},
@@ -90,20 +85,4 @@ func (h *Handler) createDigest(
 		return nil, fmt.Errorf("create TeamTalkMessage %s: %w", name, err)
 	}
 	return m, nil
-}
-
-// line is a message's line in a digest: the first two lines of its text, or a plain line if the template is too slow.
-func (x *texts) line(ctx context.Context, p notification.Message) string {
-	if ctx.Err() == nil {
-		if text := x.of(ctx, p); text != "" {
-			lines := strings.SplitN(text, "\n", 3)
-			text = strings.Join(lines[:min(2, len(lines))], " ")
-			return template.Abbreviate(maxLine, strings.Join(strings.Fields(text), " "))
-		}
-	}
-	if p.Alerts == nil {
-		return "received"
-	}
-	name := p.Alerts.Alerts[0].Labels["alertname"]
-	return template.Abbreviate(maxLine, fmt.Sprintf("%s %d %s", p.Alerts.Status, len(p.Alerts.Alerts), name))
 }

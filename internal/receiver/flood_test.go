@@ -97,13 +97,13 @@ func (x *flooded) takeAll(alerts ...template.Alert) ([]outcome, error) {
 
 // takeBy takes a notification in the process of a handler.
 func (x *flooded) takeBy(h *Handler, alerts ...template.Alert) ([]outcome, error) {
-	parts := messagesOf(x.t, x.receiver, alerts...)
+	messages := messagesOf(x.t, x.receiver, alerts...)
 	templates, err := template.ParseSet(&x.receiver.Spec)
 	if err != nil {
 		return nil, err
 	}
 	texts := &texts{handler: h, receiver: x.receiver, templates: templates}
-	return h.take(x.t.Context(), x.receiver, texts, parts)
+	return h.createAll(x.t.Context(), x.receiver, texts, messages)
 }
 
 // messagesOf are the messages of a notification of alerts.
@@ -150,26 +150,26 @@ func (x *flooded) want(name string, want outcome) {
 }
 
 var (
-	aMessage   = outcome{message: "some"}
-	aDuplicate = outcome{duplicate: true}
-	aFold      = outcome{folded: true}
+	aMessage     = outcome{message: "some"}
+	aDuplicate   = outcome{duplicate: true}
+	aSuppression = outcome{suppressed: true}
 )
 
 func TestBudget(t *testing.T) {
 	x := newFlooded(t)
 	x.want("A", aMessage)
 	x.want("A", aDuplicate)
-	x.want("B", aFold)
+	x.want("B", aSuppression)
 	x.want("B", aDuplicate)
-	x.want("C", aFold)
+	x.want("C", aSuppression)
 	x.now = x.now.Add(61 * time.Second)
 	x.want("A", aDuplicate)
 	x.want("B", aDuplicate)
 	x.want("D", aMessage)
 	x.now = x.now.Add(300 * time.Second)
-	// A real repeat, and one of what was folded.
+	// A real repeat, and one of what was suppressed.
 	x.want("B", aMessage)
-	x.want("A", aFold)
+	x.want("A", aSuppression)
 	got := x.digests()
 	if len(got) != 2 {
 		t.Fatalf("%q", got)
@@ -186,8 +186,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestFoldedLater: a crash between state and digest moves to a later digest if that one is closed.
-func TestFoldedLater(t *testing.T) {
+// TestSuppressedLater: a crash between state and digest moves to a later digest if that one is closed.
+func TestSuppressedLater(t *testing.T) {
 	for name, later := range map[string]time.Duration{"while it is open": 5 * time.Second, "when it is closed": 100 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			x := newFlooded(t)
@@ -198,7 +198,7 @@ func TestFoldedLater(t *testing.T) {
 				}
 				return nil
 			}
-			if o, err := x.take("B"); err == nil || o != aFold {
+			if o, err := x.take("B"); err == nil || o != aSuppression {
 				t.Fatalf("%+v, %v", o, err)
 			}
 			if got := x.digests(); len(got) != 0 {
@@ -219,9 +219,9 @@ func TestFoldedLater(t *testing.T) {
 			if !strings.HasPrefix(name, want) || !strings.Contains(got[name], "• 🔥 FIRING • B") {
 				t.Errorf("%q, want %s", got, want)
 			}
-			// What is folded there since is beside it.
-			x.want("C", map[bool]outcome{true: aMessage, false: aFold}[later > time.Minute])
-			x.want("D", aFold)
+			// What is suppressed there since is beside it.
+			x.want("C", map[bool]outcome{true: aMessage, false: aSuppression}[later > time.Minute])
+			x.want("D", aSuppression)
 			if got := x.digests()[name]; !strings.Contains(got, "• B\n") || !strings.Contains(got, "• D") {
 				t.Errorf("%q", got)
 			}
@@ -257,7 +257,7 @@ func TestTheMessageOfADigestIsMadeLater(t *testing.T) {
 func TestTheRestIsMoved(t *testing.T) {
 	x := newFlooded(t)
 	x.want("A", aMessage)
-	x.want("B", aFold)
+	x.want("B", aSuppression)
 	fails := true
 	x.client = interceptor.NewClient(x.client, interceptor.Funcs{
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
@@ -270,7 +270,7 @@ func TestTheRestIsMoved(t *testing.T) {
 	restarted := NewHandler(Options{Client: x.client, Log: logr.Discard()})
 	restarted.now = x.handler.now
 	x.handler = restarted
-	if o, err := x.take("C"); err == nil || o != aFold {
+	if o, err := x.take("C"); err == nil || o != aSuppression {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	fails = false
@@ -352,7 +352,7 @@ func TestEditsWithinAWindow(t *testing.T) {
 				take := func(names ...string) {
 					for _, name := range names {
 						x.send()
-						if o, err := x.take(name); err != nil || o.message == "" && !o.folded {
+						if o, err := x.take(name); err != nil || o.message == "" && !o.suppressed {
 							t.Errorf("%s: %+v, %v", name, o, err)
 						}
 						x.now = x.now.Add(time.Second)
@@ -385,7 +385,7 @@ func TestTwoProcessesDecide(t *testing.T) {
 	second := NewHandler(Options{Client: x.client, Log: logr.Discard()})
 	second.now = x.handler.now
 	var wg sync.WaitGroup
-	var messages, folded, duplicates atomic.Int64
+	var messages, suppressed, duplicates atomic.Int64
 	for i := range 12 {
 		h := []*Handler{x.handler, second}[i%2]
 		wg.Go(func() {
@@ -395,13 +395,13 @@ func TestTwoProcessesDecide(t *testing.T) {
 			}
 			m, f, d := sum(got)
 			messages.Add(int64(m))
-			folded.Add(int64(f))
+			suppressed.Add(int64(f))
 			duplicates.Add(int64(d))
 		})
 	}
 	wg.Wait()
-	if messages.Load() != 1 || len(x.digests()) != 1 || messages.Load()+folded.Load() != 25 || duplicates.Load() != 120-25 {
-		t.Errorf("%d messages, %d folded, %d duplicates, %q", messages.Load(), folded.Load(), duplicates.Load(), x.digests())
+	if messages.Load() != 1 || len(x.digests()) != 1 || messages.Load()+suppressed.Load() != 25 || duplicates.Load() != 120-25 {
+		t.Errorf("%d messages, %d suppressed, %d duplicates, %q", messages.Load(), suppressed.Load(), duplicates.Load(), x.digests())
 	}
 	x.now = x.now.Add(time.Hour)
 	x.send()

@@ -4,31 +4,40 @@ package receiver
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
 const (
-	// idleTimeout is how long a namespace is watched that nothing is received in.
+	// idleTimeout is how long a namespace is watched in which nothing is received.
 	idleTimeout = time.Hour
 	// maxWatches limits the namespaces that are watched.
 	maxWatches = 256
+	// listPage is how many messages are listed at once.
+	listPage = 500
 )
 
 // index knows the newest message of each notification. The API server has to look through all messages of a namespace
 // to find it. So the index watches the metadata of the messages that receivers created, with one watch for each
-// namespace in use. It keeps a number and a time for each notification. It may be behind: it is no more than a hint.
+// namespace in use. It keeps a number and a time for each notification. It may be behind: then the next number exists,
+// see create.
 type index struct {
+	client     client.Reader
 	running    atomic.Bool // before, it knows of nothing
 	namespaces *apiwatch.Namespaces[*namespaceIndex]
 }
@@ -40,11 +49,57 @@ type namespaceIndex struct {
 
 	mu sync.Mutex
 	// newest are by the notification's hash; nil while they are not known.
-	newest map[string]numbered
+	newest map[string]messageInfo
+}
+
+// messageInfo is what the index keeps of a message.
+type messageInfo struct {
+	// number in its notification. It is 0 if there is no such message, or if its name is not one of a receiver.
+	number  int
+	created metav1.Time
+	// owner is the UID of the receiver that created it. It is empty if the message is being deleted.
+	owner unique.Handle[types.UID]
+}
+
+// parseMessage returns which notification a message is of, and what the index keeps of it.
+func parseMessage(m metav1.Object) (hash string, info messageInfo) {
+	hash, info.number = parseName(m)
+	info.created = m.GetCreationTimestamp()
+	var owner types.UID
+	if o := metav1.GetControllerOfNoCopy(m); o != nil && m.GetDeletionTimestamp() == nil {
+		owner = o.UID
+	}
+	info.owner = unique.Make(owner)
+	return hash, info
+}
+
+// nameOf returns the name of a message.
+func nameOf(r *v1alpha1.TeamTalkReceiver, hash string, number int) string {
+	return fmt.Sprintf("%s-%s-%d", r.Name, hash, number)
+}
+
+// parseName is the inverse of nameOf. The number is 0 if labels and name are not those of a receiver.
+func parseName(m metav1.Object) (hash string, number int) {
+	labels := m.GetLabels()
+	hash = labels[v1alpha1.NotificationLabel]
+	digits, ok := strings.CutPrefix(m.GetName(), labels[v1alpha1.ReceiverLabel]+"-"+hash+"-")
+	n, err := strconv.ParseInt(digits, 10, 32)
+	if !ok || err != nil || n < 1 {
+		return hash, 0
+	}
+	return hash, int(n)
+}
+
+// isOf reports whether there is such a message, the receiver created it, and it is not being deleted. A deleted receiver
+// of the same name may have left messages of the same notification.
+func (m messageInfo) isOf(r *v1alpha1.TeamTalkReceiver) bool { return m.number > 0 && m.hasOwner(r) }
+
+func (m messageInfo) hasOwner(r *v1alpha1.TeamTalkReceiver) bool {
+	return m.owner == unique.Make(r.UID)
 }
 
 func newIndex(c client.WithWatch, log logr.Logger) *index {
-	return &index{namespaces: apiwatch.NewNamespaces(func(namespace string) (*namespaceIndex, func(context.Context)) {
+	return &index{client: c, namespaces: apiwatch.NewNamespaces(func(namespace string) (*namespaceIndex, func(context.Context)) {
 		n := &namespaceIndex{log: log.WithValues("namespace", namespace), messages: apiwatch.Collection{
 			Client: c, NewList: func() client.ObjectList { return metadataList() },
 			Options: []client.ListOption{client.InNamespace(namespace), client.HasLabels{v1alpha1.NotificationLabel}},
@@ -59,15 +114,62 @@ func (x *index) run(ctx context.Context) {
 	x.namespaces.Run(ctx)
 }
 
-// newest returns the newest message of a notification; number 0: there is none. Not ok: it is not known yet. The first
+// newest returns the newest messages of the notifications of some messages, by hash.
+func (x *index) newest(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, messages []notification.Message,
+) (map[string]messageInfo, error) {
+	found := map[string]messageInfo{}
+	for _, m := range messages {
+		last, ok := x.lookup(r.Namespace, m.Hash)
+		switch {
+		case ok:
+			found[m.Hash] = last
+		case len(messages) > 1:
+			// One list for all of them.
+			return x.list(ctx, r, client.HasLabels{v1alpha1.NotificationLabel})
+		default:
+			return x.list(ctx, r, client.MatchingLabels{v1alpha1.NotificationLabel: m.Hash})
+		}
+	}
+	return found, nil
+}
+
+// list returns the newest messages of notifications, as the API server lists them.
+func (x *index) list(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, selected client.ListOption,
+) (map[string]messageInfo, error) {
+	list, found := metadataList(), map[string]messageInfo{}
+	for {
+		err := x.client.List(ctx, list, client.InNamespace(r.Namespace), selected,
+			client.MatchingLabels{v1alpha1.ReceiverLabel: r.Name}, client.Limit(listPage), client.Continue(list.Continue))
+		if err != nil {
+			return nil, fmt.Errorf("list the messages of a notification: %w", err)
+		}
+		for i := range list.Items {
+			recordNewest(found, &list.Items[i])
+		}
+		if list.Continue == "" {
+			return found, nil
+		}
+	}
+}
+
+// metadataList returns an empty list of messages without specs and statuses.
+func metadataList() *metav1.PartialObjectMetadataList {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
+	return list
+}
+
+// lookup returns the newest message of a notification; number 0: there is none. Not ok: it is not known yet. The first
 // call for a namespace starts its watch.
-func (x *index) newest(namespace, hash string) (last numbered, ok bool) {
+func (x *index) lookup(namespace, hash string) (last messageInfo, ok bool) {
 	if !x.running.Load() {
-		return numbered{}, false
+		return messageInfo{}, false
 	}
 	n, release, err := x.namespaces.Acquire(namespace)
 	if err != nil {
-		return numbered{}, false
+		return messageInfo{}, false
 	}
 	defer release()
 	n.mu.Lock()
@@ -77,7 +179,7 @@ func (x *index) newest(namespace, hash string) (last numbered, ok bool) {
 
 // Begin implements apiwatch.CollectionHandler.
 func (n *namespaceIndex) Begin(ctx context.Context) (string, error) {
-	newest := map[string]numbered{}
+	newest := map[string]messageInfo{}
 	version, err := n.messages.Read(ctx, func(o client.Object) { recordNewest(newest, o) })
 	if err != nil {
 		return "", err
@@ -97,7 +199,7 @@ func (n *namespaceIndex) Change(kind watch.EventType, o client.Object) {
 		return
 	}
 	// The older ones are deleted first: numbers start at 1 again.
-	hash, number := numberIn(o)
+	hash, number := parseName(o)
 	if n.newest[hash].number <= number {
 		delete(n.newest, hash)
 	}
@@ -114,8 +216,8 @@ func (n *namespaceIndex) Lost(err error) {
 }
 
 // recordNewest records a message if it is the newest of its notification.
-func recordNewest(newest map[string]numbered, o metav1.Object) {
-	hash, m := numberedOf(o)
+func recordNewest(newest map[string]messageInfo, o metav1.Object) {
+	hash, m := parseMessage(o)
 	if m.number == 0 {
 		return
 	}

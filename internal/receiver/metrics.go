@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -24,17 +26,16 @@ const (
 	labelReceiver  = "receiver"
 )
 
-// Metrics of receivers. Only receivers that exist are in labels: callers cannot
-// make series.
+// Metrics of receivers. Only receivers that exist are in labels, so that callers cannot create series.
 var (
 	received = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_notifications_total",
 		Help: "Requests to a TeamTalkReceiver, by result: taken, refused (4xx), failed (5xx: sent again by the caller).",
 	}, []string{labelNamespace, labelReceiver, "result"})
-	made = prometheus.NewCounterVec(prometheus.CounterOpts{
+	results = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_messages_total",
-		Help: "What became of notifications and their parts: message (made), duplicate (there before), folded (in " +
-			"somebody's digest).",
+		Help: "Messages of notifications, by result: message (created), duplicate (existed before), suppressed (in the " +
+			"digest of a recipient).",
 	}, []string{labelNamespace, labelReceiver, "result"})
 	faults = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_template_faults_total",
@@ -42,91 +43,83 @@ var (
 	}, []string{labelNamespace, labelReceiver})
 	lastError = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "teamtalk_receiver_last_error_timestamp_seconds",
-		Help: "When this process last had something to say in a TeamTalkReceiver's status.lastError; absent where it had " +
-			"not.",
+		Help: "Time of the last error that this process recorded in a TeamTalkReceiver's status.lastError. Absent if there " +
+			"is none.",
 	}, []string{labelNamespace, labelReceiver})
-	took = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "teamtalk_receiver_request_duration_seconds",
 		Help:    "Time until a request was answered, by HTTP status code.",
 		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"code"})
 )
 
-func init() { metrics.Registry.MustRegister(received, made, faults, lastError, took) }
+func init() { metrics.Registry.MustRegister(received, results, faults, lastError, requestDuration) }
 
-// sweepInterval is how often it is looked whether receivers that have series are there
-// yet: those that nobody posts to any more.
+// sweepInterval is how often the series of receivers that were deleted are dropped.
 const sweepInterval = time.Minute
 
 // counted are the receivers that have series.
-var counted = &series{of: map[types.NamespacedName]bool{}}
+var counted = &series{receivers: sets.New[types.NamespacedName]()}
 
 type series struct {
-	mu sync.Mutex
-	of map[types.NamespacedName]bool
+	mu        sync.Mutex
+	receivers sets.Set[types.NamespacedName]
 }
 
-// edit changes series of a receiver. All of its counters are there from the first one
-// on, as 0: one that appears with its first event shows no increase.
-func (s *series) edit(key types.NamespacedName, edit func(labels ...string)) {
+// edit changes series of a receiver. At first it creates all of its counters with 0: a counter that appears with its
+// first event shows no increase.
+func (s *series) edit(key types.NamespacedName, edit func(labels prometheus.Labels)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.of[key] {
-		s.of[key] = true
+	labels := prometheus.Labels{labelNamespace: key.Namespace, labelReceiver: key.Name}
+	if !s.receivers.Has(key) {
+		s.receivers.Insert(key)
 		for _, result := range []string{"taken", "refused", "failed"} {
 			received.WithLabelValues(key.Namespace, key.Name, result)
 		}
-		for _, result := range []string{"message", "duplicate", "folded"} {
-			made.WithLabelValues(key.Namespace, key.Name, result)
+		for _, result := range []string{"message", "duplicate", "suppressed"} {
+			results.WithLabelValues(key.Namespace, key.Name, result)
 		}
-		faults.WithLabelValues(key.Namespace, key.Name)
+		faults.With(labels)
 	}
-	edit(key.Namespace, key.Name)
+	edit(labels)
 }
 
-// end drops what was counted for a receiver that is no more.
+// end drops the series of a receiver that was deleted.
 func (s *series) end(key types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.of[key] {
+	if !s.receivers.Has(key) {
 		return
 	}
-	delete(s.of, key)
-	its := prometheus.Labels{labelNamespace: key.Namespace, labelReceiver: key.Name}
-	for _, vector := range []interface{ DeletePartialMatch(prometheus.Labels) int }{received, made, faults, lastError} {
-		vector.DeletePartialMatch(its)
-	}
+	s.receivers.Delete(key)
+	labels := prometheus.Labels{labelNamespace: key.Namespace, labelReceiver: key.Name}
+	received.DeletePartialMatch(labels)
+	results.DeletePartialMatch(labels)
+	faults.Delete(labels)
+	lastError.Delete(labels)
 }
 
-// sweep looks every now and then which receivers are no more, until ctx is done.
+// sweep drops the series of receivers that were deleted and are not posted to any more, until ctx is done.
 func (s *series) sweep(ctx context.Context, c client.Reader) {
-	tick := time.NewTicker(sweepInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		for _, key := range s.keys() {
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		s.mu.Lock()
+		keys := s.receivers.UnsortedList()
+		s.mu.Unlock()
+		for _, key := range keys {
 			if err := c.Get(ctx, key, &v1alpha1.TeamTalkReceiver{}); apierrors.IsNotFound(err) {
 				s.end(key)
 			}
 		}
-	}
+	}, sweepInterval)
 }
 
-func (s *series) keys() []types.NamespacedName {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	keys := make([]types.NamespacedName, 0, len(s.of))
-	for key := range s.of {
-		keys = append(keys, key)
+// observeRequest counts a request. Those that name no receiver have no series, as anybody can send them.
+func observeRequest(key types.NamespacedName, class callerClass, a answer, duration time.Duration) {
+	requestDuration.WithLabelValues(strconv.Itoa(a.code)).Observe(duration.Seconds())
+	if class == anonymous {
+		return
 	}
-	return keys
-}
-
-func count(key types.NamespacedName, a answer) {
 	result := "taken"
 	switch {
 	case a.code >= http.StatusInternalServerError:
@@ -134,23 +127,20 @@ func count(key types.NamespacedName, a answer) {
 	case a.code >= http.StatusBadRequest:
 		result = "refused"
 	}
-	counted.edit(key, func(its ...string) {
-		received.WithLabelValues(append(its, result)...).Inc()
-		made.WithLabelValues(append(its, "message")...).Add(float64(len(a.Messages)))
-		made.WithLabelValues(append(its, "duplicate")...).Add(float64(a.Duplicates))
-		made.WithLabelValues(append(its, "folded")...).Add(float64(a.Folded))
+	counted.edit(key, func(labels prometheus.Labels) {
+		received.MustCurryWith(labels).WithLabelValues(result).Inc()
+		of := results.MustCurryWith(labels)
+		of.WithLabelValues("message").Add(float64(len(a.Messages)))
+		of.WithLabelValues("duplicate").Add(float64(a.Duplicates))
+		of.WithLabelValues("suppressed").Add(float64(a.Suppressed))
 	})
 }
 
-func countFault(key types.NamespacedName) {
-	counted.edit(key, func(its ...string) { faults.WithLabelValues(its...).Inc() })
+func countTemplateFault(key types.NamespacedName) {
+	counted.edit(key, func(labels prometheus.Labels) { faults.With(labels).Inc() })
 }
 
-// failedAt shows when a receiver's last error was.
-func failedAt(key types.NamespacedName, at time.Time) {
-	counted.edit(key, func(its ...string) { lastError.WithLabelValues(its...).Set(float64(at.Unix())) })
-}
-
-func observe(code int, d time.Duration) {
-	took.WithLabelValues(strconv.Itoa(code)).Observe(d.Seconds())
+// setLastError shows when the last error of a receiver was.
+func setLastError(key types.NamespacedName, at time.Time) {
+	counted.edit(key, func(labels prometheus.Labels) { lastError.With(labels).Set(float64(at.Unix())) })
 }

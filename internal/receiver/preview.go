@@ -11,20 +11,21 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
-// Preview is a message that a receiver would make.
+// Preview is a message that a receiver would create.
 type Preview struct {
 	// Name of the first message of this notification.
 	Name string
 	To   v1alpha1.Recipients
 	Text string
-	// Fault is why the declared template did not make the text.
+	// Fault is why the configured template did not make the text.
 	Fault error
 }
 
-// PreviewOf makes of a body what a receiver would, and sends nothing. Refused counts
-// alerts that name recipients whom they may not.
-func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
-	body []byte) (previews []Preview, refused int, err error) {
+// PreviewOf returns what a receiver would create of a body, and creates nothing. Refused is the number of alerts that
+// name recipients that spec.allow does not list.
+func PreviewOf(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte,
+) (previews []Preview, refused int, err error) {
 	if len(r.Spec.To.All()) == 0 {
 		return nil, 0, fmt.Errorf("spec.to names nobody")
 	}
@@ -33,9 +34,9 @@ func PreviewOf(ctx context.Context, r *v1alpha1.TeamTalkReceiver,
 		return nil, 0, err
 	}
 	templates, _ := template.ParseSet(&r.Spec) // its fault is that of each text
-	for _, p := range messages {
-		text, fault := render(ctx, templates, r, p)
-		previews = append(previews, Preview{Name: nameOf(r, p.Hash, 1), To: recipientSet(p.To), Text: text, Fault: fault})
+	for _, m := range messages {
+		text, fault := render(ctx, templates, r, m)
+		previews = append(previews, Preview{Name: nameOf(r, m.Hash, 1), To: recipientSet(m.To), Text: text, Fault: fault})
 	}
 	return previews, refused, nil
 }

@@ -5,7 +5,6 @@ package receiver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -119,7 +118,7 @@ func TestMessagesOfOthers(t *testing.T) {
 					return
 				}
 				// Where it is not in the index yet, its name is found to be taken.
-				hash, _ := numberedOf(m)
+				hash, _ := parseMessage(m)
 				other := notification.Message{Hash: hash, To: x.receiver.Spec.To.All()}
 				if behind {
 					o, err := x.handler.create(t.Context(), x.receiver, other, "text", 1, x.now.Add(-time.Minute))
@@ -138,22 +137,22 @@ func TestMessagesOfOthers(t *testing.T) {
 	}
 }
 
-// TestNumberedOf shows what is kept of a message.
-func TestNumberedOf(t *testing.T) {
+// TestParseMessage shows what is kept of a message.
+func TestParseMessage(t *testing.T) {
 	r := alertmanager("")
 	r.UID = "uid"
-	m := message(r, nameOf(r, "abc", 7), r.Spec.To.All())
+	m := newMessage(r, nameOf(r, "abc", 7), r.Spec.To.All())
 	m.Labels[v1alpha1.NotificationLabel] = "abc"
-	if hash, n := numberedOf(m); hash != "abc" || n.number != 7 || !n.of(r) {
+	if hash, n := parseMessage(m); hash != "abc" || n.number != 7 || !n.isOf(r) {
 		t.Errorf("%s, %+v", hash, n)
 	}
 	other := r.DeepCopy()
 	other.UID = types.UID("other")
-	if _, n := numberedOf(m); n.of(other) {
+	if _, n := parseMessage(m); n.isOf(other) {
 		t.Error("it is another receiver's")
 	}
 	m.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	if _, n := numberedOf(m); n.of(r) {
+	if _, n := parseMessage(m); n.isOf(r) {
 		t.Error("it is being deleted")
 	}
 }
@@ -183,7 +182,7 @@ func TestForbiddenIndex(t *testing.T) {
 		synctest.Wait()
 		ask := func(want bool) {
 			t.Helper()
-			if _, known := x.newest("chat", "hash"); known != want {
+			if _, known := x.lookup("chat", "hash"); known != want {
 				t.Errorf("known: %t, want %t", known, want)
 			}
 			synctest.Wait()
@@ -201,69 +200,4 @@ func TestForbiddenIndex(t *testing.T) {
 		<-ended
 		ask(false)
 	})
-}
-
-// TestTurns: one receiver has one turn at a time, and all have so many.
-func TestTurns(t *testing.T) {
-	at := newTurns(2)
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	enter := func(ctx context.Context, name string) (leave func(), err error) {
-		return at.enter(ctx, types.NamespacedName{Name: name})
-	}
-	leaveBusy, err := enter(t.Context(), "busy")
-	must(t, err)
-	// The next of the same receiver waits, and leaves the other turn to others.
-	next := make(chan func())
-	go func() {
-		leave, err := enter(t.Context(), "busy")
-		if err != nil {
-			t.Error(err)
-		}
-		next <- leave
-	}()
-	leaveOther, err := enter(t.Context(), "other")
-	must(t, err)
-	select {
-	case <-next:
-		t.Error("a receiver has two turns")
-	default:
-	}
-	leaveBusy()
-	leave := <-next
-	if _, err := enter(over, "third"); !errors.Is(err, context.Canceled) {
-		t.Errorf("who does not wait any more: %v", err)
-	}
-	leave()
-	leaveOther()
-	if len(at.free) != 0 || len(at.receivers.holds) != 0 {
-		t.Errorf("%d turns and %d receivers are left", len(at.free), len(at.receivers.holds))
-	}
-}
-
-// TestLargeBodiesWait: a body that takes much memory waits for the one before it, a small one does not.
-func TestLargeBodiesWait(t *testing.T) {
-	const largeBody = 5000
-	key := types.NamespacedName{Name: "large bodies"}
-	big, small := []byte("["+strings.Repeat("{},", largeBody)+"{}]"), []byte(`["`+strings.Repeat("{},", largeBody)+`"]`)
-	leave, err := admit(t.Context(), key, big)
-	must(t, err)
-	leaveSmall, err := admit(t.Context(), key, small)
-	must(t, err)
-	leaveSmall()
-	waiting, cancel := context.WithCancel(t.Context())
-	got := make(chan error)
-	go func() {
-		_, err := admit(waiting, key, big)
-		got <- err
-	}()
-	cancel()
-	if err := <-got; !errors.Is(err, context.Canceled) {
-		t.Errorf("a second large body: %v", err)
-	}
-	leave()
-	if leave, err = admit(t.Context(), key, big); err != nil {
-		t.Fatal(err)
-	}
-	leave()
 }

@@ -21,7 +21,7 @@ const webhook = `{"receiver":"team","status":"firing","alerts":[
  {"status":"resolved","labels":{"alertname":"HighLatency","instance":"b","severity":"critical"},"annotations":{"summary":"p99 above 2 s"},
   "startsAt":"2026-11-23T12:00:00.000Z","endsAt":"2026-11-23T12:10:00Z","generatorURL":"http://prom/graph","fingerprint":"bb"}],
  "groupLabels":{"alertname":"HighLatency"},"commonLabels":{"alertname":"HighLatency","severity":"critical"},
- "commonAnnotations":{},"externalURL":"http://am:9093","version":"4","groupKey":"{}:{alertname=\"HighLatency\"}","truncatedAlerts":0,"anew":{"field":1}}`
+ "commonAnnotations":{},"externalURL":"http://am:9093","version":"4","groupKey":"{}:{alertname=\"HighLatency\"}","truncatedAlerts":0,"unknown":{"field":1}}`
 
 func alertmanager(template string) *v1alpha1.TeamTalkReceiver {
 	r := &v1alpha1.TeamTalkReceiver{}

@@ -3,14 +3,17 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,121 +22,140 @@ import (
 )
 
 const (
-	// statusInterval is how often statuses are written: one write per receiver then,
-	// however much it has received.
+	// statusInterval is how often statuses are written: one write for each receiver, for any number of requests.
 	statusInterval = 5 * time.Second
-	// lastFlush bounds what is written at the end.
+	// lastFlush limits the writes at the end.
 	lastFlush = 5 * time.Second
 	// maxError is the longest error in a status, in characters.
 	maxError = 512
 )
 
-// delta is what is not in a receiver's status yet.
-type delta struct {
-	received    time.Time
-	lastMessage string
-	counts      v1alpha1.ReceiverCounts
-	lastError   *v1alpha1.ReceiverError
+// record counts the answer to a request in the metrics and in the receiver's status.
+func (h *Handler) record(key types.NamespacedName, class callerClass, a answer, duration time.Duration) {
+	observeRequest(key, class, a, duration)
+	if class != authenticated {
+		return
+	}
+	s := v1alpha1.TeamTalkReceiverStatus{Counts: v1alpha1.ReceiverCounts{
+		Messages: int64(len(a.Messages)), Duplicates: int64(a.Duplicates), Suppressed: int64(a.Suppressed),
+	}}
+	if len(a.Messages) > 0 {
+		s.LastMessage = a.Messages[len(a.Messages)-1]
+	}
+	now := h.now()
+	if a.code == http.StatusOK || len(a.Messages) > 0 {
+		s.LastReceivedTime = &metav1.Time{Time: now}
+	}
+	switch {
+	case a.code == http.StatusOK:
+		s.Counts.Received = 1
+	case a.code < http.StatusInternalServerError:
+		s.Counts.Refused = 1
+		s.LastError = newError(now, fmt.Sprintf("answered with %d: %s", a.code, a.Error))
+	default:
+		s.Counts.Failed = 1
+		s.LastError = newError(now, a.cause)
+	}
+	h.status.record(key, &s)
 }
 
-func (d *delta) fail(now time.Time, text string) {
-	d.lastError = &v1alpha1.ReceiverError{Time: metav1.NewTime(now), Message: template.Abbreviate(maxError, text)}
+// recordTemplateFault counts a text that the built-in template made.
+func (h *Handler) recordTemplateFault(key types.NamespacedName, fault error) {
+	countTemplateFault(key)
+	h.status.record(key, &v1alpha1.TeamTalkReceiverStatus{
+		Counts:    v1alpha1.ReceiverCounts{TemplateFaults: 1},
+		LastError: newError(h.now(), "the built-in template was used: "+fault.Error()),
+	})
 }
 
-// addTo adds the delta to a status.
-func (d *delta) addTo(s *v1alpha1.TeamTalkReceiverStatus) {
-	if t := metav1.NewTime(d.received); !d.received.IsZero() &&
-		(s.LastReceivedTime == nil || s.LastReceivedTime.Before(&t)) {
-		s.LastReceivedTime = &t
-		if d.lastMessage != "" {
-			s.LastMessage = d.lastMessage
-		}
-	}
-	for _, c := range []struct {
-		sum *int64
-		add int64
-	}{
-		{&s.Counts.Received, d.counts.Received},
-		{&s.Counts.Messages, d.counts.Messages},
-		{&s.Counts.Duplicates, d.counts.Duplicates},
-		{&s.Counts.Folded, d.counts.Folded},
-		{&s.Counts.TemplateFaults, d.counts.TemplateFaults},
-		{&s.Counts.Refused, d.counts.Refused},
-		{&s.Counts.Failed, d.counts.Failed},
-	} {
-		*c.sum += c.add
-	}
-	if d.lastError != nil && (s.LastError == nil || s.LastError.Time.Before(&d.lastError.Time)) {
-		s.LastError = d.lastError
-	}
+func newError(now time.Time, text string) *v1alpha1.ReceiverError {
+	return &v1alpha1.ReceiverError{Time: metav1.NewTime(now), Message: template.Abbreviate(maxError, text)}
 }
 
-// statusWriter collects what receivers have received, and writes it now and then.
+// addStatus adds what happened after a status to it.
+func addStatus(s, since *v1alpha1.TeamTalkReceiverStatus) {
+	if t := since.LastReceivedTime; t != nil && !t.Before(s.LastReceivedTime) {
+		s.LastReceivedTime = t
+		s.LastMessage = cmp.Or(since.LastMessage, s.LastMessage)
+	}
+	if e := since.LastError; e != nil && (s.LastError == nil || !e.Time.Before(&s.LastError.Time)) {
+		s.LastError = e
+	}
+	s.Counts.Received += since.Counts.Received
+	s.Counts.Messages += since.Counts.Messages
+	s.Counts.Duplicates += since.Counts.Duplicates
+	s.Counts.Suppressed += since.Counts.Suppressed
+	s.Counts.TemplateFaults += since.Counts.TemplateFaults
+	s.Counts.Refused += since.Counts.Refused
+	s.Counts.Failed += since.Counts.Failed
+}
+
+// statusWriter collects what is to be added to the statuses of receivers, and writes it at intervals.
 type statusWriter struct {
 	client client.Client
 	log    logr.Logger
 
 	mu      sync.Mutex
-	pending map[types.NamespacedName]*delta
+	pending map[types.NamespacedName]*v1alpha1.TeamTalkReceiverStatus
 }
 
 func newStatusWriter(c client.Client, log logr.Logger) *statusWriter {
-	return &statusWriter{client: c, log: log, pending: map[types.NamespacedName]*delta{}}
+	return &statusWriter{client: c, log: log, pending: map[types.NamespacedName]*v1alpha1.TeamTalkReceiverStatus{}}
 }
 
-// note adds to what is to be written.
-func (w *statusWriter) note(key types.NamespacedName, edit func(*delta)) {
+// record has something added to the status of a receiver.
+func (w *statusWriter) record(key types.NamespacedName, s *v1alpha1.TeamTalkReceiverStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d := w.pending[key]
-	if d == nil {
-		d = &delta{}
-		w.pending[key] = d
+	if w.pending[key] == nil {
+		w.pending[key] = &v1alpha1.TeamTalkReceiverStatus{}
 	}
-	edit(d)
-	if d.lastError != nil {
-		failedAt(key, d.lastError.Time.Time)
+	addStatus(w.pending[key], s)
+	if s.LastError != nil {
+		setLastError(key, s.LastError.Time.Time)
 	}
 }
 
-func (w *statusWriter) run(ctx context.Context) error {
-	tick := time.NewTicker(statusInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			w.flush(ctx)
-		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
-			defer cancel()
-			w.flush(last)
-			return nil
-		}
-	}
+// fail records an error of a receiver.
+func (w *statusWriter) fail(key types.NamespacedName, now time.Time, text string) {
+	w.record(key, &v1alpha1.TeamTalkReceiverStatus{LastError: newError(now, text)})
 }
 
-// flush writes what is pending. What cannot be written stays.
+// run writes statuses until ctx is done, and then what is left.
+func (w *statusWriter) run(ctx context.Context) {
+	wait.UntilWithContext(ctx, w.flush, statusInterval)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+	defer cancel()
+	w.flush(last)
+}
+
+// flush writes what is pending. If a write fails, it stays pending.
 func (w *statusWriter) flush(ctx context.Context) {
 	w.mu.Lock()
 	pending := w.pending
-	w.pending = map[types.NamespacedName]*delta{}
+	w.pending = map[types.NamespacedName]*v1alpha1.TeamTalkReceiverStatus{}
 	w.mu.Unlock()
-	for key, d := range pending {
-		if err := w.write(ctx, key, d); err != nil {
+	for key, s := range pending {
+		if err := w.write(ctx, key, s); err != nil {
 			w.log.Info("the status of a receiver is written later", "receiver", key.String(), "reason", err.Error())
-			w.giveBack(key, d)
+			w.mu.Lock()
+			if since := w.pending[key]; since != nil {
+				addStatus(s, since)
+			}
+			w.pending[key] = s
+			w.mu.Unlock()
 		}
 	}
 }
 
-func (w *statusWriter) write(ctx context.Context, key types.NamespacedName, d *delta) error {
+func (w *statusWriter) write(ctx context.Context, key types.NamespacedName, s *v1alpha1.TeamTalkReceiverStatus) error {
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		r := &v1alpha1.TeamTalkReceiver{}
 		if err := w.client.Get(ctx, key, r); err != nil {
 			return err
 		}
 		before := r.DeepCopy()
-		d.addTo(&r.Status)
+		addStatus(&r.Status, s)
 		// Several processes add to the same numbers.
 		return w.client.Status().Patch(ctx, r, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	})
@@ -141,20 +163,4 @@ func (w *statusWriter) write(ctx context.Context, key types.NamespacedName, d *d
 		return fmt.Errorf("write the status of TeamTalkReceiver %s: %w", key, err)
 	}
 	return nil
-}
-
-// giveBack puts what could not be written before what has come since.
-func (w *statusWriter) giveBack(key types.NamespacedName, d *delta) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if since := w.pending[key]; since != nil {
-		var s v1alpha1.TeamTalkReceiverStatus
-		d.addTo(&s)
-		since.addTo(&s)
-		d = &delta{lastMessage: s.LastMessage, counts: s.Counts, lastError: s.LastError}
-		if s.LastReceivedTime != nil {
-			d.received = s.LastReceivedTime.Time
-		}
-	}
-	w.pending[key] = d
 }

@@ -46,11 +46,11 @@ func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 		return r.Status
 	}
 	for range 1000 {
-		h.note(key, answer{code: http.StatusOK, Messages: []string{"alerts-x-1"}, Folded: 1})
+		h.record(key, authenticated, answer{code: http.StatusOK, Messages: []string{"alerts-x-1"}, Suppressed: 1}, 0)
 	}
-	h.note(types.NamespacedName{Namespace: "chat", Name: "gone"}, answer{code: http.StatusOK})
+	h.record(types.NamespacedName{Namespace: "chat", Name: "gone"}, authenticated, answer{code: http.StatusOK}, 0)
 	h.status.flush(t.Context())
-	if s := status(); s.Counts.Received != 1000 || s.Counts.Messages != 1000 || s.Counts.Folded != 1000 || s.LastMessage != "alerts-x-1" || writes.Load() != 1 {
+	if s := status(); s.Counts.Received != 1000 || s.Counts.Messages != 1000 || s.Counts.Suppressed != 1000 || s.LastMessage != "alerts-x-1" || writes.Load() != 1 {
 		t.Errorf("%+v, %d writes", s, writes.Load())
 	}
 	h.status.flush(t.Context())
@@ -59,10 +59,10 @@ func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 	}
 
 	broken.Store(true)
-	h.note(key, answer{code: http.StatusUnauthorized, Error: strings.Repeat("é", 1000)})
+	h.record(key, authenticated, answer{code: http.StatusUnauthorized, Error: strings.Repeat("é", 1000)}, 0)
 	h.status.flush(t.Context())
-	h.note(key, answer{code: http.StatusServiceUnavailable, cause: "later"})
-	h.note(key, answer{code: http.StatusOK, Duplicates: 2})
+	h.record(key, authenticated, answer{code: http.StatusServiceUnavailable, cause: "later"}, 0)
+	h.record(key, authenticated, answer{code: http.StatusOK, Duplicates: 2}, 0)
 	h.status.flush(t.Context())
 	broken.Store(false)
 	ended, end := context.WithCancel(t.Context())
@@ -71,7 +71,7 @@ func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 		t.Error(err)
 	}
 	s := status()
-	want := v1alpha1.ReceiverCounts{Received: 1001, Messages: 1000, Folded: 1000, Duplicates: 2, Refused: 1, Failed: 1}
+	want := v1alpha1.ReceiverCounts{Received: 1001, Messages: 1000, Suppressed: 1000, Duplicates: 2, Refused: 1, Failed: 1}
 	if s.Counts != want || s.LastError == nil || len([]rune(s.LastError.Message)) > maxError || writes.Load() != 2 {
 		t.Errorf("%+v, %d writes", s, writes.Load())
 	}
@@ -81,7 +81,7 @@ func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 func seriesOf(t *testing.T, key types.NamespacedName) []string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(received, made, faults, lastError)
+	registry.MustRegister(received, results, faults, lastError)
 	families, err := registry.Gather()
 	must(t, err)
 	var names []string
@@ -109,7 +109,7 @@ func TestSeriesEnd(t *testing.T) {
 		h := NewHandler(Options{Client: c, Log: logr.Discard()})
 		begin := func() {
 			for _, key := range []types.NamespacedName{there, gone} {
-				h.note(key, answer{code: http.StatusServiceUnavailable, cause: "too much at once"})
+				h.record(key, authenticated, answer{code: http.StatusServiceUnavailable, cause: "too much at once"}, 0)
 				if got := seriesOf(t, key); !slices.Equal(got, all) {
 					t.Errorf("%s has %v, want %v", key, got, all)
 				}

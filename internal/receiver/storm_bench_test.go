@@ -114,11 +114,11 @@ func BenchmarkStorm(b *testing.B) {
 							inFlight <- struct{}{}
 							defer func() { <-inFlight }()
 							each := alerts / requests
-							parts := messagesOf(b, r, instances(j*each, each)...)
+							messages := messagesOf(b, r, instances(j*each, each)...)
 							h := handlers[j%2]
 							for range 10 {
 								ctx, cancel := context.WithTimeout(b.Context(), answerTimeout)
-								_, err := h.take(ctx, r, &texts{handler: h, receiver: r, templates: templates}, parts)
+								_, err := h.createAll(ctx, r, &texts{handler: h, receiver: r, templates: templates}, messages)
 								cancel()
 								if err == nil {
 									return

@@ -53,28 +53,28 @@ func (x *flooded) counted() *atomic.Int64 {
 			return c.Patch(ctx, o, p, opts...)
 		},
 	})
-	x.handler.client = x.client
+	x.handler.client, x.handler.index.client = x.client, x.client
 	x.handler.digests = x.handler.newDigests(lineTime)
 	return &n
 }
 
 // sum adds outcomes up.
-func sum(outcomes []outcome) (messages, folded, duplicates int) {
+func sum(outcomes []outcome) (messages, suppressed, duplicates int) {
 	for _, o := range outcomes {
 		if o.message != "" {
 			messages++
 		}
-		if o.folded {
-			folded++
+		if o.suppressed {
+			suppressed++
 		}
 		if o.duplicate {
 			duplicates++
 		}
 	}
-	return messages, folded, duplicates
+	return messages, suppressed, duplicates
 }
 
-// TestAStormIsFewRequests: folded alerts cost few requests, for any number of alerts and recipients.
+// TestAStormIsFewRequests: suppressed alerts cost few requests, for any number of alerts and recipients.
 func TestAStormIsFewRequests(t *testing.T) {
 	for name, count := range map[string]struct{ alerts, recipients int }{
 		"many alerts": {1000, 1}, "many recipients": {10, 1000}, "many of both": {1000, 300}, "many who are named": {10, 1000},
@@ -98,7 +98,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 			requests := x.counted()
 			got, err := x.takeAll(alerts...)
 			if m, f, d := sum(got); err != nil || m != 5 || f != count.alerts-5 || d != 0 {
-				t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
+				t.Errorf("%d messages, %d suppressed, %d duplicates: %v", m, f, d, err)
 			}
 			// A list, the state read and written, five messages, and the two objects of a digest.
 			if n := requests.Swap(0); n > 15 {
@@ -106,7 +106,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 			}
 			got, err = x.takeAll(alerts...)
 			if m, f, d := sum(got); err != nil || m != 0 || f != 0 || d != count.alerts {
-				t.Errorf("again: %d messages, %d folded, %d duplicates: %v", m, f, d, err)
+				t.Errorf("again: %d messages, %d suppressed, %d duplicates: %v", m, f, d, err)
 			}
 			if n := requests.Load(); n > 5 {
 				t.Errorf("again: %d requests", n)
@@ -138,18 +138,18 @@ func TestADearTemplate(t *testing.T) {
 	alerts := instances(0, 300)
 	got, err := x.takeAll(alerts...)
 	if m, f, d := sum(got); err != nil || m != 3 || f != 297 || d != 0 {
-		t.Errorf("%d messages, %d folded, %d duplicates: %v", m, f, d, err)
+		t.Errorf("%d messages, %d suppressed, %d duplicates: %v", m, f, d, err)
 	}
 	for name, text := range x.digests() {
 		if !strings.Contains(text, "\n• firing 1 A\n") || strings.Contains(text, "made of") {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
-	parts := messagesOf(t, x.receiver, alerts...)
+	messages := messagesOf(t, x.receiver, alerts...)
 	texts := &texts{handler: x.handler, receiver: x.receiver, templates: &template.Set{}} // which would panic
-	outcomes, err := x.handler.take(t.Context(), x.receiver, texts, parts)
+	outcomes, err := x.handler.createAll(t.Context(), x.receiver, texts, messages)
 	if m, f, d := sum(outcomes); err != nil || m != 0 || f != 0 || d != 300 {
-		t.Errorf("again: %d messages, %d folded, %d duplicates: %v", m, f, d, err)
+		t.Errorf("again: %d messages, %d suppressed, %d duplicates: %v", m, f, d, err)
 	}
 }
 
@@ -175,20 +175,20 @@ func TestTriesComeToAnEnd(t *testing.T) {
 		}
 		return nil
 	}
-	messages, folded, tries := 0, 0, 0
+	messages, suppressed, tries := 0, 0, 0
 	for err := fmt.Errorf("not tried"); err != nil; tries++ {
 		left.Store(10)
 		var got []outcome
 		got, err = x.takeAll(alerts...)
 		m, f, _ := sum(got)
-		messages, folded = messages+m, folded+f
+		messages, suppressed = messages+m, suppressed+f
 		if tries > 20 {
-			t.Fatalf("%d messages, %d folded after %d tries: %v", messages, folded, tries, err)
+			t.Fatalf("%d messages, %d suppressed after %d tries: %v", messages, suppressed, tries, err)
 		}
 	}
 	// A state, 40 messages, and 40 digests in two objects each.
-	if messages != 40 || folded != 80 || len(x.digests()) != 40 || tries < 121/10 {
-		t.Errorf("%d messages, %d folded, %d digests in %d tries", messages, folded, len(x.digests()), tries)
+	if messages != 40 || suppressed != 80 || len(x.digests()) != 40 || tries < 121/10 {
+		t.Errorf("%d messages, %d suppressed, %d digests in %d tries", messages, suppressed, len(x.digests()), tries)
 	}
 	for name, text := range x.digests() {
 		if strings.Count(text, "\n• ") != 2 || !strings.HasPrefix(text, "📦 2 more") {
@@ -209,7 +209,7 @@ func TestTheDigestsOfALostState(t *testing.T) {
 	cm.Namespace, cm.Name = "chat", digest.StateName(x.receiver)
 	must(t, x.client.Delete(t.Context(), cm))
 	x.want("D", aMessage)
-	x.want("E", aFold)
+	x.want("E", aSuppression)
 	var texts []string
 	for _, text := range x.digests() {
 		texts = append(texts, text)

@@ -42,8 +42,8 @@ func startGateway(ctx context.Context) *gateway {
 
 // post posts a body with the caller's token, or without, and decodes the answer.
 func (p *prometheus) post(path, body string, known bool) (status int, reply struct {
-	Messages []string
-	Folded   int
+	Messages   []string
+	Suppressed int
 }) {
 	p.Helper()
 	var headers []string
@@ -59,11 +59,11 @@ func (p *prometheus) post(path, body string, known bool) (status int, reply stru
 }
 
 // notify posts an alert to a receiver.
-func (p *prometheus) notify(receiver, alert string) (status int, made, folded float64) {
+func (p *prometheus) notify(receiver, alert string) (status int, made, suppressed float64) {
 	p.Helper()
 	status, answer := p.post("/v1/receivers/"+namespace+"/"+receiver, fmt.Sprintf(`{"version":"4","status":"firing","groupKey":%q,
 		"alerts":[{"status":"firing","labels":{"alertname":%[1]q},"annotations":{"summary":%q},"startsAt":"2026-11-23T12:00:00Z"}]}`, alert, text), true)
-	return status, float64(len(answer.Messages)), float64(answer.Folded)
+	return status, float64(len(answer.Messages)), float64(answer.Suppressed)
 }
 
 // seesTheGateway compares the metrics of a gateway and its receivers with what callers were answered.
@@ -94,15 +94,15 @@ func (p *prometheus) seesTheGateway() {
 			p.Errorf("a message is answered with %d, want %d", status, want)
 		}
 	}
-	var made, folded float64
+	var made, suppressed float64
 	for i := range 3 {
 		status, m, f := p.notify("flooded", fmt.Sprint("Flood", i))
-		if made, folded = made+m, folded+f; status != http.StatusOK {
+		if made, suppressed = made+m, suppressed+f; status != http.StatusOK {
 			p.Errorf("an alert is answered with %d", status)
 		}
 	}
-	if folded == 0 {
-		p.Error("nothing was folded")
+	if suppressed == 0 {
+		p.Error("nothing was suppressed")
 	}
 	answered := func(receiver, alert string, want int) {
 		p.Helper()
@@ -129,7 +129,7 @@ func (p *prometheus) seesTheGateway() {
 		of("notifications_total", "locked", `, result="failed"`):                                       1,
 		of("notifications_total", "locked", `, result="refused"`):                                      1,
 		of("messages_total", "flooded", `, result="message"`):                                          made,
-		of("messages_total", "flooded", `, result="folded"`):                                           folded,
+		of("messages_total", "flooded", `, result="suppressed"`):                                       suppressed,
 		of("template_faults_total", "faulty", ""):                                                      1,
 		of("template_faults_total", "flooded", ""):                                                     0,
 	} {

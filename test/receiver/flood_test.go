@@ -98,7 +98,7 @@ func TestFlood(t *testing.T) {
 		x.checkOnce(x.Alice, names)
 	}
 	r := x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool { return r.Status.Counts.Received == int64(2*len(names)) })
-	if c := r.Status.Counts; c.Messages+c.Folded != int64(len(names)) || c.Duplicates != int64(len(names)) {
+	if c := r.Status.Counts; c.Messages+c.Suppressed != int64(len(names)) || c.Duplicates != int64(len(names)) {
 		t.Errorf("%+v", c)
 	}
 	// The text of a digest goes with it.
@@ -166,7 +166,7 @@ func TestFloodPerRecipient(t *testing.T) {
 		tell(name, x.Alice)
 	}
 	// Alice has had hers, Bob has not.
-	if r := tell("ToBoth", x.Alice, x.Bob); len(r.Messages) != 1 || r.Folded != 1 {
+	if r := tell("ToBoth", x.Alice, x.Bob); len(r.Messages) != 1 || r.Suppressed != 1 {
 		t.Errorf("%+v", r)
 	}
 	if got := x.awaitTexts(x.Bob, 1); !strings.Contains(got[0], "ToBoth") {
@@ -255,11 +255,11 @@ func TestAStormOfAlerts(t *testing.T) {
 		t.Errorf("%q", texts)
 	}
 	x.awaitReceiver("alerts", func(r *v1alpha1.TeamTalkReceiver) bool {
-		return r.Status.Counts.Messages == 5 && r.Status.Counts.Folded == alerts-5 && r.Status.Counts.Received == 2
+		return r.Status.Counts.Messages == 5 && r.Status.Counts.Suppressed == alerts-5 && r.Status.Counts.Received == 2
 	})
 }
 
-// TestAStormForAThousand: what is folded for a thousand recipients is one digest.
+// TestAStormForAThousand: what is suppressed for a thousand recipients is one digest.
 func TestAStormForAThousand(t *testing.T) {
 	x := newTenant(t)
 	var all []v1alpha1.UserID
@@ -280,7 +280,7 @@ func TestAStormForAThousand(t *testing.T) {
 			x.receiver(name, x.hourly(1), tc.edit)
 			x.tries(2, shared, name, firing("First", tc.labels...))
 			for _, storm := range storms(5) {
-				if r, _ := x.tries(1, shared, name, firing(storm, tc.labels...)); r.Folded != 1 {
+				if r, _ := x.tries(1, shared, name, firing(storm, tc.labels...)); r.Suppressed != 1 {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -292,7 +292,7 @@ func TestAStormForAThousand(t *testing.T) {
 	}
 }
 
-// TestEditedWindow: what is folded before and after an edit of the window arrives in two digests.
+// TestEditedWindow: what is suppressed before and after an edit of the window arrives in two digests.
 func TestEditedWindow(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

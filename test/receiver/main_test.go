@@ -138,7 +138,7 @@ type reply struct {
 	Code       int
 	Messages   []string
 	Duplicates int
-	Folded     int
+	Suppressed int
 	Error      string
 
 	header http.Header

@@ -51,7 +51,7 @@ type Entry struct {
 	Time int64 `json:"t"`
 	// Number of the message.
 	Number int `json:"n"`
-	// Recipients for whom it is suppressed: all, or a list.
+	// Recipients for which it is suppressed: all, or a list.
 	All        bool    `json:"all,omitempty"`
 	Suppressed []int64 `json:"suppressed,omitempty"`
 }

@@ -43,7 +43,7 @@ func mustParse(name, text string) *Template {
 	return t
 }
 
-// ParseSet parses the templates of a receiver. An error says which of them is wrong; the Set can be used all the same.
+// ParseSet parses the templates of a receiver. An error says which of them is wrong; the Set can be used nevertheless.
 func ParseSet(spec *v1alpha1.TeamTalkReceiverSpec) (*Set, error) {
 	s := &Set{builtIn: builtIn[spec.Type]}
 	s.firing = s.builtIn
