@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
@@ -23,6 +24,11 @@ const lineTime = 1500 * time.Millisecond
 func (h *Handler) newDigests(lineTime time.Duration) *digest.Store {
 	return digest.NewStore(digest.Options{
 		Client: h.client, Create: h.createDigest, LineTime: lineTime, Now: func() time.Time { return h.now() },
+		Report: func(r *v1alpha1.TeamTalkReceiver, problem error) {
+			key := client.ObjectKeyFromObject(r)
+			h.options.Log.Info("cannot use a digest", "receiver", key.String(), "reason", problem.Error())
+			h.status.fail(key, h.now(), problem.Error())
+		},
 	})
 }
 

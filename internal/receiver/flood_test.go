@@ -414,32 +414,3 @@ func TestTwoProcessesDecide(t *testing.T) {
 		t.Errorf("%v", x.timesSent())
 	}
 }
-
-// TestForeignConfigMap shows that nothing of others is overwritten.
-func TestForeignConfigMap(t *testing.T) {
-	for name, edit := range map[string]func(*corev1.ConfigMap){
-		"without an owner": func(*corev1.ConfigMap) {},
-		"with the label":   func(cm *corev1.ConfigMap) { cm.Labels = map[string]string{v1alpha1.ReceiverLabel: "alerts"} },
-		"of another receiver": func(cm *corev1.ConfigMap) {
-			other := alertmanager("")
-			other.UID = "another"
-			cm.OwnerReferences = []metav1.OwnerReference{other.OwnerReference()}
-		},
-		"damaged": func(cm *corev1.ConfigMap) {
-			cm.OwnerReferences = []metav1.OwnerReference{alertmanager("").OwnerReference()}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			x := newFlooded(t)
-			foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: digest.StateName(x.receiver)}, Data: map[string]string{"theirs": "kept"}}
-			edit(foreign)
-			must(t, x.client.Create(t.Context(), foreign))
-			if _, err := x.take("A"); err == nil || !strings.Contains(err.Error(), foreign.Name) || !strings.Contains(err.Error(), map[bool]string{true: "was damaged", false: "does not belong"}[name == "damaged"]) {
-				t.Errorf("%v", err)
-			}
-			if err := x.client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign); err != nil || foreign.Data["theirs"] != "kept" {
-				t.Errorf("%+v, %v", foreign, err)
-			}
-		})
-	}
-}

@@ -90,8 +90,8 @@ func parseName(m metav1.Object) (hash string, number int) {
 	return hash, int(n)
 }
 
-// isOf reports whether there is such a message, the receiver created it, and it is not being deleted. A deleted receiver
-// of the same name may have left messages of the same notification.
+// isOf reports whether there is such a message, the receiver created it, and it is not being deleted. A deleted
+// receiver of the same name may have left messages of the same notification.
 func (m messageInfo) isOf(r *v1alpha1.TeamTalkReceiver) bool { return m.number > 0 && m.hasOwner(r) }
 
 func (m messageInfo) hasOwner(r *v1alpha1.TeamTalkReceiver) bool {
@@ -99,13 +99,14 @@ func (m messageInfo) hasOwner(r *v1alpha1.TeamTalkReceiver) bool {
 }
 
 func newIndex(c client.WithWatch, log logr.Logger) *index {
-	return &index{client: c, namespaces: apiwatch.NewNamespaces(func(namespace string) (*namespaceIndex, func(context.Context)) {
+	start := func(namespace string) (*namespaceIndex, func(context.Context)) {
 		n := &namespaceIndex{log: log.WithValues("namespace", namespace), messages: apiwatch.Collection{
 			Client: c, NewList: func() client.ObjectList { return metadataList() },
 			Options: []client.ListOption{client.InNamespace(namespace), client.HasLabels{v1alpha1.NotificationLabel}},
 		}}
 		return n, func(ctx context.Context) { n.messages.Run(ctx, n) }
-	}, idleTimeout, maxWatches)}
+	}
+	return &index{client: c, namespaces: apiwatch.NewNamespaces(start, idleTimeout, maxWatches)}
 }
 
 // run watches messages until ctx is done.

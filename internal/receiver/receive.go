@@ -28,8 +28,8 @@ type outcome struct {
 	suppressed bool
 }
 
-// receive creates the messages of a body. It answers 200 only if all of them exist. Otherwise those that exist are kept,
-// and the caller's retry creates the others.
+// receive creates the messages of a body. It answers 200 only if all of them exist. Otherwise those that exist are
+// kept, and the caller's retry creates the others.
 func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) answer {
 	key := client.ObjectKeyFromObject(r)
 	messages, refused, err := notification.Decode(r, body, contentType)

@@ -6,12 +6,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -30,12 +34,70 @@ const (
 	TextKey = "text"
 	// publishedKey is where publication is, as JSON.
 	publishedKey = "published"
+	// parallel is how many digests are published at once.
+	parallel = 8
 )
 
 // publication is how much of a digest is published.
 type publication struct {
 	Count int `json:"count"`
 	Lines int `json:"lines"`
+}
+
+// publishFor publishes the digests of the recipients of requests. A request fails if one of its notifications is
+// suppressed for a recipient whose digest could not be published.
+func (s *Store) publishFor(ctx context.Context, state *State, requests []*request) {
+	recipients, r := sets.New[int64](), requests[0].receiver
+	for _, one := range requests {
+		for _, n := range one.notifications {
+			for _, to := range n.To {
+				recipients.Insert(idOf(to))
+			}
+		}
+	}
+	digests := slices.DeleteFunc(slices.Clone(state.Digests), func(d *Digest) bool { return !recipients.HasAny(d.To...) })
+	errs := each(digests, func(_ int, d *Digest) error { return s.publish(ctx, r, state, d) })
+	for i, d := range digests {
+		if errs[i] == nil {
+			continue
+		}
+		for _, one := range requests {
+			if one.err == nil && one.suppressed().HasAny(d.To...) {
+				one.err = errs[i]
+			}
+		}
+	}
+}
+
+// suppressed returns the recipients for which a notification of the request is suppressed.
+func (q *request) suppressed() sets.Set[int64] {
+	all := sets.New[int64]()
+	for i, n := range q.notifications {
+		if d := q.decisions[i]; d.Suppressed {
+			sent := sets.New(d.To...)
+			for _, r := range n.To {
+				if !sent.Has(r) {
+					all.Insert(idOf(r))
+				}
+			}
+		}
+	}
+	return all
+}
+
+// each calls f for the digests, some at once. It returns the errors, by index.
+func each(digests []*Digest, f func(i int, d *Digest) error) []error {
+	errs := make([]error, len(digests))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, d := range digests {
+		group.Go(func() error {
+			errs[i] = f(i, d)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return errs
 }
 
 // publish copies a digest to its ConfigMap, unless that is as new, and creates its message.
@@ -53,7 +115,10 @@ func (s *Store) publish(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state
 			return err
 		}
 		if published.Count < d.Count {
-			if left <= 0 {
+			switch {
+			case !isDigest(cm, r):
+				return fmt.Errorf("ConfigMap %s is not a digest of the receiver: rename or delete it", name)
+			case left <= 0:
 				return fmt.Errorf("digest %s is about to be sent: what is missing in it will be in the next one", name)
 			}
 			text, err := json.Marshal(publication{Count: d.Count, Lines: len(d.Lines)})
@@ -70,17 +135,16 @@ func (s *Store) publish(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state
 		if err := s.send(ctx, r, d, cm); err != nil {
 			return err
 		}
-		s.setPublished(r, name, d.Count)
+		s.setPublished(r, name, d)
 		return nil
 	}
 }
 
 // settle removes the digests that cannot change any more from the state. What was not published of them, because a
 // process has stopped before, is moved to digests of the current window. After the dedup window there is nothing to
-// move: what was not acknowledged is a new notification by then, and the digest may be deleted already.
-func (s *Store) settle(
-	ctx context.Context, r *v1alpha1.TeamTalkReceiver, state *State, now time.Time,
-) (changed bool, err error) {
+// move: what was not acknowledged is a new notification by then, and the digest may be deleted already. A digest that
+// cannot be settled is kept, and is tried again with the next request.
+func (s *Store) settle(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state *State, now time.Time) (changed bool) {
 	var closed, open []*Digest
 	for _, d := range state.Digests {
 		if now.Before(d.End().Add(Delay)) {
@@ -89,56 +153,80 @@ func (s *Store) settle(
 			closed = append(closed, d)
 		}
 	}
-	if len(closed) == 0 {
-		return false, nil
-	}
-	err = each(ctx, closed, func(ctx context.Context, d *Digest) error {
-		name := digestName(r, state, d)
-		if now.After(d.End().Add(r.DedupWindow())) || s.hasPublished(r, name, d.Count) {
-			d.Count, d.Lines = 0, nil
-			return nil
-		}
-		cm, published, err := s.readDigest(ctx, r, name)
-		if err != nil {
-			return err
-		}
-		d.Count, d.Lines = d.Count-published.Count, d.Lines[min(published.Lines, len(d.Lines)):]
-		if cm.ResourceVersion == "" {
-			return nil
-		}
-		return s.send(ctx, r, d, cm)
+	rests := make([]Digest, len(closed))
+	errs := each(closed, func(i int, d *Digest) (err error) {
+		rests[i], err = s.unpublished(ctx, r, digestName(r, state, d), d, now)
+		return err
 	})
-	if err != nil {
-		return false, err
+	for i, d := range closed {
+		if errs[i] != nil {
+			s.options.Report(r, errs[i])
+			open = append(open, d)
+		}
 	}
 	state.Digests = open
 	current := newLimiter(state, r, now)
-	for _, d := range closed {
-		if d.Count > 0 {
-			current.carry(d)
+	for i, rest := range rests {
+		if errs[i] == nil && rest.Count > 0 {
+			current.carry(&rest)
 		}
 	}
-	return true, nil
+	return slices.Contains(errs, nil)
 }
 
-// readDigest returns the ConfigMap of a digest, or a new one, and how much of the digest is in it.
+// unpublished returns what was not published of a digest that cannot change any more. It creates the message for what
+// was published, if there is none.
+func (s *Store) unpublished(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string, d *Digest, now time.Time,
+) (rest Digest, err error) {
+	if now.After(d.End().Add(r.DedupWindow())) || s.hasPublished(r, name, d.Count) {
+		return Digest{}, nil
+	}
+	cm, published, err := s.readDigest(ctx, r, name)
+	if err != nil {
+		return Digest{}, err
+	}
+	rest = *d
+	rest.Count, rest.Lines = d.Count-published.Count, d.Lines[min(published.Lines, len(d.Lines)):]
+	if published.Count == 0 {
+		return rest, nil
+	}
+	return rest, s.send(ctx, r, d, cm)
+}
+
+// readDigest returns the ConfigMap of a digest, or a new one, and how much of the digest is in it: nothing, if it was
+// damaged.
 func (s *Store) readDigest(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string,
 ) (*corev1.ConfigMap, publication, error) {
-	var published publication
 	cm := &corev1.ConfigMap{}
 	err := s.options.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, cm)
 	switch {
 	case apierrors.IsNotFound(err):
-		return newConfigMap(r, name), published, nil
+		return newConfigMap(r, name), publication{}, nil
 	case err != nil:
-		return nil, published, fmt.Errorf("read digest %s: %w", name, err)
+		return nil, publication{}, fmt.Errorf("read digest %s: %w", name, err)
 	}
-	if json.Unmarshal([]byte(cm.Data[publishedKey]), &published) != nil || cm.Labels[v1alpha1.ReceiverLabel] != r.Name {
-		return nil, published, fmt.Errorf("ConfigMap %s is not a digest of the receiver, or was damaged: rename or delete it",
-			name)
+	p := parsePublication(cm)
+	if p.Count == 0 || !isDigest(cm, r) {
+		s.options.Report(r, fmt.Errorf("ConfigMap %s is not a digest of the receiver, or was damaged: its alerts are "+
+			"written to it again, or to the next digest; delete it if this error persists", name))
+		return cm, publication{}, nil
 	}
-	return cm, published, nil
+	return cm, p, nil
+}
+
+// parsePublication returns how much of a digest is in its ConfigMap. The count is 0 if it cannot be read.
+func parsePublication(cm *corev1.ConfigMap) (p publication) {
+	if json.Unmarshal([]byte(cm.Data[publishedKey]), &p) != nil || p.Count < 0 || p.Lines < 0 {
+		return publication{}
+	}
+	return p
+}
+
+// isDigest reports whether a ConfigMap with the name of a digest is one of the receiver. Others are not overwritten.
+func isDigest(cm *corev1.ConfigMap, r *v1alpha1.TeamTalkReceiver) bool {
+	return cm.Labels[v1alpha1.ReceiverLabel] == r.Name
 }
 
 // send creates the message of a digest, unless there is one. The ConfigMap is deleted with it.
@@ -173,31 +261,14 @@ func digestName(r *v1alpha1.TeamTalkReceiver, state *State, d *Digest) string {
 func (s *Store) hasPublished(r *v1alpha1.TeamTalkReceiver, name string, count int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.published[client.ObjectKeyFromObject(r)][name] >= count
+	return s.published[types.NamespacedName{Namespace: r.Namespace, Name: name}].count >= count
 }
 
-// setPublished records that a digest is published up to a count.
-func (s *Store) setPublished(r *v1alpha1.TeamTalkReceiver, name string, count int) {
-	key := client.ObjectKeyFromObject(r)
+// setPublished records that a digest is published.
+func (s *Store) setPublished(r *v1alpha1.TeamTalkReceiver, name string, d *Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.published[key] == nil {
-		s.published[key] = map[string]int{}
-	}
-	s.published[key][name] = max(s.published[key][name], count)
-}
-
-// forgetPublished drops what is recorded of digests that are not in the state.
-func (s *Store) forgetPublished(r *v1alpha1.TeamTalkReceiver, state *State) {
-	key, kept := client.ObjectKeyFromObject(r), map[string]int{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range state.Digests {
-		if name := digestName(r, state, d); s.published[key][name] > 0 {
-			kept[name] = s.published[key][name]
-		}
-	}
-	if s.published[key] = kept; len(kept) == 0 {
-		delete(s.published, key)
+	s.published[types.NamespacedName{Namespace: r.Namespace, Name: name}] = published{
+		count: d.Count, expires: d.End().Add(max(Delay, r.DedupWindow())),
 	}
 }

@@ -4,13 +4,13 @@ package digest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,8 +27,6 @@ const (
 	stateKey = "state"
 	// batchTimeout limits how long a batch takes.
 	batchTimeout = 5 * time.Second
-	// parallel is how many digests are published at once.
-	parallel = 8
 )
 
 // Create creates the message of a digest, which takes its text from the key TextKey of the ConfigMap of its name. It
@@ -44,7 +42,9 @@ type Options struct {
 	Create Create
 	// LineTime limits how long a batch waits for lines: the state is written whatever a template takes.
 	LineTime time.Duration
-	Now      func() time.Time
+	// Report gets what is wrong with a digest, for the user, when no request fails because of it.
+	Report func(r *v1alpha1.TeamTalkReceiver, problem error)
+	Now    func() time.Time
 }
 
 // Store decides on notifications of receivers with flood control.
@@ -54,14 +54,20 @@ type Store struct {
 	mu sync.Mutex
 	// batches has the last batch of each receiver that has one.
 	batches map[types.NamespacedName]*batch
-	// published is the count up to which this process has published digests, by name, of each receiver.
-	published map[types.NamespacedName]map[string]int
+	// published has the digests that this process has published.
+	published map[types.NamespacedName]published
+}
+
+// published is the count up to which a digest is published. It is dropped when the state does not need it any more.
+type published struct {
+	count   int
+	expires time.Time
 }
 
 // NewStore returns a Store.
 func NewStore(o Options) *Store {
 	return &Store{
-		options: o, batches: map[types.NamespacedName]*batch{}, published: map[types.NamespacedName]map[string]int{},
+		options: o, batches: map[types.NamespacedName]*batch{}, published: map[types.NamespacedName]published{},
 	}
 }
 
@@ -73,15 +79,14 @@ type batch struct {
 	requests []*request
 
 	done chan struct{}
-	// decided and err are the result, once done is closed.
-	decided bool
-	err     error
 }
 
 type request struct {
 	receiver      *v1alpha1.TeamTalkReceiver
 	notifications []Notification
-	decisions     []Decision
+	// The result, once the batch is done.
+	decisions []Decision
+	err       error
 }
 
 // Decide decides on the notifications of a request, and publishes the digests of their recipients. If the decisions are
@@ -95,10 +100,7 @@ func (s *Store) Decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, list [
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for flood control: %w", ctx.Err())
 	}
-	if !b.decided {
-		return nil, b.err
-	}
-	return own.decisions, b.err
+	return own.decisions, own.err
 }
 
 // join adds a request to the batch of its receiver that has not begun, or to a new one.
@@ -128,19 +130,33 @@ func (s *Store) run(ctx context.Context, key types.NamespacedName, b *batch) {
 	s.mu.Lock()
 	b.begun = true
 	s.mu.Unlock()
-	state, err := s.write(ctx, b.requests)
-	if b.decided, b.err = err == nil, err; b.decided {
-		b.err = s.publishFor(ctx, state, b.requests)
-	}
-	if b.decided {
-		s.forgetPublished(b.requests[0].receiver, state)
-	}
+	s.decide(ctx, b.requests)
+	now := s.options.Now()
 	s.mu.Lock()
+	maps.DeleteFunc(s.published, func(_ types.NamespacedName, p published) bool { return now.After(p.expires) })
 	if s.batches[key] == b {
 		delete(s.batches, key)
 	}
 	s.mu.Unlock()
 	close(b.done)
+}
+
+// decide decides on requests, and publishes digests. If the state cannot hold all of them, it decides on each half, so
+// that a request fails only if the state cannot hold it alone.
+func (s *Store) decide(ctx context.Context, requests []*request) {
+	state, err := s.write(ctx, requests)
+	switch {
+	case errors.Is(err, ErrFull) && len(requests) > 1:
+		middle := len(requests) / 2
+		s.decide(ctx, requests[:middle])
+		s.decide(ctx, requests[middle:])
+	case err != nil:
+		for _, one := range requests {
+			one.decisions, one.err = nil, err
+		}
+	default:
+		s.publishFor(ctx, state, requests)
+	}
 }
 
 // write decides on requests, and writes the state, again as long as another process is faster.
@@ -154,10 +170,7 @@ func (s *Store) write(ctx context.Context, requests []*request) (*State, error) 
 			return nil, err
 		}
 		now := s.options.Now()
-		changed, err := s.settle(ctx, r, state, now)
-		if err != nil {
-			return nil, err
-		}
+		changed := s.settle(ctx, r, state, now)
 		for _, one := range requests {
 			var fresh bool
 			one.decisions, fresh = newLimiter(state, one.receiver, now).decide(rendering, one.notifications)
@@ -230,39 +243,4 @@ func newConfigMap(r *v1alpha1.TeamTalkReceiver, name string) *corev1.ConfigMap {
 // StateName is the name of the ConfigMap with the state. A deleted receiver of the same name has left another one.
 func StateName(r *v1alpha1.TeamTalkReceiver) string {
 	return fmt.Sprintf("teamtalk-receiver-%s-%.10s", r.Name, notification.Hash("state", string(r.UID)))
-}
-
-// each calls f for the items, some at once, even if it fails for others. It returns the first error.
-func each[T any](ctx context.Context, items []T, f func(context.Context, T) error) error {
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for _, item := range items {
-		group.Go(func() error { return f(ctx, item) })
-	}
-	return group.Wait()
-}
-
-// recipientsOf returns the recipients of requests.
-func recipientsOf(requests []*request) map[int64]bool {
-	ids := map[int64]bool{}
-	for _, one := range requests {
-		for _, n := range one.notifications {
-			for _, r := range n.To {
-				ids[idOf(r)] = true
-			}
-		}
-	}
-	return ids
-}
-
-// publishFor publishes the digests of the recipients of requests.
-func (s *Store) publishFor(ctx context.Context, state *State, requests []*request) error {
-	ids, r := recipientsOf(requests), requests[0].receiver
-	var digests []*Digest
-	for _, d := range state.Digests {
-		if slices.ContainsFunc(d.To, func(id int64) bool { return ids[id] }) {
-			digests = append(digests, d)
-		}
-	}
-	return each(ctx, digests, func(ctx context.Context, d *Digest) error { return s.publish(ctx, r, state, d) })
 }
