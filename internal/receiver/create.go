@@ -58,6 +58,11 @@ func (h *Handler) create(
 	}
 }
 
+// nameOf returns the name of a message. parseName is the inverse.
+func nameOf(r *v1alpha1.TeamTalkReceiver, hash string, number int) string {
+	return fmt.Sprintf("%s-%s-%d", r.Name, hash, number)
+}
+
 // newMessage returns a message of the receiver, without its content. It has no idempotency key, which would need a
 // search of the conversation: its UID identifies it in the store. A time to live would make its name the identity, so
 // it has none, and the controller deletes it.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package receiver makes messages of what other systems post: it reads a body,
-// finds out who is to have it, renders the text, and creates TeamTalkMessages,
-// once for a notification however often and by however many it is posted.
+// Package receiver creates TeamTalkMessages for notifications that other systems post to TeamTalkReceivers: once for a
+// notification, however often it is posted, and to how many replicas.
+//
+// Handler.ServeHTTP handles a request, and Handler.Start runs what is in the background. PreviewOf shows what a receiver
+// would create. docs/architecture.md lists the path of a notification.
 package receiver

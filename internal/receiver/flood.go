@@ -9,7 +9,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -79,7 +78,7 @@ func (h *Handler) createDigest(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipient, sendAfter time.Time,
 ) (*v1alpha1.TeamTalkMessage, error) {
 	m := newMessage(r, name, to)
-	m.Spec.SendAfter = ptr.To(metav1.NewTime(sendAfter))
+	m.Spec.SendAfter = new(metav1.NewTime(sendAfter))
 	m.Spec.Content.TextFrom = &v1alpha1.TextSource{
 		ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: name, Key: digest.TextKey},
 	}

@@ -98,12 +98,7 @@ func (x *flooded) takeAll(alerts ...template.Alert) ([]outcome, error) {
 // takeBy takes a notification in the process of a handler.
 func (x *flooded) takeBy(h *Handler, alerts ...template.Alert) ([]outcome, error) {
 	messages := messagesOf(x.t, x.receiver, alerts...)
-	templates, err := template.ParseSet(&x.receiver.Spec)
-	if err != nil {
-		return nil, err
-	}
-	texts := &texts{handler: h, receiver: x.receiver, templates: templates}
-	return h.createAll(x.t.Context(), x.receiver, texts, messages)
+	return h.createAll(x.t.Context(), x.receiver, h.newTexts(x.receiver), messages)
 }
 
 // messagesOf are the messages of a notification of alerts.

@@ -83,7 +83,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	key := types.NamespacedName{Namespace: req.PathValue("namespace"), Name: req.PathValue("name")}
 	began := h.now()
 	a, class := h.serve(w, req, key)
-	h.record(key, class, a, h.now().Sub(began))
+	observeRequest(key, class, a, h.now().Sub(began))
+	if class == authenticated {
+		h.record(key, a)
+	}
 	a.write(w)
 }
 

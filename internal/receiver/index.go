@@ -73,11 +73,6 @@ func parseMessage(m metav1.Object) (hash string, info messageInfo) {
 	return hash, info
 }
 
-// nameOf returns the name of a message.
-func nameOf(r *v1alpha1.TeamTalkReceiver, hash string, number int) string {
-	return fmt.Sprintf("%s-%s-%d", r.Name, hash, number)
-}
-
 // parseName is the inverse of nameOf. The number is 0 if labels and name are not those of a receiver.
 func parseName(m metav1.Object) (hash string, number int) {
 	labels := m.GetLabels()

@@ -12,7 +12,6 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
-	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 // parallel is how many messages of a notification are created at once.
@@ -40,11 +39,7 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 		h.status.fail(key, h.now(), fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not "+
 			"list, or that are no ids", refused, r.Spec.ToLabel))
 	}
-	templates, fault := template.ParseSet(&r.Spec)
-	if fault != nil {
-		h.status.fail(key, h.now(), fault.Error())
-	}
-	outcomes, err := h.createAll(ctx, r, &texts{handler: h, receiver: r, templates: templates}, messages)
+	outcomes, err := h.createAll(ctx, r, h.newTexts(r), messages)
 	a := answer{code: http.StatusOK}
 	if err != nil {
 		a = h.failed(key, err)

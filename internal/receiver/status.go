@@ -30,12 +30,8 @@ const (
 	maxError = 512
 )
 
-// record counts the answer to a request in the metrics and in the receiver's status.
-func (h *Handler) record(key types.NamespacedName, class callerClass, a answer, duration time.Duration) {
-	observeRequest(key, class, a, duration)
-	if class != authenticated {
-		return
-	}
+// record counts the answer to a request in the receiver's status.
+func (h *Handler) record(key types.NamespacedName, a answer) {
 	s := v1alpha1.TeamTalkReceiverStatus{Counts: v1alpha1.ReceiverCounts{
 		Messages: int64(len(a.Messages)), Duplicates: int64(a.Duplicates), Suppressed: int64(a.Suppressed),
 	}}

@@ -46,9 +46,9 @@ func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 		return r.Status
 	}
 	for range 1000 {
-		h.record(key, authenticated, answer{code: http.StatusOK, Messages: []string{"alerts-x-1"}, Suppressed: 1}, 0)
+		h.record(key, answer{code: http.StatusOK, Messages: []string{"alerts-x-1"}, Suppressed: 1})
 	}
-	h.record(types.NamespacedName{Namespace: "chat", Name: "gone"}, authenticated, answer{code: http.StatusOK}, 0)
+	h.record(types.NamespacedName{Namespace: "chat", Name: "gone"}, answer{code: http.StatusOK})
 	h.status.flush(t.Context())
 	if s := status(); s.Counts.Received != 1000 || s.Counts.Messages != 1000 || s.Counts.Suppressed != 1000 || s.LastMessage != "alerts-x-1" || writes.Load() != 1 {
 		t.Errorf("%+v, %d writes", s, writes.Load())
@@ -59,10 +59,10 @@ func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 	}
 
 	broken.Store(true)
-	h.record(key, authenticated, answer{code: http.StatusUnauthorized, Error: strings.Repeat("é", 1000)}, 0)
+	h.record(key, answer{code: http.StatusUnauthorized, Error: strings.Repeat("é", 1000)})
 	h.status.flush(t.Context())
-	h.record(key, authenticated, answer{code: http.StatusServiceUnavailable, cause: "later"}, 0)
-	h.record(key, authenticated, answer{code: http.StatusOK, Duplicates: 2}, 0)
+	h.record(key, answer{code: http.StatusServiceUnavailable, cause: "later"})
+	h.record(key, answer{code: http.StatusOK, Duplicates: 2})
 	h.status.flush(t.Context())
 	broken.Store(false)
 	ended, end := context.WithCancel(t.Context())
@@ -109,7 +109,7 @@ func TestSeriesEnd(t *testing.T) {
 		h := NewHandler(Options{Client: c, Log: logr.Discard()})
 		begin := func() {
 			for _, key := range []types.NamespacedName{there, gone} {
-				h.record(key, authenticated, answer{code: http.StatusServiceUnavailable, cause: "too much at once"}, 0)
+				h.record(key, answer{code: http.StatusServiceUnavailable, cause: "too much at once"})
 				if got := seriesOf(t, key); !slices.Equal(got, all) {
 					t.Errorf("%s has %v, want %v", key, got, all)
 				}

@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
-	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
 // apiLatency is how long a request to the API server takes in BenchmarkStorm.
@@ -107,8 +106,6 @@ func BenchmarkStorm(b *testing.B) {
 					r.Spec.GroupBy = []string{"instance"}
 					r.Spec.FloodControl = &v1alpha1.FloodControl{Messages: 5, WindowSeconds: 3600}
 					r.Spec.DedupWindowSeconds = 300
-					templates, err := template.ParseSet(&r.Spec)
-					must(b, err)
 					for j := range requests {
 						group.Go(func() {
 							inFlight <- struct{}{}
@@ -118,7 +115,7 @@ func BenchmarkStorm(b *testing.B) {
 							h := handlers[j%2]
 							for range 10 {
 								ctx, cancel := context.WithTimeout(b.Context(), answerTimeout)
-								_, err := h.createAll(ctx, r, &texts{handler: h, receiver: r, templates: templates}, messages)
+								_, err := h.createAll(ctx, r, h.newTexts(r), messages)
 								cancel()
 								if err == nil {
 									return

@@ -146,7 +146,7 @@ func TestADearTemplate(t *testing.T) {
 		}
 	}
 	messages := messagesOf(t, x.receiver, alerts...)
-	texts := &texts{handler: x.handler, receiver: x.receiver, templates: &template.Set{}} // which would panic
+	texts := &texts{handler: x.handler, receiver: x.receiver} // which would panic
 	outcomes, err := x.handler.createAll(t.Context(), x.receiver, texts, messages)
 	if m, f, d := sum(outcomes); err != nil || m != 0 || f != 0 || d != 300 {
 		t.Errorf("again: %d messages, %d suppressed, %d duplicates: %v", m, f, d, err)

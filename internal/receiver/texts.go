@@ -22,9 +22,17 @@ const maxLine = 160
 type texts struct {
 	handler   *Handler
 	receiver  *v1alpha1.TeamTalkReceiver
-	templates *template.Set
+	templates func() *template.Set
 
 	rendered sync.Map // string by hash
+}
+
+// newTexts returns the texts of a request. Templates are parsed if a text is needed: a repeat needs none.
+func (h *Handler) newTexts(r *v1alpha1.TeamTalkReceiver) *texts {
+	return &texts{handler: h, receiver: r, templates: sync.OnceValue(func() *template.Set {
+		s, _ := template.ParseSet(&r.Spec) // its error is that of each text
+		return s
+	})}
 }
 
 // of returns the text of a message. If ctx ends meanwhile, the text must not be used.
@@ -32,7 +40,7 @@ func (x *texts) of(ctx context.Context, m notification.Message) string {
 	if text, ok := x.rendered.Load(m.Hash); ok {
 		return text.(string)
 	}
-	text, fault := render(ctx, x.templates, x.receiver, m)
+	text, fault := render(ctx, x.templates(), x.receiver, m)
 	if ctx.Err() != nil {
 		return ""
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
@@ -29,27 +28,4 @@ func decodeAlertmanager(body []byte, _ string) (*Notification, error) {
 		summarize(n)
 	}
 	return &Notification{Alerts: n}, nil
-}
-
-// summarize sets what a notification says about all of its alerts.
-func summarize(n *template.Notification) {
-	n.Status = template.StatusResolved
-	if len(n.Alerts.Firing()) > 0 {
-		n.Status = template.StatusFiring
-	}
-	n.CommonLabels = common(n.Alerts, func(a template.Alert) template.KV { return a.Labels })
-	n.CommonAnnotations = common(n.Alerts, func(a template.Alert) template.KV { return a.Annotations })
-}
-
-// common returns what all alerts have.
-func common(alerts template.Alerts, of func(template.Alert) template.KV) template.KV {
-	all := template.KV{}
-	maps.Copy(all, of(alerts[0]))
-	for _, a := range alerts[1:] {
-		maps.DeleteFunc(all, func(name, value string) bool {
-			other, ok := of(a)[name]
-			return !ok || other != value
-		})
-	}
-	return all
 }

@@ -79,6 +79,29 @@ func split(r *v1alpha1.TeamTalkReceiver, n *template.Notification) (messages []M
 	return messages, refused
 }
 
+// summarize sets what a notification says about all of its alerts.
+func summarize(n *template.Notification) {
+	n.Status = template.StatusResolved
+	if len(n.Alerts.Firing()) > 0 {
+		n.Status = template.StatusFiring
+	}
+	n.CommonLabels = common(n.Alerts, func(a template.Alert) template.KV { return a.Labels })
+	n.CommonAnnotations = common(n.Alerts, func(a template.Alert) template.KV { return a.Annotations })
+}
+
+// common returns what all alerts have.
+func common(alerts template.Alerts, of func(template.Alert) template.KV) template.KV {
+	all := template.KV{}
+	maps.Copy(all, of(alerts[0]))
+	for _, a := range alerts[1:] {
+		maps.DeleteFunc(all, func(name, value string) bool {
+			other, ok := of(a)[name]
+			return !ok || other != value
+		})
+	}
+	return all
+}
+
 // namedRecipients returns the recipients that an alert names and spec.allow lists. Not ok: the label also names others,
 // or something that is not an id.
 func namedRecipients(r *v1alpha1.TeamTalkReceiver, labels template.KV) (list []v1alpha1.Recipient, ok bool) {
