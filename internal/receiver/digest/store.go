@@ -130,7 +130,9 @@ func (s *Store) run(ctx context.Context, key types.NamespacedName, b *batch) {
 	s.mu.Lock()
 	b.begun = true
 	s.mu.Unlock()
-	s.decide(ctx, b.requests)
+	rendering, cancelRendering := context.WithTimeout(ctx, s.options.LineTime)
+	defer cancelRendering()
+	s.decide(ctx, rendering, b.requests)
 	now := s.options.Now()
 	s.mu.Lock()
 	maps.DeleteFunc(s.published, func(_ types.NamespacedName, p published) bool { return now.After(p.expires) })
@@ -143,13 +145,13 @@ func (s *Store) run(ctx context.Context, key types.NamespacedName, b *batch) {
 
 // decide decides on requests, and publishes digests. If the state cannot hold all of them, it decides on each half, so
 // that a request fails only if the state cannot hold it alone.
-func (s *Store) decide(ctx context.Context, requests []*request) {
-	state, err := s.write(ctx, requests)
+func (s *Store) decide(ctx, rendering context.Context, requests []*request) {
+	state, err := s.write(ctx, rendering, requests)
 	switch {
 	case errors.Is(err, ErrFull) && len(requests) > 1:
 		middle := len(requests) / 2
-		s.decide(ctx, requests[:middle])
-		s.decide(ctx, requests[middle:])
+		s.decide(ctx, rendering, requests[:middle])
+		s.decide(ctx, rendering, requests[middle:])
 	case err != nil:
 		for _, one := range requests {
 			one.decisions, one.err = nil, err
@@ -160,10 +162,8 @@ func (s *Store) decide(ctx context.Context, requests []*request) {
 }
 
 // write decides on requests, and writes the state, again as long as another process is faster.
-func (s *Store) write(ctx context.Context, requests []*request) (*State, error) {
+func (s *Store) write(ctx, rendering context.Context, requests []*request) (*State, error) {
 	r := requests[0].receiver
-	rendering, cancel := context.WithTimeout(ctx, s.options.LineTime)
-	defer cancel()
 	for {
 		cm, state, err := s.read(ctx, r)
 		if err != nil {
