@@ -100,23 +100,18 @@ func checkToken(header string, secret []byte) error {
 	return nil
 }
 
-// isSignature reports whether a header has the form of a signature. No other one passes checkSignature.
-func isSignature(header string) bool {
-	algorithm, digest, _ := strings.Cut(header, "=")
-	got, err := hex.DecodeString(digest)
-	return err == nil && algorithm == "sha256" && len(got) == sha256.Size
+// parseSignature returns the digest in a SignatureHeader. Not ok: the header does not have this form.
+func parseSignature(header string) (digest []byte, ok bool) {
+	algorithm, text, _ := strings.Cut(header, "=")
+	digest, err := hex.DecodeString(text)
+	return digest, err == nil && algorithm == "sha256" && len(digest) == sha256.Size
 }
 
 // checkSignature checks the signature of a body.
 func checkSignature(header string, body, key []byte) error {
-	algorithm, digest, _ := strings.Cut(header, "=")
-	got, err := hex.DecodeString(digest)
-	if err != nil || algorithm != "sha256" {
-		return ErrUnauthenticated
-	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write(body)
-	if !hmac.Equal(got, mac.Sum(nil)) {
+	if got, ok := parseSignature(header); !ok || !hmac.Equal(got, mac.Sum(nil)) {
 		return ErrUnauthenticated
 	}
 	return nil

@@ -98,7 +98,7 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	}
 	// Only a signature needs the body to authenticate the caller. Unauthenticated callers get the same answers whether
 	// or not there is such a receiver: what they send decides, not what the receiver asks for.
-	signed := isSignature(req.Header.Get(SignatureHeader))
+	_, signed := parseSignature(req.Header.Get(SignatureHeader))
 	var body []byte
 	var unread answer
 	switch {
