@@ -34,6 +34,17 @@ const (
 	ReceiverGeneric      ReceiverType = "Generic"
 )
 
+// Language is a language of the built-in texts.
+//
+// +kubebuilder:validation:Enum=en;zh-CN
+type Language string
+
+// Languages.
+const (
+	LanguageEnglish Language = "en"
+	LanguageChinese Language = "zh-CN"
+)
+
 // TeamTalkReceiverSpec describes the notifications and the messages that are created for them.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.toLabel) == has(self.allow)",message="toLabel and allow must be set together: allow lists the recipients that the label may name"
@@ -96,6 +107,11 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
 	ResolvedTemplate string `json:"resolvedTemplate,omitempty"`
+
+	// language is the language of the built-in texts.
+	// +optional
+	// +kubebuilder:default=en
+	Language Language `json:"language,omitempty"`
 
 	// timeZone is the time zone in which templates show times, as a name of the IANA database, such as Asia/Shanghai.
 	// If unset, it is UTC.

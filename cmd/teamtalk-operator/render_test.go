@@ -34,7 +34,7 @@ func TestRender(t *testing.T) {
 	}{
 		"the sample of Alertmanager": {
 			receiver: filepath.Join(samples, "receiver-alertmanager.yaml"), payload: payload,
-			wantOut: []string{"Message: alerts-", "To: user 4\n", "🔥 FIRING · critical · HighLatency\n• p99 is above 1 s (instance=api-1)\n✅ RESOLVED\n"},
+			wantOut: []string{"Message: alerts-", "To: user 4\n", "🔥 FIRING · critical · HighLatency\n• p99 is above 1 s (instance=api-1), since "},
 		},
 		"the sample of Flux, from standard input": {
 			receiver: filepath.Join(samples, "receiver-flux.yaml"), payload: "-",

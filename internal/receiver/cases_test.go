@@ -13,8 +13,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// renderCase renders testdata/cases/<name>: a receiver, and what is posted to it.
-func renderCase(t *testing.T, name string) Preview {
+// readCase reads testdata/cases/<name>: a receiver, and what is posted to it.
+func readCase(t *testing.T, name string) (*v1alpha1.TeamTalkReceiver, []byte) {
 	t.Helper()
 	read := func(file string) []byte {
 		content, err := os.ReadFile(filepath.Join("testdata", "cases", name, file))
@@ -23,7 +23,14 @@ func renderCase(t *testing.T, name string) Preview {
 	}
 	r := &v1alpha1.TeamTalkReceiver{}
 	must(t, yaml.UnmarshalStrict(read("receiver.yaml"), r))
-	previews, _, err := PreviewOf(t.Context(), r, read("payload.json"))
+	return r, read("payload.json")
+}
+
+// renderCase renders what is posted.
+func renderCase(t *testing.T, name string) Preview {
+	t.Helper()
+	r, body := readCase(t, name)
+	previews, _, err := PreviewOf(t.Context(), r, body)
 	must(t, err)
 	if len(previews) != 1 {
 		t.Fatalf("%d messages", len(previews))

@@ -3,6 +3,7 @@
 package notification
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,12 @@ func decodeAlertmanager(body []byte, _ string) (*Notification, error) {
 		return nil, errors.New("the body is not an Alertmanager notification: it has no alerts")
 	}
 	for i := range n.Alerts {
-		if a := &n.Alerts[i]; a.Status == "" {
-			a.Status = n.Status
+		a := &n.Alerts[i]
+		a.Status = cmp.Or(a.Status, n.Status)
+		for name, value := range a.Values {
+			if f, ok := value.(float64); ok {
+				a.Values[name] = template.Float(f)
+			}
 		}
 	}
 	if n.CommonLabels == nil {

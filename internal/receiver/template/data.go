@@ -32,6 +32,12 @@ type Notification struct {
 	// Later than version 4.
 	NotificationReason string `json:"notification_reason,omitempty"`
 	RouteLabels        KV     `json:"routeLabels,omitempty"`
+
+	// Grafana's.
+	Title   string `json:"title,omitempty"`
+	State   string `json:"state,omitempty"`
+	Message string `json:"message,omitempty"`
+	OrgID   int64  `json:"orgId,omitempty"`
 }
 
 // Alert is one alert of a notification.
@@ -43,6 +49,28 @@ type Alert struct {
 	EndsAt       Time   `json:"endsAt"`
 	GeneratorURL string `json:"generatorURL"`
 	Fingerprint  string `json:"fingerprint"`
+
+	// Grafana's.
+	SilenceURL   string         `json:"silenceURL,omitempty"`
+	DashboardURL string         `json:"dashboardURL,omitempty"`
+	PanelURL     string         `json:"panelURL,omitempty"`
+	ImageURL     string         `json:"imageURL,omitempty"`
+	Values       map[string]any `json:"values,omitempty"`
+	ValueString  string         `json:"valueString,omitempty"`
+	OrgID        int64          `json:"orgId,omitempty"`
+
+	// omitted tells that a text has no room for the alert. It counts, but templates do not list it, see listed.
+	omitted bool
+}
+
+// String implements fmt.Stringer. It prints what Alertmanager's type has.
+func (a Alert) String() string {
+	return fmt.Sprint(struct {
+		Status                    string
+		Labels, Annotations       KV
+		StartsAt, EndsAt          Time
+		GeneratorURL, Fingerprint string
+	}{a.Status, a.Labels, a.Annotations, a.StartsAt, a.EndsAt, a.GeneratorURL, a.Fingerprint})
 }
 
 // Alerts is a list of alerts.
@@ -50,12 +78,28 @@ type Alerts []Alert
 
 // Firing returns those that are firing.
 func (as Alerts) Firing() Alerts {
+	if n, sorted := as.firstResolved(); sorted {
+		return as[:n:n]
+	}
 	return as.with(func(a Alert) bool { return a.Status != StatusResolved })
 }
 
 // Resolved returns those that are resolved.
 func (as Alerts) Resolved() Alerts {
+	if n, sorted := as.firstResolved(); sorted {
+		return as[n:]
+	}
 	return as.with(func(a Alert) bool { return a.Status == StatusResolved })
+}
+
+// firstResolved returns where the resolved alerts begin, if all of them come after those that fire, as in a text.
+func (as Alerts) firstResolved() (n int, sorted bool) {
+	resolved := func(a Alert) bool { return a.Status == StatusResolved }
+	n = len(as)
+	if first := slices.IndexFunc(as, resolved); first >= 0 {
+		n = first
+	}
+	return n, !slices.ContainsFunc(as[n:], func(a Alert) bool { return !resolved(a) })
 }
 
 func (as Alerts) with(want func(Alert) bool) Alerts {
@@ -66,6 +110,29 @@ func (as Alerts) with(want func(Alert) bool) Alerts {
 		}
 	}
 	return some
+}
+
+// listed returns the alerts that a text has room for: all but the last ones. What counts alerts counts the others too.
+func (as Alerts) listed() Alerts {
+	for i, a := range as {
+		if a.omitted {
+			return as[:i:i]
+		}
+	}
+	return as
+}
+
+// listed returns what a template lists of a value: alerts without those that a text has no room for.
+func listed(v any) any {
+	switch v := v.(type) {
+	case Alerts:
+		return v.listed()
+	case *Notification:
+		own := *v
+		own.Alerts = v.Alerts.listed()
+		return &own
+	}
+	return v
 }
 
 // Pair is a name with its value.
@@ -166,7 +233,10 @@ func (n *Notification) notification() *Notification { return n }
 
 // methodWork is the work of one call of a method: of the alerts, and of the largest set of labels or of a time.
 func (n *Notification) methodWork() (list, set int) {
-	const alert = 160 // bytes
+	alert := 2 // the alerts are looked at
+	if _, sorted := n.Alerts.firstResolved(); !sorted {
+		alert = 400 // bytes, which are copied
+	}
 	set = maxTimeText
 	weigh := func(kv KV) {
 		work := 0

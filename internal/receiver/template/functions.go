@@ -46,9 +46,6 @@ var (
 		"eq": equal, "ne": notEqual, "lt": less, "le": atMost, "gt": greater, "ge": atLeast,
 		"list": list, "append": appendTo, "dict": dict,
 		"routeLabels": func(b *budget, name string) string { return b.routeLabels[name] },
-		// For the built-in templates.
-		"entry":    func(a Alert, common KV) entry { return entry{a, common} },
-		"hasLabel": func(kv KV, name string) bool { _, ok := kv[name]; return ok },
 	}
 	pickingFromSprig = []string{
 		"default", "empty", "coalesce", "ternary", "kindOf", "kindIs", "hasKey", "first", "last",
@@ -129,6 +126,9 @@ func (f *function) within(b *budget) any {
 				results = []reflect.Value{reflect.Zero(f.bounded.Out(0)), reflect.ValueOf(&err).Elem()}
 			}
 		}()
+		if f.reads {
+			args = f.listed(args)
+		}
 		if err = f.count(b, args); err != nil {
 			return nil
 		}
@@ -151,6 +151,28 @@ func (f *function) within(b *budget) any {
 		}
 		return results
 	}).Interface()
+}
+
+// listed returns the arguments without the alerts that a text has no room for.
+func (f *function) listed(args []reflect.Value) []reflect.Value {
+	for i, arg := range args {
+		if rest, ok := reflect.TypeAssert[[]any](arg); ok && f.bounded.IsVariadic() && i == len(args)-1 {
+			rest = slices.Clone(rest)
+			for j, v := range rest {
+				rest[j] = listed(v)
+			}
+			args[i] = reflect.ValueOf(rest)
+			continue
+		}
+		if arg.Kind() != reflect.Interface {
+			continue
+		}
+		switch arg.Interface().(type) {
+		case Alerts, *Notification:
+			args[i] = reflect.ValueOf(listed(arg.Interface()))
+		}
+	}
+	return args
 }
 
 // count counts values that the function gets or has made.

@@ -40,6 +40,8 @@ func (b *budget) inserted() template.FuncMap {
 				return v, b.spend(4 * names(m))
 			case KV:
 				return v, b.spend(4 * names(m))
+			case Alerts:
+				return m.listed(), b.spend(2 * len(m))
 			}
 			return v, nil
 		},
@@ -51,6 +53,7 @@ func (b *budget) inserted() template.FuncMap {
 			if _, ok := v.(string); ok {
 				return v, nil
 			}
+			v = listed(v)
 			n, err := size(v, maxValue)
 			if err != nil {
 				return nil, err

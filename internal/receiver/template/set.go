@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,35 +24,27 @@ const (
 
 // Set has the templates of a receiver.
 type Set struct {
-	firing, resolved, builtIn *Template
-	zone                      *time.Location
+	firing, resolved renderer
+	builtIn          builtIn
+	zone             *time.Location
 	// fault is what is wrong with the configured templates or the time zone.
 	fault error
 }
 
-// builtIn are the templates of receivers that configure none.
-var builtIn = map[v1alpha1.ReceiverType]*Template{
-	v1alpha1.ReceiverAlertmanager: mustParse("built-in", defaultAlerts),
-	v1alpha1.ReceiverGeneric:      mustParse("built-in", defaultGeneric),
-}
-
-func mustParse(name, text string) *Template {
-	t, err := Parse(name, text)
-	if err != nil {
-		panic(err) // of a constant: a test renders it
-	}
-	return t
+// renderer is a Template or a builtIn.
+type renderer interface {
+	Execute(ctx context.Context, data any, l *Limits) (string, error)
 }
 
 // ParseSet parses the templates of a receiver. An error says which of them is wrong; the Set can be used nevertheless.
 func ParseSet(spec *v1alpha1.TeamTalkReceiverSpec) (*Set, error) {
-	s := &Set{builtIn: builtIn[spec.Type]}
+	s := &Set{builtIn: builtIn{words: wordsOf(spec), toLabel: spec.ToLabel}}
 	s.firing = s.builtIn
 	var err error
 	if s.zone, err = LoadZone(spec.TimeZone); err != nil {
 		s.fault = fmt.Errorf("spec.timeZone: %w", err)
 	}
-	parse := func(field, text string, into **Template) {
+	parse := func(field, text string, into *renderer) {
 		if text == "" {
 			return
 		}
@@ -75,7 +68,7 @@ func Check(ctx context.Context, spec *v1alpha1.TeamTalkReceiverSpec) error {
 	if err != nil || spec.Type != v1alpha1.ReceiverAlertmanager {
 		return err
 	}
-	for _, t := range []*Template{s.firing, s.resolved} {
+	for _, t := range []renderer{s.firing, s.resolved} {
 		_, err := t.Execute(ctx, example(), &Limits{Work: checkWork, Output: maxOutput, Zone: s.zone})
 		if err != nil && strings.Contains(err.Error(), "can't evaluate field") {
 			return fmt.Errorf("spec.%w", err)
@@ -113,7 +106,7 @@ func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
 	if err == nil {
 		return text, fault
 	}
-	if configured != s.builtIn {
+	if configured != renderer(s.builtIn) {
 		fault = err
 		if text, err = s.fit(ctx, s.builtIn, data); err == nil {
 			return text, fault
@@ -129,28 +122,35 @@ func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
 func Plain(data any) string {
 	n, ok := data.(*Notification)
 	if !ok {
-		return "received what is too large to show"
+		return "received a body that cannot be shown"
 	}
 	return fmt.Sprintf("%s: %d alerts, too large to show", n.Status, len(n.Alerts))
 }
 
 // fit renders data so that TeamTalk holds the text: with as many alerts as there is room for.
-func (s *Set) fit(ctx context.Context, t *Template, data any) (string, error) {
+func (s *Set) fit(ctx context.Context, t renderer, data any) (string, error) {
 	limits := &Limits{Work: TextWork, Output: maxOutput, Zone: s.zone}
 	n, ok := data.(*Notification)
 	if !ok {
 		return whole(ctx, t, data, limits, "")
 	}
 	// Firing alerts come first: they are the last to be left out.
-	all := append(n.Alerts.Firing(), n.Alerts.Resolved()...)
+	all := slices.Concat(n.Alerts.Firing(), n.Alerts.Resolved())
 	for i := range all {
 		all[i].StartsAt, all[i].EndsAt = all[i].StartsAt.local(s.zone), all[i].EndsAt.local(s.zone)
 	}
 	own := *n
-	rest := func(count int) string { return More(len(all)-count, own.TruncatedAlerts) }
+	own.Alerts = all
+	rest := func(count int) string { return s.builtIn.rest(len(all)-count, own.TruncatedAlerts) }
+	// list makes the template list so many alerts. It counts all of them.
+	list := func(count int) {
+		for i := range all {
+			all[i].omitted = i >= count
+		}
+	}
 	// try renders so many alerts. They do not fit either if so many take too much.
 	try := func(count int) (text string, fits bool, err error) {
-		own.Alerts = all[:count]
+		list(count)
 		limits.Output = 2 * cipher.MaxTextWithToken
 		text, err = clean(t.Execute(ctx, &own, limits))
 		if errors.Is(err, errOutput) || errors.Is(err, errWork) || errors.Is(err, errSize) {
@@ -186,12 +186,13 @@ func (s *Set) fit(ctx context.Context, t *Template, data any) (string, error) {
 	if fits > 0 {
 		return best, nil
 	}
-	own.Alerts, limits.Output = all[:1], maxOutput
+	list(1)
+	limits.Output = maxOutput
 	return whole(ctx, t, &own, limits, rest(1))
 }
 
 // whole renders all of the data, cuts the text to fit, and appends an end.
-func whole(ctx context.Context, t *Template, data any, l *Limits, end string) (string, error) {
+func whole(ctx context.Context, t renderer, data any, l *Limits, end string) (string, error) {
 	text, err := t.Execute(ctx, data, l)
 	if errors.Is(err, errOutput) {
 		err = nil // it is longer than it is cut to
@@ -200,25 +201,13 @@ func whole(ctx context.Context, t *Template, data any, l *Limits, end string) (s
 	return cut(text, cipher.MaxTextWithToken-len(end)) + end, err
 }
 
-// More tells how many alerts are left out: here, and by the sender before.
-func More(here int, before uint64) string {
-	left := uint64(max(0, here))
-	if left+before < before {
-		return "\n+many more"
-	}
-	if left+before == 0 {
-		return ""
-	}
-	return fmt.Sprintf("\n+%d more", left+before)
-}
-
 // clean makes an output what TeamTalk holds. No text at all is an error: the alert would be lost.
 func clean(text string, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
 	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
-	if text = strings.TrimSpace(text); text == "" {
+	if text = strings.TrimSpace(text); !hasText(text) {
 		return "", errors.New("the template makes no text")
 	}
 	return text, nil

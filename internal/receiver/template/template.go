@@ -75,7 +75,11 @@ func (t *Template) Execute(ctx context.Context, data any, l *Limits) (out string
 				return b.out.String(), fmt.Errorf("%s: %w", own.Name(), limit)
 			}
 		}
-		return "", errors.New(withoutData(strings.TrimPrefix(err.Error(), "template: ")))
+		fault := withoutData(strings.TrimPrefix(err.Error(), "template: "))
+		if strings.Contains(fault, "can't evaluate field") {
+			fault += "; a receiver of type Generic reads any field"
+		}
+		return "", errors.New(fault)
 	}
 	return b.out.String(), nil
 }

@@ -4,6 +4,7 @@ package template
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -148,6 +149,12 @@ func timeOf(b *budget, v any) (Time, error) {
 		}
 	}
 	return Time{}, errors.New("neither a time, nor seconds or milliseconds since 1970, nor in a common format")
+}
+
+// ParseTime returns the time that a value of JSON is, as the functions of templates do. A text without a zone is in
+// UTC.
+func ParseTime(v any) (Time, error) {
+	return timeOf(&budget{ctx: context.Background(), work: maxWork, zone: time.UTC}, v)
 }
 
 // date formats a time.
