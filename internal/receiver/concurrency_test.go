@@ -53,7 +53,7 @@ func TestConcurrencyLimit(t *testing.T) {
 func TestLargeBodiesWait(t *testing.T) {
 	const largeBody = 5000
 	key := types.NamespacedName{Name: "large bodies"}
-	big, small := []byte("["+strings.Repeat("{},", largeBody)+"{}]"), []byte(`["`+strings.Repeat("{},", largeBody)+`"]`)
+	big, small := []byte("["+strings.Repeat("{},", largeBody)+"{}]"), []byte(`["`+strings.Repeat("{}; ", 1000)+`"]`)
 	release, err := acquireBody(t.Context(), key, big)
 	must(t, err)
 	releaseSmall, err := acquireBody(t.Context(), key, small)

@@ -12,13 +12,21 @@ import (
 )
 
 // decodeAlertmanager decodes Alertmanager's webhook. Unknown fields, and versions other than 4, are accepted.
-func decodeAlertmanager(body []byte, _ string) (*Notification, error) {
+func decodeAlertmanager(body []byte, contentType string) (*Notification, error) {
 	n := &template.Notification{}
-	if err := json.Unmarshal(body, n); err != nil {
-		return nil, fmt.Errorf("the body is not an Alertmanager notification: %w", withoutData(err))
+	if json.Unmarshal(body, n) != nil {
+		repaired, err := repair(body, contentType)
+		if err != nil {
+			return nil, err
+		}
+		n = &template.Notification{}
+		if err := json.Unmarshal(repaired, n); err != nil {
+			return nil, fmt.Errorf("the body is not an Alertmanager notification: %w", withoutData(err))
+		}
 	}
 	if len(n.Alerts) == 0 {
-		return nil, errors.New("the body is not an Alertmanager notification: it has no alerts")
+		return nil, errors.New("the body has no alerts: Alertmanager's webhook has a list alerts; " +
+			"a receiver of type Generic takes any JSON")
 	}
 	for i := range n.Alerts {
 		a := &n.Alerts[i]

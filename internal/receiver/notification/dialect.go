@@ -11,7 +11,8 @@ import (
 
 // Dialect is a format of bodies.
 type Dialect struct {
-	// Decode decodes a body of a content type. Errors are for the sender and for logs: they do not quote the body.
+	// Decode decodes a body of a content type, which is in UTF-8. Errors are for the sender and for logs: they do not
+	// quote the body.
 	Decode func(body []byte, contentType string) (*Notification, error)
 }
 
@@ -36,6 +37,9 @@ func Decode(r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) (list
 	d, known := dialects[r.Spec.Type]
 	if !known {
 		return nil, 0, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
+	}
+	if body, err = toUTF8(body, contentType); err != nil {
+		return nil, 0, err
 	}
 	if err := checkLimits(body); err != nil {
 		return nil, 0, err

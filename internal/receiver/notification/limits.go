@@ -17,10 +17,16 @@ const (
 	smallBody = 4096
 )
 
-// IsLarge reports whether a body takes much memory when it is decoded. One that is over the limits is not decoded.
+// IsLarge reports whether a body may take much memory when it is decoded. It counts what is in texts too, because the
+// encoding decides where texts end. See toUTF8.
 func IsLarge(body []byte) bool {
-	values, _ := shape(body)
-	return values > smallBody && values <= maxValues
+	values := 1
+	for _, c := range body {
+		if c == ',' || c == '[' || c == '{' {
+			values++
+		}
+	}
+	return values > smallBody
 }
 
 // checkLimits returns an error if a body has too many values, or too many levels.

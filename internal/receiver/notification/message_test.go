@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/unicode"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
@@ -142,25 +146,106 @@ func TestHashNamesWhatIsNotified(t *testing.T) {
 	}
 }
 
-func TestDecode(t *testing.T) {
-	tests := map[string]string{
-		"":                                   "bad syntax",
-		"{":                                  "bad syntax",
-		"[]":                                 "wrong type",
-		"{}":                                 "no alerts",
-		`{"alerts":"x"}`:                     "wrong type",
-		`{"alerts":[1]}`:                     "wrong type",
-		`{"alerts":[]}`:                      "no alerts",
-		`{"alerts":[{"startsAt":"secret"}]}`: "cannot be read",
-	}
-	for body, want := range tests {
-		_, err := decodeAlertmanager([]byte(body), "application/json")
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+// TestRefusals name the field and what was expected, and do not quote the data.
+func TestRefusals(t *testing.T) {
+	for body, want := range map[string]string{
+		"":                                      "the body is empty",
+		" \n":                                   "the body is empty",
+		"{":                                     "the body is not JSON: bad syntax at byte 1",
+		`{"alerts":[{}]}{}`:                     "the body is not JSON: bad syntax at byte 16",
+		"<html>":                                "the body is HTML or XML",
+		"payload=%7B%22a%22%3A1%7D":             "the body is a form: have it sent as JSON",
+		`[{"labels":{"alertname":"A"}}]`:        "the body is a list, as Prometheus posts alerts to Alertmanager",
+		`"secret"`:                              "the body must be an object",
+		"{}":                                    "the body has no alerts",
+		"null":                                  "the body has no alerts",
+		`{"alerts":[]}`:                         "the body has no alerts",
+		`{"alerts":"secret"}`:                   "alerts must be a list of alerts",
+		`{"alerts":[{},"secret"]}`:              "alerts[1] must be an object",
+		`{"alerts":[{"startsAt":"secret"}]}`:    `alerts[0].startsAt must be a time in RFC 3339, such as "2026-03-01T16:05:00Z"`,
+		`{"alerts":[{},{"endsAt":["secret"]}]}`: "alerts[1].endsAt must be a time in RFC 3339",
+		`{"alerts":[{"labels":["secret"]}]}`:    "alerts[0].labels must be an object of texts",
+		`{"alerts":[{"status":{"a":1}}]}`:       "alerts[0].status must be a text",
+		`{"alerts":[{}],"truncatedAlerts":"secret"}`: "truncatedAlerts must be a whole number",
+		`{"alerts":[{}],"commonLabels":"secret"}`:    "commonLabels must be an object of texts",
+	} {
+		_, _, err := Decode(newReceiver(v1alpha1.ReceiverAlertmanager), []byte(body), "application/json")
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want %s", body, err, want)
 		}
 	}
+}
+
+// TestWhatIsTaken: an alert is not lost for a value of another type, or a time that is missing.
+func TestWhatIsTaken(t *testing.T) {
 	if n := decoded(t, `{"status":"resolved","alerts":[{}]}`); n.Alerts[0].Status != template.StatusResolved {
 		t.Errorf("an alert without a status is not of the notification's: %+v", n)
+	}
+	n := decoded(t, `{"version":4,"truncatedAlerts":"3","alerts":[{"status":"firing","labels":{"alertname":"A","port":9100,"on":true,"none":null},
+		"annotations":{"value":93.40,"list":["a",1]},"startsAt":"2026-03-01 16:05:00","endsAt":"","dashboardURL":null}]}`)
+	a := n.Alerts[0]
+	if fmt.Sprint(a.Labels) != "alertname=A, on=true, port=9100" || fmt.Sprint(a.Annotations) != `list=["a",1], value=93.40` ||
+		a.StartsAt.Unix() != 1772381100 || !a.EndsAt.IsZero() || n.Version != "4" || n.TruncatedAlerts != 3 {
+		t.Errorf("%+v", n)
+	}
+	if a := decoded(t, `{"alerts":[{"startsAt":1772381100000,"endsAt":null}]}`).Alerts[0]; a.StartsAt.Unix() != 1772381100 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestEncodings: a body is in UTF-8 with or without a byte order mark, or in what its content type names.
+func TestEncodings(t *testing.T) {
+	encoded := func(e encoding.Encoding) string {
+		text, err := e.NewEncoder().String(`{"message":"磁盘已满"}`)
+		must(t, err)
+		return text
+	}
+	utf8Body, gbk := encoded(encoding.Nop), encoded(simplifiedchinese.GBK)
+	for name, tc := range map[string]struct{ body, contentType, wantErr string }{
+		"UTF-8":                      {utf8Body, "application/json", ""},
+		"no content type":            {utf8Body, "", ""},
+		"a bad content type":         {utf8Body, "application/json; charset", ""},
+		"its name":                   {utf8Body, "application/json; charset=UTF-8", ""},
+		"a byte order mark":          {"\xEF\xBB\xBF" + utf8Body, "application/json", ""},
+		"the mark decides":           {"\xEF\xBB\xBF" + utf8Body, "application/json; charset=gbk", ""},
+		"a library's default":        {utf8Body, "text/plain; charset=ISO-8859-1", ""},
+		"GBK":                        {gbk, "application/json; charset=GBK", ""},
+		"GB2312":                     {gbk, `text/plain; charset="gb2312"`, ""},
+		"GB18030":                    {encoded(simplifiedchinese.GB18030), "application/json; charset=gb18030", ""},
+		"Big5":                       {strings.ReplaceAll(utf8Body, "磁盘已满", "\xBA\xCF"), "application/json; charset=big5", "no such text"},
+		"UTF-16 with its mark":       {encoded(unicode.UTF16(unicode.LittleEndian, unicode.UseBOM)), "application/json", ""},
+		"UTF-16, the other way":      {encoded(unicode.UTF16(unicode.BigEndian, unicode.UseBOM)), "application/json; charset=utf-16", ""},
+		"GBK that nothing names":     {gbk, "application/json", "the body is not UTF-8: send UTF-8, or name its encoding"},
+		"GBK that is said to be UTF": {gbk, "application/json; charset=utf-8", "the body is not UTF-8"},
+		"not GBK":                    {`{"message":"` + "\xFF\xFF" + `"}`, "application/json; charset=gbk", "the body is not in charset gbk"},
+		"unknown":                    {utf8Body, "application/json; charset=ebcdic", `charset "ebcdic", which is unknown here`},
+		"a mark and something else":  {"\xEF\xBB\xBF\xFF", "", "the body is not UTF-8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list, _, err := Decode(newReceiver(v1alpha1.ReceiverGeneric), []byte(tc.body), tc.contentType)
+			switch {
+			case tc.wantErr == "no such text":
+				if err != nil || strings.Contains(fmt.Sprint(list[0].Body), "�") {
+					t.Errorf("%v, %v", list, err)
+				}
+			case tc.wantErr != "":
+				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+					t.Errorf("%v, want %s", err, tc.wantErr)
+				}
+			case err != nil || fmt.Sprint(list[0].Body) != "map[message:磁盘已满]":
+				t.Errorf("%v, %v", list, err)
+			}
+		})
+	}
+}
+
+// TestIsLarge: texts do not hide values, whatever encoding they are in.
+func TestIsLarge(t *testing.T) {
+	hidden := `"` + "中" + `\",` + strings.Repeat("[],", 5000) // in GBK, the text ends before the comma
+	for body, want := range map[string]bool{`{"a":1}`: false, hidden: true, `"` + strings.Repeat("a", 10_000) + `"`: false} {
+		if IsLarge([]byte(body)) != want {
+			t.Errorf("%.20s: want %t", body, want)
+		}
 	}
 }
 
