@@ -3,6 +3,7 @@
 package receiver
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -90,15 +91,16 @@ func (h *Handler) authorize(req *http.Request, namespace string) error {
 // checkToken checks the token in an Authorization header.
 func checkToken(header string, secret []byte) error {
 	scheme, token, _ := strings.Cut(header, " ")
-	// A value that was created from a file ends in a newline.
-	want := strings.TrimRight(string(secret), "\r\n")
 	// Digests have the same length, so that the time tells nothing about the token.
-	a, b := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(want))
+	a, b := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256(trimNewline(secret))
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
 		return ErrUnauthenticated
 	}
 	return nil
 }
+
+// trimNewline returns a secret without newlines at its end: a value that was created from a file ends in one.
+func trimNewline(secret []byte) []byte { return bytes.TrimRight(secret, "\r\n") }
 
 // parseSignature returns the digest in a SignatureHeader. Not ok: the header does not have this form.
 func parseSignature(header string) (digest []byte, ok bool) {
@@ -107,12 +109,18 @@ func parseSignature(header string) (digest []byte, ok bool) {
 	return digest, err == nil && algorithm == "sha256" && len(digest) == sha256.Size
 }
 
-// checkSignature checks the signature of a body.
+// checkSignature checks the signature of a body. The caller has the key with or without a newline at its end.
 func checkSignature(header string, body, key []byte) error {
-	mac := hmac.New(sha256.New, key)
-	mac.Write(body)
-	if got, ok := parseSignature(header); !ok || !hmac.Equal(got, mac.Sum(nil)) {
+	got, ok := parseSignature(header)
+	if !ok {
 		return ErrUnauthenticated
 	}
-	return nil
+	for _, key := range [][]byte{key, trimNewline(key)} {
+		mac := hmac.New(sha256.New, key)
+		mac.Write(body)
+		if hmac.Equal(got, mac.Sum(nil)) {
+			return nil
+		}
+	}
+	return ErrUnauthenticated
 }
