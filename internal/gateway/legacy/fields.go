@@ -48,15 +48,28 @@ func readObject(r *http.Request) (*object, *response) {
 		bad := badParameter("the body was not received completely and in time")
 		bad.status = http.StatusBadRequest
 		return nil, bad
-	case len(bytes.TrimSpace(body)) == 0:
+	}
+	return parseObject(body)
+}
+
+// parseObject finds the fields of a body.
+func parseObject(body []byte) (*object, *response) {
+	body = bytes.TrimPrefix(body, []byte("\xEF\xBB\xBF")) // a byte order mark
+	switch trimmed := bytes.TrimSpace(body); {
+	case len(trimmed) == 0:
 		return nil, badParameter("the body is empty: send a JSON object")
 	case !utf8.Valid(body):
-		return nil, badParameter("the body is not UTF-8")
+		return nil, badParameter("the body is not UTF-8: convert it, for example from GBK, before it is sent")
 	}
-	// Into nothing: it checks the syntax, and makes no values.
-	err = json.Unmarshal(body, &struct{}{})
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return nil, badParameter("the body is not JSON, at byte %d", syntax.Offset)
+	if syntax := checkSyntax(body); syntax != nil {
+		strict, err := strictJSON(body)
+		switch {
+		case err != nil:
+			return nil, badParameter("the body has %s", err)
+		case checkSyntax(strict) != nil:
+			return nil, badParameter("the body is not JSON, at byte %d", syntax.Offset)
+		}
+		body = strict
 	}
 	if bytes.TrimSpace(body)[0] != '{' {
 		return nil, badParameter("the body must be a JSON object")
@@ -143,6 +156,14 @@ func parseID(raw json.RawMessage) (uint32, bool) {
 		text = strings.TrimSpace(text)
 	}
 	id, err := strconv.ParseUint(text, 10, 31)
+	if err != nil && !strings.HasPrefix(string(raw), `"`) {
+		// Languages without integers post 5.0.
+		f, notNumber := strconv.ParseFloat(text, 64)
+		if notNumber != nil || f != math.Trunc(f) || f < 1 || f > math.MaxInt32 {
+			return 0, false
+		}
+		return uint32(f), true
+	}
 	return uint32(id), err == nil && id > 0
 }
 
@@ -200,7 +221,7 @@ func (f *fields) name(field string) string {
 	return s
 }
 
-// msg returns the text to send: a string, or an object as compact JSON.
+// msg returns the text to send: a string, a number or boolean as it is written, or an object as compact JSON.
 func (f *fields) msg() string {
 	if !f.require("msg") {
 		return ""
@@ -208,6 +229,9 @@ func (f *fields) msg() string {
 	raw := f.raw["msg"]
 	var text string
 	switch raw[0] {
+	case '[':
+		f.fail("msg must be a string or an object, not a list")
+		return ""
 	case '"':
 		text = f.text("msg")
 	case '{':
@@ -215,8 +239,7 @@ func (f *fields) msg() string {
 		_ = json.Compact(&compact, raw) // it is valid JSON: the body was checked
 		text = compact.String()
 	default:
-		f.fail("msg must be a string or an object")
-		return ""
+		text = string(raw) // a number, true or false
 	}
 	switch {
 	case len(text) > maxText:

@@ -72,7 +72,7 @@ func endOfString(body []byte, begin int) int {
 			return i + 1
 		}
 	}
-	return len(body) // unreachable: the syntax is valid
+	return len(body) // it does not end: the syntax is not valid
 }
 
 // add adds a field.

@@ -46,7 +46,9 @@ func FuzzScanObject(f *testing.F) {
 		got, bad := scanned(t, body)
 		want := map[string]json.RawMessage{}
 		if err := json.Unmarshal([]byte(body), &want); err != nil || want == nil {
-			if bad == nil {
+			// What TeamTalk's jsoncpp accepts is accepted if it is JSON once it is rewritten.
+			strict, _ := strictJSON([]byte(strings.TrimPrefix(body, "\uFEFF")))
+			if bad == nil && !json.Valid(strict) {
 				t.Fatalf("%q is accepted: %v", body, err)
 			}
 			return
