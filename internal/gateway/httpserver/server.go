@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
@@ -34,6 +37,10 @@ type Route struct {
 
 // Server serves routes. It is a manager's Runnable.
 type Server struct {
+	// NotFound answers where nothing is served, in the form of the routes. If nil, the answer is a line of text.
+	// It must be set before Start.
+	NotFound func(w http.ResponseWriter, status int, detail string)
+
 	opts     Options
 	log      logr.Logger
 	mux      *http.ServeMux
@@ -47,6 +54,9 @@ type Server struct {
 	checks   map[string]func(context.Context) error
 	// listener is set by Listen.
 	listener net.Listener
+	// paths are those of the routes, with the names of their variable parts.
+	paths   []string
+	unknown http.Handler
 }
 
 // New returns a Server that does not listen yet.
@@ -66,12 +76,38 @@ func New(opts Options, log logr.Logger) *Server {
 		}
 		writeText(w, http.StatusOK, "ok")
 	})
-	s.Handle(Route{Pattern: "/", Name: "unknown", Handler: http.NotFoundHandler()})
+	s.unknown = s.wrap(Route{Name: "unknown", Handler: http.HandlerFunc(s.notFound)})
+	s.mux.Handle("/", s.unknown)
 	return s
 }
 
 // Handle adds a route. It must be called before Start.
-func (s *Server) Handle(r Route) { s.mux.Handle(r.Pattern, s.wrap(r)) }
+func (s *Server) Handle(r Route) {
+	s.mux.Handle(r.Pattern, s.wrap(r))
+	if _, served, _ := strings.Cut(r.Pattern, "/"); !slices.Contains(s.paths, "/"+served) {
+		s.paths = append(s.paths, "/"+served)
+	}
+}
+
+// notFound answers requests that no route serves. It tells what could be served, and not what there is.
+func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
+	write := s.NotFound
+	if write == nil {
+		write = writeText
+	}
+	write(w, http.StatusNotFound, "nothing is served at this path; what is served: "+
+		strings.Join(slices.Sorted(slices.Values(s.paths)), ", "))
+}
+
+// withoutRedirects serves paths that the mux would redirect to their shortest form: callers do not follow redirects
+// with a body.
+func (s *Server) withoutRedirects(w http.ResponseWriter, r *http.Request) {
+	if clean := path.Clean(r.URL.Path); clean != r.URL.Path && clean != strings.TrimSuffix(r.URL.Path, "/") {
+		s.unknown.ServeHTTP(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
 
 // Check adds a check to /readyz. It must be called before Start.
 func (s *Server) Check(name string, check func(context.Context) error) { s.checks[name] = check }
@@ -106,7 +142,7 @@ func (s *Server) Listen() error {
 func (s *Server) Start(ctx context.Context) error {
 	defer s.end()
 	server := &http.Server{
-		Handler:           s.rejectCrossOrigin(s.mux),
+		Handler:           s.rejectCrossOrigin(http.HandlerFunc(s.withoutRedirects)),
 		ConnContext:       withConnection,
 		Protocols:         &http.Protocols{},
 		ReadHeaderTimeout: readHeaderTimeout,

@@ -51,6 +51,9 @@ type request struct {
 // Mount adds the operations: where http_msg_server has them, and below /namespaces/NAMESPACE for callers that name
 // their namespace.
 func (h *Handlers) Mount(s *httpserver.Server) {
+	s.NotFound = func(w http.ResponseWriter, status int, detail string) {
+		write(w, response{Code: CodeBadParameter, Detail: detail, status: status})
+	}
 	for name, o := range map[string]operation{
 		"SendSingleMessage":    {access.SendMessages, h.sendTo(v1alpha1.RecipientUser)},
 		"SendGroupMessage":     {access.SendMessages, h.sendTo(v1alpha1.RecipientGroup)},
