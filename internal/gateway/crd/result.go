@@ -13,6 +13,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // resultOf returns what the status of the message says.
@@ -41,6 +42,21 @@ func resultOf(m *v1alpha1.TeamTalkMessage) api.Result {
 		r.State = api.Failed // the condition counts
 	}
 	return r
+}
+
+// forCaller replaces the advice for those who write TeamTalkMessages, which the status has, by advice for the gateway's
+// callers: a request has no longText. size is that of the text in bytes. Texts that no server can send are refused
+// before, so the limit is that of servers with delivery tokens.
+func forCaller(r *api.Result, size int) {
+	advise := func(c *v1alpha1.Cause) {
+		if c.Reason == v1alpha1.ReasonContentTooLong {
+			c.Message = fmt.Sprintf("the text has %d bytes, at most %d can be sent: shorten it", size, cipher.MaxTextWithToken)
+		}
+	}
+	advise(&r.Cause)
+	for i := range r.Recipients {
+		advise(&r.Recipients[i].Cause)
+	}
 }
 
 // rejections are the reasons that TeamTalk gives. Only a replica that lags can be wrong about them.

@@ -98,6 +98,7 @@ func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 			defer w.remove()
 			result, ended := s.await(ctx, waiting, w, m)
 			finished = ended
+			forCaller(&result, len(r.Text))
 			return result, nil
 		}
 		w.remove()
