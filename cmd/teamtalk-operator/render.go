@@ -53,6 +53,7 @@ func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver,
 	if err != nil {
 		return nil, fmt.Errorf("read the receiver: %w", err)
 	}
+	b = bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF")) // a byte order mark, as kubectl does
 	var found *v1alpha1.TeamTalkReceiver
 	for document := range bytes.SplitSeq(append([]byte("\n"), b...), []byte("\n---")) {
 		var kind struct{ Kind string }

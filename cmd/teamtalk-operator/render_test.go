@@ -41,6 +41,9 @@ func TestRender(t *testing.T) {
 			stdin:   `{"involvedObject":{"kind":"Kustomization","name":"web","namespace":"apps"},"reason":"Failed","message":"no such image"}`,
 			wantOut: []string{"To: user 4\n", "\nKustomization apps/web: Failed\nno such image\n"},
 		},
+		"a byte order mark": {
+			receiver: filepath.Join("testdata", "receiver-with-bom.yaml"), payload: payload, wantOut: []string{"To: user 4\n", "🔥 FIRING"},
+		},
 		"a template": {
 			receiver: declared("  template: '{{.Status}} {{len .Alerts}}'"), payload: payload,
 			wantOut: []string{"To: user 2, group 7\n", "\nfiring 2\n"},
