@@ -25,6 +25,11 @@ import (
 // SignatureHeader has the signature of a body: sha256=<HMAC-SHA256 in hex>, as Flux's notification-controller sends it.
 const SignatureHeader = "X-Signature"
 
+// acceptedForms is what callers are told who are not authenticated, whether or not there is such a receiver.
+const acceptedForms = "not authenticated: send Authorization: Bearer TOKEN, with the receiver's token or one of the " +
+	"cluster, or sign the body: " + SignatureHeader + ": sha256=HMAC-SHA256 in hex; " +
+	"the receiver's authentication says which"
+
 // Errors of an Authorize.
 var (
 	// ErrUnauthenticated: the caller is not known. Answered with 401.

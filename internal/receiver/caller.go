@@ -90,8 +90,7 @@ func (h *Handler) find(ctx context.Context, key types.NamespacedName) (*v1alpha1
 func (h *Handler) refused(key types.NamespacedName, err error) answer {
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
-		return refuse(http.StatusUnauthorized,
-			"not authenticated: present the token or the signature that the receiver asks for")
+		return refuse(http.StatusUnauthorized, acceptedForms)
 	case errors.Is(err, ErrForbidden):
 		return refuse(http.StatusForbidden, "not permitted to create TeamTalkMessages in namespace %q", key.Namespace)
 	}

@@ -6,12 +6,14 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
@@ -77,6 +79,16 @@ func TestSecretsEndInNewlines(t *testing.T) {
 		}
 		if err := present("Bearer "+caller, []byte(key)); (err == nil) != (strings.TrimSpace(caller) == "s3cret") {
 			t.Errorf("token %q: %v", caller, err)
+		}
+	}
+}
+
+// TestUnauthenticatedCallersAreToldTheForms: what a receiver may ask for, and the same for all of them.
+func TestUnauthenticatedCallersAreToldTheForms(t *testing.T) {
+	a := (&Handler{}).refused(types.NamespacedName{Namespace: "chat", Name: "alerts"}, ErrUnauthenticated)
+	for _, want := range []string{"Authorization: Bearer TOKEN", "X-Signature: sha256="} {
+		if a.code != http.StatusUnauthorized || !strings.Contains(a.Error, want) || strings.Contains(a.Error, "alerts") {
+			t.Errorf("%d %s", a.code, a.Error)
 		}
 	}
 }
