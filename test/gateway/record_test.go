@@ -44,6 +44,8 @@ func (x *tenant) checkSends(t *testing.T, g *gateway, check func(*testing.T, ans
 		"to_user_id":            {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"to_user_id":%d,"msg":"older"}`, x.Bot, x.Bob), []string{"older"}, []uint32{x.Bob}},
 		"msg is an object":      {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{"z": 1, "a": ["<é>", null]}}`, x.Bot, x.Bob), []string{`{"z":1,"a":["<é>",null]}`}, []uint32{x.Bob}},
 		"msg is an empty one":   {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{}}`, x.Bot, x.Bob), []string{`{}`}, []uint32{x.Bob}},
+		"msg is a number":       {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d.0,"session_id":%d,"msg":7};`, x.Bot, x.Bob), []string{"7"}, []uint32{x.Bob}},
+		"a raw newline":         {"SendSingleMessage", fmt.Sprintf("{\"from_user_id\":%d,\"session_id\":%d,\"msg\":\"done\nhost: db1\"}", x.Bot, x.Bob), []string{"done\nhost: db1"}, []uint32{x.Bob}},
 		"group":                 {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to all"}`, x.Bot, x.OnCall), []string{"to all"}, []uint32{x.OnCall}},
 		"p2p":                   {"SendP2PMessage", fmt.Sprintf(`{"req_user_id":%d,"session_id":%d,"msg":"p2p"}`, x.Bot, x.Alice), []string{"p2p"}, []uint32{x.Alice}},
 		"p2p, to a group":       {"SendP2PMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"p2p group","msg_type":17}`, x.Bot, x.OnCall), []string{"p2p group"}, []uint32{x.OnCall}},

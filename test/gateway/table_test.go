@@ -72,7 +72,7 @@ func (x *tenant) mistakes() map[string]mistake {
 	for _, endpoint := range []string{"SendSingleMessage", "SendGroupMessage", "SendP2PMessage"} {
 		for what, body := range map[string]string{
 			"msg is missing": `{"from_user_id":1,"session_id":2}`, "msg is empty": `{"from_user_id":1,"session_id":2,"msg":""}`,
-			"msg is null": `{"from_user_id":1,"session_id":2,"msg":null}`, "msg is a number": `{"from_user_id":1,"session_id":2,"msg":7}`,
+			"msg is null":             `{"from_user_id":1,"session_id":2,"msg":null}`,
 			"msg is an array":         `{"from_user_id":1,"session_id":2,"msg":[1]}`,
 			"from_user_id is missing": `{"session_id":2,"msg":"x"}`, "from_user_id is 0": `{"from_user_id":0,"session_id":2,"msg":"x"}`,
 			"from_user_id is a word": `{"from_user_id":"me","session_id":2,"msg":"x"}`,
