@@ -90,14 +90,15 @@ func TestTitlesAndStates(t *testing.T) {
 		`{"title":"disk full","message":"disk full on db1"}`:                                    "disk full on db1",
 		`{"title":"t","message":null,"state":null,"severity":""}`:                               "t",
 		`{"message":{"text":" "},"severity":"high"}`:                                            `[high] {"text":" "}`,
-		`{"message":[]}`:                       `{"message":[]}`,
-		`{"event":"push","ref":"x"}`:           `{"event":"push","ref":"x"}`,
-		`{"name":"build","state":"failed"}`:    `{"name":"build","state":"failed"}`,
-		`{"message":true,"level":2.50}`:        "[2.5] true",
-		`{"message":"\u200b\u0000"}`:           `{"message":"` + "\u200b" + `\u0000"}`,
-		`"only a text"`:                        "only a text",
-		`null`:                                 "null",
-		`{"title":"<no value>","message":"m"}`: "<no value>\nm",
+		`{"message":[]}`:                              `{"message":[]}`,
+		`{"event":"push","ref":"x"}`:                  `{"event":"push","ref":"x"}`,
+		`{"name":"build","state":"failed"}`:           `{"name":"build","state":"failed"}`,
+		`{"message":true,"level":2.50}`:               "[2.5] true",
+		`{"message":"\u200b\u0000"}`:                  `{"message":"` + "\u200b" + `\u0000"}`,
+		`"only a text"`:                               "only a text",
+		`null`:                                        "null",
+		`{"Text":"first","text":"last","t_ext":"no"}`: "first",
+		`{"title":"<no value>","message":"m"}`:        "<no value>\nm",
 	} {
 		if got, fault := posted(t, generic(""), body); fault != nil || got != want {
 			t.Errorf("%s: %q, %v, want %q", body, got, fault, want)

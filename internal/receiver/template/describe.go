@@ -4,6 +4,7 @@ package template
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -53,32 +54,29 @@ type fields map[string]any
 func fieldsOf(v any) fields {
 	object, _ := v.(map[string]any)
 	all := fields{}
-	for name, value := range object {
-		all[plainName(name)] = value
-	}
-	for name, value := range object {
-		if fine := plainName(name); fine == name {
-			all[fine] = value // rather than one in other letters
-		}
-	}
+	all.add(object)
 	if all.text(slices.Concat(titleNames, messageNames)...) != "" {
 		return all
 	}
 	for _, name := range wrapperNames {
 		if inner, ok := all[name].(map[string]any); ok {
-			for name, value := range inner {
-				if name = plainName(name); textIn(all[name]) == "" {
-					all[name] = value
-				}
-			}
+			all.add(inner)
 		}
 	}
 	return all
 }
 
-func plainName(name string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(name))
+// add adds the fields of an object that are not there. Of names that differ in letters only, the first in order counts:
+// two gateways make the same text.
+func (f fields) add(object map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		if plain := strings.ToLower(separators.Replace(name)); textIn(f[plain]) == "" {
+			f[plain] = object[name]
+		}
+	}
 }
+
+var separators = strings.NewReplacer("_", "", "-", "", ".", "")
 
 // text returns the first field that says something.
 func (f fields) text(names ...string) string {
