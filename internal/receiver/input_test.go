@@ -73,11 +73,11 @@ func TestSecretsEndInNewlines(t *testing.T) {
 			if caller == "s3cret\n" && stored != key {
 				continue // the Secret does not have it
 			}
-			if err := verify(signed(caller), []byte(body), []byte(stored)); (err == nil) != known {
+			if err := checkSignature(signed(caller), []byte(body), []byte(stored)); (err == nil) != known {
 				t.Errorf("signed with %q, stored %q: %v", caller, stored, err)
 			}
 		}
-		if err := present("Bearer "+caller, []byte(key)); (err == nil) != (strings.TrimSpace(caller) == "s3cret") {
+		if err := checkToken("Bearer "+caller, []byte(key)); (err == nil) != (strings.TrimSpace(caller) == "s3cret") {
 			t.Errorf("token %q: %v", caller, err)
 		}
 	}
