@@ -102,7 +102,8 @@ func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
 // withoutRedirects serves paths that the mux would redirect to their shortest form: callers do not follow redirects
 // with a body.
 func (s *Server) withoutRedirects(w http.ResponseWriter, r *http.Request) {
-	if clean := path.Clean(r.URL.Path); clean != r.URL.Path && clean != strings.TrimSuffix(r.URL.Path, "/") {
+	escaped := r.URL.EscapedPath() // as the mux: an escaped dot is a name's
+	if clean := path.Clean(escaped); clean != escaped && clean != strings.TrimSuffix(escaped, "/") {
 		s.unknown.ServeHTTP(w, r)
 		return
 	}
