@@ -66,8 +66,8 @@ func (n *newest) note(cl *call) {
 	}
 }
 
-// showsGroups reports whether the answer to a call shows that db_proxy handles messages and history of groups. Group info
-// shows nothing: it is in other tables, and answered fast while any number of these hang.
+// showsGroups reports whether the answer to a call shows that db_proxy handles messages and history of groups. Group
+// info shows nothing: it is in other tables, and answered fast while any number of these hang.
 func (cl *call) showsGroups() bool { return cl.group && cl.request != wire.CommandGroupInfoReq }
 
 // overtakes returns when the newest request with an answer was written that overtakes cl if it was written later. A
