@@ -58,6 +58,7 @@ func TestConnectionsAreAccepted(t *testing.T) {
 				}
 				return c
 			}
+			began := time.Now()
 			other := open("127.0.0.2")
 			first := open("127.0.0.1")
 			for range 2 * maxConnections {
@@ -73,7 +74,8 @@ func TestConnectionsAreAccepted(t *testing.T) {
 			if n, err := io.Copy(io.Discard, first); err != nil && !isReset(err) {
 				t.Errorf("the first connection is open: %d bytes, %v", n, err)
 			}
-			if name == "silent" || name == "idle" {
+			// On a busy machine the time for its header may be over: then the server closes it for that.
+			if name == "silent" && time.Since(began) < readHeaderTimeout || name == "idle" {
 				_, _ = io.WriteString(other, "GET /healthz HTTP/1.0\r\n\r\n")
 				if r, err := http.ReadResponse(bufio.NewReader(other), nil); err != nil || r.StatusCode != http.StatusOK {
 					t.Errorf("an older connection of another address: %v", err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -22,7 +23,7 @@ import (
 // follow redirects with a body.
 func TestUnservedPaths(t *testing.T) {
 	address := freeAddress(t)
-	s := httpserver.New(httpserver.Options{Address: address, MaxInFlight: 8}, logr.Discard())
+	s := httpserver.New(httpserver.Options{Address: address, MaxInFlight: 8, DrainTimeout: time.Minute}, logr.Discard())
 	(&Handlers{}).Mount(s)
 	s.Handle(httpserver.Route{Pattern: "/v1/receivers/{namespace}/{name}", Name: "receivers", Handler: http.NotFoundHandler()})
 	if err := s.Listen(); err != nil {
