@@ -48,7 +48,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		result.RequeueAfter, out.cause = conflictDelay, nil
 	}
 	r.syncProgress(s, out)
-	if closed && !s.hasSent() {
+	if closed && !s.hasOwnProgress() {
 		// Another operator may be sending it: why this one does nothing proves nothing.
 		return result, nil
 	}
@@ -86,8 +86,8 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	return result, nil
 }
 
-// hasSent reports whether the engine has progress of the message, and no recipient has missed the deadline in it.
-func (s *scope) hasSent() bool {
+// hasOwnProgress reports whether the engine has the message, and no recipient has missed the deadline there.
+func (s *scope) hasOwnProgress() bool {
 	return s.snapshot != nil && !slices.ContainsFunc(s.snapshot.Recipients, func(p delivery.Progress) bool {
 		return p.Reason == v1alpha1.ReasonDeadlineExceeded
 	})

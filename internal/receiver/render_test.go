@@ -4,6 +4,7 @@ package receiver
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"strings"
 	"testing"
@@ -15,13 +16,9 @@ import (
 )
 
 // webhook is a notification as Alertmanager 0.25 posts it.
-const webhook = `{"receiver":"team","status":"firing","alerts":[
- {"status":"firing","labels":{"alertname":"HighLatency","instance":"a","severity":"critical"},"annotations":{"summary":"p99 above 1 s"},
-  "startsAt":"2026-11-23T12:00:00.000Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://prom/graph","fingerprint":"aa"},
- {"status":"resolved","labels":{"alertname":"HighLatency","instance":"b","severity":"critical"},"annotations":{"summary":"p99 above 2 s"},
-  "startsAt":"2026-11-23T12:00:00.000Z","endsAt":"2026-11-23T12:10:00Z","generatorURL":"http://prom/graph","fingerprint":"bb"}],
- "groupLabels":{"alertname":"HighLatency"},"commonLabels":{"alertname":"HighLatency","severity":"critical"},
- "commonAnnotations":{},"externalURL":"http://am:9093","version":"4","groupKey":"{}:{alertname=\"HighLatency\"}","truncatedAlerts":0,"unknown":{"field":1}}`
+//
+//go:embed testdata/webhook.json
+var webhook string
 
 func alertmanager(template string) *v1alpha1.TeamTalkReceiver {
 	r := &v1alpha1.TeamTalkReceiver{}

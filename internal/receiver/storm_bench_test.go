@@ -42,27 +42,33 @@ func newMeasured(t testing.TB) *measured {
 		}
 		return err
 	}
-	before := func() { m.requests.Add(1); time.Sleep(apiLatency) } //nolint:forbidigo // the API server's latency
+	before := func(ctx context.Context) {
+		m.requests.Add(1)
+		select {
+		case <-time.After(apiLatency):
+		case <-ctx.Done():
+		}
+	}
 	m.WithWatch = interceptor.NewClient(newClient(t), interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			before()
+			before(ctx)
 			return c.Get(ctx, key, o, opts...)
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			before()
+			before(ctx)
 			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			before()
+			before(ctx)
 			o.SetCreationTimestamp(metav1.Now())
 			return written(o, c.Create(ctx, o, opts...))
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-			before()
+			before(ctx)
 			return written(o, c.Update(ctx, o, opts...))
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
-			before()
+			before(ctx)
 			return written(o, c.Patch(ctx, o, p, opts...))
 		},
 	})
