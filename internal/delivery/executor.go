@@ -235,6 +235,15 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		// Another message with its key was sent since the store was asked, or is being sent.
 		return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
 	}
+	if p.unwitnessed {
+		done, ok := x.engine.known.sendUnwitnessed(t.conversation(p), p.lastAttempt)
+		if !ok {
+			release(false)
+			p.tries-- // it was not tried
+			return p.doubt(time.Now(), v1alpha1.ReasonNoAnswer, msgNoAnswer), true
+		}
+		defer done()
+	}
 	began, settled := time.Now(), &earlyLook{engine: x.engine, task: t}
 	answerCtx, stopWaiting := context.WithCancel(x.engine.base)
 	defer stopWaiting()

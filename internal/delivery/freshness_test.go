@@ -43,6 +43,52 @@ func TestAllReplicasStopped(t *testing.T) {
 	})
 }
 
+// TestOneUnwitnessed: where no later row is known, one message in doubt is sent again. What becomes of it shows whether
+// the others may be.
+func TestOneUnwitnessed(t *testing.T) {
+	const count = 20
+	type outcome struct {
+		first   reply
+		stopped bool
+		// again is how many are sent again in the first minutes, in all how many at the end.
+		again, inAll int
+	}
+	runEach(t, map[string]outcome{
+		"stored, reads are old":             {lostAfter, true, 1, 1},
+		"nothing was stored":                {lostBefore, false, count, count},
+		"nothing was stored, reads are old": {lostBefore, true, 1, count},
+	}, func(h *harness, want outcome) {
+		h.deliverAll(toAlice, "a")
+		h.talk.replies = append([]reply{plain}, slices.Repeat([]reply{want.first}, count)...)
+		if want.stopped {
+			h.talk.change(h.talk.stopReplica)
+		}
+		for n := range uint32(count) {
+			h.talk.change(func() { h.talk.users[100+n] = true })
+			h.submit(h.task(fmt.Sprint("m", n), v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 100 + n}))
+		}
+		sentAgain := func() (n int) {
+			for m := range count {
+				if h.first(types.UID(fmt.Sprint("m", m))).Attempts > 1 {
+					n++
+				}
+			}
+			return n
+		}
+		advance(5 * time.Minute)
+		if got := sentAgain(); got != want.again {
+			h.t.Errorf("%d were sent again while reads may be old, want %d", got, want.again)
+		}
+		h.talk.change(func() { h.talk.replica = nil })
+		for m := range count {
+			h.await(types.UID(fmt.Sprint("m", m)), 10*time.Minute)
+		}
+		if got := sentAgain(); got != want.inAll {
+			h.t.Errorf("%d were sent again in all, want %d", got, want.inAll)
+		}
+	})
+}
+
 // healthyWhile has reads answered by a replica that is up to date while f runs. Lists fail meanwhile, so that no search
 // ends.
 func (h *harness) healthyWhile(replica *talk, f func()) {

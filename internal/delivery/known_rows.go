@@ -70,6 +70,8 @@ type storeRows struct {
 	// beginnings are those of groups. They are not kept for a server that is gone.
 	beginnings map[queue.Participants]beginning
 	fresh      freshRows
+	// sendsUnwitnessed: see knownRows.sendUnwitnessed.
+	sendsUnwitnessed bool
 }
 
 func newStoreRows() *storeRows {

@@ -165,6 +165,7 @@ func afterSend(p recipientState, sent dbproxy.Message, id uint32, err error, env
 		return p.notConnected()
 	}
 	p.Attempts++
+	p.unwitnessed = false
 	p.unsent, p.laterSegmentsInDoubt, p.unseenKey, p.takenOver, p.fromPriorTerm = 0, false, false, false, false
 	p.lastAttempt = env.now
 	p.CreateTime = sent.CreateTime
@@ -226,6 +227,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	case err == nil && found.Row != nil:
 		return p.adopt(found, env)
 	case err == nil && found.Conclusive && canProve:
+		p.unwitnessed = found.Unwitnessed
 		return p.absent(env)
 	case errors.Is(err, dbproxy.ErrNotSent):
 		// Nothing was asked: the doubt waits for db_proxy without a limit.

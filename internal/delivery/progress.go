@@ -112,6 +112,8 @@ type recipientState struct {
 	sentSince time.Time
 	// unseenKey: nothing is known to have been sent, but another resource may have had the key.
 	unseenKey bool
+	// unwitnessed: its absence was proved while no row was known to be stored after its last attempt.
+	unwitnessed bool
 }
 
 // fail ends the delivery to the recipient.
@@ -141,7 +143,7 @@ func (p recipientState) retry(env environment, reason, message string) recipient
 
 func (p recipientState) doubt(now time.Time, reason, message string) recipientState {
 	p.Progress = p.Progress.doubt(now, reason, message)
-	p.asked, p.answeredSearch, p.members = 0, false, membersAsked{}
+	p.asked, p.answeredSearch, p.members, p.unwitnessed = 0, false, membersAsked{}, false
 	return p
 }
 

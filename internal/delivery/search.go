@@ -24,6 +24,8 @@ type SearchResult struct {
 	// Conclusive: if there is no Row, the message is not stored. Otherwise Why says why that is not proved.
 	Conclusive bool
 	Why        string
+	// Unwitnessed: no row is known to be stored after the last attempt, so a replica that has stopped looks the same.
+	Unwitnessed bool
 	// Empty: the conversation has shown no row to the sender.
 	Empty bool
 	// Limits of the recipient's next search, and Members, the other members of a group that were asked so far.
@@ -45,6 +47,8 @@ type question struct {
 	unshown knownRow
 	// begins is what is known of a group's beginning.
 	begins beginning
+	// unwitnessed: see SearchResult.
+	unwitnessed bool
 }
 
 // searchStore looks for the message. Absence is proved only if that can be done by now.
@@ -77,7 +81,7 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 	case found.rows == 0 && !q.hasKnownRow(), q.needsRecorded():
 		e.startReadingRecorded() // it will be needed
 	}
-	result.Limits, result.Members = found.limits, found.members
+	result.Limits, result.Members, result.Unwitnessed = found.limits, found.members, q.unwitnessed
 	if err != nil && result.Why == "" {
 		result.Why = whySilent
 	}

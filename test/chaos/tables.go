@@ -145,6 +145,7 @@ func tableUnreadableRestart(ctx context.Context, w *world) {
 const (
 	staleTick  = 500 * time.Millisecond
 	eachTick   = 6
+	quietUsers = 16
 	staleTicks = int(outage / staleTick)
 )
 
@@ -162,15 +163,36 @@ func oneAtATime() func(*faultproxy.Conn) bool {
 	}
 }
 
-// replicaStopped has messages in doubt while reads show nothing that was stored since, but over fresh connections.
+// cutTogether drops the answers to the next n messages, and cuts their connections with the last one: the moment from
+// which their absence could be proved is the same for all.
+func (w *world) cutTogether(n int) *faultproxy.Armed {
+	var mu sync.Mutex
+	dropped, on := 0, map[*faultproxy.Conn]bool{}
+	return w.onDB(faultproxy.Rule{
+		Direction: faultproxy.ToClient, Commands: messages, Count: n,
+		Do: func(c *faultproxy.Conn, f faultproxy.Frame) {
+			mu.Lock()
+			defer mu.Unlock()
+			dropped++
+			if on[c] = true; dropped == n {
+				for c := range on {
+					faultproxy.Cut(c, f)
+				}
+			}
+		},
+	})
+}
+
+// replicaStopped has messages in doubt while reads show nothing that was stored since, but over fresh connections. A
+// later row is acknowledged before their absence could be proved: without one nothing tells that reads are stale.
 func replicaStopped(ctx context.Context, w *world, fresh func(*faultproxy.Conn) bool) {
 	known := w.recipients(false, 0)
 	w.sendTo(ctx, max(w.size/2, len(known)), known)
 	w.finished(ctx)
 	// Of the quiet ones no later row shows that their reads are stale. Each tick has another busy one: where no read shows
 	// them, the messages after its first one wait for that.
-	quiet := known[:max(1, len(known)-staleTicks)]
-	busy := known[len(quiet):]
+	quiet := known[:max(1, min(quietUsers, len(known)-staleTicks))]
+	busy := known[max(len(quiet), len(known)-staleTicks):]
 	stopped := time.Now()
 	after(ctx, time.Second) // times are whole seconds
 	stale := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient,
@@ -182,9 +204,13 @@ func replicaStopped(ctx context.Context, w *world, fresh func(*faultproxy.Conn) 
 				faultproxy.Stale(stopped)(c, f)
 			}
 		}})
-	cut := w.cutFirst(w.users[:len(quiet)])
+	cut := w.cutTogether(len(quiet))
 	w.sendTo(ctx, len(quiet), quiet)
-	framework.Must(cut.Await(ctx, 1))
+	framework.Must(cut.Await(ctx, len(quiet)))
+	later := w.db.Add(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Do: faultproxy.Pass})
+	w.sendTo(ctx, 1, busy)
+	framework.Must(later.Await(ctx, 1))
+	later.Remove()
 	w.doubtful(false, nil)
 	for tick := range staleTicks {
 		w.sendTo(ctx, max(eachTick, w.size/2/staleTicks), busy[tick%len(busy):][:1])
