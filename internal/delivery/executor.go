@@ -239,8 +239,8 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		done, ok := x.engine.known.sendUnwitnessed(t.conversation(p), p.lastAttempt)
 		if !ok {
 			release(false)
-			p.tries-- // it was not tried
-			return p.doubt(time.Now(), v1alpha1.ReasonNoAnswer, msgNoAnswer), true
+			p.tries = max(0, p.tries-1) // it was not tried
+			return p.doubt(time.Now(), v1alpha1.ReasonNoAnswer, "").doubtAgain(), true
 		}
 		defer done()
 	}

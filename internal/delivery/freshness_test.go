@@ -48,28 +48,39 @@ func TestAllReplicasStopped(t *testing.T) {
 func TestOneUnwitnessed(t *testing.T) {
 	const count = 20
 	type outcome struct {
-		first   reply
+		// first is what became of the first attempts; nil: an earlier operator may have made them.
+		first   *reply
 		stopped bool
 		// again is how many are sent again in the first minutes, in all how many at the end.
 		again, inAll int
 	}
 	runEach(t, map[string]outcome{
-		"stored, reads are old":             {lostAfter, true, 1, 1},
-		"nothing was stored":                {lostBefore, false, count, count},
-		"nothing was stored, reads are old": {lostBefore, true, 1, count},
+		"stored, reads are old":             {&lostAfter, true, 1, 1},
+		"nothing was stored":                {&lostBefore, false, count, count},
+		"nothing was stored, reads are old": {&lostBefore, true, 1, count},
+		"taken over":                        {nil, false, count, count},
+		"taken over, reads are old":         {nil, true, 1, count},
 	}, func(h *harness, want outcome) {
 		h.deliverAll(toAlice, "a")
-		h.talk.replies = append([]reply{plain}, slices.Repeat([]reply{want.first}, count)...)
+		first := int32(0)
+		if want.first != nil {
+			first = 1
+			h.talk.replies = append([]reply{plain}, slices.Repeat([]reply{*want.first}, count)...)
+		}
 		if want.stopped {
 			h.talk.change(h.talk.stopReplica)
 		}
 		for n := range uint32(count) {
 			h.talk.change(func() { h.talk.users[100+n] = true })
-			h.submit(h.task(fmt.Sprint("m", n), v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 100 + n}))
+			spec := h.task(fmt.Sprint("m", n), v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 100 + n})
+			if want.first == nil {
+				spec.EarlierUntil = time.Now()
+			}
+			h.submit(spec)
 		}
 		sentAgain := func() (n int) {
 			for m := range count {
-				if h.first(types.UID(fmt.Sprint("m", m))).Attempts > 1 {
+				if h.first(types.UID(fmt.Sprint("m", m))).Attempts > first {
 					n++
 				}
 			}
