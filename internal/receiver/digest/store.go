@@ -210,6 +210,8 @@ func (s *Store) put(ctx context.Context, cm *corev1.ConfigMap) (retry bool, err 
 	}
 }
 
+func newState() *State { return &State{Epoch: string(uuid.NewUUID())} }
+
 // read returns the state and its ConfigMap, or new ones.
 func (s *Store) read(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*corev1.ConfigMap, *State, error) {
 	cm := &corev1.ConfigMap{}
@@ -217,7 +219,7 @@ func (s *Store) read(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*corev1
 	err := s.options.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, cm)
 	switch {
 	case apierrors.IsNotFound(err):
-		return newConfigMap(r, name), &State{Epoch: string(uuid.NewUUID())}, nil
+		return newConfigMap(r, name), newState(), nil
 	case err != nil:
 		return nil, nil, fmt.Errorf("read the state of flood control from ConfigMap %s: %w", name, err)
 	case !metav1.IsControlledBy(cm, r):
@@ -225,8 +227,9 @@ func (s *Store) read(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*corev1
 			"rename or delete it", cm.Name)
 	}
 	state, err := decode(cm.Data[stateKey])
-	if err != nil {
-		return nil, nil, fmt.Errorf("flood control's ConfigMap %s was damaged: delete it", cm.Name)
+	if err != nil { // as if it had been deleted: alerts are worth more than the counts
+		s.options.Report(r, fmt.Errorf("flood control's ConfigMap %s was damaged: its counts begin anew", name))
+		state = newState()
 	}
 	return cm, state, nil
 }
