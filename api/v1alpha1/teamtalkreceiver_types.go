@@ -21,6 +21,23 @@ const (
 	ReasonTemplateInvalid = "TemplateInvalid"
 	// ReasonSecretNotFound: the callers' Secret or its key is missing or empty. Callers get status 503.
 	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonExpressionInvalid: filter, dedupKey or recipients does not compile. Notifications are sent as without it.
+	ReasonExpressionInvalid = "ExpressionInvalid"
+)
+
+// ConditionProcessed of a TeamTalkReceiver is True when templates and expressions were used as declared, and False when
+// one has failed for a notification. Nothing is lost then: the message says what was done instead. It is True again
+// after a change of the receiver, or after an hour without an error. Gateways write it.
+const ConditionProcessed = "Processed"
+
+// Reasons of a TeamTalkReceiver's Processed condition.
+const (
+	// ReasonProcessed: templates and expressions were used as declared.
+	ReasonProcessed = "Processed"
+	// ReasonTemplateFailed: a template failed. The built-in template made the text.
+	ReasonTemplateFailed = "TemplateFailed"
+	// ReasonExpressionFailed: an expression failed. The notification was sent as without it.
+	ReasonExpressionFailed = "ExpressionFailed"
 )
 
 // ReceiverType is the format of the notifications of a receiver.
@@ -47,7 +64,8 @@ const (
 
 // TeamTalkReceiverSpec describes the notifications and the messages that are created for them.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.toLabel) == has(self.allow)",message="toLabel and allow must be set together: allow lists the recipients that the label may name"
+// +kubebuilder:validation:XValidation:rule="(has(self.toLabel) || has(self.recipients)) == has(self.allow)",message="toLabel or recipients, and allow must be set together: allow lists the recipients that they may name"
+// +kubebuilder:validation:XValidation:rule="!has(self.toLabel) || !has(self.recipients)",message="toLabel and recipients must not be set together: an expression reads labels too"
 // +kubebuilder:validation:XValidation:rule="self.type == 'Alertmanager' || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate require type Alertmanager"
 // +kubebuilder:validation:XValidation:rule="self.type == 'Generic' || !has(self.authentication) || !has(self.authentication.hmacSecretRef)",message="authentication.hmacSecretRef requires type Generic, because Alertmanager does not sign",fieldPath=".authentication"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !(self.senderID in self.to.users)) && (!has(self.allow) || !has(self.allow.users) || !(self.senderID in self.allow.users)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
@@ -67,7 +85,7 @@ type TeamTalkReceiverSpec struct {
 	// +optional
 	SenderID *UserID `json:"senderID,omitempty"`
 
-	// to lists the recipients. If toLabel is set, they get the alerts that name no allowed recipient.
+	// to lists the recipients. If toLabel or recipients is set, they get the alerts that name no allowed recipient.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
@@ -80,10 +98,39 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	ToLabel string `json:"toLabel,omitempty"`
 
-	// allow lists the recipients that toLabel may name. Others are ignored. If none remains, the alert is
-	// sent to the recipients in to.
+	// allow lists the recipients that toLabel or recipients may name. Others are ignored. If none remains, the
+	// alert is sent to the recipients in to.
 	// +optional
 	Allow *Recipients `json:"allow,omitempty"`
+
+	// recipients is a CEL expression for who gets an alert, or a body without alerts: a list of user(id) and
+	// group(id), which allow must list. Example: payload.labels.team == "db" ? [user(2)] : []
+	// The variables are those of filter. If the list is empty or the expression fails, the recipients in to get it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:Pattern=`\S`
+	Recipients string `json:"recipients,omitempty"`
+
+	// filter is a CEL expression. If it is false for an alert, or for a body without alerts, that is not sent.
+	// The variable payload is the alert or the body, and notification is the whole body.
+	// Example: payload.status == "firing" && payload.labels.severity != "info"
+	// If the expression fails, the alert is sent.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:Pattern=`\S`
+	Filter string `json:"filter,omitempty"`
+
+	// dedupKey is a CEL expression for a text that identifies an alert, or a body without alerts. Within
+	// dedupWindowSeconds, notifications with the same keys are one. Example: payload.involvedObject.uid + payload.reason
+	// An alert that is resolved is never a repeat of one that fires. The variables are those of filter.
+	// If the text is empty or the expression fails, the notification is identified as without a key.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:Pattern=`\S`
+	DedupKey string `json:"dedupKey,omitempty"`
 
 	// groupBy lists labels. Alerts of a notification with the same values of these labels are sent in one
 	// message. If unset, a notification is one message.
@@ -199,7 +246,7 @@ type TeamTalkReceiverStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions holds Ready.
+	// conditions holds Ready and Processed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -238,6 +285,12 @@ type ReceiverCounts struct {
 	// request may be counted twice.
 	// +optional
 	Suppressed int64 `json:"suppressed,omitempty"`
+	// filtered is the number of alerts, and of bodies without alerts, that filter dropped.
+	// +optional
+	Filtered int64 `json:"filtered,omitempty"`
+	// expressionFaults is the number of alerts, and of bodies without alerts, for which an expression failed.
+	// +optional
+	ExpressionFaults int64 `json:"expressionFaults,omitempty"`
 	// templateFaults is the number of messages with the built-in template because the declared one failed.
 	// +optional
 	TemplateFaults int64 `json:"templateFaults,omitempty"`
@@ -268,6 +321,7 @@ type ReceiverError struct {
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Processed",type=string,JSONPath=`.status.conditions[?(@.type=="Processed")].status`
 // +kubebuilder:printcolumn:name="Received",type=integer,JSONPath=`.status.counts.received`
 // +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.counts.messages`
 // +kubebuilder:printcolumn:name="Last",type=date,JSONPath=`.status.lastReceivedTime`

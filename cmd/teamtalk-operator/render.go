@@ -78,9 +78,15 @@ func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver,
 
 // render prints the messages. It returns the error of a template after the last message.
 func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body []byte) error {
-	previews, refused, err := receiver.PreviewOf(ctx, r, body)
+	previews, decoded, err := receiver.PreviewOf(ctx, r, body)
 	if err != nil {
 		return err
+	}
+	if decoded.Filtered > 0 {
+		fmt.Fprintf(w, "Filtered: %d of what was posted, by spec.filter\n", decoded.Filtered)
+		if len(previews) > 0 {
+			fmt.Fprintln(w)
+		}
 	}
 	var fault error
 	for i, p := range previews {
@@ -89,6 +95,9 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 		}
 		fmt.Fprintf(w, "Message: %s\nTo: %s\nLength: %d of %d bytes\n",
 			p.Name, names(p.To), len(p.Text), cipher.MaxTextWithToken)
+		for _, key := range p.Keys {
+			fmt.Fprintf(w, "Key: %q\n", key)
+		}
 		if p.Fault != nil {
 			fault = p.Fault
 			fmt.Fprintln(w, "Template: the built-in one, since the declared one fails")
@@ -98,9 +107,14 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 	switch {
 	case fault != nil:
 		return fmt.Errorf("the template fails: %w", fault)
-	case refused > 0:
+	case len(decoded.Faults) > 0:
+		return fmt.Errorf("an expression fails: %w", decoded.Faults[0].Err)
+	case decoded.Refused > 0 && r.Spec.Recipients != "":
+		return fmt.Errorf("for %d of what was posted, spec.recipients names recipients that are not in spec.allow",
+			decoded.Refused)
+	case decoded.Refused > 0:
 		return fmt.Errorf("%d alerts name recipients in the label %q that are invalid or not in spec.allow",
-			refused, r.Spec.ToLabel)
+			decoded.Refused, r.Spec.ToLabel)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/expression"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
@@ -124,6 +125,10 @@ func (r *Reconciler) checkReceiver(ctx context.Context, o *v1alpha1.TeamTalkRece
 	if err := template.Check(ctx, &o.Spec); err != nil {
 		//nolint:nilerr // the Cause says it
 		return &v1alpha1.Cause{Reason: v1alpha1.ReasonTemplateInvalid, Message: err.Error()}, nil
+	}
+	if _, err := expression.Compile(&o.Spec); err != nil {
+		//nolint:nilerr // the Cause says it
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonExpressionInvalid, Message: err.Error()}, nil
 	}
 	return nil, nil
 }

@@ -16,7 +16,7 @@ func setReady(o *v1alpha1.TeamTalkReceiver, cause *v1alpha1.Cause) {
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
 		ObservedGeneration: o.Generation,
 		// Whether a gateway serves it is not known here.
-		Message: "its server, Secret and templates are valid; a gateway with permission in this namespace serves it",
+		Message: "its server, Secret, templates and expressions are valid; a gateway with permission in this namespace serves it",
 	}
 	if cause != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, cause.Reason, cause.Message

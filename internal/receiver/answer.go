@@ -18,8 +18,10 @@ type answer struct {
 	// Duplicates counts messages that existed before.
 	Duplicates int `json:"duplicates,omitempty"`
 	// Suppressed counts messages that are in the digest of at least one recipient.
-	Suppressed int    `json:"suppressed,omitempty"`
-	Error      string `json:"error,omitempty"`
+	Suppressed int `json:"suppressed,omitempty"`
+	// Filtered counts alerts, or bodies, that the receiver's filter drops.
+	Filtered int    `json:"filtered,omitempty"`
+	Error    string `json:"error,omitempty"`
 	// cause is what the receiver's status says of a failure. The caller does not get it.
 	cause string
 }

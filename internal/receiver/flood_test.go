@@ -107,9 +107,9 @@ func messagesOf(t testing.TB, r *v1alpha1.TeamTalkReceiver, alerts ...template.A
 	n := template.Notification{Status: template.StatusFiring, Alerts: alerts, CommonLabels: template.KV{}, CommonAnnotations: template.KV{}}
 	body, err := json.Marshal(n)
 	must(t, err)
-	messages, _, err := notification.Decode(r, body, "application/json")
+	decoded, err := notification.Decode(t.Context(), r, body, "application/json")
 	must(t, err)
-	return messages
+	return decoded.Messages
 }
 
 func (x *flooded) message(name string) *v1alpha1.TeamTalkMessage {

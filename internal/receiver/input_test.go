@@ -45,9 +45,9 @@ func TestInputCases(t *testing.T) {
 	}
 	body, err := os.ReadFile(filepath.Join("testdata", "cases", "gbk", "generic-body.bin"))
 	must(t, err)
-	messages, _, err := notification.Decode(generic(""), body, "application/json; charset=gbk")
+	decoded, err := notification.Decode(t.Context(), generic(""), body, "application/json; charset=gbk")
 	must(t, err)
-	if got, fault := rendered(t, generic(""), messages[0]); got != "磁盘满" || fault != nil {
+	if got, fault := rendered(t, generic(""), decoded.Messages[0]); got != "磁盘满" || fault != nil {
 		t.Errorf("%q, %v", got, fault)
 	}
 }

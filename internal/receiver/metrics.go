@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/expression"
 )
 
 // Labels of the receiver. Not "namespace", which Prometheus gives to the target itself.
@@ -35,12 +36,16 @@ var (
 	results = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_messages_total",
 		Help: "Messages of notifications, by result: message (created), duplicate (existed before), suppressed (in the " +
-			"digest of a recipient).",
+			"digest of a recipient). Alerts, or bodies without alerts, that spec.filter drops: filtered.",
 	}, []string{labelNamespace, labelReceiver, "result"})
 	faults = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_template_faults_total",
 		Help: "Texts that the built-in template made because the declared one failed.",
 	}, []string{labelNamespace, labelReceiver})
+	expressionFaults = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "teamtalk_receiver_expression_faults_total",
+		Help: "Alerts, or bodies without alerts, for which an expression failed: filter, dedupKey or recipients.",
+	}, []string{labelNamespace, labelReceiver, "expression"})
 	lastError = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "teamtalk_receiver_last_error_timestamp_seconds",
 		Help: "Time of the last error that this process recorded in a TeamTalkReceiver's status.lastError. Absent if there " +
@@ -53,7 +58,9 @@ var (
 	}, []string{"code"})
 )
 
-func init() { metrics.Registry.MustRegister(received, results, faults, lastError, requestDuration) }
+func init() {
+	metrics.Registry.MustRegister(received, results, faults, expressionFaults, lastError, requestDuration)
+}
 
 // sweepInterval is how often the series of receivers that were deleted are dropped.
 const sweepInterval = time.Minute
@@ -77,8 +84,11 @@ func (s *series) edit(key types.NamespacedName, edit func(labels prometheus.Labe
 		for _, result := range []string{"taken", "refused", "failed"} {
 			received.WithLabelValues(key.Namespace, key.Name, result)
 		}
-		for _, result := range []string{"message", "duplicate", "suppressed"} {
+		for _, result := range []string{"message", "duplicate", "suppressed", "filtered"} {
 			results.WithLabelValues(key.Namespace, key.Name, result)
+		}
+		for _, name := range []string{expression.Filter, expression.DedupKey, expression.Recipients} {
+			expressionFaults.WithLabelValues(key.Namespace, key.Name, name)
 		}
 		faults.With(labels)
 	}
@@ -97,6 +107,7 @@ func (s *series) end(key types.NamespacedName) {
 	received.DeletePartialMatch(labels)
 	results.DeletePartialMatch(labels)
 	faults.Delete(labels)
+	expressionFaults.DeletePartialMatch(labels)
 	lastError.Delete(labels)
 }
 
@@ -133,11 +144,18 @@ func observeRequest(key types.NamespacedName, class callerClass, a answer, durat
 		of.WithLabelValues("message").Add(float64(len(a.Messages)))
 		of.WithLabelValues("duplicate").Add(float64(a.Duplicates))
 		of.WithLabelValues("suppressed").Add(float64(a.Suppressed))
+		of.WithLabelValues("filtered").Add(float64(a.Filtered))
 	})
 }
 
 func countTemplateFault(key types.NamespacedName) {
 	counted.edit(key, func(labels prometheus.Labels) { faults.With(labels).Inc() })
+}
+
+func countExpressionFault(key types.NamespacedName, fault expression.Fault) {
+	counted.edit(key, func(labels prometheus.Labels) {
+		expressionFaults.MustCurryWith(labels).WithLabelValues(fault.Expression).Add(float64(fault.Count))
+	})
 }
 
 // setLastError shows when the last error of a receiver was.

@@ -17,26 +17,29 @@ type Preview struct {
 	Name string
 	To   v1alpha1.Recipients
 	Text string
+	// Keys are what spec.dedupKey makes of it.
+	Keys []string
 	// Fault is why the configured template did not make the text.
 	Fault error
 }
 
-// PreviewOf returns what a receiver would create of a body, and creates nothing. Refused is the number of alerts that
-// name recipients that spec.allow does not list.
+// PreviewOf returns what a receiver would create of a body, and creates nothing. Decoded also has what it would not.
 func PreviewOf(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte,
-) (previews []Preview, refused int, err error) {
+) (previews []Preview, decoded notification.Result, err error) {
 	if len(r.Spec.To.All()) == 0 {
-		return nil, 0, fmt.Errorf("spec.to names nobody")
+		return nil, decoded, fmt.Errorf("spec.to names nobody")
 	}
-	messages, refused, err := notification.Decode(r, body, "application/json")
+	decoded, err = notification.Decode(ctx, r, body, "application/json")
 	if err != nil {
-		return nil, 0, err
+		return nil, decoded, err
 	}
 	templates, _ := template.ParseSet(&r.Spec) // its fault is that of each text
-	for _, m := range messages {
+	for _, m := range decoded.Messages {
 		text, fault := render(ctx, templates, r, m)
-		previews = append(previews, Preview{Name: nameOf(r, m.Hash, 1), To: recipientSet(m.To), Text: text, Fault: fault})
+		previews = append(previews, Preview{
+			Name: nameOf(r, m.Hash, 1), To: recipientSet(m.To), Text: text, Keys: m.Keys, Fault: fault,
+		})
 	}
-	return previews, refused, nil
+	return previews, decoded, nil
 }

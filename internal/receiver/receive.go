@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/expression"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
@@ -31,18 +32,26 @@ type outcome struct {
 // kept, and the caller's retry creates the others.
 func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) answer {
 	key := client.ObjectKeyFromObject(r)
-	messages, refused, err := notification.Decode(r, body, contentType)
-	if err != nil {
+	decoded, err := decode(ctx, r, body, contentType)
+	switch {
+	case ctx.Err() != nil:
+		return h.failed(key, fmt.Errorf("evaluate the receiver's expressions: %w", ctx.Err()))
+	case err != nil:
 		return refuse(http.StatusBadRequest, "%s", err)
 	}
-	if refused > 0 {
-		h.status.fail(key, h.now(), fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not "+
-			"list, or that are no ids", refused, r.Spec.ToLabel))
+	if decoded.Refused > 0 {
+		h.status.fail(key, h.now(), refusedRecipients(r, decoded.Refused))
 	}
-	outcomes, err := h.createAll(ctx, r, h.newTexts(r), messages)
-	a := answer{code: http.StatusOK}
+	for _, fault := range decoded.Faults {
+		h.recordExpressionFault(r, fault)
+	}
+	texts := h.newTexts(r)
+	outcomes, err := h.createAll(ctx, r, texts, decoded.Messages)
+	a := answer{code: http.StatusOK, Filtered: decoded.Filtered}
 	if err != nil {
 		a = h.failed(key, err)
+	} else if len(decoded.Faults) == 0 && !texts.failed.Load() {
+		h.status.processed(r, h.now(), nil)
 	}
 	for _, o := range outcomes {
 		// Counted even if others failed: the retry does not create it again.
@@ -57,6 +66,29 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 		}
 	}
 	return a
+}
+
+// decode returns the messages of a body. If the receiver has expressions, they are evaluated when it gets a slot.
+func decode(
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string,
+) (notification.Result, error) {
+	if !expression.Of(r).IsEmpty() {
+		release, err := rendering.acquire(ctx, client.ObjectKeyFromObject(r))
+		if err != nil {
+			return notification.Result{}, err
+		}
+		defer release()
+	}
+	return notification.Decode(ctx, r, body, contentType)
+}
+
+// refusedRecipients says that alerts, or a body, name recipients that they may not.
+func refusedRecipients(r *v1alpha1.TeamTalkReceiver, count int) string {
+	if r.Spec.Recipients != "" {
+		return fmt.Sprintf("for %d alerts or bodies, spec.recipients names recipients that spec.allow does not list", count)
+	}
+	return fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids",
+		count, r.Spec.ToLabel)
 }
 
 // createAll creates the messages, unless they were created before. If it fails for some of them, it creates the others

@@ -31,9 +31,9 @@ func alertmanager(template string) *v1alpha1.TeamTalkReceiver {
 
 func decoded(t *testing.T, body string) *template.Notification {
 	t.Helper()
-	messages, _, err := notification.Decode(alertmanager(""), []byte(body), "application/json")
+	result, err := notification.Decode(t.Context(), alertmanager(""), []byte(body), "application/json")
 	must(t, err)
-	return messages[0].Alerts
+	return result.Messages[0].Alerts
 }
 
 func rendered(t *testing.T, r *v1alpha1.TeamTalkReceiver, p notification.Message) (string, error) {

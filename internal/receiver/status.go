@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/expression"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
@@ -28,12 +30,16 @@ const (
 	lastFlush = 5 * time.Second
 	// maxError is the longest error in a status, in characters.
 	maxError = 512
+	// faultInterval is how long a receiver has to be without an error until Processed is True again. With one fault among
+	// many notifications, nobody would see it otherwise.
+	faultInterval = time.Hour
 )
 
 // record counts the answer to a request in the receiver's status.
 func (h *Handler) record(key types.NamespacedName, a answer) {
 	s := v1alpha1.TeamTalkReceiverStatus{Counts: v1alpha1.ReceiverCounts{
 		Messages: int64(len(a.Messages)), Duplicates: int64(a.Duplicates), Suppressed: int64(a.Suppressed),
+		Filtered: int64(a.Filtered),
 	}}
 	if len(a.Messages) > 0 {
 		s.LastMessage = a.Messages[len(a.Messages)-1]
@@ -56,11 +62,29 @@ func (h *Handler) record(key types.NamespacedName, a answer) {
 }
 
 // recordTemplateFault counts a text that the built-in template made.
-func (h *Handler) recordTemplateFault(key types.NamespacedName, fault error) {
+func (h *Handler) recordTemplateFault(r *v1alpha1.TeamTalkReceiver, fault error) {
+	key := client.ObjectKeyFromObject(r)
 	countTemplateFault(key)
+	h.status.record(key, &v1alpha1.TeamTalkReceiverStatus{Counts: v1alpha1.ReceiverCounts{TemplateFaults: 1}})
+	h.status.processed(r, h.now(), &v1alpha1.Cause{
+		Reason: v1alpha1.ReasonTemplateFailed, Message: "the built-in template was used: " + fault.Error(),
+	})
+}
+
+// recordExpressionFault counts alerts, or a body, for which an expression failed.
+func (h *Handler) recordExpressionFault(r *v1alpha1.TeamTalkReceiver, fault expression.Fault) {
+	key := client.ObjectKeyFromObject(r)
+	countExpressionFault(key, fault)
 	h.status.record(key, &v1alpha1.TeamTalkReceiverStatus{
-		Counts:    v1alpha1.ReceiverCounts{TemplateFaults: 1},
-		LastError: newError(h.now(), "the built-in template was used: "+fault.Error()),
+		Counts: v1alpha1.ReceiverCounts{ExpressionFaults: int64(fault.Count)},
+	})
+	instead := map[string]string{
+		expression.Filter: "it was sent", expression.DedupKey: "it was identified by its content",
+		expression.Recipients: "it was sent to spec.to",
+	}
+	h.status.processed(r, h.now(), &v1alpha1.Cause{
+		Reason:  v1alpha1.ReasonExpressionFailed,
+		Message: fmt.Sprintf("%s, for %d alerts or bodies: %s", instead[fault.Expression], fault.Count, fault.Err),
 	})
 }
 
@@ -81,9 +105,22 @@ func addStatus(s, since *v1alpha1.TeamTalkReceiverStatus) {
 	s.Counts.Messages += since.Counts.Messages
 	s.Counts.Duplicates += since.Counts.Duplicates
 	s.Counts.Suppressed += since.Counts.Suppressed
+	s.Counts.Filtered += since.Counts.Filtered
 	s.Counts.TemplateFaults += since.Counts.TemplateFaults
+	s.Counts.ExpressionFaults += since.Counts.ExpressionFaults
 	s.Counts.Refused += since.Counts.Refused
 	s.Counts.Failed += since.Counts.Failed
+	for _, c := range since.Conditions {
+		was := meta.FindStatusCondition(s.Conditions, c.Type)
+		switch {
+		case was != nil && was.ObservedGeneration > c.ObservedGeneration: // the receiver has changed
+		case was != nil && c.Type == v1alpha1.ConditionProcessed && was.Status == metav1.ConditionFalse &&
+			c.Status == metav1.ConditionTrue && was.ObservedGeneration == c.ObservedGeneration &&
+			s.LastError != nil && c.LastTransitionTime.Sub(s.LastError.Time.Time) < faultInterval:
+		default:
+			meta.SetStatusCondition(&s.Conditions, c)
+		}
+	}
 }
 
 // statusWriter collects what is to be added to the statuses of receivers, and writes it at intervals.
@@ -115,6 +152,22 @@ func (w *statusWriter) record(key types.NamespacedName, s *v1alpha1.TeamTalkRece
 // fail records an error of a receiver.
 func (w *statusWriter) fail(key types.NamespacedName, now time.Time, text string) {
 	w.record(key, &v1alpha1.TeamTalkReceiverStatus{LastError: newError(now, text)})
+}
+
+// processed records the condition Processed, and a fault as the last error. No fault: all was done as declared.
+func (w *statusWriter) processed(r *v1alpha1.TeamTalkReceiver, now time.Time, fault *v1alpha1.Cause) {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionProcessed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonProcessed,
+		ObservedGeneration: r.Generation, LastTransitionTime: metav1.NewTime(now),
+		Message: "templates and expressions were used as declared",
+	}
+	s := &v1alpha1.TeamTalkReceiverStatus{}
+	if fault != nil {
+		s.LastError = newError(now, fault.Message)
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, fault.Reason, s.LastError.Message
+	}
+	s.Conditions = []metav1.Condition{c}
+	w.record(client.ObjectKeyFromObject(r), s)
 }
 
 // run writes statuses until ctx is done, and then what is left.

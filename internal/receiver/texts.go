@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,6 +26,8 @@ type texts struct {
 	templates func() *template.Set
 
 	rendered sync.Map // string by hash
+	// failed tells that the built-in template made a text because the declared one failed.
+	failed atomic.Bool
 }
 
 // newTexts returns the texts of a request. Templates are parsed if a text is needed: a repeat needs none.
@@ -46,7 +49,8 @@ func (x *texts) of(ctx context.Context, m notification.Message) string {
 	}
 	x.rendered.Store(m.Hash, text)
 	if fault != nil {
-		x.handler.recordTemplateFault(client.ObjectKeyFromObject(x.receiver), fault)
+		x.failed.Store(true)
+		x.handler.recordTemplateFault(x.receiver, fault)
 	}
 	return text
 }

@@ -3,9 +3,11 @@
 package notification
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/expression"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
@@ -31,27 +33,40 @@ type Notification struct {
 	Identity string
 }
 
-// Decode returns the messages of a body that was posted to a receiver. Refused is the number of alerts that name
-// recipients that spec.allow does not list.
-func Decode(r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) (list []Message, refused int, err error) {
+// Result is what becomes of a body.
+type Result struct {
+	Messages []Message
+	// Refused is the number of alerts, or bodies, that name recipients that spec.allow does not list.
+	Refused int
+	// Filtered is the number of alerts, or bodies, that spec.filter drops.
+	Filtered int
+	// Faults are why expressions were not used.
+	Faults []expression.Fault
+}
+
+// Decode returns the messages of a body that was posted to a receiver.
+func Decode(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) (Result, error) {
 	d, known := dialects[r.Spec.Type]
 	if !known {
-		return nil, 0, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
+		return Result{}, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
 	}
-	if body, err = toUTF8(body, contentType); err != nil {
-		return nil, 0, err
+	body, err := toUTF8(body, contentType)
+	if err != nil {
+		return Result{}, err
 	}
 	if err := checkLimits(body); err != nil {
-		return nil, 0, err
+		return Result{}, err
 	}
 	n, err := d.Decode(body, contentType)
 	if err != nil {
-		return nil, 0, err
+		return Result{}, err
 	}
-	if n.Alerts == nil {
-		id := Hash("body", r.Namespace, r.Name, n.Identity)
-		return limitRecipients([]Message{{Hash: id, To: r.Spec.To.All(), Body: n.Body}}), 0, nil
+	var result Result
+	if n.Alerts != nil {
+		result = split(ctx, r, n.Alerts)
+	} else {
+		result = whole(ctx, r, n)
 	}
-	list, refused = split(r, n.Alerts)
-	return limitRecipients(list), refused, nil
+	result.Messages = limitRecipients(result.Messages)
+	return result, nil
 }

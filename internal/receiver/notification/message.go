@@ -3,7 +3,7 @@
 package notification
 
 import (
-	"cmp"
+	"context"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -21,6 +21,8 @@ type Message struct {
 	// Hash identifies the notification: repeats have the same hash.
 	Hash string
 	To   []v1alpha1.Recipient
+	// Keys are what spec.dedupKey makes of it: of each alert, or of the body. Empty: it is identified without.
+	Keys []string
 	// Alerts is set if the dialect has alerts, otherwise Body.
 	Alerts *template.Notification
 	Body   any
@@ -34,25 +36,19 @@ func (m Message) Data() any {
 	return m.Body
 }
 
-// split splits alerts by the recipients that they name, and by groupBy. Refused is the number of alerts that name
-// recipients that spec.allow does not list, or something that is not an id.
-func split(r *v1alpha1.TeamTalkReceiver, n *template.Notification) (messages []Message, refused int) {
+// split splits alerts by the recipients that they name, and by groupBy. Those that the receiver filters are left out.
+func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notification) Result {
 	type group struct {
-		named  string // by the label; empty: spec.to
+		named  string // empty: spec.to
 		to     []v1alpha1.Recipient
-		alerts template.Alerts
+		alerts []alert
 	}
+	alerts, result := decide(ctx, r, n)
 	groups := map[string]*group{}
-	for _, a := range n.Alerts {
-		to, ok := namedRecipients(r, a.Labels)
-		if !ok {
-			refused++
-		}
-		named := ""
-		if len(to) > 0 {
-			named = fmt.Sprint(to)
-		} else {
-			to = r.Spec.To.All()
+	for _, a := range alerts {
+		named, to := "", r.Spec.To.All()
+		if len(a.to) > 0 {
+			named, to = fmt.Sprint(a.to), a.to
 		}
 		key := []string{named}
 		for _, label := range r.Spec.GroupBy {
@@ -66,17 +62,24 @@ func split(r *v1alpha1.TeamTalkReceiver, n *template.Notification) (messages []M
 	}
 	for i, id := range slices.Sorted(maps.Keys(groups)) {
 		g, own := groups[id], *n
-		own.Alerts = g.alerts
+		m := Message{Hash: hashAlerts(r, n.GroupKey, g.named, g.alerts), To: g.to, Alerts: &own}
+		own.Alerts = make(template.Alerts, len(g.alerts))
+		for j, a := range g.alerts {
+			own.Alerts[j] = a.Alert
+			if a.keyed && !slices.Contains(m.Keys, a.key) {
+				m.Keys = append(m.Keys, a.key)
+			}
+		}
 		if i > 0 {
 			// The recipients of what was left out are not known. The first message tells of it: the one to spec.to, if any.
 			own.TruncatedAlerts = 0
 		}
-		if len(groups) > 1 {
+		if len(groups) > 1 || result.Filtered > 0 {
 			summarize(&own)
 		}
-		messages = append(messages, Message{Hash: hashAlerts(r, n.GroupKey, g.named, g.alerts), To: g.to, Alerts: &own})
+		result.Messages = append(result.Messages, m)
 	}
-	return messages, refused
+	return result
 }
 
 // summarize sets what a notification says about all of its alerts.
@@ -102,32 +105,6 @@ func common(alerts template.Alerts, of func(template.Alert) template.KV) templat
 	return all
 }
 
-// namedRecipients returns the recipients that an alert names and spec.allow lists. Not ok: the label also names others,
-// or something that is not an id.
-func namedRecipients(r *v1alpha1.TeamTalkReceiver, labels template.KV) (list []v1alpha1.Recipient, ok bool) {
-	value := labels[r.Spec.ToLabel]
-	if r.Spec.ToLabel == "" || value == "" {
-		return nil, true
-	}
-	ok = true
-	for name := range strings.SplitSeq(value, ",") {
-		kind, digits := v1alpha1.RecipientUser, strings.TrimSpace(name)
-		if rest, isGroup := strings.CutPrefix(digits, "group:"); isGroup {
-			kind, digits = v1alpha1.RecipientGroup, rest
-		}
-		id, err := strconv.ParseInt(digits, 10, 32)
-		if err != nil || r.Spec.Allow == nil || !r.Spec.Allow.Has(kind, id) {
-			ok = false
-			continue
-		}
-		list = append(list, v1alpha1.Recipient{Type: kind, ID: uint32(id)})
-	}
-	slices.SortFunc(list, func(a, b v1alpha1.Recipient) int {
-		return cmp.Or(strings.Compare(string(b.Type), string(a.Type)), cmp.Compare(a.ID, b.ID))
-	})
-	return slices.Compact(list), ok
-}
-
 // limitRecipients splits messages with more recipients than a message may have. Their hashes follow from the first one.
 func limitRecipients(messages []Message) []Message {
 	var all []Message
@@ -146,15 +123,25 @@ func limitRecipients(messages []Message) []Message {
 }
 
 // hashAlerts identifies a set of alerts. An alert that is resolved or fires again is another one. Alertmanagers of a
-// cluster send the same values for all of it.
-func hashAlerts(r *v1alpha1.TeamTalkReceiver, groupKey, named string, alerts template.Alerts) string {
+// cluster send the same values for all of it. The key of an alert, if there is one, stands for its group, fingerprint
+// and start, but not for its status: that an alert is resolved is never a repeat.
+func hashAlerts(r *v1alpha1.TeamTalkReceiver, groupKey, named string, alerts []alert) string {
 	lines := make([]string, len(alerts))
+	keyed := true
 	for i, a := range alerts {
+		if a.keyed {
+			lines[i] = strings.Join([]string{"key", a.Status, a.key}, "\x00")
+			continue
+		}
+		keyed = false
 		id := a.Fingerprint
 		if id == "" {
 			id = fmt.Sprintf("%q", []template.Pair(a.Labels.SortedPairs()))
 		}
 		lines[i] = strings.Join([]string{id, a.Status, a.StartsAt.UTC().String()}, "\x00")
+	}
+	if keyed {
+		groupKey = ""
 	}
 	slices.Sort(lines)
 	return Hash(append([]string{"alerts", r.Namespace, r.Name, groupKey, named}, slices.Compact(lines)...)...)

@@ -77,7 +77,8 @@ func TestSplit(t *testing.T) {
 			r.Spec.ToLabel = "to"
 			r.Spec.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
 			r.Spec.GroupBy = tc.groupBy
-			parts, refused := split(r, &template.Notification{Alerts: tc.alerts})
+			result := split(t.Context(), r, &template.Notification{Alerts: tc.alerts})
+			parts, refused := result.Messages, result.Refused
 			var got []string
 			ids := strings.NewReplacer("{User ", "", "{Group ", "-", "}", "")
 			hashes := map[string]bool{}
@@ -95,7 +96,7 @@ func TestSplit(t *testing.T) {
 func TestPartsSpeakOfThemselves(t *testing.T) {
 	r := newReceiver(v1alpha1.ReceiverAlertmanager)
 	r.Spec.GroupBy = []string{"instance"}
-	parts, _ := split(r, decoded(t, webhook))
+	parts := split(t.Context(), r, decoded(t, webhook)).Messages
 	if len(parts) != 2 {
 		t.Fatalf("%d parts", len(parts))
 	}
@@ -112,7 +113,7 @@ func TestHashNamesWhatIsNotified(t *testing.T) {
 		edit(n)
 		r := newReceiver(v1alpha1.ReceiverAlertmanager)
 		r.Name = name
-		parts, _ := split(r, n)
+		parts := split(t.Context(), r, n).Messages
 		return parts[0].Hash
 	}
 	first := of(func(*template.Notification) {}, "alerts")
@@ -171,7 +172,7 @@ func TestRefusals(t *testing.T) {
 		`{"alerts":[{}],"truncatedAlerts":"secret"}`: "truncatedAlerts must be a whole number",
 		`{"alerts":[{}],"commonLabels":"secret"}`:    "commonLabels must be an object of texts",
 	} {
-		_, _, err := Decode(newReceiver(v1alpha1.ReceiverAlertmanager), []byte(body), "application/json")
+		_, err := Decode(t.Context(), newReceiver(v1alpha1.ReceiverAlertmanager), []byte(body), "application/json")
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want %s", body, err, want)
 		}
@@ -224,7 +225,8 @@ func TestEncodings(t *testing.T) {
 		"a mark and something else":  {"\xEF\xBB\xBF\xFF", "", "the body is not UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, _, err := Decode(newReceiver(v1alpha1.ReceiverGeneric), []byte(tc.body), tc.contentType)
+			result, err := Decode(t.Context(), newReceiver(v1alpha1.ReceiverGeneric), []byte(tc.body), tc.contentType)
+			list := result.Messages
 			switch {
 			case tc.wantErr == "no such text":
 				if err != nil || strings.Contains(fmt.Sprint(list[0].Body), "�") {
@@ -258,13 +260,13 @@ func TestTooMuchToDecode(t *testing.T) {
 		"two values":      `{} {}`,
 	} {
 		for kind := range dialects {
-			if _, _, err := Decode(newReceiver(kind), []byte(body), "application/json"); err == nil {
+			if _, err := Decode(t.Context(), newReceiver(kind), []byte(body), "application/json"); err == nil {
 				t.Errorf("%s: is decoded as %s", name, kind)
 			}
 		}
 	}
 	text := `["` + strings.Repeat(`[,{\"`, 20_000) + `"]`
-	if _, _, err := Decode(newReceiver(v1alpha1.ReceiverGeneric), []byte(text), "application/json"); err != nil {
+	if _, err := Decode(t.Context(), newReceiver(v1alpha1.ReceiverGeneric), []byte(text), "application/json"); err != nil {
 		t.Errorf("what is in a text: %v", err)
 	}
 }

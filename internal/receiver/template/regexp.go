@@ -37,39 +37,67 @@ type pattern struct {
 	step int
 }
 
+// PatternWork is the work of CompilePattern, in bytes. Classes of Unicode have hundreds of ranges.
+func PatternWork(text string) int {
+	classes := strings.Count(text, `\p`) + strings.Count(text, `\P`)
+	return 256*len(text) + 64<<10*classes
+}
+
+// CompilePattern compiles a regular expression of a user, within limits. It also returns the number of instructions of
+// its program, each of which costs some 256 bytes of work more. Errors do not quote the pattern, which may be data.
+func CompilePattern(text string) (re *regexp.Regexp, instructions int, err error) {
+	instructions, _, err = parsePattern(text)
+	if err != nil {
+		return nil, 0, err
+	}
+	if re, err = regexp.Compile(text); err != nil {
+		return nil, 0, errPattern
+	}
+	return re, instructions, nil
+}
+
+// parsePattern returns how many instructions and groups a regular expression has, if they are within the limits.
+func parsePattern(text string) (instructions, groups int, err error) {
+	switch {
+	case len(text) > maxPattern:
+		return 0, 0, errPatternSize
+	case ignoresCase.MatchString(text) && beyondASCII.MatchString(text) && strings.ContainsAny(text, "[") &&
+		strings.Contains(text, "-"):
+		return 0, 0, errPatternCase
+	}
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return 0, 0, errPattern // the message may hold the data
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return 0, 0, errPattern
+	}
+	if len(program.Inst) > maxInstructions || parsed.MaxCap() > maxGroups {
+		return 0, 0, errPatternSize
+	}
+	return len(program.Inst), parsed.MaxCap(), nil
+}
+
 // compile compiles a regular expression, once in an execution.
 func (b *budget) compile(text string) (*pattern, error) {
 	if p := b.patterns[text]; p != nil {
 		return p, nil
 	}
-	switch {
-	case len(text) > maxPattern:
+	if len(text) > maxPattern {
 		return nil, errPatternSize
-	case ignoresCase.MatchString(text) && beyondASCII.MatchString(text) && strings.ContainsAny(text, "[") &&
-		strings.Contains(text, "-"):
-		return nil, errPatternCase
 	}
-	// Classes of Unicode have hundreds of ranges.
-	classes := strings.Count(text, `\p`) + strings.Count(text, `\P`)
-	if err := b.spend(256*len(text) + 64<<10*classes); err != nil {
+	if err := b.spend(PatternWork(text)); err != nil {
 		return nil, err
 	}
-	parsed, err := syntax.Parse(text, syntax.Perl)
+	instructions, groups, err := parsePattern(text)
 	if err != nil {
-		return nil, errPattern // the message may hold the data
+		return nil, err
 	}
-	program, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return nil, errPattern
-	}
-	if len(program.Inst) > maxInstructions || parsed.MaxCap() > maxGroups {
-		return nil, errPatternSize
-	}
-	instructions := len(program.Inst)
 	if err := b.spend(256 * instructions); err != nil {
 		return nil, err
 	}
-	p := &pattern{step: instructions * (2 + parsed.MaxCap()/2)}
+	p := &pattern{step: instructions * (2 + groups/2)}
 	if p.from, err = regexp.Compile(text); err != nil {
 		return nil, errPattern
 	}

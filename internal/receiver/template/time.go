@@ -50,6 +50,9 @@ func (t Time) Format(layout string) (string, error) {
 // local returns the time in the time zone of a receiver.
 func (t Time) local(zone *time.Location) Time { return Time{t: t.t.In(zone), zone: zone} }
 
+// GoTime returns a time as Go's own type.
+func GoTime(t Time) time.Time { return t.t }
+
 // UTC returns the time in UTC.
 func (t Time) UTC() Time { return Time{t.t.UTC(), t.zone} }
 
