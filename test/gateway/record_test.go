@@ -39,21 +39,23 @@ func (x *tenant) checkSends(t *testing.T, g *gateway, check func(*testing.T, ans
 		want       []string
 		to         []uint32
 	}{
-		"single":                {"SendSingleMessage", fmt.Sprintf(`{"app_key":"any","req_user_id":%d,"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, x.Bot, x.Alice, secretText), []string{secretText}, []uint32{x.Alice}},
-		"numbers as strings":    {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":"%d","session_id":"%d","msg":"strings"}`, x.Bot, x.Alice), []string{"strings"}, []uint32{x.Alice}},
-		"to_user_id":            {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"to_user_id":%d,"msg":"older"}`, x.Bot, x.Bob), []string{"older"}, []uint32{x.Bob}},
-		"msg is an object":      {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{"z": 1, "a": ["<é>", null]}}`, x.Bot, x.Bob), []string{`{"z":1,"a":["<é>",null]}`}, []uint32{x.Bob}},
-		"msg is an empty one":   {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{}}`, x.Bot, x.Bob), []string{`{}`}, []uint32{x.Bob}},
-		"msg is a number":       {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d.0,"session_id":%d,"msg":7};`, x.Bot, x.Bob), []string{"7"}, []uint32{x.Bob}},
-		"a raw newline":         {"SendSingleMessage", fmt.Sprintf("{\"from_user_id\":%d,\"session_id\":%d,\"msg\":\"done\nhost: db1\"}", x.Bot, x.Bob), []string{"done\nhost: db1"}, []uint32{x.Bob}},
-		"group":                 {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to all"}`, x.Bot, x.OnCall), []string{"to all"}, []uint32{x.OnCall}},
-		"p2p":                   {"SendP2PMessage", fmt.Sprintf(`{"req_user_id":%d,"session_id":%d,"msg":"p2p"}`, x.Bot, x.Alice), []string{"p2p"}, []uint32{x.Alice}},
-		"p2p, to a group":       {"SendP2PMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"p2p group","msg_type":17}`, x.Bot, x.OnCall), []string{"p2p group"}, []uint32{x.OnCall}},
-		"broadcast":             {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,"%d",%d],"msg":"to both","msg_type":1}`, x.Bot, x.Alice, x.Bob, x.Alice), []string{"to both", "to both"}, []uint32{x.Alice, x.Bob}},
-		"broadcast to one":      {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"to one"}`, x.Bot, x.Alice), []string{"to one"}, []uint32{x.Alice}},
-		"a replaced character":  {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"\uFFFD\ufffd😀\ud83d\ude00 \ufffd"}`, x.Bot, x.Alice), []string{"\uFFFD\uFFFD😀😀 \uFFFD"}, []uint32{x.Alice}},
-		"the longest text":      {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, x.Alice, strings.Repeat("l", 3051)), []string{strings.Repeat("l", 3051)}, []uint32{x.Alice}},
-		"unknown fields, blank": {"SendSingleMessage", fmt.Sprintf("\n {\"color\":[{}],\"from_user_id\":%d,\"session_id\":%d,\"msg\":\"extra\"} \n", x.Bot, x.Alice), []string{"extra"}, []uint32{x.Alice}},
+		"single":                      {"SendSingleMessage", fmt.Sprintf(`{"app_key":"any","req_user_id":%d,"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, x.Bot, x.Alice, secretText), []string{secretText}, []uint32{x.Alice}},
+		"numbers as strings":          {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":"%d","session_id":"%d","msg":"strings"}`, x.Bot, x.Alice), []string{"strings"}, []uint32{x.Alice}},
+		"to_user_id":                  {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"to_user_id":%d,"msg":"older"}`, x.Bot, x.Bob), []string{"older"}, []uint32{x.Bob}},
+		"msg is an object":            {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{"z": 1, "a": ["<é>", null]}}`, x.Bot, x.Bob), []string{`{"z":1,"a":["<é>",null]}`}, []uint32{x.Bob}},
+		"msg is an empty one":         {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":{}}`, x.Bot, x.Bob), []string{`{}`}, []uint32{x.Bob}},
+		"msg is a number":             {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d.0,"session_id":%d,"msg":7};`, x.Bot, x.Bob), []string{"7"}, []uint32{x.Bob}},
+		"a raw newline":               {"SendSingleMessage", fmt.Sprintf("{\"from_user_id\":%d,\"session_id\":%d,\"msg\":\"done\nhost: db1\"}", x.Bot, x.Bob), []string{"done\nhost: db1"}, []uint32{x.Bob}},
+		"group":                       {"SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"to all"}`, x.Bot, x.OnCall), []string{"to all"}, []uint32{x.OnCall}},
+		"p2p":                         {"SendP2PMessage", fmt.Sprintf(`{"req_user_id":%d,"session_id":%d,"msg":"p2p"}`, x.Bot, x.Alice), []string{"p2p"}, []uint32{x.Alice}},
+		"p2p, to a group":             {"SendP2PMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"p2p group","msg_type":17}`, x.Bot, x.OnCall), []string{"p2p group"}, []uint32{x.OnCall}},
+		"broadcast":                   {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d,"%d",%d],"msg":"to both","msg_type":1}`, x.Bot, x.Alice, x.Bob, x.Alice), []string{"to both", "to both"}, []uint32{x.Alice, x.Bob}},
+		"p2p, of the documented type": {"SendP2PMessage", fmt.Sprintf(`{"req_user_id":%d,"session_id":%d,"msg":"p2p 3","msg_type":3}`, x.Bot, x.Alice), []string{"p2p 3"}, []uint32{x.Alice}},
+		"broadcast, of that type":     {"SendBroadCastMessage", fmt.Sprintf(`{"req_user_id":%d,"session_ids":[%d,%d],"msg":"both 3","msg_type":"3"}`, x.Bot, x.Alice, x.Bob), []string{"both 3", "both 3"}, []uint32{x.Alice, x.Bob}},
+		"broadcast to one":            {"SendBroadCastMessage", fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"to one"}`, x.Bot, x.Alice), []string{"to one"}, []uint32{x.Alice}},
+		"a replaced character":        {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"\uFFFD\ufffd😀\ud83d\ude00 \ufffd"}`, x.Bot, x.Alice), []string{"\uFFFD\uFFFD😀😀 \uFFFD"}, []uint32{x.Alice}},
+		"the longest text":            {"SendSingleMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, x.Alice, strings.Repeat("l", 3051)), []string{strings.Repeat("l", 3051)}, []uint32{x.Alice}},
+		"unknown fields, blank":       {"SendSingleMessage", fmt.Sprintf("\n {\"color\":[{}],\"from_user_id\":%d,\"session_id\":%d,\"msg\":\"extra\"} \n", x.Bot, x.Alice), []string{"extra"}, []uint32{x.Alice}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -38,7 +38,7 @@ func (x *tenant) mistakes() map[string]mistake {
 		"100,000 characters":       {endpoint: "SendSingleMessage", body: send(x.Alice, fmt.Sprintf("%q", strings.Repeat("x", 100_000))), want: 1},
 		"a NUL":                    {endpoint: "SendSingleMessage", body: send(x.Alice, `"a\u0000b"`), want: 1, detail: "NUL"},
 		"msg_type of audio":        {endpoint: "SendP2PMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"x","msg_type":2}`, x.Bot, x.Alice), want: 7, detail: "msg_type"},
-		"msg_type of notification": {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"x","msg_type":"3"}`, x.Bot, x.Alice), want: 7, detail: "msg_type"},
+		"msg_type of group audio":  {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":[%d],"msg":"x","msg_type":"18"}`, x.Bot, x.Alice), want: 7, detail: "1 or 3 (text to users) or 17 (text to groups)"},
 		"msg_type of no kind":      {endpoint: "SendP2PMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":"x","msg_type":{}}`, x.Bot, x.Alice), want: 1, detail: "msg_type"},
 		"no session_ids":           {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"msg":"x"}`, x.Bot), want: 1, detail: "session_ids is missing"},
 		"session_ids is no array":  {endpoint: "SendBroadCastMessage", body: fmt.Sprintf(`{"from_user_id":%d,"session_ids":%d,"msg":"x"}`, x.Bot, x.Alice), want: 1, detail: "session_ids"},

@@ -99,7 +99,7 @@ func endOfComment(body []byte, begin int) int {
 			return begin + 2 + end + 2
 		}
 	case bytes.HasPrefix(rest, []byte("//")):
-		if end := bytes.IndexByte(rest, '\n'); end >= 0 {
+		if end := bytes.IndexAny(rest, "\r\n"); end >= 0 {
 			return begin + end
 		}
 		return len(body)

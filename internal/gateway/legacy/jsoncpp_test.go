@@ -37,12 +37,14 @@ func TestRequestsOfHTTPMsgServer(t *testing.T) {
 	}
 }
 
-// TestJSONOfJsoncpp: more of the same, and what jsoncpp refuses too.
+// TestJSONOfJsoncpp: more of the same, and what is refused. jsoncpp refuses it too, except that it ignores what follows
+// the object.
 func TestJSONOfJsoncpp(t *testing.T) {
 	const ids = `"from_user_id":1,"session_id":5,`
 	for name, tc := range map[string]struct{ body, msg, detail string }{
 		"a byte order mark":      {"\uFEFF{" + ids + `"msg":"m"}`, "m", ""},
 		"a line's comment":       {"{" + ids + "// \"msg\":\"no\"\n\"msg\":\"m\"} // end", "m", ""},
+		"an old Mac's newline":   {"{" + ids + "// c\r\"msg\":\"m\"}", "m", ""},
 		"a comment in a text":    {"{" + ids + `"msg":"/* m */ // http://x"` + "\n} ;", "/* m */ // http://x", ""},
 		"several semicolons":     {"{" + ids + `"msg":"m"};;` + "\n", "m", ""},
 		"the NUL of C's strings": {"{" + ids + "\"msg\":\"m\"}\x00", "m", ""},

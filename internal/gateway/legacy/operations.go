@@ -10,10 +10,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/api"
 )
 
-// Values of msg_type. Stock TeamTalk's db_proxy does not answer http_msg_server's 3, a notification.
+// Values of msg_type. Stock TeamTalk's db_proxy does not answer a 3, which is the default in the documentation of
+// SendP2PMessage and SendBroadCastMessage. It is sent as text, because that is what clients show.
 const (
-	typeSingleText = 1 // the default
-	typeGroupText  = 17
+	typeSingleText   = 1 // the default
+	typeNotification = 3
+	typeGroupText    = 17
 )
 
 // maxMembers limits the members in one request.
@@ -57,13 +59,13 @@ func (q *request) senderField() string {
 // recipientType returns the one that msg_type stands for. The default is a text to users.
 func (q *request) recipientType() v1alpha1.RecipientType {
 	switch q.number("msg_type") {
-	case typeSingleText:
+	case typeSingleText, typeNotification:
 		return v1alpha1.RecipientUser
 	case typeGroupText:
 		return v1alpha1.RecipientGroup
 	}
-	q.fail("msg_type must be %d (text to users) or %d (text to groups): nothing else can be sent here",
-		typeSingleText, typeGroupText).Code = CodeBadType
+	q.fail("msg_type must be %d or %d (text to users) or %d (text to groups): nothing else can be sent here; "+
+		"without it, the text is sent to users", typeSingleText, typeNotification, typeGroupText).Code = CodeBadType
 	return ""
 }
 
