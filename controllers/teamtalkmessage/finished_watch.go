@@ -19,14 +19,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
-const (
-	// sweepRetry is how long after a failure a sweep starts again.
-	sweepRetry = 10 * time.Second
-	// metadataPage is how many messages are read at once whose metadata is enough. The API server walks over all that
-	// are left for each page, so that small pages take longer: 100,000 in pages of 500 take 13 s, in pages of 2,000 7 s,
-	// but 10 MB more.
-	metadataPage = 1000
-)
+// sweepRetry is how long after a failure a sweep starts again.
+const sweepRetry = 10 * time.Second
 
 // finishedWatch shows messages that have finished, which the cache leaves out. A watch without a list shows the changes
 // of this term. A sweep through all of them finds the earlier ones, in the background: new messages do not wait for
@@ -55,8 +49,7 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 			list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
 			return list
 		},
-		Options:  []client.ListOption{client.MatchingFields{v1alpha1.FieldSettled: "true"}},
-		PageSize: metadataPage,
+		Options: []client.ListOption{client.MatchingFields{v1alpha1.FieldSettled: "true"}},
 	}
 	wake := func(o client.Object, opts priorityqueue.AddOpts) bool {
 		edited := o.GetGeneration() > 1 || o.GetAnnotations()[v1alpha1.RetryAnnotation] != ""

@@ -43,8 +43,8 @@ const (
 	cacheLag = 200 * time.Millisecond
 	// A receiver's messages are listed at intervals of half its time to live, within these bounds.
 	minExpiryInterval, maxExpiryInterval = 10 * time.Second, time.Hour
-	// pageSize is how many messages are listed at once.
-	pageSize = 500
+	// pageSize is how many messages' metadata is listed at once: up to 256 KiB of annotations each.
+	pageSize = 50
 )
 
 // Reconciler reconciles TeamTalkReceivers.

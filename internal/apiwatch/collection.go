@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	// pageSize is the default of Collection.PageSize.
-	pageSize = 500
+	// pageSize is how many objects Read requests at once. A tenant's may have 1.5 MB each, and a page is in memory twice.
+	// 20,000 messages take 3.2 s, in pages of 500 2.0 s; their metadata 1.6 s, in pages of 1,000 1.0 s.
+	pageSize = 50
 	// resumeLimit is how often a watch is opened in vain, once a second, until it is given up.
 	resumeLimit = 10
 	// minBackoff and maxBackoff limit the time between attempts, which doubles with each failure.
@@ -39,8 +40,6 @@ type Collection struct {
 	NewList func() client.ObjectList
 	// Options select the objects.
 	Options []client.ListOption
-	// PageSize is how many objects Read requests at once, by default 500.
-	PageSize int64
 }
 
 // CollectionHandler is called by one goroutine.
@@ -139,7 +138,7 @@ func isRefusal(err error) bool {
 func (c Collection) Read(ctx context.Context, each func(client.Object)) (version string, err error) {
 	for next := ""; ; {
 		list := c.NewList() // empty: decoding keeps what the next page does not mention
-		err := c.Client.List(ctx, list, c.with(client.Limit(cmp.Or(c.PageSize, pageSize)), client.Continue(next))...)
+		err := c.Client.List(ctx, list, c.with(client.Limit(pageSize), client.Continue(next))...)
 		if status := apierrors.APIStatus(nil); apierrors.IsResourceExpired(err) && errors.As(err, &status) {
 			if newer := status.Status().Continue; newer != "" {
 				next = newer
