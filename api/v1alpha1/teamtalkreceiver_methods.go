@@ -16,15 +16,19 @@ func (r *TeamTalkReceiver) ServerKey() types.NamespacedName {
 	return m.ServerKey()
 }
 
-// SecretRef returns the Secret that callers are authenticated with, or nil.
-func (r *TeamTalkReceiver) SecretRef() *TokenSecretRef {
+// SecretName returns the name of the Secret that callers are authenticated with. If there is none, it is empty.
+func (r *TeamTalkReceiver) SecretName() string {
 	switch a := r.Spec.Authentication; {
 	case a == nil:
-		return nil
+		return ""
+	case a.TokenSecretRef != nil:
+		return a.TokenSecretRef.Name
+	case a.BasicSecretRef != nil:
+		return a.BasicSecretRef.Name
 	case a.HMACSecretRef != nil:
-		return a.HMACSecretRef
+		return a.HMACSecretRef.Name
 	default:
-		return a.TokenSecretRef
+		return ""
 	}
 }
 

@@ -19,7 +19,8 @@ const (
 const (
 	// ReasonTemplateInvalid: a template does not parse. The built-in template is used instead.
 	ReasonTemplateInvalid = "TemplateInvalid"
-	// ReasonSecretNotFound: the callers' Secret or its key is missing or empty. Callers get status 503.
+	// ReasonSecretNotFound: the callers' Secret or one of its keys is missing or empty, or may not be read. Callers get
+	// status 503. It is also the reason of Served if it is so for the gateway.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonExpressionInvalid: filter, dedupKey or recipients does not compile. Notifications are sent as without it.
 	ReasonExpressionInvalid = "ExpressionInvalid"
@@ -40,14 +41,29 @@ const (
 	ReasonExpressionFailed = "ExpressionFailed"
 )
 
+// ConditionServed of a TeamTalkReceiver is True when a gateway has answered a request to it, False when a gateway got a
+// request but cannot authenticate callers, and Unknown before the first request. Gateways write it; the operator writes
+// Unknown. It stays True when the gateways stop.
+const ConditionServed = "Served"
+
+// Reasons of a TeamTalkReceiver's Served condition, in addition to SecretNotFound.
+const (
+	// ReasonServed: a gateway has answered a request to this generation of the receiver.
+	ReasonServed = "Served"
+	// ReasonNotServedYet: no gateway has answered a request. Either there was none, or no gateway may read the receiver.
+	ReasonNotServedYet = "NotServedYet"
+)
+
 // ReceiverType is the format of the notifications of a receiver.
 //
-// +kubebuilder:validation:Enum=Alertmanager;Generic
+// +kubebuilder:validation:Enum=Alertmanager;DingTalk;Feishu;Generic
 type ReceiverType string
 
 // Receiver types.
 const (
 	ReceiverAlertmanager ReceiverType = "Alertmanager"
+	ReceiverDingTalk     ReceiverType = "DingTalk"
+	ReceiverFeishu       ReceiverType = "Feishu"
 	ReceiverGeneric      ReceiverType = "Generic"
 )
 
@@ -67,7 +83,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="(has(self.toLabel) || has(self.recipients)) == has(self.allow)",message="toLabel or recipients, and allow must be set together: allow lists the recipients that they may name"
 // +kubebuilder:validation:XValidation:rule="!has(self.toLabel) || !has(self.recipients)",message="toLabel and recipients must not be set together: an expression reads labels too"
 // +kubebuilder:validation:XValidation:rule="self.type == 'Alertmanager' || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate require type Alertmanager"
-// +kubebuilder:validation:XValidation:rule="self.type == 'Generic' || !has(self.authentication) || !has(self.authentication.hmacSecretRef)",message="authentication.hmacSecretRef requires type Generic, because Alertmanager does not sign",fieldPath=".authentication"
+// +kubebuilder:validation:XValidation:rule="!(self.type in ['DingTalk', 'Feishu']) || !has(self.authentication) || !has(self.authentication.hmacSecretRef) || !has(self.authentication.hmacSecretRef.encoding) || has(self.authentication.hmacSecretRef.header)",message="encoding requires header with this type: without a header, requests have the service's own sign, which is base64",fieldPath=".authentication.hmacSecretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !(self.senderID in self.to.users)) && (!has(self.allow) || !has(self.allow.users) || !(self.senderID in self.allow.users)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
 // +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: the previous message identifies a repeat",fieldPath=".ttlSecondsAfterFinished"
 type TeamTalkReceiverSpec struct {
@@ -209,44 +225,17 @@ type FloodControl struct {
 	WindowSeconds int32 `json:"windowSeconds,omitempty"`
 }
 
-// ReceiverAuthentication is how callers are authenticated. Exactly one of its fields must be set.
-//
-// +kubebuilder:validation:ExactlyOneOf=tokenSecretRef;hmacSecretRef
-type ReceiverAuthentication struct {
-	// tokenSecretRef selects the token that callers send as "Authorization: Bearer <token>".
-	// +optional
-	TokenSecretRef *TokenSecretRef `json:"tokenSecretRef,omitempty"`
-
-	// hmacSecretRef selects the key that callers sign the body with, as
-	// "X-Signature: sha256=<HMAC-SHA256 in hex>".
-	// +optional
-	HMACSecretRef *TokenSecretRef `json:"hmacSecretRef,omitempty"`
-}
-
-// TokenSecretRef selects a key of a Secret in the same namespace.
-type TokenSecretRef struct {
-	// name is the name of the Secret.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name,omitempty"`
-
-	// key is a key in data of the Secret.
-	// +optional
-	// +kubebuilder:default=token
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
-	Key string `json:"key,omitempty"`
-}
-
 // TeamTalkReceiverStatus is the observed state of a receiver.
 type TeamTalkReceiverStatus struct {
 	// observedGeneration is the generation that the conditions are about. It is -1 before the first one.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions holds Ready and Processed.
+	// path is the path of the URL that callers post to, without a token.
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// conditions holds Ready, Processed and Served.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -321,12 +310,14 @@ type ReceiverError struct {
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Served",type=string,JSONPath=`.status.conditions[?(@.type=="Served")].status`
 // +kubebuilder:printcolumn:name="Processed",type=string,JSONPath=`.status.conditions[?(@.type=="Processed")].status`
 // +kubebuilder:printcolumn:name="Received",type=integer,JSONPath=`.status.counts.received`
 // +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.counts.messages`
 // +kubebuilder:printcolumn:name="Last",type=date,JSONPath=`.status.lastReceivedTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
+// +kubebuilder:printcolumn:name="Path",type=string,priority=1,JSONPath=`.status.path`
 // +kubebuilder:printcolumn:name="Error",type=string,priority=1,JSONPath=`.status.lastError.message`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="a receiver's name has at most 63 characters: it is a label of its messages",fieldPath=".metadata"
 type TeamTalkReceiver struct {

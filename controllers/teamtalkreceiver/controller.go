@@ -87,6 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	before := o.DeepCopy()
 	setReady(o, cause)
+	setServed(o)
 	if !equality.Semantic.DeepEqual(before.Status, o.Status) {
 		// The gateway writes other fields. A patch replaces the list of conditions: hence the lock.
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
@@ -106,12 +107,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // checkReceiver returns what the user has to fix first; nil: nothing.
 func (r *Reconciler) checkReceiver(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := client.ObjectKeyFromObject(o)
-	if ref := o.SecretRef(); ref == nil {
+	if name := o.SecretName(); name == "" {
 		r.Secrets.Release(key)
 	} else {
 		// The watch begins before the read, so that no change falls in between.
-		r.Secrets.Watch(key, types.NamespacedName{Namespace: o.Namespace, Name: ref.Name})
-		_, err := receiver.LoadSecret(ctx, r.Client, o.Namespace, ref)
+		r.Secrets.Watch(key, types.NamespacedName{Namespace: o.Namespace, Name: name})
+		err := receiver.CheckSecret(ctx, r.Client, o)
 		if bad, ok := errors.AsType[*receiver.SecretProblem](err); ok {
 			return &v1alpha1.Cause{Reason: v1alpha1.ReasonSecretNotFound, Message: bad.Error()}, nil
 		}

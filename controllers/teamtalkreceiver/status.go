@@ -5,8 +5,10 @@ package teamtalkreceiver
 import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 )
 
 // setReady writes this controller's part of the status. The gateway writes the rest.
@@ -15,11 +17,25 @@ func setReady(o *v1alpha1.TeamTalkReceiver, cause *v1alpha1.Cause) {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
 		ObservedGeneration: o.Generation,
-		// Whether a gateway serves it is not known here.
-		Message: "its server, Secret, templates and expressions are valid; a gateway with permission in this namespace serves it",
+		Message: "its server, Secret, templates and expressions are valid; " +
+			"Served says whether a gateway serves it",
 	}
 	if cause != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, cause.Reason, cause.Message
 	}
 	meta.SetStatusCondition(&o.Status.Conditions, ready)
+}
+
+// setServed sets where the receiver is served, and Served until a gateway does.
+func setServed(o *v1alpha1.TeamTalkReceiver) {
+	o.Status.Path = receiver.Path(client.ObjectKeyFromObject(o))
+	if meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionServed) != nil {
+		return
+	}
+	meta.SetStatusCondition(&o.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionServed, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonNotServedYet,
+		ObservedGeneration: o.Generation,
+		Message: "no gateway has answered a request to it: post to status.path at a gateway that has permission in this " +
+			"namespace; one that has none answers with 503",
+	})
 }

@@ -47,7 +47,8 @@ func (a answer) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	switch a.code {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="teamtalk"`)
+		// Some clients send a password only if they are asked for it.
+		w.Header()["Www-Authenticate"] = []string{`Bearer realm="teamtalk"`, `Basic realm="teamtalk", charset="UTF-8"`}
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	}

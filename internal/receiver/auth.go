@@ -5,14 +5,13 @@ package receiver
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,13 +21,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// SignatureHeader has the signature of a body: sha256=<HMAC-SHA256 in hex>, as Flux's notification-controller sends it.
-const SignatureHeader = "X-Signature"
-
 // acceptedForms is what callers are told who are not authenticated, whether or not there is such a receiver.
-const acceptedForms = "not authenticated: send Authorization: Bearer TOKEN, with the receiver's token or one of the " +
-	"cluster, or sign the body: " + SignatureHeader + ": sha256=HMAC-SHA256 in hex; " +
-	"the receiver's authentication says which"
+const acceptedForms = "not authenticated: the receiver's authentication says which of these it asks for: " +
+	"a token, of the receiver or of the cluster, as Authorization: Bearer TOKEN; the receiver's token as " +
+	"?token=, ?access_token= or ?key=, as X-Gitlab-Token, or as the last segment of the path; " +
+	"a user name and password as Authorization: Basic; " +
+	"the HMAC-SHA256 of the body in a header such as X-Hub-Signature-256: sha256=HEX; " +
+	"DingTalk's ?timestamp= and &sign=, or Feishu's timestamp and sign in the body, at most one hour old"
 
 // Errors of an Authorize.
 var (
@@ -48,42 +47,92 @@ type SecretProblem struct{ message string }
 // Error implements error.
 func (p *SecretProblem) Error() string { return p.message }
 
-// LoadSecret reads what the receiver's callers are checked against. If the user has to change something, the error is a
-// SecretProblem.
-func LoadSecret(ctx context.Context, c client.Reader, namespace string, ref *v1alpha1.TokenSecretRef) ([]byte, error) {
-	secret := &corev1.Secret{}
-	err := c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, secret)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, &SecretProblem{fmt.Sprintf("Secret %q does not exist in namespace %q: create it with the key %q",
-			ref.Name, namespace, ref.Key)}
-	case apierrors.IsForbidden(err):
-		return nil, &SecretProblem{fmt.Sprintf("Secret %q in namespace %q may not be read: grant get", ref.Name, namespace)}
-	case err != nil:
-		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
-	}
-	if len(strings.TrimSpace(string(secret.Data[ref.Key]))) == 0 {
-		return nil, &SecretProblem{fmt.Sprintf("Secret %q has nothing under the key %q: add it, or correct the reference's "+
-			"key", ref.Name, ref.Key)}
-	}
-	return secret.Data[ref.Key], nil
+// CheckSecret reads the Secret that the receiver's callers are checked against, if it names one. If the user has to
+// change something, the error is a SecretProblem.
+func CheckSecret(ctx context.Context, c client.Reader, r *v1alpha1.TeamTalkReceiver) error {
+	_, err := loadVerifier(ctx, c, r, time.Now)
+	return err
 }
 
-// authenticate checks who sent a request with this body.
-func (h *Handler) authenticate(req *http.Request, r *v1alpha1.TeamTalkReceiver, body []byte) error {
-	ref := r.SecretRef()
-	if ref == nil {
-		return h.authorize(req, r.Namespace)
-	}
-	secret, err := LoadSecret(req.Context(), h.client, r.Namespace, ref)
-	if err != nil {
-		return err
-	}
-	if r.Spec.Authentication.HMACSecretRef != nil {
-		return checkSignature(req.Header.Get(SignatureHeader), body, secret)
-	}
-	return checkToken(req.Header.Get("Authorization"), secret)
+// verifier checks requests against a receiver's Secret. Either function may be nil.
+type verifier struct {
+	// head checks what can be checked before the body is read.
+	head func(*http.Request) bool
+	// body checks the rest.
+	body func(*http.Request, []byte) bool
 }
+
+func (v *verifier) acceptsHead(req *http.Request) bool {
+	return v != nil && v.head != nil && v.head(req)
+}
+
+func (v *verifier) acceptsBody(req *http.Request, body []byte) bool {
+	return v != nil && v.body != nil && v.body(req, body)
+}
+
+// loadVerifier reads the Secret of a receiver. If the receiver names none, there is no verifier.
+func loadVerifier(
+	ctx context.Context, c client.Reader, r *v1alpha1.TeamTalkReceiver, now func() time.Time,
+) (*verifier, error) {
+	a := r.Spec.Authentication
+	if a == nil {
+		return nil, nil
+	}
+	var keys []string
+	switch {
+	case a.TokenSecretRef != nil:
+		keys = []string{a.TokenSecretRef.Key}
+	case a.BasicSecretRef != nil:
+		keys = []string{corev1.BasicAuthUsernameKey, corev1.BasicAuthPasswordKey}
+	case a.HMACSecretRef != nil:
+		keys = []string{a.HMACSecretRef.Key}
+	}
+	values, err := readSecret(ctx, c, types.NamespacedName{Namespace: r.Namespace, Name: r.SecretName()}, keys)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.TokenSecretRef != nil:
+		return &verifier{head: func(req *http.Request) bool { return hasToken(req, values[0]) }}, nil
+	case a.BasicSecretRef != nil:
+		return &verifier{head: func(req *http.Request) bool { return hasPassword(req, values[0], values[1]) }}, nil
+	}
+	return signatureVerifier(r, values[0], now), nil
+}
+
+// readSecret returns the values of keys of a Secret, without the newline that values made from files end in.
+func readSecret(ctx context.Context, c client.Reader, name types.NamespacedName, keys []string) ([][]byte, error) {
+	secret := &corev1.Secret{}
+	err := c.Get(ctx, name, secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &SecretProblem{fmt.Sprintf("Secret %q does not exist in namespace %q: create it with %s",
+			name.Name, name.Namespace, quoteKeys(keys))}
+	case apierrors.IsForbidden(err):
+		return nil, &SecretProblem{fmt.Sprintf("Secret %q in namespace %q may not be read: grant get",
+			name.Name, name.Namespace)}
+	case err != nil:
+		return nil, fmt.Errorf("read Secret %s: %w", name, err)
+	}
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		if len(bytes.TrimSpace(secret.Data[key])) == 0 {
+			return nil, &SecretProblem{fmt.Sprintf("Secret %q has nothing under the key %q: add it, or correct the "+
+				"reference", name.Name, key)}
+		}
+		values[i] = trimNewline(secret.Data[key])
+	}
+	return values, nil
+}
+
+func quoteKeys(keys []string) string {
+	if len(keys) == 1 {
+		return fmt.Sprintf("the key %q", keys[0])
+	}
+	return fmt.Sprintf("the keys %q", keys)
+}
+
+// trimNewline returns a value without newlines at its end.
+func trimNewline(value []byte) []byte { return bytes.TrimRight(value, "\r\n") }
 
 // authorize asks Options.Authorize. Without it, all callers are refused.
 func (h *Handler) authorize(req *http.Request, namespace string) error {
@@ -93,39 +142,34 @@ func (h *Handler) authorize(req *http.Request, namespace string) error {
 	return h.options.Authorize(req, namespace)
 }
 
-// checkToken checks the token in an Authorization header.
-func checkToken(header string, secret []byte) error {
-	scheme, token, _ := strings.Cut(header, " ")
-	// Digests have the same length, so that the time tells nothing about the token.
-	a, b := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256(trimNewline(secret))
-	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
-		return ErrUnauthenticated
+// hasToken reports whether a request has the token in one of the places where callers can put one.
+func hasToken(req *http.Request, token []byte) bool {
+	var bearer string
+	if scheme, rest, _ := strings.Cut(req.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		bearer = rest
 	}
-	return nil
+	query := req.URL.Query()
+	// Without a return in between, so that the time does not tell the place.
+	found := false
+	for _, got := range []string{
+		bearer, req.Header.Get("X-Gitlab-Token"), req.PathValue("token"),
+		query.Get("token"), query.Get("access_token"), query.Get("key"),
+	} {
+		found = equal(strings.TrimSpace(got), token) || found
+	}
+	return found
 }
 
-// trimNewline returns a secret without newlines at its end: a value that was created from a file ends in one.
-func trimNewline(secret []byte) []byte { return bytes.TrimRight(secret, "\r\n") }
-
-// parseSignature returns the digest in a SignatureHeader. Not ok: the header does not have this form.
-func parseSignature(header string) (digest []byte, ok bool) {
-	algorithm, text, _ := strings.Cut(header, "=")
-	digest, err := hex.DecodeString(text)
-	return digest, err == nil && algorithm == "sha256" && len(digest) == sha256.Size
+// hasPassword reports whether a request has this user name and password (RFC 7617).
+func hasPassword(req *http.Request, username, password []byte) bool {
+	name, pass, _ := req.BasicAuth()
+	nameOK := equal(strings.TrimRight(name, "\r\n"), username)
+	passOK := equal(strings.TrimRight(pass, "\r\n"), password)
+	return nameOK && passOK
 }
 
-// checkSignature checks the signature of a body. The caller has the key with or without a newline at its end.
-func checkSignature(header string, body, key []byte) error {
-	got, ok := parseSignature(header)
-	if !ok {
-		return ErrUnauthenticated
-	}
-	for _, key := range [][]byte{key, trimNewline(key)} {
-		mac := hmac.New(sha256.New, key)
-		mac.Write(body)
-		if hmac.Equal(got, mac.Sum(nil)) {
-			return nil
-		}
-	}
-	return ErrUnauthenticated
+// equal compares in a time that depends on neither: the digests have the same length.
+func equal(got string, want []byte) bool {
+	a, b := sha256.Sum256([]byte(got)), sha256.Sum256(want)
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }

@@ -30,6 +30,9 @@ func tooLarge() answer {
 
 // readBody reads the body of a request. The answer has no code if it was read.
 func (h *Handler) readBody(w http.ResponseWriter, req *http.Request, key types.NamespacedName) ([]byte, answer) {
+	if req.ContentLength > MaxBody {
+		return nil, tooLarge()
+	}
 	// If the connection has no deadlines, the server limits it.
 	_ = http.NewResponseController(w).SetReadDeadline(h.now().Add(readTimeout))
 	read := h.options.ReadBody

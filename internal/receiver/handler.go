@@ -16,8 +16,17 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/digest"
 )
 
-// Pattern is the pattern for a Handler in a http.ServeMux.
-const Pattern = "/v1/receivers/{namespace}/{name}"
+// Patterns for a Handler in a http.ServeMux.
+const (
+	Pattern = "/v1/receivers/{namespace}/{name}"
+	// TokenPattern is for callers whose token is in the path.
+	TokenPattern = Pattern + "/{token}"
+)
+
+// Path returns the path of a receiver's URL, without a token.
+func Path(receiver types.NamespacedName) string {
+	return "/v1/receivers/" + receiver.Namespace + "/" + receiver.Name
+}
 
 // ConfigMaps are for flood control: the names of digests are not known before.
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkreceivers,verbs=get
@@ -96,34 +105,17 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 		w.Header().Set("Allow", http.MethodPost)
 		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
 	}
-	// Only a signature needs the body to authenticate the caller. Unauthenticated callers get the same answers whether
-	// or not there is such a receiver: what they send decides, not what the receiver asks for.
-	_, signed := parseSignature(req.Header.Get(SignatureHeader))
-	var body []byte
-	var unread answer
-	switch {
-	case req.ContentLength > MaxBody:
-		unread = tooLarge()
-	case signed:
-		body, unread = h.readBody(w, req, key)
-	}
-	r, a, class := h.admitCaller(req, key, body, unread)
-	if a.code != 0 {
-		return a, class
-	}
-	if !signed && unread.code == 0 {
-		body, unread = h.readBody(w, req, key)
-	}
-	if unread.code != 0 {
-		return unread, authenticated
+	caller := h.admitCaller(w, req, key)
+	if caller.code != 0 {
+		return caller.answer, caller.class
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
 	defer cancel()
-	release, err := acquireBody(ctx, key, body)
+	release, err := acquireBody(ctx, key, caller.body)
 	if err != nil {
 		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's "+
 			"max_alerts)")), authenticated
 	}
 	defer release()
-	return h.receive(ctx, r, body, req.Header.Get("Content-Type")), authenticated
+	return h.receive(ctx, caller.receiver, caller.body, req.Header.Get("Content-Type")), authenticated
 }

@@ -31,8 +31,9 @@ const (
 var (
 	received = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_notifications_total",
-		Help: "Requests to a TeamTalkReceiver, by result: taken, refused (4xx), failed (5xx: sent again by the caller).",
-	}, []string{labelNamespace, labelReceiver, "result"})
+		Help: "Requests to a TeamTalkReceiver, by result: taken, refused (4xx), failed (5xx: sent again by the caller). " +
+			"Those that are refused have a reason: unauthenticated, forbidden, too_large, invalid.",
+	}, []string{labelNamespace, labelReceiver, "result", "reason"})
 	results = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "teamtalk_receiver_messages_total",
 		Help: "Messages of notifications, by result: message (created), duplicate (existed before), suppressed (in the " +
@@ -81,8 +82,11 @@ func (s *series) edit(key types.NamespacedName, edit func(labels prometheus.Labe
 	labels := prometheus.Labels{labelNamespace: key.Namespace, labelReceiver: key.Name}
 	if !s.receivers.Has(key) {
 		s.receivers.Insert(key)
-		for _, result := range []string{"taken", "refused", "failed"} {
-			received.WithLabelValues(key.Namespace, key.Name, result)
+		for _, result := range []string{"taken", "failed"} {
+			received.WithLabelValues(key.Namespace, key.Name, result, "")
+		}
+		for _, reason := range []string{"unauthenticated", "forbidden", "too_large", "invalid"} {
+			received.WithLabelValues(key.Namespace, key.Name, "refused", reason)
 		}
 		for _, result := range []string{"message", "duplicate", "suppressed", "filtered"} {
 			results.WithLabelValues(key.Namespace, key.Name, result)
@@ -131,21 +135,33 @@ func observeRequest(key types.NamespacedName, class callerClass, a answer, durat
 	if class == anonymous {
 		return
 	}
-	result := "taken"
-	switch {
-	case a.code >= http.StatusInternalServerError:
-		result = "failed"
-	case a.code >= http.StatusBadRequest:
-		result = "refused"
-	}
+	result, reason := resultOf(a.code)
 	counted.edit(key, func(labels prometheus.Labels) {
-		received.MustCurryWith(labels).WithLabelValues(result).Inc()
+		received.MustCurryWith(labels).WithLabelValues(result, reason).Inc()
 		of := results.MustCurryWith(labels)
 		of.WithLabelValues("message").Add(float64(len(a.Messages)))
 		of.WithLabelValues("duplicate").Add(float64(a.Duplicates))
 		of.WithLabelValues("suppressed").Add(float64(a.Suppressed))
 		of.WithLabelValues("filtered").Add(float64(a.Filtered))
 	})
+}
+
+// resultOf returns the result of a request with this HTTP status, and the reason if it was refused.
+func resultOf(code int) (result, reason string) {
+	switch {
+	case code >= http.StatusInternalServerError:
+		return "failed", ""
+	case code == http.StatusUnauthorized:
+		return "refused", "unauthenticated"
+	case code == http.StatusForbidden:
+		return "refused", "forbidden"
+	case code == http.StatusRequestEntityTooLarge:
+		return "refused", "too_large"
+	case code >= http.StatusBadRequest:
+		return "refused", "invalid"
+	default:
+		return "taken", ""
+	}
 }
 
 func countTemplateFault(key types.NamespacedName) {

@@ -301,7 +301,7 @@ func grantGateway(x *framework.Tenant, user string) {
 	receiver.Spec.Type = v1alpha1.ReceiverGeneric
 	receiver.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}
 	receiver.Spec.Authentication = &v1alpha1.ReceiverAuthentication{
-		HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "signature", Key: "token"},
+		HMACSecretRef: &v1alpha1.HMACSecretRef{TokenSecretRef: v1alpha1.TokenSecretRef{Name: "signature", Key: "token"}},
 	}
 	x.CreateSecret("signature", map[string]string{"token": "a-secret-token"})
 	x.Create(receiver)

@@ -127,7 +127,7 @@ func (p *prometheus) seesTheGateway() {
 		`teamtalk_receiver_request_duration_seconds_count{code="200"}`:                                 4,
 		of("notifications_total", "flooded", `, result="taken"`):                                       3,
 		of("notifications_total", "locked", `, result="failed"`):                                       1,
-		of("notifications_total", "locked", `, result="refused"`):                                      1,
+		of("notifications_total", "locked", `, result="refused", reason="unauthenticated"`):            1,
 		of("messages_total", "flooded", `, result="message"`):                                          made,
 		of("messages_total", "flooded", `, result="suppressed"`):                                       suppressed,
 		of("template_faults_total", "faulty", ""):                                                      1,

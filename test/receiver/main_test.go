@@ -88,7 +88,7 @@ func newTenant(t testing.TB) *tenant {
 	x := &tenant{world.NewTenant(t, world.TeamTalk)}
 	x.GrantOperator()
 	x.CreateServer()
-	x.CreateSecret("caller", map[string]string{"token": secretToken})
+	x.CreateSecret("caller", map[string]string{"token": secretToken, "username": "caller", "password": secretToken})
 	return x
 }
 

@@ -66,7 +66,7 @@ func TestReady(t *testing.T) {
 	// It does not promise that somebody serves the receiver.
 	r := &v1alpha1.TeamTalkReceiver{ObjectMeta: x.Named("alerts")}
 	x.Get(r)
-	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "a gateway with permission") {
+	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "Served says") {
 		t.Errorf("%+v", c)
 	}
 	x.Delete(&corev1.Secret{ObjectMeta: x.Named("later")})
@@ -105,22 +105,39 @@ func TestMessagesExpire(t *testing.T) {
 	x.awaitTexts(x.Alice, 3)
 }
 
+// signature makes a receiver of a type ask for a signature.
+func signature(kind v1alpha1.ReceiverType, header string, encoding v1alpha1.SignatureEncoding) receiverEdit {
+	return func(r *v1alpha1.TeamTalkReceiver) {
+		withSignature(r)
+		r.Spec.Type = kind
+		r.Spec.Authentication.HMACSecretRef.Header, r.Spec.Authentication.HMACSecretRef.Encoding = header, encoding
+	}
+}
+
 // TestRefusedOnAdmission shows what the API server refuses.
 func TestRefusedOnAdmission(t *testing.T) {
 	x := newTenant(t)
 	bob := v1alpha1.UserID(x.Bob)
-	hmac := &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}}
+	hmac := &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.HMACSecretRef{TokenSecretRef: v1alpha1.TokenSecretRef{Name: "caller"}}}
 	tests := map[string]struct {
 		edit receiverEdit
 		want string
 	}{
-		"fine":                    {func(*v1alpha1.TeamTalkReceiver) {}, ""},
-		"no recipients":           {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
-		"toLabel without allow":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
-		"allow without toLabel":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.Recipients{} }, "must be set together"},
-		"groupBy, Generic":        {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},
-		"a signature of alerts":   {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = hmac }, "does not sign"},
-		"a signature of any JSON": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.Authentication = "Generic", hmac }, ""},
+		"fine":                  {func(*v1alpha1.TeamTalkReceiver) {}, ""},
+		"no recipients":         {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
+		"toLabel without allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
+		"allow without toLabel": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.Recipients{} }, "must be set together"},
+		"groupBy, Generic":      {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},
+		"a signature of alerts": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = hmac }, ""},
+		"a password": {func(r *v1alpha1.TeamTalkReceiver) {
+			r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{BasicSecretRef: &v1alpha1.BasicSecretRef{Name: "caller"}}
+		}, ""},
+		"a header and an encoding": {signature("DingTalk", "X-Sign", "base64"), ""},
+		"an encoding, any JSON":    {signature("Generic", "", "base64"), ""},
+		"an encoding of the sign":  {signature("Feishu", "", "base64"), "encoding requires header"},
+		"another encoding":         {signature("Generic", "X-Sign", "base32"), "Unsupported value"},
+		"a header that is not one": {signature("Generic", "X-Sign:", "hex"), "should match"},
+		"a signature of any JSON":  {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.Authentication = "Generic", hmac }, ""},
 		"two authentications": {func(r *v1alpha1.TeamTalkReceiver) {
 			r.Spec.Type = "Generic"
 			r.Spec.Authentication.HMACSecretRef = hmac.HMACSecretRef

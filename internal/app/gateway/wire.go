@@ -123,11 +123,13 @@ func serveReceivers(mgr manager.Manager, live client.WithWatch, s *httpserver.Se
 		Client: live, Authorize: authorizeBy(guard), Identify: httpserver.Identify, ReadBody: httpserver.ReadBody,
 		Log: mgr.GetLogger().WithName("receiver"),
 	})
-	s.Handle(httpserver.Route{
-		Pattern: receiver.Pattern, Name: "Receiver", Handler: handler, WriteError: receiver.Refuse,
-		// Alertmanager retries after 5xx only.
-		CallerLimitStatus: http.StatusServiceUnavailable,
-	})
+	for _, pattern := range []string{receiver.Pattern, receiver.TokenPattern} {
+		s.Handle(httpserver.Route{
+			Pattern: pattern, Name: "Receiver", Handler: handler, WriteError: receiver.Refuse,
+			// Alertmanager retries after 5xx only.
+			CallerLimitStatus: http.StatusServiceUnavailable,
+		})
+	}
 	return mgr.Add(handler)
 }
 
