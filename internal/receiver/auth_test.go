@@ -152,8 +152,8 @@ func TestSignaturesOfOthers(t *testing.T) {
 		"Grafana, any JSON":    {"grafana.http", nil, 200},
 		"Grafana, its alerts":  {"grafana.http", ofType(v1alpha1.ReceiverAlertmanager), 200},
 		"Flux, another header": {"flux.http", inHeader("X-Hub-Signature-256", ""), 401},
-		"Gitea":                {"gitea.http", inHeader("X-Gitea-Signature", "hex"), 200},
-		"Gitea, not named":     {"gitea.http", nil, 401},
+		"Gogs":                 {"gogs.http", inHeader("X-Gogs-Signature", "hex"), 200},
+		"Gogs, not named":      {"gogs.http", nil, 401},
 		"Shopify":              {"shopify.http", inHeader("x-shopify-hmac-sha256", "base64"), 200},
 		"Shopify, as hex":      {"shopify.http", inHeader("X-Shopify-Hmac-Sha256", ""), 401},
 		"GitHub, as base64":    {"github.http", inHeader("X-Hub-Signature-256", "base64"), 401},
@@ -262,8 +262,8 @@ func TestSecretsEndInNewlines(t *testing.T) {
 			feishu := fmt.Sprintf(`{"timestamp":%q,"sign":%q}`, seconds, base64Of(hmacSHA256([]byte(seconds+"\n"+caller), nil)))
 			for what, w := range map[string]*httptest.ResponseRecorder{
 				"a signature":     g.post("signed", anyJSON, "X-Signature", "sha256="+hexSignature(anyJSON, caller)),
-				"Feishu's sign":   g.post("feishu", feishu),
-				"DingTalk's sign": g.post("dingtalk?"+dingTalkQuery(now.UnixMilli(), caller), anyJSON),
+				"Feishu's sign":   g.post("feishu/hook", feishu),
+				"DingTalk's sign": g.post("dingtalk?access_token=x&"+dingTalkQuery(now.UnixMilli(), caller), anyJSON),
 			} {
 				if (w.Code != 401) != known {
 					t.Errorf("%s with %q, stored %q: %d", what, caller, stored, w.Code)

@@ -149,8 +149,8 @@ func isName(key types.NamespacedName) bool {
 	return validation.IsDNS1123Label(key.Namespace) == nil && validation.IsDNS1123Subdomain(key.Name) == nil
 }
 
-// withoutName is what is logged of a receiver that does not exist or could not be read. Its name may be a token that the
-// caller put into the wrong place of the path.
+// withoutName is what is logged of a receiver that does not exist or could not be read. Its name may be a token that
+// the caller put into the wrong place of the path.
 func withoutName(key types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Namespace: key.Namespace}
 }

@@ -31,7 +31,7 @@ func everyForm() []*v1alpha1.TeamTalkReceiver {
 		guardedBy("token", v1alpha1.ReceiverAlertmanager, byToken()),
 		guardedBy("basic", v1alpha1.ReceiverGeneric, byPassword()),
 		guardedBy("signed", v1alpha1.ReceiverAlertmanager, bySignature("", "")),
-		guardedBy("named", v1alpha1.ReceiverGeneric, bySignature("X-Gitea-Signature", "")),
+		guardedBy("named", v1alpha1.ReceiverGeneric, bySignature("X-Gogs-Signature", "")),
 		guardedBy("dingtalk", v1alpha1.ReceiverDingTalk, bySignature("", "")),
 		guardedBy("feishu", v1alpha1.ReceiverFeishu, bySignature("", "")),
 	}
@@ -63,7 +63,7 @@ func TestUnauthenticatedCallersLearnNothing(t *testing.T) {
 		"no answer about it": {headers: []string{"Authorization", "Bearer x"}, authorize: errors.New("gone"), want: 503},
 		"a password":         {headers: []string{"Authorization", basic("u", "x")}, authorize: ErrUnauthenticated, want: 401},
 		"a signature":        {headers: []string{"X-Signature", hexSignature(anyJSON, "x")}, authorize: ErrUnauthenticated, want: 401},
-		"another header":     {headers: []string{"X-Gitea-Signature", hexSignature(anyJSON, "x")}, authorize: ErrUnauthenticated, want: 401},
+		"another header":     {headers: []string{"X-Gogs-Signature", hexSignature(anyJSON, "x")}, authorize: ErrUnauthenticated, want: 401},
 		"a path":             {more: "/x", authorize: ErrUnauthenticated, want: 401},
 		"a query":            {more: "?access_token=x&key=y", authorize: ErrUnauthenticated, want: 401},
 		"DingTalk's sign":    {more: "?timestamp=" + now + "&sign=x", authorize: ErrUnauthenticated, want: 401},

@@ -4,12 +4,16 @@ package httpserver
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 // TestLimitInFlight: what is over the limit is rejected at once, in the operation's own form. Health checks are
@@ -135,6 +139,69 @@ func TestPanic(t *testing.T) {
 	if log := s.log.String(); !strings.Contains(log, "TestPanic") || strings.Contains(log, "secret") {
 		t.Errorf("logged: %s", log)
 	}
+}
+
+// TestURLsAreNotLogged: callers may have a token in the URL. It is in no log, that of net/http included, and in no metric.
+func TestURLsAreNotLogged(t *testing.T) {
+	const token = "swordfish-4711"
+	s := serve(t, Options{}, Route{Pattern: "POST /r/{name}/{token}", Name: "r", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		w.WriteHeader(http.StatusOK) // net/http logs it
+		if r.URL.Query().Has("panic") {
+			panic(r.URL.String())
+		}
+		if r.URL.Query().Has("abort") {
+			panic(http.ErrAbortHandler)
+		}
+	})})
+	for target, want := range map[string]int{
+		"/r/a/" + token: 202, "/r/a/b?key=" + token: 202, "/r/a/" + token + "?panic=" + token: 202, "/r/a/" + token + "?abort=1": 202,
+		"/r/a/b?key=" + token + ";x": 202, "/r/a/" + token + "/more": 404, "/r//" + token: 404, "/" + token: 404,
+	} {
+		r := s.request(http.MethodPost, target, strings.NewReader("{}"))
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Referer", "http://proxy/"+token)
+		if got, body := s.do(r); got.StatusCode != want || strings.Contains(body, token) {
+			t.Errorf("%s: %d %s", target, got.StatusCode, body)
+		}
+	}
+	// What is no request of HTTP is logged by net/http alone.
+	for _, request := range []string{
+		"POST /r/a/" + token + " HTTP/9.9\r\n\r\n", "POST /r/a/%zz" + token + " HTTP/1.1\r\nHost: x\r\n\r\n", token + "\r\n\r\n",
+		"POST /r/a/" + token + " HTTP/1.1\r\nHost: x\r\nX" + token + "\r\n\r\n",
+	} {
+		if answer := s.raw(request); !strings.HasPrefix(answer, "HTTP/1.1 ") || strings.Contains(answer, token) {
+			t.Errorf("%q is answered with %q", request, answer)
+		}
+	}
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, shown := range map[string]string{"log": s.log.String(), "metrics": fmt.Sprint(families)} {
+		if shown == "" || strings.Contains(shown, token) {
+			t.Errorf("the %s: %s", what, shown)
+		}
+	}
+	if log := s.log.String(); !strings.Contains(log, "superfluous") || !strings.Contains(log, "has panicked") {
+		t.Errorf("net/http and the recovery of panics have logged nothing: %s", log)
+	}
+}
+
+// raw sends bytes on a connection of their own, and returns what comes back.
+func (s *testServer) raw(request string) string {
+	s.t.Helper()
+	c, err := (&net.Dialer{Timeout: timeout}).DialContext(s.t.Context(), "tcp", s.address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(timeout))
+	if _, err := c.Write([]byte(request)); err != nil {
+		s.t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(c) // the server closes it
+	return string(answer)
 }
 
 // TestRequestID: every answer has an id, which is in the log. A caller's own is used if it is harmless there.
