@@ -27,7 +27,7 @@ const acceptedForms = "not authenticated: the receiver's authentication says whi
 	"?token=, ?access_token= or ?key=, as X-Gitlab-Token, or as the last segment of the path; " +
 	"a user name and password as Authorization: Basic; " +
 	"the HMAC-SHA256 of the body in a header such as X-Hub-Signature-256: sha256=HEX; " +
-	"DingTalk's ?timestamp= and &sign=, or Feishu's timestamp and sign in the body, at most one hour old"
+	"the timestamp and sign of DingTalk in the query or of Feishu in the body, at most one hour old"
 
 // Errors of an Authorize.
 var (

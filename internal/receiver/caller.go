@@ -31,6 +31,9 @@ const (
 	authenticated
 )
 
+// noSecret is the name of a Secret that need not exist.
+const noSecret = "teamtalk-receiver-without-secret"
+
 // admitted is a request that may be processed, unless its answer has a code.
 type admitted struct {
 	answer
@@ -110,7 +113,7 @@ func (h *Handler) checkHead(
 	switch {
 	case v == nil && err != nil && (r != nil || isName(key)):
 		// As many reads as for a receiver that names a Secret. The result does not matter.
-		_ = h.client.Get(req.Context(), key, &corev1.Secret{})
+		_ = h.client.Get(req.Context(), types.NamespacedName{Namespace: key.Namespace, Name: noSecret}, &corev1.Secret{})
 	case v != nil && err == nil:
 		return ErrUnauthenticated // the receiver's Secret decides
 	}
