@@ -45,7 +45,7 @@ func TestForeignConfigMap(t *testing.T) {
 	}
 }
 
-// TestDamagedState: flood control whose ConfigMap was edited refuses nothing, begins to count anew, and is reported.
+// TestDamagedState: flood control whose ConfigMap was edited refuses nothing, begins to count again, and is reported.
 func TestDamagedState(t *testing.T) {
 	for name, data := range map[string]map[string]string{
 		"not JSON": {"state": "?"}, "no epoch": {"state": "{}"}, "no data": nil,

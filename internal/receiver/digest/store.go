@@ -228,7 +228,7 @@ func (s *Store) read(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*corev1
 	}
 	state, err := decode(cm.Data[stateKey])
 	if err != nil { // as if it had been deleted: alerts are worth more than the counts
-		s.options.Report(r, fmt.Errorf("flood control's ConfigMap %s was damaged: its counts begin anew", name))
+		s.options.Report(r, fmt.Errorf("flood control's ConfigMap %s was damaged: its counts begin again", name))
 		state = newState()
 	}
 	return cm, state, nil
