@@ -41,15 +41,9 @@ var alertmanagerBinary = sync.OnceValues(func() (string, error) {
 // startAlertmanager starts one for the test that posts to target, once it has its peers.
 func (x *tenant) startAlertmanager(t *testing.T, target string, peers ...*alertmanager) *alertmanager {
 	t.Helper()
-	binary, err := alertmanagerBinary()
-	x.Must(err)
-	dir := t.TempDir()
-	token := filepath.Join(dir, "token")
-	x.Must(os.WriteFile(token, []byte(secretToken), 0o600))
-	config := filepath.Join(dir, "alertmanager.yml")
 	// A group is posted when it changes, and again after 12 seconds; the receivers
 	// here take what comes within 10 for a retry.
-	x.Must(os.WriteFile(config, fmt.Appendf(nil, `
+	return x.runAlertmanager(t, fmt.Sprintf(`
 route: {receiver: team, group_by: [alertname], group_wait: 200ms, group_interval: 1s, repeat_interval: 12s}
 receivers:
 - name: team
@@ -57,7 +51,25 @@ receivers:
   - url: %s
     send_resolved: true
     http_config: {authorization: {credentials_file: %s}}
-`, target, token), 0o600))
+`, target, x.tokenFile(t)), peers...)
+}
+
+// tokenFile writes the token of the receivers into a file.
+func (x *tenant) tokenFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "token")
+	x.Must(os.WriteFile(file, []byte(secretToken), 0o600))
+	return file
+}
+
+// runAlertmanager starts one with a configuration.
+func (x *tenant) runAlertmanager(t *testing.T, content string, peers ...*alertmanager) *alertmanager {
+	t.Helper()
+	binary, err := alertmanagerBinary()
+	x.Must(err)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "alertmanager.yml")
+	x.Must(os.WriteFile(config, []byte(content), 0o600))
 	am := &alertmanager{x: x, address: x.freeAddress(), cluster: x.freeAddress()}
 	// Peers do not wait for each other: both post.
 	args := []string{
