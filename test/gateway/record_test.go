@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -178,6 +179,19 @@ func TestNoWait(t *testing.T) {
 		t.Fatalf("answered %+v", a)
 	}
 	x.Eventually("not delivered", func() bool { return len(x.Rows()) == 1 })
+}
+
+// TestWithoutTokens: messages of the gateway need delivery tokens. A caller is told whose turn it is, and nothing that
+// only the author of a TeamTalkMessage could do.
+func TestWithoutTokens(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DeliveryToken = v1alpha1.DeliveryTokenDisabled })
+	g := x.sidecar()
+	a := g.post("/query/SendSingleMessage?wait=8", x.hello("no token"))
+	if *a.Code != 10 || !strings.Contains(a.Detail, "deliveryToken is Disabled") || strings.Contains(a.Detail, "remove") {
+		t.Errorf("answered %+v", a)
+	}
+	x.CheckRows(0)
 }
 
 // TestTTL: finished messages do not pile up.

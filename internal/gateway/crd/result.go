@@ -46,11 +46,17 @@ func resultOf(m *v1alpha1.TeamTalkMessage) api.Result {
 
 // forCaller replaces the advice for those who write TeamTalkMessages, which the status has, by advice for the gateway's
 // callers: a request has no longText. size is that of the text in bytes. Texts that no server can send are refused
-// before, so the limit is that of servers with delivery tokens.
+// before, so the limit is that of servers with delivery tokens. Nor can callers remove the key, which each message has
+// here: texts were checked before, so that an invalid content means a server without tokens. The request is not at
+// fault then.
 func forCaller(r *api.Result, size int) {
 	advise := func(c *v1alpha1.Cause) {
-		if c.Reason == v1alpha1.ReasonContentTooLong {
+		switch c.Reason {
+		case v1alpha1.ReasonContentTooLong:
 			c.Message = fmt.Sprintf("the text has %d bytes, at most %d can be sent: shorten it", size, cipher.MaxTextWithToken)
+		case v1alpha1.ReasonContentInvalid:
+			c.Reason, c.Message = v1alpha1.ReasonServerNotReady, "the server's deliveryToken is Disabled: nothing can be sent "+
+				"through this gateway until its administrator enables it, or runs a gateway with --mode direct"
 		}
 	}
 	advise(&r.Cause)
