@@ -68,6 +68,27 @@ func TestRender(t *testing.T) {
 			receiver: declared("  toLabel: instance\n  allow: {users: [3]}"), payload: payload,
 			wantOut: []string{"To: user 2, group 7\n"}, wantErr: []string{"2 alerts", "spec.allow"},
 		},
+		"a filter, keys and recipients": {
+			receiver: declared("  allow: {groups: [9]}\n  filter: payload.status == \"firing\"\n  dedupKey: payload.labels.alertname + \"/\" + payload.labels.instance\n  recipients: '[group(9)]'"), payload: payload,
+			wantOut: []string{"Filtered: 1 of what was posted, by spec.filter\n\nMessage: r-", "To: group 9\n", "Key: \"HighLatency/api-1\"\n", "🔥 FIRING"},
+		},
+		"all of it is filtered": {receiver: declared("  filter: 'false'"), payload: payload, wantOut: []string{"Filtered: 2 of what was posted"}},
+		"an expression that fails": {
+			receiver: declared("  filter: int(payload.labels.alertname) > 1"), payload: payload,
+			wantOut: []string{"🔥 FIRING"}, wantErr: []string{"an expression fails: spec.filter: line 1, column 4: a value cannot be used here"},
+		},
+		"an expression that does not compile": {
+			receiver: declared("  dedupKey: payload.labels.nope("), payload: payload,
+			wantOut: []string{"🔥 FIRING"}, wantErr: []string{"an expression fails: spec.dedupKey: line 1, column 21: Syntax error"},
+		},
+		"a recipient of an expression that is not allowed": {
+			receiver: declared("  allow: {users: [3]}\n  recipients: '[user(3), user(4)]'"), payload: payload,
+			wantOut: []string{"To: user 3\n"}, wantErr: []string{"for 2 of what was posted", "spec.allow"},
+		},
+		"a blank expression": {receiver: declared("  filter: '  '"), payload: payload, wantErr: []string{"spec.filter"}},
+		"recipients by a label and by an expression": {
+			receiver: declared("  toLabel: a\n  recipients: '[]'\n  allow: {users: [3]}"), payload: payload, wantErr: []string{"must not be set together"},
+		},
 		"an unknown field":   {receiver: declared("  templates: x"), payload: payload, wantErr: []string{"templates"}},
 		"no receiver":        {receiver: write("kind: Secret"), payload: payload, wantErr: []string{"no TeamTalkReceiver"}},
 		"two receivers":      {receiver: write(one + "---\n" + one), payload: payload, wantErr: []string{"more than one"}},

@@ -50,8 +50,6 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	a := answer{code: http.StatusOK, Filtered: decoded.Filtered}
 	if err != nil {
 		a = h.failed(key, err)
-	} else if len(decoded.Faults) == 0 && !texts.failed.Load() {
-		h.status.processed(r, h.now(), nil)
 	}
 	for _, o := range outcomes {
 		// Counted even if others failed: the retry does not create it again.
@@ -64,6 +62,9 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 		if o.duplicate && err == nil {
 			a.Duplicates++
 		}
+	}
+	if used := len(a.Messages)+a.Suppressed+a.Filtered > 0; used && len(decoded.Faults) == 0 && !texts.failed.Load() {
+		h.status.processed(r, h.now(), nil)
 	}
 	return a
 }

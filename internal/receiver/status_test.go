@@ -81,7 +81,7 @@ func TestStatusesAreWrittenNowAndThen(t *testing.T) {
 func seriesOf(t *testing.T, key types.NamespacedName) []string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(received, results, faults, lastError)
+	registry.MustRegister(received, results, faults, expressionFaults, lastError)
 	families, err := registry.Gather()
 	must(t, err)
 	var names []string
@@ -103,7 +103,7 @@ func seriesOf(t *testing.T, key types.NamespacedName) []string {
 func TestSeriesEnd(t *testing.T) {
 	there := types.NamespacedName{Namespace: "chat", Name: "alerts"}
 	gone := types.NamespacedName{Namespace: "chat", Name: "gone-since"}
-	all := []string{"last_error_timestamp_seconds", "messages_total", "notifications_total", "template_faults_total"}
+	all := []string{"expression_faults_total", "last_error_timestamp_seconds", "messages_total", "notifications_total", "template_faults_total"}
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, alertmanager(""))
 		h := NewHandler(Options{Client: c, Log: logr.Discard()})

@@ -84,6 +84,9 @@ func (p *prometheus) seesTheGateway() {
 		s.FloodControl = &v1alpha1.FloodControl{Messages: 1, WindowSeconds: 3600}
 	})
 	create("faulty", func(s *v1alpha1.TeamTalkReceiverSpec) { s.Template = `{{ fail "no" }}` })
+	create("choosy", func(s *v1alpha1.TeamTalkReceiverSpec) {
+		s.Filter, s.DedupKey = `payload.labels.alertname != "Unwanted"`, `string(payload.values.A)`
+	})
 	locked := create("locked", func(s *v1alpha1.TeamTalkReceiverSpec) {
 		s.Authentication = &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "not-yet"}}
 	})
@@ -111,6 +114,8 @@ func (p *prometheus) seesTheGateway() {
 		}
 	}
 	answered("faulty", "TemplateFails", http.StatusOK)
+	answered("choosy", "Unwanted", http.StatusOK)
+	answered("choosy", "WithoutValues", http.StatusOK)
 	answered("locked", "NoSecret", http.StatusServiceUnavailable)
 	p.CreateSecret("not-yet", map[string]string{"token": "swordfish"})
 	answered("locked", "NotTheToken", http.StatusUnauthorized)
@@ -121,16 +126,20 @@ func (p *prometheus) seesTheGateway() {
 	for expr, want := range map[string]float64{
 		`teamtalk_gateway_requests_total{operation="SendSingleMessage", status="200", error_code="0"}`: 1,
 		`teamtalk_gateway_requests_total{operation="SendSingleMessage", status="401"}`:                 1,
-		`teamtalk_gateway_requests_total{operation="Receiver", status="200"}`:                          4,
+		`teamtalk_gateway_requests_total{operation="Receiver", status="200"}`:                          6,
 		`teamtalk_gateway_requests_total{operation="Receiver", status="503"}`:                          1,
 		`teamtalk_gateway_request_duration_seconds_count{operation="SendSingleMessage"}`:               2,
-		`teamtalk_receiver_request_duration_seconds_count{code="200"}`:                                 4,
+		`teamtalk_receiver_request_duration_seconds_count{code="200"}`:                                 6,
 		of("notifications_total", "flooded", `, result="taken"`):                                       3,
 		of("notifications_total", "locked", `, result="failed"`):                                       1,
 		of("notifications_total", "locked", `, result="refused", reason="unauthenticated"`):            1,
 		of("messages_total", "flooded", `, result="message"`):                                          made,
 		of("messages_total", "flooded", `, result="suppressed"`):                                       suppressed,
 		of("template_faults_total", "faulty", ""):                                                      1,
+		of("messages_total", "choosy", `, result="filtered"`):                                          1,
+		of("messages_total", "choosy", `, result="message"`):                                           1,
+		of("expression_faults_total", "choosy", `, expression="dedupKey"`):                             1,
+		of("expression_faults_total", "choosy", `, expression="filter"`):                               0,
 		of("template_faults_total", "flooded", ""):                                                     0,
 	} {
 		p.await(expr, want)
@@ -139,6 +148,8 @@ func (p *prometheus) seesTheGateway() {
 	// It has authenticated no caller: unauthenticated ones write no status.
 	p.await("count("+of("last_error_timestamp_seconds", "locked", "")+") or vector(0)", 0)
 	p.await(`count(ALERTS{alertname="TeamTalkReceiverTemplateFaults", receiver="faulty", alertstate="firing"})`, 1)
+
+	p.await(`count(ALERTS{alertname="TeamTalkReceiverExpressionFaults", receiver="choosy", alertstate="firing"})`, 1)
 
 	p.Delete(locked)
 	answered("locked", "Gone", http.StatusNotFound)

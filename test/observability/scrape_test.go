@@ -196,14 +196,14 @@ func (p *prometheus) isDiscreet() {
 	p.Helper()
 	var series []map[string]string
 	p.Must(p.api("series", url.Values{"match[]": {`{__name__=~"teamtalk_.+"}`}}, &series))
-	constant := regexp.MustCompile(`^([A-Z][A-Za-z]+|[a-z_]+|[0-9.e+-]+|\+Inf)$`)
+	constant := regexp.MustCompile(`^([A-Z][A-Za-z]+|[a-z_]+|[a-z]+[A-Z][a-z]+|[0-9.e+-]+|\+Inf)$`)
 	for _, s := range series {
 		for label, value := range s {
 			switch label {
 			case "__name__", "instance", "job", "pod", "service", "container", "namespace", "endpoint": // of the target
 			case "server_namespace", "server", "receiver_namespace", "receiver":
 			case "version", "commit", "go": // of the build
-			case "outcome", "reason", "state", "step", "peer", "end", "recipient_type", "le", "result", "code", "operation", "status", "error_code":
+			case "outcome", "reason", "state", "step", "peer", "end", "recipient_type", "le", "result", "code", "operation", "status", "error_code", "expression":
 				if !constant.MatchString(value) {
 					p.Errorf("%s has a label %s=%q", s["__name__"], label, value)
 				}

@@ -139,6 +139,7 @@ type reply struct {
 	Messages   []string
 	Duplicates int
 	Suppressed int
+	Filtered   int
 	Error      string
 
 	header http.Header

@@ -61,7 +61,17 @@ func TestReady(t *testing.T) {
 	x.awaitReady("alerts", v1alpha1.ReasonSendToSelf)
 	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = r.Spec.To.Users[:1] })
 	x.awaitReady("alerts", v1alpha1.ReasonTemplateInvalid)
-	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Template = "{{.Status}}" })
+	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.Template = "{{.Status}}"
+		r.Spec.Filter = "true &&\n payload.Status == 'firing'"
+	})
+	x.awaitReady("alerts", v1alpha1.ReasonExpressionInvalid)
+	invalid := &v1alpha1.TeamTalkReceiver{ObjectMeta: x.Named("alerts")}
+	x.Get(invalid)
+	if c := meta.FindStatusCondition(invalid.Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(c.Message, "spec.filter: line 2, column 9: payload has no field Status") {
+		t.Errorf("%+v", c)
+	}
+	x.edit("alerts", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Filter = "payload.status == 'firing'" })
 	x.awaitReady("alerts", v1alpha1.ReasonReady)
 	// It does not promise that somebody serves the receiver.
 	r := &v1alpha1.TeamTalkReceiver{ObjectMeta: x.Named("alerts")}
@@ -123,12 +133,19 @@ func TestRefusedOnAdmission(t *testing.T) {
 		edit receiverEdit
 		want string
 	}{
-		"fine":                  {func(*v1alpha1.TeamTalkReceiver) {}, ""},
-		"no recipients":         {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
-		"toLabel without allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
-		"allow without toLabel": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.Recipients{} }, "must be set together"},
-		"groupBy, Generic":      {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},
-		"a signature of alerts": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = hmac }, ""},
+		"fine":                     {func(*v1alpha1.TeamTalkReceiver) {}, ""},
+		"no recipients":            {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
+		"toLabel without allow":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
+		"allow without toLabel":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.Recipients{} }, "must be set together"},
+		"recipients without allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Recipients = "[]" }, "must be set together"},
+		"recipients with toLabel": {func(r *v1alpha1.TeamTalkReceiver) {
+			r.Spec.Recipients, r.Spec.ToLabel, r.Spec.Allow = "[]", "user", &v1alpha1.Recipients{}
+		}, "must not be set together"},
+		"recipients, with allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Recipients, r.Spec.Allow = "[]", &v1alpha1.Recipients{} }, ""},
+		"a blank filter":         {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Filter = " \n" }, "spec.filter"},
+		"a key that is too long": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupKey = strings.Repeat("a", 4097) }, "spec.dedupKey"},
+		"groupBy, Generic":       {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},
+		"a signature of alerts":  {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Authentication = hmac }, ""},
 		"a password": {func(r *v1alpha1.TeamTalkReceiver) {
 			r.Spec.Authentication = &v1alpha1.ReceiverAuthentication{BasicSecretRef: &v1alpha1.BasicSecretRef{Name: "caller"}}
 		}, ""},

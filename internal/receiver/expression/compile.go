@@ -16,7 +16,6 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
-	k8stypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/lru"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -26,11 +25,13 @@ import (
 const (
 	// maxSource is the longest expression, in characters. It is that of the CRD.
 	maxSource = 4096
-	// maxLoops is how many macros such as exists may be in each other or on each other's results, maxSelects how many names one may ask for in a row.
-	maxLoops, maxSelects = 4, 32
+	// maxLoops is how many macros such as exists may be in each other or on each other's results.
+	maxLoops = 4
+	// maxSelects is how many names or elements one may ask for in a row.
+	maxSelects = 32
 	// maxMessage is the longest message of CEL, in characters: some list types.
 	maxMessage = 200
-	// maxKept is how many receivers' expressions are kept. Those of one take up to some 100 KiB.
+	// maxKept is how many receivers' expressions are kept compiled. Those of one take up to some 100 KiB.
 	maxKept = 256
 )
 
@@ -83,26 +84,24 @@ type expression struct {
 	invalid error
 }
 
-// kept are the expressions of receivers that were posted to.
+// kept are the expressions of receivers that were posted to, by what they are compiled from.
 var kept = lru.New(maxKept)
 
-// Of returns the expressions of a receiver. Those of one that exists are compiled once.
+// Of returns the expressions of a receiver, which are kept compiled.
 func Of(r *v1alpha1.TeamTalkReceiver) *Set {
-	if r.Spec.Filter == "" && r.Spec.DedupKey == "" && r.Spec.Recipients == "" {
+	type sources struct {
+		kind                         v1alpha1.ReceiverType
+		filter, dedupKey, recipients string
+	}
+	from := sources{r.Spec.Type, r.Spec.Filter, r.Spec.DedupKey, r.Spec.Recipients}
+	if from == (sources{kind: r.Spec.Type}) {
 		return &Set{}
 	}
-	type key struct {
-		uid        k8stypes.UID
-		generation int64
-	}
-	k := key{r.UID, r.Generation}
-	if s, ok := kept.Get(k); ok && r.UID != "" {
+	if s, ok := kept.Get(from); ok {
 		return s.(*Set)
 	}
 	s, _ := Compile(&r.Spec) // its error is that of each evaluation
-	if r.UID != "" {
-		kept.Add(k, s)
-	}
+	kept.Add(from, s)
 	return s
 }
 

@@ -254,18 +254,20 @@ func TestFaultsHaveNoData(t *testing.T) {
 // TestKept: the expressions of a receiver are compiled once, until they change.
 func TestKept(t *testing.T) {
 	r := &v1alpha1.TeamTalkReceiver{Spec: *generic("true", "", "")}
-	r.UID, r.Generation = "kept", 1
 	first := Of(r)
-	if Of(r) != first {
+	if Of(r.DeepCopy()) != first {
 		t.Error("compiled again")
 	}
-	r.Generation, r.Spec.Filter = 2, "false"
+	r.Spec.Filter = "false"
 	if e := Of(r).Evaluate(t.Context(), nil); e.Keep(nil) {
 		t.Error("the old one is used")
 	}
-	r.UID = ""
-	if Of(r) == Of(r) {
-		t.Error("one that does not exist is kept")
+	// The type decides which fields there are.
+	r.Spec.Filter = "payload.any"
+	e := Of(r).Evaluate(t.Context(), nil)
+	r.Spec.Type = v1alpha1.ReceiverAlertmanager
+	if strict := Of(r).Evaluate(t.Context(), nil); e.set == strict.set {
+		t.Error("those of another type are used")
 	}
 	if !Of(&v1alpha1.TeamTalkReceiver{}).IsEmpty() || first.IsEmpty() {
 		t.Error("IsEmpty")

@@ -48,8 +48,7 @@ var alertFields, notificationFields = fieldsOf[template.Alert](), fieldsOf[templ
 
 func fieldsOf[T any]() map[string]bool {
 	fields := map[string]bool{}
-	for i := range reflect.TypeFor[T]().NumField() {
-		f := reflect.TypeFor[T]().Field(i)
+	for f := range reflect.TypeFor[T]().Fields() {
 		if name, _ := jsonName(f.Tag.Get("json")); name != "" {
 			fields[name] = true
 		}
