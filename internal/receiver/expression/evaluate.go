@@ -4,6 +4,7 @@ package expression
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
+
+// maxKey is the longest key that is kept, in bytes. A longer one is kept as its digest: each alert of a body has one.
+const maxKey = 1024
 
 // fault is an error of an evaluation that does not quote data.
 type fault string
@@ -90,6 +94,9 @@ func (e *Evaluation) Key(payload any) (key string, ok bool) {
 	switch v.(type) {
 	case types.String, types.Int, types.Uint, types.Double, types.Timestamp:
 		text, isText := v.ConvertToType(types.StringType).(types.String)
+		if len(text) > maxKey {
+			return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text))), true
+		}
 		return string(text), isText && text != ""
 	}
 	e.fail(e.set.dedupKey, fmt.Errorf("it must be a text or a number, not a %s", v.Type().TypeName()))

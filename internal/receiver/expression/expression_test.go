@@ -131,6 +131,7 @@ func TestKeys(t *testing.T) {
 	for text, want := range map[string]string{
 		`payload.labels.team + "/" + payload.status`: "db/firing",
 		`payload.n`: "7", `payload.f`: "5", `7`: "7", `payload.list[0]`: "a", `timestamp(payload.time)`: "2026-03-01T16:05:00Z",
+		`payload.text.replace("-", "` + strings.Repeat("-", 600) + `")`: "sha256:329f69e74e31124f5e4882b92174a84f6a6659d4eec331d650485b32c6ca982c",
 		`""`: "", `payload.missing`: "", `payload.labels`: "", `payload.list`: "", `payload.nothing`: "",
 	} {
 		set, err := Compile(generic("", text, ""))

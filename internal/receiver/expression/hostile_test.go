@@ -3,6 +3,7 @@
 package expression
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime/metrics"
 	"strings"
@@ -121,6 +122,56 @@ func TestHostileExpressions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAllAlertsShareTheWork: a body of many alerts takes little more than the work of a body.
+func TestAllAlertsShareTheWork(t *testing.T) {
+	payload := decoded(t, hostileBody())
+	set, err := Compile(generic(hostileExpressions()["loops in loops"], `"key"`, `[user(1)]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := set.Evaluate(t.Context(), payload)
+	const alerts = 1000
+	for range alerts {
+		if !e.Keep(payload) {
+			t.Fatal("an alert is not sent")
+		}
+	}
+	if f := e.Faults(); e.work != 0 || len(f) != 1 || f[0].Count != alerts {
+		t.Errorf("%d work is left, %+v", e.work, f)
+	}
+	if key, keyed := e.Key(payload); keyed || len(e.Recipients(payload)) > 0 || len(e.Faults()) != 3 {
+		t.Errorf("%q, %+v", key, e.Faults())
+	}
+}
+
+// FuzzExpression: whatever the expression and the body are, it ends, and takes what is counted.
+func FuzzExpression(f *testing.F) {
+	for _, text := range hostileExpressions() {
+		f.Add(text, `{"a":"aaa","list":[1,2,3],"map":{"x":1}}`)
+	}
+	for _, text := range []string{`payload.a == "b" ? [user(1)] : []`, `payload.?a.orValue("x") + string(payload.n)`, `payload.all(k, payload[k] == k)`} {
+		f.Add(text, `{"a":"b","n":5.0}`)
+	}
+	f.Fuzz(func(t *testing.T, text, body string) {
+		if !json.Valid([]byte(body)) || len(body) > 10_000 {
+			return
+		}
+		payload := decoded(t, body)
+		set, err := Compile(generic(text, text, text))
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q", err)
+		}
+		e := set.Evaluate(t.Context(), payload)
+		before := allocated()
+		e.Keep(payload)
+		e.Key(payload)
+		e.Recipients(payload)
+		if bytes, work := int(allocated()-before), bodyWork-e.work; bytes > maxAllocated*work+aside || work > 3*(maxWork+evaluationWork) {
+			t.Errorf("%d KiB for %d units", bytes>>10, work)
+		}
+	})
 }
 
 // TestHostileSources: what takes long to compile is refused, or does not.
