@@ -48,3 +48,6 @@ func (r *TeamTalkReceiver) OwnerReference() metav1.OwnerReference {
 		APIVersion: GroupVersion.String(), Kind: "TeamTalkReceiver", Name: r.Name, UID: r.UID, Controller: new(true),
 	}
 }
+
+// HasAlerts reports whether notifications of the type have alerts with labels.
+func (t ReceiverType) HasAlerts() bool { return t == ReceiverAlertmanager || t == ReceiverGrafana }

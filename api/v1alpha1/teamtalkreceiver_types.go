@@ -56,15 +56,25 @@ const (
 
 // ReceiverType is the format of the notifications of a receiver.
 //
-// +kubebuilder:validation:Enum=Alertmanager;DingTalk;Feishu;Generic
+// +kubebuilder:validation:Enum=Alertmanager;Grafana;Slack;DingTalk;WeCom;Feishu;Generic
 type ReceiverType string
 
 // Receiver types.
 const (
+	// ReceiverAlertmanager is Alertmanager's webhook, version 4.
 	ReceiverAlertmanager ReceiverType = "Alertmanager"
-	ReceiverDingTalk     ReceiverType = "DingTalk"
-	ReceiverFeishu       ReceiverType = "Feishu"
-	ReceiverGeneric      ReceiverType = "Generic"
+	// ReceiverGrafana is the webhook of Grafana's alerting: Alertmanager's with values and links.
+	ReceiverGrafana ReceiverType = "Grafana"
+	// ReceiverSlack is what incoming webhooks of Slack, Mattermost and Rocket.Chat accept.
+	ReceiverSlack ReceiverType = "Slack"
+	// ReceiverDingTalk is what custom robots of DingTalk accept.
+	ReceiverDingTalk ReceiverType = "DingTalk"
+	// ReceiverWeCom is what group robots of WeCom accept.
+	ReceiverWeCom ReceiverType = "WeCom"
+	// ReceiverFeishu is what custom bots of Feishu and Lark accept.
+	ReceiverFeishu ReceiverType = "Feishu"
+	// ReceiverGeneric is any JSON.
+	ReceiverGeneric ReceiverType = "Generic"
 )
 
 // Language is a language of the built-in texts.
@@ -82,12 +92,13 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.toLabel) || has(self.recipients)) == has(self.allow)",message="toLabel or recipients, and allow must be set together: allow lists the recipients that they may name"
 // +kubebuilder:validation:XValidation:rule="!has(self.toLabel) || !has(self.recipients)",message="toLabel and recipients must not be set together: an expression reads labels too"
-// +kubebuilder:validation:XValidation:rule="self.type == 'Alertmanager' || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate require type Alertmanager"
+// +kubebuilder:validation:XValidation:rule="self.type in ['Alertmanager', 'Grafana'] || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate require type Alertmanager or Grafana"
 // +kubebuilder:validation:XValidation:rule="!(self.type in ['DingTalk', 'Feishu']) || !has(self.authentication) || !has(self.authentication.hmacSecretRef) || !has(self.authentication.hmacSecretRef.encoding) || has(self.authentication.hmacSecretRef.header)",message="encoding requires header with this type: without a header, requests have the service's own sign, which is base64",fieldPath=".authentication.hmacSecretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !(self.senderID in self.to.users)) && (!has(self.allow) || !has(self.allow.users) || !(self.senderID in self.allow.users)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
 // +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: the previous message identifies a repeat",fieldPath=".ttlSecondsAfterFinished"
 type TeamTalkReceiverSpec struct {
-	// type is the format of the notifications: Alertmanager (its webhook, version 4) or Generic (any JSON).
+	// type is the format of the notifications, and of the answers: Alertmanager (its webhook, version 4), Grafana (its
+	// webhook), what the incoming webhooks of Slack, DingTalk, WeCom or Feishu accept, or Generic (any JSON).
 	// +required
 	Type ReceiverType `json:"type,omitempty"`
 

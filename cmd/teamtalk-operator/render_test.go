@@ -99,7 +99,7 @@ func TestRender(t *testing.T) {
 		"too short a window": {receiver: valid("type: Generic, to: {users: [2]}, dedupWindowSeconds: 1"), payload: payload, wantErr: []string{"spec.dedupWindowSeconds"}},
 		"a label of another type": {
 			receiver: valid("type: Generic, to: {users: [2]}, toLabel: x, allow: {users: [3]}"), payload: payload,
-			wantErr: []string{"toLabel, groupBy and resolvedTemplate require type Alertmanager"},
+			wantErr: []string{"toLabel, groupBy and resolvedTemplate require type Alertmanager or Grafana"},
 		},
 		"a sender who is a recipient": {receiver: valid("type: Generic, senderID: 2, to: {users: [2]}"), payload: payload, wantErr: []string{"spec.senderID"}},
 		"the same label twice":        {receiver: valid("type: Alertmanager, to: {users: [2]}, groupBy: [a, a]"), payload: payload, wantErr: []string{"spec.groupBy"}},

@@ -3,7 +3,6 @@
 package receiver
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -23,7 +22,10 @@ type answer struct {
 	Filtered int    `json:"filtered,omitempty"`
 	Error    string `json:"error,omitempty"`
 	// cause is what the receiver's status says of a failure. The caller does not get it.
-	cause string
+	cause  string
+	reason reason
+	// form is that of the receiver, if the caller may know it.
+	form form
 }
 
 func refuse(code int, format string, args ...any) answer {
@@ -38,20 +40,39 @@ func (h *Handler) failed(key types.NamespacedName, err error) answer {
 	return a
 }
 
-// Refuse writes an answer in a Handler's form, for requests that do not reach one.
-func Refuse(w http.ResponseWriter, status int, detail string) {
-	answer{code: status, Error: detail}.write(w)
+// busy is failed for a caller who sends too much at once.
+func (h *Handler) busy(key types.NamespacedName, err error) answer {
+	a := h.failed(key, err)
+	a.reason = tooFast
+	return a
 }
 
-func (a answer) write(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/json")
+// Refuse writes an answer in a Handler's form, for requests that do not reach one: they are over a limit, or the
+// handler has panicked.
+func Refuse(w http.ResponseWriter, req *http.Request, status int, detail string) {
+	a := answer{code: status, Error: detail}
+	if status == http.StatusServiceUnavailable {
+		a.reason = tooFast
+	}
+	a.write(w, req)
+}
+
+func (a answer) write(w http.ResponseWriter, req *http.Request) {
 	switch a.code {
 	case http.StatusUnauthorized:
+		if isSigned(req) && a.reason == byStatus {
+			a.reason = invalidSignature
+		}
 		// Some clients send a password only if they are asked for it.
 		w.Header()["Www-Authenticate"] = []string{`Bearer realm="teamtalk"`, `Basic realm="teamtalk", charset="UTF-8"`}
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	}
+	if a.form == nil {
+		a.form = formFor(req)
+	}
+	contentType, body := a.form(a)
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(a.code)
-	_ = json.NewEncoder(w).Encode(a) // a caller that is gone sends it again
+	_, _ = w.Write(body) // a caller that is gone sends it again
 }

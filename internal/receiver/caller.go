@@ -84,7 +84,11 @@ func (h *Handler) admitCaller(w http.ResponseWriter, req *http.Request, key type
 	case unread.code != 0:
 		return admitted{answer: unread, class: class}
 	case !v.acceptsBody(req, body):
-		return admitted{answer: h.refused(key, denied), class: class}
+		a := h.refused(key, denied)
+		if _, sign := feishuSign(body); sign != "" && a.code == http.StatusUnauthorized {
+			a.reason = invalidSignature
+		}
+		return admitted{answer: a, class: class}
 	}
 	a := h.admitReceiver(ctx, r)
 	a.body = body
@@ -129,7 +133,7 @@ func (h *Handler) admitReceiver(ctx context.Context, r *v1alpha1.TeamTalkReceive
 		// Its messages would be deleted with it.
 		a.answer = h.failed(key, errors.New("the receiver is being deleted"))
 	case h.options.Identify != nil && !h.options.Identify(ctx, "receiver "+key.String()):
-		a.answer = h.failed(key, errors.New("too many requests to it at once"))
+		a.answer = h.busy(key, errors.New("too many requests to it at once"))
 	}
 	return a
 }

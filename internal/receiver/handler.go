@@ -96,16 +96,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if class == authenticated {
 		h.record(key, a)
 	}
-	a.write(w)
+	a.write(w, req)
 }
 
 // serve authenticates the caller, reads the body, and creates the messages.
-func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.NamespacedName) (answer, callerClass) {
+func (h *Handler) serve(
+	w http.ResponseWriter, req *http.Request, key types.NamespacedName,
+) (a answer, class callerClass) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
 	}
 	caller := h.admitCaller(w, req, key)
+	if caller.class == authenticated {
+		defer func() { a.form = formOf(caller.receiver) }()
+	}
 	if caller.code != 0 {
 		return caller.answer, caller.class
 	}
@@ -113,7 +118,7 @@ func (h *Handler) serve(w http.ResponseWriter, req *http.Request, key types.Name
 	defer cancel()
 	release, err := acquireBody(ctx, key, caller.body)
 	if err != nil {
-		return h.failed(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's "+
+		return h.busy(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's "+
 			"max_alerts)")), authenticated
 	}
 	defer release()

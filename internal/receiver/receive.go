@@ -37,7 +37,9 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	case ctx.Err() != nil:
 		return h.failed(key, fmt.Errorf("evaluate the receiver's expressions: %w", ctx.Err()))
 	case err != nil:
-		return refuse(http.StatusBadRequest, "%s", err)
+		a := refuse(http.StatusBadRequest, "%s", err)
+		a.reason = reasonOf(err)
+		return a
 	}
 	if decoded.Refused > 0 {
 		h.status.fail(key, h.now(), refusedRecipients(r, decoded.Refused))

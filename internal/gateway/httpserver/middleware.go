@@ -51,7 +51,9 @@ func init() { metrics.Registry.MustRegister(requests, durations, inFlight) }
 // wrap puts around a route's handler what every request passes through, outermost first.
 func (s *Server) wrap(route Route) http.Handler {
 	if route.WriteError == nil {
-		route.WriteError = writeText
+		route.WriteError = func(w http.ResponseWriter, _ *http.Request, status int, detail string) {
+			writeText(w, status, detail)
+		}
 	}
 	if route.CallerLimitStatus == 0 {
 		route.CallerLimitStatus = http.StatusTooManyRequests
@@ -96,7 +98,7 @@ func (s *Server) recoverPanic(route Route, next http.Handler) http.HandlerFunc {
 			log := logr.FromContextOrDiscard(r.Context())
 			log.Info("a handler has panicked", "endpoint", route.Name, "stack", string(debug.Stack()))
 			if infoOf(r.Context()).status == 0 {
-				route.WriteError(w, http.StatusInternalServerError, "internal error, see the gateway's log for this request id")
+				route.WriteError(w, r, http.StatusInternalServerError, "internal error, see the gateway's log for this request id")
 			}
 		}()
 		next.ServeHTTP(w, r)
@@ -119,7 +121,7 @@ func (s *Server) limit(route Route, next http.Handler) http.HandlerFunc {
 			w.Header().Set("Retry-After", "1")
 			// The body is not read, so the connection cannot serve another request.
 			w.Header().Set("Connection", "close")
-			route.WriteError(w, status, err.Error())
+			route.WriteError(w, r, status, err.Error())
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -20,7 +20,9 @@ import (
 // answered.
 func TestLimitInFlight(t *testing.T) {
 	b := newBlocker("bounded")
-	b.WriteError = func(w http.ResponseWriter, status int, detail string) { writeText(w, status, "rejected: "+detail) }
+	b.WriteError = func(w http.ResponseWriter, _ *http.Request, status int, detail string) {
+		writeText(w, status, "rejected: "+detail)
+	}
 	s := serve(t, Options{MaxInFlight: 8, MaxPerCaller: 8}, b.Route)
 	rejected := func() float64 { return testutil.ToFloat64(requests.WithLabelValues("bounded", "503", "")) }
 	before := rejected()

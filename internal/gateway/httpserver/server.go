@@ -30,7 +30,7 @@ type Route struct {
 	Handler http.Handler
 	// WriteError answers in the operation's own form where Handler does not: over a limit, and after a panic. If nil,
 	// the answer is a line of text.
-	WriteError func(w http.ResponseWriter, status int, detail string)
+	WriteError func(w http.ResponseWriter, r *http.Request, status int, detail string)
 	// CallerLimitStatus is the HTTP status over the limit of one address, at which callers try again. If 0, it is 429.
 	CallerLimitStatus int
 }

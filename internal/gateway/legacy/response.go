@@ -87,7 +87,7 @@ func badParameter(format string, args ...any) *response {
 }
 
 // writeError answers where an operation cannot.
-func writeError(w http.ResponseWriter, status int, detail string) {
+func writeError(w http.ResponseWriter, _ *http.Request, status int, detail string) {
 	write(w, response{Code: CodeServerFault, Detail: detail, status: status})
 }
 

@@ -112,7 +112,7 @@ func (s *Set) IsEmpty() bool { return s.filter == nil && s.dedupKey == nil && s.
 // nevertheless.
 func Compile(spec *v1alpha1.TeamTalkReceiverSpec) (*Set, error) {
 	s, errs := &Set{}, []error{}
-	hasAlerts := spec.Type == v1alpha1.ReceiverAlertmanager
+	hasAlerts := spec.Type.HasAlerts()
 	for _, e := range []struct {
 		name, text string
 		into       **expression

@@ -67,7 +67,7 @@ func decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notif
 func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (result Result) {
 	m := Message{Hash: Hash("body", r.Namespace, r.Name, n.Identity), To: r.Spec.To.All(), Body: n.Body}
 	if set := expression.Of(r); !set.IsEmpty() {
-		payload := expression.Body(n.Body)
+		payload := expression.Body(n.payload())
 		e := set.Evaluate(ctx, payload)
 		if !e.Keep(payload) {
 			return Result{Filtered: 1, Faults: e.Faults()}

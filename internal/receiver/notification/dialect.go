@@ -4,11 +4,20 @@ package notification
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/expression"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
+)
+
+// Errors that services tell their callers apart from a body that cannot be read. Decode wraps them.
+var (
+	// ErrNoText: the body has nothing that can be read.
+	ErrNoText = errors.New("there is no text")
+	// ErrMessageType: the service has no such type of message.
+	ErrMessageType = errors.New("unknown type of message")
 )
 
 // Dialect is a format of bodies.
@@ -21,6 +30,11 @@ type Dialect struct {
 // dialects are those of the types of receivers.
 var dialects = map[v1alpha1.ReceiverType]Dialect{
 	v1alpha1.ReceiverAlertmanager: {Decode: decodeAlertmanager},
+	v1alpha1.ReceiverGrafana:      {Decode: decodeGrafana},
+	v1alpha1.ReceiverSlack:        {Decode: decodeSlack},
+	v1alpha1.ReceiverDingTalk:     {Decode: chat(dingTalkText).decode},
+	v1alpha1.ReceiverWeCom:        {Decode: chat(weComText).decode},
+	v1alpha1.ReceiverFeishu:       {Decode: chat(feishuText).decode},
 	v1alpha1.ReceiverGeneric:      {Decode: decodeGeneric},
 }
 
@@ -31,6 +45,14 @@ type Notification struct {
 	// Otherwise Body is what templates get, and Identity identifies it: repeats have the same one.
 	Body     any
 	Identity string
+}
+
+// payload is what expressions get: the JSON that was posted.
+func (n *Notification) payload() any {
+	if post, isPost := n.Body.(*template.Post); isPost {
+		return post.Payload
+	}
+	return n.Body
 }
 
 // Result is what becomes of a body.
@@ -48,7 +70,7 @@ type Result struct {
 func Decode(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) (Result, error) {
 	d, known := dialects[r.Spec.Type]
 	if !known {
-		return Result{}, fmt.Errorf("spec.type must be Alertmanager or Generic, not %q", r.Spec.Type)
+		return Result{}, fmt.Errorf("spec.type %q is not known to this version", r.Spec.Type)
 	}
 	body, err := toUTF8(body, contentType)
 	if err != nil {

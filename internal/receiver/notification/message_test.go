@@ -34,7 +34,7 @@ func newReceiver(kind v1alpha1.ReceiverType) *v1alpha1.TeamTalkReceiver {
 	return r
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

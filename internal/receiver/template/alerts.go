@@ -35,10 +35,15 @@ func (t builtIn) Execute(ctx context.Context, data any, l *Limits) (out string, 
 		return "", fmt.Errorf("the request ends before its text is made: %w", err)
 	}
 	var text string
-	if n, ok := data.(*Notification); ok {
-		text = t.alerts(n, l.Output)
-	} else if text, err = describe(data); err != nil {
-		return "", err
+	switch data := data.(type) {
+	case *Notification:
+		text = t.alerts(data, l.Output)
+	case *Post:
+		text = data.Text
+	default:
+		if text, err = describe(data); err != nil {
+			return "", err
+		}
 	}
 	if len(text) > l.Output {
 		return text[:l.Output], errOutput
@@ -78,11 +83,15 @@ func (t builtIn) alerts(n *Notification, limit int) string {
 			t.alert(&b, n, a, common)
 		}
 	}
-	if runbook := n.CommonAnnotations["runbook_url"]; hasText(runbook) {
+	if runbook := n.CommonAnnotations["runbook_url"]; HasText(runbook) {
 		b.WriteString("\n" + t.runbook + runbook)
 	}
-	if n.ExternalURL != "" && !n.isGrafanas() {
-		b.WriteString("\n" + strings.TrimRight(n.ExternalURL, "/") + "/#/alerts?receiver=" + url.QueryEscape(n.Receiver))
+	switch page := strings.TrimRight(n.ExternalURL, "/"); {
+	case page == "":
+	case !n.isGrafanas():
+		b.WriteString("\n" + page + "/#/alerts?receiver=" + url.QueryEscape(n.Receiver))
+	case len(n.Alerts) > fewAlerts:
+		b.WriteString("\n" + page + "/alerting/list")
 	}
 	return b.String()
 }
@@ -100,11 +109,11 @@ func (t builtIn) alert(b *strings.Builder, n *Notification, a Alert, common KV) 
 	name := a.Labels["alertname"]
 	summary := firstText(a.Annotations["summary"], a.Annotations["message"], a.Annotations["description"])
 	b.WriteString("\n• ")
-	if name != common["alertname"] && hasText(name) && summary != "" {
+	if name != common["alertname"] && HasText(name) && summary != "" {
 		b.WriteString(name + ": ")
 	}
 	b.WriteString(Abbreviate(maxSummary, cmp.Or(summary, firstText(name), t.words.alert)))
-	if severity := a.Labels["severity"]; severity != common["severity"] && hasText(severity) {
+	if severity := a.Labels["severity"]; severity != common["severity"] && HasText(severity) {
 		b.WriteString(" [" + severity + "]")
 	}
 	if about := t.about(a.Labels, common); about != "" {
@@ -127,7 +136,7 @@ func (t builtIn) alert(b *strings.Builder, n *Notification, a Alert, common KV) 
 	if description := firstText(a.Annotations["description"]); description != "" && description != summary {
 		line(Abbreviate(maxSummary, description))
 	}
-	if runbook := a.Annotations["runbook_url"]; hasText(runbook) && runbook != n.CommonAnnotations["runbook_url"] {
+	if runbook := a.Annotations["runbook_url"]; HasText(runbook) && runbook != n.CommonAnnotations["runbook_url"] {
 		line(t.runbook + runbook)
 	}
 	t.links(a, n, line)
@@ -136,7 +145,7 @@ func (t builtIn) alert(b *strings.Builder, n *Notification, a Alert, common KV) 
 // links adds where an alert leads to. Alertmanager has one page for all of them, Grafana has pages for each.
 func (t builtIn) links(a Alert, n *Notification, line func(string)) {
 	if !n.isGrafanas() {
-		if n.ExternalURL == "" && hasText(a.GeneratorURL) {
+		if n.ExternalURL == "" && HasText(a.GeneratorURL) {
 			line(a.GeneratorURL)
 		}
 		return
@@ -144,7 +153,10 @@ func (t builtIn) links(a Alert, n *Notification, line func(string)) {
 	if link := firstText(a.PanelURL, a.DashboardURL, a.GeneratorURL); link != "" {
 		line(link)
 	}
-	if hasText(a.SilenceURL) {
+	if HasText(a.ImageURL) {
+		line(a.ImageURL)
+	}
+	if HasText(a.SilenceURL) {
 		line(t.silence + a.SilenceURL)
 	}
 }
@@ -184,7 +196,7 @@ func (t builtIn) about(labels, common KV) string {
 	add := func(to *[]string, name string) {
 		value := labels[name]
 		shared, known := common[name]
-		if hasText(value) && (!known || shared != value) {
+		if HasText(value) && (!known || shared != value) {
 			*to = append(*to, name+"="+Abbreviate(maxLabel, value))
 		}
 	}
@@ -209,14 +221,14 @@ func (t builtIn) about(labels, common KV) string {
 // firstText returns the first text that says something, without blanks around it; empty: none does.
 func firstText(texts ...string) string {
 	for _, text := range texts {
-		if hasText(text) {
+		if HasText(text) {
 			return strings.TrimSpace(text)
 		}
 	}
 	return ""
 }
 
-// hasText reports whether a text has something that can be seen.
-func hasText(text string) bool {
+// HasText reports whether a text has something that can be seen.
+func HasText(text string) bool {
 	return strings.ContainsFunc(text, func(c rune) bool { return unicode.IsGraphic(c) && !unicode.IsSpace(c) })
 }

@@ -40,6 +40,17 @@ type Notification struct {
 	OrgID   int64  `json:"orgId,omitempty"`
 }
 
+// Post is a message for a chat service, and what templates see of it.
+type Post struct {
+	// Text is what the service would show, without its markup.
+	Text string
+	// Payload is the JSON that was posted, as Values returns it.
+	Payload any
+}
+
+// String implements fmt.Stringer. It returns the text.
+func (p *Post) String() string { return p.Text }
+
 // Alert is one alert of a notification.
 type Alert struct {
 	Status       string `json:"status"`

@@ -33,7 +33,7 @@ const maxState = 40
 
 // describe is the built-in text of any JSON: title, state and message, whatever they are called, or else all of it.
 func describe(v any) (string, error) {
-	if text, ok := v.(string); ok && hasText(text) {
+	if text, ok := v.(string); ok && HasText(text) {
 		return text, nil
 	}
 	fields := fieldsOf(v)
@@ -141,7 +141,7 @@ func textIn(v any) string {
 		return fmt.Sprint(v)
 	case map[string]any:
 		for _, name := range []string{"text", "message", "content", "body", "value"} {
-			if text, ok := v[name].(string); ok && hasText(text) {
+			if text, ok := v[name].(string); ok && HasText(text) {
 				return textIn(text)
 			}
 		}

@@ -65,7 +65,7 @@ func ParseSet(spec *v1alpha1.TeamTalkReceiverSpec) (*Set, error) {
 // fields that no notification has.
 func Check(ctx context.Context, spec *v1alpha1.TeamTalkReceiverSpec) error {
 	s, err := ParseSet(spec)
-	if err != nil || spec.Type != v1alpha1.ReceiverAlertmanager {
+	if err != nil || !spec.Type.HasAlerts() {
 		return err
 	}
 	for _, t := range []renderer{s.firing, s.resolved} {
@@ -93,9 +93,9 @@ func example() *Notification {
 	}
 }
 
-// Text renders data, a *Notification or what Values returns, so that TeamTalk holds the text. A fault is why the
-// configured template did not render it; the text is the built-in template's then. Once ctx has ended there is neither
-// a fault nor a text worth sending.
+// Text renders data, a *Notification, a *Post or what Values returns, so that TeamTalk holds the text. A fault is why
+// the configured template did not render it; the text is the built-in template's then. Once ctx has ended there is
+// neither a fault nor a text worth sending.
 func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
 	configured := s.firing
 	if n, ok := data.(*Notification); ok && n.Status == StatusResolved {
@@ -120,11 +120,13 @@ func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
 
 // Plain is the text of data that is over the limits even of the built-in template.
 func Plain(data any) string {
-	n, ok := data.(*Notification)
-	if !ok {
-		return "received a body that cannot be shown"
+	switch data := data.(type) {
+	case *Notification:
+		return fmt.Sprintf("%s: %d alerts, too large to show", data.Status, len(data.Alerts))
+	case *Post:
+		return cut(data.Text, cipher.MaxTextWithToken)
 	}
-	return fmt.Sprintf("%s: %d alerts, too large to show", n.Status, len(n.Alerts))
+	return "received a body that cannot be shown"
 }
 
 // fit renders data so that TeamTalk holds the text: with as many alerts as there is room for.
@@ -207,7 +209,7 @@ func clean(text string, err error) (string, error) {
 		return "", err
 	}
 	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
-	if text = strings.TrimSpace(text); !hasText(text) {
+	if text = strings.TrimSpace(text); !HasText(text) {
 		return "", errors.New("the template makes no text")
 	}
 	return text, nil

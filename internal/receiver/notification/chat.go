@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package notification
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
+)
+
+const (
+	// maxText limits the text of a message for a chat, in bytes. TeamTalk holds a part of it.
+	maxText = 64 << 10
+	// maxMarkup is how much of a message is parsed as markdown or the like, in bytes: the time to parse some texts grows
+	// with the square of their length. Several times what TeamTalk holds. What is over it is shown as it is.
+	maxMarkup = 8 << 10
+	// maxMentions limits those who are listed after a text.
+	maxMentions = 50
+)
+
+// fields are those of an object of JSON.
+type fields = map[string]any
+
+// chat adds the text of a message for a chat service to w. An error wraps ErrMessageType or says which field is wrong.
+type chat func(w *writer, message fields) error
+
+// decode decodes the JSON of a message.
+func (c chat) decode(body []byte, contentType string) (*Notification, error) {
+	var v any
+	if err := decodeJSON(body, contentType, &v); err != nil {
+		return nil, err
+	}
+	return c.notification(v, string(body))
+}
+
+// notification returns what templates get of a message, and what identifies it: the JSON as it was posted.
+func (c chat) notification(v any, posted string) (*Notification, error) {
+	message, isObject := v.(fields)
+	if !isObject {
+		return nil, errors.New("the body must be a JSON object")
+	}
+	identity, err := withoutTimes(message, posted)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{markup: maxMarkup}
+	if err := c(w, message); err != nil {
+		return nil, err
+	}
+	text := w.String()
+	if !template.HasText(text) {
+		return nil, ErrNoText
+	}
+	return &Notification{Body: &template.Post{Text: text, Payload: template.Values(message)}, Identity: identity}, nil
+}
+
+// withoutTimes returns what identifies a message. A caller that retries sends another time: Feishu's callers sign each
+// request with a timestamp, and attachments for Slack may say when they were sent.
+func withoutTimes(message fields, posted string) (string, error) {
+	attachments := listOf(message["attachments"])
+	_, signed := message["sign"]
+	if !signed && !strings.Contains(posted, `"ts"`) {
+		return posted, nil
+	}
+	own := maps.Clone(message)
+	if signed {
+		delete(own, "sign")
+		delete(own, "timestamp")
+	}
+	list := make([]any, len(attachments))
+	for i, a := range attachments {
+		attachment, isObject := a.(fields)
+		if _, timed := attachment["ts"]; !isObject || !timed {
+			list[i] = a
+			continue
+		}
+		rest := maps.Clone(attachment)
+		delete(rest, "ts")
+		list[i] = rest
+	}
+	if attachments != nil {
+		own["attachments"] = list
+	}
+	encoded, err := json.Marshal(own)
+	return string(encoded), err
+}
+
+// embedded returns the JSON that a text in a message is: services take some fields as objects or as texts that hold
+// one. Other values are returned as they are.
+func embedded(name string, v any) (any, error) {
+	text, isText := v.(string)
+	if !isText || strings.TrimSpace(text) == "" {
+		return v, nil
+	}
+	// A body that is not large, see IsLarge, must not hold a large one in a text.
+	if values, depth := shape([]byte(text)); values > smallBody || depth > maxDepth {
+		return nil, fmt.Errorf("%s has more than %d values, or values more than %d deep in each other", name, smallBody,
+			maxDepth)
+	}
+	var inner any
+	if err := decodeJSON([]byte(text), "", &inner); err != nil {
+		return nil, fmt.Errorf("%s must be JSON", name)
+	}
+	return inner, nil
+}
+
+// The values of a message are used as far as they are what they should be: services add fields, and callers err.
+
+func objectOf(v any) fields {
+	o, _ := v.(fields)
+	return o
+}
+
+func listOf(v any) []any {
+	list, _ := v.([]any)
+	return list
+}
+
+// textOf returns a text, the digits of a number, or the text that an object has.
+func textOf(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strings.ReplaceAll(v, "\r\n", "\n")
+	case json.Number:
+		return v.String()
+	case bool:
+		return fmt.Sprint(v)
+	case fields:
+		for _, name := range []string{"content", "text"} {
+			if text, isText := v[name].(string); isText {
+				return textOf(text)
+			}
+		}
+	}
+	return ""
+}
+
+// field returns the first text that an object has under some names, without blanks around it.
+func field(o fields, names ...string) string {
+	for _, name := range names {
+		if text := strings.TrimSpace(textOf(o[name])); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// link returns a text with where it leads to.
+func link(text, url string) string {
+	text, url = strings.TrimSpace(text), strings.TrimSpace(target(url))
+	switch {
+	case url == "" || text == url:
+		return text
+	case text == "":
+		return url
+	}
+	return text + " (" + url + ")"
+}
+
+// labelled returns a name with its value. A value of several lines gets lines of its own.
+func labelled(name, value string) string {
+	name, value = strings.TrimRight(strings.TrimSpace(name), ":："), strings.TrimSpace(value)
+	switch {
+	case name == "" || value == "":
+		return name + value
+	case strings.Contains(value, "\n"):
+		return name + ":\n" + value
+	}
+	return name + ": " + value
+}
+
+// writer collects the lines of a text.
+type writer struct {
+	text strings.Builder
+	// markup is how many bytes of markup may still be parsed.
+	markup int
+}
+
+// line adds lines, unless they are blank. Texts over maxText are left out.
+func (w *writer) line(text string) {
+	text = strings.TrimRight(strings.Trim(text, "\n"), " \t\n")
+	if strings.TrimSpace(text) == "" || w.full() {
+		return
+	}
+	if w.text.Len() > 0 {
+		w.text.WriteByte('\n')
+	}
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "")
+	}
+	w.text.WriteString(text)
+}
+
+// markupOf returns the part of a text that may be parsed, whole lines of it, and the rest.
+func (w *writer) markupOf(text string) (markup, rest string) {
+	if len(text) > w.markup {
+		end := max(0, strings.LastIndexByte(text[:w.markup], '\n'))
+		text, rest = text[:end], text[end:]
+	}
+	w.markup -= len(text)
+	return text, rest
+}
+
+// full reports whether there is no room for another line.
+func (w *writer) full() bool { return w.text.Len() >= maxText }
+
+// titled adds a title, unless a line of the text that follows it begins with it.
+func (w *writer) titled(title, text string) {
+	if title = strings.TrimSpace(title); !strings.HasPrefix(text, title) && !strings.Contains(text, "\n"+title) {
+		w.line(title)
+	}
+	w.line(text)
+}
+
+// mentions adds the names that are mentioned, without those in the text.
+func (w *writer) mentions(names ...string) {
+	var missing []string
+	text := w.String()
+	for _, name := range names[:min(len(names), 4*maxMentions)] {
+		if name = "@" + strings.TrimPrefix(strings.TrimSpace(name), "@"); len(missing) < maxMentions && name != "@" &&
+			!strings.Contains(text, name) && !slices.Contains(missing, name) {
+			missing = append(missing, name)
+		}
+	}
+	w.line(strings.Join(missing, " "))
+}
+
+// texts returns the texts of a list.
+func texts(v any) []string {
+	var list []string
+	for _, inner := range listOf(v) {
+		if text := textOf(inner); text != "" {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// String returns the text.
+func (w *writer) String() string { return w.text.String() }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package notification
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
+)
+
+// chatTypes are the types of receivers for chats, by the directory of their messages in testdata.
+var chatTypes = map[string]v1alpha1.ReceiverType{
+	"slack": v1alpha1.ReceiverSlack, "dingtalk": v1alpha1.ReceiverDingTalk, "wecom": v1alpha1.ReceiverWeCom,
+	"feishu": v1alpha1.ReceiverFeishu,
+}
+
+// postOf decodes a message for a chat.
+func postOf(t testing.TB, kind v1alpha1.ReceiverType, body, contentType string) (*template.Post, string) {
+	t.Helper()
+	decoded, err := Decode(t.Context(), newReceiver(kind), []byte(body), contentType)
+	list := decoded.Messages
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 {
+		t.Fatalf("%d messages", len(list))
+	}
+	return list[0].Body.(*template.Post), list[0].Hash
+}
+
+// TestTexts: testdata has a message as a tool posts it, and beside it its text.
+func TestTexts(t *testing.T) {
+	for directory, kind := range chatTypes {
+		bodies, err := filepath.Glob(filepath.Join("testdata", directory, "*.[jf]*"))
+		must(t, err)
+		if len(bodies) < 6 {
+			t.Errorf("%s: %d messages", directory, len(bodies))
+		}
+		for _, file := range bodies {
+			t.Run(strings.TrimPrefix(file, "testdata/"), func(t *testing.T) {
+				body, err := os.ReadFile(file)
+				must(t, err)
+				contentType := "application/json"
+				if filepath.Ext(file) == ".form" {
+					contentType = "application/x-www-form-urlencoded"
+				}
+				got, _ := postOf(t, kind, string(body), contentType)
+				file := strings.TrimSuffix(file, filepath.Ext(file)) + ".txt"
+				want, err := os.ReadFile(file)
+				must(t, err)
+				if got.Text+"\n" != string(want) {
+					t.Errorf("got:\n%s\nwant:\n%s", got.Text, want)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package notification
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// feishuCard adds an interactive card, of version 1 or 2, or one that Feishu makes of a template: its variables.
+func feishuCard(w *writer, card fields) {
+	header := objectOf(card["header"])
+	title := objectOf(header["title"])
+	if i18n := objectOf(title["i18n"]); field(title, "content") == "" && i18n != nil {
+		title = fields{"content": inLanguage(i18n)}
+	}
+	w.line(w.feishuString(title))
+	w.line(w.feishuString(objectOf(header["subtitle"])))
+	for _, tag := range listOf(header["text_tag_list"]) {
+		w.line(w.feishuString(objectOf(objectOf(tag)["text"])))
+	}
+	elements := card["elements"]
+	if body := objectOf(card["body"]); body != nil {
+		elements = body["elements"]
+	}
+	if elements == nil {
+		elements = inLanguage(objectOf(card["i18n_elements"]))
+	}
+	w.feishuElements(elements)
+	if field(card, "type") == "template" {
+		w.feishuTemplate(objectOf(card["data"]))
+	}
+	w.line(field(objectOf(card["card_link"]), "url"))
+}
+
+// feishuTemplate adds the variables of a template, which Feishu alone has.
+func (w *writer) feishuTemplate(data fields) {
+	variables := objectOf(data["template_variable"])
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		w.line(labelled(name, textOf(variables[name])))
+	}
+}
+
+// feishuString returns the text of a text fields.
+func (w *writer) feishuString(text fields) string {
+	content := field(text, "content")
+	if field(text, "tag") == "lark_md" || field(text, "tag") == "markdown" {
+		return w.plain(content)
+	}
+	return feishuMentions(content)
+}
+
+// feishuElements adds the elements of a card. Those in them are within the limit of a body's depth.
+func (w *writer) feishuElements(elements any) {
+	for _, e := range listOf(elements) {
+		if w.full() {
+			return
+		}
+		// Version 1 of cards for messages in several columns has lists of elements.
+		if inner := listOf(e); inner != nil {
+			w.feishuElements(inner)
+			continue
+		}
+		w.feishuElement(objectOf(e))
+	}
+}
+
+func (w *writer) feishuElement(e fields) {
+	switch field(e, "tag") {
+	case "hr":
+		w.line("---")
+	case "markdown", "lark_md":
+		w.line(w.plain(field(e, "content")))
+	case "plain_text":
+		w.line(feishuMentions(field(e, "content")))
+	case "img":
+		alt := field(objectOf(e["alt"]), "content")
+		w.line(strings.TrimSpace("[image] " + alt))
+	case "img_combination":
+		w.line("[image]")
+	case "note":
+		var parts []string
+		for _, part := range listOf(e["elements"]) {
+			if text := w.feishuString(objectOf(part)); text != "" {
+				parts = append(parts, text)
+			}
+		}
+		w.line(strings.Join(parts, " "))
+	case "person":
+		w.line("@" + field(e, "user_id"))
+	case "person_list":
+		for _, p := range listOf(e["persons"]) {
+			w.line("@" + field(objectOf(p), "id"))
+		}
+	case "table":
+		w.feishuTable(e)
+	case "button", "overflow", "select_static", "date_picker", "picker_time", "picker_datetime", "input":
+		w.feishuButton(e)
+	default: // div, column_set, column, action, form, collapsible_panel and those that are not known here
+		w.feishuContainer(e)
+	}
+}
+
+// feishuContainer adds what an element holds.
+func (w *writer) feishuContainer(e fields) {
+	w.line(w.feishuString(objectOf(objectOf(e["header"])["title"])))
+	w.line(w.feishuString(objectOf(e["text"])))
+	for _, f := range listOf(e["fields"]) {
+		w.line(w.feishuString(objectOf(objectOf(f)["text"])))
+	}
+	if extra := objectOf(e["extra"]); extra != nil {
+		w.feishuElement(extra)
+	}
+	for _, name := range []string{"elements", "columns", "actions"} {
+		w.feishuElements(e[name])
+	}
+}
+
+// feishuButton adds a button: where it leads to, or what it is called.
+func (w *writer) feishuButton(b fields) {
+	name := w.feishuString(objectOf(b["text"]))
+	if name == "" {
+		name = w.feishuString(objectOf(b["placeholder"]))
+	}
+	addresses := []string{field(b, "url"), field(objectOf(b["multi_url"]), "url", "pc_url")}
+	for _, behavior := range listOf(b["behaviors"]) {
+		addresses = append(addresses, field(objectOf(behavior), "default_url"))
+	}
+	for _, address := range addresses {
+		if address != "" {
+			w.line(link(name, address))
+			return
+		}
+	}
+	if name != "" {
+		w.line("[" + name + "]")
+	}
+	for _, option := range listOf(b["options"]) {
+		o := objectOf(option)
+		if address := field(o, "url"); address != "" {
+			w.line(link(w.feishuString(objectOf(o["text"])), address))
+		}
+	}
+}
+
+// feishuTable adds a table, a line for each row.
+func (w *writer) feishuTable(table fields) {
+	var names, titles []string
+	for _, c := range listOf(table["columns"]) {
+		c := objectOf(c)
+		names = append(names, field(c, "name"))
+		titles = append(titles, field(c, "display_name", "name"))
+	}
+	w.line(strings.Join(titles, " | "))
+	for _, row := range listOf(table["rows"]) {
+		if w.full() {
+			return
+		}
+		row, cells := objectOf(row), make([]string, len(names))
+		for i, name := range names {
+			cells[i] = textOf(row[name])
+		}
+		w.line(strings.Join(cells, " | "))
+	}
+}

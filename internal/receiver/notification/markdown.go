@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package notification
+
+import (
+	"bytes"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	east "github.com/yuin/goldmark/extension/ast"
+	"github.com/yuin/goldmark/parser"
+	gtext "github.com/yuin/goldmark/text"
+	"github.com/yuin/goldmark/util"
+)
+
+// markdownParser parses what robots and bots take: the common part of markdown, tables, and tags of HTML in lines.
+// Left out are blocks of HTML, whose content would not be parsed, underlined headings, and references to links.
+var markdownParser = parser.NewParser(
+	parser.WithBlockParsers(
+		util.Prioritized(parser.NewThematicBreakParser(), 200),
+		util.Prioritized(parser.NewListParser(), 300),
+		util.Prioritized(parser.NewListItemParser(), 400),
+		util.Prioritized(parser.NewCodeBlockParser(), 500),
+		util.Prioritized(parser.NewATXHeadingParser(), 600),
+		util.Prioritized(parser.NewFencedCodeBlockParser(), 700),
+		util.Prioritized(parser.NewBlockquoteParser(), 800),
+		util.Prioritized(parser.NewParagraphParser(), 1000),
+	),
+	parser.WithInlineParsers(
+		util.Prioritized(parser.NewCodeSpanParser(), 100),
+		util.Prioritized(parser.NewLinkParser(), 200),
+		util.Prioritized(parser.NewAutoLinkParser(), 300),
+		util.Prioritized(parser.NewRawHTMLParser(), 400),
+		util.Prioritized(extension.NewStrikethroughParser(), 450),
+		util.Prioritized(parser.NewEmphasisParser(), 500),
+	),
+	parser.WithParagraphTransformers(util.Prioritized(tables{extension.NewTableParagraphTransformer()}, 200)),
+)
+
+// maxCells limits the cells of a table: each row gets as many as the first one, so that a few bytes make many.
+const maxCells = 4096
+
+// tables makes tables of paragraphs, unless they have too many cells, or a row has more cells than the table: these
+// would be lost.
+type tables struct{ parser.ParagraphTransformer }
+
+// Transform implements parser.ParagraphTransformer.
+func (t tables) Transform(n *ast.Paragraph, reader gtext.Reader, pc parser.Context) {
+	columns, widest, lines := 0, 0, n.Lines()
+	for i := range lines.Len() {
+		line := lines.At(i)
+		row := bytes.TrimSpace(line.Value(reader.Source()))
+		cells := bytes.Count(bytes.TrimSuffix(bytes.TrimPrefix(row, []byte("|")), []byte("|")), []byte("|")) + 1
+		if columns == 0 && i > 0 && len(bytes.Trim(row, "|:- \t")) == 0 {
+			columns = cells
+		}
+		if columns > 0 {
+			widest = max(widest, cells)
+		}
+	}
+	if columns > 0 && widest <= columns && columns*lines.Len() <= maxCells {
+		t.ParagraphTransformer.Transform(n, reader, pc)
+	}
+}
+
+// plain returns the text of markdown. What is over the writer's limit is returned as it is.
+func (w *writer) plain(markdown string) string {
+	markdown = strings.ReplaceAll(markdown, "\r\n", "\n")
+	if !strings.ContainsAny(markdown, "*_`~#>[]()<|\\&-+.") {
+		return strings.TrimSpace(markdown)
+	}
+	markdown, rest := w.markupOf(markdown)
+	if strings.Contains(markdown, "_tag") {
+		markdown = feishuTags.ReplaceAllString(markdown, "")
+	}
+	source := []byte(markdown)
+	p := &plainText{source: source}
+	p.blocks(markdownParser.Parse(gtext.NewReader(source)), "")
+	text := strings.Join(p.lines, "\n")
+	if strings.Contains(text, "<@") {
+		text = wecomMention.ReplaceAllString(text, "@$1")
+	}
+	return text + rest
+}
+
+var (
+	// wecomMention mentions a user in WeCom's markdown.
+	wecomMention = regexp.MustCompile(`<@([^<>\s]{1,64})>`)
+	// feishuTags are tags of Feishu's markdown that HTML does not allow.
+	feishuTags = regexp.MustCompile(`</?(?:text_tag|number_tag)(?:\s[^<>]*)?>`)
+)
+
+// plainText makes lines of the nodes of markdown.
+type plainText struct {
+	source []byte
+	lines  []string
+	// href is where the tag a that is open leads to.
+	href string
+}
+
+// blocks adds the lines of the blocks in a node, each after an indent.
+func (p *plainText) blocks(parent ast.Node, indent string) {
+	for n := parent.FirstChild(); n != nil; n = n.NextSibling() {
+		switch n := n.(type) {
+		case *ast.List:
+			p.list(n, indent)
+		case *ast.ThematicBreak:
+			p.lines = append(p.lines, indent+"---")
+		case *ast.FencedCodeBlock, *ast.CodeBlock:
+			p.add(indent, string(n.Lines().Value(p.source)))
+		case *east.Table:
+			for row := n.FirstChild(); row != nil; row = row.NextSibling() {
+				var cells []string
+				for cell := row.FirstChild(); cell != nil; cell = cell.NextSibling() {
+					cells = append(cells, p.inline(cell))
+				}
+				p.add(indent, strings.Join(cells, " | "))
+			}
+		case *ast.Blockquote:
+			p.blocks(n, indent)
+		default:
+			p.add(indent, p.inline(n))
+		}
+	}
+}
+
+// maxIndent is the longest indent of lists in each other, in bytes.
+const maxIndent = 16
+
+// list adds the items of a list.
+func (p *plainText) list(list *ast.List, indent string) {
+	number := list.Start
+	for item := list.FirstChild(); item != nil; item = item.NextSibling() {
+		mark := "• "
+		if list.IsOrdered() {
+			mark = strconv.Itoa(number) + ". "
+			number++
+		}
+		first := len(p.lines)
+		inner := indent
+		if len(inner) < maxIndent {
+			inner += "  "
+		}
+		p.blocks(item, inner)
+		if first < len(p.lines) {
+			p.lines[first] = indent + mark + strings.TrimLeft(p.lines[first], " ")
+		}
+	}
+}
+
+// add adds the lines of a text.
+func (p *plainText) add(indent, text string) {
+	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+		p.lines = append(p.lines, indent+strings.TrimRight(line, " "))
+	}
+}
+
+// inline returns the text of what is in a node's lines.
+func (p *plainText) inline(parent ast.Node) string {
+	var b strings.Builder
+	p.write(&b, parent)
+	return b.String()
+}
+
+func (p *plainText) write(b *strings.Builder, parent ast.Node) {
+	for n := parent.FirstChild(); n != nil; n = n.NextSibling() {
+		switch n := n.(type) {
+		case *ast.Text:
+			b.Write(unescape(n.Segment.Value(p.source)))
+			if n.SoftLineBreak() || n.HardLineBreak() {
+				b.WriteByte('\n')
+			}
+		case *ast.String:
+			b.Write(n.Value)
+		case *ast.CodeSpan:
+			for c := n.FirstChild(); c != nil; c = c.NextSibling() {
+				if c, isText := c.(*ast.Text); isText {
+					b.Write(c.Segment.Value(p.source))
+				}
+			}
+		case *ast.Link:
+			b.WriteString(link(p.inline(n), string(unescape(n.Destination))))
+		case *ast.Image:
+			b.WriteString(link(p.inline(n), string(unescape(n.Destination))))
+		case *ast.AutoLink:
+			b.Write(n.URL(p.source))
+		case *ast.RawHTML:
+			b.WriteString(p.tag(string(n.Segments.Value(p.source)), n.NextSibling()))
+		default:
+			p.write(b, n)
+		}
+	}
+}
+
+// unescape returns a text without backslashes before punctuation, and with the characters that entities name.
+func unescape(source []byte) []byte {
+	if bytes.IndexByte(source, '\\') >= 0 {
+		source = util.UnescapePunctuations(source)
+	}
+	if bytes.IndexByte(source, '&') >= 0 {
+		source = util.ResolveEntityNames(util.ResolveNumericReferences(source))
+	}
+	return source
+}
+
+// tagName finds the name of a tag, attribute its attributes.
+var (
+	tagName   = regexp.MustCompile(`^<(/?)([A-Za-z_][A-Za-z0-9_-]*)`)
+	attribute = regexp.MustCompile(`([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))`)
+)
+
+// attributeOf returns an attribute of a tag.
+func attributeOf(tag string, names ...string) string {
+	for _, found := range attribute.FindAllStringSubmatch(tag, -1) {
+		for _, name := range names {
+			if strings.EqualFold(found[1], name) {
+				return found[2] + found[3] + found[4]
+			}
+		}
+	}
+	return ""
+}
+
+// markup are tags that services take in markdown, and that have no text of their own.
+var markup = map[string]bool{
+	"font": true, "b": true, "strong": true, "i": true, "em": true, "u": true, "s": true, "del": true, "code": true,
+	"span": true, "div": true, "p": true, "center": true, "h1": true, "h2": true, "h3": true, "h4": true, "ul": true,
+	"ol": true, "sub": true, "sup": true, "small": true, "big": true,
+}
+
+// tag returns the text of a tag before a node. A tag that is none of a service's is text, such as <pod>.
+func (p *plainText) tag(tag string, next ast.Node) string {
+	found := tagName.FindStringSubmatch(tag)
+	if found == nil {
+		return tag
+	}
+	closes, name := found[1] != "", strings.ToLower(found[2])
+	switch {
+	case markup[name]:
+		return ""
+	case name == "br":
+		return "\n"
+	case name == "li" && !closes:
+		return "\n• "
+	case name == "li", name == "at" && closes:
+		return ""
+	case name == "at":
+		// Between the tags is the name, if any.
+		if raw, isTag := next.(*ast.RawHTML); isTag || next == nil {
+			if next == nil || strings.HasPrefix(string(raw.Segments.Value(p.source)), "</at") {
+				return "@" + attributeOf(tag, "user_id", "id", "email", "ids")
+			}
+		}
+		return "@"
+	case name == "img":
+		return link(attributeOf(tag, "alt"), attributeOf(tag, "src"))
+	case (name == "a" || name == "link") && !closes:
+		p.href = attributeOf(tag, "href", "url")
+		return ""
+	case name == "a", name == "link":
+		href := target(p.href)
+		if p.href = ""; href == "" {
+			return ""
+		}
+		return " (" + href + ")"
+	}
+	return tag
+}
+
+// target returns where a link leads to. DingTalk's own links open an address in its window.
+func target(address string) string {
+	if !strings.HasPrefix(address, "dingtalk://") {
+		return address
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	if inner := u.Query().Get("url"); inner != "" {
+		return inner
+	}
+	return address
+}
