@@ -135,12 +135,14 @@ func (x *tenant) notify(receiver, alert string) reply {
 
 // reply is the answer to a caller.
 type reply struct {
-	Code       int
+	Code       int `json:"-"`
 	Messages   []string
 	Duplicates int
 	Suppressed int
 	Filtered   int
 	Error      string
+	// ErrMsg is the error in the form of DingTalk and WeCom.
+	ErrMsg string
 
 	header http.Header
 }

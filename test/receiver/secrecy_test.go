@@ -124,7 +124,7 @@ func TestUnknownCallers(t *testing.T) {
 			for _, more := range []string{"", "/guess", "?access_token=guess"} {
 				r := x.post(x.url(world.shared, name)+more, tc.body, tc.headers...)
 				absent := x.post(x.url(world.shared, "absent")+more, tc.body, tc.headers...)
-				if r.Code != tc.want || r.Error != absent.Error || r.Error == "" {
+				if r.Code != tc.want || r.Error != absent.Error || r.ErrMsg != absent.ErrMsg || r.Error+r.ErrMsg == "" {
 					t.Errorf("%s, to %q: %+v; to one that does not exist: %+v", what, name+more, r, absent)
 				}
 			}
