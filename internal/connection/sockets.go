@@ -57,7 +57,7 @@ type socket struct {
 }
 
 func (s socket) Close() error {
-	s.release()
+	defer s.release()
 	return s.Conn.Close()
 }
 

@@ -87,9 +87,10 @@ func TestHostileServers(t *testing.T) {
 		return n
 	}
 	eventually(t, "all servers are limited", func() bool { return limited() == servers })
-	if n := accepting.open.Load(); n > limit/2 {
-		t.Errorf("%d connections of one namespace, want at most %d", n, limit/2)
-	}
+	// What the operator has closed is still open here for a moment.
+	eventually(t, "one namespace has no more than half of the connections", func() bool {
+		return accepting.open.Load() <= limit/2
+	})
 	server := serve(t)
 	victim := m.Ensure(name, config(server), keys(t))
 	eventually(t, "the victim is connected", func() bool {
