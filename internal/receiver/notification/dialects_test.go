@@ -59,3 +59,14 @@ func TestTexts(t *testing.T) {
 		}
 	}
 }
+
+// TestFormInAnotherCharset: the encoding that a content type names is that of the field of a form.
+func TestFormInAnotherCharset(t *testing.T) {
+	const form, kind = "payload=%7B%22text%22%3A%22%B4%C5%C5%CC%22%7D", "application/x-www-form-urlencoded"
+	if got, _ := postOf(t, v1alpha1.ReceiverSlack, form, kind+"; charset=gbk"); got.Text != "磁盘" {
+		t.Errorf("%q", got.Text)
+	}
+	if got, err := Decode(t.Context(), newReceiver(v1alpha1.ReceiverSlack), []byte(form), kind); err == nil {
+		t.Errorf("%+v", got)
+	}
+}

@@ -71,14 +71,20 @@ func feishuMentions(text string) string {
 // inLanguage returns what Feishu's clients in China show of a value in several languages.
 func inLanguage(all fields) any {
 	for _, language := range []string{"zh_cn", "en_us"} {
-		if v, ok := all[language]; ok {
+		if v := all[language]; !isEmpty(v) {
 			return v
 		}
 	}
 	for _, language := range slices.Sorted(maps.Keys(all)) {
-		return all[language]
+		if v := all[language]; !isEmpty(v) {
+			return v
+		}
 	}
 	return nil
+}
+
+func isEmpty(v any) bool {
+	return len(objectOf(v))+len(listOf(v)) == 0 && textOf(v) == ""
 }
 
 // feishuPost adds a rich text.

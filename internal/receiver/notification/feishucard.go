@@ -11,11 +11,7 @@ import (
 // feishuCard adds an interactive card, of version 1 or 2, or one that Feishu makes of a template: its variables.
 func feishuCard(w *writer, card fields) {
 	header := objectOf(card["header"])
-	title := objectOf(header["title"])
-	if i18n := objectOf(title["i18n"]); field(title, "content") == "" && i18n != nil {
-		title = fields{"content": inLanguage(i18n)}
-	}
-	w.line(w.feishuString(title))
+	w.line(w.feishuString(objectOf(header["title"])))
 	w.line(w.feishuString(objectOf(header["subtitle"])))
 	for _, tag := range listOf(header["text_tag_list"]) {
 		w.line(w.feishuString(objectOf(objectOf(tag)["text"])))
@@ -44,11 +40,24 @@ func (w *writer) feishuTemplate(data fields) {
 
 // feishuString returns the text of a text fields.
 func (w *writer) feishuString(text fields) string {
-	content := field(text, "content")
+	content := feishuContent(text)
 	if field(text, "tag") == "lark_md" || field(text, "tag") == "markdown" {
 		return w.plain(content)
 	}
 	return feishuMentions(content)
+}
+
+// feishuContent returns the content of a text: the one for all languages, or that of one of them.
+func feishuContent(text fields) string {
+	if content := field(text, "content"); content != "" {
+		return content
+	}
+	for _, name := range []string{"i18n", "i18n_content"} {
+		if content := textOf(inLanguage(objectOf(text[name]))); content != "" {
+			return content
+		}
+	}
+	return ""
 }
 
 // feishuElements adds the elements of a card. Those in them are within the limit of a body's depth.
@@ -71,7 +80,7 @@ func (w *writer) feishuElement(e fields) {
 	case "hr":
 		w.line("---")
 	case "markdown", "lark_md":
-		w.line(w.plain(field(e, "content")))
+		w.line(w.plain(feishuContent(e)))
 	case "plain_text":
 		w.line(feishuMentions(field(e, "content")))
 	case "img":

@@ -35,11 +35,28 @@ var markdownParser = parser.NewParser(
 		util.Prioritized(parser.NewLinkParser(), 200),
 		util.Prioritized(parser.NewAutoLinkParser(), 300),
 		util.Prioritized(parser.NewRawHTMLParser(), 400),
-		util.Prioritized(extension.NewStrikethroughParser(), 450),
+		util.Prioritized(doubleTilde{extension.NewStrikethroughParser()}, 450),
 		util.Prioritized(parser.NewEmphasisParser(), 500),
+		// An address keeps its characters.
+		util.Prioritized(extension.NewLinkifyParser(extension.WithLinkifyURLRegexp(bareURL)), 999),
 	),
 	parser.WithParagraphTransformers(util.Prioritized(tables{extension.NewTableParagraphTransformer()}, 200)),
 )
+
+// bareURL is an address without markup. Its host may be a name without a dot, in a cluster.
+var bareURL = regexp.MustCompile(`^https?://[^\s<>]+`)
+
+// doubleTilde takes two tildes for the mark of struck text. One is that of a range, such as 10~20.
+type doubleTilde struct{ parser.InlineParser }
+
+// Parse implements parser.InlineParser.
+func (d doubleTilde) Parse(parent ast.Node, block gtext.Reader, pc parser.Context) ast.Node {
+	line, _ := block.PeekLine()
+	if tildes := len(line) - len(bytes.TrimLeft(line, "~")); tildes != 2 {
+		return nil
+	}
+	return d.InlineParser.Parse(parent, block, pc)
+}
 
 // maxCells limits the cells of a table: each row gets as many as the first one, so that a few bytes make many.
 const maxCells = 4096
@@ -241,7 +258,7 @@ func (p *plainText) tag(tag string, next ast.Node) string {
 	closes, name := found[1] != "", strings.ToLower(found[2])
 	switch {
 	case markup[name]:
-		return ""
+		return withoutMarkup(tag, tag[len(found[0]):])
 	case name == "br":
 		return "\n"
 	case name == "li" && !closes:
@@ -267,6 +284,14 @@ func (p *plainText) tag(tag string, next ast.Node) string {
 			return ""
 		}
 		return " (" + href + ")"
+	}
+	return tag
+}
+
+// withoutMarkup returns nothing for a tag with nothing after its name, or attributes. Others are text: a<b and c>d.
+func withoutMarkup(tag, rest string) string {
+	if strings.Trim(rest, " \t/>") == "" || strings.Contains(rest, "=") {
+		return ""
 	}
 	return tag
 }

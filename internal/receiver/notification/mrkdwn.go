@@ -11,7 +11,9 @@ import (
 
 var (
 	// Mattermost and Rocket.Chat take links and bold text as markdown has them.
-	markdownLink   = regexp.MustCompile(`!?\[([^\[\]\n]+)\]\((https?://[^\s()]+)\)`)
+	markdownLink = regexp.MustCompile(`!?\[([^\[\]\n]+)\]\((https?://[^\s()]+)\)`)
+	// address is one in a link, or in the text. It keeps its characters.
+	address        = regexp.MustCompile(`<[^<>|\n]*[|>]|https?://[^\s<>|]+`)
 	mrkdwnEntities = strings.NewReplacer("&amp;", "&", "&lt;", "<", "&gt;", ">")
 )
 
@@ -48,7 +50,8 @@ func withoutEmphasis(text string) string {
 	if !strings.ContainsAny(text, "*_~") {
 		return text
 	}
-	dropped := make([]bool, len(text))
+	dropped, original := make([]bool, len(text)), text
+	text = address.ReplaceAllStringFunc(text, func(found string) string { return strings.Map(notAMark, found) })
 	for i := 0; i < len(text); i++ {
 		mark := text[i]
 		if dropped[i] || !isMark(mark) {
@@ -66,13 +69,21 @@ func withoutEmphasis(text string) string {
 		}
 		i = from - 1
 	}
-	kept := make([]byte, 0, len(text))
-	for i := range len(text) {
+	kept := make([]byte, 0, len(original))
+	for i := range len(original) {
 		if !dropped[i] {
-			kept = append(kept, text[i])
+			kept = append(kept, original[i])
 		}
 	}
 	return string(kept)
+}
+
+// notAMark replaces a mark by another character of its length.
+func notAMark(c rune) rune {
+	if c < utf8.RuneSelf && isMark(byte(c)) {
+		return 'x'
+	}
+	return c
 }
 
 func isMark(c byte) bool { return c == '*' || c == '_' || c == '~' }

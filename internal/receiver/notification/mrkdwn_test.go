@@ -13,9 +13,10 @@ import (
 
 func TestMrkdwn(t *testing.T) {
 	for text, want := range map[string]string{
-		"*bold* _italic_ ~struck~ *_both_*":                   "bold italic struck both",
-		"**bold** ~~struck~~ __init__":                        "bold struck __init__",
-		"2*3*4 a_b_c snake_case_ * not * _ _":                 "2*3*4 a_b_c snake_case_ * not * _ _",
+		"*bold* _italic_ ~struck~ *_both_*":                           "bold italic struck both",
+		"**bold** ~~struck~~ __init__":                                "bold struck __init__",
+		"2*3*4 a_b_c snake_case_ * not * _ _":                         "2*3*4 a_b_c snake_case_ * not * _ _",
+		"<https://ci/job/_release_/12|*build*> https://g/d/*/x/* *b*": "build (https://ci/job/_release_/12) https://g/d/*/x/* b",
 		"*two\nlines*":                                        "*two\nlines*",
 		"`*code*` *x*":                                        "`*code*` x",
 		"重要：*磁盘*，满":                                           "重要：磁盘，满",
@@ -39,6 +40,9 @@ func TestMarkdown(t *testing.T) {
 	for text, want := range map[string]string{
 		"# a\n\n## b #\ntext":             "a\nb\ntext",
 		"a\n---\nb":                       "a\n---\nb",
+		"延迟 10~20ms，昨天 30~40ms ~~x~~":     "延迟 10~20ms，昨天 30~40ms x",
+		"http://j/job/_rel_/1 *x*":        "http://j/job/_rel_/1 x",
+		"a<b and c>d <b>e</b>":            "a<b and c>d e",
 		"    code *x*":                    "code *x*",
 		"<div>\n**x**\n</div>\n<unknown>": "x\n\n<unknown>",
 		"[a](https://a.example.com \"title\") <https://b.example.com>":           "a (https://a.example.com) https://b.example.com",

@@ -24,7 +24,11 @@ func decodeSlack(body []byte, contentType string) (*Notification, error) {
 	if err != nil {
 		return nil, errors.New("the body is not a form")
 	}
-	payload := form.Get("payload")
+	decoded, err := toUTF8([]byte(form.Get("payload")), contentType)
+	if err != nil {
+		return nil, err
+	}
+	payload := string(decoded)
 	if strings.TrimSpace(payload) == "" {
 		return nil, errors.New("the form has no field payload")
 	}
