@@ -13,7 +13,7 @@ var (
 	// Mattermost and Rocket.Chat take links and bold text as markdown has them.
 	markdownLink = regexp.MustCompile(`!?\[([^\[\]\n]+)\]\((https?://[^\s()]+)\)`)
 	// address is one in a link, or in the text. It keeps its characters.
-	address        = regexp.MustCompile(`<[^<>|\n]*[|>]|https?://[^\s<>|]+`)
+	address        = regexp.MustCompile(`https?://[^\s<>|]+`)
 	mrkdwnEntities = strings.NewReplacer("&amp;", "&", "&lt;", "<", "&gt;", ">")
 )
 
