@@ -21,6 +21,8 @@ const (
 	maxMarkup = 8 << 10
 	// maxMentions limits those who are listed after a text.
 	maxMentions = 50
+	// nameRunes are those of ids.
+	nameRunes = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 )
 
 // fields are those of an object of JSON.
@@ -223,11 +225,25 @@ func (w *writer) mentions(names ...string) {
 	text := w.String()
 	for _, name := range names[:min(len(names), 4*maxMentions)] {
 		if name = "@" + strings.TrimPrefix(strings.TrimSpace(name), "@"); len(missing) < maxMentions && name != "@" &&
-			!strings.Contains(text, name) && !slices.Contains(missing, name) {
+			!hasName(text, name) && !slices.Contains(missing, name) {
 			missing = append(missing, name)
 		}
 	}
 	w.line(strings.Join(missing, " "))
+}
+
+// hasName reports whether a text has a name that does not go on as another one.
+func hasName(text, name string) bool {
+	for {
+		_, rest, found := strings.Cut(text, name)
+		if !found {
+			return false
+		}
+		if rest == "" || !strings.ContainsRune(nameRunes, rune(rest[0])) {
+			return true
+		}
+		text = rest
+	}
 }
 
 // texts returns the texts of a list.
