@@ -42,6 +42,8 @@ var hostile = func() map[string]struct {
 		"both emphases":  fill("*_", md),
 		"openers":        fill("**a", md),
 		"closers":        fill("a**", md),
+		"inside words":   fill("a*", md),
+		"inside Chinese": fill("：*", md),
 		"strikethrough":  fill("~a ~~a ", md),
 		"brackets":       fill("[", md),
 		"closed":         fill("[", md/2) + fill("]", md/2),

@@ -35,8 +35,8 @@ var markdownParser = parser.NewParser(
 		util.Prioritized(parser.NewLinkParser(), 200),
 		util.Prioritized(parser.NewAutoLinkParser(), 300),
 		util.Prioritized(parser.NewRawHTMLParser(), 400),
-		util.Prioritized(doubleTilde{extension.NewStrikethroughParser()}, 450),
-		util.Prioritized(parser.NewEmphasisParser(), 500),
+		util.Prioritized(doubleTilde{marks{extension.NewStrikethroughParser()}}, 450),
+		util.Prioritized(marks{parser.NewEmphasisParser()}, 500),
 		// An address keeps its characters.
 		util.Prioritized(extension.NewLinkifyParser(extension.WithLinkifyURLRegexp(bareURL)), 999),
 	),
