@@ -211,12 +211,26 @@ func (w *writer) markupOf(text string) (markup, rest string) {
 // full reports whether there is no room for another line.
 func (w *writer) full() bool { return w.text.Len() >= maxText }
 
-// titled adds a title, unless a line of the text that follows it begins with it.
+// titled adds a title, unless a line of the text that follows says the same.
 func (w *writer) titled(title, text string) {
-	if title = strings.TrimSpace(title); !strings.HasPrefix(text, title) && !strings.Contains(text, "\n"+title) {
+	if title = strings.TrimSpace(title); !hasLine(text, title) {
 		w.line(title)
 	}
 	w.line(text)
+}
+
+// hasLine reports whether a text has a line, or several, with or without where a link on it leads to.
+func hasLine(text, line string) bool {
+	for rest, text := "", "\n"+text; ; text = rest {
+		_, after, found := strings.Cut(text, "\n"+line)
+		if !found {
+			return false
+		}
+		if after == "" || after[0] == '\n' || strings.HasPrefix(after, " (http") {
+			return true
+		}
+		rest = after
+	}
 }
 
 // mentions adds the names that are mentioned, without those in the text.

@@ -104,6 +104,8 @@ func (w *writer) feishuElement(e fields) {
 		}
 	case "table":
 		w.feishuTable(e)
+	case "chart":
+		w.feishuChart(objectOf(e["chart_spec"]))
 	case "button", "overflow", "select_static", "date_picker", "picker_time", "picker_datetime", "input":
 		w.feishuButton(e)
 	default: // div, column_set, column, action, form, collapsible_panel and those that are not known here
@@ -155,11 +157,12 @@ func (w *writer) feishuButton(b fields) {
 
 // feishuTable adds a table, a line for each row.
 func (w *writer) feishuTable(table fields) {
-	var names, titles []string
+	var names, titles, kinds []string
 	for _, c := range listOf(table["columns"]) {
 		c := objectOf(c)
 		names = append(names, field(c, "name"))
 		titles = append(titles, field(c, "display_name", "name"))
+		kinds = append(kinds, field(c, "data_type"))
 	}
 	w.line(strings.Join(titles, " | "))
 	for _, row := range listOf(table["rows"]) {
@@ -168,8 +171,63 @@ func (w *writer) feishuTable(table fields) {
 		}
 		row, cells := objectOf(row), make([]string, len(names))
 		for i, name := range names {
-			cells[i] = textOf(row[name])
+			cells[i] = w.feishuCell(kinds[i], row[name])
 		}
 		w.line(strings.Join(cells, " | "))
+	}
+}
+
+// feishuCell returns the text of a cell of a kind of column. Options and persons are lists.
+func (w *writer) feishuCell(kind string, v any) string {
+	var words []string
+	for _, inner := range listOf(v) {
+		words = append(words, w.feishuCell(kind, inner))
+	}
+	if words != nil {
+		return strings.Join(words, ", ")
+	}
+	text := textOf(v)
+	switch {
+	case kind == "persons" && text != "":
+		return "@" + text
+	case kind == "markdown", kind == "lark_md":
+		return strings.ReplaceAll(w.plain(text), "\n", " ")
+	}
+	return text
+}
+
+// feishuChart adds what a chart shows: its title, and a line for each value. Its format is that of
+// https://www.visactor.io/vchart.
+func (w *writer) feishuChart(chart fields) {
+	w.line(field(objectOf(chart["title"]), "text"))
+	data := listOf(chart["data"])
+	if data == nil {
+		data = []any{chart["data"]}
+	}
+	var axes []string
+	for _, name := range []string{"xField", "categoryField", "seriesField", "yField", "valueField"} {
+		for _, axis := range append(texts(chart[name]), field(chart, name)) {
+			if axis != "" && !slices.Contains(axes, axis) {
+				axes = append(axes, axis)
+			}
+		}
+	}
+	for _, set := range data {
+		for _, v := range listOf(objectOf(set)["values"]) {
+			if w.full() {
+				return
+			}
+			v, names := objectOf(v), axes
+			if names == nil {
+				names = slices.Sorted(maps.Keys(v))
+			}
+			var cells []string
+			for _, name := range names {
+				if text := textOf(v[name]); text != "" {
+					cells = append(cells, text)
+				}
+			}
+			w.line(strings.Join(cells, " | "))
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
@@ -28,7 +29,7 @@ var markdownParser = parser.NewParser(
 		util.Prioritized(parser.NewATXHeadingParser(), 600),
 		util.Prioritized(parser.NewFencedCodeBlockParser(), 700),
 		util.Prioritized(parser.NewBlockquoteParser(), 800),
-		util.Prioritized(parser.NewParagraphParser(), 1000),
+		util.Prioritized(paragraphs{parser.NewParagraphParser()}, 1000),
 	),
 	parser.WithInlineParsers(
 		util.Prioritized(parser.NewCodeSpanParser(), 100),
@@ -37,14 +38,74 @@ var markdownParser = parser.NewParser(
 		util.Prioritized(parser.NewRawHTMLParser(), 400),
 		util.Prioritized(doubleTilde{marks{extension.NewStrikethroughParser()}}, 450),
 		util.Prioritized(marks{parser.NewEmphasisParser()}, 500),
-		// An address keeps its characters.
-		util.Prioritized(extension.NewLinkifyParser(extension.WithLinkifyURLRegexp(bareURL)), 999),
+		util.Prioritized(bareURL{}, 999),
 	),
 	parser.WithParagraphTransformers(util.Prioritized(tables{extension.NewTableParagraphTransformer()}, 200)),
 )
 
-// bareURL is an address without markup. Its host may be a name without a dot, in a cluster.
-var bareURL = regexp.MustCompile(`^https?://[^\s<>]+`)
+// bareURL keeps the characters of an address without markup. Its host may be a name without a dot, in a cluster.
+// goldmark's Linkify tries each word.
+type bareURL struct{}
+
+// Trigger implements parser.InlineParser.
+func (bareURL) Trigger() []byte { return []byte{':'} }
+
+// Parse implements parser.InlineParser. The scheme is text already.
+func (bareURL) Parse(_ ast.Node, block gtext.Reader, pc parser.Context) ast.Node {
+	line, segment := block.PeekLine()
+	before := block.Source()[:segment.Start]
+	isURL := bytes.HasPrefix(line, []byte("://")) && (bytes.HasSuffix(before, []byte("http")) ||
+		bytes.HasSuffix(before, []byte("https")))
+	if !isURL || pc.IsInLinkLabel() {
+		return nil
+	}
+	rest := line[:urlEnd(line)]
+	block.Advance(len(rest))
+	return ast.NewString(rest)
+}
+
+// urlEnd returns where an address ends that a text begins with: before blanks, quotes, and the punctuation of Chinese,
+// and without punctuation and marks at its end.
+func urlEnd(text []byte) int {
+	end := bytes.IndexFunc(text, func(c rune) bool {
+		return unicode.IsSpace(c) || strings.ContainsRune("<>`\"", c) || isCJK(c) && unicode.IsPunct(c)
+	})
+	if end < 0 {
+		end = len(text)
+	}
+	for _, mark := range []string{"**", "~~"} {
+		if i := bytes.Index(text[:end], []byte(mark)); i >= 0 {
+			end = i
+		}
+	}
+	for end > 0 {
+		c := text[end-1]
+		isOpen := c == ')' && bytes.Count(text[:end], []byte(")")) > bytes.Count(text[:end], []byte("("))
+		if !isOpen && strings.IndexByte("?!.,:;'*_~", c) < 0 {
+			break
+		}
+		end--
+	}
+	return end
+}
+
+// paragraphs begins a paragraph with a line that is less indented than the item of a list before it. In markdown it
+// goes on with the item, which no service shows so: Grafana's default text for WeCom has Annotations: below a list.
+type paragraphs struct{ parser.BlockParser }
+
+// Open implements parser.BlockParser.
+func (p paragraphs) Open(parent ast.Node, reader gtext.Reader, pc parser.Context) (ast.Node, parser.State) {
+	last := pc.LastOpenedBlock().Node
+	if last != nil && ast.IsParagraph(last) {
+		if _, inItem := last.Parent().(*ast.ListItem); !inItem || last.Parent() == parent {
+			return nil, parser.NoChildren // goes on
+		}
+	}
+	return p.BlockParser.Open(parent, reader, pc)
+}
+
+// CanInterruptParagraph implements parser.BlockParser.
+func (paragraphs) CanInterruptParagraph() bool { return true }
 
 // doubleTilde takes two tildes for the mark of struck text. One is that of a range, such as 10~20.
 type doubleTilde struct{ parser.InlineParser }
@@ -273,6 +334,10 @@ func (p *plainText) tag(tag string, next ast.Node) string {
 			}
 		}
 		return "@"
+	case name == "person" && closes:
+		return ""
+	case name == "person" && attributeOf(tag, "id") != "":
+		return "@" + attributeOf(tag, "id")
 	case name == "img":
 		return link(attributeOf(tag, "alt"), attributeOf(tag, "src"))
 	case (name == "a" || name == "link") && !closes:

@@ -133,3 +133,22 @@ func TestRepeats(t *testing.T) {
 		}
 	}
 }
+
+// TestTitled: a title is left out if a line says the same, not if one begins with it.
+func TestTitled(t *testing.T) {
+	for name, tc := range map[string]struct{ title, text, want string }{
+		"same line":       {"Disk", "Disk\nfull", "Disk\nfull"},
+		"later line":      {"Disk", "a\nDisk", "a\nDisk"},
+		"with its link":   {"Disk", "Disk (https://a.example)\nfull", "Disk (https://a.example)\nfull"},
+		"several lines":   {"a\nb", "a\nb\nc", "a\nb\nc"},
+		"prefix":          {"Disk", "Disk usage is high", "Disk\nDisk usage is high"},
+		"prefix and line": {"Disk", "Disks\nDisk", "Disks\nDisk"},
+		"no title":        {" ", "a", "a"},
+		"no text":         {"Disk", "", "Disk"},
+	} {
+		w := &writer{}
+		if w.titled(tc.title, tc.text); w.String() != tc.want {
+			t.Errorf("%s: %q, want %q", name, w.String(), tc.want)
+		}
+	}
+}
