@@ -20,6 +20,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/unicode"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -326,9 +329,35 @@ func TestSignsOfRobots(t *testing.T) {
 		``: {at, false},
 		`{"timestamp":"1599360473000","sign":"` + feishu + `","unit":"milliseconds"}`: {at, false},
 	} {
-		timestamp, sign := feishuSign([]byte(body))
+		timestamp, sign := feishuSign([]byte(body), "application/json")
 		if got := feishuSigned(timestamp, sign, []byte("demo"), tc.now); got != tc.want {
 			t.Errorf("Feishu, %s: %v", body, got)
+		}
+	}
+}
+
+// TestSignInAnotherCharset: Feishu's sign is read in the encoding of the body.
+func TestSignInAnotherCharset(t *testing.T) {
+	g := newGuarded(t, map[string][]byte{"token": []byte("s3cret")}, guardedBy("feishu", v1alpha1.ReceiverFeishu, bySignature("", "")))
+	seconds := fmt.Sprint(time.Now().Unix())
+	for name, tc := range map[string]struct {
+		encoding    encoding.Encoding
+		contentType string
+	}{
+		"UTF-8":                    {encoding.Nop, "application/json"},
+		"GBK":                      {simplifiedchinese.GBK, "application/json; charset=gbk"},
+		"UTF-16 with a mark":       {unicode.UTF16(unicode.LittleEndian, unicode.UseBOM), "application/json"},
+		"UTF-16 of a content type": {unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM), "application/json; charset=utf-16be"},
+	} {
+		for secret, want := range map[string]int{"s3cret": http.StatusOK, "other": http.StatusUnauthorized} {
+			sign := base64Of(hmacSHA256([]byte(seconds+"\n"+secret), nil))
+			text := fmt.Sprintf(`{"timestamp":%q,"sign":%q,"msg_type":"text","content":{"text":"磁盘 %s"}}`, seconds, sign, name)
+			body, err := tc.encoding.NewEncoder().String(text)
+			must(t, err)
+			w := g.post("feishu/hook", body, "Content-Type", tc.contentType)
+			if w.Code != want || want == http.StatusUnauthorized && !strings.Contains(w.Body.String(), "19021") {
+				t.Errorf("%s, %s: %d %s", name, secret, w.Code, w.Body)
+			}
 		}
 	}
 }

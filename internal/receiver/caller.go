@@ -85,7 +85,7 @@ func (h *Handler) admitCaller(w http.ResponseWriter, req *http.Request, key type
 		return admitted{answer: unread, class: class}
 	case !v.acceptsBody(req, body):
 		a := h.refused(key, denied)
-		if _, sign := feishuSign(body); sign != "" && a.code == http.StatusUnauthorized {
+		if _, sign := feishuSign(body, req.Header.Get("Content-Type")); sign != "" && a.code == http.StatusUnauthorized {
 			a.reason = invalidSignature
 		}
 		return admitted{answer: a, class: class}

@@ -3,7 +3,6 @@
 package receiver
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
 // signWindow is how far the timestamp of DingTalk's and of Feishu's sign may be from now. Both document one hour.
@@ -40,8 +40,8 @@ func signatureVerifier(r *v1alpha1.TeamTalkReceiver, secret []byte, now func() t
 			return dingTalkSigned(query.Get("timestamp"), query.Get("sign"), secret, now())
 		}}
 	case r.Spec.Type == v1alpha1.ReceiverFeishu:
-		return &verifier{body: func(_ *http.Request, body []byte) bool {
-			timestamp, sign := feishuSign(body)
+		return &verifier{body: func(req *http.Request, body []byte) bool {
+			timestamp, sign := feishuSign(body, req.Header.Get("Content-Type"))
 			return feishuSigned(timestamp, sign, secret, now())
 		}}
 	}
@@ -108,13 +108,15 @@ func feishuSigned(timestamp, sign string, secret []byte, now time.Time) bool {
 	})
 }
 
-// feishuSign returns timestamp and sign of a body. Clients send the timestamp as a text or as a number.
-func feishuSign(body []byte) (timestamp, sign string) {
+// feishuSign returns timestamp and sign of a body of a content type. Clients send the timestamp as a text or as a
+// number.
+func feishuSign(body []byte, contentType string) (timestamp, sign string) {
 	var fields struct {
 		Timestamp json.RawMessage `json:"timestamp"`
 		Sign      string          `json:"sign"`
 	}
-	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xEF\xBB\xBF")), &fields) != nil {
+	body, err := notification.ToUTF8(body, contentType)
+	if err != nil || json.Unmarshal(body, &fields) != nil {
 		return "", ""
 	}
 	return strings.Trim(string(fields.Timestamp), `"`), fields.Sign

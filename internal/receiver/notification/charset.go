@@ -20,8 +20,8 @@ var byteOrderMarks = []struct{ encoding, mark string }{
 // maxCharset is the longest name of an encoding, in bytes, that an error repeats.
 const maxCharset = 40
 
-// toUTF8 returns a body in UTF-8, without a byte order mark. Its encoding is what its mark or its content type says.
-func toUTF8(body []byte, contentType string) ([]byte, error) {
+// ToUTF8 returns a body in UTF-8, without a byte order mark. Its encoding is what its mark or its content type says.
+func ToUTF8(body []byte, contentType string) ([]byte, error) {
 	_, parameters, _ := mime.ParseMediaType(contentType) // one that is malformed says nothing
 	charset := parameters["charset"]
 	for _, b := range byteOrderMarks {

@@ -72,7 +72,7 @@ func Decode(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, cont
 	if !known {
 		return Result{}, fmt.Errorf("spec.type %q is not known to this version", r.Spec.Type)
 	}
-	body, err := toUTF8(body, contentType)
+	body, err := ToUTF8(body, contentType)
 	if err != nil {
 		return Result{}, err
 	}

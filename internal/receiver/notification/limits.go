@@ -18,7 +18,7 @@ const (
 )
 
 // IsLarge reports whether a body may take much memory when it is decoded. It counts what is in texts too, because the
-// encoding decides where texts end. See toUTF8.
+// encoding decides where texts end. See ToUTF8.
 func IsLarge(body []byte) bool {
 	values := 1
 	for _, c := range body {

@@ -24,7 +24,7 @@ func decodeSlack(body []byte, contentType string) (*Notification, error) {
 	if err != nil {
 		return nil, errors.New("the body is not a form")
 	}
-	decoded, err := toUTF8([]byte(form.Get("payload")), contentType)
+	decoded, err := ToUTF8([]byte(form.Get("payload")), contentType)
 	if err != nil {
 		return nil, err
 	}
