@@ -28,8 +28,13 @@ const (
 // fields are those of an object of JSON.
 type fields = map[string]any
 
-// chat adds the text of a message for a chat service to w. An error wraps ErrMessageType or says which field is wrong.
-type chat func(w *writer, message fields) error
+// chat is a chat service.
+type chat struct {
+	// text adds the text of a message to w. An error wraps ErrMessageType or says which field is wrong.
+	text func(w *writer, message fields) error
+	// unfold decodes the fields that are JSON in a text, if the service takes them so. It may be nil.
+	unfold func(u *unfolder, message fields)
+}
 
 // decode decodes the JSON of a message.
 func (c chat) decode(body []byte, contentType string) (*Notification, error) {
@@ -40,18 +45,26 @@ func (c chat) decode(body []byte, contentType string) (*Notification, error) {
 	return c.notification(v, string(body))
 }
 
-// notification returns what templates get of a message, and what identifies it: the JSON as it was posted.
+// notification returns what templates get of a message, and what identifies it: the JSON as it was posted, or what is
+// in the texts of it.
 func (c chat) notification(v any, posted string) (*Notification, error) {
 	message, isObject := v.(fields)
 	if !isObject {
 		return nil, errors.New("the body must be a JSON object")
 	}
-	identity, err := withoutTimes(message, posted)
+	var u unfolder
+	if c.unfold != nil {
+		c.unfold(&u, message)
+	}
+	if u.err != nil {
+		return nil, u.err
+	}
+	identity, err := withoutTimes(message, posted, u.texts > 0)
 	if err != nil {
 		return nil, err
 	}
 	w := &writer{markup: maxMarkup}
-	if err := c(w, message); err != nil {
+	if err := c.text(w, message); err != nil {
 		return nil, err
 	}
 	text := w.String()
@@ -61,12 +74,12 @@ func (c chat) notification(v any, posted string) (*Notification, error) {
 	return &Notification{Body: &template.Post{Text: text, Payload: template.Values(message)}, Identity: identity}, nil
 }
 
-// withoutTimes returns what identifies a message. A caller that retries sends another time: Feishu's callers sign each
+// withoutTimes returns what identifies a message, some of which may not be as it was posted. A caller that retries sends another time: Feishu's callers sign each
 // request with a timestamp, and attachments for Slack may say when they were sent.
-func withoutTimes(message fields, posted string) (string, error) {
+func withoutTimes(message fields, posted string, unfolded bool) (string, error) {
 	attachments := listOf(message["attachments"])
 	_, signed := message["sign"]
-	if !signed && !strings.Contains(posted, `"ts"`) {
+	if !signed && !unfolded && !strings.Contains(posted, `"ts"`) {
 		return posted, nil
 	}
 	own := maps.Clone(message)
@@ -92,23 +105,35 @@ func withoutTimes(message fields, posted string) (string, error) {
 	return string(encoded), err
 }
 
-// embedded returns the JSON that a text in a message is: services take some fields as objects or as texts that hold
-// one. Other values are returned as they are.
-func embedded(name string, v any) (any, error) {
-	text, isText := v.(string)
-	if !isText || strings.TrimSpace(text) == "" {
-		return v, nil
+// unfolder decodes JSON in the texts of a message: services take some fields as objects or as texts that hold one.
+type unfolder struct {
+	// texts were decoded. They have values, at most smallBody.
+	texts, values int
+	// err says which text cannot be decoded.
+	err error
+}
+
+// field decodes a field of an object, if it is a text.
+func (u *unfolder) field(o fields, name string) {
+	if text, isText := o[name].(string); isText && strings.TrimSpace(text) != "" && u.err == nil {
+		o[name] = u.decode(name, text)
 	}
-	// A body that is not large, see IsLarge, must not hold a large one in a text.
-	if values, depth := shape([]byte(text)); values > smallBody || depth > maxDepth {
-		return nil, fmt.Errorf("%s has more than %d values, or values more than %d deep in each other", name, smallBody,
+}
+
+// decode decodes the text of a field.
+func (u *unfolder) decode(name, text string) (v any) {
+	// A body that is not large, see IsLarge, must not hold a large one in its texts.
+	values, depth := shape([]byte(text))
+	u.texts++
+	if u.values += values; u.values > smallBody || depth > maxDepth {
+		u.err = fmt.Errorf("%s has more than %d values, or values more than %d deep in each other", name, smallBody,
 			maxDepth)
+		return nil
 	}
-	var inner any
-	if err := decodeJSON([]byte(text), "", &inner); err != nil {
-		return nil, fmt.Errorf("%s must be JSON", name)
+	if err := decodeJSON([]byte(text), "", &v); err != nil {
+		u.err = fmt.Errorf("%s must be JSON", name)
 	}
-	return inner, nil
+	return v
 }
 
 // The values of a message are used as far as they are what they should be: services add fields, and callers err.

@@ -32,9 +32,9 @@ var dialects = map[v1alpha1.ReceiverType]Dialect{
 	v1alpha1.ReceiverAlertmanager: {Decode: decodeAlertmanager},
 	v1alpha1.ReceiverGrafana:      {Decode: decodeGrafana},
 	v1alpha1.ReceiverSlack:        {Decode: decodeSlack},
-	v1alpha1.ReceiverDingTalk:     {Decode: chat(dingTalkText).decode},
-	v1alpha1.ReceiverWeCom:        {Decode: chat(weComText).decode},
-	v1alpha1.ReceiverFeishu:       {Decode: chat(feishuText).decode},
+	v1alpha1.ReceiverDingTalk:     {Decode: chat{text: dingTalkText}.decode},
+	v1alpha1.ReceiverWeCom:        {Decode: chat{text: weComText}.decode},
+	v1alpha1.ReceiverFeishu:       {Decode: chat{feishuText, unfoldFeishu}.decode},
 	v1alpha1.ReceiverGeneric:      {Decode: decodeGeneric},
 }
 

@@ -70,3 +70,49 @@ func TestFormInAnotherCharset(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestTextsOfJSON: fields that are JSON in a text are what templates and expressions get, as if they were objects.
+func TestTextsOfJSON(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind            v1alpha1.ReceiverType
+		body, want      string
+		wantText, where string
+	}{
+		"attachments": {
+			v1alpha1.ReceiverSlack, `{"attachments":"[{\"color\":\"bad\",\"text\":\"*full*\"}]"}`, "bad",
+			"full", `payload.attachments[0].color`,
+		},
+		"blocks": {
+			v1alpha1.ReceiverSlack, `{"blocks":"[{\"type\":\"section\",\"text\":{\"text\":\"full\"}}]"}`, "section",
+			"full", `payload.blocks[0].type`,
+		},
+		"blocks of attachments": {
+			v1alpha1.ReceiverSlack, `{"attachments":[{"blocks":"[{\"type\":\"section\",\"text\":{\"text\":\"full\"}}]"}]}`,
+			"section", "full", `payload.attachments[0].blocks[0].type`,
+		},
+		"blocks in attachments in a text": {
+			v1alpha1.ReceiverSlack, `{"attachments":"[{\"blocks\":[{\"type\":\"section\",\"text\":{\"text\":\"full\"}}]}]"}`,
+			"section", "full", `payload.attachments[0].blocks[0].type`,
+		},
+		"card": {
+			v1alpha1.ReceiverFeishu, `{"msg_type":"interactive","card":"{\"header\":{\"title\":{\"content\":\"full\"}}}"}`, "full",
+			"full", `payload.card.header.title.content`,
+		},
+		"content and post": {
+			v1alpha1.ReceiverFeishu, `{"msg_type":"post","content":"{\"post\":\"{\\\"en_us\\\":{\\\"title\\\":\\\"full\\\"}}\"}"}`,
+			"full", "full", `payload.content.post.en_us.title`,
+		},
+	} {
+		r := newReceiver(tc.kind)
+		r.Spec.DedupKey = tc.where
+		decoded, err := Decode(t.Context(), r, []byte(tc.body), "application/json")
+		must(t, err)
+		m := decoded.Messages[0]
+		if len(decoded.Faults) > 0 || len(m.Keys) != 1 || m.Keys[0] != tc.want {
+			t.Errorf("%s: %q %+v", name, m.Keys, decoded.Faults)
+		}
+		if got := m.Body.(*template.Post).Text; got != tc.wantText {
+			t.Errorf("%s: %q, want %q", name, got, tc.wantText)
+		}
+	}
+}

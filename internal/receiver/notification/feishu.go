@@ -14,20 +14,12 @@ import (
 // a line says that there was one.
 func feishuText(w *writer, message fields) error {
 	kind := field(message, "msg_type")
-	value, err := embedded("content", message["content"])
-	if err != nil {
-		return err
-	}
-	content := objectOf(value)
+	content := objectOf(message["content"])
 	switch kind {
 	case "text":
 		w.line(feishuMentions(field(content, "text")))
 	case "post":
-		post, err := embedded("content.post", content["post"])
-		if err != nil {
-			return err
-		}
-		feishuPost(w, objectOf(post))
+		feishuPost(w, objectOf(content["post"]))
 	case "image":
 		if len(content) > 0 {
 			w.line("[image]")
@@ -37,11 +29,7 @@ func feishuText(w *writer, message fields) error {
 			w.line("[chat]")
 		}
 	case "interactive":
-		card, err := embedded("card", message["card"])
-		if err != nil {
-			return err
-		}
-		feishuCard(w, objectOf(card))
+		feishuCard(w, objectOf(message["card"]))
 	default:
 		return fmt.Errorf("%w: msg_type must be text, post, image, share_chat or interactive", ErrMessageType)
 	}
@@ -49,6 +37,15 @@ func feishuText(w *writer, message fields) error {
 		return fmt.Errorf("%w: %s has no content", ErrNoText, kind)
 	}
 	return nil
+}
+
+// unfoldFeishu decodes the texts of a message that Feishu takes as JSON.
+func unfoldFeishu(u *unfolder, message fields) {
+	u.field(message, "content")
+	u.field(objectOf(message["content"]), "post")
+	if field(message, "msg_type") == "interactive" {
+		u.field(message, "card")
+	}
 }
 
 // feishuMention mentions a user in a text, with a name or without.

@@ -150,6 +150,7 @@ func TestHostileEmbedded(t *testing.T) {
 	}{
 		"card of many values": {v1alpha1.ReceiverFeishu, `{"msg_type":"interactive","card":` + quoted("["+strings.Repeat("1,", smallBody)+"1]") + `}`, ""},
 		"card that is deep":   {v1alpha1.ReceiverFeishu, `{"msg_type":"interactive","card":` + quoted(strings.Repeat("[", maxDepth+1)+strings.Repeat("]", maxDepth+1)) + `}`, ""},
+		"many texts":          {v1alpha1.ReceiverSlack, `{"attachments":[` + strings.Repeat(`{"blocks":`+quoted("["+strings.Repeat("1,", 100)+"1]")+`},`, 41) + `{}]}`, ""},
 		"form of many values": {v1alpha1.ReceiverSlack, "payload=%5B" + strings.Repeat("1%2C", smallBody) + "1%5D", "application/x-www-form-urlencoded"},
 	} {
 		_, err := Decode(t.Context(), newReceiver(tc.kind), []byte(tc.body), tc.contentType)

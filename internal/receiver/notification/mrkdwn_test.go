@@ -124,6 +124,12 @@ func TestRepeats(t *testing.T) {
 		"another color": {
 			v1alpha1.ReceiverSlack, `{"attachments":[{"text":"x","color":"good"}]}`, `{"attachments":[{"text":"x","color":"bad"}]}`, false,
 		},
+		"sent later in a text": {
+			v1alpha1.ReceiverSlack, `{"attachments":"[{\"text\":\"x\",\"ts\":1}]"}`, `{"attachments":"[{\"ts\":2,\"text\":\"x\"}]"}`, true,
+		},
+		"another color in a text": {
+			v1alpha1.ReceiverSlack, `{"attachments":"[{\"text\":\"x\",\"color\":\"good\"}]"}`, `{"attachments":"[{\"text\":\"x\",\"color\":\"bad\"}]"}`, false,
+		},
 		"the same": {
 			v1alpha1.ReceiverDingTalk, `{"msgtype":"text","text":{"content":"x"}}`, `{"msgtype":"text","text":{"content":"x"}}`, true,
 		},

@@ -12,7 +12,7 @@ import (
 // decodeSlack decodes what incoming webhooks of Slack, Mattermost and Rocket.Chat accept: JSON, or a form whose field
 // payload has it.
 func decodeSlack(body []byte, contentType string) (*Notification, error) {
-	slack := chat(slackText)
+	slack := chat{slackText, unfoldSlack}
 	mediaType, _, _ := mime.ParseMediaType(contentType)
 	if mediaType != "application/x-www-form-urlencoded" && !strings.HasPrefix(string(body), "payload=") {
 		return slack.decode(body, contentType)
@@ -32,27 +32,29 @@ func decodeSlack(body []byte, contentType string) (*Notification, error) {
 	if strings.TrimSpace(payload) == "" {
 		return nil, errors.New("the form has no field payload")
 	}
-	message, err := embedded("payload", payload)
-	if err != nil {
-		return nil, err
+	var u unfolder
+	message := u.decode("payload", payload)
+	if u.err != nil {
+		return nil, u.err
 	}
 	return slack.notification(message, payload)
 }
 
+// unfoldSlack decodes the texts of a message that Slack's API takes as JSON.
+func unfoldSlack(u *unfolder, message fields) {
+	u.field(message, "blocks")
+	u.field(message, "attachments")
+	for _, a := range listOf(message["attachments"]) {
+		u.field(objectOf(a), "blocks")
+	}
+}
+
 // slackText adds the text of a message for Slack: its text, its blocks, and its attachments.
 func slackText(w *writer, message fields) error {
-	blocks, err := embedded("blocks", message["blocks"])
-	if err != nil {
-		return err
-	}
-	attachments, err := embedded("attachments", message["attachments"])
-	if err != nil {
-		return err
-	}
 	text := w.mrkdwn(textOf(message["text"]))
 	rest := &writer{markup: w.markup}
-	slackBlocks(rest, blocks)
-	for _, a := range listOf(attachments) {
+	slackBlocks(rest, message["blocks"])
+	for _, a := range listOf(message["attachments"]) {
 		if rest.full() {
 			break
 		}
