@@ -128,13 +128,17 @@ func encodeForm(v any) (string, []byte) {
 	return "application/json", append(body, '\n')
 }
 
-// slackErrors are what Slack's incoming webhooks answer with, see
-// https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks and
-// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors.
+// slackErrors are what Slack's incoming webhooks answer with. invalid_payload, action_prohibited and rollup_error, which
+// is for what is not the caller's fault, are in
+// https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks, the others in
+// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors. Of these, invalid_token
+// (https://github.com/zulip/zulip/issues/14251) and no_service
+// (https://github.com/slackapi/slack-github-action/issues/249) were seen in answers. There is no word for a body that is
+// too large.
 var slackErrors = map[reason]string{
-	unavailable: "rollup_error", tooFast: "rate_limited", invalidToken: "invalid_token", invalidSignature: "invalid_token",
+	unavailable: "rollup_error", tooFast: "rollup_error", invalidToken: "invalid_token", invalidSignature: "invalid_token",
 	forbidden: "action_prohibited", notFound: "no_service", invalidBody: "invalid_payload", messageType: "invalid_payload",
-	noText: "no_text", bodyTooLarge: "msg_too_long",
+	noText: "no_text", bodyTooLarge: "invalid_payload",
 }
 
 // slackForm is Slack's: a word.
@@ -147,20 +151,21 @@ func slackForm(a answer) (string, []byte) {
 }
 
 // dingTalkCodes are the errcodes of DingTalk's custom robots, see
-// https://open.dingtalk.com/document/orgapp/custom-robot-access for 310000 (signature, keywords), 40035 (a parameter is
-// missing), 400105 (message type) and -1 (busy). 130101 (20 messages in a minute) and 300001 (access_token) are what
-// the service answers, as prometheus-webhook-dingtalk issue 91 has it.
+// https://open.dingtalk.com/document/orgapp/custom-robot-access for 310000 (signature, keywords, address of the caller),
+// 40035 (a parameter is missing), 400105 (message type) and -1 (busy). Callers saw 310000 for a signature
+// (https://github.com/jenkinsci/dingtalk-plugin/issues/88), 300001 for an access_token
+// (https://github.com/sdvdxl/falcon-message/issues/7), and 130101 for more than 20 messages in a minute.
 var dingTalkCodes = map[reason]int{
 	unavailable: -1, tooFast: 130101, invalidToken: 300001, invalidSignature: 310000, forbidden: 310000, notFound: 300001,
 	invalidBody: 40035, messageType: 400105, noText: 40035, bodyTooLarge: 40035,
 }
 
-// weComCodes are the errcodes of WeCom, see https://developer.work.weixin.qq.com/document/path/90313: 93000 (the key in
-// the URL), 45009 (too many calls), 44004 (no text), 40008 (msgtype), 40058 (a parameter is wrong), 45002 (too long),
-// -1 (busy).
+// weComCodes are the errcodes of WeCom, see https://developer.work.weixin.qq.com/document/path/90313: 45009 (too many
+// calls), 44004 (no text), 40008 (msgtype), 40058 (a parameter is wrong) and -1 (busy). Group robots answer 40058 to a
+// text that is too long, and 93000 to a wrong key in the URL (https://github.com/wes-lin/Cloud189Checkin/issues/175).
 var weComCodes = map[reason]int{
 	unavailable: -1, tooFast: 45009, invalidToken: 93000, invalidSignature: 93000, forbidden: 93000, notFound: 93000,
-	invalidBody: 40058, messageType: 40008, noText: 44004, bodyTooLarge: 45002,
+	invalidBody: 40058, messageType: 40008, noText: 44004, bodyTooLarge: 40058,
 }
 
 // robotForm returns the form of DingTalk and WeCom, with the codes of one of them.
@@ -178,9 +183,9 @@ func robotForm(codes map[reason]int) form {
 }
 
 // feishuCodes are the codes of Feishu's custom bots, see
-// https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot: 19021 (signature or its time), 9499 (the body),
-// 11232 (too many calls). 19001 (the token in the URL) is what the service answers. 19024, keywords that are missing,
-// is none of a receiver's.
+// https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot: 19021 (signature or its time), 9499 (the body,
+// which must not be too large either), 11232 (too many calls, or the system is busy). 19001 is what the service answers
+// to a wrong token in the URL (https://github.com/sansan0/TrendRadar/issues/278 quotes its text).
 var feishuCodes = map[reason]int{
 	unavailable: 11232, tooFast: 11232, invalidToken: 19001, invalidSignature: 19021, forbidden: 19001, notFound: 19001,
 	invalidBody: 9499, messageType: 9499, noText: 9499, bodyTooLarge: 9499,
