@@ -43,8 +43,6 @@ const (
 	cacheLag = 200 * time.Millisecond
 	// A receiver's messages are listed at intervals of half its time to live, within these bounds.
 	minExpiryInterval, maxExpiryInterval = 10 * time.Second, time.Hour
-	// pageSize is how many messages' metadata is listed at once: up to 256 KiB of annotations each.
-	pageSize = 50
 )
 
 // Reconciler reconciles TeamTalkReceivers.
@@ -52,7 +50,7 @@ type Reconciler struct {
 	// Client reads Secrets from the API server: they are not cached.
 	Client client.Client
 	// Live reads messages from the API server: the cache does not hold those that have finished.
-	Live client.Reader
+	Live client.WithWatch
 	// Secrets wakes a receiver when its Secret changes.
 	Secrets *apiwatch.Objects
 	// Wake enqueues a receiver whose Secret has changed.
@@ -167,39 +165,39 @@ func (r *Reconciler) deleteExpired(ctx context.Context, o *v1alpha1.TeamTalkRece
 	if !o.DeletionTimestamp.IsZero() {
 		return next, nil
 	}
-	labels := client.MatchingLabels{v1alpha1.ReceiverLabel: o.Name}
-	finished := client.MatchingFields{v1alpha1.FieldFinished: "true"}
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
-	for {
-		err := r.Live.List(ctx, list, client.InNamespace(o.Namespace), labels, finished,
-			client.Limit(pageSize), client.Continue(list.Continue))
-		if apierrors.IsResourceExpired(err) {
-			return next, nil // the list took too long; the next one begins again
+	finished := apiwatch.Collection{
+		Client: r.Live,
+		NewList: func() client.ObjectList {
+			list := &metav1.PartialObjectMetadataList{}
+			list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessageList"))
+			return list
+		},
+		Options: []client.ListOption{
+			client.InNamespace(o.Namespace), client.MatchingLabels{v1alpha1.ReceiverLabel: o.Name},
+			client.MatchingFields{v1alpha1.FieldFinished: "true"},
+		},
+	}
+	var old []client.ObjectKey
+	_, err := finished.Read(ctx, func(m client.Object) {
+		// A message finishes later than it is created: most need not be read whole.
+		if time.Since(m.GetCreationTimestamp().Time) >= o.TTL() && metav1.IsControlledBy(m, o) {
+			old = append(old, client.ObjectKeyFromObject(m))
 		}
-		if err != nil {
-			return reconcile.Result{}, fmt.Errorf("list the receiver's messages: %w", err)
-		}
-		for i := range list.Items {
-			if err := r.deleteIfExpired(ctx, o, &list.Items[i]); err != nil {
-				return reconcile.Result{}, err
-			}
-		}
-		if list.Continue == "" {
-			return next, nil
+	})
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("read the receiver's messages: %w", err)
+	}
+	for _, key := range old {
+		if err := r.deleteIfExpired(ctx, o, key); err != nil {
+			return reconcile.Result{}, err
 		}
 	}
+	return next, nil
 }
 
-func (r *Reconciler) deleteIfExpired(
-	ctx context.Context, o *v1alpha1.TeamTalkReceiver, listed *metav1.PartialObjectMetadata,
-) error {
-	// A message finishes later than it is created: most need not be read.
-	if time.Since(listed.CreationTimestamp.Time) < o.TTL() || !metav1.IsControlledBy(listed, o) {
-		return nil
-	}
+func (r *Reconciler) deleteIfExpired(ctx context.Context, o *v1alpha1.TeamTalkReceiver, key client.ObjectKey) error {
 	m := &v1alpha1.TeamTalkMessage{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(listed), m); err != nil {
+	if err := r.Live.Get(ctx, key, m); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	done := m.Status.CompletionTime

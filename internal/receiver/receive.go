@@ -32,10 +32,11 @@ type outcome struct {
 // kept, and the caller's retry creates the others.
 func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) answer {
 	key := client.ObjectKeyFromObject(r)
-	decoded, err := decode(ctx, r, body, contentType)
+	decoded, pending, err := decode(ctx, r, body, contentType)
 	switch {
 	case ctx.Err() != nil:
-		return h.failed(key, fmt.Errorf("evaluate the receiver's expressions: %w", ctx.Err()))
+		// The error of Decode may follow from it.
+		return h.failed(key, fmt.Errorf("there was not enough time to %s: %w", pending, ctx.Err()))
 	case err != nil:
 		a := refuse(http.StatusBadRequest, "%s", err)
 		a.reason = reasonOf(err)
@@ -72,17 +73,21 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 }
 
 // decode returns the messages of a body. If the receiver has expressions, they are evaluated when it gets a slot.
+// Pending is what was not done if ctx ends meanwhile.
 func decode(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string,
-) (notification.Result, error) {
+) (result notification.Result, pending string, err error) {
+	pending = "decode the body"
 	if !expression.Of(r).IsEmpty() {
 		release, err := rendering.acquire(ctx, client.ObjectKeyFromObject(r))
 		if err != nil {
-			return notification.Result{}, err
+			return result, "evaluate expressions, because those of other requests were evaluated", err
 		}
 		defer release()
+		pending = "decode the body and to evaluate the receiver's expressions"
 	}
-	return notification.Decode(ctx, r, body, contentType)
+	result, err = notification.Decode(ctx, r, body, contentType)
+	return result, pending, err
 }
 
 // refusedRecipients says that alerts, or a body, name recipients that they may not.

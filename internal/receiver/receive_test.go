@@ -201,3 +201,20 @@ func TestForbiddenIndex(t *testing.T) {
 		ask(false)
 	})
 }
+
+// TestContextThatHasEnded: the answer's cause says what there was no time for.
+func TestContextThatHasEnded(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for key, want := range map[string]string{
+		"":          "there was not enough time to decode the body: context canceled",
+		"payload.a": "there was not enough time to evaluate expressions, because those of other requests were evaluated: context canceled",
+	} {
+		r := generic("")
+		r.Spec.DedupKey = key
+		a := newPosts(t).handler.receive(ended, r, []byte(`{"a":"b"}`), "application/json")
+		if a.code != 503 || a.cause != want {
+			t.Errorf("%q: %d %s, want %s", key, a.code, a.cause, want)
+		}
+	}
+}

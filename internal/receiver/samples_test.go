@@ -108,7 +108,7 @@ func TestGrafana(t *testing.T) {
 func TestTemplatesOfChats(t *testing.T) {
 	r := generic("[{{ .Payload.msgtype }}] {{ .Text | toUpper }} {{ . }}{{ .Payload.missing }}")
 	r.Spec.Type, r.Spec.To.Users = v1alpha1.ReceiverDingTalk, []v1alpha1.UserID{2}
-	body := `{"msgtype":"markdown","markdown":{"title":"a","text":"**a** b"}}`
+	body := `{"msgtype":"markdown","markdown":{"title":"a b","text":"**a** b"}}`
 	previews, _, err := PreviewOf(t.Context(), r, []byte(body))
 	must(t, err)
 	if p := previews[0]; p.Text != "[markdown] A B a b" || p.Fault != nil {
