@@ -146,15 +146,16 @@ var form = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.%-]*=`)
 
 // decodeJSON decodes a body that must be one JSON value. Numbers are decoded as json.Number.
 func decodeJSON(body []byte, contentType string, v any) error {
-	// A Decoder would read the first of several values.
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	err := d.Decode(v)
+	// A Decoder reads the first of several values.
+	if err == nil && len(bytes.Trim(body[d.InputOffset():], " \t\r\n")) == 0 {
+		return nil
+	}
 	var raw json.RawMessage
-	err := json.Unmarshal(body, &raw)
-	if err == nil {
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.UseNumber()
-		if err = d.Decode(v); err == nil {
-			return nil
-		}
+	if bad := json.Unmarshal(body, &raw); bad != nil {
+		err = bad
 	}
 	mediaType, _, _ := mime.ParseMediaType(contentType)
 	switch trimmed := bytes.TrimSpace(body); {
