@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 const (
@@ -19,6 +20,8 @@ const (
 	// maxMarkup is how much of a message is parsed as markdown or the like, in bytes: the time to parse some texts grows
 	// with the square of their length. Several times what TeamTalk holds. What is over it is shown as it is.
 	maxMarkup = 8 << 10
+	// enoughMarkup is how much is parsed if its text is as long as TeamTalk holds, in bytes.
+	enoughMarkup = 4 << 10
 	// maxMentions limits those who are listed after a text.
 	maxMentions = 50
 	// nameRunes are those of ids.
@@ -221,6 +224,21 @@ func (w *writer) line(text string) {
 		text = strings.ToValidUTF8(text[:maxText], "")
 	}
 	w.text.WriteString(text)
+}
+
+// parse returns what a function makes of markup. What is over the writer's limit, or more than TeamTalk holds, is
+// returned as it is.
+func (w *writer) parse(text string, of func(markup string) string) string {
+	if len(text) > enoughMarkup {
+		if end := strings.LastIndexByte(text[:enoughMarkup], '\n'); end > 0 && end <= w.markup {
+			if head := of(text[:end]); w.text.Len()+len(head) >= cipher.MaxTextWithToken {
+				w.markup -= end
+				return head + text[end:]
+			}
+		}
+	}
+	markup, rest := w.markupOf(text)
+	return of(markup) + rest
 }
 
 // markupOf returns the part of a text that may be parsed, whole lines of it, and the rest.

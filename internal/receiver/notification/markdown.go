@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
@@ -42,52 +41,6 @@ var markdownParser = parser.NewParser(
 	),
 	parser.WithParagraphTransformers(util.Prioritized(tables{extension.NewTableParagraphTransformer()}, 200)),
 )
-
-// bareURL keeps the characters of an address without markup. Its host may be a name without a dot, in a cluster.
-// goldmark's Linkify tries each word.
-type bareURL struct{}
-
-// Trigger implements parser.InlineParser.
-func (bareURL) Trigger() []byte { return []byte{':'} }
-
-// Parse implements parser.InlineParser. The scheme is text already.
-func (bareURL) Parse(_ ast.Node, block gtext.Reader, pc parser.Context) ast.Node {
-	line, segment := block.PeekLine()
-	before := block.Source()[:segment.Start]
-	isURL := bytes.HasPrefix(line, []byte("://")) && (bytes.HasSuffix(before, []byte("http")) ||
-		bytes.HasSuffix(before, []byte("https")))
-	if !isURL || pc.IsInLinkLabel() {
-		return nil
-	}
-	rest := line[:urlEnd(line)]
-	block.Advance(len(rest))
-	return ast.NewString(rest)
-}
-
-// urlEnd returns where an address ends that a text begins with: before blanks, quotes, and the punctuation of Chinese,
-// and without punctuation and marks at its end.
-func urlEnd(text []byte) int {
-	end := bytes.IndexFunc(text, func(c rune) bool {
-		return unicode.IsSpace(c) || strings.ContainsRune("<>`\"", c) || isCJK(c) && unicode.IsPunct(c)
-	})
-	if end < 0 {
-		end = len(text)
-	}
-	for _, mark := range []string{"**", "~~"} {
-		if i := bytes.Index(text[:end], []byte(mark)); i >= 0 {
-			end = i
-		}
-	}
-	for end > 0 {
-		c := text[end-1]
-		isOpen := c == ')' && bytes.Count(text[:end], []byte(")")) > bytes.Count(text[:end], []byte("("))
-		if !isOpen && strings.IndexByte("?!.,:;'*_~", c) < 0 {
-			break
-		}
-		end--
-	}
-	return end
-}
 
 // paragraphs begins a paragraph with a line that is less indented than the item of a list before it. In markdown it
 // goes on with the item, which no service shows so: Grafana's default text for WeCom has Annotations: below a list.
@@ -145,24 +98,28 @@ func (t tables) Transform(n *ast.Paragraph, reader gtext.Reader, pc parser.Conte
 	}
 }
 
-// plain returns the text of markdown. What is over the writer's limit is returned as it is.
+// plain returns the text of markdown. What is over the writer's limit, or more than TeamTalk holds, is returned as it is.
 func (w *writer) plain(markdown string) string {
 	markdown = strings.ReplaceAll(markdown, "\r\n", "\n")
 	if !strings.ContainsAny(markdown, "*_`~#>[]()<|\\&-+.") {
 		return strings.TrimSpace(markdown)
 	}
-	markdown, rest := w.markupOf(markdown)
+	return w.parse(markdown, markdownText)
+}
+
+// markdownText returns the text of markdown.
+func markdownText(markdown string) string {
 	if strings.Contains(markdown, "_tag") {
 		markdown = feishuTags.ReplaceAllString(markdown, "")
 	}
 	source := []byte(markdown)
-	p := &plainText{source: source}
+	p := &plainText{source: source, out: make([]byte, 0, len(source))}
 	p.blocks(markdownParser.Parse(gtext.NewReader(source)), "")
-	text := strings.Join(p.lines, "\n")
+	text := string(p.out)
 	if strings.Contains(text, "<@") {
 		text = wecomMention.ReplaceAllString(text, "@$1")
 	}
-	return text + rest
+	return text
 }
 
 var (
@@ -172,10 +129,11 @@ var (
 	feishuTags = regexp.MustCompile(`</?(?:text_tag|number_tag)(?:\s[^<>]*)?>`)
 )
 
-// plainText makes lines of the nodes of markdown.
+// plainText makes a text of the nodes of markdown.
 type plainText struct {
-	source []byte
-	lines  []string
+	source, out []byte
+	// lead begins the next line instead of its indent: the mark of an item of a list.
+	lead string
 	// href is where the tag a that is open leads to.
 	href string
 }
@@ -186,22 +144,14 @@ func (p *plainText) blocks(parent ast.Node, indent string) {
 		switch n := n.(type) {
 		case *ast.List:
 			p.list(n, indent)
-		case *ast.ThematicBreak:
-			p.lines = append(p.lines, indent+"---")
-		case *ast.FencedCodeBlock, *ast.CodeBlock:
-			p.add(indent, string(n.Lines().Value(p.source)))
 		case *east.Table:
 			for row := n.FirstChild(); row != nil; row = row.NextSibling() {
-				var cells []string
-				for cell := row.FirstChild(); cell != nil; cell = cell.NextSibling() {
-					cells = append(cells, p.inline(cell))
-				}
-				p.add(indent, strings.Join(cells, " | "))
+				p.block(row, indent)
 			}
 		case *ast.Blockquote:
 			p.blocks(n, indent)
 		default:
-			p.add(indent, p.inline(n))
+			p.block(n, indent)
 		}
 	}
 }
@@ -211,65 +161,113 @@ const maxIndent = 16
 
 // list adds the items of a list.
 func (p *plainText) list(list *ast.List, indent string) {
-	number := list.Start
+	number, inner := list.Start, indent
+	if len(inner) < maxIndent {
+		inner += "  "
+	}
 	for item := list.FirstChild(); item != nil; item = item.NextSibling() {
 		mark := "• "
 		if list.IsOrdered() {
 			mark = strconv.Itoa(number) + ". "
 			number++
 		}
-		first := len(p.lines)
-		inner := indent
-		if len(inner) < maxIndent {
-			inner += "  "
+		outer := p.lead
+		if p.lead = outer + mark; outer == "" {
+			p.lead = indent + mark
 		}
-		p.blocks(item, inner)
-		if first < len(p.lines) {
-			p.lines[first] = indent + mark + strings.TrimLeft(p.lines[first], " ")
+		if p.blocks(item, inner); p.lead != "" {
+			p.lead = outer // the item is empty
 		}
 	}
 }
 
-// add adds the lines of a text.
-func (p *plainText) add(indent, text string) {
-	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
-		p.lines = append(p.lines, indent+strings.TrimRight(line, " "))
+// block adds the lines of a block, each after an indent.
+func (p *plainText) block(n ast.Node, indent string) {
+	if len(p.out) > 0 {
+		p.out = append(p.out, '\n')
+	}
+	begins := indent
+	if p.lead != "" {
+		begins, p.lead = p.lead, ""
+	}
+	p.out = append(p.out, begins...)
+	start := len(p.out)
+	p.content(n)
+	text := bytes.Trim(p.out[start:], "\n")
+	if len(begins) > len(indent) { // a mark
+		text = bytes.TrimLeft(text, " ")
+	}
+	if bytes.IndexByte(text, '\n') < 0 {
+		p.out = append(p.out[:start], bytes.TrimRight(text, " ")...)
+		return
+	}
+	lines := string(text)
+	p.out = p.out[:start]
+	for line := range strings.SplitSeq(lines, "\n") {
+		if len(p.out) > start {
+			p.out = append(append(p.out, '\n'), indent...)
+		}
+		p.out = append(p.out, strings.TrimRight(line, " ")...)
 	}
 }
 
-// inline returns the text of what is in a node's lines.
-func (p *plainText) inline(parent ast.Node) string {
-	var b strings.Builder
-	p.write(&b, parent)
-	return b.String()
+// content adds what is in a block.
+func (p *plainText) content(n ast.Node) {
+	switch n := n.(type) {
+	case *ast.ThematicBreak:
+		p.out = append(p.out, "---"...)
+	case *ast.FencedCodeBlock, *ast.CodeBlock:
+		for i := range n.Lines().Len() {
+			line := n.Lines().At(i)
+			p.out = append(p.out, line.Value(p.source)...)
+		}
+	case *east.TableHeader, *east.TableRow:
+		for cell := n.FirstChild(); cell != nil; cell = cell.NextSibling() {
+			if cell != n.FirstChild() {
+				p.out = append(p.out, " | "...)
+			}
+			p.inlines(cell)
+		}
+	default:
+		p.inlines(n)
+	}
 }
 
-func (p *plainText) write(b *strings.Builder, parent ast.Node) {
+// link adds a link, or a picture.
+func (p *plainText) link(n ast.Node, destination []byte) {
+	start := len(p.out)
+	p.inlines(n)
+	text := string(p.out[start:])
+	p.out = append(p.out[:start], link(text, string(unescape(destination)))...)
+}
+
+// inlines adds what is in a node's lines.
+func (p *plainText) inlines(parent ast.Node) {
 	for n := parent.FirstChild(); n != nil; n = n.NextSibling() {
 		switch n := n.(type) {
 		case *ast.Text:
-			b.Write(unescape(n.Segment.Value(p.source)))
+			p.out = append(p.out, unescape(n.Segment.Value(p.source))...)
 			if n.SoftLineBreak() || n.HardLineBreak() {
-				b.WriteByte('\n')
+				p.out = append(p.out, '\n')
 			}
 		case *ast.String:
-			b.Write(n.Value)
+			p.out = append(p.out, n.Value...)
 		case *ast.CodeSpan:
 			for c := n.FirstChild(); c != nil; c = c.NextSibling() {
 				if c, isText := c.(*ast.Text); isText {
-					b.Write(c.Segment.Value(p.source))
+					p.out = append(p.out, c.Segment.Value(p.source)...)
 				}
 			}
 		case *ast.Link:
-			b.WriteString(link(p.inline(n), string(unescape(n.Destination))))
+			p.link(n, n.Destination)
 		case *ast.Image:
-			b.WriteString(link(p.inline(n), string(unescape(n.Destination))))
+			p.link(n, n.Destination)
 		case *ast.AutoLink:
-			b.Write(n.URL(p.source))
+			p.out = append(p.out, n.URL(p.source)...)
 		case *ast.RawHTML:
-			b.WriteString(p.tag(string(n.Segments.Value(p.source)), n.NextSibling()))
+			p.out = append(p.out, p.tag(string(n.Segments.Value(p.source)), n.NextSibling())...)
 		default:
-			p.write(b, n)
+			p.inlines(n)
 		}
 	}
 }

@@ -18,12 +18,16 @@ var (
 )
 
 // mrkdwn returns the text of Slack's markup. What is between backquotes keeps its characters. What is over the writer's
-// limit is returned as it is.
+// limit, or more than TeamTalk holds, is returned as it is.
 func (w *writer) mrkdwn(text string) string {
 	if !strings.ContainsAny(text, "<&*_~[") {
 		return text
 	}
-	text, rest := w.markupOf(text)
+	return w.parse(text, mrkdwnText)
+}
+
+// mrkdwnText returns the text of Slack's markup.
+func mrkdwnText(text string) string {
 	var b strings.Builder
 	for i, part := range strings.Split(text, "`") {
 		if i > 0 {
@@ -41,7 +45,7 @@ func (w *writer) mrkdwn(text string) string {
 			return link(parts[1], parts[2])
 		})
 	}
-	return mrkdwnEntities.Replace(withoutReferences(text)) + rest
+	return mrkdwnEntities.Replace(withoutReferences(text))
 }
 
 // withoutEmphasis returns a text without the marks of bold, italic and struck text. They begin and end at the edges of

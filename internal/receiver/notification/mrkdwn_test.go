@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 func TestMrkdwn(t *testing.T) {
@@ -94,6 +95,23 @@ func TestMarkupIsLimited(t *testing.T) {
 	}
 	if got := w.mrkdwn("*d*"); got != "*d*" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestMarkdownIsParsedAsFarAsItIsHeld: TeamTalk holds no more of the text.
+func TestMarkdownIsParsedAsFarAsItIsHeld(t *testing.T) {
+	const line, end = "**a** words and more of them\n", "**end**"
+	for name, tc := range map[string]struct{ text, want string }{
+		"it is held":      {strings.Repeat("<font color=\"red\">*a*</font>\n", 200) + end, "end"},
+		"it is not":       {strings.Repeat(line, 200) + end, "**end**"},
+		"it is one line":  {strings.Repeat("**a** words ", 500) + end, "end"},
+		"an unended code": {"```\n" + strings.Repeat("*a*\n", 1200) + end, "**end**"},
+	} {
+		got := (&writer{markup: maxMarkup}).plain(tc.text)
+		held := got[:min(len(got), cipher.MaxTextWithToken)]
+		if !strings.HasSuffix(got, tc.want) || strings.HasSuffix(got, "*"+tc.want) || !strings.HasPrefix(name, "an unended") && strings.Contains(held, "*") {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 
