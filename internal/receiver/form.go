@@ -128,13 +128,13 @@ func encodeForm(v any) (string, []byte) {
 	return "application/json", append(body, '\n')
 }
 
-// slackErrors are what Slack's incoming webhooks answer with. invalid_payload, action_prohibited and rollup_error, which
-// is for what is not the caller's fault, are in
+// slackErrors are what Slack's incoming webhooks answer with. invalid_payload, action_prohibited and rollup_error,
+// which is for what is not the caller's fault, are in
 // https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks, the others in
 // https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors. Of these, invalid_token
 // (https://github.com/zulip/zulip/issues/14251) and no_service
-// (https://github.com/slackapi/slack-github-action/issues/249) were seen in answers. There is no word for a body that is
-// too large.
+// (https://github.com/slackapi/slack-github-action/issues/249) were seen in answers. There is no word for a body that
+// is too large.
 var slackErrors = map[reason]string{
 	unavailable: "rollup_error", tooFast: "rollup_error", invalidToken: "invalid_token", invalidSignature: "invalid_token",
 	forbidden: "action_prohibited", notFound: "no_service", invalidBody: "invalid_payload", messageType: "invalid_payload",
@@ -151,7 +151,7 @@ func slackForm(a answer) (string, []byte) {
 }
 
 // dingTalkCodes are the errcodes of DingTalk's custom robots, see
-// https://open.dingtalk.com/document/orgapp/custom-robot-access for 310000 (signature, keywords, address of the caller),
+// https://open.dingtalk.com/document/orgapp/custom-robot-access for 310000 (signature, keywords, IP address),
 // 40035 (a parameter is missing), 400105 (message type) and -1 (busy). Callers saw 310000 for a signature
 // (https://github.com/jenkinsci/dingtalk-plugin/issues/88), 300001 for an access_token
 // (https://github.com/sdvdxl/falcon-message/issues/7), and 130101 for more than 20 messages in a minute.

@@ -77,8 +77,9 @@ func (c chat) notification(v any, posted string) (*Notification, error) {
 	return &Notification{Body: &template.Post{Text: text, Payload: template.Values(message)}, Identity: identity}, nil
 }
 
-// withoutTimes returns what identifies a message, some of which may not be as it was posted. A caller that retries sends another time: Feishu's callers sign each
-// request with a timestamp, and attachments for Slack may say when they were sent.
+// withoutTimes returns what identifies a message, some of which may not be as it was posted. A caller that retries sends
+// another time: Feishu's callers sign each request with a timestamp, and attachments for Slack may say when they were
+// sent.
 func withoutTimes(message fields, posted string, unfolded bool) (string, error) {
 	attachments := listOf(message["attachments"])
 	_, signed := message["sign"]
@@ -264,15 +265,13 @@ func (w *writer) titled(title, text string) {
 
 // hasLine reports whether a text has a line, or several, with or without where a link on it leads to.
 func hasLine(text, line string) bool {
-	for rest, text := "", "\n"+text; ; text = rest {
-		_, after, found := strings.Cut(text, "\n"+line)
-		if !found {
+	for after, found := "\n"+text, false; ; {
+		if _, after, found = strings.Cut(after, "\n"+line); !found {
 			return false
 		}
 		if after == "" || after[0] == '\n' || strings.HasPrefix(after, " (http") {
 			return true
 		}
-		rest = after
 	}
 }
 

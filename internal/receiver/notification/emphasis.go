@@ -18,8 +18,8 @@ import (
 //   - Chinese has no blanks between words, and its punctuation is full-width. Its characters count as letters, and
 //     punctuation beside them does not end a word, as in https://github.com/tats-u/markdown-cjk-friendly.
 //   - A label may be bold with its colon: **Host:**db-1.
-//   - Inside words of ASCII, and in paths, * is more often an operator or a pattern than a mark: 3*4, src/**/x. Two runs
-//     that are both in there do not match.
+//   - Inside words of ASCII, and in paths, * is more often an operator or a pattern than a mark: 3*4, src/**/x. Two
+//     runs that are both in there do not match.
 //   - Nor does _ end emphasis where an identifier goes on: __init__.py.
 type marks struct{ parser.InlineParser }
 

@@ -98,7 +98,8 @@ func (t tables) Transform(n *ast.Paragraph, reader gtext.Reader, pc parser.Conte
 	}
 }
 
-// plain returns the text of markdown. What is over the writer's limit, or more than TeamTalk holds, is returned as it is.
+// plain returns the text of markdown. What is over the writer's limit, or more than TeamTalk holds, is returned as it
+// is.
 func (w *writer) plain(markdown string) string {
 	markdown = strings.ReplaceAll(markdown, "\r\n", "\n")
 	if !strings.ContainsAny(markdown, "*_`~#>[]()<|\\&-+.") {
@@ -332,10 +333,8 @@ func (p *plainText) tag(tag string, next ast.Node) string {
 			}
 		}
 		return "@"
-	case name == "person" && closes:
-		return ""
-	case name == "person" && attributeOf(tag, "id") != "":
-		return "@" + attributeOf(tag, "id")
+	case name == "person":
+		return person(tag, closes)
 	case name == "img":
 		return link(attributeOf(tag, "alt"), attributeOf(tag, "src"))
 	case (name == "a" || name == "link") && !closes:
@@ -349,6 +348,18 @@ func (p *plainText) tag(tag string, next ast.Node) string {
 		return " (" + href + ")"
 	}
 	return tag
+}
+
+// person returns the text of Feishu's tag person.
+func person(tag string, closes bool) string {
+	id := attributeOf(tag, "id")
+	switch {
+	case closes:
+		return ""
+	case id == "":
+		return tag
+	}
+	return "@" + id
 }
 
 // withoutMarkup returns nothing for a tag with nothing after its name, or attributes. Others are text: a<b and c>d.
