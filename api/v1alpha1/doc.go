@@ -3,7 +3,8 @@
 // Package v1alpha1 holds the API types of teamtalk.io/v1alpha1.
 //
 // A TeamTalkServer describes a TeamTalk installation and who may use it. A TeamTalkMessage is a message and its
-// delivery status. A TeamTalkReceiver turns notifications of other systems into messages.
+// delivery status. A TeamTalkReceiver turns notifications of other systems into messages. A TeamTalkSchedule sends a
+// message again and again.
 //
 // +kubebuilder:object:generate=true
 // +groupName=teamtalk.io

@@ -16,6 +16,7 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 		&TeamTalkServer{}, &TeamTalkServerList{},
 		&TeamTalkMessage{}, &TeamTalkMessageList{},
 		&TeamTalkReceiver{}, &TeamTalkReceiverList{},
+		&TeamTalkSchedule{}, &TeamTalkScheduleList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -41,6 +41,7 @@ func controllerTypes() map[string]client.Object {
 		"TeamTalkMessage":  &v1alpha1.TeamTalkMessage{},
 		"TeamTalkServer":   &v1alpha1.TeamTalkServer{},
 		"TeamTalkReceiver": &v1alpha1.TeamTalkReceiver{},
+		"TeamTalkSchedule": &v1alpha1.TeamTalkSchedule{},
 		"Namespace":        namespaces,
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkschedule"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
@@ -25,6 +26,8 @@ import (
 type statusCallbacks struct {
 	written func(teamtalkmessage.StatusWrite)
 	refused func(server types.NamespacedName)
+	// scheduled is called for each scheduled time of a TeamTalkSchedule.
+	scheduled func(teamtalkschedule.Result)
 }
 
 // observe connects metrics, and traces if enabled, with what they observe. It returns the callbacks for statuses.
@@ -47,7 +50,10 @@ func observe(
 		}
 	}
 	options := o.tracing(mgr.GetLogger().WithName("tracing"))
-	callbacks := statusCallbacks{written: onStatusWrite, refused: m.StatusRefused}
+	callbacks := statusCallbacks{
+		written: onStatusWrite, refused: m.StatusRefused,
+		scheduled: func(r teamtalkschedule.Result) { m.Scheduled(string(r)) },
+	}
 	if !options.Enabled() {
 		engine.Observer = observers
 		return callbacks, nil

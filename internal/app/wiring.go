@@ -10,10 +10,12 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkreceiver"
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkschedule"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 	"github.com/teamtalk-io/teamtalk-operator/internal/app/gateway"
@@ -80,9 +82,13 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	receivers := &teamtalkreceiver.Reconciler{
 		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
 	}
+	schedules := &teamtalkschedule.Reconciler{
+		Client: mgr.GetClient(), Live: live, Clock: clock.RealClock{}, Recorder: recorder, OnTime: statuses.scheduled,
+	}
 	err = errors.Join(
 		addAll(mgr, terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog),
 		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), receivers.SetupWithManager(mgr),
+		schedules.SetupWithManager(mgr),
 		mgr.AddReadyzCheck("caches", caches.Check), mgr.AddHealthzCheck("watchdog", dog.Check),
 	)
 	if err != nil {

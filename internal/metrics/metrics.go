@@ -45,6 +45,7 @@ type Metrics struct {
 	duration, stored, routed  *prometheus.HistogramVec
 	read, doubt, steps        *prometheus.HistogramVec
 	readExpired, readDropped  *prometheus.CounterVec
+	scheduled                 *prometheus.CounterVec
 
 	// mu serializes scrapes. servers are those at the last one.
 	mu      sync.Mutex
@@ -127,6 +128,15 @@ func (m *Metrics) declareEvents() {
 		"Recipients that are no longer tracked without having read the message, by reason: limit or age.", "reason")
 	m.readDropped = counter("read_receipts_dropped_total",
 		"Read notifies that were dropped because the queue was full.")
+	m.scheduled = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: Prefix + "scheduled_times_total",
+		Help: "Scheduled times of TeamTalkSchedules, by result: created, missed or failed. A refused message counts as " +
+			"failed at each retry, a stretch of missed times as one.",
+	}, []string{"result"})
+	m.vectors = append(m.vectors, m.scheduled.MetricVec)
+	for _, result := range []string{"created", "missed", "failed"} {
+		m.scheduled.WithLabelValues(result)
+	}
 	m.doubt = histogram("doubt_duration_seconds",
 		"How long recipients were in doubt whether their message is stored, by the result.", longBuckets, "end")
 	m.steps = histogram("step_duration_seconds",
@@ -188,6 +198,9 @@ func (m *Metrics) Expired(server types.NamespacedName, why readreceipt.ExpiryRea
 func (m *Metrics) Dropped(server types.NamespacedName) {
 	m.readDropped.WithLabelValues(server.Namespace, server.Name).Inc()
 }
+
+// Scheduled counts a scheduled time of a TeamTalkSchedule by its result.
+func (m *Metrics) Scheduled(result string) { m.scheduled.WithLabelValues(result).Inc() }
 
 // recipientType returns user or group.
 func recipientType(t v1alpha1.RecipientType) string { return strings.ToLower(string(t)) }

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ScheduleLabel is the name of the TeamTalkSchedule that created a message.
+const ScheduleLabel = "teamtalk.io/schedule"
+
+// ScheduledAtAnnotation is the scheduled time of a message of a TeamTalkSchedule, in RFC 3339.
+const ScheduledAtAnnotation = "teamtalk.io/scheduled-at"
+
+// Reasons of a TeamTalkSchedule's conditions, in addition to Ready and Suspended.
+const (
+	// ReasonInvalidSchedule: the schedule, the time zone or the metadata of messageTemplate is not valid.
+	ReasonInvalidSchedule = "InvalidSchedule"
+	// ReasonMessageNotCreated: the API server refuses the message of a scheduled time. The operator retries until the
+	// deadline, or until the next scheduled time.
+	ReasonMessageNotCreated = "MessageNotCreated"
+)
+
+// Reasons of a TeamTalkSchedule's events, in addition to those of its conditions.
+const (
+	// ReasonMessageCreated: the message of a scheduled time was created.
+	ReasonMessageCreated = "MessageCreated"
+	// ReasonTimesMissed: messages of past scheduled times are not sent.
+	ReasonTimesMissed = "TimesMissed"
+)
+
+// TeamTalkScheduleSpec is a message and when to send it.
+type TeamTalkScheduleSpec struct {
+	// schedule is a cron expression with five fields (minute, hour, day of month, month, day of week), or one of @yearly,
+	// @monthly, @weekly, @daily and @hourly. If both day fields are restricted, either of them has to match.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="!self.contains('TZ=')",message="set timeZone instead of TZ= or CRON_TZ="
+	// +kubebuilder:validation:XValidation:rule="self.contains('TZ=') || self.matches('^[ \\t]*(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[-0-9*/,?]+([ \\t]+[-0-9*/,?]+){2}[ \\t]+[-0-9A-Za-z*/,?]+[ \\t]+[-0-9A-Za-z*/,?]+)[ \\t]*$')",message="schedule must have five fields, such as '30 9 * * 1-5', or be one of @yearly, @monthly, @weekly, @daily and @hourly"
+	Schedule string `json:"schedule,omitempty"`
+
+	// timeZone is the time zone of the schedule, as a name of the IANA database, such as Asia/Shanghai. If unset, it is
+	// UTC.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self != 'Local'",message="timeZone must be a name of the IANA database, such as Asia/Shanghai"
+	TimeZone string `json:"timeZone,omitempty"`
+
+	// suspend stops the schedule from creating messages. Messages that exist are not affected. Times that pass meanwhile
+	// count as missed, see startingDeadlineSeconds.
+	// +optional
+	Suspend *bool `json:"suspend,omitempty"`
+
+	// startingDeadlineSeconds is how late a message is created at most, for example after an outage or a suspension. Only
+	// the latest missed time is made up for. If unset, it is made up for however late it is.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
+
+	// successfulHistoryLimit is how many delivered messages are kept.
+	// +optional
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	SuccessfulHistoryLimit *int32 `json:"successfulHistoryLimit,omitempty"`
+
+	// failedHistoryLimit is how many messages are kept that have finished without being delivered to all recipients.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	FailedHistoryLimit *int32 `json:"failedHistoryLimit,omitempty"`
+
+	// messageTemplate describes the messages. An edit applies to the messages that are created later.
+	// +required
+	MessageTemplate MessageTemplate `json:"messageTemplate,omitzero"`
+}
+
+// MessageTemplate describes the TeamTalkMessages of a schedule.
+type MessageTemplate struct {
+	// metadata is added to the metadata of each message.
+	// +optional
+	Metadata TemplateMetadata `json:"metadata,omitzero"`
+
+	// spec is the spec of each message. Its idempotencyKey derives from the schedule and the scheduled time.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey)",message="a scheduled message has an idempotencyKey of its own: remove it",fieldPath=".idempotencyKey"
+	// +kubebuilder:validation:XValidation:rule="!has(self.content.audio)",message="audio cannot be scheduled, because it cannot have an idempotencyKey: send it with a TeamTalkMessage",fieldPath=".content.audio"
+	// +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) && !has(self.deadline)",message="sendAfter and deadline are one point in time: use schedule, and activeDeadlineSeconds"
+	Spec TeamTalkMessageSpec `json:"spec,omitzero"`
+}
+
+// TemplateMetadata is metadata that is added to created objects.
+type TemplateMetadata struct {
+	// labels are added to the labels of each message. The label teamtalk.io/schedule is set by the operator.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// annotations are added to the annotations of each message.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// TeamTalkScheduleStatus is the observed state of a schedule.
+type TeamTalkScheduleStatus struct {
+	// observedGeneration is the generation that the status is about. It is -1 before the first one.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions are Ready, Reconciling and Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// lastScheduleTime is the last scheduled time for which a message was created.
+	// +optional
+	LastScheduleTime *metav1.Time `json:"lastScheduleTime,omitempty"`
+
+	// nextScheduleTime is the next scheduled time. It is unset while the schedule is suspended or invalid.
+	// +optional
+	NextScheduleTime *metav1.Time `json:"nextScheduleTime,omitempty"`
+
+	// lastSuccessfulTime is when a message of the schedule was last delivered to all recipients.
+	// +optional
+	LastSuccessfulTime *metav1.Time `json:"lastSuccessfulTime,omitempty"`
+
+	// active is the number of messages that have not finished.
+	// +optional
+	Active int32 `json:"active"`
+
+	// handledUntil is the time up to which scheduled times are done: their messages were created, or were missed.
+	// +optional
+	HandledUntil *metav1.Time `json:"handledUntil,omitempty"`
+
+	// handledSchedule is the schedule and the time zone that handledUntil is about. After a change of them, scheduled
+	// times count from when the operator sees it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=321
+	HandledSchedule string `json:"handledSchedule,omitempty"`
+}
+
+// TeamTalkSchedule sends a message again and again, at the times of a cron schedule.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=teamtalkschedules,singular=teamtalkschedule,shortName=ttsched,categories=teamtalk
+// +kubebuilder:printcolumn:name="Schedule",type=string,JSONPath=`.spec.schedule`
+// +kubebuilder:printcolumn:name="Time zone",type=string,JSONPath=`.spec.timeZone`
+// +kubebuilder:printcolumn:name="Suspend",type=boolean,JSONPath=`.spec.suspend`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Last",type=date,JSONPath=`.status.lastScheduleTime`
+// +kubebuilder:printcolumn:name="Next",type=string,JSONPath=`.status.nextScheduleTime`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Active",type=integer,priority=1,JSONPath=`.status.active`
+// +kubebuilder:printcolumn:name="Last successful",type=date,priority=1,JSONPath=`.status.lastSuccessfulTime`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52",message="a schedule's name has at most 52 characters: its messages' names have 11 more",fieldPath=".metadata"
+type TeamTalkSchedule struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec describes the message and when to send it.
+	// +required
+	Spec TeamTalkScheduleSpec `json:"spec,omitzero"`
+
+	// status is the observed state of the schedule.
+	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1,"active":0}
+	Status TeamTalkScheduleStatus `json:"status,omitzero"`
+}
+
+// TeamTalkScheduleList is a list of TeamTalkSchedules.
+//
+// +kubebuilder:object:root=true
+type TeamTalkScheduleList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []TeamTalkSchedule `json:"items"`
+}
+
+// Suspended reports whether spec.suspend is true.
+func (s *TeamTalkSchedule) Suspended() bool { return s.Spec.Suspend != nil && *s.Spec.Suspend }
+
+// Deadline returns how late a message is created at most; 0: there is no limit.
+func (s *TeamTalkSchedule) Deadline() time.Duration {
+	if s.Spec.StartingDeadlineSeconds == nil {
+		return 0
+	}
+	return time.Duration(min(*s.Spec.StartingDeadlineSeconds, maxSeconds)) * time.Second
+}
+
+// ScheduledMessage returns the message of a scheduled time, a whole minute. Name and idempotencyKey derive from it, so
+// that a message is neither created nor sent twice.
+func (s *TeamTalkSchedule) ScheduledMessage(at time.Time) *TeamTalkMessage {
+	m := &TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.Namespace, Name: fmt.Sprintf("%s-%d", s.Name, at.Unix()/60),
+		Labels:      map[string]string{},
+		Annotations: map[string]string{},
+		OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: GroupVersion.String(), Kind: "TeamTalkSchedule", Name: s.Name, UID: s.UID, Controller: new(true),
+		}},
+	}}
+	for k, v := range s.Spec.MessageTemplate.Metadata.Labels {
+		m.Labels[k] = v
+	}
+	for k, v := range s.Spec.MessageTemplate.Metadata.Annotations {
+		m.Annotations[k] = v
+	}
+	m.Labels[ScheduleLabel] = s.Name
+	m.Annotations[ScheduledAtAnnotation] = at.UTC().Format(time.RFC3339)
+	s.Spec.MessageTemplate.Spec.DeepCopyInto(&m.Spec)
+	m.Spec.IdempotencyKey = scheduleKey(s.UID, at)
+	return m
+}
+
+func scheduleKey(uid types.UID, at time.Time) string {
+	return fmt.Sprintf("schedule-%s-%s", uid, at.UTC().Format("20060102T1504Z"))
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkschedule
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/schedule"
+)
+
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkschedules,verbs=get;list;watch
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkschedules/status,verbs=patch
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=create;delete;get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
+
+const (
+	// maxConcurrentReconciles bounds the requests to the API server when many schedules are due at once.
+	maxConcurrentReconciles = 16
+	// maxInterval is how long a change of the clock goes unnoticed at most.
+	maxInterval = 10 * time.Minute
+	// cacheLag is how long the cache takes at most to show the change behind a conflict.
+	cacheLag = 200 * time.Millisecond
+	// afterCreation is the priority of what follows the creation of a message: all that are due are created first.
+	afterCreation = handler.LowPriority
+)
+
+// Result is what becomes of a scheduled time.
+type Result string
+
+// Results of a scheduled time.
+const (
+	ResultCreated Result = "created"
+	ResultMissed  Result = "missed"
+	ResultFailed  Result = "failed"
+)
+
+// Reconciler reconciles TeamTalkSchedules.
+type Reconciler struct {
+	Client client.Client
+	// Live reads messages from the API server: the cache does not hold those that have finished.
+	Live     client.WithWatch
+	Clock    clock.PassiveClock
+	Recorder events.EventRecorder
+	// OnTime is called for each scheduled time that is done, and for each refusal of the API server.
+	OnTime func(Result)
+
+	// created are the latest messages that were created and are not recorded yet, by schedule: the cache may not show
+	// their record yet.
+	created sync.Map // types.NamespacedName → creation
+}
+
+// creation is the scheduled time of a message that was created.
+type creation struct {
+	uid types.UID
+	at  time.Time
+}
+
+// SetupWithManager adds the controller to the manager.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.TeamTalkSchedule{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.TeamTalkMessage{}, handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(),
+			&v1alpha1.TeamTalkSchedule{}, handler.OnlyControllerOwner()), builder.WithPredicates(finishedOrGone)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles}).
+		Complete(r)
+}
+
+// finishedOrGone passes the end of messages. The cache holds those that have not finished.
+var finishedOrGone = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+// Reconcile creates the message that is due, or else writes the status and deletes messages over the history limits.
+func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	result, err := r.reconcile(ctx, req)
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: cacheLag}, nil
+	}
+	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	o := &v1alpha1.TeamTalkSchedule{}
+	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.created.Delete(req.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !o.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, nil // the garbage collector deletes its messages
+	}
+	before := o.DeepCopy()
+	times, err := check(o)
+	if err != nil {
+		o.Status.NextScheduleTime = nil
+		setStalled(o, err)
+		return reconcile.Result{}, r.complete(ctx, before, o)
+	}
+	now := r.Clock.Now()
+	setHandled(o, now)
+	if o.Suspended() {
+		o.Status.NextScheduleTime = nil
+		setReady(o)
+		return reconcile.Result{RequeueAfter: maxInterval}, r.complete(ctx, before, o)
+	}
+	plan := times.Plan(o.Status.HandledUntil.Time, now, o.Deadline())
+	if due := plan.Due; !due.IsZero() && !r.isCreated(o, due) {
+		if err := r.create(ctx, o, due); err != nil {
+			return r.refused(ctx, before, o, due, err)
+		}
+		r.created.Store(req.NamespacedName, creation{o.UID, due})
+		return reconcile.Result{RequeueAfter: time.Millisecond, Priority: new(afterCreation)}, nil
+	}
+	record(o, plan)
+	if err := r.complete(ctx, before, o); err != nil {
+		return reconcile.Result{}, err
+	}
+	if !plan.LastMissed.IsZero() {
+		r.OnTime(ResultMissed)
+		r.Recorder.Eventf(o, nil, "Warning", v1alpha1.ReasonTimesMissed, "Schedule", "%s", missed(o, plan))
+	}
+	return reconcile.Result{RequeueAfter: min(max(plan.Next.Sub(r.Clock.Now()), time.Millisecond), maxInterval)}, nil
+}
+
+func (r *Reconciler) isCreated(o *v1alpha1.TeamTalkSchedule, at time.Time) bool {
+	last, _ := r.created.Load(client.ObjectKeyFromObject(o))
+	return last == creation{o.UID, at}
+}
+
+// record records in the status, which is not written yet, what was done of a plan.
+func record(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) {
+	if !p.LastMissed.IsZero() {
+		o.Status.HandledUntil = new(metav1.NewTime(p.LastMissed))
+	}
+	if !p.Due.IsZero() {
+		o.Status.HandledUntil = new(metav1.NewTime(p.Due))
+		o.Status.LastScheduleTime = o.Status.HandledUntil.DeepCopy()
+	}
+	o.Status.NextScheduleTime = nil
+	if !p.Next.IsZero() {
+		o.Status.NextScheduleTime = new(metav1.NewTime(p.Next))
+	}
+	setReady(o)
+}
+
+// complete deletes messages over the history limits, and writes the status if it has changed.
+func (r *Reconciler) complete(ctx context.Context, before, o *v1alpha1.TeamTalkSchedule) error {
+	if err := r.keepHistory(ctx, o); err != nil {
+		return err
+	}
+	return r.writeStatus(ctx, before, o)
+}
+
+func (r *Reconciler) writeStatus(ctx context.Context, before, o *v1alpha1.TeamTalkSchedule) error {
+	if equality.Semantic.DeepEqual(before.Status, o.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, o, patch); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if kind, ready := v1alpha1.ReadyEvent(before.Status.Conditions, o.Status.Conditions); kind != "" {
+		r.Recorder.Eventf(o, nil, kind, ready.Reason, "Check", "%s", ready.Message)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkschedule
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/schedule"
+)
+
+// check returns the times of a schedule, or what the user has to fix.
+func check(o *v1alpha1.TeamTalkSchedule) (*schedule.Schedule, error) {
+	times, err := schedule.Parse(o.Spec.Schedule, o.Spec.TimeZone)
+	if err != nil {
+		return nil, err
+	}
+	path := field.NewPath("messageTemplate", "metadata")
+	metadata := o.Spec.MessageTemplate.Metadata
+	bad := metav1validation.ValidateLabels(metadata.Labels, path.Child("labels"))
+	bad = append(bad, validation.ValidateAnnotations(metadata.Annotations, path.Child("annotations"))...)
+	if len(bad) > 0 {
+		return nil, errors.New(bad[0].Error())
+	}
+	return times, nil
+}
+
+// setHandled sets from when scheduled times count, where the status does not say it: for a new schedule from its
+// creation, and after a change of the times from now. A time in the future is wrong: the clock was set back. Times that
+// were done by the wrong clock have their messages, and get no others.
+func setHandled(o *v1alpha1.TeamTalkSchedule, now time.Time) {
+	described := fmt.Sprintf("%s %s", o.Spec.Schedule, o.Spec.TimeZone)
+	s := &o.Status
+	switch {
+	case s.HandledUntil == nil || s.HandledSchedule == "":
+		s.HandledUntil = o.CreationTimestamp.DeepCopy()
+	case s.HandledSchedule != described, s.HandledUntil.After(now):
+		s.HandledUntil = new(metav1.NewTime(now))
+	}
+	s.HandledSchedule = described
+}
+
+// setReady shows that messages are created, or that the user has suspended that.
+func setReady(o *v1alpha1.TeamTalkSchedule) {
+	reason, message := v1alpha1.ReasonReady, "a message is created at each scheduled time"
+	if o.Suspended() {
+		reason, message = v1alpha1.ReasonSuspended, "spec.suspend is true: no messages are created"
+	}
+	setConditions(o, metav1.ConditionTrue, reason, message, "")
+}
+
+// setStalled shows what the user has to fix.
+func setStalled(o *v1alpha1.TeamTalkSchedule, err error) {
+	setConditions(o, metav1.ConditionFalse, v1alpha1.ReasonInvalidSchedule, err.Error(), v1alpha1.ConditionStalled)
+}
+
+// setNotCreated shows why the message of a time cannot be created.
+func setNotCreated(o *v1alpha1.TeamTalkSchedule, at time.Time, err error) {
+	setConditions(o, metav1.ConditionFalse, v1alpha1.ReasonMessageNotCreated,
+		fmt.Sprintf("the message of %s is not created, the operator retries: %s", format(at), explain(err)),
+		v1alpha1.ConditionReconciling)
+}
+
+// setConditions sets Ready, and one of Reconciling and Stalled; "": neither.
+func setConditions(o *v1alpha1.TeamTalkSchedule, ready metav1.ConditionStatus, reason, message, present string) {
+	o.Status.ObservedGeneration = o.Generation
+	set := func(name string, status metav1.ConditionStatus) {
+		meta.SetStatusCondition(&o.Status.Conditions, metav1.Condition{
+			Type: name, Status: status, Reason: reason, Message: message, ObservedGeneration: o.Generation,
+		})
+	}
+	set(v1alpha1.ConditionReady, ready)
+	for _, name := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		if name == present {
+			set(name, metav1.ConditionTrue)
+		} else {
+			meta.RemoveStatusCondition(&o.Status.Conditions, name)
+		}
+	}
+}
+
+// missed says which times were missed, and why.
+func missed(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) string {
+	which := format(p.FirstMissed)
+	if !p.FirstMissed.Equal(p.LastMissed) {
+		which = fmt.Sprintf("each time from %s to %s", format(p.FirstMissed), format(p.LastMissed))
+	}
+	if p.Due.IsZero() {
+		return fmt.Sprintf("no message was created for %s, more than startingDeadlineSeconds (%d) ago",
+			which, *o.Spec.StartingDeadlineSeconds)
+	}
+	return fmt.Sprintf("no message was created for %s: only the latest missed time, %s, is made up for", which, format(p.Due))
+}
+
+func format(t time.Time) string { return t.UTC().Format(time.RFC3339) }
