@@ -76,19 +76,37 @@ func buildCached(ctx context.Context, env []string, command string, flags ...str
 // Tool returns the path of a program that a module in hack/tools pins, which it builds if needed, with the
 // flags of the control plane's build, so that both share compiled packages.
 func Tool(ctx context.Context, module, name string) (string, error) {
+	path, err := goOfTool(ctx, module, "tool", "-n", name)
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	return path, nil
+}
+
+// ToolSources returns the folder of a Go module that a module in hack/tools pins.
+func ToolSources(ctx context.Context, module, path string) (string, error) {
+	dir, err := goOfTool(ctx, module, "list", "-m", "-f", "{{.Dir}}", path)
+	if err != nil {
+		return "", fmt.Errorf("find the sources of %s: %w", path, err)
+	}
+	return dir, nil
+}
+
+// goOfTool runs a command of Go for a module in hack/tools, and returns its output.
+func goOfTool(ctx context.Context, module, command string, args ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "tool",
-		"-modfile="+filepath.Join(root, "hack", "tools", module, "go.mod"), "-n", name)
+	modfile := "-modfile=" + filepath.Join(root, "hack", "tools", module, "go.mod")
+	cmd := exec.CommandContext(ctx, "go", append([]string{command, modfile}, args...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+os.Getenv("GOFLAGS")+" -trimpath")
 	var problem strings.Builder
 	cmd.Stderr = &problem
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", name, err, problem.String())
+		return "", fmt.Errorf("go %s: %w\n%s", command, err, problem.String())
 	}
 	return strings.TrimSpace(string(out)), nil
 }
