@@ -6,7 +6,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // withPassword makes a receiver ask for the tenant's token as a password.
@@ -44,34 +47,47 @@ func TestForms(t *testing.T) {
 	toBob := func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(x.Bob)} }
 	x.receiver("dingtalk", signature(v1alpha1.ReceiverDingTalk, "", ""), toBob)
 	x.receiver("feishu", signature(v1alpha1.ReceiverFeishu, "", ""), toBob)
+	x.receiver("wecom", func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type = v1alpha1.ReceiverWeCom }, toBob)
 	body := firing("Form")
 	ms, seconds := fmt.Sprint(time.Now().UnixMilli()), fmt.Sprint(time.Now().Unix())
 	dingTalk := url.Values{"timestamp": {ms}, "sign": {sign(secretToken, ms+"\n"+secretToken)}}.Encode()
 	feishu := fmt.Sprintf(`{"timestamp":%q,"sign":%q,"msg_type":"text","content":{"text":"hi"}}`,
 		seconds, sign(seconds+"\n"+secretToken, ""))
+	const text = `{"msgtype":"text","text":{"content":"hi"}}`
+	// The services' own answers, to which tools compare.
+	const robot = `{"errcode":0,"errmsg":"ok"}`
+	const feishuOK = `{"StatusCode":0,"StatusMessage":"success","code":0,"data":{},"msg":"success"}`
 	for target, tc := range map[string]struct {
 		body    string
 		headers []string
+		// want is the answer. If empty, it has the name of one message.
+		want string
 	}{
-		"token/" + secretToken:              {body, []string{"X", "y"}},
-		"token?access_token=" + secretToken: {body, []string{"X", "y"}},
-		"token?key=" + secretToken:          {body, []string{"X", "y"}},
-		"token?token=" + secretToken:        {body, []string{"X", "y"}},
-		"token":                             {body, []string{"X-Gitlab-Token", secretToken}},
-		"password":                          {body, []string{"Authorization", basic("caller", secretToken)}},
-		"alerts":                            {body, signed(body, secretToken)},
-		"base64":                            {body, []string{"X-Sign", sign(secretToken, body)}},
-		"dingtalk?" + dingTalk:              {`{"msgtype":"text","text":{"content":"hi"}}`, []string{"X", "y"}},
-		"feishu":                            {feishu, []string{"X", "y"}},
+		"token/" + secretToken:              {body, []string{"X", "y"}, ""},
+		"token?access_token=" + secretToken: {body, []string{"X", "y"}, ""},
+		"token?key=" + secretToken:          {body, []string{"X", "y"}, ""},
+		"token?token=" + secretToken:        {body, []string{"X", "y"}, ""},
+		"token":                             {body, []string{"X-Gitlab-Token", secretToken}, ""},
+		"password":                          {body, []string{"Authorization", basic("caller", secretToken)}, ""},
+		"alerts":                            {body, signed(body, secretToken), ""},
+		"base64":                            {body, []string{"X-Sign", sign(secretToken, body)}, ""},
+		"dingtalk?" + dingTalk:              {text, []string{"X", "y"}, robot},
+		"wecom?key=" + secretToken:          {text, []string{"X", "y"}, robot},
+		"feishu":                            {feishu, []string{"X", "y"}, feishuOK},
 	} {
-		r := x.post(x.url(world.shared, target), tc.body, tc.headers...)
 		name, _, _ := strings.Cut(strings.ReplaceAll(target, "?", "/"), "/")
-		robot := name == "dingtalk" || name == "feishu"
-		if r.Code == 401 || r.Code != 200 && !robot {
-			t.Errorf("%s: %+v", name, r)
+		resp, got, err := framework.Ask(t.Context(), http.DefaultClient, http.MethodPost, x.url(world.shared, target), tc.body, tc.headers...)
+		x.Must(err)
+		var r reply
+		if err := json.Unmarshal([]byte(got), &r); err != nil || resp.StatusCode != 200 {
+			t.Errorf("%s: %s, %q, %v", name, resp.Status, got, err)
+		}
+		if tc.want == "" && len(r.Messages)+r.Duplicates != 1 || tc.want != "" && strings.TrimSpace(got) != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
 	x.awaitTexts(x.Alice, 4) // one of each receiver
+	x.awaitTexts(x.Bob, 3)
 }
 
 // TestServed: the status says where a receiver is served, and whether a gateway does.
