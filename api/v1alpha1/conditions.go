@@ -16,7 +16,8 @@ const (
 	ConditionReady = "Ready"
 	// ConditionReconciling is present, with status True, only while the message is in progress.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present, with status True, only after the message has failed.
+	// ConditionStalled is present, with status True, only after the message has failed, or while nothing but an edit of
+	// the TeamTalkReceiver or the TeamTalkSchedule helps.
 	ConditionStalled = "Stalled"
 	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
 	ConditionDelivered = "Delivered"

@@ -24,6 +24,23 @@ func setReady(o *v1alpha1.TeamTalkReceiver, cause *v1alpha1.Cause) {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, cause.Reason, cause.Message
 	}
 	meta.SetStatusCondition(&o.Status.Conditions, ready)
+	if cause == nil || !needsEdit(cause.Reason) {
+		meta.RemoveStatusCondition(&o.Status.Conditions, v1alpha1.ConditionStalled)
+		return
+	}
+	stalled := ready
+	stalled.Type, stalled.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+	meta.SetStatusCondition(&o.Status.Conditions, stalled)
+}
+
+// needsEdit reports whether nothing but an edit of the receiver ends the problem. Tools that use kstatus then stop
+// waiting for the receiver.
+func needsEdit(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonTemplateInvalid, v1alpha1.ReasonExpressionInvalid, v1alpha1.ReasonSendToSelf:
+		return true
+	}
+	return false
 }
 
 // setServed sets where the receiver is served, and Served until a gateway does.

@@ -17,6 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework/controlplane"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework/health"
 )
 
 // OperatorUser is who the operator of a Cluster is to its API server.
@@ -45,6 +46,8 @@ type Cluster struct {
 
 	// secrets are those of the Suite.
 	secrets map[string]string
+	// health compares what tools make of the objects of all clusters of the suite.
+	health *health.Recorder
 	// users serializes the creation of users: their serial numbers are counted without a lock.
 	users sync.Mutex
 }
@@ -59,7 +62,7 @@ var clusters = semaphore.NewWeighted(maxClusters)
 // It has no operator yet. Like the shared one, it is searched for the suite's secrets at the end.
 func (c *Cluster) Another(t testing.TB) *Cluster {
 	t.Helper()
-	another := &Cluster{Binary: c.Binary, secrets: c.secrets}
+	another := &Cluster{Binary: c.Binary, secrets: c.secrets, health: c.health}
 	if err := clusters.Acquire(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +90,12 @@ func (c *Cluster) start(ctx context.Context) {
 	c.Plane, c.Admin, err = StartPlane(ctx, controlplane.Options{})
 	Must(err)
 	c.Cleanup(func() { _ = c.Plane.Stop() })
+	if c.health == nil {
+		c.health = &health.Recorder{Root: c.Root}
+	}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.Cleanup(stop)
+	c.health.Watch(watching, c.Admin)
 	Must(BindOperator(ctx, c.Admin, OperatorUser, LeaseNamespace))
 	if c.Binary == "" {
 		c.Binary = MustGet(BuildCached(ctx, "teamtalk-operator"))

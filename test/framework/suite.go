@@ -24,6 +24,8 @@ type Suite struct {
 	Secrets map[string]string
 	// Outputs returns what else the programs have shown, by where.
 	Outputs func(context.Context) (map[string]string, error)
+	// Health are the kinds of which the whole suite shows every state, and its exceptions.
+	Health, HealthExceptions []string
 }
 
 // RunTests runs the tests of a package, for its TestMain. It does not return.
@@ -57,9 +59,19 @@ func (s Suite) run(m *testing.M, c *Cluster) (code int, err error) {
 		Must(s.Setup(ctx, c))
 		if code = m.Run(); code == 0 {
 			c.checkSecrets(ctx, s.Outputs)
+			s.checkHealth(c)
 		}
 	})
 	return code, err
+}
+
+// checkHealth fails if kstatus or Argo CD would misread an object of some test.
+func (s Suite) checkHealth(c *Cluster) {
+	complete := s.Health
+	if isSet("test.run") || isSet("test.skip") {
+		complete = nil // some tests were left out
+	}
+	Must(c.health.Check(complete, s.HealthExceptions...))
 }
 
 // checkSecrets fails if the programs have shown a secret of the suite.

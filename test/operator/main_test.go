@@ -37,6 +37,11 @@ func TestMain(m *testing.M) {
 			return c.StartLeader()
 		},
 		Secrets: map[string]string{"a message's text": secretText},
+		Health:  []string{"TeamTalkMessage", "TeamTalkServer", "TeamTalkSchedule"},
+		// Of ManagedByAnother the events are seen: the other operator's status replaces it. Package hostile shows the others.
+		HealthExceptions: []string{
+			v1alpha1.ReasonManagedByAnother, v1alpha1.ReasonEndpointNotPermitted, v1alpha1.ReasonConnectionLimit,
+		},
 	}.RunTests(m)
 }
 

@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 			return framework.Try(func() { setup(ctx, c) })
 		},
 		Secrets: map[string]string{"a text": secretText, "a token": secretToken},
+		Health:  []string{"TeamTalkReceiver"},
 	}.RunTests(m)
 }
 
