@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -210,12 +211,8 @@ func (s *TeamTalkSchedule) ScheduledMessage(at time.Time) *TeamTalkMessage {
 			APIVersion: GroupVersion.String(), Kind: "TeamTalkSchedule", Name: s.Name, UID: s.UID, Controller: new(true),
 		}},
 	}}
-	for k, v := range s.Spec.MessageTemplate.Metadata.Labels {
-		m.Labels[k] = v
-	}
-	for k, v := range s.Spec.MessageTemplate.Metadata.Annotations {
-		m.Annotations[k] = v
-	}
+	maps.Copy(m.Labels, s.Spec.MessageTemplate.Metadata.Labels)
+	maps.Copy(m.Annotations, s.Spec.MessageTemplate.Metadata.Annotations)
 	m.Labels[ScheduleLabel] = s.Name
 	m.Annotations[ScheduledAtAnnotation] = at.UTC().Format(time.RFC3339)
 	s.Spec.MessageTemplate.Spec.DeepCopyInto(&m.Spec)

@@ -5,7 +5,7 @@
 //
 // Reconciler is its entry point. Package schedule computes the times.
 //
-// A message is created once for a scheduled time, whatever fails in between: its name derives from the time, so the API
-// server refuses a second one while the first exists; its idempotencyKey does too, so the store is searched for the first
-// one if it was deleted; and the status records which times are done.
+// A message is created once for a scheduled time, whatever fails in between. Its name derives from the time, so the API
+// server refuses a second one while the first exists. Its idempotencyKey does too, so the store is searched for the
+// first one if it was deleted. And the status records which times are done.
 package teamtalkschedule

@@ -97,7 +97,8 @@ func missed(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) string {
 		return fmt.Sprintf("no message was created for %s, more than startingDeadlineSeconds (%d) ago",
 			which, *o.Spec.StartingDeadlineSeconds)
 	}
-	return fmt.Sprintf("no message was created for %s: only the latest missed time, %s, is made up for", which, format(p.Due))
+	return fmt.Sprintf("no message was created for %s: only the latest missed time, %s, is made up for",
+		which, format(p.Due))
 }
 
 func format(t time.Time) string { return t.UTC().Format(time.RFC3339) }

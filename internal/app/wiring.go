@@ -10,7 +10,9 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
@@ -82,13 +84,10 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	receivers := &teamtalkreceiver.Reconciler{
 		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
 	}
-	schedules := &teamtalkschedule.Reconciler{
-		Client: mgr.GetClient(), Live: live, Clock: clock.RealClock{}, Recorder: recorder, OnTime: statuses.scheduled,
-	}
 	err = errors.Join(
 		addAll(mgr, terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog),
 		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), receivers.SetupWithManager(mgr),
-		schedules.SetupWithManager(mgr),
+		setUpSchedules(mgr, live, recorder, statuses.scheduled),
 		mgr.AddReadyzCheck("caches", caches.Check), mgr.AddHealthzCheck("watchdog", dog.Check),
 	)
 	if err != nil {
@@ -99,6 +98,14 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		c.drainGateway, err = gateway.InProcess(mgr, o.Gateway)
 	}
 	return c, err
+}
+
+func setUpSchedules(
+	mgr manager.Manager, live client.WithWatch, recorder events.EventRecorder, onTime func(teamtalkschedule.Result),
+) error {
+	return (&teamtalkschedule.Reconciler{
+		Client: mgr.GetClient(), Live: live, Clock: clock.RealClock{}, Recorder: recorder, OnTime: onTime,
+	}).SetupWithManager(mgr)
 }
 
 func addAll(mgr manager.Manager, runnables ...manager.Runnable) error {

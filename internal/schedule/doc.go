@@ -5,9 +5,8 @@
 // Parse returns a Schedule. Schedule.Next and Schedule.Latest return its ticks, Schedule.Plan what is due.
 //
 // The expressions are those of a CronJob, read by github.com/netresearch/go-cron (MIT), a maintained fork of
-// github.com/robfig/cron, which Kubernetes uses and which had its last release in 2020. Neither handles time zones
-// well: both leave out a daily tick that falls into a skipped hour (go-cron only where the skip is not exactly one hour),
-// or that falls on a skipped midnight, and both return a daily tick twice in a repeated hour. Therefore the library only
-// reads expressions and finds times on a clock without changes of its offset, and this package converts them to
-// instants.
+// github.com/robfig/cron, which Kubernetes uses and which had its last release in 2020. Neither handles changes of a
+// clock well. Both leave out a daily tick on a skipped midnight or in a skipped half hour, and robfig/cron in a skipped
+// hour; both return a daily tick twice in a repeated hour. Therefore the library only reads expressions and finds times
+// on a clock that is never changed. This package converts them to instants.
 package schedule

@@ -69,7 +69,10 @@ func Parse(expression, timeZone string) (*Schedule, error) {
 // followsElapsedTime reports whether the minute or the hour begins with *, as cron(8) has it.
 func followsElapsedTime(expression string) bool {
 	fields := strings.Fields(expression)
-	return fields[0] == "@hourly" || strings.HasPrefix(fields[0], "*") || len(fields) > 1 && strings.HasPrefix(fields[1], "*")
+	if len(fields) == 1 {
+		return fields[0] == "@hourly"
+	}
+	return strings.HasPrefix(fields[0], "*") || strings.HasPrefix(fields[1], "*")
 }
 
 // Next returns the first tick later than a time, or the zero time.

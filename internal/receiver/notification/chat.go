@@ -77,9 +77,9 @@ func (c chat) notification(v any, posted string) (*Notification, error) {
 	return &Notification{Body: &template.Post{Text: text, Payload: template.Values(message)}, Identity: identity}, nil
 }
 
-// withoutTimes returns what identifies a message, some of which may not be as it was posted. A caller that retries sends
-// another time: Feishu's callers sign each request with a timestamp, and attachments for Slack may say when they were
-// sent.
+// withoutTimes returns what identifies a message, some of which may not be as it was posted. A caller that retries
+// sends another time: Feishu's callers sign each request with a timestamp, and attachments for Slack may say when they
+// were sent.
 func withoutTimes(message fields, posted string, unfolded bool) (string, error) {
 	attachments := listOf(message["attachments"])
 	_, signed := message["sign"]
@@ -265,7 +265,8 @@ func (w *writer) titled(title, text string) {
 
 // hasLine reports whether a text has a line, or several, with or without where a link on it leads to.
 func hasLine(text, line string) bool {
-	for after, found := "\n"+text, false; ; {
+	for after := "\n" + text; ; {
+		var found bool
 		if _, after, found = strings.Cut(after, "\n"+line); !found {
 			return false
 		}

@@ -48,14 +48,14 @@ func (r *Recorder) Watch(ctx context.Context, c client.WithWatch) {
 			l.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind + "List"))
 			return l
 		}
-		go apiwatch.Collection{Client: c, NewList: list}.Run(ctx, watcher{r, ctx, apiwatch.Collection{Client: c, NewList: list}})
+		all := apiwatch.Collection{Client: c, NewList: list}
+		go all.Run(ctx, watcher{r, all})
 	}
 }
 
 // watcher is an apiwatch.CollectionHandler.
 type watcher struct {
 	*Recorder
-	ctx context.Context
 	all apiwatch.Collection
 }
 
