@@ -38,7 +38,7 @@ func TestRender(t *testing.T) {
 		},
 		"the sample of Flux, from standard input": {
 			receiver: filepath.Join(samples, "receiver-flux.yaml"), payload: "-",
-			stdin:   `{"involvedObject":{"kind":"Kustomization","name":"web","namespace":"apps"},"reason":"Failed","message":"no such image"}`,
+			stdin:   `{"involvedObject":{"kind":"Kustomization","name":"web","namespace":"apps","uid":"u-1"},"reason":"Failed","message":"no such image"}`,
 			wantOut: []string{"To: user 4\n", "\nKustomization apps/web: Failed\nno such image\n"},
 		},
 		"a byte order mark": {
