@@ -121,7 +121,7 @@ func TestNotReadyWithoutRights(t *testing.T) {
 	} {
 		x.Create(o)
 	}
-	lacks := []string{"Namespace", "TeamTalkReceiver", "TeamTalkServer"}
+	lacks := []string{"Namespace", "TeamTalkReceiver", "TeamTalkSchedule", "TeamTalkServer"}
 	waits := func() *probed {
 		t.Helper()
 		p := startProbed(t, cfg)
@@ -189,8 +189,8 @@ func TestReadyIsWarm(t *testing.T) {
 			t.Errorf("%s are first read when the standby has been elected, so it was not ready before", resource)
 		}
 	}
-	if len(before) != 4 || before["teamtalkmessages"] != 1 {
-		t.Errorf("lists as a standby: %v, want four kinds, and messages once", before)
+	if len(before) != 5 || before["teamtalkmessages"] != 1 {
+		t.Errorf("lists as a standby: %v, want five kinds, and messages once", before)
 	}
 	standby.stop()
 }
