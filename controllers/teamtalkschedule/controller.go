@@ -4,6 +4,7 @@ package teamtalkschedule
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -34,6 +36,8 @@ import (
 const (
 	// maxConcurrentReconciles bounds the requests to the API server when many schedules are due at once.
 	maxConcurrentReconciles = 16
+	// A refused message is retried at intervals that double within these bounds, or it would miss a short deadline.
+	minRetryInterval, maxRetryInterval = 100 * time.Millisecond, 30 * time.Second
 	// maxInterval is how long a change of the clock goes unnoticed at most.
 	maxInterval = 10 * time.Minute
 	// cacheLag is how long the cache takes at most to show the change behind a conflict.
@@ -79,7 +83,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.TeamTalkSchedule{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.TeamTalkMessage{}, handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(),
 			&v1alpha1.TeamTalkSchedule{}, handler.OnlyControllerOwner()), builder.WithPredicates(finishedOrGone)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: maxConcurrentReconciles,
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
+				minRetryInterval, maxRetryInterval),
+		}).
 		Complete(r)
 }
 
@@ -140,7 +148,8 @@ func (r *Reconciler) reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.OnTime(ResultMissed)
 		r.Recorder.Eventf(o, nil, "Warning", v1alpha1.ReasonTimesMissed, "Schedule", "%s", missed(o, plan))
 	}
-	return reconcile.Result{RequeueAfter: min(max(plan.Next.Sub(r.Clock.Now()), time.Millisecond), maxInterval)}, nil
+	next := min(max(plan.Next.Sub(r.Clock.Now()), time.Millisecond), maxInterval)
+	return reconcile.Result{RequeueAfter: next, Priority: new(0)}, nil // the next message comes first again
 }
 
 func (r *Reconciler) isCreated(o *v1alpha1.TeamTalkSchedule, at time.Time) bool {
@@ -164,12 +173,20 @@ func record(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) {
 	setReady(o)
 }
 
-// complete deletes messages over the history limits, and writes the status if it has changed.
+// complete writes the status if it has changed, and then deletes messages over the history limits: one that is deleted
+// before its time is recorded would be created again.
 func (r *Reconciler) complete(ctx context.Context, before, o *v1alpha1.TeamTalkSchedule) error {
-	if err := r.keepHistory(ctx, o); err != nil {
+	h, err := r.readHistory(ctx, o)
+	if err != nil {
 		return err
 	}
-	return r.writeStatus(ctx, before, o)
+	if err := r.writeStatus(ctx, before, o); err != nil {
+		return err
+	}
+	return errors.Join(
+		r.deleteOver(ctx, h.delivered, o.Spec.SuccessfulHistoryLimit),
+		r.deleteOver(ctx, h.failed, o.Spec.FailedHistoryLimit),
+	)
 }
 
 func (r *Reconciler) writeStatus(ctx context.Context, before, o *v1alpha1.TeamTalkSchedule) error {

@@ -94,6 +94,42 @@ func TestLostStatus(t *testing.T) {
 	}
 }
 
+// TestHistoryIsRecordedFirst: a message that may not be kept is deleted only once its time is recorded.
+func TestHistoryIsRecordedFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *v1alpha1.TeamTalkScheduleSpec) { s.SuccessfulHistoryLimit = new(int32(0)) })
+	w.mustReconcile()
+	w.refuse = func(verb string, o client.Object) error {
+		if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && verb == "create" {
+			m.Status.CompletionTime = new(metav1.Now())
+			m.Status.Conditions = []metav1.Condition{
+				{Type: v1alpha1.ConditionFinished, Status: metav1.ConditionTrue},
+				{Type: v1alpha1.ConditionDelivered, Status: metav1.ConditionTrue},
+			}
+		}
+		if verb == "status" {
+			return errors.New("connection lost")
+		}
+		return nil
+	}
+	now, _ := time.Parse(time.RFC3339, first)
+	w.clock.SetTime(now)
+	if err := w.reconcile(); err == nil {
+		t.Fatal("no error")
+	}
+	list := &v1alpha1.TeamTalkMessageList{}
+	if err := w.api.List(t.Context(), list); err != nil || len(list.Items) != 1 {
+		t.Fatalf("messages %+v, %v; want the first", list.Items, err)
+	}
+	w.refuse = func(string, client.Object) error { return nil }
+	w.restart()
+	w.at("2026-03-07T09:00:05Z")
+	w.wantTimes(first)
+	if err := w.api.List(t.Context(), list); err != nil || len(list.Items) != 0 {
+		t.Errorf("messages %+v, %v; want none", list.Items, err)
+	}
+}
+
 // TestDeletedMessage: what was recorded is not created again.
 func TestDeletedMessage(t *testing.T) {
 	t.Parallel()

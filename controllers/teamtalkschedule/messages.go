@@ -80,9 +80,11 @@ type finished struct {
 	scheduled, finished time.Time
 }
 
-// keepHistory counts the messages of the schedule in its status, and deletes those over the limits, the oldest first.
-func (r *Reconciler) keepHistory(ctx context.Context, o *v1alpha1.TeamTalkSchedule) error {
-	var delivered, failed []finished
+// history are the messages of a schedule that have finished.
+type history struct{ delivered, failed []finished }
+
+// readHistory reads the messages of the schedule, and counts them in its status.
+func (r *Reconciler) readHistory(ctx context.Context, o *v1alpha1.TeamTalkSchedule) (h history, err error) {
 	o.Status.Active = 0
 	messages := apiwatch.Collection{
 		Client:  r.Live,
@@ -96,22 +98,19 @@ func (r *Reconciler) keepHistory(ctx context.Context, o *v1alpha1.TeamTalkSchedu
 		case !m.Finished() || m.Status.CompletionTime == nil:
 			o.Status.Active++
 		case meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered):
-			delivered = append(delivered, newFinished(m))
+			h.delivered = append(h.delivered, newFinished(m))
 		default:
-			failed = append(failed, newFinished(m))
+			h.failed = append(h.failed, newFinished(m))
 		}
 	}); err != nil {
-		return fmt.Errorf("list the schedule's messages: %w", err)
+		return h, fmt.Errorf("list the schedule's messages: %w", err)
 	}
-	for _, m := range delivered {
+	for _, m := range h.delivered {
 		if last := o.Status.LastSuccessfulTime; last == nil || m.finished.After(last.Time) {
 			o.Status.LastSuccessfulTime = new(metav1.NewTime(m.finished))
 		}
 	}
-	return errors.Join(
-		r.deleteOver(ctx, delivered, o.Spec.SuccessfulHistoryLimit),
-		r.deleteOver(ctx, failed, o.Spec.FailedHistoryLimit),
-	)
+	return h, nil
 }
 
 // newFinished keeps of a message what is needed to delete it: it may hold 64 KiB of text.
