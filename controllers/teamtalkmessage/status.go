@@ -121,7 +121,7 @@ func overallOf(s *scope, cause *v1alpha1.Cause) overall {
 		case p.State == v1alpha1.StateFailed:
 			failures++
 			failed = cmp.Or(failed, p)
-		case p.Reason != "":
+		case p.Reason != "" && p.Reason != v1alpha1.ReasonAdopted: // found, and not announced yet: it waits for nothing
 			waiting = cmp.Or(waiting, p)
 		}
 	}

@@ -54,6 +54,14 @@ func TestSetStatus(t *testing.T) {
 			recipients: of(routed, user(3, v1alpha1.StateStored, "")),
 			want:       "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "1/2",
 		},
+		"one was found, and is not announced yet": {
+			recipients: of(user(2, v1alpha1.StateStored, v1alpha1.ReasonAdopted), user(3, v1alpha1.StatePending, v1alpha1.ReasonServerNotReady)),
+			want:       "-+.--", wantReason: v1alpha1.ReasonServerNotReady, wantSummary: "0/2", wantMessage: "because",
+		},
+		"all were found, and are not announced yet": {
+			recipients: of(user(2, v1alpha1.StateStored, v1alpha1.ReasonAdopted)),
+			want:       "-+.--", wantReason: v1alpha1.ReasonSending, wantSummary: "0/1",
+		},
 		"no router": {
 			recipients: of(routed, user(3, v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)),
 			want:       "+..++", wantReason: v1alpha1.ReasonDelivered, wantDelivered: v1alpha1.ReasonStoredNotRouted, wantSummary: "2/2",
