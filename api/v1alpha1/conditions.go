@@ -80,6 +80,8 @@ const (
 	ReasonOutcomeUnknown = "OutcomeUnknown"
 	// ReasonStoredNotRouted: stored, but no router accepted it in time. Clients show it at their next synchronization.
 	ReasonStoredNotRouted = "StoredNotRouted"
+	// ReasonSuperseded: an edit with onChange: Resend came before the recipient was sent to. Nothing was stored.
+	ReasonSuperseded = "Superseded"
 	// ReasonAdopted: the store already held the message with its delivery token. It was not sent again.
 	ReasonAdopted = "Adopted"
 )

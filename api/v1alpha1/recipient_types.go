@@ -56,6 +56,36 @@ type RecipientCounts struct {
 	Failed int32 `json:"failed"`
 }
 
+// RevisionStatus is what became of one revision of a message.
+type RevisionStatus struct {
+	// number counts the revisions from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Number int32 `json:"number"`
+
+	// digest identifies the content and longText of the revision.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Digest string `json:"digest,omitempty"`
+
+	// counts are the numbers of recipients of the revision by state.
+	// +required
+	Counts RecipientCounts `json:"counts,omitzero"`
+
+	// superseded is the number of recipients that the revision was not sent to, because of a later revision.
+	// +optional
+	Superseded int32 `json:"superseded,omitempty"`
+
+	// startTime is when the operator accepted the revision.
+	// +required
+	StartTime metav1.Time `json:"startTime,omitzero"`
+
+	// completionTime is when the revision finished or was superseded.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+}
+
 // RecipientStatus is the delivery status of one recipient.
 type RecipientStatus struct {
 	// type is User or Group.

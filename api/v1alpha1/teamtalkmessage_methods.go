@@ -148,6 +148,25 @@ func (m *TeamTalkMessage) MayBeRepeated() bool {
 	return err != nil || m.CreationTimestamp.Sub(time.Unix(at, 0)).Abs() > keyAge
 }
 
+// Resends reports whether an edit of the content or the recipients is sent.
+func (m *TeamTalkMessage) Resends() bool { return m.Spec.OnChange == OnChangeResend }
+
+// Revision returns the number of the revision that the status is about, from 1.
+func (s *TeamTalkMessageStatus) Revision() int32 {
+	if n := len(s.Revisions); n > 0 {
+		return s.Revisions[n-1].Number
+	}
+	return 1
+}
+
+// Begins returns when the message was created, or when its current revision was accepted, if that is not the first.
+func (m *TeamTalkMessage) Begins() time.Time {
+	if n := len(m.Status.Revisions); n > 0 && m.Status.Revision() > 1 {
+		return m.Status.Revisions[n-1].StartTime.Time
+	}
+	return m.CreationTimestamp.Time
+}
+
 // RetryAsked reports whether RetryAnnotation has a value that was not handled yet.
 func (m *TeamTalkMessage) RetryAsked() bool {
 	value := m.RetryValue()

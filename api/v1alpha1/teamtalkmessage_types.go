@@ -16,6 +16,8 @@ const (
 	MaxSegments = 20
 	// MaxTextBytes is the longest text that is split, in bytes.
 	MaxTextBytes = 64 << 10
+	// MaxRevisions is how many revisions the status keeps.
+	MaxRevisions = 10
 	// MaxRecipientMessage is the longest message in the status of a recipient, in characters.
 	MaxRecipientMessage = 128
 )
@@ -40,8 +42,20 @@ const (
 	LongTextSplit  LongText = "Split"
 )
 
+// OnChange is what an edit of to, content and longText does.
+//
+// +kubebuilder:validation:Enum=Reject;Resend
+type OnChange string
+
+// Values of OnChange.
+const (
+	OnChangeReject OnChange = "Reject"
+	OnChangeResend OnChange = "Resend"
+)
+
 // TeamTalkMessageSpec is the desired message.
 //
+// +kubebuilder:validation:XValidation:rule="self.onChange != 'Resend' || !(has(self.idempotencyKey) || has(self.ttlSecondsAfterFinished) || has(self.content.audio))",message="onChange: Resend does not go with idempotencyKey, ttlSecondsAfterFinished or audio: they identify the message by something else than its resource",fieldPath=".onChange"
 // +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) || !has(self.deadline) || self.sendAfter < self.deadline",message="deadline must be later than sendAfter",fieldPath=".deadline"
 // +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey, because it has no delivery token",fieldPath=".idempotencyKey"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !(self.senderID in self.to.users)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
@@ -71,6 +85,14 @@ type TeamTalkMessageSpec struct {
 	// +optional
 	// +kubebuilder:default=Reject
 	LongText LongText `json:"longText,omitempty"`
+
+	// onChange is what an edit of to, content and longText does. With Reject, the API server refuses it until the
+	// message has finished with nothing stored. With Resend, each edit is a revision: a changed content is sent to all
+	// recipients, and with an unchanged content only new recipients get the message. What the earlier revision has not
+	// sent yet is superseded. An edit may set Resend and change the content at once.
+	// +optional
+	// +kubebuilder:default=Reject
+	OnChange OnChange `json:"onChange,omitempty"`
 
 	// sendAfter is the time before which the message is not sent. If unset, it is sent at once.
 	// +optional
@@ -306,9 +328,9 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
-	// text identifies the text from a ConfigMap that may be in the store. It is recorded before the first
-	// send of a message with an idempotencyKey or a ttlSecondsAfterFinished, and of a text that takes several
-	// segments. Another text replaces it only when the store proves that nothing of it was stored.
+	// text identifies the text that may be in the store. It is recorded before the first send of a revision, and of
+	// a text from a ConfigMap if the message has an idempotencyKey or a ttlSecondsAfterFinished, or the text takes
+	// several segments. Another text replaces it only when the store proves that nothing of it was stored.
 	// +optional
 	Text *RecordedText `json:"text,omitempty"`
 
@@ -317,13 +339,25 @@ type TeamTalkMessageStatus struct {
 	// +optional
 	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
 
-	// specDigest identifies to, content, longText, senderID, serverRef and idempotencyKey of a message that
-	// has finished with nothing stored. An edit that changes it starts the message again.
+	// specDigest identifies to, content, longText, senderID, serverRef and idempotencyKey that the status is about. An
+	// edit that changes it begins a revision, or starts a message again that has finished with nothing stored.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SpecDigest string `json:"specDigest,omitempty"`
 
-	// startTime is when the operator accepted the message. It is not later than any storedAt.
+	// contentDigest identifies the content and longText that the status is about.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ContentDigest string `json:"contentDigest,omitempty"`
+
+	// revisions are the last ten revisions of a message with onChange: Resend. The last one is the current one. It is
+	// recorded before it is sent.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Revisions []RevisionStatus `json:"revisions,omitempty"`
+
+	// startTime is when the operator accepted the message with its current content. It is not later than any storedAt.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
@@ -352,7 +386,7 @@ type RecordedText struct {
 // TeamTalkMessage is a message to users and groups. Creating it sends it.
 //
 // Content, recipients, sender and server are immutable, except after the message has finished with
-// nothing stored.
+// nothing stored. With onChange: Resend, content and recipients can change.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -366,7 +400,8 @@ type RecordedText struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
-// +kubebuilder:validation:XValidation:rule="(self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey are immutable until the message has Finished with nothing stored: create another TeamTalkMessage, or delete this one and create it again",fieldPath=".spec"
+// +kubebuilder:validation:XValidation:rule="(((self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText)) || (self.spec.onChange == 'Resend' && !has(oldSelf.spec.content.audio))) && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey are immutable until the message has Finished with nothing stored: create another TeamTalkMessage, delete this one and create it again, or set onChange: Resend, with which to, content and longText can change",fieldPath=".spec"
+// +kubebuilder:validation:XValidation:rule="self.spec.onChange != 'Resend' || oldSelf.spec.onChange == 'Resend' || (has(oldSelf.status) && has(oldSelf.status.specDigest))",message="onChange can be set to Resend only after the operator has recorded the message in its status: try again in a moment",fieldPath=".spec.onChange"
 // +kubebuilder:validation:XValidation:rule="(has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) && has(self.metadata.generateName) == has(oldSelf.metadata.generateName)) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && (!has(oldSelf.status.recipients) || oldSelf.status.recipients.all(r, !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound'))))",message="ttlSecondsAfterFinished and metadata.generateName cannot be added or removed before the message has Finished with no recipient in doubt: without an idempotencyKey, they decide what identifies the message",fieldPath=".spec.ttlSecondsAfterFinished"
 type TeamTalkMessage struct {
 	metav1.TypeMeta `json:",inline"`

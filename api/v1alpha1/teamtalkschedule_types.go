@@ -92,6 +92,7 @@ type MessageTemplate struct {
 	// spec is the spec of each message. Its idempotencyKey derives from the schedule and the scheduled time.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey)",message="a scheduled message has an idempotencyKey of its own: remove it",fieldPath=".idempotencyKey"
+	// +kubebuilder:validation:XValidation:rule="self.onChange != 'Resend'",message="onChange: Resend does not go with a schedule: each scheduled message has an idempotencyKey, and an edit of the schedule is for later ones",fieldPath=".onChange"
 	// +kubebuilder:validation:XValidation:rule="!has(self.content.audio)",message="audio cannot be scheduled, because it cannot have an idempotencyKey: send it with a TeamTalkMessage",fieldPath=".content.audio"
 	// +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) && !has(self.deadline)",message="sendAfter and deadline are one point in time: use schedule, and activeDeadlineSeconds"
 	Spec TeamTalkMessageSpec `json:"spec,omitzero"`

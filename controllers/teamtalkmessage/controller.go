@@ -163,11 +163,18 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 	}
 	s.order, s.claimed = order, claimed
 	r.readProgress(s)
+	s.beginRevision()
 	var result reconcile.Result
 	out, err := r.runPhases(ctx, s)
 	if err == nil {
 		s.abandonDoubts(out)
 		result, err = r.record(ctx, s, out)
+	}
+	if s.revisionRecorded {
+		// It is another message from now on, with its own recipients and its own place in the queue.
+		r.Engine.Forget(m.UID)
+		r.Engine.Queue.Delete(client.ObjectKeyFromObject(m), "", "")
+		return result, err
 	}
 	if err != nil || !out.keepsPlace {
 		r.Engine.Queue.Done(m.UID)
@@ -189,7 +196,10 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	if isStale, err := r.isStale(ctx, s); isStale || err != nil {
 		return stale, err
 	}
-	for _, phase := range []phase{
+	if s.origin == originSuperseded {
+		return r.endFormerRevision(ctx, s)
+	}
+	return runUntilEnded(ctx, s,
 		check(checkStatusSize),
 		check(checkDeadline),
 		check(checkSuspended),
@@ -206,7 +216,12 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(r.admit),
 		check(r.stageCreateTime),
 		r.submit,
-	} {
+	)
+}
+
+// runUntilEnded runs phases until one does not go on to the next, or no recipient is left.
+func runUntilEnded(ctx context.Context, s *scope, phases ...phase) (outcome, error) {
+	for _, phase := range phases {
 		out, err := phase(ctx, s)
 		if err != nil || out.action != actionContinue {
 			return out, err

@@ -28,7 +28,19 @@ func specDigest(m *v1alpha1.TeamTalkMessage) string {
 		},
 		m.Spec.Content, m.Spec.LongText, m.Spec.SenderID, m.ServerKey().String(), m.Spec.IdempotencyKey,
 	}
-	b, err := json.Marshal(decides)
+	return digestOf(decides)
+}
+
+// contentDigest identifies what is sent. A change of it is sent to all recipients.
+func contentDigest(m *v1alpha1.TeamTalkMessage) string {
+	return digestOf(struct {
+		Content  v1alpha1.Content
+		LongText v1alpha1.LongText
+	}{m.Spec.Content, m.Spec.LongText})
+}
+
+func digestOf(v any) string {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return "" // Unreachable: the API server has parsed content.json.
 	}

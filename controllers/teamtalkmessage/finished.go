@@ -140,6 +140,7 @@ func (r *Reconciler) takeUp(ctx context.Context, m *v1alpha1.TeamTalkMessage) (r
 		}
 	}
 	s := newScope(m, term, time.Now())
+	s.beginRevision()
 	if m.Finished() && m.RetryAsked() {
 		s.retryFailed()
 	}

@@ -146,7 +146,9 @@ func checkSender(s *scope) outcome {
 	switch {
 	case s.message.Spec.SenderID != nil:
 		id = *s.message.Spec.SenderID
-	case s.message.Status.SenderID != nil && s.origin != originEdit:
+	case s.origin == originRevision && s.sender != 0:
+		id = v1alpha1.UserID(s.sender)
+	case s.message.Status.SenderID != nil && !s.startsOver():
 		// Another server may have replaced it. What was sent is found in the conversations of its sender.
 		id = *s.message.Status.SenderID
 	}
@@ -187,6 +189,9 @@ func checkIdempotencyKey(s *scope) outcome {
 	case spec.IdempotencyKey != "":
 		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
+	case s.message.Resends():
+		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
+			"the server's deliveryToken is Disabled, and onChange: Resend needs it: set Reject, or enable the token")
 	case !s.message.IdentifiedByName():
 	case spec.Content.Audio != nil:
 		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
@@ -270,7 +275,8 @@ func (r *Reconciler) stageCreateTime(s *scope) outcome {
 // submit hands the message to the engine, or renews what the engine knows of it. A status that proves that nothing was
 // sent is replaced first.
 func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
-	if s.payloadPending == nil && s.message.Status.WaitsUnsent() { // without its payload, nothing is sent
+	waits := s.payloadPending == nil && s.message.Status.WaitsUnsent() // without its payload, nothing is sent
+	if waits || s.origin == originRevision {
 		return recordFirst, nil
 	}
 	snapshot, ok := r.Engine.Submit(taskOf(s))
@@ -301,6 +307,9 @@ func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
 func taskOf(s *scope) delivery.Task {
 	policy := delivery.PolicyOf(s.server, *s.message.Spec.RetryLimit)
 	policy.Deadline, policy.NotBefore = s.message.DeadlineTime(), s.message.ScheduledFor()
+	if s.origin == originSuperseded {
+		s.endSuperseded(&policy)
+	}
 	task := delivery.Task{
 		Key: client.ObjectKeyFromObject(s.message), UID: s.message.UID,
 		Identity: s.identity(),
@@ -312,7 +321,7 @@ func taskOf(s *scope) delivery.Task {
 		Recipients:     s.recipients,
 		Refusals:       s.refusals,
 		Renewal:        s.underWay(),
-		PayloadPending: s.payloadPending != nil || s.textChanged,
+		PayloadPending: s.payloadPending != nil || s.textChanged || s.origin == originSuperseded,
 		EarlierUntil:   s.earlierUntil, FromPriorTerm: !s.earlierUntil.IsZero(),
 	}
 	if task.Identity.Keyed() && task.Token {

@@ -80,6 +80,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		r.keepFresh(s)
 		r.reportChange(s, before, began)
 	}
+	s.revisionRecorded = s.origin == originRevision
 	if s.message.Finished() {
 		return reconcile.Result{}, nil
 	}
@@ -112,7 +113,7 @@ func (r *Reconciler) syncProgress(s *scope, out outcome) {
 		// What a message waits for before it is submitted also stops its delivery.
 		r.Engine.Stop(s.message.UID)
 	}
-	if s.origin != originEdit && (s.snapshot == nil || s.underWay()) {
+	if !s.startsOver() && (s.snapshot == nil || s.underWay()) {
 		// Not where a task has ended: what the phases decided would be lost.
 		r.readProgress(s)
 	}
@@ -120,7 +121,7 @@ func (r *Reconciler) syncProgress(s *scope, out outcome) {
 
 // reportChange reports a status write: with an event if it needs attention, and to the observer.
 func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, began time.Time) {
-	for _, e := range []statusEvent{eventOf(before, s.message), gitOpsEvent(before, s.message)} {
+	for _, e := range []statusEvent{eventOf(before, s.message), gitOpsEvent(before, s.message), s.revisionEvent()} {
 		if e.reason != "" {
 			r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
 		}
@@ -129,7 +130,7 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 		r.OnStatusWrite(StatusWrite{
 			Message: s.message, Server: s.serverKey(), Began: began, Ended: time.Now(),
 			Finished: s.message.Status.Finished && !before.Status.Finished,
-			Done:     newlyDone(before.Status.Recipients, s.message.Status.Recipients),
+			Done:     s.newlyDone(before.Status.Recipients),
 		})
 	}
 }
@@ -138,7 +139,7 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 func (r *Reconciler) readProgress(s *scope) {
 	switch snapshot, ok := r.Engine.Snapshot(s.message.UID); {
 	case !ok:
-	case s.supersedes(snapshot):
+	case s.isBeforeEdit(snapshot):
 		r.Engine.Forget(s.message.UID)
 	default:
 		s.adopt(snapshot)
@@ -174,6 +175,19 @@ type freshMessage struct {
 func (r *Reconciler) isFresh(m *v1alpha1.TeamTalkMessage, term leadership.Term) bool {
 	fresh, ok := r.fresh.Load(client.ObjectKeyFromObject(m))
 	return ok && fresh == freshMessage{m.UID, term.Local}
+}
+
+// newlyDone returns the recipients whose end the status is the first to show.
+func (s *scope) newlyDone(before []v1alpha1.RecipientStatus) (done []v1alpha1.RecipientStatus) {
+	if s.origin == originRevision {
+		former := recipientStatuses(s.former, false)
+		done = newlyDone(before, former)
+		if before = nil; s.keepsContent {
+			before = former
+		}
+	}
+	done = append(done, newlyDone(before, s.message.Status.Recipients)...)
+	return slices.DeleteFunc(done, func(r v1alpha1.RecipientStatus) bool { return r.Reason == v1alpha1.ReasonSuperseded })
 }
 
 // newlyDone returns the recipients that are done since before. One that was retried in between counts again.

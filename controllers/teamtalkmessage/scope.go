@@ -29,8 +29,15 @@ type scope struct {
 	term    leadership.Term
 	// now is when the reconciliation began.
 	now time.Time
-	// origin is changed by adopt and retryFailed.
+	// origin is changed by adopt, beginRevision and retryFailed.
 	origin origin
+	// revision is the number of the one that the recipients are of, from 1. beginRevision changes it.
+	revision int32
+	// former are the recipients of the revision that beginRevision has ended. keepsContent: its content is the same.
+	former       []delivery.Progress
+	keepsContent bool
+	// revisionRecorded: the status shows the revision that beginRevision has begun. Set by record.
+	revisionRecorded bool
 	// earlierUntil is until when another operator may be sending the message; zero: none can.
 	earlierUntil time.Time
 	// text identifies the text from a ConfigMap that may be in the store; nil: none is recorded. recordText changes it.
@@ -78,14 +85,23 @@ const (
 	originEdit
 	// originRetry: it had finished, and what failed of it is tried again.
 	originRetry
+	// originSuperseded: it was edited with onChange: Resend, and its former revision has not ended.
+	originSuperseded
+	// originRevision: it was edited with onChange: Resend, and its former revision has ended.
+	originRevision
 )
 
-// newScope resumes a message from its status, or starts it again after an edit with nothing stored.
+// newScope resumes a message from its status, or starts it again after an edit with nothing stored. After an edit with
+// onChange: Resend, the recipients are those of the former revision until beginRevision.
 func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) *scope {
-	s := &scope{message: m, term: term, now: now, earlierUntil: earlierUntil(term, m)}
-	if startsAgain(m) {
+	s := &scope{message: m, term: term, now: now, earlierUntil: earlierUntil(term, m), revision: m.Status.Revision()}
+	switch {
+	case isRevised(m):
+		s.origin = originSuperseded
+	case startsAgain(m):
 		s.origin = originEdit
-	} else {
+	}
+	if s.origin != originEdit {
 		s.text = m.Status.Text
 	}
 	s.resume()
@@ -94,14 +110,20 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) 
 
 // resume sets the recipients as the status has them.
 func (s *scope) resume() {
-	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
+	to, recorded := s.message.Spec.To.All(), map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
+	if s.origin == originSuperseded {
+		to = nil
+	}
 	if s.origin != originEdit {
 		for _, r := range s.message.Status.Recipients {
 			recorded[recipientOf(r)] = r
+			if s.origin == originSuperseded {
+				to = append(to, recipientOf(r))
+			}
 		}
 	}
 	s.recipients, s.recorded = nil, nil
-	for _, r := range s.message.Spec.To.All() {
+	for _, r := range to {
 		p := progressOf(r, recorded[r])
 		if !s.earlierUntil.IsZero() && s.origin != originEdit {
 			p = p.FromPriorTerm(s.now)
@@ -158,8 +180,8 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 	return p
 }
 
-// supersedes reports whether the snapshot is only of the message before an edit that starts it again.
-func (s *scope) supersedes(snapshot delivery.Snapshot) bool {
+// isBeforeEdit reports whether the snapshot is only of the message before an edit that starts it again.
+func (s *scope) isBeforeEdit(snapshot delivery.Snapshot) bool {
 	notFailed := func(p delivery.Progress) bool { return p.State != v1alpha1.StateFailed }
 	return s.origin == originEdit && !snapshot.Running && !slices.ContainsFunc(snapshot.Recipients, notFailed)
 }
@@ -181,15 +203,19 @@ func (s *scope) adopt(snapshot delivery.Snapshot) {
 
 // acceptedAt is when the engine accepted the message, or now.
 func (s *scope) acceptedAt() time.Time {
-	if s.snapshot != nil && s.snapshot.Accepted.Before(s.now) {
+	if s.snapshot != nil && s.origin != originRevision && s.snapshot.Accepted.Before(s.now) {
 		return s.snapshot.Accepted
 	}
 	return s.now
 }
 
-// underWay reports whether the engine has the message. A task that was stopped and has ended does not count.
+// startsOver reports whether an edit has made the message another one, of which nothing is recorded.
+func (s *scope) startsOver() bool { return s.origin == originEdit || s.origin == originRevision }
+
+// underWay reports whether the engine has the message. A task that was stopped and has ended does not count, nor does
+// that of a former revision.
 func (s *scope) underWay() bool {
-	return s.snapshot != nil && (!s.snapshot.Stopped || s.snapshot.Running)
+	return s.snapshot != nil && s.origin != originRevision && (!s.snapshot.Stopped || s.snapshot.Running)
 }
 
 // running reports whether a request of the message may be in flight.
@@ -208,7 +234,7 @@ func (s *scope) serverKey() types.NamespacedName {
 
 // tokens reports whether the message has delivery tokens. One that was begun without goes on without.
 func (s *scope) tokens() bool {
-	begunWithout := s.origin != originEdit && slices.ContainsFunc(s.message.Status.Recipients,
+	begunWithout := !s.startsOver() && slices.ContainsFunc(s.message.Status.Recipients,
 		func(r v1alpha1.RecipientStatus) bool { return r.CreateTime != nil })
 	return s.message.Spec.Content.Audio == nil && !begunWithout && (s.server == nil || s.server.DeliveryTokens())
 }
@@ -373,7 +399,9 @@ func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
 // nothingSent reports whether the status proves that no operator is sending the message: it lacks what is recorded
 // before each send.
 func nothingSent(m *v1alpha1.TeamTalkMessage) bool {
-	return !isStaged(m) && (m.Spec.Content.Audio != nil || identifiesText(m) && m.Status.Text == nil)
+	// A message may have been sent without its text being recorded until its status shows a revision.
+	identifiesText := identifiesText(m) && (!m.Resends() || len(m.Status.Revisions) > 0)
+	return !isStaged(m) && (m.Spec.Content.Audio != nil || identifiesText && m.Status.Text == nil)
 }
 
 // isStaged reports whether a recipient that is not done has its time already, or may have been sent to.

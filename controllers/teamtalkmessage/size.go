@@ -21,7 +21,8 @@ const (
 	sizeMargin = 128 << 10
 	// maxStrippedFields limits the managedFields that the cache leaves out.
 	maxStrippedFields = 64 << 10
-	// worstStatusRest is for the status without its recipients: five conditions, 21 digests of texts and a handled retry.
+	// worstStatusRest is for the status without its recipients: five conditions, 21 digests of texts, ten
+	// revisions and a handled retry.
 	worstStatusRest = 16 << 10
 	// worstReason and worstText are the longest reason that the API allows, and the longest message with an ellipsis.
 	worstReason = 64
@@ -69,7 +70,7 @@ func worstSize(m *v1alpha1.TeamTalkMessage) int {
 	}
 	shown := *m
 	shown.Status.Recipients = nil
-	recipients := len(m.Spec.To.Users) + len(m.Spec.To.Groups)
+	recipients := max(len(m.Spec.To.Users)+len(m.Spec.To.Groups), len(m.Status.Recipients))
 	return storedSize(&shown) + worstStatusRest + recipients*storedSize(worstRecipient(segments))
 }
 

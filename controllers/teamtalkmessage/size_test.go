@@ -87,6 +87,12 @@ func TestWorstSize(t *testing.T) {
 			m := toUsers(v1alpha1.MaxRecipients, tc.change)
 			reserved, before := worstSize(m), storedSize(m)
 			s := newScope(m, leadership.Term{Clean: true}, time.Now())
+			for range v1alpha1.MaxRevisions {
+				s.message.Status.Revisions = append(s.message.Status.Revisions, v1alpha1.RevisionStatus{
+					Number: math.MaxInt32, Digest: strings.Repeat("d", 64), Superseded: 1000, StartTime: metav1.Now(), CompletionTime: new(metav1.Now()),
+					Counts: v1alpha1.RecipientCounts{Recipients: 1000, Stored: 1000, Routed: 1000, Failed: 1000},
+				})
+			}
 			s.sender, s.text = math.MaxInt32, &v1alpha1.RecordedText{Digest: strings.Repeat("d", 64)}
 			for range tc.segments {
 				s.text.SegmentDigests = append(s.text.SegmentDigests, strings.Repeat("d", 64))

@@ -20,17 +20,22 @@ import (
 func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	m, at := s.message, metav1.NewTime(now.Truncate(time.Second))
 	staged := !s.tokens() // by the status as it was
-	edited := s.origin == originEdit
+	edited := s.startsOver()
 	st := &m.Status
 	o := overallOf(s, cause)
+	s.closeRevision(at)
+	if s.origin != originSuperseded {
+		st.ObservedGeneration = m.Generation
+	} else if o.finished {
+		o = overall{Cause: v1alpha1.Cause{Reason: v1alpha1.ReasonSending, Message: "the next revision begins"}}
+	}
 	setRecipients(s, staged)
-	st.ObservedGeneration = m.Generation
 	if st.StartTime == nil || s.origin == originRetry {
 		// A value that came with the message, or one that is handled now.
 		st.LastHandledRetry = m.RetryValue()
 	}
 	st.Finished, st.Settled = o.finished, o.finished && !m.NeedsAttention()
-	if st.StartTime == nil || edited {
+	if st.StartTime == nil || edited && !s.keepsContent {
 		st.StartTime = new(metav1.NewTime(s.acceptedAt().Truncate(time.Second)))
 	}
 	switch {
@@ -45,10 +50,10 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	case edited:
 		st.SenderID = nil // it may be another one now
 	}
-	st.SpecDigest, st.Text = "", s.text
-	if o.finished && st.NothingStored() {
-		st.SpecDigest, st.Text = specDigest(m), nil
+	if st.Text = s.text; o.finished && st.NothingStored() {
+		st.Text = nil
 	}
+	s.setRevision()
 	st.ToSummary = summarizeRecipients(m.Spec.To)
 	if o.finished && st.NothingStored() && isTooLarge(st) {
 		// It fits where the status with all recipients may not.
@@ -74,7 +79,8 @@ func setConditions(m *v1alpha1.TeamTalkMessage, o overall) {
 			status = metav1.ConditionTrue
 		}
 		meta.SetStatusCondition(conditions, metav1.Condition{
-			Type: condition, Status: status, Reason: reason, Message: o.Message, ObservedGeneration: m.Generation,
+			Type: condition, Status: status, Reason: reason, Message: o.Message,
+			ObservedGeneration: m.Status.ObservedGeneration,
 		})
 	}
 	setWhile := func(condition string, is bool) {
@@ -140,30 +146,44 @@ func overallOf(s *scope, cause *v1alpha1.Cause) overall {
 
 // setRecipients writes the recipients and their counts.
 func setRecipients(s *scope, staged bool) {
-	recipients := make([]v1alpha1.RecipientStatus, len(s.recipients))
-	counts := v1alpha1.RecipientCounts{Recipients: int32(len(recipients))}
-	delivered := 0
-	for i, p := range s.recipients {
-		recipients[i] = recipientStatus(p, staged)
-		switch p.State {
-		case v1alpha1.StateRouted:
+	st := &s.message.Status
+	st.Recipients = recipientStatuses(s.recipients, staged)
+	if s.omitRecipients {
+		st.Recipients = nil // they would take more memory than the rest of the message
+	}
+	counts, delivered, _ := count(s.recipients)
+	st.Counts = &counts
+	st.RecipientsSummary = fmt.Sprintf("%d/%d", delivered, len(st.Recipients))
+}
+
+func recipientStatuses(recipients []delivery.Progress, staged bool) []v1alpha1.RecipientStatus {
+	statuses := make([]v1alpha1.RecipientStatus, len(recipients))
+	for i, p := range recipients {
+		statuses[i] = recipientStatus(p, staged)
+	}
+	return statuses
+}
+
+// count counts recipients by state. Those that were superseded are not among the failed ones.
+func count(recipients []delivery.Progress) (counts v1alpha1.RecipientCounts, delivered, superseded int) {
+	counts.Recipients = int32(len(recipients))
+	for _, p := range recipients {
+		switch {
+		case p.Reason == v1alpha1.ReasonSuperseded:
+			superseded++
+		case p.State == v1alpha1.StateRouted:
 			counts.Routed++
 			counts.Stored++
-		case v1alpha1.StateStored:
+		case p.State == v1alpha1.StateStored:
 			counts.Stored++
-		case v1alpha1.StateFailed:
+		case p.State == v1alpha1.StateFailed:
 			counts.Failed++
 		}
 		if p.Delivered() {
 			delivered++
 		}
 	}
-	st := &s.message.Status
-	if s.omitRecipients {
-		recipients = nil // they would take more memory than the rest of the message
-	}
-	st.Recipients, st.Counts = recipients, &counts
-	st.RecipientsSummary = fmt.Sprintf("%d/%d", delivered, len(recipients))
+	return counts, delivered, superseded
 }
 
 // finishedOf says how a message has finished. failed is the first recipient that failed.

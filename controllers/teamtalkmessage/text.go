@@ -12,10 +12,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// identifiesText reports whether the text from a ConfigMap is recorded before each send: another resource may have the
-// message's identity, and the ConfigMap may change while this text may be in the store.
+// identifiesText reports whether the text is recorded before each send: it is of a revision, and the next one may come
+// while it may be in the store; or another resource may have the message's identity, and the ConfigMap may change.
 func identifiesText(m *v1alpha1.TeamTalkMessage) bool {
-	return m.Spec.Content.TextFrom != nil && m.MayBeRepeated()
+	return hasRevisions(m) || m.Spec.Content.TextFrom != nil && m.MayBeRepeated()
 }
 
 // recordText sees that the status identifies the text that may be in the store, and that no other one is sent before
@@ -24,7 +24,7 @@ func identifiesText(m *v1alpha1.TeamTalkMessage) bool {
 // otherwise no other resource has its token, and a row with the token is adopted whatever its text. known: the text is
 // at hand.
 func (s *scope) recordText(known bool) outcome {
-	if s.message.Spec.Content.TextFrom == nil {
+	if s.message.Spec.Content.Audio != nil || s.message.Spec.Content.TextFrom == nil && !hasRevisions(s.message) {
 		return proceed
 	}
 	next := proceed
@@ -65,7 +65,7 @@ func (s *scope) identity() delivery.Identity {
 	case m.Spec.IdempotencyKey != "":
 		return delivery.Identity{Namespace: m.Namespace, Key: m.Spec.IdempotencyKey, Unique: !m.MayBeRepeated()}
 	case !m.IdentifiedByName() || m.Spec.Content.Audio != nil:
-		return delivery.Identity{UID: m.UID}
+		return delivery.Identity{UID: m.UID, Revision: uint32(s.revision - 1)}
 	case s.text != nil:
 		return delivery.Identity{Namespace: m.Namespace, Name: m.Name, Text: content.ParseDigest(s.text.Digest)}
 	}

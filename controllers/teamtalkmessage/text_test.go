@@ -171,7 +171,7 @@ func TestIdentity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "m", UID: "u", GenerateName: tc.generateName}, Spec: tc.spec}
 			m.CreationTimestamp = metav1.NewTime(created)
-			s := &scope{message: m, text: tc.recorded, source: []byte("of the ConfigMap")}
+			s := &scope{message: m, revision: 1, text: tc.recorded, source: []byte("of the ConfigMap")}
 			var cause *v1alpha1.Cause
 			if s.source, cause = content.Text(tc.spec.Content, s.source); cause != nil {
 				t.Fatal(cause)

@@ -75,7 +75,7 @@ func queueMessage(m *v1alpha1.TeamTalkMessage) queue.Message {
 	key := client.ObjectKeyFromObject(m)
 	return queue.Message{
 		Key: key, UID: m.UID, ResourceVersion: m.ResourceVersion, Server: m.ServerKey(), Recipients: m.Spec.To.All(),
-		Order: queue.Order{Created: m.CreationTimestamp.Time, Seen: m.ResourceVersion, Name: key.String()},
+		Order: queue.Order{Created: m.Begins(), Seen: m.ResourceVersion, Name: key.String()},
 	}
 }
 

@@ -153,6 +153,9 @@ func (s Step) begins(p recipientState) bool {
 	return (s == StepPreflight || s == StepSend) && p.State != v1alpha1.StateInDoubt
 }
 
+// mayFail reports whether a recipient that is refused fails now: with the conversation, or when its time is over.
+func (s Step) mayFail(acquired bool) bool { return acquired || s == StepExpire }
+
 // canYield reports whether older messages may go first.
 func (s Step) canYield() bool { return s == StepWait || s == StepSend || s == StepRoute }
 

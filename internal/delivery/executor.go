@@ -80,14 +80,14 @@ func (x *executor) advance() pause {
 	switch {
 	case !acquired && x.task.ctx.Err() != nil, x.isStopped(step):
 		return pause{ended: true}
+	case refused && step.mayFail(acquired):
+		x.set(p.fail(refusal.Reason, refusal.Message))
+		return pause{ended: true}
 	case step == StepExpire:
 		x.record(step, began, p, afterDeadline(p))
 		return pause{ended: true}
 	case !acquired:
 		return expiry
-	case refused:
-		x.set(p.fail(refusal.Reason, refusal.Message))
-		return pause{ended: true}
 	case step.canYield() && x.task.ctx.Err() == nil && x.place.Requeue():
 		// Older messages have become known, or go on after a wait: they are first.
 	case step == StepWait:

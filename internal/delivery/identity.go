@@ -23,6 +23,8 @@ type TextDigest [sha256.Size]byte
 type Identity struct {
 	UID                  types.UID
 	Namespace, Key, Name string
+	// Revision counts the revisions of the resource's content, from 0.
+	Revision uint32
 	// Text is the digest of the whole text of a message with a Name.
 	Text TextDigest
 	// Unique: no other resource has had the Key.
@@ -38,10 +40,10 @@ func (i Identity) Keyed() bool { return i.Shared() && !i.Unique }
 // DeliveryID identifies a delivery: one message, from one sender, to one recipient.
 type DeliveryID struct {
 	Identity
-	// Revision of its content and Segment of a revision, both counted from 0.
-	Revision, Segment uint32
-	Sender            uint32
-	Recipient         v1alpha1.Recipient
+	// Segment of its text, counted from 0.
+	Segment   uint32
+	Sender    uint32
+	Recipient v1alpha1.Recipient
 }
 
 // Token returns the first 64 bits of SHA-256 over the id's canonical encoding: the fields

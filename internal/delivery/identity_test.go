@@ -36,8 +36,8 @@ func TestTokenVectors(t *testing.T) {
 	for _, v := range vectors {
 		t.Run(v.Case, func(t *testing.T) {
 			id := DeliveryID{
-				Identity: Identity{UID: types.UID(v.UID), Namespace: v.Namespace, Key: v.Key, Name: v.Name, Text: sha256.Sum256([]byte(v.Text))},
-				Revision: v.Revision, Segment: v.Segment, Sender: v.Sender,
+				Identity: Identity{UID: types.UID(v.UID), Namespace: v.Namespace, Key: v.Key, Name: v.Name, Revision: v.Revision, Text: sha256.Sum256([]byte(v.Text))},
+				Segment:  v.Segment, Sender: v.Sender,
 				Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientType(v.RecipientType), ID: v.Recipient},
 			}
 			encoding, err := hex.DecodeString(v.Encoding)

@@ -4,7 +4,6 @@ package delivery
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -221,9 +220,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 	canProve := !askedAt.Before(proof)
 	switch {
 	case err == nil && found.Row != nil && found.KeyConflict:
-		return p.fail(v1alpha1.ReasonKeyReused, fmt.Sprintf(
-			"message %d of this conversation has its key and another text; it is not sent: use another key",
-			found.Row.GetMsgId()))
+		return p.fail(v1alpha1.ReasonKeyReused, found.Why)
 	case err == nil && found.Row != nil:
 		return p.adopt(found, env)
 	case err == nil && found.Conclusive && canProve:
@@ -372,5 +369,5 @@ func (p recipientState) afterRouter(env environment) recipientState {
 }
 
 func (p recipientState) routeTimedOut(env environment) bool {
-	return env.now.Sub(p.routeSince) >= RouteTimeout
+	return !env.SupersededAt.IsZero() || env.now.Sub(p.routeSince) >= RouteTimeout
 }

@@ -36,6 +36,9 @@ type Policy struct {
 	NotBefore time.Time
 	// Deadline: nothing is sent from then on; zero: none.
 	Deadline time.Time
+	// SupersededAt is since when a later revision waits for the end of this one, or zero. Nothing waits for a router
+	// then. It is the Deadline as well, unless that is earlier.
+	SupersededAt time.Time
 }
 
 // PolicyOf returns what a server declares, with the retryLimit of a message.

@@ -5,6 +5,7 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -87,6 +88,9 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 	}
 	if result.Row = found.row; result.Row != nil {
 		result.KeyConflict, result.Standalone = t.isKeyConflict(p, found.row), t.isStandalone(p, found.row)
+		if result.KeyConflict {
+			result.Why = t.whyConflict(found.row)
+		}
 	}
 	return result, err
 }
@@ -113,9 +117,21 @@ func (q *question) scan(ctx context.Context, reader dbproxy.Session) (conversati
 }
 
 // isKeyConflict reports whether row is of another resource with the same key: its text is neither the one at hand nor
-// the recorded one. A UID is of one resource only, and the token of a name tells its texts apart.
+// the recorded one. A UID is of one resource only, and the token of a name tells its texts apart. A revision may have
+// been sent before with another text, if a backup has brought an older status back.
 func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
-	return t.Identity.Key != "" && t.Token && !t.fingerprint(p).Verifies(row, t.Server.Keys())
+	tellsTextsApart := t.Identity.Key != "" || t.Identity.Revision > 0
+	return tellsTextsApart && t.Token && !t.fingerprint(p).Verifies(row, t.Server.Keys())
+}
+
+// whyConflict says what to do about a row that isKeyConflict.
+func (t Task) whyConflict(row *wire.MsgInfo) string {
+	if t.Identity.Key == "" {
+		return fmt.Sprintf("message %d of this conversation was sent as this revision with another text; "+
+			"it is not sent: edit it again", row.GetMsgId())
+	}
+	return fmt.Sprintf("message %d of this conversation has its key and another text; it is not sent: use another key",
+		row.GetMsgId())
 }
 
 // isStandalone reports whether row has the first segment's token, but was sent as all of a shorter text. A split

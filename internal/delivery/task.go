@@ -65,6 +65,8 @@ type Snapshot struct {
 	PayloadPending bool
 	// Stopped: nothing more is sent until the task is submitted again.
 	Stopped bool
+	// SupersededAt: see Policy.
+	SupersededAt time.Time
 	// Revision counts changes; see Engine.Ack.
 	Revision uint64
 }
@@ -150,6 +152,7 @@ func (t *task) snapshot() Snapshot {
 		Due:            t.due,
 		PayloadPending: t.spec.PayloadPending,
 		Stopped:        t.ctx.Err() != nil,
+		SupersededAt:   t.spec.Policy.SupersededAt,
 		Revision:       t.revision,
 	}
 	for i, p := range t.recipients {

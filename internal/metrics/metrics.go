@@ -226,7 +226,7 @@ func (m *Metrics) Finished(server types.NamespacedName, message *v1alpha1.TeamTa
 		return
 	}
 	m.messages.WithLabelValues(server.Namespace, server.Name, outcome, reason).Inc()
-	due := message.CreationTimestamp.Time
+	due := message.Begins()
 	if at := message.ScheduledFor(); at.After(due) {
 		due = at
 	}

@@ -210,7 +210,7 @@ func TestFailuresBeginAtZero(t *testing.T) {
 	// No message ends for these, or not as one that reached nobody.
 	others := []string{
 		"Ready", "KeyLoaded", "Connected", "Connecting", "Sending", "RetryScheduled", "Scheduled", "Suspended",
-		"Delivered", "PartiallyDelivered", "StoredNotRouted", "Adopted",
+		"Delivered", "PartiallyDelivered", "StoredNotRouted", "Adopted", "Superseded",
 		"ServerNotFound", "ServerNotReady", "ManagedByAnother", "EndpointNotPermitted", "ConnectionLimit", "GroupNotAdoptable",
 		"KeyNotFound", "KeyInvalid", "ContentNotFound",
 		"StoreRejected", "NotStored", "NoAnswer",

@@ -31,6 +31,8 @@ const (
 	refused
 	// posted: in the store once, through a gateway that keeps no resource.
 	posted
+	// superseded: at most once in the store, as the resource's record of the revision says.
+	superseded
 	// undetermined: outside of the promise. What becomes of it is reported.
 	undetermined
 )
@@ -167,7 +169,11 @@ func (w *world) recreate(ctx context.Context, m *message) {
 }
 
 func (w *world) patch(ctx context.Context, m *message, format string, args ...any) {
-	framework.Must(framework.MergePatch(ctx, w.cluster.admin, w.object(m), format, args...))
+	framework.Must(w.tryPatch(ctx, m, format, args...))
+}
+
+func (w *world) tryPatch(ctx context.Context, m *message, format string, args ...any) error {
+	return framework.MergePatch(ctx, w.cluster.admin, w.object(m), format, args...)
 }
 
 const creators = 8
@@ -214,7 +220,7 @@ func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen 
 	for _, m := range w.messages {
 		o := objects[m.uid]
 		switch {
-		case m.waits, m.want == atMostOnce, m.want == posted, m.want == expired && o == nil,
+		case m.waits, m.want == atMostOnce, m.want == superseded, m.want == posted, m.want == expired && o == nil,
 			m.want != expired && o != nil && o.Finished() && !o.RetryAsked():
 			continue
 		}

@@ -126,6 +126,9 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 	switch m.want {
 	case atMostOnce, posted:
 		return
+	case superseded:
+		judgeSuperseded(t, m, rows, o)
+		return
 	case expired:
 		if o != nil {
 			t.problem("message %d: its resource is still there", m.number)

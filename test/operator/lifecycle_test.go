@@ -87,7 +87,7 @@ func TestLost(t *testing.T) {
 	c := newCluster(t)
 	var meanwhile, checks []func()
 	for _, prepare := range []func(*testing.T, *framework.Cluster) (whileDown, check func()){
-		unanswered, edited, replaced, staged,
+		unanswered, edited, replaced, staged, revised,
 	} {
 		whileDown, check := prepare(t, c)
 		meanwhile, checks = append(meanwhile, whileDown), append(checks, check)

@@ -323,8 +323,8 @@ func TestNothingIsLearned(t *testing.T) {
 	}
 }
 
-// times are what differs from message to message without saying anything.
-var times = regexp.MustCompile(`"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z"`)
+// timesAndDigests are what differs from message to message without saying anything.
+var timesAndDigests = regexp.MustCompile(`"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z|[0-9a-f]{64})"`)
 
 // shown returns all that the message and its events show, without times and names.
 func (x *tenant) shown(m *v1alpha1.TeamTalkMessage, owner *tenant) string {
@@ -336,7 +336,7 @@ func (x *tenant) shown(m *v1alpha1.TeamTalkMessage, owner *tenant) string {
 		events = append(events, fmt.Sprintf("%s %s %s %s %v", e.Type, e.Reason, e.Action, e.Note, e.Related))
 	}
 	slices.Sort(events)
-	all := fmt.Sprintf("%s\nannotations %v\nevents %s", times.ReplaceAllString(string(status), "TIME"), m.Annotations, strings.Join(events, "\n"))
+	all := fmt.Sprintf("%s\nannotations %v\nevents %s", timesAndDigests.ReplaceAllString(string(status), "VALUE"), m.Annotations, strings.Join(events, "\n"))
 	for id, stands := range map[string]string{owner.Namespace: "OWNER", fmt.Sprint(owner.Bot): "SENDER"} {
 		all = strings.ReplaceAll(all, id, stands)
 	}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/content"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+const (
+	msgSuperseded = "an edit came before it was sent; nothing was stored"
+	// msgUnsettled is of a doubt that the former revision has left. Its token is not searched for any more.
+	msgUnsettled = "may have been delivered before the last edit; the store could not prove it either way"
+)
+
+// hasRevisions reports whether edits of the message are sent, or were sent before. Its text is recorded before each
+// send.
+func hasRevisions(m *v1alpha1.TeamTalkMessage) bool {
+	return m.Resends() || len(m.Status.Revisions) > 0
+}
+
+// isRevised reports whether an edit with onChange: Resend has changed what the status is about. The API server accepts
+// no such edit of a message that may have been sent with no digest in its status.
+func isRevised(m *v1alpha1.TeamTalkMessage) bool {
+	return m.Resends() && m.Status.SpecDigest != "" && m.Status.SpecDigest != specDigest(m)
+}
+
+// endFormerRevision ends the revision before an edit: what was not sent is superseded, and what may have been sent is
+// settled by the tokens of that revision. It is searched for as at a deadline. The next revision begins after that.
+func (r *Reconciler) endFormerRevision(ctx context.Context, s *scope) (outcome, error) {
+	return runUntilEnded(ctx, s,
+		r.resolveServer,
+		check(checkEarlierDoubts),
+		check(checkSender),
+		check(supersede),
+		r.requireAESKey,
+		check(r.awaitServerEvent),
+		check(r.admit),
+		r.submit,
+	)
+}
+
+// supersede keeps the former revision from being sent. Its text is not at hand any more.
+func supersede(s *scope) outcome {
+	s.refuseAll(s.refuseNow, v1alpha1.ReasonSuperseded, msgSuperseded)
+	s.payload = delivery.Payload{Digests: content.Digests(s.text)}
+	return proceed
+}
+
+// endSuperseded has the engine end a revision as at a deadline, which is when the edit was seen first.
+func (s *scope) endSuperseded(policy *delivery.Policy) {
+	at := s.now
+	if s.snapshot != nil && !s.snapshot.SupersededAt.IsZero() {
+		at = s.snapshot.SupersededAt
+	}
+	policy.SupersededAt = at
+	if policy.Deadline.IsZero() || at.Before(policy.Deadline) {
+		policy.Deadline = at
+	}
+}
+
+// beginRevision begins the revision of an edit, if the former one has ended: nothing of it is under way or in doubt. A
+// changed content goes to all recipients. With an unchanged content, the recipients of the former revision keep what
+// became of them, and those that were superseded are sent to.
+func (s *scope) beginRevision() {
+	if s.origin != originSuperseded {
+		return
+	}
+	if !s.underWay() {
+		for i, p := range s.recipients {
+			if p.State == v1alpha1.StatePending {
+				s.refuseNow(i, v1alpha1.ReasonSuperseded, msgSuperseded)
+			}
+		}
+	}
+	if s.unfinished() > 0 {
+		return
+	}
+	s.origin, s.former = originRevision, s.recipients
+	s.revision++
+	s.recipients, s.recorded, s.earlierUntil = nil, nil, time.Time{}
+	kept := map[v1alpha1.Recipient]delivery.Progress{}
+	if s.keepsContent = s.message.Status.ContentDigest == contentDigest(s.message); s.keepsContent {
+		for _, p := range s.former {
+			kept[p.Recipient] = keptProgress(p)
+		}
+		if id := s.message.Status.SenderID; s.sender == 0 && id != nil {
+			s.sender = uint32(*id)
+		}
+	} else {
+		s.text, s.sender = nil, 0
+	}
+	for _, r := range s.message.Spec.To.All() {
+		p, ok := kept[r]
+		if !ok {
+			p = delivery.Progress{Recipient: r, State: v1alpha1.StatePending}
+		}
+		s.recipients = append(s.recipients, p)
+	}
+}
+
+// keptProgress is a recipient's progress in the next revision, if the content is the same.
+func keptProgress(p delivery.Progress) delivery.Progress {
+	switch {
+	case p.Reason == v1alpha1.ReasonSuperseded:
+		p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
+	case p.State == v1alpha1.StateFailed && !p.DoubtSince.IsZero():
+		p.Reason, p.Message = v1alpha1.ReasonOutcomeUnknown, msgUnsettled
+	}
+	return p
+}
+
+// closeRevision writes the end of the former revision, and begins the entry of this one.
+func (s *scope) closeRevision(at metav1.Time) {
+	if s.origin != originRevision {
+		return
+	}
+	st := &s.message.Status
+	if len(st.Revisions) == 0 {
+		st.Revisions = []v1alpha1.RevisionStatus{
+			{Number: s.revision - 1, Digest: st.ContentDigest, StartTime: *st.StartTime},
+		}
+	}
+	former := &st.Revisions[len(st.Revisions)-1]
+	counts, _, superseded := count(s.former)
+	if len(s.former) == 0 && st.Counts != nil {
+		counts = *st.Counts // its status was too large for the recipients
+	}
+	former.Counts, former.Superseded = counts, int32(superseded)
+	if former.CompletionTime = st.CompletionTime; former.CompletionTime == nil {
+		former.CompletionTime = &at
+	}
+	st.Revisions = append(st.Revisions, v1alpha1.RevisionStatus{Number: s.revision, StartTime: at})
+	st.Revisions = st.Revisions[max(0, len(st.Revisions)-v1alpha1.MaxRevisions):]
+}
+
+// setRevision writes the digests of the spec that the status is about, and the entry of its revision. The first one
+// gets an entry together with its text.
+func (s *scope) setRevision() {
+	m, st := s.message, &s.message.Status
+	switch {
+	case s.origin == originSuperseded:
+	case s.omitRecipients:
+		st.SpecDigest, st.ContentDigest = "", "" // an edit could not be compared with the recipients
+	case st.SpecDigest == "" || s.startsOver():
+		st.SpecDigest, st.ContentDigest = specDigest(m), contentDigest(m)
+	}
+	if len(st.Revisions) == 0 && hasRevisions(m) && s.text != nil && s.origin != originSuperseded {
+		st.Revisions = []v1alpha1.RevisionStatus{{Number: s.revision, StartTime: *st.StartTime}}
+	}
+	if n := len(st.Revisions); n > 0 {
+		_, _, superseded := count(s.recipients)
+		current := &st.Revisions[n-1]
+		current.Digest, current.Counts, current.Superseded = st.ContentDigest, *st.Counts, int32(superseded)
+		current.CompletionTime = st.CompletionTime
+	}
+}
+
+// revisionEvent tells that a revision has begun.
+func (s *scope) revisionEvent() statusEvent {
+	if s.origin != originRevision {
+		return statusEvent{}
+	}
+	_, delivered, _ := count(s.former)
+	return statusEvent{corev1.EventTypeNormal, v1alpha1.ReasonSuperseded, fmt.Sprintf(
+		"revision %d begins; revision %d was delivered to %d of %s",
+		s.revision, s.revision-1, delivered, plural(len(s.former), "recipient"))}
+}

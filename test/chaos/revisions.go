@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"syscall"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+)
+
+// revisionScenarios are about messages whose edits are sent.
+func revisionScenarios() []scenario {
+	return append(takeovers([]scenario{
+		{name: "kill-revised", run: killRevised,
+			clause: "kill -9 of the operator: messages with onChange: Resend are edited under way, while none leads, and " +
+				"while the store is searched; each revision is sent at most once, and its record tells what is stored"},
+		{name: "paused-revised", run: pausedRevised,
+			clause: "a leader is stopped past its Lease with messages under way that are edited then, and woken when another " +
+				"has sent the edits"},
+	}), scenario{
+		name: "revised", short: true, run: editedUnderWay,
+		clause: "messages with onChange: Resend are edited while requests and answers are lost",
+	})
+}
+
+// resendSome makes two thirds of the messages Resend from their beginning. The others are set to it by their edit.
+func (w *world) resendSome() {
+	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
+		if m.number%3 != 0 {
+			o.Spec.OnChange = v1alpha1.OnChangeResend
+		}
+	}
+}
+
+// revise edits messages: every other one gets another text, the others one recipient more. The API server refuses to
+// set Resend on a message that no operator has recorded: that one stays as it is.
+func (w *world) revise(ctx context.Context, some []*message) {
+	w.each(ctx, some, func(ctx context.Context, m *message) {
+		if m.number/3%2 == 0 {
+			w.addRecipient(ctx, m)
+			return
+		}
+		next := w.more(1)[0]
+		next.name, next.uid, next.to = m.name, m.uid, m.to
+		err := w.tryPatch(ctx, m, `{"spec":{"onChange":"Resend","content":{"text":%q}}}`, w.text(next.number))
+		if apierrors.IsInvalid(err) {
+			next.want, next.waits = atMostOnce, true // not declared
+			return
+		}
+		framework.Must(err)
+		m.want = superseded
+	})
+}
+
+func (w *world) addRecipient(ctx context.Context, m *message) {
+	i := slices.Index(w.users, m.to[0].id)
+	if m.to[0].group {
+		i = int(m.to[0].id) // any other user
+	}
+	next := recipient{false, w.users[(i+1)%len(w.users)]}
+	users := []uint32{next.id}
+	var groups []uint32
+	if m.to[0].group {
+		groups = []uint32{m.to[0].id}
+	} else {
+		users = append(users, m.to[0].id)
+	}
+	to := framework.MustGet(json.Marshal(map[string]any{"users": users, "groups": groups}))
+	err := w.tryPatch(ctx, m, `{"spec":{"onChange":"Resend","to":%s}}`, to)
+	if apierrors.IsInvalid(err) {
+		return
+	}
+	framework.Must(err)
+	m.to = append(m.to, next)
+}
+
+// judgeSuperseded compares the rows of the first revision with its record.
+func judgeSuperseded(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMessage) {
+	there := 0
+	for _, p := range m.pieces() {
+		there += min(1, len(rows[p])) // more are counted as duplicates
+	}
+	recorded := 0
+	if o != nil && len(o.Status.Revisions) > 1 { // otherwise it was edited before anything was done
+		recorded = int(o.Status.Revisions[0].Counts.Stored)
+	}
+	if recorded != there {
+		t.problem("message %d is stored %d times, its record says %d", m.number, there, recorded)
+	}
+}
+
+func killRevised(ctx context.Context, w *world) {
+	w.resendSome()
+	b := halfLost(w)
+	w.send(ctx, w.size)
+	all := slices.Clone(w.messages)
+	n := len(all) / 4
+	framework.Must(b.await(ctx, w.caught()))
+	w.revise(ctx, all[:n])
+	w.kill(w.leader)
+	b.release()
+	w.revise(ctx, all[n:2*n])
+	w.replace(ctx)
+	w.revise(ctx, all[2*n:3*n])
+	w.finished(ctx)
+	w.revise(ctx, all[3*n:])
+	w.finished(ctx)
+}
+
+func pausedRevised(ctx context.Context, w *world) {
+	w.resendSome()
+	w.limitInFlight(ctx, 8)
+	hold, held := w.hold(faultproxy.ToClient, wire.CommandMsgData)
+	defer hold.Release()
+	w.send(ctx, w.size)
+	all := slices.Clone(w.messages)
+	framework.Must(held.Await(ctx, min(8, w.caught())))
+	w.revise(ctx, all[:len(all)/2])
+	framework.Must(w.leader.Signal(syscall.SIGSTOP))
+	hold.Release()
+	w.revise(ctx, all[len(all)/2:])
+	w.replace(ctx)
+	w.finished(ctx)
+	framework.Must(w.leader.Signal(syscall.SIGCONT))
+	w.sendUntilEnded(ctx, w.leader)
+}
+
+func editedUnderWay(ctx context.Context, w *world) {
+	w.resendSome()
+	b := halfLost(w)
+	w.send(ctx, w.size)
+	all := slices.Clone(w.messages)
+	framework.Must(b.await(ctx, w.caught()))
+	w.revise(ctx, all[:len(all)/2])
+	b.release()
+	w.finished(ctx)
+	w.revise(ctx, all[len(all)/2:])
+	w.finished(ctx)
+}
