@@ -9,9 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -85,16 +83,7 @@ func (c *cluster) createNamespace(name string) {
 // helm runs helm without the user's settings.
 func helm(t testing.TB, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), shared.helm, args...)
-	home := t.TempDir()
-	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
-	var problem strings.Builder
-	cmd.Stderr = &problem
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("helm %s: %w\n%s%s", strings.Join(args, " "), err, out, problem.String())
-	}
-	return string(out), err
+	return framework.RunHelm(t.Context(), shared.helm, t.TempDir(), args...)
 }
 
 func chartDir() string { return filepath.Join(shared.root, "charts", name) }

@@ -109,21 +109,23 @@ func (r *Recorder) compare(o *unstructured.Unstructured) {
 // expected returns the state of an object, the reason of its Ready condition, and what tools should make of it.
 func expected(o *unstructured.Unstructured) (state string, want Health, known bool) {
 	observed, _, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
-	if observed != o.GetGeneration() {
-		return "NotObserved", inProgress, true
-	}
 	ready := readyOf(o)
-	if ready == nil {
+	switch {
+	case observed != o.GetGeneration():
+		state, want, known = "NotObserved", inProgress, true
+	case ready == nil:
 		return "NotReconciled", Health{}, false
-	}
-	want, known = Want[o.GetKind()][ready.Reason]
-	if ready.Status == metav1.ConditionFalse && want == failed && isUnfinished(o) {
-		want = inProgress // what was not found is looked for again before the message fails
+	default:
+		state = ready.Reason
+		want, known = Want[o.GetKind()][state]
+		if ready.Status == metav1.ConditionFalse && want == failed && isUnfinished(o) {
+			want = inProgress // what was not found is looked for again before the message fails
+		}
 	}
 	if o.GetDeletionTimestamp() != nil {
 		want.KStatus = status.TerminatingStatus // Argo CD shows a deletion without a check
 	}
-	return ready.Reason, want, known
+	return state, want, known
 }
 
 // isUnfinished reports whether a message is not finished. Other kinds do not finish.
