@@ -42,6 +42,9 @@ func observe(
 	receipts.Listener = m
 	observers := delivery.Observers{m, receipts}
 	log := mgr.GetLogger().WithName("delivery")
+	engine.Deleted = func(message types.NamespacedName, uid types.UID, s delivery.Snapshot) {
+		logDeleted(log, message, uid, s)
+	}
 	onStatusWrite := func(w teamtalkmessage.StatusWrite) {
 		m.RecipientsEnded(w.Server, w.Done)
 		if w.Finished {
@@ -86,4 +89,19 @@ func logFinished(log logr.Logger, w teamtalkmessage.StatusWrite) {
 	}
 	log.Info("message finished", "message", m.Namespace+"/"+m.Name, "uid", string(m.UID), "server", server,
 		"outcome", outcome, "reason", reason, "recipients", len(m.Spec.To.Users)+len(m.Spec.To.Groups))
+}
+
+// logDeleted logs what was sent of a message that was deleted meanwhile: no status shows it.
+func logDeleted(log logr.Logger, message types.NamespacedName, uid types.UID, s delivery.Snapshot) {
+	stored, inDoubt := 0, 0
+	for _, p := range s.Recipients {
+		switch p.State {
+		case v1alpha1.StateStored, v1alpha1.StateRouted:
+			stored++
+		case v1alpha1.StateInDoubt, v1alpha1.StateAcknowledged:
+			inDoubt++
+		}
+	}
+	log.Info("message deleted while it was sent", "message", message.String(), "uid", string(uid),
+		"server", s.ServerKey.String(), "recipients", len(s.Recipients), "stored", stored, "inDoubt", inDoubt)
 }

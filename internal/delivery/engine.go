@@ -28,6 +28,9 @@ type Engine struct {
 	// Recorded, if set, passes the rows of all finished messages to note. It is called when it is needed for the first
 	// time, and again after an error, and is set before Start.
 	Recorded func(ctx context.Context, note func(RecordedRow)) error
+	// Deleted, if set, is called for a message that was deleted while it was sent, once nothing of it is in flight. It is
+	// set before Start.
+	Deleted func(types.NamespacedName, types.UID, Snapshot)
 	// Queue says which message may be submitted, and which recipient is next.
 	Queue *queue.Queue
 
@@ -223,19 +226,34 @@ func (e *Engine) taskOf(uid types.UID) *task {
 	return e.tasks[uid]
 }
 
-// Forget drops a task whose end is recorded, or whose object is gone.
+// Forget drops a task whose end is recorded, or whose object is gone. Requests in flight are waited for.
 func (e *Engine) Forget(uid types.UID) {
 	e.mu.Lock()
 	t, ok := e.tasks[uid]
+	ended := false
 	if ok {
 		t.cancel()
+		ended = t.forget()
 		delete(e.tasks, uid)
 		if e.uids[t.spec.Key] == uid {
 			delete(e.uids, t.spec.Key)
 		}
 	}
 	e.mu.Unlock()
+	if ended {
+		e.reportDeleted(t)
+	}
 	e.wakeDrain()
+}
+
+// reportDeleted reports what was sent of a message that was deleted before its status showed that.
+func (e *Engine) reportDeleted(t *task) {
+	if e.Deleted == nil {
+		return
+	}
+	if s, lost := t.snapshot(), t.isUnrecorded(); lost {
+		e.Deleted(t.spec.Key, t.spec.UID, s)
+	}
 }
 
 // Object is what the cache shows under a name.
@@ -314,8 +332,12 @@ func (e *Engine) stopped(t *task) {
 		t.executors = nil
 		t.setDeadline()
 	}
+	forgotten := t.forgotten
 	t.mu.Unlock()
 	e.mu.Unlock()
+	if last && forgotten {
+		e.reportDeleted(t)
+	}
 	if last {
 		e.notify(t.spec.Key)
 		e.wakeDrain()

@@ -5,6 +5,7 @@ package delivery
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,8 +83,10 @@ type task struct {
 	spec       Task
 	recipients []recipientState
 	running    int
-	revision   uint64
-	recorded   uint64
+	// forgotten: see Engine.Forget.
+	forgotten bool
+	revision  uint64
+	recorded  uint64
 	// refused is the revision up to which the API server has refused to record it.
 	refused uint64
 	// reporting: a notification is scheduled. reported: one was sent. due: progress was reported, and nothing recorded
@@ -159,6 +162,22 @@ func (t *task) snapshot() Snapshot {
 		s.Recipients[i] = p.Progress
 	}
 	return s
+}
+
+// forget returns whether nothing is in flight.
+func (t *task) forget() (ended bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forgotten = true
+	return t.running == 0
+}
+
+// isUnrecorded reports whether something was sent of which no status shows the end.
+func (t *task) isUnrecorded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sent := func(p recipientState) bool { return p.Attempts > 0 }
+	return slices.ContainsFunc(t.recipients, sent) && (t.recorded < t.revision || len(t.unfinished()) > 0)
 }
 
 // recordingTime is the part of the time between two reports that depends on the recipients.

@@ -14,7 +14,6 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -287,23 +286,6 @@ func (x *tenant) writesUntilFinished(w watch.Interface, name string) (writes int
 	}
 	x.Fatal("the watch has ended")
 	return 0
-}
-
-// TestDeleted: another object of the same name is another message.
-func TestDeleted(t *testing.T) {
-	t.Parallel()
-	x := newTenant(t)
-	m := x.Declare("m", "never sent")
-	x.AwaitMessage(m, "waiting", func(m *v1alpha1.TeamTalkMessage) bool { return len(m.Status.Conditions) > 0 })
-	x.Delete(m)
-	// One watch reports both: the operator has seen the deletion once it has seen this message.
-	probe := x.Declare("probe", "suspended", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
-	x.AwaitMessage(probe, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
-	x.CreateServer()
-	x.Deliver("m", "sent")
-	if rows := x.Rows(); len(rows) != 1 || rows[0].Text != "sent" {
-		t.Errorf("the store holds %+v", rows)
-	}
 }
 
 // TestManyRecipients sends one message to all that one resource may name.

@@ -100,25 +100,6 @@ func TestIdempotencyKeyNeedsToken(t *testing.T) {
 	x.CheckRows(0)
 }
 
-// TestDeletedMidFlight: the message of a deleted resource is found by another resource with its key.
-func TestDeletedMidFlight(t *testing.T) {
-	t.Parallel()
-	x := newTenantWithTeamTalk(t)
-	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandMsgData, Count: 1})
-	for n := range 2 {
-		m := x.Declare("m", "v1 is out", withKey("v1"))
-		if n == 0 {
-			x.AwaitRows(1)
-			x.Delete(m)
-			continue
-		}
-		if r := x.AwaitDelivered(m).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 0 {
-			t.Errorf("recipient %+v, want it adopted", r)
-		}
-	}
-	x.CheckRows(1)
-}
-
 // TestAskedBeforeRefused: what another resource has sent is found, whatever keeps this one from being sent.
 func TestAskedBeforeRefused(t *testing.T) {
 	t.Parallel()
