@@ -75,8 +75,8 @@ func remove(r *repository) {
 // inGit says what the table "A message in Git" of docs/gitops.md says.
 var inGit = map[string]struct {
 	steps []step
-	// forces: it is for tools that can replace what is refused.
-	forces bool
+	// forces: it is for tools that can replace what is refused. unkeyed: it does not go with a key.
+	forces, unkeyed bool
 	// want and wantKeyed are the texts in the store, without and with an idempotencyKey.
 	want, wantKeyed []string
 }{
@@ -99,6 +99,15 @@ var inGit = map[string]struct {
 	"edited": {
 		steps: []step{commit(), refused(text(corrected)), commit()},
 		want:  []string{released}, wantKeyed: []string{released},
+	},
+	"edited and rolled back with Resend": {
+		unkeyed: true,
+		steps:   []step{commit(resend), commit(resend, text(corrected)), commit(resend, text(corrected), labelled("team", "chat")), commit(resend)},
+		want:    []string{released, corrected, released},
+	},
+	"edited while Resend is set": {
+		unkeyed: true, steps: []step{commit(), commit(resend, text(corrected)), commit(resend, text(corrected))},
+		want: []string{released, corrected},
 	},
 	"edited with another name": {
 		steps: []step{commit(), commit(set("release-1.4.0-corrected", "metadata", "name"), text(corrected))},
@@ -155,6 +164,8 @@ var inGit = map[string]struct {
 
 func ttl(o *unstructured.Unstructured) { set(int64(1), "spec", "ttlSecondsAfterFinished")(o) }
 
+func resend(o *unstructured.Unstructured) { set("Resend", "spec", "onChange")(o) }
+
 func awaitEvent(reason string) step {
 	return func(r *repository) { r.AwaitEvent(r.manifest.GetName(), reason) }
 }
@@ -167,19 +178,19 @@ func (x *tenant) repository(newTool func(*tenant) tool, edits ...manifestEdit) *
 // TestMessageInGit changes a message in Git, with and without an idempotencyKey, and counts what was sent.
 func TestMessageInGit(t *testing.T) {
 	t.Parallel()
-	for name, newTool := range tools {
-		t.Run(name, func(t *testing.T) {
+	for toolName, newTool := range tools {
+		t.Run(toolName, func(t *testing.T) {
 			t.Parallel()
 			for name, tc := range inGit {
 				for key, want := range map[string][]string{"key": tc.wantKeyed, "no key": tc.want} {
+					if tc.unkeyed && key == "key" || tc.forces && toolName == withoutForce {
+						continue
+					}
 					t.Run(name+"/"+key, func(t *testing.T) {
 						t.Parallel()
 						r := newTenantWithServer(t).repository(newTool)
 						if key == "no key" {
 							withoutKey(r.manifest)
-						}
-						if tc.forces && r.forced() == nil {
-							t.Skip("the tool has no force")
 						}
 						for _, step := range tc.steps {
 							step(r)

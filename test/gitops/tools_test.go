@@ -35,11 +35,14 @@ type tool interface {
 	forced() manifestEdit
 }
 
+// withoutForce is the tool that cannot replace what is refused.
+const withoutForce = "Argo CD on the server side"
+
 // tools are the tools by name.
 var tools = map[string]func(*tenant) tool{
-	"Flux":                       func(x *tenant) tool { return newFlux(x) },
-	"Argo CD":                    func(x *tenant) tool { return &argoCD{tenant: x} },
-	"Argo CD on the server side": func(x *tenant) tool { return &argoCD{tenant: x, serverSide: true} },
+	"Flux":       func(x *tenant) tool { return newFlux(x) },
+	"Argo CD":    func(x *tenant) tool { return &argoCD{tenant: x} },
+	withoutForce: func(x *tenant) tool { return &argoCD{tenant: x, serverSide: true} },
 }
 
 // flux applies as kustomize-controller does, with its library.
