@@ -43,6 +43,12 @@ type TeamTalkScheduleSpec struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="!self.contains('TZ=')",message="set timeZone instead of TZ= or CRON_TZ="
 	// +kubebuilder:validation:XValidation:rule="self.contains('TZ=') || self.matches('^[ \\t]*(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[-0-9*/,?]+([ \\t]+[-0-9*/,?]+){2}[ \\t]+[-0-9A-Za-z*/,?]+[ \\t]+[-0-9A-Za-z*/,?]+)[ \\t]*$')",message="schedule must have five fields, such as '30 9 * * 1-5', or be one of @yearly, @monthly, @weekly, @daily and @hourly"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[ \\t]*([^ \\t]*[-,/])?0*([6-9][0-9]|[1-9][0-9]{2,})[-,/ \\t]')",message="minutes and their steps are at most 59"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[ \\t]*[^ \\t]+[ \\t]+([^ \\t]*[-,/])?0*(2[4-9]|[3-9][0-9]|[1-9][0-9]{2,})[-,/ \\t]')",message="hours and their steps are at most 23"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[ \\t]*([^ \\t]+[ \\t]+){2}([^ \\t]*[-,/])?(0+|0*(3[2-9]|[4-9][0-9]|[1-9][0-9]{2,}))[-,/ \\t]')",message="days of month are 1 to 31"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[ \\t]*([^ \\t]+[ \\t]+){3}([^ \\t]*[-,/])?(0+|0*(1[3-9]|[2-9][0-9]|[1-9][0-9]{2,}))[-,/ \\t]')",message="months are 1 to 12"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[ \\t]*([^ \\t]+[ \\t]+){4}([^ \\t]*[-,/])?0*([89]|[1-9][0-9]+)([-,/ \\t]|$)')",message="days of week are 0 (Sunday) to 7"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('/0+([-,/ \\t]|$)')",message="a step is at least 1"
 	Schedule string `json:"schedule,omitempty"`
 
 	// timeZone is the time zone of the schedule, as a name of the IANA database, such as Asia/Shanghai. If unset, it is

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/schedule"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -100,7 +101,23 @@ func TestScheduleAdmission(t *testing.T) {
 		"working days":    {expression("30 9 * * MON-FRI"), ""},
 		"a macro":         {expression("@daily"), ""},
 		"steps and lists": {expression("*/15 8-18 1,15 jan-mar,12 *"), ""},
+		"the limits":      {expression("0-59/59,059 0-23/23 1-31/30,031 1-12/11,012 0-7/7,07"), ""},
+		"over midnight":   {expression("50-10 22-2 30-2 11-2 sat-mon"), ""},
 		"seconds":         {expression("0 0 9 * * *"), "five fields"},
+		"minute 60":       {expression("60 * * * *"), "minutes and their steps are at most 59"},
+		"in a list":       {expression("0,30,60 * * * *"), "minutes and their steps"},
+		"in a range":      {expression("0-100/2 * * * *"), "minutes and their steps"},
+		"as a step":       {expression("*/60 * * * *"), "minutes and their steps"},
+		"after zeros":     {expression(" 0060\t* * * *"), "minutes and their steps"},
+		"hour 24":         {expression("0 24 * * *"), "hours and their steps are at most 23"},
+		"hour 100":        {expression("0 8-100 * * *"), "hours and their steps"},
+		"day 0":           {expression("0 9 0 * *"), "days of month are 1 to 31"},
+		"day 32":          {expression("0 9 1,32 * *"), "days of month"},
+		"month 0":         {expression("0 9 * 0-3 *"), "months are 1 to 12"},
+		"month 13":        {expression("0 9 * jan,13 *"), "months are 1 to 12"},
+		"weekday 8":       {expression("0 9 * * 1-8"), "days of week are 0 (Sunday) to 7"},
+		"weekday 10":      {expression("0 9 * * 10 "), "days of week"},
+		"no step":         {expression("*/0 9 * * *"), "a step is at least 1"},
 		"words":           {expression("every day at 9"), "five fields"},
 		"an interval":     {expression("@every 1h"), "five fields"},
 		"a zone inside":   {expression("TZ=Asia/Shanghai 0 9 * * *"), "set timeZone instead"},
@@ -120,7 +137,12 @@ func TestScheduleAdmission(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := world.Admin.Create(t.Context(), x.schedule("s", tc.edit), client.DryRunAll)
+			s := x.schedule("s", tc.edit)
+			_, invalid := schedule.Parse(s.Spec.Schedule, "")
+			err := world.Admin.Create(t.Context(), s, client.DryRunAll)
+			if (err == nil) != (invalid == nil) && s.Spec.Schedule != "* * * * *" {
+				t.Errorf("the API server says %v, the operator would say %v", err, invalid)
+			}
 			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
