@@ -59,8 +59,8 @@ type TeamTalkScheduleSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self != 'Local'",message="timeZone must be a name of the IANA database, such as Asia/Shanghai"
 	TimeZone string `json:"timeZone,omitempty"`
 
-	// suspend stops the schedule from creating messages. Messages that exist are not affected. Times that pass meanwhile
-	// count as missed, see startingDeadlineSeconds.
+	// suspend stops the schedule from creating messages. Messages that exist are not affected. Of the times that pass
+	// meanwhile, the latest is made up for afterwards, see startingDeadlineSeconds.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 

@@ -133,6 +133,10 @@ func (r *Reconciler) reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{RequeueAfter: maxInterval}, r.complete(ctx, before, o)
 	}
 	plan := times.Plan(o.Status.HandledUntil.Time, now, o.Deadline())
+	if wasSuspended(before) && !plan.LastMissed.IsZero() {
+		o.Status.HandledUntil = new(metav1.NewTime(plan.LastMissed))
+		plan = times.Plan(plan.LastMissed, now, o.Deadline())
+	}
 	if due := plan.Due; !due.IsZero() && !r.isCreated(o, due) {
 		if err := r.create(ctx, o, due); err != nil {
 			return r.refused(ctx, before, o, due, err)

@@ -180,19 +180,73 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// TestSuspended: as with a CronJob, the latest time in a suspension is made up for within the deadline. The others were
+// not to be sent, so they are not reported as missed.
 func TestSuspended(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(s *v1alpha1.TeamTalkScheduleSpec) { s.Suspend = new(true) })
-	w.at(first)
-	w.wantReady(metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend")
-	w.at("2026-03-08T12:00:00Z")
-	w.wantTimes()
-	if next := w.get().Status.NextScheduleTime; next != nil {
-		t.Errorf("next at %v", next)
+	tests := map[string]struct {
+		deadline *int64
+		// refused: at first the API server refuses the message.
+		refused bool
+		want    []string
+	}{
+		"made up for":                     {nil, false, []string{third}},
+		"not after the deadline":          {new(int64(3600)), false, nil},
+		"made up for when it is accepted": {nil, true, []string{third}},
 	}
-	w.edit(func(s *v1alpha1.TeamTalkScheduleSpec) { s.Suspend = nil })
-	w.mustReconcile()
-	w.wantTimes(second) // as a CronJob
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(s *v1alpha1.TeamTalkScheduleSpec) {
+				s.Suspend, s.StartingDeadlineSeconds = new(true), tc.deadline
+			})
+			w.at(first)
+			w.wantReady(metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend")
+			w.at(third)
+			w.wantTimes()
+			if next := w.get().Status.NextScheduleTime; next != nil {
+				t.Errorf("next at %v", next)
+			}
+			w.restart()
+			missed := 0
+			w.operator.OnTime = func(r Result) {
+				if r == ResultMissed {
+					missed++
+				}
+			}
+			w.edit(func(s *v1alpha1.TeamTalkScheduleSpec) { s.Suspend = nil })
+			w.clock.SetTime(w.clock.Now().Add(2 * time.Hour))
+			if tc.refused {
+				w.refuse = func(verb string, _ client.Object) error {
+					if verb == "create" {
+						return errors.New("quota exceeded")
+					}
+					return nil
+				}
+				if err := w.reconcile(); err == nil {
+					t.Error("no error")
+				}
+				w.wantReady(metav1.ConditionFalse, v1alpha1.ReasonMessageNotCreated, "quota")
+				w.refuse = func(string, client.Object) error { return nil }
+			}
+			w.mustReconcile()
+			w.wantTimes(tc.want...)
+			w.wantReady(metav1.ConditionTrue, v1alpha1.ReasonReady, "")
+			for len(w.events.Events) > 0 {
+				if e := <-w.events.Events; strings.Contains(e, v1alpha1.ReasonTimesMissed) {
+					t.Errorf("event %s", e)
+				}
+			}
+			if missed > 0 {
+				t.Errorf("%d stretches in the suspension count as missed", missed)
+			}
+			w.at("2026-03-12T09:00:30Z") // without an operator until then
+			w.wantEvent(v1alpha1.ReasonTimesMissed)
+			if missed != 1 {
+				t.Errorf("%d stretches count as missed, want 1", missed)
+			}
+		})
+	}
 }
 
 // TestEdit: a changed schedule makes nothing up for, as a CronJob would.

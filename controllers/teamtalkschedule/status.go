@@ -48,6 +48,13 @@ func setHandled(o *v1alpha1.TeamTalkSchedule, now time.Time) {
 	s.HandledSchedule = described
 }
 
+// wasSuspended reports whether the schedule was suspended until now. The times that passed meanwhile were not to be
+// sent: the latest is made up for, and the others are done, not missed.
+func wasSuspended(o *v1alpha1.TeamTalkSchedule) bool {
+	ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == v1alpha1.ReasonSuspended
+}
+
 // setReady shows that messages are created, or that the user has suspended that.
 func setReady(o *v1alpha1.TeamTalkSchedule) {
 	reason, message := v1alpha1.ReasonReady, "a message is created at each scheduled time"
