@@ -42,10 +42,10 @@ type scenario struct {
 
 // scenarios are all of them, longest first, so that they end together.
 func scenarios() []scenario {
-	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), leaderScenarios(), answerScenarios(),
-		readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(), editScenarios(), revisionScenarios(),
-		contentScenarios(), keyScenarios(), tableScenarios(), identityScenarios(), rowScenarios(),
-		installationScenarios(), gatewayScenarios(), addressScenarios())
+	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), scheduleScenarios(),
+		leaderScenarios(), answerScenarios(), readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(),
+		editScenarios(), revisionScenarios(), contentScenarios(), keyScenarios(), tableScenarios(), identityScenarios(),
+		rowScenarios(), installationScenarios(), gatewayScenarios(), addressScenarios())
 	for i := range all {
 		all[i].bound = cmp.Or(all[i].bound, retryBound)
 	}
