@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -42,8 +43,9 @@ const (
 	maxInterval = 10 * time.Minute
 	// cacheLag is how long the cache takes at most to show the change behind a conflict.
 	cacheLag = 200 * time.Millisecond
-	// afterCreation is the priority of what follows the creation of a message: all that are due are created first.
-	afterCreation = handler.LowPriority
+	// afterCreation is the priority of what follows the creation of a message: all that are due are created first, even
+	// those that a new leader finds.
+	afterCreation = handler.LowPriority - 1
 )
 
 // Result is what becomes of a scheduled time.
@@ -81,8 +83,7 @@ type creation struct {
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.TeamTalkSchedule{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.TeamTalkMessage{}, handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(),
-			&v1alpha1.TeamTalkSchedule{}, handler.OnlyControllerOwner()), builder.WithPredicates(finishedOrGone)).
+		Watches(&v1alpha1.TeamTalkMessage{}, messageEnded).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: maxConcurrentReconciles,
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
@@ -91,12 +92,22 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// finishedOrGone passes the end of messages. The cache holds those that have not finished.
-var finishedOrGone = predicate.Funcs{
-	CreateFunc:  func(event.CreateEvent) bool { return false },
-	UpdateFunc:  func(event.UpdateEvent) bool { return false },
-	GenericFunc: func(event.GenericEvent) bool { return false },
-}
+// messageEnded enqueues the schedule of a message that has finished or was deleted: the cache holds only the others.
+// What is due is created first: when many schedules are due at once, messages end while others are still to be created.
+var messageEnded = handler.Funcs{DeleteFunc: func(
+	_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request],
+) {
+	owner := metav1.GetControllerOf(e.Object)
+	if owner == nil || owner.Kind != "TeamTalkSchedule" {
+		return
+	}
+	req := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: e.Object.GetNamespace(), Name: owner.Name}}
+	if byPriority, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		byPriority.AddWithOpts(priorityqueue.AddOpts{Priority: new(afterCreation)}, req)
+	} else {
+		queue.Add(req)
+	}
+}}
 
 // Reconcile creates the message that is due, or else writes the status and deletes messages over the history limits.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {

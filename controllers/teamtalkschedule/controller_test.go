@@ -15,6 +15,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -360,6 +364,32 @@ func TestClockJumps(t *testing.T) {
 	w.wantTimes(first, third, second)
 	w.at("2026-03-10T09:00:00Z")
 	w.wantTimes(first, third, second, "2026-03-10T09:00:00Z")
+}
+
+// TestPriorities: what is due comes before the records of other messages, also those that have ended meanwhile.
+func TestPriorities(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.at(first)
+	ended := &v1alpha1.TeamTalkMessage{}
+	if err := w.api.Get(t.Context(), types.NamespacedName{Namespace: "team", Name: "standup-29547900"}, ended); err != nil {
+		t.Fatal(err)
+	}
+	queue := priorityqueue.New[reconcile.Request]("test")
+	defer queue.ShutDown()
+	messageEnded.Delete(t.Context(), event.DeleteEvent{Object: ended}, queue)
+	messageEnded.Delete(t.Context(), event.DeleteEvent{Object: &v1alpha1.TeamTalkMessage{}}, queue)
+	due := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "team", Name: "due"}}
+	// A new leader finds all schedules with this priority.
+	queue.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, due)
+	for _, want := range []reconcile.Request{due, {NamespacedName: w.key}} {
+		if got, priority, _ := queue.GetWithPriority(); got != want {
+			t.Errorf("got %s with priority %d, want %s", got, priority, want)
+		}
+	}
+	if n := queue.Len(); n > 0 {
+		t.Errorf("%d more requests", n)
+	}
 }
 
 // TestHistory keeps unfinished messages, and the newest of the others.
