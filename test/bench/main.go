@@ -50,6 +50,7 @@ var figures = []figure{
 	{name: "fairness", run: fairness, users: bulkUsers, leads: true, tracks: true, paced: true},
 	{name: "gateway", run: gateway, users: streamUsers, paced: true},
 	{name: "record", run: gatewayRecord, users: streamUsers, tracks: true, paced: true},
+	{name: "schedules", run: schedules, users: streamUsers, leads: true, tracks: true},
 	{name: "groups", run: groupRace, users: besideUsers, groups: devGroups, leads: true, tracks: true,
 		latency: groupPace, needsDev: true},
 	{name: "refusals", run: refusals, users: 1, leads: true},

@@ -50,6 +50,7 @@ var bars = map[string]bar{
 	"idle_cpu_ms_100k":         {limit: 50, beyond: "idle_cpu_ms_empty"},
 	"order_violations":         {limit: 0},
 	"groups_race_ratio":        {limit: 2},
+	"schedules_ratio":          {limit: 1.2},
 }
 
 // check describes the bar that a value misses, or returns "". Values are compared before rounding. What is not a

@@ -97,6 +97,7 @@ func (w *world) startPlane(ctx context.Context) {
 		framework.Must(framework.BindOperator(ctx, w.admin, user, leaseNamespace))
 	}
 	w.grant(ctx, bareUser, messages+"/status", "patch")
+	w.grant(ctx, bareUser, messages, "create")
 	// What config/rbac grants a gateway that records messages: the operator's user starts it here.
 	w.grant(ctx, operatorUser, messages, "create", "get", "list", "watch")
 	bareConfig := framework.MustGet(w.plane.User(bareUser))
