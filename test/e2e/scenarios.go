@@ -147,6 +147,8 @@ func (w *world) steps() []step {
 		{name: "the TeamTalkServer is Ready", needed: true, run: w.serverReady},
 		{name: "messages are Delivered, each in the store once", needed: true, run: w.first},
 		{name: "a message through the gateway", run: w.throughGateway},
+		{name: "an announcement in Git is sent once, applied again or not", run: w.announced},
+		{name: "a TeamTalkSchedule sends once at its time", run: w.scheduled},
 		{name: "metrics for those who may", run: w.metrics},
 		{name: "NetworkPolicies are there", run: w.policies},
 		// First, as a leader whose own term has begun in doubt has no clean end for a while.
