@@ -322,11 +322,11 @@ type ReceiverError struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Served",type=string,JSONPath=`.status.conditions[?(@.type=="Served")].status`
-// +kubebuilder:printcolumn:name="Processed",type=string,JSONPath=`.status.conditions[?(@.type=="Processed")].status`
-// +kubebuilder:printcolumn:name="Received",type=integer,JSONPath=`.status.counts.received`
 // +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.counts.messages`
 // +kubebuilder:printcolumn:name="Last",type=date,JSONPath=`.status.lastReceivedTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Processed",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Processed")].status`
+// +kubebuilder:printcolumn:name="Received",type=integer,priority=1,JSONPath=`.status.counts.received`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
 // +kubebuilder:printcolumn:name="Path",type=string,priority=1,JSONPath=`.status.path`
 // +kubebuilder:printcolumn:name="Error",type=string,priority=1,JSONPath=`.status.lastError.message`

@@ -163,12 +163,12 @@ type TeamTalkScheduleStatus struct {
 // +kubebuilder:resource:path=teamtalkschedules,singular=teamtalkschedule,shortName=ttsched,categories=teamtalk
 // +kubebuilder:printcolumn:name="Schedule",type=string,JSONPath=`.spec.schedule`
 // +kubebuilder:printcolumn:name="Time zone",type=string,JSONPath=`.spec.timeZone`
-// +kubebuilder:printcolumn:name="Suspend",type=boolean,JSONPath=`.spec.suspend`
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Last",type=date,JSONPath=`.status.lastScheduleTime`
 // +kubebuilder:printcolumn:name="Next",type=string,JSONPath=`.status.nextScheduleTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Ready",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Suspend",type=boolean,priority=1,JSONPath=`.spec.suspend`
 // +kubebuilder:printcolumn:name="Active",type=integer,priority=1,JSONPath=`.status.active`
 // +kubebuilder:printcolumn:name="Last successful",type=date,priority=1,JSONPath=`.status.lastSuccessfulTime`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52",message="a schedule's name has at most 52 characters: its messages' names have 11 more",fieldPath=".metadata"
