@@ -73,10 +73,11 @@ type Reconciler struct {
 	created sync.Map // types.NamespacedName → creation
 }
 
-// creation is the scheduled time of a message that was created.
+// creation is the scheduled time of a message that was created. The message is nil if it existed already.
 type creation struct {
-	uid types.UID
-	at  time.Time
+	uid     types.UID
+	at      time.Time
+	message *v1alpha1.TeamTalkMessage
 }
 
 // SetupWithManager adds the controller to the manager.
@@ -148,16 +149,21 @@ func (r *Reconciler) reconcile(ctx context.Context, req reconcile.Request) (reco
 		o.Status.HandledUntil = new(metav1.NewTime(plan.LastMissed))
 		plan = times.Plan(plan.LastMissed, now, o.Deadline())
 	}
-	if due := plan.Due; !due.IsZero() && !r.isCreated(o, due) {
-		if err := r.create(ctx, o, due); err != nil {
+	created, ok := r.creationOf(o, plan.Due)
+	if due := plan.Due; !due.IsZero() && !ok {
+		message, err := r.create(ctx, o, due)
+		if err != nil {
 			return r.refused(ctx, before, o, due, err)
 		}
-		r.created.Store(req.NamespacedName, creation{o.UID, due})
+		r.created.Store(req.NamespacedName, creation{o.UID, due, message})
 		return reconcile.Result{RequeueAfter: time.Millisecond, Priority: new(afterCreation)}, nil
 	}
 	record(o, plan)
 	if err := r.complete(ctx, before, o); err != nil {
 		return reconcile.Result{}, err
+	}
+	if m := created.message; m != nil { // not earlier: each event is a request
+		r.Recorder.Eventf(o, m, "Normal", v1alpha1.ReasonMessageCreated, "Create", "created message %s", m.Name)
 	}
 	if !plan.LastMissed.IsZero() {
 		r.OnTime(ResultMissed)
@@ -167,9 +173,14 @@ func (r *Reconciler) reconcile(ctx context.Context, req reconcile.Request) (reco
 	return reconcile.Result{RequeueAfter: next, Priority: new(0)}, nil // the next message comes first again
 }
 
-func (r *Reconciler) isCreated(o *v1alpha1.TeamTalkSchedule, at time.Time) bool {
+// creationOf returns the creation of the message of a scheduled time; false if this process knows of none.
+func (r *Reconciler) creationOf(o *v1alpha1.TeamTalkSchedule, at time.Time) (creation, bool) {
 	last, _ := r.created.Load(client.ObjectKeyFromObject(o))
-	return last == creation{o.UID, at}
+	c, ok := last.(creation)
+	if !ok || c.uid != o.UID || !c.at.Equal(at) {
+		return creation{}, false
+	}
+	return c, true
 }
 
 // record records in the status, which is not written yet, what was done of a plan.

@@ -20,26 +20,30 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
-// create creates the message of a scheduled time, if it does not exist.
-func (r *Reconciler) create(ctx context.Context, o *v1alpha1.TeamTalkSchedule, at time.Time) error {
+// create creates the message of a scheduled time, and returns what its event needs. It returns nil if the message
+// exists.
+func (r *Reconciler) create(
+	ctx context.Context, o *v1alpha1.TeamTalkSchedule, at time.Time,
+) (*v1alpha1.TeamTalkMessage, error) {
 	m := o.ScheduledMessage(at)
 	err := r.Client.Create(ctx, m)
 	if err == nil {
 		r.OnTime(ResultCreated)
-		r.Recorder.Eventf(o, m, "Normal", v1alpha1.ReasonMessageCreated, "Create", "created message %s", m.Name)
-		return nil
+		return &v1alpha1.TeamTalkMessage{
+			ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID},
+		}, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create message %s: %w", m.Name, err)
+		return nil, fmt.Errorf("create message %s: %w", m.Name, err)
 	}
 	other := &v1alpha1.TeamTalkMessage{}
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(m), other); err != nil {
-		return fmt.Errorf("read message %s: %w", m.Name, err)
+		return nil, fmt.Errorf("read message %s: %w", m.Name, err)
 	}
 	if !metav1.IsControlledBy(other, o) {
-		return errNameTaken{m.Name}
+		return nil, errNameTaken{m.Name}
 	}
-	return nil
+	return nil, nil
 }
 
 // errNameTaken is the name of a message that does not belong to the schedule.
