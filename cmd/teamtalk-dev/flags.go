@@ -26,6 +26,9 @@ Usage: teamtalk-dev [flags]
 Flags:
 `
 
+// maxColleagues is more than the operator reads at once.
+const maxColleagues = 300_000
+
 const faultUsage = `
 Faults are comma-separated key=value pairs, for example
   --fault 'kind=no-answer,command=0x0301,probability=0.5,count=3'
@@ -35,7 +38,8 @@ Kinds:
 Which requests, all of them by default:
   server       dbproxy or router
   command      0x0301 message, 0x0309 list, 0x030d by id, 0x030b latest id, 0x0307 unread,
-               0x0204 users, 0x0403 groups, 0x0405 create, 0x0407 change, 0x020a state
+               0x0204 users, 0x0208 all users, 0x0401 groups of a user, 0x0403 groups,
+               0x0405 create, 0x0407 change, 0x020a state
   from, to     sender or asker; recipient, user or group
   session      single or group
   skip         let the first N pass
@@ -66,6 +70,7 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	flags.BoolVar(&o.AllowRemote, "allow-remote", false,
 		"allow addresses other than loopback. Anybody who reaches them can read and write everything")
 	flags.StringVar(&o.Database, "database", "", "SQLite `file` of messages. If empty, they are in memory")
+	users := flags.Int("users", 0, "number of users to add to those of an empty database, such as 20000")
 	flags.BoolVar(&o.LaxSQL, "lax-sql", false, "truncate long texts, as MySQL does without strict mode")
 	keyFile := flags.String("aes-key-file", "", "`file` with the 32 bytes of the message key")
 	key := flags.String("aes-key", "",
@@ -89,6 +94,10 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	if o.AESKey, err = aesKey(*key, *keyFile); err != nil {
 		return o, err
 	}
+	if *users < 0 || *users > maxColleagues {
+		return o, fmt.Errorf("--users is %d, want 0 to %d", *users, maxColleagues)
+	}
+	o.Seed = devserver.DefaultSeed().WithColleagues(*users)
 	for _, spec := range *specs {
 		f, err := devserver.ParseFault(spec)
 		if err != nil {

@@ -292,6 +292,15 @@ func (p path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce fun
 	})
 }
 
+func (p path) ScanUsers(ctx context.Context, asker uint32, to dbproxy.UserScanner) error {
+	_, err := request(p.session, func() (struct{}, error) { return struct{}{}, p.reads.ScanUsers(ctx, asker, to) })
+	return err
+}
+
+func (p path) GroupsOf(ctx context.Context, user uint32) ([]uint32, error) {
+	return request(p.session, func() ([]uint32, error) { return p.reads.GroupsOf(ctx, user) })
+}
+
 func (p path) Scan(ctx context.Context, c dbproxy.Session, count uint32, to dbproxy.Scanner) error {
 	_, err := request(p.session, func() (struct{}, error) { return struct{}{}, p.reads.Scan(ctx, c, count, to) })
 	return err

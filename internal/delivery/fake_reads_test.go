@@ -39,7 +39,10 @@ func (f *talk) Users(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wir
 	found := map[uint32]*wire.UserInfo{}
 	for _, id := range ids {
 		if f.users[id] {
-			found[id] = &wire.UserInfo{UserId: proto.Uint32(id)}
+			found[id] = &wire.UserInfo{UserId: proto.Uint32(id), Status: proto.Uint32(2)}
+			if f.departed[id] {
+				found[id].Status = proto.Uint32(wire.UserStatusDeparted)
+			}
 		}
 	}
 	return found, nil
@@ -55,12 +58,44 @@ func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32, reduce func(*wi
 	}
 	found := map[uint32]*wire.GroupInfo{}
 	for _, id := range ids {
-		if members, ok := f.groups[id]; ok {
-			found[id] = &wire.GroupInfo{GroupId: proto.Uint32(id), GroupMemberList: slices.Clone(members)}
+		if members, ok := f.groups[id]; ok && id != f.hiddenGroup {
+			name := f.groupNames[id]
+			found[id] = &wire.GroupInfo{GroupId: proto.Uint32(id), GroupName: &name, GroupMemberList: slices.Clone(members)}
 			reduce(found[id])
 		}
 	}
 	return found, nil
+}
+
+func (f *talk) ScanUsers(_ context.Context, _ uint32, to dbproxy.UserScanner) error {
+	<-time.After(f.usersTake)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.read("all users"); err != nil {
+		return err
+	}
+	to.Begin()
+	for id, name := range f.logins {
+		if !f.departed[id] {
+			to.User(id, []byte(name))
+		}
+	}
+	return nil
+}
+
+func (f *talk) GroupsOf(_ context.Context, user uint32) ([]uint32, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.read("groups of a user"); err != nil {
+		return nil, err
+	}
+	var ids []uint32
+	for id, members := range f.groups {
+		if slices.Contains(members, user) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // RecentSessions are the user's conversations that have rows, or had some before their table was hidden.

@@ -86,10 +86,18 @@ type talk struct {
 	mu     sync.Mutex
 	users  map[uint32]bool
 	groups map[uint32][]uint32
-	rows   []stored
-	keys   cipher.Keys
-	down   bool
-	ready  chan struct{} // closed and replaced whenever down or keys change
+	// logins are the names of users, and groupNames those of groups. departed users are in users as well.
+	logins     map[uint32]string
+	groupNames map[uint32]string
+	departed   map[uint32]bool
+	// hiddenGroup is listed among a user's groups, and not shown.
+	hiddenGroup uint32
+	// usersTake is how long reading all users takes.
+	usersTake time.Duration
+	rows      []stored
+	keys      cipher.Keys
+	down      bool
+	ready     chan struct{} // closed and replaced whenever down or keys change
 	// replies to the first sends; what comes later is plain.
 	replies []reply
 	// fails, where set, may fail a read: "users", "groups", "list", "latest", "sessions" or "byID".

@@ -30,6 +30,7 @@ type dbproxy struct {
 	queues   []chan task
 	handlers map[wire.Command]handler
 	stopping atomic.Bool // 0x0702 was sent, the connections are not closed yet
+	started  time.Time
 	// audioText is what lists of sessions say instead of a sound.
 	audioText []byte
 	// stoppedAfter is the row, by fault, after which a stopped replica has none.
@@ -42,7 +43,9 @@ type task struct {
 }
 
 func newDBProxy(e *endpoint, db *store.Store, messages *cipher.Cipher) *dbproxy {
-	d := &dbproxy{endpoint: e, store: db, audioText: messages.Encrypt([]byte("[语音]"))}
+	d := &dbproxy{
+		endpoint: e, store: db, started: e.options.Now(), audioText: messages.Encrypt([]byte("[语音]")),
+	}
 	d.handlers = d.commands()
 	for range e.options.Workers {
 		d.queues = append(d.queues, make(chan task, queueLength))

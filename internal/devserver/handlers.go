@@ -47,6 +47,8 @@ func (d *dbproxy) commands() map[wire.Command]handler {
 		wire.CommandLatestMsgIDReq:    d.latestID,
 		wire.CommandMsgByIDReq:        d.byID,
 		wire.CommandUsersInfoReq:      d.users,
+		wire.CommandAllUsersReq:       d.allUsers,
+		wire.CommandUserGroupsReq:     d.groupsOf,
 		wire.CommandGroupInfoReq:      d.groups,
 		wire.CommandGroupCreateReq:    d.createGroup,
 		wire.CommandGroupChangeReq:    d.changeGroup,

@@ -28,15 +28,19 @@ func (d *dbproxy) users(body []byte) (call, error) {
 		}
 		users, err := d.store.Users(append([]uint32{}, m.GetUserIdList()...))
 		for _, u := range users {
-			answer.UserInfoList = append(answer.UserInfoList, &wire.UserInfo{
-				UserId: proto.Uint32(u.ID), UserGender: proto.Uint32(u.Gender), UserNickName: proto.String(u.Nick),
-				AvatarUrl: proto.String(u.Avatar), DepartmentId: proto.Uint32(u.Department), Email: proto.String(u.Email),
-				UserRealName: proto.String(u.Name), UserTel: proto.String(u.Tel), UserDomain: proto.String(u.Domain),
-				Status: proto.Uint32(u.Status), SignInfo: proto.String(u.Sign),
-			})
+			answer.UserInfoList = append(answer.UserInfoList, userInfo(u))
 		}
 		return answer, err
 	}}, nil
+}
+
+func userInfo(u User) *wire.UserInfo {
+	return &wire.UserInfo{
+		UserId: proto.Uint32(u.ID), UserGender: proto.Uint32(u.Gender), UserNickName: proto.String(u.Nick),
+		AvatarUrl: proto.String(u.Avatar), DepartmentId: proto.Uint32(u.Department), Email: proto.String(u.Email),
+		UserRealName: proto.String(u.Name), UserTel: proto.String(u.Tel), UserDomain: proto.String(u.Domain),
+		Status: proto.Uint32(u.Status), SignInfo: proto.String(u.Sign),
+	}
 }
 
 func (d *dbproxy) groups(body []byte) (call, error) {

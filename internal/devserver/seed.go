@@ -5,6 +5,7 @@ package devserver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/store"
@@ -32,6 +33,19 @@ func NewUser(id uint32, nick, name string) User {
 		ID: id, Gender: 1, Nick: nick, Department: 1, Email: name + "@example.com",
 		Name: name, Tel: fmt.Sprintf("1380000%04d", id%10000), Domain: name, Status: 2,
 	}
+}
+
+// firstColleague is the id of the first user that WithColleagues adds.
+const firstColleague = 100_001
+
+// WithColleagues adds users with the login names colleague1 and so on.
+func (s Seed) WithColleagues(n int) Seed {
+	s.Users = slices.Clip(s.Users)
+	for i := range n {
+		name := fmt.Sprintf("colleague%d", i+1)
+		s.Users = append(s.Users, NewUser(uint32(firstColleague+i), name, name))
+	}
+	return s
 }
 
 // DefaultSeed is a small company: two senders, ten people, and two groups.
@@ -72,10 +86,7 @@ func (s Seed) apply(db *store.Store) error {
 	if err != nil || !empty {
 		return err
 	}
-	var errs []error
-	for _, u := range s.Users {
-		errs = append(errs, db.AddUser(u))
-	}
+	errs := []error{db.AddUsers(s.Users...)}
 	for _, g := range s.Groups {
 		_, err := db.AddGroup(g, time.Unix(0, 0))
 		errs = append(errs, err)

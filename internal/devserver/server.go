@@ -174,7 +174,7 @@ func (s *Server) Table(session string) (string, error) {
 func (s *Server) Age(by time.Duration) error { return s.store.Age(by) }
 
 // AddUser adds or replaces a user.
-func (s *Server) AddUser(u User) error { return s.store.AddUser(u) }
+func (s *Server) AddUser(u User) error { return s.store.AddUsers(u) }
 
 // RemoveUser removes a user's record; its messages and memberships stay.
 func (s *Server) RemoveUser(id uint32) error { return s.store.RemoveUser(id) }

@@ -134,7 +134,8 @@ type kindInfo struct {
 var (
 	sends = []wire.Command{wire.CommandMsgData}
 	reads = []wire.Command{
-		wire.CommandUsersInfoReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq,
+		wire.CommandUsersInfoReq, wire.CommandAllUsersReq, wire.CommandUserGroupsReq,
+		wire.CommandUnreadCntReq, wire.CommandMsgListReq,
 		wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq, wire.CommandGroupInfoReq, wire.CommandRecentSessionsReq,
 	}
 	history = []wire.Command{

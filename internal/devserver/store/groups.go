@@ -57,6 +57,23 @@ func (s *Store) Groups(ids []uint32) (groups []GroupInfo, err error) {
 	return groups, err
 }
 
+// GroupsOf returns the normal groups of a user, without their members.
+func (s *Store) GroupsOf(user uint32) (groups []GroupInfo, err error) {
+	err = s.read(func() error {
+		groups = nil
+		return s.rows(func(scan func(...any) error) error {
+			var g GroupInfo
+			if err := scan(&g.ID, &g.Version); err != nil {
+				return err
+			}
+			groups = append(groups, g)
+			return nil
+		}, `SELECT g.id, g.version FROM groups g JOIN members m ON m.group_id = g.id
+			WHERE m.user_id = ? AND g.type = ? ORDER BY g.id`, user, int32(wire.GroupType_GROUP_TYPE_NORMAL))
+	})
+	return groups, err
+}
+
 // AddGroup stores a group with members who joined at that time. An id of 0
 // takes the next free one. An existing group is replaced, its messages stay.
 func (s *Store) AddGroup(g GroupInfo, joined time.Time) (id uint32, err error) {

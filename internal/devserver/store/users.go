@@ -54,11 +54,16 @@ func (s *Store) Users(ids []uint32) (users []User, err error) {
 	return users, err
 }
 
-// AddUser stores or replaces a user.
-func (s *Store) AddUser(u User) error {
+// AddUsers stores or replaces users.
+func (s *Store) AddUsers(users ...User) error {
 	return s.write(func() error {
-		return s.exec(`INSERT OR REPLACE INTO users (`+userColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			u.ID, u.Gender, u.Nick, u.Avatar, u.Department, u.Email, u.Name, u.Tel, u.Domain, u.Status, u.Sign)
+		for _, u := range users {
+			if err := s.exec(`INSERT OR REPLACE INTO users (`+userColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+				u.ID, u.Gender, u.Nick, u.Avatar, u.Department, u.Email, u.Name, u.Tel, u.Domain, u.Status, u.Sign); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -46,9 +46,12 @@ type exchange struct {
 	limit int
 	// rows is the highest number of elements in the answer's repeated field: of what was asked for.
 	rows int
-	// scan, if set, gets the rows of an answer over pdu.MaxSmall. Then scanned is set, and answer lacks the rows.
-	scan    Scanner
-	scanned bool
+	// scan, if set, gets the rows of an answer over pdu.MaxSmall: the elements of scanField, of up to maxRow bytes each.
+	// Then scanned is set, and answer lacks the rows.
+	scan      rowScanner
+	scanField protowire.Number
+	maxRow    int
+	scanned   bool
 	// reduce, if set, drops from a parsed answer what is not needed, while its memory is reserved.
 	reduce func(answer proto.Message)
 	// unused, if set, is a field that is not read in an answer over pdu.MaxSmall.

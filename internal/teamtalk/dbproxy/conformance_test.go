@@ -61,7 +61,9 @@ func TestConformance(t *testing.T) {
 		want    any
 		wantErr error
 	}{
-		"user_info": {handle: 1, request: users(1, 2, 99999), want: map[uint32]*wire.UserInfo{1: {UserId: proto.Uint32(1)}, 2: {UserId: proto.Uint32(2)}}},
+		"user_info": {handle: 1, request: users(1, 2, 99999), want: map[uint32]*wire.UserInfo{
+			1: {UserId: proto.Uint32(1), Status: proto.Uint32(2)}, 2: {UserId: proto.Uint32(2), Status: proto.Uint32(2)},
+		}},
 		"group_info": {
 			handle:  2,
 			request: func(ctx context.Context, c *Client) (any, error) { return c.Groups(ctx, 1, []uint32{1, 77}, nil) },

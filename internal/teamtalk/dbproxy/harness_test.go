@@ -175,6 +175,8 @@ var requests = map[string]func(ctx context.Context, c *Client) error{
 	"send":         func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, message(2)); return err },
 	"list":         func(ctx context.Context, c *Client) error { _, err := c.List(ctx, singleChat, 9); return err },
 	"scan":         func(ctx context.Context, c *Client) error { return c.Scan(ctx, singleChat, 9, &counter{}) },
+	"all users":    func(ctx context.Context, c *Client) error { return c.ScanUsers(ctx, 1, &roster{}) },
+	"groups of":    func(ctx context.Context, c *Client) error { _, err := c.GroupsOf(ctx, 1); return err },
 	"by id":        func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, singleChat, []uint32{1}); return err },
 	"sessions":     func(ctx context.Context, c *Client) error { _, err := c.RecentSessions(ctx, 1); return err },
 	"groups":       func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, 1, []uint32{2}, nil); return err },

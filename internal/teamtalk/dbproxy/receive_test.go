@@ -287,7 +287,7 @@ func TestReduced(t *testing.T) {
 			return proto.Size(users[2]), err
 		})
 		server.SendRaw(usersAnswer(t, server.Next(), userOf(2, 300<<10)))
-		want(t, "users", <-users, proto.Size(&wire.UserInfo{UserId: proto.Uint32(2)}))
+		want(t, "users", <-users, proto.Size(&wire.UserInfo{UserId: proto.Uint32(2), Status: proto.Uint32(1)}))
 
 		groups := async(func() (int, error) {
 			groups, err := h.Groups(t.Context(), 1, []uint32{2}, func(g *wire.GroupInfo) { g.GroupMemberList = []uint32{7} })
@@ -308,14 +308,17 @@ func FuzzFieldReader(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(body)
-	f.Add(protowire.AppendBytes([]byte{listField<<3 | 2}, body))
+	f.Add(protowire.AppendBytes([]byte{messageField<<3 | 2}, body))
 	f.Add(bytes.Repeat([]byte{0x0b}, 100))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if len(body) > pdu.MaxSmall {
 			return // a long row takes memory of a client
 		}
-		cl := &call{exchange: &exchange{scan: &listScanner{}, rows: 5, request: wire.CommandMsgListReq}, handle: 1}
+		list := &listScanner{}
+		cl := &call{exchange: &exchange{
+			scan: messageRows{list}, scanField: messageField, maxRow: maxRow, rows: 5, request: wire.CommandMsgListReq,
+		}, handle: 1}
 		cl.conn = &conn{calls: map[uint16]*call{1: cl}}
 		frame := pdu.PDU{Command: wire.CommandMsgListRsp, Seq: 1, Body: body}
 		f, err := pdu.NewReader(bytes.NewReader(frame.Append(nil)), 0).Next()
@@ -326,13 +329,13 @@ func FuzzFieldReader(f *testing.F) {
 		for err == nil && f.Left() > 0 {
 			err = r.next()
 		}
-		if rows := cl.scan.(*listScanner).rows; len(rows) > cl.rows || len(r.rest) > 2*maxRest {
+		if rows := list.rows; len(rows) > cl.rows || len(r.rest) > 2*maxRest {
 			t.Fatalf("%d rows, %d other bytes are kept", len(rows), len(r.rest))
 		}
 		// The same bytes, parsed as a whole, have the same rows.
 		whole := &wire.IMGetMsgListRsp{}
-		if err == nil && wire.Unmarshal(body, whole, cl.rows) == nil && len(whole.GetMsgList()) != len(cl.scan.(*listScanner).rows) {
-			t.Fatalf("%d rows, want %d", len(cl.scan.(*listScanner).rows), len(whole.GetMsgList()))
+		if err == nil && wire.Unmarshal(body, whole, cl.rows) == nil && len(whole.GetMsgList()) != len(list.rows) {
+			t.Fatalf("%d rows, want %d", len(list.rows), len(whole.GetMsgList()))
 		}
 	})
 }

@@ -67,7 +67,7 @@ func (m Message) Wire(msgID uint32) *wire.IMMsgData {
 
 // Users returns the users that exist, by id. An empty result proves nothing: db_proxy returns it if its
 // database fails. All ids are in one request, so that the users found prove that the others do
-// not exist. Of a user, only the id is kept.
+// not exist. Of a user, only the id and the status are kept.
 func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	var answer *wire.IMUsersInfoRsp
 	return lookUp(ctx, p, ids, func() *exchange {
@@ -79,17 +79,17 @@ func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint3
 			matches: func() bool { return answer.GetUserId() == asker },
 			limit:   maxRest + len(ids)*userLen,
 			rows:    len(ids),
-			reduce:  keepUserIDs,
+			reduce:  keepStatus,
 		}
 	}, func() []*wire.UserInfo { return answer.GetUserInfoList() }, (*wire.UserInfo).GetUserId)
 }
 
-// keepUserIDs drops from an answer about users all but their ids.
-func keepUserIDs(answer proto.Message) {
+// keepStatus drops from an answer about users all but their ids and status.
+func keepStatus(answer proto.Message) {
 	for _, u := range answer.(*wire.IMUsersInfoRsp).GetUserInfoList() {
-		id := u.GetUserId()
+		id, status := u.GetUserId(), u.GetStatus()
 		proto.Reset(u)
-		u.UserId = &id
+		u.UserId, u.Status = &id, &status
 	}
 }
 

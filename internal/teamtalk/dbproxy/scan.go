@@ -36,10 +36,10 @@ func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) er
 	try := &scanTry{}
 	if err := p.read(ctx, func() *exchange {
 		try.end()
-		try = &scanTry{Scanner: to}
+		try = &scanTry{to: messageRows{to}}
 		answer = &wire.IMGetMsgListRsp{}
 		x = s.list(count, answer)
-		x.scan, x.within = try, time.Duration(count)*rowTime
+		x.scan, x.scanField, x.maxRow, x.within = try, messageField, maxRow, time.Duration(count)*rowTime
 		return x
 	}); err != nil || x.scanned {
 		return err
@@ -51,12 +51,31 @@ func (p *Path) Scan(ctx context.Context, s Session, count uint32, to Scanner) er
 	return nil
 }
 
+// rowScanner gets the elements of an answer's repeated field one by one, as bytes that are valid during the call.
+type rowScanner interface {
+	// Begin is called before the first row of an answer.
+	Begin()
+	row(b []byte) error
+}
+
+// messageRows parses messages.
+type messageRows struct{ Scanner }
+
+func (m messageRows) row(b []byte) error {
+	row := &wire.MsgInfo{}
+	if wire.Unmarshal(b, row, 0) != nil {
+		return errField
+	}
+	m.Row(row)
+	return nil
+}
+
 // scanTry passes rows on until it has ended: when the same request is sent again, the answer to the first one may still
 // come.
 type scanTry struct {
 	mu    sync.Mutex
 	ended bool
-	Scanner
+	to    rowScanner
 }
 
 func (t *scanTry) end() {
@@ -65,29 +84,29 @@ func (t *scanTry) end() {
 	t.ended = true
 }
 
-// Begin implements Scanner.
+// Begin implements rowScanner.
 func (t *scanTry) Begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.ended {
-		t.Scanner.Begin()
+		t.to.Begin()
 	}
 }
 
-// Row implements Scanner.
-func (t *scanTry) Row(r *wire.MsgInfo) {
+func (t *scanTry) row(b []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.ended {
-		t.Scanner.Row(r)
+	if t.ended {
+		return nil
 	}
+	return t.to.row(b)
 }
 
 const (
 	// rowTime is how long a stock db_proxy takes for a row of an answer, at most: it loads the file of each sound.
 	rowTime = 100 * time.Millisecond
-	// listField is the field number of the rows.
-	listField = 5
+	// messageField is the field number of the rows of messages, and userField that of users.
+	messageField, userField = 5, 3
 	// maxRest is far more than the size, in bytes, of an answer without its rows, or without the message.
 	maxRest = 4 << 10
 )
@@ -171,7 +190,7 @@ func (r *fieldReader) next() error {
 		return err
 	case length > uint64(r.Left()):
 		return errField
-	case number == listField && r.call.scan != nil:
+	case r.call.scan != nil && number == r.call.scanField:
 		r.rest = r.rest[:begin]
 		return r.scanRow(int(length))
 	case number == r.call.unused:
@@ -216,7 +235,7 @@ func (r *fieldReader) keep(n int) error {
 func (r *fieldReader) scanRow(length int) error {
 	cl := r.call
 	switch r.rows++; {
-	case r.rows > cl.rows, length > maxRow:
+	case r.rows > cl.rows, length > cl.maxRow:
 		return errField
 	case cl.conn.call(r.Seq) != cl:
 		return errFinished
@@ -227,20 +246,11 @@ func (r *fieldReader) scanRow(length int) error {
 		if err != nil {
 			return err
 		}
-		return r.passRow(row)
+		return cl.scan.row(row)
 	}
 	r.row = slices.Grow(r.row[:0], length)[:length]
 	if _, err := io.ReadFull(r.Frame, r.row); err != nil {
 		return err
 	}
-	return r.passRow(r.row)
-}
-
-func (r *fieldReader) passRow(b []byte) error {
-	row := &wire.MsgInfo{}
-	if wire.Unmarshal(b, row, 0) != nil {
-		return errField
-	}
-	r.call.scan.Row(row)
-	return nil
+	return cl.scan.row(r.row)
 }

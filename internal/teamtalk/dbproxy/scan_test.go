@@ -149,15 +149,15 @@ func TestScanBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	more := protowire.AppendBytes([]byte{listField<<3 | 2}, rowsOnly)
+	more := protowire.AppendBytes([]byte{messageField<<3 | 2}, rowsOnly)
 	for name, body := range map[string][]byte{
 		"rows that nobody asked for": append(bytes.Repeat(more, 20_000), one...),
-		"empty rows":                 append(bytes.Repeat([]byte{listField<<3 | 2, 0}, 1<<20), one...),
+		"empty rows":                 append(bytes.Repeat([]byte{messageField<<3 | 2, 0}, 1<<20), one...),
 		"groups":                     append(bytes.Repeat([]byte{0x0b}, 1<<20), one...),
 		"other fields":               append(bytes.Repeat([]byte{0xfa, 1, 0}, 1<<20), one...),
 		"a long field":               append(protowire.AppendBytes([]byte{1<<3 | 2}, make([]byte, 1<<20)), one...),
-		"a row too long":             append(protowire.AppendBytes([]byte{listField<<3 | 2}, make([]byte, maxRow+1)), one...),
-		"a row over the end":         append(one, listField<<3|2, 0xFF, 0xFF, 0xFF, 0x7F),
+		"a row too long":             append(protowire.AppendBytes([]byte{messageField<<3 | 2}, make([]byte, maxRow+1)), one...),
+		"a row over the end":         append(one, messageField<<3|2, 0xFF, 0xFF, 0xFF, 0x7F),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {

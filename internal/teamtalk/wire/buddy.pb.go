@@ -392,6 +392,137 @@ func (x *IMUsersStatRsp) GetAttachData() []byte {
 	return nil
 }
 
+// IMAllUserReq (0x0208) asks db_proxy for all users who have not left.
+type IMAllUserReq struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
+	// Unix seconds. 0: all. With another value db_proxy answers only if it was started after that time.
+	LatestUpdateTime *uint32 `protobuf:"varint,2,req,name=latest_update_time,json=latestUpdateTime" json:"latest_update_time,omitempty"`
+	AttachData       []byte  `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *IMAllUserReq) Reset() {
+	*x = IMAllUserReq{}
+	mi := &file_buddy_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IMAllUserReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IMAllUserReq) ProtoMessage() {}
+
+func (x *IMAllUserReq) ProtoReflect() protoreflect.Message {
+	mi := &file_buddy_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IMAllUserReq.ProtoReflect.Descriptor instead.
+func (*IMAllUserReq) Descriptor() ([]byte, []int) {
+	return file_buddy_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *IMAllUserReq) GetUserId() uint32 {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return 0
+}
+
+func (x *IMAllUserReq) GetLatestUpdateTime() uint32 {
+	if x != nil && x.LatestUpdateTime != nil {
+		return *x.LatestUpdateTime
+	}
+	return 0
+}
+
+func (x *IMAllUserReq) GetAttachData() []byte {
+	if x != nil {
+		return x.AttachData
+	}
+	return nil
+}
+
+// IMAllUserRsp (0x0209): of 20,000 users, it is longer than 4 MiB.
+type IMAllUserRsp struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	UserId           *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
+	LatestUpdateTime *uint32                `protobuf:"varint,2,req,name=latest_update_time,json=latestUpdateTime" json:"latest_update_time,omitempty"`
+	UserList         []*UserInfo            `protobuf:"bytes,3,rep,name=user_list,json=userList" json:"user_list,omitempty"`
+	AttachData       []byte                 `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *IMAllUserRsp) Reset() {
+	*x = IMAllUserRsp{}
+	mi := &file_buddy_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IMAllUserRsp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IMAllUserRsp) ProtoMessage() {}
+
+func (x *IMAllUserRsp) ProtoReflect() protoreflect.Message {
+	mi := &file_buddy_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IMAllUserRsp.ProtoReflect.Descriptor instead.
+func (*IMAllUserRsp) Descriptor() ([]byte, []int) {
+	return file_buddy_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *IMAllUserRsp) GetUserId() uint32 {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return 0
+}
+
+func (x *IMAllUserRsp) GetLatestUpdateTime() uint32 {
+	if x != nil && x.LatestUpdateTime != nil {
+		return *x.LatestUpdateTime
+	}
+	return 0
+}
+
+func (x *IMAllUserRsp) GetUserList() []*UserInfo {
+	if x != nil {
+		return x.UserList
+	}
+	return nil
+}
+
+func (x *IMAllUserRsp) GetAttachData() []byte {
+	if x != nil {
+		return x.AttachData
+	}
+	return nil
+}
+
 var File_buddy_proto protoreflect.FileDescriptor
 
 const file_buddy_proto_rawDesc = "" +
@@ -429,6 +560,17 @@ const file_buddy_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x02(\rR\x06userId\x12=\n" +
 	"\x0euser_stat_list\x18\x02 \x03(\v2\x17.teamtalk.wire.UserStatR\fuserStatList\x12\x1f\n" +
 	"\vattach_data\x18\x14 \x01(\fR\n" +
+	"attachData\"v\n" +
+	"\fIMAllUserReq\x12\x17\n" +
+	"\auser_id\x18\x01 \x02(\rR\x06userId\x12,\n" +
+	"\x12latest_update_time\x18\x02 \x02(\rR\x10latestUpdateTime\x12\x1f\n" +
+	"\vattach_data\x18\x14 \x01(\fR\n" +
+	"attachData\"\xac\x01\n" +
+	"\fIMAllUserRsp\x12\x17\n" +
+	"\auser_id\x18\x01 \x02(\rR\x06userId\x12,\n" +
+	"\x12latest_update_time\x18\x02 \x02(\rR\x10latestUpdateTime\x124\n" +
+	"\tuser_list\x18\x03 \x03(\v2\x17.teamtalk.wire.UserInfoR\buserList\x12\x1f\n" +
+	"\vattach_data\x18\x14 \x01(\fR\n" +
 	"attachDataBAZ?github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 
 var (
@@ -443,7 +585,7 @@ func file_buddy_proto_rawDescGZIP() []byte {
 	return file_buddy_proto_rawDescData
 }
 
-var file_buddy_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_buddy_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_buddy_proto_goTypes = []any{
 	(*IMRecentContactSessionReq)(nil), // 0: teamtalk.wire.IMRecentContactSessionReq
 	(*IMRecentContactSessionRsp)(nil), // 1: teamtalk.wire.IMRecentContactSessionRsp
@@ -451,19 +593,22 @@ var file_buddy_proto_goTypes = []any{
 	(*IMUsersInfoRsp)(nil),            // 3: teamtalk.wire.IMUsersInfoRsp
 	(*IMUsersStatReq)(nil),            // 4: teamtalk.wire.IMUsersStatReq
 	(*IMUsersStatRsp)(nil),            // 5: teamtalk.wire.IMUsersStatRsp
-	(*ContactSessionInfo)(nil),        // 6: teamtalk.wire.ContactSessionInfo
-	(*UserInfo)(nil),                  // 7: teamtalk.wire.UserInfo
-	(*UserStat)(nil),                  // 8: teamtalk.wire.UserStat
+	(*IMAllUserReq)(nil),              // 6: teamtalk.wire.IMAllUserReq
+	(*IMAllUserRsp)(nil),              // 7: teamtalk.wire.IMAllUserRsp
+	(*ContactSessionInfo)(nil),        // 8: teamtalk.wire.ContactSessionInfo
+	(*UserInfo)(nil),                  // 9: teamtalk.wire.UserInfo
+	(*UserStat)(nil),                  // 10: teamtalk.wire.UserStat
 }
 var file_buddy_proto_depIdxs = []int32{
-	6, // 0: teamtalk.wire.IMRecentContactSessionRsp.contact_session_list:type_name -> teamtalk.wire.ContactSessionInfo
-	7, // 1: teamtalk.wire.IMUsersInfoRsp.user_info_list:type_name -> teamtalk.wire.UserInfo
-	8, // 2: teamtalk.wire.IMUsersStatRsp.user_stat_list:type_name -> teamtalk.wire.UserStat
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8,  // 0: teamtalk.wire.IMRecentContactSessionRsp.contact_session_list:type_name -> teamtalk.wire.ContactSessionInfo
+	9,  // 1: teamtalk.wire.IMUsersInfoRsp.user_info_list:type_name -> teamtalk.wire.UserInfo
+	10, // 2: teamtalk.wire.IMUsersStatRsp.user_stat_list:type_name -> teamtalk.wire.UserStat
+	9,  // 3: teamtalk.wire.IMAllUserRsp.user_list:type_name -> teamtalk.wire.UserInfo
+	4,  // [4:4] is the sub-list for method output_type
+	4,  // [4:4] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_buddy_proto_init() }
@@ -478,7 +623,7 @@ func file_buddy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_buddy_proto_rawDesc), len(file_buddy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

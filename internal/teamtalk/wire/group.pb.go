@@ -25,6 +25,120 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// IMNormalGroupListReq (0x0401) asks db_proxy for the normal groups of a user.
+type IMNormalGroupListReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserId        *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
+	AttachData    []byte                 `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IMNormalGroupListReq) Reset() {
+	*x = IMNormalGroupListReq{}
+	mi := &file_group_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IMNormalGroupListReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IMNormalGroupListReq) ProtoMessage() {}
+
+func (x *IMNormalGroupListReq) ProtoReflect() protoreflect.Message {
+	mi := &file_group_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IMNormalGroupListReq.ProtoReflect.Descriptor instead.
+func (*IMNormalGroupListReq) Descriptor() ([]byte, []int) {
+	return file_group_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *IMNormalGroupListReq) GetUserId() uint32 {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return 0
+}
+
+func (x *IMNormalGroupListReq) GetAttachData() []byte {
+	if x != nil {
+		return x.AttachData
+	}
+	return nil
+}
+
+// IMNormalGroupListRsp (0x0402).
+type IMNormalGroupListRsp struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	UserId           *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
+	GroupVersionList []*GroupVersionInfo    `protobuf:"bytes,2,rep,name=group_version_list,json=groupVersionList" json:"group_version_list,omitempty"`
+	AttachData       []byte                 `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *IMNormalGroupListRsp) Reset() {
+	*x = IMNormalGroupListRsp{}
+	mi := &file_group_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IMNormalGroupListRsp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IMNormalGroupListRsp) ProtoMessage() {}
+
+func (x *IMNormalGroupListRsp) ProtoReflect() protoreflect.Message {
+	mi := &file_group_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IMNormalGroupListRsp.ProtoReflect.Descriptor instead.
+func (*IMNormalGroupListRsp) Descriptor() ([]byte, []int) {
+	return file_group_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *IMNormalGroupListRsp) GetUserId() uint32 {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return 0
+}
+
+func (x *IMNormalGroupListRsp) GetGroupVersionList() []*GroupVersionInfo {
+	if x != nil {
+		return x.GroupVersionList
+	}
+	return nil
+}
+
+func (x *IMNormalGroupListRsp) GetAttachData() []byte {
+	if x != nil {
+		return x.AttachData
+	}
+	return nil
+}
+
 // IMGroupInfoListReq (0x0403) asks db_proxy for groups.
 type IMGroupInfoListReq struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -37,7 +151,7 @@ type IMGroupInfoListReq struct {
 
 func (x *IMGroupInfoListReq) Reset() {
 	*x = IMGroupInfoListReq{}
-	mi := &file_group_proto_msgTypes[0]
+	mi := &file_group_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +163,7 @@ func (x *IMGroupInfoListReq) String() string {
 func (*IMGroupInfoListReq) ProtoMessage() {}
 
 func (x *IMGroupInfoListReq) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[0]
+	mi := &file_group_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +176,7 @@ func (x *IMGroupInfoListReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMGroupInfoListReq.ProtoReflect.Descriptor instead.
 func (*IMGroupInfoListReq) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{0}
+	return file_group_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *IMGroupInfoListReq) GetUserId() uint32 {
@@ -98,7 +212,7 @@ type IMGroupInfoListRsp struct {
 
 func (x *IMGroupInfoListRsp) Reset() {
 	*x = IMGroupInfoListRsp{}
-	mi := &file_group_proto_msgTypes[1]
+	mi := &file_group_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -110,7 +224,7 @@ func (x *IMGroupInfoListRsp) String() string {
 func (*IMGroupInfoListRsp) ProtoMessage() {}
 
 func (x *IMGroupInfoListRsp) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[1]
+	mi := &file_group_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -123,7 +237,7 @@ func (x *IMGroupInfoListRsp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMGroupInfoListRsp.ProtoReflect.Descriptor instead.
 func (*IMGroupInfoListRsp) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{1}
+	return file_group_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *IMGroupInfoListRsp) GetUserId() uint32 {
@@ -164,7 +278,7 @@ type IMGroupCreateReq struct {
 
 func (x *IMGroupCreateReq) Reset() {
 	*x = IMGroupCreateReq{}
-	mi := &file_group_proto_msgTypes[2]
+	mi := &file_group_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -176,7 +290,7 @@ func (x *IMGroupCreateReq) String() string {
 func (*IMGroupCreateReq) ProtoMessage() {}
 
 func (x *IMGroupCreateReq) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[2]
+	mi := &file_group_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -189,7 +303,7 @@ func (x *IMGroupCreateReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMGroupCreateReq.ProtoReflect.Descriptor instead.
 func (*IMGroupCreateReq) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{2}
+	return file_group_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *IMGroupCreateReq) GetUserId() uint32 {
@@ -251,7 +365,7 @@ type IMGroupCreateRsp struct {
 
 func (x *IMGroupCreateRsp) Reset() {
 	*x = IMGroupCreateRsp{}
-	mi := &file_group_proto_msgTypes[3]
+	mi := &file_group_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +377,7 @@ func (x *IMGroupCreateRsp) String() string {
 func (*IMGroupCreateRsp) ProtoMessage() {}
 
 func (x *IMGroupCreateRsp) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[3]
+	mi := &file_group_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +390,7 @@ func (x *IMGroupCreateRsp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMGroupCreateRsp.ProtoReflect.Descriptor instead.
 func (*IMGroupCreateRsp) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{3}
+	return file_group_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *IMGroupCreateRsp) GetUserId() uint32 {
@@ -337,7 +451,7 @@ type IMGroupChangeMemberReq struct {
 
 func (x *IMGroupChangeMemberReq) Reset() {
 	*x = IMGroupChangeMemberReq{}
-	mi := &file_group_proto_msgTypes[4]
+	mi := &file_group_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +463,7 @@ func (x *IMGroupChangeMemberReq) String() string {
 func (*IMGroupChangeMemberReq) ProtoMessage() {}
 
 func (x *IMGroupChangeMemberReq) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[4]
+	mi := &file_group_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +476,7 @@ func (x *IMGroupChangeMemberReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMGroupChangeMemberReq.ProtoReflect.Descriptor instead.
 func (*IMGroupChangeMemberReq) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{4}
+	return file_group_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *IMGroupChangeMemberReq) GetUserId() uint32 {
@@ -419,7 +533,7 @@ type IMGroupChangeMemberRsp struct {
 
 func (x *IMGroupChangeMemberRsp) Reset() {
 	*x = IMGroupChangeMemberRsp{}
-	mi := &file_group_proto_msgTypes[5]
+	mi := &file_group_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +545,7 @@ func (x *IMGroupChangeMemberRsp) String() string {
 func (*IMGroupChangeMemberRsp) ProtoMessage() {}
 
 func (x *IMGroupChangeMemberRsp) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[5]
+	mi := &file_group_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +558,7 @@ func (x *IMGroupChangeMemberRsp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMGroupChangeMemberRsp.ProtoReflect.Descriptor instead.
 func (*IMGroupChangeMemberRsp) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{5}
+	return file_group_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *IMGroupChangeMemberRsp) GetUserId() uint32 {
@@ -511,7 +625,7 @@ type IMGroupChangeMemberNotify struct {
 
 func (x *IMGroupChangeMemberNotify) Reset() {
 	*x = IMGroupChangeMemberNotify{}
-	mi := &file_group_proto_msgTypes[6]
+	mi := &file_group_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +637,7 @@ func (x *IMGroupChangeMemberNotify) String() string {
 func (*IMGroupChangeMemberNotify) ProtoMessage() {}
 
 func (x *IMGroupChangeMemberNotify) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[6]
+	mi := &file_group_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +650,7 @@ func (x *IMGroupChangeMemberNotify) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IMGroupChangeMemberNotify.ProtoReflect.Descriptor instead.
 func (*IMGroupChangeMemberNotify) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{6}
+	return file_group_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *IMGroupChangeMemberNotify) GetUserId() uint32 {
@@ -579,7 +693,16 @@ var File_group_proto protoreflect.FileDescriptor
 const file_group_proto_rawDesc = "" +
 	"\n" +
 	"\vgroup.proto\x12\rteamtalk.wire\x1a\n" +
-	"base.proto\"\x9d\x01\n" +
+	"base.proto\"P\n" +
+	"\x14IMNormalGroupListReq\x12\x17\n" +
+	"\auser_id\x18\x01 \x02(\rR\x06userId\x12\x1f\n" +
+	"\vattach_data\x18\x14 \x01(\fR\n" +
+	"attachData\"\x9f\x01\n" +
+	"\x14IMNormalGroupListRsp\x12\x17\n" +
+	"\auser_id\x18\x01 \x02(\rR\x06userId\x12M\n" +
+	"\x12group_version_list\x18\x02 \x03(\v2\x1f.teamtalk.wire.GroupVersionInfoR\x10groupVersionList\x12\x1f\n" +
+	"\vattach_data\x18\x14 \x01(\fR\n" +
+	"attachData\"\x9d\x01\n" +
 	"\x12IMGroupInfoListReq\x12\x17\n" +
 	"\auser_id\x18\x01 \x02(\rR\x06userId\x12M\n" +
 	"\x12group_version_list\x18\x02 \x03(\v2\x1f.teamtalk.wire.GroupVersionInfoR\x10groupVersionList\x12\x1f\n" +
@@ -650,32 +773,35 @@ func file_group_proto_rawDescGZIP() []byte {
 	return file_group_proto_rawDescData
 }
 
-var file_group_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_group_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_group_proto_goTypes = []any{
-	(*IMGroupInfoListReq)(nil),        // 0: teamtalk.wire.IMGroupInfoListReq
-	(*IMGroupInfoListRsp)(nil),        // 1: teamtalk.wire.IMGroupInfoListRsp
-	(*IMGroupCreateReq)(nil),          // 2: teamtalk.wire.IMGroupCreateReq
-	(*IMGroupCreateRsp)(nil),          // 3: teamtalk.wire.IMGroupCreateRsp
-	(*IMGroupChangeMemberReq)(nil),    // 4: teamtalk.wire.IMGroupChangeMemberReq
-	(*IMGroupChangeMemberRsp)(nil),    // 5: teamtalk.wire.IMGroupChangeMemberRsp
-	(*IMGroupChangeMemberNotify)(nil), // 6: teamtalk.wire.IMGroupChangeMemberNotify
-	(*GroupVersionInfo)(nil),          // 7: teamtalk.wire.GroupVersionInfo
-	(*GroupInfo)(nil),                 // 8: teamtalk.wire.GroupInfo
-	(GroupType)(0),                    // 9: teamtalk.wire.GroupType
-	(GroupModifyType)(0),              // 10: teamtalk.wire.GroupModifyType
+	(*IMNormalGroupListReq)(nil),      // 0: teamtalk.wire.IMNormalGroupListReq
+	(*IMNormalGroupListRsp)(nil),      // 1: teamtalk.wire.IMNormalGroupListRsp
+	(*IMGroupInfoListReq)(nil),        // 2: teamtalk.wire.IMGroupInfoListReq
+	(*IMGroupInfoListRsp)(nil),        // 3: teamtalk.wire.IMGroupInfoListRsp
+	(*IMGroupCreateReq)(nil),          // 4: teamtalk.wire.IMGroupCreateReq
+	(*IMGroupCreateRsp)(nil),          // 5: teamtalk.wire.IMGroupCreateRsp
+	(*IMGroupChangeMemberReq)(nil),    // 6: teamtalk.wire.IMGroupChangeMemberReq
+	(*IMGroupChangeMemberRsp)(nil),    // 7: teamtalk.wire.IMGroupChangeMemberRsp
+	(*IMGroupChangeMemberNotify)(nil), // 8: teamtalk.wire.IMGroupChangeMemberNotify
+	(*GroupVersionInfo)(nil),          // 9: teamtalk.wire.GroupVersionInfo
+	(*GroupInfo)(nil),                 // 10: teamtalk.wire.GroupInfo
+	(GroupType)(0),                    // 11: teamtalk.wire.GroupType
+	(GroupModifyType)(0),              // 12: teamtalk.wire.GroupModifyType
 }
 var file_group_proto_depIdxs = []int32{
-	7,  // 0: teamtalk.wire.IMGroupInfoListReq.group_version_list:type_name -> teamtalk.wire.GroupVersionInfo
-	8,  // 1: teamtalk.wire.IMGroupInfoListRsp.group_info_list:type_name -> teamtalk.wire.GroupInfo
-	9,  // 2: teamtalk.wire.IMGroupCreateReq.group_type:type_name -> teamtalk.wire.GroupType
-	10, // 3: teamtalk.wire.IMGroupChangeMemberReq.change_type:type_name -> teamtalk.wire.GroupModifyType
-	10, // 4: teamtalk.wire.IMGroupChangeMemberRsp.change_type:type_name -> teamtalk.wire.GroupModifyType
-	10, // 5: teamtalk.wire.IMGroupChangeMemberNotify.change_type:type_name -> teamtalk.wire.GroupModifyType
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	9,  // 0: teamtalk.wire.IMNormalGroupListRsp.group_version_list:type_name -> teamtalk.wire.GroupVersionInfo
+	9,  // 1: teamtalk.wire.IMGroupInfoListReq.group_version_list:type_name -> teamtalk.wire.GroupVersionInfo
+	10, // 2: teamtalk.wire.IMGroupInfoListRsp.group_info_list:type_name -> teamtalk.wire.GroupInfo
+	11, // 3: teamtalk.wire.IMGroupCreateReq.group_type:type_name -> teamtalk.wire.GroupType
+	12, // 4: teamtalk.wire.IMGroupChangeMemberReq.change_type:type_name -> teamtalk.wire.GroupModifyType
+	12, // 5: teamtalk.wire.IMGroupChangeMemberRsp.change_type:type_name -> teamtalk.wire.GroupModifyType
+	12, // 6: teamtalk.wire.IMGroupChangeMemberNotify.change_type:type_name -> teamtalk.wire.GroupModifyType
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_group_proto_init() }
@@ -690,7 +816,7 @@ func file_group_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_group_proto_rawDesc), len(file_group_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -33,6 +33,8 @@ const (
 	CommandRecentSessionsRsp Command = 0x0202
 	CommandUsersInfoReq      Command = 0x0204
 	CommandUsersInfoRsp      Command = 0x0205
+	CommandAllUsersReq       Command = 0x0208
+	CommandAllUsersRsp       Command = 0x0209
 	CommandUsersStatReq      Command = 0x020a
 	CommandUsersStatRsp      Command = 0x020b
 
@@ -48,6 +50,8 @@ const (
 	CommandMsgByIDReq     Command = 0x030d
 	CommandMsgByIDRsp     Command = 0x030e
 
+	CommandUserGroupsReq     Command = 0x0401
+	CommandUserGroupsRsp     Command = 0x0402
 	CommandGroupInfoReq      Command = 0x0403
 	CommandGroupInfoRsp      Command = 0x0404
 	CommandGroupCreateReq    Command = 0x0405
@@ -70,6 +74,9 @@ func (c Command) Answer() Command {
 	}
 	return c + 1
 }
+
+// UserStatusDeparted is the status of users who have left TeamTalk.
+const UserStatusDeparted uint32 = 3
 
 // MsgIDUnknown is the id in an answer after a failure of db_proxy's counter. The message may be stored.
 const MsgIDUnknown uint32 = 0xFFFFFFFF

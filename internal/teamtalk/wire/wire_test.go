@@ -22,6 +22,7 @@ import (
 var allMessages = []proto.Message{
 	&UserInfo{}, &UserStat{}, &MsgInfo{}, &UnreadInfo{}, &GroupInfo{}, &GroupVersionInfo{},
 	&ContactSessionInfo{}, &IMRecentContactSessionReq{}, &IMRecentContactSessionRsp{},
+	&IMAllUserReq{}, &IMAllUserRsp{}, &IMNormalGroupListReq{}, &IMNormalGroupListRsp{},
 	&IMUsersInfoReq{}, &IMUsersInfoRsp{}, &IMUsersStatReq{}, &IMUsersStatRsp{},
 	&IMGroupInfoListReq{}, &IMGroupInfoListRsp{}, &IMGroupCreateReq{}, &IMGroupCreateRsp{},
 	&IMGroupChangeMemberReq{}, &IMGroupChangeMemberRsp{}, &IMGroupChangeMemberNotify{},
