@@ -116,8 +116,13 @@ const (
 const (
 	// ReasonSenderNotFound: the sender does not exist. Mobile clients would hide the message.
 	ReasonSenderNotFound = "SenderNotFound"
-	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store the message for nobody.
+	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store the message for nobody. Users who have left
+	// TeamTalk are not found by their name.
 	ReasonRecipientNotFound = "RecipientNotFound"
+	// ReasonRecipientAmbiguous: several users, or several groups of the sender, have the name.
+	ReasonRecipientAmbiguous = "RecipientAmbiguous"
+	// ReasonRecipientDeparted: the user has left TeamTalk. It would store the message, and nobody would read it.
+	ReasonRecipientDeparted = "RecipientDeparted"
 	// ReasonGroupNotFound: the group does not exist. TeamTalk would not answer.
 	ReasonGroupNotFound = "GroupNotFound"
 	// ReasonSenderNotInGroup: the sender is not a member of the group. TeamTalk would not answer.

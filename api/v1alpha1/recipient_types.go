@@ -92,9 +92,14 @@ type RecipientStatus struct {
 	// +required
 	Type RecipientType `json:"type"`
 
-	// id is the id of the user or group.
-	// +required
-	ID int64 `json:"id"`
+	// id is the id of the user or group. It is unset for a name that was not found, or was not looked up yet.
+	// +optional
+	ID int64 `json:"id,omitempty"`
+
+	// name is the name in to.userNames or to.groupNames that the id was found by.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name,omitempty"`
 
 	// state is the delivery state.
 	// +required
@@ -148,28 +153,111 @@ type RecipientStatus struct {
 	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
 }
 
+// Recipients is a set of users and groups. Names are looked up when the message is sent. Their ids are recorded before
+// anything is sent, and are not looked up again.
+type Recipients struct {
+	// users are TeamTalk user ids.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Users []UserID `json:"users,omitempty"`
+
+	// groups are TeamTalk group ids. A sender must be a member of each group.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Groups []GroupID `json:"groups,omitempty"`
+
+	// userNames are the login names of TeamTalk users. Upper and lower case differ.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	UserNames []string `json:"userNames,omitempty"`
+
+	// groupNames are the names of normal groups that the sender is a member of. Upper and lower case differ.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	GroupNames []string `json:"groupNames,omitempty"`
+}
+
+// RecipientIDs is a set of ids of users and groups.
+type RecipientIDs struct {
+	// users are TeamTalk user ids.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Users []UserID `json:"users,omitempty"`
+
+	// groups are TeamTalk group ids. A sender must be a member of each group.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Groups []GroupID `json:"groups,omitempty"`
+}
+
 // Recipient is a TeamTalk user or group. It is not part of the API.
 //
 // +kubebuilder:object:generate=false
 type Recipient struct {
 	Type RecipientType
-	ID   uint32
+	// ID is 0 while only the Name is known.
+	ID uint32
+	// Name is set only if ID is 0. So two values are equal if they are the same recipient.
+	Name string
 }
 
-// All returns the recipients, the users first.
+// Resolved reports whether the id is known.
+func (r Recipient) Resolved() bool { return r.ID != 0 }
+
+// Recipient returns whose status it is.
+func (r *RecipientStatus) Recipient() Recipient {
+	to := Recipient{Type: r.Type, ID: uint32(r.ID)}
+	if !to.Resolved() {
+		to.Name = r.Name
+	}
+	return to
+}
+
+// All returns the recipients: users, groups, and then those that are given by name.
 func (r *Recipients) All() []Recipient {
+	ids := RecipientIDs{Users: r.Users, Groups: r.Groups}
+	all := slices.Grow(ids.All(), len(r.UserNames)+len(r.GroupNames))
+	for _, name := range r.UserNames {
+		all = append(all, Recipient{Type: RecipientUser, Name: name})
+	}
+	for _, name := range r.GroupNames {
+		all = append(all, Recipient{Type: RecipientGroup, Name: name})
+	}
+	return all
+}
+
+// Len returns the number of entries.
+func (r *Recipients) Len() int {
+	return len(r.Users) + len(r.Groups) + len(r.UserNames) + len(r.GroupNames)
+}
+
+// HasNames reports whether recipients are given by name.
+func (r *Recipients) HasNames() bool { return len(r.UserNames)+len(r.GroupNames) > 0 }
+
+// All returns the recipients, the users first.
+func (r *RecipientIDs) All() []Recipient {
 	all := make([]Recipient, 0, len(r.Users)+len(r.Groups))
 	for _, id := range r.Users {
-		all = append(all, Recipient{RecipientUser, uint32(id)})
+		all = append(all, Recipient{Type: RecipientUser, ID: uint32(id)})
 	}
 	for _, id := range r.Groups {
-		all = append(all, Recipient{RecipientGroup, uint32(id)})
+		all = append(all, Recipient{Type: RecipientGroup, ID: uint32(id)})
 	}
 	return all
 }
 
 // Has reports whether the set contains the recipient.
-func (r *Recipients) Has(t RecipientType, id int64) bool {
+func (r *RecipientIDs) Has(t RecipientType, id int64) bool {
 	if t == RecipientGroup {
 		return slices.Contains(r.Groups, GroupID(id))
 	}

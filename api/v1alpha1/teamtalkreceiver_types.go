@@ -116,7 +116,7 @@ type TeamTalkReceiverSpec struct {
 	// +required
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
-	To Recipients `json:"to,omitzero"`
+	To RecipientIDs `json:"to,omitzero"`
 
 	// toLabel is the alert label that lists recipients: user ids, and "group:" with group ids, separated by commas.
 	// +optional
@@ -128,7 +128,7 @@ type TeamTalkReceiverSpec struct {
 	// allow lists the recipients that toLabel or recipients may name. Others are ignored. If none remains, the
 	// alert is sent to the recipients in to.
 	// +optional
-	Allow *Recipients `json:"allow,omitempty"`
+	Allow *RecipientIDs `json:"allow,omitempty"`
 
 	// recipients is a CEL expression for who gets an alert, or a body without alerts: a list of user(id) and
 	// group(id), which allow must list. Example: payload.labels.team == "db" ? [user(2)] : []

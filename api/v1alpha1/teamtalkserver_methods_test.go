@@ -5,7 +5,7 @@ package v1alpha1
 import "testing"
 
 func TestPermitsRecipient(t *testing.T) {
-	two := Recipients{Users: []UserID{2}}
+	two := RecipientIDs{Users: []UserID{2}}
 	tests := map[string]struct {
 		rules *RecipientRules
 		typ   RecipientType

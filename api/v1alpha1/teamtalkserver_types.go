@@ -262,12 +262,12 @@ type AllowedNamespaces struct {
 type RecipientRules struct {
 	// deny lists the recipients that get no messages.
 	// +optional
-	Deny Recipients `json:"deny,omitzero"`
+	Deny RecipientIDs `json:"deny,omitzero"`
 
 	// allow lists the recipients that messages may have. If empty, all recipients are allowed that are not
 	// in deny.
 	// +optional
-	Allow Recipients `json:"allow,omitzero"`
+	Allow RecipientIDs `json:"allow,omitzero"`
 }
 
 // GroupsSpec lists groups of other creators that may be managed. A gateway in direct mode changes them in the name of

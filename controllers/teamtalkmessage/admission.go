@@ -25,7 +25,7 @@ func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 
 // admit waits for older messages of the same conversations, and for slots. The queue wakes it.
 func (r *Reconciler) admit(s *scope) outcome {
-	if s.underWay() || r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.unfinished()) {
+	if s.underWay() || r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.sendable()) {
 		return proceed
 	}
 	if s.session.Health().DBProxyConnected > 0 || s.begun() {

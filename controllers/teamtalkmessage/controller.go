@@ -136,6 +136,7 @@ func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) 
 // forget drops what is kept for a message that is gone or has finished.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.ConfigMaps.Release(key)
+	r.Engine.ForgetNames(key)
 	r.written.Delete(key)
 	r.fresh.Delete(key)
 }
@@ -213,6 +214,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(r.awaitServerEvent),
 		r.loadContent,
 		check(makePayload),
+		check(r.resolveNames),
 		check(r.admit),
 		check(r.stageCreateTime),
 		r.submit,

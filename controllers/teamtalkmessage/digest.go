@@ -11,8 +11,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// specDigest identifies what decides a message: its recipients, sender, server, key and content. A set of ids has
-// one digest, whatever their order.
+// specDigest identifies what decides a message: its recipients, sender, server, key and content. A set of ids or
+// names has one digest, whatever their order.
 func specDigest(m *v1alpha1.TeamTalkMessage) string {
 	decides := struct {
 		To       v1alpha1.Recipients
@@ -25,6 +25,9 @@ func specDigest(m *v1alpha1.TeamTalkMessage) string {
 		v1alpha1.Recipients{
 			Users:  slices.Sorted(slices.Values(m.Spec.To.Users)),
 			Groups: slices.Sorted(slices.Values(m.Spec.To.Groups)),
+
+			UserNames:  slices.Sorted(slices.Values(m.Spec.To.UserNames)),
+			GroupNames: slices.Sorted(slices.Values(m.Spec.To.GroupNames)),
 		},
 		m.Spec.Content, m.Spec.LongText, m.Spec.SenderID, m.ServerKey().String(), m.Spec.IdempotencyKey,
 	}

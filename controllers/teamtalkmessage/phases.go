@@ -96,6 +96,8 @@ func checkDeadline(s *scope) outcome {
 		for i, p := range s.recipients {
 			switch {
 			case p.Done():
+			case !p.Resolved():
+				s.refuse(i, v1alpha1.ReasonDeadlineExceeded, msgDeadlineName)
 			case len(p.Earlier) > 0:
 				s.refuse(i, v1alpha1.ReasonDeadlineExceeded, delivery.MsgDeadlineSegment)
 			default:
@@ -166,7 +168,7 @@ func checkRecipients(s *scope) outcome {
 	}
 	for i, p := range s.recipients {
 		switch {
-		case p.Done():
+		case p.Done(), !p.Resolved():
 		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
 			s.refuseNow(i, v1alpha1.ReasonSendToSelf,
 				fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID))
@@ -263,7 +265,7 @@ func (r *Reconciler) stageCreateTime(s *scope) outcome {
 		p := &s.recipients[i]
 		// A recipient without a recorded attempt was not sent to before it was staged, by any operator.
 		unsent := p.State == v1alpha1.StatePending || p.State == v1alpha1.StateInDoubt && p.Attempts == 0
-		if unsent && p.CreateTime == 0 {
+		if unsent && p.CreateTime == 0 && p.Resolved() {
 			earliest := time.Unix(max(s.now.Unix(), s.message.CreationTimestamp.Unix()), 0)
 			p.CreateTime = r.Engine.Stage(s.serverKey(), s.sender, p.Recipient, earliest)
 			next = recordFirst
@@ -318,7 +320,7 @@ func taskOf(s *scope) delivery.Task {
 		Split:          s.message.Spec.LongText == v1alpha1.LongTextSplit,
 		Policy:         policy,
 		Order:          s.order,
-		Recipients:     s.recipients,
+		Recipients:     s.resolved(),
 		Refusals:       s.refusals,
 		Renewal:        s.underWay(),
 		PayloadPending: s.payloadPending != nil || s.textChanged || s.origin == originSuperseded,

@@ -139,7 +139,7 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 func (r *Reconciler) readProgress(s *scope) {
 	switch snapshot, ok := r.Engine.Snapshot(s.message.UID); {
 	case !ok:
-	case s.isBeforeEdit(snapshot):
+	case s.isBeforeEdit(snapshot), r.hasMore(s, snapshot):
 		r.Engine.Forget(s.message.UID)
 	default:
 		s.adopt(snapshot)
@@ -194,10 +194,10 @@ func (s *scope) newlyDone(before []v1alpha1.RecipientStatus) (done []v1alpha1.Re
 func newlyDone(before, after []v1alpha1.RecipientStatus) (done []v1alpha1.RecipientStatus) {
 	earlier := make(map[v1alpha1.Recipient]v1alpha1.RecipientStatus, len(before))
 	for _, r := range before {
-		earlier[recipientOf(r)] = r
+		earlier[r.Recipient()] = r
 	}
 	for _, r := range after {
-		if b := earlier[recipientOf(r)]; r.Done() && (!b.Done() || b.Attempts != r.Attempts) {
+		if b := earlier[r.Recipient()]; r.Done() && (!b.Done() || b.Attempts != r.Attempts) {
 			done = append(done, r)
 		}
 	}

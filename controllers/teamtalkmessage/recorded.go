@@ -76,7 +76,7 @@ func recordedRows(m *v1alpha1.TeamTalkMessage) []delivery.RecordedRow {
 			by = m.Status.CompletionTime.Time // of several segments, the last was stored later
 		}
 		rows = append(rows, delivery.RecordedRow{
-			Server: m.ServerKey(), Sender: uint32(*m.Status.SenderID), Recipient: recipientOf(r),
+			Server: m.ServerKey(), Sender: uint32(*m.Status.SenderID), Recipient: r.Recipient(),
 			ID: uint32(ids[len(ids)-1]), By: by,
 		})
 	}

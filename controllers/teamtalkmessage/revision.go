@@ -5,6 +5,7 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,11 +75,9 @@ func (s *scope) beginRevision() {
 	if s.origin != originSuperseded {
 		return
 	}
-	if !s.underWay() {
-		for i, p := range s.recipients {
-			if p.State == v1alpha1.StatePending {
-				s.refuseNow(i, v1alpha1.ReasonSuperseded, msgSuperseded)
-			}
+	for i, p := range s.recipients {
+		if p.State == v1alpha1.StatePending && (!s.underWay() || !p.Resolved()) {
+			s.refuseNow(i, v1alpha1.ReasonSuperseded, msgSuperseded)
 		}
 	}
 	if s.unfinished() > 0 {
@@ -87,24 +86,32 @@ func (s *scope) beginRevision() {
 	s.origin, s.former = originRevision, s.recipients
 	s.revision++
 	s.recipients, s.recorded, s.earlierUntil = nil, nil, time.Time{}
-	kept := map[v1alpha1.Recipient]delivery.Progress{}
-	if s.keepsContent = s.message.Status.ContentDigest == contentDigest(s.message); s.keepsContent {
-		for _, p := range s.former {
-			kept[p.Recipient] = keptProgress(p)
-		}
-		if id := s.message.Status.SenderID; s.sender == 0 && id != nil {
-			s.sender = uint32(*id)
-		}
-	} else {
+	if s.keepsContent = s.message.Status.ContentDigest == contentDigest(s.message); !s.keepsContent {
 		s.text, s.sender = nil, 0
+	} else if id := s.message.Status.SenderID; s.sender == 0 && id != nil {
+		s.sender = uint32(*id)
 	}
+	added := map[v1alpha1.Recipient]bool{}
 	for _, r := range s.message.Spec.To.All() {
-		p, ok := kept[r]
-		if !ok {
-			p = delivery.Progress{Recipient: r, State: v1alpha1.StatePending}
+		if p := s.fromFormer(r); !added[p.Recipient] {
+			added[p.Recipient] = true
+			s.recipients = append(s.recipients, p)
 		}
-		s.recipients = append(s.recipients, p)
 	}
+}
+
+// fromFormer returns with what a recipient begins a revision. A name keeps the id that was found for it.
+func (s *scope) fromFormer(r v1alpha1.Recipient) delivery.Progress {
+	i := slices.IndexFunc(s.former, func(p delivery.Progress) bool {
+		return p.Recipient == r || !r.Resolved() && p.Type == r.Type && p.ByName == r.Name
+	})
+	switch {
+	case i >= 0 && s.keepsContent:
+		return keptProgress(s.former[i])
+	case i >= 0:
+		return delivery.Progress{Recipient: s.former[i].Recipient, ByName: s.former[i].ByName, State: v1alpha1.StatePending}
+	}
+	return delivery.Progress{Recipient: r, State: v1alpha1.StatePending}
 }
 
 // keptProgress is a recipient's progress in the next revision, if the content is the same.

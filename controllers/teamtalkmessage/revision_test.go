@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -85,6 +87,37 @@ func TestBeginRevision(t *testing.T) {
 			}
 			if s.origin != tc.want || s.revision != wantRevision || !equalStates(states, tc.wantStates) || s.recipients[1].Reason != tc.wantReason {
 				t.Errorf("origin %d, revision %d, %v, reason %q; want %d, %v, %q", s.origin, s.revision, states, s.recipients[1].Reason, tc.want, tc.wantStates, tc.wantReason)
+			}
+		})
+	}
+}
+
+// TestNamesOfRevision: a name keeps its id in later revisions, and a recipient that several entries name is there once.
+func TestNamesOfRevision(t *testing.T) {
+	resolved := ofUser(4, v1alpha1.StateRouted, "")
+	resolved.Name = "li.si"
+	unknown := v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, Name: "nobody", State: v1alpha1.StatePending}
+	for name, tc := range map[string]struct {
+		text string
+		want []delivery.Progress
+	}{
+		"another text": {"new", []delivery.Progress{
+			{Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 4}, State: v1alpha1.StatePending},
+			{Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, Name: "nobody"}, State: v1alpha1.StatePending},
+		}},
+		"the same text": {"old", []delivery.Progress{
+			{Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 4}, State: v1alpha1.StateRouted},
+			{Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, Name: "nobody"}, State: v1alpha1.StatePending},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := resent(resolved, unknown)
+			m.Spec.To = v1alpha1.Recipients{Users: []v1alpha1.UserID{4}, UserNames: []string{"li.si", "nobody"}}
+			m.Spec.Content.Text = &tc.text
+			s := newScope(m, leadership.Term{Clean: true}, noon)
+			s.beginRevision()
+			if diff := cmp.Diff(tc.want, s.recipients, cmpopts.IgnoreFields(delivery.Progress{}, "ByName")); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}

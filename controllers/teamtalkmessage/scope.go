@@ -110,22 +110,16 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) 
 
 // resume sets the recipients as the status has them.
 func (s *scope) resume() {
-	to, recorded := s.message.Spec.To.All(), map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
-	if s.origin == originSuperseded {
-		to = nil
-	}
+	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
 	if s.origin != originEdit {
 		for _, r := range s.message.Status.Recipients {
-			recorded[recipientOf(r)] = r
-			if s.origin == originSuperseded {
-				to = append(to, recipientOf(r))
-			}
+			recorded[r.Recipient()] = r
 		}
 	}
 	s.recipients, s.recorded = nil, nil
-	for _, r := range to {
+	for _, r := range s.recipientList() {
 		p := progressOf(r, recorded[r])
-		if !s.earlierUntil.IsZero() && s.origin != originEdit {
+		if !s.earlierUntil.IsZero() && s.origin != originEdit && r.Resolved() {
 			p = p.FromPriorTerm(s.now)
 		}
 		s.recipients = append(s.recipients, p)
@@ -147,11 +141,6 @@ func startsAgain(m *v1alpha1.TeamTalkMessage) bool {
 		m.Status.SpecDigest != specDigest(m)
 }
 
-// recipientOf returns the recipient of a status.
-func recipientOf(r v1alpha1.RecipientStatus) v1alpha1.Recipient {
-	return v1alpha1.Recipient{Type: r.Type, ID: uint32(r.ID)}
-}
-
 // progressOf reads a recipient's progress back from its status; the zero status is of a new recipient.
 func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
 	p := delivery.Progress{
@@ -160,6 +149,9 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 		DoubtSince: ptr.Deref(status.InDoubtSince, metav1.Time{}).Time,
 		StoredAt:   ptr.Deref(status.StoredAt, metav1.Time{}).Time,
 		RoutedAt:   ptr.Deref(status.RoutedAt, metav1.Time{}).Time,
+	}
+	if r.Resolved() {
+		p.ByName = status.Name
 	}
 	earlier := status.MessageIDs
 	switch p.State {
@@ -192,6 +184,10 @@ func (s *scope) adopt(snapshot delivery.Snapshot) {
 		s.origin = originStatus
 	}
 	s.snapshot, s.sender = &snapshot, snapshot.Sender
+	if s.message.Spec.To.HasNames() || s.origin == originSuperseded {
+		s.recipients = withNames(s.recipients, snapshot.Recipients)
+		return
+	}
 	for i, p := range snapshot.Recipients {
 		if p.CreateTime == 0 && len(s.recipients) == len(snapshot.Recipients) {
 			// Staged since: the status has its time, and the engine does not know it yet.
@@ -305,16 +301,18 @@ func (s *scope) asksFirst() bool {
 
 // refuse keeps a recipient from being sent to. It fails at once, or when the store shows that nothing was sent.
 func (s *scope) refuse(i int, reason, message string) {
-	if s.asksFirst() {
-		s.refuseUnsent(s.recipients[i].Recipient, reason, message)
-	} else {
+	switch {
+	case !s.asksFirst():
 		s.refuseNow(i, reason, message)
+	case s.recipients[i].Resolved():
+		s.refuseUnsent(s.recipients[i].Recipient, reason, message)
+	default: // once its name is resolved
 	}
 }
 
 // refuseNow is refuse for what no resource can have sent.
 func (s *scope) refuseNow(i int, reason, message string) {
-	if p := &s.recipients[i]; p.State == v1alpha1.StatePending && !s.underWay() {
+	if p := &s.recipients[i]; p.State == v1alpha1.StatePending && (!s.underWay() || !p.Resolved()) {
 		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
 	} else {
 		s.refuseUnsent(p.Recipient, reason, message)
@@ -401,7 +399,7 @@ func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
 func nothingSent(m *v1alpha1.TeamTalkMessage) bool {
 	// A message may have been sent without its text being recorded until its status shows a revision.
 	identifiesText := identifiesText(m) && (!m.Resends() || len(m.Status.Revisions) > 0)
-	return !isStaged(m) && (m.Spec.Content.Audio != nil || identifiesText && m.Status.Text == nil)
+	return namesUntried(m) || !isStaged(m) && (m.Spec.Content.Audio != nil || identifiesText && m.Status.Text == nil)
 }
 
 // isStaged reports whether a recipient that is not done has its time already, or may have been sent to.

@@ -266,7 +266,9 @@ func TestDeadlineOfSegments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := &v1alpha1.TeamTalkMessage{}
 			m.Spec.Deadline = &metav1.Time{Time: noon.Add(-time.Hour)}
-			s := &scope{message: m, now: noon, recipients: []delivery.Progress{{State: v1alpha1.StatePending, Earlier: tc.earlier}}}
+			s := &scope{message: m, now: noon, recipients: []delivery.Progress{
+				{Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 2}, State: v1alpha1.StatePending, Earlier: tc.earlier},
+			}}
 			checkDeadline(s)
 			if p := s.recipients[0]; p.Reason != v1alpha1.ReasonDeadlineExceeded || p.Message != tc.want {
 				t.Errorf("%s: %s", p.Reason, p.Message)
@@ -346,7 +348,7 @@ func TestRefuse(t *testing.T) {
 func empty(m *v1alpha1.TeamTalkMessage)   { m.Spec.Content.Text = new("") }
 func tooLong(m *v1alpha1.TeamTalkMessage) { m.Spec.Content.Text = new(strings.Repeat("x", 3052)) }
 func denyUsers(s *v1alpha1.TeamTalkServer) {
-	s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}}}
+	s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.RecipientIDs{Users: []v1alpha1.UserID{3}}}
 }
 
 // TestSuspendedAtDeadline: nothing more is sent then, and what was sent is asked for.

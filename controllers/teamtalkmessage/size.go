@@ -70,8 +70,14 @@ func worstSize(m *v1alpha1.TeamTalkMessage) int {
 	}
 	shown := *m
 	shown.Status.Recipients = nil
-	recipients := max(len(m.Spec.To.Users)+len(m.Spec.To.Groups), len(m.Status.Recipients))
-	return storedSize(&shown) + worstStatusRest + recipients*storedSize(worstRecipient(segments))
+	recipients := max(m.Spec.To.Len(), len(m.Status.Recipients))
+	size := storedSize(&shown) + worstStatusRest + recipients*storedSize(worstRecipient(segments))
+	for _, names := range [][]string{m.Spec.To.UserNames, m.Spec.To.GroupNames} {
+		for _, name := range names {
+			size += len(`"name":`) + storedSize(name)
+		}
+	}
+	return size
 }
 
 // worstRecipient returns the longest status of a recipient.

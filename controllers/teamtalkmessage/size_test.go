@@ -81,6 +81,12 @@ func TestWorstSize(t *testing.T) {
 		"a very long retry": {func(m *v1alpha1.TeamTalkMessage) {
 			m.Annotations = map[string]string{v1alpha1.RetryAnnotation: strings.Repeat("<", 200<<10)}
 		}, 1},
+		"names": {func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.To.Users = nil
+			for i := range v1alpha1.MaxRecipients {
+				m.Spec.To.UserNames = append(m.Spec.To.UserNames, fmt.Sprintf("%060d<", i))
+			}
+		}, 1},
 		"recorded before, too": {func(m *v1alpha1.TeamTalkMessage) { m.Status.Recipients = make([]v1alpha1.RecipientStatus, 1000) }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,7 +105,8 @@ func TestWorstSize(t *testing.T) {
 			}
 			for i := range s.recipients {
 				p := delivery.Progress{
-					Recipient: s.recipients[i].Recipient, State: v1alpha1.StateAcknowledged, Reason: reason, Message: text,
+					Recipient: v1alpha1.Recipient{Type: s.recipients[i].Type, ID: math.MaxUint32}, ByName: s.recipients[i].Name,
+					State: v1alpha1.StateAcknowledged, Reason: reason, Message: text,
 					MessageID: math.MaxUint32, Attempts: math.MaxInt32, CreateTime: math.MaxUint32,
 					DoubtSince: time.Now(), StoredAt: time.Now(), RoutedAt: time.Now(),
 				}

@@ -230,7 +230,8 @@ func recipientStatus(p delivery.Progress, staged bool) v1alpha1.RecipientStatus 
 	}
 	r := v1alpha1.RecipientStatus{
 		Type: p.Type, ID: int64(p.ID), State: p.State, Reason: p.Reason, Message: shorten(p.Message),
-		Attempts: p.Attempts, InDoubtSince: at(p.DoubtSince), StoredAt: at(p.StoredAt), RoutedAt: at(p.RoutedAt),
+		Name: cmp.Or(p.ByName, p.Name), Attempts: p.Attempts,
+		InDoubtSince: at(p.DoubtSince), StoredAt: at(p.StoredAt), RoutedAt: at(p.RoutedAt),
 	}
 	for _, id := range p.Earlier {
 		r.MessageIDs = append(r.MessageIDs, int64(id))
@@ -257,15 +258,21 @@ func shorten(message string) string {
 
 // summarizeRecipients names the recipients, or counts them where they are many.
 func summarizeRecipients(to v1alpha1.Recipients) string {
-	users, groups := summarizeIDs("user", to.Users), summarizeIDs("group", to.Groups)
+	users := summarizeEntries("user", to.Users, to.UserNames)
+	groups := summarizeEntries("group", to.Groups, to.GroupNames)
 	if users != "" && groups != "" {
 		return users + "; " + groups
 	}
 	return users + groups
 }
 
-func summarizeIDs[T v1alpha1.UserID | v1alpha1.GroupID](what string, ids []T) string {
-	switch n := len(ids); {
+func summarizeEntries[T v1alpha1.UserID | v1alpha1.GroupID](what string, ids []T, names []string) string {
+	var entries []string
+	for _, id := range ids {
+		entries = append(entries, fmt.Sprint(id))
+	}
+	entries = append(entries, names...)
+	switch n := len(entries); {
 	case n == 0:
 		return ""
 	case n > 3:
@@ -273,7 +280,7 @@ func summarizeIDs[T v1alpha1.UserID | v1alpha1.GroupID](what string, ids []T) st
 	case n > 1:
 		what += "s"
 	}
-	return what + " " + strings.Trim(strings.ReplaceAll(fmt.Sprint(ids), " ", ","), "[]")
+	return what + " " + strings.Join(entries, ",")
 }
 
 func plural(n int, what string) string {

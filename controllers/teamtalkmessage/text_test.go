@@ -41,7 +41,8 @@ func (t text) recorded() *v1alpha1.RecordedText {
 // TestRecordText: no text is sent while another one of the ConfigMap may be in the store.
 func TestRecordText(t *testing.T) {
 	short, long, longer := text{"a"}, text{"(1/2) a", "(2/2) b"}, text{"(1/2) a", "(2/2) c"}
-	pending, doubt := delivery.Progress{State: v1alpha1.StatePending}, delivery.Progress{State: v1alpha1.StateInDoubt}
+	pending := delivery.Progress{Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 2}, State: v1alpha1.StatePending}
+	doubt := delivery.Progress{State: v1alpha1.StateInDoubt}
 	has := delivery.Progress{State: v1alpha1.StateRouted, MessageID: 7}
 	begun, hasBoth, unknown := pending, has, pending
 	begun.Earlier, hasBoth.Earlier = []uint32{7}, []uint32{6}

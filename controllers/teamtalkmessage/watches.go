@@ -52,7 +52,7 @@ func (h eventHandler) addUnfinished(o client.Object, w workQueue) {
 func (h eventHandler) addStaged(m *v1alpha1.TeamTalkMessage) {
 	for _, r := range m.Status.Recipients {
 		if r.CreateTime != nil && m.Status.SenderID != nil {
-			h.engine.AddStaged(m.ServerKey(), uint32(*m.Status.SenderID), recipientOf(r), uint32(r.CreateTime.Unix()))
+			h.engine.AddStaged(m.ServerKey(), uint32(*m.Status.SenderID), r.Recipient(), uint32(r.CreateTime.Unix()))
 		}
 	}
 }
@@ -74,7 +74,7 @@ func enqueue(w workQueue, o client.Object) {
 func queueMessage(m *v1alpha1.TeamTalkMessage) queue.Message {
 	key := client.ObjectKeyFromObject(m)
 	return queue.Message{
-		Key: key, UID: m.UID, ResourceVersion: m.ResourceVersion, Server: m.ServerKey(), Recipients: m.Spec.To.All(),
+		Key: key, UID: m.UID, ResourceVersion: m.ResourceVersion, Server: m.ServerKey(), Recipients: queueRecipients(m),
 		Order: queue.Order{Created: m.Begins(), Seen: m.ResourceVersion, Name: key.String()},
 	}
 }

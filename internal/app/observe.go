@@ -88,7 +88,7 @@ func logFinished(log logr.Logger, w teamtalkmessage.StatusWrite) {
 		server = w.Server.String()
 	}
 	log.Info("message finished", "message", m.Namespace+"/"+m.Name, "uid", string(m.UID), "server", server,
-		"outcome", outcome, "reason", reason, "recipients", len(m.Spec.To.Users)+len(m.Spec.To.Groups))
+		"outcome", outcome, "reason", reason, "recipients", m.Spec.To.Len())
 }
 
 // logDeleted logs what was sent of a message that was deleted meanwhile: no status shows it.

@@ -124,10 +124,11 @@ func (s DirectorySnapshot) otherMember(sender uint32) []uint32 {
 // respondsWithData reports whether the directory answered from its data: an outage looks like empty lists.
 func (s DirectorySnapshot) respondsWithData() bool { return len(s.Users) > 0 }
 
-// shows reports whether the snapshot shows a user, or a group with the sender as a member.
+// shows reports whether the snapshot shows a user who has not left, or a group with the sender as a member.
 func (s DirectorySnapshot) shows(r v1alpha1.Recipient, sender uint32) bool {
 	if r.Type == v1alpha1.RecipientUser {
-		return s.Users[r.ID] != nil
+		user := s.Users[r.ID]
+		return user != nil && (user.GetStatus() != wire.UserStatusDeparted || r.ID == sender)
 	}
 	return slices.Contains(s.Groups[r.ID].GetGroupMemberList(), sender)
 }
@@ -142,6 +143,8 @@ func (s DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) *v1alpha
 		return refuse(v1alpha1.ReasonSenderNotFound, "sender: user %d does not exist in TeamTalk", sender)
 	case s.shows(r, sender):
 		return nil
+	case r.Type == v1alpha1.RecipientUser && s.Users[r.ID] != nil:
+		return refuse(v1alpha1.ReasonRecipientDeparted, "user %d has left TeamTalk, and would not read it", r.ID)
 	case r.Type == v1alpha1.RecipientUser:
 		return refuse(v1alpha1.ReasonRecipientNotFound, "user %d does not exist in TeamTalk", r.ID)
 	case group == nil:
@@ -156,7 +159,7 @@ func (s DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) *v1alpha
 // isDirectoryReason reports whether a reason is one of refusal's.
 func isDirectoryReason(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound,
+	case v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonRecipientDeparted,
 		v1alpha1.ReasonGroupNotFound, v1alpha1.ReasonSenderNotInGroup:
 		return true
 	}

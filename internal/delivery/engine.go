@@ -45,6 +45,7 @@ type Engine struct {
 	keyedAttempts *keyedAttempts
 	staged        *stagedTimes
 	directory     directoryCache
+	names         nameCache
 	workers       *workers
 	known         *knownRows
 	// unfinished counts recipients that are not done, with a goroutine or without, and what else Start waits for.
@@ -107,6 +108,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.mu.Unlock()
 	e.unfinished.Wait()
 	e.directory.batches.Wait()
+	e.names.end()
 	e.workers.watching.Wait()
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 // Progress is what is recorded of one recipient: the resource's status shows it.
 type Progress struct {
 	v1alpha1.Recipient
+	// ByName is the name that the id was found by, if any.
+	ByName  string
 	State   v1alpha1.RecipientState
 	Reason  string
 	Message string

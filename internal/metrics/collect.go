@@ -84,6 +84,7 @@ var failures = []string{
 	v1alpha1.ReasonOutcomeUnknown,
 	v1alpha1.ReasonSenderNotPermitted, v1alpha1.ReasonRecipientNotPermitted,
 	v1alpha1.ReasonSenderNotFound, v1alpha1.ReasonRecipientNotFound, v1alpha1.ReasonGroupNotFound,
+	v1alpha1.ReasonRecipientAmbiguous, v1alpha1.ReasonRecipientDeparted,
 	v1alpha1.ReasonSenderNotInGroup, v1alpha1.ReasonSendToSelf,
 	v1alpha1.ReasonContentEmpty, v1alpha1.ReasonContentTooLong, v1alpha1.ReasonContentInvalid,
 	v1alpha1.ReasonContentChanged, v1alpha1.ReasonStatusTooLarge,

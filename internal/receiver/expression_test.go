@@ -105,7 +105,7 @@ func TestFilter(t *testing.T) {
 func TestRecipientsByContent(t *testing.T) {
 	x := newExpressive(t, func(s *v1alpha1.TeamTalkReceiverSpec) {
 		s.To.Users = []v1alpha1.UserID{2}
-		s.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3}, Groups: []v1alpha1.GroupID{7}}
+		s.Allow = &v1alpha1.RecipientIDs{Users: []v1alpha1.UserID{3}, Groups: []v1alpha1.GroupID{7}}
 		s.Recipients = `payload.labels.team == "db" ? [group(7), user(3), user(3), user(99)] : payload.labels.team == "net" ? [user(98)] : []`
 	})
 	a, _ := x.post(twoTeams)

@@ -42,7 +42,7 @@ type scenario struct {
 
 // scenarios are all of them, longest first, so that they end together.
 func scenarios() []scenario {
-	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), scheduleScenarios(),
+	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), scheduleScenarios(), nameScenarios(),
 		leaderScenarios(), answerScenarios(), readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(),
 		editScenarios(), revisionScenarios(), contentScenarios(), keyScenarios(), tableScenarios(), identityScenarios(),
 		rowScenarios(), installationScenarios(), gatewayScenarios(), addressScenarios())

@@ -91,7 +91,7 @@ func devTarget(ctx context.Context) *target {
 	for i := range uint32(devGroups) {
 		t.groups = append(t.groups, 1+i)
 		seed.Groups = append(seed.Groups,
-			devserver.Group{ID: 1 + i, Name: fmt.Sprint("group", i), Members: []uint32{1, 100, 101}})
+			devserver.Group{ID: 1 + i, Name: fmt.Sprint("group", 1+i), Members: []uint32{1, 100, 101}})
 	}
 	t.dev = framework.MustGet(framework.StartTeamTalk(ctx, func(o *devserver.Options) {
 		o.Seed, o.FaultSeed = seed, uint64(time.Now().UnixNano())

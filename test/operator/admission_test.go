@@ -41,6 +41,17 @@ func TestMessageAdmission(t *testing.T) {
 		"1001 users and groups": {edit: func(m *v1alpha1.TeamTalkMessage) {
 			m.Spec.To = v1alpha1.Recipients{Users: many(1000), Groups: []v1alpha1.GroupID{1}}
 		}, want: "at most 1000 recipients"},
+		"a user name":            {edit: toNames([]string{"zhang.san"})},
+		"a group name":           {edit: toNames(nil, strings.Repeat("组", 256))},
+		"an empty list of names": {edit: toNames([]string{}), want: "spec.to"},
+		"an empty user name":     {edit: toNames([]string{""}), want: "userNames[0]"},
+		"an empty group name":    {edit: toNames(nil, ""), want: "groupNames[0]"},
+		"a user name too long":   {edit: toNames([]string{strings.Repeat("x", 65)}), want: "Too long"},
+		"a group name too long":  {edit: toNames(nil, strings.Repeat("x", 257)), want: "Too long"},
+		"a user name twice":      {edit: toNames([]string{"a", "b", "a"}), want: "Duplicate value"},
+		"1000 users and a name": {edit: func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.To = v1alpha1.Recipients{Users: many(1000), UserNames: []string{"a"}}
+		}, want: "at most 1000 recipients"},
 		"sender among the users":   {edit: func(m *v1alpha1.TeamTalkMessage) { id := v1alpha1.UserID(7); m.Spec.SenderID = &id; toUsers(7)(m) }, want: "senderID must not be among to.users"},
 		"no content":               {edit: withContent(v1alpha1.Content{}), want: "spec.content"},
 		"two contents":             {edit: withContent(v1alpha1.Content{Text: ptr.To("a"), Image: &v1alpha1.ImageContent{URL: "https://example.com/a.png"}}), want: "exactly one of the fields in [text json textFrom image audio]"},
@@ -132,6 +143,8 @@ func TestImmutable(t *testing.T) {
 		"content":         `{"spec":{"content":{"text":"other"}}}`,
 		"another content": `{"spec":{"content":{"text":null,"json":{"a":1}}}}`,
 		"recipients":      fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.Bob),
+		"user names":      `{"spec":{"to":{"userNames":["zhang.san"]}}}`,
+		"group names":     `{"spec":{"to":{"groupNames":["oncall"]}}}`,
 		"sender":          fmt.Sprintf(`{"spec":{"senderID":%d}}`, x.Mate),
 		"server":          `{"spec":{"serverRef":{"name":"other"}}}`,
 		"key":             `{"spec":{"idempotencyKey":"other"}}`,

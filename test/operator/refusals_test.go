@@ -82,7 +82,7 @@ func TestRefused(t *testing.T) {
 		},
 		"recipient not permitted": {
 			declare: func(x *tenant) {
-				alice := v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}}
+				alice := v1alpha1.RecipientIDs{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}}
 				x.CreateServer(func(s *v1alpha1.TeamTalkServer) { s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: alice} })
 			},
 			want: v1alpha1.ReasonRecipientNotPermitted,

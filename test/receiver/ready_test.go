@@ -134,14 +134,14 @@ func TestRefusedOnAdmission(t *testing.T) {
 		want string
 	}{
 		"fine":                     {func(*v1alpha1.TeamTalkReceiver) {}, ""},
-		"no recipients":            {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
+		"no recipients":            {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.RecipientIDs{} }, "spec.to"},
 		"toLabel without allow":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
-		"allow without toLabel":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.Recipients{} }, "must be set together"},
+		"allow without toLabel":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.RecipientIDs{} }, "must be set together"},
 		"recipients without allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Recipients = "[]" }, "must be set together"},
 		"recipients with toLabel": {func(r *v1alpha1.TeamTalkReceiver) {
-			r.Spec.Recipients, r.Spec.ToLabel, r.Spec.Allow = "[]", "user", &v1alpha1.Recipients{}
+			r.Spec.Recipients, r.Spec.ToLabel, r.Spec.Allow = "[]", "user", &v1alpha1.RecipientIDs{}
 		}, "must not be set together"},
-		"recipients, with allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Recipients, r.Spec.Allow = "[]", &v1alpha1.Recipients{} }, ""},
+		"recipients, with allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Recipients, r.Spec.Allow = "[]", &v1alpha1.RecipientIDs{} }, ""},
 		"a blank filter":         {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Filter = " \n" }, "spec.filter"},
 		"a key that is too long": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupKey = strings.Repeat("a", 4097) }, "spec.dedupKey"},
 		"groupBy, Generic":       {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Type, r.Spec.GroupBy = "Generic", []string{"a"} }, "type Alertmanager"},

@@ -79,7 +79,8 @@ type Message struct {
 	ResourceVersion string
 	Server          types.NamespacedName
 	// Order is kept from the first Add.
-	Order      Order
+	Order Order
+	// Recipients may be names. After these have been resolved, their ids are added.
 	Recipients []v1alpha1.Recipient
 }
 
@@ -107,6 +108,8 @@ type peer struct {
 	flow  unique.Handle[fairqueue.Flow]
 	group bool
 	id    uint32
+	// name is set while the id is not known.
+	name string
 }
 
 // peerLine is the line of a peer. Half a million recipients may have places: each takes about 120 bytes.
@@ -125,13 +128,21 @@ type reservation struct {
 func (r *reservation) orderOf() *Order { return &r.of.Order }
 func (r *reservation) indexOf() *int   { return &r.index }
 
-// Add reserves the places of a message that is not known yet. It returns the Order of the first Add.
+// Add reserves the places of a message that is not known yet, or whose names have been resolved since. It returns the
+// Order of the first Add.
 func (q *Queue) Add(m Message) (o Order, known bool) {
 	q.mu.Lock()
 	defer q.unlock()
 	if p := q.pending[m.UID]; p != nil {
 		m.Order = p.Order
+		resolved := p.reserved != nil && len(m.Recipients) > len(p.Recipients)
 		p.Message = m
+		if resolved {
+			requeued := p.requeued
+			q.done(p)
+			q.reserve(p)
+			p.requeued = requeued
+		}
 		return m.Order, true
 	}
 	q.drop(q.pending[q.uids[m.Key]])
@@ -183,7 +194,7 @@ func (q *Queue) reserve(p *pending) {
 	p.reserved = make([]reservation, 0, len(p.Recipients)) // not to be moved: lines point into it
 	flow, distinct := unique.Make(FlowOf(p.Key, p.Server)), make(map[peer]bool, len(p.Recipients))
 	for _, recipient := range p.Recipients {
-		to := peer{flow, recipient.Type == v1alpha1.RecipientGroup, recipient.ID}
+		to := peer{flow, recipient.Type == v1alpha1.RecipientGroup, recipient.ID, recipient.Name}
 		if distinct[to] {
 			continue // it would wait for itself
 		}

@@ -68,7 +68,7 @@ func forCaller(r *api.Result, size int) {
 // rejections are the reasons that TeamTalk gives. Only a replica that lags can be wrong about them.
 var rejections = map[string]bool{
 	v1alpha1.ReasonSenderNotFound: true, v1alpha1.ReasonRecipientNotFound: true,
-	v1alpha1.ReasonGroupNotFound: true, v1alpha1.ReasonSenderNotInGroup: true,
+	v1alpha1.ReasonGroupNotFound: true, v1alpha1.ReasonSenderNotInGroup: true, v1alpha1.ReasonRecipientDeparted: true,
 }
 
 // rejected reports whether TeamTalk rejects all recipients who do not have the message.

@@ -55,6 +55,7 @@ var codes = map[string]Code{
 	v1alpha1.ReasonSenderNotPermitted:    CodeKeyNotForUser,
 	v1alpha1.ReasonSendToSelf:            CodeIDNotAllowed,
 	v1alpha1.ReasonRecipientNotFound:     CodeIDNotAllowed,
+	v1alpha1.ReasonRecipientDeparted:     CodeIDNotAllowed,
 	v1alpha1.ReasonGroupNotFound:         CodeIDNotAllowed,
 	v1alpha1.ReasonSenderNotInGroup:      CodeIDNotAllowed,
 	v1alpha1.ReasonRecipientNotPermitted: CodeIDNotAllowed,

@@ -42,7 +42,7 @@ func newReceiver(f v1alpha1.FloodControl) *v1alpha1.TeamTalkReceiver {
 
 // allow has alerts name so many users, from 1 on.
 func allow(r *v1alpha1.TeamTalkReceiver, count int) {
-	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientIDs{}
 	for id := range count {
 		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))
 	}

@@ -75,7 +75,7 @@ func TestSplit(t *testing.T) {
 			r := newReceiver(v1alpha1.ReceiverAlertmanager)
 			r.Spec.To.Groups = []v1alpha1.GroupID{7}
 			r.Spec.ToLabel = "to"
-			r.Spec.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
+			r.Spec.Allow = &v1alpha1.RecipientIDs{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
 			r.Spec.GroupBy = tc.groupBy
 			result := split(t.Context(), r, &template.Notification{Alerts: tc.alerts})
 			parts, refused := result.Messages, result.Refused

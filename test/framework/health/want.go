@@ -33,6 +33,7 @@ var Want = map[string]map[string]Health{
 		v1alpha1.ReasonKeyReused: failed, v1alpha1.ReasonOutcomeUnknown: failed,
 		v1alpha1.ReasonSenderNotPermitted: failed, v1alpha1.ReasonRecipientNotPermitted: failed,
 		v1alpha1.ReasonSenderNotFound: failed, v1alpha1.ReasonRecipientNotFound: failed,
+		v1alpha1.ReasonRecipientAmbiguous: failed, v1alpha1.ReasonRecipientDeparted: failed,
 		v1alpha1.ReasonGroupNotFound: failed, v1alpha1.ReasonSenderNotInGroup: failed,
 		v1alpha1.ReasonSendToSelf: failed, v1alpha1.ReasonContentEmpty: failed,
 		v1alpha1.ReasonContentTooLong: failed, v1alpha1.ReasonContentInvalid: failed,

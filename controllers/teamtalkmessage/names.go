@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+)
+
+// Messages of names whose deadline has passed.
+const (
+	msgDeadlineName        = "the deadline passed before its name was found"
+	msgDeadlineNameUnasked = "the deadline passed before its name was found; another resource may have sent it"
+)
+
+// resolveNames finds the ids of the recipients that are given by name. The status shows them before anything is sent,
+// and they are not looked up again: somebody else may have the name later. A name that was not found is looked up once
+// more, while the others get the message.
+func (r *Reconciler) resolveNames(s *scope) outcome {
+	names := s.unresolved()
+	switch {
+	case len(names) == 0:
+		r.Engine.ForgetNames(client.ObjectKeyFromObject(s.message))
+		return proceed
+	case s.expired():
+		s.expireNames()
+		return recordFirst
+	}
+	answer := r.Engine.ResolveNames(delivery.NameQuery{
+		Message: client.ObjectKeyFromObject(s.message), Server: s.session, Sender: s.sender,
+		ReplicaLag: delivery.PolicyOf(s.server, 0).ReplicaLag, Names: names,
+	})
+	switch {
+	case answer.Results != nil && s.applyNames(names, answer.Results):
+		return recordFirst
+	case s.underWay():
+		return proceed
+	case answer.Waiting != nil:
+		s.omitRecipients = s.untouched()
+		return waitForServer(answer.Waiting.Reason, answer.Waiting.Message)
+	case answer.Results == nil:
+		return requeue(0) // TeamTalk is being asked
+	case s.sendable() == 0:
+		return waitFor(answer.Results[0].Cause.Reason, answer.Results[0].Cause.Message)
+	}
+	return proceed
+}
+
+// applyNames takes over what is known of names, and reports whether that has changed. A recipient that several entries
+// name gets the message once.
+func (s *scope) applyNames(names []v1alpha1.Recipient, results []delivery.NameResult) (changed bool) {
+	for n, name := range names {
+		i := slices.IndexFunc(s.recipients, func(p delivery.Progress) bool { return p.Recipient == name })
+		p, result := &s.recipients[i], results[n]
+		if result.ID == 0 {
+			before := *p
+			if p.Reason, p.Message = result.Cause.Reason, shorten(result.Cause.Message); result.Final {
+				p.State = v1alpha1.StateFailed
+			}
+			changed = changed || p.State != before.State || p.Reason != before.Reason || p.Message != before.Message
+			continue
+		}
+		changed = true
+		to := v1alpha1.Recipient{Type: name.Type, ID: result.ID}
+		if slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool { return p.Recipient == to }) {
+			s.recipients = slices.Delete(s.recipients, i, i+1)
+			continue // it has another entry
+		}
+		*p = delivery.Progress{Recipient: to, ByName: name.Name, State: v1alpha1.StatePending}
+	}
+	return changed
+}
+
+// expireNames ends, at the deadline, what has no id: the store cannot be asked.
+func (s *scope) expireNames() {
+	for i := range s.recipients {
+		switch p := &s.recipients[i]; {
+		case p.Done() || p.Resolved():
+		case s.asksFirst():
+			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown, msgDeadlineNameUnasked
+		default:
+			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonDeadlineExceeded, msgDeadlineName
+		}
+	}
+}
+
+// recipientList returns the recipients of the message: those of its spec until the status shows them. Of names, the
+// status shows what they stand for, each recipient once.
+func (s *scope) recipientList() []v1alpha1.Recipient {
+	m := s.message
+	switch {
+	case s.origin == originSuperseded:
+		return statusRecipients(m)
+	case s.origin == originEdit, !m.Spec.To.HasNames(), len(m.Status.Recipients) == 0:
+		return m.Spec.To.All()
+	}
+	return statusRecipients(m)
+}
+
+func statusRecipients(m *v1alpha1.TeamTalkMessage) []v1alpha1.Recipient {
+	list := make([]v1alpha1.Recipient, len(m.Status.Recipients))
+	for i := range list {
+		list[i] = m.Status.Recipients[i].Recipient()
+	}
+	return list
+}
+
+// unresolved returns the names whose id is not known.
+func (s *scope) unresolved() (names []v1alpha1.Recipient) {
+	for _, p := range s.recipients {
+		if !p.Resolved() && !p.Done() {
+			names = append(names, p.Recipient)
+		}
+	}
+	return names
+}
+
+// resolved returns the recipients whose id is known. Those of a message without names are not copied.
+func (s *scope) resolved() []delivery.Progress {
+	isName := func(p delivery.Progress) bool { return !p.Resolved() }
+	if !slices.ContainsFunc(s.recipients, isName) {
+		return s.recipients
+	}
+	return slices.DeleteFunc(slices.Clone(s.recipients), isName)
+}
+
+// sendable counts the recipients whose id is known, and that are not done.
+func (s *scope) sendable() (n int) {
+	for _, p := range s.recipients {
+		if p.Resolved() && !p.Done() {
+			n++
+		}
+	}
+	return n
+}
+
+// namesUntried reports whether the status shows nothing of some name of the message. Then nothing was sent since that
+// status: what is known of the names is recorded before.
+func namesUntried(m *v1alpha1.TeamTalkMessage) bool {
+	isUntried := func(r v1alpha1.RecipientStatus) bool { return r.ID == 0 && r.Reason == "" }
+	return m.Spec.To.HasNames() && (len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, isUntried))
+}
+
+// withNames returns the recipients as the engine knows them, among those that it does not have: names, and recipients
+// whose name was found later. The status at hand may be older than the engine's progress.
+func withNames(recorded, known []delivery.Progress) []delivery.Progress {
+	rest := slices.Clone(known)
+	take := func(is func(delivery.Progress) bool) (delivery.Progress, bool) {
+		i := slices.IndexFunc(rest, is)
+		if i < 0 {
+			return delivery.Progress{}, false
+		}
+		found := rest[i]
+		rest = slices.Delete(rest, i, i+1)
+		return found, true
+	}
+	var all []delivery.Progress
+	for _, p := range recorded {
+		found, ok := take(func(k delivery.Progress) bool {
+			return k.Recipient == p.Recipient || k.Type == p.Type && k.ByName != "" && k.ByName == p.Name
+		})
+		if !ok {
+			all = append(all, p)
+			continue
+		}
+		if found.CreateTime == 0 {
+			found.CreateTime = p.CreateTime // staged since, see adopt
+		}
+		all = append(all, found)
+	}
+	return append(all, rest...)
+}
+
+// hasMore reports whether the engine is done with what it has of a message, and has it recorded, while a name was found
+// since: the message is submitted again with it.
+func (r *Reconciler) hasMore(s *scope, snapshot delivery.Snapshot) bool {
+	key := client.ObjectKeyFromObject(s.message)
+	isNew := func(p delivery.Progress) bool {
+		return p.Resolved() && !p.Done() && !slices.ContainsFunc(snapshot.Recipients, func(k delivery.Progress) bool {
+			return k.Recipient == p.Recipient
+		})
+	}
+	hasNames := s.origin != originSuperseded && s.message.Spec.To.HasNames()
+	if !hasNames || !slices.ContainsFunc(s.recipients, isNew) || r.Engine.Busy(key) {
+		return false
+	}
+	own, ok := r.written.Load(key)
+	return !ok || !own.(writtenVersion).isNewer(s.message)
+}
+
+// queueRecipients returns the entries of the spec, and the recipients that names stand for.
+func queueRecipients(m *v1alpha1.TeamTalkMessage) []v1alpha1.Recipient {
+	all := m.Spec.To.All()
+	if !m.Spec.To.HasNames() {
+		return all
+	}
+	for _, r := range m.Status.Recipients {
+		if r.Name != "" && r.ID != 0 {
+			all = append(all, r.Recipient())
+		}
+	}
+	return all
+}
