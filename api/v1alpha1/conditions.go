@@ -17,7 +17,7 @@ const (
 	// ConditionReconciling is present, with status True, only while the message is in progress.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is present, with status True, only after the message has failed, or while nothing but an edit of
-	// the TeamTalkReceiver or the TeamTalkSchedule helps.
+	// the TeamTalkReceiver, the TeamTalkSchedule or the TeamTalkGroup helps, or of its server.
 	ConditionStalled = "Stalled"
 	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
 	ConditionDelivered = "Delivered"
@@ -127,7 +127,8 @@ const (
 	ReasonGroupNotFound = "GroupNotFound"
 	// ReasonSenderNotInGroup: the sender is not a member of the group. TeamTalk would not answer.
 	ReasonSenderNotInGroup = "SenderNotInGroup"
-	// ReasonGroupNotAdoptable: the group belongs to another user, and the server does not list it as adoptable.
+	// ReasonGroupNotAdoptable: the group does not exist, another resource manages it, or it belongs to another user, and
+	// the server does not list it as adoptable.
 	ReasonGroupNotAdoptable = "GroupNotAdoptable"
 	// ReasonSendToSelf: sender and recipient are the same user.
 	ReasonSendToSelf = "SendToSelf"

@@ -17,6 +17,7 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 		&TeamTalkMessage{}, &TeamTalkMessageList{},
 		&TeamTalkReceiver{}, &TeamTalkReceiverList{},
 		&TeamTalkSchedule{}, &TeamTalkScheduleList{},
+		&TeamTalkGroup{}, &TeamTalkGroupList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

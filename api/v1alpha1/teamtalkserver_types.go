@@ -270,8 +270,9 @@ type RecipientRules struct {
 	Allow RecipientIDs `json:"allow,omitzero"`
 }
 
-// GroupsSpec lists groups of other creators that may be managed. A gateway in direct mode changes them in the name of
-// user 0, TeamTalk's system, which also is the creator of the groups that http_msg_server made.
+// GroupsSpec lists groups of other creators that may be managed: TeamTalkGroups may adopt them. The operator and a
+// gateway in direct mode change them in the name of user 0, TeamTalk's system, which also is the creator of the groups
+// that http_msg_server made.
 type GroupsSpec struct {
 	// adoptable are the ids of groups that may be managed, even if another user created them.
 	// +optional

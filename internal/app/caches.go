@@ -42,6 +42,7 @@ func controllerTypes() map[string]client.Object {
 		"TeamTalkServer":   &v1alpha1.TeamTalkServer{},
 		"TeamTalkReceiver": &v1alpha1.TeamTalkReceiver{},
 		"TeamTalkSchedule": &v1alpha1.TeamTalkSchedule{},
+		"TeamTalkGroup":    &v1alpha1.TeamTalkGroup{},
 		"Namespace":        namespaces,
 	}
 }

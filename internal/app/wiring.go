@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkgroup"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkmessage"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkreceiver"
 	"github.com/teamtalk-io/teamtalk-operator/controllers/teamtalkschedule"
@@ -51,17 +52,17 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		return nil, err
 	}
 	serverWake, sessionWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
-	messageWake, receiverWake := &apiwatch.Trigger{}, &apiwatch.Trigger{}
+	messageWake := &apiwatch.Trigger{}
 	watchLog := log.WithName("apiwatch")
 	serverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, serverWake.Wake)
-	receiverSecrets := apiwatch.NewObjects(live, "Secret", watchLog, receiverWake.Wake)
 	configMaps := apiwatch.NewObjects(live, "ConfigMap", watchLog, messageWake.Wake)
 	receipts := readreceipt.NewTracker()
 	engine := delivery.NewEngine(messageWake.Wake)
 	engine.Queue.Admits, engine.Queue.Labels = tenancy.Admits(ctx, mgr.GetClient()), tenancy.Labels(ctx, mgr.GetClient())
+	groups := &teamtalkgroup.Reconciler{Client: mgr.GetClient(), Engine: engine, Recorder: recorder}
 	sessions := connection.NewManager(log.WithName("connection"), o.DBProxy.Limits(), gate.Open, connection.Events{
 		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
-		Addresses: engine.SetAddresses,
+		Addresses: engine.SetAddresses, Group: groups.Changed,
 	})
 	statuses, err := observe(ctx, mgr, o, engine, sessions, receipts, gate)
 	if err != nil {
@@ -70,6 +71,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	dog := newWatchdog(engine.Probe, mgr.Elected(), gate.Open)
 	terms := leadership.NewTermTracker(mgr.GetClient(), live, lease, identity, delivery.PeerPatience)
 	claims := leadership.NewClaims(terms, gate.Open)
+	groups.Term, groups.Claims, groups.Session = terms.Term, claims, sessionOf(sessions)
 
 	servers := &teamtalkserver.Reconciler{
 		Client: mgr.GetClient(), Sessions: sessions, Secrets: serverSecrets, Wake: serverWake, MessageWake: sessionWake,
@@ -81,13 +83,10 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		Gate: gate.Open, OnStatusWrite: statuses.written, OnStatusRefused: statuses.refused,
 	}
 	engine.Recorded = messages.ReadRecorded
-	receivers := &teamtalkreceiver.Reconciler{
-		Client: mgr.GetClient(), Live: live, Secrets: receiverSecrets, Wake: receiverWake, Recorder: recorder,
-	}
 	err = errors.Join(
-		addAll(mgr, terms, serverSecrets, receiverSecrets, configMaps, sessions, receipts, engine, dog),
-		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), receivers.SetupWithManager(mgr),
-		setUpSchedules(mgr, live, recorder, statuses.scheduled),
+		addAll(mgr, terms, serverSecrets, configMaps, sessions, receipts, engine, dog),
+		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), groups.SetupWithManager(ctx, mgr),
+		setUpReceivers(mgr, live, recorder, watchLog), setUpSchedules(mgr, live, recorder, statuses.scheduled),
 		mgr.AddReadyzCheck("caches", caches.Check), mgr.AddHealthzCheck("watchdog", dog.Check),
 	)
 	if err != nil {
@@ -98,6 +97,23 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 		c.drainGateway, err = gateway.InProcess(mgr, o.Gateway)
 	}
 	return c, err
+}
+
+func setUpReceivers(mgr manager.Manager, live client.WithWatch, recorder events.EventRecorder, log logr.Logger) error {
+	wake := &apiwatch.Trigger{}
+	secrets := apiwatch.NewObjects(live, "Secret", log, wake.Wake)
+	receivers := &teamtalkreceiver.Reconciler{
+		Client: mgr.GetClient(), Live: live, Secrets: secrets, Wake: wake, Recorder: recorder,
+	}
+	return errors.Join(addAll(mgr, secrets), receivers.SetupWithManager(mgr))
+}
+
+// sessionOf returns a function for teamtalkgroup.Reconciler.Session.
+func sessionOf(sessions *connection.Manager) func(types.NamespacedName) (teamtalkgroup.Session, bool) {
+	return func(server types.NamespacedName) (teamtalkgroup.Session, bool) {
+		session, ok := sessions.Get(server)
+		return session, ok
+	}
 }
 
 func setUpSchedules(

@@ -48,6 +48,8 @@ type Events struct {
 	Usable func(server types.NamespacedName)
 	// Read: a router has relayed a read notify. Several routers may relay the same one. It may be nil.
 	Read func(server types.NamespacedName, read router.Read)
+	// Group: a router has relayed that another peer has changed the members of a group. It may be nil.
+	Group func(server types.NamespacedName, group uint32)
 	// Addresses: the server has these addresses of db_proxy servers now, by name and as resolved. None: it has been
 	// removed. It is called with locks held, before a request goes to a new one, and may be nil.
 	Addresses func(server types.NamespacedName, addresses []string)
@@ -122,7 +124,7 @@ func (m *Manager) ensure(server types.NamespacedName, c Config, keys cipher.Keys
 			defer m.mu.Unlock()
 			m.reportAddresses(h)
 		},
-		read: m.onRead(h),
+		read: m.onRead(h), group: m.onGroup(h),
 	})
 	h.keys = keys
 	var ctx context.Context
@@ -161,6 +163,18 @@ func (m *Manager) onRead(h *entry) func(router.Read) {
 	return func(r router.Read) {
 		if !h.retired.Load() {
 			m.on.Read(h.server, r)
+		}
+	}
+}
+
+// onGroup returns the callback for changes of groups of a session, or nil.
+func (m *Manager) onGroup(h *entry) func(uint32) {
+	if m.on.Group == nil {
+		return nil
+	}
+	return func(group uint32) {
+		if !h.retired.Load() {
+			m.on.Group(h.server, group)
 		}
 	}
 }

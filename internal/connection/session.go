@@ -72,10 +72,11 @@ const (
 	relayRate  = 16 << 20
 )
 
-// sessionEvents are the callbacks of a session. read may be nil.
+// sessionEvents are the callbacks of a session. read and group may be nil.
 type sessionEvents struct {
 	change, address func()
 	read            func(router.Read)
+	group           func(id uint32)
 }
 
 // shared is what all sessions of a process share.
@@ -108,7 +109,7 @@ func newSession(server types.NamespacedName, c Config, with shared, log logr.Log
 	}
 	for _, address := range c.Router {
 		s.routers = append(s.routers, router.New(router.Options{
-			Address: address, Reads: relayed, OnRead: on.read, Dial: s.dialer(address, change),
+			Address: address, Reads: relayed, OnRead: on.read, OnGroup: on.group, Dial: s.dialer(address, change),
 			Gate: with.gate, OnChange: change, Log: log.WithValues("router", address),
 		}))
 	}
@@ -377,13 +378,13 @@ func (s *Session) announce(send func(*router.Client) error) error {
 }
 
 // CreateGroup is dbproxy.Client.CreateGroup.
-func (s *Session) CreateGroup(ctx context.Context, g dbproxy.NewGroup) (uint32, error) {
-	return request(s, func() (uint32, error) { return s.client().CreateGroup(ctx, g) })
+func (s *Session) CreateGroup(ctx, queue context.Context, g dbproxy.NewGroup) (uint32, error) {
+	return request(s, func() (uint32, error) { return s.client().CreateGroup(ctx, queue, g) })
 }
 
 // ChangeMembers is dbproxy.Client.ChangeMembers.
-func (s *Session) ChangeMembers(ctx context.Context, c dbproxy.MemberChange) (dbproxy.Membership, error) {
-	return request(s, func() (dbproxy.Membership, error) { return s.client().ChangeMembers(ctx, c) })
+func (s *Session) ChangeMembers(ctx, queue context.Context, c dbproxy.MemberChange) (dbproxy.Membership, error) {
+	return request(s, func() (dbproxy.Membership, error) { return s.client().ChangeMembers(ctx, queue, c) })
 }
 
 // Announce announces a change of a group, as Route does for a message.

@@ -27,6 +27,9 @@ func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
 	}, true
 }
 
+// Draining reports whether a drain has begun: nothing new is to be sent.
+func (e *Engine) Draining() bool { return e.work.Err() != nil }
+
 // AwaitsRecord reports whether a drain waits until a task's progress is recorded, or the API server refuses it.
 func (e *Engine) AwaitsRecord(uid types.UID) bool {
 	t := e.taskOf(uid)

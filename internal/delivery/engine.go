@@ -33,6 +33,8 @@ type Engine struct {
 	Deleted func(types.NamespacedName, types.UID, Snapshot)
 	// Queue says which message may be submitted, and which recipient is next.
 	Queue *queue.Queue
+	// Groups are those whose members are being changed: messages to them wait.
+	Groups GroupChanges
 
 	notify func(types.NamespacedName)
 	// jitter returns a random duration of at most the one given.

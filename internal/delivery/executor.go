@@ -98,9 +98,21 @@ func (x *executor) advance() pause {
 		x.place.ReleaseSlot()
 		return expiry
 	default:
-		if after, ok := x.execute(ctx, step, t, p); ok {
-			x.record(step, began, p, after)
+		return x.executeUnlessHeld(ctx, step, t, p, began)
+	}
+	return pause{}
+}
+
+// executeUnlessHeld executes a step. What has not begun waits for a change of its group, and keeps the conversation
+// meanwhile, for the order.
+func (x *executor) executeUnlessHeld(ctx context.Context, step Step, t Task, p recipientState, began time.Time) pause {
+	if p.Type == v1alpha1.RecipientGroup && step.begins(p) {
+		if until := x.engine.Groups.heldUntil(t.ServerKey, p.ID, began, x.wake); !until.IsZero() {
+			return pause{waits: true, until: earlier(until, p.expiresAt(t.Policy))}
 		}
+	}
+	if after, ok := x.execute(ctx, step, t, p); ok {
+		x.record(step, began, p, after)
 	}
 	return pause{}
 }

@@ -43,6 +43,27 @@ func userInfo(u User) *wire.UserInfo {
 	}
 }
 
+func (d *dbproxy) groupsOf(body []byte) (call, error) {
+	m, err := parse[wire.IMNormalGroupListReq](body)
+	if err != nil {
+		return call{}, err
+	}
+	about := fault.Request{From: m.GetUserId(), To: []uint32{m.GetUserId()}}
+	return call{about: about, answer: wire.CommandUserGroupsRsp, run: func(how manner) (proto.Message, error) {
+		answer := &wire.IMNormalGroupListRsp{UserId: m.UserId, AttachData: m.AttachData}
+		if how.empty() {
+			return answer, nil
+		}
+		groups, err := d.store.GroupsOf(m.GetUserId(), how.view.Lag)
+		for _, g := range groups {
+			answer.GroupVersionList = append(answer.GroupVersionList, &wire.GroupVersionInfo{
+				GroupId: proto.Uint32(g.ID), Version: proto.Uint32(g.Version),
+			})
+		}
+		return answer, err
+	}}, nil
+}
+
 func (d *dbproxy) groups(body []byte) (call, error) {
 	m, err := parse[wire.IMGroupInfoListReq](body)
 	if err != nil {
@@ -90,12 +111,12 @@ func (d *dbproxy) createGroup(body []byte) (call, error) {
 		return call{}, err
 	}
 	about := fault.Request{From: m.GetUserId(), To: m.GetMemberIdList(), Session: wire.SessionType_SESSION_TYPE_GROUP}
-	return call{about: about, answer: wire.CommandGroupCreateRsp, run: func(manner) (proto.Message, error) {
+	return call{about: about, answer: wire.CommandGroupCreateRsp, run: func(how manner) (proto.Message, error) {
 		answer := &wire.IMGroupCreateRsp{
 			UserId: m.UserId, ResultCode: proto.Uint32(resultFailed), GroupName: m.GroupName,
 			UserIdList: store.SortedSet(m.GetMemberIdList()), AttachData: m.AttachData,
 		}
-		if m.GetGroupName() == "" {
+		if m.GetGroupName() == "" || how.effect.Kind == fault.IDZero {
 			return answer, nil
 		}
 		id, err := d.store.AddGroup(store.GroupInfo{
@@ -113,14 +134,17 @@ func (d *dbproxy) changeGroup(body []byte) (call, error) {
 		return call{}, err
 	}
 	about := fault.Request{From: m.GetUserId(), To: []uint32{m.GetGroupId()}, Session: wire.SessionType_SESSION_TYPE_GROUP}
-	return call{about: about, answer: wire.CommandGroupChangeRsp, run: func(manner) (proto.Message, error) {
-		change, known, err := d.store.ChangeMembers(m.GetUserId(), m.GetGroupId(), m.GetChangeType(), m.GetMemberIdList())
-		if err != nil || !known {
-			return nil, err
-		}
+	return call{about: about, answer: wire.CommandGroupChangeRsp, run: func(how manner) (proto.Message, error) {
 		answer := &wire.IMGroupChangeMemberRsp{
 			UserId: m.UserId, ChangeType: m.ChangeType, ResultCode: proto.Uint32(resultFailed),
 			GroupId: m.GroupId, AttachData: m.AttachData,
+		}
+		if how.effect.Kind == fault.IDZero {
+			return answer, nil
+		}
+		change, known, err := d.store.ChangeMembers(m.GetUserId(), m.GetGroupId(), m.GetChangeType(), m.GetMemberIdList())
+		if err != nil || !known {
+			return nil, err
 		}
 		if change.OK {
 			answer.ResultCode = proto.Uint32(resultOK)

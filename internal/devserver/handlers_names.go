@@ -33,25 +33,3 @@ func (d *dbproxy) allUsers(body []byte) (call, error) {
 		return answer, err
 	}}, nil
 }
-
-// groupsOf answers with the normal groups that have the user as a member.
-func (d *dbproxy) groupsOf(body []byte) (call, error) {
-	m, err := parse[wire.IMNormalGroupListReq](body)
-	if err != nil {
-		return call{}, err
-	}
-	about := fault.Request{From: m.GetUserId(), Session: wire.SessionType_SESSION_TYPE_GROUP}
-	return call{about: about, answer: wire.CommandUserGroupsRsp, run: func(how manner) (proto.Message, error) {
-		answer := &wire.IMNormalGroupListRsp{UserId: m.UserId, AttachData: m.AttachData}
-		if how.empty() {
-			return answer, nil
-		}
-		groups, err := d.store.GroupsOf(m.GetUserId())
-		for _, g := range groups {
-			answer.GroupVersionList = append(answer.GroupVersionList, &wire.GroupVersionInfo{
-				GroupId: proto.Uint32(g.ID), Version: proto.Uint32(g.Version),
-			})
-		}
-		return answer, err
-	}}, nil
-}

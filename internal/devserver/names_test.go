@@ -41,7 +41,7 @@ func TestGroupsOf(t *testing.T) {
 	if err := s.PutGroup(Group{ID: 9, Name: "temporary", Type: wire.GroupType_GROUP_TYPE_TMP, Members: []uint32{1}}); err != nil {
 		t.Fatal(err)
 	}
-	for user, want := range map[uint32]string{1: "[7 8]", 5: "[8]", 99: "[]"} {
+	for user, want := range map[uint32]string{1: "[8 7]", 5: "[8]", 99: "[]"} {
 		c.send(wire.CommandUserGroupsReq, 1, &wire.IMNormalGroupListReq{UserId: &user})
 		var ids []uint32
 		for _, g := range body[wire.IMNormalGroupListRsp](t, c.next()).GetGroupVersionList() {

@@ -193,6 +193,9 @@ func (s *Server) PutGroup(g Group) error {
 	return err
 }
 
+// Groups returns all groups.
+func (s *Server) Groups() ([]Group, error) { return s.store.Groups(nil) }
+
 // RemoveGroup removes a group; its messages stay.
 func (s *Server) RemoveGroup(id uint32) error { return s.store.RemoveGroup(id) }
 

@@ -45,7 +45,7 @@ func scenarios() []scenario {
 	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), scheduleScenarios(), nameScenarios(),
 		leaderScenarios(), answerScenarios(), readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(),
 		editScenarios(), revisionScenarios(), contentScenarios(), keyScenarios(), tableScenarios(), identityScenarios(),
-		rowScenarios(), installationScenarios(), gatewayScenarios(), addressScenarios())
+		rowScenarios(), installationScenarios(), gatewayScenarios(), addressScenarios(), groupScenarios())
 	for i := range all {
 		all[i].bound = cmp.Or(all[i].bound, retryBound)
 	}

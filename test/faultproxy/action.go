@@ -167,6 +167,7 @@ func Empty(c *Conn, f Frame) {
 		wire.CommandLatestMsgIDRsp: Rewrite(func(m *wire.IMGetLatestMsgIdRsp) { m.LatestMsgId = proto.Uint32(0) }),
 		wire.CommandUsersInfoRsp:   Rewrite(func(m *wire.IMUsersInfoRsp) { m.UserInfoList = nil }),
 		wire.CommandGroupInfoRsp:   Rewrite(func(m *wire.IMGroupInfoListRsp) { m.GroupInfoList = nil }),
+		wire.CommandUserGroupsRsp:  Rewrite(func(m *wire.IMNormalGroupListRsp) { m.GroupVersionList = nil }),
 		wire.CommandRecentSessionsRsp: Rewrite(func(m *wire.IMRecentContactSessionRsp) {
 			m.ContactSessionList = nil
 		}),

@@ -122,6 +122,9 @@ func (c *cluster) checkRights() {
 		"to create messages of schedules":   {operator, "create", "teamtalk.io", "teamtalkmessages", "chat", "", true},
 		"to write messages":                 {operator, "update", "teamtalk.io", "teamtalkmessages", "chat", "m", false},
 		"to write statuses":                 {operator, "update", "teamtalk.io", "teamtalkmessages/status", "chat", "m", true},
+		"groups":                            {operator, "list", "teamtalk.io", "teamtalkgroups", "", "", true},
+		"to write statuses of groups":       {operator, "patch", "teamtalk.io", "teamtalkgroups/status", "chat", "g", true},
+		"to write groups":                   {operator, "patch", "teamtalk.io", "teamtalkgroups", "chat", "g", false},
 		"to write servers":                  {operator, "update", "teamtalk.io", "teamtalkservers", "chat", "default", false},
 		"its Lease":                         {operator, "update", "coordination.k8s.io", "leases", namespace, name, true},
 		"another's Lease":                   {operator, "update", "coordination.k8s.io", "leases", namespace, "other", false},
@@ -151,6 +154,7 @@ func (c *cluster) checkEditors() {
 	c.checkAllowed(map[string]access{
 		"edit: messages":        mayCreate("teamtalkmessages", true),
 		"edit: receivers":       mayCreate("teamtalkreceivers", true),
+		"edit: groups":          mayCreate("teamtalkgroups", true),
 		"edit: servers":         mayCreate("teamtalkservers", false),
 		"edit: to change one":   {"team", "update", "teamtalk.io", "teamtalkservers", "chat", "default", false},
 		"edit: to read servers": {"team", "get", "teamtalk.io", "teamtalkservers", "chat", "default", true},

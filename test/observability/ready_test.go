@@ -121,7 +121,7 @@ func TestNotReadyWithoutRights(t *testing.T) {
 	} {
 		x.Create(o)
 	}
-	lacks := []string{"Namespace", "TeamTalkReceiver", "TeamTalkSchedule", "TeamTalkServer"}
+	lacks := []string{"Namespace", "TeamTalkGroup", "TeamTalkReceiver", "TeamTalkSchedule", "TeamTalkServer"}
 	waits := func() *probed {
 		t.Helper()
 		p := startProbed(t, cfg)

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 			return c.StartLeader()
 		},
 		Secrets: map[string]string{"a message's text": secretText},
-		Health:  []string{"TeamTalkMessage", "TeamTalkServer", "TeamTalkSchedule"},
+		Health:  []string{"TeamTalkMessage", "TeamTalkServer", "TeamTalkSchedule", "TeamTalkGroup"},
 		// Of ManagedByAnother the events are seen: the other operator's status replaces it. Package hostile shows the others.
 		HealthExceptions: []string{
 			v1alpha1.ReasonManagedByAnother, v1alpha1.ReasonEndpointNotPermitted, v1alpha1.ReasonConnectionLimit,

@@ -28,7 +28,7 @@ const (
 	Reorder Kind = "reorder"
 	// Repeat answers twice.
 	Repeat Kind = "repeat"
-	// IDZero answers a message with id 0 and stores nothing.
+	// IDZero answers a message with id 0, and a change of a group with result 1, and stores nothing.
 	IDZero Kind = "id-zero"
 	// IDUnknown answers a message with id 0xFFFFFFFF, and stores it if Store is set.
 	IDUnknown Kind = "id-unknown"
@@ -132,16 +132,18 @@ type kindInfo struct {
 }
 
 var (
-	sends = []wire.Command{wire.CommandMsgData}
-	reads = []wire.Command{
-		wire.CommandUsersInfoReq, wire.CommandAllUsersReq, wire.CommandUserGroupsReq,
-		wire.CommandUnreadCntReq, wire.CommandMsgListReq,
+	sends     = []wire.Command{wire.CommandMsgData}
+	refusable = append(slices.Clip(sends), wire.CommandGroupCreateReq, wire.CommandGroupChangeReq)
+	reads     = []wire.Command{
+		wire.CommandUsersInfoReq, wire.CommandAllUsersReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq,
 		wire.CommandLatestMsgIDReq, wire.CommandMsgByIDReq, wire.CommandGroupInfoReq, wire.CommandRecentSessionsReq,
+		wire.CommandUserGroupsReq,
 	}
 	history = []wire.Command{
 		wire.CommandRecentSessionsReq, wire.CommandUnreadCntReq, wire.CommandMsgListReq, wire.CommandLatestMsgIDReq,
 		wire.CommandMsgByIDReq,
 	}
+	lagging   = append(slices.Clip(history), wire.CommandUserGroupsReq)
 	onDBProxy = []Target{DBProxy}
 	onBoth    = []Target{DBProxy, Router}
 )
@@ -153,7 +155,7 @@ var kinds = map[Kind]kindInfo{
 	Reorder: {"hold an answer until `after` (1) later ones have left, or for delay (2s)", nil, onDBProxy,
 		2 * time.Second},
 	Repeat:           {"answer, or relay, twice", nil, onBoth, 0},
-	IDZero:           {"answer id 0, store nothing", sends, onDBProxy, 0},
+	IDZero:           {"answer id 0 (about groups: result 1), store nothing", refusable, onDBProxy, 0},
 	IDUnknown:        {"answer id 0xFFFFFFFF; store=true stores anyway", sends, onDBProxy, 0},
 	FalseSuccess:     {"answer a fresh id, store nothing", sends, onDBProxy, 0},
 	EmptyList:        {"answer reads as if there were nothing", reads, onDBProxy, 0},
@@ -162,7 +164,7 @@ var kinds = map[Kind]kindInfo{
 	StopReceiving: {"send 0x0702 to all, close after delay (4s); at once, or at a request for command", nil, onDBProxy,
 		4 * time.Second},
 	RouterDrop:     {"relay nothing", nil, []Target{Router}, 0},
-	Lag:            {"reads do not see rows younger than delay (2s)", history, onDBProxy, 2 * time.Second},
+	Lag:            {"reads do not see rows younger than delay (2s)", lagging, onDBProxy, 2 * time.Second},
 	ReplicaStopped: {"reads do not see rows stored since it was added", history, onDBProxy, 0},
 	TableUnreadable: {"reads find nothing in table: IM(Group)Message_0 to _7, or that of user:ID:ID or group:ID", history,
 		onDBProxy, 0},

@@ -57,8 +57,9 @@ func (s *Store) Groups(ids []uint32) (groups []GroupInfo, err error) {
 	return groups, err
 }
 
-// GroupsOf returns the normal groups of a user, without their members.
-func (s *Store) GroupsOf(user uint32) (groups []GroupInfo, err error) {
+// GroupsOf returns ids and versions of the normal groups of a user, the last changed first. Memberships that are
+// younger than lag are not seen.
+func (s *Store) GroupsOf(user uint32, lag time.Duration) (groups []GroupInfo, err error) {
 	err = s.read(func() error {
 		groups = nil
 		return s.rows(func(scan func(...any) error) error {
@@ -69,7 +70,8 @@ func (s *Store) GroupsOf(user uint32) (groups []GroupInfo, err error) {
 			groups = append(groups, g)
 			return nil
 		}, `SELECT g.id, g.version FROM groups g JOIN members m ON m.group_id = g.id
-			WHERE m.user_id = ? AND g.type = ? ORDER BY g.id`, user, int32(wire.GroupType_GROUP_TYPE_NORMAL))
+			WHERE m.user_id = ? AND g.type = ? AND m.joined <= ? ORDER BY g.updated DESC, g.id DESC`,
+			user, int32(wire.GroupType_GROUP_TYPE_NORMAL), s.options.Now().Add(-lag).Unix())
 	})
 	return groups, err
 }

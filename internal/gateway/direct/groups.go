@@ -40,7 +40,7 @@ func (s *Sender) CreateGroup(ctx context.Context, g api.NewGroup) (api.GroupResu
 	if err := checkUsers(ctx, session, g.By, g.Members); err != nil {
 		return api.GroupResult{}, err
 	}
-	id, err := session.CreateGroup(ctx, g.NewGroup)
+	id, err := session.CreateGroup(ctx, ctx, g.NewGroup)
 	if err != nil {
 		return api.GroupResult{}, groupError(err)
 	}
@@ -82,7 +82,7 @@ func (s *Sender) ChangeMembers(ctx context.Context, c api.MemberChange) (api.Gro
 		return api.GroupResult{}, err
 	}
 	change.By = by
-	membership, err := session.ChangeMembers(ctx, change)
+	membership, err := session.ChangeMembers(ctx, ctx, change)
 	if err != nil {
 		return api.GroupResult{}, groupError(err)
 	}

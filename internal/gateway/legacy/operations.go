@@ -129,7 +129,7 @@ func (h *Handlers) changeGroup(
 		return *q.bad
 	case h.Groups == nil:
 		return response{Code: failed, Detail: "this gateway creates TeamTalkMessages and has no connection to TeamTalk: " +
-			"change groups through a gateway with --mode direct"}
+			"declare the group as a TeamTalkGroup, or change it through a gateway with --mode direct"}
 	}
 	got, err := change()
 	if err != nil {

@@ -48,10 +48,10 @@ func TestConformance(t *testing.T) {
 		return func(ctx context.Context, c *Client) (any, error) { return c.ByID(ctx, s, ids) }
 	}
 	create := func(g NewGroup) func(context.Context, *Client) (any, error) {
-		return func(ctx context.Context, c *Client) (any, error) { return c.CreateGroup(ctx, g) }
+		return func(ctx context.Context, c *Client) (any, error) { return c.CreateGroup(ctx, ctx, g) }
 	}
 	change := func(m MemberChange) func(context.Context, *Client) (any, error) {
-		return func(ctx context.Context, c *Client) (any, error) { return c.ChangeMembers(ctx, m) }
+		return func(ctx context.Context, c *Client) (any, error) { return c.ChangeMembers(ctx, ctx, m) }
 	}
 	added := MemberChange{Group: 1, Members: []uint32{30, 31}}
 	removed := MemberChange{Group: 1, Remove: true, Members: []uint32{31}}
@@ -171,7 +171,7 @@ func TestRecentSessions(t *testing.T) {
 func TestTemporaryGroup(t *testing.T) {
 	bubble(t, Options{RequestTimeout: time.Second}, func(t *testing.T, h *harness, server *peer.Conn) {
 		got := async(func() (uint32, error) {
-			return h.CreateGroup(t.Context(), NewGroup{By: 1, Temporary: true, Name: "x", Avatar: "http://a", Members: []uint32{2}})
+			return h.CreateGroup(t.Context(), t.Context(), NewGroup{By: 1, Temporary: true, Name: "x", Avatar: "http://a", Members: []uint32{2}})
 		})
 		if body := server.Next().Body; !bytes.HasPrefix(body, []byte{8, 1, 16, 2}) {
 			t.Errorf("requested %x", body)

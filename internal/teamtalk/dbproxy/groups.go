@@ -43,14 +43,15 @@ func (c MemberChange) Type() wire.GroupModifyType {
 type Membership struct{ Current, Changed []uint32 }
 
 // CreateGroup creates a group and returns its id. db_proxy does not deduplicate: creating twice creates two
-// groups. For ErrNoAnswer see SendLatest.
-func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (uint32, error) {
+// groups. For queue and ErrNoAnswer see SendLatest.
+func (c *Client) CreateGroup(ctx, queue context.Context, g NewGroup) (uint32, error) {
 	answer := &wire.IMGroupCreateRsp{}
 	kind := wire.GroupType_GROUP_TYPE_NORMAL
 	if g.Temporary {
 		kind = wire.GroupType_GROUP_TYPE_TMP
 	}
 	err := c.do(ctx, &exchange{
+		queue:   queue,
 		request: wire.CommandGroupCreateReq,
 		group:   true,
 		stores:  true,
@@ -71,11 +72,12 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (uint32, error) {
 }
 
 // ChangeMembers changes the members of a group. db_proxy does not answer if the group does not exist, and
-// refuses a change that only adds existing members.
-func (c *Client) ChangeMembers(ctx context.Context, m MemberChange) (Membership, error) {
+// refuses a change that only adds existing members. For queue and ErrNoAnswer see SendLatest.
+func (c *Client) ChangeMembers(ctx, queue context.Context, m MemberChange) (Membership, error) {
 	answer := &wire.IMGroupChangeMemberRsp{}
 	kind := m.Type()
 	err := c.do(ctx, &exchange{
+		queue:   queue,
 		request: wire.CommandGroupChangeReq,
 		group:   true,
 		stores:  true,

@@ -68,7 +68,9 @@ func (n *newest) note(cl *call) {
 
 // showsGroups reports whether the answer to a call shows that db_proxy handles messages and history of groups. Group
 // info shows nothing: it is in other tables, and answered fast while any number of these hang.
-func (cl *call) showsGroups() bool { return cl.group && cl.request != wire.CommandGroupInfoReq }
+func (cl *call) showsGroups() bool {
+	return cl.group && cl.request != wire.CommandGroupInfoReq && cl.request != wire.CommandUserGroupsReq
+}
 
 // overtakes returns when the newest request with an answer was written that overtakes cl if it was written later. A
 // database that takes no writes may answer reads, so they overtake nothing that stores.

@@ -44,6 +44,8 @@ type Options struct {
 	// OnRead is called with each read notify, on the goroutine that reads the connection. It must not block, and
 	// may be nil.
 	OnRead func(Read)
+	// OnGroup is called with each group whose members another peer has changed, as OnRead is. It may be nil.
+	OnGroup func(group uint32)
 	// Log is for connects and disconnects.
 	Log logr.Logger
 	// Reads is that of link.Options.
@@ -55,8 +57,8 @@ type Options struct {
 }
 
 // Client sends messages to a router over one connection. It reads what the router relays, because the router's
-// buffer for a peer is unbounded, and discards everything but read notifies. It is safe for concurrent
-// use.
+// buffer for a peer is unbounded, and discards everything but read notifies and changes of groups. It is safe for
+// concurrent use.
 type Client struct {
 	opts Options
 	// goroutines wait for answers to pings.
@@ -169,6 +171,12 @@ const maxFrame = 1 << 10
 
 // Frame implements link.Handler. What is not wanted is skipped. A router relays what nobody has asked for.
 func (cn *conn) Frame(f *pdu.Frame) (asked bool) {
+	if onGroup := cn.client.opts.OnGroup; onGroup != nil && f.Command == wire.CommandGroupChangeNotify {
+		if group, ok := readGroup(f); ok {
+			onGroup(group)
+		}
+		return false
+	}
 	answer := f.Command == wire.CommandUsersStatRsp
 	read := f.Command == wire.CommandMsgReadNotify && cn.client.opts.OnRead != nil
 	if !answer && !read || f.Len > maxFrame {

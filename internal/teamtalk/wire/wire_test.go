@@ -238,7 +238,7 @@ func TestAnswer(t *testing.T) {
 	for command, want := range map[Command]Command{
 		CommandMsgData: CommandMsgData, CommandUsersInfoReq: CommandUsersInfoRsp, CommandMsgListReq: CommandMsgListRsp,
 		CommandMsgByIDReq: CommandMsgByIDRsp, CommandLatestMsgIDReq: CommandLatestMsgIDRsp,
-		CommandGroupInfoReq: CommandGroupInfoRsp, CommandGroupCreateReq: CommandGroupCreateRsp,
+		CommandUserGroupsReq: CommandUserGroupsRsp, CommandGroupInfoReq: CommandGroupInfoRsp, CommandGroupCreateReq: CommandGroupCreateRsp,
 		CommandGroupChangeReq: CommandGroupChangeRsp,
 	} {
 		if got := command.Answer(); got != want {

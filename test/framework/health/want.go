@@ -50,6 +50,15 @@ var Want = map[string]map[string]Health{
 		v1alpha1.ReasonSenderNotPermitted: broken, v1alpha1.ReasonSendToSelf: failed,
 		v1alpha1.ReasonTemplateInvalid: failed, v1alpha1.ReasonExpressionInvalid: failed,
 	},
+	"TeamTalkGroup": {
+		v1alpha1.ReasonReady: done, v1alpha1.ReasonChanging: inProgress, v1alpha1.ReasonNoAnswer: inProgress,
+		v1alpha1.ReasonStoreRejected: inProgress, v1alpha1.ReasonServerNotFound: inProgress,
+		v1alpha1.ReasonServerNotReady: inProgress, v1alpha1.ReasonManagedByAnother: inProgress,
+
+		v1alpha1.ReasonMembersNotFound: failed, v1alpha1.ReasonRecipientNotPermitted: failed,
+		v1alpha1.ReasonSenderNotFound: failed, v1alpha1.ReasonGroupNotFound: failed,
+		v1alpha1.ReasonGroupNotAdoptable: failed, v1alpha1.ReasonGroupCreateFailed: failed,
+	},
 	"TeamTalkSchedule": {
 		v1alpha1.ReasonReady: done, v1alpha1.ReasonSuspended: suspended, v1alpha1.ReasonInvalidSchedule: failed,
 		v1alpha1.ReasonMessageNotCreated: inProgress,

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// groupMark precedes the resource's UID in the fragment of a group's avatar.
+const groupMark = "#teamtalkgroup-"
+
+// ServerKey returns the TeamTalkServer of the group.
+func (g *TeamTalkGroup) ServerKey() types.NamespacedName {
+	m := TeamTalkMessage{Spec: TeamTalkMessageSpec{ServerRef: g.Spec.ServerRef}}
+	m.Namespace = g.Namespace
+	return m.ServerKey()
+}
+
+// Adopts reports whether the resource manages a group that it did not create.
+func (g *TeamTalkGroup) Adopts() bool { return g.Spec.GroupID != nil }
+
+// ChatGroup returns the id of the group that the resource manages, or is to adopt; 0: it is not created yet.
+func (g *TeamTalkGroup) ChatGroup() GroupID {
+	switch {
+	case g.Spec.GroupID != nil:
+		return *g.Spec.GroupID
+	case g.Status.GroupID != nil:
+		return *g.Status.GroupID
+	}
+	return 0
+}
+
+// RemovesOthers reports whether members are removed that the resource does not name.
+func (g *TeamTalkGroup) RemovesOthers() bool {
+	if g.Spec.MembersPolicy == "" {
+		return !g.Adopts()
+	}
+	return g.Spec.MembersPolicy == MembersExact
+}
+
+// Avatar returns the avatar of a group that the resource creates, with its mark.
+func (g *TeamTalkGroup) Avatar() string { return g.Spec.AvatarURL + groupMark + string(g.UID) }
+
+// IsMarked reports whether the avatar of a group has the mark of the resource.
+func (g *TeamTalkGroup) IsMarked(avatar string) bool {
+	return strings.HasSuffix(avatar, groupMark+string(g.UID))
+}
+
+// Users returns the members that the group is to have at least, in order: those of the spec, and the sender.
+func (g *TeamTalkGroup) Users(sender UserID) []uint32 {
+	ids := []uint32{uint32(sender)}
+	for _, id := range g.Spec.Members.Users {
+		ids = append(ids, uint32(id))
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MaxGroupMembers is how many members a TeamTalkGroup names at most.
+const MaxGroupMembers = 2000
+
+// Reasons of a TeamTalkGroup's conditions, in addition to those about the server and TeamTalk's directory.
+const (
+	// ReasonChanging: the group is being created, or its members are being changed.
+	ReasonChanging = "Changing"
+	// ReasonGroupCreateFailed: db_proxy has refused to create the group.
+	ReasonGroupCreateFailed = "GroupCreateFailed"
+	// ReasonMembersNotFound: users to be added do not exist, or have left. Nothing is changed.
+	ReasonMembersNotFound = "MembersNotFound"
+)
+
+// MembersPolicy is what happens to members that the resource does not name.
+//
+// +kubebuilder:validation:Enum=Exact;AtLeast
+type MembersPolicy string
+
+// Policies for members.
+const (
+	// MembersExact removes them.
+	MembersExact MembersPolicy = "Exact"
+	// MembersAtLeast leaves them.
+	MembersAtLeast MembersPolicy = "AtLeast"
+)
+
+// TeamTalkGroupSpec describes a chat group: a new one, or one that exists.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.displayName) != has(self.groupID)",message="set displayName to create a group, or groupID to adopt one: an adopted group keeps its name"
+// +kubebuilder:validation:XValidation:rule="has(self.displayName) || !has(self.avatarURL)",message="an adopted group keeps its avatar: remove avatarURL"
+// +kubebuilder:validation:XValidation:rule="has(self.displayName) == has(oldSelf.displayName) && (!has(self.displayName) || self.displayName == oldSelf.displayName)",message="displayName is immutable: TeamTalk cannot rename a group",fieldPath=".displayName"
+// +kubebuilder:validation:XValidation:rule="has(self.avatarURL) == has(oldSelf.avatarURL) && (!has(self.avatarURL) || self.avatarURL == oldSelf.avatarURL)",message="avatarURL is immutable: TeamTalk cannot change it",fieldPath=".avatarURL"
+// +kubebuilder:validation:XValidation:rule="has(self.groupID) == has(oldSelf.groupID) && (!has(self.groupID) || self.groupID == oldSelf.groupID)",message="groupID is immutable: create another TeamTalkGroup",fieldPath=".groupID"
+// +kubebuilder:validation:XValidation:rule="self.serverRef == oldSelf.serverRef",message="serverRef is immutable: create another TeamTalkGroup",fieldPath=".serverRef"
+type TeamTalkGroupSpec struct {
+	// serverRef refers to the TeamTalkServer of the group. If unset, it is the TeamTalkServer "default" in the group's
+	// namespace.
+	// +optional
+	// +kubebuilder:default={name: default}
+	ServerRef *ServerReference `json:"serverRef,omitempty"`
+
+	// displayName is the name of a new group. It is immutable.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.trim() != '' && !self.contains('\\u0000')",message="displayName must have a character that is visible, and no NUL"
+	DisplayName string `json:"displayName,omitempty"`
+
+	// avatarURL is the address of the picture of a new group. The operator appends a fragment by which it finds the group
+	// again. It is immutable.
+	// +optional
+	// +kubebuilder:validation:MinLength=8
+	// +kubebuilder:validation:MaxLength=200
+	// +kubebuilder:validation:Pattern=`^https?://[^#\s]+$`
+	AvatarURL string `json:"avatarURL,omitempty"`
+
+	// groupID is the id of a group that exists and is adopted. The TeamTalkServer must list it in groups.adoptable. It is
+	// immutable.
+	// +optional
+	GroupID *GroupID `json:"groupID,omitempty"`
+
+	// members are the members of the group. The default sender of the TeamTalkServer is always a member.
+	// +optional
+	Members GroupMembers `json:"members,omitzero"`
+
+	// membersPolicy is what happens to other members. Exact removes them, AtLeast leaves them. If unset, it is Exact for a
+	// group that was created, and AtLeast for one that was adopted.
+	// +optional
+	MembersPolicy MembersPolicy `json:"membersPolicy,omitempty"`
+}
+
+// GroupMembers lists the members of a group.
+type GroupMembers struct {
+	// users are TeamTalk user ids.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2000
+	Users []UserID `json:"users,omitempty"`
+}
+
+// TeamTalkGroupStatus is the observed state of a group.
+type TeamTalkGroupStatus struct {
+	// observedGeneration is the generation that the status is about. It is -1 before the first one.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// groupID is the id of the group in TeamTalk, once it is created or adopted.
+	// +optional
+	GroupID *GroupID `json:"groupID,omitempty"`
+
+	// members is how many members the group has in TeamTalk.
+	// +optional
+	Members *int32 `json:"members,omitempty"`
+
+	// createAttemptTime is when the operator last began to create the group, while the outcome is not known. It is
+	// recorded before the attempt.
+	// +optional
+	CreateAttemptTime *metav1.Time `json:"createAttemptTime,omitempty"`
+
+	// conditions are Ready, Reconciling and Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// TeamTalkGroup is a chat group whose members are kept as declared. TeamTalk cannot delete a group: if the resource is
+// deleted, the group stays.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=teamtalkgroups,singular=teamtalkgroup,shortName=ttg,categories=teamtalk
+// +kubebuilder:printcolumn:name="Group",type=integer,JSONPath=`.status.groupID`
+// +kubebuilder:printcolumn:name="Members",type=integer,JSONPath=`.status.members`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Name",type=string,priority=1,JSONPath=`.spec.displayName`
+// +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
+type TeamTalkGroup struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec describes the group.
+	// +required
+	Spec TeamTalkGroupSpec `json:"spec,omitzero"`
+
+	// status is the observed state of the group.
+	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
+	Status TeamTalkGroupStatus `json:"status,omitzero"`
+}
+
+// TeamTalkGroupList is a list of TeamTalkGroups.
+//
+// +kubebuilder:object:root=true
+type TeamTalkGroupList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []TeamTalkGroup `json:"items"`
+}

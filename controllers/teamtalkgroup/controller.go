@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkgroup
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/chatgroup"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
+	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+)
+
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkgroups,verbs=get;list;watch
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkgroups/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
+
+const (
+	// maxConcurrentReconciles bounds the groups that are changed at the same time. Requests about groups wait for each
+	// other, and those of a db_proxy that hangs must not hold back all others.
+	maxConcurrentReconciles = 16
+	// driftInterval is how often the members of a group are compared with the declared ones. refusedInterval is how often
+	// a group that was refused is tried again, if nothing wakes it.
+	driftInterval, refusedInterval = 5 * time.Minute, 10 * time.Minute
+	// cacheLag is how long the cache takes at most to show the change behind a conflict.
+	cacheLag = 200 * time.Millisecond
+	// notifyDelay bounds how often a router's notifies have a group read: a router relays what anybody sends.
+	notifyDelay = time.Second
+)
+
+// Session is the connected TeamTalk of a server.
+type Session interface {
+	chatgroup.TeamTalk
+	// WaitReady returns nil once db_proxy is connected and a key is loaded, or an error when ctx is done.
+	WaitReady(ctx context.Context) error
+}
+
+// Claims are the servers that this process may use.
+type Claims interface {
+	TermOf(server types.NamespacedName, own leadership.Term) (term leadership.Term, claimed bool)
+	Holds(server types.NamespacedName, uid types.UID) bool
+	Refused(server types.NamespacedName) *v1alpha1.Cause
+}
+
+// Reconciler reconciles TeamTalkGroups.
+type Reconciler struct {
+	Client client.Client
+	// Session returns the session of a server, if there is one.
+	Session func(server types.NamespacedName) (Session, bool)
+	// Engine sends the messages that wait for changes, and drains.
+	Engine *delivery.Engine
+	// Term waits for the term of this process.
+	Term     func(ctx context.Context) (leadership.Term, error)
+	Claims   Claims
+	Recorder events.EventRecorder
+	// Wake enqueues a group that another peer of a router has changed.
+	Wake apiwatch.Trigger
+
+	// memories are what is not in the status of a group, as *memory by name.
+	memories sync.Map
+	// managed are the resources, by managedGroup, whose groups routers' notifies may be about.
+	managed sync.Map
+}
+
+// managedGroup is a group of a server.
+type managedGroup struct {
+	server types.NamespacedName
+	id     uint32
+}
+
+// memory is what this process knows of a group beside its status.
+type memory struct {
+	uid types.UID
+	// attemptEnded is when the last attempt to create the group has ended, and its connection, if it was not answered.
+	attemptEnded time.Time
+	// absent is what TeamTalk did not show, and absentSince since when.
+	absent      string
+	absentSince time.Time
+	// tries counts the passes since the last that ended well.
+	tries int
+	// announcements are those that no router has taken.
+	announcements []announcement
+	// changed: this process has changed the group.
+	changed bool
+	managed managedGroup
+}
+
+// SetupWithManager adds the controller and its indexes to the manager.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	for index, values := range map[string]client.IndexerFunc{groupIndex: indexByGroup, serverIndex: indexByServer} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.TeamTalkGroup{}, index, values); err != nil {
+			return fmt.Errorf("index groups by %s: %w", index, err)
+		}
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("teamtalkgroup").
+		Watches(&v1alpha1.TeamTalkGroup{}, eventHandler{r}).
+		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.groupsOfServer),
+			builder.WithPredicates(serverMatters)).
+		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.groupsOfNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(&r.Wake).
+		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles}).
+		Complete(r)
+}
+
+// Reconcile reconciles one group.
+func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	g := &v1alpha1.TeamTalkGroup{}
+	if err := r.Client.Get(ctx, req.NamespacedName, g); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.forget(req.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !g.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, nil // the group stays
+	}
+	term, err := r.Term(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	// A drain waits for the requests and the status of this pass.
+	end, ok := r.Engine.TrackReconcile(g.UID)
+	if !ok {
+		return reconcile.Result{}, nil // the next leader's
+	}
+	defer end()
+	s := newScope(g, r.memoryOf(g), time.Now())
+	s.term, s.claimed = r.Claims.TermOf(g.ServerKey(), term)
+	out, err := r.runPhases(ctx, s)
+	var result reconcile.Result
+	if err == nil {
+		result, err = r.record(ctx, s, out)
+	}
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: cacheLag}, nil
+	}
+	return result, client.IgnoreNotFound(err)
+}
+
+// memoryOf returns the memory of a group. That of another resource of its name is dropped.
+func (r *Reconciler) memoryOf(g *v1alpha1.TeamTalkGroup) *memory {
+	key := client.ObjectKeyFromObject(g)
+	if known, ok := r.memories.Load(key); ok && known.(*memory).uid == g.UID {
+		return known.(*memory)
+	}
+	r.forget(key)
+	m := &memory{uid: g.UID}
+	r.memories.Store(key, m)
+	return m
+}
+
+// forget drops what is kept for a resource that is gone.
+func (r *Reconciler) forget(key types.NamespacedName) {
+	if known, ok := r.memories.LoadAndDelete(key); ok {
+		m := known.(*memory)
+		r.Engine.Groups.End(m.uid)
+		r.managed.CompareAndDelete(m.managed, key)
+	}
+}
+
+// runPhases returns the outcome of the first phase that does not go on to the next.
+func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
+	for _, phase := range []phase{
+		check(r.requireClaim),
+		r.resolveServer,
+		check(checkMembersPermitted),
+		check(checkAdoptable),
+		r.requireOneManager,
+		r.requireConnection,
+		r.create,
+		r.readGroup,
+		r.changeMembers,
+	} {
+		out, err := phase(ctx, s)
+		if err != nil || out.action != actionContinue {
+			return out, err
+		}
+	}
+	return ready, nil
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/chatgroup"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
+)
+
+// unclaimedGrace is how long the operator that manages a server has to record a group.
+const unclaimedGrace = 30 * time.Second
+
+// requireClaim stops a group whose server this process may not use, or not yet. What another operator has recorded is
+// left alone.
+func (r *Reconciler) requireClaim(s *scope) outcome {
+	server := s.group.ServerKey()
+	if s.claimed {
+		return proceed
+	}
+	refused := r.Claims.Refused(server)
+	unclaimed := unclaimedGrace - s.now.Sub(s.group.CreationTimestamp.Time)
+	switch {
+	case refused == nil:
+		return proceed // resolveServer finds out whether the server exists
+	case len(s.group.Status.Conditions) > 0:
+		return leave(0)
+	case unclaimed > 0:
+		return leave(unclaimed)
+	case server.Namespace != s.group.Namespace:
+		return waitFor(refused.Reason,
+			fmt.Sprintf("TeamTalkServer %q is managed by another operator: ask its owner", server.Name))
+	}
+	return waitFor(refused.Reason, refused.Message)
+}
+
+// resolveServer finds the server and whether the group's namespace may use it.
+func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, error) {
+	server, err := tenancy.FindServer(ctx, r.Client, s.group.ServerKey(), s.group.Namespace)
+	if missing, ok := errors.AsType[*tenancy.NotFoundError](err); ok {
+		return waitFor(v1alpha1.ReasonServerNotFound, missing.Error()), nil
+	}
+	if err == nil && (!s.claimed || !r.Claims.Holds(client.ObjectKeyFromObject(server), server.UID)) {
+		return leave(time.Second), nil // its controller has not claimed it yet
+	}
+	s.server = server
+	return proceed, err
+}
+
+// checkMembersPermitted refuses members that the server's rules exclude: a message to the group would reach them.
+func checkMembersPermitted(s *scope) outcome {
+	for _, id := range s.group.Spec.Members.Users {
+		if !s.server.Spec.Recipients.Permits(v1alpha1.RecipientUser, int64(id)) {
+			return refuse(v1alpha1.ReasonRecipientNotPermitted,
+				fmt.Sprintf("the server's recipients rules exclude user %d", id))
+		}
+	}
+	return proceed
+}
+
+// checkAdoptable refuses groups that the server does not list.
+func checkAdoptable(s *scope) outcome {
+	if !s.group.Adopts() || s.server.Spec.Groups.MayAdopt(*s.group.Spec.GroupID) {
+		return proceed
+	}
+	return notAdoptable(s, "is not listed in spec.groups.adoptable of TeamTalkServer %q: add it there", s.server.Name)
+}
+
+func notAdoptable(s *scope, format string, args ...any) outcome {
+	return refuse(v1alpha1.ReasonGroupNotAdoptable,
+		fmt.Sprintf("group %d ", s.group.ChatGroup())+fmt.Sprintf(format, args...))
+}
+
+// requireOneManager refuses a group that another resource manages.
+func (r *Reconciler) requireOneManager(ctx context.Context, s *scope) (outcome, error) {
+	id := s.group.ChatGroup()
+	if id == 0 {
+		return proceed, nil
+	}
+	list := &v1alpha1.TeamTalkGroupList{}
+	if err := r.Client.List(ctx, list, client.MatchingFields{groupIndex: groupKey(id)}); err != nil {
+		return proceed, fmt.Errorf("list the TeamTalkGroups of group %d: %w", id, err)
+	}
+	for i := range list.Items {
+		other := &list.Items[i]
+		if other.UID == s.group.UID || !precedes(other, s.group) {
+			continue
+		}
+		switch same, err := r.isSameStore(ctx, s, other); {
+		case err != nil:
+			return proceed, err
+		case !same:
+		case other.Namespace != s.group.Namespace:
+			return notAdoptable(s, "is managed by a TeamTalkGroup of another namespace"), nil
+		default:
+			return notAdoptable(s, "is managed by TeamTalkGroup %q: delete one of the two", other.Name), nil
+		}
+	}
+	return proceed, nil
+}
+
+// precedes reports whether a resource manages the group that two of them want: the one that has created it, or else the
+// older one.
+func precedes(a, b *v1alpha1.TeamTalkGroup) bool {
+	switch {
+	case a.Adopts() != b.Adopts():
+		return !a.Adopts()
+	case !a.CreationTimestamp.Equal(&b.CreationTimestamp):
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
+}
+
+// isSameStore reports whether another resource manages groups in the same TeamTalk: through the same server, or through
+// one of its namespace with a common address. Servers of other tenants must not keep a group from its manager.
+func (r *Reconciler) isSameStore(ctx context.Context, s *scope, other *v1alpha1.TeamTalkGroup) (bool, error) {
+	server, err := tenancy.FindServer(ctx, r.Client, other.ServerKey(), other.Namespace)
+	if _, missing := errors.AsType[*tenancy.NotFoundError](err); missing {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	addresses := connection.AddressesOf(s.server)
+	isShared := func(address string) bool { return slices.Contains(addresses, address) }
+	return server.UID == s.server.UID ||
+		server.Namespace == s.server.Namespace && slices.ContainsFunc(connection.AddressesOf(server), isShared), nil
+}
+
+// canceled is for calls that must not block.
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// requireConnection waits for db_proxy. The server's status shows when it is connected, which wakes the group.
+func (r *Reconciler) requireConnection(_ context.Context, s *scope) (outcome, error) {
+	session, ok := r.Session(client.ObjectKeyFromObject(s.server))
+	if isReady := ok && session.WaitReady(canceled) == nil; !isReady {
+		return waitFor(v1alpha1.ReasonServerNotReady,
+			fmt.Sprintf("TeamTalkServer %q is not connected to db_proxy: its conditions say why", s.server.Name)), nil
+	}
+	s.talk = &chatgroup.Client{
+		TeamTalk: session, Namespace: s.group.Namespace, User: uint32(s.server.Spec.Senders.Default),
+	}
+	return proceed, nil
+}
+
+// readGroup reads the group, and refuses one that the resource may not manage.
+func (r *Reconciler) readGroup(ctx context.Context, s *scope) (outcome, error) {
+	id := uint32(s.group.ChatGroup())
+	name := fmt.Sprintf("group %d", id)
+	chat, err := s.talk.Read(ctx, id)
+	if chat != nil && s.memory.absent == name {
+		s.memory.absent = ""
+	}
+	switch {
+	case err != nil:
+		return s.unanswered(err), nil
+	case chat == nil && !s.isAbsent(name):
+		return retryAfter(s.settled(), v1alpha1.ReasonNoAnswer,
+			fmt.Sprintf("TeamTalk does not show group %d; the operator looks again", id)), nil
+	case chat == nil && s.group.Adopts():
+		return notAdoptable(s, "does not exist in TeamTalk: correct groupID"), nil
+	case chat == nil:
+		return refuse(v1alpha1.ReasonGroupNotFound,
+			fmt.Sprintf("group %d does not exist in TeamTalk any more: create another TeamTalkGroup", id)), nil
+	case !s.group.Adopts() && !s.group.IsMarked(chat.Avatar):
+		return refuse(v1alpha1.ReasonGroupNotFound, fmt.Sprintf("group %d is not the one that was created: "+
+			"its avatar does not have the mark of this resource", id)), nil
+	case len(chat.Members) == 0:
+		// A change would fill the cache with what it changes, and others would be missing in it for good.
+		return s.retry(v1alpha1.ReasonNoAnswer, fmt.Sprintf("TeamTalk shows group %d without members: its cache was "+
+			"flushed, and the next message to the group fills it", id)), nil
+	}
+	s.chat = chat
+	s.setGroup(id)
+	s.setMembers(chat.Members)
+	r.manage(s)
+	return proceed, nil
+}
+
+// unanswered is the outcome of a read that failed.
+func (s *scope) unanswered(err error) outcome {
+	switch {
+	case errors.Is(err, chatgroup.ErrUserMissing):
+		return refuse(v1alpha1.ReasonSenderNotFound, fmt.Sprintf(
+			"user %d, the default sender of TeamTalkServer %q, does not exist in TeamTalk", s.talk.User, s.server.Name))
+	case errors.Is(err, dbproxy.ErrNotSent):
+		return s.retry(v1alpha1.ReasonServerNotReady,
+			fmt.Sprintf("TeamTalkServer %q could not be asked in time", s.server.Name))
+	case errors.Is(err, chatgroup.ErrOutage):
+		return s.retry(v1alpha1.ReasonNoAnswer, err.Error())
+	}
+	return s.retry(v1alpha1.ReasonNoAnswer, "db_proxy does not answer; the operator asks again")
+}

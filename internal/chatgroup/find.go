@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chatgroup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
+)
+
+// Search is a search among the groups of the user.
+type Search struct {
+	// IsMarked reports whether the avatar of a group has the mark that is searched for.
+	IsMarked func(avatar string) bool
+	// Known is the newest group that the user is known to be a member of; 0: none is known.
+	Known uint32
+}
+
+// Found is the result of a Search.
+type Found struct {
+	// Group is the group with the mark; 0: none is shown.
+	Group uint32
+	// At is when the search began.
+	At time.Time
+	// Doubt is why the answer proves nothing; empty: a group that it does not show did not exist then, apart from the lag
+	// of replicas.
+	Doubt string
+}
+
+// Find searches for a group that the user has created. db_proxy answers with an empty list if its database fails, so a
+// list without the known group proves nothing. Only where no group is known does the directory have to do.
+func (c *Client) Find(ctx context.Context, s Search) (found Found, err error) {
+	found.At = time.Now()
+	err = c.read(ctx, func(ctx context.Context, reads dbproxy.Reads) error {
+		ids, err := reads.GroupsOf(ctx, c.User)
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.Known != 0 && !slices.Contains(ids, s.Known):
+			found.Doubt = fmt.Sprintf("TeamTalk does not show that user %d is in group %d, which is known", c.User, s.Known)
+		case len(ids) == 0:
+			if found.Doubt, err = c.inGroups(ctx, reads); err != nil {
+				return err
+			}
+		}
+		shown, err := c.findMarked(ctx, reads, ids, s, &found)
+		if found.Group == 0 && shown < len(ids) && found.Doubt == "" {
+			found.Doubt = fmt.Sprintf("TeamTalk lists %d groups of user %d, and shows %d of them", len(ids), c.User, shown)
+		}
+		return err
+	})
+	return found, err
+}
+
+// findMarked returns how many of the groups TeamTalk shows. The newest are first: their ids are the highest.
+func (c *Client) findMarked(
+	ctx context.Context, reads dbproxy.DirectoryReads, ids []uint32, s Search, found *Found,
+) (shown int, err error) {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	for chunk := range slices.Chunk(ids, maxGroups) {
+		groups, err := reads.Groups(ctx, c.User, chunk, dropMembers)
+		if err != nil {
+			return shown, err
+		}
+		for id, g := range groups {
+			shown++
+			if g.GetGroupCreatorId() == c.User && s.IsMarked(g.GetGroupAvatar()) {
+				found.Group = id
+			}
+		}
+		if found.Group != 0 {
+			break
+		}
+	}
+	return shown, nil
+}
+
+// inGroups returns why an empty list of groups proves nothing; empty: the directory shows the user, and no group of the
+// user's conversations has the user as a member.
+func (c *Client) inGroups(ctx context.Context, reads dbproxy.Reads) (doubt string, err error) {
+	if err := c.showsUser(ctx, reads); err != nil {
+		return "", err
+	}
+	sessions, err := reads.RecentSessions(ctx, c.User)
+	if err != nil {
+		return "", err
+	}
+	var ids []uint32
+	for _, s := range sessions {
+		if s.GetSessionType() == wire.SessionType_SESSION_TYPE_GROUP {
+			ids = append(ids, s.GetSessionId())
+		}
+	}
+	for chunk := range slices.Chunk(ids, maxGroups) {
+		groups, err := reads.Groups(ctx, c.User, chunk, nil)
+		if err != nil {
+			return "", err
+		}
+		for id, g := range groups {
+			if slices.Contains(g.GetGroupMemberList(), c.User) {
+				return fmt.Sprintf("TeamTalk lists no groups of user %d, who is a member of group %d", c.User, id), nil
+			}
+		}
+	}
+	return "", nil
+}
