@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"syscall"
 
@@ -97,21 +98,46 @@ func judgeSuperseded(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMess
 	}
 }
 
+// share is the kth of n shares of the messages. Each has messages of all kinds.
+func (w *world) share(k, n int) []*message {
+	return slices.DeleteFunc(slices.Clone(w.messages), func(m *message) bool { return m.number/6%n != k })
+}
+
+// underWay waits until the status shows messages that are not finished, and were not declared with Resend.
+func (w *world) underWay(ctx context.Context) {
+	w.await(ctx, "messages under way are recorded", func() (string, bool) {
+		n := 0
+		for _, o := range w.objects(ctx, w.cluster.admin) {
+			if o.Status.SpecDigest != "" && !o.Finished() && !o.Resends() {
+				n++
+			}
+		}
+		return fmt.Sprintf("%d are", n), n > 1
+	})
+}
+
 func killRevised(ctx context.Context, w *world) {
 	w.resendSome()
 	b := halfLost(w)
+	// Otherwise what is stored is found before the kill.
+	unseen := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgListRsp},
+		Do: faultproxy.Drop})
 	w.send(ctx, w.size)
-	all := slices.Clone(w.messages)
-	n := len(all) / 4
+	shares := [][]*message{w.share(0, 4), w.share(1, 4), w.share(2, 4), w.share(3, 4)}
 	framework.Must(b.await(ctx, w.caught()))
-	w.revise(ctx, all[:n])
+	w.underWay(ctx)
+	w.revise(ctx, shares[0])
 	w.kill(w.leader)
 	b.release()
-	w.revise(ctx, all[n:2*n])
+	unseen.Remove()
+	w.revise(ctx, shares[1])
 	w.replace(ctx)
-	w.revise(ctx, all[2*n:3*n])
+	w.revise(ctx, shares[2])
 	w.finished(ctx)
-	w.revise(ctx, all[3*n:])
+	// A revision whose request is lost must not be taken for the former one.
+	lost := w.onDB(faultproxy.Rule{Commands: messages, Every: 2, Count: len(shares[3]) / 2, Do: faultproxy.Drop})
+	w.revise(ctx, shares[3])
+	framework.Must(lost.Await(ctx, 1))
 	w.finished(ctx)
 }
 
@@ -121,12 +147,12 @@ func pausedRevised(ctx context.Context, w *world) {
 	hold, held := w.hold(faultproxy.ToClient, wire.CommandMsgData)
 	defer hold.Release()
 	w.send(ctx, w.size)
-	all := slices.Clone(w.messages)
+	half, rest := w.share(0, 2), w.share(1, 2)
 	framework.Must(held.Await(ctx, min(8, w.caught())))
-	w.revise(ctx, all[:len(all)/2])
+	w.revise(ctx, half)
 	framework.Must(w.leader.Signal(syscall.SIGSTOP))
 	hold.Release()
-	w.revise(ctx, all[len(all)/2:])
+	w.revise(ctx, rest)
 	w.replace(ctx)
 	w.finished(ctx)
 	framework.Must(w.leader.Signal(syscall.SIGCONT))
@@ -137,11 +163,11 @@ func editedUnderWay(ctx context.Context, w *world) {
 	w.resendSome()
 	b := halfLost(w)
 	w.send(ctx, w.size)
-	all := slices.Clone(w.messages)
+	half, rest := w.share(0, 2), w.share(1, 2)
 	framework.Must(b.await(ctx, w.caught()))
-	w.revise(ctx, all[:len(all)/2])
+	w.revise(ctx, half)
 	b.release()
 	w.finished(ctx)
-	w.revise(ctx, all[len(all)/2:])
+	w.revise(ctx, rest)
 	w.finished(ctx)
 }
