@@ -121,6 +121,11 @@ type RecipientStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	MessageIDs []int64 `json:"messageIDs,omitempty"`
 
+	// formerMessageID is TeamTalk's id of the last message of an earlier revision in the conversation. A search that does
+	// not show it proves nothing.
+	// +optional
+	FormerMessageID int64 `json:"formerMessageID,omitempty"`
+
 	// earlierReason is the reason of the segments before the current one, of a text that is split.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64

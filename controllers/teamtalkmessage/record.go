@@ -139,7 +139,9 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 func (r *Reconciler) readProgress(s *scope) {
 	switch snapshot, ok := r.Engine.Snapshot(s.message.UID); {
 	case !ok:
-	case s.isBeforeEdit(snapshot), r.hasMore(s, snapshot):
+	case int32(snapshot.OfRevision) >= s.revision: // the status at hand is older
+	case int32(snapshot.OfRevision) < s.revision-1, s.isBeforeEdit(snapshot), r.hasMore(s, snapshot):
+		// Of a former revision: the answer to the write that has ended it may have been lost.
 		r.Engine.Forget(s.message.UID)
 	default:
 		s.adopt(snapshot)

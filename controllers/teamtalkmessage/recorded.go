@@ -69,6 +69,12 @@ func recordedRows(m *v1alpha1.TeamTalkMessage) []delivery.RecordedRow {
 	for _, r := range m.Status.Recipients {
 		ids := r.MessageIDs
 		if r.StoredAt == nil || len(ids) == 0 || r.State == v1alpha1.StateAcknowledged {
+			if r.FormerMessageID != 0 {
+				rows = append(rows, delivery.RecordedRow{
+					Server: m.ServerKey(), Sender: uint32(*m.Status.SenderID), Recipient: r.Recipient(),
+					ID: uint32(r.FormerMessageID), By: m.Begins(),
+				})
+			}
 			continue
 		}
 		by := r.StoredAt.Time

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	msgSuperseded = "an edit came before it was sent; nothing was stored"
+	msgSuperseded        = "an edit came before it was sent; nothing was stored"
+	msgSupersededSegment = "an edit came before all segments were sent"
 	// msgUnsettled is of a doubt that the former revision has left. Its token is not searched for any more.
 	msgUnsettled = "may have been delivered before the last edit; the store could not prove it either way"
 )
@@ -28,11 +29,18 @@ func hasRevisions(m *v1alpha1.TeamTalkMessage) bool {
 	return m.Resends() || len(m.Status.Revisions) > 0
 }
 
-// isRevised reports whether an edit with onChange: Resend has changed what the status is about. The API server accepts
-// no such edit of a message that may have been sent with no digest in its status.
+// isRevised reports whether an edit with onChange: Resend has changed what the status is about, even if Resend is not
+// set any more, or the edit is taken back while the former revision is being ended. The API server accepts no such edit
+// of a message that may have been sent with no digest in its status.
 func isRevised(m *v1alpha1.TeamTalkMessage) bool {
-	return m.Resends() && m.Status.SpecDigest != "" && m.Status.SpecDigest != specDigest(m)
+	if slices.ContainsFunc(m.Status.Recipients, isSuperseded) {
+		return true
+	}
+	return m.Status.SpecDigest != "" && m.Status.ObservedGeneration != m.Generation &&
+		m.Status.SpecDigest != specDigest(m) && (m.Resends() || hasRevisions(m) && !startsAgain(m))
 }
+
+func isSuperseded(r v1alpha1.RecipientStatus) bool { return r.Reason == v1alpha1.ReasonSuperseded }
 
 // endFormerRevision ends the revision before an edit: what was not sent is superseded, and what may have been sent is
 // settled by the tokens of that revision. It is searched for as at a deadline. The next revision begins after that.
@@ -51,9 +59,16 @@ func (r *Reconciler) endFormerRevision(ctx context.Context, s *scope) (outcome, 
 
 // supersede keeps the former revision from being sent. Its text is not at hand any more.
 func supersede(s *scope) outcome {
-	s.refuseAll(s.refuseNow, v1alpha1.ReasonSuperseded, msgSuperseded)
+	s.refuseAll(s.refuseSuperseded, v1alpha1.ReasonSuperseded, msgSuperseded)
 	s.payload = delivery.Payload{Digests: content.Digests(s.text)}
 	return proceed
+}
+
+func (s *scope) refuseSuperseded(i int, reason, message string) {
+	if len(s.recipients[i].Earlier) > 0 {
+		message = msgSupersededSegment
+	}
+	s.refuseNow(i, reason, message)
 }
 
 // endSuperseded has the engine end a revision as at a deadline, which is when the edit was seen first.
@@ -77,7 +92,7 @@ func (s *scope) beginRevision() {
 	}
 	for i, p := range s.recipients {
 		if p.State == v1alpha1.StatePending && (!s.underWay() || !p.Resolved()) {
-			s.refuseNow(i, v1alpha1.ReasonSuperseded, msgSuperseded)
+			s.refuseSuperseded(i, v1alpha1.ReasonSuperseded, msgSuperseded)
 		}
 	}
 	if s.unfinished() > 0 {
@@ -109,7 +124,10 @@ func (s *scope) fromFormer(r v1alpha1.Recipient) delivery.Progress {
 	case i >= 0 && s.keepsContent:
 		return keptProgress(s.former[i])
 	case i >= 0:
-		return delivery.Progress{Recipient: s.former[i].Recipient, ByName: s.former[i].ByName, State: v1alpha1.StatePending}
+		former := s.former[i]
+		return delivery.Progress{
+			Recipient: former.Recipient, ByName: former.ByName, State: v1alpha1.StatePending, FormerID: former.LastID(),
+		}
 	}
 	return delivery.Progress{Recipient: r, State: v1alpha1.StatePending}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
@@ -118,6 +119,33 @@ func TestNamesOfRevision(t *testing.T) {
 			s.beginRevision()
 			if diff := cmp.Diff(tc.want, s.recipients, cmpopts.IgnoreFields(delivery.Progress{}, "ByName")); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestReadProgressOfRevision: progress of another revision than the one that the status shows is not taken over.
+func TestReadProgressOfRevision(t *testing.T) {
+	for name, tc := range map[string]struct {
+		task                 uint32
+		wantAdopt, wantKnown bool
+	}{
+		"of this one":   {1, true, true},
+		"of the former": {0, false, false},
+		"of a later":    {2, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := resent(ofUser(2, v1alpha1.StatePending, ""), ofUser(3, v1alpha1.StatePending, ""))
+			m.Status.Revisions[0].Number = 2
+			r := newReconciler(t, m, 0)
+			r.Engine.Submit(delivery.Task{
+				Key: client.ObjectKeyFromObject(m), UID: m.UID, Identity: delivery.Identity{UID: m.UID, Revision: tc.task},
+				Recipients: []delivery.Progress{user(2, v1alpha1.StateRouted, ""), user(3, v1alpha1.StateRouted, "")},
+			})
+			s := newScope(m, leadership.Term{Clean: true}, noon)
+			r.readProgress(s)
+			if adopted := s.snapshot != nil; adopted != tc.wantAdopt || r.Engine.Knows(m.UID) != tc.wantKnown {
+				t.Errorf("adopted %v, known %v", adopted, r.Engine.Knows(m.UID))
 			}
 		})
 	}

@@ -145,7 +145,7 @@ func startsAgain(m *v1alpha1.TeamTalkMessage) bool {
 func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.Progress {
 	p := delivery.Progress{
 		Recipient: r, State: status.State, Reason: status.Reason, Message: status.Message, Attempts: status.Attempts,
-		EarlierReason: status.EarlierReason, EarlierMessage: status.EarlierMessage,
+		EarlierReason: status.EarlierReason, EarlierMessage: status.EarlierMessage, FormerID: uint32(status.FormerMessageID),
 		DoubtSince: ptr.Deref(status.InDoubtSince, metav1.Time{}).Time,
 		StoredAt:   ptr.Deref(status.StoredAt, metav1.Time{}).Time,
 		RoutedAt:   ptr.Deref(status.RoutedAt, metav1.Time{}).Time,
@@ -182,6 +182,9 @@ func (s *scope) isBeforeEdit(snapshot delivery.Snapshot) bool {
 func (s *scope) adopt(snapshot delivery.Snapshot) {
 	if s.origin == originEdit {
 		s.origin = originStatus
+	}
+	if s.origin == originStatus && !snapshot.SupersededAt.IsZero() {
+		s.origin = originSuperseded // the edit was taken back
 	}
 	s.snapshot, s.sender = &snapshot, snapshot.Sender
 	if s.message.Spec.To.HasNames() || s.origin == originSuperseded {
@@ -352,7 +355,7 @@ func (s *scope) retryFailed() {
 		p := s.recipients[i]
 		again := delivery.Progress{
 			Recipient: p.Recipient, State: v1alpha1.StatePending, Attempts: p.Attempts,
-			Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage,
+			Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage, FormerID: p.FormerID,
 		}
 		switch {
 		case r.FailedInDoubt():

@@ -86,7 +86,7 @@ func worstRecipient(segments int) *v1alpha1.RecipientStatus {
 	r := &v1alpha1.RecipientStatus{
 		Type: v1alpha1.RecipientGroup, ID: math.MaxUint32, State: v1alpha1.StateAcknowledged,
 		Reason: strings.Repeat("R", worstReason), Message: strings.Repeat("m", worstText),
-		MessageIDs: make([]int64, segments), Attempts: math.MaxInt32,
+		MessageIDs: make([]int64, segments), Attempts: math.MaxInt32, FormerMessageID: math.MaxUint32,
 		CreateTime: at, InDoubtSince: at, StoredAt: at, RoutedAt: at,
 	}
 	for i := range r.MessageIDs {

@@ -230,7 +230,7 @@ func recipientStatus(p delivery.Progress, staged bool) v1alpha1.RecipientStatus 
 	}
 	r := v1alpha1.RecipientStatus{
 		Type: p.Type, ID: int64(p.ID), State: p.State, Reason: p.Reason, Message: shorten(p.Message),
-		Name: cmp.Or(p.ByName, p.Name), Attempts: p.Attempts,
+		Name: cmp.Or(p.ByName, p.Name), FormerMessageID: int64(p.FormerID), Attempts: p.Attempts,
 		InDoubtSince: at(p.DoubtSince), StoredAt: at(p.StoredAt), RoutedAt: at(p.RoutedAt),
 	}
 	for _, id := range p.Earlier {

@@ -23,6 +23,8 @@ type Progress struct {
 	Earlier []uint32
 	// EarlierReason and EarlierMessage are of the segments before the current one.
 	EarlierReason, EarlierMessage string
+	// FormerID is the last id of an earlier revision in the conversation, or 0.
+	FormerID uint32
 	// Attempts counts sends.
 	Attempts int32
 	// CreateTime is TeamTalk's time in unix seconds, or 0. Without a token it is recorded before the send.
@@ -31,6 +33,17 @@ type Progress struct {
 	DoubtSince time.Time
 	StoredAt   time.Time
 	RoutedAt   time.Time
+}
+
+// LastID returns the id of the last row that is known of the resource in the conversation, or 0.
+func (p Progress) LastID() uint32 {
+	switch n := len(p.Earlier); {
+	case p.MessageID != 0:
+		return p.MessageID
+	case n > 0:
+		return p.Earlier[n-1]
+	}
+	return p.FormerID
 }
 
 // Done reports whether nothing more is tried for the recipient.

@@ -68,6 +68,8 @@ type Snapshot struct {
 	Stopped bool
 	// SupersededAt: see Policy.
 	SupersededAt time.Time
+	// OfRevision is the Revision of the task's Identity.
+	OfRevision uint32
 	// Revision counts changes; see Engine.Ack.
 	Revision uint64
 }
@@ -156,6 +158,7 @@ func (t *task) snapshot() Snapshot {
 		PayloadPending: t.spec.PayloadPending,
 		Stopped:        t.ctx.Err() != nil,
 		SupersededAt:   t.spec.Policy.SupersededAt,
+		OfRevision:     t.spec.Identity.Revision,
 		Revision:       t.revision,
 	}
 	for i, p := range t.recipients {

@@ -42,6 +42,7 @@ func TestColumns(t *testing.T) {
 	const width, ages = 100, 2
 	want := map[string]string{
 		"TeamTalkMessage":  "NAME TO READY REASON DELIVERED AGE",
+		"TeamTalkGroup":    "NAME GROUP MEMBERS READY REASON AGE",
 		"TeamTalkSchedule": "NAME SCHEDULE TIME ZONE REASON LAST NEXT AGE",
 		"TeamTalkServer":   "NAME READY REASON DB PROXY ROUTER AGE",
 		"TeamTalkReceiver": "NAME TYPE READY REASON SERVED MESSAGES LAST AGE",

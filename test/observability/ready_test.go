@@ -189,8 +189,8 @@ func TestReadyIsWarm(t *testing.T) {
 			t.Errorf("%s are first read when the standby has been elected, so it was not ready before", resource)
 		}
 	}
-	if len(before) != 5 || before["teamtalkmessages"] != 1 {
-		t.Errorf("lists as a standby: %v, want five kinds, and messages once", before)
+	if len(before) != 6 || before["teamtalkmessages"] != 1 {
+		t.Errorf("lists as a standby: %v, want six kinds, and messages once", before)
 	}
 	standby.stop()
 }

@@ -137,10 +137,13 @@ func TestGroupWaitsForServer(t *testing.T) {
 	x.CreateServer(framework.Unreachable)
 	x.awaitGroup(o, v1alpha1.ReasonServerNotReady)
 	x.AddFault(devserver.Fault{Kind: devserver.EmptyList, Command: wire.CommandUserGroupsReq})
-	x.Patch(x.Server(), `{"spec":{"dbProxy":{"endpoints":["`+x.TeamTalk.DBProxyAddr()+`"]}}}`)
+	// Before the group's server is connected, TeamTalk has a row: an empty answer proves nothing then.
+	x.Create(x.Server(func(s *v1alpha1.TeamTalkServer) { s.Name = "other" }))
 	x.Deliver("first", "makes the group a conversation", func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.ServerRef = &v1alpha1.ServerReference{Name: "other"}
 		m.Spec.To = v1alpha1.Recipients{Groups: []v1alpha1.GroupID{v1alpha1.GroupID(x.OnCall)}}
 	})
+	x.Patch(x.Server(), `{"spec":{"dbProxy":{"endpoints":["`+x.TeamTalk.DBProxyAddr()+`"]}}}`)
 	x.awaitGroup(o, v1alpha1.ReasonNoAnswer)
 	x.TeamTalk.Faults().Clear()
 	x.awaitGroup(o, v1alpha1.ReasonReady)

@@ -264,6 +264,7 @@ func TestGroupUnanswered(t *testing.T) {
 func TestGroupMany(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
+	x.Timeout = 3 * framework.Timeout
 	router := x.routerPeer()
 	var many []uint32
 	for n := range uint32(v1alpha1.MaxGroupMembers) {

@@ -4,6 +4,7 @@ package operator
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,14 +164,42 @@ func TestEditInFlight(t *testing.T) {
 	x.AwaitRows(1)
 	x.Patch(m, `{"spec":{"content":{"text":"new"}}}`)
 	m = x.inRevision(m, 2)
-	old := 0
-	for _, row := range x.Rows() {
-		if row.Text == "old" {
-			old++
-		}
+	x.checkRowTexts(map[string]int{"old": 1, "new": 2})
+	x.checkRevision(m, 0, 2, 1, 1)
+}
+
+// TestEditTakenBack edits a message in flight, and takes the edit back before its first revision has ended: with the
+// earlier text again, the second recipient gets it.
+func TestEditTakenBack(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.DBProxy.MaxInFlight = 1 })
+	x.AddFault(devserver.Fault{Kind: devserver.Late, Command: wire.CommandMsgData, Delay: 5 * time.Minute, Count: 1})
+	m := x.Declare("m", "old", resend, toUsers(x.Alice, x.Bob))
+	x.AwaitRows(1)
+	x.Patch(m, `{"spec":{"content":{"text":"new"}}}`)
+	m = x.AwaitMessage(m, "being ended", func(m *v1alpha1.TeamTalkMessage) bool {
+		return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool { return r.Reason == v1alpha1.ReasonSuperseded }) ||
+			m.Status.Revision() > 1
+	})
+	x.Patch(m, `{"spec":{"content":{"text":"old"}}}`)
+	m = x.AwaitMessage(m, "delivered as edited last", func(now *v1alpha1.TeamTalkMessage) bool {
+		return hasReason(v1alpha1.ReasonDelivered)(now) && now.Finished()
+	})
+	if n := m.Status.Revision(); n == 2 {
+		x.checkRowTexts(map[string]int{"old": 2})
 	}
-	x.checkRowTexts(map[string]int{"old": old, "new": 2})
-	x.checkRevision(m, 0, 2, int32(old), int32(2-old))
+}
+
+// TestResendIsSetBack: an edit is sent, though Reject is set again before an operator sees it.
+func TestResendIsSetBack(t *testing.T) {
+	x := newTenantWithServer(t)
+	m := x.Deliver("m", "old", resend)
+	x.StopLeader()
+	x.Patch(m, `{"spec":{"content":{"text":"newer"}}}`)
+	x.Patch(m, `{"spec":{"onChange":"Reject"}}`)
+	x.StartLeader()
+	x.inRevision(m, 2)
+	x.checkRowTexts(map[string]int{"old": 1, "newer": 1})
 }
 
 // TestResendOfUnchanged edits the recipients of a message that is suspended, and of one that has failed for some: with
