@@ -114,11 +114,12 @@ type TeamTalkReceiverSpec struct {
 
 	// to lists the recipients. If toLabel or recipients is set, they get the alerts that name no allowed recipient.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) > 0",message="name at least one recipient in users or groups"
-	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) <= 1000",message="at most 1000 recipients in all"
-	To RecipientIDs `json:"to,omitzero"`
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) <= 1000",message="at most 1000 recipients in all"
+	To Recipients `json:"to,omitzero"`
 
-	// toLabel is the alert label that lists recipients: user ids, and "group:" with group ids, separated by commas.
+	// toLabel is the alert label that lists recipients, separated by commas: user ids or login names, and "group:" with
+	// group ids or names. Digits are an id.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -126,12 +127,14 @@ type TeamTalkReceiverSpec struct {
 	ToLabel string `json:"toLabel,omitempty"`
 
 	// allow lists the recipients that toLabel or recipients may name. Others are ignored. If none remains, the
-	// alert is sent to the recipients in to.
+	// alert is sent to the recipients in to. An id permits only the id, and a name only the name: names are not looked
+	// up before the message is sent.
 	// +optional
-	Allow *RecipientIDs `json:"allow,omitempty"`
+	Allow *Recipients `json:"allow,omitempty"`
 
-	// recipients is a CEL expression for who gets an alert, or a body without alerts: a list of user(id) and
-	// group(id), which allow must list. Example: payload.labels.team == "db" ? [user(2)] : []
+	// recipients is a CEL expression for who gets an alert, or a body without alerts: a list of user(2), user("login"),
+	// group(7) and group("name"), which allow must list. A text is a name.
+	// Example: payload.labels.team == "db" ? [user("zhang.san")] : []
 	// The variables are those of filter. If the list is empty or the expression fails, the recipients in to get it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1

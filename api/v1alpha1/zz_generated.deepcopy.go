@@ -997,7 +997,7 @@ func (in *TeamTalkReceiverSpec) DeepCopyInto(out *TeamTalkReceiverSpec) {
 	in.To.DeepCopyInto(&out.To)
 	if in.Allow != nil {
 		in, out := &in.Allow, &out.Allow
-		*out = new(RecipientIDs)
+		*out = new(Recipients)
 		(*in).DeepCopyInto(*out)
 	}
 	if in.GroupBy != nil {

@@ -113,7 +113,7 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 		return fmt.Errorf("for %d of what was posted, spec.recipients names recipients that are not in spec.allow",
 			decoded.Refused)
 	case decoded.Refused > 0:
-		return fmt.Errorf("%d alerts name recipients in the label %q that are invalid or not in spec.allow",
+		return fmt.Errorf("%d alerts name recipients in the label %q that are not in spec.allow",
 			decoded.Refused, r.Spec.ToLabel)
 	}
 	return nil
@@ -124,8 +124,14 @@ func names(to v1alpha1.Recipients) string {
 	for _, id := range to.Users {
 		names = append(names, fmt.Sprintf("user %d", id))
 	}
+	for _, name := range to.UserNames {
+		names = append(names, fmt.Sprintf("user %q", name))
+	}
 	for _, id := range to.Groups {
 		names = append(names, fmt.Sprintf("group %d", id))
+	}
+	for _, name := range to.GroupNames {
+		names = append(names, fmt.Sprintf("group %q", name))
 	}
 	return strings.Join(names, ", ")
 }

@@ -41,6 +41,9 @@ func TestRender(t *testing.T) {
 			stdin:   `{"involvedObject":{"kind":"Kustomization","name":"web","namespace":"apps","uid":"u-1"},"reason":"Failed","message":"no such image"}`,
 			wantOut: []string{"To: user 4\n", "\nKustomization apps/web: Failed\nno such image\n"},
 		},
+		"the sample with names": {
+			receiver: filepath.Join(samples, "receiver-names.yaml"), payload: payload, wantOut: []string{"To: group \"oncall\"\n"},
+		},
 		"a byte order mark": {
 			receiver: filepath.Join("testdata", "receiver-with-bom.yaml"), payload: payload, wantOut: []string{"To: user 4\n", "🔥 FIRING"},
 		},
@@ -71,6 +74,10 @@ func TestRender(t *testing.T) {
 		"a filter, keys and recipients": {
 			receiver: declared("  allow: {groups: [9]}\n  filter: payload.status == \"firing\"\n  dedupKey: payload.labels.alertname + \"/\" + payload.labels.instance\n  recipients: '[group(9)]'"), payload: payload,
 			wantOut: []string{"Filtered: 1 of what was posted, by spec.filter\n\nMessage: r-", "To: group 9\n", "Key: \"HighLatency/api-1\"\n", "🔥 FIRING"},
+		},
+		"recipients by name": {
+			receiver: declared("  allow: {userNames: [li.si], groupNames: [on call]}\n  recipients: '[user(\"li.si\"), group(\"on call\")]'"), payload: payload,
+			wantOut: []string{"To: user \"li.si\", group \"on call\"\n"},
 		},
 		"all of it is filtered": {receiver: declared("  filter: 'false'"), payload: payload, wantOut: []string{"Filtered: 2 of what was posted"}},
 		"an expression that fails": {

@@ -81,10 +81,15 @@ func newMessage(r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipie
 func recipientSet(list []v1alpha1.Recipient) v1alpha1.Recipients {
 	var to v1alpha1.Recipients
 	for _, r := range list {
-		if r.Type == v1alpha1.RecipientGroup {
+		switch isGroup := r.Type == v1alpha1.RecipientGroup; {
+		case isGroup && r.Resolved():
 			to.Groups = append(to.Groups, v1alpha1.GroupID(r.ID))
-		} else {
+		case isGroup:
+			to.GroupNames = append(to.GroupNames, r.Name)
+		case r.Resolved():
 			to.Users = append(to.Users, v1alpha1.UserID(r.ID))
+		default:
+			to.UserNames = append(to.UserNames, r.Name)
 		}
 	}
 	return to

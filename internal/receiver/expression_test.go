@@ -3,6 +3,7 @@
 package receiver
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -105,7 +106,7 @@ func TestFilter(t *testing.T) {
 func TestRecipientsByContent(t *testing.T) {
 	x := newExpressive(t, func(s *v1alpha1.TeamTalkReceiverSpec) {
 		s.To.Users = []v1alpha1.UserID{2}
-		s.Allow = &v1alpha1.RecipientIDs{Users: []v1alpha1.UserID{3}, Groups: []v1alpha1.GroupID{7}}
+		s.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3}, Groups: []v1alpha1.GroupID{7}}
 		s.Recipients = `payload.labels.team == "db" ? [group(7), user(3), user(3), user(99)] : payload.labels.team == "net" ? [user(98)] : []`
 	})
 	a, _ := x.post(twoTeams)
@@ -126,6 +127,34 @@ func TestRecipientsByContent(t *testing.T) {
 	}
 	if reason, _ := x.processed(); reason != v1alpha1.ReasonProcessed {
 		t.Errorf("%s: nothing has failed", reason)
+	}
+}
+
+// TestRecipientsByName: messages carry names as they are, which make notifications of their own.
+func TestRecipientsByName(t *testing.T) {
+	x := newExpressive(t, func(s *v1alpha1.TeamTalkReceiverSpec) {
+		s.To = v1alpha1.Recipients{Users: []v1alpha1.UserID{2}, UserNames: []string{"li.si"}, GroupNames: []string{"everyone"}}
+		s.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3}, UserNames: []string{"zhang.san"}, GroupNames: []string{"oncall"}}
+		s.Recipients = `payload.labels.team == "db" ? [group("oncall"), user("zhang.san"), user(3), user("3"), group("zhang.san")] : []`
+	})
+	a, _ := x.post(twoTeams)
+	got := map[string]bool{}
+	for _, name := range a.Messages {
+		to := x.message(name).Spec.To
+		got[fmt.Sprintf("%v %v %v %v", to.Users, to.UserNames, to.Groups, to.GroupNames)] = true
+	}
+	if len(got) != 2 || !got["[2] [li.si] [] [everyone]"] || !got["[3] [zhang.san] [] [oncall]"] {
+		t.Errorf("%v", got)
+	}
+	if e := x.status().LastError; e == nil || !strings.Contains(e.Message, `user("2") needs "2" in allow.userNames`) || strings.Contains(e.Message, "zhang") {
+		t.Errorf("%+v", e)
+	}
+	if again, _ := x.post(twoTeams); len(again.Messages) != 0 || again.Duplicates != 2 {
+		t.Errorf("again: %+v", again)
+	}
+	x.receiver.Spec.Allow.UserNames = nil
+	if other, _ := x.post(twoTeams); len(other.Messages) != 1 || other.Duplicates != 1 {
+		t.Errorf("to others: %+v", other)
 	}
 }
 

@@ -93,10 +93,10 @@ func decode(
 // refusedRecipients says that alerts, or a body, name recipients that they may not.
 func refusedRecipients(r *v1alpha1.TeamTalkReceiver, count int) string {
 	if r.Spec.Recipients != "" {
-		return fmt.Sprintf("for %d alerts or bodies, spec.recipients names recipients that spec.allow does not list", count)
+		return fmt.Sprintf("for %d alerts or bodies, spec.recipients names recipients that spec.allow does not list: "+
+			`user(2) needs 2 in allow.users, user("2") needs "2" in allow.userNames`, count)
 	}
-	return fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not list, or that are no ids",
-		count, r.Spec.ToLabel)
+	return fmt.Sprintf("%d alerts name recipients under the label %q that spec.allow does not list", count, r.Spec.ToLabel)
 }
 
 // createAll creates the messages, unless they were created before. If it fails for some of them, it creates the others

@@ -49,16 +49,16 @@ type limiter struct {
 	now      time.Time
 	// named are the recipients that alerts may name. They have digests of their own. All others are addressed together, or
 	// not at all, and share one.
-	named map[int64]bool
+	named map[recipient]bool
 	// lines is the length of all lines, in bytes.
 	lines int
 }
 
 func newLimiter(s *State, r *v1alpha1.TeamTalkReceiver, now time.Time) *limiter {
-	l := &limiter{State: s, receiver: r, now: now, named: map[int64]bool{}, lines: s.linesLength()}
+	l := &limiter{State: s, receiver: r, now: now, named: map[recipient]bool{}, lines: s.linesLength()}
 	if r.Spec.Allow != nil {
 		for _, one := range r.Spec.Allow.All() {
-			l.named[idOf(one)] = true
+			l.named[recipient(one)] = true
 		}
 	}
 	w := WindowAt(r.Spec.FloodControl, now)
@@ -68,7 +68,7 @@ func newLimiter(s *State, r *v1alpha1.TeamTalkReceiver, now time.Time) *limiter 
 		s.Window, s.Sent = w, nil
 	}
 	if s.Sent == nil {
-		s.Sent = map[int64]int32{}
+		s.Sent = map[recipient]int32{}
 	}
 	if s.Entries == nil {
 		s.Entries = map[string]Entry{}
@@ -110,12 +110,12 @@ func (l *limiter) isFresh(n Notification) bool {
 // enter enters a notification: recipients within the limit get a message, for the others it is suppressed.
 func (l *limiter) enter(ctx context.Context, n Notification) {
 	e := Entry{Time: l.now.Unix(), Number: max(n.Number, l.Entries[n.Hash].Number) + 1}
-	for _, r := range n.To {
-		id := idOf(r)
-		if l.Sent[id] < l.receiver.Spec.FloodControl.Messages {
-			l.Sent[id]++
+	for _, to := range n.To {
+		r := recipient(to)
+		if l.Sent[r] < l.receiver.Spec.FloodControl.Messages {
+			l.Sent[r]++
 		} else {
-			e.Suppressed = append(e.Suppressed, id)
+			e.Suppressed = append(e.Suppressed, r)
 		}
 	}
 	l.suppress(ctx, n, e.Suppressed)
@@ -126,7 +126,7 @@ func (l *limiter) enter(ctx context.Context, n Notification) {
 }
 
 // suppress adds a notification to the digests of recipients.
-func (l *limiter) suppress(ctx context.Context, n Notification, list []int64) {
+func (l *limiter) suppress(ctx context.Context, n Notification, list recipients) {
 	line := ""
 	for _, d := range l.digestsFor(list) {
 		d.Count++
@@ -144,13 +144,13 @@ func (l *limiter) suppress(ctx context.Context, n Notification, list []int64) {
 }
 
 // digestsFor returns the digests of the window for recipients.
-func (l *limiter) digestsFor(list []int64) (digests []*Digest) {
-	var shared, named []int64
-	for _, id := range list {
-		if l.named[id] {
-			named = append(named, id)
+func (l *limiter) digestsFor(list recipients) (digests []*Digest) {
+	var shared, named recipients
+	for _, r := range list {
+		if l.named[r] {
+			named = append(named, r)
 		} else {
-			shared = append(shared, id)
+			shared = append(shared, r)
 		}
 	}
 	if len(shared) > 0 {
@@ -159,15 +159,15 @@ func (l *limiter) digestsFor(list []int64) (digests []*Digest) {
 	if len(named) > manyNamed && l.mayShare(named) {
 		return append(digests, l.digest(l.Window, named))
 	}
-	for _, id := range named {
-		digests = append(digests, l.digest(l.Window, []int64{id}))
+	for _, r := range named {
+		digests = append(digests, l.digest(l.Window, recipients{r}))
 	}
 	return digests
 }
 
 // mayShare reports whether recipients who were named together may have a digest in common: they have it already, or
 // the window has few of them.
-func (l *limiter) mayShare(to []int64) bool {
+func (l *limiter) mayShare(to recipients) bool {
 	others := 0
 	for _, d := range l.Digests {
 		switch {

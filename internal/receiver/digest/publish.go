@@ -47,15 +47,15 @@ type publication struct {
 // publishFor publishes the digests of the recipients of requests. A request fails if one of its notifications is
 // suppressed for a recipient whose digest could not be published.
 func (s *Store) publishFor(ctx context.Context, state *State, requests []*request) {
-	recipients, r := sets.New[int64](), requests[0].receiver
+	addressed, r := sets.New[recipient](), requests[0].receiver
 	for _, one := range requests {
 		for _, n := range one.notifications {
 			for _, to := range n.To {
-				recipients.Insert(idOf(to))
+				addressed.Insert(recipient(to))
 			}
 		}
 	}
-	digests := slices.DeleteFunc(slices.Clone(state.Digests), func(d *Digest) bool { return !recipients.HasAny(d.To...) })
+	digests := slices.DeleteFunc(slices.Clone(state.Digests), func(d *Digest) bool { return !addressed.HasAny(d.To...) })
 	errs := each(digests, func(_ int, d *Digest) error { return s.publish(ctx, r, state, d) })
 	for i, d := range digests {
 		if errs[i] == nil {
@@ -70,14 +70,14 @@ func (s *Store) publishFor(ctx context.Context, state *State, requests []*reques
 }
 
 // suppressed returns the recipients for which a notification of the request is suppressed.
-func (q *request) suppressed() sets.Set[int64] {
-	all := sets.New[int64]()
+func (q *request) suppressed() sets.Set[recipient] {
+	all := sets.New[recipient]()
 	for i, n := range q.notifications {
 		if d := q.decisions[i]; d.Suppressed {
 			sent := sets.New(d.To...)
 			for _, r := range n.To {
 				if !sent.Has(r) {
-					all.Insert(idOf(r))
+					all.Insert(recipient(r))
 				}
 			}
 		}
@@ -235,8 +235,8 @@ func (s *Store) send(ctx context.Context, r *v1alpha1.TeamTalkReceiver, d *Diges
 		return nil // the message owns it
 	}
 	to := make([]v1alpha1.Recipient, len(d.To))
-	for i, id := range d.To {
-		to[i] = recipientOf(id)
+	for i, r := range d.To {
+		to[i] = v1alpha1.Recipient(r)
 	}
 	m, err := s.options.Create(ctx, r, cm.Name, to, d.End().Add(Delay))
 	if err != nil || m == nil {

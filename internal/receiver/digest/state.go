@@ -32,13 +32,13 @@ const (
 // ErrFull is the error of a request that the state cannot hold.
 var ErrFull = errors.New("too many alerts at once for flood control: send fewer at once (Alertmanager's max_alerts)")
 
-// State is what flood control knows of a receiver. Users are positive, groups are negative.
+// State is what flood control knows of a receiver.
 type State struct {
 	// Epoch identifies the state: digests of one that was deleted are not continued.
 	Epoch string `json:"epoch"`
 	// Window is the current window. Sent is the number of messages in it, by recipient.
-	Window Window          `json:"window"`
-	Sent   map[int64]int32 `json:"sent,omitempty"`
+	Window Window              `json:"window"`
+	Sent   map[recipient]int32 `json:"sent,omitempty"`
 	// Digests are those that can still change, and those that may not be published completely.
 	Digests []*Digest `json:"digests,omitempty"`
 	// Entries are the decisions of the last dedup window, by the hash of the notification.
@@ -52,8 +52,8 @@ type Entry struct {
 	// Number of the message.
 	Number int `json:"n"`
 	// Recipients for which it is suppressed: all, or a list.
-	All        bool    `json:"all,omitempty"`
-	Suppressed []int64 `json:"suppressed,omitempty"`
+	All        bool       `json:"all,omitempty"`
+	Suppressed recipients `json:"suppressed,omitempty"`
 }
 
 // suppressed reports whether the notification is suppressed for somebody.
@@ -68,7 +68,7 @@ func (e Entry) recipients(list []v1alpha1.Recipient) []v1alpha1.Recipient {
 		return list
 	}
 	suppressed := sets.New(e.Suppressed...)
-	return slices.DeleteFunc(slices.Clone(list), func(r v1alpha1.Recipient) bool { return suppressed.Has(idOf(r)) })
+	return slices.DeleteFunc(slices.Clone(list), func(r v1alpha1.Recipient) bool { return suppressed.Has(recipient(r)) })
 }
 
 // Window is a time in which messages are counted.
@@ -90,7 +90,7 @@ func (w Window) End() time.Time { return time.Unix(w.Begin+w.Seconds, 0) }
 // Digest is one message about notifications of a window that were suppressed for the same recipients.
 type Digest struct {
 	Window
-	To []int64 `json:"to"`
+	To recipients `json:"to"`
 	// Count is the number of notifications. Lines are those of the first ones.
 	Count int      `json:"count"`
 	Lines []string `json:"lines,omitempty"`
@@ -123,7 +123,7 @@ func (d *Digest) text() string {
 }
 
 // digest returns the digest of a window and recipients. It is created if necessary.
-func (s *State) digest(w Window, to []int64) *Digest {
+func (s *State) digest(w Window, to recipients) *Digest {
 	for _, d := range s.Digests {
 		if d.Window == w && slices.Equal(d.To, to) {
 			return d
@@ -187,19 +187,4 @@ func (s *State) encode(dedup time.Duration, now time.Time, limit int) (string, e
 			return "", ErrFull
 		}
 	}
-}
-
-// idOf is a recipient in a state, recipientOf is the inverse.
-func idOf(r v1alpha1.Recipient) int64 {
-	if r.Type == v1alpha1.RecipientGroup {
-		return -int64(r.ID)
-	}
-	return int64(r.ID)
-}
-
-func recipientOf(id int64) v1alpha1.Recipient {
-	if id < 0 {
-		return v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: uint32(-id)}
-	}
-	return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(id)}
 }

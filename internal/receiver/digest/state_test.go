@@ -42,7 +42,7 @@ func newReceiver(f v1alpha1.FloodControl) *v1alpha1.TeamTalkReceiver {
 
 // allow has alerts name so many users, from 1 on.
 func allow(r *v1alpha1.TeamTalkReceiver, count int) {
-	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.RecipientIDs{}
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
 	for id := range count {
 		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))
 	}
@@ -129,9 +129,9 @@ func TestNoRoom(t *testing.T) {
 	if _, known := s.Entries[last]; !known || len(s.Entries) >= 600 {
 		t.Errorf("%d entries", len(s.Entries))
 	}
-	for id := int64(1); id <= 153; id++ {
-		if s.Sent[id] != 1 {
-			t.Errorf("%d has %d messages", id, s.Sent[id])
+	for _, to := range users(1, 153) {
+		if s.Sent[recipient(to)] != 1 {
+			t.Errorf("%v has %d messages", to, s.Sent[recipient(to)])
 		}
 	}
 	suppressed := 0
@@ -169,15 +169,15 @@ func TestManyNamedShareADigest(t *testing.T) {
 	for i := range 20 {
 		enter(fmt.Sprint("C", i), users(1+i, 100))
 	}
-	has := map[int64]int{}
+	has := map[recipient]int{}
 	for _, d := range s.Digests {
-		for _, id := range d.To {
-			has[id]++
+		for _, to := range d.To {
+			has[to]++
 		}
 	}
-	for id, count := range has {
+	for to, count := range has {
 		if count > 1+maxShared {
-			t.Errorf("%d has %d digests", id, count)
+			t.Errorf("%v has %d digests", to, count)
 		}
 	}
 }
@@ -224,6 +224,32 @@ func TestRecipients(t *testing.T) {
 		if !slices.Equal(got[i].To, want) || got[i].Fresh || got[i].Suppressed != (i == 1 || i == 2) {
 			t.Errorf("%d: %+v, want %v", i, got[i], want)
 		}
+	}
+}
+
+// TestNames: a name is neither the id of the same digits, nor a group of the same name.
+func TestNames(t *testing.T) {
+	r := newReceiver(v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60})
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{
+		Users: []v1alpha1.UserID{2}, UserNames: []string{"2", "li.si"}, GroupNames: []string{"2"},
+	}
+	all := r.Spec.Allow.All()
+	s, now := &State{Epoch: "x"}, time.Unix(1_800_000_000, 0)
+	s = decideAll(t, s, r, now, maxState, newNotification("first", all[:3]))
+	s = decideAll(t, s, r, now, maxState, newNotification("second", all))
+	again, fresh := newLimiter(s, r, now).decide(t.Context(), []Notification{newNotification("second", all)})
+	if fresh || !again[0].Suppressed || !slices.Equal(again[0].To, all[3:]) {
+		t.Errorf("%+v", again)
+	}
+	names, to := map[string]bool{}, []v1alpha1.Recipient{}
+	for _, d := range s.Digests {
+		names[digestName(r, s, d)] = true
+		for _, one := range d.To {
+			to = append(to, v1alpha1.Recipient(one))
+		}
+	}
+	if !slices.Equal(to, all[:3]) || len(names) != 3 {
+		t.Errorf("digests %v for %v", names, to)
 	}
 }
 

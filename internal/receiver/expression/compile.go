@@ -14,7 +14,6 @@ import (
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
 	"k8s.io/utils/lru"
 
@@ -48,8 +47,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	recipients := func(name string, t v1alpha1.RecipientType) cel.EnvOption {
 		return cel.Function(name,
 			cel.Overload(name+"_int", []*cel.Type{cel.IntType}, recipientType, cel.UnaryBinding(newRecipient(t))),
-			cel.Overload(name+"_string", []*cel.Type{cel.StringType}, recipientType,
-				cel.UnaryBinding(func(ref.Val) ref.Val { return types.WrapErr(errRecipientName) })))
+			cel.Overload(name+"_string", []*cel.Type{cel.StringType}, recipientType, cel.UnaryBinding(newRecipient(t))))
 	}
 	return cel.NewCustomEnv(
 		cel.StdLib(),
@@ -211,8 +209,6 @@ func (x *expression) check(a *ast.AST, hasAlerts bool) (err error) {
 			switch name := c.FunctionName(); {
 			case name == operators.Index || name == operators.OptIndex || name == operators.OptSelect:
 				follow(e, c.Args()[0])
-			case (name == "user" || name == "group") && a.GetType(c.Args()[0].ID()).Kind() == types.StringKind:
-				report(e, "%s", errRecipientName)
 			case name == "matches" && len(c.Args()) > 0 && c.Args()[len(c.Args())-1].Kind() == ast.LiteralKind:
 				pattern, _ := c.Args()[len(c.Args())-1].AsLiteral().Value().(string)
 				if _, _, err := template.CompilePattern(pattern); err != nil {

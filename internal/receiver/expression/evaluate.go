@@ -30,7 +30,7 @@ const (
 	errWork          fault = "it takes too long, or makes too much"
 	errIn            fault = "in finds texts, numbers and booleans only"
 	errRecipientID   fault = "the id of a recipient must be from 1 to 2147483647"
-	errRecipientName fault = `recipients are named by their ids: user(2), group(7), or user(int("2"))`
+	errRecipientName fault = "the name of a recipient must not be empty"
 )
 
 // Fault is why an expression of a receiver was not used.
@@ -121,7 +121,7 @@ func (e *Evaluation) Recipients(payload any) []v1alpha1.Recipient {
 	for i := range length(list) {
 		r, ok := list.Get(types.Int(i)).(recipient)
 		if !ok {
-			e.fail(e.set.recipients, errors.New("it must be a list of user(id) and group(id)"))
+			e.fail(e.set.recipients, errors.New("it must be a list of user(...) and group(...)"))
 			return nil
 		}
 		all = append(all, r.Recipient)

@@ -150,17 +150,24 @@ func TestKeys(t *testing.T) {
 func TestRecipients(t *testing.T) {
 	payload := decoded(t, body)
 	for text, want := range map[string]string{
-		`payload.labels.team == "db" ? [user(2), group(7)] : []`:    "[{User 2} {Group 7}]",
+		`payload.labels.team == "db" ? [user(2), group(7)] : []`:    "[User/2/ Group/7/]",
 		`payload.labels.team == "net" ? [user(2)] : []`:             "[]",
-		`{"db": [user(3)], "net": [group(4)]}[payload.labels.team]`: "[{User 3}]",
-		`payload.?owners.orValue([12]).map(id, user(id))`:           "[{User 12}]",
-		`[user(int(payload.labels.id))] + [user(payload.n)]`:        "[{User 12} {User 7}]",
-		`[]`:                          "[]",
-		`payload.list`:                "it must be a list of user(id) and group(id)",
-		`payload.n`:                   "it must be a list of recipients, not a int",
-		`[user(0)]`:                   "the id of a recipient must be from 1",
-		`[user(payload.status)]`:      "recipients are named by their ids",
-		`[user(int(payload.status))]`: "a value cannot be used here",
+		`{"db": [user(3)], "net": [group(4)]}[payload.labels.team]`: "[User/3/]",
+		`payload.?owners.orValue([12]).map(id, user(id))`:           "[User/12/]",
+		`[user(int(payload.labels.id))] + [user(payload.n)]`:        "[User/12/ User/7/]",
+		`[]`:           "[]",
+		`payload.list`: "it must be a list of user(...) and group(...)",
+		`payload.n`:    "it must be a list of recipients, not a int",
+		`[user(0)]`:    "the id of a recipient must be from 1",
+		`payload.labels.team == "db" ? [user("zhang.san"), group("on call")] : []`:                        "[User/0/zhang.san Group/0/on call]",
+		`[user(payload.labels.id), user(12), user(payload.status)]`:                                       "[User/0/12 User/12/ User/0/firing]",
+		`payload.text.split(" ").map(name, group(name))`:                                                  "[Group/0/web-1 Group/0/web-2]",
+		`user("2") == user(2) || user("a") == group("a") || user("a") != user("a") ? [user(1)] : []`:      "[]",
+		`payload.?name.orValue("") != "" ? [group(payload.name.replace("t", "#").replace("#", ""))] : []`: "[Group/0/eam]",
+		`[user("")]`:                               "line 1, column 6: the name of a recipient must not be empty",
+		`[group(payload.missing)]`:                 "no such key: missing",
+		`[user(payload.ok)]`:                       "does not take a value of this type",
+		`[user(int(payload.status))]`:              "a value cannot be used here",
 		`{"net": [group(4)]}[payload.labels.team]`: "no such key",
 	} {
 		set, err := Compile(generic("", "", text))
@@ -169,7 +176,11 @@ func TestRecipients(t *testing.T) {
 			continue
 		}
 		e := set.Evaluate(t.Context(), payload)
-		got := fmt.Sprint(e.Recipients(payload))
+		list := []string{}
+		for _, r := range e.Recipients(payload) {
+			list = append(list, fmt.Sprintf("%s/%d/%s", r.Type, r.ID, r.Name))
+		}
+		got := fmt.Sprint(list)
 		if len(e.Faults()) > 0 {
 			got = e.Faults()[0].Err.Error()
 		}
@@ -191,7 +202,7 @@ func TestInvalid(t *testing.T) {
 		"no text":                {generic("", `[1]`, ""), "spec.dedupKey: it must be a string, not a list(int)"},
 		"no list":                {generic("", "", `user(2)`), "spec.recipients: it must be a list(recipient), not a recipient"},
 		"a list of texts":        {generic("", "", `["a"]`), "spec.recipients: it must be a list(recipient)"},
-		"a name":                 {generic("", "", `[user("zhang.san")]`), "line 1, column 6: recipients are named by their ids"},
+		"no id and no name":      {generic("", "", `[user(2.5)]`), "no matching overload for 'user'"},
 		"an unknown function":    {generic(`payload.n.sqrt() > 1`, "", ""), "undeclared reference to 'sqrt'"},
 		"format":                 {generic(`"%s".format([1]) == ""`, "", ""), "undeclared reference to 'format'"},
 		"optMap":                 {generic(`optional.of(1).optMap(x, x).hasValue()`, "", ""), "undeclared reference"},

@@ -170,17 +170,25 @@ var recipientType = types.NewOpaqueType("recipient")
 // recipient is what user and group return.
 type recipient struct{ v1alpha1.Recipient }
 
-// newRecipient returns a recipient of an id.
+// newRecipient returns a recipient of an id or a name.
 func newRecipient(t v1alpha1.RecipientType) func(ref.Val) ref.Val {
 	return func(v ref.Val) ref.Val {
-		id, ok := v.(types.Int)
-		if !ok {
+		to := v1alpha1.Recipient{Type: t}
+		switch v := v.(type) {
+		case types.Int:
+			if v < 1 || v > math.MaxInt32 {
+				return types.WrapErr(errRecipientID)
+			}
+			to.ID = uint32(v)
+		case types.String:
+			if v == "" {
+				return types.WrapErr(errRecipientName)
+			}
+			to.Name = string(v)
+		default:
 			return types.NewErr("no such overload")
 		}
-		if id < 1 || id > math.MaxInt32 {
-			return types.WrapErr(errRecipientID)
-		}
-		return recipient{v1alpha1.Recipient{Type: t, ID: uint32(id)}}
+		return recipient{to}
 	}
 }
 

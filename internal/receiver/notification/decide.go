@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/expression"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
@@ -35,10 +37,10 @@ func decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notif
 		}
 		alerts = append(alerts, a)
 	}
-	set := expression.Of(r)
+	set, allow := expression.Of(r), allowed(r)
 	if set.IsEmpty() {
 		for _, a := range n.Alerts {
-			to, ok := labelRecipients(r, a.Labels)
+			to, ok := labelRecipients(r.Spec.ToLabel, allow, a.Labels)
 			add(alert{Alert: a, to: to}, ok)
 		}
 		return alerts, result
@@ -52,9 +54,9 @@ func decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notif
 		}
 		own := alert{Alert: a}
 		own.key, own.keyed = e.Key(payloads[i])
-		to, ok := labelRecipients(r, a.Labels)
+		to, ok := labelRecipients(r.Spec.ToLabel, allow, a.Labels)
 		if r.Spec.Recipients != "" {
-			to, ok = allowed(r, e.Recipients(payloads[i]))
+			to, ok = allow.among(e.Recipients(payloads[i]))
 		}
 		own.to = to
 		add(own, ok)
@@ -72,13 +74,13 @@ func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (
 		if !e.Keep(payload) {
 			return Result{Filtered: 1, Faults: e.Faults()}
 		}
-		to, ok := allowed(r, e.Recipients(payload))
+		to, ok := allowed(r).among(e.Recipients(payload))
 		if !ok {
 			result.Refused++
 		}
 		named := ""
 		if len(to) > 0 {
-			m.To, named = to, fmt.Sprint(to)
+			m.To, named = to, identify(to)
 		}
 		id := []string{"body", n.Identity}
 		if key, ok := e.Key(payload); ok {
@@ -93,42 +95,63 @@ func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (
 	return result
 }
 
-// labelRecipients returns the recipients that an alert names and spec.allow lists. Not ok: the label also names others,
-// or something that is not an id.
-func labelRecipients(r *v1alpha1.TeamTalkReceiver, labels template.KV) (list []v1alpha1.Recipient, ok bool) {
-	value := labels[r.Spec.ToLabel]
-	if r.Spec.ToLabel == "" || value == "" {
+// labelRecipients returns the recipients that an alert names and spec.allow lists. Not ok: the label also names others.
+// What is not an id is a name.
+func labelRecipients(toLabel string, allow allowList, labels template.KV) (list []v1alpha1.Recipient, ok bool) {
+	value := labels[toLabel]
+	if toLabel == "" || value == "" {
 		return nil, true
 	}
-	valid := true
 	for name := range strings.SplitSeq(value, ",") {
-		kind, digits := v1alpha1.RecipientUser, strings.TrimSpace(name)
-		if rest, isGroup := strings.CutPrefix(digits, "group:"); isGroup {
-			kind, digits = v1alpha1.RecipientGroup, rest
+		to := v1alpha1.Recipient{Type: v1alpha1.RecipientUser, Name: strings.TrimSpace(name)}
+		if rest, isGroup := strings.CutPrefix(to.Name, "group:"); isGroup {
+			to.Type, to.Name = v1alpha1.RecipientGroup, rest
 		}
-		id, err := strconv.ParseInt(digits, 10, 32)
-		if err != nil || id < 1 {
-			valid = false
-			continue
+		if id, err := strconv.ParseInt(to.Name, 10, 32); err == nil && id > 0 {
+			to.ID, to.Name = uint32(id), ""
 		}
-		list = append(list, v1alpha1.Recipient{Type: kind, ID: uint32(id)})
+		list = append(list, to)
 	}
-	list, ok = allowed(r, list)
-	return list, ok && valid
+	return allow.among(list)
 }
 
-// allowed returns those recipients that spec.allow lists, each once. Not ok: there are others.
-func allowed(r *v1alpha1.TeamTalkReceiver, named []v1alpha1.Recipient) (list []v1alpha1.Recipient, ok bool) {
+// allowList has the recipients that may be named. A name is not the same as the id of who has it.
+type allowList sets.Set[v1alpha1.Recipient]
+
+// allowed returns the recipients of spec.allow.
+func allowed(r *v1alpha1.TeamTalkReceiver) allowList {
+	if r.Spec.Allow == nil {
+		return nil
+	}
+	return allowList(sets.New(r.Spec.Allow.All()...))
+}
+
+// among returns those recipients that are allowed, each once. Not ok: there are others.
+func (l allowList) among(named []v1alpha1.Recipient) (list []v1alpha1.Recipient, ok bool) {
 	ok = true
 	for _, to := range named {
-		if r.Spec.Allow == nil || !r.Spec.Allow.Has(to.Type, int64(to.ID)) {
+		if _, listed := l[to]; !listed {
 			ok = false
 			continue
 		}
 		list = append(list, to)
 	}
 	slices.SortFunc(list, func(a, b v1alpha1.Recipient) int {
-		return cmp.Or(strings.Compare(string(b.Type), string(a.Type)), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(strings.Compare(string(b.Type), string(a.Type)), cmp.Compare(a.ID, b.ID),
+			strings.Compare(a.Name, b.Name))
 	})
 	return slices.Compact(list), ok
+}
+
+// identify returns a text for a list of recipients, which no other list has.
+func identify(list []v1alpha1.Recipient) string {
+	all := make([]string, len(list))
+	for i, to := range list {
+		if to.Resolved() {
+			all[i] = fmt.Sprintf("{%s %d}", to.Type, to.ID)
+		} else {
+			all[i] = fmt.Sprintf("{%s %q}", to.Type, to.Name)
+		}
+	}
+	return fmt.Sprint(all)
 }

@@ -48,7 +48,7 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 	for _, a := range alerts {
 		named, to := "", r.Spec.To.All()
 		if len(a.to) > 0 {
-			named, to = fmt.Sprint(a.to), a.to
+			named, to = identify(a.to), a.to
 		}
 		key := []string{named}
 		for _, label := range r.Spec.GroupBy {

@@ -66,6 +66,12 @@ func TestSplit(t *testing.T) {
 		"one who is not allowed": {template.Alerts{labelled("to", "99")}, nil, "[2 -7]=1", 1},
 		"one of two":             {template.Alerts{labelled("to", "3,99")}, nil, "[3]=1", 1},
 		"no id":                  {template.Alerts{labelled("to", "alice")}, nil, "[2 -7]=1", 1},
+		"a name":                 {template.Alerts{labelled("to", "zhang.san")}, nil, `["zhang.san"]=1`, 0},
+		"names and ids":          {template.Alerts{labelled("to", "group:on call, zhang.san,4,zhang.san,group:8")}, nil, `["zhang.san" 4 -"on call" -8]=1`, 0},
+		"in another case":        {template.Alerts{labelled("to", "Zhang.San")}, nil, "[2 -7]=1", 1},
+		"digits are an id":       {template.Alerts{labelled("to", "3,5")}, nil, "[3]=1", 1},
+		"a name as a group":      {template.Alerts{labelled("to", "group:zhang.san,on call")}, nil, "[2 -7]=1", 1},
+		"nothing between commas": {template.Alerts{labelled("to", "3,,")}, nil, "[3]=1", 1},
 		"a user's id as a group": {template.Alerts{labelled("to", "group:3")}, nil, "[2 -7]=1", 1},
 		"several":                {template.Alerts{labelled("to", "3"), labelled("x", "1"), labelled("to", "4"), labelled("to", "3")}, nil, "[2 -7]=1 [3]=2 [4]=1", 0},
 		"by label":               {template.Alerts{labelled("x", "1"), labelled("x", "2"), labelled("x", "1")}, []string{"x"}, "[2 -7]=2 [2 -7]=1", 0},
@@ -75,7 +81,10 @@ func TestSplit(t *testing.T) {
 			r := newReceiver(v1alpha1.ReceiverAlertmanager)
 			r.Spec.To.Groups = []v1alpha1.GroupID{7}
 			r.Spec.ToLabel = "to"
-			r.Spec.Allow = &v1alpha1.RecipientIDs{Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8}}
+			r.Spec.Allow = &v1alpha1.Recipients{
+				Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8},
+				UserNames: []string{"zhang.san", "3", "5"}, GroupNames: []string{"on call"},
+			}
 			r.Spec.GroupBy = tc.groupBy
 			result := split(t.Context(), r, &template.Notification{Alerts: tc.alerts})
 			parts, refused := result.Messages, result.Refused
@@ -83,13 +92,34 @@ func TestSplit(t *testing.T) {
 			ids := strings.NewReplacer("{User ", "", "{Group ", "-", "}", "")
 			hashes := map[string]bool{}
 			for _, p := range parts {
-				got = append(got, ids.Replace(fmt.Sprint(p.To))+"="+string('0'+rune(len(p.Alerts.Alerts))))
+				got = append(got, ids.Replace(identify(p.To))+"="+string('0'+rune(len(p.Alerts.Alerts))))
 				hashes[p.Hash] = true
 			}
 			if strings.Join(got, " ") != tc.want || refused != tc.wantRefused || len(hashes) != len(parts) {
 				t.Errorf("%q, %d refused, %d hashes; want %q, %d", got, refused, len(hashes), tc.want, tc.wantRefused)
 			}
 		})
+	}
+}
+
+// TestIdentify: two lists of recipients never have the same text. It identifies a notification.
+func TestIdentify(t *testing.T) {
+	user := func(id uint32, name string) v1alpha1.Recipient {
+		return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: id, Name: name}
+	}
+	seen := map[string]bool{}
+	for _, list := range [][]v1alpha1.Recipient{
+		{user(2, "")}, {user(0, "2")}, {{Type: v1alpha1.RecipientGroup, ID: 2}}, {{Type: v1alpha1.RecipientGroup, Name: "2"}},
+		{user(0, "a"), user(0, "b")}, {user(0, `a"} {User "b`)}, {user(0, "a} {User b")}, {user(2, ""), user(0, "2")},
+	} {
+		text := identify(list)
+		if seen[text] {
+			t.Errorf("%s: two lists", text)
+		}
+		seen[text] = true
+	}
+	if text := identify([]v1alpha1.Recipient{user(3, ""), {Type: v1alpha1.RecipientGroup, ID: 7}}); text != "[{User 3} {Group 7}]" {
+		t.Errorf("%s: notifications that were received would be new ones", text)
 	}
 }
 
