@@ -81,6 +81,37 @@ func TestSchedule(t *testing.T) {
 	x.AwaitEvent("standup", v1alpha1.ReasonInvalidSchedule)
 }
 
+// TestScheduleByName: a message to a name is due at once, because the last time that was handled is long ago.
+func TestScheduleByName(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithTeamTalk(t)
+	s := x.schedule("reminder", func(s *v1alpha1.TeamTalkSchedule) {
+		s.Spec.Schedule, s.Spec.Suspend = "@yearly", new(true)
+		s.Spec.MessageTemplate.Spec.To = v1alpha1.Recipients{UserNames: []string{login(x.Alice)}, GroupNames: []string{"oncall"}}
+	})
+	x.Create(s)
+	s = x.awaitSchedule(s, v1alpha1.ReasonSuspended)
+	before := s.DeepCopy()
+	s.Status.HandledUntil = new(metav1.NewTime(time.Now().AddDate(-2, 0, 0)))
+	x.Must(world.Admin.Status().Patch(t.Context(), s, client.MergeFrom(before)))
+	x.Patch(s, `{"spec":{"suspend":false}}`)
+	s = framework.AwaitObject(x.Tenant, s, "successful", func(s *v1alpha1.TeamTalkSchedule) bool {
+		return s.Status.LastSuccessfulTime != nil && s.Status.Active == 0
+	})
+	m := x.AwaitDelivered(&v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(fmt.Sprintf("reminder-%d", s.Status.LastScheduleTime.Unix()/60))})
+	x.checkDelivered(m)
+	if alice, group := statusOf(m, login(x.Alice)), statusOf(m, "oncall"); alice.ID != int64(x.Alice) || group.ID != int64(x.OnCall) {
+		t.Errorf("%+v", m.Status.Recipients)
+	}
+	to := map[uint32]bool{}
+	for _, row := range x.CheckRows(2) {
+		to[row.To] = true
+	}
+	if !to[x.Alice] || !to[x.OnCall] {
+		t.Errorf("sent to %v", to)
+	}
+}
+
 func TestScheduleAdmission(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)
