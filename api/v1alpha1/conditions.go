@@ -123,8 +123,10 @@ const (
 	ReasonRecipientAmbiguous = "RecipientAmbiguous"
 	// ReasonRecipientDeparted: the user has left TeamTalk. It would store the message, and nobody would read it.
 	ReasonRecipientDeparted = "RecipientDeparted"
-	// ReasonGroupNotFound: the group does not exist. TeamTalk would not answer.
+	// ReasonGroupNotFound: the group does not exist, or the TeamTalkGroup is of another server. TeamTalk would not answer.
 	ReasonGroupNotFound = "GroupNotFound"
+	// ReasonGroupNotReady: the TeamTalkGroup does not exist, or is not Ready.
+	ReasonGroupNotReady = "GroupNotReady"
 	// ReasonSenderNotInGroup: the sender is not a member of the group. TeamTalk would not answer.
 	ReasonSenderNotInGroup = "SenderNotInGroup"
 	// ReasonGroupNotAdoptable: the group does not exist, another resource manages it, or it belongs to another user, and

@@ -92,7 +92,8 @@ type RecipientStatus struct {
 	// +required
 	Type RecipientType `json:"type"`
 
-	// id is the id of the user or group. It is unset for a name that was not found, or was not looked up yet.
+	// id is the id of the user or group. It is unset for a name or TeamTalkGroup that was not found, or was not looked up
+	// yet.
 	// +optional
 	ID int64 `json:"id,omitempty"`
 
@@ -100,6 +101,11 @@ type RecipientStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Name string `json:"name,omitempty"`
+
+	// ref is the name of the TeamTalkGroup in to.groupRefs that the id was found by.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Ref string `json:"ref,omitempty"`
 
 	// state is the delivery state.
 	// +required
@@ -158,8 +164,8 @@ type RecipientStatus struct {
 	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
 }
 
-// Recipients is a set of users and groups. Names are looked up when the message is sent. Their ids are recorded before
-// anything is sent, and are not looked up again.
+// Recipients is a set of users and groups. Names and TeamTalkGroups are looked up when the message is sent. Their ids
+// are recorded before anything is sent, and are not looked up again.
 type Recipients struct {
 	// users are TeamTalk user ids.
 	// +optional
@@ -188,6 +194,23 @@ type Recipients struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=256
 	GroupNames []string `json:"groupNames,omitempty"`
+
+	// groupRefs refer to TeamTalkGroups in the message's namespace, of the same TeamTalkServer. The message waits until
+	// each of them is Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=1000
+	GroupRefs []GroupReference `json:"groupRefs,omitempty"`
+}
+
+// GroupReference refers to a TeamTalkGroup.
+type GroupReference struct {
+	// name is the name of the TeamTalkGroup.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
 }
 
 // RecipientIDs is a set of ids of users and groups.
@@ -210,10 +233,11 @@ type RecipientIDs struct {
 // +kubebuilder:object:generate=false
 type Recipient struct {
 	Type RecipientType
-	// ID is 0 while only the Name is known.
+	// ID is 0 while only the Name or the Ref is known.
 	ID uint32
-	// Name is set only if ID is 0. So two values are equal if they are the same recipient.
-	Name string
+	// Name and Ref, which is the name of a TeamTalkGroup, are set only if ID is 0. So two values are equal if they are the
+	// same recipient.
+	Name, Ref string
 }
 
 // Resolved reports whether the id is known.
@@ -223,31 +247,34 @@ func (r Recipient) Resolved() bool { return r.ID != 0 }
 func (r *RecipientStatus) Recipient() Recipient {
 	to := Recipient{Type: r.Type, ID: uint32(r.ID)}
 	if !to.Resolved() {
-		to.Name = r.Name
+		to.Name, to.Ref = r.Name, r.Ref
 	}
 	return to
 }
 
-// All returns the recipients: users, groups, and then those that are given by name.
+// All returns the recipients: users, groups, and then those that are given by name or reference.
 func (r *Recipients) All() []Recipient {
 	ids := RecipientIDs{Users: r.Users, Groups: r.Groups}
-	all := slices.Grow(ids.All(), len(r.UserNames)+len(r.GroupNames))
+	all := slices.Grow(ids.All(), len(r.UserNames)+len(r.GroupNames)+len(r.GroupRefs))
 	for _, name := range r.UserNames {
 		all = append(all, Recipient{Type: RecipientUser, Name: name})
 	}
 	for _, name := range r.GroupNames {
 		all = append(all, Recipient{Type: RecipientGroup, Name: name})
 	}
+	for _, ref := range r.GroupRefs {
+		all = append(all, Recipient{Type: RecipientGroup, Ref: ref.Name})
+	}
 	return all
 }
 
 // Len returns the number of entries.
 func (r *Recipients) Len() int {
-	return len(r.Users) + len(r.Groups) + len(r.UserNames) + len(r.GroupNames)
+	return len(r.Users) + len(r.Groups) + len(r.UserNames) + len(r.GroupNames) + len(r.GroupRefs)
 }
 
-// HasNames reports whether recipients are given by name.
-func (r *Recipients) HasNames() bool { return len(r.UserNames)+len(r.GroupNames) > 0 }
+// HasNames reports whether recipients are given by name or reference.
+func (r *Recipients) HasNames() bool { return len(r.UserNames)+len(r.GroupNames)+len(r.GroupRefs) > 0 }
 
 // All returns the recipients, the users first.
 func (r *RecipientIDs) All() []Recipient {

@@ -186,17 +186,18 @@ func (m *TeamTalkMessage) RetryValue() string {
 	return value
 }
 
-// WaitsUnsent reports whether the status shows that the message waits for its time, its key or its content. Then its
-// pending recipients were not sent to since: before an operator sends a message, it replaces such a status. It shows
-// nothing where a segment is stored: the operator that stored it may have sent the next one before another operator
-// wrote the status.
+// WaitsUnsent reports whether the status shows that the message waits for its time, its key, its content or a group.
+// Then its pending recipients were not sent to since: before an operator sends a message, it replaces such a status.
+// It shows nothing where a segment is stored: the operator that stored it may have sent the next one before another
+// operator wrote the status.
 func (s *TeamTalkMessageStatus) WaitsUnsent() bool {
 	ready := meta.FindStatusCondition(s.Conditions, ConditionReady)
 	if ready == nil || slices.ContainsFunc(s.Recipients, func(r RecipientStatus) bool { return r.Begun() }) {
 		return false
 	}
 	switch ready.Reason {
-	case ReasonScheduled, ReasonSuspended, ReasonKeyNotFound, ReasonKeyInvalid, ReasonContentNotFound:
+	case ReasonScheduled, ReasonSuspended, ReasonKeyNotFound, ReasonKeyInvalid, ReasonContentNotFound,
+		ReasonGroupNotReady:
 		return true
 	}
 	return false

@@ -136,7 +136,7 @@ func TestDeadlineTime(t *testing.T) {
 func TestWaitsUnsent(t *testing.T) {
 	tests := map[string]bool{
 		"": false, ReasonScheduled: true, ReasonSuspended: true, ReasonKeyNotFound: true, ReasonKeyInvalid: true,
-		ReasonContentNotFound: true, ReasonSending: false, ReasonNoAnswer: false, ReasonRetryScheduled: false,
+		ReasonContentNotFound: true, ReasonGroupNotReady: true, ReasonSending: false, ReasonNoAnswer: false, ReasonRetryScheduled: false,
 		ReasonRecipientNotFound: false,
 		// The engine has the message, and sends it once db_proxy is connected.
 		ReasonServerNotReady: false,

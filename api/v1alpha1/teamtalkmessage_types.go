@@ -72,8 +72,8 @@ type TeamTalkMessageSpec struct {
 
 	// to lists the recipients. Each of them gets the message once.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
-	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) <= 1000",message="at most 1000 recipients in all"
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) + (has(self.groupRefs) ? self.groupRefs.size() : 0) > 0",message="name at least one recipient in users, userNames, groups, groupNames or groupRefs"
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) + (has(self.groupRefs) ? self.groupRefs.size() : 0) <= 1000",message="at most 1000 recipients in all"
 	To Recipients `json:"to,omitzero"`
 
 	// content is the content of the message.
@@ -303,8 +303,9 @@ type TeamTalkMessageStatus struct {
 	// +optional
 	Counts *RecipientCounts `json:"counts,omitempty"`
 
-	// recipients are the delivery status of each recipient, unique by type and id. One whose name has no id yet, or has
-	// none, is unique by type and name. They are left out if the message has failed with the reason StatusTooLarge.
+	// recipients are the delivery status of each recipient, unique by type and id. One whose name or ref has no id
+	// yet, or has none, is unique by type, name and ref. They are left out if the message has failed with the reason
+	// StatusTooLarge.
 	//
 	// The list is atomic: the operator alone writes it. With a map list, a write with 1,000 recipients
 	// would take the API server a quarter more time.

@@ -29,6 +29,7 @@ import (
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages/status,verbs=get;update
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkgroups,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch,roleName=teamtalk-operator-configmaps
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
@@ -79,6 +80,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err != nil {
 		return fmt.Errorf("index messages by server: %w", err)
 	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.TeamTalkMessage{}, refIndex, indexByRef); err != nil {
+		return fmt.Errorf("index messages by TeamTalkGroup: %w", err)
+	}
 	r.SessionWake.Map = func(server types.NamespacedName) []types.NamespacedName {
 		return r.requeueUnfinished(ctx, client.MatchingFields{serverIndex: server.String()})
 	}
@@ -90,6 +94,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.TeamTalkMessage{}, eventHandler{r.Engine}).
 		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
 			builder.WithPredicates(serverMatters)).
+		Watches(&v1alpha1.TeamTalkGroup{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfGroup),
+			builder.WithPredicates(groupMatters)).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfNamespace),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(r.Wake).
@@ -214,6 +220,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(r.awaitServerEvent),
 		r.loadContent,
 		check(makePayload),
+		r.resolveRefs,
 		check(r.resolveNames),
 		check(r.admit),
 		check(r.stageCreateTime),

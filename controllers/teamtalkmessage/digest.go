@@ -3,6 +3,7 @@
 package teamtalkmessage
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -28,6 +29,9 @@ func specDigest(m *v1alpha1.TeamTalkMessage) string {
 
 			UserNames:  slices.Sorted(slices.Values(m.Spec.To.UserNames)),
 			GroupNames: slices.Sorted(slices.Values(m.Spec.To.GroupNames)),
+			GroupRefs: slices.SortedFunc(slices.Values(m.Spec.To.GroupRefs), func(a, b v1alpha1.GroupReference) int {
+				return cmp.Compare(a.Name, b.Name)
+			}),
 		},
 		m.Spec.Content, m.Spec.LongText, m.Spec.SenderID, m.ServerKey().String(), m.Spec.IdempotencyKey,
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// Messages of names whose deadline has passed.
+// Messages of names and references whose deadline has passed.
 const (
-	msgDeadlineName        = "the deadline passed before its name was found"
-	msgDeadlineNameUnasked = "the deadline passed before its name was found; another resource may have sent it"
+	msgDeadlineName        = "the deadline passed before its id was found"
+	msgDeadlineNameUnasked = "the deadline passed before its id was found; another resource may have sent it"
 )
 
 // resolveNames finds the ids of the recipients that are given by name. The status shows them before anything is sent,
@@ -70,7 +70,7 @@ func (s *scope) applyNames(names []v1alpha1.Recipient, results []delivery.NameRe
 			s.recipients = slices.Delete(s.recipients, i, i+1)
 			continue // it has another entry
 		}
-		*p = delivery.Progress{Recipient: to, ByName: name.Name, State: v1alpha1.StatePending}
+		*p = delivery.Progress{Recipient: to, ByName: name.Name, ByRef: name.Ref, State: v1alpha1.StatePending}
 	}
 	return changed
 }
@@ -161,7 +161,7 @@ func withNames(recorded, known []delivery.Progress) []delivery.Progress {
 	var all []delivery.Progress
 	for _, p := range recorded {
 		found, ok := take(func(k delivery.Progress) bool {
-			return k.Recipient == p.Recipient || k.Type == p.Type && k.ByName != "" && k.ByName == p.Name
+			return k.Recipient == p.Recipient || k.FoundBy(p.Recipient)
 		})
 		if !ok {
 			all = append(all, p)
@@ -199,7 +199,7 @@ func queueRecipients(m *v1alpha1.TeamTalkMessage) []v1alpha1.Recipient {
 		return all
 	}
 	for _, r := range m.Status.Recipients {
-		if r.Name != "" && r.ID != 0 {
+		if (r.Name != "" || r.Ref != "") && r.ID != 0 {
 			all = append(all, r.Recipient())
 		}
 	}

@@ -170,7 +170,8 @@ func TestRetryName(t *testing.T) {
 	}
 	s := newScope(m, leadership.Term{Clean: true}, noon)
 	s.retryFailed()
-	if diff := cmp.Diff([]v1alpha1.Recipient{userName("b")}, s.unresolved()); diff != "" || s.sendable() != 2 {
+	diff := cmp.Diff([]v1alpha1.Recipient{userName("b")}, s.unresolved())
+	if diff != "" || s.sendable() != 2 || s.recipients[1].ByName != "a" {
 		t.Errorf("%+v: %s", s.recipients, diff)
 	}
 	setStatus(s, nil, noon)

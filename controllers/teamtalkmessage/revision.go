@@ -115,10 +115,10 @@ func (s *scope) beginRevision() {
 	}
 }
 
-// fromFormer returns with what a recipient begins a revision. A name keeps the id that was found for it.
+// fromFormer returns with what a recipient begins a revision. A name or reference keeps the id that was found for it.
 func (s *scope) fromFormer(r v1alpha1.Recipient) delivery.Progress {
 	i := slices.IndexFunc(s.former, func(p delivery.Progress) bool {
-		return p.Recipient == r || !r.Resolved() && p.Type == r.Type && p.ByName == r.Name
+		return p.Recipient == r || p.FoundBy(r)
 	})
 	switch {
 	case i >= 0 && s.keepsContent:
@@ -126,7 +126,8 @@ func (s *scope) fromFormer(r v1alpha1.Recipient) delivery.Progress {
 	case i >= 0:
 		former := s.former[i]
 		return delivery.Progress{
-			Recipient: former.Recipient, ByName: former.ByName, State: v1alpha1.StatePending, FormerID: former.LastID(),
+			Recipient: former.Recipient, ByName: former.ByName, ByRef: former.ByRef, State: v1alpha1.StatePending,
+			FormerID: former.LastID(),
 		}
 	}
 	return delivery.Progress{Recipient: r, State: v1alpha1.StatePending}

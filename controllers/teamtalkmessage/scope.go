@@ -151,7 +151,7 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 		RoutedAt:   ptr.Deref(status.RoutedAt, metav1.Time{}).Time,
 	}
 	if r.Resolved() {
-		p.ByName = status.Name
+		p.ByName, p.ByRef = status.Name, status.Ref
 	}
 	earlier := status.MessageIDs
 	switch p.State {
@@ -354,7 +354,7 @@ func (s *scope) retryFailed() {
 	for i, r := range s.message.Status.Recipients {
 		p := s.recipients[i]
 		again := delivery.Progress{
-			Recipient: p.Recipient, State: v1alpha1.StatePending, Attempts: p.Attempts,
+			Recipient: p.Recipient, ByName: p.ByName, ByRef: p.ByRef, State: v1alpha1.StatePending, Attempts: p.Attempts,
 			Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage, FormerID: p.FormerID,
 		}
 		switch {

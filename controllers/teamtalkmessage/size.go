@@ -77,6 +77,9 @@ func worstSize(m *v1alpha1.TeamTalkMessage) int {
 			size += len(`"name":`) + storedSize(name)
 		}
 	}
+	for _, ref := range m.Spec.To.GroupRefs {
+		size += len(`"ref":`) + storedSize(ref.Name)
+	}
 	return size
 }
 

@@ -87,6 +87,12 @@ func TestWorstSize(t *testing.T) {
 				m.Spec.To.UserNames = append(m.Spec.To.UserNames, fmt.Sprintf("%060d<", i))
 			}
 		}, 1},
+		"references": {func(m *v1alpha1.TeamTalkMessage) {
+			m.Spec.To.Users = nil
+			for i := range v1alpha1.MaxRecipients {
+				m.Spec.To.GroupRefs = append(m.Spec.To.GroupRefs, v1alpha1.GroupReference{Name: fmt.Sprintf("%0253d", i)})
+			}
+		}, 1},
 		"recorded before, too": {func(m *v1alpha1.TeamTalkMessage) { m.Status.Recipients = make([]v1alpha1.RecipientStatus, 1000) }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +111,8 @@ func TestWorstSize(t *testing.T) {
 			}
 			for i := range s.recipients {
 				p := delivery.Progress{
-					Recipient: v1alpha1.Recipient{Type: s.recipients[i].Type, ID: math.MaxUint32}, ByName: s.recipients[i].Name,
+					Recipient: v1alpha1.Recipient{Type: s.recipients[i].Type, ID: math.MaxUint32},
+					ByName:    s.recipients[i].Name, ByRef: s.recipients[i].Ref,
 					State: v1alpha1.StateAcknowledged, Reason: reason, Message: text,
 					MessageID: math.MaxUint32, Attempts: math.MaxInt32, CreateTime: math.MaxUint32,
 					DoubtSince: time.Now(), StoredAt: time.Now(), RoutedAt: time.Now(),

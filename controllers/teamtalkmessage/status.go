@@ -230,7 +230,8 @@ func recipientStatus(p delivery.Progress, staged bool) v1alpha1.RecipientStatus 
 	}
 	r := v1alpha1.RecipientStatus{
 		Type: p.Type, ID: int64(p.ID), State: p.State, Reason: p.Reason, Message: shorten(p.Message),
-		Name: cmp.Or(p.ByName, p.Name), FormerMessageID: int64(p.FormerID), Attempts: p.Attempts,
+		Name: cmp.Or(p.ByName, p.Name), Ref: cmp.Or(p.ByRef, p.Ref), FormerMessageID: int64(p.FormerID),
+		Attempts:     p.Attempts,
 		InDoubtSince: at(p.DoubtSince), StoredAt: at(p.StoredAt), RoutedAt: at(p.RoutedAt),
 	}
 	for _, id := range p.Earlier {
@@ -259,7 +260,11 @@ func shorten(message string) string {
 // summarizeRecipients names the recipients, or counts them where they are many.
 func summarizeRecipients(to v1alpha1.Recipients) string {
 	users := summarizeEntries("user", to.Users, to.UserNames)
-	groups := summarizeEntries("group", to.Groups, to.GroupNames)
+	groupNames := slices.Clone(to.GroupNames)
+	for _, ref := range to.GroupRefs {
+		groupNames = append(groupNames, ref.Name)
+	}
+	groups := summarizeEntries("group", to.Groups, groupNames)
 	if users != "" && groups != "" {
 		return users + "; " + groups
 	}

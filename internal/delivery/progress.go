@@ -12,8 +12,9 @@ import (
 // Progress is what is recorded of one recipient: the resource's status shows it.
 type Progress struct {
 	v1alpha1.Recipient
-	// ByName is the name that the id was found by, if any.
-	ByName  string
+	// ByName and ByRef are the name or the TeamTalkGroup that the id was found by, if any.
+	ByName, ByRef string
+
 	State   v1alpha1.RecipientState
 	Reason  string
 	Message string
@@ -44,6 +45,11 @@ func (p Progress) LastID() uint32 {
 		return p.Earlier[n-1]
 	}
 	return p.FormerID
+}
+
+// FoundBy reports whether the id was found by a name or a TeamTalkGroup.
+func (p Progress) FoundBy(r v1alpha1.Recipient) bool {
+	return !r.Resolved() && p.Type == r.Type && p.ByName == r.Name && p.ByRef == r.Ref
 }
 
 // Done reports whether nothing more is tried for the recipient.

@@ -212,7 +212,7 @@ func TestFailuresBeginAtZero(t *testing.T) {
 		"Ready", "KeyLoaded", "Connected", "Connecting", "Sending", "RetryScheduled", "Scheduled", "Suspended",
 		"Delivered", "PartiallyDelivered", "StoredNotRouted", "Adopted", "Superseded",
 		"ServerNotFound", "ServerNotReady", "ManagedByAnother", "EndpointNotPermitted", "ConnectionLimit", "GroupNotAdoptable",
-		"KeyNotFound", "KeyInvalid", "ContentNotFound",
+		"KeyNotFound", "KeyInvalid", "ContentNotFound", "GroupNotReady",
 		"StoreRejected", "NotStored", "NoAnswer",
 	}
 	reasons := regexp.MustCompile(`(?m)^\tReason[A-Za-z]+ += "([A-Za-z]+)"`).FindAllSubmatch(source, -1)

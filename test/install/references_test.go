@@ -67,22 +67,22 @@ func referencesIn(t *testing.T, objects []*unstructured.Unstructured) (all []ref
 		for path, to := range paths {
 			before := len(all)
 			for _, o := range objects {
-				value, found, err := unstructured.NestedFieldNoCopy(o.Object, strings.Split(path, "/")...)
-				must(t, err)
-				if o.GetKind() != kind || !found {
+				if o.GetKind() != kind {
 					continue
 				}
-				r := reference{from: o, path: path, kind: to, to: types.NamespacedName{Namespace: o.GetNamespace()}}
-				switch value := value.(type) {
-				case string:
-					r.to.Name = value
-				case map[string]any:
-					r.to.Name, _ = value["name"].(string)
-					if namespace, ok := value["namespace"].(string); ok {
-						r.to.Namespace = namespace
+				for _, value := range valuesAt(o.Object, strings.Split(path, "/")...) {
+					r := reference{from: o, path: path, kind: to, to: types.NamespacedName{Namespace: o.GetNamespace()}}
+					switch value := value.(type) {
+					case string:
+						r.to.Name = value
+					case map[string]any:
+						r.to.Name, _ = value["name"].(string)
+						if namespace, ok := value["namespace"].(string); ok {
+							r.to.Namespace = namespace
+						}
 					}
+					all = append(all, r)
 				}
-				all = append(all, r)
 			}
 			if len(all) == before {
 				t.Errorf("no %s has %s", kind, path)
@@ -100,6 +100,25 @@ func referencesIn(t *testing.T, objects []*unstructured.Unstructured) (all []ref
 		t.Errorf("no object is owned by %q", owners)
 	}
 	return all
+}
+
+// valuesAt returns what is at a path, in each element of a list.
+func valuesAt(value any, path ...string) (all []any) {
+	switch inner := value.(type) {
+	case []any:
+		for _, element := range inner {
+			all = append(all, valuesAt(element, path...)...)
+		}
+		return all
+	case map[string]any:
+		if len(path) == 0 {
+			return []any{inner}
+		}
+		return valuesAt(inner[path[0]], path[1:]...)
+	case nil:
+		return nil
+	}
+	return []any{value}
 }
 
 // TestNameReferences renders what generates and prefixes names and moves all into a namespace: each reference is to an
@@ -192,7 +211,7 @@ func TestNameReferencesAreComplete(t *testing.T) {
 			}
 		}
 	}
-	if found < 7 {
+	if found < 12 {
 		t.Errorf("the kinds have %d references, which are too few", found)
 	}
 }

@@ -52,6 +52,14 @@ func TestMessageAdmission(t *testing.T) {
 		"1000 users and a name": {edit: func(m *v1alpha1.TeamTalkMessage) {
 			m.Spec.To = v1alpha1.Recipients{Users: many(1000), UserNames: []string{"a"}}
 		}, want: "at most 1000 recipients"},
+		"a reference":              {edit: toRefs("oncall", strings.Repeat("x", 253))},
+		"an empty reference":       {edit: toRefs(""), want: "groupRefs[0].name"},
+		"a reference twice":        {edit: toRefs("a", "b", "a"), want: "Duplicate value"},
+		"no references":            {edit: func(m *v1alpha1.TeamTalkMessage) { toRefs()(m); m.Spec.To.GroupRefs = []v1alpha1.GroupReference{} }, want: "spec.to"},
+		"a long reference":         {edit: toRefs(strings.Repeat("x", 254)), want: "Too long"},
+		"1000 references":          {edit: func(m *v1alpha1.TeamTalkMessage) { toRefs(manyNames(1000)...)(m) }},
+		"1001 references":          {edit: func(m *v1alpha1.TeamTalkMessage) { toRefs(manyNames(1001)...)(m) }, want: "Too many"},
+		"1000 users, and one":      {edit: func(m *v1alpha1.TeamTalkMessage) { toRefs("a")(m); m.Spec.To.Users = many(1000) }, want: "at most 1000 recipients"},
 		"sender among the users":   {edit: func(m *v1alpha1.TeamTalkMessage) { id := v1alpha1.UserID(7); m.Spec.SenderID = &id; toUsers(7)(m) }, want: "senderID must not be among to.users"},
 		"no content":               {edit: withContent(v1alpha1.Content{}), want: "spec.content"},
 		"two contents":             {edit: withContent(v1alpha1.Content{Text: ptr.To("a"), Image: &v1alpha1.ImageContent{URL: "https://example.com/a.png"}}), want: "exactly one of the fields in [text json textFrom image audio]"},
@@ -145,6 +153,7 @@ func TestImmutable(t *testing.T) {
 		"recipients":      fmt.Sprintf(`{"spec":{"to":{"users":[%d]}}}`, x.Bob),
 		"user names":      `{"spec":{"to":{"userNames":["zhang.san"]}}}`,
 		"group names":     `{"spec":{"to":{"groupNames":["oncall"]}}}`,
+		"references":      `{"spec":{"to":{"groupRefs":[{"name":"oncall"}]}}}`,
 		"sender":          fmt.Sprintf(`{"spec":{"senderID":%d}}`, x.Mate),
 		"server":          `{"spec":{"serverRef":{"name":"other"}}}`,
 		"key":             `{"spec":{"idempotencyKey":"other"}}`,

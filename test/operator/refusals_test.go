@@ -124,6 +124,10 @@ func TestRefused(t *testing.T) {
 			edit: notice, want: v1alpha1.ReasonContentNotFound,
 			fix: func(x *tenant) { x.configMap("notice", map[string]string{"body": "hello"}, nil) },
 		},
+		"TeamTalkGroup missing": {
+			edit: toRefs("oncall"), want: v1alpha1.ReasonGroupNotReady,
+			fix: func(x *tenant) { x.declareGroup("oncall", ofUsers(x.Alice)) },
+		},
 		"nothing listens there": {
 			server: framework.Unreachable, want: v1alpha1.ReasonServerNotReady,
 			fix: func(x *tenant) {

@@ -3,6 +3,7 @@
 package queue
 
 import (
+	"cmp"
 	"container/heap"
 	"sync"
 	"unique"
@@ -107,7 +108,9 @@ type pending struct {
 type peer struct {
 	flow  unique.Handle[fairqueue.Flow]
 	group bool
-	id    uint32
+	// ref: name is that of a TeamTalkGroup.
+	ref bool
+	id  uint32
 	// name is set while the id is not known.
 	name string
 }
@@ -194,7 +197,10 @@ func (q *Queue) reserve(p *pending) {
 	p.reserved = make([]reservation, 0, len(p.Recipients)) // not to be moved: lines point into it
 	flow, distinct := unique.Make(FlowOf(p.Key, p.Server)), make(map[peer]bool, len(p.Recipients))
 	for _, recipient := range p.Recipients {
-		to := peer{flow, recipient.Type == v1alpha1.RecipientGroup, recipient.ID, recipient.Name}
+		to := peer{
+			flow, recipient.Type == v1alpha1.RecipientGroup, recipient.Ref != "", recipient.ID,
+			cmp.Or(recipient.Name, recipient.Ref),
+		}
 		if distinct[to] {
 			continue // it would wait for itself
 		}

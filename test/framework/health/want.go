@@ -26,7 +26,8 @@ var Want = map[string]map[string]Health{
 		v1alpha1.ReasonServerNotFound: inProgress, v1alpha1.ReasonServerNotReady: inProgress,
 		v1alpha1.ReasonManagedByAnother: inProgress, v1alpha1.ReasonEndpointNotPermitted: inProgress,
 		v1alpha1.ReasonKeyNotFound: inProgress, v1alpha1.ReasonKeyInvalid: inProgress,
-		v1alpha1.ReasonContentNotFound: inProgress, v1alpha1.ReasonNoAnswer: inProgress,
+		v1alpha1.ReasonContentNotFound: inProgress, v1alpha1.ReasonGroupNotReady: inProgress,
+		v1alpha1.ReasonNoAnswer: inProgress,
 
 		v1alpha1.ReasonPartiallyDelivered: failed, v1alpha1.ReasonRetriesExhausted: failed,
 		v1alpha1.ReasonDeadlineExceeded: failed, v1alpha1.ReasonStatusTooLarge: failed,
