@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -44,6 +46,26 @@ func (w *world) scheduled(ctx context.Context) (seen string) {
 			last != nil && last.Time.Equal(at) && s.Status.Active == 0 && s.Status.LastSuccessfulTime != nil
 	})
 	return fmt.Sprintf("delivered %.1f s after its time; %s", s.Status.LastSuccessfulTime.Sub(at).Seconds(), w.count(ctx))
+}
+
+// grouped applies a TeamTalkGroup and a message to it, the message first.
+func (w *world) grouped(ctx context.Context) (seen string) {
+	b := w.batch("grouped")
+	w.apply(ctx, "group.yaml", map[string]string{
+		"NAMESPACE": chat, "LABEL": batchLabel, "BATCH": b.name, "TEXT": w.declaredText(b),
+	})
+	w.delivered(ctx, b)
+	g, m := &v1alpha1.TeamTalkGroup{}, &v1alpha1.TeamTalkMessage{}
+	framework.Must(w.admin.Get(ctx, client.ObjectKey{Namespace: chat, Name: "oncall"}, g))
+	framework.Must(w.admin.Get(ctx, client.ObjectKey{Namespace: chat, Name: "to-oncall"}, m))
+	id, members := ptr.Deref(g.Status.GroupID, 0), ptr.Deref(g.Status.Members, 0)
+	if !meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionReady) || id == 0 || members != 3 {
+		framework.Failf("the group is %+v, want 3 members", g.Status)
+	}
+	if to := m.Status.Recipients; len(to) != 1 || to[0].Type != v1alpha1.RecipientGroup || to[0].ID != int64(id) {
+		framework.Failf("the message was sent to %+v, want group %d", to, id)
+	}
+	return fmt.Sprintf("group %d with %d members; %s", id, members, w.count(ctx))
 }
 
 // announced applies an announcement as Flux does, and applies it again with the label of a later revision.

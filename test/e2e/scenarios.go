@@ -149,6 +149,7 @@ func (w *world) steps() []step {
 		{name: "a message through the gateway", run: w.throughGateway},
 		{name: "an announcement in Git is sent once, applied again or not", run: w.announced},
 		{name: "a TeamTalkSchedule sends once at its time", run: w.scheduled},
+		{name: "a TeamTalkGroup is created, and has the message that waited for it", run: w.grouped},
 		{name: "metrics for those who may", run: w.metrics},
 		{name: "NetworkPolicies are there", run: w.policies},
 		// First, as a leader whose own term has begun in doubt has no clean end for a while.
