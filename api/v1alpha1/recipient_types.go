@@ -213,6 +213,43 @@ type GroupReference struct {
 	Name string `json:"name,omitempty"`
 }
 
+// NamedRecipients is a set of users and groups, by id or name.
+type NamedRecipients struct {
+	// users are TeamTalk user ids.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Users []UserID `json:"users,omitempty"`
+
+	// groups are TeamTalk group ids. A sender must be a member of each group.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	Groups []GroupID `json:"groups,omitempty"`
+
+	// userNames are the login names of TeamTalk users. Upper and lower case differ.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	UserNames []string `json:"userNames,omitempty"`
+
+	// groupNames are the names of normal groups that the sender is a member of. Upper and lower case differ.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	GroupNames []string `json:"groupNames,omitempty"`
+}
+
+// All returns the recipients: users, groups, and then those that are given by name.
+func (r *NamedRecipients) All() []Recipient {
+	all := Recipients{Users: r.Users, Groups: r.Groups, UserNames: r.UserNames, GroupNames: r.GroupNames}
+	return all.All()
+}
+
 // RecipientIDs is a set of ids of users and groups.
 type RecipientIDs struct {
 	// users are TeamTalk user ids.

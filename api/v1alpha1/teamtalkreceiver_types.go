@@ -116,7 +116,7 @@ type TeamTalkReceiverSpec struct {
 	// +required
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) <= 1000",message="at most 1000 recipients in all"
-	To Recipients `json:"to,omitzero"`
+	To NamedRecipients `json:"to,omitzero"`
 
 	// toLabel is the alert label that lists recipients, separated by commas: user ids or login names, and "group:" with
 	// group ids or names. Digits are an id.
@@ -130,7 +130,7 @@ type TeamTalkReceiverSpec struct {
 	// alert is sent to the recipients in to. An id permits only the id, and a name only the name: names are not looked
 	// up before the message is sent.
 	// +optional
-	Allow *Recipients `json:"allow,omitempty"`
+	Allow *NamedRecipients `json:"allow,omitempty"`
 
 	// recipients is a CEL expression for who gets an alert, or a body without alerts: a list of user(2), user("login"),
 	// group(7) and group("name"), which allow must list. A text is a name.

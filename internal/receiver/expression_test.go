@@ -106,7 +106,7 @@ func TestFilter(t *testing.T) {
 func TestRecipientsByContent(t *testing.T) {
 	x := newExpressive(t, func(s *v1alpha1.TeamTalkReceiverSpec) {
 		s.To.Users = []v1alpha1.UserID{2}
-		s.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3}, Groups: []v1alpha1.GroupID{7}}
+		s.Allow = &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{3}, Groups: []v1alpha1.GroupID{7}}
 		s.Recipients = `payload.labels.team == "db" ? [group(7), user(3), user(3), user(99)] : payload.labels.team == "net" ? [user(98)] : []`
 	})
 	a, _ := x.post(twoTeams)
@@ -133,8 +133,8 @@ func TestRecipientsByContent(t *testing.T) {
 // TestRecipientsByName: messages carry names as they are, which make notifications of their own.
 func TestRecipientsByName(t *testing.T) {
 	x := newExpressive(t, func(s *v1alpha1.TeamTalkReceiverSpec) {
-		s.To = v1alpha1.Recipients{Users: []v1alpha1.UserID{2}, UserNames: []string{"li.si"}, GroupNames: []string{"everyone"}}
-		s.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{3}, UserNames: []string{"zhang.san"}, GroupNames: []string{"oncall"}}
+		s.To = v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{2}, UserNames: []string{"li.si"}, GroupNames: []string{"everyone"}}
+		s.Allow = &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{3}, UserNames: []string{"zhang.san"}, GroupNames: []string{"oncall"}}
 		s.Recipients = `payload.labels.team == "db" ? [group("oncall"), user("zhang.san"), user(3), user("3"), group("zhang.san")] : []`
 	})
 	a, _ := x.post(twoTeams)

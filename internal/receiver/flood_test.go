@@ -332,7 +332,7 @@ func TestEditsWithinAWindow(t *testing.T) {
 		"one recipient more": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = append(s.To.Users, 3) },
 		"one recipient less": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Users = s.To.Users[:1] },
 		"who may be named": func(s *v1alpha1.TeamTalkReceiverSpec) {
-			s.ToLabel, s.Allow = "to", &v1alpha1.Recipients{Users: []v1alpha1.UserID{2}}
+			s.ToLabel, s.Allow = "to", &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{2}}
 		},
 		"a group in addition": func(s *v1alpha1.TeamTalkReceiverSpec) { s.To.Groups = append(s.To.Groups, 7) },
 	} {

@@ -27,7 +27,7 @@ type Preview struct {
 func PreviewOf(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte,
 ) (previews []Preview, decoded notification.Result, err error) {
-	if r.Spec.To.Len() == 0 {
+	if len(r.Spec.To.All()) == 0 {
 		return nil, decoded, fmt.Errorf("spec.to names nobody")
 	}
 	decoded, err = notification.Decode(ctx, r, body, "application/json")

@@ -30,7 +30,7 @@ func TestMoreRecipientsThanAMessageHas(t *testing.T) {
 	for _, flood := range []bool{false, true} {
 		t.Run(fmt.Sprint("flood control ", flood), func(t *testing.T) {
 			x := newFlooded(t)
-			x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.Recipients{}
+			x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.NamedRecipients{}
 			if !flood {
 				x.receiver.Spec.FloodControl = nil
 			}

@@ -89,7 +89,7 @@ func TestAStormIsFewRequests(t *testing.T) {
 			}
 			alerts := instances(0, count.alerts)
 			if name == "many who are named" {
-				x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.Recipients{Users: x.receiver.Spec.To.Users}
+				x.receiver.Spec.ToLabel, x.receiver.Spec.Allow = "to", &v1alpha1.NamedRecipients{Users: x.receiver.Spec.To.Users}
 				x.receiver.Spec.To.Users = []v1alpha1.UserID{1}
 				for _, a := range alerts {
 					a.Labels["to"] = strings.Trim(strings.ReplaceAll(fmt.Sprint(x.receiver.Spec.Allow.Users), " ", ","), "[]")
@@ -158,7 +158,7 @@ func TestTriesComeToAnEnd(t *testing.T) {
 	x := newFlooded(t)
 	x.receiver.Spec.GroupBy = []string{"instance"}
 	x.receiver.Spec.ToLabel = "to"
-	x.receiver.Spec.Allow = &v1alpha1.Recipients{}
+	x.receiver.Spec.Allow = &v1alpha1.NamedRecipients{}
 	var alerts []template.Alert
 	for id := range 40 {
 		x.receiver.Spec.Allow.Users = append(x.receiver.Spec.Allow.Users, v1alpha1.UserID(id+1))

@@ -71,7 +71,7 @@ func TestWhatAllAlertsShareIsShown(t *testing.T) {
 		return fmt.Sprintf(`{"status":"firing","labels":{"alertname":"A","namespace":"shop","cluster":"eu","uid":"%[1]s","pod":"%[1]s","team":"2"}}`, pod)
 	}
 	r := alertmanager("")
-	r.Spec.ToLabel, r.Spec.Allow = "team", &v1alpha1.Recipients{Users: []v1alpha1.UserID{2}}
+	r.Spec.ToLabel, r.Spec.Allow = "team", &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{2}}
 	got, fault := posted(t, r, `{"status":"firing","alerts":[`+alert("a-1")+`,`+alert("b-2")+`]}`)
 	want := "🔥 FIRING 2 · A · cluster=eu, namespace=shop\n• A (pod=a-1)\n• A (pod=b-2)"
 	if fault != nil || got != want {

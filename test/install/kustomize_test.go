@@ -407,7 +407,7 @@ func (c *cluster) checkReceivers(binary string, deployment *appsv1.Deployment) {
 			r := &v1alpha1.TeamTalkReceiver{
 				ObjectMeta: metav1.ObjectMeta{Name: receiver, Namespace: ns},
 				Spec: v1alpha1.TeamTalkReceiverSpec{
-					Type: v1alpha1.ReceiverGeneric, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}},
+					Type: v1alpha1.ReceiverGeneric, To: v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{3}},
 					Authentication: &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "hook"}},
 				},
 			}

@@ -190,7 +190,7 @@ func TestTutorialArgoCD(t *testing.T) {
 				continue
 			}
 			r := &v1alpha1.TeamTalkReceiver{Spec: v1alpha1.TeamTalkReceiverSpec{
-				Type: v1alpha1.ReceiverGeneric, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}},
+				Type: v1alpha1.ReceiverGeneric, To: v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{3}},
 			}}
 			previews, _, err := receiver.PreviewOf(t.Context(), r, body.Bytes())
 			must(t, err)

@@ -73,7 +73,7 @@ func (p *prometheus) seesTheGateway() {
 		r := &v1alpha1.TeamTalkReceiver{
 			ObjectMeta: p.Named(name),
 			Spec: v1alpha1.TeamTalkReceiverSpec{
-				Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.Recipients{Users: []v1alpha1.UserID{3}},
+				Type: v1alpha1.ReceiverAlertmanager, To: v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{3}},
 			},
 		}
 		edit(&r.Spec)

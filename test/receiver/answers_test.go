@@ -260,7 +260,7 @@ func TestRecipientsByLabel(t *testing.T) {
 	x := newTenant(t)
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.ToLabel = "teamtalk_user"
-		r.Spec.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}, Groups: []v1alpha1.GroupID{v1alpha1.GroupID(x.Bot)}}
+		r.Spec.Allow = &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}, Groups: []v1alpha1.GroupID{v1alpha1.GroupID(x.Bot)}}
 	})
 	r := x.post(x.url(world.shared, "alerts"), notification("firing",
 		alert("ToBob", "firing", noon, "teamtalk_user", fmt.Sprint(x.Bob)),

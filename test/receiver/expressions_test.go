@@ -26,7 +26,7 @@ func TestExpressions(t *testing.T) {
 		r.Spec.Filter = `payload.labels.severity == "critical" && payload.labels.alertname != "Noise"`
 		r.Spec.DedupKey = `payload.labels.alertname`
 		r.Spec.Recipients = fmt.Sprintf(`payload.labels.team == "db" ? [user(%d)] : []`, x.Bob)
-		r.Spec.Allow = &v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}
+		r.Spec.Allow = &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}
 		r.Spec.Template = `{{range .Alerts}}{{.Labels.alertname}} {{end}}`
 	})
 	x.awaitReady("alerts", v1alpha1.ReasonReady)

@@ -156,7 +156,7 @@ func TestFloodPerRecipient(t *testing.T) {
 	x.receiver("alerts", x.hourly(budget), func(r *v1alpha1.TeamTalkReceiver) {
 		r.Spec.ToLabel = "to"
 		both := []v1alpha1.UserID{v1alpha1.UserID(x.Alice), v1alpha1.UserID(x.Bob)}
-		r.Spec.Allow = &v1alpha1.Recipients{Users: both}
+		r.Spec.Allow = &v1alpha1.NamedRecipients{Users: both}
 	})
 	tell := func(name string, to ...uint32) reply {
 		ids := strings.Trim(strings.ReplaceAll(fmt.Sprint(to), " ", ","), "[]")
@@ -273,7 +273,7 @@ func TestAStormForAThousand(t *testing.T) {
 	}{
 		"all": {nil, func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.Users = all }},
 		"named": {byLabel, func(r *v1alpha1.TeamTalkReceiver) {
-			r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{Users: all}
+			r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.NamedRecipients{Users: all}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -353,7 +353,7 @@ func TestMoreNamedThanAMessageHas(t *testing.T) {
 	x := newTenant(t)
 	var names []string
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
+		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.NamedRecipients{}
 		for i := range 600 {
 			r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(500_000+i))
 			r.Spec.Allow.Groups = append(r.Spec.Allow.Groups, v1alpha1.GroupID(500_000+i))

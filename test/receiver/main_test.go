@@ -99,7 +99,7 @@ func (x *tenant) newReceiver(name string, edits ...receiverEdit) *v1alpha1.TeamT
 		ObjectMeta: x.Named(name),
 		Spec: v1alpha1.TeamTalkReceiverSpec{
 			Type:           v1alpha1.ReceiverAlertmanager,
-			To:             v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}},
+			To:             v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}},
 			Authentication: &v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}},
 		},
 	}

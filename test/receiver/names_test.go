@@ -33,13 +33,13 @@ func TestRecipientsByName(t *testing.T) {
 	x.Timeout = namesPatience
 	bob := framework.User(x.Bob).Name
 	x.receiver("alerts", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.To = v1alpha1.Recipients{UserNames: []string{framework.User(x.Alice).Name}}
-		r.Spec.Allow = &v1alpha1.Recipients{UserNames: []string{bob, nobody}, GroupNames: []string{"oncall"}}
+		r.Spec.To = v1alpha1.NamedRecipients{UserNames: []string{framework.User(x.Alice).Name}}
+		r.Spec.Allow = &v1alpha1.NamedRecipients{UserNames: []string{bob, nobody}, GroupNames: []string{"oncall"}}
 		r.Spec.Recipients = `payload.labels.team == "all" ? [group("oncall")] : payload.labels.owner != "" ? [user(payload.labels.owner)] : []`
 		r.Spec.Template = `{{range .Alerts}}{{.Labels.alertname}}{{end}}`
 	})
 	x.receiver("labels", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.ToLabel, r.Spec.Allow = "owner", &v1alpha1.Recipients{UserNames: []string{bob}}
+		r.Spec.ToLabel, r.Spec.Allow = "owner", &v1alpha1.NamedRecipients{UserNames: []string{bob}}
 		r.Spec.Template = `{{range .Alerts}}{{.Labels.alertname}}{{end}}`
 	})
 	x.awaitReady("alerts", v1alpha1.ReasonReady)
@@ -94,7 +94,7 @@ func TestFloodByName(t *testing.T) {
 	x := newTenant(t)
 	bob := framework.User(x.Bob).Name
 	x.receiver("alerts", x.hourly(1), func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.ToLabel, r.Spec.Allow = "owner", &v1alpha1.Recipients{UserNames: []string{bob}, GroupNames: []string{bob}}
+		r.Spec.ToLabel, r.Spec.Allow = "owner", &v1alpha1.NamedRecipients{UserNames: []string{bob}, GroupNames: []string{bob}}
 	})
 	tell := func(name, owner string) reply {
 		return x.post(x.url(world.shared, "alerts"), firing(name, "owner", owner))

@@ -134,23 +134,25 @@ func TestRefusedOnAdmission(t *testing.T) {
 		want string
 	}{
 		"fine":                     {func(*v1alpha1.TeamTalkReceiver) {}, ""},
-		"no recipients":            {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.Recipients{} }, "spec.to"},
+		"no recipients":            {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To = v1alpha1.NamedRecipients{} }, "spec.to"},
 		"toLabel without allow":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.ToLabel = "user" }, "must be set together"},
-		"allow without toLabel":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.Recipients{} }, "must be set together"},
+		"allow without toLabel":    {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.NamedRecipients{} }, "must be set together"},
 		"recipients without allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Recipients = "[]" }, "must be set together"},
 		"recipients with toLabel": {func(r *v1alpha1.TeamTalkReceiver) {
-			r.Spec.Recipients, r.Spec.ToLabel, r.Spec.Allow = "[]", "user", &v1alpha1.Recipients{}
+			r.Spec.Recipients, r.Spec.ToLabel, r.Spec.Allow = "[]", "user", &v1alpha1.NamedRecipients{}
 		}, "must not be set together"},
-		"recipients, with allow": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Recipients, r.Spec.Allow = "[]", &v1alpha1.Recipients{} }, ""},
+		"recipients, with allow": {func(r *v1alpha1.TeamTalkReceiver) {
+			r.Spec.Recipients, r.Spec.Allow = "[]", &v1alpha1.NamedRecipients{}
+		}, ""},
 		"by name": {func(r *v1alpha1.TeamTalkReceiver) {
-			r.Spec.To = v1alpha1.Recipients{UserNames: []string{"li.si"}, GroupNames: []string{strings.Repeat("群", 256)}}
-			r.Spec.Recipients, r.Spec.Allow = `[user("li.si")]`, &v1alpha1.Recipients{UserNames: []string{"li.si"}}
+			r.Spec.To = v1alpha1.NamedRecipients{UserNames: []string{"li.si"}, GroupNames: []string{strings.Repeat("群", 256)}}
+			r.Spec.Recipients, r.Spec.Allow = `[user("li.si")]`, &v1alpha1.NamedRecipients{UserNames: []string{"li.si"}}
 		}, ""},
 		"a name that nobody may have": {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.UserNames = []string{strings.Repeat("a", 65)} }, "spec.to.userNames"},
 		"an empty name":               {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.GroupNames = []string{""} }, "spec.to.groupNames"},
 		"the same name twice":         {func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.UserNames = []string{"a", "a"} }, "Duplicate value"},
 		"an empty name that is allowed": {func(r *v1alpha1.TeamTalkReceiver) {
-			r.Spec.ToLabel, r.Spec.Allow = "user", &v1alpha1.Recipients{UserNames: []string{""}}
+			r.Spec.ToLabel, r.Spec.Allow = "user", &v1alpha1.NamedRecipients{UserNames: []string{""}}
 		}, "spec.allow.userNames"},
 		"more than 1000, with names": {func(r *v1alpha1.TeamTalkReceiver) {
 			for n := range 1000 {

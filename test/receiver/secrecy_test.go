@@ -184,7 +184,7 @@ func TestNothingIsShown(t *testing.T) {
 		}
 	}
 	x.receiver("labels", func(r *v1alpha1.TeamTalkReceiver) {
-		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}
+		r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}
 	})
 	x.post(x.url(world.shared, "labels"), firing("Shown", "to", secretText))
 	x.receiver("signed", withSignature)

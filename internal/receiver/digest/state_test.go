@@ -42,7 +42,7 @@ func newReceiver(f v1alpha1.FloodControl) *v1alpha1.TeamTalkReceiver {
 
 // allow has alerts name so many users, from 1 on.
 func allow(r *v1alpha1.TeamTalkReceiver, count int) {
-	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{}
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.NamedRecipients{}
 	for id := range count {
 		r.Spec.Allow.Users = append(r.Spec.Allow.Users, v1alpha1.UserID(id+1))
 	}
@@ -230,7 +230,7 @@ func TestRecipients(t *testing.T) {
 // TestNames: a name is neither the id of the same digits, nor a group of the same name.
 func TestNames(t *testing.T) {
 	r := newReceiver(v1alpha1.FloodControl{Messages: 1, WindowSeconds: 60})
-	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.Recipients{
+	r.Spec.ToLabel, r.Spec.Allow = "to", &v1alpha1.NamedRecipients{
 		Users: []v1alpha1.UserID{2}, UserNames: []string{"2", "li.si"}, GroupNames: []string{"2"},
 	}
 	all := r.Spec.Allow.All()

@@ -81,7 +81,7 @@ func TestSplit(t *testing.T) {
 			r := newReceiver(v1alpha1.ReceiverAlertmanager)
 			r.Spec.To.Groups = []v1alpha1.GroupID{7}
 			r.Spec.ToLabel = "to"
-			r.Spec.Allow = &v1alpha1.Recipients{
+			r.Spec.Allow = &v1alpha1.NamedRecipients{
 				Users: []v1alpha1.UserID{3, 4}, Groups: []v1alpha1.GroupID{8},
 				UserNames: []string{"zhang.san", "3", "5"}, GroupNames: []string{"on call"},
 			}
