@@ -43,7 +43,8 @@ func isRevised(m *v1alpha1.TeamTalkMessage) bool {
 func isSuperseded(r v1alpha1.RecipientStatus) bool { return r.Reason == v1alpha1.ReasonSuperseded }
 
 // endFormerRevision ends the revision before an edit: what was not sent is superseded, and what may have been sent is
-// settled by the tokens of that revision. It is searched for as at a deadline. The next revision begins after that.
+// settled by the tokens of that revision. A doubt is searched for soon, and then given up. The next revision begins
+// after that.
 func (r *Reconciler) endFormerRevision(ctx context.Context, s *scope) (outcome, error) {
 	return runUntilEnded(ctx, s,
 		r.resolveServer,
@@ -71,15 +72,18 @@ func (s *scope) refuseSuperseded(i int, reason, message string) {
 	s.refuseNow(i, reason, message)
 }
 
-// endSuperseded has the engine end a revision as at a deadline, which is when the edit was seen first.
+// supersededGrace is how long a doubt of a superseded revision is searched for, at least.
+const supersededGrace = 2 * time.Minute
+
+// endSuperseded has the engine send nothing more of a revision since the edit was seen first, and end its doubts soon.
 func (s *scope) endSuperseded(policy *delivery.Policy) {
 	at := s.now
 	if s.snapshot != nil && !s.snapshot.SupersededAt.IsZero() {
 		at = s.snapshot.SupersededAt
 	}
 	policy.SupersededAt = at
-	if policy.Deadline.IsZero() || at.Before(policy.Deadline) {
-		policy.Deadline = at
+	if end := at.Add(supersededGrace); policy.Deadline.IsZero() || end.Before(policy.Deadline) {
+		policy.Deadline = end
 	}
 }
 

@@ -136,9 +136,9 @@ func (p recipientState) waitsUntil(env environment) time.Time {
 // at least once when absence can be proved, unless there is no connection.
 func (p recipientState) expiresAt(pol Policy) time.Time {
 	switch {
-	case pol.Deadline.IsZero():
 	case p.State == v1alpha1.StatePending:
-		return pol.Deadline
+		return earlier(pol.SupersededAt, pol.Deadline)
+	case pol.Deadline.IsZero():
 	case p.State == v1alpha1.StateInDoubt && p.waitReady:
 		return later(pol.Deadline, p.provableAt(pol))
 	}

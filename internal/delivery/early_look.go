@@ -48,12 +48,9 @@ func (l *earlyLook) start(ctx context.Context, p recipientState, settled func())
 
 // waitUntil waits until a time, or until ctx is done.
 func waitUntil(ctx context.Context, until time.Time) {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	<-ctx.Done()
 }
 
 // look returns the row of the message, or nil. It reads no further back than the send. A stock db_proxy executes few

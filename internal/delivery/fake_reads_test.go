@@ -68,7 +68,7 @@ func (f *talk) Groups(_ context.Context, _ uint32, ids []uint32, reduce func(*wi
 }
 
 func (f *talk) ScanUsers(_ context.Context, _ uint32, to dbproxy.UserScanner) error {
-	<-time.After(f.usersTake)
+	<-elapsed(f.usersTake)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.read("all users"); err != nil {
@@ -215,10 +215,10 @@ func (f *talk) readRows(n int) error {
 	}
 	if takes > clientTimeout {
 		f.reads["list, in vain"]++
-		<-time.After(clientTimeout)
+		<-elapsed(clientTimeout)
 		return dbproxy.ErrNoAnswer
 	}
-	<-time.After(takes)
+	<-elapsed(takes)
 	return nil
 }
 

@@ -37,7 +37,7 @@ func goroutines() int {
 
 // TestNoGoroutinesWhileWaiting: recipients that wait have no goroutines, whatever they wait for. All are delivered.
 func TestNoGoroutinesWhileWaiting(t *testing.T) {
-	const n = 500
+	const n = 100
 	scheduled := func(spec *Task) { spec.Policy.NotBefore = time.Now().Add(time.Minute) }
 	deadline := func(spec *Task) { spec.Policy.Deadline = time.Now().Add(time.Hour) }
 	runEach(t, map[string]struct {

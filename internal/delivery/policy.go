@@ -36,8 +36,8 @@ type Policy struct {
 	NotBefore time.Time
 	// Deadline: nothing is sent from then on; zero: none.
 	Deadline time.Time
-	// SupersededAt is since when a later revision waits for the end of this one, or zero. Nothing waits for a router
-	// then. It is the Deadline as well, unless that is earlier.
+	// SupersededAt is since when a later revision waits for the end of this one, or zero. Nothing is sent from then on,
+	// and nothing waits for a router. The Deadline ends its doubts.
 	SupersededAt time.Time
 }
 

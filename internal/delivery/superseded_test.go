@@ -12,14 +12,14 @@ import (
 // supersede has the engine end what is left of a task, as a controller does after an edit.
 func (h *harness) supersede(spec Task) Snapshot {
 	h.t.Helper()
-	spec.Policy.SupersededAt, spec.Policy.Deadline = time.Now(), time.Now()
+	spec.Policy.SupersededAt, spec.Policy.Deadline = time.Now(), time.Now().Add(2*time.Minute)
 	spec.Renewal, spec.PayloadPending = true, true
 	spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
 	for _, p := range spec.Recipients {
 		spec.Refusals[p.Recipient] = v1alpha1.Cause{Reason: v1alpha1.ReasonSuperseded, Message: "edited"}
 	}
 	h.submit(spec)
-	return h.await(spec.UID, time.Minute)
+	return h.await(spec.UID, 4*time.Minute)
 }
 
 // TestSuperseded: an edit ends what was not sent at once, and settles what may have been sent.

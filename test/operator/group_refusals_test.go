@@ -74,11 +74,14 @@ func TestGroupRefused(t *testing.T) {
 		},
 		"refused by db_proxy": {
 			setup: func(x *tenant) {
-				x.AddFault(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandGroupCreateReq, Count: 1})
+				x.AddFault(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandGroupCreateReq})
 			},
 			edit: func(x *tenant) groupEdit { return ofUsers(x.Alice) },
 			want: v1alpha1.ReasonGroupCreateFailed,
-			fix:  func(x *tenant, g *v1alpha1.TeamTalkGroup) { x.setMembers(g, x.Bob) },
+			fix: func(x *tenant, g *v1alpha1.TeamTalkGroup) {
+				x.TeamTalk.Faults().Clear()
+				x.setMembers(g, x.Bob)
+			},
 		},
 	}
 	for name, tc := range tests {

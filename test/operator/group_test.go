@@ -136,17 +136,22 @@ func (x *tenant) routerPeer() *routerPeer {
 	return p
 }
 
-// awaitAnnounced waits for the announcement of a change of some users.
+// awaitAnnounced waits until a change of some users is announced, in any number of announcements.
 func (p *routerPeer) awaitAnnounced(group uint32, kind wire.GroupModifyType, users ...uint32) {
 	p.Helper()
 	slices.Sort(users)
 	p.EventuallySeen(func() string { return fmt.Sprintf("%v of %v is not announced, only %v", kind, users, p.changes) }, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return slices.ContainsFunc(p.changes, func(c *wire.IMGroupChangeMemberNotify) bool {
-			return c.GetGroupId() == group && c.GetChangeType() == kind &&
-				slices.Equal(slices.Sorted(slices.Values(c.GetChgUserIdList())), users)
-		})
+		announced := map[uint32]bool{}
+		for _, c := range p.changes {
+			if c.GetGroupId() == group && c.GetChangeType() == kind {
+				for _, id := range c.GetChgUserIdList() {
+					announced[id] = true
+				}
+			}
+		}
+		return !slices.ContainsFunc(users, func(id uint32) bool { return !announced[id] })
 	})
 }
 

@@ -134,6 +134,7 @@ func TestReadsOvertakeNoSend(t *testing.T) {
 			answerUsers(on, asked)
 			want(t, "users", <-read, 0)
 		}
+		synctest.Wait()
 		wantSlots(t, h.limiter(), 1, 0)
 		r := <-send
 		want(t, "send", r, 0, ErrNoAnswer)
