@@ -156,7 +156,7 @@ func TestDeparted(t *testing.T) {
 	later := x.Declare("later", "hello", toNames([]string{login(x.Mate)}), func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.To.Users = []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}
 	})
-	x.Timeout = namesPatience // whoever was seen just now is assumed to exist for a while
+	x.Timeout = namesPatience // a user who was just seen is assumed to exist for a while
 	later = x.AwaitMessage(later, "finished", (*v1alpha1.TeamTalkMessage).Finished)
 	if r := statusOf(later, login(x.Mate)); r.State != v1alpha1.StateRouted {
 		t.Errorf("another recipient: %+v", r)
