@@ -3,6 +3,7 @@
 package teamtalkmessage
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -86,7 +87,7 @@ func TestBeginRevision(t *testing.T) {
 			if tc.want == originRevision {
 				wantRevision = 2
 			}
-			if s.origin != tc.want || s.revision != wantRevision || !equalStates(states, tc.wantStates) || s.recipients[1].Reason != tc.wantReason {
+			if s.origin != tc.want || s.revision != wantRevision || !slices.Equal(states, tc.wantStates) || s.recipients[1].Reason != tc.wantReason {
 				t.Errorf("origin %d, revision %d, %v, reason %q; want %d, %v, %q", s.origin, s.revision, states, s.recipients[1].Reason, tc.want, tc.wantStates, tc.wantReason)
 			}
 		})
@@ -149,18 +150,6 @@ func TestReadProgressOfRevision(t *testing.T) {
 			}
 		})
 	}
-}
-
-func equalStates(a, b []v1alpha1.RecipientState) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // TestNothingSentOfRevision: a text that is not recorded proves that nothing was sent only of a message that was

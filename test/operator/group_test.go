@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/chatgroup"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -136,23 +137,43 @@ func (x *tenant) routerPeer() *routerPeer {
 	return p
 }
 
-// awaitAnnounced waits until a change of some users is announced, in any number of announcements.
+// awaitAnnounced waits for the announcement of a change of some users.
 func (p *routerPeer) awaitAnnounced(group uint32, kind wire.GroupModifyType, users ...uint32) {
 	p.Helper()
 	slices.Sort(users)
 	p.EventuallySeen(func() string { return fmt.Sprintf("%v of %v is not announced, only %v", kind, users, p.changes) }, func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		announced := map[uint32]bool{}
-		for _, c := range p.changes {
-			if c.GetGroupId() == group && c.GetChangeType() == kind {
-				for _, id := range c.GetChgUserIdList() {
-					announced[id] = true
-				}
-			}
-		}
-		return !slices.ContainsFunc(users, func(id uint32) bool { return !announced[id] })
+		return slices.ContainsFunc(p.announced(group, kind), func(changed []uint32) bool { return slices.Equal(changed, users) })
 	})
+}
+
+// awaitAllAnnounced waits until changes of all of some users are announced, and checks that each is of 100 at most.
+func (p *routerPeer) awaitAllAnnounced(group uint32, kind wire.GroupModifyType, users ...uint32) {
+	p.Helper()
+	slices.Sort(users)
+	var all []uint32
+	p.EventuallySeen(func() string { return fmt.Sprintf("%v of %v is announced, want %v", kind, all, users) }, func() bool {
+		all = nil
+		for _, changed := range p.announced(group, kind) {
+			if len(changed) > chatgroup.MaxChanged {
+				p.Errorf("%d members in one announcement", len(changed))
+			}
+			all = append(all, changed...)
+		}
+		slices.Sort(all)
+		return slices.Equal(slices.Compact(all), users)
+	})
+}
+
+// announced returns the users of each announcement, in order.
+func (p *routerPeer) announced(group uint32, kind wire.GroupModifyType) (all [][]uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.changes {
+		if c.GetGroupId() == group && c.GetChangeType() == kind {
+			all = append(all, slices.Sorted(slices.Values(c.GetChgUserIdList())))
+		}
+	}
+	return all
 }
 
 // notify tells the peers of the router that a group was changed.
@@ -280,11 +301,11 @@ func TestGroupMany(t *testing.T) {
 	o := x.awaitGroup(x.declareGroup("all", ofUsers(many...)), v1alpha1.ReasonReady)
 	id := uint32(*o.Status.GroupID)
 	x.awaitMembers(id, append(slices.Clone(many), x.Bot)...)
-	router.awaitAnnounced(id, added, many[99:199]...)
+	router.awaitAllAnnounced(id, added, append(slices.Clone(many), x.Bot)...)
 	x.setMembers(o, many[500:]...)
 	x.awaitGroup(o, v1alpha1.ReasonReady)
 	x.awaitMembers(id, append(slices.Clone(many[500:]), x.Bot)...)
-	router.awaitAnnounced(id, removed, many[400:500]...)
+	router.awaitAllAnnounced(id, removed, many[:500]...)
 }
 
 // TestGroupWaits: a message to a group whose members are being changed is for the members after the change.
