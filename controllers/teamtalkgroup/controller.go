@@ -39,6 +39,8 @@ const (
 	// driftInterval is how often the members of a group are compared with the declared ones. refusedInterval is how often
 	// a group that was refused is tried again, if nothing wakes it.
 	driftInterval, refusedInterval = 5 * time.Minute, 10 * time.Minute
+	// announceInterval is how often routers are tried while none takes an announcement.
+	announceInterval = 10 * time.Second
 	// cacheLag is how long the cache takes at most to show the change behind a conflict.
 	cacheLag = 200 * time.Millisecond
 	// notifyDelay bounds how often a router's notifies have a group read: a router relays what anybody sends.
@@ -195,5 +197,5 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 			return out, err
 		}
 	}
-	return ready, nil
+	return s.ready(), nil
 }

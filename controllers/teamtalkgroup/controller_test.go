@@ -180,6 +180,9 @@ func TestMembers(t *testing.T) {
 				w.wantReady(v1alpha1.ReasonReady, "group 7", "")
 				w.wantMembers(tc.want...)
 				if tc.noRouter {
+					if after := w.reconcile(); after > announceInterval {
+						w.Errorf("routers are tried again after %v", after)
+					}
 					w.talk.NoRouter = false
 					w.reconcile()
 				}

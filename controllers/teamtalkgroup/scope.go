@@ -101,10 +101,16 @@ const (
 	actionLeave
 )
 
-var (
-	proceed = outcome{}
-	ready   = outcome{action: actionReady, after: driftInterval}
-)
+var proceed = outcome{}
+
+// ready is the outcome of a group that is as declared.
+func (s *scope) ready() outcome {
+	o := outcome{action: actionReady, after: driftInterval}
+	if len(s.memory.announcements) > 0 {
+		o.after = announceInterval
+	}
+	return o
+}
 
 // waitFor records what the group waits for. A watch wakes it.
 func waitFor(reason, message string) outcome {

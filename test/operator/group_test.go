@@ -127,7 +127,10 @@ func (x *tenant) routerPeer() *routerPeer {
 				return
 			}
 			change := &wire.IMGroupChangeMemberNotify{}
-			if f.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(f.Body, change) == nil {
+			switch {
+			case f.Command == wire.CommandHeartBeat: // a peer that is silent for long is disconnected
+				_, _ = conn.Write(f.Append(nil))
+			case f.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(f.Body, change) == nil:
 				p.mu.Lock()
 				p.changes = append(p.changes, change)
 				p.mu.Unlock()

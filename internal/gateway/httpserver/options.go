@@ -28,7 +28,7 @@ const (
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
 	// placeTimeout is how long a request waits until it may be in flight.
-	placeTimeout = time.Second
+	placeTimeout = 3 * time.Second
 	// handleTimeout ends the request's context before writeTimeout would cut the answer.
 	handleTimeout = 9 * time.Second
 )
@@ -56,7 +56,7 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
 	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate; if empty, plain HTTP")
 	fs.StringVar(&o.KeyFile, prefix+"tls-key-file", "", "PEM `file` with the certificate's key")
 	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256,
-		"limit of requests in flight; others wait for a second, then 503")
+		"limit of requests in flight; others wait for 3 seconds, then 503")
 	fs.IntVar(&o.MaxPerCaller, prefix+"max-in-flight-per-caller", 0,
 		"limit of requests in flight of one caller; 429 beyond it, 503 for receivers; "+
 			"0: a quarter of --"+prefix+"max-in-flight, or all of it with --"+prefix+"auth=None")
