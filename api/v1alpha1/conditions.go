@@ -23,6 +23,9 @@ const (
 	ConditionDelivered = "Delivered"
 	// ConditionFinished is True when the operator will not retry, whatever the outcome. Wait for this condition.
 	ConditionFinished = "Finished"
+	// ConditionRead is True when every recipient that was routed has read the message, or the quorum of its readPolicy.
+	// It comes after Finished. Without a readPolicy it is present only while True.
+	ConditionRead = "Read"
 )
 
 // Conditions of a TeamTalkServer, in addition to Ready.
@@ -84,6 +87,22 @@ const (
 	ReasonSuperseded = "Superseded"
 	// ReasonAdopted: the store already held the message with its delivery token. It was not sent again.
 	ReasonAdopted = "Adopted"
+)
+
+// Reasons of the condition Read.
+const (
+	// ReasonRead: every recipient that was routed, or the quorum, has read the message.
+	ReasonRead = "Read"
+	// ReasonUnread: not enough recipients have read the message, and its readPolicy is still due.
+	ReasonUnread = "Unread"
+	// ReasonReadsMissed: some recipients may have read the message while the operator did not listen to all routers. It is
+	// Unknown until they read again or the deadline passes.
+	ReasonReadsMissed = "ReadsMissed"
+	// ReasonReadDeadlineExceeded: the deadline of the readPolicy has passed, and not enough recipients were seen to read
+	// the message. It is also the reason of an event.
+	ReasonReadDeadlineExceeded = "ReadDeadlineExceeded"
+	// ReasonNotRouted: the message was routed to fewer recipients than the readPolicy needs.
+	ReasonNotRouted = "NotRouted"
 )
 
 // ReasonRecreatedByGitOps is the reason of an event: the message has a ttlSecondsAfterFinished, and a tool that keeps

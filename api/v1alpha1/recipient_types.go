@@ -54,6 +54,9 @@ type RecipientCounts struct {
 	// failed is the number of recipients in state Failed.
 	// +required
 	Failed int32 `json:"failed"`
+	// read is the number of recipients that are known to have read the message.
+	// +optional
+	Read int32 `json:"read,omitempty"`
 }
 
 // RevisionStatus is what became of one revision of a message.
@@ -162,6 +165,32 @@ type RecipientStatus struct {
 	// routedAt is when a router accepted the message.
 	// +optional
 	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
+
+	// readAt is when the user, or the first member of the group other than the sender, was seen to read the message.
+	// +optional
+	ReadAt *metav1.Time `json:"readAt,omitempty"`
+
+	// readBy is how many users were seen to read it until the status was written: 1 for a user, and of a group the
+	// members other than the sender. They are counted until the condition Read is decided, up to 1000.
+	// +optional
+	ReadBy int32 `json:"readBy,omitempty"`
+}
+
+// ReadPolicy is who must read a message, and until when.
+type ReadPolicy struct {
+	// quorum is how many of the recipients that the message was routed to must read it. If unset, all must.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Quorum *int32 `json:"quorum,omitempty"`
+
+	// deadlineSeconds is how long after completionTime the operator waits for reads. Then the condition Read is False
+	// with the reason ReadDeadlineExceeded. Ready does not change.
+	// +optional
+	// +kubebuilder:default=86400
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2592000
+	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
 }
 
 // Recipients is a set of users and groups. Names and TeamTalkGroups are looked up when the message is sent. Their ids

@@ -34,10 +34,34 @@ func (m *TeamTalkMessage) Finished() bool {
 	return c != nil && c.Status == "True" && c.ObservedGeneration == m.Generation
 }
 
-// NeedsAttention reports whether a message that has finished still has to be deleted after its TTL, or retried.
+// NeedsAttention reports whether a message that has finished still has to be deleted after its TTL, read, or retried.
 func (m *TeamTalkMessage) NeedsAttention() bool {
-	return m.Spec.TTLSecondsAfterFinished != nil || m.RetryAsked()
+	return m.Spec.TTLSecondsAfterFinished != nil || m.ReadDue() || m.RetryAsked()
 }
+
+// ReadDue reports whether a message that has finished has a readPolicy, and its condition Read is not decided yet.
+func (m *TeamTalkMessage) ReadDue() bool {
+	if m.Spec.ReadPolicy == nil || !m.Finished() {
+		return false
+	}
+	c := meta.FindStatusCondition(m.Status.Conditions, ConditionRead)
+	return c == nil || c.Reason == ReasonUnread || c.Reason == ReasonReadsMissed
+}
+
+// ReadDeadline returns until when a message that has finished may be read, or the zero time if it has no readPolicy.
+func (m *TeamTalkMessage) ReadDeadline() time.Time {
+	if m.Spec.ReadPolicy == nil || m.Status.CompletionTime == nil {
+		return time.Time{}
+	}
+	seconds := int32(defaultReadDeadline)
+	if s := m.Spec.ReadPolicy.DeadlineSeconds; s != nil {
+		seconds = *s
+	}
+	return m.Status.CompletionTime.Add(time.Duration(seconds) * time.Second)
+}
+
+// defaultReadDeadline is the default of readPolicy.deadlineSeconds.
+const defaultReadDeadline = 86400
 
 // NothingStored reports whether every recipient has failed with proof that nothing was stored.
 func (s *TeamTalkMessageStatus) NothingStored() bool {
@@ -110,12 +134,21 @@ func (m *TeamTalkMessage) DeadlineTime() time.Time {
 // maxSeconds is the longest time.Duration in seconds.
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
-// ExpiresAt returns when a finished message is deleted, or the zero time if it is kept.
+// ExpiresAt returns when a finished message is deleted, or the zero time if it is kept, or kept until it is read.
 func (m *TeamTalkMessage) ExpiresAt() time.Time {
-	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil {
+	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil || m.ReadDue() {
 		return time.Time{}
 	}
-	return m.Status.CompletionTime.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
+	from := m.Status.CompletionTime.Time
+	if c := meta.FindStatusCondition(m.Status.Conditions, ConditionRead); c != nil && m.Spec.ReadPolicy != nil {
+		switch decided := c.LastTransitionTime.Time; {
+		case c.Reason == ReasonReadDeadlineExceeded:
+			from = m.ReadDeadline()
+		case c.Reason == ReasonRead && decided.After(from):
+			from = decided
+		}
+	}
+	return from.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
 }
 
 // IdentifiedByName reports whether the name and the text identify the message: it has a TTL, and no idempotencyKey. A

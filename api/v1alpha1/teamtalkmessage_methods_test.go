@@ -184,6 +184,52 @@ func TestExpiresAt(t *testing.T) {
 	}
 }
 
+// TestReadDue: a readPolicy is due until the condition Read is decided, and a TTL begins then.
+func TestReadDue(t *testing.T) {
+	policy := &ReadPolicy{DeadlineSeconds: of(int32(600))}
+	tests := map[string]struct {
+		policy     *ReadPolicy
+		unfinished bool
+		reason     string // of the condition Read, since five minutes
+		want       bool
+		wantBegins time.Duration // of a TTL; -1: it does not begin
+	}{
+		"no policy":        {wantBegins: 0},
+		"no policy, read":  {reason: ReasonRead, wantBegins: 0},
+		"nothing is known": {policy: policy, want: true, wantBegins: -1},
+		"unread":           {policy: policy, reason: ReasonUnread, want: true, wantBegins: -1},
+		"missed":           {policy: policy, reason: ReasonReadsMissed, want: true, wantBegins: -1},
+		"read":             {policy: policy, reason: ReasonRead, wantBegins: 5 * time.Minute},
+		"too late":         {policy: policy, reason: ReasonReadDeadlineExceeded, wantBegins: 10 * time.Minute},
+		"default deadline": {policy: &ReadPolicy{}, reason: ReasonReadDeadlineExceeded, wantBegins: 24 * time.Hour},
+		"not routed":       {policy: policy, reason: ReasonNotRouted, wantBegins: 0},
+		"unfinished":       {policy: policy, unfinished: true, wantBegins: 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &TeamTalkMessage{Spec: TeamTalkMessageSpec{TTLSecondsAfterFinished: of(int32(60)), ReadPolicy: tc.policy}}
+			m.Status.CompletionTime = at(0)
+			if !tc.unfinished {
+				m.Status.Conditions = []metav1.Condition{{Type: ConditionFinished, Status: metav1.ConditionTrue}}
+			}
+			if tc.reason != "" {
+				m.Status.Conditions = append(m.Status.Conditions,
+					metav1.Condition{Type: ConditionRead, Reason: tc.reason, LastTransitionTime: *at(5 * time.Minute)})
+			}
+			if got := m.ReadDue(); got != tc.want {
+				t.Errorf("due: %v, want %v", got, tc.want)
+			}
+			want := created.Add(tc.wantBegins + time.Minute)
+			if tc.wantBegins < 0 {
+				want = time.Time{}
+			}
+			if got := m.ExpiresAt(); !got.Equal(want) {
+				t.Errorf("expires at %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 func TestIdentifiedByName(t *testing.T) {
 	ttl := of(int32(60))
 	tests := map[string]struct {

@@ -59,6 +59,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.sendAfter) || !has(self.deadline) || self.sendAfter < self.deadline",message="deadline must be later than sendAfter",fieldPath=".deadline"
 // +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey, because it has no delivery token",fieldPath=".idempotencyKey"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !(self.senderID in self.to.users)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
+// +kubebuilder:validation:XValidation:rule="!has(self.readPolicy) || !has(self.readPolicy.quorum) || self.readPolicy.quorum <= (has(self.to.users) ? self.to.users.size() : 0) + (has(self.to.groups) ? self.to.groups.size() : 0) + (has(self.to.userNames) ? self.to.userNames.size() : 0) + (has(self.to.groupNames) ? self.to.groupNames.size() : 0) + (has(self.to.groupRefs) ? self.to.groupRefs.size() : 0)",message="quorum must not be more than the number of recipients",fieldPath=".readPolicy.quorum"
 type TeamTalkMessageSpec struct {
 	// serverRef refers to the TeamTalkServer that sends the message. If unset, it is the server "default"
 	// in the message's namespace.
@@ -114,7 +115,8 @@ type TeamTalkMessageSpec struct {
 	Suspend *bool `json:"suspend,omitempty"`
 
 	// ttlSecondsAfterFinished limits the lifetime of a message that has finished. If unset, the message is
-	// kept. With it, the name and the text identify a message without idempotencyKey and
+	// kept. It counts from when its readPolicy is not due any more.
+	// With it, the name and the text identify a message without idempotencyKey and
 	// metadata.generateName: a message that is created again with the same name and text is not sent again,
 	// and with another text it is another message. This holds as long as the store can be searched back to
 	// the earlier message: at least idempotencyWindowSeconds of the server. A tool that keeps the manifest,
@@ -132,6 +134,11 @@ type TeamTalkMessageSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
+
+	// readPolicy makes the condition Read something to wait for. If unset, reads are recorded as far as the operator sees
+	// them: for a day, and not across its restart.
+	// +optional
+	ReadPolicy *ReadPolicy `json:"readPolicy,omitempty"`
 
 	// retryLimit is how often the operator retries a recipient after a transient failure. It retries
 	// a message that may have been sent only if the store proves that it was not.
@@ -276,12 +283,12 @@ type TeamTalkMessageStatus struct {
 	Finished bool `json:"finished"`
 
 	// settled is true when the operator has nothing left to do for the message: it has finished, has no
-	// ttlSecondsAfterFinished, and no retry is asked for. It can be selected.
+	// ttlSecondsAfterFinished, its readPolicy is not due any more, and no retry is asked for. It can be selected.
 	// +optional
 	// +kubebuilder:default=false
 	Settled bool `json:"settled"`
 
-	// conditions are Ready, Reconciling, Stalled, Delivered and Finished.
+	// conditions are Ready, Reconciling, Stalled, Delivered, Finished and Read.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -298,6 +305,10 @@ type TeamTalkMessageStatus struct {
 	// recipientsSummary is delivered/all recipients, for the printer column.
 	// +optional
 	RecipientsSummary string `json:"recipientsSummary,omitempty"`
+
+	// readSummary is read/routed recipients of a message that has finished, for the printer column.
+	// +optional
+	ReadSummary string `json:"readSummary,omitempty"`
 
 	// counts are the numbers of recipients by state.
 	// +optional
@@ -383,6 +394,7 @@ type RecordedText struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Delivered",type=string,JSONPath=`.status.recipientsSummary`
+// +kubebuilder:printcolumn:name="Read",type=string,JSONPath=`.status.readSummary`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`

@@ -25,6 +25,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 )
 
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;delete
@@ -64,6 +65,13 @@ type Reconciler struct {
 	// an empty name. It must not block.
 	OnStatusRefused func(server types.NamespacedName)
 
+	// Receipts are who has read what.
+	Receipts *readreceipt.Tracker
+
+	// readWake enqueues a message that has finished and may have been read.
+	readWake apiwatch.Trigger
+	// unanswered is when a server has last not answered a request for an unread counter.
+	unanswered sync.Map
 	// store is that of the cache of messages; see isStale.
 	store      versioned
 	serverSeen seenServers

@@ -38,7 +38,9 @@ const (
 func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	edits, cleanups := &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	log := mgr.GetLogger().WithName("finished")
-	for _, w := range []*finishedWatch{newEditWatch(r.Live, log, edits), newTTLWatch(r.Live, log, edits, cleanups)} {
+	for _, w := range []*finishedWatch{
+		newEditWatch(r.Live, log, edits), newTTLWatch(r.Live, log, edits, cleanups, &r.readWake),
+	} {
 		if err := mgr.Add(w); err != nil {
 			return err
 		}
@@ -49,6 +51,9 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: editReads}).
 		Complete(reconcile.Func(r.reconcileEdit))
 	if err != nil {
+		return err
+	}
+	if err := r.setupRead(mgr); err != nil {
 		return err
 	}
 	// The cache shows messages that finished before status.finished existed.

@@ -69,9 +69,10 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 	}
 }
 
-// newTTLWatch returns a watch that wakes messages that have finished and are not settled: those with a TTL when it is
-// over, and those that were edited. It reads them whole, as their metadata does not say when they expire.
-func newTTLWatch(c client.WithWatch, log logr.Logger, edits, cleanups *apiwatch.Trigger) *finishedWatch {
+// newTTLWatch returns a watch that wakes messages that have finished and are not settled: those with a readPolicy that
+// is due, those with a TTL when it is over, and those that were edited. It reads them whole, as their metadata does not
+// say when they expire.
+func newTTLWatch(c client.WithWatch, log logr.Logger, edits, cleanups, reads *apiwatch.Trigger) *finishedWatch {
 	source := apiwatch.Collection{
 		Client:  c,
 		NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
@@ -83,6 +84,8 @@ func newTTLWatch(c client.WithWatch, log logr.Logger, edits, cleanups *apiwatch.
 		m, ok := o.(*v1alpha1.TeamTalkMessage)
 		switch key := client.ObjectKeyFromObject(o); {
 		case !ok:
+		case m.ReadDue() && !m.RetryAsked():
+			reads.WakeWith(priorityqueue.AddOpts{Priority: &priority}, key)
 		case m.Finished() && !m.RetryAsked():
 			cleanups.WakeWith(priorityqueue.AddOpts{After: time.Until(m.ExpiresAt())}, key)
 		default:

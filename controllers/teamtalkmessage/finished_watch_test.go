@@ -52,7 +52,7 @@ func (q *triggered) take() (bool, int) {
 
 // TestFinishedWatch: what is found or changes wakes the controller of edits, or that of TTLs when they are over.
 func TestFinishedWatch(t *testing.T) {
-	const none, edit, cleanup = "", "edit", "cleanup"
+	const none, edit, cleanup, read = "", "edit", "cleanup", "read"
 	const failed = v1alpha1.StateFailed
 	expired, later := setTTL(60), setTTL(2*3600) // finished an hour ago
 	for name, tc := range map[string]struct {
@@ -67,14 +67,18 @@ func TestFinishedWatch(t *testing.T) {
 		"TTL, not over":           {finishedMessage(failed, unsettle, later), none, none, none, cleanup},
 		"TTL, retried":            {finishedMessage(failed, unsettle, expired, askToRetry), edit, edit, edit, none},
 		"TTL, edited":             {finishedMessage(failed, unsettle, expired, changeSpec), edit, edit, edit, none},
+		"to be read":              {finishedMessage("Routed", unsettle, toRead), read, read, read, none},
+		"to be read, edited":      {finishedMessage("Routed", unsettle, toRead, changeSpec), edit, edit, edit, none},
+		"to be read, with TTL":    {finishedMessage("Routed", unsettle, toRead, expired), read, read, read, none},
+		"read, with TTL":          {finishedMessage("Routed", unsettle, toRead, isRead, expired), cleanup, cleanup, cleanup, none},
 		"no TTL, retry to record": {finishedMessage(failed, unsettle, askToRetry), edit, edit, edit, none},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				edits, cleanups := newTriggered(t), newTriggered(t)
+				edits, cleanups, reads := newTriggered(t), newTriggered(t), newTriggered(t)
 				w := newEditWatch(nil, logr.Discard(), &edits.Trigger)
 				if !tc.message.Status.Settled {
-					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger)
+					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger)
 				}
 				// The messages are from before the bubble's time.
 				ended := metav1.NewTime(time.Now().Add(-time.Hour))
@@ -82,6 +86,9 @@ func TestFinishedWatch(t *testing.T) {
 				woken := func(event, want string, wantPriority int) {
 					isEdit, priority := edits.take()
 					isCleanup, _ := cleanups.take()
+					if isRead, _ := reads.take(); isRead != (want == read) {
+						t.Errorf("%s: read %t, want %q", event, isRead, want)
+					}
 					if isEdit != (want == edit) || isCleanup != (want == cleanup) || isEdit && priority != wantPriority {
 						t.Errorf("%s: edit %t, cleanup %t, priority %d; want %q", event, isEdit, isCleanup, priority, want)
 					}
@@ -116,7 +123,7 @@ func TestSweep(t *testing.T) {
 					return answers[len(answers)-1]
 				},
 			})
-		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{})
+		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

@@ -25,6 +25,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
@@ -47,10 +48,10 @@ func newReconciler(t *testing.T, m *v1alpha1.TeamTalkMessage, transitions int32)
 	api := fake.NewClientBuilder().WithScheme(scheme).WithObjects(m, lease).WithStatusSubresource(m).Build()
 	r := &Reconciler{
 		Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Wake: &apiwatch.Trigger{},
-		Engine: delivery.NewEngine(func(types.NamespacedName) {}),
-		Term:   leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
-		Gate:   func() error { return nil },
-		store:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
+		Engine: delivery.NewEngine(func(types.NamespacedName) {}), Receipts: readreceipt.NewTracker(),
+		Term:  leadership.NewTermTracker(api, api, client.ObjectKeyFromObject(lease), "me", time.Second),
+		Gate:  func() error { return nil },
+		store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
 	}
 	r.Claims = leadership.NewClaims(r.Term, r.Gate)
 	if err := r.Term.Start(t.Context()); err != nil {

@@ -82,6 +82,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	}
 	s.revisionRecorded = s.origin == originRevision
 	if s.message.Finished() {
+		r.wakeRead(s.message)
 		return reconcile.Result{}, nil
 	}
 	return result, nil
@@ -121,7 +122,9 @@ func (r *Reconciler) syncProgress(s *scope, out outcome) {
 
 // reportChange reports a status write: with an event if it needs attention, and to the observer.
 func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, began time.Time) {
-	for _, e := range []statusEvent{eventOf(before, s.message), gitOpsEvent(before, s.message), s.revisionEvent()} {
+	for _, e := range []statusEvent{
+		eventOf(before, s.message), gitOpsEvent(before, s.message), s.revisionEvent(), readEvent(before, s.message),
+	} {
 		if e.reason != "" {
 			r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
 		}

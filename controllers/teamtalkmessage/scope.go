@@ -149,6 +149,7 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 		DoubtSince: ptr.Deref(status.InDoubtSince, metav1.Time{}).Time,
 		StoredAt:   ptr.Deref(status.StoredAt, metav1.Time{}).Time,
 		RoutedAt:   ptr.Deref(status.RoutedAt, metav1.Time{}).Time,
+		ReadAt:     ptr.Deref(status.ReadAt, metav1.Time{}).Time, ReadBy: status.ReadBy,
 	}
 	if r.Resolved() {
 		p.ByName, p.ByRef = status.Name, status.Ref

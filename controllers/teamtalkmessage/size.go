@@ -21,7 +21,7 @@ const (
 	sizeMargin = 128 << 10
 	// maxStrippedFields limits the managedFields that the cache leaves out.
 	maxStrippedFields = 64 << 10
-	// worstStatusRest is for the status without its recipients: five conditions, 21 digests of texts, ten
+	// worstStatusRest is for the status without its recipients: six conditions, 21 digests of texts, ten
 	// revisions and a handled retry.
 	worstStatusRest = 16 << 10
 	// worstReason and worstText are the longest reason that the API allows, and the longest message with an ellipsis.
@@ -90,7 +90,7 @@ func worstRecipient(segments int) *v1alpha1.RecipientStatus {
 		Type: v1alpha1.RecipientGroup, ID: math.MaxUint32, State: v1alpha1.StateAcknowledged,
 		Reason: strings.Repeat("R", worstReason), Message: strings.Repeat("m", worstText),
 		MessageIDs: make([]int64, segments), Attempts: math.MaxInt32, FormerMessageID: math.MaxUint32,
-		CreateTime: at, InDoubtSince: at, StoredAt: at, RoutedAt: at,
+		CreateTime: at, InDoubtSince: at, StoredAt: at, RoutedAt: at, ReadAt: at, ReadBy: math.MaxInt32,
 	}
 	for i := range r.MessageIDs {
 		r.MessageIDs[i] = math.MaxUint32

@@ -115,7 +115,7 @@ func TestWorstSize(t *testing.T) {
 					ByName:    s.recipients[i].Name, ByRef: s.recipients[i].Ref,
 					State: v1alpha1.StateAcknowledged, Reason: reason, Message: text,
 					MessageID: math.MaxUint32, Attempts: math.MaxInt32, CreateTime: math.MaxUint32,
-					DoubtSince: time.Now(), StoredAt: time.Now(), RoutedAt: time.Now(),
+					DoubtSince: time.Now(), StoredAt: time.Now(), RoutedAt: time.Now(), ReadAt: time.Now(), ReadBy: math.MaxInt32,
 				}
 				for range tc.segments - 1 {
 					p.Earlier = append(p.Earlier, math.MaxUint32)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +35,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 		// A value that came with the message, or one that is handled now.
 		st.LastHandledRetry = m.RetryValue()
 	}
-	st.Finished, st.Settled = o.finished, o.finished && !m.NeedsAttention()
+	st.Finished = o.finished
 	if st.StartTime == nil || edited && !s.keepsContent {
 		st.StartTime = new(metav1.NewTime(s.acceptedAt().Truncate(time.Second)))
 	}
@@ -61,6 +62,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 		o.Reason, o.Message = v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge
 	}
 	setConditions(m, o)
+	setRead(m, recordedMissed(m), now)
 }
 
 // isTooLarge reports whether recipients were refused because the status may not fit.
@@ -174,6 +176,9 @@ func count(recipients []delivery.Progress) (counts v1alpha1.RecipientCounts, del
 		case p.State == v1alpha1.StateRouted:
 			counts.Routed++
 			counts.Stored++
+			if p.ReadBy > 0 {
+				counts.Read++
+			}
 		case p.State == v1alpha1.StateStored:
 			counts.Stored++
 		case p.State == v1alpha1.StateFailed:
@@ -233,6 +238,7 @@ func recipientStatus(p delivery.Progress, staged bool) v1alpha1.RecipientStatus 
 		Name: cmp.Or(p.ByName, p.Name), Ref: cmp.Or(p.ByRef, p.Ref), FormerMessageID: int64(p.FormerID),
 		Attempts:     p.Attempts,
 		InDoubtSince: at(p.DoubtSince), StoredAt: at(p.StoredAt), RoutedAt: at(p.RoutedAt),
+		ReadAt: at(p.ReadAt), ReadBy: p.ReadBy,
 	}
 	for _, id := range p.Earlier {
 		r.MessageIDs = append(r.MessageIDs, int64(id))
@@ -257,21 +263,34 @@ func shorten(message string) string {
 	return message
 }
 
-// summarizeRecipients names the recipients, or counts them where they are many.
+// maxSummary is the longest summary of several recipients that names them, in characters: the columns of a message fit
+// a terminal of 100.
+const maxSummary = 21
+
+// summarizeRecipients names the recipients, or counts them where they are many or their names are long.
 func summarizeRecipients(to v1alpha1.Recipients) string {
-	users := summarizeEntries("user", to.Users, to.UserNames)
 	groupNames := slices.Clone(to.GroupNames)
 	for _, ref := range to.GroupRefs {
 		groupNames = append(groupNames, ref.Name)
 	}
-	groups := summarizeEntries("group", to.Groups, groupNames)
+	summary := joinSummaries(
+		summarizeEntries("user", 3, to.Users, to.UserNames), summarizeEntries("group", 3, to.Groups, groupNames))
+	if to.Len() == 1 || utf8.RuneCountInString(summary) <= maxSummary {
+		return summary
+	}
+	return joinSummaries(
+		summarizeEntries("user", 0, to.Users, to.UserNames), summarizeEntries("group", 0, to.Groups, groupNames))
+}
+
+func joinSummaries(users, groups string) string {
 	if users != "" && groups != "" {
 		return users + "; " + groups
 	}
 	return users + groups
 }
 
-func summarizeEntries[T v1alpha1.UserID | v1alpha1.GroupID](what string, ids []T, names []string) string {
+// summarizeEntries names so many entries, and counts more.
+func summarizeEntries[T v1alpha1.UserID | v1alpha1.GroupID](what string, named int, ids []T, names []string) string {
 	var entries []string
 	for _, id := range ids {
 		entries = append(entries, fmt.Sprint(id))
@@ -280,7 +299,7 @@ func summarizeEntries[T v1alpha1.UserID | v1alpha1.GroupID](what string, ids []T
 	switch n := len(entries); {
 	case n == 0:
 		return ""
-	case n > 3:
+	case n > named:
 		return plural(n, what)
 	case n > 1:
 		what += "s"

@@ -262,6 +262,9 @@ func TestSummarizeRecipients(t *testing.T) {
 	}{
 		"a user":          {v1alpha1.Recipients{Users: []v1alpha1.UserID{2}}, "user 2"},
 		"users and group": {v1alpha1.Recipients{Users: []v1alpha1.UserID{2, 3}, Groups: []v1alpha1.GroupID{7}}, "users 2,3; group 7"},
+		"long ids":        {v1alpha1.Recipients{Users: []v1alpha1.UserID{100001, 100002}, Groups: []v1alpha1.GroupID{7}}, "2 users; 1 group"},
+		"long names":      {v1alpha1.Recipients{UserNames: []string{"zhang.san", "wang.xiaoming"}}, "2 users"},
+		"one long name":   {v1alpha1.Recipients{GroupNames: []string{"operations and release"}}, "group operations and release"},
 		"many":            {v1alpha1.Recipients{Groups: []v1alpha1.GroupID{1, 2, 3, 4}}, "4 groups"},
 	}
 	for name, tc := range tests {

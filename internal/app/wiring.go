@@ -61,8 +61,9 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	engine.Queue.Admits, engine.Queue.Labels = tenancy.Admits(ctx, mgr.GetClient()), tenancy.Labels(ctx, mgr.GetClient())
 	groups := &teamtalkgroup.Reconciler{Client: mgr.GetClient(), Engine: engine, Recorder: recorder}
 	sessions := connection.NewManager(log.WithName("connection"), o.DBProxy.Limits(), gate.Open, connection.Events{
-		Connection: serverWake.Wake, Usable: sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget,
-		Addresses: engine.SetAddresses, Group: groups.Changed,
+		Connection: func(server types.NamespacedName) { serverWake.Wake(server); receipts.Reconsider(server) },
+		Usable:     sessionWake.Wake, Read: receipts.Notify, Gone: receipts.Forget, Addresses: engine.SetAddresses,
+		Group: groups.Changed,
 	})
 	statuses, err := observe(ctx, mgr, o, engine, sessions, receipts, gate)
 	if err != nil {
@@ -79,7 +80,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	}
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
-		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Claims: claims,
+		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Claims: claims, Receipts: receipts,
 		Gate: gate.Open, OnStatusWrite: statuses.written, OnStatusRefused: statuses.refused,
 	}
 	engine.Recorded = messages.ReadRecorded

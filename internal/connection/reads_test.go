@@ -79,3 +79,20 @@ func TestWithoutReads(t *testing.T) {
 	}
 	h.Remove(name)
 }
+
+// TestListensSince: a session listens since its last router was connected, as long as all of them are.
+func TestListensSince(t *testing.T) {
+	one, two, h := serve(t), serve(t), start(t)
+	c := config(one)
+	c.Router = append(c.Router, two.RouterAddr())
+	s := h.Ensure(name, c, keys(t))
+	h.await("routers", func() bool { return s.Health().RouterConnected == 2 })
+	since := s.ListensSince()
+	for _, r := range s.routers {
+		if connected := r.ConnectedSince(); since.IsZero() || connected.After(since) {
+			t.Errorf("listens since %v, and a router is connected since %v", since, connected)
+		}
+	}
+	two.Stop()
+	h.await("a router less", func() bool { return s.ListensSince().IsZero() })
+}

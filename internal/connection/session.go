@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
@@ -317,6 +318,25 @@ func (p path) LatestID(ctx context.Context, c dbproxy.Session) (uint32, error) {
 
 func (p path) RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactSessionInfo, error) {
 	return request(p.session, func() ([]*wire.ContactSessionInfo, error) { return p.reads.RecentSessions(ctx, user) })
+}
+
+// Unread is dbproxy.Path.Unread.
+func (s *Session) Unread(ctx context.Context, user uint32) ([]*wire.UnreadInfo, error) {
+	return request(s, func() ([]*wire.UnreadInfo, error) { return s.client().Unread(ctx, user) })
+}
+
+// ListensSince returns since when all routers are connected, or the zero time if one of them is not.
+func (s *Session) ListensSince() (since time.Time) {
+	for _, c := range s.routers {
+		connected := c.ConnectedSince()
+		if connected.IsZero() {
+			return time.Time{}
+		}
+		if connected.After(since) {
+			since = connected
+		}
+	}
+	return since
 }
 
 // Send is dbproxy.Client.SendLatest within the rate of the session. build is called when the message is about to be

@@ -34,6 +34,9 @@ type Progress struct {
 	DoubtSince time.Time
 	StoredAt   time.Time
 	RoutedAt   time.Time
+	// ReadAt and ReadBy are who has read it. The engine leaves them as they are.
+	ReadAt time.Time
+	ReadBy int32
 }
 
 // LastID returns the id of the last row that is known of the resource in the conversation, or 0.

@@ -214,6 +214,7 @@ func TestFailuresBeginAtZero(t *testing.T) {
 		"ServerNotFound", "ServerNotReady", "ManagedByAnother", "EndpointNotPermitted", "ConnectionLimit", "GroupNotAdoptable",
 		"KeyNotFound", "KeyInvalid", "ContentNotFound", "GroupNotReady",
 		"StoreRejected", "NotStored", "NoAnswer",
+		"Read", "Unread", "ReadsMissed", "ReadDeadlineExceeded", "NotRouted",
 	}
 	reasons := regexp.MustCompile(`(?m)^\tReason[A-Za-z]+ += "([A-Za-z]+)"`).FindAllSubmatch(source, -1)
 	for _, reason := range reasons {

@@ -16,12 +16,14 @@ import (
 )
 
 const (
-	// maxTracked bounds the tracked recipients: about 10 MB. The oldest expire first.
+	// maxTracked bounds the tracked recipients that are not kept: about 10 MB. The oldest expire first.
 	maxTracked = 20_000
-	// maxAge is how long a recipient is tracked.
+	// maxAge is how long a recipient is tracked that is not kept.
 	maxAge = 24 * time.Hour
 	// maxNotifies bounds the queue of notifies. Routers relay every read, also of messages from other senders.
 	maxNotifies = 1024
+	// maxReaders is how many members of a group are counted.
+	maxReaders = 1000
 )
 
 // ExpiryReason is why a recipient is no longer tracked although it has not read the message.
@@ -52,14 +54,22 @@ type Listener interface {
 type Tracker struct {
 	// Listener must be set before any method is called.
 	Listener Listener
+	// Wake is called with locks held for a resource of which a recipient has read the message, or may have. It must not
+	// block, and may be nil.
+	Wake func(resource types.NamespacedName)
 
 	notifies chan notify
 	limit    int // recipients
 
 	mu sync.Mutex
-	// pending has the elements of byAge by conversation and message id. The front is the oldest.
-	pending map[conversation]map[uint32]*list.Element
-	byAge   *list.List
+	// pending has the receipts of each conversation.
+	pending map[conversation]map[receiptID]*receipt
+	// byAge has those that are not kept. The front is the oldest.
+	byAge *list.List
+	// resources has the receipts of each resource.
+	resources map[types.NamespacedName]*resource
+	// dropped are the servers of which notifies were discarded since the queue was last empty.
+	dropped map[types.NamespacedName]bool
 }
 
 // conversation is what a user reads up to a message.
@@ -72,15 +82,12 @@ type conversation struct {
 	session uint32
 }
 
-// message is one that is tracked for one recipient.
-type message struct {
-	conversation
-	id     uint32
-	sender uint32
-	// since is before the message was stored. Earlier notifies are not about it.
-	since time.Time
-	// read can be earlier than routed: a fast client reads the message before the router's confirmation arrives.
-	routed, read time.Time
+// recipient returns whose conversation it is.
+func (c conversation) recipient() v1alpha1.Recipient {
+	if c.group {
+		return v1alpha1.Recipient{Type: v1alpha1.RecipientGroup, ID: c.session}
+	}
+	return v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: c.reader}
 }
 
 // notify is a read notify with the time of its arrival.
@@ -102,7 +109,8 @@ func (n notify) conversation() conversation {
 func NewTracker() *Tracker {
 	return &Tracker{
 		notifies: make(chan notify, maxNotifies), limit: maxTracked,
-		pending: map[conversation]map[uint32]*list.Element{}, byAge: list.New(),
+		pending: map[conversation]map[receiptID]*receipt{}, byAge: list.New(),
+		resources: map[types.NamespacedName]*resource{}, dropped: map[types.NamespacedName]bool{},
 	}
 }
 
@@ -118,11 +126,14 @@ func (t *Tracker) Start(ctx context.Context) error {
 	}
 }
 
-// Notify queues a notify of one of the server's routers. It never blocks: its caller reads a socket.
+// Notify queues a notify of one of the server's routers. It does not wait for a free place: its caller reads a socket.
 func (t *Tracker) Notify(server types.NamespacedName, read router.Read) {
 	select {
 	case t.notifies <- notify{server: server, Read: read, at: time.Now()}:
 	default:
+		t.mu.Lock()
+		t.dropped[server] = true
+		t.mu.Unlock()
 		t.Listener.Dropped(server)
 	}
 }
@@ -131,116 +142,177 @@ func (t *Tracker) Notify(server types.NamespacedName, read router.Read) {
 func (t *Tracker) Forget(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for e := t.byAge.Front(); e != nil; {
-		next := e.Next() // remove clears it
-		if e.Value.(*message).server == server {
-			t.remove(e)
+	delete(t.dropped, server)
+	for key, all := range t.resources {
+		if all.server != server {
+			continue
 		}
-		e = next
+		if all.kept && t.Wake != nil {
+			t.Wake(key)
+		}
+		t.removeAll(key)
 	}
 }
 
-// Observe implements delivery.Observer. Of a text that is split it tracks the first segment, as the metrics do.
-func (t *Tracker) Observe(e delivery.StepEvent) {
-	if len(e.Before.Earlier) > 0 || len(e.After.Earlier) > 0 {
-		return
-	}
+// Reconsider wakes the resources of a server that are kept: the connections to its routers have changed.
+func (t *Tracker) Reconsider(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, id := conversationOf(e), e.After.MessageID
-	if before := e.Before.MessageID; before != 0 && before != id {
-		t.forgetUnrouted(c, before)
+	for key, all := range t.resources {
+		if all.kept && all.server == server && t.Wake != nil {
+			t.Wake(key)
+		}
 	}
-	_, routed := e.Routed()
+}
+
+// handleDropped has what may have been in the dropped notifies be known no longer. It needs mu.
+func (t *Tracker) handleDropped() {
+	for key, all := range t.resources {
+		if !t.dropped[all.server] {
+			continue
+		}
+		for _, r := range all.receipts {
+			r.heardSince = time.Time{}
+		}
+		if all.kept && t.Wake != nil {
+			t.Wake(key)
+		}
+	}
+	clear(t.dropped)
+}
+
+// Observe implements delivery.Observer.
+func (t *Tracker) Observe(e delivery.StepEvent) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c, id := conversationOf(e), receiptID{uid: e.UID, first: e.After.MessageID}
+	if len(e.Before.Earlier) > 0 || len(e.After.Earlier) > 0 {
+		t.observeLater(c, e)
+		return
+	}
+	if before := e.Before.MessageID; before != 0 && before != id.first {
+		t.forgetUnrouted(c, receiptID{uid: e.UID, first: before})
+	}
 	tracked := t.pending[c][id]
 	switch {
-	case routed && tracked != nil:
-		m := tracked.Value.(*message)
-		if m.routed.IsZero() { // else another resource has adopted it and routes it again
-			m.routed = e.After.RoutedAt
+	case isRouted(e) && tracked != nil:
+		if tracked.routed.IsZero() { // else it is routed again
+			tracked.routed = e.After.RoutedAt
 		}
+		tracked.startReading(e.Began)
 		t.reportIfRead(tracked)
-	case routed:
+	case isRouted(e):
 	case e.After.Done():
 		t.forgetUnrouted(c, id) // no router accepted it
-	case id != 0 && tracked == nil:
+	case id.first != 0 && tracked == nil:
 		// Before a router has the message, so before anybody can read it.
 		t.expire(time.Now(), 1)
-		if t.pending[c] == nil {
-			t.pending[c] = map[uint32]*list.Element{}
+		r := &receipt{
+			conversation: c, receiptID: id, last: id.first, sender: e.Sender, since: e.Began,
+			// Another resource that has adopted the message is not counted.
+			reported: t.isTracked(c, id.first),
 		}
-		t.pending[c][id] = t.byAge.PushBack(&message{conversation: c, id: id, sender: e.Sender, since: e.Began})
+		if e.Step == delivery.StepSend { // else another operator may have routed it
+			r.heardSince = e.Began
+		}
+		t.add(e.Message, r)
 	}
+}
+
+// observeLater is Observe for the segments after the first one. The message is read with the last one. The metric is
+// about the first one.
+func (t *Tracker) observeLater(c conversation, e delivery.StepEvent) {
+	id := receiptID{uid: e.UID}
+	switch {
+	case len(e.After.Earlier) > 0:
+		id.first = e.After.Earlier[0]
+	default: // the others turn out not to be needed
+		id.first = e.After.MessageID
+	}
+	r := t.pending[c][id]
+	if r == nil {
+		return
+	}
+	if last := e.After.MessageID; last != 0 && last != r.last {
+		r.last = last
+		r.forgetReaders()
+	}
+	if e.After.State == v1alpha1.StateRouted {
+		r.startReading(e.Began)
+	}
+}
+
+// isRouted reports whether a router has just taken the message, or a segment of it.
+func isRouted(e delivery.StepEvent) bool {
+	return e.Step == delivery.StepRoute && e.After.State == v1alpha1.StateRouted
 }
 
 // conversationOf returns the conversation of a recipient as its reader identifies it.
 func conversationOf(e delivery.StepEvent) conversation {
-	if e.After.Type == v1alpha1.RecipientGroup {
-		return conversation{server: e.Server, group: true, session: e.After.ID}
-	}
-	return conversation{server: e.Server, reader: e.After.ID, session: e.Sender}
+	return conversationWith(e.Server, e.Sender, e.After.Recipient)
 }
 
-// handle finds the messages that a notify is about. Several routers may relay the same notify: a
-// message is removed by the first one.
+func conversationWith(server types.NamespacedName, sender uint32, to v1alpha1.Recipient) conversation {
+	if to.Type == v1alpha1.RecipientGroup {
+		return conversation{server: server, group: true, session: to.ID}
+	}
+	return conversation{server: server, reader: to.ID, session: sender}
+}
+
+// handle finds the messages that a notify is about. Several routers may relay the same notify.
 func (t *Tracker) handle(n notify) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(n.at, 0)
-	for id, e := range t.pending[n.conversation()] {
-		m := e.Value.(*message)
+	for id, r := range t.pending[n.conversation()] {
 		// A sender's own devices do not count as readers.
-		if id > n.UpTo || m.sender == n.User || n.at.Before(m.since) {
+		if id.first > n.UpTo || r.sender == n.User || n.at.Before(r.since) {
 			continue
 		}
-		m.read = n.at
-		t.reportIfRead(e)
+		if r.read.IsZero() {
+			r.read = n.at
+			t.reportIfRead(r)
+		}
+		if r.last <= n.UpTo && r.addReader(n.User, n.at) {
+			t.wake(r)
+		}
+	}
+	if len(t.dropped) > 0 && len(t.notifies) == 0 {
+		t.handleDropped()
 	}
 }
 
-// reportIfRead reports and removes a message that is both routed and read. It needs mu.
-func (t *Tracker) reportIfRead(e *list.Element) {
-	m := e.Value.(*message)
-	if m.read.IsZero() || m.routed.IsZero() {
+// reportIfRead reports a message that is both routed and read, once. It needs mu.
+func (t *Tracker) reportIfRead(r *receipt) {
+	if r.read.IsZero() || r.routed.IsZero() || r.reported {
 		return
 	}
-	t.remove(e)
-	to := v1alpha1.RecipientUser
-	if m.group {
-		to = v1alpha1.RecipientGroup
-	}
-	t.Listener.Read(m.server, to, max(0, m.read.Sub(m.routed)))
+	r.reported = true
+	t.Listener.Read(r.server, r.recipient().Type, max(0, r.read.Sub(r.routed)))
 }
 
 // expire removes what is too old, and the oldest until added more recipients fit. It needs mu.
 func (t *Tracker) expire(now time.Time, added int) {
 	for e := t.byAge.Front(); e != nil; e = t.byAge.Front() {
-		m := e.Value.(*message)
+		r := e.Value.(*receipt)
+		why := ExpiredByLimit
 		switch {
-		case now.Sub(m.since) >= maxAge:
-			t.Listener.Expired(m.server, ExpiredByAge)
-		case t.byAge.Len()+added > t.limit:
-			t.Listener.Expired(m.server, ExpiredByLimit)
-		default:
+		case now.Sub(r.since) >= maxAge:
+			why = ExpiredByAge
+		case t.byAge.Len()+added <= t.limit:
 			return
 		}
-		t.remove(e)
+		if r.read.IsZero() {
+			t.Listener.Expired(r.server, why)
+		}
+		t.remove(r)
 	}
 }
 
 // forgetUnrouted drops a message that no router has. A routed message can be read even if another resource has adopted
 // it and failed. It needs mu.
-func (t *Tracker) forgetUnrouted(c conversation, id uint32) {
-	if e := t.pending[c][id]; e != nil && e.Value.(*message).routed.IsZero() {
-		t.remove(e)
-	}
-}
-
-// remove needs mu.
-func (t *Tracker) remove(e *list.Element) {
-	m := t.byAge.Remove(e).(*message)
-	delete(t.pending[m.conversation], m.id)
-	if len(t.pending[m.conversation]) == 0 {
-		delete(t.pending, m.conversation)
+func (t *Tracker) forgetUnrouted(c conversation, id receiptID) {
+	if r := t.pending[c][id]; r != nil && r.routed.IsZero() {
+		t.remove(r)
 	}
 }

@@ -71,12 +71,15 @@ func withTracker(t *testing.T, test func(h *harness)) {
 		if err := <-ended; err != nil {
 			t.Errorf("Start: %v", err)
 		}
-		byConversation := 0
+		byConversation, byResource := 0, 0
 		for _, ids := range h.pending {
 			byConversation += len(ids)
 		}
-		if byConversation != h.byAge.Len() {
-			t.Errorf("%d pending in conversations, %d by age", byConversation, h.byAge.Len())
+		for _, all := range h.resources {
+			byResource += len(all.receipts)
+		}
+		if byConversation != byResource {
+			t.Errorf("%d pending in conversations, %d of resources", byConversation, byResource)
 		}
 	})
 }
@@ -93,12 +96,18 @@ func (h *harness) want(lines ...string) {
 	h.notes.lines = nil
 }
 
-// wantPending checks how many recipients are tracked.
+// wantPending checks how many recipients are tracked that have not read their message.
 func (h *harness) wantPending(want int) {
 	h.t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if got := h.byAge.Len(); got != want {
+	got := 0
+	for e := h.byAge.Front(); e != nil; e = e.Next() {
+		if r := e.Value.(*receipt); !r.reported {
+			got++
+		}
+	}
+	if got != want {
 		h.t.Errorf("%d recipients are tracked, want %d", got, want)
 	}
 }
@@ -124,6 +133,12 @@ func (m to) progress(state v1alpha1.RecipientState) delivery.Progress {
 	return p
 }
 
+// resource is the TeamTalkMessage that sends it.
+func (m to) resource() Message {
+	name := fmt.Sprintf("%s-%d-%t-%d-%d", m.server.Name, m.from, m.group, m.id, m.msg)
+	return Message{types.NamespacedName{Namespace: "chat", Name: name}, types.UID(name)}
+}
+
 // stored tells the Tracker that the store has given a message its id.
 func (h *harness) stored(m to) {
 	before, after := m.progress(v1alpha1.StatePending), m.progress(v1alpha1.StateAcknowledged)
@@ -141,7 +156,7 @@ func (h *harness) routed(m to) {
 
 func (h *harness) step(m to, step delivery.Step, before, after delivery.Progress) {
 	h.Observe(delivery.StepEvent{
-		Server: m.server, Sender: m.from, Step: step, Began: time.Now(), Ended: time.Now(), Before: before, After: after,
+		Message: m.resource().Key, UID: m.resource().UID, Server: m.server, Sender: m.from, Step: step, Began: time.Now(), Ended: time.Now(), Before: before, After: after,
 	})
 }
 

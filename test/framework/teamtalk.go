@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -29,6 +30,22 @@ func StartTeamTalk(ctx context.Context, edits ...func(*devserver.Options)) (*dev
 func User(id uint32) devserver.User {
 	return devserver.NewUser(id, fmt.Sprintf("nick%d", id), fmt.Sprintf("user%d", id))
 }
+
+// ReadConversation has a user of teamtalk-dev read a conversation, as a client does it. inbox is the URL of its inbox.
+func ReadConversation(ctx context.Context, inbox string, user uint32, session string) error {
+	body := fmt.Sprintf(`{"user":%d,"session":%q}`, user, session)
+	answer, text, err := Ask(ctx, http.DefaultClient, http.MethodPost, inbox+"/api/reads", body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s", answer.Status, text)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s as user %d: %w", session, user, err)
+	}
+	return nil
+}
+
+// ChatOf is how teamtalk-dev names the conversation of two users.
+func ChatOf(a, b uint32) string { return fmt.Sprintf("user:%d:%d", min(a, b), max(a, b)) }
 
 // OwnTeamTalk is a TeamTalk that the user of a test program names in its environment.
 type OwnTeamTalk struct {

@@ -41,7 +41,7 @@ func TestColumns(t *testing.T) {
 	t.Parallel()
 	const width, ages = 100, 2
 	want := map[string]string{
-		"TeamTalkMessage":  "NAME TO READY REASON DELIVERED AGE",
+		"TeamTalkMessage":  "NAME TO READY REASON DELIVERED READ AGE",
 		"TeamTalkGroup":    "NAME GROUP MEMBERS READY REASON AGE",
 		"TeamTalkSchedule": "NAME SCHEDULE TIME ZONE REASON LAST NEXT AGE",
 		"TeamTalkServer":   "NAME READY REASON DB PROXY ROUTER AGE",

@@ -148,6 +148,7 @@ func TestMalformed(t *testing.T) {
 		"another command":        {request: "users", command: wire.CommandGroupInfoRsp, answer: &wire.IMGroupInfoListRsp{UserId: proto.Uint32(1)}},
 		"another asker":          {request: "users", command: wire.CommandUsersInfoRsp, answer: &wire.IMUsersInfoRsp{UserId: proto.Uint32(3)}},
 		"another user":           {request: "sessions", command: wire.CommandRecentSessionsRsp, answer: &wire.IMRecentContactSessionRsp{UserId: proto.Uint32(3)}},
+		"another's counters":     {request: "unread", command: wire.CommandUnreadCntRsp, answer: &wire.IMUnreadMsgCntRsp{UserId: proto.Uint32(3), TotalCnt: proto.Uint32(0)}},
 		"another group asker":    {request: "groups", command: wire.CommandGroupInfoRsp, answer: &wire.IMGroupInfoListRsp{UserId: proto.Uint32(3)}},
 		"another sender":         {request: "send", command: wire.CommandMsgData, answer: data(9, 2)},
 		"another recipient":      {request: "send", command: wire.CommandMsgData, answer: data(1, 9)},

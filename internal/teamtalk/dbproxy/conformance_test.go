@@ -141,6 +141,31 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// TestUnread asks for the sessions with unread messages of a user.
+func TestUnread(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {
+		got := async(func() ([]*wire.UnreadInfo, error) { return h.Unread(t.Context(), 3) })
+		req := server.Next()
+		if req.Command != wire.CommandUnreadCntReq || !bytes.HasPrefix(req.Body, []byte{8, 3}) {
+			t.Errorf("requested %#04x %x", uint16(req.Command), req.Body)
+		}
+		session := &wire.UnreadInfo{
+			SessionId: proto.Uint32(1), SessionType: wire.SessionType_SESSION_TYPE_SINGLE.Enum(), UnreadCnt: proto.Uint32(2),
+			LatestMsgId: proto.Uint32(17), LatestMsgData: []byte("x"), LatestMsgType: wire.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(),
+			LatestMsgFromUserId: proto.Uint32(1),
+		}
+		server.Send(wire.CommandUnreadCntRsp, req.Seq, &wire.IMUnreadMsgCntRsp{
+			UserId: proto.Uint32(3), TotalCnt: proto.Uint32(2), UnreadinfoList: []*wire.UnreadInfo{session},
+			AttachData: pdu.AttachData(uint32(req.Seq)),
+		})
+		session.LatestMsgData = nil // it is dropped
+		r := <-got
+		if diff := cmp.Diff([]*wire.UnreadInfo{session}, r.got, protocmp.Transform()); diff != "" || r.err != nil {
+			t.Errorf("%v (-want +got):\n%s", r.err, diff)
+		}
+	})
+}
+
 // TestRecentSessions asks for all of a user's sessions.
 func TestRecentSessions(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, h *harness, server *peer.Conn) {

@@ -179,6 +179,7 @@ var requests = map[string]func(ctx context.Context, c *Client) error{
 	"groups of":    func(ctx context.Context, c *Client) error { _, err := c.GroupsOf(ctx, 1); return err },
 	"by id":        func(ctx context.Context, c *Client) error { _, err := c.ByID(ctx, singleChat, []uint32{1}); return err },
 	"sessions":     func(ctx context.Context, c *Client) error { _, err := c.RecentSessions(ctx, 1); return err },
+	"unread":       func(ctx context.Context, c *Client) error { _, err := c.Unread(ctx, 1); return err },
 	"groups":       func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, 1, []uint32{2}, nil); return err },
 	"group send":   func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, groupMessage(2)); return err },
 	"group audio":  func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, ctx, Message{Type: 18}); return err },

@@ -22,6 +22,8 @@ const (
 	// groupLen is enough for a group of 10,000 members, in bytes; groupsLen for one of 80,000. All groups of an answer
 	// have up to maxAnswer.
 	groupLen, groupsLen = 64 << 10, 512 << 10
+	// maxUnread is how many sessions with unread messages a user may have. An answer with more is not accepted.
+	maxUnread = 800
 	// textLen is more than a row takes, in bytes, which is not audio.
 	textLen = 5 << 10
 	// sendingID is the id in requests to store a message.
@@ -282,6 +284,29 @@ func (p *Path) RecentSessions(ctx context.Context, user uint32) ([]*wire.Contact
 		return nil, err
 	}
 	return answer.GetContactSessionList(), nil
+}
+
+// Unread returns the user's sessions with unread messages. db_proxy leaves out what it cannot read: only what is
+// returned proves something. The latest messages are dropped.
+func (p *Path) Unread(ctx context.Context, user uint32) ([]*wire.UnreadInfo, error) {
+	answer := &wire.IMUnreadMsgCntRsp{}
+	err := p.do(ctx, &exchange{
+		request: wire.CommandUnreadCntReq,
+		message: &wire.IMUnreadMsgCntReq{UserId: &user},
+		answer:  answer,
+		matches: func() bool { return answer.GetUserId() == user },
+		limit:   maxUnread*textLen + maxRest,
+		rows:    maxUnread,
+		reduce: func(answer proto.Message) {
+			for _, s := range answer.(*wire.IMUnreadMsgCntRsp).GetUnreadinfoList() {
+				s.LatestMsgData = nil
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer.GetUnreadinfoList(), nil
 }
 
 // sessionAnswer is an answer about a session.

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
+)
+
+const (
+	// readWorkers is how many messages that were read are reconciled at a time. Some may wait for db_proxy.
+	readWorkers = 4
+	// readInterval is the shortest time between two status writes of a message about its reads.
+	readInterval = 10 * time.Second
+	// readRecheck is how often a message with a readPolicy that is due is looked at if nothing wakes it: it may have been
+	// deleted.
+	readRecheck = time.Hour
+)
+
+// setupRead adds the controller that records who has read a message. It is woken by reads, by the watch of messages
+// that are not settled, and by itself at deadlines.
+func (r *Reconciler) setupRead(mgr ctrl.Manager) error {
+	r.Receipts.Wake = func(key types.NamespacedName) {
+		r.readWake.WakeWith(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("teamtalkmessage-read").
+		WatchesRawSource(&r.readWake).
+		WithOptions(controller.Options{MaxConcurrentReconciles: readWorkers}).
+		Complete(reconcile.Func(r.reconcileRead))
+}
+
+// wakeRead enqueues a message that has just finished if it was read before: a read of an unfinished message is not
+// recorded. The watch enqueues those with a readPolicy.
+func (r *Reconciler) wakeRead(m *v1alpha1.TeamTalkMessage) {
+	if !m.ReadDue() {
+		r.Receipts.Unkeep(client.ObjectKeyFromObject(m)) // its policy was removed
+	}
+	if r.Receipts.HasRead(trackedMessage(m)) {
+		r.readWake.Wake(client.ObjectKeyFromObject(m))
+	}
+}
+
+func trackedMessage(m *v1alpha1.TeamTalkMessage) readreceipt.Message {
+	return readreceipt.Message{Key: client.ObjectKeyFromObject(m), UID: m.UID}
+}
+
+// reconcileRead records who has read a message that has finished.
+func (r *Reconciler) reconcileRead(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	m := &v1alpha1.TeamTalkMessage{}
+	err := r.Live.Get(ctx, req.NamespacedName, m)
+	switch {
+	case apierrors.IsNotFound(err):
+		r.Receipts.Release(req.NamespacedName)
+		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("read a message that was read: %w", err)
+	case !m.DeletionTimestamp.IsZero():
+		r.Receipts.Release(req.NamespacedName)
+		return reconcile.Result{}, nil
+	case !m.Finished() || !m.Status.Finished:
+		return reconcile.Result{RequeueAfter: readRecheck}, nil // its end wakes it, unless it is deleted
+	case !m.ReadDue() && !r.Receipts.HasRead(trackedMessage(m)):
+		return reconcile.Result{}, nil
+	}
+	end, ok := r.Engine.TrackReconcile(m.UID)
+	if !ok {
+		return reconcile.Result{}, nil // the next leader's
+	}
+	defer end()
+	if wait, err := r.mayRecordRead(ctx, m); wait > 0 || err != nil {
+		return reconcile.Result{RequeueAfter: wait}, err
+	}
+	return r.recordRead(ctx, m)
+}
+
+// mayRecordRead returns how long to wait until this process may record reads of the message; 0: it may.
+func (r *Reconciler) mayRecordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage) (time.Duration, error) {
+	term, err := r.Term.Term(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.Gate(); err != nil {
+		return conflictDelay, nil //nolint:nilerr // it may open again
+	}
+	if _, claimed := r.Claims.TermOf(m.ServerKey(), term); !claimed {
+		if exists, err := r.hasServer(ctx, m); exists || err != nil {
+			return r.claimRetry(m.ServerKey()), err
+		}
+	}
+	_, written := r.Receipts.Receipts(trackedMessage(m))
+	return max(0, time.Until(written.Add(readInterval)), r.refused.wait(m.UID)), nil
+}
+
+// recordRead writes the status if there is more to show.
+func (r *Reconciler) recordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+	tracked, now := trackedMessage(m), time.Now()
+	before := m.DeepCopy()
+	missed, again := "", time.Duration(0)
+	if m.ReadDue() {
+		r.keepRead(m)
+		missed, again = r.missedReads(ctx, m, now)
+	}
+	receipts, _ := r.Receipts.Receipts(tracked)
+	applyReceipts(m, receipts)
+	setRead(m, missed, now)
+	if !equality.Semantic.DeepEqual(before.Status, m.Status) && isReadShown(before, m) {
+		err := r.Live.Status().Update(ctx, m)
+		switch {
+		case apierrors.IsConflict(err):
+			return reconcile.Result{RequeueAfter: conflictDelay}, nil
+		case isRefused(err):
+			return r.statusRefused(ctx, &scope{message: m}, err), nil
+		case err != nil:
+			return reconcile.Result{}, client.IgnoreNotFound(err)
+		}
+		r.refused.reset(m.UID)
+		r.Receipts.Written(tracked, time.Now())
+		if e := readEvent(before, m); e.reason != "" {
+			r.Recorder.Eventf(m, nil, e.kind, e.reason, "Read", "%s", e.note)
+		}
+	}
+	if s := readStateOf(m); !m.ReadDue() && (m.Spec.ReadPolicy != nil || s.isRead()) {
+		r.Receipts.Release(tracked.Key)
+		return reconcile.Result{}, nil
+	}
+	if m.ReadDue() {
+		untilDeadline := max(time.Millisecond, time.Until(m.ReadDeadline()))
+		return reconcile.Result{RequeueAfter: soonest(again, untilDeadline, readRecheck)}, nil
+	}
+	return reconcile.Result{}, nil
+}
+
+// soonest returns the shortest time to wait. 0 is none.
+func soonest(waits ...time.Duration) (first time.Duration) {
+	for _, wait := range waits {
+		if wait > 0 && (first == 0 || wait < first) {
+			first = wait
+		}
+	}
+	return first
+}
+
+// isReadShown reports whether a change is written: without a readPolicy, only the first read and the last.
+func isReadShown(before, after *v1alpha1.TeamTalkMessage) bool {
+	if before.ReadDue() {
+		return true
+	}
+	was, is := readStateOf(before), readStateOf(after)
+	return is.read > was.read && (was.read == 0 || is.isRead())
+}
+
+// keepRead tracks the recipients that have not read a message until its condition Read is decided.
+func (r *Reconciler) keepRead(m *v1alpha1.TeamTalkMessage) {
+	if m.Status.SenderID == nil {
+		return
+	}
+	var sent []readreceipt.Sent
+	for i := range m.Status.Recipients {
+		if s, ok := sentTo(&m.Status.Recipients[i]); ok {
+			sent = append(sent, s)
+		}
+	}
+	r.Receipts.Keep(trackedMessage(m), m.ServerKey(), uint32(*m.Status.SenderID), sent)
+}
+
+// sentTo returns the message to a recipient that was routed, or false.
+func sentTo(s *v1alpha1.RecipientStatus) (readreceipt.Sent, bool) {
+	n := len(s.MessageIDs)
+	if s.State != v1alpha1.StateRouted || n == 0 {
+		return readreceipt.Sent{}, false
+	}
+	return readreceipt.Sent{To: s.Recipient(), First: uint32(s.MessageIDs[0]), Last: uint32(s.MessageIDs[n-1])}, true
+}
+
+// applyReceipts adds to the status who has read the message since. What is read after the deadline does not count.
+func applyReceipts(m *v1alpha1.TeamTalkMessage, receipts []readreceipt.Receipt) {
+	st, deadline := &m.Status, m.ReadDeadline()
+	bySent := make(map[readreceipt.Sent]readreceipt.Receipt, len(receipts))
+	for _, r := range receipts {
+		bySent[r.Sent] = r
+	}
+	for i := range st.Recipients {
+		recipient := &st.Recipients[i]
+		sent, routed := sentTo(recipient)
+		r := bySent[sent]
+		isInTime := deadline.IsZero() || !r.ReadAt.After(deadline)
+		if routed && r.ReadBy > 0 && isInTime {
+			recipient.ReadBy = max(recipient.ReadBy, int32(r.ReadBy))
+			if recipient.ReadAt == nil {
+				at := metav1.NewTime(r.ReadAt.Truncate(time.Second))
+				if recipient.RoutedAt != nil && at.Before(recipient.RoutedAt) {
+					at = *recipient.RoutedAt // a fast client reads before the router's confirmation
+				}
+				recipient.ReadAt = &at
+			}
+		}
+	}
+	if st.Counts != nil {
+		st.Counts.Read = readStateOf(m).read
+		if n := len(st.Revisions); n > 0 {
+			st.Revisions[n-1].Counts = *st.Counts
+		}
+	}
+}
+
+// isUnread reports whether a recipient of the status was routed and is not known to have read the message.
+func isUnread(m *v1alpha1.TeamTalkMessage, to v1alpha1.Recipient) bool {
+	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
+		return r.Recipient() == to && r.State == v1alpha1.StateRouted && r.ReadBy == 0
+	})
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkmessage
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// readState is how far the recipients of a message that were routed have read it.
+type readState struct {
+	routed, read, needed int32
+}
+
+// readStateOf counts the recipients in the status. All that were routed must read the message, or the quorum.
+func readStateOf(m *v1alpha1.TeamTalkMessage) (s readState) {
+	for _, r := range m.Status.Recipients {
+		if r.State != v1alpha1.StateRouted {
+			continue
+		}
+		s.routed++
+		if r.ReadBy > 0 {
+			s.read++
+		}
+	}
+	s.needed = max(s.routed, 1)
+	if p := m.Spec.ReadPolicy; p != nil && p.Quorum != nil {
+		s.needed = *p.Quorum
+	}
+	return s
+}
+
+// isRead reports whether enough recipients have read the message.
+func (s readState) isRead() bool { return s.read >= s.needed }
+
+// String says it in words.
+func (s readState) String() string {
+	text := fmt.Sprintf("read by %d of %s", s.read, plural(int(s.routed), "routed recipient"))
+	if s.needed != s.routed {
+		text += fmt.Sprintf(", the quorum is %d", s.needed)
+	}
+	return text
+}
+
+// recordedMissed returns what the condition Read says about reads that may have been missed; "": nothing.
+func recordedMissed(m *v1alpha1.TeamTalkMessage) string {
+	c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
+	if c == nil || c.Reason != v1alpha1.ReasonReadsMissed {
+		return ""
+	}
+	return c.Message
+}
+
+// setRead computes what the status shows of who has read a message, and whether it is settled. missed tells which reads
+// may have been missed; "": none.
+func setRead(m *v1alpha1.TeamTalkMessage, missed string, now time.Time) {
+	st := &m.Status
+	s := readStateOf(m)
+	if st.ReadSummary = ""; st.Finished && s.routed > 0 {
+		st.ReadSummary = fmt.Sprintf("%d/%d", s.read, s.routed)
+	}
+	if status, reason := decideRead(m, s, missed != "", now); reason == "" {
+		meta.RemoveStatusCondition(&st.Conditions, v1alpha1.ConditionRead)
+	} else {
+		message := s.String()
+		if reason == v1alpha1.ReasonReadsMissed {
+			message = missed
+		}
+		meta.SetStatusCondition(&st.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionRead, Status: status, Reason: reason, Message: message,
+			ObservedGeneration: st.ObservedGeneration,
+		})
+	}
+	st.Settled = st.Finished && !m.NeedsAttention()
+}
+
+// decideRead returns the condition Read; without a reason, there is none.
+func decideRead(m *v1alpha1.TeamTalkMessage, s readState, missed bool, now time.Time) (metav1.ConditionStatus, string) {
+	switch {
+	case !m.Status.Finished:
+		return "", ""
+	case s.isRead():
+		return metav1.ConditionTrue, v1alpha1.ReasonRead
+	case m.Spec.ReadPolicy == nil:
+		return "", "" // who has read it later is not known
+	case s.routed < s.needed:
+		return metav1.ConditionFalse, v1alpha1.ReasonNotRouted
+	case !now.Before(m.ReadDeadline()):
+		return metav1.ConditionFalse, v1alpha1.ReasonReadDeadlineExceeded
+	case missed:
+		return metav1.ConditionUnknown, v1alpha1.ReasonReadsMissed
+	}
+	return metav1.ConditionFalse, v1alpha1.ReasonUnread
+}
+
+// readEvent tells that the deadline of a readPolicy has passed.
+func readEvent(before, after *v1alpha1.TeamTalkMessage) statusEvent {
+	exceeded := func(m *v1alpha1.TeamTalkMessage) *metav1.Condition {
+		c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
+		if c == nil || c.Reason != v1alpha1.ReasonReadDeadlineExceeded {
+			return nil
+		}
+		return c
+	}
+	is := exceeded(after)
+	if is == nil || exceeded(before) != nil {
+		return statusEvent{}
+	}
+	return statusEvent{corev1.EventTypeWarning, is.Reason, is.Message}
+}
