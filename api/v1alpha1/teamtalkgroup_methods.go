@@ -49,10 +49,42 @@ func (g *TeamTalkGroup) IsMarked(avatar string) bool {
 	return strings.HasSuffix(avatar, groupMark+string(g.UID))
 }
 
-// Users returns the members that the group is to have at least, in order: those of the spec, and the sender.
+// Listed returns the ids of the members that the resource lists, by id or by a name whose id is known. Some may be
+// there twice.
+func (g *TeamTalkGroup) Listed() []UserID {
+	ids := slices.Clone(g.Spec.Members.Users)
+	known := g.knownNames()
+	for _, name := range g.Spec.Members.UserNames {
+		if id, ok := known[name]; ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// UnknownNames returns the listed names whose id is not recorded.
+func (g *TeamTalkGroup) UnknownNames() (names []string) {
+	known := g.knownNames()
+	for _, name := range g.Spec.Members.UserNames {
+		if _, ok := known[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (g *TeamTalkGroup) knownNames() map[string]UserID {
+	known := make(map[string]UserID, len(g.Status.MemberNames))
+	for _, m := range g.Status.MemberNames {
+		known[m.Name] = m.ID
+	}
+	return known
+}
+
+// Users returns the members that the group is to have at least, in order: those that are listed, and the sender.
 func (g *TeamTalkGroup) Users(sender UserID) []uint32 {
 	ids := []uint32{uint32(sender)}
-	for _, id := range g.Spec.Members.Users {
+	for _, id := range g.Listed() {
 		ids = append(ids, uint32(id))
 	}
 	slices.Sort(ids)

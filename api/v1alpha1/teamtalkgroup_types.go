@@ -6,7 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// MaxGroupMembers is how many members a TeamTalkGroup names at most.
+// MaxGroupMembers is how many members a TeamTalkGroup lists at most.
 const MaxGroupMembers = 2000
 
 // Reasons of a TeamTalkGroup's conditions, in addition to those about the server and TeamTalk's directory.
@@ -78,12 +78,36 @@ type TeamTalkGroupSpec struct {
 }
 
 // GroupMembers lists the members of a group.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) <= 2000",message="at most 2000 members in users and userNames together"
 type GroupMembers struct {
 	// users are TeamTalk user ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2000
 	Users []UserID `json:"users,omitempty"`
+
+	// userNames are the login names of TeamTalk users. Upper and lower case differ. The id of a name is recorded in
+	// status.memberNames. It is not looked up again while the name is listed.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	UserNames []string `json:"userNames,omitempty"`
+}
+
+// MemberName is a user that was found by its login name.
+type MemberName struct {
+	// name is the name in members.userNames.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Name string `json:"name,omitempty"`
+
+	// id is the id of the user who had the name.
+	// +required
+	ID UserID `json:"id,omitempty"`
 }
 
 // TeamTalkGroupStatus is the observed state of a group.
@@ -95,6 +119,13 @@ type TeamTalkGroupStatus struct {
 	// groupID is the id of the group in TeamTalk, once it is created or adopted.
 	// +optional
 	GroupID *GroupID `json:"groupID,omitempty"`
+
+	// memberNames are the users whose ids were found by the names in members.userNames. They are recorded before the group
+	// is created or changed.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	MemberNames []MemberName `json:"memberNames,omitempty"`
 
 	// members is how many members the group has in TeamTalk.
 	// +optional

@@ -99,6 +99,8 @@ type memory struct {
 	tries int
 	// announcements are those that no router has taken.
 	announcements []announcement
+	// namesOf is the generation whose names were looked up last.
+	namesOf int64
 	// changed: this process has changed the group.
 	changed bool
 	managed managedGroup
@@ -172,6 +174,7 @@ func (r *Reconciler) memoryOf(g *v1alpha1.TeamTalkGroup) *memory {
 
 // forget drops what is kept for a resource that is gone.
 func (r *Reconciler) forget(key types.NamespacedName) {
+	r.Engine.ForgetNames(nameRequester(key))
 	if known, ok := r.memories.LoadAndDelete(key); ok {
 		m := known.(*memory)
 		r.Engine.Groups.End(m.uid)
@@ -188,6 +191,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(checkAdoptable),
 		r.requireOneManager,
 		r.requireConnection,
+		check(r.resolveNames),
 		r.create,
 		r.readGroup,
 		r.changeMembers,

@@ -59,7 +59,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, erro
 
 // checkMembersPermitted refuses members that the server's rules exclude: a message to the group would reach them.
 func checkMembersPermitted(s *scope) outcome {
-	for _, id := range s.group.Spec.Members.Users {
+	for _, id := range s.group.Listed() {
 		if !s.server.Spec.Recipients.Permits(v1alpha1.RecipientUser, int64(id)) {
 			return refuse(v1alpha1.ReasonRecipientNotPermitted,
 				fmt.Sprintf("the server's recipients rules exclude user %d", id))

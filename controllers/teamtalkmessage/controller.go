@@ -150,7 +150,7 @@ func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) 
 // forget drops what is kept for a message that is gone or has finished.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.ConfigMaps.Release(key)
-	r.Engine.ForgetNames(key)
+	r.Engine.ForgetNames(nameRequester(key))
 	r.written.Delete(key)
 	r.fresh.Delete(key)
 }

@@ -5,6 +5,7 @@ package teamtalkmessage
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -24,14 +25,15 @@ func (r *Reconciler) resolveNames(s *scope) outcome {
 	names := s.unresolved()
 	switch {
 	case len(names) == 0:
-		r.Engine.ForgetNames(client.ObjectKeyFromObject(s.message))
+		r.Engine.ForgetNames(nameRequester(client.ObjectKeyFromObject(s.message)))
 		return proceed
 	case s.expired():
 		s.expireNames()
 		return recordFirst
 	}
+	key := client.ObjectKeyFromObject(s.message)
 	answer := r.Engine.ResolveNames(delivery.NameQuery{
-		Message: client.ObjectKeyFromObject(s.message), Server: s.session, Sender: s.sender,
+		Requester: nameRequester(key), Wake: func() { r.Wake.Wake(key) }, Server: s.session, Sender: s.sender,
 		ReplicaLag: delivery.PolicyOf(s.server, 0).ReplicaLag, Names: names,
 	})
 	switch {
@@ -48,6 +50,10 @@ func (r *Reconciler) resolveNames(s *scope) outcome {
 		return waitFor(answer.Results[0].Cause.Reason, answer.Results[0].Cause.Message)
 	}
 	return proceed
+}
+
+func nameRequester(key types.NamespacedName) delivery.NameRequester {
+	return delivery.NameRequester{Kind: "TeamTalkMessage", NamespacedName: key}
 }
 
 // applyNames takes over what is known of names, and reports whether that has changed. A recipient that several entries

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -44,15 +43,15 @@ type nameCache struct {
 	reads sync.WaitGroup
 
 	mu sync.Mutex
-	// since is from when messages have needed names.
-	since map[types.NamespacedName]time.Time
+	// since is from when resources have needed names.
+	since map[NameRequester]time.Time
 	views map[nameViewKey]*nameView
 	ended bool
 }
 
 // nameViewKey identifies the names of all users, or those of the groups of a sender.
 type nameViewKey struct {
-	server TeamTalk
+	server Directory
 	// groupsOf is 0 for users.
 	groupsOf uint32
 }
@@ -69,8 +68,8 @@ type nameView struct {
 	// failure is why there was no answer since; failures counts those in a row.
 	failure  *v1alpha1.Cause
 	failures int32
-	// waiting are woken after the next read.
-	waiting map[types.NamespacedName]struct{}
+	// waiting are called after the next read.
+	waiting map[NameRequester]func()
 	// reading: a read is under way, or scheduled.
 	reading  bool
 	lastUsed time.Time
@@ -89,7 +88,7 @@ func (d *nameCache) view(q NameQuery, kind v1alpha1.RecipientType, now time.Time
 	}
 	v := d.views[key]
 	if v == nil {
-		v = &nameView{nameViewKey: key, ttl: ttl, waiting: map[types.NamespacedName]struct{}{}}
+		v = &nameView{nameViewKey: key, ttl: ttl, waiting: map[NameRequester]func(){}}
 		d.views[key] = v
 		d.expire(v)
 	}
@@ -117,9 +116,9 @@ func (v *nameView) isFresh(now time.Time) bool {
 	return v.latest != nil && now.Before(v.latest.at.Add(v.ttl))
 }
 
-// awaitNames has a message woken after the next read. The cache is locked.
-func (e *Engine) awaitNames(v *nameView, message types.NamespacedName) {
-	v.waiting[message] = struct{}{}
+// awaitNames has a requester woken after the next read. The cache is locked.
+func (e *Engine) awaitNames(v *nameView, q NameQuery) {
+	v.waiting[q.Requester] = q.Wake
 	if v.reading || e.names.ended {
 		return
 	}
@@ -181,10 +180,10 @@ func (e *Engine) readNames(v *nameView) {
 		v.failure = nameFailure(err)
 	}
 	woken := v.waiting
-	v.waiting = map[types.NamespacedName]struct{}{}
+	v.waiting = map[NameRequester]func(){}
 	d.mu.Unlock()
-	for message := range woken {
-		e.notify(message)
+	for _, wake := range woken {
+		wake()
 	}
 }
 

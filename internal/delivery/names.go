@@ -9,18 +9,32 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// NameQuery asks for the ids of a message's recipients that are given by name.
+// NameQuery asks for the ids of users and groups that a resource names.
 type NameQuery struct {
-	// Message is woken when more is known.
-	Message types.NamespacedName
-	Server  TeamTalk
+	Requester NameRequester
+	// Wake is called when more is known. It must not block.
+	Wake   func()
+	Server Directory
 	// Sender is the user whose groups are searched.
 	Sender uint32
 	// ReplicaLag is how far reads may lag behind.
 	ReplicaLag time.Duration
 	Names      []v1alpha1.Recipient
+}
+
+// NameRequester is a resource with names, of a kind.
+type NameRequester struct {
+	Kind string
+	types.NamespacedName
+}
+
+// Directory is a TeamTalk whose users and groups can be read.
+type Directory interface {
+	// Path returns reads over one path. The caller calls done after the last of them.
+	Path() (reads dbproxy.Reads, done func(), err error)
 }
 
 // NameAnswer is what is known of the names of a query.
@@ -40,47 +54,48 @@ type NameResult struct {
 	Final bool
 }
 
-// ResolveNames returns what is known of names, and does not block. TeamTalk is asked for all messages together: for all
-// users once a minute at most, as the answer about 20,000 of them has 5 MB. The message is woken when more is known.
+// ResolveNames returns what is known of names, and does not block. TeamTalk is asked for all resources together: for
+// all users once a minute at most, as the answer about 20,000 of them has 5 MB. The requester is woken when more is
+// known.
 func (e *Engine) ResolveNames(q NameQuery) NameAnswer {
 	d := &e.names
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.since == nil {
-		d.since, d.views = map[types.NamespacedName]time.Time{}, map[nameViewKey]*nameView{}
+		d.since, d.views = map[NameRequester]time.Time{}, map[nameViewKey]*nameView{}
 	}
 	now := time.Now()
-	since, known := d.since[q.Message]
+	since, known := d.since[q.Requester]
 	if !known {
 		since = now
-		d.since[q.Message] = since
+		d.since[q.Requester] = since
 	}
 	answer := NameAnswer{Results: make([]NameResult, len(q.Names))}
 	for i, name := range q.Names {
 		v := d.view(q, name.Type, now)
 		if !v.isFresh(now) {
-			e.awaitNames(v, q.Message)
+			e.awaitNames(v, q)
 			answer.Results, answer.Waiting = nil, v.failure
 			return answer
 		}
 		r := v.resultOf(name, since, q.ReplicaLag)
 		if r.ID == 0 && !r.Final {
-			e.awaitNames(v, q.Message)
+			e.awaitNames(v, q)
 		}
 		answer.Results[i] = r
 	}
 	return answer
 }
 
-// ForgetNames says that a message has no names left to resolve.
-func (e *Engine) ForgetNames(message types.NamespacedName) {
+// ForgetNames says that a resource has no names left to resolve, or others than before.
+func (e *Engine) ForgetNames(by NameRequester) {
 	e.names.mu.Lock()
 	defer e.names.mu.Unlock()
-	delete(e.names.since, message)
+	delete(e.names.since, by)
 }
 
-// resultOf returns what the latest answer shows of a name that a message has needed since a time. A name is absent if
-// it is in neither of two answers that are the replica lag apart, and the user may have been added before the message.
+// resultOf returns what the latest answer shows of a name that a resource has needed since a time. A name is absent if
+// it is in neither of two answers that are the replica lag apart, and the user may have been added before the resource.
 func (v *nameView) resultOf(name v1alpha1.Recipient, since time.Time, lag time.Duration) NameResult {
 	ids := v.latest.find(name.Name)
 	switch len(ids) {
@@ -105,10 +120,10 @@ func (v *nameView) absent(name v1alpha1.Recipient) v1alpha1.Cause {
 }
 
 func (v *nameView) ambiguous(name v1alpha1.Recipient, ids []uint32) v1alpha1.Cause {
-	what, list := "users", "to.users"
+	list := "users"
 	if name.Type == v1alpha1.RecipientGroup {
-		what, list = "groups", "to.groups"
+		list = "groups"
 	}
 	return v1alpha1.Cause{Reason: v1alpha1.ReasonRecipientAmbiguous, Message: fmt.Sprintf(
-		"%s %d and %d have the name %q: use the id in %s", what, ids[0], ids[1], name.Name, list)}
+		"%s %d and %d have the name %q: list the id in %[1]s instead", list, ids[0], ids[1], name.Name)}
 }

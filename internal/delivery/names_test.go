@@ -28,11 +28,19 @@ func groupNamed(name string) v1alpha1.Recipient {
 func (h *harness) names(message string, names ...v1alpha1.Recipient) NameAnswer {
 	h.t.Helper()
 	answer := h.ResolveNames(NameQuery{
-		Message: types.NamespacedName{Namespace: "chat", Name: message}, Server: h.talk, Sender: bot, ReplicaLag: lag,
-		Names: names,
+		Requester: requester(message), Wake: h.noteOf(message), Server: h.talk, Sender: bot, ReplicaLag: lag, Names: names,
 	})
 	synctest.Wait()
 	return answer
+}
+
+func requester(message string) NameRequester {
+	return NameRequester{NamespacedName: types.NamespacedName{Namespace: "chat", Name: message}}
+}
+
+// noteOf returns what notes that a message was woken.
+func (h *harness) noteOf(message string) func() {
+	return func() { h.notify(requester(message).NamespacedName) }
 }
 
 // wantName checks what is known of one name. An empty reason: it has the id.
@@ -118,8 +126,8 @@ func TestNamesOnce(t *testing.T) {
 		ask := func() {
 			for i := range 1000 {
 				h.ResolveNames(NameQuery{
-					Message: types.NamespacedName{Name: fmt.Sprint(i)}, Server: h.talk, Sender: uint32(1 + i%2), ReplicaLag: lag,
-					Names: []v1alpha1.Recipient{userNamed("alice"), userNamed(fmt.Sprint("nobody", i))},
+					Requester: requester(fmt.Sprint(i)), Wake: h.noteOf(fmt.Sprint(i)), Server: h.talk, Sender: uint32(1 + i%2),
+					ReplicaLag: lag, Names: []v1alpha1.Recipient{userNamed("alice"), userNamed(fmt.Sprint("nobody", i))},
 				})
 			}
 			advance(time.Millisecond)
@@ -215,7 +223,7 @@ func TestNamesDropped(t *testing.T) {
 	withLogins(t, func(h *harness) {
 		h.names("m", userNamed("alice"))
 		h.wantName("m", userNamed("alice"), alice, "", false)
-		h.ForgetNames(types.NamespacedName{Namespace: "chat", Name: "m"})
+		h.ForgetNames(requester("m"))
 		advance(6 * userNamesTTL)
 		if len(h.Engine.names.views) != 0 || len(h.Engine.names.since) != 0 {
 			t.Errorf("held: %v, %v", h.Engine.names.views, h.Engine.names.since)

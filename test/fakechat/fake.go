@@ -49,7 +49,9 @@ type Outcome struct {
 type TeamTalk struct {
 	mu sync.Mutex
 	// Users are the statuses of the users.
-	Users  map[uint32]uint32
+	Users map[uint32]uint32
+	// Names are their login names.
+	Names  map[uint32]string
 	Groups map[uint32]*Group
 	// Sessions are the groups of the recent sessions of every user.
 	Sessions []uint32
@@ -152,9 +154,16 @@ func (f *reads) Groups(_ context.Context, _ uint32, ids []uint32, reduce func(*w
 	return found, nil
 }
 
-// ScanUsers implements dbproxy.Reads. Groups name their members by id.
-func (f *reads) ScanUsers(context.Context, uint32, dbproxy.UserScanner) error {
-	return dbproxy.ErrNotSent
+// ScanUsers implements dbproxy.Reads.
+func (f *reads) ScanUsers(_ context.Context, _ uint32, to dbproxy.UserScanner) error {
+	defer f.begin("all users")()
+	to.Begin()
+	for id, name := range f.Names {
+		if status, ok := f.TeamTalk.Users[id]; ok && status != wire.UserStatusDeparted {
+			to.User(id, []byte(name))
+		}
+	}
+	return nil
 }
 
 func (f *reads) GroupsOf(_ context.Context, user uint32) (ids []uint32, err error) {

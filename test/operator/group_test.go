@@ -360,6 +360,10 @@ func TestGroupAdmission(t *testing.T) {
 	for i := range many {
 		many[i] = uint32(i) + 1
 	}
+	manyNames := make([]string, 1001)
+	for i := range manyNames {
+		manyNames[i] = fmt.Sprint("user.", i)
+	}
 	tests := map[string]struct {
 		edit groupEdit
 		want string // in the refusal; "": none
@@ -377,6 +381,13 @@ func TestGroupAdmission(t *testing.T) {
 		"an avatar, and id": {all(adopts(7), avatar("https://a.example")), "keeps its avatar"},
 		"a fragment":        {avatar("https://a.example/#x"), "avatarURL"},
 		"no URL":            {avatar("javascript:alert(1)"), "avatarURL"},
+		"names":             {ofNames("zhang.san", "li.si"), ""},
+		"a name twice":      {ofNames("zhang.san", "zhang.san"), "Duplicate value"},
+		"an empty name":     {ofNames(""), "should be at least 1 chars long"},
+		"a long login name": {ofNames(strings.Repeat("名", 65)), "Too long"},
+		"1,001 names":       {ofNames(manyNames...), "must have at most 1000 items"},
+		"2,000 in all":      {all(ofUsers(many[:1000]...), ofNames(manyNames[:1000]...)), ""},
+		"2,001 in all":      {all(ofUsers(many[:1001]...), ofNames(manyNames[:1000]...)), "at most 2000 members in users and userNames together"},
 		"a policy":          {spec(func(s *v1alpha1.TeamTalkGroupSpec) { s.MembersPolicy = "Some" }), "supported values"},
 	}
 	for name, tc := range tests {

@@ -91,11 +91,11 @@ func TestNameRefused(t *testing.T) {
 		},
 		"two users": {
 			prepare: func(x *tenant) { x.rename(x.Mate, "two"); x.rename(x.Bob, "two") },
-			to:      toNames([]string{"two"}), name: "two", want: v1alpha1.ReasonRecipientAmbiguous, says: "use the id in to.users",
+			to:      toNames([]string{"two"}), name: "two", want: v1alpha1.ReasonRecipientAmbiguous, says: "list the id in users instead",
 		},
 		"two groups": {
 			prepare: func(x *tenant) { x.Must(x.TeamTalk.AddGroup(x.Closed+1, "oncall", x.Bot)) },
-			to:      toNames(nil, "oncall"), name: "oncall", want: v1alpha1.ReasonRecipientAmbiguous, says: "use the id in to.groups",
+			to:      toNames(nil, "oncall"), name: "oncall", want: v1alpha1.ReasonRecipientAmbiguous, says: "list the id in groups",
 		},
 		"another case": {
 			prepare: func(x *tenant) { x.rename(x.Bob, "Bob") },
