@@ -26,16 +26,19 @@ import (
 // several requests.
 const declaredGroups, manyMembers = 4, 350
 
+// afterTakeover is later than a successor acts, and earlier than a db_proxy disconnects a silent peer: 30 s.
+const afterTakeover = 24 * time.Second
+
 // groupScenarios are about TeamTalkGroups: each group is created once, and has the declared members in the end.
 func groupScenarios() []scenario {
 	create := []wire.Command{wire.CommandGroupCreateReq}
 	created := []wire.Command{wire.CommandGroupCreateRsp}
 	killed := takeovers([]scenario{
 		{name: "group-kill-before-create",
-			clause: "kill -9 of the operator: groups are asked for, and db_proxy creates one of them 30 s later",
+			clause: "kill -9 of the operator: groups are asked for, and db_proxy creates one after its successor has begun",
 			run: killedInGroups(0, func(w *world) *faultproxy.Armed {
 				return w.onDB(faultproxy.Rule{Direction: faultproxy.ToServer, Count: 1,
-					Commands: create, Do: faultproxy.ExecuteLate(30 * time.Second)})
+					Commands: create, Do: faultproxy.ExecuteLate(afterTakeover)})
 			})},
 		{name: "group-kill-created", clause: "kill -9 of the operator: a group is created, and not answered",
 			run: killedInGroups(0, func(w *world) *faultproxy.Armed {
@@ -52,7 +55,7 @@ func groupScenarios() []scenario {
 	})
 	return devOnly(append(killed, []scenario{
 		{name: "group-created-late", run: groupsCreatedLate, short: true,
-			clause: "db_proxy creates groups after the connection of the request is gone"},
+			clause: "db_proxy creates groups after the connection of the request is gone, and the resources are edited before"},
 		{name: "group-unlisted", run: groupsUnlisted,
 			clause: "groups are created and not answered, and the lists of the sender's groups come back empty"},
 		{name: "group-adopted-twice", run: groupsAdoptedTwice, short: true,
@@ -197,9 +200,17 @@ func groupDrift(ctx context.Context, w *world) {
 }
 
 func groupsCreatedLate(ctx context.Context, w *world) {
-	w.onDB(faultproxy.Rule{Direction: faultproxy.ToServer, Every: 2, Count: 2,
+	late := w.onDB(faultproxy.Rule{Direction: faultproxy.ToServer, Every: 2, Count: 2,
 		Commands: []wire.Command{wire.CommandGroupCreateReq}, Do: faultproxy.ExecuteLate(settle - 500*time.Millisecond)})
-	w.groupsReady(ctx, w.declareGroups(ctx, 0))
+	all := w.declareGroups(ctx, 0)
+	for n := range 2 {
+		framework.Must(late.Await(ctx, n+1))
+		for i, g := range all { // has each of them looked at again
+			framework.Must(framework.MergePatch(ctx, w.cluster.admin, g, `{"spec":{"members":{"users":[%d,%d]}}}`,
+				w.users[10*n+i], w.users[10*n+i+1]))
+		}
+	}
+	w.groupsReady(ctx, all)
 	w.send(ctx, w.size/10)
 }
 

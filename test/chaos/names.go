@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
@@ -21,8 +22,18 @@ import (
 // nameScenarios are about recipients that are given by name.
 func nameScenarios() []scenario {
 	return takeovers([]scenario{{
-		name: "kill-named", run: killNamed, needsDev: true,
+		name: "kill-named", needsDev: true,
+		run: func(ctx context.Context, w *world) { w.killNamed(ctx, w.rename, w.byName, w.caught()) },
 		clause: "kill -9 of the operator: recipients are given by name, and others have all of the names before its " +
+			"successor begins; nothing is sent unrecorded",
+	}, {
+		name: "kill-group-refs", needsDev: true,
+		run: func(ctx context.Context, w *world) {
+			framework.Must(framework.MergePatch(ctx, w.cluster.admin, w.server(), `{"spec":{"groups":{"adoptAny":true}}}`))
+			w.onlyGroups = true
+			w.killNamed(ctx, func(shift int) { w.adoptByRef(ctx, shift) }, w.byRef, 1) // one goes at a time
+		},
+		clause: "kill -9 of the operator: messages refer to TeamTalkGroups, which are others of their names before its " +
 			"successor begins; nothing is sent unrecorded",
 	}})
 }
@@ -80,9 +91,34 @@ func (w *world) resolved(ctx context.Context) {
 	})
 }
 
-func killNamed(ctx context.Context, w *world) {
-	w.rename(0)
-	w.byName(0)
+// byRef has messages to groups declared to TeamTalkGroups. shift: each group has the resource of the next one.
+func (w *world) byRef(shift int) {
+	w.shape = func(_ *message, o *v1alpha1.TeamTalkMessage) {
+		for _, id := range o.Spec.To.Groups {
+			ref := groupRef(laterID(w.groups, uint32(id), shift))
+			o.Spec.To.GroupRefs = append(o.Spec.To.GroupRefs, v1alpha1.GroupReference{Name: ref})
+		}
+		o.Spec.To.Groups = nil
+	}
+}
+
+func groupRef(id uint32) string { return fmt.Sprint("group-", id) }
+
+// adoptByRef declares the TeamTalkGroups that byRef expects, in place of others.
+func (w *world) adoptByRef(ctx context.Context, shift int) {
+	for _, id := range w.groups {
+		g := w.chatGroup(groupRef(laterID(w.groups, id, shift)))
+		framework.Must(client.IgnoreNotFound(w.cluster.admin.Delete(ctx, g.DeepCopy())))
+		g.Spec.GroupID = new(v1alpha1.GroupID(id))
+		framework.Must(w.cluster.admin.Create(ctx, g))
+	}
+}
+
+// killNamed kills the operator when messages to names are recorded, and some of them sent in vain. name gives each
+// recipient the name that declare has messages declared to.
+func (w *world) killNamed(ctx context.Context, name, declare func(shift int), sent int) {
+	name(0)
+	declare(0)
 	refused := w.leader.api.Add(apiproxy.Rule{Match: apiproxy.StatusWrite,
 		Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)})
 	w.counts(refused.Fired)
@@ -94,12 +130,12 @@ func killNamed(ctx context.Context, w *world) {
 	})
 	refused.Remove()
 	w.send(ctx, w.size/2)
-	framework.Must(dropped.Await(ctx, w.caught()))
+	framework.Must(dropped.Await(ctx, sent))
 	w.resolved(ctx)
 	w.kill(w.leader)
 	// Resolved again, each message would go to another one.
-	w.rename(1)
-	w.byName(1)
+	name(1)
+	declare(1)
 	dropped.Remove()
 	w.replace(ctx)
 	w.send(ctx, w.size/10)
