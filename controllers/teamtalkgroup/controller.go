@@ -101,6 +101,8 @@ type memory struct {
 	announcements []announcement
 	// namesOf is the generation whose names were looked up last.
 	namesOf int64
+	// changing is the generation for which members are being changed; 0: none are.
+	changing int64
 	// changed: this process has changed the group.
 	changed bool
 	managed managedGroup

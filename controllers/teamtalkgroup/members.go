@@ -38,6 +38,9 @@ func (r *Reconciler) changeMembers(ctx context.Context, s *scope) (outcome, erro
 		return out, err
 	}
 	r.Engine.Groups.Begin(s.group.UID, client.ObjectKeyFromObject(s.server), s.chat.ID)
+	if s.memory.changing != s.group.Generation {
+		r.Engine.Groups.Restart(s.group.UID)
+	}
 	setChanging(s.group, fmt.Sprintf("the members of group %d are being changed", s.chat.ID))
 	if err := r.write(ctx, s); err != nil {
 		return proceed, err
@@ -73,6 +76,9 @@ func (s *scope) actingUser() uint32 {
 // change makes one change, and announces it.
 func (s *scope) change(ctx context.Context, change dbproxy.MemberChange) outcome {
 	after, err := s.talk.Change(ctx, change)
+	if !errors.Is(err, dbproxy.ErrNotSent) {
+		s.memory.changing = s.group.Generation
+	}
 	switch {
 	case err == nil:
 		s.chat.Members = after.Current

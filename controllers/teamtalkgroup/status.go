@@ -36,6 +36,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 		return reconcile.Result{}, err
 	}
 	if out.action != actionWait {
+		s.memory.changing = 0
 		r.Engine.Groups.End(s.group.UID)
 	}
 	return result, nil

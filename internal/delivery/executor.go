@@ -25,6 +25,8 @@ type executor struct {
 	place *queue.Place
 	// graceEnd is until when the recipient may hold back its successors, once it waits.
 	graceEnd time.Time
+	// heldSince is when the recipient began to wait for a change of its group; zero: it has not.
+	heldSince time.Time
 	parking
 }
 
@@ -107,7 +109,7 @@ func (x *executor) advance() pause {
 // meanwhile, for the order.
 func (x *executor) executeUnlessHeld(ctx context.Context, step Step, t Task, p recipientState, began time.Time) pause {
 	if p.Type == v1alpha1.RecipientGroup && step.begins(p) {
-		if until := x.engine.Groups.heldUntil(t.ServerKey, p.ID, began, x.wake); !until.IsZero() {
+		if until := x.heldUntil(t, p, began); until.After(began) {
 			return pause{waits: true, until: earlier(until, p.expiresAt(t.Policy))}
 		}
 	}
@@ -115,6 +117,24 @@ func (x *executor) executeUnlessHeld(ctx context.Context, step Step, t Task, p r
 		x.record(step, began, p, after)
 	}
 	return pause{}
+}
+
+// heldUntil returns until when a change of its group holds the recipient back; zero: none does. While db_proxy is not
+// connected, nothing can be sent, and the time does not count.
+func (x *executor) heldUntil(t Task, p recipientState, now time.Time) time.Time {
+	if t.Server.WaitReady(canceled) != nil {
+		x.heldSince = time.Time{}
+		x.engine.Groups.restart(groupKey{t.ServerKey, p.ID})
+		return x.heldSince
+	}
+	until := x.engine.Groups.heldUntil(t.ServerKey, p.ID, now, x.wake)
+	if until.IsZero() {
+		return until
+	}
+	if x.heldSince.IsZero() {
+		x.heldSince = now
+	}
+	return earlier(until, x.heldSince.Add(GroupHold))
 }
 
 // isStopped reports whether a step is not executed any more: the task is stopped, and the step completes nothing.

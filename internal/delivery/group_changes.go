@@ -13,7 +13,9 @@ import (
 const GroupHold = 30 * time.Second
 
 // GroupChanges are the groups whose members are being changed. A message to one of them waits for the end of the
-// change, for GroupHold at most: it is for those who are members then. The zero value is ready to use.
+// change, for GroupHold at most: it is for those who are members then. The time of a change counts from the first
+// message that could be sent: an outage, in which there are neither changes nor messages, does not use it up. The zero
+// value is ready to use.
 type GroupChanges struct {
 	mu      sync.Mutex
 	changes map[types.UID]groupKey
@@ -29,13 +31,13 @@ type groupKey struct {
 // changingGroup is a group with changes.
 type changingGroup struct {
 	changes int
-	// since is when the last one began.
+	// since is when the first message has waited since the last one began; zero: none has.
 	since time.Time
 	// wake are called at the end of the last one.
 	wake []func()
 }
 
-// Begin says that a resource changes the members of a group. If it does already, the time since then counts.
+// Begin says that a resource is to change the members of a group. If it is already, the time since then counts.
 func (g *GroupChanges) Begin(by types.UID, server types.NamespacedName, id uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -52,7 +54,25 @@ func (g *GroupChanges) Begin(by types.UID, server types.NamespacedName, id uint3
 		group = &changingGroup{}
 		g.groups[key] = group
 	}
-	group.changes, group.since = group.changes+1, time.Now()
+	group.changes, group.since = group.changes+1, time.Time{}
+}
+
+// Restart says that nothing was changed since Begin, and now is. The time begins again for messages that have not
+// waited.
+func (g *GroupChanges) Restart(by types.UID) {
+	g.mu.Lock()
+	key := g.changes[by]
+	g.mu.Unlock()
+	g.restart(key)
+}
+
+// restart has the time of a group's changes begin again.
+func (g *GroupChanges) restart(key groupKey) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if group := g.groups[key]; group != nil {
+		group.since = time.Time{}
+	}
 }
 
 // End says that a resource changes nothing any more.
@@ -79,9 +99,16 @@ func (g *GroupChanges) heldUntil(server types.NamespacedName, id uint32, now tim
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	group := g.groups[groupKey{server, id}]
-	if group == nil || !group.since.Add(GroupHold).After(now) {
+	if group == nil {
+		return time.Time{}
+	}
+	if group.since.IsZero() {
+		group.since = now
+	}
+	until := group.since.Add(GroupHold)
+	if !until.After(now) {
 		return time.Time{}
 	}
 	group.wake = append(group.wake, wake)
-	return group.since.Add(GroupHold)
+	return until
 }

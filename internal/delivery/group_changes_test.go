@@ -31,6 +31,22 @@ func TestGroupChanges(t *testing.T) {
 			h.Groups.Begin("g", server, group)
 			time.AfterFunc(20*time.Second, func() { h.Groups.Begin("g", server, group) })
 		}},
+		"begun in an outage": {to: toGroup, took: 47 * time.Second, change: func(h *harness) {
+			h.Groups.Begin("g", server, group)
+			h.talk.change(func() { h.talk.down = true })
+			time.AfterFunc(40*time.Second, func() { h.talk.change(func() { h.talk.down = false }) })
+			time.AfterFunc(47*time.Second, func() { h.Groups.End("g") })
+		}},
+		"an outage since": {to: toGroup, took: 52 * time.Second, change: func(h *harness) {
+			h.Groups.Begin("g", server, group)
+			time.AfterFunc(time.Second, func() { h.talk.change(func() { h.talk.down = true }) })
+			time.AfterFunc(45*time.Second, func() { h.talk.change(func() { h.talk.down = false }) })
+			time.AfterFunc(52*time.Second, func() { h.Groups.End("g") })
+		}},
+		"made while it waits": {to: toGroup, took: GroupHold, change: func(h *harness) {
+			h.Groups.Begin("g", server, group)
+			time.AfterFunc(20*time.Second, func() { h.Groups.Restart("g") })
+		}},
 		"of two, the last": {to: toGroup, took: 9 * time.Second, change: func(h *harness) {
 			h.Groups.Begin("g", server, group)
 			h.Groups.Begin("h", server, group)
@@ -61,6 +77,27 @@ func TestGroupChanges(t *testing.T) {
 		if len(h.Groups.changes)+len(h.Groups.groups) > 1 {
 			h.t.Errorf("%d changes, %d groups are left", len(h.Groups.changes), len(h.Groups.groups))
 		}
+	})
+}
+
+// TestGroupChangesRestart: messages wait for a change that is made when the first of them has waited for too long.
+func TestGroupChangesRestart(t *testing.T) {
+	run(t, func(h *harness) {
+		h.Groups.Begin("g", types.NamespacedName{}, group)
+		h.submit(h.task("a", toGroup))
+		advance(GroupHold + time.Second)
+		h.wantCounts(1, 1, 1)
+		h.submit(h.task("b", toGroup))
+		advance(time.Second)
+		h.wantCounts(2, 2, 2)
+		h.Groups.Restart("g")
+		h.Groups.Restart("another")
+		h.submit(h.task("c", toGroup))
+		advance(GroupHold - time.Second)
+		h.wantCounts(2, 2, 2)
+		h.Groups.End("g")
+		advance(time.Second)
+		h.wantCounts(3, 3, 3)
 	})
 }
 
