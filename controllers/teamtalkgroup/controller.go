@@ -77,6 +77,9 @@ type Reconciler struct {
 
 	// memories are what is not in the status of a group, as *memory by name.
 	memories sync.Map
+	// locked are the resources that manage a group at the moment, by sharedGroup. versions are those of the statuses that
+	// this process has written, by UID.
+	locked, versions sync.Map
 	// managed are the resources, by managedGroup, whose groups routers' notifies may be about.
 	managed sync.Map
 }
@@ -151,6 +154,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	defer end()
 	s := newScope(g, r.memoryOf(g), time.Now())
 	s.term, s.claimed = r.Claims.TermOf(g.ServerKey(), term)
+	defer s.release()
 	out, err := r.runPhases(ctx, s)
 	var result reconcile.Result
 	if err == nil {
@@ -180,6 +184,7 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	if known, ok := r.memories.LoadAndDelete(key); ok {
 		m := known.(*memory)
 		r.Engine.Groups.End(m.uid)
+		r.versions.Delete(m.uid)
 		r.managed.CompareAndDelete(m.managed, key)
 	}
 }
@@ -191,10 +196,10 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		r.resolveServer,
 		check(checkMembersPermitted),
 		check(checkAdoptable),
-		r.requireOneManager,
 		r.requireConnection,
 		check(r.resolveNames),
 		r.create,
+		r.requireOneManager,
 		r.readGroup,
 		r.changeMembers,
 	} {

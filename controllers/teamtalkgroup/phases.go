@@ -6,14 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/chatgroup"
-	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
@@ -70,71 +68,19 @@ func checkMembersPermitted(s *scope) outcome {
 
 // checkAdoptable refuses groups that the server does not list.
 func checkAdoptable(s *scope) outcome {
-	if !s.group.Adopts() || s.server.Spec.Groups.MayAdopt(*s.group.Spec.GroupID) {
+	if isAdoptable(s.group, s.server) {
 		return proceed
 	}
 	return notAdoptable(s, "is not listed in spec.groups.adoptable of TeamTalkServer %q: add it there", s.server.Name)
 }
 
+func isAdoptable(g *v1alpha1.TeamTalkGroup, server *v1alpha1.TeamTalkServer) bool {
+	return !g.Adopts() || server.Spec.Groups.MayAdopt(*g.Spec.GroupID)
+}
+
 func notAdoptable(s *scope, format string, args ...any) outcome {
 	return refuse(v1alpha1.ReasonGroupNotAdoptable,
 		fmt.Sprintf("group %d ", s.group.ChatGroup())+fmt.Sprintf(format, args...))
-}
-
-// requireOneManager refuses a group that another resource manages.
-func (r *Reconciler) requireOneManager(ctx context.Context, s *scope) (outcome, error) {
-	id := s.group.ChatGroup()
-	if id == 0 {
-		return proceed, nil
-	}
-	list := &v1alpha1.TeamTalkGroupList{}
-	if err := r.Client.List(ctx, list, client.MatchingFields{groupIndex: groupKey(id)}); err != nil {
-		return proceed, fmt.Errorf("list the TeamTalkGroups of group %d: %w", id, err)
-	}
-	for i := range list.Items {
-		other := &list.Items[i]
-		if other.UID == s.group.UID || !precedes(other, s.group) {
-			continue
-		}
-		switch same, err := r.isSameStore(ctx, s, other); {
-		case err != nil:
-			return proceed, err
-		case !same:
-		case other.Namespace != s.group.Namespace:
-			return notAdoptable(s, "is managed by a TeamTalkGroup of another namespace"), nil
-		default:
-			return notAdoptable(s, "is managed by TeamTalkGroup %q: delete one of the two", other.Name), nil
-		}
-	}
-	return proceed, nil
-}
-
-// precedes reports whether a resource manages the group that two of them want: the one that has created it, or else the
-// older one.
-func precedes(a, b *v1alpha1.TeamTalkGroup) bool {
-	switch {
-	case a.Adopts() != b.Adopts():
-		return !a.Adopts()
-	case !a.CreationTimestamp.Equal(&b.CreationTimestamp):
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.UID < b.UID
-}
-
-// isSameStore reports whether another resource manages groups in the same TeamTalk: through the same server, or through
-// one of its namespace with a common address. Servers of other tenants must not keep a group from its manager.
-func (r *Reconciler) isSameStore(ctx context.Context, s *scope, other *v1alpha1.TeamTalkGroup) (bool, error) {
-	server, err := tenancy.FindServer(ctx, r.Client, other.ServerKey(), other.Namespace)
-	if _, missing := errors.AsType[*tenancy.NotFoundError](err); missing {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	addresses := connection.AddressesOf(s.server)
-	isShared := func(address string) bool { return slices.Contains(addresses, address) }
-	return server.UID == s.server.UID ||
-		server.Namespace == s.server.Namespace && slices.ContainsFunc(connection.AddressesOf(server), isShared), nil
 }
 
 // canceled is for calls that must not block.

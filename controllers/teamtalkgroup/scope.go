@@ -27,8 +27,17 @@ type scope struct {
 	// server is set by resolveServer, talk by requireConnection.
 	server *v1alpha1.TeamTalkServer
 	talk   *chatgroup.Client
+	// unlock ends the pass for other resources that want the group. Set by requireOneManager.
+	unlock func()
 	// chat is the group in TeamTalk, as it is known. Set by readGroup.
 	chat *chatgroup.Group
+}
+
+// release lets other resources that want the group go on.
+func (s *scope) release() {
+	if s.unlock != nil {
+		s.unlock()
+	}
 }
 
 func newScope(g *v1alpha1.TeamTalkGroup, m *memory, now time.Time) *scope {

@@ -53,6 +53,7 @@ func (r *Reconciler) write(ctx context.Context, s *scope) error {
 		return fmt.Errorf("write the status of TeamTalkGroup %s/%s: %w", s.group.Namespace, s.group.Name, err)
 	}
 	s.written = s.group.DeepCopy()
+	r.versions.Store(s.group.UID, s.group.ResourceVersion)
 	if kind, changed := v1alpha1.ReadyEvent(before.Status.Conditions, s.group.Status.Conditions); kind != "" {
 		if changed.Reason == v1alpha1.ReasonChanging {
 			kind = "Normal"

@@ -58,7 +58,7 @@ func (h eventHandler) Update(ctx context.Context, e event.UpdateEvent, w workQue
 	before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkGroup)
 	after, ok2 := e.ObjectNew.(*v1alpha1.TeamTalkGroup)
 	if ok1 && ok2 && before.UID == after.UID && before.Generation == after.Generation &&
-		before.ChatGroup() == after.ChatGroup() {
+		before.ChatGroup() == after.ChatGroup() && isRefused(before) == isRefused(after) {
 		return
 	}
 	h.changed(ctx, e.ObjectNew, w)
@@ -82,13 +82,10 @@ func (h eventHandler) changed(ctx context.Context, o client.Object, w workQueue)
 }
 
 func (h eventHandler) enqueue(ctx context.Context, o client.Object, w workQueue) {
-	w.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(o)})
-	g, ok := o.(*v1alpha1.TeamTalkGroup)
-	if !ok || g.ChatGroup() == 0 {
-		return
-	}
-	for _, request := range h.r.requests(ctx, client.MatchingFields{groupIndex: groupKey(g.ChatGroup())}) {
-		w.Add(request)
+	if g, ok := o.(*v1alpha1.TeamTalkGroup); ok {
+		for _, key := range h.r.withRivals(ctx, []v1alpha1.TeamTalkGroup{*g}) {
+			w.Add(reconcile.Request{NamespacedName: key})
+		}
 	}
 }
 
@@ -115,15 +112,18 @@ func (r *Reconciler) groupsOfNamespace(ctx context.Context, namespace client.Obj
 }
 
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) (requests []reconcile.Request) {
+	for _, key := range r.withRivals(ctx, r.list(ctx, opts...)) {
+		requests = append(requests, reconcile.Request{NamespacedName: key})
+	}
+	return requests
+}
+
+func (r *Reconciler) list(ctx context.Context, opts ...client.ListOption) []v1alpha1.TeamTalkGroup {
 	list := &v1alpha1.TeamTalkGroupList{}
 	if err := r.Client.List(ctx, list, opts...); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list groups to requeue")
-		return nil
 	}
-	for i := range list.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-	}
-	return requests
+	return list.Items
 }
 
 // Changed has a group read after a router has relayed that its members were changed. It does not block.
