@@ -79,7 +79,8 @@ const (
 	ReasonStatusTooLarge = "StatusTooLarge"
 	// ReasonKeyReused: the store holds another text with the same idempotencyKey. Nothing was sent.
 	ReasonKeyReused = "KeyReused"
-	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It is not retried.
+	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It is not retried. A
+	// TeamTalkGroup may have been created in another TeamTalk.
 	ReasonOutcomeUnknown = "OutcomeUnknown"
 	// ReasonStoredNotRouted: stored, but no router accepted it in time. Clients show it at their next synchronization.
 	ReasonStoredNotRouted = "StoredNotRouted"
@@ -136,9 +137,10 @@ const (
 	// ReasonSenderNotFound: the sender does not exist. Mobile clients would hide the message.
 	ReasonSenderNotFound = "SenderNotFound"
 	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store the message for nobody. Users who have left
-	// TeamTalk are not found by their name.
+	// TeamTalk are not found by their name. A TeamTalkGroup lists a name that no user has.
 	ReasonRecipientNotFound = "RecipientNotFound"
-	// ReasonRecipientAmbiguous: several users, or several groups of the sender, have the name.
+	// ReasonRecipientAmbiguous: several users, or several groups of the sender, have the name that a message or a
+	// TeamTalkGroup lists.
 	ReasonRecipientAmbiguous = "RecipientAmbiguous"
 	// ReasonRecipientDeparted: the user has left TeamTalk. It would store the message, and nobody would read it.
 	ReasonRecipientDeparted = "RecipientDeparted"

@@ -110,6 +110,23 @@ type MemberName struct {
 	ID UserID `json:"id,omitempty"`
 }
 
+// GroupCreateAttempt is an attempt to create a group.
+type GroupCreateAttempt struct {
+	// time is when the attempt began.
+	// +required
+	Time metav1.Time `json:"time,omitzero"`
+
+	// senderID is the user who was to create the group. The group is searched for among those of this user.
+	// +required
+	SenderID UserID `json:"senderID,omitempty"`
+
+	// serverUID is the UID of the TeamTalkServer. That the TeamTalk of another one does not show the group proves nothing.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ServerUID string `json:"serverUID,omitempty"`
+}
+
 // TeamTalkGroupStatus is the observed state of a group.
 type TeamTalkGroupStatus struct {
 	// observedGeneration is the generation that the status is about. It is -1 before the first one.
@@ -131,10 +148,10 @@ type TeamTalkGroupStatus struct {
 	// +optional
 	Members *int32 `json:"members,omitempty"`
 
-	// createAttemptTime is when the operator last began to create the group, while the outcome is not known. It is
-	// recorded before the attempt.
+	// createAttempt is the last attempt to create the group, while the outcome is not known. It is recorded before it is
+	// made.
 	// +optional
-	CreateAttemptTime *metav1.Time `json:"createAttemptTime,omitempty"`
+	CreateAttempt *GroupCreateAttempt `json:"createAttempt,omitempty"`
 
 	// conditions are Ready, Reconciling and Stalled.
 	// +optional

@@ -23,8 +23,8 @@ const reconciling, stalled = v1alpha1.ConditionReconciling, v1alpha1.ConditionSt
 func TestRecordedFirst(t *testing.T) {
 	run(t, func(w *world) {
 		w.talk.OnChange = func() {
-			if w.get().Status.CreateAttemptTime == nil {
-				w.Error("the attempt is not recorded")
+			if a := w.get().Status.CreateAttempt; a == nil || a.SenderID != bot || a.ServerUID != "s1" || a.Time.IsZero() {
+				w.Errorf("recorded is %+v", a)
 			}
 		}
 		w.refuse = func(*v1alpha1.TeamTalkGroup) error { return errRefused }
@@ -37,7 +37,7 @@ func TestRecordedFirst(t *testing.T) {
 		}
 		w.wantReady(v1alpha1.ReasonReady, "has the declared members", "")
 		w.wantMembers(bot, alice)
-		if g := w.get(); g.Status.CreateAttemptTime != nil || *g.Status.Members != 2 {
+		if g := w.get(); g.Status.CreateAttempt != nil || *g.Status.Members != 2 {
 			w.Errorf("status %+v", g.Status)
 		}
 	})
@@ -88,6 +88,75 @@ func TestCreatedOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestCreatedElsewhere: after an attempt without an answer, the group is looked for where the attempt was made: among the
+// groups of its sender, and in the TeamTalk of its server.
+func TestCreatedElsewhere(t *testing.T) {
+	tests := map[string]struct {
+		outcome fakechat.Outcome
+		// known: another group of the server's resources is.
+		known  bool
+		change func(*v1alpha1.TeamTalkServer)
+		want   string
+		// groups is how many there are in the end, of the resource.
+		groups int
+	}{
+		"another sender":                   {change: asBob, want: v1alpha1.ReasonReady, groups: 1},
+		"another sender, with known group": {known: true, change: asBob, want: v1alpha1.ReasonReady, groups: 1},
+		"another sender, not executed":     {outcome: fakechat.Outcome{Lost: true}, change: asBob, want: v1alpha1.ReasonReady, groups: 1},
+		"another server, not executed": {
+			outcome: fakechat.Outcome{Lost: true}, change: replaced, want: v1alpha1.ReasonOutcomeUnknown,
+		},
+		"another server of the same TeamTalk": {change: replaced, want: v1alpha1.ReasonReady, groups: 1},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(w *world) {
+				if tc.known {
+					other := w.group(func(g *v1alpha1.TeamTalkGroup) { g.Name, g.UID = "other", "u2" })
+					other.Status.GroupID = new(v1alpha1.GroupID(6))
+					setConditions(other, metav1.ConditionTrue, v1alpha1.Cause{Reason: v1alpha1.ReasonReady}, "")
+					w.create(other)
+					w.talk.Groups[6] = &fakechat.Group{Creator: bob, Members: []uint32{bot, bob}}
+				}
+				tc.outcome.Err = dbproxy.ErrNoAnswer
+				w.talk.Outcomes = []fakechat.Outcome{tc.outcome}
+				w.reconcile()
+				w.wantReady(v1alpha1.ReasonNoAnswer, "not answered", reconciling)
+				if tc.known {
+					w.talk.Groups[6].Members = []uint32{bob} // as its resource has it now
+				}
+				server := &v1alpha1.TeamTalkServer{}
+				if err := w.api.Get(w.Context(), w.get().ServerKey(), server); err != nil {
+					w.Fatal(err)
+				}
+				if err := w.api.Delete(w.Context(), server); err != nil {
+					w.Fatal(err)
+				}
+				tc.change(server)
+				server.ResourceVersion = ""
+				w.create(server)
+				w.within(settled + time.Minute)
+				created := 0
+				for _, g := range w.talk.Groups {
+					if w.get().IsMarked(g.Avatar) {
+						created++
+					}
+				}
+				beside := ""
+				if tc.want != v1alpha1.ReasonReady {
+					beside = stalled
+				}
+				if w.wantReady(tc.want, "", beside); created != tc.groups {
+					w.Errorf("created %d times, want %d", created, tc.groups)
+				}
+			})
+		})
+	}
+}
+
+func asBob(s *v1alpha1.TeamTalkServer)    { s.Spec.Senders.Default = bob }
+func replaced(s *v1alpha1.TeamTalkServer) { s.UID = "s2" }
 
 // TestDoubt: while TeamTalk does not show what is known, a group is not created.
 func TestDoubt(t *testing.T) {

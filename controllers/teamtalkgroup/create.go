@@ -27,7 +27,12 @@ func (r *Reconciler) create(ctx context.Context, s *scope) (outcome, error) {
 	if err != nil {
 		return proceed, err
 	}
-	found, err := s.talk.Find(ctx, chatgroup.Search{IsMarked: s.group.IsMarked, Known: known})
+	search := chatgroup.Search{IsMarked: s.group.IsMarked, Known: known}
+	attempt := s.group.Status.CreateAttempt
+	if attempt != nil {
+		search.Creator = uint32(attempt.SenderID) // a server that was created again may have another one
+	}
+	found, err := s.talk.Find(ctx, search)
 	provable := s.provableAt()
 	switch {
 	case err != nil:
@@ -35,6 +40,10 @@ func (r *Reconciler) create(ctx context.Context, s *scope) (outcome, error) {
 	case found.Group != 0:
 		s.setGroup(found.Group)
 		return proceed, r.write(ctx, s)
+	case attempt != nil && attempt.ServerUID != string(s.server.UID):
+		return refuse(v1alpha1.ReasonOutcomeUnknown, fmt.Sprintf("an attempt to create the group through an earlier "+
+			"TeamTalkServer %q was not answered: look for the group in the TeamTalk of that, and create another "+
+			"TeamTalkGroup, which adopts the group or creates one", s.server.Name)), nil
 	case found.Doubt != "":
 		return s.retry(v1alpha1.ReasonNoAnswer, "not created yet, as it may exist: "+found.Doubt), nil
 	case found.At.Before(provable):
@@ -72,7 +81,7 @@ func (r *Reconciler) knownGroup(ctx context.Context, s *scope) (uint32, error) {
 
 // attempt records that the group is being created, and creates it.
 func (r *Reconciler) attempt(ctx context.Context, s *scope, members []uint32) (outcome, error) {
-	s.group.Status.CreateAttemptTime = attemptNow()
+	s.group.Status.CreateAttempt = s.attemptNow()
 	setChanging(s.group, "the group is being created")
 	if err := r.write(ctx, s); err != nil {
 		return proceed, err
@@ -93,10 +102,10 @@ func (r *Reconciler) attempt(ctx context.Context, s *scope, members []uint32) (o
 		s.announce(ctx, change, dbproxy.Membership{Current: first, Changed: first})
 		return proceed, r.write(ctx, s)
 	case errors.Is(err, dbproxy.ErrRefused):
-		s.group.Status.CreateAttemptTime = nil
+		s.group.Status.CreateAttempt = nil
 		return refuse(v1alpha1.ReasonGroupCreateFailed, "db_proxy refused to create the group: check its log"), nil
 	case errors.Is(err, dbproxy.ErrNotSent):
-		s.group.Status.CreateAttemptTime = nil
+		s.group.Status.CreateAttempt = nil
 		return s.unanswered(err), nil
 	}
 	return retryAfter(s.settled(), v1alpha1.ReasonNoAnswer,

@@ -56,7 +56,7 @@ func (s *scope) settled() time.Duration {
 // provableAt returns from when a search can prove that no attempt has created the group; zero: there was none.
 func (s *scope) provableAt() time.Time {
 	switch {
-	case s.group.Status.CreateAttemptTime == nil:
+	case s.group.Status.CreateAttempt == nil:
 		return time.Time{}
 	case s.memory.attemptEnded.IsZero(): // it was another process, whose requests may still be executed
 		return s.term.Local.Add(delivery.PeerPatience + s.settled())
@@ -74,7 +74,7 @@ func (s *scope) isAbsent(what string) bool {
 }
 
 func (s *scope) setGroup(id uint32) {
-	s.group.Status.GroupID, s.group.Status.CreateAttemptTime = new(v1alpha1.GroupID(id)), nil
+	s.group.Status.GroupID, s.group.Status.CreateAttempt = new(v1alpha1.GroupID(id)), nil
 }
 
 func (s *scope) setMembers(members []uint32) { s.group.Status.Members = new(int32(len(members))) }
@@ -151,5 +151,9 @@ func refuse(reason, message string) outcome {
 // leave looks again after a time; 0: a watch wakes the group.
 func leave(after time.Duration) outcome { return outcome{action: actionLeave, after: after} }
 
-// attemptNow returns the time of an attempt for the status.
-func attemptNow() *metav1.Time { return new(metav1.Now()) }
+// attemptNow returns an attempt for the status.
+func (s *scope) attemptNow() *v1alpha1.GroupCreateAttempt {
+	return &v1alpha1.GroupCreateAttempt{
+		Time: metav1.Now(), SenderID: v1alpha1.UserID(s.talk.User), ServerUID: string(s.server.UID),
+	}
+}

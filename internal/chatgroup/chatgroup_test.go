@@ -33,6 +33,7 @@ func TestFind(t *testing.T) {
 	tests := map[string]struct {
 		talk      func(*fakechat.TeamTalk)
 		known     uint32
+		creator   uint32
 		want      uint32
 		wantDoubt string // a part; "": none
 		wantErr   error
@@ -48,6 +49,23 @@ func TestFind(t *testing.T) {
 				f.Groups[30].Avatar = "https://a.example/#mark"
 			},
 			want: 30,
+		},
+		"an earlier sender's": {talk: func(f *fakechat.TeamTalk) { f.Groups[7] = group(alice, "#mark", alice) }, creator: alice, want: 7},
+		"another user's, and not an earlier sender's": {
+			talk: func(f *fakechat.TeamTalk) { f.Groups[7] = group(bot, "#mark", alice, bot) }, creator: alice,
+		},
+		"an earlier sender's, beside a known one": {talk: func(f *fakechat.TeamTalk) {
+			f.Groups[6], f.Groups[7] = group(bot, "", bot), group(alice, "#mark", alice)
+		}, creator: alice, known: 6, want: 7},
+		"an earlier sender's, without a known one": {
+			talk: func(f *fakechat.TeamTalk) { f.Groups[6] = group(bot, "", alice) }, creator: alice, known: 6,
+			wantDoubt: "user 1 is in group 6, which is known",
+		},
+		"an earlier sender's, not listed": {
+			talk: func(f *fakechat.TeamTalk) {
+				f.Groups[7], f.Unlisted, f.Sessions = group(alice, "", alice), true, []uint32{9, 7}
+			},
+			creator: alice, wantDoubt: "lists no groups of user 3, who is a member of group 7",
 		},
 		"another user's mark": {talk: func(f *fakechat.TeamTalk) { f.Groups[7] = group(alice, "#mark", bot) }},
 		"known":               {talk: func(f *fakechat.TeamTalk) { f.Groups[7] = group(bot, "", bot) }, known: 7},
@@ -70,6 +88,7 @@ func TestFind(t *testing.T) {
 			}
 			found, err := newClient(f).Find(t.Context(), Search{
 				IsMarked: func(avatar string) bool { return strings.HasSuffix(avatar, "#mark") }, Known: tc.known,
+				Creator: tc.creator,
 			})
 			if !errors.Is(err, tc.wantErr) || found.Group != tc.want {
 				t.Errorf("found %d, %v; want %d, %v", found.Group, err, tc.want, tc.wantErr)

@@ -3,6 +3,7 @@
 package chatgroup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,11 +13,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Search is a search among the groups of the user.
+// Search is a search among the groups of a user.
 type Search struct {
+	// Creator is who may have created the group; 0: the user of the client.
+	Creator uint32
 	// IsMarked reports whether the avatar of a group has the mark that is searched for.
 	IsMarked func(avatar string) bool
-	// Known is the newest group that the user is known to be a member of; 0: none is known.
+	// Known is the newest group that the user of the client is known to be a member of; 0: none is known.
 	Known uint32
 }
 
@@ -31,26 +34,33 @@ type Found struct {
 	Doubt string
 }
 
-// Find searches for a group that the user has created. db_proxy answers with an empty list if its database fails, so a
+// Find searches for a group that a user has created. db_proxy answers with an empty list if its database fails, so a
 // list without the known group proves nothing. Only where no group is known does the directory have to do.
 func (c *Client) Find(ctx context.Context, s Search) (found Found, err error) {
 	found.At = time.Now()
+	s.Creator = cmp.Or(s.Creator, c.User)
 	err = c.read(ctx, func(ctx context.Context, reads dbproxy.Reads) error {
-		ids, err := reads.GroupsOf(ctx, c.User)
+		ids, err := reads.GroupsOf(ctx, s.Creator)
 		if err != nil {
 			return err
 		}
+		own := ids
+		if s.Known != 0 && s.Creator != c.User {
+			if own, err = reads.GroupsOf(ctx, c.User); err != nil {
+				return err
+			}
+		}
 		switch {
-		case s.Known != 0 && !slices.Contains(ids, s.Known):
+		case s.Known != 0 && !slices.Contains(own, s.Known):
 			found.Doubt = fmt.Sprintf("TeamTalk does not show that user %d is in group %d, which is known", c.User, s.Known)
 		case len(ids) == 0:
-			if found.Doubt, err = c.inGroups(ctx, reads); err != nil {
+			if found.Doubt, err = c.inGroups(ctx, reads, s.Creator); err != nil {
 				return err
 			}
 		}
 		shown, err := c.findMarked(ctx, reads, ids, s, &found)
 		if found.Group == 0 && shown < len(ids) && found.Doubt == "" {
-			found.Doubt = fmt.Sprintf("TeamTalk lists %d groups of user %d, and shows %d of them", len(ids), c.User, shown)
+			found.Doubt = fmt.Sprintf("TeamTalk lists %d groups of user %d, and shows %d of them", len(ids), s.Creator, shown)
 		}
 		return err
 	})
@@ -71,7 +81,7 @@ func (c *Client) findMarked(
 		}
 		for id, g := range groups {
 			shown++
-			if g.GetGroupCreatorId() == c.User && s.IsMarked(g.GetGroupAvatar()) {
+			if g.GetGroupCreatorId() == s.Creator && s.IsMarked(g.GetGroupAvatar()) {
 				found.Group = id
 			}
 		}
@@ -82,13 +92,13 @@ func (c *Client) findMarked(
 	return shown, nil
 }
 
-// inGroups returns why an empty list of groups proves nothing; empty: the directory shows the user, and no group of the
-// user's conversations has the user as a member.
-func (c *Client) inGroups(ctx context.Context, reads dbproxy.Reads) (doubt string, err error) {
+// inGroups returns why an empty list of a user's groups proves nothing; empty: the directory shows the user of the
+// client, and no group of the other user's conversations has that user as a member.
+func (c *Client) inGroups(ctx context.Context, reads dbproxy.Reads, user uint32) (doubt string, err error) {
 	if err := c.showsUser(ctx, reads); err != nil {
 		return "", err
 	}
-	sessions, err := reads.RecentSessions(ctx, c.User)
+	sessions, err := reads.RecentSessions(ctx, user)
 	if err != nil {
 		return "", err
 	}
@@ -104,8 +114,8 @@ func (c *Client) inGroups(ctx context.Context, reads dbproxy.Reads) (doubt strin
 			return "", err
 		}
 		for id, g := range groups {
-			if slices.Contains(g.GetGroupMemberList(), c.User) {
-				return fmt.Sprintf("TeamTalk lists no groups of user %d, who is a member of group %d", c.User, id), nil
+			if slices.Contains(g.GetGroupMemberList(), user) {
+				return fmt.Sprintf("TeamTalk lists no groups of user %d, who is a member of group %d", user, id), nil
 			}
 		}
 	}

@@ -205,7 +205,7 @@ func TestGroup(t *testing.T) {
 		t.Fatalf("created %+v", created)
 	}
 	id := created[0].ID
-	if o.Status.GroupID == nil || *o.Status.GroupID != v1alpha1.GroupID(id) || o.Status.CreateAttemptTime != nil ||
+	if o.Status.GroupID == nil || *o.Status.GroupID != v1alpha1.GroupID(id) || o.Status.CreateAttempt != nil ||
 		o.Status.Members == nil || *o.Status.Members != 2 {
 		t.Errorf("status %+v", o.Status)
 	}

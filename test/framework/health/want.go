@@ -60,6 +60,7 @@ var Want = map[string]map[string]Health{
 		v1alpha1.ReasonRecipientNotFound: failed, v1alpha1.ReasonRecipientAmbiguous: failed,
 		v1alpha1.ReasonSenderNotFound: failed, v1alpha1.ReasonGroupNotFound: failed,
 		v1alpha1.ReasonGroupNotAdoptable: failed, v1alpha1.ReasonGroupCreateFailed: failed,
+		v1alpha1.ReasonOutcomeUnknown: failed,
 	},
 	"TeamTalkSchedule": {
 		v1alpha1.ReasonReady: done, v1alpha1.ReasonSuspended: suspended, v1alpha1.ReasonInvalidSchedule: failed,
