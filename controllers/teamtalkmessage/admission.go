@@ -25,8 +25,11 @@ func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 
 // admit waits for older messages of the same conversations, and for slots. The queue wakes it.
 func (r *Reconciler) admit(s *scope) outcome {
-	if s.underWay() || r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.sendable()) {
+	if s.allSubmitted() || r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.sendable()) {
 		return proceed
+	}
+	if s.underWay() {
+		return outcome{action: actionRecordDue, keepsPlace: true}
 	}
 	if s.session.Health().DBProxyConnected > 0 || s.begun() {
 		return requeue(0) // it is soon its turn; and of what may have been sent, the status says more

@@ -134,10 +134,10 @@ func (s *scope) resolved() []delivery.Progress {
 	return slices.DeleteFunc(slices.Clone(s.recipients), isName)
 }
 
-// sendable counts the recipients whose id is known, and that are not done.
+// sendable counts the recipients whose id is known, and that are neither done nor submitted.
 func (s *scope) sendable() (n int) {
 	for _, p := range s.recipients {
-		if p.Resolved() && !p.Done() {
+		if p.Resolved() && !p.Done() && !s.isSubmitted(p) {
 			n++
 		}
 	}
@@ -181,22 +181,28 @@ func withNames(recorded, known []delivery.Progress) []delivery.Progress {
 	return append(all, rest...)
 }
 
-// hasMore reports whether the engine is done with what it has of a message, and has it recorded, while a name was found
-// since: the message is submitted again with it.
-func (r *Reconciler) hasMore(s *scope, snapshot delivery.Snapshot) bool {
-	key := client.ObjectKeyFromObject(s.message)
-	isNew := func(p delivery.Progress) bool {
-		return p.Resolved() && !p.Done() && !slices.ContainsFunc(snapshot.Recipients, func(k delivery.Progress) bool {
-			return k.Recipient == p.Recipient
-		})
+// findLate finds the recipients whose id is recorded, and that the engine does not have: their names were found after
+// the others were submitted. Nothing was sent to them.
+func (s *scope) findLate() {
+	s.late = nil
+	submitted := make(map[v1alpha1.Recipient]bool, len(s.snapshot.Recipients))
+	for _, p := range s.snapshot.Recipients {
+		submitted[p.Recipient] = true
 	}
-	hasNames := s.origin != originSuperseded && s.message.Spec.To.HasNames()
-	if !hasNames || !slices.ContainsFunc(s.recipients, isNew) || r.Engine.Busy(key) {
-		return false
+	for _, p := range s.recipients {
+		if p.Resolved() && !p.Done() && !submitted[p.Recipient] {
+			s.late = append(s.late, p.Recipient)
+		}
 	}
-	own, ok := r.written.Load(key)
-	return !ok || !own.(writtenVersion).isNewer(s.message)
 }
+
+// isSubmitted reports whether the engine has a recipient.
+func (s *scope) isSubmitted(p delivery.Progress) bool {
+	return s.underWay() && p.Resolved() && !slices.Contains(s.late, p.Recipient)
+}
+
+// allSubmitted reports whether the engine has the message with all recipients whose id is known.
+func (s *scope) allSubmitted() bool { return s.underWay() && len(s.late) == 0 }
 
 // queueRecipients returns the entries of the spec, and the recipients that names stand for.
 func queueRecipients(m *v1alpha1.TeamTalkMessage) []v1alpha1.Recipient {

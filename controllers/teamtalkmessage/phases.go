@@ -141,11 +141,13 @@ func checkEarlierDoubts(s *scope) outcome {
 
 // checkSender decides which user the message speaks as. A message under way keeps its sender.
 func checkSender(s *scope) outcome {
-	if s.underWay() {
+	if s.allSubmitted() {
 		return proceed
 	}
 	id := s.server.Spec.Senders.Default
 	switch {
+	case s.underWay():
+		id = v1alpha1.UserID(s.sender)
 	case s.message.Spec.SenderID != nil:
 		id = *s.message.Spec.SenderID
 	case s.origin == originRevision && s.sender != 0:
@@ -156,19 +158,19 @@ func checkSender(s *scope) outcome {
 	}
 	s.sender = uint32(id)
 	if cause := s.server.Spec.Senders.Check(id); cause != nil {
-		s.refuseAll(s.refuse, cause.Reason, cause.Message)
+		s.refuseNew(cause.Reason, cause.Message)
 	}
 	return proceed
 }
 
 // checkRecipients refuses the recipients that can be judged without the directory.
 func checkRecipients(s *scope) outcome {
-	if s.underWay() {
+	if s.allSubmitted() {
 		return proceed
 	}
 	for i, p := range s.recipients {
 		switch {
-		case p.Done(), !p.Resolved():
+		case p.Done(), !p.Resolved(), s.isSubmitted(p):
 		case p.Type == v1alpha1.RecipientUser && p.ID == s.sender:
 			s.refuseNow(i, v1alpha1.ReasonSendToSelf,
 				fmt.Sprintf("user %d is the sender: TeamTalk stores no message to oneself", p.ID))
@@ -183,24 +185,24 @@ func checkRecipients(s *scope) outcome {
 // checkIdempotencyKey refuses what could not be found again without a token: a message with a key, or one that is
 // identified by its name, which a tool may create again.
 func checkIdempotencyKey(s *scope) outcome {
-	if s.underWay() || s.tokens() {
+	if s.allSubmitted() || s.tokens() {
 		return proceed
 	}
 	spec := s.message.Spec
 	switch {
 	case spec.IdempotencyKey != "":
-		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
+		s.refuseNew(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled, and an idempotencyKey needs it: remove the key, or enable it")
 	case s.message.Resends():
-		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
+		s.refuseNew(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled, and onChange: Resend needs it: set Reject, or enable the token")
 	case !s.message.IdentifiedByName():
 	case spec.Content.Audio != nil:
-		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
+		s.refuseNew(v1alpha1.ReasonContentInvalid,
 			"audio has no delivery token, so a message that is created again would be sent again: "+
 				"remove ttlSecondsAfterFinished")
 	default:
-		s.refuseAll(s.refuse, v1alpha1.ReasonContentInvalid,
+		s.refuseNew(v1alpha1.ReasonContentInvalid,
 			"the server's deliveryToken is Disabled; ttlSecondsAfterFinished needs it: remove it, or enable the token")
 	}
 	return proceed
@@ -257,7 +259,9 @@ func endpointRefusal(server *v1alpha1.TeamTalkServer) *metav1.Condition {
 // stageCreateTime gives a message without a token its time, which the status must show before a send. It is another
 // second for each message to a recipient.
 func (r *Reconciler) stageCreateTime(s *scope) outcome {
-	if s.underWay() || s.payload.Data == nil || s.tokens() {
+	// What waits for its payload in the engine is sent as soon as it has that.
+	mayBeSent := s.payload.Data != nil || s.payloadPending != nil || s.underWay()
+	if s.allSubmitted() || !mayBeSent || s.tokens() {
 		return proceed
 	}
 	next := proceed
@@ -265,7 +269,7 @@ func (r *Reconciler) stageCreateTime(s *scope) outcome {
 		p := &s.recipients[i]
 		// A recipient without a recorded attempt was not sent to before it was staged, by any operator.
 		unsent := p.State == v1alpha1.StatePending || p.State == v1alpha1.StateInDoubt && p.Attempts == 0
-		if unsent && p.CreateTime == 0 && p.Resolved() {
+		if unsent && p.CreateTime == 0 && p.Resolved() && !s.isSubmitted(*p) {
 			earliest := time.Unix(max(s.now.Unix(), s.message.CreationTimestamp.Unix()), 0)
 			p.CreateTime = r.Engine.Stage(s.serverKey(), s.sender, p.Recipient, earliest)
 			next = recordFirst

@@ -143,7 +143,7 @@ func (r *Reconciler) readProgress(s *scope) {
 	switch snapshot, ok := r.Engine.Snapshot(s.message.UID); {
 	case !ok:
 	case int32(snapshot.OfRevision) >= s.revision: // the status at hand is older
-	case int32(snapshot.OfRevision) < s.revision-1, s.isBeforeEdit(snapshot), r.hasMore(s, snapshot):
+	case int32(snapshot.OfRevision) < s.revision-1, s.isBeforeEdit(snapshot):
 		// Of a former revision: the answer to the write that has ended it may have been lost.
 		r.Engine.Forget(s.message.UID)
 	default:

@@ -95,7 +95,7 @@ func (s *scope) beginRevision() {
 		return
 	}
 	for i, p := range s.recipients {
-		if p.State == v1alpha1.StatePending && (!s.underWay() || !p.Resolved()) {
+		if p.State == v1alpha1.StatePending && !s.isSubmitted(p) {
 			s.refuseSuperseded(i, v1alpha1.ReasonSuperseded, msgSuperseded)
 		}
 	}

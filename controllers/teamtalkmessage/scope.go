@@ -54,6 +54,8 @@ type scope struct {
 	order queue.Order
 	// snapshot is the engine's; nil: it does not know the message. Set by adopt.
 	snapshot *delivery.Snapshot
+	// late are recipients that the engine does not have, while it has others; see findLate. Set by adopt.
+	late []v1alpha1.Recipient
 	// server is set by resolveServer, where the message's namespace may use it.
 	server *v1alpha1.TeamTalkServer
 	// sender is the snapshot's, or set by checkSender; 0: not known.
@@ -190,6 +192,7 @@ func (s *scope) adopt(snapshot delivery.Snapshot) {
 	s.snapshot, s.sender = &snapshot, snapshot.Sender
 	if s.message.Spec.To.HasNames() || s.origin == originSuperseded {
 		s.recipients = withNames(s.recipients, snapshot.Recipients)
+		s.findLate()
 		return
 	}
 	for i, p := range snapshot.Recipients {
@@ -316,7 +319,7 @@ func (s *scope) refuse(i int, reason, message string) {
 
 // refuseNow is refuse for what no resource can have sent.
 func (s *scope) refuseNow(i int, reason, message string) {
-	if p := &s.recipients[i]; p.State == v1alpha1.StatePending && (!s.underWay() || !p.Resolved()) {
+	if p := &s.recipients[i]; p.State == v1alpha1.StatePending && !s.isSubmitted(*p) {
 		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
 	} else {
 		s.refuseUnsent(p.Recipient, reason, message)
@@ -336,6 +339,15 @@ func (s *scope) refuseAll(refuse func(i int, reason, message string), reason, me
 	for i, p := range s.recipients {
 		if !p.Done() {
 			refuse(i, reason, message)
+		}
+	}
+}
+
+// refuseNew refuses every recipient that is neither done nor submitted.
+func (s *scope) refuseNew(reason, message string) {
+	for i, p := range s.recipients {
+		if !p.Done() && !s.isSubmitted(p) {
+			s.refuse(i, reason, message)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (e *Engine) Start(ctx context.Context) error {
 }
 
 // Submit starts a task and returns its progress. A task that runs goes on, with the server and policy that are
-// declared now. One that was stopped is resumed, with the new Recipients where nothing is in doubt or stored.
+// declared now, and with Recipients that it did not have: their names were found since. One that was stopped is resumed, with the new Recipients where nothing is in doubt or stored.
 // Once the engine drains, a known task stays as it is, to be recorded. Of others, and of a Renewal that comes too
 // late, Submit returns false: it has done nothing.
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
@@ -124,7 +124,15 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	before, known := e.tasks[spec.UID]
 	ended := e.work.Err() != nil
 	if known && (ended || before.renew(spec)) {
+		var added []int
+		if !ended {
+			added = before.add(spec.Recipients, time.Now())
+			e.count(added)
+		}
 		e.mu.Unlock()
+		if len(added) > 0 {
+			e.begin(before, added)
+		}
 		return before.snapshot(), true
 	}
 	if ended || spec.Renewal {
@@ -136,12 +144,16 @@ func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	t.running = len(open)
 	e.tasks[spec.UID] = t
 	e.uids[spec.Key] = spec.UID
-	e.running += len(open)
-	// Counted under the lock, so that Start cannot stop waiting in between.
-	e.unfinished.Add(len(open))
+	e.count(open)
 	e.mu.Unlock()
 	e.begin(t, open)
 	return t.snapshot(), true
+}
+
+// count counts recipients whose delivery begins. It needs mu, so that Start cannot stop waiting in between.
+func (e *Engine) count(open []int) {
+	e.running += len(open)
+	e.unfinished.Add(len(open))
 }
 
 // begin starts the delivery to recipients of a task.
@@ -153,8 +165,8 @@ func (e *Engine) begin(t *task, open []int) {
 	}
 	for n, i := range open {
 		executors[n].engine, executors[n].task, executors[n].index = e, t, i
-		to := t.recipients[i].Recipient
-		submission.Conversations[n] = queue.ConversationOf(t.spec.ServerKey, t.spec.Sender, to)
+		_, p := t.recipient(i)
+		submission.Conversations[n] = queue.ConversationOf(t.spec.ServerKey, t.spec.Sender, p.Recipient)
 	}
 	for n, place := range e.Queue.Submit(submission) {
 		executors[n].place = place

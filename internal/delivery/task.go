@@ -97,8 +97,8 @@ type task struct {
 	// epoch is ctx until what the task waits for may have changed.
 	epoch     context.Context
 	nextEpoch context.CancelFunc
-	// executors are those of the recipients that were not done when it was accepted.
-	executors []executor
+	// executors are those of the recipients that were not done when they were submitted.
+	executors [][]executor
 	// deadline wakes them, also those that wait for a worker; nil: there is none.
 	deadline *time.Timer
 }
@@ -109,6 +109,7 @@ func newTask(work context.Context, spec Task, before *task, now time.Time) *task
 	t := &task{spec: spec, recipients: make([]recipientState, len(spec.Recipients)), revision: 1, accepted: now}
 	t.ctx, t.cancel = context.WithCancel(fairqueue.WithTenant(work, spec.Key.Namespace))
 	t.epoch, t.nextEpoch = context.WithCancel(t.ctx)
+	context.AfterFunc(t.ctx, t.wakeAll)
 	learned := map[v1alpha1.Recipient]recipientState{}
 	if before != nil {
 		before.mu.Lock()
@@ -205,10 +206,34 @@ func (t *task) recipient(i int) (Task, recipientState) {
 // follow has executors woken at the deadline, and when the task is stopped.
 func (t *task) follow(executors []executor) {
 	t.mu.Lock()
-	t.executors = executors
+	defer t.mu.Unlock()
+	t.executors = append(t.executors, executors)
 	t.setDeadline()
-	t.mu.Unlock()
-	context.AfterFunc(t.ctx, t.wakeAll)
+}
+
+// add appends the recipients that the task does not have, and returns the indices of those that are not done. A task
+// that is stopped gets them when it is resumed.
+func (t *task) add(recipients []Progress, now time.Time) (open []int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(recipients) <= len(t.recipients) || t.ctx.Err() != nil {
+		return nil
+	}
+	known := make(map[v1alpha1.Recipient]bool, len(t.recipients))
+	for _, p := range t.recipients {
+		known[p.Recipient] = true
+	}
+	for _, p := range recipients {
+		if !known[p.Recipient] && !p.Done() {
+			open = append(open, len(t.recipients))
+			t.recipients = append(t.recipients, t.spec.resume(recipientState{Progress: p}, now))
+		}
+	}
+	if len(open) > 0 {
+		t.running += len(open)
+		t.revision++
+	}
+	return open
 }
 
 // setDeadline needs mu.
@@ -225,10 +250,12 @@ func (t *task) setDeadline() {
 // wakeAll has all executors decide on their next steps again.
 func (t *task) wakeAll() {
 	t.mu.Lock()
-	executors := t.executors
+	all := slices.Clone(t.executors)
 	t.mu.Unlock()
-	for n := range executors {
-		executors[n].wake()
+	for _, executors := range all {
+		for n := range executors {
+			executors[n].wake()
+		}
 	}
 }
 

@@ -163,6 +163,31 @@ func TestDeparted(t *testing.T) {
 	}
 }
 
+// TestNameFoundLate: who is found while another recipient is under way gets the message then, and once.
+func TestNameFoundLate(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithTeamTalk(t)
+	x.Timeout = namesPatience
+	lost, err := x.TeamTalk.Faults().Add(devserver.Fault{Kind: devserver.Drop, Command: wire.CommandMsgData, To: x.Alice})
+	x.Must(err)
+	m := x.Declare("m", "hello", toNames([]string{login(x.Alice), "newcomer"}))
+	x.Eventually("no request is lost", func() bool { return x.TeamTalk.Faults().FiredByID(lost) > 0 })
+	x.rename(x.Bob, "newcomer") // the names are read again a minute after the first time
+	x.AwaitRows(1)
+	if rows := x.Rows(); rows[0].To != x.Bob {
+		t.Errorf("%+v", rows)
+	}
+	m = x.AwaitMessage(m, "recorded", func(m *v1alpha1.TeamTalkMessage) bool {
+		return statusOf(m, "newcomer").State == v1alpha1.StateRouted
+	})
+	if r := statusOf(m, login(x.Alice)); r.Done() || m.Finished() {
+		t.Errorf("the other recipient: %+v", r)
+	}
+	x.TeamTalk.Faults().Clear()
+	x.checkDelivered(x.AwaitDelivered(m))
+	x.CheckRows(2)
+}
+
 // TestNameOutage: an empty directory says nothing about a name.
 func TestNameOutage(t *testing.T) {
 	t.Parallel()
