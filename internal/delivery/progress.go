@@ -140,6 +140,12 @@ type recipientState struct {
 	unwitnessed bool
 }
 
+// maybeStored reports whether the store has something of the message, or may have.
+func (p recipientState) maybeStored() bool {
+	isUnknown := p.State == v1alpha1.StateInDoubt || p.Reason == v1alpha1.ReasonOutcomeUnknown
+	return isUnknown || p.MessageID != 0 || len(p.Earlier) > 0
+}
+
 // fail ends the delivery to the recipient.
 func (p recipientState) fail(reason, message string) recipientState {
 	p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message

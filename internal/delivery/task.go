@@ -176,11 +176,11 @@ func (t *task) forget() (ended bool) {
 	return t.running == 0
 }
 
-// isUnrecorded reports whether something was sent of which no status shows the end.
+// isUnrecorded reports whether something was sent, by this operator or an earlier one, of which no status shows the end.
 func (t *task) isUnrecorded() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	sent := func(p recipientState) bool { return p.Attempts > 0 }
+	sent := func(p recipientState) bool { return p.Attempts > 0 || p.fromPriorTerm && p.maybeStored() }
 	return slices.ContainsFunc(t.recipients, sent) && (t.recorded < t.revision || len(t.unfinished()) > 0)
 }
 
