@@ -327,7 +327,7 @@ type TeamTalkMessageStatus struct {
 
 	// text identifies the text that may be in the store. It is recorded before the first send of a revision, and of
 	// a text from a ConfigMap if the message has an idempotencyKey or a ttlSecondsAfterFinished, or the text takes
-	// several segments. Another text replaces it only when the store proves that nothing of it was stored.
+	// several segments. Of other texts that take several segments, it is recorded with the first status. Another text replaces it only when the store proves that nothing of it was stored.
 	// +optional
 	Text *RecordedText `json:"text,omitempty"`
 

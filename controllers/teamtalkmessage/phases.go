@@ -321,7 +321,8 @@ func taskOf(s *scope) delivery.Task {
 		Identity: s.identity(),
 		Server:   s.session, ServerKey: s.serverKey(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(),
-		Split:          s.message.Spec.LongText == v1alpha1.LongTextSplit,
+		// Of a former revision with several segments, the text is recorded.
+		Split:          s.message.Spec.LongText == v1alpha1.LongTextSplit && s.origin != originSuperseded,
 		Policy:         policy,
 		Order:          s.order,
 		Recipients:     s.resolved(),

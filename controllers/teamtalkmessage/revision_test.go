@@ -4,6 +4,7 @@ package teamtalkmessage
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -227,5 +228,71 @@ func TestSupersededStatus(t *testing.T) {
 	setStatus(s, nil, noon)
 	if st := m.Status; st.Finished || m.Finished() || st.Counts.Failed != 0 || st.Revisions[0].Superseded != 1 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestSegmentsOfSpec: a text in the spec that takes several segments is recorded with the first status, so that they
+// are counted after an edit, whatever the edited spec says of long texts.
+func TestSegmentsOfSpec(t *testing.T) {
+	long := strings.Repeat("0123456789", 700)
+	for name, tc := range map[string]struct {
+		text     string
+		longText v1alpha1.LongText
+		want     int
+	}{
+		"several segments": {long, v1alpha1.LongTextSplit, 3},
+		"one segment":      {"short", v1alpha1.LongTextSplit, 0},
+		"refused":          {long, v1alpha1.LongTextReject, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := resent()
+			m.Status, m.Generation = v1alpha1.TeamTalkMessageStatus{}, 1
+			m.Spec.OnChange, m.Spec.LongText, m.Spec.Content.Text = v1alpha1.OnChangeReject, tc.longText, &tc.text
+			s := newScope(m, leadership.Term{Clean: true}, noon)
+			s.adopt(delivery.Snapshot{Running: true, Accepted: noon, Sender: 1, Recipients: []delivery.Progress{
+				user(2, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer), user(3, v1alpha1.StatePending, ""),
+			}})
+			setStatus(s, nil, noon)
+			if tc.want == 0 != (m.Status.Text == nil) {
+				t.Fatalf("recorded: %+v", m.Status.Text)
+			}
+			m.Generation, m.Spec.OnChange, m.Spec.Content.Text = 2, v1alpha1.OnChangeResend, new("new")
+			m.Spec.LongText, m.Spec.RetryLimit = v1alpha1.LongTextReject, new(int32)
+			if tc.longText == v1alpha1.LongTextReject {
+				m.Spec.LongText = v1alpha1.LongTextSplit
+			}
+			s = newScope(m, leadership.Term{Start: metav1.NewTime(noon.Add(time.Minute)), Local: noon.Add(time.Minute)}, noon)
+			s.server = &v1alpha1.TeamTalkServer{}
+			s.server.Spec.MaxReplicaLagSeconds = new(int32)
+			supersede(s)
+			if task := taskOf(s); len(task.Payload.Digests) != tc.want || task.Split || !task.PayloadPending {
+				t.Errorf("%d segments, split %v", len(task.Payload.Digests), task.Split)
+			}
+			setStatus(s, nil, noon)
+			if tc.want == 0 != (m.Status.Text == nil) {
+				t.Errorf("recorded then: %+v", m.Status.Text)
+			}
+		})
+	}
+}
+
+// TestSegmentsOfSpecFirst: where the status would let the message be edited, its segments are recorded before a send.
+func TestSegmentsOfSpecFirst(t *testing.T) {
+	m := resent(ofUser(2, v1alpha1.StatePending, ""), ofUser(3, v1alpha1.StatePending, ""))
+	m.Status.Text, m.Status.Revisions, m.Spec.OnChange = nil, nil, v1alpha1.OnChangeReject
+	m.Spec.LongText, m.Spec.Content.Text = v1alpha1.LongTextSplit, new(strings.Repeat("0123456789", 700))
+	m.Status.ObservedGeneration, m.Status.SpecDigest = m.Generation, specDigest(m)
+	s := newScope(m, leadership.Term{Clean: true}, noon)
+	s.server = &v1alpha1.TeamTalkServer{}
+	s.server.Spec.DeliveryToken = v1alpha1.DeliveryTokenEnabled
+	if out := makePayload(s); out != recordFirst {
+		t.Errorf("%+v", out)
+	}
+	setStatus(s, nil, noon)
+	s = newScope(m, leadership.Term{Clean: true}, noon)
+	s.server = &v1alpha1.TeamTalkServer{}
+	s.server.Spec.DeliveryToken = v1alpha1.DeliveryTokenEnabled
+	if out := makePayload(s); out != proceed {
+		t.Errorf("again: %+v", out)
 	}
 }

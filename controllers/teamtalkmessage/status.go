@@ -51,6 +51,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	case edited:
 		st.SenderID = nil // it may be another one now
 	}
+	s.identifySegments()
 	if st.Text = s.text; o.finished && st.NothingStored() {
 		st.Text = nil
 	}

@@ -24,7 +24,14 @@ func identifiesText(m *v1alpha1.TeamTalkMessage) bool {
 // otherwise no other resource has its token, and a row with the token is adopted whatever its text. known: the text is
 // at hand.
 func (s *scope) recordText(known bool) outcome {
-	if s.message.Spec.Content.Audio != nil || s.message.Spec.Content.TextFrom == nil && !hasRevisions(s.message) {
+	if s.message.Spec.Content.Audio != nil {
+		return proceed
+	}
+	if s.message.Spec.Content.TextFrom == nil && !hasRevisions(s.message) {
+		s.identifySegments()
+		if st := s.message.Status; st.SpecDigest != "" && !reflect.DeepEqual(s.text, st.Text) {
+			return recordFirst // it could be edited already
+		}
 		return proceed
 	}
 	next := proceed
@@ -45,6 +52,21 @@ func (s *scope) recordText(known bool) outcome {
 	}
 	s.payload.Digests = content.Digests(s.text)
 	return next
+}
+
+// identifySegments identifies a text in the spec that takes several segments. Every status shows it that does not keep
+// the message from being edited with onChange: Resend: then the spec does not tell any more how many segments the former
+// revision had.
+func (s *scope) identifySegments() {
+	m := s.message
+	isOther := m.Spec.Content.Text == nil || hasRevisions(m) || s.origin == originSuperseded
+	if isOther || s.text != nil || !s.tokens() {
+		return
+	}
+	text := []byte(*m.Spec.Content.Text)
+	if payload, cause := content.Payload(m.Spec, text, true); cause == nil && len(payload.Rest) > 0 {
+		s.text = content.Identify(text, payload)
+	}
 }
 
 // hasSegments reports whether segments of the recorded text may be stored, for any recipient: the others get the same.

@@ -76,3 +76,24 @@ func TestRevisionOfAnotherText(t *testing.T) {
 		h.deliver(spec, 2*time.Minute, tc.want)
 	})
 }
+
+// TestSupersededSegments: of a text that is recorded, what the store holds decides whether all of it was sent.
+func TestSupersededSegments(t *testing.T) {
+	runEach(t, map[string]struct {
+		stored int
+		want   result
+	}{
+		"all":  {3, result{v1alpha1.StateRouted, v1alpha1.ReasonAdopted, counts{0, 3, 3}}},
+		"some": {2, result{v1alpha1.StateFailed, v1alpha1.ReasonSuperseded, counts{0, 2, 2}}},
+	}, func(h *harness, tc struct {
+		stored int
+		want   result
+	}) {
+		spec := h.split(tc.stored)
+		takenOver(&spec)
+		spec.Payload, spec.Split, spec.PayloadPending = recordedOnly(spec.Payload), false, true
+		spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{toAlice: {Reason: v1alpha1.ReasonSuperseded}}
+		h.submit(spec)
+		h.wantEnd("m", 4*time.Minute, tc.want)
+	})
+}
