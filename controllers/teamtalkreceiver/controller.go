@@ -43,6 +43,8 @@ const (
 	cacheLag = 200 * time.Millisecond
 	// A receiver's messages are listed at intervals of half its time to live, within these bounds.
 	minExpiryInterval, maxExpiryInterval = 10 * time.Second, time.Hour
+	// loginNameRetry is when the sender's login name is asked for again, and loginNameTimeout how long TeamTalk may take.
+	loginNameRetry, loginNameTimeout = 10 * time.Second, 2 * time.Second
 )
 
 // Reconciler reconciles TeamTalkReceivers.
@@ -56,6 +58,8 @@ type Reconciler struct {
 	// Wake enqueues a receiver whose Secret has changed.
 	Wake     *apiwatch.Trigger
 	Recorder events.EventRecorder
+	// LoginName returns the login name of a TeamTalk user; "": it is not known now.
+	LoginName func(ctx context.Context, server types.NamespacedName, user uint32) string
 }
 
 // SetupWithManager adds the controller to the manager.
@@ -83,6 +87,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	isChecked := true
+	if cause == nil {
+		cause, isChecked = r.checkSenderName(ctx, o)
+	}
 	before := o.DeepCopy()
 	setReady(o, cause)
 	setServed(o)
@@ -99,7 +107,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			r.Recorder.Eventf(o, nil, kind, ready.Reason, "Check", "%s", ready.Message)
 		}
 	}
-	return r.deleteExpired(ctx, o)
+	result, err := r.deleteExpired(ctx, o)
+	if !isChecked {
+		result.RequeueAfter = min(result.RequeueAfter, loginNameRetry)
+	}
+	return result, err
 }
 
 // checkReceiver returns what the user has to fix first; nil: nothing.
@@ -142,10 +154,7 @@ func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiv
 	if err != nil {
 		return nil, err
 	}
-	sender := server.Spec.Senders.Default
-	if o.Spec.SenderID != nil {
-		sender = *o.Spec.SenderID
-	}
+	sender := senderOf(o, server)
 	if cause := server.Spec.Senders.Check(sender); cause != nil {
 		return cause, nil
 	}

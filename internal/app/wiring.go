@@ -87,7 +87,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	err = errors.Join(
 		addAll(mgr, terms, serverSecrets, configMaps, sessions, receipts, engine, dog),
 		servers.SetupWithManager(mgr), messages.SetupWithManager(ctx, mgr), groups.SetupWithManager(ctx, mgr),
-		setUpReceivers(mgr, live, recorder, watchLog), setUpSchedules(mgr, live, recorder, statuses.scheduled),
+		setUpReceivers(mgr, live, recorder, sessions, watchLog), setUpSchedules(mgr, live, recorder, statuses.scheduled),
 		mgr.AddReadyzCheck("caches", caches.Check), mgr.AddHealthzCheck("watchdog", dog.Check),
 	)
 	if err != nil {
@@ -100,13 +100,37 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	return c, err
 }
 
-func setUpReceivers(mgr manager.Manager, live client.WithWatch, recorder events.EventRecorder, log logr.Logger) error {
+func setUpReceivers(
+	mgr manager.Manager, live client.WithWatch, recorder events.EventRecorder, sessions *connection.Manager,
+	log logr.Logger,
+) error {
 	wake := &apiwatch.Trigger{}
 	secrets := apiwatch.NewObjects(live, "Secret", log, wake.Wake)
 	receivers := &teamtalkreceiver.Reconciler{
 		Client: mgr.GetClient(), Live: live, Secrets: secrets, Wake: wake, Recorder: recorder,
+		LoginName: loginNames(sessions),
 	}
 	return errors.Join(addAll(mgr, secrets), receivers.SetupWithManager(mgr))
+}
+
+// loginNames returns a function for teamtalkreceiver.Reconciler.LoginName.
+func loginNames(sessions *connection.Manager) func(context.Context, types.NamespacedName, uint32) string {
+	return func(ctx context.Context, server types.NamespacedName, user uint32) string {
+		session, ok := sessions.Get(server)
+		if !ok {
+			return ""
+		}
+		path, done, err := session.Path()
+		if err != nil {
+			return ""
+		}
+		defer done()
+		users, err := path.Users(ctx, user, []uint32{user})
+		if err != nil {
+			return ""
+		}
+		return users[user].GetUserRealName()
+	}
 }
 
 // sessionOf returns a function for teamtalkgroup.Reconciler.Session.

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package teamtalkreceiver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
+)
+
+// senderOf returns the TeamTalk user that the messages of a receiver speak as.
+func senderOf(o *v1alpha1.TeamTalkReceiver, server *v1alpha1.TeamTalkServer) v1alpha1.UserID {
+	if o.Spec.SenderID != nil {
+		return *o.Spec.SenderID
+	}
+	return server.Spec.Senders.Default
+}
+
+// checkSenderName returns why the messages of a valid receiver would go to their own sender, whom it names; nil: they do
+// not. Without a connection to TeamTalk this is not known, and not checked.
+func (r *Reconciler) checkSenderName(
+	ctx context.Context, o *v1alpha1.TeamTalkReceiver,
+) (_ *v1alpha1.Cause, isChecked bool) {
+	names := slices.Clone(o.Spec.To.UserNames)
+	if o.Spec.Allow != nil {
+		names = append(names, o.Spec.Allow.UserNames...)
+	}
+	if len(names) == 0 {
+		return nil, true
+	}
+	server, err := tenancy.FindServer(ctx, r.Client, o.ServerKey(), o.Namespace)
+	if err != nil {
+		return nil, false
+	}
+	sender := senderOf(o, server)
+	ctx, cancel := context.WithTimeout(ctx, loginNameTimeout)
+	defer cancel()
+	name := r.LoginName(ctx, client.ObjectKeyFromObject(server), uint32(sender))
+	if name == "" || !slices.Contains(names, name) {
+		return nil, name != ""
+	}
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonSendToSelf, Message: fmt.Sprintf(
+		"%q is the login name of the sender, user %d: TeamTalk stores no message to oneself; "+
+			"remove it from to.userNames and allow.userNames, or set another senderID", name, sender)}, true
+}
