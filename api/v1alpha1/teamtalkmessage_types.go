@@ -325,10 +325,10 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
-	// text identifies the text that may be in the store. It is recorded before the first send of a revision, and of
-	// a text from a ConfigMap if the message has an idempotencyKey or a ttlSecondsAfterFinished, or the text takes
-	// several segments. Of other texts that take several segments, it is recorded with the first status. Another text replaces it only when the store proves that nothing of it was stored.
-	// +optional
+	// text identifies the text that may be in the store. It is recorded before the first send of a revision, and of a
+	// text from a ConfigMap if the message has an idempotencyKey or a ttlSecondsAfterFinished, or the text takes several
+	// segments. Of other texts that take several segments, it is recorded with the first status. Another text replaces
+	// it only when the store proves that nothing of it was stored. +optional
 	Text *RecordedText `json:"text,omitempty"`
 
 	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled. A value of more than 253

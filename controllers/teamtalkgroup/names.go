@@ -33,7 +33,8 @@ func (r *Reconciler) resolveNames(s *scope) outcome {
 		return proceed
 	}
 	query := delivery.NameQuery{
-		Requester: nameRequester(key), Wake: func() { r.Wake.Wake(key) }, Server: s.talk.TeamTalk, Sender: s.talk.User,
+		Requester: nameRequester(key), Wake: func() { r.Wake.Wake(key) },
+		Server: s.talk.TeamTalk, ServerKey: client.ObjectKeyFromObject(s.server), Sender: s.talk.User,
 		ReplicaLag: delivery.PolicyOf(s.server, 0).ReplicaLag,
 	}
 	for _, name := range names {

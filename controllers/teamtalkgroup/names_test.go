@@ -89,7 +89,7 @@ func TestNamesRefused(t *testing.T) {
 	}{
 		"unknown": {
 			names: []string{"carol", "alice", "dave"}, open: v1alpha1.ReasonNoAnswer, want: v1alpha1.ReasonRecipientNotFound,
-			part: `nothing is changed: no user has the login name "carol"; users who have left have none (1 more names`,
+			part: `nothing is changed: no user has the login name "carol"; a user who has left may have had it (1 more names`,
 			fix:  func(f *fakechat.TeamTalk) { f.Users[9], f.Users[10], f.Names[9], f.Names[10] = 0, 0, "carol", "dave" },
 		},
 		"who has left": {

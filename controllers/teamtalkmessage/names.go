@@ -33,7 +33,8 @@ func (r *Reconciler) resolveNames(s *scope) outcome {
 	}
 	key := client.ObjectKeyFromObject(s.message)
 	answer := r.Engine.ResolveNames(delivery.NameQuery{
-		Requester: nameRequester(key), Wake: func() { r.Wake.Wake(key) }, Server: s.session, Sender: s.sender,
+		Requester: nameRequester(key), Wake: func() { r.Wake.Wake(key) },
+		Server: s.session, ServerKey: s.serverKey(), Sender: s.sender,
 		ReplicaLag: delivery.PolicyOf(s.server, 0).ReplicaLag, Names: names,
 	})
 	switch {

@@ -54,9 +54,9 @@ func (s *scope) recordText(known bool) outcome {
 	return next
 }
 
-// identifySegments identifies a text in the spec that takes several segments. Every status shows it that does not keep
-// the message from being edited with onChange: Resend: then the spec does not tell any more how many segments the former
-// revision had.
+// identifySegments identifies a text in the spec that takes several segments. Every status shows it that does not
+// keep the message from being edited with onChange: Resend: then the spec does not tell any more how many segments
+// the former revision had.
 func (s *scope) identifySegments() {
 	m := s.message
 	isOther := m.Spec.Content.Text == nil || hasRevisions(m) || s.origin == originSuperseded

@@ -21,8 +21,8 @@ func senderOf(o *v1alpha1.TeamTalkReceiver, server *v1alpha1.TeamTalkServer) v1a
 	return server.Spec.Senders.Default
 }
 
-// checkSenderName returns why the messages of a valid receiver would go to their own sender, whom it names; nil: they do
-// not. Without a connection to TeamTalk this is not known, and not checked.
+// checkSenderName refuses a valid receiver that names its own sender; nil: it does not. Without a connection to
+// TeamTalk this is not known, and not checked.
 func (r *Reconciler) checkSenderName(
 	ctx context.Context, o *v1alpha1.TeamTalkReceiver,
 ) (_ *v1alpha1.Cause, isChecked bool) {

@@ -37,7 +37,7 @@ func TestDeletedUnrecorded(t *testing.T) {
 		"its key is searched for": {talk: unreadable("list"), edit: func(spec *Task) { spec.Identity = Identity{Namespace: "chat", Key: "k"} }},
 	}, func(h *harness, tc scenario) {
 		var got []v1alpha1.RecipientState
-		h.Engine.Deleted = func(_ types.NamespacedName, _ types.UID, s Snapshot) {
+		h.Deleted = func(_ types.NamespacedName, _ types.UID, s Snapshot) {
 			for _, p := range s.Recipients {
 				got = append(got, p.State)
 			}

@@ -116,9 +116,9 @@ func (e *Engine) Start(ctx context.Context) error {
 }
 
 // Submit starts a task and returns its progress. A task that runs goes on, with the server and policy that are
-// declared now, and with Recipients that it did not have: their names were found since. One that was stopped is resumed, with the new Recipients where nothing is in doubt or stored.
-// Once the engine drains, a known task stays as it is, to be recorded. Of others, and of a Renewal that comes too
-// late, Submit returns false: it has done nothing.
+// declared now, and with Recipients that it did not have: their names were found since. One that was stopped is
+// resumed, with the new Recipients where nothing is in doubt or stored. Once the engine drains, a known task stays as
+// it is, to be recorded. Of others, and of a Renewal that comes too late, Submit returns false: it has done nothing.
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]

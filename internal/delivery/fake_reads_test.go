@@ -4,6 +4,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -39,7 +40,7 @@ func (f *talk) Users(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wir
 	found := map[uint32]*wire.UserInfo{}
 	for _, id := range ids {
 		if f.users[id] {
-			found[id] = &wire.UserInfo{UserId: proto.Uint32(id), Status: proto.Uint32(2)}
+			found[id] = &wire.UserInfo{UserId: proto.Uint32(id), UserRealName: proto.String(f.logins[id]), Status: proto.Uint32(2)}
 			if f.departed[id] {
 				found[id].Status = proto.Uint32(wire.UserStatusDeparted)
 			}
@@ -71,7 +72,11 @@ func (f *talk) ScanUsers(_ context.Context, _ uint32, to dbproxy.UserScanner) er
 	<-elapsed(f.usersTake)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.read("all users"); err != nil {
+	err := f.read("all users")
+	if !errors.Is(err, dbproxy.ErrNotSent) {
+		f.scans = append(f.scans, time.Now())
+	}
+	if err != nil {
 		return err
 	}
 	to.Begin()
@@ -79,6 +84,9 @@ func (f *talk) ScanUsers(_ context.Context, _ uint32, to dbproxy.UserScanner) er
 		if !f.departed[id] {
 			to.User(id, []byte(name))
 		}
+	}
+	if f.scanned != nil {
+		f.scanned()
 	}
 	return nil
 }

@@ -104,8 +104,11 @@ type talk struct {
 	departed   map[uint32]bool
 	// hiddenGroup is listed among a user's groups, and not shown.
 	hiddenGroup uint32
-	// usersTake is how long reading all users takes.
+	// usersTake is how long reading all users takes, and scans are when they were asked for. scanned, where set, is called
+	// after the last of them.
 	usersTake time.Duration
+	scans     []time.Time
+	scanned   func()
 	rows      []stored
 	keys      cipher.Keys
 	down      bool

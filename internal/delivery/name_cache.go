@@ -5,10 +5,12 @@ package delivery
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
@@ -16,14 +18,16 @@ import (
 )
 
 const (
-	// userNamesTTL is how long the names of all users are used, and how often they are read at most.
+	// userNamesTTL is how long the names of all users are used, and the least time between two requests for them.
 	userNamesTTL = time.Minute
 	// groupNamesTTL is the same for the names of a sender's groups.
 	groupNamesTTL = 10 * time.Second
+	// pacedGrace is from when the status says that names are not read yet because they were read before.
+	pacedGrace = 5 * time.Second
 )
 
 var (
-	// nameBackoff is between reads of names that fail.
+	// nameBackoff is between reads of the names of groups that fail.
 	nameBackoff = backoff{time.Second, time.Minute}
 	// unsentNameBackoff is while there is no connection.
 	unsentNameBackoff = backoff{500 * time.Millisecond, 2 * time.Second}
@@ -31,7 +35,9 @@ var (
 
 // Messages of what waits for names.
 const (
-	msgNoNames      = "TeamTalk does not show its users or groups; its database may be down"
+	msgNoGroupNames = "TeamTalk does not show the sender's groups; its database may be down"
+	msgNoUserNames  = "TeamTalk does not show its users; its database may be down. They are asked for once a minute"
+	msgNamesPaced   = "waits for the names of all users, which are asked for once a minute"
 	msgTooManyNames = "TeamTalk has too many users or groups to be searched for names: use ids"
 )
 
@@ -42,11 +48,28 @@ var errNoNames = errors.New("the directory shows nothing")
 type nameCache struct {
 	reads sync.WaitGroup
 
-	mu sync.Mutex
-	// since is from when resources have needed names.
-	since map[NameRequester]time.Time
+	mu    sync.Mutex
+	needs map[NameRequester]*nameNeeds
 	views map[nameViewKey]*nameView
-	ended bool
+	// userReads outlive the sessions of a server.
+	userReads map[types.NamespacedName]userRead
+	ended     bool
+}
+
+// nameNeeds are those of a resource with names.
+type nameNeeds struct {
+	// since is from when it has needed them.
+	since  time.Time
+	server Directory
+	// absentSince is when the names of the server were read that lacked one first.
+	absentSince map[v1alpha1.Recipient]time.Time
+}
+
+// userRead is the last request for all users of a server.
+type userRead struct {
+	// ended is when it was answered, or given up. It was sent before.
+	ended   time.Time
+	running bool
 }
 
 // nameViewKey identifies the names of all users, or those of the groups of a sender.
@@ -59,25 +82,29 @@ type nameViewKey struct {
 // nameView is what is known of the names of a key.
 type nameView struct {
 	nameViewKey
+	serverKey types.NamespacedName
 	// sender is the user who asks.
 	sender uint32
-	lag    time.Duration
 	ttl    time.Duration
-	// latest is the last answer, and before an earlier one: by at least the replica lag, as soon as there is one.
-	latest, before *nameRead
+	// latest is the last answer. It is dropped before the next one is read: two of them take too much memory.
+	latest *nameRead
+	// absent are names of users that the last answer lacked. Among those who have left, they are looked for next.
+	absent map[string]struct{}
 	// failure is why there was no answer since; failures counts those in a row.
 	failure  *v1alpha1.Cause
 	failures int32
 	// waiting are called after the next read.
 	waiting map[NameRequester]func()
-	// reading: a read is under way, or scheduled.
+	// reading: a read is under way, or scheduled for next.
 	reading  bool
+	next     time.Time
 	lastUsed time.Time
 }
 
 // nameRead is an answer, and when it was asked for.
 type nameRead struct {
 	nameTable
+	departedUsers
 	at time.Time
 }
 
@@ -88,11 +115,14 @@ func (d *nameCache) view(q NameQuery, kind v1alpha1.RecipientType, now time.Time
 	}
 	v := d.views[key]
 	if v == nil {
-		v = &nameView{nameViewKey: key, ttl: ttl, waiting: map[NameRequester]func(){}}
+		v = &nameView{
+			nameViewKey: key, serverKey: q.ServerKey, ttl: ttl,
+			waiting: map[NameRequester]func(){}, absent: map[string]struct{}{},
+		}
 		d.views[key] = v
 		d.expire(v)
 	}
-	v.sender, v.lag, v.lastUsed = q.Sender, q.ReplicaLag, now
+	v.sender, v.lastUsed = q.Sender, now
 	return v
 }
 
@@ -109,6 +139,9 @@ func (d *nameCache) expire(v *nameView) {
 			return
 		}
 		delete(d.views, v.nameViewKey)
+		if v.groupsOf == 0 && d.untilPaced(v, time.Now()) <= 0 {
+			delete(d.userReads, v.serverKey)
+		}
 	})
 }
 
@@ -127,22 +160,56 @@ func (e *Engine) awaitNames(v *nameView, q NameQuery) {
 	switch {
 	case v.failures > 0 && v.failure.Reason == v1alpha1.ReasonServerNotReady:
 		wait = e.environmentAt(now).backoff(unsentNameBackoff, v.failures).Sub(now)
+	case v.groupsOf == 0: // see untilPaced
 	case v.failures > 0:
 		wait = e.environmentAt(now).backoff(nameBackoff, v.failures).Sub(now)
 	case v.latest != nil:
 		wait = v.latest.at.Add(v.ttl).Sub(now)
 	}
-	if wait <= 0 {
-		e.names.reads.Go(func() { e.readNames(v) })
+	e.readNamesAfter(v, max(wait, e.names.untilPaced(v, now)))
+}
+
+// untilPaced returns how long it takes until all users may be asked for again, whatever has become of the last request:
+// db_proxy works on it, and sends it, even if nobody waits for it any more. The cache is locked.
+func (d *nameCache) untilPaced(v *nameView, now time.Time) time.Duration {
+	last, known := d.userReads[v.serverKey]
+	switch {
+	case v.groupsOf != 0 || !known:
+		return 0
+	case last.running:
+		return time.Second
+	}
+	return last.ended.Add(userNamesTTL).Sub(now)
+}
+
+// readNamesAfter reads the names of a view after a time, or later: another session of the server may have asked for
+// them meanwhile. The cache is locked.
+func (e *Engine) readNamesAfter(v *nameView, wait time.Duration) {
+	d := &e.names
+	if v.next = time.Now().Add(wait); wait > 0 {
+		time.AfterFunc(wait, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if !d.ended {
+				e.readNamesAfter(v, d.untilPaced(v, time.Now()))
+			}
+		})
 		return
 	}
-	time.AfterFunc(wait, func() {
-		e.names.mu.Lock()
-		defer e.names.mu.Unlock()
-		if !e.names.ended {
-			e.names.reads.Go(func() { e.readNames(v) })
-		}
-	})
+	v.latest = nil
+	before := d.userReads[v.serverKey]
+	if v.groupsOf == 0 {
+		d.userReads[v.serverKey] = userRead{ended: before.ended, running: true}
+	}
+	d.reads.Go(func() { e.readNames(v, before) })
+}
+
+// notRead says why the names of a view are not known; nil: they are being read. The cache is locked.
+func (v *nameView) notRead(now time.Time) *v1alpha1.Cause {
+	if v.failure == nil && v.next.Sub(now) > pacedGrace {
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotReady, Message: msgNamesPaced}
+	}
+	return v.failure
 }
 
 func (e *Engine) environmentAt(now time.Time) environment {
@@ -157,27 +224,30 @@ func (d *nameCache) end() {
 	d.reads.Wait()
 }
 
-// readNames reads the names of a view, and wakes who waits for them.
-func (e *Engine) readNames(v *nameView) {
+// readNames reads the names of a view, and wakes who waits for them. before is the last request for all users.
+func (e *Engine) readNames(v *nameView, before userRead) {
 	d := &e.names
 	d.mu.Lock()
-	sender := v.sender
+	sender, wanted := v.sender, v.absent
+	v.absent = map[string]struct{}{}
 	d.mu.Unlock()
 	read := &nameRead{at: time.Now()}
-	err := v.fetch(e.base, sender, &read.nameTable)
-	if err == nil {
-		err = read.finish()
-	}
+	err := v.fetch(e.base, sender, wanted, read)
 	d.mu.Lock()
 	v.reading = false
-	if err == nil {
-		if v.before == nil || v.latest.at.Sub(v.before.at) >= v.lag {
-			v.before = v.latest
+	if v.groupsOf == 0 {
+		last := userRead{ended: time.Now()}
+		if errors.Is(err, dbproxy.ErrNotSent) {
+			last = before
 		}
+		d.userReads[v.serverKey] = last
+	}
+	if err == nil {
 		v.latest, v.failure, v.failures = read, nil, 0
 	} else {
 		v.failures++
-		v.failure = nameFailure(err)
+		v.failure = v.nameFailure(err)
+		maps.Copy(v.absent, wanted)
 	}
 	woken := v.waiting
 	v.waiting = map[NameRequester]func(){}
@@ -187,32 +257,41 @@ func (e *Engine) readNames(v *nameView) {
 	}
 }
 
-func nameFailure(err error) *v1alpha1.Cause {
+func (v *nameView) nameFailure(err error) *v1alpha1.Cause {
 	switch {
 	case errors.Is(err, dbproxy.ErrNotSent):
 		return &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotReady, Message: msgNotConnected}
 	case errors.Is(err, errTableFull), errors.Is(err, dbproxy.ErrTooLong):
 		return &v1alpha1.Cause{Reason: v1alpha1.ReasonNoAnswer, Message: msgTooManyNames}
+	case v.groupsOf != 0:
+		return &v1alpha1.Cause{Reason: v1alpha1.ReasonNoAnswer, Message: msgNoGroupNames}
 	}
-	return &v1alpha1.Cause{Reason: v1alpha1.ReasonNoAnswer, Message: msgNoNames}
+	return &v1alpha1.Cause{Reason: v1alpha1.ReasonNoAnswer, Message: msgNoUserNames}
 }
 
-// fetch reads the names of the view.
-func (v *nameView) fetch(ctx context.Context, sender uint32, into *nameTable) error {
+// fetch reads the names of the view. Wanted ones that no user has are looked for among those who have left.
+func (v *nameView) fetch(ctx context.Context, sender uint32, wanted map[string]struct{}, into *nameRead) error {
 	path, done, err := v.server.Path()
 	if err != nil {
 		return err
 	}
 	defer done()
 	if v.groupsOf != 0 {
-		return fetchGroupNames(ctx, path, v.groupsOf, into)
+		if err := fetchGroupNames(ctx, path, v.groupsOf, &into.nameTable); err != nil {
+			return err
+		}
+		return into.finish()
 	}
-	if err := path.ScanUsers(ctx, sender, into); err != nil {
+	if err := path.ScanUsers(ctx, sender, &into.nameTable); err != nil {
 		return err
 	}
 	if len(into.entries) == 0 && !into.full {
 		return errNoNames
 	}
+	if err := into.finish(); err != nil {
+		return err
+	}
+	into.departedUsers = searchDeparted(ctx, path, sender, &into.nameTable, wanted)
 	return nil
 }
 

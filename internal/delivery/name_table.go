@@ -16,7 +16,7 @@ const (
 	// maxNameLen is longer, in bytes, than any name in the API.
 	maxNameLen = 1 << 10
 	// maxTableBytes limits what a table takes. One of 20,000 users with names of 12 bytes takes half a megabyte.
-	maxTableBytes = 8 << 20
+	maxTableBytes = 4 << 20
 )
 
 // errTableFull reports that a directory is too large to be held.

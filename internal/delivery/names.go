@@ -18,6 +18,8 @@ type NameQuery struct {
 	// Wake is called when more is known. It must not block.
 	Wake   func()
 	Server Directory
+	// ServerKey names the TeamTalkServer.
+	ServerKey types.NamespacedName
 	// Sender is the user whose groups are searched.
 	Sender uint32
 	// ReplicaLag is how far reads may lag behind.
@@ -55,31 +57,37 @@ type NameResult struct {
 }
 
 // ResolveNames returns what is known of names, and does not block. TeamTalk is asked for all resources together: for
-// all users once a minute at most, as the answer about 20,000 of them has 5 MB. The requester is woken when more is
-// known.
+// all users once a minute at most, as the answer about 20,000 of them has 5 MB. Sessions of one server share that
+// minute. The requester is woken when more is known.
 func (e *Engine) ResolveNames(q NameQuery) NameAnswer {
 	d := &e.names
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.since == nil {
-		d.since, d.views = map[NameRequester]time.Time{}, map[nameViewKey]*nameView{}
+	if d.needs == nil {
+		d.needs, d.views = map[NameRequester]*nameNeeds{}, map[nameViewKey]*nameView{}
+		d.userReads = map[types.NamespacedName]userRead{}
 	}
 	now := time.Now()
-	since, known := d.since[q.Requester]
-	if !known {
-		since = now
-		d.since[q.Requester] = since
+	needs := d.needs[q.Requester]
+	if needs == nil {
+		needs = &nameNeeds{since: now}
+		d.needs[q.Requester] = needs
+	}
+	if needs.server != q.Server {
+		// Another TeamTalk may be meant: what was absent before proves nothing.
+		needs.server, needs.absentSince = q.Server, map[v1alpha1.Recipient]time.Time{}
 	}
 	answer := NameAnswer{Results: make([]NameResult, len(q.Names))}
 	for i, name := range q.Names {
 		v := d.view(q, name.Type, now)
 		if !v.isFresh(now) {
 			e.awaitNames(v, q)
-			answer.Results, answer.Waiting = nil, v.failure
+			answer.Results, answer.Waiting = nil, v.notRead(now)
 			return answer
 		}
-		r := v.resultOf(name, since, q.ReplicaLag)
+		r := v.resultOf(name, needs, q.ReplicaLag)
 		if r.ID == 0 && !r.Final {
+			v.absent[name.Name] = struct{}{}
 			e.awaitNames(v, q)
 		}
 		answer.Results[i] = r
@@ -91,32 +99,42 @@ func (e *Engine) ResolveNames(q NameQuery) NameAnswer {
 func (e *Engine) ForgetNames(by NameRequester) {
 	e.names.mu.Lock()
 	defer e.names.mu.Unlock()
-	delete(e.names.since, by)
+	delete(e.names.needs, by)
 }
 
-// resultOf returns what the latest answer shows of a name that a resource has needed since a time. A name is absent if
-// it is in neither of two answers that are the replica lag apart, and the user may have been added before the resource.
-func (v *nameView) resultOf(name v1alpha1.Recipient, since time.Time, lag time.Duration) NameResult {
+// resultOf returns what the latest answer shows of a name that a resource needs. A name is absent if it is in neither of
+// two answers that are the replica lag apart, and the user may have been added before the resource.
+func (v *nameView) resultOf(name v1alpha1.Recipient, needs *nameNeeds, lag time.Duration) NameResult {
 	ids := v.latest.find(name.Name)
+	if len(ids) > 0 {
+		delete(needs.absentSince, name)
+	}
 	switch len(ids) {
 	case 0:
-		before := v.before
-		final := before != nil && len(before.find(name.Name)) == 0 &&
-			!v.latest.at.Before(later(since, before.at).Add(lag))
-		return NameResult{Cause: v.absent(name), Final: final}
+		first, known := needs.absentSince[name]
+		if !known {
+			first, needs.absentSince[name] = v.latest.at, v.latest.at
+		}
+		isTwice := first.Before(v.latest.at) && !v.latest.at.Before(later(needs.since, first).Add(lag))
+		return NameResult{Cause: v.whyAbsent(name), Final: isTwice && !v.latest.undecided}
 	case 1:
 		return NameResult{ID: ids[0]}
 	}
 	return NameResult{Cause: v.ambiguous(name, ids), Final: true}
 }
 
-func (v *nameView) absent(name v1alpha1.Recipient) v1alpha1.Cause {
-	if name.Type == v1alpha1.RecipientGroup {
+func (v *nameView) whyAbsent(name v1alpha1.Recipient) v1alpha1.Cause {
+	departed, hasLeft := v.latest.ids[name.Name]
+	switch {
+	case name.Type == v1alpha1.RecipientGroup:
 		return v1alpha1.Cause{Reason: v1alpha1.ReasonGroupNotFound, Message: fmt.Sprintf(
 			"user %d is a member of no normal group with the name %q", v.sender, name.Name)}
+	case hasLeft:
+		return v1alpha1.Cause{Reason: v1alpha1.ReasonRecipientDeparted, Message: fmt.Sprintf(
+			"user %d with the login name %q has left TeamTalk, and would not read it", departed, name.Name)}
 	}
 	return v1alpha1.Cause{Reason: v1alpha1.ReasonRecipientNotFound, Message: fmt.Sprintf(
-		"no user has the login name %q; users who have left have none", name.Name)}
+		"no user has the login name %q; a user who has left may have had it", name.Name)}
 }
 
 func (v *nameView) ambiguous(name v1alpha1.Recipient, ids []uint32) v1alpha1.Cause {

@@ -196,7 +196,7 @@ func TestNamesOutage(t *testing.T) {
 				h.talk.change(end)
 				ended := time.Now()
 				a := h.names("m", tc.name)
-				for ; a.Results == nil && time.Since(ended) < nameBackoff.limit; a = h.names("m", tc.name) {
+				for ; a.Results == nil && time.Since(ended) < userNamesTTL; a = h.names("m", tc.name) {
 					advance(time.Second)
 				}
 				if len(a.Results) != 1 || a.Results[0].ID == 0 {
@@ -225,8 +225,8 @@ func TestNamesDropped(t *testing.T) {
 		h.wantName("m", userNamed("alice"), alice, "", false)
 		h.ForgetNames(requester("m"))
 		advance(6 * userNamesTTL)
-		if len(h.Engine.names.views) != 0 || len(h.Engine.names.since) != 0 {
-			t.Errorf("held: %v, %v", h.Engine.names.views, h.Engine.names.since)
+		if n := &h.Engine.names; len(n.views)+len(n.needs)+len(n.userReads) != 0 {
+			t.Errorf("held: %v, %v, %v", n.views, n.needs, n.userReads)
 		}
 		h.wantReads(1)
 	})

@@ -176,7 +176,8 @@ func (t *task) forget() (ended bool) {
 	return t.running == 0
 }
 
-// isUnrecorded reports whether something was sent, by this operator or an earlier one, of which no status shows the end.
+// isUnrecorded reports whether something was sent, by this operator or an earlier one, of which no status shows the
+// end.
 func (t *task) isUnrecorded() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -84,7 +84,7 @@ func TestNameRefused(t *testing.T) {
 		want    string
 		says    string
 	}{
-		"unknown user":  {to: toNames([]string{nobody}), name: nobody, want: v1alpha1.ReasonRecipientNotFound, says: "users who have left"},
+		"unknown user":  {to: toNames([]string{nobody}), name: nobody, want: v1alpha1.ReasonRecipientNotFound, says: "may have had it"},
 		"unknown group": {to: toNames(nil, nobody), name: nobody, want: v1alpha1.ReasonGroupNotFound, says: "no normal group"},
 		"a group without the sender": {
 			to: toNames(nil, "closed"), name: "closed", want: v1alpha1.ReasonGroupNotFound, says: "no normal group",
@@ -99,11 +99,11 @@ func TestNameRefused(t *testing.T) {
 		},
 		"another case": {
 			prepare: func(x *tenant) { x.rename(x.Bob, "Bob") },
-			to:      toNames([]string{"bob"}), name: "bob", want: v1alpha1.ReasonRecipientNotFound, says: "users who have left",
+			to:      toNames([]string{"bob"}), name: "bob", want: v1alpha1.ReasonRecipientNotFound, says: "may have had it",
 		},
 		"departed": {
 			prepare: func(x *tenant) { x.rename(x.Bob, "bob", departed) },
-			to:      toNames([]string{"bob"}), name: "bob", want: v1alpha1.ReasonRecipientNotFound, says: "users who have left",
+			to:      toNames([]string{"bob"}), name: "bob", want: v1alpha1.ReasonRecipientDeparted, says: "has left TeamTalk",
 		},
 	}
 	for name, tc := range tests {

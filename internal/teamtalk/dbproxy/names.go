@@ -4,7 +4,6 @@ package dbproxy
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -15,8 +14,6 @@ import (
 const (
 	// maxUsers is the highest number of users in an answer, and maxUserGroups that of a user's groups.
 	maxUsers, maxUserGroups = 250_000, 10_000
-	// allUsersTime is far more than a stock db_proxy takes to read 20,000 users.
-	allUsersTime = 5 * time.Second
 	// groupVersionLen is more than an element of a list of groups takes, in bytes.
 	groupVersionLen = 32
 )
@@ -30,27 +27,21 @@ type UserScanner interface {
 }
 
 // ScanUsers passes all users who have not left TeamTalk to the scanner, without holding more than one of them. The
-// answer about 20,000 users has 5 MB: ask rarely. If it returns an error, the scanner may still be called later. No
-// user at all proves nothing: db_proxy answers so if its database fails.
+// answer about 20,000 users has 5 MB: ask rarely. It sends one request, and does not repeat it as other reads do. If it
+// returns an error, the scanner may still be called later. No user at all proves nothing: db_proxy answers so if its
+// database fails.
 func (p *Path) ScanUsers(ctx context.Context, asker uint32, to UserScanner) error {
-	var answer *wire.IMAllUserRsp
-	var x *exchange
-	try := &scanTry{}
-	if err := p.read(ctx, func() *exchange {
-		try.end()
-		try = &scanTry{to: userRows{to}}
-		answer = &wire.IMAllUserRsp{}
-		x = &exchange{
-			request: wire.CommandAllUsersReq,
-			// With another time, db_proxy answers only if it was started after it.
-			message: &wire.IMAllUserReq{UserId: &asker, LatestUpdateTime: proto.Uint32(0)},
-			answer:  answer,
-			matches: func() bool { return answer.GetUserId() == asker },
-			rows:    maxUsers,
-			scan:    try, scanField: userField, maxRow: userLen, within: allUsersTime,
-		}
-		return x
-	}); err != nil || x.scanned {
+	answer := &wire.IMAllUserRsp{}
+	x := &exchange{
+		request: wire.CommandAllUsersReq,
+		// With another time, db_proxy answers only if it was started after it.
+		message: &wire.IMAllUserReq{UserId: &asker, LatestUpdateTime: proto.Uint32(0)},
+		answer:  answer,
+		matches: func() bool { return answer.GetUserId() == asker },
+		rows:    maxUsers,
+		scan:    userRows{to}, scanField: userField, maxRow: userLen,
+	}
+	if err := p.do(ctx, x); err != nil || x.scanned {
 		return err
 	}
 	to.Begin()
