@@ -64,6 +64,9 @@ type Reconciler struct {
 	// OnStatusRefused, if set, is called after each write of a status that the API server has refused, with the server or
 	// an empty name. It must not block.
 	OnStatusRefused func(server types.NamespacedName)
+	// OnReadDecided, if set, is called for each readPolicy that is not due any more, with the server or an empty name, and
+	// the reason of the condition Read. It must not block.
+	OnReadDecided func(server types.NamespacedName, reason string)
 
 	// Receipts are who has read what.
 	Receipts *readreceipt.Tracker

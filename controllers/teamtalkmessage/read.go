@@ -132,6 +132,7 @@ func (r *Reconciler) recordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage
 		}
 		r.refused.reset(m.UID)
 		r.Receipts.Written(tracked, time.Now())
+		r.reportRead(before, m)
 		if e := readEvent(before, m); e.reason != "" {
 			r.Recorder.Eventf(m, nil, e.kind, e.reason, "Read", "%s", e.note)
 		}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
@@ -97,6 +98,29 @@ func decideRead(m *v1alpha1.TeamTalkMessage, s readState, missed bool, now time.
 		return metav1.ConditionUnknown, v1alpha1.ReasonReadsMissed
 	}
 	return metav1.ConditionFalse, v1alpha1.ReasonUnread
+}
+
+// readDecision returns the reason of the condition Read once a readPolicy is not due any more; "": it is, or there is
+// none.
+func readDecision(m *v1alpha1.TeamTalkMessage) string {
+	c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
+	if c == nil || m.Spec.ReadPolicy == nil || m.ReadDue() {
+		return ""
+	}
+	return c.Reason
+}
+
+// reportRead reports a status write to the observer if a readPolicy is decided with it.
+func (r *Reconciler) reportRead(before, after *v1alpha1.TeamTalkMessage) {
+	reason := readDecision(after)
+	if reason == "" || reason == readDecision(before) || r.OnReadDecided == nil {
+		return
+	}
+	server := after.ServerKey()
+	if _, ok := r.Sessions.Get(server); !ok {
+		server = types.NamespacedName{}
+	}
+	r.OnReadDecided(server, reason)
 }
 
 // readEvent tells that the deadline of a readPolicy has passed.

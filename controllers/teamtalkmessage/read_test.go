@@ -6,13 +6,17 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -212,6 +216,37 @@ func TestReadEvent(t *testing.T) {
 	}
 	if e := readEvent(after, after); e != (statusEvent{}) {
 		t.Errorf("again: %+v", e)
+	}
+}
+
+// TestReadDecided: a readPolicy is counted once, when it is not due any more.
+func TestReadDecided(t *testing.T) {
+	type changes = []func(*v1alpha1.TeamTalkMessage)
+	unread, read := changes{recipients("R"), toRead}, changes{recipients("r"), toRead}
+	for name, tc := range map[string]struct {
+		before, after changes
+		passed        time.Duration // since it finished
+		want          []string
+	}{
+		"unread":         {unread, unread, time.Minute, nil},
+		"read":           {unread, read, time.Minute, []string{"/ Read"}},
+		"counted before": {read, read, time.Minute, nil},
+		"too late":       {unread, unread, 25 * time.Hour, []string{"/ ReadDeadlineExceeded"}},
+		"no policy":      {changes{recipients("R")}, changes{recipients("r")}, time.Minute, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := finishedMessage(v1alpha1.StateRouted, tc.before...), finishedMessage(v1alpha1.StateRouted, tc.after...)
+			setRead(before, "", before.Status.CompletionTime.Time)
+			setRead(after, "", after.Status.CompletionTime.Add(tc.passed))
+			r := newReconciler(t, after, 0)
+			r.Sessions = connection.NewManager(logr.Discard(), nil, nil, connection.Events{}) // the server is gone
+			var got []string
+			r.OnReadDecided = func(server types.NamespacedName, reason string) { got = append(got, server.String()+" "+reason) }
+			r.reportRead(before, after)
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
 	}
 }
 

@@ -129,6 +129,7 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 			r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
 		}
 	}
+	r.reportRead(before, s.message)
 	if r.OnStatusWrite != nil {
 		r.OnStatusWrite(StatusWrite{
 			Message: s.message, Server: s.serverKey(), Began: began, Ended: time.Now(),

@@ -26,6 +26,8 @@ import (
 type statusCallbacks struct {
 	written func(teamtalkmessage.StatusWrite)
 	refused func(server types.NamespacedName)
+	// read is called for each readPolicy that is decided.
+	read func(server types.NamespacedName, reason string)
 	// scheduled is called for each scheduled time of a TeamTalkSchedule.
 	scheduled func(teamtalkschedule.Result)
 }
@@ -54,7 +56,7 @@ func observe(
 	}
 	options := o.tracing(mgr.GetLogger().WithName("tracing"))
 	callbacks := statusCallbacks{
-		written: onStatusWrite, refused: m.StatusRefused,
+		written: onStatusWrite, refused: m.StatusRefused, read: m.ReadDecided,
 		scheduled: func(r teamtalkschedule.Result) { m.Scheduled(string(r)) },
 	}
 	if !options.Enabled() {

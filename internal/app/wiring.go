@@ -81,7 +81,7 @@ func wire(ctx context.Context, mgr manager.Manager, o Options, lease types.Names
 	messages := &teamtalkmessage.Reconciler{
 		Client: mgr.GetClient(), Live: live, Sessions: sessions, Engine: engine, ConfigMaps: configMaps,
 		Wake: messageWake, SessionWake: sessionWake, Recorder: recorder, Term: terms, Claims: claims, Receipts: receipts,
-		Gate: gate.Open, OnStatusWrite: statuses.written, OnStatusRefused: statuses.refused,
+		Gate: gate.Open, OnStatusWrite: statuses.written, OnStatusRefused: statuses.refused, OnReadDecided: statuses.read,
 	}
 	engine.Recorded = messages.ReadRecorded
 	err = errors.Join(

@@ -118,6 +118,9 @@ func (m *Metrics) initialize(server types.NamespacedName) {
 		m.readExpired.WithLabelValues(ns, name, string(why))
 	}
 	m.readDropped.WithLabelValues(ns, name)
+	for _, reason := range []string{v1alpha1.ReasonRead, v1alpha1.ReasonReadDeadlineExceeded, v1alpha1.ReasonNotRouted} {
+		m.readDecided.WithLabelValues(ns, name, reason)
+	}
 	for _, end := range delivery.DoubtEnds {
 		m.doubt.WithLabelValues(ns, name, string(end))
 	}

@@ -45,6 +45,7 @@ type Metrics struct {
 	duration, stored, routed  *prometheus.HistogramVec
 	read, doubt, steps        *prometheus.HistogramVec
 	readExpired, readDropped  *prometheus.CounterVec
+	readDecided               *prometheus.CounterVec
 	scheduled                 *prometheus.CounterVec
 
 	// mu serializes scrapes. servers are those at the last one.
@@ -128,6 +129,8 @@ func (m *Metrics) declareEvents() {
 		"Recipients that are no longer tracked without having read the message, by reason: limit or age.", "reason")
 	m.readDropped = counter("read_receipts_dropped_total",
 		"Read notifies that were dropped because the queue was full.")
+	m.readDecided = counter("read_policies_decided_total",
+		"Messages with a readPolicy that was met, or cannot be met any more, by the reason of their Read condition.", "reason")
 	m.scheduled = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: Prefix + "scheduled_times_total",
 		Help: "Scheduled times of TeamTalkSchedules, by result: created, missed or failed. A refused message counts as " +
@@ -197,6 +200,11 @@ func (m *Metrics) Expired(server types.NamespacedName, why readreceipt.ExpiryRea
 // Dropped implements readreceipt.Listener.
 func (m *Metrics) Dropped(server types.NamespacedName) {
 	m.readDropped.WithLabelValues(server.Namespace, server.Name).Inc()
+}
+
+// ReadDecided counts a message whose readPolicy is not due any more, by the reason of its Read condition.
+func (m *Metrics) ReadDecided(server types.NamespacedName, reason string) {
+	m.readDecided.WithLabelValues(server.Namespace, server.Name, reason).Inc()
 }
 
 // Scheduled counts a scheduled time of a TeamTalkSchedule by its result.
