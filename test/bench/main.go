@@ -53,6 +53,7 @@ var figures = []figure{
 	{name: "schedules", run: schedules, users: streamUsers, leads: true, tracks: true},
 	{name: "groups", run: groupRace, users: besideUsers, groups: devGroups, leads: true, tracks: true,
 		latency: groupPace, needsDev: true},
+	{name: "reads", run: reads, users: bulkUsers, leads: true, tracks: true, alone: true, needsDev: true},
 	{name: "refusals", run: refusals, users: 1, leads: true},
 	{name: "scale", run: scale, users: 1, leads: true, alone: true},
 	{name: "ttl", run: ttl, users: 1, leads: true, tracks: true, alone: true},

@@ -124,6 +124,12 @@ func (o *operator) ready(ctx context.Context) {
 	})
 }
 
+// memory returns the resident memory, in 10^6 bytes. It needs Linux, like cpu.
+func (o *operator) memory() float64 {
+	s := framework.MustGet(framework.MustGet(procfs.NewProc(o.Pid())).NewStatus())
+	return float64(s.VmRSS) / 1e6
+}
+
 // peakMemory returns the highest resident memory so far, in 10^6 bytes. It needs Linux, like cpu.
 func (o *operator) peakMemory() float64 {
 	s := framework.MustGet(framework.MustGet(procfs.NewProc(o.Pid())).NewStatus())

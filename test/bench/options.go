@@ -100,7 +100,7 @@ func (o *options) latencyOf(f figure) time.Duration {
 func (o *options) lacks(f figure) string {
 	switch {
 	case f.needsDev && o.own != nil:
-		return "it takes teamtalk-dev, which has a fault for it"
+		return "it takes teamtalk-dev, whose faults or inbox it uses"
 	case len(o.users) < f.users:
 		return fmt.Sprintf("it takes %d users, and USERS names %d", f.users, len(o.users))
 	case len(o.groups) < f.groups:
