@@ -26,6 +26,9 @@ const (
 	// ConditionRead is True when every recipient that was routed has read the message, or the quorum of its readPolicy.
 	// It comes after Finished. Without a readPolicy it is present only while True.
 	ConditionRead = "Read"
+	// ConditionEscalated is True when every recipient in readPolicy.escalateTo has the message. It is present once the
+	// deadline has passed unread. Its reasons are those of Ready.
+	ConditionEscalated = "Escalated"
 )
 
 // Conditions of a TeamTalkServer, in addition to Ready.
@@ -105,6 +108,14 @@ const (
 	// ReasonNotRouted: the message was routed to fewer recipients than the readPolicy needs.
 	ReasonNotRouted = "NotRouted"
 )
+
+// ReasonAlertResolved is a reason of the condition Escalated, in addition to those of Ready: the alerts of the message
+// were resolved before it was escalated. It is not sent to the recipients in escalateTo.
+const ReasonAlertResolved = "AlertResolved"
+
+// ReasonEscalated is the reason of an event: the message was not read, and is sent to the recipients in
+// readPolicy.escalateTo.
+const ReasonEscalated = "Escalated"
 
 // ReasonRecreatedByGitOps is the reason of an event: the message has a ttlSecondsAfterFinished, and a tool that keeps
 // its manifest creates it again after each deletion.

@@ -191,6 +191,50 @@ type ReadPolicy struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2592000
 	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
+
+	// escalateTo get the message too, with a first line that says why, if not enough recipients have read it when the
+	// deadline passes, or if it was routed to fewer than must read it. Each of them gets it once, also one who is in to.
+	// Names are looked up together with those in to. It is not escalated while suspend is true.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) + (has(self.groupRefs) ? self.groupRefs.size() : 0) > 0",message="name at least one recipient in users, userNames, groups, groupNames or groupRefs"
+	EscalateTo *Recipients `json:"escalateTo,omitempty"`
+}
+
+// EscalationStatus is what became of a message that was not read, for the recipients in escalateTo.
+type EscalationStatus struct {
+	// startTime is when the message was escalated. It is recorded before anything is sent. If unset, the message was not
+	// escalated.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+
+	// reason is why the message was escalated: the reason of the condition Read.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
+	// firstLine is the first line of the text, which says why the recipients get it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	FirstLine string `json:"firstLine,omitempty"`
+
+	// counts are the numbers of recipients by state.
+	// +optional
+	Counts *RecipientCounts `json:"counts,omitempty"`
+
+	// recipients are the delivery status of each recipient in escalateTo, as in status.recipients.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	Recipients []RecipientStatus `json:"recipients,omitempty"`
+
+	// text identifies the text that may be in the store, as status.text does. Its digest is that of the text without the
+	// first line.
+	// +optional
+	Text *RecordedText `json:"text,omitempty"`
+
+	// completionTime is when the escalation ended.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
 
 // Recipients is a set of users and groups. Names and TeamTalkGroups are looked up when the message is sent. Their ids

@@ -34,9 +34,10 @@ func (m *TeamTalkMessage) Finished() bool {
 	return c != nil && c.Status == "True" && c.ObservedGeneration == m.Generation
 }
 
-// NeedsAttention reports whether a message that has finished still has to be deleted after its TTL, read, or retried.
+// NeedsAttention reports whether a message that has finished still has to be deleted after its TTL, read, escalated, or
+// retried.
 func (m *TeamTalkMessage) NeedsAttention() bool {
-	return m.Spec.TTLSecondsAfterFinished != nil || m.ReadDue() || m.RetryAsked()
+	return m.Spec.TTLSecondsAfterFinished != nil || m.ReadDue() || m.Escalating() || m.RetryAsked()
 }
 
 // ReadDue reports whether a message that has finished has a readPolicy, and its condition Read is not decided yet.
@@ -53,18 +54,26 @@ func (m *TeamTalkMessage) ReadDeadline() time.Time {
 	if m.Spec.ReadPolicy == nil || m.Status.CompletionTime == nil {
 		return time.Time{}
 	}
-	seconds := int32(defaultReadDeadline)
-	if s := m.Spec.ReadPolicy.DeadlineSeconds; s != nil {
-		seconds = *s
+	return m.Status.CompletionTime.Add(m.Spec.ReadPolicy.Deadline())
+}
+
+// Deadline returns how long the operator waits for reads.
+func (p *ReadPolicy) Deadline() time.Duration {
+	if p.DeadlineSeconds == nil {
+		return defaultReadDeadline * time.Second
 	}
-	return m.Status.CompletionTime.Add(time.Duration(seconds) * time.Second)
+	return time.Duration(*p.DeadlineSeconds) * time.Second
 }
 
 // defaultReadDeadline is the default of readPolicy.deadlineSeconds.
 const defaultReadDeadline = 86400
 
-// NothingStored reports whether every recipient has failed with proof that nothing was stored.
+// NothingStored reports whether every recipient has failed with proof that nothing was stored, and the message was not
+// escalated.
 func (s *TeamTalkMessageStatus) NothingStored() bool {
+	if s.Escalated() {
+		return false
+	}
 	for _, r := range s.Recipients {
 		if !r.Retryable() || len(r.MessageIDs) > 0 {
 			return false
@@ -134,9 +143,10 @@ func (m *TeamTalkMessage) DeadlineTime() time.Time {
 // maxSeconds is the longest time.Duration in seconds.
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
-// ExpiresAt returns when a finished message is deleted, or the zero time if it is kept, or kept until it is read.
+// ExpiresAt returns when a finished message is deleted, or the zero time if it is kept, or kept until it is read
+// or escalated.
 func (m *TeamTalkMessage) ExpiresAt() time.Time {
-	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil || m.ReadDue() {
+	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil || m.ReadDue() || m.Escalating() {
 		return time.Time{}
 	}
 	from := m.Status.CompletionTime.Time
@@ -147,6 +157,9 @@ func (m *TeamTalkMessage) ExpiresAt() time.Time {
 		case c.Reason == ReasonRead && decided.After(from):
 			from = decided
 		}
+	}
+	if e := m.Status.Escalation; e != nil && e.CompletionTime != nil && e.CompletionTime.After(from) {
+		from = e.CompletionTime.Time
 	}
 	return from.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
 }

@@ -16,6 +16,8 @@ const (
 	MaxSegments = 20
 	// MaxTextBytes is the longest text that is split, in bytes.
 	MaxTextBytes = 64 << 10
+	// MaxFirstLine is the longest first line of an escalation, in bytes, with the line break.
+	MaxFirstLine = 64
 	// MaxRevisions is how many revisions the status keeps.
 	MaxRevisions = 10
 	// MaxRecipientMessage is the longest message in the status of a recipient, in characters.
@@ -24,6 +26,10 @@ const (
 
 // RetryAnnotation requests a retry. Each new value retries the recipients that failed with nothing stored.
 const RetryAnnotation = "teamtalk.io/retry"
+
+// ResolvedAnnotation says when the alerts of a message were resolved. A message that has it is not escalated any more.
+// Receivers set it.
+const ResolvedAnnotation = "teamtalk.io/resolved-at"
 
 // Fields of a TeamTalkMessage that can be selected. Their values are "true" and "false".
 const (
@@ -60,6 +66,9 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey) || !has(self.content.audio)",message="audio cannot have an idempotencyKey, because it has no delivery token",fieldPath=".idempotencyKey"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.to.users) || !(self.senderID in self.to.users)",message="senderID must not be among to.users: TeamTalk stores no message from a user to itself",fieldPath=".to.users"
 // +kubebuilder:validation:XValidation:rule="!has(self.readPolicy) || !has(self.readPolicy.quorum) || self.readPolicy.quorum <= (has(self.to.users) ? self.to.users.size() : 0) + (has(self.to.groups) ? self.to.groups.size() : 0) + (has(self.to.userNames) ? self.to.userNames.size() : 0) + (has(self.to.groupNames) ? self.to.groupNames.size() : 0) + (has(self.to.groupRefs) ? self.to.groupRefs.size() : 0)",message="quorum must not be more than the number of recipients",fieldPath=".readPolicy.quorum"
+// +kubebuilder:validation:XValidation:rule="!has(self.readPolicy) || !has(self.readPolicy.escalateTo) || (has(self.to.users) ? self.to.users.size() : 0) + (has(self.to.groups) ? self.to.groups.size() : 0) + (has(self.to.userNames) ? self.to.userNames.size() : 0) + (has(self.to.groupNames) ? self.to.groupNames.size() : 0) + (has(self.to.groupRefs) ? self.to.groupRefs.size() : 0) + (has(self.readPolicy.escalateTo.users) ? self.readPolicy.escalateTo.users.size() : 0) + (has(self.readPolicy.escalateTo.groups) ? self.readPolicy.escalateTo.groups.size() : 0) + (has(self.readPolicy.escalateTo.userNames) ? self.readPolicy.escalateTo.userNames.size() : 0) + (has(self.readPolicy.escalateTo.groupNames) ? self.readPolicy.escalateTo.groupNames.size() : 0) + (has(self.readPolicy.escalateTo.groupRefs) ? self.readPolicy.escalateTo.groupRefs.size() : 0) <= 1000",message="at most 1000 recipients in to and escalateTo together",fieldPath=".readPolicy.escalateTo"
+// +kubebuilder:validation:XValidation:rule="!has(self.readPolicy) || !has(self.readPolicy.escalateTo) || !has(self.content.audio)",message="audio cannot be escalated, because it has no first line that says so",fieldPath=".readPolicy.escalateTo"
+// +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.readPolicy) || !has(self.readPolicy.escalateTo) || !has(self.readPolicy.escalateTo.users) || !(self.senderID in self.readPolicy.escalateTo.users)",message="senderID must not be among escalateTo.users: TeamTalk stores no message from a user to itself",fieldPath=".readPolicy.escalateTo.users"
 type TeamTalkMessageSpec struct {
 	// serverRef refers to the TeamTalkServer that sends the message. If unset, it is the server "default"
 	// in the message's namespace.
@@ -115,7 +124,7 @@ type TeamTalkMessageSpec struct {
 	Suspend *bool `json:"suspend,omitempty"`
 
 	// ttlSecondsAfterFinished limits the lifetime of a message that has finished. If unset, the message is
-	// kept. It counts from when its readPolicy is not due any more.
+	// kept. It counts from when its readPolicy is not due any more and its escalation has ended.
 	// With it, the name and the text identify a message without idempotencyKey and
 	// metadata.generateName: a message that is created again with the same name and text is not sent again,
 	// and with another text it is another message. This holds as long as the store can be searched back to
@@ -139,6 +148,10 @@ type TeamTalkMessageSpec struct {
 	// them: for a day, and not across its restart.
 	// +optional
 	ReadPolicy *ReadPolicy `json:"readPolicy,omitempty"`
+
+	// language is the language of the first line of an escalation. If unset, it is en.
+	// +optional
+	Language Language `json:"language,omitempty"`
 
 	// retryLimit is how often the operator retries a recipient after a transient failure. It retries
 	// a message that may have been sent only if the store proves that it was not.
@@ -283,12 +296,13 @@ type TeamTalkMessageStatus struct {
 	Finished bool `json:"finished"`
 
 	// settled is true when the operator has nothing left to do for the message: it has finished, has no
-	// ttlSecondsAfterFinished, its readPolicy is not due any more, and no retry is asked for. It can be selected.
+	// ttlSecondsAfterFinished, its readPolicy is not due any more, its escalation has ended, and no retry is asked for. It
+	// can be selected.
 	// +optional
 	// +kubebuilder:default=false
 	Settled bool `json:"settled"`
 
-	// conditions are Ready, Reconciling, Stalled, Delivered, Finished and Read.
+	// conditions are Ready, Reconciling, Stalled, Delivered, Finished, Read and Escalated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -325,10 +339,15 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
+	// escalation is what became of the message for the recipients in readPolicy.escalateTo.
+	// +optional
+	Escalation *EscalationStatus `json:"escalation,omitempty"`
+
 	// text identifies the text that may be in the store. It is recorded before the first send of a revision, and of a
 	// text from a ConfigMap if the message has an idempotencyKey or a ttlSecondsAfterFinished, or the text takes several
 	// segments. Of other texts that take several segments, it is recorded with the first status. Another text replaces
-	// it only when the store proves that nothing of it was stored. +optional
+	// it only when the store proves that nothing of it was stored.
+	// +optional
 	Text *RecordedText `json:"text,omitempty"`
 
 	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled. A value of more than 253
@@ -398,9 +417,9 @@ type RecordedText struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
-// +kubebuilder:validation:XValidation:rule="(((self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText)) || (self.spec.onChange == 'Resend' && !has(oldSelf.spec.content.audio))) && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound') && !has(r.messageIDs)))",message="to, content, longText, senderID, serverRef and idempotencyKey are immutable until the message has Finished with nothing stored. To send the edit, set onChange: Resend. To send another text, create a TeamTalkMessage with another name. To replace this one, delete it and create it again, or set ttlSecondsAfterFinished and create it again when it is deleted",fieldPath=".spec"
+// +kubebuilder:validation:XValidation:rule="(((self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText)) || (self.spec.onChange == 'Resend' && !has(oldSelf.spec.content.audio))) && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound') && !has(r.messageIDs)) && !(has(oldSelf.status.escalation) && has(oldSelf.status.escalation.startTime)))",message="to, content, longText, senderID, serverRef and idempotencyKey are immutable until the message has Finished with nothing stored. To send the edit, set onChange: Resend. To send another text, create a TeamTalkMessage with another name. To replace this one, delete it and create it again, or set ttlSecondsAfterFinished and create it again when it is deleted",fieldPath=".spec"
 // +kubebuilder:validation:XValidation:rule="self.spec.onChange != 'Resend' || oldSelf.spec.onChange == 'Resend' || (has(oldSelf.status) && has(oldSelf.status.specDigest))",message="onChange can be set to Resend only after the operator has recorded the message in its status: try again in a moment",fieldPath=".spec.onChange"
-// +kubebuilder:validation:XValidation:rule="(has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) && has(self.metadata.generateName) == has(oldSelf.metadata.generateName)) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && (!has(oldSelf.status.recipients) || oldSelf.status.recipients.all(r, !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound'))))",message="ttlSecondsAfterFinished and metadata.generateName cannot be added or removed before the message has Finished with no recipient in doubt: without an idempotencyKey, they decide what identifies the message",fieldPath=".spec.ttlSecondsAfterFinished"
+// +kubebuilder:validation:XValidation:rule="(has(self.spec.ttlSecondsAfterFinished) == has(oldSelf.spec.ttlSecondsAfterFinished) && has(self.metadata.generateName) == has(oldSelf.metadata.generateName)) || has(self.spec.idempotencyKey) || has(self.spec.content.audio) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && (!has(oldSelf.status.recipients) || oldSelf.status.recipients.all(r, !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound'))) && !(has(oldSelf.status.escalation) && has(oldSelf.status.escalation.startTime) && !has(oldSelf.status.escalation.completionTime)))",message="ttlSecondsAfterFinished and metadata.generateName cannot be added or removed before the message has Finished with no recipient in doubt: without an idempotencyKey, they decide what identifies the message",fieldPath=".spec.ttlSecondsAfterFinished"
 type TeamTalkMessage struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -13,6 +13,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/content"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
 // needsPayload reports whether the payload is to be made. A delivery under way keeps its own.
@@ -76,6 +77,26 @@ func (r *Reconciler) readConfigMap(ctx context.Context, message types.Namespaced
 	return nil, cause, nil
 }
 
+// makeText makes the payload of a text, that of an escalation below its first line. The text of a message that may be
+// escalated must fit with it.
+func (s *scope) makeText() (delivery.Payload, *v1alpha1.Cause) {
+	m, tokens := s.message, s.server.DeliveryTokens()
+	if s.isEscalation() {
+		return content.Payload(m.Spec, content.Escalated(s.escalated.Status.Escalation.FirstLine, s.source), tokens)
+	}
+	payload, cause := content.Payload(m.Spec, s.source, tokens)
+	if to := m.EscalateTo(); cause == nil && to.Len() > 0 {
+		for _, isDelivered := range []bool{true, false} {
+			line := content.FirstLine(m.Spec.Language, isDelivered, m.Spec.ReadPolicy.Deadline())
+			if _, cause = content.Payload(m.Spec, content.Escalated(line, s.source), tokens); cause != nil {
+				cause.Message = "with the first line of its escalation, " + cause.Message
+				break
+			}
+		}
+	}
+	return payload, cause
+}
+
 // makePayload makes what is sent.
 func makePayload(s *scope) outcome {
 	if !s.needsPayload() {
@@ -85,7 +106,7 @@ func makePayload(s *scope) outcome {
 	if known {
 		var cause *v1alpha1.Cause
 		if s.source, cause = content.Text(s.message.Spec.Content, s.source); cause == nil {
-			s.payload, cause = content.Payload(s.message.Spec, s.source, s.server.DeliveryTokens())
+			s.payload, cause = s.makeText()
 		}
 		if cause != nil {
 			s.refuseAll(s.refuse, cause.Reason, cause.Message)

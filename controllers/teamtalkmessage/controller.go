@@ -71,6 +71,8 @@ type Reconciler struct {
 	// Receipts are who has read what.
 	Receipts *readreceipt.Tracker
 
+	// escalating are the escalations that have begun and not ended, by key.
+	escalating sync.Map
 	// readWake enqueues a message that has finished and may have been read.
 	readWake apiwatch.Trigger
 	// unanswered is when a server has last not answered a request for an unread counter.
@@ -95,7 +97,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		return fmt.Errorf("index messages by TeamTalkGroup: %w", err)
 	}
 	r.SessionWake.Map = func(server types.NamespacedName) []types.NamespacedName {
-		return r.requeueUnfinished(ctx, client.MatchingFields{serverIndex: server.String()})
+		return append(r.requeueUnfinished(ctx, client.MatchingFields{serverIndex: server.String()}),
+			r.escalations(sendsThrough(server))...)
 	}
 	if r.store, err = storeOf(ctx, mgr.GetCache()); err != nil {
 		return err
@@ -121,6 +124,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 
 // Reconcile reconciles one message.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if escalated, ok := v1alpha1.EscalationOf(req.NamespacedName); ok {
+		return r.reconcileEscalation(ctx, req.NamespacedName, escalated)
+	}
 	message, err := r.readMessage(ctx, req.NamespacedName)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -134,7 +140,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, nil
 	case !message.DeletionTimestamp.IsZero():
 		r.Engine.Queue.Done(message.UID)
-		return r.reconcileDeleted(ctx, message)
+		return r.recordDeleted(ctx, newScope(message, leadership.Term{Clean: true}, time.Now()))
+	case message.Escalating():
+		r.wakeEscalation(message) // while it is retried or edited, nothing else shows it
 	}
 	return r.reconcileUnfinished(ctx, message)
 }
@@ -160,6 +168,13 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 
 // reconcileUnfinished runs the phases over a message, and records what they come to.
 func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+	return r.reconcileScope(ctx, m, func(term leadership.Term) *scope { return newScope(m, term, time.Now()) })
+}
+
+// reconcileScope is reconcileUnfinished of a message or an escalation.
+func (r *Reconciler) reconcileScope(
+	ctx context.Context, m *v1alpha1.TeamTalkMessage, resume func(leadership.Term) *scope,
+) (reconcile.Result, error) {
 	term, err := r.Term.Term(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -175,13 +190,15 @@ func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTa
 	}
 	defer end()
 	term, claimed := r.Claims.TermOf(m.ServerKey(), term)
-	s := newScope(m, term, time.Now())
+	s := resume(term)
 	if r.isFresh(m, term) {
 		s.dropEarlierDoubts()
 	}
 	s.order, s.claimed = order, claimed
 	r.readProgress(s)
-	s.beginRevision()
+	if !s.isEscalation() {
+		s.beginRevision()
+	}
 	var result reconcile.Result
 	out, err := r.runPhases(ctx, s)
 	if err == nil {
@@ -207,6 +224,9 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	if out, err := r.requireClaim(ctx, s); err != nil || out.action != actionContinue {
 		return out, err
 	}
+	if s.isEscalation() {
+		return r.runEscalation(ctx, s)
+	}
 	if s.origin == originEdit {
 		// Until the status shows that the message has started again, another edit would start it once more.
 		return recordFirst, nil
@@ -217,7 +237,12 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	if s.origin == originSuperseded {
 		return r.endFormerRevision(ctx, s)
 	}
-	return runUntilEnded(ctx, s,
+	return runUntilEnded(ctx, s, r.deliveryPhases()...)
+}
+
+// deliveryPhases are those of a message, or of an escalation.
+func (r *Reconciler) deliveryPhases() []phase {
+	return []phase{
 		check(checkStatusSize),
 		check(checkDeadline),
 		check(checkSuspended),
@@ -233,10 +258,11 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		check(makePayload),
 		r.resolveRefs,
 		check(r.resolveNames),
+		r.resolveEscalation,
 		check(r.admit),
 		check(r.stageCreateTime),
 		r.submit,
-	)
+	}
 }
 
 // runUntilEnded runs phases until one does not go on to the next, or no recipient is left.
@@ -253,9 +279,8 @@ func runUntilEnded(ctx context.Context, s *scope, phases ...phase) (outcome, err
 	return done, nil
 }
 
-// reconcileDeleted records what becomes of a message that another's finalizer keeps: nothing more is sent.
-func (r *Reconciler) reconcileDeleted(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	s := newScope(m, leadership.Term{Clean: true}, time.Now())
+// recordDeleted records what becomes of a message that another's finalizer keeps: nothing more is sent.
+func (r *Reconciler) recordDeleted(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if r.readProgress(s); s.snapshot == nil {
 		return reconcile.Result{}, nil
 	}

@@ -39,7 +39,7 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	edits, cleanups := &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	log := mgr.GetLogger().WithName("finished")
 	for _, w := range []*finishedWatch{
-		newEditWatch(r.Live, log, edits), newTTLWatch(r.Live, log, edits, cleanups, &r.readWake),
+		newEditWatch(r.Live, log, edits), newTTLWatch(r.Live, log, edits, cleanups, &r.readWake, r.Wake),
 	} {
 		if err := mgr.Add(w); err != nil {
 			return err

@@ -30,7 +30,7 @@ type finishedWatch struct {
 	// name of the messages, for the log.
 	name string
 	log  logr.Logger
-	// changed is called for a message that is added to the selection or is modified. It must not block.
+	// changed is called for a message that is added to the selection, is modified, or leaves it. It must not block.
 	changed func(event watch.EventType, o client.Object)
 	// found is called for a message of a sweep, which has low priority, and reports whether it was enqueued. It must not
 	// block.
@@ -70,9 +70,11 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 }
 
 // newTTLWatch returns a watch that wakes messages that have finished and are not settled: those with a readPolicy that
-// is due, those with a TTL when it is over, and those that were edited. It reads them whole, as their metadata does not
-// say when they expire.
-func newTTLWatch(c client.WithWatch, log logr.Logger, edits, cleanups, reads *apiwatch.Trigger) *finishedWatch {
+// is due, those that are escalated, those with a TTL when it is over, and those that were edited. It reads them whole,
+// as their metadata does not say when they expire.
+func newTTLWatch(
+	c client.WithWatch, log logr.Logger, edits, cleanups, reads, escalations *apiwatch.Trigger,
+) *finishedWatch {
 	source := apiwatch.Collection{
 		Client:  c,
 		NewList: func() client.ObjectList { return &v1alpha1.TeamTalkMessageList{} },
@@ -80,12 +82,21 @@ func newTTLWatch(c client.WithWatch, log logr.Logger, edits, cleanups, reads *ap
 			client.MatchingFields{v1alpha1.FieldFinished: "true", v1alpha1.FieldSettled: "false"},
 		},
 	}
+	escalates := func(o client.Object) bool {
+		m, ok := o.(*v1alpha1.TeamTalkMessage)
+		if ok && m.Escalating() {
+			escalations.Wake(v1alpha1.EscalationKey(client.ObjectKeyFromObject(m)))
+		}
+		return ok && m.Escalating()
+	}
 	wake := func(o client.Object, priority int) {
 		m, ok := o.(*v1alpha1.TeamTalkMessage)
+		isEscalating := escalates(o)
 		switch key := client.ObjectKeyFromObject(o); {
 		case !ok:
 		case m.ReadDue() && !m.RetryAsked():
 			reads.WakeWith(priorityqueue.AddOpts{Priority: &priority}, key)
+		case m.Finished() && !m.RetryAsked() && isEscalating:
 		case m.Finished() && !m.RetryAsked():
 			cleanups.WakeWith(priorityqueue.AddOpts{After: time.Until(m.ExpiresAt())}, key)
 		default:
@@ -94,7 +105,13 @@ func newTTLWatch(c client.WithWatch, log logr.Logger, edits, cleanups, reads *ap
 	}
 	return &finishedWatch{
 		source: source, name: "messages with a TTL", log: log, begun: make(chan struct{}, 1),
-		changed: func(_ watch.EventType, o client.Object) { wake(o, 0) },
+		changed: func(event watch.EventType, o client.Object) {
+			if event == watch.Deleted {
+				escalates(o) // nothing more is sent
+				return
+			}
+			wake(o, 0)
+		},
 		found: func(o client.Object) bool {
 			wake(o, handler.LowPriority)
 			return true
@@ -125,7 +142,8 @@ func (w *finishedWatch) Begin(ctx context.Context) (version string, err error) {
 
 // Change implements apiwatch.CollectionHandler.
 func (w *finishedWatch) Change(event watch.EventType, o client.Object) {
-	if event == watch.Added || event == watch.Modified {
+	switch event {
+	case watch.Added, watch.Modified, watch.Deleted:
 		w.changed(event, o)
 	}
 }

@@ -52,7 +52,7 @@ func (q *triggered) take() (bool, int) {
 
 // TestFinishedWatch: what is found or changes wakes the controller of edits, or that of TTLs when they are over.
 func TestFinishedWatch(t *testing.T) {
-	const none, edit, cleanup, read = "", "edit", "cleanup", "read"
+	const none, edit, cleanup, read, escalate = "", "edit", "cleanup", "read", "escalate"
 	const failed = v1alpha1.StateFailed
 	expired, later := setTTL(60), setTTL(2*3600) // finished an hour ago
 	for name, tc := range map[string]struct {
@@ -71,14 +71,16 @@ func TestFinishedWatch(t *testing.T) {
 		"to be read, edited":      {finishedMessage("Routed", unsettle, toRead, changeSpec), edit, edit, edit, none},
 		"to be read, with TTL":    {finishedMessage("Routed", unsettle, toRead, expired), read, read, read, none},
 		"read, with TTL":          {finishedMessage("Routed", unsettle, toRead, isRead, expired), cleanup, cleanup, cleanup, none},
+		"escalated":               {finishedMessage("Routed", unsettle, toRead, exceeded, escalating), escalate, escalate, escalate, none},
+		"escalated, with TTL":     {finishedMessage("Routed", unsettle, toRead, exceeded, escalating, expired), escalate, escalate, escalate, none},
 		"no TTL, retry to record": {finishedMessage(failed, unsettle, askToRetry), edit, edit, edit, none},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				edits, cleanups, reads := newTriggered(t), newTriggered(t), newTriggered(t)
+				edits, cleanups, reads, escalations := newTriggered(t), newTriggered(t), newTriggered(t), newTriggered(t)
 				w := newEditWatch(nil, logr.Discard(), &edits.Trigger)
 				if !tc.message.Status.Settled {
-					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger)
+					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger, &escalations.Trigger)
 				}
 				// The messages are from before the bubble's time.
 				ended := metav1.NewTime(time.Now().Add(-time.Hour))
@@ -89,12 +91,15 @@ func TestFinishedWatch(t *testing.T) {
 					if isRead, _ := reads.take(); isRead != (want == read) {
 						t.Errorf("%s: read %t, want %q", event, isRead, want)
 					}
+					if isEscalated, _ := escalations.take(); isEscalated != (want == escalate) {
+						t.Errorf("%s: escalated %t, want %q", event, isEscalated, want)
+					}
 					if isEdit != (want == edit) || isCleanup != (want == cleanup) || isEdit && priority != wantPriority {
 						t.Errorf("%s: edit %t, cleanup %t, priority %d; want %q", event, isEdit, isCleanup, priority, want)
 					}
 				}
 				w.Change(watch.Deleted, tc.message)
-				woken("deleted", none, 0)
+				woken("deleted", map[bool]string{true: escalate}[tc.added == escalate], 0)
 				w.Change(watch.Added, tc.message)
 				woken("added", tc.added, 0)
 				w.Change(watch.Modified, tc.message)
@@ -123,7 +128,7 @@ func TestSweep(t *testing.T) {
 					return answers[len(answers)-1]
 				},
 			})
-		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{})
+		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

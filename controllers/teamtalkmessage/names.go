@@ -3,6 +3,7 @@
 package teamtalkmessage
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -73,7 +74,11 @@ func (s *scope) applyNames(names []v1alpha1.Recipient, results []delivery.NameRe
 		}
 		changed = true
 		to := v1alpha1.Recipient{Type: name.Type, ID: result.ID}
-		if slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool { return p.Recipient == to }) {
+		if other := slices.IndexFunc(s.recipients, func(p delivery.Progress) bool { return p.Recipient == to }); other >= 0 {
+			if known := &s.recipients[other]; s.isEscalation() {
+				// Otherwise the name would be looked up again until the escalation begins.
+				known.ByName, known.ByRef = cmp.Or(known.ByName, name.Name), cmp.Or(known.ByRef, name.Ref)
+			}
 			s.recipients = slices.Delete(s.recipients, i, i+1)
 			continue // it has another entry
 		}
@@ -116,10 +121,10 @@ func statusRecipients(m *v1alpha1.TeamTalkMessage) []v1alpha1.Recipient {
 	return list
 }
 
-// unresolved returns the names whose id is not known.
+// unresolved returns the names whose id is not known. TeamTalkGroups are looked up otherwise.
 func (s *scope) unresolved() (names []v1alpha1.Recipient) {
 	for _, p := range s.recipients {
-		if !p.Resolved() && !p.Done() {
+		if !p.Resolved() && !p.Done() && p.Ref == "" {
 			names = append(names, p.Recipient)
 		}
 	}

@@ -132,7 +132,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, erro
 // checkEarlierDoubts drops the doubt about an earlier operator where the server proves that it has sent nothing: it has
 // never had delivery tokens, and without one a message is staged before it is sent.
 func checkEarlierDoubts(s *scope) outcome {
-	unedited := s.server.Generation == 1 && !s.server.CreationTimestamp.After(s.message.CreationTimestamp.Time)
+	unedited := s.server.Generation == 1 && !s.server.CreationTimestamp.After(s.object().CreationTimestamp.Time)
 	if !s.earlierUntil.IsZero() && s.snapshot == nil && !isStaged(s.message) && unedited && !s.server.DeliveryTokens() {
 		s.dropEarlierDoubts()
 	}

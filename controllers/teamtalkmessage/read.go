@@ -121,20 +121,8 @@ func (r *Reconciler) recordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage
 	applyReceipts(m, receipts)
 	setRead(m, missed, now)
 	if !equality.Semantic.DeepEqual(before.Status, m.Status) && isReadShown(before, m) {
-		err := r.Live.Status().Update(ctx, m)
-		switch {
-		case apierrors.IsConflict(err):
-			return reconcile.Result{RequeueAfter: conflictDelay}, nil
-		case isRefused(err):
-			return r.statusRefused(ctx, &scope{message: m}, err), nil
-		case err != nil:
-			return reconcile.Result{}, client.IgnoreNotFound(err)
-		}
-		r.refused.reset(m.UID)
-		r.Receipts.Written(tracked, time.Now())
-		r.reportRead(before, m)
-		if e := readEvent(before, m); e.reason != "" {
-			r.Recorder.Eventf(m, nil, e.kind, e.reason, "Read", "%s", e.note)
+		if result, err := r.writeRead(ctx, before, m); err != nil || !result.IsZero() {
+			return result, err
 		}
 	}
 	if s := readStateOf(m); !m.ReadDue() && (m.Spec.ReadPolicy != nil || s.isRead()) {
@@ -144,6 +132,33 @@ func (r *Reconciler) recordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage
 	if m.ReadDue() {
 		untilDeadline := max(time.Millisecond, time.Until(m.ReadDeadline()))
 		return reconcile.Result{RequeueAfter: soonest(again, untilDeadline, readRecheck)}, nil
+	}
+	return reconcile.Result{}, nil
+}
+
+// writeRead writes the status, and reports what has changed. The result is not zero if it is to be written later.
+func (r *Reconciler) writeRead(ctx context.Context, before, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+	term, err := r.Term.Term(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	switch err := r.Live.Status().Update(ctx, m); {
+	case apierrors.IsConflict(err):
+		return reconcile.Result{RequeueAfter: conflictDelay}, nil
+	case isRefused(err):
+		return r.statusRefused(ctx, &scope{message: m}, err), nil
+	case err != nil:
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	r.refused.reset(m.UID)
+	r.Receipts.Written(trackedMessage(m), time.Now())
+	r.reportRead(before, m)
+	if e := readEvent(before, m); e.reason != "" {
+		r.Recorder.Eventf(m, nil, e.kind, e.reason, "Read", "%s", e.note)
+	}
+	if m.Status.Escalated() && !before.Status.Escalated() {
+		term, _ = r.Claims.TermOf(m.ServerKey(), term)
+		r.escalationBegan(m, term)
 	}
 	return reconcile.Result{}, nil
 }

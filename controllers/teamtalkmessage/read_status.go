@@ -58,8 +58,8 @@ func recordedMissed(m *v1alpha1.TeamTalkMessage) string {
 	return c.Message
 }
 
-// setRead computes what the status shows of who has read a message, and whether it is settled. missed tells which reads
-// may have been missed; "": none.
+// setRead computes what the status shows of who has read a message, and whether it is settled. It begins
+// the escalation. missed tells which reads may have been missed; "": none.
 func setRead(m *v1alpha1.TeamTalkMessage, missed string, now time.Time) {
 	st := &m.Status
 	s := readStateOf(m)
@@ -78,6 +78,7 @@ func setRead(m *v1alpha1.TeamTalkMessage, missed string, now time.Time) {
 			ObservedGeneration: st.ObservedGeneration,
 		})
 	}
+	beginEscalation(m, now)
 	st.Settled = st.Finished && !m.NeedsAttention()
 }
 

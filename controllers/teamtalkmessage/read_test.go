@@ -324,3 +324,9 @@ func TestConfirmUnread(t *testing.T) {
 		}
 	}
 }
+
+// escalating has begun to be escalated.
+func escalating(m *v1alpha1.TeamTalkMessage) {
+	m.Spec.ReadPolicy.EscalateTo = &v1alpha1.Recipients{Users: []v1alpha1.UserID{4}}
+	m.Status.Escalation = &v1alpha1.EscalationStatus{StartTime: new(metav1.Now())}
+}

@@ -214,7 +214,7 @@ func TestAddStaged(t *testing.T) {
 	m := expired()
 	m.Status.SenderID = new(v1alpha1.UserID(1))
 	m.Status.Recipients = []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 3, CreateTime: &staged}}
-	eventHandler{engine}.addStaged(m)
+	addStaged(engine, m)
 	got := engine.Stage(m.ServerKey(), 1, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}, time.Now())
 	if want := uint32(staged.Unix()) + 1; got != want {
 		t.Errorf("%d, want %d", got, want)

@@ -27,6 +27,8 @@ const conflictDelay = time.Second
 // StatusWrite is a status that has been written.
 type StatusWrite struct {
 	Message *v1alpha1.TeamTalkMessage
+	// Escalation: it is the status of an escalation. Message is as TeamTalkMessage.Escalation returns it.
+	Escalation bool
 	// Server is the TeamTalkServer, or empty where none was found: the name in the spec is any text.
 	Server types.NamespacedName
 	// Began and Ended are when the write began and ended, by this process's clock.
@@ -58,11 +60,11 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	}
 	before := s.message.DeepCopy()
 	setStatus(s, out.cause, time.Now())
-	if out.action == actionRecordDue && s.running() && !s.snapshot.Due && onlyProgressDiffers(before, s.message) {
+	if out.action == actionRecordDue && s.running() && !s.snapshot.Due && s.onlyProgressDiffers(before) {
 		return result, nil
 	}
 	began := time.Now()
-	changed, err := r.writeStatus(ctx, before, s.message)
+	changed, err := r.write(ctx, s, before)
 	switch {
 	case apierrors.IsConflict(err):
 		// The change wakes the message. A proxy may report a conflict without a change: then nothing would.
@@ -82,10 +84,19 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	}
 	s.revisionRecorded = s.origin == originRevision
 	if s.message.Finished() {
-		r.wakeRead(s.message)
+		r.wakeFinished(s)
 		return reconcile.Result{}, nil
 	}
 	return result, nil
+}
+
+// wakeFinished wakes what goes on with a message, or an escalation, when it has finished.
+func (r *Reconciler) wakeFinished(s *scope) {
+	if s.isEscalation() {
+		r.wakeEscalation(s.escalated) // the engine forgets it
+		return
+	}
+	r.wakeRead(s.message)
 }
 
 // hasOwnProgress reports whether the engine has the message, and no recipient has missed the deadline there.
@@ -93,6 +104,18 @@ func (s *scope) hasOwnProgress() bool {
 	return s.snapshot != nil && !slices.ContainsFunc(s.snapshot.Recipients, func(p delivery.Progress) bool {
 		return p.Reason == v1alpha1.ReasonDeadlineExceeded
 	})
+}
+
+// onlyProgressDiffers reports whether the status differs from an earlier one only in the progress of recipients.
+func (s *scope) onlyProgressDiffers(before *v1alpha1.TeamTalkMessage) bool {
+	if !s.isEscalation() {
+		return onlyProgressDiffers(before, s.message)
+	}
+	after := s.escalated.DeepCopy()
+	applyEscalation(after, s.message)
+	e, was := after.Status.Escalation, s.escalated.Status.Escalation
+	e.Recipients, e.Counts = was.Recipients, was.Counts
+	return equality.Semantic.DeepEqual(after.Status, s.escalated.Status)
 }
 
 // onlyProgressDiffers reports whether two statuses show the same apart from the progress of recipients, or only that
@@ -122,17 +145,20 @@ func (r *Reconciler) syncProgress(s *scope, out outcome) {
 
 // reportChange reports a status write: with an event if it needs attention, and to the observer.
 func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, began time.Time) {
+	if s.beganEscalation(before) {
+		r.escalationBegan(s.message, s.term)
+	}
 	for _, e := range []statusEvent{
 		eventOf(before, s.message), gitOpsEvent(before, s.message), s.revisionEvent(), readEvent(before, s.message),
 	} {
 		if e.reason != "" {
-			r.Recorder.Eventf(s.message, nil, e.kind, e.reason, "Deliver", "%s", e.note)
+			r.Recorder.Eventf(s.object(), nil, e.kind, e.reason, "Deliver", "%s", e.note)
 		}
 	}
 	r.reportRead(before, s.message)
 	if r.OnStatusWrite != nil {
 		r.OnStatusWrite(StatusWrite{
-			Message: s.message, Server: s.serverKey(), Began: began, Ended: time.Now(),
+			Message: s.message, Escalation: s.isEscalation(), Server: s.serverKey(), Began: began, Ended: time.Now(),
 			Finished: s.message.Status.Finished && !before.Status.Finished,
 			Done:     s.newlyDone(before.Status.Recipients),
 		})
@@ -150,6 +176,19 @@ func (r *Reconciler) readProgress(s *scope) {
 	default:
 		s.adopt(snapshot)
 	}
+}
+
+// beganEscalation reports whether the status that is written is the first to show that the escalation has begun.
+func (s *scope) beganEscalation(before *v1alpha1.TeamTalkMessage) bool {
+	return !s.isEscalation() && s.message.Status.Escalated() && !before.Status.Escalated()
+}
+
+// write writes the status of a message, or of an escalation.
+func (r *Reconciler) write(ctx context.Context, s *scope, before *v1alpha1.TeamTalkMessage) (bool, error) {
+	if s.isEscalation() {
+		return r.writeEscalation(ctx, s)
+	}
+	return r.writeStatus(ctx, before, s.message)
 }
 
 // writeStatus writes the whole status if it has changed, against the version that it was computed from.

@@ -30,7 +30,11 @@ func (r *Reconciler) ReadRecorded(ctx context.Context, note func(delivery.Record
 	_, err := messages.Read(ctx, func(o client.Object) {
 		read++
 		if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && r.Engine.Queue.Knows(m.ServerKey()) {
-			for _, row := range recordedRows(m) {
+			recorded := recordedRows(m)
+			if m.Status.Escalated() {
+				recorded = append(recorded, recordedRows(m.Escalation())...)
+			}
+			for _, row := range recorded {
 				note(row)
 				rows++
 			}

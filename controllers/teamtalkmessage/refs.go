@@ -30,31 +30,55 @@ func (r *Reconciler) resolveRefs(ctx context.Context, s *scope) (outcome, error)
 		return recordFirst, nil
 	}
 	results := make([]delivery.NameResult, len(refs))
+	var waits *v1alpha1.Cause
 	for i, ref := range refs {
-		group, key := &v1alpha1.TeamTalkGroup{}, types.NamespacedName{Namespace: s.message.Namespace, Name: ref.Ref}
-		switch err := r.Client.Get(ctx, key, group); {
-		case apierrors.IsNotFound(err):
-			return waitFor(v1alpha1.ReasonGroupNotReady,
-				fmt.Sprintf("TeamTalkGroup %q does not exist in namespace %q: create it", key.Name, key.Namespace)), nil
+		result, why, err := r.findRef(ctx, s, ref)
+		switch {
 		case err != nil:
-			return proceed, fmt.Errorf("read TeamTalkGroup %s: %w", key, err)
+			return proceed, err
+		case why == nil:
+		case !s.isEscalation():
+			return outcome{action: actionRecord, cause: why}, nil
+		default:
+			waits, result.Cause = why, *why
 		}
-		if group.ServerKey() != s.message.ServerKey() {
-			results[i] = delivery.NameResult{Final: true, Cause: v1alpha1.Cause{
-				Reason: v1alpha1.ReasonGroupNotFound,
-				Message: fmt.Sprintf("TeamTalkGroup %q is of TeamTalkServer %q: send through that, or name another group",
-					key.Name, group.ServerKey()),
-			}}
-			continue
-		}
-		id, notReady := readyGroup(group)
-		if notReady != "" {
-			return waitFor(v1alpha1.ReasonGroupNotReady, notReady), nil
-		}
-		results[i].ID = id
+		results[i] = result
 	}
-	s.applyNames(refs, results)
-	return recordFirst, nil
+	switch changed := s.applyNames(refs, results); {
+	case changed || waits == nil:
+		return recordFirst, nil
+	case s.underWay(), s.sendable() > 0:
+		return proceed, nil // the others need not wait for the group
+	}
+	return outcome{action: actionRecord, cause: waits}, nil
+}
+
+// findRef finds the group that a TeamTalkGroup has in TeamTalk, or what it waits for.
+func (r *Reconciler) findRef(
+	ctx context.Context, s *scope, ref v1alpha1.Recipient,
+) (result delivery.NameResult, waits *v1alpha1.Cause, err error) {
+	group, key := &v1alpha1.TeamTalkGroup{}, types.NamespacedName{Namespace: s.message.Namespace, Name: ref.Ref}
+	switch err := r.Client.Get(ctx, key, group); {
+	case apierrors.IsNotFound(err):
+		return result, &v1alpha1.Cause{
+			Reason:  v1alpha1.ReasonGroupNotReady,
+			Message: fmt.Sprintf("TeamTalkGroup %q does not exist in namespace %q: create it", key.Name, key.Namespace),
+		}, nil
+	case err != nil:
+		return result, nil, fmt.Errorf("read TeamTalkGroup %s: %w", key, err)
+	}
+	if group.ServerKey() != s.message.ServerKey() {
+		return delivery.NameResult{Final: true, Cause: v1alpha1.Cause{
+			Reason: v1alpha1.ReasonGroupNotFound,
+			Message: fmt.Sprintf("TeamTalkGroup %q is of TeamTalkServer %q: send through that, or name another group",
+				key.Name, group.ServerKey()),
+		}}, nil, nil
+	}
+	id, notReady := readyGroup(group)
+	if notReady != "" {
+		return result, &v1alpha1.Cause{Reason: v1alpha1.ReasonGroupNotReady, Message: notReady}, nil
+	}
+	return delivery.NameResult{ID: id}, nil, nil
 }
 
 // readyGroup returns the id of the group that a TeamTalkGroup has in TeamTalk, or why it is not Ready for what is
@@ -116,5 +140,7 @@ var groupMatters = predicate.Funcs{
 
 // messagesOfGroup requeues the messages that wait for a TeamTalkGroup.
 func (r *Reconciler) messagesOfGroup(ctx context.Context, group client.Object) []reconcile.Request {
-	return r.requests(ctx, client.InNamespace(group.GetNamespace()), client.MatchingFields{refIndex: group.GetName()})
+	return append(
+		r.requests(ctx, client.InNamespace(group.GetNamespace()), client.MatchingFields{refIndex: group.GetName()}),
+		escalationRequests(r.escalations(isIn(group.GetNamespace())))...)
 }

@@ -87,19 +87,14 @@ func (s *scope) endSuperseded(policy *delivery.Policy) {
 	}
 }
 
-// beginRevision begins the revision of an edit, if the former one has ended: nothing of it is under way or in doubt. A
-// changed content goes to all recipients. With an unchanged content, the recipients of the former revision keep what
-// became of them, and those that were superseded are sent to.
+// beginRevision begins the revision of an edit, if the former one has ended: nothing of it, or of its escalation, is
+// under way or in doubt. A changed content goes to all recipients. With an unchanged content, the recipients of the
+// former revision keep what became of them, and those that were superseded are sent to.
 func (s *scope) beginRevision() {
 	if s.origin != originSuperseded {
 		return
 	}
-	for i, p := range s.recipients {
-		if p.State == v1alpha1.StatePending && !s.isSubmitted(p) {
-			s.refuseSuperseded(i, v1alpha1.ReasonSuperseded, msgSuperseded)
-		}
-	}
-	if s.unfinished() > 0 {
+	if s.failSuperseded(); s.unfinished() > 0 || s.message.Escalating() {
 		return
 	}
 	s.origin, s.former = originRevision, s.recipients
@@ -115,6 +110,15 @@ func (s *scope) beginRevision() {
 		if p := s.fromFormer(r); !added[p.Recipient] {
 			added[p.Recipient] = true
 			s.recipients = append(s.recipients, p)
+		}
+	}
+}
+
+// failSuperseded ends the recipients of a superseded revision that the engine does not have.
+func (s *scope) failSuperseded() {
+	for i, p := range s.recipients {
+		if p.State == v1alpha1.StatePending && !s.isSubmitted(p) {
+			s.refuseSuperseded(i, v1alpha1.ReasonSuperseded, msgSuperseded)
 		}
 	}
 }
@@ -163,6 +167,9 @@ func (s *scope) closeRevision(at metav1.Time) {
 	counts, _, superseded := count(s.former)
 	if len(s.former) == 0 && st.Counts != nil {
 		counts = *st.Counts // its status was too large for the recipients
+	}
+	if st.Escalation != nil {
+		st.Escalation.StartTime = nil // the next one can be escalated again
 	}
 	former.Counts, former.Superseded = counts, int32(superseded)
 	if former.CompletionTime = st.CompletionTime; former.CompletionTime == nil {

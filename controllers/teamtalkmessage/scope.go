@@ -26,7 +26,9 @@ const earlierDoubtGrace = 10 * time.Second
 type scope struct {
 	// message is a copy that record changes. Phases only read it.
 	message *v1alpha1.TeamTalkMessage
-	term    leadership.Term
+	// escalated is the message whose escalation this is; nil: it is no escalation.
+	escalated *v1alpha1.TeamTalkMessage
+	term      leadership.Term
 	// now is when the reconciliation began.
 	now time.Time
 	// origin is changed by adopt, beginRevision and retryFailed.
@@ -64,8 +66,11 @@ type scope struct {
 	session *connection.Session
 	// omitRecipients: nothing is known of any recipient, and thousands of such messages may wait. Set by admit.
 	omitRecipients bool
-	// source is what a ConfigMap holds. Set by loadContent. Then makePayload sets it to the text of any content.
+	// source is what a ConfigMap holds. Set by loadContent. Then makePayload sets it to the text of any content: of an
+	// escalation, to that without the first line.
 	source []byte
+	// escalateTo is what resolveEscalation has found; nil: nothing new.
+	escalateTo []delivery.Progress
 	// payloadPending is why the payload of a begun message is not known yet. Set by loadContent.
 	payloadPending *v1alpha1.Cause
 	// payload is set by makePayload, and completed by recordText.
@@ -366,10 +371,7 @@ func (s *scope) retryFailed() {
 	s.origin = originRetry
 	for i, r := range s.message.Status.Recipients {
 		p := s.recipients[i]
-		again := delivery.Progress{
-			Recipient: p.Recipient, ByName: p.ByName, ByRef: p.ByRef, State: v1alpha1.StatePending, Attempts: p.Attempts,
-			Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage, FormerID: p.FormerID,
-		}
+		again := againFrom(p)
 		switch {
 		case r.FailedInDoubt():
 			// What was sent without a token is found by its time.
@@ -379,6 +381,14 @@ func (s *scope) retryFailed() {
 		case r.Retryable():
 			s.recipients[i] = again
 		}
+	}
+}
+
+// againFrom returns with what a recipient begins again.
+func againFrom(p delivery.Progress) delivery.Progress {
+	return delivery.Progress{
+		Recipient: p.Recipient, ByName: p.ByName, ByRef: p.ByRef, State: v1alpha1.StatePending, Attempts: p.Attempts,
+		Earlier: p.Earlier, EarlierReason: p.EarlierReason, EarlierMessage: p.EarlierMessage, FormerID: p.FormerID,
 	}
 }
 

@@ -21,9 +21,9 @@ const (
 	sizeMargin = 128 << 10
 	// maxStrippedFields limits the managedFields that the cache leaves out.
 	maxStrippedFields = 64 << 10
-	// worstStatusRest is for the status without its recipients: six conditions, 21 digests of texts, ten
+	// worstStatusRest is for the status without its recipients: six conditions, 42 digests of texts, ten
 	// revisions and a handled retry.
-	worstStatusRest = 16 << 10
+	worstStatusRest = 20 << 10
 	// worstReason and worstText are the longest reason that the API allows, and the longest message with an ellipsis.
 	worstReason = 64
 	worstText   = v1alpha1.MaxRecipientMessage + len("…")
@@ -56,7 +56,7 @@ func StripManagedFields(o any) (any, error) {
 // more is sent, and what may have been sent, by this resource or by another one with its identity, is settled: a
 // message may have grown since it was begun, or was created again with larger annotations.
 func checkStatusSize(s *scope) outcome {
-	if worstSize(s.message) > maxObjectSize-sizeMargin {
+	if worstSize(s.object()) > maxObjectSize-sizeMargin {
 		s.refuseAll(s.refuse, v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge)
 	}
 	return proceed
@@ -71,13 +71,25 @@ func worstSize(m *v1alpha1.TeamTalkMessage) int {
 	shown := *m
 	shown.Status.Recipients = nil
 	recipients := max(m.Spec.To.Len(), len(m.Status.Recipients))
+	escalateTo := m.EscalateTo()
+	if e := m.Status.Escalation; e != nil {
+		shown.Status.Escalation = nil
+		recipients += max(escalateTo.Len(), len(e.Recipients))
+	} else {
+		recipients += escalateTo.Len()
+	}
 	size := storedSize(&shown) + worstStatusRest + recipients*storedSize(worstRecipient(segments))
-	for _, names := range [][]string{m.Spec.To.UserNames, m.Spec.To.GroupNames} {
+	return size + sizeOfNames(m.Spec.To) + sizeOfNames(escalateTo)
+}
+
+// sizeOfNames returns how much longer the status of recipients is that are given by name.
+func sizeOfNames(to v1alpha1.Recipients) (size int) {
+	for _, names := range [][]string{to.UserNames, to.GroupNames} {
 		for _, name := range names {
 			size += len(`"name":`) + storedSize(name)
 		}
 	}
-	for _, ref := range m.Spec.To.GroupRefs {
+	for _, ref := range to.GroupRefs {
 		size += len(`"ref":`) + storedSize(ref.Name)
 	}
 	return size

@@ -27,7 +27,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	s.closeRevision(at)
 	if s.origin != originSuperseded {
 		st.ObservedGeneration = m.Generation
-	} else if o.finished {
+	} else if o.finished && !s.isEscalation() {
 		o = overall{Cause: v1alpha1.Cause{Reason: v1alpha1.ReasonSending, Message: "the next revision begins"}}
 	}
 	setRecipients(s, staged)
@@ -63,7 +63,10 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 		o.Reason, o.Message = v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge
 	}
 	setConditions(m, o)
-	setRead(m, recordedMissed(m), now)
+	if !s.isEscalation() {
+		s.showEscalateTo()
+		setRead(m, recordedMissed(m), now)
+	}
 }
 
 // isTooLarge reports whether recipients were refused because the status may not fit.

@@ -37,7 +37,7 @@ func (s *scope) recordText(known bool) outcome {
 	next := proceed
 	var now *v1alpha1.RecordedText
 	if len(s.payload.Rest) > 0 || identifiesText(s.message) {
-		now = content.Identify(s.source, s.payload)
+		now = s.identifyText()
 	}
 	switch {
 	case !known, reflect.DeepEqual(now, s.text):
@@ -59,7 +59,7 @@ func (s *scope) recordText(known bool) outcome {
 // the former revision had.
 func (s *scope) identifySegments() {
 	m := s.message
-	isOther := m.Spec.Content.Text == nil || hasRevisions(m) || s.origin == originSuperseded
+	isOther := m.Spec.Content.Text == nil || hasRevisions(m) || s.origin == originSuperseded || s.isEscalation()
 	if isOther || s.text != nil || !s.tokens() {
 		return
 	}
@@ -69,9 +69,18 @@ func (s *scope) identifySegments() {
 	}
 }
 
+// identifyText identifies the text of an escalation by that without the first line, and by its segments.
+func (s *scope) identifyText() *v1alpha1.RecordedText {
+	identified := content.Identify(s.source, s.payload)
+	if s.isEscalation() && len(identified.SegmentDigests) == 0 {
+		identified.SegmentDigests = []string{content.Identify(s.payload.Data, delivery.Payload{}).Digest}
+	}
+	return identified
+}
+
 // hasSegments reports whether segments of the recorded text may be stored, for any recipient: the others get the same.
 func (s *scope) hasSegments() bool {
-	if s.text == nil || len(s.text.SegmentDigests) == 0 {
+	if s.text == nil || len(s.text.SegmentDigests) < 2 {
 		return false
 	}
 	return slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
@@ -82,7 +91,14 @@ func (s *scope) hasSegments() bool {
 
 // identity returns what makes the message one message. Audio has no token: it is identified by its resource.
 func (s *scope) identity() delivery.Identity {
-	m := s.message
+	identity := s.identityOf(s.object())
+	if s.isEscalation() {
+		identity.Role = delivery.RoleEscalation
+	}
+	return identity
+}
+
+func (s *scope) identityOf(m *v1alpha1.TeamTalkMessage) delivery.Identity {
 	switch {
 	case m.Spec.IdempotencyKey != "":
 		return delivery.Identity{Namespace: m.Namespace, Key: m.Spec.IdempotencyKey, Unique: !m.MayBeRepeated()}

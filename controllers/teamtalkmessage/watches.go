@@ -43,16 +43,16 @@ func (h eventHandler) Update(_ context.Context, e event.UpdateEvent, w workQueue
 
 func (h eventHandler) addUnfinished(o client.Object, w workQueue) {
 	if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && !m.Finished() {
-		h.addStaged(m)
+		addStaged(h.engine, m)
 		h.engine.Queue.Add(queueMessage(m))
 		enqueue(w, m)
 	}
 }
 
-func (h eventHandler) addStaged(m *v1alpha1.TeamTalkMessage) {
+func addStaged(engine *delivery.Engine, m *v1alpha1.TeamTalkMessage) {
 	for _, r := range m.Status.Recipients {
 		if r.CreateTime != nil && m.Status.SenderID != nil {
-			h.engine.AddStaged(m.ServerKey(), uint32(*m.Status.SenderID), r.Recipient(), uint32(r.CreateTime.Unix()))
+			engine.AddStaged(m.ServerKey(), uint32(*m.Status.SenderID), r.Recipient(), uint32(r.CreateTime.Unix()))
 		}
 	}
 }
@@ -114,14 +114,17 @@ var serverMatters = predicate.Funcs{
 // messagesOfServer requeues the messages of a server.
 func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.MatchingFields{serverIndex: client.ObjectKeyFromObject(server).String()})
+	escalations := r.escalations(sendsThrough(client.ObjectKeyFromObject(server)))
 	r.serverSeen.add(server)
-	return requests
+	return append(requests, escalationRequests(escalations)...)
 }
 
 // messagesOfNamespace requeues the messages of a namespace that a server may now permit, or no longer.
 func (r *Reconciler) messagesOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
 	r.Engine.Queue.RefreshAdmits()
-	return r.requests(ctx, client.InNamespace(namespace.GetName()), client.MatchingFields{serverIndex: anyServer})
+	return append(
+		r.requests(ctx, client.InNamespace(namespace.GetName()), client.MatchingFields{serverIndex: anyServer}),
+		escalationRequests(r.escalations(isIn(namespace.GetName())))...)
 }
 
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {

@@ -49,7 +49,10 @@ func observe(
 	}
 	onStatusWrite := func(w teamtalkmessage.StatusWrite) {
 		m.RecipientsEnded(w.Server, w.Done)
-		if w.Finished {
+		switch {
+		case w.Finished && w.Escalation:
+			m.EscalationFinished(w.Server, w.Message)
+		case w.Finished:
 			logFinished(log, w)
 			m.Finished(w.Server, w.Message, w.Ended)
 		}

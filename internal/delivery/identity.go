@@ -27,9 +27,22 @@ type Identity struct {
 	Revision uint32
 	// Text is the digest of the whole text of a message with a Name.
 	Text TextDigest
+	// Role tells an escalation from the message itself.
+	Role Role
 	// Unique: no other resource has had the Key.
 	Unique bool
 }
+
+// Role is why a recipient gets a message.
+type Role string
+
+// Roles.
+const (
+	// RoleRecipient is that of the recipients of the message.
+	RoleRecipient Role = ""
+	// RoleEscalation is that of those who get it because it was not read.
+	RoleEscalation Role = "escalation"
+)
 
 // Shared reports whether other resources can have the identity.
 func (i Identity) Shared() bool { return i.Key != "" || i.Name != "" }
@@ -49,9 +62,13 @@ type DeliveryID struct {
 // Token returns the first 64 bits of SHA-256 over the id's canonical encoding: the fields
 // "teamtalk.io/delivery/v1", the identity, revision, segment, sender, recipient type and recipient id, numbers in
 // decimal, each preceded by its length in bytes as u32 big-endian. The identity is "uid" and the UID; or "key", the
-// namespace and the key; or "name", the namespace, the name and the 32 bytes of the text's digest.
+// namespace and the key; or "name", the namespace, the name and the 32 bytes of the text's digest. That of an
+// escalation is "escalation", and then the same.
 func (d DeliveryID) Token() cipher.Token {
 	fields := []string{tokenVersion}
+	if d.Role != RoleRecipient {
+		fields = append(fields, string(d.Role))
+	}
 	switch {
 	case d.Key != "":
 		fields = append(fields, "key", d.Namespace, d.Key)

@@ -28,7 +28,7 @@ func TestTokenVectors(t *testing.T) {
 		Case, UID, Namespace, Key, Name, Text string
 
 		Revision, Segment, Sender, Recipient uint32
-		RecipientType, Encoding, Token       string
+		RecipientType, Encoding, Token, Role string
 	}
 	if err := json.Unmarshal(raw, &vectors); err != nil || len(vectors) == 0 {
 		t.Fatalf("%d vectors, %v", len(vectors), err)
@@ -36,7 +36,7 @@ func TestTokenVectors(t *testing.T) {
 	for _, v := range vectors {
 		t.Run(v.Case, func(t *testing.T) {
 			id := DeliveryID{
-				Identity: Identity{UID: types.UID(v.UID), Namespace: v.Namespace, Key: v.Key, Name: v.Name, Revision: v.Revision, Text: sha256.Sum256([]byte(v.Text))},
+				Identity: Identity{UID: types.UID(v.UID), Namespace: v.Namespace, Key: v.Key, Name: v.Name, Revision: v.Revision, Text: sha256.Sum256([]byte(v.Text)), Role: Role(v.Role)},
 				Segment:  v.Segment, Sender: v.Sender,
 				Recipient: v1alpha1.Recipient{Type: v1alpha1.RecipientType(v.RecipientType), ID: v.Recipient},
 			}

@@ -32,6 +32,8 @@ type StepEvent struct {
 	Message types.NamespacedName
 	UID     types.UID
 	Server  types.NamespacedName
+	// Role is that of the recipient.
+	Role Role
 	// Sender is the TeamTalk user that the message is from.
 	Sender uint32
 	// Accepted is when the engine accepted the message.
@@ -55,8 +57,9 @@ func (e *Engine) observe(t *task, step Step, began time.Time, before, after reci
 	}
 	spec := t.current()
 	e.Observer.Observe(StepEvent{
-		Message: spec.Key, UID: spec.UID, Server: spec.ServerKey, Sender: spec.Sender, Accepted: t.accepted,
-		Step: step, Began: began, Ended: time.Now(), Before: before.Progress, After: after.Progress,
+		Message: spec.Key, UID: spec.UID, Server: spec.ServerKey, Role: spec.Identity.Role, Sender: spec.Sender,
+		Accepted: t.accepted,
+		Step:     step, Began: began, Ended: time.Now(), Before: before.Progress, After: after.Progress,
 		TryFailed: after.tries > before.tries, Answered: before.answered, UnseenKey: before.unseenKey,
 	})
 }

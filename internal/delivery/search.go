@@ -118,9 +118,11 @@ func (q *question) scan(ctx context.Context, reader dbproxy.Session) (conversati
 
 // isKeyConflict reports whether row is of another resource with the same key: its text is neither the one at hand nor
 // the recorded one. A UID is of one resource only, and the token of a name tells its texts apart. A revision may have
-// been sent before with another text, if a backup has brought an older status back.
+// been sent before with another text, if a backup has brought an older status back. The first line of an escalation
+// depends on the readPolicy of the resource that was first.
 func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
 	tellsTextsApart := t.Identity.Key != "" || t.Identity.Revision > 0
+	tellsTextsApart = tellsTextsApart && t.Identity.Role != RoleEscalation
 	return tellsTextsApart && t.Token && !t.fingerprint(p).Verifies(row, t.Server.Keys())
 }
 

@@ -122,19 +122,33 @@ func (t *TermTracker) version(ctx context.Context) (string, error) {
 func (t *TermTracker) addUnrecorded(ctx context.Context, doubts []doubt, messages map[types.UID]string) error {
 	list := &v1alpha1.TeamTalkMessageList{}
 	for {
-		if err := t.reader.List(ctx, list, client.MatchingFields{v1alpha1.FieldFinished: "false"},
+		// They are unfinished, or have finished and may be escalated.
+		if err := t.reader.List(ctx, list, client.MatchingFields{v1alpha1.FieldSettled: "false"},
 			client.Limit(listChunk), client.Continue(list.Continue)); err != nil {
 			return fmt.Errorf("list TeamTalkMessages: %w", err)
 		}
 		for i := range list.Items {
-			m := &list.Items[i]
-			mayBeSent := slices.ContainsFunc(doubts, func(d doubt) bool { return d.includes(m) })
-			if mayBeSent && !m.Finished() && mayHideASend(m) {
-				messages[m.UID] = m.Namespace
-			}
+			addIfUnrecorded(&list.Items[i], doubts, messages)
 		}
 		if list.Continue == "" {
 			return nil
+		}
+	}
+}
+
+// addIfUnrecorded adds a message, and its escalation, if an earlier leader may have sent them unrecorded.
+func addIfUnrecorded(m *v1alpha1.TeamTalkMessage, doubts []doubt, messages map[types.UID]string) {
+	mayBeSent := func(m *v1alpha1.TeamTalkMessage) bool {
+		return mayHideASend(m) && slices.ContainsFunc(doubts, func(d doubt) bool { return d.includes(m) })
+	}
+	if !m.Finished() && mayBeSent(m) {
+		messages[m.UID] = m.Namespace
+	}
+	if m.Escalating() {
+		e := m.Escalation()
+		e.CreationTimestamp.Reset() // of the clock of some operator
+		if mayBeSent(e) {
+			messages[e.UID] = e.Namespace
 		}
 	}
 }

@@ -135,7 +135,17 @@ func TestInherited(t *testing.T) {
 	}
 	waits := message(time.Minute, false, v1alpha1.StatePending)
 	waits.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonScheduled}}
-	listed := []string{"m"}
+	escalated := func(began time.Duration, ended bool, state v1alpha1.RecipientState) *v1alpha1.TeamTalkMessage {
+		m, at := message(time.Minute, true, v1alpha1.StateRouted), metav1.NewTime(created.Add(began))
+		m.Status.Escalation = &v1alpha1.EscalationStatus{
+			StartTime: &at, Recipients: []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, ID: 5, State: state}},
+		}
+		if ended {
+			m.Status.Escalation.CompletionTime = &at
+		}
+		return m
+	}
+	listed, listedEscalation := []string{"m"}, []string{"m/escalation"}
 	cases := map[string]struct {
 		message    *v1alpha1.TeamTalkMessage
 		clean      bool
@@ -152,6 +162,10 @@ func TestInherited(t *testing.T) {
 		"never looked at, another listed": {message: message(time.Minute, false), clean: true, unrecorded: []types.UID{"x"}},
 		"in doubt":                        {message: message(time.Minute, false, v1alpha1.StateInDoubt)},
 		"finished":                        {message: message(time.Minute, true, v1alpha1.StateRouted)},
+		"escalated":                       {message: escalated(-time.Minute, false, v1alpha1.StatePending), want: listedEscalation},
+		"escalated by a clock ahead":      {message: escalated(time.Minute, false, v1alpha1.StatePending), want: listedEscalation},
+		"escalated, in doubt":             {message: escalated(-time.Minute, false, v1alpha1.StateInDoubt)},
+		"escalated, ended":                {message: escalated(-time.Minute, true, v1alpha1.StatePending)},
 		"of this term":                    {message: message(-time.Second, false, v1alpha1.StatePending)},
 		"of the term's first second":      {message: message(0, false, v1alpha1.StatePending), want: listed},
 	}

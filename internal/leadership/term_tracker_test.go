@@ -78,11 +78,11 @@ func newClient(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) 
 	if err := errors.Join(coordinationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
-	finished := func(o client.Object) []string {
-		return []string{strconv.FormatBool(o.(*v1alpha1.TeamTalkMessage).Status.Finished)}
+	settled := func(o client.Object) []string {
+		return []string{strconv.FormatBool(o.(*v1alpha1.TeamTalkMessage).Status.Settled)}
 	}
 	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.TeamTalkServer{}).
-		WithIndex(&v1alpha1.TeamTalkMessage{}, v1alpha1.FieldFinished, finished).
+		WithIndex(&v1alpha1.TeamTalkMessage{}, v1alpha1.FieldSettled, settled).
 		WithInterceptorFuncs(funcs).WithReturnManagedFields().Build()
 }
 

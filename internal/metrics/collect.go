@@ -106,6 +106,9 @@ func (m *Metrics) initialize(server types.NamespacedName) {
 	for _, reason := range []string{v1alpha1.ReasonNoAnswer, v1alpha1.ReasonStoreRejected, v1alpha1.ReasonNotStored} {
 		m.retries.WithLabelValues(ns, name, reason)
 	}
+	for _, outcome := range []string{v1alpha1.ReasonDelivered, v1alpha1.ReasonPartiallyDelivered, OutcomeFailed} {
+		m.escalations.WithLabelValues(ns, name, outcome)
+	}
 	m.adopted.WithLabelValues(ns, name)
 	m.dropped.WithLabelValues(ns, name)
 	m.statusesRefused.WithLabelValues(ns, name)

@@ -46,7 +46,7 @@ type Metrics struct {
 	read, doubt, steps        *prometheus.HistogramVec
 	readExpired, readDropped  *prometheus.CounterVec
 	readDecided               *prometheus.CounterVec
-	scheduled                 *prometheus.CounterVec
+	scheduled, escalations    *prometheus.CounterVec
 
 	// mu serializes scrapes. servers are those at the last one.
 	mu      sync.Mutex
@@ -130,7 +130,10 @@ func (m *Metrics) declareEvents() {
 	m.readDropped = counter("read_receipts_dropped_total",
 		"Read notifies that were dropped because the queue was full.")
 	m.readDecided = counter("read_policies_decided_total",
-		"Messages with a readPolicy that was met, or cannot be met any more, by the reason of their Read condition.", "reason")
+		"Messages with a readPolicy that was met, or cannot be met any more, by the reason of their Read condition.",
+		"reason")
+	m.escalations = counter("escalations_finished_total",
+		"Escalations of messages that were not read, by outcome.", "outcome")
 	m.scheduled = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: Prefix + "scheduled_times_total",
 		Help: "Scheduled times of TeamTalkSchedules, by result: created, missed or failed. A refused message counts as " +
@@ -225,6 +228,12 @@ func Outcome(message *v1alpha1.TeamTalkMessage) (outcome, reason string) {
 		return v1alpha1.ReasonPartiallyDelivered, c.Reason
 	}
 	return OutcomeFailed, c.Reason
+}
+
+// EscalationFinished counts an escalation whose end was recorded.
+func (m *Metrics) EscalationFinished(server types.NamespacedName, escalation *v1alpha1.TeamTalkMessage) {
+	outcome, _ := Outcome(escalation)
+	m.escalations.WithLabelValues(server.Namespace, server.Name, outcome).Inc()
 }
 
 // Finished counts a message whose end was recorded at the time.

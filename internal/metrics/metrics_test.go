@@ -166,7 +166,10 @@ func TestReads(t *testing.T) {
 	m.Expired(chat, readreceipt.ExpiredByAge)
 	m.Dropped(chat)
 	m.ReadDecided(chat, v1alpha1.ReasonReadDeadlineExceeded)
+	m.EscalationFinished(chat, newMessage("True", v1alpha1.ReasonDelivered))
+	m.EscalationFinished(chat, newMessage("False", v1alpha1.ReasonGroupNotFound))
 	wantSamples(t, m,
+		"escalations_finished_total Delivered = 1", "escalations_finished_total Failed = 1",
 		"read_policies_decided_total ReadDeadlineExceeded = 1",
 		"read_receipts_dropped_total = 1", "read_receipts_expired_total age = 1", "read_receipts_expired_total limit = 1",
 		"routed_to_read_seconds group = 1", "routed_to_read_seconds user = 2",
@@ -179,7 +182,8 @@ func TestServersComeAndGo(t *testing.T) {
 	m := o.metrics()
 	families := gather(t, m)
 	for _, name := range []string{"silent_drops_total", "adopted_total", "retries_total", "recipients_finished_total",
-		"routed_to_read_seconds", "read_receipts_expired_total", "read_receipts_dropped_total", "read_policies_decided_total"} {
+		"routed_to_read_seconds", "read_receipts_expired_total", "read_receipts_dropped_total", "read_policies_decided_total",
+		"escalations_finished_total"} {
 		if families[Prefix+name] == nil {
 			t.Errorf("%s is not there before it is counted", name)
 		}

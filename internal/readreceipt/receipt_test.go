@@ -279,3 +279,21 @@ func TestNotes(t *testing.T) {
 		}
 	})
 }
+
+// TestEscalationIsNotTracked: who reads an escalation is not recorded.
+func TestEscalationIsNotTracked(t *testing.T) {
+	withTracker(t, func(h *harness) {
+		m := user(3, 8)
+		for _, role := range []delivery.Role{delivery.RoleEscalation, delivery.RoleRecipient} {
+			h.Observe(delivery.StepEvent{
+				Message: m.resource().Key, UID: m.resource().UID, Server: m.server, Role: role, Sender: m.from, Step: delivery.StepSend,
+				Began: time.Now(), Ended: time.Now(), After: m.progress(v1alpha1.StateAcknowledged),
+			})
+			if role == delivery.RoleEscalation {
+				h.wantPending(0)
+			} else {
+				h.wantPending(1)
+			}
+		}
+	})
+}

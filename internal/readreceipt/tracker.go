@@ -181,8 +181,11 @@ func (t *Tracker) handleDropped() {
 	clear(t.dropped)
 }
 
-// Observe implements delivery.Observer.
+// Observe implements delivery.Observer. Who reads an escalation is not recorded.
 func (t *Tracker) Observe(e delivery.StepEvent) {
+	if e.Role == delivery.RoleEscalation {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c, id := conversationOf(e), receiptID{uid: e.UID, first: e.After.MessageID}
