@@ -13,6 +13,10 @@ const (
 	// NotificationLabel is the hash of the notification. Repeats have the same hash, and names that end
 	// with a number.
 	NotificationLabel = "teamtalk.io/notification"
+	// AlertGroupLabel and AlertKeyLabel are hashes of the group key, and of what dedupKey makes of the alerts, of a
+	// message that may be escalated. Its alerts are resolved by a notification with one of them.
+	AlertGroupLabel = "teamtalk.io/alert-group"
+	AlertKeyLabel   = "teamtalk.io/alert-key"
 )
 
 // Reasons of a TeamTalkReceiver's Ready condition, in addition to Ready and ServerNotFound.
@@ -95,6 +99,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.type in ['Alertmanager', 'Grafana'] || (!has(self.toLabel) && !has(self.groupBy) && !has(self.resolvedTemplate))",message="toLabel, groupBy and resolvedTemplate require type Alertmanager or Grafana"
 // +kubebuilder:validation:XValidation:rule="!(self.type in ['DingTalk', 'Feishu']) || !has(self.authentication) || !has(self.authentication.hmacSecretRef) || !has(self.authentication.hmacSecretRef.encoding) || has(self.authentication.hmacSecretRef.header)",message="encoding requires header with this type: without a header, requests have the service's own sign, which is base64",fieldPath=".authentication.hmacSecretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.senderID) || ((!has(self.to.users) || !(self.senderID in self.to.users)) && (!has(self.allow) || !has(self.allow.users) || !(self.senderID in self.allow.users)))",message="senderID must not be among to.users or allow.users: TeamTalk stores no message from a user to itself",fieldPath=".senderID"
+// +kubebuilder:validation:XValidation:rule="!has(self.senderID) || !has(self.readPolicy) || !has(self.readPolicy.escalateTo) || !has(self.readPolicy.escalateTo.users) || !(self.senderID in self.readPolicy.escalateTo.users)",message="senderID must not be among escalateTo.users: TeamTalk stores no message from a user to itself",fieldPath=".readPolicy.escalateTo.users"
+// +kubebuilder:validation:XValidation:rule="!has(self.readPolicy) || !has(self.readPolicy.escalateTo) || (has(self.to.users) ? self.to.users.size() : 0) + (has(self.to.groups) ? self.to.groups.size() : 0) + (has(self.to.userNames) ? self.to.userNames.size() : 0) + (has(self.to.groupNames) ? self.to.groupNames.size() : 0) + (has(self.readPolicy.escalateTo.users) ? self.readPolicy.escalateTo.users.size() : 0) + (has(self.readPolicy.escalateTo.groups) ? self.readPolicy.escalateTo.groups.size() : 0) + (has(self.readPolicy.escalateTo.userNames) ? self.readPolicy.escalateTo.userNames.size() : 0) + (has(self.readPolicy.escalateTo.groupNames) ? self.readPolicy.escalateTo.groupNames.size() : 0) <= 1000",message="at most 1000 recipients in to and escalateTo together",fieldPath=".readPolicy.escalateTo"
 // +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: the previous message identifies a repeat",fieldPath=".ttlSecondsAfterFinished"
 type TeamTalkReceiverSpec struct {
 	// type is the format of the notifications, and of the answers: Alertmanager (its webhook, version 4), Grafana (its
@@ -212,6 +218,12 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:Maximum=86400
 	DedupWindowSeconds int32 `json:"dedupWindowSeconds,omitempty"`
 
+	// readPolicy is the readPolicy of the messages: who must read them, until when, and who gets them otherwise. Digests
+	// have none. Messages whose alerts are all resolved are not escalated. If the alerts of a message are resolved before
+	// its deadline, by a notification with the same group key or dedupKey, it is not escalated either.
+	// +optional
+	ReadPolicy *ReceiverReadPolicy `json:"readPolicy,omitempty"`
+
 	// floodControl limits how many messages a recipient gets. If unset, there is no limit.
 	// +optional
 	FloodControl *FloodControl `json:"floodControl,omitempty"`
@@ -221,6 +233,29 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:default=604800
 	// +kubebuilder:validation:Minimum=10
 	TTLSecondsAfterFinished int32 `json:"ttlSecondsAfterFinished,omitempty"`
+}
+
+// ReceiverReadPolicy is who must read the messages of a receiver, and until when.
+type ReceiverReadPolicy struct {
+	// quorum is how many of the recipients that a message was routed to must read it, or all if they are fewer. If unset,
+	// all must.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Quorum *int32 `json:"quorum,omitempty"`
+
+	// deadlineSeconds is how long after the delivery the operator waits for reads.
+	// +optional
+	// +kubebuilder:default=86400
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2592000
+	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
+
+	// escalateTo get a message too, with a first line that says why, if not enough recipients have read it when the
+	// deadline passes, or if it was routed to fewer than must read it. Neither toLabel nor recipients changes them.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
+	EscalateTo *NamedRecipients `json:"escalateTo,omitempty"`
 }
 
 // FloodControl is a limit per recipient. A digest at the end of the window replaces messages over the limit.

@@ -28,6 +28,7 @@ func (h *Handler) create(
 		m := newMessage(r, nameOf(r, source.Hash, number), source.To)
 		m.Labels[v1alpha1.NotificationLabel] = source.Hash
 		m.Spec.Content.Text = &text
+		setReadPolicy(m, r, source)
 		err := h.client.Create(ctx, m)
 		if err == nil {
 			return outcome{message: m.Name}, nil

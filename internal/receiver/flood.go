@@ -60,7 +60,9 @@ func (h *Handler) createWithinLimit(
 			return nil
 		}
 		// If the number is that of an old message, which was not in the index yet, the next one is used.
-		created, err := h.create(ctx, r, notification.Message{Hash: m.Hash, To: d.To}, texts.of(ctx, m), d.Number, after)
+		own := m
+		own.To = d.To
+		created, err := h.create(ctx, r, own, texts.of(ctx, m), d.Number, after)
 		if err == nil {
 			outcomes[i].message = created.message
 			outcomes[i].duplicate = created.message == "" && !outcomes[i].suppressed

@@ -31,7 +31,7 @@ func Path(receiver types.NamespacedName) string {
 // ConfigMaps are for flood control: the names of digests are not known before.
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkreceivers,verbs=get
 // +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkreceivers/status,verbs=patch
-// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups=teamtalk.io,resources=teamtalkmessages,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;update;patch
 

@@ -50,6 +50,9 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 	}
 	texts := h.newTexts(r)
 	outcomes, err := h.createAll(ctx, r, texts, decoded.Messages)
+	if resolving := h.resolve(ctx, r, decoded); err == nil {
+		err = resolving
+	}
 	a := answer{code: http.StatusOK, Filtered: decoded.Filtered}
 	if err != nil {
 		a = h.failed(key, err)

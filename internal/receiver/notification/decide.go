@@ -48,12 +48,17 @@ func decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notif
 	whole, payloads := expression.Notification(n)
 	e := set.Evaluate(ctx, whole)
 	for i, a := range n.Alerts {
-		if !e.Keep(payloads[i]) {
-			result.Filtered++
+		own := alert{Alert: a}
+		isKept := e.Keep(payloads[i])
+		if isKept || a.Status == template.StatusResolved {
+			own.key, own.keyed = e.Key(payloads[i])
+		}
+		if !isKept {
+			if result.Filtered++; own.keyed {
+				result.resolve(hashKeys(r, []string{own.key}))
+			}
 			continue
 		}
-		own := alert{Alert: a}
-		own.key, own.keyed = e.Key(payloads[i])
 		to, ok := labelRecipients(r.Spec.ToLabel, allow, a.Labels)
 		if r.Spec.Recipients != "" {
 			to, ok = allow.among(e.Recipients(payloads[i]))
@@ -71,8 +76,17 @@ func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (
 	if set := expression.Of(r); !set.IsEmpty() {
 		payload := expression.Body(n.payload())
 		e := set.Evaluate(ctx, payload)
-		if !e.Keep(payload) {
-			return Result{Filtered: 1, Faults: e.Faults()}
+		key, isKeyed := "", false
+		isKept, resolved := e.Keep(payload), isResolved(n.payload())
+		if isKept || resolved {
+			key, isKeyed = e.Key(payload)
+		}
+		if isKeyed && resolved {
+			result.resolve(hashKeys(r, []string{key}))
+		}
+		if !isKept {
+			result.Filtered, result.Faults = 1, e.Faults()
+			return result
 		}
 		to, ok := allowed(r).among(e.Recipients(payload))
 		if !ok {
@@ -83,7 +97,8 @@ func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (
 			m.To, named = to, identify(to)
 		}
 		id := []string{"body", n.Identity}
-		if key, ok := e.Key(payload); ok {
+		if isKeyed {
+			m.AlertKey, m.Resolved = hashKeys(r, []string{key}), resolved
 			m.Keys, id = []string{key}, []string{"key", key}
 		}
 		if named != "" || len(m.Keys) > 0 {
@@ -93,6 +108,13 @@ func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (
 	}
 	result.Messages = []Message{m}
 	return result
+}
+
+// isResolved reports whether a body without alerts says that what it is about is resolved.
+func isResolved(payload any) bool {
+	body, _ := payload.(map[string]any)
+	status, _ := body["status"].(string)
+	return strings.EqualFold(status, template.StatusResolved)
 }
 
 // labelRecipients returns the recipients that an alert names and spec.allow lists. Not ok: the label also names others.

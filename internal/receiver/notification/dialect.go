@@ -62,6 +62,10 @@ type Result struct {
 	Refused int
 	// Filtered is the number of alerts, or bodies, that spec.filter drops.
 	Filtered int
+	// ResolvedGroup and ResolvedKeys are the hashes of messages whose alerts are resolved, see Message. They include those
+	// of what spec.filter drops.
+	ResolvedGroup string
+	ResolvedKeys  []string
 	// Faults are why expressions were not used.
 	Faults []expression.Fault
 }
@@ -89,6 +93,6 @@ func Decode(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, cont
 	} else {
 		result = whole(ctx, r, n)
 	}
-	result.Messages = limitRecipients(result.Messages)
+	result.Messages = limitRecipients(r, result.Messages)
 	return result, nil
 }

@@ -26,6 +26,10 @@ type Message struct {
 	// Alerts is set if the dialect has alerts, otherwise Body.
 	Alerts *template.Notification
 	Body   any
+	// AlertGroup and AlertKey are hashes by which a later notification tells that its alerts are resolved; "": none can.
+	AlertGroup, AlertKey string
+	// Resolved: all of its alerts are resolved.
+	Resolved bool
 }
 
 // Data is what templates get.
@@ -44,6 +48,10 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 		alerts []alert
 	}
 	alerts, result := decide(ctx, r, n)
+	groupHash := hashGroup(r, n.GroupKey)
+	if len(n.Alerts.Firing()) == 0 {
+		result.ResolvedGroup = groupHash
+	}
 	groups := map[string]*group{}
 	for _, a := range alerts {
 		named, to := "", r.Spec.To.All()
@@ -77,9 +85,36 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 		if len(groups) > 1 || result.Filtered > 0 {
 			summarize(&own)
 		}
+		m.AlertGroup, m.AlertKey = groupHash, hashKeys(r, m.Keys)
+		if m.Resolved = len(own.Alerts.Firing()) == 0; m.Resolved {
+			result.resolve(m.AlertKey)
+		}
 		result.Messages = append(result.Messages, m)
 	}
 	return result
+}
+
+// hashGroup returns a hash of a group of alerts; "": there is no group.
+func hashGroup(r *v1alpha1.TeamTalkReceiver, key string) string {
+	if key == "" {
+		return ""
+	}
+	return Hash("alert group", r.Namespace, r.Name, key)
+}
+
+// hashKeys returns a hash of what dedupKey makes of alerts; "": there are no keys.
+func hashKeys(r *v1alpha1.TeamTalkReceiver, keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return Hash(append([]string{"alert keys", r.Namespace, r.Name}, slices.Sorted(slices.Values(keys))...)...)
+}
+
+// resolve records that the alerts with a hash are resolved.
+func (r *Result) resolve(hash string) {
+	if hash != "" && !slices.Contains(r.ResolvedKeys, hash) {
+		r.ResolvedKeys = append(r.ResolvedKeys, hash)
+	}
 }
 
 // summarize sets what a notification says about all of its alerts.
@@ -105,12 +140,17 @@ func common(alerts template.Alerts, of func(template.Alert) template.KV) templat
 	return all
 }
 
-// limitRecipients splits messages with more recipients than a message may have. Their hashes follow from the first one.
-func limitRecipients(messages []Message) []Message {
+// limitRecipients splits messages with more recipients than a message may have beside those in escalateTo. Their hashes
+// follow from the first one.
+func limitRecipients(r *v1alpha1.TeamTalkReceiver, messages []Message) []Message {
+	most := v1alpha1.MaxRecipients
+	if p := r.Spec.ReadPolicy; p != nil && p.EscalateTo != nil {
+		most -= len(p.EscalateTo.All())
+	}
 	var all []Message
 	for _, m := range messages {
 		i := 0
-		for to := range slices.Chunk(m.To, v1alpha1.MaxRecipients) {
+		for to := range slices.Chunk(m.To, most) {
 			one := m
 			if one.To = to; i > 0 {
 				one.Hash = Hash("recipients", m.Hash, strconv.Itoa(i))

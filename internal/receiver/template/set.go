@@ -27,6 +27,8 @@ type Set struct {
 	firing, resolved renderer
 	builtIn          builtIn
 	zone             *time.Location
+	// limit is the longest text that TeamTalk holds, in bytes.
+	limit int
 	// fault is what is wrong with the configured templates or the time zone.
 	fault error
 }
@@ -38,7 +40,10 @@ type renderer interface {
 
 // ParseSet parses the templates of a receiver. An error says which of them is wrong; the Set can be used nevertheless.
 func ParseSet(spec *v1alpha1.TeamTalkReceiverSpec) (*Set, error) {
-	s := &Set{builtIn: builtIn{words: wordsOf(spec), toLabel: spec.ToLabel}}
+	s := &Set{builtIn: builtIn{words: wordsOf(spec), toLabel: spec.ToLabel}, limit: cipher.MaxTextWithToken}
+	if p := spec.ReadPolicy; p != nil && p.EscalateTo != nil {
+		s.limit -= v1alpha1.MaxFirstLine
+	}
 	s.firing = s.builtIn
 	var err error
 	if s.zone, err = LoadZone(spec.TimeZone); err != nil {
@@ -113,10 +118,12 @@ func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
 		}
 	}
 	if ctx.Err() != nil {
-		return Plain(data), nil //nolint:nilerr // nobody waits for the text
+		return s.plain(data), nil //nolint:nilerr // nobody waits for the text
 	}
-	return Plain(data), errors.Join(fault, err)
+	return s.plain(data), errors.Join(fault, err)
 }
+
+func (s *Set) plain(data any) string { return cut(Plain(data), s.limit) }
 
 // Plain is the text of data that is over the limits even of the built-in template.
 func Plain(data any) string {
@@ -134,7 +141,7 @@ func (s *Set) fit(ctx context.Context, t renderer, data any) (string, error) {
 	limits := &Limits{Work: TextWork, Output: maxOutput, Zone: s.zone}
 	n, ok := data.(*Notification)
 	if !ok {
-		return whole(ctx, t, data, limits, "")
+		return s.whole(ctx, t, data, limits, "")
 	}
 	// Firing alerts come first: they are the last to be left out.
 	all := slices.Concat(n.Alerts.Firing(), n.Alerts.Resolved())
@@ -159,7 +166,7 @@ func (s *Set) fit(ctx context.Context, t renderer, data any) (string, error) {
 			return "", false, nil
 		}
 		text += rest(count)
-		return text, err == nil && len(text) <= cipher.MaxTextWithToken, err
+		return text, err == nil && len(text) <= s.limit, err
 	}
 	text, ok, err := try(len(all))
 	if ok || err != nil {
@@ -190,17 +197,17 @@ func (s *Set) fit(ctx context.Context, t renderer, data any) (string, error) {
 	}
 	list(1)
 	limits.Output = maxOutput
-	return whole(ctx, t, &own, limits, rest(1))
+	return s.whole(ctx, t, &own, limits, rest(1))
 }
 
 // whole renders all of the data, cuts the text to fit, and appends an end.
-func whole(ctx context.Context, t renderer, data any, l *Limits, end string) (string, error) {
+func (s *Set) whole(ctx context.Context, t renderer, data any, l *Limits, end string) (string, error) {
 	text, err := t.Execute(ctx, data, l)
 	if errors.Is(err, errOutput) {
 		err = nil // it is longer than it is cut to
 	}
 	text, err = clean(text, err)
-	return cut(text, cipher.MaxTextWithToken-len(end)) + end, err
+	return cut(text, s.limit-len(end)) + end, err
 }
 
 // clean makes an output what TeamTalk holds. No text at all is an error: the alert would be lost.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
 // TestCheck: what is wrong with a template is known before the first notification, as far as it can be.
@@ -38,6 +39,37 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestRoomForEscalation: a text that may be escalated has room for the first line of the escalation, however it is made.
+func TestRoomForEscalation(t *testing.T) {
+	long := strings.Repeat("é", 4000)
+	alerts := &Notification{Status: StatusFiring}
+	for range 100 {
+		alerts.Alerts = append(alerts.Alerts, Alert{Status: StatusFiring, Labels: KV{"alertname": "A", "x": long[:200]}})
+	}
+	one := &Notification{Status: StatusFiring, Alerts: Alerts{{Status: StatusFiring, Annotations: KV{"summary": long}}}}
+	policy := &v1alpha1.ReceiverReadPolicy{EscalateTo: &v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{2}}}
+	for name, tc := range map[string]struct {
+		template string
+		data     any
+	}{
+		"alerts":            {"", alerts},
+		"a template fails":  {`{{ fail "x" }}`, alerts},
+		"one that is long":  {`{{ range .Alerts }}{{ .Annotations.summary }}{{ end }}`, one},
+		"a post for a chat": {"", &Post{Text: long}},
+	} {
+		spec := &v1alpha1.TeamTalkReceiverSpec{Type: v1alpha1.ReceiverAlertmanager, Template: tc.template}
+		for room, p := range map[int]*v1alpha1.ReceiverReadPolicy{0: {}, v1alpha1.MaxFirstLine: policy} {
+			spec.ReadPolicy = p
+			set, err := ParseSet(spec)
+			must(t, err)
+			limit := cipher.MaxTextWithToken - room
+			if got, _ := set.Text(t.Context(), tc.data); len(got) > limit || len(got) < limit-300 {
+				t.Errorf("%s: %d bytes of %d", name, len(got), limit)
+			}
+		}
 	}
 }
 
