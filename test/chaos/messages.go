@@ -46,6 +46,9 @@ type message struct {
 	// refusal are the reasons of which one must be there where it is refused; nil: KeyReused.
 	refusal []string
 	to      []recipient
+	// escalateTo get it if it is not read; escalated: it is not.
+	escalateTo []recipient
+	escalated  bool
 	// segments that its text is split into; 0: it is not.
 	segments int
 	key      string
@@ -75,7 +78,12 @@ func (m *message) pieces() []piece {
 	var all []piece
 	for _, to := range m.to {
 		for segment := range max(1, m.segments) {
-			all = append(all, piece{m.number, segment, to})
+			all = append(all, piece{number: m.number, segment: segment, to: to})
+		}
+	}
+	for _, to := range m.escalateTo {
+		if m.escalated {
+			all = append(all, piece{number: m.number, to: to, escalated: true})
 		}
 	}
 	return all
@@ -110,13 +118,7 @@ func (w *world) object(m *message) *v1alpha1.TeamTalkMessage {
 		ObjectMeta: metav1.ObjectMeta{Name: m.name, Namespace: w.namespace},
 		Spec:       v1alpha1.TeamTalkMessageSpec{Content: v1alpha1.Content{Text: &text}, IdempotencyKey: m.key},
 	}
-	for _, to := range m.to {
-		if to.group {
-			o.Spec.To.Groups = append(o.Spec.To.Groups, v1alpha1.GroupID(to.id))
-		} else {
-			o.Spec.To.Users = append(o.Spec.To.Users, v1alpha1.UserID(to.id))
-		}
-	}
+	o.Spec.To = recipients(m.to)
 	if m.segments > 1 {
 		o.Spec.LongText = v1alpha1.LongTextSplit
 	}
@@ -221,7 +223,7 @@ func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen 
 		o := objects[m.uid]
 		switch {
 		case m.waits, m.want == atMostOnce, m.want == superseded, m.want == posted, m.want == expired && o == nil,
-			m.want != expired && o != nil && o.Finished() && !o.RetryAsked():
+			m.want != expired && o != nil && o.Finished() && !o.RetryAsked() && m.isEscalated(o):
 			continue
 		}
 		open++

@@ -68,6 +68,7 @@ func (w *world) rows(ctx context.Context) stored {
 	conversations := sets.New[recipient]()
 	for _, m := range w.messages {
 		conversations.Insert(m.to...)
+		conversations.Insert(m.escalateTo...)
 	}
 	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		for to := range conversations {
@@ -80,7 +81,7 @@ func (w *world) rows(ctx context.Context) stored {
 					s, ok = parsedText{number: undeclared}, true // no other program writes here
 				}
 				if ok && r.GetFromSessionId() == w.sender && s.number != warm {
-					p := piece{s.number, s.segment, to}
+					p := piece{s.number, s.segment, to, s.escalated}
 					rows[p] = append(rows[p], row{r.GetMsgId(), r.GetCreateTime(), s.text})
 				}
 			}

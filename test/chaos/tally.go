@@ -69,7 +69,7 @@ func (w *world) count(ctx context.Context) *tally {
 	if note := w.undetermined(rows, objects); note != "" {
 		t.notes = append(t.notes, note)
 	}
-	w.countRoutes(ctx, t, rows, func(p piece) bool { return adopted(objects[w.messages[p.number-1].uid], p.to) },
+	w.countRoutes(ctx, t, rows, func(p piece) bool { return adopted(objects[w.messages[p.number-1].uid], p) },
 		w.wire.ended)
 	return t
 }
@@ -79,8 +79,12 @@ func statusOf(o *v1alpha1.TeamTalkMessage, to recipient) *v1alpha1.RecipientStat
 	if o == nil {
 		return nil
 	}
-	for i := range o.Status.Recipients {
-		r := &o.Status.Recipients[i]
+	return statusAmong(o.Status.Recipients, to)
+}
+
+func statusAmong(all []v1alpha1.RecipientStatus, to recipient) *v1alpha1.RecipientStatus {
+	for i := range all {
+		r := &all[i]
 		if r.ID == int64(to.id) && (r.Type == v1alpha1.RecipientGroup) == to.group {
 			return r
 		}
@@ -88,8 +92,11 @@ func statusOf(o *v1alpha1.TeamTalkMessage, to recipient) *v1alpha1.RecipientStat
 	return nil
 }
 
-func adopted(o *v1alpha1.TeamTalkMessage, to recipient) bool {
-	r := statusOf(o, to)
+func adopted(o *v1alpha1.TeamTalkMessage, p piece) bool {
+	r := statusOf(o, p.to)
+	if p.escalated {
+		r = escalationOf(o, p.to)
+	}
 	return r != nil && r.Reason == v1alpha1.ReasonAdopted
 }
 
@@ -152,6 +159,7 @@ func (w *world) judge(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMes
 		}
 		w.compare(t, m, rows, to, r)
 	}
+	w.judgeEscalation(t, m, rows, o)
 	if c := o.Status.Counts; isDelivered &&
 		(c == nil || int(c.Recipients) != len(m.to) || int(c.Stored) != len(m.to) || c.Failed != 0) {
 		t.problem("message %d is delivered with counts %+v", m.number, c)
@@ -163,7 +171,11 @@ func doubts(o *v1alpha1.TeamTalkMessage) (n int) {
 	if o == nil {
 		return 0
 	}
-	for _, r := range o.Status.Recipients {
+	all := o.Status.Recipients
+	if e := o.Status.Escalation; e != nil {
+		all = slices.Concat(all, e.Recipients)
+	}
+	for _, r := range all {
 		if r.State == v1alpha1.StateInDoubt || r.Reason == v1alpha1.ReasonOutcomeUnknown {
 			n++
 		}
@@ -192,7 +204,7 @@ func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1al
 	var texts []string
 	once := true
 	for segment := range max(1, m.segments) {
-		there := rows[piece{m.number, segment, to}]
+		there := rows[piece{number: m.number, segment: segment, to: to}]
 		once = once && len(there) == 1
 		for _, row := range there {
 			ids = append(ids, int64(row.id))

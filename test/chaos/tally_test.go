@@ -103,8 +103,8 @@ func TestJudgeSegments(t *testing.T) {
 	head, tail, _ := strings.Cut(w.text(1), "\n") // what is cut at is left out
 	good := func() stored {
 		return stored{
-			{1, 0, m.to[0]}: {{id: 5, text: head}}, {1, 1, m.to[0]}: {{id: 6, text: tail}},
-			{1, 0, m.to[1]}: {{id: 1, text: head}}, {1, 1, m.to[1]}: {{id: 2, text: tail}},
+			{number: 1, segment: 0, to: m.to[0]}: {{id: 5, text: head}}, {number: 1, segment: 1, to: m.to[0]}: {{id: 6, text: tail}},
+			{number: 1, segment: 0, to: m.to[1]}: {{id: 1, text: head}}, {number: 1, segment: 1, to: m.to[1]}: {{id: 2, text: tail}},
 		}
 	}
 	type counts struct{ missing, duplicated, problems int }
@@ -113,12 +113,12 @@ func TestJudgeSegments(t *testing.T) {
 		want   counts
 	}{
 		"all there":                {func(stored) {}, counts{}},
-		"a segment is missing":     {func(s stored) { delete(s, piece{1, 1, m.to[1]}) }, counts{missing: 1}},
-		"a segment is there twice": {func(s stored) { s[piece{1, 0, m.to[0]}] = []row{{id: 5}, {id: 9}} }, counts{duplicated: 1}},
-		"a segment is another":     {func(s stored) { s[piece{1, 1, m.to[0]}] = []row{{id: 6, text: head}} }, counts{problems: 1}},
-		"a segment has another id": {func(s stored) { s[piece{1, 1, m.to[0]}] = []row{{id: 7, text: tail}} }, counts{problems: 1}},
+		"a segment is missing":     {func(s stored) { delete(s, piece{number: 1, segment: 1, to: m.to[1]}) }, counts{missing: 1}},
+		"a segment is there twice": {func(s stored) { s[piece{number: 1, segment: 0, to: m.to[0]}] = []row{{id: 5}, {id: 9}} }, counts{duplicated: 1}},
+		"a segment is another":     {func(s stored) { s[piece{number: 1, segment: 1, to: m.to[0]}] = []row{{id: 6, text: head}} }, counts{problems: 1}},
+		"a segment has another id": {func(s stored) { s[piece{number: 1, segment: 1, to: m.to[0]}] = []row{{id: 7, text: tail}} }, counts{problems: 1}},
 		"segments are out of order": {func(s stored) {
-			s[piece{1, 0, m.to[0]}], s[piece{1, 1, m.to[0]}] = s[piece{1, 1, m.to[0]}], s[piece{1, 0, m.to[0]}]
+			s[piece{number: 1, segment: 0, to: m.to[0]}], s[piece{number: 1, segment: 1, to: m.to[0]}] = s[piece{number: 1, segment: 1, to: m.to[0]}], s[piece{number: 1, segment: 0, to: m.to[0]}]
 		}, counts{problems: 1}},
 	} {
 		rows, got := good(), &tally{}
@@ -137,9 +137,9 @@ func TestMisordered(t *testing.T) {
 		rows stored
 		want int
 	}{
-		"in order":            {stored{{1, 0, user}: {{id: 1}}, {2, 0, user}: {{id: 2}}, {4, 0, user}: {{id: 3}}}, 0},
-		"of another":          {stored{{2, 0, user}: {{id: 1}}, {1, 0, group}: {{id: 2}}}, 0},
-		"one passes an older": {stored{{1, 0, user}: {{id: 1}}, {2, 0, user}: {{id: 3}}, {3, 0, user}: {{id: 2}}}, 1},
+		"in order":            {stored{{number: 1, to: user}: {{id: 1}}, {number: 2, to: user}: {{id: 2}}, {number: 4, to: user}: {{id: 3}}}, 0},
+		"of another":          {stored{{number: 2, to: user}: {{id: 1}}, {number: 1, to: group}: {{id: 2}}}, 0},
+		"one passes an older": {stored{{number: 1, to: user}: {{id: 1}}, {number: 2, to: user}: {{id: 3}}, {number: 3, to: user}: {{id: 2}}}, 1},
 	} {
 		if got := misordered(tc.rows); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)
@@ -173,7 +173,7 @@ func TestCountRoutes(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			which := piece{1, 0, recipient{id: 3}}
+			which := piece{number: 1, segment: 0, to: recipient{id: 3}}
 			w, got, rows := &world{unrouted: map[piece]bool{which: tc.lost}}, &tally{}, stored{}
 			if !tc.notStored {
 				rows[which] = []row{{id: 1}}

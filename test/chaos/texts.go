@@ -16,6 +16,8 @@ import (
 type piece struct {
 	number, segment int
 	to              recipient
+	// escalated: because it was not read.
+	escalated bool
 }
 
 // Numbers that are no message's.
@@ -50,13 +52,16 @@ func (w *world) text(number int) string {
 // parsedText is what a row, or an announcement, turns out to say.
 type parsedText struct {
 	number, segment int
-	// text is without the number of its segment.
-	text string
+	// text is without the number of its segment, and without the first line of an escalation.
+	text      string
+	escalated bool
 }
 
 // parse reads what a text says; false if it is none of the scenario's.
 func (w *world) parse(text string) (parsedText, bool) {
-	s := parsedText{text: text}
+	s := parsedText{}
+	s.text, s.escalated = escalatedText(text)
+	text = s.text
 	if segments, rest, ok := strings.Cut(text, ") "); ok {
 		var of int
 		if n, err := fmt.Sscanf(segments, "(%d/%d", &s.segment, &of); n == 2 && err == nil {
@@ -110,5 +115,5 @@ func (w *world) read(kind wire.MsgType, data []byte) (parsedText, bool) {
 func (w *world) pieceOf(m *wire.IMMsgData) (piece, bool) {
 	s, ok := w.read(m.GetMsgType(), m.GetMsgData())
 	to := recipient{group: m.GetMsgType().SessionType() == wire.SessionType_SESSION_TYPE_GROUP, id: m.GetToSessionId()}
-	return piece{s.number, s.segment, to}, ok
+	return piece{s.number, s.segment, to, s.escalated}, ok
 }
