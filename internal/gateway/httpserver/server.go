@@ -39,7 +39,7 @@ type Route struct {
 type Server struct {
 	// NotFound answers where nothing is served, in the form of the routes. If nil, the answer is a line of text.
 	// It must be set before Start.
-	NotFound func(w http.ResponseWriter, status int, detail string)
+	NotFound func(w http.ResponseWriter, r *http.Request, status int, detail string)
 
 	opts     Options
 	log      logr.Logger
@@ -90,13 +90,14 @@ func (s *Server) Handle(r Route) {
 }
 
 // notFound answers requests that no route serves. It tells what could be served, and not what there is.
-func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
-	write := s.NotFound
-	if write == nil {
-		write = writeText
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	detail := "nothing is served at this path; what is served: " +
+		strings.Join(slices.Sorted(slices.Values(s.paths)), ", ")
+	if s.NotFound == nil {
+		writeText(w, http.StatusNotFound, detail)
+		return
 	}
-	write(w, http.StatusNotFound, "nothing is served at this path; what is served: "+
-		strings.Join(slices.Sorted(slices.Values(s.paths)), ", "))
+	s.NotFound(w, r, http.StatusNotFound, detail)
 }
 
 // withoutRedirects serves paths that the mux would redirect to their shortest form: callers do not follow redirects

@@ -51,8 +51,8 @@ type request struct {
 // Mount adds the operations: where http_msg_server has them, and below /namespaces/NAMESPACE for callers that name
 // their namespace.
 func (h *Handlers) Mount(s *httpserver.Server) {
-	s.NotFound = func(w http.ResponseWriter, status int, detail string) {
-		write(w, response{Code: CodeBadParameter, Detail: detail, status: status})
+	s.NotFound = func(w http.ResponseWriter, r *http.Request, status int, detail string) {
+		write(w, r, response{Code: CodeBadParameter, Detail: detail, status: status})
 	}
 	for name, o := range map[string]operation{
 		"SendSingleMessage":    {access.SendMessages, h.sendTo(v1alpha1.RecipientUser)},
@@ -102,7 +102,7 @@ func respond(w http.ResponseWriter, r *http.Request, a response) {
 	if a.MessageName != "" {
 		httpserver.AddLogValue(r.Context(), "message", a.MessageName)
 	}
-	write(w, a)
+	write(w, r, a)
 }
 
 // decode admits the caller and reads the request. It does not read the body of a caller who is denied without it, and

@@ -29,6 +29,8 @@ type response struct {
 
 	// status is the HTTP status. If 0, it is 200.
 	status int
+	// reason is the API's reason for Detail, if there is one.
+	reason string
 }
 
 // result is the result for one recipient.
@@ -37,15 +39,18 @@ type result struct {
 	Code      Code   `json:"error_code"`
 	Detail    string `json:"error_detail,omitempty"`
 	MsgID     int64  `json:"msg_id,omitempty"`
+
+	// reason is the API's reason for Detail, if there is one.
+	reason string
 }
 
 // responseOf answers with the result of a message. accepted is for callers who do not wait: a pending message is a
 // success for them.
 func responseOf(got api.Result, accepted bool) response {
-	a := response{MessageName: got.MessageName}
+	a := response{MessageName: got.MessageName, reason: got.Cause.Reason}
 	a.Code, a.Detail = codeAndDetail(got.State, got.Cause)
 	for _, to := range got.Recipients {
-		one := result{SessionID: to.ID, MsgID: to.MessageID}
+		one := result{SessionID: to.ID, MsgID: to.MessageID, reason: to.Cause.Reason}
 		one.Code, one.Detail = codeAndDetail(to.State, to.Cause)
 		a.Results = append(a.Results, one)
 	}
@@ -68,7 +73,7 @@ func codeAndDetail(state api.State, cause v1alpha1.Cause) (Code, string) {
 // errorResponse answers with a Refusal, or with a fault of the gateway and the advice what to do about it.
 func errorResponse(r *http.Request, err error, advice string) response {
 	if refusal, ok := errors.AsType[*api.Refusal](err); ok {
-		a := response{Code: codeOf(refusal.Reason), Detail: refusal.Message}
+		a := response{Code: codeOf(refusal.Reason), Detail: refusal.Message, reason: refusal.Reason}
 		if refusal.Reason == v1alpha1.ReasonServerNotReady {
 			a.status = http.StatusServiceUnavailable // the same request may succeed later
 		}
@@ -87,12 +92,20 @@ func badParameter(format string, args ...any) *response {
 }
 
 // writeError answers where an operation cannot.
-func writeError(w http.ResponseWriter, _ *http.Request, status int, detail string) {
-	write(w, response{Code: CodeServerFault, Detail: detail, status: status})
+func writeError(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	write(w, r, response{Code: CodeServerFault, Detail: detail, status: status})
 }
 
-// write writes a response as http_msg_server does, including its Content-Type.
-func write(w http.ResponseWriter, a response) {
+// write writes a response as http_msg_server does, including its Content-Type. Only the details are in the caller's
+// language: callers may compare error_msg.
+func write(w http.ResponseWriter, r *http.Request, a response) {
+	if prefersChinese(r) {
+		a.Detail = chinese(a.Detail, a.reason)
+		for i, one := range a.Results {
+			a.Results[i].Detail = chinese(one.Detail, one.reason)
+		}
+		w.Header().Set("Content-Language", "zh")
+	}
 	a.Text, a.status = messages[a.Code], cmp.Or(a.status, http.StatusOK)
 	body, err := json.Marshal(a)
 	if err != nil {
