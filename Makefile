@@ -144,12 +144,15 @@ verify: ## Check generated code, formatting, go.mod files and their versions, li
 ##@ Change
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, roles, the protobuf code and the chart's copies
+generate: ## Generate deep copies, CRDs, roles, the protobuf code, docs/api-reference.md and the chart's copies
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... paths=./internal/app/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=teamtalk-gateway,fileName=gateway_role.yaml paths=./internal/gateway/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator-receiver,fileName=receiver_role.yaml paths=./internal/receiver/... output:rbac:dir=config/rbac
 	go -C hack/tools run ./protogen -proto $(CURDIR)/$(WIRE)/proto -out $(CURDIR)/$(WIRE)
+	$(TOOL) crd-ref-docs --log-level ERROR --source-path api/v1alpha1 --config hack/api-reference/config.yaml \
+		--templates-dir hack/api-reference/templates --renderer markdown --max-depth 20 --output-path docs/api-reference.md
+	@sed -i -e 's/  *|/ |/g' -e 's/ *$$//' -e '/^$$/N;/^\n$$/D' docs/api-reference.md
 	@$(MAKE) --no-print-directory chart
 
 .PHONY: chart
