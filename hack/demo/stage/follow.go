@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -19,18 +20,18 @@ import (
 // expectAnnotation names the reason that a sample must end with. The default is Delivered.
 const expectAnnotation = "demo.teamtalk.io/expect"
 
-// follow prints the changes of each sample's status until all have finished. It returns an
+// row is a line of the table of messages.
+const row = "demo:   %-10s %-22s %-6s %-20s %-9s %s\n"
+
+// follow prints the changes of each message's status until all have finished. It returns an
 // error if one ends with another reason than expected.
-func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured) error {
+func (s *stage) follow(ctx context.Context, reasons map[client.ObjectKey]string) error {
 	ctx, cancel := context.WithTimeout(ctx, samplesTimeout)
 	defer cancel()
-	const row = "demo:   %-10s %-22s %-6s %-20s %-9s %s\n"
-	fmt.Printf(row, "NAME", "TO", "READY", "REASON", "DELIVERED", "MESSAGE")
-
-	open := expectedReasons(samples)
+	open := maps.Clone(reasons)
 	seen := map[client.ObjectKey]string{}
 	var failures []string
-	// The samples are few, so polling is simpler than a watch.
+	// The messages are few, so polling is simpler than a watch.
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for len(open) > 0 {
@@ -55,6 +56,7 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 				continue
 			}
 			delete(open, key)
+			s.ended[ready.Reason]++
 			if ready.Reason != want {
 				failures = append(failures, fmt.Sprintf("%s ended with %s, not %s", m.Name, ready.Reason, want))
 			}
@@ -74,7 +76,6 @@ func (s *stage) follow(ctx context.Context, samples []*unstructured.Unstructured
 	if len(failures) > 0 {
 		return fmt.Errorf("not as expected: %s", strings.Join(failures, "; "))
 	}
-	say("all %d samples ended as expected", len(samples))
 	return nil
 }
 
@@ -89,24 +90,4 @@ func expectedReasons(samples []*unstructured.Unstructured) map[client.ObjectKey]
 		reasons[client.ObjectKeyFromObject(o)] = want
 	}
 	return reasons
-}
-
-// printHints prints what the user can do next.
-func (s *stage) printHints() {
-	fmt.Println()
-	say("the inbox of each user:               %s", s.inbox)
-	if s.kubeconfig != "" {
-		say("to use the cluster:                   export KUBECONFIG=%s", s.kubeconfig)
-	}
-	say("to see the messages:                  kubectl get ttm -A     and     kubectl describe ttm refused%s",
-		s.namespaceFlag())
-	say("the programs' logs:                   %s", s.bin)
-	say("press Ctrl-C to stop everything")
-}
-
-func (s *stage) namespaceFlag() string {
-	if s.current {
-		return " -n " + namespace
-	}
-	return ""
 }

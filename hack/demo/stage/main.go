@@ -3,8 +3,8 @@
 // Command stage runs a control plane, teamtalk-dev and the operator, applies config/samples
 // and prints their progress.
 //
-// With DEMO_EXIT=1 it exits with 0 once all samples end as expected, else with 1. With
-// CLUSTER=current it uses the cluster of KUBECONFIG.
+// With DEMO_EXIT=1 it exits with 0 once all samples and the alert end as expected, else with 1.
+// With CLUSTER=current it uses the cluster of KUBECONFIG, with CLUSTER=kind a new one of kind.
 package main
 
 import (
@@ -30,13 +30,16 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &stage{bin: filepath.Dir(binary), exit: os.Getenv("DEMO_EXIT") == "1"}
+	s := &stage{bin: filepath.Dir(binary), exit: os.Getenv("DEMO_EXIT") == "1", ended: map[string]int{}}
 	switch c := os.Getenv("CLUSTER"); c {
 	case "":
 	case "current":
 		s.current = true
+	case "kind":
+		s.current, s.kind = true, true
 	default:
-		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, or unset it", c)
+		return fmt.Errorf("CLUSTER is %q: set it to \"current\" for the cluster of KUBECONFIG, "+
+			"to \"kind\" for a new one of kind, or unset it", c)
 	}
 	defer s.Stop()
 	return s.play(ctx)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -38,21 +39,25 @@ const (
 // stage is a running demo.
 type stage struct {
 	framework.Cleanups
-	bin           string
-	exit, current bool
+	bin  string
+	exit bool
+	// current uses a cluster as its administrator: the user's, or with kind a new one.
+	current, kind bool
 
 	root   string
 	config *rest.Config
-	// plane is the demo's own cluster, or nil with the user's.
+	// plane is the demo's own control plane, or nil with another cluster.
 	plane      *controlplane.ControlPlane
 	kubeconfig string
 	client     client.WithWatch
 	addresses  addresses
 	inbox      string
+	// ended counts the messages that have finished, by their reason.
+	ended map[string]int
 }
 
-// addresses are the listeners of teamtalk-dev.
-type addresses struct{ dbProxy, router, inbox string }
+// addresses are the listeners of teamtalk-dev, and of the operator's gateway.
+type addresses struct{ dbProxy, router, inbox, gateway string }
 
 func say(format string, args ...any) { fmt.Printf("demo: "+format+"\n", args...) }
 
@@ -71,16 +76,12 @@ func (s *stage) play(ctx context.Context) error {
 			return err
 		}
 	}
-	samples, err := s.samples(ctx)
-	if err != nil {
-		return err
-	}
-	followed := make(chan error, 1)
-	go func() { followed <- s.follow(ctx, samples) }()
+	sent := make(chan error, 1)
+	go func() { sent <- s.send(ctx) }()
 	select {
 	case err := <-ended:
 		return err
-	case err = <-followed:
+	case err = <-sent:
 	}
 	if s.exit || ctx.Err() != nil {
 		return ignoreInterrupt(err)
@@ -88,13 +89,27 @@ func (s *stage) play(ctx context.Context) error {
 	if err != nil {
 		say("%v", err)
 	}
-	s.printHints()
+	s.printSummary()
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+// send applies the samples, posts the alert and waits for their end.
+func (s *stage) send(ctx context.Context) error {
+	samples, err := s.samples(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf(row, "NAME", "TO", "READY", "REASON", "DELIVERED", "MESSAGE")
+	followed := s.follow(ctx, expectedReasons(samples))
+	if errors.Is(followed, context.Canceled) {
+		return followed
+	}
+	return errors.Join(followed, s.postAlert(ctx))
 }
 
 // ignoreInterrupt returns nil if the user interrupted the demo.
@@ -105,11 +120,17 @@ func ignoreInterrupt(err error) error {
 	return err
 }
 
-// cluster starts a control plane, or connects to the user's cluster.
+// cluster starts a control plane or a cluster of kind, or connects to the user's cluster.
 func (s *stage) cluster(ctx context.Context, _ chan<- error) error {
+	if s.kind {
+		if err := s.startKind(ctx); err != nil {
+			return err
+		}
+	}
 	if s.current {
-		cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-			clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+		rules := clientcmd.NewDefaultClientConfigLoadingRules()
+		rules.ExplicitPath = s.kubeconfig
+		cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 		if err != nil {
 			return fmt.Errorf("CLUSTER=current needs a kubeconfig: set KUBECONFIG: %w", err)
 		}
@@ -134,6 +155,31 @@ func (s *stage) cluster(ctx context.Context, _ chan<- error) error {
 	return s.connect()
 }
 
+// startKind creates a cluster of kind and deletes it at the end. The programs run on this
+// machine as with every other cluster.
+func (s *stage) startKind(ctx context.Context) error {
+	path, err := exec.LookPath("kind")
+	if err != nil {
+		return fmt.Errorf("CLUSTER=kind needs kind and a container runtime: %w", err)
+	}
+	s.kubeconfig = filepath.Join(s.bin, "kubeconfig")
+	say("creating cluster %s with kind", namespace)
+	create := exec.CommandContext(ctx, path, "create", "cluster", "--name", namespace, "--kubeconfig", s.kubeconfig,
+		"--wait", "2m")
+	create.Stdout, create.Stderr = os.Stdout, os.Stderr
+	if err := create.Run(); err != nil {
+		return fmt.Errorf("kind create cluster: %w", err)
+	}
+	s.Cleanup(func() {
+		say("deleting cluster %s", namespace)
+		remove := exec.Command(path, "delete", "cluster", "--name", namespace, "--kubeconfig", s.kubeconfig)
+		if out, err := remove.CombinedOutput(); err != nil {
+			say("kind delete cluster: %v: %s", err, out)
+		}
+	})
+	return nil
+}
+
 func (s *stage) connect() error {
 	scheme, err := process.NewScheme()
 	if err != nil {
@@ -146,7 +192,7 @@ func (s *stage) connect() error {
 	return nil
 }
 
-// teamtalk starts teamtalk-dev, on its default ports if they are free.
+// teamtalk starts teamtalk-dev. It and the gateway listen on their default ports if these are free.
 func (s *stage) teamtalk(_ context.Context, ended chan<- error) error {
 	var err error
 	for _, a := range []struct {
@@ -156,6 +202,7 @@ func (s *stage) teamtalk(_ context.Context, ended chan<- error) error {
 		{&s.addresses.dbProxy, "127.0.0.1:10600"},
 		{&s.addresses.router, "127.0.0.1:8200"},
 		{&s.addresses.inbox, "127.0.0.1:10680"},
+		{&s.addresses.gateway, "127.0.0.1:8400"},
 	} {
 		if *a.to, err = freeAddress(a.usual); err != nil {
 			return err
@@ -192,8 +239,8 @@ func (s *stage) crds(ctx context.Context, _ chan<- error) error {
 	return framework.InstallCRDs(ctx, s.client, filepath.Join(s.root, "config", "crd", "bases"))
 }
 
-// operator starts the operator: in the demo's own cluster with the rights of its role, in the
-// user's cluster with the user's.
+// operator starts the operator with a gateway: in the demo's own control plane with the rights of
+// their roles, in another cluster with the administrator's.
 func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 	kubeconfig, leases := filepath.Join(s.bin, "operator.kubeconfig"), metav1.NamespaceDefault
 	config := s.config
@@ -209,6 +256,9 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 		if err := framework.BindOperator(ctx, s.client, process.Name, leases); err != nil {
 			return err
 		}
+		if err := framework.BindGateway(ctx, s.client, process.Name); err != nil {
+			return err
+		}
 		// The samples' namespace.
 		if err := framework.GrantNamespace(ctx, s.client, process.Name, metav1.NamespaceDefault); err != nil {
 			return err
@@ -221,8 +271,9 @@ func (s *stage) operator(ctx context.Context, ended chan<- error) error {
 	if err := framework.WriteKubeconfig(kubeconfig, config); err != nil {
 		return err
 	}
-	say("starting the operator")
-	return s.start(ended, process.Name, framework.OperatorArgs(kubeconfig, leases, "--log-format", "text")...)
+	say("starting the operator, with its gateway at %s", s.addresses.gateway)
+	return s.start(ended, process.Name, framework.OperatorArgs(kubeconfig, leases, "--log-format", "text",
+		"--gateway-bind-address", s.addresses.gateway, "--gateway-auth", "None", "--gateway-namespace", leases)...)
 }
 
 // checkNoOperator returns an error if an operator runs in the cluster: two operators would
@@ -252,8 +303,7 @@ func (s *stage) checkNoOperator(ctx context.Context) error {
 	return nil
 }
 
-// createNamespace creates the demo's namespace in the user's cluster and deletes it at the
-// end.
+// createNamespace creates the demo's namespace. In the user's cluster it is deleted at the end.
 func (s *stage) createNamespace(ctx context.Context) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	if err := s.client.Create(ctx, ns); err != nil {
@@ -262,6 +312,9 @@ func (s *stage) createNamespace(ctx context.Context) error {
 				"delete it, or wait until it is deleted", namespace)
 		}
 		return fmt.Errorf("create namespace %s: %w", namespace, err)
+	}
+	if s.kind {
+		return nil // it is deleted with the cluster
 	}
 	s.Cleanup(func() {
 		say("deleting namespace %s; the CRDs stay", namespace)

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// printSummary prints what was sent, where to look, and what to try next.
+func (s *stage) printSummary() {
+	fmt.Println()
+	for _, reason := range slices.Sorted(maps.Keys(s.ended)) {
+		note := ""
+		if reason == v1alpha1.ReasonRecipientNotFound {
+			note = ", on purpose: nobody has the user id that it names"
+		}
+		say("sent   %2d messages with the result %s%s", s.ended[reason], reason, note)
+	}
+	say("look   %s        what each TeamTalk user sees", s.inbox)
+	say("       %s#user:4  the alert, as its recipient sees it", s.inbox)
+	say("       bin/demo/*.log                the logs")
+	say("next   Copy these into another shell, in this folder. Press Ctrl-C here to stop everything.")
+	for _, c := range s.commands() {
+		fmt.Printf("\n  # %s\n  %s\n", c.what, c.line)
+	}
+	fmt.Println()
+}
+
+// command is one for the user to copy.
+type command struct{ what, line string }
+
+func (s *stage) commands() []command {
+	kubectl := "kubectl"
+	if s.kubeconfig != "" {
+		kubectl += " --kubeconfig bin/demo/kubeconfig"
+	}
+	if s.current {
+		kubectl += " --namespace " + namespace
+	}
+	return []command{
+		{"Why a message was refused.", kubectl + " describe ttm refused"},
+		{
+			"Send a message to user 3 over HTTP, as with http_msg_server.",
+			"curl http://" + s.addresses.gateway +
+				`/query/SendSingleMessage -d '{"from_user_id": 1, "session_id": 3, "msg": "Hello"}'`,
+		},
+		{
+			"Resolve the alert, as Alertmanager does.",
+			"sed s/firing/resolved/ " + alertPayload + " | curl " + s.alertURL() +
+				" -H 'Authorization: Bearer " + alertToken + "' --data-binary @-",
+		},
+	}
+}
+
+// samplesNamespace is where the samples are.
+func (s *stage) samplesNamespace() string {
+	if s.current {
+		return namespace
+	}
+	return metav1.NamespaceDefault
+}
