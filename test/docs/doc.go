@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package docs checks the documentation against the code. It needs no cluster.
+package docs
