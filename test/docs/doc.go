@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package docs checks the documentation against the code. It needs no cluster.
+// Package docs checks the documentation against the code, and its languages against each other. It needs no cluster.
 package docs

@@ -66,3 +66,44 @@ func TestEveryReasonIsDescribed(t *testing.T) {
 		}
 	}
 }
+
+// TestREADMEsAreEqual: the Chinese README has the structure, code and links of the English one.
+func TestREADMEsAreEqual(t *testing.T) {
+	english, chinese := read(t, "README.md"), read(t, "README.zh-CN.md")
+	for name, pattern := range map[string]string{
+		"levels of headings": `(?m)^(#+) `,
+		"code blocks":        "(?ms)^ *(```.*?^ *```)$",
+		"code in sentences":  "[^`](`[^`\n]+`)",
+		"links":              `\]\(([^)]+)\)`,
+		"addresses":          `<(https?://[^>]+)>`,
+		"lists":              `(?m)^( *(?:-|\d+\.) )`,
+		"tables":             `(?m)^(\| ).*\|$`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, got := matches(pattern, english), matches(pattern, chinese)
+			switch name {
+			case "links": // each links to the other
+				want[0], got[0] = "", ""
+			case "code in sentences": // sentences have another order
+				slices.Sort(want)
+				slices.Sort(got)
+			}
+			if len(want) == 0 {
+				t.Fatal("README.md has none")
+			}
+			for i := range max(len(want), len(got)) {
+				w, g := at(want, i), at(got, i)
+				if w != g {
+					t.Fatalf("number %d is %q in README.zh-CN.md, and %q in README.md", i+1, g, w)
+				}
+			}
+		})
+	}
+}
+
+func at(list []string, i int) string {
+	if i < len(list) {
+		return list[i]
+	}
+	return "missing"
+}
