@@ -61,6 +61,22 @@ func (cn *conn) confirm(ctx context.Context, about uint32) error {
 	}
 }
 
+// Ping asks the router for the presence of a user, and reports whether it has answered. Nothing is relayed.
+func (c *Client) Ping(ctx context.Context, about uint32) (answered bool, err error) {
+	c.mu.Lock()
+	cn := c.conn
+	c.mu.Unlock()
+	if cn == nil {
+		return false, fmt.Errorf("%w: %w", ErrNotSent, ErrNotConnected)
+	}
+	if err := cn.confirm(ctx, about); err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hasAnswered, nil
+}
+
 // sendPing sends the next ping, unless one is in flight: an earlier ping does not confirm later messages. It
 // needs mu.
 func (cn *conn) sendPing() {

@@ -150,3 +150,49 @@ func TestConfirmCancelled(t *testing.T) {
 		peer.WantErr(t, "Route", <-outcome, ErrMaybeSent, context.Canceled)
 	})
 }
+
+// TestPing: an answer shows that the peer is a router.
+func TestPing(t *testing.T) {
+	type result struct {
+		answered bool
+		err      error
+	}
+	ping := func(t *testing.T, h *harness) <-chan result {
+		outcome := make(chan result, 1)
+		go func() {
+			answered, err := h.Ping(t.Context(), 1)
+			outcome <- result{answered, err}
+		}()
+		return outcome
+	}
+	tests := map[string]struct {
+		react        func(t *testing.T, router *peer.Conn)
+		wantAnswered bool
+		wantErr      error
+	}{
+		"it answers":        {react: func(t *testing.T, router *peer.Conn) { answer(t, router, router.Next(), 0) }, wantAnswered: true},
+		"it is silent":      {react: func(_ *testing.T, router *peer.Conn) { router.Next() }},
+		"it hangs up":       {react: func(_ *testing.T, router *peer.Conn) { router.Next(); _ = router.Close() }, wantErr: ErrMaybeSent},
+		"it is not there":   {react: func(_ *testing.T, router *peer.Conn) { _ = router.Close() }, wantErr: ErrNotSent},
+		"it accepts no one": {react: func(_ *testing.T, router *peer.Conn) { stopReceiving(router) }, wantErr: ErrNotConnected},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
+				first := errors.Is(tc.wantErr, ErrNotSent) || errors.Is(tc.wantErr, ErrNotConnected)
+				if first {
+					tc.react(t, router)
+					synctest.Wait()
+				}
+				outcome := ping(t, h)
+				if !first {
+					tc.react(t, router)
+				}
+				got := <-outcome
+				if got.answered != tc.wantAnswered || !errors.Is(got.err, tc.wantErr) || tc.wantErr == nil && got.err != nil {
+					t.Errorf("%v, %v", got.answered, got.err)
+				}
+			})
+		})
+	}
+}
