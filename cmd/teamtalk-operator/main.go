@@ -49,8 +49,7 @@ func managerCommand() *cobra.Command {
 	c.CompletionOptions.DisableDefaultCmd = true
 	c.AddCommand(
 		processCommand("gateway", "Serve http_msg_server's HTTP interface, and TeamTalkReceivers", &g,
-			func(ctx context.Context) error { return gateway.Run(ctx, g) }),
-		renderCommand())
+			func(ctx context.Context) error { return gateway.Run(ctx, g) }))
 	return c
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package receiver
 
 import (
 	"bytes"
@@ -8,10 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/teamtalk-io/teamtalk-operator/internal/cli/kube"
 )
 
 func TestRender(t *testing.T) {
-	samples := filepath.Join("..", "..", "config", "samples")
+	samples := filepath.Join("..", "..", "..", "config", "samples")
 	payload := filepath.Join(samples, "receiver-payload.json")
 	write := func(text string) string {
 		t.Helper()
@@ -121,10 +125,9 @@ func TestRender(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			c := managerCommand()
-			c.SetOut(&out)
-			c.SetIn(strings.NewReader(tc.stdin))
-			c.SetArgs([]string{"render", "--receiver", tc.receiver, "--payload", tc.payload})
+			c := NewRenderCommand(kube.NewAccess(genericclioptions.IOStreams{In: strings.NewReader(tc.stdin), Out: &out, ErrOut: &out}))
+			c.SilenceErrors, c.SilenceUsage = true, true
+			c.SetArgs([]string{"--receiver", tc.receiver, "--payload", tc.payload})
 			err := c.ExecuteContext(t.Context())
 			if (err != nil) != (len(tc.wantErr) > 0) {
 				t.Fatalf("error %v, want %q", err, tc.wantErr)

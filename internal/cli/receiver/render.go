@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package receiver
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,36 +14,59 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/cli/kube"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// renderCommand prints the messages that a TeamTalkReceiver would create for a request body.
-func renderCommand() *cobra.Command {
+const renderLong = `Print the messages that a TeamTalkReceiver would create for a request body.
+Nothing is sent, and no cluster is asked.
+
+The receiver comes from a manifest. It is checked with the schema and the rules of its CRD, and gets the defaults of
+what it leaves out. The exit code is 1 if the receiver is not valid, or if a template or an expression fails.`
+
+const renderExample = `  kubectl teamtalk render --receiver receiver.yaml --payload alert.json
+
+  # The body comes from standard input
+  curl -s http://example.com/alert.json | kubectl teamtalk render --receiver receiver.yaml --payload -`
+
+// NewRenderCommand returns the command render.
+func NewRenderCommand(a *kube.Access) *cobra.Command {
 	var file, payload string
-	c := newCommand("render", "Print the messages that a TeamTalkReceiver would create for a request body")
+	c := &cobra.Command{
+		Use: "render --receiver FILE --payload FILE", Short: "Print what a TeamTalkReceiver would make of a request body",
+		Long: renderLong, Example: renderExample, Args: kube.MaxArgs(0),
+	}
 	c.Flags().StringVar(&file, "receiver", "", "`file` with the TeamTalkReceiver, in YAML or JSON")
 	c.Flags().StringVar(&payload, "payload", "", "`file` with the request body, or - for standard input")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if file == "" || payload == "" {
-			return usageError{errors.New("--receiver and --payload are required")}
+			return kube.Usagef("--receiver and --payload are required")
 		}
 		r, err := readReceiver(c.Context(), file)
 		if err != nil {
 			return err
 		}
-		var body []byte
-		if payload == "-" {
-			body, err = io.ReadAll(c.InOrStdin())
-		} else {
-			body, err = os.ReadFile(payload)
-		}
+		body, err := readPayload(a.In, payload)
 		if err != nil {
-			return fmt.Errorf("read the payload: %w", err)
+			return err
 		}
-		return render(c.Context(), c.OutOrStdout(), r, body)
+		return render(c.Context(), a.Out, r, body)
 	}
 	return c
+}
+
+// readPayload reads the body of a request.
+func readPayload(in io.Reader, file string) (body []byte, err error) {
+	if file == "-" {
+		body, err = io.ReadAll(in)
+	} else {
+		body, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the payload: %w", err)
+	}
+	return body, nil
 }
 
 // readReceiver reads the only TeamTalkReceiver of a file and admits it. It ignores other objects.
@@ -121,17 +143,8 @@ func render(ctx context.Context, w io.Writer, r *v1alpha1.TeamTalkReceiver, body
 
 func names(to v1alpha1.Recipients) string {
 	var names []string
-	for _, id := range to.Users {
-		names = append(names, fmt.Sprintf("user %d", id))
-	}
-	for _, name := range to.UserNames {
-		names = append(names, fmt.Sprintf("user %q", name))
-	}
-	for _, id := range to.Groups {
-		names = append(names, fmt.Sprintf("group %d", id))
-	}
-	for _, name := range to.GroupNames {
-		names = append(names, fmt.Sprintf("group %q", name))
+	for _, r := range to.All() {
+		names = append(names, kube.Describe(r))
 	}
 	return strings.Join(names, ", ")
 }

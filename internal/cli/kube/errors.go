@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Exit codes of the plugin.
+const (
+	// CodeError: the command failed.
+	CodeError = 1
+	// CodeUsage: the command line is wrong. Nothing was done.
+	CodeUsage = 2
+	// CodeNotDelivered: the message has finished, and some recipient does not have it, or may not have it.
+	CodeNotDelivered = 3
+	// CodeInProgress: the message had not finished in time. It stays, and the operator goes on.
+	CodeInProgress = 4
+	// CodeInterrupted: the user has interrupted the command.
+	CodeInterrupted = 130
+)
+
+// codeError is an error with an exit code.
+type codeError struct {
+	error
+	code int
+}
+
+// Unwrap is for errors.As.
+func (e codeError) Unwrap() error { return e.error }
+
+// Errorf returns an error with an exit code.
+func Errorf(code int, format string, args ...any) error {
+	return codeError{fmt.Errorf(format, args...), code}
+}
+
+// UsageError returns an error of the command line.
+func UsageError(err error) error { return codeError{err, CodeUsage} }
+
+// Usagef is UsageError with a new error.
+func Usagef(format string, args ...any) error { return Errorf(CodeUsage, format, args...) }
+
+// Code returns the exit code for an error.
+func Code(err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[codeError](err); ok {
+		return e.code
+	}
+	return CodeError
+}
+
+// Explain returns one line that says what was wrong, where, and what to do.
+func (a *Access) Explain(err error) string {
+	return Printable(strings.Join(strings.Fields(a.explain(err)), " "))
+}
+
+func (a *Access) explain(err error) string {
+	if _, ok := errors.AsType[codeError](err); ok {
+		return err.Error()
+	}
+	status, _ := errors.AsType[*apierrors.StatusError](err)
+	request, isRequest := errors.AsType[*url.Error](err)
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return "there is no cluster to talk to: set KUBECONFIG, or use --kubeconfig FILE"
+	case clientcmd.IsContextNotFound(err):
+		return fmt.Sprintf("the kubeconfig has no context %q: \"kubectl config get-contexts\" lists them", a.ContextName())
+	case meta.IsNoMatchError(err):
+		return fmt.Sprintf("%s has no TeamTalk resources: install the operator's CRDs (docs/install.md), or use another "+
+			"--context", a.clusterName())
+	case isAbsent(err):
+		return a.absent(status.Status())
+	case apierrors.IsForbidden(err):
+		return err.Error() + ": ask for this permission, or use another --context or namespace"
+	case apierrors.IsAlreadyExists(err):
+		return err.Error() + ": choose another name, or leave the name out"
+	case apierrors.IsUnauthorized(err):
+		return a.clusterName() + " does not know you: renew the credentials of your kubeconfig, or use another --context"
+	case isRequest && status == nil:
+		return fmt.Sprintf("%s cannot be reached: %v: check the kubeconfig and the network", a.clusterName(), request.Err)
+	}
+	return err.Error()
+}
+
+// clusterName names the cluster of the kubeconfig's context.
+func (a *Access) clusterName() string {
+	if name := a.ContextName(); name != "" {
+		return fmt.Sprintf("the cluster of context %q", name)
+	}
+	return "the cluster"
+}
+
+// isAbsent reports whether an object does not exist.
+func isAbsent(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && apierrors.IsNotFound(err) && status.Status().Details != nil && status.Status().Details.Name != ""
+}
+
+// absent says what does not exist, and where.
+func (a *Access) absent(status metav1.Status) string {
+	name, resource := status.Details.Name, status.Details.Kind
+	namespace, err := a.Namespace()
+	kinds := map[string]string{
+		"teamtalkmessages": "TeamTalkMessage", "teamtalkservers": "TeamTalkServer", "teamtalkreceivers": "TeamTalkReceiver",
+	}
+	kind := kinds[resource]
+	switch {
+	case resource == "namespaces":
+		return fmt.Sprintf("%s has no namespace %q: correct -n, or create it", a.clusterName(), name)
+	case kind == "" || err != nil:
+		return status.Message
+	}
+	return fmt.Sprintf("namespace %q of %s has no %s %q: correct the name or -n; \"kubectl get %s -A\" lists all",
+		namespace, a.clusterName(), kind, name, resource)
+}
