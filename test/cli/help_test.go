@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/yaml"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	plugin "github.com/teamtalk-io/teamtalk-operator/internal/cli"
+	"github.com/teamtalk-io/teamtalk-operator/internal/cli/kube"
+)
+
+// TestHelp checks that each command has a description and examples that parse, and that the page has it.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "kubectl-teamtalk.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := plugin.NewCommand(kube.NewAccess(genericclioptions.IOStreams{}))
+	seen := 0
+	var check func(c *cobra.Command)
+	check = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			check(sub)
+		}
+		if c.HasSubCommands() {
+			return
+		}
+		seen++
+		if c.Long == "" || c.Example == "" {
+			t.Errorf("%s has no description or no example", c.CommandPath())
+		}
+		if !strings.Contains(string(page), "`"+strings.TrimPrefix(c.CommandPath(), kube.Command+" ")+"`") {
+			t.Errorf("docs/kubectl-teamtalk.md does not list %s", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Example) {
+			_, example, found := strings.Cut(strings.TrimSpace(line), c.CommandPath()+" ")
+			if !found {
+				continue
+			}
+			args := slices.DeleteFunc(strings.Fields(example), func(arg string) bool { return !strings.HasPrefix(arg, "-") || arg == "-" })
+			for _, arg := range args {
+				flag, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+				if c.Flags().Lookup(flag) == nil && c.InheritedFlags().Lookup(flag) == nil && c.Flags().ShorthandLookup(flag[:1]) == nil &&
+					c.InheritedFlags().ShorthandLookup(flag[:1]) == nil {
+					t.Errorf("the example %q has a flag that is not one: %s", line, arg)
+				}
+			}
+		}
+	}
+	check(root)
+	if seen < 10 {
+		t.Errorf("%d commands", seen)
+	}
+	runPlugin(t, t.TempDir(), "/nowhere", "").want(0, "Available Commands", "kubectl teamtalk [command]")
+	runPlugin(t, t.TempDir(), "/nowhere", "", "send", "--help").want(0, "kubectl teamtalk send [TEXT]", "Examples:", "--namespace")
+	runPlugin(t, t.TempDir(), "/nowhere", "", "--version").want(0, "kubectl teamtalk version")
+}
+
+// TestCompletion runs the plugin under the name by which kubectl asks it for completions.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	x.Declare("announce-1", "Hello")
+	x.Declare("announce-2", "Hello")
+	x.receiver("alerts", v1alpha1.ReceiverAlertmanager, nil)
+	link := filepath.Join(x.home, "kubectl_complete-teamtalk")
+	x.Must(os.Symlink(world.plugin, link))
+	tests := map[string]struct{ args, want []string }{
+		"commands":      {[]string{"s"}, []string{"send", "servers", "status"}},
+		"messages":      {[]string{"status", "ann"}, []string{"announce-1", "announce-2"}},
+		"other message": {[]string{"retry", "announce-1", ""}, []string{"announce-2"}},
+		"one message":   {[]string{"resend", "announce-1", ""}, nil},
+		"servers":       {[]string{"send", "--server", "d"}, []string{"default"}},
+		"receivers":     {[]string{"test", "receiver", ""}, []string{"alerts"}},
+		"namespaces":    {[]string{"status", "-n", x.Namespace}, []string{x.Namespace}},
+		"contexts":      {[]string{"status", "--context", ""}, []string{"x"}},
+		"formats":       {[]string{"history", "-o", ""}, []string{"json", "yaml", "wide"}},
+	}
+	for title, tc := range tests {
+		t.Run(title, func(t *testing.T) {
+			args := slices.Concat(tc.args[:len(tc.args)-1], tc.args[len(tc.args)-1:])
+			if title != "namespaces" {
+				args = slices.Concat([]string{"-n", x.Namespace}, args)
+			}
+			r := runProgram(t, link, x.home, world.kubeconfigs[owner], "", args...).want(0)
+			var got []string
+			for line := range strings.Lines(r.out) {
+				if word, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); word != "" && !strings.HasPrefix(word, ":") {
+					got = append(got, word)
+				}
+			}
+			if !containsAll(got, tc.want) || len(tc.want) == 0 && len(got) > 0 {
+				t.Errorf("%q suggests %q, want %q", args, got, tc.want)
+			}
+		})
+	}
+}
+
+func containsAll(got, want []string) bool {
+	return !slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(got, w) })
+}
+
+// TestKrewManifest checks the manifest that a release fills in.
+func TestKrewManifest(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(filepath.Join(world.Root, "hack", "krew", "teamtalk.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := strings.NewReplacer("${VERSION}", "1.2.3").Replace(string(b))
+	for _, platform := range []string{"LINUX_AMD64", "LINUX_ARM64", "DARWIN_AMD64", "DARWIN_ARM64", "WINDOWS_AMD64"} {
+		filled = strings.ReplaceAll(filled, "${SHA256_"+platform+"}", strings.Repeat("0", 64))
+	}
+	if strings.Contains(filled, "${") {
+		t.Errorf("a placeholder is unknown: %s", filled)
+	}
+	var m struct {
+		APIVersion, Kind string
+		Metadata         struct{ Name string }
+		Spec             struct {
+			Version, Homepage, ShortDescription, Description, Caveats string
+			Platforms                                                 []struct {
+				URI, SHA256, Bin string
+				Selector         struct{ MatchLabels struct{ OS, Arch string } }
+				Files            []struct{ From, To string }
+			}
+		}
+	}
+	if err := yaml.UnmarshalStrict([]byte(filled), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.APIVersion != "krew.googlecontainertools.github.com/v1alpha2" || m.Kind != "Plugin" || m.Metadata.Name != "teamtalk" ||
+		m.Spec.Version != "v1.2.3" || m.Spec.Homepage == "" || m.Spec.Description == "" || len(m.Spec.ShortDescription) > 50 {
+		t.Errorf("%+v", m)
+	}
+	for _, p := range m.Spec.Platforms {
+		bin := "kubectl-teamtalk"
+		if p.Selector.MatchLabels.OS == "windows" {
+			bin += ".exe"
+		}
+		want := "/v1.2.3/kubectl-teamtalk-1.2.3-" + p.Selector.MatchLabels.OS + "-" + p.Selector.MatchLabels.Arch + ".tar.gz"
+		if p.Bin != bin || len(p.SHA256) != 64 || !strings.HasPrefix(p.URI, "https://") || !strings.HasSuffix(p.URI, want) {
+			t.Errorf("%+v, want %s", p, want)
+		}
+	}
+	if len(m.Spec.Platforms) != 5 {
+		t.Errorf("%d platforms", len(m.Spec.Platforms))
+	}
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
+)
+
+// TestStatus shows messages in each format.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	labels := func(m *v1alpha1.TeamTalkMessage) { m.Labels = map[string]string{"app": "build"} }
+	x.Deliver("hello", "Hello", labels)
+	x.Deliver("goodbye", "Goodbye", labels)
+	alice := "user " + text(x.Alice)
+
+	x.runAs(member, "", "status", "hello").want(0, x.Namespace+"/hello: delivered, 1/1 recipients have it", alice, "Routed")
+	x.run("status", "ttm/hello", "goodbye").want(0, "/hello: delivered", "/goodbye: delivered")
+	x.run("status", "-l", "app=build", "-o", "wide").want(0, "/hello: delivered", "/goodbye: delivered", "sender: user "+text(x.Bot))
+	x.run("status", "hello", "--watch").want(0, "delivered, 1/1", alice)
+	x.run("status", "hello", "-o", "name").want(0, "teamtalkmessage.teamtalk.io/hello")
+	m := &v1alpha1.TeamTalkMessage{}
+	x.run("status", "hello", "-o", "json").want(0).decode(m)
+	if m.Status.Recipients[0].State != v1alpha1.StateRouted {
+		t.Errorf("%+v", m.Status)
+	}
+	list := &v1alpha1.TeamTalkMessageList{}
+	x.run("status", "-l", "app=build", "-o", "json").want(0).decode(list)
+	if len(list.Items) != 2 {
+		t.Errorf("%d messages", len(list.Items))
+	}
+	file := x.writeFile("hello.yaml", "apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkMessage\nmetadata: {name: hello}\n"+
+		"spec: {to: {users: [2]}, content: {text: Hello}}\n")
+	x.run("status", "-f", file).want(0, "/hello: delivered")
+
+	x.run("status", "nope").want(1, `has no TeamTalkMessage "nope"`, `namespace "`+x.Namespace+`"`, "kubectl get teamtalkmessages -A")
+	x.run("status", "-l", "app=none").want(1, "no TeamTalkMessage", "app=none")
+	x.run("status").want(2, "-l SELECTOR")
+	x.run("status", "hello", "-l", "app=build").want(2, "one of these")
+	x.run("status", "hello", "-w", "-o", "json").want(2, "--watch shows a table")
+	x.run("status", "tts/default").want(1, "is not a TeamTalkMessage")
+}
+
+// TestWatchDeleted: a message that is deleted ends the watch.
+func TestWatchDeleted(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t, framework.Unreachable)
+	m := x.Declare("goes", "Hello")
+	log := &framework.Log{}
+	p, err := framework.StartWith([]string{"HOME=" + x.home, "KUBECONFIG=" + world.kubeconfigs[owner]}, world.plugin, log,
+		"status", "-n", x.Namespace, "goes", "--watch")
+	x.Must(err)
+	x.Cleanup(p.Kill)
+	x.Eventually("nothing is shown", func() bool { return strings.Contains(log.String(), "ServerNotReady") })
+	x.Delete(m)
+	if err := p.AwaitEnd(t); err == nil || !strings.Contains(log.String(), "message goes was deleted before it has finished") {
+		t.Errorf("%v: %s", err, log.String())
+	}
+}
+
+// TestRetryAndResend: a retry sends to those who have failed, a resend to all again.
+func TestRetryAndResend(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	late := x.Bob + 500
+	x.run("send", "--name", "partly", "--to-user", text(x.Alice)+","+text(late), "Hello").want(3, "RecipientNotFound")
+	x.run("status", "partly").want(0, "partly delivered, 1/2")
+	x.run("status", "partly", "--watch").want(3, "RecipientNotFound")
+	x.run("retry", "partly").want(3, "retried", "RecipientNotFound")
+	x.run("resend", "partly", "--failed", "--dry-run", "-o", "yaml").want(0, "- "+text(late))
+
+	x.Must(x.TeamTalk.AddUser(framework.User(late)))
+	x.runAs(member, "", "retry", "partly").want(0, "teamtalkmessage.teamtalk.io/partly retried", "delivered to user "+text(x.Alice))
+	x.CheckRows(2)
+	x.run("retry", "partly").want(1, "is delivered, there is nothing to retry", "resend partly")
+	x.run("retry", "nope").want(1, `has no TeamTalkMessage "nope"`)
+	x.run("resend", "partly", "--failed").want(1, "no recipient of message partly has failed")
+
+	x.runAs(member, "", "resend", "partly").want(0, "teamtalkmessage.teamtalk.io/partly-", "delivered to user "+text(x.Alice))
+	x.CheckRows(4)
+	x.run("resend", "partly", "--wait=false", "-o", "name").want(0, "teamtalkmessage.teamtalk.io/partly-")
+	x.AwaitRows(6)
+	x.run("resend").want(2, "the name of a TeamTalkMessage")
+	x.run("resend", "nope").want(1, `has no TeamTalkMessage "nope"`)
+
+	// An idempotency key would make it the same message.
+	x.run("send", "--name", "keyed", "--idempotency-key", "k", "--to-user", text(x.Alice), "Once").want(0)
+	x.run("resend", "keyed").want(0)
+	x.CheckRows(8)
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// alert is what Alertmanager posts.
+const alert = `{"version":"4","status":"firing","receiver":"t","alerts":[{"status":"firing","labels":{"alertname":"%s"},` +
+	`"annotations":{"summary":"it burns"},"startsAt":"2026-11-30T10:00:00Z"}]}`
+
+func (x *tenant) receiver(name string, kind v1alpha1.ReceiverType, a *v1alpha1.ReceiverAuthentication) {
+	x.Helper()
+	x.Create(&v1alpha1.TeamTalkReceiver{
+		ObjectMeta: x.Named(name),
+		Spec: v1alpha1.TeamTalkReceiverSpec{
+			Type: kind, Authentication: a,
+			To: v1alpha1.NamedRecipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Alice)}},
+		},
+	})
+}
+
+// TestReceiver posts to receivers of each kind of authentication.
+func TestReceiver(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	x.CreateSecret("caller", map[string]string{"token": secretToken + "\n", "username": "caller", "password": secretToken})
+	ref := v1alpha1.TokenSecretRef{Name: "caller", Key: "token"}
+	signed := func(header string, encoding v1alpha1.SignatureEncoding) *v1alpha1.ReceiverAuthentication {
+		return &v1alpha1.ReceiverAuthentication{HMACSecretRef: &v1alpha1.HMACSecretRef{TokenSecretRef: ref, Header: header, Encoding: encoding}}
+	}
+	robot := `{"msgtype":"text","text":{"content":"%s"}}`
+	feishu := `{"msg_type":"text","content":{"text":"%s"}}`
+	tests := map[string]struct {
+		kind v1alpha1.ReceiverType
+		auth *v1alpha1.ReceiverAuthentication
+		body string
+	}{
+		"token":    {v1alpha1.ReceiverAlertmanager, &v1alpha1.ReceiverAuthentication{TokenSecretRef: &ref}, alert},
+		"basic":    {v1alpha1.ReceiverAlertmanager, &v1alpha1.ReceiverAuthentication{BasicSecretRef: &v1alpha1.BasicSecretRef{Name: "caller"}}, alert},
+		"hmac":     {v1alpha1.ReceiverGeneric, signed("", ""), `{"what":"%s"}`},
+		"header":   {v1alpha1.ReceiverGeneric, signed("X-Sig", v1alpha1.EncodingBase64), `{"what":"%s"}`},
+		"dingtalk": {v1alpha1.ReceiverDingTalk, signed("", ""), robot},
+		"feishu":   {v1alpha1.ReceiverFeishu, signed("", ""), feishu},
+		"slack":    {v1alpha1.ReceiverSlack, &v1alpha1.ReceiverAuthentication{TokenSecretRef: &ref}, `{"text":"%s"}`},
+	}
+	for title, tc := range tests {
+		t.Run(title, func(t *testing.T) {
+			x.receiver(title, tc.kind, tc.auth)
+			body := strings.ReplaceAll(tc.body, "%s", "case-"+title)
+			file := x.writeFile(title+".json", body)
+			r := x.run("test", "receiver", title, "-f", file, "--gateway", world.gateway)
+			r.t = t
+			r.want(0, "accepted: 1 message", "teamtalkmessage.teamtalk.io/"+title+"-", "delivered to user "+text(x.Alice))
+			r = x.run("test", "receiver", title, "-f", file, "--dry-run")
+			r.t = t
+			r.want(0, "Message: "+title+"-", "case-"+title)
+		})
+	}
+	x.CheckRows(len(tests))
+	x.run("test", "receiver", "token", "-f", x.home+"/token.json", "--gateway", world.gateway).want(0, "accepted: 0 messages, 1 posted before")
+	x.CheckRows(len(tests))
+}
+
+// TestReceiverMistakes makes the mistakes of a person.
+func TestReceiverMistakes(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	x.receiver("open", v1alpha1.ReceiverAlertmanager, nil)
+	x.receiver("alerts", v1alpha1.ReceiverAlertmanager,
+		&v1alpha1.ReceiverAuthentication{TokenSecretRef: &v1alpha1.TokenSecretRef{Name: "caller"}})
+	file := x.writeFile("alert.json", alert)
+	gateway := []string{"--gateway", world.gateway, "-f", file}
+	post := func(name string, more ...string) *result {
+		t.Helper()
+		return x.run(append(append([]string{"test", "receiver", name}, gateway...), more...)...)
+	}
+	post("alerts").want(1, `has no Secret "caller"`, "spec.authentication")
+	x.CreateSecret("caller", map[string]string{"token": secretToken})
+	x.runAs(member, "", append([]string{"test", "receiver", "alerts"}, gateway...)...).want(1, "may not read Secret", "--dry-run")
+	post("nope").want(1, `has no TeamTalkReceiver "nope"`)
+	post("alerts", "-f", "-").want(1, "refused the body with status 400")
+	post("alerts", "--gateway", "http://127.0.0.1:1").want(1, "the gateway at 127.0.0.1:1 cannot be reached from here")
+	post("alerts", "--gateway", "127.0.0.1:8400").want(2, "is not a URL")
+	x.run("test", "receiver", "alerts", "-f", file).want(2, "--gateway is required", "kubectl port-forward")
+	x.run("test", "receiver", "alerts", "--dry-run").want(2, "-f is required")
+	x.run("test", "receiver").want(2, "the name of a TeamTalkReceiver")
+	x.run("test", "recevier", "alerts").want(2, `has no command "recevier"`)
+
+	post("open").want(1, "your kubeconfig has none", "kubectl create token")
+	x.AllowCreate("poster")
+	post("open", "--caller-token", x.Token("poster")).want(0, "accepted: 1 message")
+	if n := len(x.Messages()); n != 1 {
+		t.Errorf("%d messages were created", n)
+	}
+}
+
+// TestRender needs no cluster.
+func TestRender(t *testing.T) {
+	t.Parallel()
+	samples := world.Root + "/config/samples/"
+	runPlugin(t, t.TempDir(), "/nowhere", "", "render", "--receiver", samples+"receiver-alertmanager.yaml",
+		"--payload", samples+"receiver-payload.json").want(0, "Message: alerts-", "FIRING")
+	runPlugin(t, t.TempDir(), "/nowhere", "", "render").want(2, "--receiver and --payload are required")
+}
