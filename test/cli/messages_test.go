@@ -46,6 +46,32 @@ func TestStatus(t *testing.T) {
 	x.run("status", "tts/default").want(1, "is not a TeamTalkMessage")
 }
 
+// TestStatusOfReads: a watch goes on until a readPolicy is not due any more.
+func TestStatusOfReads(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	m := x.Deliver("m", "Hello", func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(x.OnCall)}
+		m.Spec.ReadPolicy = &v1alpha1.ReadPolicy{Quorum: new(int32(2))}
+	})
+	log := &framework.Log{}
+	p, err := framework.StartWith([]string{"HOME=" + x.home, "KUBECONFIG=" + world.kubeconfigs[owner]}, world.plugin, log,
+		"status", "-n", x.Namespace, "m", "--watch")
+	x.Must(err)
+	x.Cleanup(p.Kill)
+	x.Eventually("the watch does not show what is unread", func() bool { return strings.Contains(log.String(), ". Unread: ") })
+	read := func(user uint32, session string) {
+		t.Helper()
+		x.Must(framework.ReadConversation(t.Context(), x.TeamTalk.InboxURL(), user, session))
+	}
+	read(x.Alice, framework.ChatOf(x.Bot, x.Alice))
+	read(x.Bob, "group:"+text(x.OnCall))
+	if err := p.AwaitEnd(t); err != nil || !strings.Contains(log.String(), ". Read: ") {
+		t.Errorf("%v: %s", err, log.String())
+	}
+	x.run("status", m.Name).want(0, ". Read: ", "ago, by 1 member")
+}
+
 // TestWatchDeleted: a message that is deleted ends the watch.
 func TestWatchDeleted(t *testing.T) {
 	t.Parallel()

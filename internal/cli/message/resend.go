@@ -83,6 +83,7 @@ func (r *resendCommand) run(ctx context.Context, name string) error {
 		if again.Spec.To = failedOf(m); again.Spec.To.Len() == 0 {
 			return fmt.Errorf("no recipient of message %s has failed: %s", m.Name, readiness(m))
 		}
+		limitQuorum(&again.Spec)
 	}
 	if r.dryRun == dryRunClient {
 		return r.output.PrintObject(r.Out, again, "created (dry run)")
@@ -99,6 +100,13 @@ func again(m *v1alpha1.TeamTalkMessage) *v1alpha1.TeamTalkMessage {
 	}
 	setRandomName(n, m.Name[:min(len(m.Name), maxGeneratedPrefix)]+"-")
 	return n
+}
+
+// limitQuorum lets all recipients read a message that has fewer than its quorum.
+func limitQuorum(spec *v1alpha1.TeamTalkMessageSpec) {
+	if p := spec.ReadPolicy; p != nil && p.Quorum != nil && int(*p.Quorum) > spec.To.Len() {
+		p.Quorum = nil
+	}
 }
 
 // failedOf returns the recipients of a message that have failed.

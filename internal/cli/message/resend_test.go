@@ -55,7 +55,14 @@ func TestFailedOf(t *testing.T) {
 		Users: []v1alpha1.UserID{2}, UserNames: []string{"zhang.san"}, Groups: []v1alpha1.GroupID{7},
 		GroupNames: []string{"oncall"}, GroupRefs: []v1alpha1.GroupReference{{Name: "ops"}},
 	}
-	if diff := cmp.Diff(want, failedOf(m)); diff != "" {
+	got := failedOf(m)
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	for quorum, wantNone := range map[int32]bool{5: false, 6: true} {
+		spec := v1alpha1.TeamTalkMessageSpec{To: got, ReadPolicy: &v1alpha1.ReadPolicy{Quorum: &quorum}}
+		if limitQuorum(&spec); (spec.ReadPolicy.Quorum == nil) != wantNone {
+			t.Errorf("of %d readers among 5 recipients: %v", quorum, spec.ReadPolicy.Quorum)
+		}
 	}
 }

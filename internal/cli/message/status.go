@@ -22,8 +22,12 @@ import (
 
 const statusLong = `Show what became of TeamTalkMessages: a line for the message and a table of its recipients.
 
-With --watch, the command shows each change until the message has finished. Its exit code says what became of the
-message, as that of send does. Several messages are watched one after the other.`
+READ is when the user, or the first member of the group, was seen to read the message. Without a readPolicy, the
+operator records reads as far as it sees them.
+
+With --watch, the command shows each change until the message has finished, and its readPolicy is not due any more.
+Its exit code says whether the message was delivered, as that of send does. Several messages are watched one after the
+other.`
 
 const statusExample = `  # One message
   kubectl teamtalk status hello
@@ -114,7 +118,7 @@ func (s *statusCommand) watchAll(ctx context.Context, messages []*v1alpha1.TeamT
 		}
 		last, err := Follow(ctx, c, client.ObjectKeyFromObject(m), func(m *v1alpha1.TeamTalkMessage) bool {
 			w.show(m)
-			return m.Finished()
+			return m.Finished() && !m.ReadDue()
 		})
 		if last == nil {
 			last = m
@@ -145,7 +149,7 @@ func (w *statusWatch) show(m *v1alpha1.TeamTalkMessage) {
 	}
 	for i := range m.Status.Recipients {
 		r := &m.Status.Recipients[i]
-		if key := fmt.Sprint(r.Recipient(), r.State, r.Reason, r.MessageIDs, r.Attempts); !w.shown[key] {
+		if key := fmt.Sprint(r.Recipient(), r.State, r.Reason, r.MessageIDs, r.Attempts, r.ReadBy); !w.shown[key] {
 			w.shown[key] = true
 			w.table.Add(recipientRow(r, w.wide)...)
 		}
@@ -188,7 +192,11 @@ func headline(m *v1alpha1.TeamTalkMessage) string {
 	case isReady(m):
 		state = "waiting on purpose"
 	}
-	return fmt.Sprintf("%s/%s: %s, %s recipients have it. %s", m.Namespace, m.Name, state, delivered, readiness(m))
+	line := fmt.Sprintf("%s/%s: %s, %s recipients have it. %s", m.Namespace, m.Name, state, delivered, readiness(m))
+	if read := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead); read != nil {
+		line += fmt.Sprintf(". %s: %s", read.Reason, read.Message)
+	}
+	return line
 }
 
 func isReady(m *v1alpha1.TeamTalkMessage) bool {
@@ -206,9 +214,9 @@ func details(m *v1alpha1.TeamTalkMessage) string {
 }
 
 func recipientHeader(wide bool) []string {
-	header := []string{"RECIPIENT", "STATE", "MESSAGE ID", "ATTEMPTS", "STORED", "REASON"}
+	header := []string{"RECIPIENT", "STATE", "MESSAGE ID", "ATTEMPTS", "STORED", "READ", "REASON"}
 	if wide {
-		header = append(header, "STORED AT", "ROUTED AT")
+		header = append(header, "STORED AT", "ROUTED AT", "READ AT")
 	}
 	return append(header, "MESSAGE")
 }
@@ -220,12 +228,20 @@ func recipientRow(r *v1alpha1.RecipientStatus, wide bool) []string {
 	}
 	row := []string{
 		kube.DescribeStatus(r), string(r.State), orDash(strings.Join(ids, ",")), strconv.Itoa(int(r.Attempts)),
-		age(r.StoredAt), orDash(r.Reason),
+		age(r.StoredAt), describeRead(r), orDash(r.Reason),
 	}
 	if wide {
-		row = append(row, timeText(r.StoredAt), timeText(r.RoutedAt))
+		row = append(row, timeText(r.StoredAt), timeText(r.RoutedAt), timeText(r.ReadAt))
 	}
 	return append(row, r.Message)
+}
+
+// describeRead says when a recipient has read the message, and how many members of a group.
+func describeRead(r *v1alpha1.RecipientStatus) string {
+	if r.ReadAt == nil || r.Type != v1alpha1.RecipientGroup {
+		return age(r.ReadAt)
+	}
+	return age(r.ReadAt) + ", by " + kube.Count(int(r.ReadBy), "member")
 }
 
 func orDash(text string) string {
