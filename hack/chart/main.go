@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command chart copies the CRDs, roles and alerts of config/ into the Helm chart, which can
-// read no files outside of itself. It also writes the chart's README with the table of its
-// values. Run it in the project's root:
+// Command chart copies the CRDs, roles and alerts of config/ and the dashboard into the Helm
+// chart, which can read no files outside of itself. It also writes the chart's README with the
+// table of its values, and their JSON schema. Run it in the project's root:
 //
 //	go run ./hack/chart
 package main
@@ -14,7 +14,10 @@ import (
 	"slices"
 )
 
-const chart = "charts/teamtalk-operator"
+const (
+	chart  = "charts/teamtalk-operator"
+	alerts = "config/prometheus/prometheusrule.yaml"
+)
 
 func main() {
 	if err := run(); err != nil {
@@ -35,16 +38,36 @@ func run() error {
 	if err := os.WriteFile(filepath.Join(chart, "README.md"), text, 0o644); err != nil {
 		return err
 	}
+	if err := writeSchema(values); err != nil {
+		return err
+	}
 	for dir, patterns := range map[string][]string{
-		"crds":       {"crd/bases/*.yaml"},
-		"prometheus": {"prometheus/prometheusrule.yaml"},
-		"rbac":       {"rbac/role.yaml", "rbac/*_role.yaml", "rbac/*_roles.yaml"},
+		"crds":       {"config/crd/bases/*.yaml"},
+		"dashboards": {"dashboards/*.json"},
+		"prometheus": {alerts},
+		"rbac":       {"config/rbac/role.yaml", "config/rbac/*_role.yaml", "config/rbac/*_roles.yaml"},
 	} {
 		if err := mirror(filepath.Join(chart, "files", dir), patterns); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func writeSchema(values []byte) error {
+	source, err := os.ReadFile("hack/chart/schema.yaml")
+	if err != nil {
+		return err
+	}
+	rules, err := os.ReadFile(alerts)
+	if err != nil {
+		return err
+	}
+	text, err := schema(source, values, rules)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(chart, "values.schema.json"), text, 0o644)
 }
 
 // mirror copies the matching files into dir and removes all others.
@@ -54,12 +77,12 @@ func mirror(dir string, patterns []string) error {
 	}
 	var names []string
 	for _, pattern := range patterns {
-		files, err := filepath.Glob(filepath.Join("config", pattern))
+		files, err := filepath.Glob(pattern)
 		if err != nil {
 			return err
 		}
 		if len(files) == 0 {
-			return fmt.Errorf("no file of config matches %s", pattern)
+			return fmt.Errorf("no file matches %s", pattern)
 		}
 		for _, file := range files {
 			names = append(names, filepath.Base(file))

@@ -75,17 +75,20 @@ func TestImage(t *testing.T) {
 		return // the program is built for Linux
 	}
 	must(t, os.Chmod(root, 0o755))
-	run := exec.CommandContext(t.Context(), "/entrypoint", "--version")
-	run.Dir = "/"
-	if os.Geteuid() == 0 {
-		run.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
-	} else {
-		run.Path = filepath.Join(root, name)
-	}
-	run.Env = []string{}
-	out, err := run.CombinedOutput()
-	if want := name + " version 1.2.3-test (commit c0ffee, go"; err != nil || !strings.HasPrefix(string(out), want) {
-		t.Errorf("it says %q, %v; want %q", out, err, want)
+	// The image's user, and one that OpenShift chooses.
+	for _, user := range []syscall.Credential{{Uid: 65532, Gid: 65532}, {Uid: 1000680000, Gid: 0}} {
+		run := exec.CommandContext(t.Context(), "/entrypoint", "--version")
+		run.Dir = "/"
+		if os.Geteuid() == 0 {
+			run.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &user}
+		} else {
+			run.Path = filepath.Join(root, name)
+		}
+		run.Env = []string{}
+		out, err := run.CombinedOutput()
+		if want := name + " version 1.2.3-test (commit c0ffee, go"; err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("as user %d it says %q, %v; want %q", user.Uid, out, err, want)
+		}
 	}
 }
 

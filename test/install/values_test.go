@@ -47,7 +47,26 @@ func TestChartRefuses(t *testing.T) {
 		"a release name that is no Service name": {"", "set fullnameOverride"},
 		"keys without direct mode":               {"gateway.enabled=true,gateway.secrets[0].namespace=a,gateway.secrets[0].name=b", "gateway.secrets needs gateway.mode=direct"},
 		"a role that is not there":               {"people.roles=false,people.editServers=true", "people.editServers needs people.roles"},
-		"a server before its CRD":                {"server.create=true,server.spec.senders.default=1", "install with server.create=false first"},
+		"a label of the chart":                   {"commonLabels.app\\.kubernetes\\.io/name=x", "at '/commonLabels/"},
+		"an invalid namespace of objects":        {"namespaceOverride=Chat_1", "at '/namespaceOverride'"},
+		"a volume without a name":                {"extraVolumes[0].emptyDir.medium=Memory", "at '/extraVolumes/0'"},
+		"an unknown DNS policy":                  {"dnsPolicy=Cluster", "at '/dnsPolicy'"},
+		"an unknown alert":                       {"metrics.prometheusRule.alerts.Nothing.enabled=false", "metrics/prometheusRule/alerts"},
+		"an unknown change of an alert":          {"metrics.prometheusRule.alerts.TeamTalkInDoubt.after=1m", "additional properties 'after' not allowed"},
+		"a threshold that an alert does not have": {
+			"metrics.prometheusRule.enabled=true,metrics.prometheusRule.alerts.TeamTalkKeyMissing.threshold=1", "TeamTalkKeyMissing has no threshold",
+		},
+		"both monitors": {
+			"metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true,metrics.podMonitor.tokenSecret.name=x", "must not both be enabled",
+		},
+		"a PodMonitor without a token":   {"metrics.podMonitor.enabled=true", "needs metrics.podMonitor.tokenSecret.name"},
+		"a dashboard without metrics":    {"metrics.enabled=false,metrics.dashboard.enabled=true", "metrics.dashboard.enabled needs metrics.enabled"},
+		"an unknown type of Service":     {"gateway.service.type=External", "gateway/service/type"},
+		"a node's port without its type": {"gateway.enabled=true,gateway.service.nodePort=30400", "gateway.service.nodePort needs gateway.service.type"},
+		"an Ingress to no gateway":       {"gateway.ingress.enabled=true", "gateway.ingress.enabled needs gateway.enabled"},
+		"an HTTPRoute to no gateway":     {"gateway.httpRoute.enabled=true", "gateway.httpRoute.enabled needs gateway.enabled"},
+		"an HTTPRoute without parents":   {"gateway.enabled=true,gateway.httpRoute.enabled=true", "needs gateway.httpRoute.parentRefs"},
+		"a server before its CRD":        {"server.create=true,server.spec.senders.default=1", "install with server.create=false first"},
 	}
 	for what, tc := range tests {
 		t.Run(what, func(t *testing.T) {

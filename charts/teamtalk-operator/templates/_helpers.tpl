@@ -2,6 +2,11 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* The namespace of all objects that have one, except those for other namespaces. */}}
+{{- define "teamtalk-operator.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
 {{/* The name of all objects, or what it begins with; short enough for what is added. */}}
 {{- define "teamtalk-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
@@ -35,6 +40,9 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "teamtalk-operator.serviceAccountName" -}}
@@ -46,7 +54,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "teamtalk-operator.image" -}}
-{{- $image := printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- $repository := .Values.image.repository -}}
+{{- with .Values.global.imageRegistry -}}
+{{- $path := splitList "/" $repository -}}
+{{- if and (rest $path) (or (regexMatch "[.:]" (first $path)) (eq (first $path) "localhost")) -}}
+{{- $path = rest $path -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (join "/" $path) -}}
+{{- end -}}
+{{- $image := printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $image .Values.image.digest -}}
 {{- else -}}
@@ -75,5 +91,5 @@ roleRef:
 subjects:
 - kind: ServiceAccount
   name: {{ default (include "teamtalk-operator.serviceAccountName" .root) .account }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ include "teamtalk-operator.namespace" .root }}
 {{- end -}}

@@ -1,18 +1,37 @@
+{{/* The settings of a component's pods, as JSON. Takes a dict: root, component. The gateway has its own, or the operator's. */}}
+{{- define "teamtalk-operator.podSettings" -}}
+{{- $settings := dict -}}
+{{- range list "podLabels" "podAnnotations" "podSecurityContext" "securityContext" "priorityClassName" "nodeSelector"
+  "tolerations" "affinity" "topologySpreadConstraints" "hostAliases" "dnsPolicy" "dnsConfig" "runtimeClassName"
+  "revisionHistoryLimit" "startupProbe" -}}
+{{- $value := index $.root.Values . -}}
+{{- $own := index $.root.Values.gateway . -}}
+{{- if and (eq $.component "gateway") (not (kindIs "invalid" $own)) -}}
+{{- $value = $own -}}
+{{- end -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $settings . $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $settings -}}
+{{- end -}}
+
 {{/*
 What the pods of the operator and of the gateway share, up to their containers.
-Takes a dict: root, component, account.
+Takes a dict: root, component, account, settings, initContainers.
 */}}
 {{- define "teamtalk-operator.pod" -}}
 {{- $values := .root.Values -}}
+{{- $settings := .settings -}}
 {{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "teamtalk-operator.selectorLabels" .root | fromYaml) -}}
 {{- $pods := dict "matchLabels" $selector -}}
 {{- $hosts := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" -}}
 metadata:
   labels:
     {{- /* The selector's last: they win. */}}
-    {{- mergeOverwrite (dict) (default dict $values.podLabels) $selector | toYaml | nindent 4 }}
+    {{- mergeOverwrite (dict) (default dict $values.commonLabels) (default dict $settings.podLabels) $selector | toYaml | nindent 4 }}
   annotations:
-    {{- mergeOverwrite (dict "kubectl.kubernetes.io/default-container" .component) (default dict $values.podAnnotations) | toYaml | nindent 4 }}
+    {{- mergeOverwrite (dict "kubectl.kubernetes.io/default-container" .component) (default dict $settings.podAnnotations) | toYaml | nindent 4 }}
 spec:
   serviceAccountName: {{ .account }}
   automountServiceAccountToken: true
@@ -22,37 +41,33 @@ spec:
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
+  {{- with $settings.podSecurityContext }}
   securityContext:
-    runAsNonRoot: true
-    runAsUser: 65532
-    runAsGroup: 65532
-    seccompProfile:
-      type: RuntimeDefault
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   topologySpreadConstraints:
     {{- $constraints := list }}
-    {{- range default (list $hosts) $values.topologySpreadConstraints }}
+    {{- range default (list $hosts) $settings.topologySpreadConstraints }}
     {{- $constraints = append $constraints (ternary . (set (deepCopy .) "labelSelector" $pods) (hasKey . "labelSelector")) }}
     {{- end }}
     {{- toYaml $constraints | nindent 2 }}
-  {{- with $values.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
+  {{- range $name := list "priorityClassName" "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsPolicy" "dnsConfig" "runtimeClassName" }}
+  {{- with index $settings $name }}
+  {{- toYaml (dict $name .) | nindent 2 }}
   {{- end }}
-  {{- with $values.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $values.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
+  {{- with .initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 
-{{/* How kubelet sees that a container lives and is ready, and what it may not do. */}}
+{{/* The probes of a container, and what it may not do. Takes the component's settings. */}}
 {{- define "teamtalk-operator.container" -}}
+{{- with .startupProbe }}
+startupProbe:
+  {{- merge (dict) . (dict "httpGet" (dict "path" "/healthz" "port" "health")) | toYaml | nindent 2 }}
+{{- end }}
 livenessProbe:
   httpGet:
     path: /healthz
@@ -65,11 +80,10 @@ readinessProbe:
     port: health
   periodSeconds: 5
   timeoutSeconds: 5
+{{- with .securityContext }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* What the gateway is told wherever it runs. Takes a dict: root, prefix of the flags. */}}
@@ -115,22 +129,32 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{/* Takes such a list. */}}
-{{- define "teamtalk-operator.certificateMounts" -}}
+{{/* The mounts of a container. Takes a dict: certificates (such a list), extra (mounts). */}}
+{{- define "teamtalk-operator.mounts" -}}
+{{- if or .certificates .extra -}}
 volumeMounts:
-{{- range . }}
+{{- range .certificates }}
 - name: {{ .name }}
   mountPath: {{ .path }}
   readOnly: true
 {{- end }}
+{{- with .extra }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
 {{- end -}}
 
-{{/* Takes such a list. */}}
-{{- define "teamtalk-operator.certificateVolumes" -}}
+{{/* The volumes of a pod. Takes a dict: certificates (such a list), extra (volumes). */}}
+{{- define "teamtalk-operator.volumes" -}}
+{{- if or .certificates .extra -}}
 volumes:
-{{- range . }}
+{{- range .certificates }}
 - name: {{ .name }}
   secret:
     secretName: {{ .secret }}
 {{- end }}
+{{- with .extra }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
 {{- end -}}
