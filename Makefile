@@ -28,7 +28,7 @@ TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 RELEASE_TOOL := go tool -modfile=$(CURDIR)/hack/tools/release/go.mod
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # Separate modules keep the tools' dependencies out of the operator's go.mod.
-MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/flux hack/tools/helm hack/tools/lint hack/tools/release
+MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/lint hack/tools/release
 # Those that have Go code of ours. The others only pin versions.
 GO_MODULES := . hack/tools hack/image
 # With the flags of kube-apiserver's build, so that both share compiled packages.
