@@ -5,7 +5,8 @@
 #   docker build --build-arg VERSION=0.1.0 --build-arg COMMIT=$(git rev-parse HEAD) .
 #
 # The same image without Docker: "make image". For another architecture add
-# --platform linux/arm64: the compiler runs on this machine's architecture.
+# --platform linux/arm64: the compiler runs on this machine's architecture. Where the usual servers cannot be reached,
+# name mirrors with --build-arg GO_IMAGE=... and --build-arg GOPROXY=...
 # The full name of the base image also works with buildah and podman. The digest is of the tag's index of all
 # platforms, so that the compiler is the same each time. Change both together:
 #   docker buildx imagetools inspect docker.io/library/golang:1.26.8-bookworm
@@ -17,6 +18,8 @@ ARG VERSION
 ARG COMMIT
 ARG TARGETOS=linux
 ARG TARGETARCH
+# Where modules come from. go.sum holds their checksums.
+ARG GOPROXY=https://proxy.golang.org,direct
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

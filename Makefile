@@ -28,7 +28,7 @@ TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 RELEASE_TOOL := go tool -modfile=$(CURDIR)/hack/tools/release/go.mod
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # Separate modules keep the tools' dependencies out of the operator's go.mod.
-MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/lint hack/tools/release
+MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/cosign hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/lint hack/tools/release
 # Those that have Go code of ours. The others only pin versions.
 GO_MODULES := . hack/tools hack/image
 # With the flags of kube-apiserver's build, so that both share compiled packages.
@@ -63,11 +63,15 @@ image: ## Build the operator's image as an OCI archive in bin/image (IMAGE=regis
 sbom: build ## Write the modules, versions and licences of each program into bin/sbom, as CycloneDX
 	@mkdir -p bin/sbom; version=$$(hack/stamp version) || exit; \
 	for program in $(notdir $(wildcard cmd/*)); do \
-		GOPROXY=off $(RELEASE_TOOL) cyclonedx-gomod bin -json -licenses -std -noserial -notimestamp -version "$$version" \
+		GOPROXY=off GONOSUMDB='*' $(RELEASE_TOOL) cyclonedx-gomod bin -json -licenses -std -noserial -notimestamp -version "$$version" \
 			-output "bin/sbom/$$program.cdx.json" "bin/$$program" 2>bin/sbom.log && \
 			go run ./hack/sbom "bin/sbom/$$program.cdx.json" || { cat bin/sbom.log >&2; exit 1; }; \
 		echo "sbom: bin/sbom/$$program.cdx.json"; \
 	done
+
+.PHONY: release-dry-run
+release-dry-run: ## Build, push, sign and check a release on this machine, and write its files to bin/release; docs/releasing.md (the first run builds cosign: minutes)
+	@go -C hack/image run ./registry hack/release --dry-run
 
 ##@ Check
 
@@ -138,7 +142,7 @@ lint: ## Run the linters of .golangci.yml (the first run builds golangci-lint: m
 	done
 
 .PHONY: verify
-verify: ## Check generated code, formatting, go.mod files and their versions, licence headers and words, run vet and lint; prints the differences
+verify: ## Check generated code, formatting, go.mod files and their versions, licence headers, names and words, run vet and lint; prints the differences
 	@MODULES="$(MODULES)" hack/verify
 
 ##@ Change
@@ -156,7 +160,7 @@ generate: ## Generate deep copies, CRDs, roles, the protobuf code, docs/api-refe
 	@$(MAKE) --no-print-directory chart
 
 .PHONY: chart
-chart: ## Copy CRDs, roles and alerts from config/ to the chart, and write its README from values.yaml
+chart: ## Copy CRDs, roles, alerts and the dashboard to the chart, and write its README and schema from values.yaml
 	go run ./hack/chart
 
 .PHONY: fmt
@@ -171,4 +175,4 @@ clean: ## Remove bin/, the only folder of the tree that other targets write to
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -209,6 +209,9 @@ func TestDockerfile(t *testing.T) {
 	if !strings.HasPrefix(full[1], version+"-") && !strings.HasPrefix(full[1], version+".") {
 		t.Errorf("the image has Go %s, go.mod asks for %s", full[1], version)
 	}
+	if args := instructionsNamed(build, "ARG"); !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "GOPROXY=https://") }) {
+		t.Errorf("no argument names a mirror of modules: %q", args)
+	}
 	run := instructionsNamed(build, "RUN")
 	if len(run) != 2 || run[0] != "go mod download" || !strings.HasSuffix(run[1], " hack/image/rootfs cmd/${PROGRAM} /rootfs") {
 		t.Errorf("it must build with hack/image/rootfs: %q", run)
