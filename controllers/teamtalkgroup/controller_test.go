@@ -107,6 +107,9 @@ func TestCreatedElsewhere(t *testing.T) {
 		"another server, not executed": {
 			outcome: fakechat.Outcome{Lost: true}, change: replaced, want: v1alpha1.ReasonOutcomeUnknown,
 		},
+		"another server that shows less than is known": {
+			outcome: fakechat.Outcome{Lost: true}, known: true, change: replaced, want: v1alpha1.ReasonNoAnswer,
+		},
 		"another server of the same TeamTalk": {change: replaced, want: v1alpha1.ReasonReady, groups: 1},
 	}
 	for name, tc := range tests {
@@ -143,11 +146,8 @@ func TestCreatedElsewhere(t *testing.T) {
 						created++
 					}
 				}
-				beside := ""
-				if tc.want != v1alpha1.ReasonReady {
-					beside = stalled
-				}
-				if w.wantReady(tc.want, "", beside); created != tc.groups {
+				beside := map[string]string{v1alpha1.ReasonOutcomeUnknown: stalled, v1alpha1.ReasonNoAnswer: reconciling}
+				if w.wantReady(tc.want, "", beside[tc.want]); created != tc.groups {
 					w.Errorf("created %d times, want %d", created, tc.groups)
 				}
 			})

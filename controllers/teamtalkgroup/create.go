@@ -40,12 +40,12 @@ func (r *Reconciler) create(ctx context.Context, s *scope) (outcome, error) {
 	case found.Group != 0:
 		s.setGroup(found.Group)
 		return proceed, r.write(ctx, s)
+	case found.Doubt != "":
+		return s.retry(v1alpha1.ReasonNoAnswer, "not created yet, as it may exist: "+found.Doubt), nil
 	case attempt != nil && attempt.ServerUID != string(s.server.UID):
 		return refuse(v1alpha1.ReasonOutcomeUnknown, fmt.Sprintf("an attempt to create the group through an earlier "+
 			"TeamTalkServer %q was not answered: look for the group in the TeamTalk of that, and create another "+
 			"TeamTalkGroup, which adopts the group or creates one", s.server.Name)), nil
-	case found.Doubt != "":
-		return s.retry(v1alpha1.ReasonNoAnswer, "not created yet, as it may exist: "+found.Doubt), nil
 	case found.At.Before(provable):
 		return retryAfter(time.Until(provable), v1alpha1.ReasonNoAnswer,
 			"an attempt to create the group was not answered: the operator looks for it before it tries again"), nil

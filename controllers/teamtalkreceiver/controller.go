@@ -107,11 +107,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			r.Recorder.Eventf(o, nil, kind, ready.Reason, "Check", "%s", ready.Message)
 		}
 	}
-	result, err := r.deleteExpired(ctx, o)
 	if !isChecked {
-		result.RequeueAfter = min(result.RequeueAfter, loginNameRetry)
+		return reconcile.Result{RequeueAfter: loginNameRetry}, nil // its messages expire later
 	}
-	return result, err
+	return r.deleteExpired(ctx, o)
 }
 
 // checkReceiver returns what the user has to fix first; nil: nothing.

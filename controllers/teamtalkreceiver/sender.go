@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -22,7 +23,7 @@ func senderOf(o *v1alpha1.TeamTalkReceiver, server *v1alpha1.TeamTalkServer) v1a
 }
 
 // checkSenderName refuses a valid receiver that names its own sender; nil: it does not. Without a connection to
-// TeamTalk this is not known, and not checked.
+// TeamTalk this is not known, and not checked: what was found before stays.
 func (r *Reconciler) checkSenderName(
 	ctx context.Context, o *v1alpha1.TeamTalkReceiver,
 ) (_ *v1alpha1.Cause, isChecked bool) {
@@ -41,10 +42,22 @@ func (r *Reconciler) checkSenderName(
 	ctx, cancel := context.WithTimeout(ctx, loginNameTimeout)
 	defer cancel()
 	name := r.LoginName(ctx, client.ObjectKeyFromObject(server), uint32(sender))
-	if name == "" || !slices.Contains(names, name) {
-		return nil, name != ""
+	switch {
+	case name == "":
+		return refusedBefore(o), false
+	case !slices.Contains(names, name):
+		return nil, true
 	}
 	return &v1alpha1.Cause{Reason: v1alpha1.ReasonSendToSelf, Message: fmt.Sprintf(
 		"%q is the login name of the sender, user %d: TeamTalk stores no message to oneself; "+
 			"remove it from to.userNames and allow.userNames, or set another senderID", name, sender)}, true
+}
+
+// refusedBefore returns why the present spec was refused because of its sender's name; nil: it was not.
+func refusedBefore(o *v1alpha1.TeamTalkReceiver) *v1alpha1.Cause {
+	c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
+	if c == nil || c.Reason != v1alpha1.ReasonSendToSelf || c.ObservedGeneration != o.Generation {
+		return nil
+	}
+	return &v1alpha1.Cause{Reason: c.Reason, Message: c.Message}
 }

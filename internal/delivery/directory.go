@@ -83,6 +83,9 @@ func fetchDirectory(
 	if !s.respondsWithData() {
 		return DirectorySnapshot{At: s.At}, nil
 	}
+	for _, user := range s.Users {
+		user.UserRealName = nil // it would be held without being used
+	}
 	return s, nil
 }
 

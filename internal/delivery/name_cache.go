@@ -224,7 +224,8 @@ func (d *nameCache) end() {
 	d.reads.Wait()
 }
 
-// readNames reads the names of a view, and wakes who waits for them. before is the last request for all users.
+// readNames reads the names of a view, and wakes who waits for them. Names that no user has are then looked for among
+// the users who have left, which delays nobody else. before is the last request for all users.
 func (e *Engine) readNames(v *nameView, before userRead) {
 	d := &e.names
 	d.mu.Lock()
@@ -232,9 +233,8 @@ func (e *Engine) readNames(v *nameView, before userRead) {
 	v.absent = map[string]struct{}{}
 	d.mu.Unlock()
 	read := &nameRead{at: time.Now()}
-	err := v.fetch(e.base, sender, wanted, read)
+	err := v.fetch(e.base, sender, read)
 	d.mu.Lock()
-	v.reading = false
 	if v.groupsOf == 0 {
 		last := userRead{ended: time.Now()}
 		if errors.Is(err, dbproxy.ErrNotSent) {
@@ -244,16 +244,29 @@ func (e *Engine) readNames(v *nameView, before userRead) {
 	}
 	if err == nil {
 		v.latest, v.failure, v.failures = read, nil, 0
+		maps.DeleteFunc(wanted, func(name string, _ struct{}) bool { return len(read.find(name)) > 0 })
+		read.undecided = v.groupsOf == 0 && len(wanted) > 0
 	} else {
 		v.failures++
 		v.failure = v.nameFailure(err)
 		maps.Copy(v.absent, wanted)
 	}
-	woken := v.waiting
-	v.waiting = map[NameRequester]func(){}
-	d.mu.Unlock()
-	for _, wake := range woken {
-		wake()
+	for searches := read.undecided; ; searches = false {
+		v.reading = searches
+		woken := v.waiting
+		v.waiting = map[NameRequester]func(){}
+		d.mu.Unlock()
+		for _, wake := range woken {
+			wake()
+		}
+		if !searches {
+			return
+		}
+		found := v.searchDeparted(e.base, sender, &read.nameTable, wanted)
+		d.mu.Lock()
+		if read.departedUsers = found; found.undecided {
+			maps.Copy(v.absent, wanted)
+		}
 	}
 }
 
@@ -269,8 +282,8 @@ func (v *nameView) nameFailure(err error) *v1alpha1.Cause {
 	return &v1alpha1.Cause{Reason: v1alpha1.ReasonNoAnswer, Message: msgNoUserNames}
 }
 
-// fetch reads the names of the view. Wanted ones that no user has are looked for among those who have left.
-func (v *nameView) fetch(ctx context.Context, sender uint32, wanted map[string]struct{}, into *nameRead) error {
+// fetch reads the names of the view.
+func (v *nameView) fetch(ctx context.Context, sender uint32, into *nameRead) error {
 	path, done, err := v.server.Path()
 	if err != nil {
 		return err
@@ -288,11 +301,7 @@ func (v *nameView) fetch(ctx context.Context, sender uint32, wanted map[string]s
 	if len(into.entries) == 0 && !into.full {
 		return errNoNames
 	}
-	if err := into.finish(); err != nil {
-		return err
-	}
-	into.departedUsers = searchDeparted(ctx, path, sender, &into.nameTable, wanted)
-	return nil
+	return into.finish()
 }
 
 // fetchGroupNames reads the names of a user's normal groups. That it has none is believed beside the user itself.

@@ -4,10 +4,9 @@ package delivery
 
 import (
 	"context"
-	"maps"
 	"slices"
+	"time"
 
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -16,6 +15,8 @@ const (
 	maxUnlisted = 10_000
 	// besideListed is how far from a listed id they are looked for.
 	besideListed = maxUsersPerRequest - 1
+	// departedTimeout bounds the search for them. Names that were not found then are looked for again a minute later.
+	departedTimeout = 30 * time.Second
 )
 
 // departedUsers are users who have left, by their login names.
@@ -25,20 +26,23 @@ type departedUsers struct {
 	undecided bool
 }
 
-// searchDeparted looks for names among the users who have left. The list of all users leaves these out, but TeamTalk
-// shows them when it is asked for their ids: so those are asked for that the list lacks. If ids are so sparse that
-// these are too many, nothing is asked.
-func searchDeparted(
-	ctx context.Context, reads dbproxy.DirectoryReads, sender uint32, listed *nameTable, wanted map[string]struct{},
+// searchDeparted looks for wanted names, which no listed user has, among the users who have left. The list of all users
+// leaves these out, but TeamTalk shows them when it is asked for their ids: so those are asked for that the list lacks.
+// If ids are so sparse that these are too many, nothing is asked.
+func (v *nameView) searchDeparted(
+	ctx context.Context, sender uint32, listed *nameTable, wanted map[string]struct{},
 ) departedUsers {
-	maps.DeleteFunc(wanted, func(name string, _ struct{}) bool { return len(listed.find(name)) > 0 })
-	if len(wanted) == 0 {
-		return departedUsers{}
-	}
 	ids, ok := listed.unlisted()
 	if !ok {
 		return departedUsers{}
 	}
+	ctx, cancel := context.WithTimeout(ctx, departedTimeout)
+	defer cancel()
+	reads, done, err := v.server.Path()
+	if err != nil {
+		return departedUsers{undecided: true}
+	}
+	defer done()
 	found := departedUsers{ids: map[string]uint32{}}
 	for chunk := range slices.Chunk(ids, maxUsersPerRequest-1) {
 		users, err := reads.Users(ctx, sender, append([]uint32{sender}, chunk...))

@@ -102,8 +102,8 @@ func (e *Engine) ForgetNames(by NameRequester) {
 	delete(e.names.needs, by)
 }
 
-// resultOf returns what the latest answer shows of a name that a resource needs. A name is absent if it is in neither of
-// two answers that are the replica lag apart, and the user may have been added before the resource.
+// resultOf returns what the latest answer shows of a name that a resource needs. A name is absent if it is in neither
+// of two answers that are the replica lag apart, and the user may have been added before the resource.
 func (v *nameView) resultOf(name v1alpha1.Recipient, needs *nameNeeds, lag time.Duration) NameResult {
 	ids := v.latest.find(name.Name)
 	if len(ids) > 0 {

@@ -212,13 +212,15 @@ func TestReadySenderByName(t *testing.T) {
 	x := newTenant(t)
 	bot := framework.User(x.Bot).Name
 	for name, edit := range map[string]func(*v1alpha1.TeamTalkReceiver){
-		"to":    func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.UserNames = []string{bot} },
-		"allow": func(r *v1alpha1.TeamTalkReceiver) { r.Spec.Allow = &v1alpha1.NamedRecipients{UserNames: []string{bot}} },
+		"to": func(r *v1alpha1.TeamTalkReceiver) { r.Spec.To.UserNames = []string{bot} },
+		"allow": func(r *v1alpha1.TeamTalkReceiver) {
+			r.Spec.ToLabel, r.Spec.Allow = "owner", &v1alpha1.NamedRecipients{UserNames: []string{bot}}
+		},
 	} {
 		x.receiver(name, edit)
 		x.awaitReady(name, v1alpha1.ReasonSendToSelf)
 		x.edit(name, func(r *v1alpha1.TeamTalkReceiver) {
-			r.Spec.To.UserNames, r.Spec.Allow = []string{framework.User(x.Mate).Name}, nil
+			r.Spec.To.UserNames, r.Spec.ToLabel, r.Spec.Allow = []string{framework.User(x.Mate).Name}, "", nil
 		})
 		x.awaitReady(name, v1alpha1.ReasonReady)
 	}

@@ -39,7 +39,7 @@ func (s *stage) postAlert(ctx context.Context) error {
 	posting, cancel := context.WithTimeout(ctx, samplesTimeout)
 	defer cancel()
 	err = framework.Await(posting, "the gateway accepts the alert", func(ctx context.Context) (string, bool, error) {
-		problem := ""
+		var problem string
 		names, problem = s.post(ctx, string(body))
 		return problem, problem == "", nil
 	})

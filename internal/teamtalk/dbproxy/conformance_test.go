@@ -62,7 +62,8 @@ func TestConformance(t *testing.T) {
 		wantErr error
 	}{
 		"user_info": {handle: 1, request: users(1, 2, 99999), want: map[uint32]*wire.UserInfo{
-			1: {UserId: proto.Uint32(1), Status: proto.Uint32(2)}, 2: {UserId: proto.Uint32(2), Status: proto.Uint32(2)},
+			1: {UserId: proto.Uint32(1), UserRealName: proto.String("user1"), Status: proto.Uint32(2)},
+			2: {UserId: proto.Uint32(2), UserRealName: proto.String("user2"), Status: proto.Uint32(2)},
 		}},
 		"group_info": {
 			handle:  2,

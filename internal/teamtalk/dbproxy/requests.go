@@ -19,6 +19,8 @@ const (
 	maxSessions = 100
 	// userLen is more than a user takes, in bytes: the columns of stock TeamTalk have about 600 characters.
 	userLen = 4 << 10
+	// maxLogin is longer, in bytes, than any name in the API.
+	maxLogin = 1 << 10
 	// groupLen is enough for a group of 10,000 members, in bytes; groupsLen for one of 80,000. All groups of an answer
 	// have up to maxAnswer.
 	groupLen, groupsLen = 64 << 10, 512 << 10
@@ -69,7 +71,7 @@ func (m Message) Wire(msgID uint32) *wire.IMMsgData {
 
 // Users returns the users that exist, by id. An empty result proves nothing: db_proxy returns it if its
 // database fails. All ids are in one request, so that the users found prove that the others do
-// not exist. Of a user, only the id and the status are kept.
+// not exist. Of a user, only the id, the login name and the status are kept.
 func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	var answer *wire.IMUsersInfoRsp
 	return lookUp(ctx, p, ids, func() *exchange {
@@ -81,17 +83,20 @@ func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint3
 			matches: func() bool { return answer.GetUserId() == asker },
 			limit:   maxRest + len(ids)*userLen,
 			rows:    len(ids),
-			reduce:  keepStatus,
+			reduce:  keepLogin,
 		}
 	}, func() []*wire.UserInfo { return answer.GetUserInfoList() }, (*wire.UserInfo).GetUserId)
 }
 
-// keepStatus drops from an answer about users all but their ids and status.
-func keepStatus(answer proto.Message) {
+// keepLogin drops from an answer about users all but their ids, login names and status.
+func keepLogin(answer proto.Message) {
 	for _, u := range answer.(*wire.IMUsersInfoRsp).GetUserInfoList() {
-		id, status := u.GetUserId(), u.GetStatus()
+		id, name, status := u.GetUserId(), u.GetUserRealName(), u.GetStatus()
 		proto.Reset(u)
 		u.UserId, u.Status = &id, &status
+		if name != "" && len(name) <= maxLogin {
+			u.UserRealName = &name
+		}
 	}
 }
 
