@@ -26,7 +26,8 @@ import (
 const (
 	// readWorkers is how many messages that were read are reconciled at a time. Some may wait for db_proxy.
 	readWorkers = 4
-	// readInterval is the shortest time between two status writes of a message about its reads.
+	// readInterval is the shortest time between two status writes of a message about its reads, and between two looks at
+	// it, unless it is known that there is something to do earlier.
 	readInterval = 10 * time.Second
 	// readRecheck is how often a message with a readPolicy that is due is looked at if nothing wakes it: it may have been
 	// deleted.
@@ -50,8 +51,9 @@ func (r *Reconciler) setupRead(mgr ctrl.Manager) error {
 // recorded. The watch enqueues those with a readPolicy.
 func (r *Reconciler) wakeRead(m *v1alpha1.TeamTalkMessage) {
 	if !m.ReadDue() {
-		r.Receipts.Unkeep(client.ObjectKeyFromObject(m)) // its policy was removed
+		r.Receipts.Unkeep(trackedMessage(m), sentOf(m)) // its policy was removed, or some of its recipients
 	}
+	r.Receipts.SetNext(client.ObjectKeyFromObject(m), time.Time{})
 	if r.Receipts.HasRead(trackedMessage(m)) {
 		r.readWake.Wake(client.ObjectKeyFromObject(m))
 	}
@@ -61,8 +63,20 @@ func trackedMessage(m *v1alpha1.TeamTalkMessage) readreceipt.Message {
 	return readreceipt.Message{Key: client.ObjectKeyFromObject(m), UID: m.UID}
 }
 
-// reconcileRead records who has read a message that has finished.
+// reconcileRead looks at a message that may have been read, once in readInterval: each look reads all of it.
 func (r *Reconciler) reconcileRead(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if wait := r.Receipts.Wait(req.NamespacedName); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	result, err := r.lookForReads(ctx, req)
+	if err == nil {
+		r.Receipts.SetNext(req.NamespacedName, time.Now().Add(soonest(result.RequeueAfter, readInterval)))
+	}
+	return result, err
+}
+
+// lookForReads records who has read a message that has finished.
+func (r *Reconciler) lookForReads(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	m := &v1alpha1.TeamTalkMessage{}
 	err := r.Live.Get(ctx, req.NamespacedName, m)
 	switch {
@@ -114,8 +128,12 @@ func (r *Reconciler) recordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage
 	before := m.DeepCopy()
 	missed, again := "", time.Duration(0)
 	if m.ReadDue() {
-		r.keepRead(m)
-		missed, again = r.missedReads(ctx, m, now)
+		if r.keepRead(m) {
+			missed, again = r.missedReads(ctx, m, now)
+		} else {
+			missed = fmt.Sprintf("%s; others may have read it: the operator waits for the reads of too many recipients",
+				readStateOf(m))
+		}
 	}
 	receipts, _ := r.Receipts.Receipts(tracked)
 	applyReceipts(m, receipts)
@@ -182,18 +200,23 @@ func isReadShown(before, after *v1alpha1.TeamTalkMessage) bool {
 	return is.read > was.read && (was.read == 0 || is.isRead())
 }
 
-// keepRead tracks the recipients that have not read a message until its condition Read is decided.
-func (r *Reconciler) keepRead(m *v1alpha1.TeamTalkMessage) {
+// keepRead tracks the recipients that have not read a message until its condition Read is decided. It returns false if
+// too many are tracked.
+func (r *Reconciler) keepRead(m *v1alpha1.TeamTalkMessage) bool {
 	if m.Status.SenderID == nil {
-		return
+		return true
 	}
-	var sent []readreceipt.Sent
+	return r.Receipts.Keep(trackedMessage(m), m.ServerKey(), uint32(*m.Status.SenderID), sentOf(m))
+}
+
+// sentOf returns the messages to recipients that were routed.
+func sentOf(m *v1alpha1.TeamTalkMessage) (sent []readreceipt.Sent) {
 	for i := range m.Status.Recipients {
 		if s, ok := sentTo(&m.Status.Recipients[i]); ok {
 			sent = append(sent, s)
 		}
 	}
-	r.Receipts.Keep(trackedMessage(m), m.ServerKey(), uint32(*m.Status.SenderID), sent)
+	return sent
 }
 
 // sentTo returns the message to a recipient that was routed, or false.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,7 +78,8 @@ func (r *Reconciler) lostReceipts(m *v1alpha1.TeamTalkMessage, listens time.Time
 	})
 }
 
-// confirmUnread asks for the unread counters of lost recipients. It returns how many of them prove what.
+// confirmUnread asks for the unread counters of lost recipients. It returns how many of them prove what. A counter that
+// proves nothing is not asked for again.
 func (r *Reconciler) confirmUnread(
 	ctx context.Context, m *v1alpha1.TeamTalkMessage, lost []readreceipt.Receipt,
 	ask func(context.Context, uint32) ([]*wire.UnreadInfo, error),
@@ -87,34 +89,37 @@ func (r *Reconciler) confirmUnread(
 	isSilent := ok && time.Since(at.(time.Time)) < unansweredRetry
 	ctx, cancel := context.WithTimeout(ctx, counterTimeout)
 	defer cancel()
-	all, ctx := errgroup.WithContext(ctx)
-	all.SetLimit(counterReads)
+	var asking errgroup.Group
+	asking.SetLimit(counterReads)
+	var answered, failed atomic.Bool
 	for i, l := range lost {
-		if l.To.Type == v1alpha1.RecipientGroup {
+		switch {
+		case l.Unprovable || l.To.Type == v1alpha1.RecipientGroup:
 			results[i] = proofNone
 			continue
-		}
-		results[i] = proofUnanswered
-		if isSilent {
+		case !l.UnreadAt.IsZero() && time.Since(l.UnreadAt) < lag:
+			results[i] = proofPending
+			continue
+		case isSilent:
+			results[i] = proofUnanswered
 			continue
 		}
-		all.Go(func() error {
+		asking.Go(func() error {
 			asked := time.Now()
 			sessions, err := ask(ctx, l.To.ID)
 			if err != nil {
-				return err
+				results[i] = proofUnanswered
+				failed.Store(true)
+				return nil //nolint:nilerr // others may be answered
 			}
+			answered.Store(true)
 			count, latest := unreadOf(sessions, uint32(*m.Status.SenderID))
-			if results[i] = proveUnread(l, asked, latest, count, lag); results[i] == proofUnread {
-				r.Receipts.ConfirmUnread(trackedMessage(m), l.To, l.UnreadAt)
-			}
-			if l.UnreadAt.IsZero() || results[i] != proofPending {
-				r.Receipts.NoteUnread(trackedMessage(m), l.To, count, asked)
-			}
+			results[i] = r.noteCounter(m, l, asked, latest, count, lag)
 			return nil
 		})
 	}
-	if err := all.Wait(); err != nil {
+	_ = asking.Wait()
+	if failed.Load() && !answered.Load() {
 		r.unanswered.Store(server, time.Now()) // a silent server delays those of others once per unansweredRetry
 	}
 	proofs := map[proof]int{}
@@ -122,6 +127,24 @@ func (r *Reconciler) confirmUnread(
 		proofs[result]++
 	}
 	return proofs
+}
+
+// noteCounter records what a recipient's unread counter proves.
+func (r *Reconciler) noteCounter(
+	m *v1alpha1.TeamTalkMessage, l readreceipt.Receipt, asked time.Time, latest, count uint32, lag time.Duration,
+) proof {
+	tracked, result := trackedMessage(m), proveUnread(l, asked, latest, count, lag)
+	if result == proofUnread && !r.Receipts.ConfirmUnread(tracked, l.To, l.UnreadAt) {
+		result = proofPending // a notify was dropped since
+		l.UnreadAt = time.Time{}
+	}
+	switch {
+	case result == proofNone:
+		r.Receipts.NoteUnprovable(tracked, l.To)
+	case result == proofUnread || l.UnreadAt.IsZero():
+		r.Receipts.NoteUnread(tracked, l.To, count, asked)
+	}
+	return result
 }
 
 // proof is what an unread counter proves.

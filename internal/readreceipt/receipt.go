@@ -3,6 +3,7 @@
 package readreceipt
 
 import (
+	"cmp"
 	"container/list"
 	"slices"
 	"time"
@@ -47,6 +48,8 @@ type receipt struct {
 	// unread is the user's counter of the conversation as it was read at unreadAt.
 	unread   uint32
 	unreadAt time.Time
+	// unprovable: no later counter can prove that it was unread.
+	unprovable bool
 	// age is its element of byAge; nil: it is kept.
 	age *list.Element
 }
@@ -94,15 +97,44 @@ func (r *receipt) forgetReaders() {
 
 // resource are the receipts of a TeamTalkMessage.
 type resource struct {
-	uid      types.UID
-	server   types.NamespacedName
+	uid    types.UID
+	server types.NamespacedName
+	// receipts are in the order of their recipients. There is one for each.
 	receipts []*receipt
 	// kept: they do not expire.
 	kept bool
 	// written is when the status was last written with reads.
 	written time.Time
+	// next is when it may be looked at again.
+	next time.Time
 	// lostSince is since when reads may be missed; zero: they are not.
 	lostSince time.Time
+}
+
+// find returns the place of a recipient's receipt, and whether there is one.
+func (all *resource) find(to v1alpha1.Recipient) (i int, ok bool) {
+	return slices.BinarySearchFunc(all.receipts, to, func(r *receipt, to v1alpha1.Recipient) int {
+		own := r.recipient()
+		return cmp.Or(cmp.Compare(own.Type, to.Type), cmp.Compare(own.ID, to.ID))
+	})
+}
+
+// isShown reports whether the status shows a new reader of a receipt: without a readPolicy, the message's first one,
+// and when all have read it.
+func (all *resource) isShown(r *receipt) bool {
+	if all.kept {
+		return true
+	}
+	if len(r.readers) > 1 {
+		return false
+	}
+	read := 0
+	for _, other := range all.receipts {
+		if len(other.readers) > 0 {
+			read++
+		}
+	}
+	return read == 1 || read == len(all.receipts)
 }
 
 // add tracks a receipt. Those of an earlier revision, or of another resource of that name, are dropped. It needs mu.
@@ -110,10 +142,8 @@ func (t *Tracker) add(key types.NamespacedName, r *receipt) {
 	if all := t.resources[key]; all != nil && all.uid != r.uid {
 		t.removeAll(key)
 	} else if all != nil {
-		for _, old := range slices.Clone(all.receipts) {
-			if old.recipient() == r.recipient() {
-				t.remove(old)
-			}
+		if i, ok := all.find(r.recipient()); ok {
+			t.remove(all.receipts[i])
 		}
 	}
 	all := t.resources[key]
@@ -122,7 +152,9 @@ func (t *Tracker) add(key types.NamespacedName, r *receipt) {
 		t.resources[key] = all
 	}
 	r.resource = key
-	all.receipts = append(all.receipts, r)
+	i, _ := all.find(r.recipient())
+	all.receipts = slices.Insert(all.receipts, i, r)
+	t.tracked++
 	if !all.kept {
 		r.age = t.byAge.PushBack(r)
 	}
@@ -142,7 +174,9 @@ func (t *Tracker) remove(r *receipt) {
 		delete(t.pending, r.conversation)
 	}
 	all := t.resources[r.resource]
-	all.receipts = slices.DeleteFunc(all.receipts, func(other *receipt) bool { return other == r })
+	i, _ := all.find(r.recipient())
+	all.receipts = slices.Delete(all.receipts, i, i+1)
+	t.tracked--
 	if len(all.receipts) == 0 && !all.kept {
 		delete(t.resources, r.resource)
 	}
@@ -154,7 +188,7 @@ func (t *Tracker) removeAll(key types.NamespacedName) {
 	if all == nil {
 		return
 	}
-	for _, r := range slices.Clone(all.receipts) {
+	for _, r := range slices.Backward(slices.Clone(all.receipts)) {
 		t.remove(r)
 	}
 	delete(t.resources, key)
@@ -203,64 +237,8 @@ type Receipt struct {
 	// Unread is the user's counter of the conversation as NoteUnread was told at UnreadAt.
 	Unread   uint32
 	UnreadAt time.Time
-}
-
-// Keep tracks what was sent until Unkeep or Release: it does not expire. What is not tracked may have been read before.
-// Other receipts of the resource are dropped.
-func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, sent []Sent) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := t.resources[m.Key]
-	if all != nil && (all.uid != m.UID || all.server != server) {
-		t.removeAll(m.Key)
-		all = nil
-	}
-	if all == nil {
-		all = &resource{uid: m.UID, server: server}
-		t.resources[m.Key] = all
-	}
-	all.kept = true
-	wanted := make(map[*receipt]bool, len(sent))
-	now := time.Now()
-	for _, s := range sent {
-		c, id := conversationWith(server, sender, s.To), receiptID{uid: m.UID, first: s.First}
-		r := t.pending[c][id]
-		if r == nil {
-			r = &receipt{
-				conversation: c, receiptID: id, resource: m.Key, last: s.Last, sender: sender,
-				since: now, routed: now, routing: now, reported: true,
-			}
-			t.add(m.Key, r)
-		}
-		if r.age != nil {
-			t.byAge.Remove(r.age)
-			r.age = nil
-		}
-		wanted[r] = true
-	}
-	for _, r := range slices.Clone(all.receipts) {
-		if !wanted[r] {
-			t.remove(r)
-		}
-	}
-}
-
-// Unkeep has the receipts of a resource expire.
-func (t *Tracker) Unkeep(key types.NamespacedName) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := t.resources[key]
-	if all == nil || !all.kept {
-		return
-	}
-	all.kept = false
-	for _, r := range all.receipts {
-		r.since = time.Now() // byAge is in this order
-		r.age = t.byAge.PushBack(r)
-	}
-	if len(all.receipts) == 0 {
-		delete(t.resources, key)
-	}
+	// Unprovable is what NoteUnprovable has recorded.
+	Unprovable bool
 }
 
 // Receipts returns what is known of a message, and when its status was last written with it.
@@ -274,7 +252,7 @@ func (t *Tracker) Receipts(m Message) (receipts []Receipt, written time.Time) {
 	for _, r := range all.receipts {
 		receipts = append(receipts, Receipt{
 			Sent: Sent{To: r.recipient(), First: r.first, Last: r.last}, ReadAt: r.readAt, ReadBy: len(r.readers),
-			HeardSince: r.heardSince, Unread: r.unread, UnreadAt: r.unreadAt,
+			HeardSince: r.heardSince, Unread: r.unread, UnreadAt: r.unreadAt, Unprovable: r.unprovable,
 		})
 	}
 	return receipts, all.written
@@ -284,28 +262,6 @@ func (t *Tracker) Receipts(m Message) (receipts []Receipt, written time.Time) {
 func (t *Tracker) HasRead(m Message) bool {
 	receipts, _ := t.Receipts(m)
 	return slices.ContainsFunc(receipts, func(r Receipt) bool { return r.ReadBy > 0 })
-}
-
-// ConfirmUnread records that a recipient had not read a message at a time.
-func (t *Tracker) ConfirmUnread(m Message, to v1alpha1.Recipient, at time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, r := range t.receiptsOf(m) {
-		if r.recipient() == to {
-			r.heardSince = at
-		}
-	}
-}
-
-// NoteUnread records the unread counter of a recipient's conversation, as it was read at a time.
-func (t *Tracker) NoteUnread(m Message, to v1alpha1.Recipient, count uint32, at time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, r := range t.receiptsOf(m) {
-		if r.recipient() == to {
-			r.unread, r.unreadAt = count, at
-		}
-	}
 }
 
 // NoteLost records whether reads of a message may be missed now, and returns since when.
@@ -324,10 +280,14 @@ func (t *Tracker) NoteLost(m Message, lost bool, now time.Time) time.Time {
 	return all.lostSince
 }
 
-// receiptsOf needs mu.
-func (t *Tracker) receiptsOf(m Message) []*receipt {
-	if all := t.resources[m.Key]; all != nil && all.uid == m.UID {
-		return all.receipts
+// receiptOf returns the receipt of a recipient, or nil. It needs mu.
+func (t *Tracker) receiptOf(m Message, to v1alpha1.Recipient) *receipt {
+	all := t.resources[m.Key]
+	if all == nil || all.uid != m.UID {
+		return nil
+	}
+	if i, ok := all.find(to); ok {
+		return all.receipts[i]
 	}
 	return nil
 }
@@ -338,6 +298,25 @@ func (t *Tracker) Written(m Message, at time.Time) {
 	defer t.mu.Unlock()
 	if all := t.resources[m.Key]; all != nil && all.uid == m.UID {
 		all.written = at
+	}
+}
+
+// Wait returns how long the resource is not to be looked at.
+func (t *Tracker) Wait(key types.NamespacedName) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if all := t.resources[key]; all != nil {
+		return max(0, time.Until(all.next))
+	}
+	return 0
+}
+
+// SetNext records when a resource may be looked at again.
+func (t *Tracker) SetNext(key types.NamespacedName, next time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if all := t.resources[key]; all != nil {
+		all.next = next
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 const (
 	// maxTracked bounds the tracked recipients that are not kept: about 10 MB. The oldest expire first.
 	maxTracked = 20_000
+	// maxKept bounds the tracked recipients that are kept: about 150 MB.
+	maxKept = 200_000
 	// maxAge is how long a recipient is tracked that is not kept.
 	maxAge = 24 * time.Hour
 	// maxNotifies bounds the queue of notifies. Routers relay every read, also of messages from other senders.
@@ -59,7 +61,8 @@ type Tracker struct {
 	Wake func(resource types.NamespacedName)
 
 	notifies chan notify
-	limit    int // recipients
+	limit    int // recipients that are not kept
+	maxKept  int // recipients that are kept
 
 	mu sync.Mutex
 	// pending has the receipts of each conversation.
@@ -68,8 +71,13 @@ type Tracker struct {
 	byAge *list.List
 	// resources has the receipts of each resource.
 	resources map[types.NamespacedName]*resource
+	// tracked is how many receipts there are.
+	tracked int
+	recent  recentReads
 	// dropped are the servers of which notifies were discarded since the queue was last empty.
 	dropped map[types.NamespacedName]bool
+	// droppedAt is when a notify of a server was last discarded.
+	droppedAt map[types.NamespacedName]time.Time
 }
 
 // conversation is what a user reads up to a message.
@@ -108,9 +116,10 @@ func (n notify) conversation() conversation {
 // NewTracker returns an empty Tracker.
 func NewTracker() *Tracker {
 	return &Tracker{
-		notifies: make(chan notify, maxNotifies), limit: maxTracked,
+		notifies: make(chan notify, maxNotifies), limit: maxTracked, maxKept: maxKept,
 		pending: map[conversation]map[receiptID]*receipt{}, byAge: list.New(),
 		resources: map[types.NamespacedName]*resource{}, dropped: map[types.NamespacedName]bool{},
+		droppedAt: map[types.NamespacedName]time.Time{},
 	}
 }
 
@@ -131,11 +140,16 @@ func (t *Tracker) Notify(server types.NamespacedName, read router.Read) {
 	select {
 	case t.notifies <- notify{server: server, Read: read, at: time.Now()}:
 	default:
-		t.mu.Lock()
-		t.dropped[server] = true
-		t.mu.Unlock()
+		t.drop(server)
 		t.Listener.Dropped(server)
 	}
+}
+
+// drop notes that a notify of a server is discarded now.
+func (t *Tracker) drop(server types.NamespacedName) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dropped[server], t.droppedAt[server] = true, time.Now()
 }
 
 // Forget drops what is tracked for a server. Its endpoints may belong to another TeamTalk now.
@@ -143,6 +157,7 @@ func (t *Tracker) Forget(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.dropped, server)
+	delete(t.droppedAt, server)
 	for key, all := range t.resources {
 		if all.server != server {
 			continue
@@ -172,7 +187,7 @@ func (t *Tracker) handleDropped() {
 			continue
 		}
 		for _, r := range all.receipts {
-			r.heardSince = time.Time{}
+			r.heardSince, r.unread, r.unreadAt = time.Time{}, 0, time.Time{}
 		}
 		if all.kept && t.Wake != nil {
 			t.Wake(key)
@@ -215,7 +230,7 @@ func (t *Tracker) Observe(e delivery.StepEvent) {
 			// Another resource that has adopted the message is not counted.
 			reported: t.isTracked(c, id.first),
 		}
-		if e.Step == delivery.StepSend { // else another operator may have routed it
+		if t.isHeard(c, id.first, e) {
 			r.heardSince = e.Began
 		}
 		t.add(e.Message, r)
@@ -237,12 +252,21 @@ func (t *Tracker) observeLater(c conversation, e delivery.StepEvent) {
 		return
 	}
 	if last := e.After.MessageID; last != 0 && last != r.last {
+		if last < r.last || !t.isHeard(c, last, e) { // with an earlier segment, whoever has read it may be forgotten
+			r.heardSince = time.Time{}
+		}
 		r.last = last
 		r.forgetReaders()
 	}
 	if e.After.State == v1alpha1.StateRouted {
 		r.startReading(e.Began)
 	}
+}
+
+// isHeard reports whether a step has stored a message, and all notifies about it are still to be handled. It needs mu.
+func (t *Tracker) isHeard(c conversation, id uint32, e delivery.StepEvent) bool {
+	return e.Step == delivery.StepSend && // else another operator may have routed it
+		e.Began.After(t.droppedAt[c.server]) && !t.recent.mayHave(c, id, e.Sender, e.Began)
 }
 
 // isRouted reports whether a router has just taken the message, or a segment of it.
@@ -267,6 +291,7 @@ func (t *Tracker) handle(n notify) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(n.at, 0)
+	t.recent.add(n)
 	for id, r := range t.pending[n.conversation()] {
 		// A sender's own devices do not count as readers.
 		if id.first > n.UpTo || r.sender == n.User || n.at.Before(r.since) {
@@ -276,7 +301,7 @@ func (t *Tracker) handle(n notify) {
 			r.read = n.at
 			t.reportIfRead(r)
 		}
-		if r.last <= n.UpTo && r.addReader(n.User, n.at) {
+		if r.last <= n.UpTo && r.addReader(n.User, n.at) && t.resources[r.resource].isShown(r) {
 			t.wake(r)
 		}
 	}

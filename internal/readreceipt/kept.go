@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package readreceipt
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// Keep tracks what was sent until Unkeep or Release: it does not expire. What is not tracked may have been read before.
+// Other receipts of the resource are dropped. It returns false if too many recipients are kept: then none of the
+// resource is.
+func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, sent []Sent) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := t.resources[m.Key]
+	if all != nil && (all.uid != m.UID || all.server != server) {
+		t.removeAll(m.Key)
+		all = nil
+	}
+	if others := t.keptBeside(all); others+len(sent) > t.maxKept {
+		t.unkeep(m.Key)
+		return false
+	}
+	if all == nil {
+		all = &resource{uid: m.UID, server: server}
+		t.resources[m.Key] = all
+	}
+	all.kept = true
+	wanted := make(map[*receipt]bool, len(sent))
+	now := time.Now()
+	for _, s := range sent {
+		c, id := conversationWith(server, sender, s.To), receiptID{uid: m.UID, first: s.First}
+		r := t.pending[c][id]
+		if r == nil {
+			r = &receipt{
+				conversation: c, receiptID: id, resource: m.Key, last: s.Last, sender: sender,
+				since: now, routed: now, routing: now, reported: true,
+			}
+			t.add(m.Key, r)
+		}
+		if r.age != nil {
+			t.byAge.Remove(r.age)
+			r.age = nil
+		}
+		wanted[r] = true
+	}
+	for _, r := range slices.Clone(all.receipts) {
+		if !wanted[r] {
+			t.remove(r)
+		}
+	}
+	return true
+}
+
+// keptBeside returns how many recipients of other resources are kept. It needs mu.
+func (t *Tracker) keptBeside(all *resource) int {
+	kept := t.tracked - t.byAge.Len()
+	if all != nil && all.kept {
+		kept -= len(all.receipts)
+	}
+	return kept
+}
+
+// Unkeep has the receipts of a resource expire. Those of what was not sent as well are dropped.
+func (t *Tracker) Unkeep(m Message, sent []Sent) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unkeep(m.Key)
+	all := t.resources[m.Key]
+	if all == nil || all.uid != m.UID {
+		return
+	}
+	isSent := make(map[Sent]bool, len(sent))
+	for _, s := range sent {
+		isSent[Sent{To: s.To, First: s.First}] = true
+	}
+	for _, r := range slices.Clone(all.receipts) {
+		if !isSent[Sent{To: r.recipient(), First: r.first}] {
+			t.remove(r)
+		}
+	}
+}
+
+// unkeep needs mu.
+func (t *Tracker) unkeep(key types.NamespacedName) {
+	all := t.resources[key]
+	if all == nil || !all.kept {
+		return
+	}
+	all.kept = false
+	for _, r := range all.receipts {
+		r.since = time.Now() // byAge is in this order
+		r.age = t.byAge.PushBack(r)
+	}
+	if len(all.receipts) == 0 {
+		delete(t.resources, key)
+	}
+}
+
+// ConfirmUnread records that a recipient had not read a message at a time. It returns false if a notify was dropped
+// since.
+func (t *Tracker) ConfirmUnread(m Message, to v1alpha1.Recipient, at time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.receiptOf(m, to)
+	if r == nil || !at.After(t.droppedAt[r.server]) {
+		return false
+	}
+	r.heardSince = at
+	return true
+}
+
+// NoteUnread records the unread counter of a recipient's conversation, as it was read at a time.
+func (t *Tracker) NoteUnread(m Message, to v1alpha1.Recipient, count uint32, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.receiptOf(m, to); r != nil {
+		r.unread, r.unreadAt = count, at
+	}
+}
+
+// NoteUnprovable records that no counter can prove any more that a recipient has not read a message.
+func (t *Tracker) NoteUnprovable(m Message, to v1alpha1.Recipient) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.receiptOf(m, to); r != nil {
+		r.unprovable = true
+	}
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package readreceipt
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+)
+
+// sentToUsers are messages to so many users, from one sender.
+func sentToUsers(n int) (sent []Sent) {
+	for i := range n {
+		sent = append(sent, user(uint32(100+i), uint32(1+i)).sent())
+	}
+	return sent
+}
+
+func named(name string) Message {
+	return Message{types.NamespacedName{Namespace: "chat", Name: name}, types.UID(name)}
+}
+
+// TestKeepIsBounded: beyond the limit, none of a message's recipients is kept.
+func TestKeepIsBounded(t *testing.T) {
+	withTracker(t, func(h *harness) {
+		h.maxKept = 5
+		keep := func(name string, recipients int, want bool) {
+			t.Helper()
+			if got := h.Keep(named(name), chat, sender, sentToUsers(recipients)); got != want {
+				t.Errorf("%s with %d is kept: %v, want %v", name, recipients, got, want)
+			}
+			if kept := h.keptBeside(nil); kept > h.maxKept {
+				t.Errorf("%d are kept", kept)
+			}
+		}
+		keep("a", 3, true)
+		keep("b", 2, true)
+		keep("b", 2, true) // as it is
+		keep("c", 1, false)
+		if receipts, _ := h.Receipts(named("c")); len(receipts) > 0 {
+			t.Errorf("%+v", receipts)
+		}
+		m := user(3, 5)
+		h.sent(m)
+		h.reads(3, sender, 5)
+		synctest.Wait()
+		if h.Keep(m.resource(), chat, sender, []Sent{m.sent()}) || h.readBy(m) != 1 {
+			t.Error("what was read is forgotten, or kept")
+		}
+		keep("b", 3, false)
+		if n := h.byAge.Len(); n != 3 {
+			t.Errorf("%d expire, want 3", n)
+		}
+		keep("c", 2, true)
+		h.Release(named("a").Key)
+		keep("b", 3, true)
+		h.Unkeep(named("b"), sentToUsers(1))
+		if receipts, _ := h.Receipts(named("b")); len(receipts) != 1 {
+			t.Errorf("%+v", receipts)
+		}
+		keep("a", 3, true)
+	})
+}
+
+// TestKeepMany: so many recipients take well under a second, if no work grows with their square.
+func TestKeepMany(t *testing.T) {
+	tracker, sent, began := NewTracker(), sentToUsers(maxKept), time.Now()
+	slices.Reverse(sent[:10])
+	if !tracker.Keep(named("a"), chat, sender, sent) {
+		t.Fatal("they are not kept")
+	}
+	for i, s := range sent {
+		tracker.NoteUnread(named("a"), s.To, uint32(i), began)
+	}
+	receipts, _ := tracker.Receipts(named("a"))
+	for _, r := range receipts[:20] {
+		if i := slices.Index(sent, r.Sent); r.Unread != uint32(i) {
+			t.Errorf("%+v is %d", r, i)
+		}
+	}
+	tracker.Release(named("a").Key)
+	if tracker.tracked != 0 || len(tracker.pending) != 0 {
+		t.Errorf("%d are tracked, %d pending", tracker.tracked, len(tracker.pending))
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestWokenByReaders: without a readPolicy, the first reader wakes a message, and the one with which all have read it.
+func TestWokenByReaders(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kept bool
+		want []uint32 // the readers that wake it
+	}{
+		"no policy": {false, []uint32{100, 104}},
+		"policy":    {true, []uint32{100, 101, 102, 103, 104}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withTracker(t, func(h *harness) {
+				m, reader := named("m"), uint32(0)
+				var woken []uint32
+				h.Wake = func(types.NamespacedName) { woken = append(woken, reader) }
+				h.Keep(m, chat, sender, sentToUsers(5))
+				if !tc.kept {
+					h.Unkeep(m, sentToUsers(5))
+				}
+				for reader = range uint32(105) {
+					h.reads(reader, sender, 9)
+					h.reads(reader, sender, 9) // by another router
+					synctest.Wait()
+				}
+				if !slices.Equal(woken, tc.want) {
+					t.Errorf("woken by %v, want %v", woken, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// TestNext: when a resource may be looked at again is its own, and ends with it.
+func TestNext(t *testing.T) {
+	withTracker(t, func(h *harness) {
+		m := named("m")
+		h.SetNext(m.Key, time.Now().Add(time.Minute))
+		waits := []time.Duration{h.Wait(m.Key)}
+		h.Keep(m, chat, sender, sentToUsers(1))
+		h.SetNext(m.Key, time.Now().Add(time.Minute))
+		pass(time.Second)
+		waits = append(waits, h.Wait(m.Key))
+		pass(time.Minute)
+		waits = append(waits, h.Wait(m.Key))
+		if want := []time.Duration{0, 59 * time.Second, 0}; !slices.Equal(waits, want) {
+			t.Errorf("waits %v, want %v", waits, want)
+		}
+		h.NoteUnprovable(m, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 100})
+		h.NoteUnprovable(m, v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 101})
+		receipts, _ := h.Receipts(m)
+		if got := fmt.Sprint(len(receipts), receipts[0].Unprovable); got != "1 true" {
+			t.Errorf("%s", got)
+		}
+	})
+}
