@@ -226,7 +226,10 @@ func (x *tenant) listen() *relayed {
 				return
 			}
 			change := &wire.IMGroupChangeMemberNotify{}
-			if p.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(p.Body, change) == nil {
+			switch {
+			case p.Command == wire.CommandHeartBeat: // a peer that is silent for long is disconnected
+				_, _ = conn.Write(p.Append(nil))
+			case p.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(p.Body, change) == nil:
 				r.mu.Lock()
 				r.changes = append(r.changes, change)
 				r.mu.Unlock()
@@ -347,6 +350,7 @@ func TestAdoptedGroups(t *testing.T) {
 				t.Fatalf("answered %+v, want %d", a, tc.want)
 			}
 			if tc.want == 0 && tc.modify < 3 {
+				t.Logf("answered %+v", a)
 				x.Eventually("the change is not announced", func() bool { return len(router.of(id)) == 1 })
 			}
 			if hint := fmt.Sprintf("add %d to spec.groups.adoptable of the TeamTalkServer %s/default", id, x.Namespace); tc.want != 0 &&

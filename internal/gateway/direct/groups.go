@@ -23,6 +23,9 @@ const (
 	groupTimeout = 2500 * time.Millisecond
 	// pollInterval is the time between reads of a group that does not show the change yet.
 	pollInterval = 100 * time.Millisecond
+	// routerTimeout is how long a change waits for a router, as that of a gateway that has just started: without one,
+	// nobody announces it.
+	routerTimeout = 500 * time.Millisecond
 	// announceTimeout limits the announcement of a change that is done.
 	announceTimeout = 300 * time.Millisecond
 
@@ -113,6 +116,9 @@ func (s *Sender) sessionOf(
 	if err := session.WaitReady(ctx); err != nil {
 		return nil, nil, api.Refuse(v1alpha1.ReasonServerNotReady, "db_proxy is not connected")
 	}
+	ctx, cancel := context.WithTimeout(ctx, routerTimeout)
+	defer cancel()
+	_ = session.WaitRouter(ctx) // the answer says if none has announced the change
 	return server, session, nil
 }
 
