@@ -94,7 +94,7 @@ func TestNamesRefused(t *testing.T) {
 		},
 		"who has left": {
 			names: []string{"bob"}, talk: func(f *fakechat.TeamTalk) { f.Users[bob] = wire.UserStatusDeparted },
-			open: v1alpha1.ReasonNoAnswer, want: v1alpha1.ReasonRecipientNotFound, part: `"bob"`,
+			open: v1alpha1.ReasonNoAnswer, want: v1alpha1.ReasonRecipientDeparted, part: `"bob"`,
 			fix: func(f *fakechat.TeamTalk) { f.Users[bob] = 0 },
 		},
 		"two": {
@@ -115,7 +115,7 @@ func TestNamesRefused(t *testing.T) {
 			run(t, func(w *world) {
 				withNames(w)
 				if tc.talk != nil {
-					tc.talk(w.talk)
+					w.talk.Edit(tc.talk)
 				}
 				w.reconcile()
 				synctest.Wait()
@@ -139,7 +139,7 @@ func TestNamesRefused(t *testing.T) {
 				if now := w.get().Status.Conditions[0].LastTransitionTime; now != since || w.talk.Created != 0 {
 					w.Errorf("the status has changed at %v, or %d groups were created", now, w.talk.Created)
 				}
-				tc.fix(w.talk)
+				w.talk.Edit(tc.fix)
 				<-time.After(refusedInterval)
 				w.awaitNames()
 				w.wantReady(v1alpha1.ReasonReady, "", "")

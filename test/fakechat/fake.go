@@ -99,6 +99,13 @@ func (f *TeamTalk) Path() (dbproxy.Reads, func(), error) {
 	return &reads{TeamTalk: f}, func() {}, nil
 }
 
+// Edit changes what it holds while it may be asked.
+func (f *TeamTalk) Edit(edit func(*TeamTalk)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	edit(f)
+}
+
 // WaitReady does not wait.
 func (f *TeamTalk) WaitReady(ctx context.Context) error {
 	if f.Down {
@@ -124,7 +131,7 @@ func (f *reads) Users(_ context.Context, _ uint32, ids []uint32) (map[uint32]*wi
 	found := map[uint32]*wire.UserInfo{}
 	for _, id := range ids {
 		if status, ok := f.TeamTalk.Users[id]; ok {
-			found[id] = &wire.UserInfo{UserId: &id, Status: &status}
+			found[id] = &wire.UserInfo{UserId: &id, Status: &status, UserRealName: new(f.Names[id])}
 		}
 	}
 	return found, nil

@@ -72,7 +72,7 @@ func TestGroupNameRefused(t *testing.T) {
 		"nobody": {name: nobody, want: v1alpha1.ReasonRecipientNotFound},
 		"who has left": {
 			prepare: func(x *tenant) { x.rename(x.Bob, "bob", departed) },
-			name:    "bob", want: v1alpha1.ReasonRecipientNotFound,
+			name:    "bob", want: v1alpha1.ReasonRecipientDeparted,
 		},
 		"two users": {
 			prepare: func(x *tenant) { x.rename(x.Mate, "two"); x.rename(x.Bob, "two") },

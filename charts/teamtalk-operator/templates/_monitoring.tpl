@@ -53,6 +53,7 @@ spec:
 {{- /* Those whose expression compares with one number that may be chosen: the first one. */}}
 {{- $withThreshold := list "TeamTalkMessagesFailing" "TeamTalkOutcomeUnknown" "TeamTalkSilentDrops" "TeamTalkInDoubt"
   "TeamTalkNotRouted" "TeamTalkDeliverySlow" "TeamTalkScheduledTimesMissed" "TeamTalkScheduledTimesFailing"
+  "TeamTalkUnread" "TeamTalkEscalationFailed"
   "TeamTalkReconcileErrors" "TeamTalkReceiverRefusing" "TeamTalkReceiverTemplateFaults"
   "TeamTalkReceiverExpressionFaults" "TeamTalkGatewayErrors" }}
 {{- $kept := list }}

@@ -118,10 +118,11 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Of a TeamTalkServer, of a success, of the condition Read, or of an event.
+	// Of a TeamTalkServer, of a success, of the conditions Read and Escalated, or of an event.
 	others := map[string]bool{
 		"Ready": true, "KeyLoaded": true, "Connected": true, "Connecting": true, "Delivered": true, "RecreatedByGitOps": true,
 		"Read": true, "Unread": true, "ReadsMissed": true, "ReadDeadlineExceeded": true, "NotRouted": true,
+		"AlertResolved": true, "Escalated": true,
 	}
 	found := regexp.MustCompile(`Reason\w+ += "(\w+)"`).FindAllSubmatch(source, -1)
 	for _, reason := range found {
