@@ -80,7 +80,7 @@ func (s *scope) applyNames(names []string, results []delivery.NameResult) outcom
 		return refuse(refused[0].Reason, message)
 	case len(open) == 0:
 		return proceed
-	case s.isRefused(open[0].Reason):
+	case s.isRefused(open[0].Reason), s.isRefused(v1alpha1.ReasonRecipientDeparted):
 		return leave(driftInterval) // it is looked up again
 	}
 	return waitFor(v1alpha1.ReasonNoAnswer, "the operator looks again for names: "+open[0].Message)

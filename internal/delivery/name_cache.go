@@ -245,13 +245,12 @@ func (e *Engine) readNames(v *nameView, before userRead) {
 	if err == nil {
 		v.latest, v.failure, v.failures = read, nil, 0
 		maps.DeleteFunc(wanted, func(name string, _ struct{}) bool { return len(read.find(name)) > 0 })
-		read.undecided = v.groupsOf == 0 && len(wanted) > 0
 	} else {
 		v.failures++
 		v.failure = v.nameFailure(err)
 		maps.Copy(v.absent, wanted)
 	}
-	for searches := read.undecided; ; searches = false {
+	for searches := err == nil && v.groupsOf == 0 && len(wanted) > 0; ; searches = false {
 		v.reading = searches
 		woken := v.waiting
 		v.waiting = map[NameRequester]func(){}
@@ -264,7 +263,7 @@ func (e *Engine) readNames(v *nameView, before userRead) {
 		}
 		found := v.searchDeparted(e.base, sender, &read.nameTable, wanted)
 		d.mu.Lock()
-		if read.departedUsers = found; found.undecided {
+		if read.departedUsers = found; found.searched == nil {
 			maps.Copy(v.absent, wanted)
 		}
 	}

@@ -22,8 +22,8 @@ const (
 // departedUsers are users who have left, by their login names.
 type departedUsers struct {
 	ids map[string]uint32
-	// undecided: TeamTalk has not answered.
-	undecided bool
+	// searched are the names that were looked for; nil: not yet, or TeamTalk has not answered.
+	searched map[string]struct{}
 }
 
 // searchDeparted looks for wanted names, which no listed user has, among the users who have left. The list of all users
@@ -34,20 +34,20 @@ func (v *nameView) searchDeparted(
 ) departedUsers {
 	ids, ok := listed.unlisted()
 	if !ok {
-		return departedUsers{}
+		return departedUsers{searched: wanted}
 	}
 	ctx, cancel := context.WithTimeout(ctx, departedTimeout)
 	defer cancel()
 	reads, done, err := v.server.Path()
 	if err != nil {
-		return departedUsers{undecided: true}
+		return departedUsers{}
 	}
 	defer done()
-	found := departedUsers{ids: map[string]uint32{}}
+	found := departedUsers{ids: map[string]uint32{}, searched: wanted}
 	for chunk := range slices.Chunk(ids, maxUsersPerRequest-1) {
 		users, err := reads.Users(ctx, sender, append([]uint32{sender}, chunk...))
 		if err != nil || len(users) == 0 { // the sender, at least, exists
-			return departedUsers{undecided: true}
+			return departedUsers{}
 		}
 		for _, id := range chunk {
 			user := users[id]

@@ -81,6 +81,11 @@ func (e *Engine) ResolveNames(q NameQuery) NameAnswer {
 	for i, name := range q.Names {
 		v := d.view(q, name.Type, now)
 		if !v.isFresh(now) {
+			for absent := range needs.absentSince {
+				if absent.Type == name.Type {
+					v.absent[absent.Name] = struct{}{}
+				}
+			}
 			e.awaitNames(v, q)
 			answer.Results, answer.Waiting = nil, v.notRead(now)
 			return answer
@@ -103,7 +108,8 @@ func (e *Engine) ForgetNames(by NameRequester) {
 }
 
 // resultOf returns what the latest answer shows of a name that a resource needs. A name is absent if it is in neither
-// of two answers that are the replica lag apart, and the user may have been added before the resource.
+// of two answers that are the replica lag apart, and it was looked for among the users who have left. The user may have
+// been added before the resource.
 func (v *nameView) resultOf(name v1alpha1.Recipient, needs *nameNeeds, lag time.Duration) NameResult {
 	ids := v.latest.find(name.Name)
 	if len(ids) > 0 {
@@ -116,7 +122,8 @@ func (v *nameView) resultOf(name v1alpha1.Recipient, needs *nameNeeds, lag time.
 			first, needs.absentSince[name] = v.latest.at, v.latest.at
 		}
 		isTwice := first.Before(v.latest.at) && !v.latest.at.Before(later(needs.since, first).Add(lag))
-		return NameResult{Cause: v.whyAbsent(name), Final: isTwice && !v.latest.undecided}
+		_, isSearched := v.latest.searched[name.Name]
+		return NameResult{Cause: v.whyAbsent(name), Final: isTwice && (isSearched || v.groupsOf != 0)}
 	case 1:
 		return NameResult{ID: ids[0]}
 	}
