@@ -117,7 +117,7 @@ func readable(t *testing.T, m *v1alpha1.TeamTalkMessage) (r *Reconciler, reads *
 	t.Helper()
 	r, reads = newReconciler(t, m, 0), new(int)
 	r.Sessions = connection.NewManager(logr.Discard(), nil, nil, connection.Events{})
-	r.Live = interceptor.NewClient(r.Live.(client.WithWatch), interceptor.Funcs{
+	r.Live = interceptor.NewClient(r.Live, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			if _, ok := o.(*v1alpha1.TeamTalkMessage); ok {
 				*reads++
