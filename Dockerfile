@@ -18,8 +18,8 @@ ARG VERSION
 ARG COMMIT
 ARG TARGETOS=linux
 ARG TARGETARCH
-# Where modules come from. go.sum holds their checksums.
-ARG GOPROXY=https://proxy.golang.org,direct
+# Where modules come from; unset: Go's default. go.sum holds their checksums.
+ARG GOPROXY
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -76,7 +76,7 @@ func (r *receipt) addReader(user uint32, at time.Time) bool {
 	return true
 }
 
-// startReading counts who reads the message since a router has it. Whoever has read it before may not do so again.
+// startReading counts who reads the message since a router has it. A member who has read it before may not do so again.
 func (r *receipt) startReading(routing time.Time) {
 	if !r.routing.IsZero() {
 		return

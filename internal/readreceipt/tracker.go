@@ -252,7 +252,7 @@ func (t *Tracker) observeLater(c conversation, e delivery.StepEvent) {
 		return
 	}
 	if last := e.After.MessageID; last != 0 && last != r.last {
-		if last < r.last || !t.isHeard(c, last, e) { // with an earlier segment, whoever has read it may be forgotten
+		if last < r.last || !t.isHeard(c, last, e) { // with an earlier segment, readers may be forgotten
 			r.heardSince = time.Time{}
 		}
 		r.last = last

@@ -209,7 +209,7 @@ func TestDockerfile(t *testing.T) {
 	if !strings.HasPrefix(full[1], version+"-") && !strings.HasPrefix(full[1], version+".") {
 		t.Errorf("the image has Go %s, go.mod asks for %s", full[1], version)
 	}
-	if args := instructionsNamed(build, "ARG"); !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "GOPROXY=https://") }) {
+	if args := instructionsNamed(build, "ARG"); !slices.Contains(args, "GOPROXY") {
 		t.Errorf("no argument names a mirror of modules: %q", args)
 	}
 	run := instructionsNamed(build, "RUN")
