@@ -84,7 +84,7 @@ func TestDeletedInFlight(t *testing.T) {
 		logged string
 	}{
 		"answered": {
-			devserver.Fault{Kind: devserver.Late, Command: sends, Delay: 3 * time.Second}, 1, `"stored": 1, "inDoubt": 0`,
+			devserver.Fault{Kind: devserver.Late, Command: sends, Delay: 8 * time.Second}, 1, `"stored": 1, "inDoubt": 0`,
 		},
 		// It is mostly found in the store before the answer is given up.
 		"stored, not answered": {

@@ -240,13 +240,19 @@ func (x *tenant) checkEndings(all []*finishedMessage, canary *v1alpha1.TeamTalkM
 // checkRowTexts checks how often the store holds each text.
 func (x *tenant) checkRowTexts(want map[string]int) {
 	x.Helper()
-	got := map[string]int{}
-	for _, row := range x.Rows() {
-		got[row.Text]++
-	}
-	if !maps.Equal(got, want) {
+	if got := x.rowTexts(); !maps.Equal(got, want) {
 		x.Errorf("the store holds %v, want %v", got, want)
 	}
+}
+
+// rowTexts counts the rows of each text in the tenant's store.
+func (x *tenant) rowTexts() map[string]int {
+	x.Helper()
+	times := map[string]int{}
+	for _, row := range x.Rows() {
+		times[row.Text]++
+	}
+	return times
 }
 
 // TestEditAtTheEnd edits messages in the moment in which they finish: no edit is lost, and nothing is sent twice.

@@ -113,7 +113,7 @@ func TestEscalation(t *testing.T) {
 func TestNotEscalated(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
-	m := x.Deliver("m", "hello", toUsers(x.Alice, x.Bob), escalate(20, groups(x.OnCall)), func(m *v1alpha1.TeamTalkMessage) {
+	m := x.Deliver("m", "hello", toUsers(x.Alice, x.Bob), escalate(120, groups(x.OnCall)), func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.ReadPolicy.Quorum = new(int32(1))
 	})
 	if e := m.Status.Escalation; m.Status.Settled || e == nil || e.StartTime != nil || e.Counts.Recipients != 1 ||
@@ -206,8 +206,8 @@ func TestEscalationIsRetried(t *testing.T) {
 func TestEscalationIsSuspended(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
-	m := x.Deliver("m", "hello", escalate(2, users(x.Bob)))
-	x.Patch(m, `{"spec":{"suspend":true}}`)
+	m := x.Deliver("m", "hello", escalate(3600, users(x.Bob)))
+	x.Patch(m, `{"spec":{"suspend":true,"readPolicy":{"deadlineSeconds":1}}}`)
 	m = x.AwaitMessage(m, "suspended", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
 	if m.Status.Settled || !m.Status.Finished {
 		t.Errorf("%+v", m.Status)
@@ -297,7 +297,7 @@ func TestEscalationAndTTL(t *testing.T) {
 func TestEscalationAcrossHandover(t *testing.T) {
 	t.Parallel()
 	x := newTenantOf(t, newCluster(t))
-	due := x.Deliver("due", "due", toUsers(x.Alice), escalate(5, users(x.Bob)))
+	due := x.Deliver("due", "due", toUsers(x.Alice), escalate(20, users(x.Bob)))
 	begun := x.Deliver("begun", "begun", toUsers(x.Alice), escalate(1, users(x.Mate)), func(m *v1alpha1.TeamTalkMessage) {
 		m.Spec.Suspend = new(false)
 	})
@@ -311,7 +311,7 @@ func TestEscalationAcrossHandover(t *testing.T) {
 	x.StartLeader()
 	x.awaitEscalated(begun)
 	x.awaitEscalated(due)
-	x.checkRowTexts(map[string]int{"due": 1, "begun": 1, notRead + "begun": 1, "Not read within 5 seconds:\ndue": 1})
+	x.checkRowTexts(map[string]int{"due": 1, "begun": 1, notRead + "begun": 1, "Not read within 20 seconds:\ndue": 1})
 }
 
 // TestEscalationIsValidated: what could not be escalated is refused at once.

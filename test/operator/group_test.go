@@ -54,16 +54,27 @@ func (x *tenant) declareGroup(name string, edits ...groupEdit) *v1alpha1.TeamTal
 	return g
 }
 
-// awaitGroup waits until the present spec of a group has come to a reason.
-func (x *tenant) awaitGroup(g *v1alpha1.TeamTalkGroup, reason string) *v1alpha1.TeamTalkGroup {
-	x.Helper()
-	return framework.AwaitObject(x.Tenant, g, reason, func(g *v1alpha1.TeamTalkGroup) bool {
+// hasCome reports whether the current spec of a group has come to a reason.
+func hasCome(reason string) func(*v1alpha1.TeamTalkGroup) bool {
+	return func(g *v1alpha1.TeamTalkGroup) bool {
 		ready := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionReady)
 		refused := meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionStalled)
 		waits := meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionReconciling)
 		return ready != nil && ready.Reason == reason && g.Status.ObservedGeneration == g.Generation &&
 			(!refused || !waits)
-	})
+	}
+}
+
+// awaitGroup waits until the current spec of a group has come to a reason.
+func (x *tenant) awaitGroup(g *v1alpha1.TeamTalkGroup, reason string) *v1alpha1.TeamTalkGroup {
+	x.Helper()
+	return framework.AwaitObject(x.Tenant, g, reason, hasCome(reason))
+}
+
+// passesThrough waits until a version of a group after g has come to a reason, however soon that ends.
+func (x *tenant) passesThrough(g *v1alpha1.TeamTalkGroup, reason string) {
+	x.Helper()
+	framework.AwaitVersion(x.Tenant, g, reason, hasCome(reason))
 }
 
 // chatGroups are the groups in TeamTalk that the tenant's bot has created.
@@ -279,7 +290,7 @@ func TestGroupUnanswered(t *testing.T) {
 			x := newTenantWithTeamTalk(t)
 			x.AddFault(f)
 			o := x.declareGroup("oncall", ofUsers(x.Alice))
-			x.awaitGroup(o, v1alpha1.ReasonNoAnswer)
+			x.passesThrough(o, v1alpha1.ReasonNoAnswer)
 			o = x.awaitGroup(o, v1alpha1.ReasonReady)
 			if created := x.chatGroups(); len(created) != 1 || created[0].ID != uint32(*o.Status.GroupID) {
 				t.Errorf("created %+v, status %+v", created, o.Status)
@@ -321,7 +332,7 @@ func TestGroupWaits(t *testing.T) {
 	x.Deliver("first", "before", toGroup)
 	x.AddFault(devserver.Fault{Kind: devserver.IDZero, Command: wire.CommandGroupChangeReq, Count: 2})
 	x.setMembers(o, x.Alice, x.Bob)
-	x.awaitGroup(o, v1alpha1.ReasonStoreRejected)
+	x.passesThrough(o, v1alpha1.ReasonStoreRejected)
 	x.Declare("second", "after", toGroup)
 	x.AwaitRows(2)
 	if members := x.members(uint32(id)); !slices.Contains(members, x.Bob) {

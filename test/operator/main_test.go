@@ -118,10 +118,7 @@ func hasReason(reason string) func(*v1alpha1.TeamTalkMessage) bool {
 // checkOnce checks that the store holds each of some texts once.
 func (x *tenant) checkOnce(texts ...string) {
 	x.Helper()
-	times := map[string]int{}
-	for _, row := range x.Rows() {
-		times[row.Text]++
-	}
+	times := x.rowTexts()
 	for _, text := range texts {
 		if times[text] != 1 {
 			x.Errorf("%q is in the store %d times, want once", text, times[text])
