@@ -140,19 +140,26 @@ func (x *tenant) growUnanswered(db *faultproxy.Proxy, ids []uint32) (grown *v1al
 	return nil, 0
 }
 
-// grow gives a message an annotation with which etcd has no room left for a longer status.
-func (x *tenant) grow(m *v1alpha1.TeamTalkMessage) error {
+// grow gives a message an annotation with which etcd has no room left for a longer status. The status may grow between
+// the read and the patch, so that there is no room for the annotation: then both are done again.
+func (x *tenant) grow(m *v1alpha1.TeamTalkMessage) (err error) {
 	x.Helper()
-	live := &unstructured.Unstructured{}
-	live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessage"))
-	live.SetName(m.Name)
-	live.SetNamespace(m.Namespace)
-	x.Get(live)
-	text, err := json.Marshal(live)
-	x.Must(err)
-	if strings.Contains(string(text), string(v1alpha1.StateInDoubt)) {
-		return errors.New("it is in doubt")
+	for range 20 {
+		live := &unstructured.Unstructured{}
+		live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("TeamTalkMessage"))
+		live.SetName(m.Name)
+		live.SetNamespace(m.Namespace)
+		x.Get(live)
+		text, marshalErr := json.Marshal(live)
+		x.Must(marshalErr)
+		if strings.Contains(string(text), string(v1alpha1.StateInDoubt)) {
+			return errors.New("it is in doubt")
+		}
+		note := strings.Repeat("<", (etcdLimit-len(text))/6)
+		err = x.TryPatch(m, fmt.Sprintf(`{"metadata":{"annotations":{"note":%q}}}`, note))
+		if err == nil || !strings.Contains(err.Error(), "too large") {
+			return err
+		}
 	}
-	note := strings.Repeat("<", (etcdLimit-len(text))/6)
-	return x.TryPatch(m, fmt.Sprintf(`{"metadata":{"annotations":{"note":%q}}}`, note))
+	return err
 }
