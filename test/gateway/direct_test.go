@@ -5,7 +5,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,13 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"k8s.io/utils/ptr"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -195,64 +192,19 @@ func TestDirectStopsSending(t *testing.T) {
 	}
 }
 
-// relayed keeps the changes of groups that the router relays.
-type relayed struct {
-	mu      sync.Mutex
-	changes []*wire.IMGroupChangeMemberNotify
-}
-
-func (r *relayed) of(group int64) []*wire.IMGroupChangeMemberNotify {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var own []*wire.IMGroupChangeMemberNotify
-	for _, c := range r.changes {
-		if int64(c.GetGroupId()) == group {
-			own = append(own, c)
-		}
-	}
-	return own
-}
-
-// listen connects to the tenant's router as a message server does.
-func (x *tenant) listen() *relayed {
-	x.Helper()
-	conn, err := net.Dial("tcp", x.TeamTalk.RouterAddr())
-	x.Must(err)
-	x.Cleanup(func() { _ = conn.Close() })
-	r := &relayed{}
-	go func() {
-		for frames := pdu.NewReader(conn, 0); ; {
-			p, err := frames.Read()
-			if err != nil {
-				return
-			}
-			change := &wire.IMGroupChangeMemberNotify{}
-			switch {
-			case p.Command == wire.CommandHeartBeat: // a peer that is silent for long is disconnected
-				_, _ = conn.Write(p.Append(nil))
-			case p.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(p.Body, change) == nil:
-				r.mu.Lock()
-				r.changes = append(r.changes, change)
-				r.mu.Unlock()
-			}
-		}
-	}()
-	return r
-}
-
 // TestGroups: a group or change that is answered with success is so, and was announced once.
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
 	g := x.direct()
-	router := x.listen()
+	router := x.RouterPeer()
 	a := g.post("/query/CreateGroup", fmt.Sprintf(
 		`{"app_key":"any","req_user_id":"%d","group_name":"New ones","group_type":1,"group_avatar":"http://example.com/a.png","user_id_list":["%d",%d]}`, x.Bot, x.Bot, x.Alice))
 	if *a.Code != 0 || a.GroupID == 0 || a.Detail != "" {
 		t.Fatalf("answered %+v", a)
 	}
 	group := a.GroupID
-	x.Eventually("the creation is not announced", func() bool { return len(router.of(group)) == 1 })
+	x.Eventually("the creation is not announced", func() bool { return len(router.Changes(group)) == 1 })
 	to := func(text string) answer {
 		return g.post("/query/SendGroupMessage", fmt.Sprintf(`{"from_user_id":%d,"session_id":%d,"msg":%q}`, x.Bot, group, text))
 	}
@@ -273,7 +225,7 @@ func TestGroups(t *testing.T) {
 		{2, x.Alice, []uint32{x.Bot, x.Bob}, true},
 		{2, x.Alice, []uint32{x.Bot, x.Bob}, false},
 	} {
-		before := len(router.of(group))
+		before := len(router.Changes(group))
 		a := change(step.kind, step.id)
 		if *a.Code != 0 || a.GroupID != group || (a.Detail == "") != step.changes {
 			t.Fatalf("step %d: answered %+v", n, a)
@@ -281,14 +233,14 @@ func TestGroups(t *testing.T) {
 		if !step.changes {
 			continue
 		}
-		x.Eventually("a change is not announced", func() bool { return len(router.of(group)) == before+1 })
-		c := router.of(group)[before]
+		x.Eventually("a change is not announced", func() bool { return len(router.Changes(group)) == before+1 })
+		c := router.Changes(group)[before]
 		current := slices.Sorted(slices.Values(c.GetCurUserIdList()))
 		if !slices.Equal(current, step.current) || !slices.Equal(c.GetChgUserIdList(), []uint32{step.id}) || int(c.GetChangeType()) != step.kind {
 			t.Errorf("step %d: announced %v", n, c)
 		}
 	}
-	if n := len(router.of(group)); n != 3 {
+	if n := len(router.Changes(group)); n != 3 {
 		t.Errorf("%d announcements, want 3", n)
 	}
 
@@ -344,7 +296,7 @@ func TestAdoptedGroups(t *testing.T) {
 			case 3:
 				member, modify = x.Bob, 1
 			}
-			router, g := x.listen(), x.direct()
+			router, g := x.RouterPeer(), x.direct()
 			change := func(modify int, member uint32) answer {
 				return g.post("/query/ChangeMembers", fmt.Sprintf(
 					`{"req_user_id":%d,"group_id":%d,"modify_type":%d,"user_id_list":[%d]}`, x.Bot, id, modify, member))
@@ -357,7 +309,7 @@ func TestAdoptedGroups(t *testing.T) {
 				t.Fatalf("answered %+v, want %d", a, tc.want)
 			}
 			if tc.want == 0 && tc.modify < 3 {
-				x.Eventually("the change is not announced", func() bool { return len(router.of(id)) == 1 })
+				x.Eventually("the change is not announced", func() bool { return len(router.Changes(id)) == 1 })
 			}
 			if hint := fmt.Sprintf("add %d to spec.groups.adoptable of the TeamTalkServer %s/default", id, x.Namespace); tc.want != 0 &&
 				(!strings.Contains(a.Detail, fmt.Sprintf("(user %d)", tc.creator(x))) && !strings.Contains(a.Detail, fmt.Sprintf("belongs to user %d,", tc.creator(x))) || !strings.Contains(a.Detail, hint)) {

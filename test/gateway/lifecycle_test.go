@@ -73,9 +73,9 @@ func TestHangUp(t *testing.T) {
 			}
 			group := x.OnCall + 1
 			x.Must(x.TeamTalk.PutGroup(devserver.Group{ID: group, Name: "ours", Creator: x.Bot, Members: []uint32{x.Bot}}))
-			router := x.listen()
+			router := x.RouterPeer()
 			hangUp("/query/ChangeMembers", fmt.Sprintf(`{"req_user_id":%d,"group_id":%d,"modify_type":1,"user_id_list":[%d]}`, x.Bot, group, x.Alice), 0)
-			x.Eventually("the change is not made and announced", func() bool { return len(router.of(int64(group))) == 1 })
+			x.Eventually("the change is not made and announced", func() bool { return len(router.Changes(int64(group))) == 1 })
 		})
 	}
 }

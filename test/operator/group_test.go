@@ -4,10 +4,8 @@ package operator
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -117,45 +115,22 @@ func (x *tenant) setMembers(g *v1alpha1.TeamTalkGroup, users ...uint32) {
 	x.Patch(g, fmt.Sprintf(`{"spec":{"members":{"users":%s}}}`, ids))
 }
 
-// routerPeer is another peer of the router.
+// routerPeer is another peer of the tenant's router.
 type routerPeer struct {
 	*tenant
-	net.Conn
-	mu      sync.Mutex
-	changes []*wire.IMGroupChangeMemberNotify
+	peer *framework.RouterPeer
 }
 
 func (x *tenant) routerPeer() *routerPeer {
 	x.Helper()
-	conn, err := net.Dial("tcp", x.TeamTalk.RouterAddr())
-	x.Must(err)
-	x.Cleanup(func() { _ = conn.Close() })
-	p := &routerPeer{tenant: x, Conn: conn}
-	go func() {
-		for frames := pdu.NewReader(conn, 0); ; {
-			f, err := frames.Read()
-			if err != nil {
-				return
-			}
-			change := &wire.IMGroupChangeMemberNotify{}
-			switch {
-			case f.Command == wire.CommandHeartBeat: // a peer that is silent for long is disconnected
-				_, _ = conn.Write(f.Append(nil))
-			case f.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(f.Body, change) == nil:
-				p.mu.Lock()
-				p.changes = append(p.changes, change)
-				p.mu.Unlock()
-			}
-		}
-	}()
-	return p
+	return &routerPeer{x, x.RouterPeer()}
 }
 
 // awaitAnnounced waits for the announcement of a change of some users.
 func (p *routerPeer) awaitAnnounced(group uint32, kind wire.GroupModifyType, users ...uint32) {
 	p.Helper()
 	slices.Sort(users)
-	p.EventuallySeen(func() string { return fmt.Sprintf("%v of %v is not announced, only %v", kind, users, p.changes) }, func() bool {
+	p.EventuallySeen(func() string { return fmt.Sprintf("%v of %v is not announced, only %v", kind, users, p.peer.Changes(int64(group))) }, func() bool {
 		return slices.ContainsFunc(p.announced(group, kind), func(changed []uint32) bool { return slices.Equal(changed, users) })
 	})
 }
@@ -180,10 +155,8 @@ func (p *routerPeer) awaitAllAnnounced(group uint32, kind wire.GroupModifyType, 
 
 // announced returns the users of each announcement, in order.
 func (p *routerPeer) announced(group uint32, kind wire.GroupModifyType) (all [][]uint32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.changes {
-		if c.GetGroupId() == group && c.GetChangeType() == kind {
+	for _, c := range p.peer.Changes(int64(group)) {
+		if c.GetChangeType() == kind {
 			all = append(all, slices.Sorted(slices.Values(c.GetChgUserIdList())))
 		}
 	}
@@ -197,7 +170,7 @@ func (p *routerPeer) notify(group uint32) {
 		UserId: proto.Uint32(p.Alice), ChangeType: wire.GroupModifyType_GROUP_MODIFY_TYPE_ADD.Enum(), GroupId: &group,
 	})
 	p.Must(err)
-	_, err = p.Write(frame.Append(nil))
+	_, err = p.peer.Write(frame.Append(nil))
 	p.Must(err)
 }
 
