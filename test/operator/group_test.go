@@ -130,7 +130,9 @@ func (x *tenant) routerPeer() *routerPeer {
 func (p *routerPeer) awaitAnnounced(group uint32, kind wire.GroupModifyType, users ...uint32) {
 	p.Helper()
 	slices.Sort(users)
-	p.EventuallySeen(func() string { return fmt.Sprintf("%v of %v is not announced, only %v", kind, users, p.peer.Changes(int64(group))) }, func() bool {
+	p.EventuallySeen(func() string {
+		return fmt.Sprintf("%v of %v is not announced, only %v", kind, users, p.peer.Changes(int64(group)))
+	}, func() bool {
 		return slices.ContainsFunc(p.announced(group, kind), func(changed []uint32) bool { return slices.Equal(changed, users) })
 	})
 }
