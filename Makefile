@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# The targets for people and CI. "make help" lists them, docs/development.md describes them.
+# The targets for people and CI. "make help" lists them, docs/how-to/development.md describes them.
 # They need Go, make and git. Other tools are built from pinned versions, see hack/tools.
 
 SHELL := /bin/bash
@@ -70,7 +70,7 @@ sbom: build ## Write the modules, versions and licences of each program into bin
 	done
 
 .PHONY: release-dry-run
-release-dry-run: ## Build, push, sign and check a release on this machine, and write its files to bin/release; docs/releasing.md (the first run builds cosign: minutes)
+release-dry-run: ## Build, push, sign and check a release on this machine, and write its files to bin/release; docs/how-to/releasing.md (the first run builds cosign: minutes)
 	@go -C hack/image run ./registry hack/release --dry-run
 
 ##@ Check
@@ -96,7 +96,7 @@ cover: ## Check that the tests of internal/teamtalk cover MIN_COVERAGE % of its 
 	@hack/verify-coverage internal/teamtalk bin/cover.out $(MIN_COVERAGE)
 
 .PHONY: chaos
-chaos: ## Count that each message arrives exactly once under every fault; docs/chaos.md (ARGS="--list"; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE)
+chaos: ## Count that each message arrives exactly once under every fault; docs/explanation/chaos.md (ARGS="--list"; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE)
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go run ./test/chaos $(ARGS)
 
@@ -106,13 +106,13 @@ chaos-mutants: ## Remove one protection of the operator after another: the chaos
 	go run ./test/chaos --mutants $(ARGS)
 
 .PHONY: bench
-bench: ## Measure the operator against bare clients; docs/benchmarks.md (BENCH=bulk,stream chooses, ROUNDS=5; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS)
+bench: ## Measure the operator against bare clients; docs/explanation/benchmarks.md (BENCH=bulk,stream chooses, ROUNDS=5; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS)
 	@mkdir -p bin
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go build -o bin/bench ./test/bench && bin/bench | tee bin/bench.txt
 
 .PHONY: e2e
-e2e: ## Install the chart on a real node; kill, upgrade and uninstall it under load; docs/e2e.md (root on Linux, or your own cluster: CLUSTER=current, IMAGE, DEV_IMAGE)
+e2e: ## Install the chart on a real node; kill, upgrade and uninstall it under load; docs/explanation/e2e.md (root on Linux, or your own cluster: CLUSTER=current, IMAGE, DEV_IMAGE)
 	@hack/requirements e2e
 	@mkdir -p bin
 	@go build -o bin/e2e ./test/e2e && bin/e2e
@@ -148,15 +148,15 @@ verify: ## Check generated code, formatting, go.mod files and their versions, li
 ##@ Change
 
 .PHONY: generate
-generate: ## Generate deep copies, CRDs, roles, the protobuf code, docs/api-reference.md and the chart's copies
+generate: ## Generate deep copies, CRDs, roles, the protobuf code, docs/reference/api.md and the chart's copies
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator paths=./controllers/... paths=./internal/app/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=teamtalk-gateway,fileName=gateway_role.yaml paths=./internal/gateway/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=teamtalk-operator-receiver,fileName=receiver_role.yaml paths=./internal/receiver/... output:rbac:dir=config/rbac
 	go -C hack/tools run ./protogen -proto $(CURDIR)/$(WIRE)/proto -out $(CURDIR)/$(WIRE)
 	$(TOOL) crd-ref-docs --log-level ERROR --source-path api/v1alpha1 --config hack/api-reference/config.yaml \
-		--templates-dir hack/api-reference/templates --renderer markdown --max-depth 20 --output-path docs/api-reference.md
-	@sed -i -e 's/  *|/ |/g' -e 's/ *$$//' -e '/^$$/N;/^\n$$/D' docs/api-reference.md
+		--templates-dir hack/api-reference/templates --renderer markdown --max-depth 20 --output-path docs/reference/api.md
+	@sed -i -e 's/  *|/ |/g' -e 's/ *$$//' -e '/^$$/N;/^\n$$/D' docs/reference/api.md
 	@$(MAKE) --no-print-directory chart
 
 .PHONY: chart

@@ -61,7 +61,8 @@ func (r *Reconciler) readConfigMap(ctx context.Context, message types.Namespaced
 		switch {
 		case apierrors.IsForbidden(err):
 			cause.Message = fmt.Sprintf("the operator may not read ConfigMap %q in namespace %q: "+
-				"grant it get, list and watch of it, see \"Access to namespaces\" in docs/install.md", ref.Name, key.Namespace)
+				"grant it get, list and watch of it, see \"Access to namespaces\" in docs/how-to/install.md",
+				ref.Name, key.Namespace)
 		case client.IgnoreNotFound(err) != nil:
 			return nil, nil, fmt.Errorf("read ConfigMap %s: %w", key, err)
 		case isText:

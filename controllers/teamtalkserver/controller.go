@@ -194,7 +194,7 @@ func (r *Reconciler) loadKeys(ctx context.Context, namespace string, ref v1alpha
 	case apierrors.IsForbidden(err):
 		return loaded, &v1alpha1.Cause{Reason: v1alpha1.ReasonKeyNotFound, Message: fmt.Sprintf(
 			"the operator may not read Secret %q in namespace %q: grant it get, list and watch of it, "+
-				"see \"Access to namespaces\" in docs/install.md", ref.Name, namespace)}, nil
+				"see \"Access to namespaces\" in docs/how-to/install.md", ref.Name, namespace)}, nil
 	case err != nil:
 		return loaded, nil, fmt.Errorf("read Secret %s/%s: %w", namespace, ref.Name, err)
 	}

@@ -14,7 +14,7 @@ const head = `<!-- Written by "make chart" from values.yaml. -->
 # teamtalk-operator
 
 Installs the operator as ` + "`kubectl apply -k config/default`" + ` does, with options.
-[Installing](../../docs/install.md) describes access to namespaces, upgrades and removal.
+[Installing](../../docs/how-to/install.md) describes access to namespaces, upgrades and removal.
 
 ` + "```sh" + `
 helm install teamtalk-operator charts/teamtalk-operator --namespace teamtalk-system --create-namespace \

@@ -82,7 +82,7 @@ func (c *caches) logError(name string, err error) {
 	}
 	c.logged[name] = err.Error()
 	if apierrors.IsBadRequest(err) {
-		err = fmt.Errorf("%w: the CRD is older than this operator: update the CRDs, see docs/install.md", err)
+		err = fmt.Errorf("%w: the CRD is older than this operator: update the CRDs, see docs/how-to/install.md", err)
 	}
 	c.log.Info("not ready: a type cannot be read; retrying", "kind", name, "reason", err.Error())
 }

@@ -174,7 +174,7 @@ func (c *Claims) awaitEnd(ctx context.Context, server types.NamespacedName, by v
 	case apierrors.IsForbidden(err):
 		return refuse("TeamTalkServer %q is managed by the operator with the Lease %s, which this operator may not "+
 			"read: grant it get of that Lease; or, if that operator is gone, see \"Taking over by hand\" in "+
-			"docs/operations.md", server.Name, name), nil
+			"docs/how-to/operations.md", server.Name, name), nil
 	case apierrors.IsNotFound(err):
 	case err != nil:
 		return nil, fmt.Errorf("read Lease %s: %w", name, err)
@@ -193,7 +193,7 @@ func (c *Claims) awaitEnd(ctx context.Context, server types.NamespacedName, by v
 		return nil, nil
 	}
 	return refuse("TeamTalkServer %q is managed by the operator with the Lease %s: this one, with the Lease %s, takes "+
-		"over when that one has ended; run one operator only, see \"Two installations\" in docs/operations.md",
+		"over when that one has ended; run one operator only, see \"Two installations\" in docs/how-to/operations.md",
 		server.Name, name, c.terms.lease), nil
 }
 

@@ -258,9 +258,9 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestDocumented: docs/operations.md has all metrics, and no others.
+// TestDocumented: docs/how-to/operations.md has all metrics, and no others.
 func TestDocumented(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "how-to", "operations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,11 +274,11 @@ func TestDocumented(t *testing.T) {
 	for d := range descs {
 		name := regexp.MustCompile(`fqName: "([a-z_]+)"`).FindStringSubmatch(d.String())[1]
 		if !documented[name] {
-			t.Errorf("%s is not in the table of docs/operations.md", name)
+			t.Errorf("%s is not in the table of docs/how-to/operations.md", name)
 		}
 		delete(documented, name)
 	}
 	for name := range documented {
-		t.Errorf("docs/operations.md has %s, which does not exist", name)
+		t.Errorf("docs/how-to/operations.md has %s, which does not exist", name)
 	}
 }

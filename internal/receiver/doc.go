@@ -4,5 +4,5 @@
 // notification, however often it is posted, and to how many replicas.
 //
 // Handler.ServeHTTP handles a request, and Handler.Start runs what is in the background. PreviewOf shows what a
-// receiver would create. docs/architecture.md lists the path of a notification.
+// receiver would create. docs/explanation/architecture.md lists the path of a notification.
 package receiver

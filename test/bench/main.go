@@ -3,7 +3,7 @@
 // Command bench measures how fast the operator is, with real parts all round: a kube-apiserver and etcd, the
 // operator as a process with the rights of its role, and teamtalk-dev or a TeamTalk of the user's own. What can
 // be a ratio is one, of two sides that take turns in the same run, so that a slow machine does not matter.
-// docs/benchmarks.md says what each figure means.
+// docs/explanation/benchmarks.md says what each figure means.
 package main
 
 import (

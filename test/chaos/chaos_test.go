@@ -159,9 +159,9 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// TestDocs compares the table of scenarios in docs/chaos.md with what there is.
+// TestDocs compares the table of scenarios in docs/explanation/chaos.md with what there is.
 func TestDocs(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "chaos.md"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "explanation", "chaos.md"))
 	noError(t, err)
 	yes := map[bool]string{true: "yes"}
 	var want strings.Builder
@@ -169,6 +169,6 @@ func TestDocs(t *testing.T) {
 		fmt.Fprintf(&want, "| `%s` | %s | %s | %s | %s |\n", s.name, s.clause, yes[s.alone], yes[s.needsDev], yes[s.short])
 	}
 	if !strings.Contains(string(page), want.String()) {
-		t.Errorf("docs/chaos.md lacks the table of scenarios:\n%s", want.String())
+		t.Errorf("docs/explanation/chaos.md lacks the table of scenarios:\n%s", want.String())
 	}
 }

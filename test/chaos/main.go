@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command chaos counts in TeamTalk's store that each numbered message arrives once: see docs/chaos.md.
+// Command chaos counts in TeamTalk's store that each numbered message arrives once: see docs/explanation/chaos.md.
 package main
 
 import (

@@ -21,7 +21,7 @@ import (
 // TestHelp checks that each command has a description and examples that parse, and that the page has it.
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "kubectl-teamtalk.md"))
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "reference", "kubectl-teamtalk.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s has no description or no example", c.CommandPath())
 		}
 		if !strings.Contains(string(page), "`"+strings.TrimPrefix(c.CommandPath(), kube.Command+" ")+"`") {
-			t.Errorf("docs/kubectl-teamtalk.md does not list %s", c.CommandPath())
+			t.Errorf("docs/reference/kubectl-teamtalk.md does not list %s", c.CommandPath())
 		}
 		for line := range strings.Lines(c.Example) {
 			_, example, found := strings.Cut(strings.TrimSpace(line), c.CommandPath()+" ")

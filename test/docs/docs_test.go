@@ -46,7 +46,7 @@ func TestEveryReasonIsDescribed(t *testing.T) {
 	if len(reasons) < 50 {
 		t.Fatalf("found %d reasons only", len(reasons))
 	}
-	_, table, _ := strings.Cut(read(t, "docs/troubleshooting.md"), "\n## Every reason\n")
+	_, table, _ := strings.Cut(read(t, "docs/how-to/troubleshooting.md"), "\n## Every reason\n")
 	rows := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| [a-z, ]+ \\| .*\\. \\|$").FindAllStringSubmatch(table, -1)
 	var described []string
 	for _, row := range rows {
@@ -54,15 +54,15 @@ func TestEveryReasonIsDescribed(t *testing.T) {
 	}
 	for _, reason := range reasons {
 		if !slices.Contains(described, reason) {
-			t.Errorf("docs/troubleshooting.md has no row for the reason %s: say what it means, and what to do", reason)
+			t.Errorf("docs/how-to/troubleshooting.md has no row for the reason %s: say what it means, and what to do", reason)
 		}
 	}
 	for i, reason := range described {
 		if !slices.Contains(reasons, reason) {
-			t.Errorf("docs/troubleshooting.md describes %s, which is no reason of the API", reason)
+			t.Errorf("docs/how-to/troubleshooting.md describes %s, which is no reason of the API", reason)
 		}
 		if i > 0 && reason <= described[i-1] {
-			t.Errorf("docs/troubleshooting.md: %s is not in the order of the alphabet", reason)
+			t.Errorf("docs/how-to/troubleshooting.md: %s is not in the order of the alphabet", reason)
 		}
 	}
 }

@@ -40,8 +40,8 @@ func onCurrent(ctx context.Context, t *table, root string) error {
 func (p plan) connect(ctx context.Context) *world {
 	for variable, image := range map[string]string{"IMAGE": p.Operator, "DEV_IMAGE": p.Dev} {
 		if _, _, ok := cutTag(image); !ok {
-			framework.Failf("%s is %q: want the NAME:TAG of an image that the cluster's nodes have or can pull; docs/e2e.md "+
-				"says how to make it", variable, image)
+			framework.Failf("%s is %q: want the NAME:TAG of an image that the cluster's nodes have or can pull; "+
+				"docs/explanation/e2e.md says how to make it", variable, image)
 		}
 	}
 	p.Logs = logsIn(p.Root)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command e2e installs the operator on a real node and takes it through its life under load: see docs/e2e.md.
+// Command e2e installs the operator on a real node and takes it through its life under load: see
+// docs/explanation/e2e.md.
 // It exits with 1 if any step is not ok.
 package main
 

@@ -72,7 +72,7 @@ func remove(r *repository) {
 	r.Eventually("the message is still there", func() bool { return r.live(r.manifest) == nil })
 }
 
-// inGit says what the table "A message in Git" of docs/gitops.md says.
+// inGit says what the table "A message in Git" of docs/how-to/gitops.md says.
 var inGit = map[string]struct {
 	steps []step
 	// forces: it is for tools that can replace what is refused. unkeyed: it does not go with a key.

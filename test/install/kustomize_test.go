@@ -159,7 +159,7 @@ func (c *cluster) checkEditors() {
 		"edit: to change one":   {"team", "update", "teamtalk.io", "teamtalkservers", "chat", "default", false},
 		"edit: to read servers": {"team", "get", "teamtalk.io", "teamtalkservers", "chat", "default", true},
 	})
-	_, components, _ := strings.Cut(readPage(c.TB, "install.md"), "```yaml\ncomponents:\n")
+	_, components, _ := strings.Cut(readPage(c.TB, "how-to/install.md"), "```yaml\ncomponents:\n")
 	components, _, _ = strings.Cut(components, "```")
 	c.apply(overlay(c.TB, "components:\n"+components, "default")...)
 	c.aggregate("edit")
@@ -300,10 +300,10 @@ func overlay(t testing.TB, fields string, folders ...string) []*unstructured.Uns
 	return objects
 }
 
-// TestOverlayWithoutCRDs tests the overlay of docs/install.md for a return to an older version.
+// TestOverlayWithoutCRDs tests the overlay of docs/how-to/install.md for a return to an older version.
 func TestOverlayWithoutCRDs(t *testing.T) {
 	t.Parallel()
-	_, patches, ok := strings.Cut(readPage(t, "install.md"), "```yaml\npatches:\n")
+	_, patches, ok := strings.Cut(readPage(t, "how-to/install.md"), "```yaml\npatches:\n")
 	if !ok {
 		t.Fatal("the page has no overlay with patches")
 	}
@@ -350,7 +350,7 @@ func TestOverlayInAnotherNamespace(t *testing.T) {
 	}
 }
 
-// checkReceivers lets the gateway serve the receivers of a namespace, as docs/receivers.md
+// checkReceivers lets the gateway serve the receivers of a namespace, as docs/reference/teamtalkreceiver.md
 // describes, and single receivers by name, as the chart does. It checks the gateway's access and
 // that it serves the receivers.
 func (c *cluster) checkReceivers(binary string, deployment *appsv1.Deployment) {

@@ -80,7 +80,7 @@ func TestChartMetadata(t *testing.T) {
 // TestCompatibilityPage checks that the page lists the versions that are tested.
 func TestCompatibilityPage(t *testing.T) {
 	t.Parallel()
-	page := readPage(t, "compatibility.md")
+	page := readPage(t, "reference/compatibility.md")
 	for _, version := range kubernetesVersions(t) {
 		if !strings.Contains(page, "\n| "+version+" | yes |") {
 			t.Errorf("the page does not list Kubernetes %s", version)

@@ -28,7 +28,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// tutorial returns the path of a sample of docs/tutorial-alerts.md.
+// tutorial returns the path of a sample of docs/tutorials/alerts.md.
 func tutorial(name string) string {
 	return filepath.Join(shared.root, "config", "samples", "alerts", name)
 }
@@ -50,7 +50,7 @@ func readTutorial(t *testing.T) map[string][]byte {
 // TestTutorialPage: the page uses each sample, none that is missing, and shows what render prints.
 func TestTutorialPage(t *testing.T) {
 	t.Parallel()
-	page, files := readPage(t, "tutorial-alerts.md"), readTutorial(t)
+	page, files := readPage(t, "tutorials/alerts.md"), readTutorial(t)
 	named := regexp.MustCompile(`config/samples/alerts/([a-z-]+\.yaml)`).FindAllStringSubmatch(page, -1)
 	for _, n := range named {
 		if files[n[1]] == nil {

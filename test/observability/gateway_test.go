@@ -156,10 +156,10 @@ func (p *prometheus) seesTheGateway() {
 	p.await(`count({__name__=~"teamtalk_receiver_.+", receiver="locked"}) or vector(0)`, 0)
 }
 
-// areDocumented compares docs/operations.md with the metrics exposed; internal/metrics does for deliveries.
+// areDocumented compares docs/how-to/operations.md with the metrics exposed; internal/metrics does for deliveries.
 func (p *prometheus) areDocumented() {
 	p.Helper()
-	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "how-to", "operations.md"))
 	p.Must(err)
 	documented := map[string]bool{"teamtalk_operator_build_info": strings.Contains(string(page), "`teamtalk_operator_build_info`")}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(teamtalk_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
@@ -169,13 +169,13 @@ func (p *prometheus) areDocumented() {
 	for _, name := range p.metrics() {
 		if name = regexp.MustCompile("_(bucket|sum|count)$").ReplaceAllString(name, ""); strings.HasPrefix(name, "teamtalk_") {
 			if exposed[name] = true; !documented[name] {
-				p.Errorf("%s is not in docs/operations.md", name)
+				p.Errorf("%s is not in docs/how-to/operations.md", name)
 			}
 		}
 	}
 	for name := range documented {
 		if !exposed[name] && !strings.HasPrefix(name, "teamtalk_operator_") {
-			p.Errorf("docs/operations.md has a metric %s that there is none of", name)
+			p.Errorf("docs/how-to/operations.md has a metric %s that there is none of", name)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func TestLog(t *testing.T) {
 	// Something that a library has to say by itself.
 	_, _, _ = get(t.Context(), "http://"+world.leader.metrics+"/metrics", "")
 
-	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "how-to", "operations.md"))
 	chat(t).Must(err)
 	_, section, _ := strings.Cut(string(page), "\n## Logs\n")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -56,7 +56,7 @@ func TestLog(t *testing.T) {
 		}
 		for key := range line {
 			if !slices.Contains(documented, key) {
-				t.Errorf("docs/operations.md does not know the key %q of %s", key, s.Text())
+				t.Errorf("docs/how-to/operations.md does not know the key %q of %s", key, s.Text())
 			}
 		}
 	}

@@ -90,10 +90,10 @@ func TestAlerts(t *testing.T) {
 			fired[c.Name] = fired[c.Name] || len(c.Want) > 0
 		}
 	}
-	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "operations.md"))
+	page, err := os.ReadFile(filepath.Join(world.Root, "docs", "how-to", "operations.md"))
 	chat(t).Must(err)
 	headings := strings.Split(string(page), "\n")
-	const runbook = "https://github.com/teamtalk-io/teamtalk-operator/blob/main/docs/operations.md#"
+	const runbook = "https://github.com/teamtalk-io/teamtalk-operator/blob/main/docs/how-to/operations.md#"
 	for _, g := range all.Groups {
 		for _, r := range g.Rules {
 			if !fired[r.Alert] {
@@ -109,7 +109,7 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("%s: runbook_url %q, want %q", r.Alert, r.Annotations["runbook_url"], want)
 			}
 			if !slices.Contains(headings, "### "+r.Alert) {
-				t.Errorf("%s: docs/operations.md has no heading of this name", r.Alert)
+				t.Errorf("%s: docs/how-to/operations.md has no heading of this name", r.Alert)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestTutorial: Alertmanager runs with the configuration of docs/tutorial-alerts.md, and alerts arrive. Only the
+// TestTutorial: Alertmanager runs with the configuration of docs/tutorials/alerts.md, and alerts arrive. Only the
 // address, the path of the token, and the times differ. What its route excludes does not arrive.
 func TestTutorial(t *testing.T) {
 	t.Parallel()

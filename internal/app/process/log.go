@@ -73,7 +73,7 @@ func (o *LogOptions) Validate() error {
 }
 
 // NewLogger returns the logger of the process and sets it for the libraries.
-// docs/operations.md documents the keys of its lines.
+// docs/how-to/operations.md documents the keys of its lines.
 func (o *LogOptions) NewLogger() logr.Logger {
 	o.output = &logOutput{w: os.Stderr}
 	log := zap.New(zap.UseDevMode(o.Format == logFormatText), zap.Level(logLevels[o.Level]), zap.WriteTo(o.output))

@@ -76,8 +76,8 @@ func (a *Access) explain(err error) string {
 	case clientcmd.IsContextNotFound(err):
 		return fmt.Sprintf("the kubeconfig has no context %q: \"kubectl config get-contexts\" lists them", a.ContextName())
 	case meta.IsNoMatchError(err):
-		return fmt.Sprintf("%s has no TeamTalk resources: install the operator's CRDs (docs/install.md), or use another "+
-			"--context", a.clusterName())
+		return fmt.Sprintf("%s has no TeamTalk resources: install the operator's CRDs (docs/how-to/install.md), or use "+
+			"another --context", a.clusterName())
 	case isAbsent(err):
 		return a.absent(status.Status())
 	case apierrors.IsForbidden(err):

@@ -137,7 +137,7 @@ func TestQuarantineLeavesSingleChats(t *testing.T) {
 }
 
 // TestQuarantineCount counts what a db_proxy that hangs for five minutes gets from callers that always have another
-// request. Documented in docs/architecture.md.
+// request. Documented in docs/explanation/architecture.md.
 func TestQuarantineCount(t *testing.T) {
 	const timeout, total = 10 * time.Second, 64
 	for group, want := range map[int]int{1: 9, 8: 14} {
