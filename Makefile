@@ -26,9 +26,10 @@ ARCHS ?=
 
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 RELEASE_TOOL := go tool -modfile=$(CURDIR)/hack/tools/release/go.mod
+HUGO := go tool -modfile=$(CURDIR)/hack/tools/hugo/go.mod hugo
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # Separate modules keep the tools' dependencies out of the operator's go.mod.
-MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/cosign hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/lint hack/tools/release
+MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/cosign hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/hugo hack/tools/lint hack/tools/release
 # Those that have Go code of ours. The others only pin versions.
 GO_MODULES := . hack/tools hack/image
 # With the flags of kube-apiserver's build, so that both share compiled packages.
@@ -162,6 +163,11 @@ generate: ## Generate deep copies, CRDs, roles, the protobuf code, docs/referenc
 .PHONY: chart
 chart: ## Copy CRDs, roles, alerts and the dashboard to the chart, and write its README and schema from values.yaml
 	go run ./hack/chart
+
+.PHONY: docs
+docs: ## Build the documentation as a site in bin/site; fails on a link to a page that does not exist (the first run builds hugo: minutes)
+	@CGO_ENABLED=0 $(HUGO) --source hack/site --destination $(CURDIR)/bin/site --cleanDestinationDir --noBuildLock --panicOnWarning --quiet
+	@echo "docs: bin/site/index.html"
 
 .PHONY: fmt
 fmt: ## Format the Go code
