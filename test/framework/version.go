@@ -38,8 +38,9 @@ func (x *Tenant) watcher(o client.Object) *cache.ListWatch {
 	x.Must(err)
 	list, err := x.Cluster.Admin.Scheme().New(kind.GroupVersion().WithKind(kind.Kind + "List"))
 	x.Must(err)
-	return &cache.ListWatch{WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	watchObject := func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 		return x.Cluster.Admin.Watch(ctx, list.(client.ObjectList), client.InNamespace(o.GetNamespace()),
 			client.MatchingFields{"metadata.name": o.GetName()}, &client.ListOptions{Raw: &options})
-	}}
+	}
+	return &cache.ListWatch{WatchFuncWithContext: watchObject}
 }
