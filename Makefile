@@ -11,10 +11,11 @@ SHELL := /bin/bash
 # The slow packages come first.
 PACKAGES ?= ./test/... ./...
 TEST_TIMEOUT ?= 30m
-# How many packages are tested at once. They mostly wait, so it is more than there are processors.
+# The number of packages that are tested at once. They mostly wait, so it is larger than the number
+# of processors.
 TEST_PROCS ?= $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`)
-# Without the race detector in SQLite, the store of teamtalk-dev: it is translated from C, and would be most of what the
-# tests' processes do.
+# SQLite, the store of teamtalk-dev, is built without the race detector. It is translated from C,
+# and would take most of the tests' time.
 RACE := -race -gcflags=modernc.org/...=-race=false
 MIN_COVERAGE ?= 90
 FUZZTIME ?= 60s
@@ -30,9 +31,9 @@ HUGO := go tool -modfile=$(CURDIR)/hack/tools/hugo/go.mod hugo
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # Separate modules keep the tools' dependencies out of the operator's go.mod.
 MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/cosign hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/hugo hack/tools/lint hack/tools/release
-# Those that have Go code of ours. The others only pin versions.
+# The modules with Go code. The others only pin versions.
 GO_MODULES := . hack/tools hack/image
-# With the flags of kube-apiserver's build, so that both share compiled packages.
+# The flags are those of kube-apiserver's build, so that both share compiled packages.
 CONTROL_PLANE := CGO_ENABLED=0 go run -trimpath ./hack/envtest-assets
 WIRE := internal/teamtalk/wire
 

@@ -16,18 +16,18 @@ const (
 	ConditionReady = "Ready"
 	// ConditionReconciling is present, with status True, only while the message is in progress.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present, with status True, only after the message has failed, or while nothing but an edit of
-	// the TeamTalkReceiver, the TeamTalkSchedule or the TeamTalkGroup helps, or of its server.
+	// ConditionStalled is present, with status True, only after a message has failed. On a TeamTalkReceiver,
+	// TeamTalkSchedule or TeamTalkGroup it is present while retries do not help: edit the resource or its server.
 	ConditionStalled = "Stalled"
 	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
 	ConditionDelivered = "Delivered"
 	// ConditionFinished is True when the operator will not retry, whatever the outcome. Wait for this condition.
 	ConditionFinished = "Finished"
-	// ConditionRead is True when every recipient that was routed has read the message, or the quorum of its readPolicy.
-	// It comes after Finished. Without a readPolicy it is present only while True.
+	// ConditionRead is True when every recipient to which the message was routed has read it, or the quorum of its
+	// readPolicy has. It is set after Finished. Without a readPolicy it is present only while True.
 	ConditionRead = "Read"
-	// ConditionEscalated is True when every recipient in readPolicy.escalateTo has the message. It is present once the
-	// deadline has passed unread. Its reasons are those of Ready.
+	// ConditionEscalated is True when every recipient in readPolicy.escalateTo has the message. It is set when the read
+	// deadline passes and too few recipients have read the message. Its reasons are those of Ready.
 	ConditionEscalated = "Escalated"
 )
 
@@ -77,17 +77,19 @@ const (
 	ReasonRetriesExhausted = "RetriesExhausted"
 	// ReasonDeadlineExceeded: the deadline has passed. It is proved that the message is not stored.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonStatusTooLarge: the message is so large that the outcome for its recipients might not be recorded. It was not
-	// sent. The status does not list the recipients then.
+	// ReasonStatusTooLarge: the message is so large that the status might not hold the outcome of all recipients. It was
+	// not sent, and the status does not list the recipients.
 	ReasonStatusTooLarge = "StatusTooLarge"
 	// ReasonKeyReused: the store holds another text with the same idempotencyKey. Nothing was sent.
 	ReasonKeyReused = "KeyReused"
-	// ReasonOutcomeUnknown: the message may have been delivered, which cannot be proved. It is not retried. A
-	// TeamTalkGroup may have been created in another TeamTalk.
+	// ReasonOutcomeUnknown: the message may have been delivered. The store cannot prove whether it was. It is not retried.
+	// On a TeamTalkGroup: the group may have been created in another TeamTalk installation.
 	ReasonOutcomeUnknown = "OutcomeUnknown"
-	// ReasonStoredNotRouted: stored, but no router accepted it in time. Clients show it at their next synchronization.
+	// ReasonStoredNotRouted: the message is stored, but no router accepted it in time. Clients show it at their next
+	// synchronization.
 	ReasonStoredNotRouted = "StoredNotRouted"
-	// ReasonSuperseded: an edit with onChange: Resend came before the recipient was sent to. Nothing was stored.
+	// ReasonSuperseded: the message was edited with onChange: Resend before it was sent to the recipient. Nothing was
+	// stored.
 	ReasonSuperseded = "Superseded"
 	// ReasonAdopted: the store already held the message with its delivery token. It was not sent again.
 	ReasonAdopted = "Adopted"
@@ -95,21 +97,21 @@ const (
 
 // Reasons of the condition Read.
 const (
-	// ReasonRead: every recipient that was routed, or the quorum, has read the message.
+	// ReasonRead: every recipient to which the message was routed, or the quorum, has read it.
 	ReasonRead = "Read"
-	// ReasonUnread: not enough recipients have read the message, and its readPolicy is still due.
+	// ReasonUnread: too few recipients have read the message, and its read deadline has not passed.
 	ReasonUnread = "Unread"
-	// ReasonReadsMissed: some recipients may have read the message while the operator did not listen to all routers. It is
-	// Unknown until they read again or the deadline passes.
+	// ReasonReadsMissed: some recipients may have read the message while the operator was not connected to all routers.
+	// The condition is Unknown until they read again or the deadline passes.
 	ReasonReadsMissed = "ReadsMissed"
-	// ReasonReadDeadlineExceeded: the deadline of the readPolicy has passed, and not enough recipients were seen to read
+	// ReasonReadDeadlineExceeded: the deadline of the readPolicy has passed, and the operator saw too few recipients read
 	// the message. It is also the reason of an event.
 	ReasonReadDeadlineExceeded = "ReadDeadlineExceeded"
 	// ReasonNotRouted: the message was routed to fewer recipients than the readPolicy needs.
 	ReasonNotRouted = "NotRouted"
 )
 
-// ReasonAlertResolved is a reason of the condition Escalated, in addition to those of Ready: the alerts of the message
+// ReasonAlertResolved is a reason of the condition Escalated, in addition to those of Ready. The alerts of the message
 // were resolved before it was escalated. It is not sent to the recipients in escalateTo.
 const ReasonAlertResolved = "AlertResolved"
 
@@ -117,14 +119,14 @@ const ReasonAlertResolved = "AlertResolved"
 // readPolicy.escalateTo.
 const ReasonEscalated = "Escalated"
 
-// ReasonRecreatedByGitOps is the reason of an event: the message has a ttlSecondsAfterFinished, and a tool that keeps
-// its manifest creates it again after each deletion.
+// ReasonRecreatedByGitOps is the reason of an event: the message has a ttlSecondsAfterFinished, and a GitOps tool
+// creates it again after each deletion.
 const ReasonRecreatedByGitOps = "RecreatedByGitOps"
 
 // Reasons about the server, its permissions and its key.
 const (
-	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. Both cases have
-	// one reason, to reveal nothing about other namespaces.
+	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. Both cases have the same reason,
+	// so that it reveals nothing about other namespaces.
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerNotReady: db_proxy is not connected.
 	ReasonServerNotReady = "ServerNotReady"
@@ -147,15 +149,16 @@ const (
 const (
 	// ReasonSenderNotFound: the sender does not exist. Mobile clients would hide the message.
 	ReasonSenderNotFound = "SenderNotFound"
-	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store the message for nobody. Users who have left
-	// TeamTalk are not found by their name. A TeamTalkGroup lists a name that no user has.
+	// ReasonRecipientNotFound: the user does not exist. TeamTalk would store a message that nobody reads. Users who have
+	// left TeamTalk are not found by their name. On a TeamTalkGroup: no user has a listed name.
 	ReasonRecipientNotFound = "RecipientNotFound"
 	// ReasonRecipientAmbiguous: several users, or several groups of the sender, have the name that a message or a
 	// TeamTalkGroup lists.
 	ReasonRecipientAmbiguous = "RecipientAmbiguous"
-	// ReasonRecipientDeparted: the user has left TeamTalk. It would store the message, and nobody would read it.
+	// ReasonRecipientDeparted: the user has left TeamTalk. TeamTalk would store a message that nobody reads.
 	ReasonRecipientDeparted = "RecipientDeparted"
-	// ReasonGroupNotFound: the group does not exist, or the TeamTalkGroup is of another server. TeamTalk would not answer.
+	// ReasonGroupNotFound: the group does not exist, or the TeamTalkGroup belongs to another server. TeamTalk would not
+	// answer.
 	ReasonGroupNotFound = "GroupNotFound"
 	// ReasonGroupNotReady: the TeamTalkGroup does not exist, or is not Ready.
 	ReasonGroupNotReady = "GroupNotReady"
@@ -197,13 +200,14 @@ const (
 //
 // +kubebuilder:object:generate=false
 type Cause struct {
-	// Reason is one of the reasons of this package.
+	// Reason is one of the reasons in this package.
 	Reason string
 	// Message describes what to do.
 	Message string
 }
 
-// ReadyEvent returns the condition Ready, and the type of the event about its change; "": there is none.
+// ReadyEvent returns the condition Ready, and the type of the event about its change. The type is empty if no event is
+// due.
 func ReadyEvent(before, after []metav1.Condition) (eventType string, ready *metav1.Condition) {
 	was := meta.FindStatusCondition(before, ConditionReady)
 	ready = meta.FindStatusCondition(after, ConditionReady)

@@ -31,20 +31,21 @@ func (m *TeamTalkMessage) EscalateTo() Recipients {
 	return *m.Spec.ReadPolicy.EscalateTo
 }
 
-// EscalationKey returns the name under which the escalation of a message is reconciled. No message has it.
+// EscalationKey returns the key under which the escalation of a message is reconciled. No message has this key.
 func EscalationKey(message types.NamespacedName) types.NamespacedName {
 	message.Name += escalationSuffix
 	return message
 }
 
-// EscalationOf returns whose escalation has a key; false: it is the key of a message.
+// EscalationOf returns the message whose escalation has the key. It returns false for the key of a message.
 func EscalationOf(key types.NamespacedName) (message types.NamespacedName, ok bool) {
 	key.Name, ok = strings.CutSuffix(key.Name, escalationSuffix)
 	return key, ok
 }
 
-// Escalation returns the escalation of a message as a message of its own, which is created when it begins: with its
-// key, recipients and status. Its only deadline is that of activeDeadlineSeconds. It is not part of the API.
+// Escalation returns the escalation of a message as a separate message, with the escalation's key, recipients and
+// status. Its creation time is when the escalation began. Its only deadline is activeDeadlineSeconds. It is not part of
+// the API.
 func (m *TeamTalkMessage) Escalation() *TeamTalkMessage {
 	e := m.DeepCopy()
 	e.Name, e.UID = e.Name+escalationSuffix, e.UID+escalationSuffix
@@ -65,7 +66,7 @@ func (m *TeamTalkMessage) Escalation() *TeamTalkMessage {
 	}
 	e.CreationTimestamp = *recorded.StartTime
 	if len(recorded.Recipients) > 0 {
-		e.Spec.To = entriesOf(recorded.Recipients) // an edit of escalateTo comes too late
+		e.Spec.To = entriesOf(recorded.Recipients) // edits of escalateTo have no effect any more
 	}
 	if c := meta.FindStatusCondition(m.Status.Conditions, ConditionEscalated); c != nil {
 		ready := *c
@@ -75,7 +76,7 @@ func (m *TeamTalkMessage) Escalation() *TeamTalkMessage {
 	return e
 }
 
-// entriesOf returns by what recipients are given.
+// entriesOf returns the entries that name the recipients.
 func entriesOf(recipients []RecipientStatus) (to Recipients) {
 	for _, r := range recipients {
 		switch isGroup := r.Type == RecipientGroup; {

@@ -2,13 +2,13 @@
 
 package v1alpha1
 
-// ReceiverAuthentication is how callers are authenticated. Exactly one of its fields must be set.
+// ReceiverAuthentication describes how callers are authenticated. Exactly one of its fields must be set.
 //
 // +kubebuilder:validation:ExactlyOneOf=tokenSecretRef;basicSecretRef;hmacSecretRef
 type ReceiverAuthentication struct {
-	// tokenSecretRef selects the token that callers send, in one of these places:
-	// "Authorization: Bearer <token>"; "?token=", "?access_token=" or "?key=" in the URL; "X-Gitlab-Token: <token>";
-	// or as a last segment of the path, after status.path.
+	// tokenSecretRef selects the token that callers send. It is accepted in one of these places: "Authorization: Bearer
+	// <token>"; "?token=", "?access_token=" or "?key=" in the URL; "X-Gitlab-Token: <token>"; or the last segment of the
+	// path, after status.path.
 	// +optional
 	TokenSecretRef *TokenSecretRef `json:"tokenSecretRef,omitempty"`
 
@@ -16,7 +16,7 @@ type ReceiverAuthentication struct {
 	// +optional
 	BasicSecretRef *BasicSecretRef `json:"basicSecretRef,omitempty"`
 
-	// hmacSecretRef selects the key that callers sign with.
+	// hmacSecretRef selects the key with which callers sign requests.
 	// +optional
 	HMACSecretRef *HMACSecretRef `json:"hmacSecretRef,omitempty"`
 }
@@ -29,7 +29,7 @@ type TokenSecretRef struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// key is a key in data of the Secret. A newline at the end of its value does not matter.
+	// key is a key in data of the Secret. A newline at the end of its value is ignored.
 	// +optional
 	// +kubebuilder:default=token
 	// +kubebuilder:validation:MinLength=1
@@ -39,7 +39,7 @@ type TokenSecretRef struct {
 }
 
 // BasicSecretRef selects a Secret in the same namespace with the keys username and password, as Secrets of type
-// kubernetes.io/basic-auth have. A newline at the end of a value does not matter.
+// kubernetes.io/basic-auth have. A newline at the end of a value is ignored.
 type BasicSecretRef struct {
 	// name is the name of the Secret.
 	// +required
@@ -48,7 +48,7 @@ type BasicSecretRef struct {
 	Name string `json:"name,omitempty"`
 }
 
-// SignatureEncoding is how a signature is written as text.
+// SignatureEncoding is the text encoding of a signature.
 //
 // +kubebuilder:validation:Enum=hex;base64
 type SignatureEncoding string
@@ -59,21 +59,21 @@ const (
 	EncodingBase64 SignatureEncoding = "base64"
 )
 
-// HMACSecretRef selects a key of a Secret in the same namespace, and says where requests have their signature.
+// HMACSecretRef selects a key of a Secret in the same namespace, and describes the signature of the requests.
 type HMACSecretRef struct {
 	TokenSecretRef `json:",inline"`
 
-	// header is the header with the HMAC-SHA256 of the body. The value may begin with "sha256=".
-	// If unset, it is X-Hub-Signature-256, or X-Signature or X-Grafana-Alerting-Signature, which Flux and Grafana send.
-	// If unset with type DingTalk or Feishu, requests have that service's timestamp and sign instead: DingTalk's in the
-	// URL, Feishu's in the body. They are accepted if the timestamp is at most one hour off.
+	// header is the header with the HMAC-SHA256 of the body. The value may begin with "sha256=". If unset, it is
+	// X-Hub-Signature-256, X-Signature (Flux) or X-Grafana-Alerting-Signature (Grafana). If unset with type DingTalk or
+	// Feishu, the service's timestamp and sign are checked instead: DingTalk's in the URL, Feishu's in the body. The
+	// timestamp may be at most one hour off.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-a-zA-Z0-9]+$`
 	Header string `json:"header,omitempty"`
 
-	// encoding is how the header's value is encoded: hex or base64. If unset, it is hex.
+	// encoding is the encoding of the header's value: hex or base64. If unset, it is hex.
 	// +optional
 	Encoding SignatureEncoding `json:"encoding,omitempty"`
 }

@@ -26,11 +26,11 @@ type RecipientState string
 
 // Recipient states.
 const (
-	// StatePending: the message was not sent, or it is proved that it is not stored.
+	// StatePending: the message was not sent, or the store proves that it does not hold it.
 	StatePending RecipientState = "Pending"
 	// StateInDoubt: the message may have been sent. The operator searches the store before it retries.
 	StateInDoubt RecipientState = "InDoubt"
-	// StateAcknowledged: db_proxy answered with an id. It was not read back yet.
+	// StateAcknowledged: db_proxy answered with an id. The message was not read back yet.
 	StateAcknowledged RecipientState = "Acknowledged"
 	// StateStored: the message was read back from the store.
 	StateStored RecipientState = "Stored"
@@ -59,9 +59,9 @@ type RecipientCounts struct {
 	Read int32 `json:"read,omitempty"`
 }
 
-// RevisionStatus is what became of one revision of a message.
+// RevisionStatus is the outcome of one revision of a message.
 type RevisionStatus struct {
-	// number counts the revisions from 1.
+	// number is the number of the revision, counted from 1.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	Number int32 `json:"number"`
@@ -76,15 +76,15 @@ type RevisionStatus struct {
 	// +required
 	Counts RecipientCounts `json:"counts,omitzero"`
 
-	// superseded is the number of recipients that the revision was not sent to, because of a later revision.
+	// superseded is the number of recipients to which the revision was not sent, because a later revision replaced it.
 	// +optional
 	Superseded int32 `json:"superseded,omitempty"`
 
-	// startTime is when the operator accepted the revision.
+	// startTime is the time when the operator accepted the revision.
 	// +required
 	StartTime metav1.Time `json:"startTime,omitzero"`
 
-	// completionTime is when the revision finished or was superseded.
+	// completionTime is the time when the revision finished or was superseded.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
@@ -95,17 +95,17 @@ type RecipientStatus struct {
 	// +required
 	Type RecipientType `json:"type"`
 
-	// id is the id of the user or group. It is unset for a name or TeamTalkGroup that was not found, or was not looked up
-	// yet.
+	// id is the id of the user or group. It is unset while a name or TeamTalkGroup was not looked up yet, or if it was not
+	// found.
 	// +optional
 	ID int64 `json:"id,omitempty"`
 
-	// name is the name in to.userNames or to.groupNames that the id was found by.
+	// name is the entry of to.userNames or to.groupNames for which the id was found.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Name string `json:"name,omitempty"`
 
-	// ref is the name of the TeamTalkGroup in to.groupRefs that the id was found by.
+	// ref is the name of the TeamTalkGroup in to.groupRefs for which the id was found.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Ref string `json:"ref,omitempty"`
@@ -119,7 +119,7 @@ type RecipientStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
 
-	// message describes the reason in words.
+	// message explains the reason and tells what to do.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Message string `json:"message,omitempty"`
@@ -130,84 +130,86 @@ type RecipientStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	MessageIDs []int64 `json:"messageIDs,omitempty"`
 
-	// formerMessageID is TeamTalk's id of the last message of an earlier revision in the conversation. A search that does
-	// not show it proves nothing.
+	// formerMessageID is TeamTalk's id of the last message of an earlier revision in the conversation. A search of the
+	// store proves nothing unless it shows this message.
 	// +optional
 	FormerMessageID int64 `json:"formerMessageID,omitempty"`
 
-	// earlierReason is the reason of the segments before the current one, of a text that is split.
+	// earlierReason is the reason of the segments before the current one, if the text is split.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	EarlierReason string `json:"earlierReason,omitempty"`
 
-	// earlierMessage describes earlierReason in words.
+	// earlierMessage explains earlierReason.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	EarlierMessage string `json:"earlierMessage,omitempty"`
 
-	// attempts is how often the message was sent.
+	// attempts is the number of times that the message was sent.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// createTime is the TeamTalk time of a message without a delivery token. It is recorded before the
-	// message is sent, to find the message in the store.
+	// createTime is the TeamTalk time of a message without a delivery token. It is recorded before the message is sent.
+	// The operator uses it to find the message in the store.
 	// +optional
 	CreateTime *metav1.Time `json:"createTime,omitempty"`
 
-	// inDoubtSince is when the recipient entered the state InDoubt.
+	// inDoubtSince is the time when the recipient entered the state InDoubt.
 	// +optional
 	InDoubtSince *metav1.Time `json:"inDoubtSince,omitempty"`
 
-	// storedAt is when the message was read back from the store.
+	// storedAt is the time when the message was read back from the store.
 	// +optional
 	StoredAt *metav1.Time `json:"storedAt,omitempty"`
 
-	// routedAt is when a router accepted the message.
+	// routedAt is the time when a router accepted the message.
 	// +optional
 	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
 
-	// readAt is when the user, or the first member of the group other than the sender, was seen to read the message.
+	// readAt is the time when the operator saw the user, or the first member of the group other than the sender, read the
+	// message.
 	// +optional
 	ReadAt *metav1.Time `json:"readAt,omitempty"`
 
-	// readBy is how many users were seen to read it until the status was written: 1 for a user, and of a group the
-	// members other than the sender. They are counted until the condition Read is decided, up to 1000.
+	// readBy is the number of users that the operator saw read the message until it wrote the status. It is 1 for a user.
+	// For a group, the sender is not counted. Readers are counted until the condition Read is decided, up to 1000.
 	// +optional
 	ReadBy int32 `json:"readBy,omitempty"`
 }
 
-// ReadPolicy is who must read a message, and until when.
+// ReadPolicy describes who must read a message, and by when.
 type ReadPolicy struct {
-	// quorum is how many of the recipients that the message was routed to must read it. If unset, all must.
+	// quorum is the number of recipients that must read the message, out of those to which it was routed. If unset, all of
+	// them must.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	Quorum *int32 `json:"quorum,omitempty"`
 
-	// deadlineSeconds is how long after completionTime the operator waits for reads. Then the condition Read is False
-	// with the reason ReadDeadlineExceeded. Ready does not change.
+	// deadlineSeconds limits the time after completionTime in which the message must be read. After it, the condition Read
+	// is False with the reason ReadDeadlineExceeded. Ready does not change.
 	// +optional
 	// +kubebuilder:default=86400
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2592000
 	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
 
-	// escalateTo get the message too, with a first line that says why, if not enough recipients have read it when the
-	// deadline passes, or if it was routed to fewer than must read it. Each of them gets it once, also one who is in to.
-	// Names are looked up together with those in to. It is not escalated while suspend is true.
+	// escalateTo lists recipients who get the message if too few have read it when the deadline passes, or if it was
+	// routed to fewer recipients than must read it. A first line says why they get it. Each of them gets it once, also one
+	// who is in to. Names are looked up together with those in to. The message is not escalated while suspend is true.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) + (has(self.groupRefs) ? self.groupRefs.size() : 0) > 0",message="name at least one recipient in users, userNames, groups, groupNames or groupRefs"
 	EscalateTo *Recipients `json:"escalateTo,omitempty"`
 }
 
-// EscalationStatus is what became of a message that was not read, for the recipients in escalateTo.
+// EscalationStatus is the delivery status of an escalated message for the recipients in escalateTo.
 type EscalationStatus struct {
-	// startTime is when the message was escalated. It is recorded before anything is sent. If unset, the message was not
-	// escalated.
+	// startTime is the time when the message was escalated. It is recorded before anything is sent. If unset, the message
+	// was not escalated.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
-	// reason is why the message was escalated: the reason of the condition Read.
+	// reason is the reason of the condition Read for which the message was escalated.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
@@ -217,11 +219,11 @@ type EscalationStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	FirstLine string `json:"firstLine,omitempty"`
 
-	// counts are the numbers of recipients by state.
+	// counts holds the numbers of recipients by state.
 	// +optional
 	Counts *RecipientCounts `json:"counts,omitempty"`
 
-	// recipients are the delivery status of each recipient in escalateTo, as in status.recipients.
+	// recipients is the delivery status of each recipient in escalateTo, as in status.recipients.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
@@ -232,7 +234,7 @@ type EscalationStatus struct {
 	// +optional
 	Text *RecordedText `json:"text,omitempty"`
 
-	// completionTime is when the escalation ended.
+	// completionTime is the time when the escalation ended.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
@@ -240,19 +242,19 @@ type EscalationStatus struct {
 // Recipients is a set of users and groups. Names and TeamTalkGroups are looked up when the message is sent. Their ids
 // are recorded before anything is sent, and are not looked up again.
 type Recipients struct {
-	// users are TeamTalk user ids.
+	// users lists TeamTalk user ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Users []UserID `json:"users,omitempty"`
 
-	// groups are TeamTalk group ids. A sender must be a member of each group.
+	// groups lists TeamTalk group ids. The sender must be a member of each group.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Groups []GroupID `json:"groups,omitempty"`
 
-	// userNames are the login names of TeamTalk users. Upper and lower case differ.
+	// userNames lists the login names of TeamTalk users. They are case-sensitive.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
@@ -260,7 +262,7 @@ type Recipients struct {
 	// +kubebuilder:validation:items:MaxLength=64
 	UserNames []string `json:"userNames,omitempty"`
 
-	// groupNames are the names of normal groups that the sender is a member of. Upper and lower case differ.
+	// groupNames lists names of normal groups of which the sender is a member. They are case-sensitive.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
@@ -268,7 +270,7 @@ type Recipients struct {
 	// +kubebuilder:validation:items:MaxLength=256
 	GroupNames []string `json:"groupNames,omitempty"`
 
-	// groupRefs refer to TeamTalkGroups in the message's namespace, of the same TeamTalkServer. The message waits until
+	// groupRefs refers to TeamTalkGroups of the same TeamTalkServer, in the message's namespace. The message waits until
 	// each of them is Ready.
 	// +optional
 	// +listType=map
@@ -288,19 +290,19 @@ type GroupReference struct {
 
 // NamedRecipients is a set of users and groups, by id or name.
 type NamedRecipients struct {
-	// users are TeamTalk user ids.
+	// users lists TeamTalk user ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Users []UserID `json:"users,omitempty"`
 
-	// groups are TeamTalk group ids. A sender must be a member of each group.
+	// groups lists TeamTalk group ids. The sender must be a member of each group.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Groups []GroupID `json:"groups,omitempty"`
 
-	// userNames are the login names of TeamTalk users. Upper and lower case differ.
+	// userNames lists the login names of TeamTalk users. They are case-sensitive.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
@@ -308,7 +310,7 @@ type NamedRecipients struct {
 	// +kubebuilder:validation:items:MaxLength=64
 	UserNames []string `json:"userNames,omitempty"`
 
-	// groupNames are the names of normal groups that the sender is a member of. Upper and lower case differ.
+	// groupNames lists names of normal groups of which the sender is a member. They are case-sensitive.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
@@ -317,7 +319,7 @@ type NamedRecipients struct {
 	GroupNames []string `json:"groupNames,omitempty"`
 }
 
-// All returns the recipients: users, groups, and then those that are given by name.
+// All returns the recipients: first users, then groups, then those given by name.
 func (r *NamedRecipients) All() []Recipient {
 	all := Recipients{Users: r.Users, Groups: r.Groups, UserNames: r.UserNames, GroupNames: r.GroupNames}
 	return all.All()
@@ -325,13 +327,13 @@ func (r *NamedRecipients) All() []Recipient {
 
 // RecipientIDs is a set of ids of users and groups.
 type RecipientIDs struct {
-	// users are TeamTalk user ids.
+	// users lists TeamTalk user ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Users []UserID `json:"users,omitempty"`
 
-	// groups are TeamTalk group ids. A sender must be a member of each group.
+	// groups lists TeamTalk group ids. The sender must be a member of each group.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
@@ -345,15 +347,14 @@ type Recipient struct {
 	Type RecipientType
 	// ID is 0 while only the Name or the Ref is known.
 	ID uint32
-	// Name and Ref, which is the name of a TeamTalkGroup, are set only if ID is 0. So two values are equal if they are the
-	// same recipient.
+	// Name and Ref (the name of a TeamTalkGroup) are set only if ID is 0, so that equal recipients have equal values.
 	Name, Ref string
 }
 
 // Resolved reports whether the id is known.
 func (r Recipient) Resolved() bool { return r.ID != 0 }
 
-// Recipient returns whose status it is.
+// Recipient returns the recipient that the status is about.
 func (r *RecipientStatus) Recipient() Recipient {
 	to := Recipient{Type: r.Type, ID: uint32(r.ID)}
 	if !to.Resolved() {
@@ -362,7 +363,7 @@ func (r *RecipientStatus) Recipient() Recipient {
 	return to
 }
 
-// All returns the recipients: users, groups, and then those that are given by name or reference.
+// All returns the recipients: first users, then groups, then those given by name or reference.
 func (r *Recipients) All() []Recipient {
 	ids := RecipientIDs{Users: r.Users, Groups: r.Groups}
 	all := slices.Grow(ids.All(), len(r.UserNames)+len(r.GroupNames)+len(r.GroupRefs))

@@ -22,7 +22,7 @@ func (g *TeamTalkGroup) ServerKey() types.NamespacedName {
 // Adopts reports whether the resource manages a group that it did not create.
 func (g *TeamTalkGroup) Adopts() bool { return g.Spec.GroupID != nil }
 
-// ChatGroup returns the id of the group that the resource manages, or is to adopt; 0: it is not created yet.
+// ChatGroup returns the id of the group that the resource manages or is to adopt. It is 0 before the group is created.
 func (g *TeamTalkGroup) ChatGroup() GroupID {
 	switch {
 	case g.Spec.GroupID != nil:
@@ -33,7 +33,7 @@ func (g *TeamTalkGroup) ChatGroup() GroupID {
 	return 0
 }
 
-// RemovesOthers reports whether members are removed that the resource does not name.
+// RemovesOthers reports whether the operator removes members that the resource does not list.
 func (g *TeamTalkGroup) RemovesOthers() bool {
 	if g.Spec.MembersPolicy == "" {
 		return !g.Adopts()
@@ -49,8 +49,8 @@ func (g *TeamTalkGroup) IsMarked(avatar string) bool {
 	return strings.HasSuffix(avatar, groupMark+string(g.UID))
 }
 
-// Listed returns the ids of the members that the resource lists, by id or by a name whose id is known. Some may be
-// there twice.
+// Listed returns the ids of the members that the resource lists, by id or by a name whose id is known. An id may occur
+// twice.
 func (g *TeamTalkGroup) Listed() []UserID {
 	ids := slices.Clone(g.Spec.Members.Users)
 	known := g.knownNames()
@@ -81,7 +81,7 @@ func (g *TeamTalkGroup) knownNames() map[string]UserID {
 	return known
 }
 
-// Users returns the members that the group is to have at least, in order: those that are listed, and the sender.
+// Users returns the members that the group must have, in order: those that are listed, and the sender.
 func (g *TeamTalkGroup) Users(sender UserID) []uint32 {
 	ids := []uint32{uint32(sender)}
 	for _, id := range g.Listed() {

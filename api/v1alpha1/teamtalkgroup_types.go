@@ -6,20 +6,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// MaxGroupMembers is how many members a TeamTalkGroup lists at most.
+// MaxGroupMembers is the highest number of members that a TeamTalkGroup lists.
 const MaxGroupMembers = 2000
 
 // Reasons of a TeamTalkGroup's conditions, in addition to those about the server and TeamTalk's directory.
 const (
 	// ReasonChanging: the group is being created, or its members are being changed.
 	ReasonChanging = "Changing"
-	// ReasonGroupCreateFailed: db_proxy has refused to create the group.
+	// ReasonGroupCreateFailed: db_proxy refused to create the group.
 	ReasonGroupCreateFailed = "GroupCreateFailed"
-	// ReasonMembersNotFound: users to be added do not exist, or have left. Nothing is changed.
+	// ReasonMembersNotFound: users to be added do not exist, or have left TeamTalk. Nothing is changed.
 	ReasonMembersNotFound = "MembersNotFound"
 )
 
-// MembersPolicy is what happens to members that the resource does not name.
+// MembersPolicy is the policy for members that the resource does not list.
 //
 // +kubebuilder:validation:Enum=Exact;AtLeast
 type MembersPolicy string
@@ -32,7 +32,7 @@ const (
 	MembersAtLeast MembersPolicy = "AtLeast"
 )
 
-// TeamTalkGroupSpec describes a chat group: a new one, or one that exists.
+// TeamTalkGroupSpec describes a chat group: a new one, or an existing one.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.displayName) != has(self.groupID)",message="set displayName to create a group, or groupID to adopt one: an adopted group keeps its name"
 // +kubebuilder:validation:XValidation:rule="has(self.displayName) || !has(self.avatarURL)",message="an adopted group keeps its avatar: remove avatarURL"
@@ -54,25 +54,25 @@ type TeamTalkGroupSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.trim() != '' && !self.contains('\\u0000')",message="displayName must have a character that is visible, and no NUL"
 	DisplayName string `json:"displayName,omitempty"`
 
-	// avatarURL is the address of the picture of a new group. The operator appends a fragment by which it finds the group
-	// again. It is immutable.
+	// avatarURL is the URL of the picture of a new group. The operator appends a fragment, by which it finds the group
+	// later. It is immutable.
 	// +optional
 	// +kubebuilder:validation:MinLength=8
 	// +kubebuilder:validation:MaxLength=200
 	// +kubebuilder:validation:Pattern=`^https?://[^#\s]+$`
 	AvatarURL string `json:"avatarURL,omitempty"`
 
-	// groupID is the id of a group that exists and is adopted. The TeamTalkServer must list it in groups.adoptable. It is
+	// groupID is the id of an existing group to adopt. The TeamTalkServer must list it in groups.adoptable. It is
 	// immutable.
 	// +optional
 	GroupID *GroupID `json:"groupID,omitempty"`
 
-	// members are the members of the group. The default sender of the TeamTalkServer is always a member.
+	// members lists the members of the group. The default sender of the TeamTalkServer is always a member.
 	// +optional
 	Members GroupMembers `json:"members,omitzero"`
 
-	// membersPolicy is what happens to other members. Exact removes them, AtLeast leaves them. If unset, it is Exact for a
-	// group that was created, and AtLeast for one that was adopted.
+	// membersPolicy is the policy for other members. Exact removes them. AtLeast leaves them. If unset, it is Exact for a
+	// created group, and AtLeast for an adopted one.
 	// +optional
 	MembersPolicy MembersPolicy `json:"membersPolicy,omitempty"`
 }
@@ -81,13 +81,13 @@ type TeamTalkGroupSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) <= 2000",message="at most 2000 members in users and userNames together"
 type GroupMembers struct {
-	// users are TeamTalk user ids.
+	// users lists TeamTalk user ids.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2000
 	Users []UserID `json:"users,omitempty"`
 
-	// userNames are the login names of TeamTalk users. Upper and lower case differ. The id of a name is recorded in
+	// userNames lists the login names of TeamTalk users. They are case-sensitive. The id of a name is recorded in
 	// status.memberNames. It is not looked up again while the name is listed.
 	// +optional
 	// +listType=set
@@ -105,22 +105,24 @@ type MemberName struct {
 	// +kubebuilder:validation:MaxLength=64
 	Name string `json:"name,omitempty"`
 
-	// id is the id of the user who had the name.
+	// id is the id of the user who had the name when it was looked up.
 	// +required
 	ID UserID `json:"id,omitempty"`
 }
 
 // GroupCreateAttempt is an attempt to create a group.
 type GroupCreateAttempt struct {
-	// time is when the attempt began.
+	// time is the time when the attempt began.
 	// +required
 	Time metav1.Time `json:"time,omitzero"`
 
-	// senderID is the user who was to create the group. The group is searched for among those of this user.
+	// senderID is the user in whose name the group is created. The operator searches for the group among those of this
+	// user.
 	// +required
 	SenderID UserID `json:"senderID,omitempty"`
 
-	// serverUID is the UID of the TeamTalkServer. That the TeamTalk of another one does not show the group proves nothing.
+	// serverUID is the UID of the TeamTalkServer. A search through another TeamTalkServer does not prove that the group
+	// was not created.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -137,31 +139,31 @@ type TeamTalkGroupStatus struct {
 	// +optional
 	GroupID *GroupID `json:"groupID,omitempty"`
 
-	// memberNames are the users whose ids were found by the names in members.userNames. They are recorded before the group
-	// is created or changed.
+	// memberNames lists the ids that were found for the names in members.userNames. They are recorded before the group is
+	// created or changed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	MemberNames []MemberName `json:"memberNames,omitempty"`
 
-	// members is how many members the group has in TeamTalk.
+	// members is the number of members that the group has in TeamTalk.
 	// +optional
 	Members *int32 `json:"members,omitempty"`
 
-	// createAttempt is the last attempt to create the group, while the outcome is not known. It is recorded before it is
-	// made.
+	// createAttempt is the last attempt to create the group, while its outcome is not known. It is recorded before the
+	// request is sent.
 	// +optional
 	CreateAttempt *GroupCreateAttempt `json:"createAttempt,omitempty"`
 
-	// conditions are Ready, Reconciling and Stalled.
+	// conditions holds Ready, Reconciling and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// TeamTalkGroup is a chat group whose members are kept as declared. TeamTalk cannot delete a group: if the resource is
-// deleted, the group stays.
+// TeamTalkGroup is a chat group whose members are kept as declared. TeamTalk cannot delete groups. If the resource is
+// deleted, the group remains.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

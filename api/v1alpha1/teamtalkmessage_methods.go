@@ -34,13 +34,13 @@ func (m *TeamTalkMessage) Finished() bool {
 	return c != nil && c.Status == "True" && c.ObservedGeneration == m.Generation
 }
 
-// NeedsAttention reports whether a message that has finished still has to be deleted after its TTL, read, escalated, or
-// retried.
+// NeedsAttention reports whether the operator still has work for a finished message: its TTL, its reads, its
+// escalation, or a retry.
 func (m *TeamTalkMessage) NeedsAttention() bool {
 	return m.Spec.TTLSecondsAfterFinished != nil || m.ReadDue() || m.Escalating() || m.RetryAsked()
 }
 
-// ReadDue reports whether a message that has finished has a readPolicy, and its condition Read is not decided yet.
+// ReadDue reports whether a finished message has a readPolicy, and its condition Read is not decided yet.
 func (m *TeamTalkMessage) ReadDue() bool {
 	if m.Spec.ReadPolicy == nil || !m.Finished() {
 		return false
@@ -49,7 +49,7 @@ func (m *TeamTalkMessage) ReadDue() bool {
 	return c == nil || c.Reason == ReasonUnread || c.Reason == ReasonReadsMissed
 }
 
-// ReadDeadline returns until when a message that has finished may be read, or the zero time if it has no readPolicy.
+// ReadDeadline returns the time by which a finished message must be read, or the zero time if it has no readPolicy.
 func (m *TeamTalkMessage) ReadDeadline() time.Time {
 	if m.Spec.ReadPolicy == nil || m.Status.CompletionTime == nil {
 		return time.Time{}
@@ -88,13 +88,13 @@ func (r *RecipientStatus) Retryable() bool {
 	return r.State == StateFailed && r.Reason != ReasonOutcomeUnknown && !r.FailedInDoubt()
 }
 
-// FailedInDoubt reports whether the recipient has failed because its group does not exist, though the message may
-// have been stored before. The store is searched before a retry.
+// FailedInDoubt reports whether the recipient has failed because its group does not exist, but the message may have
+// been stored before. The store is searched before a retry.
 func (r *RecipientStatus) FailedInDoubt() bool {
 	return r.State == StateFailed && r.Reason == ReasonGroupNotFound && r.InDoubtSince != nil
 }
 
-// Begun reports whether a segment is stored, as far as db_proxy or the store has said, and the recipient is not done.
+// Begun reports whether db_proxy or the store has confirmed a segment, and the recipient is not done.
 func (r *RecipientStatus) Begun() bool {
 	return (r.State == StateAcknowledged || r.State == StateStored) && !r.Done()
 }
@@ -104,7 +104,7 @@ func (r *RecipientStatus) Done() bool {
 	return r.State == StateFailed || r.State == StateRouted || r.Reason == ReasonStoredNotRouted
 }
 
-// Check returns why nobody may speak as the user, or nil.
+// Check returns the cause why messages may not be sent as the user, or nil.
 func (s *SendersSpec) Check(id UserID) *Cause {
 	if id == s.Default || slices.Contains(s.Allowed, id) {
 		return nil
@@ -143,8 +143,8 @@ func (m *TeamTalkMessage) DeadlineTime() time.Time {
 // maxSeconds is the longest time.Duration in seconds.
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
-// ExpiresAt returns when a finished message is deleted, or the zero time if it is kept, or kept until it is read
-// or escalated.
+// ExpiresAt returns the time when a finished message is deleted. It is zero if the message has no TTL, or while its
+// readPolicy or its escalation is due.
 func (m *TeamTalkMessage) ExpiresAt() time.Time {
 	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil || m.ReadDue() || m.Escalating() {
 		return time.Time{}
@@ -165,15 +165,15 @@ func (m *TeamTalkMessage) ExpiresAt() time.Time {
 }
 
 // IdentifiedByName reports whether the name and the text identify the message: it has a TTL, and no idempotencyKey. A
-// generated name identifies nothing: each creation has another one.
+// generated name does not identify it: each creation has another name.
 func (m *TeamTalkMessage) IdentifiedByName() bool {
 	return m.Spec.IdempotencyKey == "" && m.Spec.TTLSecondsAfterFinished != nil && m.GenerateName == ""
 }
 
-// GeneratedKeyPrefix begins the keys of GenerateKey. The gateway lets no caller choose such a key.
+// GeneratedKeyPrefix is the prefix of keys that GenerateKey returns. The gateway refuses it in callers' keys.
 const GeneratedKeyPrefix = "generated-"
 
-// keyAge is how much older than its message a generated key may be, or younger: clocks differ.
+// keyAge is the largest difference between the times of a generated key and its message. Clocks differ.
 const keyAge = time.Minute
 
 // GenerateKey returns an idempotencyKey that no other message has. It contains the time: if a backup restores the
@@ -182,8 +182,8 @@ func GenerateKey(now time.Time) string {
 	return GeneratedKeyPrefix + strconv.FormatInt(now.Unix(), 10) + "-" + string(uuid.NewUUID())
 }
 
-// MayBeRepeated reports whether another resource may have been the same message: it has an idempotencyKey that was not
-// generated for this resource, or its name and text identify it.
+// MayBeRepeated reports whether another resource may have been the same message. This is so if its idempotencyKey was
+// not generated for this resource, or if its name and text identify it.
 func (m *TeamTalkMessage) MayBeRepeated() bool {
 	rest, generated := strings.CutPrefix(m.Spec.IdempotencyKey, GeneratedKeyPrefix)
 	if !generated {
@@ -205,7 +205,8 @@ func (s *TeamTalkMessageStatus) Revision() int32 {
 	return 1
 }
 
-// Begins returns when the message was created, or when its current revision was accepted, if that is not the first.
+// Begins returns the time when the message was created. From the second revision on, it is when the current revision
+// was accepted.
 func (m *TeamTalkMessage) Begins() time.Time {
 	if n := len(m.Status.Revisions); n > 0 && m.Status.Revision() > 1 {
 		return m.Status.Revisions[n-1].StartTime.Time
@@ -219,11 +220,11 @@ func (m *TeamTalkMessage) RetryAsked() bool {
 	return value != "" && value != m.Status.LastHandledRetry
 }
 
-// maxRetryValue is the longest value of RetryAnnotation that is recorded as it is, in bytes.
+// maxRetryValue is the longest value of RetryAnnotation that is recorded without hashing it, in bytes.
 const maxRetryValue = 253
 
-// RetryValue returns the value of RetryAnnotation as status.lastHandledRetry records it: a long one as its SHA-256, so
-// that the status stays small.
+// RetryValue returns the value of RetryAnnotation as status.lastHandledRetry records it. A long value is replaced by
+// its SHA-256, to keep the status small.
 func (m *TeamTalkMessage) RetryValue() string {
 	value := m.Annotations[RetryAnnotation]
 	if len(value) > maxRetryValue {
@@ -232,10 +233,10 @@ func (m *TeamTalkMessage) RetryValue() string {
 	return value
 }
 
-// WaitsUnsent reports whether the status shows that the message waits for its time, its key, its content or a group.
-// Then its pending recipients were not sent to since: before an operator sends a message, it replaces such a status.
-// It shows nothing where a segment is stored: the operator that stored it may have sent the next one before another
-// operator wrote the status.
+// WaitsUnsent reports whether the status shows that the message waits for its time, its key, its content or a group. If
+// so, nothing was sent to pending recipients: an operator replaces such a status before it sends. After a segment is
+// stored, the status proves nothing: an operator may have sent the next segment before another operator wrote the
+// status.
 func (s *TeamTalkMessageStatus) WaitsUnsent() bool {
 	ready := meta.FindStatusCondition(s.Conditions, ConditionReady)
 	if ready == nil || slices.ContainsFunc(s.Recipients, func(r RecipientStatus) bool { return r.Begun() }) {

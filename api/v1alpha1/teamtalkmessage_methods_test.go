@@ -132,7 +132,7 @@ func TestDeadlineTime(t *testing.T) {
 	}
 }
 
-// TestWaitsUnsent: only reasons for which no operator sends anything prove that nothing was sent.
+// TestWaitsUnsent: a reason proves that nothing was sent only if no operator sends with that reason.
 func TestWaitsUnsent(t *testing.T) {
 	tests := map[string]bool{
 		"": false, ReasonScheduled: true, ReasonSuspended: true, ReasonKeyNotFound: true, ReasonKeyInvalid: true,

@@ -18,7 +18,7 @@ const (
 	MaxTextBytes = 64 << 10
 	// MaxFirstLine is the longest first line of an escalation, in bytes, with the line break.
 	MaxFirstLine = 64
-	// MaxRevisions is how many revisions the status keeps.
+	// MaxRevisions is the highest number of revisions in the status.
 	MaxRevisions = 10
 	// MaxRecipientMessage is the longest message in the status of a recipient, in characters.
 	MaxRecipientMessage = 128
@@ -27,8 +27,8 @@ const (
 // RetryAnnotation requests a retry. Each new value retries the recipients that failed with nothing stored.
 const RetryAnnotation = "teamtalk.io/retry"
 
-// ResolvedAnnotation says when the alerts of a message were resolved. A message that has it is not escalated any more.
-// Receivers set it.
+// ResolvedAnnotation is the time when the alerts of a message were resolved. Receivers set it. A message with it is not
+// escalated.
 const ResolvedAnnotation = "teamtalk.io/resolved-at"
 
 // Fields of a TeamTalkMessage that can be selected. Their values are "true" and "false".
@@ -37,7 +37,7 @@ const (
 	FieldSettled  = "status.settled"
 )
 
-// LongText is what the operator does with a text that does not fit into one TeamTalk message.
+// LongText is the policy for texts that do not fit into one TeamTalk message.
 //
 // +kubebuilder:validation:Enum=Reject;Split
 type LongText string
@@ -48,7 +48,7 @@ const (
 	LongTextSplit  LongText = "Split"
 )
 
-// OnChange is what an edit of to, content and longText does.
+// OnChange is the policy for edits of to, content and longText.
 //
 // +kubebuilder:validation:Enum=Reject;Resend
 type OnChange string
@@ -80,7 +80,7 @@ type TeamTalkMessageSpec struct {
 	// +optional
 	SenderID *UserID `json:"senderID,omitempty"`
 
-	// to lists the recipients. Each of them gets the message once.
+	// to lists the recipients. Each of them gets the message exactly once.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) + (has(self.groupRefs) ? self.groupRefs.size() : 0) > 0",message="name at least one recipient in users, userNames, groups, groupNames or groupRefs"
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) + (has(self.groupRefs) ? self.groupRefs.size() : 0) <= 1000",message="at most 1000 recipients in all"
@@ -90,62 +90,61 @@ type TeamTalkMessageSpec struct {
 	// +required
 	Content Content `json:"content,omitzero"`
 
-	// longText is what happens to a text or textFrom that is longer than one TeamTalk message. Reject fails the
-	// message with the reason ContentTooLong. Split sends up to 20 numbered segments, in order.
+	// longText is the policy for a text or textFrom that is longer than one TeamTalk message. Reject fails the message
+	// with the reason ContentTooLong. Split sends up to 20 numbered segments, in order.
 	// +optional
 	// +kubebuilder:default=Reject
 	LongText LongText `json:"longText,omitempty"`
 
-	// onChange is what an edit of to, content and longText does. With Reject, the API server refuses it until the
-	// message has finished with nothing stored. With Resend, each edit is a revision: a changed content is sent to all
-	// recipients, and with an unchanged content only new recipients get the message. What the earlier revision has not
-	// sent yet is superseded. An edit may set Resend and change the content at once.
+	// onChange is the policy for edits of to, content and longText. With Reject, the API server refuses an edit unless the
+	// message has finished with nothing stored. With Resend, each edit is a revision. A changed content is sent to all
+	// recipients. With an unchanged content, only new recipients get the message. Recipients to which the earlier revision
+	// was not sent yet are superseded. One edit may set Resend and change the content.
 	// +optional
 	// +kubebuilder:default=Reject
 	OnChange OnChange `json:"onChange,omitempty"`
 
-	// sendAfter is the time before which the message is not sent. If unset, it is sent at once.
+	// sendAfter is the time before which the message is not sent. If unset, it is sent immediately.
 	// +optional
 	SendAfter *metav1.Time `json:"sendAfter,omitempty"`
 
-	// deadline is the time after which the message is not sent. A recipient fails with the reason
-	// DeadlineExceeded if nothing was stored, and with OutcomeUnknown if that cannot be proved.
+	// deadline is the time after which the message is not sent. Recipients then fail with the reason DeadlineExceeded, or
+	// with OutcomeUnknown if the store cannot prove that nothing was stored.
 	// +optional
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 
-	// activeDeadlineSeconds limits the time after the creation, or after sendAfter if that is later. If
-	// deadline is set too, the earlier one applies.
+	// activeDeadlineSeconds limits the time for delivery, counted from the creation or from sendAfter, whichever is later.
+	// If deadline is set too, the earlier one applies.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
 
-	// suspend stops the operator from sending what it has not sent yet. It does not extend a deadline.
+	// suspend stops the operator from sending the message to recipients to which it was not sent yet. It does not extend a
+	// deadline.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 
-	// ttlSecondsAfterFinished limits the lifetime of a message that has finished. If unset, the message is
-	// kept. It counts from when its readPolicy is not due any more and its escalation has ended.
-	// With it, the name and the text identify a message without idempotencyKey and
-	// metadata.generateName: a message that is created again with the same name and text is not sent again,
-	// and with another text it is another message. This holds as long as the store can be searched back to
-	// the earlier message: at least idempotencyWindowSeconds of the server. A tool that keeps the manifest,
-	// such as Flux or Argo CD, creates the message again each time it is deleted: leave the field off there.
+	// ttlSecondsAfterFinished limits the lifetime of a message that has finished. If unset, the message is kept. With a
+	// readPolicy, the time starts when the condition Read is decided and the escalation has ended. With this field, a
+	// message without idempotencyKey and metadata.generateName is identified by its name and text: created again with both
+	// unchanged, it is not sent again. With another text, it is another message. This holds as long as the store can be
+	// searched back to the earlier message: at least idempotencyWindowSeconds of the server. GitOps tools, such as Flux
+	// and Argo CD, create the message again each time it is deleted. Leave the field unset there.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 
-	// idempotencyKey identifies the message across resources. Messages with the same key are sent
-	// once for each namespace, sender and recipient, even if the resource is deleted. The
-	// store is searched at least back to idempotencyWindowSeconds of the server. A message with the same
-	// key and another text fails with the reason KeyReused. If unset, the UID identifies the message, or its
-	// name and text, see ttlSecondsAfterFinished.
+	// idempotencyKey identifies the message across resources. Messages with the same key are sent once for each namespace,
+	// sender and recipient, even if the resource is deleted. The store is searched at least back to
+	// idempotencyWindowSeconds of the server. A message with the same key and another text fails with the reason
+	// KeyReused. If unset, the UID identifies the message, or its name and text (see ttlSecondsAfterFinished).
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 
-	// readPolicy makes the condition Read something to wait for. If unset, reads are recorded as far as the operator sees
-	// them: for a day, and not across its restart.
+	// readPolicy describes who must read the message, and by when. The condition Read tells the outcome. If unset, the
+	// operator records the reads that it sees within a day, until it restarts.
 	// +optional
 	ReadPolicy *ReadPolicy `json:"readPolicy,omitempty"`
 
@@ -153,8 +152,8 @@ type TeamTalkMessageSpec struct {
 	// +optional
 	Language Language `json:"language,omitempty"`
 
-	// retryLimit is how often the operator retries a recipient after a transient failure. It retries
-	// a message that may have been sent only if the store proves that it was not.
+	// retryLimit limits the retries for a recipient after transient failures. A message that may have been sent is retried
+	// only if the store proves that it is not stored.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0
@@ -170,8 +169,8 @@ type ServerReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// namespace is the namespace of the TeamTalkServer, which must allow the message's namespace. If
-	// unset, it is the message's namespace.
+	// namespace is the namespace of the TeamTalkServer. The TeamTalkServer must allow the message's namespace. If unset,
+	// it is the message's namespace.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -197,7 +196,7 @@ type Content struct {
 	// +optional
 	TextFrom *TextSource `json:"textFrom,omitempty"`
 
-	// image is a picture. TeamTalk's image marker is sent with its URL.
+	// image is a picture. Its URL is sent in TeamTalk's image marker.
 	// +optional
 	Image *ImageContent `json:"image,omitempty"`
 
@@ -206,7 +205,7 @@ type Content struct {
 	Audio *AudioContent `json:"audio,omitempty"`
 }
 
-// JSONValue is any JSON value. Validation rules cannot read it. They detect a change of a map of such values.
+// JSONValue is any JSON value. Validation rules cannot read it, but detect a change of a map of such values.
 //
 // +kubebuilder:validation:Type=""
 // +kubebuilder:pruning:PreserveUnknownFields
@@ -228,8 +227,8 @@ func (v *JSONValue) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// TextSource is the source of a text. Secrets are not supported, because a user who may create messages
-// could read them by sending them.
+// TextSource is the source of a text. Secrets are not supported: users who may create messages could send their
+// contents to themselves.
 type TextSource struct {
 	// configMapKeyRef selects a key of a ConfigMap, in data or binaryData.
 	// +required
@@ -295,14 +294,13 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:default=false
 	Finished bool `json:"finished"`
 
-	// settled is true when the operator has nothing left to do for the message: it has finished, has no
-	// ttlSecondsAfterFinished, its readPolicy is not due any more, its escalation has ended, and no retry is asked for. It
-	// can be selected.
+	// settled is true when the operator has nothing left to do for the message: it has finished, no read, escalation or
+	// retry is due, and it has no ttlSecondsAfterFinished. It can be selected.
 	// +optional
 	// +kubebuilder:default=false
 	Settled bool `json:"settled"`
 
-	// conditions are Ready, Reconciling, Stalled, Delivered, Finished, Read and Escalated.
+	// conditions holds Ready, Reconciling, Stalled, Delivered, Finished, Read and Escalated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -324,39 +322,39 @@ type TeamTalkMessageStatus struct {
 	// +optional
 	ReadSummary string `json:"readSummary,omitempty"`
 
-	// counts are the numbers of recipients by state.
+	// counts holds the numbers of recipients by state.
 	// +optional
 	Counts *RecipientCounts `json:"counts,omitempty"`
 
-	// recipients are the delivery status of each recipient, unique by type and id. One whose name or ref has no id
-	// yet, or has none, is unique by type, name and ref. They are left out if the message has failed with the reason
-	// StatusTooLarge.
+	// recipients is the delivery status of each recipient. Entries are unique by type and id, or by type, name and ref if
+	// they have no id. They are left out if the message has failed with the reason StatusTooLarge.
 	//
-	// The list is atomic: the operator alone writes it. With a map list, a write with 1,000 recipients
-	// would take the API server a quarter more time.
+	// The list is atomic: only the operator writes it. With a map list, a write with 1,000 recipients takes the API server
+	// 25 % longer.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
-	// escalation is what became of the message for the recipients in readPolicy.escalateTo.
+	// escalation is the delivery status for the recipients in readPolicy.escalateTo.
 	// +optional
 	Escalation *EscalationStatus `json:"escalation,omitempty"`
 
-	// text identifies the text that may be in the store. It is recorded before the first send of a revision, and of a
-	// text from a ConfigMap if the message has an idempotencyKey or a ttlSecondsAfterFinished, or the text takes several
-	// segments. Of other texts that take several segments, it is recorded with the first status. Another text replaces
-	// it only when the store proves that nothing of it was stored.
+	// text identifies the text that may be in the store. It is recorded before the first send of a revision. It is also
+	// recorded before a text from a ConfigMap is sent, if the message has an idempotencyKey or a ttlSecondsAfterFinished,
+	// or the text has several segments. For other texts with several segments, it is recorded with the first status.
+	// Another text replaces it only when the store proves that nothing of it was stored.
 	// +optional
 	Text *RecordedText `json:"text,omitempty"`
 
-	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled. A value of more than 253
-	// bytes is recorded as its SHA-256.
+	// lastHandledRetry is the last value of the annotation teamtalk.io/retry that was handled. If the value is longer than
+	// 253 bytes, its SHA-256 is recorded.
 	// +optional
 	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
 
-	// specDigest identifies to, content, longText, senderID, serverRef and idempotencyKey that the status is about. An
-	// edit that changes it begins a revision, or starts a message again that has finished with nothing stored.
+	// specDigest identifies the values of to, content, longText, senderID, serverRef and idempotencyKey that the status is
+	// about. An edit that changes it begins a revision. If the message has finished with nothing stored, the edit starts
+	// it again.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SpecDigest string `json:"specDigest,omitempty"`
@@ -366,18 +364,19 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	ContentDigest string `json:"contentDigest,omitempty"`
 
-	// revisions are the last ten revisions of a message with onChange: Resend. The last one is the current one. It is
-	// recorded before it is sent.
+	// revisions lists the last ten revisions of a message with onChange: Resend. The last one is the current one. A
+	// revision is recorded before it is sent.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Revisions []RevisionStatus `json:"revisions,omitempty"`
 
-	// startTime is when the operator accepted the message with its current content. It is not later than any storedAt.
+	// startTime is the time when the operator accepted the message with its current content. It is not later than any
+	// storedAt.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
-	// completionTime is when the message finished.
+	// completionTime is the time when the message finished.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
@@ -390,7 +389,7 @@ type RecordedText struct {
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
 
-	// segmentDigests are the SHA-256 of each segment, of a text that takes several.
+	// segmentDigests lists the SHA-256 of each segment, if the text has several.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20
@@ -401,8 +400,8 @@ type RecordedText struct {
 
 // TeamTalkMessage is a message to users and groups. Creating it sends it.
 //
-// Content, recipients, sender and server are immutable, except after the message has finished with
-// nothing stored. With onChange: Resend, content and recipients can change.
+// Content, recipients, sender and server are immutable until the message has finished with nothing stored. With
+// onChange: Resend, content and recipients can change.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

@@ -16,7 +16,7 @@ func (r *TeamTalkReceiver) ServerKey() types.NamespacedName {
 	return m.ServerKey()
 }
 
-// SecretName returns the name of the Secret that callers are authenticated with. If there is none, it is empty.
+// SecretName returns the name of the Secret with the callers' credentials, or "" if the receiver has none.
 func (r *TeamTalkReceiver) SecretName() string {
 	switch a := r.Spec.Authentication; {
 	case a == nil:
@@ -42,7 +42,7 @@ func (r *TeamTalkReceiver) TTL() time.Duration {
 	return time.Duration(r.Spec.TTLSecondsAfterFinished) * time.Second
 }
 
-// OwnerReference returns the reference by which an object is deleted with the receiver.
+// OwnerReference returns an owner reference to the receiver. Objects with it are deleted together with the receiver.
 func (r *TeamTalkReceiver) OwnerReference() metav1.OwnerReference {
 	return metav1.OwnerReference{
 		APIVersion: GroupVersion.String(), Kind: "TeamTalkReceiver", Name: r.Name, UID: r.UID, Controller: new(true),

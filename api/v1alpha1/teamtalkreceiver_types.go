@@ -10,11 +10,10 @@ import (
 const (
 	// ReceiverLabel is the name of the TeamTalkReceiver that created a message.
 	ReceiverLabel = "teamtalk.io/receiver"
-	// NotificationLabel is the hash of the notification. Repeats have the same hash, and names that end
-	// with a number.
+	// NotificationLabel is the hash of the notification. Repeats have the same hash. Their names end with a number.
 	NotificationLabel = "teamtalk.io/notification"
-	// AlertGroupLabel and AlertKeyLabel are hashes of the group key, and of what dedupKey makes of the alerts, of a
-	// message that may be escalated. Its alerts are resolved by a notification with one of them.
+	// AlertGroupLabel and AlertKeyLabel are on messages that may be escalated. They are hashes of the group key, and of
+	// the results of dedupKey for the alerts. A notification with one of these hashes resolves the alerts.
 	AlertGroupLabel = "teamtalk.io/alert-group"
 	AlertKeyLabel   = "teamtalk.io/alert-key"
 )
@@ -24,15 +23,15 @@ const (
 	// ReasonTemplateInvalid: a template does not parse. The built-in template is used instead.
 	ReasonTemplateInvalid = "TemplateInvalid"
 	// ReasonSecretNotFound: the callers' Secret or one of its keys is missing or empty, or may not be read. Callers get
-	// status 503. It is also the reason of Served if it is so for the gateway.
+	// status 503. It is also the reason of Served if the gateway cannot read them.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonExpressionInvalid: filter, dedupKey or recipients does not compile. Notifications are sent as without it.
+	// ReasonExpressionInvalid: filter, dedupKey or recipients does not compile. It is ignored.
 	ReasonExpressionInvalid = "ExpressionInvalid"
 )
 
-// ConditionProcessed of a TeamTalkReceiver is True when templates and expressions were used as declared, and False when
-// one has failed for a notification. Nothing is lost then: the message says what was done instead. It is True again
-// after a change of the receiver, or after an hour without an error. Gateways write it.
+// ConditionProcessed of a TeamTalkReceiver is True when templates and expressions were used as declared. It is False
+// after one has failed for a notification. The notification is still sent: the condition's message says how. It is True
+// again after a change of the receiver, or after an hour without an error. Gateways write it.
 const ConditionProcessed = "Processed"
 
 // Reasons of a TeamTalkReceiver's Processed condition.
@@ -41,20 +40,21 @@ const (
 	ReasonProcessed = "Processed"
 	// ReasonTemplateFailed: a template failed. The built-in template made the text.
 	ReasonTemplateFailed = "TemplateFailed"
-	// ReasonExpressionFailed: an expression failed. The notification was sent as without it.
+	// ReasonExpressionFailed: an expression failed. It was ignored for the notification.
 	ReasonExpressionFailed = "ExpressionFailed"
 )
 
-// ConditionServed of a TeamTalkReceiver is True when a gateway has answered a request to it, False when a gateway got a
-// request but cannot authenticate callers, and Unknown before the first request. Gateways write it; the operator writes
-// Unknown. It stays True when the gateways stop.
+// ConditionServed of a TeamTalkReceiver is True when a gateway has answered a request to it. It is False when a gateway
+// got a request but cannot authenticate callers, and Unknown before the first request. Gateways write it; the operator
+// writes Unknown. It remains True when the gateways stop.
 const ConditionServed = "Served"
 
 // Reasons of a TeamTalkReceiver's Served condition, in addition to SecretNotFound.
 const (
 	// ReasonServed: a gateway has answered a request to this generation of the receiver.
 	ReasonServed = "Served"
-	// ReasonNotServedYet: no gateway has answered a request. Either there was none, or no gateway may read the receiver.
+	// ReasonNotServedYet: no gateway has answered a request. Either no request arrived, or no gateway may read the
+	// receiver.
 	ReasonNotServedYet = "NotServedYet"
 )
 
@@ -69,13 +69,13 @@ const (
 	ReceiverAlertmanager ReceiverType = "Alertmanager"
 	// ReceiverGrafana is the webhook of Grafana's alerting: Alertmanager's with values and links.
 	ReceiverGrafana ReceiverType = "Grafana"
-	// ReceiverSlack is what incoming webhooks of Slack, Mattermost and Rocket.Chat accept.
+	// ReceiverSlack is the format of the incoming webhooks of Slack, Mattermost and Rocket.Chat.
 	ReceiverSlack ReceiverType = "Slack"
-	// ReceiverDingTalk is what custom robots of DingTalk accept.
+	// ReceiverDingTalk is the format of DingTalk's custom robots.
 	ReceiverDingTalk ReceiverType = "DingTalk"
-	// ReceiverWeCom is what group robots of WeCom accept.
+	// ReceiverWeCom is the format of WeCom's group robots.
 	ReceiverWeCom ReceiverType = "WeCom"
-	// ReceiverFeishu is what custom bots of Feishu and Lark accept.
+	// ReceiverFeishu is the format of the custom bots of Feishu and Lark.
 	ReceiverFeishu ReceiverType = "Feishu"
 	// ReceiverGeneric is any JSON.
 	ReceiverGeneric ReceiverType = "Generic"
@@ -103,8 +103,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.readPolicy) || !has(self.readPolicy.escalateTo) || (has(self.to.users) ? self.to.users.size() : 0) + (has(self.to.groups) ? self.to.groups.size() : 0) + (has(self.to.userNames) ? self.to.userNames.size() : 0) + (has(self.to.groupNames) ? self.to.groupNames.size() : 0) + (has(self.readPolicy.escalateTo.users) ? self.readPolicy.escalateTo.users.size() : 0) + (has(self.readPolicy.escalateTo.groups) ? self.readPolicy.escalateTo.groups.size() : 0) + (has(self.readPolicy.escalateTo.userNames) ? self.readPolicy.escalateTo.userNames.size() : 0) + (has(self.readPolicy.escalateTo.groupNames) ? self.readPolicy.escalateTo.groupNames.size() : 0) <= 1000",message="at most 1000 recipients in to and escalateTo together",fieldPath=".readPolicy.escalateTo"
 // +kubebuilder:validation:XValidation:rule="self.ttlSecondsAfterFinished >= self.dedupWindowSeconds",message="ttlSecondsAfterFinished must not be less than dedupWindowSeconds: the previous message identifies a repeat",fieldPath=".ttlSecondsAfterFinished"
 type TeamTalkReceiverSpec struct {
-	// type is the format of the notifications, and of the answers: Alertmanager (its webhook, version 4), Grafana (its
-	// webhook), what the incoming webhooks of Slack, DingTalk, WeCom or Feishu accept, or Generic (any JSON).
+	// type is the format of the notifications and of the responses. Alertmanager is its webhook, version 4. Grafana is its
+	// webhook. Slack, DingTalk, WeCom and Feishu are the formats of their incoming webhooks. Generic is any JSON.
 	// +required
 	Type ReceiverType `json:"type,omitempty"`
 
@@ -118,7 +118,8 @@ type TeamTalkReceiverSpec struct {
 	// +optional
 	SenderID *UserID `json:"senderID,omitempty"`
 
-	// to lists the recipients. If toLabel or recipients is set, they get the alerts that name no allowed recipient.
+	// to lists the recipients. If toLabel or recipients is set, they get the alerts for which these name no allowed
+	// recipient.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) <= 1000",message="at most 1000 recipients in all"
@@ -132,9 +133,9 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z_][a-zA-Z0-9_]*$`
 	ToLabel string `json:"toLabel,omitempty"`
 
-	// allow lists the recipients that toLabel or recipients may name. Others are ignored. If none remains, the
-	// alert is sent to the recipients in to. An id permits only the id, and a name only the name: names are not looked
-	// up before the message is sent.
+	// allow lists the recipients that toLabel or recipients may name. Others are ignored. If none remains, the alert is
+	// sent to the recipients in to. An id allows only the id, and a name only the name, because names are not looked up
+	// before the message is sent.
 	// +optional
 	Allow *NamedRecipients `json:"allow,omitempty"`
 
@@ -168,8 +169,8 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:Pattern=`\S`
 	DedupKey string `json:"dedupKey,omitempty"`
 
-	// groupBy lists labels. Alerts of a notification with the same values of these labels are sent in one
-	// message. If unset, a notification is one message.
+	// groupBy lists labels. Alerts of a notification with the same values of these labels are sent in one message. If
+	// unset, each notification is one message.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -204,27 +205,27 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	TimeZone string `json:"timeZone,omitempty"`
 
-	// authentication is how callers are authenticated. If unset, they need a token of the cluster whose user may
+	// authentication describes how callers are authenticated. If unset, callers need a Kubernetes token whose user may
 	// create TeamTalkMessages in this namespace.
 	// +optional
 	Authentication *ReceiverAuthentication `json:"authentication,omitempty"`
 
-	// dedupWindowSeconds is how long after a message the same notification creates no further
-	// message: it is a retry, or comes from another Alertmanager of the cluster. Use a time that is
-	// longer than Alertmanager's retries and shorter than its repeat_interval.
+	// dedupWindowSeconds is the time after a message in which the same notification creates no other message: it is a
+	// retry, or another Alertmanager of the cluster sent it. Use a time that is longer than Alertmanager's retries and
+	// shorter than its repeat_interval.
 	// +optional
 	// +kubebuilder:default=300
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
 	DedupWindowSeconds int32 `json:"dedupWindowSeconds,omitempty"`
 
-	// readPolicy is the readPolicy of the messages: who must read them, until when, and who gets them otherwise. Digests
-	// have none. Messages whose alerts are all resolved are not escalated. If the alerts of a message are resolved before
-	// its deadline, by a notification with the same group key or dedupKey, it is not escalated either.
+	// readPolicy is the readPolicy of the messages: who must read them, by when, and who gets them otherwise. Digests have
+	// none. Messages whose alerts are all resolved are not escalated. A message is not escalated either if a notification
+	// with the same group key or dedupKey resolves its alerts before the deadline.
 	// +optional
 	ReadPolicy *ReceiverReadPolicy `json:"readPolicy,omitempty"`
 
-	// floodControl limits how many messages a recipient gets. If unset, there is no limit.
+	// floodControl limits the number of messages that a recipient gets. If unset, there is no limit.
 	// +optional
 	FloodControl *FloodControl `json:"floodControl,omitempty"`
 
@@ -235,30 +236,30 @@ type TeamTalkReceiverSpec struct {
 	TTLSecondsAfterFinished int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
 
-// ReceiverReadPolicy is who must read the messages of a receiver, and until when.
+// ReceiverReadPolicy describes who must read the messages of a receiver, and by when.
 type ReceiverReadPolicy struct {
-	// quorum is how many of the recipients that a message was routed to must read it, or all if they are fewer. If unset,
-	// all must.
+	// quorum is the number of recipients that must read a message, out of those to which it was routed. If they are fewer,
+	// or if unset, all of them must.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	Quorum *int32 `json:"quorum,omitempty"`
 
-	// deadlineSeconds is how long after the delivery the operator waits for reads.
+	// deadlineSeconds limits the time after the delivery in which a message must be read.
 	// +optional
 	// +kubebuilder:default=86400
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2592000
 	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
 
-	// escalateTo get a message too, with a first line that says why, if not enough recipients have read it when the
-	// deadline passes, or if it was routed to fewer than must read it. Neither toLabel nor recipients changes them.
+	// escalateTo lists recipients who get a message if too few have read it when the deadline passes, or if it was routed
+	// to fewer recipients than must read it. A first line says why they get it. toLabel and recipients do not change them.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
 	EscalateTo *NamedRecipients `json:"escalateTo,omitempty"`
 }
 
-// FloodControl is a limit per recipient. A digest at the end of the window replaces messages over the limit.
+// FloodControl limits the messages per recipient. A digest at the end of the window replaces messages over the limit.
 type FloodControl struct {
 	// messages is the highest number of messages that a recipient gets in a window.
 	// +required
@@ -290,7 +291,7 @@ type TeamTalkReceiverStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// lastReceivedTime is when an authenticated caller last posted a valid notification.
+	// lastReceivedTime is the time when an authenticated caller last posted a valid notification.
 	// +optional
 	LastReceivedTime *metav1.Time `json:"lastReceivedTime,omitempty"`
 
@@ -298,8 +299,8 @@ type TeamTalkReceiverStatus struct {
 	// +optional
 	LastMessage string `json:"lastMessage,omitempty"`
 
-	// counts is the number of requests by result, updated every few seconds. If a gateway is killed, its
-	// last counts are lost.
+	// counts holds the numbers of requests by result. It is updated every few seconds. If a gateway is killed, its last
+	// counts are lost.
 	// +optional
 	Counts ReceiverCounts `json:"counts,omitzero"`
 
@@ -316,7 +317,7 @@ type ReceiverCounts struct {
 	// messages is the number of messages that were created.
 	// +optional
 	Messages int64 `json:"messages,omitempty"`
-	// duplicates is the number of notifications that repeat another one within dedupWindowSeconds.
+	// duplicates is the number of notifications that repeated another one within dedupWindowSeconds.
 	// +optional
 	Duplicates int64 `json:"duplicates,omitempty"`
 	// suppressed is the number of notifications that are in the digest of at least one recipient. A retried
@@ -329,20 +330,20 @@ type ReceiverCounts struct {
 	// expressionFaults is the number of alerts, and of bodies without alerts, for which an expression failed.
 	// +optional
 	ExpressionFaults int64 `json:"expressionFaults,omitempty"`
-	// templateFaults is the number of messages with the built-in template because the declared one failed.
+	// templateFaults is the number of messages that use the built-in template because the declared one failed.
 	// +optional
 	TemplateFaults int64 `json:"templateFaults,omitempty"`
 	// refused is the number of requests of authenticated callers that got a 4xx status.
 	// +optional
 	Refused int64 `json:"refused,omitempty"`
-	// failed is the number of requests of authenticated callers that got status 503.
+	// failed is the number of requests of authenticated callers that got a 503 status.
 	// +optional
 	Failed int64 `json:"failed,omitempty"`
 }
 
 // ReceiverError is an error of a request.
 type ReceiverError struct {
-	// time is when the error occurred.
+	// time is the time when the error occurred.
 	// +required
 	Time metav1.Time `json:"time,omitzero"`
 	// message describes the error.

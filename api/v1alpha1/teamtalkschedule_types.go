@@ -30,14 +30,14 @@ const (
 const (
 	// ReasonMessageCreated: the message of a scheduled time was created.
 	ReasonMessageCreated = "MessageCreated"
-	// ReasonTimesMissed: messages of past scheduled times are not sent.
+	// ReasonTimesMissed: scheduled times have passed, and their messages are not sent.
 	ReasonTimesMissed = "TimesMissed"
 )
 
-// TeamTalkScheduleSpec is a message and when to send it.
+// TeamTalkScheduleSpec describes a message and when to send it.
 type TeamTalkScheduleSpec struct {
 	// schedule is a cron expression with five fields (minute, hour, day of month, month, day of week), or one of @yearly,
-	// @monthly, @weekly, @daily and @hourly. If both day fields are restricted, either of them has to match.
+	// @monthly, @weekly, @daily and @hourly. If both day fields are restricted, one of them must match.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -59,25 +59,25 @@ type TeamTalkScheduleSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self != 'Local'",message="timeZone must be a name of the IANA database, such as Asia/Shanghai"
 	TimeZone string `json:"timeZone,omitempty"`
 
-	// suspend stops the schedule from creating messages. Messages that exist are not affected. Of the times that pass
-	// meanwhile, the latest is made up for afterwards, see startingDeadlineSeconds.
+	// suspend stops the schedule from creating messages. Existing messages are not affected. After the suspension, the
+	// message of the latest missed time is created if startingDeadlineSeconds permits it.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 
-	// startingDeadlineSeconds is how late a message is created at most, for example after an outage or a suspension. Only
-	// the latest missed time is made up for. If unset, it is made up for however late it is.
+	// startingDeadlineSeconds limits how late a message is created, for example after an outage or a suspension. Only the
+	// message of the latest missed time is created. If unset, there is no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
 
-	// successfulHistoryLimit is how many delivered messages are kept.
+	// successfulHistoryLimit is the number of delivered messages to keep.
 	// +optional
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	SuccessfulHistoryLimit *int32 `json:"successfulHistoryLimit,omitempty"`
 
-	// failedHistoryLimit is how many messages are kept that have finished without being delivered to all recipients.
+	// failedHistoryLimit is the number of messages to keep that have finished without being delivered to all recipients.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
@@ -106,7 +106,7 @@ type MessageTemplate struct {
 
 // TemplateMetadata is metadata that is added to created objects.
 type TemplateMetadata struct {
-	// labels are added to the labels of each message. The label teamtalk.io/schedule is set by the operator.
+	// labels are added to the labels of each message. The operator sets the label teamtalk.io/schedule.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]string `json:"labels,omitempty"`
@@ -123,7 +123,7 @@ type TeamTalkScheduleStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling and Stalled.
+	// conditions holds Ready, Reconciling and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -137,7 +137,7 @@ type TeamTalkScheduleStatus struct {
 	// +optional
 	NextScheduleTime *metav1.Time `json:"nextScheduleTime,omitempty"`
 
-	// lastSuccessfulTime is when a message of the schedule was last delivered to all recipients.
+	// lastSuccessfulTime is the time when a message of the schedule was last delivered to all recipients.
 	// +optional
 	LastSuccessfulTime *metav1.Time `json:"lastSuccessfulTime,omitempty"`
 
@@ -145,18 +145,19 @@ type TeamTalkScheduleStatus struct {
 	// +optional
 	Active int32 `json:"active"`
 
-	// handledUntil is the time up to which scheduled times are done: their messages were created, or were missed.
+	// handledUntil is the time up to which the operator has handled scheduled times: their messages were created or
+	// missed.
 	// +optional
 	HandledUntil *metav1.Time `json:"handledUntil,omitempty"`
 
-	// handledSchedule is the schedule and the time zone that handledUntil is about. After a change of them, scheduled
-	// times count from when the operator sees it.
+	// handledSchedule is the schedule and the time zone that handledUntil is about. After they change, scheduled times
+	// count from when the operator sees the change.
 	// +optional
 	// +kubebuilder:validation:MaxLength=321
 	HandledSchedule string `json:"handledSchedule,omitempty"`
 }
 
-// TeamTalkSchedule sends a message again and again, at the times of a cron schedule.
+// TeamTalkSchedule sends a message at the times of a cron schedule.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -199,7 +200,7 @@ type TeamTalkScheduleList struct {
 // Suspended reports whether spec.suspend is true.
 func (s *TeamTalkSchedule) Suspended() bool { return s.Spec.Suspend != nil && *s.Spec.Suspend }
 
-// Deadline returns how late a message is created at most; 0: there is no limit.
+// Deadline returns how late a message may be created. If it is 0, there is no limit.
 func (s *TeamTalkSchedule) Deadline() time.Duration {
 	if s.Spec.StartingDeadlineSeconds == nil {
 		return 0
@@ -207,8 +208,8 @@ func (s *TeamTalkSchedule) Deadline() time.Duration {
 	return time.Duration(min(*s.Spec.StartingDeadlineSeconds, maxSeconds)) * time.Second
 }
 
-// ScheduledMessage returns the message of a scheduled time, a whole minute. Name and idempotencyKey derive from it, so
-// that a message is neither created nor sent twice.
+// ScheduledMessage returns the message of a scheduled time, which is a whole minute. Its name and idempotencyKey derive
+// from the time, so that it is neither created nor sent twice.
 func (s *TeamTalkSchedule) ScheduledMessage(at time.Time) *TeamTalkMessage {
 	m := &TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{
 		Namespace: s.Namespace, Name: fmt.Sprintf("%s-%d", s.Name, at.Unix()/60),

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Normalized returns the same endpoint for all spellings of one: in lower case, without the dot at the end of a full
-// name, and with the usual form of an IP address and of the port. Two host names of one address stay different.
+// Normalized returns the canonical form of the endpoint: in lower case, without a trailing dot, and with the canonical
+// forms of IP address and port. Two host names of one address remain different.
 func (e Endpoint) Normalized() Endpoint {
 	host, port, err := net.SplitHostPort(string(e))
 	if err != nil {
@@ -44,7 +44,7 @@ func (r *RecipientRules) Permits(t RecipientType, id int64) bool {
 	return !r.Deny.Has(t, id) && (open || r.Allow.Has(t, id))
 }
 
-// MayAdopt reports whether a group of another creator may be managed.
+// MayAdopt reports whether the group may be managed even if another user created it.
 func (g *GroupsSpec) MayAdopt(id GroupID) bool {
 	return g.AdoptAny != nil && *g.AdoptAny || slices.Contains(g.Adoptable, id)
 }

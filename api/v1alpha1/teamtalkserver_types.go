@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// PreviousKeySuffix is appended to the AES key's name in the Secret. That entry is the previous AES
-	// key, which decrypts messages that were stored with it. Older ones have ".2", ".3" and so on after it.
+	// PreviousKeySuffix is the suffix of the previous AES key's name in the Secret. That key decrypts messages that were
+	// stored with it. Older keys have ".2", ".3" and so on after the suffix.
 	PreviousKeySuffix = ".previous"
-	// MaxPreviousKeys is how many previous keys are read, without a gap in their numbers.
+	// MaxPreviousKeys is the highest number of previous keys that are read. Their numbers must have no gap.
 	MaxPreviousKeys = 20
 )
 
@@ -34,21 +34,21 @@ type UserID int64
 // +kubebuilder:validation:Maximum=2147483647
 type GroupID int64
 
-// Verification is whether messages are read back from the store.
+// Verification tells whether messages are read back from the store.
 //
 // +kubebuilder:validation:Enum=Always;Never
 type Verification string
 
 // Verification modes.
 const (
-	// VerificationAlways reads each message back, because db_proxy answers with an id for some messages
-	// that it does not store.
+	// VerificationAlways reads each message back. db_proxy also answers with an id for some messages that it does not
+	// store.
 	VerificationAlways Verification = "Always"
 	// VerificationNever trusts the answer of db_proxy.
 	VerificationNever Verification = "Never"
 )
 
-// DeliveryTokenMode is whether texts carry a delivery token.
+// DeliveryTokenMode tells whether texts carry a delivery token.
 //
 // +kubebuilder:validation:Enum=Enabled;Disabled
 type DeliveryTokenMode string
@@ -62,7 +62,7 @@ const (
 	DeliveryTokenDisabled DeliveryTokenMode = "Disabled"
 )
 
-// FromNamespaces is which namespaces may use a server, as in the Gateway API.
+// FromNamespaces tells which namespaces may use a server, as in the Gateway API.
 //
 // +kubebuilder:validation:Enum=Same;All;Selector
 type FromNamespaces string
@@ -92,7 +92,7 @@ type TeamTalkServerSpec struct {
 	// +required
 	AESKeySecretRef SecretKeyRef `json:"aesKeySecretRef,omitzero"`
 
-	// senders are the users who may send messages.
+	// senders lists the users who may send messages.
 	// +required
 	Senders SendersSpec `json:"senders,omitzero"`
 
@@ -106,43 +106,43 @@ type TeamTalkServerSpec struct {
 	// +optional
 	Recipients *RecipientRules `json:"recipients,omitempty"`
 
-	// groups are the groups of other creators that may be managed through this server. If unset, there are none.
+	// groups lists groups of other creators that may be managed through this server. If unset, none may be managed.
 	// +optional
 	Groups GroupsSpec `json:"groups,omitzero"`
 
-	// rateLimit limits how fast messages are sent. If unset, there is no limit.
+	// rateLimit limits the rate of messages. If unset, there is no limit.
 	// +optional
 	RateLimit RateLimit `json:"rateLimit,omitzero"`
 
-	// verification is whether each message is read back from the store.
+	// verification tells whether each message is read back from the store.
 	// +optional
 	// +kubebuilder:default=Always
 	Verification Verification `json:"verification,omitempty"`
 
-	// deliveryToken is whether texts carry a token, by which the operator finds a message in the store.
+	// deliveryToken tells whether texts carry a token, by which the operator finds a message in the store.
 	// +optional
 	// +kubebuilder:default=Enabled
 	DeliveryToken DeliveryTokenMode `json:"deliveryToken,omitempty"`
 
-	// settleSeconds is how long db_proxy may still execute a request after its connection has ended.
+	// settleSeconds is the longest time for which db_proxy may still execute a request after its connection has ended.
 	// +optional
 	// +kubebuilder:default=5
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=300
 	SettleSeconds int32 `json:"settleSeconds,omitempty"`
 
-	// maxReplicaLagSeconds is the longest lag of the read replicas behind db_proxy.
+	// maxReplicaLagSeconds is the longest replication lag of the read replicas that db_proxy reads from.
 	// +optional
 	// +kubebuilder:default=5
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=300
 	MaxReplicaLagSeconds *int32 `json:"maxReplicaLagSeconds,omitempty"`
 
-	// idempotencyWindowSeconds is how far back the store is searched for an idempotencyKey, or for a message
-	// that its name and text identify, at least. A conversation is searched to its beginning, except
-	// that a search reads at most about 65,000 messages, 32 MiB, or what db_proxy returns in 5 seconds: about
-	// 8,000 messages of the longest texts, or 50 with audio. If that does not reach back to the window, the
-	// message fails with the reason OutcomeUnknown. What is older than both may be sent again.
+	// idempotencyWindowSeconds is the minimum time for which an idempotencyKey, or a name and text, identifies a message.
+	// The store is searched to the beginning of the conversation. A search ends after about 65,000 messages, 32 MiB or 5
+	// seconds: about 8,000 messages of the longest texts, or 50 with audio. If it ends before it has searched this window,
+	// the message fails with the reason OutcomeUnknown. A message that is older than the window and the search may be sent
+	// again.
 	// +optional
 	// +kubebuilder:default=2592000
 	// +kubebuilder:validation:Minimum=60
@@ -160,7 +160,7 @@ type RateLimit struct {
 	// +kubebuilder:validation:Maximum=100000
 	MessagesPerSecond int32 `json:"messagesPerSecond,omitempty"`
 
-	// burst is how many messages may be sent at once after a pause. 0 means messagesPerSecond.
+	// burst is the number of messages that may be sent at once after a pause. 0 means messagesPerSecond.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100000
@@ -171,7 +171,7 @@ type RateLimit struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.maxGroupInFlight <= self.maxInFlight",message="maxGroupInFlight must not exceed maxInFlight"
 type DBProxySpec struct {
-	// endpoints are host:port of db_proxy servers with the same database.
+	// endpoints lists host:port of db_proxy servers with the same database.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -185,18 +185,18 @@ type DBProxySpec struct {
 	// +kubebuilder:validation:Maximum=16
 	Connections int32 `json:"connections,omitempty"`
 
-	// maxInFlight limits the concurrent requests of this server to each db_proxy. The operator limits those of all
-	// TeamTalkServers together, with --db-proxy-max-in-flight.
+	// maxInFlight limits the concurrent requests of this server to each db_proxy. The operator's flag
+	// --db-proxy-max-in-flight limits those of all TeamTalkServers together.
 	// +optional
 	// +kubebuilder:default=64
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1024
 	MaxInFlight int32 `json:"maxInFlight,omitempty"`
 
-	// maxGroupInFlight limits the concurrent requests of this server about groups. The operator limits those of all
-	// TeamTalkServers together, with --db-proxy-max-group-in-flight. In a stock db_proxy, group messages that
-	// overlap can hang a thread until it is restarted, and 32 at once deadlock it. Raise it only for a
-	// db_proxy in which both are repaired.
+	// maxGroupInFlight limits the concurrent requests of this server about groups. The operator's flag
+	// --db-proxy-max-group-in-flight limits those of all TeamTalkServers together. In a stock db_proxy, concurrent group
+	// messages can block a thread until it is restarted, and 32 at once deadlock it. Raise the limit only for a db_proxy
+	// in which both are fixed.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
@@ -206,7 +206,7 @@ type DBProxySpec struct {
 
 // RouterSpec describes the routers.
 type RouterSpec struct {
-	// endpoints are host:port of routers. A message is announced through one of them.
+	// endpoints lists host:port of routers. A message is announced through one of them.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -237,7 +237,7 @@ type SendersSpec struct {
 	// +required
 	Default UserID `json:"default,omitempty"`
 
-	// allowed are the users that a message may name as senderID, in addition to the default.
+	// allowed lists the users that a message may name as senderID, in addition to the default.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
@@ -264,23 +264,21 @@ type RecipientRules struct {
 	// +optional
 	Deny RecipientIDs `json:"deny,omitzero"`
 
-	// allow lists the recipients that messages may have. If empty, all recipients are allowed that are not
-	// in deny.
+	// allow lists the recipients that messages may have. If empty, all recipients that are not in deny are allowed.
 	// +optional
 	Allow RecipientIDs `json:"allow,omitzero"`
 }
 
 // GroupsSpec lists groups of other creators that may be managed: TeamTalkGroups may adopt them. The operator and a
-// gateway in direct mode change them in the name of user 0, TeamTalk's system, which also is the creator of the groups
-// that http_msg_server made.
+// gateway in direct mode change them as user 0, TeamTalk's system user. Groups of http_msg_server have this creator.
 type GroupsSpec struct {
-	// adoptable are the ids of groups that may be managed, even if another user created them.
+	// adoptable lists the ids of groups that may be managed even if another user created them.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Adoptable []GroupID `json:"adoptable,omitempty"`
 
-	// adoptAny permits to manage all groups, as http_msg_server does. If unset, only those in adoptable are permitted.
+	// adoptAny permits managing all groups, as http_msg_server does. If unset, only those in adoptable may be managed.
 	// +optional
 	AdoptAny *bool `json:"adoptAny,omitempty"`
 }
@@ -291,20 +289,20 @@ type TeamTalkServerStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// managedBy is the Lease of the operator that sends messages through this server. An operator with another Lease
-	// sends nothing through it until that Lease is released, or has been absent or unchanged for 30 seconds.
+	// managedBy is the Lease of the operator that sends messages through this server. An operator with another Lease sends
+	// nothing through the server until this Lease is released, or has been absent or unchanged for 30 seconds.
 	// +optional
 	ManagedBy *ManagedBy `json:"managedBy,omitempty"`
 
-	// keysInUse are the AES keys that messages were encrypted with, the newest last, at most 20. A key is recorded
-	// before it is used. A row that no key decrypts may hide a message, unless it dates from a time for which this shows
-	// only keys that the Secret still holds.
+	// keysInUse lists the AES keys with which messages were encrypted: at most 20, the newest last. A key is recorded
+	// before it is used. A row that no key decrypts may be a message of the operator, unless the Secret still holds all
+	// keys of the row's time.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20
 	KeysInUse []KeyInUse `json:"keysInUse,omitempty"`
 
-	// conditions are Ready, KeyLoaded, DBProxyConnected and RouterConnected.
+	// conditions holds Ready, KeyLoaded, DBProxyConnected and RouterConnected.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -331,29 +329,29 @@ type ManagedBy struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	LeaseName string `json:"leaseName,omitempty"`
-	// holderIdentity is the process that has claimed the server, as the Lease names it.
+	// holderIdentity is the holderIdentity in the Lease of the process that has claimed the server.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	HolderIdentity string `json:"holderIdentity,omitempty"`
 }
 
-// MaxKeysInUse is how many keys status.keysInUse holds.
+// MaxKeysInUse is the highest number of keys in status.keysInUse.
 const MaxKeysInUse = 20
 
-// KeyInUse is an AES key, of which the API shows no more than where it is.
+// KeyInUse identifies an AES key by its place in a Secret. It does not contain the key.
 type KeyInUse struct {
-	// since is when the key was first used. It was used until the next entry's time.
+	// since is the time when the key was first used. It was used until the next entry's time.
 	// +required
 	Since metav1.Time `json:"since,omitzero"`
 	// secretUID is the UID of the Secret that held the key when it was last in use.
 	// +required
 	SecretUID types.UID `json:"secretUID,omitempty"`
-	// resourceVersion is that of the Secret.
+	// resourceVersion is the resourceVersion of the Secret when the key was last in use.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	ResourceVersion string `json:"resourceVersion,omitempty"`
-	// name is the key in data of the Secret under which this key is now, in the version that the newest entry shows. If
-	// empty, the Secret is not known to hold it.
+	// name is the key in data of the Secret that holds this AES key, in the version of the newest entry. If empty, the
+	// Secret may not hold it any more.
 	// +optional
 	// +kubebuilder:validation:MaxLength=300
 	Name string `json:"name,omitempty"`

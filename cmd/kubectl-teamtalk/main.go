@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command kubectl-teamtalk is a plugin of kubectl: it sends TeamTalk messages, and shows what became of them.
+// Command kubectl-teamtalk is a plugin of kubectl: it sends TeamTalk messages, and shows their delivery status.
 package main
 
 import (

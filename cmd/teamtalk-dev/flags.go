@@ -26,7 +26,7 @@ Usage: teamtalk-dev [flags]
 Flags:
 `
 
-// maxColleagues is more than the operator reads at once.
+// maxColleagues is larger than the number of users that the operator reads in one request.
 const maxColleagues = 300_000
 
 const faultUsage = `
@@ -68,9 +68,9 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	flags.StringVar(&o.InboxAddress, "inbox-address", devserver.DefaultInboxAddress,
 		"`host:port` of the inbox and its API")
 	flags.BoolVar(&o.AllowRemote, "allow-remote", false,
-		"allow addresses other than loopback. Anybody who reaches them can read and write everything")
+		"allow addresses other than loopback. All clients that can connect to them can read and write everything")
 	flags.StringVar(&o.Database, "database", "", "SQLite `file` of messages. If empty, they are in memory")
-	users := flags.Int("users", 0, "number of users to add to those of an empty database, such as 20000")
+	users := flags.Int("users", 0, "number of additional users in an empty database, such as 20000")
 	flags.BoolVar(&o.LaxSQL, "lax-sql", false, "truncate long texts, as MySQL does without strict mode")
 	keyFile := flags.String("aes-key-file", "", "`file` with the 32 bytes of the message key")
 	key := flags.String("aes-key", "",
@@ -78,7 +78,7 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	specs := flags.StringArray("fault", nil, "fault to inject, see below; may be repeated")
 	flags.Uint64Var(&o.FaultSeed, "fault-seed", 1, "seed for faults with a probability")
 	flags.DurationVar(&o.Latency, "latency", 0, "delay of every answer")
-	verbose := flags.BoolP("verbose", "v", false, "log connections and requests without an answer")
+	verbose := flags.BoolP("verbose", "v", false, "log connections, and requests without an answer")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -126,7 +126,7 @@ func aesKey(key, file string) ([]byte, error) {
 		return nil, fmt.Errorf("read the message key: %w", err)
 	}
 	if len(b) > 32 {
-		b = bytes.TrimRight(b, "\r\n") // editors end files with a newline
+		b = bytes.TrimRight(b, "\r\n") // editors append a newline
 	}
 	return b, nil
 }

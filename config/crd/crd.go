@@ -2,7 +2,7 @@
 
 // Package crd provides CustomResourceDefinitions, to check objects without a cluster.
 //
-// Receivers is the one of TeamTalkReceivers.
+// Receivers is the CustomResourceDefinition of TeamTalkReceivers.
 package crd
 
 import _ "embed" // for Receivers

@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestValid validates the CRDs as an API server does. CEL cannot see some fields, so a rule that is generated
-// from a marker may not compile.
+// TestValid validates the CRDs as an API server does. A rule from a marker may not compile, because CEL cannot read
+// some fields.
 func TestValid(t *testing.T) {
 	files, err := filepath.Glob("bases/*.yaml")
 	if err != nil || len(files) != 5 {

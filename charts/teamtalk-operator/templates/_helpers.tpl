@@ -7,7 +7,7 @@
 {{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end -}}
 
-{{/* The name of all objects, or what it begins with; short enough for what is added. */}}
+{{/* The name of all objects, or their prefix. It leaves room for suffixes. */}}
 {{- define "teamtalk-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -34,7 +34,7 @@ app.kubernetes.io/name: {{ include "teamtalk-operator.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{/* Not on pods: they must not be replaced because a label of the chart changes. */}}
+{{/* Labels of objects, but not of pods: pods must not be replaced because a label of the chart changes. */}}
 {{- define "teamtalk-operator.labels" -}}
 {{ include "teamtalk-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -50,7 +50,7 @@ spec:
 
 {{/* The alerts that metrics.prometheusRule has not disabled, with its changes. Takes a dict: rules, settings. */}}
 {{- define "teamtalk-operator.alerts" -}}
-{{- /* Those whose expression compares with one number that may be chosen: the first one. */}}
+{{- /* Alerts with a threshold: the first number that the expression compares with. */}}
 {{- $withThreshold := list "TeamTalkMessagesFailing" "TeamTalkOutcomeUnknown" "TeamTalkSilentDrops" "TeamTalkInDoubt"
   "TeamTalkNotRouted" "TeamTalkDeliverySlow" "TeamTalkScheduledTimesMissed" "TeamTalkScheduledTimesFailing"
   "TeamTalkUnread" "TeamTalkEscalationFailed"

@@ -17,7 +17,7 @@
 {{- end -}}
 
 {{/*
-What the pods of the operator and of the gateway share, up to their containers.
+The part of a pod template that the operator and the gateway share, up to the containers.
 Takes a dict: root, component, account, settings, initContainers.
 */}}
 {{- define "teamtalk-operator.pod" -}}
@@ -28,7 +28,7 @@ Takes a dict: root, component, account, settings, initContainers.
 {{- $hosts := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" -}}
 metadata:
   labels:
-    {{- /* The selector's last: they win. */}}
+    {{- /* The selector's labels are last, so they take precedence. */}}
     {{- mergeOverwrite (dict) (default dict $values.commonLabels) (default dict $settings.podLabels) $selector | toYaml | nindent 4 }}
   annotations:
     {{- mergeOverwrite (dict "kubectl.kubernetes.io/default-container" .component) (default dict $settings.podAnnotations) | toYaml | nindent 4 }}
@@ -62,7 +62,7 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* The probes of a container, and what it may not do. Takes the component's settings. */}}
+{{/* The probes and the security context of a container. Takes the component's settings. */}}
 {{- define "teamtalk-operator.container" -}}
 {{- with .startupProbe }}
 startupProbe:
@@ -86,7 +86,7 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{/* What the gateway is told wherever it runs. Takes a dict: root, prefix of the flags. */}}
+{{/* The gateway's flags, in its own pods and in the operator's. Takes a dict: root, prefix of the flags. */}}
 {{- define "teamtalk-operator.gatewayArgs" -}}
 {{- $gateway := .root.Values.gateway -}}
 {{- $prefix := .prefix -}}
@@ -103,7 +103,7 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{/* Where metrics are served, by the operator as by the gateway. */}}
+{{/* The flags for metrics, of the operator and of the gateway. */}}
 {{- define "teamtalk-operator.metricsArgs" -}}
 {{- if .Values.metrics.enabled -}}
 - --metrics-bind-address=:8443
