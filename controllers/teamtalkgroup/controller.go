@@ -33,21 +33,22 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
 const (
-	// maxConcurrentReconciles bounds the groups that are changed at the same time. Requests about groups wait for each
-	// other, and those of a db_proxy that hangs must not hold back all others.
+	// maxConcurrentReconciles limits the groups that are changed concurrently. Requests about groups are serialized per
+	// db_proxy, and a db_proxy that hangs must not block the groups of others.
 	maxConcurrentReconciles = 16
 	// driftInterval is how often the members of a group are compared with the declared ones. refusedInterval is how often
-	// a group that was refused is tried again, if nothing wakes it.
+	// a refused group is retried without an event.
 	driftInterval, refusedInterval = 5 * time.Minute, 10 * time.Minute
-	// announceInterval is how often routers are tried while none takes an announcement.
+	// announceInterval is how often an announcement is retried that no router has accepted.
 	announceInterval = 10 * time.Second
-	// cacheLag is how long the cache takes at most to show the change behind a conflict.
+	// cacheLag is the longest time until the cache shows the change that caused a conflict.
 	cacheLag = 200 * time.Millisecond
-	// notifyDelay bounds how often a router's notifies have a group read: a router relays what anybody sends.
+	// notifyDelay limits how often notifies of a router cause a read of a group. A router relays notifies of
+	// unauthenticated senders.
 	notifyDelay = time.Second
 )
 
-// Session is the connected TeamTalk of a server.
+// Session is a session of a TeamTalkServer.
 type Session interface {
 	chatgroup.TeamTalk
 	// WaitReady returns nil once db_proxy is connected and a key is loaded, or an error when ctx is done.
@@ -64,9 +65,9 @@ type Claims interface {
 // Reconciler reconciles TeamTalkGroups.
 type Reconciler struct {
 	Client client.Client
-	// Session returns the session of a server, if there is one.
+	// Session returns the session of a server. It returns false if there is none.
 	Session func(server types.NamespacedName) (Session, bool)
-	// Engine sends the messages that wait for changes, and drains.
+	// Engine sends the messages about changes of members. It is drained at a shutdown.
 	Engine *delivery.Engine
 	// Term waits for the term of this process.
 	Term     func(ctx context.Context) (leadership.Term, error)
@@ -75,12 +76,12 @@ type Reconciler struct {
 	// Wake enqueues a group that another peer of a router has changed.
 	Wake apiwatch.Trigger
 
-	// memories are what is not in the status of a group, as *memory by name.
+	// memories hold the in-memory state of groups, as *memory by name.
 	memories sync.Map
 	// locked are the resources that manage a group at the moment, by sharedGroup. versions are those of the statuses that
 	// this process has written, by UID.
 	locked, versions sync.Map
-	// managed are the resources, by managedGroup, whose groups routers' notifies may be about.
+	// managed holds the resources by managedGroup, to find the resource that a router's notify is about.
 	managed sync.Map
 }
 
@@ -90,23 +91,24 @@ type managedGroup struct {
 	id     uint32
 }
 
-// memory is what this process knows of a group beside its status.
+// memory is the state of a group that is not in its status.
 type memory struct {
 	uid types.UID
-	// attemptEnded is when the last attempt to create the group has ended, and its connection, if it was not answered.
+	// attemptEnded is when the last attempt to create the group ended. If it was not answered, it is when its connection
+	// ended.
 	attemptEnded time.Time
-	// absent is what TeamTalk did not show, and absentSince since when.
+	// absent names the item that TeamTalk did not show, since absentSince.
 	absent      string
 	absentSince time.Time
-	// tries counts the passes since the last that ended well.
+	// tries counts the passes since the last success.
 	tries int
-	// announcements are those that no router has taken.
+	// announcements holds those that no router has accepted yet.
 	announcements []announcement
 	// namesOf is the generation whose names were looked up last.
 	namesOf int64
-	// changing is the generation for which members are being changed; 0: none are.
+	// changing is the generation for which members are being changed, or 0.
 	changing int64
-	// changed: this process has changed the group.
+	// changed is true if this process has changed the group.
 	changed bool
 	managed managedGroup
 }
@@ -140,7 +142,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if !g.DeletionTimestamp.IsZero() {
-		return reconcile.Result{}, nil // the group stays
+		return reconcile.Result{}, nil // the group remains
 	}
 	term, err := r.Term(ctx)
 	if err != nil {
@@ -149,7 +151,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	// A drain waits for the requests and the status of this pass.
 	end, ok := r.Engine.TrackReconcile(g.UID)
 	if !ok {
-		return reconcile.Result{}, nil // the next leader's
+		return reconcile.Result{}, nil // the next leader reconciles it
 	}
 	defer end()
 	s := newScope(g, r.memoryOf(g), time.Now())
@@ -166,7 +168,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return result, client.IgnoreNotFound(err)
 }
 
-// memoryOf returns the memory of a group. That of another resource of its name is dropped.
+// memoryOf returns the memory of a group. It drops the memory of another resource with the same name.
 func (r *Reconciler) memoryOf(g *v1alpha1.TeamTalkGroup) *memory {
 	key := client.ObjectKeyFromObject(g)
 	if known, ok := r.memories.Load(key); ok && known.(*memory).uid == g.UID {
@@ -178,7 +180,7 @@ func (r *Reconciler) memoryOf(g *v1alpha1.TeamTalkGroup) *memory {
 	return m
 }
 
-// forget drops what is kept for a resource that is gone.
+// forget drops the state of a deleted resource.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.Engine.ForgetNames(nameRequester(key))
 	if known, ok := r.memories.LoadAndDelete(key); ok {
@@ -189,7 +191,7 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	}
 }
 
-// runPhases returns the outcome of the first phase that does not go on to the next.
+// runPhases runs the phases in order until one does not return actionContinue, and returns its outcome.
 func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	for _, phase := range []phase{
 		check(r.requireClaim),

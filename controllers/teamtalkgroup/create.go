@@ -18,7 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// create creates the group, unless it exists. Its id is recorded at once.
+// create creates the group if it does not exist, and records its id immediately.
 func (r *Reconciler) create(ctx context.Context, s *scope) (outcome, error) {
 	if s.group.ChatGroup() != 0 {
 		return proceed, nil
@@ -44,11 +44,11 @@ func (r *Reconciler) create(ctx context.Context, s *scope) (outcome, error) {
 		return s.retry(v1alpha1.ReasonNoAnswer, "not created yet, as it may exist: "+found.Doubt), nil
 	case attempt != nil && attempt.ServerUID != string(s.server.UID):
 		return refuse(v1alpha1.ReasonOutcomeUnknown, fmt.Sprintf("an attempt to create the group through an earlier "+
-			"TeamTalkServer %q was not answered: look for the group in the TeamTalk of that, and create another "+
+			"TeamTalkServer %q was not answered: look for the group there, and create another "+
 			"TeamTalkGroup, which adopts the group or creates one", s.server.Name)), nil
 	case found.At.Before(provable):
 		return retryAfter(time.Until(provable), v1alpha1.ReasonNoAnswer,
-			"an attempt to create the group was not answered: the operator looks for it before it tries again"), nil
+			"an attempt to create the group was not answered: the operator searches for it before it retries"), nil
 	}
 	members := s.wanted()
 	if out, err := s.requireUsers(ctx, members); err != nil || out.action != actionContinue {
@@ -60,8 +60,8 @@ func (r *Reconciler) create(ctx context.Context, s *scope) (outcome, error) {
 	return r.attempt(ctx, s, members)
 }
 
-// knownGroup returns the newest group that a resource of the server is known to have created: it has the sender as a
-// member. Adopted ones may be temporary, which TeamTalk does not list.
+// knownGroup returns the newest group that a resource of the server has created. The sender is a member of it. Adopted
+// groups do not count: they may be temporary, and TeamTalk does not list temporary groups.
 func (r *Reconciler) knownGroup(ctx context.Context, s *scope) (uint32, error) {
 	list := &v1alpha1.TeamTalkGroupList{}
 	server := client.ObjectKeyFromObject(s.server).String()
@@ -88,7 +88,7 @@ func (r *Reconciler) attempt(ctx context.Context, s *scope, members []uint32) (o
 	}
 	first := members[:min(len(members), chatgroup.MaxChanged)]
 	if !slices.Contains(first, s.talk.User) {
-		first = append([]uint32{s.talk.User}, first[1:]...) // by its membership the group is found again
+		first = append([]uint32{s.talk.User}, first[1:]...) // the sender is a member, so that the group can be found
 	}
 	id, err := s.talk.Create(ctx, dbproxy.NewGroup{
 		By: s.talk.User, Name: s.group.Spec.DisplayName, Avatar: s.group.Avatar(), Members: first,
@@ -109,10 +109,10 @@ func (r *Reconciler) attempt(ctx context.Context, s *scope, members []uint32) (o
 		return s.unanswered(err), nil
 	}
 	return retryAfter(s.settled(), v1alpha1.ReasonNoAnswer,
-		"an attempt to create the group was not answered: the operator looks for it before it tries again"), nil
+		"an attempt to create the group was not answered: the operator searches for it before it retries"), nil
 }
 
-// requireUsers refuses members who do not exist, or have left. db_proxy would add them.
+// requireUsers refuses members who do not exist, or have left TeamTalk. db_proxy would add them.
 func (s *scope) requireUsers(ctx context.Context, ids []uint32) (outcome, error) {
 	if len(ids) == 0 {
 		return proceed, nil
@@ -131,7 +131,7 @@ func (s *scope) requireUsers(ctx context.Context, ids []uint32) (outcome, error)
 	return retryAfter(s.settled(), v1alpha1.ReasonNoAnswer, "the operator looks again for "+who), nil
 }
 
-// listUsers lists ids. A message has room for ten.
+// listUsers lists up to ten ids, to limit the length of the message.
 func listUsers(ids []uint32) string {
 	const most = 10
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ids[:min(len(ids), most)]), " ", ", "), "[]")

@@ -19,16 +19,16 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// lockedInterval is how often a group is tried again that another resource is managing.
+// lockedInterval is the retry interval while another resource is reconciling the same group.
 const lockedInterval = time.Second
 
-// sharedGroup is a group of the servers of a namespace, which may be one TeamTalk.
+// sharedGroup identifies a group among the servers of a namespace, which may be one TeamTalk installation.
 type sharedGroup struct {
 	namespace string
 	id        v1alpha1.GroupID
 }
 
-// lockGroup keeps other resources from managing the group until the end of the pass, if none does.
+// lockGroup acquires the lock of the group until the end of the pass. No other resource manages the group meanwhile.
 func (r *Reconciler) lockGroup(s *scope) bool {
 	if s.unlock != nil {
 		return true
@@ -41,9 +41,9 @@ func (r *Reconciler) lockGroup(s *scope) bool {
 	return true
 }
 
-// requireOneManager refuses a group that another resource manages. Of those that want a group, the first that may
-// manage it does. Passes for a group do not overlap, and each decides by what is known after the one before it: two
-// resources never manage one group at the same time.
+// requireOneManager refuses a group that another resource manages. Of the resources that declare one group, the first
+// that may manage it does. Passes for a group do not overlap, and each sees the results of the pass before. So two
+// resources never manage one group concurrently.
 func (r *Reconciler) requireOneManager(ctx context.Context, s *scope) (outcome, error) {
 	id := s.group.ChatGroup()
 	if id == 0 {
@@ -80,7 +80,7 @@ func (r *Reconciler) requireOneManager(ctx context.Context, s *scope) (outcome, 
 	return proceed, nil
 }
 
-// isCurrent reports whether what the phases before have seen has not changed until the lock was acquired.
+// isCurrent reports whether the resource has not changed between its read and the acquisition of the lock.
 func (r *Reconciler) isCurrent(ctx context.Context, s *scope) (bool, error) {
 	own := &v1alpha1.TeamTalkGroup{}
 	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.group), own); err != nil {
@@ -91,8 +91,8 @@ func (r *Reconciler) isCurrent(ctx context.Context, s *scope) (bool, error) {
 		server.UID == s.server.UID && server.Generation == s.server.Generation, err
 }
 
-// precedes reports whether a resource manages the group that two of them want: the one that has created it, or else the
-// older one.
+// precedes reports whether the first of two resources that declare one group manages it: the one that created it, or
+// else the older one.
 func precedes(a, b *v1alpha1.TeamTalkGroup) bool {
 	switch {
 	case a.Adopts() != b.Adopts():
@@ -119,14 +119,14 @@ func (r *Reconciler) mayManage(ctx context.Context, g *v1alpha1.TeamTalkGroup) (
 	return server, nil
 }
 
-// isRefused reports whether the status refuses what a resource declares. That the group is not adoptable does not
-// count: it may say that another resource manages it, and mayManage knows the rest.
+// isRefused reports whether the status refuses the spec of a resource. The reason GroupNotAdoptable does not count: it
+// may mean that another resource manages the group, and mayManage checks the other cases.
 func isRefused(g *v1alpha1.TeamTalkGroup) bool {
 	c := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionStalled)
 	return c != nil && c.ObservedGeneration == g.Generation && c.Reason != v1alpha1.ReasonGroupNotAdoptable
 }
 
-// isBehind reports whether this process has written a later status of a resource than the one at hand.
+// isBehind reports whether this process has written a newer status of the resource than the one passed.
 func (r *Reconciler) isBehind(g *v1alpha1.TeamTalkGroup) bool {
 	version, ok := r.versions.Load(g.UID)
 	if !ok {
@@ -136,15 +136,15 @@ func (r *Reconciler) isBehind(g *v1alpha1.TeamTalkGroup) bool {
 	return err == nil && order < 0
 }
 
-// isSameStore reports whether two servers are one TeamTalk: they are one server, or are of one namespace and have a
-// common address. Servers of other tenants must not keep a group from its manager.
+// isSameStore reports whether two servers are one TeamTalk installation: they are the same resource, or are in one
+// namespace and have a common address. Servers of other tenants must not block the manager of a group.
 func isSameStore(a, b *v1alpha1.TeamTalkServer) bool {
 	addresses := connection.AddressesOf(b)
 	isShared := func(address string) bool { return slices.Contains(addresses, address) }
 	return a.UID == b.UID || a.Namespace == b.Namespace && slices.ContainsFunc(connection.AddressesOf(a), isShared)
 }
 
-// withRivals returns resources, and those that want the groups of these.
+// withRivals returns the resources, and all others that declare the same groups.
 func (r *Reconciler) withRivals(ctx context.Context, groups []v1alpha1.TeamTalkGroup) (keys []types.NamespacedName) {
 	ids := map[v1alpha1.GroupID]bool{0: true}
 	for i := range groups {

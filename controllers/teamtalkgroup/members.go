@@ -16,13 +16,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// announcement is a change that no router has taken yet, or that may have been made.
+// announcement is a change that no router has accepted yet, or whose request was not answered.
 type announcement struct {
 	change dbproxy.MemberChange
 	since  time.Time
 }
 
-// maxAnnouncements bounds those that are kept for a group.
+// maxAnnouncements limits the announcements in memory for a group.
 const maxAnnouncements = 50
 
 // changeMembers brings the group to the declared members, and announces each change.
@@ -65,7 +65,8 @@ func (r *Reconciler) changeMembers(ctx context.Context, s *scope) (outcome, erro
 // systemUser is TeamTalk's user that may change every group.
 const systemUser = 0
 
-// actingUser returns who db_proxy lets change the group: its creator, or the system if it was adopted.
+// actingUser returns the user that db_proxy allows to change the group: its creator, or the system user if it was
+// adopted.
 func (s *scope) actingUser() uint32 {
 	if s.group.Adopts() && s.chat.Creator != s.talk.User {
 		return systemUser
@@ -73,7 +74,7 @@ func (s *scope) actingUser() uint32 {
 	return s.chat.Creator
 }
 
-// change makes one change, and announces it.
+// change requests one change, and announces it.
 func (s *scope) change(ctx context.Context, change dbproxy.MemberChange) outcome {
 	after, err := s.talk.Change(ctx, change)
 	if !errors.Is(err, dbproxy.ErrNotSent) {
@@ -91,13 +92,13 @@ func (s *scope) change(ctx context.Context, change dbproxy.MemberChange) outcome
 	case errors.Is(err, dbproxy.ErrNotSent):
 		return s.unanswered(err)
 	}
-	// It may have been made, and may still be. The group is read when that has ended.
+	// The change may have been executed, or may still be. The group is read after the settle time.
 	s.keep(change)
 	return retryAfter(s.settled(), v1alpha1.ReasonNoAnswer,
-		fmt.Sprintf("a change of group %d was not answered; the operator looks at the group again", s.chat.ID))
+		fmt.Sprintf("a change of group %d was not answered; the operator reads the group again", s.chat.ID))
 }
 
-// announce notifies the clients of the members. What no router takes is announced at a later pass.
+// announce notifies the clients of the members. If no router accepts the announcement, a later pass retries it.
 func (s *scope) announce(ctx context.Context, change dbproxy.MemberChange, m dbproxy.Membership) {
 	if s.talk.Announce(ctx, change, m) != nil {
 		s.keep(change)
@@ -110,8 +111,8 @@ func (s *scope) keep(change dbproxy.MemberChange) {
 	}
 }
 
-// announceEarlier announces what was not announced: changes that the group shows, and those of an earlier process, of
-// which the status shows only that there were some.
+// announceEarlier announces changes that were not announced yet, once the group shows them. For changes of an earlier
+// process, the status shows only that there were some.
 func (s *scope) announceEarlier(ctx context.Context) {
 	kept := s.memory.announcements
 	s.memory.announcements = nil

@@ -15,8 +15,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// resolveNames finds the ids of the members that are listed by name. The status shows them before the group is created
-// or changed, and they are not looked up again: somebody else may have the name later. As long as a name has no id,
+// resolveNames finds the ids of the members that are listed by name. They are recorded in the status before the group
+// is created or changed, and are not looked up again: another user may have the name later. While a name has no id,
 // nothing is changed.
 func (r *Reconciler) resolveNames(s *scope) outcome {
 	key, g := client.ObjectKeyFromObject(s.group), s.group
@@ -45,7 +45,7 @@ func (r *Reconciler) resolveNames(s *scope) outcome {
 	case answer.Waiting != nil:
 		return waitFor(answer.Waiting.Reason, answer.Waiting.Message)
 	case answer.Results == nil:
-		return leave(driftInterval) // TeamTalk is being asked
+		return leave(driftInterval) // a lookup is in progress
 	}
 	if out := s.applyNames(names, answer.Results); out.action != actionContinue {
 		return out
@@ -57,7 +57,7 @@ func nameRequester(key types.NamespacedName) delivery.NameRequester {
 	return delivery.NameRequester{Kind: "TeamTalkGroup", NamespacedName: key}
 }
 
-// applyNames takes over the ids that were found. The first name without one decides what becomes of the group.
+// applyNames copies the ids that were found to the status. The first name without an id determines the outcome.
 func (s *scope) applyNames(names []string, results []delivery.NameResult) outcome {
 	status := &s.group.Status
 	var refused, open []v1alpha1.Cause
@@ -86,7 +86,7 @@ func (s *scope) applyNames(names []string, results []delivery.NameResult) outcom
 	return waitFor(v1alpha1.ReasonNoAnswer, "the operator looks again for names: "+open[0].Message)
 }
 
-// isRefused reports whether the status refuses what is declared for a reason.
+// isRefused reports whether the status refuses the spec with the reason.
 func (s *scope) isRefused(reason string) bool {
 	c := meta.FindStatusCondition(s.written.Status.Conditions, v1alpha1.ConditionStalled)
 	return c != nil && c.Reason == reason && c.ObservedGeneration == s.group.Generation

@@ -19,8 +19,8 @@ import (
 // unclaimedGrace is how long the operator that manages a server has to record a group.
 const unclaimedGrace = 30 * time.Second
 
-// requireClaim stops a group whose server this process may not use, or not yet. What another operator has recorded is
-// left alone.
+// requireClaim stops the pass if this process may not use the server, or not yet. The status of another operator is not
+// overwritten.
 func (r *Reconciler) requireClaim(s *scope) outcome {
 	server := s.group.ServerKey()
 	if s.claimed {
@@ -30,7 +30,7 @@ func (r *Reconciler) requireClaim(s *scope) outcome {
 	unclaimed := unclaimedGrace - s.now.Sub(s.group.CreationTimestamp.Time)
 	switch {
 	case refused == nil:
-		return proceed // resolveServer finds out whether the server exists
+		return proceed // resolveServer reports whether the server exists
 	case len(s.group.Status.Conditions) > 0:
 		return leave(0)
 	case unclaimed > 0:
@@ -42,7 +42,7 @@ func (r *Reconciler) requireClaim(s *scope) outcome {
 	return waitFor(refused.Reason, refused.Message)
 }
 
-// resolveServer finds the server and whether the group's namespace may use it.
+// resolveServer reads the server and checks that the group's namespace may use it.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, error) {
 	server, err := tenancy.FindServer(ctx, r.Client, s.group.ServerKey(), s.group.Namespace)
 	if missing, ok := errors.AsType[*tenancy.NotFoundError](err); ok {
@@ -83,14 +83,14 @@ func notAdoptable(s *scope, format string, args ...any) outcome {
 		fmt.Sprintf("group %d ", s.group.ChatGroup())+fmt.Sprintf(format, args...))
 }
 
-// canceled is for calls that must not block.
+// canceled is a context for calls that must not block.
 var canceled = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// requireConnection waits for db_proxy. The server's status shows when it is connected, which wakes the group.
+// requireConnection waits for db_proxy. The event of the server's status wakes the group.
 func (r *Reconciler) requireConnection(_ context.Context, s *scope) (outcome, error) {
 	session, ok := r.Session(client.ObjectKeyFromObject(s.server))
 	if isReady := ok && session.WaitReady(canceled) == nil; !isReady {
@@ -126,7 +126,8 @@ func (r *Reconciler) readGroup(ctx context.Context, s *scope) (outcome, error) {
 		return refuse(v1alpha1.ReasonGroupNotFound, fmt.Sprintf("group %d is not the one that was created: "+
 			"its avatar does not have the mark of this resource", id)), nil
 	case len(chat.Members) == 0:
-		// A change would fill the cache with what it changes, and others would be missing in it for good.
+		// A change would fill the cache with only the changed members. The others would be missing until the cache is
+		// flushed.
 		return s.retry(v1alpha1.ReasonNoAnswer, fmt.Sprintf("TeamTalk shows group %d without members: its cache was "+
 			"flushed, and the next message to the group fills it", id)), nil
 	}
@@ -137,7 +138,7 @@ func (r *Reconciler) readGroup(ctx context.Context, s *scope) (outcome, error) {
 	return proceed, nil
 }
 
-// unanswered is the outcome of a read that failed.
+// unanswered is the outcome of a failed read.
 func (s *scope) unanswered(err error) outcome {
 	switch {
 	case errors.Is(err, chatgroup.ErrUserMissing):
@@ -145,9 +146,9 @@ func (s *scope) unanswered(err error) outcome {
 			"user %d, the default sender of TeamTalkServer %q, does not exist in TeamTalk", s.talk.User, s.server.Name))
 	case errors.Is(err, dbproxy.ErrNotSent):
 		return s.retry(v1alpha1.ReasonServerNotReady,
-			fmt.Sprintf("TeamTalkServer %q could not be asked in time", s.server.Name))
+			fmt.Sprintf("TeamTalkServer %q could not be queried in time", s.server.Name))
 	case errors.Is(err, chatgroup.ErrOutage):
 		return s.retry(v1alpha1.ReasonNoAnswer, err.Error())
 	}
-	return s.retry(v1alpha1.ReasonNoAnswer, "db_proxy does not answer; the operator asks again")
+	return s.retry(v1alpha1.ReasonNoAnswer, "db_proxy does not answer; the operator retries")
 }

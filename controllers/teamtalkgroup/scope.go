@@ -15,13 +15,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-// scope is what the phases of one reconciliation share.
+// scope is the state that the phases of one reconciliation share.
 type scope struct {
-	// group is a copy whose status the phases change. written is the resource as the API server has it.
+	// group is a copy whose status the phases change. written is the resource in the API server.
 	group, written *v1alpha1.TeamTalkGroup
 	memory         *memory
 	now            time.Time
-	// term is that of the server's claim. claimed: this process may use the server.
+	// term is the term of the server's claim. claimed is true if this process may use the server.
 	term    leadership.Term
 	claimed bool
 	// server is set by resolveServer, talk by requireConnection.
@@ -29,11 +29,11 @@ type scope struct {
 	talk   *chatgroup.Client
 	// unlock ends the pass for other resources that want the group. Set by requireOneManager.
 	unlock func()
-	// chat is the group in TeamTalk, as it is known. Set by readGroup.
+	// chat is the group in TeamTalk. Set by readGroup.
 	chat *chatgroup.Group
 }
 
-// release lets other resources that want the group go on.
+// release releases the lock of the group.
 func (s *scope) release() {
 	if s.unlock != nil {
 		s.unlock()
@@ -44,16 +44,18 @@ func newScope(g *v1alpha1.TeamTalkGroup, m *memory, now time.Time) *scope {
 	return &scope{group: g.DeepCopy(), written: g, memory: m, now: now}
 }
 
-// wanted returns the members that the group is to have at least.
+// wanted returns the members that the group must have.
 func (s *scope) wanted() []uint32 { return s.group.Users(s.server.Spec.Senders.Default) }
 
-// settled is how long a request may still be executed after its connection has ended, and not be shown.
+// settled returns the longest time for which a request may still be executed, or hidden by replication lag, after its
+// connection has ended.
 func (s *scope) settled() time.Duration {
 	p := delivery.PolicyOf(s.server, 0)
 	return p.Settle + p.ReplicaLag
 }
 
-// provableAt returns from when a search can prove that no attempt has created the group; zero: there was none.
+// provableAt returns the time from which a search can prove that no attempt has created the group. It is zero if there
+// was no attempt.
 func (s *scope) provableAt() time.Time {
 	switch {
 	case s.group.Status.CreateAttempt == nil:
@@ -64,7 +66,7 @@ func (s *scope) provableAt() time.Time {
 	return s.memory.attemptEnded.Add(s.settled())
 }
 
-// isAbsent reports whether something is missing for so long that no lag explains it. It forgets what else was missing.
+// isAbsent reports whether the item has been missing for longer than any replication lag. It tracks one item at a time.
 func (s *scope) isAbsent(what string) bool {
 	m := s.memory
 	if m.absent != what {
@@ -82,16 +84,16 @@ func (s *scope) setMembers(members []uint32) { s.group.Status.Members = new(int3
 // phase is one step of a reconciliation.
 type phase func(context.Context, *scope) (outcome, error)
 
-// check makes a phase of a decision that needs no I/O.
+// check returns a phase for a decision without I/O.
 func check(decide func(*scope) outcome) phase {
 	return func(_ context.Context, s *scope) (outcome, error) { return decide(s), nil }
 }
 
-// outcome is what follows a phase.
+// outcome is the result of a phase.
 type outcome struct {
 	action action
 	cause  v1alpha1.Cause
-	// after is when the group is reconciled again at the latest.
+	// after is the longest time until the group is reconciled again.
 	after time.Duration
 }
 
@@ -100,19 +102,19 @@ type action int
 const (
 	// actionContinue runs the next phase.
 	actionContinue action = iota
-	// actionReady: the group is as declared.
+	// actionReady records that the group is as declared.
 	actionReady
-	// actionWait: it is in progress, or waits for something else.
+	// actionWait records that a change is in progress, or that the group waits.
 	actionWait
-	// actionRefuse: nothing but an edit, of this resource or elsewhere, helps.
+	// actionRefuse records that an edit is needed, of this resource or another one.
 	actionRefuse
-	// actionLeave does not write the status.
+	// actionLeave leaves the status unchanged.
 	actionLeave
 )
 
 var proceed = outcome{}
 
-// ready is the outcome of a group that is as declared.
+// ready is the outcome for a group that is as declared.
 func (s *scope) ready() outcome {
 	o := outcome{action: actionReady, after: driftInterval}
 	if len(s.memory.announcements) > 0 {
@@ -121,12 +123,12 @@ func (s *scope) ready() outcome {
 	return o
 }
 
-// waitFor records what the group waits for. A watch wakes it.
+// waitFor records the cause for which the group waits. A watch wakes it.
 func waitFor(reason, message string) outcome {
 	return outcome{action: actionWait, cause: v1alpha1.Cause{Reason: reason, Message: message}, after: driftInterval}
 }
 
-// retry is waitFor of what no watch shows.
+// retry records the cause and retries with backoff, because no watch shows the end of the cause.
 func (s *scope) retry(reason, message string) outcome {
 	const least, most = time.Second, time.Minute
 	delay := min(most, least<<min(s.memory.tries, 10))
@@ -136,19 +138,19 @@ func (s *scope) retry(reason, message string) outcome {
 	return o
 }
 
-// retryAfter is waitFor of what is looked at again after a time.
+// retryAfter records the cause and retries after a time.
 func retryAfter(after time.Duration, reason, message string) outcome {
 	o := waitFor(reason, message)
 	o.after = max(after, time.Millisecond)
 	return o
 }
 
-// refuse records what a user has to fix.
+// refuse records a cause that a user must fix.
 func refuse(reason, message string) outcome {
 	return outcome{action: actionRefuse, cause: v1alpha1.Cause{Reason: reason, Message: message}, after: refusedInterval}
 }
 
-// leave looks again after a time; 0: a watch wakes the group.
+// leave reconciles the group again after a time. If it is 0, a watch wakes the group.
 func leave(after time.Duration) outcome { return outcome{action: actionLeave, after: after} }
 
 // attemptNow returns an attempt for the status.

@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// record writes what a pass has come to.
+// record writes the outcome of a pass to the status.
 func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconcile.Result, error) {
 	result := reconcile.Result{RequeueAfter: out.after}
 	switch out.action {
@@ -42,7 +42,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	return result, nil
 }
 
-// write writes the status, if it has changed, against the version that the phases have seen.
+// write writes the status if it has changed, with the resourceVersion that the phases have read.
 func (r *Reconciler) write(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(s.written.Status, s.group.Status) {
 		return nil
@@ -75,7 +75,7 @@ func isChanging(g *v1alpha1.TeamTalkGroup) bool {
 	return c != nil && c.Reason == v1alpha1.ReasonChanging
 }
 
-// setConditions sets Ready, and one of Reconciling and Stalled; "": neither.
+// setConditions sets Ready, and Reconciling or Stalled. If the type is empty, neither is set.
 func setConditions(g *v1alpha1.TeamTalkGroup, ready metav1.ConditionStatus, cause v1alpha1.Cause, present string) {
 	g.Status.ObservedGeneration = g.Generation
 	set := func(name string, status metav1.ConditionStatus) {

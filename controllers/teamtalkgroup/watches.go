@@ -21,7 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// groupIndex finds the resources that manage, or are to adopt, a group. serverIndex finds those of a server.
+// groupIndex indexes the resources by the group that they manage or are to adopt. serverIndex indexes them by server.
 const groupIndex, serverIndex = "status.groupID", "spec.serverRef"
 
 func indexByGroup(o client.Object) []string {
@@ -40,8 +40,8 @@ func indexByServer(o client.Object) []string {
 	return nil
 }
 
-// eventHandler enqueues groups whose spec has changed, and those that want the same group. From the moment at which it
-// sees an edit, messages wait.
+// eventHandler enqueues groups whose spec has changed, and those that declare the same group. Messages to a group wait
+// from the event of an edit on.
 type eventHandler struct{ r *Reconciler }
 
 var _ handler.EventHandler = eventHandler{}
@@ -74,7 +74,7 @@ func (h eventHandler) Delete(ctx context.Context, e event.DeleteEvent, w workQue
 func (eventHandler) Generic(context.Context, event.GenericEvent, workQueue) {}
 
 func (h eventHandler) changed(ctx context.Context, o client.Object, w workQueue) {
-	// Only the resource that manages a group may hold messages to it back: the status says that it does.
+	// Only the resource that manages a group, according to its status, may delay messages to it.
 	if g, ok := o.(*v1alpha1.TeamTalkGroup); ok && g.Status.GroupID != nil && g.Status.ObservedGeneration != g.Generation {
 		h.r.Engine.Groups.Begin(g.UID, g.ServerKey(), uint32(*g.Status.GroupID))
 	}
@@ -89,7 +89,7 @@ func (h eventHandler) enqueue(ctx context.Context, o client.Object, w workQueue)
 	}
 }
 
-// serverMatters passes the events of a server after which its groups may go on.
+// serverMatters selects events of a server that may unblock its groups.
 var serverMatters = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
@@ -126,14 +126,14 @@ func (r *Reconciler) list(ctx context.Context, opts ...client.ListOption) []v1al
 	return list.Items
 }
 
-// Changed has a group read after a router has relayed that its members were changed. It does not block.
+// Changed reads a group again after a router has relayed a change of its members. It does not block.
 func (r *Reconciler) Changed(server types.NamespacedName, group uint32) {
 	if key, ok := r.managed.Load(managedGroup{server, group}); ok {
 		r.Wake.WakeWith(priorityqueue.AddOpts{After: notifyDelay}, key.(types.NamespacedName))
 	}
 }
 
-// manage has routers' notifies about the group of a resource wake it.
+// manage registers the resource to be woken by routers' notifies about its group.
 func (r *Reconciler) manage(s *scope) {
 	key := client.ObjectKeyFromObject(s.group)
 	s.memory.managed = managedGroup{client.ObjectKeyFromObject(s.server), s.chat.ID}

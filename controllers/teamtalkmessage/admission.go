@@ -12,10 +12,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// cacheLag is how long a reconcile waits for an event whose object the cache shows already.
+// cacheLag is how long a reconciliation waits for an event of an object that the cache already shows.
 const cacheLag = 100 * time.Millisecond
 
-// awaitServerEvent waits until the messages that have waited for the server have their places in the queue again.
+// awaitServerEvent waits until the messages that waited for the server are in the queue again.
 func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 	if !s.underWay() && !r.serverSeen.has(s.server) {
 		return requeue(cacheLag)
@@ -23,7 +23,7 @@ func (r *Reconciler) awaitServerEvent(s *scope) outcome {
 	return proceed
 }
 
-// admit waits for older messages of the same conversations, and for slots. The queue wakes it.
+// admit waits for older messages of the same conversations, and for slots. The queue wakes the message.
 func (r *Reconciler) admit(s *scope) outcome {
 	if s.allSubmitted() || r.Engine.Queue.Admit(s.message.UID, s.serverKey(), s.sendable()) {
 		return proceed
@@ -32,16 +32,16 @@ func (r *Reconciler) admit(s *scope) outcome {
 		return outcome{action: actionRecordDue, keepsPlace: true}
 	}
 	if s.session.Health().DBProxyConnected > 0 || s.begun() {
-		return requeue(0) // it is soon its turn; and of what may have been sent, the status says more
+		return requeue(0) // it is admitted soon; and the status tells more about messages that may have been sent
 	}
 	s.omitRecipients = s.untouched()
 	return waitForServer(v1alpha1.ReasonServerNotReady,
 		"waiting for a connection to db_proxy, behind other messages of the server")
 }
 
-// seenServers are the servers whose events have been handled, by name: the messages that waited for them have
-// their places in the queue again. The cache shows a server before its event comes. A message that is reconciled
-// in between must not pass messages that have waited for the server. The zero value is ready to use.
+// seenServers holds the servers whose events have been handled: the messages that waited for them are in the queue
+// again. The cache shows a server before its event is handled. A message that is reconciled in between must not
+// overtake messages that waited for the server. The zero value is ready to use.
 type seenServers struct{ versions sync.Map }
 
 type serverVersion struct {

@@ -14,11 +14,11 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// unclaimedGrace is how long the operator that manages a server has to record a message. After it, one that may not
-// send through the server shows why nothing happens.
+// unclaimedGrace is how long the operator that manages a server has to record a message. After it, another operator
+// shows in the status why nothing is sent.
 const unclaimedGrace = 30 * time.Second
 
-// claimRetry is when to look again at an edit of a finished message, which the claim of its server does not wake.
+// claimRetry is the retry interval for an edit of a finished message. The claim of its server does not wake it.
 func (r *Reconciler) claimRetry(server types.NamespacedName) time.Duration {
 	if r.Claims.Refused(server) != nil {
 		return time.Minute
@@ -35,9 +35,9 @@ func (r *Reconciler) hasServer(ctx context.Context, m *v1alpha1.TeamTalkMessage)
 	return err == nil, err
 }
 
-// requireClaim stops a message whose server this process may not send through, or not yet. The claim wakes it. Another
-// operator's messages are left alone, as a status may prove that nothing was sent. Shown is only what this process has
-// sent, and why a message waits that nobody takes up.
+// requireClaim stops a message if this process may not send through its server, or not yet. The claim wakes it. The
+// status of another operator's message is not overwritten, because a status may prove that nothing was sent. This
+// process records only the progress of its own deliveries, and why a message waits that no operator handles.
 func (r *Reconciler) requireClaim(ctx context.Context, s *scope) (outcome, error) {
 	server := s.message.ServerKey()
 	if s.claimed {
@@ -47,7 +47,7 @@ func (r *Reconciler) requireClaim(ctx context.Context, s *scope) (outcome, error
 	case err != nil:
 		return proceed, err
 	case !exists && r.Claims.Contested(server):
-		return leave, nil // another operator may have sent it: nothing can be said of it without the server
+		return leave, nil // another operator may have sent it: without the server, its state is not known
 	case !exists:
 		return proceed, nil
 	}

@@ -16,10 +16,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// needsPayload reports whether the payload is to be made. A delivery under way keeps its own.
+// needsPayload reports whether the payload must be built. A delivery in progress keeps its payload.
 func (s *scope) needsPayload() bool { return !s.underWay() || s.snapshot.PayloadPending }
 
-// loadContent reads the ConfigMap of the content. If it is missing, a message that was begun goes on without it.
+// loadContent reads the ConfigMap of the content. If it is missing, a message that was begun continues without it.
 func (r *Reconciler) loadContent(ctx context.Context, s *scope) (outcome, error) {
 	var ref v1alpha1.ConfigMapKeyRef
 	switch c := s.message.Spec.Content; {
@@ -46,13 +46,13 @@ func (r *Reconciler) loadContent(ctx context.Context, s *scope) (outcome, error)
 	return proceed, nil
 }
 
-// readConfigMap reads one key of a ConfigMap, in data or binaryData, and watches what it cannot read.
+// readConfigMap reads one key of a ConfigMap, in data or binaryData. If it fails, it watches the ConfigMap.
 func (r *Reconciler) readConfigMap(ctx context.Context, message types.NamespacedName, ref v1alpha1.ConfigMapKeyRef) (
 	data []byte, missing *v1alpha1.Cause, err error,
 ) {
 	key := types.NamespacedName{Namespace: message.Namespace, Name: ref.Name}
 	cause := &v1alpha1.Cause{Reason: v1alpha1.ReasonContentNotFound}
-	// Read again after the watch has begun, so that no change falls in between.
+	// Read again after the watch has begun, so that no change is missed.
 	for range 2 {
 		cm := &corev1.ConfigMap{}
 		err := r.Client.Get(ctx, key, cm)
@@ -78,8 +78,8 @@ func (r *Reconciler) readConfigMap(ctx context.Context, message types.Namespaced
 	return nil, cause, nil
 }
 
-// makeText makes the payload of a text, that of an escalation below its first line. The text of a message that may be
-// escalated must fit with it.
+// makeText builds the payload of a text. An escalation's text is below its first line. The text of a message that may
+// be escalated must fit together with that line.
 func (s *scope) makeText() (delivery.Payload, *v1alpha1.Cause) {
 	m, tokens := s.message, s.server.DeliveryTokens()
 	if s.isEscalation() {
@@ -98,7 +98,7 @@ func (s *scope) makeText() (delivery.Payload, *v1alpha1.Cause) {
 	return payload, cause
 }
 
-// makePayload makes what is sent.
+// makePayload builds the payload from the content.
 func makePayload(s *scope) outcome {
 	if !s.needsPayload() {
 		return proceed
@@ -114,7 +114,7 @@ func makePayload(s *scope) outcome {
 		}
 		known = cause == nil
 	}
-	// Known without the sound: the store is searched for audio.
+	// The type is known without the sound: the store is searched for audio.
 	s.payload.Audio = s.message.Spec.Content.Audio != nil
 	return s.recordText(known)
 }

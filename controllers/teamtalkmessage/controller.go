@@ -35,7 +35,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
-// maxConcurrentReconciles is enough: what takes time happens in the engine.
+// maxConcurrentReconciles is small: the engine, not the reconciler, waits for TeamTalk.
 const maxConcurrentReconciles = 16
 
 // Reconciler reconciles TeamTalkMessages.
@@ -53,7 +53,7 @@ type Reconciler struct {
 	// SessionWake enqueues the messages of a server whose session has become usable.
 	SessionWake *apiwatch.Trigger
 	Recorder    events.EventRecorder
-	// Term says what an earlier operator may have been sending.
+	// Term tells which messages an earlier operator may have been sending.
 	Term *leadership.TermTracker
 	// Claims are the servers that this process may send through.
 	Claims *leadership.Claims
@@ -64,26 +64,27 @@ type Reconciler struct {
 	// OnStatusRefused, if set, is called after each write of a status that the API server has refused, with the server or
 	// an empty name. It must not block.
 	OnStatusRefused func(server types.NamespacedName)
-	// OnReadDecided, if set, is called for each readPolicy that is not due any more, with the server or an empty name, and
-	// the reason of the condition Read. It must not block.
+	// OnReadDecided, if set, is called when a readPolicy is decided, with the server or an empty name, and the reason of
+	// the condition Read. It must not block.
 	OnReadDecided func(server types.NamespacedName, reason string)
 
-	// Receipts are who has read what.
+	// Receipts tracks which users have read which messages.
 	Receipts *readreceipt.Tracker
 
-	// escalating are the escalations that have begun and not ended, by key.
+	// escalating holds the escalations that have begun and not ended, by key.
 	escalating sync.Map
 	// readWake enqueues a message that has finished and may have been read.
 	readWake apiwatch.Trigger
-	// unanswered is when a server has last not answered a request for an unread counter.
+	// unanswered is when a server last failed to answer a request for an unread counter.
 	unanswered sync.Map
-	// store is that of the cache of messages; see isStale.
+	// store is the store of the message cache. See isStale.
 	store      versioned
 	serverSeen seenServers
-	// written are the messages whose status this process has written, by name; see isStale.
+	// written holds the messages whose status this process has written, by name. See isStale.
 	written sync.Map
 	refused refusedWrites
-	// fresh are the messages, by name, that no earlier operator was sending when this one took them up; see isFresh.
+	// fresh holds the messages, by name, that no earlier operator was sending when this process first reconciled them. See
+	// isFresh.
 	fresh sync.Map
 }
 
@@ -142,13 +143,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.Engine.Queue.Done(message.UID)
 		return r.recordDeleted(ctx, newScope(message, leadership.Term{Clean: true}, time.Now()))
 	case message.Escalating():
-		r.wakeEscalation(message) // while it is retried or edited, nothing else shows it
+		r.wakeEscalation(message) // while the message is retried or edited, no other code path shows its reads
 	}
 	return r.reconcileUnfinished(ctx, message)
 }
 
-// readMessage returns the message of a name; without a UID, it is gone or has finished. What the cache does not show
-// is not always deleted: if the engine has something left to do for it, the API server is asked.
+// readMessage returns the message with the name. If its UID is empty, it was deleted or has finished. A message that
+// the cache does not show may still exist. If the engine has work left for it, it is read from the API server.
 func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) (*v1alpha1.TeamTalkMessage, error) {
 	m := &v1alpha1.TeamTalkMessage{}
 	err := r.Client.Get(ctx, key, m)
@@ -158,7 +159,7 @@ func (r *Reconciler) readMessage(ctx context.Context, key types.NamespacedName) 
 	return m, client.IgnoreNotFound(err)
 }
 
-// forget drops what is kept for a message that is gone or has finished.
+// forget drops the state of a message that was deleted or has finished.
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.ConfigMaps.Release(key)
 	r.Engine.ForgetNames(nameRequester(key))
@@ -166,12 +167,12 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	r.fresh.Delete(key)
 }
 
-// reconcileUnfinished runs the phases over a message, and records what they come to.
+// reconcileUnfinished runs the phases over a message, and records the outcome.
 func (r *Reconciler) reconcileUnfinished(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
 	return r.reconcileScope(ctx, m, func(term leadership.Term) *scope { return newScope(m, term, time.Now()) })
 }
 
-// reconcileScope is reconcileUnfinished of a message or an escalation.
+// reconcileScope implements reconcileUnfinished for a message or an escalation.
 func (r *Reconciler) reconcileScope(
 	ctx context.Context, m *v1alpha1.TeamTalkMessage, resume func(leadership.Term) *scope,
 ) (reconcile.Result, error) {
@@ -181,12 +182,12 @@ func (r *Reconciler) reconcileScope(
 	}
 	order, known := r.Engine.Queue.Add(queueMessage(m))
 	if !known {
-		// Something else has woken it before its own event: older ones may be without theirs, too.
+		// It was woken before its own event was handled. Events of older messages may be pending, too.
 		return reconcile.Result{RequeueAfter: cacheLag}, nil
 	}
 	end, ok := r.Engine.TrackReconcile(m.UID)
 	if !ok {
-		return reconcile.Result{}, nil // the next leader's
+		return reconcile.Result{}, nil // the next leader reconciles it
 	}
 	defer end()
 	term, claimed := r.Claims.TermOf(m.ServerKey(), term)
@@ -206,7 +207,7 @@ func (r *Reconciler) reconcileScope(
 		result, err = r.record(ctx, s, out)
 	}
 	if s.revisionRecorded {
-		// It is another message from now on, with its own recipients and its own place in the queue.
+		// From now on it is another message, with other recipients and a new place in the queue.
 		r.Engine.Forget(m.UID)
 		r.Engine.Queue.Delete(client.ObjectKeyFromObject(m), "", "")
 		return result, err
@@ -219,7 +220,7 @@ func (r *Reconciler) reconcileScope(
 	return result, err
 }
 
-// runPhases returns the outcome of the first phase that does not go on to the next.
+// runPhases runs the phases in order until one does not return actionContinue, and returns its outcome.
 func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	if out, err := r.requireClaim(ctx, s); err != nil || out.action != actionContinue {
 		return out, err
@@ -228,7 +229,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 		return r.runEscalation(ctx, s)
 	}
 	if s.origin == originEdit {
-		// Until the status shows that the message has started again, another edit would start it once more.
+		// Until the status records the restart, another edit would start the message again.
 		return recordFirst, nil
 	}
 	if isStale, err := r.isStale(ctx, s); isStale || err != nil {
@@ -240,7 +241,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 	return runUntilEnded(ctx, s, r.deliveryPhases()...)
 }
 
-// deliveryPhases are those of a message, or of an escalation.
+// deliveryPhases returns the phases of a message or an escalation.
 func (r *Reconciler) deliveryPhases() []phase {
 	return []phase{
 		check(checkStatusSize),
@@ -265,7 +266,7 @@ func (r *Reconciler) deliveryPhases() []phase {
 	}
 }
 
-// runUntilEnded runs phases until one does not go on to the next, or no recipient is left.
+// runUntilEnded runs phases until one does not return actionContinue, or until no recipient is left.
 func runUntilEnded(ctx context.Context, s *scope, phases ...phase) (outcome, error) {
 	for _, phase := range phases {
 		out, err := phase(ctx, s)
@@ -279,7 +280,8 @@ func runUntilEnded(ctx context.Context, s *scope, phases ...phase) (outcome, err
 	return done, nil
 }
 
-// recordDeleted records what becomes of a message that another's finalizer keeps: nothing more is sent.
+// recordDeleted records the end of a message that is being deleted, but is kept by a finalizer of another controller.
+// Nothing more is sent.
 func (r *Reconciler) recordDeleted(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if r.readProgress(s); s.snapshot == nil {
 		return reconcile.Result{}, nil

@@ -12,8 +12,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// specDigest identifies what decides a message: its recipients, sender, server, key and content. A set of ids or
-// names has one digest, whatever their order.
+// specDigest identifies the recipients, sender, server, key and content of a message. The order of ids and names does
+// not change it.
 func specDigest(m *v1alpha1.TeamTalkMessage) string {
 	decides := struct {
 		To       v1alpha1.Recipients
@@ -38,7 +38,7 @@ func specDigest(m *v1alpha1.TeamTalkMessage) string {
 	return digestOf(decides)
 }
 
-// contentDigest identifies what is sent. A change of it is sent to all recipients.
+// contentDigest identifies the content. A message whose content changes is sent to all recipients.
 func contentDigest(m *v1alpha1.TeamTalkMessage) string {
 	return digestOf(struct {
 		Content  v1alpha1.Content

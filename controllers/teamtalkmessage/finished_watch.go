@@ -19,15 +19,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
 )
 
-// sweepRetry is how long after a failure a sweep starts again.
+// sweepRetry is the time after which a failed sweep starts again.
 const sweepRetry = 10 * time.Second
 
-// finishedWatch shows messages that have finished, which the cache leaves out. A watch without a list shows the changes
-// of this term. A sweep through all of them finds the earlier ones, in the background: new messages do not wait for
-// it. It keeps no message in memory, and runs while the process leads.
+// finishedWatch watches finished messages, which the cache does not hold. A watch without a list shows the changes of
+// this term. A sweep in the background lists the earlier ones; new messages do not wait for it. It keeps no message in
+// memory, and runs while the process leads.
 type finishedWatch struct {
 	source apiwatch.Collection
-	// name of the messages, for the log.
+	// name describes the messages in the log.
 	name string
 	log  logr.Logger
 	// changed is called for a message that is added to the selection, is modified, or leaves it. It must not block.
@@ -35,12 +35,12 @@ type finishedWatch struct {
 	// found is called for a message of a sweep, which has low priority, and reports whether it was enqueued. It must not
 	// block.
 	found func(o client.Object) bool
-	// begun asks for a sweep: changes may have been missed.
+	// begun requests a sweep: changes may have been missed.
 	begun chan struct{}
 }
 
-// newEditWatch returns a watch that wakes settled messages that may have been edited. It reads metadata only, as there
-// may be hundreds of thousands: only an edit changes the generation or the annotation.
+// newEditWatch returns a watch that wakes settled messages after an edit. It reads metadata only, as there may be
+// hundreds of thousands. Only an edit changes the generation or the annotation.
 func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) *finishedWatch {
 	source := apiwatch.Collection{
 		Client: c,
@@ -61,7 +61,7 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 	return &finishedWatch{
 		source: source, name: "settled messages", log: log, begun: make(chan struct{}, 1),
 		changed: func(event watch.EventType, o client.Object) {
-			if event == watch.Modified { // one that is added has just been recorded, with all its edits
+			if event == watch.Modified { // an added message was just recorded, with all its edits
 				wake(o, priorityqueue.AddOpts{})
 			}
 		},
@@ -69,9 +69,8 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 	}
 }
 
-// newTTLWatch returns a watch that wakes messages that have finished and are not settled: those with a readPolicy that
-// is due, those that are escalated, those with a TTL when it is over, and those that were edited. It reads them whole,
-// as their metadata does not say when they expire.
+// newTTLWatch returns a watch that wakes finished messages that are not settled: those with a due readPolicy, an
+// escalation, an expired TTL, or an edit. It reads whole messages, as their metadata does not tell when they expire.
 func newTTLWatch(
 	c client.WithWatch, log logr.Logger, edits, cleanups, reads, escalations *apiwatch.Trigger,
 ) *finishedWatch {
@@ -150,11 +149,11 @@ func (w *finishedWatch) Change(event watch.EventType, o client.Object) {
 
 // Lost implements apiwatch.CollectionHandler.
 func (w *finishedWatch) Lost(err error) {
-	w.log.Info("changes of "+w.name+" are not seen for now; retrying", "reason", err.Error())
+	w.log.Info("the watch of "+w.name+" was lost; retrying", "reason", err.Error())
 }
 
-// sweepWhenBegun sweeps after each Begin. One that is running goes on to its end before the next one, as otherwise
-// none might ever end where the watch begins again and again.
+// sweepWhenBegun runs a sweep after each Begin. It does not cancel a running sweep: if the watch restarts often, no
+// sweep would end.
 func (w *finishedWatch) sweepWhenBegun(ctx context.Context) {
 	for {
 		select {
@@ -166,7 +165,7 @@ func (w *finishedWatch) sweepWhenBegun(ctx context.Context) {
 	}
 }
 
-// sweep looks through all messages of the selection. After a failure it starts again.
+// sweep lists all messages of the selection. After a failure it starts again.
 func (w *finishedWatch) sweep(ctx context.Context) {
 	began := time.Now()
 	_ = wait.PollUntilContextCancel(ctx, sweepRetry, true, func(ctx context.Context) (bool, error) {
@@ -178,12 +177,12 @@ func (w *finishedWatch) sweep(ctx context.Context) {
 			}
 		})
 		if err != nil && ctx.Err() == nil {
-			w.log.Info("cannot look through the "+w.name+"; retrying", "reason", err.Error())
+			w.log.Info("cannot list the "+w.name+"; retrying", "reason", err.Error())
 		}
 		if err != nil {
 			return false, nil //nolint:nilerr // logged above; retried
 		}
-		w.log.Info("looked through the "+w.name,
+		w.log.Info("listed the "+w.name,
 			"messages", messages, "enqueued", found, "seconds", time.Since(began).Seconds())
 		return true, nil
 	})

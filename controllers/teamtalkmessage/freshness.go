@@ -16,9 +16,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// versioned is a cache that knows how new it is.
+// versioned is a cache with a resourceVersion.
 type versioned interface {
-	// LastStoreSyncResourceVersion returns the version up to which the cache shows everything, or "".
+	// LastStoreSyncResourceVersion returns the version up to which the cache is complete, or "".
 	LastStoreSyncResourceVersion() string
 }
 
@@ -35,7 +35,7 @@ func storeOf(ctx context.Context, c cache.Cache) (versioned, error) {
 	return shared.GetStore(), nil
 }
 
-// writtenVersion is the version of a message that this process has written last.
+// writtenVersion is the last version of a message that this process wrote.
 type writtenVersion struct {
 	uid     types.UID
 	version string
@@ -46,14 +46,13 @@ func (w writtenVersion) isNewer(m *v1alpha1.TeamTalkMessage) bool {
 	return w.uid == m.UID && err == nil && order < 0
 }
 
-// isStale reports whether there is a newer version of a message than the one at hand: written by this process, or
-// before this leader's term, whose records must not be missed. The newer version is on its way here, and wakes the
-// message.
+// isStale reports whether a newer version of the message exists: written by this process, or before this leader's term,
+// whose records must not be missed. The event of the newer version wakes the message.
 //
-// For a message from before the term, the API server is asked, until the whole cache is as new as the term. Both
-// versions are of TeamTalkMessages, and comparable. The store sets its version under one lock with
-// the objects of a list or of an event, in order: it shows all that was written up to
-// its version. The message is read again, as the one at hand may be older than the store.
+// A message from before the term is read from the API server, until the whole cache is as new as the term. Both
+// versions are of TeamTalkMessages, and comparable. The store sets its version under the same lock as the objects of a
+// list or event, so it is complete up to its version. The message is read again, because the passed one may be older
+// than the store.
 func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
 	m := s.message
 	key := client.ObjectKeyFromObject(m)
@@ -72,7 +71,7 @@ func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
 	if isCacheCurrent {
 		err = r.Client.Get(ctx, key, now)
 	}
-	if !isCacheCurrent || apierrors.IsNotFound(err) { // the cache leaves out what someone has marked as finished
+	if !isCacheCurrent || apierrors.IsNotFound(err) { // the cache does not hold messages that are marked as finished
 		err = r.Live.Get(ctx, key, now)
 	}
 	if err != nil {
@@ -81,8 +80,8 @@ func (r *Reconciler) isStale(ctx context.Context, s *scope) (bool, error) {
 	return now.ResourceVersion != m.ResourceVersion, nil
 }
 
-// reached reports whether the store shows everything up to a version.
+// reached reports whether the store is complete up to a version.
 func reached(store versioned, version string) bool {
 	order, err := resourceversion.CompareResourceVersion(store.LastStoreSyncResourceVersion(), version)
-	return err == nil && order >= 0 // not well-formed: nothing is known
+	return err == nil && order >= 0 // the version is malformed
 }

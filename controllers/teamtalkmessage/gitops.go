@@ -10,8 +10,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// gitOpsTool returns the tool that tracks the message, and creates it again when it is gone; "": none is known.
-// app.kubernetes.io/instance, which Argo CD may use as well, does not count: most charts set it.
+// gitOpsTool returns the tool that tracks the message and creates it again after a deletion, or "". The label
+// app.kubernetes.io/instance, which Argo CD may use, does not count: most charts set it.
 func gitOpsTool(m *v1alpha1.TeamTalkMessage) string {
 	switch {
 	case m.Labels["kustomize.toolkit.fluxcd.io/name"] != "", m.Labels["helm.toolkit.fluxcd.io/name"] != "":
@@ -22,8 +22,8 @@ func gitOpsTool(m *v1alpha1.TeamTalkMessage) string {
 	return ""
 }
 
-// gitOpsEvent warns of a TTL on a message that a tool creates again, when the status is first written, and when the TTL
-// has been added since.
+// gitOpsEvent warns of a TTL on a message that a tool creates again. The event is sent with the first status, and when
+// a TTL is added.
 func gitOpsEvent(before, after *v1alpha1.TeamTalkMessage) statusEvent {
 	isNew := before.Status.StartTime == nil || before.Status.Settled && !after.Status.Settled
 	tool := gitOpsTool(after)

@@ -13,15 +13,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// Messages of names and references whose deadline has passed.
+// Messages for names and references whose deadline has passed.
 const (
 	msgDeadlineName        = "the deadline passed before its id was found"
 	msgDeadlineNameUnasked = "the deadline passed before its id was found; another resource may have sent it"
 )
 
-// resolveNames finds the ids of the recipients that are given by name. The status shows them before anything is sent,
-// and they are not looked up again: somebody else may have the name later. A name that was not found is looked up once
-// more, while the others get the message.
+// resolveNames finds the ids of the recipients that are given by name. They are recorded in the status before anything
+// is sent, and are not looked up again: another user may have the name later. A name that was not found is looked up
+// once more, while the other recipients get the message.
 func (r *Reconciler) resolveNames(s *scope) outcome {
 	names := s.unresolved()
 	switch {
@@ -47,7 +47,7 @@ func (r *Reconciler) resolveNames(s *scope) outcome {
 		s.omitRecipients = s.untouched()
 		return waitForServer(answer.Waiting.Reason, answer.Waiting.Message)
 	case answer.Results == nil:
-		return requeue(0) // TeamTalk is being asked
+		return requeue(0) // a lookup is in progress
 	case s.sendable() == 0:
 		return waitFor(answer.Results[0].Cause.Reason, answer.Results[0].Cause.Message)
 	}
@@ -58,8 +58,8 @@ func nameRequester(key types.NamespacedName) delivery.NameRequester {
 	return delivery.NameRequester{Kind: "TeamTalkMessage", NamespacedName: key}
 }
 
-// applyNames takes over what is known of names, and reports whether that has changed. A recipient that several entries
-// name gets the message once.
+// applyNames copies the results of lookups to the recipients, and reports whether they have changed. A recipient that
+// several entries name gets the message once.
 func (s *scope) applyNames(names []v1alpha1.Recipient, results []delivery.NameResult) (changed bool) {
 	for n, name := range names {
 		i := slices.IndexFunc(s.recipients, func(p delivery.Progress) bool { return p.Recipient == name })
@@ -80,14 +80,14 @@ func (s *scope) applyNames(names []v1alpha1.Recipient, results []delivery.NameRe
 				known.ByName, known.ByRef = cmp.Or(known.ByName, name.Name), cmp.Or(known.ByRef, name.Ref)
 			}
 			s.recipients = slices.Delete(s.recipients, i, i+1)
-			continue // it has another entry
+			continue // the recipient has another entry
 		}
 		*p = delivery.Progress{Recipient: to, ByName: name.Name, ByRef: name.Ref, State: v1alpha1.StatePending}
 	}
 	return changed
 }
 
-// expireNames ends, at the deadline, what has no id: the store cannot be asked.
+// expireNames fails recipients without an id at the deadline. Without an id, the store cannot be searched.
 func (s *scope) expireNames() {
 	for i := range s.recipients {
 		switch p := &s.recipients[i]; {
@@ -100,8 +100,8 @@ func (s *scope) expireNames() {
 	}
 }
 
-// recipientList returns the recipients of the message: those of its spec until the status shows them. Of names, the
-// status shows what they stand for, each recipient once.
+// recipientList returns the recipients of the message, from the status if it lists them, or else from the spec. The
+// status lists the recipients that names stand for, each once.
 func (s *scope) recipientList() []v1alpha1.Recipient {
 	m := s.message
 	switch {
@@ -121,7 +121,7 @@ func statusRecipients(m *v1alpha1.TeamTalkMessage) []v1alpha1.Recipient {
 	return list
 }
 
-// unresolved returns the names whose id is not known. TeamTalkGroups are looked up otherwise.
+// unresolved returns the names without an id. It leaves out TeamTalkGroups, which resolveRefs looks up.
 func (s *scope) unresolved() (names []v1alpha1.Recipient) {
 	for _, p := range s.recipients {
 		if !p.Resolved() && !p.Done() && p.Ref == "" {
@@ -140,7 +140,7 @@ func (s *scope) resolved() []delivery.Progress {
 	return slices.DeleteFunc(slices.Clone(s.recipients), isName)
 }
 
-// sendable counts the recipients whose id is known, and that are neither done nor submitted.
+// sendable counts the recipients with an id that are neither done nor submitted.
 func (s *scope) sendable() (n int) {
 	for _, p := range s.recipients {
 		if p.Resolved() && !p.Done() && !s.isSubmitted(p) {
@@ -150,15 +150,15 @@ func (s *scope) sendable() (n int) {
 	return n
 }
 
-// namesUntried reports whether the status shows nothing of some name of the message. Then nothing was sent since that
-// status: what is known of the names is recorded before.
+// namesUntried reports whether the status lacks the result for a name of the message. If so, nothing was sent after
+// that status: results are recorded first.
 func namesUntried(m *v1alpha1.TeamTalkMessage) bool {
 	isUntried := func(r v1alpha1.RecipientStatus) bool { return r.ID == 0 && r.Reason == "" }
 	return m.Spec.To.HasNames() && (len(m.Status.Recipients) == 0 || slices.ContainsFunc(m.Status.Recipients, isUntried))
 }
 
-// withNames returns the recipients as the engine knows them, among those that it does not have: names, and recipients
-// whose name was found later. The status at hand may be older than the engine's progress.
+// withNames merges the engine's recipients into the list with those that the engine does not have: names, and
+// recipients whose name was found later. The status may be older than the engine's progress.
 func withNames(recorded, known []delivery.Progress) []delivery.Progress {
 	rest := slices.Clone(known)
 	take := func(is func(delivery.Progress) bool) (delivery.Progress, bool) {
@@ -187,8 +187,8 @@ func withNames(recorded, known []delivery.Progress) []delivery.Progress {
 	return append(all, rest...)
 }
 
-// findLate finds the recipients whose id is recorded, and that the engine does not have: their names were found after
-// the others were submitted. Nothing was sent to them.
+// findLate finds the recipients with a recorded id that the engine does not have: their names were found after the
+// others were submitted. Nothing was sent to them.
 func (s *scope) findLate() {
 	s.late = nil
 	submitted := make(map[v1alpha1.Recipient]bool, len(s.snapshot.Recipients))
@@ -207,10 +207,10 @@ func (s *scope) isSubmitted(p delivery.Progress) bool {
 	return s.underWay() && p.Resolved() && !slices.Contains(s.late, p.Recipient)
 }
 
-// allSubmitted reports whether the engine has the message with all recipients whose id is known.
+// allSubmitted reports whether the engine has the message with all recipients that have an id.
 func (s *scope) allSubmitted() bool { return s.underWay() && len(s.late) == 0 }
 
-// queueRecipients returns the entries of the spec, and the recipients that names stand for.
+// queueRecipients returns the entries of the spec, and the recipients that its names stand for.
 func queueRecipients(m *v1alpha1.TeamTalkMessage) []v1alpha1.Recipient {
 	all := m.Spec.To.All()
 	if !m.Spec.To.HasNames() {

@@ -21,19 +21,20 @@ import (
 // phase is one step of a reconciliation.
 type phase func(context.Context, *scope) (outcome, error)
 
-// check makes a phase of a decision that needs no I/O.
+// check returns a phase for a decision without I/O.
 func check(decide func(*scope) outcome) phase {
 	return func(_ context.Context, s *scope) (outcome, error) { return decide(s), nil }
 }
 
-// outcome is what follows a phase.
+// outcome is the result of a phase.
 type outcome struct {
 	action action
-	// cause is what the message waits for, if it waits. A watch wakes the message.
+	// cause is the cause for which the message waits, or nil. A watch wakes the message.
 	cause *v1alpha1.Cause
-	// after is when the message is reconciled again; 0: at its schedule or deadline.
+	// after is the time until the message is reconciled again. If it is 0, that is at its schedule or deadline.
 	after time.Duration
-	// keepsPlace: younger messages must not pass it. It is reconciled again soon, or with all of its server.
+	// keepsPlace is true if younger messages must not overtake it. It is reconciled again soon, or together with all
+	// messages of its server.
 	keepsPlace bool
 }
 
@@ -46,51 +47,51 @@ const (
 	actionRecord
 	// actionRecordProgress writes the status only if the engine knows the message.
 	actionRecordProgress
-	// actionRecordDue writes the status if more changes than progress, or progress is due. Each write wakes the message:
-	// what has changed meanwhile would be written again at once.
+	// actionRecordDue writes the status if more than the progress changes, or if a write of the progress is due. Each
+	// write wakes the message, so without a limit the next progress would be written immediately.
 	actionRecordDue
 	// actionLeave does not write the status.
 	actionLeave
 )
 
 var (
-	// proceed goes on with the next phase.
+	// proceed continues with the next phase.
 	proceed = outcome{}
-	// done: nothing is left to do for the remaining phases.
+	// done records the status: nothing is left to do for the remaining phases.
 	done = outcome{action: actionRecord}
-	// submitted: the engine has taken the message on. It soon tells how the delivery ends.
+	// submitted means that the engine has accepted the message. It soon reports the end of the delivery.
 	submitted = outcome{action: actionLeave}
-	// underWay: the engine goes on with the message.
+	// underWay means that the engine continues with the message.
 	underWay = outcome{action: actionRecordDue}
-	// notTaken: the engine drains, or is about to tell that the task has ended.
+	// notTaken means that the engine drains, or is about to report that the task has ended.
 	notTaken = outcome{action: actionRecordProgress}
-	// recordFirst: the status must be written before anything is sent. The write wakes the message.
+	// recordFirst means that the status must be written before anything is sent. The write wakes the message.
 	recordFirst = outcome{action: actionRecord, keepsPlace: true}
-	// leave: another operator is to record it. The claim of its server wakes it.
+	// leave means that another operator records the message. The claim of its server wakes it.
 	leave = outcome{action: actionLeave, keepsPlace: true}
-	// stale: a newer version of the message is on its way here, and wakes it.
+	// stale means that the event of a newer version will wake the message.
 	stale = outcome{action: actionLeave, keepsPlace: true}
 )
 
-// waitFor records what the message waits for.
+// waitFor records the cause for which the message waits.
 func waitFor(reason, message string) outcome {
 	return outcome{action: actionRecord, cause: &v1alpha1.Cause{Reason: reason, Message: message}}
 }
 
-// waitForServer is waitFor of messages that can all go on at the same time, in order.
+// waitForServer is waitFor for messages that can all continue at the same time, in order.
 func waitForServer(reason, message string) outcome {
 	o := waitFor(reason, message)
 	o.keepsPlace = true
 	return o
 }
 
-// requeue has the message reconciled again after a time; 0: when it is woken.
+// requeue reconciles the message again after a time. If it is 0, an event wakes the message.
 func requeue(after time.Duration) outcome {
 	return outcome{action: actionRecordProgress, after: after, keepsPlace: true}
 }
 
-// checkDeadline fails what was not sent before the deadline. What may have been sent is still searched for, and fails
-// in the engine.
+// checkDeadline fails recipients to which nothing was sent before the deadline. If the message may have been sent, the
+// engine still searches for it, and fails the recipient.
 func checkDeadline(s *scope) outcome {
 	if s.expired() && !s.underWay() && !s.asksFirst() {
 		for i, p := range s.recipients {
@@ -108,7 +109,8 @@ func checkDeadline(s *scope) outcome {
 	return proceed
 }
 
-// checkSuspended stops a message while it is suspended. At its deadline the store is asked what was sent of it.
+// checkSuspended stops a message while it is suspended. At its deadline the store is searched for segments that were
+// sent.
 func checkSuspended(s *scope) outcome {
 	if s.message.Suspended() && !s.expired() {
 		return waitFor(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing is sent")
@@ -116,21 +118,21 @@ func checkSuspended(s *scope) outcome {
 	return proceed
 }
 
-// resolveServer finds the server and whether the message's namespace may use it.
+// resolveServer reads the server and checks that the message's namespace may use it.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, error) {
 	server, err := tenancy.FindServer(ctx, r.Client, s.message.ServerKey(), s.message.Namespace)
 	if missing, ok := errors.AsType[*tenancy.NotFoundError](err); ok {
 		return waitFor(v1alpha1.ReasonServerNotFound, missing.Error()), nil
 	}
 	if err == nil && (!s.claimed || !r.Claims.Holds(client.ObjectKeyFromObject(server), server.UID)) {
-		return requeue(0), nil // it has just been created, and its controller wakes the message
+		return requeue(0), nil // it was just created, and its controller wakes the message
 	}
 	s.server = server
 	return proceed, err
 }
 
-// checkEarlierDoubts drops the doubt about an earlier operator where the server proves that it has sent nothing: it has
-// never had delivery tokens, and without one a message is staged before it is sent.
+// checkEarlierDoubts drops the doubt about an earlier operator if the server proves that it sent nothing: the server
+// never had delivery tokens, and a message without one is staged before it is sent.
 func checkEarlierDoubts(s *scope) outcome {
 	unedited := s.server.Generation == 1 && !s.server.CreationTimestamp.After(s.object().CreationTimestamp.Time)
 	if !s.earlierUntil.IsZero() && s.snapshot == nil && !isStaged(s.message) && unedited && !s.server.DeliveryTokens() {
@@ -139,7 +141,7 @@ func checkEarlierDoubts(s *scope) outcome {
 	return proceed
 }
 
-// checkSender decides which user the message speaks as. A message under way keeps its sender.
+// checkSender selects the sender. A message in progress keeps its sender.
 func checkSender(s *scope) outcome {
 	if s.allSubmitted() {
 		return proceed
@@ -153,7 +155,7 @@ func checkSender(s *scope) outcome {
 	case s.origin == originRevision && s.sender != 0:
 		id = v1alpha1.UserID(s.sender)
 	case s.message.Status.SenderID != nil && !s.startsOver():
-		// Another server may have replaced it. What was sent is found in the conversations of its sender.
+		// Another server may have replaced it. Sent messages are found in the conversations of the former sender.
 		id = *s.message.Status.SenderID
 	}
 	s.sender = uint32(id)
@@ -163,7 +165,7 @@ func checkSender(s *scope) outcome {
 	return proceed
 }
 
-// checkRecipients refuses the recipients that can be judged without the directory.
+// checkRecipients refuses the recipients that can be checked without the directory.
 func checkRecipients(s *scope) outcome {
 	if s.allSubmitted() {
 		return proceed
@@ -182,8 +184,8 @@ func checkRecipients(s *scope) outcome {
 	return proceed
 }
 
-// checkIdempotencyKey refuses what could not be found again without a token: a message with a key, or one that is
-// identified by its name, which a tool may create again.
+// checkIdempotencyKey refuses messages that need a delivery token on a server without tokens: those with a key, and
+// those identified by their name, which a tool may create again.
 func checkIdempotencyKey(s *scope) outcome {
 	if s.allSubmitted() || s.tokens() {
 		return proceed
@@ -208,7 +210,7 @@ func checkIdempotencyKey(s *scope) outcome {
 	return proceed
 }
 
-// checkSchedule stops a message of which nothing was sent until its time, unless it is never sent.
+// checkSchedule stops a message until its sendAfter if nothing was sent, unless it will never be sent.
 func checkSchedule(s *scope) outcome {
 	if s.now.Before(s.message.ScheduledFor()) && !s.begun() && !s.allRefused() {
 		return waitFor(v1alpha1.ReasonScheduled, "waits for spec.sendAfter")
@@ -231,7 +233,7 @@ func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error)
 		return proceed, nil
 	}
 	if !s.underWay() && (!ok || s.server.Status.ObservedGeneration != s.server.Generation) {
-		return requeue(0), nil // the server's controller has not reconciled it yet, and wakes the message then
+		return requeue(0), nil // the server's controller has not reconciled it yet, and will wake the message
 	}
 	c := meta.FindStatusCondition(s.server.Status.Conditions, v1alpha1.ConditionKeyLoaded)
 	switch {
@@ -239,7 +241,7 @@ func (r *Reconciler) requireAESKey(_ context.Context, s *scope) (outcome, error)
 		return waitForServer(v1alpha1.ReasonServerNotReady,
 			fmt.Sprintf("TeamTalkServer %q is not ready yet", s.server.Name)), nil
 	case s.server.Namespace != s.message.Namespace:
-		// Secrets of another namespace are not revealed.
+		// Do not reveal Secrets of another namespace.
 		return waitForServer(c.Reason,
 			fmt.Sprintf("TeamTalkServer %q has no usable key: ask its owner", s.server.Name)), nil
 	}
@@ -256,10 +258,10 @@ func endpointRefusal(server *v1alpha1.TeamTalkServer) *metav1.Condition {
 	return nil
 }
 
-// stageCreateTime gives a message without a token its time, which the status must show before a send. It is another
-// second for each message to a recipient.
+// stageCreateTime assigns the createTime of a message without a token. The status must record it before a send. Each
+// message to a recipient has another second.
 func (r *Reconciler) stageCreateTime(s *scope) outcome {
-	// What waits for its payload in the engine is sent as soon as it has that.
+	// A message that waits for its payload in the engine is sent as soon as it has the payload.
 	mayBeSent := s.payload.Data != nil || s.payloadPending != nil || s.underWay()
 	if s.allSubmitted() || !mayBeSent || s.tokens() {
 		return proceed
@@ -267,7 +269,7 @@ func (r *Reconciler) stageCreateTime(s *scope) outcome {
 	next := proceed
 	for i := range s.recipients {
 		p := &s.recipients[i]
-		// A recipient without a recorded attempt was not sent to before it was staged, by any operator.
+		// No operator sends to a recipient before it is staged, so one without a recorded attempt was not sent to.
 		unsent := p.State == v1alpha1.StatePending || p.State == v1alpha1.StateInDoubt && p.Attempts == 0
 		if unsent && p.CreateTime == 0 && p.Resolved() && !s.isSubmitted(*p) {
 			earliest := time.Unix(max(s.now.Unix(), s.message.CreationTimestamp.Unix()), 0)
@@ -278,8 +280,8 @@ func (r *Reconciler) stageCreateTime(s *scope) outcome {
 	return next
 }
 
-// submit hands the message to the engine, or renews what the engine knows of it. A status that proves that nothing was
-// sent is replaced first.
+// submit submits the message to the engine, or updates it there. A status that proves that nothing was sent is replaced
+// first.
 func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
 	waits := s.payloadPending == nil && s.message.Status.WaitsUnsent() // without its payload, nothing is sent
 	if waits || s.origin == originRevision {
@@ -297,7 +299,7 @@ func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
 			return done, nil
 		}
 		if key := client.ObjectKeyFromObject(s.message); !s.underWay() {
-			// With RequeueAfter, the workqueue would lose the order in which messages end meanwhile.
+			// With RequeueAfter, the workqueue would not keep the order in which messages end.
 			time.AfterFunc(wait, func() { r.Wake.Wake(key) })
 		}
 		return submitted, nil
@@ -309,7 +311,7 @@ func (r *Reconciler) submit(_ context.Context, s *scope) (outcome, error) {
 	return submitted, nil
 }
 
-// taskOf returns the message as the engine takes it.
+// taskOf returns the task of the message for the engine.
 func taskOf(s *scope) delivery.Task {
 	policy := delivery.PolicyOf(s.server, *s.message.Spec.RetryLimit)
 	policy.Deadline, policy.NotBefore = s.message.DeadlineTime(), s.message.ScheduledFor()
@@ -321,7 +323,7 @@ func taskOf(s *scope) delivery.Task {
 		Identity: s.identity(),
 		Server:   s.session, ServerKey: s.serverKey(),
 		Sender: s.sender, Payload: s.payload, Token: s.tokens(),
-		// Of a former revision with several segments, the text is recorded.
+		// The text of a former revision with several segments is recorded.
 		Split:          s.message.Spec.LongText == v1alpha1.LongTextSplit && s.origin != originSuperseded,
 		Policy:         policy,
 		Order:          s.order,
@@ -340,10 +342,11 @@ func taskOf(s *scope) delivery.Task {
 	return task
 }
 
-// statusFits reports whether the status stays true while the message is sent, and need not be written.
+// statusFits reports whether the status remains true while the message is sent, so that it need not be written.
 func statusFits(m *v1alpha1.TeamTalkMessage) bool {
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-	// One that was not admitted has no recipients in its status. The engine soon reports what it really waits for.
+	// A message that was not admitted has no recipients in its status. The engine soon reports its actual cause for
+	// waiting.
 	waited := ready != nil && ready.Reason == v1alpha1.ReasonServerNotReady && len(m.Status.Recipients) == 0
 	return ready == nil || ready.Reason == v1alpha1.ReasonSending || waited
 }

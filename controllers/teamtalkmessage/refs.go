@@ -70,7 +70,8 @@ func (r *Reconciler) findRef(
 	if group.ServerKey() != s.message.ServerKey() {
 		return delivery.NameResult{Final: true, Cause: v1alpha1.Cause{
 			Reason: v1alpha1.ReasonGroupNotFound,
-			Message: fmt.Sprintf("TeamTalkGroup %q is of TeamTalkServer %q: send through that, or name another group",
+			Message: fmt.Sprintf("TeamTalkGroup %q belongs to TeamTalkServer %q: "+
+				"send through that server, or name another group",
 				key.Name, group.ServerKey()),
 		}}, nil, nil
 	}

@@ -73,7 +73,7 @@ func isRefused(err error) bool {
 func (r *Reconciler) statusRefused(ctx context.Context, s *scope, err error) reconcile.Result {
 	delay, isFirst := r.refused.add(s.message.UID)
 	if isFirst {
-		ctrl.LoggerFrom(ctx).Error(err, "the API server refuses the status of a message; it is tried again with backoff, "+
+		ctrl.LoggerFrom(ctx).Error(err, "the API server refuses the status of a message; it is retried with backoff, "+
 			"and logged once", "uid", string(s.message.UID))
 	}
 	if s.snapshot != nil {

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	msgSuperseded        = "an edit came before it was sent; nothing was stored"
-	msgSupersededSegment = "an edit came before all segments were sent"
+	msgSuperseded        = "edited before it was sent; nothing was stored"
+	msgSupersededSegment = "edited before all segments were sent"
 	// msgUnsettled is of a doubt that the former revision has left. Its token is not searched for any more.
 	msgUnsettled = "may have been delivered before the last edit; the store could not prove it either way"
 )

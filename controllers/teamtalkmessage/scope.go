@@ -401,10 +401,10 @@ func (s *scope) abandonDoubts(out outcome) {
 		switch p := &s.recipients[i]; {
 		case p.State == v1alpha1.StateInDoubt:
 			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown,
-				"may have been sent; the deadline came before the store could be asked"
+				"may have been sent; the deadline passed before the store could be searched"
 		case p.State == v1alpha1.StatePending && s.asksFirst():
 			p.State, p.Reason, p.Message = v1alpha1.StateFailed, v1alpha1.ReasonOutcomeUnknown,
-				"not sent; the deadline came before the store could be asked whether another resource had sent it"
+				"not sent; the deadline passed before the store could be searched for the message of another resource"
 		}
 	}
 }

@@ -104,7 +104,7 @@ func missed(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) string {
 		return fmt.Sprintf("no message was created for %s, more than startingDeadlineSeconds (%d) ago",
 			which, *o.Spec.StartingDeadlineSeconds)
 	}
-	return fmt.Sprintf("no message was created for %s: only the latest missed time, %s, is made up for",
+	return fmt.Sprintf("no message was created for %s: only the message of the latest missed time, %s, is created",
 		which, format(p.Due))
 }
 

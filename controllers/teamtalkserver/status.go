@@ -72,8 +72,8 @@ func connected(endpoints []v1alpha1.Endpoint, refused connection.Refusals, names
 // limited is why an endpoint is not connected to, or over fewer connections.
 func limited(namespace string) *v1alpha1.Cause {
 	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnectionLimit, Message: fmt.Sprintf(
-		"the servers of namespace %q have as many connections as the operator permits, and it tries again: "+
-			"lower spec.dbProxy.connections, name fewer endpoints, or delete servers that are not used", namespace)}
+		"the servers of namespace %q have as many connections as the operator permits; it retries: "+
+			"lower spec.dbProxy.connections, list fewer endpoints, or delete servers that are not used", namespace)}
 }
 
 // setNotPermitted shows that nothing is connected to because of an endpoint in the spec.

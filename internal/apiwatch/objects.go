@@ -169,7 +169,7 @@ func (n *objectNamespace) Change(_ watch.EventType, o client.Object) { n.notifyO
 // Lost implements CollectionHandler.
 func (n *objectNamespace) Lost(err error) {
 	if names := n.withoutWatch(); len(names) > 0 {
-		n.log.Info("changes are not seen for now; retrying", "objects", len(names), "reason", err.Error())
+		n.log.Info("the watch was lost; retrying", "objects", len(names), "reason", err.Error())
 	}
 }
 

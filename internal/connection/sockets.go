@@ -21,7 +21,7 @@ const (
 )
 
 // errTooManySockets reports a dial beyond the part of a namespace.
-var errTooManySockets = errors.New("the namespace has as many connections as it may have")
+var errTooManySockets = errors.New("the namespace has reached its limit of connections")
 
 // sockets limits the connections of a process. A namespace that has much leaves some for others.
 type sockets struct {

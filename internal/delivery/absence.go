@@ -21,12 +21,12 @@ import (
 // Why a search proves nothing. They are shown in the status: stable from try to try, and short.
 const (
 	whySilent    = "db_proxy did not answer the search"
-	whyUnstable  = "db_proxy answered the same question in two different ways"
+	whyUnstable  = "db_proxy gave two different answers to the same request"
 	whyControl   = "db_proxy shows no row that is known to be stored: its tables or its replica may be unreadable"
 	whyStale     = "db_proxy does not show a row that was stored after the attempt: its replica may have stopped"
 	whyDirectory = "TeamTalk shows neither rows nor users: its database may be down"
-	whyRecorded  = "the operator has not yet read from finished messages what the store must show"
-	whyHidden    = "no member that was asked sees the group's messages back to this one's creation"
+	whyRecorded  = "the operator has not read all finished messages yet, with which it compares the store"
+	whyHidden    = "no queried member sees the group's messages back to the creation of this one"
 	whyTooLong   = "the conversation is too long to be searched as far back as needed"
 	whyTooSlow   = "db_proxy answers too slowly to search the conversation as far back as needed"
 )
@@ -39,7 +39,8 @@ func whyConcealed(id uint32, hasToken bool) string {
 	if !hasToken {
 		return fmt.Sprintf("row %d may be this message: its time fits, and its content is another one or unreadable", id)
 	}
-	return fmt.Sprintf("row %d may be this message, and no key opens it: add its key as a previous one, or delete it", id)
+	return fmt.Sprintf("row %d may be this message, and no key decrypts it: "+
+		"add its key as a previous one, or delete it", id)
 }
 
 const (

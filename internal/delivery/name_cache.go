@@ -36,8 +36,8 @@ var (
 // Messages of what waits for names.
 const (
 	msgNoGroupNames = "TeamTalk does not show the sender's groups; its database may be down"
-	msgNoUserNames  = "TeamTalk does not show its users; its database may be down. They are asked for once a minute"
-	msgNamesPaced   = "waits for the names of all users, which are asked for once a minute"
+	msgNoUserNames  = "TeamTalk does not show its users; its database may be down. They are requested once a minute"
+	msgNamesPaced   = "waits for the names of all users, which are requested once a minute"
 	msgTooManyNames = "TeamTalk has too many users or groups to be searched for names: use ids"
 )
 

@@ -21,21 +21,21 @@ const (
 const (
 	msgNotConnected    = "waiting for a connection to db_proxy"
 	msgNoDirectory     = "TeamTalk shows neither sender nor recipients; its database may be down"
-	msgNoAnswer        = "db_proxy did not answer; the store is asked before anything is sent again"
-	msgCounter         = "db_proxy's counter failed; the store is asked before anything is sent again"
+	msgNoAnswer        = "db_proxy did not answer; the store is searched before anything is sent again"
+	msgCounter         = "db_proxy's counter failed; the store is searched before anything is sent again"
 	msgRejected        = "db_proxy answered with id 0: nothing was stored"
 	msgLost            = "db_proxy did not answer; the store proves that nothing was stored"
 	msgUnread          = "db_proxy answered with an id that the store does not show yet"
 	msgNotStored       = "db_proxy answered with an id, but the store proves that nothing was stored"
 	msgUnknown         = "may have been delivered; the store could not prove it either way"
-	msgTakeover        = "another operator may have sent it; the store is asked first"
+	msgTakeover        = "another operator may have sent it; the store is searched first"
 	msgNotRouted       = "no router accepted it in time; clients see it at their next sync"
 	msgAdoptedOld      = "found in the store, too old to be announced again"
 	msgAdopted         = "found in the store, not sent again"
 	msgWaitRouter      = "stored; waiting for a router"
 	msgKeyed           = "the store is searched before it is sent: another resource may have sent it"
 	msgNothing         = "there is nothing to send"
-	msgDeadlineUnasked = "not sent by its deadline; the store could not tell whether another resource had sent it"
+	msgDeadlineUnasked = "not sent by its deadline; the store could not show whether another resource had sent it"
 )
 
 // whyGrace is from when the status says why a doubt is not settled. Most are settled by then, and a status write for

@@ -132,7 +132,8 @@ func (t Task) whyConflict(row *wire.MsgInfo) string {
 		return fmt.Sprintf("message %d of this conversation was sent as this revision with another text; "+
 			"it is not sent: edit it again", row.GetMsgId())
 	}
-	return fmt.Sprintf("message %d of this conversation has its key and another text; it is not sent: use another key",
+	return fmt.Sprintf("message %d of this conversation has the same key and another text; "+
+		"it is not sent: use another key",
 		row.GetMsgId())
 }
 

@@ -84,11 +84,13 @@ func (o Options) complete() (Options, error) {
 			return o, err
 		}
 		if !local && !o.AllowRemote {
-			return o, fmt.Errorf("address %s is not on loopback: anybody who reaches it reads and writes everything; "+
+			return o, fmt.Errorf("address %s is not on loopback: "+
+				"any client that can connect to it can read and write everything; "+
 				"--allow-remote permits it", *address)
 		}
 		if !local {
-			o.Log.Info("Listening beyond loopback: anybody who reaches this reads and writes everything", "address", *address)
+			o.Log.Info("Listening beyond loopback: any client that can connect can read and write everything",
+				"address", *address)
 		}
 	}
 	return o, nil

@@ -25,8 +25,8 @@ var (
 	ErrHidden = errors.New("db_proxy shows no message of the conversation, though it has one: the sender joined the " +
 		"group after the last message, or a table of its database cannot be read")
 	// ErrNoDirectory says that db_proxy shows nothing at all.
-	ErrNoDirectory = errors.New("db_proxy shows neither the conversation nor the user who asks: its database cannot be " +
-		"read, or the user does not exist")
+	ErrNoDirectory = errors.New("db_proxy shows neither the conversation nor the requesting user: " +
+		"its database cannot be read, or the user does not exist")
 )
 
 // Kind is what a message consists of.
@@ -95,7 +95,7 @@ func checkEmpty(ctx context.Context, reads Reads, s dbproxy.Session) error {
 	users, err := reads.Users(ctx, s.UserID, []uint32{s.UserID})
 	switch {
 	case err != nil:
-		return fmt.Errorf("read the user who asks: %w", err)
+		return fmt.Errorf("read the requesting user: %w", err)
 	case len(users) == 0:
 		return ErrNoDirectory
 	}

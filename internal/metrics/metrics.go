@@ -115,7 +115,7 @@ func (m *Metrics) declareEvents() {
 	m.dropped = counter("silent_drops_total",
 		"Messages that db_proxy gave an id, and that are proved not to be stored.")
 	m.statusesRefused = counter("status_writes_refused_total",
-		"Writes of a message's status that the API server has refused. They are tried again.")
+		"Writes of a message's status that the API server has refused. They are retried.")
 	m.duration = histogram("message_duration_seconds",
 		"From the creation of a message, or its sendAfter, until its end is recorded, by outcome.", longBuckets, "outcome")
 	m.stored = histogram("accepted_to_stored_seconds",
@@ -137,7 +137,7 @@ func (m *Metrics) declareEvents() {
 	m.scheduled = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: Prefix + "scheduled_times_total",
 		Help: "Scheduled times of TeamTalkSchedules, by result: created, missed or failed. A refused message counts as " +
-			"failed at each retry, a stretch of missed times as one.",
+			"failed at each retry, consecutive missed times as one.",
 	}, []string{"result"})
 	m.vectors = append(m.vectors, m.scheduled.MetricVec)
 	for _, result := range []string{"created", "missed", "failed"} {

@@ -35,7 +35,7 @@ func refuse(code int, format string, args ...any) answer {
 // failed returns the answer to a request that the caller is to retry.
 func (h *Handler) failed(key types.NamespacedName, err error) answer {
 	h.options.Log.Info("a request is to be sent again", "receiver", key.String(), "reason", err.Error())
-	a := refuse(http.StatusServiceUnavailable, "it cannot be taken now: try again; the receiver's status says why")
+	a := refuse(http.StatusServiceUnavailable, "it cannot be accepted now: try again; the receiver's status says why")
 	a.cause = err.Error()
 	return a
 }

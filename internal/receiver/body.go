@@ -25,7 +25,7 @@ const (
 // tooLarge returns the answer to a body that is too large.
 func tooLarge() answer {
 	return refuse(http.StatusRequestEntityTooLarge,
-		"the body is longer than %d bytes: have fewer alerts sent at once (Alertmanager's max_alerts)", MaxBody)
+		"the body is longer than %d bytes: send fewer alerts at once (Alertmanager's max_alerts)", MaxBody)
 }
 
 // readBody reads the body of a request. The answer has no code if it was read.

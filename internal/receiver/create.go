@@ -22,7 +22,7 @@ func (h *Handler) create(
 	after time.Time,
 ) (outcome, error) {
 	if err := ctx.Err(); err != nil {
-		return outcome{}, fmt.Errorf("make the text of a message: %w", err) // see texts.of
+		return outcome{}, fmt.Errorf("render the text of a message: %w", err) // see texts.of
 	}
 	for listed := false; ; number++ {
 		m := newMessage(r, nameOf(r, source.Hash, number), source.To)

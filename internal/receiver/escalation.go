@@ -97,7 +97,7 @@ func (h *Handler) markResolved(
 	err := h.client.Patch(ctx, m, client.MergeFrom(before))
 	if apierrors.IsForbidden(err) {
 		h.status.fail(client.ObjectKeyFromObject(r), h.now(),
-			"an alert is resolved, and its message is escalated nevertheless: let the gateway patch teamtalkmessages")
+			"an alert is resolved, but its message is escalated: grant the gateway patch of teamtalkmessages")
 		return nil
 	}
 	if client.IgnoreNotFound(err) != nil {

@@ -105,7 +105,7 @@ func (h *Handler) serve(
 ) (a answer, class callerClass) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return refuse(http.StatusMethodNotAllowed, "only POST is taken here"), anonymous
+		return refuse(http.StatusMethodNotAllowed, "only POST is accepted here"), anonymous
 	}
 	caller := h.admitCaller(w, req, key)
 	if caller.class == authenticated {
@@ -118,7 +118,7 @@ func (h *Handler) serve(
 	defer cancel()
 	release, err := acquireBody(ctx, key, caller.body)
 	if err != nil {
-		return h.busy(key, errors.New("too many large bodies at once: have fewer alerts sent at once (Alertmanager's "+
+		return h.busy(key, errors.New("too many large bodies at once: send fewer alerts at once (Alertmanager's "+
 			"max_alerts)")), authenticated
 	}
 	defer release()

@@ -82,7 +82,7 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("--%sauth must be %s or %s, not %q", p, authKubernetes, authNone, o.Auth)
 	case o.Auth == authNone && !o.HTTP.Loopback():
 		return fmt.Errorf("--%[1]sauth %[2]s needs a --%[1]sbind-address on loopback, such as 127.0.0.1:8400, not %[3]q: "+
-			"anybody who reaches it could send", p, authNone, o.HTTP.Address)
+			"any client that can connect to it could send", p, authNone, o.HTTP.Address)
 	case o.Auth == authNone && (o.AppKeys != "" || len(o.Audiences) > 0):
 		return fmt.Errorf("--%[1]sauth %[2]s admits all callers: remove --%[1]sapp-keys-secret and --%[1]stoken-audience",
 			p, authNone)

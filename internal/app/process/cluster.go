@@ -58,7 +58,7 @@ func checkVersion(cfg *rest.Config) error {
 	}
 	info, err := d.ServerVersion()
 	if err != nil {
-		return fmt.Errorf("ask the cluster at %s for its version: %w", cfg.Host, err)
+		return fmt.Errorf("get the version of the cluster at %s: %w", cfg.Host, err)
 	}
 	v, err := version.ParseGeneric(info.GitVersion)
 	if err != nil {

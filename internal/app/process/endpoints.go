@@ -18,7 +18,7 @@ type EndpointOptions struct{ Allowed []string }
 // Flags adds the options to a flag set.
 func (o *EndpointOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.Allowed, allowedEndpointsFlag, nil,
-		"`NAMESPACE=HOST[:PORT],...`: the endpoints that TeamTalkServers of a namespace, or of all (*), may name. "+
+		"`NAMESPACE=HOST[:PORT],...`: the endpoints that TeamTalkServers of a namespace, or of all (*), may use. "+
 			"HOST is a name, *.NAME, an IP address, a range such as 10.0.0.0/8, or *. May be repeated. "+
 			"If unset, all are allowed")
 }

@@ -112,10 +112,10 @@ func (k *AppKeys) load(ctx context.Context) error {
 		a, err := parseApp(name, secret.Data[name])
 		hash := sha256.Sum256([]byte(a.AppKey))
 		if other, taken := apps[hash]; err == nil && taken {
-			err = fmt.Errorf("its appKey is the one of %s", other.Name)
+			err = fmt.Errorf("its appKey is also that of %s", other.Name)
 		}
 		if err != nil {
-			k.log.Info("an entry of the app keys is skipped", "entry", name, "reason", err.Error())
+			k.log.Info("skipped an entry of the app keys", "entry", name, "reason", err.Error())
 			continue
 		}
 		a.AppKey = ""

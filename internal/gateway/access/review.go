@@ -110,7 +110,7 @@ func (v *Reviewer) authorize(ctx context.Context, access authorizer.AttributesRe
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("the review of an access failed", "reason", err.Error())
-		return &Denial{Unavailable, "Kubernetes could not check the caller's rights: try again later"}
+		return &Denial{Unavailable, "Kubernetes could not check the caller's permissions: try again later"}
 	case decision != authorizer.DecisionAllow:
 		return &Denial{Forbidden, fmt.Sprintf("%s may not %s", access.User.GetName(), action)}
 	}

@@ -138,7 +138,7 @@ func actingUser(server *v1alpha1.TeamTalkServer, c dbproxy.MemberChange, g *wire
 	default:
 		owner := fmt.Sprintf("user %d", creator)
 		if creator == systemUser {
-			owner = "the system (user 0), as the groups do that http_msg_server made"
+			owner = "the system (user 0), like groups that http_msg_server created"
 		}
 		return 0, api.Refuse(v1alpha1.ReasonGroupNotAdoptable, "group %d belongs to %s, and user %d may not change it: "+
 			"add %d to spec.groups.adoptable of the TeamTalkServer %s/%s, or set spec.groups.adoptAny there",
@@ -243,7 +243,7 @@ func groupError(err error) error {
 	case errors.Is(err, dbproxy.ErrRefused):
 		return api.Refuse(v1alpha1.ReasonStoreRejected, "db_proxy refused the change: nothing was changed")
 	case errors.Is(err, dbproxy.ErrNotSent):
-		return api.Refuse(v1alpha1.ReasonNoAnswer, "db_proxy could not be asked in time: nothing was changed")
+		return api.Refuse(v1alpha1.ReasonNoAnswer, "the request was not sent to db_proxy in time: nothing was changed")
 	}
 	return api.Refuse(v1alpha1.ReasonOutcomeUnknown,
 		"db_proxy did not answer in time: the change may have been made, check before you retry")

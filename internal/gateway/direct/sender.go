@@ -64,7 +64,7 @@ func (s *Sender) Drain(ctx context.Context) error {
 func (s *Sender) Send(ctx context.Context, r api.Request) (api.Result, error) {
 	if r.Wait <= 0 {
 		return api.Result{}, api.Refuse(v1alpha1.ReasonContentInvalid,
-			"wait must be above 0: this gateway keeps no record that would outlast the request")
+			"wait must be above 0: this gateway keeps no record after the request")
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()

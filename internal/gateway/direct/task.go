@@ -102,9 +102,9 @@ func recipientOf(p delivery.Progress, running bool) api.Recipient {
 	case p.State == v1alpha1.StateFailed && p.Reason != v1alpha1.ReasonOutcomeUnknown:
 	case p.State == v1alpha1.StatePending && !running:
 		if to.Cause.Reason == "" {
-			to.Cause = v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotReady, Message: "messages before it were not sent in time"}
+			to.Cause = v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotReady, Message: "earlier messages were not sent in time"}
 		}
-		to.Cause.Message = "not delivered, and not tried any more: " + to.Cause.Message
+		to.Cause.Message = "not delivered, and not retried: " + to.Cause.Message
 	default:
 		to.State = api.Unknown
 		if to.Cause.Reason == "" {

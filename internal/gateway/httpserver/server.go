@@ -91,7 +91,7 @@ func (s *Server) Handle(r Route) {
 
 // notFound answers requests that no route serves. It tells what could be served, and not what there is.
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
-	detail := "nothing is served at this path; what is served: " +
+	detail := "nothing is served at this path; served paths: " +
 		strings.Join(slices.Sorted(slices.Values(s.paths)), ", ")
 	if s.NotFound == nil {
 		writeText(w, http.StatusNotFound, detail)

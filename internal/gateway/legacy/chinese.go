@@ -38,14 +38,14 @@ var chineseFormats = map[string]string{
 		"without it, the text is sent to users": "" +
 		"msg_type 必须是 %s 或 %s（发给用户的文本）或 %s（发给群的文本）：此接口不支持其他类型；不填则发给用户",
 	// The request.
-	"send a JSON object with POST":                                  "请用 POST 发送一个 JSON 对象",
-	"%s must be at most %d characters of ASCII":                     "%s 最多 %s 个 ASCII 字符",
-	"wait must be seconds, from 0 to %d":                            "wait 必须是 0 到 %s 的秒数",
-	"%s must not begin with %q: the gateway makes such keys itself": "%s 不能以 %s 开头：这类键由网关自己生成",
-	"user %d is the sender: TeamTalk stores no message to oneself":  "用户 %s 就是发送者：TeamTalk 不保存发给自己的消息",
-	"nothing is served at this path; what is served: %s":            "此路径没有提供服务；可用的路径有：%s",
-	"internal error, see the gateway's log for this request id":     "内部错误，请用本次请求的 id 查看网关日志",
-	"the gateway could not process the request: %s":                 "网关未能处理该请求：%s",
+	"send a JSON object with POST":                                 "请用 POST 发送一个 JSON 对象",
+	"%s must be at most %d characters of ASCII":                    "%s 最多 %s 个 ASCII 字符",
+	"wait must be seconds, from 0 to %d":                           "wait 必须是 0 到 %s 的秒数",
+	"%s must not begin with %q: the gateway generates such keys":   "%s 不能以 %s 开头：这类键由网关自己生成",
+	"user %d is the sender: TeamTalk stores no message to oneself": "用户 %s 就是发送者：TeamTalk 不保存发给自己的消息",
+	"nothing is served at this path; served paths: %s":             "此路径没有提供服务；可用的路径有：%s",
+	"internal error, see the gateway's log for this request id":    "内部错误，请用本次请求的 id 查看网关日志",
+	"the gateway could not process the request: %s":                "网关未能处理该请求：%s",
 	"try again later, and always with an %s, so that nothing is sent twice": "" +
 		"请稍后重试，并始终带上 %s，以免重复发送",
 	"check whether it is done, and try again later": "请先确认是否已完成，再稍后重试",
@@ -64,16 +64,16 @@ var chineseFormats = map[string]string{
 	"send a Kubernetes token: Authorization: Bearer TOKEN": "请带上 Kubernetes 令牌：Authorization: Bearer TOKEN",
 	"send an app_key, or a Kubernetes token: Authorization: Bearer TOKEN": "" +
 		"请带上 app_key，或 Kubernetes 令牌：Authorization: Bearer TOKEN",
-	"the Authorization header must be: Bearer TOKEN":                  "Authorization 头必须是：Bearer TOKEN",
-	"the token is not valid, or not for this audience":                "令牌无效，或不是签发给此 audience 的",
-	"Kubernetes could not check the token: try again later":           "Kubernetes 未能校验令牌：请稍后重试",
-	"Kubernetes could not check the caller's rights: try again later": "Kubernetes 未能检查调用者的权限：请稍后重试",
-	"%s may not %s in namespace %q":                                   "%s 没有权限 %s（命名空间 %s）",
-	"%s may not %s":                                                   "%s 没有权限 %s",
-	"no such app_key":                                                 "没有这个 app_key",
-	"the app_key may not speak as user %d":                            "此 app_key 不能以用户 %s 的身份发送",
-	"the app_key is not for namespace %q":                             "此 app_key 不适用于命名空间 %s",
-	"the app keys have not been read yet: try again later":            "app_key 尚未加载：请稍后重试",
+	"the Authorization header must be: Bearer TOKEN":                       "Authorization 头必须是：Bearer TOKEN",
+	"the token is not valid, or not for this audience":                     "令牌无效，或不是签发给此 audience 的",
+	"Kubernetes could not check the token: try again later":                "Kubernetes 未能校验令牌：请稍后重试",
+	"Kubernetes could not check the caller's permissions: try again later": "Kubernetes 未能检查调用者的权限：请稍后重试",
+	"%s may not %s in namespace %q":                                        "%s 没有权限 %s（命名空间 %s）",
+	"%s may not %s":                                                        "%s 没有权限 %s",
+	"no such app_key":                                                      "没有这个 app_key",
+	"the app_key may not speak as user %d":                                 "此 app_key 不能以用户 %s 的身份发送",
+	"the app_key is not for namespace %q":                                  "此 app_key 不适用于命名空间 %s",
+	"the app keys have not been read yet: try again later":                 "app_key 尚未加载：请稍后重试",
 	"the app_key is for messages only: its entry in the Secret needs groups: true": "" +
 		"此 app_key 只能发送消息：要管理群，请在 Secret 的对应条目中设置 groups: true",
 	// The result of a message.
@@ -83,8 +83,8 @@ var chineseFormats = map[string]string{
 	"not delivered yet, the operator continues; %s":          "尚未投递，operator 会继续；%s",
 	"%d of %d recipients do not have it; one of them: %s":    "%[2]s 个接收者中有 %[1]s 个没有收到；其中之一：%[3]s",
 	"the TeamTalkMessage was deleted before it had finished": "TeamTalkMessage 在完成之前被删除",
-	"not delivered, and not tried any more: %s":              "未投递，且不再重试：%s",
-	"messages before it were not sent in time":               "它前面的消息未能及时发出",
+	"not delivered, and not retried: %s":                     "未投递，且不再重试：%s",
+	"earlier messages were not sent in time":                 "它前面的消息未能及时发出",
 	"another request with its key is still in progress":      "使用同一键的另一个请求仍在处理中",
 	"%s; this is not final, the operator checks once more, see the TeamTalkMessage": "" +
 		"%s；这不是最终结果，operator 会再次确认，请查看该 TeamTalkMessage",
@@ -102,7 +102,7 @@ var chineseFormats = map[string]string{
 	"the server's deliveryToken is Disabled: nothing can be sent through this gateway until its administrator " +
 		"enables it, or runs a gateway with --mode direct": "" +
 		"服务器的 deliveryToken 为 Disabled：在管理员启用它，或改用 --mode direct 的网关之前，无法通过此网关发送",
-	"wait must be above 0: this gateway keeps no record that would outlast the request": "" +
+	"wait must be above 0: this gateway keeps no record after the request": "" +
 		"wait 必须大于 0：此网关不保存请求结束后的记录",
 	// Kubernetes.
 	"namespace %q is being deleted": "命名空间 %s 正在被删除",
@@ -127,15 +127,15 @@ var chineseFormats = map[string]string{
 	"TeamTalk shows none of the users; its database may be down":   "TeamTalk 没有返回任何用户；其数据库可能不可用",
 	"done, but no router has announced it: clients see it at their next sync": "" +
 		"已完成，但没有 router 发出通知：客户端会在下次同步时看到",
-	"db_proxy refused the change: nothing was changed":         "db_proxy 拒绝了更改：没有任何改动",
-	"db_proxy could not be asked in time: nothing was changed": "未能及时请求 db_proxy：没有任何改动",
+	"db_proxy refused the change: nothing was changed":                  "db_proxy 拒绝了更改：没有任何改动",
+	"the request was not sent to db_proxy in time: nothing was changed": "未能及时请求 db_proxy：没有任何改动",
 	"db_proxy did not answer in time: the change may have been made, check before you retry": "" +
 		"db_proxy 未及时应答：更改可能已经生效，请确认后再重试",
 	"db_proxy reported success, but the group does not show the change: check before you retry": "" +
 		"db_proxy 报告成功，但群中看不到该更改：请确认后再重试",
 	"db_proxy answered with group %d, but does not show it as requested: it may have been created, " +
 		"check before you try again": "db_proxy 返回了群 %s，但其内容与请求不符：可能已经创建，请确认后再重试",
-	"the system (user 0), as the groups do that http_msg_server made": "系统（用户 0），与 http_msg_server 创建的群一样",
+	"the system (user 0), like groups that http_msg_server created": "系统（用户 0），与 http_msg_server 创建的群一样",
 	"group %d belongs to %s, and user %d may not change it: add %d to spec.groups.adoptable of the " +
 		"TeamTalkServer %s/%s, or set spec.groups.adoptAny there": "" +
 		"群 %s 属于%s，用户 %s 不能修改它：请把 %s 加入 TeamTalkServer %s/%s 的 spec.groups.adoptable，或在其中设置 spec.groups.adoptAny",

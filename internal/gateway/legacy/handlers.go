@@ -127,7 +127,7 @@ func (h *Handlers) decode(r *http.Request, right access.Right) *request {
 		q.fail("%s must be at most %d characters of ASCII", KeyHeader, maxKey)
 	}
 	if strings.HasPrefix(q.key, v1alpha1.GeneratedKeyPrefix) {
-		q.fail("%s must not begin with %q: the gateway makes such keys itself", KeyHeader, v1alpha1.GeneratedKeyPrefix)
+		q.fail("%s must not begin with %q: the gateway generates such keys", KeyHeader, v1alpha1.GeneratedKeyPrefix)
 	}
 	q.wait = h.waitOf(r, q)
 	return q

@@ -119,7 +119,7 @@ func (s *Store) publish(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state
 			case !isDigest(cm, r):
 				return fmt.Errorf("ConfigMap %s is not a digest of the receiver: rename or delete it", name)
 			case left <= 0:
-				return fmt.Errorf("digest %s is about to be sent: what is missing in it will be in the next one", name)
+				return fmt.Errorf("digest %s is about to be sent: alerts that are missing in it will be in the next one", name)
 			}
 			text, err := json.Marshal(publication{Count: d.Count, Lines: len(d.Lines)})
 			if err != nil {

@@ -206,7 +206,7 @@ func (s *Store) put(ctx context.Context, cm *corev1.ConfigMap) (retry bool, err 
 	case <-time.After(rand.N(100 * time.Millisecond)):
 		return true, nil
 	case <-ctx.Done():
-		return false, fmt.Errorf("other processes are always faster: %w", ctx.Err())
+		return false, fmt.Errorf("other processes write it first each time: %w", ctx.Err())
 	}
 }
 
@@ -228,7 +228,7 @@ func (s *Store) read(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*corev1
 	}
 	state, err := decode(cm.Data[stateKey])
 	if err != nil { // as if it had been deleted: alerts are worth more than the counts
-		s.options.Report(r, fmt.Errorf("flood control's ConfigMap %s was damaged: its counts begin again", name))
+		s.options.Report(r, fmt.Errorf("flood control's ConfigMap %s was damaged: its counts restart", name))
 		state = newState()
 	}
 	return cm, state, nil

@@ -148,7 +148,7 @@ func (x *expression) compile(text string, result *cel.Type, hasAlerts bool) erro
 	x.source = parsed.NativeRep().SourceInfo()
 	// Before types are checked: that takes minutes for lists in lists that are made by macros on each other's results.
 	if loops(parsed.NativeRep().Expr()) > maxLoops {
-		return fmt.Errorf("more than %d macros, such as exists, map and filter, in each other or on each other's results",
+		return fmt.Errorf("more than %d macros, such as exists, map and filter, nested or chained",
 			maxLoops)
 	}
 	compiled, issues := env.Check(parsed)

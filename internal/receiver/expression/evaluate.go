@@ -27,7 +27,7 @@ type fault string
 func (f fault) Error() string { return string(f) }
 
 const (
-	errWork          fault = "it takes too long, or makes too much"
+	errWork          fault = "it takes too long, or its result is too large"
 	errIn            fault = "in finds texts, numbers and booleans only"
 	errRecipientID   fault = "the id of a recipient must be from 1 to 2147483647"
 	errRecipientName fault = "the name of a recipient must not be empty"

@@ -26,7 +26,7 @@ func decodeAlertmanager(body []byte, contentType string) (*Notification, error) 
 	}
 	if len(n.Alerts) == 0 {
 		return nil, errors.New("the body has no alerts: Alertmanager's webhook has a list alerts; " +
-			"a receiver of type Generic takes any JSON")
+			"a receiver of type Generic accepts any JSON")
 	}
 	for i := range n.Alerts {
 		a := &n.Alerts[i]

@@ -35,7 +35,7 @@ func ToUTF8(body []byte, contentType string) ([]byte, error) {
 	}
 	encoding, err := htmlindex.Get(charset)
 	if err != nil {
-		return nil, fmt.Errorf("the body is in charset %.*q, which is unknown here: send UTF-8", maxCharset, charset)
+		return nil, fmt.Errorf("the body is in charset %.*q, which is unknown: send UTF-8", maxCharset, charset)
 	}
 	switch name, _ := htmlindex.Name(encoding); {
 	case name == "utf-8" && utf8.Valid(body):

@@ -130,7 +130,7 @@ func (u *unfolder) decode(name, text string) (v any) {
 	values, depth := shape([]byte(text))
 	u.texts++
 	if u.values += values; u.values > smallBody || depth > maxDepth {
-		u.err = fmt.Errorf("%s has more than %d values, or values more than %d deep in each other", name, smallBody,
+		u.err = fmt.Errorf("%s has more than %d values, or values nested more than %d deep", name, smallBody,
 			maxDepth)
 		return nil
 	}

@@ -33,7 +33,7 @@ func IsLarge(body []byte) bool {
 func checkLimits(body []byte) error {
 	switch values, depth := shape(body); {
 	case depth > maxDepth:
-		return fmt.Errorf("the body has values more than %d deep in each other", maxDepth)
+		return fmt.Errorf("the body has values nested more than %d deep", maxDepth)
 	case values > maxValues:
 		return fmt.Errorf("the body has more than %d values", maxValues)
 	}

@@ -162,9 +162,9 @@ func decodeJSON(body []byte, contentType string, v any) error {
 	case len(trimmed) == 0:
 		return errors.New("the body is empty: send JSON")
 	case trimmed[0] == '<':
-		return errors.New("the body is HTML or XML: have it sent as JSON")
+		return errors.New("the body is HTML or XML: send JSON")
 	case form.Match(trimmed), strings.HasPrefix(mediaType, "multipart/"):
-		return errors.New("the body is a form: have it sent as JSON, with Content-Type: application/json")
+		return errors.New("the body is a form: send JSON, with Content-Type: application/json")
 	}
 	return fmt.Errorf("the body is not JSON: %w", withoutData(err))
 }

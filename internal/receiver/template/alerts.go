@@ -32,7 +32,7 @@ type builtIn struct {
 // Execute renders the data as Template.Execute does.
 func (t builtIn) Execute(ctx context.Context, data any, l *Limits) (out string, err error) {
 	if err := ctx.Err(); err != nil {
-		return "", fmt.Errorf("the request ends before its text is made: %w", err)
+		return "", fmt.Errorf("the request ends before its text is rendered: %w", err)
 	}
 	var text string
 	switch data := data.(type) {

@@ -29,10 +29,10 @@ const (
 )
 
 var (
-	errWork   = errors.New("it takes too long, or makes too much")
-	errOutput = errors.New("it makes too long a text")
-	errDepth  = errors.New("blocks, or templates that call each other, are too deep in each other")
-	errSize   = fmt.Errorf("a function gets or makes more than %d MiB", maxValue>>20)
+	errWork   = errors.New("it takes too long, or its result is too large")
+	errOutput = errors.New("its text is too long")
+	errDepth  = errors.New("blocks or template calls are nested too deep")
+	errSize   = fmt.Errorf("the arguments or the result of a function exceed %d MiB", maxValue>>20)
 )
 
 // Limits are what an execution may use.
@@ -74,7 +74,7 @@ func (b *budget) Write(p []byte) (int, error) {
 // spend counts work.
 func (b *budget) spend(work int) error {
 	if err := b.ctx.Err(); err != nil {
-		b.stopped = fmt.Errorf("the request ends before its text is made: %w", err)
+		b.stopped = fmt.Errorf("the request ends before its text is rendered: %w", err)
 		return b.stopped
 	}
 	if work < 0 || work > b.work {

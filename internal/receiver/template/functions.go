@@ -111,7 +111,7 @@ func (b *budget) functions() template.FuncMap {
 	return all
 }
 
-var errTakes = errors.New("it does not take this")
+var errTakes = errors.New("it does not accept this")
 
 // within returns the function, counted in a budget.
 func (f *function) within(b *budget) any {

@@ -112,7 +112,7 @@ func suited(arg any, verb string) any {
 
 // compare compares two values: numbers of any type, texts, times.
 func compare(b *budget, x, y any) (int, error) {
-	errCompare := errors.New("these cannot be compared")
+	errCompare := errors.New("these values cannot be compared")
 	if m, ok := numberOf(x); ok {
 		if n, ok := numberOf(y); ok {
 			return m.Cmp(n), nil

@@ -217,7 +217,7 @@ func clean(text string, err error) (string, error) {
 	}
 	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
 	if text = strings.TrimSpace(text); !HasText(text) {
-		return "", errors.New("the template makes no text")
+		return "", errors.New("the template produces no text")
 	}
 	return text, nil
 }

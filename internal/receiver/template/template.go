@@ -39,7 +39,7 @@ func Parse(name, text string) (*Template, error) {
 		}
 	}
 	if len(defined) > 0 && empty {
-		return nil, fmt.Errorf("%s: it defines %q and makes no text: end it with {{ template %q . }}", name,
+		return nil, fmt.Errorf("%s: it defines %q and produces no text: end it with {{ template %q . }}", name,
 			slices.Sorted(slices.Values(defined)), slices.Min(defined))
 	}
 	return &Template{parsed: t}, nil

@@ -292,7 +292,7 @@ func (x *exchange) conclude(o outcome) error {
 	}
 	x.scanned = o.scanned
 	if !x.matches() {
-		return fmt.Errorf("%w: command %#04x is about something else", ErrMalformed, uint16(x.request.Answer()))
+		return fmt.Errorf("%w: command %#04x does not match the request", ErrMalformed, uint16(x.request.Answer()))
 	}
 	return nil
 }

@@ -20,9 +20,9 @@ var (
 	// ErrConnectionLost: the request may have been written, and then the connection ended.
 	ErrConnectionLost = errors.New("connection lost before the answer")
 	// ErrTooLong: the answer is too long to hold. If it is longer than MaxScan, the connection has ended.
-	ErrTooLong = errors.New("answer too long to hold")
+	ErrTooLong = errors.New("answer exceeds the memory limit")
 	// ErrNoMemory: the answer was skipped, because other answers took the memory for it. It says nothing about db_proxy.
-	ErrNoMemory = errors.New("other answers take the memory for the answer")
+	ErrNoMemory = errors.New("no memory left for the answer, because of other answers")
 	// ErrMalformed: the answer does not parse, or is about something else.
 	ErrMalformed = errors.New("malformed answer")
 )

@@ -33,7 +33,7 @@ var (
 	ErrSlowFrame = errors.New("the frame did not arrive in time")
 
 	// ErrFlood is the cause of the end of a connection whose peer sends more than is read of what nobody asked for.
-	ErrFlood = fmt.Errorf("%w: the peer floods: it sends more than is read of what nobody asked for", ErrProtocol)
+	ErrFlood = fmt.Errorf("%w: the peer floods the connection with unrequested data", ErrProtocol)
 
 	errDrained  = errors.New("still open long after stop-receiving")
 	errPeerGone = errors.New("closed by the peer")

@@ -37,7 +37,7 @@ var (
 	// is invalid: close the connection.
 	ErrLength = errors.New("PDU length out of bounds")
 	// ErrTooLong reports a frame over the limit of the Reader, which was skipped.
-	ErrTooLong = errors.New("PDU too long to hold")
+	ErrTooLong = errors.New("PDU exceeds the memory limit")
 )
 
 // LengthError is an ErrLength.
