@@ -24,10 +24,11 @@ import (
 )
 
 const (
-	// pageSize is how many objects Read requests at once. A tenant's may have 1.5 MB each, and a page is in memory twice.
-	// 20,000 messages take 3.2 s, in pages of 500 2.0 s; their metadata 1.6 s, in pages of 1,000 1.0 s.
+	// pageSize is the number of objects that Read requests at once. An object may have 1.5 MB, and a page is in memory
+	// twice. Reading 20,000 messages takes 3.2 s (2.0 s in pages of 500), and their metadata 1.6 s (1.0 s in pages of
+	// 1,000).
 	pageSize = 50
-	// resumeLimit is how often a watch is opened in vain, once a second, until it is given up.
+	// resumeLimit is the number of attempts to resume a watch, once a second, before Begin is called again.
 	resumeLimit = 10
 	// minBackoff and maxBackoff limit the time between attempts, which doubles with each failure.
 	minBackoff, maxBackoff = time.Second, 30 * time.Second
@@ -47,8 +48,8 @@ type CollectionHandler interface {
 	// Begin returns the version from which changes are reported, from Version, or from Read if the existing objects
 	// matter. It is called again when changes may have been missed.
 	Begin(ctx context.Context) (version string, err error)
-	// Change reports that an object was added, modified or deleted. An object that leaves the selection is deleted,
-	// and one that comes into it is added.
+	// Change reports that an object was added, modified or deleted. An object that leaves the selection is reported as
+	// deleted, and one that enters it as added.
 	Change(event watch.EventType, o client.Object)
 	// Lost reports why changes are not reported for now. It is called for the first of several failures.
 	Lost(err error)
@@ -137,7 +138,7 @@ func isRefusal(err error) bool {
 // than the API server keeps a version, later pages are newer.
 func (c Collection) Read(ctx context.Context, each func(client.Object)) (version string, err error) {
 	for next := ""; ; {
-		list := c.NewList() // empty: decoding keeps what the next page does not mention
+		list := c.NewList() // empty, because decoding keeps fields that the next page does not contain
 		err := c.Client.List(ctx, list, c.with(client.Limit(pageSize), client.Continue(next))...)
 		if status := apierrors.APIStatus(nil); apierrors.IsResourceExpired(err) && errors.As(err, &status) {
 			if newer := status.Status().Continue; newer != "" {

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Namespaces holds a value for each namespace in use. A value begins with its first use. It ends when it was unused for
-// a while. If too many are unused, those end first that were unused for longest: callers may name any namespace.
+// Namespaces holds a value for each namespace in use. A value is created on first use, and ends after it was unused for
+// a while. If too many are unused, the longest unused end first: callers may name any namespace.
 type Namespaces[T any] struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -35,8 +35,8 @@ type namespaceEntry[T any] struct {
 	lastUsed time.Time
 }
 
-// NewNamespaces returns empty Namespaces. create returns the value of a namespace, and what runs for it until its ctx
-// is done. Values end when they are unused for idle, and at most maxUnused are unused.
+// NewNamespaces returns empty Namespaces. create returns the value of a namespace, and a function that runs for it
+// until its ctx is done. Values end after they are unused for idle. At most maxUnused are unused.
 func NewNamespaces[T any](
 	create func(namespace string) (value T, run func(ctx context.Context)), idle time.Duration, maxUnused int,
 ) *Namespaces[T] {
@@ -45,7 +45,7 @@ func NewNamespaces[T any](
 	return n
 }
 
-// Run ends unused values until ctx is done, and then all. It returns when nothing runs for them any more.
+// Run ends unused values until ctx is done, and then all. It returns when all of their functions have returned.
 func (n *Namespaces[T]) Run(ctx context.Context) {
 	wait.UntilWithContext(ctx, func(context.Context) { n.evict() }, n.idle/10)
 	n.mu.Lock()
@@ -87,7 +87,7 @@ func (n *Namespaces[T]) release(e *namespaceEntry[T]) {
 	}
 }
 
-// evict ends the values that were unused for too long, and those of too many.
+// evict ends values that were unused for too long, and the longest unused over the limit.
 func (n *Namespaces[T]) evict() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

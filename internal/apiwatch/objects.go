@@ -31,8 +31,8 @@ const (
 // Objects notifies owners when the Secret or ConfigMap that they watch may have changed. The owner reads the object
 // after it has called Watch. Objects receives metadata only, and keeps none of it.
 //
-// There is one watch per namespace. Where it is forbidden, objects that may be watched by name have watches of their
-// own. As long as there are others, one goroutine tries the namespace, and these objects, again.
+// There is one watch per namespace. If it is forbidden, each object that may be watched by name has a separate watch.
+// While others remain, one goroutine retries the namespace and these objects.
 type Objects struct {
 	notify     func(owner types.NamespacedName)
 	tries      *rate.Limiter
@@ -42,7 +42,7 @@ type Objects struct {
 	targets map[types.NamespacedName]objectTarget // by owner
 }
 
-// objectTarget is what an owner watches.
+// objectTarget is the object that an owner watches.
 type objectTarget struct {
 	types.NamespacedName
 	namespace *objectNamespace
@@ -173,7 +173,7 @@ func (n *objectNamespace) Lost(err error) {
 	}
 }
 
-// withoutWatch returns the objects without a watch by name. The one that was tried the longest ago is the first.
+// withoutWatch returns the objects without a watch by name. The least recently tried one is the first.
 func (n *objectNamespace) withoutWatch() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -235,7 +235,7 @@ func (n *objectNamespace) openByName(ctx context.Context, name string) (watch.In
 // follow reports changes of one object until its watch ends. API servers end each watch after a while.
 func (n *objectNamespace) follow(name string, o *watchedObject, w watch.Interface) {
 	n.notifyOwners(name) // of changes before the watch
-	_ = report(w, n)     // whatever ends it, it is tried again
+	_ = report(w, n)     // it is retried after any error
 	w.Stop()
 	n.mu.Lock()
 	o.byName = nil

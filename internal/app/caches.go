@@ -22,8 +22,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// caches are the informers that must have synced before the operator stands for election. By default, controllers
-// start their informers after the election: a standby would not know whether it may read the objects.
+// caches are the informers that must have synced before the operator takes part in the election. By default,
+// controllers start their informers after the election, so a standby would not detect missing permissions.
 type caches struct {
 	log       logr.Logger
 	informers map[string]toolscache.SharedInformer // by name of the type

@@ -32,7 +32,8 @@ type statusCallbacks struct {
 	scheduled func(teamtalkschedule.Result)
 }
 
-// observe connects metrics, and traces if enabled, with what they observe. It returns the callbacks for statuses.
+// observe connects metrics, and traces if enabled, to the components that they observe. It returns the callbacks for
+// statuses.
 func observe(
 	ctx context.Context, mgr manager.Manager, o Options, engine *delivery.Engine, sessions *connection.Manager,
 	receipts *readreceipt.Tracker, gate *leadership.FencingGate,
@@ -96,7 +97,7 @@ func logFinished(log logr.Logger, w teamtalkmessage.StatusWrite) {
 		"outcome", outcome, "reason", reason, "recipients", m.Spec.To.Len())
 }
 
-// logDeleted logs what was sent of a message that was deleted meanwhile: no status shows it.
+// logDeleted logs the progress of a message that was deleted while it was sent. No status shows it.
 func logDeleted(log logr.Logger, message types.NamespacedName, uid types.UID, s delivery.Snapshot) {
 	stored, inDoubt := 0, 0
 	for _, p := range s.Recipients {

@@ -30,7 +30,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// components are what the shutdown drains.
+// components are the components that the shutdown drains.
 type components struct {
 	engine *delivery.Engine
 	terms  *leadership.TermTracker
@@ -158,8 +158,8 @@ func addAll(mgr manager.Manager, runnables ...manager.Runnable) error {
 	return nil
 }
 
-// drain stops sending. If everything is answered in time, it marks the Lease, so that the next leader searches the
-// store only for what is not recorded.
+// drain stops sending. If all requests are answered in time, it marks the Lease, so that the next leader searches the
+// store only for unrecorded messages.
 func (c *components) drain(elected <-chan struct{}, timeout time.Duration, log logr.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

@@ -2,5 +2,5 @@
 
 // Package buildinfo describes the build of the running program.
 //
-// Get returns what the linker or the go command recorded.
+// Get returns the values that the linker or the go command recorded.
 package buildinfo

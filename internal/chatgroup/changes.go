@@ -10,7 +10,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// MaxChanged is how many members one request adds or removes: each is an INSERT of its own in db_proxy.
+// MaxChanged is the highest number of members that one request adds or removes: each is a separate INSERT in db_proxy.
 const MaxChanged = 100
 
 // Changes returns the requests, in the name of a user, that bring a group to the wanted members. Others are removed if
@@ -35,7 +35,7 @@ func Difference(members, want []uint32) (missing, others []uint32) {
 	return sets.List(wanted.Difference(is)), sets.List(is.Difference(wanted))
 }
 
-// Effect returns those users of a change that are present, or absent, as it wants them.
+// Effect returns the users of a change for which the group already shows its effect.
 func Effect(c dbproxy.MemberChange, members []uint32) []uint32 {
 	is := sets.New(members...)
 	return slices.DeleteFunc(slices.Clone(c.Members), func(id uint32) bool { return is.Has(id) == c.Remove })

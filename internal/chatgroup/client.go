@@ -21,14 +21,14 @@ const (
 	queueTimeout = 10 * time.Second
 	// announceTimeout bounds an announcement.
 	announceTimeout = 5 * time.Second
-	// maxUsers and maxGroups are how many are asked for in one request.
+	// maxUsers and maxGroups limit the users and groups of one request.
 	maxUsers, maxGroups = 200, 20
 )
 
 var (
-	// ErrOutage says that the answer shows nothing that must exist, as in an outage of TeamTalk's database.
+	// ErrOutage reports that the answer lacks users or groups that must exist, as in an outage of TeamTalk's database.
 	ErrOutage = errors.New("TeamTalk shows nothing; its database or its cache may be down")
-	// ErrUserMissing says that the user in whose name groups are managed does not exist.
+	// ErrUserMissing reports that the user in whose name groups are managed does not exist.
 	ErrUserMissing = errors.New("the user does not exist")
 )
 
@@ -95,11 +95,11 @@ func (c *Client) showsUser(ctx context.Context, reads dbproxy.DirectoryReads) er
 	return nil
 }
 
-// Missing returns those of some users who do not exist, or have left.
+// Missing returns the users who do not exist, or have left.
 func (c *Client) Missing(ctx context.Context, ids []uint32) (missing []uint32, err error) {
 	err = c.read(ctx, func(ctx context.Context, reads dbproxy.Reads) error {
 		for chunk := range slices.Chunk(ids, maxUsers) {
-			// The user is asked for as well: an answer with one of them is no outage.
+			// The request includes the client's user: an answer with any user is not an outage.
 			users, err := reads.Users(ctx, c.User, append([]uint32{c.User}, chunk...))
 			switch {
 			case err != nil:
@@ -147,5 +147,5 @@ func (c *Client) Announce(ctx context.Context, change dbproxy.MemberChange, m db
 	return nil
 }
 
-// dropMembers keeps of a group what a search needs.
+// dropMembers drops the members, which a search does not need.
 func dropMembers(g *wire.GroupInfo) { g.GroupMemberList, g.GroupName = nil, nil }

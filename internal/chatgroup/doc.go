@@ -2,6 +2,6 @@
 
 // Package chatgroup finds, creates and changes TeamTalk's chat groups.
 //
-// Client is what a namespace does through one TeamTalk. Find proves that a group was not created, Read reads it, and
-// Changes plans what brings its members to what is wanted.
+// Client sends the requests of a namespace to one TeamTalk. Find proves that a group was not created, Read reads it,
+// and Changes plans the requests that bring its members to the wanted ones.
 package chatgroup

@@ -15,27 +15,27 @@ import (
 
 // Search is a search among the groups of a user.
 type Search struct {
-	// Creator is who may have created the group; 0: the user of the client.
+	// Creator is the user who may have created the group. If it is 0, it is the user of the client.
 	Creator uint32
 	// IsMarked reports whether the avatar of a group has the mark that is searched for.
 	IsMarked func(avatar string) bool
-	// Known is the newest group that the user of the client is known to be a member of; 0: none is known.
+	// Known is the newest known group of which the client's user is a member, or 0.
 	Known uint32
 }
 
 // Found is the result of a Search.
 type Found struct {
-	// Group is the group with the mark; 0: none is shown.
+	// Group is the group with the mark, or 0.
 	Group uint32
 	// At is when the search began.
 	At time.Time
-	// Doubt is why the answer proves nothing; empty: a group that it does not show did not exist then, apart from the lag
-	// of replicas.
+	// Doubt tells why the answer proves nothing. If it is empty, a group that the answer does not show did not exist,
+	// apart from replication lag.
 	Doubt string
 }
 
 // Find searches for a group that a user has created. db_proxy answers with an empty list if its database fails, so a
-// list without the known group proves nothing. Only where no group is known does the directory have to do.
+// list without the known group proves nothing. If no group is known, the directory must serve as evidence.
 func (c *Client) Find(ctx context.Context, s Search) (found Found, err error) {
 	found.At = time.Now()
 	s.Creator = cmp.Or(s.Creator, c.User)
@@ -92,8 +92,8 @@ func (c *Client) findMarked(
 	return shown, nil
 }
 
-// inGroups returns why an empty list of a user's groups proves nothing; empty: the directory shows the user of the
-// client, and no group of the other user's conversations has that user as a member.
+// inGroups returns why an empty list of a user's groups proves nothing. The reason is empty if the directory shows the
+// client's user, and no group of the other user's conversations has that user as a member.
 func (c *Client) inGroups(ctx context.Context, reads dbproxy.Reads, user uint32) (doubt string, err error) {
 	if err := c.showsUser(ctx, reads); err != nil {
 		return "", err

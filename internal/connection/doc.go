@@ -11,20 +11,18 @@
 //
 // # Use
 //
-// Manager.Get returns the Session of a server. Session.Send stores a message, Session.Route announces
-// it, and Session.Path reads over one connection to one db_proxy: answers prove something about each
-// other only if they come from the same process. WaitReady waits for a connection and a key, and WaitRouter for a
-// router.
+// Manager.Get returns the Session of a server. Session.Send stores a message, and Session.Route announces it.
+// Session.Path reads over one connection to one db_proxy: only answers of the same process are evidence for each other.
+// WaitReady waits for a connection and a key, and WaitRouter for a router.
 //
 // # Implementation
 //
-// A session dials in the background once it has a key, and redials with backoff; requests do not wait for a
-// connection. They pick a connected db_proxy in turn, and the router that has been connected for the longest time. A
-// session with a changed Config is replaced: the new one accepts requests at once, and the old one closes its
-// connections after its requests in flight have ended. New keys replace the keys of a session without a new
-// connection. The limits of requests in flight belong to the address that a connection is made to, and are shared by
-// all sessions. All sessions share the memory for answers, and the number of connections: a namespace that has as many
-// as it may have dials again after a while.
+// A session dials in the background once it has a key, and redials with backoff; requests do not wait for a connection.
+// They use the connected db_proxies in turn, and the router with the oldest connection. A session with a changed Config
+// is replaced: the new one accepts requests at once, and the old one closes its connections after its requests in
+// flight have ended. New keys replace the keys of a session without a new connection. All sessions share the limits of
+// requests in flight, which are per address. They also share the memory for answers and the number of connections: a
+// namespace at its limit of connections dials again after a while.
 //
 // # Trade-offs
 //

@@ -46,12 +46,13 @@ type Events struct {
 	Connection func(server types.NamespacedName)
 	// Usable: the server now has a session or a key, and had none. This need not change its status.
 	Usable func(server types.NamespacedName)
-	// Read: a router has relayed a read notify. Several routers may relay the same one. It may be nil.
+	// Read is called when a router has relayed a read notify. Several routers may relay the same one. It may be nil.
 	Read func(server types.NamespacedName, read router.Read)
 	// Group: a router has relayed that another peer has changed the members of a group. It may be nil.
 	Group func(server types.NamespacedName, group uint32)
-	// Addresses: the server has these addresses of db_proxy servers now, by name and as resolved. None: it has been
-	// removed. It is called with locks held, before a request goes to a new one, and may be nil.
+	// Addresses is called when the server's db_proxy addresses change, with all addresses by name and as resolved, or with
+	// none if the server was removed. It is called with locks held, before a request is sent to a new address. It may be
+	// nil.
 	Addresses func(server types.NamespacedName, addresses []string)
 	// Gone: the session is removed or replaced. It is called with locks held, and may be nil.
 	Gone func(server types.NamespacedName)
@@ -92,7 +93,8 @@ func (m *Manager) Get(server types.NamespacedName) (*Session, bool) {
 	return nil, false
 }
 
-// Ensure returns a session with the configuration, which replaces one with another. New keys apply at once.
+// Ensure returns a session with the configuration. It replaces a session with another configuration. New keys apply
+// immediately.
 func (m *Manager) Ensure(server types.NamespacedName, c Config, keys cipher.Keys) *Session {
 	session, usable := m.ensure(server, c, keys)
 	if usable {

@@ -23,7 +23,7 @@ type AddressPolicy interface {
 
 var errNotPermitted = errors.New("--allowed-endpoints does not permit the address")
 
-// dialer returns what connects to an endpoint of the session.
+// dialer returns the dialer for the endpoints of the session.
 func (s *Session) dialer(endpoint string, change func()) link.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := s.sockets.dial(ctx, s.flow, func(ctx context.Context) (net.Conn, error) {
@@ -36,8 +36,8 @@ func (s *Session) dialer(endpoint string, change func()) link.DialFunc {
 	}
 }
 
-// dialPermitted checks the address right before the connection is made to it: a name cannot resolve to another one in
-// between.
+// dialPermitted checks the resolved address right before it connects, so that the name cannot resolve to another
+// address in between.
 func (s *Session) dialPermitted(ctx context.Context, endpoint, network, address string) (net.Conn, error) {
 	var refused atomic.Bool // of several addresses, any may be permitted
 	dialer := net.Dialer{}

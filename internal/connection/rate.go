@@ -14,8 +14,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
-// pacer limits the messages per second of a server. Those that wait take turns by tenant. What is reserved takes no
-// token: that is for the message that leaves, so what is cancelled, or waits for db_proxy, costs the others nothing.
+// pacer limits the messages per second of a server. Waiting messages are served by tenant in turn. A reservation takes
+// no token. The token is taken when the message is written, so a message that is cancelled or waits for db_proxy does
+// not delay others.
 type pacer struct {
 	tokens *rate.Limiter // nil: no limit
 
@@ -34,7 +35,7 @@ type reservation struct {
 	number  uint64
 	granted chan struct{} // closed under mu
 	isHeld  bool
-	// wasLate: it was released, and there was no token when the message could leave.
+	// wasLate is true if the reservation was released, and there was no token when the message could be written.
 	wasLate bool
 }
 
@@ -47,8 +48,8 @@ func newPacer(perSecond, burst int) *pacer {
 	return p
 }
 
-// reservation returns one for a tenant's message. It is acquired several times if the message waits for something else
-// in between, and keeps its place among the tenant's.
+// reservation returns a reservation for a tenant's message. It can be acquired several times, and keeps its place among
+// the tenant's messages.
 func (p *pacer) reservation(tenant string, group bool) *reservation {
 	r := &reservation{pacer: p, flow: fairqueue.Flow{Tenant: tenant}}
 	if group { // they wait long for db_proxy
@@ -84,9 +85,9 @@ func (r *reservation) acquire(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// take takes a token, and releases the reservation: the message is about to be written. false: it was released before,
-// and there is no token left. It must be acquired again. After that the message may leave one token early: while others
-// wait, there may never be a free one at the moment at which db_proxy takes it.
+// take takes a token and releases the reservation, right before the message is written. It returns false if the
+// reservation was released before, and no token is left: acquire it again. After that the message may be written one
+// token early. Otherwise, while others wait, there might never be a token when db_proxy has a slot.
 func (r *reservation) take() bool {
 	p := r.pacer
 	if p.tokens == nil {
@@ -112,7 +113,7 @@ func (r *reservation) take() bool {
 	return true
 }
 
-// release gives back what is held. It has cost nothing.
+// release releases the reservation without taking a token.
 func (r *reservation) release() {
 	p := r.pacer
 	p.mu.Lock()
@@ -124,7 +125,7 @@ func (r *reservation) release() {
 	}
 }
 
-// grant grants reservations for which there are tokens, and comes back when there is another token. It needs mu.
+// grant grants reservations while there are tokens, and schedules itself for the next token. It needs mu.
 func (p *pacer) grant() {
 	tokens := p.tokens.TokensAt(time.Now())
 	for tokens >= float64(p.held+1) {

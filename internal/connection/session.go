@@ -32,7 +32,7 @@ type Config struct {
 	Router                        []string
 	// Rate is the limit of messages per second, or 0. Burst messages may be sent at once.
 	Rate, Burst int
-	// Policy decides what the session may connect to; nil: anything.
+	// Policy restricts the endpoints of the session. If nil, all are allowed.
 	Policy AddressPolicy
 }
 
@@ -45,7 +45,7 @@ type Health struct {
 // Session is a connected TeamTalk. Its requests return the errors of dbproxy.Client and router.Client.
 type Session struct {
 	config Config
-	// flow is that of its sockets: the namespace and the name of the TeamTalkServer.
+	// flow identifies the owner of its sockets: the namespace and the name of the TeamTalkServer.
 	flow    fairqueue.Flow
 	sockets *sockets
 	dbProxy []*dbproxy.Client
@@ -65,9 +65,9 @@ type Session struct {
 	refusals Refusals
 }
 
-// answerRate and relayRate limit what is read from all db_proxies and from all routers of a session, in bytes per
-// second, so that a peer that sends as much as it can does not keep a core busy. A db_proxy stores 1,500 messages
-// per second, and a router relays what all of them store, of less than 5 KiB each.
+// answerRate and relayRate limit the bytes per second that are read from all db_proxies and all routers of a session,
+// so that a flooding peer does not occupy a core. A db_proxy stores 1,500 messages per second of less than 5 KiB each,
+// and a router relays all of them.
 const (
 	answerRate = 64 << 20
 	relayRate  = 16 << 20
@@ -80,7 +80,7 @@ type sessionEvents struct {
 	group           func(id uint32)
 }
 
-// shared is what all sessions of a process share.
+// shared is the state that all sessions of a process share.
 type shared struct {
 	limits  *dbproxy.Limits
 	memory  *dbproxy.Memory
@@ -133,7 +133,7 @@ func (s *Session) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// addresses returns all addresses of its db_proxy servers: those of the Config, and what they were resolved to.
+// addresses returns all addresses of its db_proxy servers, as in the Config and as resolved.
 func (s *Session) addresses() []string {
 	addresses := normalized(s.config.DBProxy)
 	for _, c := range s.dbProxy {

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// maxSockets is how many connections the process has to db_proxies and routers, those that are being dialed
-	// included. One server has up to a third of them, and the servers of one namespace up to a half.
+	// maxSockets limits the connections of the process to db_proxies and routers, including those being dialed. One server
+	// may have a third of them, and the servers of one namespace a half.
 	maxSockets = 2_000
-	// firstSockets of each namespace do not depend on what the others have: they are enough for several servers with the
-	// defaults.
+	// firstSockets is the number of connections that each namespace has in any case: enough for several servers with
+	// default settings.
 	firstSockets = 16
 )
 
 // errTooManySockets reports a dial beyond the part of a namespace.
 var errTooManySockets = errors.New("the namespace has reached its limit of connections")
 
-// sockets limits the connections of a process. A namespace that has much leaves some for others.
+// sockets limits the connections of a process. It leaves a part of the limit to other namespaces.
 type sockets struct {
 	first int
 
@@ -35,7 +35,8 @@ func newSockets(limit, first int) *sockets {
 	return &sockets{first: first, used: fairqueue.NewShares(limit, 1)}
 }
 
-// take reserves a connection of a server, and returns what gives it back; false: there is none for it now.
+// take reserves a connection for a server, and returns a function that releases it. It returns false if the limit is
+// reached.
 func (s *sockets) take(of fairqueue.Flow) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +51,7 @@ func (s *sockets) take(of fairqueue.Flow) (release func(), ok bool) {
 	}), true
 }
 
-// socket gives its reservation back when it is closed.
+// socket releases its reservation when it is closed.
 type socket struct {
 	net.Conn
 	release func()
@@ -61,7 +62,7 @@ func (s socket) Close() error {
 	return s.Conn.Close()
 }
 
-// dial reserves a connection and makes it.
+// dial reserves a connection and dials it.
 func (s *sockets) dial(ctx context.Context, of fairqueue.Flow, dial func(context.Context) (net.Conn, error)) (
 	net.Conn, error,
 ) {

@@ -10,7 +10,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// Identify tells a text from every other, and each of its segments.
+// Identify returns the digests of a text and of its segments.
 func Identify(text []byte, p delivery.Payload) *v1alpha1.RecordedText {
 	identified := &v1alpha1.RecordedText{Digest: hexDigest(text)}
 	if len(p.Rest) > 0 {

@@ -24,7 +24,7 @@ const (
 // maxAudio is the longest voice message, in bytes, that reaches every client.
 const maxAudio = pdu.MaxToClients - 1<<10
 
-// Text returns the text of a content, or what its ConfigMap holds. A Cause is terminal.
+// Text returns the text of a content, or the value in its ConfigMap. A Cause is terminal.
 func Text(c v1alpha1.Content, source []byte) ([]byte, *v1alpha1.Cause) {
 	switch {
 	case c.Text != nil:
@@ -41,7 +41,7 @@ func Text(c v1alpha1.Content, source []byte) ([]byte, *v1alpha1.Cause) {
 	return source, nil
 }
 
-// Payload makes the payload of a spec with a text or sound. A Cause is terminal.
+// Payload builds the payload from a spec and its text or sound. A Cause is terminal.
 func Payload(spec v1alpha1.TeamTalkMessageSpec, source []byte, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
 	if c := spec.Content.Audio; c != nil {
 		return audioPayload(c.Seconds, source)
@@ -53,7 +53,7 @@ func refusePayload(reason, message string) (delivery.Payload, *v1alpha1.Cause) {
 	return delivery.Payload{}, &v1alpha1.Cause{Reason: reason, Message: message}
 }
 
-// textPayload makes one message of a text, or several. It refuses what TeamTalk would lose without an error.
+// textPayload builds one or several messages from a text. It refuses texts that TeamTalk would lose without an error.
 func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (delivery.Payload, *v1alpha1.Cause) {
 	limit := cipher.MaxText
 	if tokens {
@@ -89,7 +89,7 @@ func textPayload(text []byte, spec v1alpha1.TeamTalkMessageSpec, tokens bool) (d
 	return delivery.Payload{Data: segments[0], Rest: segments[1:]}, nil
 }
 
-// audioPayload makes a voice message: seconds, then the sound.
+// audioPayload builds a voice message: seconds, then the sound.
 func audioPayload(seconds int32, sound []byte) (delivery.Payload, *v1alpha1.Cause) {
 	switch {
 	case len(sound) == 0:

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// splitText splits a text into segments of at most limit bytes, each with its number before it, "(2/3) ". It
-// splits at the end of a line where there is one in the second half of a segment, else at a blank, else between
-// two characters. The line end or blank is left out.
+// splitText splits a text into segments of at most limit bytes, each prefixed with its number, such as "(2/3) ". It
+// splits at the end of a line in the second half of a segment, or else at a blank, or else between two characters. The
+// line end or blank is left out.
 func splitText(text string, limit int) [][]byte {
 	// Room for the longest number, of as many segments as there may be.
 	room := limit - len(segmentNumber(99, 99))

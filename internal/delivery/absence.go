@@ -44,15 +44,16 @@ func whyConcealed(id uint32, hasToken bool) string {
 }
 
 const (
-	// membersPerSearch is how many other members of a group are asked for its history in one search. The next search
-	// asks others.
+	// membersPerSearch is the number of other members as which one search reads the history of a group. The next search
+	// uses others.
 	membersPerSearch = 32
-	// membersTime is how long a search asks members: a stock db_proxy executes few requests about groups at a time.
+	// membersTime limits the time in which a search reads as members: a stock db_proxy executes few requests about groups
+	// concurrently.
 	membersTime = 2 * scanTime
 )
 
-// proveAbsent returns why the sender's scan does not prove that the message is absent; "": it does. Of a group it
-// asks other members, and completes the scan if one of them sees the message.
+// proveAbsent returns why the sender's scan does not prove that the message is absent, or "" if it does. In a group it
+// also reads as other members, and completes the scan if one of them sees the message.
 func (q *question) proveAbsent(ctx context.Context, found *conversationScan) (why string, err error) {
 	group := q.to.Type == v1alpha1.RecipientGroup
 	switch {
@@ -73,14 +74,15 @@ func (q *question) scanIsEmpty(ctx context.Context) (bool, error) {
 	return again.rows == 0, err
 }
 
-// hasNoLatest reports whether the conversation has no newest row. It does not depend on what the reader may see.
+// hasNoLatest reports whether the conversation has no newest row. It does not depend on the rows that the reader may
+// see.
 func (q *question) hasNoLatest(ctx context.Context) (bool, error) {
 	latest, err := q.path.LatestID(ctx, q.task.session(q.to))
 	return latest == 0, err
 }
 
-// hasRows asks of a row's conversation what is asked of the question's own: db_proxy may find rows by their id where
-// it cannot list them.
+// hasRows lists the conversation of a known row, as the search lists its conversation: db_proxy may find rows by id
+// although it cannot list them.
 func (q *question) hasRows(ctx context.Context, row controlRow) (bool, error) {
 	if q.to.Type == v1alpha1.RecipientGroup {
 		latest, err := q.path.LatestID(ctx, row.Session)
@@ -106,8 +108,8 @@ func (s *controlScanner) Begin() { *s = controlScanner{} }
 
 func (s *controlScanner) Row(r *wire.MsgInfo) { s.shown, s.createTime = true, r.GetCreateTime() }
 
-// proveEmpty returns why the conversation may have rows, though db_proxy has shown none; "": it has none. An outage
-// of a table looks like this, so ask is called once more, between two reads of something that is known to be stored.
+// proveEmpty returns why the conversation may have rows although db_proxy has shown none, or "" if it has none. An
+// outage of a table also shows none, so ask is called again between two reads of a known row.
 func (q *question) proveEmpty(ctx context.Context, ask func(context.Context) (bool, error)) (why string, err error) {
 	complete := q.hasKnownRow() || q.recorded(ctx)
 	switch row, known := q.known.shownOrRecorded(q.conversation); {
@@ -129,15 +131,15 @@ func (q *question) proveEmpty(ctx context.Context, ask func(context.Context) (bo
 	return "", nil
 }
 
-// control is a read of something that is known to be stored.
+// control is a read of a row or user that must exist.
 type control struct {
 	shown func(context.Context) (bool, error)
-	// why says what it means if it is not shown.
+	// why is the conclusion if it is not shown.
 	why string
 }
 
-// findControl returns a control that is shown now: a row that is known, or one that the recent sessions of sender
-// and recipient show. Only if no row at all is known, the directory has to do.
+// findControl returns a control that is shown now: a known row, or one from the recent sessions of sender and
+// recipient. If no row is known, it uses the directory.
 func (q *question) findControl(ctx context.Context) (found control, why string, err error) {
 	candidates, unlike := q.known.controls(q.conversation)
 	for _, row := range candidates {
@@ -174,8 +176,8 @@ func (q *question) findControl(ctx context.Context) (found control, why string, 
 	return directory, why, err
 }
 
-// rowControl is a read of a row's conversation. Of a row of a group it says little about single chats, and the other
-// way round: then the directory must answer as well.
+// rowControl is a read of a row's conversation. A row of a group is weak evidence for single chats, and vice versa. In
+// that case the directory must answer as well.
 func (q *question) rowControl(row controlRow, unlike int) control {
 	return control{why: whyControl, shown: func(ctx context.Context) (bool, error) {
 		shown, err := q.hasRows(ctx, row)
@@ -186,8 +188,8 @@ func (q *question) rowControl(row controlRow, unlike int) control {
 	}}
 }
 
-// recentRow returns the row of a user's recent sessions that says most about the conversation, and how little that is;
-// id 0: there is none. A row of the conversation itself is returned with -1.
+// recentRow returns the row of a user's recent sessions that is the best evidence for the conversation, and its
+// unlikeness. The id is 0 if there is none. A row of the conversation itself is returned with -1.
 func (q *question) recentRow(user uint32, sessions []*wire.ContactSessionInfo) (found controlRow, unlike int) {
 	unlike = mostUnlike
 	for _, s := range sessions {
@@ -222,11 +224,11 @@ func (q *question) directoryAnswers(ctx context.Context) (bool, error) {
 	return len(users) > 0, err
 }
 
-// proveAbsentInGroup returns why a group may hold the message, though it has shown the sender no rows, or none from
-// before the message; "": it does not. The sender may have joined later, or be no member.
+// proveAbsentInGroup returns why a group may hold the message although it has shown the sender no rows, or none from
+// before the message. It returns "" if the message is absent. The sender may have joined later, or may not be a member.
 func (q *question) proveAbsentInGroup(ctx context.Context, found *conversationScan) (why string, err error) {
 	if found.rows == 0 {
-		// Only 0 says something: after a loss of db_proxy's counters, the message may have any other id.
+		// Only 0 is evidence: after a loss of db_proxy's counters, the message may have any other id.
 		if empty, err := q.hasNoLatest(ctx); err != nil {
 			return "", err
 		} else if empty {
@@ -236,7 +238,8 @@ func (q *question) proveAbsentInGroup(ctx context.Context, found *conversationSc
 	return q.askMembers(ctx, found)
 }
 
-// askMembers reads a group's history as other members, until one sees enough. db_proxy lets anybody be named.
+// askMembers reads a group's history as other members, until one sees enough. db_proxy does not authenticate the
+// reader.
 func (q *question) askMembers(ctx context.Context, found *conversationScan) (why string, err error) {
 	// Either answer will do, if there are two.
 	var members atomic.Pointer[groupReaders]
@@ -279,13 +282,13 @@ func (q *question) askMembers(ctx context.Context, found *conversationScan) (why
 	return q.concludeMembers(found, of.others, why), nil
 }
 
-// concludeMembers returns why the members do not prove together that the message is absent, if none has seen enough. A
-// key that this operator has not used before counts as absent if no member sees a message with it.
+// concludeMembers returns why all members together do not prove that the message is absent, if none has seen enough. A
+// key that this operator has not used counts as absent if no member sees a message with it.
 func (q *question) concludeMembers(found *conversationScan, others int, why string) string {
 	all := found.members.count >= int32(others)
 	switch why = cmp.Or(why, found.members.why); {
 	case why != "" && all:
-		found.members = membersAsked{} // the next search asks them again
+		found.members = membersAsked{} // the next search uses them again
 	case why == "" && !all:
 		why = whyHidden
 	case why == "" && q.to.unseenKey && others > 0:
@@ -294,19 +297,19 @@ func (q *question) concludeMembers(found *conversationScan, others int, why stri
 	return why
 }
 
-// reach is the time that a group's history must reach back to; 0: there is none.
+// reach is the time back to which a group's history must reach, or 0.
 func (q *question) reach() uint32 { return q.task.fingerprint(q.to).Reach }
 
-// groupReaders are the members of a group to ask for its history. others counts the members without the sender. extra:
-// the first reader is one who was shown most before. It is asked again with the others.
+// groupReaders are the members as which a group's history is read. others counts the members without the sender. extra
+// is true if the first reader is the one who was shown most rows before.
 type groupReaders struct {
 	readers         []uint32
 	members, others int
 	extra           bool
 }
 
-// readers returns some of the others, the creator among the first as it joined early, and then the sender once more if
-// it has seen nothing. It keeps no more of the group, and uses its memory.
+// readers returns some of the other members: the creator among the first, because it joined early, and the sender last
+// if it has seen nothing. It reuses the group's memory.
 func (q *question) readers(group *wire.GroupInfo, senderAgain bool) *groupReaders {
 	all := group.GroupMemberList
 	members := len(all)

@@ -8,21 +8,21 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
-// maxBeginnings limits the groups of a store whose beginning is known.
+// maxBeginnings limits the groups of a store whose beginning is remembered.
 const maxBeginnings = 1 << 10
 
-// beginning is the time of the oldest row of a group that any member is shown, in unix seconds, and who is shown it.
-// Without it, each first search for a key would ask all members of a group that is younger than the window of keys.
-// It stays true: nobody is shown more later, and what is stored later is shown to those who are shown that row.
+// beginning is the time of the oldest row of a group that any member is shown, in unix seconds, and that member.
+// Without it, each first search for a key would read as all members of a group that is younger than the window of keys.
+// It remains true: no member is shown older rows later, and later rows are shown to that member.
 type beginning struct{ createTime, reader uint32 }
 
-// membersAsked are the members of a group that were asked for its history.
+// membersAsked are the members as which a group's history was read.
 type membersAsked struct {
 	count int32
 	// first is the oldest row that they are shown. unsure: one was shown nothing, which may be an outage.
 	first  beginning
 	unsure bool
-	// why says why the message may be hidden among the rows of one of them; "": of none.
+	// why tells why the message may be hidden among the rows of one of them, or is "".
 	why string
 }
 
@@ -56,7 +56,7 @@ func (q *question) noteBeginning(found *conversationScan) {
 	}
 }
 
-// beginning returns that of a group; reader 0: it is not known.
+// beginning returns the beginning of a group. The reader is 0 if it is not known.
 func (k *knownRows) beginning(c queue.Conversation) beginning {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Step is what the engine does next for a recipient.
+// Step is the next action of the engine for a recipient.
 type Step int
 
 // Steps, in the order of a delivery without failures.
@@ -21,9 +21,9 @@ const (
 	StepWaitReady
 	// StepWaitRouter: the message is stored, and nothing is done before a router is connected.
 	StepWaitRouter
-	// StepPreflight asks the directory for sender and recipient.
+	// StepPreflight looks up sender and recipient in the directory.
 	StepPreflight
-	// StepAsk asks the store whether an earlier attempt reached it.
+	// StepAsk searches the store for an earlier attempt.
 	StepAsk
 	// StepSend sends to db_proxy.
 	StepSend
@@ -31,11 +31,11 @@ const (
 	StepReadBack
 	// StepRoute hands the stored message to a router.
 	StepRoute
-	// StepExpire ends what has reached its deadline.
+	// StepExpire ends a recipient that has reached its deadline.
 	StepExpire
 )
 
-// environment is what a decision depends on beside the recipient's state.
+// environment holds the inputs of a decision other than the recipient's state.
 type environment struct {
 	Policy
 	now time.Time
@@ -43,7 +43,7 @@ type environment struct {
 	jitter func(time.Duration) time.Duration
 }
 
-// checks decide what comes next: the first one that applies does.
+// checks decide the next step. The first one that applies is used.
 var checks = []struct {
 	applies func(recipientState, environment) bool
 	step    Step
@@ -63,7 +63,7 @@ var checks = []struct {
 	{isReadyToSend, StepSend},
 }
 
-// nextStep decides what to do for a recipient; for StepWait it returns until when.
+// nextStep returns the next step for a recipient. For StepWait it also returns the time until which to wait.
 func nextStep(p recipientState, env environment) (step Step, until time.Time) {
 	for _, check := range checks {
 		if check.applies(p, env) {
@@ -87,7 +87,7 @@ func needsConnection(p recipientState, _ environment) bool { return p.waitReady 
 
 func needsRouter(p recipientState, _ environment) bool { return p.waitRouter }
 
-// isBackingOff is not true of a doubt that is searched for once more at its deadline.
+// isBackingOff is false for a doubt that is searched for again at its deadline.
 func isBackingOff(p recipientState, env environment) bool {
 	lastSearch := p.State == v1alpha1.StateInDoubt && env.deadlinePassed(env.now) && p.askedAt.Before(env.Deadline)
 	return env.now.Before(p.wakeAt) && !lastSearch
@@ -97,15 +97,16 @@ func needsVerification(p recipientState, env environment) bool {
 	return p.State == v1alpha1.StateAcknowledged && env.Verify
 }
 
-// needsRow is true of what an earlier process has sent: the row to route is read from the store.
+// needsRow is true for a message that an earlier process sent: the row to route is read from the store.
 func needsRow(p recipientState, env environment) bool { return isStored(p, env) && p.row == nil }
 
 func isStored(p recipientState, _ environment) bool {
 	return p.State == v1alpha1.StateStored || p.State == v1alpha1.StateAcknowledged
 }
 
-// needsDirectoryInDoubt: a store shows nothing where nothing can be sent; the directory says so. It says nothing of
-// what another resource may have sent, so a search for a key must have been answered before.
+// needsDirectoryInDoubt reports whether a doubt needs the directory: the store shows no rows if nothing can be sent,
+// and the directory tells whether that is so. It is no evidence about messages of other resources, so a search for a
+// key must have been answered before.
 func needsDirectoryInDoubt(p recipientState, env environment) bool {
 	if !isInDoubt(p, env) || p.checked {
 		return false
@@ -132,8 +133,8 @@ func (p recipientState) waitsUntil(env environment) time.Time {
 	return p.wakeAt
 }
 
-// expiresAt returns when nothing more is tried for the recipient in its state; zero: never. A doubt is searched for
-// at least once when absence can be proved, unless there is no connection.
+// expiresAt returns the time from which the engine does not retry the recipient in its state. It is zero if there is no
+// limit. A doubt is searched for at least once after absence can be proved, unless there is no connection.
 func (p recipientState) expiresAt(pol Policy) time.Time {
 	switch {
 	case p.State == v1alpha1.StatePending:
@@ -145,10 +146,10 @@ func (p recipientState) expiresAt(pol Policy) time.Time {
 	return time.Time{}
 }
 
-// isFinishing reports whether a step completes what has been sent: while the engine drains, it takes no other.
+// isFinishing reports whether a step completes a message that was sent. A draining engine executes no other steps.
 func (s Step) isFinishing() bool { return s == StepReadBack || s == StepRoute }
 
-// begins reports whether a step needs the payload. A doubt is not sent to, whatever is asked about it.
+// begins reports whether a step needs the payload. Searches for a doubt do not.
 func (s Step) begins(p recipientState) bool {
 	return (s == StepPreflight || s == StepSend) && p.State != v1alpha1.StateInDoubt
 }

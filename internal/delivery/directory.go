@@ -18,8 +18,8 @@ import (
 
 // TeamTalk is one installation, as the engine needs it.
 type TeamTalk interface {
-	// Path returns reads over one path, which vouch for each other. Its errors are those of the reads. The caller calls
-	// done after the last of them.
+	// Path returns reads over one path, so that their answers are evidence for each other. Its errors are those of the
+	// reads. The caller calls done after the last read.
 	Path() (reads dbproxy.Reads, done func(), err error)
 	// Send stores a message of the type given and returns the id that db_proxy answers
 	// with. It waits for its turn until queue is done, then calls build, which returns
@@ -43,9 +43,9 @@ type Router interface {
 	WaitRouter(ctx context.Context) error
 }
 
-// DirectorySnapshot is what the directory showed at one time.
+// DirectorySnapshot is the content of the directory at one time.
 type DirectorySnapshot struct {
-	// At is when it was asked.
+	// At is the time of the request.
 	At     time.Time
 	Users  map[uint32]*wire.UserInfo
 	Groups map[uint32]*wire.GroupInfo
@@ -60,9 +60,9 @@ const (
 	directoryTTL = 30 * time.Second
 )
 
-// fetchDirectory asks for the sender beside users and groups, no more than one answer holds: if the sender is in
-// the answer, the absence of others is evidence. Without any user in it the whole snapshot is empty: a group that
-// is missing from an outage's answer may exist.
+// fetchDirectory requests users and groups together with the sender, at most as many as one answer holds. If the sender
+// is in the answer, the absence of others is evidence. If the answer has no user, the whole snapshot is empty: in an
+// outage, a missing group may exist.
 func fetchDirectory(
 	ctx context.Context, reads dbproxy.Reads, sender uint32, users, groups []uint32,
 ) (DirectorySnapshot, error) {
@@ -89,7 +89,8 @@ func fetchDirectory(
 	return s, nil
 }
 
-// keepWitnesses keeps of a group what a snapshot needs: the sender, if it is a member, and another member.
+// keepWitnesses drops the members of a group that a snapshot does not need. It keeps the sender, if it is a member, and
+// one other.
 func keepWitnesses(sender uint32) func(*wire.GroupInfo) {
 	return func(g *wire.GroupInfo) {
 		id, isMember, other := g.GetGroupId(), false, -1
@@ -136,7 +137,7 @@ func (s DirectorySnapshot) shows(r v1alpha1.Recipient, sender uint32) bool {
 	return slices.Contains(s.Groups[r.ID].GetGroupMemberList(), sender)
 }
 
-// refusal says why the recipient cannot have a message of the sender; nil: it can.
+// refusal returns why the recipient cannot get a message of the sender, or nil.
 func (s DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) *v1alpha1.Cause {
 	refuse := func(reason, format string, args ...any) *v1alpha1.Cause {
 		return &v1alpha1.Cause{Reason: reason, Message: fmt.Sprintf(format, args...)}
@@ -153,7 +154,7 @@ func (s DirectorySnapshot) refusal(sender uint32, r v1alpha1.Recipient) *v1alpha
 	case group == nil:
 		return refuse(v1alpha1.ReasonGroupNotFound, "group %d does not exist in TeamTalk", r.ID)
 	case len(group.GetGroupMemberList()) == 0:
-		// A flushed cache shows every group empty. db_proxy decides itself then.
+		// A flushed cache shows every group as empty. Then db_proxy decides.
 		return nil
 	}
 	return refuse(v1alpha1.ReasonSenderNotInGroup, "user %d is not a member of group %d", sender, r.ID)

@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// batchPatience is how long the next batch waits for the one under way, whose answer may be lost.
+	// batchPatience limits the wait of the next batch for the one in flight, whose answer may be lost.
 	batchPatience = time.Second
 	// maxShrunk leaves one group in a batch.
 	maxShrunk = 5
 )
 
-// directoryCache asks the directories of TeamTalks, for all messages together. A user or
-// group that was seen is assumed to exist for directoryTTL. Others are asked for in
-// batches: lookups that wait while one is under way share the next one. An absence is
-// evidence for these lookups only, and is not kept. The zero value is ready to use.
+// directoryCache looks up users and groups in the directories of TeamTalk, for all messages together. A user or group
+// that was seen is assumed to exist for directoryTTL. Others are looked up in batches: lookups that wait while a batch
+// is in flight share the next one. An absence is evidence for these lookups only, and is not cached. The zero value is
+// ready to use.
 type directoryCache struct {
 	// batches counts the goroutines.
 	batches sync.WaitGroup
@@ -41,14 +41,14 @@ type viewKey struct {
 	sender uint32
 }
 
-// directoryView is what one sender sees of one directory.
+// directoryView is the part of one directory that one sender sees.
 type directoryView struct {
 	viewKey
 	// lastSeen holds when a user, or a group with the sender as a member, was last seen.
 	lastSeen *cache.Expiring
 	lastUsed time.Time
 	waiting  []*waiter
-	// asking: a batch is under way, and not overdue.
+	// asking is true while a batch is in flight and not overdue.
 	asking bool
 	// shrunk is how often batches were halved since shrunkAt, because an answer was too long.
 	shrunk   int
@@ -59,9 +59,9 @@ type directoryView struct {
 type waiter struct {
 	to        v1alpha1.Recipient
 	notBefore time.Time
-	// batch that asks for it; nil: none does yet.
+	// batch is the batch of the waiter, or nil before it is in one.
 	batch *batch
-	// left: it waits no longer.
+	// left is true if it does not wait any more.
 	left     bool
 	done     chan struct{}
 	snapshot DirectorySnapshot
@@ -110,7 +110,7 @@ func (d *directoryCache) get(
 	}
 }
 
-// leave ends a wait. The batch goes on while others wait for it.
+// leave ends a wait. The batch continues while others wait for it.
 func (d *directoryCache) leave(w *waiter) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -122,7 +122,7 @@ func (d *directoryCache) leave(w *waiter) {
 	}
 }
 
-// view returns the view of a key. A new view takes the place of those that are not used any more.
+// view returns the view of a key. A new view replaces views that are not used any more.
 func (d *directoryCache) view(key viewKey) *directoryView {
 	now := time.Now()
 	v, ok := d.views[key]
@@ -140,8 +140,8 @@ func (d *directoryCache) view(key viewKey) *directoryView {
 	return v
 }
 
-// startBatch asks for those who wait, unless a batch is under way: they wait for its end, or until it is overdue.
-// A goroutine collects them, so that those who come at the same moment are in it.
+// startBatch starts a batch for the waiters, unless one is in flight: then they wait for its end, or until it is
+// overdue. A goroutine collects them, so that concurrent waiters share the batch.
 func (d *directoryCache) startBatch(v *directoryView) {
 	if v.asking || len(v.waiting) == 0 {
 		return
@@ -232,7 +232,7 @@ func (v *directoryView) cached(to v1alpha1.Recipient, notBefore time.Time) (Dire
 	return snapshot, true
 }
 
-// nextBatch takes as many waiters as one request may ask for, and answers those that need none any more.
+// nextBatch takes as many waiters as fit into one request, and answers those that need none any more.
 func (v *directoryView) nextBatch(cancel context.CancelFunc) *batch {
 	b := &batch{cancel: cancel}
 	if time.Since(v.shrunkAt) > directoryTTL {
@@ -266,7 +266,7 @@ func (v *directoryView) nextBatch(cancel context.CancelFunc) *batch {
 	return b
 }
 
-// remember keeps who was seen, and forgets who is missing.
+// remember records the users and groups that were seen, and drops the missing ones.
 func (v *directoryView) remember(b *batch, snapshot DirectorySnapshot) {
 	if !snapshot.respondsWithData() {
 		return

@@ -9,9 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TrackReconcile is called before a reconcile, and end after it: a drain waits for it. ok is false for messages that
-// a draining engine does not know, and for all once it waits for no record any more: nothing may be recorded after the
-// Lease says what is.
+// TrackReconcile is called before a reconciliation, and end after it. A drain waits for it. ok is false for messages
+// that a draining engine does not know, and for all messages after the drain has stopped waiting for records: nothing
+// may be recorded after the mark on the Lease is written.
 func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -27,7 +27,7 @@ func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
 	}, true
 }
 
-// Draining reports whether a drain has begun: nothing new is to be sent.
+// Draining reports whether a drain has begun: nothing new may be sent.
 func (e *Engine) Draining() bool { return e.work.Err() != nil }
 
 // AwaitsRecord reports whether a drain waits until a task's progress is recorded, or the API server refuses it.
@@ -41,10 +41,10 @@ func (e *Engine) AwaitsRecord(uid types.UID) bool {
 	return max(t.recorded, t.refused) < t.revision
 }
 
-// Drain sends nothing more, and waits until all is answered, and recorded or refused, or ctx is done. What the API
-// server had refused before is tried once more. For what is not recorded within patience, it does not wait any longer:
-// a tenant that changes its messages all the time makes each write a conflict. Drain returns the messages of which not
-// everything is recorded, as their namespaces by UID.
+// Drain stops sending, and waits until all requests are answered and recorded (or their record is refused), or ctx is
+// done. Records that the API server refused before are retried once. Drain does not wait for records longer than
+// patience: a tenant that edits its messages continuously makes each write a conflict. It returns the messages that are
+// not fully recorded, as their namespaces by UID.
 func (e *Engine) Drain(ctx context.Context, patience time.Duration) (unrecorded map[types.UID]string, err error) {
 	for _, key := range e.beginDrain() {
 		e.notify(key)
@@ -68,7 +68,7 @@ func (e *Engine) Drain(ctx context.Context, patience time.Duration) (unrecorded 
 	}
 }
 
-// beginDrain ends what is not sent yet, and returns the messages whose status the API server has refused.
+// beginDrain stops unsent messages, and returns the messages whose status the API server has refused.
 func (e *Engine) beginDrain() (refused []types.NamespacedName) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -86,7 +86,7 @@ func (e *Engine) beginDrain() (refused []types.NamespacedName) {
 	return refused
 }
 
-// drained reports whether a drain has nothing left to wait for, and of which messages not everything is recorded.
+// drained reports whether a drain has nothing left to wait for, and which messages are not fully recorded.
 func (e *Engine) drained() (unrecorded map[types.UID]string, drained bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -12,10 +12,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// earlyScanMax is the highest number of rows that a look asks for. The message is among the newest.
+// earlyScanMax is the highest number of rows that a look reads. The message is among the newest.
 const earlyScanMax = scanCount * scanGrowth
 
-// earlyLookBackoff is between the looks for one message: three to five until its answer is given up.
+// earlyLookBackoff is the time between the looks for one message. There are three to five until the answer times out.
 var earlyLookBackoff = backoff{time.Second, 4 * time.Second}
 
 // earlyLook looks for a message in the store while its answer is late, over another connection. A row that is found
@@ -24,7 +24,7 @@ var earlyLookBackoff = backoff{time.Second, 4 * time.Second}
 type earlyLook struct {
 	engine *Engine
 	task   Task
-	// found is the row, once a look has shown it.
+	// found is the row after a look has shown it.
 	found atomic.Pointer[wire.MsgInfo]
 }
 
@@ -53,8 +53,8 @@ func waitUntil(ctx context.Context, until time.Time) {
 	<-ctx.Done()
 }
 
-// look returns the row of the message, or nil. It reads no further back than the send. A stock db_proxy executes few
-// requests about groups at a time, so a look may have to wait.
+// look returns the row of the message, or nil. It reads only rows since the send. A stock db_proxy executes few
+// requests about groups concurrently, so a look may have to wait.
 func (l *earlyLook) look(ctx context.Context, p recipientState) *wire.MsgInfo {
 	path, done, err := l.task.Server.Path()
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
 )
 
-// A message under way reports progress at intervals of a second, and of ten milliseconds more for each recipient: a
-// status of 1,000 takes the API server 90 to 170 ms of a core, 63 of them may be under way, and whatever ends meanwhile
-// has to wait. After the first second it is reported once, for what it waits for.
+// A message in progress reports at intervals of a second, plus ten milliseconds for each recipient. A status with 1,000
+// recipients takes the API server 90 to 170 ms of a core, 63 such messages may be in progress, and finished messages
+// have to wait for them. After the first second it is reported once, to show the cause for which it waits.
 const (
 	progressInterval     = time.Second
 	progressPerRecipient = 10 * time.Millisecond
@@ -31,16 +31,16 @@ type Engine struct {
 	// Deleted, if set, is called for a message that was deleted while it was sent, once nothing of it is in flight. It is
 	// set before Start.
 	Deleted func(types.NamespacedName, types.UID, Snapshot)
-	// Queue says which message may be submitted, and which recipient is next.
+	// Queue decides which message may be submitted, and which recipient is next.
 	Queue *queue.Queue
-	// Groups are those whose members are being changed: messages to them wait.
+	// Groups holds the groups whose members are being changed. Messages to them wait.
 	Groups GroupChanges
 
 	notify func(types.NamespacedName)
 	// jitter returns a random duration of at most the one given.
 	jitter func(time.Duration) time.Duration
 
-	// base ends everything. work ends what is not sent yet: a drain ends it first.
+	// base is the parent of all contexts. work is that of unsent messages: a drain cancels it first.
 	base, work             context.Context
 	cancelBase, cancelWork context.CancelFunc
 
@@ -54,17 +54,17 @@ type Engine struct {
 	unfinished sync.WaitGroup
 
 	readRecordedOnce sync.Once
-	// recordedRead is closed when the rows of finished messages are known.
+	// recordedRead is closed when the rows of finished messages have been read.
 	recordedRead chan struct{}
 
 	mu    sync.Mutex
 	tasks map[types.UID]*task
 	uids  map[types.NamespacedName]types.UID
-	// running counts recipients whose steps are being taken, those of forgotten tasks included.
+	// running counts recipients whose steps are being executed, including those of forgotten tasks.
 	running int
-	// reconciles counts reconciles of messages that are under way, see TrackReconcile.
+	// reconciles counts reconciliations in progress. See TrackReconcile.
 	reconciles int
-	// recordingEnded: a drain does not wait until anything is recorded any more.
+	// recordingEnded is true after a drain has stopped waiting for records.
 	recordingEnded bool
 	// poke wakes a drain after every change.
 	poke chan struct{}
@@ -91,7 +91,7 @@ func NewEngine(notify func(types.NamespacedName)) *Engine {
 	return e
 }
 
-// SetAddresses tells the engine of the db_proxy addresses that a server has now. None: the server is gone.
+// SetAddresses sets the db_proxy addresses of a server. If there are none, the server was removed.
 func (e *Engine) SetAddresses(server types.NamespacedName, addresses []string) {
 	if len(addresses) == 0 {
 		e.Queue.RemoveServer(server)
@@ -104,7 +104,7 @@ func (e *Engine) SetAddresses(server types.NamespacedName, addresses []string) {
 func (e *Engine) Start(ctx context.Context) error {
 	<-ctx.Done()
 	e.mu.Lock()
-	// work first: no task may go on after another has seen the end.
+	// work is cancelled first, so that no task continues after another has seen the end.
 	e.cancelWork()
 	e.cancelBase()
 	e.mu.Unlock()
@@ -115,10 +115,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// Submit starts a task and returns its progress. A task that runs goes on, with the server and policy that are
-// declared now, and with Recipients that it did not have: their names were found since. One that was stopped is
-// resumed, with the new Recipients where nothing is in doubt or stored. Once the engine drains, a known task stays as
-// it is, to be recorded. Of others, and of a Renewal that comes too late, Submit returns false: it has done nothing.
+// Submit starts a task and returns its progress. A running task continues with the current server and policy, and with
+// new Recipients whose names were found since. A stopped task is resumed, with the new Recipients if nothing is in
+// doubt or stored. While the engine drains, a known task remains unchanged, to be recorded. For other tasks, and for a
+// Renewal of a task that has ended, Submit does nothing and returns false.
 func (e *Engine) Submit(spec Task) (Snapshot, bool) {
 	e.mu.Lock()
 	before, known := e.tasks[spec.UID]
@@ -178,12 +178,12 @@ func (e *Engine) begin(t *task, open []int) {
 	}
 }
 
-// environment returns what a decision about a task depends on now.
+// environment returns the current inputs of decisions about a task.
 func (e *Engine) environment(t Task) environment {
 	return environment{Policy: t.Policy, now: time.Now(), jitter: e.jitter}
 }
 
-// Snapshot returns what is known of a task.
+// Snapshot returns the progress of a task.
 func (e *Engine) Snapshot(uid types.UID) (Snapshot, bool) {
 	if t := e.taskOf(uid); t != nil {
 		return t.snapshot(), true
@@ -207,7 +207,7 @@ func (e *Engine) Busy(key types.NamespacedName) bool {
 	return t.recorded < t.revision || len(t.unfinished()) > 0
 }
 
-// Ack says that the status shows a task's progress up to a revision.
+// Ack confirms that the status shows a task's progress up to a revision.
 func (e *Engine) Ack(uid types.UID, revision uint64) {
 	if t := e.taskOf(uid); t != nil {
 		t.mu.Lock()
@@ -218,8 +218,8 @@ func (e *Engine) Ack(uid types.UID, revision uint64) {
 	e.wakeDrain()
 }
 
-// Refused says that the API server has refused to record a task's progress up to a revision. A drain that has begun
-// does not wait for it any more.
+// Refused reports that the API server has refused to record a task's progress up to a revision. A drain does not wait
+// for it any more.
 func (e *Engine) Refused(uid types.UID, revision uint64) {
 	if t := e.taskOf(uid); t != nil {
 		t.mu.Lock()
@@ -229,7 +229,7 @@ func (e *Engine) Refused(uid types.UID, revision uint64) {
 	e.wakeDrain()
 }
 
-// Stop sends nothing more for a task, and keeps it. Requests in flight are waited for, and reported.
+// Stop stops sending for a task, and keeps it. Requests in flight are awaited and reported.
 func (e *Engine) Stop(uid types.UID) {
 	if t := e.taskOf(uid); t != nil {
 		t.cancel()
@@ -242,7 +242,7 @@ func (e *Engine) taskOf(uid types.UID) *task {
 	return e.tasks[uid]
 }
 
-// Forget drops a task whose end is recorded, or whose object is gone. Requests in flight are waited for.
+// Forget drops a task whose end is recorded, or whose object was deleted. Requests in flight are awaited.
 func (e *Engine) Forget(uid types.UID) {
 	e.mu.Lock()
 	t, ok := e.tasks[uid]
@@ -262,7 +262,7 @@ func (e *Engine) Forget(uid types.UID) {
 	e.wakeDrain()
 }
 
-// reportDeleted reports what was sent of a message that was deleted before its status showed that.
+// reportDeleted reports the progress of a message that was deleted before its status showed it.
 func (e *Engine) reportDeleted(t *task) {
 	if e.Deleted == nil {
 		return
@@ -272,7 +272,7 @@ func (e *Engine) reportDeleted(t *task) {
 	}
 }
 
-// Object is what the cache shows under a name.
+// Object is the object that the cache holds under a name.
 type Object struct {
 	Key types.NamespacedName
 	// UID is empty where there is no object.
@@ -281,8 +281,8 @@ type Object struct {
 	Finished        bool
 }
 
-// Sync drops what is known of other objects of the name, and of this one if it has finished. It must be the cache
-// that shows its end: before, the next reconcile could send it again.
+// Sync drops the tasks of other objects with the name, and of this one if it has finished. The finished object must
+// come from the cache: otherwise the next reconciliation could send it again.
 func (e *Engine) Sync(o Object) {
 	finishedAt := ""
 	if o.Finished {
@@ -297,7 +297,7 @@ func (e *Engine) Sync(o Object) {
 	}
 }
 
-// update changes a recipient's state and sees that it is reported.
+// update changes a recipient's state and schedules a report.
 func (e *Engine) update(t *task, i int, change func(recipientState) recipientState) {
 	t.mu.Lock()
 	t.recipients[i] = change(t.recipients[i])
@@ -306,7 +306,7 @@ func (e *Engine) update(t *task, i int, change func(recipientState) recipientSta
 	e.report(t)
 }
 
-// report notifies of a task's progress after an interval. Its end has a notification of its own.
+// report notifies of a task's progress after an interval. The end of a task is reported separately.
 func (e *Engine) report(t *task) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

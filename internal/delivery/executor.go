@@ -14,9 +14,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// executor executes the steps of one recipient. It holds the conversation while it works, so that messages are
-// sent in order, one at a time. It holds its slot until it has nothing to send, or waits for long. It has a goroutine
-// only while it executes steps: see park.
+// executor executes the steps of one recipient. It holds the conversation while it works, so that messages are sent in
+// order, one at a time. It holds its slot until it has nothing to send, or waits for a long time. It has a goroutine
+// only while it executes steps. See park.
 type executor struct {
 	engine *Engine
 	task   *task
@@ -25,14 +25,14 @@ type executor struct {
 	place *queue.Place
 	// graceEnd is until when the recipient may hold back its successors, once it waits.
 	graceEnd time.Time
-	// heldSince is when the recipient began to wait for a change of its group; zero: it has not.
+	// heldSince is when the recipient began to wait for a change of its group, or zero.
 	heldSince time.Time
 	parking
 }
 
-// pause is what a recipient waits for when it has no step to execute.
+// pause describes the wait of a recipient that has no step to execute.
 type pause struct {
-	// ended: no step is left.
+	// ended is true if no step is left.
 	ended bool
 	// waits: for one of these, for the conversation, or for a change of the task.
 	waits bool
@@ -91,7 +91,7 @@ func (x *executor) advance() pause {
 	case !acquired:
 		return expiry
 	case step.canYield() && x.task.ctx.Err() == nil && x.place.Requeue():
-		// Older messages have become known, or go on after a wait: they are first.
+		// Older messages were added, or continue after a wait. They are first.
 	case step == StepWait:
 		x.giveWay(p, until, began)
 		return pause{waits: true, until: earlier(until, expiry.until)}
@@ -119,8 +119,8 @@ func (x *executor) executeUnlessHeld(ctx context.Context, step Step, t Task, p r
 	return pause{}
 }
 
-// heldUntil returns until when a change of its group holds the recipient back; zero: none does. While db_proxy is not
-// connected, nothing can be sent, and the time does not count.
+// heldUntil returns the time until which a change of its group delays the recipient, or zero. While db_proxy is not
+// connected, the time does not count, because nothing can be sent.
 func (x *executor) heldUntil(t Task, p recipientState, now time.Time) time.Time {
 	if t.Server.WaitReady(canceled) != nil {
 		x.heldSince = time.Time{}
@@ -137,11 +137,12 @@ func (x *executor) heldUntil(t Task, p recipientState, now time.Time) time.Time 
 	return earlier(until, x.heldSince.Add(GroupHold))
 }
 
-// isStopped reports whether a step is not executed any more: the task is stopped, and the step completes nothing.
+// isStopped reports whether a step must not be executed: the task is stopped, and the step does not complete a sent
+// message.
 func (x *executor) isStopped(step Step) bool { return x.task.ctx.Err() != nil && !step.isFinishing() }
 
-// giveWay lets successors pass a recipient that waits beyond its grace period. One that is stored has a grace period
-// of the first backoff, in which the stored messages that a router has woken acquire the conversation in order.
+// giveWay releases the conversation of a recipient that waits beyond its grace period. A stored one has the first
+// backoff as grace period. In it, the stored messages that a router has woken acquire the conversation in order.
 func (x *executor) giveWay(p recipientState, until, now time.Time) {
 	if x.graceEnd.IsZero() {
 		x.graceEnd = now.Add(OrderGrace)
@@ -163,7 +164,7 @@ var canceled = func() context.Context {
 	return ctx
 }()
 
-// awaitConnection goes on with db_proxy, or waits for it.
+// awaitConnection continues if db_proxy is connected, or waits for it.
 func (x *executor) awaitConnection(t Task, p recipientState, now time.Time) pause {
 	if t.Server.WaitReady(canceled) != nil {
 		// While db_proxy is away nothing can overtake, and nothing could use the slot.
@@ -178,9 +179,8 @@ func (x *executor) awaitConnection(t Task, p recipientState, now time.Time) paus
 	return pause{}
 }
 
-// awaitRouter goes on with a router, or waits for one as long as a stored message may. It holds nothing back meanwhile,
-// whether or not it was read back. Of the messages that a router wakes, the older ones of a conversation acquire it
-// first.
+// awaitRouter continues if a router is connected, or waits for one until the time limit of a stored message. Meanwhile
+// it does not block other messages. When a router wakes messages, the older ones of a conversation acquire it first.
 func (x *executor) awaitRouter(t Task, p recipientState) pause {
 	x.place.Release()
 	x.place.ReleaseSlot()
@@ -204,7 +204,7 @@ func (x *executor) set(p recipientState) {
 	x.engine.update(x.task, x.index, func(recipientState) recipientState { return p })
 }
 
-// execute executes a step; false: it was stopped before anything was learned.
+// execute executes a step. It returns false if it was stopped before it had a result.
 func (x *executor) execute(ctx context.Context, step Step, t Task, p recipientState) (recipientState, bool) {
 	switch step {
 	case StepPreflight:
@@ -224,7 +224,7 @@ func (x *executor) execute(ctx context.Context, step Step, t Task, p recipientSt
 func (x *executor) preflight(t Task, p recipientState) (recipientState, bool) {
 	notBefore := time.Now().Add(-directoryTTL)
 	if p.State == v1alpha1.StatePending || p.missing != "" {
-		notBefore = later(notBefore, p.wakeAt) // what was seen before the last failure does not count
+		notBefore = later(notBefore, p.wakeAt) // results from before the last failure do not count
 	}
 	snapshot, err := x.engine.directory.get(x.task.ctx, t, p.Recipient, notBefore)
 	if x.task.ctx.Err() != nil {
@@ -248,8 +248,8 @@ func (x *executor) ask(t Task, p recipientState) (recipientState, bool) {
 	return afterAsk(p, result, err, askedAt, x.engine.environment(t)), true
 }
 
-// noteStored remembers a row that this process has sent, and that db_proxy had stored by a time: that of the attempt,
-// if it was acknowledged, as no row is later than itself.
+// noteStored remembers a row that this process has sent, and the time by which db_proxy had stored it. If it was
+// acknowledged, that is the time of the attempt.
 func (x *executor) noteStored(t Task, p recipientState, row *wire.MsgInfo, storedAt time.Time) {
 	x.engine.known.noteStored(t.conversation(p), t.session(p), knownRowOf(row), p.sentAt, storedAt, t.Policy.ReplicaLag)
 }
@@ -264,14 +264,14 @@ func (x *executor) send(ctx context.Context, t Task, p recipientState) (recipien
 		release, ok = x.engine.keyedAttempts.claim(t.fingerprint(p).Token, p.askedAt)
 	}
 	if !ok {
-		// Another message with its key was sent since the store was asked, or is being sent.
+		// Another message with its key was sent since the search, or is being sent.
 		return p.doubt(time.Now(), v1alpha1.ReasonSending, msgKeyed), true
 	}
 	if p.unwitnessed {
 		done, ok := x.engine.known.sendUnwitnessed(t.conversation(p), p.lastAttempt)
 		if !ok {
 			release(false)
-			p.tries = max(0, p.tries-1) // it was not tried
+			p.tries = max(0, p.tries-1) // it was not attempted
 			return p.doubt(time.Now(), v1alpha1.ReasonNoAnswer, "").doubtAgain(), true
 		}
 		defer done()

@@ -13,7 +13,7 @@ import (
 // Fingerprint identifies a message among rows. Ciphertexts are never compared: keys rotate.
 type Fingerprint struct {
 	Sender uint32
-	// Reach, in unix seconds: a group's history is whole only with a row as old as this; 0: always.
+	// Reach is in unix seconds. A group's history is whole only if it has a row as old as this. If it is 0, it always is.
 	Reach uint32
 	// Token of a text. Where it is not sent with one (HasToken), CreateTime and the payload decide as well.
 	Token      cipher.Token
@@ -32,7 +32,7 @@ func (f Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 	if !f.sameKind(row) {
 		return false
 	}
-	// Whatever HasToken says: an earlier operator may have sent it with a token.
+	// HasToken does not matter here: an earlier operator may have sent it with a token.
 	hasToken := func(p cipher.Plain) bool { return p.HasToken && p.Token == f.Token }
 	if !f.Payload.Audio && keys.Open(row.GetMsgData(), hasToken) {
 		return true
@@ -40,9 +40,9 @@ func (f Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 	return !f.HasToken && f.CreateTime != 0 && row.GetCreateTime() == f.CreateTime && f.sameContent(row, keys)
 }
 
-// conceals reports whether row may be the message without showing it: no key opens it, or it has the message's time
-// and other content, as after an edit, or when db_proxy cannot read an audio file. A text that is no ciphertext, such
-// as plain text, is not the operator's.
+// conceals reports whether row may be the message although it does not match: no key decrypts it, or it has the
+// message's time and other content, as after an edit, or if db_proxy cannot read an audio file. A text that is not a
+// ciphertext is not the operator's.
 func (f Fingerprint) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
 	switch {
 	case !f.sameKind(row), !f.Payload.Audio && !cipher.IsCiphertext(row.GetMsgData()):

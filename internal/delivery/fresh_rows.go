@@ -24,7 +24,7 @@ const (
 type freshRow struct {
 	controlRow
 	sentAt, storedAt time.Time
-	// idsRepeat: a higher id was known in the conversation before, so ids say nothing about the order of its rows.
+	// idsRepeat is true if a higher id was known in the conversation before. Then ids do not tell the order of its rows.
 	idsRepeat bool
 }
 
@@ -46,7 +46,7 @@ func (f *freshRows) add(row freshRow, lag time.Duration) {
 	f.prune()
 }
 
-// merge adds those of another store.
+// merge adds the rows of another store.
 func (f *freshRows) merge(others freshRows) {
 	f.lag = max(f.lag, others.lag)
 	f.rows = append(f.rows, others.rows...)
@@ -83,7 +83,7 @@ func (k *knownRows) stored(c queue.Conversation) []freshRow {
 	return slices.Clone(k.storeOf(c).fresh.rows)
 }
 
-// rowsToShow returns those of the stored rows of which one must be shown by an answer that proves absence.
+// rowsToShow returns the stored rows of which an answer that proves absence must show one.
 func (q *question) rowsToShow(stored []freshRow) []freshRow {
 	if q.to.unseenKey {
 		// The key may have been used at any time. Replicas must show the newest row that is older than their lag; any newer
@@ -110,10 +110,11 @@ func (q *question) rowsToShow(stored []freshRow) []freshRow {
 	return nil
 }
 
-// sendUnwitnessed lets a message be sent whose absence was proved while no later row was known. One at a time is: its
-// row is the later one of the others, which are searched for again. They would all be stored twice if all replicas had
-// stopped when db_proxy lost its connections: 24 of 24 in doubt were. ok is false if another one is being sent, or if
-// db_proxy has stored a row since the last attempt. release must be called once the answer is noted.
+// sendUnwitnessed permits sending a message whose absence was proved while no later row was known. Only one is sent at
+// a time. Its row is then the later row for the others, which are searched for again. Otherwise all of them would be
+// stored twice if all replicas stopped when db_proxy lost its connections: 24 of 24 were in a test. ok is false if
+// another one is being sent, or if db_proxy has stored a row since the last attempt. release must be called after the
+// answer is noted.
 func (k *knownRows) sendUnwitnessed(c queue.Conversation, lastAttempt time.Time) (release func(), ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -133,9 +134,9 @@ func (k *knownRows) sendUnwitnessed(c queue.Conversation, lastAttempt time.Time)
 	}, true
 }
 
-// proveFresh returns why the next answers may be from before the last attempt; "": they are not, as far as can be told.
-// db_proxy has stored other rows since then, and one of them must be shown. A store that acknowledges and keeps
-// nothing leaves one message without such rows, the last one. So that one is sent again, and proves the others absent.
+// proveFresh returns why the next answers may be older than the last attempt, or "". db_proxy has stored other rows
+// since then, and an answer must show one of them. If a store acknowledges but stores nothing, only the last message
+// has no later rows. So it is sent again, and proves the absence of the others.
 func (q *question) proveFresh(ctx context.Context) (why string, err error) {
 	began := time.Now()
 	rows := q.rowsToShow(q.known.stored(q.conversation))

@@ -12,10 +12,9 @@ import (
 // GroupHold is how long a change of a group's members holds messages to the group back.
 const GroupHold = 30 * time.Second
 
-// GroupChanges are the groups whose members are being changed. A message to one of them waits for the end of the
-// change, for GroupHold at most: it is for those who are members then. The time of a change counts from the first
-// message that could be sent: an outage, in which there are neither changes nor messages, does not use it up. The zero
-// value is ready to use.
+// GroupChanges holds the groups whose members are being changed. A message to one of them waits for the end of the
+// change, at most for GroupHold, so that it is sent to the new members. The time counts from the first message that
+// could be sent: an outage, without changes and messages, does not consume it. The zero value is ready to use.
 type GroupChanges struct {
 	mu      sync.Mutex
 	changes map[types.UID]groupKey
@@ -31,13 +30,13 @@ type groupKey struct {
 // changingGroup is a group with changes.
 type changingGroup struct {
 	changes int
-	// since is when the first message has waited since the last one began; zero: none has.
+	// since is when the first message began to wait for the change, or zero.
 	since time.Time
 	// wake are called at the end of the last one.
 	wake []func()
 }
 
-// Begin says that a resource is to change the members of a group. If it is already, the time since then counts.
+// Begin records that a resource will change the members of a group. A second call does not restart the time.
 func (g *GroupChanges) Begin(by types.UID, server types.NamespacedName, id uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -57,8 +56,7 @@ func (g *GroupChanges) Begin(by types.UID, server types.NamespacedName, id uint3
 	group.changes, group.since = group.changes+1, time.Time{}
 }
 
-// Restart says that nothing was changed since Begin, and now is. The time begins again for messages that have not
-// waited.
+// Restart records that the change begins only now. The time restarts for messages that have not waited.
 func (g *GroupChanges) Restart(by types.UID) {
 	g.mu.Lock()
 	key := g.changes[by]
@@ -66,7 +64,7 @@ func (g *GroupChanges) Restart(by types.UID) {
 	g.restart(key)
 }
 
-// restart has the time of a group's changes begin again.
+// restart restarts the time of a group's changes.
 func (g *GroupChanges) restart(key groupKey) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -75,7 +73,7 @@ func (g *GroupChanges) restart(key groupKey) {
 	}
 }
 
-// End says that a resource changes nothing any more.
+// End records that a resource has ended its change.
 func (g *GroupChanges) End(by types.UID) {
 	g.mu.Lock()
 	var wake []func()
@@ -93,7 +91,7 @@ func (g *GroupChanges) End(by types.UID) {
 	}
 }
 
-// heldUntil returns until when messages to a group wait at most; zero: they do not. If they wait, wake is called at the
+// heldUntil returns the time until which messages to a group wait at most, or zero. If they wait, wake is called at the
 // end of the change. It must not block.
 func (g *GroupChanges) heldUntil(server types.NamespacedName, id uint32, now time.Time, wake func()) time.Time {
 	g.mu.Lock()

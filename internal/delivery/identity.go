@@ -27,7 +27,7 @@ type Identity struct {
 	Revision uint32
 	// Text is the digest of the whole text of a message with a Name.
 	Text TextDigest
-	// Role tells an escalation from the message itself.
+	// Role distinguishes an escalation from the message.
 	Role Role
 	// Unique: no other resource has had the Key.
 	Unique bool
@@ -38,9 +38,9 @@ type Role string
 
 // Roles.
 const (
-	// RoleRecipient is that of the recipients of the message.
+	// RoleRecipient is the role of the message's recipients.
 	RoleRecipient Role = ""
-	// RoleEscalation is that of those who get it because it was not read.
+	// RoleEscalation is the role of the recipients in escalateTo.
 	RoleEscalation Role = "escalation"
 )
 

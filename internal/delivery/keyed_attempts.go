@@ -14,8 +14,8 @@ import (
 // attemptTTL is longer than any server may take to settle and its replicas to catch up.
 const attemptTTL = 15 * time.Minute
 
-// keyedAttempts remembers when this process last sent a message with a key. Its resource may have been deleted,
-// and another one with the key created: what was sent for the first one may not be in the store yet.
+// keyedAttempts remembers when this process last sent a message with a key. Its resource may have been deleted, and
+// another one with the same key created, before the store shows the first message.
 type keyedAttempts struct {
 	// sent holds the attempts of a token.
 	sent *cache.Expiring
@@ -57,7 +57,7 @@ func (a *keyedAttempts) claim(token cipher.Token, askedAt time.Time) (release fu
 	}, true
 }
 
-// latest returns the attempts with a token; false: none is remembered.
+// latest returns the attempts with a token. It returns false if none is remembered.
 func (a *keyedAttempts) latest(token cipher.Token) (attempts, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

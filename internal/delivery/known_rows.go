@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	// maxKnownRows limits the conversations whose newest row is known: about 10 MB.
+	// maxKnownRows limits the conversations whose newest row is remembered: about 10 MB.
 	maxKnownRows = 1 << 17
 	// messageTables is how many tables db_proxy spreads the messages of groups over, by their id.
 	messageTables = 8
-	// maxGone is how many stores of servers that are gone are remembered.
+	// maxGone limits the remembered stores of removed servers.
 	maxGone = 64
 	// maxControls is how many conversations of each table are remembered for their rows.
 	maxControls = 3
 )
 
-// knownRow is a row of a conversation. ids alone repeat after a loss of db_proxy's counters.
+// knownRow is a row of a conversation. Ids repeat after a loss of db_proxy's counters.
 type knownRow struct{ id, createTime uint32 }
 
 func knownRowOf(r *wire.MsgInfo) knownRow { return knownRow{r.GetMsgId(), r.GetCreateTime()} }
@@ -37,23 +37,23 @@ type controlRow struct {
 	knownRow
 }
 
-// knownRows remembers which rows are stored: what the store has shown. An answer that shows less is an outage. Of what
-// was only acknowledged, it remembers what tells whether answers are fresh. Ordinary deliveries only write to it. What
-// is known of a store is known to all of its servers, and to no others: another tenant's server could make rows up.
+// knownRows remembers rows that the store has shown. An answer without them means an outage. Of acknowledged rows, it
+// remembers what is needed to tell whether answers are fresh. Ordinary deliveries only write to it. The rows of a store
+// are shared by all of its servers, but by no others: another tenant's server could make up rows.
 type knownRows struct {
 	queue *queue.Queue
 
 	mu     sync.Mutex
 	stores map[queue.StoreID]*storeRows
-	// none is known of a server that is gone. It stays empty.
+	// none is the state of a removed server. It remains empty.
 	none *storeRows
-	// gone are what is known of the stores of servers that are gone, the oldest first.
+	// gone holds the rows of the stores of removed servers, the oldest first.
 	gone []goneStore
-	// rows counts those in newest and recorded of all stores.
+	// rows counts the rows in newest and recorded, of all stores.
 	rows int
 }
 
-// goneStore is the store of a server that is gone.
+// goneStore is the store of a removed server.
 type goneStore struct {
 	server types.NamespacedName
 	*storeRows
@@ -67,7 +67,7 @@ type storeRows struct {
 	recorded map[queue.Participants]knownRow
 	// controls are of groups by their table, and of single chats at the end; the last noted first.
 	controls [messageTables + 1][]controlRow
-	// beginnings are those of groups. They are not kept for a server that is gone.
+	// beginnings holds the beginnings of groups. They are dropped when the server is removed.
 	beginnings map[queue.Participants]beginning
 	fresh      freshRows
 	// sendsUnwitnessed: see knownRows.sendUnwitnessed.
@@ -84,7 +84,7 @@ func newKnownRows(q *queue.Queue) *knownRows {
 	return &knownRows{queue: q, stores: map[queue.StoreID]*storeRows{}, none: newStoreRows()}
 }
 
-// follow applies what has become of the stores.
+// follow applies changes of the stores.
 func (k *knownRows) follow() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -106,8 +106,8 @@ func (k *knownRows) applyChanges() {
 	}
 }
 
-// retain keeps what is known of the store of a server that is gone, which may be created again. It replaces what was
-// known of it before: a server that moves between stores takes that along.
+// retain keeps the rows of the store of a removed server, which may be created again. They replace the rows that were
+// kept before: a server that moves between stores takes its rows along.
 func (k *knownRows) retain(server types.NamespacedName, of *storeRows) {
 	if i := k.goneOf(server); i >= 0 {
 		k.dropGone(i)
@@ -135,7 +135,7 @@ func (k *knownRows) dropGone(i int) {
 	k.gone = slices.Delete(k.gone, i, i+1)
 }
 
-// copyRows adds what is known of one store to another one.
+// copyRows adds the rows of one store to another one.
 func (k *knownRows) copyRows(of, into *storeRows) {
 	for c, row := range of.newest {
 		k.noteNewer(into, into.newest, c, row)
@@ -149,7 +149,7 @@ func (k *knownRows) copyRows(of, into *storeRows) {
 	into.fresh.merge(of.fresh)
 }
 
-// storeOf returns what is known of a conversation's store. It is k.none if the server is gone.
+// storeOf returns the rows of a conversation's store, or k.none if the server was removed.
 func (k *knownRows) storeOf(c queue.Conversation) *storeRows {
 	k.applyChanges()
 	store := k.queue.StoreOf(c.Server)
@@ -168,7 +168,7 @@ func (k *knownRows) rowsOf(store queue.StoreID) *storeRows {
 	return of
 }
 
-// note remembers a row that was shown to a session, if none is known that is newer.
+// note remembers a row that was shown to a session, unless a newer one is known.
 func (k *knownRows) note(c queue.Conversation, s dbproxy.Session, row knownRow) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -208,8 +208,8 @@ func (k *knownRows) noteNewer(of *storeRows, rows map[queue.Participants]knownRo
 // evictionSample is how many stores are compared when there are too many rows. Their order is random.
 const evictionSample = 8
 
-// evict forgets a row of a store that has many, or of those that are gone. So no tenant's rows take the place of those
-// of another that has fewer.
+// evict drops a row of a removed server's store, or of a store with many rows. So a tenant's rows do not replace those
+// of a tenant with fewer.
 func (k *knownRows) evict(most *storeRows) {
 	if len(k.gone) > 0 {
 		k.dropGone(0)
@@ -254,7 +254,7 @@ func (k *knownRows) shownOrRecorded(c queue.Conversation) (knownRow, bool) {
 	return row, known
 }
 
-// controls returns rows of other conversations, those that say most about c. unlike says how little that is.
+// controls returns the rows of other conversations that are the best evidence for c, and their unlikeness.
 func (k *knownRows) controls(c queue.Conversation) (rows []controlRow, unlike int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -278,8 +278,8 @@ const (
 	mostUnlike = 3
 )
 
-// unlikeness orders tables by how little the rows of one say about those of the other. The reads of groups can fail
-// alone, and so can those of single chats.
+// unlikeness orders tables by how weak the rows of one are as evidence for the other. Reads of groups can fail while
+// those of single chats work, and vice versa.
 func unlikeness(a, b int) int {
 	switch {
 	case a == b:

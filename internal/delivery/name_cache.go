@@ -22,7 +22,8 @@ const (
 	userNamesTTL = time.Minute
 	// groupNamesTTL is the same for the names of a sender's groups.
 	groupNamesTTL = 10 * time.Second
-	// pacedGrace is from when the status says that names are not read yet because they were read before.
+	// pacedGrace is the wait after which the status tells that the names will be read later because they were read
+	// recently.
 	pacedGrace = 5 * time.Second
 )
 
@@ -33,7 +34,7 @@ var (
 	unsentNameBackoff = backoff{500 * time.Millisecond, 2 * time.Second}
 )
 
-// Messages of what waits for names.
+// Messages of resources that wait for names.
 const (
 	msgNoGroupNames = "TeamTalk does not show the sender's groups; its database may be down"
 	msgNoUserNames  = "TeamTalk does not show its users; its database may be down. They are requested once a minute"
@@ -41,7 +42,7 @@ const (
 	msgTooManyNames = "TeamTalk has too many users or groups to be searched for names: use ids"
 )
 
-// errNoNames reports an answer that may be that of an outage.
+// errNoNames reports an answer that may be due to an outage.
 var errNoNames = errors.New("the directory shows nothing")
 
 // nameCache holds the names of TeamTalks' users, and of the groups of senders. The zero value is ready to use.
@@ -56,7 +57,7 @@ type nameCache struct {
 	ended     bool
 }
 
-// nameNeeds are those of a resource with names.
+// nameNeeds describes a resource that waits for names.
 type nameNeeds struct {
 	// since is from when it has needed them.
 	since  time.Time
@@ -67,7 +68,7 @@ type nameNeeds struct {
 
 // userRead is the last request for all users of a server.
 type userRead struct {
-	// ended is when it was answered, or given up. It was sent before.
+	// ended is when the request was answered or abandoned.
 	ended   time.Time
 	running bool
 }
@@ -79,29 +80,29 @@ type nameViewKey struct {
 	groupsOf uint32
 }
 
-// nameView is what is known of the names of a key.
+// nameView holds the known names of a key.
 type nameView struct {
 	nameViewKey
 	serverKey types.NamespacedName
-	// sender is the user who asks.
+	// sender is the user in whose name the requests are sent.
 	sender uint32
 	ttl    time.Duration
 	// latest is the last answer. It is dropped before the next one is read: two of them take too much memory.
 	latest *nameRead
-	// absent are names of users that the last answer lacked. Among those who have left, they are looked for next.
+	// absent holds names of users that the last answer lacked. They are searched for next among the users who have left.
 	absent map[string]struct{}
-	// failure is why there was no answer since; failures counts those in a row.
+	// failure is the cause of the last failed request. failures counts consecutive failures.
 	failure  *v1alpha1.Cause
 	failures int32
 	// waiting are called after the next read.
 	waiting map[NameRequester]func()
-	// reading: a read is under way, or scheduled for next.
+	// reading is true while a read is in flight or scheduled.
 	reading  bool
 	next     time.Time
 	lastUsed time.Time
 }
 
-// nameRead is an answer, and when it was asked for.
+// nameRead is an answer, and the time of its request.
 type nameRead struct {
 	nameTable
 	departedUsers
@@ -149,7 +150,7 @@ func (v *nameView) isFresh(now time.Time) bool {
 	return v.latest != nil && now.Before(v.latest.at.Add(v.ttl))
 }
 
-// awaitNames has a requester woken after the next read. The cache is locked.
+// awaitNames registers a requester to be woken after the next read. The cache is locked.
 func (e *Engine) awaitNames(v *nameView, q NameQuery) {
 	v.waiting[q.Requester] = q.Wake
 	if v.reading || e.names.ended {
@@ -169,8 +170,8 @@ func (e *Engine) awaitNames(v *nameView, q NameQuery) {
 	e.readNamesAfter(v, max(wait, e.names.untilPaced(v, now)))
 }
 
-// untilPaced returns how long it takes until all users may be asked for again, whatever has become of the last request:
-// db_proxy works on it, and sends it, even if nobody waits for it any more. The cache is locked.
+// untilPaced returns the time until all users may be requested again. The result of the last request does not matter:
+// db_proxy executes it even if it was cancelled. The cache is locked.
 func (d *nameCache) untilPaced(v *nameView, now time.Time) time.Duration {
 	last, known := d.userReads[v.serverKey]
 	switch {
@@ -182,8 +183,8 @@ func (d *nameCache) untilPaced(v *nameView, now time.Time) time.Duration {
 	return last.ended.Add(userNamesTTL).Sub(now)
 }
 
-// readNamesAfter reads the names of a view after a time, or later: another session of the server may have asked for
-// them meanwhile. The cache is locked.
+// readNamesAfter reads the names of a view after a time, or later if another session of the server has requested them
+// meanwhile. The cache is locked.
 func (e *Engine) readNamesAfter(v *nameView, wait time.Duration) {
 	d := &e.names
 	if v.next = time.Now().Add(wait); wait > 0 {
@@ -204,7 +205,7 @@ func (e *Engine) readNamesAfter(v *nameView, wait time.Duration) {
 	d.reads.Go(func() { e.readNames(v, before) })
 }
 
-// notRead says why the names of a view are not known; nil: they are being read. The cache is locked.
+// notRead returns why the names of a view are not known, or nil while they are being read. The cache is locked.
 func (v *nameView) notRead(now time.Time) *v1alpha1.Cause {
 	if v.failure == nil && v.next.Sub(now) > pacedGrace {
 		return &v1alpha1.Cause{Reason: v1alpha1.ReasonServerNotReady, Message: msgNamesPaced}
@@ -216,7 +217,7 @@ func (e *Engine) environmentAt(now time.Time) environment {
 	return environment{now: now, jitter: e.jitter}
 }
 
-// end waits for the reads under way, after their context has ended.
+// end waits for the reads in flight, after their context has ended.
 func (d *nameCache) end() {
 	d.mu.Lock()
 	d.ended = true
@@ -224,8 +225,8 @@ func (d *nameCache) end() {
 	d.reads.Wait()
 }
 
-// readNames reads the names of a view, and wakes who waits for them. Names that no user has are then looked for among
-// the users who have left, which delays nobody else. before is the last request for all users.
+// readNames reads the names of a view, and wakes the requesters. Names without a user are then searched for among the
+// users who have left, which does not delay other requesters. before is the last request for all users.
 func (e *Engine) readNames(v *nameView, before userRead) {
 	d := &e.names
 	d.mu.Lock()
@@ -303,7 +304,8 @@ func (v *nameView) fetch(ctx context.Context, sender uint32, into *nameRead) err
 	return into.finish()
 }
 
-// fetchGroupNames reads the names of a user's normal groups. That it has none is believed beside the user itself.
+// fetchGroupNames reads the names of a user's normal groups. An empty list is accepted only if the same answer path
+// shows the user.
 func fetchGroupNames(ctx context.Context, reads dbproxy.Reads, user uint32, into *nameTable) error {
 	ids, err := reads.GroupsOf(ctx, user)
 	if err != nil {

@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	// maxUnlisted is how many ids are asked for users who have left, in requests of maxUsersPerRequest.
+	// maxUnlisted limits the ids that are requested to find users who have left, in requests of maxUsersPerRequest.
 	maxUnlisted = 10_000
-	// besideListed is how far from a listed id they are looked for.
+	// besideListed is the largest distance from a listed id at which they are searched for.
 	besideListed = maxUsersPerRequest - 1
-	// departedTimeout bounds the search for them. Names that were not found then are looked for again a minute later.
+	// departedTimeout limits the search for them. Names that were not found are searched for again a minute later.
 	departedTimeout = 30 * time.Second
 )
 
 // departedUsers are users who have left, by their login names.
 type departedUsers struct {
 	ids map[string]uint32
-	// searched are the names that were looked for; nil: not yet, or TeamTalk has not answered.
+	// searched holds the names that were searched for. It is nil before the first answer.
 	searched map[string]struct{}
 }
 
-// searchDeparted looks for wanted names, which no listed user has, among the users who have left. The list of all users
-// leaves these out, but TeamTalk shows them when it is asked for their ids: so those are asked for that the list lacks.
-// If ids are so sparse that these are too many, nothing is asked.
+// searchDeparted searches for wanted names, which no listed user has, among the users who have left. The list of all
+// users does not contain them, but TeamTalk returns them by id. So the ids that the list lacks are requested. If they
+// are too many, because ids are sparse, nothing is requested.
 func (v *nameView) searchDeparted(
 	ctx context.Context, sender uint32, listed *nameTable, wanted map[string]struct{},
 ) departedUsers {
@@ -59,7 +59,7 @@ func (v *nameView) searchDeparted(
 	return found
 }
 
-// unlisted returns the ids beside those of the table; false: they are too many.
+// unlisted returns the ids near those of the table. It returns false if they are too many.
 func (t *nameTable) unlisted() (ids []uint32, ok bool) {
 	listed := make([]uint32, len(t.entries))
 	for i, e := range t.entries {

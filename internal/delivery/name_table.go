@@ -15,14 +15,14 @@ import (
 const (
 	// maxNameLen is longer, in bytes, than any name in the API.
 	maxNameLen = 1 << 10
-	// maxTableBytes limits what a table takes. One of 20,000 users with names of 12 bytes takes half a megabyte.
+	// maxTableBytes limits the size of a table. A table of 20,000 users with names of 12 bytes has half a megabyte.
 	maxTableBytes = 4 << 20
 )
 
 // errTableFull reports that a directory is too large to be held.
 var errTableFull = errors.New("too many names")
 
-// nameTable finds ids by name. It holds the names in one piece: a map of strings takes five times as much memory.
+// nameTable finds ids by name. It holds all names in one buffer: a map of strings takes five times as much memory.
 type nameTable struct {
 	names   []byte
 	entries []nameEntry
@@ -46,7 +46,7 @@ func (t *nameTable) User(id uint32, name []byte) { t.add(id, name) }
 
 func (t *nameTable) add(id uint32, name []byte) {
 	if id == 0 || len(name) == 0 || len(name) > maxNameLen {
-		return // nobody can ask for it
+		return // it cannot be requested
 	}
 	if t.full = t.full || len(t.names)+len(name)+entryBytes*len(t.entries) > maxTableBytes; t.full {
 		return
@@ -57,7 +57,7 @@ func (t *nameTable) add(id uint32, name []byte) {
 
 func (t *nameTable) name(e nameEntry) []byte { return t.names[e.start : e.start+e.length] }
 
-// finish sorts the table, and gives back the memory that it does not need.
+// finish sorts the table, and releases unused memory.
 func (t *nameTable) finish() error {
 	if t.full {
 		return errTableFull

@@ -12,10 +12,10 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// NameQuery asks for the ids of users and groups that a resource names.
+// NameQuery is a query for the ids of users and groups that a resource names.
 type NameQuery struct {
 	Requester NameRequester
-	// Wake is called when more is known. It must not block.
+	// Wake is called when there are new results. It must not block.
 	Wake   func()
 	Server Directory
 	// ServerKey names the TeamTalkServer.
@@ -39,26 +39,26 @@ type Directory interface {
 	Path() (reads dbproxy.Reads, done func(), err error)
 }
 
-// NameAnswer is what is known of the names of a query.
+// NameAnswer holds the results of a query so far.
 type NameAnswer struct {
-	// Results are in the order of the names. nil: TeamTalk is being asked.
+	// Results are in the order of the names. A result is nil while the lookup is in progress.
 	Results []NameResult
-	// Waiting is why it has not answered yet; nil: it has, or has only just been asked.
+	// Waiting is why TeamTalk has not answered yet. It is nil if it has, or if the lookup has just begun.
 	Waiting *v1alpha1.Cause
 }
 
-// NameResult is what is known of a name.
+// NameResult is the result of the lookup of a name.
 type NameResult struct {
 	// ID is 0 if the name has none.
 	ID uint32
-	// Cause is why. It is final, or looked up once more.
+	// Cause is why there is no id. It is final, or the name is looked up again.
 	Cause v1alpha1.Cause
 	Final bool
 }
 
-// ResolveNames returns what is known of names, and does not block. TeamTalk is asked for all resources together: for
-// all users once a minute at most, as the answer about 20,000 of them has 5 MB. Sessions of one server share that
-// minute. The requester is woken when more is known.
+// ResolveNames returns the known results for names, and does not block. TeamTalk is queried for all resources together.
+// All users are requested once a minute at most, because the answer for 20,000 users has 5 MB. Sessions of one server
+// share that minute. The requester is woken when there are new results.
 func (e *Engine) ResolveNames(q NameQuery) NameAnswer {
 	d := &e.names
 	d.mu.Lock()
@@ -74,7 +74,7 @@ func (e *Engine) ResolveNames(q NameQuery) NameAnswer {
 		d.needs[q.Requester] = needs
 	}
 	if needs.server != q.Server {
-		// Another TeamTalk may be meant: what was absent before proves nothing.
+		// It may be another TeamTalk installation: earlier absences prove nothing.
 		needs.server, needs.absentSince = q.Server, map[v1alpha1.Recipient]time.Time{}
 	}
 	answer := NameAnswer{Results: make([]NameResult, len(q.Names))}
@@ -100,16 +100,16 @@ func (e *Engine) ResolveNames(q NameQuery) NameAnswer {
 	return answer
 }
 
-// ForgetNames says that a resource has no names left to resolve, or others than before.
+// ForgetNames drops the query of a resource that has no names left to resolve, or other names than before.
 func (e *Engine) ForgetNames(by NameRequester) {
 	e.names.mu.Lock()
 	defer e.names.mu.Unlock()
 	delete(e.names.needs, by)
 }
 
-// resultOf returns what the latest answer shows of a name that a resource needs. A name is absent if it is in neither
-// of two answers that are the replica lag apart, and it was looked for among the users who have left. The user may have
-// been added before the resource.
+// resultOf returns the result of the latest answer for a name. A name is absent if two answers that are the replica lag
+// apart lack it, and it was searched for among the users who have left. The user may have been added just before the
+// resource.
 func (v *nameView) resultOf(name v1alpha1.Recipient, needs *nameNeeds, lag time.Duration) NameResult {
 	ids := v.latest.find(name.Name)
 	if len(ids) > 0 {

@@ -46,11 +46,11 @@ type StepEvent struct {
 	TryFailed bool
 	// Answered: before, db_proxy had returned an id that the store did not show.
 	Answered bool
-	// UnseenKey: before, nothing was known to have been sent.
+	// UnseenKey is true if nothing was known to have been sent before.
 	UnseenKey bool
 }
 
-// observe tells the observer of a step.
+// observe passes a step to the observer.
 func (e *Engine) observe(t *task, step Step, began time.Time, before, after recipientState) {
 	if e.Observer == nil {
 		return
@@ -64,7 +64,7 @@ func (e *Engine) observe(t *task, step Step, began time.Time, before, after reci
 	})
 }
 
-// Retry returns the reason for which the recipient is retried; "": it is not.
+// Retry returns the reason for which the recipient is retried, or "".
 func (s StepEvent) Retry() string {
 	if !s.TryFailed || s.After.Done() {
 		return ""
@@ -77,12 +77,12 @@ func (s StepEvent) Adopted() bool {
 	return s.Step == StepAsk && s.After.State == v1alpha1.StateStored
 }
 
-// SilentDrop reports whether the store was proved not to hold what db_proxy had returned an id for.
+// SilentDrop reports whether db_proxy had returned an id for a message that is proved not to be stored.
 func (s StepEvent) SilentDrop() bool {
 	return s.Step == StepAsk && s.Answered && s.TryFailed
 }
 
-// Stored returns the time from Accepted until the store was seen to hold the message; false: not this step.
+// Stored returns the time from Accepted until the store showed the message. It returns false for other steps.
 func (s StepEvent) Stored() (time.Duration, bool) {
 	if !s.Before.StoredAt.IsZero() || s.After.StoredAt.IsZero() {
 		return 0, false
@@ -90,7 +90,8 @@ func (s StepEvent) Stored() (time.Duration, bool) {
 	return s.After.StoredAt.Sub(s.Accepted), true
 }
 
-// Routed returns the time from then until a router took the message or its first segment; false: not this step.
+// Routed returns the time from then until a router accepted the message or its first segment. It returns false for
+// other steps.
 func (s StepEvent) Routed() (time.Duration, bool) {
 	routed := s.Step == StepRoute && s.After.State == v1alpha1.StateRouted
 	if !routed || s.After.StoredAt.IsZero() || len(s.After.Earlier) > 0 {
@@ -115,8 +116,8 @@ const (
 // DoubtEnds are all values of DoubtEnd.
 var DoubtEnds = []DoubtEnd{DoubtFound, DoubtAbsent, DoubtUnknown}
 
-// Settled returns how long the recipient was in doubt and how that has ended; false: it was not, or still is. A
-// first search for a key is no doubt: nothing is known to have been sent.
+// Settled returns how long the recipient was in doubt, and the result. It returns false if it was not in doubt, or
+// still is. A first search for a key is not a doubt: nothing is known to have been sent.
 func (s StepEvent) Settled() (time.Duration, DoubtEnd, bool) {
 	if s.Before.State != v1alpha1.StateInDoubt || s.UnseenKey || s.After.State == v1alpha1.StateInDoubt {
 		return 0, "", false
@@ -148,7 +149,7 @@ type Load struct {
 	Conversations, Waiting int
 }
 
-// Load counts what is under way.
+// Load counts recipients in progress.
 func (e *Engine) Load() Load {
 	l := Load{Recipients: map[v1alpha1.RecipientState]int{}}
 	e.mu.Lock()
@@ -160,7 +161,7 @@ func (e *Engine) Load() Load {
 			switch {
 			case p.Done():
 			case p.unseenKey:
-				// Searched for because of its key: nothing is known to have been sent.
+				// It is searched for because of its key. Nothing is known to have been sent.
 				l.Recipients[v1alpha1.StatePending]++
 			default:
 				l.Recipients[p.State]++

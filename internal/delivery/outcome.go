@@ -38,22 +38,23 @@ const (
 	msgDeadlineUnasked = "not sent by its deadline; the store could not show whether another resource had sent it"
 )
 
-// whyGrace is from when the status says why a doubt is not settled. Most are settled by then, and a status write for
-// each would delay the others.
+// whyGrace is the time after which the status tells why a doubt is not settled. Most doubts are settled by then, and a
+// status write for each would delay the others.
 const whyGrace = 10 * time.Second
 
-// maxWaitingRow is how long a row may be that is kept while it waits for a router. Tens of thousands may wait for
-// minutes, and audio takes hundreds of kilobytes.
+// maxWaitingRow is the longest row that is kept in memory while it waits for a router. Tens of thousands may wait for
+// minutes, and audio has hundreds of kilobytes.
 const maxWaitingRow = 1 << 10
 
-// searchPause times what a search took is the pause after it at least, until absence can be proved.
+// searchPause is a factor: until absence can be proved, the pause after a search is at least this many times its
+// duration.
 const searchPause = 2
 
-// minAsked is how many searches of this process a doubt survives, however old it is.
+// minAsked is the number of searches of this process before a doubt ends, even if it is old.
 const minAsked = 4
 
-// afterReady is the state once a connection that was waited for is up, or another server is to be tried. What the
-// directory said before may be out of date, and what could not be asked does not count.
+// afterReady is the state after an awaited connection is up, or when another server is tried. Earlier answers of the
+// directory may be outdated, and failed requests do not count.
 func afterReady(p recipientState, env environment) recipientState {
 	p.waitReady, p.checked, p.asked = false, false, 0
 	p.unsent++
@@ -61,10 +62,10 @@ func afterReady(p recipientState, env environment) recipientState {
 	return p
 }
 
-// afterPreflight is the state after the directory was asked for sender and recipient. What is missing is final if
-// the snapshot shows somebody, and another one after the replica lag shows the same. In doubt, a group that does not
-// exist is final as well: nothing can be sent, and the store may prove nothing. So is what is missing for a key of
-// which nothing was sent.
+// afterPreflight is the state after sender and recipient were looked up in the directory. A missing entry is final if
+// the snapshot shows any user, and another snapshot after the replica lag shows the same. In doubt, a missing group is
+// final as well: nothing can be sent, and the store may prove nothing. So is a missing entry for a key with which
+// nothing was sent.
 func afterPreflight(
 	p recipientState, snapshot DirectorySnapshot, err error, sender uint32, env environment,
 ) recipientState {
@@ -105,7 +106,7 @@ func afterPreflight(
 	return p
 }
 
-// doubtAgain says what the doubt is about, after the directory has said something else.
+// doubtAgain restores the reason of the doubt after a reason from the directory.
 func (p recipientState) doubtAgain() recipientState {
 	switch {
 	case p.unseenKey:
@@ -138,7 +139,7 @@ func (p recipientState) notConnected() recipientState {
 	return p
 }
 
-// beforeSend ends what has nothing left to send; false: it is sent.
+// beforeSend ends a recipient to which nothing is left to send. It returns false if the message is sent.
 func beforeSend(p recipientState, t Task) (recipientState, bool) {
 	switch {
 	case p.segmentIndex() > 0 && int(p.segmentIndex()) >= t.Payload.segmentCount():
@@ -192,7 +193,7 @@ func afterReadBack(p recipientState, t Task, row *wire.MsgInfo, err error, env e
 		return p.stored(env.now, row)
 	}
 	if p.State == v1alpha1.StateStored {
-		// It was read before and stays stored. Only the row to route is missing.
+		// It was read back before and remains stored. Only the row to route is missing.
 		return p.routeLater(env)
 	}
 	p.MessageID = 0
@@ -227,7 +228,7 @@ func afterAsk(p recipientState, found SearchResult, err error, askedAt time.Time
 		p.unwitnessed = found.Unwitnessed
 		return p.absent(env)
 	case errors.Is(err, dbproxy.ErrNotSent):
-		// Nothing was asked: the doubt waits for db_proxy without a limit.
+		// No request was sent: the doubt waits for db_proxy without a limit.
 		p.waitReady = true
 	case canProve && p.givesUp(found, env):
 		return p.fail(v1alpha1.ReasonOutcomeUnknown, unknownBecause(found.Why))
@@ -254,10 +255,10 @@ func (p recipientState) givesUp(found SearchResult, env environment) bool {
 	return timeIsOver && p.asked >= minAsked
 }
 
-// nextSearch returns when to search after one that proved nothing. The first moment at which absence can be proved is
-// worth a search. Until then a search proves nothing unless it finds the message: one that takes long, because others
-// wait as well, is not repeated soon, nor when the next one could be under way at that moment. After it, a search that
-// failed is repeated soon, however many there were before: the message, and those behind it, wait for it.
+// nextSearch returns when to search again after a search that proved nothing. One search is due at the first moment at
+// which absence can be proved. Until then a search only helps if it finds the message: a slow one is not repeated soon,
+// nor if the next one could still be in flight at that moment. After it, a failed search is repeated soon, even after
+// many failures: the message, and those behind it, wait for it.
 func (p recipientState) nextSearch(proof time.Time, env environment) time.Time {
 	backoff := askBackoff
 	if env.now.Before(p.lastAttempt) { // an earlier operator's
@@ -284,7 +285,7 @@ func unknownBecause(why string) string {
 	return "may have been delivered: " + why
 }
 
-// adopt takes a row of the store for the message.
+// adopt accepts a row of the store as the message.
 func (p recipientState) adopt(found SearchResult, env environment) recipientState {
 	p = p.stored(env.now, found.Row)
 	p.laterSegmentsInDoubt, p.standalone = true, found.Standalone
@@ -301,7 +302,7 @@ func (p recipientState) adopt(found SearchResult, env environment) recipientStat
 func (p recipientState) absent(env environment) recipientState {
 	switch {
 	case p.Attempts == 0 || p.takenOver:
-		// No attempt is known: the next one is no retry.
+		// No attempt is known: the next one is not a retry.
 		p.DoubtSince, p.asked, p.checked = time.Time{}, 0, false
 		p.State, p.Reason, p.Message = v1alpha1.StatePending, "", ""
 		p.wakeAt = env.now
@@ -312,7 +313,7 @@ func (p recipientState) absent(env environment) recipientState {
 	return p.retry(env, v1alpha1.ReasonNoAnswer, msgLost)
 }
 
-// afterDeadline ends what has reached its deadline.
+// afterDeadline ends a recipient that has reached its deadline.
 func afterDeadline(p recipientState) recipientState {
 	switch {
 	case p.State == v1alpha1.StateInDoubt && p.unseenKey:
@@ -357,8 +358,8 @@ func (p recipientState) routeLater(env environment) recipientState {
 	return p
 }
 
-// afterRouter is the state once a router is connected, or the time for it is over: then it is tried once more. A router
-// that was connected all the time is not tried at once.
+// afterRouter is the state after a router is connected, or after the time limit for it: then routing is tried once
+// more. If a router was connected all the time, it is not tried immediately.
 func (p recipientState) afterRouter(env environment) recipientState {
 	p.waitRouter = false
 	if !p.routeTimedOut(env) {

@@ -12,9 +12,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
-// maxWorkers bounds the goroutines that execute steps. One takes about 20 KB while it waits for an answer, and a
-// recipient without a goroutine 1.2 KB (measured with 60,000). One server's of a namespace are about 300, several times
-// what a db_proxy has in flight.
+// maxWorkers limits the goroutines that execute steps. One takes about 20 KB while it waits for an answer, and a
+// recipient without a goroutine 1.2 KB (measured with 60,000). One server of a namespace gets about 300, several times
+// the requests that a db_proxy has in flight.
 const maxWorkers = 6_300
 
 // parking is where an executor is between two of its steps. Workers guard it.
@@ -22,12 +22,12 @@ type parking struct {
 	state parkingState
 	// woken: something has changed since its last step was decided.
 	woken bool
-	// timer wakes it at the end of its pause; nil: none.
+	// timer wakes it at the end of its pause. It may be nil.
 	timer *time.Timer
-	// watch is of the peer that it waits for, and connected its place there; nil: it waits for none.
+	// watch is the watch of the peer for which it waits, and connected its place there. They are nil if it waits for none.
 	watch     *connectionWatch
 	connected *fairqueue.Item[*executor]
-	// flow is that of its worker, and item its place among those that wait for one.
+	// flow is the flow of its worker, and item its place in the queue for workers.
 	flow fairqueue.Flow
 	item *fairqueue.Item[*executor]
 }
@@ -45,7 +45,7 @@ const (
 	parkingBusy
 )
 
-// workers gives goroutines to executors that have something to do: by namespace and server in turn.
+// workers assigns goroutines to executors with work, by namespace and server in turn.
 type workers struct {
 	mu      sync.Mutex
 	waiting fairqueue.Queue[*executor]
@@ -84,7 +84,7 @@ func (w *workers) wake(x *executor) {
 	w.start()
 }
 
-// start starts goroutines for those that wait, as far as there are workers. It needs mu.
+// start starts goroutines for waiting executors while workers are free. It needs mu.
 func (w *workers) start() {
 	for {
 		x, ok := w.waiting.Next(func(x *executor) bool { return w.used.Fits(x.flow, 1) })
@@ -118,14 +118,14 @@ func (w *workers) unpark(x *executor) {
 	}
 }
 
-// listen is called before a step is decided: what changes from now on is seen by park.
+// listen is called before a step is selected: park sees all later changes.
 func (w *workers) listen(x *executor) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	x.woken = false
 }
 
-// park ends the work on a recipient until its pause is over, or it is woken; false: it was woken already.
+// park ends the work on a recipient until its pause is over, or it is woken. It returns false if it was woken already.
 func (w *workers) park(x *executor, p pause) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,9 +144,9 @@ func (w *workers) park(x *executor, p pause) bool {
 
 func (x *executor) wake() { x.engine.workers.wake(x) }
 
-// workFlow is the flow of an executor's worker. What has not begun may wait long, for the rate or for db_proxy. It must
-// not hold back what has begun, or has nothing left to send. Groups wait for each other in db_proxy, one at a time by
-// default. They must not hold back users.
+// workFlow is the flow of an executor's worker. Recipients that have not begun may wait for a long time, for the rate
+// limit or for db_proxy. They must not block recipients that have begun, or that have nothing left to send. Groups wait
+// for each other in db_proxy, one at a time by default. They must not block users.
 func (x *executor) workFlow() fairqueue.Flow {
 	t, p := x.task.recipient(x.index)
 	flow := queue.FlowOf(t.Key, t.ServerKey)
@@ -173,14 +173,15 @@ func (p peerOf) wait(ctx context.Context) error {
 	return p.WaitReady(ctx)
 }
 
-// connectedBatch executors are woken every connectedPause while their peer is connected, many times what a db_proxy
-// stores meanwhile. A peer that is lost again at once, as a hostile one may be 30 times a second, wakes no more.
+// connectedBatch is the number of executors that are woken every connectedPause while their peer is connected: many
+// times what a db_proxy stores in that time. A peer that is immediately lost again, as a hostile one may be 30 times a
+// second, wakes only these.
 const (
 	connectedBatch = 256
 	connectedPause = 10 * time.Millisecond
 )
 
-// connectionWatch is the goroutine that waits for a peer, and the executors that it wakes: by namespace in turn, the
+// connectionWatch holds the goroutine that waits for a peer, and the executors that it wakes: by namespace in turn, the
 // oldest messages first.
 type connectionWatch struct {
 	peer    peerOf
@@ -188,7 +189,7 @@ type connectionWatch struct {
 	cancel  context.CancelFunc
 }
 
-// awaitConnection has an executor woken when its peer is connected. It needs mu.
+// awaitConnection registers an executor to be woken when its peer is connected. It needs mu.
 func (w *workers) awaitConnection(x *executor, peer peerOf) {
 	x.watch = w.watches[peer]
 	if x.watch == nil {

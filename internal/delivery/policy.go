@@ -18,11 +18,11 @@ const (
 	OrderGrace = 30 * time.Second
 	// RouteAdoptedWithin is the age up to which an adopted message is routed again: clients drop a repeat.
 	RouteAdoptedWithin = 10 * time.Minute
-	// PeerPatience is how long db_proxy keeps the connection of a silent peer, such as a lost operator.
+	// PeerPatience is the time after which db_proxy closes the connection of a silent peer, such as a lost operator.
 	PeerPatience = 30 * time.Second
 )
 
-// Policy is what a message and its server declare about sending.
+// Policy holds the settings of a message and its server for sending.
 type Policy struct {
 	// Verify reads each message back from the store.
 	Verify bool
@@ -32,16 +32,16 @@ type Policy struct {
 	ReplicaLag time.Duration
 	// RetryLimit is how often a recipient is retried.
 	RetryLimit int32
-	// NotBefore: nothing is sent before it. Doubts are investigated.
+	// NotBefore is the time before which nothing is sent. Doubts are still searched for.
 	NotBefore time.Time
-	// Deadline: nothing is sent from then on; zero: none.
+	// Deadline is the time from which nothing is sent, or zero.
 	Deadline time.Time
 	// SupersededAt is since when a later revision waits for the end of this one, or zero. Nothing is sent from then on,
 	// and nothing waits for a router. The Deadline ends its doubts.
 	SupersededAt time.Time
 }
 
-// PolicyOf returns what a server declares, with the retryLimit of a message.
+// PolicyOf returns the settings of a server, with the retryLimit of a message.
 func PolicyOf(server *v1alpha1.TeamTalkServer, retryLimit int32) Policy {
 	return Policy{
 		Verify:     server.Spec.Verification != v1alpha1.VerificationNever,
@@ -67,9 +67,10 @@ type backoff struct{ base, limit time.Duration }
 var (
 	retryBackoff = backoff{time.Second, 5 * time.Minute}
 	askBackoff   = backoff{100 * time.Millisecond, time.Minute}
-	// earlierAskBackoff is of doubts about an earlier operator: hundreds are searched for at once, before new messages.
+	// earlierAskBackoff is the backoff for doubts about an earlier operator: hundreds are searched for at once, before new
+	// messages.
 	earlierAskBackoff = backoff{2 * time.Second, time.Minute}
-	// routeBackoff is for a router that is connected, and takes no message.
+	// routeBackoff is the backoff for a router that is connected but accepts no message.
 	routeBackoff = backoff{100 * time.Millisecond, 5 * time.Second}
 	// readyBackoff is for a connection that is up, but accepts no request.
 	readyBackoff = backoff{50 * time.Millisecond, time.Second}

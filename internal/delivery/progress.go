@@ -9,7 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Progress is what is recorded of one recipient: the resource's status shows it.
+// Progress is the state of one recipient as recorded in the resource's status.
 type Progress struct {
 	v1alpha1.Recipient
 	// ByName and ByRef are the name or the TeamTalkGroup that the id was found by, if any.
@@ -18,7 +18,7 @@ type Progress struct {
 	State   v1alpha1.RecipientState
 	Reason  string
 	Message string
-	// MessageID is TeamTalk's id in the conversation; 0: none yet.
+	// MessageID is TeamTalk's id in the conversation, or 0.
 	MessageID uint32
 	// Earlier are the ids of the segments before the current one, of a text that is split.
 	Earlier []uint32
@@ -34,12 +34,12 @@ type Progress struct {
 	DoubtSince time.Time
 	StoredAt   time.Time
 	RoutedAt   time.Time
-	// ReadAt and ReadBy are who has read it. The engine leaves them as they are.
+	// ReadAt and ReadBy tell when and by how many users it was read. The engine does not change them.
 	ReadAt time.Time
 	ReadBy int32
 }
 
-// LastID returns the id of the last row that is known of the resource in the conversation, or 0.
+// LastID returns the id of the resource's last known row in the conversation, or 0.
 func (p Progress) LastID() uint32 {
 	switch n := len(p.Earlier); {
 	case p.MessageID != 0:
@@ -55,7 +55,7 @@ func (p Progress) FoundBy(r v1alpha1.Recipient) bool {
 	return !r.Resolved() && p.Type == r.Type && p.ByName == r.Name && p.ByRef == r.Ref
 }
 
-// Done reports whether nothing more is tried for the recipient.
+// Done reports whether the engine will not retry the recipient.
 func (p Progress) Done() bool {
 	return p.State == v1alpha1.StateFailed || p.Delivered()
 }
@@ -97,9 +97,9 @@ type recipientState struct {
 	lastAttempt time.Time
 	// sentAt is when this process has sent it last, or zero.
 	sentAt time.Time
-	// takenOver: the doubt is about what another operator may have sent.
+	// takenOver is true if the doubt is about a message that another operator may have sent.
 	takenOver bool
-	// fromPriorTerm: what may be stored was sent by another operator, or before a restart.
+	// fromPriorTerm is true if the message that may be stored was sent by another operator, or before a restart.
 	fromPriorTerm bool
 	// answered: the doubt is about a message that db_proxy returned an id for.
 	answered bool
@@ -112,9 +112,9 @@ type recipientState struct {
 	asked, routeTries int32
 	// answeredSearch: at least one search of the doubt was answered.
 	answeredSearch bool
-	// limits are those of its next search.
+	// limits are the limits of the next search.
 	limits scanLimits
-	// members are the other members of a group that were asked for its history.
+	// members are the other members as which the group's history was read.
 	members membersAsked
 	// routeSince is when the message could first be routed.
 	routeSince time.Time
@@ -122,21 +122,21 @@ type recipientState struct {
 	wakeAt time.Time
 	// unsent counts requests in a row that a connection did not accept.
 	unsent int32
-	// waitReady: nothing is done before db_proxy is connected again.
+	// waitReady is true if nothing is done before db_proxy is connected again.
 	waitReady bool
-	// waitRouter: nothing is done before a router is connected.
+	// waitRouter is true if nothing is done before a router is connected.
 	waitRouter bool
 	// row is the message as stored, to be routed.
 	row *wire.MsgInfo
 	// laterSegmentsInDoubt: an operator that recorded nothing may have sent the segments after the current one.
 	laterSegmentsInDoubt bool
-	// standalone: no segment follows the one that is stored.
+	// standalone is true if no segment follows the stored one.
 	standalone bool
 	// sentSince is when another resource with the key may have been sent first by this process, or zero.
 	sentSince time.Time
-	// unseenKey: nothing is known to have been sent, but another resource may have had the key.
+	// unseenKey is true if nothing is known to have been sent, but another resource may have had the key.
 	unseenKey bool
-	// unwitnessed: its absence was proved while no row was known to be stored after its last attempt.
+	// unwitnessed is true if absence was proved while no row was known to be stored after the last attempt.
 	unwitnessed bool
 }
 
@@ -153,8 +153,8 @@ func (p recipientState) fail(reason, message string) recipientState {
 	return p
 }
 
-// retry tries again after a backoff, or fails when the policy's retries are used up. The message is the same for
-// each try, so that the status does not change. Call it only where nothing was stored.
+// retry retries after a backoff, or fails when the policy's retries are used up. The message is the same for each
+// retry, so that the status does not change. Call it only if nothing was stored.
 func (p recipientState) retry(env environment, reason, message string) recipientState {
 	p.tries++
 	p.checked = false

@@ -22,7 +22,7 @@ const (
 	recordedPatience = time.Second
 	// recordedRetry is how long after a failure they are read again.
 	recordedRetry = 10 * time.Second
-	// recordedGrace is how long a doubt waits for them at least, whatever its deadline.
+	// recordedGrace is the minimum time that a doubt waits for them, regardless of its deadline.
 	recordedGrace = 5 * time.Minute
 )
 
@@ -37,8 +37,8 @@ type RecordedRow struct {
 	By time.Time
 }
 
-// recordedRowsKnown reports whether the rows of finished messages have been read. They are read once, when a
-// conversation without a known row is empty for the first time.
+// recordedRowsKnown reports whether the rows of finished messages have been read. They are read once: when the first
+// conversation without a known row is empty.
 func (e *Engine) recordedRowsKnown(ctx context.Context) bool {
 	if e.Recorded == nil {
 		return true
@@ -79,8 +79,8 @@ func (e *Engine) noteRecorded(r RecordedRow) {
 	e.known.noteRecorded(c, s, knownRow{r.ID, uint32(r.By.Unix())})
 }
 
-// needsRecorded reports whether rows alone do not show that the store's replica has not stopped: this process has not
-// seen what was stored after the attempt, or before it.
+// needsRecorded reports whether the rows do not prove that the store's replica has not stopped: this process has not
+// seen rows from after the attempt, or from before it.
 func (q *question) needsRecorded() bool { return q.to.fromPriorTerm || q.to.takenOver }
 
 // findRecorded looks for the row that a finished message has recorded, if the search needs it. It returns why it

@@ -12,41 +12,42 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// The number of rows that are asked for: few at first, more until they reach back far enough.
+// The number of rows to read: few at first, then more until they reach back far enough.
 const (
 	scanCount    = 16
 	scanGrowth   = 8
 	scanCountMax = 65536
-	// scanWorth: an increase by less than one in so many is not worth another scan.
+	// scanWorth is the smallest increase for another scan, as a fraction: one in scanWorth rows.
 	scanWorth = 8
-	// scanTime is how long an answer may be expected to take: half of a request's timeout. A stock db_proxy takes
-	// 0.1 s for each row with audio.
+	// scanTime is the longest expected time of an answer: half of a request's timeout. A stock db_proxy takes 0.1 s for
+	// each row with audio.
 	scanTime = 5 * time.Second
 )
 
-// conversationScan is what a conversation has shown to one reader.
+// conversationScan is the result of reading a conversation as one reader.
 type conversationScan struct {
 	// row is the message, if it was found.
 	row *wire.MsgInfo
-	// whole: no other row can be the message, as far as these rows show. Otherwise why says why not.
+	// whole is true if the rows prove that no other row is the message. Otherwise why tells the reason.
 	whole bool
 	why   string
 	// rows is how many rows the last answer had, the newest first.
 	rows           uint64
 	newest, oldest knownRow
-	// missing: the row that was known before should be among them. unreached: a group may hide rows from its reader.
+	// missing is true if the known row should be among them, but is not. unreached is true if a group may hide rows from
+	// its reader.
 	missing, unreached bool
 	// recorded: the row is shown that a finished message has recorded.
 	recorded bool
 	// old: a row is from before the message's bound.
 	old bool
-	// members are the other members of a group that were asked for this recipient.
+	// members are the other members as which the group was read for this recipient.
 	members membersAsked
 	// limits of the next search.
 	limits scanLimits
 }
 
-// scanLimits are what earlier searches of a conversation have shown about the rows that can be read at once.
+// scanLimits hold the limits for the rows of one request that earlier searches of a conversation have shown.
 type scanLimits struct {
 	// long: an answer with more was too long, and ended the connection for all others. slow: one with more did not
 	// come in time. 0: none.
@@ -55,8 +56,8 @@ type scanLimits struct {
 	silent int32
 }
 
-// slowRetry: in one of so many searches, more rows are asked for in spite of an answer that did not come in time. Not
-// each was due to its length.
+// slowRetry is an interval: one in slowRetry searches reads more rows although an earlier answer timed out. Not each
+// timeout is due to the length.
 const slowRetry = 8
 
 // of returns the first number of rows for the nth search, and the highest; why is what it is due to.
@@ -86,7 +87,8 @@ func (l scanLimits) after(ctx context.Context, err error, readable, failed uint3
 	return l
 }
 
-// scanConversation looks among the newest rows that a reader sees. The presence of known and recorded is reported.
+// scanConversation searches the newest rows that a reader sees. It also reports whether they contain known and
+// recorded.
 func (t Task) scanConversation(
 	ctx context.Context, path dbproxy.Reads, reader dbproxy.Session, p recipientState, known, recorded knownRow,
 ) (conversationScan, error) {
@@ -132,7 +134,7 @@ func (t Task) scanConversation(
 // conversation's beginning, and Since is the bound only where a limit ends it before.
 func (t Task) searchesAll() bool { return t.keyed() && !t.Since.IsZero() }
 
-// scanPace is how fast db_proxy answers: by the last answer as a whole, and by what it had more than the one before.
+// scanPace is the speed of db_proxy's answers: of the last answer as a whole, and of its additional rows.
 type scanPace struct {
 	rows       uint64
 	took, each time.Duration // each is the time of one more row
@@ -154,34 +156,34 @@ func (p scanPace) more() uint64 {
 	return uint64(max(0, scanTime-p.took) / p.each)
 }
 
-// rowScanner looks for a message in rows, newest first by create_time. It keeps no row but the message.
+// rowScanner searches rows for a message, newest first by create_time. It keeps only the message's row.
 //
 // A group shows its history from the time at which its reader joined, and hides what has an earlier time, as from
 // a slow clock. So a group's answer is whole only if it shows a row as old as the fingerprint's Reach.
 type rowScanner struct {
 	fingerprint Fingerprint
-	// bound is the earliest create_time of the message, in unix seconds. With toBeginning the message may be older,
-	// but what is older conceals nothing.
+	// bound is the earliest create_time of the message, in unix seconds. With toBeginning the message may be older, but
+	// older rows conceal nothing.
 	bound       uint32
 	toBeginning bool
 	keys        cipher.Keys
-	// known is a row that is looked for as well, recorded the id of another one; 0: none.
+	// known is a row that is also searched for, and recorded the id of another one, or 0.
 	known    knownRow
 	recorded uint32
 	scanState
 }
 
-// scanState is what the rows have shown.
+// scanState is the result of the rows so far.
 type scanState struct {
 	row *wire.MsgInfo
 	// newest and oldest are the first and the last row.
 	newest, oldest knownRow
-	// rows and bytes count what came; longest is the longest row's bytes.
+	// rows and bytes count the rows that were read. longest is the size of the longest row in bytes.
 	rows, bytes, longest uint64
-	// reached: a row is as old as Reach. before: one is from before bound. shown: one is known. recordedShown: one has
-	// the recorded id.
+	// reached is true if a row is as old as Reach, before if a row is older than bound, shown if a row is known, and
+	// recordedShown if a row has the recorded id.
 	reached, before, shown, recordedShown bool
-	// concealed: a row may be the message; concealing is the id of the first such row.
+	// concealed is true if a row may be the message. concealing is the id of the first such row.
 	concealed  bool
 	concealing uint32
 }
@@ -218,17 +220,17 @@ func (s *rowScanner) Row(r *wire.MsgInfo) {
 }
 
 const (
-	// rowOverhead is what a row takes beside its content, in bytes, at most.
+	// rowOverhead is the largest size of a row without its content, in bytes.
 	rowOverhead = 32
 	// textRow is the longest row of a text, in bytes.
 	textRow = rowOverhead + cipher.MaxData
-	// scanRest is more than an answer takes beside its rows.
+	// scanRest is larger than an answer without its rows.
 	scanRest = 4 << 10
 )
 
-// result returns the message; or whether no row can be it, of an answer to a request for count rows: the
-// conversation has no more rows, or an older one was shown, and none conceals what it is. last: no more rows can be
-// asked for.
+// result returns the message, or whether no row can be it, for an answer to a request for count rows. No row can be it
+// if the conversation has no more rows, or an older one was shown, and none conceals it. last is true if no more rows
+// can be requested.
 func (s *rowScanner) result(count uint32, last bool) (row *wire.MsgInfo, whole bool) {
 	if s.row != nil {
 		return s.row, true
@@ -237,14 +239,14 @@ func (s *rowScanner) result(count uint32, last bool) (row *wire.MsgInfo, whole b
 	return nil, s.reaches() && complete && !s.concealed
 }
 
-// ends reports whether no more rows can show the message.
+// ends reports whether more rows cannot show the message.
 func (s *rowScanner) ends(count uint32) bool {
 	return s.rows < uint64(count) || s.before && !s.toBeginning
 }
 
 func (s *rowScanner) reaches() bool { return s.reached || s.fingerprint.Reach == 0 }
 
-// misses reports whether the known row is not shown, though it is as new as those that are.
+// misses reports whether the known row is not shown although it is as new as the shown rows.
 func (s *rowScanner) misses(count uint32) bool {
 	if s.rows == 0 || s.known.id == 0 || s.shown || s.known.createTime < s.newest.createTime {
 		return false
@@ -253,7 +255,7 @@ func (s *rowScanner) misses(count uint32) bool {
 	return s.oldest.createTime < s.known.createTime || s.rows < uint64(count)
 }
 
-// why says why count rows prove nothing. limit is why no more can be asked for.
+// why tells why count rows prove nothing. limit tells why no more can be requested.
 func (s *rowScanner) why(count uint32, limit string) string {
 	switch {
 	case s.concealed:
@@ -264,8 +266,8 @@ func (s *rowScanner) why(count uint32, limit string) string {
 	return whyHidden
 }
 
-// grow returns how many rows to ask for after count: count, if more might be too long to read, or come too late;
-// limit says which.
+// grow returns the number of rows to request after count. It is count if more might be too long to read, or arrive too
+// late. limit tells which.
 func (s *rowScanner) grow(count uint32, pace scanPace) (next uint32, limit string) {
 	more := pace.more()
 	switch next = s.next(count); {
@@ -277,10 +279,10 @@ func (s *rowScanner) grow(count uint32, pace scanPace) (next uint32, limit strin
 	return uint32(min(uint64(next), uint64(count)+more)), ""
 }
 
-// next returns how many rows to ask for after count: count, if more might be too long to read, which would end
-// the connection. The rows that have not come yet are assumed to be as long as a text can be; or, after longer
-// ones (audio), twice as long as the longest. With the mean length so far, the answer must stay below half of the
-// bound, as such an answer takes its time.
+// next returns the number of rows to request after count. It is count if more might be too long to read, which would
+// end the connection. Further rows are assumed to be as long as the longest possible text, or, after longer ones
+// (audio), twice as long as the longest. With the mean length so far, the answer must remain below half of the bound,
+// because a longer one takes too much time.
 func (s *rowScanner) next(count uint32) uint32 {
 	longest := uint64(textRow)
 	if s.longest > longest {

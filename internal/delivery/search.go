@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// SearchResult is what a search of the store has shown.
+// SearchResult is the result of a search of the store.
 type SearchResult struct {
 	// Row is the message, if it was found.
 	Row *wire.MsgInfo
@@ -22,14 +22,16 @@ type SearchResult struct {
 	KeyConflict bool
 	// Standalone: no other segment of the text was ever sent, see Task.isStandalone.
 	Standalone bool
-	// Conclusive: if there is no Row, the message is not stored. Otherwise Why says why that is not proved.
+	// Conclusive is true if the message is proved absent when there is no Row. Otherwise Why tells why it is not proved.
 	Conclusive bool
 	Why        string
-	// Unwitnessed: no row is known to be stored after the last attempt, so a replica that has stopped looks the same.
+	// Unwitnessed is true if no row is known to be stored after the last attempt, so that a stopped replica would look the
+	// same.
 	Unwitnessed bool
 	// Empty: the conversation has shown no row to the sender.
 	Empty bool
-	// Limits of the recipient's next search, and Members, the other members of a group that were asked so far.
+	// Limits are the limits of the recipient's next search. Members are the other members as which a group was read so
+	// far.
 	Limits  scanLimits
 	Members membersAsked
 }
@@ -46,13 +48,13 @@ type question struct {
 	recorded func(context.Context) bool
 	// unshown is the row that a finished message has recorded, if the sender is not shown it; id 0: there is none.
 	unshown knownRow
-	// begins is what is known of a group's beginning.
+	// begins is the known beginning of a group.
 	begins beginning
 	// unwitnessed: see SearchResult.
 	unwitnessed bool
 }
 
-// searchStore looks for the message. Absence is proved only if that can be done by now.
+// searchStore searches for the message. Absence is proved only if enough time has passed.
 func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, askedAt time.Time) (SearchResult, error) {
 	path, done, err := t.Server.Path()
 	if err != nil {
@@ -65,7 +67,7 @@ func (e *Engine) searchStore(ctx context.Context, t Task, p recipientState, aske
 	}
 	q.begins = e.known.beginning(q.conversation)
 	canProve, stale, freshErr := !askedAt.Before(p.provableAt(t.Policy)), "", error(nil)
-	if canProve { // before: a replica that catches up in between says nothing about the scan
+	if canProve { // before the scan: a replica that catches up in between is no evidence for it
 		if stale, freshErr = q.proveFresh(ctx); stale == "" && freshErr == nil {
 			stale, freshErr = q.findRecorded(ctx)
 		}
@@ -100,7 +102,7 @@ func (q *question) hasKnownRow() bool {
 	return known
 }
 
-// scan asks for the conversation's rows as a reader, and remembers the newest.
+// scan reads the conversation's rows as a reader, and remembers the newest.
 func (q *question) scan(ctx context.Context, reader dbproxy.Session) (conversationScan, error) {
 	before, _ := q.known.shown(q.conversation)
 	found, err := q.task.scanConversation(ctx, q.path, reader, q.to, before, q.unshown)
@@ -116,17 +118,17 @@ func (q *question) scan(ctx context.Context, reader dbproxy.Session) (conversati
 	return found, nil
 }
 
-// isKeyConflict reports whether row is of another resource with the same key: its text is neither the one at hand nor
-// the recorded one. A UID is of one resource only, and the token of a name tells its texts apart. A revision may have
-// been sent before with another text, if a backup has brought an older status back. The first line of an escalation
-// depends on the readPolicy of the resource that was first.
+// isKeyConflict reports whether row is of another resource with the same key: its text is neither the current nor the
+// recorded one. A UID is of one resource only, and the token of a name tells its texts apart. A revision may have been
+// sent before with another text, if a backup has brought an older status back. The first line of an escalation depends
+// on the readPolicy of the resource that was first.
 func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
 	tellsTextsApart := t.Identity.Key != "" || t.Identity.Revision > 0
 	tellsTextsApart = tellsTextsApart && t.Identity.Role != RoleEscalation
 	return tellsTextsApart && t.Token && !t.fingerprint(p).Verifies(row, t.Server.Keys())
 }
 
-// whyConflict says what to do about a row that isKeyConflict.
+// whyConflict tells what to do about a row that isKeyConflict.
 func (t Task) whyConflict(row *wire.MsgInfo) string {
 	if t.Identity.Key == "" {
 		return fmt.Sprintf("message %d of this conversation was sent as this revision with another text; "+
@@ -163,7 +165,7 @@ func (t Task) readBack(ctx context.Context, p recipientState) (*wire.MsgInfo, er
 		if r.GetMsgId() != p.MessageID {
 			continue
 		}
-		// The content of what an earlier process found is not compared: the declared text may have changed since.
+		// The content of a row that an earlier process found is not compared: the declared text may have changed since.
 		if fingerprint.Verifies(r, keys) || p.State == v1alpha1.StateStored && fingerprint.Matches(r, keys) {
 			return r, nil
 		}

@@ -11,21 +11,22 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// Payload is what is sent: UTF-8 text, or audio in its wire format (seconds as u32 big-endian, then the sound).
+// Payload is the content to send: UTF-8 text, or audio in its wire format (seconds as u32 big-endian, then the sound).
 type Payload struct {
 	Audio bool
 	Data  []byte
 	// Rest are the segments after Data, of a text that is split.
 	Rest [][]byte
-	// Digests are of the segments of the text that is recorded as the one that may be in the store. Where Data is
-	// empty, that text is not at hand: it has changed, or is not known yet.
+	// Digests are the digests of the segments of the recorded text, which may be in the store. If Data is empty, that text
+	// is not available: it has changed, or is not known yet.
 	Digests []TextDigest
 }
 
-// segmentCount is the number of TeamTalk messages that it takes.
+// segmentCount is the number of TeamTalk messages of the payload.
 func (p Payload) segmentCount() int { return max(1+len(p.Rest), len(p.Digests)) }
 
-// segmentAt returns the nth segment, from 0; nothing but its digest, at most, where the text is not at hand.
+// segmentAt returns the nth segment, from 0. If the text is not available, it returns only the digest, if that is
+// known.
 func (p Payload) segmentAt(n uint32) Payload {
 	segment := Payload{Audio: p.Audio}
 	switch {
@@ -40,7 +41,7 @@ func (p Payload) segmentAt(n uint32) Payload {
 	return segment
 }
 
-// isText reports whether a segment is the text, which its digest decides where the segment is not at hand.
+// isText reports whether the text is that of the segment. If the segment is not available, its digest is compared.
 func (p Payload) isText(text []byte) bool {
 	if len(p.Data) == 0 && len(p.Digests) > 0 {
 		return p.Digests[0] == sha256.Sum256(text)
@@ -48,7 +49,7 @@ func (p Payload) isText(text []byte) bool {
 	return bytes.Equal(text, p.Data)
 }
 
-// proceed goes on with the next segment once one is delivered. Of a text that is not known yet, there may be one.
+// proceed continues with the next segment after one is delivered. A text that is not known yet may have one.
 func (p recipientState) proceed(t Task, now time.Time) recipientState {
 	isUnknown := t.PayloadPending && t.Split && len(t.Payload.Digests) == 0
 	more := isUnknown || int(p.segmentIndex())+1 < t.Payload.segmentCount()
@@ -81,7 +82,7 @@ func (p recipientState) nextSegment(now time.Time) recipientState {
 	return p
 }
 
-// withEarlierReason gives a delivered segment the reason of the segments before it, where that is more important.
+// withEarlierReason gives a delivered segment the reason of the segments before it, if that is more important.
 func (p recipientState) withEarlierReason() recipientState {
 	if p.Reason == "" || p.EarlierReason == v1alpha1.ReasonStoredNotRouted {
 		p.Reason, p.Message = p.EarlierReason, p.EarlierMessage

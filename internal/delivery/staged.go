@@ -13,8 +13,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// stagedTimes gives the messages without a token from one sender to one recipient different seconds: each is found
-// again by its own.
+// stagedTimes assigns different seconds to the messages without a token from one sender to one recipient, so that each
+// is found by its time.
 type stagedTimes struct {
 	mu sync.Mutex
 	// last holds the latest second of each peer, until it is over.
@@ -23,7 +23,7 @@ type stagedTimes struct {
 
 // peer identifies messages in one store from a sender to a recipient.
 type peer struct {
-	// store is a queue.StoreID, or the name of a server: it keeps its seconds when it gets another store.
+	// store is a queue.StoreID, or the name of a server, which keeps its seconds when it gets another store.
 	store     any
 	sender    uint32
 	recipient v1alpha1.Recipient
@@ -31,15 +31,15 @@ type peer struct {
 
 func newStagedTimes() *stagedTimes { return &stagedTimes{last: cache.NewExpiring()} }
 
-// add takes a second that a message has, in unix seconds.
+// add reserves a second that a message already has, in unix seconds.
 func (s *stagedTimes) add(p peer, second uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keep(p, max(second, s.latest(p)))
 }
 
-// next returns the first second, not before earliest, that is later than those of all other messages, and keeps it for
-// some peers.
+// next reserves, for some peers, the first second that is not before earliest and later than those of all other
+// messages.
 func (s *stagedTimes) next(kept, others []peer, earliest time.Time) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (e *Engine) Stage(
 	store, sharers := e.Queue.SharersOf(server)
 	kept := []peer{{server, sender, r}}
 	if store != 0 {
-		kept = append(kept, peer{store, sender, r}) // a server that is gone may have left a second here
+		kept = append(kept, peer{store, sender, r}) // a removed server may have left a second here
 	}
 	others := make([]peer, len(sharers))
 	for i, other := range sharers { // one may have had another store when its seconds were given or recorded
@@ -82,7 +82,7 @@ func (e *Engine) Stage(
 	return e.staged.next(kept, others, earliest)
 }
 
-// AddStaged tells the engine of a create_time that is recorded already.
+// AddStaged adds a create_time that is recorded already.
 func (e *Engine) AddStaged(server types.NamespacedName, sender uint32, r v1alpha1.Recipient, second uint32) {
 	e.staged.add(peer{server, sender, r}, second)
 }

@@ -41,9 +41,10 @@ type Task struct {
 	Recipients []Progress
 	// Refusals keep recipients from being sent to. These fail once they are not in doubt.
 	Refusals map[v1alpha1.Recipient]v1alpha1.Cause
-	// Renewal: the task lacks what accepting it for the first time would need.
+	// Renewal is true if the task lacks data that a first Submit needs.
 	Renewal bool
-	// PayloadPending: the payload is not known yet. What is in doubt or stored goes on, and nothing is sent.
+	// PayloadPending is true if the payload is not known yet. Recipients that are in doubt or stored continue, and nothing
+	// is sent.
 	PayloadPending bool
 	// EarlierUntil is until when another operator may have been sending this message, or zero. The store is searched.
 	EarlierUntil time.Time
@@ -64,7 +65,7 @@ type Snapshot struct {
 	Due bool
 	// PayloadPending: see Task.PayloadPending.
 	PayloadPending bool
-	// Stopped: nothing more is sent until the task is submitted again.
+	// Stopped is true if nothing is sent until the task is submitted again.
 	Stopped bool
 	// SupersededAt: see Policy.
 	SupersededAt time.Time
@@ -74,7 +75,7 @@ type Snapshot struct {
 	Revision uint64
 }
 
-// task is a Task under way.
+// task is a Task in progress.
 type task struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -94,12 +95,12 @@ type task struct {
 	// reporting: a notification is scheduled. reported: one was sent. due: progress was reported, and nothing recorded
 	// since.
 	reporting, reported, due bool
-	// epoch is ctx until what the task waits for may have changed.
+	// epoch ends with ctx, or when a condition for which the task waits may have changed.
 	epoch     context.Context
 	nextEpoch context.CancelFunc
-	// executors are those of the recipients that were not done when they were submitted.
+	// executors holds the executors of the recipients that were not done when they were submitted.
 	executors [][]executor
-	// deadline wakes them, also those that wait for a worker; nil: there is none.
+	// deadline wakes them, also those that wait for a worker. It is nil if there is none.
 	deadline *time.Timer
 }
 
@@ -190,7 +191,7 @@ func (t *task) recordingTime() time.Duration {
 	return time.Duration(len(t.recipients)) * progressPerRecipient
 }
 
-// current returns the task as it is declared now: server and policy may change while it is under way.
+// current returns the task as it is declared now: server and policy may change while it is in progress.
 func (t *task) current() Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -204,7 +205,7 @@ func (t *task) recipient(i int) (Task, recipientState) {
 	return t.spec, t.recipients[i]
 }
 
-// follow has executors woken at the deadline, and when the task is stopped.
+// follow wakes executors at the deadline, and when the task is stopped.
 func (t *task) follow(executors []executor) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -212,8 +213,8 @@ func (t *task) follow(executors []executor) {
 	t.setDeadline()
 }
 
-// add appends the recipients that the task does not have, and returns the indices of those that are not done. A task
-// that is stopped gets them when it is resumed.
+// add appends the recipients that the task does not have, and returns the indices of those that are not done. A stopped
+// task gets them when it is resumed.
 func (t *task) add(recipients []Progress, now time.Time) (open []int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -260,7 +261,7 @@ func (t *task) wakeAll() {
 	}
 }
 
-// renew takes over what may change of a task under way; false: it was stopped and has ended.
+// renew applies the changes that a task in progress permits. It returns false if the task was stopped and has ended.
 func (t *task) renew(spec Task) bool {
 	known, changed := t.update(spec)
 	if changed {
@@ -284,7 +285,7 @@ func (t *task) update(spec Task) (known, changed bool) {
 	}
 	refused := false
 	if len(spec.Refusals) > 0 {
-		// Earlier refusals are kept: they are not checked again. Tasks at hand share the map.
+		// Earlier refusals are kept: they are not checked again. Copies of the task share the map.
 		t.spec.Refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
 		maps.Copy(t.spec.Refusals, before.Refusals)
 		maps.Copy(t.spec.Refusals, spec.Refusals)
@@ -300,7 +301,7 @@ func (t *task) update(spec Task) (known, changed bool) {
 	return true, changed
 }
 
-// identify gives the task the identity of a text that has replaced one which is proved absent. Another resource may
+// identify gives the task the identity of a text that has replaced a text that is proved absent. Another resource may
 // have sent it before.
 func (t *task) identify(spec Task, now time.Time) {
 	if t.spec.Identity == spec.Identity {
@@ -314,7 +315,8 @@ func (t *task) identify(spec Task, now time.Time) {
 	}
 }
 
-// waitContext returns a context that ends at the deadline, or when what a recipient waits for may have changed.
+// waitContext returns a context that ends at the deadline, or when a condition for which a recipient waits may have
+// changed.
 func (t *task) waitContext(i int) (context.Context, context.CancelFunc) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -324,7 +326,8 @@ func (t *task) waitContext(i int) (context.Context, context.CancelFunc) {
 	return t.epoch, func() {}
 }
 
-// resume prepares a recipient for this process: what is recorded as under way may have been sent by another one.
+// resume prepares a recipient for this process: another process may have sent a message that is recorded as in
+// progress.
 func (t Task) resume(p recipientState, now time.Time) recipientState {
 	if p.State == "" {
 		p.State = v1alpha1.StatePending
@@ -349,7 +352,7 @@ func (t Task) resume(p recipientState, now time.Time) recipientState {
 	return p
 }
 
-// refusal returns why a recipient that has not begun is not sent to.
+// refusal returns why nothing is sent to a recipient that has not begun.
 func (t Task) refusal(p recipientState) (v1alpha1.Cause, bool) {
 	cause, ok := t.Refusals[p.Recipient]
 	return cause, ok && p.State == v1alpha1.StatePending
@@ -384,7 +387,7 @@ func (t Task) fingerprint(p recipientState) Fingerprint {
 	return f
 }
 
-// bound is the earliest create_time of the message. One with a token of its own may be older than the window.
+// bound is the earliest create_time of the message. A message with its own token may be older than the window.
 func (t Task) bound(p recipientState) uint32 {
 	earliest := t.earliest(p)
 	if !t.Since.IsZero() && t.Since.Before(earliest) {
@@ -393,7 +396,7 @@ func (t Task) bound(p recipientState) uint32 {
 	return uint32(earliest.Unix())
 }
 
-// conversation identifies the conversation with p among those of all senders.
+// conversation identifies the conversation of the sender with p.
 func (t Task) conversation(p recipientState) queue.Conversation {
 	return queue.ConversationOf(t.ServerKey, t.Sender, p.Recipient)
 }
@@ -415,7 +418,7 @@ func (t Task) msgType(p recipientState) wire.MsgType {
 	return wire.MsgType_MSG_TYPE_SINGLE_TEXT
 }
 
-// message encrypts the payload for p under the current key; false: there is none.
+// message encrypts the payload for p with the current key. It returns false if there is none.
 func (t Task) message(p recipientState, now time.Time) (dbproxy.Message, bool) {
 	m := dbproxy.Message{From: t.Sender, To: p.ID, Type: t.msgType(p), CreateTime: t.createTime(p, now)}
 	fingerprint, key := t.fingerprint(p), t.Server.Keys().Current

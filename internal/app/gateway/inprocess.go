@@ -11,10 +11,10 @@ import (
 )
 
 // InProcess adds a gateway to the operator's manager. Every replica serves it, and the leader delivers its messages. It
-// has no direct mode: each replica would send, while the Lease lets one operator send at a time.
+// has no direct mode: each replica would send, but only the holder of the Lease may.
 //
 // drain stops accepting requests, and waits until those in flight are answered. The rest of the process must still run,
-// as they wait for it.
+// because requests wait for it.
 func InProcess(mgr manager.Manager, o Options) (drain func(timeout time.Duration), err error) {
 	log := mgr.GetLogger().WithName("gateway")
 	s := o.NewServer(log)

@@ -45,7 +45,7 @@ type Options struct {
 	Wait time.Duration
 	// TTL is how long messages are kept after they have finished. If 0, they are not deleted.
 	TTL time.Duration
-	// Endpoints are those that TeamTalkServers may name, for ModeDirect; nil: all.
+	// Endpoints are the endpoints that TeamTalkServers may use in ModeDirect. If nil, all are allowed.
 	Endpoints *tenancy.Endpoints
 
 	// prefix of the flags' names, for errors.

@@ -25,12 +25,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// Wire adds the routes of the gateway to the server, and what they need to the manager. limits are for ModeDirect.
-// drain stops sending; call it once there are no more requests.
+// Wire adds the gateway's routes to the server, and their runnables to the manager. limits apply in ModeDirect. drain
+// stops sending. Call it after the last request.
 func Wire(
 	mgr manager.Manager, s *httpserver.Server, o Options, mode Mode, limits *dbproxy.Limits,
 ) (drain func(context.Context) error, err error) {
-	// A cache may not show what was recorded just before.
+	// A cache may not show messages that were just created.
 	live, err := process.LiveClient(mgr)
 	if err != nil {
 		return nil, err
@@ -67,12 +67,12 @@ func Wire(
 	return drain, mgr.AddReadyzCheck("gateway", func(r *http.Request) error { return s.Ready(r.Context()) })
 }
 
-// wireDirect adds what direct mode needs to the manager.
+// wireDirect adds the runnables of direct mode to the manager.
 func wireDirect(
 	mgr manager.Manager, live client.WithWatch, limits *dbproxy.Limits, endpoints *tenancy.Endpoints,
 ) (*direct.Sender, error) {
 	awake := &apiwatch.Trigger{}
-	ignore := func(types.NamespacedName) {} // requests wait for the session itself
+	ignore := func(types.NamespacedName) {} // requests wait for the session
 	open := func() error { return nil }     // there is no Lease
 	var sender *direct.Sender
 	servers := &direct.Servers{
@@ -97,7 +97,7 @@ func wireDirect(
 	return sender, nil
 }
 
-// newGuard returns the guard for the options, and adds what it needs to the manager.
+// newGuard returns the guard for the options, and adds its runnables to the manager.
 func newGuard(
 	mgr manager.Manager, live client.WithWatch, s *httpserver.Server, o Options,
 ) (guard *access.Guard, err error) {

@@ -31,7 +31,7 @@ func (o *EndpointOptions) Validate() error {
 	return nil
 }
 
-// Endpoints returns the allowed endpoints; nil: all. The options must be valid.
+// Endpoints returns the allowed endpoints, or nil if all are allowed. The options must be valid.
 func (o *EndpointOptions) Endpoints() *tenancy.Endpoints {
 	endpoints, err := tenancy.ParseEndpoints(o.Allowed)
 	if err != nil {

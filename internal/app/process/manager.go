@@ -29,8 +29,8 @@ func NewScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// NewManager returns a manager with the options, and with what both processes have. It refuses a cluster that is too
-// old.
+// NewManager returns a manager with the options, and with the runnables that both processes share. It refuses a cluster
+// that is too old.
 func NewManager(cfg *rest.Config, o ctrl.Options, m MetricsOptions, log logr.Logger) (manager.Manager, error) {
 	err := checkVersion(cfg)
 	if err != nil {
@@ -64,8 +64,8 @@ func LiveClient(mgr manager.Manager) (client.WithWatch, error) {
 }
 
 // AwaitManager returns the result of a manager whose context was cancelled. elected is closed when its controllers
-// start. Before, controller-runtime may wait for the caches for ever, for example without permissions. Nothing is in
-// progress then, so AwaitManager gives up after a short time.
+// start. Before that, controller-runtime may wait for the caches forever, for example without permissions. No message
+// is in progress then, so AwaitManager returns after a short time.
 func AwaitManager(result <-chan error, elected <-chan struct{}, log logr.Logger) error {
 	select {
 	case err := <-result:

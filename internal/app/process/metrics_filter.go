@@ -16,8 +16,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/access"
 )
 
-// Limits of the requests with a token from one client address. Anybody who reaches the port can
-// invent tokens, and the API server is asked about each new one.
+// Limits of the requests with a token from one client address. Any client can send made-up tokens, and each new token
+// costs a request to the API server.
 const (
 	addressRate  = 10 // requests per second
 	addressBurst = 20

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// maxUnderWay is how many recipients may be under way in the process. Each takes about 1.2 KB, and has a
-	// goroutine only while it works. Through one server, that is about 3,000 recipients of a namespace.
+	// maxUnderWay limits the recipients in progress in the process. Each takes about 1.2 KB, and has a goroutine only
+	// while it works. For one server of a namespace, that is about 3,000 recipients.
 	maxUnderWay = 63_000
-	// maxLongWaits is how many recipients may wait for long, such as for a router. They hold back nothing else, until
+	// maxLongWaits limits the recipients that wait for a long time, such as for a router. They block nothing else until
 	// one server has a third of them.
 	maxLongWaits = 60_000
 )
@@ -24,11 +24,11 @@ func FlowOf(message, server types.NamespacedName) fairqueue.Flow {
 	return fairqueue.Flow{Tenant: message.Namespace, Name: server.String()}
 }
 
-// slots are those of the process. Messages that wait for them take turns by namespace, then by server; those of a
-// namespace and a server are admitted in Order.
+// slots are the slots of the process. Waiting messages are admitted by namespace in turn, then by server in turn, and
+// in Order within a server.
 type slots struct {
-	// underWay counts recipients under way, and those of messages that are admitted. longWaits counts those that
-	// wait for long.
+	// underWay counts recipients in progress, including those of admitted messages. longWaits counts those that wait for a
+	// long time.
 	underWay, longWaits *fairqueue.Shares
 	waiting             *fairqueue.Queue[*pending]
 	// freed: some were returned since messages were last admitted.
@@ -42,9 +42,9 @@ func newSlots(underWay, longWaits int) slots {
 	}
 }
 
-// Admit reports whether a message with n recipients may be submitted. It keeps slots for them then, until Submit,
-// Keep or Done. If not, the message is woken when Admit is to be called again. A message that has been deleted is not
-// admitted. One that is Done gets its places back: it must not pass older ones that have theirs.
+// Admit reports whether a message with n recipients may be submitted. If so, it reserves slots until Submit, Keep or
+// Done. If not, it wakes the message when Admit is to be called again. A deleted message is not admitted. A message
+// that is Done gets its places back: it must not overtake older ones that have theirs.
 func (q *Queue) Admit(uid types.UID, server types.NamespacedName, n int) bool {
 	q.mu.Lock()
 	defer q.unlock()
@@ -75,8 +75,8 @@ func (q *Queue) Admit(uid types.UID, server types.NamespacedName, n int) bool {
 	return true
 }
 
-// Keep ends a reconcile after which the message keeps its places. It gives up slots that it was woken for, and that
-// Admit was not called for: it waits for something else.
+// Keep ends a reconciliation after which the message keeps its places. If Admit was not called, the message waits for
+// something else, and its reserved slots are released.
 func (q *Queue) Keep(uid types.UID) {
 	q.mu.Lock()
 	defer q.unlock()
@@ -85,7 +85,7 @@ func (q *Queue) Keep(uid types.UID) {
 	}
 }
 
-// admitNext takes slots for messages that wait, and wakes them.
+// admitNext reserves slots for waiting messages, and wakes them.
 func (q *Queue) admitNext() {
 	for {
 		p, ok := q.slots.waiting.Next(func(p *pending) bool {
@@ -105,7 +105,7 @@ func (q *Queue) takeSlots(flow fairqueue.Flow, n int) {
 	q.slots.freed = q.slots.freed || n < 0
 }
 
-// releaseSlots gives up the slots that a message has or waits for.
+// releaseSlots releases the slots that a message has or waits for.
 func (q *Queue) releaseSlots(p *pending) {
 	if !q.slots.waiting.Remove(p.item) {
 		q.takeSlots(p.flow, -p.slots)

@@ -12,15 +12,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/fairqueue"
 )
 
-// Conversation identifies what is sent in order, one at a time: db_proxy executes requests in any order, and
-// concurrent first messages can create a conversation twice. Two servers of one store name the same conversations.
+// Conversation identifies messages that are sent in order, one at a time. db_proxy executes requests in any order, and
+// concurrent first messages can create a conversation twice. Two servers of one store have the same conversations.
 type Conversation struct {
 	// Server is the TeamTalkServer whose store it is in.
 	Server types.NamespacedName
 	Participants
 }
 
-// Participants are those of a conversation in one store.
+// Participants are the participants of a conversation in one store.
 type Participants struct {
 	Type v1alpha1.RecipientType
 	// Low and High are the two users, whichever is the sender; or 0 and the group.
@@ -52,7 +52,7 @@ type Place struct {
 	// may be called without a reason.
 	wake func()
 	key  Conversation
-	// conversation that it holds or waits for; nil: none.
+	// conversation that it holds or waits for, or nil.
 	conversation *conversation
 	// server and its addresses since it has entered the conversation.
 	server *server
@@ -61,7 +61,7 @@ type Place struct {
 	slot   slotState
 }
 
-// slotState is what a Place counts as.
+// slotState tells how a Place counts against the limits.
 type slotState uint8
 
 const (
@@ -77,7 +77,7 @@ type Submission struct {
 	Flow          fairqueue.Flow
 	Order         Order
 	Conversations []Conversation
-	// Wake is called, without locks, when the nth Place is to be looked at again. It must not block.
+	// Wake is called, without locks, when the nth Place must be checked again. It must not block.
 	Wake func(n int)
 }
 
@@ -107,8 +107,8 @@ func (p *Place) Acquire() bool {
 	return p.index < 0
 }
 
-// Requeue lets older messages go first that wait for the conversation, or hold it as well. It reports whether
-// there are any: then the conversation must be acquired again, and no younger message gets in between.
+// Requeue gives precedence to older messages that wait for the conversation, or hold it as well. It reports whether
+// there are any. If so, the conversation must be acquired again, and no younger message overtakes.
 func (p *Place) Requeue() bool {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
@@ -122,14 +122,14 @@ func (p *Place) Requeue() bool {
 	return true
 }
 
-// Release passes the conversation on, or leaves its line. The place may acquire it again.
+// Release passes the conversation on, or leaves its queue. The place may acquire it again.
 func (p *Place) Release() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
 	p.queue.leave(p)
 }
 
-// ReleaseSlot gives the slot up: what is left waits for long. The recipient counts as such until Done.
+// ReleaseSlot releases the slot: the recipient waits for a long time from now on. It counts as such until Done.
 func (p *Place) ReleaseSlot() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
@@ -140,7 +140,7 @@ func (p *Place) ReleaseSlot() {
 	}
 }
 
-// Done gives up the conversation and whatever the place counts as: nothing is left to do.
+// Done releases the conversation and the slot: nothing is left to do.
 func (p *Place) Done() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
@@ -155,7 +155,7 @@ func (p *Place) Done() {
 	p.slot = slotReleased
 }
 
-// enter puts a place into the line of its conversation. It is not woken if it holds the conversation at once.
+// enter adds a place to the queue of its conversation. It is not woken if it holds the conversation immediately.
 func (q *Queue) enter(p *Place) {
 	p.server = q.serverOf(p.key.Server)
 	p.since = p.server.current()
@@ -199,7 +199,7 @@ func (s *store) conversation(key Participants) *conversation {
 	return c
 }
 
-// grant passes a conversation that nobody holds to the first that waits, and returns it.
+// grant passes a free conversation to the first waiting place, and returns the place.
 func (c *conversation) grant() *Place {
 	switch {
 	case len(c.held) > 0:

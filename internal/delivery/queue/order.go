@@ -26,7 +26,7 @@ func (o Order) Before(p Order) bool {
 	) < 0
 }
 
-// entry is embedded in what waits in a line.
+// entry is embedded in items of a line.
 type entry struct {
 	order Order
 	// index in the line; negative: in none.
@@ -36,7 +36,7 @@ type entry struct {
 func (e *entry) orderOf() *Order { return &e.order }
 func (e *entry) indexOf() *int   { return &e.index }
 
-// lined is what waits in a line.
+// lined is an item of a line.
 type lined interface {
 	orderOf() *Order
 	indexOf() *int

@@ -17,8 +17,8 @@ import (
 
 // Queue orders the messages of one process. Its methods may be called from any goroutine.
 type Queue struct {
-	// Admits selects the other namespaces that may use a server; nil: none. Labels are those of a namespace; nil: they
-	// are not known. Both are set before the first call, and must not block.
+	// Admits selects the other namespaces that may use a server. It returns nil if there are none. Labels returns the
+	// labels of a namespace, or nil if they are not known. Both are set before the first call, and must not block.
 	Admits func(server types.NamespacedName) labels.Selector
 	Labels func(namespace string) labels.Labels
 	// StoresChanged, if set, is called when TakeStoreChanges returns something.
@@ -43,7 +43,7 @@ type Queue struct {
 	wokenPlaces []*Place
 }
 
-// New returns a Queue that calls wake for a message that Admit is to be called for again. It must not block.
+// New returns a Queue. It calls wake for a message for which Admit is to be called again. wake must not block.
 func New(wake func(types.NamespacedName)) *Queue {
 	return &Queue{
 		wake: wake, slots: newSlots(maxUnderWay, maxLongWaits),
@@ -88,7 +88,7 @@ type Message struct {
 // pending is a Message in the queue.
 type pending struct {
 	Message
-	// reserved are its places; nil once it is submitted, or Done.
+	// reserved holds its places. It is nil after Submit or Done.
 	reserved []reservation
 	// behind counts the lines in which it is not the first.
 	behind int
@@ -96,7 +96,7 @@ type pending struct {
 	requeued bool
 	// waits: it is woken when it is the first in all lines.
 	waits bool
-	// flow is that of the slots that it has, or waits for if item is set.
+	// flow is the flow of the slots that it has, or waits for if item is set.
 	flow  fairqueue.Flow
 	slots int
 	item  *fairqueue.Item[*pending]
@@ -108,14 +108,14 @@ type pending struct {
 type peer struct {
 	flow  unique.Handle[fairqueue.Flow]
 	group bool
-	// ref: name is that of a TeamTalkGroup.
+	// ref is true if name is that of a TeamTalkGroup.
 	ref bool
 	id  uint32
 	// name is set while the id is not known.
 	name string
 }
 
-// peerLine is the line of a peer. Half a million recipients may have places: each takes about 120 bytes.
+// peerLine is the line of a peer. Half a million recipients may have places. Each takes about 120 bytes.
 type peerLine struct {
 	peer peer
 	line line[*reservation]
@@ -131,8 +131,8 @@ type reservation struct {
 func (r *reservation) orderOf() *Order { return &r.of.Order }
 func (r *reservation) indexOf() *int   { return &r.index }
 
-// Add reserves the places of a message that is not known yet, or whose names have been resolved since. It returns the
-// Order of the first Add.
+// Add reserves the places of a new message, or of one whose names were resolved since. It returns the Order of the
+// first Add.
 func (q *Queue) Add(m Message) (o Order, known bool) {
 	q.mu.Lock()
 	defer q.unlock()
@@ -165,7 +165,7 @@ func (q *Queue) Requeue(uid types.UID) {
 	}
 }
 
-// Done ends a reconcile. The message gives up its slots, and its places unless it was requeued meanwhile.
+// Done ends a reconciliation. It releases the message's slots, and its places unless it was requeued meanwhile.
 func (q *Queue) Done(uid types.UID) {
 	q.mu.Lock()
 	defer q.unlock()
@@ -249,7 +249,7 @@ func (q *Queue) drop(p *pending) {
 	}
 }
 
-// valueOf returns what a map holds under a key, and creates it if necessary.
+// valueOf returns the value of a map's key, and creates it if necessary.
 func valueOf[K comparable, V any](m map[K]*V, key K) *V {
 	v := m[key]
 	if v == nil {

@@ -13,17 +13,17 @@ import (
 // StoreID identifies a message store within this process.
 type StoreID uint64
 
-// store is a message store, as far as its servers trust each other. It lasts as long as it has servers.
+// store is a message store that is shared by servers that trust each other. It exists as long as it has servers.
 type store struct {
 	id            StoreID
 	servers       int
 	conversations map[Participants]*conversation
 }
 
-// StoreChange is what has become of the stores of some servers.
+// StoreChange describes a change of a server's store.
 type StoreChange struct {
-	// From is the store that they had, and To the one that they have now. If To is 0, From has no servers any more,
-	// and Server was the last. If From is 0, To is a new store, and Server is its first.
+	// From is the former store, and To the current one. If To is 0, From has no servers any more, and Server was the last.
+	// If From is 0, To is a new store, and Server is its first.
 	From, To StoreID
 	Server   types.NamespacedName
 }
@@ -32,12 +32,12 @@ type StoreChange struct {
 type server struct {
 	key    types.NamespacedName
 	exists bool
-	// number orders servers by when they became known.
+	// number orders servers by when they were added.
 	number uint64
-	// admits selects the other namespaces whose messages may use it; nil: none.
+	// admits selects the other namespaces whose messages may use it. It is nil if there are none.
 	admits labels.Selector
-	// generations are the addresses that requests may be in flight at: those of the oldest place that holds or waits
-	// for a conversation, and all since. The last are those of now.
+	// generations holds the addresses at which requests may be in flight: those of the oldest place that holds or waits
+	// for a conversation, and all since. The last generation is the current one.
 	generations []*generation
 	store       *store
 }
@@ -81,7 +81,8 @@ func (q *Queue) Knows(key types.NamespacedName) bool {
 	return s != nil && s.exists
 }
 
-// RemoveServer records that a server is gone. It is forgotten when no message of it holds or waits for a conversation.
+// RemoveServer records that a server was removed. It is dropped when no message of it holds or waits for a
+// conversation.
 func (q *Queue) RemoveServer(key types.NamespacedName) {
 	q.mu.Lock()
 	defer q.unlock()
@@ -91,14 +92,14 @@ func (q *Queue) RemoveServer(key types.NamespacedName) {
 	}
 }
 
-// RefreshAdmits looks again at which namespaces admit each other.
+// RefreshAdmits recomputes which namespaces admit each other.
 func (q *Queue) RefreshAdmits() {
 	q.mu.Lock()
 	defer q.unlock()
 	q.assign(q.openUnits())
 }
 
-// StoreOf returns the store of a server; 0: the server is not known.
+// StoreOf returns the store of a server, or 0 if the server is not known.
 func (q *Queue) StoreOf(key types.NamespacedName) StoreID {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -108,7 +109,7 @@ func (q *Queue) StoreOf(key types.NamespacedName) StoreID {
 	return 0
 }
 
-// SharersOf returns the store of a server, and all servers that have it; 0: the server is not known.
+// SharersOf returns the store of a server, and all servers of the store. It returns 0 if the server is not known.
 func (q *Queue) SharersOf(key types.NamespacedName) (id StoreID, sharers []types.NamespacedName) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -133,7 +134,7 @@ func (q *Queue) TakeStoreChanges() []StoreChange {
 	return changes
 }
 
-// serverOf returns a server. One that is not known yet has a store of its own.
+// serverOf returns a server. An unknown server gets a separate store.
 func (q *Queue) serverOf(key types.NamespacedName) *server {
 	s := q.servers[key]
 	if s == nil {
@@ -165,7 +166,7 @@ func (s *server) dropGenerations() (dropped bool) {
 	return dropped
 }
 
-// forget drops a server that is gone, and what no place of it needs any more.
+// forget drops a removed server, and addresses that no place needs any more.
 func (q *Queue) forget(s *server) {
 	dropped := s.dropGenerations()
 	switch gone := !s.exists && len(s.generations) == 1 && s.current().places == 0; {
@@ -251,7 +252,7 @@ func (q *Queue) assign(units []unit) {
 	}
 }
 
-// move moves the places of servers that have left a store to the stores that they have now.
+// move moves the places of servers that have left a store to their current stores.
 func (q *Queue) move(from *store) {
 	before := from.conversations
 	from.conversations = map[Participants]*conversation{}

@@ -15,7 +15,7 @@ type unit []*server
 
 func byNumber(a, b *server) int { return cmp.Compare(a.number, b.number) }
 
-// addresses returns those of all servers, including the ones that requests may still be in flight at.
+// addresses returns the addresses of all servers, including those at which requests may still be in flight.
 func (u unit) addresses() []string {
 	var addresses []string
 	for _, s := range u {
@@ -34,7 +34,7 @@ type namespace struct {
 	open bool
 }
 
-// regroup makes one unit of the servers that have addresses in common, also by way of others.
+// regroup builds units of servers that have addresses in common, directly or through other servers.
 func (n *namespace) regroup() {
 	n.open, n.units = false, nil
 	root := make([]int, len(n.servers))
@@ -62,9 +62,9 @@ func (n *namespace) regroup() {
 	n.units = slices.Collect(maps.Values(members))
 }
 
-// union joins units of several namespaces. Two are joined if they have an address in common, and each server of the
-// one admits the namespaces of the other. All in a joined unit admit each other: otherwise a server that admits
-// everybody would let one in that another server does not admit. The oldest are joined first.
+// union joins units of several namespaces. Two are joined if they have an address in common, and each server of the one
+// admits the namespaces of the other. All servers in a joined unit admit each other: otherwise a server that admits all
+// namespaces would let in a server that another one does not admit. The oldest are joined first.
 type union struct {
 	labels    func(namespace string) labels.Labels
 	known     map[string]labels.Labels
