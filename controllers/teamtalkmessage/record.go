@@ -21,25 +21,25 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 )
 
-// conflictDelay is how long after a conflict the message is reconciled again if nothing has woken it before.
+// conflictDelay is the time after a conflict until the message is reconciled again without an event.
 const conflictDelay = time.Second
 
 // StatusWrite is a status that has been written.
 type StatusWrite struct {
 	Message *v1alpha1.TeamTalkMessage
-	// Escalation: it is the status of an escalation. Message is as TeamTalkMessage.Escalation returns it.
+	// Escalation is true for the status of an escalation. Message is then the result of TeamTalkMessage.Escalation.
 	Escalation bool
 	// Server is the TeamTalkServer, or empty where none was found: the name in the spec is any text.
 	Server types.NamespacedName
 	// Began and Ended are when the write began and ended, by this process's clock.
 	Began, Ended time.Time
-	// Finished: it is the write that shows the message's end.
+	// Finished is true for the write that shows the message's end.
 	Finished bool
-	// Done are the recipients whose end it is the first to show.
+	// Done lists the recipients whose end this status is the first to show.
 	Done []v1alpha1.RecipientStatus
 }
 
-// record writes the status, if the outcome asks for it and the status changes, and reports the change.
+// record writes the status, if the outcome requires it and the status changes, and reports the change.
 func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconcile.Result, error) {
 	result := reconcile.Result{RequeueAfter: cmp.Or(out.after, s.untilDue())}
 	if out.action == actionLeave || out.action == actionRecordProgress && s.snapshot == nil {
@@ -51,11 +51,11 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	}
 	r.syncProgress(s, out)
 	if closed && !s.hasOwnProgress() {
-		// Another operator may be sending it: why this one does nothing proves nothing.
+		// Another operator may be sending it, so a status of this one would prove nothing.
 		return result, nil
 	}
 	if wait := r.refused.wait(s.message.UID); wait > 0 && !r.Engine.AwaitsRecord(s.message.UID) {
-		// Whatever has woken the message: a status of 1.5 MB is not written again for each of a thousand recipients.
+		// The cause of the wake does not matter: a status of 1.5 MB must not be written for each of a thousand recipients.
 		return reconcile.Result{RequeueAfter: cmp.Or(min(wait, result.RequeueAfter), wait)}, nil
 	}
 	before := s.message.DeepCopy()
@@ -67,7 +67,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	changed, err := r.write(ctx, s, before)
 	switch {
 	case apierrors.IsConflict(err):
-		// The change wakes the message. A proxy may report a conflict without a change: then nothing would.
+		// The change wakes the message. But a proxy may report a conflict without a change.
 		return reconcile.Result{RequeueAfter: conflictDelay}, nil
 	case isRefused(err):
 		return r.statusRefused(ctx, s, err), nil
@@ -90,7 +90,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope, out outcome) (reconci
 	return result, nil
 }
 
-// wakeFinished wakes what goes on with a message, or an escalation, when it has finished.
+// wakeFinished wakes the reconcilers that continue with a finished message or escalation.
 func (r *Reconciler) wakeFinished(s *scope) {
 	if s.isEscalation() {
 		r.wakeEscalation(s.escalated) // the engine forgets it
@@ -131,14 +131,14 @@ func onlyProgressDiffers(before, after *v1alpha1.TeamTalkMessage) bool {
 	return equality.Semantic.DeepEqual(rest, after.Status)
 }
 
-// syncProgress stops the delivery of a message that has to wait, and takes over the latest progress.
+// syncProgress stops the delivery of a message that has to wait, and reads the latest progress.
 func (r *Reconciler) syncProgress(s *scope, out outcome) {
 	if out.cause != nil {
-		// What a message waits for before it is submitted also stops its delivery.
+		// A cause that delays a message before it is submitted also stops its delivery.
 		r.Engine.Stop(s.message.UID)
 	}
 	if !s.startsOver() && (s.snapshot == nil || s.underWay()) {
-		// Not where a task has ended: what the phases decided would be lost.
+		// Not if a task has ended: the decisions of the phases would be lost.
 		r.readProgress(s)
 	}
 }
@@ -165,13 +165,13 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 	}
 }
 
-// readProgress takes over what the engine knows of the message.
+// readProgress reads the engine's progress of the message.
 func (r *Reconciler) readProgress(s *scope) {
 	switch snapshot, ok := r.Engine.Snapshot(s.message.UID); {
 	case !ok:
 	case int32(snapshot.OfRevision) >= s.revision: // the status at hand is older
 	case int32(snapshot.OfRevision) < s.revision-1, s.isBeforeEdit(snapshot):
-		// Of a former revision: the answer to the write that has ended it may have been lost.
+		// It is a former revision: the answer to the write that has ended it may have been lost.
 		r.Engine.Forget(s.message.UID)
 	default:
 		s.adopt(snapshot)
@@ -203,8 +203,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.Te
 	return true, err
 }
 
-// keepFresh remembers that no earlier operator is sending a message, where the status no longer proves it: this process
-// has recorded what is recorded before a send.
+// keepFresh remembers that no earlier operator is sending a message. The status no longer proves it, because this
+// process has recorded the data that is recorded before a send.
 func (r *Reconciler) keepFresh(s *scope) {
 	if s.earlierUntil.IsZero() && !earlierUntil(s.term, s.message).IsZero() {
 		r.fresh.Store(client.ObjectKeyFromObject(s.message), freshMessage{s.message.UID, s.term.Local})
@@ -235,7 +235,7 @@ func (s *scope) newlyDone(before []v1alpha1.RecipientStatus) (done []v1alpha1.Re
 	return slices.DeleteFunc(done, func(r v1alpha1.RecipientStatus) bool { return r.Reason == v1alpha1.ReasonSuperseded })
 }
 
-// newlyDone returns the recipients that are done since before. One that was retried in between counts again.
+// newlyDone returns the recipients that are done now and were not before. A retried recipient counts again.
 func newlyDone(before, after []v1alpha1.RecipientStatus) (done []v1alpha1.RecipientStatus) {
 	earlier := make(map[v1alpha1.Recipient]v1alpha1.RecipientStatus, len(before))
 	for _, r := range before {
@@ -249,7 +249,7 @@ func newlyDone(before, after []v1alpha1.RecipientStatus) (done []v1alpha1.Recipi
 	return done
 }
 
-// statusEvent is an event about a change of status; the zero value: none.
+// statusEvent is an event about a change of status. The zero value is no event.
 type statusEvent struct{ kind, reason, note string }
 
 // eventOf returns the event of a change: the message waits, has failed, or was found in the store.
@@ -280,7 +280,7 @@ func onlyEarlierDoubt(m *v1alpha1.TeamTalkMessage) bool {
 	})
 }
 
-// deliveryEvent tells what was unusual about a delivery, if anything.
+// deliveryEvent returns an event about an unusual delivery, if it was one.
 func deliveryEvent(m *v1alpha1.TeamTalkMessage) (e statusEvent) {
 	for _, r := range m.Status.Recipients {
 		switch r.Reason {

@@ -48,7 +48,7 @@ func (r *Reconciler) ReadRecorded(ctx context.Context, note func(delivery.Record
 	return nil
 }
 
-// addServers tells the engine of the servers that it does not know yet: other servers may be of their stores.
+// addServers adds the servers that the engine does not know yet: they may share stores with others.
 func (r *Reconciler) addServers(ctx context.Context) error {
 	servers := &v1alpha1.TeamTalkServerList{}
 	if err := r.Client.List(ctx, servers); err != nil {

@@ -48,12 +48,12 @@ func (r *Reconciler) resolveRefs(ctx context.Context, s *scope) (outcome, error)
 	case changed || waits == nil:
 		return recordFirst, nil
 	case s.underWay(), s.sendable() > 0:
-		return proceed, nil // the others need not wait for the group
+		return proceed, nil // other recipients need not wait for the group
 	}
 	return outcome{action: actionRecord, cause: waits}, nil
 }
 
-// findRef finds the group that a TeamTalkGroup has in TeamTalk, or what it waits for.
+// findRef returns the id of a TeamTalkGroup's group in TeamTalk, or the cause for which to wait.
 func (r *Reconciler) findRef(
 	ctx context.Context, s *scope, ref v1alpha1.Recipient,
 ) (result delivery.NameResult, waits *v1alpha1.Cause, err error) {
@@ -125,7 +125,8 @@ func indexByRef(o client.Object) (names []string) {
 	return names
 }
 
-// groupMatters passes the events of a TeamTalkGroup after which its messages may go on, or wait for something else.
+// groupMatters selects events of a TeamTalkGroup that may unblock its messages, or change the cause for which they
+// wait.
 var groupMatters = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkGroup)

@@ -29,7 +29,7 @@ func (w *refusedWrites) byUID() *flowcontrol.Backoff {
 	return w.backoff
 }
 
-// add counts one more, and returns when to try again and whether it is the first.
+// add counts one more, and returns when to retry, and whether it is the first.
 func (w *refusedWrites) add(uid types.UID) (delay time.Duration, isFirst bool) {
 	b := w.byUID()
 	isFirst = b.Get(string(uid)) == 0
@@ -38,7 +38,7 @@ func (w *refusedWrites) add(uid types.UID) (delay time.Duration, isFirst bool) {
 	return b.Get(string(uid)), isFirst
 }
 
-// wait returns when to try again if that is not yet; otherwise 0.
+// wait returns the time until the next retry, or 0.
 func (w *refusedWrites) wait(uid types.UID) time.Duration {
 	b := w.byUID()
 	if b.IsInBackOffSinceUpdate(string(uid), b.Clock.Now()) {

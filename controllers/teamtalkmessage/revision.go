@@ -19,7 +19,7 @@ import (
 const (
 	msgSuperseded        = "edited before it was sent; nothing was stored"
 	msgSupersededSegment = "edited before all segments were sent"
-	// msgUnsettled is of a doubt that the former revision has left. Its token is not searched for any more.
+	// msgUnsettled is the message of a doubt from the former revision. Its token is not searched for any more.
 	msgUnsettled = "may have been delivered before the last edit; the store could not prove it either way"
 )
 
@@ -58,7 +58,7 @@ func (r *Reconciler) endFormerRevision(ctx context.Context, s *scope) (outcome, 
 	)
 }
 
-// supersede keeps the former revision from being sent. Its text is not at hand any more.
+// supersede stops the former revision. Its text is not available any more.
 func supersede(s *scope) outcome {
 	s.refuseAll(s.refuseSuperseded, v1alpha1.ReasonSuperseded, msgSuperseded)
 	s.payload = delivery.Payload{Digests: content.Digests(s.text)}
@@ -72,10 +72,10 @@ func (s *scope) refuseSuperseded(i int, reason, message string) {
 	s.refuseNow(i, reason, message)
 }
 
-// supersededGrace is how long a doubt of a superseded revision is searched for, at least.
+// supersededGrace is the minimum time for which a doubt of a superseded revision is searched for.
 const supersededGrace = 2 * time.Minute
 
-// endSuperseded has the engine send nothing more of a revision since the edit was seen first, and end its doubts soon.
+// endSuperseded makes the engine stop sending a revision, and end its doubts soon after the edit was first seen.
 func (s *scope) endSuperseded(policy *delivery.Policy) {
 	at := s.now
 	if s.snapshot != nil && !s.snapshot.SupersededAt.IsZero() {
@@ -123,7 +123,7 @@ func (s *scope) failSuperseded() {
 	}
 }
 
-// fromFormer returns with what a recipient begins a revision. A name or reference keeps the id that was found for it.
+// fromFormer returns the progress with which a recipient begins a revision. A name or reference keeps its id.
 func (s *scope) fromFormer(r v1alpha1.Recipient) delivery.Progress {
 	i := slices.IndexFunc(s.former, func(p delivery.Progress) bool {
 		return p.Recipient == r || p.FoundBy(r)
@@ -201,7 +201,7 @@ func (s *scope) setRevision() {
 	}
 }
 
-// revisionEvent tells that a revision has begun.
+// revisionEvent returns the event that a revision has begun.
 func (s *scope) revisionEvent() statusEvent {
 	if s.origin != originRevision {
 		return statusEvent{}

@@ -22,11 +22,11 @@ import (
 // earlierDoubtGrace is how long after absence can be proved a doubt about an earlier operator is recorded.
 const earlierDoubtGrace = 10 * time.Second
 
-// scope is what the phases of one reconciliation share. newScope sets the fields up to recipients.
+// scope is the state that the phases of one reconciliation share. newScope sets the fields up to recipients.
 type scope struct {
 	// message is a copy that record changes. Phases only read it.
 	message *v1alpha1.TeamTalkMessage
-	// escalated is the message whose escalation this is; nil: it is no escalation.
+	// escalated is the message whose escalation this is. It is nil for a message.
 	escalated *v1alpha1.TeamTalkMessage
 	term      leadership.Term
 	// now is when the reconciliation began.
@@ -40,9 +40,10 @@ type scope struct {
 	keepsContent bool
 	// revisionRecorded: the status shows the revision that beginRevision has begun. Set by record.
 	revisionRecorded bool
-	// earlierUntil is until when another operator may be sending the message; zero: none can.
+	// earlierUntil is the time until which another operator may be sending the message, or zero.
 	earlierUntil time.Time
-	// text identifies the text from a ConfigMap that may be in the store; nil: none is recorded. recordText changes it.
+	// text identifies the text from a ConfigMap that may be in the store. It is nil if none is recorded. recordText
+	// changes it.
 	text *v1alpha1.RecordedText
 	// recipients are in the order of the spec. They begin as the status or, after adopt, the snapshot has them.
 	// Phases refuse them, stage their times and end their doubts.
@@ -50,26 +51,27 @@ type scope struct {
 	// recorded are the recipients as newScope has resumed them from the status, if earlierUntil is set.
 	recorded []delivery.Progress
 
-	// claimed: this process may send through the server; the term is of that claim. Set before the phases run.
+	// claimed is true if this process may send through the server. The term is that of the claim. Set before the phases
+	// run.
 	claimed bool
 	// order is the message's place in its conversations. Set before the phases run.
 	order queue.Order
-	// snapshot is the engine's; nil: it does not know the message. Set by adopt.
+	// snapshot is the engine's progress. It is nil if the engine does not have the message. Set by adopt.
 	snapshot *delivery.Snapshot
 	// late are recipients that the engine does not have, while it has others; see findLate. Set by adopt.
 	late []v1alpha1.Recipient
 	// server is set by resolveServer, where the message's namespace may use it.
 	server *v1alpha1.TeamTalkServer
-	// sender is the snapshot's, or set by checkSender; 0: not known.
+	// sender is the snapshot's, or set by checkSender. It is 0 if not known.
 	sender uint32
 	// session is set by requireAESKey.
 	session *connection.Session
 	// omitRecipients: nothing is known of any recipient, and thousands of such messages may wait. Set by admit.
 	omitRecipients bool
-	// source is what a ConfigMap holds. Set by loadContent. Then makePayload sets it to the text of any content: of an
+	// source is the content of a ConfigMap. Set by loadContent. Then makePayload sets it to the text of any content: of an
 	// escalation, to that without the first line.
 	source []byte
-	// escalateTo is what resolveEscalation has found; nil: nothing new.
+	// escalateTo holds the new results of resolveEscalation, or nil.
 	escalateTo []delivery.Progress
 	// payloadPending is why the payload of a begun message is not known yet. Set by loadContent.
 	payloadPending *v1alpha1.Cause
@@ -82,15 +84,15 @@ type scope struct {
 	refusals map[v1alpha1.Recipient]v1alpha1.Cause
 }
 
-// origin is how a reconciliation begins with a message.
+// origin tells from which state a reconciliation begins.
 type origin int
 
 const (
-	// originStatus: where its status left it.
+	// originStatus: from the state in its status.
 	originStatus origin = iota
 	// originEdit: it had finished with nothing stored, and was edited.
 	originEdit
-	// originRetry: it had finished, and what failed of it is tried again.
+	// originRetry: it had finished, and its failed recipients are retried.
 	originRetry
 	// originSuperseded: it was edited with onChange: Resend, and its former revision has not ended.
 	originSuperseded
@@ -115,7 +117,7 @@ func newScope(m *v1alpha1.TeamTalkMessage, term leadership.Term, now time.Time) 
 	return s
 }
 
-// resume sets the recipients as the status has them.
+// resume sets the recipients from the status.
 func (s *scope) resume() {
 	recorded := map[v1alpha1.Recipient]v1alpha1.RecipientStatus{}
 	if s.origin != originEdit {
@@ -166,7 +168,7 @@ func progressOf(r v1alpha1.Recipient, status v1alpha1.RecipientStatus) delivery.
 	case "":
 		p.State = v1alpha1.StatePending
 	case v1alpha1.StateAcknowledged, v1alpha1.StateStored, v1alpha1.StateRouted:
-		// The last one is the current segment's.
+		// The last id is that of the current segment.
 		if n := len(earlier); n > 0 {
 			p.MessageID, earlier = uint32(earlier[n-1]), earlier[:n-1]
 		}
@@ -186,7 +188,7 @@ func (s *scope) isBeforeEdit(snapshot delivery.Snapshot) bool {
 	return s.origin == originEdit && !snapshot.Running && !slices.ContainsFunc(snapshot.Recipients, notFailed)
 }
 
-// adopt takes over what the engine knows of the message. It is newer than the status that the cache shows.
+// adopt copies the engine's progress of the message. It is newer than the status in the cache.
 func (s *scope) adopt(snapshot delivery.Snapshot) {
 	if s.origin == originEdit {
 		s.origin = originStatus
@@ -202,7 +204,7 @@ func (s *scope) adopt(snapshot delivery.Snapshot) {
 	}
 	for i, p := range snapshot.Recipients {
 		if p.CreateTime == 0 && len(s.recipients) == len(snapshot.Recipients) {
-			// Staged since: the status has its time, and the engine does not know it yet.
+			// It was staged since: the status has its time, but the engine does not.
 			snapshot.Recipients[i].CreateTime = s.recipients[i].CreateTime
 		}
 	}
@@ -217,7 +219,7 @@ func (s *scope) acceptedAt() time.Time {
 	return s.now
 }
 
-// startsOver reports whether an edit has made the message another one, of which nothing is recorded.
+// startsOver reports whether an edit has made it another message, of which nothing is recorded.
 func (s *scope) startsOver() bool { return s.origin == originEdit || s.origin == originRevision }
 
 // underWay reports whether the engine has the message. A task that was stopped and has ended does not count, nor does
@@ -240,7 +242,7 @@ func (s *scope) serverKey() types.NamespacedName {
 	return types.NamespacedName{}
 }
 
-// tokens reports whether the message has delivery tokens. One that was begun without goes on without.
+// tokens reports whether the message has delivery tokens. A message that was begun without tokens continues without.
 func (s *scope) tokens() bool {
 	begunWithout := !s.startsOver() && slices.ContainsFunc(s.message.Status.Recipients,
 		func(r v1alpha1.RecipientStatus) bool { return r.CreateTime != nil })
@@ -254,7 +256,7 @@ func (s *scope) begun() bool {
 	})
 }
 
-// untouched reports whether there is nothing to record of any recipient.
+// untouched reports whether no recipient has anything to record.
 func (s *scope) untouched() bool {
 	return len(s.message.Status.Recipients) == 0 && s.snapshot == nil &&
 		!slices.ContainsFunc(s.recipients, func(p delivery.Progress) bool {
@@ -262,7 +264,7 @@ func (s *scope) untouched() bool {
 		})
 }
 
-// onlyEarlierDoubts reports whether the status lacks nothing but doubts about an earlier operator.
+// onlyEarlierDoubts reports whether the status lacks only doubts about an earlier operator.
 func (s *scope) onlyEarlierDoubts() bool {
 	return !s.earlierUntil.IsZero() && slices.EqualFunc(s.recorded, s.recipients, func(a, b delivery.Progress) bool {
 		a.DoubtSince = b.DoubtSince
@@ -294,7 +296,7 @@ func (s *scope) expired() bool {
 	return !d.IsZero() && !s.now.Before(d)
 }
 
-// untilDue returns how long it takes until the next of schedule and deadline; 0: there is none.
+// untilDue returns the time until the next of schedule and deadline, or 0.
 func (s *scope) untilDue() time.Duration {
 	var next time.Duration
 	for _, at := range []time.Time{s.message.ScheduledFor(), s.message.DeadlineTime()} {
@@ -311,7 +313,7 @@ func (s *scope) asksFirst() bool {
 	return s.message.MayBeRepeated() && s.tokens()
 }
 
-// refuse keeps a recipient from being sent to. It fails at once, or when the store shows that nothing was sent.
+// refuse stops sending to a recipient. It fails immediately, or when the store proves that nothing was sent.
 func (s *scope) refuse(i int, reason, message string) {
 	switch {
 	case !s.asksFirst():
@@ -322,7 +324,7 @@ func (s *scope) refuse(i int, reason, message string) {
 	}
 }
 
-// refuseNow is refuse for what no resource can have sent.
+// refuseNow is refuse for a message that no resource can have sent.
 func (s *scope) refuseNow(i int, reason, message string) {
 	if p := &s.recipients[i]; p.State == v1alpha1.StatePending && !s.isSubmitted(*p) {
 		p.State, p.Reason, p.Message = v1alpha1.StateFailed, reason, message
@@ -331,7 +333,7 @@ func (s *scope) refuseNow(i int, reason, message string) {
 	}
 }
 
-// refuseUnsent has a recipient fail when the store shows that nothing was sent.
+// refuseUnsent fails a recipient when the store proves that nothing was sent.
 func (s *scope) refuseUnsent(r v1alpha1.Recipient, reason, message string) {
 	if s.refusals == nil {
 		s.refusals = map[v1alpha1.Recipient]v1alpha1.Cause{}
@@ -374,7 +376,7 @@ func (s *scope) retryFailed() {
 		again := againFrom(p)
 		switch {
 		case r.FailedInDoubt():
-			// What was sent without a token is found by its time.
+			// A message without a token is found by its time.
 			again.State, again.DoubtSince, again.CreateTime = v1alpha1.StateInDoubt, s.now, p.CreateTime
 			again.Reason, again.Message = v1alpha1.ReasonNoAnswer, p.Message
 			s.recipients[i] = again
@@ -384,7 +386,7 @@ func (s *scope) retryFailed() {
 	}
 }
 
-// againFrom returns with what a recipient begins again.
+// againFrom returns the progress with which a recipient begins again.
 func againFrom(p delivery.Progress) delivery.Progress {
 	return delivery.Progress{
 		Recipient: p.Recipient, ByName: p.ByName, ByRef: p.ByRef, State: v1alpha1.StatePending, Attempts: p.Attempts,
@@ -392,7 +394,7 @@ func againFrom(p delivery.Progress) delivery.Progress {
 	}
 }
 
-// abandonDoubts ends, at the deadline, what is not known of a message that waits: the store cannot be asked.
+// abandonDoubts ends the doubts of a waiting message at the deadline, when the store cannot be searched.
 func (s *scope) abandonDoubts(out outcome) {
 	if out.cause == nil || out.cause.Reason == v1alpha1.ReasonManagedByAnother || s.underWay() || !s.expired() {
 		return // the other operator knows more
@@ -409,7 +411,7 @@ func (s *scope) abandonDoubts(out outcome) {
 	}
 }
 
-// earlierUntil is until when another operator may still be sending the message; zero: none can.
+// earlierUntil returns the time until which another operator may still be sending the message, or zero.
 func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
 	if !term.MayBeSent(m) || m.Status.WaitsUnsent() || nothingSent(m) {
 		return time.Time{}
@@ -435,7 +437,7 @@ func isStaged(m *v1alpha1.TeamTalkMessage) bool {
 	})
 }
 
-// earlierTermUntil is until when the operator of the earlier term may be sending.
+// earlierTermUntil returns the time until which the operator of the earlier term may be sending.
 func earlierTermUntil(term leadership.Term) time.Time {
 	if term.Clean {
 		return term.Local

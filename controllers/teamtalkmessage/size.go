@@ -16,8 +16,8 @@ import (
 const (
 	// maxObjectSize is the largest object that etcd stores with its default --max-request-bytes.
 	maxObjectSize = 1536 << 10
-	// sizeMargin is for what worstSize does not measure: managedFields that the cache leaves out, those of the status,
-	// the request around the object, encryption at rest, and a few annotations that are added later.
+	// sizeMargin is for data that worstSize does not measure: managedFields (also those that the cache drops), the request
+	// around the object, encryption at rest, and a few annotations that are added later.
 	sizeMargin = 128 << 10
 	// maxStrippedFields limits the managedFields that the cache leaves out.
 	maxStrippedFields = 64 << 10

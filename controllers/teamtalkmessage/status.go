@@ -17,7 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// setStatus computes the whole status from the scope. cause is what the message waits for; nil: nothing.
+// setStatus computes the whole status from the scope. cause is the cause for which the message waits, or nil.
 func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	m, at := s.message, metav1.NewTime(now.Truncate(time.Second))
 	staged := !s.tokens() // by the status as it was
@@ -58,7 +58,7 @@ func setStatus(s *scope, cause *v1alpha1.Cause, now time.Time) {
 	s.setRevision()
 	st.ToSummary = summarizeRecipients(m.Spec.To)
 	if o.finished && st.NothingStored() && isTooLarge(st) {
-		// It fits where the status with all recipients may not.
+		// It fits even if the status with all recipients does not.
 		st.Recipients = nil
 		o.Reason, o.Message = v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge
 	}
@@ -107,7 +107,7 @@ func setConditions(m *v1alpha1.TeamTalkMessage, o overall) {
 	setWhile(v1alpha1.ConditionStalled, o.finished && !o.delivered)
 }
 
-// overall is what all recipients come to, as the conditions show it.
+// overall is the result of all recipients for the conditions.
 type overall struct {
 	v1alpha1.Cause
 	// finished: nothing more is tried. delivered: every recipient has it; notRouted: some without a router.
@@ -119,7 +119,7 @@ func (o overall) asDeclared() bool {
 	return o.Reason == v1alpha1.ReasonScheduled || o.Reason == v1alpha1.ReasonSuspended
 }
 
-// overallOf decides what the recipients come to. cause is what the message waits for; nil: nothing.
+// overallOf computes the result of all recipients. cause is the cause for which the message waits, or nil.
 func overallOf(s *scope, cause *v1alpha1.Cause) overall {
 	var delivered, notRouted, failures int
 	var failed, waiting *delivery.Progress
@@ -170,7 +170,7 @@ func recipientStatuses(recipients []delivery.Progress, staged bool) []v1alpha1.R
 	return statuses
 }
 
-// count counts recipients by state. Those that were superseded are not among the failed ones.
+// count counts recipients by state. Superseded ones do not count as failed.
 func count(recipients []delivery.Progress) (counts v1alpha1.RecipientCounts, delivered, superseded int) {
 	counts.Recipients = int32(len(recipients))
 	for _, p := range recipients {
@@ -195,7 +195,7 @@ func count(recipients []delivery.Progress) (counts v1alpha1.RecipientCounts, del
 	return counts, delivered, superseded
 }
 
-// finishedOf says how a message has finished. failed is the first recipient that failed.
+// finishedOf returns the outcome of a finished message. failed is the first recipient that failed.
 func finishedOf(all, delivered, notRouted int, failed *delivery.Progress) overall {
 	o := overall{finished: true, delivered: delivered == all, notRouted: delivered == all && notRouted > 0}
 	switch {
@@ -218,7 +218,7 @@ func finishedOf(all, delivered, notRouted int, failed *delivery.Progress) overal
 	return o
 }
 
-// waitingReason returns what a message waits for: RetryScheduled for any failure that is retried.
+// waitingReason returns the reason for which a message waits: RetryScheduled for any failure that is retried.
 func waitingReason(p *delivery.Progress) string {
 	if p.State == v1alpha1.StatePending {
 		switch p.Reason {
@@ -293,7 +293,7 @@ func joinSummaries(users, groups string) string {
 	return users + groups
 }
 
-// summarizeEntries names so many entries, and counts more.
+// summarizeEntries names the first entries, and counts the others.
 func summarizeEntries[T v1alpha1.UserID | v1alpha1.GroupID](what string, named int, ids []T, names []string) string {
 	var entries []string
 	for _, id := range ids {

@@ -78,7 +78,8 @@ func (s *scope) identifyText() *v1alpha1.RecordedText {
 	return identified
 }
 
-// hasSegments reports whether segments of the recorded text may be stored, for any recipient: the others get the same.
+// hasSegments reports whether segments of the recorded text may be stored for any recipient. Then all recipients get
+// this text.
 func (s *scope) hasSegments() bool {
 	if s.text == nil || len(s.text.SegmentDigests) < 2 {
 		return false
@@ -89,7 +90,7 @@ func (s *scope) hasSegments() bool {
 	})
 }
 
-// identity returns what makes the message one message. Audio has no token: it is identified by its resource.
+// identity returns the identity of the message for its token. Audio has no token: its resource identifies it.
 func (s *scope) identity() delivery.Identity {
 	identity := s.identityOf(s.object())
 	if s.isEscalation() {

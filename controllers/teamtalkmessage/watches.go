@@ -70,7 +70,7 @@ func enqueue(w workQueue, o client.Object) {
 	w.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(o)})
 }
 
-// queueMessage returns a message as the queue knows it.
+// queueMessage returns a message for the queue.
 func queueMessage(m *v1alpha1.TeamTalkMessage) queue.Message {
 	key := client.ObjectKeyFromObject(m)
 	return queue.Message{
@@ -90,7 +90,7 @@ func indexByServer(o client.Object) []string {
 	return []string{m.ServerKey().String(), anyServer}
 }
 
-// serverMatters passes the events of a server after which its messages may go on.
+// serverMatters selects events of a server that may unblock its messages.
 var serverMatters = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)

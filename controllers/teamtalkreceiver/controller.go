@@ -39,11 +39,11 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
 
 const (
-	// cacheLag is how long the cache takes at most to show the change behind a conflict.
+	// cacheLag is the longest time until the cache shows the change that caused a conflict.
 	cacheLag = 200 * time.Millisecond
 	// A receiver's messages are listed at intervals of half its time to live, within these bounds.
 	minExpiryInterval, maxExpiryInterval = 10 * time.Second, time.Hour
-	// loginNameRetry is when the sender's login name is asked for again, and loginNameTimeout how long TeamTalk may take.
+	// loginNameRetry is the retry interval for the sender's login name, and loginNameTimeout the timeout of the request.
 	loginNameRetry, loginNameTimeout = 10 * time.Second, 2 * time.Second
 )
 
@@ -58,7 +58,7 @@ type Reconciler struct {
 	// Wake enqueues a receiver whose Secret has changed.
 	Wake     *apiwatch.Trigger
 	Recorder events.EventRecorder
-	// LoginName returns the login name of a TeamTalk user; "": it is not known now.
+	// LoginName returns the login name of a TeamTalk user, or "" if it is not known now.
 	LoginName func(ctx context.Context, server types.NamespacedName, user uint32) string
 }
 
@@ -113,13 +113,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return r.deleteExpired(ctx, o)
 }
 
-// checkReceiver returns what the user has to fix first; nil: nothing.
+// checkReceiver returns the first cause that the user must fix, or nil.
 func (r *Reconciler) checkReceiver(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := client.ObjectKeyFromObject(o)
 	if name := o.SecretName(); name == "" {
 		r.Secrets.Release(key)
 	} else {
-		// The watch begins before the read, so that no change falls in between.
+		// The watch begins before the read, so that no change is missed.
 		r.Secrets.Watch(key, types.NamespacedName{Namespace: o.Namespace, Name: name})
 		err := receiver.CheckSecret(ctx, r.Client, o)
 		if bad, ok := errors.AsType[*receiver.SecretProblem](err); ok {
@@ -143,7 +143,7 @@ func (r *Reconciler) checkReceiver(ctx context.Context, o *v1alpha1.TeamTalkRece
 	return nil, nil
 }
 
-// checkServer returns why the receiver's namespace may not use its server, or not as its sender; nil: it may.
+// checkServer returns why the receiver's namespace may not use its server or its sender, or nil.
 func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (*v1alpha1.Cause, error) {
 	key := o.ServerKey()
 	server, err := tenancy.FindServer(ctx, r.Client, key, o.Namespace)
@@ -228,7 +228,7 @@ func (r *Reconciler) receiversOfNamespace(ctx context.Context, namespace client.
 	return r.requests(ctx, func(o *v1alpha1.TeamTalkReceiver) bool { return o.Namespace == namespace.GetName() })
 }
 
-// requests lists the receivers that match; there are few.
+// requests lists the receivers that match. There are few.
 func (r *Reconciler) requests(ctx context.Context, match func(*v1alpha1.TeamTalkReceiver) bool) []reconcile.Request {
 	list := &v1alpha1.TeamTalkReceiverList{}
 	if err := r.Client.List(ctx, list); err != nil {

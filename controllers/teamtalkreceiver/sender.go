@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// senderOf returns the TeamTalk user that the messages of a receiver speak as.
+// senderOf returns the sender of a receiver's messages.
 func senderOf(o *v1alpha1.TeamTalkReceiver, server *v1alpha1.TeamTalkServer) v1alpha1.UserID {
 	if o.Spec.SenderID != nil {
 		return *o.Spec.SenderID
@@ -22,8 +22,8 @@ func senderOf(o *v1alpha1.TeamTalkReceiver, server *v1alpha1.TeamTalkServer) v1a
 	return server.Spec.Senders.Default
 }
 
-// checkSenderName refuses a valid receiver that names its own sender; nil: it does not. Without a connection to
-// TeamTalk this is not known, and not checked: what was found before stays.
+// checkSenderName refuses a valid receiver that names its own sender as a recipient. It returns nil otherwise. Without
+// a connection to TeamTalk it keeps the earlier result.
 func (r *Reconciler) checkSenderName(
 	ctx context.Context, o *v1alpha1.TeamTalkReceiver,
 ) (_ *v1alpha1.Cause, isChecked bool) {
@@ -53,7 +53,7 @@ func (r *Reconciler) checkSenderName(
 			"remove it from to.userNames and allow.userNames, or set another senderID", name, sender)}, true
 }
 
-// refusedBefore returns why the present spec was refused because of its sender's name; nil: it was not.
+// refusedBefore returns why the current spec was refused because of its sender's name, or nil.
 func refusedBefore(o *v1alpha1.TeamTalkReceiver) *v1alpha1.Cause {
 	c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
 	if c == nil || c.Reason != v1alpha1.ReasonSendToSelf || c.ObservedGeneration != o.Generation {

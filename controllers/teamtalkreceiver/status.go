@@ -33,8 +33,8 @@ func setReady(o *v1alpha1.TeamTalkReceiver, cause *v1alpha1.Cause) {
 	meta.SetStatusCondition(&o.Status.Conditions, stalled)
 }
 
-// needsEdit reports whether nothing but an edit of the receiver ends the problem. Tools that use kstatus then stop
-// waiting for the receiver.
+// needsEdit reports whether only an edit of the receiver fixes the problem. Tools that use kstatus then stop waiting
+// for the receiver.
 func needsEdit(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonTemplateInvalid, v1alpha1.ReasonExpressionInvalid, v1alpha1.ReasonSendToSelf:

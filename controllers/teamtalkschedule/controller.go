@@ -38,18 +38,19 @@ const (
 	// maxConcurrentReconciles bounds the requests to the API server when many schedules are due at once. The status writes
 	// of messages take turns with them: with 16, 1,000 messages take 1.5 times as long as those of a bare client.
 	maxConcurrentReconciles = 32
-	// A refused message is retried at intervals that double within these bounds, or it would miss a short deadline.
+	// A refused message is retried at intervals that double within these limits, so that it does not miss a short
+	// deadline.
 	minRetryInterval, maxRetryInterval = 100 * time.Millisecond, 30 * time.Second
-	// maxInterval is how long a change of the clock goes unnoticed at most.
+	// maxInterval is the longest time until a change of the clock is noticed.
 	maxInterval = 10 * time.Minute
-	// cacheLag is how long the cache takes at most to show the change behind a conflict.
+	// cacheLag is the longest time until the cache shows the change that caused a conflict.
 	cacheLag = 200 * time.Millisecond
-	// afterCreation is the priority of what follows the creation of a message: all that are due are created first, even
+	// afterCreation is the priority of work after the creation of a message: all due messages are created first, also
 	// those that a new leader finds.
 	afterCreation = handler.LowPriority - 1
 )
 
-// Result is what becomes of a scheduled time.
+// Result is the result of a scheduled time.
 type Result string
 
 // Results of a scheduled time.
@@ -171,10 +172,10 @@ func (r *Reconciler) reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.Recorder.Eventf(o, nil, "Warning", v1alpha1.ReasonTimesMissed, "Schedule", "%s", missed(o, plan))
 	}
 	next := min(max(plan.Next.Sub(r.Clock.Now()), time.Millisecond), maxInterval)
-	return reconcile.Result{RequeueAfter: next, Priority: new(0)}, nil // the next message comes first again
+	return reconcile.Result{RequeueAfter: next, Priority: new(0)}, nil // the next message has priority again
 }
 
-// creationOf returns the creation of the message of a scheduled time; false if this process knows of none.
+// creationOf returns the creation of the message of a scheduled time. It returns false if this process has none.
 func (r *Reconciler) creationOf(o *v1alpha1.TeamTalkSchedule, at time.Time) (creation, bool) {
 	last, _ := r.created.Load(client.ObjectKeyFromObject(o))
 	c, ok := last.(creation)

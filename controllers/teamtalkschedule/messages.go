@@ -65,7 +65,7 @@ func (r *Reconciler) refused(
 	return reconcile.Result{}, refusal
 }
 
-// explain says in one line why the API server refuses a message. It leaves out values, which may be the text.
+// explain tells in one line why the API server refuses a message. It leaves out values, which may be the text.
 func explain(err error) string {
 	var status apierrors.APIStatus
 	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
@@ -84,7 +84,7 @@ type finished struct {
 	scheduled, finished time.Time
 }
 
-// history are the messages of a schedule that have finished.
+// history holds the finished messages of a schedule.
 type history struct{ delivered, failed []finished }
 
 // readHistory reads the messages of the schedule, and counts them in its status.
@@ -131,7 +131,7 @@ func newFinished(m *v1alpha1.TeamTalkMessage) finished {
 	return f
 }
 
-// deleteOver deletes the oldest messages over a limit; nil: none.
+// deleteOver deletes the oldest messages over a limit. If the limit is nil, it deletes none.
 func (r *Reconciler) deleteOver(ctx context.Context, messages []finished, limit *int32) error {
 	if limit == nil || len(messages) <= int(*limit) {
 		return nil

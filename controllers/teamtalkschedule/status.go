@@ -17,7 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/schedule"
 )
 
-// check returns the times of a schedule, or what the user has to fix.
+// check returns the times of a schedule, or the cause that the user must fix.
 func check(o *v1alpha1.TeamTalkSchedule) (*schedule.Schedule, error) {
 	times, err := schedule.Parse(o.Spec.Schedule, o.Spec.TimeZone)
 	if err != nil {
@@ -48,14 +48,14 @@ func setHandled(o *v1alpha1.TeamTalkSchedule, now time.Time) {
 	s.HandledSchedule = described
 }
 
-// wasSuspended reports whether the schedule was suspended until now. The times that passed meanwhile were not to be
-// sent: the latest is made up for, and the others are done, not missed.
+// wasSuspended reports whether the schedule was suspended until now. No messages were due for the times in the
+// suspension: the message of the latest one is created, and the others are handled, not missed.
 func wasSuspended(o *v1alpha1.TeamTalkSchedule) bool {
 	ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Reason == v1alpha1.ReasonSuspended
 }
 
-// setReady shows that messages are created, or that the user has suspended that.
+// setReady records that messages are created, or that the schedule is suspended.
 func setReady(o *v1alpha1.TeamTalkSchedule) {
 	reason, message := v1alpha1.ReasonReady, "a message is created at each scheduled time"
 	if o.Suspended() {
@@ -64,19 +64,19 @@ func setReady(o *v1alpha1.TeamTalkSchedule) {
 	setConditions(o, metav1.ConditionTrue, reason, message, "")
 }
 
-// setStalled shows what the user has to fix.
+// setStalled records the cause that the user must fix.
 func setStalled(o *v1alpha1.TeamTalkSchedule, err error) {
 	setConditions(o, metav1.ConditionFalse, v1alpha1.ReasonInvalidSchedule, err.Error(), v1alpha1.ConditionStalled)
 }
 
-// setNotCreated shows why the message of a time cannot be created.
+// setNotCreated records why the message of a time cannot be created.
 func setNotCreated(o *v1alpha1.TeamTalkSchedule, at time.Time, err error) {
 	setConditions(o, metav1.ConditionFalse, v1alpha1.ReasonMessageNotCreated,
 		fmt.Sprintf("the message of %s is not created, the operator retries: %s", format(at), explain(err)),
 		v1alpha1.ConditionReconciling)
 }
 
-// setConditions sets Ready, and one of Reconciling and Stalled; "": neither.
+// setConditions sets Ready, and Reconciling or Stalled. If the type is empty, neither is set.
 func setConditions(o *v1alpha1.TeamTalkSchedule, ready metav1.ConditionStatus, reason, message, present string) {
 	o.Status.ObservedGeneration = o.Generation
 	set := func(name string, status metav1.ConditionStatus) {
@@ -94,7 +94,7 @@ func setConditions(o *v1alpha1.TeamTalkSchedule, ready metav1.ConditionStatus, r
 	}
 }
 
-// missed says which times were missed, and why.
+// missed tells which times were missed, and why.
 func missed(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) string {
 	which := format(p.FirstMissed)
 	if !p.FirstMissed.Equal(p.LastMissed) {

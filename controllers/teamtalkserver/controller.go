@@ -39,7 +39,7 @@ import (
 // maxConcurrentReconciles is for the start of a term, in which every server is claimed by two requests.
 const maxConcurrentReconciles = 4
 
-// cacheLag is how long the cache takes at most to show the change behind a conflict.
+// cacheLag is the longest time until the cache shows the change that caused a conflict.
 const cacheLag = 200 * time.Millisecond
 
 // Reconciler reconciles TeamTalkServers.
@@ -51,7 +51,7 @@ type Reconciler struct {
 	Secrets *apiwatch.Objects
 	// Claims are the servers that this process may send through.
 	Claims *leadership.Claims
-	// Endpoints are those that servers may name; nil: all.
+	// Endpoints are the endpoints that servers may use. If nil, all are allowed.
 	Endpoints *tenancy.Endpoints
 	// Wake enqueues a server whose connections or Secret have changed.
 	Wake *apiwatch.Trigger
@@ -73,7 +73,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// managerChanged passes updates of status.managedBy.
+// managerChanged selects updates of status.managedBy.
 var managerChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
 	after, ok2 := e.ObjectNew.(*v1alpha1.TeamTalkServer)
@@ -100,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		setNotPermitted(server, *cause)
 		return resultOf(nil, r.writeStatus(ctx, before, server))
 	}
-	// The watch begins before the read, so that no change falls in between.
+	// The watch begins before the read, so that no change is missed.
 	ref := server.Spec.AESKeySecretRef
 	r.Secrets.Watch(req.NamespacedName, types.NamespacedName{Namespace: server.Namespace, Name: ref.Name})
 	loaded, cause, err := r.loadKeys(ctx, server.Namespace, ref)
@@ -156,7 +156,7 @@ func (r *Reconciler) release(server types.NamespacedName) {
 func resultOf(refusal *leadership.Refusal, err error) (reconcile.Result, error) {
 	switch {
 	case apierrors.IsConflict(err):
-		// The cache is stale by a change of status, which does not wake the server.
+		// The cache lacks a change of the status, which does not wake the server.
 		return reconcile.Result{RequeueAfter: cacheLag}, nil
 	case err != nil:
 		return reconcile.Result{}, client.IgnoreNotFound(err)

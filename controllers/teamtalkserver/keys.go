@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// keyMargin is how much the clocks of operators, which date rows and the record of keys, may differ.
+// keyMargin is the largest difference of the clocks of operators, which date rows and the record of keys.
 const keyMargin = 5 * time.Minute
 
 // loadedKeys are the keys of one version of a Secret.
@@ -107,7 +107,7 @@ func periodsAtHand(record []v1alpha1.KeyInUse) (periods []cipher.Period) {
 	return append(periods, cipher.Period{Begin: begin})
 }
 
-// recordKeys records that the current key is in use, before it is, and completes the keys.
+// recordKeys records the current key before it is used, and completes the keys.
 func (r *Reconciler) recordKeys(ctx context.Context, server *v1alpha1.TeamTalkServer, now loadedKeys) (
 	cipher.Keys, error,
 ) {

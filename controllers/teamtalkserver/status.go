@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
 
-// setStatus computes the whole status. key is why there is no usable key; nil: there is.
+// setStatus computes the whole status. key is why there is no usable key, or nil.
 func setStatus(
 	server *v1alpha1.TeamTalkServer, key *v1alpha1.Cause, h connection.Health, refused connection.Refusals,
 ) {
@@ -58,7 +58,7 @@ func setStatus(
 	set(v1alpha1.ConditionReady, cmp.Or(key, dbProxy, router), v1alpha1.ReasonReady, "messages can be delivered")
 }
 
-// connected returns the reason of a condition about endpoints of which one is connected, and what its message adds.
+// connected returns the reason of a condition about endpoints of which one is connected, and a suffix for its message.
 func connected(endpoints []v1alpha1.Endpoint, refused connection.Refusals, namespace string) (reason, addition string) {
 	for _, endpoint := range refused.Limited {
 		if slices.Contains(endpoints, v1alpha1.Endpoint(endpoint)) {
@@ -69,14 +69,14 @@ func connected(endpoints []v1alpha1.Endpoint, refused connection.Refusals, names
 	return v1alpha1.ReasonConnected, ""
 }
 
-// limited is why an endpoint is not connected to, or over fewer connections.
+// limited is why an endpoint has no connection, or fewer than declared.
 func limited(namespace string) *v1alpha1.Cause {
 	return &v1alpha1.Cause{Reason: v1alpha1.ReasonConnectionLimit, Message: fmt.Sprintf(
 		"the servers of namespace %q have as many connections as the operator permits; it retries: "+
 			"lower spec.dbProxy.connections, list fewer endpoints, or delete servers that are not used", namespace)}
 }
 
-// setNotPermitted shows that nothing is connected to because of an endpoint in the spec.
+// setNotPermitted records that there are no connections because an endpoint in the spec is not permitted.
 func setNotPermitted(server *v1alpha1.TeamTalkServer, cause v1alpha1.Cause) {
 	s := &server.Status
 	s.ObservedGeneration, s.DBProxy, s.Router = server.Generation, nil, nil
@@ -91,7 +91,7 @@ func setNotPermitted(server *v1alpha1.TeamTalkServer, cause v1alpha1.Cause) {
 	}
 }
 
-// setRefused shows that this operator sends nothing through a server whose present spec no operator has handled.
+// setRefused records that this operator sends nothing through a server whose current spec no operator has handled.
 func setRefused(server *v1alpha1.TeamTalkServer, cause v1alpha1.Cause) {
 	meta.SetStatusCondition(&server.Status.Conditions, metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: cause.Reason, Message: cause.Message,
@@ -99,7 +99,7 @@ func setRefused(server *v1alpha1.TeamTalkServer, cause v1alpha1.Cause) {
 	})
 }
 
-// disconnected returns why there is no connection; nil: there is one. key is why there is no key.
+// disconnected returns why there is no connection, or nil. key is why there is no key.
 func disconnected(what, field string, connected int, key *v1alpha1.Cause) *v1alpha1.Cause {
 	switch {
 	case connected > 0:

@@ -25,13 +25,13 @@ const queueLength = 1024
 type dbproxy struct {
 	*endpoint
 	store *store.Store
-	// queues are one per worker. Requests are dealt to them at random: what
-	// db_proxy does, and why it keeps no order.
+	// queues holds one queue per worker. Requests are assigned to them at random, as in db_proxy, which therefore keeps no
+	// order.
 	queues   []chan task
 	handlers map[wire.Command]handler
 	stopping atomic.Bool // 0x0702 was sent, the connections are not closed yet
 	started  time.Time
-	// audioText is what lists of sessions say instead of a sound.
+	// audioText is the text of audio in lists of sessions.
 	audioText []byte
 	// stoppedAfter is the row, by fault, after which a stopped replica has none.
 	stoppedAfter sync.Map // of int to *int64
@@ -57,12 +57,11 @@ func newDBProxy(e *endpoint, db *store.Store, messages *cipher.Cipher) *dbproxy 
 func (d *dbproxy) start() {
 	for _, queue := range d.queues {
 		d.goroutine(func() {
-			hung := 0 // the fault that lets it hang
+			hung := 0 // the fault that makes it hang
 			for {
 				select {
 				case t := <-queue:
-					// What is dealt to a worker that hangs comes to nothing, until the fault is removed: db_proxy was
-					// restarted then.
+					// Requests to a worker that hangs are lost until the fault is removed, which simulates a restart of db_proxy.
 					if hung == 0 || !d.faults.Has(hung) {
 						hung = d.execute(t)
 					}
@@ -84,8 +83,8 @@ func (d *dbproxy) enqueue(p *peer, f frame) {
 	}
 }
 
-// execute runs one request. What its connection did not live to see executed is
-// forgotten, as in a crash. It returns the fault that lets the worker hang, or 0.
+// execute runs one request. If the connection has ended before, the request is dropped, as in a crash. It returns the
+// fault that makes the worker hang, or 0.
 func (d *dbproxy) execute(t task) (hung int) {
 	if t.peer.gone() {
 		return 0
@@ -105,10 +104,10 @@ func (d *dbproxy) execute(t task) (hung int) {
 	delay, leave, locked := d.faults.Enter(c.about)
 	switch {
 	case locked:
-		// It waits for a database connection that nobody will give back.
+		// It waits for a database connection that is never released.
 	case leave != nil:
 		d.goroutine(func() {
-			// Who waits for the database does not notice that its peer is gone.
+			// A worker that waits for the database does not notice that its peer has disconnected.
 			waited := d.wait(d.ctx, delay)
 			if locked := leave(); waited && !locked && !t.peer.gone() {
 				d.carryOut(t, c)
@@ -120,7 +119,7 @@ func (d *dbproxy) execute(t task) (hung int) {
 	return 0
 }
 
-// overlap carries out a request under the fault that lets workers hang.
+// overlap executes a request under the fault that makes workers hang.
 func (d *dbproxy) overlap(t task, c call) (hung int) {
 	delay, leave, hung := d.faults.Overlap(c.about)
 	switch {
@@ -156,7 +155,7 @@ func (d *dbproxy) carryOut(t task, c call) {
 		}
 	}
 	if effect.Kind == fault.CloseBeforeStore && t.Command != wire.CommandMsgData {
-		d.closePeers() // nothing but a message draws an id first
+		d.closePeers() // only a message draws an id first
 		return
 	}
 	answer, err := d.run(c, effect)
@@ -177,7 +176,7 @@ func (d *dbproxy) carryOut(t task, c call) {
 	d.answer(t, c, answer)
 }
 
-// run executes a call under the faults that change what it finds.
+// run executes a call under the faults that change its result.
 func (d *dbproxy) run(c call, effect Fault) (proto.Message, error) {
 	how := manner{effect: effect}
 	if c.group != 0 {
@@ -199,7 +198,7 @@ func (d *dbproxy) run(c call, effect Fault) (proto.Message, error) {
 	return answer, err
 }
 
-// restrict returns what reads can see under one more fault.
+// restrict returns the view of reads under one more fault.
 func (d *dbproxy) restrict(v store.View, f Fault) store.View {
 	switch f.Kind {
 	case fault.Lag:
@@ -224,8 +223,8 @@ func (d *dbproxy) stopReplica(f Fault) {
 	d.stoppedAfter.Store(f.ID, &row)
 }
 
-// loadAudio takes the time that loading the sounds of an answer takes, one after the other. The worker serves
-// nothing else meanwhile.
+// loadAudio waits for as long as loading the sounds of an answer takes, one after the other. The worker is busy in that
+// time.
 func (d *dbproxy) loadAudio(c call, answer proto.Message) {
 	rows, ok := answer.(interface{ GetMsgList() []*wire.MsgInfo })
 	if !ok {
@@ -270,8 +269,8 @@ func (d *dbproxy) answer(t task, c call, answer proto.Message) {
 	}
 }
 
-// stopReceiving does what SIGTERM does: says so, serves a while longer, exits.
-// What supervises db_proxy has it running again at once.
+// stopReceiving simulates SIGTERM: the server announces its end, serves for a while, and exits. A supervisor restarts
+// it immediately.
 func (d *dbproxy) stopReceiving(f Fault) {
 	if !d.stopping.CompareAndSwap(false, true) {
 		return

@@ -16,8 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 )
 
-// relistenEvery is how often a port that is to be listened on again, and is
-// not free, is tried.
+// relistenEvery is the retry interval for listening again on a port that is not free.
 const relistenEvery = 50 * time.Millisecond
 
 // endpoint is the listening side of db_proxy or router.
@@ -211,7 +210,7 @@ func (e *endpoint) stop() {
 	e.wg.Wait()
 }
 
-// bound returns the address with its port; it stays when the listener is down.
+// bound returns the address with its port. It remains valid while the listener is down.
 func (e *endpoint) bound() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -7,10 +7,10 @@ import "github.com/teamtalk-io/teamtalk-operator/internal/devserver/fault"
 // Fault is one thing that a development server does wrong.
 type Fault = fault.Fault
 
-// Faults are those of one development server, to be changed while it runs.
+// Faults are the faults of a development server. They can be changed while it runs.
 type Faults = fault.Set
 
-// FaultKind is what goes wrong.
+// FaultKind is the kind of a fault.
 type FaultKind = fault.Kind
 
 // Kinds of faults; package fault describes each.

@@ -18,7 +18,7 @@ type handler func(body []byte) (call, error)
 
 // call is a parsed request.
 type call struct {
-	// about is what faults are selected by.
+	// about holds the properties by which faults are selected.
 	about fault.Request
 	// group is the group whose members or history are read; 0 for none.
 	group  uint32
@@ -84,8 +84,7 @@ func (d *dbproxy) send(body []byte) (call, error) {
 	from, to, session := m.GetFromUserId(), m.GetToSessionId(), m.GetMsgType().SessionType()
 	about := fault.Request{From: from, To: []uint32{to}, Session: session}
 	return call{about: about, answer: wire.CommandMsgData, run: func(how manner) (proto.Message, error) {
-		// The request is the answer, with another id: what the server does not know
-		// comes back as well.
+		// The answer is the request with another id, so it also contains fields that the server does not know.
 		m.MsgId = proto.Uint32(0)
 		if len(m.GetMsgData()) == 0 {
 			return nil, nil
@@ -124,7 +123,7 @@ func (d *dbproxy) readAck(body []byte) (call, error) {
 	}}, nil
 }
 
-// historyRequest is what requests for history have in common.
+// historyRequest holds the common fields of requests for history.
 type historyRequest interface {
 	GetUserId() uint32
 	GetSessionType() wire.SessionType

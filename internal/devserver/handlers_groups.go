@@ -99,7 +99,7 @@ func (d *dbproxy) groups(body []byte) (call, error) {
 	}}, nil
 }
 
-// groupInfo completes what faults are selected by.
+// groupInfo completes the properties by which faults are selected.
 func (d *dbproxy) groupInfo(about fault.Request) fault.Request {
 	about.Server, about.Command = fault.DBProxy, wire.CommandGroupInfoReq
 	return about

@@ -50,7 +50,7 @@ func (d *dbproxy) recentSessions(body []byte) (call, error) {
 	}}, nil
 }
 
-// latestData is what lists of sessions show of a message.
+// latestData returns the text of a message in lists of sessions.
 func (d *dbproxy) latestData(m *store.Message) []byte {
 	if m.Type.Audio() && m.MsgID != 0 {
 		return d.audioText

@@ -11,30 +11,28 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// Where a development server listens unless told otherwise.
+// Default addresses of a development server.
 const (
 	DefaultDBProxyAddress = "127.0.0.1:10600"
 	DefaultRouterAddress  = "127.0.0.1:8200"
 	DefaultInboxAddress   = "127.0.0.1:10680"
 )
 
-// DevelopmentKey is the key of TeamTalk's own documentation. Everybody knows it.
+// DevelopmentKey is the key of TeamTalk's documentation. It is public.
 const DevelopmentKey = "12345678901234567890123456789012"
 
 // Options of a development server; the zero value works.
 type Options struct {
-	// Addresses are host:port; without a host they are on loopback, and port 0
-	// takes a free one.
+	// Addresses are host:port. Without a host, they are on loopback. Port 0 selects a free port.
 	DBProxyAddress, RouterAddress, InboxAddress string
 	// AllowRemote permits addresses that are not on loopback. Whoever reaches
 	// them reads and writes everything.
 	AllowRemote bool
-	// Database is an SQLite file; empty keeps everything in memory.
+	// Database is an SQLite file. If empty, the database is in memory.
 	Database string
-	// AESKey is the message key (32 bytes), which only the inbox and Messages
-	// use; empty is DevelopmentKey.
+	// AESKey is the message key (32 bytes), which only the inbox and Messages use. If empty, it is DevelopmentKey.
 	AESKey []byte
-	// LaxSQL stores truncated what is too long for its column.
+	// LaxSQL truncates values that are too long for their columns.
 	LaxSQL bool
 	// Faults are there from the start.
 	Faults []Fault
@@ -44,18 +42,16 @@ type Options struct {
 	Seed Seed
 	Log  logr.Logger
 
-	// Workers execute db_proxy's requests, in no order; with 1 they keep it. 0 is 48, as
-	// in a stock db_proxy.
+	// Workers is the number of workers that execute db_proxy's requests, in no order. 1 keeps the order. 0 means 48, as in
+	// a stock db_proxy.
 	Workers int
 	// Latency delays every answer.
 	Latency time.Duration
-	// HeartbeatInterval is how long a connection may be without traffic from the
-	// server before it sends a heartbeat; 0 is 5 s.
+	// HeartbeatInterval is the time without traffic from the server after which it sends a heartbeat. 0 means 5 s.
 	HeartbeatInterval time.Duration
-	// SilenceTimeout closes a connection whose peer sends nothing for so long; 0
-	// is 30 s.
+	// SilenceTimeout is the time after which a connection with a silent peer is closed. 0 means 30 s.
 	SilenceTimeout time.Duration
-	// Now is the clock of stored rows, replica lag and joining; nil is time.Now.
+	// Now is the clock of stored rows, replica lag and joining. If nil, it is time.Now.
 	Now func() time.Time
 }
 

@@ -19,18 +19,17 @@ import (
 )
 
 const (
-	// maxFrame bounds what one connection can make the server hold. Stock servers
-	// have no bound.
+	// maxFrame limits the memory for a frame of one connection. Stock servers have no limit.
 	maxFrame = 64 << 20
-	// maxPending bounds, in bytes, what waits for a peer that does not read. A
-	// stock router grows without bound; this one closes the connection.
+	// maxPending limits the bytes that wait for a peer that does not read. A stock router has no limit. This one closes
+	// the connection.
 	maxPending = 64 << 20
 )
 
 // heartbeat is a whole frame.
 var heartbeat = pdu.PDU{Service: wire.ServiceOther, Command: wire.CommandHeartBeat}.Append(nil)
 
-// frame is a PDU with its bytes as they came.
+// frame is a PDU with its bytes as received.
 type frame struct {
 	pdu.PDU
 	raw []byte
@@ -50,7 +49,7 @@ type peer struct {
 	wake    chan struct{}
 }
 
-// heldAnswer is an answer that lets later ones pass.
+// heldAnswer is an answer that later ones overtake.
 type heldAnswer struct {
 	bytes []byte
 	after int // answers still to pass
@@ -102,8 +101,7 @@ func (r *deadlineReader) Read(b []byte) (int, error) {
 	return r.conn.Read(b)
 }
 
-// write sends what is pending, and heartbeats where nothing is. It closes the
-// connection when it returns.
+// write sends pending frames, and heartbeats if there are none. It closes the connection when it returns.
 func (p *peer) write() {
 	defer p.close()
 	idle := time.NewTimer(p.endpoint.options.HeartbeatInterval)
@@ -133,7 +131,7 @@ func (p *peer) write() {
 	}
 }
 
-// close ends the connection; what is pending is lost.
+// close ends the connection. Pending frames are lost.
 func (p *peer) close() {
 	p.cancel()
 	// Closed here too, so that no further byte leaves after a crash.
@@ -143,7 +141,7 @@ func (p *peer) close() {
 // gone reports whether the connection has ended.
 func (p *peer) gone() bool { return p.ctx.Err() != nil }
 
-// send queues a frame, and what was held back to follow it.
+// send queues a frame, and the held frames that follow it.
 func (p *peer) send(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,8 +176,7 @@ func (p *peer) sendAfter(delay time.Duration, b []byte) {
 	p.endpoint.later(p.ctx, delay, func() { p.send(b) })
 }
 
-// hold keeps a frame back until so many later ones have been queued, or the
-// delay has passed.
+// hold delays a frame until the given number of later ones have been queued, or the delay has passed.
 func (p *peer) hold(after int, delay time.Duration, b []byte) {
 	h := &heldAnswer{bytes: b, after: after}
 	p.mu.Lock()

@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// router is the behaviour of route_server: what it relays it does not read.
+// router behaves as route_server does: it relays messages without reading them.
 type router struct {
 	*endpoint
 	store *store.Store
@@ -42,8 +42,7 @@ func (r *router) handleFrame(p *peer, f frame) {
 	}
 }
 
-// tellRead relays what a message server would say of a user's reading: there is none
-// here.
+// tellRead relays the read notify that a message server would send.
 func (r *router) tellRead(notify *wire.IMMsgDataReadNotify) {
 	p, err := pdu.New(wire.CommandMsgReadNotify, 0, notify)
 	if err != nil {
@@ -53,7 +52,7 @@ func (r *router) tellRead(notify *wire.IMMsgDataReadNotify) {
 	r.relay(nil, frame{PDU: p, raw: p.Append(nil)})
 }
 
-// relay passes the bytes on to every peer but the sender; nil: to every peer.
+// relay passes the bytes to every peer except the sender. If the sender is nil, it passes them to every peer.
 func (r *router) relay(from *peer, f frame) {
 	about := fault.Request{Server: fault.Router, Command: f.Command}
 	message, err := parse[wire.IMMsgData](f.Body)
@@ -80,7 +79,7 @@ func (r *router) relay(from *peer, f frame) {
 	}
 	for range times {
 		if message != nil {
-			// Before the peers can know of it: who then asks the store sees it.
+			// Before the peers receive it, so that a peer that then reads the store sees it.
 			r.store.Routed(store.SessionOf(about.Session, about.From, message.GetToSessionId()), message.GetMsgId())
 		}
 		for _, p := range r.everyone() {
@@ -98,7 +97,7 @@ func (r *router) relay(from *peer, f frame) {
 	}
 }
 
-// usersState answers the asker alone.
+// usersState answers only the requesting peer.
 func (r *router) usersState(p *peer, f frame) {
 	request, err := parse[wire.IMUsersStatReq](f.Body)
 	if err != nil {

@@ -17,7 +17,7 @@ type User = store.User
 // Group is a group with its members.
 type Group = store.GroupInfo
 
-// Seed is what an empty database is filled with.
+// Seed is the content of a new database.
 type Seed struct {
 	Users  []User
 	Groups []Group

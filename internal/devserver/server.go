@@ -106,7 +106,7 @@ func (s *Server) start(ctx context.Context, o Options, changes *inbox.Changes) (
 	return nil
 }
 
-// Stop closes every connection and waits until nothing of the server is left.
+// Stop closes every connection, and waits until the server has ended.
 func (s *Server) Stop() {
 	s.once.Do(func() {
 		defer close(s.stopped)
@@ -160,8 +160,8 @@ func (s *Server) Messages(ctx context.Context) ([]StoredMessage, error) {
 	return s.reader.All()
 }
 
-// Table returns the name of TeamTalk's table that holds the messages of a session, written user:ID:ID or group:ID;
-// empty for two users who have none.
+// Table returns the name of TeamTalk's table that holds the messages of a session, written user:ID:ID or group:ID. It
+// is empty for two users without a session.
 func (s *Server) Table(session string) (string, error) {
 	parsed, err := store.ParseSession(session)
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *Server) Age(by time.Duration) error { return s.store.Age(by) }
 // AddUser adds or replaces a user.
 func (s *Server) AddUser(u User) error { return s.store.AddUsers(u) }
 
-// RemoveUser removes a user's record; its messages and memberships stay.
+// RemoveUser removes a user's record. Its messages and memberships remain.
 func (s *Server) RemoveUser(id uint32) error { return s.store.RemoveUser(id) }
 
 // AddGroup adds or replaces a group whose members have been there for ever.
@@ -196,14 +196,13 @@ func (s *Server) PutGroup(g Group) error {
 // Groups returns all groups.
 func (s *Server) Groups() ([]Group, error) { return s.store.Groups(nil) }
 
-// RemoveGroup removes a group; its messages stay.
+// RemoveGroup removes a group. Its messages remain.
 func (s *Server) RemoveGroup(id uint32) error { return s.store.RemoveGroup(id) }
 
-// SetMembers makes exactly these users the group's members. Who is new has
-// joined now.
+// SetMembers replaces the group's members. New members join now.
 func (s *Server) SetMembers(group uint32, members ...uint32) error {
 	return s.store.SetMembers(group, members)
 }
 
-// SetOnline makes the router report exactly these users as online.
+// SetOnline sets the users that the router reports as online.
 func (s *Server) SetOnline(users ...uint32) { s.router.setOnline(users) }

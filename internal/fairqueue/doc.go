@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fairqueue provides a queue that is shared by tenants: each has its turn, however much the others have
-// waiting.
+// Package fairqueue provides a queue that tenants share: they are served in turn, regardless of the lengths of their
+// queues.
 //
 // New returns a Queue. Push adds an item and returns its handle, Remove takes an item out, and Next returns the item
 // that is next. Tenants take turns; the flows of a tenant take the tenant's turns in turn; the items of a flow are

@@ -9,9 +9,9 @@ import (
 
 // Flow identifies items that wait for each other. An item that does not fit holds back its own flow only.
 type Flow struct {
-	// Tenant is one of those that take turns, such as a namespace.
+	// Tenant is a tenant of the queue, such as a namespace. Tenants are served in turn.
 	Tenant string
-	// Name tells a tenant's flows apart. It may be empty.
+	// Name distinguishes a tenant's flows. It may be empty.
 	Name string
 }
 
@@ -44,7 +44,7 @@ type flow[T any] struct {
 // Item is the handle of an item.
 type Item[T any] struct {
 	Value T
-	// flow that it waits in; nil: it does not wait any more.
+	// flow in which it waits, or nil after it was removed.
 	flow   *flow[T]
 	number uint64
 	index  int
@@ -70,7 +70,7 @@ func (q *Queue[T]) Push(to Flow, value T) *Item[T] {
 	return i
 }
 
-// Remove takes an item out of the queue; false: it does not wait any more.
+// Remove removes an item from the queue. It returns false if the item is not in the queue any more.
 func (q *Queue[T]) Remove(i *Item[T]) bool {
 	if i == nil || i.flow == nil {
 		return false
@@ -81,8 +81,8 @@ func (q *Queue[T]) Remove(i *Item[T]) bool {
 	return true
 }
 
-// Next takes the item out of the queue that is next of those that fit; false: there is none. It calls fits for the
-// first item of a flow at most. A nil fits permits all.
+// Next removes and returns the next item that fits. It returns false if there is none. It calls fits only for the first
+// item of each flow. A nil fits permits all.
 func (q *Queue[T]) Next(fits func(T) bool) (value T, ok bool) {
 	for t := q.tenants.Front(); t != nil; t = t.Next() {
 		of := t.Value.(*tenant)
@@ -91,7 +91,7 @@ func (q *Queue[T]) Next(fits func(T) bool) (value T, ok bool) {
 			if fits != nil && !fits(f.items[0].Value) {
 				continue
 			}
-			// Their next turn is after those of all others.
+			// Their next turn is after all others.
 			of.flows.MoveToBack(e)
 			q.tenants.MoveToBack(t)
 			i := heap.Pop(f).(*Item[T])

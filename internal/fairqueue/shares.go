@@ -2,10 +2,10 @@
 
 package fairqueue
 
-// Shares divides a limit so that some of it is left for others. A tenant may have as much as a portion of what all
-// leave, and a flow as much as the same portion of what the tenant's flows leave of that. With a portion of 1/4, one
-// tenant gets 1/5 of the limit, each of ten gets 1/14, and the only flow of an only tenant gets 1/21. A fixed share for
-// each would either be small, or add up to more than there is.
+// Shares divides a limit so that a part of it is always left for others. A tenant may have a portion of the unused
+// rest, and a flow the same portion of the rest of its tenant. With a portion of 1/4, one tenant gets 1/5 of the limit,
+// each of ten gets 1/14, and the only flow of an only tenant gets 1/21. A fixed share for each would either be small,
+// or add up to more than there is.
 type Shares struct {
 	limit, portion, used int
 	tenants              map[string]int
@@ -17,8 +17,8 @@ func NewShares(limit, portion int) *Shares {
 	return &Shares{limit: limit, portion: portion, tenants: map[string]int{}, flows: map[Flow]int{}}
 }
 
-// Fits reports whether a flow may take n more. A tenant that has nothing may take what is left of the limit, and a flow
-// that has nothing what its tenant may have. If nothing is taken, any number fits.
+// Fits reports whether a flow may take n more. A tenant that has nothing may take all that is left of the limit, and a
+// flow that has nothing all that its tenant may have. If nothing is taken, any number fits.
 func (s *Shares) Fits(f Flow, n int) bool {
 	tenant, flow := s.tenants[f.Tenant], s.flows[f]
 	if tenant == 0 {

@@ -11,7 +11,7 @@ func WithTenant(ctx context.Context, tenant string) context.Context {
 	return context.WithValue(ctx, tenantKey{}, tenant)
 }
 
-// TenantOf returns the tenant of a context, or "": what is done for all together is a tenant as well.
+// TenantOf returns the tenant of a context. "" is the tenant of work that is done for all tenants together.
 func TenantOf(ctx context.Context) string {
 	tenant, _ := ctx.Value(tenantKey{}).(string)
 	return tenant

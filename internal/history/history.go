@@ -21,15 +21,15 @@ import (
 const MaxCount = 1000
 
 var (
-	// ErrHidden says that db_proxy has messages of the conversation that it does not show.
+	// ErrHidden reports that db_proxy has messages of the conversation that it does not show.
 	ErrHidden = errors.New("db_proxy shows no message of the conversation, though it has one: the sender joined the " +
 		"group after the last message, or a table of its database cannot be read")
-	// ErrNoDirectory says that db_proxy shows nothing at all.
+	// ErrNoDirectory reports that db_proxy shows neither messages nor users.
 	ErrNoDirectory = errors.New("db_proxy shows neither the conversation nor the requesting user: " +
 		"its database cannot be read, or the user does not exist")
 )
 
-// Kind is what a message consists of.
+// Kind is the kind of a message's content.
 type Kind string
 
 // Kinds of messages.
@@ -102,7 +102,7 @@ func checkEmpty(ctx context.Context, reads Reads, s dbproxy.Session) error {
 	return nil
 }
 
-// collector makes messages of rows. It holds no sounds.
+// collector builds messages from rows. It holds no sounds.
 type collector struct {
 	keys     cipher.Keys
 	messages []Message

@@ -24,7 +24,7 @@ import (
 const (
 	// lookAgain is how often the Lease of another operator is read.
 	lookAgain = RenewDeadline
-	// gateRetry is how often a claim is tried while the gate is closed.
+	// gateRetry is the retry interval of a claim while the gate is closed.
 	gateRetry = time.Second
 )
 
@@ -54,7 +54,7 @@ type claim struct {
 	version string
 }
 
-// observation is what was seen of a Lease, and since when it has not changed.
+// observation is the last observed state of a Lease, and the time since when it has not changed.
 type observation struct {
 	seen  string
 	since time.Time
@@ -64,7 +64,7 @@ type observation struct {
 // moment.
 type Refusal struct {
 	v1alpha1.Cause
-	// RetryAfter is when to claim the server again; 0: when it changes.
+	// RetryAfter is when to claim the server again. If it is 0, claim it when it changes.
 	RetryAfter time.Duration
 }
 
@@ -79,7 +79,7 @@ func NewClaims(terms *TermTracker, gate func() error) *Claims {
 }
 
 // Claim claims a server, and updates it to the version whose status shows the claim. It returns why this process may
-// not send through it; nil: it may.
+// not send through it, or nil.
 func (c *Claims) Claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*Refusal, error) {
 	key := client.ObjectKeyFromObject(server)
 	if c.Shows(server) {
@@ -255,7 +255,7 @@ func lastWrite(o metav1.Object) metav1.Time {
 	return last
 }
 
-// Drop forgets the claim of a server that is gone, but not that another operator may have sent through it.
+// Drop drops the claim of a removed server. It keeps the record that another operator may have sent through it.
 func (c *Claims) Drop(server types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -271,7 +271,8 @@ func (c *Claims) Holds(server types.NamespacedName, uid types.UID) bool {
 	return ok && held.uid == uid
 }
 
-// Refused returns why this process may not send through a server; nil: it may, or that is not known yet.
+// Refused returns why this process may not send through a server. It returns nil if it may, or if that is not known
+// yet.
 func (c *Claims) Refused(server types.NamespacedName) *v1alpha1.Cause {
 	c.mu.Lock()
 	defer c.mu.Unlock()

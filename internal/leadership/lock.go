@@ -45,7 +45,7 @@ const (
 type lock struct {
 	resourcelock.Interface
 	gate *FencingGate
-	// led: this process has held the Lease. lost: it does not hold it any more.
+	// led is true after this process has held the Lease, and lost after it has lost it.
 	led, lost bool
 }
 

@@ -104,8 +104,8 @@ func newDrainedMark(lease *coordinationv1.Lease, version string, u Unrecorded) (
 	return map[string]string{DrainedExceptAnnotation: string(value)}, nil
 }
 
-// readDrainedMark returns the mark of the last holder of a Lease that has been acquired since; false: there is none
-// that this version understands.
+// readDrainedMark returns the mark of the last holder of a Lease that has been acquired since. It returns false if
+// there is none that this version understands.
 func readDrainedMark(lease *coordinationv1.Lease) (drainedMark, bool) {
 	if version, ok := lease.Annotations[DrainedAnnotation]; ok {
 		return drainedMark{Version: version}, true

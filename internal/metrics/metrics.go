@@ -48,7 +48,7 @@ type Metrics struct {
 	readDecided               *prometheus.CounterVec
 	scheduled, escalations    *prometheus.CounterVec
 
-	// mu serializes scrapes. servers are those at the last one.
+	// mu serializes scrapes. servers holds the servers of the last scrape.
 	mu      sync.Mutex
 	servers map[types.NamespacedName]bool
 }

@@ -21,7 +21,7 @@ type answer struct {
 	// Filtered counts alerts, or bodies, that the receiver's filter drops.
 	Filtered int    `json:"filtered,omitempty"`
 	Error    string `json:"error,omitempty"`
-	// cause is what the receiver's status says of a failure. The caller does not get it.
+	// cause is the error for the receiver's status. The caller does not get it.
 	cause  string
 	reason reason
 	// form is that of the receiver, if the caller may know it.
@@ -32,7 +32,7 @@ func refuse(code int, format string, args ...any) answer {
 	return answer{code: code, Error: fmt.Sprintf(format, args...)}
 }
 
-// failed returns the answer to a request that the caller is to retry.
+// failed returns the answer to a request that the caller must retry.
 func (h *Handler) failed(key types.NamespacedName, err error) answer {
 	h.options.Log.Info("a request is to be sent again", "receiver", key.String(), "reason", err.Error())
 	a := refuse(http.StatusServiceUnavailable, "it cannot be accepted now: try again; the receiver's status says why")
@@ -40,7 +40,7 @@ func (h *Handler) failed(key types.NamespacedName, err error) answer {
 	return a
 }
 
-// busy is failed for a caller who sends too much at once.
+// busy is failed for a caller with too many requests at once.
 func (h *Handler) busy(key types.NamespacedName, err error) answer {
 	a := h.failed(key, err)
 	a.reason = tooFast
@@ -63,7 +63,7 @@ func (a answer) write(w http.ResponseWriter, req *http.Request) {
 		if isSigned(req) && a.reason == byStatus {
 			a.reason = invalidSignature
 		}
-		// Some clients send a password only if they are asked for it.
+		// Some clients send a password only after a challenge.
 		w.Header()["Www-Authenticate"] = []string{`Bearer realm="teamtalk"`, `Basic realm="teamtalk", charset="UTF-8"`}
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
@@ -74,5 +74,5 @@ func (a answer) write(w http.ResponseWriter, req *http.Request) {
 	contentType, body := a.form(a)
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(a.code)
-	_, _ = w.Write(body) // a caller that is gone sends it again
+	_, _ = w.Write(body) // a disconnected caller sends it again
 }

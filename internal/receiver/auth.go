@@ -21,7 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// acceptedForms is what callers are told who are not authenticated, whether or not there is such a receiver.
+// acceptedForms is the text for callers that are not authenticated, whether or not the receiver exists.
 const acceptedForms = "not authenticated: the receiver's authentication requires one of these:  " +
 	"a token, of the receiver or of the cluster, as Authorization: Bearer TOKEN; the receiver's token as " +
 	"?token=, ?access_token= or ?key=, as X-Gitlab-Token, or as the last segment of the path; " +
@@ -41,7 +41,7 @@ var (
 // ErrUnauthenticated, ErrForbidden, or why the check failed.
 type Authorize func(r *http.Request, namespace string) error
 
-// SecretProblem says why callers cannot be checked against a Secret, and what the user has to change.
+// SecretProblem tells why callers cannot be authenticated with a Secret, and what the user must change.
 type SecretProblem struct{ message string }
 
 // Error implements error.
@@ -56,7 +56,7 @@ func CheckSecret(ctx context.Context, c client.Reader, r *v1alpha1.TeamTalkRecei
 
 // verifier checks requests against a receiver's Secret. Either function may be nil.
 type verifier struct {
-	// head checks what can be checked before the body is read.
+	// head checks a request before its body is read.
 	head func(*http.Request) bool
 	// body checks the rest.
 	body func(*http.Request, []byte) bool
@@ -99,7 +99,7 @@ func loadVerifier(
 	return signatureVerifier(r, values[0], now), nil
 }
 
-// readSecret returns the values of keys of a Secret, without the newline that values made from files end in.
+// readSecret returns the values of keys of a Secret, without a newline at their ends.
 func readSecret(ctx context.Context, c client.Reader, name types.NamespacedName, keys []string) ([][]byte, error) {
 	secret := &corev1.Secret{}
 	err := c.Get(ctx, name, secret)
@@ -134,7 +134,7 @@ func quoteKeys(keys []string) string {
 // trimNewline returns a value without newlines at its end.
 func trimNewline(value []byte) []byte { return bytes.TrimRight(value, "\r\n") }
 
-// authorize asks Options.Authorize. Without it, all callers are refused.
+// authorize calls Options.Authorize. If it is nil, all callers are refused.
 func (h *Handler) authorize(req *http.Request, namespace string) error {
 	if h.options.Authorize == nil {
 		return ErrUnauthenticated
@@ -149,7 +149,7 @@ func hasToken(req *http.Request, token []byte) bool {
 		bearer = rest
 	}
 	query := req.URL.Query()
-	// Without a return in between, so that the time does not tell the place.
+	// There is no early return, so that the time does not reveal the difference.
 	found := false
 	for _, got := range []string{
 		bearer, req.Header.Get("X-Gitlab-Token"), req.PathValue("token"),

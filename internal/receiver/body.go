@@ -44,14 +44,14 @@ func (h *Handler) readBody(w http.ResponseWriter, req *http.Request, key types.N
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge()
 	} else if err != nil {
-		// Not 408: callers would give up.
+		// Not 408: callers would not retry.
 		return nil, h.failed(key, fmt.Errorf("a body was not received completely and in time: %w", err))
 	}
 	return body, answer{}
 }
 
-// acquireBody waits until a body may be decoded. The caller calls release when nothing of it is used any more, unless
-// there is an error.
+// acquireBody waits until a body may be decoded. The caller calls release when it does not use the body any more,
+// unless there is an error.
 func acquireBody(ctx context.Context, receiver types.NamespacedName, body []byte) (release func(), err error) {
 	if !notification.IsLarge(body) {
 		return func() {}, nil

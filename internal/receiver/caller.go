@@ -19,7 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// callerClass is what is known about a request's caller.
+// callerClass classifies a request's caller.
 type callerClass int
 
 const (
@@ -95,7 +95,8 @@ func (h *Handler) admitCaller(w http.ResponseWriter, req *http.Request, key type
 	return a
 }
 
-// loadVerifier reads the Secret of a receiver, and tells in the receiver's status whether callers can be checked.
+// loadVerifier reads the Secret of a receiver, and records in the receiver's status whether callers can be
+// authenticated.
 func (h *Handler) loadVerifier(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*verifier, error) {
 	v, err := loadVerifier(ctx, h.client, r, h.now)
 	problem, isProblem := errors.AsType[*SecretProblem](err)
@@ -105,8 +106,8 @@ func (h *Handler) loadVerifier(ctx context.Context, r *v1alpha1.TeamTalkReceiver
 	return v, err
 }
 
-// checkHead checks a caller by what is known before the body is read. It returns nil if the caller is authenticated.
-// Without a receiver that is who may know that there is none.
+// checkHead checks a caller before the body is read. It returns nil if the caller is authenticated. If the receiver
+// does not exist, that is a caller who may know this.
 func (h *Handler) checkHead(
 	req *http.Request, key types.NamespacedName, r *v1alpha1.TeamTalkReceiver, v *verifier,
 ) error {
@@ -124,7 +125,7 @@ func (h *Handler) checkHead(
 	return err
 }
 
-// admitReceiver admits an authenticated caller, unless the receiver takes nothing now.
+// admitReceiver admits an authenticated caller, unless the receiver accepts no requests now.
 func (h *Handler) admitReceiver(ctx context.Context, r *v1alpha1.TeamTalkReceiver) admitted {
 	key := client.ObjectKeyFromObject(r)
 	a := admitted{class: authenticated, receiver: r}
@@ -156,8 +157,8 @@ func isName(key types.NamespacedName) bool {
 	return validation.IsDNS1123Label(key.Namespace) == nil && validation.IsDNS1123Subdomain(key.Name) == nil
 }
 
-// withoutName is what is logged of a receiver that does not exist or could not be read. Its name may be a token that
-// the caller put into the wrong place of the path.
+// withoutName is logged instead of the name of a receiver that does not exist or could not be read. The name may be a
+// token that the caller put into the wrong place of the path.
 func withoutName(key types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Namespace: key.Namespace}
 }

@@ -10,16 +10,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// The memory of the process is what these protect, so they are for the whole process.
+// These protect the memory of the process, so they apply to the whole process.
 var (
-	// rendering limits how many texts are rendered at once.
+	// rendering limits the texts that are rendered concurrently.
 	rendering = newConcurrencyLimit(4)
-	// largeBodies limits how many large bodies are decoded at once.
+	// largeBodies limits the large bodies that are decoded concurrently.
 	largeBodies = newConcurrencyLimit(4)
 )
 
-// concurrencyLimit is a semaphore of which each receiver has at most one slot, so that a receiver with many requests
-// leaves the other slots to others.
+// concurrencyLimit is a semaphore with at most one slot for each receiver, so that a receiver with many requests does
+// not block others.
 type concurrencyLimit struct {
 	receivers keyedMutex
 	slots     *semaphore.Weighted

@@ -17,7 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
-// setReadPolicy gives a message the readPolicy of its receiver. What tells only that alerts are resolved is not
+// setReadPolicy gives a message the readPolicy of its receiver. A message whose alerts are all resolved is not
 // escalated.
 func setReadPolicy(m *v1alpha1.TeamTalkMessage, r *v1alpha1.TeamTalkReceiver, source notification.Message) {
 	p := r.Spec.ReadPolicy
@@ -59,7 +59,7 @@ func (h *Handler) resolve(ctx context.Context, r *v1alpha1.TeamTalkReceiver, dec
 	return h.resolveMessages(ctx, r, v1alpha1.AlertKeyLabel, decoded.ResolvedKeys...)
 }
 
-// resolveMessages marks the messages with one of some hashes under a label that the operator still looks after.
+// resolveMessages marks the unsettled messages that have one of the hashes under a label.
 func (h *Handler) resolveMessages(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, label string, hashes ...string,
 ) error {

@@ -31,8 +31,8 @@ func (h *Handler) newDigests(lineTime time.Duration) *digest.Store {
 	})
 }
 
-// createWithinLimit creates the messages for the recipients within the limit of flood control. The others get them in
-// a digest. If it fails, what was done stays done, and the outcomes say so.
+// createWithinLimit creates the messages for the recipients within the limit of flood control. The others get them in a
+// digest. If it fails, completed writes remain, and the outcomes tell which.
 func (h *Handler) createWithinLimit(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, texts *texts, messages []notification.Message,
 	newest map[string]messageInfo,

@@ -13,15 +13,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
-// reason is why a request is not answered with 200, as far as services tell their callers.
+// reason is the reason of an answer other than 200, as far as the services tell it to their callers.
 type reason int
 
 const (
 	// byStatus: the status code says it.
 	byStatus reason = iota
-	// unavailable: the caller is to retry.
+	// unavailable: the caller must retry.
 	unavailable
-	// tooFast: too many requests at once. The caller is to retry.
+	// tooFast: too many requests at once. The caller must retry.
 	tooFast
 	invalidToken
 	invalidSignature
@@ -191,7 +191,7 @@ var feishuCodes = map[reason]int{
 	invalidBody: 9499, messageType: 9499, noText: 9499, bodyTooLarge: 9499,
 }
 
-// feishuAnswer is what Feishu answers with.
+// feishuAnswer is the format of Feishu's answers.
 type feishuAnswer struct {
 	Code    int      `json:"code"`
 	Data    struct{} `json:"data"`

@@ -38,12 +38,12 @@ func Path(receiver types.NamespacedName) string {
 // answerTimeout limits what follows the reading of the body. Callers give up after 10 seconds in all.
 const answerTimeout = 6 * time.Second
 
-// Options are what a Handler needs.
+// Options are the dependencies of a Handler.
 type Options struct {
 	// Client reads live: receivers, Secrets, the messages of a notification, and with flood control ConfigMaps. It
 	// creates messages, and watches them.
 	Client client.WithWatch
-	// Authorize is asked about callers of receivers that name no Secret. If nil, all of them are refused.
+	// Authorize authorizes callers of receivers without a Secret. If nil, all of them are refused.
 	Authorize Authorize
 	// Identify gets the receiver of an authenticated request, and reports whether it may continue. If it returns false,
 	// too many of the receiver's requests are in progress, and the caller is to retry. If nil, all may continue.
@@ -53,8 +53,8 @@ type Options struct {
 	Log      logr.Logger
 }
 
-// Handler handles what other systems post to TeamTalkReceivers. It answers 200 once all messages exist, 503 if the
-// caller is to retry, and 4xx if a retry would get the same answer.
+// Handler handles the requests of other systems to TeamTalkReceivers. It answers 200 after all messages exist, 503 if
+// the caller must retry, and 4xx if a retry would get the same answer.
 type Handler struct {
 	options Options
 	client  client.Client
@@ -64,7 +64,7 @@ type Handler struct {
 	now     func() time.Time
 }
 
-// NewHandler returns a Handler. Start has to run for statuses to be written.
+// NewHandler returns a Handler. Statuses are written only while Start runs.
 func NewHandler(o Options) *Handler {
 	h := &Handler{
 		options: o, client: o.Client, status: newStatusWriter(o.Client, o.Log),

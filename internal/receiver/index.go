@@ -28,7 +28,7 @@ const (
 	idleTimeout = time.Hour
 	// maxWatches limits the namespaces that are watched.
 	maxWatches = 256
-	// listPage is how many messages are listed at once.
+	// listPage is the number of messages in a page.
 	listPage = 500
 )
 
@@ -38,7 +38,7 @@ const (
 // see create.
 type index struct {
 	client     client.Reader
-	running    atomic.Bool // before, it knows of nothing
+	running    atomic.Bool // before that, it is empty
 	namespaces *apiwatch.Namespaces[*namespaceIndex]
 }
 
@@ -52,7 +52,7 @@ type namespaceIndex struct {
 	newest map[string]messageInfo
 }
 
-// messageInfo is what the index keeps of a message.
+// messageInfo is the data of a message in the index.
 type messageInfo struct {
 	// number in its notification. It is 0 if there is no such message, or if its name is not one of a receiver.
 	number  int
@@ -61,7 +61,7 @@ type messageInfo struct {
 	owner unique.Handle[types.UID]
 }
 
-// parseMessage returns which notification a message is of, and what the index keeps of it.
+// parseMessage returns the notification of a message, and the message's data for the index.
 func parseMessage(m metav1.Object) (hash string, info messageInfo) {
 	hash, info.number = parseName(m)
 	info.created = m.GetCreationTimestamp()
@@ -157,8 +157,8 @@ func metadataList() *metav1.PartialObjectMetadataList {
 	return list
 }
 
-// lookup returns the newest message of a notification; number 0: there is none. Not ok: it is not known yet. The first
-// call for a namespace starts its watch.
+// lookup returns the newest message of a notification. Its number is 0 if there is none. ok is false if it is not known
+// yet. The first call for a namespace starts its watch.
 func (x *index) lookup(namespace, hash string) (last messageInfo, ok bool) {
 	if !x.running.Load() {
 		return messageInfo{}, false
@@ -201,7 +201,7 @@ func (n *namespaceIndex) Change(kind watch.EventType, o client.Object) {
 	}
 }
 
-// Lost implements apiwatch.CollectionHandler. It forgets what is not kept up to date any more: messages are listed for
+// Lost implements apiwatch.CollectionHandler. It drops the data that is not updated any more. Messages are listed for
 // each notification, as before the first Begin.
 func (n *namespaceIndex) Lost(err error) {
 	n.log.Info("cannot watch the messages of receivers, will retry; lists them for each notification meanwhile",

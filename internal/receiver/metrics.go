@@ -129,7 +129,8 @@ func (s *series) sweep(ctx context.Context, c client.Reader) {
 	}, sweepInterval)
 }
 
-// observeRequest counts a request. Those that name no receiver have no series, as anybody can send them.
+// observeRequest counts a request. Requests that name no receiver have no series, because unauthenticated clients can
+// send them.
 func observeRequest(key types.NamespacedName, class callerClass, a answer, duration time.Duration) {
 	requestDuration.WithLabelValues(strconv.Itoa(a.code)).Observe(duration.Seconds())
 	if class == anonymous {

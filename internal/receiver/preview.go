@@ -17,13 +17,14 @@ type Preview struct {
 	Name string
 	To   v1alpha1.Recipients
 	Text string
-	// Keys are what spec.dedupKey makes of it.
+	// Keys are the results of spec.dedupKey.
 	Keys []string
-	// Fault is why the configured template did not make the text.
+	// Fault is why the configured template did not render the text.
 	Fault error
 }
 
-// PreviewOf returns what a receiver would create of a body, and creates nothing. Decoded also has what it would not.
+// PreviewOf returns the messages that a receiver would create for a body, and creates nothing. Decoded also holds the
+// alerts that it would not send.
 func PreviewOf(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte,
 ) (previews []Preview, decoded notification.Result, err error) {
@@ -34,7 +35,7 @@ func PreviewOf(
 	if err != nil {
 		return nil, decoded, err
 	}
-	templates, _ := template.ParseSet(&r.Spec) // its fault is that of each text
+	templates, _ := template.ParseSet(&r.Spec) // each text returns its fault
 	for _, m := range decoded.Messages {
 		text, fault := render(ctx, templates, r, m)
 		previews = append(previews, Preview{

@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
 
-// parallel is how many messages of a notification are created at once.
+// parallel is the number of messages of a notification that are created concurrently.
 const parallel = 8
 
 // outcome is the result for one message.
@@ -28,7 +28,7 @@ type outcome struct {
 	suppressed bool
 }
 
-// receive creates the messages of a body. It answers 200 only if all of them exist. Otherwise those that exist are
+// receive creates the messages of a body. It answers 200 only if all of them exist. Otherwise existing messages are
 // kept, and the caller's retry creates the others.
 func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string) answer {
 	key := client.ObjectKeyFromObject(r)
@@ -76,7 +76,7 @@ func (h *Handler) receive(ctx context.Context, r *v1alpha1.TeamTalkReceiver, bod
 }
 
 // decode returns the messages of a body. If the receiver has expressions, they are evaluated when it gets a slot.
-// Pending is what was not done if ctx ends meanwhile.
+// Pending names the work that was not done if ctx ends meanwhile.
 func decode(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, body []byte, contentType string,
 ) (result notification.Result, pending string, err error) {
@@ -93,7 +93,7 @@ func decode(
 	return result, pending, err
 }
 
-// refusedRecipients says that alerts, or a body, name recipients that they may not.
+// refusedRecipients reports that alerts, or a body, name recipients that are not allowed.
 func refusedRecipients(r *v1alpha1.TeamTalkReceiver, count int) string {
 	if r.Spec.Recipients != "" {
 		return fmt.Sprintf("for %d alerts or bodies, spec.recipients names recipients that spec.allow does not list: "+
@@ -128,7 +128,7 @@ func (h *Handler) createAll(
 	return outcomes, err
 }
 
-// each calls f for the items, some at once, even if it fails for others. It returns the first error.
+// each calls f for the items concurrently, even if it fails for others. It returns the first error.
 func each[T any](ctx context.Context, items []T, f func(i int, item T) error) error {
 	var group errgroup.Group
 	group.SetLimit(parallel)

@@ -16,8 +16,8 @@ import (
 // change it in turns.
 const servedInterval = time.Minute
 
-// serve has the condition Served written, unless the receiver has it. Any request may cause that write: whether a
-// receiver is served does not depend on who calls.
+// serve schedules a write of the condition Served, unless the receiver has it. Unauthenticated requests may cause that
+// write, too.
 func (w *statusWriter) serve(r *v1alpha1.TeamTalkReceiver, now time.Time, problem *SecretProblem) {
 	if served := servedCondition(r, now, problem); changesServed(r, served) {
 		w.record(client.ObjectKeyFromObject(r), &v1alpha1.TeamTalkReceiverStatus{Conditions: []metav1.Condition{served}})
@@ -37,7 +37,7 @@ func servedCondition(r *v1alpha1.TeamTalkReceiver, now time.Time, problem *Secre
 	return c
 }
 
-// changesServed reports whether a receiver that was read is to get a new condition Served.
+// changesServed reports whether a receiver that was read must get a new condition Served.
 func changesServed(r *v1alpha1.TeamTalkReceiver, served metav1.Condition) bool {
 	was := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionServed)
 	switch {

@@ -27,7 +27,7 @@ const signWindow = time.Hour
 // Webhook.
 var signatureHeaders = []string{"X-Hub-Signature-256", "X-Signature", "X-Grafana-Alerting-Signature"}
 
-// signatureVerifier checks the form of signature that a receiver asks for.
+// signatureVerifier verifies the form of signature that a receiver requires.
 func signatureVerifier(r *v1alpha1.TeamTalkReceiver, secret []byte, now func() time.Time) *verifier {
 	ref := r.Spec.Authentication.HMACSecretRef
 	headers := signatureHeaders
@@ -122,7 +122,7 @@ func feishuSign(body []byte, contentType string) (timestamp, sign string) {
 	return strings.Trim(string(fields.Timestamp), `"`), fields.Sign
 }
 
-// isSign reports whether a sign in base64 is what the secret makes.
+// isSign reports whether the sign in base64 matches the secret.
 func isSign(sign string, secret []byte, compute func(secret []byte) []byte) bool {
 	// A "+" that was not escaped in the URL has become a space.
 	got, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(sign, " ", "+"))

@@ -30,8 +30,8 @@ const (
 	lastFlush = 5 * time.Second
 	// maxError is the longest error in a status, in characters.
 	maxError = 512
-	// faultInterval is how long a receiver has to be without an error until Processed is True again. With one fault among
-	// many notifications, nobody would see it otherwise.
+	// faultInterval is the time without an error after which Processed is True again. Otherwise one fault among many
+	// notifications would not be noticed.
 	faultInterval = time.Hour
 )
 
@@ -61,7 +61,7 @@ func (h *Handler) record(key types.NamespacedName, a answer) {
 	h.status.record(key, &s)
 }
 
-// recordTemplateFault counts a text that the built-in template made.
+// recordTemplateFault counts a text that the built-in template rendered because of a fault.
 func (h *Handler) recordTemplateFault(r *v1alpha1.TeamTalkReceiver, fault error) {
 	key := client.ObjectKeyFromObject(r)
 	countTemplateFault(key)
@@ -123,7 +123,7 @@ func addStatus(s, since *v1alpha1.TeamTalkReceiverStatus) {
 	}
 }
 
-// statusWriter collects what is to be added to the statuses of receivers, and writes it at intervals.
+// statusWriter collects updates of the receivers' statuses, and writes them at intervals.
 type statusWriter struct {
 	client client.Client
 	log    logr.Logger
@@ -170,7 +170,7 @@ func (w *statusWriter) processed(r *v1alpha1.TeamTalkReceiver, now time.Time, fa
 	w.record(client.ObjectKeyFromObject(r), s)
 }
 
-// run writes statuses until ctx is done, and then what is left.
+// run writes statuses until ctx is done, and then the remaining updates.
 func (w *statusWriter) run(ctx context.Context) {
 	wait.UntilWithContext(ctx, w.flush, statusInterval)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
@@ -178,7 +178,7 @@ func (w *statusWriter) run(ctx context.Context) {
 	w.flush(last)
 }
 
-// flush writes what is pending. If a write fails, it stays pending.
+// flush writes the pending updates. If a write fails, the update remains pending.
 func (w *statusWriter) flush(ctx context.Context) {
 	w.mu.Lock()
 	pending := w.pending

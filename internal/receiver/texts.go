@@ -26,14 +26,14 @@ type texts struct {
 	templates func() *template.Set
 
 	rendered sync.Map // string by hash
-	// failed tells that the built-in template made a text because the declared one failed.
+	// failed is true if the built-in template rendered a text because the declared one failed.
 	failed atomic.Bool
 }
 
 // newTexts returns the texts of a request. Templates are parsed if a text is needed: a repeat needs none.
 func (h *Handler) newTexts(r *v1alpha1.TeamTalkReceiver) *texts {
 	return &texts{handler: h, receiver: r, templates: sync.OnceValue(func() *template.Set {
-		s, _ := template.ParseSet(&r.Spec) // its error is that of each text
+		s, _ := template.ParseSet(&r.Spec) // each text returns its error
 		return s
 	})}
 }

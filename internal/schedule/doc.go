@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package schedule provides cron schedules with time zones, and what is due of one.
+// Package schedule provides cron schedules with time zones, and computes which times are due.
 //
-// Parse returns a Schedule. Schedule.Next and Schedule.Latest return its ticks, Schedule.Plan what is due.
+// Parse returns a Schedule. Schedule.Next and Schedule.Latest return its ticks, and Schedule.Plan the due ones.
 //
 // The expressions are those of a CronJob, read by github.com/netresearch/go-cron (MIT), a maintained fork of
 // github.com/robfig/cron, which Kubernetes uses and which had its last release in 2020. Neither handles changes of a

@@ -4,7 +4,7 @@ package schedule
 
 import "time"
 
-// Plan is what is due of a schedule at a time.
+// Plan holds the ticks of a schedule that are due at a time.
 type Plan struct {
 	// Due is the tick to act on, or the zero time.
 	Due time.Time
@@ -15,8 +15,8 @@ type Plan struct {
 	Next time.Time
 }
 
-// Plan returns what is due. Ticks up to handled were acted on, or were missed. A tick is missed if it is older than the
-// deadline; 0: there is none.
+// Plan returns the ticks that are due. Ticks up to handled were acted on, or were missed. A tick is missed if it is
+// older than the deadline. If the deadline is 0, there is none.
 func (s *Schedule) Plan(handled, now time.Time, deadline time.Duration) Plan {
 	p := Plan{Next: s.Next(now)}
 	latest := s.Latest(handled, now)

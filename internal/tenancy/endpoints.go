@@ -25,16 +25,16 @@ type Endpoints struct{ rules map[string][]endpointRule }
 
 // endpointRule permits one host, or several, and one port or all.
 type endpointRule struct {
-	// addresses are permitted, whatever name resolves to them; not valid: see name.
+	// addresses are permitted for all names that resolve to them. If not valid, name is used.
 	addresses netip.Prefix
 	// name is a host name, ".x" for all names below x, or "*" for all names and addresses.
 	name string
-	// port; "" is any.
+	// port, or "" for any port.
 	port string
 }
 
-// ParseEndpoints reads rules of the form NAMESPACE=HOST[:PORT][,HOST[:PORT]...]. It returns nil if there are none.
-// Where there are rules, what no rule permits is refused.
+// ParseEndpoints reads rules of the form NAMESPACE=HOST[:PORT][,HOST[:PORT]...]. It returns nil if there are none. If
+// there are rules, endpoints that no rule permits are refused.
 func ParseEndpoints(values []string) (*Endpoints, error) {
 	if len(values) == 0 {
 		return nil, nil

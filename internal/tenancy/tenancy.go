@@ -16,7 +16,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// NotFoundError says that a namespace has no such server, or may not use it: the two are not told apart.
+// NotFoundError reports that a namespace has no such server, or may not use it. It does not reveal which.
 type NotFoundError struct{ Server types.NamespacedName }
 
 // Error implements error. The text is shown to users.
@@ -61,7 +61,8 @@ func permits(ctx context.Context, c client.Reader, server *v1alpha1.TeamTalkServ
 	return selector.Matches(of), nil
 }
 
-// selectorOf selects the namespaces besides its own that may use a server; nil: none. An empty one selects all.
+// selectorOf selects the namespaces other than its own that may use a server. It returns nil if there are none. An
+// empty one selects all.
 func selectorOf(server *v1alpha1.TeamTalkServer) labels.Selector {
 	switch allowed := server.Spec.AllowedNamespaces; allowed.From {
 	case v1alpha1.FromAll:
@@ -90,7 +91,7 @@ func Admits(ctx context.Context, c client.Reader) func(types.NamespacedName) lab
 	return func(key types.NamespacedName) labels.Selector {
 		server := &v1alpha1.TeamTalkServer{}
 		if err := c.Get(ctx, key, server); err != nil {
-			return nil // it is gone
+			return nil // it was deleted
 		}
 		return selectorOf(server)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// Kind is what goes wrong.
+// Kind is the kind of a fault.
 type Kind string
 
 // Kinds of faults of single requests.
@@ -23,8 +23,8 @@ const (
 	Drop Kind = "drop"
 	// Late executes a request and answers it after Delay (default 2s).
 	Late Kind = "late"
-	// Reorder holds an answer until After (default 1) later ones have left on the
-	// connection, and for Delay (default 2s) at most.
+	// Reorder delays an answer until After (default 1) later ones are sent on the connection, at most for Delay (default
+	// 2s).
 	Reorder Kind = "reorder"
 	// Repeat answers twice.
 	Repeat Kind = "repeat"
@@ -41,9 +41,9 @@ const (
 	CloseBeforeStore Kind = "close-before-store"
 	// CloseAfterStore stores, then closes every connection unanswered.
 	CloseAfterStore Kind = "close-after-store"
-	// StopReceiving announces the end of the server (0x0702) to every connection,
-	// goes on serving, and closes them all after Delay (default 4s). It fires once
-	// when it is added, or, with a command, when a request for it arrives.
+	// StopReceiving announces the end of the server (0x0702) to every connection, and closes all of them after Delay
+	// (default 4s). Until then it serves requests. It fires once when it is added, or, with a command, when a request for
+	// it arrives.
 	StopReceiving Kind = "stop-receiving"
 	// RouterDrop relays nothing.
 	RouterDrop Kind = "router-drop"
@@ -51,30 +51,27 @@ const (
 
 // Kinds of states that last until the fault is removed.
 const (
-	// Lag hides what was stored less than Delay (default 2s) ago from reads.
+	// Lag hides rows that are younger than Delay (default 2s) from reads.
 	Lag Kind = "lag"
 	// RedisFlushed shows every group without members and history, until the next
 	// message to it.
 	RedisFlushed Kind = "redis-flushed"
-	// ReplicaStopped hides what was stored after the fault was added from reads, as a
-	// replica does whose replication has stopped.
+	// ReplicaStopped hides rows that were stored after the fault was added from reads, as a stopped replica does.
 	ReplicaStopped Kind = "replica-stopped"
-	// TableUnreadable lets reads find nothing in one of TeamTalk's tables of messages,
-	// Table. Messages are still stored there.
+	// TableUnreadable makes one of TeamTalk's tables of messages, Table, look empty to reads. Messages are still stored
+	// there.
 	TableUnreadable Kind = "table-unreadable"
-	// SlowAudio lets each audio row of an answer take Delay (default 100ms), as loading
-	// its file does.
+	// SlowAudio delays an answer by Delay (default 100ms) for each audio row, as loading the files does.
 	SlowAudio Kind = "slow-audio"
-	// GroupDeadlock answers nothing any more once more than Limit (default 16)
-	// group messages and group reads are under way at once. Delay (default 20ms)
-	// is how long each of them takes.
+	// GroupDeadlock stops all answers after more than Limit (default 16) group messages and group reads were in flight at
+	// once. Each of them takes Delay (default 20ms).
 	GroupDeadlock Kind = "group-deadlock"
-	// HungWorker lets a worker hang for good, at a message to a group that overlaps with other messages: the message
-	// is stored, and neither it nor what is dealt to the worker later is answered. Probability (default 0.0005)
-	// is that for each message which it overlaps with, and Delay (default 20ms) how long each message takes.
+	// HungWorker makes a worker hang forever, at a message to a group that overlaps with other messages. The message is
+	// stored. Neither it nor later requests to the worker are answered. Probability (default 0.0005) applies to each
+	// overlapping message, and each message takes Delay (default 20ms).
 	HungWorker Kind = "hung-worker"
-	// Refuse closes every connection, and those accepted later at once. With Down
-	// nothing listens at all, for Delay or until the fault is removed.
+	// Refuse closes every connection, and each later one immediately. With Down, the port is closed for Delay, or until
+	// the fault is removed.
 	Refuse Kind = "refuse"
 )
 
@@ -87,29 +84,29 @@ const (
 	Router  Target = "router"
 )
 
-// Fault is one thing that goes wrong. Selectors that are zero match everything.
+// Fault is one fault. Selectors that are zero match everything.
 type Fault struct {
-	// ID names the fault among those of a server, which assigns it.
+	// ID identifies the fault in a server, which assigns it.
 	ID   int
 	Kind Kind
 	// Server defaults to dbproxy, and to router for router-drop.
 	Server Target
 	// Command is a request's command id.
 	Command wire.Command
-	// From is the sender of a message or the user who asks.
+	// From is the sender of a message, or the user of a request.
 	From uint32
-	// To is the recipient of a message, or the user or group that is asked for.
+	// To is the recipient of a message, or the requested user or group.
 	To uint32
 	// Session is the kind of session that a request is about.
 	Session wire.SessionType
 
-	// Skip lets the first matching requests pass.
+	// Skip is the number of matching requests that pass first.
 	Skip int
-	// Every takes only each n-th of the others; 0 takes all.
+	// Every selects each n-th of the others. 0 selects all.
 	Every int
-	// Count ends the fault after it has fired that often; 0 is without end.
+	// Count ends the fault after it has fired that often. 0 means no end.
 	Count int
-	// Probability is that of firing for each matching request; 0 means 1.
+	// Probability is the probability to fire for a matching request. 0 means 1.
 	Probability float64
 
 	// Delay, Table, After, Limit, Store and Down are parameters of some kinds.
@@ -123,7 +120,7 @@ type Fault struct {
 	Down  bool
 }
 
-// kindInfo is what a kind takes.
+// kindInfo describes the keys of a kind.
 type kindInfo struct {
 	summary  string
 	commands []wire.Command // nil: all
@@ -188,12 +185,12 @@ var tableNames = regexp.MustCompile(`^(IM(Group)?Message_[0-7]|user:\d+:\d+|grou
 const (
 	defaultAfter = 1
 	defaultLimit = 16
-	// defaultHang is about what a stock db_proxy does: a worker hung after 110 to 594 group messages, of which 4 to 8
-	// were in flight, and after 1,054 with 2.
+	// defaultHang is about the rate of a stock db_proxy: a worker hung after 110 to 594 group messages with 4 to 8 in
+	// flight, and after 1,054 with 2.
 	defaultHang = 0.0005
 )
 
-// complete fills in defaults and returns an error for what cannot be.
+// complete sets defaults, and returns an error for invalid values.
 func (f Fault) complete() (Fault, error) {
 	info, ok := kinds[f.Kind]
 	if !ok {
@@ -234,12 +231,12 @@ func (f Fault) validate(info kindInfo) error {
 	return nil
 }
 
-// Request is what faults are selected by.
+// Request holds the properties of a request by which faults are selected.
 type Request struct {
 	Server  Target
 	Command wire.Command
 	From    uint32
-	// To holds the recipient, or whoever is asked for.
+	// To holds the recipients, or the requested users or groups.
 	To      []uint32
 	Session wire.SessionType // 0: about no session
 }

@@ -13,10 +13,10 @@ import (
 
 // Trigger decides for which of the events that a fault is about it happens.
 type Trigger struct {
-	// Skip lets the first events pass. Every takes only each n-th of the others. Count
-	// ends the fault after it has fired that often. 0: none, each, never.
+	// Skip is the number of events that pass first. Every selects each n-th of the others. Count ends the fault after it
+	// has fired that often. With 0, none pass, all are selected, and it never ends.
 	Skip, Every, Count int
-	// Chance, unless nil, decides about each event that is left.
+	// Chance, if not nil, decides about each remaining event.
 	Chance func() bool
 
 	seen  int
@@ -40,13 +40,13 @@ func (t *Trigger) Fire() bool {
 // Fired is how often the fault has happened.
 func (t *Trigger) Fired() int { return int(t.fired.Load()) }
 
-// Rule is what a proxy does wrong with some of its events, such as frames or requests.
+// Rule is a fault of a proxy for some of its events, such as frames or requests.
 type Rule[E, A any] struct {
 	// Match chooses among the events.
 	Match func(E) bool
 	// Skip, Every and Count are those of a Trigger.
 	Skip, Every, Count int
-	// Do is what happens.
+	// Do is the effect.
 	Do A
 }
 
@@ -75,7 +75,7 @@ func (r *Rules[E, A]) Add(rule Rule[E, A]) *Armed[E, A] {
 	return a
 }
 
-// First fires the first rule that takes an event, and returns it; nil where none does.
+// First fires the first rule that matches an event, and returns it, or nil.
 func (r *Rules[E, A]) First(event E) *Armed[E, A] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,7 +87,7 @@ func (r *Rules[E, A]) First(event E) *Armed[E, A] {
 	return nil
 }
 
-// Remove ends the rule. What it holds stays held.
+// Remove ends the rule. Events that it holds remain held.
 func (a *Armed[E, A]) Remove() {
 	a.rules.mu.Lock()
 	defer a.rules.mu.Unlock()

@@ -30,18 +30,17 @@ type Set struct {
 	changed func(added []Fault)
 }
 
-// activeFault is a fault and what it has done.
+// activeFault is a fault and its effects so far.
 type activeFault struct {
 	Fault
 	trigger Trigger
 	filled  map[uint32]bool // redis-flushed: groups that a message has filled again
-	running int             // group-deadlock, hung-worker: requests under way
+	running int             // group-deadlock, hung-worker: requests in flight
 	locked  bool            // group-deadlock: for good
 }
 
-// NewSet returns an empty set. Equal seeds let equal faults fire for the same
-// of the matching requests. Changed is called, without locks, after every
-// change, with the faults that were added.
+// NewSet returns an empty set. With equal seeds, equal faults fire for the same matching requests. Changed is called,
+// without locks, after every change, with the faults that were added.
 func NewSet(seed uint64, changed func(added []Fault)) *Set {
 	if changed == nil {
 		changed = func([]Fault) {}
@@ -64,10 +63,10 @@ func (s *Set) Set(faults ...Fault) error {
 	return err
 }
 
-// Clear removes all faults. Counts by kind stay.
+// Clear removes all faults. It keeps the counts by kind.
 func (s *Set) Clear() { _ = s.Set() }
 
-// Remove removes one fault; false where there is none with the id.
+// Remove removes one fault. It returns false if there is none with the id.
 func (s *Set) Remove(id int) bool {
 	s.mu.Lock()
 	n := len(s.armed)
@@ -134,7 +133,7 @@ func (s *Set) Fired(kind Kind) int {
 	return s.counts[kind]
 }
 
-// FiredByID returns how often one fault has fired; 0 for one that was removed.
+// FiredByID returns how often a fault has fired. It returns 0 for a removed one.
 func (s *Set) FiredByID(id int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,8 +166,8 @@ func (s *Set) First(r Request, wanted ...Kind) (Fault, bool) {
 	return Fault{}, false
 }
 
-// Matching returns the faults of the kinds that match the request, for those
-// that find out only later whether it makes a difference, and then Fire it.
+// Matching returns the faults of the kinds that match the request. It is for callers that call Fire later, after they
+// know whether the fault has an effect.
 func (s *Set) Matching(r Request, wanted ...Kind) (faults []Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,8 +179,8 @@ func (s *Set) Matching(r Request, wanted ...Kind) (faults []Fault) {
 	return faults
 }
 
-// Fire counts a fault whose conditions its server has checked itself; false
-// where it is gone, passes this time or has ended.
+// Fire counts a fault whose conditions its server has checked. It returns false if the fault was removed, does not fire
+// this time, or has ended.
 func (s *Set) Fire(id int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,10 +224,9 @@ func (s *Set) GroupFilled(group uint32) {
 	}
 }
 
-// Enter counts a group request as under way for group-deadlock. It reports
-// whether the database connections are deadlocked, and then the request is to
-// be forgotten. Where leave is not nil, the request is to be held for the delay;
-// leave ends that and reports whether it has deadlocked meanwhile.
+// Enter counts a group request as in flight for group-deadlock. It reports whether the database connections are
+// deadlocked. If so, drop the request. If leave is not nil, delay the request: leave ends the delay, and reports
+// whether it has deadlocked meanwhile.
 func (s *Set) Enter(r Request) (delay time.Duration, leave func() bool, locked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,8 +250,8 @@ func (s *Set) Enter(r Request) (delay time.Duration, leave func() bool, locked b
 	return 0, nil, false
 }
 
-// leave ends a request under way. What has deadlocked stays so when the fault
-// is removed: only what comes later finds new connections.
+// leave ends a request in flight. Deadlocked requests remain deadlocked when the fault is removed. Later requests get
+// new connections.
 func (s *Set) leave(a *activeFault) (locked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,8 +259,8 @@ func (s *Set) leave(a *activeFault) (locked bool) {
 	return a.locked
 }
 
-// Overlap counts a message under hung-worker; without such a fault leave is nil. The message takes delay, and leave
-// ends it. If hung is not 0, its worker hangs as long as the fault of that id is there.
+// Overlap counts a message under hung-worker. Without such a fault, leave is nil. The message takes delay, and leave
+// ends it. If hung is not 0, its worker hangs until the fault with that id is removed.
 func (s *Set) Overlap(r Request) (delay time.Duration, leave func(), hung int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -68,7 +68,7 @@ func (i *Inbox) groups(w http.ResponseWriter, _ *http.Request) {
 	i.replyOr(w, groups, err)
 }
 
-// overview is all that the page shows beside the conversation.
+// overview is the content of the page without the conversation.
 func (i *Inbox) overview(w http.ResponseWriter, _ *http.Request) {
 	users, err := i.readUsers()
 	if err != nil {
@@ -132,7 +132,7 @@ func (r *Reader) rows(session string, limit int) (func() ([]store.Message, error
 	return func() ([]store.Message, error) { return r.LatestOf(s, limit) }, nil
 }
 
-// events streams "change" at once and whenever something has changed, not too often.
+// events streams "change" immediately, and after changes, at a limited rate.
 func (i *Inbox) events(w http.ResponseWriter, r *http.Request) {
 	select {
 	case i.streams <- struct{}{}:

@@ -4,17 +4,16 @@ package inbox
 
 import "sync"
 
-// Changes tells those who watch that something has changed. What it was they
-// ask the store.
+// Changes notifies watchers of changes. Watchers read the store to find them.
 type Changes struct {
 	mu       sync.Mutex
 	watchers map[chan struct{}]struct{}
 }
 
-// NewChanges returns a Changes that nobody watches.
+// NewChanges returns a Changes without watchers.
 func NewChanges() *Changes { return &Changes{watchers: map[chan struct{}]struct{}{}} }
 
-// Notify never blocks: a watcher that has not yet looked will look once.
+// Notify never blocks. Several notifications before a watcher reads the store count as one.
 func (c *Changes) Notify() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

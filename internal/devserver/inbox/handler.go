@@ -17,8 +17,7 @@ var web embed.FS
 
 var page = template.Must(template.ParseFS(web, "web/index.html"))
 
-// policy lets the page load nothing but its own files, and run no inline code:
-// what it shows was written by anybody.
+// policy restricts the page to its own files, without inline code, because the messages that it shows are not trusted.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -97,7 +96,7 @@ func asset(name string) http.HandlerFunc {
 
 func reply(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	// A reader that has gone needs no answer.
+	// A disconnected reader needs no answer.
 	_ = json.NewEncoder(w).Encode(value)
 }
 

@@ -36,7 +36,7 @@ type Options struct {
 	Faults  *fault.Set
 	Changes *Changes
 	Log     logr.Logger
-	// Read tells all peers of the router what a user has read.
+	// Read notifies all peers of the router of a user's reads.
 	Read func(*wire.IMMsgDataReadNotify)
 	// DBProxy and Router are the addresses that the page shows to newcomers.
 	DBProxy, Router string
@@ -60,7 +60,7 @@ func Start(ctx context.Context, o Options) (*Inbox, error) {
 		return nil, fmt.Errorf("listen for the inbox: %w", err)
 	}
 	i := &Inbox{options: o, address: listener.Addr().String(), streams: make(chan struct{}, maxStreams)}
-	// Ends what streams, which a shutdown would otherwise wait for.
+	// Ends the streams, for which a shutdown would otherwise wait.
 	ctx, i.cancel = context.WithCancel(ctx)
 	i.server = &http.Server{
 		Handler:           i.handler(),
@@ -82,7 +82,7 @@ func Start(ctx context.Context, o Options) (*Inbox, error) {
 // URL returns the address of the page.
 func (i *Inbox) URL() string { return "http://" + i.address }
 
-// Stop closes the listener and waits for requests under way, for a while.
+// Stop closes the listener, and waits for requests in flight for a limited time.
 func (i *Inbox) Stop() {
 	i.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)

@@ -24,10 +24,10 @@ type Message struct {
 	Type       wire.MsgType
 	CreateTime uint32 // unix seconds, as sent
 	StoredAt   time.Time
-	// Text is the decrypted text; empty where Undecryptable is set, and of audio.
+	// Text is the decrypted text. It is empty if Undecryptable is set, and for audio.
 	Text          string
 	Undecryptable bool
-	// Token is the delivery token in hexadecimal; empty where there is none.
+	// Token is the delivery token in hexadecimal, or "".
 	Token string
 	// AudioSeconds is the length that audio claims to have.
 	AudioSeconds uint32

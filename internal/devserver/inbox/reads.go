@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// readJSON is a user's reading a conversation, up to a message; 0: all of it.
+// readJSON is a read of a conversation by a user, up to a message. If it is 0, all of the conversation is read.
 type readJSON struct {
 	User    uint32 `json:"user"`
 	Session string `json:"session"`
@@ -55,7 +55,7 @@ func (i *Inbox) read(w http.ResponseWriter, r *http.Request) {
 	i.replyOr(w, asked, err)
 }
 
-// notify returns what the router is told of a user's reading.
+// notify returns the read notify of a user for the router.
 func (r *Reader) notify(asked readJSON, session store.Session) (*wire.IMMsgDataReadNotify, error) {
 	n := &wire.IMMsgDataReadNotify{
 		UserId: &asked.User, SessionId: proto.Uint32(session.Low), MsgId: &asked.UpTo, SessionType: session.Kind.Enum(),

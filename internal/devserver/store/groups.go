@@ -26,8 +26,8 @@ type GroupInfo struct {
 	Messages int
 }
 
-// Groups returns the groups with the ids, the last changed first; all of them
-// where ids is nil. Unknown ids are left out.
+// Groups returns the groups with the ids, the last changed first. If ids is nil, it returns all groups. Unknown ids are
+// left out.
 func (s *Store) Groups(ids []uint32) (groups []GroupInfo, err error) {
 	err = s.read(func() error {
 		groups = nil
@@ -76,8 +76,8 @@ func (s *Store) GroupsOf(user uint32, lag time.Duration) (groups []GroupInfo, er
 	return groups, err
 }
 
-// AddGroup stores a group with members who joined at that time. An id of 0
-// takes the next free one. An existing group is replaced, its messages stay.
+// AddGroup stores a group with members who joined at that time. An id of 0 selects the next free one. An existing group
+// is replaced. Its messages remain.
 func (s *Store) AddGroup(g GroupInfo, joined time.Time) (id uint32, err error) {
 	if g.Type == 0 {
 		g.Type = wire.GroupType_GROUP_TYPE_NORMAL
@@ -102,7 +102,7 @@ func (s *Store) AddGroup(g GroupInfo, joined time.Time) (id uint32, err error) {
 	return id, err
 }
 
-// RemoveGroup removes a group and its members; its messages stay.
+// RemoveGroup removes a group and its members. Its messages remain.
 func (s *Store) RemoveGroup(id uint32) error {
 	return s.write(func() error {
 		if err := s.exec(`DELETE FROM members WHERE group_id = ?`, id); err != nil {
@@ -161,15 +161,14 @@ func (s *Store) ChangeMembers(user, group uint32, change wire.GroupModifyType,
 	return c, known, err
 }
 
-// mayChange reports whether a user may change a group. User 0 may change every group, and anybody may add to a
-// temporary one.
+// mayChange reports whether a user may change a group. User 0 may change every group, and all users may add members to
+// a temporary one.
 func mayChange(user, creator uint32, groupType wire.GroupType, change wire.GroupModifyType) bool {
 	return user == 0 || user == creator ||
 		groupType == wire.GroupType_GROUP_TYPE_TMP && change == wire.GroupModifyType_GROUP_MODIFY_TYPE_ADD
 }
 
-// SetMembers makes exactly these users the group's members. Who stays keeps
-// the time of joining.
+// SetMembers replaces the group's members. Remaining members keep their time of joining.
 func (s *Store) SetMembers(group uint32, ids []uint32) error {
 	return s.write(func() error {
 		present, err := s.members(group)

@@ -13,18 +13,17 @@ const messageColumns = `m.id, c.kind, c.low, c.high, m.msg_id, m.from_id, m.to_i
 	m.create_time, m.type, m.content, m.stored_at, m.routed
 	FROM messages m JOIN conversations c ON c.id = m.conversation `
 
-// newest is TeamTalk's order of history: ids may come out of it shuffled.
+// newest is TeamTalk's order of history. Ids may not be in order.
 const newest = ` ORDER BY m.create_time DESC, m.id DESC `
 
-// Reader is who asks for history, of which conversation, and what it can see.
+// Reader is the reader of a history: the user, the conversation, and the view.
 type Reader struct {
 	User    uint32
 	Session Session
 	View
 }
 
-// joined returns the create_time from which the reader sees history, and false
-// where it sees none.
+// joined returns the create_time from which the reader sees history. It returns false if the reader sees none.
 func (s *Store) joined(r Reader) (from int64, visible bool, err error) {
 	if visible, err = s.readable(r.View, r.Session); err != nil || !visible {
 		return 0, false, err
@@ -87,8 +86,7 @@ func (s *Store) ByID(r Reader, ids []uint32) (messages []Message, err error) {
 	return messages[:min(len(messages), byIDLimit)], err
 }
 
-// LatestID returns the id of the newest message by create_time; 0 if there is
-// none. Unlike history it asks for no membership.
+// LatestID returns the id of the newest message by create_time, or 0. Unlike history, it does not require a membership.
 func (s *Store) LatestID(r Reader) (id uint32, err error) {
 	err = s.read(func() error {
 		id = 0

@@ -9,7 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// What follows is for those who watch the store, and for tests: nothing in TeamTalk answers it.
+// These functions are for inspection and tests. TeamTalk has nothing like them.
 
 // Age makes every stored message older.
 func (s *Store) Age(by time.Duration) error {

@@ -38,9 +38,8 @@ type Send struct {
 // TeamTalk stores nothing of a payload that has no more.
 const audioHeader = 4
 
-// Send draws the next id of the conversation and stores the message. What does
-// not fit its column draws an id as well and is not stored. The answer is false
-// where a stock server stays silent: the sender is not in such a group.
+// Send draws the next id of the conversation and stores the message. A message that does not fit its column also draws
+// an id, and is not stored. The answer is false if a stock server would not answer: the sender is not in such a group.
 func (s *Store) Send(m Send) (id uint32, answered bool, err error) {
 	session := SessionOf(m.Type.SessionType(), m.From, m.To)
 	content, fits := s.fit(m.Type, m.Content)
@@ -77,7 +76,7 @@ func (s *Store) Send(m Send) (id uint32, answered bool, err error) {
 			return err
 		}
 		if group {
-			// Senders have read what they wrote, and all before it.
+			// Senders have read their own messages, and all earlier ones.
 			return s.exec(`UPDATE members SET read_count = ? WHERE group_id = ? AND user_id = ?`, count, m.To, m.From)
 		}
 		return s.exec(`
@@ -90,7 +89,7 @@ func (s *Store) Send(m Send) (id uint32, answered bool, err error) {
 // fit returns the content as its column holds it, and false where it holds it not.
 func (s *Store) fit(t wire.MsgType, content []byte) ([]byte, bool) {
 	if t.Audio() {
-		// Audio goes to files, where nothing limits it.
+		// Audio is stored in files, without a limit.
 		return content, len(content) > audioHeader
 	}
 	if len(content) <= ContentLimit || utf8.RuneCount(content) <= ContentLimit {
@@ -107,10 +106,9 @@ func (s *Store) fit(t wire.MsgType, content []byte) ([]byte, bool) {
 	return content[:end], true
 }
 
-// Routed records that the router has relayed a message. It does not wait; what
-// is asked of the store afterwards sees it.
+// Routed records that the router has relayed a message. It does not wait. Later reads of the store see it.
 func (s *Store) Routed(session Session, msgID uint32) {
-	// A store that is closing has nobody left to show it to.
+	// A store that is closing has no readers.
 	_ = s.submit(&job{writes: true, run: func() error {
 		return s.exec(`
 			UPDATE messages SET routed = routed + 1 WHERE msg_id = ? AND conversation =

@@ -25,12 +25,12 @@ var ErrClosed = errors.New("the message store is closed")
 
 // Options of a Store.
 type Options struct {
-	// File holds the database; empty keeps it in memory.
+	// File holds the database. If empty, it is in memory.
 	File string
-	// LaxSQL truncates what is too long for its column, as MySQL does outside
-	// of strict mode, rather than refusing it.
+	// LaxSQL truncates values that are too long for their columns, as MySQL does outside of strict mode. Otherwise they
+	// are refused.
 	LaxSQL bool
-	// Now is the clock of the database; nil is time.Now.
+	// Now is the clock of the database. If nil, it is time.Now.
 	Now func() time.Time
 	// Changed is called after every commit that changed something; it must not block.
 	Changed func()
@@ -52,12 +52,12 @@ type Store struct {
 	stopped chan struct{}
 }
 
-// job is one unit of work. It may run twice: once in a batch and, where that
-// failed, once alone. So it assigns what it returns and never appends to it.
+// job is one unit of work. It may run twice: in a batch, and alone if the batch failed. So it assigns its results and
+// never appends to them.
 type job struct {
 	run    func() error
 	writes bool
-	done   chan error // nil: nobody waits
+	done   chan error // nil if no caller waits
 }
 
 // Open opens or creates the database.
@@ -113,7 +113,7 @@ func prepare(db *sql.DB) (*sql.Conn, error) {
 	return conn, nil
 }
 
-// Close ends the store once the work it has accepted is done.
+// Close ends the store after its accepted work is done.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	already := s.closed
@@ -242,7 +242,7 @@ func (s *Store) execCount(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-// row scans the first row of a query; false where there is none.
+// row scans the first row of a query. It returns false if there is none.
 func (s *Store) row(dest []any, query string, args ...any) (bool, error) {
 	stmt, err := s.stmt(query)
 	if err != nil {

@@ -26,8 +26,7 @@ type User struct {
 
 const userColumns = `id, gender, nick, avatar, department, email, name, tel, domain, status, sign`
 
-// Users returns the users with the ids, by id; all of them where ids is nil.
-// Unknown ids are left out.
+// Users returns the users with the ids, by id. If ids is nil, it returns all users. Unknown ids are left out.
 func (s *Store) Users(ids []uint32) (users []User, err error) {
 	err = s.read(func() error {
 		users = nil
@@ -67,7 +66,7 @@ func (s *Store) AddUsers(users ...User) error {
 	})
 }
 
-// RemoveUser removes a user's record; memberships and messages stay.
+// RemoveUser removes a user's record. Memberships and messages remain.
 func (s *Store) RemoveUser(id uint32) error {
 	return s.write(func() error { return s.exec(`DELETE FROM users WHERE id = ?`, id) })
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// View is what a read can see. That of the zero value sees everything.
+// View restricts the rows that a read sees. The zero value sees all rows.
 type View struct {
 	// Lag hides rows stored later than this before now, as a replica does that
 	// has not caught up.
 	Lag time.Duration
-	// StoppedAfter hides rows after this one, as a replica does that has stopped; nil: none.
+	// StoppedAfter hides rows after this one, as a stopped replica does. If nil, it hides none.
 	StoppedAfter *int64
 	// Unreadable are tables in which no read finds anything: names as Table returns
 	// them, or sessions as Session.String writes them, for the tables of these.
@@ -33,7 +33,7 @@ func (s *Store) window(v View) (until, last int64) {
 	return s.options.Now().Add(-v.Lag).UnixMilli(), last
 }
 
-// LastRow returns the number of the row that was stored last; 0 if there is none.
+// LastRow returns the number of the last stored row, or 0.
 func (s *Store) LastRow() (row int64, err error) {
 	err = s.read(func() error {
 		_, err := s.row([]any{&row}, `SELECT coalesce(max(id), 0) FROM messages`)
@@ -137,7 +137,7 @@ func (s *Store) RecentSessions(user, after uint32, v View) (recent []RecentSessi
 	return recent, err
 }
 
-// recent returns a session as it is in the user's list; false where a replica does not have it yet.
+// recent returns a session as in the user's list. It returns false if a replica does not have it yet.
 func (s *Store) recent(user uint32, session Session, v View) (r RecentSession, listed bool, err error) {
 	r = RecentSession{Session: session, ID: session.Low}
 	if session.Kind == wire.SessionType_SESSION_TYPE_SINGLE && user == session.Low {

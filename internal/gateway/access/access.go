@@ -21,7 +21,7 @@ type Caller struct {
 	Senders []uint32 `json:"senders"`
 }
 
-// Denial is why a caller was not admitted. It does not reveal what exists.
+// Denial is why a caller was not admitted. It does not reveal which objects exist.
 type Denial struct {
 	Kind   Kind
 	Detail string
@@ -43,8 +43,8 @@ const (
 // Right is a verb on a resource of the API's group, which a caller needs in the namespace.
 type Right struct{ Verb, Resource string }
 
-// Rights that operations need. TeamTalkGroups stand for TeamTalk's own groups: who may send messages
-// may not change who reads them.
+// Permissions that operations need. Groups of TeamTalk need permissions for TeamTalkGroups: the permission to send
+// messages does not include that to change groups.
 var (
 	SendMessages = Right{"create", "teamtalkmessages"}
 	CreateGroups = Right{"create", "teamtalkgroups"}

@@ -35,7 +35,7 @@ const (
 // app is an entry of the Secret, in YAML.
 type app struct {
 	AppKey string `json:"appKey"`
-	// Groups lets the app create and change groups as well.
+	// Groups permits the app to create and change groups.
 	Groups bool `json:"groups,omitempty"`
 	Caller
 }
@@ -84,7 +84,7 @@ func (k *AppKeys) Start(ctx context.Context) error {
 		case <-retry.C:
 		}
 		if err := k.load(ctx); err != nil && ctx.Err() == nil {
-			// The previous keys stay valid: an outage of the API server locks nobody out.
+			// The previous keys remain valid, so that an outage of the API server does not lock callers out.
 			k.log.Info("reading the app keys failed, will retry", "reason", err.Error())
 			retry.Reset(reloadInterval)
 		}

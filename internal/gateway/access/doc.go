@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package access decides who may use the gateway. Kubernetes reviews bearer tokens, and the rights of their users. An
-// app_key of http_msg_server is looked up in a Secret. On loopback, all callers may be admitted.
+// Package access decides who may use the gateway. Kubernetes reviews bearer tokens, and the permissions of their users.
+// An app_key of http_msg_server is looked up in a Secret. On loopback, all callers may be admitted.
 //
-// Guard.Admit decides on a request. NewReviewer and AppKeys are what it asks.
+// Guard.Admit decides on a request. It uses a Reviewer and AppKeys.
 package access

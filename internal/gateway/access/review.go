@@ -35,7 +35,7 @@ const (
 	reviewTimeout = time.Second
 )
 
-// Reviewer asks Kubernetes about tokens and rights; see NewReviewer.
+// Reviewer reviews tokens and permissions with Kubernetes. See NewReviewer.
 type Reviewer struct {
 	Tokens    authenticator.Token
 	Audiences authenticator.Audiences
@@ -102,7 +102,7 @@ func (v *Reviewer) MayGet(ctx context.Context, who user.Info, path string) *Deni
 	return v.authorize(ctx, authorizer.AttributesRecord{User: who, Verb: "get", Path: path}, "get "+path)
 }
 
-// authorize asks about an access, which action describes.
+// authorize reviews an access, which action describes.
 func (v *Reviewer) authorize(ctx context.Context, access authorizer.AttributesRecord, action string) *Denial {
 	ctx, cancel := context.WithTimeout(ctx, 2*reviewTimeout)
 	defer cancel()

@@ -11,8 +11,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 )
 
-// Sender sends messages. It returns a Refusal for what the caller can act on. Any other error means
-// that the gateway failed: nothing was sent, and no TeamTalkMessage exists unless the Result names one.
+// Sender sends messages. It returns a Refusal for an error that the caller can fix. Any other error means that the
+// gateway failed: nothing was sent, and no TeamTalkMessage exists unless the Result names one.
 type Sender interface {
 	Send(ctx context.Context, r Request) (Result, error)
 }
@@ -38,7 +38,7 @@ type Request struct {
 	Wait time.Duration
 }
 
-// Result is what is known of a request when it is answered.
+// Result is the state of a request when it is answered.
 type Result struct {
 	// MessageName is the namespace/name of the TeamTalkMessage, empty if there is none.
 	MessageName string
@@ -71,8 +71,8 @@ const (
 	Pending
 	// Unknown means that delivery ended, and that the message may have been delivered.
 	Unknown
-	// Rejected means that TeamTalk says the message cannot be delivered, but that delivery continues:
-	// the answer may come from a replica that lags, so TeamTalk is asked once more.
+	// Rejected means that TeamTalk has answered that the message cannot be delivered, but delivery continues: the answer
+	// may come from a lagging replica, so the request is repeated.
 	Rejected
 )
 
@@ -113,7 +113,7 @@ func Refuse(reason, format string, args ...any) *Refusal {
 // Error implements error.
 func (r *Refusal) Error() string { return r.Reason + ": " + r.Message }
 
-// Groups changes groups. It returns a Refusal for what is not done, or may not be.
+// Groups changes groups. It returns a Refusal for a change that was not done, or is not permitted.
 type Groups interface {
 	CreateGroup(ctx context.Context, g NewGroup) (GroupResult, error)
 	ChangeMembers(ctx context.Context, c MemberChange) (GroupResult, error)

@@ -16,15 +16,15 @@ import (
 // second: 36 within half of the default wait.
 const minPlaces = 36
 
-// admission limits the messages through one server that are created, not finished, and waited for. If requests arrive
-// faster than messages are finished, they wait before their message is created: one that has waited in vain has caused
-// nothing. The limit is what was finished in a second, so that a message takes about a second once it is created.
+// admission limits the unfinished messages of one server for which requests wait. If requests arrive faster than
+// messages finish, they wait before their message is created: a request that times out there has no effect. The limit
+// is the number of messages that finished in a second, so that a created message takes about a second.
 type admission struct {
 	mu sync.Mutex
 	// waiting are those without a place. Callers take turns.
 	waiting fairqueue.Queue[*place]
-	// held counts the places of all and heldBy those of each caller, who may have three quarters: messages of one may
-	// take long, such as those to unknown users.
+	// held counts all places, and heldBy those of each caller. A caller may have three quarters: its messages may take a
+	// long time, such as those to unknown users.
 	held   int
 	heldBy map[string]int
 	// finished counts the messages that have finished while they were waited for.
@@ -64,7 +64,7 @@ func (a *admission) acquire(ctx context.Context, caller string) (*place, error) 
 	return p, nil
 }
 
-// release gives a place back.
+// release releases a place.
 func (a *admission) release(p *place, finished bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -65,7 +65,7 @@ func forCaller(r *api.Result, size int) {
 	}
 }
 
-// rejections are the reasons that TeamTalk gives. Only a replica that lags can be wrong about them.
+// rejections are the reasons from TeamTalk's directory. They are wrong only if a replica lags.
 var rejections = map[string]bool{
 	v1alpha1.ReasonSenderNotFound: true, v1alpha1.ReasonRecipientNotFound: true,
 	v1alpha1.ReasonGroupNotFound: true, v1alpha1.ReasonSenderNotInGroup: true, v1alpha1.ReasonRecipientDeparted: true,
@@ -104,7 +104,7 @@ func recipientOf(s v1alpha1.RecipientStatus) api.Recipient {
 	return to
 }
 
-// createError returns what the caller can act on as a Refusal.
+// createError returns an error that the caller can fix as a Refusal.
 func createError(namespace string, err error) error {
 	switch {
 	case err == nil:

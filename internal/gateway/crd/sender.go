@@ -40,7 +40,8 @@ type Sender struct {
 	watches watchPool
 }
 
-// New returns a Sender. Its messages are deleted ttl after they have finished; 0 keeps them. c must not be a cache.
+// New returns a Sender. Its messages are deleted ttl after they have finished. If ttl is 0, they are kept. c must not
+// be a cache.
 func New(c client.WithWatch, ttl time.Duration, log logr.Logger) *Sender {
 	return &Sender{client: c, ttl: ttl, watches: newWatchPool(c, log)}
 }
@@ -119,7 +120,7 @@ func (s *Sender) record(
 	if err := s.create(ctx, m); !apierrors.IsAlreadyExists(err) {
 		return 0, createError(m.Namespace, err)
 	}
-	// Into an empty object: decoding keeps what the answer does not mention.
+	// Into an empty object: decoding keeps fields that the answer does not contain.
 	existing := &v1alpha1.TeamTalkMessage{}
 	err = s.client.Get(ctx, client.ObjectKeyFromObject(m), existing)
 	switch {
@@ -140,8 +141,8 @@ func (s *Sender) record(
 	return 0, nil
 }
 
-// await returns the result of a message once it has finished, or what is known of it when waiting is done. If w is nil,
-// it does not wait. finished reports whether the message has finished meanwhile.
+// await returns the result of a message after it has finished, or its state when waiting is done. If w is nil, it does
+// not wait. finished reports whether the message has finished meanwhile.
 func (s *Sender) await(
 	ctx, waiting context.Context, w *waiter, m *v1alpha1.TeamTalkMessage,
 ) (result api.Result, finished bool) {
@@ -157,7 +158,7 @@ func (s *Sender) await(
 	return s.describe(ctx, m), false
 }
 
-// describe returns what the API server shows of a message that has not finished in time.
+// describe returns the state of a message in the API server if it has not finished in time.
 func (s *Sender) describe(ctx context.Context, m *v1alpha1.TeamTalkMessage) api.Result {
 	// The watch does not show why a message has not finished, nor that it was deleted.
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)

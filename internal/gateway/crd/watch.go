@@ -30,7 +30,7 @@ const (
 )
 
 // watchPool notifies requests about their messages. It has one watch for each namespace in use, which starts with the
-// first request. It keeps only those messages in memory that a request waits for.
+// first request. It keeps only messages in memory for which a request waits.
 type watchPool struct {
 	*apiwatch.Namespaces[*namespaceWatch]
 }

@@ -126,8 +126,9 @@ func (s *Sender) sessionOf(
 // the groups that were made there.
 const systemUser = 0
 
-// actingUser returns who db_proxy lets change the group: the user of the request, or systemUser if the server lists
-// the group as adoptable. db_proxy lets the creator, and lets everybody add to a temporary group.
+// actingUser returns the user that db_proxy allows to change the group: the user of the request, or systemUser if the
+// server lists the group as adoptable. db_proxy allows the creator, and allows all users to add members to a temporary
+// group.
 func actingUser(server *v1alpha1.TeamTalkServer, c dbproxy.MemberChange, g *wire.GroupInfo) (uint32, error) {
 	temporary := g.GetGroupType() == wire.GroupType_GROUP_TYPE_TMP
 	switch creator := g.GetGroupCreatorId(); {
@@ -237,7 +238,7 @@ func announce(
 	return r
 }
 
-// groupError says what is known after an error of db_proxy.
+// groupError describes the outcome after an error of db_proxy.
 func groupError(err error) error {
 	switch {
 	case errors.Is(err, dbproxy.ErrRefused):

@@ -43,7 +43,7 @@ type Servers struct {
 	Sessions *connection.Manager
 	// Secrets enqueues a server when the Secret of its key changes.
 	Secrets *apiwatch.Objects
-	// Endpoints are those that servers may name; nil: all.
+	// Endpoints are the endpoints that servers may use. If nil, all are allowed.
 	Endpoints *tenancy.Endpoints
 	// Wake enqueues a server on its first request, and on changes of its Secret.
 	Wake *apiwatch.Trigger

@@ -23,7 +23,7 @@ import (
 // retryLimit is more than fits into the time of a request.
 const retryLimit = 10
 
-// check refuses what the server does not permit or cannot store.
+// check refuses messages that the server does not permit or cannot store.
 func check(server *v1alpha1.TeamTalkServer, r api.Request) error {
 	limit := cipher.MaxText
 	if server.DeliveryTokens() {
@@ -62,7 +62,7 @@ func (s *Sender) newTask(server *v1alpha1.TeamTalkServer, session *connection.Se
 	if r.Key != "" {
 		t.Identity = delivery.Identity{Namespace: r.Namespace, Key: r.Key}
 		t.Since = now.Add(-time.Duration(server.Spec.IdempotencyWindowSeconds) * time.Second)
-		// db_proxy may still execute what an earlier process has sent.
+		// db_proxy may still execute requests of an earlier process.
 		t.EarlierUntil = s.started.Add(delivery.PeerPatience)
 	}
 	for _, id := range r.Recipients {

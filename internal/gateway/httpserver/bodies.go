@@ -21,7 +21,7 @@ const (
 	freeBody = 4 << 10
 )
 
-// errTooManyBodies says that a body is over the limit of all bodies in memory.
+// errTooManyBodies reports that a body exceeds the limit of all bodies in memory.
 var errTooManyBodies = &BusyError{http.StatusServiceUnavailable, "too many large bodies at once: try again later"}
 
 // bodies bounds the memory that bodies take, by the bytes that were received: what a caller announces costs nothing.
@@ -121,7 +121,7 @@ func (s *bodies) crowded(of *callerBodies, add int) *callerBodies {
 	return most
 }
 
-// count adds to what is held. The caller holds bodies.mu.
+// count adds to the held bytes. The caller holds bodies.mu.
 func (b *body) count(n int) {
 	b.held += n
 	b.of.held += n

@@ -48,7 +48,7 @@ var (
 
 func init() { metrics.Registry.MustRegister(requests, durations, inFlight) }
 
-// wrap puts around a route's handler what every request passes through, outermost first.
+// wrap adds the middleware of all requests to a route's handler, outermost first.
 func (s *Server) wrap(route Route) http.Handler {
 	if route.WriteError == nil {
 		route.WriteError = func(w http.ResponseWriter, _ *http.Request, status int, detail string) {

@@ -29,7 +29,7 @@ type requestInfo struct {
 	body *body
 }
 
-// BusyError says that a limit is reached, and that the caller should try again later.
+// BusyError reports that a limit is reached, and that the caller should retry later.
 type BusyError struct {
 	// Status is the HTTP status to answer with.
 	Status int
@@ -74,7 +74,7 @@ func (i *requestInfo) enter(ctx context.Context) error {
 	return nil
 }
 
-// leave gives the places back, if the request has them.
+// leave releases the places, if the request has them.
 func (i *requestInfo) leave() {
 	if !i.inFlight {
 		return

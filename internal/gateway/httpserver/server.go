@@ -89,7 +89,7 @@ func (s *Server) Handle(r Route) {
 	}
 }
 
-// notFound answers requests that no route serves. It tells what could be served, and not what there is.
+// notFound answers requests that no route serves. It lists the routes, but does not reveal which objects exist.
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	detail := "nothing is served at this path; served paths: " +
 		strings.Join(slices.Sorted(slices.Values(s.paths)), ", ")

@@ -107,7 +107,7 @@ func endOfComment(body []byte, begin int) int {
 	return begin
 }
 
-// checkSyntax returns the error of a body that is not JSON, or nil. It makes no values.
+// checkSyntax returns the error of a body that is not JSON, or nil. It decodes no values.
 func checkSyntax(body []byte) *json.SyntaxError {
 	syntax, _ := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &struct{}{}))
 	return syntax

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/text/language"
 )
 
-// languages are those of error_detail. The first one is the default.
+// languages are the languages of error_detail. The first one is the default.
 var languages = language.NewMatcher([]language.Tag{language.English, language.Chinese})
 
-// prefersChinese reports whether the caller's Accept-Language prefers Chinese to English. A header that cannot be
-// parsed asks for English.
+// prefersChinese reports whether the caller's Accept-Language prefers Chinese to English. For a header that cannot be
+// parsed, it is English.
 func prefersChinese(r *http.Request) bool {
 	header := r.Header.Get("Accept-Language")
 	if header == "" {

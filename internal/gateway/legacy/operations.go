@@ -26,7 +26,7 @@ func (h *Handlers) sendTo(to v1alpha1.RecipientType) func(*http.Request, *reques
 	return func(r *http.Request, q *request) response { return h.sendToOne(r, q, to, "from_user_id") }
 }
 
-// sendP2P sends to a user, or to a group if msg_type says so.
+// sendP2P sends to a user or a group, depending on msg_type.
 func (h *Handlers) sendP2P(r *http.Request, q *request) response {
 	return h.sendToOne(r, q, q.recipientType(), q.senderField())
 }

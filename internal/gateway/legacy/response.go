@@ -70,7 +70,7 @@ func codeAndDetail(state api.State, cause v1alpha1.Cause) (Code, string) {
 	return CodeUnknown, cause.Message
 }
 
-// errorResponse answers with a Refusal, or with a fault of the gateway and the advice what to do about it.
+// errorResponse answers with a Refusal, or with an error of the gateway and advice.
 func errorResponse(r *http.Request, err error, advice string) response {
 	if refusal, ok := errors.AsType[*api.Refusal](err); ok {
 		a := response{Code: codeOf(refusal.Reason), Detail: refusal.Message, reason: refusal.Reason}

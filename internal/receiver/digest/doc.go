@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package digest is the flood control of receivers. It limits how many messages a recipient gets in a window, and lists
-// what is over the limit in one message for each window, the digest.
+// Package digest is the flood control of receivers. It limits the messages that a recipient gets in a window, and lists
+// the notifications over the limit in one message for each window, the digest.
 //
 // A Store decides on notifications: Decide. Its State is in one ConfigMap for each receiver, which the replicas of the
 // gateway write with optimistic concurrency. So a notification is decided once, and all replicas count together.

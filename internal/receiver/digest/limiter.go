@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// manyNamed are so many recipients of one alert that a digest for each of them would be too many writes. maxShared is
-	// how many digests for such a set of recipients a window has at most.
+	// manyNamed is the number of recipients of one alert from which on they share a digest, because a digest for each
+	// would need too many writes. maxShared limits such shared digests in a window.
 	manyNamed, maxShared = 32, 4
 )
 
-// Notification is what a decision is needed on.
+// Notification is a notification on which to decide.
 type Notification struct {
 	// Hash identifies it. Repeats have the same hash.
 	Hash string
@@ -30,7 +30,7 @@ type Notification struct {
 	Line func(ctx context.Context) string
 }
 
-// Decision is what becomes of a notification.
+// Decision is the decision on a notification.
 type Decision struct {
 	// Fresh: it was decided now. Otherwise it repeats one that was decided before, of which some may remain to be done.
 	Fresh bool
@@ -47,8 +47,8 @@ type limiter struct {
 	*State
 	receiver *v1alpha1.TeamTalkReceiver
 	now      time.Time
-	// named are the recipients that alerts may name. They have digests of their own. All others are addressed together, or
-	// not at all, and share one.
+	// named are the recipients that alerts may name. They have separate digests. All others are always addressed together,
+	// and share one.
 	named map[recipient]bool
 	// lines is the length of all lines, in bytes.
 	lines int
@@ -181,7 +181,7 @@ func (l *limiter) mayShare(to recipients) bool {
 	return others < maxShared
 }
 
-// carry moves what was not published of a digest to the one of the current window.
+// carry moves the unpublished notifications of a digest to that of the current window.
 func (l *limiter) carry(rest *Digest) {
 	d := l.digest(l.Window, rest.To)
 	d.Count += rest.Count

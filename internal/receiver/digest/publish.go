@@ -34,7 +34,7 @@ const (
 	TextKey = "text"
 	// publishedKey is where publication is, as JSON.
 	publishedKey = "published"
-	// parallel is how many digests are published at once.
+	// parallel is the number of digests that are published concurrently.
 	parallel = 8
 )
 
@@ -174,8 +174,8 @@ func (s *Store) settle(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state 
 	return slices.Contains(errs, nil)
 }
 
-// unpublished returns what was not published of a digest that cannot change any more. It creates the message for what
-// was published, if there is none.
+// unpublished returns the unpublished notifications of a digest that cannot change any more. It creates the message for
+// the published ones, if there is none.
 func (s *Store) unpublished(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string, d *Digest, now time.Time,
 ) (rest Digest, err error) {

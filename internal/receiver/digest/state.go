@@ -32,14 +32,14 @@ const (
 // ErrFull is the error of a request that the state cannot hold.
 var ErrFull = errors.New("too many alerts at once for flood control: send fewer at once (Alertmanager's max_alerts)")
 
-// State is what flood control knows of a receiver.
+// State is the state of flood control for a receiver.
 type State struct {
 	// Epoch identifies the state: digests of one that was deleted are not continued.
 	Epoch string `json:"epoch"`
 	// Window is the current window. Sent is the number of messages in it, by recipient.
 	Window Window              `json:"window"`
 	Sent   map[recipient]int32 `json:"sent,omitempty"`
-	// Digests are those that can still change, and those that may not be published completely.
+	// Digests holds the digests that can still change, and those that may not be published completely.
 	Digests []*Digest `json:"digests,omitempty"`
 	// Entries are the decisions of the last dedup window, by the hash of the notification.
 	Entries map[string]Entry `json:"entries,omitempty"`
@@ -56,10 +56,10 @@ type Entry struct {
 	Suppressed recipients `json:"suppressed,omitempty"`
 }
 
-// suppressed reports whether the notification is suppressed for somebody.
+// suppressed reports whether the notification is suppressed for any recipient.
 func (e Entry) suppressed() bool { return e.All || len(e.Suppressed) > 0 }
 
-// recipients returns those of the list who get a message.
+// recipients returns the recipients of the list that get a message.
 func (e Entry) recipients(list []v1alpha1.Recipient) []v1alpha1.Recipient {
 	switch {
 	case e.All:

@@ -25,7 +25,7 @@ import (
 const (
 	// stateKey is where the state is in its ConfigMap, as JSON.
 	stateKey = "state"
-	// batchTimeout limits how long a batch takes.
+	// batchTimeout limits the time of a batch.
 	batchTimeout = 5 * time.Second
 )
 
@@ -35,14 +35,15 @@ type Create func(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipient, sendAfter time.Time,
 ) (*v1alpha1.TeamTalkMessage, error)
 
-// Options are what a Store needs.
+// Options are the dependencies of a Store.
 type Options struct {
 	// Client reads live.
 	Client client.Client
 	Create Create
-	// LineTime limits how long a batch waits for lines: the state is written whatever a template takes.
+	// LineTime limits the time that a batch waits for lines, so that a slow template does not block the write of the
+	// state.
 	LineTime time.Duration
-	// Report gets what is wrong with a digest, for the user, when no request fails because of it.
+	// Report receives an error of a digest, for the user, if no request fails because of it.
 	Report func(r *v1alpha1.TeamTalkReceiver, problem error)
 	Now    func() time.Time
 }
@@ -71,7 +72,7 @@ func NewStore(o Options) *Store {
 	}
 }
 
-// batch is a write of the state for all requests that have come since the previous one began.
+// batch is a write of the state for all requests that arrived since the previous one began.
 type batch struct {
 	previous *batch
 	// Guarded by Store.mu.
@@ -161,7 +162,7 @@ func (s *Store) decide(ctx, rendering context.Context, requests []*request) {
 	}
 }
 
-// write decides on requests, and writes the state, again as long as another process is faster.
+// write decides on requests and writes the state. It retries while another process has written the state first.
 func (s *Store) write(ctx, rendering context.Context, requests []*request) (*State, error) {
 	r := requests[0].receiver
 	for {

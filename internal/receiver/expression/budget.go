@@ -19,9 +19,9 @@ const (
 	// maxWork is the work of one evaluation, and bodyWork that of all for one body. A unit takes some 100 ns.
 	maxWork  = 200_000
 	bodyWork = 2_000_000
-	// evaluationWork is that of an evaluation itself.
+	// evaluationWork is the work of an evaluation itself.
 	evaluationWork = 20
-	// checkInterval is after how many steps ctx is looked at.
+	// checkInterval is the number of steps between checks of ctx.
 	checkInterval = 256
 
 	// Per unit: bytes of a text, elements of a list.
@@ -36,7 +36,7 @@ const (
 // CEL's own accounting is not used: it counts a call after it is done, and a comparison of two lists by their lengths
 // alone, whatever is in them.
 
-// budget is what one evaluation may still use.
+// budget is the rest of the work that one evaluation may use.
 type budget struct {
 	ctx   context.Context
 	work  int
@@ -72,7 +72,7 @@ func product(x, y, perUnit int) int {
 	return x * y / perUnit
 }
 
-// read counts the reading of a value, but not of what is in it.
+// read counts the reading of a value, but not of its elements.
 func (b *budget) read(v ref.Val) {
 	switch v := v.(type) {
 	case types.String:
@@ -133,7 +133,7 @@ func budgetOf(frame *interpreter.ExecutionFrame) *budget {
 	return b.(*budget)
 }
 
-// metered makes a node of a program count its work.
+// metered wraps a node of a program to count its work.
 func metered(node interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	switch n := node.(type) {
 	case *step, *attributeStep, *constantStep, *callStep:

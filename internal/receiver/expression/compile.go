@@ -24,13 +24,13 @@ import (
 const (
 	// maxSource is the longest expression, in characters. It is that of the CRD.
 	maxSource = 4096
-	// maxLoops is how many macros such as exists may be in each other or on each other's results.
+	// maxLoops limits nested or chained macros such as exists.
 	maxLoops = 4
-	// maxSelects is how many names or elements one may ask for in a row.
+	// maxSelects limits the names or elements in a row.
 	maxSelects = 32
 	// maxMessage is the longest message of CEL, in characters: some list types.
 	maxMessage = 200
-	// maxKept is how many receivers' expressions are kept compiled. Those of one take up to some 100 KiB.
+	// maxKept limits the receivers whose compiled expressions are cached. Those of one take up to some 100 KiB.
 	maxKept = 256
 )
 
@@ -75,7 +75,7 @@ type Set struct {
 type expression struct {
 	name   string
 	source *ast.SourceInfo
-	// names are those that it asks for.
+	// names are the names that it uses.
 	names   map[string]bool
 	program cel.Program
 	// invalid is why it cannot be evaluated.
@@ -98,7 +98,7 @@ func Of(r *v1alpha1.TeamTalkReceiver) *Set {
 	if s, ok := kept.Get(from); ok {
 		return s.(*Set)
 	}
-	s, _ := Compile(&r.Spec) // its error is that of each evaluation
+	s, _ := Compile(&r.Spec) // each evaluation returns its error
 	kept.Add(from, s)
 	return s
 }
@@ -177,7 +177,7 @@ func isResult(name string, t, result *cel.Type) bool {
 		t.Parameters()[0].Kind() == types.DynKind
 }
 
-// check returns what is wrong with an expression beside its types.
+// check returns errors of an expression other than those of its types.
 func (x *expression) check(a *ast.AST, hasAlerts bool) (err error) {
 	report := func(e ast.Expr, format string, args ...any) {
 		if err == nil {

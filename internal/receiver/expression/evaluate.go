@@ -53,7 +53,7 @@ type Evaluation struct {
 	faults       []Fault
 }
 
-// Evaluate begins what is evaluated for one body. Notification is what the variable of that name is.
+// Evaluate begins the evaluations for one body. Notification is the value of the variable of that name.
 func (s *Set) Evaluate(ctx context.Context, notification any) *Evaluation {
 	return &Evaluation{
 		ctx: ctx, set: s, notification: notification, work: bodyWork, patterns: map[string]*pattern{},
@@ -63,8 +63,8 @@ func (s *Set) Evaluate(ctx context.Context, notification any) *Evaluation {
 // Faults returns why expressions were not used, one for each of them.
 func (e *Evaluation) Faults() []Fault { return e.faults }
 
-// Keep reports whether an alert, or a body, is to be sent. It is if the filter fails: nobody would know of an alert
-// that is not sent by mistake.
+// Keep reports whether an alert, or a body, must be sent. It is true if the filter fails: otherwise an alert could be
+// lost unnoticed.
 func (e *Evaluation) Keep(payload any) bool {
 	if e.set.filter == nil {
 		return true
@@ -81,8 +81,8 @@ func (e *Evaluation) Keep(payload any) bool {
 	return bool(keep)
 }
 
-// Key returns what identifies an alert, or a body. Not ok: nothing does, because there is no such expression, it fails,
-// or its value is empty.
+// Key returns the key of an alert, or a body. ok is false if there is no such expression, it fails, or its value is
+// empty.
 func (e *Evaluation) Key(payload any) (key string, ok bool) {
 	if e.set.dedupKey == nil {
 		return "", false

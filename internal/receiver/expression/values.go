@@ -167,7 +167,7 @@ func (l *labels) Value() any { return l.all.Value() }
 
 var recipientType = types.NewOpaqueType("recipient")
 
-// recipient is what user and group return.
+// recipient is the result of user and group.
 type recipient struct{ v1alpha1.Recipient }
 
 // newRecipient returns a recipient of an id or a name.

@@ -22,7 +22,7 @@ const maxCharset = 40
 
 // ToUTF8 returns a body in UTF-8, without a byte order mark. Its encoding is what its mark or its content type says.
 func ToUTF8(body []byte, contentType string) ([]byte, error) {
-	_, parameters, _ := mime.ParseMediaType(contentType) // one that is malformed says nothing
+	_, parameters, _ := mime.ParseMediaType(contentType) // a malformed one is ignored
 	charset := parameters["charset"]
 	for _, b := range byteOrderMarks {
 		if rest, ok := bytes.CutPrefix(body, []byte(b.mark)); ok {
@@ -44,7 +44,7 @@ func ToUTF8(body []byte, contentType string) ([]byte, error) {
 		return nil, errors.New("the body is not UTF-8: send UTF-8, or name its encoding, for example " +
 			"Content-Type: application/json; charset=gbk")
 	case name == "windows-1252" && utf8.Valid(body):
-		return body, nil // libraries name it by default, whatever the text is in
+		return body, nil // libraries set it by default, regardless of the text's encoding
 	case name == "replacement":
 		return nil, fmt.Errorf("the body is in charset %.*q, which is not supported: send UTF-8", maxCharset, charset)
 	default:

@@ -22,7 +22,7 @@ const (
 	maxMarkup = 8 << 10
 	// enoughMarkup is how much is parsed if its text is as long as TeamTalk holds, in bytes.
 	enoughMarkup = 4 << 10
-	// maxMentions limits those who are listed after a text.
+	// maxMentions limits the mentions that are listed after a text.
 	maxMentions = 50
 	// nameRunes are those of ids.
 	nameRunes = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
@@ -48,8 +48,8 @@ func (c chat) decode(body []byte, contentType string) (*Notification, error) {
 	return c.notification(v, string(body))
 }
 
-// notification returns what templates get of a message, and what identifies it: the JSON as it was posted, or what is
-// in the texts of it.
+// notification returns the data of a message for templates, and its identity: the JSON as it was posted, or the values
+// in its texts.
 func (c chat) notification(v any, posted string) (*Notification, error) {
 	message, isObject := v.(fields)
 	if !isObject {
@@ -113,7 +113,7 @@ func withoutTimes(message fields, posted string, unfolded bool) (string, error) 
 type unfolder struct {
 	// texts were decoded. They have values, at most smallBody.
 	texts, values int
-	// err says which text cannot be decoded.
+	// err tells which text cannot be decoded.
 	err error
 }
 
@@ -140,7 +140,7 @@ func (u *unfolder) decode(name, text string) (v any) {
 	return v
 }
 
-// The values of a message are used as far as they are what they should be: services add fields, and callers err.
+// Only values of the expected types are used: services add fields, and callers make mistakes.
 
 func objectOf(v any) fields {
 	o, _ := v.(fields)
@@ -193,7 +193,7 @@ func link(text, url string) string {
 	return text + " (" + url + ")"
 }
 
-// labelled returns a name with its value. A value of several lines gets lines of its own.
+// labelled returns a name with its value. A value of several lines begins on a new line.
 func labelled(name, value string) string {
 	name, value = strings.TrimRight(strings.TrimSpace(name), ":："), strings.TrimSpace(value)
 	switch {

@@ -17,17 +17,17 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
-// alert is one of a notification, with what the receiver decides about it.
+// alert is an alert of a notification, with the receiver's decisions about it.
 type alert struct {
 	template.Alert
-	// to are the recipients that it names; none: spec.to.
+	// to are the recipients that it names. If empty, they are those of spec.to.
 	to []v1alpha1.Recipient
-	// key is what identifies it instead of its fingerprint and start, if it is keyed.
+	// key identifies it instead of its fingerprint and start, if it has one.
 	key   string
 	keyed bool
 }
 
-// decide returns the alerts of a notification that are to be sent.
+// decide returns the alerts of a notification that must be sent.
 func decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notification) ([]alert, Result) {
 	var result Result
 	alerts := make([]alert, 0, len(n.Alerts))
@@ -70,7 +70,7 @@ func decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notif
 	return alerts, result
 }
 
-// whole returns what becomes of a body without alerts.
+// whole returns the message for a body without alerts.
 func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (result Result) {
 	m := Message{Hash: Hash("body", r.Namespace, r.Name, n.Identity), To: r.Spec.To.All(), Body: n.Body}
 	if set := expression.Of(r); !set.IsEmpty() {
@@ -110,7 +110,7 @@ func whole(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *Notification) (
 	return result
 }
 
-// isResolved reports whether a body without alerts says that what it is about is resolved.
+// isResolved reports whether a body without alerts says that its problem is resolved.
 func isResolved(payload any) bool {
 	body, _ := payload.(map[string]any)
 	status, _ := body["status"].(string)
@@ -148,7 +148,7 @@ func allowed(r *v1alpha1.TeamTalkReceiver) allowList {
 	return allowList(sets.New(r.Spec.Allow.All()...))
 }
 
-// among returns those recipients that are allowed, each once. Not ok: there are others.
+// among returns the allowed recipients, each once. ok is false if there are others.
 func (l allowList) among(named []v1alpha1.Recipient) (list []v1alpha1.Recipient, ok bool) {
 	ok = true
 	for _, to := range named {

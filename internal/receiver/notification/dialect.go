@@ -12,7 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
-// Errors that services tell their callers apart from a body that cannot be read. Decode wraps them.
+// Errors for which services have other answers than for a body that cannot be read. Decode wraps them.
 var (
 	// ErrNoText: the body has nothing that can be read.
 	ErrNoText = errors.New("there is no text")
@@ -27,7 +27,7 @@ type Dialect struct {
 	Decode func(body []byte, contentType string) (*Notification, error)
 }
 
-// dialects are those of the types of receivers.
+// dialects holds the dialects of the types of receivers.
 var dialects = map[v1alpha1.ReceiverType]Dialect{
 	v1alpha1.ReceiverAlertmanager: {Decode: decodeAlertmanager},
 	v1alpha1.ReceiverGrafana:      {Decode: decodeGrafana},
@@ -47,7 +47,7 @@ type Notification struct {
 	Identity string
 }
 
-// payload is what expressions get: the JSON that was posted.
+// payload is the data for expressions: the JSON that was posted.
 func (n *Notification) payload() any {
 	if post, isPost := n.Body.(*template.Post); isPost {
 		return post.Payload
@@ -55,7 +55,7 @@ func (n *Notification) payload() any {
 	return n.Body
 }
 
-// Result is what becomes of a body.
+// Result is the result of decoding a body.
 type Result struct {
 	Messages []Message
 	// Refused is the number of alerts, or bodies, that name recipients that spec.allow does not list.

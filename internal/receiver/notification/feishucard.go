@@ -113,7 +113,7 @@ func (w *writer) feishuElement(e fields) {
 	}
 }
 
-// feishuContainer adds what an element holds.
+// feishuContainer adds the content of an element.
 func (w *writer) feishuContainer(e fields) {
 	w.line(w.feishuString(objectOf(objectOf(e["header"])["title"])))
 	w.line(w.feishuString(objectOf(e["text"])))
@@ -128,7 +128,7 @@ func (w *writer) feishuContainer(e fields) {
 	}
 }
 
-// feishuButton adds a button: where it leads to, or what it is called.
+// feishuButton adds a button: its link, or its label.
 func (w *writer) feishuButton(b fields) {
 	name := w.feishuString(objectOf(b["text"]))
 	if name == "" {
@@ -196,7 +196,7 @@ func (w *writer) feishuCell(kind string, v any) string {
 	return text
 }
 
-// feishuChart adds what a chart shows: its title, and a line for each value. Its format is that of
+// feishuChart adds the content of a chart: its title, and a line for each value. Its format is that of
 // https://www.visactor.io/vchart.
 func (w *writer) feishuChart(chart fields) {
 	w.line(field(objectOf(chart["title"]), "text"))

@@ -17,8 +17,8 @@ const (
 	smallBody = 4096
 )
 
-// IsLarge reports whether a body may take much memory when it is decoded. It counts what is in texts too, because the
-// encoding decides where texts end. See ToUTF8.
+// IsLarge reports whether a body may take much memory when it is decoded. It also counts characters in texts, because
+// the encoding decides where texts end. See ToUTF8.
 func IsLarge(body []byte) bool {
 	values := 1
 	for _, c := range body {

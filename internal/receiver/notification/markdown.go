@@ -43,7 +43,7 @@ var markdownParser = parser.NewParser(
 )
 
 // paragraphs begins a paragraph with a line that is less indented than the item of a list before it. In markdown it
-// goes on with the item, which no service shows so: Grafana's default text for WeCom has Annotations: below a list.
+// continues with the item, which no service shows so: Grafana's default text for WeCom has Annotations: below a list.
 type paragraphs struct{ parser.BlockParser }
 
 // Open implements parser.BlockParser.
@@ -60,7 +60,7 @@ func (p paragraphs) Open(parent ast.Node, reader gtext.Reader, pc parser.Context
 // CanInterruptParagraph implements parser.BlockParser.
 func (paragraphs) CanInterruptParagraph() bool { return true }
 
-// doubleTilde takes two tildes for the mark of struck text. One is that of a range, such as 10~20.
+// doubleTilde requires two tildes for struck text. One is the mark of a range, such as 10~20.
 type doubleTilde struct{ parser.InlineParser }
 
 // Parse implements parser.InlineParser.

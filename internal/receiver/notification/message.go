@@ -16,23 +16,23 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
-// Message is what becomes one TeamTalkMessage: alerts for the same recipients, or a body.
+// Message is the source of one TeamTalkMessage: alerts for the same recipients, or a body.
 type Message struct {
 	// Hash identifies the notification: repeats have the same hash.
 	Hash string
 	To   []v1alpha1.Recipient
-	// Keys are what spec.dedupKey makes of it: of each alert, or of the body. Empty: it is identified without.
+	// Keys are the results of spec.dedupKey for each alert, or for the body. If empty, it is identified without keys.
 	Keys []string
 	// Alerts is set if the dialect has alerts, otherwise Body.
 	Alerts *template.Notification
 	Body   any
-	// AlertGroup and AlertKey are hashes by which a later notification tells that its alerts are resolved; "": none can.
+	// AlertGroup and AlertKey are hashes by which a later notification resolves its alerts. They are "" if none can.
 	AlertGroup, AlertKey string
 	// Resolved: all of its alerts are resolved.
 	Resolved bool
 }
 
-// Data is what templates get.
+// Data is the data for templates.
 func (m Message) Data() any {
 	if m.Alerts != nil {
 		return m.Alerts
@@ -40,7 +40,7 @@ func (m Message) Data() any {
 	return m.Body
 }
 
-// split splits alerts by the recipients that they name, and by groupBy. Those that the receiver filters are left out.
+// split splits alerts by the recipients that they name, and by groupBy. Filtered alerts are left out.
 func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notification) Result {
 	type group struct {
 		named  string // empty: spec.to
@@ -94,7 +94,7 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 	return result
 }
 
-// hashGroup returns a hash of a group of alerts; "": there is no group.
+// hashGroup returns a hash of a group of alerts, or "" if there is no group.
 func hashGroup(r *v1alpha1.TeamTalkReceiver, key string) string {
 	if key == "" {
 		return ""
@@ -102,7 +102,7 @@ func hashGroup(r *v1alpha1.TeamTalkReceiver, key string) string {
 	return Hash("alert group", r.Namespace, r.Name, key)
 }
 
-// hashKeys returns a hash of what dedupKey makes of alerts; "": there are no keys.
+// hashKeys returns a hash of the results of dedupKey for alerts, or "" if there are none.
 func hashKeys(r *v1alpha1.TeamTalkReceiver, keys []string) string {
 	if len(keys) == 0 {
 		return ""
@@ -117,7 +117,7 @@ func (r *Result) resolve(hash string) {
 	}
 }
 
-// summarize sets what a notification says about all of its alerts.
+// summarize sets the fields of a notification about all of its alerts.
 func summarize(n *template.Notification) {
 	n.Status = template.StatusResolved
 	if len(n.Alerts.Firing()) > 0 {
@@ -127,7 +127,7 @@ func summarize(n *template.Notification) {
 	n.CommonAnnotations = common(n.Alerts, func(a template.Alert) template.KV { return a.Annotations })
 }
 
-// common returns what all alerts have.
+// common returns the pairs that all alerts have.
 func common(alerts template.Alerts, of func(template.Alert) template.KV) template.KV {
 	all := template.KV{}
 	maps.Copy(all, of(alerts[0]))
@@ -140,8 +140,8 @@ func common(alerts template.Alerts, of func(template.Alert) template.KV) templat
 	return all
 }
 
-// limitRecipients splits messages with more recipients than a message may have beside those in escalateTo. Their hashes
-// follow from the first one.
+// limitRecipients splits messages with more recipients than a message may have in addition to those in escalateTo.
+// Their hashes follow from the first one.
 func limitRecipients(r *v1alpha1.TeamTalkReceiver, messages []Message) []Message {
 	most := v1alpha1.MaxRecipients
 	if p := r.Spec.ReadPolicy; p != nil && p.EscalateTo != nil {

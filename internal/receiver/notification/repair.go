@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/template"
 )
 
-// kind is what a field of a notification must be.
+// kind is the required type of a field of a notification.
 type kind int
 
 const (
@@ -95,7 +95,7 @@ func repairFields(prefix string, fields map[string]any, kinds map[string]kind) e
 	return nil
 }
 
-// repaired returns a value as its kind wants it; nil if it is missing.
+// repaired returns a value converted to its kind, or nil if it is missing.
 func repaired(value any, want kind) (any, bool) {
 	if value == nil {
 		return nil, true

@@ -18,7 +18,7 @@ func decodeSlack(body []byte, contentType string) (*Notification, error) {
 		return slack.decode(body, contentType)
 	}
 	if trimmed := strings.TrimSpace(string(body)); strings.HasPrefix(trimmed, "{") {
-		return slack.decode(body, contentType) // curl -d names this type whatever it sends
+		return slack.decode(body, contentType) // curl -d always sends this type
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
@@ -89,7 +89,7 @@ func slackAttachment(w *writer, a fields) {
 	}
 }
 
-// slackButton adds a button: where it leads to, or what it is called.
+// slackButton adds a button: its link, or its label.
 func slackButton(w *writer, b fields) {
 	name := w.mrkdwn(field(b, "text", "name", "placeholder"))
 	if address := field(b, "url"); address != "" {
@@ -135,7 +135,7 @@ func slackBlocks(w *writer, blocks any) {
 	}
 }
 
-// slackAccessory adds what stands beside the text of a section.
+// slackAccessory adds the accessory of a section.
 func slackAccessory(w *writer, a fields) {
 	if field(a, "type") == "image" {
 		w.line(link(field(a, "alt_text"), field(a, "image_url")))

@@ -25,7 +25,7 @@ const (
 // builtIn renders the texts of receivers that have no template, and of those whose template fails.
 type builtIn struct {
 	words
-	// toLabel is the label that names recipients. It does not say what an alert is about.
+	// toLabel is the label that names recipients. It does not describe the alert.
 	toLabel string
 }
 
@@ -51,8 +51,8 @@ func (t builtIn) Execute(ctx context.Context, data any, l *Limits) (out string, 
 	return text, nil
 }
 
-// alerts renders a notification, at least so many bytes of it. What is wrong comes first, because a phone shows a line
-// or two. What alerts share is said once.
+// alerts renders a notification, at least the given number of bytes. The problem comes first, because a phone shows a
+// line or two. Common labels are shown once.
 func (t builtIn) alerts(n *Notification, limit int) string {
 	var b strings.Builder
 	common := n.CommonLabels
@@ -166,7 +166,7 @@ func (n *Notification) isGrafanas() bool {
 	return n.OrgID != 0 || slices.ContainsFunc(n.Alerts, func(a Alert) bool { return a.SilenceURL != "" })
 }
 
-// value returns the value that an alert is about, if it is known.
+// value returns the value of an alert, if it is known.
 func (a Alert) value() string {
 	if value := firstText(a.Annotations["value"], a.Annotations["current_value"]); value != "" {
 		return value
@@ -180,8 +180,8 @@ func (a Alert) value() string {
 	return firstText(strings.Join(values, ", "), a.ValueString)
 }
 
-// objects are labels that say what an alert is about, in their order. technical ones say where it comes from: they are
-// shown if there are no others.
+// objects are labels that name the object of an alert, in order. technical labels name its source: they are shown if
+// there are no others.
 var (
 	objects   = []string{"cluster", "namespace", "node", "pod", "container", "instance"}
 	technical = []string{
@@ -190,7 +190,7 @@ var (
 	}
 )
 
-// about returns the labels of an alert that are not common: what it is about.
+// about returns the labels of an alert that are not common.
 func (t builtIn) about(labels, common KV) string {
 	var list, rest []string
 	add := func(to *[]string, name string) {
@@ -218,7 +218,7 @@ func (t builtIn) about(labels, common KV) string {
 	return strings.Join(list, ", ")
 }
 
-// firstText returns the first text that says something, without blanks around it; empty: none does.
+// firstText returns the first non-empty text, without blanks around it, or "".
 func firstText(texts ...string) string {
 	for _, text := range texts {
 		if HasText(text) {
@@ -228,7 +228,7 @@ func firstText(texts ...string) string {
 	return ""
 }
 
-// HasText reports whether a text has something that can be seen.
+// HasText reports whether a text has visible characters.
 func HasText(text string) bool {
 	return strings.ContainsFunc(text, func(c rune) bool { return unicode.IsGraphic(c) && !unicode.IsSpace(c) })
 }

@@ -18,13 +18,13 @@ const (
 	maxWork  = 8 << 20
 	// maxValue is the largest size of a call's arguments, and of its result, in bytes.
 	maxValue = 2 << 20
-	// maxDepth is how many blocks and parentheses may be in each other: each takes a few hundred bytes of stack.
+	// maxDepth limits nested blocks and parentheses: each takes a few hundred bytes of stack.
 	maxDepth = 4000
 	// maxNested is how many lists and maps may be in each other. Bodies have fewer, see maxDepth in the decoder.
 	maxNested = 250
 
 	sourceWork = 4   // of a byte of a block's source
-	callWork   = 128 // of a call or a block, beside what it reads and writes
+	callWork   = 128 // of a call or a block, in addition to the bytes that it reads and writes
 	valueWork  = 16  // of a value in a list or map
 )
 
@@ -35,7 +35,7 @@ var (
 	errSize   = fmt.Errorf("the arguments or the result of a function exceed %d MiB", maxValue>>20)
 )
 
-// Limits are what an execution may use.
+// Limits are the limits of an execution.
 type Limits struct {
 	// Work is what all executions for one text may still do. Each takes what it does from it, and does maxWork at most.
 	Work int
@@ -45,7 +45,7 @@ type Limits struct {
 	Zone *time.Location
 }
 
-// budget is what one execution may still use. It receives the output.
+// budget is the rest of the limits of one execution. It receives the output.
 type budget struct {
 	ctx context.Context
 	// work is left, depth is used.
@@ -58,7 +58,7 @@ type budget struct {
 	routeLabels           KV
 	// zone is the time zone of times that have none, and in which times are shown.
 	zone *time.Location
-	// stopped is why nobody waits for the text any more.
+	// stopped is why the text is not needed any more.
 	stopped error
 }
 

@@ -15,8 +15,8 @@ const (
 	StatusResolved = "resolved"
 )
 
-// Notification is what Alertmanager posts, version 4, and what templates see. Its types have the names and methods of
-// Alertmanager's package template.
+// Notification is the data of Alertmanager's webhook, version 4, and the data of templates. Its types have the names
+// and methods of Alertmanager's package template.
 type Notification struct {
 	Version           string `json:"version"`
 	GroupKey          string `json:"groupKey"`
@@ -40,9 +40,9 @@ type Notification struct {
 	OrgID   int64  `json:"orgId,omitempty"`
 }
 
-// Post is a message for a chat service, and what templates see of it.
+// Post is a message for a chat service, and its data for templates.
 type Post struct {
-	// Text is what the service would show, without its markup.
+	// Text is the text that the service would show, without markup.
 	Text string
 	// Payload is the JSON that was posted, as Values returns it.
 	Payload any
@@ -87,7 +87,7 @@ func (a Alert) String() string {
 // Alerts is a list of alerts.
 type Alerts []Alert
 
-// Firing returns those that are firing.
+// Firing returns the firing alerts.
 func (as Alerts) Firing() Alerts {
 	if n, sorted := as.firstResolved(); sorted {
 		return as[:n:n]
@@ -95,7 +95,7 @@ func (as Alerts) Firing() Alerts {
 	return as.with(func(a Alert) bool { return a.Status != StatusResolved })
 }
 
-// Resolved returns those that are resolved.
+// Resolved returns the resolved alerts.
 func (as Alerts) Resolved() Alerts {
 	if n, sorted := as.firstResolved(); sorted {
 		return as[n:]
@@ -225,7 +225,7 @@ func (kv KV) Values() Strings { return kv.SortedPairs().Values() }
 // String implements fmt.Stringer.
 func (kv KV) String() string { return kv.SortedPairs().String() }
 
-// maxRemoved is how many names Remove takes.
+// maxRemoved limits the names of Remove.
 const maxRemoved = 64
 
 // Remove returns the set without these names.

@@ -78,7 +78,7 @@ func (f fields) add(object map[string]any) {
 
 var separators = strings.NewReplacer("_", "", "-", "", ".", "")
 
-// text returns the first field that says something.
+// text returns the first non-empty field.
 func (f fields) text(names ...string) string {
 	for _, name := range names {
 		if text := textIn(f[name]); text != "" {
@@ -105,7 +105,7 @@ func (f fields) compose(title, message string) string {
 	}
 	lines := []string{title}
 	if message != "" && strings.HasPrefix(message, title) {
-		lines = nil // the message says it
+		lines = nil // the message contains it
 	}
 	for _, text := range []string{message, f.text("summary"), f.text("description")} {
 		if text != "" && !slices.Contains(lines, text) {

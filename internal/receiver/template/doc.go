@@ -17,7 +17,7 @@
 //   - Size. The arguments of one call, and its result, have at most maxValue bytes. Functions that can make much of
 //     little (replace, join, printf, ...) check what they would make first.
 //   - Output. It is cut off at Limits.Output.
-//   - Depth. Blocks and parentheses in each other, in all templates that are under way.
+//   - Depth. The nesting of blocks and parentheses, over all templates in execution.
 //
 // Memory needs no limit of its own: whatever a template keeps was counted as the result of a call.
 // The limits are counted, not timed, so that a text depends on nothing but its template and data.

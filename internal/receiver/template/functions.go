@@ -175,7 +175,7 @@ func (f *function) listed(args []reflect.Value) []reflect.Value {
 	return args
 }
 
-// count counts values that the function gets or has made.
+// count counts the values that the function gets or creates.
 func (f *function) count(b *budget, values []reflect.Value) error {
 	total := 0
 	for _, v := range values {

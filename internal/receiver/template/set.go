@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// maxOutput is how much of a text is made, in bytes, to be cut to fit.
+	// maxOutput is the largest output in bytes before it is shortened.
 	maxOutput = 64 << 10
 	// checkWork is the work of an execution in Check. The operator calls it for each receiver of every tenant.
 	checkWork = maxWork / 16
@@ -29,7 +29,7 @@ type Set struct {
 	zone             *time.Location
 	// limit is the longest text that TeamTalk holds, in bytes.
 	limit int
-	// fault is what is wrong with the configured templates or the time zone.
+	// fault is an error of the configured templates or the time zone.
 	fault error
 }
 
@@ -118,7 +118,7 @@ func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
 		}
 	}
 	if ctx.Err() != nil {
-		return s.plain(data), nil //nolint:nilerr // nobody waits for the text
+		return s.plain(data), nil //nolint:nilerr // the text is not needed
 	}
 	return s.plain(data), errors.Join(fault, err)
 }
@@ -136,7 +136,7 @@ func Plain(data any) string {
 	return "received a body that cannot be shown"
 }
 
-// fit renders data so that TeamTalk holds the text: with as many alerts as there is room for.
+// fit renders data so that TeamTalk can store the text: with as many alerts as fit.
 func (s *Set) fit(ctx context.Context, t renderer, data any) (string, error) {
 	limits := &Limits{Work: TextWork, Output: maxOutput, Zone: s.zone}
 	n, ok := data.(*Notification)
@@ -151,13 +151,13 @@ func (s *Set) fit(ctx context.Context, t renderer, data any) (string, error) {
 	own := *n
 	own.Alerts = all
 	rest := func(count int) string { return s.builtIn.rest(len(all)-count, own.TruncatedAlerts) }
-	// list makes the template list so many alerts. It counts all of them.
+	// list sets the number of alerts that the template lists. It counts all of them.
 	list := func(count int) {
 		for i := range all {
 			all[i].omitted = i >= count
 		}
 	}
-	// try renders so many alerts. They do not fit either if so many take too much.
+	// try renders the given number of alerts. They also do not fit if they exceed the limits.
 	try := func(count int) (text string, fits bool, err error) {
 		list(count)
 		limits.Output = 2 * cipher.MaxTextWithToken
@@ -210,7 +210,7 @@ func (s *Set) whole(ctx context.Context, t renderer, data any, l *Limits, end st
 	return cut(text, s.limit-len(end)) + end, err
 }
 
-// clean makes an output what TeamTalk holds. No text at all is an error: the alert would be lost.
+// clean converts an output to a text that TeamTalk can store. An empty text is an error: the alert would be lost.
 func clean(text string, err error) (string, error) {
 	if err != nil {
 		return "", err
@@ -222,7 +222,7 @@ func clean(text string, err error) (string, error) {
 	return text, nil
 }
 
-// cut shortens a text to so many bytes, between two characters.
+// cut shortens a text to at most the given bytes, between two characters.
 func cut(text string, limit int) string {
 	const ellipsis = "…"
 	if len(text) <= limit {

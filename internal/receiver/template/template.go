@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// Template is a template that reads nothing but its data, within limits.
+// Template is a template that reads only its data, within limits.
 type Template struct {
 	parsed *template.Template
 }
 
-// Parse parses a template. The name is what errors call it.
+// Parse parses a template. Errors contain the name.
 func Parse(name, text string) (*Template, error) {
 	t, err := template.New(name).Funcs((&budget{}).functions()).Parse(text)
 	if err != nil {

@@ -127,7 +127,7 @@ func toJSON(v any) (string, error) {
 	return strings.TrimSuffix(out.String(), "\n"), nil
 }
 
-// Abbreviate cuts a text to so many characters; below 1, it does not.
+// Abbreviate shortens a text to at most the given characters. Below 1, it does not.
 func Abbreviate(length int, text string) string {
 	if length < 1 {
 		return text
@@ -143,7 +143,7 @@ func Abbreviate(length int, text string) string {
 	return text
 }
 
-// get returns what is inside of any JSON: get "involvedObject" "name" . If it is missing, that is an empty text.
+// get returns a value inside of any JSON: get "involvedObject" "name" . If it is missing, it is an empty text.
 func get(path ...any) (any, error) {
 	if len(path) == 0 {
 		return nil, errors.New("get: nothing to look into")
@@ -212,7 +212,7 @@ func decodeBase64(text string) (string, error) {
 	return string(decoded), err
 }
 
-// length is the number of bytes of a text, or of values in a list or map; 0 if it is missing.
+// length is the number of bytes of a text, or of values in a list or map. It is 0 if the value is missing.
 func length(v any) (int, error) {
 	of := reflect.ValueOf(v)
 	switch of.Kind() {

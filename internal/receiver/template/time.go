@@ -19,7 +19,7 @@ import (
 // receiver, and not of the process: two gateways make the same text.
 type Time struct {
 	t time.Time
-	// zone is what Local returns; nil: UTC.
+	// zone is the result of Local. If nil, it is UTC.
 	zone *time.Location
 }
 

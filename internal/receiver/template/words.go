@@ -8,7 +8,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// words are what the built-in texts say in a language.
+// words are the built-in texts of a language.
 type words struct {
 	firing, resolved, alert string
 	// value, since and period are layouts of fmt, with a value and with times.
@@ -18,7 +18,7 @@ type words struct {
 	runbook, silence string
 }
 
-// languages are those of the built-in texts.
+// languages are the languages of the built-in texts.
 var languages = map[v1alpha1.Language]words{
 	v1alpha1.LanguageEnglish: {
 		firing: "🔥 FIRING", resolved: "✅ RESOLVED", alert: "alert",
@@ -32,7 +32,7 @@ var languages = map[v1alpha1.Language]words{
 	},
 }
 
-// wordsOf returns those of a receiver.
+// wordsOf returns the words of a receiver's language.
 func wordsOf(spec *v1alpha1.TeamTalkReceiverSpec) words {
 	if w, ok := languages[spec.Language]; ok {
 		return w

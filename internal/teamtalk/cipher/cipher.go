@@ -181,7 +181,7 @@ type Keys struct {
 	AtHand []Period
 }
 
-// Period is a time from Begin until End; if End is zero, it goes on.
+// Period is a time from Begin until End. If End is zero, it has no end.
 type Period struct{ Begin, End time.Time }
 
 // Open decrypts data with each key until accept returns true, and reports whether it did. Data does not tell its

@@ -22,9 +22,9 @@ type exchange struct {
 	request wire.Command
 	// queue, if set, bounds the wait for the limiter and the writer. After that, the caller's context applies.
 	queue context.Context
-	// stores: the request changes the store, however late it is executed.
+	// stores is true if the request changes the store, even if it is executed late.
 	stores bool
-	// queued, if set, is called if there is no slot for the request at once. It must not block.
+	// queued, if set, is called if no slot is free for the request. It must not block.
 	queued func()
 	// repeats: it is a read that is answered within a time, however much is stored. One that others overtake, and that
 	// is not answered by then, is sent again.
@@ -38,13 +38,13 @@ type exchange struct {
 	// the limiter, or nil if it is not needed any more.
 	message proto.Message
 	build   func() proto.Message
-	// answer is filled from the response. It may change as long as the request has no outcome.
+	// answer is filled from the response. It may change until the request has an outcome.
 	answer proto.Message
 	// matches reports whether answer is about the request.
 	matches func() bool
 	// limit is the length of the longest answer, in bytes, of which more than rest is read.
 	limit int
-	// rows is the highest number of elements in the answer's repeated field: of what was asked for.
+	// rows is the highest number of elements in the answer's repeated field: the number that was requested.
 	rows int
 	// scan, if set, gets the rows of an answer over pdu.MaxSmall: the elements of scanField, of up to maxRow bytes each.
 	// Then scanned is set, and answer lacks the rows.
@@ -52,7 +52,7 @@ type exchange struct {
 	scanField protowire.Number
 	maxRow    int
 	scanned   bool
-	// reduce, if set, drops from a parsed answer what is not needed, while its memory is reserved.
+	// reduce, if set, drops unneeded parts of a parsed answer while its memory is reserved.
 	reduce func(answer proto.Message)
 	// unused, if set, is a field that is not read in an answer over pdu.MaxSmall.
 	unused protowire.Number
@@ -62,7 +62,7 @@ type exchange struct {
 // outcome.
 type call struct {
 	*exchange
-	// ctx is that of the caller.
+	// ctx is the caller's context.
 	ctx    context.Context
 	conn   *conn
 	handle uint32
@@ -86,7 +86,7 @@ type call struct {
 	wasOvertaken, early bool
 }
 
-// want is the command of the answer.
+// want is the expected command of the answer.
 func (cl *call) want() wire.Command { return cl.request.Answer() }
 
 // outcome is the body of a response, or an error.

@@ -40,9 +40,9 @@ type Options struct {
 	// Limits limits the requests in flight at each db_proxy that the address resolves to. All clients of a process
 	// share one. If nil, the client has its own, of DefaultMaxInFlight and DefaultMaxGroupInFlight.
 	Limits *Limits
-	// Quota is what the client may use of Limits, and for which namespace. If nil, all.
+	// Quota is the client's part of Limits, and its namespace. If nil, it may use all of them.
 	Quota *Quota
-	// Memory limits what answers take. The clients of a process share one. If nil, the client has its own.
+	// Memory limits the memory of answers. The clients of a process share one. If nil, the client has its own.
 	Memory *Memory
 	// Gate is called before a request is written. If it returns an error, the request fails with
 	// ErrNotSent and that error. It may be nil.
@@ -55,7 +55,7 @@ type Options struct {
 	OnAddress func()
 	// Log is for connects and disconnects.
 	Log logr.Logger
-	// Reads is that of link.Options.
+	// Reads is as in link.Options.
 	Reads *rate.Limiter
 	// Dial may be nil.
 	Dial link.DialFunc

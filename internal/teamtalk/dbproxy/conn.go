@@ -52,7 +52,7 @@ func (cn *conn) takesOfPath() bool {
 	return open && !cn.draining && cn.overdue.Load() == 0
 }
 
-// leave undoes the count of a call.
+// leave decrements the count of a call.
 func (cn *conn) leave() {
 	cn.load.Add(-1)
 	cn.closeUnused()

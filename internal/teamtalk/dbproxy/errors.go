@@ -21,9 +21,9 @@ var (
 	ErrConnectionLost = errors.New("connection lost before the answer")
 	// ErrTooLong: the answer is too long to hold. If it is longer than MaxScan, the connection has ended.
 	ErrTooLong = errors.New("answer exceeds the memory limit")
-	// ErrNoMemory: the answer was skipped, because other answers took the memory for it. It says nothing about db_proxy.
+	// ErrNoMemory: the answer was skipped, because other answers took the memory for it. It is not a fault of db_proxy.
 	ErrNoMemory = errors.New("no memory left for the answer, because of other answers")
-	// ErrMalformed: the answer does not parse, or is about something else.
+	// ErrMalformed: the answer does not parse, or does not match the request.
 	ErrMalformed = errors.New("malformed answer")
 )
 

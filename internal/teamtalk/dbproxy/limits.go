@@ -12,8 +12,8 @@ import (
 const (
 	// DefaultMaxInFlight is enough to saturate a db_proxy with requests about single chats.
 	DefaultMaxInFlight = 64
-	// DefaultMaxGroupInFlight is what a stock db_proxy handles for long: with more group requests at once, its
-	// threads hang one after the other.
+	// DefaultMaxGroupInFlight is the number that a stock db_proxy can handle permanently. With more concurrent group
+	// requests, its threads hang one after the other.
 	DefaultMaxGroupInFlight = 1
 	// stuckMemory is longer than any pause between dials.
 	stuckMemory = 5 * time.Minute

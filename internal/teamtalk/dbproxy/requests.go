@@ -37,7 +37,7 @@ const (
 // Session is the conversation of a user.
 type Session struct {
 	Type wire.SessionType
-	// UserID is the user who asks: the sender.
+	// UserID is the requesting user: the sender.
 	UserID uint32
 	// ID is the other user, or the group.
 	ID uint32
@@ -151,12 +151,12 @@ func lookUp[R any](
 	return found, nil
 }
 
-// Send is SendLatest of a message that is known.
+// Send is SendLatest for a message that is already built.
 func (c *Client) Send(ctx, queue context.Context, m Message) (msgID uint32, err error) {
 	return c.SendLatest(ctx, queue, m.Type, Sending{Build: func() (Message, bool) { return m, true }})
 }
 
-// Sending is what a send calls. No function may block.
+// Sending holds the callbacks of a send. They must not block.
 type Sending struct {
 	// Build is called when the request leaves the queue, so that the message has the current key and time. If it returns
 	// false, SendLatest returns ErrNotSent.

@@ -20,10 +20,10 @@ import (
 )
 
 var (
-	// ErrNotSent says that no byte of the message was written. It also wraps the reason, such as ErrNotConnected or
+	// ErrNotSent reports that no byte of the message was written. It also wraps the reason, such as ErrNotConnected or
 	// ErrTooLarge, or the error of the gate or the context.
 	ErrNotSent = link.ErrNotSent
-	// ErrMaybeSent says that some or all bytes of the message may have been written.
+	// ErrMaybeSent reports that some or all bytes of the message may have been written.
 	ErrMaybeSent = link.ErrMaybeSent
 	// ErrNotConnected is the reason of ErrNotSent if there is no connection.
 	ErrNotConnected = errors.New("not connected")
@@ -48,7 +48,7 @@ type Options struct {
 	OnGroup func(group uint32)
 	// Log is for connects and disconnects.
 	Log logr.Logger
-	// Reads is that of link.Options.
+	// Reads is as in link.Options.
 	Reads *rate.Limiter
 	// Dial may be nil.
 	Dial link.DialFunc
@@ -169,7 +169,7 @@ func (c *Client) up(l *link.Conn) link.Handler {
 // notify.
 const maxFrame = 1 << 10
 
-// Frame implements link.Handler. What is not wanted is skipped. A router relays what nobody has asked for.
+// Frame implements link.Handler. It skips frames that are not needed. A router also relays unrequested frames.
 func (cn *conn) Frame(f *pdu.Frame) (asked bool) {
 	if onGroup := cn.client.opts.OnGroup; onGroup != nil && f.Command == wire.CommandGroupChangeNotify {
 		if group, ok := readGroup(f); ok {
