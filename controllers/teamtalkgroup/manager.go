@@ -103,8 +103,8 @@ func precedes(a, b *v1alpha1.TeamTalkGroup) bool {
 	return a.UID < b.UID
 }
 
-// mayManage returns the server of a resource, or nil if the resource may not manage its group: it is being deleted, its
-// namespace may not use the server, or the server does not list the group.
+// mayManage returns the server of a resource, or nil if the resource may not manage its group. That is so if it is
+// being deleted, its namespace may not use the server, or the server does not list the group.
 func (r *Reconciler) mayManage(ctx context.Context, g *v1alpha1.TeamTalkGroup) (*v1alpha1.TeamTalkServer, error) {
 	if !g.DeletionTimestamp.IsZero() {
 		return nil, nil

@@ -131,8 +131,8 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) (outcome, erro
 	return proceed, err
 }
 
-// checkEarlierDoubts drops the doubt about an earlier operator if the server proves that it sent nothing: the server
-// never had delivery tokens, and a message without one is staged before it is sent.
+// checkEarlierDoubts drops the doubt about an earlier operator if the server never had delivery tokens. A message
+// without a token is staged before it is sent, so the operator sent nothing.
 func checkEarlierDoubts(s *scope) outcome {
 	unedited := s.server.Generation == 1 && !s.server.CreationTimestamp.After(s.object().CreationTimestamp.Time)
 	if !s.earlierUntil.IsZero() && s.snapshot == nil && !isStaged(s.message) && unedited && !s.server.DeliveryTokens() {
@@ -184,8 +184,8 @@ func checkRecipients(s *scope) outcome {
 	return proceed
 }
 
-// checkIdempotencyKey refuses messages that need a delivery token on a server without tokens: those with a key, and
-// those identified by their name, which a tool may create again.
+// checkIdempotencyKey refuses messages that need a delivery token if the server has none: those with a key, and those
+// identified by their name.
 func checkIdempotencyKey(s *scope) outcome {
 	if s.allSubmitted() || s.tokens() {
 		return proceed

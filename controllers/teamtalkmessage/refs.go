@@ -82,8 +82,7 @@ func (r *Reconciler) findRef(
 	return delivery.NameResult{ID: id}, nil, nil
 }
 
-// readyGroup returns the id of the group that a TeamTalkGroup has in TeamTalk, or why it is not Ready for what is
-// declared.
+// readyGroup returns the id of a TeamTalkGroup's group in TeamTalk, or why it is not Ready for its current spec.
 func readyGroup(g *v1alpha1.TeamTalkGroup) (id uint32, notReady string) {
 	ready := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ConditionReady)
 	switch {

@@ -29,9 +29,9 @@ func hasRevisions(m *v1alpha1.TeamTalkMessage) bool {
 	return m.Resends() || len(m.Status.Revisions) > 0
 }
 
-// isRevised reports whether an edit with onChange: Resend has changed what the status is about, even if Resend is not
-// set any more, or the edit is taken back while the former revision is being ended. The API server accepts no such edit
-// of a message that may have been sent with no digest in its status.
+// isRevised reports whether an edit with onChange: Resend has changed the content or recipients of the status. This
+// remains true if Resend is unset, or the edit is reverted, while the former revision ends. The API server accepts no
+// such edit of a message that may have been sent with no digest in its status.
 func isRevised(m *v1alpha1.TeamTalkMessage) bool {
 	if slices.ContainsFunc(m.Status.Recipients, isSuperseded) {
 		return true
@@ -42,9 +42,9 @@ func isRevised(m *v1alpha1.TeamTalkMessage) bool {
 
 func isSuperseded(r v1alpha1.RecipientStatus) bool { return r.Reason == v1alpha1.ReasonSuperseded }
 
-// endFormerRevision ends the revision before an edit: what was not sent is superseded, and what may have been sent is
-// settled by the tokens of that revision. A doubt is searched for soon, and then given up. The next revision begins
-// after that.
+// endFormerRevision ends the revision before an edit. Recipients without a send are superseded. Messages that may have
+// been sent are settled by the tokens of that revision. A doubt is searched for soon, and then given up. The next
+// revision begins after that.
 func (r *Reconciler) endFormerRevision(ctx context.Context, s *scope) (outcome, error) {
 	return runUntilEnded(ctx, s,
 		r.resolveServer,
@@ -87,9 +87,9 @@ func (s *scope) endSuperseded(policy *delivery.Policy) {
 	}
 }
 
-// beginRevision begins the revision of an edit, if the former one has ended: nothing of it, or of its escalation, is
-// under way or in doubt. A changed content goes to all recipients. With an unchanged content, the recipients of the
-// former revision keep what became of them, and those that were superseded are sent to.
+// beginRevision begins the revision of an edit if the former one has ended: no recipient of it, or of its escalation,
+// is in progress or in doubt. A changed content goes to all recipients. With an unchanged content, the recipients of
+// the former revision keep what became of them, and those that were superseded are sent to.
 func (s *scope) beginRevision() {
 	if s.origin != originSuperseded {
 		return

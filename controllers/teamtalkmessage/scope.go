@@ -307,8 +307,8 @@ func (s *scope) untilDue() time.Duration {
 	return next
 }
 
-// asksFirst reports whether the store is asked before anything is said of the message: another resource with its
-// identity may have sent it.
+// asksFirst reports whether the store is searched before the status tells an outcome: another resource with the same
+// identity may have sent the message.
 func (s *scope) asksFirst() bool {
 	return s.message.MayBeRepeated() && s.tokens()
 }
@@ -367,8 +367,8 @@ func (s *scope) allRefused() bool {
 	})
 }
 
-// retryFailed starts again with the recipients that failed with proof that what failed was not stored, and goes on
-// with the doubts that were given up because the group did not exist.
+// retryFailed starts again with the recipients that failed with proof that the failed segment was not stored. It
+// resumes the doubts that ended because the group did not exist.
 func (s *scope) retryFailed() {
 	s.origin = originRetry
 	for i, r := range s.message.Status.Recipients {

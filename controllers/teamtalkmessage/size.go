@@ -53,8 +53,8 @@ func StripManagedFields(o any) (any, error) {
 }
 
 // checkStatusSize refuses a message whose status might not fit into etcd: what was sent could not be recorded. Nothing
-// more is sent, and what may have been sent, by this resource or by another one with its identity, is settled: a
-// message may have grown since it was begun, or was created again with larger annotations.
+// more is sent. Messages that may have been sent, by this resource or another one with the same identity, are settled
+// first: the message may have grown since it was begun, or was created again with larger annotations.
 func checkStatusSize(s *scope) outcome {
 	if worstSize(s.object()) > maxObjectSize-sizeMargin {
 		s.refuseAll(s.refuse, v1alpha1.ReasonStatusTooLarge, msgStatusTooLarge)

@@ -65,7 +65,7 @@ func longestReason(t *testing.T) (longest string) {
 }
 
 // TestWorstSize measures statuses with the longest values: none is larger than is reserved for it, and not much is
-// reserved in vain.
+// reserved and not used.
 func TestWorstSize(t *testing.T) {
 	reason, text := longestReason(t), strings.Repeat("m", 2*v1alpha1.MaxRecipientMessage)
 	for name, tc := range map[string]struct {

@@ -259,7 +259,7 @@ func recipientStatus(p delivery.Progress, staged bool) v1alpha1.RecipientStatus 
 	return r
 }
 
-// shorten limits a message to what the API allows, in characters.
+// shorten limits a message to the characters that the API allows.
 func shorten(message string) string {
 	if runes := []rune(message); len(runes) > v1alpha1.MaxRecipientMessage {
 		return string(runes[:v1alpha1.MaxRecipientMessage-1]) + "…"

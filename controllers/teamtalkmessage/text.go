@@ -12,17 +12,18 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
 
-// identifiesText reports whether the text is recorded before each send: it is of a revision, and the next one may come
-// while it may be in the store; or another resource may have the message's identity, and the ConfigMap may change.
+// identifiesText reports whether the text is recorded before each send. This is so for revisions, because the next one
+// may begin while the text may be in the store. It is also so if the ConfigMap may change and another resource may have
+// the message's identity.
 func identifiesText(m *v1alpha1.TeamTalkMessage) bool {
 	return hasRevisions(m) || m.Spec.Content.TextFrom != nil && m.MayBeRepeated()
 }
 
-// recordText sees that the status identifies the text that may be in the store, and that no other one is sent before
-// the store proves that it is not. A ConfigMap may change between two segments, where another operator takes the
-// message over, or while the message is suspended. A text of one segment is recorded only if identifiesText says so:
-// otherwise no other resource has its token, and a row with the token is adopted whatever its text. known: the text is
-// at hand.
+// recordText ensures that the status identifies the text that may be in the store, and that no other text is sent
+// before the store proves its absence. A ConfigMap may change between two segments, where another operator takes the
+// message over, or while the message is suspended. A text of one segment is recorded only if identifiesText reports
+// true. Otherwise no other resource has its token, and a row with the token is adopted regardless of its text. known:
+// the text is at hand.
 func (s *scope) recordText(known bool) outcome {
 	if s.message.Spec.Content.Audio != nil {
 		return proceed
@@ -54,9 +55,8 @@ func (s *scope) recordText(known bool) outcome {
 	return next
 }
 
-// identifySegments identifies a text in the spec that takes several segments. Every status shows it that does not
-// keep the message from being edited with onChange: Resend: then the spec does not tell any more how many segments
-// the former revision had.
+// identifySegments identifies a text in the spec that takes several segments. Every status shows it that permits an
+// edit with onChange: Resend. After such an edit, the spec does not tell how many segments the former revision had.
 func (s *scope) identifySegments() {
 	m := s.message
 	isOther := m.Spec.Content.Text == nil || hasRevisions(m) || s.origin == originSuperseded || s.isEscalation()

@@ -201,8 +201,8 @@ func record(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) {
 	setReady(o)
 }
 
-// complete writes the status if it has changed, and then deletes messages over the history limits: one that is deleted
-// before its time is recorded would be created again.
+// complete writes the status if it has changed, and then deletes messages over the history limits. A message that is
+// deleted before its time is recorded would be created again.
 func (r *Reconciler) complete(ctx context.Context, before, o *v1alpha1.TeamTalkSchedule) error {
 	h, err := r.readHistory(ctx, o)
 	if err != nil {

@@ -33,9 +33,9 @@ func check(o *v1alpha1.TeamTalkSchedule) (*schedule.Schedule, error) {
 	return times, nil
 }
 
-// setHandled sets from when scheduled times count, where the status does not say it: for a new schedule from its
-// creation, and after a change of the times from now. A time in the future is wrong: the clock was set back. Times that
-// were done by the wrong clock have their messages, and get no others.
+// setHandled sets the time from which scheduled times count, if the status does not have it. For a new schedule it is
+// its creation, and after a change of the times it is now. A time in the future is wrong: the clock was set back. Times
+// that were done by the wrong clock have their messages, and get no others.
 func setHandled(o *v1alpha1.TeamTalkSchedule, now time.Time) {
 	described := fmt.Sprintf("%s %s", o.Spec.Schedule, o.Spec.TimeZone)
 	s := &o.Status

@@ -13,9 +13,8 @@ import (
 	k8syaml "sigs.k8s.io/yaml"
 )
 
-// schema returns the JSON schema of the values: what they may be, with the comments and
-// defaults of values.yaml. Each value must be in both. rules is a file of the Prometheus
-// Operator: its alerts are the ones that can be changed.
+// schema returns the JSON schema of the values, with the comments and defaults of values.yaml. Each value must be in
+// both. rules is a file of the Prometheus Operator: its alerts are the ones that can be changed.
 func schema(source, values, rules []byte) ([]byte, error) {
 	var root map[string]any
 	if err := k8syaml.Unmarshal(source, &root); err != nil {

@@ -1,7 +1,7 @@
-// The control plane that tests and the demo run on, built from source: kube-apiserver and etcd;
-// and what a node runs beside them, for "make e2e".
-// A module of its own, so that what they depend on stays out of the operator's go.mod.
-// To move to another Kubernetes: change v1.37.2 and every v0.37.2, and run "go mod tidy" here.
+// The control plane for tests and the demo, built from source: kube-apiserver and etcd, and the
+// programs of a node for "make e2e". It is a separate module, to keep its dependencies out of the
+// operator's go.mod. To move to another Kubernetes: change v1.37.2 and every v0.37.2, and run "go
+// mod tidy" here.
 module github.com/teamtalk-io/teamtalk-operator/hack/controlplane
 
 go 1.26.0

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo implements "make demo": it builds the demo's programs and executes one of
-// them, stage. It imports the standard library and gobuild alone, so that it starts at once
-// and reports the progress of the build.
+// Command demo implements "make demo": it builds the demo's programs and executes one of them, stage. It imports only
+// the standard library and gobuild, so that it starts immediately and reports the progress of the build.
 package main
 
 import (

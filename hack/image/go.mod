@@ -1,5 +1,5 @@
-// The builder of images. A module of its own, so that its dependencies stay out of the
-// operator's go.mod.
+// The builder of images. It is a separate module, to keep its dependencies out of the operator's
+// go.mod.
 module github.com/teamtalk-io/teamtalk-operator/hack/image
 
 go 1.26.0

@@ -163,7 +163,7 @@ func writeDockerManifest(path layout.Path, image v1.Image, name string) error {
 	return path.WriteFile("manifest.json", content, 0o644)
 }
 
-// image returns the image of the files, with what the Dockerfile's last stage declares.
+// image returns the image of the files, with the settings of the Dockerfile's last stage.
 func (b *builder) image(arch, files string) (v1.Image, error) {
 	content, err := b.tar(files)
 	if err != nil {

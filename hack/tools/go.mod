@@ -1,6 +1,5 @@
-// What generates the project's code and runs its tests, in the versions that
-// everybody uses. A module of its own, so that what these depend on stays out of
-// the operator's go.mod.
+// Tools that generate code and run tests, in pinned versions. It is a separate module, to keep
+// their dependencies out of the operator's go.mod.
 module github.com/teamtalk-io/teamtalk-operator/hack/tools
 
 go 1.26.0

@@ -19,7 +19,7 @@
 //
 // A session dials in the background once it has a key, and redials with backoff; requests do not wait for a connection.
 // They use the connected db_proxies in turn, and the router with the oldest connection. A session with a changed Config
-// is replaced: the new one accepts requests at once, and the old one closes its connections after its requests in
+// is replaced. The new one accepts requests immediately. The old one closes its connections after its requests in
 // flight have ended. New keys replace the keys of a session without a new connection. All sessions share the limits of
 // requests in flight, which are per address. They also share the memory for answers and the number of connections: a
 // namespace at its limit of connections dials again after a while.
@@ -27,6 +27,6 @@
 // # Trade-offs
 //
 // Each TeamTalkServer has its own connections, even if several name the same TeamTalk: tenants cannot affect each
-// other's connections, at the cost of more of them. No lock is held during a request, so a session that was
-// replaced may still be used: its requests fail with dbproxy.ErrNotSent and are retried on the new one.
+// other's connections, at the cost of more of them. No lock is held during a request, so a replaced session may still
+// be used. Its requests fail with dbproxy.ErrNotSent and are retried on the new one.
 package connection

@@ -117,8 +117,8 @@ func newSession(server types.NamespacedName, c Config, with shared, log logr.Log
 	return s
 }
 
-// run keeps the connections up until ctx is done, and returns when all are closed. Without a key nothing can be sent
-// or found, so it does not connect before there is one: a server whose Secret cannot be read costs nothing.
+// run keeps the connections up until ctx is done, and returns when all are closed. Without a key nothing can be sent or
+// found, so the session connects only after it has one.
 func (s *Session) run(ctx context.Context) {
 	if s.wait(ctx, func() bool { return s.Keys().Current != nil }) != nil {
 		return

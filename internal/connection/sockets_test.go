@@ -147,7 +147,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(2 * patience); !is(); {
 		if time.Now().After(end) {
-			t.Fatal("waited in vain until ", what)
+			t.Fatal("timed out waiting until ", what)
 		}
 		<-time.After(10 * time.Millisecond)
 	}

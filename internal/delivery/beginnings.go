@@ -43,8 +43,8 @@ func (q *question) reachesBack(found *conversationScan) bool {
 	return found.old || q.begins.reader != 0 && found.rows > 0 && found.oldest.createTime <= q.begins.createTime
 }
 
-// noteBeginning remembers the oldest row that the sender and all other members are shown, unless something that was
-// sent before may still be on its way into the store. found is the sender's scan.
+// noteBeginning remembers the oldest row that the sender and all other members are shown, unless an earlier send may
+// still be stored. found is the sender's scan.
 func (q *question) noteBeginning(found *conversationScan) {
 	first := found.members.first
 	if found.rows > 0 && found.oldest.createTime <= first.createTime {

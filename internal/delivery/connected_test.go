@@ -59,7 +59,7 @@ func TestFlappingPeer(t *testing.T) {
 			h.talk.change(func() { set(h.talk, true) })
 			advance(time.Second)
 		}
-		// Each looks when it is woken, and when it has tried in vain.
+		// Each looks when it is woken, and after a failed try.
 		if got := peer.looks.Load(); got == 0 || got > 2*flaps*connectedBatch {
 			h.t.Errorf("%d looks for %d connections that were lost at once, want at most %d", got, flaps, 2*flaps*connectedBatch)
 		}

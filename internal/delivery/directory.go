@@ -21,10 +21,9 @@ type TeamTalk interface {
 	// Path returns reads over one path, so that their answers are evidence for each other. Its errors are those of the
 	// reads. The caller calls done after the last read.
 	Path() (reads dbproxy.Reads, done func(), err error)
-	// Send stores a message of the type given and returns the id that db_proxy answers
-	// with. It waits for its turn until queue is done, then calls build, which returns
-	// false if there is no message any more, and waits for the answer until ctx is done. It
-	// calls late, which must not block, once the answer takes longer than usual.
+	// Send stores a message of the type given and returns the id that db_proxy answers with. It waits for its turn until
+	// queue is done, and then calls build, which returns false if there is no message any more. It waits for the answer
+	// until ctx is done. It calls late, which must not block, once the answer takes longer than usual.
 	Send(
 		ctx, queue context.Context, kind wire.MsgType, build func() (dbproxy.Message, bool), late func(),
 	) (uint32, error)

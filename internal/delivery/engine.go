@@ -14,8 +14,8 @@ import (
 )
 
 // A message in progress reports at intervals of a second, plus ten milliseconds for each recipient. A status with 1,000
-// recipients takes the API server 90 to 170 ms of a core, 63 such messages may be in progress, and finished messages
-// have to wait for them. After the first second it is reported once, to show the cause for which it waits.
+// recipients takes the API server 90 to 170 ms of a core. 63 such messages may be in progress, and finished messages
+// wait for them. After the first second it is reported once, to show the cause for which it waits.
 const (
 	progressInterval     = time.Second
 	progressPerRecipient = 10 * time.Millisecond

@@ -222,7 +222,7 @@ func (f *talk) readRows(n int) error {
 		takes += f.rowTime(i)
 	}
 	if takes > clientTimeout {
-		f.reads["list, in vain"]++
+		f.reads["list, unanswered"]++
 		<-elapsed(clientTimeout)
 		return dbproxy.ErrNoAnswer
 	}

@@ -40,9 +40,9 @@ func (f Fingerprint) Matches(row *wire.MsgInfo, keys cipher.Keys) bool {
 	return !f.HasToken && f.CreateTime != 0 && row.GetCreateTime() == f.CreateTime && f.sameContent(row, keys)
 }
 
-// conceals reports whether row may be the message although it does not match: no key decrypts it, or it has the
-// message's time and other content, as after an edit, or if db_proxy cannot read an audio file. A text that is not a
-// ciphertext is not the operator's.
+// conceals reports whether row may be the message although it does not match. That is so if no key decrypts it, or if
+// it has the message's time and other content. The content differs after an edit, or if db_proxy cannot read an audio
+// file. A text that is not a ciphertext is not the operator's.
 func (f Fingerprint) conceals(row *wire.MsgInfo, keys cipher.Keys) bool {
 	switch {
 	case !f.sameKind(row), !f.Payload.Audio && !cipher.IsCiphertext(row.GetMsgData()):

@@ -28,8 +28,8 @@ type freshRow struct {
 	idsRepeat bool
 }
 
-// freshRows are some of the rows that this process has stored, the oldest first: the last one, one that is older than
-// the longest replica lag, and some in between.
+// freshRows holds some of the rows that this process has stored, the oldest first. It has the last one, one that is
+// older than the longest replica lag, and some in between.
 type freshRows struct {
 	rows []freshRow
 	// lag is the longest of all servers of the store.

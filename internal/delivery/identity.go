@@ -18,8 +18,8 @@ const tokenVersion = "teamtalk.io/delivery/v1"
 // TextDigest is the SHA-256 of a text.
 type TextDigest [sha256.Size]byte
 
-// Identity identifies a message by the UID of its resource; or, if Key is set, by its namespace and the key; or, if
-// Name is set, by its namespace, its name and its text.
+// Identity identifies a message by the UID of its resource. If Key is set, the namespace and the key identify it. If
+// Name is set, the namespace, the name and the text do.
 type Identity struct {
 	UID                  types.UID
 	Namespace, Key, Name string

@@ -63,7 +63,7 @@ func TestNoRouter(t *testing.T) {
 		advance(RouteTimeout - time.Millisecond)
 		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonServerNotReady)
 		if n := h.talk.routesTried(); n != 1 {
-			t.Errorf("routed %d times in vain, want once", n)
+			t.Errorf("routed %d times without success, want once", n)
 		}
 		advance(time.Millisecond)
 		wantProgress(t, h.first("m"), v1alpha1.StateStored, v1alpha1.ReasonStoredNotRouted)

@@ -130,8 +130,8 @@ func (t Task) scanConversation(
 	}
 }
 
-// searchesAll reports whether other resources may have sent the message at any time: the search goes on to the
-// conversation's beginning, and Since is the bound only where a limit ends it before.
+// searchesAll reports whether other resources may have sent the message at any time. Then the search continues to the
+// conversation's beginning, and Since is the bound only if a limit ends it earlier.
 func (t Task) searchesAll() bool { return t.keyed() && !t.Since.IsZero() }
 
 // scanPace is the speed of db_proxy's answers: of the last answer as a whole, and of its additional rows.
@@ -180,8 +180,8 @@ type scanState struct {
 	newest, oldest knownRow
 	// rows and bytes count the rows that were read. longest is the size of the longest row in bytes.
 	rows, bytes, longest uint64
-	// reached is true if a row is as old as Reach, before if a row is older than bound, shown if a row is known, and
-	// recordedShown if a row has the recorded id.
+	// reached is true if a row is as old as Reach, and before if a row is older than bound. shown is true if a row is
+	// known, and recordedShown if a row has the recorded id.
 	reached, before, shown, recordedShown bool
 	// concealed is true if a row may be the message. concealing is the id of the first such row.
 	concealed  bool

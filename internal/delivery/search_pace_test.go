@@ -54,7 +54,7 @@ func TestSlowRows(t *testing.T) {
 		if p.State != tc.want || p.State == v1alpha1.StateFailed && p.Message != unknownBecause(whyTooSlow) {
 			h.t.Errorf("%s %s (%s)", p.State, p.Reason, p.Message)
 		}
-		if vain := h.talk.reads["list, in vain"]; vain > tc.vain {
+		if vain := h.talk.reads["list, unanswered"]; vain > tc.vain {
 			h.t.Errorf("%d of %d answers came too late", vain, h.talk.reads["list"])
 		}
 	})

@@ -5,6 +5,6 @@
 // messages elsewhere, and has no authentication.
 //
 // Start starts a Server, whose Faults adds a Fault. Some frames abort a stock server (a length below 16) or fill its
-// memory (a length over 64 MiB, or a peer that does not read); here they only end their connection. Random failures of
+// memory (a length over 64 MiB, or a peer that does not read). Here they only end their connection. Random failures of
 // a stock server, such as a crash on the first message of a conversation, are Faults here.
 package devserver

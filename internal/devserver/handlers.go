@@ -55,9 +55,8 @@ func (d *dbproxy) commands() map[wire.Command]handler {
 	}
 }
 
-// parse unmarshals a request as a stock server does: a value that a closed
-// enum does not have counts as absent there, and a required field that is
-// absent makes a message unparsable. Go keeps such values.
+// parse unmarshals a request as a stock server does. There, an unknown value of an enum counts as absent, and a message
+// without a required field cannot be parsed. Go keeps such values.
 func parse[T any, M interface {
 	*T
 	proto.Message

@@ -10,9 +10,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// recentSessions answers from the list of sessions and the tables of messages. A stock server does not initialise
-// the type of a message that it cannot read: it keeps that of the session before, and the session is listed with
-// id 0. The first session has none before it, and is left out.
+// recentSessions answers from the list of sessions and the tables of messages. A stock server does not initialise the
+// type of a message that it cannot read. The session has the type of the session before, and id 0. The first session
+// has none before it, and is left out.
 func (d *dbproxy) recentSessions(body []byte) (call, error) {
 	m, err := parse[wire.IMRecentContactSessionReq](body)
 	if err != nil {

@@ -25,8 +25,8 @@ const DevelopmentKey = "12345678901234567890123456789012"
 type Options struct {
 	// Addresses are host:port. Without a host, they are on loopback. Port 0 selects a free port.
 	DBProxyAddress, RouterAddress, InboxAddress string
-	// AllowRemote permits addresses that are not on loopback. Whoever reaches
-	// them reads and writes everything.
+	// AllowRemote permits addresses that are not on loopback. Any client that can connect to them can read and write
+	// everything.
 	AllowRemote bool
 	// Database is an SQLite file. If empty, the database is in memory.
 	Database string

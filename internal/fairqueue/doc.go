@@ -4,8 +4,8 @@
 // queues.
 //
 // New returns a Queue. Push adds an item and returns its handle, Remove takes an item out, and Next returns the item
-// that is next. Tenants take turns; the flows of a tenant take the tenant's turns in turn; the items of a flow are
-// first in, first out, or in an order of their own.
+// that is next. Tenants are served in turn, and so are the flows of a tenant. The items of a flow are first in, first
+// out, or have an order.
 //
 // A Queue has no goroutines and no lock: its caller holds one. Push, Remove and Next take time logarithmic in the
 // length of one flow. Next also looks at the first item of each flow that does not fit.

@@ -36,7 +36,7 @@ type Kind string
 const (
 	KindText  Kind = "Text"
 	KindAudio Kind = "Audio"
-	// KindUnreadable is a text that no key opens.
+	// KindUnreadable is a text that no key decrypts.
 	KindUnreadable Kind = "Unreadable"
 )
 

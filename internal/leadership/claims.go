@@ -29,8 +29,8 @@ const (
 )
 
 // Claims are the TeamTalkServers that this process may send through. The status of each names the Lease and the
-// process: every process writes it in its term before it sends anything, against the version that it has read in its
-// term. So of two operators with different Leases that claim a server at the same time, one sees a conflict.
+// process. Every process writes it in its term before it sends anything, with the version that it has read in its term.
+// So of two operators with different Leases that claim a server at the same time, one sees a conflict.
 type Claims struct {
 	terms *TermTracker
 	gate  func() error
@@ -142,7 +142,7 @@ func (c *Claims) mayClaim(ctx context.Context, live *v1alpha1.TeamTalkServer) (
 	key := client.ObjectKeyFromObject(live)
 	switch by := live.Status.ManagedBy; {
 	case by == nil:
-		// A server without a status is new, or was created again. From another one, somebody has removed the claim.
+		// A server without a status is new, or was created again. Otherwise a user has removed the claim.
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		_, contested := c.others[key]
@@ -162,7 +162,7 @@ func (c *Claims) mayClaim(ctx context.Context, live *v1alpha1.TeamTalkServer) (
 	}
 }
 
-// awaitEnd refuses a server of another operator until it has certainly stopped sending: it has released its Lease, or
+// awaitEnd refuses a server of another operator until that has certainly stopped sending: it has released its Lease, or
 // the Lease has been absent or unchanged for TakeoverAfter.
 func (c *Claims) awaitEnd(ctx context.Context, server types.NamespacedName, by v1alpha1.ManagedBy) (
 	*Refusal, error,

@@ -36,9 +36,9 @@ const listChunk = 500
 // ErrPriorTerm reports that a message of an earlier leader may not be recorded.
 var ErrPriorTerm = errors.New("not everything that an earlier leader may have sent is recorded")
 
-// MarkDrained marks the Lease as drained, but for the messages that this process could not record, given as their
-// namespaces by UID, and those that an earlier leader may have sent and whose status does not show it. The process must
-// not send anything afterwards. It returns ErrPriorTerm while an earlier leader may still be sending.
+// MarkDrained marks the Lease as drained, except for two kinds of messages: those that this process could not record,
+// given as their namespaces by UID, and those that an earlier leader may have sent and whose status does not show it.
+// The process must not send anything afterwards. It returns ErrPriorTerm while an earlier leader may still be sending.
 func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded map[types.UID]string) error {
 	select {
 	case <-t.begun:
@@ -91,8 +91,8 @@ func (d doubt) includes(m *v1alpha1.TeamTalkMessage) bool {
 }
 
 // isEarly reports whether an earlier leader may still be sending, even if its messages are recorded as in doubt. The
-// time in which what it has sent may be executed, and read late, does not count: the next leader counts that from the
-// beginning of its own term, for each server as it declares. So no server delays the mark.
+// time in which its requests may be executed, and read late, does not count. The next leader counts it from the
+// beginning of its own term, with the settings of each server. So no server delays the mark.
 func (t *TermTracker) isEarly(doubts []doubt) bool {
 	return slices.ContainsFunc(doubts, func(d doubt) bool { return !d.Clean && time.Since(d.Local) < t.sendTimeout })
 }
@@ -153,8 +153,8 @@ func addIfUnrecorded(m *v1alpha1.TeamTalkMessage, doubts []doubt, messages map[t
 	}
 }
 
-// mayHideASend reports whether the status does not show what an earlier leader may have sent: to a recipient that is
-// pending, or the segment after one that is stored.
+// mayHideASend reports whether the status may hide a send of an earlier leader: to a pending recipient, or of the
+// segment after a stored one.
 func mayHideASend(m *v1alpha1.TeamTalkMessage) bool {
 	mayBeSent := func(r v1alpha1.RecipientStatus) bool {
 		return r.State == v1alpha1.StatePending || m.Spec.LongText == v1alpha1.LongTextSplit && r.Begun()

@@ -33,12 +33,12 @@ const (
 // lock is the lock on the Lease for the elector. It opens the gate with each write that acquires or renews
 // the Lease, and closes the gate before a write that releases it.
 //
-// A process acquires the Lease once. The elector of a process that was suspended past its Lease does
-// not notice that another process has led: it would acquire a released Lease and continue its term,
-// or release the Lease of another process when it ends. So once the Lease names another holder, the
-// gate stays closed and all writes fail until the elector ends the process.
+// A process acquires the Lease once. The elector of a process that was suspended past its Lease does not notice that
+// another process has led. It would acquire a released Lease and continue its term, or release the Lease of another
+// process when it ends. So once the Lease names another holder, the gate stays closed and all writes fail until the
+// elector ends the process.
 //
-// The same applies once it has not renewed the Lease for LeaseDuration, even if the Lease still names it: an operator
+// The same applies if it has not renewed the Lease for LeaseDuration, even if the Lease still names it. An operator
 // with another Lease may have taken over its servers (see TakeoverAfter).
 //
 // Only the elector calls it, from one goroutine.

@@ -46,9 +46,9 @@ type admitted struct {
 // admitCaller finds out who sent a request, and reads its body. Callers who prove who they are without the body are
 // admitted before it is read.
 //
-// Callers without rights in the namespace get the same answers, after the same requests to the API server, whether or
-// not there is such a receiver and whatever it asks for. So the bodies of all of them are read. The exception is a
-// receiver whose Secret is missing.
+// Callers without permissions in the namespace get the same answers, after the same requests to the API server, whether
+// or not the receiver exists, and for all its kinds of authentication. So the bodies of all of them are read. The
+// exception is a receiver whose Secret is missing.
 func (h *Handler) admitCaller(w http.ResponseWriter, req *http.Request, key types.NamespacedName) admitted {
 	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
 	defer cancel()

@@ -66,8 +66,8 @@ func reasonOf(err error) reason {
 }
 
 // form writes an answer as the callers of a service expect it. The status code is a Handler's for all of them: the
-// services of DingTalk, WeCom and Feishu answer with 200 to what they refuse, and a caller who looks at nothing but the
-// status would lose the message.
+// services of DingTalk, WeCom and Feishu answer refused requests with 200, and a caller that checks only the status
+// would lose the message.
 type form func(a answer) (contentType string, body []byte)
 
 // forms are those of the types of receivers. Others have plainForm.
@@ -128,8 +128,8 @@ func encodeForm(v any) (string, []byte) {
 	return "application/json", append(body, '\n')
 }
 
-// slackErrors are what Slack's incoming webhooks answer with. invalid_payload, action_prohibited and rollup_error,
-// which is for what is not the caller's fault, are in
+// slackErrors are what Slack's incoming webhooks answer with. invalid_payload, action_prohibited and rollup_error
+// (errors that are not the caller's fault) are in
 // https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks, the others in
 // https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors. Of these, invalid_token
 // (https://github.com/zulip/zulip/issues/14251) and no_service

@@ -96,8 +96,8 @@ func TestAnswersOfServices(t *testing.T) {
 		"not JSON":    {400, [4]string{`invalid_payload`, `{"errcode":40035,"errmsg":"the body is not JSON`, `{"errcode":40058,"errmsg":"the body`, `{"code":9499,"data":{},"msg":"the body`}},
 		"a list":      {400, [4]string{`invalid_payload`, `{"errcode":40035,"errmsg":"the body must be a JSON object"}`, `{"errcode":40058,`, `{"code":9499,`}},
 		"too large":   {413, [4]string{`invalid_payload`, `{"errcode":40035,"errmsg":"the body is longer than`, `{"errcode":40058,`, `{"code":9499,`}},
-		"too fast":    {503, [4]string{`rollup_error`, `{"errcode":130101,"errmsg":"it cannot be taken now: try again`, `{"errcode":45009,`, `{"code":11232,`}},
-		"unavailable": {503, [4]string{`rollup_error`, `{"errcode":-1,"errmsg":"it cannot be taken now: try again`, `{"errcode":-1,`, `{"code":11232,`}},
+		"too fast":    {503, [4]string{`rollup_error`, `{"errcode":130101,"errmsg":"it cannot be accepted now: try again`, `{"errcode":45009,`, `{"code":11232,`}},
+		"unavailable": {503, [4]string{`rollup_error`, `{"errcode":-1,"errmsg":"it cannot be accepted now: try again`, `{"errcode":-1,`, `{"code":11232,`}},
 	}
 	for i, service := range services {
 		p := newPosts(t)

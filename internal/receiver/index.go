@@ -32,7 +32,7 @@ const (
 	listPage = 500
 )
 
-// index knows the newest message of each notification. The API server has to look through all messages of a namespace
+// index knows the newest message of each notification. The API server would have to search all messages of a namespace
 // to find it. So the index watches the metadata of the messages that receivers created, with one watch for each
 // namespace in use. It keeps a number and a time for each notification. It may be behind: then the next number exists,
 // see create.

@@ -19,7 +19,7 @@ func TestInputCases(t *testing.T) {
 		"p-ends-emptystr": {want: "✅ RESOLVED · critical · DiskFull\n• Disk of db_1 is 93% full (cluster=prod-eu, instance=db_1:9100), since 2026"},
 		"p-array":         {wantErr: "the body is a list, as Prometheus posts alerts to Alertmanager"},
 		"p-empty":         {wantErr: "the body is empty"},
-		"p-form":          {wantErr: "the body is a form: have it sent as JSON"},
+		"p-form":          {wantErr: "the body is a form: send JSON"},
 		"gbk":             {wantErr: "the body is not UTF-8: send UTF-8, or name its encoding"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -140,8 +140,8 @@ func withinSignWindow(t, now time.Time) bool {
 	return !t.Before(now.Add(-signWindow)) && !t.After(now.Add(signWindow))
 }
 
-// callerSecrets are the secrets that a caller may sign with: that of the receiver, which has no newline at its end, and
-// what a file of the caller with a newline holds.
+// callerSecrets are the secrets with which a caller may sign: that of the receiver without a newline at its end, and
+// the same with a newline, as in a file.
 func callerSecrets(secret []byte) [][]byte {
 	return [][]byte{secret, slices.Concat(secret, []byte("\n")), slices.Concat(secret, []byte("\r\n"))}
 }

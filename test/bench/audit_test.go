@@ -17,8 +17,8 @@ const auditLines = `{"verb":"patch","user":{"username":"teamtalk-operator"},"req
 {"verb":"get","user":{"username":"teamtalk-operator"},"requestURI":"/readyz?verbose","responseStatus":{"code":200}}
 {"verb":"create","user":{"username":"teamtalk-op`
 
-// TestReadAudit holds what is counted: every request of the operator but watches,
-// refused ones too, of lines that are whole.
+// TestReadAudit checks which requests are counted: all of the operator's except watches, including refused ones, on
+// complete lines.
 func TestReadAudit(t *testing.T) {
 	requests := readAudit(strings.NewReader(auditLines))
 	writes := 0

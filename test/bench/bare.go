@@ -47,7 +47,7 @@ func (w *world) dialBare(ctx context.Context) *bare {
 	return b
 }
 
-// checkUsers fails if TeamTalk does not know some users: what is sent to them would measure failures.
+// checkUsers fails if users do not exist in TeamTalk: messages to them would measure failures.
 func (b *bare) checkUsers(ctx context.Context, users []uint32) {
 	var unknown []uint32
 	for part := range slices.Chunk(append([]uint32{b.sender}, users...), 200) {

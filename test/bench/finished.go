@@ -97,7 +97,7 @@ func (w *world) checkServed(ctx context.Context, c copies) {
 	key := client.ObjectKey{Namespace: c.namespace, Name: c.name(c.n - 1)}
 	cached := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
 	until(ctx, fmt.Sprintf("the API server serves %d messages", c.n), func(ctx context.Context) bool {
-		last = &v1alpha1.TeamTalkMessage{} // what is decoded into an object leaves fields that are unset
+		last = &v1alpha1.TeamTalkMessage{} // decoding keeps fields that are unset in the input
 		err := w.admin.Get(ctx, key, last, cached)
 		framework.Must(client.IgnoreNotFound(err))
 		return err == nil && ptr.Equal(last.Spec.TTLSecondsAfterFinished, c.ttlSeconds)

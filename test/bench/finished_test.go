@@ -48,7 +48,7 @@ func TestCopyOf(t *testing.T) {
 }
 
 func TestSweepIn(t *testing.T) {
-	const line = "2026-01-02T03:04:05Z\tINFO\tsettled\tlooked through the settled messages\t"
+	const line = "2026-01-02T03:04:05Z\tINFO\tsettled\tlisted the settled messages\t"
 	for name, test := range map[string]struct {
 		log    string
 		want   sweep

@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// goBenchCount is how often each benchmark runs: what benchstat asks for to tell a difference from noise.
+// goBenchCount is the number of runs of each benchmark. benchstat needs as many to distinguish a difference from noise.
 const goBenchCount = 6
 
 // goBenchmarks runs the Go benchmarks, and leaves their output in bin/bench-go.txt for benchstat.
@@ -39,7 +39,7 @@ func goBenchmarks(ctx context.Context, _ *world, r *report) {
 	}
 }
 
-// nsPerOp reads a benchmark's times from what go test prints.
+// nsPerOp reads a benchmark's times from the output of go test.
 func nsPerOp(out []byte, name string) []float64 {
 	line := regexp.MustCompile(`(?m)^Benchmark` + name + `(?:-\d+)?\s+\d+\s+([0-9.]+) ns/op`)
 	var all []float64

@@ -19,7 +19,7 @@ import (
 
 func main() { framework.RunProgram("bench", run) }
 
-// figure is one theme of the bench. What it measures goes into the report.
+// figure is one theme of the bench. Its values are added to the report.
 type figure struct {
 	name string
 	run  func(ctx context.Context, w *world, r *report)
@@ -60,7 +60,7 @@ var figures = []figure{
 	{name: "go", run: goBenchmarks, small: true},
 }
 
-// run measures what is asked for and prints all of it. It has passed if no value misses its bar.
+// run measures the requested figures and prints them. It has passed if no value misses its bar.
 func run(ctx context.Context) (passed bool, err error) {
 	o, err := parse(os.Getenv)
 	if err != nil {
@@ -111,7 +111,7 @@ func measure(ctx context.Context, o options, r *report) error {
 				shared.sayLog()
 			}
 		}
-		if f.alone || err != nil { // what a failed figure leaves behind must not spoil the next
+		if f.alone || err != nil { // the remains of a failed figure must not affect the next
 			stop()
 		}
 		say("%s: done in %.0f s", f.name, time.Since(began).Seconds())

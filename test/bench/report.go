@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// bar is what a value must reach.
+// bar is the limit for a value.
 type bar struct {
 	limit float64
 	// atLeast: below is missed; else above is.
@@ -76,7 +76,7 @@ func (b bar) check(v float64, measured map[string]float64) string {
 	return fmt.Sprintf("at most %.4g%s", limit, formula)
 }
 
-// report collects what was measured.
+// report collects the measured values.
 type report struct{ values []value }
 
 type value struct {

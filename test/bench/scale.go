@@ -68,7 +68,7 @@ func (w *world) measureStart(ctx context.Context, r *report, suffix string, sett
 	w.retire(ctx)
 }
 
-// sweep is what the operator logs when it has looked through all finished messages of a selection, once in a term.
+// sweep is the operator's log line after it has listed all finished messages of a selection, once in a term.
 type sweep struct {
 	Messages int     `json:"messages"`
 	Seconds  float64 `json:"seconds"`
@@ -78,19 +78,19 @@ type sweep struct {
 // many seconds it took. At least so many messages must be in it.
 func (w *world) awaitSweep(ctx context.Context, logged int, what string, messages int) float64 {
 	var s sweep
-	until(ctx, "the operator logs that it looked through the "+what, func(context.Context) (ok bool) {
+	until(ctx, "the operator logs that it listed the "+what, func(context.Context) (ok bool) {
 		s, ok = sweepIn(w.log.String()[logged:], what)
 		return ok
 	})
 	if s.Messages < messages {
-		framework.Failf("the operator looked through %d %s, want %d", s.Messages, what, messages)
+		framework.Failf("the operator listed %d %s, want %d", s.Messages, what, messages)
 	}
 	return s.Seconds
 }
 
 // sweepIn finds the line about a sweep in a log.
 func sweepIn(log, what string) (s sweep, ok bool) {
-	_, line, _ := strings.Cut(log, "looked through the "+what)
+	_, line, _ := strings.Cut(log, "listed the "+what)
 	line, _, whole := strings.Cut(line, "\n")
 	if !whole {
 		return s, false

@@ -31,7 +31,7 @@ var streamColumns = []column{
 // streamRatio compares with writing all statuses and sending all messages, one after the other.
 func streamRatio(delivered, patched, sent float64) float64 { return delivered * (1/patched + 1/sent) }
 
-// stream measures how fast a new operator sends what was created while there was none. The bare client works
+// stream measures how fast a new operator sends messages that were created while no operator ran. The bare client works
 // half before and half after it, so that other load of the machine is on both sides.
 func stream(ctx context.Context, w *world, r *report) {
 	pattern := w.deliverOne(ctx, "stream-pattern")
@@ -93,7 +93,7 @@ func (w *world) streamBare(ctx context.Context, pattern v1alpha1.TeamTalkMessage
 	return patching, sending
 }
 
-// statusPatch is what the operator writes for a delivered message: the whole status, with its version.
+// statusPatch is the operator's write for a delivered message: the whole status, with its version.
 func statusPatch(status v1alpha1.TeamTalkMessageStatus, version string) client.Patch {
 	return client.RawPatch(types.MergePatchType, framework.MustGet(
 		json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": version}, "status": status})))

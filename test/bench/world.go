@@ -37,7 +37,7 @@ const (
 	patience = 5 * time.Minute
 )
 
-// world is what figures share: a cluster with one server, a TeamTalk, and an operator if one was left.
+// world is the state that figures share: a cluster with one server, a TeamTalk, and an operator if one was left.
 type world struct {
 	framework.Cleanups
 	o options
@@ -140,7 +140,7 @@ func (w *world) clear(ctx context.Context, in string) {
 	framework.Mustf(err, "delete the messages of an earlier round")
 }
 
-// sayLog prints the end of what the programs have logged.
+// sayLog prints the end of the programs' logs.
 func (w *world) sayLog() {
 	lines := strings.Split(strings.TrimSpace(w.log.String()), "\n")
 	say("the last lines of the logs:\n%s", strings.Join(lines[max(0, len(lines)-30):], "\n"))
@@ -154,7 +154,7 @@ func until(ctx context.Context, what string, met func(context.Context) bool) {
 		framework.Checked(func(ctx context.Context) (string, bool) { return "", met(ctx) })))
 }
 
-// teamtalk is where messages go: one of the user's own, or teamtalk-dev.
+// teamtalk is the TeamTalk that receives messages: the user's, or teamtalk-dev.
 type teamtalk struct {
 	dbProxy, router string
 	// inbox is teamtalk-dev's, which sets its faults.

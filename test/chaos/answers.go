@@ -117,7 +117,7 @@ func crashFirst(ctx context.Context, w *world) {
 var errDeadlock = errors.New("db_proxy has deadlocked: more than 16 group requests were in flight")
 
 // groupBound permits as many group requests as a stock db_proxy handles with those that the operator may add where
-// answers do not come. The default of 1 would be far from what is tested.
+// answers do not come. The default of 1 would not test the limit.
 var groupBound = []string{"--db-proxy-max-group-in-flight=8"}
 
 // deadlockDelay is how long a group request takes under the deadlock.

@@ -110,7 +110,7 @@ func (w *world) groupsReady(ctx context.Context, all []*v1alpha1.TeamTalkGroup) 
 		}
 		return "", true
 	})
-	framework.Must(w.db.Idle(ctx)) // what is executed late counts
+	framework.Must(w.db.Idle(ctx)) // requests that are executed late count
 	chats := framework.MustGet(w.dev.Groups())
 	for _, g := range all {
 		var own []devserver.Group
@@ -136,7 +136,7 @@ func isReady(g *v1alpha1.TeamTalkGroup) bool {
 		meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ConditionReady)
 }
 
-// note notes what is wrong.
+// note records a violation.
 func (w *world) note(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -76,7 +76,7 @@ func (w *world) textsFrom(ctx context.Context, name string) *corev1.ConfigMap {
 	return all
 }
 
-// keyedConfigMapEdited: what is stored was sent with an older text. The newer one must never be sent.
+// keyedConfigMapEdited: the stored messages were sent with an older text. The newer one must never be sent.
 func keyedConfigMapEdited(ctx context.Context, w *world) {
 	texts := w.textsFrom(ctx, "texts")
 	w.deal = w.giveKey
@@ -94,7 +94,7 @@ func keyedConfigMapEdited(ctx context.Context, w *world) {
 	w.send(ctx, w.size/10)
 }
 
-// reappliedAfterDeadline: nothing may be said of what is stored without asking for it.
+// reappliedAfterDeadline: the status must not claim an outcome without a search of the store.
 func reappliedAfterDeadline(ctx context.Context, w *world) {
 	deadline := time.Now().Add(time.Duration(w.size) * 100 * time.Millisecond)
 	w.deal = w.giveKey

@@ -39,8 +39,8 @@ func leaderScenarios() []scenario {
 	})
 }
 
-// Where the API server can be reached, a woken leader soon sees what is delivered, and who has claimed the server. It
-// forgets what it had still to send, often before it is connected to db_proxy again. Without it, only the gate is left.
+// If the API server can be reached, a woken leader soon sees the delivered messages and the claim of the server. It
+// drops its unsent messages, often before it is connected to db_proxy again. Otherwise, only the gate protects.
 func leaderPaused(ctx context.Context, w *world) {
 	w.whilePaused(ctx, func() {
 		w.leader.api.SetGone(true)
@@ -50,8 +50,8 @@ func leaderPaused(ctx context.Context, w *world) {
 	w.ended(ctx, w.leader)
 }
 
-// whilePaused stops the leader with answers in flight, and wakes it when all is sent by those that takeOver starts.
-// What it had still to send, it must not send any more.
+// whilePaused stops the leader with answers in flight, and wakes it after the operators that takeOver starts have sent
+// everything. It must not send its unsent messages any more.
 func (w *world) whilePaused(ctx context.Context, takeOver func()) {
 	// Few at a time, so that the leader has much left to send when it is woken.
 	w.limitInFlight(ctx, 8)

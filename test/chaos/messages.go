@@ -17,7 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// fate is what is to become of a message.
+// fate is the expected outcome of a message.
 type fate int
 
 const (
@@ -33,7 +33,7 @@ const (
 	posted
 	// superseded: at most once in the store, as the resource's record of the revision says.
 	superseded
-	// undetermined: outside of the promise. What becomes of it is reported.
+	// undetermined: outside of the promise. The outcome is reported.
 	undetermined
 )
 
@@ -73,7 +73,7 @@ func (m *message) reasons() []string {
 	return m.refusal
 }
 
-// pieces are what the store must hold of the message.
+// pieces are the rows that the store must hold for the message.
 func (m *message) pieces() []piece {
 	var all []piece
 	for _, to := range m.to {
@@ -232,7 +232,7 @@ func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen 
 	return open, fmt.Sprintf("%d of %d open: %v", open, len(w.messages), states)
 }
 
-// state is what a resource says of the first recipient that is not done.
+// state is the status of the first recipient that is not done.
 func state(o *v1alpha1.TeamTalkMessage) string {
 	if o == nil || len(o.Status.Recipients) == 0 {
 		return "not taken up"

@@ -114,8 +114,8 @@ func (w *world) adoptByRef(ctx context.Context, shift int) {
 	}
 }
 
-// killNamed kills the operator when messages to names are recorded, and some of them sent in vain. name gives each
-// recipient the name that declare has messages declared to.
+// killNamed kills the operator when messages to names are recorded, and some of them were sent but not stored. name
+// gives each recipient the name that declare has messages declared to.
 func (w *world) killNamed(ctx context.Context, name, declare func(shift int), sent int) {
 	name(0)
 	declare(0)

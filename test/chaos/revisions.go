@@ -119,7 +119,7 @@ func (w *world) underWay(ctx context.Context) {
 func killRevised(ctx context.Context, w *world) {
 	w.resendSome()
 	b := halfLost(w)
-	// Otherwise what is stored is found before the kill.
+	// Otherwise the stored messages are found before the kill.
 	unseen := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgListRsp},
 		Do: faultproxy.Drop})
 	w.send(ctx, w.size)

@@ -29,7 +29,7 @@ func rowScenarios() []scenario {
 			clause: "kill -9 of the operator: messages to groups that do not exist, or lack the sender, before it and after"},
 	}), []scenario{
 		{name: "foreign-rows", needsDev: true, run: foreignRows,
-			clause: "conversations hold rows of the sender that no key opens, and messages with an idempotencyKey are sent"},
+			clause: "conversations hold rows of the sender that no key decrypts, and messages with an idempotencyKey are sent"},
 		{name: "key-removed", needsDev: true, run: keyRemoved,
 			clause: "the key is replaced twice and the oldest one is removed, and messages that were sent under it are " +
 				"created again; then it is given back"},
@@ -137,8 +137,8 @@ func (w *world) keysSince(ctx context.Context, since time.Time) {
 	})
 }
 
-// foreignRows: what cannot be the operator's, and what was written under another key since the operator records which
-// keys are in use, hides nothing. What is older may be the message.
+// foreignRows: rows that cannot be the operator's hide nothing, nor do rows under another key since the operator
+// records the keys in use. Older rows may be the message.
 func foreignRows(ctx context.Context, w *world) {
 	all := w.recipients(false, 0)
 	w.sendTo(ctx, len(all), all)

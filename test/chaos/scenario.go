@@ -22,7 +22,7 @@ const (
 // scenario tests one clause of the promise.
 type scenario struct {
 	name string
-	// clause says what goes wrong, and where.
+	// clause describes the fault, and where it occurs.
 	clause string
 	// bound is how long it may take in all. The default is retryBound.
 	bound time.Duration

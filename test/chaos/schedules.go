@@ -31,7 +31,7 @@ func scheduleScenarios() []scenario {
 }
 
 // schedulesDue has two times of each schedule. The first one is overdue when the operators come back, and so are two
-// older ones that must not be made up for. At each time a schedule has another text, which is what is counted.
+// older ones that must not be made up for. At each time a schedule has another text, and these are counted.
 func schedulesDue(ctx context.Context, w *world) {
 	framework.Must(w.leader.Stop(ctx))
 	overdue := time.Now().Truncate(time.Minute)
@@ -140,7 +140,7 @@ func executed(r *http.Request, next http.Handler) {
 	next.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
 }
 
-// hangSome has some creations hang before they are done, some afterwards, and some records of what was created.
+// hangSome makes some creations hang before they are executed, some afterwards, and some records of creations.
 func (w *world) hangSome(o *operator) (all []*apiproxy.Armed) {
 	after := func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
 		executed(r, next)

@@ -17,7 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// tally is what the count has shown. The announcements are those at the router.
+// tally is the result of the count. The announcements are those at the router.
 type tally struct {
 	framework.Tally
 	// misordered are those that stand before an older one of their conversation, where
@@ -28,7 +28,7 @@ type tally struct {
 	// unknown are recipients of a message that is in doubt, or ended as OutcomeUnknown.
 	unknown  int
 	problems []string
-	// notes are what is reported without a judgement.
+	// notes are reported without a judgement.
 	notes []string
 }
 
@@ -43,7 +43,7 @@ func (t *tally) problem(format string, args ...any) {
 	t.problems = append(t.problems, fmt.Sprintf(format, args...))
 }
 
-// count compares the store, the router and the resources with what was declared.
+// count compares the store, the router and the resources with the declared messages.
 func (w *world) count(ctx context.Context) *tally {
 	framework.Must(errors.Join(w.db.Idle(ctx), w.route.Idle(ctx)))
 	rows := w.rows(ctx)
@@ -74,7 +74,7 @@ func (w *world) count(ctx context.Context) *tally {
 	return t
 }
 
-// statusOf is what a resource says of a recipient; nil: nothing.
+// statusOf returns the status of a recipient in a resource, or nil.
 func statusOf(o *v1alpha1.TeamTalkMessage, to recipient) *v1alpha1.RecipientStatus {
 	if o == nil {
 		return nil
@@ -100,7 +100,7 @@ func adopted(o *v1alpha1.TeamTalkMessage, p piece) bool {
 	return r != nil && r.Reason == v1alpha1.ReasonAdopted
 }
 
-// undetermined reports what became of messages that the promise does not cover.
+// undetermined reports the outcomes of messages that the promise does not cover.
 func (w *world) undetermined(rows stored, objects map[types.UID]*v1alpha1.TeamTalkMessage) string {
 	ends, all := map[string]int{}, 0
 	for _, m := range w.messages {

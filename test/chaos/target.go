@@ -23,7 +23,7 @@ type target struct {
 	users, groups   []uint32
 	// crowd are users for messages to many; see gather.
 	crowd []uint32
-	// keys open what is stored; the first is the one in the Secret.
+	// keys decrypt the stored messages. The first one is in the Secret.
 	keys []string
 	// patience is how long an answer to the counting reads may take before they are repeated.
 	patience time.Duration

@@ -12,7 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// piece is what the store must hold once: one segment of one message, for one recipient.
+// piece is a row that the store must hold once: one segment of one message, for one recipient.
 type piece struct {
 	number, segment int
 	to              recipient
@@ -25,7 +25,7 @@ const (
 	// warm is that of the messages that are there before the scenario begins. A group
 	// that shows nothing as old as a message proves nothing about it.
 	warm = 0
-	// undeclared is that of what was not declared.
+	// undeclared is the number of texts that were not declared.
 	undeclared = -1
 )
 
@@ -49,7 +49,7 @@ func (w *world) text(number int) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// parsedText is what a row, or an announcement, turns out to say.
+// parsedText is the parsed text of a row or an announcement.
 type parsedText struct {
 	number, segment int
 	// text is without the number of its segment, and without the first line of an escalation.

@@ -23,7 +23,7 @@ const (
 	lag    = 2 * time.Second
 )
 
-// world is what one scenario has to itself.
+// world is the state of one scenario.
 type world struct {
 	scenario
 	id        string // names the run in every text

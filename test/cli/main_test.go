@@ -38,7 +38,7 @@ const (
 // secretToken authenticates callers of receivers.
 const secretToken = "swordfish-4711"
 
-// world is what all tests of this package share.
+// world is the state that all tests of this package share.
 var world struct {
 	*framework.Cluster
 	// plugin is the binary.
@@ -225,5 +225,5 @@ func TestNoCluster(t *testing.T) {
 	runPlugin(t, dir, empty, "", "servers", "--context", "nowhere").want(1, `"nowhere"`)
 }
 
-// awaitTimeout is what commands wait for where a test wants them to wait in vain.
+// awaitTimeout is the timeout of commands that a test expects to time out.
 const awaitTimeout = 3 * time.Second

@@ -104,7 +104,7 @@ func (w *world) declareSteadily(ctx context.Context, b *batch) error {
 	ticker := time.NewTicker(loadPace)
 	defer ticker.Stop()
 	for i := 0; ; i++ {
-		// Not interrupted: what is declared is counted.
+		// Not interrupted: the declared messages are counted.
 		if err := w.declare(context.WithoutCancel(ctx), b, i); err != nil {
 			return err
 		}

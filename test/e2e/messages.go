@@ -176,7 +176,7 @@ func (w *world) store(ctx context.Context) (rows []stored) {
 // count compares the store with everything that was declared so far.
 func (w *world) count(ctx context.Context) (seen string) { return tally(w.batches, w.store(ctx)) }
 
-// tally fails unless the store holds exactly what was declared: no other program writes there.
+// tally fails unless the store holds exactly the declared messages: no other program writes there.
 func tally(batches []*batch, rows []stored) (seen string) {
 	var t framework.Tally
 	times := map[string]int{}

@@ -71,7 +71,7 @@ type world struct {
 	id       string
 	batches  []*batch
 	followed map[string]bool
-	// gaps are how long nothing was delivered, by what ended the leader.
+	// gaps are the times without deliveries, by the cause of the leader's end.
 	gaps map[string][]time.Duration
 	// moved: the first release is removed, and the second one is installed.
 	moved bool
@@ -189,7 +189,7 @@ func (w *world) await(ctx context.Context, what string, check func() (seen strin
 	framework.Must(await(ctx, what, framework.Checked(func(context.Context) (string, bool) { return check() })))
 }
 
-// logsIn makes the folder for what programs and pods print, without an earlier run's.
+// logsIn creates an empty folder for the logs of programs and pods.
 func logsIn(root string) string {
 	dir := filepath.Join(root, "bin", "e2e.logs")
 	framework.Must(os.RemoveAll(dir))

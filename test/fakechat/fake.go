@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fakechat is a TeamTalk in memory, for unit tests of what manages groups.
+// Package fakechat is a TeamTalk in memory, for unit tests of packages that manage groups.
 //
 // New returns a TeamTalk, whose fields a test sets.
 package fakechat

@@ -122,7 +122,7 @@ func TestActions(t *testing.T) {
 		"an answer is repeated":    {Rule{Direction: ToClient, Do: Repeat}, 1, nil, 1},
 		"an answer is late":        {Rule{Direction: ToClient, Do: Delay(20 * time.Millisecond)}, 1, nil, 1},
 		"a request is late":        {Rule{Do: Delay(20 * time.Millisecond)}, 1, nil, 1},
-		"an answer waits in vain":  {Rule{Direction: ToClient, Do: Reorder(1, 20*time.Millisecond)}, 1, nil, 1},
+		"an answer waits for none": {Rule{Direction: ToClient, Do: Reorder(1, 20*time.Millisecond)}, 1, nil, 1},
 		"id 0":                     {Rule{Do: RefuseWith(0)}, 0, nil, 0},
 		"an id of nothing":         {Rule{Do: RefuseWith(77)}, 77, nil, 0},
 		"id unknown, stored":       {Rule{Direction: ToClient, Do: AnswerID(wire.MsgIDUnknown)}, wire.MsgIDUnknown, nil, 1},
@@ -306,7 +306,7 @@ func TestGroupFrames(t *testing.T) {
 	}
 }
 
-// TestOnPass reports what was passed on, and over which connection.
+// TestOnPass checks that forwarded frames are reported with their connection.
 func TestOnPass(t *testing.T) {
 	s := newFixture(t, dbproxy.Options{Connections: 1})
 	type pass struct {

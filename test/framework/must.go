@@ -20,7 +20,7 @@ func Must(err error) {
 	}
 }
 
-// Mustf is Must, with words about what was attempted.
+// Mustf is Must, with a description of the attempt.
 func Mustf(err error, format string, args ...any) {
 	if err != nil {
 		panic(failure{fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)})

@@ -40,7 +40,7 @@ func DiscardLogs() {
 // Cleanups ends what a program has started.
 type Cleanups struct{ ends []func() }
 
-// Cleanup has Stop call f, before what was registered earlier.
+// Cleanup registers f to be called by Stop, before earlier functions.
 func (c *Cleanups) Cleanup(f func()) { c.ends = append(c.ends, f) }
 
 // Stop calls the registered functions, the last one first.

@@ -46,7 +46,7 @@ func Written(ctx context.Context, c client.Reader) (map[string]string, error) {
 	return written, nil
 }
 
-// Leaked names the secrets in what was written: as they are, in base64, in hexadecimal or URL-encoded.
+// Leaked names the secrets in the written data: in plain text, in base64, in hexadecimal or URL-encoded.
 func Leaked(written, secrets map[string]string) error {
 	var found []error
 	for _, where := range slices.Sorted(maps.Keys(written)) {

@@ -4,7 +4,7 @@ package framework
 
 import "fmt"
 
-// Tally counts how a store differs from what was declared.
+// Tally counts the differences between a store and the declared messages.
 type Tally struct {
 	Missing, Duplicated, Unexpected int
 	// NotAnnounced are messages in the store that were not announced to message servers.

@@ -28,8 +28,8 @@ type Condition func(ctx context.Context) (seen string, met bool, err error)
 
 // Await waits until a condition is met or ctx ends. Its error has what was seen last.
 //
-// It pauses for a tenth of the time waited, or for as long as the last look took if that is longer, within minPause and
-// maxPause: looks take processor time from what many tests at once wait for.
+// It pauses for a tenth of the time waited, or for as long as the last check took if that is longer, within minPause
+// and maxPause. Checks take processor time from the programs under test.
 func Await(ctx context.Context, what string, condition Condition) error {
 	began := time.Now()
 	return await(ctx, what, condition, func(took time.Duration) time.Duration {
@@ -61,7 +61,7 @@ func await(ctx context.Context, what string, condition Condition, pause func(too
 			if last != "" {
 				last = "; last seen: " + last
 			}
-			return fmt.Errorf("waited in vain until %s: %w%s", what, context.Cause(ctx), last)
+			return fmt.Errorf("timed out waiting until %s: %w%s", what, context.Cause(ctx), last)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestHangUp: what was read is carried out once, even if its caller hangs up at once or soon after.
+// TestHangUp: a request that was read is executed once, even if its caller disconnects immediately or soon after.
 func TestHangUp(t *testing.T) {
 	const requests = 20
 	for mode, start := range map[string]func(*tenant, ...string) *gateway{"record": (*tenant).sidecar, "direct": (*tenant).direct} {

@@ -32,7 +32,7 @@ func TestRecorded(t *testing.T) {
 	})
 }
 
-// checkSends sends through each endpoint: what is answered with success is stored and pushed, once.
+// checkSends sends through each endpoint: a message that is answered with success is stored and pushed once.
 func (x *tenant) checkSends(t *testing.T, g *gateway, check func(*testing.T, answer)) {
 	t.Helper()
 	tests := map[string]struct {

@@ -14,7 +14,7 @@ import (
 type mistake struct {
 	endpoint, body string
 	want           int
-	// detail is a part of what is said.
+	// detail is a part of the expected detail.
 	detail string
 }
 

@@ -75,7 +75,7 @@ func remove(r *repository) {
 // inGit says what the table "A message in Git" of docs/how-to/gitops.md says.
 var inGit = map[string]struct {
 	steps []step
-	// forces: it is for tools that can replace what is refused. unkeyed: it does not go with a key.
+	// forces is true for tools that can replace refused objects. unkeyed: it does not go with a key.
 	forces, unkeyed bool
 	// want and wantKeyed are the texts in the store, without and with an idempotencyKey.
 	want, wantKeyed []string
@@ -175,7 +175,7 @@ func (x *tenant) repository(newTool func(*tenant) tool, edits ...manifestEdit) *
 	return &repository{x, newTool(x), edited(x.sample("announcements/release-1.4.0.yaml")[0], edits...)}
 }
 
-// TestMessageInGit changes a message in Git, with and without an idempotencyKey, and counts what was sent.
+// TestMessageInGit changes a message in Git, with and without an idempotencyKey, and counts the sent messages.
 func TestMessageInGit(t *testing.T) {
 	t.Parallel()
 	for toolName, newTool := range tools {

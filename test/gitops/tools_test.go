@@ -35,7 +35,7 @@ type tool interface {
 	forced() manifestEdit
 }
 
-// withoutForce is the tool that cannot replace what is refused.
+// withoutForce is the tool that cannot replace refused objects.
 const withoutForce = "Argo CD on the server side"
 
 // tools are the tools by name.

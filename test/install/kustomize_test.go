@@ -215,7 +215,7 @@ func binding(namespace, role string, subjects ...rbacv1.Subject) *rbacv1.RoleBin
 	}
 }
 
-// start runs a Deployment's program with its token and flags, and with flags for what only a pod has.
+// start runs a Deployment's program with its token and flags, and with flags for settings that only a pod has.
 func (c *cluster) start(binary string, deployment *appsv1.Deployment, flags ...string) *framework.Process {
 	c.Helper()
 	spec := deployment.Spec.Template.Spec

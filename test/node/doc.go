@@ -4,8 +4,8 @@
 // kube-controller-manager, kube-scheduler, kubelet and kube-proxy, with the machine's
 // containerd, runc and CNI plugins.
 //
-// Check reports what the machine lacks. Run starts the calling program again in namespaces
-// of its own, where Start starts the node. Gone reports what is left of it afterwards.
+// Check reports what the machine lacks. Run starts the calling program again in namespaces of its own, where Start
+// starts the node. Gone reports remains afterwards.
 //
 // The namespaces isolate the node from the machine:
 //   - processes: the kernel kills all of them with the first one;

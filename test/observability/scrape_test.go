@@ -21,7 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// text is what is sent: it must not be in any metric.
+// text is the sent text. It must not be in any metric.
 const text = "Rollback at nine"
 
 // send creates a message and waits for its end.

@@ -140,7 +140,8 @@ func checkAdmission(t *testing.T, err error, want string) {
 	}
 }
 
-// TestImmutable: what was sent stays; what failed with nothing stored may be corrected and is tried again.
+// TestImmutable: a sent message cannot be changed. A message that failed with nothing stored may be corrected and is
+// retried.
 func TestImmutable(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)

@@ -45,8 +45,8 @@ func (x *tenant) deleteAtOnce(m *v1alpha1.TeamTalkMessage) {
 	}
 }
 
-// TestDeletedWhileUnreachable: a deletion waits for no TeamTalk. What was deleted is not sent when TeamTalk is back, and
-// a message with the key of a deleted one finds what was stored.
+// TestDeletedWhileUnreachable: a deletion waits for no TeamTalk. Deleted messages are not sent when TeamTalk is back. A
+// message with the key of a deleted one finds the stored row.
 func TestDeletedWhileUnreachable(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
@@ -63,7 +63,7 @@ func TestDeletedWhileUnreachable(t *testing.T) {
 	x.deleteAtOnce(doubt)
 
 	again := x.Declare("doubt", "in doubt", withKey("v1"), toUsers(x.Bob))
-	later := x.Declare("later", "later") // in the conversation of what was deleted
+	later := x.Declare("later", "later") // in the conversation of deleted messages
 	x.TeamTalk.Faults().Clear()
 	if r := x.AwaitDelivered(again).Status.Recipients[0]; r.Reason != v1alpha1.ReasonAdopted || r.Attempts != 0 {
 		t.Errorf("recipient %+v, want it adopted", r)

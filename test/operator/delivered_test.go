@@ -43,7 +43,7 @@ func withContent(c v1alpha1.Content) messageEdit {
 	return func(m *v1alpha1.TeamTalkMessage) { m.Spec.Content = c }
 }
 
-// TestDelivered compares what the store holds with what was declared.
+// TestDelivered compares the store with the declared messages.
 func TestDelivered(t *testing.T) {
 	t.Parallel()
 	const single, group = wire.MsgType_MSG_TYPE_SINGLE_TEXT, wire.MsgType_MSG_TYPE_GROUP_TEXT

@@ -32,7 +32,7 @@ const (
 	unsent
 )
 
-// retryPatch asks for a retry of what failed.
+// retryPatch requests a retry of failed recipients.
 const retryPatch = `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}}}`
 
 // longTTL is longer than what happens between the end of a message and its edit.

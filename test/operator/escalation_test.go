@@ -109,7 +109,7 @@ func TestEscalation(t *testing.T) {
 	x.CheckRows(4)
 }
 
-// TestNotEscalated: what is read in time, by as many as must, goes to nobody else.
+// TestNotEscalated: a message that enough recipients read in time is not escalated.
 func TestNotEscalated(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
@@ -242,8 +242,8 @@ func TestEscalationIsDeleted(t *testing.T) {
 	x.checkRowTexts(map[string]int{"old": 1, notRead + "old": 1, "later": 1, "latest": 1})
 }
 
-// TestEscalationIsSuperseded: an edit with onChange: Resend ends the escalation of the revision before it. What was
-// stored is found by its token. The next revision is escalated again.
+// TestEscalationIsSuperseded: an edit with onChange: Resend ends the escalation of the revision before it. The stored
+// message is found by its token. The next revision is escalated again.
 func TestEscalationIsSuperseded(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t, oneAtATime)
@@ -293,7 +293,8 @@ func TestEscalationAndTTL(t *testing.T) {
 	}
 }
 
-// TestEscalationAcrossHandover: what is due is escalated by the next operator, once. A drain waits for what is sent.
+// TestEscalationAcrossHandover: what is due is escalated by the next operator, once. A drain waits for requests in
+// flight.
 func TestEscalationAcrossHandover(t *testing.T) {
 	t.Parallel()
 	x := newTenantOf(t, newCluster(t))

@@ -10,7 +10,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// TestGivenUp: messages that finish because TeamTalk goes on failing say what is known of them.
+// TestGivenUp: messages that finish because TeamTalk keeps failing tell their known state.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

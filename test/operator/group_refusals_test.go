@@ -131,7 +131,7 @@ func TestGroupGone(t *testing.T) {
 	x.awaitMembers(id, x.Bot, x.Bob)
 }
 
-// TestGroupWaitsForServer: a group waits for its server, and for what shows that it does not exist.
+// TestGroupWaitsForServer: a group waits for its server, and for proof that it does not exist.
 func TestGroupWaitsForServer(t *testing.T) {
 	t.Parallel()
 	x := newTenantIn(t, world, framework.TeamTalkFor(t))

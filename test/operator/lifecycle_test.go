@@ -48,7 +48,7 @@ func TestRestart(t *testing.T) {
 	x.CheckRows(2)
 }
 
-// unanswered: after a kill, the next operator asks the store what was sent before it sends.
+// unanswered: after a kill, the next operator searches the store for sent messages before it sends.
 func unanswered(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
 	x := newTenantOf(t, c)
 	x.Timeout = 2 * framework.Timeout
@@ -79,8 +79,8 @@ func unanswered(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
 	}
 }
 
-// TestLost: operators are lost with messages whose status does not show what was sent. One loss is for all, as a
-// takeover takes its time.
+// TestLost: operators are lost with messages whose status does not show their sends. One loss is for all, as a takeover
+// takes its time.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

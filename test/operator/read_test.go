@@ -80,7 +80,7 @@ func TestRead(t *testing.T) {
 	if again := m.Status.Recipients[0]; !again.ReadAt.Equal(first.ReadAt) {
 		t.Errorf("read at %v, and before at %v", again.ReadAt, first.ReadAt)
 	}
-	// A message that comes later is unread, and an edit of another field keeps what is known.
+	// A later message is unread, and an edit of another field keeps the recorded reads.
 	later := x.Deliver("later", "hello again", toUsers(x.Alice))
 	x.checkReads(later, "0/1", true, 0)
 	x.Patch(m, `{"spec":{"retryLimit":3}}`)

@@ -23,7 +23,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// asByDefault leaves what is declared of db_proxy's times to the API's defaults.
+// asByDefault leaves the times of db_proxy at the API's defaults.
 func asByDefault(s *v1alpha1.TeamTalkServer) {
 	s.Spec.SettleSeconds, s.Spec.MaxReplicaLagSeconds = 0, nil
 }

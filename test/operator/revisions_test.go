@@ -241,8 +241,8 @@ func TestResendOfUnchanged(t *testing.T) {
 	x.checkRowTexts(map[string]int{"text": 3, "waiting": 2})
 }
 
-// revised: a message is stored, its operator is lost before it records that, and the text is edited meanwhile. What was
-// sent is found by the token of the first revision, and the second one is sent once.
+// revised: a message is stored, its operator is lost before it records that, and the text is edited meanwhile. The sent
+// message is found by the token of the first revision, and the second one is sent once.
 func revised(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
 	x := newTenantOf(t, c)
 	x.Timeout = 2 * framework.Timeout

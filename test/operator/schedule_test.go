@@ -39,7 +39,7 @@ func (x *tenant) awaitSchedule(s *v1alpha1.TeamTalkSchedule, reason string) *v1a
 	})
 }
 
-// TestSchedule sends at each minute. Messages that have the names of the first ones stand in its way at first.
+// TestSchedule sends at each minute. Other messages with the names of the first ones block it at first.
 func TestSchedule(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)

@@ -136,7 +136,7 @@ func TestSuspended(t *testing.T) {
 	x.checkDelivered(x.AwaitDelivered(during))
 }
 
-// TestTTL deletes what has finished, and knows it again by its name.
+// TestTTL deletes finished messages, and identifies them by their names when they are created again.
 func TestTTL(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t)

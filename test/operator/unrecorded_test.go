@@ -104,7 +104,7 @@ func TestUnrecorded(t *testing.T) {
 	x.StartLeader()
 	other.checkDelivered(other.AwaitDelivered(second))
 
-	// What is stored is found, and not sent again. It is recorded when that is possible.
+	// Stored messages are found, and not sent again. It is recorded when that is possible.
 	x.Patch(grown, `{"metadata":{"annotations":{"note":null}}}`)
 	for _, r := range x.AwaitDelivered(grown).Status.Recipients {
 		if r.Reason != v1alpha1.ReasonAdopted {

@@ -150,7 +150,7 @@ func TestTheAPIFails(t *testing.T) {
 	})
 }
 
-// lists matches lists of messages, for which an API server looks through the namespace, but no watches.
+// lists matches lists of messages, for which an API server searches the namespace, but no watches.
 func lists(r *http.Request) bool {
 	return request("GET", "teamtalkmessages")(r) && r.URL.Query().Get("watch") == "" && r.URL.Query().Get("labelSelector") != ""
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestExpressions: what is filtered reaches nobody. The rest reaches the recipients that the expression names.
+// TestExpressions: filtered alerts reach nobody. The rest reaches the recipients that the expression names.
 func TestExpressions(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

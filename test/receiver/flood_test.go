@@ -259,7 +259,7 @@ func TestAStormOfAlerts(t *testing.T) {
 	})
 }
 
-// TestAStormForAThousand: what is suppressed for a thousand recipients is one digest.
+// TestAStormForAThousand: alerts that are suppressed for a thousand recipients are one digest.
 func TestAStormForAThousand(t *testing.T) {
 	x := newTenant(t)
 	var all []v1alpha1.UserID
@@ -292,7 +292,7 @@ func TestAStormForAThousand(t *testing.T) {
 	}
 }
 
-// TestEditedWindow: what is suppressed before and after an edit of the window arrives in two digests.
+// TestEditedWindow: alerts that are suppressed before and after an edit of the window arrive in two digests.
 func TestEditedWindow(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

@@ -167,9 +167,8 @@ func TestSenders(t *testing.T) {
 	}
 }
 
-// TestNothingIsShown brings a text, and a token, wherever a caller may bring them, right
-// and wrong: what is looked for after all tests is in none of logs, events, statuses and
-// metrics.
+// TestNothingIsShown sends a text and a token in all places where a caller may, right and wrong. After all tests, they
+// must not be in logs, events, statuses or metrics.
 func TestNothingIsShown(t *testing.T) {
 	t.Parallel()
 	x := newTenant(t)

@@ -16,14 +16,14 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// What config/samples/receiver-alertmanager.yaml declares, and what the demo posts to it.
+// The receiver of config/samples/receiver-alertmanager.yaml, and the alert that the demo posts to it.
 const (
 	alertReceiver = "alerts"
 	alertToken    = "change-me"
 	alertPayload  = "config/samples/receiver-payload.json"
 )
 
-// alertURL is where Alertmanager posts to.
+// alertURL is the URL that Alertmanager posts to.
 func (s *stage) alertURL() string {
 	return "http://" + s.addresses.gateway + "/v1/receivers/" + s.samplesNamespace() + "/" + alertReceiver
 }

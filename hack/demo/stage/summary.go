@@ -12,7 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// printSummary prints what was sent, where to look, and what to try next.
+// printSummary prints the sent messages, where to look, and the next commands to try.
 func (s *stage) printSummary() {
 	fmt.Println()
 	for _, reason := range slices.Sorted(maps.Keys(s.ended)) {
@@ -58,7 +58,7 @@ func (s *stage) commands() []command {
 	}
 }
 
-// samplesNamespace is where the samples are.
+// samplesNamespace is the namespace of the samples.
 func (s *stage) samplesNamespace() string {
 	if s.current {
 		return namespace

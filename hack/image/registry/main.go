@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command registry runs a command with a container registry on this machine, whose address
-// is in the variable LOCAL_REGISTRY. What is pushed to it is in memory and gone afterwards:
+// Command registry runs a command with a container registry on this machine, whose address is in the variable
+// LOCAL_REGISTRY. It keeps images in memory until the command ends:
 //
 //	go -C hack/image run ./registry hack/release --dry-run
 //

@@ -1,7 +1,6 @@
-// Alertmanager, which test/receiver runs. A module of its own, so that its dependencies do
-// not change the versions of other tools.
-// Later versions do not compile from the module alone: they embed the files of a web
-// interface that npm builds.
+// Alertmanager, which test/receiver runs. It is a separate module, so that its dependencies do not
+// change the versions of other tools. Later versions do not compile from the module alone: they
+// embed the files of a web interface that npm builds.
 module github.com/teamtalk-io/teamtalk-operator/hack/tools/alertmanager
 
 go 1.26.0

@@ -1,5 +1,5 @@
-// cosign, which signs releases. A module of its own: its dependencies would choose versions
-// for the other tools.
+// cosign, which signs releases. It is a separate module: its dependencies would change the versions
+// of other tools.
 module github.com/teamtalk-io/teamtalk-operator/hack/tools/cosign
 
 go 1.26.0

@@ -1,5 +1,5 @@
 // Flux's notification-controller (Apache-2.0), which test/receiver runs with the CRDs of its
-// module. A module of its own, so that its dependencies do not change the versions of other
+// module. It is a separate module, so that its dependencies do not change the versions of other
 // tools.
 module github.com/teamtalk-io/teamtalk-operator/hack/tools/flux
 

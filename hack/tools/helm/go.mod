@@ -1,9 +1,8 @@
-// Helm, which tests render and install the chart with. A module of its own, so that its
-// dependencies do not change the versions of other tools.
-// This version of Helm needs no newer dependency than hack/controlplane. With the same
-// versions and build flags most of its packages are in the build cache already, compiled
-// for kube-apiserver. Keep it so: an update that breaks it adds minutes to the first
-// "make test".
+// Helm, which tests render and install the chart with. It is a separate module, so that its
+// dependencies do not change the versions of other tools. This version of Helm needs no newer
+// dependency than hack/controlplane. With the same versions and build flags most of its packages
+// are in the build cache already, compiled for kube-apiserver. Keep it so: an update that breaks it
+// adds minutes to the first "make test".
 module github.com/teamtalk-io/teamtalk-operator/hack/tools/helm
 
 go 1.26.0

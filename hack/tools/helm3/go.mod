@@ -1,5 +1,5 @@
-// Helm 3, which tests render the chart with, beside Helm 4. A module of its own, because it
-// needs other versions of shared modules.
+// Helm 3, with which tests render the chart, in addition to Helm 4. It is a separate module,
+// because it needs other versions of shared modules.
 module github.com/teamtalk-io/teamtalk-operator/hack/tools/helm3
 
 go 1.26.0

@@ -1,5 +1,5 @@
-// The linter. A module of its own: its hundreds of dependencies would choose
-// versions for the other tools.
+// The linter. It is a separate module: its hundreds of dependencies would change the versions of
+// other tools.
 module github.com/teamtalk-io/teamtalk-operator/hack/tools/lint
 
 go 1.26.0

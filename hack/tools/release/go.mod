@@ -1,5 +1,5 @@
-// What says of a release what is in it, and what is known to be wrong with that. A
-// module of its own: its dependencies would choose versions for the other tools.
+// Tools that list the modules of a release and their known vulnerabilities. It is a separate
+// module: its dependencies would change the versions of other tools.
 module github.com/teamtalk-io/teamtalk-operator/hack/tools/release
 
 go 1.26.0

@@ -36,10 +36,8 @@ type Options struct {
 	Changed func()
 }
 
-// Store is the database. All of its work runs on one goroutine and one
-// connection: an in-memory SQLite database belongs to its connection, and
-// requests that wait for each other share a transaction, which is what keeps a
-// file on disk fast enough.
+// Store is the database. All of its work runs on one goroutine and one connection, because an in-memory SQLite database
+// belongs to its connection. Waiting requests share a transaction, which makes a file on disk fast enough.
 type Store struct {
 	options Options
 	db      *sql.DB

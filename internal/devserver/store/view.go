@@ -45,8 +45,8 @@ func (s *Store) LastRow() (row int64, err error) {
 // tables is over how many tables TeamTalk spreads each kind of messages.
 const tables = 8
 
-// Table returns the name of the table that holds a session's messages; empty for
-// two users who have none, as TeamTalk chooses their table at the first one.
+// Table returns the name of the table that holds a session's messages. It is empty for two users without messages:
+// TeamTalk chooses their table at the first message.
 func (s *Store) Table(session Session) (name string, err error) {
 	err = s.read(func() error {
 		name, err = s.table(session)

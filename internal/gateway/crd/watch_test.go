@@ -123,7 +123,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestTimeout: a request that waited in vain gets what the message says then.
+// TestTimeout: a request whose wait ends gets the current state of the message.
 func TestTimeout(t *testing.T) {
 	for name, c := range map[string]struct {
 		meanwhile func(*testing.T, *fakeAPI, *v1alpha1.TeamTalkMessage)

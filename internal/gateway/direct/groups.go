@@ -23,8 +23,8 @@ const (
 	groupTimeout = 2500 * time.Millisecond
 	// pollInterval is the time between reads of a group that does not show the change yet.
 	pollInterval = 100 * time.Millisecond
-	// routerTimeout is how long a change waits for a router, as that of a gateway that has just started: without one,
-	// nobody announces it.
+	// routerTimeout is how long a change waits for a router, as that of a gateway that has just started: without one, the
+	// change is not announced.
 	routerTimeout = 500 * time.Millisecond
 	// announceTimeout limits the announcement of a change that is done.
 	announceTimeout = 300 * time.Millisecond

@@ -27,7 +27,7 @@ const stopTimeout = 300 * time.Millisecond
 type Sender struct {
 	servers *Servers
 	engine  *delivery.Engine
-	// started is when an earlier process had stopped sending: no other one runs beside this one.
+	// started is the time by which an earlier process had stopped sending. No other process runs concurrently.
 	started time.Time
 	// sequence numbers the requests in the order of arrival.
 	sequence atomic.Uint64

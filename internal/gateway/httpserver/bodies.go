@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// maxBodies limits the bytes of all bodies in memory, and maxBodiesPerCaller those of one caller or address, which
-	// may hold no more than is still free as well.
+	// maxBodies limits the bytes of all bodies in memory, and maxBodiesPerCaller those of one caller or address. A caller
+	// may also hold no more than is still free.
 	maxBodies          = 16 << 20
 	maxBodiesPerCaller = maxBodies / 4
 	// freeBody is what each request may hold besides, so that ordinary requests need nothing of the limit. The limits
@@ -102,9 +102,9 @@ func (b *body) grow(n int) error {
 	return nil
 }
 
-// crowded returns whose reads must be aborted before a caller may hold more, or nil: the caller's own if it is over its
-// limit, else those of the caller that holds most. A caller may hold no more than it leaves free. So callers whose
-// bodies have been read, and can no longer be aborted, always leave something for the next one.
+// crowded returns the caller whose reads must be aborted before a caller may hold more, or nil. It is the caller itself
+// if it is over its limit, or else the caller that holds most. A caller may hold no more than it leaves free. So
+// callers whose bodies have been read, and can no longer be aborted, always leave something for the next one.
 func (s *bodies) crowded(of *callerBodies, add int) *callerBodies {
 	switch {
 	case of.held+add > s.perCaller:

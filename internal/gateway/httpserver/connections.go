@@ -153,8 +153,8 @@ func connectionOf(ctx context.Context) *connection {
 	return c
 }
 
-// clientAddress returns what limits count as one address: an IPv4 address, or the network of 64 bits of an IPv6
-// address, all of which one client can use.
+// clientAddress returns the address for limits: an IPv4 address, or the /64 network of an IPv6 address, all of which
+// one client can use.
 func clientAddress(remote string) string {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {

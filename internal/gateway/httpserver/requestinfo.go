@@ -50,8 +50,9 @@ var (
 	}
 )
 
-// enter takes a place of the caller and one of the server, for which it waits for a moment: requests of callers that
-// are not known yet hold one shortly. Meanwhile the connection waits. It returns a BusyError if there is none.
+// enter takes a place of the caller and one of the server. It waits briefly for the latter, because requests of callers
+// that are not known yet hold one for a short time. Meanwhile the connection waits. It returns a BusyError if there is
+// none.
 func (i *requestInfo) enter(ctx context.Context) error {
 	s := i.server
 	if !s.callers.acquire(i.caller) {

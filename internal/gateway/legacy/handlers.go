@@ -106,7 +106,7 @@ func respond(w http.ResponseWriter, r *http.Request, a response) {
 }
 
 // decode admits the caller and reads the request. It does not read the body of a caller who is denied without it, and
-// decodes nothing but the app_key before it is known who calls.
+// decodes only the app_key before the caller is authenticated.
 func (h *Handlers) decode(r *http.Request, right access.Right) *request {
 	q := &request{key: r.Header.Get(KeyHeader)}
 	byAppKey := h.Guard.NeedsAppKey(r)

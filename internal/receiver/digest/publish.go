@@ -143,7 +143,7 @@ func (s *Store) publish(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state
 // settle removes the digests that cannot change any more from the state. What was not published of them, because a
 // process has stopped before, is moved to digests of the current window. After the dedup window there is nothing to
 // move: what was not acknowledged is a new notification by then, and the digest may be deleted already. A digest that
-// cannot be settled is kept, and is tried again with the next request.
+// cannot be settled is kept, and is retried with the next request.
 func (s *Store) settle(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state *State, now time.Time) (changed bool) {
 	var closed, open []*Digest
 	for _, d := range state.Digests {

@@ -33,8 +33,7 @@ const (
 	zoneWork = 500
 )
 
-// CEL's own accounting is not used: it counts a call after it is done, and a comparison of two lists by their lengths
-// alone, whatever is in them.
+// CEL's accounting is not used: it counts a call after it is done, and a comparison of two lists only by their lengths.
 
 // budget is the rest of the work that one evaluation may use.
 type budget struct {

@@ -14,8 +14,8 @@ import (
 // call is a function of CEL that counts its work before it does it. It returns nil if it does not take the arguments.
 type call func(b *budget, args []ref.Val) ref.Val
 
-// calls are the functions whose work or result is not linear in what they are given, or that make lists. All others
-// are counted by what they are given. See the hostile expressions in the tests.
+// calls are the functions whose work or result is not linear in what they are given, or that make lists. All others are
+// counted by the sizes of their arguments. See the hostile expressions in the tests.
 var calls = map[string]call{
 	operators.Equals:    equal,
 	operators.NotEquals: notEqual,

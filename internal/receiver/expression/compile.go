@@ -82,7 +82,7 @@ type expression struct {
 	invalid error
 }
 
-// kept are the expressions of receivers that were posted to, by what they are compiled from.
+// kept holds the compiled expressions of receivers that got requests, by their sources.
 var kept = lru.New(maxKept)
 
 // Of returns the expressions of a receiver, which are kept compiled.

@@ -3,7 +3,7 @@
 // Package expression evaluates the CEL expressions of a TeamTalkReceiver: filter, dedupKey and recipients. They are
 // written by users of a namespace, so the work of each is counted before it is done, and limited.
 //
-// Compile returns the expressions of a receiver, and Of those of one that exists, which are kept. Set.Evaluate begins
-// what is evaluated for one body. budget.go has the limits, calls.go the functions that are counted by what they do,
-// and values.go what expressions see.
+// Compile returns the expressions of a receiver, and Of the cached ones of an existing receiver. Set.Evaluate begins
+// the evaluations for one body. budget.go has the limits, calls.go the functions with special counting, and values.go
+// the variables of expressions.
 package expression

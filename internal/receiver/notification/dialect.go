@@ -63,7 +63,7 @@ type Result struct {
 	// Filtered is the number of alerts, or bodies, that spec.filter drops.
 	Filtered int
 	// ResolvedGroup and ResolvedKeys are the hashes of messages whose alerts are resolved, see Message. They include those
-	// of what spec.filter drops.
+	// of alerts that spec.filter drops.
 	ResolvedGroup string
 	ResolvedKeys  []string
 	// Faults are why expressions were not used.

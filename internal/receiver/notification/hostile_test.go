@@ -154,7 +154,7 @@ func TestHostileEmbedded(t *testing.T) {
 		"form of many values": {v1alpha1.ReceiverSlack, "payload=%5B" + strings.Repeat("1%2C", smallBody) + "1%5D", "application/x-www-form-urlencoded"},
 	} {
 		_, err := Decode(t.Context(), newReceiver(tc.kind), []byte(tc.body), tc.contentType)
-		if err == nil || !strings.Contains(err.Error(), "more than 4096 values, or values more than 200 deep") {
+		if err == nil || !strings.Contains(err.Error(), "more than 4096 values, or values nested more than 200 deep") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -79,7 +79,7 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 			}
 		}
 		if i > 0 {
-			// The recipients of what was left out are not known. The first message tells of it: the one to spec.to, if any.
+			// The recipients of omitted alerts are not known. The first message tells of them: the one to spec.to, if any.
 			own.TruncatedAlerts = 0
 		}
 		if len(groups) > 1 || result.Filtered > 0 {
@@ -163,8 +163,8 @@ func limitRecipients(r *v1alpha1.TeamTalkReceiver, messages []Message) []Message
 }
 
 // hashAlerts identifies a set of alerts. An alert that is resolved or fires again is another one. Alertmanagers of a
-// cluster send the same values for all of it. The key of an alert, if there is one, stands for its group, fingerprint
-// and start, but not for its status: that an alert is resolved is never a repeat.
+// cluster send the same values for all of it. The key of an alert, if there is one, replaces its group, fingerprint and
+// start, but not its status: a resolved alert never repeats a firing one.
 func hashAlerts(r *v1alpha1.TeamTalkReceiver, groupKey, named string, alerts []alert) string {
 	lines := make([]string, len(alerts))
 	keyed := true

@@ -187,7 +187,7 @@ func TestRefusals(t *testing.T) {
 		"{":                                     "the body is not JSON: bad syntax at byte 1",
 		`{"alerts":[{}]}{}`:                     "the body is not JSON: bad syntax at byte 16",
 		"<html>":                                "the body is HTML or XML",
-		"payload=%7B%22a%22%3A1%7D":             "the body is a form: have it sent as JSON",
+		"payload=%7B%22a%22%3A1%7D":             "the body is a form: send JSON",
 		`[{"labels":{"alertname":"A"}}]`:        "the body is a list, as Prometheus posts alerts to Alertmanager",
 		`"secret"`:                              "the body must be an object",
 		"{}":                                    "the body has no alerts",
@@ -251,7 +251,7 @@ func TestEncodings(t *testing.T) {
 		"GBK that nothing names":     {gbk, "application/json", "the body is not UTF-8: send UTF-8, or name its encoding"},
 		"GBK that is said to be UTF": {gbk, "application/json; charset=utf-8", "the body is not UTF-8"},
 		"not GBK":                    {`{"message":"` + "\xFF\xFF" + `"}`, "application/json; charset=gbk", "the body is not in charset gbk"},
-		"unknown":                    {utf8Body, "application/json; charset=ebcdic", `charset "ebcdic", which is unknown here`},
+		"unknown":                    {utf8Body, "application/json; charset=ebcdic", `charset "ebcdic", which is unknown`},
 		"a mark and something else":  {"\xEF\xBB\xBF\xFF", "", "the body is not UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -109,7 +109,7 @@ func run(text string, i int) int {
 	return n
 }
 
-// withoutReferences returns a text with the texts of what stands between < and >.
+// withoutReferences returns a text in which the references between < and > are replaced by their texts.
 func withoutReferences(text string) string {
 	if !strings.Contains(text, "<") {
 		return text
@@ -133,7 +133,7 @@ func withoutReferences(text string) string {
 	}
 }
 
-// mrkdwnReference returns the text of what stands between < and >: a link, or somebody who is mentioned.
+// mrkdwnReference returns the text of a reference between < and >: a link, or a mention.
 func mrkdwnReference(address, name string) string {
 	switch {
 	case strings.HasPrefix(address, "@"):
@@ -156,7 +156,7 @@ func mrkdwnReference(address, name string) string {
 	case strings.Contains(address, ":") && !strings.ContainsAny(address, " \t"):
 		return link(name, strings.TrimPrefix(address, "mailto:"))
 	}
-	// No markup: somebody wrote <pod>.
+	// No markup, such as <pod>.
 	if name != "" {
 		address += "|" + name
 	}

@@ -45,7 +45,7 @@ var (
 	}
 )
 
-// repair rewrites a notification that does not decode: an alert is not lost because a value of it is a number instead
+// repair rewrites a notification that does not decode, so that an alert is not lost because a value is a number instead
 // of a text, or a time is missing. The error names the field that cannot be used, and what it must be.
 func repair(body []byte, contentType string) ([]byte, error) {
 	var v any

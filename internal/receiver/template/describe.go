@@ -88,7 +88,7 @@ func (f fields) text(names ...string) string {
 	return ""
 }
 
-// compose makes a text of its parts. A phone's first line tells what happened to what.
+// compose builds a text from its parts. The first line, which a phone shows, names the event and its object.
 func (f fields) compose(title, message string) string {
 	var b strings.Builder
 	shown := title + " " + message

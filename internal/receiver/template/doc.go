@@ -11,9 +11,9 @@
 // Template and data may both be hostile, and text/template can neither be interrupted nor limited. So there are
 // four limits. They are checked before a block or a call is executed, and once more when a call has its result:
 //
-//   - Work. One counter (budget.work), in bytes: executing a block takes four times the length of its source, a call
-//     takes the size of its arguments and of its result, and a regular expression takes the size of its program for
-//     each character that it reads. The block is counted by a call that instrument inserts at its head.
+//   - Work. One counter (budget.work), in bytes. Executing a block takes four times the length of its source. A call
+//     takes the size of its arguments and of its result. A regular expression takes the size of its program for each
+//     character that it reads. The block is counted by a call that instrument inserts at its head.
 //   - Size. The arguments of one call, and its result, have at most maxValue bytes. Functions that can make much of
 //     little (replace, join, printf, ...) check what they would make first.
 //   - Output. It is cut off at Limits.Output.

@@ -26,8 +26,8 @@ func (f Float) String() string {
 }
 
 // Values makes what a json.Decoder with UseNumber has read what templates take, in place. Numbers keep all their
-// digits: a whole one is an int64 or uint64, one with a fraction or an exponent a Float, and one that is none of them
-// the digits as they were posted. A null is an empty map, so that fields of it can be asked for.
+// digits. A whole number is an int64 or uint64. One with a fraction or an exponent is a Float. Others are the digits as
+// they were posted. A null is an empty map, so that fields of it can be asked for.
 func Values(v any) any {
 	switch v := v.(type) {
 	case nil:

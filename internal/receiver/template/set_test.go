@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 		"built in":                {},
 		"everything there is":     {v1alpha1.TeamTalkReceiverSpec{Template: `{{range .Alerts.Firing}}{{.Labels.x}}{{.EndsAt.Year}}{{end}}{{.RouteLabels.x}}{{.NotificationReason}}`}, ""},
 		"fails for some data":     {v1alpha1.TeamTalkReceiverSpec{Template: `{{index .Alerts 7}}{{fail "x"}}`}, ""},
-		"only templates":          {v1alpha1.TeamTalkReceiverSpec{Template: `{{define "b"}}x{{end}} {{- /* y */ -}} {{define "a"}}x{{end}}`}, `spec.template: it defines ["a" "b"] and makes no text: end it with {{ template "a" . }}`},
+		"only templates":          {v1alpha1.TeamTalkReceiverSpec{Template: `{{define "b"}}x{{end}} {{- /* y */ -}} {{define "a"}}x{{end}}`}, `spec.template: it defines ["a" "b"] and produces no text: end it with {{ template "a" . }}`},
 		"one of them is called":   {v1alpha1.TeamTalkReceiverSpec{Template: `{{define "a"}}x{{end}}{{template "a" .}}`}, ""},
 		"one that is not there":   {v1alpha1.TeamTalkReceiverSpec{Template: `{{if .Alerts}}x{{else}}{{template "a" .}}{{end}}`}, `spec.template: template "a" is not defined`},
 		"an unknown function":     {v1alpha1.TeamTalkReceiverSpec{Template: `{{env "HOME"}}`}, `function "env" not defined`},

@@ -27,8 +27,8 @@ const (
 // verbs finds the verbs of a layout, with width and precision.
 var verbs = regexp.MustCompile(`(?s)%[-+# 0]*([0-9]*)(?:\.([0-9]*))?(.?)`)
 
-// format is Sprintf, with widths and precisions of two digits. It converts numbers to what the verb wants: JSON does
-// not tell 5 from 5.0.
+// format is Sprintf, with widths and precisions of two digits. It converts numbers to the type of the verb: JSON does
+// not distinguish 5 and 5.0.
 func format(b *budget, layout string, args ...any) (string, error) {
 	if len(layout) > maxLayout {
 		return "", fmt.Errorf("printf: a layout of more than %d bytes", maxLayout)

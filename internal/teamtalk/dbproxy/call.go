@@ -222,10 +222,10 @@ func (p *Path) await(ctx context.Context, cl *call) outcome {
 	}
 }
 
-// expire ends a call that was not answered in time. One that stores something may be executed until its
-// connection has ended. One about a group that no other has overtaken holds database connections of db_proxy: if its
-// slot were released at the timeout, retries would acquire more and more of them, until db_proxy is deadlocked. So both
-// end with their connection, which is replaced, accepts no more requests and is closed after its other calls.
+// expire ends a call that was not answered in time. One that stores something may be executed until its connection has
+// ended. One about a group that no other has overtaken holds database connections of db_proxy. If its slot were
+// released at the timeout, retries would acquire more and more of them, until db_proxy is deadlocked. So both end with
+// their connection, which is replaced, accepts no more requests and is closed after its other calls.
 func (cl *call) expire() {
 	cn := cl.conn
 	if !cl.stores && (!cl.group || cn.share.limiter.isOvertaken(cl)) {

@@ -20,8 +20,8 @@ const (
 	// maxConnections limits the connections of a client. More would not help: db_proxy is limited by its
 	// threads.
 	maxConnections = 16
-	// maxReplaced is how many connections may be open beside those, because of late calls on them. Overdue calls
-	// replace their connection in any case, and close it.
+	// maxReplaced limits the replaced connections that remain open because of late calls. Overdue calls replace their
+	// connection in any case, and close it.
 	maxReplaced = 16
 	// defaultRequestTimeout is far longer than db_proxy takes under load, which is less than a second.
 	defaultRequestTimeout = 10 * time.Second

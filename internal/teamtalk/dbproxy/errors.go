@@ -19,7 +19,7 @@ var (
 	ErrNoAnswer = errors.New("no answer")
 	// ErrConnectionLost: the request may have been written, and then the connection ended.
 	ErrConnectionLost = errors.New("connection lost before the answer")
-	// ErrTooLong: the answer is too long to hold. If it is longer than MaxScan, the connection has ended.
+	// ErrTooLong: the answer exceeds the memory limit. If it is longer than MaxScan, the connection has ended.
 	ErrTooLong = errors.New("answer exceeds the memory limit")
 	// ErrNoMemory: the answer was skipped, because other answers took the memory for it. It is not a fault of db_proxy.
 	ErrNoMemory = errors.New("no memory left for the answer, because of other answers")

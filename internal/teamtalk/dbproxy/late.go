@@ -18,8 +18,8 @@ const (
 	earlyFactor = 4
 	// maxReads is how often a read is sent at most. One of 48 threads that hangs gets one read in 48.
 	maxReads = 3
-	// overtakenPart of the request timeout is how long the answer to a request that stores something is awaited, if it
-	// is overtaken: its thread hangs, or takes very long.
+	// overtakenPart of the request timeout is the time for which the answer to an overtaken request that stores something
+	// is awaited: its thread hangs, or takes very long.
 	overtakenPart = 2
 	// maxProbes is how many requests about groups may be unanswered that no other one has overtaken.
 	maxProbes = 4
@@ -158,7 +158,7 @@ func (l *Limiter) giveBack() {
 	}
 }
 
-// mayBeEarly bounds what may run at db_proxy beside the requests with a slot. It needs mu.
+// mayBeEarly limits the requests without a slot that may run at db_proxy. It needs mu.
 func (l *Limiter) mayBeEarly(group bool) bool {
 	if group {
 		return l.late.early.group < maxEarly

@@ -147,7 +147,7 @@ func (s *slot) put() {
 	s.count(-1)
 }
 
-// count adds n to what is used. It needs mu.
+// count adds n to the used slots. It needs mu.
 func (s *slot) count(n int) {
 	of := s.share
 	of.used += n
@@ -159,7 +159,7 @@ func (s *slot) count(n int) {
 	of.update()
 }
 
-// update queues the share for what its own limits permit. It needs mu.
+// update queues the share for the classes of requests that its own limits permit. It needs mu.
 func (s *share) update() {
 	l, q := s.limiter, s.quota
 	permits := q.MaxInFlight == 0 || s.used < q.MaxInFlight

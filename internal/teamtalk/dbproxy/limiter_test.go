@@ -111,7 +111,7 @@ func TestLimiter(t *testing.T) {
 		"an own bound holds nobody else back":      {total: 3, group: 1, steps: "+1@one +2@one +1@b +2@b +3@b -1@b", want: "1@one 1@b 2@b 3@b"},
 		"an own bound, released":                   {total: 9, group: 9, steps: "+1@one +2@one +3@one -1@one -2@one", want: "1@one 2@one 3@one"},
 		"an own group bound":                       {total: 9, group: 9, steps: "+g1@group +g2@group +1@group +g1@b +g2@b", want: "g1@group 1@group g1@b g2@b"},
-		"groups in vain take no slot of their own": {total: 9, group: 1, steps: "+g1@b +g1@one +1@one", want: "g1@b 1@one"},
+		"waiting groups take no slot of their own": {total: 9, group: 1, steps: "+g1@b +g1@one +1@one", want: "g1@b 1@one"},
 		"either of two":                            {total: 1, group: 1, steps: "+0@a +1@a@there +2@a@there -0@a", want: "0@a 1@a@there 2@a@there"},
 		"the first that is free":                   {total: 1, group: 1, steps: "+0@a +0@there +1@a@there -0@there", want: "0@a 0@there 1@a@there"},
 		"groups, the first that is free":           {total: 9, group: 1, steps: "+g0@a +g0@there +g1@a@there -g0@there", want: "g0@a g0@there g1@a@there"},

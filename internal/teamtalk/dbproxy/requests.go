@@ -100,10 +100,10 @@ func keepLogin(answer proto.Message) {
 	}
 }
 
-// Groups returns the groups that exist, with their members, by id. An empty result, or a group without
-// members, proves nothing: db_proxy returns it if its cache fails. reduce, if not nil, drops from a group what the
-// caller does not need: all members take far more memory than the caller may hold for long. It may be called for
-// more than one answer, on any goroutine.
+// Groups returns the groups that exist, with their members, by id. An empty result, or a group without members, proves
+// nothing: db_proxy returns it if its cache fails. reduce, if not nil, drops unneeded parts of a group: all members
+// take far more memory than the caller may hold for a long time. It may be called for more than one answer, on any
+// goroutine.
 func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
 	map[uint32]*wire.GroupInfo, error,
 ) {

@@ -32,7 +32,7 @@ var (
 	// ErrSlowFrame reports a frame that did not arrive in the time of Conn.ReadBefore.
 	ErrSlowFrame = errors.New("the frame did not arrive in time")
 
-	// ErrFlood is the cause of the end of a connection whose peer sends more than is read of what nobody asked for.
+	// ErrFlood is the cause for closing a connection whose peer floods it with unrequested data.
 	ErrFlood = fmt.Errorf("%w: the peer floods the connection with unrequested data", ErrProtocol)
 
 	errDrained  = errors.New("still open long after stop-receiving")
@@ -43,10 +43,10 @@ var (
 // Handler gets the events of a connection. Its methods are called sequentially, and Down last. They must not
 // block, because they delay reading.
 type Handler interface {
-	// Frame: a frame has begun, other than heartbeats and stop-receiving. Frame reads what it needs of the body;
-	// the rest is skipped. It returns false if nobody has asked for the frame: a peer that floods is closed.
+	// Frame: a frame has begun, other than heartbeats and stop-receiving. Frame reads what it needs of the body; the rest
+	// is skipped. It returns false if the frame was not requested: the connection of a flooding peer is closed.
 	Frame(f *pdu.Frame) (asked bool)
-	// Draining: the connection does not send any more, but still reads.
+	// Draining is called when the connection does not send any more, but still reads.
 	Draining()
 	// Down: the connection has ended. All calls of Send have their results.
 	Down(err error)
@@ -167,7 +167,7 @@ type deadlineReader struct {
 	// owed is what the next read has to wait for.
 	owed  int
 	until time.Time
-	// frameEnd, if set, ends reads of the current frame, later by what the limiter has delayed them; see Conn.ReadBefore.
+	// frameEnd, if set, ends reads of the current frame. Delays by the limiter are added. See Conn.ReadBefore.
 	frameEnd time.Time
 	delayed  time.Duration
 	// throttled is how long the limiter has delayed all reads.

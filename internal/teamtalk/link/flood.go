@@ -12,12 +12,12 @@ const (
 	// floodTime is how long a peer may send more than is read. A server that relays much after a pause is slowed down
 	// for less.
 	floodTime = 10 * time.Second
-	// floodPart of what the limiter permits in floodTime makes a flood, if reads were delayed for half of the time: the
-	// links that share a limiter delay each other, and several of them may flood.
+	// floodPart is the part of the limiter's rate over floodTime that counts as a flood, if reads were delayed for half of
+	// the time. Links that share a limiter delay each other, and several of them may flood.
 	floodPart = 16
 )
 
-// flood counts what a peer sends that nobody asked for.
+// flood counts the unrequested data of a peer.
 type flood struct {
 	limiter *rate.Limiter // nil: there is no limit
 	// began is when cost began to be counted, and throttled how long reads had been delayed by then.

@@ -65,8 +65,8 @@ type Options struct {
 	// DialBackoff is shared by the links to a server, so that a stop-receiving on one of them delays the dials
 	// of all. If nil, the link has its own.
 	DialBackoff *DialBackoff
-	// Reads, if set, limits what is read, and may be shared by links: so many bytes per second, and some for each read
-	// and each frame, which take time however short they are. See NewReadLimiter.
+	// Reads, if set, limits the bytes that are read per second. Links may share it. Each read and each frame counts as
+	// some additional bytes, because even short ones take time. See NewReadLimiter.
 	Reads *rate.Limiter
 	// Dial may be nil.
 	Dial DialFunc
@@ -79,8 +79,8 @@ type Options struct {
 const (
 	// readBurst is the longest answer.
 	readBurst = pdu.MaxSkip
-	// readCost and frameCost are what a read and a frame count beside their bytes. A read of one byte takes as long as
-	// one of some KiB.
+	// readCost and frameCost are counted for a read and a frame in addition to their bytes. A read of one byte takes as
+	// long as one of some KiB.
 	readCost  = 1 << 10
 	frameCost = 256
 )

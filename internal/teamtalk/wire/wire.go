@@ -103,8 +103,8 @@ var (
 const maxDepth = 2
 
 // Unmarshal parses a message from a server, which may be hostile. The repeated field of messages may have up to limit
-// elements: otherwise two bytes could take hundreds. Unknown fields are dropped. What is parsed takes a few times the
-// length of b at most, beside the elements.
+// elements: otherwise two bytes could take hundreds. Unknown fields are dropped. Without the elements, the parsed
+// message takes at most a few times the length of b.
 func Unmarshal(b []byte, m proto.Message, limit int) error {
 	if err := checkFields(b, m.ProtoReflect().Descriptor(), limit); err != nil {
 		return err
