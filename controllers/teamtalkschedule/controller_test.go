@@ -157,7 +157,7 @@ func TestOutage(t *testing.T) {
 	}{
 		"the latest is made up for": {
 			func(*v1alpha1.TeamTalkScheduleSpec) {}, "2026-03-09T15:00:00Z", []string{third},
-			"no message was created for each time from " + first + " to " + second + ": only the latest",
+			"no message was created for each time from " + first + " to " + second + ": only the message of the latest",
 		},
 		"not after the deadline": {
 			func(s *v1alpha1.TeamTalkScheduleSpec) { s.StartingDeadlineSeconds = new(int64(3600)) },

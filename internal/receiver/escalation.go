@@ -77,7 +77,7 @@ func (h *Handler) resolveMessages(
 		if err != nil {
 			return fmt.Errorf("list the messages of an alert that is resolved: %w", err)
 		}
-		if err := each(ctx, list.Items, func(_ int, m metav1.PartialObjectMetadata) error {
+		if err := forEach(ctx, list.Items, func(_ int, m metav1.PartialObjectMetadata) error {
 			return h.markResolved(ctx, r, &m)
 		}); err != nil {
 			return err

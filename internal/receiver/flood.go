@@ -53,7 +53,7 @@ func (h *Handler) createWithinLimit(
 	for i, d := range decisions {
 		outcomes[i] = outcome{duplicate: !d.Fresh, suppressed: d.Fresh && d.Suppressed}
 	}
-	creating := each(ctx, messages, func(i int, m notification.Message) error {
+	creating := forEach(ctx, messages, func(i int, m notification.Message) error {
 		d := decisions[i]
 		after := d.Time.Add(-r.DedupWindow() / 2)
 		if last := newest[m.Hash]; len(d.To) == 0 || last.isOf(r) && last.created.After(after) {

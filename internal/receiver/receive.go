@@ -115,7 +115,7 @@ func (h *Handler) createAll(
 		return h.createWithinLimit(ctx, r, texts, messages, newest)
 	}
 	outcomes := make([]outcome, len(messages))
-	err = each(ctx, messages, func(i int, m notification.Message) (err error) {
+	err = forEach(ctx, messages, func(i int, m notification.Message) (err error) {
 		last := newest[m.Hash]
 		after := h.now().Add(-r.DedupWindow())
 		if last.isOf(r) && last.created.After(after) {
@@ -128,8 +128,8 @@ func (h *Handler) createAll(
 	return outcomes, err
 }
 
-// each calls f for the items concurrently, even if it fails for others. It returns the first error.
-func each[T any](ctx context.Context, items []T, f func(i int, item T) error) error {
+// forEach calls f for the items concurrently, even if it fails for others. It returns the first error.
+func forEach[T any](ctx context.Context, items []T, f func(i int, item T) error) error {
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	for i, item := range items {

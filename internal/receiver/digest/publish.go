@@ -56,7 +56,7 @@ func (s *Store) publishFor(ctx context.Context, state *State, requests []*reques
 		}
 	}
 	digests := slices.DeleteFunc(slices.Clone(state.Digests), func(d *Digest) bool { return !addressed.HasAny(d.To...) })
-	errs := each(digests, func(_ int, d *Digest) error { return s.publish(ctx, r, state, d) })
+	errs := forEachDigest(digests, func(_ int, d *Digest) error { return s.publish(ctx, r, state, d) })
 	for i, d := range digests {
 		if errs[i] == nil {
 			continue
@@ -85,8 +85,8 @@ func (q *request) suppressed() sets.Set[recipient] {
 	return all
 }
 
-// each calls f for the digests, some at once. It returns the errors, by index.
-func each(digests []*Digest, f func(i int, d *Digest) error) []error {
+// forEachDigest calls f for the digests, some at once. It returns the errors, by index.
+func forEachDigest(digests []*Digest, f func(i int, d *Digest) error) []error {
 	errs := make([]error, len(digests))
 	var group errgroup.Group
 	group.SetLimit(parallel)
@@ -154,7 +154,7 @@ func (s *Store) settle(ctx context.Context, r *v1alpha1.TeamTalkReceiver, state 
 		}
 	}
 	rests := make([]Digest, len(closed))
-	errs := each(closed, func(i int, d *Digest) (err error) {
+	errs := forEachDigest(closed, func(i int, d *Digest) (err error) {
 		rests[i], err = s.unpublished(ctx, r, digestName(r, state, d), d, now)
 		return err
 	})

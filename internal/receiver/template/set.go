@@ -123,7 +123,7 @@ func (s *Set) Text(ctx context.Context, data any) (text string, fault error) {
 	return s.plain(data), errors.Join(fault, err)
 }
 
-func (s *Set) plain(data any) string { return cut(Plain(data), s.limit) }
+func (s *Set) plain(data any) string { return shortenText(Plain(data), s.limit) }
 
 // Plain is the text of data that is over the limits even of the built-in template.
 func Plain(data any) string {
@@ -131,7 +131,7 @@ func Plain(data any) string {
 	case *Notification:
 		return fmt.Sprintf("%s: %d alerts, too large to show", data.Status, len(data.Alerts))
 	case *Post:
-		return cut(data.Text, cipher.MaxTextWithToken)
+		return shortenText(data.Text, cipher.MaxTextWithToken)
 	}
 	return "received a body that cannot be shown"
 }
@@ -207,7 +207,7 @@ func (s *Set) whole(ctx context.Context, t renderer, data any, l *Limits, end st
 		err = nil // it is longer than it is cut to
 	}
 	text, err = clean(text, err)
-	return cut(text, s.limit-len(end)) + end, err
+	return shortenText(text, s.limit-len(end)) + end, err
 }
 
 // clean converts an output to a text that TeamTalk can store. An empty text is an error: the alert would be lost.
@@ -222,8 +222,8 @@ func clean(text string, err error) (string, error) {
 	return text, nil
 }
 
-// cut shortens a text to at most the given bytes, between two characters.
-func cut(text string, limit int) string {
+// shortenText shortens a text to at most the given bytes, between two characters.
+func shortenText(text string, limit int) string {
 	const ellipsis = "…"
 	if len(text) <= limit {
 		return text
