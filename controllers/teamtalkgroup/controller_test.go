@@ -158,7 +158,7 @@ func TestCreatedElsewhere(t *testing.T) {
 func asBob(s *v1alpha1.TeamTalkServer)    { s.Spec.Senders.Default = bob }
 func replaced(s *v1alpha1.TeamTalkServer) { s.UID = "s2" }
 
-// TestDoubt: while TeamTalk does not show what is known, a group is not created.
+// TestDoubt: while TeamTalk does not show known groups, a group is not created.
 func TestDoubt(t *testing.T) {
 	run(t, func(w *world) {
 		other := w.group(func(g *v1alpha1.TeamTalkGroup) { g.Name, g.UID = "other", "u2" })
@@ -334,7 +334,7 @@ func TestClaims(t *testing.T) {
 	})
 }
 
-// TestDrained: a drain waits for what is being done, and after it nothing is done.
+// TestDrained: a drain waits for requests in progress. After it nothing is done.
 func TestDrained(t *testing.T) {
 	run(t, func(w *world) {
 		w.talk.OnChange = func() {

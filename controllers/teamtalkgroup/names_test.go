@@ -78,7 +78,7 @@ func TestNames(t *testing.T) {
 	}, named("alice"))
 }
 
-// TestNamesRefused: a name without an id changes nothing, and says why. What is refused is looked up again.
+// TestNamesRefused: a name without an id changes nothing, and says why. Refused names are looked up again.
 func TestNamesRefused(t *testing.T) {
 	tests := map[string]struct {
 		names []string

@@ -24,8 +24,8 @@ func lateScope(late v1alpha1.RecipientState) *scope {
 	return s
 }
 
-// TestLateIsChecked: what is checked before a message is sent is checked of a recipient that is found while the others
-// are under way. These go on.
+// TestLateIsChecked: a recipient that is found while the others are in progress is checked like the others before it is
+// sent to. These go on.
 func TestLateIsChecked(t *testing.T) {
 	for name, tc := range map[string]struct {
 		edit func(*scope)

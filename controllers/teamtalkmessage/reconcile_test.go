@@ -90,8 +90,7 @@ func look(t *testing.T, r *Reconciler, m *v1alpha1.TeamTalkMessage) (reconcile.R
 	return result, after.ResourceVersion != m.ResourceVersion
 }
 
-// TestDrainedRecordsNothing: an operator that has drained may have said so on the Lease;
-// the next one would not see what is written after that.
+// TestDrainedRecordsNothing: a drained operator may have marked the Lease. The next one would not see later writes.
 func TestDrainedRecordsNothing(t *testing.T) {
 	for name, drain := range map[string]bool{"at work": false, "drained": true} {
 		t.Run(name, func(t *testing.T) {

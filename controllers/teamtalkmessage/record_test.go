@@ -68,7 +68,7 @@ func TestRecordUnderWay(t *testing.T) {
 	}
 }
 
-// TestRecordOutsideTerm: an operator that may not send records what it has done, and nothing of what it has not.
+// TestRecordOutsideTerm: an operator that may not send records only its own deliveries.
 func TestRecordOutsideTerm(t *testing.T) {
 	for name, tc := range map[string]struct {
 		snapshot *delivery.Snapshot
@@ -105,7 +105,7 @@ func TestRecordOutsideTerm(t *testing.T) {
 	}
 }
 
-// TestEventOf: events are for what a human should notice, once.
+// TestEventOf: there is one event for each change that a user should notice.
 func TestEventOf(t *testing.T) {
 	message := func(reason string, recipients ...v1alpha1.RecipientStatus) *v1alpha1.TeamTalkMessage {
 		m := &v1alpha1.TeamTalkMessage{Status: v1alpha1.TeamTalkMessageStatus{Recipients: recipients}}

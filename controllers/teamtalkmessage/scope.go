@@ -422,8 +422,8 @@ func earlierUntil(term leadership.Term, m *v1alpha1.TeamTalkMessage) time.Time {
 	return term.Local.Add(delivery.PeerPatience + max(0, 20*time.Second-age)/20)
 }
 
-// nothingSent reports whether the status proves that no operator is sending the message: it lacks what is recorded
-// before each send.
+// nothingSent reports whether the status proves that no operator is sending the message: it lacks the data that is
+// recorded before each send.
 func nothingSent(m *v1alpha1.TeamTalkMessage) bool {
 	// A message may have been sent without its text being recorded until its status shows a revision.
 	identifiesText := identifiesText(m) && (!m.Resends() || len(m.Status.Revisions) > 0)

@@ -351,7 +351,7 @@ func denyUsers(s *v1alpha1.TeamTalkServer) {
 	s.Spec.Recipients = &v1alpha1.RecipientRules{Deny: v1alpha1.RecipientIDs{Users: []v1alpha1.UserID{3}}}
 }
 
-// TestSuspendedAtDeadline: nothing more is sent then, and what was sent is asked for.
+// TestSuspendedAtDeadline: nothing more is sent then, and the store is searched for earlier sends.
 func TestSuspendedAtDeadline(t *testing.T) {
 	for name, tc := range map[string]struct {
 		deadline time.Duration

@@ -52,7 +52,7 @@ func StripManagedFields(o any) (any, error) {
 	return m, nil
 }
 
-// checkStatusSize refuses a message whose status might not fit into etcd: what was sent could not be recorded. Nothing
+// checkStatusSize refuses a message whose status might not fit into etcd: its deliveries could not be recorded. Nothing
 // more is sent. Messages that may have been sent, by this resource or another one with the same identity, are settled
 // first: the message may have grown since it was begun, or was created again with larger annotations.
 func checkStatusSize(s *scope) outcome {

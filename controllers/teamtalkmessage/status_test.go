@@ -216,7 +216,7 @@ func signs(m *v1alpha1.TeamTalkMessage) string {
 	return b.String()
 }
 
-// TestStatusRoundTrip reads back what was written: it is all that the next operator knows.
+// TestStatusRoundTrip reads back a written status: it is all that the next operator knows.
 func TestStatusRoundTrip(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0)
 	tests := map[string]delivery.Progress{

@@ -248,7 +248,7 @@ func TestShortened(t *testing.T) {
 	}
 }
 
-// TestTextRecordEnds: what has failed with nothing stored has no text in the store.
+// TestTextRecordEnds: a message that failed with nothing stored has no text in the store.
 func TestTextRecordEnds(t *testing.T) {
 	for name, tc := range map[string]struct {
 		reason string

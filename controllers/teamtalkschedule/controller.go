@@ -185,7 +185,7 @@ func (r *Reconciler) creationOf(o *v1alpha1.TeamTalkSchedule, at time.Time) (cre
 	return c, true
 }
 
-// record records in the status, which is not written yet, what was done of a plan.
+// record records the completed part of a plan in the status, which is not written yet.
 func record(o *v1alpha1.TeamTalkSchedule, p schedule.Plan) {
 	if !p.LastMissed.IsZero() {
 		o.Status.HandledUntil = new(metav1.NewTime(p.LastMissed))

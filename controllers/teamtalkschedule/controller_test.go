@@ -134,7 +134,7 @@ func TestHistoryIsRecordedFirst(t *testing.T) {
 	}
 }
 
-// TestDeletedMessage: what was recorded is not created again.
+// TestDeletedMessage: a recorded message is not created again.
 func TestDeletedMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

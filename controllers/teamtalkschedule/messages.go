@@ -117,7 +117,7 @@ func (r *Reconciler) readHistory(ctx context.Context, o *v1alpha1.TeamTalkSchedu
 	return h, nil
 }
 
-// newFinished keeps of a message what is needed to delete it: it may hold 64 KiB of text.
+// newFinished keeps only the data that is needed to delete a message, which may hold 64 KiB of text.
 func newFinished(m *v1alpha1.TeamTalkMessage) finished {
 	f := finished{
 		o: &metav1.ObjectMeta{

@@ -194,7 +194,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-// Kubernetes replaces its staging modules with folders of its own tree; elsewhere their releases stand in.
+// Kubernetes replaces its staging modules with folders of its tree. Dependent modules use their
+// releases.
 replace (
 	k8s.io/api => k8s.io/api v0.37.2
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.37.2

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command image builds the image of a program for each architecture and writes it as an
-// OCI archive, in the same bytes for the same commit and toolchain. It needs neither a
-// daemon nor a base image:
+// Command image builds the image of a program for each architecture, and writes it as an OCI archive. The same commit
+// and toolchain give the same bytes. It needs neither a daemon nor a base image:
 //
 //	go -C hack/image run . -name registry.example.com/x cmd/teamtalk-operator amd64 arm64
 //

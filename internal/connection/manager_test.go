@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds waiting for what must come.
+// patience limits the wait for expected events.
 const patience = 20 * time.Second
 
 var name = types.NamespacedName{Namespace: "chat", Name: "tt"}

@@ -118,8 +118,8 @@ func TestPaceTurns(t *testing.T) {
 	})
 }
 
-// TestPaceTakenWhenLeaving: what is reserved takes no token until the messages leave, and bounds the burst with which
-// these may leave. One that is released has its place again when it is acquired again.
+// TestPaceTakenWhenLeaving: reservations take no tokens until the messages are written, and limit the burst of writes.
+// One that is released has its place again when it is acquired again.
 func TestPaceTakenWhenLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(10, 2)

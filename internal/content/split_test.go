@@ -36,7 +36,7 @@ func TestSplitText(t *testing.T) {
 	}
 }
 
-// TestSplitLosesNothing: whatever the text, its segments hold it all, in characters, but for what was cut at.
+// TestSplitLosesNothing: the segments hold all characters of any text, except those at which it was split.
 func TestSplitLosesNothing(t *testing.T) {
 	for n := range 200 {
 		text := strings.Repeat("wörter und 中文字 ", n) + strings.Repeat("x", n) + "\n"

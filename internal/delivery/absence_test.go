@@ -230,7 +230,7 @@ func TestControlFlanks(t *testing.T) {
 	})
 }
 
-// TestReplicaStopped: an answer from before what is known proves nothing.
+// TestReplicaStopped: an answer that is older than a known row proves nothing.
 func TestReplicaStopped(t *testing.T) {
 	type scenario struct {
 		later   v1alpha1.Recipient
@@ -329,7 +329,7 @@ func TestListsFail(t *testing.T) {
 	})
 }
 
-// TestServerEdited: what is known of a store is known by its other addresses too.
+// TestServerEdited: the known rows of a store are shared by all of its addresses.
 func TestServerEdited(t *testing.T) {
 	run(t, func(h *harness) {
 		first := h.task("a", toAlice)

@@ -11,8 +11,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestDeletedUnrecorded: what was sent of a message that is deleted then is reported, also if an earlier operator has
-// sent it. What was not sent is not.
+// TestDeletedUnrecorded: the sends of a message that is deleted are reported, also those of an earlier operator. What
+// was not sent is not.
 func TestDeletedUnrecorded(t *testing.T) {
 	type scenario struct {
 		talk func(*talk)

@@ -229,7 +229,7 @@ func TestMissingIsNotKept(t *testing.T) {
 		x.wantAlice(time.Now(), v1alpha1.ReasonSenderNotFound)
 		x.wantAlice(x.long, v1alpha1.ReasonSenderNotFound)
 		x.wantBatches(1, 1, 1, 1, 1, 1)
-		// An outage is no evidence, and takes nothing from what is known.
+		// An outage is no evidence, and does not change the cache.
 		x.library.users[bot] = true
 		x.wantAlice(time.Now(), "")
 		x.library.users = nil

@@ -124,8 +124,8 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainListsRefused: a drain has what the API server has refused to record tried once more, and names what is refused
-// again. What has changed since may be recorded.
+// TestDrainListsRefused: a drain retries records that the API server has refused once, and lists those that are refused
+// again. Later changes may be recorded.
 func TestDrainListsRefused(t *testing.T) {
 	run(t, func(h *harness) {
 		const carol = bob + 1
@@ -166,8 +166,8 @@ func TestDrainListsRefused(t *testing.T) {
 	})
 }
 
-// TestDrainPatience: a drain names what is answered and not recorded in time, whatever the reason. After that, nothing is
-// recorded any more.
+// TestDrainPatience: a drain lists messages that are answered and not recorded in time, for any reason. After that,
+// nothing is recorded any more.
 func TestDrainPatience(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{slow(3 * time.Second)}
@@ -188,7 +188,7 @@ func TestDrainPatience(t *testing.T) {
 	})
 }
 
-// TestRefuseUnderWay: a task under way can be refused. What was sent is settled, nothing more is sent.
+// TestRefuseUnderWay: a task under way can be refused. Earlier sends are settled, and nothing more is sent.
 func TestRefuseUnderWay(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{slow(5 * time.Second)}
@@ -219,7 +219,7 @@ func TestDrainWaitsForForgotten(t *testing.T) {
 	})
 }
 
-// TestStopAndResubmit stops a task at some moment, and takes it up again with what was known of it then.
+// TestStopAndResubmit stops a task at some moment, and submits it again with its progress at that time.
 func TestStopAndResubmit(t *testing.T) {
 	type scenario struct {
 		reply reply
@@ -269,7 +269,7 @@ func TestStopAndResubmit(t *testing.T) {
 	})
 }
 
-// TestResubmitKeepsSender: what was sent is looked for as who sent it.
+// TestResubmitKeepsSender: earlier sends are searched for as their sender.
 func TestResubmitKeepsSender(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.replies = []reply{{store: true, err: dbproxy.ErrNoAnswer, takes: time.Second}}

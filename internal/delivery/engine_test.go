@@ -17,7 +17,7 @@ import (
 // slow is answered after d.
 func slow(d time.Duration) reply { return reply{store: true, takes: d} }
 
-// texts returns what was sent, in order.
+// texts returns the sent texts, in order.
 func (h *harness) texts() []string {
 	h.t.Helper()
 	h.talk.mu.Lock()
@@ -33,7 +33,7 @@ func (h *harness) texts() []string {
 	return texts
 }
 
-// record records what is known of a task, as a controller does.
+// record records the progress of a task, as a controller does.
 func (h *harness) record(uid types.UID) { h.Ack(uid, h.snapshot(uid).Revision) }
 
 func TestWaitsForConnection(t *testing.T) {
@@ -187,7 +187,7 @@ func TestDue(t *testing.T) {
 	})
 }
 
-// TestNotifyOfNothing: what is recorded is not reported again while it runs.
+// TestNotifyOfNothing: recorded progress is not reported again while the task runs.
 func TestNotifyOfNothing(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.down = true

@@ -69,7 +69,7 @@ type reply struct {
 	// err is what the client returns, after taking takes.
 	err   error
 	takes time.Duration
-	// storedAfter is how long reads do not show what is stored.
+	// storedAfter is the time for which reads do not show stored rows.
 	storedAfter time.Duration
 }
 

@@ -144,8 +144,8 @@ func (h *harness) recorded(uid types.UID) Progress {
 	return Progress{State: p.State, Reason: p.Reason, Message: p.Message, DoubtSince: p.DoubtSince}
 }
 
-// TestKeyedTakenUp: what was searched for when an operator ended is searched for in the same way: a young group need
-// not show what is older than the message.
+// TestKeyedTakenUp: a search that was in progress when an operator ended is repeated in the same way. A young group
+// need not show rows that are older than the message.
 func TestKeyedTakenUp(t *testing.T) {
 	run(t, func(h *harness) {
 		h.talk.fails = failing("list")

@@ -37,8 +37,8 @@ type controlRow struct {
 	knownRow
 }
 
-// knownRows remembers rows that the store has shown. An answer without them means an outage. Of acknowledged rows, it
-// remembers what is needed to tell whether answers are fresh. Ordinary deliveries only write to it. The rows of a store
+// knownRows remembers rows that the store has shown. An answer without them means an outage. It remembers some
+// acknowledged rows, which tell whether answers are fresh. Ordinary deliveries only write to it. The rows of a store
 // are shared by all of its servers, but by no others: another tenant's server could make up rows.
 type knownRows struct {
 	queue *queue.Queue

@@ -107,8 +107,8 @@ func TestControls(t *testing.T) {
 	want(singleOf(20), alice, bob)
 }
 
-// TestStoresAreJoined: what is known of a store is known to each of its servers, and stays known to those that it is
-// parted from.
+// TestStoresAreJoined: the known rows of a store are shared by its servers, and remain known to servers that are split
+// off.
 func TestStoresAreJoined(t *testing.T) {
 	k := newKnownRows(queue.New(func(types.NamespacedName) {}))
 	under := func(name string, to uint32) queue.Conversation {
@@ -148,7 +148,7 @@ func TestStoresAreJoined(t *testing.T) {
 	wantKnown("a", "b", "c")
 }
 
-// TestStoresAreForgotten: what is known of servers that are gone is kept for some of them, the last ones.
+// TestStoresAreForgotten: the known rows of removed servers are kept for the last ones.
 func TestStoresAreForgotten(t *testing.T) {
 	k := newRows()
 	k.queue.StoresChanged = k.follow
@@ -171,8 +171,8 @@ func TestStoresAreForgotten(t *testing.T) {
 	}
 }
 
-// TestLastStoreIsRestored: a server that had another store before is deleted and created again. What was known last is
-// known, and no more is kept for it.
+// TestLastStoreIsRestored: a server that had another store before is deleted and created again. The last known rows are
+// restored, and are no longer kept separately.
 func TestLastStoreIsRestored(t *testing.T) {
 	k := newRows()
 	k.queue.StoresChanged = k.follow

@@ -16,8 +16,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestNamesPaced: all users of a server are asked for once a minute at most, whatever becomes of a request, and whatever
-// session asks. The status says what is waited for.
+// TestNamesPaced: all users of a server are asked for once a minute at most, whatever becomes of a request, and
+// whatever session asks. The status tells the cause for waiting.
 func TestNamesPaced(t *testing.T) {
 	type scenario struct {
 		prepare func(*talk)

@@ -43,7 +43,7 @@ func (h *harness) noteOf(message string) func() {
 	return func() { h.notify(requester(message).NamespacedName) }
 }
 
-// wantName checks what is known of one name. An empty reason: it has the id.
+// wantName checks the result for one name. An empty reason: it has the id.
 func (h *harness) wantName(message string, name v1alpha1.Recipient, id uint32, reason string, final bool) {
 	h.t.Helper()
 	answer := h.names(message, name)

@@ -148,7 +148,7 @@ func TestNotTakenKeepsItsTurn(t *testing.T) {
 	}
 }
 
-// TestSentTextChanges: what was sent, and whose text has changed since, has not met another one with its key.
+// TestSentTextChanges: a sent message whose text has changed since is not taken for another one with its key.
 func TestSentTextChanges(t *testing.T) {
 	reused := result{v1alpha1.StateFailed, v1alpha1.ReasonKeyReused, counts{0, 1, 0}}
 	type scenario struct {

@@ -131,7 +131,7 @@ func TestAfterAsk(t *testing.T) {
 					t.Errorf("the first proof is missed: %v", p.wakeAt)
 				}
 			case v1alpha1.StatePending:
-				// What is sent again is checked again, if it was sent.
+				// A message is checked again before a retry, if it was sent.
 				if !p.DoubtSince.IsZero() || p.answered || p.checked && p.Attempts > 0 {
 					t.Errorf("%+v", p)
 				}
@@ -267,7 +267,7 @@ func TestAfterRoute(t *testing.T) {
 	}
 }
 
-// TestStable: what is tried again and again says the same each time.
+// TestStable: repeated retries have the same message each time.
 func TestStable(t *testing.T) {
 	cases := map[string]func(recipientState, error, environment) recipientState{
 		"rejected": func(p recipientState, _ error, env environment) recipientState {

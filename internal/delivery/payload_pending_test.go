@@ -36,7 +36,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// TestPayloadPending: without a payload, what was sent is found and announced; what was not waits for the payload.
+// TestPayloadPending: without a payload, sent messages are found and announced. Others wait for the payload.
 func TestPayloadPending(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.task("m", toAlice, user(bob))

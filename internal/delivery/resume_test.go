@@ -91,7 +91,7 @@ func TestResumeCountsAgain(t *testing.T) {
 	})
 }
 
-// TestKeysReplaced: what was sent under a key that is gone may be any row.
+// TestKeysReplaced: a message that was encrypted with a lost key may be any row.
 func TestKeysReplaced(t *testing.T) {
 	type rotation struct {
 		previous bool

@@ -38,7 +38,7 @@ func (h *harness) split(stored int) Task {
 	return spec
 }
 
-// wantTexts checks what was sent, in order.
+// wantTexts checks the sent texts, in order.
 func (h *harness) wantTexts(want ...string) {
 	h.t.Helper()
 	if got := h.texts(); !slices.Equal(got, want) {
@@ -127,7 +127,7 @@ func TestSegmentsTakenOver(t *testing.T) {
 	})
 }
 
-// TestSegmentsPending: what was sent of a text that is not known now is found; the rest waits for the text.
+// TestSegmentsPending: sent segments of a text that is not known now are found. The others wait for the text.
 func TestSegmentsPending(t *testing.T) {
 	run(t, func(h *harness) {
 		spec := h.split(0)
@@ -143,8 +143,8 @@ func TestSegmentsPending(t *testing.T) {
 	})
 }
 
-// TestSegmentsOfAnotherText: the text has changed after its first segments were sent. What is recorded of it is
-// found, and nothing of the new text is sent.
+// TestSegmentsOfAnotherText: the text has changed after its first segments were sent. Its recorded segments are found,
+// and nothing of the new text is sent.
 func TestSegmentsOfAnotherText(t *testing.T) {
 	changed := v1alpha1.Cause{Reason: v1alpha1.ReasonContentChanged, Message: "changed"}
 	type scenario struct {
@@ -176,8 +176,8 @@ func TestSegmentsOfAnotherText(t *testing.T) {
 	})
 }
 
-// TestSegmentsAfterAWhole: what was sent as all of a text is all of it, though the text has become longer since, and
-// is recorded as one of several segments now.
+// TestSegmentsAfterAWhole: a text that was sent in one piece is complete. The text may be longer now, and be recorded
+// with several segments.
 func TestSegmentsAfterAWhole(t *testing.T) {
 	type scenario struct {
 		status     Progress

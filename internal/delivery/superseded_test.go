@@ -9,7 +9,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// supersede has the engine end what is left of a task, as a controller does after an edit.
+// supersede makes the engine end the rest of a task, as a controller does after an edit.
 func (h *harness) supersede(spec Task) Snapshot {
 	h.t.Helper()
 	spec.Policy.SupersededAt, spec.Policy.Deadline = time.Now(), time.Now().Add(2*time.Minute)

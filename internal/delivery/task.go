@@ -116,7 +116,7 @@ func newTask(work context.Context, spec Task, before *task, now time.Time) *task
 		before.mu.Lock()
 		defer before.mu.Unlock()
 		t.revision, t.recorded, t.refused = before.revision+1, before.recorded, before.refused
-		// What was sent is found in the sender's conversations, and by the sender's tokens.
+		// Sent messages are found in the sender's conversations, by the sender's tokens.
 		t.spec.Sender, t.spec.Order = before.spec.Sender, before.spec.Order
 		for _, p := range before.recipients {
 			learned[p.Recipient] = p

@@ -65,7 +65,7 @@ type Reads interface {
 }
 
 // Read returns the newest messages of a conversation, the oldest of them first. It returns none only if the store has
-// none. Of a group, db_proxy shows what was sent after the session's user joined.
+// none. In a group, db_proxy shows the messages that were sent after the session's user joined.
 func Read(
 	ctx context.Context, reads Reads, keys cipher.Keys, s dbproxy.Session, count int,
 ) ([]Message, error) {

@@ -261,8 +261,8 @@ func TestTakenOverInherited(t *testing.T) {
 	}
 }
 
-// TestClaimUnconfirmed: a takeover whose write was not confirmed is not forgotten: the next leader asks first for what
-// the other operator may have sent, and the next claim is a takeover.
+// TestClaimUnconfirmed: a takeover whose write was not confirmed is not forgotten. The next leader first searches for
+// messages that the other operator may have sent, and the next claim is a takeover.
 func TestClaimUnconfirmed(t *testing.T) {
 	lost := true
 	sent := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{

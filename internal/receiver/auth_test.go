@@ -77,7 +77,7 @@ func (g *guarded) do(req *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// post posts a body to what follows /v1/receivers/chat/. headers are names and values.
+// post posts a body to the path after /v1/receivers/chat/. headers are names and values.
 func (g *guarded) post(target, body string, headers ...string) *httptest.ResponseRecorder {
 	g.t.Helper()
 	req := httptest.NewRequest(http.MethodPost, "/v1/receivers/chat/"+target, strings.NewReader(body))

@@ -13,7 +13,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// readCase reads testdata/cases/<name>: a receiver, and what is posted to it.
+// readCase reads testdata/cases/<name>: a receiver, and the body that is posted to it.
 func readCase(t *testing.T, name string) (*v1alpha1.TeamTalkReceiver, []byte) {
 	t.Helper()
 	read := func(file string) []byte {
@@ -26,7 +26,7 @@ func readCase(t *testing.T, name string) (*v1alpha1.TeamTalkReceiver, []byte) {
 	return r, read("payload.json")
 }
 
-// renderCase renders what is posted.
+// renderCase renders the posted body.
 func renderCase(t *testing.T, name string) Preview {
 	t.Helper()
 	r, body := readCase(t, name)

@@ -98,7 +98,7 @@ func TestDamagedDigest(t *testing.T) {
 				}
 				edit(damaged)
 				must(t, x.client.Update(t.Context(), damaged))
-				// Another process, which does not know what was published.
+				// Another process, which does not know the published digests.
 				x.handler = NewHandler(Options{Client: x.client, Log: logr.Discard()})
 				x.handler.now = func() time.Time { return x.now }
 				x.now = x.now.Add(later)

@@ -218,7 +218,7 @@ func TestFluxRepeats(t *testing.T) {
 	}
 }
 
-// TestKeysOfAlerts: what fires and what is resolved are never one.
+// TestKeysOfAlerts: a firing and a resolved alert are never the same.
 func TestKeysOfAlerts(t *testing.T) {
 	one := func(status, pod, startsAt, groupKey string) string {
 		return `{"version":"4","groupKey":"` + groupKey + `","status":"` + status + `","alerts":[{"status":"` + status + `","fingerprint":"` + pod +

@@ -162,7 +162,7 @@ func TestBudget(t *testing.T) {
 	x.want("B", aDuplicate)
 	x.want("D", aMessage)
 	x.now = x.now.Add(300 * time.Second)
-	// A real repeat, and one of what was suppressed.
+	// A repeat of a sent notification, and one of a suppressed notification.
 	x.want("B", aMessage)
 	x.want("A", aSuppression)
 	got := x.digests()
@@ -214,7 +214,7 @@ func TestSuppressedLater(t *testing.T) {
 			if !strings.HasPrefix(name, want) || !strings.Contains(got[name], "• 🔥 FIRING • B") {
 				t.Errorf("%q, want %s", got, want)
 			}
-			// What is suppressed there since is beside it.
+			// Notifications that are suppressed since are in addition.
 			x.want("C", map[bool]outcome{true: aMessage, false: aSuppression}[later > time.Minute])
 			x.want("D", aSuppression)
 			if got := x.digests()[name]; !strings.Contains(got, "• B\n") || !strings.Contains(got, "• D") {

@@ -137,7 +137,7 @@ func TestMessagesOfOthers(t *testing.T) {
 	}
 }
 
-// TestParseMessage shows what is kept of a message.
+// TestParseMessage checks the data that the index keeps of a message.
 func TestParseMessage(t *testing.T) {
 	r := alertmanager("")
 	r.UID = "uid"

@@ -212,7 +212,7 @@ func posted(t *testing.T, r *v1alpha1.TeamTalkReceiver, body string) (string, er
 	return previews[0].Text, previews[0].Fault
 }
 
-// TestNumbers: they are what was posted, whatever is done with them.
+// TestNumbers: numbers are shown as they were posted, through all functions.
 func TestNumbers(t *testing.T) {
 	const body = `{"n":1234567,"long":12345678901234567,"id":18446744073709551615,"most":123456789012345678901234567890,
 		"f":1234567.5,"whole":5.0,"small":-0.25,"zero":0,"minus":-3,"list":[1,2.5],"string":"5"}`

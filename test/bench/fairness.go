@@ -23,7 +23,7 @@ const (
 	fairnessSamples, fairnessLeast = 100, 30
 	// fairnessRounds bounds the rounds: each takes about 45 s.
 	fairnessRounds = 3
-	// fairnessRate is the rateLimit with which it is measured once more: a quarter of what a stock db_proxy takes.
+	// fairnessRate is the rateLimit of a second measurement: a quarter of the rate of a stock db_proxy.
 	fairnessRate = 300
 	// fairnessPoll is how often the bulk is looked at. Each look costs the API server about as much as a message does.
 	fairnessPoll = time.Second

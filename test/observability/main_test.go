@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package observability tests what shows the operator from outside, with nothing
-// faked: a real Prometheus scrapes real operators and a gateway with TLS and a token,
-// and what it knows is compared with what was delivered.
+// Package observability tests the metrics of the operator, without fakes. A real Prometheus scrapes real operators and
+// a gateway with TLS and a token, and its values are compared with the deliveries.
 package observability
 
 import (

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command push pushes the OCI archives of one program, one for each architecture, as one image
-// for all of them, and prints its name with the digest:
+// Command push pushes the OCI archives of one program, one for each architecture, as one image. It prints the image's
+// name with the digest:
 //
 //	go -C hack/image run ./push registry.example.com/x:0.1.0 ARCHIVE...
 //

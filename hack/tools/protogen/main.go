@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command protogen generates the Go code of the .proto files in a folder with protoc-gen-go as
-// a library and a compiler in Go, so that protoc is not needed:
+// Command protogen generates the Go code of the .proto files in a folder. It uses protoc-gen-go as a library and a
+// compiler in Go, so it does not need protoc:
 //
 //	protogen -proto internal/teamtalk/wire/proto -out internal/teamtalk/wire
 package main

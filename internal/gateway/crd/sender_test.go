@@ -39,7 +39,7 @@ func newClient(t *testing.T, funcs interceptor.Funcs) client.WithWatch {
 		WithInterceptorFuncs(funcs).Build()
 }
 
-// TestRecordExisting: the message that has the name already is judged by what it says, not by what the request says.
+// TestRecordExisting: a message that already has the name is judged by its own content, not by that of the request.
 func TestRecordExisting(t *testing.T) {
 	const labels = `"labels":{"` + Label + `":"` + LabelValue + `"}`
 	for name, tc := range map[string]struct{ existing, wantRefusal string }{

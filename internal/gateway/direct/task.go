@@ -97,7 +97,7 @@ func recipientOf(p delivery.Progress, running bool) api.Recipient {
 	to := api.Recipient{ID: p.ID, State: api.Failed, Cause: v1alpha1.Cause{Reason: p.Reason, Message: p.Message}}
 	switch {
 	case p.Delivered() || p.State == v1alpha1.StateStored:
-		// What is stored and not routed is shown by clients at their next sync.
+		// Clients show stored messages that were not routed at their next sync.
 		return api.Recipient{ID: to.ID, State: api.Delivered, MessageID: int64(p.MessageID)}
 	case p.State == v1alpha1.StateFailed && p.Reason != v1alpha1.ReasonOutcomeUnknown:
 	case p.State == v1alpha1.StatePending && !running:

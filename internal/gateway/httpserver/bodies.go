@@ -136,7 +136,7 @@ func (b *body) end() {
 	}
 }
 
-// finish ends the read. What is held stays so until release.
+// finish ends the read. Held bytes remain held until release.
 func (b *body) finish() (aborted bool) {
 	b.set.mu.Lock()
 	defer b.set.mu.Unlock()

@@ -149,8 +149,8 @@ func (i *requestInfo) Write(b []byte) (int, error) {
 // Unwrap is how http.ResponseController finds the connection.
 func (i *requestInfo) Unwrap() http.ResponseWriter { return i.ResponseWriter }
 
-// Detach returns a context for what is carried out even if the caller hangs up. It has the values and the deadline of
-// the request's context, and ends when a shutdown does not wait for requests any more.
+// Detach returns a context for work that continues even if the caller disconnects. It has the values and the deadline
+// of the request's context, and ends when a shutdown does not wait for requests any more.
 func Detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	timeout := handleTimeout
 	if deadline, ok := ctx.Deadline(); ok {

@@ -74,7 +74,7 @@ func (h *Handlers) Mount(s *httpserver.Server) {
 
 func (h *Handlers) handler(o operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// What was read is carried out even if the caller hangs up.
+		// A request that was read is executed even if the caller disconnects.
 		ctx, cancel := httpserver.Detach(r.Context())
 		defer cancel()
 		r = r.WithContext(ctx)

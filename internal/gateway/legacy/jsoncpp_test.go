@@ -37,7 +37,7 @@ func TestRequestsOfHTTPMsgServer(t *testing.T) {
 	}
 }
 
-// TestJSONOfJsoncpp: more of the same, and what is refused. jsoncpp refuses it too, except that it ignores what follows
+// TestJSONOfJsoncpp: more of the same, and refused bodies. jsoncpp refuses it too, except that it ignores what follows
 // the object.
 func TestJSONOfJsoncpp(t *testing.T) {
 	const ids = `"from_user_id":1,"session_id":5,`

@@ -220,7 +220,7 @@ func nameOf(e ast.Expr) string {
 	return ""
 }
 
-// formatOf returns a text with %s for what is not constant.
+// formatOf returns a text with %s for its variable parts.
 func formatOf(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:

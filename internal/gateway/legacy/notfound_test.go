@@ -19,7 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/gateway/httpserver"
 )
 
-// TestUnservedPaths are answered in JSON with a code, and with what is served. No path is redirected: callers do not
+// TestUnservedPaths are answered in JSON with a code, and with the served paths. No path is redirected: callers do not
 // follow redirects with a body.
 func TestUnservedPaths(t *testing.T) {
 	address := freeAddress(t)

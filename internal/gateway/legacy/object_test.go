@@ -64,7 +64,7 @@ func FuzzScanObject(f *testing.F) {
 	})
 }
 
-// TestObjectLimits: what is refused after the app_key was found.
+// TestObjectLimits: bodies that are refused after the app_key was found.
 func TestObjectLimits(t *testing.T) {
 	many := strings.Repeat(`"x":0,`, maxFields)
 	for name, tc := range map[string]struct {

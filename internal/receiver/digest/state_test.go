@@ -100,7 +100,8 @@ func TestRoomForAStorm(t *testing.T) {
 	}
 }
 
-// TestNoRoom: the oldest notifications are forgotten, but neither the counts of a window nor what is suppressed.
+// TestNoRoom: the oldest notifications are forgotten, but neither the counts of a window nor the suppressed
+// notifications.
 func TestNoRoom(t *testing.T) {
 	r := newReceiver(v1alpha1.FloodControl{Messages: 1, WindowSeconds: 3600})
 	r.Spec.DedupWindowSeconds = 86400

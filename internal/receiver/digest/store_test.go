@@ -202,7 +202,7 @@ func TestADigestThatCannotBePublished(t *testing.T) {
 	if want := []error{nil, nil, broken, nil, broken}; !slices.Equal(errs, want) {
 		t.Errorf("%v, want %v", errs, want)
 	}
-	// What is sent to user 4 now, beside a repeat for user 2.
+	// A notification for user 4, and a repeat for user 2.
 	errs = inBatch(t, s, newRequest("of 4", users(4, 1)), newRequest("of 2", users(2, 1)))
 	if want := []error{nil, broken}; !slices.Equal(errs, want) {
 		t.Errorf("%v, want %v", errs, want)

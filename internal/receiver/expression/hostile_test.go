@@ -146,7 +146,7 @@ func TestAllAlertsShareTheWork(t *testing.T) {
 	}
 }
 
-// FuzzExpression: whatever the expression and the body are, it ends, and takes what is counted.
+// FuzzExpression: any expression on any body ends, and its work is counted.
 func FuzzExpression(f *testing.F) {
 	for _, text := range hostileExpressions() {
 		f.Add(text, `{"a":"aaa","list":[1,2,3],"map":{"x":1}}`)

@@ -123,7 +123,7 @@ func backquotes(size int) string {
 // maxGarbage is how much memory a message may allocate, in bytes, most of which is free again meanwhile.
 const maxGarbage = 256 << 20
 
-// TestHostile: the text stays within its limit, and what is allocated for it does.
+// TestHostile: the text and its memory remain within their limits.
 func TestHostile(t *testing.T) {
 	for name, tc := range hostile {
 		t.Run(name, func(t *testing.T) {

@@ -179,7 +179,7 @@ func TestHashNamesWhatIsNotified(t *testing.T) {
 	}
 }
 
-// TestRefusals name the field and what was expected, and do not quote the data.
+// TestRefusals: errors name the field and the expected type, and do not quote the data.
 func TestRefusals(t *testing.T) {
 	for body, want := range map[string]string{
 		"":                                      "the body is empty",

@@ -11,8 +11,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
 
-// TestResolved: a notification tells by the group key, or by what dedupKey makes of its alerts, which earlier ones are
-// resolved, whether it is sent or not.
+// TestResolved: a notification resolves earlier ones by the group key, or by the results of dedupKey for its alerts,
+// whether it is sent or not.
 func TestResolved(t *testing.T) {
 	alerts := func(list ...string) string { // name=status
 		for i, a := range list {

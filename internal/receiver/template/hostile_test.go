@@ -129,7 +129,7 @@ func TestEachFunctionIsBounded(t *testing.T) {
 	}
 }
 
-// hostileTemplates take as much as they can, by what text/template itself does or by functions.
+// hostileTemplates use as much as they can, by the actions of text/template or by functions.
 func hostileTemplates() map[string]string {
 	nested := func(before, after string) string { return strings.Repeat(before, 700) + strings.Repeat(after, 700) }
 	const doubled = `{{$x := "xxxxxxxx"}}{{range 16}}{{$x = print $x $x}}{{end}}`

@@ -15,7 +15,7 @@ func newBudget(t testing.TB) *budget {
 	return &budget{ctx: t.Context(), work: maxWork, limit: maxOutput, zone: time.UTC}
 }
 
-// TestHostilePatterns: what is refused is refused before it is done.
+// TestHostilePatterns: patterns are refused before they are compiled.
 func TestHostilePatterns(t *testing.T) {
 	many := strings.Repeat
 	for name, tc := range map[string]struct {

@@ -230,8 +230,8 @@ func TestLimiterWaits(t *testing.T) {
 	})
 }
 
-// TestServerNeverReads distinguishes what may have been written in part from what was not. No request waits
-// longer than its context or the deadline of the write.
+// TestServerNeverReads distinguishes requests that may have been written in part from those that were not. No request
+// waits longer than its context or the deadline of the write.
 func TestServerNeverReads(t *testing.T) {
 	rawBubble(t, func(t *testing.T, h *harness, server *peer.Conn) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

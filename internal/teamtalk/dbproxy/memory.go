@@ -102,7 +102,7 @@ func (m *Memory) grant() {
 	}
 }
 
-// reservation is the memory of one answer. What is announced takes none, only what arrives.
+// reservation is the memory of one answer. Announced bytes take none, only received bytes do.
 type reservation struct {
 	memory *Memory
 	tenant string

@@ -38,7 +38,7 @@ func usersAnswer(t *testing.T, req pdu.PDU, users ...*wire.UserInfo) []byte {
 	return p.Append(nil)
 }
 
-// TestLongAnswers reads what was asked for, up to a limit for each request, and more of nothing.
+// TestLongAnswers reads requested rows up to a limit for each request, and not more.
 func TestLongAnswers(t *testing.T) {
 	const long = pdu.MaxSmall
 	tests := map[string]struct {
@@ -150,7 +150,7 @@ func wantUsed(t *testing.T, m *Memory, least, most int) {
 	}
 }
 
-// TestSlowAnswer: an answer that takes memory must arrive in time. What is announced takes none. Its connection goes on.
+// TestSlowAnswer: an answer that takes memory must arrive in time. Announced bytes take none. Its connection goes on.
 func TestSlowAnswer(t *testing.T) {
 	memory := NewMemory(DefaultMemory)
 	bubble(t, Options{Memory: memory, Connections: 1}, func(t *testing.T, h *harness, server *peer.Conn) {
@@ -257,7 +257,7 @@ func TestMemoryTurns(t *testing.T) {
 	})
 }
 
-// TestMemoryAfterPatience: what waits behind an answer that gives up gets what is left.
+// TestMemoryAfterPatience: an answer that waits behind one that times out gets the rest.
 func TestMemoryAfterPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory(8 * shares)
@@ -273,7 +273,7 @@ func TestMemoryAfterPatience(t *testing.T) {
 	})
 }
 
-// TestReduced: what is kept of a long answer does not outlive its request.
+// TestReduced: the rest of a long answer is released with its request.
 func TestReduced(t *testing.T) {
 	many := make([]uint32, 100_000)
 	group := &wire.GroupInfo{

@@ -291,8 +291,8 @@ func (p *Path) RecentSessions(ctx context.Context, user uint32) ([]*wire.Contact
 	return answer.GetContactSessionList(), nil
 }
 
-// Unread returns the user's sessions with unread messages. db_proxy leaves out what it cannot read: only what is
-// returned proves something. The latest messages are dropped.
+// Unread returns the user's sessions with unread messages. db_proxy leaves out sessions that it cannot read: only
+// returned sessions prove something. The latest messages are dropped.
 func (p *Path) Unread(ctx context.Context, user uint32) ([]*wire.UnreadInfo, error) {
 	answer := &wire.IMUnreadMsgCntRsp{}
 	err := p.do(ctx, &exchange{

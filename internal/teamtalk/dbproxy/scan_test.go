@@ -176,7 +176,7 @@ func TestScanBounded(t *testing.T) {
 	}
 }
 
-// padded makes a body longer than what is held at first.
+// padded makes a body longer than the part that is held at first.
 func padded(body []byte) []byte {
 	if len(body) > pdu.MaxSmall {
 		return body

@@ -202,7 +202,7 @@ func (r *deadlineReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// throttle waits until what was read is within the limit, or the connection ends.
+// throttle waits until the read bytes are within the limit, or the connection ends.
 func (r *deadlineReader) throttle() {
 	if r.limiter == nil {
 		return

@@ -15,7 +15,7 @@ import (
 )
 
 // TestFlood: a peer that sends what nobody asked for, as fast as it is read, is closed with an error that says so, and
-// dialed rarely after that. What was asked for, and what stays within the limit, is read.
+// dialed rarely after that. Requested frames, and others within the limit, are read.
 func TestFlood(t *testing.T) {
 	const perSecond = 1 << 20
 	tests := map[string]struct {

@@ -128,8 +128,7 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
-// TestAnswersNoMore: if a router has answered before, its connection is closed, and what was written to it may be
-// lost.
+// TestAnswersNoMore: if a router has answered before, its connection is closed, and written messages may be lost.
 func TestAnswersNoMore(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, h *harness, router *peer.Conn) {
 		h.wantRoutes(t, router)

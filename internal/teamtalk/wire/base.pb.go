@@ -27,7 +27,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// SessionType says whether a session id names a user or a group.
+// SessionType tells whether a session id is that of a user or a group.
 type SessionType int32
 
 const (
@@ -147,8 +147,7 @@ func (MsgType) EnumDescriptor() ([]byte, []int) {
 	return file_base_proto_rawDescGZIP(), []int{1}
 }
 
-// UserStatType is a user's presence as the router knows it; only PC clients
-// count as online.
+// UserStatType is a user's presence in the router. Only PC clients count as online.
 type UserStatType int32
 
 const (
@@ -205,7 +204,7 @@ func (UserStatType) EnumDescriptor() ([]byte, []int) {
 	return file_base_proto_rawDescGZIP(), []int{2}
 }
 
-// GroupType tells long-lived groups from ad-hoc ones.
+// GroupType distinguishes long-lived groups from ad-hoc ones.
 type GroupType int32
 
 const (
@@ -380,7 +379,7 @@ func (SessionStatusType) EnumDescriptor() ([]byte, []int) {
 type UserInfo struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
-	// 1 male, 2 female; 0 where it was never set.
+	// 1 is male, 2 is female, and 0 is unset.
 	UserGender    *uint32 `protobuf:"varint,2,req,name=user_gender,json=userGender" json:"user_gender,omitempty"`
 	UserNickName  *string `protobuf:"bytes,3,req,name=user_nick_name,json=userNickName" json:"user_nick_name,omitempty"`
 	AvatarUrl     *string `protobuf:"bytes,4,req,name=avatar_url,json=avatarUrl" json:"avatar_url,omitempty"`
@@ -831,7 +830,7 @@ func (x *GroupInfo) GetGroupMemberList() []uint32 {
 	return nil
 }
 
-// GroupVersionInfo asks for one group; version 0 always answers.
+// GroupVersionInfo requests one group. Version 0 is always answered.
 type GroupVersionInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	GroupId       *uint32                `protobuf:"varint,1,req,name=group_id,json=groupId" json:"group_id,omitempty"`
@@ -893,7 +892,7 @@ type ContactSessionInfo struct {
 	SessionStatus *SessionStatusType `protobuf:"varint,3,req,name=session_status,json=sessionStatus,enum=teamtalk.wire.SessionStatusType" json:"session_status,omitempty"`
 	// Unix seconds, by db_proxy's clock.
 	UpdatedTime *uint32 `protobuf:"varint,4,req,name=updated_time,json=updatedTime" json:"updated_time,omitempty"`
-	// The newest by create_time. 0 where db_proxy could not read it: the entry is there nevertheless, or left out.
+	// The newest by create_time. It is 0 if db_proxy could not read it. The entry may also be left out.
 	LatestMsgId   *uint32  `protobuf:"varint,5,req,name=latest_msg_id,json=latestMsgId" json:"latest_msg_id,omitempty"`
 	LatestMsgData []byte   `protobuf:"bytes,6,req,name=latest_msg_data,json=latestMsgData" json:"latest_msg_data,omitempty"`
 	LatestMsgType *MsgType `protobuf:"varint,7,req,name=latest_msg_type,json=latestMsgType,enum=teamtalk.wire.MsgType" json:"latest_msg_type,omitempty"`

@@ -25,7 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// IMRecentContactSessionReq (0x0201) asks db_proxy for a user's newest sessions.
+// IMRecentContactSessionReq (0x0201) requests a user's newest sessions from db_proxy.
 type IMRecentContactSessionReq struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -148,7 +148,7 @@ func (x *IMRecentContactSessionRsp) GetAttachData() []byte {
 	return nil
 }
 
-// IMUsersInfoReq (0x0204) asks db_proxy for user records.
+// IMUsersInfoReq (0x0204) requests user records from db_proxy.
 type IMUsersInfoReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -270,7 +270,7 @@ func (x *IMUsersInfoRsp) GetAttachData() []byte {
 	return nil
 }
 
-// IMUsersStatReq (0x020a) asks the router for presence.
+// IMUsersStatReq (0x020a) requests presence from the router.
 type IMUsersStatReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -331,7 +331,7 @@ func (x *IMUsersStatReq) GetAttachData() []byte {
 	return nil
 }
 
-// IMUsersStatRsp (0x020b), sent to the asker alone.
+// IMUsersStatRsp (0x020b) is sent only to the requesting peer.
 type IMUsersStatRsp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -392,7 +392,7 @@ func (x *IMUsersStatRsp) GetAttachData() []byte {
 	return nil
 }
 
-// IMAllUserReq (0x0208) asks db_proxy for all users who have not left.
+// IMAllUserReq (0x0208) requests all users who have not left from db_proxy.
 type IMAllUserReq struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`

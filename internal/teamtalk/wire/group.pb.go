@@ -25,7 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// IMNormalGroupListReq (0x0401) asks db_proxy for the normal groups of a user.
+// IMNormalGroupListReq (0x0401) requests the normal groups of a user from db_proxy.
 type IMNormalGroupListReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -139,7 +139,7 @@ func (x *IMNormalGroupListRsp) GetAttachData() []byte {
 	return nil
 }
 
-// IMGroupInfoListReq (0x0403) asks db_proxy for groups.
+// IMGroupInfoListReq (0x0403) requests groups from db_proxy.
 type IMGroupInfoListReq struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	UserId           *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -610,8 +610,8 @@ func (x *IMGroupChangeMemberRsp) GetAttachData() []byte {
 	return nil
 }
 
-// IMGroupChangeMemberNotify (0x040b) tells every client of a change, through
-// the router. db_proxy sends none: whoever changed the group must.
+// IMGroupChangeMemberNotify (0x040b) notifies every client of a change, through the router. db_proxy sends none: the
+// program that changed the group must send it.
 type IMGroupChangeMemberNotify struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`

@@ -30,12 +30,12 @@ const (
 type IMMsgData struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	FromUserId *uint32                `protobuf:"varint,1,req,name=from_user_id,json=fromUserId" json:"from_user_id,omitempty"`
-	// User id or group id, as msg_type says.
+	// User id or group id, depending on msg_type.
 	ToSessionId *uint32 `protobuf:"varint,2,req,name=to_session_id,json=toSessionId" json:"to_session_id,omitempty"`
-	// 1 when sending. In the answer: the stored id, 0 where nothing was stored,
-	// 0xFFFFFFFF where the counter failed and nothing is known.
+	// 1 in a request. In the answer: the stored id, 0 if nothing was stored, or 0xFFFFFFFF if the counter failed and the
+	// outcome is unknown.
 	MsgId *uint32 `protobuf:"varint,3,req,name=msg_id,json=msgId" json:"msg_id,omitempty"`
-	// Unix seconds; db_proxy keeps it as sent.
+	// Unix seconds. db_proxy does not change it.
 	CreateTime    *uint32  `protobuf:"varint,4,req,name=create_time,json=createTime" json:"create_time,omitempty"`
 	MsgType       *MsgType `protobuf:"varint,5,req,name=msg_type,json=msgType,enum=teamtalk.wire.MsgType" json:"msg_type,omitempty"`
 	MsgData       []byte   `protobuf:"bytes,6,req,name=msg_data,json=msgData" json:"msg_data,omitempty"`
@@ -192,7 +192,7 @@ func (x *IMMsgDataReadAck) GetSessionType() SessionType {
 	return SessionType_SESSION_TYPE_SINGLE
 }
 
-// IMMsgDataReadNotify (0x0304): the router tells every peer who has read what.
+// IMMsgDataReadNotify (0x0304): the router notifies every peer of reads.
 type IMMsgDataReadNotify struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who read.
@@ -264,7 +264,7 @@ func (x *IMMsgDataReadNotify) GetSessionType() SessionType {
 	return SessionType_SESSION_TYPE_SINGLE
 }
 
-// IMUnreadMsgCntReq (0x0307) asks for a user's unread messages.
+// IMUnreadMsgCntReq (0x0307) requests a user's unread messages.
 type IMUnreadMsgCntReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -386,8 +386,8 @@ func (x *IMUnreadMsgCntRsp) GetAttachData() []byte {
 	return nil
 }
 
-// IMGetMsgListReq (0x0309) asks for a session's history, newest first by
-// create_time. db_proxy does not cap the count.
+// IMGetMsgListReq (0x0309) requests a session's history, newest first by create_time. db_proxy does not limit the
+// count.
 type IMGetMsgListReq struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	UserId      *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
@@ -633,7 +633,7 @@ type IMGetLatestMsgIdRsp struct {
 	UserId      *uint32                `protobuf:"varint,1,req,name=user_id,json=userId" json:"user_id,omitempty"`
 	SessionType *SessionType           `protobuf:"varint,2,req,name=session_type,json=sessionType,enum=teamtalk.wire.SessionType" json:"session_type,omitempty"`
 	SessionId   *uint32                `protobuf:"varint,3,req,name=session_id,json=sessionId" json:"session_id,omitempty"`
-	// Of the newest message by create_time, not by id; 0 if there is none.
+	// The newest message by create_time, not by id, or 0.
 	LatestMsgId   *uint32 `protobuf:"varint,4,req,name=latest_msg_id,json=latestMsgId" json:"latest_msg_id,omitempty"`
 	AttachData    []byte  `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -59,7 +59,7 @@ var Want = map[string]map[string]Health{
 		v1alpha1.ReasonMembersNotFound: failed, v1alpha1.ReasonRecipientNotPermitted: failed,
 		v1alpha1.ReasonRecipientNotFound: failed, v1alpha1.ReasonRecipientAmbiguous: failed,
 		v1alpha1.ReasonRecipientDeparted: failed,
-		v1alpha1.ReasonSenderNotFound: failed, v1alpha1.ReasonGroupNotFound: failed,
+		v1alpha1.ReasonSenderNotFound:    failed, v1alpha1.ReasonGroupNotFound: failed,
 		v1alpha1.ReasonGroupNotAdoptable: failed, v1alpha1.ReasonGroupCreateFailed: failed,
 		v1alpha1.ReasonOutcomeUnknown: failed,
 	},
