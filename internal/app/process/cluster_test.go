@@ -22,7 +22,7 @@ func TestCheckVersion(t *testing.T) {
 		"of a distributor": {`{"gitVersion": "v1.34.2+k3s1"}`, ""},
 		"newer":            {`{"gitVersion": "v1.37.2"}`, ""},
 		"no version":       {`{"gitVersion": "main"}`, `has the version "main"`},
-		"no answer":        {``, "for its version"},
+		"no answer":        {``, "get the version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
