@@ -146,7 +146,19 @@ const maxSeconds = math.MaxInt64 / int64(time.Second)
 // ExpiresAt returns the time when a finished message is deleted. It is zero if the message has no TTL, or while its
 // readPolicy or its escalation is due.
 func (m *TeamTalkMessage) ExpiresAt() time.Time {
-	if m.Spec.TTLSecondsAfterFinished == nil || m.Status.CompletionTime == nil || m.ReadDue() || m.Escalating() {
+	if m.Spec.TTLSecondsAfterFinished == nil {
+		return time.Time{}
+	}
+	if done := m.DoneAt(); !done.IsZero() {
+		return done.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
+	}
+	return time.Time{}
+}
+
+// DoneAt returns since when nothing is to happen with a message that has finished: its readPolicy is not due any more,
+// and its escalation has ended. It returns the zero time if that is not so.
+func (m *TeamTalkMessage) DoneAt() time.Time {
+	if m.Status.CompletionTime == nil || m.ReadDue() || m.Escalating() {
 		return time.Time{}
 	}
 	from := m.Status.CompletionTime.Time
@@ -161,7 +173,7 @@ func (m *TeamTalkMessage) ExpiresAt() time.Time {
 	if e := m.Status.Escalation; e != nil && e.CompletionTime != nil && e.CompletionTime.After(from) {
 		from = e.CompletionTime.Time
 	}
-	return from.Add(time.Duration(*m.Spec.TTLSecondsAfterFinished) * time.Second)
+	return from
 }
 
 // IdentifiedByName reports whether the name and the text identify the message: it has a TTL, and no idempotencyKey. A

@@ -70,7 +70,8 @@ type TeamTalkScheduleSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
 
-	// successfulHistoryLimit is the number of delivered messages to keep.
+	// successfulHistoryLimit is the number of delivered messages to keep. Those with a readPolicy that is due, or with an
+	// escalation under way, are not deleted.
 	// +optional
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Minimum=0
@@ -78,6 +79,7 @@ type TeamTalkScheduleSpec struct {
 	SuccessfulHistoryLimit *int32 `json:"successfulHistoryLimit,omitempty"`
 
 	// failedHistoryLimit is the number of messages to keep that have finished without being delivered to all recipients.
+	// Those with a readPolicy that is due, or with an escalation under way, are not deleted.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0

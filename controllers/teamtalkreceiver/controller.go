@@ -157,17 +157,18 @@ func (r *Reconciler) checkServer(ctx context.Context, o *v1alpha1.TeamTalkReceiv
 	if cause := server.Spec.Senders.Check(sender); cause != nil {
 		return cause, nil
 	}
-	allow := o.Spec.Allow
-	if slices.Contains(o.Spec.To.Users, sender) || allow != nil && slices.Contains(allow.Users, sender) {
+	allow, policy := o.Spec.Allow, o.Spec.ReadPolicy
+	if slices.Contains(o.Spec.To.Users, sender) || allow != nil && slices.Contains(allow.Users, sender) ||
+		policy != nil && policy.EscalateTo != nil && slices.Contains(policy.EscalateTo.Users, sender) {
 		return &v1alpha1.Cause{Reason: v1alpha1.ReasonSendToSelf, Message: fmt.Sprintf(
 			"user %d is the sender: TeamTalk stores no message to oneself; "+
-				"remove it from to.users and allow.users, or set another senderID", sender)}, nil
+				"remove it from to.users, allow.users and escalateTo.users, or set another senderID", sender)}, nil
 	}
 	return nil, nil
 }
 
-// deleteExpired deletes messages that finished longer ago than the receiver's TTL. They have no TTL of their own,
-// which would make their names keys: every conversation would be searched for them.
+// deleteExpired deletes messages that are done since longer than the receiver's TTL: none that may still be escalated.
+// They have no TTL of their own, which would make their names keys: every conversation would be searched for them.
 func (r *Reconciler) deleteExpired(ctx context.Context, o *v1alpha1.TeamTalkReceiver) (reconcile.Result, error) {
 	next := reconcile.Result{RequeueAfter: min(max(o.TTL()/2, minExpiryInterval), maxExpiryInterval)}
 	if !o.DeletionTimestamp.IsZero() {
@@ -208,8 +209,7 @@ func (r *Reconciler) deleteIfExpired(ctx context.Context, o *v1alpha1.TeamTalkRe
 	if err := r.Live.Get(ctx, key, m); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	done := m.Status.CompletionTime
-	if !m.Finished() || done == nil || time.Since(done.Time) < o.TTL() {
+	if done := m.DoneAt(); !m.Finished() || done.IsZero() || time.Since(done) < o.TTL() {
 		return nil
 	}
 	err := r.Client.Delete(ctx, m, client.Preconditions{UID: &m.UID, ResourceVersion: &m.ResourceVersion})

@@ -82,6 +82,8 @@ func explain(err error) string {
 type finished struct {
 	o                   *metav1.ObjectMeta
 	scheduled, finished time.Time
+	// isDone: it is not waited for reads, and no escalation is under way.
+	isDone bool
 }
 
 // history holds the finished messages of a schedule.
@@ -123,7 +125,7 @@ func newFinished(m *v1alpha1.TeamTalkMessage) finished {
 		o: &metav1.ObjectMeta{
 			Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion,
 		},
-		scheduled: m.CreationTimestamp.Time, finished: m.Status.CompletionTime.Time,
+		scheduled: m.CreationTimestamp.Time, finished: m.Status.CompletionTime.Time, isDone: !m.DoneAt().IsZero(),
 	}
 	if at, err := time.Parse(time.RFC3339, m.Annotations[v1alpha1.ScheduledAtAnnotation]); err == nil {
 		f.scheduled = at
@@ -138,6 +140,9 @@ func (r *Reconciler) deleteOver(ctx context.Context, messages []finished, limit 
 	}
 	slices.SortFunc(messages, func(a, b finished) int { return a.scheduled.Compare(b.scheduled) })
 	for _, f := range messages[:len(messages)-int(*limit)] {
+		if !f.isDone {
+			continue // it may still be escalated
+		}
 		// A message that was edited or retried meanwhile is not deleted.
 		err := r.Client.Delete(ctx, &v1alpha1.TeamTalkMessage{ObjectMeta: *f.o},
 			client.Preconditions{UID: &f.o.UID, ResourceVersion: &f.o.ResourceVersion})
