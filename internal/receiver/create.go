@@ -40,7 +40,7 @@ func (h *Handler) create(
 		if err := h.client.Get(ctx, client.ObjectKeyFromObject(m), other); client.IgnoreNotFound(err) != nil {
 			return outcome{}, fmt.Errorf("read TeamTalkMessage %s: %w", m.Name, err)
 		}
-		if _, last := parseMessage(other); last.hasOwner(r) && last.created.After(after) {
+		if _, last := parseMessage(other); last.hasOwner(r) && last.isSame(source, after) {
 			return outcome{duplicate: true}, nil
 		}
 		if listed {
@@ -52,7 +52,7 @@ func (h *Handler) create(
 		switch {
 		case err != nil:
 			return outcome{}, err
-		case last.number > number && last.isOf(r) && last.created.After(after):
+		case last.number > number && last.isOf(r) && last.isSame(source, after):
 			return outcome{duplicate: true}, nil
 		}
 		number, listed = max(number, last.number), true

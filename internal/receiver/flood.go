@@ -42,7 +42,7 @@ func (h *Handler) createWithinLimit(
 	for i, m := range messages {
 		last := newest[m.Hash]
 		notifications[i] = digest.Notification{
-			Hash: m.Hash, To: m.To, Number: last.number, Recent: last.isOf(r) && last.created.After(after),
+			Hash: m.Hash, To: m.To, Number: last.number, Recent: last.isOf(r) && last.isSame(m, after),
 			Line: func(ctx context.Context) string { return texts.line(ctx, m) },
 		}
 	}
@@ -56,7 +56,7 @@ func (h *Handler) createWithinLimit(
 	creating := forEach(ctx, messages, func(i int, m notification.Message) error {
 		d := decisions[i]
 		after := d.Time.Add(-r.DedupWindow() / 2)
-		if last := newest[m.Hash]; len(d.To) == 0 || last.isOf(r) && last.created.After(after) {
+		if last := newest[m.Hash]; len(d.To) == 0 || last.isOf(r) && last.isSame(m, after) {
 			return nil
 		}
 		// If the number is that of an old message, which was not in the index yet, the next one is used.

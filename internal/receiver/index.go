@@ -57,6 +57,8 @@ type messageInfo struct {
 	// number in its notification. It is 0 if there is no such message, or if its name is not one of a receiver.
 	number  int
 	created metav1.Time
+	// resolved: its alerts are resolved since.
+	resolved bool
 	// owner is the UID of the receiver that created it. It is empty if the message is being deleted.
 	owner unique.Handle[types.UID]
 }
@@ -65,6 +67,7 @@ type messageInfo struct {
 func parseMessage(m metav1.Object) (hash string, info messageInfo) {
 	hash, info.number = parseName(m)
 	info.created = m.GetCreationTimestamp()
+	info.resolved = m.GetAnnotations()[v1alpha1.ResolvedAnnotation] != ""
 	var owner types.UID
 	if o := metav1.GetControllerOfNoCopy(m); o != nil && m.GetDeletionTimestamp() == nil {
 		owner = o.UID
@@ -88,6 +91,13 @@ func parseName(m metav1.Object) (hash string, number int) {
 // isOf reports whether there is such a message, the receiver created it, and it is not being deleted. A deleted
 // receiver of the same name may have left messages of the same notification.
 func (m messageInfo) isOf(r *v1alpha1.TeamTalkReceiver) bool { return m.number > 0 && m.hasOwner(r) }
+
+// isSame reports whether a notification with the same hash is the same, if it was created after a time: a key does not
+// tell an alert that has fired before from one that fires again. Without a key, the hash does.
+func (m messageInfo) isSame(source notification.Message, after time.Time) bool {
+	firesAgain := m.resolved && len(source.Keys) > 0 && !source.Resolved
+	return m.created.After(after) && !firesAgain
+}
 
 func (m messageInfo) hasOwner(r *v1alpha1.TeamTalkReceiver) bool {
 	return m.owner == unique.Make(r.UID)

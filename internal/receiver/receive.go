@@ -118,7 +118,7 @@ func (h *Handler) createAll(
 	err = forEach(ctx, messages, func(i int, m notification.Message) (err error) {
 		last := newest[m.Hash]
 		after := h.now().Add(-r.DedupWindow())
-		if last.isOf(r) && last.created.After(after) {
+		if last.isOf(r) && last.isSame(m, after) {
 			outcomes[i].duplicate = true
 			return nil
 		}

@@ -218,3 +218,32 @@ func TestContextThatHasEnded(t *testing.T) {
 		}
 	}
 }
+
+// TestIsSame: with a key, an alert that was resolved and fires again is another notification. Without one, its hash is
+// another.
+func TestIsSame(t *testing.T) {
+	now := time.Now()
+	keyed := notification.Message{Keys: []string{"k"}}
+	for name, tc := range map[string]struct {
+		age      time.Duration
+		resolved bool
+		source   notification.Message
+		want     bool
+	}{
+		"repeated":                    {time.Minute, false, keyed, true},
+		"long ago":                    {time.Hour, false, keyed, false},
+		"fires again":                 {time.Minute, true, keyed, false},
+		"late, of another process":    {time.Minute, true, notification.Message{}, true},
+		"tells again that it is over": {time.Minute, true, notification.Message{Keys: []string{"k"}, Resolved: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &v1alpha1.TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now.Add(-tc.age))}}
+			if tc.resolved {
+				m.Annotations = map[string]string{v1alpha1.ResolvedAnnotation: "now"}
+			}
+			if _, info := parseMessage(m); info.isSame(tc.source, now.Add(-30*time.Minute)) != tc.want {
+				t.Errorf("%+v", info)
+			}
+		})
+	}
+}

@@ -109,3 +109,29 @@ func TestResolvedIsNotEscalated(t *testing.T) {
 	}
 	x.awaitTexts(x.OnCall, 0)
 }
+
+// TestFiresAgain: an alert that was resolved and fires again is another message, which can be escalated, though its key
+// is the same.
+func TestFiresAgain(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", x.escalates(3600), func(r *v1alpha1.TeamTalkReceiver) {
+		r.Spec.DedupKey, r.Spec.Filter = "payload.labels.alertname", `payload.status == "firing"`
+	})
+	url := x.url(world.shared, "alerts")
+	first := x.awaitMessage(url, firing("A")).Messages[0]
+	if answer := x.post(url, firing("A")); answer.Duplicates != 1 {
+		t.Errorf("repeated: %+v", answer)
+	}
+	x.post(url, notification("resolved", alert("A", "resolved", noon)))
+	second := x.awaitMessage(url, firing("A")).Messages[0]
+	if answer := x.post(url, firing("A")); answer.Duplicates != 1 {
+		t.Errorf("repeated again: %+v", answer)
+	}
+	for name, want := range map[string]bool{first: true, second: false} {
+		m := &v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(name)}
+		if x.Get(m); (m.Annotations[v1alpha1.ResolvedAnnotation] != "") != want {
+			t.Errorf("%s: %+v", name, m.Annotations)
+		}
+	}
+}

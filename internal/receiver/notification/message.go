@@ -49,7 +49,7 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 	}
 	alerts, result := decide(ctx, r, n)
 	groupHash := hashGroup(r, n.GroupKey)
-	if len(n.Alerts.Firing()) == 0 {
+	if len(n.Alerts.Firing()) == 0 && n.TruncatedAlerts == 0 { // those that were left out may fire
 		result.ResolvedGroup = groupHash
 	}
 	groups := map[string]*group{}
@@ -91,6 +91,7 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 		}
 		result.Messages = append(result.Messages, m)
 	}
+	result.keepFiring()
 	return result
 }
 
@@ -115,6 +116,13 @@ func (r *Result) resolve(hash string) {
 	if hash != "" && !slices.Contains(r.ResolvedKeys, hash) {
 		r.ResolvedKeys = append(r.ResolvedKeys, hash)
 	}
+}
+
+// keepFiring leaves out the keys of alerts that still fire: others with the same key may be resolved.
+func (r *Result) keepFiring() {
+	r.ResolvedKeys = slices.DeleteFunc(r.ResolvedKeys, func(hash string) bool {
+		return slices.ContainsFunc(r.Messages, func(m Message) bool { return !m.Resolved && m.AlertKey == hash })
+	})
 }
 
 // summarize sets the fields of a notification about all of its alerts.

@@ -14,10 +14,11 @@ import (
 // TestResolved: a notification resolves earlier ones by the group key, or by the results of dedupKey for its alerts,
 // whether it is sent or not.
 func TestResolved(t *testing.T) {
-	alerts := func(list ...string) string { // name=status
+	alerts := func(list ...string) string { // name[@instance]=status
 		for i, a := range list {
 			name, status, _ := strings.Cut(a, "=")
-			list[i] = fmt.Sprintf(`{"status":%q,"labels":{"alertname":%q},"startsAt":"2026-11-23T12:00:00Z"}`, status, name)
+			name, instance, _ := strings.Cut(name, "@")
+			list[i] = fmt.Sprintf(`{"status":%q,"labels":{"alertname":%q,"instance":%q},"startsAt":"2026-11-23T12:00:00Z"}`, status, name, instance)
 		}
 		return fmt.Sprintf(`{"version":"4","groupKey":"g","alerts":[%s]}`, strings.Join(list, ","))
 	}
@@ -25,12 +26,17 @@ func TestResolved(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind           v1alpha1.ReceiverType
 		dedup, filter  string
+		groupBy        string
 		fires, later   string
 		group, key     bool // want the message that fires to be resolved
 		wantUnlabelled bool
 	}{
 		"all resolved":             {fires: alerts("A=firing"), later: alerts("A=resolved", "B=resolved"), group: true},
 		"another still fires":      {fires: alerts("A=firing"), later: alerts("A=resolved", "B=firing")},
+		"others are left out":      {fires: alerts("A=firing"), later: strings.Replace(alerts("A=resolved"), "{", `{"truncatedAlerts":1,`, 1)},
+		"none is left out":         {fires: alerts("A=firing"), later: strings.Replace(alerts("A=resolved"), "{", `{"truncatedAlerts":0,`, 1), group: true},
+		"by key, still firing":     {dedup: alertKey, groupBy: "instance", fires: alerts("A=firing"), later: alerts("A=firing", "A@2=resolved")},
+		"by key, elsewhere":        {dedup: alertKey, groupBy: "instance", fires: alerts("A=firing"), later: alerts("B=firing", "A@2=resolved"), key: true},
 		"repeated":                 {fires: alerts("A=firing"), later: alerts("A=firing")},
 		"filtered":                 {filter: `payload.status == "firing"`, fires: alerts("A=firing"), later: alerts("A=resolved"), group: true},
 		"by key":                   {dedup: alertKey, fires: alerts("A=firing"), later: alerts("A=resolved"), group: true, key: true},
@@ -52,6 +58,9 @@ func TestResolved(t *testing.T) {
 				r.Spec.Type = tc.kind
 			}
 			r.Spec.DedupKey, r.Spec.Filter = tc.dedup, tc.filter
+			if tc.groupBy != "" {
+				r.Spec.GroupBy = []string{tc.groupBy}
+			}
 			decode := func(body string) Result {
 				result, err := Decode(t.Context(), r, []byte(body), "application/json")
 				must(t, err)
