@@ -194,9 +194,11 @@ type ReadPolicy struct {
 	// +kubebuilder:validation:Maximum=2592000
 	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
 
-	// escalateTo lists recipients who get the message if too few have read it when the deadline passes, or if it was
-	// routed to fewer recipients than must read it. A first line says why they get it. Each of them gets it once, also one
-	// who is in to. Names are looked up together with those in to. The message is not escalated while suspend is true.
+	// escalateTo lists recipients who get the message too, below a first line that says why. It is escalated if too few
+	// recipients have read it when the deadline passes, or if it was routed to fewer than must read it. Each of them gets
+	// it once, also one who is in to. Names are looked up when the message is taken up, and again when it is escalated. A
+	// TeamTalkGroup that is not Ready delays only itself. Nothing is escalated while suspend is true, nor once the
+	// annotation teamtalk.io/resolved-at is set.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) + (has(self.groupRefs) ? self.groupRefs.size() : 0) > 0",message="name at least one recipient in users, userNames, groups, groupNames or groupRefs"
 	EscalateTo *Recipients `json:"escalateTo,omitempty"`

@@ -336,7 +336,8 @@ type TeamTalkMessageStatus struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Recipients []RecipientStatus `json:"recipients,omitempty"`
 
-	// escalation is the delivery status for the recipients in readPolicy.escalateTo.
+	// escalation is the delivery status for the recipients in readPolicy.escalateTo. Before the message is escalated, it
+	// shows the ids that were found for their names. It is unset once the message cannot be escalated any more.
 	// +optional
 	Escalation *EscalationStatus `json:"escalation,omitempty"`
 
@@ -414,6 +415,7 @@ type RecordedText struct {
 // +kubebuilder:printcolumn:name="Delivered",type=string,JSONPath=`.status.recipientsSummary`
 // +kubebuilder:printcolumn:name="Read",type=string,JSONPath=`.status.readSummary`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Escalated",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Escalated")].reason`
 // +kubebuilder:printcolumn:name="Sender",type=integer,priority=1,JSONPath=`.status.senderID`
 // +kubebuilder:printcolumn:name="Server",type=string,priority=1,JSONPath=`.spec.serverRef.name`
 // +kubebuilder:validation:XValidation:rule="(((self.spec.to == oldSelf.spec.to && self.spec.content == oldSelf.spec.content && has(self.spec.longText) == has(oldSelf.spec.longText) && (!has(self.spec.longText) || self.spec.longText == oldSelf.spec.longText)) || (self.spec.onChange == 'Resend' && !has(oldSelf.spec.content.audio))) && has(self.spec.senderID) == has(oldSelf.spec.senderID) && (!has(self.spec.senderID) || self.spec.senderID == oldSelf.spec.senderID) && has(self.spec.serverRef) == has(oldSelf.spec.serverRef) && (!has(self.spec.serverRef) || self.spec.serverRef == oldSelf.spec.serverRef) && has(self.spec.idempotencyKey) == has(oldSelf.spec.idempotencyKey) && (!has(self.spec.idempotencyKey) || self.spec.idempotencyKey == oldSelf.spec.idempotencyKey)) || (has(oldSelf.status) && has(oldSelf.status.conditions) && oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') && has(oldSelf.status.recipients) && oldSelf.status.recipients.all(r, r.state == 'Failed' && (!has(r.reason) || r.reason != 'OutcomeUnknown') && !(has(r.inDoubtSince) && has(r.reason) && r.reason == 'GroupNotFound') && !has(r.messageIDs)) && !(has(oldSelf.status.escalation) && has(oldSelf.status.escalation.startTime)))",message="to, content, longText, senderID, serverRef and idempotencyKey are immutable until the message has Finished with nothing stored. To send the edit, set onChange: Resend. To send another text, create a TeamTalkMessage with another name. To replace this one, delete it and create it again, or set ttlSecondsAfterFinished and create it again when it is deleted",fieldPath=".spec"

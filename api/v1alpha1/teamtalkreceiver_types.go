@@ -229,7 +229,8 @@ type TeamTalkReceiverSpec struct {
 	// +optional
 	FloodControl *FloodControl `json:"floodControl,omitempty"`
 
-	// ttlSecondsAfterFinished limits the lifetime of messages that have finished.
+	// ttlSecondsAfterFinished limits the lifetime of messages that have finished. It counts from when their readPolicy is
+	// not due any more and their escalation has ended.
 	// +optional
 	// +kubebuilder:default=604800
 	// +kubebuilder:validation:Minimum=10
@@ -252,8 +253,9 @@ type ReceiverReadPolicy struct {
 	// +kubebuilder:validation:Maximum=2592000
 	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
 
-	// escalateTo lists recipients who get a message if too few have read it when the deadline passes, or if it was routed
-	// to fewer recipients than must read it. A first line says why they get it. toLabel and recipients do not change them.
+	// escalateTo lists recipients who get a message too, below a first line that says why. It is escalated if too few
+	// recipients have read it when the deadline passes, or if it was routed to fewer than must read it. Neither toLabel nor
+	// recipients changes them.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
 	EscalateTo *NamedRecipients `json:"escalateTo,omitempty"`

@@ -135,6 +135,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	r.Engine.Sync(delivery.Object{
 		Key: req.NamespacedName, UID: message.UID, ResourceVersion: message.ResourceVersion, Finished: message.Finished(),
 	})
+	if _, isEscalating := r.escalating.Load(v1alpha1.EscalationKey(req.NamespacedName)); isEscalating ||
+		message.Escalating() {
+		// While the message is retried or edited, nothing else shows its escalation, nor that both are deleted.
+		r.Wake.Wake(v1alpha1.EscalationKey(req.NamespacedName))
+	}
 	switch {
 	case message.UID == "" || message.Finished():
 		r.forget(req.NamespacedName)
@@ -142,8 +147,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	case !message.DeletionTimestamp.IsZero():
 		r.Engine.Queue.Done(message.UID)
 		return r.recordDeleted(ctx, newScope(message, leadership.Term{Clean: true}, time.Now()))
-	case message.Escalating():
-		r.wakeEscalation(message) // while the message is retried or edited, no other code path shows its reads
 	}
 	return r.reconcileUnfinished(ctx, message)
 }
@@ -244,6 +247,7 @@ func (r *Reconciler) runPhases(ctx context.Context, s *scope) (outcome, error) {
 // deliveryPhases returns the phases of a message or an escalation.
 func (r *Reconciler) deliveryPhases() []phase {
 	return []phase{
+		check(checkResolved),
 		check(checkStatusSize),
 		check(checkDeadline),
 		check(checkSuspended),

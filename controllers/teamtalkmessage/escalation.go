@@ -5,6 +5,7 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -78,6 +79,22 @@ func (r *Reconciler) runEscalation(ctx context.Context, s *scope) (outcome, erro
 	return runUntilEnded(ctx, s, r.deliveryPhases()...)
 }
 
+// checkResolved refuses what was not sent of an escalation whose alerts are resolved.
+func checkResolved(s *scope) outcome {
+	if s.isEscalation() && isStopped(s.escalated) {
+		s.refuseAll(s.refuse, v1alpha1.ReasonAlertResolved, msgAlertResolved)
+	}
+	return proceed
+}
+
+// waitsAlone reports whether a recipient of an escalation waits for its TeamTalkGroup while others are sent to. The
+// status must not say that the escalation waits: that would prove that nothing is sent, see WaitsUnsent.
+func (s *scope) waitsAlone(p *delivery.Progress) bool {
+	return s.isEscalation() && p.Ref != "" && slices.ContainsFunc(s.recipients, func(other delivery.Progress) bool {
+		return other.Resolved() && !other.Done()
+	})
+}
+
 // object returns the resource that the scope is of.
 func (s *scope) object() *v1alpha1.TeamTalkMessage {
 	if s.escalated != nil {
@@ -111,11 +128,17 @@ func (r *Reconciler) wakeEscalation(m *v1alpha1.TeamTalkMessage) {
 
 // escalationBegan is called after the write that records that an escalation begins: no other operator sends it.
 func (r *Reconciler) escalationBegan(m *v1alpha1.TeamTalkMessage, term leadership.Term) {
-	key := v1alpha1.EscalationKey(client.ObjectKeyFromObject(m))
-	r.fresh.Store(key, freshMessage{m.Escalation().UID, term.Local})
 	if e := escalationEvent(m); e.reason != "" {
 		r.Recorder.Eventf(m, nil, e.kind, e.reason, "Escalate", "%s", e.note)
 	}
+	r.escalationGoesOn(m, term)
+}
+
+// escalationGoesOn is called after the write that records that an escalation begins, or is tried again after its end:
+// no other operator sends it.
+func (r *Reconciler) escalationGoesOn(m *v1alpha1.TeamTalkMessage, term leadership.Term) {
+	key := v1alpha1.EscalationKey(client.ObjectKeyFromObject(m))
+	r.fresh.Store(key, freshMessage{m.Escalation().UID, term.Local})
 	r.wakeEscalation(m)
 }
 

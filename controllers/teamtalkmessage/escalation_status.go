@@ -4,6 +4,7 @@ package teamtalkmessage
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,13 +48,18 @@ func beginEscalation(m *v1alpha1.TeamTalkMessage, now time.Time) {
 	if isTooLarge := len(st.Recipients) == 0; isTooLarge || st.Escalated() || to.Len() == 0 || reason == "" {
 		return
 	}
-	if m.Annotations[v1alpha1.ResolvedAnnotation] != "" || isResolved(m) {
+	if isStopped(m) || isResolved(m) {
 		setEscalated(m, metav1.ConditionFalse, v1alpha1.Cause{
-			Reason: v1alpha1.ReasonAlertResolved, Message: "its alerts were resolved before it was escalated",
+			Reason: v1alpha1.ReasonAlertResolved, Message: "not escalated: the alerts were resolved before",
 		})
 		return
 	}
 	recipients := escalationRecipients(m)
+	for i, p := range recipients {
+		if !p.Resolved() { // it is looked up again
+			recipients[i] = delivery.Progress{Recipient: p.Recipient, State: v1alpha1.StatePending}
+		}
+	}
 	counts, _, _ := count(recipients)
 	isDelivered := reason == v1alpha1.ReasonReadDeadlineExceeded
 	st.Escalation = &v1alpha1.EscalationStatus{
@@ -70,6 +76,14 @@ func isResolved(m *v1alpha1.TeamTalkMessage) bool {
 	return c != nil && c.Reason == v1alpha1.ReasonAlertResolved
 }
 
+// isStopped reports whether the alerts of a message were resolved. What was not sent of its escalation is not sent any
+// more.
+func isStopped(m *v1alpha1.TeamTalkMessage) bool {
+	return m.Annotations[v1alpha1.ResolvedAnnotation] != ""
+}
+
+const msgAlertResolved = "the alerts were resolved before it was sent"
+
 var escalationBegins = v1alpha1.Cause{Reason: v1alpha1.ReasonSending, Message: "sending"}
 
 // escalationReason returns why a message is to be escalated; "": it is not. If it was routed to fewer recipients than
@@ -81,11 +95,18 @@ func escalationReason(m *v1alpha1.TeamTalkMessage) string {
 		return ""
 	}
 	switch c.Reason {
-	case v1alpha1.ReasonReadDeadlineExceeded, v1alpha1.ReasonNotRouted:
+	case v1alpha1.ReasonReadDeadlineExceeded:
 		return c.Reason
+	case v1alpha1.ReasonNotRouted:
+		// Under its key, it would take the place of the escalation of the message that was first.
+		if !slices.ContainsFunc(m.Status.Recipients, isKeyReused) {
+			return c.Reason
+		}
 	}
 	return ""
 }
+
+func isKeyReused(r v1alpha1.RecipientStatus) bool { return r.Reason == v1alpha1.ReasonKeyReused }
 
 func setEscalated(m *v1alpha1.TeamTalkMessage, status metav1.ConditionStatus, cause v1alpha1.Cause) {
 	meta.SetStatusCondition(&m.Status.Conditions, metav1.Condition{
@@ -151,9 +172,15 @@ func retryEscalation(m *v1alpha1.TeamTalkMessage) {
 		return
 	}
 	isRetried := false
+	if len(st.Escalation.Recipients) == 0 { // it was too large for its status
+		recipients := escalationRecipients(m)
+		counts, _, _ := count(recipients)
+		st.Escalation.Recipients, st.Escalation.Counts = recipientStatuses(recipients, false), &counts
+		isRetried = len(recipients) > 0
+	}
 	for i := range st.Escalation.Recipients {
 		r := &st.Escalation.Recipients[i]
-		if !r.Retryable() || r.Reason == v1alpha1.ReasonSuperseded {
+		if !r.Retryable() {
 			continue
 		}
 		p := progressOf(r.Recipient(), *r)
@@ -168,6 +195,10 @@ func retryEscalation(m *v1alpha1.TeamTalkMessage) {
 // escalationEvent tells that an escalation begins.
 func escalationEvent(m *v1alpha1.TeamTalkMessage) statusEvent {
 	e := m.Status.Escalation
+	why := "not enough recipients have read it in time"
+	if e.Reason == v1alpha1.ReasonNotRouted {
+		why = "it did not reach all who must read it"
+	}
 	return statusEvent{corev1.EventTypeNormal, v1alpha1.ReasonEscalated, fmt.Sprintf(
-		"%s: it is sent to %s in escalateTo", e.Reason, plural(len(e.Recipients), "recipient"))}
+		"%s: escalated to %s", why, plural(len(e.Recipients), "recipient"))}
 }

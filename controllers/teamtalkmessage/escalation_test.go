@@ -4,6 +4,7 @@ package teamtalkmessage
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,10 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/router"
 )
 
 // mayEscalate is escalated if it is not read.
@@ -171,5 +174,160 @@ func TestEscalationKey(t *testing.T) {
 	}
 	if of, ok := v1alpha1.EscalationOf(key); ok {
 		t.Errorf("%v is that of an escalation", of)
+	}
+}
+
+// TestEscalationLooksUpAgain: names that were not found when the message was taken up are looked up when it is escalated.
+func TestEscalationLooksUpAgain(t *testing.T) {
+	m := finishedMessage(v1alpha1.StateRouted, mayEscalate, exceeded)
+	m.Spec.ReadPolicy.EscalateTo = &v1alpha1.Recipients{UserNames: []string{"nobody"}}
+	m.Status.Escalation = &v1alpha1.EscalationStatus{Recipients: []v1alpha1.RecipientStatus{{
+		Type: v1alpha1.RecipientUser, Name: "nobody", State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonRecipientNotFound,
+	}}}
+	beginEscalation(m, time.Now())
+	want := []v1alpha1.RecipientStatus{{Type: v1alpha1.RecipientUser, Name: "nobody", State: v1alpha1.StatePending}}
+	if diff := cmp.Diff(want, m.Status.Escalation.Recipients); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRetryEscalation: a retry tries again what failed with nothing stored, also if it was too large. This process
+// records that, so it does not ask the store first.
+func TestRetryEscalation(t *testing.T) {
+	failed := v1alpha1.RecipientStatus{Type: v1alpha1.RecipientUser, ID: 4, State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonGroupNotFound}
+	routed := v1alpha1.RecipientStatus{Type: v1alpha1.RecipientGroup, ID: 7, State: v1alpha1.StateRouted, MessageIDs: []int64{8}}
+	ended := func(recipients ...v1alpha1.RecipientStatus) func(*v1alpha1.TeamTalkMessage) {
+		return func(m *v1alpha1.TeamTalkMessage) {
+			m.Status.Escalation.Recipients, m.Status.Escalation.CompletionTime = recipients, m.Status.CompletionTime
+		}
+	}
+	for name, tc := range map[string]struct {
+		end  func(*v1alpha1.TeamTalkMessage)
+		want int // recipients that are pending
+	}{
+		"failed in part": {ended(failed, routed), 1},
+		"delivered":      {ended(routed), 0},
+		"too large":      {ended(), 2},
+		"under way": {func(m *v1alpha1.TeamTalkMessage) {
+			ended(failed)(m)
+			m.Status.Escalation.CompletionTime = nil
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := finishedMessage(v1alpha1.StateRouted, recipients("R"), mayEscalate, exceeded, askToRetry)
+			beginEscalation(m, time.Now())
+			tc.end(m)
+			r := newReconciler(t, m, 1)
+			isEscalating := m.Escalating()
+			if _, err := r.reconcileEdit(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)}); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Live.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
+				t.Fatal(err)
+			}
+			pending := 0
+			for _, r := range m.Status.Escalation.Recipients {
+				if r.State == v1alpha1.StatePending {
+					pending++
+				}
+			}
+			if pending != tc.want || m.RetryAsked() != isEscalating {
+				t.Errorf("%+v, retry asked for: %v", m.Status.Escalation, m.RetryAsked())
+			}
+			term, err := r.Term.Term(t.Context())
+			if fresh := r.isFresh(m.Escalation(), term); err != nil || fresh != (tc.want > 0) {
+				t.Errorf("asks the store first: %v, %v", !fresh, err)
+			}
+		})
+	}
+}
+
+// TestRetryOfKnownEscalation: before an escalation is retried, the engine is told that it has ended.
+func TestRetryOfKnownEscalation(t *testing.T) {
+	m := finishedMessage(v1alpha1.StateRouted, recipients("R"), mayEscalate, exceeded, askToRetry)
+	beginEscalation(m, time.Now())
+	m.Status.Escalation.CompletionTime = m.Status.CompletionTime
+	r := newReconciler(t, m, 0)
+	e := m.Escalation()
+	if _, ok := r.Engine.Submit(delivery.Task{Key: client.ObjectKeyFromObject(e), UID: e.UID, PayloadPending: true}); !ok {
+		t.Fatal("the engine has not taken the escalation")
+	}
+	result, err := r.reconcileEdit(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)})
+	if err != nil || result.RequeueAfter == 0 {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
+// TestShorterDeadline: what was read before a deadline that an edit sets counts, also if the status does not show it yet.
+func TestShorterDeadline(t *testing.T) {
+	const deadline = 2 * time.Minute
+	for name, tc := range map[string]struct {
+		readAfter time.Duration // since it finished
+		want      string
+	}{
+		"read in time":   {time.Minute, v1alpha1.ReasonRead},
+		"read too late":  {deadline + time.Second, v1alpha1.ReasonReadDeadlineExceeded},
+		"read just then": {deadline, v1alpha1.ReasonRead},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := finishedMessage(v1alpha1.StateRouted, recipients("R"), mayEscalate, unsettle)
+				m.Status.CompletionTime = new(metav1.Now())
+				r := newReconciler(t, m, 0)
+				go func() { _ = r.Receipts.Start(t.Context()) }()
+				r.keepRead(m)
+				<-time.After(tc.readAfter)
+				r.Receipts.Notify(m.ServerKey(), router.Read{User: 3, Session: 1, UpTo: 5})
+				<-time.After(deadline)
+				m.Generation, m.Spec.ReadPolicy.DeadlineSeconds = 2, new(int32(deadline/time.Second))
+				if err := r.Live.Update(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := r.reconcileEdit(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(m)}); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Live.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil {
+					t.Fatal(err)
+				}
+				c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
+				if c == nil || c.Reason != tc.want || m.Status.Escalated() == (tc.want == v1alpha1.ReasonRead) {
+					t.Errorf("%+v, %+v", c, m.Status.Escalation)
+				}
+			})
+		})
+	}
+}
+
+// TestGroupsWaitAlone: that a TeamTalkGroup in escalateTo is not Ready proves nothing of recipients that are sent to.
+func TestGroupsWaitAlone(t *testing.T) {
+	waits := delivery.Progress{Recipient: groupRef("later"), State: v1alpha1.StatePending, Reason: v1alpha1.ReasonGroupNotReady}
+	for name, tc := range map[string]struct {
+		other *delivery.Progress
+		want  string
+	}{
+		"alone":         {nil, v1alpha1.ReasonGroupNotReady},
+		"one is sent":   {new(user(4, v1alpha1.StatePending, "")), v1alpha1.ReasonSending},
+		"one in doubt":  {new(user(4, v1alpha1.StateInDoubt, v1alpha1.ReasonNoAnswer)), v1alpha1.ReasonNoAnswer},
+		"one is stored": {new(user(4, v1alpha1.StateStored, "")), v1alpha1.ReasonSending},
+		"one has it":    {new(user(4, v1alpha1.StateRouted, "")), v1alpha1.ReasonGroupNotReady},
+		"one failed":    {new(user(4, v1alpha1.StateFailed, v1alpha1.ReasonRecipientNotFound)), v1alpha1.ReasonGroupNotReady},
+		"nobody has the name": {
+			&delivery.Progress{Recipient: userName("nobody"), State: v1alpha1.StatePending}, v1alpha1.ReasonGroupNotReady,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := finishedMessage(v1alpha1.StateRouted, mayEscalate, exceeded)
+			beginEscalation(m, time.Now())
+			s := newEscalationScope(m, m.Escalation(), leadership.Term{Clean: true}, time.Now())
+			if s.recipients = []delivery.Progress{waits}; tc.other != nil {
+				s.recipients = append(s.recipients, *tc.other)
+			}
+			setStatus(s, nil, time.Now())
+			applyEscalation(m, s.message)
+			c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionEscalated)
+			if c == nil || c.Reason != tc.want || m.Escalation().Status.WaitsUnsent() != (tc.want == v1alpha1.ReasonGroupNotReady) {
+				t.Errorf("%+v", c)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -116,11 +117,26 @@ func (r *Reconciler) reconcileEdit(ctx context.Context, req reconcile.Request) (
 		r.Wake.Wake(req.NamespacedName)
 		return reconcile.Result{RequeueAfter: cacheLag}, nil
 	}
+	switch isRetry := m.Finished() && m.RetryAsked(); {
+	case !isRetry:
+	case m.Escalating() && !hasRetryable(m.Status.Recipients):
+		return reconcile.Result{}, nil // it is about the escalation, whose end wakes it
+	case !m.Escalating() && r.Engine.Knows(m.Escalation().UID):
+		r.wakeEscalation(m) // the engine has not been told that it has ended
+		return reconcile.Result{RequeueAfter: cacheLag}, nil
+	}
 	return r.takeUp(ctx, m)
 }
 
-// isOutdated reports whether status.finished or status.settled of a finished message is wrong: its TTL was edited, or
-// it finished before these fields existed.
+// hasRetryable reports whether a retry tries some of the recipients again.
+func hasRetryable(recipients []v1alpha1.RecipientStatus) bool {
+	return slices.ContainsFunc(recipients, func(r v1alpha1.RecipientStatus) bool {
+		return r.Retryable() || r.FailedInDoubt()
+	})
+}
+
+// isOutdated reports whether a finished message has other values of status.finished and status.settled than it should:
+// its TTL was edited, or it finished before these fields existed.
 func isOutdated(m *v1alpha1.TeamTalkMessage) bool {
 	return !m.Status.Finished || m.Status.Settled == m.NeedsAttention()
 }
@@ -143,6 +159,9 @@ func (r *Reconciler) takeUp(ctx context.Context, m *v1alpha1.TeamTalkMessage) (r
 			return reconcile.Result{RequeueAfter: r.claimRetry(m.ServerKey())}, err
 		}
 	}
+	// A shorter deadline of a readPolicy may have passed: what was read before that counts.
+	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
+	applyReceipts(m, receipts)
 	s := newScope(m, term, time.Now())
 	s.beginRevision()
 	if m.Finished() && m.RetryAsked() {

@@ -79,6 +79,9 @@ func setRead(m *v1alpha1.TeamTalkMessage, missed string, now time.Time) {
 		})
 	}
 	beginEscalation(m, now)
+	if !st.Escalated() && (isResolved(m) || meta.IsStatusConditionTrue(st.Conditions, v1alpha1.ConditionRead)) {
+		st.Escalation = nil // nobody waits for it
+	}
 	st.Settled = st.Finished && !m.NeedsAttention()
 }
 

@@ -145,14 +145,22 @@ func (r *Reconciler) syncProgress(s *scope, out outcome) {
 
 // reportChange reports a status write: with an event if it needs attention, and to the observer.
 func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, began time.Time) {
-	if s.beganEscalation(before) {
+	switch {
+	case s.isEscalation():
+	case s.beganEscalation(before):
 		r.escalationBegan(s.message, s.term)
+	case !before.Escalating() && s.message.Escalating():
+		r.escalationGoesOn(s.message, s.term) // a retry
 	}
 	for _, e := range []statusEvent{
 		eventOf(before, s.message), gitOpsEvent(before, s.message), s.revisionEvent(), readEvent(before, s.message),
 	} {
 		if e.reason != "" {
-			r.Recorder.Eventf(s.object(), nil, e.kind, e.reason, "Deliver", "%s", e.note)
+			action := "Deliver"
+			if s.isEscalation() {
+				action, e.note = "Escalate", "escalation: "+e.note
+			}
+			r.Recorder.Eventf(s.object(), nil, e.kind, e.reason, action, "%s", e.note)
 		}
 	}
 	r.reportRead(before, s.message)
@@ -268,6 +276,8 @@ func eventOf(before, after *v1alpha1.TeamTalkMessage) statusEvent {
 		}
 	case v1alpha1.ReasonDelivered:
 		return deliveryEvent(after)
+	case v1alpha1.ReasonAlertResolved:
+		return statusEvent{corev1.EventTypeNormal, is.Reason, is.Message}
 	}
 	return statusEvent{corev1.EventTypeWarning, is.Reason, is.Message}
 }

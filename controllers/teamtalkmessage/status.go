@@ -133,6 +133,7 @@ func overallOf(s *scope, cause *v1alpha1.Cause) overall {
 		case p.State == v1alpha1.StateFailed:
 			failures++
 			failed = cmp.Or(failed, p)
+		case s.waitsAlone(p):
 		case p.Reason != "" && p.Reason != v1alpha1.ReasonAdopted: // found, and not announced yet: it waits for nothing
 			waiting = cmp.Or(waiting, p)
 		}
@@ -209,7 +210,7 @@ func finishedOf(all, delivered, notRouted int, failed *delivery.Progress) overal
 		o.Reason = v1alpha1.ReasonPartiallyDelivered
 		o.Message = fmt.Sprintf("delivered to %d of %s; first failure: %s",
 			delivered, plural(all, "recipient"), failed.Message)
-	case all > 1:
+	case all > 1 && failed.Reason != v1alpha1.ReasonAlertResolved:
 		o.Reason = failed.Reason
 		o.Message = fmt.Sprintf("failed for all %s; first failure: %s", plural(all, "recipient"), failed.Message)
 	default:

@@ -20,15 +20,15 @@ var units = []unit{
 	{24 * time.Hour, "day", "天"}, {time.Hour, "hour", "小时"}, {time.Minute, "minute", "分钟"}, {time.Second, "second", "秒"},
 }
 
-// FirstLine returns the first line of an escalated text: it was not read in time, or not delivered to the recipients
-// who must read it.
+// FirstLine returns the first line of a text that is escalated: it was delivered and not read within a time, or did not
+// reach all who must read it. It may be stored for them nevertheless.
 func FirstLine(l v1alpha1.Language, delivered bool, within time.Duration) string {
 	isChinese := l == v1alpha1.LanguageChinese
 	switch {
 	case !delivered && isChinese:
-		return "未能送达原接收人："
+		return "未能及时送达须阅读者："
 	case !delivered:
-		return "Could not be delivered to its recipients:"
+		return "Did not reach all who must read it:"
 	}
 	u := units[len(units)-1]
 	for _, u = range units {

@@ -15,15 +15,15 @@ func TestFirstLine(t *testing.T) {
 		undeliver bool
 		within    time.Duration
 	}{
-		"Not read within 15 minutes:":               {within: 15 * time.Minute},
-		"Not read within 1 hour:":                   {within: time.Hour, language: v1alpha1.LanguageEnglish},
-		"Not read within 90 seconds:":               {within: 90 * time.Second},
-		"Not read within 1 second:":                 {within: time.Second},
-		"Not read within 30 days:":                  {within: 30 * 24 * time.Hour},
-		"Could not be delivered to its recipients:": {within: time.Hour, undeliver: true},
-		"15 分钟内未读：":                                 {within: 15 * time.Minute, language: v1alpha1.LanguageChinese},
-		"1 天内未读：":                                   {within: 24 * time.Hour, language: v1alpha1.LanguageChinese},
-		"未能送达原接收人：":                                 {undeliver: true, language: v1alpha1.LanguageChinese},
+		"Not read within 15 minutes:":         {within: 15 * time.Minute},
+		"Not read within 1 hour:":             {within: time.Hour, language: v1alpha1.LanguageEnglish},
+		"Not read within 90 seconds:":         {within: 90 * time.Second},
+		"Not read within 1 second:":           {within: time.Second},
+		"Not read within 30 days:":            {within: 30 * 24 * time.Hour},
+		"Did not reach all who must read it:": {within: time.Hour, undeliver: true},
+		"15 分钟内未读：":                           {within: 15 * time.Minute, language: v1alpha1.LanguageChinese},
+		"1 天内未读：":                             {within: 24 * time.Hour, language: v1alpha1.LanguageChinese},
+		"未能及时送达须阅读者：":                         {undeliver: true, language: v1alpha1.LanguageChinese},
 	} {
 		if got := FirstLine(tc.language, !tc.undeliver, tc.within); got != want {
 			t.Errorf("%q, want %q", got, want)

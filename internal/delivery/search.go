@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery/queue"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
@@ -119,13 +121,25 @@ func (q *question) scan(ctx context.Context, reader dbproxy.Session) (conversati
 }
 
 // isKeyConflict reports whether row is of another resource with the same key: its text is neither the current nor the
-// recorded one. A UID is of one resource only, and the token of a name tells its texts apart. A revision may have been
-// sent before with another text, if a backup has brought an older status back. The first line of an escalation depends
-// on the readPolicy of the resource that was first.
+// recorded one. A UID is of one resource only, and the token of a name tells its texts apart. A revision may have
+// been sent before with another text, if a backup has brought an older status back. The first line of an escalation
+// depends on the readPolicy of the resource that was first, and so does what is in each of several segments.
 func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
+	if t.Identity.Role == RoleEscalation {
+		isComparable := len(t.Payload.Data) > 0 && t.Payload.segmentCount() == 1
+		return t.Identity.Key != "" && t.Token && isComparable && !t.isSameBelow(row)
+	}
 	tellsTextsApart := t.Identity.Key != "" || t.Identity.Revision > 0
-	tellsTextsApart = tellsTextsApart && t.Identity.Role != RoleEscalation
 	return tellsTextsApart && t.Token && !t.fingerprint(p).Verifies(row, t.Server.Keys())
+}
+
+// isSameBelow reports whether row is an escalation with the text at hand, below any first line.
+func (t Task) isSameBelow(row *wire.MsgInfo) bool {
+	_, text, _ := bytes.Cut(t.Payload.Data, []byte("\n"))
+	return t.Server.Keys().Open(row.GetMsgData(), func(p cipher.Plain) bool {
+		_, stored, _ := bytes.Cut(p.Text, []byte("\n"))
+		return bytes.Equal(stored, text)
+	})
 }
 
 // whyConflict tells what to do about a row that isKeyConflict.

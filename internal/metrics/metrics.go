@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -230,8 +231,15 @@ func Outcome(message *v1alpha1.TeamTalkMessage) (outcome, reason string) {
 	return OutcomeFailed, c.Reason
 }
 
-// EscalationFinished counts an escalation whose end was recorded.
+// EscalationFinished counts an escalation whose end was recorded. One that was stopped has not failed: the alerts were
+// resolved, or the message was edited.
 func (m *Metrics) EscalationFinished(server types.NamespacedName, escalation *v1alpha1.TeamTalkMessage) {
+	isStopped := func(r v1alpha1.RecipientStatus) bool {
+		return r.Reason == v1alpha1.ReasonAlertResolved || r.Reason == v1alpha1.ReasonSuperseded
+	}
+	if slices.ContainsFunc(escalation.Status.Recipients, isStopped) {
+		return
+	}
 	outcome, _ := Outcome(escalation)
 	m.escalations.WithLabelValues(server.Namespace, server.Name, outcome).Inc()
 }

@@ -168,6 +168,9 @@ func TestReads(t *testing.T) {
 	m.ReadDecided(chat, v1alpha1.ReasonReadDeadlineExceeded)
 	m.EscalationFinished(chat, newMessage("True", v1alpha1.ReasonDelivered))
 	m.EscalationFinished(chat, newMessage("False", v1alpha1.ReasonGroupNotFound))
+	stopped := newMessage("False", v1alpha1.ReasonAlertResolved)
+	stopped.Status.Recipients = []v1alpha1.RecipientStatus{{Reason: v1alpha1.ReasonAlertResolved}}
+	m.EscalationFinished(chat, stopped) // not counted
 	wantSamples(t, m,
 		"escalations_finished_total Delivered = 1", "escalations_finished_total Failed = 1",
 		"read_policies_decided_total ReadDeadlineExceeded = 1",

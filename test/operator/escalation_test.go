@@ -21,7 +21,7 @@ import (
 
 const (
 	notRead      = "Not read within 1 second:\n"
-	notDelivered = "Could not be delivered to its recipients:\n"
+	notDelivered = "Did not reach all who must read it:\n"
 )
 
 // escalate has a message escalated that was not read after so many seconds.
@@ -123,7 +123,7 @@ func TestNotEscalated(t *testing.T) {
 	x.read(x.Alice, framework.ChatOf(x.Bot, x.Alice))
 	m = x.AwaitMessage(m, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead))
 	x.checkReads(m, "1/2", true, 1, 0)
-	if m.Status.Escalated() {
+	if m.Status.Escalation != nil {
 		t.Errorf("%+v", m.Status.Escalation)
 	}
 	x.CheckRows(2)
@@ -148,14 +148,14 @@ func TestEscalationOfUndelivered(t *testing.T) {
 		m.Spec.Language = v1alpha1.LanguageChinese
 	})
 	x.awaitEscalated(chinese)
-	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能送达原接收人：\n无人": 1})
+	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能及时送达须阅读者：\n无人": 1})
 	// A retry delivers the message itself, and escalates nothing again.
 	x.Must(x.TeamTalk.AddUser(framework.User(absent)))
 	x.Patch(failed, fmt.Sprintf(`{"metadata":{"annotations":{%q:"1"}}}`, v1alpha1.RetryAnnotation))
 	x.AwaitDelivered(failed)
 	x.read(absent, framework.ChatOf(x.Bot, absent))
 	x.AwaitMessage(failed, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead))
-	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能送达原接收人：\n无人": 1, "nobody": 1})
+	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能及时送达须阅读者：\n无人": 1, "nobody": 1})
 }
 
 // TestEscalationByName: names in escalateTo are looked up when the message is taken up. One that nobody has, or a group
