@@ -66,10 +66,12 @@ func newCluster(ctx context.Context, binary string, log func(string, ...any)) *c
 	return c
 }
 
-// clear removes the servers and schedules, and with all the messages: the next operator must not work on them.
+// clear removes the servers, receivers and schedules, and with all the messages: the next operator must not work on
+// them.
 func (c *cluster) clear(ctx context.Context, namespace string, all bool) error {
 	err := errors.Join(c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkGroup{}, client.InNamespace(namespace)),
 		c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkServer{}, client.InNamespace(namespace)),
+		c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkReceiver{}, client.InNamespace(namespace)),
 		c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkSchedule{}, client.InNamespace(namespace)))
 	if all {
 		err = errors.Join(err, c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkMessage{}, client.InNamespace(namespace)))

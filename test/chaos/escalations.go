@@ -7,10 +7,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/test/apiproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/faultproxy"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
@@ -22,6 +25,10 @@ func escalationScenarios() []scenario {
 		name: "kill-escalating", needsDev: true, run: killEscalating,
 		clause: "kill -9 of the operator: messages are escalated, sent in part, and others become due while none leads; " +
 			"nothing is sent unrecorded, and what was read is not escalated",
+	}, {
+		name: "paused-escalating", needsDev: true, run: pausedEscalating,
+		clause: "a leader is stopped past its Lease with escalations on their way, which arrive when the next one has " +
+			"looked for them, and is woken without the API server when all are sent",
 	}})
 }
 
@@ -101,6 +108,36 @@ func killEscalating(ctx context.Context, w *world) {
 	w.becomeDue(ctx, some[half:])
 	w.replace(ctx)
 	w.finished(ctx)
+}
+
+// pausedEscalating holds what the leader has sent last until the next one has searched the store. The connections of
+// the leader stay open meanwhile, as those of a stopped process do.
+func pausedEscalating(ctx context.Context, w *world) {
+	w.mayEscalate()
+	w.send(ctx, w.size)
+	w.finished(ctx)
+	for _, m := range w.messages {
+		m.escalated = true
+	}
+	inFlight := min(8, w.caught())
+	w.limitInFlight(ctx, inFlight)
+	hold := &faultproxy.Hold{} // not of what the next one sends
+	held := w.onDB(faultproxy.Rule{Direction: faultproxy.ToServer, Commands: messages, Count: inFlight,
+		Match: hold.Keeps, Do: hold.Do})
+	defer hold.Release()
+	half := len(w.messages) * 3 / 4
+	w.becomeDue(ctx, w.messages[:half])
+	framework.Must(held.Await(ctx, inFlight))
+	framework.Must(w.leader.Signal(syscall.SIGSTOP))
+	stopped := time.Now()
+	w.leader.api.SetGone(true)
+	w.replace(ctx)
+	after(ctx, time.Until(stopped.Add(delivery.PeerPatience-time.Second))) // then db_proxy disconnects it
+	hold.Release()
+	w.becomeDue(ctx, w.messages[half:])
+	w.finished(ctx)
+	framework.Must(w.leader.Signal(syscall.SIGCONT))
+	w.ended(ctx, w.leader)
 }
 
 // isEscalated reports whether an escalation that is to be has ended, and no other is under way.

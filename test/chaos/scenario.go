@@ -43,7 +43,7 @@ type scenario struct {
 // scenarios are all of them, longest first, so that they end together.
 func scenarios() []scenario {
 	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), scheduleScenarios(), nameScenarios(),
-		readPolicyScenarios(), escalationScenarios(),
+		readPolicyScenarios(), escalationScenarios(), receiverScenarios(),
 		leaderScenarios(), answerScenarios(), readScenarios(), routerScenarios(), apiScenarios(), objectScenarios(),
 		editScenarios(), revisionScenarios(), contentScenarios(), keyScenarios(), tableScenarios(), identityScenarios(),
 		rowScenarios(), installationScenarios(), gatewayScenarios(), addressScenarios(), groupScenarios())
