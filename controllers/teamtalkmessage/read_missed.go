@@ -69,9 +69,15 @@ func (r *Reconciler) missedReads(ctx context.Context, m *v1alpha1.TeamTalkMessag
 }
 
 // lostReceipts returns the receipts of recipients that may have read the message since they were last known not to
-// have. listens is since when all routers are connected.
+// have. listens is since when all routers are connected. An unread counter from before that counts as not asked for: the
+// message may have been read since.
 func (r *Reconciler) lostReceipts(m *v1alpha1.TeamTalkMessage, listens time.Time) []readreceipt.Receipt {
 	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
+	for i := range receipts {
+		if receipts[i].UnreadAt.Before(listens) {
+			receipts[i].Unread, receipts[i].UnreadAt = 0, time.Time{}
+		}
+	}
 	return slices.DeleteFunc(receipts, func(r readreceipt.Receipt) bool {
 		isHeard := !listens.IsZero() && !r.HeardSince.IsZero() && !listens.After(r.HeardSince)
 		return isHeard || r.ReadBy > 0 || !isUnread(m, r.To)

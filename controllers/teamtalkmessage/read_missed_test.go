@@ -47,8 +47,9 @@ func TestCountersAreNotAskedForAgain(t *testing.T) {
 		return map[uint32][]*wire.UnreadInfo{3: unreadCounter(1, 5), 4: unreadCounter(0, 5)}[user], nil // of 5, none
 	}
 	want := map[proof]int{proofPending: 1, proofNone: 2}
+	listens := time.Now()
 	for range 3 {
-		if got := r.confirmUnread(t.Context(), m, r.lostReceipts(m, time.Now()), ask); !maps.Equal(got, want) {
+		if got := r.confirmUnread(t.Context(), m, r.lostReceipts(m, listens), ask); !maps.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}
 	}
@@ -109,6 +110,35 @@ func TestCounterIsOutdated(t *testing.T) {
 	l.Unread, l.UnreadAt = 1, time.Now().Add(-time.Hour)
 	if got := r.noteCounter(m, l, time.Now(), 5, 1, time.Second); got != proofUnread {
 		t.Errorf("%v, want %v", got, proofUnread)
+	}
+}
+
+// TestCounterFromBeforeARouterWasBack: a counter proves nothing of the time in which a router was not connected.
+func TestCounterFromBeforeARouterWasBack(t *testing.T) {
+	m := finishedMessage(v1alpha1.StateRouted, recipients("R"), toRead)
+	r := newReconciler(t, m, 0)
+	r.keepRead(m)
+	now := time.Now()
+	listens, lost := now.Add(-time.Hour), r.lostReceipts(m, now)[0]
+	// Two hours ago, the message and two older ones were unread.
+	r.Receipts.NoteUnread(trackedMessage(m), lost.To, 3, now.Add(-2*time.Hour))
+	// It was read while the router was away. A later message is unread.
+	ask := func(context.Context, uint32) ([]*wire.UnreadInfo, error) { return unreadCounter(1, 6), nil }
+	for _, step := range []struct {
+		name string
+		at   time.Time // of the counter that is known
+		want proof
+	}{
+		{"a counter from before that", time.Time{}, proofPending},
+		{"a counter since then", now.Add(-30 * time.Minute), proofNone},
+	} {
+		if !step.at.IsZero() {
+			r.Receipts.NoteUnread(trackedMessage(m), lost.To, 1, step.at)
+		}
+		got := r.confirmUnread(t.Context(), m, r.lostReceipts(m, listens), ask)
+		if want := map[proof]int{step.want: 1}; !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", step.name, got, want)
+		}
 	}
 }
 

@@ -302,7 +302,8 @@ func TestConfirmUnread(t *testing.T) {
 			t.Errorf("%s: %v, want %v", step, got, want)
 		}
 	}
-	lost := func() []readreceipt.Receipt { return r.lostReceipts(m, time.Now()) }
+	listens := time.Now()
+	lost := func() []readreceipt.Receipt { return r.lostReceipts(m, listens) }
 	confirm("refused", lost()[:1], refuses, map[proof]int{proofUnanswered: 1})
 	confirm("not asked so soon", lost(), refuses, map[proof]int{proofUnanswered: 2})
 	if asked != 1 {
